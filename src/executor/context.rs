@@ -1,0 +1,88 @@
+//! What a task can learn about itself while it runs, on a thread or in a process.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// The task that is running on this thread, or nothing outside a task.
+///
+/// ```
+/// use concurrent_futures::{ThreadPoolExecutor, worker};
+///
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let pool = ThreadPoolExecutor::new()?;
+/// let handle = pool.submit(|| worker::current().map(|context| context.task_id()), ());
+/// let id = handle.id();
+/// assert_eq!(handle.await?, Some(id));
+/// assert!(worker::current().is_none());
+/// # Ok(()) }
+/// ```
+pub fn current() -> Option<Context> {
+    CURRENT.with_borrow(Option::clone)
+}
+
+/// What a running task knows of itself. Cheap to clone; a clone may go to helper threads.
+#[derive(Clone)]
+pub struct Context {
+    pub(crate) task_id: u64,
+    pub(crate) worker_id: u64,
+    pub(crate) deadline: Option<Instant>,
+    pub(crate) wanted: Arc<dyn Wanted>,
+    /// What `wanted` is to be asked about.
+    pub(crate) key: u64,
+}
+
+/// Tells whether somebody still waits for what `key` stands for.
+pub(crate) trait Wanted: Send + Sync {
+    fn is_wanted(&self, key: u64) -> bool;
+}
+
+impl Context {
+    /// The number of the task, the same as its handle's [`id`](crate::JoinHandle::id).
+    pub fn task_id(&self) -> u64 {
+        self.task_id
+    }
+
+    /// The number of the worker that runs the task, counted from 1 in each pool.
+    pub fn worker_id(&self) -> u64 {
+        self.worker_id
+    }
+
+    /// Whether the result is no longer wanted: the task was cancelled, or ran longer than its
+    /// time-out. A long function on a thread, which nobody can kill, should ask now and then and return.
+    pub fn is_cancelled(&self) -> bool {
+        !self.wanted.is_wanted(self.key)
+    }
+
+    /// When the task's time-out ends it, if it has one.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context")
+            .field("task_id", &self.task_id)
+            .field("worker_id", &self.worker_id)
+            .field("deadline", &self.deadline)
+            .finish_non_exhaustive()
+    }
+}
+
+thread_local! {
+    static CURRENT: RefCell<Option<Context>> = const { RefCell::new(None) };
+}
+
+/// Makes `context` the current one while `function` runs, also if it panics.
+pub(crate) fn within<R>(context: Context, function: impl FnOnce() -> R) -> R {
+    struct Restore(Option<Context>);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            CURRENT.set(self.0.take());
+        }
+    }
+    let _restore = Restore(CURRENT.replace(Some(context)));
+    function()
+}

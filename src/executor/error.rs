@@ -1,0 +1,423 @@
+//! Why a task has no result. One opaque error, asked by predicates; whoever fails a task builds
+//! it with one of the crate-private constructors below.
+
+use std::borrow::Cow;
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::options::TaskName;
+use crate::panic::{Location, PanicReport};
+
+/// Why a task gave no result.
+///
+/// Ask it with the predicates; print it to learn what happened, to which task, and what to do.
+/// Cloning is cheap.
+///
+/// ```
+/// use concurrent_futures::ThreadPoolExecutor;
+///
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let pool = ThreadPoolExecutor::new()?;
+/// let error = pool.submit(|| -> u32 { panic!("out of cheese") }, ()).await.unwrap_err();
+/// assert!(error.is_panic() && error.was_started());
+/// assert_eq!(error.panic_message(), Some("out of cheese"));
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct TaskError(Arc<Inner>);
+
+struct Inner {
+    task: TaskName,
+    started: bool,
+    cause: Cause,
+}
+
+/// What happened, with all that is known of it.
+#[derive(Debug, Clone)]
+pub(crate) enum Cause {
+    Cancelled,
+    Panic(PanicReport),
+    WorkerLost(Death),
+    TimedOut { limit: Duration },
+    Rejected(Rejection),
+    Shutdown,
+    Codec(Cow<'static, str>),
+    InitFailed(InitFailure),
+}
+
+/// Why a task was refused before it was queued, or while it waited.
+#[derive(Debug, Clone)]
+pub(crate) enum Rejection {
+    QueueFull { capacity: usize },
+    WaitedTooLong { limit: Duration },
+    NoRuntime,
+    InvalidSetting(&'static str),
+}
+
+/// The end of a worker process.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Death {
+    pub(crate) pid: u32,
+    pub(crate) exit_code: Option<i32>,
+    pub(crate) signal: Option<i32>,
+    pub(crate) stderr_tail: String,
+    pub(crate) out_of_memory: bool,
+    /// Set when the pool ended the worker because it broke the protocol.
+    pub(crate) protocol: Option<String>,
+}
+
+/// Why no worker could be made ready.
+#[derive(Debug, Clone)]
+pub(crate) struct InitFailure {
+    pub(crate) reason: String,
+    pub(crate) panic: Option<PanicReport>,
+    pub(crate) death: Option<Death>,
+    /// The pool has given up until `warm_up` tells it to try again.
+    pub(crate) broken: bool,
+}
+
+impl TaskError {
+    pub(crate) fn new(task: TaskName, started: bool, cause: Cause) -> Self {
+        Self(Arc::new(Inner {
+            task,
+            started,
+            cause,
+        }))
+    }
+
+    /// The same error, told of another task.
+    pub(crate) fn renamed(&self, task: TaskName) -> Self {
+        Self::new(task, self.0.started, self.0.cause.clone())
+    }
+
+    /// The task was cancelled: by [`abort`](crate::JoinHandle::abort), by a dropped
+    /// [`abort_on_drop`](crate::JoinHandle::abort_on_drop) handle or stream, or by
+    /// [`Shutdown::cancel_pending`](crate::Shutdown::cancel_pending).
+    pub fn is_cancelled(&self) -> bool {
+        matches!(self.0.cause, Cause::Cancelled)
+    }
+
+    /// The task's function panicked. Its worker lives on.
+    pub fn is_panic(&self) -> bool {
+        matches!(self.0.cause, Cause::Panic(_))
+    }
+
+    /// The worker process that ran the task ended before it answered, by no doing of the pool.
+    pub fn is_worker_lost(&self) -> bool {
+        matches!(self.0.cause, Cause::WorkerLost(_))
+    }
+
+    /// The task ran longer than its [`timeout`](crate::TaskOptions::timeout), or a stream or a
+    /// wait ran out of the time it was given.
+    pub fn is_timeout(&self) -> bool {
+        matches!(self.0.cause, Cause::TimedOut { .. })
+    }
+
+    /// The task was refused without having run: the queue was full, it waited there longer than
+    /// its [`queue_timeout`](crate::TaskOptions::queue_timeout), no tokio runtime was there to
+    /// drive it, or a setting was invalid.
+    pub fn is_rejected(&self) -> bool {
+        matches!(self.0.cause, Cause::Rejected(_))
+    }
+
+    /// The executor was shut down or dropped, or its runtime ended, before the task had.
+    pub fn is_shutdown(&self) -> bool {
+        matches!(self.0.cause, Cause::Shutdown)
+    }
+
+    /// An argument or the result could not be encoded, decoded, or was larger than a frame may be.
+    pub fn is_codec(&self) -> bool {
+        matches!(self.0.cause, Cause::Codec(_))
+    }
+
+    /// No worker could be made ready: the initializer failed, or the process could not be started
+    /// or did not become ready in time.
+    pub fn is_init_failed(&self) -> bool {
+        matches!(self.0.cause, Cause::InitFailed(_))
+    }
+
+    /// The worker was lost to a lack of memory: its allocator gave up, or the kernel killed it
+    /// for the memory it used.
+    pub fn is_out_of_memory(&self) -> bool {
+        self.death().is_some_and(|death| death.out_of_memory)
+    }
+
+    /// Whether the task's function had begun to run.
+    pub fn was_started(&self) -> bool {
+        self.0.started
+    }
+
+    /// The task's [`name`](crate::TaskOptions::name), or else the path of its function.
+    pub fn task_name(&self) -> &str {
+        self.0.task.as_str()
+    }
+
+    /// The panic's message, if it was a string.
+    pub fn panic_message(&self) -> Option<&str> {
+        self.panic_report().map(|panic| panic.message.as_str())
+    }
+
+    /// Where the panic was raised.
+    pub fn panic_location(&self) -> Option<&Location> {
+        self.panic_report()?.location.as_ref()
+    }
+
+    /// The backtrace of the panic, unless `RUST_LIB_BACKTRACE` or `RUST_BACKTRACE` is `0`.
+    pub fn panic_backtrace(&self) -> Option<&str> {
+        self.panic_report()?.backtrace.as_deref()
+    }
+
+    /// The exit code of the worker, if it exited.
+    pub fn exit_code(&self) -> Option<i32> {
+        self.death()?.exit_code
+    }
+
+    /// The signal that ended the worker, if one did.
+    pub fn signal(&self) -> Option<i32> {
+        self.death()?.signal
+    }
+
+    /// The process id of the worker that was lost.
+    pub fn worker_pid(&self) -> Option<u32> {
+        self.death().map(|death| death.pid)
+    }
+
+    /// The last lines that the lost worker wrote to stderr (4 KiB at most).
+    pub fn stderr_tail(&self) -> Option<&str> {
+        self.death().map(|death| death.stderr_tail.as_str())
+    }
+
+    fn panic_report(&self) -> Option<&PanicReport> {
+        match &self.0.cause {
+            Cause::Panic(panic) => Some(panic),
+            Cause::InitFailed(failure) => failure.panic.as_ref(),
+            _ => None,
+        }
+    }
+
+    fn death(&self) -> Option<&Death> {
+        match &self.0.cause {
+            Cause::WorkerLost(death) => Some(death),
+            Cause::InitFailed(failure) => failure.death.as_ref(),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for TaskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let when = if self.0.started {
+            "while it ran"
+        } else {
+            "before it started"
+        };
+        write!(f, "task `{}` ", self.task_name())?;
+        match &self.0.cause {
+            Cause::Cancelled => write!(f, "was cancelled {when}"),
+            Cause::Panic(panic) => write!(f, "{panic}"),
+            Cause::WorkerLost(death) => write!(f, "lost its worker: {death}"),
+            Cause::TimedOut { limit } => {
+                write!(f, "gave no result within its time-out of {limit:?}; raise `timeout` if it needs longer")
+            }
+            Cause::Rejected(rejection) => write!(f, "was refused: {rejection}"),
+            Cause::Shutdown if self.0.started => {
+                f.write_str("was ended by the shutdown of its executor; give the shutdown a longer deadline if the task must finish")
+            }
+            Cause::Shutdown => f.write_str("was not run: its executor has been shut down; submit before the shutdown"),
+            Cause::Codec(reason) => f.write_str(reason),
+            Cause::InitFailed(failure) => write!(f, "was not run: {failure}"),
+        }
+    }
+}
+
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::QueueFull { capacity } => write!(
+                f,
+                "the queue is full ({capacity} waiting); wait for room with `reserve`, or raise `queue_capacity`"
+            ),
+            Self::WaitedTooLong { limit } => write!(
+                f,
+                "it waited longer than its queue time-out of {limit:?}; add workers, or raise `queue_timeout`"
+            ),
+            Self::NoRuntime => {
+                f.write_str("no tokio runtime is there to drive it; build the executor or submit within a runtime")
+            }
+            Self::InvalidSetting(setting) => f.write_str(setting),
+        }
+    }
+}
+
+impl fmt::Display for Death {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "process {} ", self.pid)?;
+        match (&self.protocol, self.signal, self.exit_code) {
+            (Some(protocol), ..) => write!(f, "was ended by the pool, for {protocol}")?,
+            (None, Some(signal), _) => write!(f, "was killed by {}", SignalName(signal))?,
+            (None, None, Some(code)) => write!(f, "exited with code {code}")?,
+            (None, None, None) => f.write_str("ended, its exit status unknown")?,
+        }
+        if self.out_of_memory {
+            f.write_str(" (out of memory)")?;
+        }
+        match self.stderr_tail.trim_end() {
+            "" => Ok(()),
+            tail => write!(f, "; its stderr ended with:\n{tail}"),
+        }
+    }
+}
+
+impl fmt::Display for InitFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "no worker could be made ready: {}", self.reason)?;
+        if let Some(panic) = &self.panic {
+            write!(f, " {panic}")?;
+        }
+        if let Some(death) = &self.death {
+            write!(f, ": {death}")?;
+        }
+        if self.broken {
+            f.write_str(
+                "; the pool is broken and starts no more workers until `warm_up` is called",
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// A signal's number with the name people know it by.
+struct SignalName(i32);
+
+impl fmt::Display for SignalName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "signal {}", self.0)?;
+        match crate::sys::signal_name(self.0) {
+            Some(name) => write!(f, " ({name})"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for TaskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TaskError")
+            .field("task", &self.task_name())
+            .field("started", &self.0.started)
+            .field("cause", &self.0.cause)
+            .finish()
+    }
+}
+
+impl Error for TaskError {}
+
+/// A task that [`try_submit`](crate::ExecutorExt::try_submit) did not take, with its arguments.
+pub struct TrySubmitError<A> {
+    error: TaskError,
+    args: A,
+}
+
+impl<A> TrySubmitError<A> {
+    pub(crate) fn new(error: TaskError, args: A) -> Self {
+        Self { error, args }
+    }
+
+    /// Why the task was not taken.
+    pub fn error(&self) -> &TaskError {
+        &self.error
+    }
+
+    /// The arguments, to try again with.
+    pub fn into_args(self) -> A {
+        self.args
+    }
+
+    /// The reason alone.
+    pub fn into_error(self) -> TaskError {
+        self.error
+    }
+}
+
+impl<A> fmt::Debug for TrySubmitError<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TrySubmitError")
+            .field("error", &self.error)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<A> fmt::Display for TrySubmitError<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl<A> Error for TrySubmitError<A> {}
+
+/// Why an executor could not be built.
+///
+/// ```
+/// let error = concurrent_futures::ThreadPoolExecutor::with_workers(0).unwrap_err();
+/// assert!(error.is_invalid_setting());
+/// assert_eq!(error.to_string(), "max_workers is 0; an executor needs at least one worker");
+/// ```
+#[derive(Debug)]
+pub struct BuildError(pub(crate) BuildFailure);
+
+#[derive(Debug)]
+pub(crate) enum BuildFailure {
+    InvalidSetting(Cow<'static, str>),
+    Unsupported(Cow<'static, str>),
+    NotInitialized,
+    System {
+        doing: &'static str,
+        source: std::io::Error,
+    },
+}
+
+impl BuildError {
+    pub(crate) fn invalid(setting: impl Into<Cow<'static, str>>) -> Self {
+        Self(BuildFailure::InvalidSetting(setting.into()))
+    }
+
+    /// A setting has a value it cannot have.
+    pub fn is_invalid_setting(&self) -> bool {
+        matches!(self.0, BuildFailure::InvalidSetting(_))
+    }
+
+    /// The platform, or this release, cannot do what was asked for.
+    pub fn is_unsupported(&self) -> bool {
+        matches!(self.0, BuildFailure::Unsupported(_))
+    }
+
+    /// [`init`](crate::init) was not called first in `main`, so no worker could ever start.
+    pub fn is_not_initialized(&self) -> bool {
+        matches!(self.0, BuildFailure::NotInitialized)
+    }
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            BuildFailure::InvalidSetting(what) | BuildFailure::Unsupported(what) => {
+                f.write_str(what)
+            }
+            BuildFailure::NotInitialized => f.write_str(
+                "concurrent_futures::init() was not called; make it the first line of main, \
+                 or put concurrent_futures::init_before_main!() in a test file",
+            ),
+            BuildFailure::System { doing, .. } => write!(f, "the system refused {doing}"),
+        }
+    }
+}
+
+impl Error for BuildError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match &self.0 {
+            BuildFailure::System { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! What `submit` gives back: an awaitable handle to the one outcome of a task.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{self, Poll, Waker};
+
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+
+use super::context::Wanted;
+use super::error::{Cause, TaskError};
+use super::job::decode_result;
+use super::promise::{Promise, PromiseEncoded, PromiseOf, Ticket};
+
+/// An owned right to await the outcome of a task.
+///
+/// Dropping it detaches the task, as in tokio; [`abort_on_drop`](Self::abort_on_drop) changes that.
+/// A finished handle that nobody polls holds up nothing.
+///
+/// ```
+/// use concurrent_futures::ThreadPoolExecutor;
+///
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let pool = ThreadPoolExecutor::new()?;
+/// let handle = pool.submit(|| 6 * 7, ());
+/// assert_eq!(handle.await?, 42);
+/// # Ok(()) }
+/// ```
+///
+/// # Errors
+/// The [`TaskError`] says why there is no result; ask its predicates.
+///
+/// # Panics
+/// Polling it again after it gave its outcome panics.
+///
+/// # Cancel safety
+/// Awaiting `&mut handle` is cancel safe.
+#[must_use = "a dropped handle detaches its task; await it, or keep it to abort the task"]
+pub struct JoinHandle<T> {
+    cell: Arc<OutcomeCell<T>>,
+    abort_on_drop: bool,
+}
+
+/// A handle that can only cancel its task and ask how far it is. Cheap to clone.
+#[derive(Clone)]
+pub struct AbortHandle(Arc<dyn Abort>);
+
+/// The place where one outcome is put, once, and taken, once.
+pub(crate) struct OutcomeCell<T> {
+    ticket: Ticket,
+    state: Mutex<State<T>>,
+}
+
+struct State<T> {
+    outcome: Outcome<T>,
+    waker: Option<Waker>,
+    callbacks: Vec<Box<dyn FnOnce() + Send>>,
+}
+
+enum Outcome<T> {
+    Pending,
+    Ready(Result<T, TaskError>),
+    Taken,
+}
+
+impl<T> OutcomeCell<T> {
+    pub(crate) fn new(ticket: Ticket) -> Self {
+        let state = State {
+            outcome: Outcome::Pending,
+            waker: None,
+            callbacks: Vec::new(),
+        };
+        Self {
+            ticket,
+            state: Mutex::new(state),
+        }
+    }
+
+    /// Puts the outcome in, unless one is there already.
+    fn resolve(&self, outcome: Result<T, TaskError>) {
+        let mut state = self.lock();
+        if !matches!(state.outcome, Outcome::Pending) {
+            return;
+        }
+        state.outcome = Outcome::Ready(outcome);
+        self.ticket.close();
+        let waker = state.waker.take();
+        let callbacks = std::mem::take(&mut state.callbacks);
+        drop(state); // User code runs below: wakers and callbacks may come back to this handle.
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        for callback in callbacks {
+            run_callback(callback);
+        }
+    }
+
+    /// The executor had no room for the task.
+    pub(crate) fn refuse(&self, refusal: &TaskError) {
+        self.resolve(Err(refusal.renamed(self.ticket.name())));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A callback runs wherever the outcome was found; its panic must not end that place.
+fn run_callback(callback: Box<dyn FnOnce() + Send>) {
+    let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(callback));
+}
+
+impl<T: Send> Wanted for OutcomeCell<T> {
+    fn is_wanted(&self, _: u64) -> bool {
+        !self.ticket.is_closed()
+    }
+}
+
+impl<T: Send> Promise for OutcomeCell<T> {
+    fn ticket(&self) -> &Ticket {
+        &self.ticket
+    }
+
+    fn fail(&self, _: u32, error: TaskError) {
+        self.resolve(Err(error));
+    }
+}
+
+impl<T: Send> PromiseOf<T> for OutcomeCell<T> {
+    fn fulfil(&self, _: u32, value: T) {
+        self.resolve(Ok(value));
+    }
+}
+
+impl<T: DeserializeOwned + Send + 'static> PromiseEncoded for OutcomeCell<T> {
+    fn fulfil_encoded(&self, _: u32, value: Bytes) {
+        if !self.ticket.is_closed() {
+            self.resolve(decode_result(&self.ticket, value));
+        }
+    }
+}
+
+/// What an abort handle needs, whatever the type of the outcome.
+trait Abort: Promise {
+    fn abort(&self);
+}
+
+impl<T: Send> Abort for OutcomeCell<T> {
+    fn abort(&self) {
+        self.cancel();
+    }
+}
+
+impl<T> OutcomeCell<T> {
+    /// The caller gets its answer first, then the executor is told: an executor that meets the
+    /// job in between sees it closed and lets it go.
+    fn cancel(&self) {
+        if self.ticket.is_closed() {
+            return;
+        }
+        let owner = self.ticket.owner();
+        let running = owner
+            .as_ref()
+            .is_some_and(|owner| owner.is_running(&self.ticket));
+        self.resolve(Err(self.ticket.error(running, Cause::Cancelled)));
+        if let Some(owner) = owner {
+            owner.abort(&self.ticket);
+        }
+    }
+}
+
+impl<T> JoinHandle<T> {
+    pub(crate) fn new(cell: Arc<OutcomeCell<T>>) -> Self {
+        Self {
+            cell,
+            abort_on_drop: false,
+        }
+    }
+
+    /// Whether the outcome is there.
+    pub fn is_finished(&self) -> bool {
+        self.cell.ticket.is_closed()
+    }
+
+    /// Whether a worker is running the task right now.
+    pub fn is_running(&self) -> bool {
+        is_running(&self.cell.ticket)
+    }
+
+    /// A number that no other task of this process has.
+    pub fn id(&self) -> u64 {
+        self.cell.ticket.id()
+    }
+
+    /// Calls `callback` when the outcome is there: at once if it is already. It runs where the
+    /// outcome was found, so it should be short.
+    ///
+    /// # Panics
+    /// A panic of `callback` is caught and dropped.
+    pub fn on_done(&self, callback: impl FnOnce() + Send + 'static) {
+        let mut state = self.cell.lock();
+        if matches!(state.outcome, Outcome::Pending) {
+            state.callbacks.push(Box::new(callback));
+        } else {
+            drop(state);
+            run_callback(Box::new(callback));
+        }
+    }
+
+    /// Cancels the task. Awaiting the handle gives an error for which
+    /// [`is_cancelled`](TaskError::is_cancelled) holds, at once. A task that has not started never
+    /// runs. One that runs in a process is killed and its worker replaced; one that runs on a
+    /// thread goes on, its place taken until it returns. A finished task is left as it is.
+    pub fn abort(&self) {
+        self.cell.cancel();
+    }
+
+    /// Another handle, which can only abort.
+    pub fn abort_handle(&self) -> AbortHandle
+    where
+        T: Send + 'static,
+    {
+        AbortHandle(self.cell.clone())
+    }
+
+    /// Makes the drop of this handle cancel the task instead of detaching it.
+    ///
+    /// ```
+    /// # use concurrent_futures::ThreadPoolExecutor;
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = ThreadPoolExecutor::new()?;
+    /// // A request handler that is dropped when its client goes away takes its work with it.
+    /// let digest = pool.submit(|| 42, ()).abort_on_drop().await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn abort_on_drop(mut self) -> Self {
+        self.abort_on_drop = true;
+        self
+    }
+}
+
+impl<T> Drop for JoinHandle<T> {
+    fn drop(&mut self) {
+        if self.abort_on_drop {
+            self.cell.cancel();
+        }
+    }
+}
+
+impl AbortHandle {
+    /// Cancels the task, as [`JoinHandle::abort`] does.
+    pub fn abort(&self) {
+        self.0.abort();
+    }
+
+    /// Whether the outcome is there.
+    pub fn is_finished(&self) -> bool {
+        self.0.ticket().is_closed()
+    }
+
+    /// Whether a worker is running the task right now.
+    pub fn is_running(&self) -> bool {
+        is_running(self.0.ticket())
+    }
+
+    /// The same number as the [`JoinHandle`]'s.
+    pub fn id(&self) -> u64 {
+        self.0.ticket().id()
+    }
+}
+
+fn is_running(ticket: &Ticket) -> bool {
+    !ticket.is_closed() && ticket.owner().is_some_and(|owner| owner.is_running(ticket))
+}
+
+impl<T> Future for JoinHandle<T> {
+    type Output = Result<T, TaskError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
+        let mut state = self.cell.lock();
+        match std::mem::replace(&mut state.outcome, Outcome::Taken) {
+            Outcome::Ready(outcome) => Poll::Ready(outcome),
+            Outcome::Pending => {
+                state.outcome = Outcome::Pending;
+                match &mut state.waker {
+                    Some(waker) => waker.clone_from(cx.waker()),
+                    none => *none = Some(cx.waker().clone()),
+                }
+                Poll::Pending
+            }
+            Outcome::Taken => panic!("a JoinHandle was polled after it gave its outcome"),
+        }
+    }
+}
+
+impl<T> fmt::Debug for JoinHandle<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        debug("JoinHandle", &self.cell.ticket, f)
+    }
+}
+
+impl fmt::Debug for AbortHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        debug("AbortHandle", self.0.ticket(), f)
+    }
+}
+
+fn debug(name: &str, ticket: &Ticket, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    f.debug_struct(name)
+        .field("id", &ticket.id())
+        .field("task", &ticket.name())
+        .field("finished", &ticket.is_closed())
+        .finish()
+}

@@ -1,0 +1,390 @@
+//! A call on its way to a worker, its types erased: it can run right here, or encode itself for
+//! another process. Either way its caller is answered.
+//!
+//! A job has one item (`submit`) or several that travel together (a chunk of `map`). Each item
+//! starts, ends and fails by itself.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+
+use super::context::{self, Context};
+use super::error::{Cause, TaskError};
+use super::promise::{Owed, Promise, PromiseEncoded, PromiseOf, Ticket};
+use super::room::Room;
+use super::task::{Arguments, Data, Task};
+use crate::function::{Answer, Desk, FunctionOffset, conjure};
+use crate::panic;
+use crate::wire::{Chain, Reader, codec};
+
+/// A submitted call, its types erased. Dropping it gives its caller an error.
+///
+/// An [`Executor`](crate::Executor) gets these; everyone else uses
+/// [`ExecutorExt`](crate::ExecutorExt).
+pub struct Job {
+    pub(crate) work: Box<dyn Work>,
+    pub(crate) room: Room,
+}
+
+/// A job that can run in this process.
+pub(crate) trait Work: Send {
+    fn ticket(&self) -> &Ticket;
+
+    fn promise(&self) -> Arc<dyn Promise>;
+
+    /// How many items it has.
+    fn items(&self) -> u32;
+
+    /// Runs it on this thread, item by item.
+    fn run(self: Box<Self>, seat: &dyn Seat) -> Tally;
+
+    /// Fails all its items, none of them started.
+    fn fail(self: Box<Self>, cause: &Cause);
+
+    /// Turns it into calls, each no larger than `limit` bytes. An item that cannot be encoded
+    /// fails by itself. Jobs that never leave this process have no encoding.
+    fn encode(self: Box<Self>, limit: usize, emit: &mut dyn FnMut(Call));
+}
+
+/// The thread that runs a job.
+pub(crate) trait Seat {
+    fn worker_id(&self) -> u64;
+
+    /// An item is about to run. Says when its time will be up.
+    fn begin(&self, promise: &Arc<dyn Promise>, item: u32) -> Option<Instant>;
+
+    /// The item is over.
+    fn end(&self);
+}
+
+/// How the items of a job ended.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Tally {
+    pub(crate) finished: usize,
+    pub(crate) failed: usize,
+}
+
+/// A job encoded for another process.
+pub(crate) struct Call {
+    pub(crate) owed: Owed<dyn PromiseEncoded>,
+    pub(crate) function: FunctionOffset,
+    /// The number of the payload's first item; `owed` may begin later.
+    pub(crate) base: u32,
+    pub(crate) payload: Chain,
+}
+
+impl Job {
+    pub(crate) fn new(work: Box<dyn Work>, room: Room) -> Self {
+        Self { work, room }
+    }
+}
+
+impl std::fmt::Debug for Job {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Job")
+            .field("task", &self.work.ticket().name())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Runs one item here and answers it.
+fn run_item<R, P>(owed: &mut Owed<P>, seat: &dyn Seat, tally: &mut Tally, call: impl FnOnce() -> R)
+where
+    P: PromiseOf<R> + 'static,
+{
+    let item = owed.next();
+    let promise: Arc<dyn Promise> = owed.promise().clone();
+    let context = Context {
+        task_id: owed.ticket().id(),
+        worker_id: seat.worker_id(),
+        deadline: seat.begin(&promise, item),
+        wanted: promise,
+        key: u64::from(item),
+    };
+    let outcome = panic::catch(|| context::within(context, call));
+    seat.end();
+    tally.finished += 1;
+    match outcome {
+        Ok(value) => owed.answer_next(|promise, item| promise.fulfil(item, value)),
+        Err(report) => {
+            tally.failed += 1;
+            owed.fail_next(Cause::Panic(report));
+        }
+    }
+}
+
+/// One call that stays in this process: its function may capture and be called only once.
+pub(crate) struct LocalCall<F, A, M, P: Promise> {
+    function: F,
+    args: A,
+    owed: Owed<P>,
+    marker: PhantomData<fn() -> M>,
+}
+
+impl<F, A, M, P: Promise> LocalCall<F, A, M, P> {
+    pub(crate) fn new(function: F, args: A, promise: Arc<P>) -> Self {
+        Self {
+            function,
+            args,
+            owed: Owed::new(promise, 0..1),
+            marker: PhantomData,
+        }
+    }
+}
+
+impl<F, A, M, P> Work for LocalCall<F, A, M, P>
+where
+    F: Task<A, M> + Send,
+    A: Send,
+    P: PromiseOf<F::Output> + 'static,
+{
+    fn ticket(&self) -> &Ticket {
+        self.owed.ticket()
+    }
+
+    fn promise(&self) -> Arc<dyn Promise> {
+        self.owed.promise().clone()
+    }
+
+    fn items(&self) -> u32 {
+        1
+    }
+
+    fn run(self: Box<Self>, seat: &dyn Seat) -> Tally {
+        let mut tally = Tally::default();
+        let Self {
+            function,
+            args,
+            mut owed,
+            ..
+        } = *self;
+        if owed.ticket().is_closed() {
+            return tally;
+        }
+        run_item(&mut owed, seat, &mut tally, || function.call(args));
+        tally
+    }
+
+    fn fail(self: Box<Self>, cause: &Cause) {
+        self.owed.fail_rest(cause);
+    }
+
+    fn encode(self: Box<Self>, _: usize, _: &mut dyn FnMut(Call)) {
+        unreachable!("a local call is given to thread pools only");
+    }
+}
+
+/// One or more calls of a function without state, which may run anywhere. `Items` is `[A; 1]` or
+/// `Vec<A>`.
+pub(crate) struct Batch<F, Items, M, P: Promise> {
+    function: F,
+    items: Items,
+    owed: Owed<P>,
+    marker: PhantomData<fn() -> M>,
+}
+
+impl<F, Items, M, P: Promise> Batch<F, Items, M, P>
+where
+    Items: AsRef<[Items::Item]> + IntoIterator,
+{
+    pub(crate) fn new(function: F, items: Items, promise: Arc<P>) -> Self {
+        let count = u32::try_from(items.as_ref().len()).expect("a chunk has fewer than 2^32 items");
+        Self {
+            function,
+            items,
+            owed: Owed::new(promise, 0..count),
+            marker: PhantomData,
+        }
+    }
+}
+
+impl<F, Items, A, M, P> Work for Batch<F, Items, M, P>
+where
+    F: Task<A, M> + Copy + Send + Sync + 'static,
+    F::Output: Data,
+    Items: IntoIterator<Item = A> + Send,
+    A: Arguments<M>,
+    M: 'static,
+    P: PromiseOf<F::Output> + PromiseEncoded + 'static,
+{
+    fn ticket(&self) -> &Ticket {
+        self.owed.ticket()
+    }
+
+    fn promise(&self) -> Arc<dyn Promise> {
+        self.owed.promise().clone()
+    }
+
+    fn items(&self) -> u32 {
+        self.owed.remaining()
+    }
+
+    fn run(self: Box<Self>, seat: &dyn Seat) -> Tally {
+        let Self {
+            function,
+            items,
+            mut owed,
+            ..
+        } = *self;
+        let mut tally = Tally::default();
+        for args in items {
+            if owed.ticket().is_closed() {
+                break;
+            }
+            run_item(&mut owed, seat, &mut tally, || function.call(args));
+        }
+        tally
+    }
+
+    fn fail(self: Box<Self>, cause: &Cause) {
+        self.owed.fail_rest(cause);
+    }
+
+    fn encode(self: Box<Self>, limit: usize, emit: &mut dyn FnMut(Call)) {
+        let Self { items, owed, .. } = *self;
+        let Some(function) = FunctionOffset::of(serve::<F, A, M>) else {
+            owed.fail_rest(&Cause::Codec(
+                "cannot be sent: its function lies in a shared library, where a worker cannot find it; \
+                 move the function into the executable"
+                    .into(),
+            ));
+            return;
+        };
+        let mut outbound = Outbound {
+            owed,
+            function,
+            payload: Chain::new(),
+            count: 0,
+            limit,
+            emit,
+        };
+        let mut item = Chain::new();
+        for args in items {
+            match encode_item(args, &mut item, limit) {
+                Ok(()) => outbound.push(&mut item),
+                Err(reason) => outbound.fail(reason),
+            }
+        }
+        outbound.flush();
+    }
+}
+
+/// The items of a job as they are encoded, and sent off whenever a frame is full.
+struct Outbound<'a, P: Promise> {
+    /// The items in `payload`, and those that are not encoded yet.
+    owed: Owed<P>,
+    function: FunctionOffset,
+    payload: Chain,
+    count: u32,
+    limit: usize,
+    emit: &'a mut dyn FnMut(Call),
+}
+
+impl<P: PromiseEncoded + 'static> Outbound<'_, P> {
+    fn push(&mut self, item: &mut Chain) {
+        if self.payload.len() + item.len() > self.limit {
+            self.flush();
+        }
+        self.payload.append(item);
+        self.count += 1;
+    }
+
+    fn fail(&mut self, reason: String) {
+        self.flush();
+        let error = self.owed.ticket().error(false, Cause::Codec(reason.into()));
+        self.owed
+            .answer_next(|promise, item| promise.fail(item, error));
+    }
+
+    fn flush(&mut self) {
+        if self.count == 0 {
+            return;
+        }
+        let base = self.owed.next();
+        let rest = self.owed.split_off(base + std::mem::take(&mut self.count));
+        let owed = std::mem::replace(&mut self.owed, rest)
+            .map(|promise| promise as Arc<dyn PromiseEncoded>);
+        let mut payload = std::mem::take(&mut self.payload);
+        payload.seal();
+        (self.emit)(Call {
+            owed,
+            function: self.function,
+            base,
+            payload,
+        });
+    }
+}
+
+/// Encodes the arguments of one item, or says why they cannot be sent. User code runs here.
+fn encode_item<A: Arguments<M>, M>(args: A, item: &mut Chain, limit: usize) -> Result<(), String> {
+    item.clear();
+    let outcome = panic::catch(|| args.encode(item));
+    let size = item.len();
+    match outcome {
+        Ok(Ok(())) if size <= limit => Ok(()),
+        Ok(Ok(())) => Err(format!(
+            "cannot be sent: its arguments encode to {size} bytes, and a frame may have {limit}; raise `max_frame_length`"
+        )),
+        Ok(Err(error)) => Err(format!(
+            "cannot be sent: an argument cannot be encoded: {error}"
+        )),
+        Err(report) => Err(format!(
+            "cannot be sent: the encoding of an argument {report}"
+        )),
+    }
+}
+
+/// What a worker calls to run items of `F`.
+fn serve<F, A, M>(desk: &mut dyn Desk)
+where
+    F: Task<A, M> + Copy + Send + Sync + 'static,
+    F::Output: Data,
+    A: Arguments<M>,
+{
+    // SAFETY: `encode` above was called on a `Batch` that held a value of `F`.
+    #[expect(unsafe_code, reason = "see `conjure`")]
+    let function = unsafe { conjure::<F>() };
+    for _ in 0..desk.skip() {
+        if let Err(error) = A::skip(desk.input()) {
+            desk.claim();
+            return desk.answer(Answer::Undecodable(error.to_string()));
+        }
+    }
+    while desk.claim() {
+        let answer = match panic::catch(|| A::decode(desk.input())) {
+            Err(report) => Answer::Undecodable(report.to_string()),
+            Ok(Err(error)) => Answer::Undecodable(error.to_string()),
+            Ok(Ok(args)) => match panic::catch(|| function.call(args)) {
+                Err(report) => Answer::Panicked(report),
+                Ok(value) => encode_result(value),
+            },
+        };
+        desk.answer(answer);
+    }
+}
+
+fn encode_result<R: Data>(value: R) -> Answer {
+    let mut chain = Chain::new();
+    match panic::catch(|| codec::put(value, &mut chain)) {
+        Ok(Ok(())) => Answer::Value(chain),
+        Ok(Err(error)) => Answer::Unencodable(error.to_string()),
+        Err(report) => Answer::Unencodable(report.to_string()),
+    }
+}
+
+/// Decodes a result that came from a worker. User code runs here.
+pub(crate) fn decode_result<R: DeserializeOwned + 'static>(
+    ticket: &Ticket,
+    bytes: Bytes,
+) -> Result<R, TaskError> {
+    let reason = match panic::catch(|| codec::get(&mut Reader(bytes))) {
+        Ok(Ok(value)) => return Ok(value),
+        Ok(Err(error)) => error.to_string(),
+        Err(report) => report.to_string(),
+    };
+    let cause = Cause::Codec(format!("ran, but its result cannot be decoded: {reason}").into());
+    Err(ticket.error(true, cause))
+}

@@ -1,0 +1,137 @@
+//! What a caller may ask of one task, of all tasks of a pool, and of a shutdown.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How one task is to be run. What is not set is taken from the pool's own options.
+///
+/// ```
+/// use std::time::Duration;
+/// use concurrent_futures::TaskOptions;
+///
+/// let options = TaskOptions::new()
+///     .name("thumbnail")
+///     .timeout(Duration::from_secs(5))
+///     .queue_timeout(Duration::from_millis(500))
+///     .priority(10);
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct TaskOptions {
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) queue_timeout: Option<Duration>,
+    pub(crate) priority: Option<i32>,
+    pub(crate) name: Option<Arc<str>>,
+}
+
+impl TaskOptions {
+    /// Options that ask for nothing.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How long the function may run, counted from its start. A process that runs longer is
+    /// killed and replaced; a thread cannot be killed, so its place stays taken until the function
+    /// returns, and [`worker::Context::is_cancelled`](crate::worker::Context::is_cancelled) tells it.
+    /// Default: no limit.
+    #[must_use]
+    pub fn timeout(mut self, limit: Duration) -> Self {
+        self.timeout = Some(limit);
+        self
+    }
+
+    /// How long the task may wait for a worker before it is refused. Default: no limit.
+    #[must_use]
+    pub fn queue_timeout(mut self, limit: Duration) -> Self {
+        self.queue_timeout = Some(limit);
+        self
+    }
+
+    /// Tasks of a higher priority start first; among equals, the one submitted first. Default: 0.
+    #[must_use]
+    pub fn priority(mut self, priority: i32) -> Self {
+        self.priority = Some(priority);
+        self
+    }
+
+    /// What errors call the task. Default: the path of its function.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+}
+
+/// What a task is called in errors.
+#[derive(Clone)]
+pub(crate) enum TaskName {
+    Function(&'static str),
+    Given(Arc<str>),
+}
+
+impl TaskName {
+    pub(crate) fn as_str(&self) -> &str {
+        match self {
+            Self::Function(path) => path,
+            Self::Given(name) => name,
+        }
+    }
+}
+
+impl fmt::Debug for TaskName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.as_str().fmt(f)
+    }
+}
+
+/// How an executor is to end. By default it finishes all that it accepted, however long that takes.
+///
+/// ```
+/// use std::time::Duration;
+/// use concurrent_futures::{Executor as _, Shutdown, ThreadPoolExecutor};
+///
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let pool = ThreadPoolExecutor::new()?;
+/// let how = Shutdown::new().cancel_pending(true).deadline(Duration::from_secs(10));
+/// let report = pool.shutdown_with(how).await;
+/// assert_eq!(report.killed, 0);
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Shutdown {
+    pub(crate) cancel_pending: bool,
+    pub(crate) deadline: Option<Duration>,
+}
+
+impl Shutdown {
+    /// Finish everything, with no deadline.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Whether tasks that have not started are cancelled rather than run.
+    #[must_use]
+    pub fn cancel_pending(mut self, cancel: bool) -> Self {
+        self.cancel_pending = cancel;
+        self
+    }
+
+    /// When to stop waiting, counted from the call: what has not started by then is cancelled, and
+    /// worker processes that still run a task are killed.
+    #[must_use]
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = Some(deadline);
+        self
+    }
+}
+
+/// What a shutdown found to do, counted in tasks from the moment it was called.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ShutdownReport {
+    /// Tasks that ended by themselves, with a result or an error of their own.
+    pub finished: usize,
+    /// Tasks that were cancelled before they started.
+    pub cancelled: usize,
+    /// Tasks that were still running at the deadline: killed in a process, left behind on a thread.
+    pub killed: usize,
+}

@@ -1,0 +1,213 @@
+//! The executor's side of a handle. Whoever takes a job owes its caller an answer for each item;
+//! [`Owed`] pays what is left when it is dropped, so no handle stays unresolved.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::context::Wanted;
+use super::error::{Cause, TaskError};
+use super::options::{TaskName, TaskOptions};
+
+/// What is known of a job from its submission to its end, shared by its handle and its executor.
+pub(crate) struct Ticket {
+    id: u64,
+    function: &'static str,
+    asked: Option<Arc<TaskOptions>>,
+    /// The pool's own options, for what was not asked; set when the pool takes the job.
+    defaults: OnceLock<Arc<TaskOptions>>,
+    /// Nobody waits for an answer any more: all items are answered, or the caller has cancelled.
+    closed: AtomicBool,
+    owner: OnceLock<Weak<dyn Owner>>,
+}
+
+/// The executor that holds a job, as its handle sees it.
+pub(crate) trait Owner: Send + Sync {
+    /// The caller has cancelled the job (its ticket is closed): free what it holds.
+    fn abort(&self, ticket: &Ticket);
+
+    /// Whether a worker is running the job right now.
+    fn is_running(&self, ticket: &Ticket) -> bool;
+}
+
+impl Ticket {
+    pub(crate) fn new(function: &'static str, asked: Option<Arc<TaskOptions>>) -> Self {
+        static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+        Self {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            function,
+            asked,
+            defaults: OnceLock::new(),
+            closed: AtomicBool::new(false),
+            owner: OnceLock::new(),
+        }
+    }
+
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
+    pub(crate) fn name(&self) -> TaskName {
+        match self.option(|options| options.name.clone()) {
+            Some(name) => TaskName::Given(name),
+            None => TaskName::Function(self.function),
+        }
+    }
+
+    pub(crate) fn timeout(&self) -> Option<Duration> {
+        self.option(|options| options.timeout)
+    }
+
+    pub(crate) fn queue_timeout(&self) -> Option<Duration> {
+        self.option(|options| options.queue_timeout)
+    }
+
+    pub(crate) fn priority(&self) -> i32 {
+        self.option(|options| options.priority).unwrap_or(0)
+    }
+
+    fn option<T>(&self, get: impl Fn(&TaskOptions) -> Option<T>) -> Option<T> {
+        let asked = self.asked.as_deref().and_then(&get);
+        asked.or_else(|| self.defaults.get().and_then(|defaults| get(defaults)))
+    }
+
+    pub(crate) fn error(&self, started: bool, cause: Cause) -> TaskError {
+        TaskError::new(self.name(), started, cause)
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+    }
+
+    /// An executor takes the job. Only the first one counts.
+    pub(crate) fn accept(&self, owner: Weak<dyn Owner>, defaults: &Arc<TaskOptions>) {
+        let _ = self.owner.set(owner);
+        let _ = self.defaults.set(defaults.clone());
+    }
+
+    pub(crate) fn owner(&self) -> Option<Arc<dyn Owner>> {
+        self.owner.get()?.upgrade()
+    }
+}
+
+/// Where the outcome of each item of a job goes. The first outcome of an item counts; later ones
+/// are ignored, so a cancel may race a result freely.
+///
+/// As [`Wanted`], its keys are the numbers of the items.
+pub(crate) trait Promise: Wanted {
+    fn ticket(&self) -> &Ticket;
+
+    fn fail(&self, item: u32, error: TaskError);
+}
+
+/// A promise that takes the result itself, from a thread of this process.
+pub(crate) trait PromiseOf<R>: Promise {
+    fn fulfil(&self, item: u32, value: R);
+}
+
+/// A promise that takes the encoded result of another process.
+pub(crate) trait PromiseEncoded: Promise {
+    fn fulfil_encoded(&self, item: u32, value: Bytes);
+}
+
+/// The items of a job that are still to be answered: `next..end`.
+pub(crate) struct Owed<P: Promise + ?Sized> {
+    promise: Arc<P>,
+    next: u32,
+    end: u32,
+}
+
+impl<P: Promise + ?Sized> Owed<P> {
+    pub(crate) fn new(promise: Arc<P>, items: std::ops::Range<u32>) -> Self {
+        Self {
+            promise,
+            next: items.start,
+            end: items.end,
+        }
+    }
+
+    pub(crate) fn promise(&self) -> &Arc<P> {
+        &self.promise
+    }
+
+    pub(crate) fn ticket(&self) -> &Ticket {
+        self.promise.ticket()
+    }
+
+    /// The first item that has no answer yet.
+    pub(crate) fn next(&self) -> u32 {
+        self.next
+    }
+
+    /// How many items have no answer yet.
+    pub(crate) fn remaining(&self) -> u32 {
+        self.end - self.next
+    }
+
+    /// Answers the next item through `answer`.
+    pub(crate) fn answer_next(&mut self, answer: impl FnOnce(&P, u32)) {
+        debug_assert!(self.next < self.end, "an item is answered once");
+        let item = self.next;
+        self.next += 1;
+        answer(&self.promise, item);
+    }
+
+    pub(crate) fn fail_next(&mut self, cause: Cause) {
+        self.answer_next(|promise, item| promise.fail(item, promise.ticket().error(true, cause)));
+    }
+
+    /// Fails all that is left, none of it started. Says how many items that were.
+    pub(crate) fn fail_rest(mut self, cause: &Cause) -> usize {
+        let count = self.remaining() as usize;
+        self.fail_remaining(cause);
+        count
+    }
+
+    fn fail_remaining(&mut self, cause: &Cause) {
+        if self.remaining() > 0 {
+            let error = self.ticket().error(false, cause.clone());
+            while self.remaining() > 0 {
+                self.answer_next(|promise, item| promise.fail(item, error.clone()));
+            }
+        }
+    }
+
+    /// Takes over what is owed under another view of the promise.
+    pub(crate) fn map<Q: Promise + ?Sized>(
+        mut self,
+        view: impl FnOnce(Arc<P>) -> Arc<Q>,
+    ) -> Owed<Q> {
+        let owed = Owed {
+            promise: view(self.promise.clone()),
+            next: self.next,
+            end: self.end,
+        };
+        self.next = self.end;
+        owed
+    }
+
+    /// Splits off the items from `at` on.
+    pub(crate) fn split_off(&mut self, at: u32) -> Self {
+        debug_assert!((self.next..=self.end).contains(&at));
+        let rest = Self {
+            promise: self.promise.clone(),
+            next: at,
+            end: self.end,
+        };
+        self.end = at;
+        rest
+    }
+}
+
+/// Whatever drops a job (a runtime that ends, a pool that goes away), its caller gets an answer.
+impl<P: Promise + ?Sized> Drop for Owed<P> {
+    fn drop(&mut self) {
+        self.fail_remaining(&Cause::Shutdown);
+    }
+}

@@ -1,0 +1,30 @@
+//! Settings that every executor has, checked.
+
+use super::error::BuildError;
+use super::room::Rooms;
+
+/// How many workers: at least one; unless it is told, one a CPU that this process may use, which
+/// its affinity and its container's CPU quota may make fewer than the machine has.
+pub(crate) fn workers(asked: Option<usize>) -> Result<usize, BuildError> {
+    match asked {
+        Some(0) => Err(BuildError::invalid(
+            "max_workers is 0; an executor needs at least one worker",
+        )),
+        Some(workers) => Ok(workers),
+        None => Ok(std::thread::available_parallelism().map_or(1, usize::from)),
+    }
+}
+
+/// How many tasks may wait: at least one, or without bound.
+pub(crate) fn queue_capacity(asked: Option<usize>) -> Result<Option<usize>, BuildError> {
+    match asked {
+        Some(0) => Err(BuildError::invalid(
+            "queue_capacity is 0; a queue needs room for at least one task",
+        )),
+        Some(capacity) if capacity > Rooms::MAX => Err(BuildError::invalid(format!(
+            "queue_capacity is {capacity}; a bounded queue has at most {} places",
+            Rooms::MAX
+        ))),
+        asked => Ok(asked),
+    }
+}

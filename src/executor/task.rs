@@ -1,0 +1,162 @@
+//! What can be submitted: a function of up to eight arguments, and arguments that can travel.
+//!
+//! Each implementation carries a marker of its own, so that a function of one argument that is a
+//! tuple and a function of several arguments do not overlap; rustc infers the marker.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::wire::{Chain, CodecError, Reader, codec};
+
+/// A function that can be called with `Args`: a single argument, or a tuple of up to eight.
+///
+/// Implemented for functions and closures; there is nothing to implement by hand. The marker only
+/// keeps the implementations apart.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a function that takes `{Args}`",
+    label = "not callable with these arguments",
+    note = "one argument is passed as it is, several as a tuple, none as `()`"
+)]
+pub trait Task<Args, Marker> {
+    /// What the function returns.
+    type Output;
+
+    /// Calls the function.
+    fn call(self, args: Args) -> Self::Output;
+}
+
+/// Data that can travel to another process and back.
+///
+/// Implemented for every type that serde can both write and read.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot travel to another process",
+    label = "needs serde's `Serialize` and `DeserializeOwned`, `Send` and `'static`",
+    note = "derive `serde::Serialize` and `serde::Deserialize` for it, or run the task on threads: `ThreadPoolExecutor::submit` asks for neither"
+)]
+pub trait Data: Serialize + DeserializeOwned + Send + 'static {}
+
+impl<T: Serialize + DeserializeOwned + Send + 'static> Data for T {}
+
+/// Arguments that can travel to another process. Each is encoded by itself, so that bulk data
+/// among them is copied rather than encoded element by element.
+///
+/// Implemented for [`Data`] and for tuples of up to eight; there is nothing to implement by hand.
+pub trait Arguments<Marker>: sealed::Encode<Marker> + Send + 'static {}
+
+impl<A, Marker> Arguments<Marker> for A where A: sealed::Encode<Marker> + Send + 'static {}
+
+pub(crate) use sealed::Encode;
+
+/// What an initializer may return: nothing, or a `Result` whose error says why it failed.
+pub trait Initialized {
+    /// The text of the error, if there is one.
+    fn into_error(self) -> Option<String>;
+}
+
+impl Initialized for () {
+    fn into_error(self) -> Option<String> {
+        None
+    }
+}
+
+impl<E: std::fmt::Display> Initialized for Result<(), E> {
+    fn into_error(self) -> Option<String> {
+        self.err().map(|error| error.to_string())
+    }
+}
+
+mod sealed {
+    use super::{Chain, CodecError, Reader};
+
+    #[expect(unnameable_types, reason = "sealed: only this crate encodes arguments")]
+    pub trait Encode<Marker>: Sized {
+        fn encode(self, out: &mut Chain) -> Result<(), CodecError>;
+        fn decode(input: &mut Reader) -> Result<Self, CodecError>;
+        fn skip(input: &mut Reader) -> Result<(), CodecError>;
+    }
+}
+
+/// Marks a function of one argument, passed as it is.
+#[derive(Debug)]
+pub struct Unary(());
+
+/// Marks a function of as many arguments as `Arity`, a tuple of units, is long.
+#[derive(Debug)]
+pub struct Nary<Arity>(std::marker::PhantomData<Arity>);
+
+impl<F, A, R> Task<A, Unary> for F
+where
+    F: FnOnce(A) -> R,
+{
+    type Output = R;
+
+    fn call(self, args: A) -> R {
+        self(args)
+    }
+}
+
+impl<A: Data> Encode<Unary> for A {
+    fn encode(self, out: &mut Chain) -> Result<(), CodecError> {
+        codec::put(self, out)
+    }
+
+    fn decode(input: &mut Reader) -> Result<Self, CodecError> {
+        codec::get(input)
+    }
+
+    fn skip(input: &mut Reader) -> Result<(), CodecError> {
+        codec::skip(input)
+    }
+}
+
+macro_rules! unit {
+    ($_:ident) => {
+        ()
+    };
+}
+
+macro_rules! nary {
+    ($($arg:ident),*) => {
+        impl<F, R, $($arg,)*> Task<($($arg,)*), Nary<($(unit!($arg),)*)>> for F
+        where
+            F: FnOnce($($arg),*) -> R,
+        {
+            type Output = R;
+
+            #[expect(non_snake_case, reason = "one pattern for every number of arguments")]
+            fn call(self, ($($arg,)*): ($($arg,)*)) -> R {
+                self($($arg),*)
+            }
+        }
+
+        impl<$($arg: Data,)*> Encode<Nary<($(unit!($arg),)*)>> for ($($arg,)*) {
+            #[expect(non_snake_case, unused_variables, reason = "one pattern for every number of arguments")]
+            fn encode(self, out: &mut Chain) -> Result<(), CodecError> {
+                let ($($arg,)*) = self;
+                $(codec::put($arg, out)?;)*
+                Ok(())
+            }
+
+            #[expect(unused_variables, reason = "a function of no argument reads nothing")]
+            fn decode(input: &mut Reader) -> Result<Self, CodecError> {
+                Ok(($(codec::get::<$arg>(input)?,)*))
+            }
+
+            #[expect(unused_variables, reason = "a function of no argument skips nothing")]
+            fn skip(input: &mut Reader) -> Result<(), CodecError> {
+                $(let _: unit!($arg) = codec::skip(input)?;)*
+                Ok(())
+            }
+        }
+    };
+}
+
+nary!();
+nary!(A1);
+nary!(A1, A2);
+nary!(A1, A2, A3);
+nary!(A1, A2, A3, A4);
+nary!(A1, A2, A3, A4, A5);
+nary!(A1, A2, A3, A4, A5, A6);
+nary!(A1, A2, A3, A4, A5, A6, A7);
+nary!(A1, A2, A3, A4, A5, A6, A7, A8);

@@ -1,0 +1,169 @@
+//! The executable as it lies in memory: where its code is, and which build it is.
+
+use std::ffi::{c_int, c_void};
+use std::ops::Range;
+use std::sync::OnceLock;
+
+/// The main executable of this process, found once.
+struct Image {
+    code: Vec<Range<usize>>,
+    build_id: Vec<u8>,
+}
+
+fn image() -> &'static Image {
+    static IMAGE: OnceLock<Image> = OnceLock::new();
+    IMAGE.get_or_init(Image::load)
+}
+
+/// Whether an address lies in the code of the main executable, rather than in a shared library.
+pub(crate) fn in_executable(address: usize) -> bool {
+    image().code.iter().any(|range| range.contains(&address))
+}
+
+/// What tells one build of the executable from another: the linker's build id, or, where there
+/// is none, the identity of the file that was executed.
+pub(crate) fn build_identity() -> Vec<u8> {
+    let build_id = &image().build_id;
+    if build_id.is_empty() {
+        file_identity()
+    } else {
+        build_id.clone()
+    }
+}
+
+fn file_identity() -> Vec<u8> {
+    use std::os::unix::fs::MetadataExt as _;
+
+    // Of the running file itself, also when another has taken its name.
+    let Ok(file) = std::fs::metadata("/proc/self/exe") else {
+        return Vec::new();
+    };
+    [
+        file.dev(),
+        file.ino(),
+        file.size(),
+        file.mtime() as u64,
+        file.mtime_nsec() as u64,
+    ]
+    .into_iter()
+    .flat_map(u64::to_le_bytes)
+    .collect()
+}
+
+impl Image {
+    fn load() -> Self {
+        let mut image = Self {
+            code: Vec::new(),
+            build_id: Vec::new(),
+        };
+        // SAFETY: the callback has the signature that is asked for, and gets back the pointer to
+        // `image`, which outlives the call and is not touched by anyone else during it.
+        unsafe { libc::dl_iterate_phdr(Some(visit), (&raw mut image).cast()) };
+        image
+    }
+}
+
+/// Called once for each object that is loaded; the main executable comes first.
+unsafe extern "C" fn visit(
+    info: *mut libc::dl_phdr_info,
+    _size: usize,
+    image: *mut c_void,
+) -> c_int {
+    const STOP: c_int = 1;
+    // SAFETY: `Image::load` passed a pointer to an `Image` that nobody else uses meanwhile.
+    let image = unsafe { &mut *image.cast::<Image>() };
+    // SAFETY: the loader passes a pointer to a valid structure for the time of the call.
+    let info = unsafe { &*info };
+    if info.dlpi_phnum == 0 {
+        return STOP;
+    }
+    // SAFETY: the loader says that so many program headers lie there; they are never unmapped.
+    let headers =
+        unsafe { std::slice::from_raw_parts(info.dlpi_phdr, usize::from(info.dlpi_phnum)) };
+    for header in headers {
+        let start = (info.dlpi_addr as usize).wrapping_add(header.p_vaddr as usize);
+        if header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_X != 0 {
+            image.code.push(start..start + header.p_memsz as usize);
+        } else if header.p_type == libc::PT_NOTE {
+            // SAFETY: a note segment is loaded and readable for all of its length, and stays so.
+            let notes =
+                unsafe { std::slice::from_raw_parts(start as *const u8, header.p_memsz as usize) };
+            if let Some(id) = find_build_id(notes) {
+                image.build_id = id.to_vec();
+            }
+        }
+    }
+    STOP
+}
+
+/// Finds the note `GNU`/`NT_GNU_BUILD_ID` (3). A note is three words (length of the name, length
+/// of the content, type), then name and content, each filled up to a multiple of four bytes.
+fn find_build_id(mut notes: &[u8]) -> Option<&[u8]> {
+    const NT_GNU_BUILD_ID: u32 = 3;
+    let word =
+        |notes: &[u8], at: usize| Some(u32::from_ne_bytes(notes.get(at..at + 4)?.try_into().ok()?));
+    loop {
+        let name_len = word(notes, 0)? as usize;
+        let content_len = word(notes, 4)? as usize;
+        let kind = word(notes, 8)?;
+        let name = notes.get(12..12 + name_len)?;
+        let content_at = 12 + name_len.next_multiple_of(4);
+        let content = notes.get(content_at..content_at + content_len)?;
+        if kind == NT_GNU_BUILD_ID && name == b"GNU\0" {
+            return Some(content);
+        }
+        notes = notes.get(content_at + content_len.next_multiple_of(4)..)?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn own_code_is_in_the_executable_and_a_library_is_not() {
+        assert!(in_executable(
+            own_code_is_in_the_executable_and_a_library_is_not as fn() as usize
+        ));
+        assert!(
+            !in_executable(libc::getpid as *const () as usize)
+                || cfg!(target_feature = "crt-static")
+        );
+        assert!(!in_executable(0));
+    }
+
+    #[test]
+    fn a_build_has_an_identity() {
+        assert!(!build_identity().is_empty());
+        assert!(!file_identity().is_empty());
+    }
+
+    #[test]
+    fn the_build_id_is_found_among_other_notes() {
+        let note = |name: &[u8], kind: u32, content: &[u8]| {
+            let mut bytes = Vec::new();
+            for word in [name.len() as u32, content.len() as u32, kind] {
+                bytes.extend_from_slice(&word.to_ne_bytes());
+            }
+            for part in [name, content] {
+                bytes.extend_from_slice(part);
+                bytes.resize(bytes.len().next_multiple_of(4), 0);
+            }
+            bytes
+        };
+        let notes = [
+            note(b"Linux\0", 1, b"abcde"),
+            note(b"GNU\0", 1, b"x"),
+            note(b"GNU\0", 3, b"identity"),
+        ]
+        .concat();
+        assert_eq!(find_build_id(&notes), Some(&b"identity"[..]));
+        for end in 0..notes.len() - 4 {
+            assert_eq!(
+                find_build_id(&notes[..end]),
+                None,
+                "a torn note is no identity"
+            );
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! Values to bytes and back.
+//!
+//! A value is a length and so many bytes. The bytes are self-describing MessagePack with field
+//! names, so that whatever serde_json can carry travels too; or, for bulk types, the plain bytes
+//! themselves (little-endian numbers), at the cost of a memory copy. The low bit of the length
+//! tells which.
+
+use std::any::{Any, TypeId};
+use std::borrow::Cow;
+use std::fmt;
+
+use bytes::{BufMut as _, Bytes};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::chain::{Chain, Reader, put_varint, varint_len, write_varint};
+
+/// A result this large keeps the buffer it came in rather than being copied out of it.
+const KEEP_BUFFER: usize = 32 * 1024;
+
+/// Why a value could not be encoded or decoded.
+#[derive(Debug)]
+pub struct CodecError(Cow<'static, str>);
+
+impl CodecError {
+    pub(crate) fn new(reason: impl Into<Cow<'static, str>>) -> Self {
+        Self(reason.into())
+    }
+}
+
+impl fmt::Display for CodecError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+const TORN: CodecError = CodecError(Cow::Borrowed("the bytes end in the middle of a value"));
+
+/// Appends `value`. On an error, `out` holds what it held before.
+pub(crate) fn put<T: Serialize + 'static>(value: T, out: &mut Chain) -> Result<(), CodecError> {
+    let value = match bulk_to_bytes(value) {
+        Ok(bytes) => {
+            put_varint(out.tail(), ((bytes.len() as u64) << 1) | 1);
+            out.put_bytes(bytes);
+            return Ok(());
+        }
+        Err(value) => value,
+    };
+    // The length comes first and is known last. Most values fit one length byte: leave room for
+    // it, and move the others up.
+    let start = out.len();
+    out.tail().put_u8(0);
+    if let Err(error) = rmp_serde::encode::write_named(&mut out.tail().writer(), &value) {
+        out.truncate_tail(start);
+        return Err(CodecError::new(error.to_string()));
+    }
+    let len = out.len() - start - 1;
+    let head = varint_len((len as u64) << 1);
+    let tail = out.tail();
+    let at = tail.len() - len - 1;
+    tail.put_bytes(0, head - 1);
+    tail.copy_within(at + 1..at + 1 + len, at + head);
+    write_varint(&mut tail[at..at + head], (len as u64) << 1);
+    Ok(())
+}
+
+/// Reads the next value.
+pub(crate) fn get<T: DeserializeOwned + 'static>(input: &mut Reader) -> Result<T, CodecError> {
+    let (bytes, raw) = next(input)?;
+    if raw {
+        bulk_from_bytes(bytes)
+    } else {
+        rmp_serde::from_slice(&bytes).map_err(|error| CodecError::new(error.to_string()))
+    }
+}
+
+/// Passes over the next value.
+pub(crate) fn skip(input: &mut Reader) -> Result<(), CodecError> {
+    next(input).map(drop)
+}
+
+fn next(input: &mut Reader) -> Result<(Bytes, bool), CodecError> {
+    let head = input.varint().ok_or(TORN)?;
+    let len = usize::try_from(head >> 1).map_err(|_| TORN)?;
+    Ok((input.take(len).ok_or(TORN)?, head & 1 == 1))
+}
+
+/// Numbers whose vectors travel as the plain bytes they are. On a big-endian machine they take
+/// the ordinary way.
+macro_rules! for_each_number {
+    ($with:ident) => {
+        $with!(i8, i16, i32, i64, u16, u32, u64, f32, f64)
+    };
+}
+
+/// The bytes of a bulk value, or the value itself if it is none.
+fn bulk_to_bytes<T: 'static>(value: T) -> Result<Bytes, T> {
+    /// Lets the buffer of a vector of numbers be seen, and later freed, as what it is.
+    struct Numbers<N>(Vec<N>);
+
+    impl<N: bytemuck::NoUninit> AsRef<[u8]> for Numbers<N> {
+        fn as_ref(&self) -> &[u8] {
+            bytemuck::cast_slice(&self.0)
+        }
+    }
+
+    let mut slot = Some(value);
+    let any: &mut dyn Any = &mut slot;
+    if let Some(bytes) = any.downcast_mut::<Option<Bytes>>().and_then(Option::take) {
+        return Ok(bytes);
+    }
+    if let Some(bytes) = any.downcast_mut::<Option<Vec<u8>>>().and_then(Option::take) {
+        return Ok(bytes.into());
+    }
+    if let Some(text) = any.downcast_mut::<Option<String>>().and_then(Option::take) {
+        return Ok(text.into());
+    }
+    macro_rules! numbers {
+        ($($number:ty),*) => {$(
+            if cfg!(target_endian = "little")
+                && let Some(numbers) = any.downcast_mut::<Option<Vec<$number>>>().and_then(Option::take)
+            {
+                return Ok(Bytes::from_owner(Numbers(numbers)));
+            }
+        )*};
+    }
+    for_each_number!(numbers);
+    Err(slot.expect("only a bulk type takes the value"))
+}
+
+fn bulk_from_bytes<T: 'static>(bytes: Bytes) -> Result<T, CodecError> {
+    fn found<V: 'static, T: 'static>(value: V) -> Result<T, CodecError> {
+        let mut slot = Some(value);
+        let any: &mut dyn Any = &mut slot;
+        let value = any.downcast_mut::<Option<T>>().and_then(Option::take);
+        Ok(value.expect("the caller compared the types"))
+    }
+
+    let wanted = TypeId::of::<T>();
+    if wanted == TypeId::of::<Bytes>() {
+        return found(bytes);
+    }
+    if wanted == TypeId::of::<Vec<u8>>() {
+        return found(into_vec(bytes));
+    }
+    if wanted == TypeId::of::<String>() {
+        let text = String::from_utf8(into_vec(bytes));
+        return found(text.map_err(|error| CodecError::new(error.to_string()))?);
+    }
+    macro_rules! numbers {
+        ($($number:ty),*) => {$(
+            if cfg!(target_endian = "little") && wanted == TypeId::of::<Vec<$number>>() {
+                if bytes.len() % size_of::<$number>() != 0 {
+                    return Err(TORN);
+                }
+                return found(bytemuck::pod_collect_to_vec::<u8, $number>(&bytes));
+            }
+        )*};
+    }
+    for_each_number!(numbers);
+    Err(CodecError::new(format!(
+        "plain bytes came where a `{}` was expected",
+        std::any::type_name::<T>()
+    )))
+}
+
+/// A large value may keep the buffer it came in, a small one must not keep a large buffer alive.
+fn into_vec(bytes: Bytes) -> Vec<u8> {
+    if bytes.len() < KEEP_BUFFER {
+        bytes.to_vec()
+    } else {
+        bytes.into()
+    }
+}

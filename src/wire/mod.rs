@@ -1,0 +1,13 @@
+//! What travels between the parent and its workers, and nothing that acts on it. Reading order:
+//!
+//! - [`chain`]: bytes on their way out, and bytes that came in;
+//! - [`codec`]: values to bytes and back;
+//! - [`frame`]: bytes cut into frames;
+//! - [`message`]: what each frame says;
+//! - [`page`]: the memory that a worker shares with its parent: who may run what, exactly.
+
+mod chain;
+pub(crate) mod codec;
+
+pub(crate) use chain::{Chain, Reader};
+pub(crate) use codec::CodecError;
