@@ -41,6 +41,11 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> Data for T {}
 /// among them is copied rather than encoded element by element.
 ///
 /// Implemented for [`Data`] and for tuples of up to eight; there is nothing to implement by hand.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot travel to another process",
+    label = "needs serde's `Serialize` and `DeserializeOwned`, `Send` and `'static`",
+    note = "derive `serde::Serialize` and `serde::Deserialize` for it, or run the task on threads: `ThreadPoolExecutor::submit` asks for neither"
+)]
 pub trait Arguments<Marker>: sealed::Encode<Marker> + Send + 'static {}
 
 impl<A, Marker> Arguments<Marker> for A where A: sealed::Encode<Marker> + Send + 'static {}
