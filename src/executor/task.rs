@@ -8,7 +8,8 @@ use serde::de::DeserializeOwned;
 
 use crate::wire::{Chain, CodecError, Reader, codec};
 
-/// A function that can be called with `Args`: a single argument, or a tuple of up to eight.
+/// A function that can be called with `Args`: its one argument as it is, or a tuple of none or of
+/// two to eight.
 ///
 /// Implemented for functions and closures; there is nothing to implement by hand. The marker only
 /// keeps the implementations apart.
@@ -156,8 +157,9 @@ macro_rules! nary {
     };
 }
 
+// No tuple of one: for a function of one argument only `Unary` is left, so rustc knows from the
+// function what is to be passed, infers it, and says "expected `u64`, found `&str`".
 nary!();
-nary!(A1);
 nary!(A1, A2);
 nary!(A1, A2, A3);
 nary!(A1, A2, A3, A4);

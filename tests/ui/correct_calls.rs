@@ -20,6 +20,9 @@ fn sum(pair: (i32, i32)) -> i32 {
 async fn on(pool: &dyn Executor) {
     assert!(pool.submit(is_prime, 97).await.unwrap());
     assert_eq!(pool.submit(power, (2, 8)).await.unwrap(), 256);
+    // What the arguments must be is known from the function.
+    assert!(pool.submit(is_prime, 97_u32.into()).await.unwrap());
+    assert_eq!(pool.submit(power, (2, Default::default())).await.unwrap(), 1);
     assert_eq!(pool.submit(hello, ()).await.unwrap(), "hello");
     assert_eq!(pool.submit(sum, (1, 2)).await.unwrap(), 3);
     assert_eq!(pool.submit(|x: i32| x + 1, 1).await.unwrap(), 2);
