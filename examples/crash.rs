@@ -74,12 +74,21 @@ fn main() -> Result<(), Box<dyn Error>> {
 #[tokio::main]
 async fn run() -> Result<(), Box<dyn Error>> {
     let pool = ProcessPoolExecutor::with_workers(1)?;
-    for how in [Crash::Abort, Crash::Segfault, Crash::StackOverflow, Crash::Exit, Crash::Kill] {
+    for how in [
+        Crash::Abort,
+        Crash::Segfault,
+        Crash::StackOverflow,
+        Crash::Exit,
+        Crash::Kill,
+    ] {
         match pool.submit(crash, how).await {
             Ok(_) => println!("{how:?}: survived"),
             Err(error) => println!("{how:?}: {error}"),
         }
-        println!("and on it goes: 2 * 21 = {}\n", pool.submit(double, 21).await?);
+        println!(
+            "and on it goes: 2 * 21 = {}\n",
+            pool.submit(double, 21).await?
+        );
     }
     println!("{:?}", pool.stats());
     pool.shutdown().await;

@@ -22,7 +22,10 @@ fn is_prime(n: u64) -> bool {
     if n.is_multiple_of(2) {
         return n == 2;
     }
-    n > 1 && (3..=n.isqrt()).step_by(2).all(|divisor| !n.is_multiple_of(divisor))
+    n > 1
+        && (3..=n.isqrt())
+            .step_by(2)
+            .all(|divisor| !n.is_multiple_of(divisor))
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -38,7 +41,8 @@ async fn run() -> Result<(), Box<dyn Error>> {
 
     let start = Instant::now();
     let pool = ProcessPoolExecutor::new()?;
-    let mut answers = stream::iter(NUMBERS.into_iter().zip(expected)).zip(pool.map(is_prime, NUMBERS));
+    let mut answers =
+        stream::iter(NUMBERS.into_iter().zip(expected)).zip(pool.map(is_prime, NUMBERS));
     while let Some(((number, expected), answer)) = answers.next().await {
         let prime = answer?;
         assert_eq!(prime, expected, "both ways give the same answer");

@@ -68,12 +68,20 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 #[tokio::main]
 async fn run() -> Result<(), Box<dyn Error>> {
-    println!("{CALLS} calls that keep a CPU busy for {CALL_MS} ms each, beside a heartbeat every {BEAT:?}");
+    println!(
+        "{CALLS} calls that keep a CPU busy for {CALL_MS} ms each, beside a heartbeat every {BEAT:?}"
+    );
     println!();
     println!("{:<24}{:>24}", "the calls run", "latest beat was late by");
     print("inline, on the runtime", worst_delay(inline()).await?);
-    print("on ThreadPoolExecutor", worst_delay(on(&ThreadPoolExecutor::new()?)).await?);
-    print("on ProcessPoolExecutor", worst_delay(on(&ProcessPoolExecutor::new()?)).await?);
+    print(
+        "on ThreadPoolExecutor",
+        worst_delay(on(&ThreadPoolExecutor::new()?)).await?,
+    );
+    print(
+        "on ProcessPoolExecutor",
+        worst_delay(on(&ProcessPoolExecutor::new()?)).await?,
+    );
     Ok(())
 }
 

@@ -17,9 +17,14 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("thread", &["sys", "panic", "executor", "alarm", "backlog"]),
     (
         "process",
-        &["sys", "panic", "wire", "function", "executor", "alarm", "backlog"],
+        &[
+            "sys", "panic", "wire", "function", "executor", "alarm", "backlog",
+        ],
     ),
-    ("worker", &["sys", "panic", "wire", "function", "executor::context"]),
+    (
+        "worker",
+        &["sys", "panic", "wire", "function", "executor::context"],
+    ),
 ];
 
 /// Where `unsafe` may stand: the system's calls, the offset that becomes a function, and the one
@@ -44,7 +49,11 @@ fn imports_point_downwards_only() {
 fn what_lies_outside_a_module_is_named_from_the_crate() {
     let mut offences = Vec::new();
     for source in sources() {
-        for line in source.code.lines().filter(|line| line.starts_with("use super::")) {
+        for line in source
+            .code
+            .lines()
+            .filter(|line| line.starts_with("use super::"))
+        {
             if line.matches("super::").count() >= source.depth() {
                 offences.push(format!("{}: {line}", source.name()));
             }
@@ -111,7 +120,8 @@ fn a_cycle_is_found() {
 
 #[test]
 fn the_paths_of_an_import_are_found() {
-    let code = "use crate::a::{self, b::C, d};\nuse crate::{e, f::{G, h}};\nfn x() { crate::i::j() }";
+    let code =
+        "use crate::a::{self, b::C, d};\nuse crate::{e, f::{G, h}};\nfn x() { crate::i::j() }";
     assert_eq!(
         paths_after("crate::", code),
         ["a::self", "a::b::C", "a::d", "e", "f::G", "f::h", "i::j"]
@@ -151,7 +161,10 @@ struct Source {
 
 impl Source {
     fn name(&self) -> String {
-        self.path.to_str().expect("paths are text").replace('\\', "/")
+        self.path
+            .to_str()
+            .expect("paths are text")
+            .replace('\\', "/")
     }
 
     /// The module at the top of the crate that it belongs to.
