@@ -27,3 +27,8 @@ pub use crate::thread::{ThreadPoolBuilder, ThreadPoolExecutor};
 pub mod worker {
     pub use crate::executor::context::{Context, current};
 }
+
+/// The README's examples, compiled and run with the others.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeDoctests;
