@@ -4,9 +4,10 @@
 //! Run it with `cargo run --release --example crash`.
 
 use std::error::Error;
-use std::{hint, process, ptr};
+use std::{hint, process, ptr, thread};
 
 use concurrent_futures::{Executor as _, ExecutorExt as _, ProcessPoolExecutor};
+use rustix::process::{Signal, getpid, kill_process};
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -47,19 +48,12 @@ fn descend(depth: u64) -> u64 {
     hint::black_box(descend(depth + 1) + 1)
 }
 
-/// As the kernel does to a process when memory runs out.
-#[cfg(unix)]
+/// Ends as the kernel ends a process when memory runs out.
 fn kill() -> u64 {
-    use rustix::process::{Signal, getpid, kill_process};
-    let _ = kill_process(getpid(), Signal::KILL);
+    kill_process(getpid(), Signal::KILL).expect("a process may kill itself");
     loop {
-        std::thread::park();
+        thread::park(); // The signal is on its way.
     }
-}
-
-#[cfg(not(unix))]
-fn kill() -> u64 {
-    process::abort()
 }
 
 fn double(x: u64) -> u64 {

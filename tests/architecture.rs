@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[(&str, &[&str])] = &[
     ("sys", &[]),
     ("panic", &[]),
+    ("alarm", &[]),
     ("wire", &["sys"]),
     ("function", &["sys", "panic", "wire"]),
-    ("executor", &["sys", "panic", "wire", "function"]),
-    ("alarm", &["executor"]),
+    ("executor", &["sys", "panic", "alarm", "wire", "function"]),
     ("backlog", &["executor"]),
     ("thread", &["sys", "panic", "executor", "alarm", "backlog"]),
     (
