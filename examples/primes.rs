@@ -6,7 +6,7 @@ use std::error::Error;
 use std::time::Instant;
 
 use concurrent_futures::{Executor as _, ExecutorExt as _, ProcessPoolExecutor};
-use futures::{StreamExt as _, stream};
+use futures::StreamExt as _;
 
 const NUMBERS: [u64; 6] = [
     112_272_535_095_293,
@@ -41,10 +41,9 @@ async fn run() -> Result<(), Box<dyn Error>> {
 
     let start = Instant::now();
     let pool = ProcessPoolExecutor::new()?;
-    let mut answers =
-        stream::iter(NUMBERS.into_iter().zip(expected)).zip(pool.map(is_prime, NUMBERS));
-    while let Some(((number, expected), answer)) = answers.next().await {
-        let prime = answer?;
+    let mut answers = pool.map(is_prime, NUMBERS);
+    for (number, expected) in NUMBERS.into_iter().zip(expected) {
+        let prime = answers.next().await.expect("an answer for each number")?;
         assert_eq!(prime, expected, "both ways give the same answer");
         println!("{number} is prime: {prime}");
     }

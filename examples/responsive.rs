@@ -40,7 +40,7 @@ async fn on(executor: &dyn Executor) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Does `work` beside a heartbeat. Says how late the latest beat was.
+/// Does `work` beside a heartbeat. Says how late the worst beat was.
 async fn worst_delay(
     work: impl Future<Output = Result<(), Box<dyn Error>>>,
 ) -> Result<Duration, Box<dyn Error>> {
@@ -72,7 +72,10 @@ async fn run() -> Result<(), Box<dyn Error>> {
         "{CALLS} calls that keep a CPU busy for {CALL_MS} ms each, beside a heartbeat every {BEAT:?}"
     );
     println!();
-    println!("{:<24}{:>24}", "the calls run", "latest beat was late by");
+    println!(
+        "{:<24}{:>24}",
+        "where the calls run", "worst delay of a beat"
+    );
     print("inline, on the runtime", worst_delay(inline()).await?);
     print(
         "on ThreadPoolExecutor",

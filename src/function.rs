@@ -12,6 +12,7 @@ use std::marker::PhantomData;
 
 use crate::panic::PanicReport;
 use crate::sys;
+pub(crate) use crate::wire::FunctionOffset;
 use crate::wire::{Chain, Reader};
 
 /// A task's function as a worker calls it: for each item, arguments in, outcome out.
@@ -39,10 +40,6 @@ pub(crate) enum Answer {
     Undecodable(String),
     Unencodable(String),
 }
-
-/// The distance of an entry from the anchor, in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct FunctionOffset(pub(crate) i64);
 
 /// The fixed point. Its body matters little, but must not be the same as another's, lest the
 /// linker folds the two.

@@ -1,13 +1,15 @@
 //! What can move between threads and be shared among them, checked by the compiler, and what
 //! stays small enough to hold by the thousand.
+#![cfg(target_os = "linux")]
 
 use std::cell::Cell;
 use std::marker::PhantomData;
 
 use concurrent_futures::{
     AbortHandle, AsCompleted, BuildError, Executor, Job, JoinHandle, Location, Map, Permit,
-    Restarts, ReturnWhen, Room, Shutdown, ShutdownReport, Stats, TaskError, TaskOptions,
-    ThreadPoolBuilder, ThreadPoolExecutor, TrySubmitError, Wait, Waited, worker,
+    ProcessPoolBuilder, ProcessPoolExecutor, Restarts, ReturnWhen, Room, Shutdown, ShutdownReport,
+    StartMethod, Stats, TaskError, TaskOptions, ThreadPoolBuilder, ThreadPoolExecutor,
+    TrySubmitError, Wait, Waited, WorkerInfo, WorkerState, worker,
 };
 
 /// May be sent, must not be shared.
@@ -22,6 +24,11 @@ const fn both<T: Send + Sync + Unpin + 'static>() {}
 const _: () = {
     both::<ThreadPoolExecutor>();
     both::<ThreadPoolBuilder>();
+    both::<ProcessPoolExecutor>();
+    send::<ProcessPoolBuilder>();
+    both::<StartMethod>();
+    both::<WorkerInfo>();
+    both::<WorkerState>();
     both::<AbortHandle>();
     both::<JoinHandle<u8>>();
     both::<TaskError>();
