@@ -263,7 +263,7 @@ impl fmt::Display for Death {
         if self.out_of_memory {
             f.write_str(" (out of memory)")?;
         }
-        match self.stderr_tail.trim_end() {
+        match self.stderr_tail.trim() {
             "" => Ok(()),
             tail => write!(f, "; its stderr ended with:\n{tail}"),
         }

@@ -6,8 +6,7 @@ use bytes::{BufMut as _, BytesMut};
 
 use super::chain::{Chain, Reader};
 use super::codec;
-use super::frame;
-use crate::function::FunctionOffset;
+use super::{FunctionOffset, frame};
 use crate::panic::{Location, PanicReport};
 
 /// The version of everything but `Hello` and `Greeting`.
