@@ -528,13 +528,31 @@ async fn a_worker_that_never_gets_ready_is_killed_at_the_spawn_time_out() {
     let pool = ProcessPoolExecutor::builder()
         .max_workers(1)
         .initializer(wait_at, gate.key())
-        .spawn_timeout(Duration::from_millis(300))
+        .spawn_timeout(Duration::from_secs(1))
         .build()
         .expect("a pool");
     let handle = pool.submit(double, 1);
     let guest = gate.guest().await;
     let error = within(handle).await.expect_err("it is never ready");
     assert!(error.is_init_failed() && !error.was_started(), "{error}");
-    assert!(error.to_string().contains("300ms"), "{error}");
+    assert!(error.to_string().contains("1s"), "{error}");
     guest.gone().await;
+}
+
+#[tokio::test]
+async fn a_worker_retires_after_its_tasks_and_every_task_finishes() {
+    let builder = ProcessPoolExecutor::builder().max_workers(2);
+    let pool = builder.max_tasks_per_child(5).build().expect("a pool");
+    let handles: Vec<_> = (0..53).map(|_| pool.submit(std::process::id, ())).collect();
+    let mut tasks_of = std::collections::HashMap::<u32, u32>::new();
+    for handle in handles {
+        *tasks_of
+            .entry(within(handle).await.expect("it ran"))
+            .or_default() += 1;
+    }
+    assert!(tasks_of.values().all(|tasks| *tasks <= 5), "{tasks_of:?}");
+    within(pool.shutdown()).await;
+    let restarts = pool.stats().restarts;
+    assert_eq!((restarts.crashed, restarts.failed_to_start), (0, 0));
+    assert!(restarts.retired >= 9, "{restarts:?}");
 }
