@@ -18,8 +18,8 @@ use tokio::runtime::Runtime;
 use crate::common::contender::{
     Contender, Echo, Noop, Procspawn, SpawnBlocking, ThreadPool, TokioRayon, WORKERS,
 };
-use crate::common::limit::{self, Peer};
-use crate::common::table::Table;
+use crate::common::limit;
+use crate::common::table::{self, Table};
 
 /// Does something for every contender. Those to compare come right after each other.
 macro_rules! each_contender {
@@ -78,6 +78,7 @@ impl Bench {
         let given = |wanted: &str| std::env::args().any(|arg| arg == wanted);
         Self {
             criterion: Criterion::default()
+                .output_directory(&table::criterion_home())
                 .warm_up_time(Duration::from_millis(400))
                 .measurement_time(Duration::from_millis(1600))
                 .configure_from_args(),
@@ -107,9 +108,7 @@ impl Bench {
         }
         let mut measure = self.measure("round trip", 50);
         each_contender!(C => measure.time(run::<C>));
-        let mut peer = Peer::start(limit::SMALL);
-        let mut message = [0; limit::SMALL];
-        measure.time_blocking(limit::NAME, || peer.exchange(&mut message));
+        measure.time_limit(limit::round_trips);
     }
 
     /// A batch of calls that do nothing: all submitted, then all awaited.
@@ -160,7 +159,13 @@ impl Bench {
         measure.group.throughput(Throughput::Bytes(size as u64));
         each_contender!(C => measure.time(|contender: Arc<C>, times| run(contender, times, size)));
         let (source, mut target) = (vec![7_u8; size], vec![0; size]);
-        measure.time_blocking(limit::NAME, || target.copy_from_slice(black_box(&source)));
+        measure.time_limit(|times| {
+            let start = Instant::now();
+            for _ in 0..times {
+                black_box(&mut target).copy_from_slice(black_box(&source));
+            }
+            start.elapsed()
+        });
     }
 
     /// From nothing to the first result. Ending the workers is not part of it.
@@ -181,9 +186,7 @@ impl Bench {
         each_contender!(C => measure.group.bench_function(C::NAME, |bencher| {
             bencher.iter_custom(|times| spawned(runtime, run::<C>(times)));
         }));
-        measure.time_blocking(limit::NAME, || {
-            Peer::start(limit::SMALL).exchange(&mut [0; limit::SMALL]);
-        });
+        measure.time_limit(limit::cold_starts);
     }
 }
 
@@ -205,8 +208,10 @@ impl Measure<'_> {
         C: Contender,
         F: Future<Output = ()> + Send + 'static,
     {
-        let contender = Arc::new(self.runtime.block_on(async { C::start() }));
+        let mut contender = None; // Started if criterion wants it to run.
         self.group.bench_function(C::NAME, |bencher| {
+            let contender = contender
+                .get_or_insert_with(|| Arc::new(self.runtime.block_on(async { C::start() })));
             bencher.iter_custom(|times| {
                 let run = run(contender.clone(), times);
                 spawned(self.runtime, async {
@@ -216,13 +221,16 @@ impl Measure<'_> {
                 })
             });
         });
-        let contender = Arc::into_inner(contender).expect("its runs are over");
-        self.runtime.block_on(contender.stop());
+        if let Some(contender) = contender.and_then(Arc::into_inner) {
+            self.runtime.block_on(contender.stop());
+        }
     }
 
-    fn time_blocking(&mut self, name: &str, mut run: impl FnMut()) {
+    /// Times what bounds them all.
+    fn time_limit(&mut self, mut run: impl FnMut(u64) -> Duration) {
+        let name = limit::NAME;
         self.group
-            .bench_function(name, |bencher| bencher.iter(&mut run));
+            .bench_function(name, |bencher| bencher.iter_custom(&mut run));
     }
 }
 

@@ -86,7 +86,8 @@ impl Table {
             print!("{contender:>16}");
         }
         println!();
-        for &measure in &self.measures {
+        let measured = |measure| self.figures.keys().any(|(found, _)| *found == measure);
+        for measure in self.measures.iter().copied().filter(|name| measured(*name)) {
             print!("{measure:<16}");
             for &contender in &self.contenders {
                 let figure = self.figures.get(&(measure, contender));
@@ -134,8 +135,8 @@ impl Table {
     }
 }
 
-/// Where criterion writes: the folder that it asks cargo for.
-fn criterion_home() -> PathBuf {
+/// Where criterion is to write, and the table reads.
+pub(crate) fn criterion_home() -> PathBuf {
     match std::env::var_os("CRITERION_HOME") {
         Some(home) => home.into(),
         None => Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("criterion"),
