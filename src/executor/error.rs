@@ -69,7 +69,7 @@ pub(crate) struct Death {
 }
 
 /// Why no worker could be made ready.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct InitFailure {
     pub(crate) reason: String,
     pub(crate) panic: Option<PanicReport>,
