@@ -75,14 +75,12 @@ thread_local! {
     static CURRENT: RefCell<Option<Context>> = const { RefCell::new(None) };
 }
 
-/// Makes `context` the current one while `function` runs, also if it panics.
-pub(crate) fn within<R>(context: Context, function: impl FnOnce() -> R) -> R {
-    struct Restore(Option<Context>);
-    impl Drop for Restore {
-        fn drop(&mut self) {
-            CURRENT.set(self.0.take());
-        }
-    }
-    let _restore = Restore(CURRENT.replace(Some(context)));
-    function()
+/// Makes `context` the current one of this thread.
+pub(crate) fn enter(context: Context) {
+    CURRENT.set(Some(context));
+}
+
+/// The task that entered is over.
+pub(crate) fn leave() {
+    CURRENT.set(None);
 }

@@ -15,7 +15,8 @@ use super::context::{self, Context};
 use super::error::{Cause, TaskError};
 use super::promise::{Owed, Promise, PromiseEncoded, PromiseOf, Ticket};
 use super::room::Room;
-use super::task::{Arguments, Data, Task};
+use super::task::{Arguments, Data, Initialized, Task};
+use crate::alarm::Alarm;
 use crate::function::{Answer, Desk, FunctionOffset, conjure};
 use crate::panic;
 use crate::wire::{Chain, Reader, codec};
@@ -74,6 +75,22 @@ pub(crate) struct Call {
     /// The number of the payload's first item; `owed` may begin later.
     pub(crate) base: u32,
     pub(crate) payload: Chain,
+    /// Refuses it when it has waited for too long.
+    pub(crate) expiry: Option<Arc<Alarm>>,
+}
+
+impl Call {
+    pub(crate) fn ticket(&self) -> &Ticket {
+        self.owed.ticket()
+    }
+}
+
+impl std::fmt::Debug for Call {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Call")
+            .field("task", &self.ticket().name())
+            .finish_non_exhaustive()
+    }
 }
 
 impl Job {
@@ -97,14 +114,15 @@ where
 {
     let item = owed.next();
     let promise: Arc<dyn Promise> = owed.promise().clone();
-    let context = Context {
+    context::enter(Context {
         task_id: owed.ticket().id(),
         worker_id: seat.worker_id(),
         deadline: seat.begin(&promise, item),
         wanted: promise,
         key: u64::from(item),
-    };
-    let outcome = panic::catch(|| context::within(context, call));
+    });
+    let outcome = panic::catch(call);
+    context::leave();
     seat.end();
     tally.finished += 1;
     match outcome {
@@ -246,11 +264,7 @@ where
     fn encode(self: Box<Self>, limit: usize, emit: &mut dyn FnMut(Call)) {
         let Self { items, owed, .. } = *self;
         let Some(function) = FunctionOffset::of(serve::<F, A, M>) else {
-            owed.fail_rest(&Cause::Codec(
-                "cannot be sent: its function lies in a shared library, where a worker cannot find it; \
-                 move the function into the executable"
-                    .into(),
-            ));
+            owed.fail_rest(&Cause::Codec(NOT_IN_EXECUTABLE.into()));
             return;
         };
         let mut outbound = Outbound {
@@ -314,6 +328,7 @@ impl<P: PromiseEncoded + 'static> Outbound<'_, P> {
             function: self.function,
             base,
             payload,
+            expiry: None,
         });
     }
 }
@@ -347,24 +362,61 @@ where
     // SAFETY: `encode` above was called on a `Batch` that held a value of `F`.
     #[expect(unsafe_code, reason = "see `conjure`")]
     let function = unsafe { conjure::<F>() };
+    serve_items::<A, M, _>(desk, |args| function.call(args));
+}
+
+fn serve_items<A: Arguments<M>, M, R: Data>(desk: &mut dyn Desk, function: impl Fn(A) -> R) {
+    let mut torn = None;
     for _ in 0..desk.skip() {
-        if let Err(error) = A::skip(desk.input()) {
-            desk.claim();
-            return desk.answer(Answer::Undecodable(error.to_string()));
-        }
+        torn = torn.or(A::skip(desk.input()).err());
     }
     while desk.claim() {
-        let answer = match panic::catch(|| A::decode(desk.input())) {
-            Err(report) => Answer::Undecodable(report.to_string()),
-            Ok(Err(error)) => Answer::Undecodable(error.to_string()),
-            Ok(Ok(args)) => match panic::catch(|| function.call(args)) {
-                Err(report) => Answer::Panicked(report),
-                Ok(value) => encode_result(value),
+        let answer = match &torn {
+            Some(error) => Answer::Undecodable(error.to_string()),
+            None => match panic::catch(|| A::decode(desk.input())) {
+                Err(report) => Answer::Undecodable(report.to_string()),
+                Ok(Err(error)) => Answer::Undecodable(error.to_string()),
+                Ok(Ok(args)) => match panic::catch(|| function(args)) {
+                    Err(report) => Answer::Panicked(report),
+                    Ok(value) => encode_result(value),
+                },
             },
         };
         desk.answer(answer);
     }
 }
+
+/// An initializer encoded for a worker; its entry answers with the text of its error, if any.
+pub(crate) fn encode_initializer<F, A, M>(
+    _: F,
+    args: A,
+    limit: usize,
+) -> Result<(FunctionOffset, Chain), String>
+where
+    F: Task<A, M> + Copy + Send + Sync + 'static,
+    F::Output: Initialized,
+    A: Arguments<M>,
+{
+    fn serve<F, A, M>(desk: &mut dyn Desk)
+    where
+        F: Task<A, M> + Copy + Send + Sync + 'static,
+        F::Output: Initialized,
+        A: Arguments<M>,
+    {
+        // SAFETY: `encode_initializer` was called with a value of `F`.
+        #[expect(unsafe_code, reason = "see `conjure`")]
+        let function = unsafe { conjure::<F>() };
+        serve_items::<A, M, _>(desk, |args| function.call(args).into_error());
+    }
+    let function = FunctionOffset::of(serve::<F, A, M>).ok_or(NOT_IN_EXECUTABLE)?;
+    let mut chain = Chain::new();
+    encode_item(args, &mut chain, limit)?;
+    chain.seal();
+    Ok((function, chain))
+}
+
+const NOT_IN_EXECUTABLE: &str = "cannot be sent: its function lies in a shared library, where a worker cannot \
+    find it; move the function into the executable";
 
 fn encode_result<R: Data>(value: R) -> Answer {
     let mut chain = Chain::new();

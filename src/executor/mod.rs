@@ -149,6 +149,7 @@ pub trait ExecutorExt: Executor {
         A: Arguments<M>,
         M: 'static,
     {
+        const { assert_stateless::<F>() };
         submit_to(self, self.try_room(), None, function, args)
     }
 
@@ -165,6 +166,7 @@ pub trait ExecutorExt: Executor {
         A: Arguments<M>,
         M: 'static,
     {
+        const { assert_stateless::<F>() };
         submit_to(
             self,
             self.try_room(),
@@ -189,6 +191,7 @@ pub trait ExecutorExt: Executor {
         A: Arguments<M>,
         M: 'static,
     {
+        const { assert_stateless::<F>() };
         match self.try_room() {
             Ok(room) => Ok(submit_to(self, Ok(room), None, function, args)),
             Err(error) => Err(TrySubmitError::new(error, args)),
@@ -284,7 +287,6 @@ where
     A: Arguments<M>,
     M: 'static,
 {
-    const { assert_stateless::<F>() };
     let cell = Arc::new(OutcomeCell::new(Ticket::new(
         std::any::type_name::<F>(),
         options,
@@ -316,6 +318,7 @@ impl<E: Executor + ?Sized> Permit<'_, E> {
         A: Arguments<M>,
         M: 'static,
     {
+        const { assert_stateless::<F>() };
         submit_to(self.executor, Ok(self.room), None, function, args)
     }
 
@@ -332,6 +335,7 @@ impl<E: Executor + ?Sized> Permit<'_, E> {
         A: Arguments<M>,
         M: 'static,
     {
+        const { assert_stateless::<F>() };
         submit_to(
             self.executor,
             Ok(self.room),

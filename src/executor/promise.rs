@@ -158,6 +158,13 @@ impl<P: Promise + ?Sized> Owed<P> {
         answer(&self.promise, item);
     }
 
+    /// Takes the next item out, to be answered by the caller.
+    pub(crate) fn take_next(&mut self) -> (Arc<P>, u32) {
+        debug_assert!(self.next < self.end, "an item is answered once");
+        self.next += 1;
+        (self.promise.clone(), self.next - 1)
+    }
+
     pub(crate) fn fail_next(&mut self, cause: Cause) {
         self.answer_next(|promise, item| promise.fail(item, promise.ticket().error(true, cause)));
     }

@@ -2,6 +2,7 @@
 //! leaves the queue, to run or to be cancelled.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 
@@ -25,48 +26,62 @@ impl Room {
 #[derive(Debug)]
 pub(crate) struct Rooms {
     places: Option<(usize, Arc<Semaphore>)>,
+    closed: AtomicBool,
 }
 
 impl Rooms {
     pub(crate) fn new(capacity: Option<usize>) -> Self {
+        let places = capacity.map(|capacity| (capacity, Arc::new(Semaphore::new(capacity))));
         Self {
-            places: capacity.map(|capacity| (capacity, Arc::new(Semaphore::new(capacity)))),
+            places,
+            closed: AtomicBool::new(false),
         }
     }
 
     /// The most places a queue can have.
     pub(crate) const MAX: usize = Semaphore::MAX_PERMITS;
 
-    pub(crate) fn try_take(&self) -> Result<Room, Cause> {
-        match &self.places {
-            None => Ok(Room::unbounded()),
+    /// Takes room, if there is any.
+    pub(crate) fn try_take(&self) -> Result<Room, TaskError> {
+        let cause = match &self.places {
+            _ if self.is_closed() => Cause::Shutdown,
+            None => return Ok(Room::unbounded()),
             Some((capacity, places)) => match places.clone().try_acquire_owned() {
-                Ok(place) => Ok(Room {
-                    _place: Some(place),
-                }),
-                Err(TryAcquireError::Closed) => Err(Cause::Shutdown),
-                Err(TryAcquireError::NoPermits) => Err(Cause::Rejected(Rejection::QueueFull {
+                Ok(place) => {
+                    return Ok(Room {
+                        _place: Some(place),
+                    });
+                }
+                Err(TryAcquireError::Closed) => Cause::Shutdown,
+                Err(TryAcquireError::NoPermits) => Cause::Rejected(Rejection::QueueFull {
                     capacity: *capacity,
-                })),
+                }),
             },
-        }
+        };
+        Err(refused(cause))
     }
 
     /// Waits for room, first come, first served.
-    pub(crate) async fn take(&self) -> Result<Room, Cause> {
+    pub(crate) async fn take(&self) -> Result<Room, TaskError> {
         match &self.places {
+            _ if self.is_closed() => Err(refused(Cause::Shutdown)),
             None => Ok(Room::unbounded()),
             Some((_, places)) => match places.clone().acquire_owned().await {
                 Ok(place) => Ok(Room {
                     _place: Some(place),
                 }),
-                Err(_) => Err(Cause::Shutdown),
+                Err(_) => Err(refused(Cause::Shutdown)),
             },
         }
     }
 
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
     /// Everyone who waits for room learns that there will be none.
     pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
         if let Some((_, places)) = &self.places {
             places.close();
         }
@@ -74,6 +89,6 @@ impl Rooms {
 }
 
 /// An error about a place in the queue, before there is a task.
-pub(crate) fn refused(cause: Cause) -> TaskError {
+fn refused(cause: Cause) -> TaskError {
     TaskError::new(TaskName::Function("(not submitted)"), false, cause)
 }

@@ -8,7 +8,8 @@ use serde::de::DeserializeOwned;
 
 use crate::wire::{Chain, CodecError, Reader, codec};
 
-/// A function that can be called with `Args`: a single argument, or a tuple of up to eight.
+/// A function that can be called with `Args`: its one argument as it is, or a tuple of none or of
+/// two to eight.
 ///
 /// Implemented for functions and closures; there is nothing to implement by hand. The marker only
 /// keeps the implementations apart.
@@ -41,6 +42,11 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> Data for T {}
 /// among them is copied rather than encoded element by element.
 ///
 /// Implemented for [`Data`] and for tuples of up to eight; there is nothing to implement by hand.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot travel to another process",
+    label = "needs serde's `Serialize` and `DeserializeOwned`, `Send` and `'static`",
+    note = "derive `serde::Serialize` and `serde::Deserialize` for it, or run the task on threads: `ThreadPoolExecutor::submit` asks for neither"
+)]
 pub trait Arguments<Marker>: sealed::Encode<Marker> + Send + 'static {}
 
 impl<A, Marker> Arguments<Marker> for A where A: sealed::Encode<Marker> + Send + 'static {}
@@ -109,6 +115,31 @@ impl<A: Data> Encode<Unary> for A {
     }
 }
 
+impl<F, R> Task<(), Nary<()>> for F
+where
+    F: FnOnce() -> R,
+{
+    type Output = R;
+
+    fn call(self, (): ()) -> R {
+        self()
+    }
+}
+
+impl Encode<Nary<()>> for () {
+    fn encode(self, _: &mut Chain) -> Result<(), CodecError> {
+        Ok(())
+    }
+
+    fn decode(_: &mut Reader) -> Result<Self, CodecError> {
+        Ok(())
+    }
+
+    fn skip(_: &mut Reader) -> Result<(), CodecError> {
+        Ok(())
+    }
+}
+
 macro_rules! unit {
     ($_:ident) => {
         ()
@@ -116,47 +147,42 @@ macro_rules! unit {
 }
 
 macro_rules! nary {
-    ($($arg:ident),*) => {
-        impl<F, R, $($arg,)*> Task<($($arg,)*), Nary<($(unit!($arg),)*)>> for F
+    ($($arg:ident: $Arg:ident),*) => {
+        impl<F, R, $($Arg,)*> Task<($($Arg,)*), Nary<($(unit!($Arg),)*)>> for F
         where
-            F: FnOnce($($arg),*) -> R,
+            F: FnOnce($($Arg),*) -> R,
         {
             type Output = R;
 
-            #[expect(non_snake_case, reason = "one pattern for every number of arguments")]
-            fn call(self, ($($arg,)*): ($($arg,)*)) -> R {
+            fn call(self, ($($arg,)*): ($($Arg,)*)) -> R {
                 self($($arg),*)
             }
         }
 
-        impl<$($arg: Data,)*> Encode<Nary<($(unit!($arg),)*)>> for ($($arg,)*) {
-            #[expect(non_snake_case, unused_variables, reason = "one pattern for every number of arguments")]
+        impl<$($Arg: Data,)*> Encode<Nary<($(unit!($Arg),)*)>> for ($($Arg,)*) {
             fn encode(self, out: &mut Chain) -> Result<(), CodecError> {
                 let ($($arg,)*) = self;
                 $(codec::put($arg, out)?;)*
                 Ok(())
             }
 
-            #[expect(unused_variables, reason = "a function of no argument reads nothing")]
             fn decode(input: &mut Reader) -> Result<Self, CodecError> {
-                Ok(($(codec::get::<$arg>(input)?,)*))
+                Ok(($(codec::get::<$Arg>(input)?,)*))
             }
 
-            #[expect(unused_variables, reason = "a function of no argument skips nothing")]
             fn skip(input: &mut Reader) -> Result<(), CodecError> {
-                $(let _: unit!($arg) = codec::skip(input)?;)*
-                Ok(())
+                [$(stringify!($arg)),*].into_iter().try_for_each(|_| codec::skip(input))
             }
         }
     };
 }
 
-nary!();
-nary!(A1);
-nary!(A1, A2);
-nary!(A1, A2, A3);
-nary!(A1, A2, A3, A4);
-nary!(A1, A2, A3, A4, A5);
-nary!(A1, A2, A3, A4, A5, A6);
-nary!(A1, A2, A3, A4, A5, A6, A7);
-nary!(A1, A2, A3, A4, A5, A6, A7, A8);
+// No tuple of one: for a function of one argument only `Unary` is left, so rustc knows from the
+// function what is to be passed, infers it, and says "expected `u64`, found `&str`".
+nary!(a: A, b: B);
+nary!(a: A, b: B, c: C);
+nary!(a: A, b: B, c: C, d: D);
+nary!(a: A, b: B, c: C, d: D, e: E);
+nary!(a: A, b: B, c: C, d: D, e: E, f: G);
+nary!(a: A, b: B, c: C, d: D, e: E, f: G, g: H);
+nary!(a: A, b: B, c: C, d: D, e: E, f: G, g: H, h: I);

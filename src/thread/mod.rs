@@ -22,7 +22,7 @@ use crate::executor::handle::{JoinHandle, OutcomeCell};
 use crate::executor::job::{Job, LocalCall, Tally};
 use crate::executor::options::{Shutdown, ShutdownReport, TaskOptions};
 use crate::executor::promise::{Owner, Ticket};
-use crate::executor::room::{Room, Rooms, refused};
+use crate::executor::room::{Room, Rooms};
 use crate::executor::task::Task;
 use crate::executor::{Executor, Stats};
 
@@ -387,17 +387,11 @@ impl Executor for Core {
     }
 
     fn try_room(&self) -> Result<Room, TaskError> {
-        if self.lock().closed {
-            return Err(refused(Cause::Shutdown));
-        }
-        self.rooms.try_take().map_err(refused)
+        self.rooms.try_take()
     }
 
     async fn room(&self) -> Result<Room, TaskError> {
-        if self.lock().closed {
-            return Err(refused(Cause::Shutdown));
-        }
-        self.rooms.take().await.map_err(refused)
+        self.rooms.take().await
     }
 
     fn handle(&self) -> Arc<dyn Executor> {

@@ -90,18 +90,19 @@ impl Chain {
         self.tail.truncate(at - self.linked);
     }
 
-    /// The first bytes, as many as one vectored write takes.
-    pub(crate) fn slices<'a>(&'a self, buffer: &mut [IoSlice<'a>; SLICES]) -> usize {
-        let mut count = 0;
+    /// The pieces, in order.
+    pub(crate) fn pieces(&self) -> impl Iterator<Item = &[u8]> {
         let tail = std::iter::once(&self.tail[..]).filter(|tail| !tail.is_empty());
-        for (slot, piece) in buffer
-            .iter_mut()
-            .zip(self.pieces.iter().map(|piece| &piece[..]).chain(tail))
-        {
-            *slot = IoSlice::new(piece);
-            count += 1;
+        self.pieces.iter().map(|piece| &piece[..]).chain(tail)
+    }
+
+    /// All of it in one piece.
+    pub(crate) fn into_reader(mut self) -> Reader {
+        self.seal();
+        match self.pieces.len() {
+            1 => Reader(self.pieces.pop_front().unwrap_or_default()),
+            _ => Reader(self.pieces().flatten().copied().collect()),
         }
-        count
     }
 
     /// Writes all it can through `write`, which may take only a part, and drops what was written.
@@ -111,7 +112,11 @@ impl Chain {
     ) -> std::io::Result<()> {
         while !self.is_empty() {
             let mut slices = [IoSlice::new(&[]); SLICES];
-            let count = self.slices(&mut slices);
+            let mut count = 0;
+            for (slot, piece) in slices.iter_mut().zip(self.pieces()) {
+                *slot = IoSlice::new(piece);
+                count += 1;
+            }
             match write(&slices[..count]) {
                 Ok(0) => return Err(std::io::ErrorKind::WriteZero.into()),
                 Ok(written) => self.advance(written),

@@ -1,6 +1,6 @@
 //! What travels between the parent and its workers, and nothing that acts on it. Reading order:
 //!
-//! - [`chain`]: bytes on their way out, and bytes that came in;
+//! - `chain`: bytes on their way out, and bytes that came in;
 //! - [`codec`]: values to bytes and back;
 //! - [`frame`]: bytes cut into frames;
 //! - [`message`]: what each frame says;
@@ -8,6 +8,17 @@
 
 mod chain;
 pub(crate) mod codec;
+#[cfg(target_os = "linux")]
+pub(crate) mod frame;
+#[cfg(target_os = "linux")]
+pub(crate) mod message;
+#[cfg(target_os = "linux")]
+pub(crate) mod page;
 
 pub(crate) use chain::{Chain, Reader};
 pub(crate) use codec::CodecError;
+
+/// What stands for a function in a message: its distance in bytes from a fixed one, which
+/// [`function`](crate::function) measures and follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FunctionOffset(pub(crate) i64);

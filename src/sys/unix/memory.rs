@@ -1,1 +1,102 @@
-//! stub
+//! Memory that two processes share: a few atomic words and a buffer.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::AtomicU64;
+
+use memmap2::{MmapOptions, MmapRaw};
+
+/// A mapped memory file. It goes when the last process that has it mapped or open goes.
+#[derive(Debug)]
+pub(crate) struct SharedMemory {
+    map: MmapRaw,
+}
+
+impl SharedMemory {
+    /// New memory, all zeros, and the descriptor to send to the other process.
+    pub(crate) fn create(len: usize) -> io::Result<(Self, OwnedFd)> {
+        use rustix::fs::{MemfdFlags, SealFlags};
+
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        let fd = rustix::fs::memfd_create("concurrent-futures", flags)?;
+        rustix::fs::ftruncate(&fd, len as u64)?;
+        // Nobody can shorten it, so no access to the mapping can fault.
+        rustix::fs::fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+        let file = File::from(fd);
+        Ok((Self::map(&file, len)?, file.into()))
+    }
+
+    /// The memory behind a descriptor that another process made by `create`.
+    pub(crate) fn open(fd: OwnedFd, len: usize) -> io::Result<Self> {
+        let file = File::from(fd);
+        if file.metadata()?.len() < len as u64 {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the shared memory is too short",
+            ));
+        }
+        Self::map(&file, len)
+    }
+
+    fn map(file: &File, len: usize) -> io::Result<Self> {
+        Ok(Self {
+            map: MmapOptions::new().len(len).map_raw(file)?,
+        })
+    }
+
+    /// The word at `offset` bytes.
+    pub(crate) fn word(&self, offset: usize) -> &AtomicU64 {
+        assert!(offset.is_multiple_of(8) && offset + 8 <= self.map.len());
+        // SAFETY: the offset lies in the mapping, which begins on a page boundary and lives as long as
+        // `self`; it was checked to be aligned.
+        let word = unsafe { self.map.as_mut_ptr().add(offset) };
+        // SAFETY: aligned and in bounds, see above. Words are only ever used as atomics, by
+        // both processes, which never touch them through `write` and `read`.
+        unsafe { AtomicU64::from_ptr(word.cast()) }
+    }
+
+    /// Copies bytes in. The other process must not read them before it is told.
+    pub(crate) fn write(&self, offset: usize, bytes: &[u8]) {
+        assert!(offset <= self.map.len() && bytes.len() <= self.map.len() - offset);
+        // SAFETY: in bounds, see above.
+        let target = unsafe { self.map.as_mut_ptr().add(offset) };
+        // SAFETY: the target is mapped for so many bytes, and `bytes` is not in the mapping, of
+        // which nobody holds a reference.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), target, bytes.len()) }
+    }
+
+    /// Copies bytes out. The other process must have stopped writing them.
+    pub(crate) fn read(&self, offset: usize, len: usize) -> Vec<u8> {
+        assert!(offset <= self.map.len() && len <= self.map.len() - offset);
+        let mut bytes = vec![0; len];
+        // SAFETY: in bounds, see above.
+        let source = unsafe { self.map.as_ptr().add(offset) };
+        // SAFETY: the source is mapped for so many bytes, and `bytes` is new and as long.
+        unsafe { std::ptr::copy_nonoverlapping(source, bytes.as_mut_ptr(), len) }
+        bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use super::*;
+
+    #[test]
+    fn two_mappings_of_one_memory_see_the_same() {
+        let (ours, fd) = SharedMemory::create(8192).expect("memory");
+        let theirs = SharedMemory::open(fd, 8192).expect("the same memory");
+        ours.word(64).store(7, Ordering::Release);
+        ours.write(4096, b"hello");
+        assert_eq!(theirs.word(64).load(Ordering::Acquire), 7);
+        assert_eq!(theirs.read(4096, 5), b"hello");
+    }
+
+    #[test]
+    fn a_memory_that_is_too_short_is_refused() {
+        let (_ours, fd) = SharedMemory::create(4096).expect("memory");
+        assert!(SharedMemory::open(fd, 8192).is_err());
+    }
+}

@@ -1,0 +1,657 @@
+//! Which call goes to which worker, and when a worker is started. All of it is decided under one
+//! lock that is never held over I/O or user code. Locks are taken in the order pool, link.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::link::{Ending, Link};
+use super::start::Recipe;
+use super::supervisor;
+use super::{WorkerInfo, WorkerState};
+use crate::alarm::Alarm;
+use crate::backlog::{Backlog, Pending};
+use crate::executor::error::{Cause, InitFailure, Rejection, TaskError};
+use crate::executor::job::{Call, Job};
+use crate::executor::options::{Shutdown, ShutdownReport, TaskName, TaskOptions};
+use crate::executor::promise::{Owner, Promise, Ticket};
+use crate::executor::room::{Room, Rooms};
+use crate::executor::{Executor, Restarts, Stats};
+
+/// So many starts may fail one after another before the pool gives up.
+const MOST_FAILURES: u32 = 3;
+/// The pause after the first failure; it doubles with each one.
+const BACK_OFF: Duration = Duration::from_millis(50);
+
+pub(super) struct Config {
+    pub(super) name: Option<String>,
+    pub(super) max_workers: usize,
+    pub(super) queue_capacity: Option<usize>,
+    pub(super) task_options: Arc<TaskOptions>,
+    pub(super) max_tasks_per_child: Option<u64>,
+    pub(super) recipe: Recipe,
+}
+
+pub(super) struct Pool {
+    pub(super) config: Config,
+    rooms: Rooms,
+    me: Weak<Pool>,
+    state: Mutex<State>,
+    finished: AtomicU64,
+    failed: AtomicU64,
+    /// Told whenever a worker comes, goes or gives up, or the backlog empties.
+    pub(super) changed: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    backlog: Backlog<Waiting>,
+    workers: BTreeMap<u64, Place>,
+    /// Workers without work, the one that worked last on top: it is the warmest.
+    idle: Vec<u64>,
+    last_id: u64,
+    closed: bool,
+    /// Starts that failed since one succeeded.
+    failures: u32,
+    last_failure: Option<InitFailure>,
+    /// No more workers are started until `warm_up`.
+    broken: bool,
+    /// The runtime that was used last, for work that is submitted outside of one.
+    runtime: Option<Handle>,
+    cancelled: u64,
+    killed: u64,
+    restarts: Restarts,
+}
+
+/// A worker's place in the pool, taken until its process is gone.
+enum Place {
+    Starting,
+    Ready(Arc<Link>),
+}
+
+/// A call in the backlog, with what it holds only as long as it waits.
+struct Waiting {
+    call: Call,
+    _room: Room,
+}
+
+impl Pending for Waiting {
+    fn ticket(&self) -> &Ticket {
+        self.call.ticket()
+    }
+
+    fn first_item(&self) -> u32 {
+        self.call.owed.next()
+    }
+
+    fn items(&self) -> u32 {
+        self.call.owed.remaining()
+    }
+}
+
+/// What became of a failed start.
+pub(super) enum AfterFailure {
+    TryAgain(Duration),
+    GiveUp,
+}
+
+/// Why a worker is gone.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Departure {
+    Crashed,
+    TimedOut,
+    Cancelled,
+    Retired,
+    /// Dismissed, or killed by a shutdown.
+    Sent,
+}
+
+impl Pool {
+    pub(super) fn new(config: Config) -> Arc<Self> {
+        Arc::new_cyclic(|me| Self {
+            rooms: Rooms::new(config.queue_capacity),
+            config,
+            me: me.clone(),
+            state: Mutex::new(State {
+                runtime: Handle::try_current().ok(),
+                ..State::default()
+            }),
+            finished: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+            changed: Notify::new(),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn shared(&self) -> Arc<Self> {
+        self.me.upgrade().expect("whoever calls holds it")
+    }
+
+    /// Finds a worker for a call, or queues it.
+    fn dispatch(&self, mut waiting: Waiting) {
+        loop {
+            let mut state = self.lock();
+            if let Some(cause) = state.refusal() {
+                drop(state);
+                waiting.call.owed.fail_rest(&cause);
+                return;
+            }
+            let Some(link) = state.take_idle() else {
+                state.backlog.push(waiting);
+                return self.start_workers(state);
+            };
+            drop(state);
+            match link.give_reserved(waiting.call) {
+                Ok(()) => return,
+                // It has just died. Its place will be free as soon as that is settled.
+                Err(mut back) => match back.pop() {
+                    Some(call) => waiting.call = call,
+                    None => return,
+                },
+            }
+        }
+    }
+
+    /// Starts as many workers as there is work for. Takes the lock to release it first.
+    fn start_workers(&self, mut state: MutexGuard<'_, State>) {
+        let Some(runtime) = state.current_runtime() else {
+            return;
+        };
+        let mut new = Vec::new();
+        while state.wants_another(self.config.max_workers) {
+            new.push(state.add_place());
+        }
+        drop(state);
+        for id in new {
+            supervisor::start(&runtime, self.shared(), id);
+        }
+    }
+
+    /// A worker is ready: it gets work.
+    pub(super) fn worker_ready(&self, link: &Arc<Link>) {
+        let mut state = self.lock();
+        state.failures = 0;
+        state.last_failure = None;
+        state.workers.insert(link.id, Place::Ready(link.clone()));
+        drop(state);
+        self.changed.notify_waiters();
+        self.refill(link);
+    }
+
+    /// Gives a worker the work it has room for. One that has none left idles, or is dismissed.
+    pub(super) fn refill(&self, link: &Link) {
+        let mut state = self.lock();
+        // Ahead of its time a call is sent only if there is nobody else to start for it.
+        let full = state.workers.len() >= self.config.max_workers;
+        let room = if full {
+            link.room()
+        } else {
+            link.room().min(usize::from(link.is_idle()))
+        };
+        let mut calls = Vec::new();
+        while calls.len() < room
+            && let Some(waiting) = state.backlog.pop()
+        {
+            calls.push(waiting.call);
+        }
+        if calls.is_empty() && link.is_idle() {
+            if room > 0 {
+                calls = state.steal_for(link, room);
+            }
+            if calls.is_empty() {
+                state.rest(link);
+            }
+        }
+        let drained = state.closed && state.backlog.is_empty();
+        drop(state);
+        if drained {
+            self.changed.notify_waiters();
+        }
+        if !calls.is_empty()
+            && let Err(back) = link.give(calls)
+        {
+            self.give_back(back);
+        }
+    }
+
+    /// Calls that were never begun, back from a worker that is gone.
+    pub(super) fn give_back(&self, calls: Vec<Call>) {
+        for call in calls {
+            self.dispatch(Waiting {
+                call,
+                _room: Room::unbounded(),
+            });
+        }
+    }
+
+    /// A start has failed.
+    pub(super) fn start_failed(&self, mut failure: InitFailure, for_good: bool) -> AfterFailure {
+        let mut state = self.lock();
+        state.restarts.failed_to_start += 1;
+        state.failures += 1;
+        let attempts = state.failures;
+        if attempts < MOST_FAILURES && !(state.closed && state.backlog.is_empty()) {
+            state.last_failure = Some(failure);
+            return AfterFailure::TryAgain(BACK_OFF * 2_u32.pow(attempts - 1));
+        }
+        // As long as others work, nothing is lost but a worker.
+        let helpless = !state
+            .workers
+            .values()
+            .any(|place| matches!(place, Place::Ready(_)));
+        let mut pending = Vec::new();
+        if helpless {
+            failure.broken = for_good;
+            state.broken = for_good;
+            state.failures = 0;
+            pending = state.backlog.drain();
+        }
+        let cause = Cause::InitFailed(failure.clone());
+        state.last_failure = Some(failure);
+        drop(state);
+        for waiting in pending {
+            waiting.call.owed.fail_rest(&cause);
+        }
+        AfterFailure::GiveUp
+    }
+
+    /// The process of a worker is gone; its place is free for another.
+    pub(super) fn free_place(&self, id: u64) {
+        self.lock().remove(id);
+    }
+
+    /// A worker is gone, and all that it owed is settled.
+    pub(super) fn worker_gone(&self, id: u64, departure: Option<Departure>, lost: usize) {
+        let mut state = self.lock();
+        state.remove(id);
+        self.failed.fetch_add(lost as u64, Ordering::Relaxed);
+        match departure {
+            Some(Departure::Crashed) => state.restarts.crashed += 1,
+            Some(Departure::TimedOut) => state.restarts.timed_out += 1,
+            Some(Departure::Cancelled) => state.restarts.cancelled += 1,
+            Some(Departure::Retired) => state.restarts.retired += 1,
+            Some(Departure::Sent) => state.killed += lost as u64,
+            None => {}
+        }
+        self.start_workers(state);
+        self.changed.notify_waiters();
+    }
+
+    /// The runtime that was to start a worker has ended. If that leaves no worker, nobody is left for
+    /// what waits.
+    pub(super) fn discard_place(&self, id: u64) {
+        let mut state = self.lock();
+        state.remove(id);
+        if state.workers.is_empty() {
+            let pending = state.backlog.drain();
+            drop(state);
+            drop(pending); // Dropping a call fails it.
+        }
+        self.changed.notify_waiters();
+    }
+
+    /// The function of an item has ended.
+    pub(super) fn item_ended(&self, failed: bool) {
+        self.finished.fetch_add(1, Ordering::Relaxed);
+        self.failed.fetch_add(u64::from(failed), Ordering::Relaxed);
+    }
+
+    /// Whether nobody needs another worker.
+    pub(super) fn needs_no_worker(&self) -> bool {
+        let state = self.lock();
+        state.closed && state.backlog.is_empty()
+    }
+
+    pub(super) fn close(&self) {
+        let mut state = self.lock();
+        state.closed = true;
+        let idle = std::mem::take(&mut state.idle);
+        let idle: Vec<_> = idle.iter().filter_map(|id| state.link(*id)).collect();
+        drop(state);
+        self.rooms.close();
+        for link in idle {
+            link.dismiss();
+        }
+        self.changed.notify_waiters();
+    }
+
+    fn links(&self) -> Vec<Arc<Link>> {
+        self.lock().links().cloned().collect()
+    }
+
+    /// Fails all that has not begun. Says how many items that were.
+    fn fail_pending(&self, cause: &Cause) -> usize {
+        let pending = self.lock().backlog.drain();
+        let mut calls: Vec<Call> = pending.into_iter().map(|waiting| waiting.call).collect();
+        for link in self.links() {
+            calls.extend(link.revoke_unstarted());
+        }
+        self.changed.notify_waiters();
+        calls
+            .into_iter()
+            .map(|call| call.owed.fail_rest(cause))
+            .sum()
+    }
+
+    async fn all_gone(&self) {
+        loop {
+            let changed = self.changed.notified();
+            if self.is_all_gone() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Whether neither work nor workers are left; sees to it that work has workers.
+    fn is_all_gone(&self) -> bool {
+        let state = self.lock();
+        let gone = state.workers.is_empty() && state.backlog.is_empty();
+        self.start_workers(state);
+        gone
+    }
+
+    /// Starts all workers, and tries again where it had given up.
+    pub(super) async fn warm_up(&self) -> Result<(), TaskError> {
+        let error = |cause| TaskError::new(TaskName::Function("warm_up"), false, cause);
+        {
+            let mut state = self.lock();
+            if state.closed {
+                return Err(error(Cause::Shutdown));
+            }
+            let Some(runtime) = state.current_runtime() else {
+                return Err(error(Cause::Rejected(Rejection::NoRuntime)));
+            };
+            state.broken = false;
+            state.failures = 0;
+            state.last_failure = None;
+            let mut new = Vec::new();
+            while state.workers.len() < self.config.max_workers {
+                new.push(state.add_place());
+            }
+            drop(state);
+            for id in new {
+                supervisor::start(&runtime, self.shared(), id);
+            }
+        }
+        loop {
+            let changed = self.changed.notified();
+            {
+                let state = self.lock();
+                let starting = state
+                    .workers
+                    .values()
+                    .any(|place| matches!(place, Place::Starting));
+                if state.workers.len() >= self.config.max_workers && !starting {
+                    return Ok(());
+                }
+                if state.closed {
+                    return Err(error(Cause::Shutdown));
+                }
+                if !starting {
+                    return match &state.last_failure {
+                        Some(_) => Err(error(state.failure())),
+                        None => Ok(()), // They were started, and have gone again.
+                    };
+                }
+            }
+            changed.await;
+        }
+    }
+
+    pub(super) fn workers(&self) -> Vec<WorkerInfo> {
+        let state = self.lock();
+        let ready = state.links().map(|link| WorkerInfo {
+            id: link.id,
+            pid: link.pid,
+            state: match link.ending() {
+                Some(_) => WorkerState::Ending,
+                None if link.is_idle() => WorkerState::Idle,
+                None => WorkerState::Busy,
+            },
+            tasks_done: link.tasks_done(),
+            started_at: link.started_at,
+        });
+        ready.collect()
+    }
+}
+
+impl State {
+    fn link(&self, id: u64) -> Option<Arc<Link>> {
+        match self.workers.get(&id) {
+            Some(Place::Ready(link)) => Some(link.clone()),
+            _ => None,
+        }
+    }
+
+    fn links(&self) -> impl Iterator<Item = &Arc<Link>> {
+        self.workers.values().filter_map(|place| match place {
+            Place::Ready(link) => Some(link),
+            Place::Starting => None,
+        })
+    }
+
+    /// The idle worker that worked last.
+    fn take_idle(&mut self) -> Option<Arc<Link>> {
+        let id = self.idle.pop()?;
+        let link = self.link(id)?;
+        link.reserve();
+        Some(link)
+    }
+
+    /// A worker has nothing to do.
+    fn rest(&mut self, link: &Link) {
+        if self.closed || link.is_worn_out() {
+            link.dismiss();
+        } else if !self.idle.contains(&link.id) {
+            self.idle.push(link.id);
+        }
+    }
+
+    /// Work that was sent ahead to another worker, for one that idles.
+    fn steal_for(&self, thief: &Link, most: usize) -> Vec<Call> {
+        let victim = self
+            .links()
+            .filter(|link| link.id != thief.id)
+            .max_by_key(|link| link.waiting());
+        victim.map(|link| link.steal(most)).unwrap_or_default()
+    }
+
+    fn wants_another(&self, max_workers: usize) -> bool {
+        if self.broken || self.workers.len() >= max_workers {
+            return false;
+        }
+        let starting = self
+            .workers
+            .values()
+            .filter(|place| matches!(place, Place::Starting))
+            .count();
+        let ahead: usize = self.links().map(|link| link.waiting()).sum();
+        starting < self.backlog.len() + ahead
+    }
+
+    /// Why a call cannot be taken, if it cannot.
+    fn refusal(&mut self) -> Option<Cause> {
+        if self.broken {
+            return Some(self.failure());
+        }
+        (self.workers.is_empty() && self.current_runtime().is_none())
+            .then_some(Cause::Rejected(Rejection::NoRuntime))
+    }
+
+    fn add_place(&mut self) -> u64 {
+        self.last_id += 1;
+        self.workers.insert(self.last_id, Place::Starting);
+        self.last_id
+    }
+
+    fn remove(&mut self, id: u64) {
+        self.workers.remove(&id);
+        self.idle.retain(|idle| *idle != id);
+    }
+
+    fn current_runtime(&mut self) -> Option<Handle> {
+        if let Ok(current) = Handle::try_current() {
+            self.runtime = Some(current);
+        }
+        self.runtime.clone()
+    }
+
+    fn failure(&self) -> Cause {
+        Cause::InitFailed(self.last_failure.clone().unwrap_or_default())
+    }
+}
+
+impl Owner for Pool {
+    fn abort(&self, ticket: &Ticket) {
+        let removed = self.lock().backlog.remove(ticket);
+        let mut cancelled: usize = removed.iter().map(|waiting| waiting.items() as usize).sum();
+        drop(removed);
+        for link in self.links() {
+            cancelled += link.cancel(ticket);
+        }
+        self.lock().cancelled += cancelled as u64;
+    }
+
+    fn is_running(&self, ticket: &Ticket) -> bool {
+        self.lock().links().any(|link| link.is_running(ticket))
+    }
+}
+
+#[async_trait]
+impl Executor for Pool {
+    fn spawn_job(&self, job: Job) {
+        let ticket = job.work.ticket();
+        ticket.accept(self.me.clone(), &self.config.task_options);
+        if self.rooms.is_closed() {
+            return job.work.fail(&Cause::Shutdown);
+        }
+        let expiry = ticket
+            .queue_timeout()
+            .and_then(|limit| self.expiry(job.work.promise(), limit));
+        let mut room = job.room;
+        job.work
+            .encode(self.config.recipe.max_frame_length, &mut |mut call| {
+                call.expiry.clone_from(&expiry);
+                self.dispatch(Waiting {
+                    call,
+                    _room: std::mem::take(&mut room),
+                });
+            });
+    }
+
+    fn try_room(&self) -> Result<Room, TaskError> {
+        self.rooms.try_take()
+    }
+
+    async fn room(&self) -> Result<Room, TaskError> {
+        self.rooms.take().await
+    }
+
+    fn handle(&self) -> Arc<dyn Executor> {
+        self.shared()
+    }
+
+    async fn shutdown_with(&self, how: Shutdown) -> ShutdownReport {
+        let deadline = how.deadline.map(|deadline| Instant::now() + deadline);
+        let before = self.tally();
+        self.close();
+        let mut cancelled = 0;
+        if how.cancel_pending {
+            cancelled += self.fail_pending(&Cause::Cancelled);
+        }
+        match deadline {
+            None => self.all_gone().await,
+            Some(deadline) => {
+                if tokio::time::timeout_at(deadline, self.all_gone())
+                    .await
+                    .is_err()
+                {
+                    cancelled += self.fail_pending(&Cause::Cancelled);
+                    for link in self.links() {
+                        link.end(Ending::Shutdown);
+                    }
+                    self.all_gone().await;
+                }
+            }
+        }
+        let after = self.tally();
+        ShutdownReport {
+            finished: (after.0 - before.0) as usize,
+            cancelled: cancelled + (after.1 - before.1) as usize,
+            killed: (after.2 - before.2) as usize,
+        }
+    }
+
+    fn max_workers(&self) -> usize {
+        self.config.max_workers
+    }
+
+    fn stats(&self) -> Stats {
+        let state = self.lock();
+        Stats {
+            queued: state.backlog.items() + state.links().map(|link| link.waiting()).sum::<usize>(),
+            running: state.links().map(|link| link.running()).sum(),
+            workers: state.workers.len(),
+            finished: self.finished.load(Ordering::Relaxed),
+            failed: self.failed.load(Ordering::Relaxed),
+            restarts: state.restarts,
+        }
+    }
+}
+
+impl Pool {
+    /// Items that finished, were cancelled before they began, were killed by a shutdown.
+    fn tally(&self) -> (u64, u64, u64) {
+        let state = self.lock();
+        (
+            self.finished.load(Ordering::Relaxed),
+            state.cancelled,
+            state.killed,
+        )
+    }
+
+    /// Refuses what has not begun after `limit`. (Without a runtime it will be refused anyway.)
+    fn expiry(&self, promise: Arc<dyn Promise>, limit: Duration) -> Option<Arc<Alarm>> {
+        let runtime = self.lock().current_runtime()?;
+        let pool = self.me.clone();
+        Some(Arc::new(Alarm::set(&runtime, limit, move || {
+            let Some(pool) = pool.upgrade() else { return };
+            let ticket = promise.ticket();
+            let mut expired: Vec<Call> = pool
+                .lock()
+                .backlog
+                .remove(ticket)
+                .into_iter()
+                .map(|waiting| waiting.call)
+                .collect();
+            for link in pool.links() {
+                expired.extend(link.take_back(ticket));
+            }
+            for call in expired {
+                call.owed
+                    .fail_rest(&Cause::Rejected(Rejection::WaitedTooLong { limit }));
+            }
+        })))
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProcessPoolExecutor")
+            .field("name", &self.config.name)
+            .field("max_workers", &self.config.max_workers)
+            .field("stats", &self.stats())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,93 @@
+//! What a worker writes to stderr: passed on to our own, the last of it kept for the error that
+//! tells of the worker's death.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::unix::pipe;
+use tokio::sync::Notify;
+
+/// How much is kept.
+const TAIL: usize = 4096;
+
+#[derive(Debug)]
+pub(super) struct Stderr {
+    pipe: pipe::Receiver,
+    text: Mutex<Text>,
+    ended: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Text {
+    tail: Vec<u8>,
+    unprinted: Vec<u8>,
+}
+
+impl Stderr {
+    /// Takes the reading end of the worker's pipe and passes on what comes, in a task of its own.
+    pub(super) fn relay(pipe: OwnedFd) -> io::Result<Arc<Self>> {
+        let stderr = Arc::new(Self {
+            pipe: pipe::Receiver::from_owned_fd(pipe)?,
+            text: Mutex::default(),
+            ended: Notify::new(),
+        });
+        tokio::spawn(stderr.clone().pass_on());
+        Ok(stderr)
+    }
+
+    async fn pass_on(self: Arc<Self>) {
+        let mut ours = tokio::io::stderr();
+        let mut open = true;
+        while open {
+            open = tokio::select! {
+                biased;
+                // The worker has ended. A child of it may hold the pipe open for long.
+                () = self.ended.notified() => false,
+                ready = self.pipe.readable() => ready.is_ok() && self.read(),
+            };
+            let unprinted = std::mem::take(&mut self.lock().unprinted);
+            // While our stderr takes nothing, the worker's pipe fills up and it has to wait.
+            let _ = ours.write_all(&unprinted).await;
+            let _ = ours.flush().await;
+        }
+    }
+
+    /// Reads what is there; false at the end.
+    fn read(&self) -> bool {
+        let mut text = self.lock();
+        let mut buffer = [0; TAIL];
+        loop {
+            match self.pipe.try_read(&mut buffer) {
+                Ok(0) => return false,
+                Ok(len) => text.push(&buffer[..len]),
+                Err(error) => return error.kind() == io::ErrorKind::WouldBlock,
+            }
+            if text.unprinted.len() > 16 * TAIL {
+                return true; // Print before reading on.
+            }
+        }
+    }
+
+    /// The worker has ended: the last that it wrote, which is all in the pipe by now.
+    pub(super) fn into_tail(self: Arc<Self>) -> String {
+        self.read();
+        self.ended.notify_one();
+        let tail = std::mem::take(&mut self.lock().tail);
+        String::from_utf8_lossy(&tail).into_owned()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Text> {
+        self.text.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Text {
+    fn push(&mut self, bytes: &[u8]) {
+        self.unprinted.extend_from_slice(bytes);
+        self.tail.extend_from_slice(bytes);
+        let excess = self.tail.len().saturating_sub(TAIL);
+        self.tail.drain(..excess);
+    }
+}

@@ -1,0 +1,358 @@
+//! The life of one worker: start it, drive its link, settle what it leaves. One tokio task does
+//! all of this; if its runtime ends, the task is dropped and the worker goes with it.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::io::AsyncReadExt as _;
+use tokio::io::unix::AsyncFd;
+use tokio::net::unix::OwnedReadHalf;
+use tokio::runtime::Handle;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::codec::{Decoder as _, LengthDelimitedCodec};
+
+use super::link::{Answered, Ending, Link};
+use super::pool::{AfterFailure, Departure, Pool};
+use super::start::{Connection, Newborn, StartError};
+use super::stderr::Stderr;
+use crate::executor::error::{Cause, Death, InitFailure};
+use crate::executor::promise::Owed;
+use crate::sys::{self, ChildProcess, Exit};
+use crate::wire::Reader;
+use crate::wire::frame;
+use crate::wire::message::{self, FromWorker, Identity, OutcomeHead, Status};
+use crate::wire::page::Page;
+
+/// How long a worker that was told to exit, or has hung up, may take to end.
+const EXIT_GRACE: Duration = Duration::from_secs(5);
+/// How much is read at once.
+const READ: usize = 128 * 1024;
+/// From this size on, a result is decoded on a blocking thread: it could stall the runtime.
+const DECODE_ELSEWHERE: usize = 256 * 1024;
+
+/// Starts a worker in the place `id` of the pool.
+pub(super) fn start(runtime: &Handle, pool: Arc<Pool>, id: u64) {
+    let place = TakenPlace {
+        pool,
+        id,
+        end: End::NeverPolled,
+    };
+    runtime.spawn(occupy(place));
+}
+
+async fn occupy(mut place: TakenPlace) {
+    place.end = End::Gone(None, 0);
+    loop {
+        match bring_up(&place.pool, place.id).await {
+            Ok(worker) => {
+                let (departure, lost) = worker.live(&place.pool).await;
+                place.end = End::Gone(Some(departure), lost);
+                return;
+            }
+            Err(None) => return,
+            Err(Some((failure, for_good))) => match place.pool.start_failed(failure, for_good) {
+                AfterFailure::TryAgain(pause) => tokio::time::sleep(pause).await,
+                AfterFailure::GiveUp => return,
+            },
+        }
+    }
+}
+
+/// A place in the pool, given back whatever happens to the task that holds it.
+struct TakenPlace {
+    pool: Arc<Pool>,
+    id: u64,
+    end: End,
+}
+
+enum End {
+    /// The runtime had ended before the task could begin.
+    NeverPolled,
+    /// Why the worker has gone, if there was one, and how many items it took along.
+    Gone(Option<Departure>, usize),
+}
+
+impl Drop for TakenPlace {
+    fn drop(&mut self) {
+        match self.end {
+            End::NeverPolled => self.pool.discard_place(self.id),
+            End::Gone(departure, lost) => self.pool.worker_gone(self.id, departure, lost),
+        }
+    }
+}
+
+/// A worker that is ready, with all that the parent has of it.
+struct Worker {
+    link: Arc<Link>,
+    reader: OwnedReadHalf,
+    codec: LengthDelimitedCodec,
+    buffer: BytesMut,
+    process: AsyncFd<ChildProcess>,
+    stderr: Arc<Stderr>,
+    oom_kills: u64,
+}
+
+/// Starts a process and waits until it is ready. `Err(None)`: it is not needed any more. An error
+/// for which the flag is set will come again if it is tried again.
+async fn bring_up(pool: &Arc<Pool>, id: u64) -> Result<Worker, Option<(InitFailure, bool)>> {
+    let spawning = {
+        let pool = pool.clone();
+        tokio::task::spawn_blocking(move || pool.config.recipe.spawn())
+    };
+    let newborn = match spawning.await {
+        Ok(Ok(newborn)) => newborn,
+        Ok(Err(error)) => return Err(Some(describe(error, None))),
+        Err(_) => return Err(None), // The runtime is ending.
+    };
+    let Newborn {
+        child,
+        socket,
+        stderr,
+        oom_kills,
+    } = newborn;
+    let pid = child.id();
+    let system = |doing| move |error| Some(describe(StartError::System { doing, error }, None));
+    let mut process = child.watch().map_err(system("watch a process"))?;
+    let stderr = Stderr::relay(stderr).map_err(system("read a pipe"))?;
+    let mut connection = Connection::new(socket).map_err(system("use a socket"))?;
+    let (page, page_fd) = Page::create().map_err(system("make shared memory"))?;
+
+    let recipe = &pool.config.recipe;
+    let own = Identity::own();
+    let outcome = tokio::select! {
+        outcome = connection.establish(&own, page_fd, recipe.setup(id), recipe.max_frame_length) => outcome,
+        () = tokio::time::sleep(recipe.spawn_timeout) => Err(StartError::TimedOut(recipe.spawn_timeout)),
+        () = not_needed(pool) => {
+            process.get_ref().kill();
+            let _ = wait_for(&mut process).await;
+            return Err(None);
+        }
+    };
+    if let Err(error) = outcome {
+        // What ended by itself has an exit status of its own; give it the time to.
+        if matches!(error, StartError::Gone | StartError::Garbage(_)) {
+            let _ = tokio::time::timeout(EXIT_GRACE, process.readable()).await;
+        }
+        let killed = matches!(error, StartError::TimedOut(_));
+        process.get_ref().kill();
+        let exit = wait_for(&mut process).await;
+        let death = death(pid, exit, stderr.into_tail(), oom_kills);
+        return Err(Some(describe(error, (!killed).then_some(death))));
+    }
+    let Connection {
+        stream,
+        codec,
+        buffer,
+    } = connection;
+    let (reader, writer) = stream.into_split();
+    let link = Arc::new(Link::new(
+        id,
+        pid,
+        page,
+        writer,
+        pool.config.max_tasks_per_child,
+    ));
+    Ok(Worker {
+        link,
+        reader,
+        codec,
+        buffer,
+        process,
+        stderr,
+        oom_kills,
+    })
+}
+
+async fn not_needed(pool: &Pool) {
+    loop {
+        let changed = pool.changed.notified();
+        if pool.needs_no_worker() {
+            return;
+        }
+        changed.await;
+    }
+}
+
+fn describe(error: StartError, death: Option<Death>) -> (InitFailure, bool) {
+    let for_good = matches!(
+        error,
+        StartError::Initializer(_)
+            | StartError::OtherVersion(_)
+            | StartError::OtherBuild
+            | StartError::Garbage(_)
+    );
+    let failure = InitFailure {
+        reason: error.to_string(),
+        death: death.filter(|_| matches!(error, StartError::Gone)),
+        panic: match error {
+            StartError::Initializer(Err(report)) => Some(report),
+            _ => None,
+        },
+        broken: false,
+    };
+    (failure, for_good)
+}
+
+async fn wait_for(process: &mut AsyncFd<ChildProcess>) -> Exit {
+    let _ = process.readable().await;
+    process.get_mut().reap()
+}
+
+fn death(pid: u32, exit: Exit, stderr_tail: String, oom_kills: u64) -> Death {
+    const SIGKILL: i32 = 9;
+    const SIGABRT: i32 = 6;
+    let gave_up = exit.signal == Some(SIGABRT) && stderr_tail.contains("memory allocation of ");
+    let was_chosen = exit.signal == Some(SIGKILL) && sys::oom_kills() > oom_kills;
+    Death {
+        pid,
+        exit_code: exit.code,
+        signal: exit.signal,
+        stderr_tail,
+        out_of_memory: gave_up || was_chosen,
+        protocol: None,
+    }
+}
+
+impl Worker {
+    /// Drives the worker until it is gone. Says why it went, and how many items it took along.
+    async fn live(mut self, pool: &Arc<Pool>) -> (Departure, usize) {
+        pool.worker_ready(&self.link);
+        self.drive(pool).await;
+        let exit = wait_for(&mut self.process).await;
+        self.read_last_words(pool);
+        let ending = self.link.ending();
+        let mut death = death(self.link.pid, exit, self.stderr.into_tail(), self.oom_kills);
+        let (departure, loss) = match ending {
+            Some(Ending::TimedOut { limit }) => (Departure::TimedOut, Cause::TimedOut { limit }),
+            Some(Ending::Cancelled) => (Departure::Cancelled, Cause::Cancelled),
+            Some(Ending::Shutdown) => (Departure::Sent, Cause::Shutdown),
+            Some(Ending::Dismissed) if self.link.is_worn_out() => {
+                (Departure::Retired, Cause::WorkerLost(death))
+            }
+            Some(Ending::Dismissed) => (Departure::Sent, Cause::WorkerLost(death)),
+            Some(Ending::Protocol(what)) => {
+                death.protocol = Some(what);
+                (Departure::Crashed, Cause::WorkerLost(death))
+            }
+            None => (Departure::Crashed, Cause::WorkerLost(death)),
+        };
+        let remains = self.link.bury(&loss);
+        // First the place, then the calls: they may need a new worker.
+        pool.free_place(self.link.id);
+        pool.give_back(remains.unstarted);
+        (departure, remains.lost)
+    }
+
+    /// Reads, writes, watches the clock; returns once the process has ended or been killed.
+    async fn drive(&mut self, pool: &Arc<Pool>) {
+        let mut reading = true;
+        let mut last_call = None;
+        loop {
+            let deadline = match self.link.ending() {
+                None => self.link.deadline(),
+                Some(Ending::Dismissed) => {
+                    Some(*last_call.get_or_insert_with(|| Instant::now() + EXIT_GRACE))
+                }
+                Some(_) => return self.process.get_ref().kill(),
+            };
+            let has_unwritten = self.link.has_unwritten();
+            if self.buffer.capacity() - self.buffer.len() < READ / 2 {
+                self.buffer.reserve(READ);
+            }
+            tokio::select! {
+                biased;
+                read = self.reader.read_buf(&mut self.buffer), if reading => {
+                    if matches!(read, Ok(0) | Err(_)) {
+                        reading = false;
+                        // Most likely it has ended, and that will be told in a moment.
+                        if tokio::time::timeout(EXIT_GRACE, self.process.readable()).await.is_ok() {
+                            return;
+                        }
+                        self.link.end(Ending::Protocol("closing its connection".to_owned()));
+                    } else {
+                        self.read_frames(pool);
+                        pool.refill(&self.link);
+                    }
+                }
+                _ = self.process.readable() => return,
+                () = self.link.woken() => pool.refill(&self.link),
+                _ = poll_fn(|cx| self.link.poll_write(cx)), if has_unwritten => {}
+                () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
+                    if last_call.is_some() {
+                        return self.process.get_ref().kill();
+                    }
+                    self.link.time_out();
+                }
+            }
+        }
+    }
+
+    fn read_frames(&mut self, pool: &Arc<Pool>) {
+        loop {
+            match self.codec.decode(&mut self.buffer) {
+                Ok(None) => return,
+                Ok(Some(frame)) => match FromWorker::parse(Reader(frame.freeze())) {
+                    Some(FromWorker::Outcome(head, payload)) => self.settle(head, payload, pool),
+                    _ => return self.protest("sending a message that makes no sense"),
+                },
+                Err(error) => return self.protest(&format!("sending no frame: {error}")),
+            }
+        }
+    }
+
+    fn protest(&mut self, what: &str) {
+        self.buffer.clear();
+        self.link.end(Ending::Protocol(what.to_owned()));
+    }
+
+    /// Reads what a dead worker had sent, and what it had finished but not sent. A frame that was
+    /// cut off by its death is dropped.
+    fn read_last_words(&mut self, pool: &Arc<Pool>) {
+        while matches!(self.reader.try_read_buf(&mut self.buffer), Ok(1..)) {
+            self.read_frames(pool);
+        }
+        self.read_frames(pool);
+        self.buffer = BytesMut::from(&self.link.page.outbox()[..]);
+        self.codec = frame::codec(frame::LARGEST);
+        self.read_frames(pool);
+    }
+
+    /// Brings an outcome to whoever waits for it.
+    fn settle(&self, head: OutcomeHead, mut payload: Reader, pool: &Arc<Pool>) {
+        let Some(Answered { promise, item }) = self.link.answered(&head) else {
+            return;
+        };
+        let cause = match head.status {
+            Status::Value => {
+                pool.item_ended(false);
+                let bytes = payload.0;
+                let size = bytes.len();
+                let mut owed = Owed::new(promise, item..item + 1);
+                let deliver =
+                    move || owed.answer_next(|promise, item| promise.fulfil_encoded(item, bytes));
+                if size < DECODE_ELSEWHERE {
+                    deliver();
+                } else {
+                    tokio::task::spawn_blocking(deliver);
+                }
+                return;
+            }
+            Status::Panicked => message::get_panic(&mut payload).map(Cause::Panic),
+            Status::Undecodable => message::get_text(&mut payload).map(|reason| {
+                Cause::Codec(
+                    format!("was not run: its arguments cannot be decoded: {reason}").into(),
+                )
+            }),
+            Status::Unencodable => message::get_text(&mut payload).map(|reason| {
+                Cause::Codec(format!("ran, but its result cannot be sent: {reason}").into())
+            }),
+        };
+        pool.item_ended(true);
+        let cause =
+            cause.unwrap_or_else(|| Cause::Codec("ended with a report that makes no sense".into()));
+        let started = head.status != Status::Undecodable;
+        promise.fail(item, promise.ticket().error(started, cause));
+    }
+}

@@ -1,0 +1,401 @@
+//! What each frame says. Tags are fixed numbers and fields have fixed places, the low byte first,
+//! so that a worker need not be written in Rust. The first two messages, [`Hello`] and
+//! [`Greeting`], stay as they are in every version of the protocol: they tell the version.
+
+use bytes::{BufMut as _, BytesMut};
+
+use super::chain::{Chain, Reader};
+use super::codec;
+use super::{FunctionOffset, frame};
+use crate::panic::{Location, PanicReport};
+
+/// The version of everything but `Hello` and `Greeting`.
+pub(crate) const VERSION: u16 = 1;
+
+/// The environment variable that makes a process a worker.
+pub(crate) const MARKER: &str = "CONCURRENT_FUTURES_WORKER";
+
+const MAGIC: [u8; 4] = *b"ccf\n";
+
+mod tag {
+    pub(super) const HELLO: u8 = 1;
+    pub(super) const SETUP: u8 = 2;
+    pub(super) const CALL: u8 = 3;
+    pub(super) const EXIT: u8 = 4;
+
+    pub(super) const GREETING: u8 = 64;
+    pub(super) const READY: u8 = 65;
+    pub(super) const FAILED: u8 = 66;
+    pub(super) const OUTCOME: u8 = 67;
+}
+
+/// How a function is named. Room is left for functions that are known by name.
+mod function_kind {
+    pub(super) const OFFSET: u8 = 0;
+}
+
+/// Who is speaking: sent by the parent as `Hello` with the shared page beside it, and answered by
+/// the worker as `Greeting`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub(crate) version: u16,
+    pub(crate) build: Vec<u8>,
+}
+
+impl Identity {
+    /// That of this process.
+    pub(crate) fn own() -> Self {
+        Self {
+            version: VERSION,
+            build: crate::sys::build_identity(),
+        }
+    }
+}
+
+/// What a worker is to be.
+#[derive(Debug)]
+pub(crate) struct Setup {
+    pub(crate) worker_id: u64,
+    pub(crate) max_frame: u64,
+    pub(crate) initializer: Option<FunctionOffset>,
+}
+
+/// A call: the items `first..end` of a payload that begins with item `base`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CallHead {
+    pub(crate) seq: u32,
+    pub(crate) base: u32,
+    pub(crate) first: u32,
+    pub(crate) end: u32,
+    pub(crate) task_id: u64,
+    /// How long an item may run, in nanoseconds; 0 is no limit.
+    pub(crate) timeout: u64,
+    pub(crate) function: FunctionOffset,
+}
+
+/// What a parent may say.
+#[derive(Debug)]
+pub(crate) enum ToWorker {
+    /// Whoever it comes from: it is the parent that decides whether the two get along.
+    Hello,
+    Setup(Setup, Reader),
+    Call(CallHead, Reader),
+    Exit,
+}
+
+/// The outcome of one item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct OutcomeHead {
+    pub(crate) seq: u32,
+    pub(crate) item: u32,
+    /// How long the item ran, in nanoseconds.
+    pub(crate) elapsed: u64,
+    pub(crate) status: Status,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Status {
+    /// The payload is the encoded value.
+    Value = 0,
+    /// The payload is a panic report.
+    Panicked = 1,
+    /// The arguments could not be decoded; the payload is the reason.
+    Undecodable = 2,
+    /// The value could not be encoded or is too large; the payload is the reason.
+    Unencodable = 3,
+}
+
+/// What a worker may say.
+#[derive(Debug)]
+pub(crate) enum FromWorker {
+    Greeting(Identity),
+    Ready,
+    /// The initializer failed, with a reason or a panic.
+    Failed(Result<String, PanicReport>),
+    Outcome(OutcomeHead, Reader),
+}
+
+/// Appends one frame that `write` fills.
+fn put(out: &mut Chain, tag: u8, payload: &Chain, write: impl FnOnce(&mut BytesMut)) {
+    let start = frame::begin(out);
+    out.tail().put_u8(tag);
+    write(out.tail());
+    frame::finish(out, start, payload);
+}
+
+fn put_identity(out: &mut Chain, tag: u8, identity: &Identity) {
+    put(out, tag, &Chain::new(), |out| {
+        out.put_slice(&MAGIC);
+        out.put_u16_le(identity.version);
+        out.put_slice(&identity.build);
+    });
+}
+
+pub(crate) fn put_hello(out: &mut Chain, identity: &Identity) {
+    put_identity(out, tag::HELLO, identity);
+}
+
+pub(crate) fn put_greeting(out: &mut Chain, identity: &Identity) {
+    put_identity(out, tag::GREETING, identity);
+}
+
+/// `args` are the initializer's.
+pub(crate) fn put_setup(out: &mut Chain, setup: &Setup, args: &Chain) {
+    put(out, tag::SETUP, args, |out| {
+        out.put_u64_le(setup.worker_id);
+        out.put_u64_le(setup.max_frame);
+        out.put_u8(u8::from(setup.initializer.is_some()));
+        put_function(out, setup.initializer.unwrap_or(FunctionOffset(0)));
+    });
+}
+
+pub(crate) fn put_call(out: &mut Chain, head: &CallHead, payload: &Chain) {
+    put(out, tag::CALL, payload, |out| {
+        out.put_u32_le(head.seq);
+        out.put_u32_le(head.base);
+        out.put_u32_le(head.first);
+        out.put_u32_le(head.end);
+        out.put_u64_le(head.task_id);
+        out.put_u64_le(head.timeout);
+        put_function(out, head.function);
+    });
+}
+
+pub(crate) fn put_exit(out: &mut Chain) {
+    put(out, tag::EXIT, &Chain::new(), |_| {});
+}
+
+pub(crate) fn put_ready(out: &mut Chain) {
+    put(out, tag::READY, &Chain::new(), |_| {});
+}
+
+pub(crate) fn put_failed(out: &mut Chain, failure: &Result<String, PanicReport>) {
+    let mut payload = Chain::new();
+    match failure {
+        Ok(reason) => put_text(&mut payload, reason),
+        Err(report) => put_panic(&mut payload, report),
+    }
+    put(out, tag::FAILED, &payload, |out| {
+        out.put_u8(u8::from(failure.is_err()))
+    });
+}
+
+/// How many bytes [`put_outcome`] adds to its payload.
+pub(crate) const OUTCOME_HEAD: usize = frame::HEAD + 1 + 4 + 4 + 8 + 1;
+
+pub(crate) fn put_outcome(out: &mut Chain, head: &OutcomeHead, payload: &Chain) {
+    put(out, tag::OUTCOME, payload, |out| {
+        out.put_u32_le(head.seq);
+        out.put_u32_le(head.item);
+        out.put_u64_le(head.elapsed);
+        out.put_u8(head.status as u8);
+    });
+}
+
+fn put_function(out: &mut BytesMut, function: FunctionOffset) {
+    out.put_u8(function_kind::OFFSET);
+    out.put_i64_le(function.0);
+}
+
+/// A report of a failure may come on top of what a frame may hold for values, by so much.
+pub(crate) const REPORT: usize = 256 * 1024;
+/// The most of each text that goes into a report.
+const TEXT: usize = 64 * 1024;
+
+/// Text as the payload of an outcome.
+pub(crate) fn put_text(out: &mut Chain, text: &str) {
+    codec::put(cut(text), out).expect("text can be encoded");
+}
+
+/// A panic report as the payload of an outcome.
+pub(crate) fn put_panic(out: &mut Chain, report: &PanicReport) {
+    let location = report
+        .location
+        .as_ref()
+        .map(|at| (cut(at.file()), at.line(), at.column()));
+    let fields = (
+        cut(&report.message),
+        location,
+        report.backtrace.as_deref().map(cut),
+    );
+    codec::put(fields, out).expect("text and numbers can be encoded");
+}
+
+fn cut(text: &str) -> String {
+    text[..text.floor_char_boundary(TEXT)].to_owned()
+}
+
+pub(crate) fn get_text(input: &mut Reader) -> Option<String> {
+    codec::get(input).ok()
+}
+
+pub(crate) fn get_panic(input: &mut Reader) -> Option<PanicReport> {
+    type Fields = (String, Option<(String, u32, u32)>, Option<String>);
+    let (message, location, backtrace): Fields = codec::get(input).ok()?;
+    let location = location.map(|(file, line, column)| Location::new(file, line, column));
+    Some(PanicReport {
+        message,
+        location,
+        backtrace,
+    })
+}
+
+impl ToWorker {
+    /// Nothing if the frame makes no sense.
+    pub(crate) fn parse(mut frame: Reader) -> Option<Self> {
+        let message = match frame.u8()? {
+            tag::HELLO => get_identity(&mut frame).map(|_| Self::Hello)?,
+            tag::SETUP => {
+                let worker_id = frame.u64()?;
+                let max_frame = frame.u64()?;
+                let present = frame.u8()? == 1;
+                let function = get_function(&mut frame)?;
+                let setup = Setup {
+                    worker_id,
+                    max_frame,
+                    initializer: present.then_some(function),
+                };
+                Self::Setup(setup, frame)
+            }
+            tag::CALL => {
+                let head = CallHead {
+                    seq: frame.u32()?,
+                    base: frame.u32()?,
+                    first: frame.u32()?,
+                    end: frame.u32()?,
+                    task_id: frame.u64()?,
+                    timeout: frame.u64()?,
+                    function: get_function(&mut frame)?,
+                };
+                Self::Call(head, frame)
+            }
+            tag::EXIT => Self::Exit,
+            _ => return None,
+        };
+        Some(message)
+    }
+}
+
+impl FromWorker {
+    /// Nothing if the frame makes no sense.
+    pub(crate) fn parse(mut frame: Reader) -> Option<Self> {
+        let message = match frame.u8()? {
+            tag::GREETING => Self::Greeting(get_identity(&mut frame)?),
+            tag::READY => Self::Ready,
+            tag::FAILED => match frame.u8()? {
+                0 => Self::Failed(Ok(get_text(&mut frame)?)),
+                _ => Self::Failed(Err(get_panic(&mut frame)?)),
+            },
+            tag::OUTCOME => {
+                let head = OutcomeHead {
+                    seq: frame.u32()?,
+                    item: frame.u32()?,
+                    elapsed: frame.u64()?,
+                    status: match frame.u8()? {
+                        0 => Status::Value,
+                        1 => Status::Panicked,
+                        2 => Status::Undecodable,
+                        3 => Status::Unencodable,
+                        _ => return None,
+                    },
+                };
+                Self::Outcome(head, frame)
+            }
+            _ => return None,
+        };
+        Some(message)
+    }
+}
+
+fn get_identity(frame: &mut Reader) -> Option<Identity> {
+    if frame.take(MAGIC.len())? != MAGIC[..] {
+        return None;
+    }
+    Some(Identity {
+        version: frame.u16()?,
+        build: frame.0.to_vec(),
+    })
+}
+
+fn get_function(frame: &mut Reader) -> Option<FunctionOffset> {
+    match frame.u8()? {
+        function_kind::OFFSET => Some(FunctionOffset(frame.u64()? as i64)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn only_frame(out: &mut Chain) -> Reader {
+        let mut bytes = Vec::new();
+        out.write_with(|slices| std::io::Write::write_vectored(&mut bytes, slices))
+            .expect("memory takes all");
+        let frame = frame::Frames::new(&bytes, frame::LARGEST).next(&mut std::io::empty());
+        Reader(frame.expect("a whole frame").expect("a frame"))
+    }
+
+    proptest! {
+        #[test]
+        fn a_call_survives_the_trip(
+            (seq, base, first, end) in any::<(u32, u32, u32, u32)>(),
+            (task_id, timeout, offset) in any::<(u64, u64, i64)>(),
+            bytes in prop::collection::vec(any::<u8>(), 0..50),
+        ) {
+            let head = CallHead { seq, base, first, end, task_id, timeout, function: FunctionOffset(offset) };
+            let mut payload = Chain::new();
+            payload.put_bytes(bytes.clone().into());
+            let mut out = Chain::new();
+            put_call(&mut out, &head, &payload);
+            let Some(ToWorker::Call(parsed, rest)) = ToWorker::parse(only_frame(&mut out)) else {
+                return Err(TestCaseError::fail("not a call"));
+            };
+            prop_assert_eq!(parsed, head);
+            prop_assert_eq!(&rest.0[..], &bytes[..]);
+        }
+
+        #[test]
+        fn an_outcome_survives_the_trip((seq, item, elapsed) in any::<(u32, u32, u64)>(), message: String) {
+            let head = OutcomeHead { seq, item, elapsed, status: Status::Panicked };
+            let report = PanicReport { message, location: Some(Location::new("a.rs", 1, 2)), backtrace: None };
+            let mut payload = Chain::new();
+            put_panic(&mut payload, &report);
+            let mut out = Chain::new();
+            put_outcome(&mut out, &head, &payload);
+            prop_assert_eq!(out.len(), OUTCOME_HEAD + payload.len());
+            let Some(FromWorker::Outcome(parsed, mut rest)) = FromWorker::parse(only_frame(&mut out)) else {
+                return Err(TestCaseError::fail("not an outcome"));
+            };
+            prop_assert_eq!(parsed, head);
+            let parsed = get_panic(&mut rest).expect("a report");
+            prop_assert_eq!((parsed.message, parsed.location), (report.message, report.location));
+        }
+
+        #[test]
+        fn garbage_is_no_message_and_no_panic(bytes: Vec<u8>) {
+            let _ = ToWorker::parse(Reader(bytes.clone().into()));
+            let _ = FromWorker::parse(Reader(bytes.into()));
+        }
+    }
+
+    #[test]
+    fn who_speaks_survives_the_trip() {
+        let identity = Identity {
+            version: 7,
+            build: vec![1, 2, 3],
+        };
+        let mut out = Chain::new();
+        put_greeting(&mut out, &identity);
+        assert!(
+            matches!(FromWorker::parse(only_frame(&mut out)), Some(FromWorker::Greeting(got)) if got == identity)
+        );
+        put_hello(&mut out, &identity);
+        assert!(matches!(
+            ToWorker::parse(only_frame(&mut out)),
+            Some(ToWorker::Hello)
+        ));
+    }
+}

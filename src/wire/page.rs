@@ -1,0 +1,278 @@
+//! The memory that a worker shares with its parent. It settles, by one atomic word a call, who
+//! may run what: a worker claims an item just before it calls the function, the parent revokes
+//! what has not been claimed. So a cancelled item never runs, what a dead worker had not begun can
+//! run elsewhere without running twice, and a kill is aimed at the item that it means.
+//!
+//! ```text
+//!  parent: offer          worker: claim            worker: finish
+//! ─────────────► Offered(i) ────────► Running(i) ────────────► Done(i) ──► claim i + 1
+//!                  │ parent: revoke       │ parent: condemn      │ parent: revoke
+//!                  ▼                      ▼                      ▼
+//!               Revoked               Condemned(i)            Revoked
+//!          (skipped by worker)   (worker waits to be killed)  (the rest is skipped)
+//! ```
+//!
+//! The page also holds the outbox: frames that the worker has finished but perhaps not yet
+//! written to the socket. A worker that dies leaves them there for its parent.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::sys::SharedMemory;
+
+/// How many calls can be in flight to one worker.
+pub(crate) const SLOTS: u32 = 64;
+/// The most items a call can have: their number has 24 bits in a claim.
+pub(crate) const MOST_ITEMS: u32 = 1 << 24;
+/// How many bytes the outbox holds.
+pub(crate) const OUTBOX: usize = 60 * 1024;
+
+const OUTBOX_LEN: usize = 8 * SLOTS as usize;
+const OUTBOX_AT: usize = 4096;
+const LEN: usize = OUTBOX_AT + OUTBOX;
+
+/// What a slot says: the call it is about, and how far that is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Claim {
+    pub(crate) seq: u32,
+    pub(crate) item: u32,
+    pub(crate) stage: Stage,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// The worker may begin the item.
+    Offered,
+    /// The worker is running the item.
+    Running,
+    /// The worker has ended the item and left its outcome in the outbox or the socket.
+    Done,
+    /// The worker must begin none of the items from here on.
+    Revoked,
+    /// The parent is about to kill the worker for running this item.
+    Condemned,
+}
+
+impl Claim {
+    fn new(seq: u32, item: u32, stage: Stage) -> Self {
+        debug_assert!(item < MOST_ITEMS);
+        Self { seq, item, stage }
+    }
+
+    fn to_word(self) -> u64 {
+        u64::from(self.seq) << 32 | u64::from(self.item) << 8 | self.stage as u64
+    }
+
+    fn from_word(word: u64) -> Self {
+        let stage = match word & 0xff {
+            0 => Stage::Offered,
+            1 => Stage::Running,
+            2 => Stage::Done,
+            3 => Stage::Revoked,
+            _ => Stage::Condemned,
+        };
+        Self {
+            seq: (word >> 32) as u32,
+            item: (word >> 8) as u32 & (MOST_ITEMS - 1),
+            stage,
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Page(SharedMemory);
+
+impl Page {
+    pub(crate) fn create() -> io::Result<(Self, OwnedFd)> {
+        let (memory, fd) = SharedMemory::create(LEN)?;
+        Ok((Self(memory), fd))
+    }
+
+    pub(crate) fn open(fd: OwnedFd) -> io::Result<Self> {
+        SharedMemory::open(fd, LEN).map(Self)
+    }
+
+    fn slot(&self, seq: u32) -> &AtomicU64 {
+        self.0.word(8 * (seq % SLOTS) as usize)
+    }
+
+    /// What the slot says. It may be about another call: then this one is over, or was revoked.
+    pub(crate) fn look(&self, seq: u32) -> Claim {
+        Claim::from_word(self.slot(seq).load(Ordering::Acquire))
+    }
+
+    fn change(&self, from: Claim, to: Claim) -> bool {
+        let change = self.slot(from.seq).compare_exchange(
+            from.to_word(),
+            to.to_word(),
+            Ordering::AcqRel,
+            Ordering::Acquire,
+        );
+        change.is_ok()
+    }
+
+    /// Parent: the worker may run the call `seq` from `item` on. To be said before the call is
+    /// sent. The slot may still hold a revoked call that the worker has not come to; it will find
+    /// that the slot is about another and skip it all the same.
+    pub(crate) fn offer(&self, seq: u32, item: u32) {
+        self.slot(seq).store(
+            Claim::new(seq, item, Stage::Offered).to_word(),
+            Ordering::Release,
+        );
+    }
+
+    /// Parent: the worker shall begin no further item of the call. Gives what the slot said
+    /// before; if that is `Running`, nothing was changed.
+    pub(crate) fn revoke(&self, seq: u32) -> Claim {
+        loop {
+            let claim = self.look(seq);
+            let revocable = claim.seq == seq && matches!(claim.stage, Stage::Offered | Stage::Done);
+            if !revocable
+                || self.change(
+                    claim,
+                    Claim {
+                        stage: Stage::Revoked,
+                        ..claim
+                    },
+                )
+            {
+                return claim;
+            }
+        }
+    }
+
+    /// Parent: the worker is to be killed for running `item`. False if it no longer does.
+    pub(crate) fn condemn(&self, seq: u32, item: u32) -> bool {
+        self.change(
+            Claim::new(seq, item, Stage::Running),
+            Claim::new(seq, item, Stage::Condemned),
+        )
+    }
+
+    /// Worker: begin `item`, if it is still wanted.
+    pub(crate) fn claim(&self, seq: u32, item: u32) -> bool {
+        let claim = self.look(seq);
+        let next = match claim.stage {
+            Stage::Offered => claim.item == item,
+            Stage::Done => claim.item + 1 == item,
+            _ => false,
+        };
+        // A failed exchange means that the parent has just revoked it.
+        claim.seq == seq && next && self.change(claim, Claim::new(seq, item, Stage::Running))
+    }
+
+    /// Worker: `item` has ended and its outcome is where the parent finds it. False if the worker
+    /// is about to be killed; then it must not begin anything else.
+    pub(crate) fn finish(&self, seq: u32, item: u32) -> bool {
+        self.change(
+            Claim::new(seq, item, Stage::Running),
+            Claim::new(seq, item, Stage::Done),
+        )
+    }
+
+    fn outbox_len(&self) -> &AtomicU64 {
+        self.0.word(OUTBOX_LEN)
+    }
+
+    /// Worker: adds to the outbox, which holds `len` bytes so far.
+    pub(crate) fn post(&self, len: usize, bytes: &[u8]) {
+        assert!(bytes.len() <= OUTBOX - len);
+        self.0.write(OUTBOX_AT + len, bytes);
+        self.outbox_len()
+            .store((len + bytes.len()) as u64, Ordering::Release);
+    }
+
+    /// Worker: what the outbox held has been written to the socket.
+    pub(crate) fn clear_outbox(&self) {
+        self.outbox_len().store(0, Ordering::Release);
+    }
+
+    /// Parent, once the worker is dead: the frames it left. Some may have been written to the
+    /// socket before.
+    pub(crate) fn outbox(&self) -> Vec<u8> {
+        let len = usize::try_from(self.outbox_len().load(Ordering::Acquire)).unwrap_or(OUTBOX);
+        self.0.read(OUTBOX_AT, len.min(OUTBOX))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page() -> Page {
+        Page::create().expect("memory").0
+    }
+
+    #[test]
+    fn a_call_is_claimed_item_by_item() {
+        let page = page();
+        page.offer(70, 3);
+        assert!(!page.claim(70, 2) && !page.claim(70, 4) && !page.claim(6, 3));
+        assert!(page.claim(70, 3) && !page.claim(70, 3));
+        assert_eq!(page.look(70), Claim::new(70, 3, Stage::Running));
+        assert!(!page.claim(70, 4), "the item before has not ended");
+        assert!(page.finish(70, 3) && page.claim(70, 4) && page.finish(70, 4));
+    }
+
+    #[test]
+    fn what_is_revoked_is_never_claimed() {
+        let page = page();
+        page.offer(1, 0);
+        assert_eq!(page.revoke(1).stage, Stage::Offered);
+        assert!(!page.claim(1, 0));
+        page.offer(2, 0);
+        assert!(page.claim(2, 0));
+        assert_eq!(page.revoke(2).stage, Stage::Running);
+        assert!(page.finish(2, 0));
+        assert_eq!(page.revoke(2), Claim::new(2, 0, Stage::Done));
+        assert!(!page.claim(2, 1));
+    }
+
+    #[test]
+    fn a_condemned_item_cannot_be_finished_and_a_finished_one_cannot_be_condemned() {
+        let page = page();
+        page.offer(1, 0);
+        assert!(!page.condemn(1, 0));
+        assert!(page.claim(1, 0) && page.condemn(1, 0));
+        assert!(!page.finish(1, 0));
+        page.offer(2, 0);
+        assert!(page.claim(2, 0) && page.finish(2, 0));
+        assert!(!page.condemn(2, 0));
+    }
+
+    #[test]
+    fn a_new_call_in_the_slot_of_a_revoked_one_hides_it() {
+        let page = page();
+        page.offer(1, 0);
+        page.revoke(1);
+        page.offer(1 + SLOTS, 0);
+        assert!(!page.claim(1, 0));
+        assert!(page.claim(1 + SLOTS, 0));
+    }
+
+    #[test]
+    fn exactly_one_of_a_claim_and_a_revocation_wins() {
+        let page = page();
+        for seq in 0..2000 {
+            page.offer(seq, 0);
+            std::thread::scope(|scope| {
+                let claimed = scope.spawn(|| page.claim(seq, 0));
+                let revoked = page.revoke(seq).stage == Stage::Offered;
+                assert_ne!(claimed.join().expect("no panic"), revoked);
+            });
+        }
+    }
+
+    #[test]
+    fn the_outbox_is_found_by_who_comes_after() {
+        let (page, fd) = Page::create().expect("memory");
+        let worker = Page::open(fd).expect("the same page");
+        worker.post(0, b"one");
+        worker.post(3, b"two");
+        drop(worker);
+        assert_eq!(page.outbox(), b"onetwo");
+        page.clear_outbox();
+        assert_eq!(page.outbox(), b"");
+    }
+}

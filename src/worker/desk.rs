@@ -1,0 +1,209 @@
+//! One call, item by item: each is claimed in the shared page just before it runs, and its outcome
+//! posted before it counts as done.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::outbox::Outbox;
+use crate::executor::context::{self, Context, Wanted};
+use crate::function::{Answer, Desk};
+use crate::panic::PanicReport;
+use crate::wire::message::{self, CallHead, OutcomeHead, Status};
+use crate::wire::page::{Page, Stage};
+use crate::wire::{Chain, Reader};
+
+/// How long finished outcomes of a call may wait for the next one before they are written.
+const LINGER: Duration = Duration::from_millis(1);
+/// How many bytes of them may.
+const ENOUGH: usize = 32 * 1024;
+
+pub(super) struct CallDesk<'a, 'b> {
+    head: CallHead,
+    input: Reader,
+    next: u32,
+    worker_id: u64,
+    page: &'a Arc<Page>,
+    outbox: &'a mut Outbox<'b>,
+    started: Instant,
+    flushed: Instant,
+}
+
+impl<'a, 'b> CallDesk<'a, 'b> {
+    pub(super) fn new(
+        head: CallHead,
+        input: Reader,
+        worker_id: u64,
+        page: &'a Arc<Page>,
+        outbox: &'a mut Outbox<'b>,
+    ) -> Self {
+        let now = Instant::now();
+        Self {
+            head,
+            input,
+            next: head.first,
+            worker_id,
+            page,
+            outbox,
+            started: now,
+            flushed: now,
+        }
+    }
+
+    /// Outcomes of a call with a time-out go out one by one: by them the parent knows when an item
+    /// began.
+    fn should_flush(&self, now: Instant) -> bool {
+        self.next == self.head.end
+            || self.head.timeout > 0
+            || self.outbox.len() >= ENOUGH
+            || now.duration_since(self.flushed) >= LINGER
+    }
+}
+
+impl Desk for CallDesk<'_, '_> {
+    fn skip(&self) -> u32 {
+        self.head.first - self.head.base
+    }
+
+    fn input(&mut self) -> &mut Reader {
+        &mut self.input
+    }
+
+    fn claim(&mut self) -> bool {
+        if self.next == self.head.end || !self.page.claim(self.head.seq, self.next) {
+            self.outbox.flush();
+            return false;
+        }
+        self.started = Instant::now();
+        let timeout = (self.head.timeout > 0).then(|| Duration::from_nanos(self.head.timeout));
+        context::enter(Context {
+            task_id: self.head.task_id,
+            worker_id: self.worker_id,
+            deadline: timeout.and_then(|timeout| self.started.checked_add(timeout)),
+            wanted: self.page.clone(),
+            key: key(self.head.seq, self.next),
+        });
+        true
+    }
+
+    fn answer(&mut self, answer: Answer) {
+        context::leave();
+        let now = Instant::now();
+        let elapsed = now.duration_since(self.started).as_nanos() as u64;
+        let (status, payload) = encode(answer);
+        let item = self.next;
+        self.outbox.post(
+            OutcomeHead {
+                seq: self.head.seq,
+                item,
+                elapsed,
+                status,
+            },
+            &payload,
+        );
+        if !self.page.finish(self.head.seq, item) {
+            wait_to_be_killed();
+        }
+        self.next += 1;
+        if self.should_flush(now) {
+            self.outbox.flush();
+            self.flushed = now;
+        }
+    }
+}
+
+/// The parent has decided to kill this process for the item that has just ended; were another one
+/// begun, the kill would hit that.
+#[cold]
+fn wait_to_be_killed() -> ! {
+    loop {
+        std::thread::park();
+    }
+}
+
+fn encode(answer: Answer) -> (Status, Chain) {
+    let mut payload = Chain::new();
+    let status = match answer {
+        Answer::Value(value) => return (Status::Value, value),
+        Answer::Panicked(report) => {
+            message::put_panic(&mut payload, &report);
+            Status::Panicked
+        }
+        Answer::Undecodable(reason) => {
+            message::put_text(&mut payload, &reason);
+            Status::Undecodable
+        }
+        Answer::Unencodable(reason) => {
+            message::put_text(&mut payload, &reason);
+            Status::Unencodable
+        }
+    };
+    (status, payload)
+}
+
+fn key(seq: u32, item: u32) -> u64 {
+    u64::from(seq) << 32 | u64::from(item)
+}
+
+/// The parent withdraws its interest by condemning the item.
+impl Wanted for Page {
+    fn is_wanted(&self, key: u64) -> bool {
+        let claim = self.look((key >> 32) as u32);
+        (claim.seq, claim.item, claim.stage) == ((key >> 32) as u32, key as u32, Stage::Running)
+    }
+}
+
+/// The initializer as a call of one item, whose outcome decides whether this worker becomes ready.
+pub(super) struct InitializerDesk {
+    input: Reader,
+    claimed: bool,
+    answer: Option<Answer>,
+}
+
+impl InitializerDesk {
+    pub(super) fn new(input: Reader) -> Self {
+        Self {
+            input,
+            claimed: false,
+            answer: None,
+        }
+    }
+
+    pub(super) fn into_outcome(self) -> Result<(), Result<String, PanicReport>> {
+        match self.answer {
+            Some(Answer::Value(value)) => {
+                // The entry of an initializer answers with the text of its error, if there is one.
+                match crate::wire::codec::get::<Option<String>>(&mut value.into_reader()) {
+                    Ok(None) => Ok(()),
+                    Ok(Some(error)) => Err(Ok(format!("the initializer failed: {error}"))),
+                    Err(error) => Err(Ok(format!(
+                        "the initializer's outcome makes no sense: {error}"
+                    ))),
+                }
+            }
+            Some(Answer::Panicked(report)) => Err(Err(report)),
+            Some(Answer::Undecodable(reason)) => Err(Ok(format!(
+                "the initializer's arguments cannot be decoded: {reason}"
+            ))),
+            Some(Answer::Unencodable(reason)) => Err(Ok(reason)),
+            None => Err(Ok("the initializer did not answer".to_owned())),
+        }
+    }
+}
+
+impl Desk for InitializerDesk {
+    fn skip(&self) -> u32 {
+        0
+    }
+
+    fn input(&mut self) -> &mut Reader {
+        &mut self.input
+    }
+
+    fn claim(&mut self) -> bool {
+        !std::mem::replace(&mut self.claimed, true)
+    }
+
+    fn answer(&mut self, answer: Answer) {
+        self.answer = Some(answer);
+    }
+}

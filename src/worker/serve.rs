@@ -1,0 +1,169 @@
+//! A worker process, from the first line of `main` to the last frame.
+
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+
+use super::desk::{CallDesk, InitializerDesk};
+use super::outbox::Outbox;
+use crate::function::{Desk, FunctionOffset};
+use crate::panic::PanicReport;
+use crate::sys;
+use crate::wire::Reader;
+use crate::wire::frame::{self, Frames};
+use crate::wire::message::{self, Identity, MARKER, Setup, ToWorker};
+use crate::wire::page::Page;
+
+/// The most that a `Hello` may have.
+const HELLO_LIMIT: usize = 4096;
+
+/// In a worker, serves and never returns. Elsewhere, does nothing.
+pub(crate) fn serve_if_worker() {
+    if std::env::var_os(MARKER).is_none() {
+        return;
+    }
+    match serve() {
+        Ok(()) => std::process::exit(0),
+        Err(error) => {
+            eprintln!("concurrent-futures: a worker process ends: {error}");
+            std::process::exit(1);
+        }
+    }
+}
+
+fn serve() -> io::Result<()> {
+    // A process that a task starts is no worker, even if it is the same executable.
+    #[expect(unsafe_code, reason = "see `remove_env`")]
+    // SAFETY: this is the first thing that the process does; it has one thread.
+    unsafe {
+        sys::remove_env(MARKER);
+    }
+    let socket = sys::claim_stdio()?;
+    #[expect(unsafe_code, reason = "see `close_inherited`")]
+    // SAFETY: this is the first thing that the process does; nothing owns a descriptor yet.
+    unsafe {
+        sys::close_inherited()?;
+    }
+    sys::settle_signals();
+    end_with_parent(&socket)?;
+    Worker::greet(socket)?.run()
+}
+
+/// Ends this process, and what it has started, as soon as its parent goes away: a task that
+/// computes, or sleeps, would not notice.
+fn end_with_parent(socket: &UnixStream) -> io::Result<()> {
+    let socket = socket.try_clone()?;
+    let watch = move || {
+        let _ = sys::wait_for_parents_end(&socket);
+        sys::kill_own_group();
+    };
+    std::thread::Builder::new()
+        .name("parent-watch".into())
+        .stack_size(64 * 1024)
+        .spawn(watch)?;
+    Ok(())
+}
+
+/// A worker that has met its parent.
+struct Worker {
+    socket: UnixStream,
+    frames: Frames,
+    page: Arc<Page>,
+}
+
+impl Worker {
+    /// Learns who the parent is and says who this is. The parent decides whether they get along.
+    fn greet(socket: UnixStream) -> io::Result<Self> {
+        let (first, memory) = receive_hello(&socket)?;
+        let mut frames = Frames::new(&first, HELLO_LIMIT);
+        match next_message(&mut frames, &socket)? {
+            Some(ToWorker::Hello) => {}
+            _ => return Err(invalid("the parent did not say hello")),
+        }
+        let page = Arc::new(Page::open(memory)?);
+        let mut outbox = Outbox::new(&socket, &page, frame::LARGEST);
+        outbox.send(|out| message::put_greeting(out, &Identity::own()))?;
+        frames.set_limit(frame::LARGEST);
+        Ok(Self {
+            socket,
+            frames,
+            page,
+        })
+    }
+
+    fn run(mut self) -> io::Result<()> {
+        let (setup, args) = match next_message(&mut self.frames, &self.socket)? {
+            Some(ToWorker::Setup(setup, args)) => (setup, args),
+            // A parent of another build hangs up.
+            None | Some(ToWorker::Exit) => return Ok(()),
+            Some(other) => return Err(invalid(&format!("{other:?} came before the setup"))),
+        };
+        let limit = usize::try_from(setup.max_frame)
+            .unwrap_or(usize::MAX)
+            .min(frame::LARGEST);
+        let mut outbox = Outbox::new(&self.socket, &self.page, limit);
+        if let Err(failure) = initialize(&setup, args) {
+            return outbox.send(|out| message::put_failed(out, &failure));
+        }
+        outbox.send(message::put_ready)?;
+        loop {
+            match next_message(&mut self.frames, &self.socket)? {
+                Some(ToWorker::Call(head, input)) => {
+                    let function = find(head.function)?;
+                    function(&mut CallDesk::new(
+                        head,
+                        input,
+                        setup.worker_id,
+                        &self.page,
+                        &mut outbox,
+                    ));
+                    outbox.check()?;
+                }
+                None | Some(ToWorker::Exit) => return Ok(()),
+                Some(other) => return Err(invalid(&format!("{other:?} came instead of a call"))),
+            }
+        }
+    }
+}
+
+/// The first bytes, with the shared memory beside them.
+fn receive_hello(socket: &UnixStream) -> io::Result<(Vec<u8>, OwnedFd)> {
+    let mut bytes = vec![0; HELLO_LIMIT];
+    let (len, memory) = sys::receive_with_fd(socket.as_fd(), &mut bytes)?;
+    bytes.truncate(len);
+    let memory = memory.ok_or_else(|| invalid("no memory came with the hello"))?;
+    Ok((bytes, memory))
+}
+
+fn next_message(frames: &mut Frames, mut socket: &UnixStream) -> io::Result<Option<ToWorker>> {
+    match frames.next(&mut socket)? {
+        None => Ok(None),
+        Some(frame) => match ToWorker::parse(Reader(frame)) {
+            Some(message) => Ok(Some(message)),
+            None => Err(invalid("the parent sent a frame that makes no sense")),
+        },
+    }
+}
+
+fn initialize(setup: &Setup, args: Reader) -> Result<(), Result<String, PanicReport>> {
+    let Some(function) = setup.initializer else {
+        return Ok(());
+    };
+    let function = find(function).map_err(|error| Ok(error.to_string()))?;
+    let mut desk = InitializerDesk::new(args);
+    function(&mut desk as &mut dyn Desk);
+    desk.into_outcome()
+}
+
+fn find(function: FunctionOffset) -> io::Result<crate::function::Entry> {
+    // SAFETY: the parent has compared the identity of its build with that of this one, and
+    // hangs up if they differ; it sends only offsets that it made itself.
+    #[expect(unsafe_code, reason = "see `entry`")]
+    let entry = unsafe { function.entry() };
+    entry.ok_or_else(|| invalid("a function was asked for that lies outside the executable"))
+}
+
+fn invalid(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what.to_owned())
+}
