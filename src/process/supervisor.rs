@@ -132,7 +132,7 @@ async fn bring_up(pool: &Arc<Pool>, id: u64) -> Result<Worker, Option<(InitFailu
     };
     if let Err(error) = outcome {
         // What ended by itself has an exit status of its own; give it the time to.
-        if matches!(error, StartError::Gone | StartError::Garbage(_)) {
+        if matches!(error, StartError::Gone) {
             let _ = tokio::time::timeout(EXIT_GRACE, process.readable()).await;
         }
         let killed = matches!(error, StartError::TimedOut(_));
