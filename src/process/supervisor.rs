@@ -113,7 +113,7 @@ async fn bring_up(pool: &Arc<Pool>, id: u64) -> Result<Worker, Option<(InitFailu
         oom_kills,
     } = newborn;
     let pid = child.id();
-    let system = |doing| move |error| Some(describe(StartError::System { doing, error }, None));
+    let system = |doing| move |error| Some(describe(StartError::system(doing)(error), None));
     let mut process = child.watch().map_err(system("watch a process"))?;
     let stderr = Stderr::relay(stderr).map_err(system("read a pipe"))?;
     let mut connection = Connection::new(socket).map_err(system("use a socket"))?;
