@@ -1,0 +1,172 @@
+//! Whoever takes part. A new peer is one `impl Contender` here and one line in `each_contender!`.
+
+use std::future::Future;
+
+use concurrent_futures::{ExecutorExt as _, ThreadPoolExecutor};
+use futures::stream::{self, StreamExt as _};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio_rayon::AsyncThreadPool as _;
+use tokio_rayon::rayon;
+
+/// How many workers each contender has.
+pub(crate) const WORKERS: usize = 2;
+
+/// How many calls are under way while a list is worked through by hand.
+const AHEAD: usize = 64;
+
+/// What is run: a plain function, known by its type so that a process can be told of it.
+pub(crate) trait Work: 'static {
+    type Input: Serialize + DeserializeOwned + Send + 'static;
+    type Output: Serialize + DeserializeOwned + Send + 'static;
+
+    fn run(input: Self::Input) -> Self::Output;
+}
+
+pub(crate) struct Noop;
+impl Work for Noop {
+    type Input = ();
+    type Output = ();
+
+    fn run((): ()) {}
+}
+
+pub(crate) struct Echo;
+impl Work for Echo {
+    type Input = Vec<u8>;
+    type Output = Vec<u8>;
+
+    fn run(data: Vec<u8>) -> Vec<u8> {
+        data
+    }
+}
+
+pub(crate) struct AddOne;
+impl Work for AddOne {
+    type Input = u64;
+    type Output = u64;
+
+    fn run(x: u64) -> u64 {
+        x + 1
+    }
+}
+
+/// [`AddOne`] over a chunk, for those who have no `map` and cut the list by hand.
+pub(crate) struct AddOneToEach;
+impl Work for AddOneToEach {
+    type Input = Vec<u64>;
+    type Output = Vec<u64>;
+
+    fn run(mut chunk: Vec<u64>) -> Vec<u64> {
+        for x in &mut chunk {
+            *x = AddOne::run(*x);
+        }
+        chunk
+    }
+}
+
+/// One way to run work off the async threads.
+pub(crate) trait Contender: Sized + Send + Sync + 'static {
+    const NAME: &'static str;
+
+    /// How many small calls make a batch, all of them pending at once.
+    const BATCH: u64 = 20_000;
+
+    /// Called in a runtime.
+    fn start() -> Self;
+
+    /// Hands the call over at once, before the future is polled.
+    fn submit<W: Work>(&self, input: W::Input) -> impl Future<Output = W::Output> + Send;
+
+    /// Adds one to each of `0..count`, `chunk` of them in a call, in order. Gives the sum.
+    fn map(&self, count: u64, chunk: u64) -> impl Future<Output = u64> + Send {
+        map_by_hand(self, count, chunk)
+    }
+
+    /// Ends its workers.
+    fn stop(self) -> impl Future<Output = ()> + Send {
+        async { drop(self) }
+    }
+}
+
+async fn map_by_hand<C: Contender>(contender: &C, count: u64, chunk: u64) -> u64 {
+    if chunk == 1 {
+        let calls = stream::iter(0..count).map(|x| contender.submit::<AddOne>(x));
+        return calls.buffered(AHEAD).fold(0, async |sum, x| sum + x).await;
+    }
+    let chunks = stream::iter((0..count).step_by(chunk as usize))
+        .map(|start| (start..count.min(start + chunk)).collect());
+    let calls = chunks.map(|chunk| contender.submit::<AddOneToEach>(chunk));
+    calls
+        .buffered(AHEAD)
+        .fold(0, async |sum, chunk| sum + chunk.into_iter().sum::<u64>())
+        .await
+}
+
+pub(crate) struct ThreadPool(ThreadPoolExecutor);
+
+impl Contender for ThreadPool {
+    const NAME: &'static str = "thread pool";
+
+    fn start() -> Self {
+        Self(ThreadPoolExecutor::with_workers(WORKERS).expect("the settings are valid"))
+    }
+
+    fn submit<W: Work>(&self, input: W::Input) -> impl Future<Output = W::Output> + Send {
+        let handle = self.0.submit(W::run, input);
+        async { handle.await.expect("the task returns") }
+    }
+
+    async fn stop(self) {
+        self.0.shutdown().await;
+    }
+}
+
+/// Tokio's own threads for blocking work. The runtime allows as many as the others have workers.
+pub(crate) struct SpawnBlocking;
+
+impl Contender for SpawnBlocking {
+    const NAME: &'static str = "spawn_blocking";
+
+    fn start() -> Self {
+        Self
+    }
+
+    fn submit<W: Work>(&self, input: W::Input) -> impl Future<Output = W::Output> + Send {
+        let handle = tokio::task::spawn_blocking(|| W::run(input));
+        async { handle.await.expect("the task returns") }
+    }
+}
+
+pub(crate) struct TokioRayon(rayon::ThreadPool);
+
+impl Contender for TokioRayon {
+    const NAME: &'static str = "tokio-rayon";
+
+    fn start() -> Self {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(WORKERS);
+        Self(pool.build().expect("the threads start"))
+    }
+
+    fn submit<W: Work>(&self, input: W::Input) -> impl Future<Output = W::Output> + Send {
+        self.0.spawn_fifo_async(|| W::run(input))
+    }
+}
+
+/// Its handles can only be waited for by a blocking call, which is what this does.
+pub(crate) struct Procspawn(procspawn::Pool);
+
+impl Contender for Procspawn {
+    const NAME: &'static str = "procspawn";
+    /// Each call holds three descriptors, and a process may often have no more than 1024.
+    const BATCH: u64 = 200;
+
+    fn start() -> Self {
+        Self(procspawn::Pool::new(WORKERS).expect("the processes start"))
+    }
+
+    fn submit<W: Work>(&self, input: W::Input) -> impl Future<Output = W::Output> + Send {
+        let handle = self.0.spawn(input, W::run);
+        async { handle.join().expect("the task returns") }
+    }
+}
