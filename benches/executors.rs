@@ -16,7 +16,7 @@ use criterion::{BenchmarkGroup, Criterion, SamplingMode, Throughput};
 use tokio::runtime::Runtime;
 
 use crate::common::contender::{
-    Contender, Echo, Noop, Procspawn, SpawnBlocking, ThreadPool, TokioRayon, WORKERS,
+    Contender, Echo, Noop, ProcessPool, Procspawn, SpawnBlocking, ThreadPool, TokioRayon, WORKERS,
 };
 use crate::common::limit;
 use crate::common::table::{self, Table};
@@ -24,7 +24,7 @@ use crate::common::table::{self, Table};
 /// Does something for every contender. Those to compare come right after each other.
 macro_rules! each_contender {
     ($C:ident => $do:expr) => {
-        each_contender!($C => $do, ThreadPool, SpawnBlocking, TokioRayon, Procspawn);
+        each_contender!($C => $do, ProcessPool, ThreadPool, SpawnBlocking, TokioRayon, Procspawn);
     };
     ($C:ident => $do:expr, $($contender:ident),*) => {
         $({
@@ -41,6 +41,7 @@ fn main() {
     // A child of each of these starts here too. It knows by an environment variable whose it is,
     // serves, and comes no further.
     limit::init();
+    concurrent_futures::init();
     procspawn::init();
 
     let start = SystemTime::now();
@@ -250,8 +251,19 @@ fn print_table(measures: Vec<&'static str>, start: SystemTime) {
     let table = Table::read(measures, contenders, start);
     table.print();
 
-    let threads = ThreadPool::NAME;
+    let (processes, threads) = (ProcessPool::NAME, ThreadPool::NAME);
+    table.print_time("round trip", processes, limit::NAME);
+    table.print_time("round trip", processes, Procspawn::NAME);
+    table.print_speed("many submits", processes, Procspawn::NAME);
+    table.print_speed("map chunk 1000", processes, Procspawn::NAME);
+    for echo in ["echo 64 KiB", "echo 1 MiB", "echo 64 MiB"] {
+        table.print_speed(echo, processes, Procspawn::NAME);
+        table.print_time(echo, processes, limit::NAME);
+    }
+    table.print_time("cold start", processes, Procspawn::NAME);
+    table.print_time("cold start", processes, limit::NAME);
     table.print_time("round trip", threads, SpawnBlocking::NAME);
     table.print_time("round trip", threads, TokioRayon::NAME);
+    table.print_speed("many submits", threads, SpawnBlocking::NAME);
     table.print_speed("many submits", threads, TokioRayon::NAME);
 }
