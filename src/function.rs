@@ -8,8 +8,11 @@
     reason = "a function is called by its distance from the anchor"
 )]
 
+use std::marker::PhantomData;
+
 use crate::panic::PanicReport;
 use crate::sys;
+pub(crate) use crate::wire::FunctionOffset;
 use crate::wire::{Chain, Reader};
 
 /// A task's function as a worker calls it: for each item, arguments in, outcome out.
@@ -37,10 +40,6 @@ pub(crate) enum Answer {
     Undecodable(String),
     Unencodable(String),
 }
-
-/// The distance of an entry from the anchor, in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct FunctionOffset(pub(crate) i64);
 
 /// The fixed point. Its body matters little, but must not be the same as another's, lest the
 /// linker folds the two.
@@ -92,11 +91,21 @@ pub(crate) unsafe fn conjure<F: Copy + Send + Sync + 'static>() -> F {
 
 /// Refuses, at compile time, a function that carries state.
 pub(crate) const fn assert_stateless<F>() {
-    assert!(
-        size_of::<F>() == 0,
-        "a task for an executor must be a function or a closure that captures nothing: pass what it \
-         captures as an argument (only `ThreadPoolExecutor::submit` takes capturing closures)"
-    );
+    Stateless::<F>::CHECK
+}
+
+/// The check as a constant, which the compiler reports once for each `F`, however many ask.
+struct Stateless<F>(PhantomData<F>);
+
+impl<F> Stateless<F> {
+    const CHECK: () = {
+        let stateless = if size_of::<F>() == 0 { Some(()) } else { None };
+        // Not `assert!`: the compiler would point into the macro instead of at this line.
+        stateless.expect(
+            "a task for an executor must be a function or a closure that captures nothing: pass what it \
+             captures as an argument (only `ThreadPoolExecutor::submit` takes capturing closures)",
+        )
+    };
 }
 
 #[cfg(test)]

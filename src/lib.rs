@@ -72,3 +72,8 @@ macro_rules! init_before_main {
 pub mod __private {
     pub use ctor;
 }
+
+/// The README's examples, compiled and run with the others.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeDoctests;

@@ -263,7 +263,7 @@ impl fmt::Display for Death {
         if self.out_of_memory {
             f.write_str(" (out of memory)")?;
         }
-        match self.stderr_tail.trim_end() {
+        match self.stderr_tail.trim() {
             "" => Ok(()),
             tail => write!(f, "; its stderr ended with:\n{tail}"),
         }
@@ -371,10 +371,6 @@ pub(crate) enum BuildFailure {
     InvalidSetting(Cow<'static, str>),
     Unsupported(Cow<'static, str>),
     NotInitialized,
-    System {
-        doing: &'static str,
-        source: std::io::Error,
-    },
 }
 
 impl BuildError {
@@ -408,16 +404,8 @@ impl fmt::Display for BuildError {
                 "concurrent_futures::init() was not called; make it the first line of main, \
                  or put concurrent_futures::init_before_main!() in a test file",
             ),
-            BuildFailure::System { doing, .. } => write!(f, "the system refused {doing}"),
         }
     }
 }
 
-impl Error for BuildError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match &self.0 {
-            BuildFailure::System { source, .. } => Some(source),
-            _ => None,
-        }
-    }
-}
+impl Error for BuildError {}

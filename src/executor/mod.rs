@@ -145,6 +145,7 @@ pub trait ExecutorExt: Executor {
         A: Arguments<M>,
         M: 'static,
     {
+        const { assert_stateless::<F>() };
         submit_to(self, self.try_room(), None, function, args)
     }
 
@@ -161,6 +162,7 @@ pub trait ExecutorExt: Executor {
         A: Arguments<M>,
         M: 'static,
     {
+        const { assert_stateless::<F>() };
         submit_to(
             self,
             self.try_room(),
@@ -185,6 +187,7 @@ pub trait ExecutorExt: Executor {
         A: Arguments<M>,
         M: 'static,
     {
+        const { assert_stateless::<F>() };
         match self.try_room() {
             Ok(room) => Ok(submit_to(self, Ok(room), None, function, args)),
             Err(error) => Err(TrySubmitError::new(error, args)),
@@ -280,7 +283,6 @@ where
     A: Arguments<M>,
     M: 'static,
 {
-    const { assert_stateless::<F>() };
     let cell = Arc::new(OutcomeCell::new(Ticket::new(
         std::any::type_name::<F>(),
         options,
@@ -312,6 +314,7 @@ impl<E: Executor + ?Sized> Permit<'_, E> {
         A: Arguments<M>,
         M: 'static,
     {
+        const { assert_stateless::<F>() };
         submit_to(self.executor, Ok(self.room), None, function, args)
     }
 
@@ -328,6 +331,7 @@ impl<E: Executor + ?Sized> Permit<'_, E> {
         A: Arguments<M>,
         M: 'static,
     {
+        const { assert_stateless::<F>() };
         submit_to(
             self.executor,
             Ok(self.room),

@@ -8,7 +8,8 @@ use serde::de::DeserializeOwned;
 
 use crate::wire::{Chain, CodecError, Reader, codec};
 
-/// A function that can be called with `Args`: a single argument, or a tuple of up to eight.
+/// A function that can be called with `Args`: its one argument as it is, or a tuple of none or of
+/// two to eight.
 ///
 /// Implemented for functions and closures; there is nothing to implement by hand. The marker only
 /// keeps the implementations apart.
@@ -41,6 +42,11 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> Data for T {}
 /// among them is copied rather than encoded element by element.
 ///
 /// Implemented for [`Data`] and for tuples of up to eight; there is nothing to implement by hand.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot travel to another process",
+    label = "needs serde's `Serialize` and `DeserializeOwned`, `Send` and `'static`",
+    note = "derive `serde::Serialize` and `serde::Deserialize` for it, or run the task on threads: `ThreadPoolExecutor::submit` asks for neither"
+)]
 pub trait Arguments<Marker>: sealed::Encode<Marker> + Send + 'static {}
 
 impl<A, Marker> Arguments<Marker> for A where A: sealed::Encode<Marker> + Send + 'static {}
@@ -171,7 +177,8 @@ macro_rules! nary {
     };
 }
 
-nary!(a: A);
+// No tuple of one: for a function of one argument only `Unary` is left, so rustc knows from the
+// function what is to be passed, infers it, and says "expected `u64`, found `&str`".
 nary!(a: A, b: B);
 nary!(a: A, b: B, c: C);
 nary!(a: A, b: B, c: C, d: D);

@@ -18,6 +18,7 @@ use super::pool::{AfterFailure, Departure, Pool};
 use super::start::{Connection, Newborn, StartError};
 use super::stderr::Stderr;
 use crate::executor::error::{Cause, Death, InitFailure};
+use crate::executor::promise::Owed;
 use crate::sys::{self, ChildProcess, Exit};
 use crate::wire::Reader;
 use crate::wire::frame;
@@ -26,6 +27,8 @@ use crate::wire::page::Page;
 
 /// How long a worker that was told to exit, or has hung up, may take to end.
 const EXIT_GRACE: Duration = Duration::from_secs(5);
+/// How much is read at once.
+const READ: usize = 128 * 1024;
 /// From this size on, a result is decoded on a blocking thread: it could stall the runtime.
 const DECODE_ELSEWHERE: usize = 256 * 1024;
 
@@ -255,6 +258,9 @@ impl Worker {
                 Some(_) => return self.process.get_ref().kill(),
             };
             let has_unwritten = self.link.has_unwritten();
+            if self.buffer.capacity() - self.buffer.len() < READ / 2 {
+                self.buffer.reserve(READ);
+            }
             tokio::select! {
                 biased;
                 read = self.reader.read_buf(&mut self.buffer), if reading => {
@@ -322,10 +328,14 @@ impl Worker {
             Status::Value => {
                 pool.item_ended(false);
                 let bytes = payload.0;
-                if bytes.len() < DECODE_ELSEWHERE {
-                    promise.fulfil_encoded(item, bytes);
+                let size = bytes.len();
+                let mut owed = Owed::new(promise, item..item + 1);
+                let deliver =
+                    move || owed.answer_next(|promise, item| promise.fulfil_encoded(item, bytes));
+                if size < DECODE_ELSEWHERE {
+                    deliver();
                 } else {
-                    tokio::task::spawn_blocking(move || promise.fulfil_encoded(item, bytes));
+                    tokio::task::spawn_blocking(deliver);
                 }
                 return;
             }

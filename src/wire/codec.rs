@@ -4,10 +4,15 @@
 //! names, so that whatever serde_json can carry travels too; or, for bulk types, the plain bytes
 //! themselves (little-endian numbers), at the cost of a memory copy. The low bit of the length
 //! tells which.
+//!
+//! Types that have a readable and a compact form (an IP address) take the readable one: serde's
+//! own buffer, which `flatten`, `untagged` and `tag` read from, expects that form whatever the
+//! format is.
 
 use std::any::{Any, TypeId};
 use std::borrow::Cow;
 use std::fmt;
+use std::io::Write;
 
 use bytes::{BufMut as _, Bytes};
 use serde::Serialize;
@@ -17,6 +22,10 @@ use super::chain::{Chain, Reader, put_varint, varint_len, write_varint};
 
 /// A result this large keeps the buffer it came in rather than being copied out of it.
 const KEEP_BUFFER: usize = 32 * 1024;
+
+/// How deep arrays and maps may nest in a value that is read: as deep as in serde_json. Without a
+/// bound, a result could overflow the stack of the thread that awaits it.
+const MAX_DEPTH: usize = 128;
 
 /// Why a value could not be encoded or decoded.
 #[derive(Debug)]
@@ -50,7 +59,7 @@ pub(crate) fn put<T: Serialize + 'static>(value: T, out: &mut Chain) -> Result<(
     // it, and move the others up.
     let start = out.len();
     out.tail().put_u8(0);
-    if let Err(error) = rmp_serde::encode::write_named(&mut out.tail().writer(), &value) {
+    if let Err(error) = write(&value, &mut out.tail().writer()) {
         out.truncate_tail(start);
         return Err(CodecError::new(error.to_string()));
     }
@@ -70,8 +79,20 @@ pub(crate) fn get<T: DeserializeOwned + 'static>(input: &mut Reader) -> Result<T
     if raw {
         bulk_from_bytes(bytes)
     } else {
-        rmp_serde::from_slice(&bytes).map_err(|error| CodecError::new(error.to_string()))
+        read(&bytes).map_err(|error| CodecError::new(error.to_string()))
     }
+}
+
+fn write<T: Serialize>(value: &T, out: &mut impl Write) -> Result<(), rmp_serde::encode::Error> {
+    let serializer = rmp_serde::Serializer::new(out).with_struct_map();
+    value.serialize(&mut serializer.with_human_readable())
+}
+
+fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, rmp_serde::decode::Error> {
+    let deserializer = rmp_serde::Deserializer::from_read_ref(bytes);
+    let mut deserializer = deserializer.with_human_readable();
+    deserializer.set_max_depth(MAX_DEPTH);
+    T::deserialize(&mut deserializer)
 }
 
 /// Passes over the next value.

@@ -15,6 +15,8 @@ pub(crate) const LARGEST: usize = u32::MAX as usize;
 
 /// How much a worker reads at once.
 const READ: usize = 64 * 1024;
+/// From this size on, a frame is read to where it stays.
+const LARGE: usize = 8 * 1024;
 
 /// The parent's side of the format.
 pub(crate) fn codec(limit: usize) -> LengthDelimitedCodec {
@@ -46,6 +48,7 @@ pub(crate) fn finish(out: &mut Chain, start: usize, payload: &Chain) {
 #[derive(Debug)]
 pub(crate) struct Frames {
     buffer: BytesMut,
+    scratch: Box<[u8]>,
     limit: usize,
 }
 
@@ -54,6 +57,7 @@ impl Frames {
     pub(crate) fn new(buffer: &[u8], limit: usize) -> Self {
         Self {
             buffer: BytesMut::from(buffer),
+            scratch: vec![0; READ].into(),
             limit,
         }
     }
@@ -70,7 +74,7 @@ impl Frames {
                     let _head = self.buffer.split_to(HEAD);
                     return Ok(Some(self.buffer.split_to(len).freeze()));
                 }
-                if len > READ {
+                if len > LARGE {
                     return self.read_large(len, input).map(Some);
                 }
             }
@@ -98,17 +102,16 @@ impl Frames {
     }
 
     fn fill(&mut self, input: &mut impl Read) -> io::Result<bool> {
-        let filled = self.buffer.len();
-        self.buffer.resize(filled + READ, 0);
-        let outcome = loop {
-            match input.read(&mut self.buffer[filled..]) {
+        loop {
+            match input.read(&mut self.scratch) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                outcome => break outcome,
+                outcome => {
+                    let len = outcome?;
+                    self.buffer.extend_from_slice(&self.scratch[..len]);
+                    return Ok(len > 0);
+                }
             }
-        };
-        self.buffer
-            .truncate(filled + *outcome.as_ref().unwrap_or(&0));
-        Ok(outcome? > 0)
+        }
     }
 
     /// A large frame is read to where it stays. Memory is taken as bytes come, not as the length

@@ -17,3 +17,8 @@ pub(crate) mod page;
 
 pub(crate) use chain::{Chain, Reader};
 pub(crate) use codec::CodecError;
+
+/// What stands for a function in a message: its distance in bytes from a fixed one, which
+/// [`function`](crate::function) measures and follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FunctionOffset(pub(crate) i64);

@@ -78,7 +78,7 @@ impl Worker {
         let (first, memory) = receive_hello(&socket)?;
         let mut frames = Frames::new(&first, HELLO_LIMIT);
         match next_message(&mut frames, &socket)? {
-            Some(ToWorker::Hello(_)) => {}
+            Some(ToWorker::Hello) => {}
             _ => return Err(invalid("the parent did not say hello")),
         }
         let page = Arc::new(Page::open(memory)?);

@@ -1,0 +1,280 @@
+//! What cancels and time-outs do to a task that runs: in a process it is killed, on a thread it
+//! is told.
+
+#![cfg(unix)]
+
+mod common;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use concurrent_futures::{
+    Executor as _, ExecutorExt as _, JoinHandle, ProcessPoolExecutor, Shutdown, TaskOptions,
+    ThreadPoolExecutor, worker,
+};
+use futures::StreamExt as _;
+
+use self::common::{Gate, Guest, Key, eventually, within};
+
+concurrent_futures::init_before_main!();
+
+fn processes(workers: usize) -> ProcessPoolExecutor {
+    ProcessPoolExecutor::with_workers(workers).expect("a pool")
+}
+
+fn nothing() {}
+
+fn double(x: u64) -> u64 {
+    x * 2
+}
+
+fn never_end() {
+    loop {
+        std::thread::park();
+    }
+}
+
+fn wait_at(gate: Key) {
+    gate.wait();
+}
+
+/// Whether the process is there and has not ended.
+fn is_alive(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat.rsplit_once(") ").map(|(_, rest)| rest);
+    state.is_some_and(|state| !state.starts_with(['Z', 'X']))
+}
+
+#[tokio::test]
+async fn aborting_a_running_task_kills_and_replaces_its_worker() {
+    let pool = processes(1);
+    let gate = Gate::new();
+    let handle = pool.submit(wait_at, gate.key());
+    let guest = gate.guest().await;
+    let pid = guest.pid();
+    // The place counts as taken until the process is gone.
+    let next = pool.submit(|before: u32| (is_alive(before), std::process::id()), pid);
+    assert!(handle.is_running());
+    handle.abort();
+    assert!(handle.is_finished() && !handle.is_running());
+    let error = within(handle).await.expect_err("it was cancelled");
+    assert!(error.is_cancelled() && error.was_started(), "{error}");
+    guest.gone().await;
+    let (before_is_alive, after) = within(next).await.expect("a new worker runs it");
+    assert!(!before_is_alive && after != pid);
+    let restarts = pool.stats().restarts;
+    assert_eq!((restarts.cancelled, restarts.crashed), (1, 0));
+}
+
+#[tokio::test]
+async fn dropping_an_abort_on_drop_handle_frees_the_worker() {
+    let pool = processes(1);
+    let gate = Gate::new();
+    let request = pool.submit(wait_at, gate.key()).abort_on_drop();
+    let guest = gate.guest().await;
+    drop(request);
+    guest.gone().await;
+    within(pool.submit(nothing, ())).await.expect("it is free");
+}
+
+#[tokio::test]
+async fn dropping_a_map_stream_frees_the_workers() {
+    let pool = processes(2);
+    let gate = Gate::new();
+    let mut map = pool.map(wait_at, std::iter::repeat(gate.key()));
+    assert!(futures::poll!(map.next()).is_pending());
+    let guests = [gate.guest().await, gate.guest().await];
+    drop(map);
+    for guest in guests {
+        guest.gone().await;
+    }
+    within(pool.submit(nothing, ())).await.expect("it is free");
+}
+
+#[tokio::test]
+async fn a_task_over_its_time_frees_its_worker() {
+    let pool = processes(1);
+    let gate = Gate::new();
+    let short = TaskOptions::new()
+        .timeout(Duration::from_millis(100))
+        .name("slow");
+    let slow = pool.submit_with(&short, never_end, ());
+    let next = pool.submit(wait_at, gate.key());
+    let error = within(slow).await.expect_err("it never ends");
+    assert!(error.is_timeout() && error.was_started(), "{error}");
+    let text = error.to_string();
+    assert!(text.contains("slow") && text.contains("100ms"), "{text}");
+    gate.guest().await.let_in().await;
+    within(next).await.expect("it had no time-out");
+    let restarts = pool.stats().restarts;
+    assert_eq!((restarts.timed_out, restarts.crashed), (1, 0));
+}
+
+#[tokio::test]
+async fn many_time_outs_at_once_end_every_task() {
+    let pool = processes(4);
+    let short = TaskOptions::new().timeout(Duration::from_millis(100));
+    let gate = Gate::new();
+    let handles = [(); 4].map(|()| pool.submit_with(&short, wait_at, gate.key()));
+    for handle in handles {
+        let error = within(handle).await.expect_err("nobody lets it in");
+        assert!(error.is_timeout(), "{error}");
+    }
+    for n in 0..8 {
+        assert_eq!(within(pool.submit(double, n)).await.expect("it ran"), n * 2);
+    }
+}
+
+/// What the pool itself kills is told by its cause.
+#[tokio::test]
+async fn a_kill_by_the_pool_is_never_reported_as_a_crash() {
+    let pool = processes(3);
+    let gate = Gate::new();
+    let short = TaskOptions::new().timeout(Duration::from_millis(200));
+    let handles = [
+        pool.submit_with(&short, wait_at, gate.key()),
+        pool.submit(wait_at, gate.key()),
+        pool.submit(wait_at, gate.key()),
+    ];
+    let guests = [gate.guest().await, gate.guest().await, gate.guest().await];
+    handles[1].abort();
+    let [timed_out, cancelled, shut_down] = handles;
+    assert!(within(timed_out).await.expect_err("killed").is_timeout());
+    assert!(within(cancelled).await.expect_err("killed").is_cancelled());
+    let report = within(pool.shutdown_with(Shutdown::new().deadline(Duration::ZERO))).await;
+    assert_eq!(report.killed, 1);
+    let error = within(shut_down).await.expect_err("killed");
+    assert!(error.is_shutdown() && error.was_started(), "{error}");
+    for guest in guests {
+        guest.gone().await;
+    }
+    assert_eq!(pool.stats().restarts.crashed, 0);
+}
+
+#[tokio::test]
+async fn a_late_kill_never_hits_the_next_task() {
+    let pool = processes(1);
+    for round in 0..100_u64 {
+        // Its time is up about when it ends, and its cancel comes then too.
+        let limit = Duration::from_micros(10 * round);
+        let hasty = pool.submit_with(&TaskOptions::new().timeout(limit), double, round);
+        let aborted = pool.submit(double, round);
+        let next = pool.submit(double, round);
+        match within(hasty).await {
+            Ok(doubled) => assert_eq!(doubled, round * 2),
+            Err(error) => assert!(error.is_timeout(), "{error}"),
+        }
+        aborted.abort();
+        match within(aborted).await {
+            Ok(doubled) => assert_eq!(doubled, round * 2),
+            Err(error) => assert!(error.is_cancelled(), "{error}"),
+        }
+        assert_eq!(within(next).await.expect("nobody cancelled it"), round * 2);
+    }
+    let stats = pool.stats();
+    assert_eq!(
+        (stats.restarts.crashed, stats.running, stats.queued),
+        (0, 0, 0)
+    );
+}
+
+#[tokio::test]
+async fn a_cancelled_chunk_of_a_map_leaves_the_items_of_others_alone() {
+    let pool = processes(1);
+    for round in 0..20 {
+        let mut map = pool.map(double, 0..1000).chunk_size(50);
+        for n in 0..round {
+            assert_eq!(
+                within(map.next()).await.expect("an item").expect("it ran"),
+                n * 2
+            );
+        }
+        let next = pool.submit(double, round);
+        drop(map);
+        assert_eq!(within(next).await.expect("nobody cancelled it"), round * 2);
+    }
+    assert_eq!(pool.stats().restarts.crashed, 0);
+}
+
+/// A task on a thread that has arrived at a gate, and then waits until it is told to end.
+struct Deaf {
+    handle: JoinHandle<()>,
+    guest: Guest,
+    _gate: Gate,
+    told: Arc<AtomicBool>,
+}
+
+impl Deaf {
+    async fn new(pool: &ThreadPoolExecutor, options: &TaskOptions) -> Self {
+        let gate = Gate::new();
+        let (key, told) = (gate.key(), Arc::new(AtomicBool::new(false)));
+        let tell = told.clone();
+        let run = move || {
+            key.wait();
+            let context = worker::current().expect("inside a task");
+            tell.store(context.is_cancelled(), Ordering::SeqCst);
+        };
+        let handle = pool.submit_with(options, run, ());
+        let guest = gate.guest().await;
+        Self {
+            handle,
+            guest,
+            _gate: gate,
+            told,
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_thread_over_its_time_keeps_its_place_until_it_returns_and_is_told() {
+    let pool = ThreadPoolExecutor::with_workers(1).expect("a pool");
+    let short = TaskOptions::new().timeout(Duration::from_millis(50));
+    let deaf = Deaf::new(&pool, &short).await;
+    let next = pool.submit(nothing, ());
+    let error = within(deaf.handle).await.expect_err("it does not end");
+    assert!(error.is_timeout() && error.was_started(), "{error}");
+    // The caller has its answer; the place is still taken.
+    let stats = pool.stats();
+    assert_eq!((stats.running, stats.queued), (1, 1));
+    assert!(!next.is_running() && !next.is_finished());
+    deaf.guest.let_in().await;
+    within(next).await.expect("the place is free");
+    assert!(deaf.told.load(Ordering::SeqCst));
+}
+
+#[tokio::test]
+async fn a_cancelled_thread_keeps_its_place_until_it_returns_and_is_told() {
+    let pool = ThreadPoolExecutor::with_workers(1).expect("a pool");
+    let deaf = Deaf::new(&pool, &TaskOptions::new()).await;
+    let next = pool.submit(nothing, ());
+    deaf.handle.abort();
+    let error = within(deaf.handle).await.expect_err("it was cancelled");
+    assert!(error.is_cancelled() && error.was_started(), "{error}");
+    let stats = pool.stats();
+    assert_eq!((stats.running, stats.queued), (1, 1));
+    deaf.guest.let_in().await;
+    within(next).await.expect("the place is free");
+    assert!(deaf.told.load(Ordering::SeqCst));
+}
+
+#[tokio::test]
+async fn a_thread_that_nobody_cancels_is_told_so() {
+    let pool = ThreadPoolExecutor::with_workers(1).expect("a pool");
+    let deaf = Deaf::new(&pool, &TaskOptions::new()).await;
+    deaf.guest.let_in().await;
+    within(deaf.handle).await.expect("it was let in");
+    assert!(!deaf.told.load(Ordering::SeqCst));
+}
+
+#[tokio::test]
+async fn an_abort_of_a_finished_task_kills_nothing() {
+    let pool = processes(1);
+    let pid = within(pool.submit(std::process::id, ())).await;
+    let handle = pool.submit(double, 1);
+    eventually(|| handle.is_finished()).await;
+    handle.abort();
+    assert_eq!(within(handle).await.expect("it was done"), 2);
+    let after = within(pool.submit(std::process::id, ())).await;
+    assert_eq!(pid.expect("a pid"), after.expect("the same worker"));
+}

@@ -1,0 +1,68 @@
+//! For a test that has to be alone in its process, because it counts what the process has, or
+//! changes what all its threads share.
+
+use std::fs;
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Tells the process that it is the one.
+const ALONE: &str = "CONCURRENT_FUTURES_TEST_ALONE";
+
+/// Runs `body`, the rest of the test called `test`, in a process of its own: this executable,
+/// started again for that test only.
+pub(crate) fn alone<F: Future<Output = ()>>(test: &str, body: impl FnOnce() -> F) {
+    let executable = std::env::current_exe().expect("this executable");
+    alone_as(&executable, test, body);
+}
+
+/// As `alone`, with another file that holds this executable.
+pub(crate) fn alone_as<F: Future<Output = ()>>(
+    executable: &Path,
+    test: &str,
+    body: impl FnOnce() -> F,
+) {
+    if std::env::var_os(ALONE).is_some_and(|alone| alone == test) {
+        let mut runtime = tokio::runtime::Builder::new_multi_thread();
+        let runtime = runtime.worker_threads(2).enable_all().build();
+        return runtime.expect("a runtime").block_on(body());
+    }
+    let output = Command::new(executable)
+        .args(["--exact", test, "--nocapture"])
+        .env(ALONE, test)
+        .output()
+        .expect("it starts");
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let passed = output.status.success() && stdout.contains("1 passed");
+    assert!(passed, "{}\n{stdout}\n{stderr}", output.status);
+}
+
+/// The processes that this one has started and not waited for, zombies included.
+pub(crate) fn children() -> Vec<u32> {
+    let own = std::process::id().to_string();
+    let is_child = |entry: &fs::DirEntry| {
+        let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        // pid (name) state parent ...
+        let after_name = stat.rsplit_once(") ").map(|(_, rest)| rest);
+        after_name.and_then(|rest| rest.split(' ').nth(1)) == Some(&own)
+    };
+    let processes = fs::read_dir("/proc").expect("/proc").flatten();
+    let children = processes.filter(is_child);
+    children
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect()
+}
+
+/// The descriptors of this process, with what each stands for.
+pub(crate) fn descriptors() -> Vec<(i32, PathBuf)> {
+    let entries = fs::read_dir("/proc/self/fd").expect("/proc").flatten();
+    let described = entries.filter_map(|entry| {
+        let fd = entry.file_name().to_str()?.parse().ok()?;
+        Some((fd, fs::read_link(entry.path()).ok()?))
+    });
+    // The directory that was just read is among them, and closed by now.
+    described
+        .filter(|(_, target)| !target.starts_with("/proc"))
+        .collect()
+}

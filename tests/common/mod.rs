@@ -1,0 +1,131 @@
+//! What the tests wait with: a gate that a task, in whatever process, announces itself at and
+//! stands at until it is let in; and a watchdog, so that a hang is a failure and not a stop.
+
+use std::future::Future;
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream as Blocking;
+use std::panic::Location;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{UnixListener, UnixStream};
+
+/// So long a test may wait for one thing.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Awaits `future`; a hang is a panic that tells the place.
+#[track_caller]
+pub(crate) fn within<F: Future>(future: F) -> impl Future<Output = F::Output> {
+    let place = Location::caller();
+    async move {
+        match tokio::time::timeout(PATIENCE, future).await {
+            Ok(output) => output,
+            Err(_) => panic!("waited for {PATIENCE:?} in vain at {place}"),
+        }
+    }
+}
+
+/// Looks until `condition` holds, for what nobody announces.
+#[track_caller]
+pub(crate) fn eventually(mut condition: impl FnMut() -> bool) -> impl Future<Output = ()> {
+    within(async move {
+        while !condition() {
+            std::thread::yield_now();
+            tokio::task::yield_now().await;
+        }
+    })
+}
+
+/// Where tasks wait until the test lets them go. When it is dropped, all may go.
+pub(crate) struct Gate {
+    listener: UnixListener,
+    directory: TempDir,
+}
+
+/// What a task needs to find its gate; can travel.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Key(PathBuf);
+
+/// A task that stands at a gate.
+pub(crate) struct Guest {
+    stream: UnixStream,
+    pid: u32,
+}
+
+impl Gate {
+    /// A closed gate.
+    pub(crate) fn new() -> Self {
+        let directory = tempfile::tempdir().expect("a directory for a gate");
+        let listener = UnixListener::bind(directory.path().join("gate")).expect("a gate");
+        Self {
+            listener,
+            directory,
+        }
+    }
+
+    pub(crate) fn key(&self) -> Key {
+        Key(self.directory.path().join("gate"))
+    }
+
+    /// The next task that arrives.
+    #[track_caller]
+    pub(crate) fn guest(&self) -> impl Future<Output = Guest> {
+        within(async {
+            let (mut stream, _) = self.listener.accept().await.expect("a guest");
+            let pid = stream.read_u32().await.expect("a guest says who it is");
+            Guest { stream, pid }
+        })
+    }
+}
+
+impl Key {
+    /// Called by a task: says that it has arrived, and waits until it is let in.
+    pub(crate) fn wait(&self) {
+        if let Ok(mut stream) = Blocking::connect(&self.0) {
+            let _ = stream.write_all(&std::process::id().to_be_bytes());
+            let _ = stream.read(&mut [0]);
+        }
+    }
+}
+
+impl Guest {
+    /// The process it runs in.
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Lets it go on.
+    pub(crate) async fn let_in(mut self) {
+        self.stream.write_u8(1).await.expect("the guest is there");
+    }
+
+    /// Waits until it is no more at the gate though nobody has let it in: its process has ended.
+    #[track_caller]
+    pub(crate) fn gone(mut self) -> impl Future<Output = ()> {
+        within(async move {
+            let end = self.stream.read(&mut [0]).await;
+            assert!(matches!(end, Ok(0) | Err(_)), "a guest speaks only once");
+        })
+    }
+}
+
+/// Also the use of all that one test file or another leaves unused.
+#[tokio::test]
+async fn a_gate_holds_its_guests_until_they_are_let_in() {
+    let gate = Gate::new();
+    let key = gate.key();
+    let task = tokio::task::spawn_blocking(move || key.wait());
+    let guest = gate.guest().await;
+    assert_eq!(guest.pid(), std::process::id());
+    assert!(!task.is_finished());
+    guest.let_in().await;
+    within(task).await.expect("it was let in");
+    let key = gate.key();
+    let task = tokio::task::spawn_blocking(move || drop(Blocking::connect(&key.0)));
+    let (stream, _) = gate.listener.accept().await.expect("a guest");
+    Guest { stream, pid: 0 }.gone().await;
+    eventually(|| task.is_finished()).await;
+}

@@ -1,0 +1,150 @@
+//! The examples, run as a person would run them. Cargo builds them along with the tests.
+#![cfg(target_os = "linux")]
+
+use std::env;
+use std::path::PathBuf;
+use std::process::Command;
+
+#[test]
+fn primes_come_in_the_order_they_were_asked_for() {
+    let lines = run("primes");
+    assert_eq!(
+        lines[..6],
+        [
+            "112272535095293 is prime: true",
+            "112582705942171 is prime: true",
+            "102272535065492 is prime: false",
+            "115280095190773 is prime: true",
+            "115797848077099 is prime: true",
+            "1099726899285419 is prime: false",
+        ]
+    );
+    assert!(lines[7].starts_with("one after the other: "), "{lines:#?}");
+    assert!(lines[8].ends_with(" times as fast"), "{lines:#?}");
+}
+
+#[test]
+fn a_result_of_five_hundred_digits_is_exact() {
+    let lines = run("calc_and_sleep");
+    let digits = lines[0].strip_prefix("128 to the power of 256 is ");
+    let digits = digits.unwrap_or_else(|| panic!("{lines:#?}"));
+    assert_eq!(digits, decimal_digits_of_a_power_of_two(7 * 256));
+    assert!(lines[1].starts_with("Finished in "), "{lines:#?}");
+    assert!(lines[1].ends_with(" seconds"), "{lines:#?}");
+}
+
+#[test]
+fn the_worst_delay_is_told_for_each_place() {
+    let lines = run("responsive");
+    let places = [
+        "inline, on the runtime",
+        "on ThreadPoolExecutor",
+        "on ProcessPoolExecutor",
+    ];
+    for (place, line) in places.into_iter().zip(&lines[3..]) {
+        let delay = line
+            .strip_prefix(place)
+            .and_then(|line| line.strip_suffix("ms"));
+        let delay = delay.unwrap_or_else(|| panic!("{lines:#?}"));
+        delay.trim().parse::<f64>().expect("a delay is a number");
+    }
+    assert_eq!(lines.len(), 3 + places.len());
+}
+
+#[test]
+fn a_pool_goes_on_after_every_crash() {
+    let output = run("crash").join("\n");
+    let mut crashes = output.split("and on it goes: 2 * 21 = 42");
+    for told in [
+        ["Abort: ", "signal 6"],
+        ["Segfault: ", "signal 11"],
+        ["StackOverflow: ", "has overflowed its stack"],
+        ["Exit: ", "exited with code 0"],
+        ["Kill: ", "signal 9"],
+    ] {
+        let crash = crashes.next().unwrap_or_default();
+        for words in told {
+            assert!(crash.contains(words), "{words:?} is missing from:\n{crash}");
+        }
+    }
+    let stats = crashes.next().unwrap_or_default();
+    for count in ["failed: 5", "crashed: 5"] {
+        assert!(stats.contains(count), "{count:?} is missing from:\n{stats}");
+    }
+}
+
+/// Runs an example to its end, and checks that it leaves nothing running. Returns the lines it
+/// printed.
+fn run(example: &str) -> Vec<String> {
+    // Workers inherit the environment, so this finds them.
+    let mark = format!("EXAMPLE_UNDER_TEST={example}.{}", std::process::id());
+    let (name, value) = mark.split_once('=').expect("it was just made");
+    let path = path_of(example);
+    let output = Command::new(&path)
+        .env(name, value)
+        .output()
+        .unwrap_or_else(|error| {
+            panic!(
+                "{}: {error}; `cargo build --examples` builds it",
+                path.display()
+            )
+        });
+    let stdout = String::from_utf8(output.stdout).expect("an example prints text");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success(),
+        "{}\n{stdout}\n{stderr}",
+        output.status
+    );
+    assert_eq!(
+        processes_marked(&mark),
+        Vec::<String>::new(),
+        "left running"
+    );
+    stdout.lines().map(str::to_owned).collect()
+}
+
+/// Cargo puts tests into `deps`, and examples beside it.
+fn path_of(example: &str) -> PathBuf {
+    let test = env::current_exe().expect("a test knows where it lies");
+    let profile = test.ancestors().nth(2).expect("it lies in `deps`");
+    profile
+        .join("examples")
+        .join(example)
+        .with_extension(env::consts::EXE_EXTENSION)
+}
+
+/// The processes that have `mark` in their environment.
+fn processes_marked(mark: &str) -> Vec<String> {
+    std::fs::read_dir("/proc")
+        .expect("Linux lets us look")
+        .flatten()
+        .filter(|process| {
+            let environment = std::fs::read(process.path().join("environ")).unwrap_or_default();
+            environment
+                .split(|byte| *byte == 0)
+                .any(|entry| entry == mark.as_bytes())
+        })
+        .map(|process| process.file_name().to_string_lossy().into_owned())
+        .collect()
+}
+
+/// By doubling, digit for digit.
+fn decimal_digits_of_a_power_of_two(exponent: u32) -> String {
+    let mut digits = vec![1_u8]; // The last digit first.
+    for _ in 0..exponent {
+        let mut carry = 0;
+        for digit in &mut digits {
+            let doubled = 2 * *digit + carry;
+            (*digit, carry) = (doubled % 10, doubled / 10);
+        }
+        if carry > 0 {
+            digits.push(carry);
+        }
+    }
+    digits
+        .iter()
+        .rev()
+        .map(|digit| char::from(b'0' + digit))
+        .collect()
+}

@@ -1,0 +1,258 @@
+//! What a worker has from its parent, and what not.
+
+#![cfg(target_os = "linux")]
+
+#[path = "common/alone.rs"]
+mod alone;
+mod common;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use concurrent_futures::{
+    Executor as _, ExecutorExt as _, ProcessPoolExecutor, ThreadPoolExecutor,
+};
+
+use self::alone::{alone, alone_as, children, descriptors};
+use self::common::{Gate, Key, within};
+
+concurrent_futures::init_before_main!();
+
+fn double(x: u64) -> u64 {
+    x * 2
+}
+
+fn open_files() -> Vec<(i32, PathBuf)> {
+    descriptors()
+}
+
+#[test]
+fn a_worker_holds_only_the_descriptors_meant_for_it() {
+    fn files_at(gate: Key) -> Vec<(i32, PathBuf)> {
+        let files = open_files();
+        gate.wait();
+        files
+    }
+    fn of_a_kind(files: &[(i32, PathBuf)], kind: &str) -> BTreeSet<PathBuf> {
+        let targets = files.iter().map(|(_, target)| target.clone());
+        targets
+            .filter(|target| target.to_string_lossy().starts_with(kind))
+            .collect()
+    }
+    alone(
+        "a_worker_holds_only_the_descriptors_meant_for_it",
+        || async {
+            let directory = tempfile::tempdir().expect("a directory");
+            let file = File::create(directory.path().join("leaked")).expect("a file");
+            // Unlike what std opens, this one is inherited through exec.
+            let _leaked = rustix::io::dup(&file).expect("a descriptor");
+            let pool = ProcessPoolExecutor::with_workers(3).expect("a pool");
+            let gate = Gate::new();
+            let handles = [(); 3].map(|()| pool.submit(files_at, gate.key()));
+            let mut guests = Vec::new();
+            for _ in 0..3 {
+                guests.push(gate.guest().await);
+            }
+            let parents = of_a_kind(&open_files(), "socket:");
+            for guest in guests {
+                guest.let_in().await;
+            }
+            let mut others = BTreeSet::new();
+            for handle in handles {
+                let files = within(handle).await.expect("it ran");
+                let standard: BTreeMap<_, _> = files.iter().cloned().collect();
+                assert_eq!(standard[&0], Path::new("/dev/null"));
+                assert_eq!(standard[&1], standard[&2]);
+                for (fd, target) in &files {
+                    let target = target.to_string_lossy();
+                    let expected = ["/dev/null", "pipe:", "socket:", "anon_inode:", "/memfd:"];
+                    assert!(
+                        expected.iter().any(|kind| target.starts_with(kind)),
+                        "{fd}: {target}"
+                    );
+                }
+                let sockets = of_a_kind(&files, "socket:");
+                let pipes = of_a_kind(&files, "pipe:");
+                assert_eq!((sockets.len(), pipes.len()), (1, 1), "{files:?}");
+                assert!(
+                    sockets.is_disjoint(&parents),
+                    "a parent's end is with a worker"
+                );
+                for own in sockets.into_iter().chain(pipes) {
+                    assert!(others.insert(own), "two workers share what is one's own");
+                }
+            }
+        },
+    );
+}
+
+#[tokio::test]
+async fn environment_and_directory_are_the_parents_own_unless_told() {
+    fn variable(name: String) -> Option<String> {
+        std::env::var(name).ok()
+    }
+    fn directory() -> PathBuf {
+        std::env::current_dir().expect("a directory")
+    }
+    let pool = ProcessPoolExecutor::with_workers(1).expect("a pool");
+    let path = within(pool.submit(variable, "PATH".to_owned())).await;
+    assert_eq!(path.expect("it ran"), std::env::var("PATH").ok());
+    let here = within(pool.submit(directory, ())).await;
+    assert_eq!(
+        here.expect("it ran"),
+        std::env::current_dir().expect("a directory")
+    );
+
+    let elsewhere = tempfile::tempdir().expect("a directory");
+    let told = ProcessPoolExecutor::builder()
+        .max_workers(1)
+        .env_clear()
+        .env("FIRST", "1")
+        .env("SECOND", "2")
+        .env("FIRST", "one")
+        .current_dir(elsewhere.path())
+        .build()
+        .expect("a pool");
+    let all = || std::env::vars().collect::<BTreeMap<_, _>>();
+    let all = within(told.submit(all, ())).await.expect("it ran");
+    let expected = [("FIRST", "one"), ("SECOND", "2")];
+    let expected = expected.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    assert_eq!(all, BTreeMap::from(expected));
+    let there = within(told.submit(directory, ())).await;
+    assert_eq!(
+        there.expect("it ran"),
+        elsewhere.path().canonicalize().expect("it is there")
+    );
+}
+
+#[tokio::test]
+async fn a_worker_has_the_name_of_its_parent_and_no_other_argument() {
+    let pool = ProcessPoolExecutor::with_workers(1).expect("a pool");
+    let arguments = within(pool.submit(|| std::env::args().collect::<Vec<_>>(), ())).await;
+    let own = std::env::args().next().expect("a name");
+    assert_eq!(arguments.expect("it ran"), [own]);
+}
+
+#[tokio::test]
+async fn a_process_that_a_task_starts_is_no_worker() {
+    fn list_tests() -> String {
+        let executable = std::env::current_exe().expect("this executable");
+        let output = Command::new(executable).arg("--list").output();
+        String::from_utf8(output.expect("it starts").stdout).expect("text")
+    }
+    let pool = ProcessPoolExecutor::with_workers(1).expect("a pool");
+    let tests = within(pool.submit(list_tests, ())).await.expect("it ran");
+    assert!(
+        tests.contains("a_process_that_a_task_starts_is_no_worker"),
+        "{tests}"
+    );
+}
+
+#[tokio::test]
+async fn a_pool_inside_a_worker_works() {
+    fn within_a_worker(x: u64) -> u64 {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        runtime.expect("a runtime").block_on(async {
+            let pool = ProcessPoolExecutor::with_workers(1).expect("a pool");
+            pool.submit(double, x).await.expect("it ran")
+        })
+    }
+    let pool = ProcessPoolExecutor::with_workers(1).expect("a pool");
+    assert_eq!(
+        within(pool.submit(within_a_worker, 3))
+            .await
+            .expect("it ran"),
+        6
+    );
+}
+
+/// A copy of this executable, which a test may spoil.
+fn copied(directory: &Path) -> PathBuf {
+    let copy = directory.join("copy");
+    let executable = std::env::current_exe().expect("this executable");
+    fs::copy(executable, &copy).expect("a copy");
+    copy
+}
+
+#[test]
+fn workers_start_though_the_executable_was_deleted() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let copy = copied(directory.path());
+    alone_as(
+        &copy,
+        "workers_start_though_the_executable_was_deleted",
+        || async {
+            let own = std::env::current_exe().expect("this executable");
+            assert!(own.ends_with("copy"), "{own:?}");
+            fs::remove_file(own).expect("it is there");
+            let pool = ProcessPoolExecutor::with_workers(1).expect("a pool");
+            assert_eq!(within(pool.submit(double, 4)).await.expect("it ran"), 8);
+        },
+    );
+}
+
+#[test]
+fn workers_are_of_the_same_build_though_the_executable_was_replaced() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let copy = copied(directory.path());
+    let test = "workers_are_of_the_same_build_though_the_executable_was_replaced";
+    alone_as(&copy, test, || async {
+        let own = std::env::current_exe().expect("this executable");
+        assert!(own.ends_with("copy"), "{own:?}");
+        let other = own.with_extension("new");
+        fs::copy("/bin/false", &other).expect("another program");
+        fs::rename(other, &own).expect("it takes the name");
+        let pool = ProcessPoolExecutor::with_workers(1).expect("a pool");
+        assert_eq!(within(pool.submit(double, 4)).await.expect("it ran"), 8);
+    });
+}
+
+#[test]
+fn the_default_number_of_workers_honours_the_affinity() {
+    let limited = std::thread::spawn(|| {
+        let allowed = rustix::thread::sched_getaffinity(None).expect("the affinity");
+        let first = (0..rustix::thread::CpuSet::MAX_CPU).find(|cpu| allowed.is_set(*cpu));
+        let mut one = rustix::thread::CpuSet::new();
+        one.set(first.expect("a CPU"));
+        rustix::thread::sched_setaffinity(None, &one).expect("it may have fewer");
+        let processes = ProcessPoolExecutor::new().expect("a pool").max_workers();
+        let threads = ThreadPoolExecutor::new().expect("a pool").max_workers();
+        (processes, threads)
+    });
+    assert_eq!(limited.join().expect("no panic"), (1, 1));
+    let all = std::thread::available_parallelism()
+        .expect("a number")
+        .get();
+    assert_eq!(
+        ProcessPoolExecutor::new().expect("a pool").max_workers(),
+        all
+    );
+}
+
+#[test]
+fn a_start_that_the_system_refuses_is_a_typed_error_and_the_pool_lives_on() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let test = "a_start_that_the_system_refuses_is_a_typed_error_and_the_pool_lives_on";
+    alone(test, || async {
+        let pool = ProcessPoolExecutor::with_workers(1).expect("a pool");
+        let before = getrlimit(Resource::Nofile);
+        let none = Rlimit {
+            current: Some(4),
+            ..before
+        };
+        setrlimit(Resource::Nofile, none).expect("it may have fewer");
+        let error = within(pool.submit(double, 1))
+            .await
+            .expect_err("no descriptor is left");
+        setrlimit(Resource::Nofile, before).expect("it may have that many");
+        assert!(error.is_init_failed() && !error.was_started(), "{error}");
+        assert!(error.to_string().contains("Too many open files"), "{error}");
+        assert_eq!(within(pool.submit(double, 4)).await.expect("it ran"), 8);
+        within(pool.shutdown()).await;
+        assert_eq!(children(), []);
+    });
+}

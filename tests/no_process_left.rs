@@ -1,0 +1,167 @@
+//! Nothing is left behind: no process, no zombie, no descriptor; and what waits takes none.
+
+#![cfg(target_os = "linux")]
+
+#[path = "common/alone.rs"]
+mod alone;
+mod common;
+
+use std::fs;
+use std::time::Duration;
+
+use concurrent_futures::{
+    Executor as _, ExecutorExt as _, ProcessPoolExecutor, Shutdown, TaskOptions,
+};
+use futures::StreamExt as _;
+
+use self::alone::{alone, children, descriptors};
+use self::common::{Gate, Key, eventually, within};
+
+concurrent_futures::init_before_main!();
+
+fn double(x: u64) -> u64 {
+    x * 2
+}
+
+fn wait_at(gate: Key) {
+    gate.wait();
+}
+
+fn crash() {
+    std::process::abort();
+}
+
+fn fail() -> Result<(), String> {
+    Err("not today".to_owned())
+}
+
+/// Workers that finish, crash, are cancelled, run out of time and retire; the pool ends by the
+/// route of that number.
+async fn live_and_end(route: usize) {
+    let builder = ProcessPoolExecutor::builder().max_workers(2);
+    let pool = builder.max_tasks_per_child(3).build().expect("a pool");
+    let gate = Gate::new();
+    for n in 0..8 {
+        assert_eq!(within(pool.submit(double, n)).await.expect("it ran"), n * 2);
+    }
+    let crashed = within(pool.submit(crash, ())).await;
+    assert!(crashed.expect_err("it crashed").is_worker_lost());
+    let short = TaskOptions::new().timeout(Duration::from_millis(20));
+    let late = within(pool.submit_with(&short, wait_at, gate.key())).await;
+    assert!(late.expect_err("nobody let it in").is_timeout());
+    let mut map = pool.map(double, 0..1000);
+    assert!(within(map.next()).await.expect("an item").is_ok());
+    drop(map);
+    let gate = Gate::new();
+    let handle = pool.submit(wait_at, gate.key());
+    let guest = gate.guest().await;
+    match route {
+        0 => {
+            guest.let_in().await;
+            within(pool.shutdown()).await;
+        }
+        1 => {
+            handle.abort();
+            drop(pool);
+        }
+        2 => {
+            let how = Shutdown::new().deadline(Duration::ZERO);
+            assert_eq!(within(pool.shutdown_with(how)).await.killed, 1);
+        }
+        _ => {
+            drop(pool);
+            guest.let_in().await;
+            let _ = within(handle).await;
+        }
+    }
+}
+
+const ROUTES: usize = 4;
+
+/// A pool that goes while its workers are on their way, and one whose workers never get ready.
+async fn end_before_it_lived() {
+    let pool = ProcessPoolExecutor::with_workers(2).expect("a pool");
+    drop(pool.submit(double, 1));
+    drop(pool);
+    let builder = ProcessPoolExecutor::builder().max_workers(1);
+    let pool = builder.initializer(fail, ()).build().expect("a pool");
+    assert!(within(pool.submit(double, 1)).await.is_err());
+    within(pool.shutdown()).await;
+}
+
+#[test]
+fn after_many_pools_no_process_no_zombie_and_no_descriptor_is_left() {
+    let test = "after_many_pools_no_process_no_zombie_and_no_descriptor_is_left";
+    alone(test, || async {
+        live_and_end(0).await; // What is opened once and kept is there from now on.
+        eventually(|| children().is_empty()).await;
+        let before = descriptors().len();
+        for route in 0..2 * ROUTES {
+            live_and_end(route % ROUTES).await;
+            end_before_it_lived().await;
+        }
+        eventually(|| children().is_empty()).await;
+        eventually(|| descriptors().len() <= before).await;
+    });
+}
+
+#[test]
+fn pools_whose_runtime_ends_leave_no_process() {
+    alone("pools_whose_runtime_ends_leave_no_process", || async {
+        let gate = Gate::new();
+        for _ in 0..5 {
+            let key = gate.key();
+            let own = tokio::runtime::Builder::new_multi_thread()
+                .enable_all()
+                .build();
+            let own = own.expect("a runtime");
+            let spawned = own.spawn(async {
+                let pool = ProcessPoolExecutor::with_workers(1).expect("a pool");
+                let handle = pool.submit(wait_at, key);
+                (pool, handle)
+            });
+            let (pool, handle) = within(spawned).await.expect("no panic");
+            let guest = gate.guest().await;
+            own.shutdown_background();
+            guest.gone().await;
+            let error = within(handle).await.expect_err("nobody let it in");
+            assert!(error.is_shutdown(), "{error}");
+            drop(pool);
+        }
+        eventually(|| children().is_empty()).await;
+    });
+}
+
+/// The memory that this process has in use, in bytes.
+fn resident() -> usize {
+    let statm = fs::read_to_string("/proc/self/statm").expect("/proc");
+    let pages = statm.split(' ').nth(1).map(str::parse::<usize>);
+    pages.expect("a field").expect("a number") * rustix::param::page_size()
+}
+
+#[test]
+fn a_hundred_thousand_queued_tasks_take_no_descriptor_and_memory_in_proportion() {
+    const TASKS: usize = 100_000;
+    let test = "a_hundred_thousand_queued_tasks_take_no_descriptor_and_memory_in_proportion";
+    alone(test, || async {
+        let pool = ProcessPoolExecutor::with_workers(2).expect("a pool");
+        let gate = Gate::new();
+        let busy = [(); 2].map(|()| pool.submit(wait_at, gate.key()));
+        let guests = [gate.guest().await, gate.guest().await];
+        let before = (descriptors().len(), resident());
+        let handles: Vec<_> = (0..TASKS as u64).map(|n| pool.submit(double, n)).collect();
+        assert_eq!(descriptors().len(), before.0);
+        let each = (resident() - before.1) / TASKS;
+        assert!(each <= 2048, "{each} bytes for a task of one number");
+        for guest in guests {
+            guest.let_in().await;
+        }
+        for handle in busy {
+            within(handle).await.expect("it was let in");
+        }
+        for (n, handle) in (0..).zip(handles) {
+            assert_eq!(within(handle).await.expect("it ran"), n * 2);
+        }
+        assert_eq!(descriptors().len(), before.0);
+    });
+}

@@ -1,0 +1,76 @@
+//! What can move between threads and be shared among them, checked by the compiler, and what
+//! stays small enough to hold by the thousand.
+#![cfg(target_os = "linux")]
+
+use std::cell::Cell;
+use std::marker::PhantomData;
+
+use concurrent_futures::{
+    AbortHandle, AsCompleted, BuildError, Executor, Job, JoinHandle, Location, Map, Permit,
+    ProcessPoolBuilder, ProcessPoolExecutor, Restarts, ReturnWhen, Room, Shutdown, ShutdownReport,
+    StartMethod, Stats, TaskError, TaskOptions, ThreadPoolBuilder, ThreadPoolExecutor,
+    TrySubmitError, Wait, Waited, WorkerInfo, WorkerState, worker,
+};
+
+/// May be sent, must not be shared.
+type SendOnly = PhantomData<Cell<u8>>;
+
+const fn send<T: Send>() {}
+const fn sync<T: Sync>() {}
+const fn unpin<T: Unpin>() {}
+const fn lives_on<T: 'static>() {}
+const fn both<T: Send + Sync + Unpin + 'static>() {}
+
+const _: () = {
+    both::<ThreadPoolExecutor>();
+    both::<ThreadPoolBuilder>();
+    both::<ProcessPoolExecutor>();
+    send::<ProcessPoolBuilder>();
+    both::<StartMethod>();
+    both::<WorkerInfo>();
+    both::<WorkerState>();
+    both::<AbortHandle>();
+    both::<JoinHandle<u8>>();
+    both::<TaskError>();
+    both::<BuildError>();
+    both::<TrySubmitError<u8>>();
+    both::<TaskOptions>();
+    both::<Shutdown>();
+    both::<ShutdownReport>();
+    both::<Stats>();
+    both::<Restarts>();
+    both::<ReturnWhen>();
+    both::<Location>();
+    both::<Room>();
+    both::<worker::Context>();
+    both::<Permit<'static, ThreadPoolExecutor>>();
+    send::<Box<dyn Executor>>();
+    sync::<Box<dyn Executor>>();
+    send::<Job>();
+    lives_on::<Job>();
+};
+
+/// A result needs to be sendable, never shareable, whatever holds it.
+const _: () = {
+    both::<JoinHandle<SendOnly>>();
+    send::<Map<SendOnly>>();
+    unpin::<Map<SendOnly>>();
+    lives_on::<Map<SendOnly>>();
+    send::<Wait<JoinHandle<SendOnly>>>();
+    unpin::<Wait<JoinHandle<SendOnly>>>();
+    send::<Waited<JoinHandle<SendOnly>, SendOnly>>();
+    send::<AsCompleted<JoinHandle<SendOnly>>>();
+    unpin::<AsCompleted<JoinHandle<SendOnly>>>();
+};
+
+#[test]
+fn an_error_costs_one_word_in_a_result() {
+    assert_eq!(size_of::<TaskError>(), size_of::<usize>());
+    assert_eq!(size_of::<Result<(), TaskError>>(), size_of::<usize>());
+}
+
+#[test]
+fn a_handle_costs_two_words() {
+    assert_eq!(size_of::<JoinHandle<[u8; 1000]>>(), 2 * size_of::<usize>());
+    assert_eq!(size_of::<AbortHandle>(), 2 * size_of::<usize>());
+}

@@ -1,0 +1,235 @@
+//! A pool ends by every route without a hang, a panic or an unanswered handle. What holds for
+//! every executor is in `conformance.rs`.
+
+#![cfg(unix)]
+
+mod common;
+
+use std::time::Duration;
+
+use concurrent_futures::{
+    Executor as _, ExecutorExt as _, JoinHandle, ProcessPoolExecutor, Shutdown, TaskError,
+    ThreadPoolExecutor,
+};
+use tokio::runtime::Runtime;
+
+use self::common::{Gate, Key, eventually, within};
+
+concurrent_futures::init_before_main!();
+
+fn double(x: u64) -> u64 {
+    x * 2
+}
+
+fn wait_at(gate: Key) {
+    gate.wait();
+}
+
+fn runtime() -> Runtime {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .expect("a runtime")
+}
+
+/// What a handle must not be without, once its pool has ended: a result or a reason.
+fn is_answered<T: std::fmt::Debug>(outcome: Result<T, TaskError>) {
+    if let Err(error) = outcome {
+        assert!(error.is_shutdown() || error.is_cancelled(), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn by_the_deadline_busy_workers_are_killed_and_counted() {
+    let pool = ProcessPoolExecutor::with_workers(3).expect("a pool");
+    let gate = Gate::new();
+    let handles = [(); 3].map(|()| pool.submit(wait_at, gate.key()));
+    let [first, second, third] = [gate.guest().await, gate.guest().await, gate.guest().await];
+    let queued: Vec<_> = (0..5).map(|n| pool.submit(double, n)).collect();
+    queued[4].abort();
+    let how = Shutdown::new().deadline(Duration::from_millis(200));
+    let mut shutdown = std::pin::pin!(pool.shutdown_with(how));
+    assert!(futures::poll!(&mut shutdown).is_pending());
+    first.let_in().await;
+    let report = within(shutdown).await;
+    // The one that was let in has taken the queue with it.
+    assert_eq!(
+        (report.finished, report.cancelled, report.killed),
+        (5, 0, 2)
+    );
+    second.gone().await;
+    third.gone().await;
+    let outcomes = futures::future::join_all(handles).await;
+    assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1);
+    outcomes.into_iter().for_each(is_answered);
+    assert_eq!(pool.stats().workers, 0);
+}
+
+#[tokio::test]
+async fn a_shutdown_that_nobody_awaits_still_closes_the_pool() {
+    let pool = ProcessPoolExecutor::with_workers(1).expect("a pool");
+    assert_eq!(within(pool.submit(double, 1)).await.expect("it ran"), 2);
+    let given_up = tokio::time::timeout(Duration::ZERO, pool.shutdown()).await;
+    if given_up.is_err() {
+        let error = within(pool.submit(double, 1))
+            .await
+            .expect_err("it is closed");
+        assert!(error.is_shutdown(), "{error}");
+    }
+    within(pool.shutdown()).await;
+    assert_eq!(pool.stats().workers, 0);
+}
+
+#[tokio::test]
+async fn a_shutdown_while_workers_start_leaves_none() {
+    for _ in 0..10 {
+        let pool = ProcessPoolExecutor::with_workers(2).expect("a pool");
+        let handles: Vec<_> = (0..4).map(|n| pool.submit(double, n)).collect();
+        let how = Shutdown::new()
+            .cancel_pending(true)
+            .deadline(Duration::ZERO);
+        let report = within(pool.shutdown_with(how)).await;
+        assert_eq!(report.finished + report.cancelled + report.killed, 4);
+        for handle in handles {
+            is_answered(within(handle).await);
+        }
+        assert_eq!(pool.stats().workers, 0);
+    }
+}
+
+#[tokio::test]
+async fn shutting_down_a_pool_that_never_worked_returns() {
+    let pool = ProcessPoolExecutor::with_workers(1).expect("a pool");
+    assert_eq!(within(pool.shutdown()).await, Default::default());
+    let pool = ThreadPoolExecutor::with_workers(1).expect("a pool");
+    assert_eq!(within(pool.shutdown()).await, Default::default());
+}
+
+#[tokio::test]
+async fn a_process_pool_dropped_in_a_runtime_ends_its_workers() {
+    let pool = ProcessPoolExecutor::with_workers(2).expect("a pool");
+    let gate = Gate::new();
+    let busy = pool.submit(wait_at, gate.key());
+    let guest = gate.guest().await;
+    let queued: Vec<_> = (0..5).map(|n| pool.submit(double, n)).collect();
+    let pids: Vec<_> = pool.workers().iter().map(|worker| worker.pid()).collect();
+    drop(pool);
+    drop(guest); // Lets it in, if it is still there.
+    is_answered(within(busy).await);
+    for handle in queued {
+        is_answered(within(handle).await);
+    }
+    for pid in pids {
+        eventually(|| !std::path::Path::new(&format!("/proc/{pid}")).exists()).await;
+    }
+}
+
+/// Answers that come though the runtime of the pool has gone.
+fn answers<T: Send + std::fmt::Debug + 'static>(handles: Vec<JoinHandle<T>>) {
+    runtime().block_on(async {
+        for handle in handles {
+            is_answered(within(handle).await);
+        }
+    });
+}
+
+#[test]
+fn a_pool_dropped_outside_of_a_runtime_leaves_no_handle_unresolved() {
+    let runtime = runtime();
+    let (threads, processes, handles) = runtime.block_on(async {
+        let threads = ThreadPoolExecutor::with_workers(1).expect("a pool");
+        let processes = ProcessPoolExecutor::with_workers(1).expect("a pool");
+        let mut handles: Vec<_> = (0..5).map(|n| threads.submit(double, n)).collect();
+        handles.extend((0..5).map(|n| processes.submit(double, n)));
+        (threads, processes, handles)
+    });
+    drop((threads, processes));
+    answers(handles);
+}
+
+#[test]
+fn a_pool_dropped_after_its_runtime_has_ended_leaves_no_handle_unresolved() {
+    let (threads, processes, handles) = runtime().block_on(async {
+        let threads = ThreadPoolExecutor::with_workers(1).expect("a pool");
+        let processes = ProcessPoolExecutor::with_workers(1).expect("a pool");
+        let mut handles: Vec<_> = (0..5).map(|n| threads.submit(double, n)).collect();
+        handles.extend((0..5).map(|n| processes.submit(double, n)));
+        (threads, processes, handles)
+    });
+    drop((threads, processes));
+    answers(handles);
+}
+
+#[test]
+fn a_runtime_that_ends_with_tasks_pending_takes_the_workers_along() {
+    let test = runtime();
+    let _inside = test.enter();
+    let gate = Gate::new();
+    let own = runtime();
+    let (pool, handles) = own.block_on(async {
+        let pool = ProcessPoolExecutor::with_workers(2).expect("a pool");
+        let handles = [(); 5].map(|()| pool.submit(wait_at, gate.key()));
+        (pool, handles)
+    });
+    let guests = test.block_on(async { [gate.guest().await, gate.guest().await] });
+    drop(own);
+    test.block_on(async {
+        for guest in guests {
+            guest.gone().await;
+        }
+        for handle in handles {
+            let error = within(handle).await.expect_err("nobody let it in");
+            assert!(error.is_shutdown(), "{error}");
+        }
+        assert_eq!(pool.stats().running, 0);
+    });
+}
+
+#[test]
+fn a_pool_goes_on_in_the_next_runtime() {
+    let pool = ProcessPoolExecutor::with_workers(1).expect("a pool, without a runtime yet");
+    for n in 0..3 {
+        runtime().block_on(async {
+            let doubled = within(pool.submit(double, n)).await;
+            assert_eq!(doubled.expect("it ran"), n * 2);
+        });
+    }
+    let pool = ThreadPoolExecutor::with_workers(1).expect("a pool, without a runtime yet");
+    for n in 0..3 {
+        runtime().block_on(async {
+            let doubled = within(pool.submit(double, n)).await;
+            assert_eq!(doubled.expect("it ran"), n * 2);
+        });
+    }
+}
+
+#[test]
+fn submitting_without_any_runtime_is_refused() {
+    let threads = ThreadPoolExecutor::with_workers(1).expect("a pool");
+    let processes = ProcessPoolExecutor::with_workers(1).expect("a pool");
+    for handle in [threads.submit(double, 1), processes.submit(double, 1)] {
+        let error = futures::executor::block_on(handle).expect_err("nobody drives it");
+        assert!(error.is_rejected(), "{error}");
+        assert!(error.to_string().contains("runtime"), "{error}");
+    }
+}
+
+#[test]
+fn submitting_from_outside_uses_the_runtime_that_the_pool_was_built_in() {
+    let runtime = runtime();
+    let (threads, processes) = runtime.block_on(async {
+        let threads = ThreadPoolExecutor::with_workers(1).expect("a pool");
+        (
+            threads,
+            ProcessPoolExecutor::with_workers(1).expect("a pool"),
+        )
+    });
+    let handles = [threads.submit(double, 4), processes.submit(double, 4)];
+    runtime.block_on(async {
+        for handle in handles {
+            assert_eq!(within(handle).await.expect("it ran"), 8);
+        }
+    });
+}

@@ -1,0 +1,558 @@
+//! A worker dies, by its own hand or another's: one task is lost, and its error says why.
+
+#![cfg(unix)]
+
+mod common;
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use concurrent_futures::{
+    Executor as _, ExecutorExt as _, ProcessPoolExecutor, TaskError, TaskOptions,
+};
+use futures::StreamExt as _;
+use rustix::process::{Pid, Signal, kill_process};
+
+use self::common::{Gate, Key, eventually, within};
+
+concurrent_futures::init_before_main!();
+
+fn processes(workers: usize) -> ProcessPoolExecutor {
+    ProcessPoolExecutor::with_workers(workers).expect("a pool")
+}
+
+fn double(x: u64) -> u64 {
+    x * 2
+}
+
+fn wait_at(gate: Key) {
+    gate.wait();
+}
+
+/// Leaves a line in a file, which tells later how often it ran.
+fn note(file: PathBuf, line: u32) -> u32 {
+    let mut file = File::options().append(true).create(true).open(file);
+    writeln!(file.as_mut().expect("the test's directory"), "{line}").expect("a line");
+    line
+}
+
+fn lines(file: &Path) -> Vec<u32> {
+    let text = fs::read_to_string(file).unwrap_or_default();
+    text.lines()
+        .map(|line| line.parse().expect("a number"))
+        .collect()
+}
+
+fn kill(pid: u32) {
+    let pid = Pid::from_raw(pid.cast_signed()).expect("a pid");
+    kill_process(pid, Signal::KILL).expect("the worker is there");
+}
+
+fn kill_myself(signal: Signal) {
+    kill_process(rustix::process::getpid(), signal).expect("it is there");
+    // A signal to oneself comes before `kill` returns.
+}
+
+/// The pool has one worker, and it works.
+async fn still_works(pool: &ProcessPoolExecutor) -> u32 {
+    within(pool.submit(std::process::id, ()))
+        .await
+        .expect("it runs")
+}
+
+#[tokio::test]
+async fn a_killed_idle_worker_costs_nothing() {
+    let pool = processes(1);
+    for _ in 0..20 {
+        let pid = still_works(&pool).await;
+        kill(pid);
+        // The death may be seen before the next task is sent, or only after.
+        assert_ne!(still_works(&pool).await, pid);
+    }
+    let pid = still_works(&pool).await;
+    kill(pid);
+    eventually(|| pool.stats().restarts.crashed == 21).await;
+    assert_ne!(still_works(&pool).await, pid);
+    let stats = pool.stats();
+    assert_eq!((stats.failed, stats.workers), (0, 1));
+}
+
+#[tokio::test]
+async fn all_idle_workers_killed_at_once_cost_nothing() {
+    let pool = processes(3);
+    within(pool.warm_up()).await.expect("three workers");
+    let workers = pool.workers();
+    assert_eq!(workers.len(), 3);
+    for worker in workers {
+        kill(worker.pid());
+    }
+    let handles: Vec<_> = (0..30).map(|n| pool.submit(double, n)).collect();
+    for (n, handle) in (0..).zip(handles) {
+        assert_eq!(within(handle).await.expect("it ran"), n * 2);
+    }
+}
+
+#[tokio::test]
+async fn a_killed_busy_worker_fails_exactly_the_task_it_ran() {
+    let pool = processes(3);
+    let gate = Gate::new();
+    let pid_of = |gate: Key| {
+        gate.wait();
+        std::process::id()
+    };
+    let handles = [(); 3].map(|()| pool.submit(pid_of, gate.key()));
+    let (first, second, third) = (gate.guest().await, gate.guest().await, gate.guest().await);
+    let queued: Vec<_> = (0..10).map(|n| pool.submit(double, n)).collect();
+    let victim = second.pid();
+    let survivors = [first.pid(), third.pid()];
+    kill(victim);
+    second.gone().await;
+    for (n, handle) in (0..).zip(queued) {
+        assert_eq!(within(handle).await.expect("it ran"), n * 2);
+    }
+    first.let_in().await;
+    third.let_in().await;
+    let mut finished = Vec::new();
+    let mut lost = Vec::new();
+    for handle in handles {
+        match within(handle).await {
+            Ok(pid) => finished.push(pid),
+            Err(error) => lost.push(error),
+        }
+    }
+    assert!(survivors.iter().all(|pid| finished.contains(pid)));
+    assert_eq!(lost.len(), 1);
+    assert!(
+        lost[0].is_worker_lost() && lost[0].was_started(),
+        "{}",
+        lost[0]
+    );
+    assert_eq!(lost[0].worker_pid(), Some(victim));
+    assert_eq!(lost[0].signal(), Some(Signal::KILL.as_raw()));
+    assert_eq!(pool.stats().restarts.crashed, 1);
+}
+
+#[tokio::test]
+async fn tasks_behind_the_one_that_dies_run_elsewhere_once() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("lines");
+    let pool = processes(2);
+    let gate = Gate::new();
+    let dying = [(); 2].map(|()| pool.submit(wait_at, gate.key()));
+    let guests = [gate.guest().await, gate.guest().await];
+    let handles: Vec<_> = (0..50)
+        .map(|line| pool.submit(note, (file.clone(), line)))
+        .collect();
+    for guest in guests {
+        kill(guest.pid());
+        guest.gone().await;
+    }
+    for handle in dying {
+        assert!(within(handle).await.expect_err("killed").is_worker_lost());
+    }
+    for (line, handle) in (0..).zip(handles) {
+        assert_eq!(within(handle).await.expect("it ran elsewhere"), line);
+    }
+    let mut lines = lines(&file);
+    lines.sort_unstable();
+    assert_eq!(lines, (0..50).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn quick_tasks_sent_ahead_to_a_dying_worker_run_once() {
+    fn note_or_die(file: PathBuf, line: u32) -> u32 {
+        note(file, line);
+        if line % 10 == 9 {
+            kill_myself(Signal::KILL);
+        }
+        line
+    }
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("lines");
+    let pool = processes(1);
+    let handles: Vec<_> = (0..50)
+        .map(|line| pool.submit(note_or_die, (file.clone(), line)))
+        .collect();
+    for (line, handle) in (0..).zip(handles) {
+        match within(handle).await {
+            Ok(number) => assert!(number == line && line % 10 != 9),
+            Err(error) => assert!(error.is_worker_lost() && line % 10 == 9, "{line}: {error}"),
+        }
+    }
+    assert_eq!(lines(&file), (0..50).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn an_exit_in_a_task_is_an_error_for_that_task_and_its_place_is_filled_again() {
+    let pool = processes(1);
+    for code in [0, 1, 7] {
+        let before = still_works(&pool).await;
+        let exit = within(pool.submit(|code: i32| -> () { std::process::exit(code) }, code)).await;
+        let error = exit.expect_err("it never returned");
+        assert!(error.is_worker_lost() && error.was_started(), "{error}");
+        assert_eq!((error.exit_code(), error.signal()), (Some(code), None));
+        assert_eq!(error.worker_pid(), Some(before));
+        assert!(
+            error.to_string().contains(&format!("code {code}")),
+            "{error}"
+        );
+        assert_ne!(still_works(&pool).await, before);
+    }
+}
+
+/// The worker dies when its socket is full of a result that the parent does not read.
+#[tokio::test]
+async fn a_death_in_the_middle_of_writing_a_result_throws_the_part_away() {
+    #[expect(unsafe_code, reason = "looks at a descriptor that another thread owns")]
+    fn die_when_a_socket_is_full() {
+        use rustix::event::{PollFd, PollFlags, poll};
+        loop {
+            for entry in fs::read_dir("/proc/self/fd").expect("/proc").flatten() {
+                let target = fs::read_link(entry.path()).unwrap_or_default();
+                if !target.to_string_lossy().starts_with("socket:") {
+                    continue;
+                }
+                let Some(Ok(fd)) = entry.file_name().to_str().map(str::parse) else {
+                    continue;
+                };
+                // SAFETY: it is only polled, and if it was closed meanwhile the poll says so.
+                let fd = unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) };
+                let now = rustix::time::Timespec {
+                    tv_sec: 0,
+                    tv_nsec: 0,
+                };
+                let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::OUT)];
+                if poll(&mut fds, Some(&now)) == Ok(0) {
+                    kill_myself(Signal::KILL);
+                }
+            }
+        }
+    }
+    fn write_much(gate: Key) -> Vec<String> {
+        gate.wait();
+        std::thread::spawn(die_when_a_socket_is_full);
+        vec!["many bytes".to_owned(); 1_000_000]
+    }
+    let pool = processes(1);
+    for _ in 0..3 {
+        let gate = Gate::new();
+        let handle = pool.submit(write_much, gate.key());
+        let guest = gate.guest().await;
+        let pid = guest.pid();
+        guest.let_in().await;
+        // This thread alone runs the pool, and while it looks on here nobody reads.
+        while fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !has_ended(&stat)) {
+            std::thread::yield_now();
+        }
+        let error = within(handle).await.expect_err("it died");
+        assert!(error.is_worker_lost(), "{error}");
+        assert_eq!(error.signal(), Some(Signal::KILL.as_raw()));
+        assert_ne!(still_works(&pool).await, pid);
+    }
+}
+
+/// Whether a process of which `/proc` says this is a zombie.
+fn has_ended(stat: &str) -> bool {
+    let state = stat.rsplit_once(") ").map(|(_, rest)| rest);
+    state.is_some_and(|state| state.starts_with(['Z', 'X']))
+}
+
+#[tokio::test]
+async fn the_error_says_signal_pid_task_name_and_last_words() {
+    fn last_words() {
+        for line in 0..10_000 {
+            eprintln!("line {line}");
+        }
+        eprintln!("these are my last words");
+        kill_myself(Signal::TERM);
+    }
+    let pool = processes(1);
+    let pid = still_works(&pool).await;
+    let named = TaskOptions::new().name("report of June");
+    let error = within(pool.submit_with(&named, last_words, ())).await;
+    let error = error.expect_err("it died");
+    assert!(error.is_worker_lost() && !error.is_out_of_memory());
+    assert_eq!(error.signal(), Some(Signal::TERM.as_raw()));
+    assert_eq!(error.exit_code(), None);
+    assert_eq!(error.worker_pid(), Some(pid));
+    assert_eq!(error.task_name(), "report of June");
+    let tail = error.stderr_tail().expect("a tail");
+    assert!(
+        tail.trim_end().ends_with("these are my last words"),
+        "{tail}"
+    );
+    assert!(tail.contains("line 9999") && tail.len() <= 4096, "{tail}");
+    let text = error.to_string();
+    for part in ["report of June", "SIGTERM", &pid.to_string(), "last words"] {
+        assert!(text.contains(part), "no {part} in: {text}");
+    }
+}
+
+#[tokio::test]
+async fn a_lack_of_memory_is_told_as_such() {
+    fn allocate() {
+        let layout = std::alloc::Layout::new::<[u8; 4096]>();
+        std::alloc::handle_alloc_error(layout);
+    }
+    let pool = processes(1);
+    let error = within(pool.submit(allocate, ()))
+        .await
+        .expect_err("it died");
+    assert!(
+        error.is_worker_lost() && error.is_out_of_memory(),
+        "{error}"
+    );
+    assert!(error.to_string().contains("out of memory"), "{error}");
+    still_works(&pool).await;
+}
+
+/// Runs what kills its worker, between two tasks that must not notice.
+async fn costs_one_task(
+    deadly: fn(&ProcessPoolExecutor) -> concurrent_futures::JoinHandle<()>,
+) -> TaskError {
+    let pool = processes(2);
+    let gate = Gate::new();
+    let neighbour = pool.submit(wait_at, gate.key());
+    let guest = gate.guest().await;
+    let handle = deadly(&pool);
+    let next: Vec<_> = (0..5).map(|n| pool.submit(double, n)).collect();
+    let error = within(handle).await.expect_err("it died");
+    assert!(error.is_worker_lost() && error.was_started(), "{error}");
+    for (n, handle) in (0..).zip(next) {
+        assert_eq!(within(handle).await.expect("it ran"), n * 2);
+    }
+    guest.let_in().await;
+    within(neighbour).await.expect("it was not touched");
+    assert_eq!(pool.stats().restarts.crashed, 1);
+    error
+}
+
+#[tokio::test]
+async fn an_abort_costs_one_task() {
+    fn abort() {
+        std::process::abort();
+    }
+    let error = costs_one_task(|pool| pool.submit(abort, ())).await;
+    assert_eq!(error.signal(), Some(Signal::ABORT.as_raw()), "{error}");
+}
+
+#[tokio::test]
+async fn a_segmentation_fault_costs_one_task() {
+    #[expect(unsafe_code, reason = "a bug in a task, as C code would have it")]
+    fn write_to_nowhere() {
+        let nowhere = std::ptr::without_provenance_mut::<u8>(1);
+        // SAFETY: none: the page is never mapped, which is the point.
+        unsafe { nowhere.write_volatile(1) };
+    }
+    let error = costs_one_task(|pool| pool.submit(write_to_nowhere, ())).await;
+    assert_eq!(error.signal(), Some(Signal::SEGV.as_raw()), "{error}");
+    assert!(error.to_string().contains("SIGSEGV"), "{error}");
+}
+
+#[tokio::test]
+async fn a_stack_overflow_costs_one_task() {
+    #[expect(unconditional_recursion, reason = "it overflows the stack")]
+    fn recurse(depth: u64) -> u64 {
+        std::hint::black_box(recurse(std::hint::black_box(depth + 1))) + 1
+    }
+    fn overflow() {
+        recurse(0);
+    }
+    let error = costs_one_task(|pool| pool.submit(overflow, ())).await;
+    assert_eq!(error.signal(), Some(Signal::ABORT.as_raw()), "{error}");
+    let tail = error.stderr_tail().expect("a tail");
+    assert!(tail.contains("overflowed its stack"), "{tail}");
+}
+
+/// As every panic does in a program built with `panic = "abort"`.
+#[tokio::test]
+async fn a_panic_that_aborts_is_a_death_whose_last_words_hold_the_panic() {
+    extern "C" fn no_way_to_unwind() {
+        panic!("the last panic");
+    }
+    fn abort_by_panic() {
+        no_way_to_unwind();
+    }
+    let error = costs_one_task(|pool| pool.submit(abort_by_panic, ())).await;
+    assert_eq!(error.signal(), Some(Signal::ABORT.as_raw()), "{error}");
+    let tail = error.stderr_tail().expect("a tail");
+    assert!(tail.contains("the last panic"), "{tail}");
+}
+
+#[tokio::test]
+async fn a_crashing_item_of_a_map_is_that_items_error() {
+    fn crash_on_seven(n: u32) -> u32 {
+        if n == 7 {
+            std::process::abort();
+        }
+        n
+    }
+    let pool = processes(2);
+    for chunk in [1, 5, 20] {
+        let map = pool.map(crash_on_seven, 0..20).chunk_size(chunk);
+        let results: Vec<_> = within(map.collect()).await;
+        assert_eq!(results.len(), 20);
+        for (n, result) in (0..).zip(results) {
+            match result {
+                Ok(number) => assert!(number == n && n != 7),
+                Err(error) => {
+                    assert_eq!(n, 7, "chunks of {chunk}: {error}");
+                    assert!(error.is_worker_lost() && error.was_started(), "{error}");
+                }
+            }
+        }
+    }
+    assert_eq!(pool.stats().restarts.crashed, 3);
+}
+
+#[tokio::test]
+async fn the_items_of_a_chunk_that_did_not_crash_run_once() {
+    fn note_or_crash(file: PathBuf, n: u32) -> u32 {
+        note(file, n);
+        if n % 4 == 1 {
+            std::process::exit(3);
+        }
+        n
+    }
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("lines");
+    let pool = processes(1);
+    let items = std::iter::repeat(file.clone()).zip(0..12);
+    let results: Vec<_> = within(pool.map(note_or_crash, items).chunk_size(12).collect()).await;
+    for (n, result) in (0..).zip(&results) {
+        assert_eq!(result.is_err(), n % 4 == 1, "item {n}: {result:?}");
+    }
+    assert_eq!(lines(&file), (0..12).collect::<Vec<_>>());
+}
+
+/// Leaves a line for each start, and fails unless the file `good` is there.
+fn start_if_good(directory: PathBuf) -> Result<(), String> {
+    note(directory.join("starts"), std::process::id());
+    if directory.join("good").exists() {
+        Ok(())
+    } else {
+        Err("no model in the directory".to_owned())
+    }
+}
+
+#[tokio::test]
+async fn a_failing_initializer_fails_every_task_with_its_own_error_and_a_bounded_number_of_starts()
+{
+    let directory = tempfile::tempdir().expect("a directory");
+    let starts = || lines(&directory.path().join("starts")).len();
+    let pool = ProcessPoolExecutor::builder()
+        .max_workers(2)
+        .initializer(start_if_good, directory.path().to_owned())
+        .build()
+        .expect("a pool");
+    let handles: Vec<_> = (0..20).map(|n| pool.submit(double, n)).collect();
+    for handle in handles {
+        let error = within(handle).await.expect_err("no worker is ready");
+        assert!(error.is_init_failed() && !error.was_started(), "{error}");
+        assert!(
+            error.to_string().contains("no model in the directory"),
+            "{error}"
+        );
+    }
+    // Sooner or later it gives up, and says so.
+    let broken = within(async {
+        loop {
+            let error = pool.submit(double, 1).await.expect_err("no worker");
+            assert!(error.is_init_failed(), "{error}");
+            if error.to_string().contains("the pool is broken") {
+                break error;
+            }
+        }
+    })
+    .await;
+    assert!(
+        broken.to_string().contains("no model in the directory"),
+        "{broken}"
+    );
+    let tried = starts();
+    assert!((1..=20).contains(&tried), "{tried} starts");
+    let next = within(pool.submit(double, 1)).await;
+    assert!(next.expect_err("it is broken").is_init_failed());
+    assert_eq!(starts(), tried, "a broken pool starts nothing");
+
+    // Told to try again, it fails as before; and works as soon as it can.
+    let error = within(pool.warm_up()).await.expect_err("still no model");
+    assert!(
+        error.to_string().contains("no model in the directory"),
+        "{error}"
+    );
+    File::create(directory.path().join("good")).expect("a file");
+    within(pool.warm_up()).await.expect("a model");
+    assert_eq!(within(pool.submit(double, 4)).await.expect("it works"), 8);
+}
+
+#[tokio::test]
+async fn a_panic_in_an_initializer_is_told_with_its_message() {
+    fn panic_at_start() {
+        panic!("the table is empty");
+    }
+    let builder = ProcessPoolExecutor::builder().max_workers(1);
+    let pool = builder
+        .initializer(panic_at_start, ())
+        .build()
+        .expect("a pool");
+    let error = within(pool.submit(double, 1)).await.expect_err("no worker");
+    assert!(error.is_init_failed() && !error.is_panic(), "{error}");
+    assert_eq!(error.panic_message(), Some("the table is empty"));
+    let location = error.panic_location().expect("a location");
+    assert!(location.file().ends_with("worker_death.rs"), "{location}");
+}
+
+#[tokio::test]
+async fn a_death_in_an_initializer_is_told_with_its_signal() {
+    fn die_at_start() {
+        eprintln!("no licence found");
+        kill_myself(Signal::KILL);
+    }
+    let builder = ProcessPoolExecutor::builder().max_workers(1);
+    let pool = builder
+        .initializer(die_at_start, ())
+        .build()
+        .expect("a pool");
+    let error = within(pool.submit(double, 1)).await.expect_err("no worker");
+    assert!(error.is_init_failed() && !error.was_started(), "{error}");
+    assert_eq!(error.signal(), Some(Signal::KILL.as_raw()));
+    assert!(error.to_string().contains("no licence found"), "{error}");
+}
+
+#[tokio::test]
+async fn a_worker_that_never_gets_ready_is_killed_at_the_spawn_time_out() {
+    let gate = Gate::new();
+    let pool = ProcessPoolExecutor::builder()
+        .max_workers(1)
+        .initializer(wait_at, gate.key())
+        .spawn_timeout(Duration::from_secs(1))
+        .build()
+        .expect("a pool");
+    let handle = pool.submit(double, 1);
+    let guest = gate.guest().await;
+    let error = within(handle).await.expect_err("it is never ready");
+    assert!(error.is_init_failed() && !error.was_started(), "{error}");
+    assert!(error.to_string().contains("1s"), "{error}");
+    guest.gone().await;
+}
+
+#[tokio::test]
+async fn a_worker_retires_after_its_tasks_and_every_task_finishes() {
+    let builder = ProcessPoolExecutor::builder().max_workers(2);
+    let pool = builder.max_tasks_per_child(5).build().expect("a pool");
+    let handles: Vec<_> = (0..53).map(|_| pool.submit(std::process::id, ())).collect();
+    let mut tasks_of = std::collections::HashMap::<u32, u32>::new();
+    for handle in handles {
+        *tasks_of
+            .entry(within(handle).await.expect("it ran"))
+            .or_default() += 1;
+    }
+    assert!(tasks_of.values().all(|tasks| *tasks <= 5), "{tasks_of:?}");
+    within(pool.shutdown()).await;
+    let restarts = pool.stats().restarts;
+    assert_eq!((restarts.crashed, restarts.failed_to_start), (0, 0));
+    assert!(restarts.retired >= 9, "{restarts:?}");
+}
