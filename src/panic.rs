@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, PanicHookInfo};
 use std::sync::{Once, OnceLock};
 
 /// A caught panic.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct PanicReport {
     pub(crate) message: String,
     pub(crate) location: Option<Location>,
@@ -52,6 +52,16 @@ impl Location {
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}:{}", self.file, self.line, self.column)
+    }
+}
+
+/// Without the backtrace, of which one is long: an error that is unwrapped should be readable.
+impl fmt::Debug for PanicReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PanicReport")
+            .field("message", &self.message)
+            .field("location", &self.location.as_ref().map(ToString::to_string))
+            .finish_non_exhaustive()
     }
 }
 

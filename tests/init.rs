@@ -37,7 +37,7 @@ fn an_init_that_comes_after_output_is_an_error_that_quotes_it_and_no_storm() {
         assert!(error.is_init_failed() && !error.was_started(), "{error}");
         let text = error.to_string();
         assert!(
-            text.contains("running 2 tests") && text.contains("init()"),
+            text.contains("running 3 tests") && text.contains("init()"),
             "{text}"
         );
         let error = within(pool.submit(double, 1)).await.expect_err("no worker");

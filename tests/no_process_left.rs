@@ -162,6 +162,6 @@ fn a_hundred_thousand_queued_tasks_take_no_descriptor_and_memory_in_proportion()
         for (n, handle) in (0..).zip(handles) {
             assert_eq!(within(handle).await.expect("it ran"), n * 2);
         }
-        assert_eq!(descriptors().len(), before.0);
+        assert!(descriptors().len() <= before.0);
     });
 }

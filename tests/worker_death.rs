@@ -219,7 +219,7 @@ async fn a_death_in_the_middle_of_writing_a_result_throws_the_part_away() {
                 };
                 // SAFETY: it is only polled, and if it was closed meanwhile the poll says so.
                 let fd = unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) };
-                let now = rustix::time::Timespec {
+                let now = rustix::event::Timespec {
                     tv_sec: 0,
                     tv_nsec: 0,
                 };

@@ -23,6 +23,7 @@ use super::feed::{Calls, Feed};
 use super::options::{TaskName, TaskOptions};
 use super::room::Room;
 use super::task::{Arguments, Data, Task};
+use crate::wire::MOST_ITEMS;
 
 /// How many items one poll pulls at the most before it lets other tasks of the runtime go on.
 const PULLS_A_POLL: usize = 1024;
@@ -358,7 +359,7 @@ impl Pace {
 
     fn chunk(&self) -> usize {
         let asked = self.chunk_size.unwrap_or(1);
-        asked.min(self.buffer()).min(u32::MAX as usize)
+        asked.min(self.buffer()).min(MOST_ITEMS as usize - 1)
     }
 
     fn buffer(&self) -> usize {

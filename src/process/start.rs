@@ -1,6 +1,7 @@
 //! From nothing to a worker that is ready: the executable of this process is started again, and
 //! the two make sure that they speak the same protocol and are the same build.
 
+use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io;
@@ -53,7 +54,7 @@ pub(super) struct Connection {
 #[derive(Debug)]
 pub(super) enum StartError {
     System {
-        doing: &'static str,
+        doing: Cow<'static, str>,
         error: io::Error,
     },
     TimedOut(Duration),
@@ -68,7 +69,7 @@ pub(super) enum StartError {
 impl Recipe {
     /// Starts the process. Blocks for about a millisecond.
     pub(super) fn spawn(&self) -> Result<Newborn, StartError> {
-        let failed = |doing| move |error| StartError::System { doing, error };
+        let failed = StartError::system;
         let oom_kills = sys::oom_kills();
         let (ours, theirs) = sys::socket_pair().map_err(failed("make a socket pair"))?;
         let stdout = theirs.try_clone().map_err(failed("duplicate a socket"))?;
@@ -94,7 +95,13 @@ impl Recipe {
             .stdin(Stdio::from(theirs))
             .stdout(Stdio::from(stdout))
             .stderr(Stdio::from(their_stderr));
-        let child = ChildProcess::spawn(&mut command).map_err(failed("start a process"))?;
+        let child = ChildProcess::spawn(&mut command).map_err(|error| {
+            let doing = match &self.current_dir {
+                Some(folder) => format!("start a process in {}", folder.display()).into(),
+                None => Cow::Borrowed("start a process"),
+            };
+            StartError::System { doing, error }
+        })?;
         Ok(Newborn {
             child,
             socket: ours,
@@ -203,6 +210,15 @@ impl Connection {
                 Ok(0) | Err(_) => return Err(garbage(&self.buffer)),
                 Ok(_) => {}
             }
+        }
+    }
+}
+
+impl StartError {
+    pub(super) fn system(doing: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |error| Self::System {
+            doing: doing.into(),
+            error,
         }
     }
 }

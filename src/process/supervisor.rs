@@ -113,7 +113,7 @@ async fn bring_up(pool: &Arc<Pool>, id: u64) -> Result<Worker, Option<(InitFailu
         oom_kills,
     } = newborn;
     let pid = child.id();
-    let system = |doing| move |error| Some(describe(StartError::System { doing, error }, None));
+    let system = |doing| move |error| Some(describe(StartError::system(doing)(error), None));
     let mut process = child.watch().map_err(system("watch a process"))?;
     let stderr = Stderr::relay(stderr).map_err(system("read a pipe"))?;
     let mut connection = Connection::new(socket).map_err(system("use a socket"))?;
@@ -132,7 +132,7 @@ async fn bring_up(pool: &Arc<Pool>, id: u64) -> Result<Worker, Option<(InitFailu
     };
     if let Err(error) = outcome {
         // What ended by itself has an exit status of its own; give it the time to.
-        if matches!(error, StartError::Gone | StartError::Garbage(_)) {
+        if matches!(error, StartError::Gone) {
             let _ = tokio::time::timeout(EXIT_GRACE, process.readable()).await;
         }
         let killed = matches!(error, StartError::TimedOut(_));
