@@ -16,7 +16,7 @@ use criterion::{BenchmarkGroup, Criterion, SamplingMode, Throughput};
 use tokio::runtime::Runtime;
 
 use crate::common::contender::{
-    Contender, Echo, Noop, Procspawn, SpawnBlocking, ThreadPool, TokioRayon, WORKERS,
+    Contender, Echo, Noop, ProcessPool, Procspawn, SpawnBlocking, ThreadPool, TokioRayon, WORKERS,
 };
 use crate::common::limit;
 use crate::common::table::{self, Table};
@@ -24,7 +24,7 @@ use crate::common::table::{self, Table};
 /// Does something for every contender. Those to compare come right after each other.
 macro_rules! each_contender {
     ($C:ident => $do:expr) => {
-        each_contender!($C => $do, ThreadPool, SpawnBlocking, TokioRayon, Procspawn);
+        each_contender!($C => $do, ProcessPool, ThreadPool, SpawnBlocking, TokioRayon, Procspawn);
     };
     ($C:ident => $do:expr, $($contender:ident),*) => {
         $({
@@ -41,6 +41,7 @@ fn main() {
     // A child of each of these starts here too. It knows by an environment variable whose it is,
     // serves, and comes no further.
     limit::init();
+    concurrent_futures::init();
     procspawn::init();
 
     let start = SystemTime::now();
@@ -101,10 +102,12 @@ impl Bench {
 
     /// A call that does nothing, awaited before the next.
     fn round_trip(&mut self) {
-        async fn run<C: Contender>(contender: Arc<C>, times: u64) {
+        async fn run<C: Contender>(contender: Arc<C>, times: u64) -> Duration {
+            let start = Instant::now();
             for _ in 0..times {
                 contender.submit::<Noop>(()).await;
             }
+            start.elapsed()
         }
         let mut measure = self.measure("round trip", 50);
         each_contender!(C => measure.time(run::<C>));
@@ -113,13 +116,15 @@ impl Bench {
 
     /// A batch of calls that do nothing: all submitted, then all awaited.
     fn many_submits(&mut self) {
-        async fn run<C: Contender>(contender: Arc<C>, times: u64, batch: u64) {
+        async fn run<C: Contender>(contender: Arc<C>, times: u64, batch: u64) -> Duration {
+            let start = Instant::now();
             for _ in 0..times {
                 let calls: Vec<_> = (0..batch).map(|_| contender.submit::<Noop>(())).collect();
                 for call in calls {
                     call.await;
                 }
             }
+            start.elapsed()
         }
         let mut measure = self.measure("many submits", 20);
         each_contender!(C => {
@@ -131,11 +136,18 @@ impl Bench {
 
     /// `x + 1` over many integers, one by one or in chunks.
     fn map(&mut self, name: &'static str, chunk: u64) {
-        async fn run<C: Contender>(contender: Arc<C>, times: u64, count: u64, chunk: u64) {
+        async fn run<C: Contender>(
+            contender: Arc<C>,
+            times: u64,
+            count: u64,
+            chunk: u64,
+        ) -> Duration {
+            let start = Instant::now();
             for _ in 0..times {
                 let sum = contender.map(count, chunk).await;
                 assert_eq!(sum, count * (count + 1) / 2);
             }
+            start.elapsed()
         }
         let mut measure = self.measure(name, 10);
         each_contender!(C => {
@@ -147,12 +159,15 @@ impl Bench {
 
     /// A vector of bytes there and back. The limit is one copy in memory.
     fn echo(&mut self, name: &'static str, size: usize) {
-        async fn run<C: Contender>(contender: Arc<C>, times: u64, size: usize) {
+        async fn run<C: Contender>(contender: Arc<C>, times: u64, size: usize) -> Duration {
             let mut data = vec![7; size];
+            let start = Instant::now();
             for _ in 0..times {
                 data = contender.submit::<Echo>(data).await;
             }
+            let elapsed = start.elapsed();
             assert_eq!(data.len(), size);
+            elapsed
         }
         let mut measure = self.measure(name, 10);
         let size = measure.at_most(size as u64) as usize;
@@ -202,31 +217,24 @@ impl Measure<'_> {
         if self.quick { amount.min(500) } else { amount }
     }
 
-    /// Times what `run` does as often as it is told.
+    /// Measures `run`, which does a thing as often as it is told and says how long it took.
     fn time<C, F>(&mut self, run: impl Fn(Arc<C>, u64) -> F)
     where
         C: Contender,
-        F: Future<Output = ()> + Send + 'static,
+        F: Future<Output = Duration> + Send + 'static,
     {
         let mut contender = None; // Started if criterion wants it to run.
         self.group.bench_function(C::NAME, |bencher| {
             let contender = contender
                 .get_or_insert_with(|| Arc::new(self.runtime.block_on(async { C::start() })));
-            bencher.iter_custom(|times| {
-                let run = run(contender.clone(), times);
-                spawned(self.runtime, async {
-                    let start = Instant::now();
-                    run.await;
-                    start.elapsed()
-                })
-            });
+            bencher.iter_custom(|times| spawned(self.runtime, run(contender.clone(), times)));
         });
         if let Some(contender) = contender.and_then(Arc::into_inner) {
             self.runtime.block_on(contender.stop());
         }
     }
 
-    /// Times what bounds them all.
+    /// Measures what bounds them all.
     fn time_limit(&mut self, mut run: impl FnMut(u64) -> Duration) {
         let name = limit::NAME;
         self.group
@@ -250,8 +258,19 @@ fn print_table(measures: Vec<&'static str>, start: SystemTime) {
     let table = Table::read(measures, contenders, start);
     table.print();
 
-    let threads = ThreadPool::NAME;
+    let (processes, threads) = (ProcessPool::NAME, ThreadPool::NAME);
+    table.print_time("round trip", processes, limit::NAME);
+    table.print_time("round trip", processes, Procspawn::NAME);
+    table.print_speed("many submits", processes, Procspawn::NAME);
+    table.print_speed("map chunk 1000", processes, Procspawn::NAME);
+    for echo in ["echo 64 KiB", "echo 1 MiB", "echo 64 MiB"] {
+        table.print_speed(echo, processes, Procspawn::NAME);
+        table.print_time(echo, processes, limit::NAME);
+    }
+    table.print_time("cold start", processes, Procspawn::NAME);
+    table.print_time("cold start", processes, limit::NAME);
     table.print_time("round trip", threads, SpawnBlocking::NAME);
     table.print_time("round trip", threads, TokioRayon::NAME);
+    table.print_speed("many submits", threads, SpawnBlocking::NAME);
     table.print_speed("many submits", threads, TokioRayon::NAME);
 }

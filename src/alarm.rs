@@ -3,20 +3,25 @@
 use std::time::Duration;
 
 use tokio::runtime::Handle;
+use tokio::time::{Instant, sleep_until};
 
 /// Dropping it calls the alarm off.
 #[derive(Debug)]
 pub(crate) struct Alarm(tokio::task::AbortHandle);
 
 impl Alarm {
-    /// Does `action` on the runtime after `delay`.
+    /// Does `action` on the runtime after `delay`, counted from now.
     pub(crate) fn set(
         runtime: &Handle,
         delay: Duration,
         action: impl FnOnce() + Send + 'static,
     ) -> Self {
+        let end = Instant::now().checked_add(delay);
         let task = runtime.spawn(async move {
-            tokio::time::sleep(delay).await;
+            match end {
+                Some(end) => sleep_until(end).await,
+                None => std::future::pending().await, // Further off than the clock can tell.
+            }
             action();
         });
         Self(task.abort_handle())

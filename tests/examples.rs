@@ -3,7 +3,7 @@
 
 use std::env;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 #[test]
 fn primes_come_in_the_order_they_were_asked_for() {
@@ -80,15 +80,24 @@ fn run(example: &str) -> Vec<String> {
     let mark = format!("EXAMPLE_UNDER_TEST={example}.{}", std::process::id());
     let (name, value) = mark.split_once('=').expect("it was just made");
     let path = path_of(example);
-    let output = Command::new(&path)
+    let example = Command::new(&path)
         .env(name, value)
-        .output()
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
         .unwrap_or_else(|error| {
             panic!(
                 "{}: {error}; `cargo build --examples` builds it",
                 path.display()
             )
         });
+    assert_ne!(
+        processes_marked(&mark),
+        Vec::<String>::new(),
+        "the mark can be seen"
+    );
+    let output = example.wait_with_output().expect("an example ends");
     let stdout = String::from_utf8(output.stdout).expect("an example prints text");
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use concurrent_futures::{ExecutorExt as _, ThreadPoolExecutor};
+use concurrent_futures::{ExecutorExt as _, ProcessPoolExecutor, ThreadPoolExecutor};
 use futures::stream::{self, StreamExt as _};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -101,6 +101,25 @@ async fn map_by_hand<C: Contender>(contender: &C, count: u64, chunk: u64) -> u64
         .buffered(AHEAD)
         .fold(0, async |sum, chunk| sum + chunk.into_iter().sum::<u64>())
         .await
+}
+
+pub(crate) struct ProcessPool(ProcessPoolExecutor);
+
+impl Contender for ProcessPool {
+    const NAME: &'static str = "process pool";
+
+    fn start() -> Self {
+        Self(ProcessPoolExecutor::with_workers(WORKERS).expect("the settings are valid"))
+    }
+
+    fn submit<W: Work>(&self, input: W::Input) -> impl Future<Output = W::Output> + Send {
+        let handle = self.0.submit(W::run, input);
+        async { handle.await.expect("the task returns") }
+    }
+
+    async fn stop(self) {
+        self.0.shutdown().await;
+    }
 }
 
 pub(crate) struct ThreadPool(ThreadPoolExecutor);

@@ -4,11 +4,15 @@
 //! - [`options`]: how it is to be run;
 //! - [`handle`]: what comes back; [`error`]: or why nothing did;
 //! - [`job`]: a call on its way; [`promise`]: what is owed for it; [`room`]: its place in a queue;
-//! - [`map`] and [`wait`]: many calls at once;
+//! - [`map`]: many calls as one stream, its input a [`feed`], its output [`chunk`] by chunk;
+//! - [`wait`]: many handles at once; [`deadline`]: for how long;
 //! - [`context`]: what a task knows of itself; [`settings`]: what all executors check.
 
+pub(crate) mod chunk;
 pub(crate) mod context;
+pub(crate) mod deadline;
 pub(crate) mod error;
+pub(crate) mod feed;
 pub(crate) mod handle;
 pub(crate) mod job;
 pub(crate) mod map;

@@ -22,3 +22,6 @@ pub(crate) use codec::CodecError;
 /// [`function`](crate::function) measures and follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FunctionOffset(pub(crate) i64);
+
+/// A job has fewer items than this: their number has 24 bits in the shared page.
+pub(crate) const MOST_ITEMS: u32 = 1 << 24;

@@ -19,12 +19,11 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::MOST_ITEMS;
 use crate::sys::SharedMemory;
 
 /// How many calls can be in flight to one worker.
 pub(crate) const SLOTS: u32 = 64;
-/// The most items a call can have: their number has 24 bits in a claim.
-pub(crate) const MOST_ITEMS: u32 = 1 << 24;
 /// How many bytes the outbox holds.
 pub(crate) const OUTBOX: usize = 60 * 1024;
 

@@ -1,0 +1,280 @@
+//! What is owed for a chunk of a map. A worker answers item by item; the stream takes whatever
+//! has arrived at once.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{self, Poll, Waker};
+
+use bytes::Bytes;
+use futures::Stream;
+use serde::de::DeserializeOwned;
+
+use super::context::Wanted;
+use super::error::TaskError;
+use super::job::decode_result;
+use super::promise::{Promise, PromiseEncoded, PromiseOf, Ticket};
+
+/// The place where the outcomes of a chunk's items are put.
+pub(crate) struct Chunk<R> {
+    ticket: Ticket,
+    items: u32,
+    /// Whether an outcome waits for those of the items before it.
+    ordered: bool,
+    answers: Mutex<Answers<R>>,
+}
+
+struct Answers<R> {
+    /// All items before this one are answered.
+    next: u32,
+    /// The items beyond `next` that are answered, with the outcome if it waits for its turn.
+    early: BTreeMap<u32, Option<Result<R, TaskError>>>,
+    /// The outcomes that the stream may take.
+    arrived: Vec<Result<R, TaskError>>,
+    /// The stream has been dropped, or has ended, before all was answered.
+    forgotten: bool,
+    waker: Option<Waker>,
+}
+
+/// The stream's end of a chunk: the outcomes, as many at a time as there are. Dropping it cancels
+/// the items that have none.
+pub(crate) struct Outcomes<R>(Arc<Chunk<R>>);
+
+impl<R> Chunk<R> {
+    pub(crate) fn new(ticket: Ticket, items: u32, ordered: bool) -> Arc<Self> {
+        let answers = Answers {
+            next: 0,
+            early: BTreeMap::new(),
+            arrived: Vec::new(),
+            forgotten: false,
+            waker: None,
+        };
+        Arc::new(Self {
+            ticket,
+            items,
+            ordered,
+            answers: Mutex::new(answers),
+        })
+    }
+
+    pub(crate) fn outcomes(self: &Arc<Self>) -> Outcomes<R> {
+        Outcomes(self.clone())
+    }
+
+    /// Puts the outcome of an item in, unless it has one.
+    fn answer(&self, item: u32, outcome: Result<R, TaskError>) {
+        let mut answers = self.lock();
+        if answers.has(item) {
+            return; // The lock goes before `outcome`, whose destructor is user code.
+        }
+        if item == answers.next {
+            answers.arrived.push(outcome);
+            answers.next += 1;
+            answers.catch_up();
+        } else if self.ordered {
+            answers.early.insert(item, Some(outcome));
+        } else {
+            answers.arrived.push(outcome);
+            answers.early.insert(item, None);
+        }
+        if answers.next == self.items {
+            self.ticket.close();
+        }
+        let waker = match answers.arrived.is_empty() {
+            true => None,
+            false => answers.waker.take(),
+        };
+        drop(answers);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Answers<R>> {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<R> Answers<R> {
+    fn has(&self, item: u32) -> bool {
+        self.forgotten || item < self.next || self.early.contains_key(&item)
+    }
+
+    /// Moves on over the items that were answered before their turn.
+    fn catch_up(&mut self) {
+        while let Some(outcome) = self.early.remove(&self.next) {
+            self.arrived.extend(outcome);
+            self.next += 1;
+        }
+    }
+}
+
+impl<R: Send> Wanted for Chunk<R> {
+    fn is_wanted(&self, item: u64) -> bool {
+        !self.ticket.is_closed() && u32::try_from(item).is_ok_and(|item| !self.lock().has(item))
+    }
+}
+
+impl<R: Send> Promise for Chunk<R> {
+    fn ticket(&self) -> &Ticket {
+        &self.ticket
+    }
+
+    fn fail(&self, item: u32, error: TaskError) {
+        self.answer(item, Err(error));
+    }
+}
+
+impl<R: Send> PromiseOf<R> for Chunk<R> {
+    fn fulfil(&self, item: u32, value: R) {
+        self.answer(item, Ok(value));
+    }
+}
+
+impl<R: DeserializeOwned + Send + 'static> PromiseEncoded for Chunk<R> {
+    fn fulfil_encoded(&self, item: u32, value: Bytes) {
+        if !self.ticket.is_closed() {
+            self.answer(item, decode_result(&self.ticket, value));
+        }
+    }
+}
+
+impl<R> Outcomes<R> {
+    /// Lets go of all outcomes, those that are there and those to come. Whoever cancels several
+    /// chunks does this to each before it drops the first: a worker that the first one frees must
+    /// not start the next. Says whether an outcome was still to come.
+    pub(crate) fn forget(&self) -> bool {
+        let mut answers = self.0.lock();
+        let unanswered = answers.next < self.0.items;
+        answers.forgotten = unanswered;
+        let arrived = std::mem::take(&mut answers.arrived);
+        let early = std::mem::take(&mut answers.early);
+        self.0.ticket.close();
+        drop(answers); // The destructors of the outcomes are user code.
+        drop((arrived, early));
+        unanswered
+    }
+}
+
+impl<R> Drop for Outcomes<R> {
+    /// As for a handle: the caller lets go first, then the executor is told.
+    fn drop(&mut self) {
+        if self.forget()
+            && let Some(owner) = self.0.ticket.owner()
+        {
+            owner.abort(&self.0.ticket);
+        }
+    }
+}
+
+impl<R> Stream for Outcomes<R> {
+    type Item = Vec<Result<R, TaskError>>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Option<Self::Item>> {
+        let mut answers = self.0.lock();
+        if !answers.arrived.is_empty() {
+            return Poll::Ready(Some(std::mem::take(&mut answers.arrived)));
+        }
+        if answers.forgotten || answers.next == self.0.items {
+            return Poll::Ready(None);
+        }
+        match &mut answers.waker {
+            Some(waker) => waker.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
+        Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::{FutureExt as _, StreamExt as _};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::executor::error::Cause;
+
+    fn chunk(items: u32, ordered: bool) -> (Arc<Chunk<u32>>, Outcomes<u32>) {
+        let chunk = Chunk::new(Ticket::new("test", None), items, ordered);
+        let outcomes = chunk.outcomes();
+        (chunk, outcomes)
+    }
+
+    fn taken(outcomes: &mut Outcomes<u32>) -> Option<Vec<u32>> {
+        let batch = outcomes.next().now_or_never()??;
+        Some(
+            batch
+                .into_iter()
+                .map(|outcome| outcome.expect("none failed"))
+                .collect(),
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn answers_given_in_any_order_are_taken_in_item_order(
+            order in Just((0..24_u32).collect::<Vec<_>>()).prop_shuffle(),
+            take_after in prop::collection::vec(any::<bool>(), 24),
+        ) {
+            let (chunk, mut outcomes) = chunk(24, true);
+            let mut all = Vec::new();
+            for (item, take) in order.into_iter().zip(take_after) {
+                prop_assert!(chunk.is_wanted(item.into()));
+                chunk.fulfil(item, item);
+                prop_assert!(!chunk.is_wanted(item.into()));
+                if take { all.extend(taken(&mut outcomes).unwrap_or_default()) }
+            }
+            all.extend(taken(&mut outcomes).unwrap_or_default());
+            prop_assert_eq!(all, (0..24).collect::<Vec<_>>());
+            prop_assert!(chunk.ticket().is_closed());
+            prop_assert!(matches!(outcomes.next().now_or_never(), Some(None)));
+        }
+    }
+
+    #[test]
+    fn without_order_an_answer_is_taken_as_it_comes() {
+        let (chunk, mut outcomes) = chunk(3, false);
+        chunk.fulfil(2, 2);
+        assert_eq!(taken(&mut outcomes), Some(vec![2]));
+        chunk.fulfil(0, 0);
+        assert_eq!(taken(&mut outcomes), Some(vec![0]));
+        assert!(!chunk.ticket().is_closed());
+        chunk.fulfil(1, 1);
+        assert_eq!(taken(&mut outcomes), Some(vec![1]));
+        assert!(chunk.ticket().is_closed());
+    }
+
+    #[test]
+    fn the_first_answer_of_an_item_counts() {
+        for ordered in [true, false] {
+            let (chunk, mut outcomes) = chunk(3, ordered);
+            for item in [1, 0] {
+                chunk.fail(item, chunk.ticket().error(true, Cause::Cancelled));
+                chunk.fulfil(item, 7);
+            }
+            let batch = outcomes
+                .next()
+                .now_or_never()
+                .flatten()
+                .expect("two have arrived");
+            assert_eq!(batch.len(), 2);
+            assert!(
+                batch
+                    .iter()
+                    .all(|outcome| outcome.as_ref().is_err_and(TaskError::is_cancelled))
+            );
+            assert!(outcomes.next().now_or_never().is_none());
+        }
+    }
+
+    #[test]
+    fn a_forgotten_chunk_wants_nothing_more() {
+        let (chunk, outcomes) = chunk(2, true);
+        chunk.fulfil(0, 0);
+        drop(outcomes);
+        assert!(chunk.ticket().is_closed());
+        assert!(!chunk.is_wanted(1));
+        chunk.fulfil(1, 1);
+        assert!(chunk.lock().arrived.is_empty());
+    }
+}

@@ -1,0 +1,50 @@
+//! The end of the time that a caller gave to a stream or a wait.
+
+use std::pin::Pin;
+use std::task::{self, Poll};
+use std::time::Duration;
+
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// Counts from its making. The timer is made at the first poll, so that all else may be done
+/// outside of a runtime.
+#[derive(Debug)]
+pub(crate) struct Deadline {
+    since: Instant,
+    limit: Option<Duration>,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Deadline {
+    /// No limit yet; the time runs.
+    pub(crate) fn from_now() -> Self {
+        Self {
+            since: Instant::now(),
+            limit: None,
+            timer: None,
+        }
+    }
+
+    pub(crate) fn set(&mut self, limit: Duration) {
+        self.limit = Some(limit);
+        self.timer = None;
+    }
+
+    /// Ready, with the limit, from the deadline on.
+    pub(crate) fn poll_passed(&mut self, cx: &mut task::Context<'_>) -> Poll<Duration> {
+        let Some(limit) = self.limit else {
+            return Poll::Pending;
+        };
+        // Further off than the clock can tell is never.
+        let Some(end) = self.since.checked_add(limit) else {
+            return Poll::Pending;
+        };
+        let timer = match &mut self.timer {
+            Some(timer) => timer,
+            // What has passed needs no timer: that would tell only at the runtime's next turn.
+            None if end <= Instant::now() => return Poll::Ready(limit),
+            none => none.insert(Box::pin(sleep_until(end))),
+        };
+        timer.as_mut().poll(cx).map(|()| limit)
+    }
+}
