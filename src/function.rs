@@ -53,40 +53,41 @@ fn anchor_address() -> usize {
     anchor as Entry as usize
 }
 
+/// What an entry does with its function, once it has it.
+pub(crate) trait Serve<F> {
+    fn serve(function: F, desk: &mut dyn Desk);
+}
+
+/// The entry of `F`: what a worker calls to have `S` serve with it.
+fn enter<F: Copy + Send + Sync + 'static, S: Serve<F>>(desk: &mut dyn Desk) {
+    const { assert_stateless::<F>() };
+    // SAFETY: `F` has no bytes, so any address that is aligned and not null holds one. It may be
+    // copied from the value that `FunctionOffset::of` was called with, in the parent: nothing else
+    // gives the address of this function away.
+    let function = unsafe { std::ptr::NonNull::<F>::dangling().read() };
+    S::serve(function, desk);
+}
+
 impl FunctionOffset {
-    /// The offset of `entry`, or nothing if it does not lie in the main executable: code of a
-    /// shared library may lie elsewhere in a worker.
-    pub(crate) fn of(entry: Entry) -> Option<Self> {
-        let address = entry as usize;
+    /// The offset of the entry of a function, or nothing if it does not lie in the main executable:
+    /// code of a shared library may lie elsewhere in a worker.
+    pub(crate) fn of<F: Copy + Send + Sync + 'static, S: Serve<F>>(_: &F) -> Option<Self> {
+        let address = enter::<F, S> as Entry as usize;
         let both_inside = sys::in_executable(address) && sys::in_executable(anchor_address());
         both_inside.then(|| Self(address.wrapping_sub(anchor_address()) as i64))
     }
 
     /// The entry at this offset, or nothing if it lies outside the code of the executable.
-    ///
-    /// # Safety
-    /// The offset must have been made by [`FunctionOffset::of`] in a process that runs the same
-    /// build of the same executable.
-    pub(crate) unsafe fn entry(self) -> Option<Entry> {
+    pub(crate) fn entry(self) -> Option<Entry> {
         let address = anchor_address().wrapping_add(self.0 as usize);
         sys::in_executable(address).then(|| {
-            // SAFETY: by the caller's word an `Entry` lies at this distance from the anchor in
-            // this very build, and all code of the executable keeps its distances when loaded.
+            // SAFETY: offsets are made by `of` only, and reach a worker from its parent only, which
+            // has compared the identity of its build with the worker's before it sends any (see
+            // `process::start`). So an `Entry` lies at this distance from the anchor in this very
+            // build, and all code of an executable keeps its distances when it is loaded.
             unsafe { std::mem::transmute::<usize, Entry>(address) }
         })
     }
-}
-
-/// The function of type `F` in a process that was not handed one.
-///
-/// # Safety
-/// A value of `F` must exist in the process that sent the call.
-pub(crate) unsafe fn conjure<F: Copy + Send + Sync + 'static>() -> F {
-    const { assert_stateless::<F>() };
-    // SAFETY: `F` has no bytes, so any address that is aligned and not null holds one, and it may
-    // be copied, by the caller's word from a value that exists. Rust's functions and closures
-    // that capture nothing are all there is: nobody else can implement `Fn` on stable Rust.
-    unsafe { std::ptr::NonNull::<F>::dangling().read() }
 }
 
 /// Refuses, at compile time, a function that carries state.
@@ -110,22 +111,53 @@ impl<F> Stateless<F> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
+
+    struct Probe;
+
+    impl<F: Fn()> Serve<F> for Probe {
+        fn serve(function: F, _: &mut dyn Desk) {
+            function();
+        }
+    }
+
+    /// A desk that nobody uses.
+    struct Bare;
+
+    impl Desk for Bare {
+        fn skip(&self) -> u32 {
+            unreachable!()
+        }
+
+        fn input(&mut self) -> &mut Reader {
+            unreachable!()
+        }
+
+        fn claim(&mut self) -> bool {
+            unreachable!()
+        }
+
+        fn answer(&mut self, _: Answer) {
+            unreachable!()
+        }
+    }
 
     #[test]
     fn an_offset_finds_its_function_again() {
-        fn entry(desk: &mut dyn Desk) {
-            desk.claim();
-        }
-        let offset = FunctionOffset::of(entry).expect("a test's code lies in its executable");
-        // SAFETY: this process made the offset.
-        let found = unsafe { offset.entry() }.expect("the offset lies in the executable");
-        assert_eq!(found as usize, entry as Entry as usize);
+        static CALLS: AtomicUsize = AtomicUsize::new(0);
+        let function = || {
+            CALLS.fetch_add(1, Ordering::Relaxed);
+        };
+        let offset = FunctionOffset::of::<_, Probe>(&function);
+        let offset = offset.expect("a test's code lies in its executable");
+        offset.entry().expect("the offset lies there")(&mut Bare);
+        assert_eq!(CALLS.load(Ordering::Relaxed), 1);
     }
 
     #[test]
     fn an_offset_out_of_the_executable_is_refused() {
-        // SAFETY: nothing is called.
-        assert!(unsafe { FunctionOffset(i64::MAX).entry() }.is_none());
+        assert!(FunctionOffset(i64::MAX).entry().is_none());
     }
 }

@@ -173,12 +173,14 @@ async fn unordered_yields_as_they_complete() {
 
 #[tokio::test]
 async fn a_result_does_not_wait_for_the_rest_of_its_chunk() {
-    let executor = ThreadPoolExecutor::with_workers(1).unwrap();
-    let gates = Gates::new(3);
-    let mut results = executor.map(pass_if_one, gates.items()).chunk_size(3);
-    assert_eq!(next(&mut results).await.unwrap().unwrap(), 0);
-    gates.guest(1).await.let_in().await;
-    assert_eq!(all(results).await, [1, 2]);
+    on_each(1, PLENTY, async |executor| {
+        let gates = Gates::new(3);
+        let mut results = executor.map(pass_if_one, gates.items()).chunk_size(3);
+        assert_eq!(next(&mut results).await.unwrap().unwrap(), 0);
+        gates.guest(1).await.let_in().await;
+        assert_eq!(all(results).await, [1, 2]);
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ use super::promise::{Owed, Promise, PromiseEncoded, PromiseOf, Ticket};
 use super::room::Room;
 use super::task::{Arguments, Data, Initialized, Task};
 use crate::alarm::Alarm;
-use crate::function::{Answer, Desk, FunctionOffset, conjure};
+use crate::function::{Answer, Desk, FunctionOffset, Serve};
 use crate::panic;
 use crate::wire::{Chain, Reader, codec};
 
@@ -262,8 +262,13 @@ where
     }
 
     fn encode(self: Box<Self>, limit: usize, emit: &mut dyn FnMut(Call)) {
-        let Self { items, owed, .. } = *self;
-        let Some(function) = FunctionOffset::of(serve::<F, A, M>) else {
+        let Self {
+            function,
+            items,
+            owed,
+            ..
+        } = *self;
+        let Some(function) = FunctionOffset::of::<F, ServeItems<A, M>>(&function) else {
             owed.fail_rest(&Cause::Codec(NOT_IN_EXECUTABLE.into()));
             return;
         };
@@ -352,17 +357,32 @@ fn encode_item<A: Arguments<M>, M>(args: A, item: &mut Chain, limit: usize) -> R
     }
 }
 
-/// What a worker calls to run items of `F`.
-fn serve<F, A, M>(desk: &mut dyn Desk)
+/// How a worker runs the items of a task.
+struct ServeItems<A, M>(PhantomData<fn(A) -> M>);
+
+impl<F, A, M> Serve<F> for ServeItems<A, M>
 where
-    F: Task<A, M> + Copy + Send + Sync + 'static,
+    F: Task<A, M> + Copy,
     F::Output: Data,
     A: Arguments<M>,
 {
-    // SAFETY: `encode` above was called on a `Batch` that held a value of `F`.
-    #[expect(unsafe_code, reason = "see `conjure`")]
-    let function = unsafe { conjure::<F>() };
-    serve_items::<A, M, _>(desk, |args| function.call(args));
+    fn serve(function: F, desk: &mut dyn Desk) {
+        serve_items::<A, M, _>(desk, |args| function.call(args));
+    }
+}
+
+/// How it runs an initializer: what goes back is the text of its error, if there is one.
+struct ServeInitializer<A, M>(PhantomData<fn(A) -> M>);
+
+impl<F, A, M> Serve<F> for ServeInitializer<A, M>
+where
+    F: Task<A, M> + Copy,
+    F::Output: Initialized,
+    A: Arguments<M>,
+{
+    fn serve(function: F, desk: &mut dyn Desk) {
+        serve_items::<A, M, _>(desk, |args| function.call(args).into_error());
+    }
 }
 
 fn serve_items<A: Arguments<M>, M, R: Data>(desk: &mut dyn Desk, function: impl Fn(A) -> R) {
@@ -386,9 +406,9 @@ fn serve_items<A: Arguments<M>, M, R: Data>(desk: &mut dyn Desk, function: impl 
     }
 }
 
-/// An initializer encoded for a worker; its entry answers with the text of its error, if any.
+/// An initializer encoded for a worker.
 pub(crate) fn encode_initializer<F, A, M>(
-    _: F,
+    function: F,
     args: A,
     limit: usize,
 ) -> Result<(FunctionOffset, Chain), String>
@@ -397,22 +417,12 @@ where
     F::Output: Initialized,
     A: Arguments<M>,
 {
-    fn serve<F, A, M>(desk: &mut dyn Desk)
-    where
-        F: Task<A, M> + Copy + Send + Sync + 'static,
-        F::Output: Initialized,
-        A: Arguments<M>,
-    {
-        // SAFETY: `encode_initializer` was called with a value of `F`.
-        #[expect(unsafe_code, reason = "see `conjure`")]
-        let function = unsafe { conjure::<F>() };
-        serve_items::<A, M, _>(desk, |args| function.call(args).into_error());
-    }
-    let function = FunctionOffset::of(serve::<F, A, M>).ok_or(NOT_IN_EXECUTABLE)?;
+    let entry =
+        FunctionOffset::of::<F, ServeInitializer<A, M>>(&function).ok_or(NOT_IN_EXECUTABLE)?;
     let mut chain = Chain::new();
     encode_item(args, &mut chain, limit)?;
     chain.seal();
-    Ok((function, chain))
+    Ok((entry, chain))
 }
 
 const NOT_IN_EXECUTABLE: &str = "cannot be sent: its function lies in a shared library, where a worker cannot \

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::pool::{Config, Pool};
 use super::start::Recipe;
+use super::supervisor;
 use super::{ProcessPoolExecutor, workers_allowed};
 use crate::executor::error::{BuildError, BuildFailure};
 use crate::executor::job::encode_initializer;
@@ -216,7 +217,7 @@ impl ProcessPoolBuilder {
             recipe,
         };
         Ok(ProcessPoolExecutor {
-            pool: Pool::new(config),
+            pool: Pool::new(config, supervisor::start),
         })
     }
 }

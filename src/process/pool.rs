@@ -14,7 +14,6 @@ use tokio::time::Instant;
 
 use super::link::{Ending, Link};
 use super::start::Recipe;
-use super::supervisor;
 use super::{WorkerInfo, WorkerState};
 use crate::alarm::Alarm;
 use crate::backlog::{Backlog, Pending};
@@ -39,8 +38,12 @@ pub(super) struct Config {
     pub(super) recipe: Recipe,
 }
 
+/// Starts a worker for a place of the pool, on a runtime.
+pub(super) type Hire = fn(&Handle, Arc<Pool>, u64);
+
 pub(super) struct Pool {
     pub(super) config: Config,
+    hire: Hire,
     rooms: Rooms,
     me: Weak<Pool>,
     state: Mutex<State>,
@@ -114,10 +117,11 @@ pub(super) enum Departure {
 }
 
 impl Pool {
-    pub(super) fn new(config: Config) -> Arc<Self> {
+    pub(super) fn new(config: Config, hire: Hire) -> Arc<Self> {
         Arc::new_cyclic(|me| Self {
             rooms: Rooms::new(config.queue_capacity),
             config,
+            hire,
             me: me.clone(),
             state: Mutex::new(State {
                 runtime: Handle::try_current().ok(),
@@ -173,7 +177,7 @@ impl Pool {
         }
         drop(state);
         for id in new {
-            supervisor::start(&runtime, self.shared(), id);
+            (self.hire)(&runtime, self.shared(), id);
         }
     }
 
@@ -381,7 +385,7 @@ impl Pool {
             }
             drop(state);
             for id in new {
-                supervisor::start(&runtime, self.shared(), id);
+                (self.hire)(&runtime, self.shared(), id);
             }
         }
         loop {

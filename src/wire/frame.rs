@@ -88,6 +88,11 @@ impl Frames {
         }
     }
 
+    /// Whether the next frame is there in full, so that `next` will not wait.
+    pub(crate) fn has_next(&self) -> bool {
+        matches!(self.head(), Ok(Some(len)) if self.buffer.len() >= HEAD + len)
+    }
+
     /// The length of the frame at the front, if that much has come.
     fn head(&self) -> io::Result<Option<usize>> {
         let Some(head) = self.buffer.first_chunk::<HEAD>() else {

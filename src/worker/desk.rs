@@ -12,31 +12,24 @@ use crate::wire::message::{self, CallHead, OutcomeHead, Status};
 use crate::wire::page::{Page, Stage};
 use crate::wire::{Chain, Reader};
 
-/// How long finished outcomes of a call may wait for the next one before they are written.
-const LINGER: Duration = Duration::from_millis(1);
-/// How many bytes of them may.
-const ENOUGH: usize = 32 * 1024;
-
-pub(super) struct CallDesk<'a, 'b> {
+pub(super) struct CallDesk<'a> {
     head: CallHead,
     input: Reader,
     next: u32,
     worker_id: u64,
     page: &'a Arc<Page>,
-    outbox: &'a mut Outbox<'b>,
+    outbox: &'a Outbox,
     started: Instant,
-    flushed: Instant,
 }
 
-impl<'a, 'b> CallDesk<'a, 'b> {
+impl<'a> CallDesk<'a> {
     pub(super) fn new(
         head: CallHead,
         input: Reader,
         worker_id: u64,
         page: &'a Arc<Page>,
-        outbox: &'a mut Outbox<'b>,
+        outbox: &'a Outbox,
     ) -> Self {
-        let now = Instant::now();
         Self {
             head,
             input,
@@ -44,22 +37,12 @@ impl<'a, 'b> CallDesk<'a, 'b> {
             worker_id,
             page,
             outbox,
-            started: now,
-            flushed: now,
+            started: Instant::now(),
         }
-    }
-
-    /// Outcomes of a call with a time-out go out one by one: by them the parent knows when an item
-    /// began.
-    fn should_flush(&self, now: Instant) -> bool {
-        self.next == self.head.end
-            || self.head.timeout > 0
-            || self.outbox.len() >= ENOUGH
-            || now.duration_since(self.flushed) >= LINGER
     }
 }
 
-impl Desk for CallDesk<'_, '_> {
+impl Desk for CallDesk<'_> {
     fn skip(&self) -> u32 {
         self.head.first - self.head.base
     }
@@ -70,9 +53,9 @@ impl Desk for CallDesk<'_, '_> {
 
     fn claim(&mut self) -> bool {
         if self.next == self.head.end || !self.page.claim(self.head.seq, self.next) {
-            self.outbox.flush();
             return false;
         }
+        self.outbox.leave_to_attendant();
         self.started = Instant::now();
         let timeout = (self.head.timeout > 0).then(|| Duration::from_nanos(self.head.timeout));
         context::enter(Context {
@@ -104,9 +87,10 @@ impl Desk for CallDesk<'_, '_> {
             wait_to_be_killed();
         }
         self.next += 1;
-        if self.should_flush(now) {
-            self.outbox.flush();
-            self.flushed = now;
+        if self.head.timeout > 0 {
+            // By the outcome of one item the parent knows when the next one began. A failure is
+            // met again when the worker has to wait.
+            let _ = self.outbox.flush();
         }
     }
 }

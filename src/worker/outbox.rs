@@ -1,18 +1,39 @@
 //! What goes back to the parent. A finished frame is put into the shared page before anything
 //! else, so that it is not lost should this process die before it has written it to the socket.
+//!
+//! Frames are written together where that delays none: at the latest when the worker would wait
+//! for input; and when an item runs for long, by the thread that watches for the parent's end.
 
 use std::io::{self, Write as _};
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use crate::sys::{self, Bell};
 use crate::wire::Chain;
 use crate::wire::message::{self, OUTCOME_HEAD, OutcomeHead, Status};
 use crate::wire::page::{OUTBOX, Page};
 
-pub(super) struct Outbox<'a> {
-    socket: &'a UnixStream,
-    page: &'a Page,
+/// How long a finished frame may wait while an item runs.
+const LINGER: Duration = Duration::from_millis(1);
+/// How many bytes of them may.
+const ENOUGH: usize = 32 * 1024;
+
+#[derive(Debug)]
+pub(super) struct Outbox {
+    frames: Mutex<Frames>,
+    /// The watching thread looks after the frames every `LINGER`, until there are none.
+    attended: AtomicBool,
+    bell: Bell,
+}
+
+#[derive(Debug)]
+struct Frames {
+    socket: UnixStream,
+    page: Arc<Page>,
     limit: usize,
-    /// Frames that were not written yet; the page holds the same bytes.
+    /// What was not written yet; the page holds the same bytes.
     unsent: Chain,
     /// The frame that is being made.
     frame: Chain,
@@ -20,28 +41,94 @@ pub(super) struct Outbox<'a> {
     broken: Option<io::Error>,
 }
 
-impl<'a> Outbox<'a> {
-    pub(super) fn new(socket: &'a UnixStream, page: &'a Page, limit: usize) -> Self {
-        Self {
+impl Outbox {
+    /// Makes it, and the thread that watches: as soon as the parent goes away, it ends this process
+    /// and what that has started. A task that computes, or sleeps, would not notice.
+    pub(super) fn open(socket: UnixStream, page: Arc<Page>, limit: usize) -> io::Result<Arc<Self>> {
+        let watched = socket.try_clone()?;
+        let frames = Frames {
             socket,
             page,
             limit,
             unsent: Chain::new(),
             frame: Chain::new(),
             broken: None,
-        }
+        };
+        let outbox = Arc::new(Self {
+            frames: Mutex::new(frames),
+            attended: AtomicBool::new(false),
+            bell: Bell::new()?,
+        });
+        let attendant = outbox.clone();
+        let watch = move || {
+            let _ =
+                sys::wait_for_parents_end(&watched, &attendant.bell, LINGER, || attendant.attend());
+            sys::kill_own_group();
+        };
+        std::thread::Builder::new()
+            .name("parent-watch".into())
+            .stack_size(64 * 1024)
+            .spawn(watch)?;
+        Ok(outbox)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Frames> {
+        self.frames.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn set_limit(&self, limit: usize) {
+        self.lock().limit = limit;
     }
 
     /// Sends a message at once.
-    pub(super) fn send(&mut self, put: impl FnOnce(&mut Chain)) -> io::Result<()> {
-        put(&mut self.unsent);
-        self.flush();
-        self.check()
+    pub(super) fn send(&self, put: impl FnOnce(&mut Chain)) -> io::Result<()> {
+        let mut frames = self.lock();
+        put(&mut frames.unsent);
+        frames.flush();
+        frames.check()
     }
 
-    /// Puts an outcome where the parent will find it, whatever happens to this process. It is
-    /// written to the socket by `flush` at the latest.
-    pub(super) fn post(&mut self, head: OutcomeHead, payload: &Chain) {
+    /// Puts an outcome where the parent will find it, whatever happens to this process.
+    pub(super) fn post(&self, head: OutcomeHead, payload: &Chain) {
+        let mut frames = self.lock();
+        frames.post(head, payload);
+        if frames.unsent.len() >= ENOUGH {
+            frames.flush();
+        }
+    }
+
+    /// Writes what waits.
+    pub(super) fn flush(&self) -> io::Result<()> {
+        let mut frames = self.lock();
+        frames.flush();
+        frames.check()
+    }
+
+    /// An item is about to run, nobody knows for how long: sees to it that what waits is written
+    /// meanwhile.
+    pub(super) fn leave_to_attendant(&self) {
+        if !self.lock().unsent.is_empty() && !self.attended.swap(true, Ordering::AcqRel) {
+            self.bell.ring();
+        }
+    }
+
+    /// Writes what waits. False if nothing did: then the bell has to ring again. (It says so before
+    /// it looks, so what is left after it has looked rings the bell.)
+    fn attend(&self) -> bool {
+        self.attended.store(false, Ordering::Release);
+        let mut frames = self.lock();
+        let waited = !frames.unsent.is_empty();
+        frames.flush();
+        drop(frames);
+        if waited {
+            self.attended.store(true, Ordering::Release);
+        }
+        waited
+    }
+}
+
+impl Frames {
+    fn post(&mut self, head: OutcomeHead, payload: &Chain) {
         if head.status == Status::Value && payload.len() > self.limit {
             return self.refuse(head, payload.len());
         }
@@ -80,24 +167,22 @@ impl<'a> Outbox<'a> {
         );
     }
 
-    /// How many bytes wait to be written.
-    pub(super) fn len(&self) -> usize {
-        self.unsent.len()
-    }
-
-    /// Writes what waits.
-    pub(super) fn flush(&mut self) {
-        let mut socket = self.socket;
+    fn flush(&mut self) {
+        if self.unsent.is_empty() {
+            return;
+        }
+        let mut socket = &self.socket;
         if let Err(error) = self
             .unsent
             .write_with(|slices| socket.write_vectored(slices))
         {
+            self.unsent.clear();
             self.broken = Some(error);
         }
         self.page.clear_outbox();
     }
 
-    pub(super) fn check(&mut self) -> io::Result<()> {
+    fn check(&mut self) -> io::Result<()> {
         self.broken.take().map_or(Ok(()), Err)
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::desk::{CallDesk, InitializerDesk};
 use super::outbox::Outbox;
-use crate::function::{Desk, FunctionOffset};
+use crate::function::{Desk, Entry, FunctionOffset};
 use crate::panic::PanicReport;
 use crate::sys;
 use crate::wire::Reader;
@@ -20,10 +20,10 @@ const HELLO_LIMIT: usize = 4096;
 
 /// In a worker, serves and never returns. Elsewhere, does nothing.
 pub(crate) fn serve_if_worker() {
-    if std::env::var_os(MARKER).is_none() {
+    let Some(prepared) = sys::become_worker(MARKER) else {
         return;
-    }
-    match serve() {
+    };
+    match prepared.and_then(Worker::greet).and_then(Worker::run) {
         Ok(()) => std::process::exit(0),
         Err(error) => {
             eprintln!("concurrent-futures: a worker process ends: {error}");
@@ -32,44 +32,12 @@ pub(crate) fn serve_if_worker() {
     }
 }
 
-fn serve() -> io::Result<()> {
-    // A process that a task starts is no worker, even if it is the same executable.
-    #[expect(unsafe_code, reason = "see `remove_env`")]
-    // SAFETY: this is the first thing that the process does; it has one thread.
-    unsafe {
-        sys::remove_env(MARKER);
-    }
-    let socket = sys::claim_stdio()?;
-    #[expect(unsafe_code, reason = "see `close_inherited`")]
-    // SAFETY: this is the first thing that the process does; nothing owns a descriptor yet.
-    unsafe {
-        sys::close_inherited()?;
-    }
-    sys::settle_signals();
-    end_with_parent(&socket)?;
-    Worker::greet(socket)?.run()
-}
-
-/// Ends this process, and what it has started, as soon as its parent goes away: a task that
-/// computes, or sleeps, would not notice.
-fn end_with_parent(socket: &UnixStream) -> io::Result<()> {
-    let socket = socket.try_clone()?;
-    let watch = move || {
-        let _ = sys::wait_for_parents_end(&socket);
-        sys::kill_own_group();
-    };
-    std::thread::Builder::new()
-        .name("parent-watch".into())
-        .stack_size(64 * 1024)
-        .spawn(watch)?;
-    Ok(())
-}
-
 /// A worker that has met its parent.
 struct Worker {
     socket: UnixStream,
     frames: Frames,
     page: Arc<Page>,
+    outbox: Arc<Outbox>,
 }
 
 impl Worker {
@@ -82,13 +50,14 @@ impl Worker {
             _ => return Err(invalid("the parent did not say hello")),
         }
         let page = Arc::new(Page::open(memory)?);
-        let mut outbox = Outbox::new(&socket, &page, frame::LARGEST);
+        let outbox = Outbox::open(socket.try_clone()?, page.clone(), frame::LARGEST)?;
         outbox.send(|out| message::put_greeting(out, &Identity::own()))?;
         frames.set_limit(frame::LARGEST);
         Ok(Self {
             socket,
             frames,
             page,
+            outbox,
         })
     }
 
@@ -99,15 +68,16 @@ impl Worker {
             None | Some(ToWorker::Exit) => return Ok(()),
             Some(other) => return Err(invalid(&format!("{other:?} came before the setup"))),
         };
-        let limit = usize::try_from(setup.max_frame)
-            .unwrap_or(usize::MAX)
-            .min(frame::LARGEST);
-        let mut outbox = Outbox::new(&self.socket, &self.page, limit);
+        self.outbox
+            .set_limit(usize::try_from(setup.max_frame).unwrap_or(frame::LARGEST));
         if let Err(failure) = initialize(&setup, args) {
-            return outbox.send(|out| message::put_failed(out, &failure));
+            return self.outbox.send(|out| message::put_failed(out, &failure));
         }
-        outbox.send(message::put_ready)?;
+        self.outbox.send(message::put_ready)?;
         loop {
+            if !self.frames.has_next() {
+                self.outbox.flush()?; // It is about to wait.
+            }
             match next_message(&mut self.frames, &self.socket)? {
                 Some(ToWorker::Call(head, input)) => {
                     let function = find(head.function)?;
@@ -116,11 +86,10 @@ impl Worker {
                         input,
                         setup.worker_id,
                         &self.page,
-                        &mut outbox,
+                        &self.outbox,
                     ));
-                    outbox.check()?;
                 }
-                None | Some(ToWorker::Exit) => return Ok(()),
+                None | Some(ToWorker::Exit) => return self.outbox.flush(),
                 Some(other) => return Err(invalid(&format!("{other:?} came instead of a call"))),
             }
         }
@@ -156,12 +125,9 @@ fn initialize(setup: &Setup, args: Reader) -> Result<(), Result<String, PanicRep
     desk.into_outcome()
 }
 
-fn find(function: FunctionOffset) -> io::Result<crate::function::Entry> {
-    // SAFETY: the parent has compared the identity of its build with that of this one, and
-    // hangs up if they differ; it sends only offsets that it made itself.
-    #[expect(unsafe_code, reason = "see `entry`")]
-    let entry = unsafe { function.entry() };
-    entry.ok_or_else(|| invalid("a function was asked for that lies outside the executable"))
+fn find(function: FunctionOffset) -> io::Result<Entry> {
+    let outside = || invalid("a function was asked for that lies outside the executable");
+    function.entry().ok_or_else(outside)
 }
 
 fn invalid(what: &str) -> io::Error {

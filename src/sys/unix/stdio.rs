@@ -6,48 +6,60 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec};
 use rustix::fs::{Mode, OFlags};
+use rustix::io::FdFlags;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags,
 };
+use rustix::process::PidfdFlags;
 
-/// Moves the socket that is stdin and stdout to a descriptor of its own. Then stdin is empty, and
-/// what is printed goes to stderr.
-pub(crate) fn claim_stdio() -> io::Result<UnixStream> {
+/// Makes a worker of this process if `marker` is in its environment: takes that out, moves the
+/// socket that is stdin and stdout to a descriptor of its own, and closes every other descriptor
+/// that came through exec, for none was meant for it. Then stdin is empty, and what is printed goes
+/// to stderr.
+pub(crate) fn become_worker(marker: &str) -> Option<io::Result<UnixStream>> {
+    std::env::var_os(marker)?;
+    Some(prepare(marker))
+}
+
+fn prepare(marker: &str) -> io::Result<UnixStream> {
+    if std::fs::read_dir("/proc/self/task")?.count() > 1 {
+        return Err(io::Error::other(
+            "other threads run already; call concurrent_futures::init() first in main",
+        ));
+    }
+    // SAFETY: there is no other thread that could use the environment.
+    unsafe { std::env::remove_var(marker) };
     let socket = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
     let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
     rustix::stdio::dup2_stdin(&null)?;
     rustix::stdio::dup2_stdout(rustix::stdio::stderr())?;
+    close_inherited()?;
+    settle_signals();
     Ok(UnixStream::from(socket))
 }
 
-/// Closes every descriptor that came through exec, besides stdin, stdout and stderr: this process
-/// was started with none other, so they were inherited by mistake.
-///
-/// # Safety
-/// No code of this process may own one of them: it has to run before anything took descriptors
-/// from its environment.
-pub(crate) unsafe fn close_inherited() -> io::Result<()> {
+/// Closes the descriptors from 3 on that are not marked to be closed on exec. What this process
+/// opened itself is so marked: std, and all that is careful, always does that.
+fn close_inherited() -> io::Result<()> {
     let mut inherited = Vec::new();
-    let folder = rustix::fs::open(
-        c"/proc/self/fd",
-        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
-        Mode::empty(),
-    )?;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let folder = rustix::fs::open(c"/proc/self/fd", flags, Mode::empty())?;
     for entry in rustix::fs::Dir::read_from(&folder)? {
         let entry = entry?;
-        // What this process opened itself is marked to be closed on exec; std always does that.
         if let Some(fd) = parse_fd(entry.file_name()).filter(|fd| *fd > 2)
-            && !rustix::io::fcntl_getfd(borrow(fd))?.contains(rustix::io::FdFlags::CLOEXEC)
+            && !rustix::io::fcntl_getfd(borrow(fd))?.contains(FdFlags::CLOEXEC)
         {
             inherited.push(fd);
         }
     }
     for fd in inherited {
-        // SAFETY: by the caller's word nobody owns it.
+        // SAFETY: it came through exec, and nobody has told this process to use it: its one thread
+        // is still in the first line of `main`, or before it.
         drop(unsafe { OwnedFd::from_raw_fd(fd) });
     }
     Ok(())
@@ -64,20 +76,11 @@ fn borrow<'a>(fd: RawFd) -> BorrowedFd<'a> {
 
 /// Interrupts are the parent's business, and a broken pipe is an error, not an end, as in every
 /// Rust program (where `main` has not begun yet, the latter is not yet so).
-pub(crate) fn settle_signals() {
+fn settle_signals() {
     for signal in [libc::SIGINT, libc::SIGPIPE] {
         // SAFETY: to ignore a signal installs no handler.
         unsafe { libc::signal(signal, libc::SIG_IGN) };
     }
-}
-
-/// Takes a variable out of the environment, for this process and its children.
-///
-/// # Safety
-/// No other thread may be running.
-pub(crate) unsafe fn remove_env(name: &str) {
-    // SAFETY: by the caller's word nobody reads the environment meanwhile.
-    unsafe { std::env::remove_var(name) };
 }
 
 /// Sends bytes with a descriptor beside them.
@@ -117,19 +120,60 @@ pub(crate) fn receive_with_fd(
 }
 
 /// Waits until the parent has closed its end of `socket`, or has died: a child that the parent
-/// forked without exec could still hold that end.
-pub(crate) fn wait_for_parents_end(socket: &impl AsFd) -> io::Result<()> {
-    let parent = rustix::process::getppid().and_then(|parent| {
-        rustix::process::pidfd_open(parent, rustix::process::PidfdFlags::empty()).ok()
-    });
-    let mut watched = vec![PollFd::new(socket, PollFlags::RDHUP)];
-    if let Some(parent) = &parent {
-        watched.push(PollFd::new(parent, PollFlags::IN));
-    }
+/// forked without exec could still hold that end. Meanwhile, once `bell` has been rung, calls `tick`
+/// at the given pace for as long as it says so.
+pub(crate) fn wait_for_parents_end(
+    socket: &impl AsFd,
+    bell: &Bell,
+    pace: Duration,
+    mut tick: impl FnMut() -> bool,
+) -> io::Result<()> {
+    let parent = rustix::process::getppid()
+        .and_then(|parent| rustix::process::pidfd_open(parent, PidfdFlags::empty()).ok());
+    let pace = Timespec {
+        tv_sec: 0,
+        tv_nsec: pace.subsec_nanos().into(),
+    };
+    let mut ticking = false;
     loop {
-        match rustix::event::poll(&mut watched, None) {
+        let mut watched = vec![
+            PollFd::new(&bell.0, PollFlags::IN),
+            PollFd::new(socket, PollFlags::RDHUP),
+        ];
+        watched.extend(
+            parent
+                .as_ref()
+                .map(|parent| PollFd::new(parent, PollFlags::IN)),
+        );
+        match rustix::event::poll(&mut watched, ticking.then_some(&pace)) {
             Err(rustix::io::Errno::INTR) => {}
-            outcome => return outcome.map(drop).map_err(io::Error::from),
+            Err(error) => return Err(error.into()),
+            Ok(0) => ticking = tick(),
+            Ok(_) if watched[1..].iter().any(|fd| !fd.revents().is_empty()) => return Ok(()),
+            Ok(_) => ticking = bell.hush(),
         }
+    }
+}
+
+/// Wakes the thread that waits for the parent's end.
+#[derive(Debug)]
+pub(crate) struct Bell(OwnedFd);
+
+impl Bell {
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Self(rustix::event::eventfd(
+            0,
+            EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK,
+        )?))
+    }
+
+    pub(crate) fn ring(&self) {
+        // A counter that is full rings already.
+        let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
+    }
+
+    /// Stops the ringing. Says whether it rang.
+    fn hush(&self) -> bool {
+        rustix::io::read(&self.0, &mut [0; 8]).is_ok()
     }
 }
