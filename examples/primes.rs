@@ -3,7 +3,7 @@
 //! Run it with `cargo run --release --example primes`.
 
 use std::error::Error;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use concurrent_futures::{Executor as _, ExecutorExt as _, ProcessPoolExecutor};
 use futures::StreamExt as _;
@@ -49,13 +49,14 @@ async fn run() -> Result<(), Box<dyn Error>> {
     }
     let pooled = start.elapsed();
 
+    let ms = |time: Duration| time.as_secs_f64() * 1e3;
     println!();
-    println!("one after the other: {:6.1} ms", serial.as_secs_f64() * 1e3);
+    println!("one after the other: {:.0} ms", ms(serial));
     println!(
-        "pool of {} processes: {:5.1} ms, their start included: {:.2} times as fast",
+        "by a pool of {} processes, their start included: {:.0} ms, {:.2} times as fast",
         pool.max_workers(),
-        pooled.as_secs_f64() * 1e3,
-        serial.as_secs_f64() / pooled.as_secs_f64(),
+        ms(pooled),
+        ms(serial) / ms(pooled),
     );
     pool.shutdown().await;
     Ok(())
