@@ -197,6 +197,129 @@ async fn a_cancelled_chunk_of_a_map_leaves_the_items_of_others_alone() {
     assert_eq!(pool.stats().restarts.crashed, 0);
 }
 
+/// A worker that stands at a gate, with tasks behind it: quick ones before it have made the pool
+/// send those ahead.
+struct Crowded {
+    pool: ProcessPoolExecutor,
+    guest: Guest,
+    gate: Gate,
+    behind: Vec<JoinHandle<()>>,
+}
+
+impl Crowded {
+    async fn new(behind: usize, task: impl Fn(&ProcessPoolExecutor) -> JoinHandle<()>) -> Self {
+        let pool = processes(1);
+        let (first, gate) = (Gate::new(), Gate::new());
+        drop(pool.submit(wait_at, first.key()));
+        let guest = first.guest().await;
+        let quick: Vec<_> = (0..200).map(|n| pool.submit(double, n)).collect();
+        drop(pool.submit(wait_at, gate.key()));
+        let behind = (0..behind).map(|_| task(&pool)).collect();
+        guest.let_in().await;
+        let guest = gate.guest().await;
+        for handle in quick {
+            within(handle).await.expect("it ran");
+        }
+        Self {
+            pool,
+            guest,
+            gate,
+            behind,
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_sent_ahead_is_cancelled_before_it_starts() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("ran");
+    let touch = |pool: &ProcessPoolExecutor| {
+        let write = |file: std::path::PathBuf| std::fs::write(file, "").expect("a file");
+        pool.submit(write, file.clone())
+    };
+    let crowded = Crowded::new(10, touch).await;
+    let stats = crowded.pool.stats();
+    assert_eq!((stats.running, stats.queued), (1, 10));
+    let last = crowded.pool.submit(double, 2);
+    for handle in crowded.behind {
+        assert!(!handle.is_running());
+        handle.abort();
+        let error = within(handle).await.expect_err("it was cancelled");
+        assert!(error.is_cancelled() && !error.was_started(), "{error}");
+    }
+    let stats = crowded.pool.stats();
+    assert_eq!((stats.running, stats.queued), (1, 1));
+    crowded.guest.let_in().await;
+    assert_eq!(within(last).await.expect("it ran"), 4);
+    assert_eq!(crowded.pool.stats().restarts, Default::default());
+    assert!(!file.exists());
+    drop(crowded.gate);
+}
+
+#[tokio::test]
+async fn what_is_sent_ahead_and_waits_too_long_is_refused() {
+    let hasty = |pool: &ProcessPoolExecutor| {
+        let options = TaskOptions::new().queue_timeout(Duration::from_millis(300));
+        pool.submit_with(&options, nothing, ())
+    };
+    let crowded = Crowded::new(10, hasty).await;
+    for handle in crowded.behind {
+        let error = within(handle).await.expect_err("it waits in vain");
+        assert!(error.is_rejected() && !error.was_started(), "{error}");
+    }
+    crowded.guest.let_in().await;
+    let next = within(crowded.pool.submit(double, 2)).await;
+    assert_eq!(next.expect("it ran"), 4);
+    drop(crowded.gate);
+}
+
+#[tokio::test]
+async fn what_is_sent_ahead_is_pending_for_a_shutdown() {
+    let crowded = Crowded::new(10, |pool| pool.submit(nothing, ())).await;
+    let how = Shutdown::new().cancel_pending(true);
+    let mut shutdown = std::pin::pin!(crowded.pool.shutdown_with(how));
+    assert!(futures::poll!(&mut shutdown).is_pending());
+    for handle in crowded.behind {
+        let error = within(handle).await.expect_err("it was cancelled");
+        assert!(error.is_cancelled() && !error.was_started(), "{error}");
+    }
+    crowded.guest.let_in().await;
+    let report = within(shutdown).await;
+    assert_eq!((report.finished, report.cancelled), (1, 10));
+    drop(crowded.gate);
+}
+
+#[tokio::test]
+async fn a_higher_priority_comes_before_what_was_sent_ahead() {
+    let crowded = Crowded::new(10, |pool| pool.submit(nothing, ())).await;
+    let urgent = TaskOptions::new().priority(1);
+    let urgent = crowded
+        .pool
+        .submit_with(&urgent, wait_at, crowded.gate.key());
+    crowded.guest.let_in().await;
+    let guest = crowded.gate.guest().await;
+    assert!(urgent.is_running());
+    assert!(!crowded.behind.iter().any(JoinHandle::is_finished));
+    guest.let_in().await;
+    for handle in crowded.behind {
+        within(handle).await.expect("it ran");
+    }
+}
+
+#[tokio::test]
+async fn what_is_sent_ahead_of_a_long_task_goes_to_a_worker_that_idles() {
+    let pool = processes(2);
+    let gate = Gate::new();
+    let quick: Vec<_> = (0..200).map(|n| pool.submit(double, n)).collect();
+    drop(pool.submit(wait_at, gate.key()));
+    let behind: Vec<_> = (0..50).map(|n| pool.submit(double, n)).collect();
+    let guest = gate.guest().await;
+    for handle in quick.into_iter().chain(behind) {
+        within(handle).await.expect("the other worker runs it");
+    }
+    guest.let_in().await;
+}
+
 /// A task on a thread that has arrived at a gate, and then waits until it is told to end.
 struct Deaf {
     handle: JoinHandle<()>,

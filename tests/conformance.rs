@@ -5,7 +5,7 @@
 mod common;
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use concurrent_futures::{
@@ -162,6 +162,7 @@ async fn a_function_of_any_arity_gives_its_result(kind: Kind) {
     fn f2(a: u8, b: String) -> String {
         format!("{a}{b}")
     }
+    #[expect(clippy::too_many_arguments, reason = "as many as a task can have")]
     fn f8(a: u8, b: u8, c: u8, d: u8, e: u8, f: u8, g: u8, h: u8) -> Vec<u8> {
         vec![a, b, c, d, e, f, g, h]
     }
@@ -290,25 +291,24 @@ async fn running_and_finished_are_told_apart(kind: Kind) {
 
 async fn higher_priorities_start_first_and_equals_in_order(kind: Kind) {
     let busy = Busy::new(kind).await;
-    let order = Arc::new(Mutex::new(Vec::new()));
+    let (started, mut order) = tokio::sync::mpsc::unbounded_channel();
     let handles: Vec<_> = [(0, 'd'), (5, 'a'), (0, 'e'), (-1, 'f'), (3, 'b'), (3, 'c')]
         .into_iter()
         .map(|(priority, letter)| {
             let options = TaskOptions::new().priority(priority);
             let handle = busy.pool.submit_with(&options, nothing, ());
-            let order = order.clone();
-            handle.on_done(move || order.lock().expect("no panic").push(letter));
+            let started = started.clone();
+            handle.on_done(move || started.send(letter).expect("the test listens"));
             handle
         })
         .collect();
     let _pool = busy.release().await;
+    for expected in "abcdef".chars() {
+        assert_eq!(within(order.recv()).await, Some(expected));
+    }
     for handle in handles {
         within(handle).await.expect("it ran");
     }
-    assert_eq!(
-        order.lock().expect("no panic").iter().collect::<String>(),
-        "abcdef"
-    );
 }
 
 async fn a_cancelled_task_that_has_not_started_never_runs(kind: Kind) {

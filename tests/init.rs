@@ -8,8 +8,8 @@ mod common;
 
 use concurrent_futures::{ExecutorExt as _, ProcessPoolExecutor};
 
-use self::alone::{alone, children};
-use self::common::within;
+use self::alone::{alone, children, descriptors};
+use self::common::{eventually, within};
 
 fn double(x: u64) -> u64 {
     x * 2
@@ -32,6 +32,7 @@ fn an_init_that_comes_after_output_is_an_error_that_quotes_it_and_no_storm() {
     let test = "an_init_that_comes_after_output_is_an_error_that_quotes_it_and_no_storm";
     alone(test, || async {
         concurrent_futures::init();
+        let before = descriptors().len();
         let pool = ProcessPoolExecutor::with_workers(2).expect("init was called");
         let error = within(pool.submit(double, 1)).await.expect_err("no worker");
         assert!(error.is_init_failed() && !error.was_started(), "{error}");
@@ -44,5 +45,6 @@ fn an_init_that_comes_after_output_is_an_error_that_quotes_it_and_no_storm() {
         assert!(error.to_string().contains("the pool is broken"), "{error}");
         within(pool.shutdown()).await;
         assert_eq!(children(), []);
+        eventually(|| descriptors().len() <= before).await;
     });
 }
