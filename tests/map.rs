@@ -1,24 +1,31 @@
 //! Promises of `map`, on every kind of executor.
 
+#![cfg(unix)]
+
+mod common;
+#[path = "common/each.rs"]
 mod each;
 
-concurrent_futures::init_before_main!();
-
-use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
-use concurrent_futures::{ExecutorExt as _, Map, TaskError, TaskOptions, ThreadPoolExecutor};
-use futures::stream::{self, FusedStream as _};
+use concurrent_futures::{
+    Executor, ExecutorExt as _, Map, ProcessPoolExecutor, TaskError, TaskOptions,
+    ThreadPoolExecutor, worker,
+};
+use futures::stream::{self, FusedStream as _, Stream};
 use futures::{FutureExt as _, SinkExt as _, StreamExt as _, TryStreamExt as _, poll};
 use proptest::prelude::*;
 
-use each::gate::{Gate, pass};
-use each::{jump, on_each};
+use self::common::{Guest, Key, within};
+use self::each::{Gates, HOUR, jump, on_each, pass};
 
-const HOUR: Duration = Duration::from_secs(3600);
+concurrent_futures::init_before_main!();
+
+/// Room in a queue for all that a test submits.
+const PLENTY: usize = 100_000;
 
 fn double(x: u64) -> u64 {
     2 * x
@@ -29,8 +36,25 @@ fn divide(n: u64) -> u64 {
 }
 
 /// Waits at the gate with item 1 only.
-fn pass_if_one(gate: SocketAddr, item: u64) -> u64 {
+fn pass_if_one(gate: Key, item: u64) -> u64 {
     if item == 1 { pass(gate, item) } else { item }
+}
+
+/// Waits at the gate; behind it, writes the file if somebody still wants the result.
+fn pass_and_write(gate: Key, file: PathBuf) {
+    gate.wait();
+    if !worker::current().is_some_and(|context| context.is_cancelled()) {
+        std::fs::write(file, "").expect("the test's directory is there");
+    }
+}
+
+/// The next outcome; a hang is a panic.
+async fn next<T>(results: &mut Map<T>) -> Option<Result<T, TaskError>> {
+    within(results.next()).await
+}
+
+async fn all<T>(results: impl Stream<Item = Result<T, TaskError>>) -> Vec<T> {
+    within(results.try_collect()).await.expect("none failed")
 }
 
 fn assert_send_unpin<T: Send + Unpin>(_: &T) {}
@@ -57,13 +81,13 @@ impl Counter {
 
 #[tokio::test]
 async fn map_pulls_nothing_before_it_is_polled() {
-    on_each(2, None, async |executor| {
+    on_each(2, PLENTY, async |executor| {
         let pulled = Counter::default();
         let mut results = executor.map(double, pulled.over(0..3)).buffer_size(3);
         assert_send_unpin(&results);
         tokio::task::yield_now().await;
         assert_eq!(pulled.get(), 0);
-        assert_eq!(results.next().await.unwrap().unwrap(), 0);
+        assert_eq!(next(&mut results).await.unwrap().unwrap(), 0);
         assert_eq!(pulled.get(), 3);
     })
     .await;
@@ -71,7 +95,7 @@ async fn map_pulls_nothing_before_it_is_polled() {
 
 #[tokio::test]
 async fn map_holds_at_most_buffer_size_items_over_an_endless_source() {
-    on_each(2, None, async |executor| {
+    on_each(2, PLENTY, async |executor| {
         for (chunk, ordered) in [1, 3, 5, 8]
             .into_iter()
             .zip([true, false].into_iter().cycle())
@@ -90,7 +114,7 @@ async fn map_holds_at_most_buffer_size_items_over_an_endless_source() {
                 results = results.unordered();
             }
             for _ in 0..200 {
-                results.next().await.unwrap().unwrap();
+                next(&mut results).await.unwrap().unwrap();
                 yielded.add();
             }
             assert_eq!(most.get(), 5, "in chunks of {chunk}");
@@ -101,7 +125,7 @@ async fn map_holds_at_most_buffer_size_items_over_an_endless_source() {
 
 #[tokio::test]
 async fn one_poll_pulls_a_part_of_a_large_buffer() {
-    on_each(2, None, async |executor| {
+    on_each(2, PLENTY, async |executor| {
         let pulled = Counter::default();
         let mut results = executor
             .map(double, pulled.over(0..))
@@ -109,87 +133,76 @@ async fn one_poll_pulls_a_part_of_a_large_buffer() {
             .chunk_size(10_000);
         let _ = poll!(results.next());
         assert!((1..100_000).contains(&pulled.get()));
-        assert_eq!(results.next().await.unwrap().unwrap() % 2, 0);
+        assert_eq!(next(&mut results).await.unwrap().unwrap() % 2, 0);
     })
     .await;
 }
 
 #[tokio::test]
 async fn results_come_in_input_order() {
-    on_each(2, None, async |executor| {
-        let gate = Gate::new().await;
-        let address = gate.address();
-        let mut results = executor.map(pass, (0..4).map(move |item| (address, item)));
+    on_each(2, PLENTY, async |executor| {
+        let gates = Gates::new(4);
+        let mut results = executor.map(pass, gates.items());
         assert!(poll!(results.next()).is_pending());
-        let (a, b) = (gate.visitor().await, gate.visitor().await);
-        let (first, second) = if a.item == 0 { (a, b) } else { (b, a) };
-        second.release().await;
-        let third = gate.visitor().await; // The second task is done and its worker has moved on.
-        assert_eq!(third.item, 2);
+        let (first, second) = (gates.guest(0).await, gates.guest(1).await);
+        second.let_in().await;
+        let third = gates.guest(2).await; // Its worker has answered for the second.
         assert!(poll!(results.next()).is_pending());
-        first.release().await;
-        drop((third, gate));
-        assert_eq!(results.try_collect::<Vec<_>>().await.unwrap(), [0, 1, 2, 3]);
+        first.let_in().await;
+        drop((third, gates));
+        assert_eq!(all(results).await, [0, 1, 2, 3]);
     })
     .await;
 }
 
 #[tokio::test]
 async fn unordered_yields_as_they_complete() {
-    on_each(2, None, async |executor| {
-        let gate = Gate::new().await;
-        let address = gate.address();
-        let items = (0..2).map(move |item| (address, item));
-        let mut results = executor.map(pass, items).unordered();
+    on_each(2, PLENTY, async |executor| {
+        let gates = Gates::new(2);
+        let mut results = executor.map(pass, gates.items()).unordered();
         assert!(poll!(results.next()).is_pending());
-        let (a, b) = (gate.visitor().await, gate.visitor().await);
-        let (first, second) = if a.item == 0 { (a, b) } else { (b, a) };
-        second.release().await;
-        assert_eq!(results.next().await.unwrap().unwrap(), 1);
-        first.release().await;
-        assert_eq!(results.next().await.unwrap().unwrap(), 0);
-        assert!(results.next().await.is_none());
+        let (first, second) = (gates.guest(0).await, gates.guest(1).await);
+        second.let_in().await;
+        assert_eq!(next(&mut results).await.unwrap().unwrap(), 1);
+        first.let_in().await;
+        assert_eq!(next(&mut results).await.unwrap().unwrap(), 0);
+        assert!(next(&mut results).await.is_none());
     })
     .await;
 }
 
 #[tokio::test]
 async fn a_result_does_not_wait_for_the_rest_of_its_chunk() {
-    on_each(1, None, async |executor| {
-        let gate = Gate::new().await;
-        let address = gate.address();
-        let items = (0..3).map(move |item| (address, item));
-        let mut results = executor.map(pass_if_one, items).chunk_size(3);
-        assert_eq!(results.next().await.unwrap().unwrap(), 0);
-        gate.visitor().await.release().await;
-        assert_eq!(results.try_collect::<Vec<_>>().await.unwrap(), [1, 2]);
-    })
-    .await;
+    let executor = ThreadPoolExecutor::with_workers(1).unwrap();
+    let gates = Gates::new(3);
+    let mut results = executor.map(pass_if_one, gates.items()).chunk_size(3);
+    assert_eq!(next(&mut results).await.unwrap().unwrap(), 0);
+    gates.guest(1).await.let_in().await;
+    assert_eq!(all(results).await, [1, 2]);
 }
 
 #[tokio::test]
 async fn a_slow_source_holds_up_no_item_that_it_gave() {
-    on_each(2, None, async |executor| {
+    on_each(2, PLENTY, async |executor| {
         let (mut source, items) = futures::channel::mpsc::channel(8);
         let mut results = executor.map_stream(double, items).chunk_size(4);
         source.send(1).await.unwrap();
-        assert_eq!(results.next().await.unwrap().unwrap(), 2);
+        assert_eq!(next(&mut results).await.unwrap().unwrap(), 2);
         for item in 2..=7 {
             source.send(item).await.unwrap();
         }
         drop(source);
-        let rest: Vec<u64> = results.try_collect().await.unwrap();
-        assert_eq!(rest, [4, 6, 8, 10, 12, 14]);
+        assert_eq!(all(results).await, [4, 6, 8, 10, 12, 14]);
     })
     .await;
 }
 
 #[tokio::test]
 async fn one_items_failure_is_that_items_error() {
-    on_each(2, None, async |executor| {
+    on_each(2, PLENTY, async |executor| {
         for chunk in 1..=4 {
             let results = executor.map(divide, [3, 0, 4, 5]).chunk_size(chunk);
-            let mut results: Vec<_> = results.collect().await;
+            let mut results: Vec<_> = within(results.collect()).await;
             assert!(results.remove(1).unwrap_err().is_panic());
             let others: Vec<u64> = results.into_iter().map(Result::unwrap).collect();
             assert_eq!(others, [20, 15, 12], "in chunks of {chunk}");
@@ -200,28 +213,26 @@ async fn one_items_failure_is_that_items_error() {
 
 #[tokio::test]
 async fn an_item_that_runs_out_of_its_time_leaves_the_rest_of_its_chunk() {
-    on_each(1, None, async |executor| {
-        let gate = Gate::new().await;
-        let address = gate.address();
-        let items = (0..3).map(move |item| (address, item));
+    on_each(1, PLENTY, async |executor| {
+        let gates = Gates::new(3);
         let mut results = executor
-            .map(pass_if_one, items)
+            .map(pass_if_one, gates.items())
             .chunk_size(3)
             .options(TaskOptions::new().timeout(HOUR));
-        assert_eq!(results.next().await.unwrap().unwrap(), 0);
-        let stuck = gate.visitor().await;
-        jump(HOUR).await;
-        assert!(results.next().await.unwrap().unwrap_err().is_timeout());
-        assert!(stuck.release().await);
-        assert_eq!(results.next().await.unwrap().unwrap(), 2);
-        assert!(results.next().await.is_none());
+        assert_eq!(next(&mut results).await.unwrap().unwrap(), 0);
+        let stuck = gates.guest(1).await;
+        jump().await;
+        assert!(next(&mut results).await.unwrap().unwrap_err().is_timeout());
+        drop(stuck);
+        assert_eq!(next(&mut results).await.unwrap().unwrap(), 2);
+        assert!(next(&mut results).await.is_none());
     })
     .await;
 }
 
 #[tokio::test]
 async fn a_panic_in_the_source_surfaces() {
-    on_each(2, None, async |executor| {
+    on_each(2, PLENTY, async |executor| {
         for chunk in 1..=4 {
             let items = (0..6).inspect(|item| assert!(*item < 3, "the source broke"));
             let mut by_iterator = executor.map(double, items.clone()).chunk_size(chunk);
@@ -236,42 +247,56 @@ async fn a_panic_in_the_source_surfaces() {
 
     async fn surfaces(results: &mut Map<u64>) {
         for item in 0..3 {
-            assert_eq!(results.next().await.unwrap().unwrap(), 2 * item);
+            assert_eq!(next(results).await.unwrap().unwrap(), 2 * item);
         }
         let panic = AssertUnwindSafe(results.next()).catch_unwind().await;
         let message = panic.expect_err("the source panicked");
         assert_eq!(message.downcast_ref(), Some(&"the source broke"));
         assert!(results.is_terminated());
-        assert!(results.next().await.is_none());
+        assert!(next(results).await.is_none());
     }
+}
+
+/// Checks that of tasks of `pass_and_write`, on an executor with one worker, the one at its gate
+/// was cancelled and those in the queue have left it.
+async fn assert_cancelled(executor: &Arc<dyn Executor>, running: Guest, file: PathBuf) {
+    if running.pid() == std::process::id() {
+        drop(running); // A thread goes on and is told.
+    } else {
+        running.gone().await; // A process is killed.
+    }
+    let gates = Gates::new(1);
+    let after = executor.submit(pass, gates.item(0));
+    gates.guest(0).await.let_in().await;
+    assert_eq!(within(after).await.unwrap(), 0);
+    assert!(!file.exists());
 }
 
 #[tokio::test]
 async fn a_map_timeout_yields_one_error_and_cancels_the_rest() {
-    on_each(1, None, async |executor| {
+    on_each(1, PLENTY, async |executor| {
         for ordered in [true, false] {
-            let gate = Gate::new().await;
-            let address = gate.address();
-            let items = (0..).map(move |item| (address, item));
-            let mut results = executor.map(pass, items).buffer_size(4).timeout(HOUR);
+            let directory = tempfile::tempdir().unwrap();
+            let (first, second) = (directory.path().join("1"), directory.path().join("2"));
+            let gates = Gates::new(2);
+            let items = [(gates.item(0).0, first.clone())].into_iter();
+            let items = items.chain(std::iter::repeat((gates.item(1).0, second.clone())));
+            let mut results = executor.map(pass_and_write, items);
+            results = results.buffer_size(4).timeout(HOUR);
             if !ordered {
                 results = results.unordered();
             }
             assert!(poll!(results.next()).is_pending());
-            gate.visitor().await.release().await;
-            assert_eq!(results.next().await.unwrap().unwrap(), 0);
-            let running = gate.visitor().await;
-            jump(HOUR).await;
-            let error = results.next().await.unwrap().unwrap_err();
+            gates.guest(0).await.let_in().await;
+            next(&mut results).await.unwrap().unwrap();
+            assert!(first.exists());
+            let running = gates.guest(1).await;
+            jump().await;
+            let error = next(&mut results).await.unwrap().unwrap_err();
             assert!(error.is_timeout(), "{error}");
             assert!(error.to_string().contains("time-out of 3600s"), "{error}");
-            assert!(results.next().await.is_none());
-            assert!(running.release().await);
-            let after = executor.submit(pass, (address, 99));
-            let next = gate.visitor().await;
-            assert_eq!(next.item, 99, "what was queued has left");
-            next.release().await;
-            assert_eq!(after.await.unwrap(), 99);
+            assert!(next(&mut results).await.is_none());
+            assert_cancelled(&executor, running, second).await;
         }
     })
     .await;
@@ -279,12 +304,12 @@ async fn a_map_timeout_yields_one_error_and_cancels_the_rest() {
 
 #[tokio::test]
 async fn a_map_timeout_counts_from_the_call_of_map() {
-    on_each(1, None, async |executor| {
+    on_each(1, PLENTY, async |executor| {
         let pulled = Counter::default();
         let mut results = executor.map(double, pulled.over(0..3)).timeout(HOUR);
-        jump(HOUR).await;
-        assert!(results.next().await.unwrap().unwrap_err().is_timeout());
-        assert!(results.next().await.is_none());
+        jump().await;
+        assert!(next(&mut results).await.unwrap().unwrap_err().is_timeout());
+        assert!(next(&mut results).await.is_none());
         assert_eq!(pulled.get(), 0);
     })
     .await;
@@ -292,24 +317,21 @@ async fn a_map_timeout_counts_from_the_call_of_map() {
 
 #[tokio::test]
 async fn dropping_a_map_cancels_what_it_covers() {
-    on_each(1, None, async |executor| {
+    on_each(1, PLENTY, async |executor| {
         for (chunk, ordered) in [(1, true), (1, false), (2, true)] {
-            let gate = Gate::new().await;
-            let address = gate.address();
-            let items = (0..).map(move |item| (address, item));
-            let mut results = executor.map(pass, items).buffer_size(6).chunk_size(chunk);
+            let directory = tempfile::tempdir().unwrap();
+            let file = directory.path().join("ran");
+            let gates = Gates::new(1);
+            let items = std::iter::repeat((gates.item(0).0, file.clone()));
+            let mut results = executor.map(pass_and_write, items);
+            results = results.buffer_size(6).chunk_size(chunk);
             if !ordered {
                 results = results.unordered();
             }
             assert!(poll!(results.next()).is_pending());
-            let running = gate.visitor().await;
+            let running = gates.guest(0).await;
             drop(results);
-            assert!(running.release().await, "the running one is told or killed");
-            let after = executor.submit(pass, (address, 99));
-            let next = gate.visitor().await;
-            assert_eq!(next.item, 99, "what was queued has left");
-            next.release().await;
-            assert_eq!(after.await.unwrap(), 99);
+            assert_cancelled(&executor, running, file).await;
         }
     })
     .await;
@@ -317,18 +339,17 @@ async fn dropping_a_map_cancels_what_it_covers() {
 
 #[tokio::test]
 async fn map_waits_for_room_in_a_bounded_queue() {
-    on_each(1, Some(1), async |executor| {
-        let gate = Gate::new().await;
-        let running = executor.submit(pass, (gate.address(), 0));
-        let visitor = gate.visitor().await;
+    on_each(1, 1, async |executor| {
+        let gates = Gates::new(1);
+        let running = executor.submit(pass, gates.item(0));
+        let guest = gates.guest(0).await;
         let queued = executor.submit(double, 1);
-        let refused = executor.submit(double, 2).await.unwrap_err();
+        let refused = within(executor.submit(double, 2)).await.unwrap_err();
         assert!(refused.is_rejected(), "the queue is full");
         let mut results = executor.map(double, 0..50).buffer_size(10).chunk_size(2);
         assert!(poll!(results.next()).is_pending());
-        visitor.release().await;
-        let expected: Vec<u64> = (0..50).map(double).collect();
-        assert_eq!(results.try_collect::<Vec<_>>().await.unwrap(), expected);
+        guest.let_in().await;
+        assert_eq!(all(results).await, (0..50).map(double).collect::<Vec<_>>());
         assert_eq!((running.await.unwrap(), queued.await.unwrap()), (0, 2));
     })
     .await;
@@ -336,7 +357,7 @@ async fn map_waits_for_room_in_a_bounded_queue() {
 
 #[tokio::test]
 async fn a_chunk_or_buffer_of_zero_is_refused() {
-    on_each(1, None, async |executor| {
+    on_each(1, PLENTY, async |executor| {
         let pulled = Counter::default();
         let map = || executor.map(double, pulled.over(0..3));
         for (mut results, message) in [
@@ -347,10 +368,10 @@ async fn a_chunk_or_buffer_of_zero_is_refused() {
                 "buffer_size is 0; ",
             ),
         ] {
-            let error = results.next().await.unwrap().unwrap_err();
+            let error = next(&mut results).await.unwrap().unwrap_err();
             assert!(error.is_rejected(), "{error}");
             assert!(error.to_string().contains(message), "{error}");
-            assert!(results.next().await.is_none());
+            assert!(next(&mut results).await.is_none());
         }
         assert_eq!(pulled.get(), 0);
     })
@@ -360,28 +381,25 @@ async fn a_chunk_or_buffer_of_zero_is_refused() {
 #[tokio::test]
 async fn after_a_shutdown_a_map_gives_what_was_accepted_and_one_error() {
     for ordered in [true, false] {
-        on_each(1, None, async |executor| {
-            let gate = Gate::new().await;
-            let address = gate.address();
-            let items = (0..100).map(move |item| (address, item));
-            let mut results = executor.map(pass, items).buffer_size(3);
+        on_each(1, PLENTY, async |executor| {
+            let gates = Gates::new(10);
+            let mut results = executor.map(pass, gates.items()).buffer_size(3);
             if !ordered {
                 results = results.unordered();
             }
             assert!(poll!(results.next()).is_pending());
-            let visitor = gate.visitor().await;
-            let shutdown = executor.shutdown();
-            let mut shutdown = std::pin::pin!(shutdown);
+            let guest = gates.guest(0).await;
+            let mut shutdown = std::pin::pin!(executor.shutdown());
             assert!(poll!(&mut shutdown).is_pending());
-            drop((visitor, gate));
+            drop((guest, gates));
             for item in 0..3 {
-                assert_eq!(results.next().await.unwrap().unwrap(), item);
+                assert_eq!(next(&mut results).await.unwrap().unwrap(), item);
             }
-            let error = results.next().await.unwrap().unwrap_err();
+            let error = next(&mut results).await.unwrap().unwrap_err();
             assert!(error.is_shutdown(), "{error}");
             assert!(error.task_name().ends_with("pass"), "{error}");
-            assert!(results.next().await.is_none());
-            shutdown.await;
+            assert!(next(&mut results).await.is_none());
+            within(shutdown).await;
         })
         .await;
     }
@@ -390,20 +408,25 @@ async fn after_a_shutdown_a_map_gives_what_was_accepted_and_one_error() {
 #[tokio::test]
 async fn a_map_of_an_executor_that_is_gone_is_one_error() {
     for ordered in [true, false] {
-        let executor = ThreadPoolExecutor::with_workers(1).unwrap();
-        let mut results = executor.map(double, 0..);
-        if !ordered {
-            results = results.unordered();
+        let executors: [Arc<dyn Executor>; 2] = [
+            Arc::new(ThreadPoolExecutor::new().unwrap()),
+            Arc::new(ProcessPoolExecutor::new().unwrap()),
+        ];
+        for executor in executors {
+            let mut results = executor.map(double, 0..);
+            if !ordered {
+                results = results.unordered();
+            }
+            drop(executor);
+            assert!(next(&mut results).await.unwrap().unwrap_err().is_shutdown());
+            assert!(next(&mut results).await.is_none());
         }
-        drop(executor);
-        assert!(results.next().await.unwrap().unwrap_err().is_shutdown());
-        assert!(results.next().await.is_none());
     }
 }
 
 #[tokio::test]
 async fn a_map_over_nothing_is_empty() {
-    on_each(1, None, async |executor| {
+    on_each(1, PLENTY, async |executor| {
         let none: [u64; 0] = [];
         assert!(executor.map(double, none).next().await.is_none());
         assert!(
@@ -432,13 +455,13 @@ proptest! {
 
     #[test]
     fn results_are_the_same_for_every_chunk_size(
-        items in prop::collection::vec(prop_oneof![30 => 1_u64..100, 1 => Just(0)], 0..60),
+        items in prop::collection::vec(prop_oneof![60 => 1_u64..100, 1 => Just(0)], 0..60),
         chunk in 1_usize..70,
         buffer in 1_usize..70,
         ordered: bool,
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(on_each(2, None, async |executor| {
+        runtime.block_on(on_each(2, PLENTY, async |executor| {
             let mut results = executor
                 .map(divide, items.clone())
                 .chunk_size(chunk)
@@ -447,7 +470,7 @@ proptest! {
             if !ordered {
                 results = results.unordered();
             }
-            let mut results: Vec<_> = results.map(told).collect().await;
+            let mut results: Vec<_> = within(results.map(told).collect()).await;
             if !ordered {
                 results.sort_unstable();
                 expected.sort_unstable();

@@ -1,8 +1,10 @@
 //! Promises of `wait` and `as_completed`, on every kind of executor.
 
-mod each;
+#![cfg(unix)]
 
-concurrent_futures::init_before_main!();
+mod common;
+#[path = "common/each.rs"]
+mod each;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,17 +13,18 @@ use std::task::{self, Poll};
 use std::time::Duration;
 
 use concurrent_futures::{
-    AsCompleted, Executor, ExecutorExt as _, JoinHandle, ReturnWhen, TaskError, Wait, Waited,
-    as_completed, wait,
+    AsCompleted, Executor, ExecutorExt as _, JoinHandle, Restarts, ReturnWhen, TaskError, Wait,
+    Waited, as_completed, wait,
 };
 use futures::stream::FusedStream as _;
 use futures::{FutureExt as _, StreamExt as _, poll};
 use tokio::sync::oneshot;
 
-use each::gate::{Gate, Visitor, pass};
-use each::{jump, on_each};
+use self::common::{Guest, Key, within};
+use self::each::{Gates, HOUR, jump, on_each, pass};
 
-const HOUR: Duration = Duration::from_secs(3600);
+concurrent_futures::init_before_main!();
+
 const MANY: usize = 100_000;
 const ALWAYS: [ReturnWhen; 3] = [
     ReturnWhen::FirstCompleted,
@@ -34,27 +37,27 @@ fn double(x: u64) -> u64 {
 }
 
 /// Waits at the gate; item 0 panics behind it.
-fn pass_unless_zero(gate: std::net::SocketAddr, item: u64) -> u64 {
+fn pass_unless_zero(gate: Key, item: u64) -> u64 {
     pass(gate, item);
     assert_ne!(item, 0);
     item
 }
 
-/// One task for each item, all of them at the gate, in the order of the items.
-async fn at_gate(
+/// So many tasks, all of them at their gates.
+async fn at_gates(
     executor: &Arc<dyn Executor>,
-    items: u64,
-) -> (Gate, Vec<JoinHandle<u64>>, Vec<Visitor>) {
-    let gate = Gate::new().await;
-    let address = gate.address();
-    let handles = (0..items).map(|item| executor.submit(pass_unless_zero, (address, item)));
+    count: usize,
+) -> (Vec<JoinHandle<u64>>, Vec<Guest>) {
+    let gates = Gates::new(count);
+    let handles = gates
+        .items()
+        .map(|item| executor.submit(pass_unless_zero, item));
     let handles = handles.collect();
-    let mut visitors = Vec::new();
-    for _ in 0..items {
-        visitors.push(gate.visitor().await);
+    let mut guests = Vec::new();
+    for item in 0..count {
+        guests.push(gates.guest(item).await);
     }
-    visitors.sort_by_key(|visitor| visitor.item);
-    (gate, handles, visitors)
+    (handles, guests)
 }
 
 /// Runs a task on the only worker that is free. It has answered what it ran before.
@@ -72,14 +75,14 @@ fn assert_send<T: Send>(value: T) -> T {
 
 #[tokio::test]
 async fn wait_for_all_gives_outcomes_in_the_order_of_the_handles() {
-    on_each(3, None, async |executor| {
-        let (_gate, handles, visitors) = at_gate(&executor, 3).await;
+    on_each(3, MANY, async |executor| {
+        let (handles, guests) = at_gates(&executor, 3).await;
         let mut all = assert_send(wait(handles, ReturnWhen::AllCompleted));
         assert!(poll!(&mut all).is_pending());
-        for visitor in visitors.into_iter().rev() {
-            visitor.release().await;
+        for guest in guests.into_iter().rev() {
+            guest.let_in().await;
         }
-        let Waited { done, pending } = all.await;
+        let Waited { done, pending } = within(all).await;
         assert!(pending.is_empty());
         let [zero, one, two] = done.try_into().unwrap();
         assert!(zero.unwrap_err().is_panic());
@@ -90,17 +93,17 @@ async fn wait_for_all_gives_outcomes_in_the_order_of_the_handles() {
 
 #[tokio::test]
 async fn wait_for_the_first_hands_the_others_back() {
-    on_each(3, None, async |executor| {
-        let (_gate, handles, mut visitors) = at_gate(&executor, 3).await;
+    on_each(3, MANY, async |executor| {
+        let (handles, mut guests) = at_gates(&executor, 3).await;
         let mut first = wait(handles, ReturnWhen::FirstCompleted);
         assert!(poll!(&mut first).is_pending());
-        visitors.remove(1).release().await;
-        let Waited { done, pending } = first.await;
+        guests.remove(1).let_in().await;
+        let Waited { done, pending } = within(first).await;
         assert_eq!(values(done), [1]);
-        for visitor in visitors {
-            visitor.release().await;
+        for guest in guests {
+            guest.let_in().await;
         }
-        let Waited { done, pending } = wait(pending, ReturnWhen::AllCompleted).await;
+        let Waited { done, pending } = within(wait(pending, ReturnWhen::AllCompleted)).await;
         assert!(pending.is_empty());
         assert!(done[0].as_ref().unwrap_err().is_panic());
         assert_eq!(*done[1].as_ref().unwrap(), 2);
@@ -110,19 +113,19 @@ async fn wait_for_the_first_hands_the_others_back() {
 
 #[tokio::test]
 async fn wait_for_an_error_passes_over_results() {
-    on_each(3, None, async |executor| {
-        let (_gate, handles, mut visitors) = at_gate(&executor, 3).await;
+    on_each(3, MANY, async |executor| {
+        let (handles, mut guests) = at_gates(&executor, 3).await;
         let mut first = wait(handles, ReturnWhen::FirstError);
-        visitors.remove(1).release().await;
-        let second = visitors.remove(1);
+        guests.remove(1).let_in().await;
+        let second = guests.remove(1);
         settle(&executor).await;
         assert!(poll!(&mut first).is_pending());
-        visitors.remove(0).release().await;
-        let Waited { done, pending } = first.await;
+        guests.remove(0).let_in().await;
+        let Waited { done, pending } = within(first).await;
         assert!(done[0].as_ref().unwrap_err().is_panic());
         assert_eq!(*done[1].as_ref().unwrap(), 1);
         assert_eq!(pending.len(), 1);
-        second.release().await;
+        second.let_in().await;
         assert_eq!(
             values(wait(pending, ReturnWhen::FirstError).await.done),
             [2],
@@ -135,7 +138,7 @@ async fn wait_for_an_error_passes_over_results() {
 #[tokio::test]
 async fn no_handles_are_enough_for_every_wait() {
     for when in ALWAYS {
-        let waited = wait(Vec::<JoinHandle<u64>>::new(), when).await;
+        let waited = within(wait(Vec::<JoinHandle<u64>>::new(), when)).await;
         assert!(waited.done.is_empty() && waited.pending.is_empty());
     }
     let mut none = as_completed(Vec::<JoinHandle<u64>>::new());
@@ -145,20 +148,20 @@ async fn no_handles_are_enough_for_every_wait() {
 
 #[tokio::test]
 async fn a_wait_that_times_out_gives_what_is_done() {
-    on_each(3, None, async |executor| {
-        let (_gate, handles, mut visitors) = at_gate(&executor, 3).await;
+    on_each(3, MANY, async |executor| {
+        let (handles, mut guests) = at_gates(&executor, 3).await;
         let mut all = wait(handles, ReturnWhen::AllCompleted).timeout(HOUR);
         assert!(poll!(&mut all).is_pending());
-        visitors.remove(1).release().await;
+        guests.remove(1).let_in().await;
         settle(&executor).await;
         assert!(poll!(&mut all).is_pending());
-        jump(HOUR).await;
-        let Waited { done, pending } = all.await;
+        jump().await;
+        let Waited { done, pending } = within(all).await;
         assert_eq!(values(done), [1]);
-        for visitor in visitors {
-            visitor.release().await;
+        for guest in guests {
+            guest.let_in().await;
         }
-        let rest = wait(pending, ReturnWhen::AllCompleted).timeout(HOUR).await;
+        let rest = within(wait(pending, ReturnWhen::AllCompleted).timeout(HOUR)).await;
         assert!(rest.done[0].as_ref().unwrap_err().is_panic());
         assert_eq!(*rest.done[1].as_ref().unwrap(), 2);
     })
@@ -175,7 +178,7 @@ async fn a_wait_of_no_time_looks_at_every_handle() {
                 _ => std::mem::forget(sender), // Never answered.
             }
         }
-        let Waited { done, pending } = wait(handles, when).timeout(Duration::ZERO).await;
+        let Waited { done, pending } = within(wait(handles, when).timeout(Duration::ZERO)).await;
         assert_eq!((done.len(), pending.len()), (MANY / 100, 2 * MANY / 100));
         assert!(
             values(done)
@@ -188,13 +191,13 @@ async fn a_wait_of_no_time_looks_at_every_handle() {
 
 #[tokio::test]
 async fn handles_can_be_lent_to_a_wait() {
-    on_each(2, None, async |executor| {
-        let (_gate, mut handles, mut visitors) = at_gate(&executor, 2).await;
-        visitors.remove(1).release().await;
-        let waited = wait(&mut handles, ReturnWhen::FirstCompleted).await;
+    on_each(2, MANY, async |executor| {
+        let (mut handles, mut guests) = at_gates(&executor, 2).await;
+        guests.remove(1).let_in().await;
+        let waited = within(wait(&mut handles, ReturnWhen::FirstCompleted)).await;
         assert_eq!(values(waited.done), [1]);
         assert!(handles[1].is_finished());
-        drop(visitors);
+        drop(guests);
         assert!((&mut handles[0]).await.unwrap_err().is_panic());
     })
     .await;
@@ -202,17 +205,23 @@ async fn handles_can_be_lent_to_a_wait() {
 
 #[tokio::test]
 async fn as_completed_yields_as_they_complete() {
-    on_each(3, None, async |executor| {
-        let (_gate, handles, mut visitors) = at_gate(&executor, 3).await;
+    on_each(3, MANY, async |executor| {
+        let (handles, mut guests) = at_gates(&executor, 3).await;
         let mut outcomes = assert_send(as_completed(handles));
         assert!(poll!(outcomes.next()).is_pending());
         for item in [2, 1] {
-            visitors.remove(item).release().await;
-            assert_eq!(outcomes.next().await.unwrap().unwrap(), item as u64);
+            guests.remove(item).let_in().await;
+            assert_eq!(within(outcomes.next()).await.unwrap().unwrap(), item as u64);
         }
-        visitors.remove(0).release().await;
-        assert!(outcomes.next().await.unwrap().unwrap_err().is_panic());
-        assert!(outcomes.next().await.is_none());
+        guests.remove(0).let_in().await;
+        assert!(
+            within(outcomes.next())
+                .await
+                .unwrap()
+                .unwrap_err()
+                .is_panic()
+        );
+        assert!(within(outcomes.next()).await.is_none());
         assert!(outcomes.is_terminated());
     })
     .await;
@@ -220,18 +229,19 @@ async fn as_completed_yields_as_they_complete() {
 
 #[tokio::test]
 async fn as_completed_yields_one_error_when_its_time_is_up() {
-    on_each(2, None, async |executor| {
-        let (_gate, handles, mut visitors) = at_gate(&executor, 2).await;
+    on_each(2, MANY, async |executor| {
+        let (handles, mut guests) = at_gates(&executor, 2).await;
         let mut outcomes = as_completed(handles).timeout(HOUR);
-        visitors.remove(1).release().await;
-        assert_eq!(outcomes.next().await.unwrap().unwrap(), 1);
+        guests.remove(1).let_in().await;
+        assert_eq!(within(outcomes.next()).await.unwrap().unwrap(), 1);
         assert!(poll!(outcomes.next()).is_pending());
-        jump(HOUR).await;
-        let error = outcomes.next().await.unwrap().unwrap_err();
+        jump().await;
+        let error = within(outcomes.next()).await.unwrap().unwrap_err();
         assert!(error.is_timeout(), "{error}");
-        assert!(outcomes.next().await.is_none());
-        let left_alone = visitors.remove(0).release().await;
-        assert!(!left_alone, "a dropped handle detaches its task");
+        assert!(within(outcomes.next()).await.is_none());
+        guests.remove(0).let_in().await; // A dropped handle detaches its task.
+        settle(&executor).await;
+        assert_eq!(executor.stats().restarts, Restarts::default());
     })
     .await;
 }
@@ -240,7 +250,7 @@ async fn as_completed_yields_one_error_when_its_time_is_up() {
 async fn what_is_done_comes_before_the_time_out() {
     let (senders, handles) = open_ends(3);
     let outcomes = as_completed(handles).timeout(HOUR);
-    jump(HOUR).await;
+    jump().await;
     let [first, second, _third] = senders.try_into().unwrap();
     first.send(1).unwrap();
     second.send(2).unwrap();
@@ -251,21 +261,15 @@ async fn what_is_done_comes_before_the_time_out() {
 
 #[tokio::test]
 async fn a_hundred_thousand_handles_are_waited_for() {
-    on_each(2, None, async |executor| {
-        let handles: Vec<_> = (0..MANY as u64)
-            .map(|item| executor.submit(double, item))
-            .collect();
-        let waited = wait(handles, ReturnWhen::AllCompleted).await;
-        let expected: Vec<u64> = (0..MANY as u64).map(double).collect();
-        assert!(values(waited.done) == expected);
-
-        let handles: Vec<_> = (0..MANY as u64)
-            .map(|item| executor.submit(double, item))
-            .collect();
-        let sum = as_completed(handles)
-            .fold(0, async |sum, outcome| sum + outcome.unwrap())
-            .await;
-        assert_eq!(sum, expected.iter().sum());
+    on_each(2, MANY, async |executor| {
+        let submit = |item| executor.submit(double, item);
+        let handles: Vec<_> = (0..MANY as u64).map(submit).collect();
+        let waited = within(wait(handles, ReturnWhen::AllCompleted)).await;
+        assert!(
+            values(waited.done)
+                .into_iter()
+                .eq((0..MANY as u64).map(double))
+        );
     })
     .await;
 }
@@ -295,7 +299,7 @@ async fn each_of_many_handles_is_polled_a_few_times_at_the_most() {
                 assert!(poll!(&mut all).is_pending());
             }
         }
-        assert_eq!(all.await, (0..MANY as u64).sum());
+        assert_eq!(within(all).await, (0..MANY as u64).sum());
         assert!(polls.load(Ordering::Relaxed) <= 4 * MANY);
     }
 }

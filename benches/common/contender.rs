@@ -2,8 +2,8 @@
 
 use std::future::Future;
 
-use concurrent_futures::{ExecutorExt as _, ProcessPoolExecutor, ThreadPoolExecutor};
-use futures::stream::{self, StreamExt as _};
+use concurrent_futures::{Executor, ExecutorExt as _, ProcessPoolExecutor, ThreadPoolExecutor};
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio_rayon::AsyncThreadPool as _;
@@ -103,6 +103,15 @@ async fn map_by_hand<C: Contender>(contender: &C, count: u64, chunk: u64) -> u64
         .await
 }
 
+/// With each item a task of its own, that fails by itself; by hand, a chunk is one task.
+async fn map_by_executor(executor: &impl Executor, count: u64, chunk: u64) -> u64 {
+    let results = executor.map(AddOne::run, 0..count);
+    let sum = results
+        .chunk_size(chunk as usize)
+        .try_fold(0, async |sum, x| Ok(sum + x));
+    sum.await.expect("the tasks return")
+}
+
 pub(crate) struct ProcessPool(ProcessPoolExecutor);
 
 impl Contender for ProcessPool {
@@ -115,6 +124,10 @@ impl Contender for ProcessPool {
     fn submit<W: Work>(&self, input: W::Input) -> impl Future<Output = W::Output> + Send {
         let handle = self.0.submit(W::run, input);
         async { handle.await.expect("the task returns") }
+    }
+
+    fn map(&self, count: u64, chunk: u64) -> impl Future<Output = u64> + Send {
+        map_by_executor(&self.0, count, chunk)
     }
 
     async fn stop(self) {
@@ -134,6 +147,10 @@ impl Contender for ThreadPool {
     fn submit<W: Work>(&self, input: W::Input) -> impl Future<Output = W::Output> + Send {
         let handle = self.0.submit(W::run, input);
         async { handle.await.expect("the task returns") }
+    }
+
+    fn map(&self, count: u64, chunk: u64) -> impl Future<Output = u64> + Send {
+        map_by_executor(&self.0, count, chunk)
     }
 
     async fn stop(self) {

@@ -146,7 +146,8 @@ impl<R> Map<R> {
     /// How many items travel together at the most; a chunk takes one place in the executor's
     /// queue and runs on one worker. Larger chunks cost less per item, smaller ones spread better.
     /// When the source is not ready to give more, what it has given goes as it is. A chunk is
-    /// never larger than the buffer. The results are the same for every size. Default: 1.
+    /// never larger than the buffer. The results are the same for every size. A process may keep
+    /// the result of a fast item until the one after it in the chunk has ended. Default: 1.
     ///
     /// ```
     /// # use concurrent_futures::{ExecutorExt, ThreadPoolExecutor};

@@ -228,20 +228,25 @@ impl Link {
         !self.lock().unwritten.is_empty()
     }
 
-    /// Writes on, as far as the socket takes it. Ready when nothing is left.
-    pub(super) fn poll_write(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// Writes on, as far as the socket takes it. Ready when nothing is left. What a dead worker does
+    /// not take is dropped: a write that fails at once, again and again, would never let the task
+    /// that drives the link see the death.
+    pub(super) fn poll_write(&self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             let mut lane = self.lock();
-            match lane
+            let written = lane
                 .unwritten
-                .write_with(|slices| self.writer.try_write_vectored(slices))
-            {
-                Ok(()) => return Poll::Ready(Ok(())),
+                .write_with(|slices| self.writer.try_write_vectored(slices));
+            match written {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Poll::Ready(Err(error)),
+                Ok(()) | Err(_) => {
+                    lane.unwritten.clear();
+                    return Poll::Ready(());
+                }
             }
             drop(lane);
-            std::task::ready!(self.writer.as_ref().poll_write_ready(cx))?;
+            // A socket that fails says so in the write.
+            let _ = std::task::ready!(self.writer.as_ref().poll_write_ready(cx));
         }
     }
 

@@ -278,7 +278,7 @@ impl Worker {
                 }
                 _ = self.process.readable() => return,
                 () = self.link.woken() => pool.refill(&self.link),
-                _ = poll_fn(|cx| self.link.poll_write(cx)), if has_unwritten => {}
+                () = poll_fn(|cx| self.link.poll_write(cx)), if has_unwritten => {}
                 () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
                     if last_call.is_some() {
                         return self.process.get_ref().kill();

@@ -1,0 +1,68 @@
+//! Tests that run on every kind of executor, with tasks whose order the test decides.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use concurrent_futures::{Executor, ExecutorExt as _, ProcessPoolExecutor, ThreadPoolExecutor};
+
+use super::common::{Gate, Guest, Key, within};
+
+/// Longer than any test takes; see `jump`.
+pub(crate) const HOUR: Duration = Duration::from_secs(3600);
+
+/// One executor of each kind, with so many workers and so much room in its queue.
+fn executors(workers: usize, room: usize) -> Vec<Arc<dyn Executor>> {
+    let threads = ThreadPoolExecutor::builder().max_workers(workers);
+    let processes = ProcessPoolExecutor::builder().max_workers(workers);
+    vec![
+        Arc::new(threads.queue_capacity(room).build().expect("threads")),
+        Arc::new(processes.queue_capacity(room).build().expect("processes")),
+    ]
+}
+
+/// Runs a test on each kind of executor, with so many workers and so much room in its queue, and
+/// shuts that down after it.
+pub(crate) async fn on_each(workers: usize, room: usize, test: impl AsyncFn(Arc<dyn Executor>)) {
+    for executor in executors(workers, room) {
+        test(executor.clone()).await;
+        within(executor.shutdown()).await;
+    }
+}
+
+/// Lets tokio's clock jump by an hour.
+pub(crate) async fn jump() {
+    tokio::time::pause();
+    tokio::time::advance(HOUR).await;
+    tokio::time::resume();
+}
+
+/// A gate for each of some items. When they are dropped, all tasks may pass.
+pub(crate) struct Gates(Vec<Gate>);
+
+impl Gates {
+    pub(crate) fn new(count: usize) -> Self {
+        Self((0..count).map(|_| Gate::new()).collect())
+    }
+
+    /// The item with the key of its gate.
+    pub(crate) fn item(&self, item: usize) -> (Key, u64) {
+        (self.0[item].key(), item as u64)
+    }
+
+    /// The items with the keys of their gates.
+    pub(crate) fn items(&self) -> impl Iterator<Item = (Key, u64)> + use<> {
+        let items: Vec<_> = (0..self.0.len()).map(|item| self.item(item)).collect();
+        items.into_iter()
+    }
+
+    /// Waits until the task with this item is at its gate.
+    pub(crate) async fn guest(&self, item: usize) -> Guest {
+        self.0[item].guest().await
+    }
+}
+
+/// The task: waits at the gate, and gives the item back.
+pub(crate) fn pass(gate: Key, item: u64) -> u64 {
+    gate.wait();
+    item
+}
