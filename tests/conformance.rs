@@ -162,6 +162,7 @@ async fn a_function_of_any_arity_gives_its_result(kind: Kind) {
     fn f2(a: u8, b: String) -> String {
         format!("{a}{b}")
     }
+    #[expect(clippy::too_many_arguments, reason = "as many as a task may have")]
     fn f8(a: u8, b: u8, c: u8, d: u8, e: u8, f: u8, g: u8, h: u8) -> Vec<u8> {
         vec![a, b, c, d, e, f, g, h]
     }
