@@ -38,7 +38,12 @@ pub use crate::thread::{ThreadPoolBuilder, ThreadPoolExecutor};
 /// ```no_run
 /// fn main() {
 ///     concurrent_futures::init();
-///     // ... everything else
+///     service();
+/// }
+///
+/// #[tokio::main]
+/// async fn service() {
+///     // Everything else.
 /// }
 /// ```
 #[cfg(target_os = "linux")]

@@ -56,7 +56,7 @@ impl Seat {
                 // What user code may do as it is dropped must not cost the executor a seat.
                 Ok(()) => panic::catch(|| job.work.run(&self)).unwrap_or_default(),
                 Err(failure) => {
-                    let cause = Cause::InitFailed(failure);
+                    let cause = Cause::InitFailed(*failure);
                     job.work.fail(&cause);
                     self.core.fail_pending(&cause);
                     Tally::default()
@@ -67,7 +67,7 @@ impl Seat {
     }
 
     /// Runs the initializer, unless it has been run on this thread for this executor.
-    fn initialize(&self) -> Result<(), InitFailure> {
+    fn initialize(&self) -> Result<(), Box<InitFailure>> {
         thread_local! {
             static INITIALIZED: RefCell<HashSet<u64>> = RefCell::default();
         }
@@ -78,11 +78,12 @@ impl Seat {
         if INITIALIZED.with_borrow(|done| done.contains(&executor)) {
             return Ok(());
         }
-        let failed = |reason: String, panic| InitFailure {
-            reason,
-            panic,
-            death: None,
-            broken: false,
+        let failed = |reason: String, panic| {
+            Box::new(InitFailure {
+                reason,
+                panic,
+                ..InitFailure::default()
+            })
         };
         match panic::catch(|| (initializer.0)()) {
             Ok(None) => {
