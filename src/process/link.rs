@@ -357,6 +357,11 @@ impl Link {
         revoked
     }
 
+    /// Takes back what it has not begun and is less urgent than `priority`.
+    pub(super) fn recall(&self, priority: i32) -> Vec<Call> {
+        self.revoke_if(|call| call.ticket().priority() < priority)
+    }
+
     /// Takes back what it has not begun of the calls of `ticket`.
     pub(super) fn take_back(&self, ticket: &Ticket) -> Vec<Call> {
         self.revoke_if(|call| call.ticket().id() == ticket.id())
