@@ -233,3 +233,19 @@ fn submitting_from_outside_uses_the_runtime_that_the_pool_was_built_in() {
         }
     });
 }
+
+/// Wherever in a chunk the worker is, no item is forgotten.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shutdown_in_the_middle_of_a_chunk_leaves_no_item_unresolved() {
+    use futures::StreamExt as _;
+    for round in 0..40 {
+        let pool = ProcessPoolExecutor::with_workers(1).expect("a pool");
+        within(pool.warm_up()).await.expect("a worker");
+        let map = pool.map(double, 0..2000).chunk_size(1000);
+        let items = tokio::spawn(map.collect::<Vec<_>>());
+        eventually(|| pool.stats().finished > 20 * round).await;
+        within(pool.shutdown_with(Shutdown::new().cancel_pending(true))).await;
+        let items = within(items).await.expect("no panic");
+        items.into_iter().for_each(is_answered);
+    }
+}

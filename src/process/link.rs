@@ -327,7 +327,7 @@ impl Link {
             let Some(last) = lane.in_flight.back() else {
                 break;
             };
-            if self.page.revoke(last.seq).stage != Stage::Offered {
+            if !self.page.withdraw(last.seq) {
                 break;
             }
             lane.given -= 1;
@@ -346,7 +346,8 @@ impl Link {
         let mut lane = self.lock();
         let mut revoked = Vec::new();
         for entry in std::mem::take(&mut lane.in_flight) {
-            if wanted(&entry.call) && self.page.revoke(entry.seq).stage == Stage::Offered {
+            if wanted(&entry.call) && self.page.withdraw(entry.seq) {
+                lane.given -= 1;
                 revoked.push(entry.call);
             } else {
                 lane.in_flight.push_back(entry);
@@ -354,6 +355,11 @@ impl Link {
         }
         self.wake.notify_one();
         revoked
+    }
+
+    /// Takes back what it has not begun and is less urgent than `priority`.
+    pub(super) fn recall(&self, priority: i32) -> Vec<Call> {
+        self.revoke_if(|call| call.ticket().priority() < priority)
     }
 
     /// Takes back what it has not begun of the calls of `ticket`.

@@ -60,6 +60,8 @@ struct State {
     /// Workers without work, the one that worked last on top: it is the warmest.
     idle: Vec<u64>,
     last_id: u64,
+    /// The lowest priority of all calls that had to wait.
+    lowest: Option<i32>,
     closed: bool,
     /// Starts that failed since one succeeded.
     failures: u32,
@@ -151,7 +153,9 @@ impl Pool {
                 return;
             }
             let Some(link) = state.take_idle() else {
+                let priority = waiting.ticket().priority();
                 state.backlog.push(waiting);
+                state.let_pass(priority);
                 return self.start_workers(state);
             };
             drop(state);
@@ -459,6 +463,21 @@ impl State {
             link.dismiss();
         } else if !self.idle.contains(&link.id) {
             self.idle.push(link.id);
+        }
+    }
+
+    /// A call of that priority waits: what was sent ahead of it and is less urgent comes back.
+    fn let_pass(&mut self, priority: i32) {
+        self.lowest = Some(self.lowest.map_or(priority, |lowest| lowest.min(priority)));
+        if self.lowest == Some(priority) {
+            return; // As it is as long as nobody sets priorities.
+        }
+        let links: Vec<_> = self.links().cloned().collect();
+        for call in links.iter().flat_map(|link| link.recall(priority)) {
+            self.backlog.push(Waiting {
+                call,
+                _room: Room::unbounded(),
+            });
         }
     }
 

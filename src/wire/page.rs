@@ -141,6 +141,21 @@ impl Page {
         }
     }
 
+    /// Parent: the worker shall not begin the call at all. False if it has begun it; then nothing
+    /// was changed, also between two items: the rest of the call is left to it.
+    pub(crate) fn withdraw(&self, seq: u32) -> bool {
+        let claim = self.look(seq);
+        let offered = claim.seq == seq && claim.stage == Stage::Offered;
+        offered
+            && self.change(
+                claim,
+                Claim {
+                    stage: Stage::Revoked,
+                    ..claim
+                },
+            )
+    }
+
     /// Parent: the worker is to be killed for running `item`. False if it no longer does.
     pub(crate) fn condemn(&self, seq: u32, item: u32) -> bool {
         self.change(
@@ -226,6 +241,17 @@ mod tests {
         assert!(page.finish(2, 0));
         assert_eq!(page.revoke(2), Claim::new(2, 0, Stage::Done));
         assert!(!page.claim(2, 1));
+    }
+
+    #[test]
+    fn what_has_begun_cannot_be_withdrawn_also_between_two_items() {
+        let page = page();
+        page.offer(1, 0);
+        assert!(page.withdraw(1) && !page.claim(1, 0));
+        page.offer(2, 0);
+        assert!(page.claim(2, 0) && !page.withdraw(2));
+        assert!(page.finish(2, 0) && !page.withdraw(2));
+        assert!(page.claim(2, 1), "the rest is left to the worker");
     }
 
     #[test]
