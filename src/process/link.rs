@@ -6,11 +6,13 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::os::fd::AsFd as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
+use tokio::io::Interest;
 use tokio::net::unix::OwnedWriteHalf;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -18,6 +20,7 @@ use tokio::time::Instant;
 use crate::executor::error::Cause;
 use crate::executor::job::Call;
 use crate::executor::promise::{PromiseEncoded, Ticket};
+use crate::sys;
 use crate::wire::Chain;
 use crate::wire::message::{self, CallHead, OutcomeHead};
 use crate::wire::page::{Page, SLOTS, Stage};
@@ -218,9 +221,18 @@ impl Link {
     /// Writes what the socket takes. A failure is not told here: the worker is dead then, and
     /// whoever drives the link learns that by itself.
     fn write(&self, lane: &mut Lane) {
-        let _ = lane
-            .unwritten
-            .write_with(|slices| self.writer.try_write_vectored(slices));
+        let _ = self.try_write(lane);
+    }
+
+    /// A write to a dead worker is an error here, not the signal that ends a program which does
+    /// not ignore it.
+    fn try_write(&self, lane: &mut Lane) -> io::Result<()> {
+        let stream = self.writer.as_ref();
+        lane.unwritten.write_with(|slices| {
+            stream.try_io(Interest::WRITABLE, || {
+                sys::send_vectored(stream.as_fd(), slices)
+            })
+        })
     }
 
     /// Whether something waits for the socket to take more.
@@ -234,10 +246,7 @@ impl Link {
     pub(super) fn poll_write(&self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             let mut lane = self.lock();
-            let written = lane
-                .unwritten
-                .write_with(|slices| self.writer.try_write_vectored(slices));
-            match written {
+            match self.try_write(&mut lane) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Ok(()) | Err(_) => {
                     lane.unwritten.clear();

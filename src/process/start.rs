@@ -253,3 +253,100 @@ impl fmt::Display for StartError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::os::unix::net::UnixStream as Blocking;
+
+    use super::*;
+    use crate::wire::page::Page;
+
+    /// What the parent makes of a process that sends `bytes` after it has read the hello.
+    async fn meet(bytes: Vec<u8>) -> Result<(), StartError> {
+        let (ours, theirs) = sys::socket_pair().expect("a socket pair");
+        let (_page, fd) = Page::create().expect("memory");
+        let worker = tokio::task::spawn_blocking(move || {
+            let mut socket = Blocking::from(theirs);
+            let _hello = socket.read(&mut [0; 4096]);
+            let _ = socket.write_all(&bytes);
+            let _ = socket.shutdown(std::net::Shutdown::Write);
+            let _ = socket.read_to_end(&mut Vec::new()); // Until the parent hangs up.
+        });
+        let mut connection = Connection::new(ours).expect("a connection");
+        let outcome = connection
+            .establish(&Identity::own(), fd, Chain::new(), 1 << 20)
+            .await;
+        drop(connection);
+        worker.await.expect("no panic");
+        outcome
+    }
+
+    fn frames(put: impl FnOnce(&mut Chain)) -> Vec<u8> {
+        let mut chain = Chain::new();
+        put(&mut chain);
+        chain.into_reader().0.to_vec()
+    }
+
+    fn greeting(identity: &Identity) -> Vec<u8> {
+        frames(|out| message::put_greeting(out, identity))
+    }
+
+    #[tokio::test]
+    async fn a_worker_that_speaks_another_version_is_told_apart() {
+        let theirs = Identity {
+            version: 99,
+            ..Identity::own()
+        };
+        let error = meet(greeting(&theirs)).await.expect_err("another version");
+        assert!(matches!(error, StartError::OtherVersion(99)), "{error:?}");
+        assert!(error.to_string().contains("version 99"));
+    }
+
+    #[tokio::test]
+    async fn a_worker_of_another_build_is_told_apart() {
+        let theirs = Identity {
+            build: b"another".to_vec(),
+            ..Identity::own()
+        };
+        let error = meet(greeting(&theirs)).await.expect_err("another build");
+        assert!(matches!(error, StartError::OtherBuild), "{error:?}");
+    }
+
+    #[tokio::test]
+    async fn garbage_on_the_wire_is_quoted_and_a_torn_greeting_is_garbage() {
+        let error = meet(b"Hello, world! Starting up...\n".to_vec())
+            .await
+            .expect_err("no greeting");
+        assert!(matches!(error, StartError::Garbage(_)), "{error:?}");
+        assert!(error.to_string().contains("Hello, world!"), "{error}");
+        let mut torn = greeting(&Identity::own());
+        torn.pop();
+        let error = meet(torn).await.expect_err("half a greeting");
+        assert!(matches!(error, StartError::Garbage(_)), "{error:?}");
+        let unknown = frames(|out| {
+            let start = frame::begin(out);
+            out.tail().extend_from_slice(&[200, 1, 2, 3]);
+            frame::finish(out, start, &Chain::new());
+        });
+        let error = meet(unknown).await.expect_err("an unknown message");
+        assert!(matches!(error, StartError::Garbage(_)), "{error:?}");
+    }
+
+    #[tokio::test]
+    async fn a_worker_that_hangs_up_before_it_is_ready_is_gone() {
+        let error = meet(Vec::new()).await.expect_err("nothing came");
+        assert!(matches!(error, StartError::Gone), "{error:?}");
+        let error = meet(greeting(&Identity::own()))
+            .await
+            .expect_err("never ready");
+        assert!(matches!(error, StartError::Gone), "{error:?}");
+    }
+
+    #[tokio::test]
+    async fn a_worker_of_the_same_build_becomes_ready() {
+        let mut bytes = greeting(&Identity::own());
+        bytes.extend(frames(message::put_ready));
+        meet(bytes).await.expect("ready");
+    }
+}

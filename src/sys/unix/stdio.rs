@@ -83,6 +83,20 @@ fn settle_signals() {
     }
 }
 
+/// Writes to a socket. If the other end is gone, that is an error and no signal.
+pub(crate) fn send_vectored(
+    socket: BorrowedFd<'_>,
+    slices: &[io::IoSlice<'_>],
+) -> io::Result<usize> {
+    let mut none = SendAncillaryBuffer::default();
+    Ok(rustix::net::sendmsg(
+        socket,
+        slices,
+        &mut none,
+        SendFlags::NOSIGNAL,
+    )?)
+}
+
 /// Sends bytes with a descriptor beside them.
 pub(crate) fn send_with_fd(
     socket: BorrowedFd<'_>,
