@@ -110,17 +110,3 @@ async fn a_working_directory_that_is_not_there_is_an_error_with_its_path() {
     };
     assert!(text.contains("/no/such/directory"), "{text}");
 }
-
-#[test]
-fn a_start_method_that_is_not_available_is_refused() {
-    for method in [StartMethod::ForkServer, StartMethod::Fork] {
-        assert!(!StartMethod::available().any(|available| available == method));
-        let error = ProcessPoolExecutor::builder().start_method(method).build();
-        let error = error.expect_err("it is not there");
-        assert!(error.is_unsupported(), "{error}");
-        assert!(
-            error.to_string().contains(&format!("{method:?}")),
-            "{error}"
-        );
-    }
-}
