@@ -189,6 +189,7 @@ async fn one_argument_may_itself_be_a_tuple(kind: Kind) {
 async fn a_panic_fails_its_task_with_message_location_and_backtrace_and_the_worker_lives_on(
     kind: Kind,
 ) {
+    #[inline(never)] // The backtrace is to show it, also when optimized.
     fn divide(a: u32, b: u32) -> u32 {
         assert!(b != 0, "{a} cannot be divided by {b}");
         a / b

@@ -342,6 +342,33 @@ async fn some_of_nothing_comes_back_as_none_as_from_json() {
     survives(&pool, None::<Option<u8>>).await;
 }
 
+/// The other exceptions that the docs of `Data` name; serde_json keeps these apart.
+#[tokio::test]
+async fn an_untagged_enum_confuses_bytes_with_text_and_a_unit_struct_with_nothing() {
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(untagged)]
+    enum Untagged {
+        Text(String),
+        Raw(Bytes),
+    }
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    struct Unit;
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(untagged)]
+    enum WithUnit {
+        Unit(Unit),
+        Many(Vec<u8>),
+    }
+    let pool = processes(1);
+    survives(&pool, Untagged::Text("text".to_owned())).await;
+    survives(&pool, Untagged::Raw(Bytes::from_static(b"\xff"))).await;
+    let text = Untagged::Raw(Bytes::from_static(b"text"));
+    assert_eq!(trip(&pool, text).await, Untagged::Text("text".to_owned()));
+    survives(&pool, WithUnit::Many(vec![1])).await;
+    let unit = WithUnit::Unit(Unit);
+    assert_eq!(trip(&pool, unit).await, WithUnit::Many(vec![]));
+}
+
 #[tokio::test]
 async fn a_value_may_nest_as_deep_as_in_json_and_no_deeper() {
     #[derive(Debug, PartialEq, Serialize, Deserialize)]
