@@ -1,4 +1,57 @@
-//! Python's `concurrent.futures` for tokio.
+//! What Python's `concurrent.futures` is to Python, native to tokio: run work off the async threads,
+//! on a pool of threads or of worker processes, and `.await` it.
+//!
+//! ```no_run
+//! use concurrent_futures::{ExecutorExt as _, ProcessPoolExecutor};
+//! use futures::StreamExt as _;
+//!
+//! fn is_prime(n: u64) -> bool {
+//!     n > 1 && (2..=n.isqrt()).all(|divisor| n % divisor != 0)
+//! }
+//!
+//! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     concurrent_futures::init(); // First line: a worker process starts here too.
+//!     service()
+//! }
+//!
+//! #[tokio::main]
+//! async fn service() -> Result<(), Box<dyn std::error::Error>> {
+//!     let pool = ProcessPoolExecutor::new()?;
+//!     assert!(pool.submit(is_prime, 97).await?);
+//!     let mut results = pool.map(is_prime, [97, 98, 99]);
+//!     while let Some(result) = results.next().await {
+//!         println!("{}", result?);
+//!     }
+//!     pool.shutdown().await;
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # The parts
+//!
+//! - [`ProcessPoolExecutor`] runs tasks in processes, each this executable started again. A task may
+//!   crash, hang or leak there without harm to others: its death is its own error, and cancelling it
+//!   or a time-out truly ends it. Tasks are functions, or closures that capture nothing; arguments and
+//!   results are what serde can write and read (see [`Data`]).
+//! - [`ThreadPoolExecutor`] runs tasks on tokio's blocking threads, a bounded number at a time. Its
+//!   own `submit` takes any closure and asks nothing of serde.
+//! - Both are an [`Executor`]; `Arc<dyn Executor>` lets configuration choose. [`ExecutorExt`] has what
+//!   callers use: `submit`, `map`, `reserve`, `shutdown`.
+//! - [`JoinHandle`] awaits one task and can abort it; [`wait`] and [`as_completed`] await many;
+//!   [`Map`] is a stream of results with back-pressure.
+//! - [`TaskError`] says why there is no result: ask its predicates, print it for people.
+//! - [`worker::current`] tells a running task who it is, and whether it is still wanted.
+//!
+//! # Runtimes
+//!
+//! Pools may be built, used and dropped inside and outside of a tokio runtime; what they do happens
+//! on the runtime that last submitted, or else the one they were built in. It needs its I/O and time
+//! drivers (`enable_all`). When a runtime ends, the workers that it drove end too; the next
+//! submit from another runtime starts new ones.
+//!
+//! # Platforms
+//!
+//! Process pools run on Linux. Thread pools use tokio only.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

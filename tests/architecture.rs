@@ -315,3 +315,35 @@ fn find_cycle(graph: &Graph) -> Option<Vec<String>> {
         walk(graph, start, &mut trail, &mut done).then_some(trail)
     })
 }
+
+#[test]
+fn every_promise_names_a_test_that_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut code = String::new();
+    let mut folders = vec![root.join("tests"), root.join("src")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                code += &fs::read_to_string(path).expect("a source file");
+            }
+        }
+    }
+    let list = fs::read_to_string(root.join("tests/README.md")).expect("the list of promises");
+    let rows = list
+        .lines()
+        .filter(|line| line.starts_with("| ") && line.contains('`'));
+    let named: Vec<&str> = rows
+        .filter_map(|row| row.rsplit('|').nth(1))
+        .flat_map(|tests| tests.split('`').skip(1).step_by(2))
+        .collect();
+    assert!(named.len() > 50, "the list has lost its tests");
+    for test in named {
+        assert!(
+            code.contains(&format!("fn {test}(")) || code.contains(&format!(" {test},")),
+            "no test is called {test}"
+        );
+    }
+}

@@ -71,6 +71,26 @@ async fn every_available_start_method_works() {
 }
 
 #[tokio::test]
+async fn a_start_method_that_is_not_available_is_refused() {
+    for method in [
+        StartMethod::Spawn,
+        StartMethod::ForkServer,
+        StartMethod::Fork,
+    ] {
+        if StartMethod::available().any(|available| available == method) {
+            continue;
+        }
+        let error = ProcessPoolExecutor::builder().start_method(method).build();
+        let error = error.expect_err("it is not available");
+        assert!(error.is_unsupported(), "{error}");
+        assert!(
+            error.to_string().contains(&format!("{method:?}")),
+            "{error}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn an_initializer_that_cannot_be_encoded_is_an_error_with_its_reason() {
     use std::collections::BTreeMap;
     fn initialize(_: BTreeMap<u8, Refusing>) {}

@@ -112,6 +112,30 @@ async fn a_task_over_its_time_frees_its_worker() {
 }
 
 #[tokio::test]
+async fn a_time_out_in_a_chunk_hits_the_item_that_ran_alone() {
+    fn stall_at_three(gate: Key, n: u64) -> u64 {
+        if n == 3 {
+            gate.wait();
+        }
+        n
+    }
+    let pool = processes(1);
+    let gate = Gate::new();
+    let items = std::iter::repeat(gate.key()).zip(0..8);
+    let map = pool.map(stall_at_three, items).chunk_size(8);
+    let map = map.options(TaskOptions::new().timeout(Duration::from_secs(1)));
+    let results: Vec<_> = within(map.collect()).await;
+    for (n, result) in (0..).zip(results) {
+        match result {
+            Ok(number) => assert!(number == n && n != 3),
+            Err(error) => assert!(error.is_timeout() && n == 3, "{n}: {error}"),
+        }
+    }
+    let restarts = pool.stats().restarts;
+    assert_eq!((restarts.timed_out, restarts.crashed), (1, 0));
+}
+
+#[tokio::test]
 async fn many_time_outs_at_once_end_every_task() {
     let pool = processes(4);
     let short = TaskOptions::new().timeout(Duration::from_millis(100));

@@ -10,13 +10,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use concurrent_futures::{
     Executor as _, ExecutorExt as _, ProcessPoolExecutor, ThreadPoolExecutor,
 };
 
 use self::alone::{alone, alone_as, children, descriptors};
-use self::common::{Gate, Key, within};
+use self::common::{Gate, Key, eventually, within};
 
 concurrent_futures::init_before_main!();
 
@@ -254,5 +255,38 @@ fn a_start_that_the_system_refuses_is_a_typed_error_and_the_pool_lives_on() {
         assert_eq!(within(pool.submit(double, 4)).await.expect("it ran"), 8);
         within(pool.shutdown()).await;
         assert_eq!(children(), []);
+    });
+}
+
+#[test]
+fn a_worker_outlives_the_thread_that_started_it() {
+    // The threads of this process are counted, so no other test may run in it.
+    alone("a_worker_outlives_the_thread_that_started_it", || async {
+        let ended = tokio::task::spawn_blocking(outlive_the_thread);
+        ended.await.expect("no panic");
+    });
+}
+
+fn outlive_the_thread() {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_all();
+    // The thread that starts the worker ends as soon as it has nothing more to do.
+    let runtime = builder
+        .thread_keep_alive(Duration::ZERO)
+        .build()
+        .expect("a runtime");
+    runtime.block_on(async {
+        let pool = ProcessPoolExecutor::with_workers(1).expect("a pool");
+        let threads = || std::fs::read_dir("/proc/self/task").expect("/proc").count();
+        let before = threads();
+        let first = within(pool.submit(std::process::id, ()))
+            .await
+            .expect("it ran");
+        eventually(|| threads() == before).await;
+        let second = within(pool.submit(std::process::id, ()))
+            .await
+            .expect("it ran");
+        assert_eq!(first, second, "the worker is still there");
+        within(pool.shutdown()).await;
     });
 }

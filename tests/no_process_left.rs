@@ -132,6 +132,40 @@ fn pools_whose_runtime_ends_leave_no_process() {
     });
 }
 
+/// Whether the process is there and has not ended.
+fn is_alive(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat.rsplit_once(") ").map(|(_, rest)| rest);
+    state.is_some_and(|state| !state.starts_with(['Z', 'X']))
+}
+
+/// A process of its own has a busy and an idle worker, until this one kills it.
+#[tokio::test]
+async fn the_workers_of_a_killed_parent_go_with_it() {
+    const GATE: &str = "CONCURRENT_FUTURES_TEST_GATE";
+    if let Ok(gate) = std::env::var(GATE) {
+        let gate: Key = serde_json::from_str(&gate).expect("a key");
+        let pool = ProcessPoolExecutor::with_workers(2).expect("a pool");
+        within(pool.warm_up()).await.expect("two workers");
+        let handles = [(); 2].map(|()| pool.submit(wait_at, gate.clone()));
+        return drop(futures::future::join_all(handles).await);
+    }
+    let gate = Gate::new();
+    let mut parent = std::process::Command::new(std::env::current_exe().expect("it is there"))
+        .args(["--exact", "the_workers_of_a_killed_parent_go_with_it"])
+        .env(GATE, serde_json::to_string(&gate.key()).expect("a key"))
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .expect("it starts");
+    let (idle, busy) = (gate.guest().await, gate.guest().await);
+    let idle_pid = idle.pid();
+    idle.let_in().await;
+    parent.kill().expect("it is there");
+    parent.wait().expect("it is there");
+    busy.gone().await;
+    eventually(|| !is_alive(idle_pid)).await;
+}
+
 /// The memory that this process has in use, in bytes.
 fn resident() -> usize {
     let statm = fs::read_to_string("/proc/self/statm").expect("/proc");

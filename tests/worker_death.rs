@@ -6,6 +6,7 @@ mod common;
 
 use std::fs::{self, File};
 use std::io::Write as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -567,4 +568,129 @@ async fn a_worker_retires_after_its_tasks_and_every_task_finishes() {
     let restarts = pool.stats().restarts;
     assert_eq!((restarts.crashed, restarts.failed_to_start), (0, 0));
     assert!(restarts.retired >= 9, "{restarts:?}");
+}
+
+/// Whether the process is there and has not ended.
+fn is_alive(pid: u32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !has_ended(&stat))
+}
+
+fn sleep_at(gate: Key, group: Option<i32>) {
+    let mut sleep = std::process::Command::new("sleep");
+    if let Some(group) = group {
+        sleep.process_group(group);
+    }
+    let sleep = sleep.arg("1000").spawn().expect("it starts");
+    gate.wait_as(sleep.id());
+    std::process::exit(5);
+}
+
+#[tokio::test]
+async fn a_kill_takes_the_workers_own_children_along() {
+    let pool = processes(1);
+    let gate = Gate::new();
+    let handle = pool.submit(sleep_at, (gate.key(), None));
+    let guest = gate.guest().await;
+    let sleep = guest.pid();
+    assert!(is_alive(sleep));
+    handle.abort();
+    eventually(|| !is_alive(sleep)).await;
+    guest.gone().await;
+    // And of a worker that ends by itself.
+    let handle = pool.submit(sleep_at, (gate.key(), None));
+    let guest = gate.guest().await;
+    let sleep = guest.pid();
+    guest.let_in().await;
+    let error = within(handle).await.expect_err("it exits");
+    assert_eq!(error.exit_code(), Some(5));
+    eventually(|| !is_alive(sleep)).await;
+}
+
+#[tokio::test]
+async fn a_grandchild_that_holds_a_pipe_open_hangs_nothing() {
+    let pool = processes(1);
+    let gate = Gate::new();
+    // In a group of its own it outlives the worker, whose stderr it has.
+    let handle = pool.submit(sleep_at, (gate.key(), Some(0)));
+    let guest = gate.guest().await;
+    let sleep = guest.pid();
+    guest.let_in().await;
+    let error = within(handle).await.expect_err("it exits");
+    assert_eq!(error.exit_code(), Some(5));
+    still_works(&pool).await;
+    within(pool.shutdown()).await;
+    assert!(is_alive(sleep), "nobody else had to end it");
+    kill(sleep);
+}
+
+#[tokio::test]
+async fn an_interrupt_leaves_the_workers_alone() {
+    let pool = processes(1);
+    let gate = Gate::new();
+    let handle = pool.submit(wait_at, gate.key());
+    let guest = gate.guest().await;
+    let pid = Pid::from_raw(guest.pid().cast_signed()).expect("a pid");
+    kill_process(pid, Signal::INT).expect("the worker is there");
+    // Nor are they in the group that a terminal interrupts.
+    let group = rustix::process::getpgid(Some(pid)).expect("a group");
+    assert_eq!(group, pid);
+    guest.let_in().await;
+    within(handle).await.expect("it was not interrupted");
+    assert_eq!(
+        still_works(&pool).await.cast_signed(),
+        pid.as_raw_nonzero().get()
+    );
+}
+
+/// A smaller cousin of ten thousand kills: whenever a worker dies, each task has one outcome, and
+/// the pool is whole afterwards.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kills_at_any_point_cost_only_the_tasks_that_ran() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let pool = processes(2);
+    for round in 0..40 {
+        let file = directory.path().join(round.to_string());
+        let handles: Vec<_> = (0..20)
+            .map(|line| pool.submit(note, (file.clone(), line)))
+            .collect();
+        for _ in 0..round {
+            tokio::task::yield_now().await;
+        }
+        let victims = pool.workers();
+        if let Some(victim) = victims.get(round % 2) {
+            let pid = Pid::from_raw(victim.pid().cast_signed()).expect("a pid");
+            let _ = kill_process(pid, Signal::KILL); // It may have gone by now.
+        }
+        let mut lost = Vec::new();
+        for (line, handle) in (0..).zip(handles) {
+            match within(handle).await {
+                Ok(number) => assert_eq!(number, line),
+                Err(error) => {
+                    assert!(error.is_worker_lost() && error.was_started(), "{error}");
+                    lost.push(line);
+                }
+            }
+        }
+        assert!(lost.len() <= 1, "one worker runs one task: {lost:?}");
+        let mut ran = lines(&file);
+        ran.sort_unstable();
+        // One that was lost may have left its line or not; no other is missing or there twice.
+        ran.extend(
+            lost.iter()
+                .filter(|line| !ran.contains(line))
+                .copied()
+                .collect::<Vec<_>>(),
+        );
+        ran.sort_unstable();
+        assert_eq!(ran, (0..20).collect::<Vec<_>>());
+    }
+    let gate = Gate::new();
+    let handles = [(); 2].map(|()| pool.submit(wait_at, gate.key()));
+    for guest in [gate.guest().await, gate.guest().await] {
+        guest.let_in().await;
+    }
+    for handle in handles {
+        within(handle).await.expect("both places are there");
+    }
+    assert!(pool.workers().len() <= 2);
 }

@@ -166,7 +166,8 @@ impl<R> Map<R> {
     }
 
     /// How many items may be pulled from the source and not yet yielded: those that wait, run, or
-    /// are done and wait to be yielded. Default: eight chunks a worker.
+    /// are done and wait to be yielded. Default: 32 items a worker, or four chunks a worker if that
+    /// is more.
     ///
     /// ```
     /// # use concurrent_futures::{ExecutorExt, ThreadPoolExecutor};
@@ -353,8 +354,11 @@ impl<R> Map<R> {
 }
 
 impl Pace {
-    /// How many chunks a worker the buffer holds, unless it is told.
-    const AHEAD: usize = 8;
+    /// How many items a worker the buffer holds, unless it is told: enough that quick ones can be
+    /// sent ahead of the answers.
+    const ITEMS: usize = 32;
+    /// How many chunks a worker it holds at the least.
+    const CHUNKS: usize = 4;
 
     fn chunk(&self) -> usize {
         let asked = self.chunk_size.unwrap_or(1);
@@ -363,8 +367,8 @@ impl Pace {
 
     fn buffer(&self) -> usize {
         self.buffer_size.unwrap_or_else(|| {
-            let chunks = self.workers.saturating_mul(Self::AHEAD);
-            chunks.saturating_mul(self.chunk_size.unwrap_or(1))
+            let chunks = self.chunk_size.unwrap_or(1).saturating_mul(Self::CHUNKS);
+            self.workers.saturating_mul(chunks.max(Self::ITEMS))
         })
     }
 

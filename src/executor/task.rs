@@ -28,7 +28,15 @@ pub trait Task<Args, Marker> {
 
 /// Data that can travel to another process and back.
 ///
-/// Implemented for every type that serde can both write and read.
+/// Implemented for every type that serde can both write and read. Whatever survives a trip through
+/// serde_json survives this one, with these exceptions: types that only serde_json knows how to
+/// treat (`RawValue`), and, inside an untagged enum, a unit struct or bytes beside text. What JSON
+/// loses is lost here too: `Some(None)` and `Some(())` come back as `None`, and a value may nest
+/// at most 128 deep. Keys of maps may be of any type.
+///
+/// `Bytes`, `String`, `Vec<u8>` and vectors of other numbers travel as the bytes they are, at the
+/// cost of a memory copy, where they are an argument, one of several, or the result. Inside other
+/// types they are encoded element by element.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot travel to another process",
     label = "needs serde's `Serialize` and `DeserializeOwned`, `Send` and `'static`",

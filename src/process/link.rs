@@ -380,38 +380,38 @@ impl Link {
     /// it is killed. Says how many items never began.
     pub(super) fn cancel(&self, ticket: &Ticket) -> usize {
         let mut lane = self.lock();
+        let is_meant = |entry: &InFlight| entry.call.ticket().id() == ticket.id();
+        if !lane.in_flight.iter().any(is_meant) {
+            return 0;
+        }
         let mut unstarted = 0;
-        let mut kept = VecDeque::new();
         for entry in std::mem::take(&mut lane.in_flight) {
-            if entry.call.ticket().id() != ticket.id() {
-                kept.push_back(entry);
-                continue;
-            }
-            loop {
-                let claim = self.page.revoke(entry.seq);
-                match claim.stage {
-                    // Between two attempts it may have ended that item: look again.
-                    Stage::Running if claim.seq == entry.seq => {
-                        if self.page.condemn(entry.seq, claim.item) {
-                            lane.ending.get_or_insert(Ending::Cancelled);
-                            kept.push_back(entry);
-                            break;
-                        }
-                    }
-                    Stage::Condemned => {
-                        kept.push_back(entry);
-                        break;
-                    }
-                    Stage::Offered | Stage::Done | Stage::Revoked | Stage::Running => {
-                        unstarted += entry.call.owed.remaining() as usize;
-                        break;
-                    }
-                }
+            if !is_meant(&entry) {
+                lane.in_flight.push_back(entry);
+            } else if self.doom(entry.seq) {
+                lane.closed = true;
+                lane.ending.get_or_insert(Ending::Cancelled);
+                lane.in_flight.push_back(entry);
+            } else {
+                unstarted += entry.call.owed.remaining() as usize;
             }
         }
-        lane.in_flight = kept;
         self.wake.notify_one();
         unstarted
+    }
+
+    /// Keeps the worker from beginning anything more of a call. If it is running an item of it, the
+    /// worker is condemned for that, and true comes back.
+    fn doom(&self, seq: u32) -> bool {
+        loop {
+            let claim = self.page.revoke(seq);
+            match claim.stage {
+                Stage::Running if self.page.condemn(seq, claim.item) => return true,
+                Stage::Running => {} // It has just ended that item: look again.
+                Stage::Condemned => return true,
+                Stage::Offered | Stage::Done | Stage::Revoked => return false,
+            }
+        }
     }
 
     /// The worker has to go, whatever it does.

@@ -2,12 +2,14 @@
 //! tells of the worker's death.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::unix::pipe;
 use tokio::sync::Notify;
+
+use crate::sys;
 
 /// How much is kept.
 const TAIL: usize = 4096;
@@ -45,7 +47,7 @@ impl Stderr {
                 biased;
                 // The worker has ended. A child of it may hold the pipe open for long.
                 () = self.ended.notified() => false,
-                ready = self.pipe.readable() => ready.is_ok() && self.read(),
+                ready = self.pipe.readable() => ready.is_ok() && self.read(Self::try_read),
             };
             let unprinted = std::mem::take(&mut self.lock().unprinted);
             // While our stderr takes nothing, the worker's pipe fills up and it has to wait.
@@ -54,12 +56,22 @@ impl Stderr {
         }
     }
 
+    /// Through tokio, which then knows when nothing is left.
+    fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.pipe.try_read(buffer)
+    }
+
+    /// Past tokio, which may not have been told yet that there is something.
+    fn read_now(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        sys::read_now(self.pipe.as_fd(), buffer)
+    }
+
     /// Reads what is there; false at the end.
-    fn read(&self) -> bool {
+    fn read(&self, read: fn(&Self, &mut [u8]) -> io::Result<usize>) -> bool {
         let mut text = self.lock();
         let mut buffer = [0; TAIL];
         loop {
-            match self.pipe.try_read(&mut buffer) {
+            match read(self, &mut buffer) {
                 Ok(0) => return false,
                 Ok(len) => text.push(&buffer[..len]),
                 Err(error) => return error.kind() == io::ErrorKind::WouldBlock,
@@ -72,7 +84,7 @@ impl Stderr {
 
     /// The worker has ended: the last that it wrote, which is all in the pipe by now.
     pub(super) fn into_tail(self: Arc<Self>) -> String {
-        self.read();
+        self.read(Self::read_now);
         self.ended.notify_one();
         let tail = std::mem::take(&mut self.lock().tail);
         String::from_utf8_lossy(&tail).into_owned()

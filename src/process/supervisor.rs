@@ -2,6 +2,7 @@
 //! all of this; if its runtime ends, the task is dropped and the worker goes with it.
 
 use std::future::poll_fn;
+use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,8 +28,8 @@ use crate::wire::page::Page;
 
 /// How long a worker that was told to exit, or has hung up, may take to end.
 const EXIT_GRACE: Duration = Duration::from_secs(5);
-/// How much is read at once.
-const READ: usize = 128 * 1024;
+/// How much is read at once: a little more than the 64 KiB that payloads like to have.
+const READ: usize = 80 * 1024;
 /// From this size on, a result is decoded on a blocking thread: it could stall the runtime.
 const DECODE_ELSEWHERE: usize = 256 * 1024;
 
@@ -37,6 +38,7 @@ pub(super) fn start(runtime: &Handle, pool: Arc<Pool>, id: u64) {
     let place = TakenPlace {
         pool,
         id,
+        link: None,
         end: End::NeverPolled,
     };
     runtime.spawn(occupy(place));
@@ -47,6 +49,7 @@ async fn occupy(mut place: TakenPlace) {
     loop {
         match bring_up(&place.pool, place.id).await {
             Ok(worker) => {
+                place.link = Some(worker.link.clone());
                 let (departure, lost) = worker.live(&place.pool).await;
                 place.end = End::Gone(Some(departure), lost);
                 return;
@@ -64,6 +67,7 @@ async fn occupy(mut place: TakenPlace) {
 struct TakenPlace {
     pool: Arc<Pool>,
     id: u64,
+    link: Option<Arc<Link>>,
     end: End,
 }
 
@@ -76,6 +80,10 @@ enum End {
 
 impl Drop for TakenPlace {
     fn drop(&mut self) {
+        if let Some(link) = &self.link {
+            // If anything is left, the runtime has ended in the middle of it.
+            drop(link.bury(&Cause::Shutdown));
+        }
         match self.end {
             End::NeverPolled => self.pool.discard_place(self.id),
             End::Gone(departure, lost) => self.pool.worker_gone(self.id, departure, lost),
@@ -258,9 +266,7 @@ impl Worker {
                 Some(_) => return self.process.get_ref().kill(),
             };
             let has_unwritten = self.link.has_unwritten();
-            if self.buffer.capacity() - self.buffer.len() < READ / 2 {
-                self.buffer.reserve(READ);
-            }
+            self.buffer.reserve(READ);
             tokio::select! {
                 biased;
                 read = self.reader.read_buf(&mut self.buffer), if reading => {
@@ -293,10 +299,18 @@ impl Worker {
         loop {
             match self.codec.decode(&mut self.buffer) {
                 Ok(None) => return,
-                Ok(Some(frame)) => match FromWorker::parse(Reader(frame.freeze())) {
-                    Some(FromWorker::Outcome(head, payload)) => self.settle(head, payload, pool),
-                    _ => return self.protest("sending a message that makes no sense"),
-                },
+                Ok(Some(frame)) => {
+                    if frame.len() > READ && self.buffer.is_empty() {
+                        // The frame is to have its memory for itself, so that a result may keep it.
+                        self.buffer = BytesMut::new();
+                    }
+                    match FromWorker::parse(Reader(frame.freeze())) {
+                        Some(FromWorker::Outcome(head, payload)) => {
+                            self.settle(head, payload, pool)
+                        }
+                        _ => return self.protest("sending a message that makes no sense"),
+                    }
+                }
                 Err(error) => return self.protest(&format!("sending no frame: {error}")),
             }
         }
@@ -310,7 +324,10 @@ impl Worker {
     /// Reads what a dead worker had sent, and what it had finished but not sent. A frame that was
     /// cut off by its death is dropped.
     fn read_last_words(&mut self, pool: &Arc<Pool>) {
-        while matches!(self.reader.try_read_buf(&mut self.buffer), Ok(1..)) {
+        let mut bytes = vec![0; READ];
+        // Not through tokio, which may not have been told yet that there is something.
+        while let Ok(len @ 1..) = sys::read_now(self.reader.as_ref().as_fd(), &mut bytes) {
+            self.buffer.extend_from_slice(&bytes[..len]);
             self.read_frames(pool);
         }
         self.read_frames(pool);

@@ -84,8 +84,13 @@ impl Gate {
 impl Key {
     /// Called by a task: says that it has arrived, and waits until it is let in.
     pub(crate) fn wait(&self) {
+        self.wait_as(std::process::id());
+    }
+
+    /// As `wait`, for another process that it names.
+    pub(crate) fn wait_as(&self, pid: u32) {
         if let Ok(mut stream) = Blocking::connect(&self.0) {
-            let _ = stream.write_all(&std::process::id().to_be_bytes());
+            let _ = stream.write_all(&pid.to_be_bytes());
             let _ = stream.read(&mut [0]);
         }
     }

@@ -97,6 +97,13 @@ pub(crate) fn send_vectored(
     )?)
 }
 
+/// Reads what is there, from a descriptor that does not block.
+pub(crate) fn read_now(from: BorrowedFd<'_>, bytes: &mut [u8]) -> io::Result<usize> {
+    Ok(rustix::io::retry_on_intr(|| {
+        rustix::io::read(from, &mut *bytes)
+    })?)
+}
+
 /// Sends bytes with a descriptor beside them.
 pub(crate) fn send_with_fd(
     socket: BorrowedFd<'_>,
