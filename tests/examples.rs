@@ -73,6 +73,25 @@ fn a_pool_goes_on_after_every_crash() {
     }
 }
 
+#[test]
+fn what_is_left_running_would_be_seen() {
+    let mark = format!("EXAMPLE_UNDER_TEST=none.{}", std::process::id());
+    let (name, value) = mark.split_once('=').expect("it was just made");
+    let mut process = Command::new("cat")
+        .env(name, value)
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("there is a `cat`");
+    // The system shows a new process before it shows its environment.
+    while processes_marked(&mark).is_empty() {
+        let ended = process.try_wait().expect("it can be asked");
+        assert_eq!(ended, None, "it reads until its input ends");
+    }
+    drop(process.stdin.take());
+    process.wait().expect("it ends with its input");
+    assert_eq!(processes_marked(&mark), Vec::<String>::new());
+}
+
 /// Runs an example to its end, and checks that it leaves nothing running. Returns the lines it
 /// printed.
 fn run(example: &str) -> Vec<String> {
@@ -80,24 +99,15 @@ fn run(example: &str) -> Vec<String> {
     let mark = format!("EXAMPLE_UNDER_TEST={example}.{}", std::process::id());
     let (name, value) = mark.split_once('=').expect("it was just made");
     let path = path_of(example);
-    let example = Command::new(&path)
+    let output = Command::new(&path)
         .env(name, value)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
+        .output()
         .unwrap_or_else(|error| {
             panic!(
                 "{}: {error}; `cargo build --examples` builds it",
                 path.display()
             )
         });
-    assert_ne!(
-        processes_marked(&mark),
-        Vec::<String>::new(),
-        "the mark can be seen"
-    );
-    let output = example.wait_with_output().expect("an example ends");
     let stdout = String::from_utf8(output.stdout).expect("an example prints text");
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(

@@ -5,6 +5,7 @@
 
 mod common;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use concurrent_futures::{
@@ -185,6 +186,29 @@ fn a_runtime_that_ends_with_tasks_pending_takes_the_workers_along() {
         }
         assert_eq!(pool.stats().running, 0);
     });
+}
+
+#[test]
+fn a_callback_may_use_the_pool_whose_runtime_ends() {
+    let test = runtime();
+    let _inside = test.enter();
+    let gate = Gate::new();
+    let own = runtime();
+    let pool = Arc::new(ProcessPoolExecutor::with_workers(1).expect("a pool"));
+    let handle = own.block_on(async { pool.submit(wait_at, gate.key()) });
+    let _guest = test.block_on(gate.guest());
+    let (seen, told) = std::sync::mpsc::channel();
+    handle.on_done({
+        let pool = pool.clone();
+        move || seen.send(pool.stats().running).expect("the test waits")
+    });
+    std::thread::spawn(move || drop(own)); // A thread of its own, as it could hang.
+    told.recv_timeout(Duration::from_secs(30))
+        .expect("the callback got through");
+    let error = test
+        .block_on(within(handle))
+        .expect_err("its runtime has ended");
+    assert!(error.is_shutdown() && error.was_started(), "{error}");
 }
 
 #[test]

@@ -184,7 +184,7 @@ impl TaskError {
         self.death().map(|death| death.pid)
     }
 
-    /// The last lines that the lost worker wrote to stderr (4 KiB at most).
+    /// The last lines that the lost worker wrote to stderr (16 KiB at most).
     pub fn stderr_tail(&self) -> Option<&str> {
         self.death().map(|death| death.stderr_tail.as_str())
     }

@@ -172,6 +172,9 @@ impl Pool {
 
     /// Starts as many workers as there is work for. Takes the lock to release it first.
     fn start_workers(&self, mut state: MutexGuard<'_, State>) {
+        if !state.wants_another(self.config.max_workers) {
+            return;
+        }
         let Some(runtime) = state.current_runtime() else {
             return;
         };
@@ -190,6 +193,7 @@ impl Pool {
         let mut state = self.lock();
         state.failures = 0;
         state.last_failure = None;
+        state.broken = false;
         state.workers.insert(link.id, Place::Ready(link.clone()));
         drop(state);
         self.changed.notify_waiters();
@@ -248,7 +252,8 @@ impl Pool {
         state.restarts.failed_to_start += 1;
         state.failures += 1;
         let attempts = state.failures;
-        if attempts < MOST_FAILURES && !(state.closed && state.backlog.is_empty()) {
+        let is_needed = !state.broken && !(state.closed && state.backlog.is_empty());
+        if attempts < MOST_FAILURES && is_needed {
             state.last_failure = Some(failure);
             return AfterFailure::TryAgain(BACK_OFF * 2_u32.pow(attempts - 1));
         }

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use crate::sys;
 
 /// How much is kept.
-const TAIL: usize = 4096;
+const TAIL: usize = 16 * 1024;
 
 #[derive(Debug)]
 pub(super) struct Stderr {

@@ -38,6 +38,7 @@ pub(super) fn start(runtime: &Handle, pool: Arc<Pool>, id: u64) {
     let place = TakenPlace {
         pool,
         id,
+        link: None,
         end: End::NeverPolled,
     };
     runtime.spawn(occupy(place));
@@ -48,6 +49,7 @@ async fn occupy(mut place: TakenPlace) {
     loop {
         match bring_up(&place.pool, place.id).await {
             Ok(worker) => {
+                place.link = Some(worker.link.clone());
                 let (departure, lost) = worker.live(&place.pool).await;
                 place.end = End::Gone(Some(departure), lost);
                 return;
@@ -65,6 +67,7 @@ async fn occupy(mut place: TakenPlace) {
 struct TakenPlace {
     pool: Arc<Pool>,
     id: u64,
+    link: Option<Arc<Link>>,
     end: End,
 }
 
@@ -77,6 +80,10 @@ enum End {
 
 impl Drop for TakenPlace {
     fn drop(&mut self) {
+        if let Some(link) = &self.link {
+            // If anything is left, the runtime has ended in the middle of it.
+            drop(link.bury(&Cause::Shutdown));
+        }
         match self.end {
             End::NeverPolled => self.pool.discard_place(self.id),
             End::Gone(departure, lost) => self.pool.worker_gone(self.id, departure, lost),
