@@ -1,5 +1,7 @@
 //! Something to be done later, unless it is dropped first. Tokio's timer does the waiting.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -7,7 +9,10 @@ use tokio::time::{Instant, sleep_until};
 
 /// Dropping it calls the alarm off.
 #[derive(Debug)]
-pub(crate) struct Alarm(tokio::task::AbortHandle);
+pub(crate) struct Alarm {
+    task: tokio::task::AbortHandle,
+    rung: Arc<AtomicBool>,
+}
 
 impl Alarm {
     /// Does `action` on the runtime after `delay`, counted from now.
@@ -17,19 +22,30 @@ impl Alarm {
         action: impl FnOnce() + Send + 'static,
     ) -> Self {
         let end = Instant::now().checked_add(delay);
+        let rung = Arc::new(AtomicBool::new(false));
+        let ring = rung.clone();
         let task = runtime.spawn(async move {
             match end {
                 Some(end) => sleep_until(end).await,
                 None => std::future::pending().await, // Further off than the clock can tell.
             }
+            ring.store(true, Ordering::Release);
             action();
         });
-        Self(task.abort_handle())
+        Self {
+            task: task.abort_handle(),
+            rung,
+        }
+    }
+
+    /// Whether its time has come: its action was done, is being done, or is about to be.
+    pub(crate) fn has_rung(&self) -> bool {
+        self.rung.load(Ordering::Acquire)
     }
 }
 
 impl Drop for Alarm {
     fn drop(&mut self) {
-        self.0.abort();
+        self.task.abort();
     }
 }

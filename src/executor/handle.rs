@@ -77,14 +77,17 @@ impl<T> OutcomeCell<T> {
         }
     }
 
-    /// Puts the outcome in, unless one is there already.
+    /// Answers the caller, unless that was done already, or is being done.
     fn resolve(&self, outcome: Result<T, TaskError>) {
-        let mut state = self.lock();
-        if !matches!(state.outcome, Outcome::Pending) {
-            return;
+        if self.ticket.close() {
+            self.put(outcome);
         }
+    }
+
+    /// Puts the outcome in. Only who closed the ticket may.
+    fn put(&self, outcome: Result<T, TaskError>) {
+        let mut state = self.lock();
         state.outcome = Outcome::Ready(outcome);
-        self.ticket.close();
         let waker = state.waker.take();
         let callbacks = std::mem::take(&mut state.callbacks);
         drop(state); // User code runs below: wakers and callbacks may come back to this handle.
@@ -153,19 +156,15 @@ impl<T: Send> Abort for OutcomeCell<T> {
 }
 
 impl<T> OutcomeCell<T> {
-    /// The caller gets its answer first, then the executor is told: an executor that meets the
-    /// job in between sees it closed and lets it go.
+    /// Closed first, and only then taken from its executor: one that meets the job in between sees
+    /// it closed and lets it go. The executor knows whether it had begun.
     fn cancel(&self) {
-        if self.ticket.is_closed() {
-            return;
-        }
-        let owner = self.ticket.owner();
-        let running = owner
-            .as_ref()
-            .is_some_and(|owner| owner.is_running(&self.ticket));
-        self.resolve(Err(self.ticket.error(running, Cause::Cancelled)));
-        if let Some(owner) = owner {
-            owner.abort(&self.ticket);
+        if self.ticket.close() {
+            let begun = self
+                .ticket
+                .owner()
+                .is_some_and(|owner| owner.abort(&self.ticket));
+            self.put(Err(self.ticket.error(begun, Cause::Cancelled)));
         }
     }
 }

@@ -77,6 +77,8 @@ pub(crate) struct Call {
     pub(crate) payload: Chain,
     /// Refuses it when it has waited for too long.
     pub(crate) expiry: Option<Arc<Alarm>>,
+    /// How many workers have died when it was the next to begin.
+    pub(crate) strikes: u8,
 }
 
 impl Call {
@@ -334,6 +336,7 @@ impl<P: PromiseEncoded + 'static> Outbound<'_, P> {
             base,
             payload,
             expiry: None,
+            strikes: 0,
         });
     }
 }

@@ -25,8 +25,9 @@ pub(crate) struct Ticket {
 
 /// The executor that holds a job, as its handle sees it.
 pub(crate) trait Owner: Send + Sync {
-    /// The caller has cancelled the job (its ticket is closed): free what it holds.
-    fn abort(&self, ticket: &Ticket);
+    /// The caller has cancelled the job (its ticket is closed): free what it holds. Says whether
+    /// any of it had begun.
+    fn abort(&self, ticket: &Ticket) -> bool;
 
     /// Whether a worker is running the job right now.
     fn is_running(&self, ticket: &Ticket) -> bool;
@@ -81,8 +82,9 @@ impl Ticket {
         self.closed.load(Ordering::Acquire)
     }
 
-    pub(crate) fn close(&self) {
-        self.closed.store(true, Ordering::Release);
+    /// Closes it. True for the one who did: only that one may say what the outcome is.
+    pub(crate) fn close(&self) -> bool {
+        !self.closed.swap(true, Ordering::AcqRel)
     }
 
     /// An executor takes the job. Only the first one counts.

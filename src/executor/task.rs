@@ -175,7 +175,9 @@ macro_rules! nary {
             }
 
             fn decode(input: &mut Reader) -> Result<Self, CodecError> {
-                Ok(($(codec::get::<$Arg>(input)?,)*))
+                // All are taken out before the first is decoded: one that fails must not leave the others to the next item.
+                $(let $arg = codec::next(input)?;)*
+                Ok(($(codec::decode::<$Arg>($arg)?,)*))
             }
 
             fn skip(input: &mut Reader) -> Result<(), CodecError> {

@@ -17,7 +17,7 @@ use tokio::net::unix::OwnedWriteHalf;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::executor::error::Cause;
+use crate::executor::error::{Cause, Rejection};
 use crate::executor::job::Call;
 use crate::executor::promise::{PromiseEncoded, Ticket};
 use crate::sys;
@@ -27,6 +27,8 @@ use crate::wire::page::{Page, SLOTS, Stage};
 
 /// How much work is sent ahead to hide the way there and back.
 const AHEAD: Duration = Duration::from_millis(1);
+/// So many workers may die when a call is the next they are to begin, before it is blamed for that.
+const MOST_STRIKES: u8 = 3;
 /// How many calls, at the most, however short they are.
 const MOST_AHEAD: usize = SLOTS as usize / 2;
 
@@ -151,27 +153,45 @@ impl Link {
 
     /// Sends the call that was promised. A link that takes no more gives it back.
     pub(super) fn give_reserved(&self, call: Call) -> Result<(), Vec<Call>> {
-        self.lock().reserved -= 1;
-        self.give(vec![call])
+        let mut lane = self.lock();
+        lane.reserved -= 1; // Under one lock with the rest: in between it would look idle.
+        self.give_to(lane, vec![call])
+    }
+
+    /// How many calls wait behind the first, which is about to run, if it does not already.
+    pub(super) fn calls_behind_the_first(&self) -> usize {
+        self.lock().in_flight.len().saturating_sub(1)
     }
 
     /// Sends calls, in order. A link that takes no more gives them back.
     pub(super) fn give(&self, calls: Vec<Call>) -> Result<(), Vec<Call>> {
-        let mut lane = self.lock();
+        self.give_to(self.lock(), calls)
+    }
+
+    fn give_to(&self, mut lane: MutexGuard<'_, Lane>, calls: Vec<Call>) -> Result<(), Vec<Call>> {
         if lane.closed {
             return Err(calls);
         }
+        let mut late = Vec::new();
         for call in calls {
-            // A cancel that came while the call was on its way between backlog and link found it in
-            // neither; but it closed the ticket before it looked.
-            if !call.ticket().is_closed() {
+            // A cancel, or the end of its time in the queue, that came while the call was on its way
+            // between backlog and link found it in neither; but it left its mark before it looked.
+            if call.expiry.as_ref().is_some_and(|expiry| expiry.has_rung()) {
+                late.push(call);
+            } else if !call.ticket().is_closed() {
                 self.send(&mut lane, call);
             }
         }
         self.write(&mut lane);
         if !lane.unwritten.is_empty() || lane.in_flight.is_empty() {
-            // There is something left to write, or it idles because all that came was cancelled.
+            // There is something left to write, or it idles because nothing that came is wanted.
             self.wake.notify_one();
+        }
+        drop(lane);
+        for call in late {
+            let limit = call.ticket().queue_timeout().unwrap_or_default();
+            call.owed
+                .fail_rest(&Cause::Rejected(Rejection::WaitedTooLong { limit }));
         }
         Ok(())
     }
@@ -208,7 +228,8 @@ impl Link {
     /// Tells the worker to exit once it has answered what it has.
     pub(super) fn dismiss(&self) {
         let mut lane = self.lock();
-        if lane.ending.is_some() {
+        // One that has got work since it looked idle is dismissed when it rests.
+        if lane.ending.is_some() || !lane.in_flight.is_empty() || lane.reserved > 0 {
             return;
         }
         lane.closed = true;
@@ -248,8 +269,18 @@ impl Link {
             let mut lane = self.lock();
             match self.try_write(&mut lane) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Ok(()) | Err(_) => {
+                outcome => {
                     lane.unwritten.clear();
+                    let gone = [io::ErrorKind::BrokenPipe, io::ErrorKind::ConnectionReset];
+                    if let Err(error) = outcome
+                        && !gone.contains(&error.kind())
+                    {
+                        // It lives, but what was for it is lost: only another worker can help.
+                        drop(lane);
+                        self.end(Ending::Protocol(format!(
+                            "a connection that failed: {error}"
+                        )));
+                    }
                     return Poll::Ready(());
                 }
             }
@@ -377,39 +408,44 @@ impl Link {
     }
 
     /// The caller of `ticket` has cancelled: what has not begun never will, and a worker that runs
-    /// it is killed. Says how many items never began.
-    pub(super) fn cancel(&self, ticket: &Ticket) -> usize {
+    /// it is killed. Says how many items never began, and whether any had.
+    pub(super) fn cancel(&self, ticket: &Ticket) -> (usize, bool) {
         let mut lane = self.lock();
         let is_meant = |entry: &InFlight| entry.call.ticket().id() == ticket.id();
         if !lane.in_flight.iter().any(is_meant) {
-            return 0;
+            return (0, false);
         }
         let mut unstarted = 0;
+        let mut begun = false;
         for entry in std::mem::take(&mut lane.in_flight) {
             if !is_meant(&entry) {
                 lane.in_flight.push_back(entry);
-            } else if self.doom(entry.seq) {
+                continue;
+            }
+            let found = self.doom(entry.seq);
+            begun |= found != Stage::Offered;
+            if found == Stage::Condemned {
                 lane.closed = true;
                 lane.ending.get_or_insert(Ending::Cancelled);
                 lane.in_flight.push_back(entry);
             } else {
+                lane.given -= u64::from(found == Stage::Offered);
                 unstarted += entry.call.owed.remaining() as usize;
             }
         }
         self.wake.notify_one();
-        unstarted
+        (unstarted, begun)
     }
 
-    /// Keeps the worker from beginning anything more of a call. If it is running an item of it, the
-    /// worker is condemned for that, and true comes back.
-    fn doom(&self, seq: u32) -> bool {
+    /// Keeps the worker from beginning anything more of a call. Gives the stage that the call was
+    /// found in; `Condemned` if the worker is running an item of it, and is to be killed for that.
+    fn doom(&self, seq: u32) -> Stage {
         loop {
             let claim = self.page.revoke(seq);
             match claim.stage {
-                Stage::Running if self.page.condemn(seq, claim.item) => return true,
+                Stage::Running if self.page.condemn(seq, claim.item) => return Stage::Condemned,
                 Stage::Running => {} // It has just ended that item: look again.
-                Stage::Condemned => return true,
-                Stage::Offered | Stage::Done | Stage::Revoked => return false,
+                found => return found,
             }
         }
     }
@@ -440,8 +476,8 @@ impl Link {
             .checked_add(limit)
     }
 
-    /// The deadline has passed. If the item still runs, its worker is doomed; if the worker has not
-    /// begun it yet, its time begins now.
+    /// The deadline has passed, by what the parent knows of the item's beginning. The worker knows
+    /// better: arguments may travel for long. If the item has had its time, its worker is doomed.
     pub(super) fn time_out(&self) {
         let mut lane = self.lock();
         let Some(front) = lane.in_flight.front_mut() else {
@@ -458,11 +494,19 @@ impl Link {
             return;
         }
         let (seq, item) = (front.seq, front.call.owed.next());
-        if self.page.condemn(seq, item) {
+        let claim = self.page.look(seq);
+        let runs = (claim.seq, claim.item, claim.stage) == (seq, item, Stage::Running);
+        let ran = match runs {
+            true => {
+                Duration::from_nanos(sys::monotonic_nanos().saturating_sub(self.page.begun(seq)))
+            }
+            false => Duration::ZERO, // It has not begun.
+        };
+        if ran < limit {
+            front.began = now.checked_sub(ran);
+        } else if self.page.condemn(seq, item) {
             lane.closed = true;
             lane.ending.get_or_insert(Ending::TimedOut { limit });
-        } else {
-            front.began = Some(now);
         }
     }
 
@@ -477,16 +521,15 @@ impl Link {
         {
             return None;
         }
-        front.elapsed += outcome.elapsed;
+        front.elapsed = front.elapsed.saturating_add(outcome.elapsed);
         front.began = None;
         let (promise, item) = front.call.owed.take_next();
         if front.call.owed.remaining() == 0 {
             let elapsed = front.elapsed;
             lane.in_flight.pop_front();
-            lane.call_time = Some(
-                lane.call_time
-                    .map_or(elapsed, |average| (average * 7 + elapsed) / 8),
-            );
+            lane.call_time = Some(lane.call_time.map_or(elapsed, |average| {
+                (average - average / 8).saturating_add(elapsed / 8)
+            }));
             self.tasks_done.fetch_add(1, Ordering::Relaxed);
         }
         Some(Answered { promise, item })
@@ -504,7 +547,7 @@ impl Link {
             unstarted: Vec::new(),
             lost: 0,
         };
-        for InFlight { seq, mut call, .. } in in_flight {
+        for (place, InFlight { seq, mut call, .. }) in in_flight.into_iter().enumerate() {
             let claim = self.page.look(seq);
             debug_assert_eq!(
                 claim.seq, seq,
@@ -518,7 +561,13 @@ impl Link {
                 remains.lost += 1;
                 call.owed.fail_next(loss.clone());
             }
-            if call.owed.remaining() > 0 && !call.ticket().is_closed() {
+            let unbegun = claim.stage == Stage::Offered;
+            if place == 0 && unbegun && matches!(loss, Cause::WorkerLost(_)) {
+                call.strikes += 1; // Reading it may be what the worker died of.
+            }
+            if call.strikes == MOST_STRIKES {
+                remains.lost += call.owed.fail_rest(loss);
+            } else if call.owed.remaining() > 0 && !call.ticket().is_closed() {
                 remains.unstarted.push(call);
             }
         }

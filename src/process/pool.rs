@@ -1,6 +1,7 @@
 //! Which call goes to which worker, and when a worker is started. All of it is decided under one
 //! lock that is never held over I/O or user code. Locks are taken in the order pool, link.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,8 +27,10 @@ use crate::executor::{Executor, Restarts, Stats};
 
 /// So many starts may fail one after another before the pool gives up.
 const MOST_FAILURES: u32 = 3;
-/// The pause after the first failure; it doubles with each one.
+/// The pause after the first failure; it doubles with each one,
 const BACK_OFF: Duration = Duration::from_millis(50);
+/// but no more often than this.
+const MOST_DOUBLINGS: u32 = 10;
 
 pub(super) struct Config {
     pub(super) name: Option<String>,
@@ -63,6 +66,10 @@ struct State {
     /// The lowest priority of all calls that had to wait.
     lowest: Option<i32>,
     closed: bool,
+    /// The deadline of a shutdown has passed: nothing begins any more.
+    stopped: bool,
+    /// While some workers are ready, no other is started before this.
+    not_before: Option<Instant>,
     /// Starts that failed since one succeeded.
     failures: u32,
     last_failure: Option<InitFailure>,
@@ -99,6 +106,14 @@ impl Pending for Waiting {
     fn items(&self) -> u32 {
         self.call.owed.remaining()
     }
+}
+
+/// Where a call that needs a worker comes from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    Submitted,
+    /// From a worker that did not begin it; it was accepted before.
+    GivenBack,
 }
 
 /// What became of a failed start.
@@ -144,10 +159,13 @@ impl Pool {
     }
 
     /// Finds a worker for a call, or queues it.
-    fn dispatch(&self, mut waiting: Waiting) {
+    fn dispatch(&self, mut waiting: Waiting, origin: Origin) {
         loop {
             let mut state = self.lock();
-            if let Some(cause) = state.refusal() {
+            if let Some(cause) = state.refusal(origin) {
+                if state.stopped {
+                    state.cancelled += u64::from(waiting.items());
+                }
                 drop(state);
                 waiting.call.owed.fail_rest(&cause);
                 return;
@@ -194,6 +212,7 @@ impl Pool {
         state.failures = 0;
         state.last_failure = None;
         state.broken = false;
+        state.not_before = None;
         state.workers.insert(link.id, Place::Ready(link.clone()));
         drop(state);
         self.changed.notify_waiters();
@@ -224,6 +243,9 @@ impl Pool {
                 state.rest(link);
             }
         }
+        if !calls.is_empty() {
+            state.idle.retain(|id| *id != link.id);
+        }
         let drained = state.closed && state.backlog.is_empty();
         drop(state);
         if drained {
@@ -239,35 +261,40 @@ impl Pool {
     /// Calls that were never begun, back from a worker that is gone.
     pub(super) fn give_back(&self, calls: Vec<Call>) {
         for call in calls {
-            self.dispatch(Waiting {
+            let waiting = Waiting {
                 call,
                 _room: Room::unbounded(),
-            });
+            };
+            self.dispatch(waiting, Origin::GivenBack);
         }
     }
 
     /// A start has failed.
-    pub(super) fn start_failed(&self, mut failure: InitFailure, for_good: bool) -> AfterFailure {
+    pub(super) fn start_failed(
+        &self,
+        id: u64,
+        mut failure: InitFailure,
+        for_good: bool,
+    ) -> AfterFailure {
         let mut state = self.lock();
         state.restarts.failed_to_start += 1;
         state.failures += 1;
         let attempts = state.failures;
-        let is_needed = !state.broken && !(state.closed && state.backlog.is_empty());
-        if attempts < MOST_FAILURES && is_needed {
+        let is_idle = state.closed && state.backlog.is_empty();
+        if attempts < MOST_FAILURES && !state.broken && !is_idle {
             state.last_failure = Some(failure);
             return AfterFailure::TryAgain(BACK_OFF * 2_u32.pow(attempts - 1));
         }
-        // As long as others work, nothing is lost but a worker.
-        let helpless = !state
-            .workers
-            .values()
-            .any(|place| matches!(place, Place::Ready(_)));
+        // As long as others work, or may yet, nothing is lost but a worker.
         let mut pending = Vec::new();
-        if helpless {
+        if state.workers.keys().all(|other| *other == id) {
             failure.broken = for_good;
             state.broken = for_good;
             state.failures = 0;
             pending = state.backlog.drain();
+        } else {
+            let pause = BACK_OFF * 2_u32.pow(attempts.min(MOST_DOUBLINGS));
+            state.not_before = Some(Instant::now() + pause);
         }
         let cause = Cause::InitFailed(failure.clone());
         state.last_failure = Some(failure);
@@ -280,13 +307,14 @@ impl Pool {
 
     /// The process of a worker is gone; its place is free for another.
     pub(super) fn free_place(&self, id: u64) {
-        self.lock().remove(id);
+        let place = self.lock().remove(id);
+        drop(place);
     }
 
     /// A worker is gone, and all that it owed is settled.
     pub(super) fn worker_gone(&self, id: u64, departure: Option<Departure>, lost: usize) {
         let mut state = self.lock();
-        state.remove(id);
+        let place = state.remove(id);
         self.failed.fetch_add(lost as u64, Ordering::Relaxed);
         match departure {
             Some(Departure::Crashed) => state.restarts.crashed += 1,
@@ -297,6 +325,7 @@ impl Pool {
             None => {}
         }
         self.start_workers(state);
+        drop(place); // Not under the lock.
         self.changed.notify_waiters();
     }
 
@@ -304,7 +333,7 @@ impl Pool {
     /// what waits.
     pub(super) fn discard_place(&self, id: u64) {
         let mut state = self.lock();
-        state.remove(id);
+        let _starting = state.remove(id);
         if state.workers.is_empty() {
             let pending = state.backlog.drain();
             drop(state);
@@ -488,15 +517,23 @@ impl State {
 
     /// Work that was sent ahead to another worker, for one that idles.
     fn steal_for(&self, thief: &Link, most: usize) -> Vec<Call> {
-        let victim = self
+        let mut victims: Vec<_> = self
             .links()
             .filter(|link| link.id != thief.id)
-            .max_by_key(|link| link.waiting());
-        victim.map(|link| link.steal(most)).unwrap_or_default()
+            .map(|link| (link.calls_behind_the_first(), link))
+            .filter(|(calls, _)| *calls > 0)
+            .collect();
+        victims.sort_by_key(|(calls, _)| Reverse(*calls));
+        let mut thefts = victims.iter().map(|(_, link)| link.steal(most));
+        thefts.find(|stolen| !stolen.is_empty()).unwrap_or_default()
     }
 
     fn wants_another(&self, max_workers: usize) -> bool {
-        if self.broken || self.workers.len() >= max_workers {
+        if self.broken || self.stopped || self.workers.len() >= max_workers {
+            return false;
+        }
+        let too_early = || self.not_before.is_some_and(|time| Instant::now() < time);
+        if !self.workers.is_empty() && too_early() {
             return false;
         }
         let starting = self
@@ -504,12 +541,18 @@ impl State {
             .values()
             .filter(|place| matches!(place, Place::Starting))
             .count();
-        let ahead: usize = self.links().map(|link| link.waiting()).sum();
+        let ahead: usize = self.links().map(|link| link.calls_behind_the_first()).sum();
         starting < self.backlog.len() + ahead
     }
 
     /// Why a call cannot be taken, if it cannot.
-    fn refusal(&mut self) -> Option<Cause> {
+    fn refusal(&mut self, origin: Origin) -> Option<Cause> {
+        if self.stopped {
+            return Some(Cause::Cancelled);
+        }
+        if self.closed && origin == Origin::Submitted {
+            return Some(Cause::Shutdown);
+        }
         if self.broken {
             return Some(self.failure());
         }
@@ -523,9 +566,10 @@ impl State {
         self.last_id
     }
 
-    fn remove(&mut self, id: u64) {
-        self.workers.remove(&id);
+    #[must_use = "a link that goes may answer callers, which must not happen under the lock"]
+    fn remove(&mut self, id: u64) -> Option<Place> {
         self.idle.retain(|idle| *idle != id);
+        self.workers.remove(&id)
     }
 
     fn current_runtime(&mut self) -> Option<Handle> {
@@ -541,14 +585,27 @@ impl State {
 }
 
 impl Owner for Pool {
-    fn abort(&self, ticket: &Ticket) {
+    fn abort(&self, ticket: &Ticket) -> bool {
         let removed = self.lock().backlog.remove(ticket);
         let mut cancelled: usize = removed.iter().map(|waiting| waiting.items() as usize).sum();
         drop(removed);
+        let mut begun = false;
         for link in self.links() {
-            cancelled += link.cancel(ticket);
+            let (unstarted, started) = link.cancel(ticket);
+            cancelled += unstarted;
+            begun |= started;
         }
-        self.lock().cancelled += cancelled as u64;
+        // What is found nowhere is on its way to its caller, or to a worker: better to say that it had
+        // begun than to have it tried again.
+        begun |= cancelled == 0;
+        let mut state = self.lock();
+        state.cancelled += cancelled as u64;
+        let closed = state.closed;
+        drop(state);
+        if closed {
+            self.changed.notify_waiters(); // A worker that is starting may not be needed any more.
+        }
+        begun
     }
 
     fn is_running(&self, ticket: &Ticket) -> bool {
@@ -571,10 +628,11 @@ impl Executor for Pool {
         job.work
             .encode(self.config.recipe.max_frame_length, &mut |mut call| {
                 call.expiry.clone_from(&expiry);
-                self.dispatch(Waiting {
+                let waiting = Waiting {
                     call,
                     _room: std::mem::take(&mut room),
-                });
+                };
+                self.dispatch(waiting, Origin::Submitted);
             });
     }
 
@@ -591,7 +649,9 @@ impl Executor for Pool {
     }
 
     async fn shutdown_with(&self, how: Shutdown) -> ShutdownReport {
-        let deadline = how.deadline.map(|deadline| Instant::now() + deadline);
+        let deadline = how
+            .deadline
+            .and_then(|deadline| Instant::now().checked_add(deadline));
         let before = self.tally();
         self.close();
         let mut cancelled = 0;
@@ -605,6 +665,7 @@ impl Executor for Pool {
                     .await
                     .is_err()
                 {
+                    self.lock().stopped = true;
                     cancelled += self.fail_pending(&Cause::Cancelled);
                     for link in self.links() {
                         link.end(Ending::Shutdown);
@@ -670,6 +731,7 @@ impl Pool {
                 call.owed
                     .fail_rest(&Cause::Rejected(Rejection::WaitedTooLong { limit }));
             }
+            pool.changed.notify_waiters(); // A worker that is starting may not be needed any more.
         })))
     }
 }

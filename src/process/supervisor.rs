@@ -3,10 +3,12 @@
 
 use std::future::poll_fn;
 use std::os::fd::AsFd as _;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use futures::FutureExt as _;
 use tokio::io::AsyncReadExt as _;
 use tokio::io::unix::AsyncFd;
 use tokio::net::unix::OwnedReadHalf;
@@ -24,7 +26,7 @@ use crate::sys::{self, ChildProcess, Exit};
 use crate::wire::Reader;
 use crate::wire::frame;
 use crate::wire::message::{self, FromWorker, Identity, OutcomeHead, Status};
-use crate::wire::page::Page;
+use crate::wire::page::{OUTBOX, Page};
 
 /// How long a worker that was told to exit, or has hung up, may take to end.
 const EXIT_GRACE: Duration = Duration::from_secs(5);
@@ -47,7 +49,7 @@ pub(super) fn start(runtime: &Handle, pool: Arc<Pool>, id: u64) {
 async fn occupy(mut place: TakenPlace) {
     place.end = End::Gone(None, 0);
     loop {
-        match bring_up(&place.pool, place.id).await {
+        match try_bring_up(&place.pool, place.id).await {
             Ok(worker) => {
                 place.link = Some(worker.link.clone());
                 let (departure, lost) = worker.live(&place.pool).await;
@@ -55,10 +57,13 @@ async fn occupy(mut place: TakenPlace) {
                 return;
             }
             Err(None) => return,
-            Err(Some((failure, for_good))) => match place.pool.start_failed(failure, for_good) {
-                AfterFailure::TryAgain(pause) => tokio::time::sleep(pause).await,
-                AfterFailure::GiveUp => return,
-            },
+            Err(Some(failure)) => {
+                let Failure { what, for_good } = failure;
+                match place.pool.start_failed(place.id, *what, for_good) {
+                    AfterFailure::TryAgain(pause) => tokio::time::sleep(pause).await,
+                    AfterFailure::GiveUp => return,
+                }
+            }
         }
     }
 }
@@ -80,13 +85,14 @@ enum End {
 
 impl Drop for TakenPlace {
     fn drop(&mut self) {
-        if let Some(link) = &self.link {
-            // If anything is left, the runtime has ended in the middle of it.
-            drop(link.bury(&Cause::Shutdown));
-        }
+        // If anything is left, the runtime has ended in the middle of it.
+        let cut_off = self
+            .link
+            .as_ref()
+            .map_or(0, |link| link.bury(&Cause::Shutdown).lost);
         match self.end {
             End::NeverPolled => self.pool.discard_place(self.id),
-            End::Gone(departure, lost) => self.pool.worker_gone(self.id, departure, lost),
+            End::Gone(departure, lost) => self.pool.worker_gone(self.id, departure, lost + cut_off),
         }
     }
 }
@@ -102,14 +108,41 @@ struct Worker {
     oom_kills: u64,
 }
 
-/// Starts a process and waits until it is ready. `Err(None)`: it is not needed any more. An error
-/// for which the flag is set will come again if it is tried again.
-async fn bring_up(pool: &Arc<Pool>, id: u64) -> Result<Worker, Option<(InitFailure, bool)>> {
+/// Why a worker could not be made ready.
+struct Failure {
+    what: Box<InitFailure>,
+    /// It will come again if it is tried again.
+    for_good: bool,
+}
+
+/// As `bring_up`. Tokio panics where a runtime lacks a driver or a thread; that will come again.
+async fn try_bring_up(pool: &Arc<Pool>, id: u64) -> Result<Worker, Option<Failure>> {
+    let outcome = AssertUnwindSafe(bring_up(pool, id)).catch_unwind().await;
+    outcome.unwrap_or_else(|_| {
+        let reason = "the runtime cannot drive a worker; build it with `enable_all`";
+        let what = InitFailure {
+            reason: reason.to_owned(),
+            ..InitFailure::default()
+        };
+        Err(Some(Failure {
+            what: Box::new(what),
+            for_good: true,
+        }))
+    })
+}
+
+/// Starts a process and waits until it is ready. `Err(None)`: it is not needed any more.
+async fn bring_up(pool: &Arc<Pool>, id: u64) -> Result<Worker, Option<Failure>> {
     let spawning = {
         let pool = pool.clone();
         tokio::task::spawn_blocking(move || pool.config.recipe.spawn())
     };
-    let newborn = match spawning.await {
+    let spawned = tokio::select! {
+        spawned = spawning => spawned,
+        // What has been started by then is killed as it is dropped.
+        () = not_needed(pool) => return Err(None),
+    };
+    let newborn = match spawned {
         Ok(Ok(newborn)) => newborn,
         Ok(Err(error)) => return Err(Some(describe(error, None))),
         Err(_) => return Err(None), // The runtime is ending.
@@ -183,7 +216,7 @@ async fn not_needed(pool: &Pool) {
     }
 }
 
-fn describe(error: StartError, death: Option<Death>) -> (InitFailure, bool) {
+fn describe(error: StartError, death: Option<Death>) -> Failure {
     let for_good = matches!(
         error,
         StartError::Initializer(_)
@@ -200,7 +233,10 @@ fn describe(error: StartError, death: Option<Death>) -> (InitFailure, bool) {
         },
         broken: false,
     };
-    (failure, for_good)
+    Failure {
+        what: Box::new(failure),
+        for_good,
+    }
 }
 
 async fn wait_for(process: &mut AsyncFd<ChildProcess>) -> Exit {
@@ -332,7 +368,7 @@ impl Worker {
         }
         self.read_frames(pool);
         self.buffer = BytesMut::from(&self.link.page.outbox()[..]);
-        self.codec = frame::codec(frame::LARGEST);
+        self.codec = frame::codec(OUTBOX);
         self.read_frames(pool);
     }
 

@@ -301,6 +301,10 @@ impl Core {
         self.seat_left.notify_waiters();
     }
 
+    fn has_no_seats(&self) -> bool {
+        self.lock().seats.is_empty()
+    }
+
     /// Fails all that waits.
     fn fail_pending(&self, cause: &Cause) -> usize {
         let pending = self.lock().backlog.drain();
@@ -332,7 +336,7 @@ fn free_seat(seats: &[(u64, Option<(u64, usize)>)]) -> u64 {
 }
 
 impl Owner for Core {
-    fn abort(&self, ticket: &Ticket) {
+    fn abort(&self, ticket: &Ticket) -> bool {
         let removed = self.lock().backlog.remove(ticket);
         let cancelled = removed
             .iter()
@@ -340,6 +344,7 @@ impl Owner for Core {
             .sum::<usize>();
         self.lock().cancelled += cancelled;
         drop(removed); // Outside the lock: the arguments' destructors are user code.
+        cancelled == 0
     }
 
     fn is_running(&self, ticket: &Ticket) -> bool {
@@ -399,7 +404,9 @@ impl Executor for Core {
     }
 
     async fn shutdown_with(&self, how: Shutdown) -> ShutdownReport {
-        let deadline = how.deadline.map(|deadline| Instant::now() + deadline);
+        let deadline = how
+            .deadline
+            .and_then(|deadline| Instant::now().checked_add(deadline));
         self.close();
         let (finished, mut cancelled) = {
             let state = self.lock();

@@ -124,7 +124,7 @@ impl Drop for Seat {
         if self.state.get() != State::Left {
             self.core.leave(&mut self.core.lock(), self.id);
         }
-        if self.state.get() == State::Waiting {
+        if self.state.get() == State::Waiting && self.core.has_no_seats() {
             // The runtime has ended: nobody is left for what waits.
             self.core.fail_pending(&Cause::Shutdown);
         }

@@ -75,7 +75,13 @@ pub(crate) fn put<T: Serialize + 'static>(value: T, out: &mut Chain) -> Result<(
 
 /// Reads the next value.
 pub(crate) fn get<T: DeserializeOwned + 'static>(input: &mut Reader) -> Result<T, CodecError> {
-    let (bytes, raw) = next(input)?;
+    decode(next(input)?)
+}
+
+/// Decodes a value that `next` took out.
+pub(crate) fn decode<T: DeserializeOwned + 'static>(
+    (bytes, raw): (Bytes, bool),
+) -> Result<T, CodecError> {
     if raw {
         bulk_from_bytes(bytes)
     } else {
@@ -100,7 +106,8 @@ pub(crate) fn skip(input: &mut Reader) -> Result<(), CodecError> {
     next(input).map(drop)
 }
 
-fn next(input: &mut Reader) -> Result<(Bytes, bool), CodecError> {
+/// Takes the next value out, still encoded, and whether its bytes are plain.
+pub(crate) fn next(input: &mut Reader) -> Result<(Bytes, bool), CodecError> {
     let head = input.varint().ok_or(TORN)?;
     let len = usize::try_from(head >> 1).map_err(|_| TORN)?;
     Ok((input.take(len).ok_or(TORN)?, head & 1 == 1))
@@ -159,7 +166,13 @@ fn bulk_from_bytes<T: 'static>(bytes: Bytes) -> Result<T, CodecError> {
 
     let wanted = TypeId::of::<T>();
     if wanted == TypeId::of::<Bytes>() {
-        return found(bytes);
+        // A small one must not keep the large buffer alive that it came in.
+        let small = bytes.len() < KEEP_BUFFER;
+        return found(if small {
+            Bytes::copy_from_slice(&bytes)
+        } else {
+            bytes
+        });
     }
     if wanted == TypeId::of::<Vec<u8>>() {
         return found(into_vec(bytes));

@@ -27,7 +27,9 @@ pub(crate) const SLOTS: u32 = 64;
 /// How many bytes the outbox holds.
 pub(crate) const OUTBOX: usize = 60 * 1024;
 
-const OUTBOX_LEN: usize = 8 * SLOTS as usize;
+/// Behind the claims come the times at which the latest items began, then the outbox's length.
+const BEGUN: usize = 8 * SLOTS as usize;
+const OUTBOX_LEN: usize = 2 * BEGUN;
 const OUTBOX_AT: usize = 4096;
 const LEN: usize = OUTBOX_AT + OUTBOX;
 
@@ -164,25 +166,42 @@ impl Page {
         )
     }
 
-    /// Worker: begin `item`, if it is still wanted.
-    pub(crate) fn claim(&self, seq: u32, item: u32) -> bool {
+    /// Worker: begin `item` at the time `now`, if it is still wanted.
+    pub(crate) fn claim(&self, seq: u32, item: u32, now: u64) -> bool {
         let claim = self.look(seq);
         let next = match claim.stage {
             Stage::Offered => claim.item == item,
             Stage::Done => claim.item + 1 == item,
             _ => false,
         };
+        if claim.seq != seq || !next {
+            return false;
+        }
+        self.begun_at(seq).store(now, Ordering::Relaxed); // Told by the exchange that follows.
         // A failed exchange means that the parent has just revoked it.
-        claim.seq == seq && next && self.change(claim, Claim::new(seq, item, Stage::Running))
+        self.change(claim, Claim::new(seq, item, Stage::Running))
+    }
+
+    fn begun_at(&self, seq: u32) -> &AtomicU64 {
+        self.0.word(BEGUN + 8 * (seq % SLOTS) as usize)
+    }
+
+    /// Parent: when the item that is running, by `look`, began: nanoseconds of the system's
+    /// monotonic clock.
+    pub(crate) fn begun(&self, seq: u32) -> u64 {
+        self.begun_at(seq).load(Ordering::Relaxed)
     }
 
     /// Worker: `item` has ended and its outcome is where the parent finds it. False if the worker
     /// is about to be killed; then it must not begin anything else.
+    ///
+    /// The parent may have read the outcome already and given the slot to another call: that is no
+    /// condemnation, for a condemned call keeps its slot.
     pub(crate) fn finish(&self, seq: u32, item: u32) -> bool {
         self.change(
             Claim::new(seq, item, Stage::Running),
             Claim::new(seq, item, Stage::Done),
-        )
+        ) || self.look(seq).seq != seq
     }
 
     fn outbox_len(&self) -> &AtomicU64 {
@@ -222,11 +241,11 @@ mod tests {
     fn a_call_is_claimed_item_by_item() {
         let page = page();
         page.offer(70, 3);
-        assert!(!page.claim(70, 2) && !page.claim(70, 4) && !page.claim(6, 3));
-        assert!(page.claim(70, 3) && !page.claim(70, 3));
+        assert!(!page.claim(70, 2, 0) && !page.claim(70, 4, 0) && !page.claim(6, 3, 0));
+        assert!(page.claim(70, 3, 0) && !page.claim(70, 3, 0));
         assert_eq!(page.look(70), Claim::new(70, 3, Stage::Running));
-        assert!(!page.claim(70, 4), "the item before has not ended");
-        assert!(page.finish(70, 3) && page.claim(70, 4) && page.finish(70, 4));
+        assert!(!page.claim(70, 4, 0), "the item before has not ended");
+        assert!(page.finish(70, 3) && page.claim(70, 4, 0) && page.finish(70, 4));
     }
 
     #[test]
@@ -234,24 +253,24 @@ mod tests {
         let page = page();
         page.offer(1, 0);
         assert_eq!(page.revoke(1).stage, Stage::Offered);
-        assert!(!page.claim(1, 0));
+        assert!(!page.claim(1, 0, 0));
         page.offer(2, 0);
-        assert!(page.claim(2, 0));
+        assert!(page.claim(2, 0, 0));
         assert_eq!(page.revoke(2).stage, Stage::Running);
         assert!(page.finish(2, 0));
         assert_eq!(page.revoke(2), Claim::new(2, 0, Stage::Done));
-        assert!(!page.claim(2, 1));
+        assert!(!page.claim(2, 1, 0));
     }
 
     #[test]
     fn what_has_begun_cannot_be_withdrawn_also_between_two_items() {
         let page = page();
         page.offer(1, 0);
-        assert!(page.withdraw(1) && !page.claim(1, 0));
+        assert!(page.withdraw(1) && !page.claim(1, 0, 0));
         page.offer(2, 0);
-        assert!(page.claim(2, 0) && !page.withdraw(2));
+        assert!(page.claim(2, 0, 0) && !page.withdraw(2));
         assert!(page.finish(2, 0) && !page.withdraw(2));
-        assert!(page.claim(2, 1), "the rest is left to the worker");
+        assert!(page.claim(2, 1, 0), "the rest is left to the worker");
     }
 
     #[test]
@@ -259,11 +278,21 @@ mod tests {
         let page = page();
         page.offer(1, 0);
         assert!(!page.condemn(1, 0));
-        assert!(page.claim(1, 0) && page.condemn(1, 0));
+        assert!(page.claim(1, 0, 0) && page.condemn(1, 0));
         assert!(!page.finish(1, 0));
         page.offer(2, 0);
-        assert!(page.claim(2, 0) && page.finish(2, 0));
+        assert!(page.claim(2, 0, 0) && page.finish(2, 0));
         assert!(!page.condemn(2, 0));
+    }
+
+    #[test]
+    fn an_item_whose_slot_was_given_to_another_call_is_not_condemned() {
+        let page = page();
+        page.offer(1, 0);
+        assert!(page.claim(1, 0, 0));
+        page.offer(1 + SLOTS, 0); // The parent has read the outcome before this:
+        assert!(page.finish(1, 0));
+        assert!(page.claim(1 + SLOTS, 0, 0));
     }
 
     #[test]
@@ -272,8 +301,8 @@ mod tests {
         page.offer(1, 0);
         page.revoke(1);
         page.offer(1 + SLOTS, 0);
-        assert!(!page.claim(1, 0));
-        assert!(page.claim(1 + SLOTS, 0));
+        assert!(!page.claim(1, 0, 0));
+        assert!(page.claim(1 + SLOTS, 0, 0));
     }
 
     #[test]
@@ -282,7 +311,7 @@ mod tests {
         for seq in 0..2000 {
             page.offer(seq, 0);
             std::thread::scope(|scope| {
-                let claimed = scope.spawn(|| page.claim(seq, 0));
+                let claimed = scope.spawn(|| page.claim(seq, 0, 0));
                 let revoked = page.revoke(seq).stage == Stage::Offered;
                 assert_ne!(claimed.join().expect("no panic"), revoked);
             });

@@ -8,6 +8,7 @@ use super::outbox::Outbox;
 use crate::executor::context::{self, Context, Wanted};
 use crate::function::{Answer, Desk};
 use crate::panic::PanicReport;
+use crate::sys;
 use crate::wire::message::{self, CallHead, OutcomeHead, Status};
 use crate::wire::page::{Page, Stage};
 use crate::wire::{Chain, Reader};
@@ -19,7 +20,8 @@ pub(super) struct CallDesk<'a> {
     worker_id: u64,
     page: &'a Arc<Page>,
     outbox: &'a Outbox,
-    started: Instant,
+    /// When the item began, by the monotonic clock.
+    begun: u64,
 }
 
 impl<'a> CallDesk<'a> {
@@ -37,7 +39,7 @@ impl<'a> CallDesk<'a> {
             worker_id,
             page,
             outbox,
-            started: Instant::now(),
+            begun: 0,
         }
     }
 }
@@ -52,16 +54,20 @@ impl Desk for CallDesk<'_> {
     }
 
     fn claim(&mut self) -> bool {
-        if self.next == self.head.end || !self.page.claim(self.head.seq, self.next) {
+        if self.next == self.head.end {
             return false;
         }
+        let now = sys::monotonic_nanos();
+        if !self.page.claim(self.head.seq, self.next, now) {
+            return false;
+        }
+        self.begun = now;
         self.outbox.leave_to_attendant();
-        self.started = Instant::now();
         let timeout = (self.head.timeout > 0).then(|| Duration::from_nanos(self.head.timeout));
         context::enter(Context {
             task_id: self.head.task_id,
             worker_id: self.worker_id,
-            deadline: timeout.and_then(|timeout| self.started.checked_add(timeout)),
+            deadline: timeout.and_then(|timeout| Instant::now().checked_add(timeout)),
             wanted: self.page.clone(),
             key: key(self.head.seq, self.next),
         });
@@ -70,8 +76,7 @@ impl Desk for CallDesk<'_> {
 
     fn answer(&mut self, answer: Answer) {
         context::leave();
-        let now = Instant::now();
-        let elapsed = now.duration_since(self.started).as_nanos() as u64;
+        let elapsed = sys::monotonic_nanos().saturating_sub(self.begun);
         let (status, payload) = encode(answer);
         let item = self.next;
         self.outbox.post(

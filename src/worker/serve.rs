@@ -25,6 +25,11 @@ pub(crate) fn serve_if_worker() {
     };
     match prepared.and_then(Worker::greet).and_then(Worker::run) {
         Ok(()) => std::process::exit(0),
+        Err(error) if error.kind() == io::ErrorKind::OutOfMemory => {
+            // Said as the allocator says it, by which the parent knows what it was.
+            eprintln!("memory allocation of a frame failed");
+            std::process::abort();
+        }
         Err(error) => {
             eprintln!("concurrent-futures: a worker process ends: {error}");
             std::process::exit(1);

@@ -6,7 +6,9 @@ mod thread;
 
 pub(crate) use image::{build_identity, in_executable};
 pub(crate) use memory::SharedMemory;
-pub(crate) use process::{ChildProcess, Exit, kill_own_group, oom_kills, signal_name, socket_pair};
+pub(crate) use process::{
+    ChildProcess, Exit, kill_own_group, monotonic_nanos, oom_kills, signal_name, socket_pair,
+};
 pub(crate) use stdio::{
     Bell, become_worker, read_now, receive_with_fd, send_vectored, send_with_fd,
     wait_for_parents_end,

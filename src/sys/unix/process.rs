@@ -126,6 +126,12 @@ pub(crate) fn kill_own_group() -> ! {
     std::process::abort();
 }
 
+/// The system's monotonic clock, which is the same in all processes, in nanoseconds.
+pub(crate) fn monotonic_nanos() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
 /// How often the kernel has killed a process for the memory it used, since it was booted.
 pub(crate) fn oom_kills() -> u64 {
     let counters = std::fs::read_to_string("/proc/vmstat").unwrap_or_default();

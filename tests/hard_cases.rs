@@ -1,0 +1,181 @@
+//! Cases that once went wrong, or well could have.
+
+#![cfg(target_os = "linux")]
+
+mod common;
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use concurrent_futures::{
+    Executor as _, ExecutorExt as _, ProcessPoolExecutor, Shutdown, ThreadPoolExecutor,
+};
+use futures::{StreamExt as _, poll};
+use rustix::process::{Resource, Rlimit, setrlimit};
+use serde::{Deserialize, Serialize};
+
+use self::common::{Gate, Key, within};
+
+concurrent_futures::init_before_main!();
+
+fn double(x: u64) -> u64 {
+    x * 2
+}
+
+fn wait_at(gate: Key) {
+    gate.wait();
+}
+
+/// A number that is not 0; a worker refuses to decode that.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(try_from = "u32")]
+struct Positive(u32);
+
+impl TryFrom<u32> for Positive {
+    type Error = &'static str;
+
+    fn try_from(n: u32) -> Result<Self, Self::Error> {
+        if n == 0 { Err("zero") } else { Ok(Self(n)) }
+    }
+}
+
+// serde writes a struct of one field as that field.
+fn pair(a: Positive, b: u32) -> (u32, u32) {
+    (a.0, b)
+}
+
+#[tokio::test]
+async fn an_item_that_cannot_be_decoded_leaves_its_neighbours_their_arguments() {
+    let pool = ProcessPoolExecutor::with_workers(1).expect("a pool");
+    let pairs = [(1, 2), (0, 9), (3, 4), (5, 6)].map(|(a, b)| (Positive(a), b));
+    let results = within(pool.map(pair, pairs).chunk_size(4).collect::<Vec<_>>()).await;
+    let results: Vec<_> = results.into_iter().map(Result::ok).collect();
+    assert_eq!(results, [Some((1, 2)), None, Some((3, 4)), Some((5, 6))]);
+    within(pool.shutdown()).await;
+}
+
+#[tokio::test]
+async fn a_shutdown_returns_by_its_deadline_in_the_middle_of_a_chunk() {
+    let pool = ProcessPoolExecutor::with_workers(1).expect("a pool");
+    let gate = Gate::new();
+    let mut results = pool
+        .map(wait_at, [(); 3].map(|()| gate.key()))
+        .chunk_size(3);
+    assert!(poll!(results.next()).is_pending());
+    let guest = gate.guest().await;
+    let how = Shutdown::new().deadline(Duration::from_millis(10));
+    let report = within(pool.shutdown_with(how)).await;
+    assert_eq!(
+        (report.finished, report.cancelled, report.killed),
+        (0, 2, 1)
+    );
+    guest.gone().await;
+    assert_eq!(pool.stats().workers, 0);
+}
+
+#[tokio::test]
+async fn a_deadline_beyond_all_clocks_is_none() {
+    let how = Shutdown::new().deadline(Duration::MAX);
+    let processes = ProcessPoolExecutor::with_workers(1).expect("a pool");
+    within(processes.shutdown_with(how)).await;
+    let threads = ThreadPoolExecutor::with_workers(1).expect("a pool");
+    within(threads.shutdown_with(how)).await;
+}
+
+/// Succeeds in one process only.
+fn be_the_only_one(file: PathBuf) -> Result<(), std::io::Error> {
+    File::create_new(file).map(drop)
+}
+
+#[tokio::test]
+async fn an_initializer_that_fails_beside_a_ready_worker_starts_no_storm() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let pool = ProcessPoolExecutor::builder()
+        .max_workers(2)
+        .initializer(be_the_only_one, directory.path().join("one"))
+        .build()
+        .expect("a pool");
+    let tasks: Vec<_> = (0..2000).map(|n| pool.submit(double, n)).collect();
+    for (n, task) in (0..).zip(tasks) {
+        assert_eq!(within(task).await.expect("one worker does it all"), n * 2);
+    }
+    // Each answer is an occasion to try again; the pauses in between grow.
+    let failed = pool.stats().restarts.failed_to_start;
+    assert!(failed < 20, "{failed} starts failed");
+    within(pool.shutdown()).await;
+}
+
+/// Fails in the first three processes.
+fn be_the_fourth(directory: PathBuf) -> Result<(), &'static str> {
+    match (0..3).any(|n| File::create_new(directory.join(n.to_string())).is_ok()) {
+        true => Err("not yet"),
+        false => Ok(()),
+    }
+}
+
+#[tokio::test]
+async fn a_pool_is_not_broken_as_long_as_a_worker_may_get_ready() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let pool = ProcessPoolExecutor::builder()
+        .max_workers(4)
+        .initializer(be_the_fourth, directory.path().to_owned())
+        .build()
+        .expect("a pool");
+    let tasks: Vec<_> = (0..4).map(|n| pool.submit(double, n)).collect();
+    for (n, task) in (0..).zip(tasks) {
+        assert_eq!(within(task).await.expect("the fourth does it"), n * 2);
+    }
+    assert_eq!(within(pool.submit(double, 4)).await.expect("it goes on"), 8);
+    within(pool.shutdown()).await;
+}
+
+fn take_little_memory() {
+    let limit = Some(200 << 20);
+    let limit = Rlimit {
+        current: limit,
+        maximum: limit,
+    };
+    setrlimit(Resource::As, limit).expect("less is always granted");
+}
+
+fn size(bytes: Vec<u8>) -> usize {
+    bytes.len()
+}
+
+#[tokio::test]
+async fn a_call_that_no_worker_survives_reading_is_blamed_in_the_end() {
+    let pool = ProcessPoolExecutor::builder()
+        .max_workers(1)
+        .initializer(take_little_memory, ())
+        .build()
+        .expect("a pool");
+    let error = within(pool.submit(size, vec![1; 300 << 20])).await;
+    let error = error.expect_err("it does not fit a worker");
+    assert!(
+        error.is_worker_lost() && error.is_out_of_memory(),
+        "{error}"
+    );
+    assert_eq!(pool.stats().restarts.crashed, 3);
+    assert_eq!(
+        within(pool.submit(size, vec![1; 100]))
+            .await
+            .expect("it fits"),
+        100
+    );
+    within(pool.shutdown()).await;
+}
+
+#[test]
+fn a_runtime_without_drivers_is_one_clear_error() {
+    let bare = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .expect("a runtime");
+    let pool = ProcessPoolExecutor::with_workers(1).expect("a pool");
+    let error = bare.block_on(async { pool.submit(double, 1).await });
+    let error = error.expect_err("nothing can be driven");
+    assert!(
+        error.is_init_failed() && error.to_string().contains("enable_all"),
+        "{error}"
+    );
+}
