@@ -28,6 +28,8 @@ use crate::executor::{Executor, Restarts, Stats};
 const MOST_FAILURES: u32 = 3;
 /// The pause after the first failure; it doubles with each one.
 const BACK_OFF: Duration = Duration::from_millis(50);
+/// The longest pause.
+const LONGEST_BACK_OFF: Duration = Duration::from_secs(10);
 
 pub(super) struct Config {
     pub(super) name: Option<String>,
@@ -78,6 +80,8 @@ struct State {
 /// A worker's place in the pool, taken until its process is gone.
 enum Place {
     Starting,
+    /// Its starts have failed. It stays taken for a while, so that the next comes no sooner.
+    Resting,
     Ready(Arc<Link>),
 }
 
@@ -104,6 +108,8 @@ impl Pending for Waiting {
 /// What became of a failed start.
 pub(super) enum AfterFailure {
     TryAgain(Duration),
+    /// Others work: give the place back after that time.
+    Rest(Duration),
     GiveUp,
 }
 
@@ -247,21 +253,31 @@ impl Pool {
     }
 
     /// A start has failed.
-    pub(super) fn start_failed(&self, mut failure: InitFailure, for_good: bool) -> AfterFailure {
+    pub(super) fn start_failed(
+        &self,
+        id: u64,
+        mut failure: InitFailure,
+        for_good: bool,
+    ) -> AfterFailure {
         let mut state = self.lock();
         state.restarts.failed_to_start += 1;
         state.failures += 1;
         let attempts = state.failures;
         let is_needed = !state.broken && !(state.closed && state.backlog.is_empty());
+        let pause = LONGEST_BACK_OFF.min(BACK_OFF * 2_u32.pow(attempts.min(16) - 1));
         if attempts < MOST_FAILURES && is_needed {
             state.last_failure = Some(failure);
-            return AfterFailure::TryAgain(BACK_OFF * 2_u32.pow(attempts - 1));
+            return AfterFailure::TryAgain(pause);
         }
         // As long as others work, nothing is lost but a worker.
-        let helpless = !state
-            .workers
-            .values()
-            .any(|place| matches!(place, Place::Ready(_)));
+        let helpless = state.links().next().is_none();
+        if !helpless && is_needed {
+            state.workers.insert(id, Place::Resting);
+            state.last_failure = Some(failure);
+            drop(state);
+            self.changed.notify_waiters();
+            return AfterFailure::Rest(pause);
+        }
         let mut pending = Vec::new();
         if helpless {
             failure.broken = for_good;
@@ -388,6 +404,9 @@ impl Pool {
             state.broken = false;
             state.failures = 0;
             state.last_failure = None;
+            state
+                .workers
+                .retain(|_, place| !matches!(place, Place::Resting));
             let mut new = Vec::new();
             while state.workers.len() < self.config.max_workers {
                 new.push(state.add_place());
@@ -405,7 +424,7 @@ impl Pool {
                     .workers
                     .values()
                     .any(|place| matches!(place, Place::Starting));
-                if state.workers.len() >= self.config.max_workers && !starting {
+                if state.links().count() >= self.config.max_workers {
                     return Ok(());
                 }
                 if state.closed {
@@ -447,10 +466,16 @@ impl State {
         }
     }
 
+    /// The places that have a process, or soon will.
+    fn there(&self) -> impl Iterator<Item = &Place> {
+        let places = self.workers.values();
+        places.filter(|place| !matches!(place, Place::Resting))
+    }
+
     fn links(&self) -> impl Iterator<Item = &Arc<Link>> {
         self.workers.values().filter_map(|place| match place {
             Place::Ready(link) => Some(link),
-            Place::Starting => None,
+            Place::Starting | Place::Resting => None,
         })
     }
 
@@ -630,7 +655,7 @@ impl Executor for Pool {
         Stats {
             queued: state.backlog.items() + state.links().map(|link| link.waiting()).sum::<usize>(),
             running: state.links().map(|link| link.running()).sum(),
-            workers: state.workers.len(),
+            workers: state.there().count(),
             finished: self.finished.load(Ordering::Relaxed),
             failed: self.failed.load(Ordering::Relaxed),
             restarts: state.restarts,

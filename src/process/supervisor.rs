@@ -55,11 +55,22 @@ async fn occupy(mut place: TakenPlace) {
                 return;
             }
             Err(None) => return,
-            Err(Some((failure, for_good))) => match place.pool.start_failed(failure, for_good) {
-                AfterFailure::TryAgain(pause) => tokio::time::sleep(pause).await,
-                AfterFailure::GiveUp => return,
-            },
+            Err(Some((failure, for_good))) => {
+                match place.pool.start_failed(place.id, failure, for_good) {
+                    AfterFailure::TryAgain(time) => pause(&place.pool, time).await,
+                    AfterFailure::Rest(time) => return pause(&place.pool, time).await,
+                    AfterFailure::GiveUp => return,
+                }
+            }
         }
+    }
+}
+
+/// Waits, but no longer than somebody may need a worker.
+async fn pause(pool: &Pool, time: Duration) {
+    tokio::select! {
+        () = tokio::time::sleep(time) => {}
+        () = not_needed(pool) => {}
     }
 }
 
