@@ -263,7 +263,7 @@ impl Pool {
         state.restarts.failed_to_start += 1;
         state.failures += 1;
         let attempts = state.failures;
-        let is_needed = !state.broken && !(state.closed && state.backlog.is_empty());
+        let is_needed = !(state.broken || state.closed && state.backlog.is_empty());
         let pause = LONGEST_BACK_OFF.min(BACK_OFF * 2_u32.pow(attempts.min(16) - 1));
         if attempts < MOST_FAILURES && is_needed {
             state.last_failure = Some(failure);
