@@ -195,7 +195,10 @@ fn a_callback_may_use_the_pool_whose_runtime_ends() {
     let gate = Gate::new();
     let own = runtime();
     let pool = Arc::new(ProcessPoolExecutor::with_workers(1).expect("a pool"));
-    let handle = own.block_on(async { pool.submit(wait_at, gate.key()) });
+    let handle = {
+        let _inside = own.enter();
+        pool.submit(wait_at, gate.key())
+    };
     let _guest = test.block_on(gate.guest());
     let (seen, told) = std::sync::mpsc::channel();
     handle.on_done({
