@@ -286,7 +286,10 @@ async fn the_error_says_signal_pid_task_name_and_last_words() {
         tail.trim_end().ends_with("these are my last words"),
         "{tail}"
     );
-    assert!(tail.contains("line 9999") && tail.len() <= 4096, "{tail}");
+    assert!(
+        tail.contains("line 9999") && tail.len() <= 16 * 1024,
+        "{tail}"
+    );
     let text = error.to_string();
     for part in ["report of June", "SIGTERM", &pid.to_string(), "last words"] {
         assert!(text.contains(part), "no {part} in: {text}");
@@ -499,6 +502,38 @@ async fn a_failing_initializer_fails_every_task_with_its_own_error_and_a_bounded
     File::create(directory.path().join("good")).expect("a file");
     within(pool.warm_up()).await.expect("a model");
     assert_eq!(within(pool.submit(double, 4)).await.expect("it works"), 8);
+}
+
+#[tokio::test]
+async fn while_one_worker_works_the_failing_starts_of_others_are_no_storm() {
+    fn only_one(directory: PathBuf) -> Result<(), String> {
+        note(directory.join("starts"), std::process::id());
+        match File::create_new(directory.join("one")) {
+            Ok(_) => Ok(()),
+            Err(_) => Err("there is a licence for one".to_owned()),
+        }
+    }
+    let directory = tempfile::tempdir().expect("a directory");
+    let pool = ProcessPoolExecutor::builder()
+        .max_workers(2)
+        .initializer(only_one, directory.path().to_owned())
+        .build()
+        .expect("a pool");
+    let gate = Gate::new();
+    let busy = pool.submit(wait_at, gate.key());
+    let guest = gate.guest().await;
+    let waiting: Vec<_> = (0..10).map(|n| pool.submit(double, n)).collect();
+    // Time goes by in which nobody else can work.
+    let clock = TaskOptions::new().queue_timeout(Duration::from_secs(1));
+    let clock = within(pool.submit_with(&clock, double, 1)).await;
+    assert!(clock.expect_err("nobody is free").is_rejected());
+    let starts = lines(&directory.path().join("starts")).len();
+    assert!((2..=12).contains(&starts), "{starts} starts in a second");
+    guest.let_in().await;
+    within(busy).await.expect("it was let in");
+    for (n, handle) in (0..).zip(waiting) {
+        assert_eq!(within(handle).await.expect("one worker is enough"), n * 2);
+    }
 }
 
 #[tokio::test]
