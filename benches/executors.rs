@@ -46,7 +46,8 @@ fn main() {
 
     let start = SystemTime::now();
     let mut bench = Bench::new();
-    bench.round_trip();
+    bench.round_trip_on_one_cpu();
+    bench.round_trip("round trip");
     bench.many_submits();
     bench.map("map chunk 1", 1);
     bench.map("map chunk 1000", 1000);
@@ -69,13 +70,17 @@ struct Bench {
     quick: bool,
 }
 
+fn runtime() -> Runtime {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(WORKERS)
+        .enable_all()
+        .build();
+    runtime.expect("the threads start")
+}
+
 impl Bench {
     fn new() -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .max_blocking_threads(WORKERS)
-            .enable_all()
-            .build();
         let given = |wanted: &str| std::env::args().any(|arg| arg == wanted);
         Self {
             criterion: Criterion::default()
@@ -83,7 +88,7 @@ impl Bench {
                 .warm_up_time(Duration::from_millis(400))
                 .measurement_time(Duration::from_millis(1600))
                 .configure_from_args(),
-            runtime: runtime.expect("the threads start"),
+            runtime: runtime(),
             measures: Vec::new(),
             quick: given("--test") || !given("--bench"),
         }
@@ -101,7 +106,7 @@ impl Bench {
     }
 
     /// A call that does nothing, awaited before the next.
-    fn round_trip(&mut self) {
+    fn round_trip(&mut self, name: &'static str) {
         async fn run<C: Contender>(contender: Arc<C>, times: u64) -> Duration {
             let start = Instant::now();
             for _ in 0..times {
@@ -109,9 +114,18 @@ impl Bench {
             }
             start.elapsed()
         }
-        let mut measure = self.measure("round trip", 50);
+        let mut measure = self.measure(name, 50);
         each_contender!(C => measure.time(run::<C>));
         measure.time_limit(limit::round_trips);
+    }
+
+    /// The same with all threads and processes on one CPU, which leaves the machine's idle states
+    /// out.
+    fn round_trip_on_one_cpu(&mut self) {
+        let _cpu = limit::OneCpu::stay();
+        let everywhere = std::mem::replace(&mut self.runtime, runtime());
+        self.round_trip("round trip, one CPU");
+        self.runtime = everywhere;
     }
 
     /// A batch of calls that do nothing: all submitted, then all awaited.
@@ -259,8 +273,10 @@ fn print_table(measures: Vec<&'static str>, start: SystemTime) {
     table.print();
 
     let (processes, threads) = (ProcessPool::NAME, ThreadPool::NAME);
-    table.print_time("round trip", processes, limit::NAME);
-    table.print_time("round trip", processes, Procspawn::NAME);
+    for round_trip in ["round trip, one CPU", "round trip"] {
+        table.print_time(round_trip, processes, limit::NAME);
+        table.print_time(round_trip, processes, Procspawn::NAME);
+    }
     table.print_speed("many submits", processes, Procspawn::NAME);
     table.print_speed("map chunk 1000", processes, Procspawn::NAME);
     for echo in ["echo 64 KiB", "echo 1 MiB", "echo 64 MiB"] {

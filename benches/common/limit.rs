@@ -4,7 +4,6 @@ use std::io::{Read as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
-use std::thread;
 use std::time::{Duration, Instant};
 
 pub(crate) const NAME: &str = "limit";
@@ -27,21 +26,15 @@ pub(crate) fn init() {
     std::process::exit(0);
 }
 
-/// The time of so many small messages there and back, both processes on one CPU: a process that
-/// waits on a CPU of its own may be far from awake when its message comes, and then the time is
-/// that of the machine's idle states.
+/// The time of so many small messages there and back.
 pub(crate) fn round_trips(times: u64) -> Duration {
-    let run = || {
-        stay_on_one_cpu();
-        let mut peer = Peer::start();
-        peer.exchange(); // From here on it is there.
-        let start = Instant::now();
-        for _ in 0..times {
-            peer.exchange();
-        }
-        start.elapsed()
-    };
-    thread::scope(|scope| scope.spawn(run).join()).expect("the messages come back")
+    let mut peer = Peer::start();
+    peer.exchange(); // From here on it is there.
+    let start = Instant::now();
+    for _ in 0..times {
+        peer.exchange();
+    }
+    start.elapsed()
 }
 
 /// The time of so many processes from their start to their first answer.
@@ -56,18 +49,41 @@ pub(crate) fn cold_starts(times: u64) -> Duration {
     total
 }
 
-/// Holds for the calling thread, and for the processes it starts.
+/// While it lives, the calling thread, and what it starts, stay on one CPU. A process that waits on
+/// a CPU of its own may be far from awake when its message comes, and then the time of a round trip
+/// is that of the machine's idle states.
 #[cfg(target_os = "linux")]
-fn stay_on_one_cpu() {
-    use rustix::thread::{CpuSet, sched_getcpu, sched_setaffinity};
-    let mut cpus = CpuSet::new();
-    cpus.set(sched_getcpu());
-    sched_setaffinity(None, &cpus).expect("the CPU is one of ours");
+pub(crate) struct OneCpu(rustix::thread::CpuSet);
+
+#[cfg(target_os = "linux")]
+impl OneCpu {
+    pub(crate) fn stay() -> Self {
+        use rustix::thread::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
+        let before = sched_getaffinity(None).expect("the system tells");
+        let mut cpus = CpuSet::new();
+        cpus.set(sched_getcpu());
+        sched_setaffinity(None, &cpus).expect("the CPU is one of ours");
+        Self(before)
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Drop for OneCpu {
+    fn drop(&mut self) {
+        rustix::thread::sched_setaffinity(None, &self.0).expect("they were ours before");
+    }
 }
 
 /// Elsewhere the system decides.
 #[cfg(not(target_os = "linux"))]
-fn stay_on_one_cpu() {}
+pub(crate) struct OneCpu;
+
+#[cfg(not(target_os = "linux"))]
+impl OneCpu {
+    pub(crate) fn stay() -> Self {
+        Self
+    }
+}
 
 /// A process that sends back what it gets. It ends with its handle.
 struct Peer {
