@@ -104,6 +104,11 @@ impl<T> OutcomeCell<T> {
         self.resolve(Err(refusal.renamed(self.ticket.name())));
     }
 
+    /// Whether the outcome is there. (The ticket is closed a moment earlier.)
+    fn is_finished(&self) -> bool {
+        !matches!(self.lock().outcome, Outcome::Pending)
+    }
+
     fn lock(&self) -> MutexGuard<'_, State<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -147,11 +152,16 @@ impl<T: DeserializeOwned + Send + 'static> PromiseEncoded for OutcomeCell<T> {
 /// What an abort handle needs, whatever the type of the outcome.
 trait Abort: Promise {
     fn abort(&self);
+    fn is_finished(&self) -> bool;
 }
 
 impl<T: Send> Abort for OutcomeCell<T> {
     fn abort(&self) {
         self.cancel();
+    }
+
+    fn is_finished(&self) -> bool {
+        self.is_finished()
     }
 }
 
@@ -179,7 +189,7 @@ impl<T> JoinHandle<T> {
 
     /// Whether the outcome is there.
     pub fn is_finished(&self) -> bool {
-        self.cell.ticket.is_closed()
+        self.cell.is_finished()
     }
 
     /// Whether a worker is running the task right now.
@@ -255,7 +265,7 @@ impl AbortHandle {
 
     /// Whether the outcome is there.
     pub fn is_finished(&self) -> bool {
-        self.0.ticket().is_closed()
+        self.0.is_finished()
     }
 
     /// Whether a worker is running the task right now.

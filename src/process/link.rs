@@ -69,9 +69,33 @@ struct InFlight {
     seq: u32,
     call: Call,
     /// When its item at the front can have begun at the earliest, once that is asked for.
-    began: Option<Instant>,
+    began: Option<Beginning>,
     /// How long its items have run so far, in nanoseconds.
     elapsed: u64,
+}
+
+/// A moment by two clocks: the system's, which the worker reads too, and tokio's, which a test may
+/// stop and move.
+#[derive(Clone, Copy, Debug)]
+struct Beginning {
+    tokio: Instant,
+    system: u64,
+}
+
+impl Beginning {
+    fn now() -> Self {
+        Self {
+            tokio: Instant::now(),
+            system: sys::monotonic_nanos(),
+        }
+    }
+
+    fn later_by(self, nanos: u64) -> Self {
+        Self {
+            tokio: self.tokio + Duration::from_nanos(nanos),
+            system: self.system + nanos,
+        }
+    }
 }
 
 /// Why the pool ends a worker.
@@ -472,7 +496,8 @@ impl Link {
         let limit = front.call.ticket().timeout()?;
         front
             .began
-            .get_or_insert_with(Instant::now)
+            .get_or_insert_with(Beginning::now)
+            .tokio
             .checked_add(limit)
     }
 
@@ -486,24 +511,17 @@ impl Link {
         let Some(limit) = front.call.ticket().timeout() else {
             return;
         };
-        let now = Instant::now();
-        if front
-            .began
-            .is_none_or(|began| now.duration_since(began) < limit)
-        {
-            return;
-        }
+        let Some(began) = front.began else { return };
         let (seq, item) = (front.seq, front.call.owed.next());
         let claim = self.page.look(seq);
-        let runs = (claim.seq, claim.item, claim.stage) == (seq, item, Stage::Running);
-        let ran = match runs {
-            true => {
-                Duration::from_nanos(sys::monotonic_nanos().saturating_sub(self.page.begun(seq)))
-            }
-            false => Duration::ZERO, // It has not begun.
-        };
-        if ran < limit {
-            front.began = now.checked_sub(ran);
+        if (claim.seq, claim.item, claim.stage) != (seq, item, Stage::Running) {
+            front.began = Some(Beginning::now()); // It has not begun.
+            return;
+        }
+        let late = self.page.begun(seq).saturating_sub(began.system);
+        let began = began.later_by(late);
+        if began.tokio.elapsed() < limit {
+            front.began = Some(began);
         } else if self.page.condemn(seq, item) {
             lane.closed = true;
             lane.ending.get_or_insert(Ending::TimedOut { limit });
