@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 /// How one task is to be run. What is not set is taken from the pool's own options.
 ///
 /// ```
@@ -122,6 +124,13 @@ impl Shutdown {
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = Some(deadline);
         self
+    }
+}
+
+impl Shutdown {
+    /// When to stop waiting, from now on. A deadline further off than the clock can tell is none.
+    pub(crate) fn ends_at(self) -> Option<Instant> {
+        Instant::now().checked_add(self.deadline?)
     }
 }
 

@@ -201,8 +201,12 @@ impl Pool {
             new.push(state.add_place());
         }
         drop(state);
-        for id in new {
-            (self.hire)(&runtime, self.shared(), id);
+        self.hire_all(&runtime, new);
+    }
+
+    fn hire_all(&self, runtime: &Handle, places: Vec<u64>) {
+        for id in places {
+            (self.hire)(runtime, self.shared(), id);
         }
     }
 
@@ -422,9 +426,7 @@ impl Pool {
                 new.push(state.add_place());
             }
             drop(state);
-            for id in new {
-                (self.hire)(&runtime, self.shared(), id);
-            }
+            self.hire_all(&runtime, new);
         }
         loop {
             let changed = self.changed.notified();
@@ -649,9 +651,7 @@ impl Executor for Pool {
     }
 
     async fn shutdown_with(&self, how: Shutdown) -> ShutdownReport {
-        let deadline = how
-            .deadline
-            .and_then(|deadline| Instant::now().checked_add(deadline));
+        let deadline = how.ends_at();
         let before = self.tally();
         self.close();
         let mut cancelled = 0;

@@ -10,7 +10,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use async_trait::async_trait;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
-use tokio::time::Instant;
 
 use self::builder::Config;
 pub use self::builder::ThreadPoolBuilder;
@@ -404,14 +403,10 @@ impl Executor for Core {
     }
 
     async fn shutdown_with(&self, how: Shutdown) -> ShutdownReport {
-        let deadline = how
-            .deadline
-            .and_then(|deadline| Instant::now().checked_add(deadline));
+        let deadline = how.ends_at();
         self.close();
-        let (finished, mut cancelled) = {
-            let state = self.lock();
-            (state.finished, 0)
-        };
+        let finished = self.lock().finished;
+        let mut cancelled = 0;
         if how.cancel_pending {
             cancelled += self.fail_pending(&Cause::Cancelled);
         }
