@@ -101,8 +101,8 @@ pub use crate::thread::{ThreadPoolBuilder, ThreadPoolExecutor};
 /// ```
 #[cfg(target_os = "linux")]
 pub fn init() {
-    process::allow_workers(); // A task may build a pool, too.
-    worker::serve_if_worker();
+    process::allow_workers(worker::serve_as_zygote); // A task may build a pool, too.
+    worker::serve_if_child();
 }
 
 /// Calls [`init`] before `main` runs: for test files, and for libraries, which do not own `main`.

@@ -53,6 +53,7 @@ pub(crate) enum Rejection {
     QueueFull { capacity: usize },
     WaitedTooLong { limit: Duration },
     NoRuntime,
+    OtherProcess,
     InvalidSetting(&'static str),
 }
 
@@ -117,7 +118,8 @@ impl TaskError {
 
     /// The task was refused without having run: the queue was full, it waited there longer than
     /// its [`queue_timeout`](crate::TaskOptions::queue_timeout), no tokio runtime was there to
-    /// drive it, or a setting was invalid.
+    /// drive it, the executor was that of a process this one was forked from, or a setting was
+    /// invalid.
     pub fn is_rejected(&self) -> bool {
         matches!(self.0.cause, Cause::Rejected(_))
     }
@@ -246,6 +248,9 @@ impl fmt::Display for Rejection {
             Self::NoRuntime => {
                 f.write_str("no tokio runtime is there to drive it; build the executor or submit within a runtime")
             }
+            Self::OtherProcess => f.write_str(
+                "its executor belongs to the process that this one was forked from; build another one here",
+            ),
             Self::InvalidSetting(setting) => f.write_str(setting),
         }
     }

@@ -2,12 +2,13 @@
 
 use std::ffi::OsString;
 use std::fmt;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::pool::{Config, Pool};
-use super::start::Recipe;
+use super::start::{ForkServer, Opening, Recipe, Starter, Surroundings};
 use super::supervisor;
 use super::{ProcessPoolExecutor, workers_allowed};
 use crate::executor::error::{BuildError, BuildFailure};
@@ -15,30 +16,44 @@ use crate::executor::job::encode_initializer;
 use crate::executor::options::TaskOptions;
 use crate::executor::settings;
 use crate::executor::task::{Arguments, Initialized, Task};
-use crate::function::{FunctionOffset, assert_stateless};
-use crate::wire::Chain;
+use crate::function::assert_stateless;
 use crate::wire::frame;
 
 const MAX_FRAME_LENGTH: usize = 1 << 30;
 const SPAWN_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How a worker process is made.
+///
+/// ```
+/// use concurrent_futures::StartMethod;
+///
+/// assert_eq!(StartMethod::default(), StartMethod::ForkServer);
+/// assert!(StartMethod::available().any(|method| method == StartMethod::Spawn));
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum StartMethod {
-    /// The executable is started anew.
-    #[default]
+    /// The executable is started anew for each worker, which shares nothing with any other.
     Spawn,
-    /// A process that was started for it forks each worker. Not in this release.
+    /// The executable is started anew once, as a process with one thread that does nothing but fork
+    /// the workers. What it loads first, by [`preload`](ProcessPoolBuilder::preload), all workers
+    /// have, and share as long as nobody writes to it. Should that process die, another takes its
+    /// place.
+    #[default]
     ForkServer,
-    /// A fork of the calling process. Not in this release.
+    /// [`build`](ProcessPoolBuilder::build) forks the calling process, and that fork forks the
+    /// workers: they find all that the program has set up by then, open files included.
+    ///
+    /// The process must have one thread, for what other threads hold locked would stay so for ever in
+    /// a fork: build the pool before the runtime. Should the process that forks the workers die, there
+    /// can be no other: the pool runs on with the workers it has.
     Fork,
 }
 
 impl StartMethod {
-    /// The methods that work here.
+    /// The methods that work on this platform.
     pub fn available() -> impl Iterator<Item = Self> {
-        [Self::Spawn].into_iter()
+        [Self::ForkServer, Self::Spawn, Self::Fork].into_iter()
     }
 }
 
@@ -65,7 +80,8 @@ pub struct ProcessPoolBuilder {
     queue_capacity: Option<usize>,
     task_options: TaskOptions,
     start_method: StartMethod,
-    initializer: Option<EncodeInitializer>,
+    initializer: Option<EncodeOpening>,
+    preload: Option<EncodeOpening>,
     max_tasks_per_child: Option<u64>,
     max_frame_length: Option<usize>,
     spawn_timeout: Option<Duration>,
@@ -74,8 +90,8 @@ pub struct ProcessPoolBuilder {
     current_dir: Option<PathBuf>,
 }
 
-/// Encodes the initializer's call, within a limit of bytes.
-type EncodeInitializer = Box<dyn FnOnce(usize) -> Result<(FunctionOffset, Chain), String> + Send>;
+/// Encodes the call of an initializer, or of what is preloaded, within a limit of bytes.
+type EncodeOpening = Box<dyn FnOnce(usize) -> Result<Opening, String> + Send>;
 
 impl ProcessPoolBuilder {
     /// What the pool is called in its `Debug` text.
@@ -128,6 +144,51 @@ impl ProcessPoolBuilder {
         self
     }
 
+    /// Called once in the process that forks the workers, before the first of them, with the same rules
+    /// for function and arguments as for a task: what it loads into memory (a model, a large table)
+    /// all workers have without loading it, and share as long as nobody writes to it. Keep it in a
+    /// `static`, such as a [`OnceLock`](std::sync::OnceLock).
+    ///
+    /// It must leave no thread running. An error or a panic fails the start, as that of an
+    /// [`initializer`](Self::initializer) does. It prints to this process's stderr.
+    ///
+    /// ```no_run
+    /// use std::sync::OnceLock;
+    /// use concurrent_futures::ProcessPoolExecutor;
+    ///
+    /// static WORDS: OnceLock<Vec<String>> = OnceLock::new();
+    ///
+    /// fn load(path: String) -> std::io::Result<()> {
+    ///     let text = std::fs::read_to_string(path)?;
+    ///     WORDS.get_or_init(|| text.lines().map(str::to_owned).collect());
+    ///     Ok(())
+    /// }
+    ///
+    /// fn main() -> Result<(), concurrent_futures::BuildError> {
+    ///     concurrent_futures::init();
+    ///     let pool = ProcessPoolExecutor::builder()
+    ///         .preload(load, "/usr/share/dict/words".to_owned())
+    ///         .build()?;
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// With [`StartMethod::Spawn`], whose workers share nothing, `build` refuses it.
+    pub fn preload<F, A, M>(mut self, function: F, args: A) -> Self
+    where
+        F: Task<A, M> + Copy + Send + Sync + 'static,
+        F::Output: Initialized,
+        A: Arguments<M>,
+        M: 'static,
+    {
+        const { assert_stateless::<F>() };
+        self.preload = Some(Box::new(move |limit| {
+            encode_initializer(function, args, limit)
+        }));
+        self
+    }
+
     /// After how many tasks a worker is replaced, for code that leaks. A chunk of a `map` counts as
     /// one. Default: never.
     pub fn max_tasks_per_child(mut self, tasks: u64) -> Self {
@@ -168,41 +229,40 @@ impl ProcessPoolBuilder {
     }
 
     /// Makes the pool. Within a tokio runtime, that one also drives what is later submitted from
-    /// outside of any. No process is started yet.
+    /// outside of any. No process is started yet, but for [`StartMethod::Fork`].
     ///
     /// # Errors
     /// `is_not_initialized()` if [`init`](crate::init) was not called; `is_invalid_setting()` for a
-    /// number that cannot be, or an initializer whose arguments cannot be encoded;
-    /// `is_unsupported()` for a start method that is not [available](StartMethod::available).
+    /// number that cannot be, an initializer or a preload whose arguments cannot be encoded, or a
+    /// preload without a process that forks; `is_unsupported()` for [`StartMethod::Fork`] in a process
+    /// with more than one thread, or one that cannot be forked.
     pub fn build(self) -> Result<ProcessPoolExecutor, BuildError> {
-        if !workers_allowed() {
+        let Some(serve_as_zygote) = workers_allowed() else {
             return Err(BuildError(BuildFailure::NotInitialized));
-        }
-        if !StartMethod::available().any(|method| method == self.start_method) {
-            return Err(BuildError(BuildFailure::Unsupported(
-                format!(
-                    "start_method {:?} is not available here; use {:?}",
-                    self.start_method,
-                    StartMethod::default()
-                )
-                .into(),
-            )));
-        }
+        };
         let max_frame_length =
             check_frame_length(self.max_frame_length.unwrap_or(MAX_FRAME_LENGTH))?;
-        let encoded = self
-            .initializer
-            .map(|encode| encode(max_frame_length))
-            .transpose();
-        let recipe = Recipe {
-            env: self.env,
-            env_clear: self.env_clear,
-            current_dir: self.current_dir,
-            initializer: encoded
-                .map_err(|reason| BuildError::invalid(format!("the initializer {reason}")))?,
+        let encode = |what, opening: Option<EncodeOpening>| {
+            let encoded = opening.map(|encode| encode(max_frame_length)).transpose();
+            encoded.map_err(|reason| BuildError::invalid(format!("the {what} {reason}")))
+        };
+        if self.preload.is_some() && self.start_method == StartMethod::Spawn {
+            return Err(BuildError::invalid(
+                "preload needs workers that are forked: use StartMethod::ForkServer, or an initializer, \
+                 which runs in each worker",
+            ));
+        }
+        let recipe = Arc::new(Recipe {
+            surroundings: Surroundings {
+                env: self.env,
+                env_clear: self.env_clear,
+                current_dir: self.current_dir,
+            },
+            preload: encode("preload", self.preload)?,
+            initializer: encode("initializer", self.initializer)?,
             max_frame_length,
             spawn_timeout: positive("spawn_timeout", self.spawn_timeout.unwrap_or(SPAWN_TIMEOUT))?,
-        };
+        });
         if self.max_tasks_per_child == Some(0) {
             return Err(BuildError::invalid(
                 "max_tasks_per_child is 0; a worker needs at least one task",
@@ -214,12 +274,29 @@ impl ProcessPoolBuilder {
             queue_capacity: settings::queue_capacity(self.queue_capacity)?,
             task_options: Arc::new(self.task_options),
             max_tasks_per_child: self.max_tasks_per_child,
+            // Last: what comes before may fail, and a fork is a process.
+            starter: match self.start_method {
+                StartMethod::Spawn => Starter::Spawn,
+                StartMethod::ForkServer => Starter::Fork(ForkServer::executed()),
+                StartMethod::Fork => {
+                    let server = ForkServer::forked(&recipe, serve_as_zygote);
+                    Starter::Fork(server.map_err(|error| refused_fork(&error))?)
+                }
+            },
             recipe,
         };
         Ok(ProcessPoolExecutor {
             pool: Pool::new(config, supervisor::start),
         })
     }
+}
+
+fn refused_fork(error: &io::Error) -> BuildError {
+    let what = format!(
+        "StartMethod::Fork cannot be used here: {error}; build the pool before the runtime and all other \
+         threads, or use StartMethod::ForkServer"
+    );
+    BuildError(BuildFailure::Unsupported(what.into()))
 }
 
 fn check_frame_length(bytes: usize) -> Result<usize, BuildError> {

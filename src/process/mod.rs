@@ -15,8 +15,10 @@ mod stderr;
 mod supervisor;
 
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use async_trait::async_trait;
@@ -29,15 +31,18 @@ use crate::executor::options::{Shutdown, ShutdownReport};
 use crate::executor::room::Room;
 use crate::executor::{Executor, Stats};
 
-/// Whether this process has said, by `init`, that its executable can be a worker.
-static INITIALIZED: AtomicBool = AtomicBool::new(false);
+/// What a process does that was forked to fork workers. (Workers' code is not imported here.)
+pub(crate) type ServeAsZygote = fn(io::Result<UnixStream>, Option<OwnedFd>) -> !;
 
-pub(crate) fn allow_workers() {
-    INITIALIZED.store(true, Ordering::Release);
+/// Set when this process has said, by `init`, that its executable can be a worker.
+static INITIALIZED: OnceLock<ServeAsZygote> = OnceLock::new();
+
+pub(crate) fn allow_workers(serve: ServeAsZygote) {
+    let _ = INITIALIZED.set(serve);
 }
 
-fn workers_allowed() -> bool {
-    INITIALIZED.load(Ordering::Acquire)
+fn workers_allowed() -> Option<ServeAsZygote> {
+    INITIALIZED.get().copied()
 }
 
 /// Runs work in worker processes, each of which runs one task at a time.

@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::link::{Ending, Link};
-use super::start::Recipe;
+use super::start::{Recipe, Starter};
 use super::{WorkerInfo, WorkerState};
 use crate::alarm::Alarm;
 use crate::backlog::{Backlog, Pending};
@@ -24,6 +24,7 @@ use crate::executor::options::{Shutdown, ShutdownReport, TaskName, TaskOptions};
 use crate::executor::promise::{Owner, Promise, Ticket};
 use crate::executor::room::{Room, Rooms};
 use crate::executor::{Executor, Restarts, Stats};
+use crate::sys;
 
 /// So many starts may fail one after another before the pool gives up.
 const MOST_FAILURES: u32 = 3;
@@ -38,7 +39,8 @@ pub(super) struct Config {
     pub(super) queue_capacity: Option<usize>,
     pub(super) task_options: Arc<TaskOptions>,
     pub(super) max_tasks_per_child: Option<u64>,
-    pub(super) recipe: Recipe,
+    pub(super) recipe: Arc<Recipe>,
+    pub(super) starter: Starter,
 }
 
 /// Starts a worker for a place of the pool, on a runtime.
@@ -47,6 +49,8 @@ pub(super) type Hire = fn(&Handle, Arc<Pool>, u64);
 pub(super) struct Pool {
     pub(super) config: Config,
     hire: Hire,
+    /// Of the process that made it: in a fork of that, it is of no use.
+    generation: u32,
     rooms: Rooms,
     me: Weak<Pool>,
     state: Mutex<State>,
@@ -139,6 +143,7 @@ impl Pool {
             rooms: Rooms::new(config.queue_capacity),
             config,
             hire,
+            generation: sys::generation(),
             me: me.clone(),
             state: Mutex::new(State {
                 runtime: Handle::try_current().ok(),
@@ -623,6 +628,9 @@ impl Executor for Pool {
         if self.rooms.is_closed() {
             return job.work.fail(&Cause::Shutdown);
         }
+        if self.generation != sys::generation() {
+            return job.work.fail(&Cause::Rejected(Rejection::OtherProcess));
+        }
         let expiry = ticket
             .queue_timeout()
             .and_then(|limit| self.expiry(job.work.promise(), limit));
@@ -674,6 +682,7 @@ impl Executor for Pool {
                 }
             }
         }
+        self.config.starter.close().await;
         let after = self.tally();
         ShutdownReport {
             finished: (after.0 - before.0) as usize,

@@ -10,7 +10,6 @@ use std::time::Duration;
 use bytes::BytesMut;
 use futures::FutureExt as _;
 use tokio::io::AsyncReadExt as _;
-use tokio::io::unix::AsyncFd;
 use tokio::net::unix::OwnedReadHalf;
 use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep_until};
@@ -18,11 +17,11 @@ use tokio_util::codec::{Decoder as _, LengthDelimitedCodec};
 
 use super::link::{Answered, Ending, Link};
 use super::pool::{AfterFailure, Departure, Pool};
-use super::start::{Connection, Newborn, StartError};
+use super::start::{Child, Connection, Newborn, StartError};
 use super::stderr::Stderr;
 use crate::executor::error::{Cause, Death, InitFailure};
 use crate::executor::promise::Owed;
-use crate::sys::{self, ChildProcess, Exit};
+use crate::sys::{self, Exit};
 use crate::wire::Reader;
 use crate::wire::frame;
 use crate::wire::message::{self, FromWorker, Identity, OutcomeHead, Status};
@@ -103,7 +102,7 @@ struct Worker {
     reader: OwnedReadHalf,
     codec: LengthDelimitedCodec,
     buffer: BytesMut,
-    process: AsyncFd<ChildProcess>,
+    child: Child,
     stderr: Arc<Stderr>,
     oom_kills: u64,
 }
@@ -133,52 +132,48 @@ async fn try_bring_up(pool: &Arc<Pool>, id: u64) -> Result<Worker, Option<Failur
 
 /// Starts a process and waits until it is ready. `Err(None)`: it is not needed any more.
 async fn bring_up(pool: &Arc<Pool>, id: u64) -> Result<Worker, Option<Failure>> {
-    let spawning = {
-        let pool = pool.clone();
-        tokio::task::spawn_blocking(move || pool.config.recipe.spawn())
-    };
-    let spawned = tokio::select! {
-        spawned = spawning => spawned,
+    let recipe = &pool.config.recipe;
+    let started = tokio::select! {
+        started = pool.config.starter.start(recipe) => started,
         // What has been started by then is killed as it is dropped.
         () = not_needed(pool) => return Err(None),
     };
-    let newborn = match spawned {
-        Ok(Ok(newborn)) => newborn,
-        Ok(Err(error)) => return Err(Some(describe(error, None))),
-        Err(_) => return Err(None), // The runtime is ending.
+    let newborn = match started {
+        Ok(newborn) => newborn,
+        Err(StartError::Closed) => return Err(None),
+        Err(error) => return Err(Some(describe(error, None))),
     };
     let Newborn {
-        child,
+        mut child,
         socket,
         stderr,
         oom_kills,
     } = newborn;
     let pid = child.id();
     let system = |doing| move |error| Some(describe(StartError::system(doing)(error), None));
-    let mut process = child.watch().map_err(system("watch a process"))?;
     let stderr = Stderr::relay(stderr).map_err(system("read a pipe"))?;
     let mut connection = Connection::new(socket).map_err(system("use a socket"))?;
     let (page, page_fd) = Page::create().map_err(system("make shared memory"))?;
 
-    let recipe = &pool.config.recipe;
     let own = Identity::own();
+    let fds = [page_fd.as_fd()];
     let outcome = tokio::select! {
-        outcome = connection.establish(&own, page_fd, recipe.setup(id), recipe.max_frame_length) => outcome,
+        outcome = connection.establish(&own, &fds, recipe.setup(id), recipe.max_frame_length) => outcome,
         () = tokio::time::sleep(recipe.spawn_timeout) => Err(StartError::TimedOut(recipe.spawn_timeout)),
         () = not_needed(pool) => {
-            process.get_ref().kill();
-            let _ = wait_for(&mut process).await;
+            child.kill();
+            child.exit().await;
             return Err(None);
         }
     };
     if let Err(error) = outcome {
         // What ended by itself has an exit status of its own; give it the time to.
         if matches!(error, StartError::Gone) {
-            let _ = tokio::time::timeout(EXIT_GRACE, process.readable()).await;
+            let _ = tokio::time::timeout(EXIT_GRACE, child.ended()).await;
         }
         let killed = matches!(error, StartError::TimedOut(_));
-        process.get_ref().kill();
-        let exit = wait_for(&mut process).await;
+        child.kill();
+        let exit = child.exit().await;
         let death = death(pid, exit, stderr.into_tail(), oom_kills);
         return Err(Some(describe(error, (!killed).then_some(death))));
     }
@@ -200,7 +195,7 @@ async fn bring_up(pool: &Arc<Pool>, id: u64) -> Result<Worker, Option<Failure>> 
         reader,
         codec,
         buffer,
-        process,
+        child,
         stderr,
         oom_kills,
     })
@@ -219,16 +214,23 @@ async fn not_needed(pool: &Pool) {
 fn describe(error: StartError, death: Option<Death>) -> Failure {
     let for_good = matches!(
         error,
-        StartError::Initializer(_)
+        StartError::UserCode(..)
+            | StartError::ZygoteLost
             | StartError::OtherVersion(_)
             | StartError::OtherBuild
             | StartError::Garbage(_)
     );
     let failure = InitFailure {
         reason: error.to_string(),
-        death: death.filter(|_| matches!(error, StartError::Gone)),
+        death: match error {
+            StartError::ZygoteDied(pid, exit) => {
+                Some(self::death(pid, exit, String::new(), u64::MAX))
+            }
+            StartError::Gone => death,
+            _ => None,
+        },
         panic: match error {
-            StartError::Initializer(Err(report)) => Some(report),
+            StartError::UserCode(_, Err(report)) => Some(report),
             _ => None,
         },
         broken: false,
@@ -237,11 +239,6 @@ fn describe(error: StartError, death: Option<Death>) -> Failure {
         what: Box::new(failure),
         for_good,
     }
-}
-
-async fn wait_for(process: &mut AsyncFd<ChildProcess>) -> Exit {
-    let _ = process.readable().await;
-    process.get_mut().reap()
 }
 
 fn death(pid: u32, exit: Exit, stderr_tail: String, oom_kills: u64) -> Death {
@@ -264,7 +261,7 @@ impl Worker {
     async fn live(mut self, pool: &Arc<Pool>) -> (Departure, usize) {
         pool.worker_ready(&self.link);
         self.drive(pool).await;
-        let exit = wait_for(&mut self.process).await;
+        let exit = self.child.exit().await;
         self.read_last_words(pool);
         let ending = self.link.ending();
         let mut death = death(self.link.pid, exit, self.stderr.into_tail(), self.oom_kills);
@@ -299,7 +296,7 @@ impl Worker {
                 Some(Ending::Dismissed) => {
                     Some(*last_call.get_or_insert_with(|| Instant::now() + EXIT_GRACE))
                 }
-                Some(_) => return self.process.get_ref().kill(),
+                Some(_) => return self.child.kill(),
             };
             let has_unwritten = self.link.has_unwritten();
             self.buffer.reserve(READ);
@@ -309,7 +306,7 @@ impl Worker {
                     if matches!(read, Ok(0) | Err(_)) {
                         reading = false;
                         // Most likely it has ended, and that will be told in a moment.
-                        if tokio::time::timeout(EXIT_GRACE, self.process.readable()).await.is_ok() {
+                        if tokio::time::timeout(EXIT_GRACE, self.child.ended()).await.is_ok() {
                             return;
                         }
                         self.link.end(Ending::Protocol("closing its connection".to_owned()));
@@ -318,12 +315,12 @@ impl Worker {
                         pool.refill(&self.link);
                     }
                 }
-                _ = self.process.readable() => return,
+                () = self.child.ended() => return,
                 () = self.link.woken() => pool.refill(&self.link),
                 () = poll_fn(|cx| self.link.poll_write(cx)), if has_unwritten => {}
                 () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
                     if last_call.is_some() {
-                        return self.process.get_ref().kill();
+                        return self.child.kill();
                     }
                     self.link.time_out();
                 }

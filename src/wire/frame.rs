@@ -53,10 +53,10 @@ pub(crate) struct Frames {
 }
 
 impl Frames {
-    /// Frames of at most `limit` bytes, the first of which may be in `buffer` already.
-    pub(crate) fn new(buffer: &[u8], limit: usize) -> Self {
+    /// Frames of at most `limit` bytes.
+    pub(crate) fn new(limit: usize) -> Self {
         Self {
-            buffer: BytesMut::from(buffer),
+            buffer: BytesMut::new(),
             scratch: vec![0; READ].into(),
             limit,
         }
@@ -181,7 +181,7 @@ mod tests {
         fn both_sides_read_what_was_written_however_it_is_cut(payloads in payloads(), step in 1_usize..100_000) {
             let bytes = framed(&payloads);
             let mut input = Trickle(&bytes, step);
-            let mut frames = Frames::new(&[], LARGEST);
+            let mut frames = Frames::new(LARGEST);
             let mut decoder = codec(LARGEST);
             let mut buffer = BytesMut::from(&bytes[..]);
             for payload in &payloads {
@@ -199,11 +199,11 @@ mod tests {
         ) {
             let bytes = framed(std::slice::from_ref(&payload));
             let cut = cut.min(bytes.len() - 1);
-            let torn = Frames::new(&[], 1000).next(&mut &bytes[..cut]);
+            let torn = Frames::new(1000).next(&mut &bytes[..cut]);
             prop_assert_eq!(torn.expect_err("torn").kind(), io::ErrorKind::UnexpectedEof);
 
-            let mut frames = Frames::new(&huge.to_le_bytes(), 1000);
-            let error = frames.next(&mut io::empty()).expect_err("over the limit");
+            let mut frames = Frames::new(1000);
+            let error = frames.next(&mut &huge.to_le_bytes()[..]).expect_err("over the limit");
             prop_assert!(error.to_string().contains(&huge.to_string()) && error.to_string().contains("1000"));
             let mut buffer = BytesMut::from(&huge.to_le_bytes()[..]);
             prop_assert!(codec(1000).decode(&mut buffer).is_err());
@@ -213,7 +213,7 @@ mod tests {
         #[test]
         fn garbage_never_panics_a_reader(bytes: Vec<u8>) {
             let mut input = &bytes[..];
-            let mut frames = Frames::new(&[], 1 << 20);
+            let mut frames = Frames::new(1 << 20);
             while let Ok(Some(_)) = frames.next(&mut input) {}
         }
     }
@@ -223,7 +223,7 @@ mod tests {
         let mut bytes = (u32::MAX - 1).to_le_bytes().to_vec();
         bytes.extend_from_slice(&[7; 100]);
         // Were memory taken as promised, this would take 4 GiB.
-        let error = Frames::new(&[], LARGEST)
+        let error = Frames::new(LARGEST)
             .next(&mut &bytes[..])
             .expect_err("torn");
         assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);

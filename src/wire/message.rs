@@ -12,8 +12,12 @@ use crate::panic::{Location, PanicReport};
 /// The version of everything but `Hello` and `Greeting`.
 pub(crate) const VERSION: u16 = 1;
 
-/// The environment variable that makes a process a worker.
-pub(crate) const MARKER: &str = "CONCURRENT_FUTURES_WORKER";
+/// The environment variable that makes a process something other than the program it is.
+pub(crate) const MARKER: &str = "CONCURRENT_FUTURES_ROLE";
+/// It serves calls,
+pub(crate) const WORKER: &str = "worker";
+/// or forks others that do.
+pub(crate) const ZYGOTE: &str = "zygote";
 
 const MAGIC: [u8; 4] = *b"ccf\n";
 
@@ -34,8 +38,8 @@ mod function_kind {
     pub(super) const OFFSET: u8 = 0;
 }
 
-/// Who is speaking: sent by the parent as `Hello` with the shared page beside it, and answered by
-/// the worker as `Greeting`.
+/// Who is speaking: sent by the parent as `Hello`, to a worker with the shared page beside it, and
+/// answered as `Greeting`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Identity {
     pub(crate) version: u16,
@@ -116,7 +120,7 @@ pub(crate) enum FromWorker {
 }
 
 /// Appends one frame that `write` fills.
-fn put(out: &mut Chain, tag: u8, payload: &Chain, write: impl FnOnce(&mut BytesMut)) {
+pub(super) fn put(out: &mut Chain, tag: u8, payload: &Chain, write: impl FnOnce(&mut BytesMut)) {
     let start = frame::begin(out);
     out.tail().put_u8(tag);
     write(out.tail());
@@ -334,7 +338,7 @@ mod tests {
         let mut bytes = Vec::new();
         out.write_with(|slices| std::io::Write::write_vectored(&mut bytes, slices))
             .expect("memory takes all");
-        let frame = frame::Frames::new(&bytes, frame::LARGEST).next(&mut std::io::empty());
+        let frame = frame::Frames::new(frame::LARGEST).next(&mut &bytes[..]);
         Reader(frame.expect("a whole frame").expect("a frame"))
     }
 

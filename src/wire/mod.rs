@@ -4,6 +4,7 @@
 //! - [`codec`]: values to bytes and back;
 //! - [`frame`]: bytes cut into frames;
 //! - [`message`]: what each frame says;
+//! - [`zygote`]: what the process that forks workers is asked, and answers;
 //! - [`page`]: the memory that a worker shares with its parent: who may run what, exactly.
 
 mod chain;
@@ -14,6 +15,8 @@ pub(crate) mod frame;
 pub(crate) mod message;
 #[cfg(target_os = "linux")]
 pub(crate) mod page;
+#[cfg(target_os = "linux")]
+pub(crate) mod zygote;
 
 pub(crate) use chain::{Chain, Reader};
 pub(crate) use codec::CodecError;

@@ -1,17 +1,18 @@
 //! One call, item by item: each is claimed in the shared page just before it runs, and its outcome
 //! posted before it counts as done.
 
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::outbox::Outbox;
 use crate::executor::context::{self, Context, Wanted};
-use crate::function::{Answer, Desk};
+use crate::function::{Answer, Desk, Entry, FunctionOffset};
 use crate::panic::PanicReport;
 use crate::sys;
 use crate::wire::message::{self, CallHead, OutcomeHead, Status};
 use crate::wire::page::{Page, Stage};
-use crate::wire::{Chain, Reader};
+use crate::wire::{Chain, Reader, codec};
 
 pub(super) struct CallDesk<'a> {
     head: CallHead,
@@ -141,42 +142,52 @@ impl Wanted for Page {
     }
 }
 
-/// The initializer as a call of one item, whose outcome decides whether this worker becomes ready.
-pub(super) struct InitializerDesk {
+/// Runs an initializer, or what is preloaded; `what` it is goes into the text of its failure.
+pub(super) fn run_initializer(
+    what: &str,
+    function: Option<FunctionOffset>,
+    input: Reader,
+) -> Result<(), Result<String, PanicReport>> {
+    let Some(function) = function else {
+        return Ok(());
+    };
+    let entry = find(function).map_err(|error| Ok(error.to_string()))?;
+    let mut desk = InitializerDesk {
+        input,
+        claimed: false,
+        answer: None,
+    };
+    entry(&mut desk);
+    match desk.answer {
+        Some(Answer::Value(value)) => {
+            // The entry of an initializer answers with the text of its error, if there is one.
+            match codec::get::<Option<String>>(&mut value.into_reader()) {
+                Ok(None) => Ok(()),
+                Ok(Some(error)) => Err(Ok(format!("the {what} failed: {error}"))),
+                Err(error) => Err(Ok(format!("the {what}'s outcome makes no sense: {error}"))),
+            }
+        }
+        Some(Answer::Panicked(report)) => Err(Err(report)),
+        Some(Answer::Undecodable(reason)) => Err(Ok(format!(
+            "the {what}'s arguments cannot be decoded: {reason}"
+        ))),
+        Some(Answer::Unencodable(reason)) => Err(Ok(reason)),
+        None => Err(Ok(format!("the {what} did not answer"))),
+    }
+}
+
+/// The function that the parent named.
+pub(super) fn find(function: FunctionOffset) -> io::Result<Entry> {
+    let outside = "a function was asked for that lies outside the executable";
+    let outside = || io::Error::new(io::ErrorKind::InvalidData, outside);
+    function.entry().ok_or_else(outside)
+}
+
+/// An initializer is a call of one item.
+struct InitializerDesk {
     input: Reader,
     claimed: bool,
     answer: Option<Answer>,
-}
-
-impl InitializerDesk {
-    pub(super) fn new(input: Reader) -> Self {
-        Self {
-            input,
-            claimed: false,
-            answer: None,
-        }
-    }
-
-    pub(super) fn into_outcome(self) -> Result<(), Result<String, PanicReport>> {
-        match self.answer {
-            Some(Answer::Value(value)) => {
-                // The entry of an initializer answers with the text of its error, if there is one.
-                match crate::wire::codec::get::<Option<String>>(&mut value.into_reader()) {
-                    Ok(None) => Ok(()),
-                    Ok(Some(error)) => Err(Ok(format!("the initializer failed: {error}"))),
-                    Err(error) => Err(Ok(format!(
-                        "the initializer's outcome makes no sense: {error}"
-                    ))),
-                }
-            }
-            Some(Answer::Panicked(report)) => Err(Err(report)),
-            Some(Answer::Undecodable(reason)) => Err(Ok(format!(
-                "the initializer's arguments cannot be decoded: {reason}"
-            ))),
-            Some(Answer::Unencodable(reason)) => Err(Ok(reason)),
-            None => Err(Ok("the initializer did not answer".to_owned())),
-        }
-    }
 }
 
 impl Desk for InitializerDesk {

@@ -1,14 +1,19 @@
 //! What a task can learn about itself while it runs.
 
 // The rest of this module runs only in a worker process. Reading order: `serve` (from the first
-// line of `main` to the last frame), `desk` (one call, item by item), `outbox` (what goes back).
+// line of `main` to the last frame), `inlet` (what comes in), `desk` (one call, item by item),
+// `outbox` (what goes back), `zygote` (where workers are forked).
 #[cfg(target_os = "linux")]
 mod desk;
+#[cfg(target_os = "linux")]
+mod inlet;
 #[cfg(target_os = "linux")]
 mod outbox;
 #[cfg(target_os = "linux")]
 mod serve;
+#[cfg(target_os = "linux")]
+mod zygote;
 
 pub use crate::executor::context::{Context, current};
 #[cfg(target_os = "linux")]
-pub(crate) use serve::serve_if_worker;
+pub(crate) use serve::{serve_as_zygote, serve_if_child};

@@ -5,6 +5,7 @@
 //! for input; and when an item runs for long, by the thread that watches for the parent's end.
 
 use std::io::{self, Write as _};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -44,7 +45,12 @@ struct Frames {
 impl Outbox {
     /// Makes it, and the thread that watches: as soon as the parent goes away, it ends this process
     /// and what that has started. A task that computes, or sleeps, would not notice.
-    pub(super) fn open(socket: UnixStream, page: Arc<Page>, limit: usize) -> io::Result<Arc<Self>> {
+    pub(super) fn open(
+        socket: UnixStream,
+        parent: Option<OwnedFd>,
+        page: Arc<Page>,
+        limit: usize,
+    ) -> io::Result<Arc<Self>> {
         let watched = socket.try_clone()?;
         let frames = Frames {
             socket,
@@ -61,8 +67,10 @@ impl Outbox {
         });
         let attendant = outbox.clone();
         let watch = move || {
-            let _ =
-                sys::wait_for_parents_end(&watched, &attendant.bell, LINGER, || attendant.attend());
+            let bell = &attendant.bell;
+            let _ = sys::wait_for_parents_end(&watched, parent.as_ref(), bell, LINGER, || {
+                attendant.attend()
+            });
             sys::kill_own_group();
         };
         std::thread::Builder::new()

@@ -1,30 +1,59 @@
 //! A worker process, from the first line of `main` to the last frame.
 
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use super::desk::{CallDesk, InitializerDesk};
+use super::desk::{CallDesk, find, run_initializer};
+use super::inlet::{Inlet, invalid, parse, put_greeting};
 use super::outbox::Outbox;
-use crate::function::{Desk, Entry, FunctionOffset};
-use crate::panic::PanicReport;
+use super::zygote;
 use crate::sys;
 use crate::wire::Reader;
-use crate::wire::frame::{self, Frames};
-use crate::wire::message::{self, Identity, MARKER, Setup, ToWorker};
+use crate::wire::frame;
+use crate::wire::message::{self, MARKER, ToWorker, ZYGOTE};
 use crate::wire::page::Page;
 
-/// The most that a `Hello` may have.
-const HELLO_LIMIT: usize = 4096;
-
-/// In a worker, serves and never returns. Elsewhere, does nothing.
-pub(crate) fn serve_if_worker() {
-    let Some(prepared) = sys::become_worker(MARKER) else {
+/// In a worker, or in what forks workers, serves and never returns. Elsewhere, does nothing.
+pub(crate) fn serve_if_child() {
+    let Some(prepared) = sys::become_child(MARKER) else {
         return;
     };
-    match prepared.and_then(Worker::greet).and_then(Worker::run) {
-        Ok(()) => std::process::exit(0),
+    let parent = sys::parent();
+    let served = prepared.and_then(|(role, socket)| {
+        if role == ZYGOTE {
+            serve_as_zygote(Ok(socket), parent);
+        }
+        serve(socket, parent)
+    });
+    std::process::exit(exit_code(served))
+}
+
+/// Serves as the process that forks workers, or as a worker that was forked from it. Either may be a
+/// fork of a program whose functions are still on the stack; nothing goes back there.
+pub(crate) fn serve_as_zygote(socket: io::Result<UnixStream>, parent: Option<OwnedFd>) -> ! {
+    let inherited = parent.as_ref().and_then(|parent| parent.try_clone().ok());
+    let served =
+        std::panic::catch_unwind(AssertUnwindSafe(|| match zygote::serve(socket?, parent)? {
+            Some(socket) => serve(socket, inherited),
+            None => Ok(()),
+        }));
+    sys::exit_forked(served.map_or(101, exit_code)) // A panic has been printed.
+}
+
+fn serve(socket: UnixStream, parent: Option<OwnedFd>) -> io::Result<()> {
+    match Inlet::open(socket)? {
+        Some(inlet) => Worker::greet(inlet, parent)?.run(),
+        None => Ok(()),
+    }
+}
+
+/// With what code to exit; says why, if something failed.
+fn exit_code(served: io::Result<()>) -> i32 {
+    match served {
+        Ok(()) => 0,
         Err(error) if error.kind() == io::ErrorKind::OutOfMemory => {
             // Said as the allocator says it, by which the parent knows what it was.
             eprintln!("memory allocation of a frame failed");
@@ -32,58 +61,52 @@ pub(crate) fn serve_if_worker() {
         }
         Err(error) => {
             eprintln!("concurrent-futures: a worker process ends: {error}");
-            std::process::exit(1);
+            1
         }
     }
 }
 
 /// A worker that has met its parent.
 struct Worker {
-    socket: UnixStream,
-    frames: Frames,
+    inlet: Inlet,
     page: Arc<Page>,
     outbox: Arc<Outbox>,
 }
 
 impl Worker {
-    /// Learns who the parent is and says who this is. The parent decides whether they get along.
-    fn greet(socket: UnixStream) -> io::Result<Self> {
-        let (first, memory) = receive_hello(&socket)?;
-        let mut frames = Frames::new(&first, HELLO_LIMIT);
-        match next_message(&mut frames, &socket)? {
-            Some(ToWorker::Hello) => {}
-            _ => return Err(invalid("the parent did not say hello")),
-        }
+    fn greet(mut inlet: Inlet, parent: Option<OwnedFd>) -> io::Result<Self> {
+        let memory = inlet.fds.pop_front();
+        let memory = memory.ok_or_else(|| invalid("no memory came with the hello"))?;
         let page = Arc::new(Page::open(memory)?);
-        let outbox = Outbox::open(socket.try_clone()?, page.clone(), frame::LARGEST)?;
-        outbox.send(|out| message::put_greeting(out, &Identity::own()))?;
-        frames.set_limit(frame::LARGEST);
+        let socket = inlet.socket.try_clone()?;
+        let outbox = Outbox::open(socket, parent, page.clone(), frame::LARGEST)?;
+        outbox.send(put_greeting)?;
         Ok(Self {
-            socket,
-            frames,
+            inlet,
             page,
             outbox,
         })
     }
 
     fn run(mut self) -> io::Result<()> {
-        let (setup, args) = match next_message(&mut self.frames, &self.socket)? {
-            Some(ToWorker::Setup(setup, args)) => (setup, args),
-            // A parent of another build hangs up.
-            None | Some(ToWorker::Exit) => return Ok(()),
-            Some(other) => return Err(invalid(&format!("{other:?} came before the setup"))),
+        let Some((setup, args)) = self.inlet.setup()? else {
+            return Ok(());
         };
         self.outbox
             .set_limit(usize::try_from(setup.max_frame).unwrap_or(frame::LARGEST));
-        if let Err(failure) = initialize(&setup, args) {
+        if let Err(failure) = run_initializer("initializer", setup.initializer, args) {
             return self.outbox.send(|out| message::put_failed(out, &failure));
         }
         self.outbox.send(message::put_ready)?;
+        let Inlet {
+            socket, mut frames, ..
+        } = self.inlet;
         loop {
-            if !self.frames.has_next() {
+            if !frames.has_next() {
                 self.outbox.flush()?; // It is about to wait.
             }
-            match next_message(&mut self.frames, &self.socket)? {
+            let frame = frames.next(&mut &socket)?;
+            match frame.map(Reader).map(parse).transpose()? {
                 Some(ToWorker::Call(head, input)) => {
                     let function = find(head.function)?;
                     function(&mut CallDesk::new(
@@ -99,42 +122,4 @@ impl Worker {
             }
         }
     }
-}
-
-/// The first bytes, with the shared memory beside them.
-fn receive_hello(socket: &UnixStream) -> io::Result<(Vec<u8>, OwnedFd)> {
-    let mut bytes = vec![0; HELLO_LIMIT];
-    let (len, memory) = sys::receive_with_fd(socket.as_fd(), &mut bytes)?;
-    bytes.truncate(len);
-    let memory = memory.ok_or_else(|| invalid("no memory came with the hello"))?;
-    Ok((bytes, memory))
-}
-
-fn next_message(frames: &mut Frames, mut socket: &UnixStream) -> io::Result<Option<ToWorker>> {
-    match frames.next(&mut socket)? {
-        None => Ok(None),
-        Some(frame) => match ToWorker::parse(Reader(frame)) {
-            Some(message) => Ok(Some(message)),
-            None => Err(invalid("the parent sent a frame that makes no sense")),
-        },
-    }
-}
-
-fn initialize(setup: &Setup, args: Reader) -> Result<(), Result<String, PanicReport>> {
-    let Some(function) = setup.initializer else {
-        return Ok(());
-    };
-    let function = find(function).map_err(|error| Ok(error.to_string()))?;
-    let mut desk = InitializerDesk::new(args);
-    function(&mut desk as &mut dyn Desk);
-    desk.into_outcome()
-}
-
-fn find(function: FunctionOffset) -> io::Result<Entry> {
-    let outside = || invalid("a function was asked for that lies outside the executable");
-    function.entry().ok_or_else(outside)
-}
-
-fn invalid(what: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, what.to_owned())
 }

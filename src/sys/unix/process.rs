@@ -2,12 +2,12 @@
 //! process id is still its own.
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
-use std::process::{Child, Command};
+use std::os::fd::{AsFd as _, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
-use rustix::process::{Pid, PidfdFlags, Signal};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitOptions};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -21,20 +21,30 @@ pub(crate) fn socket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
     )?)
 }
 
-/// A child in a process group of its own.
+/// A worker, or the process that forks workers, in a process group of its own.
 ///
-/// Dropping it kills it; a thread that lives no longer than that takes its exit status, so that
-/// no zombie is left.
+/// One that this process has started is killed when it is dropped; a thread that lives no longer than
+/// that takes its exit status, so that no zombie is left.
 #[derive(Debug)]
 pub(crate) struct ChildProcess {
-    /// There until the exit status has been taken.
-    child: Option<Child>,
     pidfd: OwnedFd,
     pid: Pid,
+    /// Who takes its exit status.
+    reaper: Reaper,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reaper {
+    /// This process.
+    Own,
+    /// The process that forked it.
+    Other,
+    /// Nobody any more.
+    Done,
 }
 
 /// How a child ended.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Exit {
     pub(crate) code: Option<i32>,
     pub(crate) signal: Option<i32>,
@@ -45,21 +55,35 @@ impl ChildProcess {
     /// reach it and a kill reaches its own children too. std uses `posix_spawn` for this, which
     /// costs the same however large the parent is.
     pub(crate) fn spawn(command: &mut Command) -> io::Result<Self> {
-        let mut child = command.process_group(0).spawn()?;
-        let pid = Pid::from_child(&child);
-        // Nobody else waits for the child, so its id is its own until we do.
+        // Dropping std's child leaves it alone. From here on it is known by its pidfd.
+        Self::own(command.process_group(0).spawn()?.id())
+    }
+
+    /// A process that this one has just started or forked. Nobody else waits for it, so its id is its
+    /// own until we do.
+    pub(crate) fn own(pid: u32) -> io::Result<Self> {
+        let pid = to_pid(pid)?;
         match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
             Ok(pidfd) => Ok(Self {
-                child: Some(child),
                 pidfd,
                 pid,
+                reaper: Reaper::Own,
             }),
             Err(error) => {
-                child.kill()?;
-                child.wait()?;
+                let _ = rustix::process::kill_process(pid, Signal::KILL);
+                let _ = rustix::process::waitpid(Some(pid), WaitOptions::empty());
                 Err(error.into())
             }
         }
+    }
+
+    /// A process that another one has forked, and whose exit status that one takes.
+    pub(crate) fn of_another(pid: u32, pidfd: OwnedFd) -> io::Result<Self> {
+        Ok(Self {
+            pidfd,
+            pid: to_pid(pid)?,
+            reaper: Reaper::Other,
+        })
     }
 
     /// Lets tokio tell when the child ends: then it becomes readable.
@@ -74,27 +98,81 @@ impl ChildProcess {
         self.pid.as_raw_nonzero().get().unsigned_abs()
     }
 
-    /// Kills the child and all of its process group. While the exit status has not been taken,
-    /// the system gives neither id to anyone else.
+    /// Kills the child and all of its process group.
     pub(crate) fn kill(&self) {
-        if self.child.is_some() {
-            let _ = rustix::process::kill_process_group(self.pid, Signal::KILL);
-        }
+        self.signal(Signal::KILL);
     }
 
-    /// Takes the exit status of a child that has ended. What is left of its process group is killed.
+    /// Asks the child and all of its process group to end.
+    pub(crate) fn terminate(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let _ = match self.reaper {
+            Reaper::Done => Ok(()),
+            // While we have not taken the exit status, the system gives neither id to anyone else.
+            Reaper::Own => rustix::process::kill_process_group(self.pid, signal),
+            // Should the process that takes it have died, this one may be gone without our knowing.
+            Reaper::Other => self.signal_group_by_pidfd(signal),
+        };
+    }
+
+    /// Signals the process group without naming it by number, on Linux 6.9 and later. Earlier, the
+    /// pidfd tells whether the process is there just before its group is signalled by number.
+    fn signal_group_by_pidfd(&self, signal: Signal) -> rustix::io::Result<()> {
+        const PIDFD_SIGNAL_PROCESS_GROUP: libc::c_uint = 1 << 2;
+        // SAFETY: the kernel reads nothing but the four values: without an info (the null) it makes
+        // one itself.
+        let outcome = unsafe {
+            libc::syscall(
+                libc::SYS_pidfd_send_signal,
+                self.pidfd.as_raw_fd(),
+                signal.as_raw(),
+                std::ptr::null::<libc::siginfo_t>(),
+                PIDFD_SIGNAL_PROCESS_GROUP,
+            )
+        };
+        let refused =
+            outcome != 0 && io::Error::last_os_error().raw_os_error() != Some(libc::ESRCH);
+        if refused {
+            rustix::process::pidfd_send_signal(&self.pidfd, signal)?;
+            rustix::process::kill_process_group(self.pid, signal)?;
+        }
+        Ok(())
+    }
+
+    /// Takes the exit status of a child of this process that has ended; waits for one that has not.
+    /// What is left of its process group is killed.
     pub(crate) fn reap(&mut self) -> Exit {
         self.kill();
-        let Some(mut child) = self.child.take() else {
+        if self.reaper != Reaper::Own {
             return Exit::default();
-        };
-        match child.wait() {
-            Ok(status) => Exit {
-                code: status.code(),
-                signal: status.signal(),
-            },
-            Err(_) => Exit::default(), // Somebody else has taken it: nothing is known.
         }
+        self.reaper = Reaper::Done;
+        wait_for(self.pidfd.as_fd())
+    }
+
+    /// The process that forked it takes its exit status now: its id may soon be another's.
+    pub(crate) fn let_go(&mut self) {
+        self.kill();
+        self.reaper = Reaper::Done;
+    }
+}
+
+pub(super) fn to_pid(pid: u32) -> io::Result<Pid> {
+    let pid = pid.try_into().ok().and_then(Pid::from_raw);
+    pid.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no process can have this id"))
+}
+
+fn wait_for(pidfd: BorrowedFd<'_>) -> Exit {
+    let wait = || rustix::process::waitid(WaitId::PidFd(pidfd), WaitIdOptions::EXITED);
+    match rustix::io::retry_on_intr(wait) {
+        Ok(Some(status)) => Exit {
+            code: status.exit_status(),
+            signal: status.terminating_signal(),
+        },
+        _ => Exit::default(), // Somebody else has taken it: nothing is known.
     }
 }
 
@@ -107,11 +185,16 @@ impl AsRawFd for ChildProcess {
 impl Drop for ChildProcess {
     fn drop(&mut self) {
         self.kill();
-        if let Some(mut child) = self.child.take()
-            && !matches!(child.try_wait(), Ok(Some(_)))
+        if self.reaper != Reaper::Own {
+            return;
+        }
+        let now = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+        let waited = rustix::process::waitid(WaitId::PidFd(self.pidfd.as_fd()), now);
+        if matches!(waited, Ok(None))
+            && let Ok(pidfd) = self.pidfd.try_clone()
         {
             let waiting = std::thread::Builder::new().name("concurrent-futures-reaper".into());
-            let _ = waiting.spawn(move || child.wait());
+            let _ = waiting.spawn(move || wait_for(pidfd.as_fd()));
         }
     }
 }

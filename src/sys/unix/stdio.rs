@@ -1,11 +1,13 @@
 //! What a worker does to itself before any user code runs: it takes the socket away from stdin
 //! and stdout, drops what it inherited by mistake, and leaves signals as Rust programs have them.
 
-use std::ffi::CStr;
+use std::collections::VecDeque;
+use std::ffi::{CStr, OsString};
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::Duration;
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec};
@@ -15,19 +17,20 @@ use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags,
 };
-use rustix::process::PidfdFlags;
 
-/// Makes a worker of this process if `marker` is in its environment: takes that out, moves the
-/// socket that is stdin and stdout to a descriptor of its own, and closes every other descriptor
-/// that came through exec, for none was meant for it. Then stdin is empty, and what is printed goes
-/// to stderr.
-pub(crate) fn become_worker(marker: &str) -> Option<io::Result<UnixStream>> {
-    std::env::var_os(marker)?;
-    Some(prepare(marker))
+use super::fork::{other_threads, reset_signals};
+
+/// Makes a worker, or what forks workers, of this process if `marker` is in its environment: takes that
+/// out, moves the socket that is stdin and stdout to a descriptor of its own, and closes every other
+/// descriptor that came through exec, for none was meant for it. Then stdin is empty, and what is
+/// printed goes to stderr. Gives what the marker says.
+pub(crate) fn become_child(marker: &str) -> Option<io::Result<(OsString, UnixStream)>> {
+    let role = std::env::var_os(marker)?;
+    Some(prepare(marker).map(|socket| (role, socket)))
 }
 
 fn prepare(marker: &str) -> io::Result<UnixStream> {
-    if std::fs::read_dir("/proc/self/task")?.count() > 1 {
+    if !other_threads()?.is_empty() {
         return Err(io::Error::other(
             "other threads run already; call concurrent_futures::init() first in main",
         ));
@@ -35,12 +38,40 @@ fn prepare(marker: &str) -> io::Result<UnixStream> {
     // SAFETY: there is no other thread that could use the environment.
     unsafe { std::env::remove_var(marker) };
     let socket = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
-    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
-    rustix::stdio::dup2_stdin(&null)?;
-    rustix::stdio::dup2_stdout(rustix::stdio::stderr())?;
+    leave_standard_streams()?;
     close_inherited()?;
     settle_signals();
     Ok(UnixStream::from(socket))
+}
+
+/// What a process settles that was forked, rather than executed, to fork workers: its streams, its
+/// signals, its environment and its folder.
+pub(crate) fn settle_forked(
+    clear: bool,
+    variables: &[(OsString, OsString)],
+    folder: Option<&Path>,
+) -> io::Result<()> {
+    leave_standard_streams()?;
+    reset_signals();
+    settle_signals();
+    let unwanted = std::env::vars_os().filter(|_| clear);
+    for (name, _) in unwanted {
+        // SAFETY: a process that was forked has one thread, so nobody else uses the environment.
+        unsafe { std::env::remove_var(name) };
+    }
+    for (name, value) in variables {
+        // SAFETY: as above.
+        unsafe { std::env::set_var(name, value) };
+    }
+    folder.map_or(Ok(()), std::env::set_current_dir)
+}
+
+/// From here on stdin is empty, and what is printed goes to stderr.
+fn leave_standard_streams() -> io::Result<()> {
+    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+    rustix::stdio::dup2_stdin(&null)?;
+    rustix::stdio::dup2_stdout(rustix::stdio::stderr())?;
+    Ok(())
 }
 
 /// Closes the descriptors from 3 on that are not marked to be closed on exec. What this process
@@ -104,16 +135,20 @@ pub(crate) fn read_now(from: BorrowedFd<'_>, bytes: &mut [u8]) -> io::Result<usi
     })?)
 }
 
-/// Sends bytes with a descriptor beside them.
-pub(crate) fn send_with_fd(
+/// The most descriptors that travel together.
+const MOST_FDS: usize = 3;
+
+/// Sends bytes with descriptors beside them.
+pub(crate) fn send_with_fds(
     socket: BorrowedFd<'_>,
     bytes: &[u8],
-    fd: BorrowedFd<'_>,
+    fds: &[BorrowedFd<'_>],
 ) -> io::Result<usize> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_FDS))];
     let mut control = SendAncillaryBuffer::new(&mut space);
-    let fds = [fd];
-    control.push(SendAncillaryMessage::ScmRights(&fds));
+    if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
     let slices = [io::IoSlice::new(bytes)];
     Ok(rustix::net::sendmsg(
         socket,
@@ -123,21 +158,24 @@ pub(crate) fn send_with_fd(
     )?)
 }
 
-/// Receives bytes, and the descriptor beside them.
-pub(crate) fn receive_with_fd(
+/// Receives bytes, and the descriptors beside them.
+pub(crate) fn receive_with_fds(
     socket: BorrowedFd<'_>,
     bytes: &mut [u8],
-) -> io::Result<(usize, Option<OwnedFd>)> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    fds: &mut VecDeque<OwnedFd>,
+) -> io::Result<usize> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_FDS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut slices = [io::IoSliceMut::new(bytes)];
-    let received =
-        rustix::net::recvmsg(socket, &mut slices, &mut control, RecvFlags::CMSG_CLOEXEC)?;
-    let fd = control.drain().find_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
-        _ => None,
-    });
-    Ok((received.bytes, fd))
+    let received = rustix::io::retry_on_intr(|| {
+        rustix::net::recvmsg(socket, &mut slices, &mut control, RecvFlags::CMSG_CLOEXEC)
+    })?;
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(received) = message {
+            fds.extend(received);
+        }
+    }
+    Ok(received.bytes)
 }
 
 /// Waits until the parent has closed its end of `socket`, or has died: a child that the parent
@@ -145,12 +183,11 @@ pub(crate) fn receive_with_fd(
 /// at the given pace for as long as it says so.
 pub(crate) fn wait_for_parents_end(
     socket: &impl AsFd,
+    parent: Option<&OwnedFd>,
     bell: &Bell,
     pace: Duration,
     mut tick: impl FnMut() -> bool,
 ) -> io::Result<()> {
-    let parent = rustix::process::getppid()
-        .and_then(|parent| rustix::process::pidfd_open(parent, PidfdFlags::empty()).ok());
     let pace = Timespec {
         tv_sec: 0,
         tv_nsec: pace.subsec_nanos().into(),
@@ -161,11 +198,7 @@ pub(crate) fn wait_for_parents_end(
             PollFd::new(&bell.0, PollFlags::IN),
             PollFd::new(socket, PollFlags::RDHUP),
         ];
-        watched.extend(
-            parent
-                .as_ref()
-                .map(|parent| PollFd::new(parent, PollFlags::IN)),
-        );
+        watched.extend(parent.map(|parent| PollFd::new(parent, PollFlags::IN)));
         match rustix::event::poll(&mut watched, ticking.then_some(&pace)) {
             Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
@@ -176,9 +209,15 @@ pub(crate) fn wait_for_parents_end(
     }
 }
 
-/// Wakes the thread that waits for the parent's end.
+/// Wakes a thread that waits for the parent's end.
 #[derive(Debug)]
 pub(crate) struct Bell(OwnedFd);
+
+impl AsFd for Bell {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
 
 impl Bell {
     pub(crate) fn new() -> io::Result<Self> {

@@ -1,138 +1,32 @@
-//! From nothing to a worker that is ready: the executable of this process is started again, and
-//! the two make sure that they speak the same protocol and are the same build.
+//! The first words with a new process: the two make sure that they speak the same protocol and are
+//! the same build, and the parent says what the other is to be.
 
-use std::borrow::Cow;
-use std::ffi::{OsStr, OsString};
-use std::fmt;
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, Interest};
 use tokio::net::UnixStream;
 use tokio_util::codec::{Decoder as _, LengthDelimitedCodec};
 
-use crate::function::FunctionOffset;
-use crate::panic::PanicReport;
-use crate::sys::{self, ChildProcess};
+use super::error::StartError;
+use crate::sys;
 use crate::wire::frame;
-use crate::wire::message::{self, FromWorker, Identity, Setup};
+use crate::wire::message::{self, FromWorker, Identity};
 use crate::wire::{Chain, Reader};
 
-/// What every worker of a pool is started with.
-#[derive(Debug)]
-pub(super) struct Recipe {
-    pub(super) env: Vec<(OsString, OsString)>,
-    pub(super) env_clear: bool,
-    pub(super) current_dir: Option<PathBuf>,
-    pub(super) initializer: Option<(FunctionOffset, Chain)>,
-    pub(super) max_frame_length: usize,
-    pub(super) spawn_timeout: Duration,
-}
-
-/// A process that was started and is yet to become a worker.
-pub(super) struct Newborn {
-    pub(super) child: ChildProcess,
-    pub(super) socket: OwnedFd,
-    pub(super) stderr: OwnedFd,
-    /// How often the kernel had killed for memory before.
-    pub(super) oom_kills: u64,
-}
-
 /// The two ends of a connection with a worker that is ready.
-pub(super) struct Connection {
-    pub(super) stream: UnixStream,
-    pub(super) codec: LengthDelimitedCodec,
-    pub(super) buffer: BytesMut,
-}
-
-/// Why a process did not become a worker.
-#[derive(Debug)]
-pub(super) enum StartError {
-    System {
-        doing: Cow<'static, str>,
-        error: io::Error,
-    },
-    TimedOut(Duration),
-    /// It ended, or hung up, before it was ready.
-    Gone,
-    Garbage(String),
-    OtherVersion(u16),
-    OtherBuild,
-    Initializer(Result<String, PanicReport>),
-}
-
-impl Recipe {
-    /// Starts the process. Blocks for about a millisecond.
-    pub(super) fn spawn(&self) -> Result<Newborn, StartError> {
-        let failed = StartError::system;
-        let oom_kills = sys::oom_kills();
-        let (ours, theirs) = sys::socket_pair().map_err(failed("make a socket pair"))?;
-        let stdout = theirs.try_clone().map_err(failed("duplicate a socket"))?;
-        let (stderr, their_stderr) = io::pipe().map_err(failed("make a pipe"))?;
-        // The running executable itself, also when another file has taken its name since.
-        let mut command = Command::new("/proc/self/exe");
-        command.arg0(
-            std::env::args_os()
-                .next()
-                .as_deref()
-                .unwrap_or(OsStr::new("worker")),
-        );
-        if self.env_clear {
-            command.env_clear();
-        }
-        command
-            .envs(self.env.iter().map(|(name, value)| (name, value)))
-            .env(message::MARKER, "1");
-        if let Some(folder) = &self.current_dir {
-            command.current_dir(folder);
-        }
-        command
-            .stdin(Stdio::from(theirs))
-            .stdout(Stdio::from(stdout))
-            .stderr(Stdio::from(their_stderr));
-        let child = ChildProcess::spawn(&mut command).map_err(|error| {
-            let doing = match &self.current_dir {
-                Some(folder) => format!("start a process in {}", folder.display()).into(),
-                None => Cow::Borrowed("start a process"),
-            };
-            StartError::System { doing, error }
-        })?;
-        Ok(Newborn {
-            child,
-            socket: ours,
-            stderr: stderr.into(),
-            oom_kills,
-        })
-    }
-
-    /// What the worker is told to be.
-    pub(super) fn setup(&self, worker_id: u64) -> Chain {
-        let setup = Setup {
-            worker_id,
-            max_frame: self.max_frame_length as u64,
-            initializer: self.initializer.as_ref().map(|(function, _)| *function),
-        };
-        let mut out = Chain::new();
-        let none = Chain::new();
-        message::put_setup(
-            &mut out,
-            &setup,
-            self.initializer.as_ref().map_or(&none, |(_, args)| args),
-        );
-        out
-    }
+pub(in crate::process) struct Connection {
+    pub(in crate::process) stream: UnixStream,
+    pub(in crate::process) codec: LengthDelimitedCodec,
+    pub(in crate::process) buffer: BytesMut,
 }
 
 impl Connection {
     /// The greeting is small; whatever announces more is no worker.
     const GREETING: usize = 4096;
 
-    pub(super) fn new(socket: OwnedFd) -> io::Result<Self> {
+    pub(in crate::process) fn new(socket: OwnedFd) -> io::Result<Self> {
         let socket = std::os::unix::net::UnixStream::from(socket);
         socket.set_nonblocking(true)?;
         let stream = UnixStream::from_std(socket)?;
@@ -143,17 +37,17 @@ impl Connection {
         })
     }
 
-    /// Makes a worker of the process at the other end.
-    pub(super) async fn establish(
+    /// Makes of the process at the other end what `setup` says. Some descriptors go along.
+    pub(in crate::process) async fn establish(
         &mut self,
         own: &Identity,
-        page: OwnedFd,
+        fds: &[BorrowedFd<'_>],
         mut setup: Chain,
         max_frame_length: usize,
     ) -> Result<(), StartError> {
         let mut hello = Chain::new();
         message::put_hello(&mut hello, own);
-        self.send_hello(hello, page).await?;
+        self.send_hello(hello, fds).await?;
         match self.receive().await? {
             FromWorker::Greeting(theirs) if theirs.version != own.version => {
                 return Err(StartError::OtherVersion(theirs.version));
@@ -177,14 +71,14 @@ impl Connection {
         }
         match self.receive().await? {
             FromWorker::Ready => Ok(()),
-            FromWorker::Failed(failure) => Err(StartError::Initializer(failure)),
+            FromWorker::Failed(failure) => Err(StartError::UserCode("initializer", failure)),
             other => Err(StartError::Garbage(format!("{other:?}"))),
         }
     }
 
-    async fn send_hello(&mut self, hello: Chain, page: OwnedFd) -> Result<(), StartError> {
+    async fn send_hello(&mut self, hello: Chain, fds: &[BorrowedFd<'_>]) -> Result<(), StartError> {
         let hello = hello.into_reader().0;
-        let send = || sys::send_with_fd(self.stream.as_fd(), &hello, page.as_fd());
+        let send = || sys::send_with_fds(self.stream.as_fd(), &hello, fds);
         match self.stream.async_io(Interest::WRITABLE, send).await {
             // A new socket has room for so little.
             Ok(sent) if sent == hello.len() => Ok(()),
@@ -214,46 +108,6 @@ impl Connection {
     }
 }
 
-impl StartError {
-    pub(super) fn system(doing: &'static str) -> impl FnOnce(io::Error) -> Self {
-        move |error| Self::System {
-            doing: doing.into(),
-            error,
-        }
-    }
-}
-
-impl fmt::Display for StartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::System { doing, error } => write!(f, "the system refused to {doing}: {error}"),
-            Self::TimedOut(limit) => write!(
-                f,
-                "a process was not ready within {limit:?} and was killed; raise `spawn_timeout` if its initializer needs longer"
-            ),
-            Self::Gone => f.write_str("a process ended before it was ready"),
-            Self::Garbage(text) => {
-                let start: String = text.chars().take(200).collect();
-                write!(
-                    f,
-                    "a process wrote {start:?} where a worker says hello; call concurrent_futures::init() \
-                     before anything that prints"
-                )
-            }
-            Self::OtherVersion(version) => write!(
-                f,
-                "a process speaks version {version} of the protocol and this one version {}; they must be the same build",
-                message::VERSION
-            ),
-            Self::OtherBuild => {
-                f.write_str("a process runs another build of the executable than this one")
-            }
-            Self::Initializer(Ok(reason)) => f.write_str(reason),
-            Self::Initializer(Err(_)) => f.write_str("the initializer"),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::{Read as _, Write as _};
@@ -275,7 +129,7 @@ mod tests {
         });
         let mut connection = Connection::new(ours).expect("a connection");
         let outcome = connection
-            .establish(&Identity::own(), fd, Chain::new(), 1 << 20)
+            .establish(&Identity::own(), &[fd.as_fd()], Chain::new(), 1 << 20)
             .await;
         drop(connection);
         worker.await.expect("no panic");

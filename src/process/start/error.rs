@@ -1,0 +1,79 @@
+//! Why a process did not become what it was started for.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use crate::panic::PanicReport;
+use crate::sys::Exit;
+use crate::wire::message;
+
+/// Why a process did not become a worker.
+#[derive(Debug)]
+pub(in crate::process) enum StartError {
+    System {
+        doing: Cow<'static, str>,
+        error: io::Error,
+    },
+    TimedOut(Duration),
+    /// It ended, or hung up, before it was ready.
+    Gone,
+    Garbage(String),
+    OtherVersion(u16),
+    OtherBuild,
+    /// The initializer, or the preload, gave an error or panicked.
+    UserCode(&'static str, Result<String, PanicReport>),
+    /// The process that was to fork workers ended before it was ready.
+    ZygoteDied(u32, Exit),
+    /// The process that forks workers is gone, and no other can be made.
+    ZygoteLost,
+    /// The pool has been shut down.
+    Closed,
+}
+
+impl StartError {
+    pub(in crate::process) fn system(doing: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |error| Self::System {
+            doing: doing.into(),
+            error,
+        }
+    }
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::System { doing, error } => write!(f, "the system refused to {doing}: {error}"),
+            Self::TimedOut(limit) => write!(
+                f,
+                "a process was not ready within {limit:?} and was killed; raise `spawn_timeout` if its initializer, or the preload, needs longer"
+            ),
+            Self::Gone => f.write_str("a process ended before it was ready"),
+            Self::Garbage(text) => {
+                let start: String = text.chars().take(200).collect();
+                write!(
+                    f,
+                    "a process wrote {start:?} where a worker says hello; call concurrent_futures::init() \
+                     before anything that prints"
+                )
+            }
+            Self::OtherVersion(version) => write!(
+                f,
+                "a process speaks version {version} of the protocol and this one version {}; they must be the same build",
+                message::VERSION
+            ),
+            Self::OtherBuild => {
+                f.write_str("a process runs another build of the executable than this one")
+            }
+            Self::UserCode(_, Ok(reason)) => f.write_str(reason),
+            Self::UserCode(what, Err(_)) => write!(f, "the {what}"),
+            Self::ZygoteDied(..) => f.write_str("the process that forks workers ended before it was ready"),
+            Self::ZygoteLost => f.write_str(
+                "the process that forks workers is gone, and with StartMethod::Fork there can be no \
+                 other; build a new pool, or use StartMethod::ForkServer",
+            ),
+            Self::Closed => f.write_str("the pool has been shut down"),
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! From nothing to a worker that is ready. Reading order:
+//!
+//! - this file: what is started, and with what;
+//! - [`exec`]: the executable of this process is started again;
+//! - [`forkserver`]: or a zygote forks the worker, asked over its [`zygote`] end;
+//! - [`connection`]: the first words; [`child`]: the process; [`error`]: why there is none.
+
+mod child;
+mod connection;
+mod error;
+mod exec;
+mod forkserver;
+mod zygote;
+
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub(super) use self::child::Child;
+pub(super) use self::connection::Connection;
+pub(super) use self::error::StartError;
+pub(super) use self::exec::Surroundings;
+pub(super) use self::forkserver::ForkServer;
+use crate::function::FunctionOffset;
+use crate::sys;
+use crate::wire::Chain;
+use crate::wire::message::{self, Setup};
+
+/// A function and its encoded arguments, to be called once in a new process.
+pub(super) type Opening = (FunctionOffset, Chain);
+
+/// What every worker of a pool is started with.
+#[derive(Debug)]
+pub(super) struct Recipe {
+    pub(super) surroundings: Surroundings,
+    pub(super) preload: Option<Opening>,
+    pub(super) initializer: Option<Opening>,
+    pub(super) max_frame_length: usize,
+    pub(super) spawn_timeout: Duration,
+}
+
+/// How workers come to be.
+#[derive(Debug)]
+pub(super) enum Starter {
+    /// Each is executed.
+    Spawn,
+    /// Each is forked.
+    Fork(ForkServer),
+}
+
+/// A process that was started and is yet to become a worker.
+pub(super) struct Newborn {
+    pub(super) child: Child,
+    pub(super) socket: OwnedFd,
+    pub(super) stderr: OwnedFd,
+    /// How often the kernel had killed for memory before.
+    pub(super) oom_kills: u64,
+}
+
+impl Starter {
+    /// Starts a process.
+    pub(super) async fn start(&self, recipe: &Arc<Recipe>) -> Result<Newborn, StartError> {
+        let failed = StartError::system;
+        let oom_kills = sys::oom_kills();
+        let (stderr, their_stderr) = io::pipe().map_err(failed("make a pipe"))?;
+        let (child, socket) = match self {
+            Self::Spawn => {
+                let recipe = recipe.clone();
+                let executed = tokio::task::spawn_blocking(move || {
+                    let stderr = Stdio::from(their_stderr);
+                    recipe.surroundings.execute(message::WORKER, stderr)
+                });
+                // The task fails only if the runtime is ending.
+                let (process, socket) = executed.await.map_err(|_| StartError::Closed)??;
+                let child = Child::new(process, None).map_err(failed("watch a process"))?;
+                (child, socket)
+            }
+            Self::Fork(server) => {
+                let (ours, theirs) = sys::socket_pair().map_err(failed("make a socket pair"))?;
+                let output = their_stderr.as_fd();
+                let child = server
+                    .fork(recipe, &[theirs.as_fd(), output, output])
+                    .await?;
+                (child, ours)
+            }
+        };
+        Ok(Newborn {
+            child,
+            socket,
+            stderr: stderr.into(),
+            oom_kills,
+        })
+    }
+
+    /// Ends what there is besides the workers, and waits until it is gone.
+    pub(super) async fn close(&self) {
+        match self {
+            Self::Spawn => {}
+            Self::Fork(server) => server.close().await,
+        }
+    }
+}
+
+impl Recipe {
+    /// What a worker is told to be.
+    pub(super) fn setup(&self, worker_id: u64) -> Chain {
+        self.put_setup(worker_id, self.initializer.as_ref())
+    }
+
+    /// What a zygote is told to be.
+    fn zygote_setup(&self) -> Chain {
+        self.put_setup(0, self.preload.as_ref())
+    }
+
+    fn put_setup(&self, worker_id: u64, opening: Option<&Opening>) -> Chain {
+        let setup = Setup {
+            worker_id,
+            max_frame: self.max_frame_length as u64,
+            initializer: opening.map(|(function, _)| *function),
+        };
+        let mut out = Chain::new();
+        let none = Chain::new();
+        message::put_setup(&mut out, &setup, opening.map_or(&none, |(_, args)| args));
+        out
+    }
+}

@@ -1,0 +1,201 @@
+//! The parent's end of a zygote, the process that forks workers: what it is asked, and how its
+//! answers find who waits for them.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream as Blocking;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::BytesMut;
+use tokio::io::Interest;
+use tokio::net::UnixStream;
+use tokio_util::codec::{Decoder as _, LengthDelimitedCodec};
+
+use super::child::Child;
+use super::error::StartError;
+use crate::sys::{self, ChildProcess, Exit};
+use crate::wire::zygote::{FromZygote, LONGEST, ToZygote};
+use crate::wire::{Chain, Reader, frame};
+
+/// A zygote that is ready. Dropping it kills it; its workers live on.
+pub(super) struct Zygote {
+    process: Mutex<Option<ChildProcess>>,
+    socket: Blocking,
+    /// One asks at a time.
+    inbox: tokio::sync::Mutex<Inbox>,
+}
+
+/// What the zygote has sent and nobody has taken. An answer whose asker has gone stays here until the
+/// next one asks.
+struct Inbox {
+    codec: LengthDelimitedCodec,
+    bytes: BytesMut,
+    fds: VecDeque<OwnedFd>,
+    last_request: u64,
+}
+
+/// Why there is no answer.
+enum NoAnswer {
+    /// The zygote has ended.
+    Gone,
+    /// It, or the system, cannot do what was asked for.
+    Refused(io::Error),
+}
+
+impl Zygote {
+    /// Takes over a zygote that has said that it is ready.
+    pub(super) fn new(process: ChildProcess, socket: UnixStream) -> io::Result<Self> {
+        Ok(Self {
+            process: Mutex::new(Some(process)),
+            // Not bound to a runtime: the next worker may be wanted in another.
+            socket: socket.into_std()?,
+            inbox: tokio::sync::Mutex::new(Inbox {
+                codec: frame::codec(LONGEST),
+                bytes: BytesMut::new(),
+                fds: VecDeque::new(),
+                last_request: 0,
+            }),
+        })
+    }
+
+    /// Forks a worker with its socket, standard output and standard error. Nothing if the zygote has
+    /// ended.
+    pub(super) async fn fork(
+        self: &Arc<Self>,
+        fds: &[BorrowedFd<'_>],
+    ) -> Result<Option<Child>, StartError> {
+        let failed = StartError::system("fork a worker");
+        let mut inbox = self.inbox.lock().await;
+        inbox.last_request += 1;
+        let wanted = inbox.last_request;
+        let answered = self.ask(
+            &mut inbox,
+            ToZygote::Fork { request: wanted },
+            fds,
+            |answer, fd| {
+                match answer {
+                    FromZygote::Forked { request, pid } => {
+                        let pidfd =
+                            fd.ok_or_else(|| io::Error::other("no pidfd came with a worker"));
+                        let process = pidfd.and_then(|pidfd| ChildProcess::of_another(pid, pidfd));
+                        let child =
+                            process.and_then(|process| Child::new(process, Some(self.clone())));
+                        // That of an asker who has gone is dropped here, and killed by that.
+                        (request == wanted).then_some(child)
+                    }
+                    FromZygote::Refused { request, reason } => {
+                        (request == wanted).then(|| Err(io::Error::other(reason)))
+                    }
+                    FromZygote::Exited { .. } => None,
+                }
+            },
+        );
+        match answered.await {
+            Ok(outcome) => outcome.map(Some).map_err(failed),
+            Err(NoAnswer::Gone) => Ok(None),
+            Err(NoAnswer::Refused(error)) => Err(failed(error)),
+        }
+    }
+
+    /// How a worker ended, if the zygote can tell. From now on its process id may be another's.
+    pub(super) async fn exit_of(&self, worker: u32) -> Option<Exit> {
+        let mut inbox = self.inbox.lock().await;
+        let answered = self.ask(
+            &mut inbox,
+            ToZygote::Reap { pid: worker },
+            &[],
+            |answer, _| match answer {
+                FromZygote::Exited { pid, code, signal } if pid == worker => {
+                    Some(Exit { code, signal })
+                }
+                _ => None,
+            },
+        );
+        answered.await.ok()
+    }
+
+    /// As `exit_of`, for a worker whose end nobody waits for. Its process id is another's some day.
+    pub(super) fn forget(&self, worker: u32) {
+        // Should the socket take no more, the zombie stays as long as the zygote.
+        let _ = sys::send_with_fds(
+            self.socket.as_fd(),
+            &encode(ToZygote::Reap { pid: worker }),
+            &[],
+        );
+    }
+
+    /// Asks, and gives each answer to `pick` until it takes one. Others belong to those who have gone.
+    async fn ask<T>(
+        &self,
+        inbox: &mut Inbox,
+        request: ToZygote,
+        fds: &[BorrowedFd<'_>],
+        mut pick: impl FnMut(FromZygote, Option<OwnedFd>) -> Option<T>,
+    ) -> Result<T, NoAnswer> {
+        let socket = self.socket.try_clone().and_then(UnixStream::from_std);
+        let socket = socket.map_err(NoAnswer::Refused)?;
+        // A zygote that cannot get rid of its answers would take no request.
+        while inbox.receive(&socket).is_ok_and(|len| len > 0) {}
+        let request = encode(request);
+        let send = || sys::send_with_fds(socket.as_fd(), &request, fds);
+        match socket.async_io(Interest::WRITABLE, send).await {
+            Ok(len) if len == request.len() => {}
+            Err(error) if !is_hangup(&error) => return Err(NoAnswer::Refused(error)),
+            _ => return Err(NoAnswer::Gone),
+        }
+        loop {
+            while let Some((answer, fd)) = inbox.next().map_err(|()| NoAnswer::Gone)? {
+                if let Some(picked) = pick(answer, fd) {
+                    return Ok(picked);
+                }
+            }
+            let received = socket
+                .async_io(Interest::READABLE, || inbox.receive(&socket))
+                .await;
+            if matches!(received, Ok(0) | Err(_)) {
+                return Err(NoAnswer::Gone);
+            }
+        }
+    }
+
+    /// Takes the process out, to end it or because it has ended.
+    pub(super) fn take_process(&self) -> Option<ChildProcess> {
+        self.process
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+    }
+}
+
+impl Inbox {
+    fn receive(&mut self, socket: &UnixStream) -> io::Result<usize> {
+        let mut bytes = [0; 1024];
+        let len = sys::receive_with_fds(socket.as_fd(), &mut bytes, &mut self.fds)?;
+        self.bytes.extend_from_slice(&bytes[..len]);
+        Ok(len)
+    }
+
+    /// The next answer that has come in full, with the descriptor beside it.
+    fn next(&mut self) -> Result<Option<(FromZygote, Option<OwnedFd>)>, ()> {
+        let Some(frame) = self.codec.decode(&mut self.bytes).map_err(|_| ())? else {
+            return Ok(None);
+        };
+        let answer = FromZygote::parse(Reader(frame.freeze())).ok_or(())?;
+        let fd = match answer {
+            FromZygote::Forked { .. } => self.fds.pop_front(),
+            _ => None,
+        };
+        Ok(Some((answer, fd)))
+    }
+}
+
+fn is_hangup(error: &io::Error) -> bool {
+    [io::ErrorKind::BrokenPipe, io::ErrorKind::ConnectionReset].contains(&error.kind())
+}
+
+fn encode(request: ToZygote) -> bytes::Bytes {
+    let mut out = Chain::new();
+    request.put(&mut out);
+    out.into_reader().0
+}

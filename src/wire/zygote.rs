@@ -1,0 +1,174 @@
+//! What the parent and its zygote, the process that forks workers, say to each other once they have
+//! met as parent and worker do: `Hello`, `Greeting`, `Setup` (its initializer is what is preloaded),
+//! `Ready` or `Failed`, see [`message`]. Descriptors travel beside a frame.
+
+use bytes::BufMut as _;
+
+use super::chain::{Chain, Reader};
+use super::message::{get_text, put, put_text};
+
+mod tag {
+    pub(super) const FORK: u8 = 16;
+    pub(super) const REAP: u8 = 17;
+
+    pub(super) const FORKED: u8 = 80;
+    pub(super) const REFUSED: u8 = 81;
+    pub(super) const EXITED: u8 = 82;
+}
+
+/// No request and no answer is longer.
+pub(crate) const LONGEST: usize = 128 * 1024;
+
+/// What a parent may ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ToZygote {
+    /// Fork a worker. Beside it travel its socket, its standard output and its standard error.
+    Fork { request: u64 },
+    /// Take the exit status of a worker, once it has ended, and tell it.
+    Reap { pid: u32 },
+}
+
+/// What a zygote may answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum FromZygote {
+    /// A pidfd travels beside it.
+    Forked {
+        request: u64,
+        pid: u32,
+    },
+    Refused {
+        request: u64,
+        reason: String,
+    },
+    /// The exit code and the signal that ended it.
+    Exited {
+        pid: u32,
+        code: Option<i32>,
+        signal: Option<i32>,
+    },
+}
+
+impl ToZygote {
+    pub(crate) fn put(self, out: &mut Chain) {
+        match self {
+            Self::Fork { request } => {
+                put(out, tag::FORK, &Chain::new(), |out| out.put_u64_le(request))
+            }
+            Self::Reap { pid } => put(out, tag::REAP, &Chain::new(), |out| out.put_u32_le(pid)),
+        }
+    }
+
+    pub(crate) fn parse(mut frame: Reader) -> Option<Self> {
+        match frame.u8()? {
+            tag::FORK => Some(Self::Fork {
+                request: frame.u64()?,
+            }),
+            tag::REAP => Some(Self::Reap { pid: frame.u32()? }),
+            _ => None,
+        }
+    }
+}
+
+impl FromZygote {
+    pub(crate) fn put(&self, out: &mut Chain) {
+        let mut payload = Chain::new();
+        match self {
+            Self::Forked { request, pid } => put(out, tag::FORKED, &payload, |out| {
+                out.put_u64_le(*request);
+                out.put_u32_le(*pid);
+            }),
+            Self::Refused { request, reason } => {
+                put_text(&mut payload, reason);
+                put(out, tag::REFUSED, &payload, |out| out.put_u64_le(*request));
+            }
+            Self::Exited { pid, code, signal } => put(out, tag::EXITED, &payload, |out| {
+                out.put_u32_le(*pid);
+                for value in [code, signal] {
+                    out.put_u8(u8::from(value.is_some()));
+                    out.put_u32_le(value.unwrap_or_default().cast_unsigned());
+                }
+            }),
+        }
+    }
+
+    pub(crate) fn parse(mut frame: Reader) -> Option<Self> {
+        match frame.u8()? {
+            tag::FORKED => Some(Self::Forked {
+                request: frame.u64()?,
+                pid: frame.u32()?,
+            }),
+            tag::REFUSED => Some(Self::Refused {
+                request: frame.u64()?,
+                reason: get_text(&mut frame)?,
+            }),
+            tag::EXITED => Some(Self::Exited {
+                pid: frame.u32()?,
+                code: get_optional(&mut frame)?,
+                signal: get_optional(&mut frame)?,
+            }),
+            _ => None,
+        }
+    }
+}
+
+fn get_optional(frame: &mut Reader) -> Option<Option<i32>> {
+    let present = frame.u8()? == 1;
+    let value = frame.u32()?.cast_signed();
+    Some(present.then_some(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::wire::frame::{Frames, LARGEST};
+
+    fn only_frame(out: Chain) -> Reader {
+        let bytes = out.into_reader().0;
+        let mut input = &bytes[..];
+        let frame = Frames::new(LARGEST).next(&mut input).expect("a frame");
+        assert!(input.is_empty());
+        Reader(frame.expect("a frame"))
+    }
+
+    fn requests() -> impl Strategy<Value = ToZygote> {
+        prop_oneof![
+            any::<u64>().prop_map(|request| ToZygote::Fork { request }),
+            any::<u32>().prop_map(|pid| ToZygote::Reap { pid }),
+        ]
+    }
+
+    fn answers() -> impl Strategy<Value = FromZygote> {
+        prop_oneof![
+            any::<(u64, u32)>().prop_map(|(request, pid)| FromZygote::Forked { request, pid }),
+            any::<(u64, String)>()
+                .prop_map(|(request, reason)| FromZygote::Refused { request, reason }),
+            any::<(u32, Option<i32>, Option<i32>)>()
+                .prop_map(|(pid, code, signal)| FromZygote::Exited { pid, code, signal }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn a_request_survives_the_trip(request in requests()) {
+            let mut out = Chain::new();
+            request.put(&mut out);
+            prop_assert_eq!(ToZygote::parse(only_frame(out)), Some(request));
+        }
+
+        #[test]
+        fn an_answer_survives_the_trip(answer in answers()) {
+            let mut out = Chain::new();
+            answer.put(&mut out);
+            prop_assert!(out.len() <= LONGEST);
+            prop_assert_eq!(FromZygote::parse(only_frame(out)), Some(answer));
+        }
+
+        #[test]
+        fn garbage_is_no_message_and_no_panic(bytes: Vec<u8>) {
+            let _ = ToZygote::parse(Reader(bytes.clone().into()));
+            let _ = FromZygote::parse(Reader(bytes.into()));
+        }
+    }
+}

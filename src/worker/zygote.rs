@@ -1,0 +1,190 @@
+//! The process that forks workers, the zygote. It has one thread, does nothing by itself, and waits:
+//! for its parent's requests, for the parent's end, and for workers whose exit status it is to take.
+//!
+//! A worker keeps its id, as a zombie, until the parent has asked for its exit status; so whatever the
+//! parent kills by that id before is the worker.
+
+use std::io::{self, Write as _};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::net::UnixStream;
+
+use super::desk::run_initializer;
+use super::inlet::{Inlet, invalid, put_greeting};
+use crate::panic::PanicReport;
+use crate::sys::{self, Forked};
+use crate::wire::Chain;
+use crate::wire::message;
+use crate::wire::zygote::{FromZygote, LONGEST, ToZygote};
+
+/// Serves until the parent is gone, and gives nothing; or comes back in a process that was forked to
+/// be a worker, with its socket.
+pub(super) fn serve(socket: UnixStream, parent: Option<OwnedFd>) -> io::Result<Option<UnixStream>> {
+    let Some(inlet) = Inlet::open(socket)? else {
+        return Ok(None);
+    };
+    let mut zygote = Zygote {
+        inlet,
+        parent,
+        ending: Vec::new(),
+    };
+    if !zygote.get_ready()? {
+        return Ok(None);
+    }
+    zygote.run()
+}
+
+struct Zygote {
+    inlet: Inlet,
+    parent: Option<OwnedFd>,
+    /// Workers whose exit status is asked for and not there yet.
+    ending: Vec<(u32, OwnedFd)>,
+}
+
+impl Zygote {
+    /// Loads what every worker is to find. False if the parent has hung up, or was told that there is
+    /// no point in going on.
+    fn get_ready(&mut self) -> io::Result<bool> {
+        self.send(put_greeting)?;
+        let Some((setup, args)) = self.inlet.setup()? else {
+            return Ok(false);
+        };
+        let parent = self.parent.as_ref();
+        let preloaded = sys::watched(&self.inlet.socket, parent, || {
+            run_initializer("preload", setup.initializer, args)
+        })?;
+        if let Err(failure) = preloaded.and_then(|()| check_threads()) {
+            self.send(|out| message::put_failed(out, &failure))?;
+            return Ok(false);
+        }
+        self.inlet.frames.set_limit(LONGEST);
+        self.send(message::put_ready)?;
+        Ok(true)
+    }
+
+    fn run(mut self) -> io::Result<Option<UnixStream>> {
+        loop {
+            if !self.inlet.frames.has_next() {
+                self.wait()?;
+            }
+            let Some(frame) = self.inlet.next_frame()? else {
+                return Ok(None);
+            };
+            match ToZygote::parse(frame) {
+                Some(ToZygote::Fork { request }) => {
+                    if let Some(socket) = self.fork(request)? {
+                        return Ok(Some(socket));
+                    }
+                }
+                Some(ToZygote::Reap { pid }) => self.reap(pid)?,
+                None => {
+                    return Err(invalid(
+                        "the parent asked for something that makes no sense",
+                    ));
+                }
+            }
+        }
+    }
+
+    /// Waits for a request. Ends this process if the parent has ended.
+    fn wait(&mut self) -> io::Result<()> {
+        loop {
+            let workers = self.ending.iter().map(|(_, pidfd)| pidfd.as_fd());
+            let always = [
+                Some(self.inlet.socket.as_fd()),
+                self.parent.as_ref().map(|parent| parent.as_fd()),
+            ];
+            let ready = sys::wait_readable(workers.chain(always.into_iter().flatten()))?;
+            let (workers, always) = ready.split_at(self.ending.len());
+            if always.get(1) == Some(&true) {
+                sys::exit_forked(0);
+            }
+            let (ended, ending) = std::mem::take(&mut self.ending)
+                .into_iter()
+                .zip(workers)
+                .partition::<Vec<_>, _>(|(_, ended)| **ended);
+            self.ending = ending.into_iter().map(|(worker, _)| worker).collect();
+            for ((pid, _), _) in ended {
+                self.reap(pid)?;
+            }
+            if always[0] {
+                return Ok(());
+            }
+        }
+    }
+
+    /// In this process, forks a worker and gives nothing. In the worker, gives its socket.
+    fn fork(&mut self, request: u64) -> io::Result<Option<UnixStream>> {
+        let mut fds = self.inlet.fds.drain(..);
+        let (Some(socket), Some(stdout), Some(stderr)) = (fds.next(), fds.next(), fds.next())
+        else {
+            return Err(invalid(
+                "a fork was asked for without a worker's descriptors",
+            ));
+        };
+        drop(fds);
+        match sys::fork() {
+            Ok(Forked::Child) => {
+                sys::reset_signals();
+                sys::set_output(stdout, stderr)?;
+                Ok(Some(UnixStream::from(socket)))
+            }
+            Ok(Forked::Parent(pid)) => {
+                let pidfd = sys::open_child(pid)?;
+                let mut out = Chain::new();
+                FromZygote::Forked { request, pid }.put(&mut out);
+                let bytes = out.into_reader().0;
+                let sent = sys::send_with_fds(self.inlet.socket.as_fd(), &bytes, &[pidfd.as_fd()])?;
+                if sent < bytes.len() {
+                    return Err(io::ErrorKind::WriteZero.into());
+                }
+                Ok(None)
+            }
+            Err(error) => {
+                let reason = error.to_string();
+                self.send(|out| FromZygote::Refused { request, reason }.put(out))?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Tells how a worker ended, now or as soon as it has.
+    fn reap(&mut self, pid: u32) -> io::Result<()> {
+        let exit = match sys::reap_if_ended(pid) {
+            Ok(None) => {
+                self.ending.push((pid, sys::open_child(pid)?));
+                return Ok(());
+            }
+            Ok(Some(exit)) => exit,
+            Err(_) => sys::Exit::default(), // No child, or no more: nothing is known.
+        };
+        self.send(|out| {
+            FromZygote::Exited {
+                pid,
+                code: exit.code,
+                signal: exit.signal,
+            }
+            .put(out);
+        })
+    }
+
+    fn send(&self, put: impl FnOnce(&mut Chain)) -> io::Result<()> {
+        let mut out = Chain::new();
+        put(&mut out);
+        let mut socket = &self.inlet.socket;
+        out.write_with(|slices| socket.write_vectored(slices))
+    }
+}
+
+/// What runs in another thread would be missing in a worker, and what such a thread holds locked would
+/// stay so for ever.
+fn check_threads() -> Result<(), Result<String, PanicReport>> {
+    let others = sys::other_threads().map_err(|error| Ok(error.to_string()))?;
+    if others.is_empty() {
+        return Ok(());
+    }
+    Err(Ok(format!(
+        "the preload left threads running ({}), and a process with other threads cannot be forked \
+         safely; start them in the initializer, which runs in each worker",
+        others.join(", ")
+    )))
+}
