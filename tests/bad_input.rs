@@ -6,9 +6,7 @@ mod common;
 
 use std::time::Duration;
 
-use concurrent_futures::{
-    BuildError, ExecutorExt as _, ProcessPoolExecutor, StartMethod, ThreadPoolExecutor,
-};
+use concurrent_futures::{BuildError, ExecutorExt as _, ProcessPoolExecutor, ThreadPoolExecutor};
 
 use self::common::within;
 
@@ -58,36 +56,6 @@ async fn a_frame_too_small_for_anything_is_refused() {
 async fn a_spawn_time_out_of_zero_is_refused() {
     let builder = ProcessPoolExecutor::builder().spawn_timeout(Duration::ZERO);
     is_refused(builder.build(), &["spawn_timeout"]);
-}
-
-#[tokio::test]
-async fn every_available_start_method_works() {
-    assert!(StartMethod::available().any(|method| method == StartMethod::Spawn));
-    for method in StartMethod::available() {
-        let builder = ProcessPoolExecutor::builder().start_method(method);
-        let pool = builder.max_workers(1).build().expect("it is available");
-        assert_eq!(within(pool.submit(double, 4)).await.expect("it ran"), 8);
-    }
-}
-
-#[tokio::test]
-async fn a_start_method_that_is_not_available_is_refused() {
-    for method in [
-        StartMethod::Spawn,
-        StartMethod::ForkServer,
-        StartMethod::Fork,
-    ] {
-        if StartMethod::available().any(|available| available == method) {
-            continue;
-        }
-        let error = ProcessPoolExecutor::builder().start_method(method).build();
-        let error = error.expect_err("it is not available");
-        assert!(error.is_unsupported(), "{error}");
-        assert!(
-            error.to_string().contains(&format!("{method:?}")),
-            "{error}"
-        );
-    }
 }
 
 #[tokio::test]

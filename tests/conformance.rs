@@ -2,19 +2,24 @@
 
 #![cfg(unix)]
 
+#[path = "common/again.rs"]
+mod again;
 mod common;
+#[path = "common/methods.rs"]
+mod methods;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use concurrent_futures::{
-    Executor, ExecutorExt as _, JoinHandle, ProcessPoolExecutor, Shutdown, ShutdownReport,
-    TaskOptions, ThreadPoolExecutor, worker,
+    Executor, ExecutorExt as _, JoinHandle, Shutdown, ShutdownReport, StartMethod, TaskOptions,
+    ThreadPoolExecutor, worker,
 };
 use futures::StreamExt as _;
 
 use self::common::{Gate, Key, eventually, within};
+use self::methods::{builder, held_by_every_start_method, processes};
 
 concurrent_futures::init_before_main!();
 
@@ -22,16 +27,14 @@ concurrent_futures::init_before_main!();
 #[derive(Clone, Copy)]
 enum Kind {
     Threads,
-    Processes,
+    Processes(StartMethod),
 }
 
 impl Kind {
     fn pool(self, workers: usize) -> Arc<dyn Executor> {
         match self {
             Self::Threads => Arc::new(ThreadPoolExecutor::with_workers(workers).expect("threads")),
-            Self::Processes => {
-                Arc::new(ProcessPoolExecutor::with_workers(workers).expect("processes"))
-            }
+            Self::Processes(method) => Arc::new(processes(method, workers)),
         }
     }
 
@@ -42,8 +45,8 @@ impl Kind {
                 let builder = ThreadPoolExecutor::builder().max_workers(1);
                 Arc::new(builder.queue_capacity(capacity).build().expect("threads"))
             }
-            Self::Processes => {
-                let builder = ProcessPoolExecutor::builder().max_workers(1);
+            Self::Processes(method) => {
+                let builder = builder(method).max_workers(1);
                 Arc::new(builder.queue_capacity(capacity).build().expect("processes"))
             }
         }
@@ -63,11 +66,12 @@ macro_rules! held_by_every_executor {
 
         mod processes {
             $(
-                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-                async fn $promise() {
-                    super::$promise(super::Kind::Processes).await;
+                async fn $promise(method: concurrent_futures::StartMethod) {
+                    super::$promise(super::Kind::Processes(method)).await;
                 }
             )*
+
+            super::held_by_every_start_method! { 2; $($promise,)* }
         }
     };
 }
@@ -594,7 +598,7 @@ async fn a_shutdown_returns_by_its_deadline_though_a_task_never_ends(kind: Kind)
     );
     let error = within(waiting).await.expect_err("it never started");
     assert!(error.is_cancelled() && !error.was_started(), "{error}");
-    if let Kind::Processes = kind {
+    if let Kind::Processes(_) = kind {
         let error = within(busy.handle).await.expect_err("it was killed");
         assert!(error.is_shutdown() && error.was_started(), "{error}");
         assert!(!error.is_worker_lost());

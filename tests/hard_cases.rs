@@ -2,22 +2,36 @@
 
 #![cfg(target_os = "linux")]
 
+#[path = "common/again.rs"]
+mod again;
 mod common;
+#[path = "common/methods.rs"]
+mod methods;
 
 use std::fs::File;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use concurrent_futures::{
-    Executor as _, ExecutorExt as _, ProcessPoolExecutor, Shutdown, ThreadPoolExecutor,
+    Executor as _, ExecutorExt as _, ProcessPoolExecutor, Shutdown, StartMethod, ThreadPoolExecutor,
 };
 use futures::{StreamExt as _, poll};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 
 use self::common::{Gate, Key, within};
+use self::methods::{builder, held_by_every_start_method, processes};
 
 concurrent_futures::init_before_main!();
+
+held_by_every_start_method! { 1;
+    an_item_that_cannot_be_decoded_leaves_its_neighbours_their_arguments,
+    a_shutdown_returns_by_its_deadline_in_the_middle_of_a_chunk,
+    a_deadline_beyond_all_clocks_is_none,
+    an_initializer_that_fails_beside_a_ready_worker_starts_no_storm,
+    a_pool_is_not_broken_as_long_as_a_worker_may_get_ready,
+    a_call_that_no_worker_survives_reading_is_blamed_in_the_end,
+}
 
 fn double(x: u64) -> u64 {
     x * 2
@@ -45,9 +59,8 @@ fn pair(a: Positive, b: u32) -> (u32, u32) {
     (a.0, b)
 }
 
-#[tokio::test]
-async fn an_item_that_cannot_be_decoded_leaves_its_neighbours_their_arguments() {
-    let pool = ProcessPoolExecutor::with_workers(1).expect("a pool");
+async fn an_item_that_cannot_be_decoded_leaves_its_neighbours_their_arguments(method: StartMethod) {
+    let pool = processes(method, 1);
     let pairs = [(1, 2), (0, 9), (3, 4), (5, 6)].map(|(a, b)| (Positive(a), b));
     let results = within(pool.map(pair, pairs).chunk_size(4).collect::<Vec<_>>()).await;
     let results: Vec<_> = results.into_iter().map(Result::ok).collect();
@@ -55,9 +68,8 @@ async fn an_item_that_cannot_be_decoded_leaves_its_neighbours_their_arguments() 
     within(pool.shutdown()).await;
 }
 
-#[tokio::test]
-async fn a_shutdown_returns_by_its_deadline_in_the_middle_of_a_chunk() {
-    let pool = ProcessPoolExecutor::with_workers(1).expect("a pool");
+async fn a_shutdown_returns_by_its_deadline_in_the_middle_of_a_chunk(method: StartMethod) {
+    let pool = processes(method, 1);
     let gate = Gate::new();
     let mut results = pool
         .map(wait_at, [(); 3].map(|()| gate.key()))
@@ -74,10 +86,9 @@ async fn a_shutdown_returns_by_its_deadline_in_the_middle_of_a_chunk() {
     assert_eq!(pool.stats().workers, 0);
 }
 
-#[tokio::test]
-async fn a_deadline_beyond_all_clocks_is_none() {
+async fn a_deadline_beyond_all_clocks_is_none(method: StartMethod) {
     let how = Shutdown::new().deadline(Duration::MAX);
-    let processes = ProcessPoolExecutor::with_workers(1).expect("a pool");
+    let processes = processes(method, 1);
     within(processes.shutdown_with(how)).await;
     let threads = ThreadPoolExecutor::with_workers(1).expect("a pool");
     within(threads.shutdown_with(how)).await;
@@ -88,10 +99,9 @@ fn be_the_only_one(file: PathBuf) -> Result<(), std::io::Error> {
     File::create_new(file).map(drop)
 }
 
-#[tokio::test]
-async fn an_initializer_that_fails_beside_a_ready_worker_starts_no_storm() {
+async fn an_initializer_that_fails_beside_a_ready_worker_starts_no_storm(method: StartMethod) {
     let directory = tempfile::tempdir().expect("a directory");
-    let pool = ProcessPoolExecutor::builder()
+    let pool = builder(method)
         .max_workers(2)
         .initializer(be_the_only_one, directory.path().join("one"))
         .build()
@@ -114,10 +124,9 @@ fn be_the_fourth(directory: PathBuf) -> Result<(), &'static str> {
     }
 }
 
-#[tokio::test]
-async fn a_pool_is_not_broken_as_long_as_a_worker_may_get_ready() {
+async fn a_pool_is_not_broken_as_long_as_a_worker_may_get_ready(method: StartMethod) {
     let directory = tempfile::tempdir().expect("a directory");
-    let pool = ProcessPoolExecutor::builder()
+    let pool = builder(method)
         .max_workers(4)
         .initializer(be_the_fourth, directory.path().to_owned())
         .build()
@@ -143,9 +152,8 @@ fn size(bytes: Vec<u8>) -> usize {
     bytes.len()
 }
 
-#[tokio::test]
-async fn a_call_that_no_worker_survives_reading_is_blamed_in_the_end() {
-    let pool = ProcessPoolExecutor::builder()
+async fn a_call_that_no_worker_survives_reading_is_blamed_in_the_end(method: StartMethod) {
+    let pool = builder(method)
         .max_workers(1)
         .initializer(take_little_memory, ())
         .build()

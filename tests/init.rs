@@ -2,6 +2,8 @@
 
 #![cfg(target_os = "linux")]
 
+#[path = "common/again.rs"]
+mod again;
 #[path = "common/alone.rs"]
 mod alone;
 mod common;

@@ -2,7 +2,11 @@
 
 #![cfg(unix)]
 
+#[path = "common/again.rs"]
+mod again;
 mod common;
+#[path = "common/methods.rs"]
+mod methods;
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -11,17 +15,42 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use concurrent_futures::{
-    Executor as _, ExecutorExt as _, ProcessPoolExecutor, TaskError, TaskOptions,
+    Executor as _, ExecutorExt as _, ProcessPoolExecutor, StartMethod, TaskError, TaskOptions,
 };
 use futures::StreamExt as _;
 use rustix::process::{Pid, Signal, kill_process};
 
 use self::common::{Gate, Key, eventually, within};
+use self::methods::{builder, held_by_every_start_method, processes};
 
 concurrent_futures::init_before_main!();
 
-fn processes(workers: usize) -> ProcessPoolExecutor {
-    ProcessPoolExecutor::with_workers(workers).expect("a pool")
+held_by_every_start_method! { 1;
+    a_killed_idle_worker_costs_nothing,
+    all_idle_workers_killed_at_once_cost_nothing,
+    a_killed_busy_worker_fails_exactly_the_task_it_ran,
+    tasks_behind_the_one_that_dies_run_elsewhere_once,
+    quick_tasks_sent_ahead_to_a_dying_worker_run_once,
+    an_exit_in_a_task_is_an_error_for_that_task_and_its_place_is_filled_again,
+    a_death_in_the_middle_of_writing_a_result_throws_the_part_away,
+    the_error_says_signal_pid_task_name_and_last_words,
+    a_lack_of_memory_is_told_as_such,
+    an_abort_costs_one_task,
+    a_segmentation_fault_costs_one_task,
+    a_stack_overflow_costs_one_task,
+    a_panic_that_aborts_is_a_death_whose_last_words_hold_the_panic,
+    a_crashing_item_of_a_map_is_that_items_error,
+    the_items_of_a_chunk_that_did_not_crash_run_once,
+    a_failing_initializer_fails_every_task_with_its_own_error_and_a_bounded_number_of_starts,
+    while_one_worker_works_the_failing_starts_of_others_are_no_storm,
+    a_panic_in_an_initializer_is_told_with_its_message,
+    a_death_in_an_initializer_is_told_with_its_signal,
+    a_worker_that_never_gets_ready_is_killed_at_the_spawn_time_out,
+    a_worker_retires_after_its_tasks_and_every_task_finishes,
+    a_kill_takes_the_workers_own_children_along,
+    a_grandchild_that_holds_a_pipe_open_hangs_nothing,
+    an_interrupt_leaves_the_workers_alone,
+    kills_at_any_point_cost_only_the_tasks_that_ran,
 }
 
 fn double(x: u64) -> u64 {
@@ -65,9 +94,8 @@ async fn still_works(pool: &ProcessPoolExecutor) -> u32 {
         .expect("it runs")
 }
 
-#[tokio::test]
-async fn a_killed_idle_worker_costs_nothing() {
-    let pool = processes(1);
+async fn a_killed_idle_worker_costs_nothing(method: StartMethod) {
+    let pool = processes(method, 1);
     for _ in 0..20 {
         let pid = still_works(&pool).await;
         kill(pid);
@@ -82,9 +110,8 @@ async fn a_killed_idle_worker_costs_nothing() {
     assert_eq!((stats.failed, stats.workers), (0, 1));
 }
 
-#[tokio::test]
-async fn all_idle_workers_killed_at_once_cost_nothing() {
-    let pool = processes(3);
+async fn all_idle_workers_killed_at_once_cost_nothing(method: StartMethod) {
+    let pool = processes(method, 3);
     within(pool.warm_up()).await.expect("three workers");
     let workers = pool.workers();
     assert_eq!(workers.len(), 3);
@@ -97,9 +124,8 @@ async fn all_idle_workers_killed_at_once_cost_nothing() {
     }
 }
 
-#[tokio::test]
-async fn a_killed_busy_worker_fails_exactly_the_task_it_ran() {
-    let pool = processes(3);
+async fn a_killed_busy_worker_fails_exactly_the_task_it_ran(method: StartMethod) {
+    let pool = processes(method, 3);
     let gate = Gate::new();
     let pid_of = |gate: Key| {
         gate.wait();
@@ -137,11 +163,10 @@ async fn a_killed_busy_worker_fails_exactly_the_task_it_ran() {
     assert_eq!(pool.stats().restarts.crashed, 1);
 }
 
-#[tokio::test]
-async fn tasks_behind_the_one_that_dies_run_elsewhere_once() {
+async fn tasks_behind_the_one_that_dies_run_elsewhere_once(method: StartMethod) {
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("lines");
-    let pool = processes(2);
+    let pool = processes(method, 2);
     let gate = Gate::new();
     let dying = [(); 2].map(|()| pool.submit(wait_at, gate.key()));
     let guests = [gate.guest().await, gate.guest().await];
@@ -163,8 +188,7 @@ async fn tasks_behind_the_one_that_dies_run_elsewhere_once() {
     assert_eq!(lines, (0..50).collect::<Vec<_>>());
 }
 
-#[tokio::test]
-async fn quick_tasks_sent_ahead_to_a_dying_worker_run_once() {
+async fn quick_tasks_sent_ahead_to_a_dying_worker_run_once(method: StartMethod) {
     fn note_or_die(file: PathBuf, line: u32) -> u32 {
         note(file, line);
         if line % 10 == 9 {
@@ -174,7 +198,7 @@ async fn quick_tasks_sent_ahead_to_a_dying_worker_run_once() {
     }
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("lines");
-    let pool = processes(1);
+    let pool = processes(method, 1);
     let handles: Vec<_> = (0..50)
         .map(|line| pool.submit(note_or_die, (file.clone(), line)))
         .collect();
@@ -187,9 +211,10 @@ async fn quick_tasks_sent_ahead_to_a_dying_worker_run_once() {
     assert_eq!(lines(&file), (0..50).collect::<Vec<_>>());
 }
 
-#[tokio::test]
-async fn an_exit_in_a_task_is_an_error_for_that_task_and_its_place_is_filled_again() {
-    let pool = processes(1);
+async fn an_exit_in_a_task_is_an_error_for_that_task_and_its_place_is_filled_again(
+    method: StartMethod,
+) {
+    let pool = processes(method, 1);
     for code in [0, 1, 7] {
         let before = still_works(&pool).await;
         let exit = within(pool.submit(|code: i32| -> () { std::process::exit(code) }, code)).await;
@@ -206,8 +231,7 @@ async fn an_exit_in_a_task_is_an_error_for_that_task_and_its_place_is_filled_aga
 }
 
 /// The worker dies when its socket is full of a result that the parent does not read.
-#[tokio::test]
-async fn a_death_in_the_middle_of_writing_a_result_throws_the_part_away() {
+async fn a_death_in_the_middle_of_writing_a_result_throws_the_part_away(method: StartMethod) {
     #[expect(unsafe_code, reason = "looks at a descriptor that another thread owns")]
     fn die_when_a_socket_is_full() {
         use rustix::event::{PollFd, PollFlags, poll};
@@ -238,7 +262,7 @@ async fn a_death_in_the_middle_of_writing_a_result_throws_the_part_away() {
         std::thread::spawn(die_when_a_socket_is_full);
         vec!["many bytes".to_owned(); 200_000]
     }
-    let pool = processes(1);
+    let pool = processes(method, 1);
     for _ in 0..3 {
         let gate = Gate::new();
         let handle = pool.submit(write_much, gate.key());
@@ -262,8 +286,7 @@ fn has_ended(stat: &str) -> bool {
     state.is_some_and(|state| state.starts_with(['Z', 'X']))
 }
 
-#[tokio::test]
-async fn the_error_says_signal_pid_task_name_and_last_words() {
+async fn the_error_says_signal_pid_task_name_and_last_words(method: StartMethod) {
     fn last_words() {
         for line in 0..10_000 {
             eprintln!("line {line}");
@@ -271,7 +294,7 @@ async fn the_error_says_signal_pid_task_name_and_last_words() {
         eprintln!("these are my last words");
         kill_myself(Signal::TERM);
     }
-    let pool = processes(1);
+    let pool = processes(method, 1);
     let pid = still_works(&pool).await;
     let named = TaskOptions::new().name("report of June");
     let error = within(pool.submit_with(&named, last_words, ())).await;
@@ -296,13 +319,12 @@ async fn the_error_says_signal_pid_task_name_and_last_words() {
     }
 }
 
-#[tokio::test]
-async fn a_lack_of_memory_is_told_as_such() {
+async fn a_lack_of_memory_is_told_as_such(method: StartMethod) {
     fn allocate() {
         let layout = std::alloc::Layout::new::<[u8; 4096]>();
         std::alloc::handle_alloc_error(layout);
     }
-    let pool = processes(1);
+    let pool = processes(method, 1);
     let error = within(pool.submit(allocate, ()))
         .await
         .expect_err("it died");
@@ -316,9 +338,10 @@ async fn a_lack_of_memory_is_told_as_such() {
 
 /// Runs what kills its worker, between two tasks that must not notice.
 async fn costs_one_task(
+    method: StartMethod,
     deadly: fn(&ProcessPoolExecutor) -> concurrent_futures::JoinHandle<()>,
 ) -> TaskError {
-    let pool = processes(2);
+    let pool = processes(method, 2);
     let gate = Gate::new();
     let neighbour = pool.submit(wait_at, gate.key());
     let guest = gate.guest().await;
@@ -335,30 +358,27 @@ async fn costs_one_task(
     error
 }
 
-#[tokio::test]
-async fn an_abort_costs_one_task() {
+async fn an_abort_costs_one_task(method: StartMethod) {
     fn abort() {
         std::process::abort();
     }
-    let error = costs_one_task(|pool| pool.submit(abort, ())).await;
+    let error = costs_one_task(method, |pool| pool.submit(abort, ())).await;
     assert_eq!(error.signal(), Some(Signal::ABORT.as_raw()), "{error}");
 }
 
-#[tokio::test]
-async fn a_segmentation_fault_costs_one_task() {
+async fn a_segmentation_fault_costs_one_task(method: StartMethod) {
     #[expect(unsafe_code, reason = "a bug in a task, as C code would have it")]
     fn write_to_nowhere() {
         let nowhere = std::ptr::without_provenance_mut::<u8>(1);
         // SAFETY: none: the page is never mapped, which is the point.
         unsafe { nowhere.write_volatile(1) };
     }
-    let error = costs_one_task(|pool| pool.submit(write_to_nowhere, ())).await;
+    let error = costs_one_task(method, |pool| pool.submit(write_to_nowhere, ())).await;
     assert_eq!(error.signal(), Some(Signal::SEGV.as_raw()), "{error}");
     assert!(error.to_string().contains("SIGSEGV"), "{error}");
 }
 
-#[tokio::test]
-async fn a_stack_overflow_costs_one_task() {
+async fn a_stack_overflow_costs_one_task(method: StartMethod) {
     #[expect(unconditional_recursion, reason = "it overflows the stack")]
     fn recurse(depth: u64) -> u64 {
         std::hint::black_box(recurse(std::hint::black_box(depth + 1))) + 1
@@ -366,15 +386,14 @@ async fn a_stack_overflow_costs_one_task() {
     fn overflow() {
         recurse(0);
     }
-    let error = costs_one_task(|pool| pool.submit(overflow, ())).await;
+    let error = costs_one_task(method, |pool| pool.submit(overflow, ())).await;
     // Rust's own handler, which tells an overflow by SIGABRT, is there only once `main` has begun.
     let signals = [Signal::ABORT, Signal::SEGV].map(|signal| Some(signal.as_raw()));
     assert!(signals.contains(&error.signal()), "{error}");
 }
 
 /// As every panic does in a program built with `panic = "abort"`.
-#[tokio::test]
-async fn a_panic_that_aborts_is_a_death_whose_last_words_hold_the_panic() {
+async fn a_panic_that_aborts_is_a_death_whose_last_words_hold_the_panic(method: StartMethod) {
     fn abort_by_panic() {
         let print = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
@@ -383,7 +402,7 @@ async fn a_panic_that_aborts_is_a_death_whose_last_words_hold_the_panic() {
         }));
         panic!("the last panic");
     }
-    let builder = ProcessPoolExecutor::builder().max_workers(1);
+    let builder = builder(method).max_workers(1);
     let pool = builder.env("RUST_BACKTRACE", "0").build().expect("a pool");
     let error = within(pool.submit(abort_by_panic, ())).await;
     let error = error.expect_err("it died");
@@ -397,15 +416,14 @@ async fn a_panic_that_aborts_is_a_death_whose_last_words_hold_the_panic() {
     still_works(&pool).await;
 }
 
-#[tokio::test]
-async fn a_crashing_item_of_a_map_is_that_items_error() {
+async fn a_crashing_item_of_a_map_is_that_items_error(method: StartMethod) {
     fn crash_on_seven(n: u32) -> u32 {
         if n == 7 {
             std::process::abort();
         }
         n
     }
-    let pool = processes(2);
+    let pool = processes(method, 2);
     for chunk in [1, 5, 20] {
         let map = pool.map(crash_on_seven, 0..20).chunk_size(chunk);
         let results: Vec<_> = within(map.collect()).await;
@@ -423,8 +441,7 @@ async fn a_crashing_item_of_a_map_is_that_items_error() {
     assert_eq!(pool.stats().restarts.crashed, 3);
 }
 
-#[tokio::test]
-async fn the_items_of_a_chunk_that_did_not_crash_run_once() {
+async fn the_items_of_a_chunk_that_did_not_crash_run_once(method: StartMethod) {
     fn note_or_crash(file: PathBuf, n: u32) -> u32 {
         note(file, n);
         if n % 4 == 1 {
@@ -434,7 +451,7 @@ async fn the_items_of_a_chunk_that_did_not_crash_run_once() {
     }
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("lines");
-    let pool = processes(1);
+    let pool = processes(method, 1);
     let items = std::iter::repeat(file.clone()).zip(0..12);
     let results: Vec<_> = within(pool.map(note_or_crash, items).chunk_size(12).collect()).await;
     for (n, result) in (0..).zip(&results) {
@@ -453,12 +470,12 @@ fn start_if_good(directory: PathBuf) -> Result<(), String> {
     }
 }
 
-#[tokio::test]
-async fn a_failing_initializer_fails_every_task_with_its_own_error_and_a_bounded_number_of_starts()
-{
+async fn a_failing_initializer_fails_every_task_with_its_own_error_and_a_bounded_number_of_starts(
+    method: StartMethod,
+) {
     let directory = tempfile::tempdir().expect("a directory");
     let starts = || lines(&directory.path().join("starts")).len();
-    let pool = ProcessPoolExecutor::builder()
+    let pool = builder(method)
         .max_workers(2)
         .initializer(start_if_good, directory.path().to_owned())
         .build()
@@ -504,8 +521,7 @@ async fn a_failing_initializer_fails_every_task_with_its_own_error_and_a_bounded
     assert_eq!(within(pool.submit(double, 4)).await.expect("it works"), 8);
 }
 
-#[tokio::test]
-async fn while_one_worker_works_the_failing_starts_of_others_are_no_storm() {
+async fn while_one_worker_works_the_failing_starts_of_others_are_no_storm(method: StartMethod) {
     fn only_one(directory: PathBuf) -> Result<(), String> {
         note(directory.join("starts"), std::process::id());
         match File::create_new(directory.join("one")) {
@@ -514,7 +530,7 @@ async fn while_one_worker_works_the_failing_starts_of_others_are_no_storm() {
         }
     }
     let directory = tempfile::tempdir().expect("a directory");
-    let pool = ProcessPoolExecutor::builder()
+    let pool = builder(method)
         .max_workers(2)
         .initializer(only_one, directory.path().to_owned())
         .build()
@@ -536,12 +552,11 @@ async fn while_one_worker_works_the_failing_starts_of_others_are_no_storm() {
     }
 }
 
-#[tokio::test]
-async fn a_panic_in_an_initializer_is_told_with_its_message() {
+async fn a_panic_in_an_initializer_is_told_with_its_message(method: StartMethod) {
     fn panic_at_start() {
         panic!("the table is empty");
     }
-    let builder = ProcessPoolExecutor::builder().max_workers(1);
+    let builder = builder(method).max_workers(1);
     let pool = builder
         .initializer(panic_at_start, ())
         .build()
@@ -553,13 +568,12 @@ async fn a_panic_in_an_initializer_is_told_with_its_message() {
     assert!(location.file().ends_with("worker_death.rs"), "{location}");
 }
 
-#[tokio::test]
-async fn a_death_in_an_initializer_is_told_with_its_signal() {
+async fn a_death_in_an_initializer_is_told_with_its_signal(method: StartMethod) {
     fn die_at_start() {
         eprintln!("no licence found");
         kill_myself(Signal::KILL);
     }
-    let builder = ProcessPoolExecutor::builder().max_workers(1);
+    let builder = builder(method).max_workers(1);
     let pool = builder
         .initializer(die_at_start, ())
         .build()
@@ -570,10 +584,9 @@ async fn a_death_in_an_initializer_is_told_with_its_signal() {
     assert!(error.to_string().contains("no licence found"), "{error}");
 }
 
-#[tokio::test]
-async fn a_worker_that_never_gets_ready_is_killed_at_the_spawn_time_out() {
+async fn a_worker_that_never_gets_ready_is_killed_at_the_spawn_time_out(method: StartMethod) {
     let gate = Gate::new();
-    let pool = ProcessPoolExecutor::builder()
+    let pool = builder(method)
         .max_workers(1)
         .initializer(wait_at, gate.key())
         .spawn_timeout(Duration::from_secs(1))
@@ -587,9 +600,8 @@ async fn a_worker_that_never_gets_ready_is_killed_at_the_spawn_time_out() {
     guest.gone().await;
 }
 
-#[tokio::test]
-async fn a_worker_retires_after_its_tasks_and_every_task_finishes() {
-    let builder = ProcessPoolExecutor::builder().max_workers(2);
+async fn a_worker_retires_after_its_tasks_and_every_task_finishes(method: StartMethod) {
+    let builder = builder(method).max_workers(2);
     let pool = builder.max_tasks_per_child(5).build().expect("a pool");
     let handles: Vec<_> = (0..53).map(|_| pool.submit(std::process::id, ())).collect();
     let mut tasks_of = std::collections::HashMap::<u32, u32>::new();
@@ -620,9 +632,8 @@ fn sleep_at(gate: Key, group: Option<i32>) {
     std::process::exit(5);
 }
 
-#[tokio::test]
-async fn a_kill_takes_the_workers_own_children_along() {
-    let pool = processes(1);
+async fn a_kill_takes_the_workers_own_children_along(method: StartMethod) {
+    let pool = processes(method, 1);
     let gate = Gate::new();
     let handle = pool.submit(sleep_at, (gate.key(), None));
     let guest = gate.guest().await;
@@ -641,9 +652,8 @@ async fn a_kill_takes_the_workers_own_children_along() {
     eventually(|| !is_alive(sleep)).await;
 }
 
-#[tokio::test]
-async fn a_grandchild_that_holds_a_pipe_open_hangs_nothing() {
-    let pool = processes(1);
+async fn a_grandchild_that_holds_a_pipe_open_hangs_nothing(method: StartMethod) {
+    let pool = processes(method, 1);
     let gate = Gate::new();
     // In a group of its own it outlives the worker, whose stderr it has.
     let handle = pool.submit(sleep_at, (gate.key(), Some(0)));
@@ -658,9 +668,8 @@ async fn a_grandchild_that_holds_a_pipe_open_hangs_nothing() {
     kill(sleep);
 }
 
-#[tokio::test]
-async fn an_interrupt_leaves_the_workers_alone() {
-    let pool = processes(1);
+async fn an_interrupt_leaves_the_workers_alone(method: StartMethod) {
+    let pool = processes(method, 1);
     let gate = Gate::new();
     let handle = pool.submit(wait_at, gate.key());
     let guest = gate.guest().await;
@@ -679,10 +688,9 @@ async fn an_interrupt_leaves_the_workers_alone() {
 
 /// A smaller cousin of ten thousand kills: whenever a worker dies, each task has one outcome, and
 /// the pool is whole afterwards.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn kills_at_any_point_cost_only_the_tasks_that_ran() {
+async fn kills_at_any_point_cost_only_the_tasks_that_ran(method: StartMethod) {
     let directory = tempfile::tempdir().expect("a directory");
-    let pool = processes(2);
+    let pool = processes(method, 2);
     for round in 0..40 {
         let file = directory.path().join(round.to_string());
         let handles: Vec<_> = (0..20)

@@ -4,10 +4,8 @@
 use std::fs;
 use std::future::Future;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-/// Tells the process that it is the one.
-const ALONE: &str = "CONCURRENT_FUTURES_TEST_ALONE";
+use super::again::{is_alone, start};
 
 /// Runs `body`, the rest of the test called `test`, in a process of its own: this executable,
 /// started again for that test only.
@@ -22,20 +20,12 @@ pub(crate) fn alone_as<F: Future<Output = ()>>(
     test: &str,
     body: impl FnOnce() -> F,
 ) {
-    if std::env::var_os(ALONE).is_some_and(|alone| alone == test) {
-        let mut runtime = tokio::runtime::Builder::new_multi_thread();
-        let runtime = runtime.worker_threads(2).enable_all().build();
-        return runtime.expect("a runtime").block_on(body());
+    if !is_alone(test) {
+        return start(executable, test);
     }
-    let output = Command::new(executable)
-        .args(["--exact", test, "--nocapture"])
-        .env(ALONE, test)
-        .output()
-        .expect("it starts");
-    let stdout = String::from_utf8_lossy(&output.stdout);
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    let passed = output.status.success() && stdout.contains("1 passed");
-    assert!(passed, "{}\n{stdout}\n{stderr}", output.status);
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(2).enable_all().build();
+    runtime.expect("a runtime").block_on(async { body().await });
 }
 
 /// The processes that this one has started and not waited for, zombies included.

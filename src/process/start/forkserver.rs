@@ -87,8 +87,9 @@ impl ForkServer {
     ) -> Result<Child, StartError> {
         for _ in 0..MOST_ZYGOTES {
             let zygote = self.ready(recipe).await?;
-            if let Some(child) = zygote.fork(fds).await? {
-                return Ok(child);
+            if let Some(process) = zygote.fork(fds).await? {
+                let child = Child::new(process, Some(zygote));
+                return child.map_err(StartError::system("watch a process"));
             }
             self.discard(&zygote).await;
         }

@@ -5,14 +5,13 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream as Blocking;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use bytes::BytesMut;
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio_util::codec::{Decoder as _, LengthDelimitedCodec};
 
-use super::child::Child;
 use super::error::StartError;
 use crate::sys::{self, ChildProcess, Exit};
 use crate::wire::zygote::{FromZygote, LONGEST, ToZygote};
@@ -62,35 +61,32 @@ impl Zygote {
     /// Forks a worker with its socket, standard output and standard error. Nothing if the zygote has
     /// ended.
     pub(super) async fn fork(
-        self: &Arc<Self>,
+        &self,
         fds: &[BorrowedFd<'_>],
-    ) -> Result<Option<Child>, StartError> {
+    ) -> Result<Option<ChildProcess>, StartError> {
         let failed = StartError::system("fork a worker");
         let mut inbox = self.inbox.lock().await;
         inbox.last_request += 1;
         let wanted = inbox.last_request;
-        let answered = self.ask(
-            &mut inbox,
-            ToZygote::Fork { request: wanted },
-            fds,
-            |answer, fd| {
-                match answer {
-                    FromZygote::Forked { request, pid } => {
-                        let pidfd =
-                            fd.ok_or_else(|| io::Error::other("no pidfd came with a worker"));
-                        let process = pidfd.and_then(|pidfd| ChildProcess::of_another(pid, pidfd));
-                        let child =
-                            process.and_then(|process| Child::new(process, Some(self.clone())));
-                        // That of an asker who has gone is dropped here, and killed by that.
-                        (request == wanted).then_some(child)
-                    }
-                    FromZygote::Refused { request, reason } => {
-                        (request == wanted).then(|| Err(io::Error::other(reason)))
-                    }
-                    FromZygote::Exited { .. } => None,
+        let pick = |answer, fd: Option<OwnedFd>| match answer {
+            FromZygote::Forked { request, pid } => {
+                let pidfd = fd.ok_or_else(|| io::Error::other("no pidfd came with a worker"));
+                let process = pidfd.and_then(|pidfd| ChildProcess::of_another(pid, pidfd));
+                if request == wanted {
+                    return Some(process);
                 }
-            },
-        );
+                // Whoever asked for it has gone.
+                if let Ok(process) = process {
+                    self.abandon(process);
+                }
+                None
+            }
+            FromZygote::Refused { request, reason } => {
+                (request == wanted).then(|| Err(io::Error::other(reason)))
+            }
+            FromZygote::Exited { .. } => None,
+        };
+        let answered = self.ask(&mut inbox, ToZygote::Fork { request: wanted }, fds, pick);
         match answered.await {
             Ok(outcome) => outcome.map(Some).map_err(failed),
             Err(NoAnswer::Gone) => Ok(None),
@@ -113,6 +109,12 @@ impl Zygote {
             },
         );
         answered.await.ok()
+    }
+
+    /// Ends a worker that nobody wants.
+    fn abandon(&self, mut worker: ChildProcess) {
+        worker.let_go();
+        self.forget(worker.id());
     }
 
     /// As `exit_of`, for a worker whose end nobody waits for. Its process id is another's some day.

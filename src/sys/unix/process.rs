@@ -6,20 +6,9 @@ use std::os::fd::{AsFd as _, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
-use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitOptions};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-
-/// Two connected sockets, closed on exec.
-pub(crate) fn socket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
-    Ok(rustix::net::socketpair(
-        AddressFamily::UNIX,
-        SocketType::STREAM,
-        SocketFlags::CLOEXEC,
-        None,
-    )?)
-}
 
 /// A worker, or the process that forks workers, in a process group of its own.
 ///
@@ -160,7 +149,7 @@ impl ChildProcess {
     }
 }
 
-pub(super) fn to_pid(pid: u32) -> io::Result<Pid> {
+fn to_pid(pid: u32) -> io::Result<Pid> {
     let pid = pid.try_into().ok().and_then(Pid::from_raw);
     pid.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no process can have this id"))
 }
@@ -174,6 +163,23 @@ fn wait_for(pidfd: BorrowedFd<'_>) -> Exit {
         },
         _ => Exit::default(), // Somebody else has taken it: nothing is known.
     }
+}
+
+/// Takes the exit status of a child of this process, if it has ended.
+pub(crate) fn reap_if_ended(pid: u32) -> io::Result<Option<Exit>> {
+    let waited = rustix::process::waitpid(Some(to_pid(pid)?), WaitOptions::NOHANG)?;
+    Ok(waited.map(|(_, status)| Exit {
+        code: status.exit_status(),
+        signal: status.terminating_signal(),
+    }))
+}
+
+/// What stands for a child of this process that has not been reaped.
+pub(crate) fn open_child(pid: u32) -> io::Result<OwnedFd> {
+    Ok(rustix::process::pidfd_open(
+        to_pid(pid)?,
+        PidfdFlags::empty(),
+    )?)
 }
 
 impl AsRawFd for ChildProcess {

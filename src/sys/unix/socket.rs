@@ -1,0 +1,85 @@
+//! Bytes over a socket, with descriptors beside them.
+
+use std::collections::VecDeque;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+};
+
+/// Two connected sockets, closed on exec.
+pub(crate) fn socket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(rustix::net::socketpair(
+        AddressFamily::UNIX,
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )?)
+}
+
+/// Writes to a socket. If the other end is gone, that is an error and no signal.
+pub(crate) fn send_vectored(
+    socket: BorrowedFd<'_>,
+    slices: &[io::IoSlice<'_>],
+) -> io::Result<usize> {
+    let mut none = SendAncillaryBuffer::default();
+    Ok(rustix::net::sendmsg(
+        socket,
+        slices,
+        &mut none,
+        SendFlags::NOSIGNAL,
+    )?)
+}
+
+/// Reads what is there, from a descriptor that does not block.
+pub(crate) fn read_now(from: BorrowedFd<'_>, bytes: &mut [u8]) -> io::Result<usize> {
+    Ok(rustix::io::retry_on_intr(|| {
+        rustix::io::read(from, &mut *bytes)
+    })?)
+}
+
+/// The most descriptors that travel together.
+const MOST_FDS: usize = 3;
+
+/// Sends bytes with descriptors beside them.
+pub(crate) fn send_with_fds(
+    socket: BorrowedFd<'_>,
+    bytes: &[u8],
+    fds: &[BorrowedFd<'_>],
+) -> io::Result<usize> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_FDS))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let slices = [io::IoSlice::new(bytes)];
+    Ok(rustix::net::sendmsg(
+        socket,
+        &slices,
+        &mut control,
+        SendFlags::NOSIGNAL,
+    )?)
+}
+
+/// Receives bytes, and the descriptors beside them.
+pub(crate) fn receive_with_fds(
+    socket: BorrowedFd<'_>,
+    bytes: &mut [u8],
+    fds: &mut VecDeque<OwnedFd>,
+) -> io::Result<usize> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_FDS))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut slices = [io::IoSliceMut::new(bytes)];
+    let received = rustix::io::retry_on_intr(|| {
+        rustix::net::recvmsg(socket, &mut slices, &mut control, RecvFlags::CMSG_CLOEXEC)
+    })?;
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(received) = message {
+            fds.extend(received);
+        }
+    }
+    Ok(received.bytes)
+}

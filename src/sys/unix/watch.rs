@@ -1,0 +1,129 @@
+//! Waiting for another process: for its end, or for what it sends.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec};
+use rustix::process::PidfdFlags;
+
+use super::fork::other_threads;
+use super::process::kill_own_group;
+
+/// How long a thread that has been joined may go on being listed.
+const LISTED: Duration = Duration::from_millis(100);
+
+/// The process that started this one.
+pub(crate) fn parent() -> Option<OwnedFd> {
+    let parent = rustix::process::getppid()?;
+    rustix::process::pidfd_open(parent, PidfdFlags::empty()).ok()
+}
+
+/// Waits until one of the descriptors can be read, has hung up, or stands for a process that has
+/// ended. Says which.
+pub(crate) fn wait_readable<'a>(
+    watched: impl Iterator<Item = BorrowedFd<'a>>,
+) -> io::Result<Vec<bool>> {
+    let watched: Vec<_> = watched.collect();
+    let interest = PollFlags::IN | PollFlags::RDHUP;
+    let mut polled: Vec<_> = watched
+        .iter()
+        .map(|fd| PollFd::from_borrowed_fd(fd.as_fd(), interest))
+        .collect();
+    rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, None))?;
+    Ok(polled.iter().map(|fd| !fd.revents().is_empty()).collect())
+}
+/// Runs `work`; should the parent end meanwhile, ends this process and what it has started. `work` must
+/// not panic. Afterwards the thread that watches for that is gone.
+pub(crate) fn watched<R>(
+    socket: &UnixStream,
+    parent: Option<&OwnedFd>,
+    work: impl FnOnce() -> R,
+) -> io::Result<R> {
+    let bell = Bell::new()?;
+    let outcome = std::thread::scope(|scope| {
+        let watch = || {
+            let watched = [
+                Some(bell.as_fd()),
+                Some(socket.as_fd()),
+                parent.map(AsFd::as_fd),
+            ];
+            match wait_readable(watched.into_iter().flatten()) {
+                Ok(ready) if !ready[0] => kill_own_group(),
+                _ => {}
+            }
+        };
+        let thread = std::thread::Builder::new().stack_size(64 * 1024);
+        thread.spawn_scoped(scope, watch)?;
+        let outcome = work();
+        bell.ring();
+        Ok::<_, io::Error>(outcome)
+    })?;
+    // A thread that was joined may still be listed for a moment.
+    let begun = Instant::now();
+    while !other_threads()?.is_empty() && begun.elapsed() < LISTED {
+        std::thread::yield_now();
+    }
+    Ok(outcome)
+}
+
+/// Waits until the parent has closed its end of `socket`, or has died: a child that the parent
+/// forked without exec could still hold that end. Meanwhile, once `bell` has been rung, calls `tick`
+/// at the given pace for as long as it says so.
+pub(crate) fn wait_for_parents_end(
+    socket: &impl AsFd,
+    parent: Option<&OwnedFd>,
+    bell: &Bell,
+    pace: Duration,
+    mut tick: impl FnMut() -> bool,
+) -> io::Result<()> {
+    let pace = Timespec {
+        tv_sec: 0,
+        tv_nsec: pace.subsec_nanos().into(),
+    };
+    let mut ticking = false;
+    loop {
+        let mut watched = vec![
+            PollFd::new(&bell.0, PollFlags::IN),
+            PollFd::new(socket, PollFlags::RDHUP),
+        ];
+        watched.extend(parent.map(|parent| PollFd::new(parent, PollFlags::IN)));
+        match rustix::event::poll(&mut watched, ticking.then_some(&pace)) {
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+            Ok(0) => ticking = tick(),
+            Ok(_) if watched[1..].iter().any(|fd| !fd.revents().is_empty()) => return Ok(()),
+            Ok(_) => ticking = bell.hush(),
+        }
+    }
+}
+
+/// Wakes a thread that waits for the parent's end.
+#[derive(Debug)]
+pub(crate) struct Bell(OwnedFd);
+
+impl AsFd for Bell {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl Bell {
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Self(rustix::event::eventfd(
+            0,
+            EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK,
+        )?))
+    }
+
+    pub(crate) fn ring(&self) {
+        // A counter that is full rings already.
+        let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
+    }
+
+    /// Stops the ringing. Says whether it rang.
+    fn hush(&self) -> bool {
+        rustix::io::read(&self.0, &mut [0; 8]).is_ok()
+    }
+}

@@ -1,0 +1,89 @@
+//! For tests that run for each way in which a worker can start.
+
+use std::future::Future;
+
+use concurrent_futures::{ProcessPoolBuilder, ProcessPoolExecutor, StartMethod};
+use tokio::runtime;
+
+use super::again::{is_alone, start};
+
+/// Makes of each promise, an `async fn(StartMethod)`, one test a method, in a runtime of so many threads.
+macro_rules! held_by_every_start_method {
+    ($threads:literal; $($promise:ident,)*) => {
+        mod spawn {
+            $(
+                #[test]
+                fn $promise() {
+                    let method = concurrent_futures::StartMethod::Spawn;
+                    crate::methods::run($threads, super::$promise(method));
+                }
+            )*
+        }
+
+        mod fork_server {
+            $(
+                #[test]
+                fn $promise() {
+                    let method = concurrent_futures::StartMethod::ForkServer;
+                    crate::methods::run($threads, super::$promise(method));
+                }
+            )*
+        }
+
+        mod fork {
+            $(
+                #[test]
+                fn $promise() {
+                    let test = concat!(module_path!(), "::", stringify!($promise));
+                    crate::methods::by_fork(test, super::$promise);
+                }
+            )*
+        }
+    };
+}
+pub(crate) use held_by_every_start_method;
+
+pub(crate) fn run(threads: usize, test: impl Future<Output = ()>) {
+    let mut runtime = match threads {
+        1 => runtime::Builder::new_current_thread(),
+        _ => runtime::Builder::new_multi_thread(),
+    };
+    runtime.worker_threads(threads).enable_all();
+    runtime.build().expect("a runtime").block_on(test);
+}
+
+/// Runs a test with `StartMethod::Fork`, which needs a process with one thread.
+pub(crate) fn by_fork<F: Future<Output = ()>>(test: &str, body: impl FnOnce(StartMethod) -> F) {
+    let (_crate, test) = test.split_once("::").expect("it lies in a module");
+    alone_in_one_thread(test, || run(1, body(StartMethod::Fork)));
+}
+
+pub(crate) fn builder(method: StartMethod) -> ProcessPoolBuilder {
+    ProcessPoolExecutor::builder().start_method(method)
+}
+
+pub(crate) fn processes(method: StartMethod, workers: usize) -> ProcessPoolExecutor {
+    builder(method)
+        .max_workers(workers)
+        .build()
+        .expect("a pool")
+}
+
+/// Runs `body`, the rest of the test called `test`, in a process that has one thread. (That of a test has two, the other of which waits
+/// for the test to end; a fork of it has one.)
+pub(crate) fn alone_in_one_thread(test: &str, body: impl FnOnce()) {
+    if !is_alone(test) {
+        return start(&std::env::current_exe().expect("this executable"), test);
+    }
+    #[expect(unsafe_code, reason = "forks")]
+    // SAFETY: the other thread waits, and holds nothing that this one needs.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        let passed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)).is_ok();
+        std::process::exit(i32::from(!passed));
+    }
+    let pid = rustix::process::Pid::from_raw(pid).expect("it was forked");
+    let waited = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty());
+    let (_, status) = waited.expect("it is there").expect("it has ended");
+    assert_eq!(status.exit_status(), Some(0), "{status:?}");
+}

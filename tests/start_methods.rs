@@ -1,0 +1,550 @@
+//! Where workers come from: executed, forked by a zygote, or by a fork of this very process.
+
+#![cfg(target_os = "linux")]
+
+#[path = "common/again.rs"]
+mod again;
+#[path = "common/alone.rs"]
+mod alone;
+mod common;
+#[path = "common/methods.rs"]
+mod methods;
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use concurrent_futures::{ExecutorExt as _, ProcessPoolExecutor, StartMethod};
+use rustix::process::{Pid, Signal, kill_process};
+
+use self::alone::{alone, children};
+use self::common::{Gate, Key, eventually, within};
+use self::methods::{builder, by_fork, held_by_every_start_method, processes};
+
+concurrent_futures::init_before_main!();
+
+held_by_every_start_method! { 2;
+    a_worker_that_is_asked_to_end_is_lost_by_that_signal,
+    a_worker_knows_no_handler_of_its_parents,
+    a_pool_inside_a_worker_works_or_says_why_not,
+}
+
+fn double(x: u64) -> u64 {
+    x * 2
+}
+
+fn wait_at(gate: Key) {
+    gate.wait();
+}
+
+fn kill(pid: u32, signal: Signal) {
+    let pid = Pid::from_raw(pid.cast_signed()).expect("a pid");
+    kill_process(pid, signal).expect("it is there");
+}
+
+fn is_alive(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat.rsplit_once(") ").map(|(_, rest)| rest);
+    state.is_some_and(|state| !state.starts_with(['Z', 'X']))
+}
+
+/// A worker that was forked within a runtime believes to be in it, but for its other threads.
+fn in_another_runtime<F: Future>(work: impl FnOnce() -> F + Send + 'static) -> F::Output
+where
+    F::Output: Send + 'static,
+{
+    let thread = std::thread::spawn(|| {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_all().build().expect("a runtime");
+        runtime.block_on(async { work().await })
+    });
+    thread.join().expect("no panic")
+}
+
+/// The zygote: the one child of this process, as long as it is alone.
+fn zygote() -> u32 {
+    let children = children();
+    assert_eq!(children.len(), 1, "{children:?}");
+    children[0]
+}
+
+fn words(file: &Path) -> String {
+    fs::read_to_string(file).unwrap_or_default()
+}
+
+/// Appends to a file, in one piece.
+fn note(file: &Path, text: &str) {
+    let file = File::options().append(true).create(true).open(file);
+    let written = file.and_then(|mut file| file.write_all(text.as_bytes()));
+    written.expect("the test's directory is there");
+}
+
+static LOADED: OnceLock<Vec<u64>> = OnceLock::new();
+
+fn load(file: PathBuf, numbers: u64) {
+    note(&file, "loaded\n");
+    LOADED.get_or_init(|| (0..numbers).collect());
+}
+
+fn sum_of_loaded() -> Option<u64> {
+    LOADED.get().map(|numbers| numbers.iter().sum())
+}
+
+#[test]
+fn the_fork_server_is_the_default_and_all_methods_are_available() {
+    assert_eq!(StartMethod::default(), StartMethod::ForkServer);
+    let available: Vec<_> = StartMethod::available().collect();
+    for method in [
+        StartMethod::Spawn,
+        StartMethod::ForkServer,
+        StartMethod::Fork,
+    ] {
+        assert!(available.contains(&method), "{method:?}");
+    }
+}
+
+async fn what_is_preloaded_is_loaded_once_and_every_worker_has_it(method: StartMethod) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("loads");
+    let builder = builder(method).preload(load, (file.clone(), 1000));
+    let pool = builder.max_workers(3).build().expect("a pool");
+    within(pool.warm_up()).await.expect("three workers");
+    let gate = Gate::new();
+    let sum_at = |gate: Key| {
+        gate.wait();
+        sum_of_loaded()
+    };
+    let handles = [(); 3].map(|()| pool.submit(sum_at, gate.key()));
+    let mut pids = Vec::new();
+    for _ in 0..3 {
+        let guest = gate.guest().await;
+        pids.push(guest.pid());
+        guest.let_in().await;
+    }
+    for handle in handles {
+        assert_eq!(within(handle).await.expect("it ran"), Some(499_500));
+    }
+    pids.dedup();
+    assert_eq!((pids.len(), &*words(&file)), (3, "loaded\n"));
+    within(pool.shutdown()).await;
+    assert_eq!(sum_of_loaded(), None, "it was loaded elsewhere");
+}
+
+#[tokio::test]
+async fn what_the_fork_server_preloads_is_loaded_once_and_every_worker_has_it() {
+    what_is_preloaded_is_loaded_once_and_every_worker_has_it(StartMethod::ForkServer).await;
+}
+
+#[test]
+fn what_a_fork_preloads_is_loaded_once_and_every_worker_has_it() {
+    by_fork(
+        "start_methods::what_a_fork_preloads_is_loaded_once_and_every_worker_has_it",
+        what_is_preloaded_is_loaded_once_and_every_worker_has_it,
+    );
+}
+
+/// The memory that a process has for itself, in KiB.
+fn private_memory() -> u64 {
+    let rollup = fs::read_to_string("/proc/self/smaps_rollup").expect("/proc");
+    let private = rollup.lines().filter(|line| line.starts_with("Private_"));
+    let sizes = private.filter_map(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
+    sizes.sum()
+}
+
+#[tokio::test]
+async fn what_is_preloaded_is_shared_as_long_as_nobody_writes_to_it() {
+    const NUMBERS: u64 = 4 << 20; // 32 MiB of them.
+    let directory = tempfile::tempdir().expect("a directory");
+    let builder = ProcessPoolExecutor::builder().max_workers(1);
+    let builder = builder.preload(load, (directory.path().join("loads"), NUMBERS));
+    let pool = builder.build().expect("a pool");
+    let sum_and_measure = || (sum_of_loaded(), private_memory());
+    let (sum, private) = within(pool.submit(sum_and_measure, ()))
+        .await
+        .expect("it ran");
+    assert_eq!(sum, Some(NUMBERS * (NUMBERS - 1) / 2));
+    assert!(private < NUMBERS * 8 / 1024 / 4, "{private} KiB for itself");
+}
+
+#[tokio::test]
+async fn a_preload_that_fails_is_told_and_the_pool_is_broken_until_it_is_told_to_try_again() {
+    fn load_if_there(file: PathBuf) -> Result<(), String> {
+        if file.exists() {
+            Ok(())
+        } else {
+            Err(format!("no {}", file.display()))
+        }
+    }
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("table");
+    let builder = ProcessPoolExecutor::builder().max_workers(1);
+    let pool = builder.preload(load_if_there, file.clone()).build();
+    let pool = pool.expect("a pool");
+    let error = within(pool.submit(double, 1)).await.expect_err("no table");
+    assert!(error.is_init_failed() && !error.was_started(), "{error}");
+    assert!(
+        error.to_string().contains("the preload failed: no "),
+        "{error}"
+    );
+    let error = within(pool.submit(double, 1)).await.expect_err("no table");
+    assert!(error.to_string().contains("the pool is broken"), "{error}");
+    File::create(&file).expect("a table");
+    within(pool.warm_up()).await.expect("now there is one");
+    assert_eq!(within(pool.submit(double, 4)).await.expect("it ran"), 8);
+}
+
+#[tokio::test]
+async fn a_panic_in_a_preload_is_told_with_its_message() {
+    let builder = ProcessPoolExecutor::builder().max_workers(1);
+    let pool = builder
+        .preload(|| -> () { panic!("the table is torn") }, ())
+        .build();
+    let pool = pool.expect("a pool");
+    let error = within(pool.submit(double, 1)).await.expect_err("a panic");
+    assert!(error.is_init_failed(), "{error}");
+    assert_eq!(error.panic_message(), Some("the table is torn"));
+    assert!(
+        error.to_string().contains("the preload panicked at"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_death_in_a_preload_is_told_with_its_signal() {
+    let builder = ProcessPoolExecutor::builder().max_workers(1);
+    let pool = builder
+        .preload(|| -> () { std::process::abort() }, ())
+        .build();
+    let pool = pool.expect("a pool");
+    let error = within(pool.submit(double, 1)).await.expect_err("a death");
+    assert!(error.is_init_failed(), "{error}");
+    assert_eq!(error.signal(), Some(Signal::ABORT.as_raw()));
+}
+
+#[tokio::test]
+async fn a_preload_that_leaves_threads_is_refused_by_their_names() {
+    fn leave_a_thread() {
+        let thread = std::thread::Builder::new().name("loader".to_owned());
+        thread.spawn(std::thread::park).expect("a thread");
+    }
+    let builder = ProcessPoolExecutor::builder().max_workers(1);
+    let pool = builder.preload(leave_a_thread, ()).build().expect("a pool");
+    let error = within(pool.submit(double, 1)).await.expect_err("a thread");
+    assert!(error.is_init_failed(), "{error}");
+    assert!(error.to_string().contains("loader"), "{error}");
+}
+
+#[test]
+fn a_preload_that_never_ends_is_killed_at_the_spawn_time_out() {
+    let test = "a_preload_that_never_ends_is_killed_at_the_spawn_time_out";
+    alone(test, || async {
+        let gate = Gate::new();
+        let builder = ProcessPoolExecutor::builder().max_workers(1);
+        let builder = builder.spawn_timeout(Duration::from_millis(50));
+        let pool = builder
+            .preload(wait_at, gate.key())
+            .build()
+            .expect("a pool");
+        let error = within(pool.submit(double, 1)).await.expect_err("not ready");
+        assert!(error.is_init_failed(), "{error}");
+        assert!(error.to_string().contains("50ms"), "{error}");
+        assert!(children().is_empty());
+    });
+}
+
+#[test]
+fn a_shutdown_in_the_middle_of_a_preload_leaves_no_process() {
+    let test = "a_shutdown_in_the_middle_of_a_preload_leaves_no_process";
+    alone(test, || async {
+        let gate = Gate::new();
+        let builder = ProcessPoolExecutor::builder().max_workers(2);
+        let pool = builder
+            .preload(wait_at, gate.key())
+            .build()
+            .expect("a pool");
+        let handle = pool.submit(double, 1);
+        let guest = gate.guest().await;
+        handle.abort();
+        within(pool.shutdown()).await;
+        guest.gone().await;
+        assert!(children().is_empty());
+    });
+}
+
+#[tokio::test]
+async fn a_preload_for_workers_that_share_nothing_is_refused() {
+    let builder = builder(StartMethod::Spawn).preload(double_nothing, ());
+    let error = builder.build().expect_err("nothing to load into");
+    assert!(error.is_invalid_setting(), "{error}");
+    assert!(error.to_string().contains("preload"), "{error}");
+}
+
+fn double_nothing() {}
+
+#[test]
+fn a_dead_zygote_is_replaced_without_failing_a_task() {
+    alone(
+        "a_dead_zygote_is_replaced_without_failing_a_task",
+        || async {
+            let pool = processes(StartMethod::ForkServer, 2);
+            let gate = Gate::new();
+            let busy = pool.submit(wait_at, gate.key());
+            let guest = gate.guest().await;
+            for _ in 0..3 {
+                let old = zygote();
+                kill(old, Signal::KILL);
+                eventually(|| !is_alive(old)).await;
+                // One worker is busy and lives on; the other is lost, and another is forked elsewhere.
+                let idle = within(pool.submit(std::process::id, ()))
+                    .await
+                    .expect("it ran");
+                kill(idle, Signal::KILL);
+                let next = within(pool.submit(std::process::id, ()))
+                    .await
+                    .expect("it ran");
+                assert_ne!(next, idle);
+                eventually(|| children().len() == 1).await; // The dead one has been waited for.
+                assert_ne!(zygote(), old);
+            }
+            guest.let_in().await;
+            within(busy)
+                .await
+                .expect("the death of a zygote is none of its workers'");
+            within(pool.shutdown()).await;
+            assert!(children().is_empty());
+        },
+    );
+}
+
+#[test]
+fn the_zygote_ends_with_its_pool() {
+    alone("the_zygote_ends_with_its_pool", || async {
+        let pool = processes(StartMethod::ForkServer, 2);
+        within(pool.warm_up()).await.expect("two workers");
+        assert!(is_alive(zygote()));
+        within(pool.shutdown()).await;
+        assert!(children().is_empty());
+        let pool = processes(StartMethod::ForkServer, 2);
+        within(pool.warm_up()).await.expect("two workers");
+        let old = zygote();
+        drop(pool);
+        eventually(|| !is_alive(old)).await;
+        eventually(|| children().is_empty()).await;
+    });
+}
+
+#[test]
+fn forking_a_process_with_other_threads_is_refused_by_their_names() {
+    let test = "forking_a_process_with_other_threads_is_refused_by_their_names";
+    alone(test, || async {
+        let (ready, is_ready) = std::sync::mpsc::channel();
+        let onlooker = std::thread::Builder::new().name("onlooker".to_owned());
+        let look_on = move || {
+            ready.send(()).expect("the test waits"); // It has its name by now.
+            std::thread::park();
+        };
+        onlooker.spawn(look_on).expect("a thread");
+        is_ready.recv().expect("it looks on");
+        let builder = builder(StartMethod::Fork);
+        let error = builder
+            .max_workers(1)
+            .build()
+            .expect_err("there are threads");
+        assert!(error.is_unsupported(), "{error}");
+        let text = error.to_string();
+        assert!(
+            text.contains("onlooker") && text.contains("ForkServer"),
+            "{text}"
+        );
+        assert!(children().is_empty());
+    });
+}
+
+static SET_UP: AtomicU64 = AtomicU64::new(0);
+
+async fn a_fork_finds_what_the_program_has_set_up(method: StartMethod) {
+    SET_UP.store(17, Ordering::Relaxed);
+    let pool = processes(method, 1);
+    SET_UP.store(18, Ordering::Relaxed);
+    let look = || SET_UP.load(Ordering::Relaxed);
+    assert_eq!(within(pool.submit(look, ())).await.expect("it ran"), 17);
+}
+
+#[test]
+fn a_worker_of_a_fork_finds_what_the_program_had_set_up() {
+    by_fork(
+        "start_methods::a_worker_of_a_fork_finds_what_the_program_had_set_up",
+        a_fork_finds_what_the_program_has_set_up,
+    );
+}
+
+async fn without_its_zygote_a_forked_pool_runs_on_with_what_it_has(method: StartMethod) {
+    let pool = processes(method, 2);
+    let first = within(pool.submit(std::process::id, ()))
+        .await
+        .expect("it ran");
+    let zygote = zygote();
+    kill(zygote, Signal::KILL);
+    eventually(|| !is_alive(zygote)).await;
+    let again = within(pool.submit(std::process::id, ()))
+        .await
+        .expect("it ran");
+    assert_eq!(again, first);
+    kill(first, Signal::KILL);
+    let error = within(pool.submit(double, 1)).await.expect_err("no worker");
+    assert!(error.is_init_failed() && !error.was_started(), "{error}");
+    assert!(error.to_string().contains("StartMethod::Fork"), "{error}");
+    within(pool.shutdown()).await;
+    assert!(children().is_empty());
+}
+
+#[test]
+fn the_death_of_a_fork_is_a_typed_error_when_another_worker_is_needed() {
+    by_fork(
+        "start_methods::the_death_of_a_fork_is_a_typed_error_when_another_worker_is_needed",
+        without_its_zygote_a_forked_pool_runs_on_with_what_it_has,
+    );
+}
+
+async fn its_pools_are_of_no_use_in_a_worker(method: StartMethod) {
+    static POOL: OnceLock<ProcessPoolExecutor> = OnceLock::new();
+    POOL.get_or_init(|| processes(StartMethod::ForkServer, 1));
+    let pool = processes(method, 1);
+    let use_parents = || {
+        let pool = POOL.get().expect("a worker finds it");
+        let outcome = in_another_runtime(|| pool.submit(double, 1));
+        outcome.expect_err("it is the parent's").to_string()
+    };
+    let text = within(pool.submit(use_parents, ())).await.expect("it ran");
+    assert!(text.contains("forked from"), "{text}");
+}
+
+#[test]
+fn a_pool_of_the_process_it_was_forked_from_is_refused_in_a_worker() {
+    by_fork(
+        "start_methods::a_pool_of_the_process_it_was_forked_from_is_refused_in_a_worker",
+        its_pools_are_of_no_use_in_a_worker,
+    );
+}
+
+/// What was printed before a fork, and not yet written, is written once.
+#[test]
+fn no_output_that_waits_for_a_fork_is_written_twice() {
+    const PART: &str = "CONCURRENT_FUTURES_TEST_PART";
+    let test = "no_output_that_waits_for_a_fork_is_written_twice";
+    if std::env::var_os(PART).is_some() {
+        // The harness keeps what tests print, but not what they write.
+        let mut stdout = std::io::stdout();
+        return methods::alone_in_one_thread(test, || {
+            methods::run(1, async {
+                stdout.write_all(b"half a line").expect("it takes it");
+                let pool = processes(StartMethod::Fork, 2);
+                within(pool.warm_up()).await.expect("two workers");
+                within(pool.shutdown()).await;
+            });
+        });
+    }
+    let output = Command::new(std::env::current_exe().expect("it is there"))
+        .args(["--exact", test, "--nocapture"])
+        .env(PART, "1")
+        .env("CONCURRENT_FUTURES_TEST_ALONE", test)
+        .output()
+        .expect("it starts");
+    let text = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8_lossy(&text);
+    assert_eq!(text.matches("half a line").count(), 1, "{text}");
+}
+
+async fn a_worker_that_is_asked_to_end_is_lost_by_that_signal(method: StartMethod) {
+    let pool = processes(method, 1);
+    let gate = Gate::new();
+    let handle = pool.submit(wait_at, gate.key());
+    let guest = gate.guest().await;
+    kill(guest.pid(), Signal::TERM);
+    let error = within(handle).await.expect_err("it was asked to end");
+    assert_eq!(error.signal(), Some(Signal::TERM.as_raw()));
+}
+
+async fn a_worker_knows_no_handler_of_its_parents(method: StartMethod) {
+    let mut ours = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::user_defined1())
+        .expect("a handler");
+    let pool = processes(method, 1);
+    let kill_myself = || {
+        kill_process(rustix::process::getpid(), Signal::USR1).expect("it is there");
+    };
+    let error = within(pool.submit(kill_myself, ())).await;
+    let error = error.expect_err("nobody handles it");
+    assert_eq!(error.signal(), Some(Signal::USR1.as_raw()));
+    let told = futures::poll!(std::pin::pin!(ours.recv()));
+    assert!(told.is_pending(), "the signal was another process's");
+}
+
+async fn a_pool_inside_a_worker_works_or_says_why_not(method: StartMethod) {
+    async fn double_elsewhere(method: StartMethod) -> Result<u64, String> {
+        let pool = builder(method).max_workers(1).build();
+        let pool = pool.map_err(|error| error.to_string())?;
+        let answer = pool.submit(double, 21).await;
+        pool.shutdown().await;
+        answer.map_err(|error| error.to_string())
+    }
+    let within_a_worker = |forked: bool| {
+        in_another_runtime(move || {
+            double_elsewhere(if forked {
+                StartMethod::Fork
+            } else {
+                StartMethod::default()
+            })
+        })
+    };
+    let pool = processes(method, 1);
+    assert_eq!(
+        within(pool.submit(within_a_worker, false))
+            .await
+            .expect("it ran"),
+        Ok(42)
+    );
+    let why = within(pool.submit(within_a_worker, true))
+        .await
+        .expect("it ran");
+    let why = why.expect_err("a worker has two threads");
+    assert!(why.contains("parent-watch"), "{why}");
+}
+
+/// The parent is killed while what is preloaded loads, or while its zygote and workers idle.
+#[tokio::test]
+async fn the_zygote_of_a_killed_parent_goes_with_it() {
+    const GATES: &str = "CONCURRENT_FUTURES_TEST_GATES";
+    if let Ok(gates) = std::env::var(GATES) {
+        let (loading, working): (Key, Key) = serde_json::from_str(&gates).expect("keys");
+        let builder = ProcessPoolExecutor::builder().max_workers(1);
+        let pool = builder.preload(wait_at, loading).build().expect("a pool");
+        return within(pool.submit(wait_at, working)).await.expect("it ran");
+    }
+    for ready in [false, true] {
+        let (loading, working) = (Gate::new(), Gate::new());
+        let gates = serde_json::to_string(&(loading.key(), working.key())).expect("keys");
+        let mut parent = Command::new(std::env::current_exe().expect("it is there"))
+            .args(["--exact", "the_zygote_of_a_killed_parent_goes_with_it"])
+            .env(GATES, gates)
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .expect("it starts");
+        let zygote = loading.guest().await;
+        let pid = zygote.pid();
+        let mut worker = None;
+        if ready {
+            zygote.let_in().await;
+            worker = Some(working.guest().await);
+        }
+        parent.kill().expect("it is there");
+        parent.wait().expect("it is there");
+        eventually(|| !is_alive(pid)).await;
+        if let Some(worker) = worker {
+            worker.gone().await;
+        }
+    }
+}
