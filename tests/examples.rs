@@ -92,14 +92,36 @@ fn what_is_left_running_would_be_seen() {
     assert_eq!(processes_marked(&mark), Vec::<String>::new());
 }
 
+#[test]
+fn workers_that_are_forked_share_what_was_preloaded() {
+    const TABLE: u64 = 16 * 1024;
+    let lines = run_with("preload", &["--mib", "16"]);
+    let private = |lines: &[String]| -> Vec<u64> {
+        let sizes = lines.iter().map(|line| line.split_whitespace().nth(1));
+        sizes
+            .map(|size| size.and_then(|size| size.parse().ok()))
+            .map(|size| size.unwrap_or_else(|| panic!("{lines:#?}")))
+            .collect()
+    };
+    assert!(lines[0].starts_with("ForkServer: 8 workers"), "{lines:#?}");
+    assert!(private(&lines[2..10]).iter().all(|size| *size < TABLE / 2));
+    assert!(lines[12].starts_with("Spawn: 8 workers"), "{lines:#?}");
+    assert!(private(&lines[14..22]).iter().all(|size| *size > TABLE));
+}
+
 /// Runs an example to its end, and checks that it leaves nothing running. Returns the lines it
 /// printed.
 fn run(example: &str) -> Vec<String> {
+    run_with(example, &[])
+}
+
+fn run_with(example: &str, arguments: &[&str]) -> Vec<String> {
     // Workers inherit the environment, so this finds them.
     let mark = format!("EXAMPLE_UNDER_TEST={example}.{}", std::process::id());
     let (name, value) = mark.split_once('=').expect("it was just made");
     let path = path_of(example);
     let output = Command::new(&path)
+        .args(arguments)
         .env(name, value)
         .output()
         .unwrap_or_else(|error| {

@@ -7,6 +7,8 @@ mod again;
 #[path = "common/alone.rs"]
 mod alone;
 mod common;
+#[path = "common/methods.rs"]
+mod methods;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -15,13 +17,22 @@ use std::process::Command;
 use std::time::Duration;
 
 use concurrent_futures::{
-    Executor as _, ExecutorExt as _, ProcessPoolExecutor, ThreadPoolExecutor,
+    Executor as _, ExecutorExt as _, ProcessPoolExecutor, StartMethod, ThreadPoolExecutor,
 };
 
 use self::alone::{alone, alone_as, children, descriptors};
 use self::common::{Gate, Key, eventually, within};
+use self::methods::{builder, held_by_every_start_method, processes};
 
 concurrent_futures::init_before_main!();
+
+held_by_every_start_method! { 1;
+    environment_and_directory_are_the_parents_own_unless_told,
+    a_process_that_a_task_starts_is_no_worker,
+}
+
+/// The methods that need the executable for each pool.
+const EXECUTED: [StartMethod; 2] = [StartMethod::Spawn, StartMethod::ForkServer];
 
 fn double(x: u64) -> u64 {
     x * 2
@@ -33,6 +44,17 @@ fn open_files() -> Vec<(i32, PathBuf)> {
 
 #[test]
 fn a_worker_holds_only_the_descriptors_meant_for_it() {
+    alone(
+        "a_worker_holds_only_the_descriptors_meant_for_it",
+        || async {
+            for method in EXECUTED {
+                holds_only_what_is_meant_for_it(method).await;
+            }
+        },
+    );
+}
+
+async fn holds_only_what_is_meant_for_it(method: StartMethod) {
     fn files_at(gate: Key) -> Vec<(i32, PathBuf)> {
         let files = open_files();
         gate.wait();
@@ -44,62 +66,56 @@ fn a_worker_holds_only_the_descriptors_meant_for_it() {
             .filter(|target| target.to_string_lossy().starts_with(kind))
             .collect()
     }
-    alone(
-        "a_worker_holds_only_the_descriptors_meant_for_it",
-        || async {
-            let directory = tempfile::tempdir().expect("a directory");
-            let file = File::create(directory.path().join("leaked")).expect("a file");
-            // Unlike what std opens, this one is inherited through exec.
-            let _leaked = rustix::io::dup(&file).expect("a descriptor");
-            let pool = ProcessPoolExecutor::with_workers(3).expect("a pool");
-            let gate = Gate::new();
-            let handles = [(); 3].map(|()| pool.submit(files_at, gate.key()));
-            let mut guests = Vec::new();
-            for _ in 0..3 {
-                guests.push(gate.guest().await);
-            }
-            let parents = of_a_kind(&open_files(), "socket:");
-            for guest in guests {
-                guest.let_in().await;
-            }
-            let mut others = BTreeSet::new();
-            for handle in handles {
-                let files = within(handle).await.expect("it ran");
-                let standard: BTreeMap<_, _> = files.iter().cloned().collect();
-                assert_eq!(standard[&0], Path::new("/dev/null"));
-                assert_eq!(standard[&1], standard[&2]);
-                for (fd, target) in &files {
-                    let target = target.to_string_lossy();
-                    let expected = ["/dev/null", "pipe:", "socket:", "anon_inode:", "/memfd:"];
-                    assert!(
-                        expected.iter().any(|kind| target.starts_with(kind)),
-                        "{fd}: {target}"
-                    );
-                }
-                let sockets = of_a_kind(&files, "socket:");
-                let pipes = of_a_kind(&files, "pipe:");
-                assert_eq!((sockets.len(), pipes.len()), (1, 1), "{files:?}");
-                assert!(
-                    sockets.is_disjoint(&parents),
-                    "a parent's end is with a worker"
-                );
-                for own in sockets.into_iter().chain(pipes) {
-                    assert!(others.insert(own), "two workers share what is one's own");
-                }
-            }
-        },
-    );
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = File::create(directory.path().join("leaked")).expect("a file");
+    // Unlike what std opens, this one is inherited through exec.
+    let _leaked = rustix::io::dup(&file).expect("a descriptor");
+    let pool = processes(method, 3);
+    let gate = Gate::new();
+    let handles = [(); 3].map(|()| pool.submit(files_at, gate.key()));
+    let mut guests = Vec::new();
+    for _ in 0..3 {
+        guests.push(gate.guest().await);
+    }
+    let parents = of_a_kind(&open_files(), "socket:");
+    for guest in guests {
+        guest.let_in().await;
+    }
+    let mut others = BTreeSet::new();
+    for handle in handles {
+        let files = within(handle).await.expect("it ran");
+        let standard: BTreeMap<_, _> = files.iter().cloned().collect();
+        assert_eq!(standard[&0], Path::new("/dev/null"));
+        assert_eq!(standard[&1], standard[&2]);
+        for (fd, target) in &files {
+            let target = target.to_string_lossy();
+            let expected = ["/dev/null", "pipe:", "socket:", "anon_inode:", "/memfd:"];
+            assert!(
+                expected.iter().any(|kind| target.starts_with(kind)),
+                "{fd}: {target}"
+            );
+        }
+        let sockets = of_a_kind(&files, "socket:");
+        let pipes = of_a_kind(&files, "pipe:");
+        assert_eq!((sockets.len(), pipes.len()), (1, 1), "{files:?}");
+        assert!(
+            sockets.is_disjoint(&parents),
+            "a parent's end is with a worker"
+        );
+        for own in sockets.into_iter().chain(pipes) {
+            assert!(others.insert(own), "two workers share what is one's own");
+        }
+    }
 }
 
-#[tokio::test]
-async fn environment_and_directory_are_the_parents_own_unless_told() {
+async fn environment_and_directory_are_the_parents_own_unless_told(method: StartMethod) {
     fn variable(name: String) -> Option<String> {
         std::env::var(name).ok()
     }
     fn directory() -> PathBuf {
         std::env::current_dir().expect("a directory")
     }
-    let pool = ProcessPoolExecutor::with_workers(1).expect("a pool");
+    let pool = processes(method, 1);
     let path = within(pool.submit(variable, "PATH".to_owned())).await;
     assert_eq!(path.expect("it ran"), std::env::var("PATH").ok());
     let here = within(pool.submit(directory, ())).await;
@@ -109,7 +125,7 @@ async fn environment_and_directory_are_the_parents_own_unless_told() {
     );
 
     let elsewhere = tempfile::tempdir().expect("a directory");
-    let told = ProcessPoolExecutor::builder()
+    let told = builder(method)
         .max_workers(1)
         .env_clear()
         .env("FIRST", "1")
@@ -131,45 +147,26 @@ async fn environment_and_directory_are_the_parents_own_unless_told() {
 }
 
 #[tokio::test]
-async fn a_worker_has_the_name_of_its_parent_and_no_other_argument() {
-    let pool = ProcessPoolExecutor::with_workers(1).expect("a pool");
-    let arguments = within(pool.submit(|| std::env::args().collect::<Vec<_>>(), ())).await;
-    let own = std::env::args().next().expect("a name");
-    assert_eq!(arguments.expect("it ran"), [own]);
+async fn an_executed_worker_has_the_name_of_its_parent_and_no_other_argument() {
+    for method in EXECUTED {
+        let pool = processes(method, 1);
+        let arguments = within(pool.submit(|| std::env::args().collect::<Vec<_>>(), ())).await;
+        let own = std::env::args().next().expect("a name");
+        assert_eq!(arguments.expect("it ran"), [own]);
+    }
 }
 
-#[tokio::test]
-async fn a_process_that_a_task_starts_is_no_worker() {
+async fn a_process_that_a_task_starts_is_no_worker(method: StartMethod) {
     fn list_tests() -> String {
         let executable = std::env::current_exe().expect("this executable");
         let output = Command::new(executable).arg("--list").output();
         String::from_utf8(output.expect("it starts").stdout).expect("text")
     }
-    let pool = ProcessPoolExecutor::with_workers(1).expect("a pool");
+    let pool = processes(method, 1);
     let tests = within(pool.submit(list_tests, ())).await.expect("it ran");
     assert!(
         tests.contains("a_process_that_a_task_starts_is_no_worker"),
         "{tests}"
-    );
-}
-
-#[tokio::test]
-async fn a_pool_inside_a_worker_works() {
-    fn within_a_worker(x: u64) -> u64 {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build();
-        runtime.expect("a runtime").block_on(async {
-            let pool = ProcessPoolExecutor::with_workers(1).expect("a pool");
-            pool.submit(double, x).await.expect("it ran")
-        })
-    }
-    let pool = ProcessPoolExecutor::with_workers(1).expect("a pool");
-    assert_eq!(
-        within(pool.submit(within_a_worker, 3))
-            .await
-            .expect("it ran"),
-        6
     );
 }
 
@@ -209,8 +206,10 @@ fn workers_are_of_the_same_build_though_the_executable_was_replaced() {
         let other = own.with_extension("new");
         fs::copy("/bin/false", &other).expect("another program");
         fs::rename(other, &own).expect("it takes the name");
-        let pool = ProcessPoolExecutor::with_workers(1).expect("a pool");
-        assert_eq!(within(pool.submit(double, 4)).await.expect("it ran"), 8);
+        for method in EXECUTED {
+            let pool = processes(method, 1);
+            assert_eq!(within(pool.submit(double, 4)).await.expect("it ran"), 8);
+        }
     });
 }
 
@@ -241,22 +240,24 @@ fn a_start_that_the_system_refuses_is_a_typed_error_and_the_pool_lives_on() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let test = "a_start_that_the_system_refuses_is_a_typed_error_and_the_pool_lives_on";
     alone(test, || async {
-        let pool = ProcessPoolExecutor::with_workers(1).expect("a pool");
-        let before = getrlimit(Resource::Nofile);
-        let none = Rlimit {
-            current: Some(4),
-            ..before
-        };
-        setrlimit(Resource::Nofile, none).expect("it may have fewer");
-        let error = within(pool.submit(double, 1))
-            .await
-            .expect_err("no descriptor is left");
-        setrlimit(Resource::Nofile, before).expect("it may have that many");
-        assert!(error.is_init_failed() && !error.was_started(), "{error}");
-        assert!(error.to_string().contains("Too many open files"), "{error}");
-        assert_eq!(within(pool.submit(double, 4)).await.expect("it ran"), 8);
-        within(pool.shutdown()).await;
-        assert_eq!(children(), []);
+        for method in EXECUTED {
+            let pool = processes(method, 1);
+            let before = getrlimit(Resource::Nofile);
+            let none = Rlimit {
+                current: Some(4),
+                ..before
+            };
+            setrlimit(Resource::Nofile, none).expect("it may have fewer");
+            let error = within(pool.submit(double, 1))
+                .await
+                .expect_err("no descriptor is left");
+            setrlimit(Resource::Nofile, before).expect("it may have that many");
+            assert!(error.is_init_failed() && !error.was_started(), "{error}");
+            assert!(error.to_string().contains("Too many open files"), "{error}");
+            assert_eq!(within(pool.submit(double, 4)).await.expect("it ran"), 8);
+            within(pool.shutdown()).await;
+            assert_eq!(children(), []);
+        }
     });
 }
 
@@ -264,12 +265,14 @@ fn a_start_that_the_system_refuses_is_a_typed_error_and_the_pool_lives_on() {
 fn a_worker_outlives_the_thread_that_started_it() {
     // The threads of this process are counted, so no other test may run in it.
     alone("a_worker_outlives_the_thread_that_started_it", || async {
-        let ended = tokio::task::spawn_blocking(outlive_the_thread);
-        ended.await.expect("no panic");
+        for method in EXECUTED {
+            let ended = tokio::task::spawn_blocking(move || outlive_the_thread(method));
+            ended.await.expect("no panic");
+        }
     });
 }
 
-fn outlive_the_thread() {
+fn outlive_the_thread(method: StartMethod) {
     let mut builder = tokio::runtime::Builder::new_current_thread();
     builder.enable_all();
     // The thread that starts the worker ends as soon as it has nothing more to do.
@@ -278,7 +281,7 @@ fn outlive_the_thread() {
         .build()
         .expect("a runtime");
     runtime.block_on(async {
-        let pool = ProcessPoolExecutor::with_workers(1).expect("a pool");
+        let pool = processes(method, 1);
         let threads = || std::fs::read_dir("/proc/self/task").expect("/proc").count();
         let before = threads();
         let first = within(pool.submit(std::process::id, ()))

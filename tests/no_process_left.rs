@@ -7,19 +7,27 @@ mod again;
 #[path = "common/alone.rs"]
 mod alone;
 mod common;
+#[path = "common/methods.rs"]
+mod methods;
 
 use std::fs;
 use std::time::Duration;
 
 use concurrent_futures::{
-    Executor as _, ExecutorExt as _, ProcessPoolExecutor, Shutdown, TaskOptions,
+    Executor as _, ExecutorExt as _, ProcessPoolExecutor, Shutdown, StartMethod, TaskOptions,
 };
 use futures::StreamExt as _;
+use rustix::process::{Pid, Signal, kill_process};
 
 use self::alone::{alone, children, descriptors};
 use self::common::{Gate, Key, eventually, within};
+use self::methods::{builder, by_fork, held_by_every_start_method, processes};
 
 concurrent_futures::init_before_main!();
+
+held_by_every_start_method! { 1;
+    the_workers_of_a_killed_parent_go_with_it,
+}
 
 fn double(x: u64) -> u64 {
     x * 2
@@ -39,8 +47,8 @@ fn fail() -> Result<(), String> {
 
 /// Workers that finish, crash, are cancelled, run out of time and retire; the pool ends by the
 /// route of that number.
-async fn live_and_end(route: usize) {
-    let builder = ProcessPoolExecutor::builder().max_workers(2);
+async fn live_and_end(method: StartMethod, route: usize) {
+    let builder = builder(method).max_workers(2);
     let pool = builder.max_tasks_per_child(3).build().expect("a pool");
     let gate = Gate::new();
     for n in 0..8 {
@@ -81,11 +89,11 @@ async fn live_and_end(route: usize) {
 const ROUTES: usize = 4;
 
 /// A pool that goes while its workers are on their way, and one whose workers never get ready.
-async fn end_before_it_lived() {
-    let pool = ProcessPoolExecutor::with_workers(2).expect("a pool");
+async fn end_before_it_lived(method: StartMethod) {
+    let pool = processes(method, 2);
     drop(pool.submit(double, 1));
     drop(pool);
-    let builder = ProcessPoolExecutor::builder().max_workers(1);
+    let builder = builder(method).max_workers(1);
     let pool = builder.initializer(fail, ()).build().expect("a pool");
     assert!(within(pool.submit(double, 1)).await.is_err());
     within(pool.shutdown()).await;
@@ -95,16 +103,29 @@ async fn end_before_it_lived() {
 fn after_many_pools_no_process_no_zombie_and_no_descriptor_is_left() {
     let test = "after_many_pools_no_process_no_zombie_and_no_descriptor_is_left";
     alone(test, || async {
-        live_and_end(0).await; // What is opened once and kept is there from now on.
-        eventually(|| children().is_empty()).await;
-        let before = descriptors().len();
-        for route in 0..2 * ROUTES {
-            live_and_end(route % ROUTES).await;
-            end_before_it_lived().await;
-        }
-        eventually(|| children().is_empty()).await;
-        eventually(|| descriptors().len() <= before).await;
+        nothing_is_left(StartMethod::Spawn).await;
+        nothing_is_left(StartMethod::ForkServer).await;
     });
+}
+
+#[test]
+fn after_many_forks_no_process_no_zombie_and_no_descriptor_is_left() {
+    by_fork(
+        "no_process_left::after_many_forks_no_process_no_zombie_and_no_descriptor_is_left",
+        nothing_is_left,
+    );
+}
+
+async fn nothing_is_left(method: StartMethod) {
+    live_and_end(method, 0).await; // What is opened once and kept is there from now on.
+    eventually(|| children().is_empty()).await;
+    let before = descriptors().len();
+    for route in 0..2 * ROUTES {
+        live_and_end(method, route % ROUTES).await;
+        end_before_it_lived(method).await;
+    }
+    eventually(|| children().is_empty()).await;
+    eventually(|| descriptors().len() <= before).await;
 }
 
 #[test]
@@ -142,30 +163,44 @@ fn is_alive(pid: u32) -> bool {
 }
 
 /// A process of its own has a busy and an idle worker, until this one kills it.
-#[tokio::test]
-async fn the_workers_of_a_killed_parent_go_with_it() {
-    const GATE: &str = "CONCURRENT_FUTURES_TEST_GATE";
-    if let Ok(gate) = std::env::var(GATE) {
-        let gate: Key = serde_json::from_str(&gate).expect("a key");
-        let pool = ProcessPoolExecutor::with_workers(2).expect("a pool");
+async fn the_workers_of_a_killed_parent_go_with_it(method: StartMethod) {
+    const GATES: &str = "CONCURRENT_FUTURES_TEST_GATES";
+    if let Ok(gates) = std::env::var(GATES) {
+        let (lives, works): (Key, Key) = serde_json::from_str(&gates).expect("keys");
+        let pool = processes(method, 2);
         within(pool.warm_up()).await.expect("two workers");
-        let handles = [(); 2].map(|()| pool.submit(wait_at, gate.clone()));
+        let handles = [(); 2].map(|()| pool.submit(wait_at, works.clone()));
+        lives.wait(); // It goes on only to be killed.
         return drop(futures::future::join_all(handles).await);
     }
-    let gate = Gate::new();
-    let mut parent = std::process::Command::new(std::env::current_exe().expect("it is there"))
-        .args(["--exact", "the_workers_of_a_killed_parent_go_with_it"])
-        .env(GATE, serde_json::to_string(&gate.key()).expect("a key"))
+    let (lives, works) = (Gate::new(), Gate::new());
+    let gates = serde_json::to_string(&(lives.key(), works.key())).expect("keys");
+    let module = match method {
+        StartMethod::Spawn => "spawn",
+        StartMethod::ForkServer => "fork_server",
+        _ => "fork",
+    };
+    let test = format!("{module}::the_workers_of_a_killed_parent_go_with_it");
+    let mut started = std::process::Command::new(std::env::current_exe().expect("it is there"))
+        .args(["--exact", &test])
+        .env(GATES, gates)
         .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
         .spawn()
         .expect("it starts");
-    let (idle, busy) = (gate.guest().await, gate.guest().await);
+    let parent = lives.guest().await;
+    let (idle, busy) = (works.guest().await, works.guest().await);
     let idle_pid = idle.pid();
     idle.let_in().await;
-    parent.kill().expect("it is there");
-    parent.wait().expect("it is there");
+    // It may be a fork of what was started.
+    let pid = Pid::from_raw(parent.pid().cast_signed()).expect("a pid");
+    kill_process(pid, Signal::KILL).expect("it is there");
     busy.gone().await;
     eventually(|| !is_alive(idle_pid)).await;
+    within(tokio::task::spawn_blocking(move || started.wait()))
+        .await
+        .expect("no panic")
+        .expect("it is there");
 }
 
 /// The memory that this process has in use, in bytes.

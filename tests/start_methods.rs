@@ -21,7 +21,7 @@ use std::time::Duration;
 use concurrent_futures::{ExecutorExt as _, ProcessPoolExecutor, StartMethod};
 use rustix::process::{Pid, Signal, kill_process};
 
-use self::alone::{alone, children};
+use self::alone::{alone, children, descriptors};
 use self::common::{Gate, Key, eventually, within};
 use self::methods::{builder, by_fork, held_by_every_start_method, processes};
 
@@ -323,11 +323,13 @@ fn a_dead_zygote_is_replaced_without_failing_a_task() {
 #[test]
 fn the_zygote_ends_with_its_pool() {
     alone("the_zygote_ends_with_its_pool", || async {
+        let before = descriptors().len();
         let pool = processes(StartMethod::ForkServer, 2);
         within(pool.warm_up()).await.expect("two workers");
         assert!(is_alive(zygote()));
         within(pool.shutdown()).await;
         assert!(children().is_empty());
+        eventually(|| descriptors().len() <= before).await;
         let pool = processes(StartMethod::ForkServer, 2);
         within(pool.warm_up()).await.expect("two workers");
         let old = zygote();
