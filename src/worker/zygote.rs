@@ -10,9 +10,10 @@ use std::os::unix::net::UnixStream;
 
 use super::desk::run_initializer;
 use super::inlet::{Inlet, invalid, put_greeting};
+use crate::function::FunctionOffset;
 use crate::panic::PanicReport;
 use crate::sys::{self, Forked};
-use crate::wire::Chain;
+use crate::wire::{Chain, Reader};
 use crate::wire::message;
 use crate::wire::zygote::{FromZygote, LONGEST, ToZygote};
 
@@ -33,6 +34,9 @@ pub(super) fn serve(socket: UnixStream, parent: Option<OwnedFd>) -> io::Result<O
     zygote.run()
 }
 
+/// What became of the preload: nothing to tell, or why it failed.
+type Opened = Result<(), Result<String, PanicReport>>;
+
 struct Zygote {
     inlet: Inlet,
     parent: Option<OwnedFd>,
@@ -48,17 +52,24 @@ impl Zygote {
         let Some((setup, args)) = self.inlet.setup()? else {
             return Ok(false);
         };
-        let parent = self.parent.as_ref();
-        let preloaded = sys::watched(&self.inlet.socket, parent, || {
-            run_initializer("preload", setup.initializer, args)
-        })?;
-        if let Err(failure) = preloaded.and_then(|()| check_threads()) {
+        if let Err(failure) = self.preload(setup.initializer, args)? {
             self.send(|out| message::put_failed(out, &failure))?;
             return Ok(false);
         }
         self.inlet.frames.set_limit(LONGEST);
         self.send(message::put_ready)?;
         Ok(true)
+    }
+
+    fn preload(&self, function: Option<FunctionOffset>, args: Reader) -> io::Result<Opened> {
+        if function.is_none() {
+            return Ok(check_threads());
+        }
+        let parent = self.parent.as_ref();
+        let preloaded = sys::watched(&self.inlet.socket, parent, || {
+            run_initializer("preload", function, args)
+        })?;
+        Ok(preloaded.and_then(|()| check_threads()))
     }
 
     fn run(mut self) -> io::Result<Option<UnixStream>> {
@@ -177,7 +188,7 @@ impl Zygote {
 
 /// What runs in another thread would be missing in a worker, and what such a thread holds locked would
 /// stay so for ever.
-fn check_threads() -> Result<(), Result<String, PanicReport>> {
+fn check_threads() -> Opened {
     let others = sys::other_threads().map_err(|error| Ok(error.to_string()))?;
     if others.is_empty() {
         return Ok(());
