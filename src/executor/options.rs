@@ -15,12 +15,14 @@ use tokio::time::Instant;
 /// let options = TaskOptions::new()
 ///     .name("thumbnail")
 ///     .timeout(Duration::from_secs(5))
+///     .grace_period(Duration::from_secs(1))
 ///     .queue_timeout(Duration::from_millis(500))
 ///     .priority(10);
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct TaskOptions {
     pub(crate) timeout: Option<Duration>,
+    pub(crate) grace_period: Option<Duration>,
     pub(crate) queue_timeout: Option<Duration>,
     pub(crate) priority: Option<i32>,
     pub(crate) name: Option<Arc<str>>,
@@ -32,13 +34,48 @@ impl TaskOptions {
         Self::default()
     }
 
-    /// How long the function may run, counted from its start. A process that runs longer is
-    /// killed and replaced; a thread cannot be killed, so its place stays taken until the function
+    /// How long the function may run, counted from its start. A process that runs longer is killed,
+    /// after its [grace period](Self::grace_period), and replaced; a thread cannot be killed, so its place stays taken until the function
     /// returns, and [`worker::Context::is_cancelled`](crate::worker::Context::is_cancelled) tells it.
     /// Default: no limit.
     #[must_use]
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.timeout = Some(limit);
+        self
+    }
+
+    /// How long a worker process may go on with the task after the task was aborted or ran out of its
+    /// `timeout`. The caller has its error at once, whatever the period is. In the task
+    /// [`worker::Context::is_cancelled`](crate::worker::Context::is_cancelled) becomes true; if it
+    /// returns in time, its worker stays and goes on with other work. After the period the worker
+    /// and all of its process group get SIGTERM, after as long again SIGKILL; then it is replaced.
+    ///
+    /// Before the deadline of a shutdown, a running task is told twice the period ahead, and gets
+    /// SIGTERM one period ahead; what it returns until then still counts.
+    ///
+    /// It has no effect on threads, which nobody can kill. Default: zero, SIGKILL at once.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use concurrent_futures::{TaskOptions, worker};
+    ///
+    /// fn count() -> u64 {
+    ///     let mut sum = 0;
+    ///     while !worker::current().is_some_and(|task| task.is_cancelled()) {
+    ///         sum += 1; // One step of many.
+    /// #       break;
+    ///     }
+    ///     sum
+    /// }
+    ///
+    /// let options = TaskOptions::new()
+    ///     .timeout(Duration::from_secs(10))
+    ///     .grace_period(Duration::from_millis(500));
+    /// # count(); let _ = options;
+    /// ```
+    #[must_use]
+    pub fn grace_period(mut self, period: Duration) -> Self {
+        self.grace_period = Some(period);
         self
     }
 
@@ -119,7 +156,8 @@ impl Shutdown {
     }
 
     /// When to stop waiting, counted from the call: what has not started by then is cancelled, and
-    /// worker processes that still run a task are killed.
+    /// worker processes that still run a task are killed. Tasks with a
+    /// [grace period](TaskOptions::grace_period) are told before.
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = Some(deadline);

@@ -61,6 +61,12 @@ impl Ticket {
         self.option(|options| options.timeout)
     }
 
+    /// How long it may go on when it is not wanted any more; zero if it may not.
+    pub(crate) fn grace_period(&self) -> Duration {
+        self.option(|options| options.grace_period)
+            .unwrap_or_default()
+    }
+
     pub(crate) fn queue_timeout(&self) -> Option<Duration> {
         self.option(|options| options.queue_timeout)
     }

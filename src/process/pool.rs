@@ -68,6 +68,8 @@ struct State {
     closed: bool,
     /// The deadline of a shutdown has passed: nothing begins any more.
     stopped: bool,
+    /// When that will be, if a shutdown has said so.
+    shutdown_at: Option<Instant>,
     /// While some workers are ready, no other is started before this.
     not_before: Option<Instant>,
     /// Starts that failed since one succeeded.
@@ -218,6 +220,9 @@ impl Pool {
         state.broken = false;
         state.not_before = None;
         state.workers.insert(link.id, Place::Ready(link.clone()));
+        if let Some(deadline) = state.shutdown_at {
+            link.end_by(deadline);
+        }
         drop(state);
         self.changed.notify_waiters();
         self.refill(link);
@@ -352,6 +357,11 @@ impl Pool {
         self.failed.fetch_add(u64::from(failed), Ordering::Relaxed);
     }
 
+    /// Items still run though their callers have been told that they gave no result.
+    pub(super) fn item_overran(&self, items: usize) {
+        self.failed.fetch_add(items as u64, Ordering::Relaxed);
+    }
+
     /// Whether nobody needs another worker.
     pub(super) fn needs_no_worker(&self) -> bool {
         let state = self.lock();
@@ -369,6 +379,18 @@ impl Pool {
             link.dismiss();
         }
         self.changed.notify_waiters();
+    }
+
+    /// Tells tasks with a grace period in time that the pool will be shut down.
+    fn end_by(&self, deadline: Instant) {
+        let mut state = self.lock();
+        let deadline = state
+            .shutdown_at
+            .map_or(deadline, |known| known.min(deadline));
+        state.shutdown_at = Some(deadline);
+        for link in state.links() {
+            link.end_by(deadline);
+        }
     }
 
     fn links(&self) -> Vec<Arc<Link>> {
@@ -593,9 +615,10 @@ impl Owner for Pool {
         drop(removed);
         let mut begun = false;
         for link in self.links() {
-            let (unstarted, started) = link.cancel(ticket);
-            cancelled += unstarted;
-            begun |= started;
+            let met = link.cancel(ticket);
+            cancelled += met.unstarted;
+            begun |= met.begun;
+            self.item_overran(met.overrun);
         }
         // What is found nowhere is on its way to its caller, or to a worker: better to say that it had
         // begun than to have it tried again.
@@ -661,6 +684,7 @@ impl Executor for Pool {
         match deadline {
             None => self.all_gone().await,
             Some(deadline) => {
+                self.end_by(deadline);
                 if tokio::time::timeout_at(deadline, self.all_gone())
                     .await
                     .is_err()

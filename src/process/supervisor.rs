@@ -16,7 +16,7 @@ use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::codec::{Decoder as _, LengthDelimitedCodec};
 
-use super::link::{Answered, Ending, Link};
+use super::link::{Answered, Ending, Fate, Late, Link};
 use super::pool::{AfterFailure, Departure, Pool};
 use super::start::{Connection, Newborn, StartError};
 use super::stderr::Stderr;
@@ -271,7 +271,7 @@ impl Worker {
         let (departure, loss) = match ending {
             Some(Ending::TimedOut { limit }) => (Departure::TimedOut, Cause::TimedOut { limit }),
             Some(Ending::Cancelled) => (Departure::Cancelled, Cause::Cancelled),
-            Some(Ending::Shutdown) => (Departure::Sent, Cause::Shutdown),
+            Some(Ending::Shutdown | Ending::Terminated) => (Departure::Sent, Cause::Shutdown),
             Some(Ending::Dismissed) if self.link.is_worn_out() => {
                 (Departure::Retired, Cause::WorkerLost(death))
             }
@@ -293,13 +293,19 @@ impl Worker {
     async fn drive(&mut self, pool: &Arc<Pool>) {
         let mut reading = true;
         let mut last_call = None;
+        let mut asked = false;
         loop {
-            let deadline = match self.link.ending() {
-                None => self.link.deadline(),
-                Some(Ending::Dismissed) => {
-                    Some(*last_call.get_or_insert_with(|| Instant::now() + EXIT_GRACE))
+            let deadline = match self.link.fate() {
+                Fate::Serve(moment) => moment,
+                Fate::Leave => Some(*last_call.get_or_insert_with(|| Instant::now() + EXIT_GRACE)),
+                Fate::Terminate(moment) => {
+                    last_call = None;
+                    if !std::mem::replace(&mut asked, true) {
+                        self.process.get_ref().terminate();
+                    }
+                    moment
                 }
-                Some(_) => return self.process.get_ref().kill(),
+                Fate::Kill => return self.process.get_ref().kill(),
             };
             let has_unwritten = self.link.has_unwritten();
             self.buffer.reserve(READ);
@@ -325,7 +331,11 @@ impl Worker {
                     if last_call.is_some() {
                         return self.process.get_ref().kill();
                     }
-                    self.link.time_out();
+                    if let Some(late) = self.link.look_at_the_clock() {
+                        let Late { promise, item, limit } = late;
+                        pool.item_overran(1);
+                        promise.fail(item, promise.ticket().error(true, Cause::TimedOut { limit }));
+                    }
                 }
             }
         }
@@ -374,9 +384,21 @@ impl Worker {
 
     /// Brings an outcome to whoever waits for it.
     fn settle(&self, head: OutcomeHead, mut payload: Reader, pool: &Arc<Pool>) {
-        let Some(Answered { promise, item }) = self.link.answered(&head) else {
+        let Some(answered) = self.link.answered(&head) else {
             return;
         };
+        let Answered {
+            promise,
+            item,
+            late,
+            rest,
+        } = answered;
+        if let Some(rest) = rest.filter(|rest| !rest.ticket().is_closed()) {
+            pool.give_back(vec![rest]);
+        }
+        if late {
+            return;
+        }
         let cause = match head.status {
             Status::Value => {
                 pool.item_ended(false);

@@ -89,7 +89,7 @@ impl Desk for CallDesk<'_> {
             &payload,
         );
         if !self.page.finish(self.head.seq, item) {
-            wait_to_be_killed();
+            self.end_with_it();
         }
         self.next += 1;
         if self.head.timeout > 0 {
@@ -100,12 +100,13 @@ impl Desk for CallDesk<'_> {
     }
 }
 
-/// The parent has decided to kill this process for the item that has just ended; were another one
-/// begun, the kill would hit that.
-#[cold]
-fn wait_to_be_killed() -> ! {
-    loop {
-        std::thread::park();
+impl CallDesk<'_> {
+    /// The parent has decided to end this process for the item that has just ended; were another
+    /// one begun, the kill would hit that. What the item gave may still be wanted.
+    #[cold]
+    fn end_with_it(&self) -> ! {
+        let _ = self.outbox.flush();
+        sys::kill_own_group();
     }
 }
 
@@ -133,7 +134,7 @@ fn key(seq: u32, item: u32) -> u64 {
     u64::from(seq) << 32 | u64::from(item)
 }
 
-/// The parent withdraws its interest by condemning the item.
+/// The parent withdraws its interest by changing the stage of the item.
 impl Wanted for Page {
     fn is_wanted(&self, key: u64) -> bool {
         let claim = self.look((key >> 32) as u32);

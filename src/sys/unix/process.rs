@@ -82,6 +82,13 @@ impl ChildProcess {
         }
     }
 
+    /// Asks the child and all of its process group to end.
+    pub(crate) fn terminate(&self) {
+        if self.child.is_some() {
+            let _ = rustix::process::kill_process_group(self.pid, Signal::TERM);
+        }
+    }
+
     /// Takes the exit status of a child that has ended. What is left of its process group is killed.
     pub(crate) fn reap(&mut self) -> Exit {
         self.kill();
