@@ -85,16 +85,16 @@ impl Lane {
 
     /// When a task that is told now, and may go on for `grace`, is asked to end by a signal.
     fn end_of_grace(&self, grace: Duration) -> Option<Instant> {
-        let by = self.shutdown_at.map(|end| before(end, grace));
-        let own = Instant::now().checked_add(grace);
+        let now = Instant::now();
+        let by = self.shutdown_at.map(|end| before(end, grace, now));
+        let own = now.checked_add(grace);
         own.into_iter().chain(by).min()
     }
 }
 
-/// So long before `end`; now, if that has passed.
-fn before(end: Instant, span: Duration) -> Instant {
-    let now = Instant::now();
-    end.checked_sub(span).map_or(now, |moment| moment.max(now))
+/// So long before `end`; `now`, if the clock cannot tell.
+fn before(end: Instant, span: Duration, now: Instant) -> Instant {
+    end.checked_sub(span).unwrap_or(now)
 }
 
 #[derive(Debug)]
@@ -175,7 +175,7 @@ impl InFlight {
         let grace = self.call.ticket().grace_period();
         let by_shutdown = shutdown_at.filter(|_| !grace.is_zero()).map(|end| {
             self.look_again
-                .unwrap_or_else(|| before(end, grace.saturating_mul(2)))
+                .unwrap_or_else(|| before(end, grace.saturating_mul(2), Instant::now()))
         });
         by_timeout.into_iter().chain(by_shutdown).min()
     }
@@ -660,14 +660,15 @@ impl Link {
         let mut lane = self.lock();
         if matches!(lane.ending, None | Some(Ending::Dismissed)) {
             lane.closed = true;
-            lane.ending = Some(Ending::Terminated);
+            if lane.ending.replace(Ending::Terminated).is_none() {
+                message::put_exit(&mut lane.unwritten);
+            }
             for entry in &mut lane.in_flight {
                 let found = self.doom(entry.seq, false);
                 if found.stage == Stage::Cancelled {
                     entry.end_with(found.item);
                 }
             }
-            message::put_exit(&mut lane.unwritten);
             self.write(&mut lane);
             self.wake.notify_one();
         }
@@ -682,7 +683,7 @@ impl Link {
             .map_or(deadline, |known| known.min(deadline));
         lane.shutdown_at = Some(deadline);
         for entry in &mut lane.in_flight {
-            let end = before(deadline, entry.call.ticket().grace_period());
+            let end = before(deadline, entry.call.ticket().grace_period(), Instant::now());
             if let Some(overrun) = &mut entry.overrun
                 && let Some(ends) = &mut overrun.ends
             {
@@ -753,7 +754,9 @@ impl Link {
             return;
         };
         let grace = front.call.ticket().grace_period();
-        if grace.is_zero() || front.overrun.is_some() || before(end, grace.saturating_mul(2)) > now
+        if grace.is_zero()
+            || front.overrun.is_some()
+            || before(end, grace.saturating_mul(2), now) > now
         {
             return;
         }
@@ -762,7 +765,7 @@ impl Link {
             front.overrun = Some(Overrun {
                 item,
                 why: Ending::Shutdown,
-                ends: Some(before(end, grace)),
+                ends: Some(before(end, grace, now)),
                 answered: false,
                 is_last: false,
             });

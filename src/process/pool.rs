@@ -124,6 +124,13 @@ pub(super) enum AfterFailure {
     GiveUp,
 }
 
+/// How all workers are to be ended.
+#[derive(Clone, Copy)]
+pub(super) enum EndWorkers {
+    Terminate,
+    Kill,
+}
+
 /// Why a worker is gone.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Departure {
@@ -409,6 +416,25 @@ impl Pool {
             .into_iter()
             .map(|call| call.owed.fail_rest(cause))
             .sum()
+    }
+
+    /// Ends all workers now, by SIGTERM or SIGKILL. Waits for nothing.
+    pub(super) fn end_workers(&self, how: EndWorkers) {
+        self.close();
+        self.lock().stopped = true;
+        let mut cancelled = self.fail_pending(&Cause::Cancelled);
+        for link in self.links() {
+            match how {
+                EndWorkers::Kill => link.end(Ending::Shutdown),
+                EndWorkers::Terminate => {
+                    let unstarted = link.terminate().into_iter();
+                    cancelled += unstarted
+                        .map(|call| call.owed.fail_rest(&Cause::Cancelled))
+                        .sum::<usize>();
+                }
+            }
+        }
+        self.lock().cancelled += cancelled as u64;
     }
 
     async fn all_gone(&self) {

@@ -1,0 +1,201 @@
+//! The life of a pool of processes: workers that are kept, dismissed, retired, replaced and ended,
+//! and tasks that are run again.
+
+#![cfg(target_os = "linux")]
+
+mod common;
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use concurrent_futures::{
+    Executor as _, ExecutorExt as _, JoinHandle, ProcessPoolExecutor, Shutdown, TaskOptions, worker,
+};
+use futures::StreamExt as _;
+
+use self::common::{Gate, Key, eventually, within};
+
+concurrent_futures::init_before_main!();
+
+fn processes(workers: usize) -> ProcessPoolExecutor {
+    ProcessPoolExecutor::with_workers(workers).expect("a pool")
+}
+
+fn double(x: u64) -> u64 {
+    x * 2
+}
+
+fn wait_at(gate: Key) {
+    gate.wait();
+}
+
+/// Whether the process is there and has not ended.
+fn is_alive(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat.rsplit_once(") ").map(|(_, rest)| rest);
+    state.is_some_and(|state| !state.starts_with(['Z', 'X']))
+}
+
+static TERMINATED: AtomicBool = AtomicBool::new(false);
+
+#[expect(unsafe_code, reason = "a signal handler has no safe form")]
+fn handle_sigterm() {
+    extern "C" fn note(_: libc::c_int) {
+        TERMINATED.store(true, Ordering::SeqCst);
+    }
+    let note: extern "C" fn(libc::c_int) = note;
+    // SAFETY: the handler does nothing but an atomic store.
+    unsafe { libc::signal(libc::SIGTERM, note as libc::sighandler_t) };
+}
+
+/// Arrives at the gate, and ends with its number when it gets SIGTERM.
+fn end_when_terminated(gate: Key, number: u64) -> u64 {
+    handle_sigterm();
+    gate.wait();
+    while !TERMINATED.load(Ordering::SeqCst) {
+        std::thread::yield_now();
+    }
+    number
+}
+
+fn end_when_told(gate: Key, number: u64) -> u64 {
+    gate.wait();
+    while !worker::current().is_some_and(|context| context.is_cancelled()) {
+        std::thread::yield_now();
+    }
+    number
+}
+
+fn end_never(gate: Key, _: u64) -> u64 {
+    handle_sigterm();
+    gate.wait();
+    loop {
+        std::thread::park();
+    }
+}
+
+#[tokio::test]
+async fn a_shutdown_tells_tasks_with_a_grace_period_before_its_deadline() {
+    let pool = processes(4);
+    let gate = Gate::new();
+    let period = TaskOptions::new().grace_period(Duration::from_millis(500));
+    let handles = [
+        pool.submit_with(&period, end_when_told, (gate.key(), 1)),
+        pool.submit_with(&period, end_when_terminated, (gate.key(), 2)),
+        pool.submit_with(&period, end_never, (gate.key(), 3)),
+        pool.submit(end_when_told, (gate.key(), 4)),
+    ];
+    let mut pids = Vec::new();
+    for _ in 0..4 {
+        let guest = gate.guest().await;
+        pids.push(guest.pid());
+        guest.let_in().await;
+    }
+    let how = Shutdown::new().deadline(Duration::from_millis(1500));
+    let report = within(pool.shutdown_with(how)).await;
+    assert_eq!((report.finished, report.killed), (2, 2));
+    for (number, handle) in (1..).zip(handles) {
+        match within(handle).await {
+            Ok(result) => assert!(result == number && number <= 2),
+            Err(error) => assert!(error.is_shutdown() && number > 2, "{number}: {error}"),
+        }
+    }
+    assert!(!pids.into_iter().any(is_alive));
+    assert_eq!(pool.stats().restarts, Default::default());
+}
+
+#[tokio::test]
+async fn terminated_workers_may_finish_what_they_run_and_begin_nothing() {
+    let pool = processes(2);
+    let gate = Gate::new();
+    let finishes = pool.submit(end_when_terminated, (gate.key(), 7));
+    let ends = pool.submit(wait_at, gate.key());
+    let guests = [gate.guest().await, gate.guest().await];
+    let queued: Vec<_> = (0..5).map(|n| pool.submit(double, n)).collect();
+    pool.terminate_workers();
+    let refused = within(pool.submit(double, 1)).await;
+    assert!(refused.expect_err("it is closed").is_shutdown());
+    for handle in queued {
+        let error = within(handle).await.expect_err("it never begins");
+        assert!(error.is_cancelled() && !error.was_started(), "{error}");
+    }
+    let error = within(ends).await.expect_err("SIGTERM ends it");
+    assert!(error.is_shutdown() && error.was_started(), "{error}");
+    for guest in guests {
+        // One of the two is there to be let in.
+        if is_alive(guest.pid()) {
+            guest.let_in().await;
+        }
+    }
+    assert_eq!(within(finishes).await.expect("it handles SIGTERM"), 7);
+    within(pool.shutdown()).await;
+    let stats = pool.stats();
+    assert_eq!((stats.workers, stats.finished, stats.failed), (0, 1, 1));
+    assert_eq!(stats.restarts, Default::default());
+}
+
+#[tokio::test]
+async fn a_terminated_chunk_ends_with_the_item_that_ran() {
+    fn item(gate: Key, number: u64) -> u64 {
+        match number {
+            1 => end_when_terminated(gate, number),
+            number => number,
+        }
+    }
+    let pool = processes(1);
+    let gate = Gate::new();
+    let items = std::iter::repeat(gate.key()).zip(0..4);
+    let results = tokio::spawn(pool.map(item, items).chunk_size(4).collect::<Vec<_>>());
+    gate.guest().await.let_in().await;
+    pool.terminate_workers();
+    let results = within(results).await.expect("no panic");
+    for (number, result) in (0..).zip(&results) {
+        match result {
+            Ok(result) => assert!(*result == number && number < 2),
+            Err(error) => assert!(error.is_cancelled() && number >= 2, "{number}: {error}"),
+        }
+    }
+    assert_eq!(results.len(), 4);
+    within(pool.shutdown()).await;
+}
+
+#[tokio::test]
+async fn killed_workers_are_gone_whatever_they_do() {
+    let pool = processes(3);
+    within(pool.warm_up()).await.expect("three workers");
+    let gate = Gate::new();
+    let handles = [
+        pool.submit(end_never, (gate.key(), 1)),
+        pool.submit(end_when_terminated, (gate.key(), 2)),
+    ];
+    let guests = [gate.guest().await, gate.guest().await];
+    let pids: Vec<_> = pool.workers().iter().map(|worker| worker.pid()).collect();
+    pool.kill_workers();
+    for handle in handles {
+        let error = within(handle).await.expect_err("it was killed");
+        assert!(error.is_shutdown() && error.was_started(), "{error}");
+    }
+    for guest in guests {
+        guest.gone().await;
+    }
+    let refused = within(pool.submit(double, 1)).await;
+    assert!(refused.expect_err("it is closed").is_shutdown());
+    within(pool.shutdown()).await;
+    assert!(!pids.into_iter().any(is_alive));
+    assert_eq!(pool.stats().restarts, Default::default());
+}
+
+#[tokio::test]
+async fn an_abort_ends_what_does_not_heed_its_termination() {
+    let pool = processes(1);
+    let gate = Gate::new();
+    let handle = pool.submit(end_never, (gate.key(), 1));
+    let guest = gate.guest().await;
+    pool.terminate_workers();
+    handle.abort();
+    assert!(within(handle).await.expect_err("aborted").is_cancelled());
+    guest.gone().await;
+    within(pool.shutdown()).await;
+}
