@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use concurrent_futures::{
-    Executor as _, ExecutorExt as _, JoinHandle, ProcessPoolExecutor, Shutdown, TaskOptions, worker,
+    Executor as _, ExecutorExt as _, ProcessPoolExecutor, Shutdown, TaskOptions, worker,
 };
 use futures::StreamExt as _;
 
@@ -198,4 +198,136 @@ async fn an_abort_ends_what_does_not_heed_its_termination() {
     assert!(within(handle).await.expect_err("aborted").is_cancelled());
     guest.gone().await;
     within(pool.shutdown()).await;
+}
+
+/// Leaves a file for this run in the directory, and dies if that is one of the first `deaths`.
+fn note_and_die(directory: PathBuf, deaths: usize, number: u32) -> u32 {
+    let runs = runs(&directory, number);
+    fs::write(directory.join(format!("{number}.{runs}")), "").expect("a file");
+    if runs < deaths {
+        std::process::exit(9);
+    }
+    number
+}
+
+/// How often the task with this number has run.
+fn runs(directory: &std::path::Path, number: u32) -> usize {
+    let entries = fs::read_dir(directory).expect("it is there").flatten();
+    let prefix = format!("{number}.");
+    let is_run = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with(&prefix);
+    entries.filter(is_run).count()
+}
+
+#[tokio::test]
+async fn a_task_is_run_again_as_often_as_it_may_and_no_more() {
+    let pool = processes(2);
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().to_owned();
+    let twice = TaskOptions::new().retries(2);
+    for (number, deaths, options) in [
+        (1, 1, TaskOptions::new()),
+        (2, 2, twice.clone()),
+        (3, 3, twice.clone()),
+        (4, 0, twice.clone()),
+    ] {
+        let handle = pool.submit_with(&options, note_and_die, (path.clone(), deaths, number));
+        let outcome = within(handle).await;
+        let failed = number == 1 || number == 3;
+        let most = if number == 1 { 1 } else { 3 };
+        match outcome {
+            Ok(result) => assert!(result == number && !failed),
+            Err(error) => {
+                assert!(error.is_worker_lost() && error.was_started(), "{error}");
+                assert_eq!(error.exit_code(), Some(9));
+                assert_eq!(error.to_string().contains("each of 3 runs"), number == 3);
+                assert!(failed, "{error}");
+            }
+        }
+        assert_eq!(runs(&path, number), (deaths + 1).min(most), "task {number}");
+    }
+    let stats = pool.stats();
+    assert_eq!(
+        (stats.finished, stats.failed, stats.restarts.crashed),
+        (2, 2, 6)
+    );
+}
+
+#[tokio::test]
+async fn each_item_of_a_chunk_is_run_again_by_itself() {
+    let pool = processes(1);
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().to_owned();
+    let key = path.clone();
+    // Every third item is lost once, item 4 each time.
+    let items = (0..10).map(move |number| {
+        let deaths = match number {
+            4 => usize::MAX,
+            number => usize::from(number % 3 == 0),
+        };
+        (key.clone(), deaths, number)
+    });
+    let map = pool.map(note_and_die, items).chunk_size(10);
+    let map = map.options(TaskOptions::new().retries(1));
+    let results: Vec<_> = within(map.collect()).await;
+    for (number, result) in (0..).zip(&results) {
+        match result {
+            Ok(result) => assert!(*result == number && number != 4),
+            Err(error) => assert!(error.is_worker_lost() && number == 4, "{error}"),
+        }
+        let again = number == 4 || number % 3 == 0;
+        assert_eq!(runs(&path, number), 1 + usize::from(again), "item {number}");
+    }
+    assert_eq!(results.len(), 10);
+}
+
+#[tokio::test]
+async fn only_a_lost_worker_makes_a_task_run_again() {
+    fn note_and_fail(directory: PathBuf, number: u32) {
+        note_and_die(directory, 0, number);
+        match number {
+            1 => panic!("no reason to try again"),
+            _ => loop {
+                std::thread::park();
+            },
+        }
+    }
+    let pool = processes(2);
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().to_owned();
+    let often = TaskOptions::new().retries(5);
+    let hasty = often.clone().timeout(Duration::from_millis(50));
+    let submit = |options, number| pool.submit_with(options, note_and_fail, (path.clone(), number));
+    assert!(within(submit(&often, 1)).await.expect_err("1").is_panic());
+    assert!(within(submit(&hasty, 2)).await.expect_err("2").is_timeout());
+    let cancelled = submit(&often, 3);
+    eventually(|| runs(&path, 3) == 1).await;
+    cancelled.abort();
+    assert!(within(cancelled).await.expect_err("3").is_cancelled());
+    let shut_down = submit(&often, 4);
+    eventually(|| runs(&path, 4) == 1).await;
+    within(pool.shutdown_with(Shutdown::new().deadline(Duration::ZERO))).await;
+    assert!(within(shut_down).await.expect_err("4").is_shutdown());
+    for number in 1..=4 {
+        assert_eq!(runs(&path, number), 1, "task {number}");
+    }
+}
+
+#[tokio::test]
+async fn a_task_that_waits_to_be_run_again_counts_as_started() {
+    let pool = processes(1);
+    let gate = Gate::new();
+    let again = TaskOptions::new().retries(1).priority(-1);
+    let lost = pool.submit_with(&again, wait_at, gate.key());
+    let guest = gate.guest().await;
+    let busy = pool.submit(wait_at, gate.key());
+    let pid = rustix::process::Pid::from_raw(guest.pid().cast_signed()).expect("a pid");
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("it is there");
+    guest.gone().await;
+    let guest = gate.guest().await; // The other one, which is more urgent.
+    assert!(!lost.is_finished());
+    lost.abort();
+    let error = within(lost).await.expect_err("aborted");
+    assert!(error.is_cancelled() && error.was_started(), "{error}");
+    guest.let_in().await;
+    within(busy).await.expect("it ran");
 }

@@ -23,6 +23,7 @@ use tokio::time::Instant;
 pub struct TaskOptions {
     pub(crate) timeout: Option<Duration>,
     pub(crate) grace_period: Option<Duration>,
+    pub(crate) retries: Option<u32>,
     pub(crate) queue_timeout: Option<Duration>,
     pub(crate) priority: Option<i32>,
     pub(crate) name: Option<Arc<str>>,
@@ -76,6 +77,25 @@ impl TaskOptions {
     #[must_use]
     pub fn grace_period(mut self, period: Duration) -> Self {
         self.grace_period = Some(period);
+        self
+    }
+
+    /// How often the task is run again, in another worker process, when the one that ran it was lost
+    /// by no doing of the pool: it crashed, was killed from outside or for lack of memory. Only for
+    /// tasks that may run more than once; each item of a `map` counts for itself. If all runs are
+    /// lost, the error is that of the last.
+    ///
+    /// A panic, a time-out, a cancel and a shutdown are never followed by another run. It has no
+    /// effect on threads. Default: 0, a task runs at most once.
+    ///
+    /// ```
+    /// use concurrent_futures::TaskOptions;
+    ///
+    /// let idempotent = TaskOptions::new().retries(2); // At most three runs.
+    /// ```
+    #[must_use]
+    pub fn retries(mut self, times: u32) -> Self {
+        self.retries = Some(times);
         self
     }
 

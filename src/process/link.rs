@@ -17,7 +17,7 @@ use tokio::net::unix::OwnedWriteHalf;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::executor::error::{Cause, Rejection};
+use crate::executor::error::{Cause, Death, Rejection};
 use crate::executor::job::Call;
 use crate::executor::promise::{PromiseEncoded, Ticket};
 use crate::sys;
@@ -262,7 +262,7 @@ pub(super) struct Cancelled {
 
 /// What a dead worker leaves: each call with what is to become of it.
 pub(super) struct Remains {
-    /// Calls, or the rest of calls, that it had not begun.
+    /// Calls, or the rest of calls, that it had not begun, and items that are to be run again.
     pub(super) unstarted: Vec<Call>,
     /// How many items died with it.
     pub(super) lost: usize,
@@ -602,7 +602,7 @@ impl Link {
                 continue;
             }
             let found = self.doom(entry.seq, grace.is_zero());
-            met.begun |= found.stage != Stage::Offered;
+            met.begun |= found.stage != Stage::Offered || entry.call.owed.has_begun();
             match found.stage {
                 Stage::Condemned => {
                     lane.condemn(Ending::Cancelled, None);
@@ -894,8 +894,19 @@ impl Link {
                     call.owed.take_next();
                     continue;
                 }
+                if let Cause::WorkerLost(death) = loss {
+                    if call.losses < call.ticket().retries() && !call.ticket().is_closed() {
+                        remains.unstarted.push(call.take_again());
+                        continue;
+                    }
+                    let runs = call.losses + 1;
+                    let death = death.clone();
+                    call.owed
+                        .fail_next(Cause::WorkerLost(Death { runs, ..death }));
+                } else {
+                    call.owed.fail_next(loss.clone());
+                }
                 remains.lost += 1;
-                call.owed.fail_next(loss.clone());
             }
             let unbegun = claim.stage == Stage::Offered;
             if place == 0 && unbegun && matches!(loss, Cause::WorkerLost(_)) {

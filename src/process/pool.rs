@@ -638,8 +638,8 @@ impl Owner for Pool {
     fn abort(&self, ticket: &Ticket) -> bool {
         let removed = self.lock().backlog.remove(ticket);
         let mut cancelled: usize = removed.iter().map(|waiting| waiting.items() as usize).sum();
+        let mut begun = removed.iter().any(|waiting| waiting.call.owed.has_begun());
         drop(removed);
-        let mut begun = false;
         for link in self.links() {
             let met = link.cancel(ticket);
             cancelled += met.unstarted;

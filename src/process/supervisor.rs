@@ -255,6 +255,7 @@ fn death(pid: u32, exit: Exit, stderr_tail: String, oom_kills: u64) -> Death {
         signal: exit.signal,
         stderr_tail,
         out_of_memory: gave_up || was_chosen,
+        runs: 0,
         protocol: None,
     }
 }
