@@ -8,12 +8,13 @@ mod common;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use concurrent_futures::{
     Executor as _, ExecutorExt as _, ProcessPoolExecutor, Shutdown, TaskOptions, worker,
 };
 use futures::StreamExt as _;
+use rustix::process::{Pid, Signal, kill_process};
 
 use self::common::{Gate, Key, eventually, within};
 
@@ -320,8 +321,7 @@ async fn a_task_that_waits_to_be_run_again_counts_as_started() {
     let lost = pool.submit_with(&again, wait_at, gate.key());
     let guest = gate.guest().await;
     let busy = pool.submit(wait_at, gate.key());
-    let pid = rustix::process::Pid::from_raw(guest.pid().cast_signed()).expect("a pid");
-    rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("it is there");
+    kill(guest.pid());
     guest.gone().await;
     let guest = gate.guest().await; // The other one, which is more urgent.
     assert!(!lost.is_finished());
@@ -330,4 +330,116 @@ async fn a_task_that_waits_to_be_run_again_counts_as_started() {
     assert!(error.is_cancelled() && error.was_started(), "{error}");
     guest.let_in().await;
     within(busy).await.expect("it ran");
+}
+
+fn kill(pid: u32) {
+    let pid = Pid::from_raw(pid.cast_signed()).expect("a pid");
+    kill_process(pid, Signal::KILL).expect("the worker is there");
+}
+
+fn pids(pool: &ProcessPoolExecutor) -> Vec<u32> {
+    pool.workers().iter().map(|worker| worker.pid()).collect()
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// Lets tokio's clock jump by an hour.
+async fn jump() {
+    tokio::time::pause();
+    tokio::time::advance(HOUR).await;
+    tokio::time::resume();
+}
+
+#[tokio::test]
+async fn so_many_workers_are_kept_from_the_start_and_replaced_when_lost() {
+    let builder = ProcessPoolExecutor::builder().max_workers(3).min_workers(2);
+    let pool = builder.build().expect("a pool");
+    eventually(|| pids(&pool).len() == 2).await;
+    let before = pids(&pool);
+    for pid in &before {
+        kill(*pid);
+    }
+    let are_new = |pid: &u32| !before.contains(pid);
+    eventually(|| pids(&pool).iter().filter(|pid| are_new(pid)).count() == 2).await;
+    let stats = pool.stats();
+    assert_eq!((stats.workers, stats.restarts.crashed), (2, 2));
+    within(pool.shutdown()).await;
+    assert_eq!(pool.stats().workers, 0);
+}
+
+#[test]
+fn without_a_runtime_kept_workers_start_with_the_first_task() {
+    let builder = ProcessPoolExecutor::builder().max_workers(3).min_workers(2);
+    let pool = builder.build().expect("a pool");
+    assert_eq!(pool.stats().workers, 0);
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        assert_eq!(within(pool.submit(double, 2)).await.expect("it ran"), 4);
+        eventually(|| pids(&pool).len() == 2).await;
+        within(pool.shutdown()).await;
+    });
+}
+
+#[test]
+fn more_kept_workers_than_there_may_be_are_refused() {
+    let builder = ProcessPoolExecutor::builder().max_workers(1).min_workers(2);
+    let error = builder.build().expect_err("two are more than one");
+    assert!(error.is_invalid_setting(), "{error}");
+    let builder = ProcessPoolExecutor::builder().idle_timeout(Duration::ZERO);
+    let error = builder.build().expect_err("no worker could stay");
+    assert!(error.is_invalid_setting(), "{error}");
+}
+
+#[tokio::test]
+async fn a_worker_that_idles_for_long_is_dismissed_unless_it_is_one_of_those_kept() {
+    let pool = ProcessPoolExecutor::builder()
+        .max_workers(4)
+        .min_workers(2)
+        .idle_timeout(HOUR)
+        .build()
+        .expect("a pool");
+    within(pool.warm_up()).await.expect("four workers");
+    let gate = Gate::new();
+    let busy = pool.submit(wait_at, gate.key());
+    let guest = gate.guest().await;
+    jump().await;
+    eventually(|| pool.stats().workers == 2).await;
+    jump().await;
+    let after = within(pool.submit(double, 2)).await;
+    assert_eq!(after.expect("an idle one was kept"), 4);
+    guest.let_in().await;
+    within(busy).await.expect("it was busy, not idle");
+    let stats = pool.stats();
+    assert_eq!((stats.workers, stats.restarts.idle), (2, 2));
+    assert_eq!(stats.restarts.crashed, 0);
+    within(pool.shutdown()).await;
+}
+
+#[tokio::test]
+async fn workers_that_die_idle_again_and_again_are_no_storm() {
+    fn die_soon(directory: PathBuf) {
+        let number = fs::read_dir(&directory).expect("it is there").count();
+        fs::write(directory.join(number.to_string()), "").expect("a file");
+        std::thread::spawn(|| {
+            // Long enough to get ready, too short to be of use.
+            std::thread::sleep(Duration::from_millis(30));
+            std::process::abort();
+        });
+    }
+    let directory = tempfile::tempdir().expect("a directory");
+    let starts = || fs::read_dir(directory.path()).expect("it is there").count();
+    let begun = Instant::now();
+    let pool = ProcessPoolExecutor::builder()
+        .max_workers(1)
+        .min_workers(1)
+        .initializer(die_soon, directory.path().to_owned())
+        .build()
+        .expect("a pool");
+    eventually(|| starts() == 4).await;
+    // Pauses of 50, 100 and 200 ms lie between them.
+    assert!(begun.elapsed() >= Duration::from_millis(350));
+    assert!(pool.stats().restarts.crashed >= 3);
+    // A pause does not hold up the end.
+    within(pool.shutdown()).await;
+    assert_eq!(pool.stats().workers, 0);
 }

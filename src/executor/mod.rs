@@ -117,6 +117,8 @@ pub struct Restarts {
     pub retired: u64,
     /// Never became ready.
     pub failed_to_start: u64,
+    /// Dismissed after they had idled for the `idle_timeout`.
+    pub idle: u64,
 }
 
 /// Submitting work to any [`Executor`].

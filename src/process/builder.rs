@@ -62,6 +62,8 @@ impl StartMethod {
 pub struct ProcessPoolBuilder {
     name: Option<String>,
     max_workers: Option<usize>,
+    min_workers: usize,
+    idle_timeout: Option<Duration>,
     queue_capacity: Option<usize>,
     task_options: TaskOptions,
     start_method: StartMethod,
@@ -88,6 +90,36 @@ impl ProcessPoolBuilder {
     /// affinity and its container's CPU quota may make fewer than the machine has.
     pub fn max_workers(mut self, workers: usize) -> Self {
         self.max_workers = Some(workers);
+        self
+    }
+
+    /// So many workers are kept, also when there is nothing to do: they start as soon as the pool has
+    /// a runtime (when it is built in one, or else with its first task), and are replaced when
+    /// they are lost. Must not be more than [`max_workers`](Self::max_workers). Default: 0.
+    ///
+    /// If none of them can be started, the next task, or a
+    /// [`warm_up`](ProcessPoolExecutor::warm_up), tries again.
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # use concurrent_futures::ProcessPoolExecutor;
+    /// # fn main() -> Result<(), concurrent_futures::BuildError> {
+    /// let pool = ProcessPoolExecutor::builder()
+    ///     .max_workers(8)
+    ///     .min_workers(2)
+    ///     .idle_timeout(Duration::from_secs(60))
+    ///     .build()?;
+    /// # Ok(()) }
+    /// ```
+    pub fn min_workers(mut self, workers: usize) -> Self {
+        self.min_workers = workers;
+        self
+    }
+
+    /// A worker that has had nothing to do for so long is dismissed, as long as more than
+    /// [`min_workers`](Self::min_workers) remain. Default: never.
+    pub fn idle_timeout(mut self, limit: Duration) -> Self {
+        self.idle_timeout = Some(limit);
         self
     }
 
@@ -168,7 +200,7 @@ impl ProcessPoolBuilder {
     }
 
     /// Makes the pool. Within a tokio runtime, that one also drives what is later submitted from
-    /// outside of any. No process is started yet.
+    /// outside of any. No process is started yet, but for [`min_workers`](Self::min_workers).
     ///
     /// # Errors
     /// `is_not_initialized()` if [`init`](crate::init) was not called; `is_invalid_setting()` for a
@@ -208,17 +240,29 @@ impl ProcessPoolBuilder {
                 "max_tasks_per_child is 0; a worker needs at least one task",
             ));
         }
+        let max_workers = settings::workers(self.max_workers)?;
+        if self.min_workers > max_workers {
+            return Err(BuildError::invalid(format!(
+                "min_workers is {}, and max_workers {max_workers}",
+                self.min_workers
+            )));
+        }
+        let idle_timeout = self.idle_timeout;
         let config = Config {
             name: self.name,
-            max_workers: settings::workers(self.max_workers)?,
+            max_workers,
+            min_workers: self.min_workers,
+            idle_timeout: idle_timeout
+                .map(|limit| positive("idle_timeout", limit))
+                .transpose()?,
             queue_capacity: settings::queue_capacity(self.queue_capacity)?,
             task_options: Arc::new(self.task_options),
             max_tasks_per_child: self.max_tasks_per_child,
             recipe,
         };
-        Ok(ProcessPoolExecutor {
-            pool: Pool::new(config, supervisor::start),
-        })
+        let pool = Pool::new(config, supervisor::start);
+        pool.start_kept();
+        Ok(ProcessPoolExecutor { pool })
     }
 }
 

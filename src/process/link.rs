@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::AsFd as _;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
@@ -45,8 +45,18 @@ pub(super) struct Link {
     /// Wakes the task that drives the link.
     wake: Notify,
     tasks_done: AtomicU64,
-    /// After how many calls the worker is to be replaced.
-    max_tasks: u64,
+    /// It has answered something.
+    proven: AtomicBool,
+    tenure: Tenure,
+}
+
+/// For how long a worker serves.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Tenure {
+    /// So many calls.
+    pub(super) max_tasks: Option<u64>,
+    /// Until it has had nothing to do for so long.
+    pub(super) idle_timeout: Option<Duration>,
 }
 
 #[derive(Debug)]
@@ -64,6 +74,8 @@ struct Lane {
     ending: Option<Ending>,
     /// When it is killed for `ending`, if it was asked to end before; else at once.
     kill_at: Option<Instant>,
+    /// Since when it has nothing to do, if that matters.
+    idle_since: Option<Instant>,
     /// The deadline of the shutdown that is going on.
     shutdown_at: Option<Instant>,
     /// Takes no more calls.
@@ -76,11 +88,19 @@ impl Lane {
         self.closed = true;
         if matches!(
             self.ending,
-            None | Some(Ending::Dismissed | Ending::Terminated)
+            None | Some(Ending::Dismissed(_) | Ending::Terminated)
         ) {
             self.ending = Some(ending);
             self.kill_at = kill_at;
         }
+    }
+
+    /// When it will have idled for long enough.
+    fn idle_end(&self, tenure: &Tenure) -> Option<Instant> {
+        if !self.in_flight.is_empty() || self.reserved > 0 {
+            return None;
+        }
+        self.idle_since?.checked_add(tenure.idle_timeout?)
     }
 
     /// When a task that is told now, and may go on for `grace`, is asked to end by a signal.
@@ -205,11 +225,22 @@ impl Beginning {
     }
 }
 
+/// Why a worker that has nothing to do is told to exit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dismissal {
+    /// The pool is closed.
+    Closed,
+    /// It has served for long enough.
+    Retired,
+    /// It has idled for long enough.
+    Idle,
+}
+
 /// Why the pool ends a worker.
 #[derive(Clone, Debug)]
 pub(super) enum Ending {
     /// Its work is done: it was told to exit.
-    Dismissed,
+    Dismissed(Dismissal),
     /// It ran an item for too long.
     TimedOut { limit: Duration },
     /// It runs a call that was cancelled.
@@ -266,6 +297,8 @@ pub(super) struct Remains {
     pub(super) unstarted: Vec<Call>,
     /// How many items died with it.
     pub(super) lost: usize,
+    /// It ended without having begun anything.
+    pub(super) was_useless: bool,
 }
 
 impl Link {
@@ -274,7 +307,7 @@ impl Link {
         pid: u32,
         page: Page,
         writer: OwnedWriteHalf,
-        max_tasks: Option<u64>,
+        tenure: Tenure,
     ) -> Self {
         Self {
             id,
@@ -291,12 +324,14 @@ impl Link {
                 call_time: None,
                 ending: None,
                 kill_at: None,
+                idle_since: None,
                 shutdown_at: None,
                 closed: false,
             }),
             wake: Notify::new(),
             tasks_done: AtomicU64::new(0),
-            max_tasks: max_tasks.unwrap_or(u64::MAX),
+            proven: AtomicBool::new(false),
+            tenure,
         }
     }
 
@@ -395,15 +430,15 @@ impl Link {
         });
     }
 
-    /// Tells the worker to exit once it has answered what it has.
-    pub(super) fn dismiss(&self) {
+    /// Tells the worker to exit, if it has nothing to do.
+    pub(super) fn dismiss(&self, why: Dismissal) {
         let mut lane = self.lock();
         // One that has got work since it looked idle is dismissed when it rests.
         if lane.ending.is_some() || !lane.in_flight.is_empty() || lane.reserved > 0 {
             return;
         }
         lane.closed = true;
-        lane.ending = Some(Ending::Dismissed);
+        lane.ending = Some(Ending::Dismissed(why));
         message::put_exit(&mut lane.unwritten);
         self.write(&mut lane);
         self.wake.notify_one();
@@ -481,7 +516,7 @@ impl Link {
             .map_or(0, |oldest| lane.next_seq.wrapping_sub(oldest.seq));
         let slots = (SLOTS - span.min(SLOTS)) as usize;
         let lifetime =
-            usize::try_from(self.max_tasks.saturating_sub(lane.given)).unwrap_or(usize::MAX);
+            usize::try_from(self.max_tasks().saturating_sub(lane.given)).unwrap_or(usize::MAX);
         ahead
             .saturating_sub(lane.in_flight.len())
             .min(slots)
@@ -490,7 +525,16 @@ impl Link {
 
     /// Whether it has been given as many calls as it may.
     pub(super) fn is_worn_out(&self) -> bool {
-        self.lock().given >= self.max_tasks
+        self.lock().given >= self.max_tasks()
+    }
+
+    fn max_tasks(&self) -> u64 {
+        self.tenure.max_tasks.unwrap_or(u64::MAX)
+    }
+
+    /// It has answered something. True the first time.
+    pub(super) fn prove(&self) -> bool {
+        !self.proven.load(Ordering::Relaxed) && !self.proven.swap(true, Ordering::Relaxed)
     }
 
     pub(super) fn is_idle(&self) -> bool {
@@ -658,7 +702,7 @@ impl Link {
     pub(super) fn terminate(&self) -> Vec<Call> {
         let unstarted = self.revoke_unstarted();
         let mut lane = self.lock();
-        if matches!(lane.ending, None | Some(Ending::Dismissed)) {
+        if matches!(lane.ending, None | Some(Ending::Dismissed(_))) {
             lane.closed = true;
             if lane.ending.replace(Ending::Terminated).is_none() {
                 message::put_exit(&mut lane.unwritten);
@@ -710,7 +754,7 @@ impl Link {
         let overrun = overruns.min();
         match (&lane.ending, lane.kill_at) {
             (None, _) => {}
-            (Some(Ending::Dismissed), _) => return Fate::Leave,
+            (Some(Ending::Dismissed(_)), _) => return Fate::Leave,
             (Some(Ending::Terminated), _) => return Fate::Terminate(overrun),
             (Some(_), Some(moment)) if moment > Instant::now() => {
                 return Fate::Terminate(Some(moment));
@@ -719,7 +763,21 @@ impl Link {
         }
         let front = lane.in_flight.front_mut();
         let soft = front.and_then(|front| front.soft_end(lane.shutdown_at));
-        Fate::Serve(overrun.into_iter().chain(soft).min())
+        let idle = lane.idle_end(&self.tenure);
+        Fate::Serve(overrun.into_iter().chain(soft).chain(idle).min())
+    }
+
+    /// It has nothing to do from now on.
+    pub(super) fn rests(&self) {
+        if self.tenure.idle_timeout.is_some() {
+            self.lock().idle_since = Some(Instant::now());
+        }
+    }
+
+    /// Whether it has had nothing to do for longer than it may.
+    pub(super) fn has_idled(&self) -> bool {
+        let end = self.lock().idle_end(&self.tenure);
+        end.is_some_and(|end| end <= Instant::now())
     }
 
     /// The moment of `fate` has come.
@@ -871,6 +929,7 @@ impl Link {
         let mut remains = Remains {
             unstarted: Vec::new(),
             lost: 0,
+            was_useless: !self.proven.load(Ordering::Relaxed),
         };
         for (place, entry) in in_flight.into_iter().enumerate() {
             let InFlight {
@@ -888,6 +947,7 @@ impl Link {
                 Stage::Offered | Stage::Revoked => claim.item,
                 _ => claim.item + 1,
             };
+            remains.was_useless &= matches!(claim.stage, Stage::Offered | Stage::Revoked);
             let answered = overrun.filter(|overrun| overrun.answered);
             while call.owed.next() < begun && call.owed.remaining() > 0 {
                 if answered.as_ref().map(|overrun| overrun.item) == Some(call.owed.next()) {

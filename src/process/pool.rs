@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::link::{Ending, Link};
+use super::link::{Dismissal, Ending, Link};
 use super::start::Recipe;
 use super::{WorkerInfo, WorkerState};
 use crate::alarm::Alarm;
@@ -37,6 +37,9 @@ pub(super) struct Config {
     pub(super) max_workers: usize,
     pub(super) queue_capacity: Option<usize>,
     pub(super) task_options: Arc<TaskOptions>,
+    /// So many workers are kept, also when there is nothing to do.
+    pub(super) min_workers: usize,
+    pub(super) idle_timeout: Option<Duration>,
     pub(super) max_tasks_per_child: Option<u64>,
     pub(super) recipe: Recipe,
 }
@@ -75,6 +78,12 @@ struct State {
     /// Starts that failed since one succeeded.
     failures: u32,
     last_failure: Option<InitFailure>,
+    /// No worker could be started, and none is before somebody has work for it.
+    gave_up: bool,
+    /// Workers that died before they were of any use, since one was.
+    stillborn: u32,
+    /// No worker is started before this.
+    starts_after: Option<Instant>,
     /// No more workers are started until `warm_up`.
     broken: bool,
     /// The runtime that was used last, for work that is submitted outside of one.
@@ -135,9 +144,12 @@ pub(super) enum EndWorkers {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Departure {
     Crashed,
+    /// Crashed before it began anything.
+    Stillborn,
     TimedOut,
     Cancelled,
     Retired,
+    Idle,
     /// Dismissed, or killed by a shutdown.
     Sent,
 }
@@ -171,6 +183,7 @@ impl Pool {
     fn dispatch(&self, mut waiting: Waiting, origin: Origin) {
         loop {
             let mut state = self.lock();
+            state.gave_up = false;
             if let Some(cause) = state.refusal(origin) {
                 if state.stopped {
                     state.cancelled += u64::from(waiting.items());
@@ -199,14 +212,14 @@ impl Pool {
 
     /// Starts as many workers as there is work for. Takes the lock to release it first.
     fn start_workers(&self, mut state: MutexGuard<'_, State>) {
-        if !state.wants_another(self.config.max_workers) {
+        if !state.wants_another(&self.config) {
             return;
         }
         let Some(runtime) = state.current_runtime() else {
             return;
         };
         let mut new = Vec::new();
-        while state.wants_another(self.config.max_workers) {
+        while state.wants_another(&self.config) {
             new.push(state.add_place());
         }
         drop(state);
@@ -225,6 +238,7 @@ impl Pool {
         state.failures = 0;
         state.last_failure = None;
         state.broken = false;
+        state.gave_up = false;
         state.not_before = None;
         state.workers.insert(link.id, Place::Ready(link.clone()));
         if let Some(deadline) = state.shutdown_at {
@@ -306,10 +320,17 @@ impl Pool {
         if state.workers.keys().all(|other| *other == id) {
             failure.broken = for_good;
             state.broken = for_good;
+            state.gave_up = true;
             state.failures = 0;
             pending = state.backlog.drain();
         } else {
             let pause = BACK_OFF * 2_u32.pow(attempts.min(MOST_DOUBLINGS));
+            if state.workers.len() <= self.config.min_workers && !is_idle {
+                state.last_failure = Some(failure);
+                drop(state);
+                self.changed.notify_waiters(); // A `warm_up` need not wait for ever.
+                return AfterFailure::TryAgain(pause);
+            }
             state.not_before = Some(Instant::now() + pause);
         }
         let cause = Cause::InitFailed(failure.clone());
@@ -322,9 +343,47 @@ impl Pool {
     }
 
     /// The process of a worker is gone; its place is free for another.
-    pub(super) fn free_place(&self, id: u64) {
-        let place = self.lock().remove(id);
-        drop(place);
+    pub(super) fn free_place(&self, id: u64, departure: Departure) {
+        let mut state = self.lock();
+        if departure == Departure::Stillborn {
+            let pause = BACK_OFF * 2_u32.pow(state.stillborn.min(MOST_DOUBLINGS));
+            state.stillborn += 1;
+            state.starts_after = Some(Instant::now() + pause);
+        }
+        let place = state.remove(id);
+        drop(state);
+        drop(place); // Not under the lock.
+    }
+
+    /// Before this, no worker is to be started: too many have died at once.
+    pub(super) fn starts_after(&self) -> Option<Instant> {
+        self.lock().starts_after
+    }
+
+    /// A worker has been of use.
+    pub(super) fn worker_proved(&self) {
+        let mut state = self.lock();
+        state.stillborn = 0;
+        state.starts_after = None;
+    }
+
+    /// A worker has had nothing to do for so long that it is to go, unless it is one of those that
+    /// are kept.
+    pub(super) fn dismiss_idle(&self, link: &Link) {
+        let mut state = self.lock();
+        if state.serving() > self.config.min_workers && state.idle.contains(&link.id) {
+            state.idle.retain(|id| *id != link.id);
+            link.dismiss(Dismissal::Idle);
+        } else {
+            link.rests();
+        }
+    }
+
+    /// Starts the workers that are kept, if there is a runtime to start them on.
+    pub(super) fn start_kept(&self) {
+        if self.config.min_workers > 0 {
+            self.start_workers(self.lock());
+        }
     }
 
     /// A worker is gone, and all that it owed is settled.
@@ -333,10 +392,11 @@ impl Pool {
         let place = state.remove(id);
         self.failed.fetch_add(lost as u64, Ordering::Relaxed);
         match departure {
-            Some(Departure::Crashed) => state.restarts.crashed += 1,
+            Some(Departure::Crashed | Departure::Stillborn) => state.restarts.crashed += 1,
             Some(Departure::TimedOut) => state.restarts.timed_out += 1,
             Some(Departure::Cancelled) => state.restarts.cancelled += 1,
             Some(Departure::Retired) => state.restarts.retired += 1,
+            Some(Departure::Idle) => state.restarts.idle += 1,
             Some(Departure::Sent) => state.killed += lost as u64,
             None => {}
         }
@@ -383,7 +443,7 @@ impl Pool {
         drop(state);
         self.rooms.close();
         for link in idle {
-            link.dismiss();
+            link.dismiss(Dismissal::Closed);
         }
         self.changed.notify_waiters();
     }
@@ -467,6 +527,7 @@ impl Pool {
                 return Err(error(Cause::Rejected(Rejection::NoRuntime)));
             };
             state.broken = false;
+            state.gave_up = false;
             state.failures = 0;
             state.last_failure = None;
             let mut new = Vec::new();
@@ -490,7 +551,9 @@ impl Pool {
                 if state.closed {
                     return Err(error(Cause::Shutdown));
                 }
-                if !starting {
+                // Those that are kept are tried again for ever.
+                let keeps_failing = state.failures >= MOST_FAILURES && self.config.min_workers > 0;
+                if !starting || keeps_failing {
                     return match &state.last_failure {
                         Some(_) => Err(error(state.failure())),
                         None => Ok(()), // They were started, and have gone again.
@@ -543,10 +606,13 @@ impl State {
 
     /// A worker has nothing to do.
     fn rest(&mut self, link: &Link) {
-        if self.closed || link.is_worn_out() {
-            link.dismiss();
+        if link.is_worn_out() {
+            link.dismiss(Dismissal::Retired);
+        } else if self.closed {
+            link.dismiss(Dismissal::Closed);
         } else if !self.idle.contains(&link.id) {
             self.idle.push(link.id);
+            link.rests();
         }
     }
 
@@ -578,13 +644,21 @@ impl State {
         thefts.find(|stolen| !stolen.is_empty()).unwrap_or_default()
     }
 
-    fn wants_another(&self, max_workers: usize) -> bool {
-        if self.broken || self.stopped || self.workers.len() >= max_workers {
+    /// How many workers are ready and stay.
+    fn serving(&self) -> usize {
+        self.links().filter(|link| link.ending().is_none()).count()
+    }
+
+    fn wants_another(&self, config: &Config) -> bool {
+        if self.broken || self.stopped || self.workers.len() >= config.max_workers {
             return false;
         }
         let too_early = || self.not_before.is_some_and(|time| Instant::now() < time);
         if !self.workers.is_empty() && too_early() {
             return false;
+        }
+        if self.workers.len() < config.min_workers && !self.closed && !self.gave_up {
+            return true;
         }
         let starting = self
             .workers

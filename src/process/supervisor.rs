@@ -16,7 +16,7 @@ use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::codec::{Decoder as _, LengthDelimitedCodec};
 
-use super::link::{Answered, Ending, Fate, Late, Link};
+use super::link::{Answered, Dismissal, Ending, Fate, Late, Link, Tenure};
 use super::pool::{AfterFailure, Departure, Pool};
 use super::start::{Connection, Newborn, StartError};
 use super::stderr::Stderr;
@@ -48,6 +48,11 @@ pub(super) fn start(runtime: &Handle, pool: Arc<Pool>, id: u64) {
 
 async fn occupy(mut place: TakenPlace) {
     place.end = End::Gone(None, 0);
+    if let Some(moment) = place.pool.starts_after()
+        && !pause(&place.pool, moment).await
+    {
+        return;
+    }
     loop {
         match try_bring_up(&place.pool, place.id).await {
             Ok(worker) => {
@@ -60,11 +65,23 @@ async fn occupy(mut place: TakenPlace) {
             Err(Some(failure)) => {
                 let Failure { what, for_good } = failure;
                 match place.pool.start_failed(place.id, *what, for_good) {
-                    AfterFailure::TryAgain(pause) => tokio::time::sleep(pause).await,
+                    AfterFailure::TryAgain(span) => {
+                        if !pause(&place.pool, Instant::now() + span).await {
+                            return;
+                        }
+                    }
                     AfterFailure::GiveUp => return,
                 }
             }
         }
+    }
+}
+
+/// Waits until a worker may be started. False if none is needed any more.
+async fn pause(pool: &Pool, until: Instant) -> bool {
+    tokio::select! {
+        () = sleep_until(until) => true,
+        () = not_needed(pool) => false,
     }
 }
 
@@ -188,13 +205,11 @@ async fn bring_up(pool: &Arc<Pool>, id: u64) -> Result<Worker, Option<Failure>> 
         buffer,
     } = connection;
     let (reader, writer) = stream.into_split();
-    let link = Arc::new(Link::new(
-        id,
-        pid,
-        page,
-        writer,
-        pool.config.max_tasks_per_child,
-    ));
+    let tenure = Tenure {
+        max_tasks: pool.config.max_tasks_per_child,
+        idle_timeout: pool.config.idle_timeout,
+    };
+    let link = Arc::new(Link::new(id, pid, page, writer, tenure));
     Ok(Worker {
         link,
         reader,
@@ -273,10 +288,14 @@ impl Worker {
             Some(Ending::TimedOut { limit }) => (Departure::TimedOut, Cause::TimedOut { limit }),
             Some(Ending::Cancelled) => (Departure::Cancelled, Cause::Cancelled),
             Some(Ending::Shutdown | Ending::Terminated) => (Departure::Sent, Cause::Shutdown),
-            Some(Ending::Dismissed) if self.link.is_worn_out() => {
-                (Departure::Retired, Cause::WorkerLost(death))
+            Some(Ending::Dismissed(why)) => {
+                let departure = match why {
+                    Dismissal::Closed => Departure::Sent,
+                    Dismissal::Retired => Departure::Retired,
+                    Dismissal::Idle => Departure::Idle,
+                };
+                (departure, Cause::WorkerLost(death))
             }
-            Some(Ending::Dismissed) => (Departure::Sent, Cause::WorkerLost(death)),
             Some(Ending::Protocol(what)) => {
                 death.protocol = Some(what);
                 (Departure::Crashed, Cause::WorkerLost(death))
@@ -284,8 +303,12 @@ impl Worker {
             None => (Departure::Crashed, Cause::WorkerLost(death)),
         };
         let remains = self.link.bury(&loss);
+        let departure = match departure {
+            Departure::Crashed if remains.was_useless => Departure::Stillborn,
+            departure => departure,
+        };
         // First the place, then the calls: they may need a new worker.
-        pool.free_place(self.link.id);
+        pool.free_place(self.link.id, departure);
         pool.give_back(remains.unstarted);
         (departure, remains.lost)
     }
@@ -331,6 +354,9 @@ impl Worker {
                 () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
                     if last_call.is_some() {
                         return self.process.get_ref().kill();
+                    }
+                    if self.link.has_idled() {
+                        pool.dismiss_idle(&self.link);
                     }
                     if let Some(late) = self.link.look_at_the_clock() {
                         let Late { promise, item, limit } = late;
@@ -396,6 +422,9 @@ impl Worker {
         } = answered;
         if let Some(rest) = rest.filter(|rest| !rest.ticket().is_closed()) {
             pool.give_back(vec![rest]);
+        }
+        if self.link.prove() {
+            pool.worker_proved();
         }
         if late {
             return;
