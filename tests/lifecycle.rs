@@ -443,3 +443,135 @@ async fn workers_that_die_idle_again_and_again_are_no_storm() {
     within(pool.shutdown()).await;
     assert_eq!(pool.stats().workers, 0);
 }
+
+/// Leaves a file that tells it ran, keeps a megabyte, and takes about a millisecond.
+fn note_and_leak(directory: PathBuf, number: u32) -> u32 {
+    let file = directory.join(number.to_string());
+    fs::File::create_new(file).expect("a task runs once");
+    vec![1_u8; 1 << 20].leak();
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_millis(1) {
+        std::hint::spin_loop();
+    }
+    number
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn retirement_by_tasks_age_and_memory_loses_no_task_and_the_replacement_starts_first() {
+    let builder = || ProcessPoolExecutor::builder().max_workers(2);
+    for builder in [
+        builder().max_tasks_per_child(20),
+        builder().max_age_per_child(Duration::from_millis(60)),
+        builder().max_memory_per_child(64 << 20),
+    ] {
+        let pool = builder.build().expect("a pool");
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().to_owned();
+        let handles: Vec<_> = (0..400)
+            .map(|number| pool.submit(note_and_leak, (path.clone(), number)))
+            .collect();
+        let mut most = 0;
+        for (number, mut handle) in (0..).zip(handles) {
+            let result = loop {
+                most = pool.stats().workers.max(most);
+                tokio::select! {
+                    result = within(&mut handle) => break result,
+                    () = tokio::task::yield_now() => {}
+                }
+            };
+            assert_eq!(result.expect("no task is lost"), number);
+        }
+        assert!((3..=6).contains(&most), "{most} processes at once");
+        within(pool.shutdown()).await;
+        let stats = pool.stats();
+        assert_eq!((stats.finished, stats.failed, stats.workers), (400, 0, 0));
+        let restarts = stats.restarts;
+        assert!(restarts.retired >= 2, "{restarts:?}");
+        assert_eq!((restarts.crashed, restarts.failed_to_start), (0, 0));
+    }
+}
+
+/// As `wait_at`, with more memory than the pool of the test below allows.
+fn leak_and_wait(gate: Key) {
+    vec![1_u8; 128 << 20].leak();
+    gate.wait();
+}
+
+#[tokio::test]
+async fn a_retiring_worker_works_until_its_successor_is_ready() {
+    let builder = || ProcessPoolExecutor::builder().max_workers(1);
+    let old = builder().max_age_per_child(HOUR);
+    let bloated = builder().max_memory_per_child(64 << 20);
+    let last = builder().max_tasks_per_child(2);
+    for (builder, is_old) in [(old, true), (bloated, false), (last, false)] {
+        let pool = builder.build().expect("a pool");
+        let gate = Gate::new();
+        let first = pool.submit(leak_and_wait, gate.key());
+        let second = pool.submit(wait_at, gate.key());
+        gate.guest().await.let_in().await;
+        within(first).await.expect("it ran");
+        let guest = gate.guest().await;
+        if is_old {
+            jump().await;
+        }
+        // Another takes the work over while the old one is busy.
+        let third = pool.submit(std::process::id, ());
+        let successor = within(third).await.expect("it ran");
+        assert!(successor != guest.pid() && is_alive(guest.pid()));
+        assert_eq!(pool.stats().workers, 2);
+        let old = guest.pid();
+        guest.let_in().await;
+        within(second).await.expect("it ends what it has");
+        eventually(|| pool.stats().restarts.retired == 1).await;
+        assert_eq!(pids(&pool), [successor]);
+        assert!(!is_alive(old));
+        within(pool.shutdown()).await;
+    }
+}
+
+#[tokio::test]
+async fn a_worker_whose_successor_cannot_start_stays() {
+    fn only_two(directory: PathBuf) -> Result<(), String> {
+        let starts = fs::read_dir(&directory).expect("it is there").count();
+        let file = directory.join(starts.to_string());
+        fs::write(file, "").expect("a file");
+        match starts {
+            1 | 2 => Err("not now".to_owned()),
+            _ => Ok(()),
+        }
+    }
+    let directory = tempfile::tempdir().expect("a directory");
+    let pool = ProcessPoolExecutor::builder()
+        .max_workers(1)
+        .min_workers(1)
+        .max_age_per_child(HOUR)
+        .initializer(only_two, directory.path().to_owned())
+        .build()
+        .expect("a pool");
+    let old = within(pool.submit(std::process::id, ())).await;
+    let old = old.expect("it ran");
+    jump().await;
+    eventually(|| pool.stats().restarts.failed_to_start == 1).await;
+    assert_eq!(within(pool.submit(double, 1)).await.expect("it stays"), 2);
+    // It is tried again, and at last there is one.
+    eventually(|| pool.stats().restarts.retired == 1).await;
+    eventually(|| pids(&pool).len() == 1).await;
+    assert_ne!(pids(&pool), [old]);
+    let stats = pool.stats();
+    assert_eq!((stats.restarts.failed_to_start, stats.failed), (2, 0));
+    within(pool.shutdown()).await;
+}
+
+#[tokio::test]
+async fn an_old_worker_that_idles_is_dismissed_if_nobody_needs_it() {
+    let builder = ProcessPoolExecutor::builder().max_workers(2).min_workers(1);
+    let pool = builder.max_age_per_child(HOUR).build().expect("a pool");
+    within(pool.warm_up()).await.expect("two workers");
+    let before = pids(&pool);
+    jump().await;
+    // One goes, the other has a successor.
+    eventually(|| pool.stats().restarts.retired == 2).await;
+    eventually(|| pool.stats().workers == 1).await;
+    assert!(pids(&pool).iter().all(|pid| !before.contains(pid)));
+    within(pool.shutdown()).await;
+}

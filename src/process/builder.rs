@@ -69,6 +69,8 @@ pub struct ProcessPoolBuilder {
     start_method: StartMethod,
     initializer: Option<EncodeInitializer>,
     max_tasks_per_child: Option<u64>,
+    max_age_per_child: Option<Duration>,
+    max_memory_per_child: Option<u64>,
     max_frame_length: Option<usize>,
     spawn_timeout: Option<Duration>,
     env: Vec<(OsString, OsString)>,
@@ -161,9 +163,28 @@ impl ProcessPoolBuilder {
     }
 
     /// After how many tasks a worker is replaced, for code that leaks. A chunk of a `map` counts as
-    /// one. Default: never.
+    /// one. Its successor is started when it is given its last task, so for a moment there may be
+    /// more processes than [`max_workers`](Self::max_workers). Default: never.
     pub fn max_tasks_per_child(mut self, tasks: u64) -> Self {
         self.max_tasks_per_child = Some(tasks);
+        self
+    }
+
+    /// How long after its start a worker is replaced. It works on until its successor is ready, so no
+    /// task is held up, and for a moment there may be more processes than
+    /// [`max_workers`](Self::max_workers); if the successor cannot be started, it stays, and that
+    /// is tried again later. A worker that idles and is not needed is only dismissed.
+    /// Default: never.
+    pub fn max_age_per_child(mut self, age: Duration) -> Self {
+        self.max_age_per_child = Some(age);
+        self
+    }
+
+    /// With how many bytes of resident memory, shared pages included, a worker is replaced, as for
+    /// its [age](Self::max_age_per_child). It looks after a task, at most every 10 ms; nothing keeps
+    /// a task from taking more. Default: no limit.
+    pub fn max_memory_per_child(mut self, bytes: u64) -> Self {
+        self.max_memory_per_child = Some(bytes);
         self
     }
 
@@ -240,6 +261,12 @@ impl ProcessPoolBuilder {
                 "max_tasks_per_child is 0; a worker needs at least one task",
             ));
         }
+        if self.max_memory_per_child == Some(0) {
+            return Err(BuildError::invalid(
+                "max_memory_per_child is 0; a worker needs some memory",
+            ));
+        }
+        let max_age = self.max_age_per_child;
         let max_workers = settings::workers(self.max_workers)?;
         if self.min_workers > max_workers {
             return Err(BuildError::invalid(format!(
@@ -258,6 +285,10 @@ impl ProcessPoolBuilder {
             queue_capacity: settings::queue_capacity(self.queue_capacity)?,
             task_options: Arc::new(self.task_options),
             max_tasks_per_child: self.max_tasks_per_child,
+            max_age_per_child: max_age
+                .map(|age| positive("max_age_per_child", age))
+                .transpose()?,
+            max_memory_per_child: self.max_memory_per_child,
             recipe,
         };
         let pool = Pool::new(config, supervisor::start);

@@ -55,6 +55,8 @@ pub(super) struct Link {
 pub(super) struct Tenure {
     /// So many calls.
     pub(super) max_tasks: Option<u64>,
+    /// So long, from when it is ready.
+    pub(super) max_age: Option<Duration>,
     /// Until it has had nothing to do for so long.
     pub(super) idle_timeout: Option<Duration>,
 }
@@ -76,6 +78,14 @@ struct Lane {
     kill_at: Option<Instant>,
     /// Since when it has nothing to do, if that matters.
     idle_since: Option<Instant>,
+    /// When it is to be replaced for its age, or tried again to be.
+    retires_at: Option<Instant>,
+    /// It was found to hold too much memory.
+    is_bloated: bool,
+    /// How often a successor could not be started.
+    retirements: u32,
+    /// Its successor is ready: it ends what it has, and goes.
+    leaving: bool,
     /// The deadline of the shutdown that is going on.
     shutdown_at: Option<Instant>,
     /// Takes no more calls.
@@ -325,6 +335,12 @@ impl Link {
                 ending: None,
                 kill_at: None,
                 idle_since: None,
+                retires_at: tenure
+                    .max_age
+                    .and_then(|age| Instant::now().checked_add(age)),
+                is_bloated: false,
+                retirements: 0,
+                leaving: false,
                 shutdown_at: None,
                 closed: false,
             }),
@@ -500,7 +516,8 @@ impl Link {
     /// nothing is known of how long they take.
     pub(super) fn room(&self) -> usize {
         let lane = self.lock();
-        if lane.closed || lane.in_flight.iter().any(|entry| entry.overrun.is_some()) {
+        if lane.closed || lane.leaving || lane.in_flight.iter().any(|entry| entry.overrun.is_some())
+        {
             return 0;
         }
         let ahead = match lane.call_time {
@@ -523,9 +540,37 @@ impl Link {
             .min(lifetime)
     }
 
-    /// Whether it has been given as many calls as it may.
-    pub(super) fn is_worn_out(&self) -> bool {
-        self.lock().given >= self.max_tasks()
+    /// Whether it takes no more calls, because it has been given as many as it may, or has a
+    /// successor. Then its place is another's.
+    pub(super) fn is_leaving(&self) -> bool {
+        let lane = self.lock();
+        lane.leaving || lane.given >= self.max_tasks()
+    }
+
+    /// It has a successor.
+    pub(super) fn leave(&self) {
+        self.lock().leaving = true;
+    }
+
+    /// Whether it is to have a successor, for its age or its memory. Said once, until it is to be
+    /// tried again.
+    pub(super) fn is_due(&self) -> bool {
+        let mut lane = self.lock();
+        let is_bloated = self.page.is_bloated();
+        let is_news = is_bloated && !std::mem::replace(&mut lane.is_bloated, is_bloated);
+        let is_old = lane
+            .retires_at
+            .take_if(|moment| *moment <= Instant::now())
+            .is_some();
+        (is_news || is_old) && !lane.leaving && lane.ending.is_none()
+    }
+
+    /// Its successor could not be started. It stays, and that is tried again.
+    pub(super) fn retire_later(&self, pause: impl FnOnce(u32) -> Duration) {
+        let mut lane = self.lock();
+        lane.retirements += 1;
+        lane.retires_at = Instant::now().checked_add(pause(lane.retirements));
+        self.wake.notify_one();
     }
 
     fn max_tasks(&self) -> u64 {
@@ -764,7 +809,8 @@ impl Link {
         let front = lane.in_flight.front_mut();
         let soft = front.and_then(|front| front.soft_end(lane.shutdown_at));
         let idle = lane.idle_end(&self.tenure);
-        Fate::Serve(overrun.into_iter().chain(soft).chain(idle).min())
+        let moments = [overrun, soft, idle, lane.retires_at];
+        Fate::Serve(moments.into_iter().flatten().min())
     }
 
     /// It has nothing to do from now on.

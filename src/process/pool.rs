@@ -41,7 +41,23 @@ pub(super) struct Config {
     pub(super) min_workers: usize,
     pub(super) idle_timeout: Option<Duration>,
     pub(super) max_tasks_per_child: Option<u64>,
+    pub(super) max_age_per_child: Option<Duration>,
+    pub(super) max_memory_per_child: Option<u64>,
     pub(super) recipe: Recipe,
+}
+
+impl Config {
+    /// Whether a worker may have a successor while it is there.
+    fn has_retirements(&self) -> bool {
+        self.max_tasks_per_child.is_some()
+            || self.max_age_per_child.is_some()
+            || self.max_memory_per_child.is_some()
+    }
+}
+
+/// How long to wait after so many failures.
+fn pause_after(failures: u32) -> Duration {
+    BACK_OFF * 2_u32.pow(failures.min(MOST_DOUBLINGS))
 }
 
 /// Starts a worker for a place of the pool, on a runtime.
@@ -63,6 +79,9 @@ pub(super) struct Pool {
 struct State {
     backlog: Backlog<Waiting>,
     workers: BTreeMap<u64, Place>,
+    /// Workers that are started to replace one that is to retire, with that one. Until they are
+    /// ready they take no place of their own.
+    successors: BTreeMap<u64, u64>,
     /// Workers without work, the one that worked last on top: it is the warmest.
     idle: Vec<u64>,
     last_id: u64,
@@ -200,13 +219,20 @@ impl Pool {
             };
             drop(state);
             match link.give_reserved(waiting.call) {
-                Ok(()) => return,
+                Ok(()) => return self.replace_if_leaving(&link),
                 // It has just died. Its place will be free as soon as that is settled.
                 Err(mut back) => match back.pop() {
                     Some(call) => waiting.call = call,
                     None => return,
                 },
             }
+        }
+    }
+
+    /// The worker may just have been given its last call: its place is another's now.
+    fn replace_if_leaving(&self, link: &Link) {
+        if self.config.max_tasks_per_child.is_some() && link.is_leaving() {
+            self.start_workers(self.lock());
         }
     }
 
@@ -241,6 +267,7 @@ impl Pool {
         state.gave_up = false;
         state.not_before = None;
         state.workers.insert(link.id, Place::Ready(link.clone()));
+        state.succeed(link.id);
         if let Some(deadline) = state.shutdown_at {
             link.end_by(deadline);
         }
@@ -253,7 +280,7 @@ impl Pool {
     pub(super) fn refill(&self, link: &Link) {
         let mut state = self.lock();
         // Ahead of its time a call is sent only if there is nobody else to start for it.
-        let full = state.workers.len() >= self.config.max_workers;
+        let full = state.taken(&self.config) >= self.config.max_workers;
         let room = if full {
             link.room()
         } else {
@@ -281,11 +308,33 @@ impl Pool {
         if drained {
             self.changed.notify_waiters();
         }
-        if !calls.is_empty()
-            && let Err(back) = link.give(calls)
-        {
-            self.give_back(back);
+        if calls.is_empty() {
+            return;
         }
+        match link.give(calls) {
+            Ok(()) => self.replace_if_leaving(link),
+            Err(back) => self.give_back(back),
+        }
+    }
+
+    /// The worker is to retire, for its age or its memory. It works on until its successor is ready;
+    /// if nobody needs it, it just goes.
+    pub(super) fn retire(&self, link: &Link) {
+        let mut state = self.lock();
+        if state.closed || state.successors.values().any(|old| *old == link.id) {
+            return;
+        }
+        if state.serving() > self.config.min_workers && state.idle.contains(&link.id) {
+            state.idle.retain(|id| *id != link.id);
+            return link.dismiss(Dismissal::Retired);
+        }
+        let Some(runtime) = state.current_runtime().filter(|_| !state.broken) else {
+            return link.retire_later(pause_after);
+        };
+        let successor = state.add_place();
+        state.successors.insert(successor, link.id);
+        drop(state);
+        self.hire_all(&runtime, vec![successor]);
     }
 
     /// Calls that were never begun, back from a worker that is gone.
@@ -308,12 +357,16 @@ impl Pool {
     ) -> AfterFailure {
         let mut state = self.lock();
         state.restarts.failed_to_start += 1;
+        if let Some(old) = state.successors.get(&id).and_then(|old| state.link(*old)) {
+            old.retire_later(pause_after); // Nothing is lost: it stays.
+            return AfterFailure::GiveUp;
+        }
         state.failures += 1;
         let attempts = state.failures;
         let is_idle = state.closed && state.backlog.is_empty();
         if attempts < MOST_FAILURES && !state.broken && !is_idle {
             state.last_failure = Some(failure);
-            return AfterFailure::TryAgain(BACK_OFF * 2_u32.pow(attempts - 1));
+            return AfterFailure::TryAgain(pause_after(attempts - 1));
         }
         // As long as others work, or may yet, nothing is lost but a worker.
         let mut pending = Vec::new();
@@ -324,8 +377,8 @@ impl Pool {
             state.failures = 0;
             pending = state.backlog.drain();
         } else {
-            let pause = BACK_OFF * 2_u32.pow(attempts.min(MOST_DOUBLINGS));
-            if state.workers.len() <= self.config.min_workers && !is_idle {
+            let pause = pause_after(attempts);
+            if state.taken(&self.config) <= self.config.min_workers && !is_idle {
                 state.last_failure = Some(failure);
                 drop(state);
                 self.changed.notify_waiters(); // A `warm_up` need not wait for ever.
@@ -346,7 +399,7 @@ impl Pool {
     pub(super) fn free_place(&self, id: u64, departure: Departure) {
         let mut state = self.lock();
         if departure == Departure::Stillborn {
-            let pause = BACK_OFF * 2_u32.pow(state.stillborn.min(MOST_DOUBLINGS));
+            let pause = pause_after(state.stillborn);
             state.stillborn += 1;
             state.starts_after = Some(Instant::now() + pause);
         }
@@ -531,7 +584,7 @@ impl Pool {
             state.failures = 0;
             state.last_failure = None;
             let mut new = Vec::new();
-            while state.workers.len() < self.config.max_workers {
+            while state.taken(&self.config) < self.config.max_workers {
                 new.push(state.add_place());
             }
             drop(state);
@@ -541,11 +594,8 @@ impl Pool {
             let changed = self.changed.notified();
             {
                 let state = self.lock();
-                let starting = state
-                    .workers
-                    .values()
-                    .any(|place| matches!(place, Place::Starting));
-                if state.workers.len() >= self.config.max_workers && !starting {
+                let starting = state.starting() > 0;
+                if state.taken(&self.config) >= self.config.max_workers && !starting {
                     return Ok(());
                 }
                 if state.closed {
@@ -606,7 +656,7 @@ impl State {
 
     /// A worker has nothing to do.
     fn rest(&mut self, link: &Link) {
-        if link.is_worn_out() {
+        if link.is_leaving() {
             link.dismiss(Dismissal::Retired);
         } else if self.closed {
             link.dismiss(Dismissal::Closed);
@@ -646,27 +696,54 @@ impl State {
 
     /// How many workers are ready and stay.
     fn serving(&self) -> usize {
-        self.links().filter(|link| link.ending().is_none()).count()
+        let stays = |link: &&Arc<Link>| link.ending().is_none() && !link.is_leaving();
+        self.links().filter(stays).count()
+    }
+
+    /// How many places are taken. One that leaves, and one that is to follow another, takes none.
+    fn taken(&self, config: &Config) -> usize {
+        let mut taken = self.workers.len();
+        if config.has_retirements() {
+            taken -= self.successors.len();
+            taken -= self.links().filter(|link| link.is_leaving()).count();
+        }
+        taken
+    }
+
+    /// How many workers are being started, not counting those that are to follow another.
+    fn starting(&self) -> usize {
+        let starting = self.workers.iter().filter(|(id, place)| {
+            matches!(place, Place::Starting) && !self.successors.contains_key(id)
+        });
+        starting.count()
+    }
+
+    /// A worker is ready. The one that it follows, if any, ends what it has, and goes.
+    fn succeed(&mut self, id: u64) {
+        let Some(old) = self.successors.remove(&id) else {
+            return;
+        };
+        self.idle.retain(|idle| *idle != old);
+        if let Some(old) = self.link(old) {
+            old.leave();
+            old.dismiss(Dismissal::Retired); // Or later, when it rests.
+        }
     }
 
     fn wants_another(&self, config: &Config) -> bool {
-        if self.broken || self.stopped || self.workers.len() >= config.max_workers {
+        let taken = self.taken(config);
+        if self.broken || self.stopped || taken >= config.max_workers {
             return false;
         }
         let too_early = || self.not_before.is_some_and(|time| Instant::now() < time);
         if !self.workers.is_empty() && too_early() {
             return false;
         }
-        if self.workers.len() < config.min_workers && !self.closed && !self.gave_up {
+        if taken < config.min_workers && !self.closed && !self.gave_up {
             return true;
         }
-        let starting = self
-            .workers
-            .values()
-            .filter(|place| matches!(place, Place::Starting))
-            .count();
         let ahead: usize = self.links().map(|link| link.calls_behind_the_first()).sum();
-        starting < self.backlog.len() + ahead
+        self.starting() < self.backlog.len() + ahead
     }
 
     /// Why a call cannot be taken, if it cannot.
@@ -693,6 +770,8 @@ impl State {
     #[must_use = "a link that goes may answer callers, which must not happen under the lock"]
     fn remove(&mut self, id: u64) -> Option<Place> {
         self.idle.retain(|idle| *idle != id);
+        self.successors
+            .retain(|successor, old| *successor != id && *old != id);
         self.workers.remove(&id)
     }
 

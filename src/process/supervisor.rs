@@ -176,6 +176,9 @@ async fn bring_up(pool: &Arc<Pool>, id: u64) -> Result<Worker, Option<Failure>> 
     let stderr = Stderr::relay(stderr).map_err(system("read a pipe"))?;
     let mut connection = Connection::new(socket).map_err(system("use a socket"))?;
     let (page, page_fd) = Page::create().map_err(system("make shared memory"))?;
+    if let Some(bytes) = pool.config.max_memory_per_child {
+        page.limit_memory(bytes);
+    }
 
     let recipe = &pool.config.recipe;
     let own = Identity::own();
@@ -207,6 +210,7 @@ async fn bring_up(pool: &Arc<Pool>, id: u64) -> Result<Worker, Option<Failure>> 
     let (reader, writer) = stream.into_split();
     let tenure = Tenure {
         max_tasks: pool.config.max_tasks_per_child,
+        max_age: pool.config.max_age_per_child,
         idle_timeout: pool.config.idle_timeout,
     };
     let link = Arc::new(Link::new(id, pid, page, writer, tenure));
@@ -346,6 +350,7 @@ impl Worker {
                     } else {
                         self.read_frames(pool);
                         pool.refill(&self.link);
+                        self.retire_if_due(pool);
                     }
                 }
                 _ = self.process.readable() => return,
@@ -358,6 +363,7 @@ impl Worker {
                     if self.link.has_idled() {
                         pool.dismiss_idle(&self.link);
                     }
+                    self.retire_if_due(pool);
                     if let Some(late) = self.link.look_at_the_clock() {
                         let Late { promise, item, limit } = late;
                         pool.item_overran(1);
@@ -365,6 +371,14 @@ impl Worker {
                     }
                 }
             }
+        }
+    }
+
+    fn retire_if_due(&self, pool: &Pool) {
+        let config = &pool.config;
+        let may_be = config.max_age_per_child.is_some() || config.max_memory_per_child.is_some();
+        if may_be && self.link.is_due() {
+            pool.retire(&self.link);
         }
     }
 

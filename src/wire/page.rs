@@ -44,6 +44,10 @@ pub(crate) const OUTBOX: usize = 60 * 1024;
 const BEGUN: usize = 8 * SLOTS as usize;
 const OUTBOX_LEN: usize = 2 * BEGUN;
 const OUTBOX_AT: usize = 4096;
+/// Before the outbox stand two words: how many bytes of memory the worker may hold, 0 for any
+/// number, and whether it has held more.
+const MEMORY_LIMIT: usize = OUTBOX_AT - 16;
+const IS_BLOATED: usize = OUTBOX_AT - 8;
 const LEN: usize = OUTBOX_AT + OUTBOX;
 
 /// What a slot says: the call it is about, and how far that is.
@@ -247,6 +251,26 @@ impl Page {
                 return true;
             }
         }
+    }
+
+    /// Parent: how many bytes of memory the worker may hold.
+    pub(crate) fn limit_memory(&self, bytes: u64) {
+        self.0.word(MEMORY_LIMIT).store(bytes, Ordering::Release);
+    }
+
+    /// Worker: how many bytes of memory it may hold, if that is limited.
+    pub(crate) fn memory_limit(&self) -> Option<u64> {
+        Some(self.0.word(MEMORY_LIMIT).load(Ordering::Acquire)).filter(|bytes| *bytes > 0)
+    }
+
+    /// Worker: it holds more memory than it may.
+    pub(crate) fn tell_bloat(&self) {
+        self.0.word(IS_BLOATED).store(1, Ordering::Relaxed); // Told by the outcome that follows.
+    }
+
+    /// Parent: whether the worker holds more memory than it may.
+    pub(crate) fn is_bloated(&self) -> bool {
+        self.0.word(IS_BLOATED).load(Ordering::Relaxed) != 0
     }
 
     fn outbox_len(&self) -> &AtomicU64 {

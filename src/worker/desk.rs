@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::memory::MemoryWatch;
 use super::outbox::Outbox;
 use crate::executor::context::{self, Context, Wanted};
 use crate::function::{Answer, Desk};
@@ -20,6 +21,7 @@ pub(super) struct CallDesk<'a> {
     worker_id: u64,
     page: &'a Arc<Page>,
     outbox: &'a Outbox,
+    memory: &'a MemoryWatch,
     /// When the item began, by the monotonic clock.
     begun: u64,
 }
@@ -31,6 +33,7 @@ impl<'a> CallDesk<'a> {
         worker_id: u64,
         page: &'a Arc<Page>,
         outbox: &'a Outbox,
+        memory: &'a MemoryWatch,
     ) -> Self {
         Self {
             head,
@@ -39,6 +42,7 @@ impl<'a> CallDesk<'a> {
             worker_id,
             page,
             outbox,
+            memory,
             begun: 0,
         }
     }
@@ -79,6 +83,7 @@ impl Desk for CallDesk<'_> {
         let elapsed = sys::monotonic_nanos().saturating_sub(self.begun);
         let (status, payload) = encode(answer);
         let item = self.next;
+        self.memory.look(self.page);
         self.outbox.post(
             OutcomeHead {
                 seq: self.head.seq,

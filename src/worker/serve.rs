@@ -6,6 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 use super::desk::{CallDesk, InitializerDesk};
+use super::memory::MemoryWatch;
 use super::outbox::Outbox;
 use crate::function::{Desk, Entry, FunctionOffset};
 use crate::panic::PanicReport;
@@ -78,6 +79,7 @@ impl Worker {
         if let Err(failure) = initialize(&setup, args) {
             return self.outbox.send(|out| message::put_failed(out, &failure));
         }
+        let memory = MemoryWatch::new(&self.page);
         self.outbox.send(message::put_ready)?;
         loop {
             if !self.frames.has_next() {
@@ -92,6 +94,7 @@ impl Worker {
                         setup.worker_id,
                         &self.page,
                         &self.outbox,
+                        &memory,
                     ));
                 }
                 None | Some(ToWorker::Exit) => return self.outbox.flush(),
