@@ -575,3 +575,51 @@ async fn an_old_worker_that_idles_is_dismissed_if_nobody_needs_it() {
     assert!(pids(&pool).iter().all(|pid| !before.contains(pid)));
     within(pool.shutdown()).await;
 }
+
+#[tokio::test]
+async fn a_shutdown_that_is_given_up_leaves_running_tasks_their_time() {
+    let pool = processes(1);
+    let gate = Gate::new();
+    let options = TaskOptions::new().grace_period(HOUR);
+    let handle = pool.submit_with(&options, end_when_told, (gate.key(), 5));
+    gate.guest().await.let_in().await;
+    let how = Shutdown::new().deadline(3 * HOUR);
+    let given_up = tokio::time::timeout(Duration::ZERO, pool.shutdown_with(how)).await;
+    assert!(
+        given_up.is_err(),
+        "the task is not told before an hour has gone by"
+    );
+    for _ in 0..3 {
+        jump().await;
+    }
+    assert!(!handle.is_finished() && pool.stats().running == 1);
+    // The next one tells it at once, as its deadline is nearer than two periods, and lets it end.
+    let how = Shutdown::new().deadline(HOUR + HOUR / 2);
+    let report = within(pool.shutdown_with(how)).await;
+    assert_eq!((report.finished, report.killed), (1, 0));
+    assert_eq!(within(handle).await.expect("it ended in time"), 5);
+}
+
+#[tokio::test]
+async fn a_warm_up_of_kept_workers_that_cannot_start_is_an_error() {
+    fn only_one(directory: PathBuf) -> Result<(), String> {
+        match fs::File::create_new(directory.join("one")) {
+            Ok(_) => Ok(()),
+            Err(_) => Err("there is a licence for one".to_owned()),
+        }
+    }
+    let directory = tempfile::tempdir().expect("a directory");
+    let pool = ProcessPoolExecutor::builder()
+        .max_workers(2)
+        .min_workers(2)
+        .initializer(only_one, directory.path().to_owned())
+        .build()
+        .expect("a pool");
+    let error = within(pool.warm_up()).await.expect_err("one cannot start");
+    assert!(error.is_init_failed(), "{error}");
+    assert_eq!(
+        within(pool.submit(double, 1)).await.expect("the other can"),
+        2
+    );
+    within(pool.shutdown()).await;
+}

@@ -764,20 +764,22 @@ impl Link {
         unstarted
     }
 
-    /// The pool will be shut down by then: a task that has a grace period is told in time.
-    pub(super) fn end_by(&self, deadline: Instant) {
+    /// The pool will be shut down by then, as far as is known: a task that has a grace period is
+    /// told in time.
+    pub(super) fn end_by(&self, deadline: Option<Instant>) {
         let mut lane = self.lock();
-        let deadline = lane
-            .shutdown_at
-            .map_or(deadline, |known| known.min(deadline));
-        lane.shutdown_at = Some(deadline);
+        lane.shutdown_at = deadline;
         for entry in &mut lane.in_flight {
-            let end = before(deadline, entry.call.ticket().grace_period(), Instant::now());
-            if let Some(overrun) = &mut entry.overrun
-                && let Some(ends) = &mut overrun.ends
-            {
-                *ends = end.min(*ends);
-            }
+            let Some(overrun) = &mut entry.overrun else {
+                continue;
+            };
+            let grace = entry.call.ticket().grace_period();
+            let end = deadline.map(|deadline| before(deadline, grace, Instant::now()));
+            overrun.ends = match (&overrun.why, overrun.ends) {
+                (Ending::Shutdown, _) => end, // If it was called off, the task may go on.
+                (_, Some(own)) => Some(end.map_or(own, |end| end.min(own))),
+                (_, None) => None,
+            };
         }
         self.wake.notify_one();
     }

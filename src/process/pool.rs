@@ -90,8 +90,8 @@ struct State {
     closed: bool,
     /// The deadline of a shutdown has passed: nothing begins any more.
     stopped: bool,
-    /// When that will be, if a shutdown has said so.
-    shutdown_at: Option<Instant>,
+    /// The deadlines of the shutdowns that are going on.
+    deadlines: Vec<Instant>,
     /// While some workers are ready, no other is started before this.
     not_before: Option<Instant>,
     /// Starts that failed since one succeeded.
@@ -268,9 +268,7 @@ impl Pool {
         state.not_before = None;
         state.workers.insert(link.id, Place::Ready(link.clone()));
         state.succeed(link.id);
-        if let Some(deadline) = state.shutdown_at {
-            link.end_by(deadline);
-        }
+        link.end_by(state.deadlines.iter().min().copied());
         drop(state);
         self.changed.notify_waiters();
         self.refill(link);
@@ -501,15 +499,15 @@ impl Pool {
         self.changed.notify_waiters();
     }
 
-    /// Tells tasks with a grace period in time that the pool will be shut down.
-    fn end_by(&self, deadline: Instant) {
+    /// Tells tasks with a grace period in time that the pool will be shut down, as long as the
+    /// notice is held.
+    fn give_notice(&self, deadline: Instant) -> Notice<'_> {
         let mut state = self.lock();
-        let deadline = state
-            .shutdown_at
-            .map_or(deadline, |known| known.min(deadline));
-        state.shutdown_at = Some(deadline);
-        for link in state.links() {
-            link.end_by(deadline);
+        state.deadlines.push(deadline);
+        state.tell_deadline();
+        Notice {
+            pool: self,
+            deadline,
         }
     }
 
@@ -631,7 +629,31 @@ impl Pool {
     }
 }
 
+/// A shutdown with a deadline is going on. If its future is dropped, the deadline is off.
+struct Notice<'a> {
+    pool: &'a Pool,
+    deadline: Instant,
+}
+
+impl Drop for Notice<'_> {
+    fn drop(&mut self) {
+        let mut state = self.pool.lock();
+        let mut deadlines = state.deadlines.iter();
+        if let Some(place) = deadlines.position(|known| *known == self.deadline) {
+            state.deadlines.swap_remove(place);
+        }
+        state.tell_deadline();
+    }
+}
+
 impl State {
+    fn tell_deadline(&self) {
+        let deadline = self.deadlines.iter().min().copied();
+        for link in self.links() {
+            link.end_by(deadline);
+        }
+    }
+
     fn link(&self, id: u64) -> Option<Arc<Link>> {
         match self.workers.get(&id) {
             Some(Place::Ready(link)) => Some(link.clone()),
@@ -863,7 +885,7 @@ impl Executor for Pool {
         match deadline {
             None => self.all_gone().await,
             Some(deadline) => {
-                self.end_by(deadline);
+                let _notice = self.give_notice(deadline);
                 if tokio::time::timeout_at(deadline, self.all_gone())
                     .await
                     .is_err()
