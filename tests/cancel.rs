@@ -1,13 +1,14 @@
-//! What cancels and time-outs do to a task that runs: in a process it is killed, on a thread it
-//! is told.
+//! What cancels and time-outs do to a task that runs: in a process it is killed, at once or after
+//! its grace period; on a thread it is told.
 
 #![cfg(unix)]
 
 mod common;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use concurrent_futures::{
     Executor as _, ExecutorExt as _, JoinHandle, ProcessPoolExecutor, Shutdown, TaskOptions,
@@ -176,14 +177,197 @@ async fn a_kill_by_the_pool_is_never_reported_as_a_crash() {
     assert_eq!(pool.stats().restarts.crashed, 0);
 }
 
+/// Longer than a test lasts.
+const LONG: Duration = Duration::from_secs(600);
+
+/// Arrives at the first gate, and at the second when it is told to end.
+fn end_when_told(first: Key, second: Key, number: u64) -> u64 {
+    first.wait();
+    let context = worker::current().expect("inside a task");
+    while !context.is_cancelled() {
+        std::thread::yield_now();
+    }
+    second.wait();
+    number
+}
+
+#[tokio::test]
+async fn a_task_that_ends_within_its_grace_keeps_its_worker() {
+    let pool = processes(1);
+    let gates = [Gate::new(), Gate::new()];
+    let long = TaskOptions::new().grace_period(LONG);
+    let hasty = long.clone().timeout(Duration::from_millis(20));
+    for (round, options, aborts) in [(1, long, true), (2, hasty, false)] {
+        let args = (gates[0].key(), gates[1].key(), 1);
+        let handle = pool.submit_with(&options, end_when_told, args);
+        let next = pool.submit(std::process::id, ());
+        let guest = gates[0].guest().await;
+        let pid = guest.pid();
+        guest.let_in().await;
+        if aborts {
+            handle.abort();
+            assert!(handle.is_finished(), "its caller has not to wait");
+        }
+        let error = within(handle).await.expect_err("it was told to end");
+        assert!(error.was_started(), "{error}");
+        assert!(error.is_cancelled() == aborts && error.is_timeout() != aborts);
+        // It has been told, and still runs.
+        let guest = gates[1].guest().await;
+        assert!(is_alive(pid) && !next.is_finished());
+        let stats = pool.stats();
+        assert_eq!((stats.running, stats.queued, stats.failed), (1, 1, round));
+        guest.let_in().await;
+        assert_eq!(within(next).await.expect("it ran"), pid);
+    }
+    let stats = pool.stats();
+    assert_eq!(stats.restarts, Default::default());
+    assert_eq!((stats.failed, stats.finished), (2, 2));
+}
+
+/// Leaves its number in the directory; number 1 then waits until it is told to end.
+fn note_and_wait(gate: Key, directory: PathBuf, number: u64) -> u64 {
+    std::fs::write(directory.join(number.to_string()), "").expect("a file");
+    if number == 1 {
+        gate.wait();
+        let context = worker::current().expect("inside a task");
+        while !context.is_cancelled() {
+            std::thread::yield_now();
+        }
+    }
+    number
+}
+
+#[tokio::test]
+async fn after_its_grace_the_rest_of_a_cancelled_chunk_never_runs_and_that_of_a_late_one_does() {
+    let pool = processes(1);
+    let gate = Gate::new();
+    for limit in [None, Some(Duration::from_millis(100))] {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().to_owned();
+        let key = gate.key();
+        let items = (0..4).map(move |number| (key.clone(), path.clone(), number));
+        let mut options = TaskOptions::new().grace_period(LONG);
+        if let Some(limit) = limit {
+            options = options.timeout(limit);
+        }
+        let mut map = pool
+            .map(note_and_wait, items)
+            .chunk_size(4)
+            .options(options);
+        let first = within(map.next()).await.expect("an item");
+        assert_eq!(first.expect("it ran"), 0);
+        let guest = gate.guest().await;
+        let pid = guest.pid();
+        guest.let_in().await;
+        let ran = if limit.is_some() {
+            let error = within(map.next()).await.expect("an item");
+            assert!(error.expect_err("it is over its time").is_timeout());
+            for number in 2..4 {
+                let item = within(map.next()).await.expect("an item");
+                assert_eq!(item.expect("it ran"), number);
+            }
+            4
+        } else {
+            drop(map);
+            2
+        };
+        let after = within(pool.submit(std::process::id, ())).await;
+        assert_eq!(after.expect("it ran"), pid);
+        let files = std::fs::read_dir(directory.path()).expect("it is there");
+        assert_eq!(files.count(), ran);
+    }
+    assert_eq!(pool.stats().restarts, Default::default());
+}
+
+static TERMINATED: AtomicBool = AtomicBool::new(false);
+
+/// Is deaf to its cancel, arrives at the second gate when it gets SIGTERM, and never ends.
+#[expect(unsafe_code, reason = "a signal handler has no safe form")]
+fn end_never(first: Key, second: Key) {
+    extern "C" fn note(_: libc::c_int) {
+        TERMINATED.store(true, Ordering::SeqCst);
+    }
+    let note: extern "C" fn(libc::c_int) = note;
+    // SAFETY: the handler does nothing but an atomic store.
+    unsafe { libc::signal(libc::SIGTERM, note as libc::sighandler_t) };
+    first.wait();
+    while !TERMINATED.load(Ordering::SeqCst) {
+        std::thread::yield_now();
+    }
+    second.wait();
+    never_end();
+}
+
+#[tokio::test]
+async fn a_task_that_ignores_its_cancel_is_terminated_then_killed() {
+    let pool = processes(1);
+    let gates = [Gate::new(), Gate::new()];
+    let options = TaskOptions::new().grace_period(Duration::from_millis(700));
+    let hasty = options.clone().timeout(Duration::from_millis(20));
+    for options in [options, hasty] {
+        let handle = pool.submit_with(&options, end_never, (gates[0].key(), gates[1].key()));
+        let guest = gates[0].guest().await;
+        let pid = guest.pid();
+        let next = pool.submit(|pid: u32| (is_alive(pid), std::process::id()), pid);
+        guest.let_in().await;
+        handle.abort();
+        let error = within(handle).await.expect_err("it was told to end");
+        assert!(error.is_cancelled() || error.is_timeout(), "{error}");
+        assert!(is_alive(pid), "its caller has not to wait");
+        let guest = gates[1].guest().await; // It has got SIGTERM.
+        assert!(is_alive(pid) && !next.is_finished());
+        guest.gone().await;
+        let (is_alive, after) = within(next).await.expect("it ran");
+        assert!(!is_alive && after != pid, "the place was taken until then");
+    }
+    let stats = pool.stats();
+    assert_eq!((stats.failed, stats.restarts.crashed), (2, 0));
+    assert_eq!(stats.restarts.cancelled + stats.restarts.timed_out, 2);
+}
+
+#[tokio::test]
+async fn many_graces_at_once_end_in_parallel() {
+    let pool = processes(6);
+    within(pool.warm_up()).await.expect("six workers");
+    let options = TaskOptions::new().grace_period(Duration::from_millis(300));
+    let mut took = Vec::new();
+    for count in [1, 6] {
+        let gate = Gate::new();
+        let mut handles = Vec::new();
+        let mut guests = Vec::new();
+        for _ in 0..count {
+            handles.push(pool.submit_with(&options, wait_at, gate.key()));
+            guests.push(gate.guest().await);
+        }
+        let begun = Instant::now();
+        handles.iter().for_each(JoinHandle::abort);
+        for guest in guests {
+            guest.gone().await; // SIGTERM is enough.
+        }
+        took.push(begun.elapsed());
+        for handle in handles {
+            assert!(within(handle).await.expect_err("aborted").is_cancelled());
+        }
+    }
+    assert!(took[0] >= Duration::from_millis(300), "{took:?}");
+    assert!(took[1] < took[0] * 3, "{took:?}");
+}
+
 #[tokio::test]
 async fn a_late_kill_never_hits_the_next_task() {
+    for grace in [Duration::ZERO, Duration::from_millis(1)] {
+        a_late_kill_after(grace).await;
+    }
+}
+
+async fn a_late_kill_after(grace: Duration) {
     let pool = processes(1);
+    let options = TaskOptions::new().grace_period(grace);
     for round in 0..100_u64 {
         // Its time is up about when it ends, and its cancel comes then too.
         let limit = Duration::from_micros(10 * round);
-        let hasty = pool.submit_with(&TaskOptions::new().timeout(limit), double, round);
-        let aborted = pool.submit(double, round);
+        let hasty = pool.submit_with(&options.clone().timeout(limit), double, round);
+        let aborted = pool.submit_with(&options, double, round);
         let next = pool.submit(double, round);
         match within(hasty).await {
             Ok(doubled) => assert_eq!(doubled, round * 2),

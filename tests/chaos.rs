@@ -1,6 +1,6 @@
-//! Everything at once: work of every kind, cancels, time-outs, priorities, streams that are
-//! dropped, workers that crash, retire and are killed. Each task has one outcome, runs at most
-//! once, and the pool ends.
+//! Everything at once: work of every kind, cancels, time-outs, grace periods, priorities, streams
+//! that are dropped, workers that crash, idle, retire and are killed. Each task has one outcome,
+//! runs at most once, and the pool ends.
 //!
 //! `CHAOS_ROUNDS` sets how many rounds are played (each has its own seed), for a long run by hand.
 
@@ -81,6 +81,17 @@ impl Round {
         let mut builder = ProcessPoolExecutor::builder().max_workers(workers);
         if dice.below(2) == 0 {
             builder = builder.max_tasks_per_child(1 + dice.below(20));
+        }
+        if dice.below(3) == 0 {
+            builder = builder.max_age_per_child(Duration::from_micros(1) + dice.micros(20_000));
+        }
+        if dice.below(3) == 0 {
+            builder = builder.idle_timeout(Duration::from_micros(1) + dice.micros(5000));
+            builder = builder.min_workers(dice.below(workers as u64 + 1) as usize);
+        }
+        if dice.below(2) == 0 {
+            let options = TaskOptions::new().grace_period(dice.micros(4000));
+            builder = builder.task_options(options);
         }
         Self {
             dice,
@@ -170,6 +181,11 @@ impl Round {
 
     /// Sees that all is as promised.
     async fn end(mut self) {
+        match self.dice.below(8) {
+            0 => self.pool.terminate_workers(),
+            1 => self.pool.kill_workers(),
+            _ => {}
+        }
         if self.dice.below(3) == 0 {
             let how = Shutdown::new().cancel_pending(self.dice.below(2) == 0);
             let how = how.deadline(self.dice.micros(50_000));

@@ -49,13 +49,15 @@ impl Context {
         self.worker_id
     }
 
-    /// Whether the result is no longer wanted: the task was cancelled, or ran longer than its
-    /// time-out. A long function on a thread, which nobody can kill, should ask now and then and return.
+    /// Whether the task should end: it was cancelled, ran longer than its time-out, or its pool is
+    /// about to end it. A long function should ask now and then and return: on a thread, where
+    /// nobody can kill it, and in a process if it has a
+    /// [grace period](crate::TaskOptions::grace_period).
     pub fn is_cancelled(&self) -> bool {
         !self.wanted.is_wanted(self.key)
     }
 
-    /// When the task's time-out ends it, if it has one.
+    /// When the task's time-out is up, if it has one; a grace period comes on top.
     pub fn deadline(&self) -> Option<Instant> {
         self.deadline
     }

@@ -65,6 +65,8 @@ pub(crate) struct Death {
     pub(crate) signal: Option<i32>,
     pub(crate) stderr_tail: String,
     pub(crate) out_of_memory: bool,
+    /// How often the task was run, each time in a worker that was lost.
+    pub(crate) runs: u32,
     /// Set when the pool ended the worker because it broke the protocol.
     pub(crate) protocol: Option<String>,
 }
@@ -219,6 +221,9 @@ impl fmt::Display for TaskError {
         match &self.0.cause {
             Cause::Cancelled => write!(f, "was cancelled {when}"),
             Cause::Panic(panic) => write!(f, "{panic}"),
+            Cause::WorkerLost(death) if death.runs > 1 => {
+                write!(f, "lost its worker in each of {} runs, in the last: {death}", death.runs)
+            }
             Cause::WorkerLost(death) => write!(f, "lost its worker: {death}"),
             Cause::TimedOut { limit } => {
                 write!(f, "gave no result within its time-out of {limit:?}; raise `timeout` if it needs longer")

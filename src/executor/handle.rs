@@ -219,7 +219,8 @@ impl<T> JoinHandle<T> {
 
     /// Cancels the task. Awaiting the handle gives an error for which
     /// [`is_cancelled`](TaskError::is_cancelled) holds, at once. A task that has not started never
-    /// runs. One that runs in a process is killed and its worker replaced; one that runs on a
+    /// runs. One that runs in a process is killed, after its
+    /// [grace period](crate::TaskOptions::grace_period), and its worker replaced; one that runs on a
     /// thread goes on, its place taken until it returns. A finished task is left as it is.
     pub fn abort(&self) {
         self.cell.cancel();

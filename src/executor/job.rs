@@ -79,9 +79,27 @@ pub(crate) struct Call {
     pub(crate) expiry: Option<Arc<Alarm>>,
     /// How many workers have died when it was the next to begin.
     pub(crate) strikes: u8,
+    /// How many workers were lost while they ran it.
+    pub(crate) losses: u32,
 }
 
 impl Call {
+    /// Takes the next item out as a call of its own, to be run once more.
+    pub(crate) fn take_again(&mut self) -> Self {
+        let mut payload = Chain::new();
+        payload.put_chain(&self.payload);
+        payload.seal();
+        Self {
+            owed: self.owed.take_again(),
+            function: self.function,
+            base: self.base,
+            payload,
+            expiry: None, // It has not waited for too long.
+            strikes: 0,
+            losses: self.losses + 1,
+        }
+    }
+
     pub(crate) fn ticket(&self) -> &Ticket {
         self.owed.ticket()
     }
@@ -337,6 +355,7 @@ impl<P: PromiseEncoded + 'static> Outbound<'_, P> {
             payload,
             expiry: None,
             strikes: 0,
+            losses: 0,
         });
     }
 }

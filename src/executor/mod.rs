@@ -93,7 +93,8 @@ pub struct Stats {
     pub queued: usize,
     /// Tasks that run right now.
     pub running: usize,
-    /// Workers that are there: processes, or threads that are running tasks.
+    /// Workers that are there: processes, or threads that are running tasks. While a process retires,
+    /// its successor may be there too.
     pub workers: usize,
     /// Tasks that ran to an end of their own, be it a result or a panic.
     pub finished: u64,
@@ -113,10 +114,13 @@ pub struct Restarts {
     pub timed_out: u64,
     /// Killed because a running task was cancelled.
     pub cancelled: u64,
-    /// Ended after `max_tasks_per_child` tasks.
+    /// Ended for their number of tasks, their age or their memory: `max_tasks_per_child`,
+    /// `max_age_per_child`, `max_memory_per_child`.
     pub retired: u64,
     /// Never became ready.
     pub failed_to_start: u64,
+    /// Dismissed after they had idled for the `idle_timeout`.
+    pub idle: u64,
 }
 
 /// Submitting work to any [`Executor`].

@@ -15,12 +15,15 @@ use tokio::time::Instant;
 /// let options = TaskOptions::new()
 ///     .name("thumbnail")
 ///     .timeout(Duration::from_secs(5))
+///     .grace_period(Duration::from_secs(1))
 ///     .queue_timeout(Duration::from_millis(500))
 ///     .priority(10);
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct TaskOptions {
     pub(crate) timeout: Option<Duration>,
+    pub(crate) grace_period: Option<Duration>,
+    pub(crate) retries: Option<u32>,
     pub(crate) queue_timeout: Option<Duration>,
     pub(crate) priority: Option<i32>,
     pub(crate) name: Option<Arc<str>>,
@@ -32,13 +35,67 @@ impl TaskOptions {
         Self::default()
     }
 
-    /// How long the function may run, counted from its start. A process that runs longer is
-    /// killed and replaced; a thread cannot be killed, so its place stays taken until the function
+    /// How long the function may run, counted from its start. A process that runs longer is killed,
+    /// after its [grace period](Self::grace_period), and replaced; a thread cannot be killed, so its place stays taken until the function
     /// returns, and [`worker::Context::is_cancelled`](crate::worker::Context::is_cancelled) tells it.
     /// Default: no limit.
     #[must_use]
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.timeout = Some(limit);
+        self
+    }
+
+    /// How long a worker process may go on with the task after the task was aborted or ran out of its
+    /// `timeout`. The caller has its error at once, whatever the period is. In the task
+    /// [`worker::Context::is_cancelled`](crate::worker::Context::is_cancelled) becomes true; if it
+    /// returns in time, its worker stays and goes on with other work. After the period the worker
+    /// and all of its process group get SIGTERM, after as long again SIGKILL; then it is replaced.
+    ///
+    /// Before the deadline of a shutdown, a running task is told twice the period ahead, and gets
+    /// SIGTERM one period ahead; what it returns until then still counts.
+    ///
+    /// It has no effect on threads, which nobody can kill. Default: zero, SIGKILL at once.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use concurrent_futures::{TaskOptions, worker};
+    ///
+    /// fn count() -> u64 {
+    ///     let mut sum = 0;
+    ///     while !worker::current().is_some_and(|task| task.is_cancelled()) {
+    ///         sum += 1; // One step of many.
+    /// #       break;
+    ///     }
+    ///     sum
+    /// }
+    ///
+    /// let options = TaskOptions::new()
+    ///     .timeout(Duration::from_secs(10))
+    ///     .grace_period(Duration::from_millis(500));
+    /// # count(); let _ = options;
+    /// ```
+    #[must_use]
+    pub fn grace_period(mut self, period: Duration) -> Self {
+        self.grace_period = Some(period);
+        self
+    }
+
+    /// How often the task is run again, in another worker process, when the one that ran it was lost
+    /// by no doing of the pool: it crashed, was killed from outside or for lack of memory. Only for
+    /// tasks that may run more than once; each item of a `map` counts for itself. If all runs are
+    /// lost, the error is that of the last.
+    ///
+    /// A panic, a time-out, a cancel and a shutdown are never followed by another run. It has no
+    /// effect on threads. Default: 0, a task runs at most once.
+    ///
+    /// ```
+    /// use concurrent_futures::TaskOptions;
+    ///
+    /// let idempotent = TaskOptions::new().retries(2); // At most three runs.
+    /// ```
+    #[must_use]
+    pub fn retries(mut self, times: u32) -> Self {
+        self.retries = Some(times);
         self
     }
 
@@ -119,7 +176,8 @@ impl Shutdown {
     }
 
     /// When to stop waiting, counted from the call: what has not started by then is cancelled, and
-    /// worker processes that still run a task are killed.
+    /// worker processes that still run a task are killed. Tasks with a
+    /// [grace period](TaskOptions::grace_period) are told before.
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = Some(deadline);

@@ -61,6 +61,17 @@ impl Ticket {
         self.option(|options| options.timeout)
     }
 
+    /// How long it may go on when it is not wanted any more; zero if it may not.
+    pub(crate) fn grace_period(&self) -> Duration {
+        self.option(|options| options.grace_period)
+            .unwrap_or_default()
+    }
+
+    /// How often it may be run again.
+    pub(crate) fn retries(&self) -> u32 {
+        self.option(|options| options.retries).unwrap_or(0)
+    }
+
     pub(crate) fn queue_timeout(&self) -> Option<Duration> {
         self.option(|options| options.queue_timeout)
     }
@@ -123,6 +134,8 @@ pub(crate) struct Owed<P: Promise + ?Sized> {
     promise: Arc<P>,
     next: u32,
     end: u32,
+    /// They have begun before, in workers that were lost.
+    begun: bool,
 }
 
 impl<P: Promise + ?Sized> Owed<P> {
@@ -131,6 +144,7 @@ impl<P: Promise + ?Sized> Owed<P> {
             promise,
             next: items.start,
             end: items.end,
+            begun: false,
         }
     }
 
@@ -152,6 +166,22 @@ impl<P: Promise + ?Sized> Owed<P> {
         self.end - self.next
     }
 
+    /// Whether what is left has begun before.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.begun
+    }
+
+    /// Takes the next item out, to be run once more.
+    pub(crate) fn take_again(&mut self) -> Self {
+        let (promise, item) = self.take_next();
+        Self {
+            promise,
+            next: item,
+            end: item + 1,
+            begun: true,
+        }
+    }
+
     /// Answers the next item through `answer`.
     pub(crate) fn answer_next(&mut self, answer: impl FnOnce(&P, u32)) {
         debug_assert!(self.next < self.end, "an item is answered once");
@@ -171,7 +201,7 @@ impl<P: Promise + ?Sized> Owed<P> {
         self.answer_next(|promise, item| promise.fail(item, promise.ticket().error(true, cause)));
     }
 
-    /// Fails all that is left, none of it started. Says how many items that were.
+    /// Fails all that is left; it is not running. Says how many items that were.
     pub(crate) fn fail_rest(mut self, cause: &Cause) -> usize {
         let count = self.remaining() as usize;
         self.fail_remaining(cause);
@@ -180,7 +210,7 @@ impl<P: Promise + ?Sized> Owed<P> {
 
     fn fail_remaining(&mut self, cause: &Cause) {
         if self.remaining() > 0 {
-            let error = self.ticket().error(false, cause.clone());
+            let error = self.ticket().error(self.begun, cause.clone());
             while self.remaining() > 0 {
                 self.answer_next(|promise, item| promise.fail(item, error.clone()));
             }
@@ -196,6 +226,7 @@ impl<P: Promise + ?Sized> Owed<P> {
             promise: view(self.promise.clone()),
             next: self.next,
             end: self.end,
+            begun: self.begun,
         };
         self.next = self.end;
         owed
@@ -208,6 +239,7 @@ impl<P: Promise + ?Sized> Owed<P> {
             promise: self.promise.clone(),
             next: at,
             end: self.end,
+            begun: self.begun,
         };
         self.end = at;
         rest

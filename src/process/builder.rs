@@ -77,12 +77,16 @@ impl StartMethod {
 pub struct ProcessPoolBuilder {
     name: Option<String>,
     max_workers: Option<usize>,
+    min_workers: usize,
+    idle_timeout: Option<Duration>,
     queue_capacity: Option<usize>,
     task_options: TaskOptions,
     start_method: StartMethod,
     initializer: Option<EncodeOpening>,
     preload: Option<EncodeOpening>,
     max_tasks_per_child: Option<u64>,
+    max_age_per_child: Option<Duration>,
+    max_memory_per_child: Option<u64>,
     max_frame_length: Option<usize>,
     spawn_timeout: Option<Duration>,
     env: Vec<(OsString, OsString)>,
@@ -104,6 +108,36 @@ impl ProcessPoolBuilder {
     /// affinity and its container's CPU quota may make fewer than the machine has.
     pub fn max_workers(mut self, workers: usize) -> Self {
         self.max_workers = Some(workers);
+        self
+    }
+
+    /// So many workers are kept, also when there is nothing to do: they start as soon as the pool has
+    /// a runtime (when it is built in one, or else with its first task), and are replaced when
+    /// they are lost. Must not be more than [`max_workers`](Self::max_workers). Default: 0.
+    ///
+    /// If none of them can be started, the next task, or a
+    /// [`warm_up`](ProcessPoolExecutor::warm_up), tries again.
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # use concurrent_futures::ProcessPoolExecutor;
+    /// # fn main() -> Result<(), concurrent_futures::BuildError> {
+    /// let pool = ProcessPoolExecutor::builder()
+    ///     .max_workers(8)
+    ///     .min_workers(2)
+    ///     .idle_timeout(Duration::from_secs(60))
+    ///     .build()?;
+    /// # Ok(()) }
+    /// ```
+    pub fn min_workers(mut self, workers: usize) -> Self {
+        self.min_workers = workers;
+        self
+    }
+
+    /// A worker that has had nothing to do for so long is dismissed, as long as more than
+    /// [`min_workers`](Self::min_workers) remain. Default: never.
+    pub fn idle_timeout(mut self, limit: Duration) -> Self {
+        self.idle_timeout = Some(limit);
         self
     }
 
@@ -190,9 +224,28 @@ impl ProcessPoolBuilder {
     }
 
     /// After how many tasks a worker is replaced, for code that leaks. A chunk of a `map` counts as
-    /// one. Default: never.
+    /// one. Its successor is started when it is given its last task, so for a moment there may be
+    /// more processes than [`max_workers`](Self::max_workers). Default: never.
     pub fn max_tasks_per_child(mut self, tasks: u64) -> Self {
         self.max_tasks_per_child = Some(tasks);
+        self
+    }
+
+    /// How long after its start a worker is replaced. It works on until its successor is ready, so no
+    /// task is held up, and for a moment there may be more processes than
+    /// [`max_workers`](Self::max_workers); if the successor cannot be started, it stays, and that
+    /// is tried again later. A worker that idles and is not needed is only dismissed.
+    /// Default: never.
+    pub fn max_age_per_child(mut self, age: Duration) -> Self {
+        self.max_age_per_child = Some(age);
+        self
+    }
+
+    /// With how many bytes of resident memory, shared pages included, a worker is replaced, as for
+    /// its [age](Self::max_age_per_child). It looks after a task, at most every 10 ms; nothing keeps
+    /// a task from taking more. Default: no limit.
+    pub fn max_memory_per_child(mut self, bytes: u64) -> Self {
+        self.max_memory_per_child = Some(bytes);
         self
     }
 
@@ -229,7 +282,8 @@ impl ProcessPoolBuilder {
     }
 
     /// Makes the pool. Within a tokio runtime, that one also drives what is later submitted from
-    /// outside of any. No process is started yet, but for [`StartMethod::Fork`].
+    /// outside of any. No process is started yet, but for [`min_workers`](Self::min_workers) and
+    /// [`StartMethod::Fork`].
     ///
     /// # Errors
     /// `is_not_initialized()` if [`init`](crate::init) was not called; `is_invalid_setting()` for a
@@ -268,12 +322,34 @@ impl ProcessPoolBuilder {
                 "max_tasks_per_child is 0; a worker needs at least one task",
             ));
         }
+        if self.max_memory_per_child == Some(0) {
+            return Err(BuildError::invalid(
+                "max_memory_per_child is 0; a worker needs some memory",
+            ));
+        }
+        let max_age = self.max_age_per_child;
+        let max_workers = settings::workers(self.max_workers)?;
+        if self.min_workers > max_workers {
+            return Err(BuildError::invalid(format!(
+                "min_workers is {}, and max_workers {max_workers}",
+                self.min_workers
+            )));
+        }
+        let idle_timeout = self.idle_timeout;
         let config = Config {
             name: self.name,
-            max_workers: settings::workers(self.max_workers)?,
+            max_workers,
+            min_workers: self.min_workers,
+            idle_timeout: idle_timeout
+                .map(|limit| positive("idle_timeout", limit))
+                .transpose()?,
             queue_capacity: settings::queue_capacity(self.queue_capacity)?,
             task_options: Arc::new(self.task_options),
             max_tasks_per_child: self.max_tasks_per_child,
+            max_age_per_child: max_age
+                .map(|age| positive("max_age_per_child", age))
+                .transpose()?,
+            max_memory_per_child: self.max_memory_per_child,
             // Last: what comes before may fail, and a fork is a process.
             starter: match self.start_method {
                 StartMethod::Spawn => Starter::Spawn,
@@ -285,9 +361,9 @@ impl ProcessPoolBuilder {
             },
             recipe,
         };
-        Ok(ProcessPoolExecutor {
-            pool: Pool::new(config, supervisor::start),
-        })
+        let pool = Pool::new(config, supervisor::start);
+        pool.start_kept();
+        Ok(ProcessPoolExecutor { pool })
     }
 }
 

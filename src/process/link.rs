@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::AsFd as _;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
@@ -17,18 +17,20 @@ use tokio::net::unix::OwnedWriteHalf;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::executor::error::{Cause, Rejection};
+use crate::executor::error::{Cause, Death, Rejection};
 use crate::executor::job::Call;
 use crate::executor::promise::{PromiseEncoded, Ticket};
 use crate::sys;
 use crate::wire::Chain;
 use crate::wire::message::{self, CallHead, OutcomeHead};
-use crate::wire::page::{Page, SLOTS, Stage};
+use crate::wire::page::{Claim, Page, SLOTS, Stage};
 
 /// How much work is sent ahead to hide the way there and back.
 const AHEAD: Duration = Duration::from_millis(1);
 /// So many workers may die when a call is the next they are to begin, before it is blamed for that.
 const MOST_STRIKES: u8 = 3;
+/// How soon it is looked again whether an item has begun that a shutdown has something to say to.
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
 /// How many calls, at the most, however short they are.
 const MOST_AHEAD: usize = SLOTS as usize / 2;
 
@@ -43,8 +45,20 @@ pub(super) struct Link {
     /// Wakes the task that drives the link.
     wake: Notify,
     tasks_done: AtomicU64,
-    /// After how many calls the worker is to be replaced.
-    max_tasks: u64,
+    /// It has answered something.
+    proven: AtomicBool,
+    tenure: Tenure,
+}
+
+/// For how long a worker serves.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Tenure {
+    /// So many calls.
+    pub(super) max_tasks: Option<u64>,
+    /// So long, from when it is ready.
+    pub(super) max_age: Option<Duration>,
+    /// Until it has had nothing to do for so long.
+    pub(super) idle_timeout: Option<Duration>,
 }
 
 #[derive(Debug)]
@@ -60,8 +74,57 @@ struct Lane {
     /// How long a call takes: a running average, in nanoseconds.
     call_time: Option<u64>,
     ending: Option<Ending>,
+    /// When it is killed for `ending`, if it was asked to end before; else at once.
+    kill_at: Option<Instant>,
+    /// Since when it has nothing to do, if that matters.
+    idle_since: Option<Instant>,
+    /// When it is to be replaced for its age, or tried again to be.
+    retires_at: Option<Instant>,
+    /// It was found to hold too much memory.
+    is_bloated: bool,
+    /// How often a successor could not be started.
+    retirements: u32,
+    /// Its successor is ready: it ends what it has, and goes.
+    leaving: bool,
+    /// The deadline of the shutdown that is going on.
+    shutdown_at: Option<Instant>,
     /// Takes no more calls.
     closed: bool,
+}
+
+impl Lane {
+    /// The worker has to go. The first reason counts, unless it was to go by itself.
+    fn condemn(&mut self, ending: Ending, kill_at: Option<Instant>) {
+        self.closed = true;
+        if matches!(
+            self.ending,
+            None | Some(Ending::Dismissed(_) | Ending::Terminated)
+        ) {
+            self.ending = Some(ending);
+            self.kill_at = kill_at;
+        }
+    }
+
+    /// When it will have idled for long enough.
+    fn idle_end(&self, tenure: &Tenure) -> Option<Instant> {
+        if !self.in_flight.is_empty() || self.reserved > 0 {
+            return None;
+        }
+        self.idle_since?.checked_add(tenure.idle_timeout?)
+    }
+
+    /// When a task that is told now, and may go on for `grace`, is asked to end by a signal.
+    fn end_of_grace(&self, grace: Duration) -> Option<Instant> {
+        let now = Instant::now();
+        let by = self.shutdown_at.map(|end| before(end, grace, now));
+        let own = now.checked_add(grace);
+        own.into_iter().chain(by).min()
+    }
+}
+
+/// So long before `end`; `now`, if the clock cannot tell.
+fn before(end: Instant, span: Duration, now: Instant) -> Instant {
+    end.checked_sub(span).unwrap_or(now)
 }
 
 #[derive(Debug)]
@@ -72,6 +135,80 @@ struct InFlight {
     began: Option<Beginning>,
     /// How long its items have run so far, in nanoseconds.
     elapsed: u64,
+    /// The item that runs has been told to end.
+    overrun: Option<Overrun>,
+    /// It was too early to tell its item of a shutdown; not before this is it tried again.
+    look_again: Option<Instant>,
+}
+
+/// An item that was told to end and still runs.
+#[derive(Debug)]
+struct Overrun {
+    item: u32,
+    /// What its worker ends of if it does not end in time.
+    why: Ending,
+    /// When its time is up.
+    ends: Option<Instant>,
+    /// Its caller has been answered: what it gives is dropped.
+    answered: bool,
+    /// No item of its call begins after it.
+    is_last: bool,
+}
+
+impl InFlight {
+    /// Its caller has cancelled while the item ran. Says whether that answers for the item.
+    fn cancel(&mut self, item: u32, ends: Option<Instant>) -> bool {
+        match &mut self.overrun {
+            Some(overrun) if overrun.item == item => {
+                overrun.is_last = true;
+                overrun.ends = overrun.ends.or(ends);
+                !std::mem::replace(&mut overrun.answered, true)
+            }
+            none => {
+                *none = Some(Overrun {
+                    item,
+                    why: Ending::Cancelled,
+                    ends,
+                    answered: true,
+                    is_last: true,
+                });
+                true
+            }
+        }
+    }
+
+    /// The item is to be its last. What it gives counts.
+    fn end_with(&mut self, item: u32) {
+        match &mut self.overrun {
+            Some(overrun) if overrun.item == item => overrun.is_last = true,
+            none => {
+                *none = Some(Overrun {
+                    item,
+                    why: Ending::Terminated,
+                    ends: None,
+                    answered: false,
+                    is_last: true,
+                });
+            }
+        }
+    }
+
+    /// When the item at the front is to be told to end.
+    fn soft_end(&mut self, shutdown_at: Option<Instant>) -> Option<Instant> {
+        if self.overrun.is_some() {
+            return None;
+        }
+        let by_timeout = self.call.ticket().timeout().and_then(|limit| {
+            let began = self.began.get_or_insert_with(Beginning::now);
+            began.tokio.checked_add(limit)
+        });
+        let grace = self.call.ticket().grace_period();
+        let by_shutdown = shutdown_at.filter(|_| !grace.is_zero()).map(|end| {
+            self.look_again
+                .unwrap_or_else(|| before(end, grace.saturating_mul(2), Instant::now()))
+        });
+        by_timeout.into_iter().chain(by_shutdown).min()
+    }
 }
 
 /// A moment by two clocks: the system's, which the worker reads too, and tokio's, which a test may
@@ -98,33 +235,80 @@ impl Beginning {
     }
 }
 
+/// Why a worker that has nothing to do is told to exit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dismissal {
+    /// The pool is closed.
+    Closed,
+    /// It has served for long enough.
+    Retired,
+    /// It has idled for long enough.
+    Idle,
+}
+
 /// Why the pool ends a worker.
 #[derive(Clone, Debug)]
 pub(super) enum Ending {
     /// Its work is done: it was told to exit.
-    Dismissed,
+    Dismissed(Dismissal),
     /// It ran an item for too long.
     TimedOut { limit: Duration },
     /// It runs a call that was cancelled.
     Cancelled,
     /// It is still running at the deadline of a shutdown.
     Shutdown,
+    /// The pool's user wants its workers to end; it may still finish what it runs.
+    Terminated,
     /// It said something that makes no sense.
     Protocol(String),
+}
+
+/// What the driving task is to do with the worker.
+pub(super) enum Fate {
+    /// Look at the clock at that moment.
+    Serve(Option<Instant>),
+    /// It was told to exit.
+    Leave,
+    /// Ask it to end, and kill it at that moment.
+    Terminate(Option<Instant>),
+    Kill,
 }
 
 /// Who is to be told of an outcome.
 pub(super) struct Answered {
     pub(super) promise: Arc<dyn PromiseEncoded>,
     pub(super) item: u32,
+    /// It has been answered for already.
+    pub(super) late: bool,
+    /// The rest of its call, if nobody runs it.
+    pub(super) rest: Option<Call>,
+}
+
+/// An item that has had its time and still runs: its caller is to be told.
+pub(super) struct Late {
+    pub(super) promise: Arc<dyn PromiseEncoded>,
+    pub(super) item: u32,
+    pub(super) limit: Duration,
+}
+
+/// What a cancel has met, in items.
+#[derive(Default)]
+pub(super) struct Cancelled {
+    pub(super) unstarted: usize,
+    /// Told to end.
+    pub(super) overrun: usize,
+    /// Whether any had begun.
+    pub(super) begun: bool,
 }
 
 /// What a dead worker leaves: each call with what is to become of it.
 pub(super) struct Remains {
-    /// Calls, or the rest of calls, that it had not begun.
+    /// Calls, or the rest of calls, that it had not begun, and items that are to be run again.
     pub(super) unstarted: Vec<Call>,
     /// How many items died with it.
     pub(super) lost: usize,
+    /// It ended without having begun anything.
+    pub(super) was_useless: bool,
 }
 
 impl Link {
@@ -133,7 +317,7 @@ impl Link {
         pid: u32,
         page: Page,
         writer: OwnedWriteHalf,
-        max_tasks: Option<u64>,
+        tenure: Tenure,
     ) -> Self {
         Self {
             id,
@@ -149,11 +333,21 @@ impl Link {
                 reserved: 0,
                 call_time: None,
                 ending: None,
+                kill_at: None,
+                idle_since: None,
+                retires_at: tenure
+                    .max_age
+                    .and_then(|age| Instant::now().checked_add(age)),
+                is_bloated: false,
+                retirements: 0,
+                leaving: false,
+                shutdown_at: None,
                 closed: false,
             }),
             wake: Notify::new(),
             tasks_done: AtomicU64::new(0),
-            max_tasks: max_tasks.unwrap_or(u64::MAX),
+            proven: AtomicBool::new(false),
+            tenure,
         }
     }
 
@@ -238,7 +432,8 @@ impl Link {
         };
         self.page.offer(seq, head.first);
         message::put_call(&mut lane.unwritten, &head, &call.payload);
-        if timeout.is_some() && lane.in_flight.is_empty() {
+        let has_deadline = timeout.is_some() || lane.shutdown_at.is_some();
+        if has_deadline && lane.in_flight.is_empty() {
             self.wake.notify_one(); // The driving task has a deadline to watch.
         }
         lane.in_flight.push_back(InFlight {
@@ -246,18 +441,20 @@ impl Link {
             call,
             began: None,
             elapsed: 0,
+            overrun: None,
+            look_again: None,
         });
     }
 
-    /// Tells the worker to exit once it has answered what it has.
-    pub(super) fn dismiss(&self) {
+    /// Tells the worker to exit, if it has nothing to do.
+    pub(super) fn dismiss(&self, why: Dismissal) {
         let mut lane = self.lock();
         // One that has got work since it looked idle is dismissed when it rests.
         if lane.ending.is_some() || !lane.in_flight.is_empty() || lane.reserved > 0 {
             return;
         }
         lane.closed = true;
-        lane.ending = Some(Ending::Dismissed);
+        lane.ending = Some(Ending::Dismissed(why));
         message::put_exit(&mut lane.unwritten);
         self.write(&mut lane);
         self.wake.notify_one();
@@ -319,7 +516,8 @@ impl Link {
     /// nothing is known of how long they take.
     pub(super) fn room(&self) -> usize {
         let lane = self.lock();
-        if lane.closed {
+        if lane.closed || lane.leaving || lane.in_flight.iter().any(|entry| entry.overrun.is_some())
+        {
             return 0;
         }
         let ahead = match lane.call_time {
@@ -335,16 +533,53 @@ impl Link {
             .map_or(0, |oldest| lane.next_seq.wrapping_sub(oldest.seq));
         let slots = (SLOTS - span.min(SLOTS)) as usize;
         let lifetime =
-            usize::try_from(self.max_tasks.saturating_sub(lane.given)).unwrap_or(usize::MAX);
+            usize::try_from(self.max_tasks().saturating_sub(lane.given)).unwrap_or(usize::MAX);
         ahead
             .saturating_sub(lane.in_flight.len())
             .min(slots)
             .min(lifetime)
     }
 
-    /// Whether it has been given as many calls as it may.
-    pub(super) fn is_worn_out(&self) -> bool {
-        self.lock().given >= self.max_tasks
+    /// Whether it takes no more calls, because it has been given as many as it may, or has a
+    /// successor. Then its place is another's.
+    pub(super) fn is_leaving(&self) -> bool {
+        let lane = self.lock();
+        lane.leaving || lane.given >= self.max_tasks()
+    }
+
+    /// It has a successor.
+    pub(super) fn leave(&self) {
+        self.lock().leaving = true;
+    }
+
+    /// Whether it is to have a successor, for its age or its memory. Said once, until it is to be
+    /// tried again.
+    pub(super) fn is_due(&self) -> bool {
+        let mut lane = self.lock();
+        let is_bloated = self.page.is_bloated();
+        let is_news = is_bloated && !std::mem::replace(&mut lane.is_bloated, is_bloated);
+        let is_old = lane
+            .retires_at
+            .take_if(|moment| *moment <= Instant::now())
+            .is_some();
+        (is_news || is_old) && !lane.leaving && lane.ending.is_none()
+    }
+
+    /// Its successor could not be started. It stays, and that is tried again.
+    pub(super) fn retire_later(&self, pause: impl FnOnce(u32) -> Duration) {
+        let mut lane = self.lock();
+        lane.retirements += 1;
+        lane.retires_at = Instant::now().checked_add(pause(lane.retirements));
+        self.wake.notify_one();
+    }
+
+    fn max_tasks(&self) -> u64 {
+        self.tenure.max_tasks.unwrap_or(u64::MAX)
+    }
+
+    /// It has answered something. True the first time.
+    pub(super) fn prove(&self) -> bool {
+        !self.proven.load(Ordering::Relaxed) && !self.proven.swap(true, Ordering::Relaxed)
     }
 
     pub(super) fn is_idle(&self) -> bool {
@@ -364,14 +599,23 @@ impl Link {
         let items: usize = lane
             .in_flight
             .iter()
-            .map(|entry| entry.call.owed.remaining() as usize)
+            .map(|entry| match &entry.overrun {
+                Some(overrun) if overrun.is_last => usize::from(self.runs(entry)),
+                _ => entry.call.owed.remaining() as usize,
+            })
             .sum();
-        items - usize::from(lane.in_flight.iter().any(|entry| self.runs(entry)))
+        items.saturating_sub(usize::from(
+            lane.in_flight.iter().any(|entry| self.runs(entry)),
+        ))
     }
 
     fn runs(&self, entry: &InFlight) -> bool {
         let claim = self.page.look(entry.seq);
-        claim.seq == entry.seq && matches!(claim.stage, Stage::Running | Stage::Condemned)
+        let runs = match claim.stage {
+            Stage::Running | Stage::Overdue | Stage::Cancelled | Stage::Condemned => true,
+            Stage::Offered | Stage::Done | Stage::Revoked => false,
+        };
+        claim.seq == entry.seq && runs
     }
 
     pub(super) fn is_running(&self, ticket: &Ticket) -> bool {
@@ -432,54 +676,110 @@ impl Link {
     }
 
     /// The caller of `ticket` has cancelled: what has not begun never will, and a worker that runs
-    /// it is killed. Says how many items never began, and whether any had.
-    pub(super) fn cancel(&self, ticket: &Ticket) -> (usize, bool) {
+    /// it is killed, when it does not end within its grace period.
+    pub(super) fn cancel(&self, ticket: &Ticket) -> Cancelled {
         let mut lane = self.lock();
+        let mut met = Cancelled::default();
         let is_meant = |entry: &InFlight| entry.call.ticket().id() == ticket.id();
         if !lane.in_flight.iter().any(is_meant) {
-            return (0, false);
+            return met;
         }
-        let mut unstarted = 0;
-        let mut begun = false;
-        for entry in std::mem::take(&mut lane.in_flight) {
+        let grace = ticket.grace_period();
+        for mut entry in std::mem::take(&mut lane.in_flight) {
             if !is_meant(&entry) {
                 lane.in_flight.push_back(entry);
                 continue;
             }
-            let found = self.doom(entry.seq);
-            begun |= found != Stage::Offered;
-            if found == Stage::Condemned {
-                lane.closed = true;
-                lane.ending.get_or_insert(Ending::Cancelled);
-                lane.in_flight.push_back(entry);
-            } else {
-                lane.given -= u64::from(found == Stage::Offered);
-                unstarted += entry.call.owed.remaining() as usize;
+            let found = self.doom(entry.seq, grace.is_zero());
+            met.begun |= found.stage != Stage::Offered || entry.call.owed.has_begun();
+            match found.stage {
+                Stage::Condemned => {
+                    lane.condemn(Ending::Cancelled, None);
+                    lane.in_flight.push_back(entry);
+                }
+                Stage::Cancelled => {
+                    let ends = lane.end_of_grace(grace);
+                    met.overrun += usize::from(entry.cancel(found.item, ends));
+                    lane.in_flight.push_back(entry);
+                }
+                stage => {
+                    lane.given -= u64::from(stage == Stage::Offered);
+                    met.unstarted += entry.call.owed.remaining() as usize;
+                }
             }
         }
         self.wake.notify_one();
-        (unstarted, begun)
+        met
     }
 
-    /// Keeps the worker from beginning anything more of a call. Gives the stage that the call was
-    /// found in; `Condemned` if the worker is running an item of it, and is to be killed for that.
-    fn doom(&self, seq: u32) -> Stage {
+    /// Keeps the worker from beginning anything more of a call, and tells it to end what it runs
+    /// of it. Gives what it found: `Cancelled`, or `Condemned` if the worker is to be killed for
+    /// it, if it runs an item.
+    fn doom(&self, seq: u32, at_once: bool) -> Claim {
         loop {
             let claim = self.page.revoke(seq);
-            match claim.stage {
-                Stage::Running if self.page.condemn(seq, claim.item) => return Stage::Condemned,
-                Stage::Running => {} // It has just ended that item: look again.
-                found => return found,
-            }
+            let stage = match claim.stage {
+                Stage::Offered | Stage::Done | Stage::Revoked | Stage::Condemned => return claim,
+                Stage::Running | Stage::Overdue | Stage::Cancelled if at_once => Stage::Condemned,
+                Stage::Running | Stage::Overdue => Stage::Cancelled,
+                Stage::Cancelled => return claim,
+            };
+            let changed = match stage {
+                Stage::Condemned => self.page.condemn(seq, claim.item),
+                _ => self.page.cancel(seq, claim.item),
+            };
+            if changed {
+                return Claim { stage, ..claim };
+            } // Else it has just ended that item: look again.
         }
     }
 
     /// The worker has to go, whatever it does.
     pub(super) fn end(&self, ending: Ending) {
         let mut lane = self.lock();
-        lane.closed = true;
-        if matches!(lane.ending, None | Some(Ending::Dismissed)) {
-            lane.ending = Some(ending);
+        lane.condemn(ending, None);
+        lane.kill_at = None;
+        self.wake.notify_one();
+    }
+
+    /// The worker is asked to end, by a signal. Of what it runs, it may still give the outcome;
+    /// what it has not begun comes back.
+    pub(super) fn terminate(&self) -> Vec<Call> {
+        let unstarted = self.revoke_unstarted();
+        let mut lane = self.lock();
+        if matches!(lane.ending, None | Some(Ending::Dismissed(_))) {
+            lane.closed = true;
+            if lane.ending.replace(Ending::Terminated).is_none() {
+                message::put_exit(&mut lane.unwritten);
+            }
+            for entry in &mut lane.in_flight {
+                let found = self.doom(entry.seq, false);
+                if found.stage == Stage::Cancelled {
+                    entry.end_with(found.item);
+                }
+            }
+            self.write(&mut lane);
+            self.wake.notify_one();
+        }
+        unstarted
+    }
+
+    /// The pool will be shut down by then, as far as is known: a task that has a grace period is
+    /// told in time.
+    pub(super) fn end_by(&self, deadline: Option<Instant>) {
+        let mut lane = self.lock();
+        lane.shutdown_at = deadline;
+        for entry in &mut lane.in_flight {
+            let Some(overrun) = &mut entry.overrun else {
+                continue;
+            };
+            let grace = entry.call.ticket().grace_period();
+            let end = deadline.map(|deadline| before(deadline, grace, Instant::now()));
+            overrun.ends = match (&overrun.why, overrun.ends) {
+                (Ending::Shutdown, _) => end, // If it was called off, the task may go on.
+                (_, Some(own)) => Some(end.map_or(own, |end| end.min(own))),
+                (_, None) => None,
+            };
         }
         self.wake.notify_one();
     }
@@ -489,43 +789,145 @@ impl Link {
         self.lock().ending.clone()
     }
 
-    /// When the item at the front will have used up its time, which began when this was first asked.
-    pub(super) fn deadline(&self) -> Option<Instant> {
+    /// What is to be done with it now. The time of the item at the front begins when this is first
+    /// asked.
+    pub(super) fn fate(&self) -> Fate {
         let mut lane = self.lock();
-        let front = lane.in_flight.front_mut()?;
-        let limit = front.call.ticket().timeout()?;
-        front
-            .began
-            .get_or_insert_with(Beginning::now)
-            .tokio
-            .checked_add(limit)
+        let lane = &mut *lane;
+        let overruns = lane.in_flight.iter().filter_map(|entry| {
+            let overrun = entry.overrun.as_ref()?;
+            overrun.ends
+        });
+        let overrun = overruns.min();
+        match (&lane.ending, lane.kill_at) {
+            (None, _) => {}
+            (Some(Ending::Dismissed(_)), _) => return Fate::Leave,
+            (Some(Ending::Terminated), _) => return Fate::Terminate(overrun),
+            (Some(_), Some(moment)) if moment > Instant::now() => {
+                return Fate::Terminate(Some(moment));
+            }
+            (Some(_), _) => return Fate::Kill,
+        }
+        let front = lane.in_flight.front_mut();
+        let soft = front.and_then(|front| front.soft_end(lane.shutdown_at));
+        let idle = lane.idle_end(&self.tenure);
+        let moments = [overrun, soft, idle, lane.retires_at];
+        Fate::Serve(moments.into_iter().flatten().min())
     }
 
-    /// The deadline has passed, by what the parent knows of the item's beginning. The worker knows
-    /// better: arguments may travel for long. If the item has had its time, its worker is doomed.
-    pub(super) fn time_out(&self) {
+    /// It has nothing to do from now on.
+    pub(super) fn rests(&self) {
+        if self.tenure.idle_timeout.is_some() {
+            self.lock().idle_since = Some(Instant::now());
+        }
+    }
+
+    /// Whether it has had nothing to do for longer than it may.
+    pub(super) fn has_idled(&self) -> bool {
+        let end = self.lock().idle_end(&self.tenure);
+        end.is_some_and(|end| end <= Instant::now())
+    }
+
+    /// The moment of `fate` has come.
+    pub(super) fn look_at_the_clock(&self) -> Option<Late> {
         let mut lane = self.lock();
-        let Some(front) = lane.in_flight.front_mut() else {
+        let lane = &mut *lane;
+        let now = Instant::now();
+        for entry in &mut lane.in_flight {
+            let Some(overrun) = &mut entry.overrun else {
+                continue;
+            };
+            if overrun.ends.is_none_or(|end| end > now) {
+                continue;
+            }
+            overrun.ends = None; // If it is no longer running, its outcome is on its way.
+            if self.page.condemn(entry.seq, overrun.item) {
+                let (why, grace) = (overrun.why.clone(), entry.call.ticket().grace_period());
+                let kill_at = now.checked_add(grace).into_iter().chain(lane.shutdown_at);
+                let kill_at = kill_at.min();
+                lane.condemn(why, kill_at);
+                return None;
+            }
+        }
+        self.warn_of_shutdown(lane, now);
+        self.time_out(lane)
+    }
+
+    /// The item at the front is told of the shutdown if it is time. It may go on, and what it gives
+    /// counts.
+    fn warn_of_shutdown(&self, lane: &mut Lane, now: Instant) {
+        let (Some(end), Some(front)) = (lane.shutdown_at, lane.in_flight.front_mut()) else {
             return;
         };
-        let Some(limit) = front.call.ticket().timeout() else {
+        let grace = front.call.ticket().grace_period();
+        if grace.is_zero()
+            || front.overrun.is_some()
+            || before(end, grace.saturating_mul(2), now) > now
+        {
             return;
-        };
-        let Some(began) = front.began else { return };
+        }
+        let item = front.call.owed.next();
+        if self.page.warn(front.seq, item) {
+            front.overrun = Some(Overrun {
+                item,
+                why: Ending::Shutdown,
+                ends: Some(before(end, grace, now)),
+                answered: false,
+                is_last: false,
+            });
+        } else {
+            front.look_again = Some(now + LOOK_AGAIN); // It has not begun, or just ended.
+        }
+    }
+
+    /// The item at the front may have had its time, by what the parent knows of its beginning. The
+    /// worker knows better: arguments may travel for long.
+    fn time_out(&self, lane: &mut Lane) -> Option<Late> {
+        let front = lane.in_flight.front_mut()?;
+        let limit = front.call.ticket().timeout()?;
+        let began = front.began?;
         let (seq, item) = (front.seq, front.call.owed.next());
+        if front.overrun.is_some() || began.tokio.elapsed() < limit {
+            return None;
+        }
         let claim = self.page.look(seq);
         if (claim.seq, claim.item, claim.stage) != (seq, item, Stage::Running) {
             front.began = Some(Beginning::now()); // It has not begun.
-            return;
+            return None;
         }
         let late = self.page.begun(seq).saturating_sub(began.system);
         let began = began.later_by(late);
+        front.began = Some(began);
         if began.tokio.elapsed() < limit {
-            front.began = Some(began);
-        } else if self.page.condemn(seq, item) {
-            lane.closed = true;
-            lane.ending.get_or_insert(Ending::TimedOut { limit });
+            return None;
         }
+        let grace = front.call.ticket().grace_period();
+        let why = Ending::TimedOut { limit };
+        if grace.is_zero() {
+            if self.page.condemn(seq, item) {
+                lane.condemn(why, None);
+            }
+            return None;
+        }
+        if !self.page.warn(seq, item) {
+            return None; // It has just ended.
+        }
+        let promise = front.call.owed.promise().clone();
+        let ends = lane.end_of_grace(grace);
+        if let Some(front) = lane.in_flight.front_mut() {
+            front.overrun = Some(Overrun {
+                item,
+                why,
+                ends,
+                answered: true,
+                is_last: false,
+            });
+        }
+        Some(Late {
+            promise,
+            item,
+            limit,
+        })
     }
 
     /// Finds what an outcome answers. Nothing, if it is about a call that was taken back: another
@@ -541,16 +943,27 @@ impl Link {
         }
         front.elapsed = front.elapsed.saturating_add(outcome.elapsed);
         front.began = None;
+        front.look_again = None;
+        let overrun = front
+            .overrun
+            .take_if(|overrun| overrun.item == outcome.item);
         let (promise, item) = front.call.owed.take_next();
-        if front.call.owed.remaining() == 0 {
+        let is_last = overrun.as_ref().is_some_and(|overrun| overrun.is_last);
+        let mut rest = None;
+        if front.call.owed.remaining() == 0 || is_last {
             let elapsed = front.elapsed;
-            lane.in_flight.pop_front();
+            rest = lane.in_flight.pop_front().map(|entry| entry.call);
             lane.call_time = Some(lane.call_time.map_or(elapsed, |average| {
                 (average - average / 8).saturating_add(elapsed / 8)
             }));
             self.tasks_done.fetch_add(1, Ordering::Relaxed);
         }
-        Some(Answered { promise, item })
+        Some(Answered {
+            promise,
+            item,
+            late: overrun.is_some_and(|overrun| overrun.answered),
+            rest: rest.filter(|call| call.owed.remaining() > 0),
+        })
     }
 
     /// Settles, after the worker is dead and all its answers have been read, what it still owed:
@@ -564,20 +977,44 @@ impl Link {
         let mut remains = Remains {
             unstarted: Vec::new(),
             lost: 0,
+            was_useless: !self.proven.load(Ordering::Relaxed),
         };
-        for (place, InFlight { seq, mut call, .. }) in in_flight.into_iter().enumerate() {
+        for (place, entry) in in_flight.into_iter().enumerate() {
+            let InFlight {
+                seq,
+                mut call,
+                overrun,
+                ..
+            } = entry;
             let claim = self.page.look(seq);
             debug_assert_eq!(
                 claim.seq, seq,
                 "no call takes the slot of one that is in flight"
             );
             let begun = match claim.stage {
-                Stage::Running | Stage::Condemned | Stage::Done => claim.item + 1,
                 Stage::Offered | Stage::Revoked => claim.item,
+                _ => claim.item + 1,
             };
+            remains.was_useless &= matches!(claim.stage, Stage::Offered | Stage::Revoked);
+            let answered = overrun.filter(|overrun| overrun.answered);
             while call.owed.next() < begun && call.owed.remaining() > 0 {
+                if answered.as_ref().map(|overrun| overrun.item) == Some(call.owed.next()) {
+                    call.owed.take_next();
+                    continue;
+                }
+                if let Cause::WorkerLost(death) = loss {
+                    if call.losses < call.ticket().retries() && !call.ticket().is_closed() {
+                        remains.unstarted.push(call.take_again());
+                        continue;
+                    }
+                    let runs = call.losses + 1;
+                    let death = death.clone();
+                    call.owed
+                        .fail_next(Cause::WorkerLost(Death { runs, ..death }));
+                } else {
+                    call.owed.fail_next(loss.clone());
+                }
                 remains.lost += 1;
-                call.owed.fail_next(loss.clone());
             }
             let unbegun = claim.stage == Stage::Offered;
             if place == 0 && unbegun && matches!(loss, Cause::WorkerLost(_)) {

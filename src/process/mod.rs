@@ -24,7 +24,7 @@ use std::time::SystemTime;
 use async_trait::async_trait;
 
 pub use self::builder::{ProcessPoolBuilder, StartMethod};
-use self::pool::Pool;
+use self::pool::{EndWorkers, Pool};
 use crate::executor::error::{BuildError, TaskError};
 use crate::executor::job::Job;
 use crate::executor::options::{Shutdown, ShutdownReport};
@@ -164,6 +164,30 @@ impl ProcessPoolExecutor {
     /// Cancel safe; the workers go on starting.
     pub async fn warm_up(&self) -> Result<(), TaskError> {
         self.pool.warm_up().await
+    }
+
+    /// Closes the pool, cancels what has not started, and sends SIGTERM to every worker and all of
+    /// its process group. A running task ends with `is_shutdown()`; one that handles the signal, or
+    /// ignores it, may still finish and give its result.
+    ///
+    /// It waits for nothing; [`shutdown`](crate::ExecutorExt::shutdown) does, with a
+    /// [`deadline`](Shutdown::deadline) if need be.
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # use concurrent_futures::{Executor as _, ProcessPoolExecutor, Shutdown};
+    /// # async fn end(pool: ProcessPoolExecutor) {
+    /// pool.terminate_workers();
+    /// pool.shutdown_with(Shutdown::new().deadline(Duration::from_secs(2))).await;
+    /// # }
+    /// ```
+    pub fn terminate_workers(&self) {
+        self.pool.end_workers(EndWorkers::Terminate);
+    }
+
+    /// As [`terminate_workers`](Self::terminate_workers), with SIGKILL: no task can finish.
+    pub fn kill_workers(&self) {
+        self.pool.end_workers(EndWorkers::Kill);
     }
 
     /// The workers that are ready, in the order of their start.

@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::link::{Ending, Link};
+use super::link::{Dismissal, Ending, Link};
 use super::start::{Recipe, Starter};
 use super::{WorkerInfo, WorkerState};
 use crate::alarm::Alarm;
@@ -38,9 +38,28 @@ pub(super) struct Config {
     pub(super) max_workers: usize,
     pub(super) queue_capacity: Option<usize>,
     pub(super) task_options: Arc<TaskOptions>,
+    /// So many workers are kept, also when there is nothing to do.
+    pub(super) min_workers: usize,
+    pub(super) idle_timeout: Option<Duration>,
     pub(super) max_tasks_per_child: Option<u64>,
+    pub(super) max_age_per_child: Option<Duration>,
+    pub(super) max_memory_per_child: Option<u64>,
     pub(super) recipe: Arc<Recipe>,
     pub(super) starter: Starter,
+}
+
+impl Config {
+    /// Whether a worker may have a successor while it is there.
+    fn has_retirements(&self) -> bool {
+        self.max_tasks_per_child.is_some()
+            || self.max_age_per_child.is_some()
+            || self.max_memory_per_child.is_some()
+    }
+}
+
+/// How long to wait after so many failures.
+fn pause_after(failures: u32) -> Duration {
+    BACK_OFF * 2_u32.pow(failures.min(MOST_DOUBLINGS))
 }
 
 /// Starts a worker for a place of the pool, on a runtime.
@@ -64,6 +83,9 @@ pub(super) struct Pool {
 struct State {
     backlog: Backlog<Waiting>,
     workers: BTreeMap<u64, Place>,
+    /// Workers that are started to replace one that is to retire, with that one. Until they are
+    /// ready they take no place of their own.
+    successors: BTreeMap<u64, u64>,
     /// Workers without work, the one that worked last on top: it is the warmest.
     idle: Vec<u64>,
     last_id: u64,
@@ -72,11 +94,19 @@ struct State {
     closed: bool,
     /// The deadline of a shutdown has passed: nothing begins any more.
     stopped: bool,
+    /// The deadlines of the shutdowns that are going on.
+    deadlines: Vec<Instant>,
     /// While some workers are ready, no other is started before this.
     not_before: Option<Instant>,
     /// Starts that failed since one succeeded.
     failures: u32,
     last_failure: Option<InitFailure>,
+    /// No worker could be started, and none is before somebody has work for it.
+    gave_up: bool,
+    /// Workers that died before they were of any use, since one was.
+    stillborn: u32,
+    /// No worker is started before this.
+    starts_after: Option<Instant>,
     /// No more workers are started until `warm_up`.
     broken: bool,
     /// The runtime that was used last, for work that is submitted outside of one.
@@ -126,13 +156,23 @@ pub(super) enum AfterFailure {
     GiveUp,
 }
 
+/// How all workers are to be ended.
+#[derive(Clone, Copy)]
+pub(super) enum EndWorkers {
+    Terminate,
+    Kill,
+}
+
 /// Why a worker is gone.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Departure {
     Crashed,
+    /// Crashed before it began anything.
+    Stillborn,
     TimedOut,
     Cancelled,
     Retired,
+    Idle,
     /// Dismissed, or killed by a shutdown.
     Sent,
 }
@@ -167,6 +207,7 @@ impl Pool {
     fn dispatch(&self, mut waiting: Waiting, origin: Origin) {
         loop {
             let mut state = self.lock();
+            state.gave_up = false;
             if let Some(cause) = state.refusal(origin) {
                 if state.stopped {
                     state.cancelled += u64::from(waiting.items());
@@ -183,7 +224,7 @@ impl Pool {
             };
             drop(state);
             match link.give_reserved(waiting.call) {
-                Ok(()) => return,
+                Ok(()) => return self.replace_if_leaving(&link),
                 // It has just died. Its place will be free as soon as that is settled.
                 Err(mut back) => match back.pop() {
                     Some(call) => waiting.call = call,
@@ -193,16 +234,23 @@ impl Pool {
         }
     }
 
+    /// The worker may just have been given its last call: its place is another's now.
+    fn replace_if_leaving(&self, link: &Link) {
+        if self.config.max_tasks_per_child.is_some() && link.is_leaving() {
+            self.start_workers(self.lock());
+        }
+    }
+
     /// Starts as many workers as there is work for. Takes the lock to release it first.
     fn start_workers(&self, mut state: MutexGuard<'_, State>) {
-        if !state.wants_another(self.config.max_workers) {
+        if !state.wants_another(&self.config) {
             return;
         }
         let Some(runtime) = state.current_runtime() else {
             return;
         };
         let mut new = Vec::new();
-        while state.wants_another(self.config.max_workers) {
+        while state.wants_another(&self.config) {
             new.push(state.add_place());
         }
         drop(state);
@@ -221,8 +269,11 @@ impl Pool {
         state.failures = 0;
         state.last_failure = None;
         state.broken = false;
+        state.gave_up = false;
         state.not_before = None;
         state.workers.insert(link.id, Place::Ready(link.clone()));
+        state.succeed(link.id);
+        link.end_by(state.deadlines.iter().min().copied());
         drop(state);
         self.changed.notify_waiters();
         self.refill(link);
@@ -232,7 +283,7 @@ impl Pool {
     pub(super) fn refill(&self, link: &Link) {
         let mut state = self.lock();
         // Ahead of its time a call is sent only if there is nobody else to start for it.
-        let full = state.workers.len() >= self.config.max_workers;
+        let full = state.taken(&self.config) >= self.config.max_workers;
         let room = if full {
             link.room()
         } else {
@@ -260,11 +311,33 @@ impl Pool {
         if drained {
             self.changed.notify_waiters();
         }
-        if !calls.is_empty()
-            && let Err(back) = link.give(calls)
-        {
-            self.give_back(back);
+        if calls.is_empty() {
+            return;
         }
+        match link.give(calls) {
+            Ok(()) => self.replace_if_leaving(link),
+            Err(back) => self.give_back(back),
+        }
+    }
+
+    /// The worker is to retire, for its age or its memory. It works on until its successor is ready;
+    /// if nobody needs it, it just goes.
+    pub(super) fn retire(&self, link: &Link) {
+        let mut state = self.lock();
+        if state.closed || state.successors.values().any(|old| *old == link.id) {
+            return;
+        }
+        if state.serving() > self.config.min_workers && state.idle.contains(&link.id) {
+            state.idle.retain(|id| *id != link.id);
+            return link.dismiss(Dismissal::Retired);
+        }
+        let Some(runtime) = state.current_runtime().filter(|_| !state.broken) else {
+            return link.retire_later(pause_after);
+        };
+        let successor = state.add_place();
+        state.successors.insert(successor, link.id);
+        drop(state);
+        self.hire_all(&runtime, vec![successor]);
     }
 
     /// Calls that were never begun, back from a worker that is gone.
@@ -287,22 +360,33 @@ impl Pool {
     ) -> AfterFailure {
         let mut state = self.lock();
         state.restarts.failed_to_start += 1;
+        if let Some(old) = state.successors.get(&id).and_then(|old| state.link(*old)) {
+            old.retire_later(pause_after); // Nothing is lost: it stays.
+            return AfterFailure::GiveUp;
+        }
         state.failures += 1;
         let attempts = state.failures;
         let is_idle = state.closed && state.backlog.is_empty();
         if attempts < MOST_FAILURES && !state.broken && !is_idle {
             state.last_failure = Some(failure);
-            return AfterFailure::TryAgain(BACK_OFF * 2_u32.pow(attempts - 1));
+            return AfterFailure::TryAgain(pause_after(attempts - 1));
         }
         // As long as others work, or may yet, nothing is lost but a worker.
         let mut pending = Vec::new();
         if state.workers.keys().all(|other| *other == id) {
             failure.broken = for_good;
             state.broken = for_good;
+            state.gave_up = true;
             state.failures = 0;
             pending = state.backlog.drain();
         } else {
-            let pause = BACK_OFF * 2_u32.pow(attempts.min(MOST_DOUBLINGS));
+            let pause = pause_after(attempts);
+            if state.taken(&self.config) <= self.config.min_workers && !is_idle {
+                state.last_failure = Some(failure);
+                drop(state);
+                self.changed.notify_waiters(); // A `warm_up` need not wait for ever.
+                return AfterFailure::TryAgain(pause);
+            }
             state.not_before = Some(Instant::now() + pause);
         }
         let cause = Cause::InitFailed(failure.clone());
@@ -315,9 +399,47 @@ impl Pool {
     }
 
     /// The process of a worker is gone; its place is free for another.
-    pub(super) fn free_place(&self, id: u64) {
-        let place = self.lock().remove(id);
-        drop(place);
+    pub(super) fn free_place(&self, id: u64, departure: Departure) {
+        let mut state = self.lock();
+        if departure == Departure::Stillborn {
+            let pause = pause_after(state.stillborn);
+            state.stillborn += 1;
+            state.starts_after = Some(Instant::now() + pause);
+        }
+        let place = state.remove(id);
+        drop(state);
+        drop(place); // Not under the lock.
+    }
+
+    /// Before this, no worker is to be started: too many have died at once.
+    pub(super) fn starts_after(&self) -> Option<Instant> {
+        self.lock().starts_after
+    }
+
+    /// A worker has been of use.
+    pub(super) fn worker_proved(&self) {
+        let mut state = self.lock();
+        state.stillborn = 0;
+        state.starts_after = None;
+    }
+
+    /// A worker has had nothing to do for so long that it is to go, unless it is one of those that
+    /// are kept.
+    pub(super) fn dismiss_idle(&self, link: &Link) {
+        let mut state = self.lock();
+        if state.serving() > self.config.min_workers && state.idle.contains(&link.id) {
+            state.idle.retain(|id| *id != link.id);
+            link.dismiss(Dismissal::Idle);
+        } else {
+            link.rests();
+        }
+    }
+
+    /// Starts the workers that are kept, if there is a runtime to start them on.
+    pub(super) fn start_kept(&self) {
+        if self.config.min_workers > 0 {
+            self.start_workers(self.lock());
+        }
     }
 
     /// A worker is gone, and all that it owed is settled.
@@ -326,10 +448,11 @@ impl Pool {
         let place = state.remove(id);
         self.failed.fetch_add(lost as u64, Ordering::Relaxed);
         match departure {
-            Some(Departure::Crashed) => state.restarts.crashed += 1,
+            Some(Departure::Crashed | Departure::Stillborn) => state.restarts.crashed += 1,
             Some(Departure::TimedOut) => state.restarts.timed_out += 1,
             Some(Departure::Cancelled) => state.restarts.cancelled += 1,
             Some(Departure::Retired) => state.restarts.retired += 1,
+            Some(Departure::Idle) => state.restarts.idle += 1,
             Some(Departure::Sent) => state.killed += lost as u64,
             None => {}
         }
@@ -357,6 +480,11 @@ impl Pool {
         self.failed.fetch_add(u64::from(failed), Ordering::Relaxed);
     }
 
+    /// Items still run though their callers have been told that they gave no result.
+    pub(super) fn item_overran(&self, items: usize) {
+        self.failed.fetch_add(items as u64, Ordering::Relaxed);
+    }
+
     /// Whether nobody needs another worker.
     pub(super) fn needs_no_worker(&self) -> bool {
         let state = self.lock();
@@ -371,9 +499,21 @@ impl Pool {
         drop(state);
         self.rooms.close();
         for link in idle {
-            link.dismiss();
+            link.dismiss(Dismissal::Closed);
         }
         self.changed.notify_waiters();
+    }
+
+    /// Tells tasks with a grace period in time that the pool will be shut down, as long as the
+    /// notice is held.
+    fn give_notice(&self, deadline: Instant) -> Notice<'_> {
+        let mut state = self.lock();
+        state.deadlines.push(deadline);
+        state.tell_deadline();
+        Notice {
+            pool: self,
+            deadline,
+        }
     }
 
     fn links(&self) -> Vec<Arc<Link>> {
@@ -392,6 +532,25 @@ impl Pool {
             .into_iter()
             .map(|call| call.owed.fail_rest(cause))
             .sum()
+    }
+
+    /// Ends all workers now, by SIGTERM or SIGKILL. Waits for nothing.
+    pub(super) fn end_workers(&self, how: EndWorkers) {
+        self.close();
+        self.lock().stopped = true;
+        let mut cancelled = self.fail_pending(&Cause::Cancelled);
+        for link in self.links() {
+            match how {
+                EndWorkers::Kill => link.end(Ending::Shutdown),
+                EndWorkers::Terminate => {
+                    let unstarted = link.terminate().into_iter();
+                    cancelled += unstarted
+                        .map(|call| call.owed.fail_rest(&Cause::Cancelled))
+                        .sum::<usize>();
+                }
+            }
+        }
+        self.lock().cancelled += cancelled as u64;
     }
 
     async fn all_gone(&self) {
@@ -424,10 +583,11 @@ impl Pool {
                 return Err(error(Cause::Rejected(Rejection::NoRuntime)));
             };
             state.broken = false;
+            state.gave_up = false;
             state.failures = 0;
             state.last_failure = None;
             let mut new = Vec::new();
-            while state.workers.len() < self.config.max_workers {
+            while state.taken(&self.config) < self.config.max_workers {
                 new.push(state.add_place());
             }
             drop(state);
@@ -437,17 +597,16 @@ impl Pool {
             let changed = self.changed.notified();
             {
                 let state = self.lock();
-                let starting = state
-                    .workers
-                    .values()
-                    .any(|place| matches!(place, Place::Starting));
-                if state.workers.len() >= self.config.max_workers && !starting {
+                let starting = state.starting() > 0;
+                if state.taken(&self.config) >= self.config.max_workers && !starting {
                     return Ok(());
                 }
                 if state.closed {
                     return Err(error(Cause::Shutdown));
                 }
-                if !starting {
+                // Those that are kept are tried again for ever.
+                let keeps_failing = state.failures >= MOST_FAILURES && self.config.min_workers > 0;
+                if !starting || keeps_failing {
                     return match &state.last_failure {
                         Some(_) => Err(error(state.failure())),
                         None => Ok(()), // They were started, and have gone again.
@@ -475,7 +634,31 @@ impl Pool {
     }
 }
 
+/// A shutdown with a deadline is going on. If its future is dropped, the deadline is off.
+struct Notice<'a> {
+    pool: &'a Pool,
+    deadline: Instant,
+}
+
+impl Drop for Notice<'_> {
+    fn drop(&mut self) {
+        let mut state = self.pool.lock();
+        let mut deadlines = state.deadlines.iter();
+        if let Some(place) = deadlines.position(|known| *known == self.deadline) {
+            state.deadlines.swap_remove(place);
+        }
+        state.tell_deadline();
+    }
+}
+
 impl State {
+    fn tell_deadline(&self) {
+        let deadline = self.deadlines.iter().min().copied();
+        for link in self.links() {
+            link.end_by(deadline);
+        }
+    }
+
     fn link(&self, id: u64) -> Option<Arc<Link>> {
         match self.workers.get(&id) {
             Some(Place::Ready(link)) => Some(link.clone()),
@@ -500,10 +683,13 @@ impl State {
 
     /// A worker has nothing to do.
     fn rest(&mut self, link: &Link) {
-        if self.closed || link.is_worn_out() {
-            link.dismiss();
+        if link.is_leaving() {
+            link.dismiss(Dismissal::Retired);
+        } else if self.closed {
+            link.dismiss(Dismissal::Closed);
         } else if !self.idle.contains(&link.id) {
             self.idle.push(link.id);
+            link.rests();
         }
     }
 
@@ -535,21 +721,56 @@ impl State {
         thefts.find(|stolen| !stolen.is_empty()).unwrap_or_default()
     }
 
-    fn wants_another(&self, max_workers: usize) -> bool {
-        if self.broken || self.stopped || self.workers.len() >= max_workers {
+    /// How many workers are ready and stay.
+    fn serving(&self) -> usize {
+        let stays = |link: &&Arc<Link>| link.ending().is_none() && !link.is_leaving();
+        self.links().filter(stays).count()
+    }
+
+    /// How many places are taken. One that leaves, and one that is to follow another, takes none.
+    fn taken(&self, config: &Config) -> usize {
+        let mut taken = self.workers.len();
+        if config.has_retirements() {
+            taken -= self.successors.len();
+            taken -= self.links().filter(|link| link.is_leaving()).count();
+        }
+        taken
+    }
+
+    /// How many workers are being started, not counting those that are to follow another.
+    fn starting(&self) -> usize {
+        let starting = self.workers.iter().filter(|(id, place)| {
+            matches!(place, Place::Starting) && !self.successors.contains_key(id)
+        });
+        starting.count()
+    }
+
+    /// A worker is ready. The one that it follows, if any, ends what it has, and goes.
+    fn succeed(&mut self, id: u64) {
+        let Some(old) = self.successors.remove(&id) else {
+            return;
+        };
+        self.idle.retain(|idle| *idle != old);
+        if let Some(old) = self.link(old) {
+            old.leave();
+            old.dismiss(Dismissal::Retired); // Or later, when it rests.
+        }
+    }
+
+    fn wants_another(&self, config: &Config) -> bool {
+        let taken = self.taken(config);
+        if self.broken || self.stopped || taken >= config.max_workers {
             return false;
         }
         let too_early = || self.not_before.is_some_and(|time| Instant::now() < time);
         if !self.workers.is_empty() && too_early() {
             return false;
         }
-        let starting = self
-            .workers
-            .values()
-            .filter(|place| matches!(place, Place::Starting))
-            .count();
+        if taken < config.min_workers && !self.closed && !self.gave_up {
+            return true;
+        }
         let ahead: usize = self.links().map(|link| link.calls_behind_the_first()).sum();
-        starting < self.backlog.len() + ahead
+        self.starting() < self.backlog.len() + ahead
     }
 
     /// Why a call cannot be taken, if it cannot.
@@ -576,6 +797,8 @@ impl State {
     #[must_use = "a link that goes may answer callers, which must not happen under the lock"]
     fn remove(&mut self, id: u64) -> Option<Place> {
         self.idle.retain(|idle| *idle != id);
+        self.successors
+            .retain(|successor, old| *successor != id && *old != id);
         self.workers.remove(&id)
     }
 
@@ -595,12 +818,13 @@ impl Owner for Pool {
     fn abort(&self, ticket: &Ticket) -> bool {
         let removed = self.lock().backlog.remove(ticket);
         let mut cancelled: usize = removed.iter().map(|waiting| waiting.items() as usize).sum();
+        let mut begun = removed.iter().any(|waiting| waiting.call.owed.has_begun());
         drop(removed);
-        let mut begun = false;
         for link in self.links() {
-            let (unstarted, started) = link.cancel(ticket);
-            cancelled += unstarted;
-            begun |= started;
+            let met = link.cancel(ticket);
+            cancelled += met.unstarted;
+            begun |= met.begun;
+            self.item_overran(met.overrun);
         }
         // What is found nowhere is on its way to its caller, or to a worker: better to say that it had
         // begun than to have it tried again.
@@ -669,6 +893,7 @@ impl Executor for Pool {
         match deadline {
             None => self.all_gone().await,
             Some(deadline) => {
+                let _notice = self.give_notice(deadline);
                 if tokio::time::timeout_at(deadline, self.all_gone())
                     .await
                     .is_err()

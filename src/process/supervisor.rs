@@ -15,7 +15,7 @@ use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::codec::{Decoder as _, LengthDelimitedCodec};
 
-use super::link::{Answered, Ending, Link};
+use super::link::{Answered, Dismissal, Ending, Fate, Late, Link, Tenure};
 use super::pool::{AfterFailure, Departure, Pool};
 use super::start::{Child, Connection, Newborn, StartError};
 use super::stderr::Stderr;
@@ -47,6 +47,11 @@ pub(super) fn start(runtime: &Handle, pool: Arc<Pool>, id: u64) {
 
 async fn occupy(mut place: TakenPlace) {
     place.end = End::Gone(None, 0);
+    if let Some(moment) = place.pool.starts_after()
+        && !pause(&place.pool, moment).await
+    {
+        return;
+    }
     loop {
         match try_bring_up(&place.pool, place.id).await {
             Ok(worker) => {
@@ -59,11 +64,23 @@ async fn occupy(mut place: TakenPlace) {
             Err(Some(failure)) => {
                 let Failure { what, for_good } = failure;
                 match place.pool.start_failed(place.id, *what, for_good) {
-                    AfterFailure::TryAgain(pause) => tokio::time::sleep(pause).await,
+                    AfterFailure::TryAgain(span) => {
+                        if !pause(&place.pool, Instant::now() + span).await {
+                            return;
+                        }
+                    }
                     AfterFailure::GiveUp => return,
                 }
             }
         }
+    }
+}
+
+/// Waits until a worker may be started. False if none is needed any more.
+async fn pause(pool: &Pool, until: Instant) -> bool {
+    tokio::select! {
+        () = sleep_until(until) => true,
+        () = not_needed(pool) => false,
     }
 }
 
@@ -154,6 +171,9 @@ async fn bring_up(pool: &Arc<Pool>, id: u64) -> Result<Worker, Option<Failure>> 
     let stderr = Stderr::relay(stderr).map_err(system("read a pipe"))?;
     let mut connection = Connection::new(socket).map_err(system("use a socket"))?;
     let (page, page_fd) = Page::create().map_err(system("make shared memory"))?;
+    if let Some(bytes) = pool.config.max_memory_per_child {
+        page.limit_memory(bytes);
+    }
 
     let own = Identity::own();
     let fds = [page_fd.as_fd()];
@@ -183,13 +203,12 @@ async fn bring_up(pool: &Arc<Pool>, id: u64) -> Result<Worker, Option<Failure>> 
         buffer,
     } = connection;
     let (reader, writer) = stream.into_split();
-    let link = Arc::new(Link::new(
-        id,
-        pid,
-        page,
-        writer,
-        pool.config.max_tasks_per_child,
-    ));
+    let tenure = Tenure {
+        max_tasks: pool.config.max_tasks_per_child,
+        max_age: pool.config.max_age_per_child,
+        idle_timeout: pool.config.idle_timeout,
+    };
+    let link = Arc::new(Link::new(id, pid, page, writer, tenure));
     Ok(Worker {
         link,
         reader,
@@ -252,6 +271,7 @@ fn death(pid: u32, exit: Exit, stderr_tail: String, oom_kills: u64) -> Death {
         signal: exit.signal,
         stderr_tail,
         out_of_memory: gave_up || was_chosen,
+        runs: 0,
         protocol: None,
     }
 }
@@ -268,11 +288,15 @@ impl Worker {
         let (departure, loss) = match ending {
             Some(Ending::TimedOut { limit }) => (Departure::TimedOut, Cause::TimedOut { limit }),
             Some(Ending::Cancelled) => (Departure::Cancelled, Cause::Cancelled),
-            Some(Ending::Shutdown) => (Departure::Sent, Cause::Shutdown),
-            Some(Ending::Dismissed) if self.link.is_worn_out() => {
-                (Departure::Retired, Cause::WorkerLost(death))
+            Some(Ending::Shutdown | Ending::Terminated) => (Departure::Sent, Cause::Shutdown),
+            Some(Ending::Dismissed(why)) => {
+                let departure = match why {
+                    Dismissal::Closed => Departure::Sent,
+                    Dismissal::Retired => Departure::Retired,
+                    Dismissal::Idle => Departure::Idle,
+                };
+                (departure, Cause::WorkerLost(death))
             }
-            Some(Ending::Dismissed) => (Departure::Sent, Cause::WorkerLost(death)),
             Some(Ending::Protocol(what)) => {
                 death.protocol = Some(what);
                 (Departure::Crashed, Cause::WorkerLost(death))
@@ -280,8 +304,12 @@ impl Worker {
             None => (Departure::Crashed, Cause::WorkerLost(death)),
         };
         let remains = self.link.bury(&loss);
+        let departure = match departure {
+            Departure::Crashed if remains.was_useless => Departure::Stillborn,
+            departure => departure,
+        };
         // First the place, then the calls: they may need a new worker.
-        pool.free_place(self.link.id);
+        pool.free_place(self.link.id, departure);
         pool.give_back(remains.unstarted);
         (departure, remains.lost)
     }
@@ -290,13 +318,19 @@ impl Worker {
     async fn drive(&mut self, pool: &Arc<Pool>) {
         let mut reading = true;
         let mut last_call = None;
+        let mut asked = false;
         loop {
-            let deadline = match self.link.ending() {
-                None => self.link.deadline(),
-                Some(Ending::Dismissed) => {
-                    Some(*last_call.get_or_insert_with(|| Instant::now() + EXIT_GRACE))
+            let deadline = match self.link.fate() {
+                Fate::Serve(moment) => moment,
+                Fate::Leave => Some(*last_call.get_or_insert_with(|| Instant::now() + EXIT_GRACE)),
+                Fate::Terminate(moment) => {
+                    last_call = None;
+                    if !std::mem::replace(&mut asked, true) {
+                        self.child.terminate();
+                    }
+                    moment
                 }
-                Some(_) => return self.child.kill(),
+                Fate::Kill => return self.child.kill(),
             };
             let has_unwritten = self.link.has_unwritten();
             self.buffer.reserve(READ);
@@ -313,6 +347,7 @@ impl Worker {
                     } else {
                         self.read_frames(pool);
                         pool.refill(&self.link);
+                        self.retire_if_due(pool);
                     }
                 }
                 () = self.child.ended() => return,
@@ -322,9 +357,25 @@ impl Worker {
                     if last_call.is_some() {
                         return self.child.kill();
                     }
-                    self.link.time_out();
+                    if self.link.has_idled() {
+                        pool.dismiss_idle(&self.link);
+                    }
+                    self.retire_if_due(pool);
+                    if let Some(late) = self.link.look_at_the_clock() {
+                        let Late { promise, item, limit } = late;
+                        pool.item_overran(1);
+                        promise.fail(item, promise.ticket().error(true, Cause::TimedOut { limit }));
+                    }
                 }
             }
+        }
+    }
+
+    fn retire_if_due(&self, pool: &Pool) {
+        let config = &pool.config;
+        let may_be = config.max_age_per_child.is_some() || config.max_memory_per_child.is_some();
+        if may_be && self.link.is_due() {
+            pool.retire(&self.link);
         }
     }
 
@@ -371,9 +422,24 @@ impl Worker {
 
     /// Brings an outcome to whoever waits for it.
     fn settle(&self, head: OutcomeHead, mut payload: Reader, pool: &Arc<Pool>) {
-        let Some(Answered { promise, item }) = self.link.answered(&head) else {
+        let Some(answered) = self.link.answered(&head) else {
             return;
         };
+        let Answered {
+            promise,
+            item,
+            late,
+            rest,
+        } = answered;
+        if let Some(rest) = rest.filter(|rest| !rest.ticket().is_closed()) {
+            pool.give_back(vec![rest]);
+        }
+        if self.link.prove() {
+            pool.worker_proved();
+        }
+        if late {
+            return;
+        }
         let cause = match head.status {
             Status::Value => {
                 pool.item_ended(false);

@@ -9,7 +9,20 @@
 //!                  │ parent: revoke       │ parent: condemn      │ parent: revoke
 //!                  ▼                      ▼                      ▼
 //!               Revoked               Condemned(i)            Revoked
-//!          (skipped by worker)   (worker waits to be killed)  (the rest is skipped)
+//!          (skipped by worker)    (worker is to be killed)   (the rest is skipped)
+//! ```
+//!
+//! A task with a grace period is told before its worker is condemned:
+//!
+//! ```text
+//!              parent: warn                  worker: finish
+//!  Running(i) ──────────────► Overdue(i) ─────────────────────► Done(i)
+//!      │                          │ parent: cancel
+//!      └────────► Cancelled(i) ◄──┘
+//!  parent: cancel     │  worker: finish
+//!                     └──────────────────► Revoked
+//!
+//!  Running(i), Overdue(i), Cancelled(i) ── parent: condemn, when the period is over ──► Condemned(i)
 //! ```
 //!
 //! The page also holds the outbox: frames that the worker has finished but perhaps not yet
@@ -31,6 +44,10 @@ pub(crate) const OUTBOX: usize = 60 * 1024;
 const BEGUN: usize = 8 * SLOTS as usize;
 const OUTBOX_LEN: usize = 2 * BEGUN;
 const OUTBOX_AT: usize = 4096;
+/// Before the outbox stand two words: how many bytes of memory the worker may hold, 0 for any
+/// number, and whether it has held more.
+const MEMORY_LIMIT: usize = OUTBOX_AT - 16;
+const IS_BLOATED: usize = OUTBOX_AT - 8;
 const LEN: usize = OUTBOX_AT + OUTBOX;
 
 /// What a slot says: the call it is about, and how far that is.
@@ -53,6 +70,10 @@ pub(crate) enum Stage {
     Revoked,
     /// The parent is about to kill the worker for running this item.
     Condemned,
+    /// As `Running`, but the item shall end soon.
+    Overdue,
+    /// As `Overdue`, and the worker must begin none of the items after it.
+    Cancelled,
 }
 
 impl Claim {
@@ -71,7 +92,9 @@ impl Claim {
             1 => Stage::Running,
             2 => Stage::Done,
             3 => Stage::Revoked,
-            _ => Stage::Condemned,
+            4 => Stage::Condemned,
+            5 => Stage::Overdue,
+            _ => Stage::Cancelled,
         };
         Self {
             seq: (word >> 32) as u32,
@@ -124,7 +147,7 @@ impl Page {
     }
 
     /// Parent: the worker shall begin no further item of the call. Gives what the slot said
-    /// before; if that is `Running`, nothing was changed.
+    /// before; if an item is running, nothing was changed.
     pub(crate) fn revoke(&self, seq: u32) -> Claim {
         loop {
             let claim = self.look(seq);
@@ -160,10 +183,27 @@ impl Page {
 
     /// Parent: the worker is to be killed for running `item`. False if it no longer does.
     pub(crate) fn condemn(&self, seq: u32, item: u32) -> bool {
-        self.change(
-            Claim::new(seq, item, Stage::Running),
-            Claim::new(seq, item, Stage::Condemned),
-        )
+        let from = [Stage::Running, Stage::Overdue, Stage::Cancelled];
+        self.advance(seq, item, &from, Stage::Condemned)
+    }
+
+    /// Parent: the item shall end soon; those after it may run. False if it no longer runs.
+    pub(crate) fn warn(&self, seq: u32, item: u32) -> bool {
+        self.advance(seq, item, &[Stage::Running], Stage::Overdue)
+    }
+
+    /// Parent: the item shall end soon, and be the last of its call. False if it no longer runs.
+    pub(crate) fn cancel(&self, seq: u32, item: u32) -> bool {
+        let from = [Stage::Running, Stage::Overdue];
+        self.advance(seq, item, &from, Stage::Cancelled)
+    }
+
+    /// Only the parent goes from one of these stages to another, one thread at a time, so each
+    /// needs to be tried once.
+    fn advance(&self, seq: u32, item: u32, from: &[Stage], to: Stage) -> bool {
+        let to = Claim::new(seq, item, to);
+        from.iter()
+            .any(|from| self.change(Claim { stage: *from, ..to }, to))
     }
 
     /// Worker: begin `item` at the time `now`, if it is still wanted.
@@ -198,10 +238,39 @@ impl Page {
     /// The parent may have read the outcome already and given the slot to another call: that is no
     /// condemnation, for a condemned call keeps its slot.
     pub(crate) fn finish(&self, seq: u32, item: u32) -> bool {
-        self.change(
-            Claim::new(seq, item, Stage::Running),
-            Claim::new(seq, item, Stage::Done),
-        ) || self.look(seq).seq != seq
+        loop {
+            let claim = self.look(seq);
+            let stage = match claim.stage {
+                Stage::Condemned if claim.seq == seq => return false,
+                Stage::Running | Stage::Overdue => Stage::Done,
+                Stage::Cancelled => Stage::Revoked,
+                _ => return true,
+            };
+            // A failed exchange means that the parent has just said something: look again.
+            if claim.seq != seq || self.change(claim, Claim::new(seq, item, stage)) {
+                return true;
+            }
+        }
+    }
+
+    /// Parent: how many bytes of memory the worker may hold.
+    pub(crate) fn limit_memory(&self, bytes: u64) {
+        self.0.word(MEMORY_LIMIT).store(bytes, Ordering::Release);
+    }
+
+    /// Worker: how many bytes of memory it may hold, if that is limited.
+    pub(crate) fn memory_limit(&self) -> Option<u64> {
+        Some(self.0.word(MEMORY_LIMIT).load(Ordering::Acquire)).filter(|bytes| *bytes > 0)
+    }
+
+    /// Worker: it holds more memory than it may.
+    pub(crate) fn tell_bloat(&self) {
+        self.0.word(IS_BLOATED).store(1, Ordering::Relaxed); // Told by the outcome that follows.
+    }
+
+    /// Parent: whether the worker holds more memory than it may.
+    pub(crate) fn is_bloated(&self) -> bool {
+        self.0.word(IS_BLOATED).load(Ordering::Relaxed) != 0
     }
 
     fn outbox_len(&self) -> &AtomicU64 {
@@ -283,6 +352,51 @@ mod tests {
         page.offer(2, 0);
         assert!(page.claim(2, 0, 0) && page.finish(2, 0));
         assert!(!page.condemn(2, 0));
+    }
+
+    #[test]
+    fn an_overdue_item_may_end_and_the_next_begin() {
+        let page = page();
+        page.offer(1, 0);
+        assert!(!page.warn(1, 0), "it has not begun");
+        assert!(page.claim(1, 0, 0) && page.warn(1, 0) && !page.warn(1, 0));
+        assert_eq!(page.revoke(1).stage, Stage::Overdue);
+        assert!(!page.withdraw(1) && !page.claim(1, 1, 0));
+        assert!(page.finish(1, 0) && !page.condemn(1, 0));
+        assert!(page.claim(1, 1, 0), "the rest is left to the worker");
+        assert!(page.warn(1, 1) && page.condemn(1, 1) && !page.finish(1, 1));
+    }
+
+    #[test]
+    fn a_cancelled_item_may_end_and_is_the_last() {
+        let page = page();
+        for seq in [1, 2] {
+            page.offer(seq, 0);
+            assert!(!page.cancel(seq, 0), "it has not begun");
+            assert!(page.claim(seq, 0, 0));
+            assert!(seq == 1 || page.warn(seq, 0), "one is overdue before");
+            assert!(page.cancel(seq, 0) && !page.warn(seq, 0));
+            assert!(page.finish(seq, 0) && !page.condemn(seq, 0));
+            assert!(!page.claim(seq, 1, 0));
+        }
+        page.offer(3, 0);
+        assert!(page.claim(3, 0, 0) && page.cancel(3, 0) && page.condemn(3, 0));
+        assert!(!page.finish(3, 0));
+    }
+
+    #[test]
+    fn exactly_one_of_an_end_and_a_condemnation_wins() {
+        let page = page();
+        for seq in 0..2000 {
+            page.offer(seq, 0);
+            assert!(page.claim(seq, 0, 0));
+            std::thread::scope(|scope| {
+                let finished = scope.spawn(|| page.finish(seq, 0));
+                page.warn(seq, 0);
+                let condemned = page.condemn(seq, 0);
+                assert_ne!(finished.join().expect("no panic"), condemned);
+            });
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::memory::MemoryWatch;
 use super::outbox::Outbox;
 use crate::executor::context::{self, Context, Wanted};
 use crate::function::{Answer, Desk, Entry, FunctionOffset};
@@ -21,6 +22,7 @@ pub(super) struct CallDesk<'a> {
     worker_id: u64,
     page: &'a Arc<Page>,
     outbox: &'a Outbox,
+    memory: &'a MemoryWatch,
     /// When the item began, by the monotonic clock.
     begun: u64,
 }
@@ -32,6 +34,7 @@ impl<'a> CallDesk<'a> {
         worker_id: u64,
         page: &'a Arc<Page>,
         outbox: &'a Outbox,
+        memory: &'a MemoryWatch,
     ) -> Self {
         Self {
             head,
@@ -40,6 +43,7 @@ impl<'a> CallDesk<'a> {
             worker_id,
             page,
             outbox,
+            memory,
             begun: 0,
         }
     }
@@ -80,6 +84,7 @@ impl Desk for CallDesk<'_> {
         let elapsed = sys::monotonic_nanos().saturating_sub(self.begun);
         let (status, payload) = encode(answer);
         let item = self.next;
+        self.memory.look(self.page);
         self.outbox.post(
             OutcomeHead {
                 seq: self.head.seq,
@@ -90,7 +95,7 @@ impl Desk for CallDesk<'_> {
             &payload,
         );
         if !self.page.finish(self.head.seq, item) {
-            wait_to_be_killed();
+            self.end_with_it();
         }
         self.next += 1;
         if self.head.timeout > 0 {
@@ -101,12 +106,13 @@ impl Desk for CallDesk<'_> {
     }
 }
 
-/// The parent has decided to kill this process for the item that has just ended; were another one
-/// begun, the kill would hit that.
-#[cold]
-fn wait_to_be_killed() -> ! {
-    loop {
-        std::thread::park();
+impl CallDesk<'_> {
+    /// The parent has decided to end this process for the item that has just ended; were another
+    /// one begun, the kill would hit that. What the item gave may still be wanted.
+    #[cold]
+    fn end_with_it(&self) -> ! {
+        let _ = self.outbox.flush();
+        sys::kill_own_group();
     }
 }
 
@@ -134,7 +140,7 @@ fn key(seq: u32, item: u32) -> u64 {
     u64::from(seq) << 32 | u64::from(item)
 }
 
-/// The parent withdraws its interest by condemning the item.
+/// The parent withdraws its interest by changing the stage of the item.
 impl Wanted for Page {
     fn is_wanted(&self, key: u64) -> bool {
         let claim = self.look((key >> 32) as u32);

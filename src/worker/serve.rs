@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::desk::{CallDesk, find, run_initializer};
 use super::inlet::{Inlet, invalid, parse, put_greeting};
+use super::memory::MemoryWatch;
 use super::outbox::Outbox;
 use super::zygote;
 use crate::sys;
@@ -97,6 +98,7 @@ impl Worker {
         if let Err(failure) = run_initializer("initializer", setup.initializer, args) {
             return self.outbox.send(|out| message::put_failed(out, &failure));
         }
+        let memory = MemoryWatch::new(&self.page);
         self.outbox.send(message::put_ready)?;
         let Inlet {
             socket, mut frames, ..
@@ -115,6 +117,7 @@ impl Worker {
                         setup.worker_id,
                         &self.page,
                         &self.outbox,
+                        &memory,
                     ));
                 }
                 None | Some(ToWorker::Exit) => return self.outbox.flush(),

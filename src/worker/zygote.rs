@@ -13,9 +13,9 @@ use super::inlet::{Inlet, invalid, put_greeting};
 use crate::function::FunctionOffset;
 use crate::panic::PanicReport;
 use crate::sys::{self, Forked};
-use crate::wire::{Chain, Reader};
 use crate::wire::message;
 use crate::wire::zygote::{FromZygote, LONGEST, ToZygote};
+use crate::wire::{Chain, Reader};
 
 /// Serves until the parent is gone, and gives nothing; or comes back in a process that was forked to
 /// be a worker, with its socket.

@@ -33,6 +33,11 @@ impl Child {
         self.process.get_ref().kill();
     }
 
+    /// Asks it and its process group to end.
+    pub(in crate::process) fn terminate(&self) {
+        self.process.get_ref().terminate();
+    }
+
     /// Waits until it has ended.
     pub(in crate::process) async fn ended(&self) {
         let _ = self.process.readable().await;

@@ -1,0 +1,59 @@
+//! How much memory this process holds, for a parent that replaces a worker which holds too much.
+
+use std::cell::Cell;
+use std::fs;
+use std::time::{Duration, Instant};
+
+use crate::wire::page::Page;
+
+/// So long it is not looked again.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// Tells the parent when there is too much. Without a limit it looks at nothing.
+#[derive(Debug)]
+pub(super) struct MemoryWatch {
+    limit: Option<u64>,
+    looked: Cell<Option<Instant>>,
+}
+
+impl MemoryWatch {
+    pub(super) fn new(page: &Page) -> Self {
+        Self {
+            limit: page.memory_limit(),
+            looked: Cell::new(None),
+        }
+    }
+
+    /// A task has ended, and its outcome is about to be sent.
+    pub(super) fn look(&self, page: &Page) {
+        let Some(limit) = self.limit else { return };
+        if self.looked.get().is_some_and(|then| then.elapsed() < PAUSE) {
+            return;
+        }
+        self.looked.set(Some(Instant::now()));
+        if resident().is_some_and(|bytes| bytes > limit) {
+            page.tell_bloat();
+        }
+    }
+}
+
+/// How many bytes of memory this process holds, shared ones included.
+fn resident() -> Option<u64> {
+    let statm = fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
+    Some(pages * rustix::param::page_size() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_this_process_holds_grows_with_what_it_takes() {
+        let before = resident().expect("/proc");
+        let taken = vec![1_u8; 64 << 20];
+        let after = resident().expect("/proc");
+        assert!(after >= before + (32 << 20), "{before} {after}");
+        drop(taken);
+    }
+}
