@@ -79,7 +79,7 @@ pub use crate::executor::{Executor, ExecutorExt, Permit, Restarts, Stats};
 pub use crate::panic::Location;
 #[cfg(target_os = "linux")]
 pub use crate::process::{
-    ProcessPoolBuilder, ProcessPoolExecutor, StartMethod, WorkerInfo, WorkerState,
+    Limits, ProcessPoolBuilder, ProcessPoolExecutor, StartMethod, WorkerInfo, WorkerState,
 };
 pub use crate::thread::{ThreadPoolBuilder, ThreadPoolExecutor};
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::limits::Limits;
 use super::pool::{Config, Pool};
 use super::start::Recipe;
 use super::supervisor;
@@ -72,6 +73,7 @@ pub struct ProcessPoolBuilder {
     env: Vec<(OsString, OsString)>,
     env_clear: bool,
     current_dir: Option<PathBuf>,
+    limits: Limits,
 }
 
 /// Encodes the initializer's call, within a limit of bytes.
@@ -167,6 +169,12 @@ impl ProcessPoolBuilder {
         self
     }
 
+    /// What each worker may use: memory, processor time, descriptors. Default: what this process may.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
     /// Makes the pool. Within a tokio runtime, that one also drives what is later submitted from
     /// outside of any. No process is started yet.
     ///
@@ -200,6 +208,7 @@ impl ProcessPoolBuilder {
             current_dir: self.current_dir,
             initializer: encoded
                 .map_err(|reason| BuildError::invalid(format!("the initializer {reason}")))?,
+            limits: self.limits.check()?,
             max_frame_length,
             spawn_timeout: positive("spawn_timeout", self.spawn_timeout.unwrap_or(SPAWN_TIMEOUT))?,
         };

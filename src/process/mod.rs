@@ -5,9 +5,10 @@
 //! - [`pool`]: which call goes to which worker;
 //! - [`supervisor`]: the life of one worker; [`start`]: how it begins;
 //! - [`link`]: the parent's end of a worker, who is owed what;
-//! - [`stderr`]: what a worker writes there.
+//! - [`limits`]: what a worker may use; [`stderr`]: what a worker writes there.
 
 mod builder;
+mod limits;
 mod link;
 mod pool;
 mod start;
@@ -22,6 +23,7 @@ use std::time::SystemTime;
 use async_trait::async_trait;
 
 pub use self::builder::{ProcessPoolBuilder, StartMethod};
+pub use self::limits::Limits;
 use self::pool::Pool;
 use crate::executor::error::{BuildError, TaskError};
 use crate::executor::job::Job;

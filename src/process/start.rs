@@ -18,7 +18,7 @@ use tokio_util::codec::{Decoder as _, LengthDelimitedCodec};
 
 use crate::function::FunctionOffset;
 use crate::panic::PanicReport;
-use crate::sys::{self, ChildProcess};
+use crate::sys::{self, ChildProcess, Limit};
 use crate::wire::frame;
 use crate::wire::message::{self, FromWorker, Identity, Setup};
 use crate::wire::{Chain, Reader};
@@ -30,6 +30,7 @@ pub(super) struct Recipe {
     pub(super) env_clear: bool,
     pub(super) current_dir: Option<PathBuf>,
     pub(super) initializer: Option<(FunctionOffset, Chain)>,
+    pub(super) limits: Vec<(Limit, i64)>,
     pub(super) max_frame_length: usize,
     pub(super) spawn_timeout: Duration,
 }
@@ -115,6 +116,7 @@ impl Recipe {
         let setup = Setup {
             worker_id,
             max_frame: self.max_frame_length as u64,
+            limits: self.limits.clone(),
             initializer: self.initializer.as_ref().map(|(function, _)| *function),
         };
         let mut out = Chain::new();

@@ -8,6 +8,7 @@ use super::chain::{Chain, Reader};
 use super::codec;
 use super::{FunctionOffset, frame};
 use crate::panic::{Location, PanicReport};
+use crate::sys::Limit;
 
 /// The version of everything but `Hello` and `Greeting`.
 pub(crate) const VERSION: u16 = 1;
@@ -53,10 +54,12 @@ impl Identity {
 }
 
 /// What a worker is to be.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Setup {
     pub(crate) worker_id: u64,
     pub(crate) max_frame: u64,
+    /// What it is to hold itself to.
+    pub(crate) limits: Vec<(Limit, i64)>,
     pub(crate) initializer: Option<FunctionOffset>,
 }
 
@@ -144,6 +147,11 @@ pub(crate) fn put_setup(out: &mut Chain, setup: &Setup, args: &Chain) {
     put(out, tag::SETUP, args, |out| {
         out.put_u64_le(setup.worker_id);
         out.put_u64_le(setup.max_frame);
+        out.put_u8(setup.limits.len() as u8);
+        for (limit, value) in &setup.limits {
+            out.put_u8(limit_kind(*limit));
+            out.put_i64_le(*value);
+        }
         out.put_u8(u8::from(setup.initializer.is_some()));
         put_function(out, setup.initializer.unwrap_or(FunctionOffset(0)));
     });
@@ -190,6 +198,28 @@ pub(crate) fn put_outcome(out: &mut Chain, head: &OutcomeHead, payload: &Chain) 
         out.put_u64_le(head.elapsed);
         out.put_u8(head.status as u8);
     });
+}
+
+fn limit_kind(limit: Limit) -> u8 {
+    match limit {
+        Limit::AddressSpace => 0,
+        Limit::CpuTime => 1,
+        Limit::OpenFiles => 2,
+        Limit::CoreSize => 3,
+        Limit::Nice => 4,
+    }
+}
+
+fn get_limit(frame: &mut Reader) -> Option<(Limit, i64)> {
+    let limit = match frame.u8()? {
+        0 => Limit::AddressSpace,
+        1 => Limit::CpuTime,
+        2 => Limit::OpenFiles,
+        3 => Limit::CoreSize,
+        4 => Limit::Nice,
+        _ => return None,
+    };
+    Some((limit, frame.u64()? as i64))
 }
 
 fn put_function(out: &mut BytesMut, function: FunctionOffset) {
@@ -248,11 +278,15 @@ impl ToWorker {
             tag::SETUP => {
                 let worker_id = frame.u64()?;
                 let max_frame = frame.u64()?;
+                let limits = (0..frame.u8()?)
+                    .map(|_| get_limit(&mut frame))
+                    .collect::<Option<_>>()?;
                 let present = frame.u8()? == 1;
                 let function = get_function(&mut frame)?;
                 let setup = Setup {
                     worker_id,
                     max_frame,
+                    limits,
                     initializer: present.then_some(function),
                 };
                 Self::Setup(setup, frame)
@@ -379,6 +413,32 @@ mod tests {
             let _ = ToWorker::parse(Reader(bytes.clone().into()));
             let _ = FromWorker::parse(Reader(bytes.into()));
         }
+    }
+
+    #[test]
+    fn a_setup_survives_the_trip() {
+        let limits = [
+            (Limit::AddressSpace, i64::MAX),
+            (Limit::CpuTime, 1),
+            (Limit::OpenFiles, 2),
+            (Limit::CoreSize, 0),
+            (Limit::Nice, -5),
+        ];
+        let setup = Setup {
+            worker_id: 7,
+            max_frame: 8,
+            limits: limits.to_vec(),
+            initializer: Some(FunctionOffset(-9)),
+        };
+        let mut args = Chain::new();
+        args.put_bytes(b"args".to_vec().into());
+        let mut out = Chain::new();
+        put_setup(&mut out, &setup, &args);
+        let Some(ToWorker::Setup(parsed, rest)) = ToWorker::parse(only_frame(&mut out)) else {
+            panic!("not a setup");
+        };
+        assert_eq!(parsed, setup);
+        assert_eq!(&rest.0[..], b"args");
     }
 
     #[test]

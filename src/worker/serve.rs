@@ -75,7 +75,7 @@ impl Worker {
         };
         self.outbox
             .set_limit(usize::try_from(setup.max_frame).unwrap_or(frame::LARGEST));
-        if let Err(failure) = initialize(&setup, args) {
+        if let Err(failure) = limit(&setup).and_then(|()| initialize(&setup, args)) {
             return self.outbox.send(|out| message::put_failed(out, &failure));
         }
         self.outbox.send(message::put_ready)?;
@@ -118,6 +118,20 @@ fn next_message(frames: &mut Frames, mut socket: &UnixStream) -> io::Result<Opti
             None => Err(invalid("the parent sent a frame that makes no sense")),
         },
     }
+}
+
+/// Holds this process to its limits, before any code of the user's runs.
+fn limit(setup: &Setup) -> Result<(), Result<String, PanicReport>> {
+    for (limit, value) in &setup.limits {
+        let refused = |error| {
+            let name = limit.name();
+            Ok(format!(
+                "the system refused the limit {name} of {value}: {error}"
+            ))
+        };
+        limit.set(*value).map_err(refused)?;
+    }
+    Ok(())
 }
 
 fn initialize(setup: &Setup, args: Reader) -> Result<(), Result<String, PanicReport>> {

@@ -1,10 +1,12 @@
 mod image;
+mod limits;
 mod memory;
 mod process;
 mod stdio;
 mod thread;
 
 pub(crate) use image::{build_identity, in_executable};
+pub(crate) use limits::Limit;
 pub(crate) use memory::SharedMemory;
 pub(crate) use process::{
     ChildProcess, Exit, kill_own_group, monotonic_nanos, oom_kills, signal_name, socket_pair,
