@@ -79,7 +79,8 @@ pub use crate::executor::{Executor, ExecutorExt, Permit, Restarts, Stats};
 pub use crate::panic::Location;
 #[cfg(target_os = "linux")]
 pub use crate::process::{
-    Limits, ProcessPoolBuilder, ProcessPoolExecutor, StartMethod, WorkerInfo, WorkerState,
+    Limits, Output, OutputLine, OutputStream, ProcessPoolBuilder, ProcessPoolExecutor, StartMethod,
+    WorkerInfo, WorkerState,
 };
 pub use crate::thread::{ThreadPoolBuilder, ThreadPoolExecutor};
 

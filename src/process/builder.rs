@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::limits::Limits;
+use super::output::{Outlets, Output};
 use super::pool::{Config, Pool};
 use super::start::Recipe;
 use super::supervisor;
@@ -74,6 +75,8 @@ pub struct ProcessPoolBuilder {
     env_clear: bool,
     current_dir: Option<PathBuf>,
     limits: Limits,
+    stdout: Option<Output>,
+    stderr: Option<Output>,
 }
 
 /// Encodes the initializer's call, within a limit of bytes.
@@ -175,6 +178,18 @@ impl ProcessPoolBuilder {
         self
     }
 
+    /// What becomes of what workers write to stdout. Default: it goes where their stderr goes.
+    pub fn stdout(mut self, output: Output) -> Self {
+        self.stdout = Some(output);
+        self
+    }
+
+    /// What becomes of what workers write to stderr. Default: [`Output::relay`].
+    pub fn stderr(mut self, output: Output) -> Self {
+        self.stderr = Some(output);
+        self
+    }
+
     /// Makes the pool. Within a tokio runtime, that one also drives what is later submitted from
     /// outside of any. No process is started yet.
     ///
@@ -209,6 +224,7 @@ impl ProcessPoolBuilder {
             initializer: encoded
                 .map_err(|reason| BuildError::invalid(format!("the initializer {reason}")))?,
             limits: self.limits.check()?,
+            outlets: Outlets::new(self.stdout, self.stderr),
             max_frame_length,
             spawn_timeout: positive("spawn_timeout", self.spawn_timeout.unwrap_or(SPAWN_TIMEOUT))?,
         };

@@ -19,6 +19,7 @@ use tokio::time::Instant;
 
 use crate::executor::error::{Cause, Rejection};
 use crate::executor::job::Call;
+use crate::executor::options::TaskName;
 use crate::executor::promise::{PromiseEncoded, Ticket};
 use crate::sys;
 use crate::wire::Chain;
@@ -60,6 +61,8 @@ struct Lane {
     /// How long a call takes: a running average, in nanoseconds.
     call_time: Option<u64>,
     ending: Option<Ending>,
+    /// The task that was cancelled last between two of its items: what it printed may be unread.
+    left: Option<(u64, TaskName)>,
     /// Takes no more calls.
     closed: bool,
 }
@@ -149,6 +152,7 @@ impl Link {
                 reserved: 0,
                 call_time: None,
                 ending: None,
+                left: None,
                 closed: false,
             }),
             wake: Notify::new(),
@@ -374,6 +378,15 @@ impl Link {
         claim.seq == entry.seq && matches!(claim.stage, Stage::Running | Stage::Condemned)
     }
 
+    /// What a task that it has is called.
+    pub(super) fn name_of(&self, task: u64) -> Option<TaskName> {
+        let lane = self.lock();
+        let mut tickets = lane.in_flight.iter().map(|entry| entry.call.ticket());
+        let found = tickets.find(|ticket| ticket.id() == task).map(Ticket::name);
+        let left = lane.left.as_ref().filter(|(id, _)| *id == task);
+        found.or_else(|| left.map(|(_, name)| name.clone()))
+    }
+
     pub(super) fn is_running(&self, ticket: &Ticket) -> bool {
         let lane = self.lock();
         lane.in_flight
@@ -454,6 +467,9 @@ impl Link {
                 lane.in_flight.push_back(entry);
             } else {
                 lane.given -= u64::from(found == Stage::Offered);
+                if found == Stage::Done {
+                    lane.left = Some((ticket.id(), ticket.name()));
+                }
                 unstarted += entry.call.owed.remaining() as usize;
             }
         }

@@ -16,11 +16,12 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, Interest};
 use tokio::net::UnixStream;
 use tokio_util::codec::{Decoder as _, LengthDelimitedCodec};
 
+use super::output::{Outlets, Pipes};
 use crate::function::FunctionOffset;
 use crate::panic::PanicReport;
 use crate::sys::{self, ChildProcess, Limit};
 use crate::wire::frame;
-use crate::wire::message::{self, FromWorker, Identity, Setup};
+use crate::wire::message::{self, Captured, FromWorker, Identity, Setup};
 use crate::wire::{Chain, Reader};
 
 /// What every worker of a pool is started with.
@@ -31,6 +32,7 @@ pub(super) struct Recipe {
     pub(super) current_dir: Option<PathBuf>,
     pub(super) initializer: Option<(FunctionOffset, Chain)>,
     pub(super) limits: Vec<(Limit, i64)>,
+    pub(super) outlets: Outlets,
     pub(super) max_frame_length: usize,
     pub(super) spawn_timeout: Duration,
 }
@@ -39,7 +41,7 @@ pub(super) struct Recipe {
 pub(super) struct Newborn {
     pub(super) child: ChildProcess,
     pub(super) socket: OwnedFd,
-    pub(super) stderr: OwnedFd,
+    pub(super) pipes: Pipes,
     /// How often the kernel had killed for memory before.
     pub(super) oom_kills: u64,
 }
@@ -73,8 +75,7 @@ impl Recipe {
         let failed = StartError::system;
         let oom_kills = sys::oom_kills();
         let (ours, theirs) = sys::socket_pair().map_err(failed("make a socket pair"))?;
-        let stdout = theirs.try_clone().map_err(failed("duplicate a socket"))?;
-        let (stderr, their_stderr) = io::pipe().map_err(failed("make a pipe"))?;
+        let (ends, pipes) = self.outlets.open().map_err(failed("make a pipe"))?;
         // The running executable itself, also when another file has taken its name since.
         let mut command = Command::new("/proc/self/exe");
         command.arg0(
@@ -94,8 +95,8 @@ impl Recipe {
         }
         command
             .stdin(Stdio::from(theirs))
-            .stdout(Stdio::from(stdout))
-            .stderr(Stdio::from(their_stderr));
+            .stdout(Stdio::from(ends.stdout))
+            .stderr(Stdio::from(ends.stderr));
         let child = ChildProcess::spawn(&mut command).map_err(|error| {
             let doing = match &self.current_dir {
                 Some(folder) => format!("start a process in {}", folder.display()).into(),
@@ -106,17 +107,18 @@ impl Recipe {
         Ok(Newborn {
             child,
             socket: ours,
-            stderr: stderr.into(),
+            pipes,
             oom_kills,
         })
     }
 
     /// What the worker is told to be.
-    pub(super) fn setup(&self, worker_id: u64) -> Chain {
+    pub(super) fn setup(&self, worker_id: u64, captured: Option<Captured>) -> Chain {
         let setup = Setup {
             worker_id,
             max_frame: self.max_frame_length as u64,
             limits: self.limits.clone(),
+            captured,
             initializer: self.initializer.as_ref().map(|(function, _)| *function),
         };
         let mut out = Chain::new();

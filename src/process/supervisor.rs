@@ -17,9 +17,9 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::codec::{Decoder as _, LengthDelimitedCodec};
 
 use super::link::{Answered, Ending, Link};
+use super::output::Outputs;
 use super::pool::{AfterFailure, Departure, Pool};
 use super::start::{Connection, Newborn, StartError};
-use super::stderr::Stderr;
 use crate::executor::error::{Cause, Death, InitFailure};
 use crate::executor::promise::Owed;
 use crate::sys::{self, ChildProcess, Exit};
@@ -104,7 +104,7 @@ struct Worker {
     codec: LengthDelimitedCodec,
     buffer: BytesMut,
     process: AsyncFd<ChildProcess>,
-    stderr: Arc<Stderr>,
+    outputs: Outputs,
     oom_kills: u64,
 }
 
@@ -150,26 +150,31 @@ async fn bring_up(pool: &Arc<Pool>, id: u64) -> Result<Worker, Option<Failure>> 
     let Newborn {
         child,
         socket,
-        stderr,
+        pipes,
         oom_kills,
     } = newborn;
     let pid = child.id();
     let system = |doing| move |error| Some(describe(StartError::system(doing)(error), None));
     let mut process = child.watch().map_err(system("watch a process"))?;
-    let stderr = Stderr::relay(stderr).map_err(system("read a pipe"))?;
+    let outlets = &pool.config.recipe.outlets;
+    let mut outputs = outlets
+        .attend(pipes, id, pid)
+        .map_err(system("read a pipe"))?;
     let mut connection = Connection::new(socket).map_err(system("use a socket"))?;
     let (page, page_fd) = Page::create().map_err(system("make shared memory"))?;
 
     let recipe = &pool.config.recipe;
     let own = Identity::own();
+    let setup = recipe.setup(id, outputs.captured());
     let outcome = tokio::select! {
-        outcome = connection.establish(&own, page_fd, recipe.setup(id), recipe.max_frame_length) => outcome,
+        outcome = connection.establish(&own, page_fd, setup, recipe.max_frame_length) => outcome,
         () = tokio::time::sleep(recipe.spawn_timeout) => Err(StartError::TimedOut(recipe.spawn_timeout)),
         () = not_needed(pool) => {
             process.get_ref().kill();
             let _ = wait_for(&mut process).await;
             return Err(None);
         }
+        never = outputs.tell_lines() => match never {},
     };
     if let Err(error) = outcome {
         // What ended by itself has an exit status of its own; give it the time to.
@@ -179,7 +184,8 @@ async fn bring_up(pool: &Arc<Pool>, id: u64) -> Result<Worker, Option<Failure>> 
         let killed = matches!(error, StartError::TimedOut(_));
         process.get_ref().kill();
         let exit = wait_for(&mut process).await;
-        let death = death(pid, exit, stderr.into_tail(), oom_kills);
+        outputs.finish(None);
+        let death = death(pid, exit, outputs.into_tail(), oom_kills);
         return Err(Some(describe(error, (!killed).then_some(death))));
     }
     let Connection {
@@ -201,7 +207,7 @@ async fn bring_up(pool: &Arc<Pool>, id: u64) -> Result<Worker, Option<Failure>> 
         codec,
         buffer,
         process,
-        stderr,
+        outputs,
         oom_kills,
     })
 }
@@ -265,9 +271,15 @@ impl Worker {
         pool.worker_ready(&self.link);
         self.drive(pool).await;
         let exit = wait_for(&mut self.process).await;
+        self.outputs.finish(Some(&self.link)); // While the names of its tasks are known.
         self.read_last_words(pool);
         let ending = self.link.ending();
-        let mut death = death(self.link.pid, exit, self.stderr.into_tail(), self.oom_kills);
+        let mut death = death(
+            self.link.pid,
+            exit,
+            self.outputs.into_tail(),
+            self.oom_kills,
+        );
         let (departure, loss) = match ending {
             Some(Ending::TimedOut { limit }) => (Departure::TimedOut, Cause::TimedOut { limit }),
             Some(Ending::Cancelled) => (Departure::Cancelled, Cause::Cancelled),
@@ -314,6 +326,8 @@ impl Worker {
                         }
                         self.link.end(Ending::Protocol("closing its connection".to_owned()));
                     } else {
+                        // What a task has written is told before it is over for its caller.
+                        self.outputs.drain(Some(&self.link));
                         self.read_frames(pool);
                         pool.refill(&self.link);
                     }
@@ -327,6 +341,8 @@ impl Worker {
                     }
                     self.link.time_out();
                 }
+                // The last, as a worker may write without end.
+                () = poll_fn(|cx| self.outputs.poll_lines(cx, Some(&self.link))) => {}
             }
         }
     }

@@ -6,6 +6,7 @@ use bytes::{BufMut as _, BytesMut};
 
 use super::chain::{Chain, Reader};
 use super::codec;
+use super::mark::Token;
 use super::{FunctionOffset, frame};
 use crate::panic::{Location, PanicReport};
 use crate::sys::Limit;
@@ -60,7 +61,17 @@ pub(crate) struct Setup {
     pub(crate) max_frame: u64,
     /// What it is to hold itself to.
     pub(crate) limits: Vec<(Limit, i64)>,
+    /// What it prints is told by lines.
+    pub(crate) captured: Option<Captured>,
     pub(crate) initializer: Option<FunctionOffset>,
+}
+
+/// Which streams of a worker are to have marks, and with what token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Captured {
+    pub(crate) token: Token,
+    pub(crate) stdout: bool,
+    pub(crate) stderr: bool,
 }
 
 /// A call: the items `first..end` of a payload that begins with item `base`.
@@ -152,6 +163,7 @@ pub(crate) fn put_setup(out: &mut Chain, setup: &Setup, args: &Chain) {
             out.put_u8(limit_kind(*limit));
             out.put_i64_le(*value);
         }
+        put_captured(out, setup.captured);
         out.put_u8(u8::from(setup.initializer.is_some()));
         put_function(out, setup.initializer.unwrap_or(FunctionOffset(0)));
     });
@@ -222,6 +234,27 @@ fn get_limit(frame: &mut Reader) -> Option<(Limit, i64)> {
     Some((limit, frame.u64()? as i64))
 }
 
+fn put_captured(out: &mut BytesMut, captured: Option<Captured>) {
+    let (stdout, stderr, token) = match captured {
+        Some(captured) => (captured.stdout, captured.stderr, captured.token.0),
+        None => (false, false, 0),
+    };
+    out.put_u8(u8::from(stdout) | u8::from(stderr) << 1);
+    out.put_u64_le(token as u64);
+    out.put_u64_le((token >> 64) as u64);
+}
+
+fn get_captured(frame: &mut Reader) -> Option<Option<Captured>> {
+    let streams = frame.u8()?;
+    let (low, high) = (u128::from(frame.u64()?), u128::from(frame.u64()?));
+    let captured = Captured {
+        token: Token(high << 64 | low),
+        stdout: streams & 1 != 0,
+        stderr: streams & 2 != 0,
+    };
+    Some((streams != 0).then_some(captured))
+}
+
 fn put_function(out: &mut BytesMut, function: FunctionOffset) {
     out.put_u8(function_kind::OFFSET);
     out.put_i64_le(function.0);
@@ -281,12 +314,14 @@ impl ToWorker {
                 let limits = (0..frame.u8()?)
                     .map(|_| get_limit(&mut frame))
                     .collect::<Option<_>>()?;
+                let captured = get_captured(&mut frame)?;
                 let present = frame.u8()? == 1;
                 let function = get_function(&mut frame)?;
                 let setup = Setup {
                     worker_id,
                     max_frame,
                     limits,
+                    captured,
                     initializer: present.then_some(function),
                 };
                 Self::Setup(setup, frame)
@@ -428,6 +463,11 @@ mod tests {
             worker_id: 7,
             max_frame: 8,
             limits: limits.to_vec(),
+            captured: Some(Captured {
+                token: Token(u128::MAX - 7),
+                stdout: false,
+                stderr: true,
+            }),
             initializer: Some(FunctionOffset(-9)),
         };
         let mut args = Chain::new();

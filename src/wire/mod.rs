@@ -4,12 +4,15 @@
 //! - [`codec`]: values to bytes and back;
 //! - [`frame`]: bytes cut into frames;
 //! - [`message`]: what each frame says;
+//! - [`mark`]: which task writes what is printed;
 //! - [`page`]: the memory that a worker shares with its parent: who may run what, exactly.
 
 mod chain;
 pub(crate) mod codec;
 #[cfg(target_os = "linux")]
 pub(crate) mod frame;
+#[cfg(target_os = "linux")]
+pub(crate) mod mark;
 #[cfg(target_os = "linux")]
 pub(crate) mod message;
 #[cfg(target_os = "linux")]

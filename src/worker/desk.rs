@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::marks::Marks;
 use super::outbox::Outbox;
 use crate::executor::context::{self, Context, Wanted};
 use crate::function::{Answer, Desk};
@@ -20,6 +21,8 @@ pub(super) struct CallDesk<'a> {
     worker_id: u64,
     page: &'a Arc<Page>,
     outbox: &'a Outbox,
+    /// If what it prints is told by lines.
+    marks: Option<&'a Marks>,
     /// When the item began, by the monotonic clock.
     begun: u64,
 }
@@ -31,6 +34,7 @@ impl<'a> CallDesk<'a> {
         worker_id: u64,
         page: &'a Arc<Page>,
         outbox: &'a Outbox,
+        marks: Option<&'a Marks>,
     ) -> Self {
         Self {
             head,
@@ -39,6 +43,7 @@ impl<'a> CallDesk<'a> {
             worker_id,
             page,
             outbox,
+            marks,
             begun: 0,
         }
     }
@@ -63,6 +68,9 @@ impl Desk for CallDesk<'_> {
         }
         self.begun = now;
         self.outbox.leave_to_attendant();
+        if let Some(marks) = self.marks {
+            marks.begin(self.head.task_id);
+        }
         let timeout = (self.head.timeout > 0).then(|| Duration::from_nanos(self.head.timeout));
         context::enter(Context {
             task_id: self.head.task_id,
@@ -77,6 +85,9 @@ impl Desk for CallDesk<'_> {
     fn answer(&mut self, answer: Answer) {
         context::leave();
         let elapsed = sys::monotonic_nanos().saturating_sub(self.begun);
+        if let Some(marks) = self.marks {
+            marks.end();
+        }
         let (status, payload) = encode(answer);
         let item = self.next;
         self.outbox.post(

@@ -6,6 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 use super::desk::{CallDesk, InitializerDesk};
+use super::marks::Marks;
 use super::outbox::Outbox;
 use crate::function::{Desk, Entry, FunctionOffset};
 use crate::panic::PanicReport;
@@ -75,6 +76,7 @@ impl Worker {
         };
         self.outbox
             .set_limit(usize::try_from(setup.max_frame).unwrap_or(frame::LARGEST));
+        let marks = setup.captured.as_ref().map(Marks::open).transpose()?;
         if let Err(failure) = limit(&setup).and_then(|()| initialize(&setup, args)) {
             return self.outbox.send(|out| message::put_failed(out, &failure));
         }
@@ -92,6 +94,7 @@ impl Worker {
                         setup.worker_id,
                         &self.page,
                         &self.outbox,
+                        marks.as_ref(),
                     ));
                 }
                 None | Some(ToWorker::Exit) => return self.outbox.flush(),

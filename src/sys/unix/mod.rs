@@ -12,7 +12,7 @@ pub(crate) use process::{
     ChildProcess, Exit, kill_own_group, monotonic_nanos, oom_kills, signal_name, socket_pair,
 };
 pub(crate) use stdio::{
-    Bell, become_worker, read_now, receive_with_fd, send_vectored, send_with_fd,
-    wait_for_parents_end,
+    Bell, become_worker, bytes_waiting, flush_c_stdout, own_descriptor, read_now, receive_with_fd,
+    send_vectored, send_with_fd, wait_for_parents_end, write_in_one,
 };
 pub(crate) use thread::ThreadName;

@@ -1,5 +1,5 @@
-//! What a worker does to itself before any user code runs: it takes the socket away from stdin
-//! and stdout, drops what it inherited by mistake, and leaves signals as Rust programs have them.
+//! What a worker does to itself before any user code runs: it takes the socket away from stdin,
+//! drops what it inherited by mistake, and leaves signals as Rust programs have them.
 
 use std::ffi::CStr;
 use std::io;
@@ -18,9 +18,8 @@ use rustix::net::{
 use rustix::process::PidfdFlags;
 
 /// Makes a worker of this process if `marker` is in its environment: takes that out, moves the
-/// socket that is stdin and stdout to a descriptor of its own, and closes every other descriptor
-/// that came through exec, for none was meant for it. Then stdin is empty, and what is printed goes
-/// to stderr.
+/// socket that is stdin to a descriptor of its own, and closes every other descriptor but stdout and
+/// stderr that came through exec, for none was meant for it. Then stdin is empty.
 pub(crate) fn become_worker(marker: &str) -> Option<io::Result<UnixStream>> {
     std::env::var_os(marker)?;
     Some(prepare(marker))
@@ -37,7 +36,6 @@ fn prepare(marker: &str) -> io::Result<UnixStream> {
     let socket = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
     let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
     rustix::stdio::dup2_stdin(&null)?;
-    rustix::stdio::dup2_stdout(rustix::stdio::stderr())?;
     close_inherited()?;
     settle_signals();
     Ok(UnixStream::from(socket))
@@ -102,6 +100,44 @@ pub(crate) fn read_now(from: BorrowedFd<'_>, bytes: &mut [u8]) -> io::Result<usi
     Ok(rustix::io::retry_on_intr(|| {
         rustix::io::read(from, &mut *bytes)
     })?)
+}
+
+/// How many bytes there are to be read.
+pub(crate) fn bytes_waiting(from: BorrowedFd<'_>) -> usize {
+    let waiting = rustix::io::ioctl_fionread(from).unwrap_or(0);
+    usize::try_from(waiting).unwrap_or(usize::MAX)
+}
+
+/// Another descriptor for the same, which is not passed on by exec.
+pub(crate) fn own_descriptor(of: &impl AsFd) -> io::Result<OwnedFd> {
+    Ok(rustix::io::fcntl_dupfd_cloexec(of, 3)?)
+}
+
+/// Writes a few bytes to a pipe, which takes so few in one piece. Waits while it is full, also if
+/// somebody has made it one that does not block.
+pub(crate) fn write_in_one(to: &impl AsFd, bytes: &[u8]) -> io::Result<()> {
+    loop {
+        match rustix::io::retry_on_intr(|| rustix::io::write(to, bytes)) {
+            Err(rustix::io::Errno::AGAIN) => {
+                rustix::io::retry_on_intr(|| {
+                    rustix::event::poll(&mut [PollFd::new(to, PollFlags::OUT)], None)
+                })?;
+            }
+            outcome => return outcome.map(drop).map_err(io::Error::from),
+        }
+    }
+}
+
+/// Writes out what C code has printed and C's library still holds.
+pub(crate) fn flush_c_stdout() {
+    unsafe extern "C" {
+        static mut stdout: *mut libc::FILE;
+    }
+    // SAFETY: the library sets it before `main`, and hardly anybody sets it to another stream later.
+    let stream = unsafe { (&raw const stdout).read() };
+    // SAFETY: it is an open stream, which has a lock of its own. (Not all streams at once: one that
+    // another thread is blocked in reading of would block this thread too.)
+    unsafe { libc::fflush(stream) };
 }
 
 /// Sends bytes with a descriptor beside them.
