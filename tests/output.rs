@@ -261,10 +261,13 @@ async fn the_items_of_a_chunk_have_the_lines_of_their_chunk() {
 async fn all_that_a_task_has_written_is_told_before_its_outcome() {
     let (pool, told) = told(1);
     for n in 0..300 {
-        within(pool.submit(print, format!("{n}\n")))
-            .await
-            .expect("it ran");
-        assert_eq!(told.texts(), [n.to_string()]);
+        let handle = pool.submit(print, format!("{n}\n"));
+        let (send, seen) = tokio::sync::oneshot::channel();
+        let told = told.clone();
+        // It runs where the outcome is found.
+        handle.on_done(move || send.send(told.texts()).expect("the test listens"));
+        let seen = within(seen).await.expect("it ran");
+        assert_eq!(seen, [n.to_string()]);
     }
 }
 

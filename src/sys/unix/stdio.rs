@@ -131,10 +131,10 @@ pub(crate) fn write_in_one(to: &impl AsFd, bytes: &[u8]) -> io::Result<()> {
 /// Writes out what C code has printed and C's library still holds.
 pub(crate) fn flush_c_stdout() {
     unsafe extern "C" {
-        static mut stdout: *mut libc::FILE;
+        static stdout: *mut libc::FILE;
     }
-    // SAFETY: the library sets it before `main`, and hardly anybody sets it to another stream later.
-    let stream = unsafe { (&raw const stdout).read() };
+    // SAFETY: the library has such a variable, and sets it before anything runs.
+    let stream = unsafe { stdout };
     // SAFETY: it is an open stream, which has a lock of its own. (Not all streams at once: one that
     // another thread is blocked in reading of would block this thread too.)
     unsafe { libc::fflush(stream) };
