@@ -72,6 +72,7 @@ pub use crate::executor::handle::{AbortHandle, JoinHandle};
 pub use crate::executor::job::Job;
 pub use crate::executor::map::Map;
 pub use crate::executor::options::{Shutdown, ShutdownReport, TaskOptions};
+pub use crate::executor::progress::{Progress, ProgressStream};
 pub use crate::executor::room::Room;
 pub use crate::executor::task::{Arguments, Data, Initialized, Task};
 pub use crate::executor::wait::{AsCompleted, ReturnWhen, Wait, Waited, as_completed, wait};

@@ -75,6 +75,8 @@ struct InFlight {
     began: Option<Beginning>,
     /// How long its items have run so far, in nanoseconds.
     elapsed: u64,
+    /// The version of the report on its progress that was told last.
+    reported: u64,
 }
 
 /// A moment by two clocks: the system's, which the worker reads too, and tokio's, which a test may
@@ -250,6 +252,7 @@ impl Link {
             call,
             began: None,
             elapsed: 0,
+            reported: 0,
         });
     }
 
@@ -376,6 +379,33 @@ impl Link {
     fn runs(&self, entry: &InFlight) -> bool {
         let claim = self.page.look(entry.seq);
         claim.seq == entry.seq && matches!(claim.stage, Stage::Running | Stage::Condemned)
+    }
+
+    /// Brings the latest report in the slot of a call to whom it is about.
+    pub(super) fn report(&self, seq: u32) {
+        let Some((version, report)) = self.page.take_report(seq) else {
+            return;
+        };
+        let mut lane = self.lock();
+        let is_meant = |entry: &&mut InFlight| {
+            entry.seq == report.seq && entry.call.owed.next() == report.item
+        };
+        let promise = lane.in_flight.iter_mut().find(is_meant).and_then(|entry| {
+            let is_new = std::mem::replace(&mut entry.reported, version) != version;
+            is_new.then(|| entry.call.owed.promise().clone())
+        });
+        drop(lane);
+        if let Some(promise) = promise {
+            promise.report(report.item.into(), report.done, report.total);
+        }
+    }
+
+    /// The worker is dead: what it reported last may have come without a nudge.
+    pub(super) fn last_report(&self) {
+        let front = self.lock().in_flight.front().map(|entry| entry.seq);
+        if let Some(seq) = front {
+            self.report(seq);
+        }
     }
 
     /// What a task that it has is called.

@@ -360,6 +360,7 @@ impl Worker {
                         Some(FromWorker::Outcome(head, payload)) => {
                             self.settle(head, payload, pool)
                         }
+                        Some(FromWorker::Progress(seq)) => self.link.report(seq),
                         _ => return self.protest("sending a message that makes no sense"),
                     }
                 }
@@ -386,10 +387,15 @@ impl Worker {
         self.buffer = BytesMut::from(&self.link.page.outbox()[..]);
         self.codec = frame::codec(OUTBOX);
         self.read_frames(pool);
+        self.link.last_report();
     }
 
     /// Brings an outcome to whoever waits for it.
     fn settle(&self, head: OutcomeHead, mut payload: Reader, pool: &Arc<Pool>) {
+        // Of two threads that report, one may nudge for both, and later than the task ends.
+        if self.link.page.has_report(head.seq) {
+            self.link.report(head.seq);
+        }
         let Some(Answered { promise, item }) = self.link.answered(&head) else {
             return;
         };

@@ -29,6 +29,7 @@ mod tag {
     pub(super) const READY: u8 = 65;
     pub(super) const FAILED: u8 = 66;
     pub(super) const OUTCOME: u8 = 67;
+    pub(super) const PROGRESS: u8 = 68;
 }
 
 /// How a function is named. Room is left for functions that are known by name.
@@ -127,6 +128,8 @@ pub(crate) enum FromWorker {
     /// The initializer failed, with a reason or a panic.
     Failed(Result<String, PanicReport>),
     Outcome(OutcomeHead, Reader),
+    /// The page has a new report in the slot of the call of that number.
+    Progress(u32),
 }
 
 /// Appends one frame that `write` fills.
@@ -255,6 +258,10 @@ fn get_captured(frame: &mut Reader) -> Option<Option<Captured>> {
     Some((streams != 0).then_some(captured))
 }
 
+pub(crate) fn put_progress(out: &mut Chain, seq: u32) {
+    put(out, tag::PROGRESS, &Chain::new(), |out| out.put_u32_le(seq));
+}
+
 fn put_function(out: &mut BytesMut, function: FunctionOffset) {
     out.put_u8(function_kind::OFFSET);
     out.put_i64_le(function.0);
@@ -370,6 +377,7 @@ impl FromWorker {
                 };
                 Self::Outcome(head, frame)
             }
+            tag::PROGRESS => Self::Progress(frame.u32()?),
             _ => return None,
         };
         Some(message)

@@ -1,7 +1,7 @@
 //! One call, item by item: each is claimed in the shared page just before it runs, and its outcome
 //! posted before it counts as done.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::marks::Marks;
@@ -11,16 +11,33 @@ use crate::function::{Answer, Desk};
 use crate::panic::PanicReport;
 use crate::sys;
 use crate::wire::message::{self, CallHead, OutcomeHead, Status};
-use crate::wire::page::{Page, Stage};
+use crate::wire::page::{Page, Report, Stage};
 use crate::wire::{Chain, Reader};
+
+/// The parent, as tasks see it.
+pub(super) struct Parent {
+    page: Arc<Page>,
+    outbox: Arc<Outbox>,
+    /// Held by the thread that leaves a report in the page.
+    reporting: Mutex<()>,
+}
+
+impl Parent {
+    pub(super) fn new(page: Arc<Page>, outbox: Arc<Outbox>) -> Arc<Self> {
+        Arc::new(Self {
+            page,
+            outbox,
+            reporting: Mutex::new(()),
+        })
+    }
+}
 
 pub(super) struct CallDesk<'a> {
     head: CallHead,
     input: Reader,
     next: u32,
     worker_id: u64,
-    page: &'a Arc<Page>,
-    outbox: &'a Outbox,
+    parent: &'a Arc<Parent>,
     /// If what it prints is told by lines.
     marks: Option<&'a Marks>,
     /// When the item began, by the monotonic clock.
@@ -32,8 +49,7 @@ impl<'a> CallDesk<'a> {
         head: CallHead,
         input: Reader,
         worker_id: u64,
-        page: &'a Arc<Page>,
-        outbox: &'a Outbox,
+        parent: &'a Arc<Parent>,
         marks: Option<&'a Marks>,
     ) -> Self {
         Self {
@@ -41,8 +57,7 @@ impl<'a> CallDesk<'a> {
             input,
             next: head.first,
             worker_id,
-            page,
-            outbox,
+            parent,
             marks,
             begun: 0,
         }
@@ -63,11 +78,11 @@ impl Desk for CallDesk<'_> {
             return false;
         }
         let now = sys::monotonic_nanos();
-        if !self.page.claim(self.head.seq, self.next, now) {
+        if !self.parent.page.claim(self.head.seq, self.next, now) {
             return false;
         }
         self.begun = now;
-        self.outbox.leave_to_attendant();
+        self.parent.outbox.leave_to_attendant();
         if let Some(marks) = self.marks {
             marks.begin(self.head.task_id);
         }
@@ -76,7 +91,7 @@ impl Desk for CallDesk<'_> {
             task_id: self.head.task_id,
             worker_id: self.worker_id,
             deadline: timeout.and_then(|timeout| Instant::now().checked_add(timeout)),
-            wanted: self.page.clone(),
+            wanted: self.parent.clone(),
             key: key(self.head.seq, self.next),
         });
         true
@@ -90,7 +105,7 @@ impl Desk for CallDesk<'_> {
         }
         let (status, payload) = encode(answer);
         let item = self.next;
-        self.outbox.post(
+        self.parent.outbox.post(
             OutcomeHead {
                 seq: self.head.seq,
                 item,
@@ -99,14 +114,14 @@ impl Desk for CallDesk<'_> {
             },
             &payload,
         );
-        if !self.page.finish(self.head.seq, item) {
+        if !self.parent.page.finish(self.head.seq, item) {
             wait_to_be_killed();
         }
         self.next += 1;
         if self.head.timeout > 0 {
             // By the outcome of one item the parent knows when the next one began. A failure is
             // met again when the worker has to wait.
-            let _ = self.outbox.flush();
+            let _ = self.parent.outbox.flush();
         }
     }
 }
@@ -145,10 +160,31 @@ fn key(seq: u32, item: u32) -> u64 {
 }
 
 /// The parent withdraws its interest by condemning the item.
-impl Wanted for Page {
+impl Wanted for Parent {
     fn is_wanted(&self, key: u64) -> bool {
-        let claim = self.look((key >> 32) as u32);
+        let claim = self.page.look((key >> 32) as u32);
         (claim.seq, claim.item, claim.stage) == ((key >> 32) as u32, key as u32, Stage::Running)
+    }
+
+    fn report(&self, key: u64, done: u64, total: u64) {
+        let report = Report {
+            seq: (key >> 32) as u32,
+            item: key as u32,
+            done,
+            total,
+        };
+        let reporting = self.reporting.lock();
+        let reporting = reporting.unwrap_or_else(PoisonError::into_inner);
+        // A thread of a task that has ended just now may still put its report into the slot; but
+        // before one of the next task there, which waits for the lock, and the parent sees whose it is.
+        let nudge = self.is_wanted(key) && self.page.put_report(report);
+        drop(reporting);
+        if nudge {
+            // A failure is met again when the worker has to wait.
+            let _ = self
+                .outbox
+                .send(|out| message::put_progress(out, report.seq));
+        }
     }
 }
 

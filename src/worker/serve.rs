@@ -5,7 +5,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
-use super::desk::{CallDesk, InitializerDesk};
+use super::desk::{CallDesk, InitializerDesk, Parent};
 use super::marks::Marks;
 use super::outbox::Outbox;
 use crate::function::{Desk, Entry, FunctionOffset};
@@ -80,6 +80,7 @@ impl Worker {
         if let Err(failure) = limit(&setup).and_then(|()| initialize(&setup, args)) {
             return self.outbox.send(|out| message::put_failed(out, &failure));
         }
+        let parent = Parent::new(self.page.clone(), self.outbox.clone());
         self.outbox.send(message::put_ready)?;
         loop {
             if !self.frames.has_next() {
@@ -92,8 +93,7 @@ impl Worker {
                         head,
                         input,
                         setup.worker_id,
-                        &self.page,
-                        &self.outbox,
+                        &parent,
                         marks.as_ref(),
                     ));
                 }
