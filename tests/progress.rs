@@ -4,7 +4,7 @@
 
 mod common;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -244,6 +244,15 @@ fn flood(done: Option<PathBuf>, gate: Key) {
     gate.wait();
 }
 
+/// Waits as a thread that does nothing else, so that nobody drives the pool meanwhile.
+fn until_there(file: &Path) {
+    let patience = Instant::now() + Duration::from_secs(30);
+    while !file.exists() {
+        assert!(Instant::now() < patience, "the worker is stuck");
+        std::thread::yield_now();
+    }
+}
+
 /// This thread alone runs the pool. While it reads nothing, a worker that sent a frame for each
 /// report would soon stand at a full socket.
 #[tokio::test]
@@ -255,11 +264,7 @@ async fn a_million_reports_that_nobody_reads_cost_one_frame() {
     let gate = Gate::new();
     let handle = pool.submit(flood, (Some(file.clone()), gate.key()));
     let mut progress = handle.progress();
-    let patience = Instant::now() + Duration::from_secs(30);
-    while !file.exists() {
-        assert!(Instant::now() < patience, "the worker is stuck");
-        std::thread::yield_now();
-    }
+    until_there(&file);
     assert_eq!(next(&mut progress).await, Some((MANY, MANY)));
     gate.guest().await.let_in().await;
     assert_eq!(rest(progress).await, [], "it was one frame");
@@ -301,9 +306,8 @@ async fn what_items_of_a_map_report_goes_nowhere_and_does_no_harm() {
     .await;
 }
 
-/// A process that is no longer wanted is killed; a thread has to ask.
 #[tokio::test]
-async fn a_task_sees_by_its_context_that_it_is_no_longer_wanted_and_until_when_it_is() {
+async fn a_task_sees_by_its_context_until_when_it_may_run() {
     fn time_left() -> Option<Duration> {
         let deadline = worker::current().expect("inside a task").deadline()?;
         deadline.checked_duration_since(Instant::now())
@@ -318,20 +322,31 @@ async fn a_task_sees_by_its_context_that_it_is_no_longer_wanted_and_until_when_i
         assert_eq!(left.expect("it ran"), None);
     })
     .await;
-    fn until_cancelled(gate: Key) {
+}
+
+/// This thread alone runs the pools: a process, which is killed for being cancelled, is so only once
+/// this test waits for something.
+#[tokio::test]
+async fn a_task_sees_by_its_context_that_it_was_cancelled() {
+    fn until_cancelled(gate: Key, file: PathBuf) {
         let me = worker::current().expect("inside a task");
         assert!(!me.is_cancelled());
         gate.wait();
         while !me.is_cancelled() {
             std::thread::yield_now();
         }
-        gate.wait();
+        std::fs::write(file, "").expect("the test's directory is there");
     }
-    let threads = ThreadPoolExecutor::with_workers(1).expect("a pool");
-    let gate = Gate::new();
-    let handle = threads.submit(until_cancelled, gate.key());
-    gate.guest().await.let_in().await;
-    handle.abort();
-    gate.guest().await.let_in().await;
-    assert!(within(handle).await.expect_err("cancelled").is_cancelled());
+    on_each(1, 10, async |executor: Arc<dyn Executor>| {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("seen");
+        let gate = Gate::new();
+        let handle = executor.submit(until_cancelled, (gate.key(), file.clone()));
+        gate.guest().await.let_in().await;
+        assert!(!file.exists());
+        handle.abort();
+        until_there(&file);
+        assert!(within(handle).await.expect_err("cancelled").is_cancelled());
+    })
+    .await;
 }
