@@ -76,6 +76,20 @@ async fn a_task_past_its_processor_time_is_ended_by_sigxcpu_and_the_next_is_fine
 }
 
 #[tokio::test]
+#[expect(unsafe_code, reason = "ignores a signal")]
+async fn a_task_that_ignores_sigxcpu_is_killed_a_second_later() {
+    fn burn_on() {
+        // SAFETY: to ignore a signal installs no handler.
+        unsafe { libc::signal(libc::SIGXCPU, libc::SIG_IGN) };
+        burn();
+    }
+    let pool = limited(Limits::new().cpu_time(Duration::from_secs(1)));
+    let error = within(pool.submit(burn_on, ())).await.expect_err("killed");
+    assert!(error.is_worker_lost(), "{error}");
+    assert_eq!(error.signal(), Some(Signal::KILL.as_raw()), "{error}");
+}
+
+#[tokio::test]
 async fn a_worker_can_open_so_many_files_and_no_more() {
     fn open(count: usize) -> Result<(), String> {
         let open = |_| File::open("/dev/null").map_err(|error| error.to_string());

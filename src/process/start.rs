@@ -75,7 +75,10 @@ impl Recipe {
         let failed = StartError::system;
         let oom_kills = sys::oom_kills();
         let (ours, theirs) = sys::socket_pair().map_err(failed("make a socket pair"))?;
-        let (ends, pipes) = self.outlets.open().map_err(failed("make a pipe"))?;
+        let (ends, pipes) = self
+            .outlets
+            .open()
+            .map_err(failed("open a stdout and a stderr for a worker"))?;
         // The running executable itself, also when another file has taken its name since.
         let mut command = Command::new("/proc/self/exe");
         command.arg0(

@@ -172,6 +172,7 @@ async fn bring_up(pool: &Arc<Pool>, id: u64) -> Result<Worker, Option<Failure>> 
         () = not_needed(pool) => {
             process.get_ref().kill();
             let _ = wait_for(&mut process).await;
+            outputs.finish(None);
             return Err(None);
         }
         never = outputs.tell_lines() => match never {},

@@ -249,8 +249,9 @@ impl Page {
     }
 
     /// Parent: the latest report in the slot of `seq`, be it about that call or one before or after,
-    /// and its version, by which one that is taken twice is known. Nothing if there is none, or if it is just being changed: then a nudge follows, because the
-    /// mark of the last one is taken away before the report is read.
+    /// and its version, by which one that is taken twice is known. Nothing if there is none, or if it
+    /// is just being changed: then a nudge follows, because the mark of the last one is taken away
+    /// before the report is read.
     pub(crate) fn take_report(&self, seq: u32) -> Option<(u64, Report)> {
         let word = |which| self.report_word(which, seq);
         word(NUDGED).swap(0, Ordering::AcqRel);

@@ -75,8 +75,8 @@ impl Output {
     ///
     /// A line has at most 64 KiB, a longer one comes in several pieces; what is not UTF-8 is replaced by
     /// `U+FFFD`. No line is lost while the worker lives: when `tell` is slow, the worker has to wait,
-    /// as at any pipe. When the worker ends, what it has written is still told; a process that it
-    /// leaves behind then writes to nobody.
+    /// as at any pipe. When the worker ends, what it has written is still told, unless the runtime
+    /// ends first; a process that it leaves behind then writes to nobody.
     ///
     /// `tell` is called by the task that drives the worker: while it blocks, so do that worker's
     /// results and a thread of the runtime. Send lines that take long to handle elsewhere, by a
