@@ -37,7 +37,7 @@
 //!   own `submit` takes any closure and asks nothing of serde.
 //! - Both are an [`Executor`]; `Arc<dyn Executor>` lets configuration choose. [`ExecutorExt`] has what
 //!   callers use: `submit`, `map`, `reserve`, `shutdown`.
-//! - [`JoinHandle`] awaits one task and can abort it; [`wait`] and [`as_completed`] await many;
+//! - [`JoinHandle`] awaits one task, follows its progress and can abort it; [`wait`] and [`as_completed`] await many;
 //!   [`Map`] is a stream of results with back-pressure.
 //! - [`TaskError`] says why there is no result: ask its predicates, print it for people.
 //! - [`worker::current`] tells a running task who it is, and whether it is still wanted.
