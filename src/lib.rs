@@ -37,7 +37,7 @@
 //!   own `submit` takes any closure and asks nothing of serde.
 //! - Both are an [`Executor`]; `Arc<dyn Executor>` lets configuration choose. [`ExecutorExt`] has what
 //!   callers use: `submit`, `map`, `reserve`, `shutdown`.
-//! - [`JoinHandle`] awaits one task and can abort it; [`wait`] and [`as_completed`] await many;
+//! - [`JoinHandle`] awaits one task, follows its progress and can abort it; [`wait`] and [`as_completed`] await many;
 //!   [`Map`] is a stream of results with back-pressure.
 //! - [`TaskError`] says why there is no result: ask its predicates, print it for people.
 //! - [`worker::current`] tells a running task who it is, and whether it is still wanted.
@@ -72,6 +72,7 @@ pub use crate::executor::handle::{AbortHandle, JoinHandle};
 pub use crate::executor::job::Job;
 pub use crate::executor::map::Map;
 pub use crate::executor::options::{Shutdown, ShutdownReport, TaskOptions};
+pub use crate::executor::progress::{Progress, ProgressStream};
 pub use crate::executor::room::Room;
 pub use crate::executor::task::{Arguments, Data, Initialized, Task};
 pub use crate::executor::wait::{AsCompleted, ReturnWhen, Wait, Waited, as_completed, wait};
@@ -79,7 +80,8 @@ pub use crate::executor::{Executor, ExecutorExt, Permit, Restarts, Stats};
 pub use crate::panic::Location;
 #[cfg(target_os = "linux")]
 pub use crate::process::{
-    ProcessPoolBuilder, ProcessPoolExecutor, StartMethod, WorkerInfo, WorkerState,
+    Limits, Output, OutputLine, OutputStream, ProcessPoolBuilder, ProcessPoolExecutor, StartMethod,
+    WorkerInfo, WorkerState,
 };
 pub use crate::thread::{ThreadPoolBuilder, ThreadPoolExecutor};
 

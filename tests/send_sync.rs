@@ -6,10 +6,11 @@ use std::cell::Cell;
 use std::marker::PhantomData;
 
 use concurrent_futures::{
-    AbortHandle, AsCompleted, BuildError, Executor, Job, JoinHandle, Location, Map, Permit,
-    ProcessPoolBuilder, ProcessPoolExecutor, Restarts, ReturnWhen, Room, Shutdown, ShutdownReport,
-    StartMethod, Stats, TaskError, TaskOptions, ThreadPoolBuilder, ThreadPoolExecutor,
-    TrySubmitError, Wait, Waited, WorkerInfo, WorkerState, worker,
+    AbortHandle, AsCompleted, BuildError, Executor, Job, JoinHandle, Limits, Location, Map, Output,
+    OutputLine, OutputStream, Permit, ProcessPoolBuilder, ProcessPoolExecutor, Progress,
+    ProgressStream, Restarts, ReturnWhen, Room, Shutdown, ShutdownReport, StartMethod, Stats,
+    TaskError, TaskOptions, ThreadPoolBuilder, ThreadPoolExecutor, TrySubmitError, Wait, Waited,
+    WorkerInfo, WorkerState, worker,
 };
 
 /// May be sent, must not be shared.
@@ -42,6 +43,14 @@ const _: () = {
     both::<ReturnWhen>();
     both::<Location>();
     both::<Room>();
+    both::<Limits>();
+    both::<Output>();
+    both::<OutputLine>();
+    both::<OutputStream>();
+    both::<Progress>();
+    send::<ProgressStream>();
+    unpin::<ProgressStream>();
+    lives_on::<ProgressStream>();
     both::<worker::Context>();
     both::<Permit<'static, ThreadPoolExecutor>>();
     send::<Box<dyn Executor>>();

@@ -113,6 +113,9 @@ impl<R: Send> Wanted for Chunk<R> {
     fn is_wanted(&self, item: u64) -> bool {
         !self.ticket.is_closed() && u32::try_from(item).is_ok_and(|item| !self.lock().has(item))
     }
+
+    /// An item has no handle that could be told.
+    fn report(&self, _: u64, _: u64, _: u64) {}
 }
 
 impl<R: Send> Promise for Chunk<R> {

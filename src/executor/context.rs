@@ -29,13 +29,17 @@ pub struct Context {
     pub(crate) worker_id: u64,
     pub(crate) deadline: Option<Instant>,
     pub(crate) wanted: Arc<dyn Wanted>,
-    /// What `wanted` is to be asked about.
+    /// What `wanted` is to be asked and told about.
     pub(crate) key: u64,
 }
 
-/// Tells whether somebody still waits for what `key` stands for.
+/// Whoever waits for what `key` stands for.
 pub(crate) trait Wanted: Send + Sync {
+    /// Whether somebody still does.
     fn is_wanted(&self, key: u64) -> bool;
+
+    /// Tells how far it is.
+    fn report(&self, key: u64, done: u64, total: u64);
 }
 
 impl Context {
@@ -55,6 +59,42 @@ impl Context {
     /// [grace period](crate::TaskOptions::grace_period).
     pub fn is_cancelled(&self) -> bool {
         !self.wanted.is_wanted(self.key)
+    }
+
+    /// Tells the task's handle how far the task is: so much of `total`, which is 0 if it is not known.
+    /// What the numbers count is up to the task. The handle's
+    /// [`progress`](crate::JoinHandle::progress) gives the latest.
+    ///
+    /// It is cheap, so a task may report as often as it likes: from a process, what comes faster
+    /// than it is read costs two numbers in shared memory. After the task's end, and for an item of
+    /// a `map`, which has no handle, it does nothing.
+    ///
+    /// ```
+    /// use concurrent_futures::{ThreadPoolExecutor, worker};
+    /// use futures::StreamExt as _;
+    ///
+    /// fn sum(numbers: Vec<u64>) -> u64 {
+    ///     let total = numbers.len() as u64;
+    ///     let mut sum = 0;
+    ///     for (done, number) in (1..).zip(numbers) {
+    ///         sum += number;
+    ///         if let Some(context) = worker::current() {
+    ///             context.report_progress(done, total);
+    ///         }
+    ///     }
+    ///     sum
+    /// }
+    ///
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = ThreadPoolExecutor::new()?;
+    /// let handle = pool.submit(sum, vec![1, 2, 3]);
+    /// let last = handle.progress().fold(0, |_, progress| async move { progress.done });
+    /// assert_eq!(last.await, 3);
+    /// assert_eq!(handle.await?, 6);
+    /// # Ok(()) }
+    /// ```
+    pub fn report_progress(&self, done: u64, total: u64) {
+        self.wanted.report(self.key, done, total);
     }
 
     /// When the task's time-out is up, if it has one; a grace period comes on top.

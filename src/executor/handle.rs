@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use super::context::Wanted;
 use super::error::{Cause, TaskError};
 use super::job::decode_result;
+use super::progress::{ProgressStream, Reports};
 use super::promise::{Promise, PromiseEncoded, PromiseOf, Ticket};
 
 /// An owned right to await the outcome of a task.
@@ -50,6 +51,7 @@ pub struct AbortHandle(Arc<dyn Abort>);
 pub(crate) struct OutcomeCell<T> {
     ticket: Ticket,
     state: Mutex<State<T>>,
+    reports: Reports,
 }
 
 struct State<T> {
@@ -74,6 +76,7 @@ impl<T> OutcomeCell<T> {
         Self {
             ticket,
             state: Mutex::new(state),
+            reports: Reports::default(),
         }
     }
 
@@ -91,6 +94,7 @@ impl<T> OutcomeCell<T> {
         let waker = state.waker.take();
         let callbacks = std::mem::take(&mut state.callbacks);
         drop(state); // User code runs below: wakers and callbacks may come back to this handle.
+        self.reports.end();
         if let Some(waker) = waker {
             waker.wake();
         }
@@ -122,6 +126,12 @@ fn run_callback(callback: Box<dyn FnOnce() + Send>) {
 impl<T: Send> Wanted for OutcomeCell<T> {
     fn is_wanted(&self, _: u64) -> bool {
         !self.ticket.is_closed()
+    }
+
+    fn report(&self, _: u64, done: u64, total: u64) {
+        if !self.ticket.is_closed() {
+            self.reports.put(done, total);
+        }
     }
 }
 
@@ -215,6 +225,34 @@ impl<T> JoinHandle<T> {
             drop(state);
             run_callback(Box::new(callback));
         }
+    }
+
+    /// What the task [reports](crate::worker::Context::report_progress) of its progress: the latest
+    /// report, if there is one, and each later one that is not replaced before it is read. The stream
+    /// ends when the task has its outcome. It can be polled beside the handle, and kept without it.
+    ///
+    /// ```
+    /// use concurrent_futures::{ThreadPoolExecutor, worker};
+    /// use futures::StreamExt as _;
+    ///
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = ThreadPoolExecutor::new()?;
+    /// let handle = pool.submit(|| worker::current().unwrap().report_progress(1, 4), ());
+    /// let mut progress = handle.progress();
+    /// while let Some(report) = progress.next().await {
+    ///     println!("{} of {}", report.done, report.total);
+    /// }
+    /// handle.await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn progress(&self) -> ProgressStream {
+        let stream = self.cell.reports.watch();
+        // The outcome that is found here may have been put in before there was anything to end; one
+        // that comes later ends it.
+        if self.cell.is_finished() {
+            self.cell.reports.end();
+        }
+        stream
     }
 
     /// Cancels the task. Awaiting the handle gives an error for which

@@ -6,7 +6,7 @@
 //! - [`job`]: a call on its way; [`promise`]: what is owed for it; [`room`]: its place in a queue;
 //! - [`map`]: many calls as one stream, its input a [`feed`], its output [`chunk`] by chunk;
 //! - [`wait`]: many handles at once; [`deadline`]: for how long;
-//! - [`context`]: what a task knows of itself; [`settings`]: what all executors check.
+//! - [`context`]: what a task knows of itself; [`progress`]: what it tells; [`settings`]: what all executors check.
 
 pub(crate) mod chunk;
 pub(crate) mod context;
@@ -17,6 +17,7 @@ pub(crate) mod handle;
 pub(crate) mod job;
 pub(crate) mod map;
 pub(crate) mod options;
+pub(crate) mod progress;
 pub(crate) mod promise;
 pub(crate) mod room;
 pub(crate) mod settings;

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::limits::Limits;
+use super::output::{Outlets, Output};
 use super::pool::{Config, Pool};
 use super::start::{ForkServer, Opening, Recipe, Starter, Surroundings};
 use super::supervisor;
@@ -92,6 +94,9 @@ pub struct ProcessPoolBuilder {
     env: Vec<(OsString, OsString)>,
     env_clear: bool,
     current_dir: Option<PathBuf>,
+    limits: Limits,
+    stdout: Option<Output>,
+    stderr: Option<Output>,
 }
 
 /// Encodes the call of an initializer, or of what is preloaded, within a limit of bytes.
@@ -281,6 +286,24 @@ impl ProcessPoolBuilder {
         self
     }
 
+    /// What each worker may use: memory, processor time, descriptors. Default: what this process may.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// What becomes of what workers write to stdout. Default: it goes where their stderr goes.
+    pub fn stdout(mut self, output: Output) -> Self {
+        self.stdout = Some(output);
+        self
+    }
+
+    /// What becomes of what workers write to stderr. Default: [`Output::relay`].
+    pub fn stderr(mut self, output: Output) -> Self {
+        self.stderr = Some(output);
+        self
+    }
+
     /// Makes the pool. Within a tokio runtime, that one also drives what is later submitted from
     /// outside of any. No process is started yet, but for [`min_workers`](Self::min_workers) and
     /// [`StartMethod::Fork`].
@@ -314,6 +337,8 @@ impl ProcessPoolBuilder {
             },
             preload: encode("preload", self.preload)?,
             initializer: encode("initializer", self.initializer)?,
+            limits: self.limits.check()?,
+            outlets: Outlets::new(self.stdout, self.stderr),
             max_frame_length,
             spawn_timeout: positive("spawn_timeout", self.spawn_timeout.unwrap_or(SPAWN_TIMEOUT))?,
         });

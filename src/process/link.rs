@@ -19,6 +19,7 @@ use tokio::time::Instant;
 
 use crate::executor::error::{Cause, Death, Rejection};
 use crate::executor::job::Call;
+use crate::executor::options::TaskName;
 use crate::executor::promise::{PromiseEncoded, Ticket};
 use crate::sys;
 use crate::wire::Chain;
@@ -88,6 +89,8 @@ struct Lane {
     leaving: bool,
     /// The deadline of the shutdown that is going on.
     shutdown_at: Option<Instant>,
+    /// The task that was cancelled last between two of its items: what it printed may be unread.
+    left: Option<(u64, TaskName)>,
     /// Takes no more calls.
     closed: bool,
 }
@@ -139,6 +142,8 @@ struct InFlight {
     overrun: Option<Overrun>,
     /// It was too early to tell its item of a shutdown; not before this is it tried again.
     look_again: Option<Instant>,
+    /// The version of the report on its progress that was told last.
+    reported: u64,
 }
 
 /// An item that was told to end and still runs.
@@ -342,6 +347,7 @@ impl Link {
                 retirements: 0,
                 leaving: false,
                 shutdown_at: None,
+                left: None,
                 closed: false,
             }),
             wake: Notify::new(),
@@ -443,6 +449,7 @@ impl Link {
             elapsed: 0,
             overrun: None,
             look_again: None,
+            reported: 0,
         });
     }
 
@@ -618,6 +625,42 @@ impl Link {
         claim.seq == entry.seq && runs
     }
 
+    /// Brings the latest report in the slot of a call to whom it is about.
+    pub(super) fn report(&self, seq: u32) {
+        let Some((version, report)) = self.page.take_report(seq) else {
+            return;
+        };
+        let mut lane = self.lock();
+        let is_meant = |entry: &&mut InFlight| {
+            entry.seq == report.seq && entry.call.owed.next() == report.item
+        };
+        let promise = lane.in_flight.iter_mut().find(is_meant).and_then(|entry| {
+            let is_new = std::mem::replace(&mut entry.reported, version) != version;
+            is_new.then(|| entry.call.owed.promise().clone())
+        });
+        drop(lane);
+        if let Some(promise) = promise {
+            promise.report(report.item.into(), report.done, report.total);
+        }
+    }
+
+    /// The worker is dead: what it reported last may have come without a nudge.
+    pub(super) fn last_report(&self) {
+        let front = self.lock().in_flight.front().map(|entry| entry.seq);
+        if let Some(seq) = front {
+            self.report(seq);
+        }
+    }
+
+    /// What a task that it has is called.
+    pub(super) fn name_of(&self, task: u64) -> Option<TaskName> {
+        let lane = self.lock();
+        let mut tickets = lane.in_flight.iter().map(|entry| entry.call.ticket());
+        let found = tickets.find(|ticket| ticket.id() == task).map(Ticket::name);
+        let left = lane.left.as_ref().filter(|(id, _)| *id == task);
+        found.or_else(|| left.map(|(_, name)| name.clone()))
+    }
+
     pub(super) fn is_running(&self, ticket: &Ticket) -> bool {
         let lane = self.lock();
         lane.in_flight
@@ -704,6 +747,9 @@ impl Link {
                 }
                 stage => {
                     lane.given -= u64::from(stage == Stage::Offered);
+                    if stage == Stage::Done {
+                        lane.left = Some((ticket.id(), ticket.name()));
+                    }
                     met.unstarted += entry.call.owed.remaining() as usize;
                 }
             }

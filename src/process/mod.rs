@@ -5,13 +5,14 @@
 //! - [`pool`]: which call goes to which worker;
 //! - [`supervisor`]: the life of one worker; [`start`]: how it begins;
 //! - [`link`]: the parent's end of a worker, who is owed what;
-//! - [`stderr`]: what a worker writes there.
+//! - [`limits`]: what a worker may use; [`output`]: what it writes to stdout and stderr.
 
 mod builder;
+mod limits;
 mod link;
+mod output;
 mod pool;
 mod start;
-mod stderr;
 mod supervisor;
 
 use std::fmt;
@@ -24,6 +25,8 @@ use std::time::SystemTime;
 use async_trait::async_trait;
 
 pub use self::builder::{ProcessPoolBuilder, StartMethod};
+pub use self::limits::Limits;
+pub use self::output::{Output, OutputLine, OutputStream};
 use self::pool::{EndWorkers, Pool};
 use crate::executor::error::{BuildError, TaskError};
 use crate::executor::job::Job;

@@ -16,9 +16,9 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::codec::{Decoder as _, LengthDelimitedCodec};
 
 use super::link::{Answered, Dismissal, Ending, Fate, Late, Link, Tenure};
+use super::output::Outputs;
 use super::pool::{AfterFailure, Departure, Pool};
 use super::start::{Child, Connection, Newborn, StartError};
-use super::stderr::Stderr;
 use crate::executor::error::{Cause, Death, InitFailure};
 use crate::executor::promise::Owed;
 use crate::sys::{self, Exit};
@@ -120,7 +120,7 @@ struct Worker {
     codec: LengthDelimitedCodec,
     buffer: BytesMut,
     child: Child,
-    stderr: Arc<Stderr>,
+    outputs: Outputs,
     oom_kills: u64,
 }
 
@@ -163,12 +163,15 @@ async fn bring_up(pool: &Arc<Pool>, id: u64) -> Result<Worker, Option<Failure>> 
     let Newborn {
         mut child,
         socket,
-        stderr,
+        pipes,
         oom_kills,
     } = newborn;
     let pid = child.id();
     let system = |doing| move |error| Some(describe(StartError::system(doing)(error), None));
-    let stderr = Stderr::relay(stderr).map_err(system("read a pipe"))?;
+    let outlets = &pool.config.recipe.outlets;
+    let mut outputs = outlets
+        .attend(pipes, id, pid)
+        .map_err(system("read a pipe"))?;
     let mut connection = Connection::new(socket).map_err(system("use a socket"))?;
     let (page, page_fd) = Page::create().map_err(system("make shared memory"))?;
     if let Some(bytes) = pool.config.max_memory_per_child {
@@ -177,14 +180,17 @@ async fn bring_up(pool: &Arc<Pool>, id: u64) -> Result<Worker, Option<Failure>> 
 
     let own = Identity::own();
     let fds = [page_fd.as_fd()];
+    let setup = recipe.setup(id, outputs.captured());
     let outcome = tokio::select! {
-        outcome = connection.establish(&own, &fds, recipe.setup(id), recipe.max_frame_length) => outcome,
+        outcome = connection.establish(&own, &fds, setup, recipe.max_frame_length) => outcome,
         () = tokio::time::sleep(recipe.spawn_timeout) => Err(StartError::TimedOut(recipe.spawn_timeout)),
         () = not_needed(pool) => {
             child.kill();
             child.exit().await;
+            outputs.finish(None);
             return Err(None);
         }
+        never = outputs.tell_lines() => match never {},
     };
     if let Err(error) = outcome {
         // What ended by itself has an exit status of its own; give it the time to.
@@ -194,7 +200,8 @@ async fn bring_up(pool: &Arc<Pool>, id: u64) -> Result<Worker, Option<Failure>> 
         let killed = matches!(error, StartError::TimedOut(_));
         child.kill();
         let exit = child.exit().await;
-        let death = death(pid, exit, stderr.into_tail(), oom_kills);
+        outputs.finish(None);
+        let death = death(pid, exit, outputs.into_tail(), oom_kills);
         return Err(Some(describe(error, (!killed).then_some(death))));
     }
     let Connection {
@@ -215,7 +222,7 @@ async fn bring_up(pool: &Arc<Pool>, id: u64) -> Result<Worker, Option<Failure>> 
         codec,
         buffer,
         child,
-        stderr,
+        outputs,
         oom_kills,
     })
 }
@@ -282,9 +289,15 @@ impl Worker {
         pool.worker_ready(&self.link);
         self.drive(pool).await;
         let exit = self.child.exit().await;
+        self.outputs.finish(Some(&self.link)); // While the names of its tasks are known.
         self.read_last_words(pool);
         let ending = self.link.ending();
-        let mut death = death(self.link.pid, exit, self.stderr.into_tail(), self.oom_kills);
+        let mut death = death(
+            self.link.pid,
+            exit,
+            self.outputs.into_tail(),
+            self.oom_kills,
+        );
         let (departure, loss) = match ending {
             Some(Ending::TimedOut { limit }) => (Departure::TimedOut, Cause::TimedOut { limit }),
             Some(Ending::Cancelled) => (Departure::Cancelled, Cause::Cancelled),
@@ -345,6 +358,8 @@ impl Worker {
                         }
                         self.link.end(Ending::Protocol("closing its connection".to_owned()));
                     } else {
+                        // What a task has written is told before it is over for its caller.
+                        self.outputs.drain(Some(&self.link));
                         self.read_frames(pool);
                         pool.refill(&self.link);
                         self.retire_if_due(pool);
@@ -367,6 +382,8 @@ impl Worker {
                         promise.fail(item, promise.ticket().error(true, Cause::TimedOut { limit }));
                     }
                 }
+                // The last, as a worker may write without end.
+                () = poll_fn(|cx| self.outputs.poll_lines(cx, Some(&self.link))) => {}
             }
         }
     }
@@ -392,6 +409,7 @@ impl Worker {
                         Some(FromWorker::Outcome(head, payload)) => {
                             self.settle(head, payload, pool)
                         }
+                        Some(FromWorker::Progress(seq)) => self.link.report(seq),
                         _ => return self.protest("sending a message that makes no sense"),
                     }
                 }
@@ -418,10 +436,15 @@ impl Worker {
         self.buffer = BytesMut::from(&self.link.page.outbox()[..]);
         self.codec = frame::codec(OUTBOX);
         self.read_frames(pool);
+        self.link.last_report();
     }
 
     /// Brings an outcome to whoever waits for it.
     fn settle(&self, head: OutcomeHead, mut payload: Reader, pool: &Arc<Pool>) {
+        // Of two threads that report, one may nudge for both, and later than the task ends.
+        if self.link.page.has_report(head.seq) {
+            self.link.report(head.seq);
+        }
         let Some(answered) = self.link.answered(&head) else {
             return;
         };

@@ -6,8 +6,10 @@ use bytes::{BufMut as _, BytesMut};
 
 use super::chain::{Chain, Reader};
 use super::codec;
+use super::mark::Token;
 use super::{FunctionOffset, frame};
 use crate::panic::{Location, PanicReport};
+use crate::sys::Limit;
 
 /// The version of everything but `Hello` and `Greeting`.
 pub(crate) const VERSION: u16 = 1;
@@ -31,6 +33,7 @@ mod tag {
     pub(super) const READY: u8 = 65;
     pub(super) const FAILED: u8 = 66;
     pub(super) const OUTCOME: u8 = 67;
+    pub(super) const PROGRESS: u8 = 68;
 }
 
 /// How a function is named. Room is left for functions that are known by name.
@@ -57,11 +60,23 @@ impl Identity {
 }
 
 /// What a worker is to be.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Setup {
     pub(crate) worker_id: u64,
     pub(crate) max_frame: u64,
+    /// What it is to hold itself to.
+    pub(crate) limits: Vec<(Limit, i64)>,
+    /// What it prints is told by lines.
+    pub(crate) captured: Option<Captured>,
     pub(crate) initializer: Option<FunctionOffset>,
+}
+
+/// Which streams of a worker are to have marks, and with what token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Captured {
+    pub(crate) token: Token,
+    pub(crate) stdout: bool,
+    pub(crate) stderr: bool,
 }
 
 /// A call: the items `first..end` of a payload that begins with item `base`.
@@ -117,6 +132,8 @@ pub(crate) enum FromWorker {
     /// The initializer failed, with a reason or a panic.
     Failed(Result<String, PanicReport>),
     Outcome(OutcomeHead, Reader),
+    /// The page has a new report in the slot of the call of that number.
+    Progress(u32),
 }
 
 /// Appends one frame that `write` fills.
@@ -148,6 +165,12 @@ pub(crate) fn put_setup(out: &mut Chain, setup: &Setup, args: &Chain) {
     put(out, tag::SETUP, args, |out| {
         out.put_u64_le(setup.worker_id);
         out.put_u64_le(setup.max_frame);
+        out.put_u8(setup.limits.len() as u8);
+        for (limit, value) in &setup.limits {
+            out.put_u8(limit_kind(*limit));
+            out.put_i64_le(*value);
+        }
+        put_captured(out, setup.captured);
         out.put_u8(u8::from(setup.initializer.is_some()));
         put_function(out, setup.initializer.unwrap_or(FunctionOffset(0)));
     });
@@ -194,6 +217,53 @@ pub(crate) fn put_outcome(out: &mut Chain, head: &OutcomeHead, payload: &Chain) 
         out.put_u64_le(head.elapsed);
         out.put_u8(head.status as u8);
     });
+}
+
+fn limit_kind(limit: Limit) -> u8 {
+    match limit {
+        Limit::AddressSpace => 0,
+        Limit::CpuTime => 1,
+        Limit::OpenFiles => 2,
+        Limit::CoreSize => 3,
+        Limit::Nice => 4,
+    }
+}
+
+fn get_limit(frame: &mut Reader) -> Option<(Limit, i64)> {
+    let limit = match frame.u8()? {
+        0 => Limit::AddressSpace,
+        1 => Limit::CpuTime,
+        2 => Limit::OpenFiles,
+        3 => Limit::CoreSize,
+        4 => Limit::Nice,
+        _ => return None,
+    };
+    Some((limit, frame.u64()? as i64))
+}
+
+fn put_captured(out: &mut BytesMut, captured: Option<Captured>) {
+    let (stdout, stderr, token) = match captured {
+        Some(captured) => (captured.stdout, captured.stderr, captured.token.0),
+        None => (false, false, 0),
+    };
+    out.put_u8(u8::from(stdout) | u8::from(stderr) << 1);
+    out.put_u64_le(token as u64);
+    out.put_u64_le((token >> 64) as u64);
+}
+
+fn get_captured(frame: &mut Reader) -> Option<Option<Captured>> {
+    let streams = frame.u8()?;
+    let (low, high) = (u128::from(frame.u64()?), u128::from(frame.u64()?));
+    let captured = Captured {
+        token: Token(high << 64 | low),
+        stdout: streams & 1 != 0,
+        stderr: streams & 2 != 0,
+    };
+    Some((streams != 0).then_some(captured))
+}
+
+pub(crate) fn put_progress(out: &mut Chain, seq: u32) {
+    put(out, tag::PROGRESS, &Chain::new(), |out| out.put_u32_le(seq));
 }
 
 fn put_function(out: &mut BytesMut, function: FunctionOffset) {
@@ -252,11 +322,17 @@ impl ToWorker {
             tag::SETUP => {
                 let worker_id = frame.u64()?;
                 let max_frame = frame.u64()?;
+                let limits = (0..frame.u8()?)
+                    .map(|_| get_limit(&mut frame))
+                    .collect::<Option<_>>()?;
+                let captured = get_captured(&mut frame)?;
                 let present = frame.u8()? == 1;
                 let function = get_function(&mut frame)?;
                 let setup = Setup {
                     worker_id,
                     max_frame,
+                    limits,
+                    captured,
                     initializer: present.then_some(function),
                 };
                 Self::Setup(setup, frame)
@@ -305,6 +381,7 @@ impl FromWorker {
                 };
                 Self::Outcome(head, frame)
             }
+            tag::PROGRESS => Self::Progress(frame.u32()?),
             _ => return None,
         };
         Some(message)
@@ -383,6 +460,37 @@ mod tests {
             let _ = ToWorker::parse(Reader(bytes.clone().into()));
             let _ = FromWorker::parse(Reader(bytes.into()));
         }
+    }
+
+    #[test]
+    fn a_setup_survives_the_trip() {
+        let limits = [
+            (Limit::AddressSpace, i64::MAX),
+            (Limit::CpuTime, 1),
+            (Limit::OpenFiles, 2),
+            (Limit::CoreSize, 0),
+            (Limit::Nice, -5),
+        ];
+        let setup = Setup {
+            worker_id: 7,
+            max_frame: 8,
+            limits: limits.to_vec(),
+            captured: Some(Captured {
+                token: Token(u128::MAX - 7),
+                stdout: false,
+                stderr: true,
+            }),
+            initializer: Some(FunctionOffset(-9)),
+        };
+        let mut args = Chain::new();
+        args.put_bytes(b"args".to_vec().into());
+        let mut out = Chain::new();
+        put_setup(&mut out, &setup, &args);
+        let Some(ToWorker::Setup(parsed, rest)) = ToWorker::parse(only_frame(&mut out)) else {
+            panic!("not a setup");
+        };
+        assert_eq!(parsed, setup);
+        assert_eq!(&rest.0[..], b"args");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! - [`codec`]: values to bytes and back;
 //! - [`frame`]: bytes cut into frames;
 //! - [`message`]: what each frame says;
+//! - [`mark`]: which task writes what is printed;
 //! - [`zygote`]: what the process that forks workers is asked, and answers;
 //! - [`page`]: the memory that a worker shares with its parent: who may run what, exactly.
 
@@ -11,6 +12,8 @@ mod chain;
 pub(crate) mod codec;
 #[cfg(target_os = "linux")]
 pub(crate) mod frame;
+#[cfg(target_os = "linux")]
+pub(crate) mod mark;
 #[cfg(target_os = "linux")]
 pub(crate) mod message;
 #[cfg(target_os = "linux")]

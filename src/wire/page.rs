@@ -30,7 +30,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use super::MOST_ITEMS;
 use crate::sys::SharedMemory;
@@ -43,12 +43,29 @@ pub(crate) const OUTBOX: usize = 60 * 1024;
 /// Behind the claims come the times at which the latest items began, then the outbox's length.
 const BEGUN: usize = 8 * SLOTS as usize;
 const OUTBOX_LEN: usize = 2 * BEGUN;
+/// And the latest report on the progress of each call: for each of these a word a slot.
+const REPORTS: usize = OUTBOX_LEN + 8;
+const NUDGED: usize = 0;
+const VERSION: usize = 1;
+const ABOUT: usize = 2;
+const DONE: usize = 3;
+const TOTAL: usize = 4;
 const OUTBOX_AT: usize = 4096;
 /// Before the outbox stand two words: how many bytes of memory the worker may hold, 0 for any
 /// number, and whether it has held more.
 const MEMORY_LIMIT: usize = OUTBOX_AT - 16;
 const IS_BLOATED: usize = OUTBOX_AT - 8;
 const LEN: usize = OUTBOX_AT + OUTBOX;
+const _: () = assert!(REPORTS + 5 * 8 * SLOTS as usize <= OUTBOX_AT);
+
+/// How far an item was when that was last told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Report {
+    pub(crate) seq: u32,
+    pub(crate) item: u32,
+    pub(crate) done: u64,
+    pub(crate) total: u64,
+}
 
 /// What a slot says: the call it is about, and how far that is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -273,6 +290,53 @@ impl Page {
         self.0.word(IS_BLOATED).load(Ordering::Relaxed) != 0
     }
 
+    fn report_word(&self, which: usize, seq: u32) -> &AtomicU64 {
+        let slot = (seq % SLOTS) as usize;
+        self.0.word(REPORTS + 8 * (SLOTS as usize * which + slot))
+    }
+
+    /// Worker, one thread at a time: leaves a report in place of the one before. True if the parent
+    /// has to be nudged to read it; otherwise it was nudged already, and has not read since.
+    ///
+    /// The version is odd while the numbers change, so the parent never takes half of a report.
+    pub(crate) fn put_report(&self, report: Report) -> bool {
+        let word = |which| self.report_word(which, report.seq);
+        let version = word(VERSION).load(Ordering::Relaxed);
+        word(VERSION).store(version.wrapping_add(1), Ordering::Relaxed);
+        fence(Ordering::Release);
+        let about = u64::from(report.seq) << 32 | u64::from(report.item);
+        word(ABOUT).store(about, Ordering::Relaxed);
+        word(DONE).store(report.done, Ordering::Relaxed);
+        word(TOTAL).store(report.total, Ordering::Relaxed);
+        word(VERSION).store(version.wrapping_add(2), Ordering::Release);
+        word(NUDGED).swap(1, Ordering::AcqRel) == 0
+    }
+
+    /// Parent: whether there may be a report in the slot of `seq` that was not taken.
+    pub(crate) fn has_report(&self, seq: u32) -> bool {
+        self.report_word(NUDGED, seq).load(Ordering::Acquire) != 0
+    }
+
+    /// Parent: the latest report in the slot of `seq`, be it about that call or one before or after,
+    /// and its version, by which one that is taken twice is known. Nothing if there is none, or if it
+    /// is just being changed: then a nudge follows, because the mark of the last one is taken away
+    /// before the report is read.
+    pub(crate) fn take_report(&self, seq: u32) -> Option<(u64, Report)> {
+        let word = |which| self.report_word(which, seq);
+        word(NUDGED).swap(0, Ordering::AcqRel);
+        let version = word(VERSION).load(Ordering::Acquire);
+        let about = word(ABOUT).load(Ordering::Relaxed);
+        let report = Report {
+            seq: (about >> 32) as u32,
+            item: about as u32,
+            done: word(DONE).load(Ordering::Relaxed),
+            total: word(TOTAL).load(Ordering::Relaxed),
+        };
+        fence(Ordering::Acquire);
+        let whole = version.is_multiple_of(2) && word(VERSION).load(Ordering::Relaxed) == version;
+        (whole && version > 0).then_some((version, report))
+    }
+
     fn outbox_len(&self) -> &AtomicU64 {
         self.0.word(OUTBOX_LEN)
     }
@@ -430,6 +494,57 @@ mod tests {
                 assert_ne!(claimed.join().expect("no panic"), revoked);
             });
         }
+    }
+
+    fn report(seq: u32, done: u64) -> Report {
+        Report {
+            seq,
+            item: 3,
+            done,
+            total: done * 2,
+        }
+    }
+
+    #[test]
+    fn a_report_asks_for_one_nudge_until_it_is_taken_and_the_latest_is_what_is_taken() {
+        let page = page();
+        let taken = |seq| page.take_report(seq).map(|(_, report)| report);
+        assert_eq!(taken(5), None);
+        assert!(page.put_report(report(5, 1)));
+        assert!(!page.put_report(report(5, 2)));
+        assert!(page.has_report(5) && !page.has_report(6));
+        assert!(page.put_report(report(6, 9)), "each slot has its own");
+        assert_eq!(taken(5), Some(report(5, 2)));
+        assert!(!page.has_report(5));
+        assert!(page.put_report(report(5 + SLOTS, 3)));
+        assert_eq!(taken(5), Some(report(5 + SLOTS, 3)));
+        assert_eq!(taken(6), Some(report(6, 9)));
+    }
+
+    #[test]
+    fn no_report_is_taken_by_halves_and_the_last_is_never_missed() {
+        const LAST: u64 = 200_000;
+        let page = page();
+        let (nudge, nudges) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for done in 1..=LAST {
+                    if page.put_report(report(1, done)) {
+                        nudge.send(()).expect("somebody reads");
+                    }
+                }
+                drop(nudge);
+            });
+            let mut latest = 0;
+            for () in &nudges {
+                if let Some((_, taken)) = page.take_report(1) {
+                    assert_eq!(taken, report(1, taken.done));
+                    assert!(taken.done >= latest);
+                    latest = taken.done;
+                }
+            }
+            assert_eq!(latest, LAST);
+        });
     }
 
     #[test]

@@ -2,9 +2,10 @@
 //! posted before it counts as done.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::marks::Marks;
 use super::memory::MemoryWatch;
 use super::outbox::Outbox;
 use crate::executor::context::{self, Context, Wanted};
@@ -12,16 +13,35 @@ use crate::function::{Answer, Desk, Entry, FunctionOffset};
 use crate::panic::PanicReport;
 use crate::sys;
 use crate::wire::message::{self, CallHead, OutcomeHead, Status};
-use crate::wire::page::{Page, Stage};
+use crate::wire::page::{Page, Report, Stage};
 use crate::wire::{Chain, Reader, codec};
+
+/// The parent, as tasks see it.
+pub(super) struct Parent {
+    page: Arc<Page>,
+    outbox: Arc<Outbox>,
+    /// Held by the thread that leaves a report in the page.
+    reporting: Mutex<()>,
+}
+
+impl Parent {
+    pub(super) fn new(page: Arc<Page>, outbox: Arc<Outbox>) -> Arc<Self> {
+        Arc::new(Self {
+            page,
+            outbox,
+            reporting: Mutex::new(()),
+        })
+    }
+}
 
 pub(super) struct CallDesk<'a> {
     head: CallHead,
     input: Reader,
     next: u32,
     worker_id: u64,
-    page: &'a Arc<Page>,
-    outbox: &'a Outbox,
+    parent: &'a Arc<Parent>,
+    /// If what it prints is told by lines.
+    marks: Option<&'a Marks>,
     memory: &'a MemoryWatch,
     /// When the item began, by the monotonic clock.
     begun: u64,
@@ -32,8 +52,8 @@ impl<'a> CallDesk<'a> {
         head: CallHead,
         input: Reader,
         worker_id: u64,
-        page: &'a Arc<Page>,
-        outbox: &'a Outbox,
+        parent: &'a Arc<Parent>,
+        marks: Option<&'a Marks>,
         memory: &'a MemoryWatch,
     ) -> Self {
         Self {
@@ -41,8 +61,8 @@ impl<'a> CallDesk<'a> {
             input,
             next: head.first,
             worker_id,
-            page,
-            outbox,
+            parent,
+            marks,
             memory,
             begun: 0,
         }
@@ -63,17 +83,20 @@ impl Desk for CallDesk<'_> {
             return false;
         }
         let now = sys::monotonic_nanos();
-        if !self.page.claim(self.head.seq, self.next, now) {
+        if !self.parent.page.claim(self.head.seq, self.next, now) {
             return false;
         }
         self.begun = now;
-        self.outbox.leave_to_attendant();
+        self.parent.outbox.leave_to_attendant();
+        if let Some(marks) = self.marks {
+            marks.begin(self.head.task_id);
+        }
         let timeout = (self.head.timeout > 0).then(|| Duration::from_nanos(self.head.timeout));
         context::enter(Context {
             task_id: self.head.task_id,
             worker_id: self.worker_id,
             deadline: timeout.and_then(|timeout| Instant::now().checked_add(timeout)),
-            wanted: self.page.clone(),
+            wanted: self.parent.clone(),
             key: key(self.head.seq, self.next),
         });
         true
@@ -82,10 +105,13 @@ impl Desk for CallDesk<'_> {
     fn answer(&mut self, answer: Answer) {
         context::leave();
         let elapsed = sys::monotonic_nanos().saturating_sub(self.begun);
+        if let Some(marks) = self.marks {
+            marks.end();
+        }
         let (status, payload) = encode(answer);
         let item = self.next;
-        self.memory.look(self.page);
-        self.outbox.post(
+        self.memory.look(&self.parent.page);
+        self.parent.outbox.post(
             OutcomeHead {
                 seq: self.head.seq,
                 item,
@@ -94,14 +120,14 @@ impl Desk for CallDesk<'_> {
             },
             &payload,
         );
-        if !self.page.finish(self.head.seq, item) {
+        if !self.parent.page.finish(self.head.seq, item) {
             self.end_with_it();
         }
         self.next += 1;
         if self.head.timeout > 0 {
             // By the outcome of one item the parent knows when the next one began. A failure is
             // met again when the worker has to wait.
-            let _ = self.outbox.flush();
+            let _ = self.parent.outbox.flush();
         }
     }
 }
@@ -111,7 +137,7 @@ impl CallDesk<'_> {
     /// one begun, the kill would hit that. What the item gave may still be wanted.
     #[cold]
     fn end_with_it(&self) -> ! {
-        let _ = self.outbox.flush();
+        let _ = self.parent.outbox.flush();
         sys::kill_own_group();
     }
 }
@@ -141,10 +167,31 @@ fn key(seq: u32, item: u32) -> u64 {
 }
 
 /// The parent withdraws its interest by changing the stage of the item.
-impl Wanted for Page {
+impl Wanted for Parent {
     fn is_wanted(&self, key: u64) -> bool {
-        let claim = self.look((key >> 32) as u32);
+        let claim = self.page.look((key >> 32) as u32);
         (claim.seq, claim.item, claim.stage) == ((key >> 32) as u32, key as u32, Stage::Running)
+    }
+
+    fn report(&self, key: u64, done: u64, total: u64) {
+        let report = Report {
+            seq: (key >> 32) as u32,
+            item: key as u32,
+            done,
+            total,
+        };
+        let reporting = self.reporting.lock();
+        let reporting = reporting.unwrap_or_else(PoisonError::into_inner);
+        // A thread of a task that has ended just now may still put its report into the slot; but
+        // before one of the next task there, which waits for the lock, and the parent sees whose it is.
+        let nudge = self.is_wanted(key) && self.page.put_report(report);
+        drop(reporting);
+        if nudge {
+            // A failure is met again when the worker has to wait.
+            let _ = self
+                .outbox
+                .send(|out| message::put_progress(out, report.seq));
+        }
     }
 }
 

@@ -2,11 +2,13 @@
 
 // The rest of this module runs only in a worker process. Reading order: `serve` (from the first
 // line of `main` to the last frame), `inlet` (what comes in), `desk` (one call, item by item),
-// `outbox` (what goes back), `memory` (how much is held), `zygote` (where workers are forked).
+// `outbox` (what goes back), `marks` (whose output it is), `memory` (how much is held), `zygote` (where workers are forked).
 #[cfg(target_os = "linux")]
 mod desk;
 #[cfg(target_os = "linux")]
 mod inlet;
+#[cfg(target_os = "linux")]
+mod marks;
 #[cfg(target_os = "linux")]
 mod memory;
 #[cfg(target_os = "linux")]

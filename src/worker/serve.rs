@@ -6,15 +6,17 @@ use std::os::unix::net::UnixStream;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use super::desk::{CallDesk, find, run_initializer};
+use super::desk::{CallDesk, Parent, find, run_initializer};
 use super::inlet::{Inlet, invalid, parse, put_greeting};
+use super::marks::Marks;
 use super::memory::MemoryWatch;
 use super::outbox::Outbox;
 use super::zygote;
+use crate::panic::PanicReport;
 use crate::sys;
 use crate::wire::Reader;
 use crate::wire::frame;
-use crate::wire::message::{self, MARKER, ToWorker, ZYGOTE};
+use crate::wire::message::{self, MARKER, Setup, ToWorker, ZYGOTE};
 use crate::wire::page::Page;
 
 /// In a worker, or in what forks workers, serves and never returns. Elsewhere, does nothing.
@@ -95,10 +97,14 @@ impl Worker {
         };
         self.outbox
             .set_limit(usize::try_from(setup.max_frame).unwrap_or(frame::LARGEST));
-        if let Err(failure) = run_initializer("initializer", setup.initializer, args) {
+        let marks = setup.captured.as_ref().map(Marks::open).transpose()?;
+        let opened =
+            limit(&setup).and_then(|()| run_initializer("initializer", setup.initializer, args));
+        if let Err(failure) = opened {
             return self.outbox.send(|out| message::put_failed(out, &failure));
         }
         let memory = MemoryWatch::new(&self.page);
+        let parent = Parent::new(self.page.clone(), self.outbox.clone());
         self.outbox.send(message::put_ready)?;
         let Inlet {
             socket, mut frames, ..
@@ -115,8 +121,8 @@ impl Worker {
                         head,
                         input,
                         setup.worker_id,
-                        &self.page,
-                        &self.outbox,
+                        &parent,
+                        marks.as_ref(),
                         &memory,
                     ));
                 }
@@ -125,4 +131,18 @@ impl Worker {
             }
         }
     }
+}
+
+/// Holds this process to its limits, before any code of the user's runs.
+fn limit(setup: &Setup) -> Result<(), Result<String, PanicReport>> {
+    for (limit, value) in &setup.limits {
+        let refused = |error| {
+            let name = limit.name();
+            Ok(format!(
+                "the system refused the limit {name} of {value}: {error}"
+            ))
+        };
+        limit.set(*value).map_err(refused)?;
+    }
+    Ok(())
 }

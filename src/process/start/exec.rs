@@ -21,15 +21,14 @@ pub(in crate::process) struct Surroundings {
 
 impl Surroundings {
     /// Starts a process in the given role. Blocks for about a millisecond. Gives our end of the
-    /// socket that is its stdin and stdout.
+    /// socket that is its stdin.
     pub(super) fn execute(
         &self,
         role: &str,
-        stderr: Stdio,
+        [stdout, stderr]: [Stdio; 2],
     ) -> Result<(ChildProcess, OwnedFd), StartError> {
         let failed = StartError::system;
         let (ours, theirs) = sys::socket_pair().map_err(failed("make a socket pair"))?;
-        let stdout = theirs.try_clone().map_err(failed("duplicate a socket"))?;
         // The running executable itself, also when another file has taken its name since.
         let mut command = Command::new("/proc/self/exe");
         command.arg0(
@@ -49,7 +48,7 @@ impl Surroundings {
         }
         command
             .stdin(Stdio::from(theirs))
-            .stdout(Stdio::from(stdout))
+            .stdout(stdout)
             .stderr(stderr);
         let child = ChildProcess::spawn(&mut command).map_err(|error| {
             let doing = match &self.current_dir {

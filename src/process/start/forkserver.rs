@@ -2,7 +2,8 @@
 //! last has died.
 
 use std::fmt;
-use std::os::fd::BorrowedFd;
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::net::UnixStream as Blocking;
 use std::process::Stdio;
 use std::sync::Arc;
@@ -53,10 +54,7 @@ impl ForkServer {
     }
 
     /// The zygote is a fork of this process as it is now. It never comes back from here.
-    pub(in crate::process) fn forked(
-        recipe: &Recipe,
-        serve: ServeAsZygote,
-    ) -> std::io::Result<Self> {
+    pub(in crate::process) fn forked(recipe: &Recipe, serve: ServeAsZygote) -> io::Result<Self> {
         let (ours, theirs) = sys::socket_pair()?;
         let parent = sys::open_child(std::process::id()).ok();
         match sys::fork()? {
@@ -113,9 +111,11 @@ impl ForkServer {
             State::Absent => {
                 let recipe = recipe.clone();
                 let executed = tokio::task::spawn_blocking(move || {
-                    let zygote = recipe
-                        .surroundings
-                        .execute(message::ZYGOTE, Stdio::inherit());
+                    // What is printed by what it preloads goes to our stderr.
+                    let stdout = io::stderr().as_fd().try_clone_to_owned();
+                    let stdout = stdout.map_err(StartError::system("duplicate stderr"))?;
+                    let output = [Stdio::from(stdout), Stdio::inherit()];
+                    let zygote = recipe.surroundings.execute(message::ZYGOTE, output);
                     zygote.map(|(process, socket)| (process, Blocking::from(socket)))
                 });
                 let (process, socket) = executed.await.map_err(|_| StartError::Closed)??;

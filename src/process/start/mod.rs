@@ -12,7 +12,6 @@ mod exec;
 mod forkserver;
 mod zygote;
 
-use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::process::Stdio;
 use std::sync::Arc;
@@ -23,10 +22,11 @@ pub(super) use self::connection::Connection;
 pub(super) use self::error::StartError;
 pub(super) use self::exec::Surroundings;
 pub(super) use self::forkserver::ForkServer;
+use super::output::{Outlets, Pipes};
 use crate::function::FunctionOffset;
-use crate::sys;
+use crate::sys::{self, Limit};
 use crate::wire::Chain;
-use crate::wire::message::{self, Setup};
+use crate::wire::message::{self, Captured, Setup};
 
 /// A function and its encoded arguments, to be called once in a new process.
 pub(super) type Opening = (FunctionOffset, Chain);
@@ -37,6 +37,8 @@ pub(super) struct Recipe {
     pub(super) surroundings: Surroundings,
     pub(super) preload: Option<Opening>,
     pub(super) initializer: Option<Opening>,
+    pub(super) limits: Vec<(Limit, i64)>,
+    pub(super) outlets: Outlets,
     pub(super) max_frame_length: usize,
     pub(super) spawn_timeout: Duration,
 }
@@ -54,7 +56,7 @@ pub(super) enum Starter {
 pub(super) struct Newborn {
     pub(super) child: Child,
     pub(super) socket: OwnedFd,
-    pub(super) stderr: OwnedFd,
+    pub(super) pipes: Pipes,
     /// How often the kernel had killed for memory before.
     pub(super) oom_kills: u64,
 }
@@ -64,13 +66,14 @@ impl Starter {
     pub(super) async fn start(&self, recipe: &Arc<Recipe>) -> Result<Newborn, StartError> {
         let failed = StartError::system;
         let oom_kills = sys::oom_kills();
-        let (stderr, their_stderr) = io::pipe().map_err(failed("make a pipe"))?;
+        let outlets = recipe.outlets.open();
+        let (ends, pipes) = outlets.map_err(failed("open a stdout and a stderr for a worker"))?;
         let (child, socket) = match self {
             Self::Spawn => {
                 let recipe = recipe.clone();
                 let executed = tokio::task::spawn_blocking(move || {
-                    let stderr = Stdio::from(their_stderr);
-                    recipe.surroundings.execute(message::WORKER, stderr)
+                    let output = [ends.stdout, ends.stderr].map(Stdio::from);
+                    recipe.surroundings.execute(message::WORKER, output)
                 });
                 // The task fails only if the runtime is ending.
                 let (process, socket) = executed.await.map_err(|_| StartError::Closed)??;
@@ -79,17 +82,14 @@ impl Starter {
             }
             Self::Fork(server) => {
                 let (ours, theirs) = sys::socket_pair().map_err(failed("make a socket pair"))?;
-                let output = their_stderr.as_fd();
-                let child = server
-                    .fork(recipe, &[theirs.as_fd(), output, output])
-                    .await?;
-                (child, ours)
+                let fds = [theirs.as_fd(), ends.stdout.as_fd(), ends.stderr.as_fd()];
+                (server.fork(recipe, &fds).await?, ours)
             }
         };
         Ok(Newborn {
             child,
             socket,
-            stderr: stderr.into(),
+            pipes,
             oom_kills,
         })
     }
@@ -105,24 +105,37 @@ impl Starter {
 
 impl Recipe {
     /// What a worker is told to be.
-    pub(super) fn setup(&self, worker_id: u64) -> Chain {
-        self.put_setup(worker_id, self.initializer.as_ref())
+    pub(super) fn setup(&self, worker_id: u64, captured: Option<Captured>) -> Chain {
+        let setup = Setup {
+            worker_id,
+            max_frame: self.max_frame_length as u64,
+            limits: self.limits.clone(),
+            captured,
+            initializer: None,
+        };
+        put_setup(setup, self.initializer.as_ref())
     }
 
     /// What a zygote is told to be.
     fn zygote_setup(&self) -> Chain {
-        self.put_setup(0, self.preload.as_ref())
-    }
-
-    fn put_setup(&self, worker_id: u64, opening: Option<&Opening>) -> Chain {
         let setup = Setup {
-            worker_id,
+            worker_id: 0,
             max_frame: self.max_frame_length as u64,
-            initializer: opening.map(|(function, _)| *function),
+            limits: Vec::new(),
+            captured: None,
+            initializer: None,
         };
-        let mut out = Chain::new();
-        let none = Chain::new();
-        message::put_setup(&mut out, &setup, opening.map_or(&none, |(_, args)| args));
-        out
+        put_setup(setup, self.preload.as_ref())
     }
+}
+
+fn put_setup(setup: Setup, opening: Option<&Opening>) -> Chain {
+    let setup = Setup {
+        initializer: opening.map(|(function, _)| *function),
+        ..setup
+    };
+    let mut out = Chain::new();
+    let none = Chain::new();
+    message::put_setup(&mut out, &setup, opening.map_or(&none, |(_, args)| args));
+    out
 }

@@ -1,11 +1,12 @@
 //! Forking a process that has one thread.
 
 use std::fs;
-use std::io::{self, Write as _};
-use std::os::fd::OwnedFd;
+use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::process::Pid;
+
+use super::print::flush_stdout;
 
 /// How many forks lie between the process that was executed and this one.
 static GENERATION: AtomicU32 = AtomicU32::new(0);
@@ -49,7 +50,7 @@ pub(crate) fn fork() -> io::Result<Forked> {
             others.join(", ")
         )));
     }
-    flush_output();
+    flush_stdout();
     // SAFETY: there is no other thread, so nothing (a lock, memory in the middle of a change) is
     // left behind in a state that only another thread could have ended.
     match unsafe { libc::fork() } {
@@ -68,24 +69,10 @@ pub(crate) fn fork() -> io::Result<Forked> {
     }
 }
 
-/// Writes what the buffers of Rust's and C's standard output hold.
-fn flush_output() {
-    let _ = io::stdout().flush();
-    // SAFETY: a null pointer stands for all streams.
-    unsafe { libc::fflush(std::ptr::null_mut()) };
-}
-
 /// Ends a forked process: what it printed is written, but what the program has registered to be done
 /// at its exit is the program's own, and not done.
 pub(crate) fn exit_forked(code: i32) -> ! {
-    flush_output();
+    flush_stdout();
     // SAFETY: it only ends the process.
     unsafe { libc::_exit(code) }
-}
-
-/// Makes the two descriptors this process's standard output and standard error.
-pub(crate) fn set_output(stdout: OwnedFd, stderr: OwnedFd) -> io::Result<()> {
-    rustix::stdio::dup2_stdout(stdout)?;
-    rustix::stdio::dup2_stderr(stderr)?;
-    Ok(())
 }

@@ -1,6 +1,8 @@
 mod fork;
 mod image;
+mod limits;
 mod memory;
+mod print;
 mod process;
 mod signal;
 mod socket;
@@ -8,15 +10,19 @@ mod stdio;
 mod thread;
 mod watch;
 
-pub(crate) use fork::{Forked, exit_forked, fork, generation, other_threads, set_output};
+pub(crate) use fork::{Forked, exit_forked, fork, generation, other_threads};
 pub(crate) use image::{build_identity, in_executable};
+pub(crate) use limits::Limit;
 pub(crate) use memory::SharedMemory;
+pub(crate) use print::{flush_stdout, own_descriptor, set_output, write_in_one};
 pub(crate) use process::{
     ChildProcess, Exit, kill_own_group, monotonic_nanos, oom_kills, open_child, reap_if_ended,
     signal_name,
 };
 pub(crate) use signal::reset_signals;
-pub(crate) use socket::{read_now, receive_with_fds, send_vectored, send_with_fds, socket_pair};
+pub(crate) use socket::{
+    bytes_waiting, read_now, receive_with_fds, send_vectored, send_with_fds, socket_pair,
+};
 pub(crate) use stdio::{become_child, settle_forked};
 pub(crate) use thread::ThreadName;
 pub(crate) use watch::{Bell, parent, wait_for_parents_end, wait_readable, watched};

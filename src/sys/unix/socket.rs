@@ -41,6 +41,12 @@ pub(crate) fn read_now(from: BorrowedFd<'_>, bytes: &mut [u8]) -> io::Result<usi
     })?)
 }
 
+/// How many bytes there are to be read.
+pub(crate) fn bytes_waiting(from: BorrowedFd<'_>) -> usize {
+    let waiting = rustix::io::ioctl_fionread(from).unwrap_or(0);
+    usize::try_from(waiting).unwrap_or(usize::MAX)
+}
+
 /// The most descriptors that travel together.
 const MOST_FDS: usize = 3;
 

@@ -1,5 +1,5 @@
-//! What a process does to itself before any user code runs: it takes the socket away from stdin and
-//! stdout, drops what it inherited by mistake, and leaves signals as Rust programs have them.
+//! What a process does to itself before any user code runs: it takes the socket away from stdin,
+//! drops what it inherited by mistake, and leaves signals as Rust programs have them.
 
 use std::ffi::{CStr, OsString};
 use std::io;
@@ -14,9 +14,9 @@ use super::fork::other_threads;
 use super::signal::{reset_signals, settle_signals};
 
 /// Makes a worker, or what forks workers, of this process if `marker` is in its environment: takes that
-/// out, moves the socket that is stdin and stdout to a descriptor of its own, and closes every other
-/// descriptor that came through exec, for none was meant for it. Then stdin is empty, and what is
-/// printed goes to stderr. Gives what the marker says.
+/// out, moves the socket that is stdin to a descriptor of its own, and closes every other descriptor but
+/// stdout and stderr that came through exec, for none was meant for it. Then stdin is empty. Gives what
+/// the marker says.
 pub(crate) fn become_child(marker: &str) -> Option<io::Result<(OsString, UnixStream)>> {
     let role = std::env::var_os(marker)?;
     Some(prepare(marker).map(|socket| (role, socket)))
@@ -31,7 +31,7 @@ fn prepare(marker: &str) -> io::Result<UnixStream> {
     // SAFETY: there is no other thread that could use the environment.
     unsafe { std::env::remove_var(marker) };
     let socket = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
-    leave_standard_streams()?;
+    empty_stdin()?;
     close_inherited()?;
     settle_signals();
     Ok(UnixStream::from(socket))
@@ -44,7 +44,8 @@ pub(crate) fn settle_forked(
     variables: &[(OsString, OsString)],
     folder: Option<&Path>,
 ) -> io::Result<()> {
-    leave_standard_streams()?;
+    empty_stdin()?;
+    rustix::stdio::dup2_stdout(rustix::stdio::stderr())?;
     reset_signals();
     settle_signals();
     let unwanted = std::env::vars_os().filter(|_| clear);
@@ -59,12 +60,10 @@ pub(crate) fn settle_forked(
     folder.map_or(Ok(()), std::env::set_current_dir)
 }
 
-/// From here on stdin is empty, and what is printed goes to stderr.
-fn leave_standard_streams() -> io::Result<()> {
+/// From here on stdin is empty.
+fn empty_stdin() -> io::Result<()> {
     let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
-    rustix::stdio::dup2_stdin(&null)?;
-    rustix::stdio::dup2_stdout(rustix::stdio::stderr())?;
-    Ok(())
+    Ok(rustix::stdio::dup2_stdin(&null)?)
 }
 
 /// Closes the descriptors from 3 on that are not marked to be closed on exec. What this process

@@ -1,21 +1,23 @@
-//! What a worker writes to stderr: passed on to our own, the last of it kept for the error that
-//! tells of the worker's death.
+//! A stream that is passed on to our own, the last of it kept for the error that tells of the
+//! worker's death.
 
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tokio::net::unix::pipe;
 use tokio::sync::Notify;
 
+use super::OutputStream;
 use crate::sys;
 
 /// How much is kept.
 const TAIL: usize = 16 * 1024;
 
 #[derive(Debug)]
-pub(super) struct Stderr {
+pub(super) struct Relay {
+    stream: OutputStream,
     pipe: pipe::Receiver,
     text: Mutex<Text>,
     ended: Notify,
@@ -27,20 +29,28 @@ struct Text {
     unprinted: Vec<u8>,
 }
 
-impl Stderr {
+impl Relay {
     /// Takes the reading end of the worker's pipe and passes on what comes, in a task of its own.
-    pub(super) fn relay(pipe: OwnedFd) -> io::Result<Arc<Self>> {
-        let stderr = Arc::new(Self {
+    pub(super) fn start(stream: OutputStream, pipe: OwnedFd) -> io::Result<Arc<Self>> {
+        let relay = Arc::new(Self {
+            stream,
             pipe: pipe::Receiver::from_owned_fd(pipe)?,
             text: Mutex::default(),
             ended: Notify::new(),
         });
-        tokio::spawn(stderr.clone().pass_on());
-        Ok(stderr)
+        tokio::spawn(relay.clone().pass_on());
+        Ok(relay)
+    }
+
+    pub(super) fn stream(&self) -> OutputStream {
+        self.stream
     }
 
     async fn pass_on(self: Arc<Self>) {
-        let mut ours = tokio::io::stderr();
+        let mut ours: Box<dyn AsyncWrite + Send + Unpin> = match self.stream {
+            OutputStream::Stdout => Box::new(tokio::io::stdout()),
+            OutputStream::Stderr => Box::new(tokio::io::stderr()),
+        };
         let mut open = true;
         while open {
             open = tokio::select! {
@@ -50,7 +60,7 @@ impl Stderr {
                 ready = self.pipe.readable() => ready.is_ok() && self.read(Self::try_read),
             };
             let unprinted = std::mem::take(&mut self.lock().unprinted);
-            // While our stderr takes nothing, the worker's pipe fills up and it has to wait.
+            // While our own stream takes nothing, the worker's pipe fills up and it has to wait.
             let _ = ours.write_all(&unprinted).await;
             let _ = ours.flush().await;
         }
@@ -83,11 +93,10 @@ impl Stderr {
     }
 
     /// The worker has ended: the last that it wrote, which is all in the pipe by now.
-    pub(super) fn into_tail(self: Arc<Self>) -> String {
+    pub(super) fn into_tail(self: Arc<Self>) -> Vec<u8> {
         self.read(Self::read_now);
         self.ended.notify_one();
-        let tail = std::mem::take(&mut self.lock().tail);
-        String::from_utf8_lossy(&tail).into_owned()
+        std::mem::take(&mut self.lock().tail)
     }
 
     fn lock(&self) -> MutexGuard<'_, Text> {
@@ -98,8 +107,13 @@ impl Stderr {
 impl Text {
     fn push(&mut self, bytes: &[u8]) {
         self.unprinted.extend_from_slice(bytes);
-        self.tail.extend_from_slice(bytes);
-        let excess = self.tail.len().saturating_sub(TAIL);
-        self.tail.drain(..excess);
+        keep_tail(&mut self.tail, bytes);
     }
+}
+
+/// Keeps the end of what comes.
+pub(super) fn keep_tail(tail: &mut Vec<u8>, bytes: &[u8]) {
+    tail.extend_from_slice(bytes);
+    let excess = tail.len().saturating_sub(TAIL);
+    tail.drain(..excess);
 }

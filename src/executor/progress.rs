@@ -1,0 +1,143 @@
+//! How far a task says it is. The latest report counts; one that nobody has read yet is replaced.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::OnceLock;
+use std::task::{Context, Poll};
+
+use futures::stream::{self, BoxStream, Stream, StreamExt as _};
+use tokio::sync::watch;
+
+/// How far a task is, as it reported by
+/// [`worker::Context::report_progress`](crate::worker::Context::report_progress).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Progress {
+    /// How much is done, in whatever the task counts.
+    pub done: u64,
+    /// How much there is to do; 0 if that is not known.
+    pub total: u64,
+}
+
+/// What a task reports of its progress, as a stream; made by
+/// [`JoinHandle::progress`](crate::JoinHandle::progress).
+///
+/// It gives the latest report, and waits for the next: a slow reader misses what was in between,
+/// never the last. It ends when the task has its outcome, whatever that is.
+///
+/// # Cancel safety
+/// Awaiting the next report is cancel safe.
+#[must_use = "a stream does nothing until it is polled"]
+pub struct ProgressStream(BoxStream<'static, Progress>);
+
+/// The reports of one task, and who watches them. Before the first of either it takes no memory
+/// but its own.
+#[derive(Default)]
+pub(crate) struct Reports(OnceLock<watch::Sender<Latest>>);
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Latest {
+    progress: Progress,
+    /// How many reports there were.
+    count: u64,
+    /// There will be no more.
+    ended: bool,
+}
+
+impl Reports {
+    fn sender(&self) -> &watch::Sender<Latest> {
+        self.0.get_or_init(|| watch::Sender::new(Latest::default()))
+    }
+
+    /// A report after the end is none.
+    pub(crate) fn put(&self, done: u64, total: u64) {
+        self.sender().send_if_modified(|latest| {
+            if !latest.ended {
+                latest.progress = Progress { done, total };
+                latest.count += 1;
+            }
+            !latest.ended
+        });
+    }
+
+    /// The task has its outcome. Streams made before this end; who makes one later says it again.
+    pub(crate) fn end(&self) {
+        if let Some(sender) = self.0.get() {
+            sender.send_modify(|latest| latest.ended = true);
+        }
+    }
+
+    pub(crate) fn watch(&self) -> ProgressStream {
+        let watched = (self.sender().subscribe(), 0);
+        let reports = stream::unfold(watched, |(mut receiver, seen)| async move {
+            loop {
+                let latest = *receiver.borrow_and_update();
+                if latest.count > seen {
+                    return Some((latest.progress, (receiver, latest.count)));
+                }
+                if latest.ended || receiver.changed().await.is_err() {
+                    return None;
+                }
+            }
+        });
+        ProgressStream(reports.fuse().boxed())
+    }
+}
+
+impl Stream for ProgressStream {
+    type Item = Progress;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Progress>> {
+        self.0.as_mut().poll_next(cx)
+    }
+}
+
+impl fmt::Debug for ProgressStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProgressStream").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_watcher_gets_the_latest_report_however_late_it_comes_and_then_the_end() {
+        let reports = Reports::default();
+        let mut early = reports.watch();
+        assert!(early.next().now_or_never().is_none());
+        reports.put(1, 3);
+        reports.put(2, 3);
+        let two_of_three = Progress { done: 2, total: 3 };
+        assert_eq!(early.next().now_or_never(), Some(Some(two_of_three)));
+        assert!(early.next().now_or_never().is_none());
+        let mut late = reports.watch();
+        reports.end();
+        reports.put(3, 3);
+        let mut too_late = reports.watch();
+        assert_eq!(early.next().now_or_never(), Some(None));
+        assert_eq!(early.next().now_or_never(), Some(None));
+        for stream in [&mut late, &mut too_late] {
+            assert_eq!(stream.next().now_or_never(), Some(Some(two_of_three)));
+            assert_eq!(stream.next().now_or_never(), Some(None));
+        }
+    }
+
+    #[test]
+    fn the_same_report_twice_is_two_reports() {
+        let reports = Reports::default();
+        let mut stream = reports.watch();
+        for _ in 0..2 {
+            reports.put(0, 0);
+            assert_eq!(
+                stream.next().now_or_never(),
+                Some(Some(Progress::default()))
+            );
+        }
+        drop(reports);
+        assert_eq!(stream.next().now_or_never(), Some(None));
+    }
+}

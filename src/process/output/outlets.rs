@@ -1,0 +1,190 @@
+//! The pipes of one worker, from their making to the last that comes out of them.
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use super::lines::Lines;
+use super::relay::Relay;
+use super::{Kind, Origin, Output, OutputStream};
+use crate::process::link::Link;
+use crate::wire::mark::Token;
+use crate::wire::message::Captured;
+
+/// What becomes of the output of each worker.
+#[derive(Debug)]
+pub(in crate::process) struct Outlets {
+    /// Where stderr goes, if nothing else is asked for.
+    pub(in crate::process) stdout: Option<Output>,
+    pub(in crate::process) stderr: Output,
+}
+
+/// What a worker has as its stdout and stderr.
+pub(in crate::process) struct Ends {
+    pub(in crate::process) stdout: OwnedFd,
+    pub(in crate::process) stderr: OwnedFd,
+}
+
+/// Our ends of the pipes, where there are any.
+pub(in crate::process) struct Pipes {
+    stdout: Option<OwnedFd>,
+    stderr: Option<OwnedFd>,
+}
+
+impl Outlets {
+    pub(in crate::process) fn new(stdout: Option<Output>, stderr: Option<Output>) -> Self {
+        Self {
+            stdout,
+            stderr: stderr.unwrap_or_else(Output::relay),
+        }
+    }
+
+    /// Both ends for a new worker.
+    pub(in crate::process) fn open(&self) -> io::Result<(Ends, Pipes)> {
+        let (stderr, our_stderr) = self.stderr.open(OutputStream::Stderr)?;
+        let (stdout, our_stdout) = match &self.stdout {
+            Some(output) => output.open(OutputStream::Stdout)?,
+            None => (stderr.try_clone()?, None),
+        };
+        let pipes = Pipes {
+            stdout: our_stdout,
+            stderr: our_stderr,
+        };
+        Ok((Ends { stdout, stderr }, pipes))
+    }
+
+    /// Sees to what comes out of a worker's pipes.
+    pub(in crate::process) fn attend(
+        &self,
+        pipes: Pipes,
+        worker_id: u64,
+        worker_pid: u32,
+    ) -> io::Result<Outputs> {
+        let mut outputs = Outputs {
+            relays: Vec::new(),
+            lines: Vec::new(),
+            token: Token::random(),
+        };
+        let worker = Origin {
+            id: worker_id,
+            pid: worker_pid,
+        };
+        let streams = [
+            (OutputStream::Stdout, self.stdout.as_ref(), pipes.stdout),
+            (OutputStream::Stderr, Some(&self.stderr), pipes.stderr),
+        ];
+        for (stream, output, pipe) in streams {
+            match (output.map(|output| &output.0), pipe) {
+                (Some(Kind::Relay), Some(pipe)) => {
+                    outputs.relays.push(Relay::start(stream, pipe)?);
+                }
+                (Some(Kind::Lines(tell)), Some(pipe)) => {
+                    let lines = Lines::new(pipe, stream, worker, outputs.token, tell.clone())?;
+                    outputs.lines.push(lines);
+                }
+                _ => {}
+            }
+        }
+        Ok(outputs)
+    }
+}
+
+impl Output {
+    /// The worker's end of a stream, and ours if it is a pipe.
+    fn open(&self, stream: OutputStream) -> io::Result<(OwnedFd, Option<OwnedFd>)> {
+        match (&self.0, stream) {
+            (Kind::Inherit, OutputStream::Stdout) => {
+                Ok((io::stdout().as_fd().try_clone_to_owned()?, None))
+            }
+            (Kind::Inherit, OutputStream::Stderr) => {
+                Ok((io::stderr().as_fd().try_clone_to_owned()?, None))
+            }
+            (Kind::Null, _) => {
+                let null = std::fs::File::options().write(true).open("/dev/null")?;
+                Ok((null.into(), None))
+            }
+            (Kind::Relay | Kind::Lines(_), _) => {
+                let (ours, theirs) = io::pipe()?;
+                Ok((theirs.into(), Some(ours.into())))
+            }
+        }
+    }
+}
+
+/// All that comes out of one worker.
+pub(in crate::process) struct Outputs {
+    relays: Vec<Arc<Relay>>,
+    lines: Vec<Lines>,
+    token: Token,
+}
+
+impl Outputs {
+    /// Which streams the worker has to mark, if any.
+    pub(in crate::process) fn captured(&self) -> Option<Captured> {
+        let is_captured = |stream| self.lines.iter().any(|lines| lines.stream() == stream);
+        let captured = Captured {
+            token: self.token,
+            stdout: is_captured(OutputStream::Stdout),
+            stderr: is_captured(OutputStream::Stderr),
+        };
+        (captured.stdout || captured.stderr).then_some(captured)
+    }
+
+    /// Tells lines of a worker that has no task yet.
+    pub(in crate::process) async fn tell_lines(&mut self) -> Infallible {
+        loop {
+            poll_fn(|cx| self.poll_lines(cx, None)).await;
+        }
+    }
+
+    /// Reads what has come, and tells its lines. Ready when it has done some of it. The link has
+    /// the names of the tasks.
+    pub(in crate::process) fn poll_lines(
+        &mut self,
+        cx: &mut Context<'_>,
+        link: Option<&Link>,
+    ) -> Poll<()> {
+        let mut outcome = Poll::Pending;
+        for lines in &mut self.lines {
+            if lines.poll_read(cx, link).is_ready() {
+                outcome = Poll::Ready(());
+            }
+        }
+        outcome
+    }
+
+    /// Tells all lines that have been written by now.
+    pub(in crate::process) fn drain(&mut self, link: Option<&Link>) {
+        for lines in &mut self.lines {
+            lines.drain(link);
+        }
+    }
+
+    /// The worker has ended: tells the last lines. All that it wrote is in the pipes by now.
+    pub(in crate::process) fn finish(&mut self, link: Option<&Link>) {
+        for lines in &mut self.lines {
+            lines.finish(link);
+        }
+    }
+
+    /// The worker has ended, and its last lines are told: the end of what it wrote to stderr.
+    pub(in crate::process) fn into_tail(self) -> String {
+        let mut stderr = Vec::new();
+        for relay in self.relays {
+            let is_stderr = relay.stream() == OutputStream::Stderr;
+            let tail = relay.into_tail();
+            if is_stderr {
+                stderr = tail;
+            }
+        }
+        for lines in self.lines {
+            if lines.stream() == OutputStream::Stderr {
+                stderr = lines.into_tail();
+            }
+        }
+        String::from_utf8_lossy(&stderr).into_owned()
+    }
+}

@@ -1,0 +1,46 @@
+//! What this process prints: its streams, and what is held back before them.
+
+use std::io::{self, Write as _};
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::event::{PollFd, PollFlags};
+
+/// Makes the two descriptors this process's standard output and standard error.
+pub(crate) fn set_output(stdout: OwnedFd, stderr: OwnedFd) -> io::Result<()> {
+    rustix::stdio::dup2_stdout(stdout)?;
+    rustix::stdio::dup2_stderr(stderr)?;
+    Ok(())
+}
+
+/// Another descriptor for the same, which is not passed on by exec.
+pub(crate) fn own_descriptor(of: &impl AsFd) -> io::Result<OwnedFd> {
+    Ok(rustix::io::fcntl_dupfd_cloexec(of, 3)?)
+}
+
+/// Writes a few bytes to a pipe, which takes so few in one piece. Waits while it is full, also if
+/// somebody has made it one that does not block.
+pub(crate) fn write_in_one(to: &impl AsFd, bytes: &[u8]) -> io::Result<()> {
+    loop {
+        match rustix::io::retry_on_intr(|| rustix::io::write(to, bytes)) {
+            Err(rustix::io::Errno::AGAIN) => {
+                rustix::io::retry_on_intr(|| {
+                    rustix::event::poll(&mut [PollFd::new(to, PollFlags::OUT)], None)
+                })?;
+            }
+            outcome => return outcome.map(drop).map_err(io::Error::from),
+        }
+    }
+}
+
+/// Writes what Rust's and C's standard output hold back.
+pub(crate) fn flush_stdout() {
+    unsafe extern "C" {
+        static stdout: *mut libc::FILE;
+    }
+    let _ = io::stdout().flush();
+    // SAFETY: the library has such a variable, and sets it before anything runs.
+    let stream = unsafe { stdout };
+    // SAFETY: it is an open stream, which has a lock of its own. (Not all streams at once: one that
+    // another thread is blocked in reading of would block this thread too.)
+    unsafe { libc::fflush(stream) };
+}

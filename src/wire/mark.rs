@@ -1,0 +1,88 @@
+//! Marks in a worker's stdout or stderr, where the parent tells its lines: what follows one was
+//! written while that task ran, or none. A pipe takes something so short in one piece, so whatever
+//! else writes there, a mark is whole; and no text holds the token by chance.
+//!
+//! A mark is the byte 0x1e, the token in 32 digits, the number of the task in 16, and a newline.
+//! The number 0 is no task.
+
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+
+/// How many bytes a mark has.
+pub(crate) const MARK: usize = 1 + 32 + 16 + 1;
+/// How it begins: the record separator of ASCII, which text hardly has.
+pub(crate) const FIRST_BYTE: u8 = 0x1e;
+
+/// Tells a worker's marks from its text. Each worker has its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Token(pub(crate) u128);
+
+/// What the bytes from a `FIRST_BYTE` on are.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Seen {
+    Mark(Option<u64>),
+    /// The beginning of a mark.
+    Torn,
+    Other,
+}
+
+impl Token {
+    pub(crate) fn random() -> Self {
+        // std takes the keys of its hash maps from the system's randomness.
+        let half = || u128::from(RandomState::new().build_hasher().finish());
+        Self(half() << 64 | half())
+    }
+
+    pub(crate) fn mark(self, task: Option<u64>) -> String {
+        format!("\x1e{:032x}{:016x}\n", self.0, task.unwrap_or(0))
+    }
+
+    pub(crate) fn look(self, bytes: &[u8]) -> Seen {
+        let bytes = &bytes[..bytes.len().min(MARK)];
+        // What every mark has before the number.
+        let mark = self.mark(None);
+        let head = &mark.as_bytes()[..MARK - 17];
+        let known = bytes.len().min(head.len());
+        if bytes[..known] != head[..known] {
+            return Seen::Other;
+        }
+        let Some((number, b"\n")) = bytes
+            .get(head.len()..)
+            .and_then(|rest| rest.split_at_checked(16))
+        else {
+            return if bytes.len() < MARK {
+                Seen::Torn
+            } else {
+                Seen::Other
+            };
+        };
+        let number = std::str::from_utf8(number).ok();
+        match number.and_then(|number| u64::from_str_radix(number, 16).ok()) {
+            Some(number) => Seen::Mark((number != 0).then_some(number)),
+            None => Seen::Other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_is_known_whole_and_torn_and_no_other_text_is_one() {
+        let token = Token::random();
+        for task in [None, Some(1), Some(u64::MAX)] {
+            let mark = token.mark(task);
+            assert_eq!(mark.len(), MARK);
+            let followed = format!("{mark}text");
+            assert_eq!(token.look(mark.as_bytes()), Seen::Mark(task));
+            assert_eq!(token.look(followed.as_bytes()), Seen::Mark(task));
+            for end in 1..MARK {
+                assert_eq!(token.look(&mark.as_bytes()[..end]), Seen::Torn, "{end}");
+            }
+            assert_eq!(Token::random().look(mark.as_bytes()), Seen::Other);
+            let spoiled = mark.replace('\n', "x");
+            assert_eq!(token.look(spoiled.as_bytes()), Seen::Other);
+        }
+        assert_eq!(token.look(b"\x1eanything"), Seen::Other);
+    }
+}

@@ -1,0 +1,352 @@
+//! What a task tells of its progress, and who gets it.
+
+#![cfg(target_os = "linux")]
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use concurrent_futures::{
+    Executor, ExecutorExt as _, ProcessPoolExecutor, Progress, ProgressStream, TaskOptions,
+    ThreadPoolExecutor, worker,
+};
+use futures::StreamExt as _;
+
+use self::common::{Gate, Key, within};
+
+concurrent_futures::init_before_main!();
+
+/// Runs a test on an executor of each kind, with so many workers and so much room in its queue.
+async fn on_each(workers: usize, room: usize, test: impl AsyncFn(Arc<dyn Executor>)) {
+    let threads = ThreadPoolExecutor::builder().max_workers(workers);
+    let processes = ProcessPoolExecutor::builder().max_workers(workers);
+    let executors: [Arc<dyn Executor>; 2] = [
+        Arc::new(threads.queue_capacity(room).build().expect("threads")),
+        Arc::new(processes.queue_capacity(room).build().expect("processes")),
+    ];
+    for executor in executors {
+        test(executor.clone()).await;
+        within(executor.shutdown()).await;
+    }
+}
+
+fn wait_at(gate: Key) {
+    gate.wait();
+}
+
+fn report(done: u64, total: u64) {
+    let me = worker::current().expect("inside a task");
+    me.report_progress(done, total);
+}
+
+fn pair(progress: Progress) -> (u64, u64) {
+    (progress.done, progress.total)
+}
+
+/// The next report.
+async fn next(stream: &mut ProgressStream) -> Option<(u64, u64)> {
+    within(stream.next()).await.map(pair)
+}
+
+/// All reports up to the end of the stream.
+async fn rest(stream: ProgressStream) -> Vec<(u64, u64)> {
+    within(stream.map(pair).collect()).await
+}
+
+fn report_at(gate: Key, before: u64, after: u64) -> u64 {
+    for done in 1..=before {
+        report(done, 10);
+    }
+    gate.wait();
+    for done in before + 1..=before + after {
+        report(done, 10);
+    }
+    before
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn progress_reaches_the_handle_while_the_task_runs() {
+    on_each(1, 10, async |executor: Arc<dyn Executor>| {
+        let gate = Gate::new();
+        let handle = executor.submit(report_at, (gate.key(), 1, 9));
+        let mut progress = handle.progress();
+        assert_eq!(next(&mut progress).await, Some((1, 10)));
+        assert!(handle.is_running());
+        gate.guest().await.let_in().await;
+        // The stream lives beside the handle.
+        let (outcome, reports) = tokio::join!(within(handle), rest(progress));
+        assert_eq!(outcome.expect("it ran"), 1);
+        assert_eq!(reports.last(), Some(&(10, 10)));
+        assert!(reports.is_sorted(), "{reports:?}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_late_subscriber_gets_the_latest_report_also_when_the_task_has_ended() {
+    on_each(1, 10, async |executor: Arc<dyn Executor>| {
+        let gate = Gate::new();
+        let handle = executor.submit(report_at, (gate.key(), 5, 1));
+        let guest = gate.guest().await;
+        let mut first = handle.progress();
+        while next(&mut first).await != Some((5, 10)) {}
+        let mut late = handle.progress();
+        assert_eq!(next(&mut late).await, Some((5, 10)));
+        guest.let_in().await;
+        assert_eq!(rest(first).await, [(6, 10)]);
+        assert_eq!(rest(late).await, [(6, 10)]);
+        assert_eq!(rest(handle.progress()).await, [(6, 10)]);
+        within(handle).await.expect("it ran");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_last_report_before_the_end_is_never_lost() {
+    fn work(task: u64) {
+        for done in 0..=20 {
+            report(done, task);
+        }
+    }
+    on_each(2, 1000, async |executor: Arc<dyn Executor>| {
+        let handles: Vec<_> = (0..400).map(|task| executor.submit(work, task)).collect();
+        for (task, handle) in (0..).zip(handles) {
+            let reports = rest(handle.progress()).await;
+            assert_eq!(reports.last(), Some(&(20, task)));
+            assert!(reports.iter().all(|(_, of)| *of == task), "{reports:?}");
+            assert!(reports.is_sorted(), "{reports:?}");
+            within(handle).await.expect("it ran");
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_report_that_was_made_by_another_thread_of_the_task_counts_too() {
+    fn work() {
+        let me = worker::current().expect("inside a task");
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| (0..100).for_each(|done| me.report_progress(done, 0)));
+            }
+        });
+        me.report_progress(100, 0);
+    }
+    on_each(2, 1000, async |executor: Arc<dyn Executor>| {
+        let handles = [(); 50].map(|()| executor.submit(work, ()));
+        for handle in handles {
+            let reports = rest(handle.progress()).await;
+            assert_eq!(reports.last(), Some(&(100, 0)), "{reports:?}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn progress_ends_with_its_task_however_that_ends() {
+    fn fail() {
+        report(1, 3);
+        panic!("as it should");
+    }
+    on_each(1, 1, async |executor: Arc<dyn Executor>| {
+        let panicking = executor.submit(fail, ());
+        assert_eq!(rest(panicking.progress()).await, [(1, 3)]);
+        assert!(within(panicking).await.expect_err("it failed").is_panic());
+
+        let silent = executor.submit(u64::pow, (2, 8));
+        assert_eq!(rest(silent.progress()).await, []);
+        assert_eq!(within(silent).await.expect("it ran"), 256);
+
+        let gate = Gate::new();
+        let running = executor.submit(wait_at, gate.key());
+        let guest = gate.guest().await;
+        let waiting = executor.submit(wait_at, gate.key());
+        let refused = executor.submit(wait_at, gate.key());
+        assert_eq!(rest(refused.progress()).await, []);
+        assert!(within(refused).await.expect_err("it is full").is_rejected());
+        for handle in [running, waiting] {
+            let progress = handle.progress();
+            handle.abort();
+            assert_eq!(rest(progress).await, []);
+            assert!(within(handle).await.expect_err("cancelled").is_cancelled());
+        }
+        drop(guest);
+
+        let short = TaskOptions::new().timeout(Duration::from_millis(50));
+        let gate = Gate::new();
+        let late = executor.submit_with(&short, report_at, (gate.key(), 1, 0));
+        assert_eq!(rest(late.progress()).await, [(1, 10)]);
+        assert!(within(late).await.expect_err("too late").is_timeout());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_last_report_of_a_dying_worker_is_told() {
+    fn die(done: u64) {
+        for done in 0..=done {
+            report(done, 100);
+        }
+        std::process::abort();
+    }
+    let pool = ProcessPoolExecutor::with_workers(1).expect("a pool");
+    for done in 0..10 {
+        let handle = pool.submit(die, done);
+        let reports = rest(handle.progress()).await;
+        assert_eq!(reports.last(), Some(&(done, 100)));
+        assert!(within(handle).await.expect_err("it died").is_worker_lost());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_reported_after_the_end_is_dropped() {
+    fn leave_a_helper(start: Key, end: Key) {
+        let me = worker::current().expect("inside a task");
+        me.report_progress(1, 1);
+        std::thread::spawn(move || {
+            start.wait();
+            for done in 0..1000 {
+                me.report_progress(99, done);
+            }
+            end.wait();
+        });
+    }
+    on_each(1, 10, async |executor: Arc<dyn Executor>| {
+        let (start, end) = (Gate::new(), Gate::new());
+        let handle = executor.submit(leave_a_helper, (start.key(), end.key()));
+        let early = handle.progress();
+        assert_eq!(rest(early).await, [(1, 1)]);
+        let gate = Gate::new();
+        let neighbour = executor.submit(report_at, (gate.key(), 2, 1));
+        let guest = gate.guest().await;
+        start.guest().await.let_in().await;
+        end.guest().await.let_in().await;
+        guest.let_in().await;
+        let reports = rest(neighbour.progress()).await;
+        assert_eq!(reports.last(), Some(&(3, 10)));
+        assert!(reports.iter().all(|(done, _)| *done <= 3), "{reports:?}");
+        assert_eq!(rest(handle.progress()).await, [(1, 1)]);
+    })
+    .await;
+}
+
+const MANY: u64 = 1_000_000;
+
+fn flood(done: Option<PathBuf>, gate: Key) {
+    for done in 1..=MANY {
+        report(done, MANY);
+    }
+    if let Some(file) = done {
+        std::fs::write(file, "").expect("the test's directory is there");
+    }
+    gate.wait();
+}
+
+/// Waits as a thread that does nothing else, so that nobody drives the pool meanwhile.
+fn until_there(file: &Path) {
+    let patience = Instant::now() + Duration::from_secs(30);
+    while !file.exists() {
+        assert!(Instant::now() < patience, "the worker is stuck");
+        std::thread::yield_now();
+    }
+}
+
+/// This thread alone runs the pool. While it reads nothing, a worker that sent a frame for each
+/// report would soon stand at a full socket.
+#[tokio::test]
+async fn a_million_reports_that_nobody_reads_cost_one_frame() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("done");
+    let pool = ProcessPoolExecutor::with_workers(1).expect("a pool");
+    within(pool.warm_up()).await.expect("a worker");
+    let gate = Gate::new();
+    let handle = pool.submit(flood, (Some(file.clone()), gate.key()));
+    let mut progress = handle.progress();
+    until_there(&file);
+    assert_eq!(next(&mut progress).await, Some((MANY, MANY)));
+    gate.guest().await.let_in().await;
+    assert_eq!(rest(progress).await, [], "it was one frame");
+    within(handle).await.expect("it ran");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_million_reports_hold_up_nobody() {
+    on_each(2, 10, async |executor: Arc<dyn Executor>| {
+        let gate = Gate::new();
+        let handle = executor.submit(flood, (None, gate.key()));
+        for n in 0..10 {
+            let power = within(executor.submit(u64::pow, (n, 2))).await;
+            assert_eq!(power.expect("it ran"), n * n);
+        }
+        let mut progress = handle.progress();
+        while next(&mut progress).await != Some((MANY, MANY)) {}
+        gate.guest().await.let_in().await;
+        within(handle).await.expect("it ran");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_items_of_a_map_report_goes_nowhere_and_does_no_harm() {
+    fn work(n: u64) -> u64 {
+        for done in 0..n {
+            report(done, n);
+        }
+        n
+    }
+    on_each(2, 1000, async |executor: Arc<dyn Executor>| {
+        for chunk in [1, 7] {
+            let map = executor.map(work, 0..100).chunk_size(chunk);
+            let results: Vec<u64> = within(map.map(Result::unwrap).collect()).await;
+            assert!(results.into_iter().eq(0..100));
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_task_sees_by_its_context_until_when_it_may_run() {
+    fn time_left() -> Option<Duration> {
+        let deadline = worker::current().expect("inside a task").deadline()?;
+        deadline.checked_duration_since(Instant::now())
+    }
+    on_each(1, 10, async |executor: Arc<dyn Executor>| {
+        let hour = Duration::from_secs(3600);
+        let limited = TaskOptions::new().timeout(hour);
+        let left = within(executor.submit_with(&limited, time_left, ())).await;
+        let left = left.expect("it ran").expect("it has a deadline");
+        assert!(left <= hour && left > hour / 2, "{left:?}");
+        let left = within(executor.submit(time_left, ())).await;
+        assert_eq!(left.expect("it ran"), None);
+    })
+    .await;
+}
+
+/// This thread alone runs the pools: a process, which is killed for being cancelled, is so only once
+/// this test waits for something.
+#[tokio::test]
+async fn a_task_sees_by_its_context_that_it_was_cancelled() {
+    fn until_cancelled(gate: Key, file: PathBuf) {
+        let me = worker::current().expect("inside a task");
+        assert!(!me.is_cancelled());
+        gate.wait();
+        while !me.is_cancelled() {
+            std::thread::yield_now();
+        }
+        std::fs::write(file, "").expect("the test's directory is there");
+    }
+    on_each(1, 10, async |executor: Arc<dyn Executor>| {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("seen");
+        let gate = Gate::new();
+        let handle = executor.submit(until_cancelled, (gate.key(), file.clone()));
+        gate.guest().await.let_in().await;
+        assert!(!file.exists());
+        handle.abort();
+        until_there(&file);
+        assert!(within(handle).await.expect_err("cancelled").is_cancelled());
+    })
+    .await;
+}
