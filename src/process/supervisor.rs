@@ -194,7 +194,7 @@ async fn bring_up(pool: &Arc<Pool>, id: u64) -> Result<Worker, Option<Failure>> 
     };
     if let Err(error) = outcome {
         // What ended by itself has an exit status of its own; give it the time to.
-        if matches!(error, StartError::Gone) {
+        if matches!(error, StartError::Mute | StartError::Gone) {
             let _ = tokio::time::timeout(EXIT_GRACE, child.ended()).await;
         }
         let killed = matches!(error, StartError::TimedOut(_));
@@ -249,10 +249,13 @@ fn describe(error: StartError, death: Option<Death>) -> Failure {
     let failure = InitFailure {
         reason: error.to_string(),
         death: match error {
-            StartError::ZygoteDied(pid, exit) => {
-                Some(self::death(pid, exit, String::new(), u64::MAX))
-            }
-            StartError::Gone => death,
+            StartError::ZygoteDied {
+                pid,
+                exit,
+                ref stderr_tail,
+                ..
+            } => Some(self::death(pid, exit, stderr_tail.clone(), u64::MAX)),
+            StartError::Mute | StartError::Gone => death,
             _ => None,
         },
         panic: match error {

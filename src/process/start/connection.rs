@@ -48,7 +48,11 @@ impl Connection {
         let mut hello = Chain::new();
         message::put_hello(&mut hello, own);
         self.send_hello(hello, fds).await?;
-        match self.receive().await? {
+        let greeting = self.receive().await.map_err(|error| match error {
+            StartError::Gone => StartError::Mute,
+            other => other,
+        })?;
+        match greeting {
             FromWorker::Greeting(theirs) if theirs.version != own.version => {
                 return Err(StartError::OtherVersion(theirs.version));
             }
@@ -82,7 +86,7 @@ impl Connection {
         match self.stream.async_io(Interest::WRITABLE, send).await {
             // A new socket has room for so little.
             Ok(sent) if sent == hello.len() => Ok(()),
-            _ => Err(StartError::Gone),
+            _ => Err(StartError::Mute),
         }
     }
 
@@ -190,7 +194,7 @@ mod tests {
     #[tokio::test]
     async fn a_worker_that_hangs_up_before_it_is_ready_is_gone() {
         let error = meet(Vec::new()).await.expect_err("nothing came");
-        assert!(matches!(error, StartError::Gone), "{error:?}");
+        assert!(matches!(error, StartError::Mute), "{error:?}");
         let error = meet(greeting(&Identity::own()))
             .await
             .expect_err("never ready");

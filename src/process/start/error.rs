@@ -9,6 +9,9 @@ use crate::panic::PanicReport;
 use crate::sys::Exit;
 use crate::wire::message;
 
+/// What to do about a process that is no worker.
+const IS_INIT_FIRST: &str = "if that always happens, call concurrent_futures::init() first in main";
+
 /// Why a process did not become a worker.
 #[derive(Debug)]
 pub(in crate::process) enum StartError {
@@ -17,6 +20,8 @@ pub(in crate::process) enum StartError {
         error: io::Error,
     },
     TimedOut(Duration),
+    /// It ended, or hung up, before it said a word.
+    Mute,
     /// It ended, or hung up, before it was ready.
     Gone,
     Garbage(String),
@@ -25,7 +30,12 @@ pub(in crate::process) enum StartError {
     /// The initializer, or the preload, gave an error or panicked.
     UserCode(&'static str, Result<String, PanicReport>),
     /// The process that was to fork workers ended before it was ready.
-    ZygoteDied(u32, Exit),
+    ZygoteDied {
+        pid: u32,
+        exit: Exit,
+        mute: bool,
+        stderr_tail: String,
+    },
     /// The process that forks workers is gone, and no other can be made.
     ZygoteLost,
     /// The pool has been shut down.
@@ -49,13 +59,14 @@ impl fmt::Display for StartError {
                 f,
                 "a process was not ready within {limit:?} and was killed; raise `spawn_timeout` if its initializer, or the preload, needs longer"
             ),
+            Self::Mute => write!(f, "a process ended before it said a word; {IS_INIT_FIRST}"),
             Self::Gone => f.write_str("a process ended before it was ready"),
             Self::Garbage(text) => {
                 let start: String = text.chars().take(200).collect();
                 write!(
                     f,
                     "a process wrote {start:?} where a worker says hello; call concurrent_futures::init() \
-                     before anything that prints"
+                     first in main"
                 )
             }
             Self::OtherVersion(version) => write!(
@@ -68,7 +79,13 @@ impl fmt::Display for StartError {
             }
             Self::UserCode(_, Ok(reason)) => f.write_str(reason),
             Self::UserCode(what, Err(_)) => write!(f, "the {what}"),
-            Self::ZygoteDied(..) => f.write_str("the process that forks workers ended before it was ready"),
+            Self::ZygoteDied { mute, .. } => {
+                f.write_str("the process that forks workers ended before it was ready")?;
+                if *mute {
+                    write!(f, "; {IS_INIT_FIRST}")?;
+                }
+                Ok(())
+            }
             Self::ZygoteLost => f.write_str(
                 "the process that forks workers is gone, and with StartMethod::Fork there can be no \
                  other; build a new pool, or use StartMethod::ForkServer",

@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixStream as Blocking;
 use std::process::Stdio;
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use super::connection::Connection;
 use super::error::StartError;
 use super::zygote::Zygote;
 use crate::process::ServeAsZygote;
+use crate::process::output::{Outlets, Outputs};
 use crate::sys::{self, ChildProcess, Forked};
 use crate::wire::message::{self, Identity};
 
@@ -23,6 +24,8 @@ use crate::wire::message::{self, Identity};
 const MOST_ZYGOTES: usize = 2;
 
 pub(in crate::process) struct ForkServer {
+    /// Whether there can be another zygote.
+    executes: bool,
     /// Held while a zygote is made, so that only one is.
     zygote: Mutex<State>,
 }
@@ -32,23 +35,19 @@ enum State {
     Absent,
     /// Forked from this process, which has not spoken with it yet.
     Unmet(ChildProcess, Blocking),
-    Ready(Arc<Zygote>, Origin),
+    /// Somebody speaks with it: the one that holds the lock, or one that has gone meanwhile.
+    Meeting(ChildProcess),
+    Ready(Arc<Zygote>),
     /// There can be no other.
     Lost,
     Closed,
-}
-
-/// How a zygote came to be.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Origin {
-    Executed,
-    Forked,
 }
 
 impl ForkServer {
     /// The zygote will be this executable, started again.
     pub(in crate::process) fn executed() -> Self {
         Self {
+            executes: true,
             zygote: Mutex::new(State::Absent),
         }
     }
@@ -63,6 +62,7 @@ impl ForkServer {
                 let socket = Blocking::from(ours);
                 socket.set_nonblocking(true)?;
                 Ok(Self {
+                    executes: false,
                     zygote: Mutex::new(State::Unmet(process, socket)),
                 })
             }
@@ -97,46 +97,81 @@ impl ForkServer {
     /// The zygote, made now if there is none.
     async fn ready(&self, recipe: &Arc<Recipe>) -> Result<Arc<Zygote>, StartError> {
         let mut state = self.zygote.lock().await;
-        let (process, socket, origin) = match &*state {
-            State::Ready(zygote, _) => return Ok(zygote.clone()),
-            State::Lost => return Err(StartError::ZygoteLost),
-            State::Closed => return Err(StartError::Closed),
-            State::Unmet(..) => {
-                let State::Unmet(process, socket) = std::mem::replace(&mut *state, State::Lost)
-                else {
-                    return Err(StartError::ZygoteLost);
-                };
-                (process, socket, Origin::Forked)
+        let (socket, outputs) = match std::mem::replace(&mut *state, State::Lost) {
+            State::Ready(zygote) => {
+                *state = State::Ready(zygote.clone());
+                return Ok(zygote);
             }
-            State::Absent => {
-                let recipe = recipe.clone();
-                let executed = tokio::task::spawn_blocking(move || {
-                    // What is printed by what it preloads goes to our stderr.
-                    let stdout = io::stderr().as_fd().try_clone_to_owned();
-                    let stdout = stdout.map_err(StartError::system("duplicate stderr"))?;
-                    let output = [Stdio::from(stdout), Stdio::inherit()];
-                    let zygote = recipe.surroundings.execute(message::ZYGOTE, output);
-                    zygote.map(|(process, socket)| (process, Blocking::from(socket)))
-                });
-                let (process, socket) = executed.await.map_err(|_| StartError::Closed)??;
-                (process, socket, Origin::Executed)
+            State::Lost => return Err(StartError::ZygoteLost),
+            State::Closed => {
+                *state = State::Closed;
+                return Err(StartError::Closed);
+            }
+            State::Unmet(process, socket) => {
+                *state = State::Meeting(process);
+                (socket, None)
+            }
+            // Whoever met this one has gone in the middle of it.
+            State::Meeting(process) if !self.executes => {
+                end(process).await;
+                return Err(StartError::ZygoteLost);
+            }
+            absent => {
+                *state = State::Absent;
+                if let State::Meeting(process) = absent {
+                    end(process).await;
+                }
+                let (process, socket, outputs) = execute(recipe).await?;
+                *state = State::Meeting(process);
+                (socket, Some(outputs))
             }
         };
-        let zygote = Arc::new(meet(recipe, process, socket).await?);
-        *state = State::Ready(zygote.clone(), origin);
-        Ok(zygote)
+        let met = meet(recipe, socket).await;
+        // From here on nothing waits, but for the end of a process that is no use.
+        let State::Meeting(process) = std::mem::replace(&mut *state, self.without()) else {
+            return Err(StartError::Closed);
+        };
+        match met {
+            Ok(connection) => {
+                let zygote = Zygote::new(process, connection.stream);
+                let zygote = Arc::new(zygote.map_err(StartError::system("use a socket"))?);
+                *state = State::Ready(zygote.clone());
+                Ok(zygote)
+            }
+            Err(error @ (StartError::Gone | StartError::Mute)) => {
+                let pid = process.id();
+                let exit = ended(process).await;
+                Err(StartError::ZygoteDied {
+                    pid,
+                    exit,
+                    mute: matches!(error, StartError::Mute),
+                    stderr_tail: outputs.map(Outputs::into_tail).unwrap_or_default(),
+                })
+            }
+            Err(error) => {
+                end(process).await;
+                Err(match error {
+                    StartError::UserCode(_, failure) => StartError::UserCode("preload", failure),
+                    other => other,
+                })
+            }
+        }
+    }
+
+    /// How it stands when a zygote is gone.
+    fn without(&self) -> State {
+        if self.executes {
+            State::Absent
+        } else {
+            State::Lost
+        }
     }
 
     /// A zygote was found dead.
     async fn discard(&self, dead: &Arc<Zygote>) {
         let mut state = self.zygote.lock().await;
-        if let State::Ready(zygote, origin) = &*state
-            && Arc::ptr_eq(zygote, dead)
-        {
-            *state = match origin {
-                Origin::Executed => State::Absent,
-                Origin::Forked => State::Lost,
-            };
+        if matches!(&*state, State::Ready(zygote) if Arc::ptr_eq(zygote, dead)) {
+            *state = self.without();
         }
         drop(dead.take_process());
     }
@@ -144,49 +179,54 @@ impl ForkServer {
     /// Ends the zygote, and waits until it is gone.
     pub(super) async fn close(&self) {
         let process = match std::mem::replace(&mut *self.zygote.lock().await, State::Closed) {
-            State::Ready(zygote, _) => zygote.take_process(),
-            State::Unmet(process, _) => Some(process),
+            State::Ready(zygote) => zygote.take_process(),
+            State::Unmet(process, _) | State::Meeting(process) => Some(process),
             State::Absent | State::Lost | State::Closed => None,
         };
         if let Some(process) = process {
-            process.kill();
             end(process).await;
         }
     }
 }
 
-/// Makes a zygote of a new process.
-async fn meet(
-    recipe: &Recipe,
-    process: ChildProcess,
-    socket: Blocking,
-) -> Result<Zygote, StartError> {
+/// Starts the process that is to become a zygote.
+async fn execute(recipe: &Arc<Recipe>) -> Result<(ChildProcess, Blocking, Outputs), StartError> {
+    let system = StartError::system;
+    // What is printed by what it preloads goes to our stderr.
+    let outlets = Outlets::new(None, None);
+    let (ends, pipes) = outlets.open().map_err(system("make a pipe"))?;
+    let recipe = recipe.clone();
+    let executed = tokio::task::spawn_blocking(move || {
+        let output = [ends.stdout, ends.stderr].map(Stdio::from);
+        recipe.surroundings.execute(message::ZYGOTE, output)
+    });
+    // The task fails only if the runtime is ending.
+    let (process, socket) = executed.await.map_err(|_| StartError::Closed)??;
+    let attended = outlets.attend(pipes, 0, process.id());
+    let outputs = attended.map_err(system("read a pipe"))?;
+    Ok((process, socket.into(), outputs))
+}
+
+/// Makes a zygote of the process at the other end.
+async fn meet(recipe: &Recipe, socket: Blocking) -> Result<Connection, StartError> {
     let system = StartError::system;
     let mut connection = Connection::new(socket.into()).map_err(system("use a socket"))?;
     let own = Identity::own();
-    let established = tokio::select! {
-        outcome = connection.establish(&own, &[], recipe.zygote_setup(), recipe.max_frame_length) => outcome,
-        () = tokio::time::sleep(recipe.spawn_timeout) => Err(StartError::TimedOut(recipe.spawn_timeout)),
-    };
-    match established {
-        Ok(()) => Zygote::new(process, connection.stream).map_err(system("use a socket")),
-        Err(StartError::Gone) => {
-            let pid = process.id();
-            Err(StartError::ZygoteDied(pid, end(process).await))
-        }
-        Err(error) => {
-            process.kill();
-            end(process).await;
-            Err(match error {
-                StartError::UserCode(_, failure) => StartError::UserCode("preload", failure),
-                other => other,
-            })
-        }
+    tokio::select! {
+        outcome = connection.establish(&own, &[], recipe.zygote_setup(), recipe.max_frame_length) => outcome?,
+        () = tokio::time::sleep(recipe.spawn_timeout) => return Err(StartError::TimedOut(recipe.spawn_timeout)),
     }
+    Ok(connection)
+}
+
+/// Ends a process.
+async fn end(process: ChildProcess) {
+    process.kill();
+    ended(process).await;
 }
 
 /// Waits until a process has ended that is about to.
-async fn end(process: ChildProcess) -> sys::Exit {
+async fn ended(process: ChildProcess) -> sys::Exit {
     match process.watch() {
         Ok(mut process) => {
             let _ = process.readable().await;

@@ -1,12 +1,10 @@
 //! Forking a process that has one thread.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::process::Pid;
-
-use super::print::flush_stdout;
 
 /// How many forks lie between the process that was executed and this one.
 static GENERATION: AtomicU32 = AtomicU32::new(0);
@@ -50,7 +48,7 @@ pub(crate) fn fork() -> io::Result<Forked> {
             others.join(", ")
         )));
     }
-    flush_stdout();
+    flush_all();
     // SAFETY: there is no other thread, so nothing (a lock, memory in the middle of a change) is
     // left behind in a state that only another thread could have ended.
     match unsafe { libc::fork() } {
@@ -69,10 +67,18 @@ pub(crate) fn fork() -> io::Result<Forked> {
     }
 }
 
+/// Writes what Rust's standard output and all streams of C's library hold back. There is no other
+/// thread that could hold up one of them.
+fn flush_all() {
+    let _ = io::stdout().flush();
+    // SAFETY: a null pointer stands for all streams.
+    unsafe { libc::fflush(std::ptr::null_mut()) };
+}
+
 /// Ends a forked process: what it printed is written, but what the program has registered to be done
 /// at its exit is the program's own, and not done.
 pub(crate) fn exit_forked(code: i32) -> ! {
-    flush_stdout();
+    flush_all();
     // SAFETY: it only ends the process.
     unsafe { libc::_exit(code) }
 }
