@@ -508,6 +508,7 @@ async fn a_retiring_worker_works_until_its_successor_is_ready() {
         let gate = Gate::new();
         let first = pool.submit(leak_and_wait, gate.key());
         let second = pool.submit(wait_at, gate.key());
+        let third = pool.submit(std::process::id, ());
         gate.guest().await.let_in().await;
         within(first).await.expect("it ran");
         let guest = gate.guest().await;
@@ -515,7 +516,6 @@ async fn a_retiring_worker_works_until_its_successor_is_ready() {
             jump().await;
         }
         // Another takes the work over while the old one is busy.
-        let third = pool.submit(std::process::id, ());
         let successor = within(third).await.expect("it ran");
         assert!(successor != guest.pid() && is_alive(guest.pid()));
         assert_eq!(pool.stats().workers, 2);
