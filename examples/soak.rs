@@ -576,7 +576,7 @@ impl Round {
 
     fn kill_a_worker(&mut self) {
         let workers = self.pool.workers();
-        let any = self.dice.below(3 * workers.len().max(1) as u64) as usize;
+        let any = self.dice.below(workers.len().max(1) as u64) as usize;
         if let Some(worker) = workers.get(any) {
             let signals = [Signal::KILL, Signal::TERM, Signal::SEGV];
             kill(worker.pid(), signals[self.dice.below(3) as usize]);
