@@ -659,8 +659,16 @@ impl Round {
                 "one outcome a task"
             );
         };
-        for (number, deed, handle) in self.handles {
-            tell(number, deed, within(handle).await);
+        for (number, deed, mut handle) in self.handles {
+            let result = tokio::time::timeout(PATIENCE, &mut handle).await;
+            let stuck = |_| {
+                let workers = self.pool.workers();
+                panic!(
+                    "{deed:?}: {handle:?} waits in vain; {:?}, {workers:?}",
+                    self.pool
+                )
+            };
+            tell(number, deed, result.unwrap_or_else(stuck));
         }
         for stream in self.streams {
             let results = within(stream.results).await.expect("no panic");

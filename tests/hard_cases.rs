@@ -31,6 +31,7 @@ held_by_every_start_method! { 1;
     an_initializer_that_fails_beside_a_ready_worker_starts_no_storm,
     a_pool_is_not_broken_as_long_as_a_worker_may_get_ready,
     a_call_that_no_worker_survives_reading_is_blamed_in_the_end,
+    kept_workers_that_cannot_start_leave_no_task_waiting,
 }
 
 fn double(x: u64) -> u64 {
@@ -137,6 +138,21 @@ async fn a_pool_is_not_broken_as_long_as_a_worker_may_get_ready(method: StartMet
     }
     assert_eq!(within(pool.submit(double, 4)).await.expect("it goes on"), 8);
     within(pool.shutdown()).await;
+}
+
+/// Each may hope for the other to get ready.
+async fn kept_workers_that_cannot_start_leave_no_task_waiting(method: StartMethod) {
+    let pool = builder(method)
+        .max_workers(3)
+        .min_workers(2)
+        .initializer(|| Err::<(), _>("never"), ())
+        .build()
+        .expect("a pool");
+    for _ in 0..2 {
+        let error = within(pool.submit(double, 1)).await.expect_err("no worker");
+        assert!(error.is_init_failed(), "{error}");
+    }
+    assert!(pool.stats().restarts.failed_to_start <= 24);
 }
 
 fn take_little_memory() {

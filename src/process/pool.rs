@@ -371,9 +371,12 @@ impl Pool {
             state.last_failure = Some(failure);
             return AfterFailure::TryAgain(pause_after(attempts - 1));
         }
-        // As long as others work, or may yet, nothing is lost but a worker.
+        // As long as others work, or may yet, nothing is lost but a worker. (May yet: but not for ever.)
         let mut pending = Vec::new();
-        if state.workers.keys().all(|other| *other == id) {
+        let works = state.links().next().is_some();
+        let is_last = state.workers.keys().all(|other| *other == id);
+        let most = MOST_FAILURES.saturating_mul(1 + state.workers.len() as u32);
+        if is_last || !works && attempts >= most {
             failure.broken = for_good;
             state.broken = for_good;
             state.gave_up = true;
@@ -381,7 +384,7 @@ impl Pool {
             pending = state.backlog.drain();
         } else {
             let pause = pause_after(attempts);
-            if state.taken(&self.config) <= self.config.min_workers && !is_idle {
+            if works && state.taken(&self.config) <= self.config.min_workers && !is_idle {
                 state.last_failure = Some(failure);
                 drop(state);
                 self.changed.notify_waiters(); // A `warm_up` need not wait for ever.
