@@ -13,11 +13,13 @@ pub(crate) fn is_alone(test: &str) -> bool {
 
 /// Starts an executable of tests for one of them.
 pub(crate) fn start(executable: &Path, test: &str) {
-    let output = Command::new(executable)
-        .args(["--exact", test, "--nocapture"])
-        .env(ALONE, test)
-        .output()
-        .expect("it starts");
+    run(&mut Command::new(executable), test);
+}
+
+/// Lets a command that starts an executable of tests run one of them.
+pub(crate) fn run(command: &mut Command, test: &str) {
+    let command = command.args(["--exact", test, "--nocapture"]);
+    let output = command.env(ALONE, test).output().expect("it starts");
     let stdout = String::from_utf8_lossy(&output.stdout);
     let stderr = String::from_utf8_lossy(&output.stderr);
     let passed = output.status.success() && stdout.contains("1 passed");

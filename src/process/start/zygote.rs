@@ -70,8 +70,14 @@ impl Zygote {
         let wanted = inbox.last_request;
         let pick = |answer, fd: Option<OwnedFd>| match answer {
             FromZygote::Forked { request, pid } => {
-                let pidfd = fd.ok_or_else(|| io::Error::other("no pidfd came with a worker"));
-                let process = pidfd.and_then(|pidfd| ChildProcess::of_another(pid, pidfd));
+                let process = match fd {
+                    Some(pidfd) => ChildProcess::of_another(pid, pidfd),
+                    // Nobody can kill it, but its socket is closed as soon as this fails.
+                    None => {
+                        self.forget(pid);
+                        Err(rustix::io::Errno::MFILE.into()) // That is when the system drops it.
+                    }
+                };
                 if request == wanted {
                     return Some(process);
                 }
@@ -137,8 +143,13 @@ impl Zygote {
     ) -> Result<T, NoAnswer> {
         let socket = self.socket.try_clone().and_then(UnixStream::from_std);
         let socket = socket.map_err(NoAnswer::Refused)?;
-        // A zygote that cannot get rid of its answers would take no request.
-        while inbox.receive(&socket).is_ok_and(|len| len > 0) {}
+        // A zygote that cannot get rid of its answers would take no request. Each is looked at before
+        // the next is received, or a descriptor that was dropped would be taken for that of another.
+        while inbox.receive(&socket).is_ok_and(|len| len > 0) {
+            while let Some((answer, fd)) = inbox.next().map_err(|()| NoAnswer::Gone)? {
+                let _late = pick(answer, fd);
+            }
+        }
         let request = encode(request);
         let send = || sys::send_with_fds(socket.as_fd(), &request, fds);
         match socket.async_io(Interest::WRITABLE, send).await {
