@@ -206,3 +206,73 @@ fn into_vec(bytes: Bytes) -> Vec<u8> {
         bytes.into()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    type Nested = BTreeMap<String, Vec<(Option<u64>, String)>>;
+
+    /// Reads bytes as values of many shapes. Whatever they are, that is an error or a value.
+    fn read_as_anything(bytes: &[u8]) {
+        fn read_as<T: DeserializeOwned + 'static>(bytes: &[u8]) {
+            let _ = get::<T>(&mut Reader(Bytes::copy_from_slice(bytes)));
+            for raw in [false, true] {
+                let _ = decode::<T>((Bytes::copy_from_slice(bytes), raw));
+            }
+        }
+        read_as::<String>(bytes);
+        read_as::<Bytes>(bytes);
+        read_as::<Vec<f64>>(bytes);
+        read_as::<Vec<Vec<u8>>>(bytes);
+        read_as::<(u8, char, Option<i128>)>(bytes);
+        read_as::<Result<Nested, ()>>(bytes);
+        read_as::<serde_json::Value>(bytes);
+    }
+
+    fn nested() -> impl Strategy<Value = Nested> {
+        let entries = prop::collection::vec((any::<Option<u64>>(), ".{0,9}"), 0..4);
+        prop::collection::btree_map(".{0,9}", entries, 0..4)
+    }
+
+    proptest! {
+        #[test]
+        fn garbage_is_no_value_and_no_panic(bytes: Vec<u8>) {
+            read_as_anything(&bytes);
+        }
+
+        #[test]
+        fn a_value_with_a_few_bytes_changed_or_cut_off_is_no_panic(
+            value in nested(), changes in prop::collection::vec(any::<(usize, u8)>(), 0..4), cut: usize,
+        ) {
+            let mut out = Chain::new();
+            put(value.clone(), &mut out).expect("it can be encoded");
+            let mut bytes = out.into_reader().0.to_vec();
+            let whole = get::<Nested>(&mut Reader(bytes.clone().into())).expect("it was just encoded");
+            prop_assert_eq!(whole, value);
+            for (at, byte) in changes {
+                let at = at % bytes.len();
+                bytes[at] = byte;
+            }
+            read_as_anything(&bytes);
+            read_as_anything(&bytes[..cut % bytes.len()]);
+        }
+    }
+
+    /// Lengths that no bytes follow.
+    #[test]
+    fn a_length_of_gigabytes_takes_no_memory() {
+        for head in [
+            &[0xdd, 0xff, 0xff, 0xff, 0xff][..],
+            &[0xdf, 0xff, 0xff, 0xff, 0xff],
+            &[0xdb, 0xff, 0xff, 0xff, 0xff],
+            &[0xc6, 0xff, 0xff, 0xff, 0xff],
+        ] {
+            read_as_anything(head);
+        }
+    }
+}

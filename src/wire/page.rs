@@ -56,7 +56,7 @@ const OUTBOX_AT: usize = 4096;
 const MEMORY_LIMIT: usize = OUTBOX_AT - 16;
 const IS_BLOATED: usize = OUTBOX_AT - 8;
 const LEN: usize = OUTBOX_AT + OUTBOX;
-const _: () = assert!(REPORTS + 5 * 8 * SLOTS as usize <= OUTBOX_AT);
+const _: () = assert!(REPORTS + 5 * 8 * SLOTS as usize <= MEMORY_LIMIT);
 
 /// How far an item was when that was last told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
