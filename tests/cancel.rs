@@ -3,7 +3,11 @@
 
 #![cfg(unix)]
 
+#[path = "common/again.rs"]
+mod again;
 mod common;
+#[path = "common/methods.rs"]
+mod methods;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,17 +15,36 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use concurrent_futures::{
-    Executor as _, ExecutorExt as _, JoinHandle, ProcessPoolExecutor, Shutdown, TaskOptions,
-    ThreadPoolExecutor, worker,
+    Executor as _, ExecutorExt as _, JoinHandle, ProcessPoolExecutor, Shutdown, StartMethod,
+    TaskOptions, ThreadPoolExecutor, worker,
 };
 use futures::StreamExt as _;
 
 use self::common::{Gate, Guest, Key, eventually, within};
+use self::methods::{held_by_every_start_method, processes};
 
 concurrent_futures::init_before_main!();
 
-fn processes(workers: usize) -> ProcessPoolExecutor {
-    ProcessPoolExecutor::with_workers(workers).expect("a pool")
+held_by_every_start_method! { 1;
+    aborting_a_running_task_kills_and_replaces_its_worker,
+    dropping_an_abort_on_drop_handle_frees_the_worker,
+    dropping_a_map_stream_frees_the_workers,
+    a_task_over_its_time_frees_its_worker,
+    a_time_out_in_a_chunk_hits_the_item_that_ran_alone,
+    many_time_outs_at_once_end_every_task,
+    a_kill_by_the_pool_is_never_reported_as_a_crash,
+    a_task_that_ends_within_its_grace_keeps_its_worker,
+    after_its_grace_the_rest_of_a_cancelled_chunk_never_runs_and_that_of_a_late_one_does,
+    a_task_that_ignores_its_cancel_is_terminated_then_killed,
+    many_graces_at_once_end_in_parallel,
+    a_late_kill_never_hits_the_next_task,
+    a_cancelled_chunk_of_a_map_leaves_the_items_of_others_alone,
+    what_is_sent_ahead_is_cancelled_before_it_starts,
+    what_is_sent_ahead_and_waits_too_long_is_refused,
+    what_is_sent_ahead_is_pending_for_a_shutdown,
+    a_higher_priority_comes_before_what_was_sent_ahead,
+    what_is_sent_ahead_of_a_long_task_goes_to_a_worker_that_idles,
+    an_abort_of_a_finished_task_kills_nothing,
 }
 
 fn nothing() {}
@@ -47,9 +70,8 @@ fn is_alive(pid: u32) -> bool {
     state.is_some_and(|state| !state.starts_with(['Z', 'X']))
 }
 
-#[tokio::test]
-async fn aborting_a_running_task_kills_and_replaces_its_worker() {
-    let pool = processes(1);
+async fn aborting_a_running_task_kills_and_replaces_its_worker(method: StartMethod) {
+    let pool = processes(method, 1);
     let gate = Gate::new();
     let handle = pool.submit(wait_at, gate.key());
     let guest = gate.guest().await;
@@ -68,9 +90,8 @@ async fn aborting_a_running_task_kills_and_replaces_its_worker() {
     assert_eq!((restarts.cancelled, restarts.crashed), (1, 0));
 }
 
-#[tokio::test]
-async fn dropping_an_abort_on_drop_handle_frees_the_worker() {
-    let pool = processes(1);
+async fn dropping_an_abort_on_drop_handle_frees_the_worker(method: StartMethod) {
+    let pool = processes(method, 1);
     let gate = Gate::new();
     let request = pool.submit(wait_at, gate.key()).abort_on_drop();
     let guest = gate.guest().await;
@@ -79,9 +100,8 @@ async fn dropping_an_abort_on_drop_handle_frees_the_worker() {
     within(pool.submit(nothing, ())).await.expect("it is free");
 }
 
-#[tokio::test]
-async fn dropping_a_map_stream_frees_the_workers() {
-    let pool = processes(2);
+async fn dropping_a_map_stream_frees_the_workers(method: StartMethod) {
+    let pool = processes(method, 2);
     let gate = Gate::new();
     let mut map = pool.map(wait_at, std::iter::repeat(gate.key()));
     assert!(futures::poll!(map.next()).is_pending());
@@ -93,9 +113,8 @@ async fn dropping_a_map_stream_frees_the_workers() {
     within(pool.submit(nothing, ())).await.expect("it is free");
 }
 
-#[tokio::test]
-async fn a_task_over_its_time_frees_its_worker() {
-    let pool = processes(1);
+async fn a_task_over_its_time_frees_its_worker(method: StartMethod) {
+    let pool = processes(method, 1);
     let gate = Gate::new();
     let short = TaskOptions::new()
         .timeout(Duration::from_millis(100))
@@ -112,15 +131,14 @@ async fn a_task_over_its_time_frees_its_worker() {
     assert_eq!((restarts.timed_out, restarts.crashed), (1, 0));
 }
 
-#[tokio::test]
-async fn a_time_out_in_a_chunk_hits_the_item_that_ran_alone() {
+async fn a_time_out_in_a_chunk_hits_the_item_that_ran_alone(method: StartMethod) {
     fn stall_at_three(gate: Key, n: u64) -> u64 {
         if n == 3 {
             gate.wait();
         }
         n
     }
-    let pool = processes(1);
+    let pool = processes(method, 1);
     let gate = Gate::new();
     let items = std::iter::repeat(gate.key()).zip(0..8);
     let map = pool.map(stall_at_three, items).chunk_size(8);
@@ -136,9 +154,8 @@ async fn a_time_out_in_a_chunk_hits_the_item_that_ran_alone() {
     assert_eq!((restarts.timed_out, restarts.crashed), (1, 0));
 }
 
-#[tokio::test]
-async fn many_time_outs_at_once_end_every_task() {
-    let pool = processes(4);
+async fn many_time_outs_at_once_end_every_task(method: StartMethod) {
+    let pool = processes(method, 4);
     let short = TaskOptions::new().timeout(Duration::from_millis(100));
     let gate = Gate::new();
     let handles = [(); 4].map(|()| pool.submit_with(&short, wait_at, gate.key()));
@@ -152,9 +169,8 @@ async fn many_time_outs_at_once_end_every_task() {
 }
 
 /// What the pool itself kills is told by its cause.
-#[tokio::test]
-async fn a_kill_by_the_pool_is_never_reported_as_a_crash() {
-    let pool = processes(3);
+async fn a_kill_by_the_pool_is_never_reported_as_a_crash(method: StartMethod) {
+    let pool = processes(method, 3);
     let gate = Gate::new();
     let short = TaskOptions::new().timeout(Duration::from_millis(200));
     let handles = [
@@ -191,9 +207,8 @@ fn end_when_told(first: Key, second: Key, number: u64) -> u64 {
     number
 }
 
-#[tokio::test]
-async fn a_task_that_ends_within_its_grace_keeps_its_worker() {
-    let pool = processes(1);
+async fn a_task_that_ends_within_its_grace_keeps_its_worker(method: StartMethod) {
+    let pool = processes(method, 1);
     let gates = [Gate::new(), Gate::new()];
     let long = TaskOptions::new().grace_period(LONG);
     let hasty = long.clone().timeout(Duration::from_millis(20));
@@ -237,9 +252,10 @@ fn note_and_wait(gate: Key, directory: PathBuf, number: u64) -> u64 {
     number
 }
 
-#[tokio::test]
-async fn after_its_grace_the_rest_of_a_cancelled_chunk_never_runs_and_that_of_a_late_one_does() {
-    let pool = processes(1);
+async fn after_its_grace_the_rest_of_a_cancelled_chunk_never_runs_and_that_of_a_late_one_does(
+    method: StartMethod,
+) {
+    let pool = processes(method, 1);
     let gate = Gate::new();
     for limit in [None, Some(Duration::from_millis(100))] {
         let directory = tempfile::tempdir().expect("a directory");
@@ -298,9 +314,8 @@ fn end_never(first: Key, second: Key) {
     never_end();
 }
 
-#[tokio::test]
-async fn a_task_that_ignores_its_cancel_is_terminated_then_killed() {
-    let pool = processes(1);
+async fn a_task_that_ignores_its_cancel_is_terminated_then_killed(method: StartMethod) {
+    let pool = processes(method, 1);
     let gates = [Gate::new(), Gate::new()];
     let options = TaskOptions::new().grace_period(Duration::from_millis(700));
     let hasty = options.clone().timeout(Duration::from_millis(20));
@@ -325,9 +340,8 @@ async fn a_task_that_ignores_its_cancel_is_terminated_then_killed() {
     assert_eq!(stats.restarts.cancelled + stats.restarts.timed_out, 2);
 }
 
-#[tokio::test]
-async fn many_graces_at_once_end_in_parallel() {
-    let pool = processes(6);
+async fn many_graces_at_once_end_in_parallel(method: StartMethod) {
+    let pool = processes(method, 6);
     within(pool.warm_up()).await.expect("six workers");
     let options = TaskOptions::new().grace_period(Duration::from_millis(300));
     let mut took = Vec::new();
@@ -353,15 +367,14 @@ async fn many_graces_at_once_end_in_parallel() {
     assert!(took[1] < took[0] * 3, "{took:?}");
 }
 
-#[tokio::test]
-async fn a_late_kill_never_hits_the_next_task() {
+async fn a_late_kill_never_hits_the_next_task(method: StartMethod) {
     for grace in [Duration::ZERO, Duration::from_millis(1)] {
-        a_late_kill_after(grace).await;
+        a_late_kill_after(method, grace).await;
     }
 }
 
-async fn a_late_kill_after(grace: Duration) {
-    let pool = processes(1);
+async fn a_late_kill_after(method: StartMethod, grace: Duration) {
+    let pool = processes(method, 1);
     let options = TaskOptions::new().grace_period(grace);
     for round in 0..100_u64 {
         // Its time is up about when it ends, and its cancel comes then too.
@@ -385,11 +398,11 @@ async fn a_late_kill_after(grace: Duration) {
         (stats.restarts.crashed, stats.running, stats.queued),
         (0, 0, 0)
     );
+    within(pool.shutdown()).await;
 }
 
-#[tokio::test]
-async fn a_cancelled_chunk_of_a_map_leaves_the_items_of_others_alone() {
-    let pool = processes(1);
+async fn a_cancelled_chunk_of_a_map_leaves_the_items_of_others_alone(method: StartMethod) {
+    let pool = processes(method, 1);
     for round in 0..20 {
         let mut map = pool.map(double, 0..1000).chunk_size(50);
         for n in 0..round {
@@ -415,8 +428,12 @@ struct Crowded {
 }
 
 impl Crowded {
-    async fn new(behind: usize, task: impl Fn(&ProcessPoolExecutor) -> JoinHandle<()>) -> Self {
-        let pool = processes(1);
+    async fn new(
+        method: StartMethod,
+        behind: usize,
+        task: impl Fn(&ProcessPoolExecutor) -> JoinHandle<()>,
+    ) -> Self {
+        let pool = processes(method, 1);
         let (first, gate) = (Gate::new(), Gate::new());
         drop(pool.submit(wait_at, first.key()));
         let guest = first.guest().await;
@@ -437,15 +454,14 @@ impl Crowded {
     }
 }
 
-#[tokio::test]
-async fn what_is_sent_ahead_is_cancelled_before_it_starts() {
+async fn what_is_sent_ahead_is_cancelled_before_it_starts(method: StartMethod) {
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("ran");
     let touch = |pool: &ProcessPoolExecutor| {
         let write = |file: std::path::PathBuf| std::fs::write(file, "").expect("a file");
         pool.submit(write, file.clone())
     };
-    let crowded = Crowded::new(10, touch).await;
+    let crowded = Crowded::new(method, 10, touch).await;
     let stats = crowded.pool.stats();
     assert_eq!((stats.running, stats.queued), (1, 10));
     let last = crowded.pool.submit(double, 2);
@@ -464,13 +480,12 @@ async fn what_is_sent_ahead_is_cancelled_before_it_starts() {
     drop(crowded.gate);
 }
 
-#[tokio::test]
-async fn what_is_sent_ahead_and_waits_too_long_is_refused() {
+async fn what_is_sent_ahead_and_waits_too_long_is_refused(method: StartMethod) {
     let hasty = |pool: &ProcessPoolExecutor| {
         let options = TaskOptions::new().queue_timeout(Duration::from_millis(300));
         pool.submit_with(&options, nothing, ())
     };
-    let crowded = Crowded::new(10, hasty).await;
+    let crowded = Crowded::new(method, 10, hasty).await;
     for handle in crowded.behind {
         let error = within(handle).await.expect_err("it waits in vain");
         assert!(error.is_rejected() && !error.was_started(), "{error}");
@@ -481,9 +496,8 @@ async fn what_is_sent_ahead_and_waits_too_long_is_refused() {
     drop(crowded.gate);
 }
 
-#[tokio::test]
-async fn what_is_sent_ahead_is_pending_for_a_shutdown() {
-    let crowded = Crowded::new(10, |pool| pool.submit(nothing, ())).await;
+async fn what_is_sent_ahead_is_pending_for_a_shutdown(method: StartMethod) {
+    let crowded = Crowded::new(method, 10, |pool| pool.submit(nothing, ())).await;
     let how = Shutdown::new().cancel_pending(true);
     let mut shutdown = std::pin::pin!(crowded.pool.shutdown_with(how));
     assert!(futures::poll!(&mut shutdown).is_pending());
@@ -497,9 +511,8 @@ async fn what_is_sent_ahead_is_pending_for_a_shutdown() {
     drop(crowded.gate);
 }
 
-#[tokio::test]
-async fn a_higher_priority_comes_before_what_was_sent_ahead() {
-    let crowded = Crowded::new(10, |pool| pool.submit(nothing, ())).await;
+async fn a_higher_priority_comes_before_what_was_sent_ahead(method: StartMethod) {
+    let crowded = Crowded::new(method, 10, |pool| pool.submit(nothing, ())).await;
     let urgent = TaskOptions::new().priority(1);
     let urgent = crowded
         .pool
@@ -514,9 +527,8 @@ async fn a_higher_priority_comes_before_what_was_sent_ahead() {
     }
 }
 
-#[tokio::test]
-async fn what_is_sent_ahead_of_a_long_task_goes_to_a_worker_that_idles() {
-    let pool = processes(2);
+async fn what_is_sent_ahead_of_a_long_task_goes_to_a_worker_that_idles(method: StartMethod) {
+    let pool = processes(method, 2);
     let gate = Gate::new();
     let quick: Vec<_> = (0..200).map(|n| pool.submit(double, n)).collect();
     drop(pool.submit(wait_at, gate.key()));
@@ -598,9 +610,8 @@ async fn a_thread_that_nobody_cancels_is_told_so() {
     assert!(!deaf.told.load(Ordering::SeqCst));
 }
 
-#[tokio::test]
-async fn an_abort_of_a_finished_task_kills_nothing() {
-    let pool = processes(1);
+async fn an_abort_of_a_finished_task_kills_nothing(method: StartMethod) {
+    let pool = processes(method, 1);
     let pid = within(pool.submit(std::process::id, ())).await;
     let handle = pool.submit(double, 1);
     eventually(|| handle.is_finished()).await;

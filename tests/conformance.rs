@@ -5,6 +5,8 @@
 #[path = "common/again.rs"]
 mod again;
 mod common;
+#[path = "common/kinds.rs"]
+mod kinds;
 #[path = "common/methods.rs"]
 mod methods;
 
@@ -13,70 +15,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use concurrent_futures::{
-    Executor, ExecutorExt as _, JoinHandle, Shutdown, ShutdownReport, StartMethod, TaskOptions,
-    ThreadPoolExecutor, worker,
+    Executor, ExecutorExt as _, JoinHandle, Shutdown, ShutdownReport, TaskOptions, worker,
 };
 use futures::StreamExt as _;
 
 use self::common::{Gate, Key, eventually, within};
-use self::methods::{builder, held_by_every_start_method, processes};
+use self::kinds::{Kind, held_by_every_executor};
 
 concurrent_futures::init_before_main!();
 
-/// The executors that the promises are held against.
-#[derive(Clone, Copy)]
-enum Kind {
-    Threads,
-    Processes(StartMethod),
-}
-
-impl Kind {
-    fn pool(self, workers: usize) -> Arc<dyn Executor> {
-        match self {
-            Self::Threads => Arc::new(ThreadPoolExecutor::with_workers(workers).expect("threads")),
-            Self::Processes(method) => Arc::new(processes(method, workers)),
-        }
-    }
-
-    /// One worker, and a queue of so many places.
-    fn bounded(self, capacity: usize) -> Arc<dyn Executor> {
-        match self {
-            Self::Threads => {
-                let builder = ThreadPoolExecutor::builder().max_workers(1);
-                Arc::new(builder.queue_capacity(capacity).build().expect("threads"))
-            }
-            Self::Processes(method) => {
-                let builder = builder(method).max_workers(1);
-                Arc::new(builder.queue_capacity(capacity).build().expect("processes"))
-            }
-        }
-    }
-}
-
-macro_rules! held_by_every_executor {
-    ($($promise:ident,)*) => {
-        mod threads {
-            $(
-                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-                async fn $promise() {
-                    super::$promise(super::Kind::Threads).await;
-                }
-            )*
-        }
-
-        mod processes {
-            $(
-                async fn $promise(method: concurrent_futures::StartMethod) {
-                    super::$promise(super::Kind::Processes(method)).await;
-                }
-            )*
-
-            super::held_by_every_start_method! { 2; $($promise,)* }
-        }
-    };
-}
-
-held_by_every_executor! {
+held_by_every_executor! { 2;
     a_function_of_any_arity_gives_its_result,
     one_argument_may_itself_be_a_tuple,
     a_panic_fails_its_task_with_message_location_and_backtrace_and_the_worker_lives_on,
@@ -477,7 +425,7 @@ async fn a_callback_runs_once_also_when_it_comes_late(kind: Kind) {
 }
 
 async fn a_full_queue_refuses_and_hands_the_arguments_back(kind: Kind) {
-    let busy = Busy::keep(kind.bounded(2)).await;
+    let busy = Busy::keep(kind.bounded(1, 2)).await;
     let waiting = [1, 2].map(|n| busy.pool.submit(double, n));
     let refused = busy.pool.try_submit(double, 3).expect_err("it is full");
     assert!(refused.error().is_rejected(), "{refused}");
@@ -492,7 +440,7 @@ async fn a_full_queue_refuses_and_hands_the_arguments_back(kind: Kind) {
 }
 
 async fn room_is_waited_for_in_line(kind: Kind) {
-    let busy = Busy::keep(kind.bounded(1)).await;
+    let busy = Busy::keep(kind.bounded(1, 1)).await;
     let permit = within(busy.pool.reserve()).await.expect("room");
     let mut next = std::pin::pin!(busy.pool.reserve());
     assert!(futures::poll!(&mut next).is_pending());
@@ -619,7 +567,7 @@ async fn a_second_shutdown_returns_too(kind: Kind) {
 }
 
 async fn shutdown_wakes_who_waits_for_room(kind: Kind) {
-    let busy = Busy::keep(kind.bounded(1)).await;
+    let busy = Busy::keep(kind.bounded(1, 1)).await;
     let waiting = busy.pool.submit(nothing, ());
     let mut room = std::pin::pin!(busy.pool.reserve());
     assert!(futures::poll!(&mut room).is_pending());

@@ -3,7 +3,11 @@
 
 #![cfg(target_os = "linux")]
 
+#[path = "common/again.rs"]
+mod again;
 mod common;
+#[path = "common/methods.rs"]
+mod methods;
 
 use std::fs;
 use std::path::PathBuf;
@@ -11,17 +15,38 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use concurrent_futures::{
-    Executor as _, ExecutorExt as _, ProcessPoolExecutor, Shutdown, TaskOptions, worker,
+    Executor as _, ExecutorExt as _, ProcessPoolExecutor, Shutdown, StartMethod, TaskOptions,
+    worker,
 };
 use futures::StreamExt as _;
 use rustix::process::{Pid, Signal, kill_process};
 
 use self::common::{Gate, Key, eventually, within};
+use self::methods::{builder, for_every_start_method, held_by_every_start_method, processes};
 
 concurrent_futures::init_before_main!();
 
-fn processes(workers: usize) -> ProcessPoolExecutor {
-    ProcessPoolExecutor::with_workers(workers).expect("a pool")
+held_by_every_start_method! {
+    1;
+    a_shutdown_tells_tasks_with_a_grace_period_before_its_deadline,
+    terminated_workers_may_finish_what_they_run_and_begin_nothing,
+    a_terminated_chunk_ends_with_the_item_that_ran,
+    killed_workers_are_gone_whatever_they_do,
+    an_abort_ends_what_does_not_heed_its_termination,
+    a_task_is_run_again_as_often_as_it_may_and_no_more,
+    each_item_of_a_chunk_is_run_again_by_itself,
+    only_a_lost_worker_makes_a_task_run_again,
+    a_task_that_waits_to_be_run_again_counts_as_started,
+    so_many_workers_are_kept_from_the_start_and_replaced_when_lost,
+    a_worker_that_idles_for_long_is_dismissed_unless_it_is_one_of_those_kept,
+    workers_that_die_idle_again_and_again_are_no_storm,
+    a_retiring_worker_works_until_its_successor_is_ready,
+    a_worker_whose_successor_cannot_start_stays,
+    an_old_worker_that_idles_is_dismissed_if_nobody_needs_it,
+    a_shutdown_that_is_given_up_leaves_running_tasks_their_time,
+    a_warm_up_of_kept_workers_that_cannot_start_is_an_error,
+    2;
+    retirement_by_tasks_age_and_memory_loses_no_task_and_the_replacement_starts_first,
 }
 
 fn double(x: u64) -> u64 {
@@ -77,9 +102,8 @@ fn end_never(gate: Key, _: u64) -> u64 {
     }
 }
 
-#[tokio::test]
-async fn a_shutdown_tells_tasks_with_a_grace_period_before_its_deadline() {
-    let pool = processes(4);
+async fn a_shutdown_tells_tasks_with_a_grace_period_before_its_deadline(method: StartMethod) {
+    let pool = processes(method, 4);
     let gate = Gate::new();
     let period = TaskOptions::new().grace_period(Duration::from_millis(500));
     let handles = [
@@ -107,9 +131,8 @@ async fn a_shutdown_tells_tasks_with_a_grace_period_before_its_deadline() {
     assert_eq!(pool.stats().restarts, Default::default());
 }
 
-#[tokio::test]
-async fn terminated_workers_may_finish_what_they_run_and_begin_nothing() {
-    let pool = processes(2);
+async fn terminated_workers_may_finish_what_they_run_and_begin_nothing(method: StartMethod) {
+    let pool = processes(method, 2);
     let gate = Gate::new();
     let finishes = pool.submit(end_when_terminated, (gate.key(), 7));
     let ends = pool.submit(wait_at, gate.key());
@@ -137,15 +160,14 @@ async fn terminated_workers_may_finish_what_they_run_and_begin_nothing() {
     assert_eq!(stats.restarts, Default::default());
 }
 
-#[tokio::test]
-async fn a_terminated_chunk_ends_with_the_item_that_ran() {
+async fn a_terminated_chunk_ends_with_the_item_that_ran(method: StartMethod) {
     fn item(gate: Key, number: u64) -> u64 {
         match number {
             1 => end_when_terminated(gate, number),
             number => number,
         }
     }
-    let pool = processes(1);
+    let pool = processes(method, 1);
     let gate = Gate::new();
     let items = std::iter::repeat(gate.key()).zip(0..4);
     let results = tokio::spawn(pool.map(item, items).chunk_size(4).collect::<Vec<_>>());
@@ -162,9 +184,8 @@ async fn a_terminated_chunk_ends_with_the_item_that_ran() {
     within(pool.shutdown()).await;
 }
 
-#[tokio::test]
-async fn killed_workers_are_gone_whatever_they_do() {
-    let pool = processes(3);
+async fn killed_workers_are_gone_whatever_they_do(method: StartMethod) {
+    let pool = processes(method, 3);
     within(pool.warm_up()).await.expect("three workers");
     let gate = Gate::new();
     let handles = [
@@ -188,9 +209,8 @@ async fn killed_workers_are_gone_whatever_they_do() {
     assert_eq!(pool.stats().restarts, Default::default());
 }
 
-#[tokio::test]
-async fn an_abort_ends_what_does_not_heed_its_termination() {
-    let pool = processes(1);
+async fn an_abort_ends_what_does_not_heed_its_termination(method: StartMethod) {
+    let pool = processes(method, 1);
     let gate = Gate::new();
     let handle = pool.submit(end_never, (gate.key(), 1));
     let guest = gate.guest().await;
@@ -219,9 +239,8 @@ fn runs(directory: &std::path::Path, number: u32) -> usize {
     entries.filter(is_run).count()
 }
 
-#[tokio::test]
-async fn a_task_is_run_again_as_often_as_it_may_and_no_more() {
-    let pool = processes(2);
+async fn a_task_is_run_again_as_often_as_it_may_and_no_more(method: StartMethod) {
+    let pool = processes(method, 2);
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().to_owned();
     let twice = TaskOptions::new().retries(2);
@@ -253,9 +272,8 @@ async fn a_task_is_run_again_as_often_as_it_may_and_no_more() {
     );
 }
 
-#[tokio::test]
-async fn each_item_of_a_chunk_is_run_again_by_itself() {
-    let pool = processes(1);
+async fn each_item_of_a_chunk_is_run_again_by_itself(method: StartMethod) {
+    let pool = processes(method, 1);
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().to_owned();
     let key = path.clone();
@@ -281,8 +299,7 @@ async fn each_item_of_a_chunk_is_run_again_by_itself() {
     assert_eq!(results.len(), 10);
 }
 
-#[tokio::test]
-async fn only_a_lost_worker_makes_a_task_run_again() {
+async fn only_a_lost_worker_makes_a_task_run_again(method: StartMethod) {
     fn note_and_fail(directory: PathBuf, number: u32) {
         note_and_die(directory, 0, number);
         match number {
@@ -292,7 +309,7 @@ async fn only_a_lost_worker_makes_a_task_run_again() {
             },
         }
     }
-    let pool = processes(2);
+    let pool = processes(method, 2);
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().to_owned();
     let often = TaskOptions::new().retries(5);
@@ -313,9 +330,8 @@ async fn only_a_lost_worker_makes_a_task_run_again() {
     }
 }
 
-#[tokio::test]
-async fn a_task_that_waits_to_be_run_again_counts_as_started() {
-    let pool = processes(1);
+async fn a_task_that_waits_to_be_run_again_counts_as_started(method: StartMethod) {
+    let pool = processes(method, 1);
     let gate = Gate::new();
     let again = TaskOptions::new().retries(1).priority(-1);
     let lost = pool.submit_with(&again, wait_at, gate.key());
@@ -350,9 +366,8 @@ async fn jump() {
     tokio::time::resume();
 }
 
-#[tokio::test]
-async fn so_many_workers_are_kept_from_the_start_and_replaced_when_lost() {
-    let builder = ProcessPoolExecutor::builder().max_workers(3).min_workers(2);
+async fn so_many_workers_are_kept_from_the_start_and_replaced_when_lost(method: StartMethod) {
+    let builder = builder(method).max_workers(3).min_workers(2);
     let pool = builder.build().expect("a pool");
     eventually(|| pids(&pool).len() == 2).await;
     let before = pids(&pool);
@@ -369,7 +384,14 @@ async fn so_many_workers_are_kept_from_the_start_and_replaced_when_lost() {
 
 #[test]
 fn without_a_runtime_kept_workers_start_with_the_first_task() {
-    let builder = ProcessPoolExecutor::builder().max_workers(3).min_workers(2);
+    for_every_start_method(
+        "without_a_runtime_kept_workers_start_with_the_first_task",
+        kept_workers_start_with_the_first_task,
+    );
+}
+
+fn kept_workers_start_with_the_first_task(method: StartMethod) {
+    let builder = builder(method).max_workers(3).min_workers(2);
     let pool = builder.build().expect("a pool");
     assert_eq!(pool.stats().workers, 0);
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
@@ -390,9 +412,10 @@ fn more_kept_workers_than_there_may_be_are_refused() {
     assert!(error.is_invalid_setting(), "{error}");
 }
 
-#[tokio::test]
-async fn a_worker_that_idles_for_long_is_dismissed_unless_it_is_one_of_those_kept() {
-    let pool = ProcessPoolExecutor::builder()
+async fn a_worker_that_idles_for_long_is_dismissed_unless_it_is_one_of_those_kept(
+    method: StartMethod,
+) {
+    let pool = builder(method)
         .max_workers(4)
         .min_workers(2)
         .idle_timeout(HOUR)
@@ -415,8 +438,7 @@ async fn a_worker_that_idles_for_long_is_dismissed_unless_it_is_one_of_those_kep
     within(pool.shutdown()).await;
 }
 
-#[tokio::test]
-async fn workers_that_die_idle_again_and_again_are_no_storm() {
+async fn workers_that_die_idle_again_and_again_are_no_storm(method: StartMethod) {
     fn die_soon(directory: PathBuf) {
         let number = fs::read_dir(&directory).expect("it is there").count();
         fs::write(directory.join(number.to_string()), "").expect("a file");
@@ -429,7 +451,7 @@ async fn workers_that_die_idle_again_and_again_are_no_storm() {
     let directory = tempfile::tempdir().expect("a directory");
     let starts = || fs::read_dir(directory.path()).expect("it is there").count();
     let begun = Instant::now();
-    let pool = ProcessPoolExecutor::builder()
+    let pool = builder(method)
         .max_workers(1)
         .min_workers(1)
         .initializer(die_soon, directory.path().to_owned())
@@ -456,9 +478,10 @@ fn note_and_leak(directory: PathBuf, number: u32) -> u32 {
     number
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn retirement_by_tasks_age_and_memory_loses_no_task_and_the_replacement_starts_first() {
-    let builder = || ProcessPoolExecutor::builder().max_workers(2);
+async fn retirement_by_tasks_age_and_memory_loses_no_task_and_the_replacement_starts_first(
+    method: StartMethod,
+) {
+    let builder = || builder(method).max_workers(2);
     for builder in [
         builder().max_tasks_per_child(20),
         builder().max_age_per_child(Duration::from_millis(60)),
@@ -497,9 +520,8 @@ fn leak_and_wait(gate: Key) {
     gate.wait();
 }
 
-#[tokio::test]
-async fn a_retiring_worker_works_until_its_successor_is_ready() {
-    let builder = || ProcessPoolExecutor::builder().max_workers(1);
+async fn a_retiring_worker_works_until_its_successor_is_ready(method: StartMethod) {
+    let builder = || builder(method).max_workers(1);
     let old = builder().max_age_per_child(HOUR);
     let bloated = builder().max_memory_per_child(64 << 20);
     let last = builder().max_tasks_per_child(2);
@@ -529,8 +551,7 @@ async fn a_retiring_worker_works_until_its_successor_is_ready() {
     }
 }
 
-#[tokio::test]
-async fn a_worker_whose_successor_cannot_start_stays() {
+async fn a_worker_whose_successor_cannot_start_stays(method: StartMethod) {
     fn only_two(directory: PathBuf) -> Result<(), String> {
         let starts = fs::read_dir(&directory).expect("it is there").count();
         let file = directory.join(starts.to_string());
@@ -541,7 +562,7 @@ async fn a_worker_whose_successor_cannot_start_stays() {
         }
     }
     let directory = tempfile::tempdir().expect("a directory");
-    let pool = ProcessPoolExecutor::builder()
+    let pool = builder(method)
         .max_workers(1)
         .min_workers(1)
         .max_age_per_child(HOUR)
@@ -562,9 +583,8 @@ async fn a_worker_whose_successor_cannot_start_stays() {
     within(pool.shutdown()).await;
 }
 
-#[tokio::test]
-async fn an_old_worker_that_idles_is_dismissed_if_nobody_needs_it() {
-    let builder = ProcessPoolExecutor::builder().max_workers(2).min_workers(1);
+async fn an_old_worker_that_idles_is_dismissed_if_nobody_needs_it(method: StartMethod) {
+    let builder = builder(method).max_workers(2).min_workers(1);
     let pool = builder.max_age_per_child(HOUR).build().expect("a pool");
     within(pool.warm_up()).await.expect("two workers");
     let before = pids(&pool);
@@ -576,9 +596,8 @@ async fn an_old_worker_that_idles_is_dismissed_if_nobody_needs_it() {
     within(pool.shutdown()).await;
 }
 
-#[tokio::test]
-async fn a_shutdown_that_is_given_up_leaves_running_tasks_their_time() {
-    let pool = processes(1);
+async fn a_shutdown_that_is_given_up_leaves_running_tasks_their_time(method: StartMethod) {
+    let pool = processes(method, 1);
     let gate = Gate::new();
     let options = TaskOptions::new().grace_period(HOUR);
     let handle = pool.submit_with(&options, end_when_told, (gate.key(), 5));
@@ -600,8 +619,7 @@ async fn a_shutdown_that_is_given_up_leaves_running_tasks_their_time() {
     assert_eq!(within(handle).await.expect("it ended in time"), 5);
 }
 
-#[tokio::test]
-async fn a_warm_up_of_kept_workers_that_cannot_start_is_an_error() {
+async fn a_warm_up_of_kept_workers_that_cannot_start_is_an_error(method: StartMethod) {
     fn only_one(directory: PathBuf) -> Result<(), String> {
         match fs::File::create_new(directory.join("one")) {
             Ok(_) => Ok(()),
@@ -609,7 +627,7 @@ async fn a_warm_up_of_kept_workers_that_cannot_start_is_an_error() {
         }
     }
     let directory = tempfile::tempdir().expect("a directory");
-    let pool = ProcessPoolExecutor::builder()
+    let pool = builder(method)
         .max_workers(2)
         .min_workers(2)
         .initializer(only_one, directory.path().to_owned())

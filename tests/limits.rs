@@ -2,41 +2,59 @@
 
 #![cfg(target_os = "linux")]
 
+#[path = "common/again.rs"]
+mod again;
 mod common;
+#[path = "common/methods.rs"]
+mod methods;
 
 use std::fs::File;
 use std::time::Duration;
 
 use concurrent_futures::{
     BuildError, ExecutorExt as _, JoinHandle, Limits, ProcessPoolBuilder, ProcessPoolExecutor,
+    StartMethod,
 };
 use rustix::process::{Resource, Signal, getpriority_process, getrlimit};
 
 use self::common::within;
+use self::methods::{builder, held_by_every_start_method};
 
 concurrent_futures::init_before_main!();
 
-/// A pool of one worker with these limits.
-fn builder(limits: Limits) -> ProcessPoolBuilder {
-    ProcessPoolExecutor::builder().max_workers(1).limits(limits)
+held_by_every_start_method! { 1;
+    a_task_past_its_address_space_is_out_of_memory_and_the_next_is_fine,
+    a_task_past_its_processor_time_is_ended_by_sigxcpu_and_the_next_is_fine,
+    a_task_that_ignores_sigxcpu_is_killed_a_second_later,
+    a_worker_can_open_so_many_files_and_no_more,
+    the_size_of_a_core_dump_is_limited,
+    a_nice_worker_and_what_it_starts_are_nice,
+    the_limits_hold_before_the_initializer_runs,
+    without_limits_a_worker_may_what_its_parent_may,
+    a_limit_that_the_system_refuses_fails_the_start_for_good_and_says_which,
 }
 
-fn limited(limits: Limits) -> ProcessPoolExecutor {
-    builder(limits).build().expect("a pool")
+/// A pool of one worker with these limits.
+fn limited_builder(method: StartMethod, limits: Limits) -> ProcessPoolBuilder {
+    builder(method).max_workers(1).limits(limits)
+}
+
+fn limited(method: StartMethod, limits: Limits) -> ProcessPoolExecutor {
+    limited_builder(method, limits).build().expect("a pool")
 }
 
 async fn done<T>(handle: JoinHandle<T>) -> T {
     within(handle).await.expect("it ran")
 }
 
-#[tokio::test]
-async fn a_task_past_its_address_space_is_out_of_memory_and_the_next_is_fine() {
+async fn a_task_past_its_address_space_is_out_of_memory_and_the_next_is_fine(method: StartMethod) {
     fn take(bytes: usize) -> usize {
         let memory: Vec<u8> = Vec::with_capacity(bytes);
         std::hint::black_box(memory).capacity()
     }
     const GIB: usize = 1 << 30;
-    let pool = limited(Limits::new().address_space(2 * GIB as u64));
+    let pool = limited(method, Limits::new().address_space(2 * GIB as u64));
+    let unlimited = limited(method, Limits::new());
     assert!(done(pool.submit(take, GIB / 2)).await >= GIB / 2);
     let error = within(pool.submit(take, 3 * GIB)).await;
     let error = error.expect_err("there is not so much");
@@ -48,7 +66,6 @@ async fn a_task_past_its_address_space_is_out_of_memory_and_the_next_is_fine() {
     assert_eq!(error.signal(), Some(Signal::ABORT.as_raw()), "{error}");
     assert!(done(pool.submit(take, GIB / 2)).await >= GIB / 2);
     // It is the limit that refuses, not the machine.
-    let unlimited = limited(Limits::new());
     assert!(done(unlimited.submit(take, 3 * GIB)).await >= 3 * GIB);
 }
 
@@ -58,12 +75,13 @@ fn burn() {
     }
 }
 
-#[tokio::test]
-async fn a_task_past_its_processor_time_is_ended_by_sigxcpu_and_the_next_is_fine() {
+async fn a_task_past_its_processor_time_is_ended_by_sigxcpu_and_the_next_is_fine(
+    method: StartMethod,
+) {
     let limits = Limits::new()
         .cpu_time(Duration::from_millis(1))
         .core_size(0);
-    let pool = limited(limits); // Rounded up to a second.
+    let pool = limited(method, limits); // Rounded up to a second.
     let error = within(pool.submit(burn, ())).await.expect_err("killed");
     assert!(error.is_worker_lost() && error.was_started(), "{error}");
     assert_eq!(error.signal(), Some(Signal::XCPU.as_raw()), "{error}");
@@ -75,22 +93,20 @@ async fn a_task_past_its_processor_time_is_ended_by_sigxcpu_and_the_next_is_fine
     assert_eq!(done(pool.submit(cpu, ())).await, (Some(1), Some(2)));
 }
 
-#[tokio::test]
 #[expect(unsafe_code, reason = "ignores a signal")]
-async fn a_task_that_ignores_sigxcpu_is_killed_a_second_later() {
+async fn a_task_that_ignores_sigxcpu_is_killed_a_second_later(method: StartMethod) {
     fn burn_on() {
         // SAFETY: to ignore a signal installs no handler.
         unsafe { libc::signal(libc::SIGXCPU, libc::SIG_IGN) };
         burn();
     }
-    let pool = limited(Limits::new().cpu_time(Duration::from_secs(1)));
+    let pool = limited(method, Limits::new().cpu_time(Duration::from_secs(1)));
     let error = within(pool.submit(burn_on, ())).await.expect_err("killed");
     assert!(error.is_worker_lost(), "{error}");
     assert_eq!(error.signal(), Some(Signal::KILL.as_raw()), "{error}");
 }
 
-#[tokio::test]
-async fn a_worker_can_open_so_many_files_and_no_more() {
+async fn a_worker_can_open_so_many_files_and_no_more(method: StartMethod) {
     fn open(count: usize) -> Result<(), String> {
         let open = |_| File::open("/dev/null").map_err(|error| error.to_string());
         (0..count)
@@ -98,66 +114,64 @@ async fn a_worker_can_open_so_many_files_and_no_more() {
             .collect::<Result<Vec<_>, _>>()
             .map(drop)
     }
-    let pool = limited(Limits::new().open_files(64));
+    let pool = limited(method, Limits::new().open_files(64));
     assert_eq!(done(pool.submit(open, 40)).await, Ok(()));
     let error = done(pool.submit(open, 64)).await.expect_err("too many");
     assert!(error.contains("Too many open files"), "{error}");
     assert_eq!(done(pool.submit(open, 40)).await, Ok(()));
 }
 
-#[tokio::test]
-async fn the_size_of_a_core_dump_is_limited() {
+async fn the_size_of_a_core_dump_is_limited(method: StartMethod) {
     let core = || {
         let core = getrlimit(Resource::Core);
         (core.current, core.maximum)
     };
     for size in [0, 4096] {
-        let pool = limited(Limits::new().core_size(size));
+        let pool = limited(method, Limits::new().core_size(size));
         let limit = done(pool.submit(core, ())).await;
         assert_eq!(limit, (Some(size), Some(size)));
+        within(pool.shutdown()).await;
     }
 }
 
-#[tokio::test]
-async fn a_nice_worker_and_what_it_starts_are_nice() {
+async fn a_nice_worker_and_what_it_starts_are_nice(method: StartMethod) {
     fn niceness() -> (i32, i32) {
         let own = || getpriority_process(None).expect("a niceness");
         let helper = std::thread::spawn(own);
         (own(), helper.join().expect("no panic"))
     }
     let own = getpriority_process(None).expect("a niceness");
-    let pool = limited(Limits::new().nice(own + 7));
+    let pool = limited(method, Limits::new().nice(own + 7));
     assert_eq!(done(pool.submit(niceness, ())).await, (own + 7, own + 7));
 }
 
-#[tokio::test]
-async fn the_limits_hold_before_the_initializer_runs() {
+async fn the_limits_hold_before_the_initializer_runs(method: StartMethod) {
     fn look(expected: u64) -> Result<(), String> {
         match getrlimit(Resource::Nofile).current {
             Some(limit) if limit == expected => Ok(()),
             other => Err(format!("it may have {other:?}")),
         }
     }
-    let builder = builder(Limits::new().open_files(77));
+    let builder = limited_builder(method, Limits::new().open_files(77));
     let pool = builder.initializer(look, 77).build().expect("a pool");
     within(pool.warm_up()).await.expect("the limit was there");
 }
 
-#[tokio::test]
-async fn without_limits_a_worker_may_what_its_parent_may() {
+async fn without_limits_a_worker_may_what_its_parent_may(method: StartMethod) {
     fn all() -> Vec<(Option<u64>, Option<u64>)> {
         use Resource::{As, Core, Cpu, Nofile};
         let limits = [As, Core, Cpu, Nofile].map(getrlimit);
         limits.map(|limit| (limit.current, limit.maximum)).to_vec()
     }
-    let pool = limited(Limits::new());
+    let pool = limited(method, Limits::new());
     assert_eq!(done(pool.submit(all, ())).await, all());
 }
 
-#[tokio::test]
-async fn a_limit_that_the_system_refuses_fails_the_start_for_good_and_says_which() {
+async fn a_limit_that_the_system_refuses_fails_the_start_for_good_and_says_which(
+    method: StartMethod,
+) {
     let too_many = 1 << 40; // More than any kernel lets a process have, whoever runs it.
-    let pool = limited(Limits::new().core_size(0).open_files(too_many));
+    let pool = limited(method, Limits::new().core_size(0).open_files(too_many));
     let error = within(pool.warm_up()).await.expect_err("no worker");
     assert!(error.is_init_failed() && !error.was_started(), "{error}");
     let text = error.to_string();
@@ -173,10 +187,11 @@ async fn a_limit_that_the_system_refuses_fails_the_start_for_good_and_says_which
     assert!(error.is_init_failed(), "{error}");
 }
 
-#[tokio::test]
-async fn a_limit_that_cannot_be_meant_is_refused() {
+#[test]
+fn a_limit_that_cannot_be_meant_is_refused() {
     fn refused(limits: Limits, words: &[&str]) {
-        let error: BuildError = builder(limits).build().expect_err("it cannot be");
+        let builder = ProcessPoolExecutor::builder().limits(limits);
+        let error: BuildError = builder.build().expect_err("it cannot be");
         assert!(error.is_invalid_setting(), "{error}");
         let text = error.to_string();
         assert!(words.iter().all(|word| text.contains(word)), "{text}");
@@ -187,5 +202,6 @@ async fn a_limit_that_cannot_be_meant_is_refused() {
     refused(limits().open_files(0), &["open_files", "0"]);
     refused(limits().nice(20), &["nice", "20", "19"]);
     refused(limits().nice(-21), &["nice", "-21", "-20"]);
-    limited(limits().core_size(0).nice(0));
+    let builder = ProcessPoolExecutor::builder().limits(limits().core_size(0).nice(0));
+    builder.build().expect("a pool");
 }

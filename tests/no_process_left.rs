@@ -21,7 +21,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use self::alone::{alone, children, descriptors};
 use self::common::{Gate, Key, eventually, within};
-use self::methods::{builder, by_fork, held_by_every_start_method, processes};
+use self::methods::{builder, by_fork, held_by_every_start_method, processes, test_of};
 
 concurrent_futures::init_before_main!();
 
@@ -175,12 +175,7 @@ async fn the_workers_of_a_killed_parent_go_with_it(method: StartMethod) {
     }
     let (lives, works) = (Gate::new(), Gate::new());
     let gates = serde_json::to_string(&(lives.key(), works.key())).expect("keys");
-    let module = match method {
-        StartMethod::Spawn => "spawn",
-        StartMethod::ForkServer => "fork_server",
-        _ => "fork",
-    };
-    let test = format!("{module}::the_workers_of_a_killed_parent_go_with_it");
+    let test = test_of(method, "the_workers_of_a_killed_parent_go_with_it");
     let mut started = std::process::Command::new(std::env::current_exe().expect("it is there"))
         .args(["--exact", &test])
         .env(GATES, gates)

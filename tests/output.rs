@@ -2,7 +2,11 @@
 
 #![cfg(target_os = "linux")]
 
+#[path = "common/again.rs"]
+mod again;
 mod common;
+#[path = "common/methods.rs"]
+mod methods;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,18 +18,42 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use concurrent_futures::{
-    ExecutorExt as _, Output, OutputLine, OutputStream, ProcessPoolBuilder, ProcessPoolExecutor,
-    TaskOptions,
+    Executor as _, ExecutorExt as _, Output, OutputLine, OutputStream, ProcessPoolExecutor,
+    StartMethod, TaskOptions,
 };
 use futures::StreamExt as _;
 use rustix::process::{Signal, kill_process};
 
 use self::common::{Gate, Key, eventually, within};
+use self::methods::{builder, held_by_every_start_method, test_of};
 
 concurrent_futures::init_before_main!();
 
-fn builder(workers: usize) -> ProcessPoolBuilder {
-    ProcessPoolExecutor::builder().max_workers(workers)
+held_by_every_start_method! {
+    1;
+    an_inherited_stream_is_our_own_and_the_pool_sees_nothing_of_it,
+    stdout_goes_where_stderr_goes_unless_told,
+    null_is_nowhere,
+    a_relayed_stream_is_passed_on_to_the_same_one_of_ours,
+    a_line_is_told_with_its_stream_its_worker_and_its_task,
+    all_that_a_task_has_written_is_told_before_its_outcome,
+    a_death_in_the_middle_of_a_line_tells_what_was_written,
+    the_last_words_are_kept_without_marks,
+    a_lack_of_memory_is_told_as_such_where_stderr_is_told_by_lines,
+    what_is_no_text_is_told_all_the_same_and_a_long_line_in_pieces,
+    a_panic_of_the_callback_costs_only_its_line,
+    what_is_written_outside_of_tasks_is_told_of_none,
+    what_helpers_write_is_told_of_the_task_that_runs,
+    what_c_code_prints_is_told_with_its_task,
+    a_task_may_put_another_file_in_place_of_its_stdout_and_no_mark_gets_there,
+    a_task_that_writes_without_end_runs_out_of_its_time,
+    a_grandchild_that_keeps_a_told_stream_open_hangs_nothing,
+    a_failing_start_tells_its_last_lines_too,
+    2;
+    hundreds_of_short_tasks_each_have_exactly_their_own_lines,
+    the_items_of_a_chunk_have_the_lines_of_their_chunk,
+    megabytes_come_whole_and_in_order,
+    a_slow_reader_makes_the_worker_wait_and_loses_nothing,
 }
 
 /// The lines that were told, in order.
@@ -52,9 +80,10 @@ impl Told {
 }
 
 /// Both streams are told together.
-fn told(workers: usize) -> (ProcessPoolExecutor, Told) {
+fn told(method: StartMethod, workers: usize) -> (ProcessPoolExecutor, Told) {
     let told = Told::default();
-    let builder = builder(workers).stdout(told.output());
+    let builder = builder(method).max_workers(workers);
+    let builder = builder.stdout(told.output());
     let pool = builder.stderr(told.output()).build().expect("a pool");
     (pool, told)
 }
@@ -72,10 +101,9 @@ fn streams() -> [PathBuf; 2] {
     ["1", "2"].map(|fd| fs::read_link(format!("/proc/self/fd/{fd}")).expect("/proc"))
 }
 
-#[tokio::test]
-async fn an_inherited_stream_is_our_own_and_the_pool_sees_nothing_of_it() {
+async fn an_inherited_stream_is_our_own_and_the_pool_sees_nothing_of_it(method: StartMethod) {
     let own = streams();
-    let pool = builder(1).stdout(Output::inherit());
+    let pool = builder(method).max_workers(1).stdout(Output::inherit());
     let pool = pool.stderr(Output::inherit()).build().expect("a pool");
     assert_eq!(within(pool.submit(streams, ())).await.expect("it ran"), own);
     let last_words = || {
@@ -84,23 +112,34 @@ async fn an_inherited_stream_is_our_own_and_the_pool_sees_nothing_of_it() {
     };
     let error = within(pool.submit(last_words, ())).await;
     assert_eq!(error.expect_err("it died").stderr_tail(), Some(""));
-    let mixed = builder(1).stdout(Output::inherit()).build();
+    let mixed = builder(method)
+        .max_workers(1)
+        .stdout(Output::inherit())
+        .build();
     let mixed = mixed.expect("a pool");
     let theirs = within(mixed.submit(streams, ())).await.expect("it ran");
     assert_eq!(theirs[0], own[0]);
     assert!(theirs[1] != own[1] && theirs[1] != own[0]);
 }
 
-#[tokio::test]
-async fn stdout_goes_where_stderr_goes_unless_told() {
+async fn stdout_goes_where_stderr_goes_unless_told(method: StartMethod) {
     for (output, is_own) in [(Output::inherit(), true), (Output::relay(), false)] {
-        let pool = builder(1).stderr(output).build().expect("a pool");
+        let pool = builder(method)
+            .max_workers(1)
+            .stderr(output)
+            .build()
+            .expect("a pool");
         let theirs = within(pool.submit(streams, ())).await.expect("it ran");
         assert_eq!(theirs[0], theirs[1]);
         assert_eq!(theirs[1] == streams()[1], is_own);
+        within(pool.shutdown()).await;
     }
     let told = Told::default();
-    let pool = builder(1).stderr(told.output()).build().expect("a pool");
+    let pool = builder(method)
+        .max_workers(1)
+        .stderr(told.output())
+        .build()
+        .expect("a pool");
     within(pool.submit(print, "to stdout".to_owned()))
         .await
         .expect("it ran");
@@ -109,9 +148,11 @@ async fn stdout_goes_where_stderr_goes_unless_told() {
     assert_eq!(lines[0].stream(), OutputStream::Stderr);
 }
 
-#[tokio::test]
-async fn null_is_nowhere() {
-    let pool = builder(1).stdout(Output::null()).stderr(Output::null());
+async fn null_is_nowhere(method: StartMethod) {
+    let pool = builder(method)
+        .max_workers(1)
+        .stdout(Output::null())
+        .stderr(Output::null());
     let pool = pool.build().expect("a pool");
     let null = PathBuf::from("/dev/null");
     let theirs = within(pool.submit(streams, ())).await.expect("it ran");
@@ -124,13 +165,19 @@ async fn null_is_nowhere() {
     assert_eq!(error.expect_err("it died").stderr_tail(), Some(""));
 }
 
-/// This test runs once more in a process of its own, whose streams it reads.
-#[tokio::test]
-async fn a_relayed_stream_is_passed_on_to_the_same_one_of_ours() {
+/// Runs once more in a process of its own, whose streams this one reads.
+async fn a_relayed_stream_is_passed_on_to_the_same_one_of_ours(method: StartMethod) {
     const ALONE: &str = "CONCURRENT_FUTURES_TEST_RELAY";
-    let test = "a_relayed_stream_is_passed_on_to_the_same_one_of_ours";
+    let test = test_of(
+        method,
+        "a_relayed_stream_is_passed_on_to_the_same_one_of_ours",
+    );
     if std::env::var_os(ALONE).is_some() {
-        let pool = builder(1).stdout(Output::relay()).build().expect("a pool");
+        let pool = builder(method)
+            .max_workers(1)
+            .stdout(Output::relay())
+            .build()
+            .expect("a pool");
         let speak = || {
             println!("this is for stdout");
             eprintln!("this is for stderr");
@@ -141,7 +188,7 @@ async fn a_relayed_stream_is_passed_on_to_the_same_one_of_ours() {
         return;
     }
     let mut child = Command::new(std::env::current_exe().expect("it is there"))
-        .args(["--exact", test, "--nocapture"])
+        .args(["--exact", &test, "--nocapture"])
         .env(ALONE, "1")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -167,14 +214,13 @@ async fn a_relayed_stream_is_passed_on_to_the_same_one_of_ours() {
     child.wait().expect("it is there");
 }
 
-#[tokio::test]
-async fn a_line_is_told_with_its_stream_its_worker_and_its_task() {
+async fn a_line_is_told_with_its_stream_its_worker_and_its_task(method: StartMethod) {
     fn speak() -> u32 {
         println!("to stdout");
         eprintln!("to stderr");
         std::process::id()
     }
-    let (pool, told) = told(1);
+    let (pool, told) = told(method, 1);
     let named = TaskOptions::new().name("speech");
     let handle = pool.submit_with(&named, speak, ());
     let id = handle.id();
@@ -196,14 +242,13 @@ async fn a_line_is_told_with_its_stream_its_worker_and_its_task() {
     assert!(name.ends_with("speak"), "{name}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn hundreds_of_short_tasks_each_have_exactly_their_own_lines() {
+async fn hundreds_of_short_tasks_each_have_exactly_their_own_lines(method: StartMethod) {
     fn speak(n: u32) {
         println!("{n} begins");
         eprintln!("{n} complains");
         print!("{n} ends"); // Left in a buffer, and without an end.
     }
-    let (pool, told) = told(2);
+    let (pool, told) = told(method, 2);
     let mut expected = BTreeMap::new();
     let mut handles = Vec::new();
     for n in 0..500_u32 {
@@ -233,12 +278,11 @@ async fn hundreds_of_short_tasks_each_have_exactly_their_own_lines() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_items_of_a_chunk_have_the_lines_of_their_chunk() {
+async fn the_items_of_a_chunk_have_the_lines_of_their_chunk(method: StartMethod) {
     fn speak(n: u32) {
         print!("{n}");
     }
-    let (pool, told) = told(2);
+    let (pool, told) = told(method, 2);
     let map = pool.map(speak, 0..300_u32).chunk_size(10);
     let map = map.options(TaskOptions::new().name("counting"));
     let results: Vec<_> = within(map.collect()).await;
@@ -257,9 +301,8 @@ async fn the_items_of_a_chunk_have_the_lines_of_their_chunk() {
     assert_eq!(chunks, expected);
 }
 
-#[tokio::test]
-async fn all_that_a_task_has_written_is_told_before_its_outcome() {
-    let (pool, told) = told(1);
+async fn all_that_a_task_has_written_is_told_before_its_outcome(method: StartMethod) {
+    let (pool, told) = told(method, 1);
     for n in 0..300 {
         let handle = pool.submit(print, format!("{n}\n"));
         let (send, seen) = tokio::sync::oneshot::channel();
@@ -271,15 +314,14 @@ async fn all_that_a_task_has_written_is_told_before_its_outcome() {
     }
 }
 
-#[tokio::test]
-async fn a_death_in_the_middle_of_a_line_tells_what_was_written() {
+async fn a_death_in_the_middle_of_a_line_tells_what_was_written(method: StartMethod) {
     fn break_off() {
         print!("all is w");
         std::io::stdout().flush().expect("a pipe");
         eprint!("oh n");
         die();
     }
-    let (pool, told) = told(1);
+    let (pool, told) = told(method, 1);
     for _ in 0..5 {
         let handle = pool.submit(break_off, ());
         let id = handle.id();
@@ -294,8 +336,7 @@ async fn a_death_in_the_middle_of_a_line_tells_what_was_written() {
     }
 }
 
-#[tokio::test]
-async fn the_last_words_are_kept_without_marks() {
+async fn the_last_words_are_kept_without_marks(method: StartMethod) {
     fn last_words() {
         eprintln!("last words");
         die();
@@ -307,7 +348,11 @@ async fn the_last_words_are_kept_without_marks() {
         } else {
             Output::relay()
         };
-        let pool = builder(1).stderr(output).build().expect("a pool");
+        let pool = builder(method)
+            .max_workers(1)
+            .stderr(output)
+            .build()
+            .expect("a pool");
         for n in 0..3 {
             within(pool.submit(print, format!("{n}\n")))
                 .await
@@ -316,12 +361,12 @@ async fn the_last_words_are_kept_without_marks() {
         let error = within(pool.submit(last_words, ())).await;
         let error = error.expect_err("it died");
         assert_eq!(error.stderr_tail(), Some("0\n1\n2\nlast words\n"));
+        within(pool.shutdown()).await;
     }
 }
 
-#[tokio::test]
-async fn a_lack_of_memory_is_told_as_such_where_stderr_is_told_by_lines() {
-    let (pool, told) = told(1);
+async fn a_lack_of_memory_is_told_as_such_where_stderr_is_told_by_lines(method: StartMethod) {
+    let (pool, told) = told(method, 1);
     fn allocate() {
         let layout = std::alloc::Layout::new::<[u8; 4096]>();
         std::alloc::handle_alloc_error(layout);
@@ -331,14 +376,13 @@ async fn a_lack_of_memory_is_told_as_such_where_stderr_is_told_by_lines() {
     assert!(told.texts()[0].contains("memory allocation of"));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn megabytes_come_whole_and_in_order() {
+async fn megabytes_come_whole_and_in_order(method: StartMethod) {
     fn count(upto: u32) {
         for n in 0..upto {
             println!("{n:>99}"); // A hundred bytes.
         }
     }
-    let (pool, told) = told(1);
+    let (pool, told) = told(method, 1);
     within(pool.submit(count, 50_000)).await.expect("it ran");
     let lines = told.take();
     assert_eq!(lines.len(), 50_000);
@@ -347,8 +391,7 @@ async fn megabytes_come_whole_and_in_order() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_slow_reader_makes_the_worker_wait_and_loses_nothing() {
+async fn a_slow_reader_makes_the_worker_wait_and_loses_nothing(method: StartMethod) {
     fn count(upto: u32) {
         for n in 0..upto {
             eprintln!("{n:>99}");
@@ -367,25 +410,32 @@ async fn a_slow_reader_makes_the_worker_wait_and_loses_nothing() {
         }
         keep.0.lock().expect("no panic").push(line);
     });
-    let pool = builder(1).stderr(output).build().expect("a pool");
-    let handle = pool.submit(count, 5000); // Much more than a pipe holds.
-    let first = tokio::task::spawn_blocking(move || first.recv());
-    within(first).await.expect("no panic").expect("a line");
-    assert!(handle.is_running(), "its pipe is full");
-    assert!(told.take().is_empty());
-    drop(go);
-    within(handle).await.expect("it ran on");
+    let pool = builder(method).max_workers(1).stderr(output).build();
+    let pool = Arc::new(pool.expect("a pool"));
+    // A thread of its own, as the one that drives the pool may have no other.
+    let looker = std::thread::spawn({
+        let (pool, told) = (pool.clone(), told.clone());
+        move || {
+            first.recv().expect("a line");
+            let seen = (pool.stats().running, told.len());
+            drop(go);
+            seen
+        }
+    });
+    // Much more than a pipe holds.
+    within(pool.submit(count, 5000)).await.expect("it ran on");
+    let (running, before) = looker.join().expect("no panic");
+    assert_eq!((running, before), (1, 0), "its pipe is full");
     let lines = told.texts();
     let numbers = lines.iter().map(|line| line.trim_start().parse::<usize>());
     assert!(numbers.eq((0..5000).map(Ok)));
 }
 
-#[tokio::test]
-async fn what_is_no_text_is_told_all_the_same_and_a_long_line_in_pieces() {
+async fn what_is_no_text_is_told_all_the_same_and_a_long_line_in_pieces(method: StartMethod) {
     fn write(bytes: Vec<u8>) {
         std::io::stdout().write_all(&bytes).expect("a pipe");
     }
-    let (pool, told) = told(1);
+    let (pool, told) = told(method, 1);
     let odd = b"caf\xe9 \x00 \x1e\r\nnext\n".to_vec();
     within(pool.submit(write, odd)).await.expect("it ran");
     assert_eq!(told.texts(), ["caf\u{fffd} \0 \u{1e}", "next"]);
@@ -397,15 +447,18 @@ async fn what_is_no_text_is_told_all_the_same_and_a_long_line_in_pieces() {
     assert!(pieces.len() > 1 && pieces.iter().all(|piece| piece.len() <= 64 * 1024));
 }
 
-#[tokio::test]
-async fn a_panic_of_the_callback_costs_only_its_line() {
+async fn a_panic_of_the_callback_costs_only_its_line(method: StartMethod) {
     let told = Told::default();
     let keep = told.clone();
     let output = Output::lines(move |line| {
         assert!(line.text() != "deadly", "as it should");
         keep.0.lock().expect("no panic").push(line);
     });
-    let pool = builder(1).stderr(output).build().expect("a pool");
+    let pool = builder(method)
+        .max_workers(1)
+        .stderr(output)
+        .build()
+        .expect("a pool");
     let text = "before\ndeadly\nafter\n".to_owned();
     within(pool.submit(print, text)).await.expect("it ran");
     assert_eq!(told.texts(), ["before", "after"]);
@@ -415,8 +468,7 @@ async fn a_panic_of_the_callback_costs_only_its_line() {
     assert_eq!(told.texts(), ["on"]);
 }
 
-#[tokio::test]
-async fn what_is_written_outside_of_tasks_is_told_of_none() {
+async fn what_is_written_outside_of_tasks_is_told_of_none(method: StartMethod) {
     fn prepare() {
         println!("preparing");
         eprint!("not quite");
@@ -430,7 +482,10 @@ async fn what_is_written_outside_of_tasks_is_told_of_none() {
     }
     let told = Told::default();
     let output = told.output();
-    let pool = builder(1).stderr(output).initializer(prepare, ());
+    let pool = builder(method)
+        .max_workers(1)
+        .stderr(output)
+        .initializer(prepare, ());
     let pool = pool.build().expect("a pool");
     let gate = Gate::new();
     let handle = pool.submit(leave_a_helper, gate.key());
@@ -460,15 +515,14 @@ async fn what_is_written_outside_of_tasks_is_told_of_none() {
     assert!(rest[2].1.is_some_and(|next| next != id));
 }
 
-#[tokio::test]
-async fn what_helpers_write_is_told_of_the_task_that_runs() {
+async fn what_helpers_write_is_told_of_the_task_that_runs(method: StartMethod) {
     fn let_others_speak() {
         let echo = Command::new("echo").arg("a process").status();
         assert!(echo.expect("it starts").success());
         let thread = std::thread::spawn(|| println!("a thread"));
         thread.join().expect("no panic");
     }
-    let (pool, told) = told(1);
+    let (pool, told) = told(method, 1);
     let handle = pool.submit(let_others_speak, ());
     let id = handle.id();
     within(handle).await.expect("it ran");
@@ -478,14 +532,13 @@ async fn what_helpers_write_is_told_of_the_task_that_runs() {
     assert_eq!(texts, ["a process", "a thread"]);
 }
 
-#[tokio::test]
 #[expect(unsafe_code, reason = "prints as C code does")]
-async fn what_c_code_prints_is_told_with_its_task() {
+async fn what_c_code_prints_is_told_with_its_task(method: StartMethod) {
     fn print_as_c() {
         // SAFETY: it is a string that ends.
         unsafe { libc::puts(c"from C".as_ptr()) };
     }
-    let (pool, told) = told(1);
+    let (pool, told) = told(method, 1);
     for _ in 0..3 {
         let handle = pool.submit(print_as_c, ());
         let id = handle.id();
@@ -496,8 +549,9 @@ async fn what_c_code_prints_is_told_with_its_task() {
     }
 }
 
-#[tokio::test]
-async fn a_task_may_put_another_file_in_place_of_its_stdout_and_no_mark_gets_there() {
+async fn a_task_may_put_another_file_in_place_of_its_stdout_and_no_mark_gets_there(
+    method: StartMethod,
+) {
     fn redirect(file: PathBuf) {
         println!("before");
         let file = fs::File::create(file).expect("a file");
@@ -506,7 +560,7 @@ async fn a_task_may_put_another_file_in_place_of_its_stdout_and_no_mark_gets_the
     }
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("out");
-    let (pool, told) = told(1);
+    let (pool, told) = told(method, 1);
     within(pool.submit(redirect, file.clone()))
         .await
         .expect("it ran");
@@ -522,14 +576,13 @@ async fn a_task_may_put_another_file_in_place_of_its_stdout_and_no_mark_gets_the
     assert_eq!(text, "into the file\nmore");
 }
 
-#[tokio::test]
-async fn a_task_that_writes_without_end_runs_out_of_its_time() {
+async fn a_task_that_writes_without_end_runs_out_of_its_time(method: StartMethod) {
     fn babble() {
         loop {
             println!("bla");
         }
     }
-    let (pool, told) = told(1);
+    let (pool, told) = told(method, 1);
     let short = TaskOptions::new().timeout(Duration::from_millis(100));
     let handle = pool.submit_with(&short, babble, ());
     let id = handle.id();
@@ -541,8 +594,7 @@ async fn a_task_that_writes_without_end_runs_out_of_its_time() {
     assert_eq!(told.texts(), ["next"]);
 }
 
-#[tokio::test]
-async fn a_grandchild_that_keeps_a_told_stream_open_hangs_nothing() {
+async fn a_grandchild_that_keeps_a_told_stream_open_hangs_nothing(method: StartMethod) {
     fn leave_behind(gate: Key) {
         let mut sleep = Command::new("sleep");
         let sleep = sleep.arg("1000").process_group(0).spawn();
@@ -552,7 +604,7 @@ async fn a_grandchild_that_keeps_a_told_stream_open_hangs_nothing() {
         gate.wait_as(sleep.expect("it starts").id());
         die();
     }
-    let (pool, told) = told(1);
+    let (pool, told) = told(method, 1);
     let gate = Gate::new();
     let handle = pool.submit(leave_behind, gate.key());
     let guest = gate.guest().await;
@@ -569,15 +621,15 @@ async fn a_grandchild_that_keeps_a_told_stream_open_hangs_nothing() {
     kill_process(sleep.expect("a pid"), Signal::KILL).expect("nobody else had to end it");
 }
 
-#[tokio::test]
-async fn a_failing_start_tells_its_last_lines_too() {
+async fn a_failing_start_tells_its_last_lines_too(method: StartMethod) {
     fn die_at_start() {
         eprint!("no licence found");
         die();
     }
     let (pool, told) = {
         let told = Told::default();
-        let builder = builder(1)
+        let builder = builder(method)
+            .max_workers(1)
             .stderr(told.output())
             .initializer(die_at_start, ());
         (builder.build().expect("a pool"), told)

@@ -2,34 +2,53 @@
 
 #![cfg(target_os = "linux")]
 
+#[path = "common/again.rs"]
+mod again;
 mod common;
+#[path = "common/kinds.rs"]
+mod kinds;
+#[path = "common/methods.rs"]
+mod methods;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use concurrent_futures::{
-    Executor, ExecutorExt as _, ProcessPoolExecutor, Progress, ProgressStream, TaskOptions,
-    ThreadPoolExecutor, worker,
+    Executor, ExecutorExt as _, Progress, ProgressStream, StartMethod, TaskOptions, worker,
 };
 use futures::StreamExt as _;
 
 use self::common::{Gate, Key, within};
+use self::kinds::{Kind, held_by_every_executor};
+use self::methods::{held_by_every_start_method, processes};
 
 concurrent_futures::init_before_main!();
 
-/// Runs a test on an executor of each kind, with so many workers and so much room in its queue.
-async fn on_each(workers: usize, room: usize, test: impl AsyncFn(Arc<dyn Executor>)) {
-    let threads = ThreadPoolExecutor::builder().max_workers(workers);
-    let processes = ProcessPoolExecutor::builder().max_workers(workers);
-    let executors: [Arc<dyn Executor>; 2] = [
-        Arc::new(threads.queue_capacity(room).build().expect("threads")),
-        Arc::new(processes.queue_capacity(room).build().expect("processes")),
-    ];
-    for executor in executors {
-        test(executor.clone()).await;
-        within(executor.shutdown()).await;
-    }
+held_by_every_executor! {
+    1;
+    a_task_sees_by_its_context_until_when_it_may_run,
+    a_task_sees_by_its_context_that_it_was_cancelled,
+    2;
+    progress_reaches_the_handle_while_the_task_runs,
+    a_late_subscriber_gets_the_latest_report_also_when_the_task_has_ended,
+    the_last_report_before_the_end_is_never_lost,
+    a_report_that_was_made_by_another_thread_of_the_task_counts_too,
+    progress_ends_with_its_task_however_that_ends,
+    what_is_reported_after_the_end_is_dropped,
+    a_million_reports_hold_up_nobody,
+    what_items_of_a_map_report_goes_nowhere_and_does_no_harm,
+}
+
+held_by_every_start_method! { 1;
+    the_last_report_of_a_dying_worker_is_told,
+    a_million_reports_that_nobody_reads_cost_one_frame,
+}
+
+/// Runs a test on an executor, and shuts that down after it.
+async fn on(executor: Arc<dyn Executor>, test: impl AsyncFn(Arc<dyn Executor>)) {
+    test(executor.clone()).await;
+    within(executor.shutdown()).await;
 }
 
 fn wait_at(gate: Key) {
@@ -66,9 +85,8 @@ fn report_at(gate: Key, before: u64, after: u64) -> u64 {
     before
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn progress_reaches_the_handle_while_the_task_runs() {
-    on_each(1, 10, async |executor: Arc<dyn Executor>| {
+async fn progress_reaches_the_handle_while_the_task_runs(kind: Kind) {
+    on(kind.pool(1), async |executor: Arc<dyn Executor>| {
         let gate = Gate::new();
         let handle = executor.submit(report_at, (gate.key(), 1, 9));
         let mut progress = handle.progress();
@@ -84,9 +102,8 @@ async fn progress_reaches_the_handle_while_the_task_runs() {
     .await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_late_subscriber_gets_the_latest_report_also_when_the_task_has_ended() {
-    on_each(1, 10, async |executor: Arc<dyn Executor>| {
+async fn a_late_subscriber_gets_the_latest_report_also_when_the_task_has_ended(kind: Kind) {
+    on(kind.pool(1), async |executor: Arc<dyn Executor>| {
         let gate = Gate::new();
         let handle = executor.submit(report_at, (gate.key(), 5, 1));
         let guest = gate.guest().await;
@@ -103,14 +120,13 @@ async fn a_late_subscriber_gets_the_latest_report_also_when_the_task_has_ended()
     .await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_last_report_before_the_end_is_never_lost() {
+async fn the_last_report_before_the_end_is_never_lost(kind: Kind) {
     fn work(task: u64) {
         for done in 0..=20 {
             report(done, task);
         }
     }
-    on_each(2, 1000, async |executor: Arc<dyn Executor>| {
+    on(kind.pool(2), async |executor: Arc<dyn Executor>| {
         let handles: Vec<_> = (0..400).map(|task| executor.submit(work, task)).collect();
         for (task, handle) in (0..).zip(handles) {
             let reports = rest(handle.progress()).await;
@@ -123,8 +139,7 @@ async fn the_last_report_before_the_end_is_never_lost() {
     .await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_report_that_was_made_by_another_thread_of_the_task_counts_too() {
+async fn a_report_that_was_made_by_another_thread_of_the_task_counts_too(kind: Kind) {
     fn work() {
         let me = worker::current().expect("inside a task");
         std::thread::scope(|scope| {
@@ -134,7 +149,7 @@ async fn a_report_that_was_made_by_another_thread_of_the_task_counts_too() {
         });
         me.report_progress(100, 0);
     }
-    on_each(2, 1000, async |executor: Arc<dyn Executor>| {
+    on(kind.pool(2), async |executor: Arc<dyn Executor>| {
         let handles = [(); 50].map(|()| executor.submit(work, ()));
         for handle in handles {
             let reports = rest(handle.progress()).await;
@@ -144,13 +159,12 @@ async fn a_report_that_was_made_by_another_thread_of_the_task_counts_too() {
     .await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn progress_ends_with_its_task_however_that_ends() {
+async fn progress_ends_with_its_task_however_that_ends(kind: Kind) {
     fn fail() {
         report(1, 3);
         panic!("as it should");
     }
-    on_each(1, 1, async |executor: Arc<dyn Executor>| {
+    on(kind.bounded(1, 1), async |executor: Arc<dyn Executor>| {
         let panicking = executor.submit(fail, ());
         assert_eq!(rest(panicking.progress()).await, [(1, 3)]);
         assert!(within(panicking).await.expect_err("it failed").is_panic());
@@ -183,15 +197,14 @@ async fn progress_ends_with_its_task_however_that_ends() {
     .await;
 }
 
-#[tokio::test]
-async fn the_last_report_of_a_dying_worker_is_told() {
+async fn the_last_report_of_a_dying_worker_is_told(method: StartMethod) {
     fn die(done: u64) {
         for done in 0..=done {
             report(done, 100);
         }
         std::process::abort();
     }
-    let pool = ProcessPoolExecutor::with_workers(1).expect("a pool");
+    let pool = processes(method, 1);
     for done in 0..10 {
         let handle = pool.submit(die, done);
         let reports = rest(handle.progress()).await;
@@ -200,8 +213,7 @@ async fn the_last_report_of_a_dying_worker_is_told() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_reported_after_the_end_is_dropped() {
+async fn what_is_reported_after_the_end_is_dropped(kind: Kind) {
     fn leave_a_helper(start: Key, end: Key) {
         let me = worker::current().expect("inside a task");
         me.report_progress(1, 1);
@@ -213,7 +225,7 @@ async fn what_is_reported_after_the_end_is_dropped() {
             end.wait();
         });
     }
-    on_each(1, 10, async |executor: Arc<dyn Executor>| {
+    on(kind.pool(1), async |executor: Arc<dyn Executor>| {
         let (start, end) = (Gate::new(), Gate::new());
         let handle = executor.submit(leave_a_helper, (start.key(), end.key()));
         let early = handle.progress();
@@ -255,11 +267,10 @@ fn until_there(file: &Path) {
 
 /// This thread alone runs the pool. While it reads nothing, a worker that sent a frame for each
 /// report would soon stand at a full socket.
-#[tokio::test]
-async fn a_million_reports_that_nobody_reads_cost_one_frame() {
+async fn a_million_reports_that_nobody_reads_cost_one_frame(method: StartMethod) {
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("done");
-    let pool = ProcessPoolExecutor::with_workers(1).expect("a pool");
+    let pool = processes(method, 1);
     within(pool.warm_up()).await.expect("a worker");
     let gate = Gate::new();
     let handle = pool.submit(flood, (Some(file.clone()), gate.key()));
@@ -271,9 +282,8 @@ async fn a_million_reports_that_nobody_reads_cost_one_frame() {
     within(handle).await.expect("it ran");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_million_reports_hold_up_nobody() {
-    on_each(2, 10, async |executor: Arc<dyn Executor>| {
+async fn a_million_reports_hold_up_nobody(kind: Kind) {
+    on(kind.pool(2), async |executor: Arc<dyn Executor>| {
         let gate = Gate::new();
         let handle = executor.submit(flood, (None, gate.key()));
         for n in 0..10 {
@@ -288,15 +298,14 @@ async fn a_million_reports_hold_up_nobody() {
     .await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_items_of_a_map_report_goes_nowhere_and_does_no_harm() {
+async fn what_items_of_a_map_report_goes_nowhere_and_does_no_harm(kind: Kind) {
     fn work(n: u64) -> u64 {
         for done in 0..n {
             report(done, n);
         }
         n
     }
-    on_each(2, 1000, async |executor: Arc<dyn Executor>| {
+    on(kind.pool(2), async |executor: Arc<dyn Executor>| {
         for chunk in [1, 7] {
             let map = executor.map(work, 0..100).chunk_size(chunk);
             let results: Vec<u64> = within(map.map(Result::unwrap).collect()).await;
@@ -306,13 +315,12 @@ async fn what_items_of_a_map_report_goes_nowhere_and_does_no_harm() {
     .await;
 }
 
-#[tokio::test]
-async fn a_task_sees_by_its_context_until_when_it_may_run() {
+async fn a_task_sees_by_its_context_until_when_it_may_run(kind: Kind) {
     fn time_left() -> Option<Duration> {
         let deadline = worker::current().expect("inside a task").deadline()?;
         deadline.checked_duration_since(Instant::now())
     }
-    on_each(1, 10, async |executor: Arc<dyn Executor>| {
+    on(kind.pool(1), async |executor: Arc<dyn Executor>| {
         let hour = Duration::from_secs(3600);
         let limited = TaskOptions::new().timeout(hour);
         let left = within(executor.submit_with(&limited, time_left, ())).await;
@@ -326,8 +334,7 @@ async fn a_task_sees_by_its_context_until_when_it_may_run() {
 
 /// This thread alone runs the pools: a process, which is killed for being cancelled, is so only once
 /// this test waits for something.
-#[tokio::test]
-async fn a_task_sees_by_its_context_that_it_was_cancelled() {
+async fn a_task_sees_by_its_context_that_it_was_cancelled(kind: Kind) {
     fn until_cancelled(gate: Key, file: PathBuf) {
         let me = worker::current().expect("inside a task");
         assert!(!me.is_cancelled());
@@ -337,7 +344,7 @@ async fn a_task_sees_by_its_context_that_it_was_cancelled() {
         }
         std::fs::write(file, "").expect("the test's directory is there");
     }
-    on_each(1, 10, async |executor: Arc<dyn Executor>| {
+    on(kind.pool(1), async |executor: Arc<dyn Executor>| {
         let directory = tempfile::tempdir().expect("a directory");
         let file = directory.path().join("seen");
         let gate = Gate::new();

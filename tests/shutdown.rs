@@ -3,20 +3,36 @@
 
 #![cfg(unix)]
 
+#[path = "common/again.rs"]
+mod again;
 mod common;
+#[path = "common/methods.rs"]
+mod methods;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use concurrent_futures::{
-    Executor as _, ExecutorExt as _, JoinHandle, ProcessPoolExecutor, Shutdown, TaskError,
+    Executor as _, ExecutorExt as _, JoinHandle, Shutdown, StartMethod, TaskError,
     ThreadPoolExecutor,
 };
 use tokio::runtime::Runtime;
 
 use self::common::{Gate, Key, eventually, within};
+use self::methods::{for_every_start_method, held_by_every_start_method, processes};
 
 concurrent_futures::init_before_main!();
+
+held_by_every_start_method! {
+    1;
+    by_the_deadline_busy_workers_are_killed_and_counted,
+    a_shutdown_that_nobody_awaits_still_closes_the_pool,
+    a_shutdown_while_workers_start_leaves_none,
+    shutting_down_a_pool_that_never_worked_returns,
+    a_process_pool_dropped_in_a_runtime_ends_its_workers,
+    2;
+    a_shutdown_in_the_middle_of_a_chunk_leaves_no_item_unresolved,
+}
 
 fn double(x: u64) -> u64 {
     x * 2
@@ -42,9 +58,8 @@ fn is_answered<T: std::fmt::Debug>(outcome: Result<T, TaskError>) {
     }
 }
 
-#[tokio::test]
-async fn by_the_deadline_busy_workers_are_killed_and_counted() {
-    let pool = ProcessPoolExecutor::with_workers(3).expect("a pool");
+async fn by_the_deadline_busy_workers_are_killed_and_counted(method: StartMethod) {
+    let pool = processes(method, 3);
     let gate = Gate::new();
     let handles = [(); 3].map(|()| pool.submit(wait_at, gate.key()));
     let [first, second, third] = [gate.guest().await, gate.guest().await, gate.guest().await];
@@ -68,9 +83,8 @@ async fn by_the_deadline_busy_workers_are_killed_and_counted() {
     assert_eq!(pool.stats().workers, 0);
 }
 
-#[tokio::test]
-async fn a_shutdown_that_nobody_awaits_still_closes_the_pool() {
-    let pool = ProcessPoolExecutor::with_workers(1).expect("a pool");
+async fn a_shutdown_that_nobody_awaits_still_closes_the_pool(method: StartMethod) {
+    let pool = processes(method, 1);
     assert_eq!(within(pool.submit(double, 1)).await.expect("it ran"), 2);
     let given_up = tokio::time::timeout(Duration::ZERO, pool.shutdown()).await;
     if given_up.is_err() {
@@ -83,10 +97,10 @@ async fn a_shutdown_that_nobody_awaits_still_closes_the_pool() {
     assert_eq!(pool.stats().workers, 0);
 }
 
-#[tokio::test]
-async fn a_shutdown_while_workers_start_leaves_none() {
+/// Nor a thread that waits for what is left: there can be no next pool by `Fork` then.
+async fn a_shutdown_while_workers_start_leaves_none(method: StartMethod) {
     for _ in 0..10 {
-        let pool = ProcessPoolExecutor::with_workers(2).expect("a pool");
+        let pool = processes(method, 2);
         let handles: Vec<_> = (0..4).map(|n| pool.submit(double, n)).collect();
         let how = Shutdown::new()
             .cancel_pending(true)
@@ -100,17 +114,15 @@ async fn a_shutdown_while_workers_start_leaves_none() {
     }
 }
 
-#[tokio::test]
-async fn shutting_down_a_pool_that_never_worked_returns() {
-    let pool = ProcessPoolExecutor::with_workers(1).expect("a pool");
+async fn shutting_down_a_pool_that_never_worked_returns(method: StartMethod) {
+    let pool = processes(method, 1);
     assert_eq!(within(pool.shutdown()).await, Default::default());
     let pool = ThreadPoolExecutor::with_workers(1).expect("a pool");
     assert_eq!(within(pool.shutdown()).await, Default::default());
 }
 
-#[tokio::test]
-async fn a_process_pool_dropped_in_a_runtime_ends_its_workers() {
-    let pool = ProcessPoolExecutor::with_workers(2).expect("a pool");
+async fn a_process_pool_dropped_in_a_runtime_ends_its_workers(method: StartMethod) {
+    let pool = processes(method, 2);
     let gate = Gate::new();
     let busy = pool.submit(wait_at, gate.key());
     let guest = gate.guest().await;
@@ -138,13 +150,20 @@ fn answers<T: Send + std::fmt::Debug + 'static>(handles: Vec<JoinHandle<T>>) {
 
 #[test]
 fn a_pool_dropped_outside_of_a_runtime_leaves_no_handle_unresolved() {
+    for_every_start_method(
+        "a_pool_dropped_outside_of_a_runtime_leaves_no_handle_unresolved",
+        dropped_outside_of_a_runtime,
+    );
+}
+
+fn dropped_outside_of_a_runtime(method: StartMethod) {
+    let processes = processes(method, 1); // Before there are threads, which a fork cannot do with.
     let runtime = runtime();
-    let (threads, processes, handles) = runtime.block_on(async {
+    let (threads, handles) = runtime.block_on(async {
         let threads = ThreadPoolExecutor::with_workers(1).expect("a pool");
-        let processes = ProcessPoolExecutor::with_workers(1).expect("a pool");
         let mut handles: Vec<_> = (0..5).map(|n| threads.submit(double, n)).collect();
         handles.extend((0..5).map(|n| processes.submit(double, n)));
-        (threads, processes, handles)
+        (threads, handles)
     });
     drop((threads, processes));
     answers(handles);
@@ -152,12 +171,19 @@ fn a_pool_dropped_outside_of_a_runtime_leaves_no_handle_unresolved() {
 
 #[test]
 fn a_pool_dropped_after_its_runtime_has_ended_leaves_no_handle_unresolved() {
-    let (threads, processes, handles) = runtime().block_on(async {
+    for_every_start_method(
+        "a_pool_dropped_after_its_runtime_has_ended_leaves_no_handle_unresolved",
+        dropped_after_its_runtime,
+    );
+}
+
+fn dropped_after_its_runtime(method: StartMethod) {
+    let processes = processes(method, 1);
+    let (threads, handles) = runtime().block_on(async {
         let threads = ThreadPoolExecutor::with_workers(1).expect("a pool");
-        let processes = ProcessPoolExecutor::with_workers(1).expect("a pool");
         let mut handles: Vec<_> = (0..5).map(|n| threads.submit(double, n)).collect();
         handles.extend((0..5).map(|n| processes.submit(double, n)));
-        (threads, processes, handles)
+        (threads, handles)
     });
     drop((threads, processes));
     answers(handles);
@@ -165,15 +191,19 @@ fn a_pool_dropped_after_its_runtime_has_ended_leaves_no_handle_unresolved() {
 
 #[test]
 fn a_runtime_that_ends_with_tasks_pending_takes_the_workers_along() {
+    for_every_start_method(
+        "a_runtime_that_ends_with_tasks_pending_takes_the_workers_along",
+        a_runtime_ends_with_tasks_pending,
+    );
+}
+
+fn a_runtime_ends_with_tasks_pending(method: StartMethod) {
+    let pool = processes(method, 2);
     let test = runtime();
     let _inside = test.enter();
     let gate = Gate::new();
     let own = runtime();
-    let (pool, handles) = own.block_on(async {
-        let pool = ProcessPoolExecutor::with_workers(2).expect("a pool");
-        let handles = [(); 5].map(|()| pool.submit(wait_at, gate.key()));
-        (pool, handles)
-    });
+    let handles = own.block_on(async { [(); 5].map(|()| pool.submit(wait_at, gate.key())) });
     let guests = test.block_on(async { [gate.guest().await, gate.guest().await] });
     drop(own);
     test.block_on(async {
@@ -190,11 +220,18 @@ fn a_runtime_that_ends_with_tasks_pending_takes_the_workers_along() {
 
 #[test]
 fn a_callback_may_use_the_pool_whose_runtime_ends() {
+    for_every_start_method(
+        "a_callback_may_use_the_pool_whose_runtime_ends",
+        a_callback_uses_the_pool,
+    );
+}
+
+fn a_callback_uses_the_pool(method: StartMethod) {
+    let pool = Arc::new(processes(method, 1));
     let test = runtime();
     let _inside = test.enter();
     let gate = Gate::new();
     let own = runtime();
-    let pool = Arc::new(ProcessPoolExecutor::with_workers(1).expect("a pool"));
     let handle = {
         let _inside = own.enter();
         pool.submit(wait_at, gate.key())
@@ -216,7 +253,14 @@ fn a_callback_may_use_the_pool_whose_runtime_ends() {
 
 #[test]
 fn a_pool_goes_on_in_the_next_runtime() {
-    let pool = ProcessPoolExecutor::with_workers(1).expect("a pool, without a runtime yet");
+    for_every_start_method(
+        "a_pool_goes_on_in_the_next_runtime",
+        goes_on_in_the_next_runtime,
+    );
+}
+
+fn goes_on_in_the_next_runtime(method: StartMethod) {
+    let pool = processes(method, 1); // Without a runtime yet.
     for n in 0..3 {
         runtime().block_on(async {
             let doubled = within(pool.submit(double, n)).await;
@@ -234,8 +278,15 @@ fn a_pool_goes_on_in_the_next_runtime() {
 
 #[test]
 fn submitting_without_any_runtime_is_refused() {
+    for_every_start_method(
+        "submitting_without_any_runtime_is_refused",
+        refused_without_a_runtime,
+    );
+}
+
+fn refused_without_a_runtime(method: StartMethod) {
+    let processes = processes(method, 1);
     let threads = ThreadPoolExecutor::with_workers(1).expect("a pool");
-    let processes = ProcessPoolExecutor::with_workers(1).expect("a pool");
     for handle in [threads.submit(double, 1), processes.submit(double, 1)] {
         let error = futures::executor::block_on(handle).expect_err("nobody drives it");
         assert!(error.is_rejected(), "{error}");
@@ -245,13 +296,19 @@ fn submitting_without_any_runtime_is_refused() {
 
 #[test]
 fn submitting_from_outside_uses_the_runtime_that_the_pool_was_built_in() {
-    let runtime = runtime();
-    let (threads, processes) = runtime.block_on(async {
+    for_every_start_method(
+        "submitting_from_outside_uses_the_runtime_that_the_pool_was_built_in",
+        submitting_from_outside_uses_its_runtime,
+    );
+}
+
+fn submitting_from_outside_uses_its_runtime(method: StartMethod) {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().build().expect("a runtime");
+    let (processes, threads) = runtime.block_on(async {
+        let processes = processes(method, 1);
         let threads = ThreadPoolExecutor::with_workers(1).expect("a pool");
-        (
-            threads,
-            ProcessPoolExecutor::with_workers(1).expect("a pool"),
-        )
+        (processes, threads)
     });
     let handles = [threads.submit(double, 4), processes.submit(double, 4)];
     runtime.block_on(async {
@@ -262,11 +319,10 @@ fn submitting_from_outside_uses_the_runtime_that_the_pool_was_built_in() {
 }
 
 /// Wherever in a chunk the worker is, no item is forgotten.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_shutdown_in_the_middle_of_a_chunk_leaves_no_item_unresolved() {
+async fn a_shutdown_in_the_middle_of_a_chunk_leaves_no_item_unresolved(method: StartMethod) {
     use futures::StreamExt as _;
     for round in 0..40 {
-        let pool = ProcessPoolExecutor::with_workers(1).expect("a pool");
+        let pool = processes(method, 1);
         within(pool.warm_up()).await.expect("a worker");
         let map = pool.map(double, 0..2000).chunk_size(1000);
         let items = tokio::spawn(map.collect::<Vec<_>>());

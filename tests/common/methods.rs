@@ -7,37 +7,38 @@ use tokio::runtime;
 
 use super::again::{is_alone, start};
 
-/// Makes of each promise, an `async fn(StartMethod)`, one test a method, in a runtime of so many threads.
+/// Makes of each promise, an `async fn(StartMethod)`, one test a method, in a runtime of as many threads
+/// as stand before it. (One is a runtime that runs in the test's own thread, as `Fork` needs it.)
 macro_rules! held_by_every_start_method {
-    ($threads:literal; $($promise:ident,)*) => {
+    ($($threads:literal; $($promise:ident,)*)+) => {
         mod spawn {
-            $(
+            $($(
                 #[test]
                 fn $promise() {
                     let method = concurrent_futures::StartMethod::Spawn;
                     crate::methods::run($threads, super::$promise(method));
                 }
-            )*
+            )*)+
         }
 
         mod fork_server {
-            $(
+            $($(
                 #[test]
                 fn $promise() {
                     let method = concurrent_futures::StartMethod::ForkServer;
                     crate::methods::run($threads, super::$promise(method));
                 }
-            )*
+            )*)+
         }
 
         mod fork {
-            $(
+            $($(
                 #[test]
                 fn $promise() {
                     let test = concat!(module_path!(), "::", stringify!($promise));
                     crate::methods::by_fork(test, super::$promise);
                 }
-            )*
+            )*)+
         }
     };
 }
@@ -56,6 +57,25 @@ pub(crate) fn run(threads: usize, test: impl Future<Output = ()>) {
 pub(crate) fn by_fork<F: Future<Output = ()>>(test: &str, body: impl FnOnce(StartMethod) -> F) {
     let (_crate, test) = test.split_once("::").expect("it lies in a module");
     alone_in_one_thread(test, || run(1, body(StartMethod::Fork)));
+}
+
+/// As `held_by_every_start_method!`, one method after the other, for a test that makes its runtimes itself.
+pub(crate) fn for_every_start_method(test: &str, body: fn(StartMethod)) {
+    if !is_alone(test) {
+        body(StartMethod::Spawn);
+        body(StartMethod::ForkServer);
+    }
+    alone_in_one_thread(test, || body(StartMethod::Fork));
+}
+
+/// What the test of a promise is called, for a method.
+pub(crate) fn test_of(method: StartMethod, promise: &str) -> String {
+    let module = match method {
+        StartMethod::Spawn => "spawn",
+        StartMethod::ForkServer => "fork_server",
+        _ => "fork",
+    };
+    format!("{module}::{promise}")
 }
 
 pub(crate) fn builder(method: StartMethod) -> ProcessPoolBuilder {
@@ -86,4 +106,13 @@ pub(crate) fn alone_in_one_thread(test: &str, body: impl FnOnce()) {
     let waited = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty());
     let (_, status) = waited.expect("it is there").expect("it has ended");
     assert_eq!(status.exit_status(), Some(0), "{status:?}");
+}
+
+/// Also the use of all that one test file or another leaves unused.
+#[test]
+fn a_test_by_fork_has_one_thread() {
+    for_every_start_method("methods::a_test_by_fork_has_one_thread", |method| {
+        assert!(test_of(method, "a_promise").ends_with("::a_promise"));
+        drop(processes(method, 1)); // `Fork` is refused where there are more.
+    });
 }

@@ -35,7 +35,8 @@ enum State {
     Absent,
     /// Forked from this process, which has not spoken with it yet.
     Unmet(ChildProcess, Blocking),
-    /// Somebody speaks with it: the one that holds the lock, or one that has gone meanwhile.
+    /// Somebody speaks with it, or waits for its end: the one that holds the lock, or one that has gone
+    /// meanwhile.
     Meeting(ChildProcess),
     Ready(Arc<Zygote>),
     /// There can be no other.
@@ -97,6 +98,11 @@ impl ForkServer {
     /// The zygote, made now if there is none.
     async fn ready(&self, recipe: &Arc<Recipe>) -> Result<Arc<Zygote>, StartError> {
         let mut state = self.zygote.lock().await;
+        if matches!(*state, State::Meeting(_)) {
+            // Whoever met this one has gone in the middle of it.
+            state.kill().await;
+            *state = self.without();
+        }
         let (socket, outputs) = match std::mem::replace(&mut *state, State::Lost) {
             State::Ready(zygote) => {
                 *state = State::Ready(zygote.clone());
@@ -111,51 +117,43 @@ impl ForkServer {
                 *state = State::Meeting(process);
                 (socket, None)
             }
-            // Whoever met this one has gone in the middle of it.
-            State::Meeting(process) if !self.executes => {
-                end(process).await;
-                return Err(StartError::ZygoteLost);
-            }
-            absent => {
+            State::Absent | State::Meeting(_) => {
                 *state = State::Absent;
-                if let State::Meeting(process) = absent {
-                    end(process).await;
-                }
                 let (process, socket, outputs) = execute(recipe).await?;
                 *state = State::Meeting(process);
                 (socket, Some(outputs))
             }
         };
-        let met = meet(recipe, socket).await;
-        // From here on nothing waits, but for the end of a process that is no use.
-        let State::Meeting(process) = std::mem::replace(&mut *state, self.without()) else {
-            return Err(StartError::Closed);
-        };
-        match met {
+        let failure = match meet(recipe, socket).await {
             Ok(connection) => {
+                // From here on nothing waits.
+                let State::Meeting(process) = std::mem::replace(&mut *state, self.without()) else {
+                    return Err(StartError::Closed);
+                };
                 let zygote = Zygote::new(process, connection.stream);
                 let zygote = Arc::new(zygote.map_err(StartError::system("use a socket"))?);
                 *state = State::Ready(zygote.clone());
-                Ok(zygote)
+                return Ok(zygote);
             }
             Err(error @ (StartError::Gone | StartError::Mute)) => {
-                let pid = process.id();
-                let exit = ended(process).await;
-                Err(StartError::ZygoteDied {
+                let (pid, exit) = state.ended().await;
+                StartError::ZygoteDied {
                     pid,
                     exit,
                     mute: matches!(error, StartError::Mute),
                     stderr_tail: outputs.map(Outputs::into_tail).unwrap_or_default(),
-                })
+                }
             }
             Err(error) => {
-                end(process).await;
-                Err(match error {
+                state.kill().await;
+                match error {
                     StartError::UserCode(_, failure) => StartError::UserCode("preload", failure),
                     other => other,
-                })
+                }
             }
-        }
+        };
+        *state = self.without();
+        Err(failure)
     }
 
     /// How it stands when a zygote is gone.
@@ -178,14 +176,37 @@ impl ForkServer {
 
     /// Ends the zygote, and waits until it is gone.
     pub(super) async fn close(&self) {
-        let process = match std::mem::replace(&mut *self.zygote.lock().await, State::Closed) {
+        let mut state = self.zygote.lock().await;
+        let process = match std::mem::replace(&mut *state, State::Closed) {
             State::Ready(zygote) => zygote.take_process(),
             State::Unmet(process, _) | State::Meeting(process) => Some(process),
             State::Absent | State::Lost | State::Closed => None,
         };
         if let Some(process) = process {
-            end(process).await;
+            *state = State::Meeting(process);
+            state.kill().await;
+            *state = State::Closed;
         }
+    }
+}
+
+impl State {
+    /// Kills the process that somebody meets, and waits until it is gone. It stays here, so that whoever
+    /// gives this up, as its pool closes, leaves the rest to the next one.
+    async fn kill(&mut self) {
+        if let Self::Meeting(process) = self {
+            process.kill();
+            self.ended().await;
+        }
+    }
+
+    /// As `kill`, where it is about to end by itself. Says which it was and how it ended.
+    async fn ended(&mut self) -> (u32, sys::Exit) {
+        let Self::Meeting(process) = self else {
+            return Default::default();
+        };
+        let _ = process.ended().await;
+        (process.id(), process.reap())
     }
 }
 
@@ -217,23 +238,6 @@ async fn meet(recipe: &Recipe, socket: Blocking) -> Result<Connection, StartErro
         () = tokio::time::sleep(recipe.spawn_timeout) => return Err(StartError::TimedOut(recipe.spawn_timeout)),
     }
     Ok(connection)
-}
-
-/// Ends a process.
-async fn end(process: ChildProcess) {
-    process.kill();
-    ended(process).await;
-}
-
-/// Waits until a process has ended that is about to.
-async fn ended(process: ChildProcess) -> sys::Exit {
-    match process.watch() {
-        Ok(mut process) => {
-            let _ = process.readable().await;
-            process.get_mut().reap()
-        }
-        Err(_) => sys::Exit::default(), // It was dropped, and by that killed.
-    }
 }
 
 impl fmt::Debug for ForkServer {

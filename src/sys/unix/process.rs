@@ -83,6 +83,15 @@ impl ChildProcess {
         watched.map_err(|error| error.into_parts().1)
     }
 
+    /// Waits until the child has ended, and changes nothing about it: another may wait for it too.
+    pub(crate) async fn ended(&self) -> io::Result<()> {
+        let pidfd = self.pidfd.try_clone()?;
+        // SAFETY: the descriptor is owned by what watches it, which nobody else has.
+        let watched = unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) };
+        let watched = watched.map_err(|error| error.into_parts().1)?;
+        watched.readable().await.map(drop)
+    }
+
     pub(crate) fn id(&self) -> u32 {
         self.pid.as_raw_nonzero().get().unsigned_abs()
     }

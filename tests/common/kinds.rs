@@ -1,0 +1,64 @@
+//! For tests that run on every kind of executor: on threads, and in processes by each start method.
+
+use std::sync::Arc;
+
+use concurrent_futures::{Executor, StartMethod, ThreadPoolExecutor};
+
+use super::methods::{builder, processes};
+
+/// The executors that the promises are held against.
+#[derive(Clone, Copy)]
+pub(crate) enum Kind {
+    Threads,
+    Processes(StartMethod),
+}
+
+impl Kind {
+    pub(crate) fn pool(self, workers: usize) -> Arc<dyn Executor> {
+        match self {
+            Self::Threads => Arc::new(ThreadPoolExecutor::with_workers(workers).expect("threads")),
+            Self::Processes(method) => Arc::new(processes(method, workers)),
+        }
+    }
+
+    /// With a queue of so many places.
+    pub(crate) fn bounded(self, workers: usize, capacity: usize) -> Arc<dyn Executor> {
+        match self {
+            Self::Threads => {
+                let builder = ThreadPoolExecutor::builder().max_workers(workers);
+                Arc::new(builder.queue_capacity(capacity).build().expect("threads"))
+            }
+            Self::Processes(method) => {
+                let builder = builder(method).max_workers(workers);
+                Arc::new(builder.queue_capacity(capacity).build().expect("processes"))
+            }
+        }
+    }
+}
+
+/// Makes of each promise, an `async fn(Kind)`, one test on threads and one a start method, in a runtime
+/// of as many threads as stand before it.
+macro_rules! held_by_every_executor {
+    ($($threads:literal; $($promise:ident,)*)+) => {
+        mod threads {
+            $($(
+                #[test]
+                fn $promise() {
+                    let kind = crate::kinds::Kind::Threads;
+                    crate::methods::run($threads, super::$promise(kind));
+                }
+            )*)+
+        }
+
+        mod processes {
+            $($(
+                async fn $promise(method: concurrent_futures::StartMethod) {
+                    super::$promise(crate::kinds::Kind::Processes(method)).await;
+                }
+            )*)+
+
+            crate::methods::held_by_every_start_method! { $($threads; $($promise,)*)+ }
+        }
+    };
+}
+pub(crate) use held_by_every_executor;
