@@ -7,6 +7,7 @@ use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixStream as Blocking;
 use std::process::Stdio;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Mutex;
 
@@ -22,6 +23,8 @@ use crate::wire::message::{self, Identity};
 
 /// So many zygotes may die of one start.
 const MOST_ZYGOTES: usize = 2;
+/// How long one that has hung up may take to end.
+const EXIT_GRACE: Duration = Duration::from_secs(5);
 
 pub(in crate::process) struct ForkServer {
     /// Whether there can be another zygote.
@@ -77,7 +80,7 @@ impl ForkServer {
     }
 
     /// Forks a worker with its socket, standard output and standard error. A zygote that is found
-    /// dead is replaced.
+    /// dead, or does not answer, is replaced.
     pub(super) async fn fork(
         &self,
         recipe: &Arc<Recipe>,
@@ -85,7 +88,7 @@ impl ForkServer {
     ) -> Result<Child, StartError> {
         for _ in 0..MOST_ZYGOTES {
             let zygote = self.ready(recipe).await?;
-            if let Some(process) = zygote.fork(fds).await? {
+            if let Some(process) = zygote.fork(fds, recipe.spawn_timeout).await? {
                 let child = Child::new(process, Some(zygote));
                 return child.map_err(StartError::system("watch a process"));
             }
@@ -140,7 +143,7 @@ impl ForkServer {
             }
             Err(error @ (StartError::Gone | StartError::Mute)) => {
                 let pid = process.id();
-                let exit = ended(process).await;
+                let exit = ended_soon(process).await;
                 Err(StartError::ZygoteDied {
                     pid,
                     exit,
@@ -225,7 +228,21 @@ async fn end(process: ChildProcess) {
     ended(process).await;
 }
 
-/// Waits until a process has ended that is about to.
+/// As `end`, but a process that is about to end by itself gets the time to.
+async fn ended_soon(process: ChildProcess) -> sys::Exit {
+    match process.watch() {
+        Ok(mut process) => {
+            // It may have hung up without ending.
+            let _ = tokio::time::timeout(EXIT_GRACE, process.readable()).await;
+            process.get_ref().kill();
+            let _ = process.readable().await;
+            process.get_mut().reap()
+        }
+        Err(_) => sys::Exit::default(), // It was dropped, and by that killed.
+    }
+}
+
+/// Waits until a process has ended that was killed.
 async fn ended(process: ChildProcess) -> sys::Exit {
     match process.watch() {
         Ok(mut process) => {
