@@ -96,8 +96,10 @@ struct State {
     stopped: bool,
     /// The deadlines of the shutdowns that are going on.
     deadlines: Vec<Instant>,
-    /// While some workers are ready, no other is started before this.
+    /// While some workers are ready, no other is started before this;
     not_before: Option<Instant>,
+    /// and then, if anything waits, it is.
+    tries_again: Option<Alarm>,
     /// Starts that failed since one succeeded.
     failures: u32,
     last_failure: Option<InitFailure>,
@@ -340,6 +342,17 @@ impl Pool {
         self.hire_all(&runtime, vec![successor]);
     }
 
+    /// Looks in a while whether work waits for a worker: those that there are may be busy for long.
+    fn start_workers_in(&self, span: Duration, runtime: Option<Handle>) -> Option<Alarm> {
+        let pool = self.me.clone();
+        let look = move || {
+            if let Some(pool) = pool.upgrade() {
+                pool.start_workers(pool.lock());
+            }
+        };
+        Some(Alarm::set(&runtime?, span, look))
+    }
+
     /// Calls that were never begun, back from a worker that is gone.
     pub(super) fn give_back(&self, calls: Vec<Call>) {
         for call in calls {
@@ -388,6 +401,7 @@ impl Pool {
                 return AfterFailure::TryAgain(pause);
             }
             state.not_before = Some(Instant::now() + pause);
+            state.tries_again = self.start_workers_in(pause, state.current_runtime());
         }
         let cause = Cause::InitFailed(failure.clone());
         state.last_failure = Some(failure);

@@ -1,0 +1,96 @@
+//! What goes wrong around a worker and its zygote, and must not cost more than that.
+
+#![cfg(target_os = "linux")]
+
+#[path = "common/again.rs"]
+mod again;
+#[path = "common/alone.rs"]
+mod alone;
+mod common;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use concurrent_futures::{Executor as _, ExecutorExt as _, ProcessPoolExecutor, StartMethod};
+use rustix::process::{Pid, Signal, kill_process};
+
+use self::alone::{alone, children, descriptors};
+use self::common::{Gate, Key, within};
+
+concurrent_futures::init_before_main!();
+
+fn double(x: u64) -> u64 {
+    x * 2
+}
+
+fn wait_at(gate: Key) {
+    gate.wait();
+}
+
+fn crash() {
+    std::process::abort();
+}
+
+fn kill(pid: u32, signal: Signal) {
+    let pid = Pid::from_raw(pid.cast_signed()).expect("a pid");
+    kill_process(pid, signal).expect("it is there");
+}
+
+fn fail_if_there(file: PathBuf) -> Result<(), String> {
+    if file.exists() {
+        Err("it is there".into())
+    } else {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_stopped_zygote_holds_up_neither_a_death_nor_a_start_nor_a_shutdown() {
+    alone(
+        "a_stopped_zygote_holds_up_neither_a_death_nor_a_start_nor_a_shutdown",
+        async || {
+            let before = descriptors();
+            let pool = ProcessPoolExecutor::builder()
+                .start_method(StartMethod::ForkServer)
+                .max_workers(1)
+                .spawn_timeout(Duration::from_secs(2))
+                .build()
+                .expect("a pool");
+            assert_eq!(within(pool.submit(double, 4)).await.expect("it ran"), 8);
+            let children = children();
+            assert_eq!(children.len(), 1);
+            kill(children[0], Signal::STOP);
+            let error = within(pool.submit(crash, ()))
+                .await
+                .expect_err("it crashed");
+            assert!(error.is_worker_lost());
+            assert_eq!(within(pool.submit(double, 5)).await.expect("it ran"), 10);
+            within(pool.shutdown()).await;
+            assert_eq!((children(), descriptors()), (Vec::<u32>::new(), before));
+        },
+    );
+}
+
+#[tokio::test]
+async fn a_place_whose_starts_failed_is_filled_again_though_nothing_else_happens() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("fails");
+    let pool = ProcessPoolExecutor::builder()
+        .max_workers(2)
+        .initializer(fail_if_there, file.clone())
+        .build()
+        .expect("a pool");
+    let gate = Gate::new();
+    let busy = pool.submit(wait_at, gate.key());
+    let guest = gate.guest().await;
+    std::fs::write(&file, "").expect("a file");
+    let waits = pool.submit(double, 4);
+    while pool.stats().restarts.failed_to_start < 3 || pool.stats().workers > 1 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    std::fs::remove_file(&file).expect("no file");
+    assert_eq!(within(waits).await.expect("it ran"), 8);
+    guest.let_in().await;
+    within(busy).await.expect("it ran");
+    within(pool.shutdown()).await;
+}
