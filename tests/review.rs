@@ -15,7 +15,7 @@ use concurrent_futures::{Executor as _, ExecutorExt as _, ProcessPoolExecutor, S
 use rustix::process::{Pid, Signal, kill_process};
 
 use self::alone::{alone, children, descriptors};
-use self::common::{Gate, Key, within};
+use self::common::{Gate, Key, eventually, within};
 
 concurrent_futures::init_before_main!();
 
@@ -57,9 +57,9 @@ fn a_stopped_zygote_holds_up_neither_a_death_nor_a_start_nor_a_shutdown() {
                 .build()
                 .expect("a pool");
             assert_eq!(within(pool.submit(double, 4)).await.expect("it ran"), 8);
-            let children = children();
-            assert_eq!(children.len(), 1);
-            kill(children[0], Signal::STOP);
+            let zygote = children();
+            assert_eq!(zygote.len(), 1);
+            kill(zygote[0], Signal::STOP);
             let error = within(pool.submit(crash, ()))
                 .await
                 .expect_err("it crashed");
@@ -92,5 +92,62 @@ async fn a_place_whose_starts_failed_is_filled_again_though_nothing_else_happens
     assert_eq!(within(waits).await.expect("it ran"), 8);
     guest.let_in().await;
     within(busy).await.expect("it ran");
+    within(pool.shutdown()).await;
+}
+
+fn start_slowly() {
+    std::thread::sleep(Duration::from_millis(500));
+}
+
+#[tokio::test]
+async fn the_successor_of_a_worker_that_has_its_last_task_is_the_only_one() {
+    let pool = ProcessPoolExecutor::builder()
+        .max_workers(1)
+        .min_workers(1)
+        .max_tasks_per_child(1)
+        .max_age_per_child(Duration::from_millis(100))
+        .initializer(start_slowly, ())
+        .build()
+        .expect("a pool");
+    let gate = Gate::new();
+    // It is due, and has a successor that starts, when it gets its last task.
+    eventually(|| pool.stats().workers == 2).await;
+    let handles = [(); 3].map(|()| pool.submit(wait_at, gate.key()));
+    let last = gate.guest().await;
+    assert_eq!(pool.stats().workers, 2);
+    last.let_in().await;
+    drop(gate);
+    for handle in handles {
+        within(handle).await.expect("it ran");
+    }
+    within(pool.shutdown()).await;
+}
+
+#[tokio::test]
+async fn what_is_stolen_from_a_worker_that_leaves_does_not_make_it_stay() {
+    let pool = ProcessPoolExecutor::builder()
+        .max_workers(1)
+        .max_tasks_per_child(13)
+        .build()
+        .expect("a pool");
+    for x in 0..10 {
+        within(pool.submit(double, x)).await.expect("it ran");
+    }
+    // The last it may have: one that it runs, and one that is sent ahead because all were short.
+    let gate = Gate::new();
+    let short = pool.submit(double, 1);
+    let handles = [(); 2].map(|()| pool.submit(wait_at, gate.key()));
+    let third = pool.submit(double, 2);
+    let first = gate.guest().await;
+    let second = gate.guest().await; // In the other one, which had nothing to do.
+    within(short).await.expect("it ran");
+    within(third).await.expect("it ran");
+    assert_ne!(first.pid(), second.pid());
+    first.let_in().await;
+    second.let_in().await;
+    for handle in handles {
+        within(handle).await.expect("it ran");
+    }
+    eventually(|| pool.stats().workers == 1).await;
     within(pool.shutdown()).await;
 }

@@ -109,6 +109,8 @@ struct State {
     stillborn: u32,
     /// No worker is started before this.
     starts_after: Option<Instant>,
+    /// Workers that are gone, and whose calls are still on their way to others or their callers.
+    settling: usize,
     /// No more workers are started until `warm_up`.
     broken: bool,
     /// The runtime that was used last, for work that is submitted outside of one.
@@ -421,6 +423,7 @@ impl Pool {
             state.starts_after = Some(Instant::now() + pause);
         }
         let place = state.remove(id);
+        state.settling += usize::from(place.is_some());
         drop(state);
         drop(place); // Not under the lock.
     }
@@ -460,6 +463,7 @@ impl Pool {
     pub(super) fn worker_gone(&self, id: u64, departure: Option<Departure>, lost: usize) {
         let mut state = self.lock();
         let place = state.remove(id);
+        state.settling -= usize::from(place.is_none()); // It was freed before.
         self.failed.fetch_add(lost as u64, Ordering::Relaxed);
         match departure {
             Some(Departure::Crashed | Departure::Stillborn) => state.restarts.crashed += 1,
@@ -580,7 +584,7 @@ impl Pool {
     /// Whether neither work nor workers are left; sees to it that work has workers.
     fn is_all_gone(&self) -> bool {
         let state = self.lock();
-        let gone = state.workers.is_empty() && state.backlog.is_empty();
+        let gone = state.workers.is_empty() && state.settling == 0 && state.backlog.is_empty();
         self.start_workers(state);
         gone
     }
@@ -745,8 +749,10 @@ impl State {
     fn taken(&self, config: &Config) -> usize {
         let mut taken = self.workers.len();
         if config.has_retirements() {
-            taken -= self.successors.len();
             taken -= self.links().filter(|link| link.is_leaving()).count();
+            // The successor of one that leaves has its place already.
+            let stays = |old: &&u64| self.link(**old).is_some_and(|old| !old.is_leaving());
+            taken -= self.successors.values().filter(stays).count();
         }
         taken
     }
