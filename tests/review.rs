@@ -66,7 +66,7 @@ fn a_stopped_zygote_holds_up_neither_a_death_nor_a_start_nor_a_shutdown() {
             assert!(error.is_worker_lost());
             assert_eq!(within(pool.submit(double, 5)).await.expect("it ran"), 10);
             within(pool.shutdown()).await;
-            assert_eq!((children(), descriptors()), (Vec::<u32>::new(), before));
+            eventually(|| children().is_empty() && descriptors() == before).await;
         },
     );
 }
@@ -150,4 +150,38 @@ async fn what_is_stolen_from_a_worker_that_leaves_does_not_make_it_stay() {
     }
     eventually(|| pool.stats().workers == 1).await;
     within(pool.shutdown()).await;
+}
+
+/// Takes all descriptors that this process may have but two.
+fn use_up_descriptors() {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    let few = Rlimit {
+        current: Some(64),
+        maximum: Some(64),
+    };
+    setrlimit(Resource::Nofile, few).expect("fewer than there may be");
+    let mut files: Vec<_> = std::iter::from_fn(|| std::fs::File::open("/dev/null").ok()).collect();
+    files.truncate(files.len().saturating_sub(2));
+    std::mem::forget(files);
+}
+
+#[test]
+fn a_zygote_without_descriptors_refuses_and_lives() {
+    alone(
+        "a_zygote_without_descriptors_refuses_and_lives",
+        async || {
+            let pool = ProcessPoolExecutor::builder()
+                .start_method(StartMethod::ForkServer)
+                .max_workers(1)
+                .preload(use_up_descriptors, ())
+                .build()
+                .expect("a pool");
+            let error = within(pool.submit(double, 4)).await.expect_err("no worker");
+            let zygote = children();
+            assert!(error.to_string().contains("open files"), "{error}");
+            within(pool.submit(double, 4)).await.expect_err("no worker");
+            assert_eq!((zygote.len(), children()), (1, zygote));
+            within(pool.shutdown()).await;
+        },
+    );
 }
