@@ -185,3 +185,41 @@ fn a_zygote_without_descriptors_refuses_and_lives() {
         },
     );
 }
+
+#[test]
+fn zygotes_that_are_killed_and_stopped_at_any_moment_cost_no_answer() {
+    alone(
+        "zygotes_that_are_killed_and_stopped_at_any_moment_cost_no_answer",
+        async || {
+            let before = descriptors();
+            let pool = ProcessPoolExecutor::builder()
+                .start_method(StartMethod::ForkServer)
+                .max_workers(4)
+                .spawn_timeout(Duration::from_millis(500))
+                .build()
+                .expect("a pool");
+            for round in 0..40_u64 {
+                let crashes = [(); 4].map(|()| pool.submit(crash, ()));
+                let works = [(); 8].map(|()| pool.submit(double, round));
+                tokio::time::sleep(Duration::from_micros(round * 137 % 4000)).await;
+                let signal = if round % 16 == 3 {
+                    Signal::STOP
+                } else {
+                    Signal::KILL
+                };
+                for child in children() {
+                    let child = Pid::from_raw(child.cast_signed()).expect("a pid");
+                    let _ = kill_process(child, signal); // It may have just ended.
+                }
+                for handle in crashes {
+                    within(handle).await.expect_err("it crashes");
+                }
+                for handle in works {
+                    let _ = within(handle).await; // All starts may have failed.
+                }
+            }
+            within(pool.shutdown()).await;
+            eventually(|| children().is_empty() && descriptors() == before).await;
+        },
+    );
+}
