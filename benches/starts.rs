@@ -8,6 +8,9 @@ use concurrent_futures::{ExecutorExt as _, ProcessPoolExecutor, StartMethod};
 use criterion::{Criterion, SamplingMode};
 use tokio::runtime::{Builder, Runtime};
 
+/// Measures something for a start method.
+type Measure = fn(StartMethod) -> Duration;
+
 fn nothing() {}
 
 /// A pool of two, and a runtime made after it: a process can be forked only before.
@@ -70,7 +73,7 @@ fn main() {
         .warm_up_time(Duration::from_millis(400))
         .measurement_time(Duration::from_millis(1600))
         .configure_from_args();
-    let measures: [(&str, fn(StartMethod) -> Duration); 2] = [
+    let measures: [(&str, Measure); 2] = [
         ("new pool to first result", first_result),
         ("one more worker", one_more),
     ];

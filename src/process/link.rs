@@ -85,7 +85,7 @@ struct Lane {
     is_bloated: bool,
     /// How often a successor could not be started.
     retirements: u32,
-    /// Its successor is ready: it ends what it has, and goes.
+    /// Its place is another's: it ends what it has, and goes.
     leaving: bool,
     /// The deadline of the shutdown that is going on.
     shutdown_at: Option<Instant>,
@@ -106,6 +106,13 @@ impl Lane {
             self.ending = Some(ending);
             self.kill_at = kill_at;
         }
+    }
+
+    /// A call that it was given comes back. One that had been given its last leaves all the same: its
+    /// place may be another's by now.
+    fn take_back(&mut self, max_tasks: u64) {
+        self.leaving |= self.given >= max_tasks;
+        self.given -= 1;
     }
 
     /// When it will have idled for long enough.
@@ -681,7 +688,7 @@ impl Link {
             if !self.page.withdraw(last.seq) {
                 break;
             }
-            lane.given -= 1;
+            lane.take_back(self.max_tasks());
             stolen.extend(lane.in_flight.pop_back().map(|entry| entry.call));
         }
         stolen.reverse();
@@ -698,7 +705,7 @@ impl Link {
         let mut revoked = Vec::new();
         for entry in std::mem::take(&mut lane.in_flight) {
             if wanted(&entry.call) && self.page.withdraw(entry.seq) {
-                lane.given -= 1;
+                lane.take_back(self.max_tasks());
                 revoked.push(entry.call);
             } else {
                 lane.in_flight.push_back(entry);
@@ -746,7 +753,9 @@ impl Link {
                     lane.in_flight.push_back(entry);
                 }
                 stage => {
-                    lane.given -= u64::from(stage == Stage::Offered);
+                    if stage == Stage::Offered {
+                        lane.take_back(self.max_tasks());
+                    }
                     if stage == Stage::Done {
                         lane.left = Some((ticket.id(), ticket.name()));
                     }

@@ -96,8 +96,10 @@ struct State {
     stopped: bool,
     /// The deadlines of the shutdowns that are going on.
     deadlines: Vec<Instant>,
-    /// While some workers are ready, no other is started before this.
+    /// While some workers are ready, no other is started before this;
     not_before: Option<Instant>,
+    /// and then, if anything waits, it is.
+    tries_again: Option<Alarm>,
     /// Starts that failed since one succeeded.
     failures: u32,
     last_failure: Option<InitFailure>,
@@ -107,6 +109,8 @@ struct State {
     stillborn: u32,
     /// No worker is started before this.
     starts_after: Option<Instant>,
+    /// Workers that are gone, and whose calls are still on their way to others or their callers.
+    settling: usize,
     /// No more workers are started until `warm_up`.
     broken: bool,
     /// The runtime that was used last, for work that is submitted outside of one.
@@ -340,6 +344,17 @@ impl Pool {
         self.hire_all(&runtime, vec![successor]);
     }
 
+    /// Looks in a while whether work waits for a worker: those that there are may be busy for long.
+    fn start_workers_in(&self, span: Duration, runtime: Option<Handle>) -> Option<Alarm> {
+        let pool = self.me.clone();
+        let look = move || {
+            if let Some(pool) = pool.upgrade() {
+                pool.start_workers(pool.lock());
+            }
+        };
+        Some(Alarm::set(&runtime?, span, look))
+    }
+
     /// Calls that were never begun, back from a worker that is gone.
     pub(super) fn give_back(&self, calls: Vec<Call>) {
         for call in calls {
@@ -391,6 +406,7 @@ impl Pool {
                 return AfterFailure::TryAgain(pause);
             }
             state.not_before = Some(Instant::now() + pause);
+            state.tries_again = self.start_workers_in(pause, state.current_runtime());
         }
         let cause = Cause::InitFailed(failure.clone());
         state.last_failure = Some(failure);
@@ -410,6 +426,7 @@ impl Pool {
             state.starts_after = Some(Instant::now() + pause);
         }
         let place = state.remove(id);
+        state.settling += usize::from(place.is_some());
         drop(state);
         drop(place); // Not under the lock.
     }
@@ -449,6 +466,7 @@ impl Pool {
     pub(super) fn worker_gone(&self, id: u64, departure: Option<Departure>, lost: usize) {
         let mut state = self.lock();
         let place = state.remove(id);
+        state.settling -= usize::from(place.is_none()); // It was freed before.
         self.failed.fetch_add(lost as u64, Ordering::Relaxed);
         match departure {
             Some(Departure::Crashed | Departure::Stillborn) => state.restarts.crashed += 1,
@@ -569,7 +587,7 @@ impl Pool {
     /// Whether neither work nor workers are left; sees to it that work has workers.
     fn is_all_gone(&self) -> bool {
         let state = self.lock();
-        let gone = state.workers.is_empty() && state.backlog.is_empty();
+        let gone = state.workers.is_empty() && state.settling == 0 && state.backlog.is_empty();
         self.start_workers(state);
         gone
     }
@@ -734,8 +752,10 @@ impl State {
     fn taken(&self, config: &Config) -> usize {
         let mut taken = self.workers.len();
         if config.has_retirements() {
-            taken -= self.successors.len();
             taken -= self.links().filter(|link| link.is_leaving()).count();
+            // The successor of one that leaves has its place already.
+            let stays = |old: &&u64| self.link(**old).is_some_and(|old| !old.is_leaving());
+            taken -= self.successors.values().filter(stays).count();
         }
         taken
     }

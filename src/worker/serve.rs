@@ -41,12 +41,12 @@ pub(crate) fn serve_if_child() {
 /// fork of a program whose functions are still on the stack; nothing goes back there.
 pub(crate) fn serve_as_zygote(socket: io::Result<UnixStream>, parent: Option<OwnedFd>) -> ! {
     let inherited = parent.as_ref().and_then(|parent| parent.try_clone().ok());
-    let served =
-        std::panic::catch_unwind(AssertUnwindSafe(|| match zygote::serve(socket?, parent)? {
-            Some(socket) => serve(socket, inherited),
-            None => Ok(()),
-        }));
-    sys::exit_forked(served.map_or(101, exit_code)) // A panic has been printed.
+    let serve = || match zygote::serve(socket?, parent)? {
+        Some(socket) => serve(socket, inherited),
+        None => Ok(()),
+    };
+    let code = std::panic::catch_unwind(AssertUnwindSafe(|| exit_code(serve())));
+    sys::exit_forked(code.unwrap_or(101)) // A panic has been printed.
 }
 
 fn serve(socket: UnixStream, parent: Option<OwnedFd>) -> io::Result<()> {

@@ -128,9 +128,11 @@ impl Zygote {
         let mut fds = self.inlet.fds.drain(..);
         let (Some(socket), Some(stdout), Some(stderr)) = (fds.next(), fds.next(), fds.next())
         else {
-            return Err(invalid(
-                "a fork was asked for without a worker's descriptors",
-            ));
+            drop(fds);
+            // This process may have no descriptor more: then the system drops those that come.
+            let reason = "the process that forks workers has too many open files";
+            self.refuse(request, reason.to_owned())?;
+            return Ok(None);
         };
         drop(fds);
         match sys::fork() {
@@ -140,7 +142,14 @@ impl Zygote {
                 Ok(Some(UnixStream::from(socket)))
             }
             Ok(Forked::Parent(pid)) => {
-                let pidfd = sys::open_child(pid)?;
+                let pidfd = match sys::open_child(pid) {
+                    Ok(pidfd) => pidfd,
+                    Err(error) => {
+                        sys::end_child(pid); // Nobody would know it.
+                        self.refuse(request, error.to_string())?;
+                        return Ok(None);
+                    }
+                };
                 let mut out = Chain::new();
                 FromZygote::Forked { request, pid }.put(&mut out);
                 let bytes = out.into_reader().0;
@@ -151,11 +160,14 @@ impl Zygote {
                 Ok(None)
             }
             Err(error) => {
-                let reason = error.to_string();
-                self.send(|out| FromZygote::Refused { request, reason }.put(out))?;
+                self.refuse(request, error.to_string())?;
                 Ok(None)
             }
         }
+    }
+
+    fn refuse(&self, request: u64, reason: String) -> io::Result<()> {
+        self.send(|out| FromZygote::Refused { request, reason }.put(out))
     }
 
     /// Tells how a worker ended, now or as soon as it has.

@@ -2,11 +2,15 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::io::unix::AsyncFd;
 
 use super::zygote::Zygote;
 use crate::sys::{ChildProcess, Exit};
+
+/// How long a zygote may take to say how a worker has ended. One that is stopped never does.
+const ANSWER: Duration = Duration::from_secs(5);
 
 /// Dropping it kills it.
 pub(in crate::process) struct Child {
@@ -50,9 +54,12 @@ impl Child {
             None => self.process.get_mut().reap(),
             Some(zygote) => {
                 self.process.get_mut().let_go();
-                let exit = zygote.exit_of(self.id()).await;
+                let exit = tokio::time::timeout(ANSWER, zygote.exit_of(self.id())).await;
+                let Ok(Some(exit)) = exit else {
+                    return Exit::default(); // Nothing is known. The drop asks once more to have it reaped.
+                };
                 self.zygote = None;
-                exit.unwrap_or_default() // The zygote is gone: nothing is known.
+                exit
             }
         }
     }

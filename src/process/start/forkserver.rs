@@ -7,6 +7,7 @@ use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixStream as Blocking;
 use std::process::Stdio;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Mutex;
 
@@ -20,8 +21,8 @@ use crate::process::output::{Outlets, Outputs};
 use crate::sys::{self, ChildProcess, Forked};
 use crate::wire::message::{self, Identity};
 
-/// So many zygotes may die of one start.
-const MOST_ZYGOTES: usize = 2;
+/// How long one that has hung up may take to end.
+const EXIT_GRACE: Duration = Duration::from_secs(5);
 
 pub(in crate::process) struct ForkServer {
     /// Whether there can be another zygote.
@@ -77,22 +78,21 @@ impl ForkServer {
         }
     }
 
-    /// Forks a worker with its socket, standard output and standard error. A zygote that is found
-    /// dead is replaced.
+    /// Forks a worker with its socket, standard output and standard error. Nothing if the zygote was
+    /// found dead, or did not answer; there may be another next time. It may have forked a worker all
+    /// the same, so its socket must not be used again.
     pub(super) async fn fork(
         &self,
         recipe: &Arc<Recipe>,
         fds: &[BorrowedFd<'_>],
-    ) -> Result<Child, StartError> {
-        for _ in 0..MOST_ZYGOTES {
-            let zygote = self.ready(recipe).await?;
-            if let Some(process) = zygote.fork(fds).await? {
-                let child = Child::new(process, Some(zygote));
-                return child.map_err(StartError::system("watch a process"));
-            }
+    ) -> Result<Option<Child>, StartError> {
+        let zygote = self.ready(recipe).await?;
+        let Some(process) = zygote.fork(fds, recipe.spawn_timeout).await? else {
             self.discard(&zygote).await;
-        }
-        Err(StartError::Gone)
+            return Ok(None);
+        };
+        let child = Child::new(process, Some(zygote));
+        Ok(Some(child.map_err(StartError::system("watch a process"))?))
     }
 
     /// The zygote, made now if there is none.
@@ -205,6 +205,9 @@ impl State {
         let Self::Meeting(process) = self else {
             return Default::default();
         };
+        // It may have hung up without ending.
+        let _ = tokio::time::timeout(EXIT_GRACE, process.ended()).await;
+        process.kill();
         let _ = process.ended().await;
         (process.id(), process.reap())
     }

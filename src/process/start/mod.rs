@@ -28,6 +28,9 @@ use crate::sys::{self, Limit};
 use crate::wire::Chain;
 use crate::wire::message::{self, Captured, Setup};
 
+/// So many zygotes may die of one start.
+const MOST_ZYGOTES: usize = 2;
+
 /// A function and its encoded arguments, to be called once in a new process.
 pub(super) type Opening = (FunctionOffset, Chain);
 
@@ -81,9 +84,16 @@ impl Starter {
                 (child, socket)
             }
             Self::Fork(server) => {
-                let (ours, theirs) = sys::socket_pair().map_err(failed("make a socket pair"))?;
-                let fds = [theirs.as_fd(), ends.stdout.as_fd(), ends.stderr.as_fd()];
-                (server.fork(recipe, &fds).await?, ours)
+                let mut attempts = 0..MOST_ZYGOTES;
+                loop {
+                    attempts.next().ok_or(StartError::Gone)?;
+                    let (ours, theirs) =
+                        sys::socket_pair().map_err(failed("make a socket pair"))?;
+                    let fds = [theirs.as_fd(), ends.stdout.as_fd(), ends.stderr.as_fd()];
+                    if let Some(child) = server.fork(recipe, &fds).await? {
+                        break (child, ours);
+                    }
+                }
             }
         };
         Ok(Newborn {

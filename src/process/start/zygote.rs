@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream as Blocking;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::Interest;
@@ -59,10 +60,11 @@ impl Zygote {
     }
 
     /// Forks a worker with its socket, standard output and standard error. Nothing if the zygote has
-    /// ended.
+    /// ended, or does not answer within `limit`: then it is killed, for it would hold up all others.
     pub(super) async fn fork(
         &self,
         fds: &[BorrowedFd<'_>],
+        limit: Duration,
     ) -> Result<Option<ChildProcess>, StartError> {
         let failed = StartError::system("fork a worker");
         let mut inbox = self.inbox.lock().await;
@@ -93,10 +95,15 @@ impl Zygote {
             FromZygote::Exited { .. } => None,
         };
         let answered = self.ask(&mut inbox, ToZygote::Fork { request: wanted }, fds, pick);
-        match answered.await {
-            Ok(outcome) => outcome.map(Some).map_err(failed),
-            Err(NoAnswer::Gone) => Ok(None),
-            Err(NoAnswer::Refused(error)) => Err(failed(error)),
+        // Its turn has come already: others who wait are not held against it.
+        match tokio::time::timeout(limit, answered).await {
+            Ok(Ok(outcome)) => outcome.map(Some).map_err(failed),
+            Ok(Err(NoAnswer::Refused(error))) => Err(failed(error)),
+            Ok(Err(NoAnswer::Gone)) => Ok(None),
+            Err(_) => {
+                drop(self.take_process());
+                Ok(None)
+            }
         }
     }
 

@@ -16,8 +16,8 @@ pub(crate) use limits::Limit;
 pub(crate) use memory::SharedMemory;
 pub(crate) use print::{flush_stdout, own_descriptor, set_output, write_in_one};
 pub(crate) use process::{
-    ChildProcess, Exit, kill_own_group, monotonic_nanos, oom_kills, open_child, reap_if_ended,
-    signal_name,
+    ChildProcess, Exit, end_child, kill_own_group, monotonic_nanos, oom_kills, open_child,
+    reap_if_ended, signal_name,
 };
 pub(crate) use signal::reset_signals;
 pub(crate) use socket::{

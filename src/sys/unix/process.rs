@@ -59,8 +59,7 @@ impl ChildProcess {
                 reaper: Reaper::Own,
             }),
             Err(error) => {
-                let _ = rustix::process::kill_process(pid, Signal::KILL);
-                let _ = rustix::process::waitpid(Some(pid), WaitOptions::empty());
+                end_child(pid.as_raw_nonzero().get().unsigned_abs());
                 Err(error.into())
             }
         }
@@ -181,6 +180,14 @@ pub(crate) fn reap_if_ended(pid: u32) -> io::Result<Option<Exit>> {
         code: status.exit_status(),
         signal: status.terminating_signal(),
     }))
+}
+
+/// Kills a child of this process that has not been reaped, and takes its exit status.
+pub(crate) fn end_child(pid: u32) {
+    if let Ok(pid) = to_pid(pid) {
+        let _ = rustix::process::kill_process(pid, Signal::KILL);
+        let _ = rustix::process::waitpid(Some(pid), WaitOptions::empty());
+    }
 }
 
 /// What stands for a child of this process that has not been reaped.
