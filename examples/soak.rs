@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::error::Error;
 use std::fs::{self, File};
 use std::io::Write as _;
+use std::panic::Location;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
@@ -691,9 +692,13 @@ impl Round {
     }
 }
 
-async fn within<F: Future>(future: F) -> F::Output {
-    let outcome = tokio::time::timeout(PATIENCE, future).await;
-    outcome.unwrap_or_else(|_| panic!("waited for {PATIENCE:?} in vain"))
+#[track_caller]
+fn within<F: Future>(future: F) -> impl Future<Output = F::Output> {
+    let place = Location::caller();
+    async move {
+        let outcome = tokio::time::timeout(PATIENCE, future).await;
+        outcome.unwrap_or_else(|_| panic!("waited for {PATIENCE:?} in vain at {place}"))
+    }
 }
 
 fn kill(pid: u32, signal: Signal) {

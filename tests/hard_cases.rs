@@ -32,6 +32,7 @@ held_by_every_start_method! { 1;
     a_pool_is_not_broken_as_long_as_a_worker_may_get_ready,
     a_call_that_no_worker_survives_reading_is_blamed_in_the_end,
     kept_workers_that_cannot_start_leave_no_task_waiting,
+    a_worker_that_has_left_its_process_group_is_ended_all_the_same,
 }
 
 fn double(x: u64) -> u64 {
@@ -153,6 +154,23 @@ async fn kept_workers_that_cannot_start_leave_no_task_waiting(method: StartMetho
         assert!(error.is_init_failed(), "{error}");
     }
     assert!(pool.stats().restarts.failed_to_start <= 24);
+}
+
+async fn a_worker_that_has_left_its_process_group_is_ended_all_the_same(method: StartMethod) {
+    fn join_group(gate: Key, group: i32) {
+        let group = rustix::process::Pid::from_raw(group);
+        rustix::process::setpgid(None, group).expect("it is of the same session");
+        gate.wait();
+    }
+    let pool = processes(method, 1);
+    let gate = Gate::new();
+    let own = rustix::process::getpgrp().as_raw_nonzero().get();
+    let handle = pool.submit(join_group, (gate.key(), own));
+    let guest = gate.guest().await;
+    handle.abort();
+    guest.gone().await;
+    assert_eq!(within(pool.submit(double, 4)).await.expect("it ran"), 8);
+    within(pool.shutdown()).await;
 }
 
 fn take_little_memory() {

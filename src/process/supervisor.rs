@@ -333,6 +333,7 @@ impl Worker {
     /// Reads, writes, watches the clock; returns once the process has ended or been killed.
     async fn drive(&mut self, pool: &Arc<Pool>) {
         let mut reading = true;
+        let mut hung_up: Option<Instant> = None;
         let mut last_call = None;
         let mut asked = false;
         loop {
@@ -356,10 +357,7 @@ impl Worker {
                     if matches!(read, Ok(0) | Err(_)) {
                         reading = false;
                         // Most likely it has ended, and that will be told in a moment.
-                        if tokio::time::timeout(EXIT_GRACE, self.child.ended()).await.is_ok() {
-                            return;
-                        }
-                        self.link.end(Ending::Protocol("closing its connection".to_owned()));
+                        hung_up = Some(Instant::now() + EXIT_GRACE);
                     } else {
                         // What a task has written is told before it is over for its caller.
                         self.outputs.drain(Some(&self.link));
@@ -369,6 +367,10 @@ impl Worker {
                     }
                 }
                 () = self.child.ended() => return,
+                () = sleep_until(hung_up.unwrap_or_else(Instant::now)), if hung_up.is_some() => {
+                    hung_up = None;
+                    self.link.end(Ending::Protocol("closing its connection".to_owned()));
+                }
                 () = self.link.woken() => pool.refill(&self.link),
                 () = poll_fn(|cx| self.link.poll_write(cx)), if has_unwritten => {}
                 () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {

@@ -7,6 +7,7 @@
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 use super::desk::run_initializer;
 use super::inlet::{Inlet, invalid, put_greeting};
@@ -16,6 +17,9 @@ use crate::sys::{self, Forked};
 use crate::wire::message;
 use crate::wire::zygote::{FromZygote, LONGEST, ToZygote};
 use crate::wire::{Chain, Reader};
+
+/// After so long a worker is looked at again that has ended and cannot be reaped.
+const AGAIN: Duration = Duration::from_millis(10);
 
 /// Serves until the parent is gone, and gives nothing; or comes back in a process that was forked to
 /// be a worker, with its socket.
@@ -116,6 +120,9 @@ impl Zygote {
             self.ending = ending.into_iter().map(|(worker, _)| worker).collect();
             for ((pid, _), _) in ended {
                 self.reap(pid)?;
+                if self.ending.iter().any(|(left, _)| *left == pid) {
+                    std::thread::sleep(AGAIN); // It has ended, but who traces it has it still.
+                }
             }
             if always[0] {
                 return Ok(());
@@ -173,10 +180,16 @@ impl Zygote {
     /// Tells how a worker ended, now or as soon as it has.
     fn reap(&mut self, pid: u32) -> io::Result<()> {
         let exit = match sys::reap_if_ended(pid) {
-            Ok(None) => {
-                self.ending.push((pid, sys::open_child(pid)?));
-                return Ok(());
-            }
+            Ok(None) => match sys::open_child(pid) {
+                Ok(pidfd) => {
+                    self.ending.push((pid, pidfd));
+                    return Ok(());
+                }
+                Err(_) => {
+                    sys::end_child(pid); // Whoever asked for its end need not wait for it.
+                    sys::Exit::default()
+                }
+            },
             Ok(Some(exit)) => exit,
             Err(_) => sys::Exit::default(), // No child, or no more: nothing is known.
         };

@@ -91,8 +91,12 @@ impl ForkServer {
             self.discard(&zygote).await;
             return Ok(None);
         };
-        let child = Child::new(process, Some(zygote));
-        Ok(Some(child.map_err(StartError::system("watch a process"))?))
+        let pid = process.id();
+        let child = Child::new(process, Some(zygote.clone())).map_err(|error| {
+            zygote.forget(pid);
+            StartError::system("watch a process")(error)
+        });
+        child.map(Some)
     }
 
     /// The zygote, made now if there is none.

@@ -121,7 +121,11 @@ impl Zygote {
                 _ => None,
             },
         );
-        answered.await.ok()
+        let answered = answered.await;
+        if matches!(answered, Err(NoAnswer::Gone)) {
+            drop(self.take_process()); // It is waited for now, rather than when the next is needed.
+        }
+        answered.ok()
     }
 
     /// Ends a worker that nobody wants.

@@ -106,13 +106,17 @@ impl ChildProcess {
     }
 
     fn signal(&self, signal: Signal) {
-        let _ = match self.reaper {
-            Reaper::Done => Ok(()),
+        let group = match self.reaper {
+            Reaper::Done => return,
             // While we have not taken the exit status, the system gives neither id to anyone else.
             Reaper::Own => rustix::process::kill_process_group(self.pid, signal),
             // Should the process that takes it have died, this one may be gone without our knowing.
             Reaper::Other => self.signal_group_by_pidfd(signal),
         };
+        if signal == Signal::KILL || group.is_err() {
+            // It may have left its group.
+            let _ = rustix::process::pidfd_send_signal(&self.pidfd, signal);
+        }
     }
 
     /// Signals the process group without naming it by number, on Linux 6.9 and later. Earlier, the
@@ -130,13 +134,14 @@ impl ChildProcess {
                 PIDFD_SIGNAL_PROCESS_GROUP,
             )
         };
-        let refused =
-            outcome != 0 && io::Error::last_os_error().raw_os_error() != Some(libc::ESRCH);
-        if refused {
-            rustix::process::pidfd_send_signal(&self.pidfd, signal)?;
-            rustix::process::kill_process_group(self.pid, signal)?;
+        match io::Error::last_os_error().raw_os_error() {
+            _ if outcome == 0 => Ok(()),
+            Some(libc::ESRCH) => Err(rustix::io::Errno::SRCH),
+            _ => {
+                rustix::process::pidfd_send_signal(&self.pidfd, signal)?;
+                rustix::process::kill_process_group(self.pid, signal)
+            }
         }
-        Ok(())
     }
 
     /// Takes the exit status of a child of this process that has ended; waits for one that has not.
