@@ -47,8 +47,12 @@ pub enum StartMethod {
     /// workers: they find all that the program has set up by then, open files included.
     ///
     /// The process must have one thread, for what other threads hold locked would stay so for ever in
-    /// a fork: build the pool before the runtime. Should the process that forks the workers die, there
-    /// can be no other: the pool runs on with the workers it has.
+    /// a fork: build the pool before the runtime. (Built within a `current_thread` runtime, its workers
+    /// have that runtime's files open and believe to be within it: a task that starts a runtime of its
+    /// own has to do so on another thread.) Await the [`shutdown`](crate::ExecutorExt::shutdown) of one
+    /// such pool before the next is built: a dropped one has a thread that waits for its end. Should the
+    /// process that forks the workers die, there can be no other: the pool runs on with the workers it
+    /// has.
     Fork,
 }
 
