@@ -1,0 +1,274 @@
+//! The parent's end of one worker. Everything the worker still owes us is in `in_flight`.
+//!
+//! Calls are given to it from any thread: whoever has one for an idle worker writes it to the
+//! socket right there. All else (reading, what is left to write, time-outs, the end) is done by
+//! the one task that drives it, in [`supervisor`](super::supervisor). Reading order:
+//!
+//! - this file: how calls are given; [`write`]: what the socket takes of them;
+//! - [`lane`]: what is in flight, and what was decided of it;
+//! - [`settle`]: who is told of an outcome, and what becomes of what a dead worker owed;
+//! - [`recall`]: how calls are taken back or cancelled;
+//! - [`fate`]: why a worker ends; [`clock`]: when.
+
+mod clock;
+mod fate;
+mod lane;
+mod recall;
+mod settle;
+mod write;
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use tokio::net::unix::OwnedWriteHalf;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+pub(super) use self::clock::Late;
+pub(super) use self::fate::{Dismissal, Ending, Fate, Tenure};
+use self::lane::{InFlight, Lane};
+pub(super) use self::settle::Answered;
+use crate::executor::error::{Cause, Rejection};
+use crate::executor::job::Call;
+use crate::executor::promise::Ticket;
+use crate::wire::Chain;
+use crate::wire::message::{self, CallHead};
+use crate::wire::page::{Page, SLOTS, Stage};
+
+/// How much work is sent ahead to hide the way there and back.
+const AHEAD: Duration = Duration::from_millis(1);
+/// How many calls, at the most, however short they are.
+const MOST_AHEAD: usize = SLOTS as usize / 2;
+
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) id: u64,
+    pub(super) pid: u32,
+    pub(super) started_at: SystemTime,
+    pub(super) page: Page,
+    writer: OwnedWriteHalf,
+    lane: Mutex<Lane>,
+    /// Wakes the task that drives the link.
+    wake: Notify,
+    tasks_done: AtomicU64,
+    /// It has answered something.
+    proven: AtomicBool,
+    tenure: Tenure,
+}
+
+impl Link {
+    pub(super) fn new(
+        id: u64,
+        pid: u32,
+        page: Page,
+        writer: OwnedWriteHalf,
+        tenure: Tenure,
+    ) -> Self {
+        Self {
+            id,
+            pid,
+            started_at: SystemTime::now(),
+            page,
+            writer,
+            lane: Mutex::new(Lane {
+                in_flight: VecDeque::new(),
+                unwritten: Chain::new(),
+                next_seq: 0,
+                given: 0,
+                reserved: 0,
+                call_time: None,
+                ending: None,
+                kill_at: None,
+                idle_since: None,
+                retires_at: tenure
+                    .max_age
+                    .and_then(|age| Instant::now().checked_add(age)),
+                is_bloated: false,
+                retirements: 0,
+                leaving: false,
+                shutdown_at: None,
+                left: None,
+                closed: false,
+            }),
+            wake: Notify::new(),
+            tasks_done: AtomicU64::new(0),
+            proven: AtomicBool::new(false),
+            tenure,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Lane> {
+        self.lane.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn tasks_done(&self) -> u64 {
+        self.tasks_done.load(Ordering::Relaxed)
+    }
+
+    /// Waits until somebody else has something for the driving task.
+    pub(super) fn woken(&self) -> tokio::sync::futures::Notified<'_> {
+        self.wake.notified()
+    }
+
+    /// Promises a call to it, so that it does not look idle until it is given.
+    pub(super) fn reserve(&self) {
+        self.lock().reserved += 1;
+    }
+
+    /// Sends the call that was promised. A link that takes no more gives it back.
+    pub(super) fn give_reserved(&self, call: Call) -> Result<(), Vec<Call>> {
+        let mut lane = self.lock();
+        lane.reserved -= 1; // Under one lock with the rest: in between it would look idle.
+        self.give_to(lane, vec![call])
+    }
+
+    /// How many calls wait behind the first, which is about to run, if it does not already.
+    pub(super) fn calls_behind_the_first(&self) -> usize {
+        self.lock().in_flight.len().saturating_sub(1)
+    }
+
+    /// Sends calls, in order. A link that takes no more gives them back.
+    pub(super) fn give(&self, calls: Vec<Call>) -> Result<(), Vec<Call>> {
+        self.give_to(self.lock(), calls)
+    }
+
+    fn give_to(&self, mut lane: MutexGuard<'_, Lane>, calls: Vec<Call>) -> Result<(), Vec<Call>> {
+        if lane.closed {
+            return Err(calls);
+        }
+        let mut late = Vec::new();
+        for call in calls {
+            // A cancel, or the end of its time in the queue, that came while the call was on its way
+            // between backlog and link found it in neither; but it left its mark before it looked.
+            if call.expiry.as_ref().is_some_and(|expiry| expiry.has_rung()) {
+                late.push(call);
+            } else if !call.ticket().is_closed() {
+                self.send(&mut lane, call);
+            }
+        }
+        self.write(&mut lane);
+        if !lane.unwritten.is_empty() || lane.in_flight.is_empty() {
+            // There is something left to write, or it idles because nothing that came is wanted.
+            self.wake.notify_one();
+        }
+        drop(lane);
+        for call in late {
+            let limit = call.ticket().queue_timeout().unwrap_or_default();
+            call.owed
+                .fail_rest(&Cause::Rejected(Rejection::WaitedTooLong { limit }));
+        }
+        Ok(())
+    }
+
+    fn send(&self, lane: &mut Lane, call: Call) {
+        let seq = lane.next_seq;
+        lane.next_seq = seq.wrapping_add(1);
+        lane.given += 1;
+        let timeout = call.ticket().timeout();
+        let head = CallHead {
+            seq,
+            base: call.base,
+            first: call.owed.next(),
+            end: call.owed.next() + call.owed.remaining(),
+            task_id: call.ticket().id(),
+            timeout: timeout.map_or(0, |limit| {
+                u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX)
+            }),
+            function: call.function,
+        };
+        self.page.offer(seq, head.first);
+        message::put_call(&mut lane.unwritten, &head, &call.payload);
+        let has_deadline = timeout.is_some() || lane.shutdown_at.is_some();
+        if has_deadline && lane.in_flight.is_empty() {
+            self.wake.notify_one(); // The driving task has a deadline to watch.
+        }
+        lane.in_flight.push_back(InFlight {
+            seq,
+            call,
+            began: None,
+            elapsed: 0,
+            overrun: None,
+            look_again: None,
+            reported: 0,
+        });
+    }
+
+    /// How many more calls it may be given now: enough that it does not idle while an answer and
+    /// the next call are on their way, but no more than a millisecond of work, and a single one if
+    /// nothing is known of how long they take.
+    pub(super) fn room(&self) -> usize {
+        let lane = self.lock();
+        if lane.closed || lane.leaving || lane.in_flight.iter().any(|entry| entry.overrun.is_some())
+        {
+            return 0;
+        }
+        let ahead = match lane.call_time {
+            Some(time) => {
+                (AHEAD.as_nanos() as u64 / time.max(1)).clamp(1, MOST_AHEAD as u64) as usize
+            }
+            None => 1,
+        };
+        // The span of numbers in flight must fit the slots.
+        let span = lane
+            .in_flight
+            .front()
+            .map_or(0, |oldest| lane.next_seq.wrapping_sub(oldest.seq));
+        let slots = (SLOTS - span.min(SLOTS)) as usize;
+        let lifetime =
+            usize::try_from(self.max_tasks().saturating_sub(lane.given)).unwrap_or(usize::MAX);
+        ahead
+            .saturating_sub(lane.in_flight.len())
+            .min(slots)
+            .min(lifetime)
+    }
+
+    /// It has answered something. True the first time.
+    pub(super) fn prove(&self) -> bool {
+        !self.proven.load(Ordering::Relaxed) && !self.proven.swap(true, Ordering::Relaxed)
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        let lane = self.lock();
+        lane.in_flight.is_empty() && lane.reserved == 0
+    }
+
+    /// How many items it is running: none or one.
+    pub(super) fn running(&self) -> usize {
+        let lane = self.lock();
+        usize::from(lane.in_flight.iter().any(|entry| self.runs(entry)))
+    }
+
+    /// How many items wait in it to be begun.
+    pub(super) fn waiting(&self) -> usize {
+        let lane = self.lock();
+        let items: usize = lane
+            .in_flight
+            .iter()
+            .map(|entry| match &entry.overrun {
+                Some(overrun) if overrun.is_last => usize::from(self.runs(entry)),
+                _ => entry.call.owed.remaining() as usize,
+            })
+            .sum();
+        items.saturating_sub(usize::from(
+            lane.in_flight.iter().any(|entry| self.runs(entry)),
+        ))
+    }
+
+    fn runs(&self, entry: &InFlight) -> bool {
+        let claim = self.page.look(entry.seq);
+        let runs = match claim.stage {
+            Stage::Running | Stage::Overdue | Stage::Cancelled | Stage::Condemned => true,
+            Stage::Offered | Stage::Done | Stage::Revoked => false,
+        };
+        claim.seq == entry.seq && runs
+    }
+
+    pub(super) fn is_running(&self, ticket: &Ticket) -> bool {
+        let lane = self.lock();
+        lane.in_flight
+            .iter()
+            .any(|entry| entry.call.ticket().id() == ticket.id() && self.runs(entry))
+    }
+}

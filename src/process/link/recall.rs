@@ -1,0 +1,157 @@
+//! How calls come back that a worker has been given: stolen, revoked, cancelled. Its claim on the
+//! page decides, call by call, whether it has begun; what it has not begun is safe to run elsewhere.
+
+use super::lane::InFlight;
+use super::{Ending, Link};
+use crate::executor::job::Call;
+use crate::executor::promise::Ticket;
+use crate::wire::message;
+use crate::wire::page::{Claim, Stage};
+
+/// What a cancel has met, in items.
+#[derive(Default)]
+pub(in crate::process) struct Cancelled {
+    pub(in crate::process) unstarted: usize,
+    /// Told to end.
+    pub(in crate::process) overrun: usize,
+    /// Whether any had begun.
+    pub(in crate::process) begun: bool,
+}
+
+impl Link {
+    /// Takes back up to half of what it has not begun, the last first, for a worker that idles.
+    pub(in crate::process) fn steal(&self, most: usize) -> Vec<Call> {
+        let mut lane = self.lock();
+        let mut stolen = Vec::new();
+        // The first one is about to run, if it does not already.
+        let share = most.min(lane.in_flight.len().saturating_sub(1).div_ceil(2));
+        while stolen.len() < share {
+            let Some(last) = lane.in_flight.back() else {
+                break;
+            };
+            if !self.page.withdraw(last.seq) {
+                break;
+            }
+            lane.take_back(self.max_tasks());
+            stolen.extend(lane.in_flight.pop_back().map(|entry| entry.call));
+        }
+        stolen.reverse();
+        stolen
+    }
+
+    /// Takes back all that it has not begun.
+    pub(in crate::process) fn revoke_unstarted(&self) -> Vec<Call> {
+        self.revoke_if(|_| true)
+    }
+
+    fn revoke_if(&self, wanted: impl Fn(&Call) -> bool) -> Vec<Call> {
+        let mut lane = self.lock();
+        let mut revoked = Vec::new();
+        for entry in std::mem::take(&mut lane.in_flight) {
+            if wanted(&entry.call) && self.page.withdraw(entry.seq) {
+                lane.take_back(self.max_tasks());
+                revoked.push(entry.call);
+            } else {
+                lane.in_flight.push_back(entry);
+            }
+        }
+        self.wake.notify_one();
+        revoked
+    }
+
+    /// Takes back what it has not begun and is less urgent than `priority`.
+    pub(in crate::process) fn recall(&self, priority: i32) -> Vec<Call> {
+        self.revoke_if(|call| call.ticket().priority() < priority)
+    }
+
+    /// Takes back what it has not begun of the calls of `ticket`.
+    pub(in crate::process) fn take_back(&self, ticket: &Ticket) -> Vec<Call> {
+        self.revoke_if(|call| call.ticket().id() == ticket.id())
+    }
+
+    /// The caller of `ticket` has cancelled: what has not begun never will, and a worker that runs
+    /// it is killed, when it does not end within its grace period.
+    pub(in crate::process) fn cancel(&self, ticket: &Ticket) -> Cancelled {
+        let mut lane = self.lock();
+        let mut met = Cancelled::default();
+        let is_meant = |entry: &InFlight| entry.call.ticket().id() == ticket.id();
+        if !lane.in_flight.iter().any(is_meant) {
+            return met;
+        }
+        let grace = ticket.grace_period();
+        for mut entry in std::mem::take(&mut lane.in_flight) {
+            if !is_meant(&entry) {
+                lane.in_flight.push_back(entry);
+                continue;
+            }
+            let found = self.doom(entry.seq, grace.is_zero());
+            met.begun |= found.stage != Stage::Offered || entry.call.owed.has_begun();
+            match found.stage {
+                Stage::Condemned => {
+                    lane.condemn(Ending::Cancelled, None);
+                    lane.in_flight.push_back(entry);
+                }
+                Stage::Cancelled => {
+                    let ends = lane.end_of_grace(grace);
+                    met.overrun += usize::from(entry.cancel(found.item, ends));
+                    lane.in_flight.push_back(entry);
+                }
+                stage => {
+                    if stage == Stage::Offered {
+                        lane.take_back(self.max_tasks());
+                    }
+                    if stage == Stage::Done {
+                        lane.left = Some((ticket.id(), ticket.name()));
+                    }
+                    met.unstarted += entry.call.owed.remaining() as usize;
+                }
+            }
+        }
+        self.wake.notify_one();
+        met
+    }
+
+    /// Keeps the worker from beginning anything more of a call, and tells it to end what it runs
+    /// of it. Gives what it found: `Cancelled`, or `Condemned` if the worker is to be killed for
+    /// it, if it runs an item.
+    fn doom(&self, seq: u32, at_once: bool) -> Claim {
+        loop {
+            let claim = self.page.revoke(seq);
+            let stage = match claim.stage {
+                Stage::Offered | Stage::Done | Stage::Revoked | Stage::Condemned => return claim,
+                Stage::Running | Stage::Overdue | Stage::Cancelled if at_once => Stage::Condemned,
+                Stage::Running | Stage::Overdue => Stage::Cancelled,
+                Stage::Cancelled => return claim,
+            };
+            let changed = match stage {
+                Stage::Condemned => self.page.condemn(seq, claim.item),
+                _ => self.page.cancel(seq, claim.item),
+            };
+            if changed {
+                return Claim { stage, ..claim };
+            } // Else it has just ended that item: look again.
+        }
+    }
+
+    /// The worker is asked to end, by a signal. Of what it runs, it may still give the outcome;
+    /// what it has not begun comes back.
+    pub(in crate::process) fn terminate(&self) -> Vec<Call> {
+        let unstarted = self.revoke_unstarted();
+        let mut lane = self.lock();
+        if matches!(lane.ending, None | Some(Ending::Dismissed(_))) {
+            lane.closed = true;
+            if lane.ending.replace(Ending::Terminated).is_none() {
+                message::put_exit(&mut lane.unwritten);
+            }
+            for entry in &mut lane.in_flight {
+                let found = self.doom(entry.seq, false);
+                if found.stage == Stage::Cancelled {
+                    entry.end_with(found.item);
+                }
+            }
+            self.write(&mut lane);
+            self.wake.notify_one();
+        }
+        unstarted
+    }
+}

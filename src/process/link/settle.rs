@@ -1,0 +1,173 @@
+//! Who is told what: the outcomes and reports of a living worker, and what a dead one still owed.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::Link;
+use super::lane::InFlight;
+use crate::executor::error::{Cause, Death};
+use crate::executor::job::Call;
+use crate::executor::options::TaskName;
+use crate::executor::promise::{PromiseEncoded, Ticket};
+use crate::wire::message::OutcomeHead;
+use crate::wire::page::Stage;
+
+/// So many workers may die when a call is the next they are to begin, before it is blamed for that.
+const MOST_STRIKES: u8 = 3;
+
+/// Who is to be told of an outcome.
+pub(in crate::process) struct Answered {
+    pub(in crate::process) promise: Arc<dyn PromiseEncoded>,
+    pub(in crate::process) item: u32,
+    /// It has been answered for already.
+    pub(in crate::process) late: bool,
+    /// The rest of its call, if nobody runs it.
+    pub(in crate::process) rest: Option<Call>,
+}
+
+/// What a dead worker leaves: each call with what is to become of it.
+pub(in crate::process) struct Remains {
+    /// Calls, or the rest of calls, that it had not begun, and items that are to be run again.
+    pub(in crate::process) unstarted: Vec<Call>,
+    /// How many items died with it.
+    pub(in crate::process) lost: usize,
+    /// It ended without having begun anything.
+    pub(in crate::process) was_useless: bool,
+}
+
+impl Link {
+    /// Brings the latest report in the slot of a call to whom it is about.
+    pub(in crate::process) fn report(&self, seq: u32) {
+        let Some((version, report)) = self.page.take_report(seq) else {
+            return;
+        };
+        let mut lane = self.lock();
+        let is_meant = |entry: &&mut InFlight| {
+            entry.seq == report.seq && entry.call.owed.next() == report.item
+        };
+        let promise = lane.in_flight.iter_mut().find(is_meant).and_then(|entry| {
+            let is_new = std::mem::replace(&mut entry.reported, version) != version;
+            is_new.then(|| entry.call.owed.promise().clone())
+        });
+        drop(lane);
+        if let Some(promise) = promise {
+            promise.report(report.item.into(), report.done, report.total);
+        }
+    }
+
+    /// The worker is dead: what it reported last may have come without a nudge.
+    pub(in crate::process) fn last_report(&self) {
+        let front = self.lock().in_flight.front().map(|entry| entry.seq);
+        if let Some(seq) = front {
+            self.report(seq);
+        }
+    }
+
+    /// What a task that it has is called.
+    pub(in crate::process) fn name_of(&self, task: u64) -> Option<TaskName> {
+        let lane = self.lock();
+        let mut tickets = lane.in_flight.iter().map(|entry| entry.call.ticket());
+        let found = tickets.find(|ticket| ticket.id() == task).map(Ticket::name);
+        let left = lane.left.as_ref().filter(|(id, _)| *id == task);
+        found.or_else(|| left.map(|(_, name)| name.clone()))
+    }
+
+    /// Finds what an outcome answers. Nothing, if it is about a call that was taken back: another
+    /// process has run it, or nobody wants it.
+    pub(in crate::process) fn answered(&self, outcome: &OutcomeHead) -> Option<Answered> {
+        let mut lane = self.lock();
+        let front = lane.in_flight.front_mut()?;
+        if front.seq != outcome.seq
+            || front.call.owed.next() != outcome.item
+            || front.call.owed.remaining() == 0
+        {
+            return None;
+        }
+        front.elapsed = front.elapsed.saturating_add(outcome.elapsed);
+        front.began = None;
+        front.look_again = None;
+        let overrun = front
+            .overrun
+            .take_if(|overrun| overrun.item == outcome.item);
+        let (promise, item) = front.call.owed.take_next();
+        let is_last = overrun.as_ref().is_some_and(|overrun| overrun.is_last);
+        let mut rest = None;
+        if front.call.owed.remaining() == 0 || is_last {
+            let elapsed = front.elapsed;
+            rest = lane.in_flight.pop_front().map(|entry| entry.call);
+            lane.call_time = Some(lane.call_time.map_or(elapsed, |average| {
+                (average - average / 8).saturating_add(elapsed / 8)
+            }));
+            self.tasks_done.fetch_add(1, Ordering::Relaxed);
+        }
+        Some(Answered {
+            promise,
+            item,
+            late: overrun.is_some_and(|overrun| overrun.answered),
+            rest: rest.filter(|call| call.owed.remaining() > 0),
+        })
+    }
+
+    /// Settles, after the worker is dead and all its answers have been read, what it still owed:
+    /// `loss` is what its running item failed of.
+    pub(in crate::process) fn bury(&self, loss: &Cause) -> Remains {
+        let in_flight = {
+            let mut lane = self.lock();
+            lane.closed = true;
+            std::mem::take(&mut lane.in_flight)
+        };
+        let mut remains = Remains {
+            unstarted: Vec::new(),
+            lost: 0,
+            was_useless: !self.proven.load(Ordering::Relaxed),
+        };
+        for (place, entry) in in_flight.into_iter().enumerate() {
+            let InFlight {
+                seq,
+                mut call,
+                overrun,
+                ..
+            } = entry;
+            let claim = self.page.look(seq);
+            debug_assert_eq!(
+                claim.seq, seq,
+                "no call takes the slot of one that is in flight"
+            );
+            let begun = match claim.stage {
+                Stage::Offered | Stage::Revoked => claim.item,
+                _ => claim.item + 1,
+            };
+            remains.was_useless &= matches!(claim.stage, Stage::Offered | Stage::Revoked);
+            let answered = overrun.filter(|overrun| overrun.answered);
+            while call.owed.next() < begun && call.owed.remaining() > 0 {
+                if answered.as_ref().map(|overrun| overrun.item) == Some(call.owed.next()) {
+                    call.owed.take_next();
+                    continue;
+                }
+                if let Cause::WorkerLost(death) = loss {
+                    if call.losses < call.ticket().retries() && !call.ticket().is_closed() {
+                        remains.unstarted.push(call.take_again());
+                        continue;
+                    }
+                    let runs = call.losses + 1;
+                    let death = death.clone();
+                    call.owed
+                        .fail_next(Cause::WorkerLost(Death { runs, ..death }));
+                } else {
+                    call.owed.fail_next(loss.clone());
+                }
+                remains.lost += 1;
+            }
+            let unbegun = claim.stage == Stage::Offered;
+            if place == 0 && unbegun && matches!(loss, Cause::WorkerLost(_)) {
+                call.strikes += 1; // Reading it may be what the worker died of.
+            }
+            if call.strikes == MOST_STRIKES {
+                remains.lost += call.owed.fail_rest(loss);
+            } else if call.owed.remaining() > 0 && !call.ticket().is_closed() {
+                remains.unstarted.push(call);
+            }
+        }
+        remains
+    }
+}

@@ -1,0 +1,69 @@
+//! How calls go that nobody wants any more, or not so late. They may wait in the backlog or in a
+//! worker; what is found in neither is on its way between them, and bears its ticket's mark.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Pool;
+use crate::alarm::Alarm;
+use crate::backlog::Pending as _;
+use crate::executor::error::{Cause, Rejection};
+use crate::executor::job::Call;
+use crate::executor::promise::{Owner, Promise, Ticket};
+
+impl Owner for Pool {
+    fn abort(&self, ticket: &Ticket) -> bool {
+        let removed = self.lock().backlog.remove(ticket);
+        let mut cancelled: usize = removed.iter().map(|waiting| waiting.items() as usize).sum();
+        let mut begun = removed.iter().any(|waiting| waiting.call.owed.has_begun());
+        drop(removed);
+        for link in self.links() {
+            let met = link.cancel(ticket);
+            cancelled += met.unstarted;
+            begun |= met.begun;
+            self.item_overran(met.overrun);
+        }
+        // What is found nowhere is on its way to its caller, or to a worker: better to say that it had
+        // begun than to have it tried again.
+        begun |= cancelled == 0;
+        let mut state = self.lock();
+        state.cancelled += cancelled as u64;
+        let closed = state.closed;
+        drop(state);
+        if closed {
+            self.changed.notify_waiters(); // A worker that is starting may not be needed any more.
+        }
+        begun
+    }
+
+    fn is_running(&self, ticket: &Ticket) -> bool {
+        self.lock().links().any(|link| link.is_running(ticket))
+    }
+}
+
+impl Pool {
+    /// Refuses what has not begun after `limit`. (Without a runtime it will be refused anyway.)
+    pub(super) fn expiry(&self, promise: Arc<dyn Promise>, limit: Duration) -> Option<Arc<Alarm>> {
+        let runtime = self.lock().current_runtime()?;
+        let pool = self.me.clone();
+        Some(Arc::new(Alarm::set(&runtime, limit, move || {
+            let Some(pool) = pool.upgrade() else { return };
+            let ticket = promise.ticket();
+            let mut expired: Vec<Call> = pool
+                .lock()
+                .backlog
+                .remove(ticket)
+                .into_iter()
+                .map(|waiting| waiting.call)
+                .collect();
+            for link in pool.links() {
+                expired.extend(link.take_back(ticket));
+            }
+            for call in expired {
+                call.owed
+                    .fail_rest(&Cause::Rejected(Rejection::WaitedTooLong { limit }));
+            }
+            pool.changed.notify_waiters(); // A worker that is starting may not be needed any more.
+        })))
+    }
+}

@@ -1,0 +1,131 @@
+//! How a call and a worker find each other, from either side: a call takes an idle worker, or waits;
+//! a worker with room takes what waits, or what was sent ahead to another.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::Pool;
+use super::state::{Origin, Place, Waiting};
+use crate::backlog::Pending as _;
+use crate::executor::job::Call;
+use crate::executor::room::Room;
+use crate::process::link::Link;
+
+impl Pool {
+    /// Finds a worker for a call, or queues it.
+    pub(super) fn dispatch(&self, mut waiting: Waiting, origin: Origin) {
+        loop {
+            let mut state = self.lock();
+            state.gave_up = false;
+            if let Some(cause) = state.refusal(origin) {
+                if state.stopped {
+                    state.cancelled += u64::from(waiting.items());
+                }
+                drop(state);
+                waiting.call.owed.fail_rest(&cause);
+                return;
+            }
+            let Some(link) = state.take_idle() else {
+                let priority = waiting.ticket().priority();
+                state.backlog.push(waiting);
+                state.let_pass(priority);
+                return self.start_workers(state);
+            };
+            drop(state);
+            match link.give_reserved(waiting.call) {
+                Ok(()) => return self.replace_if_leaving(&link),
+                // It has just died. Its place will be free as soon as that is settled.
+                Err(mut back) => match back.pop() {
+                    Some(call) => waiting.call = call,
+                    None => return,
+                },
+            }
+        }
+    }
+
+    /// The worker may just have been given its last call: its place is another's now.
+    fn replace_if_leaving(&self, link: &Link) {
+        if self.config.max_tasks_per_child.is_some() && link.is_leaving() {
+            self.start_workers(self.lock());
+        }
+    }
+
+    /// A worker is ready: it gets work.
+    pub(in crate::process) fn worker_ready(&self, link: &Arc<Link>) {
+        let mut state = self.lock();
+        state.failures = 0;
+        state.last_failure = None;
+        state.broken = false;
+        state.gave_up = false;
+        state.not_before = None;
+        state.workers.insert(link.id, Place::Ready(link.clone()));
+        state.succeed(link.id);
+        link.end_by(state.deadlines.iter().min().copied());
+        drop(state);
+        self.changed.notify_waiters();
+        self.refill(link);
+    }
+
+    /// Gives a worker the work it has room for. One that has none left idles, or is dismissed.
+    pub(in crate::process) fn refill(&self, link: &Link) {
+        let mut state = self.lock();
+        // Ahead of its time a call is sent only if there is nobody else to start for it.
+        let full = state.taken(&self.config) >= self.config.max_workers;
+        let room = if full {
+            link.room()
+        } else {
+            link.room().min(usize::from(link.is_idle()))
+        };
+        let mut calls = Vec::new();
+        while calls.len() < room
+            && let Some(waiting) = state.backlog.pop()
+        {
+            calls.push(waiting.call);
+        }
+        if calls.is_empty() && link.is_idle() {
+            if room > 0 {
+                calls = state.steal_for(link, room);
+            }
+            if calls.is_empty() {
+                state.rest(link);
+            }
+        }
+        if !calls.is_empty() {
+            state.idle.retain(|id| *id != link.id);
+        }
+        let drained = state.closed && state.backlog.is_empty();
+        drop(state);
+        if drained {
+            self.changed.notify_waiters();
+        }
+        if calls.is_empty() {
+            return;
+        }
+        match link.give(calls) {
+            Ok(()) => self.replace_if_leaving(link),
+            Err(back) => self.give_back(back),
+        }
+    }
+
+    /// Calls that were never begun, back from a worker that is gone.
+    pub(in crate::process) fn give_back(&self, calls: Vec<Call>) {
+        for call in calls {
+            let waiting = Waiting {
+                call,
+                _room: Room::unbounded(),
+            };
+            self.dispatch(waiting, Origin::GivenBack);
+        }
+    }
+
+    /// The function of an item has ended.
+    pub(in crate::process) fn item_ended(&self, failed: bool) {
+        self.finished.fetch_add(1, Ordering::Relaxed);
+        self.failed.fetch_add(u64::from(failed), Ordering::Relaxed);
+    }
+
+    /// Items still run though their callers have been told that they gave no result.
+    pub(in crate::process) fn item_overran(&self, items: usize) {
+        self.failed.fetch_add(items as u64, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,123 @@
+//! How a pool ends: it is closed, what waits is finished or failed, and its workers are let go,
+//! told or killed.
+
+use std::sync::atomic::Ordering;
+
+use tokio::time::Instant;
+
+use super::Pool;
+use crate::executor::error::Cause;
+use crate::executor::job::Call;
+use crate::process::link::{Dismissal, Ending};
+
+/// How all workers are to be ended.
+#[derive(Clone, Copy)]
+pub(in crate::process) enum EndWorkers {
+    Terminate,
+    Kill,
+}
+
+impl Pool {
+    pub(in crate::process) fn close(&self) {
+        let mut state = self.lock();
+        state.closed = true;
+        let idle = std::mem::take(&mut state.idle);
+        let idle: Vec<_> = idle.iter().filter_map(|id| state.link(*id)).collect();
+        drop(state);
+        self.rooms.close();
+        for link in idle {
+            link.dismiss(Dismissal::Closed);
+        }
+        self.changed.notify_waiters();
+    }
+
+    /// Tells tasks with a grace period in time that the pool will be shut down, as long as the
+    /// notice is held.
+    pub(super) fn give_notice(&self, deadline: Instant) -> Notice<'_> {
+        let mut state = self.lock();
+        state.deadlines.push(deadline);
+        state.tell_deadline();
+        Notice {
+            pool: self,
+            deadline,
+        }
+    }
+
+    /// Fails all that has not begun. Says how many items that were.
+    pub(super) fn fail_pending(&self, cause: &Cause) -> usize {
+        let pending = self.lock().backlog.drain();
+        let mut calls: Vec<Call> = pending.into_iter().map(|waiting| waiting.call).collect();
+        for link in self.links() {
+            calls.extend(link.revoke_unstarted());
+        }
+        self.changed.notify_waiters();
+        calls
+            .into_iter()
+            .map(|call| call.owed.fail_rest(cause))
+            .sum()
+    }
+
+    /// Ends all workers now, by SIGTERM or SIGKILL. Waits for nothing.
+    pub(in crate::process) fn end_workers(&self, how: EndWorkers) {
+        self.close();
+        self.lock().stopped = true;
+        let mut cancelled = self.fail_pending(&Cause::Cancelled);
+        for link in self.links() {
+            match how {
+                EndWorkers::Kill => link.end(Ending::Shutdown),
+                EndWorkers::Terminate => {
+                    let unstarted = link.terminate().into_iter();
+                    cancelled += unstarted
+                        .map(|call| call.owed.fail_rest(&Cause::Cancelled))
+                        .sum::<usize>();
+                }
+            }
+        }
+        self.lock().cancelled += cancelled as u64;
+    }
+
+    pub(super) async fn all_gone(&self) {
+        loop {
+            let changed = self.changed.notified();
+            if self.is_all_gone() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Whether neither work nor workers are left; sees to it that work has workers.
+    fn is_all_gone(&self) -> bool {
+        let state = self.lock();
+        let gone = state.workers.is_empty() && state.settling == 0 && state.backlog.is_empty();
+        self.start_workers(state);
+        gone
+    }
+
+    /// Items that finished, were cancelled before they began, were killed by a shutdown.
+    pub(super) fn tally(&self) -> (u64, u64, u64) {
+        let state = self.lock();
+        (
+            self.finished.load(Ordering::Relaxed),
+            state.cancelled,
+            state.killed,
+        )
+    }
+}
+
+/// A shutdown with a deadline is going on. If its future is dropped, the deadline is off.
+pub(super) struct Notice<'a> {
+    pool: &'a Pool,
+    deadline: Instant,
+}
+
+impl Drop for Notice<'_> {
+    fn drop(&mut self) {
+        let mut state = self.pool.lock();
+        let mut deadlines = state.deadlines.iter();
+        if let Some(place) = deadlines.position(|known| *known == self.deadline) {
+            state.deadlines.swap_remove(place);
+        }
+        state.tell_deadline();
+    }
+}

@@ -1,0 +1,195 @@
+//! How workers are started, and what becomes of a start that fails: it is tried again after a pause
+//! that grows, until the pool gives up and fails what waits.
+
+use std::sync::MutexGuard;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::time::Instant;
+
+use super::Pool;
+use super::state::State;
+use crate::alarm::Alarm;
+use crate::executor::error::{Cause, InitFailure, Rejection, TaskError};
+use crate::executor::options::TaskName;
+
+/// So many starts may fail one after another before the pool gives up.
+const MOST_FAILURES: u32 = 3;
+/// The pause after the first failure; it doubles with each one,
+const BACK_OFF: Duration = Duration::from_millis(50);
+/// but no more often than this.
+const MOST_DOUBLINGS: u32 = 10;
+
+/// What became of a failed start.
+pub(in crate::process) enum AfterFailure {
+    TryAgain(Duration),
+    GiveUp,
+}
+
+impl Pool {
+    /// Starts as many workers as there is work for. Takes the lock to release it first.
+    pub(super) fn start_workers(&self, mut state: MutexGuard<'_, State>) {
+        if !state.wants_another(&self.config) {
+            return;
+        }
+        let Some(runtime) = state.current_runtime() else {
+            return;
+        };
+        let mut new = Vec::new();
+        while state.wants_another(&self.config) {
+            new.push(state.add_place());
+        }
+        drop(state);
+        self.hire_all(&runtime, new);
+    }
+
+    pub(super) fn hire_all(&self, runtime: &Handle, places: Vec<u64>) {
+        for id in places {
+            (self.hire)(runtime, self.shared(), id);
+        }
+    }
+
+    /// Looks in a while whether work waits for a worker: those that there are may be busy for long.
+    fn start_workers_in(&self, span: Duration, runtime: Option<Handle>) -> Option<Alarm> {
+        let pool = self.me.clone();
+        let look = move || {
+            if let Some(pool) = pool.upgrade() {
+                pool.start_workers(pool.lock());
+            }
+        };
+        Some(Alarm::set(&runtime?, span, look))
+    }
+
+    /// A start has failed.
+    pub(in crate::process) fn start_failed(
+        &self,
+        id: u64,
+        mut failure: InitFailure,
+        for_good: bool,
+    ) -> AfterFailure {
+        let mut state = self.lock();
+        state.restarts.failed_to_start += 1;
+        if let Some(old) = state.successors.get(&id).and_then(|old| state.link(*old)) {
+            old.retire_later(pause_after); // Nothing is lost: it stays.
+            return AfterFailure::GiveUp;
+        }
+        state.failures += 1;
+        let attempts = state.failures;
+        let is_idle = state.closed && state.backlog.is_empty();
+        if attempts < MOST_FAILURES && !state.broken && !is_idle {
+            state.last_failure = Some(failure);
+            return AfterFailure::TryAgain(pause_after(attempts - 1));
+        }
+        // As long as others work, or may yet, nothing is lost but a worker. (May yet: but not for ever.)
+        let mut pending = Vec::new();
+        let works = state.links().next().is_some();
+        let is_last = state.workers.keys().all(|other| *other == id);
+        let most = MOST_FAILURES.saturating_mul(1 + state.workers.len() as u32);
+        if is_last || !works && attempts >= most {
+            failure.broken = for_good;
+            state.broken = for_good;
+            state.gave_up = true;
+            state.failures = 0;
+            pending = state.backlog.drain();
+        } else {
+            let pause = pause_after(attempts);
+            if works && state.taken(&self.config) <= self.config.min_workers && !is_idle {
+                state.last_failure = Some(failure);
+                drop(state);
+                self.changed.notify_waiters(); // A `warm_up` need not wait for ever.
+                return AfterFailure::TryAgain(pause);
+            }
+            state.not_before = Some(Instant::now() + pause);
+            state.tries_again = self.start_workers_in(pause, state.current_runtime());
+        }
+        let cause = Cause::InitFailed(failure.clone());
+        state.last_failure = Some(failure);
+        drop(state);
+        for waiting in pending {
+            waiting.call.owed.fail_rest(&cause);
+        }
+        AfterFailure::GiveUp
+    }
+
+    /// Before this, no worker is to be started: too many have died at once.
+    pub(in crate::process) fn starts_after(&self) -> Option<Instant> {
+        self.lock().starts_after
+    }
+
+    /// Starts the workers that are kept, if there is a runtime to start them on.
+    pub(in crate::process) fn start_kept(&self) {
+        if self.config.min_workers > 0 {
+            self.start_workers(self.lock());
+        }
+    }
+
+    /// The runtime that was to start a worker has ended. If that leaves no worker, nobody is left for
+    /// what waits.
+    pub(in crate::process) fn discard_place(&self, id: u64) {
+        let mut state = self.lock();
+        let _starting = state.remove(id);
+        if state.workers.is_empty() {
+            let pending = state.backlog.drain();
+            drop(state);
+            drop(pending); // Dropping a call fails it.
+        }
+        self.changed.notify_waiters();
+    }
+
+    /// Whether nobody needs another worker.
+    pub(in crate::process) fn needs_no_worker(&self) -> bool {
+        let state = self.lock();
+        state.closed && state.backlog.is_empty()
+    }
+
+    /// Starts all workers, and tries again where it had given up.
+    pub(in crate::process) async fn warm_up(&self) -> Result<(), TaskError> {
+        let error = |cause| TaskError::new(TaskName::Function("warm_up"), false, cause);
+        {
+            let mut state = self.lock();
+            if state.closed {
+                return Err(error(Cause::Shutdown));
+            }
+            let Some(runtime) = state.current_runtime() else {
+                return Err(error(Cause::Rejected(Rejection::NoRuntime)));
+            };
+            state.broken = false;
+            state.gave_up = false;
+            state.failures = 0;
+            state.last_failure = None;
+            let mut new = Vec::new();
+            while state.taken(&self.config) < self.config.max_workers {
+                new.push(state.add_place());
+            }
+            drop(state);
+            self.hire_all(&runtime, new);
+        }
+        loop {
+            let changed = self.changed.notified();
+            {
+                let state = self.lock();
+                let starting = state.starting() > 0;
+                if state.taken(&self.config) >= self.config.max_workers && !starting {
+                    return Ok(());
+                }
+                if state.closed {
+                    return Err(error(Cause::Shutdown));
+                }
+                // Those that are kept are tried again for ever.
+                let keeps_failing = state.failures >= MOST_FAILURES && self.config.min_workers > 0;
+                if !starting || keeps_failing {
+                    return match &state.last_failure {
+                        Some(_) => Err(error(state.failure())),
+                        None => Ok(()), // They were started, and have gone again.
+                    };
+                }
+            }
+            changed.await;
+        }
+    }
+}
+
+/// How long to wait after so many failures.
+pub(super) fn pause_after(failures: u32) -> Duration {
+    BACK_OFF * 2_u32.pow(failures.min(MOST_DOUBLINGS))
+}

@@ -1,0 +1,104 @@
+//! How workers go. A place is free when its process is gone; all that the worker owed is settled
+//! after that.
+
+use std::sync::atomic::Ordering;
+
+use tokio::time::Instant;
+
+use super::Pool;
+use super::hire::pause_after;
+use crate::process::link::{Dismissal, Link};
+
+/// Why a worker is gone.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(in crate::process) enum Departure {
+    Crashed,
+    /// Crashed before it began anything.
+    Stillborn,
+    TimedOut,
+    Cancelled,
+    Retired,
+    Idle,
+    /// Dismissed, or killed by a shutdown.
+    Sent,
+}
+
+impl Pool {
+    /// The worker is to retire, for its age or its memory. It works on until its successor is ready;
+    /// if nobody needs it, it just goes.
+    pub(in crate::process) fn retire(&self, link: &Link) {
+        let mut state = self.lock();
+        if state.closed || state.successors.values().any(|old| *old == link.id) {
+            return;
+        }
+        if state.serving() > self.config.min_workers && state.idle.contains(&link.id) {
+            state.idle.retain(|id| *id != link.id);
+            return link.dismiss(Dismissal::Retired);
+        }
+        let Some(runtime) = state.current_runtime().filter(|_| !state.broken) else {
+            return link.retire_later(pause_after);
+        };
+        let successor = state.add_place();
+        state.successors.insert(successor, link.id);
+        drop(state);
+        self.hire_all(&runtime, vec![successor]);
+    }
+
+    /// The process of a worker is gone; its place is free for another.
+    pub(in crate::process) fn free_place(&self, id: u64, departure: Departure) {
+        let mut state = self.lock();
+        if departure == Departure::Stillborn {
+            let pause = pause_after(state.stillborn);
+            state.stillborn += 1;
+            state.starts_after = Some(Instant::now() + pause);
+        }
+        let place = state.remove(id);
+        state.settling += usize::from(place.is_some());
+        drop(state);
+        drop(place); // Not under the lock.
+    }
+
+    /// A worker has been of use.
+    pub(in crate::process) fn worker_proved(&self) {
+        let mut state = self.lock();
+        state.stillborn = 0;
+        state.starts_after = None;
+    }
+
+    /// A worker has had nothing to do for so long that it is to go, unless it is one of those that
+    /// are kept.
+    pub(in crate::process) fn dismiss_idle(&self, link: &Link) {
+        let mut state = self.lock();
+        if state.serving() > self.config.min_workers && state.idle.contains(&link.id) {
+            state.idle.retain(|id| *id != link.id);
+            link.dismiss(Dismissal::Idle);
+        } else {
+            link.rests();
+        }
+    }
+
+    /// A worker is gone, and all that it owed is settled.
+    pub(in crate::process) fn worker_gone(
+        &self,
+        id: u64,
+        departure: Option<Departure>,
+        lost: usize,
+    ) {
+        let mut state = self.lock();
+        let place = state.remove(id);
+        state.settling -= usize::from(place.is_none()); // It was freed before.
+        self.failed.fetch_add(lost as u64, Ordering::Relaxed);
+        match departure {
+            Some(Departure::Crashed | Departure::Stillborn) => state.restarts.crashed += 1,
+            Some(Departure::TimedOut) => state.restarts.timed_out += 1,
+            Some(Departure::Cancelled) => state.restarts.cancelled += 1,
+            Some(Departure::Retired) => state.restarts.retired += 1,
+            Some(Departure::Idle) => state.restarts.idle += 1,
+            Some(Departure::Sent) => state.killed += lost as u64,
+            None => {}
+        }
+        self.start_workers(state);
+        drop(place); // Not under the lock.
+        self.changed.notify_waiters();
+    }
+}

@@ -1,0 +1,259 @@
+//! What a pool has under its lock, and what is decided there: which worker is next, whether one more
+//! is wanted, which call is refused. Nothing here waits, or answers a caller.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+use tokio::time::Instant;
+
+use super::Config;
+use crate::alarm::Alarm;
+use crate::backlog::{Backlog, Pending};
+use crate::executor::Restarts;
+use crate::executor::error::{Cause, InitFailure, Rejection};
+use crate::executor::job::Call;
+use crate::executor::promise::Ticket;
+use crate::executor::room::Room;
+use crate::process::link::{Dismissal, Link};
+
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) backlog: Backlog<Waiting>,
+    pub(super) workers: BTreeMap<u64, Place>,
+    /// Workers that are started to replace one that is to retire, with that one. Until they are
+    /// ready they take no place of their own.
+    pub(super) successors: BTreeMap<u64, u64>,
+    /// Workers without work, the one that worked last on top: it is the warmest.
+    pub(super) idle: Vec<u64>,
+    pub(super) last_id: u64,
+    /// The lowest priority of all calls that had to wait.
+    pub(super) lowest: Option<i32>,
+    pub(super) closed: bool,
+    /// The deadline of a shutdown has passed: nothing begins any more.
+    pub(super) stopped: bool,
+    /// The deadlines of the shutdowns that are going on.
+    pub(super) deadlines: Vec<Instant>,
+    /// While some workers are ready, no other is started before this;
+    pub(super) not_before: Option<Instant>,
+    /// and then, if anything waits, it is.
+    pub(super) tries_again: Option<Alarm>,
+    /// Starts that failed since one succeeded.
+    pub(super) failures: u32,
+    pub(super) last_failure: Option<InitFailure>,
+    /// No worker could be started, and none is before somebody has work for it.
+    pub(super) gave_up: bool,
+    /// Workers that died before they were of any use, since one was.
+    pub(super) stillborn: u32,
+    /// No worker is started before this.
+    pub(super) starts_after: Option<Instant>,
+    /// Workers that are gone, and whose calls are still on their way to others or their callers.
+    pub(super) settling: usize,
+    /// No more workers are started until `warm_up`.
+    pub(super) broken: bool,
+    /// The runtime that was used last, for work that is submitted outside of one.
+    pub(super) runtime: Option<Handle>,
+    pub(super) cancelled: u64,
+    pub(super) killed: u64,
+    pub(super) restarts: Restarts,
+}
+
+/// A worker's place in the pool, taken until its process is gone.
+pub(super) enum Place {
+    Starting,
+    Ready(Arc<Link>),
+}
+
+/// A call in the backlog, with what it holds only as long as it waits.
+pub(super) struct Waiting {
+    pub(super) call: Call,
+    pub(super) _room: Room,
+}
+
+impl Pending for Waiting {
+    fn ticket(&self) -> &Ticket {
+        self.call.ticket()
+    }
+
+    fn first_item(&self) -> u32 {
+        self.call.owed.next()
+    }
+
+    fn items(&self) -> u32 {
+        self.call.owed.remaining()
+    }
+}
+
+/// Where a call that needs a worker comes from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Origin {
+    Submitted,
+    /// From a worker that did not begin it; it was accepted before.
+    GivenBack,
+}
+
+impl State {
+    pub(super) fn tell_deadline(&self) {
+        let deadline = self.deadlines.iter().min().copied();
+        for link in self.links() {
+            link.end_by(deadline);
+        }
+    }
+
+    pub(super) fn link(&self, id: u64) -> Option<Arc<Link>> {
+        match self.workers.get(&id) {
+            Some(Place::Ready(link)) => Some(link.clone()),
+            _ => None,
+        }
+    }
+
+    pub(super) fn links(&self) -> impl Iterator<Item = &Arc<Link>> {
+        self.workers.values().filter_map(|place| match place {
+            Place::Ready(link) => Some(link),
+            Place::Starting => None,
+        })
+    }
+
+    /// The idle worker that worked last.
+    pub(super) fn take_idle(&mut self) -> Option<Arc<Link>> {
+        let id = self.idle.pop()?;
+        let link = self.link(id)?;
+        link.reserve();
+        Some(link)
+    }
+
+    /// A worker has nothing to do.
+    pub(super) fn rest(&mut self, link: &Link) {
+        if link.is_leaving() {
+            link.dismiss(Dismissal::Retired);
+        } else if self.closed {
+            link.dismiss(Dismissal::Closed);
+        } else if !self.idle.contains(&link.id) {
+            self.idle.push(link.id);
+            link.rests();
+        }
+    }
+
+    /// A call of that priority waits: what was sent ahead of it and is less urgent comes back.
+    pub(super) fn let_pass(&mut self, priority: i32) {
+        self.lowest = Some(self.lowest.map_or(priority, |lowest| lowest.min(priority)));
+        if self.lowest == Some(priority) {
+            return; // As it is as long as nobody sets priorities.
+        }
+        let links: Vec<_> = self.links().cloned().collect();
+        for call in links.iter().flat_map(|link| link.recall(priority)) {
+            self.backlog.push(Waiting {
+                call,
+                _room: Room::unbounded(),
+            });
+        }
+    }
+
+    /// Work that was sent ahead to another worker, for one that idles.
+    pub(super) fn steal_for(&self, thief: &Link, most: usize) -> Vec<Call> {
+        let mut victims: Vec<_> = self
+            .links()
+            .filter(|link| link.id != thief.id)
+            .map(|link| (link.calls_behind_the_first(), link))
+            .filter(|(calls, _)| *calls > 0)
+            .collect();
+        victims.sort_by_key(|(calls, _)| Reverse(*calls));
+        let mut thefts = victims.iter().map(|(_, link)| link.steal(most));
+        thefts.find(|stolen| !stolen.is_empty()).unwrap_or_default()
+    }
+
+    /// How many workers are ready and stay.
+    pub(super) fn serving(&self) -> usize {
+        let stays = |link: &&Arc<Link>| link.ending().is_none() && !link.is_leaving();
+        self.links().filter(stays).count()
+    }
+
+    /// How many places are taken. One that leaves, and one that is to follow another, takes none.
+    pub(super) fn taken(&self, config: &Config) -> usize {
+        let mut taken = self.workers.len();
+        if config.has_retirements() {
+            taken -= self.links().filter(|link| link.is_leaving()).count();
+            // The successor of one that leaves has its place already.
+            let stays = |old: &&u64| self.link(**old).is_some_and(|old| !old.is_leaving());
+            taken -= self.successors.values().filter(stays).count();
+        }
+        taken
+    }
+
+    /// How many workers are being started, not counting those that are to follow another.
+    pub(super) fn starting(&self) -> usize {
+        let starting = self.workers.iter().filter(|(id, place)| {
+            matches!(place, Place::Starting) && !self.successors.contains_key(id)
+        });
+        starting.count()
+    }
+
+    /// A worker is ready. The one that it follows, if any, ends what it has, and goes.
+    pub(super) fn succeed(&mut self, id: u64) {
+        let Some(old) = self.successors.remove(&id) else {
+            return;
+        };
+        self.idle.retain(|idle| *idle != old);
+        if let Some(old) = self.link(old) {
+            old.leave();
+            old.dismiss(Dismissal::Retired); // Or later, when it rests.
+        }
+    }
+
+    pub(super) fn wants_another(&self, config: &Config) -> bool {
+        let taken = self.taken(config);
+        if self.broken || self.stopped || taken >= config.max_workers {
+            return false;
+        }
+        let too_early = || self.not_before.is_some_and(|time| Instant::now() < time);
+        if !self.workers.is_empty() && too_early() {
+            return false;
+        }
+        if taken < config.min_workers && !self.closed && !self.gave_up {
+            return true;
+        }
+        let ahead: usize = self.links().map(|link| link.calls_behind_the_first()).sum();
+        self.starting() < self.backlog.len() + ahead
+    }
+
+    /// Why a call cannot be taken, if it cannot.
+    pub(super) fn refusal(&mut self, origin: Origin) -> Option<Cause> {
+        if self.stopped {
+            return Some(Cause::Cancelled);
+        }
+        if self.closed && origin == Origin::Submitted {
+            return Some(Cause::Shutdown);
+        }
+        if self.broken {
+            return Some(self.failure());
+        }
+        (self.workers.is_empty() && self.current_runtime().is_none())
+            .then_some(Cause::Rejected(Rejection::NoRuntime))
+    }
+
+    pub(super) fn add_place(&mut self) -> u64 {
+        self.last_id += 1;
+        self.workers.insert(self.last_id, Place::Starting);
+        self.last_id
+    }
+
+    #[must_use = "a link that goes may answer callers, which must not happen under the lock"]
+    pub(super) fn remove(&mut self, id: u64) -> Option<Place> {
+        self.idle.retain(|idle| *idle != id);
+        self.successors
+            .retain(|successor, old| *successor != id && *old != id);
+        self.workers.remove(&id)
+    }
+
+    pub(super) fn current_runtime(&mut self) -> Option<Handle> {
+        if let Ok(current) = Handle::try_current() {
+            self.runtime = Some(current);
+        }
+        self.runtime.clone()
+    }
+
+    pub(super) fn failure(&self) -> Cause {
+        Cause::InitFailed(self.last_failure.clone().unwrap_or_default())
+    }
+}
