@@ -9,7 +9,7 @@ use std::process::Command;
 
 #[test]
 fn whatever_is_killed_each_task_has_one_outcome_and_runs_as_often_as_it_may() {
-    let seconds = std::env::var("CHAOS_SECONDS").unwrap_or_else(|_| "12".to_owned());
+    let seconds = std::env::var("CHAOS_SECONDS").unwrap_or_else(|_| "8".to_owned());
     let mut soak = Command::new(example("soak"));
     soak.args(["--seconds", &seconds])
         .env("RUST_BACKTRACE", "0");

@@ -1,5 +1,5 @@
-//! Why a worker ends, or is to have a successor. One that was told to exit is left to do so; any
-//! other ending is a kill, at once or when its time is up.
+//! Why a worker ends, or is to have a successor. One that was told to exit is left to do so, one that
+//! is terminated may finish what it runs; any other ending is a kill, at once or when its time is up.
 
 use std::time::Duration;
 
