@@ -579,7 +579,7 @@ impl Round {
         let workers = self.pool.workers();
         let any = self.dice.below(workers.len().max(1) as u64) as usize;
         if let Some(worker) = workers.get(any) {
-            let signals = [Signal::KILL, Signal::TERM, Signal::SEGV];
+            let signals = [Signal::KILL, Signal::TERM, Signal::ABORT];
             kill(worker.pid(), signals[self.dice.below(3) as usize]);
             self.report.workers_killed += 1;
         }
