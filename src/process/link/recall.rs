@@ -91,7 +91,7 @@ impl Link {
                     lane.condemn(Ending::Cancelled, None);
                     lane.in_flight.push_back(entry);
                 }
-                Stage::Cancelled => {
+                Stage::Cancelled if found.item >= entry.call.owed.next() => {
                     let ends = lane.end_of_grace(grace);
                     met.overrun += usize::from(entry.cancel(found.item, ends));
                     lane.in_flight.push_back(entry);
@@ -100,7 +100,9 @@ impl Link {
                     if stage == Stage::Offered {
                         lane.take_back(self.max_tasks());
                     }
-                    if stage == Stage::Done {
+                    // An item whose outcome has been read has ended, though its worker is yet to say
+                    // so in the page: then nothing more comes of this call.
+                    if matches!(stage, Stage::Done | Stage::Cancelled) {
                         lane.left = Some((ticket.id(), ticket.name()));
                     }
                     met.unstarted += entry.call.owed.remaining() as usize;
@@ -153,5 +155,85 @@ impl Link {
             self.wake.notify_one();
         }
         unstarted
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use tokio::net::UnixStream;
+
+    use super::*;
+    use crate::TaskOptions;
+    use crate::executor::context::Wanted;
+    use crate::executor::error::TaskError;
+    use crate::executor::promise::{Owed, Promise, PromiseEncoded};
+    use crate::process::link::Tenure;
+    use crate::wire::message::{OutcomeHead, Status};
+    use crate::wire::page::Page;
+    use crate::wire::{Chain, FunctionOffset};
+
+    /// What nobody waits for.
+    struct Unheard(Ticket);
+
+    impl Wanted for Unheard {
+        fn is_wanted(&self, _: u64) -> bool {
+            false
+        }
+
+        fn report(&self, _: u64, _: u64, _: u64) {}
+    }
+
+    impl Promise for Unheard {
+        fn ticket(&self) -> &Ticket {
+            &self.0
+        }
+
+        fn fail(&self, _: u32, _: TaskError) {}
+    }
+
+    impl PromiseEncoded for Unheard {
+        fn fulfil_encoded(&self, _: u32, _: Bytes) {}
+    }
+
+    /// The outcome of an item has been read, and its worker is yet to say in the page that it has
+    /// ended. No further outcome of that call comes; were one waited for, all calls behind it would
+    /// wait for ever.
+    #[tokio::test]
+    async fn a_cancel_between_the_outcome_of_an_item_and_its_end_leaves_nothing_to_wait_for() {
+        let (ours, _theirs) = UnixStream::pair().expect("a socket pair");
+        let (page, fd) = Page::create().expect("memory");
+        let worker = Page::open(fd).expect("the same page");
+        let link = Link::new(1, 1, page, ours.into_split().1, Tenure::default());
+        let options = TaskOptions::new().grace_period(Duration::from_secs(1));
+        let promise = Arc::new(Unheard(Ticket::new("test", Some(Arc::new(options)))));
+        let owed =
+            Owed::new(promise.clone(), 0..3).map(|promise| promise as Arc<dyn PromiseEncoded>);
+        let call = Call {
+            owed,
+            function: FunctionOffset(0),
+            base: 0,
+            payload: Chain::new(),
+            expiry: None,
+            strikes: 0,
+            losses: 0,
+        };
+        assert!(link.give(vec![call]).is_ok());
+        assert!(worker.claim(0, 0, 0));
+        let outcome = OutcomeHead {
+            seq: 0,
+            item: 0,
+            elapsed: 0,
+            status: Status::Value,
+        };
+        assert!(link.answered(&outcome).is_some());
+        assert!(promise.ticket().close());
+        link.cancel(promise.ticket());
+        assert!(link.is_idle());
+        assert!(worker.finish(0, 0), "it goes on");
+        assert!(!worker.claim(0, 1, 0), "with something else");
     }
 }
