@@ -19,9 +19,6 @@ use crate::wire::frame;
 use crate::wire::message::{self, MARKER, Setup, ToWorker, ZYGOTE};
 use crate::wire::page::Page;
 
-/// How a write, or a read, tells that the other end was closed.
-const HANGUPS: [io::ErrorKind; 2] = [io::ErrorKind::BrokenPipe, io::ErrorKind::ConnectionReset];
-
 /// In a worker, or in what forks workers, serves and never returns. Elsewhere, does nothing.
 pub(crate) fn serve_if_child() {
     let Some(prepared) = sys::become_child(MARKER) else {
@@ -61,7 +58,7 @@ fn exit_code(served: io::Result<()>) -> i32 {
     match served {
         Ok(()) => 0,
         // The parent is gone, and nobody is to be told of that.
-        Err(error) if HANGUPS.contains(&error.kind()) => 0,
+        Err(error) if sys::is_hangup(&error) => 0,
         Err(error) if error.kind() == io::ErrorKind::OutOfMemory => {
             // Said as the allocator says it, by which the parent knows what it was.
             eprintln!("memory allocation of a frame failed");

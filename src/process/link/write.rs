@@ -44,9 +44,8 @@ impl Link {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 outcome => {
                     lane.unwritten.clear();
-                    let gone = [io::ErrorKind::BrokenPipe, io::ErrorKind::ConnectionReset];
                     if let Err(error) = outcome
-                        && !gone.contains(&error.kind())
+                        && !sys::is_hangup(&error)
                     {
                         // It lives, but what was for it is lost: only another worker can help.
                         drop(lane);

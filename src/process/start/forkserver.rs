@@ -5,7 +5,6 @@ use std::fmt;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixStream as Blocking;
-use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -223,13 +222,7 @@ async fn execute(recipe: &Arc<Recipe>) -> Result<(ChildProcess, Blocking, Output
     // What is printed by what it preloads goes to our stderr.
     let outlets = Outlets::new(None, None);
     let (ends, pipes) = outlets.open().map_err(system("make a pipe"))?;
-    let recipe = recipe.clone();
-    let executed = tokio::task::spawn_blocking(move || {
-        let output = [ends.stdout, ends.stderr].map(Stdio::from);
-        recipe.surroundings.execute(message::ZYGOTE, output)
-    });
-    // The task fails only if the runtime is ending.
-    let (process, socket) = executed.await.map_err(|_| StartError::Closed)??;
+    let (process, socket) = recipe.execute(message::ZYGOTE, ends).await?;
     let attended = outlets.attend(pipes, 0, process.id());
     let outputs = attended.map_err(system("read a pipe"))?;
     Ok((process, socket.into(), outputs))

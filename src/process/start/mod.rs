@@ -22,9 +22,9 @@ pub(super) use self::connection::Connection;
 pub(super) use self::error::StartError;
 pub(super) use self::exec::Surroundings;
 pub(super) use self::forkserver::ForkServer;
-use super::output::{Outlets, Pipes};
+use super::output::{Ends, Outlets, Pipes};
 use crate::function::FunctionOffset;
-use crate::sys::{self, Limit};
+use crate::sys::{self, ChildProcess, Limit};
 use crate::wire::Chain;
 use crate::wire::message::{self, Captured, Setup};
 
@@ -73,13 +73,7 @@ impl Starter {
         let (ends, pipes) = outlets.map_err(failed("open a stdout and a stderr for a worker"))?;
         let (child, socket) = match self {
             Self::Spawn => {
-                let recipe = recipe.clone();
-                let executed = tokio::task::spawn_blocking(move || {
-                    let output = [ends.stdout, ends.stderr].map(Stdio::from);
-                    recipe.surroundings.execute(message::WORKER, output)
-                });
-                // The task fails only if the runtime is ending.
-                let (process, socket) = executed.await.map_err(|_| StartError::Closed)??;
+                let (process, socket) = recipe.execute(message::WORKER, ends).await?;
                 let child = Child::new(process, None).map_err(failed("watch a process"))?;
                 (child, socket)
             }
@@ -114,38 +108,49 @@ impl Starter {
 }
 
 impl Recipe {
+    /// Executes a process in the given role.
+    async fn execute(
+        self: &Arc<Self>,
+        role: &'static str,
+        ends: Ends,
+    ) -> Result<(ChildProcess, OwnedFd), StartError> {
+        let recipe = self.clone();
+        let executed = tokio::task::spawn_blocking(move || {
+            let output = [ends.stdout, ends.stderr].map(Stdio::from);
+            recipe.surroundings.execute(role, output)
+        });
+        // The task fails only if the runtime is ending.
+        executed.await.map_err(|_| StartError::Closed)?
+    }
+
     /// What a worker is told to be.
     pub(super) fn setup(&self, worker_id: u64, captured: Option<Captured>) -> Chain {
-        let setup = Setup {
-            worker_id,
-            max_frame: self.max_frame_length as u64,
-            limits: self.limits.clone(),
-            captured,
-            initializer: None,
-        };
-        put_setup(setup, self.initializer.as_ref())
+        let limits = self.limits.clone();
+        self.put_setup(worker_id, limits, captured, self.initializer.as_ref())
     }
 
     /// What a zygote is told to be.
     fn zygote_setup(&self) -> Chain {
-        let setup = Setup {
-            worker_id: 0,
-            max_frame: self.max_frame_length as u64,
-            limits: Vec::new(),
-            captured: None,
-            initializer: None,
-        };
-        put_setup(setup, self.preload.as_ref())
+        self.put_setup(0, Vec::new(), None, self.preload.as_ref())
     }
-}
 
-fn put_setup(setup: Setup, opening: Option<&Opening>) -> Chain {
-    let setup = Setup {
-        initializer: opening.map(|(function, _)| *function),
-        ..setup
-    };
-    let mut out = Chain::new();
-    let none = Chain::new();
-    message::put_setup(&mut out, &setup, opening.map_or(&none, |(_, args)| args));
-    out
+    fn put_setup(
+        &self,
+        worker_id: u64,
+        limits: Vec<(Limit, i64)>,
+        captured: Option<Captured>,
+        opening: Option<&Opening>,
+    ) -> Chain {
+        let setup = Setup {
+            worker_id,
+            max_frame: self.max_frame_length as u64,
+            limits,
+            captured,
+            initializer: opening.map(|(function, _)| *function),
+        };
+        let mut out = Chain::new();
+        let none = Chain::new();
+        message::put_setup(&mut out, &setup, opening.map_or(&none, |(_, args)| args));
+        out
+    }
 }

@@ -165,7 +165,7 @@ impl Zygote {
         let send = || sys::send_with_fds(socket.as_fd(), &request, fds);
         match socket.async_io(Interest::WRITABLE, send).await {
             Ok(len) if len == request.len() => {}
-            Err(error) if !is_hangup(&error) => return Err(NoAnswer::Refused(error)),
+            Err(error) if !sys::is_hangup(&error) => return Err(NoAnswer::Refused(error)),
             _ => return Err(NoAnswer::Gone),
         }
         loop {
@@ -212,10 +212,6 @@ impl Inbox {
         };
         Ok(Some((answer, fd)))
     }
-}
-
-fn is_hangup(error: &io::Error) -> bool {
-    [io::ErrorKind::BrokenPipe, io::ErrorKind::ConnectionReset].contains(&error.kind())
 }
 
 fn encode(request: ToZygote) -> bytes::Bytes {

@@ -20,6 +20,11 @@ pub(crate) fn socket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
     )?)
 }
 
+/// Whether a failure of a socket says that its other end was closed.
+pub(crate) fn is_hangup(error: &io::Error) -> bool {
+    [io::ErrorKind::BrokenPipe, io::ErrorKind::ConnectionReset].contains(&error.kind())
+}
+
 /// Writes to a socket. If the other end is gone, that is an error and no signal.
 pub(crate) fn send_vectored(
     socket: BorrowedFd<'_>,
