@@ -6,9 +6,11 @@
 //! - [`message`]: what each frame says;
 //! - [`mark`]: which task writes what is printed;
 //! - [`zygote`]: what the process that forks workers is asked, and answers;
-//! - [`page`]: the memory that a worker shares with its parent: who may run what, exactly.
+//! - [`claim`]: who may run what, exactly; [`page`]: the memory that a worker shares with its parent.
 
 mod chain;
+#[cfg(target_os = "linux")]
+pub(crate) mod claim;
 pub(crate) mod codec;
 #[cfg(target_os = "linux")]
 pub(crate) mod frame;
@@ -28,6 +30,12 @@ pub(crate) use codec::CodecError;
 /// [`function`](crate::function) measures and follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FunctionOffset(pub(crate) i64);
+
+/// What [`claim`] is made of; a test puts something else in its place.
+#[cfg(target_os = "linux")]
+mod atomic {
+    pub(super) use std::sync::atomic::{AtomicU64, Ordering};
+}
 
 /// A job has fewer items than this: their number has 24 bits in the shared page.
 pub(crate) const MOST_ITEMS: u32 = 1 << 24;

@@ -12,8 +12,9 @@ use crate::executor::context::{self, Context, Wanted};
 use crate::function::{Answer, Desk, Entry, FunctionOffset};
 use crate::panic::PanicReport;
 use crate::sys;
+use crate::wire::claim::Stage;
 use crate::wire::message::{self, CallHead, OutcomeHead, Status};
-use crate::wire::page::{Page, Report, Stage};
+use crate::wire::page::{Page, Report};
 use crate::wire::{Chain, Reader, codec};
 
 /// The parent, as tasks see it.
@@ -120,7 +121,7 @@ impl Desk for CallDesk<'_> {
             },
             &payload,
         );
-        if !self.parent.page.finish(self.head.seq, item) {
+        if !self.parent.page.slot(self.head.seq).finish(item) {
             self.end_with_it();
         }
         self.next += 1;
@@ -169,8 +170,9 @@ fn key(seq: u32, item: u32) -> u64 {
 /// The parent withdraws its interest by changing the stage of the item.
 impl Wanted for Parent {
     fn is_wanted(&self, key: u64) -> bool {
-        let claim = self.page.look((key >> 32) as u32);
-        (claim.seq, claim.item, claim.stage) == ((key >> 32) as u32, key as u32, Stage::Running)
+        let claim = self.page.slot((key >> 32) as u32).look();
+        (claim.seq, claim.item) == ((key >> 32) as u32, key as u32)
+            && matches!(claim.stage, Stage::Running | Stage::Last)
     }
 
     fn report(&self, key: u64, done: u64, total: u64) {

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::lane::{Beginning, Lane, Overrun, before};
 use super::{Ending, Fate, Link};
 use crate::executor::promise::PromiseEncoded;
-use crate::wire::page::Stage;
+use crate::wire::claim::Stage;
 
 /// How soon it is looked again whether an item has begun that a shutdown has something to say to.
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
@@ -81,7 +81,7 @@ impl Link {
                 continue;
             }
             overrun.ends = None; // If it is no longer running, its outcome is on its way.
-            if self.page.condemn(entry.seq, overrun.item) {
+            if self.page.slot(entry.seq).condemn(overrun.item) {
                 let (why, grace) = (overrun.why.clone(), entry.call.ticket().grace_period());
                 let kill_at = now.checked_add(grace).into_iter().chain(lane.shutdown_at);
                 let kill_at = kill_at.min();
@@ -107,7 +107,7 @@ impl Link {
             return;
         }
         let item = front.call.owed.next();
-        if self.page.warn(front.seq, item) {
+        if self.page.slot(front.seq).warn(item) {
             front.overrun = Some(Overrun {
                 item,
                 why: Ending::Shutdown,
@@ -130,8 +130,10 @@ impl Link {
         if front.overrun.is_some() || began.tokio.elapsed() < limit {
             return None;
         }
-        let claim = self.page.look(seq);
-        if (claim.seq, claim.item, claim.stage) != (seq, item, Stage::Running) {
+        let claim = self.page.slot(seq).look();
+        if (claim.seq, claim.item) != (seq, item)
+            || !matches!(claim.stage, Stage::Running | Stage::Last)
+        {
             front.began = Some(Beginning::now()); // It has not begun.
             return None;
         }
@@ -144,12 +146,12 @@ impl Link {
         let grace = front.call.ticket().grace_period();
         let why = Ending::TimedOut { limit };
         if grace.is_zero() {
-            if self.page.condemn(seq, item) {
+            if self.page.slot(seq).condemn(item) {
                 lane.condemn(why, None);
             }
             return None;
         }
-        if !self.page.warn(seq, item) {
+        if !self.page.slot(seq).warn(item) {
             return None; // It has just ended.
         }
         let promise = front.call.owed.promise().clone();

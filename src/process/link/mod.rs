@@ -35,7 +35,7 @@ use crate::executor::job::Call;
 use crate::executor::promise::Ticket;
 use crate::wire::Chain;
 use crate::wire::message::{self, CallHead};
-use crate::wire::page::{Page, SLOTS, Stage};
+use crate::wire::page::{Page, SLOTS};
 
 /// How much work is sent ahead to hide the way there and back.
 const AHEAD: Duration = Duration::from_millis(1);
@@ -178,7 +178,7 @@ impl Link {
             }),
             function: call.function,
         };
-        self.page.offer(seq, head.first);
+        self.page.slot(seq).offer(head.first);
         message::put_call(&mut lane.unwritten, &head, &call.payload);
         let has_deadline = timeout.is_some() || lane.shutdown_at.is_some();
         if has_deadline && lane.in_flight.is_empty() {
@@ -257,12 +257,8 @@ impl Link {
     }
 
     fn runs(&self, entry: &InFlight) -> bool {
-        let claim = self.page.look(entry.seq);
-        let runs = match claim.stage {
-            Stage::Running | Stage::Overdue | Stage::Cancelled | Stage::Condemned => true,
-            Stage::Offered | Stage::Done | Stage::Revoked => false,
-        };
-        claim.seq == entry.seq && runs
+        let claim = self.page.slot(entry.seq).look();
+        claim.seq == entry.seq && claim.is_running()
     }
 
     pub(super) fn is_running(&self, ticket: &Ticket) -> bool {

@@ -5,8 +5,8 @@ use super::lane::InFlight;
 use super::{Ending, Link};
 use crate::executor::job::Call;
 use crate::executor::promise::Ticket;
+use crate::wire::claim::{Claim, Stage};
 use crate::wire::message;
-use crate::wire::page::{Claim, Stage};
 
 /// What a cancel has met, in items.
 #[derive(Default)]
@@ -29,7 +29,7 @@ impl Link {
             let Some(last) = lane.in_flight.back() else {
                 break;
             };
-            if !self.page.withdraw(last.seq) {
+            if !self.page.slot(last.seq).withdraw() {
                 break;
             }
             lane.take_back(self.max_tasks());
@@ -48,7 +48,7 @@ impl Link {
         let mut lane = self.lock();
         let mut revoked = Vec::new();
         for entry in std::mem::take(&mut lane.in_flight) {
-            if wanted(&entry.call) && self.page.withdraw(entry.seq) {
+            if wanted(&entry.call) && self.page.slot(entry.seq).withdraw() {
                 lane.take_back(self.max_tasks());
                 revoked.push(entry.call);
             } else {
@@ -117,17 +117,20 @@ impl Link {
     /// of it. Gives what it found: `Cancelled`, or `Condemned` if the worker is to be killed for
     /// it, if it runs an item.
     fn doom(&self, seq: u32, at_once: bool) -> Claim {
+        let slot = self.page.slot(seq);
         loop {
-            let claim = self.page.revoke(seq);
+            let claim = slot.revoke();
             let stage = match claim.stage {
                 Stage::Offered | Stage::Done | Stage::Revoked | Stage::Condemned => return claim,
-                Stage::Running | Stage::Overdue | Stage::Cancelled if at_once => Stage::Condemned,
-                Stage::Running | Stage::Overdue => Stage::Cancelled,
+                Stage::Running | Stage::Last | Stage::Overdue | Stage::Cancelled if at_once => {
+                    Stage::Condemned
+                }
+                Stage::Running | Stage::Last | Stage::Overdue => Stage::Cancelled,
                 Stage::Cancelled => return claim,
             };
             let changed = match stage {
-                Stage::Condemned => self.page.condemn(seq, claim.item),
-                _ => self.page.cancel(seq, claim.item),
+                Stage::Condemned => slot.condemn(claim.item),
+                _ => slot.cancel(claim.item),
             };
             if changed {
                 return Claim { stage, ..claim };
@@ -233,7 +236,7 @@ mod tests {
         assert!(promise.ticket().close());
         link.cancel(promise.ticket());
         assert!(link.is_idle());
-        assert!(worker.finish(0, 0), "it goes on");
+        assert!(worker.slot(0).finish(0), "it goes on");
         assert!(!worker.claim(0, 1, 0), "with something else");
     }
 }

@@ -9,8 +9,8 @@ use crate::executor::error::{Cause, Death};
 use crate::executor::job::Call;
 use crate::executor::options::TaskName;
 use crate::executor::promise::{PromiseEncoded, Ticket};
+use crate::wire::claim::Stage;
 use crate::wire::message::OutcomeHead;
-use crate::wire::page::Stage;
 
 /// So many workers may die when a call is the next they are to begin, before it is blamed for that.
 const MOST_STRIKES: u8 = 3;
@@ -128,7 +128,7 @@ impl Link {
                 overrun,
                 ..
             } = entry;
-            let claim = self.page.look(seq);
+            let claim = self.page.slot(seq).look();
             debug_assert_eq!(
                 claim.seq, seq,
                 "no call takes the slot of one that is in flight"
