@@ -142,9 +142,12 @@ impl<'a> Parent<'a> {
             (Cancel, _) if found.is_running() && slot.cancel(found.item) => {
                 self.run_elsewhere(found.item + 1);
             }
-            (Condemn, _) if found.is_running() && slot.condemn(found.item) => {
-                self.condemned = true;
-                self.run_elsewhere(found.item + 1);
+            (Condemn, _) if found.is_running() => {
+                self.condemned |= slot.condemn(found.item);
+                match self.condemned {
+                    true => self.run_elsewhere(found.item + 1),
+                    false => assert_ne!(slot.look(), found, "it has ended"),
+                }
             }
             (Warn, _) if found.is_running() => drop(slot.warn(found.item)),
             _ => {}
