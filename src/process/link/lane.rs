@@ -58,6 +58,13 @@ impl Lane {
         }
     }
 
+    /// A call has taken so long, in nanoseconds.
+    pub(super) fn count_call_time(&mut self, nanos: u64) {
+        self.call_time = Some(self.call_time.map_or(nanos, |average| {
+            (average - average / 8).saturating_add(nanos / 8)
+        }));
+    }
+
     /// A call that it was given comes back. One that had been given its last leaves all the same: its
     /// place may be another's by now.
     pub(super) fn take_back(&mut self, max_tasks: u64) {
@@ -91,6 +98,8 @@ pub(super) fn before(end: Instant, span: Duration, now: Instant) -> Instant {
 pub(super) struct InFlight {
     pub(super) seq: u32,
     pub(super) call: Call,
+    /// The first item that it was given with.
+    pub(super) first: u32,
     /// When its item at the front can have begun at the earliest, once that is asked for.
     pub(super) began: Option<Beginning>,
     /// How long its items have run so far, in nanoseconds.

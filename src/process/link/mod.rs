@@ -186,6 +186,7 @@ impl Link {
         }
         lane.in_flight.push_back(InFlight {
             seq,
+            first: head.first,
             call,
             began: None,
             elapsed: 0,

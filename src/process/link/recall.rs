@@ -166,7 +166,6 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
-    use bytes::Bytes;
     use tokio::net::UnixStream;
 
     use super::*;
@@ -175,7 +174,7 @@ mod tests {
     use crate::executor::error::TaskError;
     use crate::executor::promise::{Owed, Promise, PromiseEncoded};
     use crate::process::link::Tenure;
-    use crate::wire::message::{OutcomeHead, Status};
+    use crate::wire::outcomes::Values;
     use crate::wire::page::Page;
     use crate::wire::{Chain, FunctionOffset};
 
@@ -199,7 +198,7 @@ mod tests {
     }
 
     impl PromiseEncoded for Unheard {
-        fn fulfil_encoded(&self, _: u32, _: Bytes) {}
+        fn fulfil_encoded(&self, _: Values) {}
     }
 
     /// The outcome of an item has been read, and its worker is yet to say in the page that it has
@@ -226,13 +225,7 @@ mod tests {
         };
         assert!(link.give(vec![call]).is_ok());
         assert!(worker.claim(0, 0, 0));
-        let outcome = OutcomeHead {
-            seq: 0,
-            item: 0,
-            elapsed: 0,
-            status: Status::Value,
-        };
-        assert!(link.answered(&outcome).is_some());
+        assert!(link.answered(0, 0..1).is_some());
         assert!(promise.ticket().close());
         link.cancel(promise.ticket());
         assert!(link.is_idle());

@@ -118,10 +118,10 @@ impl Pool {
         }
     }
 
-    /// The function of an item has ended.
-    pub(in crate::process) fn item_ended(&self, failed: bool) {
-        self.finished.fetch_add(1, Ordering::Relaxed);
-        self.failed.fetch_add(u64::from(failed), Ordering::Relaxed);
+    /// The functions of so many items have ended, and so many of them gave no value.
+    pub(in crate::process) fn items_ended(&self, items: usize, failed: u64) {
+        self.finished.fetch_add(items as u64, Ordering::Relaxed);
+        self.failed.fetch_add(failed, Ordering::Relaxed);
     }
 
     /// Items still run though their callers have been told that they gave no result.
