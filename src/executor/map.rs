@@ -86,6 +86,8 @@ pub struct Map<R> {
     room: Option<BoxFuture<'static, Result<Room, TaskError>>>,
     /// More is to be submitted, now or when whatever keeps it from being submitted wakes the task.
     pulling: bool,
+    /// More is to be submitted when no more items than this are ahead.
+    resume_at: usize,
     submitted: Submitted<R>,
     /// Outcomes that are to be yielded next.
     ready: vec::IntoIter<Result<R, TaskError>>,
@@ -133,6 +135,7 @@ impl<R> Map<R> {
             options: None,
             pace: Pace::new(executor.max_workers()),
             pulling: true,
+            resume_at: 0,
             deadline: Deadline::from_now(),
             feed: Some(Box::new(Calls::new(function, source))),
             room: None,
@@ -274,8 +277,10 @@ impl<R> Map<R> {
         self.pulling = true;
         while let Some(feed) = &mut self.feed {
             let before = feed.gathered();
-            if before == 0 && !self.pace.has_room(self.ahead) {
+            let resume_at = self.pace.buffer().saturating_sub(chunk); // No chunk is larger.
+            if before == 0 && self.ahead > resume_at {
                 self.pulling = false;
+                self.resume_at = resume_at;
                 return; // A chunk is begun only if the buffer has room for all of it.
             }
             if pulls == 0 {
@@ -343,7 +348,7 @@ impl<R> Map<R> {
     fn take_ready(&mut self) -> Option<Result<R, TaskError>> {
         let outcome = self.ready.next()?;
         self.ahead -= 1;
-        self.pulling |= self.pace.has_room(self.ahead);
+        self.pulling |= self.ahead <= self.resume_at;
         Some(outcome)
     }
 
@@ -423,11 +428,6 @@ impl Pace {
             let items = chunk.saturating_mul(Self::CHUNKS).max(Self::ITEMS);
             self.workers.saturating_mul(items)
         })
-    }
-
-    /// Whether one more chunk may be ahead.
-    fn has_room(&self, ahead: usize) -> bool {
-        self.buffer().saturating_sub(ahead) >= self.chunk()
     }
 
     fn invalid(&self) -> Option<&'static str> {

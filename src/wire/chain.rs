@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes};
 
 /// From this size on, a piece is linked in rather than copied.
 const LINKED: usize = 16 * 1024;
@@ -16,7 +16,7 @@ const SLICES: usize = 16;
 pub struct Chain {
     pieces: VecDeque<Bytes>,
     /// Small pieces, copied together; they come after all of `pieces`.
-    tail: BytesMut,
+    tail: Vec<u8>,
     linked: usize,
 }
 
@@ -39,14 +39,14 @@ impl Chain {
     }
 
     /// Where small values are written.
-    pub(crate) fn tail(&mut self) -> &mut BytesMut {
+    pub(crate) fn tail(&mut self) -> &mut Vec<u8> {
         &mut self.tail
     }
 
     /// Adds a piece: by reference when it is large.
     pub(crate) fn put_bytes(&mut self, bytes: Bytes) {
         if bytes.len() < LINKED {
-            self.tail.put_slice(&bytes);
+            self.tail.extend_from_slice(&bytes);
         } else {
             self.seal();
             self.linked += bytes.len();
@@ -57,14 +57,20 @@ impl Chain {
     /// Adds what another chain holds.
     pub(crate) fn put_chain(&mut self, other: &Self) {
         for piece in &other.pieces {
-            self.put_bytes(piece.clone());
+            if piece.len() < LINKED {
+                self.tail.extend_from_slice(piece);
+            } else {
+                self.put_bytes(piece.clone());
+            }
         }
-        self.tail.put_slice(&other.tail);
+        self.tail.extend_from_slice(&other.tail);
     }
 
     pub(crate) fn clear(&mut self) {
-        self.pieces.clear();
-        self.linked = 0;
+        if self.linked > 0 {
+            self.pieces.clear();
+            self.linked = 0;
+        }
         self.tail.clear();
     }
 
@@ -72,7 +78,7 @@ impl Chain {
     pub(crate) fn seal(&mut self) {
         if !self.tail.is_empty() {
             self.linked += self.tail.len();
-            self.pieces.push_back(self.tail.split().freeze());
+            self.pieces.push_back(std::mem::take(&mut self.tail).into());
         }
     }
 
@@ -153,7 +159,12 @@ impl Chain {
             self.linked -= piece.len();
             self.pieces.pop_front();
         }
-        self.tail.advance(count);
+        if count == self.tail.len() {
+            self.tail.clear();
+        } else if count > 0 {
+            self.seal();
+            self.advance(count);
+        }
     }
 }
 
@@ -193,7 +204,15 @@ impl Reader {
 
 /// The length at the front, of one to ten bytes, seven bits a byte, the low ones first (LEB128); and
 /// how many bytes it takes.
+#[inline]
 pub(super) fn front_varint(bytes: &[u8]) -> Option<(u64, usize)> {
+    match bytes.first() {
+        Some(&byte) if byte < 0x80 => Some((byte.into(), 1)), // As most are.
+        _ => long_varint(bytes),
+    }
+}
+
+fn long_varint(bytes: &[u8]) -> Option<(u64, usize)> {
     let mut value = 0;
     for (shift, (at, byte)) in (0..64).step_by(7).zip(bytes.iter().enumerate()) {
         value |= u64::from(byte & 0x7f).checked_shl(shift)?;
@@ -205,7 +224,7 @@ pub(super) fn front_varint(bytes: &[u8]) -> Option<(u64, usize)> {
 }
 
 /// Appends a length as [`Reader::varint`] reads it.
-pub(super) fn put_varint(out: &mut BytesMut, value: u64) {
+pub(super) fn put_varint(out: &mut Vec<u8>, value: u64) {
     let at = out.len();
     out.put_bytes(0, varint_len(value));
     write_varint(&mut out[at..], value);
@@ -281,9 +300,9 @@ mod tests {
 
         #[test]
         fn a_length_survives_the_trip(value: u64) {
-            let mut out = BytesMut::new();
+            let mut out = Vec::new();
             put_varint(&mut out, value);
-            let mut reader = Reader(out.freeze());
+            let mut reader = Reader(out.into());
             prop_assert_eq!(reader.varint(), Some(value));
             prop_assert!(reader.0.is_empty());
         }

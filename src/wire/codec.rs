@@ -169,7 +169,7 @@ fn put_number<T: 'static>(value: &T, out: &mut Chain) -> bool {
                 const LEN: usize = 1 + size_of::<$number>();
                 let mut bytes = [number_head::<$number>(); LEN];
                 bytes[1..].copy_from_slice(&number.to_le_bytes());
-                out.tail().put_slice(&bytes);
+                out.tail().extend_from_slice(&bytes);
                 return true;
             }
         )*};
@@ -180,7 +180,7 @@ fn put_number<T: 'static>(value: &T, out: &mut Chain) -> bool {
 
 /// Reads a number that `put_number` wrote. Nothing, with nothing read, if `T` is none, or if
 /// something else is at the front.
-fn get_number<T: 'static>(input: &mut Reader) -> Option<T> {
+pub(crate) fn get_number<T: 'static>(input: &mut Reader) -> Option<T> {
     macro_rules! number {
         ($($number:ty),*) => {$(
             if TypeId::of::<T>() == TypeId::of::<$number>() {
@@ -294,7 +294,6 @@ fn into_vec(bytes: Bytes) -> Vec<u8> {
 mod tests {
     use std::collections::BTreeMap;
 
-    use bytes::BytesMut;
     use proptest::prelude::*;
 
     use super::*;
@@ -306,10 +305,10 @@ mod tests {
         fn read_as<T: DeserializeOwned + 'static>(bytes: &[u8]) {
             let _ = get::<T>(&mut Reader(Bytes::copy_from_slice(bytes)));
             for plain in [0, 1] {
-                let mut value = BytesMut::new();
+                let mut value = Vec::new();
                 put_varint(&mut value, (bytes.len() as u64) << 1 | plain);
                 value.put_slice(bytes);
-                let _ = decode::<T>(Reader(value.freeze()));
+                let _ = decode::<T>(Reader(value.into()));
             }
         }
         read_as::<String>(bytes);

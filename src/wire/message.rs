@@ -2,7 +2,7 @@
 //! so that a worker need not be written in Rust. The first two messages, [`Hello`] and
 //! [`Greeting`], stay as they are in every version of the protocol: they tell the version.
 
-use bytes::{BufMut as _, BytesMut};
+use bytes::BufMut as _;
 
 use super::chain::{Chain, Reader};
 use super::codec;
@@ -116,7 +116,7 @@ pub(crate) enum FromWorker {
 }
 
 /// Appends one frame that `write` fills.
-pub(super) fn put(out: &mut Chain, tag: u8, payload: &Chain, write: impl FnOnce(&mut BytesMut)) {
+pub(super) fn put(out: &mut Chain, tag: u8, payload: &Chain, write: impl FnOnce(&mut Vec<u8>)) {
     let start = frame::begin(out);
     out.tail().put_u8(tag);
     write(out.tail());
@@ -219,7 +219,7 @@ fn get_limit(frame: &mut Reader) -> Option<(Limit, i64)> {
     Some((limit, frame.u64()? as i64))
 }
 
-fn put_captured(out: &mut BytesMut, captured: Option<Captured>) {
+fn put_captured(out: &mut Vec<u8>, captured: Option<Captured>) {
     let (stdout, stderr, token) = match captured {
         Some(captured) => (captured.stdout, captured.stderr, captured.token.0),
         None => (false, false, 0),
@@ -244,7 +244,7 @@ pub(crate) fn put_progress(out: &mut Chain, seq: u32) {
     put(out, tag::PROGRESS, &Chain::new(), |out| out.put_u32_le(seq));
 }
 
-fn put_function(out: &mut BytesMut, function: FunctionOffset) {
+fn put_function(out: &mut Vec<u8>, function: FunctionOffset) {
     out.put_u8(function_kind::OFFSET);
     out.put_i64_le(function.0);
 }

@@ -10,7 +10,7 @@
 
 use std::ops::Range;
 
-use bytes::{Buf as _, BufMut as _, BytesMut};
+use bytes::{Buf as _, BufMut as _};
 
 use super::chain::{Chain, Reader};
 use super::codec;
@@ -33,13 +33,13 @@ pub(crate) enum Status {
     Unencodable = 3,
 }
 
-pub(crate) fn put_call(out: &mut BytesMut, seq: u32, item: u32) {
+pub(crate) fn put_call(out: &mut Vec<u8>, seq: u32, item: u32) {
     out.put_u8(CALL);
     out.put_u32_le(seq);
     out.put_u32_le(item);
 }
 
-pub(crate) fn put_time(out: &mut BytesMut, nanos: u64) {
+pub(crate) fn put_time(out: &mut Vec<u8>, nanos: u64) {
     out.put_u8(TIME);
     out.put_u64_le(nanos);
 }

@@ -3,8 +3,6 @@
 use std::io;
 use std::sync::Arc;
 
-use bytes::BytesMut;
-
 use super::outbox::Outbox;
 use crate::function::Answer;
 use crate::wire::Chain;
@@ -25,7 +23,7 @@ pub(super) struct Log {
     waits: bool,
     /// The entry that is being made: a status, and the value or what stands in its place.
     entry: Chain,
-    head: BytesMut,
+    head: Vec<u8>,
 }
 
 impl Log {
@@ -36,7 +34,7 @@ impl Log {
             cursor: None,
             waits: false,
             entry: Chain::new(),
-            head: BytesMut::new(),
+            head: Vec::new(),
         }
     }
 
