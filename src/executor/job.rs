@@ -86,17 +86,31 @@ pub(crate) struct Call {
 impl Call {
     /// Takes the next item out as a call of its own, to be run once more.
     pub(crate) fn take_again(&mut self) -> Self {
+        let owed = self.owed.take_again();
+        let mut again = self.with(owed);
+        again.losses += 1;
+        again
+    }
+
+    /// Splits off the items from `at` on.
+    pub(crate) fn split_off(&mut self, at: u32) -> Self {
+        let rest = self.owed.split_off(at);
+        self.with(rest)
+    }
+
+    /// A call with the same payload, for some of its items.
+    fn with(&self, owed: Owed<dyn PromiseEncoded>) -> Self {
         let mut payload = Chain::new();
         payload.put_chain(&self.payload);
         payload.seal();
         Self {
-            owed: self.owed.take_again(),
+            owed,
             function: self.function,
             base: self.base,
             payload,
             expiry: None, // It has not waited for too long.
             strikes: 0,
-            losses: self.losses + 1,
+            losses: self.losses,
         }
     }
 

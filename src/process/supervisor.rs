@@ -384,6 +384,9 @@ impl Worker {
                         pool.dismiss_idle(&self.link);
                     }
                     self.retire_if_due(pool);
+                    if self.link.is_at_it_for_long() {
+                        pool.share(&self.link);
+                    }
                     if let Some(late) = self.link.look_at_the_clock() {
                         let Late { promise, item, limit } = late;
                         pool.item_overran(1);

@@ -12,6 +12,9 @@ use crate::executor::options::TaskName;
 use crate::sys;
 use crate::wire::Chain;
 
+/// So long a worker has the items of a call for itself.
+const HOLD: Duration = Duration::from_millis(2);
+
 #[derive(Debug)]
 pub(super) struct Lane {
     pub(super) in_flight: VecDeque<InFlight>,
@@ -106,6 +109,10 @@ pub(super) struct InFlight {
     pub(super) elapsed: u64,
     /// The item that runs has been told to end.
     pub(super) overrun: Option<Overrun>,
+    /// Since when it is known to be the call at the front, if it has more than one item.
+    pub(super) fronts_since: Option<Instant>,
+    /// When it is looked whether others can do what is left of it.
+    pub(super) shares_at: Option<Instant>,
     /// It was too early to tell its item of a shutdown; not before this is it tried again.
     pub(super) look_again: Option<Instant>,
     /// The version of the report on its progress that was told last.
@@ -127,6 +134,16 @@ pub(super) struct Overrun {
 }
 
 impl InFlight {
+    /// When it is to be looked whether others can do what is left of it.
+    pub(super) fn share_moment(&mut self) -> Option<Instant> {
+        if self.overrun.is_some() || self.call.owed.remaining() < 2 {
+            return None;
+        }
+        let now = Instant::now();
+        self.fronts_since.get_or_insert(now);
+        Some(*self.shares_at.get_or_insert(now + HOLD))
+    }
+
     /// Its caller has cancelled while the item ran. Says whether that answers for the item.
     pub(super) fn cancel(&mut self, item: u32, ends: Option<Instant>) -> bool {
         match &mut self.overrun {

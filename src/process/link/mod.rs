@@ -191,6 +191,8 @@ impl Link {
             began: None,
             elapsed: 0,
             overrun: None,
+            fronts_since: None,
+            shares_at: None,
             look_again: None,
             reported: 0,
         });
