@@ -2,6 +2,7 @@
 //! all of this; if its runtime ends, the task is dropped and the worker goes with it.
 
 use std::future::poll_fn;
+use std::ops::Range;
 use std::os::fd::AsFd as _;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -20,12 +21,12 @@ use super::output::Outputs;
 use super::pool::{AfterFailure, Departure, Pool};
 use super::start::{Child, Connection, Newborn, StartError};
 use crate::executor::error::{Cause, Death, InitFailure};
-use crate::executor::promise::Owed;
+use crate::executor::promise::{Owed, PromiseEncoded};
 use crate::sys::{self, Exit};
 use crate::wire::Reader;
-use crate::wire::frame;
-use crate::wire::message::{self, FromWorker, Identity, OutcomeHead, Status};
-use crate::wire::page::{OUTBOX, Page};
+use crate::wire::message::{self, FromWorker, Identity};
+use crate::wire::outcomes::{Listener, Nonsense, Status, Told, Values};
+use crate::wire::page::Page;
 
 /// How long a worker that was told to exit, or has hung up, may take to end.
 const EXIT_GRACE: Duration = Duration::from_secs(5);
@@ -119,6 +120,7 @@ struct Worker {
     reader: OwnedReadHalf,
     codec: LengthDelimitedCodec,
     buffer: BytesMut,
+    listener: Listener,
     child: Child,
     outputs: Outputs,
     oom_kills: u64,
@@ -221,6 +223,7 @@ async fn bring_up(pool: &Arc<Pool>, id: u64) -> Result<Worker, Option<Failure>> 
         reader,
         codec,
         buffer,
+        listener: Listener::default(),
         child,
         outputs,
         oom_kills,
@@ -381,6 +384,9 @@ impl Worker {
                         pool.dismiss_idle(&self.link);
                     }
                     self.retire_if_due(pool);
+                    if self.link.is_at_it_for_long() {
+                        pool.share(&self.link);
+                    }
                     if let Some(late) = self.link.look_at_the_clock() {
                         let Late { promise, item, limit } = late;
                         pool.item_overran(1);
@@ -411,9 +417,7 @@ impl Worker {
                         self.buffer = BytesMut::new();
                     }
                     match FromWorker::parse(Reader(frame.freeze())) {
-                        Some(FromWorker::Outcome(head, payload)) => {
-                            self.settle(head, payload, pool)
-                        }
+                        Some(FromWorker::Outcomes(entries)) => self.hear(entries, pool),
                         Some(FromWorker::Progress(seq)) => self.link.report(seq),
                         _ => return self.protest("sending a message that makes no sense"),
                     }
@@ -438,65 +442,98 @@ impl Worker {
             self.read_frames(pool);
         }
         self.read_frames(pool);
-        self.buffer = BytesMut::from(&self.link.page.outbox()[..]);
-        self.codec = frame::codec(OUTBOX);
-        self.read_frames(pool);
+        self.listener = Listener::default();
+        self.hear(Reader(self.link.page.outbox().into()), pool);
         self.link.last_report();
     }
 
-    /// Brings an outcome to whoever waits for it.
-    fn settle(&self, head: OutcomeHead, mut payload: Reader, pool: &Arc<Pool>) {
-        // Of two threads that report, one may nudge for both, and later than the task ends.
-        if self.link.page.has_report(head.seq) {
-            self.link.report(head.seq);
+    /// Brings what the worker tells to whoever waits for it.
+    fn hear(&mut self, mut entries: Reader, pool: &Arc<Pool>) {
+        while let Some(told) = self.listener.next(&mut entries) {
+            match told {
+                Ok(Told::Time { seq, nanos }) => self.link.ran(seq, nanos),
+                Ok(Told::Values(values)) => self.fulfil(values, pool),
+                Ok(Told::Failure {
+                    seq,
+                    item,
+                    status,
+                    reason,
+                }) => self.fail(seq, item, (status, reason), pool),
+                Err(Nonsense) => return self.protest("sending outcomes that make no sense"),
+            }
         }
-        let Some(answered) = self.link.answered(&head) else {
+    }
+
+    fn fulfil(&self, mut values: Values, pool: &Arc<Pool>) {
+        while values.count > 0 {
+            let Some((promise, items)) = self.settle(values.seq, values.items(), pool) else {
+                return;
+            };
+            values.skip(items.start - values.first);
+            let values = values.take(items.len() as u32);
+            let Some(promise) = promise else { continue };
+            pool.items_ended(items.len(), 0);
+            let is_large = values.len() >= DECODE_ELSEWHERE;
+            let owed = Owed::new(promise, items);
+            let deliver = move || owed.answer_all(|promise| promise.fulfil_encoded(values));
+            if is_large {
+                tokio::task::spawn_blocking(deliver);
+            } else {
+                deliver();
+            }
+        }
+    }
+
+    fn fail(&self, seq: u32, item: u32, what: (Status, Reader), pool: &Arc<Pool>) {
+        let Some((Some(promise), _)) = self.settle(seq, item..item + 1, pool) else {
             return;
         };
+        pool.items_ended(1, 1);
+        let started = what.0 != Status::Undecodable;
+        promise.fail(item, promise.ticket().error(started, cause(what)));
+    }
+
+    /// Finds whom the outcomes of some items answer, and of which of them first; nobody, if that has
+    /// been answered. Nothing, if none of them is waited for.
+    fn settle(&self, seq: u32, items: Range<u32>, pool: &Arc<Pool>) -> Option<Settled> {
+        // Of two threads that report, one may nudge for both, and later than the task ends.
+        if self.link.page.has_report(seq) {
+            self.link.report(seq);
+        }
         let Answered {
             promise,
-            item,
+            items,
             late,
             rest,
-        } = answered;
+            took,
+        } = self.link.answered(seq, items)?;
+        if let Some((items, time)) = took {
+            promise.took(items, time);
+        }
         if let Some(rest) = rest.filter(|rest| !rest.ticket().is_closed()) {
             pool.give_back(vec![rest]);
         }
         if self.link.prove() {
             pool.worker_proved();
         }
-        if late {
-            return;
-        }
-        let cause = match head.status {
-            Status::Value => {
-                pool.item_ended(false);
-                let bytes = payload.0;
-                let size = bytes.len();
-                let mut owed = Owed::new(promise, item..item + 1);
-                let deliver =
-                    move || owed.answer_next(|promise, item| promise.fulfil_encoded(item, bytes));
-                if size < DECODE_ELSEWHERE {
-                    deliver();
-                } else {
-                    tokio::task::spawn_blocking(deliver);
-                }
-                return;
-            }
-            Status::Panicked => message::get_panic(&mut payload).map(Cause::Panic),
-            Status::Undecodable => message::get_text(&mut payload).map(|reason| {
-                Cause::Codec(
-                    format!("was not run: its arguments cannot be decoded: {reason}").into(),
-                )
-            }),
-            Status::Unencodable => message::get_text(&mut payload).map(|reason| {
-                Cause::Codec(format!("ran, but its result cannot be sent: {reason}").into())
-            }),
-        };
-        pool.item_ended(true);
-        let cause =
-            cause.unwrap_or_else(|| Cause::Codec("ended with a report that makes no sense".into()));
-        let started = head.status != Status::Undecodable;
-        promise.fail(item, promise.ticket().error(started, cause));
+        Some(((!late).then_some(promise), items))
     }
+}
+
+/// Whom outcomes answer, if anybody, and of which items they are.
+type Settled = (Option<Arc<dyn PromiseEncoded>>, Range<u32>);
+
+/// Why an item gave no value.
+fn cause((status, mut reason): (Status, Reader)) -> Cause {
+    let cause = match status {
+        Status::Value => None,
+        Status::Panicked => message::get_panic(&mut reason).map(Cause::Panic),
+        Status::Undecodable => message::get_text(&mut reason).map(|reason| {
+            Cause::Codec(format!("was not run: its arguments cannot be decoded: {reason}").into())
+        }),
+        Status::Unencodable => message::get_text(&mut reason).map(|reason| {
+            Cause::Codec(format!("ran, but its result cannot be sent: {reason}").into())
+        }),
+    };
+    cause.unwrap_or_else(|| Cause::Codec("ended with a report that makes no sense".into()))
 }

@@ -4,6 +4,7 @@
 //! - [`codec`]: values to bytes and back;
 //! - [`frame`]: bytes cut into frames;
 //! - [`message`]: what each frame says;
+//! - [`outcomes`]: what a worker tells of the items that it has ended;
 //! - [`mark`]: which task writes what is printed;
 //! - [`zygote`]: what the process that forks workers is asked, and answers;
 //! - [`claim`]: who may run what, exactly; [`page`]: the memory that a worker shares with its parent.
@@ -18,6 +19,7 @@ pub(crate) mod frame;
 pub(crate) mod mark;
 #[cfg(target_os = "linux")]
 pub(crate) mod message;
+pub(crate) mod outcomes;
 #[cfg(target_os = "linux")]
 pub(crate) mod page;
 #[cfg(target_os = "linux")]

@@ -3,7 +3,8 @@
 //! yet written to the socket. A worker that dies leaves it there for its parent.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::ops::Range;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use super::claim::Slot;
@@ -148,7 +149,13 @@ impl Page {
         self.0.word(OUTBOX_LEN)
     }
 
-    /// Worker: adds to the outbox, which holds `len` bytes so far.
+    /// How many bytes the outbox holds.
+    pub(crate) fn posted(&self) -> usize {
+        let len = usize::try_from(self.outbox_len().load(Ordering::Acquire));
+        len.unwrap_or(OUTBOX).min(OUTBOX)
+    }
+
+    /// Worker, one thread: adds to the outbox, which holds `len` bytes so far.
     pub(crate) fn post(&self, len: usize, bytes: &[u8]) {
         assert!(bytes.len() <= OUTBOX - len);
         self.0.write(OUTBOX_AT + len, bytes);
@@ -156,21 +163,35 @@ impl Page {
             .store((len + bytes.len()) as u64, Ordering::Release);
     }
 
-    /// Worker: what the outbox held has been written to the socket.
+    /// Worker, the same thread: all that the outbox holds has been written to the socket.
     pub(crate) fn clear_outbox(&self) {
         self.outbox_len().store(0, Ordering::Release);
     }
 
-    /// Parent, once the worker is dead: the frames it left. Some may have been written to the
-    /// socket before.
+    /// Worker: writes a part of what the outbox holds to the socket, `head` first. Says how much was
+    /// written.
+    pub(crate) fn send_posted(
+        &self,
+        socket: BorrowedFd<'_>,
+        head: &[u8],
+        posted: Range<usize>,
+    ) -> io::Result<usize> {
+        assert!(posted.end <= OUTBOX);
+        let (start, len) = (OUTBOX_AT + posted.start, posted.len());
+        self.0.send(socket, head, start, len)
+    }
+
+    /// Parent, once the worker is dead: what it left. Some may have been written to the socket
+    /// before.
     pub(crate) fn outbox(&self) -> Vec<u8> {
-        let len = usize::try_from(self.outbox_len().load(Ordering::Acquire)).unwrap_or(OUTBOX);
-        self.0.read(OUTBOX_AT, len.min(OUTBOX))
+        self.0.read(OUTBOX_AT, self.posted())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsFd as _;
+
     use super::*;
 
     fn page() -> Page {
@@ -234,7 +255,13 @@ mod tests {
         let worker = Page::open(fd).expect("the same page");
         worker.post(0, b"one");
         worker.post(3, b"two");
+        let (ours, theirs) = crate::sys::socket_pair().expect("a socket pair");
+        let sent = worker.send_posted(theirs.as_fd(), b"head:", 2..5);
+        assert_eq!(sent.expect("there is room"), 8);
         drop(worker);
+        let mut bytes = [0; 16];
+        let len = crate::sys::read_now(ours.as_fd(), &mut bytes).expect("it was written");
+        assert_eq!(&bytes[..len], b"head:etw");
         assert_eq!(page.outbox(), b"onetwo");
         page.clear_outbox();
         assert_eq!(page.outbox(), b"");

@@ -8,6 +8,8 @@ mod desk;
 #[cfg(target_os = "linux")]
 mod inlet;
 #[cfg(target_os = "linux")]
+mod log;
+#[cfg(target_os = "linux")]
 mod marks;
 #[cfg(target_os = "linux")]
 mod memory;

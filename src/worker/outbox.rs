@@ -1,11 +1,13 @@
-//! What goes back to the parent. A finished frame is put into the shared page before anything
+//! What goes back to the parent. The outcome of an item is put into the shared page before anything
 //! else, so that it is not lost should this process die before it has written it to the socket.
 //!
-//! Frames are written together where that delays none: at the latest when the worker would wait
-//! for input; and when an item runs for long, by the thread that watches for the parent's end.
+//! Outcomes are written together where that delays none: at the latest when the worker would wait
+//! for input; and when an item runs for long, by the thread that watches for the parent's end. Only
+//! the thread that serves adds to what the page holds, without a lock; who writes to the socket
+//! holds one.
 
 use std::io::{self, Write as _};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,31 +15,28 @@ use std::time::Duration;
 
 use crate::sys::{self, Bell};
 use crate::wire::Chain;
-use crate::wire::message::{self, OUTCOME_HEAD, OutcomeHead, Status};
+use crate::wire::message;
 use crate::wire::page::{OUTBOX, Page};
 
-/// How long a finished frame may wait while an item runs.
+/// How long a finished outcome may wait while an item runs.
 const LINGER: Duration = Duration::from_millis(1);
-/// How many bytes of them may.
-const ENOUGH: usize = 32 * 1024;
+/// For so many times as long the watching thread goes on to look although nothing waits.
+const VAIN_LOOKS: u32 = 16;
 
 #[derive(Debug)]
 pub(super) struct Outbox {
-    frames: Mutex<Frames>,
-    /// The watching thread looks after the frames every `LINGER`, until there are none.
+    page: Arc<Page>,
+    sender: Mutex<Sender>,
+    /// The watching thread looks every `LINGER` whether something waits.
     attended: AtomicBool,
     bell: Bell,
 }
 
 #[derive(Debug)]
-struct Frames {
+struct Sender {
     socket: UnixStream,
-    page: Arc<Page>,
-    limit: usize,
-    /// What was not written yet; the page holds the same bytes.
-    unsent: Chain,
-    /// The frame that is being made.
-    frame: Chain,
+    /// How much of what the page holds has been written.
+    sent: usize,
     /// The socket's failure. It ends the worker, but an entry cannot be told of it.
     broken: Option<io::Error>,
 }
@@ -49,28 +48,29 @@ impl Outbox {
         socket: UnixStream,
         parent: Option<OwnedFd>,
         page: Arc<Page>,
-        limit: usize,
     ) -> io::Result<Arc<Self>> {
         let watched = socket.try_clone()?;
-        let frames = Frames {
+        let sender = Sender {
             socket,
-            page,
-            limit,
-            unsent: Chain::new(),
-            frame: Chain::new(),
+            sent: 0,
             broken: None,
         };
         let outbox = Arc::new(Self {
-            frames: Mutex::new(frames),
+            page,
+            sender: Mutex::new(sender),
             attended: AtomicBool::new(false),
             bell: Bell::new()?,
         });
         let attendant = outbox.clone();
         let watch = move || {
-            let bell = &attendant.bell;
-            let _ = sys::wait_for_parents_end(&watched, parent.as_ref(), bell, LINGER, || {
-                attendant.attend()
-            });
+            let mut vain = 0;
+            let _ = sys::wait_for_parents_end(
+                &watched,
+                parent.as_ref(),
+                &attendant.bell,
+                LINGER,
+                || attendant.attend(&mut vain),
+            );
             sys::kill_own_group();
         };
         std::thread::Builder::new()
@@ -80,114 +80,117 @@ impl Outbox {
         Ok(outbox)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Frames> {
-        self.frames.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn set_limit(&self, limit: usize) {
-        self.lock().limit = limit;
+    fn lock(&self) -> MutexGuard<'_, Sender> {
+        self.sender.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sends a message at once.
     pub(super) fn send(&self, put: impl FnOnce(&mut Chain)) -> io::Result<()> {
-        let mut frames = self.lock();
-        put(&mut frames.unsent);
-        frames.flush();
-        frames.check()
+        let mut message = Chain::new();
+        put(&mut message);
+        self.lock().send(&mut message)
     }
 
-    /// Puts an outcome where the parent will find it, whatever happens to this process.
-    pub(super) fn post(&self, head: OutcomeHead, payload: &Chain) {
-        let mut frames = self.lock();
-        frames.post(head, payload);
-        if frames.unsent.len() >= ENOUGH {
-            frames.flush();
+    /// How many more bytes can be posted before all has to be written.
+    pub(super) fn room(&self) -> usize {
+        OUTBOX - self.page.posted()
+    }
+
+    /// Adds whole entries to the page, where the parent finds them whatever happens to this process.
+    pub(super) fn post(&self, entries: &[u8]) {
+        self.page.post(self.page.posted(), entries);
+    }
+
+    /// Writes what waits, and empties the page.
+    pub(super) fn flush(&self) -> io::Result<()> {
+        let mut sender = self.lock();
+        sender.flush(&self.page);
+        sender.sent = 0;
+        self.page.clear_outbox();
+        sender.check()
+    }
+
+    /// Writes an entry that the page cannot hold, and those before it in `head`; all that was posted
+    /// has been written.
+    pub(super) fn send_large(&self, head: &[u8], mut entry: Chain) {
+        let mut frame = Chain::new();
+        frame
+            .tail()
+            .extend_from_slice(&message::outcomes_head(head.len() + entry.len()));
+        frame.tail().extend_from_slice(head);
+        let mut sender = self.lock();
+        if let Err(error) = sender
+            .send(&mut frame)
+            .and_then(|()| sender.send(&mut entry))
+        {
+            sender.broken = Some(error);
         }
     }
 
-    /// Writes what waits.
-    pub(super) fn flush(&self) -> io::Result<()> {
-        let mut frames = self.lock();
-        frames.flush();
-        frames.check()
-    }
-
-    /// An item is about to run, nobody knows for how long: sees to it that what waits is written
-    /// meanwhile.
+    /// An item is about to run, nobody knows for how long, and something waits: sees to it that it is
+    /// written meanwhile.
     pub(super) fn leave_to_attendant(&self) {
-        if !self.lock().unsent.is_empty() && !self.attended.swap(true, Ordering::AcqRel) {
+        if !self.attended.load(Ordering::Acquire) && !self.attended.swap(true, Ordering::AcqRel) {
             self.bell.ring();
         }
     }
 
-    /// Writes what waits. False if nothing did: then the bell has to ring again. (It says so before
-    /// it looks, so what is left after it has looked rings the bell.)
-    fn attend(&self) -> bool {
-        self.attended.store(false, Ordering::Release);
-        let mut frames = self.lock();
-        let waited = !frames.unsent.is_empty();
-        frames.flush();
-        drop(frames);
-        if waited {
+    /// Writes what waits. False if nothing did for a while: then the bell has to ring again. (It says
+    /// so before it looks, so what is left after it has looked rings the bell.)
+    fn attend(&self, vain: &mut u32) -> bool {
+        let is_last = *vain == VAIN_LOOKS;
+        if is_last {
+            self.attended.store(false, Ordering::Release);
+        }
+        let mut sender = self.lock();
+        let waited = sender.flush(&self.page);
+        drop(sender);
+        *vain = if waited { 0 } else { *vain + 1 };
+        if is_last && waited {
             self.attended.store(true, Ordering::Release);
         }
-        waited
+        let goes_on = !is_last || waited;
+        if !goes_on {
+            *vain = 0;
+        }
+        goes_on
     }
 }
 
-impl Frames {
-    fn post(&mut self, head: OutcomeHead, payload: &Chain) {
-        if head.status == Status::Value && payload.len() > self.limit {
-            return self.refuse(head, payload.len());
-        }
-        let size = OUTCOME_HEAD + payload.len();
-        if self.unsent.len() + size > OUTBOX {
-            self.flush();
-        }
-        if size <= OUTBOX {
-            message::put_outcome(&mut self.frame, &head, payload);
-            let mut at = self.unsent.len();
-            for piece in self.frame.pieces() {
-                self.page.post(at, piece);
-                at += piece.len();
-            }
-            self.unsent.append(&mut self.frame);
-        } else {
-            message::put_outcome(&mut self.unsent, &head, payload);
-            self.flush();
-        }
-    }
-
-    #[cold]
-    fn refuse(&mut self, head: OutcomeHead, size: usize) {
-        let reason = format!(
-            "its result encodes to {size} bytes, and a frame may have {}; raise `max_frame_length`",
-            self.limit
-        );
-        let mut payload = Chain::new();
-        message::put_text(&mut payload, &reason);
-        self.post(
-            OutcomeHead {
-                status: Status::Unencodable,
-                ..head
-            },
-            &payload,
-        );
-    }
-
-    fn flush(&mut self) {
-        if self.unsent.is_empty() {
-            return;
-        }
+impl Sender {
+    fn send(&mut self, message: &mut Chain) -> io::Result<()> {
         let mut socket = &self.socket;
-        if let Err(error) = self
-            .unsent
-            .write_with(|slices| socket.write_vectored(slices))
-        {
-            self.unsent.clear();
+        message.write_with(|slices| socket.write_vectored(slices))
+    }
+
+    /// Writes what the page holds and has not been written. Says whether there was any.
+    fn flush(&mut self, page: &Page) -> bool {
+        let posted = page.posted();
+        if self.sent == posted {
+            return false;
+        }
+        if let Err(error) = self.write(page, posted) {
             self.broken = Some(error);
         }
-        self.page.clear_outbox();
+        self.sent = posted;
+        true
+    }
+
+    fn write(&mut self, page: &Page, posted: usize) -> io::Result<()> {
+        let mut head = &message::outcomes_head(posted - self.sent)[..];
+        let mut start = self.sent;
+        while !head.is_empty() || start < posted {
+            match page.send_posted(self.socket.as_fd(), head, start..posted) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(sent) => {
+                    start += sent.saturating_sub(head.len());
+                    head = &head[sent.min(head.len())..];
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     fn check(&mut self) -> io::Result<()> {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::desk::{CallDesk, Parent, find, run_initializer};
 use super::inlet::{Inlet, invalid, parse, put_greeting};
+use super::log::Log;
 use super::marks::Marks;
 use super::memory::MemoryWatch;
 use super::outbox::Outbox;
@@ -84,7 +85,7 @@ impl Worker {
         let memory = memory.ok_or_else(|| invalid("no memory came with the hello"))?;
         let page = Arc::new(Page::open(memory)?);
         let socket = inlet.socket.try_clone()?;
-        let outbox = Outbox::open(socket, parent, page.clone(), frame::LARGEST)?;
+        let outbox = Outbox::open(socket, parent, page.clone())?;
         outbox.send(put_greeting)?;
         Ok(Self {
             inlet,
@@ -97,8 +98,6 @@ impl Worker {
         let Some((setup, args)) = self.inlet.setup()? else {
             return Ok(());
         };
-        self.outbox
-            .set_limit(usize::try_from(setup.max_frame).unwrap_or(frame::LARGEST));
         let marks = setup.captured.as_ref().map(Marks::open).transpose()?;
         let opened =
             limit(&setup).and_then(|()| run_initializer("initializer", setup.initializer, args));
@@ -107,13 +106,15 @@ impl Worker {
         }
         let memory = MemoryWatch::new(&self.page);
         let parent = Parent::new(self.page.clone(), self.outbox.clone());
+        let max_frame = usize::try_from(setup.max_frame).unwrap_or(frame::LARGEST);
+        let mut log = Log::new(self.outbox.clone(), max_frame);
         self.outbox.send(message::put_ready)?;
         let Inlet {
             socket, mut frames, ..
         } = self.inlet;
         loop {
             if !frames.has_next() {
-                self.outbox.flush()?; // It is about to wait.
+                log.flush()?; // It is about to wait.
             }
             let frame = frames.next(&mut &socket)?;
             match frame.map(Reader).map(parse).transpose()? {
@@ -124,11 +125,15 @@ impl Worker {
                         input,
                         setup.worker_id,
                         &parent,
+                        &mut log,
                         marks.as_ref(),
                         &memory,
                     ));
+                    if head.end - head.first > 1 {
+                        log.flush()?; // Its caller has waited for all of them.
+                    }
                 }
-                None | Some(ToWorker::Exit) => return self.outbox.flush(),
+                None | Some(ToWorker::Exit) => return log.flush(),
                 Some(other) => return Err(invalid(&format!("{other:?} came instead of a call"))),
             }
         }

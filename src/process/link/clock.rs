@@ -61,11 +61,26 @@ impl Link {
             }
             (Some(_), _) => return Fate::Kill,
         }
-        let front = lane.in_flight.front_mut();
-        let soft = front.and_then(|front| front.soft_end(lane.shutdown_at));
+        let (mut soft, mut share) = (None, None);
+        if let Some(front) = lane.in_flight.front_mut() {
+            soft = front.soft_end(lane.shutdown_at);
+            share = front.share_moment();
+        }
         let idle = lane.idle_end(&self.tenure);
-        let moments = [overrun, soft, idle, lane.retires_at];
+        let moments = [overrun, soft, share, idle, lane.retires_at];
         Fate::Serve(moments.into_iter().flatten().min())
+    }
+
+    /// Whether the worker has had a call of several items for a while. Said now and then.
+    pub(in crate::process) fn is_at_it_for_long(&self) -> bool {
+        let mut lane = self.lock();
+        let Some(front) = lane.in_flight.front_mut() else {
+            return false;
+        };
+        front
+            .shares_at
+            .take_if(|moment| *moment <= Instant::now())
+            .is_some()
     }
 
     /// The moment of `fate` has come.

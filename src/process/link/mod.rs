@@ -186,10 +186,13 @@ impl Link {
         }
         lane.in_flight.push_back(InFlight {
             seq,
+            first: head.first,
             call,
             began: None,
             elapsed: 0,
             overrun: None,
+            fronts_since: None,
+            shares_at: None,
             look_again: None,
             reported: 0,
         });

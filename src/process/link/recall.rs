@@ -1,12 +1,18 @@
 //! How calls come back that a worker has been given: stolen, revoked, cancelled. Its claim on the
 //! page decides, call by call, whether it has begun; what it has not begun is safe to run elsewhere.
 
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
 use super::lane::InFlight;
 use super::{Ending, Link};
 use crate::executor::job::Call;
 use crate::executor::promise::Ticket;
 use crate::wire::claim::{Claim, Stage};
 use crate::wire::message;
+
+/// So long an item may go on if it was cancelled together with others of its call.
+const GRACE_OF_MANY: Duration = Duration::from_millis(2);
 
 /// What a cancel has met, in items.
 #[derive(Default)]
@@ -37,6 +43,33 @@ impl Link {
         }
         stolen.reverse();
         stolen
+    }
+
+    /// Takes back what comes after the item that it runs of the call at the front.
+    pub(in crate::process) fn cut(&self) -> Option<Call> {
+        let mut lane = self.lock();
+        let front = lane.in_flight.front_mut()?;
+        let slot = self.page.slot(front.seq);
+        if front.overrun.is_some() || slot.look().stage == Stage::Offered {
+            return None;
+        }
+        let found = slot.cut();
+        if !matches!(found.stage, Stage::Running | Stage::Done) {
+            return None;
+        }
+        let owed = &front.call.owed;
+        let unbegun = (found.item + 1).min(owed.next() + owed.remaining());
+        let rest = front.call.split_off(unbegun);
+        if let Some(since) = front.fronts_since {
+            front.elapsed = u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        }
+        if front.call.owed.remaining() == 0 {
+            // The outcome of its last item has been read.
+            lane.in_flight.pop_front();
+            self.tasks_done.fetch_add(1, Ordering::Relaxed);
+        }
+        self.wake.notify_one();
+        Some(rest).filter(|rest| rest.owed.remaining() > 0)
     }
 
     /// Takes back all that it has not begun.
@@ -78,11 +111,15 @@ impl Link {
         if !lane.in_flight.iter().any(is_meant) {
             return met;
         }
-        let grace = ticket.grace_period();
         for mut entry in std::mem::take(&mut lane.in_flight) {
             if !is_meant(&entry) {
                 lane.in_flight.push_back(entry);
                 continue;
+            }
+            let mut grace = ticket.grace_period();
+            if entry.call.owed.remaining() > 1 {
+                // Items that travel together are quick, and a worker takes longer to be replaced.
+                grace = grace.max(GRACE_OF_MANY);
             }
             let found = self.doom(entry.seq, grace.is_zero());
             met.begun |= found.stage != Stage::Offered || entry.call.owed.has_begun();
@@ -164,9 +201,7 @@ impl Link {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::time::Duration;
 
-    use bytes::Bytes;
     use tokio::net::UnixStream;
 
     use super::*;
@@ -175,7 +210,7 @@ mod tests {
     use crate::executor::error::TaskError;
     use crate::executor::promise::{Owed, Promise, PromiseEncoded};
     use crate::process::link::Tenure;
-    use crate::wire::message::{OutcomeHead, Status};
+    use crate::wire::outcomes::Values;
     use crate::wire::page::Page;
     use crate::wire::{Chain, FunctionOffset};
 
@@ -199,7 +234,7 @@ mod tests {
     }
 
     impl PromiseEncoded for Unheard {
-        fn fulfil_encoded(&self, _: u32, _: Bytes) {}
+        fn fulfil_encoded(&self, _: Values) {}
     }
 
     /// The outcome of an item has been read, and its worker is yet to say in the page that it has
@@ -226,13 +261,7 @@ mod tests {
         };
         assert!(link.give(vec![call]).is_ok());
         assert!(worker.claim(0, 0, 0));
-        let outcome = OutcomeHead {
-            seq: 0,
-            item: 0,
-            elapsed: 0,
-            status: Status::Value,
-        };
-        assert!(link.answered(&outcome).is_some());
+        assert!(link.answered(0, 0..1).is_some());
         assert!(promise.ticket().close());
         link.cancel(promise.ticket());
         assert!(link.is_idle());
