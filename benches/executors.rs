@@ -93,6 +93,11 @@ struct Bench {
     quick: bool,
 }
 
+/// What the names of the wanted measures have in them.
+fn filter() -> Option<String> {
+    std::env::args().skip(1).find(|arg| !arg.starts_with('-'))
+}
+
 fn columns() -> Vec<&'static str> {
     let mut contenders = Vec::new();
     each_contender!(C => contenders.push(C::NAME));
@@ -119,8 +124,7 @@ impl Bench {
 
     /// Whether this is among what the command line asks for, as criterion understands it.
     fn wants(&self, name: &str) -> bool {
-        let mut filters = std::env::args().skip(1).filter(|arg| !arg.starts_with('-'));
-        filters.next().is_none_or(|filter| name.contains(&filter))
+        filter().is_none_or(|filter| name.contains(&filter))
     }
 
     fn measure(&mut self, name: &'static str, unit: Unit, samples: usize) -> Measure<'_> {
@@ -343,7 +347,7 @@ impl Bench {
 
     /// Adds what Python's pools take for what was measured. Says which are missing.
     fn ask_peers(&mut self) -> String {
-        let peers = match Peers::measure() {
+        let peers = match Peers::measure(filter()) {
             Ok(peers) => peers,
             Err(error) => return format!("Without the pools of Python: {error}."),
         };
