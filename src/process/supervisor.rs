@@ -77,6 +77,14 @@ async fn occupy(mut place: TakenPlace) {
     }
 }
 
+/// Waits for a moment, if there is one. (No timer is made for nothing.)
+async fn come(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Waits until a worker may be started. False if none is needed any more.
 async fn pause(pool: &Pool, until: Instant) -> bool {
     tokio::select! {
@@ -370,13 +378,13 @@ impl Worker {
                     }
                 }
                 () = self.child.ended() => return,
-                () = sleep_until(hung_up.unwrap_or_else(Instant::now)), if hung_up.is_some() => {
+                () = come(hung_up), if hung_up.is_some() => {
                     hung_up = None;
                     self.link.end(Ending::Protocol("closing its connection".to_owned()));
                 }
                 () = self.link.woken() => pool.refill(&self.link),
                 () = poll_fn(|cx| self.link.poll_write(cx)), if has_unwritten => {}
-                () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
+                () = come(deadline), if deadline.is_some() => {
                     if last_call.is_some() {
                         return self.child.kill();
                     }

@@ -16,7 +16,7 @@ use std::time::Duration;
 use crate::sys::{self, Bell};
 use crate::wire::Chain;
 use crate::wire::message;
-use crate::wire::page::{OUTBOX, Page};
+use crate::wire::page::Page;
 
 /// How long a finished outcome may wait while an item runs.
 const LINGER: Duration = Duration::from_millis(1);
@@ -91,14 +91,10 @@ impl Outbox {
         self.lock().send(&mut message)
     }
 
-    /// How many more bytes can be posted before all has to be written.
-    pub(super) fn room(&self) -> usize {
-        OUTBOX - self.page.posted()
-    }
-
-    /// Adds whole entries to the page, where the parent finds them whatever happens to this process.
-    pub(super) fn post(&self, entries: &[u8]) {
-        self.page.post(self.page.posted(), entries);
+    /// Adds whole entries to the page, which holds `posted` bytes, where the parent finds them whatever
+    /// happens to this process.
+    pub(super) fn post(&self, posted: usize, entries: &[u8]) {
+        self.page.post(posted, entries);
     }
 
     /// Writes what waits, and empties the page.
