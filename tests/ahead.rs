@@ -134,7 +134,7 @@ async fn whatever_is_mixed_no_quick_task_waits_for_the_long_one(kind: Kind) {
         way,
     });
     let mut random = TestRunner::default();
-    let pool = kind.pool(2);
+    let pool = kind.bounded(2, 2000); // Room for all of a mix.
     for _ in 0..30 {
         let mix = mixes.new_tree(&mut random).expect("any will do").current();
         println!("{mix:?}"); // Shown if it fails.
