@@ -7,6 +7,7 @@
 use std::cell::Cell;
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::time::Instant;
 
 use serde::de::DeserializeOwned;
 
@@ -247,7 +248,15 @@ where
             if owed.ticket().is_closed() {
                 break;
             }
-            run_item(&mut owed, seat, &mut tally, || function.call(args));
+            let promise = owed.promise().clone();
+            let begun = promise.counts_time().then(Instant::now);
+            run_item(&mut owed, seat, &mut tally, || {
+                let result = function.call(args);
+                if let Some(begun) = begun {
+                    promise.took(1, begun.elapsed());
+                }
+                result
+            });
         }
         tally
     }

@@ -129,6 +129,11 @@ pub(crate) trait Promise: Wanted {
 
     fn fail(&self, item: u32, error: TaskError);
 
+    /// Whether it is to be told how long items run.
+    fn counts_time(&self) -> bool {
+        false
+    }
+
     /// So many items that travelled together have run, for so long in all.
     fn took(&self, _items: u32, _time: Duration) {}
 }
