@@ -13,12 +13,12 @@ use serde::de::DeserializeOwned;
 use super::error::{Cause, TaskError};
 use super::promise::{Owed, Promise, PromiseEncoded, PromiseOf, Ticket};
 use super::room::Room;
-use super::run::{Seat, Share, Shared, Tally, run_item};
+use super::run::{Runner, Seat, Share, Shared, Tally};
 use super::task::{Arguments, Data, Initialized, Task};
 use crate::alarm::Alarm;
 use crate::function::{Answer, Desk, FunctionOffset, Serve};
 use crate::panic;
-use crate::wire::{Chain, Reader, codec};
+use crate::wire::{Chain, Payload, Reader, codec};
 
 /// A submitted call, its types erased. Dropping it gives its caller an error.
 ///
@@ -58,7 +58,7 @@ pub(crate) struct Call {
     pub(crate) function: FunctionOffset,
     /// The number of the payload's first item; `owed` may begin later.
     pub(crate) base: u32,
-    pub(crate) payload: Chain,
+    pub(crate) payload: Payload,
     /// Refuses it when it has waited for too long.
     pub(crate) expiry: Option<Arc<Alarm>>,
     /// How many workers have died when it was the next to begin.
@@ -70,14 +70,11 @@ pub(crate) struct Call {
 impl Call {
     /// Takes the next item out as a call of its own, to be run once more.
     pub(crate) fn take_again(&mut self) -> Self {
-        let mut payload = Chain::new();
-        payload.put_chain(&self.payload);
-        payload.seal();
         Self {
             owed: self.owed.take_again(),
             function: self.function,
             base: self.base,
-            payload,
+            payload: self.payload.clone(),
             expiry: None, // It has not waited for too long.
             strikes: 0,
             losses: self.losses + 1,
@@ -149,7 +146,6 @@ where
     }
 
     fn run(self: Box<Self>, seat: &dyn Seat) -> Tally {
-        let mut tally = Tally::default();
         let Self {
             function,
             args,
@@ -157,10 +153,12 @@ where
             ..
         } = *self;
         if owed.ticket().is_closed() {
-            return tally;
+            return Tally::default();
         }
-        run_item(&mut owed, seat, &mut tally, || function.call(args));
-        tally
+        let item = owed.take_number();
+        let mut runner = Runner::new(owed.promise(), seat);
+        runner.run(item, || function.call(args));
+        runner.tally
     }
 
     fn share(self: Box<Self>) -> Arc<dyn Shared> {
@@ -228,14 +226,15 @@ where
             mut owed,
             ..
         } = *self;
-        let mut tally = Tally::default();
+        let promise = owed.promise().clone();
+        let mut runner = Runner::new(&promise, seat);
         for args in items {
-            if owed.ticket().is_closed() {
+            if promise.ticket().is_closed() {
                 break;
             }
-            run_item(&mut owed, seat, &mut tally, || function.call(args));
+            runner.run(owed.take_number(), || function.call(args));
         }
-        tally
+        runner.tally
     }
 
     fn share(self: Box<Self>) -> Arc<dyn Shared> {
@@ -312,8 +311,7 @@ impl<P: PromiseEncoded + 'static> Outbound<'_, P> {
         let rest = self.owed.split_off(base + std::mem::take(&mut self.count));
         let owed = std::mem::replace(&mut self.owed, rest)
             .map(|promise| promise as Arc<dyn PromiseEncoded>);
-        let mut payload = std::mem::take(&mut self.payload);
-        payload.seal();
+        let payload = self.payload.finish();
         (self.emit)(Call {
             owed,
             function: self.function,
