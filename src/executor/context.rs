@@ -119,10 +119,10 @@ thread_local! {
 
 /// Makes `context` the current one of this thread.
 pub(crate) fn enter(context: Context) {
-    CURRENT.set(Some(context));
+    CURRENT.replace(Some(context));
 }
 
 /// The task that entered is over.
-pub(crate) fn leave() {
-    CURRENT.set(None);
+pub(crate) fn leave() -> Option<Context> {
+    CURRENT.take()
 }
