@@ -190,12 +190,6 @@ impl<P: Promise + ?Sized> Owed<P> {
         self.begun
     }
 
-    /// Takes the next item out, to be run by itself.
-    pub(crate) fn take_one(&mut self) -> Self {
-        let rest = self.split_off(self.next + 1);
-        std::mem::replace(self, rest)
-    }
-
     /// Takes the next item out, to be run once more.
     pub(crate) fn take_again(&mut self) -> Self {
         let (promise, item) = self.take_next();
@@ -231,9 +225,15 @@ impl<P: Promise + ?Sized> Owed<P> {
 
     /// Takes the next item out, to be answered by the caller.
     pub(crate) fn take_next(&mut self) -> (Arc<P>, u32) {
+        let item = self.take_number();
+        (self.promise.clone(), item)
+    }
+
+    /// As `take_next`, for a caller that has the promise.
+    pub(crate) fn take_number(&mut self) -> u32 {
         debug_assert!(self.next < self.end, "an item is answered once");
         self.next += 1;
-        (self.promise.clone(), self.next - 1)
+        self.next - 1
     }
 
     pub(crate) fn fail_next(&mut self, cause: Cause) {
