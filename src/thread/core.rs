@@ -98,9 +98,12 @@ pub(super) enum Idle {
     Rest,
 }
 
+/// What a job had only as long as it waited.
+type Left = (Room, Option<Box<Alarm>>);
+
 impl State {
     /// Something to do for a seat, and what it has left with it.
-    fn find(&mut self, seat: u64) -> Option<(Errand, Option<(Room, Option<Box<Alarm>>)>)> {
+    fn find(&mut self, seat: u64) -> Option<(Errand, Option<Left>)> {
         if let Some(popped) = self.backlog.pop() {
             let Waiting { job, _expiry } = popped.entry;
             let errand = if popped.items > 1 {
