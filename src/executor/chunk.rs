@@ -6,7 +6,6 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{self, Poll, Waker};
 
-use bytes::Bytes;
 use futures::Stream;
 use serde::de::DeserializeOwned;
 
@@ -14,6 +13,7 @@ use super::context::Wanted;
 use super::error::TaskError;
 use super::job::decode_result;
 use super::promise::{Promise, PromiseEncoded, PromiseOf, Ticket};
+use crate::wire::{Reader, codec};
 
 /// The place where the outcomes of a chunk's items are put.
 pub(crate) struct Chunk<R> {
@@ -135,10 +135,14 @@ impl<R: Send> PromiseOf<R> for Chunk<R> {
 }
 
 impl<R: DeserializeOwned + Send + 'static> PromiseEncoded for Chunk<R> {
-    fn fulfil_encoded(&self, item: u32, value: Bytes) {
+    fn fulfil_encoded(&self, item: u32, value: Reader) {
         if !self.ticket.is_closed() {
             self.answer(item, decode_result(&self.ticket, value));
         }
+    }
+
+    fn takes_bytes(&self) -> bool {
+        codec::is_bytes::<R>()
     }
 }
 

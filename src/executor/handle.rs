@@ -5,7 +5,6 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{self, Poll, Waker};
 
-use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
 use super::context::Wanted;
@@ -13,6 +12,7 @@ use super::error::{Cause, TaskError};
 use super::job::decode_result;
 use super::progress::{ProgressStream, Reports};
 use super::promise::{Promise, PromiseEncoded, PromiseOf, Ticket};
+use crate::wire::{Reader, codec};
 
 /// An owned right to await the outcome of a task.
 ///
@@ -152,10 +152,14 @@ impl<T: Send> PromiseOf<T> for OutcomeCell<T> {
 }
 
 impl<T: DeserializeOwned + Send + 'static> PromiseEncoded for OutcomeCell<T> {
-    fn fulfil_encoded(&self, _: u32, value: Bytes) {
+    fn fulfil_encoded(&self, _: u32, value: Reader) {
         if !self.ticket.is_closed() {
             self.resolve(decode_result(&self.ticket, value));
         }
+    }
+
+    fn takes_bytes(&self) -> bool {
+        codec::is_bytes::<T>()
     }
 }
 

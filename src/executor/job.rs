@@ -8,7 +8,6 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
 use super::context::{self, Context};
@@ -462,9 +461,9 @@ fn encode_result<R: Data>(value: R) -> Answer {
 /// Decodes a result that came from a worker. User code runs here.
 pub(crate) fn decode_result<R: DeserializeOwned + 'static>(
     ticket: &Ticket,
-    bytes: Bytes,
+    mut value: Reader,
 ) -> Result<R, TaskError> {
-    let reason = match panic::catch(|| codec::get(&mut Reader(bytes))) {
+    let reason = match panic::catch(|| codec::get(&mut value)) {
         Ok(Ok(value)) => return Ok(value),
         Ok(Err(error)) => error.to_string(),
         Err(report) => report.to_string(),

@@ -5,11 +5,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
-use bytes::Bytes;
-
 use super::context::Wanted;
 use super::error::{Cause, TaskError};
 use super::options::{TaskName, TaskOptions};
+use crate::wire::Reader;
 
 /// What is known of a job from its submission to its end, shared by its handle and its executor.
 pub(crate) struct Ticket {
@@ -126,7 +125,10 @@ pub(crate) trait PromiseOf<R>: Promise {
 
 /// A promise that takes the encoded result of another process.
 pub(crate) trait PromiseEncoded: Promise {
-    fn fulfil_encoded(&self, item: u32, value: Bytes);
+    fn fulfil_encoded(&self, item: u32, value: Reader);
+
+    /// Whether the result is the bytes it comes as, so that a large one stalls nobody.
+    fn takes_bytes(&self) -> bool;
 }
 
 /// The items of a job that are still to be answered: `next..end`.

@@ -12,9 +12,11 @@ use futures::FutureExt as _;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::unix::OwnedReadHalf;
 use tokio::runtime::Handle;
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::codec::{Decoder as _, LengthDelimitedCodec};
 
+use super::arrival::{Arrival, Arriving};
 use super::link::{Answered, Dismissal, Ending, Fate, Late, Link, Tenure};
 use super::output::Outputs;
 use super::pool::{AfterFailure, Departure, Pool};
@@ -23,9 +25,11 @@ use crate::executor::error::{Cause, Death, InitFailure};
 use crate::executor::promise::Owed;
 use crate::sys::{self, Exit};
 use crate::wire::Reader;
+use crate::wire::bulk::Incoming;
 use crate::wire::frame;
 use crate::wire::message::{self, FromWorker, Identity, OutcomeHead, Status};
 use crate::wire::page::{OUTBOX, Page};
+use crate::wire::ring::{PIECE, Way};
 
 /// How long a worker that was told to exit, or has hung up, may take to end.
 const EXIT_GRACE: Duration = Duration::from_secs(5);
@@ -119,6 +123,10 @@ struct Worker {
     reader: OwnedReadHalf,
     codec: LengthDelimitedCodec,
     buffer: BytesMut,
+    /// Parts of the next outcome come by the ring.
+    announced: Option<Incoming>,
+    /// The outcome that is coming so. What is in `buffer` comes behind it.
+    arriving: Option<Arrival>,
     child: Child,
     outputs: Outputs,
     oom_kills: u64,
@@ -221,6 +229,8 @@ async fn bring_up(pool: &Arc<Pool>, id: u64) -> Result<Worker, Option<Failure>> 
         reader,
         codec,
         buffer,
+        announced: None,
+        arriving: None,
         child,
         outputs,
         oom_kills,
@@ -336,6 +346,7 @@ impl Worker {
         let mut hung_up: Option<Instant> = None;
         let mut last_call = None;
         let mut asked = false;
+        let mut more = false;
         loop {
             let deadline = match self.link.fate() {
                 Fate::Serve(moment) => moment,
@@ -349,6 +360,7 @@ impl Worker {
                 }
                 Fate::Kill => return self.child.kill(),
             };
+            let has_room = self.link.put_more();
             let has_unwritten = self.link.has_unwritten();
             self.buffer.reserve(READ);
             tokio::select! {
@@ -359,11 +371,7 @@ impl Worker {
                         // Most likely it has ended, and that will be told in a moment.
                         hung_up = Some(Instant::now() + EXIT_GRACE);
                     } else {
-                        // What a task has written is told before it is over for its caller.
-                        self.outputs.drain(Some(&self.link));
-                        self.read_frames(pool);
-                        pool.refill(&self.link);
-                        self.retire_if_due(pool);
+                        more = self.take_in(pool);
                     }
                 }
                 () = self.child.ended() => return,
@@ -373,6 +381,12 @@ impl Worker {
                 }
                 () = self.link.woken() => pool.refill(&self.link),
                 () = poll_fn(|cx| self.link.poll_write(cx)), if has_unwritten => {}
+                // Whatever else there is in the runtime has its turn between two pieces.
+                () = yield_now(), if more || has_room => {
+                    if more {
+                        more = self.take_in(pool);
+                    }
+                }
                 () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
                     if last_call.is_some() {
                         return self.child.kill();
@@ -393,6 +407,16 @@ impl Worker {
         }
     }
 
+    /// Settles what has come. True if there is more of it, but it has been enough for once.
+    fn take_in(&mut self, pool: &Arc<Pool>) -> bool {
+        // What a task has written is told before it is over for its caller.
+        self.outputs.drain(Some(&self.link));
+        let more = self.read_frames(pool);
+        pool.refill(&self.link);
+        self.retire_if_due(pool);
+        more
+    }
+
     fn retire_if_due(&self, pool: &Pool) {
         let config = &pool.config;
         let may_be = config.max_age_per_child.is_some() || config.max_memory_per_child.is_some();
@@ -401,19 +425,48 @@ impl Worker {
         }
     }
 
-    fn read_frames(&mut self, pool: &Arc<Pool>) {
+    /// As `take_in`.
+    fn read_frames(&mut self, pool: &Arc<Pool>) -> bool {
+        let mut most = PIECE;
         loop {
+            if let Some(arriving) = self.arriving.take() {
+                let ring = self.link.page.ring(Way::FromWorker);
+                match arriving.read(ring, &mut most) {
+                    Arriving::Whole(head, payload) => {
+                        self.link.uses_rings();
+                        self.settle(head, payload, pool);
+                    }
+                    Arriving::More(arriving) => {
+                        self.arriving = Some(arriving);
+                        return true;
+                    }
+                    Arriving::Waits(arriving) => {
+                        self.arriving = Some(arriving);
+                        return false;
+                    }
+                    Arriving::Failed(what) => return self.protest(&what),
+                }
+            }
             match self.codec.decode(&mut self.buffer) {
-                Ok(None) => return,
+                Ok(None) => return false,
                 Ok(Some(frame)) => {
                     if frame.len() > READ && self.buffer.is_empty() {
                         // The frame is to have its memory for itself, so that a result may keep it.
                         self.buffer = BytesMut::new();
                     }
-                    match FromWorker::parse(Reader(frame.freeze())) {
-                        Some(FromWorker::Outcome(head, payload)) => {
-                            self.settle(head, payload, pool)
+                    match FromWorker::parse(Reader::from(frame.freeze())) {
+                        Some(FromWorker::Outcome(head, payload)) => match self.announced.take() {
+                            Some(parts) => self.arriving = Some(Arrival::new(head, payload, parts)),
+                            None => self.settle(head, payload, pool),
+                        },
+                        Some(FromWorker::Bulk(parts)) => {
+                            let parts = Incoming::new(parts);
+                            if parts.missing() > self.codec.max_frame_length() {
+                                return self.protest("sending a result over the limit");
+                            }
+                            self.announced = Some(parts);
                         }
+                        Some(FromWorker::Moved) => {} // What was waited for is looked at anyway.
                         Some(FromWorker::Progress(seq)) => self.link.report(seq),
                         _ => return self.protest("sending a message that makes no sense"),
                     }
@@ -423,9 +476,11 @@ impl Worker {
         }
     }
 
-    fn protest(&mut self, what: &str) {
+    /// What it says makes no sense: nothing more is read of it.
+    fn protest(&mut self, what: &str) -> bool {
         self.buffer.clear();
         self.link.end(Ending::Protocol(what.to_owned()));
+        false
     }
 
     /// Reads what a dead worker had sent, and what it had finished but not sent. A frame that was
@@ -435,9 +490,10 @@ impl Worker {
         // Not through tokio, which may not have been told yet that there is something.
         while let Ok(len @ 1..) = sys::read_now(self.reader.as_ref().as_fd(), &mut bytes) {
             self.buffer.extend_from_slice(&bytes[..len]);
-            self.read_frames(pool);
+            while self.read_frames(pool) {}
         }
-        self.read_frames(pool);
+        while self.read_frames(pool) {}
+        (self.announced, self.arriving) = (None, None); // Of this one a part died with the worker.
         self.buffer = BytesMut::from(&self.link.page.outbox()[..]);
         self.codec = frame::codec(OUTBOX);
         self.read_frames(pool);
@@ -471,15 +527,14 @@ impl Worker {
         let cause = match head.status {
             Status::Value => {
                 pool.item_ended(false);
-                let bytes = payload.0;
-                let size = bytes.len();
+                let stalls = payload.len() >= DECODE_ELSEWHERE && !promise.takes_bytes();
                 let mut owed = Owed::new(promise, item..item + 1);
                 let deliver =
-                    move || owed.answer_next(|promise, item| promise.fulfil_encoded(item, bytes));
-                if size < DECODE_ELSEWHERE {
-                    deliver();
-                } else {
+                    move || owed.answer_next(|promise, item| promise.fulfil_encoded(item, payload));
+                if stalls {
                     tokio::task::spawn_blocking(deliver);
+                } else {
+                    deliver();
                 }
                 return;
             }

@@ -96,12 +96,24 @@ impl Chain {
         self.pieces.iter().map(|piece| &piece[..]).chain(tail)
     }
 
-    /// All of it in one piece.
+    /// The pieces of a sealed chain, in order.
+    pub(super) fn sealed(&self) -> impl Iterator<Item = &Bytes> {
+        debug_assert!(self.tail.is_empty(), "what was copied in is no piece yet");
+        self.pieces.iter()
+    }
+
+    /// All of it.
     pub(crate) fn into_reader(mut self) -> Reader {
         self.seal();
+        Reader::of(self.pieces)
+    }
+
+    /// All of it in one piece.
+    pub(crate) fn into_bytes(mut self) -> Bytes {
+        self.seal();
         match self.pieces.len() {
-            1 => Reader(self.pieces.pop_front().unwrap_or_default()),
-            _ => Reader(self.pieces().flatten().copied().collect()),
+            1 => self.pieces.pop_front().unwrap_or_default(),
+            _ => self.pieces().flatten().copied().collect(),
         }
     }
 
@@ -142,30 +154,85 @@ impl Chain {
     }
 }
 
-/// Bytes that came in, read from the front.
+/// Bytes that came in, in one or more pieces, read from the front.
 #[derive(Debug, Default)]
-pub struct Reader(pub(crate) Bytes);
+pub struct Reader {
+    front: Bytes,
+    /// What comes behind.
+    rest: VecDeque<Bytes>,
+}
+
+impl From<Bytes> for Reader {
+    fn from(front: Bytes) -> Self {
+        let rest = VecDeque::new();
+        Self { front, rest }
+    }
+}
 
 impl Reader {
-    /// The next `len` bytes, shared with the frame they came in.
+    pub(super) fn of(mut pieces: VecDeque<Bytes>) -> Self {
+        let front = pieces.pop_front().unwrap_or_default();
+        let rest = pieces;
+        Self { front, rest }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.front.len() + self.rest.iter().map(Bytes::len).sum::<usize>()
+    }
+
+    /// The next `len` bytes: shared with the piece they came in, or copied if they lie in several.
     pub(crate) fn take(&mut self, len: usize) -> Option<Bytes> {
-        (len <= self.0.len()).then(|| self.0.split_to(len))
+        let front = self.front();
+        if len <= front.len() {
+            return Some(front.split_to(len));
+        }
+        self.gather(len)
+    }
+
+    #[cold]
+    fn gather(&mut self, len: usize) -> Option<Bytes> {
+        if len > self.len() {
+            return None;
+        }
+        let mut bytes = BytesMut::with_capacity(len);
+        while bytes.len() < len {
+            let front = self.front();
+            let part = front.split_to(front.len().min(len - bytes.len()));
+            bytes.put_slice(&part);
+        }
+        Some(bytes.freeze())
+    }
+
+    /// The piece to read from: empty at the end only.
+    fn front(&mut self) -> &mut Bytes {
+        while self.front.is_empty() {
+            match self.rest.pop_front() {
+                Some(next) => self.front = next,
+                None => break,
+            }
+        }
+        &mut self.front
+    }
+
+    /// What is left, in one piece.
+    pub(crate) fn into_bytes(mut self) -> Bytes {
+        self.take(self.len()).unwrap_or_default()
     }
 
     pub(crate) fn u8(&mut self) -> Option<u8> {
-        self.0.try_get_u8().ok()
+        self.front().try_get_u8().ok()
     }
 
     pub(crate) fn u16(&mut self) -> Option<u16> {
-        self.0.try_get_u16_le().ok()
+        self.front().try_get_u16_le().ok()
     }
 
     pub(crate) fn u32(&mut self) -> Option<u32> {
-        self.0.try_get_u32_le().ok()
+        self.front().try_get_u32_le().ok()
     }
 
     pub(crate) fn u64(&mut self) -> Option<u64> {
-        self.0.try_get_u64_le().ok()
+        self.front().try_get_u64_le().ok()
     }
 
     /// A length of one to ten bytes, seven bits a byte, the low ones first (LEB128).
@@ -249,14 +316,31 @@ mod tests {
         fn a_length_survives_the_trip(value: u64) {
             let mut out = BytesMut::new();
             put_varint(&mut out, value);
-            let mut reader = Reader(out.freeze());
+            let mut reader = Reader::from(out.freeze());
             prop_assert_eq!(reader.varint(), Some(value));
-            prop_assert!(reader.0.is_empty());
+            prop_assert_eq!(reader.len(), 0);
+        }
+
+        #[test]
+        fn a_reader_gives_the_same_however_its_bytes_are_cut(
+            bytes in prop::collection::vec(any::<u8>(), 0..200),
+            cuts in prop::collection::vec(0_usize..50, 0..8), takes in prop::collection::vec(0_usize..60, 0..20),
+        ) {
+            let mut left = Bytes::from(bytes.clone());
+            let mut pieces: VecDeque<_> =
+                cuts.iter().map(|cut| left.split_to(left.len().min(*cut))).collect();
+            pieces.push_back(left);
+            let (mut whole, mut cut) = (Reader::from(Bytes::from(bytes)), Reader::of(pieces));
+            for len in takes {
+                prop_assert_eq!(whole.take(len), cut.take(len));
+                prop_assert_eq!(whole.len(), cut.len());
+            }
+            prop_assert_eq!(whole.into_bytes(), cut.into_bytes());
         }
 
         #[test]
         fn garbage_is_never_a_panic(bytes: Vec<u8>) {
-            let mut reader = Reader(bytes.into());
+            let mut reader = Reader::from(Bytes::from(bytes));
             while reader.varint().is_some() {}
         }
     }

@@ -156,6 +156,11 @@ fn bulk_to_bytes<T: 'static>(value: T) -> Result<Bytes, T> {
     Err(slot.expect("only a bulk type takes the value"))
 }
 
+/// Whether a bulk value of this type is the very bytes it came as, at no cost.
+pub(crate) fn is_bytes<T: 'static>() -> bool {
+    [TypeId::of::<Bytes>(), TypeId::of::<Vec<u8>>()].contains(&TypeId::of::<T>())
+}
+
 fn bulk_from_bytes<T: 'static>(bytes: Bytes) -> Result<T, CodecError> {
     fn found<V: 'static, T: 'static>(value: V) -> Result<T, CodecError> {
         let mut slot = Some(value);
@@ -220,7 +225,7 @@ mod tests {
     /// Reads bytes as values of many shapes. Whatever they are, that is an error or a value.
     fn read_as_anything(bytes: &[u8]) {
         fn read_as<T: DeserializeOwned + 'static>(bytes: &[u8]) {
-            let _ = get::<T>(&mut Reader(Bytes::copy_from_slice(bytes)));
+            let _ = get::<T>(&mut Reader::from(Bytes::copy_from_slice(bytes)));
             for raw in [false, true] {
                 let _ = decode::<T>((Bytes::copy_from_slice(bytes), raw));
             }
@@ -251,8 +256,8 @@ mod tests {
         ) {
             let mut out = Chain::new();
             put(value.clone(), &mut out).expect("it can be encoded");
-            let mut bytes = out.into_reader().0.to_vec();
-            let whole = get::<Nested>(&mut Reader(bytes.clone().into())).expect("it was just encoded");
+            let mut bytes = out.into_bytes().to_vec();
+            let whole = get::<Nested>(&mut Reader::from(Bytes::from(bytes.clone()))).expect("it was just encoded");
             prop_assert_eq!(whole, value);
             for (at, byte) in changes {
                 let at = at % bytes.len();

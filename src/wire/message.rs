@@ -4,6 +4,7 @@
 
 use bytes::{BufMut as _, BytesMut};
 
+use super::bulk::Part;
 use super::chain::{Chain, Reader};
 use super::codec;
 use super::mark::Token;
@@ -28,12 +29,14 @@ mod tag {
     pub(super) const SETUP: u8 = 2;
     pub(super) const CALL: u8 = 3;
     pub(super) const EXIT: u8 = 4;
+    pub(super) const BULK: u8 = 5;
 
     pub(super) const GREETING: u8 = 64;
     pub(super) const READY: u8 = 65;
     pub(super) const FAILED: u8 = 66;
     pub(super) const OUTCOME: u8 = 67;
     pub(super) const PROGRESS: u8 = 68;
+    pub(super) const MOVED: u8 = 69;
 }
 
 /// How a function is named. Room is left for functions that are known by name.
@@ -99,6 +102,8 @@ pub(crate) enum ToWorker {
     Hello,
     Setup(Setup, Reader),
     Call(CallHead, Reader),
+    /// Parts of the payload of the call that follows come by the ring.
+    Bulk(Vec<Part>),
     Exit,
 }
 
@@ -134,6 +139,10 @@ pub(crate) enum FromWorker {
     Outcome(OutcomeHead, Reader),
     /// The page has a new report in the slot of the call of that number.
     Progress(u32),
+    /// Parts of the payload of the outcome that follows come by the ring.
+    Bulk(Vec<Part>),
+    /// The parent waited for something to be written to a ring, or read from it: it has been.
+    Moved,
 }
 
 /// Appends one frame that `write` fills.
@@ -186,6 +195,30 @@ pub(crate) fn put_call(out: &mut Chain, head: &CallHead, payload: &Chain) {
         out.put_u64_le(head.timeout);
         put_function(out, head.function);
     });
+}
+
+/// Comes before the message whose payload has these parts, and goes to either side.
+pub(crate) fn put_bulk(out: &mut Chain, parts: &[Part]) {
+    put(out, tag::BULK, &Chain::new(), |out| {
+        for part in parts {
+            out.put_u32_le(part.at);
+            out.put_u32_le(part.len);
+        }
+    });
+}
+
+fn get_bulk(frame: &mut Reader) -> Option<Vec<Part>> {
+    let mut part = || {
+        Some(Part {
+            at: frame.u32()?,
+            len: frame.u32()?,
+        })
+    };
+    Some(std::iter::from_fn(|| part()).collect())
+}
+
+pub(crate) fn put_moved(out: &mut Chain) {
+    put(out, tag::MOVED, &Chain::new(), |_| {});
 }
 
 pub(crate) fn put_exit(out: &mut Chain) {
@@ -349,6 +382,7 @@ impl ToWorker {
                 };
                 Self::Call(head, frame)
             }
+            tag::BULK => Self::Bulk(get_bulk(&mut frame)?),
             tag::EXIT => Self::Exit,
             _ => return None,
         };
@@ -382,6 +416,8 @@ impl FromWorker {
                 Self::Outcome(head, frame)
             }
             tag::PROGRESS => Self::Progress(frame.u32()?),
+            tag::BULK => Self::Bulk(get_bulk(&mut frame)?),
+            tag::MOVED => Self::Moved,
             _ => return None,
         };
         Some(message)
@@ -394,7 +430,7 @@ fn get_identity(frame: &mut Reader) -> Option<Identity> {
     }
     Some(Identity {
         version: frame.u16()?,
-        build: frame.0.to_vec(),
+        build: std::mem::take(frame).into_bytes().to_vec(),
     })
 }
 
@@ -407,6 +443,7 @@ fn get_function(frame: &mut Reader) -> Option<FunctionOffset> {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use proptest::prelude::*;
 
     use super::*;
@@ -416,7 +453,7 @@ mod tests {
         out.write_with(|slices| std::io::Write::write_vectored(&mut bytes, slices))
             .expect("memory takes all");
         let frame = frame::Frames::new(frame::LARGEST).next(&mut &bytes[..]);
-        Reader(frame.expect("a whole frame").expect("a frame"))
+        Reader::from(frame.expect("a whole frame").expect("a frame"))
     }
 
     proptest! {
@@ -435,7 +472,7 @@ mod tests {
                 return Err(TestCaseError::fail("not a call"));
             };
             prop_assert_eq!(parsed, head);
-            prop_assert_eq!(&rest.0[..], &bytes[..]);
+            prop_assert_eq!(&rest.into_bytes()[..], &bytes[..]);
         }
 
         #[test]
@@ -457,8 +494,8 @@ mod tests {
 
         #[test]
         fn garbage_is_no_message_and_no_panic(bytes: Vec<u8>) {
-            let _ = ToWorker::parse(Reader(bytes.clone().into()));
-            let _ = FromWorker::parse(Reader(bytes.into()));
+            let _ = ToWorker::parse(Reader::from(Bytes::from(bytes.clone())));
+            let _ = FromWorker::parse(Reader::from(Bytes::from(bytes)));
         }
     }
 
@@ -490,7 +527,7 @@ mod tests {
             panic!("not a setup");
         };
         assert_eq!(parsed, setup);
-        assert_eq!(&rest.0[..], b"args");
+        assert_eq!(&rest.into_bytes()[..], b"args");
     }
 
     #[test]

@@ -6,8 +6,11 @@
 //! - [`message`]: what each frame says;
 //! - [`mark`]: which task writes what is printed;
 //! - [`zygote`]: what the process that forks workers is asked, and answers;
-//! - [`page`]: the memory that a worker shares with its parent: who may run what, exactly.
+//! - [`page`]: the memory that a worker shares with its parent: who may run what, exactly;
+//! - [`ring`]: large bytes through that memory; [`bulk`]: which those are.
 
+#[cfg(target_os = "linux")]
+pub(crate) mod bulk;
 mod chain;
 pub(crate) mod codec;
 #[cfg(target_os = "linux")]
@@ -18,6 +21,8 @@ pub(crate) mod mark;
 pub(crate) mod message;
 #[cfg(target_os = "linux")]
 pub(crate) mod page;
+#[cfg(target_os = "linux")]
+pub(crate) mod ring;
 #[cfg(target_os = "linux")]
 pub(crate) mod zygote;
 

@@ -33,6 +33,7 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use super::MOST_ITEMS;
+use super::ring::{self, Ring, Way};
 use crate::sys::SharedMemory;
 
 /// How many calls can be in flight to one worker.
@@ -55,7 +56,9 @@ const OUTBOX_AT: usize = 4096;
 /// number, and whether it has held more.
 const MEMORY_LIMIT: usize = OUTBOX_AT - 16;
 const IS_BLOATED: usize = OUTBOX_AT - 8;
-const LEN: usize = OUTBOX_AT + OUTBOX;
+/// Behind the outbox come the rings.
+const RINGS_AT: usize = OUTBOX_AT + OUTBOX;
+const LEN: usize = RINGS_AT + ring::LEN;
 const _: () = assert!(REPORTS + 5 * 8 * SLOTS as usize <= MEMORY_LIMIT);
 
 /// How far an item was when that was last told.
@@ -335,6 +338,11 @@ impl Page {
         fence(Ordering::Acquire);
         let whole = version.is_multiple_of(2) && word(VERSION).load(Ordering::Relaxed) == version;
         (whole && version > 0).then_some((version, report))
+    }
+
+    /// What carries large bytes one way.
+    pub(crate) fn ring(&self, way: Way) -> Ring<'_> {
+        Ring::new(&self.0, RINGS_AT, way)
     }
 
     fn outbox_len(&self) -> &AtomicU64 {

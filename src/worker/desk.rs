@@ -12,6 +12,7 @@ use crate::executor::context::{self, Context, Wanted};
 use crate::function::{Answer, Desk, Entry, FunctionOffset};
 use crate::panic::PanicReport;
 use crate::sys;
+use crate::wire::bulk::LARGE;
 use crate::wire::message::{self, CallHead, OutcomeHead, Status};
 use crate::wire::page::{Page, Report, Stage};
 use crate::wire::{Chain, Reader, codec};
@@ -145,7 +146,12 @@ impl CallDesk<'_> {
 fn encode(answer: Answer) -> (Status, Chain) {
     let mut payload = Chain::new();
     let status = match answer {
-        Answer::Value(value) => return (Status::Value, value),
+        Answer::Value(mut value) => {
+            if value.len() >= LARGE {
+                value.seal(); // Its pieces may go by the ring.
+            }
+            return (Status::Value, value);
+        }
         Answer::Panicked(report) => {
             message::put_panic(&mut payload, &report);
             Status::Panicked

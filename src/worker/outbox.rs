@@ -13,8 +13,10 @@ use std::time::Duration;
 
 use crate::sys::{self, Bell};
 use crate::wire::Chain;
+use crate::wire::bulk::Split;
 use crate::wire::message::{self, OUTCOME_HEAD, OutcomeHead, Status};
 use crate::wire::page::{OUTBOX, Page};
+use crate::wire::ring::{Ring, Way};
 
 /// How long a finished frame may wait while an item runs.
 const LINGER: Duration = Duration::from_millis(1);
@@ -153,8 +155,44 @@ impl Frames {
             }
             self.unsent.append(&mut self.frame);
         } else {
-            message::put_outcome(&mut self.unsent, &head, payload);
+            self.send_large(&head, payload);
+        }
+    }
+
+    /// The large pieces of a large outcome go by the ring, all of it by the socket if there is no
+    /// memory for that.
+    fn send_large(&mut self, head: &OutcomeHead, payload: &Chain) {
+        let page = self.page.clone();
+        let ring = page.ring(Way::FromWorker);
+        match Split::of(payload) {
+            Some(split) if ring.prepare(split.len(), false) => {
+                message::put_bulk(&mut self.unsent, &split.parts);
+                message::put_outcome(&mut self.unsent, head, &split.rest);
+                for piece in &split.pieces {
+                    self.put(ring, piece);
+                }
+            }
+            _ => {
+                message::put_outcome(&mut self.unsent, head, payload);
+                self.flush();
+            }
+        }
+    }
+
+    /// Puts bytes into the ring. Their frame is written as soon as the first are there.
+    fn put(&mut self, ring: Ring<'_>, mut bytes: &[u8]) {
+        while !bytes.is_empty() && self.broken.is_none() {
+            let moved = ring.put(bytes);
+            bytes = &bytes[moved.len..];
+            if moved.is_awaited {
+                message::put_moved(&mut self.unsent);
+            }
             self.flush();
+            if moved.len == 0
+                && let Some(wait) = ring.want_room(bytes.len())
+            {
+                wait.block();
+            }
         }
     }
 

@@ -6,6 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use super::bulk::Dock;
 use super::desk::{CallDesk, Parent, find, run_initializer};
 use super::inlet::{Inlet, invalid, parse, put_greeting};
 use super::marks::Marks;
@@ -108,6 +109,7 @@ impl Worker {
         let memory = MemoryWatch::new(&self.page);
         let parent = Parent::new(self.page.clone(), self.outbox.clone());
         self.outbox.send(message::put_ready)?;
+        let mut dock = Dock::new(self.page.clone(), self.outbox.clone());
         let Inlet {
             socket, mut frames, ..
         } = self.inlet;
@@ -116,8 +118,10 @@ impl Worker {
                 self.outbox.flush()?; // It is about to wait.
             }
             let frame = frames.next(&mut &socket)?;
-            match frame.map(Reader).map(parse).transpose()? {
+            match frame.map(Reader::from).map(parse).transpose()? {
+                Some(ToWorker::Bulk(parts)) => dock.announce(parts),
                 Some(ToWorker::Call(head, input)) => {
+                    let input = dock.complete(input)?;
                     let function = find(head.function)?;
                     function(&mut CallDesk::new(
                         head,

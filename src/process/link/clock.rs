@@ -64,7 +64,7 @@ impl Link {
         let front = lane.in_flight.front_mut();
         let soft = front.and_then(|front| front.soft_end(lane.shutdown_at));
         let idle = lane.idle_end(&self.tenure);
-        let moments = [overrun, soft, idle, lane.retires_at];
+        let moments = [overrun, soft, idle, lane.retires_at, Self::release_at(lane)];
         Fate::Serve(moments.into_iter().flatten().min())
     }
 
@@ -89,6 +89,7 @@ impl Link {
                 return None;
             }
         }
+        self.release_rings(lane);
         self.warn_of_shutdown(lane, now);
         self.time_out(lane)
     }

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::fate::{Ending, Tenure};
@@ -17,6 +18,10 @@ pub(super) struct Lane {
     pub(super) in_flight: VecDeque<InFlight>,
     /// What the socket would not take yet.
     pub(super) unwritten: Chain,
+    /// What the ring had no room for yet, of calls that are written or about to be.
+    pub(super) unput: VecDeque<Bytes>,
+    /// When the rings were used last, if they may hold memory.
+    pub(super) rings_used: Option<Instant>,
     pub(super) next_seq: u32,
     /// How many calls it has been given.
     pub(super) given: u64,

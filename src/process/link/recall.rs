@@ -163,7 +163,6 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
-    use bytes::Bytes;
     use tokio::net::UnixStream;
 
     use super::*;
@@ -174,7 +173,7 @@ mod tests {
     use crate::process::link::Tenure;
     use crate::wire::message::{OutcomeHead, Status};
     use crate::wire::page::Page;
-    use crate::wire::{Chain, FunctionOffset};
+    use crate::wire::{Chain, FunctionOffset, Reader};
 
     /// What nobody waits for.
     struct Unheard(Ticket);
@@ -196,7 +195,11 @@ mod tests {
     }
 
     impl PromiseEncoded for Unheard {
-        fn fulfil_encoded(&self, _: u32, _: Bytes) {}
+        fn fulfil_encoded(&self, _: u32, _: Reader) {}
+
+        fn takes_bytes(&self) -> bool {
+            true
+        }
     }
 
     /// The outcome of an item has been read, and its worker is yet to say in the page that it has
