@@ -432,10 +432,7 @@ impl Worker {
             if let Some(arriving) = self.arriving.take() {
                 let ring = self.link.page.ring(Way::FromWorker);
                 match arriving.read(ring, &mut most) {
-                    Arriving::Whole(head, payload) => {
-                        self.link.uses_rings();
-                        self.settle(head, payload, pool);
-                    }
+                    Arriving::Whole(head, payload) => self.settle(head, payload, pool),
                     Arriving::More(arriving) => {
                         self.arriving = Some(arriving);
                         return true;
@@ -460,7 +457,7 @@ impl Worker {
                             None => self.settle(head, payload, pool),
                         },
                         Some(FromWorker::Bulk(parts)) => {
-                            let parts = Incoming::new(parts);
+                            let parts = self.link.expect(parts);
                             if parts.missing() > self.codec.max_frame_length() {
                                 return self.protest("sending a result over the limit");
                             }

@@ -13,6 +13,7 @@ use bytes::Bytes;
 
 use super::chain::{Chain, Reader};
 use super::ring::{Moved, RING, Ring};
+use super::spare::Spare;
 use crate::sys;
 
 /// From this size on, a piece goes by the ring. Less is sooner copied into a socket.
@@ -74,6 +75,8 @@ pub(crate) struct Incoming {
     whole: Vec<Bytes>,
     /// The next one, as far as it has come.
     next: Vec<u8>,
+    /// Where the largest of them is to go.
+    spare: Vec<u8>,
     missing: usize,
 }
 
@@ -83,8 +86,15 @@ impl Incoming {
             missing: parts.iter().map(|part| part.len as usize).sum(),
             whole: Vec::with_capacity(parts.len()),
             next: Vec::new(),
+            spare: Vec::new(),
             parts,
         }
+    }
+
+    /// Lets the largest part be read to a buffer that is there.
+    pub(crate) fn use_spare(&mut self, spare: &mut Spare) {
+        let largest = self.parts.iter().map(|part| part.len as usize).max();
+        self.spare = spare.take_for(largest.unwrap_or(0));
     }
 
     /// How many bytes are still to come.
@@ -98,6 +108,9 @@ impl Incoming {
             .parts
             .get(self.whole.len())
             .map_or(0, |part| part.len as usize);
+        if self.next.capacity() == 0 && (len..2 * len).contains(&self.spare.capacity()) {
+            self.next = std::mem::take(&mut self.spare);
+        }
         let believed = if self.next.len() < BELIEVED {
             len.min(BELIEVED)
         } else {

@@ -102,6 +102,11 @@ impl Chain {
         self.pieces.iter()
     }
 
+    /// The pieces, except for what was copied in last.
+    pub(super) fn into_pieces(self) -> impl Iterator<Item = Bytes> {
+        self.pieces.into_iter()
+    }
+
     /// All of it.
     pub(crate) fn into_reader(mut self) -> Reader {
         self.seal();

@@ -30,6 +30,7 @@ mod tag {
     pub(super) const CALL: u8 = 3;
     pub(super) const EXIT: u8 = 4;
     pub(super) const BULK: u8 = 5;
+    pub(super) const REST: u8 = 6;
 
     pub(super) const GREETING: u8 = 64;
     pub(super) const READY: u8 = 65;
@@ -104,6 +105,8 @@ pub(crate) enum ToWorker {
     Call(CallHead, Reader),
     /// Parts of the payload of the call that follows come by the ring.
     Bulk(Vec<Part>),
+    /// There has been nothing to do for a while: no memory is to be kept for what comes.
+    Rest,
     Exit,
 }
 
@@ -215,6 +218,10 @@ fn get_bulk(frame: &mut Reader) -> Option<Vec<Part>> {
         })
     };
     Some(std::iter::from_fn(|| part()).collect())
+}
+
+pub(crate) fn put_rest(out: &mut Chain) {
+    put(out, tag::REST, &Chain::new(), |_| {});
 }
 
 pub(crate) fn put_moved(out: &mut Chain) {
@@ -383,6 +390,7 @@ impl ToWorker {
                 Self::Call(head, frame)
             }
             tag::BULK => Self::Bulk(get_bulk(&mut frame)?),
+            tag::REST => Self::Rest,
             tag::EXIT => Self::Exit,
             _ => return None,
         };

@@ -7,7 +7,7 @@
 //! - [`mark`]: which task writes what is printed;
 //! - [`zygote`]: what the process that forks workers is asked, and answers;
 //! - [`page`]: the memory that a worker shares with its parent: who may run what, exactly;
-//! - [`ring`]: large bytes through that memory; [`bulk`]: which those are.
+//! - [`ring`]: large bytes through that memory; [`bulk`]: which those are; [`spare`]: where they go.
 
 #[cfg(target_os = "linux")]
 pub(crate) mod bulk;
@@ -23,6 +23,8 @@ pub(crate) mod message;
 pub(crate) mod page;
 #[cfg(target_os = "linux")]
 pub(crate) mod ring;
+#[cfg(target_os = "linux")]
+pub(crate) mod spare;
 #[cfg(target_os = "linux")]
 pub(crate) mod zygote;
 

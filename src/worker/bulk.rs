@@ -38,9 +38,11 @@ impl Dock {
     /// The whole payload of a call of which `rest` came in the frame. It is read whether the call is
     /// wanted or not: what belongs to the next one comes behind it.
     pub(super) fn complete(&mut self, rest: Reader) -> io::Result<Reader> {
+        let mut spare = self.outbox.spare();
         let Some(mut parts) = self.announced.take() else {
-            return Ok(rest);
+            return Ok(rest); // The task may need the memory of the spare buffer.
         };
+        parts.use_spare(&mut spare);
         let ring = self.page.ring(Way::ToWorker);
         while parts.missing() > 0 {
             let moved = parts.take(ring)?;

@@ -125,6 +125,9 @@ impl Desk for CallDesk<'_> {
             self.end_with_it();
         }
         self.next += 1;
+        if self.next == self.head.end {
+            self.parent.outbox.keep(payload);
+        }
         if self.head.timeout > 0 {
             // By the outcome of one item the parent knows when the next one began. A failure is
             // met again when the worker has to wait.

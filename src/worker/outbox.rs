@@ -13,10 +13,11 @@ use std::time::Duration;
 
 use crate::sys::{self, Bell};
 use crate::wire::Chain;
-use crate::wire::bulk::Split;
+use crate::wire::bulk::{LARGE, Split};
 use crate::wire::message::{self, OUTCOME_HEAD, OutcomeHead, Status};
 use crate::wire::page::{OUTBOX, Page};
 use crate::wire::ring::{Ring, Way};
+use crate::wire::spare::Spare;
 
 /// How long a finished frame may wait while an item runs.
 const LINGER: Duration = Duration::from_millis(1);
@@ -40,6 +41,8 @@ struct Frames {
     unsent: Chain,
     /// The frame that is being made.
     frame: Chain,
+    /// What a result lay in.
+    spare: Spare,
     /// The socket's failure. It ends the worker, but an entry cannot be told of it.
     broken: Option<io::Error>,
 }
@@ -60,6 +63,7 @@ impl Outbox {
             limit,
             unsent: Chain::new(),
             frame: Chain::new(),
+            spare: Spare::default(),
             broken: None,
         };
         let outbox = Arc::new(Self {
@@ -105,6 +109,18 @@ impl Outbox {
         if frames.unsent.len() >= ENOUGH {
             frames.flush();
         }
+    }
+
+    /// The payload of the last outcome of a call is not needed any more.
+    pub(super) fn keep(&self, payload: Chain) {
+        if payload.len() >= LARGE {
+            self.lock().spare.keep(payload);
+        }
+    }
+
+    /// What a result lay in, if there is something.
+    pub(super) fn spare(&self) -> Spare {
+        std::mem::take(&mut self.lock().spare)
     }
 
     /// Writes what waits.

@@ -120,6 +120,7 @@ impl Worker {
             let frame = frames.next(&mut &socket)?;
             match frame.map(Reader::from).map(parse).transpose()? {
                 Some(ToWorker::Bulk(parts)) => dock.announce(parts),
+                Some(ToWorker::Rest) => drop(self.outbox.spare()),
                 Some(ToWorker::Call(head, input)) => {
                     let input = dock.complete(input)?;
                     let function = find(head.function)?;

@@ -10,9 +10,10 @@ use tokio::time::Instant;
 use super::Link;
 use super::lane::Lane;
 use crate::wire::Chain;
-use crate::wire::bulk::Split;
+use crate::wire::bulk::{Incoming, Part, Split};
 use crate::wire::message::{self, CallHead};
 use crate::wire::ring::Way;
+use crate::wire::spare::Spare;
 
 /// For so long the memory of the rings is kept for a worker that has nothing to do.
 const KEPT: Duration = Duration::from_secs(1);
@@ -57,9 +58,13 @@ impl Link {
         self.put(&mut self.lock())
     }
 
-    /// A result has come through memory.
-    pub(in crate::process) fn uses_rings(&self) {
-        self.lock().rings_used = Some(Instant::now());
+    /// Parts of a result are coming through memory.
+    pub(in crate::process) fn expect(&self, parts: Vec<Part>) -> Incoming {
+        let mut parts = Incoming::new(parts);
+        let mut lane = self.lock();
+        lane.rings_used = Some(Instant::now());
+        parts.use_spare(&mut lane.spare);
+        parts
     }
 
     /// When the memory of the rings is to be given back.
@@ -68,11 +73,14 @@ impl Link {
         lane.rings_used.filter(|_| idles)?.checked_add(KEPT)
     }
 
-    /// Gives it back, if it is time. Nothing that is wanted comes from a worker that owes nothing.
+    /// Gives it back, if it is time, and what else is kept for large payloads. Nothing that is wanted comes from a worker that owes nothing.
     pub(super) fn release_rings(&self, lane: &mut Lane) {
         let is_due = |at| at <= Instant::now();
         if Self::release_at(lane).is_some_and(is_due) {
             lane.rings_used = None;
+            lane.spare = Spare::default();
+            message::put_rest(&mut lane.unwritten);
+            self.write(lane);
             self.page.ring(Way::ToWorker).release();
             self.page.ring(Way::FromWorker).release();
         }

@@ -12,6 +12,7 @@ use crate::executor::job::Call;
 use crate::executor::options::TaskName;
 use crate::sys;
 use crate::wire::Chain;
+use crate::wire::spare::Spare;
 
 #[derive(Debug)]
 pub(super) struct Lane {
@@ -22,6 +23,8 @@ pub(super) struct Lane {
     pub(super) unput: VecDeque<Bytes>,
     /// When the rings were used last, if they may hold memory.
     pub(super) rings_used: Option<Instant>,
+    /// What its arguments lay in.
+    pub(super) spare: Spare,
     pub(super) next_seq: u32,
     /// How many calls it has been given.
     pub(super) given: u64,

@@ -38,6 +38,7 @@ use crate::executor::promise::Ticket;
 use crate::wire::Chain;
 use crate::wire::message::CallHead;
 use crate::wire::page::{Page, SLOTS, Stage};
+use crate::wire::spare::Spare;
 
 /// How much work is sent ahead to hide the way there and back.
 const AHEAD: Duration = Duration::from_millis(1);
@@ -79,6 +80,7 @@ impl Link {
                 unwritten: Chain::new(),
                 unput: VecDeque::new(),
                 rings_used: None,
+                spare: Spare::default(),
                 next_seq: 0,
                 given: 0,
                 reserved: 0,

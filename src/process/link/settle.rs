@@ -100,11 +100,16 @@ impl Link {
             }));
             self.tasks_done.fetch_add(1, Ordering::Relaxed);
         }
+        if let Some(done) = rest.take_if(|call| call.owed.remaining() == 0)
+            && lane.rings_used.is_some()
+        {
+            lane.spare.keep(done.payload);
+        }
         Some(Answered {
             promise,
             item,
             late: overrun.is_some_and(|overrun| overrun.answered),
-            rest: rest.filter(|call| call.owed.remaining() > 0),
+            rest,
         })
     }
 
