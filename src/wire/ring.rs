@@ -240,12 +240,13 @@ mod tests {
     fn read_all(ring: Ring<'_>, len: usize) -> Vec<u8> {
         let mut bytes = Vec::new();
         while bytes.len() < len {
-            let moved = ring.take(&mut bytes, len - bytes.len());
+            let most = len - bytes.len();
+            let moved = ring.take(&mut bytes, most);
             if moved.is_awaited {
                 ring.wake_writer();
             }
             if moved.len == 0
-                && let Some(wait) = ring.want_bytes(len - bytes.len())
+                && let Some(wait) = ring.want_bytes(most)
             {
                 wait.block();
             }

@@ -119,6 +119,7 @@ fn get_optional(frame: &mut Reader) -> Option<Option<i32>> {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use proptest::prelude::*;
 
     use super::*;
