@@ -1,25 +1,30 @@
 //! What the executors cost, beside their peers and the limit of the machine, in one run:
-//! `cargo bench`. At the end it prints the medians side by side, and ratios: only these carry
-//! over from one machine to another.
+//! `cargo bench --bench executors`. At the end it prints the medians side by side, and how they stand to the
+//! goals: only ratios carry over from one machine to another. It draws them too, into
+//! `target/criterion/measured.svg`, or where `BENCH_PLOT` says.
 //!
 //! Every contender has two workers. The calls are made by a task on a tokio runtime of two
-//! threads, as in a service.
+//! threads, as in a service. Python's pools are measured by `peers.py`, with `$PYTHON` or `python3`.
 
 mod common;
 
 use std::hint::black_box;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use concurrent_futures::StartMethod;
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, SamplingMode, Throughput};
 use tokio::runtime::Runtime;
 
 use crate::common::contender::{
-    Contender, Echo, Noop, ProcessPool, Procspawn, SpawnBlocking, ThreadPool, TokioRayon, WORKERS,
+    Contender, Echo, Inline, Noop, ProcessPool, Procspawn, SpawnBlocking, ThreadPool, TokioRayon,
 };
-use crate::common::limit;
-use crate::common::table::{self, Table};
+use crate::common::figure::{self, Unit};
+use crate::common::peers::{self, Peers};
+use crate::common::table::{Goal, Table};
+use crate::common::{heartbeat, limit, plot, queue, runtime, starts};
 
 /// Does something for every contender. Those to compare come right after each other.
 macro_rules! each_contender {
@@ -34,8 +39,15 @@ macro_rules! each_contender {
     };
 }
 
-/// How many integers go through `map` in chunks. One by one, it is a batch.
-const MANY: u64 = 200_000;
+/// How many integers go through `map`, and how many to find out how to cut them into chunks.
+const MANY: u64 = 10_000_000;
+const TRIAL: u64 = 500_000;
+
+/// How many tasks wait for a worker.
+const QUEUED: usize = 1_000_000;
+
+/// How long a heartbeat is watched.
+const WATCH: Duration = Duration::from_millis(2500);
 
 fn main() {
     // A child of each of these starts here too. It knows by an environment variable whose it is,
@@ -43,21 +55,32 @@ fn main() {
     limit::init();
     concurrent_futures::init();
     procspawn::init();
+    each_contender!(C => queue::count_if_asked::<C>(), ProcessPool, ThreadPool, SpawnBlocking, TokioRayon);
 
-    let start = SystemTime::now();
     let mut bench = Bench::new();
     bench.round_trip_on_one_cpu();
     bench.round_trip("round trip");
     bench.many_submits();
-    bench.map("map chunk 1", 1);
-    bench.map("map chunk 1000", 1000);
+    bench.map();
     bench.echo("echo 64 KiB", 64 << 10);
     bench.echo("echo 1 MiB", 1 << 20);
     bench.echo("echo 64 MiB", 64 << 20);
     bench.cold_start();
+    bench.start("cold start, forkserver", || {
+        starts::first_result(StartMethod::ForkServer)
+    });
+    bench.start("cold start, spawn", || {
+        starts::first_result(StartMethod::Spawn)
+    });
+    bench.start("one more worker", || {
+        starts::one_more(StartMethod::ForkServer)
+    });
+    bench.idle_worker();
+    bench.queue();
+    bench.heartbeat();
     bench.criterion.final_summary();
     if !bench.quick {
-        print_table(bench.measures, start);
+        bench.tell();
     }
 }
 
@@ -65,18 +88,19 @@ fn main() {
 struct Bench {
     criterion: Criterion,
     runtime: Runtime,
-    measures: Vec<&'static str>,
+    /// Has a row for each measure, and the figures that do not come from criterion.
+    table: Table,
+    start: SystemTime,
     /// Criterion only tests that everything runs, once: do little.
     quick: bool,
 }
 
-fn runtime() -> Runtime {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .max_blocking_threads(WORKERS)
-        .enable_all()
-        .build();
-    runtime.expect("the threads start")
+fn columns() -> Vec<&'static str> {
+    let mut contenders = Vec::new();
+    each_contender!(C => contenders.push(C::NAME));
+    contenders.extend(peers::NAMES);
+    contenders.extend([Inline::NAME, limit::NAME]);
+    contenders
 }
 
 impl Bench {
@@ -84,18 +108,25 @@ impl Bench {
         let given = |wanted: &str| std::env::args().any(|arg| arg == wanted);
         Self {
             criterion: Criterion::default()
-                .output_directory(&table::criterion_home())
+                .output_directory(&figure::criterion_home())
                 .warm_up_time(Duration::from_millis(400))
                 .measurement_time(Duration::from_millis(1600))
                 .configure_from_args(),
             runtime: runtime(),
-            measures: Vec::new(),
+            table: Table::new(columns()),
+            start: SystemTime::now(),
             quick: given("--test") || !given("--bench"),
         }
     }
 
-    fn measure(&mut self, name: &'static str, samples: usize) -> Measure<'_> {
-        self.measures.push(name);
+    /// Whether this is among what the command line asks for, as criterion understands it.
+    fn wants(&self, name: &str) -> bool {
+        let mut filters = std::env::args().skip(1).filter(|arg| !arg.starts_with('-'));
+        filters.next().is_none_or(|filter| name.contains(&filter))
+    }
+
+    fn measure(&mut self, name: &'static str, unit: Unit, samples: usize) -> Measure<'_> {
+        self.table.add(name, unit);
         let mut group = self.criterion.benchmark_group(name);
         group.sample_size(samples).sampling_mode(SamplingMode::Flat);
         Measure {
@@ -114,7 +145,7 @@ impl Bench {
             }
             start.elapsed()
         }
-        let mut measure = self.measure(name, 50);
+        let mut measure = self.measure(name, Unit::Time, 50);
         each_contender!(C => measure.time(run::<C>));
         measure.time_limit(limit::round_trips);
     }
@@ -140,7 +171,7 @@ impl Bench {
             }
             start.elapsed()
         }
-        let mut measure = self.measure("many submits", 20);
+        let mut measure = self.measure("many submits", Unit::Call, 20);
         each_contender!(C => {
             let batch = measure.at_most(C::BATCH);
             measure.group.throughput(Throughput::Elements(batch));
@@ -148,8 +179,8 @@ impl Bench {
         });
     }
 
-    /// `x + 1` over many integers, one by one or in chunks.
-    fn map(&mut self, name: &'static str, chunk: u64) {
+    /// `x + 1` over many integers: in chunks that a hand has tuned, where nobody else does.
+    fn map(&mut self) {
         async fn run<C: Contender>(
             contender: Arc<C>,
             times: u64,
@@ -163,9 +194,15 @@ impl Bench {
             }
             start.elapsed()
         }
-        let mut measure = self.measure(name, 10);
+        let name = "map";
+        if !self.wants(name) {
+            return;
+        }
+        let mut measure = self.measure(name, Unit::Call, 10);
         each_contender!(C => {
-            let count = measure.at_most(if chunk == 1 { C::BATCH } else { MANY });
+            let (chunk, trial) = spawned(measure.runtime, best_chunk::<C>(measure.at_most(TRIAL)));
+            let is_slow = trial > Duration::from_secs(1);
+            let count = measure.at_most(if is_slow { TRIAL } else { MANY });
             measure.group.throughput(Throughput::Elements(count));
             measure.time(|contender: Arc<C>, times| run(contender, times, count, chunk));
         });
@@ -183,7 +220,7 @@ impl Bench {
             assert_eq!(data.len(), size);
             elapsed
         }
-        let mut measure = self.measure(name, 10);
+        let mut measure = self.measure(name, Unit::Byte, 10);
         let size = measure.at_most(size as u64) as usize;
         measure.group.throughput(Throughput::Bytes(size as u64));
         each_contender!(C => measure.time(|contender: Arc<C>, times| run(contender, times, size)));
@@ -210,13 +247,136 @@ impl Bench {
             }
             total
         }
-        let mut measure = self.measure("cold start", 20);
+        let mut measure = self.measure("cold start", Unit::Time, 20);
         let runtime = measure.runtime;
         each_contender!(C => measure.group.bench_function(C::NAME, |bencher| {
             bencher.iter_custom(|times| spawned(runtime, run::<C>(times)));
         }));
         measure.time_limit(limit::cold_starts);
     }
+
+    /// The same, and the like, for a process pool and a way to start its workers.
+    fn start(&mut self, name: &'static str, measured: impl Fn() -> Duration) {
+        let mut measure = self.measure(name, Unit::Time, 20);
+        measure.group.bench_function(ProcessPool::NAME, |bencher| {
+            bencher.iter_custom(|times| (0..times).map(|_| measured()).sum());
+        });
+    }
+
+    fn idle_worker(&mut self) {
+        let name = "idle worker";
+        if self.wants(name) {
+            let (_, kib) = starts::memory(StartMethod::ForkServer);
+            let bytes = kib as f64 * 1024.0;
+            self.table.add(name, Unit::Memory);
+            self.table.put(name, ProcessPool::NAME, bytes.into());
+        }
+    }
+
+    /// Tasks that wait while all workers are taken.
+    fn queue(&mut self) {
+        let (bytes, descriptors) = ("queued task", "queue's descriptors");
+        if !self.wants(bytes) && !self.wants(descriptors) {
+            return;
+        }
+        self.table.add(bytes, Unit::Memory);
+        self.table.add(descriptors, Unit::Count);
+        let tasks = if self.quick { 1000 } else { QUEUED };
+        each_contender!(C => {
+            let queue = queue::measure::<C>(tasks);
+            self.table.put(bytes, C::NAME, queue.bytes.into());
+            self.table.put(descriptors, C::NAME, queue.descriptors.into());
+        }, ProcessPool, ThreadPool, SpawnBlocking, TokioRayon);
+    }
+
+    /// How late the runtime is while all workers are busy; the limit is while nothing is to be done.
+    fn heartbeat(&mut self) {
+        let names = ["heartbeat, p50", "heartbeat, p99"];
+        if !names.iter().any(|name| self.wants(name)) {
+            return;
+        }
+        names
+            .iter()
+            .for_each(|name| self.table.add(name, Unit::Time));
+        let watch = if self.quick { WATCH / 100 } else { WATCH };
+        let mut put = |contender, (p50, p99): (f64, f64)| {
+            for (name, late) in names.into_iter().zip([p50, p99]) {
+                self.table.put(name, contender, late.into());
+            }
+        };
+        let runtime = &self.runtime;
+        put(limit::NAME, spawned(runtime, heartbeat::lateness(watch)));
+        each_contender!(C => {
+            let contender = Arc::new(runtime.block_on(async { C::start() }));
+            let load = runtime.spawn(heartbeat::load(contender.clone()));
+            put(C::NAME, spawned(runtime, heartbeat::lateness(watch)));
+            load.abort();
+            let _ = runtime.block_on(load); // It says that it was aborted.
+            if let Some(contender) = Arc::into_inner(contender) {
+                runtime.block_on(contender.stop());
+            }
+        }, ProcessPool, ThreadPool, SpawnBlocking, TokioRayon, Inline);
+    }
+
+    /// Prints and draws what was measured.
+    fn tell(mut self) {
+        for measure in self.table.measures() {
+            for contender in columns() {
+                if let Some(figure) = figure::read(measure, contender, self.start) {
+                    self.table.put(measure, contender, figure);
+                }
+            }
+        }
+        let notes = self.ask_peers();
+        self.table.print();
+        print_goals(&self.table);
+        println!("\n{notes}");
+        let path = std::env::var_os("BENCH_PLOT").map(PathBuf::from);
+        let path = path.unwrap_or_else(|| figure::criterion_home().join("measured.svg"));
+        match std::fs::write(&path, plot::draw(&self.table, &DRAWN)) {
+            Ok(()) => println!("Drawn in {}.", path.display()),
+            Err(error) => println!("Not drawn in {}: {error}.", path.display()),
+        }
+    }
+
+    /// Adds what Python's pools take for what was measured. Says which are missing.
+    fn ask_peers(&mut self) -> String {
+        let peers = match Peers::measure() {
+            Ok(peers) => peers,
+            Err(error) => return format!("Without the pools of Python: {error}."),
+        };
+        for measure in self.table.measures() {
+            for contender in peers::NAMES {
+                if let Some(figure) = peers.get(measure, contender) {
+                    self.table.put(measure, contender, figure);
+                }
+            }
+        }
+        match &peers.missing()[..] {
+            [] => "With all peers.".to_owned(),
+            missing => format!("Not installed: {}.", missing.join(", ")),
+        }
+    }
+}
+
+/// Tries what sizes of chunks there are. Gives the fastest, and the time it took for so many items.
+async fn best_chunk<C: Contender>(count: u64) -> (u64, Duration) {
+    let contender = C::start();
+    let mut best = (0, Duration::MAX);
+    let chunks = if C::CHUNKS.is_empty() {
+        &[0]
+    } else {
+        C::CHUNKS
+    };
+    for &chunk in chunks {
+        let start = Instant::now();
+        contender.map(count, chunk).await;
+        if start.elapsed() < best.1 {
+            best = (chunk, start.elapsed());
+        }
+    }
+    contender.stop().await;
+    best
 }
 
 /// One group of criterion's: what each contender takes for the same thing.
@@ -265,28 +425,54 @@ fn spawned<T: Send + 'static>(
     runtime.block_on(task).expect("the task returns")
 }
 
-fn print_table(measures: Vec<&'static str>, start: SystemTime) {
-    let mut contenders = Vec::new();
-    each_contender!(C => contenders.push(C::NAME));
-    contenders.push(limit::NAME);
-    let table = Table::read(measures, contenders, start);
-    table.print();
+/// What the picture shows.
+const DRAWN: [&str; 6] = [
+    "round trip, one CPU",
+    "round trip",
+    "many submits",
+    "map",
+    "echo 1 MiB",
+    "echo 64 MiB",
+];
 
-    let (processes, threads) = (ProcessPool::NAME, ThreadPool::NAME);
-    for round_trip in ["round trip, one CPU", "round trip"] {
-        table.print_time(round_trip, processes, limit::NAME);
-        table.print_time(round_trip, processes, Procspawn::NAME);
+const PROCESSES: &[&str] = &[
+    Procspawn::NAME,
+    peers::POOL,
+    peers::EXECUTOR,
+    peers::LOKY,
+    peers::PEBBLE,
+];
+const THREADS: &[&str] = &[SpawnBlocking::NAME, TokioRayon::NAME];
+const LIMIT: &[&str] = &[limit::NAME];
+
+fn print_goals(table: &Table) {
+    let processes = |measure, goal| table.print_goal(measure, ProcessPool::NAME, goal);
+    let threads = |measure, goal| table.print_goal(measure, ThreadPool::NAME, goal);
+    let gib = |rate: f64| Goal::Value(1.0 / rate / f64::from(1 << 30));
+    for measure in ["round trip, one CPU", "round trip"] {
+        processes(measure, Goal::Times(1.5, LIMIT));
     }
-    table.print_speed("many submits", processes, Procspawn::NAME);
-    table.print_speed("map chunk 1000", processes, Procspawn::NAME);
-    for echo in ["echo 64 KiB", "echo 1 MiB", "echo 64 MiB"] {
-        table.print_speed(echo, processes, Procspawn::NAME);
-        table.print_time(echo, processes, limit::NAME);
+    processes("many submits", Goal::Value(1.0 / 300e3));
+    processes("many submits", Goal::Times(6.0, &[peers::POOL]));
+    processes("map", Goal::Value(1.0 / 20e6));
+    processes("map", Goal::Times(5.0, PROCESSES));
+    let echoes = [
+        ("echo 64 KiB", 1.5, 2.0),
+        ("echo 1 MiB", 2.5, 2.0),
+        ("echo 64 MiB", 2.0, 5.0),
+    ];
+    for (measure, rate, times) in echoes {
+        processes(measure, gib(rate));
+        processes(measure, Goal::Times(times, PROCESSES));
     }
-    table.print_time("cold start", processes, Procspawn::NAME);
-    table.print_time("cold start", processes, limit::NAME);
-    table.print_time("round trip", threads, SpawnBlocking::NAME);
-    table.print_time("round trip", threads, TokioRayon::NAME);
-    table.print_speed("many submits", threads, SpawnBlocking::NAME);
-    table.print_speed("many submits", threads, TokioRayon::NAME);
+    processes("cold start", Goal::Value(3e-3));
+    processes("one more worker", Goal::Value(0.5e-3));
+    processes("idle worker", Goal::Value(f64::from(1 << 20)));
+    threads("round trip", Goal::Times(1.0, THREADS));
+    threads("many submits", Goal::Times(1.0, &[TokioRayon::NAME]));
+    for on in [&processes as &dyn Fn(_, _), &threads] {
+        on("queued task", Goal::Value(300.0));
+        on("queue's descriptors", Goal::Value(0.0));
+        on("heartbeat, p99", Goal::Times(2.0, LIMIT));
+    }
 }

@@ -27,15 +27,19 @@ pub(crate) trait Desk {
     fn input(&mut self) -> &mut Reader;
 
     /// Claims the next item; false if there is none, or it is no longer wanted. After a true,
-    /// the entry reads its arguments from `input` and calls `answer`.
+    /// the entry takes the `item` and calls `answer`.
     fn claim(&mut self) -> bool;
+
+    /// Where the item's arguments are read from, and where its value is to be put.
+    fn item(&mut self) -> (&mut Reader, &mut Chain);
 
     fn answer(&mut self, answer: Answer);
 }
 
 /// What became of one item.
 pub(crate) enum Answer {
-    Value(Chain),
+    /// The value has been put where it goes.
+    Value,
     Panicked(PanicReport),
     Undecodable(String),
     Unencodable(String),
@@ -136,6 +140,10 @@ mod tests {
         }
 
         fn claim(&mut self) -> bool {
+            unreachable!()
+        }
+
+        fn item(&mut self) -> (&mut Reader, &mut Chain) {
             unreachable!()
         }
 

@@ -3,6 +3,7 @@
 use std::future::Future;
 
 use concurrent_futures::{Executor, ExecutorExt as _, ProcessPoolExecutor, ThreadPoolExecutor};
+use futures::future::FutureExt as _;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -78,6 +79,9 @@ pub(crate) trait Contender: Sized + Send + Sync + 'static {
     /// Hands the call over at once, before the future is polled.
     fn submit<W: Work>(&self, input: W::Input) -> impl Future<Output = W::Output> + Send;
 
+    /// How long a hand would make the chunks of a list; none if that is not asked for.
+    const CHUNKS: &'static [u64] = &[1_000, 10_000, 100_000];
+
     /// Adds one to each of `0..count`, `chunk` of them in a call, in order. Gives the sum.
     fn map(&self, count: u64, chunk: u64) -> impl Future<Output = u64> + Send {
         map_by_hand(self, count, chunk)
@@ -90,10 +94,6 @@ pub(crate) trait Contender: Sized + Send + Sync + 'static {
 }
 
 async fn map_by_hand<C: Contender>(contender: &C, count: u64, chunk: u64) -> u64 {
-    if chunk == 1 {
-        let calls = stream::iter(0..count).map(|x| contender.submit::<AddOne>(x));
-        return calls.buffered(AHEAD).fold(0, async |sum, x| sum + x).await;
-    }
     let chunks = stream::iter((0..count).step_by(chunk as usize))
         .map(|start| (start..count.min(start + chunk)).collect());
     let calls = chunks.map(|chunk| contender.submit::<AddOneToEach>(chunk));
@@ -104,11 +104,9 @@ async fn map_by_hand<C: Contender>(contender: &C, count: u64, chunk: u64) -> u64
 }
 
 /// With each item a task of its own, that fails by itself; by hand, a chunk is one task.
-async fn map_by_executor(executor: &impl Executor, count: u64, chunk: u64) -> u64 {
+async fn map_by_executor(executor: &impl Executor, count: u64) -> u64 {
     let results = executor.map(AddOne::run, 0..count);
-    let sum = results
-        .chunk_size(chunk as usize)
-        .try_fold(0, async |sum, x| Ok(sum + x));
+    let sum = results.try_fold(0, async |sum, x| Ok(sum + x));
     sum.await.expect("the tasks return")
 }
 
@@ -116,6 +114,7 @@ pub(crate) struct ProcessPool(ProcessPoolExecutor);
 
 impl Contender for ProcessPool {
     const NAME: &'static str = "process pool";
+    const CHUNKS: &'static [u64] = &[];
 
     fn start() -> Self {
         Self(ProcessPoolExecutor::with_workers(WORKERS).expect("the settings are valid"))
@@ -123,11 +122,11 @@ impl Contender for ProcessPool {
 
     fn submit<W: Work>(&self, input: W::Input) -> impl Future<Output = W::Output> + Send {
         let handle = self.0.submit(W::run, input);
-        async { handle.await.expect("the task returns") }
+        handle.map(|result| result.expect("the task returns"))
     }
 
-    fn map(&self, count: u64, chunk: u64) -> impl Future<Output = u64> + Send {
-        map_by_executor(&self.0, count, chunk)
+    fn map(&self, count: u64, _: u64) -> impl Future<Output = u64> + Send {
+        map_by_executor(&self.0, count)
     }
 
     async fn stop(self) {
@@ -139,6 +138,7 @@ pub(crate) struct ThreadPool(ThreadPoolExecutor);
 
 impl Contender for ThreadPool {
     const NAME: &'static str = "thread pool";
+    const CHUNKS: &'static [u64] = &[];
 
     fn start() -> Self {
         Self(ThreadPoolExecutor::with_workers(WORKERS).expect("the settings are valid"))
@@ -146,11 +146,11 @@ impl Contender for ThreadPool {
 
     fn submit<W: Work>(&self, input: W::Input) -> impl Future<Output = W::Output> + Send {
         let handle = self.0.submit(W::run, input);
-        async { handle.await.expect("the task returns") }
+        handle.map(|result| result.expect("the task returns"))
     }
 
-    fn map(&self, count: u64, chunk: u64) -> impl Future<Output = u64> + Send {
-        map_by_executor(&self.0, count, chunk)
+    fn map(&self, count: u64, _: u64) -> impl Future<Output = u64> + Send {
+        map_by_executor(&self.0, count)
     }
 
     async fn stop(self) {
@@ -170,7 +170,23 @@ impl Contender for SpawnBlocking {
 
     fn submit<W: Work>(&self, input: W::Input) -> impl Future<Output = W::Output> + Send {
         let handle = tokio::task::spawn_blocking(|| W::run(input));
-        async { handle.await.expect("the task returns") }
+        handle.map(|result| result.expect("the task returns"))
+    }
+}
+
+/// On the threads of the runtime itself, for contrast.
+pub(crate) struct Inline;
+
+impl Contender for Inline {
+    const NAME: &'static str = "inline";
+
+    fn start() -> Self {
+        Self
+    }
+
+    fn submit<W: Work>(&self, input: W::Input) -> impl Future<Output = W::Output> + Send {
+        let handle = tokio::spawn(async { W::run(input) });
+        handle.map(|result| result.expect("the task returns"))
     }
 }
 

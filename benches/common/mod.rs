@@ -1,5 +1,25 @@
-//! What the benches share. Reading order: [`contender`], [`limit`], [`table`].
+//! What is compared, and how it is shown. Reading order: [`contender`], [`limit`]; what criterion has no
+//! measure for: [`heartbeat`], [`queue`], [`starts`]; [`peers`] in another language; [`figure`], [`table`],
+//! [`plot`].
+
+use self::contender::WORKERS;
 
 pub(crate) mod contender;
+pub(crate) mod figure;
+pub(crate) mod heartbeat;
 pub(crate) mod limit;
+pub(crate) mod peers;
+pub(crate) mod plot;
+pub(crate) mod queue;
+pub(crate) mod starts;
 pub(crate) mod table;
+
+/// A runtime of two threads, as a service has, and as many for blocking work as the others have workers.
+pub(crate) fn runtime() -> tokio::runtime::Runtime {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(WORKERS)
+        .enable_all()
+        .build();
+    runtime.expect("the threads start")
+}

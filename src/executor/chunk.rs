@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{self, Poll, Waker};
+use std::time::Duration;
 
 use futures::Stream;
 use serde::de::DeserializeOwned;
@@ -13,7 +14,8 @@ use super::context::Wanted;
 use super::error::TaskError;
 use super::job::decode_result;
 use super::promise::{Promise, PromiseEncoded, PromiseOf, Ticket};
-use crate::wire::{Reader, codec};
+use crate::wire::codec;
+use crate::wire::outcomes::Values;
 
 /// The place where the outcomes of a chunk's items are put.
 pub(crate) struct Chunk<R> {
@@ -33,7 +35,16 @@ struct Answers<R> {
     arrived: Vec<Result<R, TaskError>>,
     /// The stream has been dropped, or has ended, before all was answered.
     forgotten: bool,
+    /// How many items ran together, and for how long, when that was last told.
+    took: Option<(u32, Duration)>,
     waker: Option<Waker>,
+}
+
+/// What the stream takes at once.
+pub(crate) struct Arrived<R> {
+    pub(crate) outcomes: Vec<Result<R, TaskError>>,
+    /// How many items of the chunk ran together, and for how long, if that is news.
+    pub(crate) took: Option<(u32, Duration)>,
 }
 
 /// The stream's end of a chunk: the outcomes, as many at a time as there are. Dropping it cancels
@@ -47,6 +58,7 @@ impl<R> Chunk<R> {
             early: BTreeMap::new(),
             arrived: Vec::new(),
             forgotten: false,
+            took: None,
             waker: None,
         };
         Arc::new(Self {
@@ -61,22 +73,10 @@ impl<R> Chunk<R> {
         Outcomes(self.clone())
     }
 
-    /// Puts the outcome of an item in, unless it has one.
-    fn answer(&self, item: u32, outcome: Result<R, TaskError>) {
+    /// Puts the outcomes of items that follow each other in, but for those that have one.
+    fn answer(&self, first: u32, outcomes: Vec<Result<R, TaskError>>) {
         let mut answers = self.lock();
-        if answers.has(item) {
-            return; // The lock goes before `outcome`, whose destructor is user code.
-        }
-        if item == answers.next {
-            answers.arrived.push(outcome);
-            answers.next += 1;
-            answers.catch_up();
-        } else if self.ordered {
-            answers.early.insert(item, Some(outcome));
-        } else {
-            answers.arrived.push(outcome);
-            answers.early.insert(item, None);
-        }
+        let unwanted = answers.put(first, outcomes, self.ordered);
         if answers.next == self.items {
             self.ticket.close();
         }
@@ -85,6 +85,7 @@ impl<R> Chunk<R> {
             false => answers.waker.take(),
         };
         drop(answers);
+        drop(unwanted); // Outside of the lock: their destructors are user code.
         if let Some(waker) = waker {
             waker.wake();
         }
@@ -96,6 +97,40 @@ impl<R> Chunk<R> {
 }
 
 impl<R> Answers<R> {
+    /// Gives back what is not wanted.
+    fn put(
+        &mut self,
+        first: u32,
+        mut outcomes: Vec<Result<R, TaskError>>,
+        ordered: bool,
+    ) -> Vec<Result<R, TaskError>> {
+        if first == self.next && self.early.is_empty() && !self.forgotten {
+            self.next += outcomes.len() as u32;
+            if self.arrived.is_empty() {
+                self.arrived = outcomes;
+            } else {
+                self.arrived.append(&mut outcomes);
+            }
+            return Vec::new();
+        }
+        let mut unwanted = Vec::new();
+        for (item, outcome) in (first..).zip(outcomes) {
+            if self.has(item) {
+                unwanted.push(outcome);
+            } else if item == self.next {
+                self.arrived.push(outcome);
+                self.next += 1;
+                self.catch_up();
+            } else if ordered {
+                self.early.insert(item, Some(outcome));
+            } else {
+                self.arrived.push(outcome);
+                self.early.insert(item, None);
+            }
+        }
+        unwanted
+    }
+
     fn has(&self, item: u32) -> bool {
         self.forgotten || item < self.next || self.early.contains_key(&item)
     }
@@ -124,21 +159,29 @@ impl<R: Send> Promise for Chunk<R> {
     }
 
     fn fail(&self, item: u32, error: TaskError) {
-        self.answer(item, Err(error));
+        self.answer(item, vec![Err(error)]);
+    }
+
+    fn took(&self, items: u32, time: Duration) {
+        self.lock().took = Some((items, time));
     }
 }
 
 impl<R: Send> PromiseOf<R> for Chunk<R> {
     fn fulfil(&self, item: u32, value: R) {
-        self.answer(item, Ok(value));
+        self.answer(item, vec![Ok(value)]);
     }
 }
 
 impl<R: DeserializeOwned + Send + 'static> PromiseEncoded for Chunk<R> {
-    fn fulfil_encoded(&self, item: u32, value: Reader) {
-        if !self.ticket.is_closed() {
-            self.answer(item, decode_result(&self.ticket, value));
+    fn fulfil_encoded(&self, values: Values) {
+        if self.ticket.is_closed() {
+            return;
         }
+        let first = values.first;
+        let mut outcomes = Vec::with_capacity(values.count as usize);
+        values.read(|value| outcomes.push(decode_result(&self.ticket, value)));
+        self.answer(first, outcomes);
     }
 
     fn takes_bytes(&self) -> bool {
@@ -175,12 +218,15 @@ impl<R> Drop for Outcomes<R> {
 }
 
 impl<R> Stream for Outcomes<R> {
-    type Item = Vec<Result<R, TaskError>>;
+    type Item = Arrived<R>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Option<Self::Item>> {
         let mut answers = self.0.lock();
         if !answers.arrived.is_empty() {
-            return Poll::Ready(Some(std::mem::take(&mut answers.arrived)));
+            return Poll::Ready(Some(Arrived {
+                outcomes: std::mem::take(&mut answers.arrived),
+                took: answers.took.take(),
+            }));
         }
         if answers.forgotten || answers.next == self.0.items {
             return Poll::Ready(None);
@@ -208,9 +254,10 @@ mod tests {
     }
 
     fn taken(outcomes: &mut Outcomes<u32>) -> Option<Vec<u32>> {
-        let batch = outcomes.next().now_or_never()??;
+        let arrived = outcomes.next().now_or_never()??;
         Some(
-            batch
+            arrived
+                .outcomes
                 .into_iter()
                 .map(|outcome| outcome.expect("none failed"))
                 .collect(),
@@ -259,11 +306,8 @@ mod tests {
                 chunk.fail(item, chunk.ticket().error(true, Cause::Cancelled));
                 chunk.fulfil(item, 7);
             }
-            let batch = outcomes
-                .next()
-                .now_or_never()
-                .flatten()
-                .expect("two have arrived");
+            let arrived = outcomes.next().now_or_never().flatten();
+            let batch = arrived.expect("two have arrived").outcomes;
             assert_eq!(batch.len(), 2);
             assert!(
                 batch

@@ -122,6 +122,15 @@ pub(crate) fn enter(context: Context) {
     CURRENT.set(Some(context));
 }
 
+/// The next item of the call that entered is about to run.
+pub(crate) fn go_on(key: u64) {
+    CURRENT.with_borrow_mut(|current| {
+        if let Some(current) = current {
+            current.key = key;
+        }
+    });
+}
+
 /// The task that entered is over.
 pub(crate) fn leave() {
     CURRENT.set(None);

@@ -30,6 +30,10 @@ impl Deadline {
         self.timer = None;
     }
 
+    pub(crate) fn is_set(&self) -> bool {
+        self.limit.is_some()
+    }
+
     /// Ready, with the limit, from the deadline on.
     pub(crate) fn poll_passed(&mut self, cx: &mut task::Context<'_>) -> Poll<Duration> {
         let Some(limit) = self.limit else {

@@ -12,7 +12,8 @@ use super::error::{Cause, TaskError};
 use super::job::decode_result;
 use super::progress::{ProgressStream, Reports};
 use super::promise::{Promise, PromiseEncoded, PromiseOf, Ticket};
-use crate::wire::{Reader, codec};
+use crate::wire::codec;
+use crate::wire::outcomes::Values;
 
 /// An owned right to await the outcome of a task.
 ///
@@ -152,9 +153,9 @@ impl<T: Send> PromiseOf<T> for OutcomeCell<T> {
 }
 
 impl<T: DeserializeOwned + Send + 'static> PromiseEncoded for OutcomeCell<T> {
-    fn fulfil_encoded(&self, _: u32, value: Reader) {
+    fn fulfil_encoded(&self, values: Values) {
         if !self.ticket.is_closed() {
-            self.resolve(decode_result(&self.ticket, value));
+            values.read(|value| self.resolve(decode_result(&self.ticket, value)));
         }
     }
 

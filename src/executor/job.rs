@@ -4,6 +4,7 @@
 //! A job has one item (`submit`) or several that travel together (a chunk of `map`). Each item
 //! starts, ends and fails by itself.
 
+use std::cell::Cell;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Instant;
@@ -18,7 +19,7 @@ use super::task::{Arguments, Data, Initialized, Task};
 use crate::alarm::Alarm;
 use crate::function::{Answer, Desk, FunctionOffset, Serve};
 use crate::panic;
-use crate::wire::{Chain, Reader, codec};
+use crate::wire::{Chain, CodecError, Reader, codec};
 
 /// A submitted call, its types erased. Dropping it gives its caller an error.
 ///
@@ -85,17 +86,31 @@ pub(crate) struct Call {
 impl Call {
     /// Takes the next item out as a call of its own, to be run once more.
     pub(crate) fn take_again(&mut self) -> Self {
+        let owed = self.owed.take_again();
+        let mut again = self.with(owed);
+        again.losses += 1;
+        again
+    }
+
+    /// Splits off the items from `at` on.
+    pub(crate) fn split_off(&mut self, at: u32) -> Self {
+        let rest = self.owed.split_off(at);
+        self.with(rest)
+    }
+
+    /// A call with the same payload, for some of its items.
+    fn with(&self, owed: Owed<dyn PromiseEncoded>) -> Self {
         let mut payload = Chain::new();
         payload.put_chain(&self.payload);
         payload.seal();
         Self {
-            owed: self.owed.take_again(),
+            owed,
             function: self.function,
             base: self.base,
             payload,
             expiry: None, // It has not waited for too long.
             strikes: 0,
-            losses: self.losses + 1,
+            losses: self.losses,
         }
     }
 
@@ -295,49 +310,99 @@ where
             owed,
             function,
             payload: Chain::new(),
+            begun: 0,
             count: 0,
             limit,
             emit,
         };
-        let mut item = Chain::new();
-        for args in items {
-            match encode_item(args, &mut item, limit) {
-                Ok(()) => outbound.push(&mut item),
-                Err(reason) => outbound.fail(reason),
+        let mut items = items.into_iter();
+        loop {
+            match panic::catch(|| outbound.fill(&mut items)) {
+                Ok(Ok(Filled::All)) => break,
+                Ok(Ok(Filled::Full)) => outbound.flush(),
+                Ok(Ok(Filled::Over)) => outbound.shed(),
+                Ok(Err(error)) => outbound.fail(&format!("an argument cannot be encoded: {error}")),
+                Err(report) => outbound.fail(&format!("the encoding of an argument {report}")),
             }
         }
         outbound.flush();
     }
 }
 
-/// The items of a job as they are encoded, and sent off whenever a frame is full.
+/// A call has as many items as fit this many bytes, or one.
+const FULL: usize = 256 * 1024;
+
+/// The items of a job as they are encoded, and sent off whenever a call is full.
 struct Outbound<'a, P: Promise> {
     /// The items in `payload`, and those that are not encoded yet.
     owed: Owed<P>,
     function: FunctionOffset,
     payload: Chain,
+    /// Where in the payload the latest item begins.
+    begun: usize,
+    /// How many items are encoded in full.
     count: u32,
     limit: usize,
     emit: &'a mut dyn FnMut(Call),
 }
 
+enum Filled {
+    All,
+    /// As full as a call should be.
+    Full,
+    /// The latest item is more than a call may hold.
+    Over,
+}
+
 impl<P: PromiseEncoded + 'static> Outbound<'_, P> {
-    fn push(&mut self, item: &mut Chain) {
-        if self.payload.len() + item.len() > self.limit {
-            self.flush();
+    /// Encodes items until there is something to do about them. User code runs here.
+    fn fill<A: Arguments<M>, M>(
+        &mut self,
+        items: impl Iterator<Item = A>,
+    ) -> Result<Filled, CodecError> {
+        for args in items {
+            self.begun = self.payload.len();
+            args.encode(&mut self.payload)?;
+            self.count += 1;
+            if self.payload.len() > self.limit {
+                return Ok(Filled::Over);
+            }
+            if self.payload.len() >= FULL {
+                return Ok(Filled::Full);
+            }
         }
-        self.payload.append(item);
-        self.count += 1;
+        Ok(Filled::All)
     }
 
-    fn fail(&mut self, reason: String) {
+    /// Sends off all but the latest item, which is to travel in the next call; if it can travel at
+    /// all.
+    #[cold]
+    fn shed(&mut self) {
+        let size = self.payload.len() - self.begun;
+        self.count -= 1;
+        if size > self.limit {
+            return self.fail(&too_large(size, self.limit));
+        }
+        let latest = self.payload.split_off(self.begun);
         self.flush();
-        let error = self.owed.ticket().error(false, Cause::Codec(reason.into()));
+        self.payload = latest;
+        self.count = 1;
+    }
+
+    /// The latest item cannot be sent.
+    #[cold]
+    fn fail(&mut self, reason: &str) {
+        self.payload.truncate(self.begun);
+        self.flush();
+        let cause = Cause::Codec(format!("cannot be sent: {reason}").into());
+        let error = self.owed.ticket().error(false, cause);
         self.owed
             .answer_next(|promise, item| promise.fail(item, error));
     }
 
     fn flush(&mut self) {
+        let mut payload = std::mem::take(&mut self.payload);
+        self.begun = 0;
         if self.count == 0 {
             return;
         }
@@ -345,7 +410,6 @@ impl<P: PromiseEncoded + 'static> Outbound<'_, P> {
         let rest = self.owed.split_off(base + std::mem::take(&mut self.count));
         let owed = std::mem::replace(&mut self.owed, rest)
             .map(|promise| promise as Arc<dyn PromiseEncoded>);
-        let mut payload = std::mem::take(&mut self.payload);
         payload.seal();
         (self.emit)(Call {
             owed,
@@ -359,23 +423,10 @@ impl<P: PromiseEncoded + 'static> Outbound<'_, P> {
     }
 }
 
-/// Encodes the arguments of one item, or says why they cannot be sent. User code runs here.
-fn encode_item<A: Arguments<M>, M>(args: A, item: &mut Chain, limit: usize) -> Result<(), String> {
-    item.clear();
-    let outcome = panic::catch(|| args.encode(item));
-    let size = item.len();
-    match outcome {
-        Ok(Ok(())) if size <= limit => Ok(()),
-        Ok(Ok(())) => Err(format!(
-            "cannot be sent: its arguments encode to {size} bytes, and a frame may have {limit}; raise `max_frame_length`"
-        )),
-        Ok(Err(error)) => Err(format!(
-            "cannot be sent: an argument cannot be encoded: {error}"
-        )),
-        Err(report) => Err(format!(
-            "cannot be sent: the encoding of an argument {report}"
-        )),
-    }
+fn too_large(size: usize, limit: usize) -> String {
+    format!(
+        "its arguments encode to {size} bytes, and a frame may have {limit}; raise `max_frame_length`"
+    )
 }
 
 /// How a worker runs the items of a task.
@@ -413,17 +464,42 @@ fn serve_items<A: Arguments<M>, M, R: Data>(desk: &mut dyn Desk, function: impl 
     }
     while desk.claim() {
         let answer = match &torn {
+            None => serve_item(desk, &function),
             Some(error) => Answer::Undecodable(error.to_string()),
-            None => match panic::catch(|| A::decode(desk.input())) {
-                Err(report) => Answer::Undecodable(report.to_string()),
-                Ok(Err(error)) => Answer::Undecodable(error.to_string()),
-                Ok(Ok(args)) => match panic::catch(|| function(args)) {
-                    Err(report) => Answer::Panicked(report),
-                    Ok(value) => encode_result(value),
-                },
-            },
         };
         desk.answer(answer);
+    }
+}
+
+/// How far an item has come.
+#[derive(Clone, Copy)]
+enum Step {
+    Decode,
+    Call,
+    Encode,
+}
+
+/// All of it is the user's code.
+fn serve_item<A: Arguments<M>, M, R: Data>(
+    desk: &mut dyn Desk,
+    function: &impl Fn(A) -> R,
+) -> Answer {
+    let step = Cell::new(Step::Decode);
+    let (input, value) = desk.item();
+    let outcome = panic::catch(|| {
+        let args = A::decode(input)?;
+        step.set(Step::Call);
+        let result = function(args);
+        step.set(Step::Encode);
+        codec::put(result, value)
+    });
+    match (outcome, step.get()) {
+        (Ok(Ok(())), _) => Answer::Value,
+        (Ok(Err(error)), Step::Decode) => Answer::Undecodable(error.to_string()),
+        (Ok(Err(error)), _) => Answer::Unencodable(error.to_string()),
+        (Err(report), Step::Decode) => Answer::Undecodable(report.to_string()),
+        (Err(report), Step::Call) => Answer::Panicked(report),
+        (Err(report), Step::Encode) => Answer::Unencodable(report.to_string()),
     }
 }
 
@@ -441,7 +517,20 @@ where
     let entry =
         FunctionOffset::of::<F, ServeInitializer<A, M>>(&function).ok_or(NOT_IN_EXECUTABLE)?;
     let mut chain = Chain::new();
-    encode_item(args, &mut chain, limit)?;
+    match panic::catch(|| args.encode(&mut chain)) {
+        Ok(Ok(())) if chain.len() <= limit => {}
+        Ok(Ok(())) => return Err(format!("cannot be sent: {}", too_large(chain.len(), limit))),
+        Ok(Err(error)) => {
+            return Err(format!(
+                "cannot be sent: an argument cannot be encoded: {error}"
+            ));
+        }
+        Err(report) => {
+            return Err(format!(
+                "cannot be sent: the encoding of an argument {report}"
+            ));
+        }
+    }
     chain.seal();
     Ok((entry, chain))
 }
@@ -449,21 +538,15 @@ where
 const NOT_IN_EXECUTABLE: &str = "cannot be sent: its function lies in a shared library, where a worker cannot \
     find it; move the function into the executable";
 
-fn encode_result<R: Data>(value: R) -> Answer {
-    let mut chain = Chain::new();
-    match panic::catch(|| codec::put(value, &mut chain)) {
-        Ok(Ok(())) => Answer::Value(chain),
-        Ok(Err(error)) => Answer::Unencodable(error.to_string()),
-        Err(report) => Answer::Unencodable(report.to_string()),
-    }
-}
-
 /// Decodes a result that came from a worker. User code runs here.
 pub(crate) fn decode_result<R: DeserializeOwned + 'static>(
     ticket: &Ticket,
-    mut value: Reader,
+    value: &mut Reader,
 ) -> Result<R, TaskError> {
-    let reason = match panic::catch(|| codec::get(&mut value)) {
+    if let Some(number) = codec::get_number(value) {
+        return Ok(number); // No code of the user's reads it.
+    }
+    let reason = match panic::catch(|| codec::get(value)) {
         Ok(Ok(value)) => return Ok(value),
         Ok(Err(error)) => error.to_string(),
         Err(report) => report.to_string(),

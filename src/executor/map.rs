@@ -16,7 +16,7 @@ use futures::stream::{FusedStream, SelectAll, Stream, StreamExt as _};
 use tokio::task::coop;
 
 use super::Executor;
-use super::chunk::Outcomes;
+use super::chunk::{Arrived, Outcomes};
 use super::deadline::Deadline;
 use super::error::{Cause, Rejection, TaskError};
 use super::feed::{Calls, Feed};
@@ -84,6 +84,10 @@ pub struct Map<R> {
     feed: Option<Box<dyn Feed<R>>>,
     /// The wait for the next chunk's place in the queue.
     room: Option<BoxFuture<'static, Result<Room, TaskError>>>,
+    /// More is to be submitted, now or when whatever keeps it from being submitted wakes the task.
+    pulling: bool,
+    /// More is to be submitted when no more items than this are ahead.
+    resume_at: usize,
     submitted: Submitted<R>,
     /// Outcomes that are to be yielded next.
     ready: vec::IntoIter<Result<R, TaskError>>,
@@ -94,12 +98,15 @@ pub struct Map<R> {
     ended: bool,
 }
 
-/// How many items travel together, and how many may be ahead of the consumer. This is the place
-/// that would follow the measured time of an item.
+/// How many items travel together, and how many may be ahead of the consumer.
 struct Pace {
     chunk_size: Option<usize>,
     buffer_size: Option<usize>,
     workers: usize,
+    /// How many items travel together if nobody says how many: as many as are quick.
+    adapted: usize,
+    /// How long an item runs: a running average.
+    item_time: Option<Duration>,
 }
 
 /// The chunks that are not yet yielded in full.
@@ -126,11 +133,9 @@ impl<R> Map<R> {
         Self {
             function: std::any::type_name::<F>(),
             options: None,
-            pace: Pace {
-                chunk_size: None,
-                buffer_size: None,
-                workers: executor.max_workers(),
-            },
+            pace: Pace::new(executor.max_workers()),
+            pulling: true,
+            resume_at: 0,
             deadline: Deadline::from_now(),
             feed: Some(Box::new(Calls::new(function, source))),
             room: None,
@@ -269,9 +274,13 @@ impl<R> Map<R> {
     fn submit(&mut self, cx: &mut task::Context<'_>) {
         let mut pulls = PULLS_A_POLL;
         let chunk = self.pace.chunk();
+        self.pulling = true;
         while let Some(feed) = &mut self.feed {
             let before = feed.gathered();
-            if before == 0 && self.pace.buffer().saturating_sub(self.ahead) < chunk {
+            let resume_at = self.pace.buffer().saturating_sub(chunk); // No chunk is larger.
+            if before == 0 && self.ahead > resume_at {
+                self.pulling = false;
+                self.resume_at = resume_at;
                 return; // A chunk is begun only if the buffer has room for all of it.
             }
             if pulls == 0 {
@@ -327,19 +336,37 @@ impl<R> Map<R> {
         self.executor.spawn_job(job);
     }
 
+    /// The next result of those that are there, if nothing else is to be done before it is yielded.
+    fn next_ready(&mut self) -> Option<Result<R, TaskError>> {
+        let busy = self.deadline.is_set() || self.pulling && self.feed.is_some();
+        if busy || !matches!(self.ready.as_slice().first(), Some(Ok(_))) {
+            return None;
+        }
+        self.take_ready()
+    }
+
+    fn take_ready(&mut self) -> Option<Result<R, TaskError>> {
+        let outcome = self.ready.next()?;
+        self.ahead -= 1;
+        self.pulling |= self.ahead <= self.resume_at;
+        Some(outcome)
+    }
+
     /// The next outcome of all that was submitted; nothing if all have been yielded.
     fn poll_outcome(&mut self, cx: &mut task::Context<'_>) -> Poll<Option<Result<R, TaskError>>> {
         loop {
-            if let Some(outcome) = self.ready.next() {
-                self.ahead -= 1;
+            if let Some(outcome) = self.take_ready() {
                 return Poll::Ready(Some(outcome));
             }
             let turn = ready!(coop::poll_proceed(cx));
-            let Some(batch) = ready!(self.submitted.poll_batch(cx)) else {
+            let Some(arrived) = ready!(self.submitted.poll_arrived(cx)) else {
                 return Poll::Ready(None);
             };
             turn.made_progress();
-            self.ready = batch.into_iter();
+            if let Some((items, time)) = arrived.took {
+                self.pace.measured(items, time);
+            }
+            self.ready = arrived.outcomes.into_iter();
         }
     }
 
@@ -354,21 +381,52 @@ impl<R> Map<R> {
 }
 
 impl Pace {
+    /// How long a chunk should run: many times as long as its way there and back takes.
+    const CHUNK_TIME: Duration = Duration::from_millis(1);
+    /// The most items of a chunk that nobody asked for, however quick they are.
+    const MOST: usize = 8192;
+    /// So many times larger than the one before may such a chunk be.
+    const GROWTH: usize = 8;
     /// How many items a worker the buffer holds, unless it is told: enough that quick ones can be
     /// sent ahead of the answers.
     const ITEMS: usize = 32;
     /// How many chunks a worker it holds at the least.
     const CHUNKS: usize = 4;
 
+    fn new(workers: usize) -> Self {
+        Self {
+            chunk_size: None,
+            buffer_size: None,
+            workers,
+            adapted: 1,
+            item_time: None,
+        }
+    }
+
+    /// So many items that travelled together have run, for so long.
+    fn measured(&mut self, items: u32, time: Duration) {
+        let time = time / items.max(1);
+        let average = self.item_time.map_or(time, |average| (average + time) / 2);
+        self.item_time = Some(average);
+        let fit = Self::CHUNK_TIME.as_nanos() / average.as_nanos().max(1);
+        let fit = usize::try_from(fit).unwrap_or(usize::MAX);
+        self.adapted = fit.min(self.adapted * Self::GROWTH).clamp(1, Self::MOST);
+    }
+
     fn chunk(&self) -> usize {
-        let asked = self.chunk_size.unwrap_or(1);
+        let asked = self.chunk_size.unwrap_or_else(|| match self.buffer_size {
+            // A buffer is to have chunks for all workers, and more to follow.
+            Some(buffer) => self.adapted.min(buffer / self.workers / 2).max(1),
+            None => self.adapted,
+        });
         asked.min(self.buffer()).min(MOST_ITEMS as usize - 1)
     }
 
     fn buffer(&self) -> usize {
         self.buffer_size.unwrap_or_else(|| {
-            let chunks = self.chunk_size.unwrap_or(1).saturating_mul(Self::CHUNKS);
-            self.workers.saturating_mul(chunks.max(Self::ITEMS))
+            let chunk = self.chunk_size.unwrap_or(self.adapted);
+            let items = chunk.saturating_mul(Self::CHUNKS).max(Self::ITEMS);
+            self.workers.saturating_mul(items)
         })
     }
 
@@ -384,16 +442,13 @@ impl Pace {
 }
 
 impl<R> Submitted<R> {
-    fn poll_batch(
-        &mut self,
-        cx: &mut task::Context<'_>,
-    ) -> Poll<Option<Vec<Result<R, TaskError>>>> {
+    fn poll_arrived(&mut self, cx: &mut task::Context<'_>) -> Poll<Option<Arrived<R>>> {
         match self {
             Self::AsCompleted(chunks) => chunks.poll_next_unpin(cx),
             Self::InOrder(chunks) => {
                 while let Some(first) = chunks.front_mut() {
-                    if let Some(batch) = ready!(first.poll_next_unpin(cx)) {
-                        return Poll::Ready(Some(batch));
+                    if let Some(arrived) = ready!(first.poll_next_unpin(cx)) {
+                        return Poll::Ready(Some(arrived));
                     }
                     chunks.pop_front();
                 }
@@ -426,6 +481,9 @@ impl<R> Stream for Map<R> {
     type Item = Result<R, TaskError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Option<Self::Item>> {
+        if let Some(outcome) = self.next_ready() {
+            return Poll::Ready(Some(outcome));
+        }
         if self.ended {
             return Poll::Ready(None);
         }

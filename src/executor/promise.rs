@@ -1,6 +1,7 @@
 //! The executor's side of a handle. Whoever takes a job owes its caller an answer for each item;
 //! [`Owed`] pays what is left when it is dropped, so no handle stays unresolved.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use super::context::Wanted;
 use super::error::{Cause, TaskError};
 use super::options::{TaskName, TaskOptions};
-use crate::wire::Reader;
+use crate::wire::outcomes::Values;
 
 /// What is known of a job from its submission to its end, shared by its handle and its executor.
 pub(crate) struct Ticket {
@@ -116,6 +117,9 @@ pub(crate) trait Promise: Wanted {
     fn ticket(&self) -> &Ticket;
 
     fn fail(&self, item: u32, error: TaskError);
+
+    /// So many items that travelled together have run, for so long in all.
+    fn took(&self, _items: u32, _time: Duration) {}
 }
 
 /// A promise that takes the result itself, from a thread of this process.
@@ -123,11 +127,11 @@ pub(crate) trait PromiseOf<R>: Promise {
     fn fulfil(&self, item: u32, value: R);
 }
 
-/// A promise that takes the encoded result of another process.
+/// A promise that takes the encoded results of another process.
 pub(crate) trait PromiseEncoded: Promise {
-    fn fulfil_encoded(&self, item: u32, value: Reader);
+    fn fulfil_encoded(&self, values: Values);
 
-    /// Whether the result is the bytes it comes as, so that a large one stalls nobody.
+    /// Whether a result is the bytes it comes as, so that a large one stalls nobody.
     fn takes_bytes(&self) -> bool;
 }
 
@@ -141,7 +145,7 @@ pub(crate) struct Owed<P: Promise + ?Sized> {
 }
 
 impl<P: Promise + ?Sized> Owed<P> {
-    pub(crate) fn new(promise: Arc<P>, items: std::ops::Range<u32>) -> Self {
+    pub(crate) fn new(promise: Arc<P>, items: Range<u32>) -> Self {
         Self {
             promise,
             next: items.start,
@@ -190,6 +194,20 @@ impl<P: Promise + ?Sized> Owed<P> {
         let item = self.next;
         self.next += 1;
         answer(&self.promise, item);
+    }
+
+    /// Answers all items through `answer`.
+    pub(crate) fn answer_all(mut self, answer: impl FnOnce(&P)) {
+        self.next = self.end;
+        answer(&self.promise);
+    }
+
+    /// Takes the items before `end` out, to be answered by the caller.
+    pub(crate) fn take_until(&mut self, end: u32) -> (Arc<P>, Range<u32>) {
+        debug_assert!((self.next..=self.end).contains(&end));
+        let items = self.next..end;
+        self.next = end;
+        (self.promise.clone(), items)
     }
 
     /// Takes the next item out, to be answered by the caller.

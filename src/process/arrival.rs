@@ -1,34 +1,33 @@
-//! A large result on its way in. Its frame has come; its parts come out of the ring, in pieces between
-//! which the runtime is free for others.
+//! Large results on their way in. Their frame has come; its parts come out of the ring, in pieces
+//! between which the runtime is free for others.
 
 use crate::wire::Reader;
 use crate::wire::bulk::Incoming;
-use crate::wire::message::OutcomeHead;
 use crate::wire::ring::Ring;
 
-/// An outcome of whose payload parts are still to come.
+/// Outcomes of which parts are still to come.
 #[derive(Debug)]
 pub(super) struct Arrival {
-    head: OutcomeHead,
+    /// What came in the frame.
     rest: Reader,
     parts: Incoming,
 }
 
-/// How far it is.
+/// How far they are.
 #[derive(Debug)]
 pub(super) enum Arriving {
     /// There is more in the ring, but that is enough for once.
     More(Arrival),
     /// The worker says on the socket when there is more.
     Waits(Arrival),
-    Whole(OutcomeHead, Reader),
+    Whole(Reader),
     /// The two ends do not understand each other, or there is no memory: why.
     Failed(String),
 }
 
 impl Arrival {
-    pub(super) fn new(head: OutcomeHead, rest: Reader, parts: Incoming) -> Self {
-        Self { head, rest, parts }
+    pub(super) fn new(rest: Reader, parts: Incoming) -> Self {
+        Self { rest, parts }
     }
 
     /// Reads on, `most` bytes or a little more.
@@ -50,7 +49,7 @@ impl Arrival {
             }
         }
         match self.parts.join(self.rest) {
-            Some(payload) => Arriving::Whole(self.head, payload),
+            Some(outcomes) => Arriving::Whole(outcomes),
             None => Arriving::Failed("sending parts that do not fit".to_owned()),
         }
     }

@@ -2,6 +2,7 @@
 //! all of this; if its runtime ends, the task is dropped and the worker goes with it.
 
 use std::future::poll_fn;
+use std::ops::Range;
 use std::os::fd::AsFd as _;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -22,13 +23,13 @@ use super::output::Outputs;
 use super::pool::{AfterFailure, Departure, Pool};
 use super::start::{Child, Connection, Newborn, StartError};
 use crate::executor::error::{Cause, Death, InitFailure};
-use crate::executor::promise::Owed;
+use crate::executor::promise::{Owed, PromiseEncoded};
 use crate::sys::{self, Exit};
 use crate::wire::Reader;
 use crate::wire::bulk::Incoming;
-use crate::wire::frame;
-use crate::wire::message::{self, FromWorker, Identity, OutcomeHead, Status};
-use crate::wire::page::{OUTBOX, Page};
+use crate::wire::message::{self, FromWorker, Identity};
+use crate::wire::outcomes::{Listener, Nonsense, Status, Told, Values};
+use crate::wire::page::Page;
 use crate::wire::ring::{PIECE, Way};
 
 /// How long a worker that was told to exit, or has hung up, may take to end.
@@ -80,6 +81,14 @@ async fn occupy(mut place: TakenPlace) {
     }
 }
 
+/// Waits for a moment, if there is one. (No timer is made for nothing.)
+async fn come(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Waits until a worker may be started. False if none is needed any more.
 async fn pause(pool: &Pool, until: Instant) -> bool {
     tokio::select! {
@@ -123,9 +132,10 @@ struct Worker {
     reader: OwnedReadHalf,
     codec: LengthDelimitedCodec,
     buffer: BytesMut,
-    /// Parts of the next outcome come by the ring.
+    listener: Listener,
+    /// Parts of the next outcomes come by the ring.
     announced: Option<Incoming>,
-    /// The outcome that is coming so. What is in `buffer` comes behind it.
+    /// The outcomes that are coming so. What is in `buffer` comes behind them.
     arriving: Option<Arrival>,
     child: Child,
     outputs: Outputs,
@@ -229,6 +239,7 @@ async fn bring_up(pool: &Arc<Pool>, id: u64) -> Result<Worker, Option<Failure>> 
         reader,
         codec,
         buffer,
+        listener: Listener::default(),
         announced: None,
         arriving: None,
         child,
@@ -375,7 +386,7 @@ impl Worker {
                     }
                 }
                 () = self.child.ended() => return,
-                () = sleep_until(hung_up.unwrap_or_else(Instant::now)), if hung_up.is_some() => {
+                () = come(hung_up), if hung_up.is_some() => {
                     hung_up = None;
                     self.link.end(Ending::Protocol("closing its connection".to_owned()));
                 }
@@ -387,7 +398,7 @@ impl Worker {
                         more = self.take_in(pool);
                     }
                 }
-                () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
+                () = come(deadline), if deadline.is_some() => {
                     if last_call.is_some() {
                         return self.child.kill();
                     }
@@ -395,6 +406,9 @@ impl Worker {
                         pool.dismiss_idle(&self.link);
                     }
                     self.retire_if_due(pool);
+                    if self.link.is_at_it_for_long() {
+                        pool.share(&self.link);
+                    }
                     if let Some(late) = self.link.look_at_the_clock() {
                         let Late { promise, item, limit } = late;
                         pool.item_overran(1);
@@ -430,9 +444,8 @@ impl Worker {
         let mut most = PIECE;
         loop {
             if let Some(arriving) = self.arriving.take() {
-                let ring = self.link.page.ring(Way::FromWorker);
-                match arriving.read(ring, &mut most) {
-                    Arriving::Whole(head, payload) => self.settle(head, payload, pool),
+                match arriving.read(self.link.page.ring(Way::FromWorker), &mut most) {
+                    Arriving::Whole(outcomes) => self.hear(outcomes, pool),
                     Arriving::More(arriving) => {
                         self.arriving = Some(arriving);
                         return true;
@@ -441,7 +454,10 @@ impl Worker {
                         self.arriving = Some(arriving);
                         return false;
                     }
-                    Arriving::Failed(what) => return self.protest(&what),
+                    Arriving::Failed(what) => {
+                        self.protest(&what);
+                        return false;
+                    }
                 }
             }
             match self.codec.decode(&mut self.buffer) {
@@ -451,33 +467,48 @@ impl Worker {
                         // The frame is to have its memory for itself, so that a result may keep it.
                         self.buffer = BytesMut::new();
                     }
-                    match FromWorker::parse(Reader::from(frame.freeze())) {
-                        Some(FromWorker::Outcome(head, payload)) => match self.announced.take() {
-                            Some(parts) => self.arriving = Some(Arrival::new(head, payload, parts)),
-                            None => self.settle(head, payload, pool),
-                        },
-                        Some(FromWorker::Bulk(parts)) => {
-                            let parts = self.link.expect(parts);
-                            if parts.missing() > self.codec.max_frame_length() {
-                                return self.protest("sending a result over the limit");
-                            }
-                            self.announced = Some(parts);
-                        }
-                        Some(FromWorker::Moved) => {} // What was waited for is looked at anyway.
-                        Some(FromWorker::Progress(seq)) => self.link.report(seq),
-                        _ => return self.protest("sending a message that makes no sense"),
+                    let message = FromWorker::parse(Reader::from(frame.freeze()));
+                    if let Err(what) = self.act_on(message, pool) {
+                        self.protest(what);
+                        return false;
                     }
                 }
-                Err(error) => return self.protest(&format!("sending no frame: {error}")),
+                Err(error) => {
+                    self.protest(&format!("sending no frame: {error}"));
+                    return false;
+                }
             }
         }
     }
 
-    /// What it says makes no sense: nothing more is read of it.
-    fn protest(&mut self, what: &str) -> bool {
+    /// An error is what the worker did wrong.
+    fn act_on(
+        &mut self,
+        message: Option<FromWorker>,
+        pool: &Arc<Pool>,
+    ) -> Result<(), &'static str> {
+        match message {
+            Some(FromWorker::Outcomes(entries)) => match self.announced.take() {
+                Some(parts) => self.arriving = Some(Arrival::new(entries, parts)),
+                None => self.hear(entries, pool),
+            },
+            Some(FromWorker::Progress(seq)) => self.link.report(seq),
+            Some(FromWorker::Bulk(parts)) => {
+                let parts = self.link.expect(parts);
+                if parts.missing() > self.codec.max_frame_length() {
+                    return Err("sending a result over the limit");
+                }
+                self.announced = Some(parts);
+            }
+            Some(FromWorker::Moved) => {} // What was waited for is looked at anyway.
+            _ => return Err("sending a message that makes no sense"),
+        }
+        Ok(())
+    }
+
+    fn protest(&mut self, what: &str) {
         self.buffer.clear();
         self.link.end(Ending::Protocol(what.to_owned()));
-        false
     }
 
     /// Reads what a dead worker had sent, and what it had finished but not sent. A frame that was
@@ -490,65 +521,100 @@ impl Worker {
             while self.read_frames(pool) {}
         }
         while self.read_frames(pool) {}
-        (self.announced, self.arriving) = (None, None); // Of this one a part died with the worker.
-        self.buffer = BytesMut::from(&self.link.page.outbox()[..]);
-        self.codec = frame::codec(OUTBOX);
-        self.read_frames(pool);
+        // If one was still coming, a part of it died with the worker.
+        (self.announced, self.arriving) = (None, None);
+        self.listener = Listener::default();
+        self.hear(Reader::from(self.link.page.outbox()), pool);
         self.link.last_report();
     }
 
-    /// Brings an outcome to whoever waits for it.
-    fn settle(&self, head: OutcomeHead, mut payload: Reader, pool: &Arc<Pool>) {
-        // Of two threads that report, one may nudge for both, and later than the task ends.
-        if self.link.page.has_report(head.seq) {
-            self.link.report(head.seq);
+    /// Brings what the worker tells to whoever waits for it.
+    fn hear(&mut self, mut entries: Reader, pool: &Arc<Pool>) {
+        while let Some(told) = self.listener.next(&mut entries) {
+            match told {
+                Ok(Told::Time { seq, nanos }) => self.link.ran(seq, nanos),
+                Ok(Told::Values(values)) => self.fulfil(values, pool),
+                Ok(Told::Failure {
+                    seq,
+                    item,
+                    status,
+                    reason,
+                }) => self.fail(seq, item, (status, reason), pool),
+                Err(Nonsense) => return self.protest("sending outcomes that make no sense"),
+            }
         }
-        let Some(answered) = self.link.answered(&head) else {
+    }
+
+    fn fulfil(&self, mut values: Values, pool: &Arc<Pool>) {
+        while values.count > 0 {
+            let Some((promise, items)) = self.settle(values.seq, values.items(), pool) else {
+                return;
+            };
+            values.skip(items.start - values.first);
+            let values = values.take(items.len() as u32);
+            let Some(promise) = promise else { continue };
+            pool.items_ended(items.len(), 0);
+            let may_stall = values.len() >= DECODE_ELSEWHERE && !promise.takes_bytes();
+            let owed = Owed::new(promise, items);
+            let deliver = move || owed.answer_all(|promise| promise.fulfil_encoded(values));
+            if may_stall {
+                tokio::task::spawn_blocking(deliver);
+            } else {
+                deliver();
+            }
+        }
+    }
+
+    fn fail(&self, seq: u32, item: u32, what: (Status, Reader), pool: &Arc<Pool>) {
+        let Some((Some(promise), _)) = self.settle(seq, item..item + 1, pool) else {
             return;
         };
+        pool.items_ended(1, 1);
+        let started = what.0 != Status::Undecodable;
+        promise.fail(item, promise.ticket().error(started, cause(what)));
+    }
+
+    /// Finds whom the outcomes of some items answer, and of which of them first; nobody, if that has
+    /// been answered. Nothing, if none of them is waited for.
+    fn settle(&self, seq: u32, items: Range<u32>, pool: &Arc<Pool>) -> Option<Settled> {
+        // Of two threads that report, one may nudge for both, and later than the task ends.
+        if self.link.page.has_report(seq) {
+            self.link.report(seq);
+        }
         let Answered {
             promise,
-            item,
+            items,
             late,
             rest,
-        } = answered;
+            took,
+        } = self.link.answered(seq, items)?;
+        if let Some((items, time)) = took {
+            promise.took(items, time);
+        }
         if let Some(rest) = rest.filter(|rest| !rest.ticket().is_closed()) {
             pool.give_back(vec![rest]);
         }
         if self.link.prove() {
             pool.worker_proved();
         }
-        if late {
-            return;
-        }
-        let cause = match head.status {
-            Status::Value => {
-                pool.item_ended(false);
-                let stalls = payload.len() >= DECODE_ELSEWHERE && !promise.takes_bytes();
-                let mut owed = Owed::new(promise, item..item + 1);
-                let deliver =
-                    move || owed.answer_next(|promise, item| promise.fulfil_encoded(item, payload));
-                if stalls {
-                    tokio::task::spawn_blocking(deliver);
-                } else {
-                    deliver();
-                }
-                return;
-            }
-            Status::Panicked => message::get_panic(&mut payload).map(Cause::Panic),
-            Status::Undecodable => message::get_text(&mut payload).map(|reason| {
-                Cause::Codec(
-                    format!("was not run: its arguments cannot be decoded: {reason}").into(),
-                )
-            }),
-            Status::Unencodable => message::get_text(&mut payload).map(|reason| {
-                Cause::Codec(format!("ran, but its result cannot be sent: {reason}").into())
-            }),
-        };
-        pool.item_ended(true);
-        let cause =
-            cause.unwrap_or_else(|| Cause::Codec("ended with a report that makes no sense".into()));
-        let started = head.status != Status::Undecodable;
-        promise.fail(item, promise.ticket().error(started, cause));
+        Some(((!late).then_some(promise), items))
     }
+}
+
+/// Whom outcomes answer, if anybody, and of which items they are.
+type Settled = (Option<Arc<dyn PromiseEncoded>>, Range<u32>);
+
+/// Why an item gave no value.
+fn cause((status, mut reason): (Status, Reader)) -> Cause {
+    let cause = match status {
+        Status::Value => None,
+        Status::Panicked => message::get_panic(&mut reason).map(Cause::Panic),
+        Status::Undecodable => message::get_text(&mut reason).map(|reason| {
+            Cause::Codec(format!("was not run: its arguments cannot be decoded: {reason}").into())
+        }),
+        Status::Unencodable => message::get_text(&mut reason).map(|reason| {
+            Cause::Codec(format!("ran, but its result cannot be sent: {reason}").into())
+        }),
+    };
+    cause.unwrap_or_else(|| Cause::Codec("ended with a report that makes no sense".into()))
 }

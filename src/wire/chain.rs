@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes};
 
 /// From this size on, a piece is linked in rather than copied.
 const LINKED: usize = 16 * 1024;
@@ -16,7 +16,7 @@ const SLICES: usize = 16;
 pub struct Chain {
     pieces: VecDeque<Bytes>,
     /// Small pieces, copied together; they come after all of `pieces`.
-    tail: BytesMut,
+    tail: Vec<u8>,
     linked: usize,
 }
 
@@ -33,15 +33,20 @@ impl Chain {
         self.len() == 0
     }
 
+    /// All of it, if nothing is linked in.
+    pub(crate) fn in_one(&self) -> Option<&[u8]> {
+        self.pieces.is_empty().then_some(&self.tail[..])
+    }
+
     /// Where small values are written.
-    pub(crate) fn tail(&mut self) -> &mut BytesMut {
+    pub(crate) fn tail(&mut self) -> &mut Vec<u8> {
         &mut self.tail
     }
 
     /// Adds a piece: by reference when it is large.
     pub(crate) fn put_bytes(&mut self, bytes: Bytes) {
         if bytes.len() < LINKED {
-            self.tail.put_slice(&bytes);
+            self.tail.extend_from_slice(&bytes);
         } else {
             self.seal();
             self.linked += bytes.len();
@@ -52,24 +57,20 @@ impl Chain {
     /// Adds what another chain holds.
     pub(crate) fn put_chain(&mut self, other: &Self) {
         for piece in &other.pieces {
-            self.put_bytes(piece.clone());
+            if piece.len() < LINKED {
+                self.tail.extend_from_slice(piece);
+            } else {
+                self.put_bytes(piece.clone());
+            }
         }
-        self.tail.put_slice(&other.tail);
-    }
-
-    /// Moves all of `other` to the end of this chain, leaving it empty but with its buffer.
-    pub(crate) fn append(&mut self, other: &mut Self) {
-        if self.is_empty() {
-            std::mem::swap(self, other);
-        } else {
-            self.put_chain(other);
-            other.clear();
-        }
+        self.tail.extend_from_slice(&other.tail);
     }
 
     pub(crate) fn clear(&mut self) {
-        self.pieces.clear();
-        self.linked = 0;
+        if self.linked > 0 {
+            self.pieces.clear();
+            self.linked = 0;
+        }
         self.tail.clear();
     }
 
@@ -77,17 +78,37 @@ impl Chain {
     pub(crate) fn seal(&mut self) {
         if !self.tail.is_empty() {
             self.linked += self.tail.len();
-            self.pieces.push_back(self.tail.split().freeze());
+            self.pieces.push_back(std::mem::take(&mut self.tail).into());
         }
     }
 
     /// Takes the bytes from `at` on away.
-    pub(crate) fn truncate_tail(&mut self, at: usize) {
-        debug_assert!(
-            at >= self.linked,
-            "only what was copied in can be taken back"
-        );
-        self.tail.truncate(at - self.linked);
+    pub(crate) fn truncate(&mut self, at: usize) {
+        self.tail.truncate(at.saturating_sub(self.linked));
+        while self.linked > at
+            && let Some(mut last) = self.pieces.pop_back()
+        {
+            self.linked -= last.len();
+            if self.linked < at {
+                last.truncate(at - self.linked);
+                self.linked = at;
+                self.pieces.push_back(last);
+            }
+        }
+    }
+
+    /// Splits off the bytes from `at` on.
+    pub(crate) fn split_off(&mut self, at: usize) -> Self {
+        let mut rest = Self::new();
+        let mut passed = 0;
+        self.seal();
+        for piece in &self.pieces {
+            let before = at.saturating_sub(passed).min(piece.len());
+            rest.put_bytes(piece.slice(before..));
+            passed += piece.len();
+        }
+        self.truncate(at);
+        rest
     }
 
     /// The pieces, in order.
@@ -114,12 +135,8 @@ impl Chain {
     }
 
     /// All of it in one piece.
-    pub(crate) fn into_bytes(mut self) -> Bytes {
-        self.seal();
-        match self.pieces.len() {
-            1 => self.pieces.pop_front().unwrap_or_default(),
-            _ => self.pieces().flatten().copied().collect(),
-        }
+    pub(crate) fn into_bytes(self) -> Bytes {
+        self.into_reader().into_bytes()
     }
 
     /// Writes all it can through `write`, which may take only a part, and drops what was written.
@@ -155,107 +172,161 @@ impl Chain {
             self.linked -= piece.len();
             self.pieces.pop_front();
         }
-        self.tail.advance(count);
+        if count == self.tail.len() {
+            self.tail.clear();
+        } else if count > 0 {
+            self.seal();
+            self.advance(count);
+        }
     }
 }
 
-/// Bytes that came in, in one or more pieces, read from the front.
+/// Bytes that came in, read from the front. They lie in one piece, or in several where a large one was
+/// not to be copied; whoever wrote them cut them between values, or between a value's length and its
+/// bytes.
 #[derive(Debug, Default)]
 pub struct Reader {
-    front: Bytes,
-    /// What comes behind.
+    /// Where to read. Empty at the end only.
+    pub(crate) front: Bytes,
     rest: VecDeque<Bytes>,
 }
 
-impl From<Bytes> for Reader {
-    fn from(front: Bytes) -> Self {
-        let rest = VecDeque::new();
+impl<B: Into<Bytes>> From<B> for Reader {
+    fn from(bytes: B) -> Self {
+        let (front, rest) = (bytes.into(), VecDeque::new());
         Self { front, rest }
     }
 }
 
 impl Reader {
-    pub(super) fn of(mut pieces: VecDeque<Bytes>) -> Self {
-        let front = pieces.pop_front().unwrap_or_default();
-        let rest = pieces;
-        Self { front, rest }
+    pub(super) fn of(rest: VecDeque<Bytes>) -> Self {
+        let front = Bytes::new();
+        let mut reader = Self { front, rest };
+        reader.step();
+        reader
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.front.is_empty()
     }
 
     pub(crate) fn len(&self) -> usize {
         self.front.len() + self.rest.iter().map(Bytes::len).sum::<usize>()
     }
 
-    /// The next `len` bytes: shared with the piece they came in, or copied if they lie in several.
-    pub(crate) fn take(&mut self, len: usize) -> Option<Bytes> {
-        let front = self.front();
-        if len <= front.len() {
-            return Some(front.split_to(len));
-        }
-        self.gather(len)
+    pub(crate) fn is_in_one(&self) -> bool {
+        self.rest.is_empty()
     }
 
-    #[cold]
-    fn gather(&mut self, len: usize) -> Option<Bytes> {
+    /// Passes over bytes of the piece at the front.
+    #[inline]
+    pub(super) fn advance(&mut self, len: usize) {
+        self.front.advance(len);
+        self.step();
+    }
+
+    /// Goes on to the next piece, if it is time.
+    #[inline]
+    fn step(&mut self) {
+        while self.front.is_empty()
+            && let Some(next) = self.rest.pop_front()
+        {
+            self.front = next;
+        }
+    }
+
+    /// The next `len` bytes: shared with the piece they came in, or copied if they lie in several.
+    pub(crate) fn take(&mut self, len: usize) -> Option<Bytes> {
+        if len > self.front.len() {
+            return Some(self.split_to(len)?.into_bytes());
+        }
+        let bytes = self.front.split_to(len);
+        self.step();
+        Some(bytes)
+    }
+
+    /// The next `len` bytes, in the pieces they lie in.
+    pub(crate) fn split_to(&mut self, mut len: usize) -> Option<Self> {
         if len > self.len() {
             return None;
         }
-        let mut bytes = BytesMut::with_capacity(len);
-        while bytes.len() < len {
-            let front = self.front();
-            let part = front.split_to(front.len().min(len - bytes.len()));
-            bytes.put_slice(&part);
+        let mut pieces = VecDeque::new();
+        while len > 0 {
+            let piece = self.take(len.min(self.front.len()))?;
+            len -= piece.len();
+            pieces.push_back(piece);
         }
-        Some(bytes.freeze())
-    }
-
-    /// The piece to read from: empty at the end only.
-    fn front(&mut self) -> &mut Bytes {
-        while self.front.is_empty() {
-            match self.rest.pop_front() {
-                Some(next) => self.front = next,
-                None => break,
-            }
-        }
-        &mut self.front
+        Some(Self::of(pieces))
     }
 
     /// What is left, in one piece.
-    pub(crate) fn into_bytes(mut self) -> Bytes {
-        self.take(self.len()).unwrap_or_default()
+    pub(crate) fn into_bytes(self) -> Bytes {
+        if self.is_in_one() {
+            return self.front;
+        }
+        let mut bytes = Vec::with_capacity(self.len());
+        bytes.extend_from_slice(&self.front);
+        for piece in self.rest {
+            bytes.extend_from_slice(&piece);
+        }
+        bytes.into()
     }
 
     pub(crate) fn u8(&mut self) -> Option<u8> {
-        self.front().try_get_u8().ok()
+        let byte = self.front.try_get_u8().ok();
+        self.step();
+        byte
     }
 
     pub(crate) fn u16(&mut self) -> Option<u16> {
-        self.front().try_get_u16_le().ok()
+        let number = self.front.try_get_u16_le().ok();
+        self.step();
+        number
     }
 
     pub(crate) fn u32(&mut self) -> Option<u32> {
-        self.front().try_get_u32_le().ok()
+        let number = self.front.try_get_u32_le().ok();
+        self.step();
+        number
     }
 
     pub(crate) fn u64(&mut self) -> Option<u64> {
-        self.front().try_get_u64_le().ok()
+        let number = self.front.try_get_u64_le().ok();
+        self.step();
+        number
     }
 
-    /// A length of one to ten bytes, seven bits a byte, the low ones first (LEB128).
+    /// A length as `front_varint` reads it.
     pub(crate) fn varint(&mut self) -> Option<u64> {
-        let mut value = 0;
-        for shift in (0..64).step_by(7) {
-            let byte = self.u8()?;
-            value |= u64::from(byte & 0x7f).checked_shl(shift)?;
-            if byte & 0x80 == 0 {
-                return Some(value);
-            }
-        }
-        None
+        let (value, len) = front_varint(&self.front)?;
+        self.advance(len);
+        Some(value)
     }
 }
 
+/// The length at the front, of one to ten bytes, seven bits a byte, the low ones first (LEB128); and
+/// how many bytes it takes.
+#[inline]
+pub(super) fn front_varint(bytes: &[u8]) -> Option<(u64, usize)> {
+    match bytes.first() {
+        Some(&byte) if byte < 0x80 => Some((byte.into(), 1)), // As most are.
+        _ => long_varint(bytes),
+    }
+}
+
+fn long_varint(bytes: &[u8]) -> Option<(u64, usize)> {
+    let mut value = 0;
+    for (shift, (at, byte)) in (0..64).step_by(7).zip(bytes.iter().enumerate()) {
+        value |= u64::from(byte & 0x7f).checked_shl(shift)?;
+        if byte & 0x80 == 0 {
+            return Some((value, at + 1));
+        }
+    }
+    None
+}
+
 /// Appends a length as [`Reader::varint`] reads it.
-pub(super) fn put_varint(out: &mut BytesMut, value: u64) {
+pub(super) fn put_varint(out: &mut Vec<u8>, value: u64) {
     let at = out.len();
     out.put_bytes(0, varint_len(value));
     write_varint(&mut out[at..], value);
@@ -301,6 +372,7 @@ mod tests {
         fn a_chain_writes_what_was_put_in_whatever_the_pieces(
             pieces in prop::collection::vec((any::<u8>(), 0_usize..40_000, any::<bool>()), 0..24),
             step in 1_usize..50_000,
+            cut: usize,
         ) {
             let mut chain = Chain::new();
             let mut expected = Vec::new();
@@ -312,6 +384,17 @@ mod tests {
             let mut copy = Chain::new();
             copy.put_chain(&chain);
             prop_assert_eq!(chain.len(), expected.len());
+            let cut = cut % (expected.len() + 1);
+            let mut shorter = Chain::new();
+            shorter.put_chain(&chain);
+            let mut rest = shorter.split_off(cut);
+            let mut shortest = Chain::new();
+            shortest.put_chain(&chain);
+            shortest.truncate(cut);
+            prop_assert_eq!((shorter.len(), rest.len(), shortest.len()), (cut, expected.len() - cut, cut));
+            prop_assert_eq!(collect(&mut shortest, step), &expected[..cut]);
+            prop_assert_eq!(collect(&mut shorter, step), &expected[..cut]);
+            prop_assert_eq!(collect(&mut rest, step), &expected[cut..]);
             prop_assert_eq!(collect(&mut chain, step), &expected[..]);
             prop_assert_eq!(collect(&mut copy, step), expected);
             prop_assert!(chain.is_empty());
@@ -319,11 +402,11 @@ mod tests {
 
         #[test]
         fn a_length_survives_the_trip(value: u64) {
-            let mut out = BytesMut::new();
+            let mut out = Vec::new();
             put_varint(&mut out, value);
-            let mut reader = Reader::from(out.freeze());
+            let mut reader = Reader::from(out);
             prop_assert_eq!(reader.varint(), Some(value));
-            prop_assert_eq!(reader.len(), 0);
+            prop_assert!(reader.is_empty());
         }
 
         #[test]
@@ -335,17 +418,17 @@ mod tests {
             let mut pieces: VecDeque<_> =
                 cuts.iter().map(|cut| left.split_to(left.len().min(*cut))).collect();
             pieces.push_back(left);
-            let (mut whole, mut cut) = (Reader::from(Bytes::from(bytes)), Reader::of(pieces));
+            let (mut whole, mut cut) = (Reader::from(bytes), Reader::of(pieces));
             for len in takes {
                 prop_assert_eq!(whole.take(len), cut.take(len));
-                prop_assert_eq!(whole.len(), cut.len());
+                prop_assert_eq!((whole.len(), whole.is_empty()), (cut.len(), cut.is_empty()));
             }
             prop_assert_eq!(whole.into_bytes(), cut.into_bytes());
         }
 
         #[test]
         fn garbage_is_never_a_panic(bytes: Vec<u8>) {
-            let mut reader = Reader::from(Bytes::from(bytes));
+            let mut reader = Reader::from(bytes);
             while reader.varint().is_some() {}
         }
     }

@@ -1,9 +1,9 @@
 //! Values to bytes and back.
 //!
 //! A value is a length and so many bytes. The bytes are self-describing MessagePack with field
-//! names, so that whatever serde_json can carry travels too; or, for bulk types, the plain bytes
-//! themselves (little-endian numbers), at the cost of a memory copy. The low bit of the length
-//! tells which.
+//! names, so that whatever serde_json can carry travels too; or, for numbers and bulk types, the
+//! plain bytes themselves (little-endian numbers), at the cost of a memory copy. The low bit of the
+//! length tells which.
 //!
 //! Types that have a readable and a compact form (an IP address) take the readable one: serde's
 //! own buffer, which `flatten`, `untagged` and `tag` read from, expects that form whatever the
@@ -18,7 +18,7 @@ use bytes::{BufMut as _, Bytes};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::chain::{Chain, Reader, put_varint, varint_len, write_varint};
+use super::chain::{Chain, Reader, front_varint, put_varint, varint_len, write_varint};
 
 /// A result this large keeps the buffer it came in rather than being copied out of it.
 const KEEP_BUFFER: usize = 32 * 1024;
@@ -47,6 +47,9 @@ const TORN: CodecError = CodecError(Cow::Borrowed("the bytes end in the middle o
 
 /// Appends `value`. On an error, `out` holds what it held before.
 pub(crate) fn put<T: Serialize + 'static>(value: T, out: &mut Chain) -> Result<(), CodecError> {
+    if put_number(&value, out) {
+        return Ok(());
+    }
     let value = match bulk_to_bytes(value) {
         Ok(bytes) => {
             put_varint(out.tail(), ((bytes.len() as u64) << 1) | 1);
@@ -60,7 +63,7 @@ pub(crate) fn put<T: Serialize + 'static>(value: T, out: &mut Chain) -> Result<(
     let start = out.len();
     out.tail().put_u8(0);
     if let Err(error) = write(&value, &mut out.tail().writer()) {
-        out.truncate_tail(start);
+        out.truncate(start);
         return Err(CodecError::new(error.to_string()));
     }
     let len = out.len() - start - 1;
@@ -73,20 +76,37 @@ pub(crate) fn put<T: Serialize + 'static>(value: T, out: &mut Chain) -> Result<(
     Ok(())
 }
 
-/// Reads the next value.
+/// Reads the next value, and passes over it also if it cannot be read.
 pub(crate) fn get<T: DeserializeOwned + 'static>(input: &mut Reader) -> Result<T, CodecError> {
-    decode(next(input)?)
+    if let Some(number) = get_number(input) {
+        return Ok(number);
+    }
+    let (len, plain) = head(input)?;
+    if plain {
+        return bulk_from_bytes(input.take(len).ok_or(TORN)?);
+    }
+    if len > input.front.len() {
+        return Err(TORN); // Only plain bytes come apart from what stands before them.
+    }
+    let passed = Passed { input, len };
+    read(&passed.input.front[..len]).map_err(|error| CodecError::new(error.to_string()))
+}
+
+/// Passes over what is being read, whatever becomes of that: code of the user's reads it.
+struct Passed<'a> {
+    input: &'a mut Reader,
+    len: usize,
+}
+
+impl Drop for Passed<'_> {
+    fn drop(&mut self) {
+        self.input.advance(self.len);
+    }
 }
 
 /// Decodes a value that `next` took out.
-pub(crate) fn decode<T: DeserializeOwned + 'static>(
-    (bytes, raw): (Bytes, bool),
-) -> Result<T, CodecError> {
-    if raw {
-        bulk_from_bytes(bytes)
-    } else {
-        read(&bytes).map_err(|error| CodecError::new(error.to_string()))
-    }
+pub(crate) fn decode<T: DeserializeOwned + 'static>(mut value: Reader) -> Result<T, CodecError> {
+    get(&mut value)
 }
 
 fn write<T: Serialize>(value: &T, out: &mut impl Write) -> Result<(), rmp_serde::encode::Error> {
@@ -106,19 +126,90 @@ pub(crate) fn skip(input: &mut Reader) -> Result<(), CodecError> {
     next(input).map(drop)
 }
 
-/// Takes the next value out, still encoded, and whether its bytes are plain.
-pub(crate) fn next(input: &mut Reader) -> Result<(Bytes, bool), CodecError> {
+/// Takes the next value out, still encoded.
+pub(crate) fn next(input: &mut Reader) -> Result<Reader, CodecError> {
+    let (head, len) = front_varint(&input.front).ok_or(TORN)?;
+    let value = usize::try_from(head >> 1).map_err(|_| TORN)?;
+    let end = len.checked_add(value).ok_or(TORN)?;
+    input.split_to(end).ok_or(TORN)
+}
+
+/// How many bytes the value at the front takes. Nothing if it is not there in full.
+pub(crate) fn value_len(bytes: &[u8]) -> Option<usize> {
+    let (head, len) = front_varint(bytes)?;
+    let end = len.checked_add(usize::try_from(head >> 1).ok()?)?;
+    (end <= bytes.len()).then_some(end)
+}
+
+/// Passes over the length of the next value, which is there in full. Gives it, and whether the
+/// value's bytes are plain.
+fn head(input: &mut Reader) -> Result<(usize, bool), CodecError> {
     let head = input.varint().ok_or(TORN)?;
     let len = usize::try_from(head >> 1).map_err(|_| TORN)?;
-    Ok((input.take(len).ok_or(TORN)?, head & 1 == 1))
+    if len > input.len() {
+        return Err(TORN);
+    }
+    Ok((len, head & 1 == 1))
 }
 
 /// Numbers whose vectors travel as the plain bytes they are. On a big-endian machine they take
 /// the ordinary way.
 macro_rules! for_each_number {
-    ($with:ident) => {
-        $with!(i8, i16, i32, i64, u16, u32, u64, f32, f64)
+    ($with:ident $(, $more:ty)*) => {
+        $with!(i8, i16, i32, i64, u16, u32, u64, f32, f64 $(, $more)*)
     };
+}
+
+/// The head of a number of type `N`, which takes one byte.
+const fn number_head<N>() -> u8 {
+    (size_of::<N>() as u8) << 1 | 1
+}
+
+/// Appends a number as the plain bytes it is; false if the value is none.
+fn put_number<T: 'static>(value: &T, out: &mut Chain) -> bool {
+    let any: &dyn Any = value;
+    macro_rules! number {
+        ($($number:ty),*) => {$(
+            if let Some(number) = any.downcast_ref::<$number>() {
+                const LEN: usize = 1 + size_of::<$number>();
+                let mut bytes = [number_head::<$number>(); LEN];
+                bytes[1..].copy_from_slice(&number.to_le_bytes());
+                out.tail().extend_from_slice(&bytes);
+                return true;
+            }
+        )*};
+    }
+    for_each_number!(number, u8, usize, isize);
+    false
+}
+
+/// Reads a number that `put_number` wrote. Nothing, with nothing read, if `T` is none, or if
+/// something else is at the front.
+pub(crate) fn get_number<T: 'static>(input: &mut Reader) -> Option<T> {
+    macro_rules! number {
+        ($($number:ty),*) => {$(
+            if TypeId::of::<T>() == TypeId::of::<$number>() {
+                const LEN: usize = 1 + size_of::<$number>();
+                let bytes = input.front.first_chunk::<LEN>()?;
+                let (&head, bytes) = bytes.split_first()?;
+                if head != number_head::<$number>() {
+                    return None;
+                }
+                let number = <$number>::from_le_bytes(bytes.try_into().ok()?);
+                input.advance(LEN);
+                return found(number);
+            }
+        )*};
+    }
+    for_each_number!(number, u8, usize, isize);
+    None
+}
+
+/// What the caller knows to be a `T`.
+fn found<V: 'static, T: 'static>(value: V) -> Option<T> {
+    let mut slot = Some(value);
+    let any: &mut dyn Any = &mut slot;
+    any.downcast_mut::<Option<T>>().and_then(Option::take)
 }
 
 /// The bytes of a bulk value, or the value itself if it is none.
@@ -163,10 +254,7 @@ pub(crate) fn is_bytes<T: 'static>() -> bool {
 
 fn bulk_from_bytes<T: 'static>(bytes: Bytes) -> Result<T, CodecError> {
     fn found<V: 'static, T: 'static>(value: V) -> Result<T, CodecError> {
-        let mut slot = Some(value);
-        let any: &mut dyn Any = &mut slot;
-        let value = any.downcast_mut::<Option<T>>().and_then(Option::take);
-        Ok(value.expect("the caller compared the types"))
+        Ok(self::found(value).expect("the caller compared the types"))
     }
 
     let wanted = TypeId::of::<T>();
@@ -226,13 +314,17 @@ mod tests {
     fn read_as_anything(bytes: &[u8]) {
         fn read_as<T: DeserializeOwned + 'static>(bytes: &[u8]) {
             let _ = get::<T>(&mut Reader::from(Bytes::copy_from_slice(bytes)));
-            for raw in [false, true] {
-                let _ = decode::<T>((Bytes::copy_from_slice(bytes), raw));
+            for plain in [0, 1] {
+                let mut value = Vec::new();
+                put_varint(&mut value, (bytes.len() as u64) << 1 | plain);
+                value.put_slice(bytes);
+                let _ = decode::<T>(Reader::from(value));
             }
         }
         read_as::<String>(bytes);
         read_as::<Bytes>(bytes);
         read_as::<Vec<f64>>(bytes);
+        read_as::<u64>(bytes);
         read_as::<Vec<Vec<u8>>>(bytes);
         read_as::<(u8, char, Option<i128>)>(bytes);
         read_as::<Result<Nested, ()>>(bytes);
@@ -257,7 +349,7 @@ mod tests {
             let mut out = Chain::new();
             put(value.clone(), &mut out).expect("it can be encoded");
             let mut bytes = out.into_bytes().to_vec();
-            let whole = get::<Nested>(&mut Reader::from(Bytes::from(bytes.clone()))).expect("it was just encoded");
+            let whole = get::<Nested>(&mut Reader::from(bytes.clone())).expect("it was just encoded");
             prop_assert_eq!(whole, value);
             for (at, byte) in changes {
                 let at = at % bytes.len();

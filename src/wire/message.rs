@@ -2,7 +2,7 @@
 //! so that a worker need not be written in Rust. The first two messages, [`Hello`] and
 //! [`Greeting`], stay as they are in every version of the protocol: they tell the version.
 
-use bytes::{BufMut as _, BytesMut};
+use bytes::BufMut as _;
 
 use super::bulk::Part;
 use super::chain::{Chain, Reader};
@@ -35,7 +35,7 @@ mod tag {
     pub(super) const GREETING: u8 = 64;
     pub(super) const READY: u8 = 65;
     pub(super) const FAILED: u8 = 66;
-    pub(super) const OUTCOME: u8 = 67;
+    pub(super) const OUTCOMES: u8 = 67;
     pub(super) const PROGRESS: u8 = 68;
     pub(super) const MOVED: u8 = 69;
 }
@@ -110,28 +110,6 @@ pub(crate) enum ToWorker {
     Exit,
 }
 
-/// The outcome of one item.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct OutcomeHead {
-    pub(crate) seq: u32,
-    pub(crate) item: u32,
-    /// How long the item ran, in nanoseconds.
-    pub(crate) elapsed: u64,
-    pub(crate) status: Status,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Status {
-    /// The payload is the encoded value.
-    Value = 0,
-    /// The payload is a panic report.
-    Panicked = 1,
-    /// The arguments could not be decoded; the payload is the reason.
-    Undecodable = 2,
-    /// The value could not be encoded or is too large; the payload is the reason.
-    Unencodable = 3,
-}
-
 /// What a worker may say.
 #[derive(Debug)]
 pub(crate) enum FromWorker {
@@ -139,7 +117,8 @@ pub(crate) enum FromWorker {
     Ready,
     /// The initializer failed, with a reason or a panic.
     Failed(Result<String, PanicReport>),
-    Outcome(OutcomeHead, Reader),
+    /// What became of items; a [`Listener`](super::outcomes::Listener) understands it.
+    Outcomes(Reader),
     /// The page has a new report in the slot of the call of that number.
     Progress(u32),
     /// Parts of the payload of the outcome that follows come by the ring.
@@ -149,7 +128,7 @@ pub(crate) enum FromWorker {
 }
 
 /// Appends one frame that `write` fills.
-pub(super) fn put(out: &mut Chain, tag: u8, payload: &Chain, write: impl FnOnce(&mut BytesMut)) {
+pub(super) fn put(out: &mut Chain, tag: u8, payload: &Chain, write: impl FnOnce(&mut Vec<u8>)) {
     let start = frame::begin(out);
     out.tail().put_u8(tag);
     write(out.tail());
@@ -247,16 +226,15 @@ pub(crate) fn put_failed(out: &mut Chain, failure: &Result<String, PanicReport>)
     });
 }
 
-/// How many bytes [`put_outcome`] adds to its payload.
-pub(crate) const OUTCOME_HEAD: usize = frame::HEAD + 1 + 4 + 4 + 8 + 1;
+/// How many bytes stand before the entries in a frame of outcomes.
+pub(crate) const OUTCOMES_HEAD: usize = frame::HEAD + 1;
 
-pub(crate) fn put_outcome(out: &mut Chain, head: &OutcomeHead, payload: &Chain) {
-    put(out, tag::OUTCOME, payload, |out| {
-        out.put_u32_le(head.seq);
-        out.put_u32_le(head.item);
-        out.put_u64_le(head.elapsed);
-        out.put_u8(head.status as u8);
-    });
+/// The head of a frame with so many bytes of [entries](super::outcomes).
+pub(crate) fn outcomes_head(len: usize) -> [u8; OUTCOMES_HEAD] {
+    let len = u32::try_from(1 + len).expect("a frame's length was held against the limit");
+    let mut head = [tag::OUTCOMES; OUTCOMES_HEAD];
+    head[..frame::HEAD].copy_from_slice(&len.to_le_bytes());
+    head
 }
 
 fn limit_kind(limit: Limit) -> u8 {
@@ -281,7 +259,7 @@ fn get_limit(frame: &mut Reader) -> Option<(Limit, i64)> {
     Some((limit, frame.u64()? as i64))
 }
 
-fn put_captured(out: &mut BytesMut, captured: Option<Captured>) {
+fn put_captured(out: &mut Vec<u8>, captured: Option<Captured>) {
     let (stdout, stderr, token) = match captured {
         Some(captured) => (captured.stdout, captured.stderr, captured.token.0),
         None => (false, false, 0),
@@ -306,7 +284,7 @@ pub(crate) fn put_progress(out: &mut Chain, seq: u32) {
     put(out, tag::PROGRESS, &Chain::new(), |out| out.put_u32_le(seq));
 }
 
-fn put_function(out: &mut BytesMut, function: FunctionOffset) {
+fn put_function(out: &mut Vec<u8>, function: FunctionOffset) {
     out.put_u8(function_kind::OFFSET);
     out.put_i64_le(function.0);
 }
@@ -316,12 +294,12 @@ pub(crate) const REPORT: usize = 256 * 1024;
 /// The most of each text that goes into a report.
 const TEXT: usize = 64 * 1024;
 
-/// Text as the payload of an outcome.
+/// Text in place of a value.
 pub(crate) fn put_text(out: &mut Chain, text: &str) {
     codec::put(cut(text), out).expect("text can be encoded");
 }
 
-/// A panic report as the payload of an outcome.
+/// A panic report in place of a value.
 pub(crate) fn put_panic(out: &mut Chain, report: &PanicReport) {
     let location = report
         .location
@@ -408,21 +386,7 @@ impl FromWorker {
                 0 => Self::Failed(Ok(get_text(&mut frame)?)),
                 _ => Self::Failed(Err(get_panic(&mut frame)?)),
             },
-            tag::OUTCOME => {
-                let head = OutcomeHead {
-                    seq: frame.u32()?,
-                    item: frame.u32()?,
-                    elapsed: frame.u64()?,
-                    status: match frame.u8()? {
-                        0 => Status::Value,
-                        1 => Status::Panicked,
-                        2 => Status::Undecodable,
-                        3 => Status::Unencodable,
-                        _ => return None,
-                    },
-                };
-                Self::Outcome(head, frame)
-            }
+            tag::OUTCOMES => Self::Outcomes(frame),
             tag::PROGRESS => Self::Progress(frame.u32()?),
             tag::BULK => Self::Bulk(get_bulk(&mut frame)?),
             tag::MOVED => Self::Moved,
@@ -451,7 +415,6 @@ fn get_function(frame: &mut Reader) -> Option<FunctionOffset> {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
     use proptest::prelude::*;
 
     use super::*;
@@ -484,26 +447,29 @@ mod tests {
         }
 
         #[test]
-        fn an_outcome_survives_the_trip((seq, item, elapsed) in any::<(u32, u32, u64)>(), message: String) {
-            let head = OutcomeHead { seq, item, elapsed, status: Status::Panicked };
+        fn a_panic_report_survives_the_trip(message: String) {
             let report = PanicReport { message, location: Some(Location::new("a.rs", 1, 2)), backtrace: None };
-            let mut payload = Chain::new();
-            put_panic(&mut payload, &report);
             let mut out = Chain::new();
-            put_outcome(&mut out, &head, &payload);
-            prop_assert_eq!(out.len(), OUTCOME_HEAD + payload.len());
-            let Some(FromWorker::Outcome(parsed, mut rest)) = FromWorker::parse(only_frame(&mut out)) else {
-                return Err(TestCaseError::fail("not an outcome"));
-            };
-            prop_assert_eq!(parsed, head);
-            let parsed = get_panic(&mut rest).expect("a report");
+            put_panic(&mut out, &report);
+            let parsed = get_panic(&mut out.into_reader()).expect("a report");
             prop_assert_eq!((parsed.message, parsed.location), (report.message, report.location));
         }
 
         #[test]
+        fn the_head_of_outcomes_is_that_of_a_frame(entries: Vec<u8>) {
+            let mut out = Chain::new();
+            out.put_bytes(outcomes_head(entries.len()).to_vec().into());
+            out.put_bytes(entries.clone().into());
+            let Some(FromWorker::Outcomes(rest)) = FromWorker::parse(only_frame(&mut out)) else {
+                return Err(TestCaseError::fail("no outcomes"));
+            };
+            prop_assert_eq!(&rest.into_bytes()[..], &entries[..]);
+        }
+
+        #[test]
         fn garbage_is_no_message_and_no_panic(bytes: Vec<u8>) {
-            let _ = ToWorker::parse(Reader::from(Bytes::from(bytes.clone())));
-            let _ = FromWorker::parse(Reader::from(Bytes::from(bytes)));
+            let _ = ToWorker::parse(Reader::from(bytes.clone()));
+            let _ = FromWorker::parse(Reader::from(bytes));
         }
     }
 

@@ -4,14 +4,17 @@
 //! - [`codec`]: values to bytes and back;
 //! - [`frame`]: bytes cut into frames;
 //! - [`message`]: what each frame says;
+//! - [`outcomes`]: what a worker tells of the items that it has ended;
 //! - [`mark`]: which task writes what is printed;
 //! - [`zygote`]: what the process that forks workers is asked, and answers;
-//! - [`page`]: the memory that a worker shares with its parent: who may run what, exactly;
+//! - [`claim`]: who may run what, exactly; [`page`]: the memory that a worker shares with its parent;
 //! - [`ring`]: large bytes through that memory; [`bulk`]: which those are; [`spare`]: where they go.
 
 #[cfg(target_os = "linux")]
 pub(crate) mod bulk;
 mod chain;
+#[cfg(target_os = "linux")]
+pub(crate) mod claim;
 pub(crate) mod codec;
 #[cfg(target_os = "linux")]
 pub(crate) mod frame;
@@ -19,6 +22,7 @@ pub(crate) mod frame;
 pub(crate) mod mark;
 #[cfg(target_os = "linux")]
 pub(crate) mod message;
+pub(crate) mod outcomes;
 #[cfg(target_os = "linux")]
 pub(crate) mod page;
 #[cfg(target_os = "linux")]
@@ -35,6 +39,12 @@ pub(crate) use codec::CodecError;
 /// [`function`](crate::function) measures and follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FunctionOffset(pub(crate) i64);
+
+/// What [`claim`] is made of; a test puts something else in its place.
+#[cfg(target_os = "linux")]
+mod atomic {
+    pub(super) use std::sync::atomic::{AtomicU64, Ordering};
+}
 
 /// A job has fewer items than this: their number has 24 bits in the shared page.
 pub(crate) const MOST_ITEMS: u32 = 1 << 24;

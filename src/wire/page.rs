@@ -1,38 +1,13 @@
-//! The memory that a worker shares with its parent. It settles, by one atomic word a call, who
-//! may run what: a worker claims an item just before it calls the function, the parent revokes
-//! what has not been claimed. So a cancelled item never runs, what a dead worker had not begun can
-//! run elsewhere without running twice, and a kill is aimed at the item that it means.
-//!
-//! ```text
-//!  parent: offer          worker: claim            worker: finish
-//! ─────────────► Offered(i) ────────► Running(i) ────────────► Done(i) ──► claim i + 1
-//!                  │ parent: revoke       │ parent: condemn      │ parent: revoke
-//!                  ▼                      ▼                      ▼
-//!               Revoked               Condemned(i)            Revoked
-//!          (skipped by worker)    (worker is to be killed)   (the rest is skipped)
-//! ```
-//!
-//! A task with a grace period is told before its worker is condemned:
-//!
-//! ```text
-//!              parent: warn                  worker: finish
-//!  Running(i) ──────────────► Overdue(i) ─────────────────────► Done(i)
-//!      │                          │ parent: cancel
-//!      └────────► Cancelled(i) ◄──┘
-//!  parent: cancel     │  worker: finish
-//!                     └──────────────────► Revoked
-//!
-//!  Running(i), Overdue(i), Cancelled(i) ── parent: condemn, when the period is over ──► Condemned(i)
-//! ```
-//!
-//! The page also holds the outbox: frames that the worker has finished but perhaps not yet
-//! written to the socket. A worker that dies leaves them there for its parent.
+//! The memory that a worker shares with its parent: a [slot](super::claim) for each call in flight, when
+//! its item began and how far that is, and the outbox: what the worker has finished but perhaps not
+//! yet written to the socket. A worker that dies leaves it there for its parent.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::ops::Range;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
-use super::MOST_ITEMS;
+use super::claim::Slot;
 use super::ring::{self, Ring, Way};
 use crate::sys::SharedMemory;
 
@@ -70,60 +45,6 @@ pub(crate) struct Report {
     pub(crate) total: u64,
 }
 
-/// What a slot says: the call it is about, and how far that is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Claim {
-    pub(crate) seq: u32,
-    pub(crate) item: u32,
-    pub(crate) stage: Stage,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stage {
-    /// The worker may begin the item.
-    Offered,
-    /// The worker is running the item.
-    Running,
-    /// The worker has ended the item and left its outcome in the outbox or the socket.
-    Done,
-    /// The worker must begin none of the items from here on.
-    Revoked,
-    /// The parent is about to kill the worker for running this item.
-    Condemned,
-    /// As `Running`, but the item shall end soon.
-    Overdue,
-    /// As `Overdue`, and the worker must begin none of the items after it.
-    Cancelled,
-}
-
-impl Claim {
-    fn new(seq: u32, item: u32, stage: Stage) -> Self {
-        debug_assert!(item < MOST_ITEMS);
-        Self { seq, item, stage }
-    }
-
-    fn to_word(self) -> u64 {
-        u64::from(self.seq) << 32 | u64::from(self.item) << 8 | self.stage as u64
-    }
-
-    fn from_word(word: u64) -> Self {
-        let stage = match word & 0xff {
-            0 => Stage::Offered,
-            1 => Stage::Running,
-            2 => Stage::Done,
-            3 => Stage::Revoked,
-            4 => Stage::Condemned,
-            5 => Stage::Overdue,
-            _ => Stage::Cancelled,
-        };
-        Self {
-            seq: (word >> 32) as u32,
-            item: (word >> 8) as u32 & (MOST_ITEMS - 1),
-            stage,
-        }
-    }
-}
-
 #[derive(Debug)]
 pub(crate) struct Page(SharedMemory);
 
@@ -137,109 +58,17 @@ impl Page {
         SharedMemory::open(fd, LEN).map(Self)
     }
 
-    fn slot(&self, seq: u32) -> &AtomicU64 {
-        self.0.word(8 * (seq % SLOTS) as usize)
+    /// What is settled about the call `seq`.
+    pub(crate) fn slot(&self, seq: u32) -> Slot<'_> {
+        Slot::new(self.0.word(8 * (seq % SLOTS) as usize), seq)
     }
 
-    /// What the slot says. It may be about another call: then this one is over, or was revoked.
-    pub(crate) fn look(&self, seq: u32) -> Claim {
-        Claim::from_word(self.slot(seq).load(Ordering::Acquire))
-    }
-
-    fn change(&self, from: Claim, to: Claim) -> bool {
-        let change = self.slot(from.seq).compare_exchange(
-            from.to_word(),
-            to.to_word(),
-            Ordering::AcqRel,
-            Ordering::Acquire,
-        );
-        change.is_ok()
-    }
-
-    /// Parent: the worker may run the call `seq` from `item` on. To be said before the call is
-    /// sent. The slot may still hold a revoked call that the worker has not come to; it will find
-    /// that the slot is about another and skip it all the same.
-    pub(crate) fn offer(&self, seq: u32, item: u32) {
-        self.slot(seq).store(
-            Claim::new(seq, item, Stage::Offered).to_word(),
-            Ordering::Release,
-        );
-    }
-
-    /// Parent: the worker shall begin no further item of the call. Gives what the slot said
-    /// before; if an item is running, nothing was changed.
-    pub(crate) fn revoke(&self, seq: u32) -> Claim {
-        loop {
-            let claim = self.look(seq);
-            let revocable = claim.seq == seq && matches!(claim.stage, Stage::Offered | Stage::Done);
-            if !revocable
-                || self.change(
-                    claim,
-                    Claim {
-                        stage: Stage::Revoked,
-                        ..claim
-                    },
-                )
-            {
-                return claim;
-            }
-        }
-    }
-
-    /// Parent: the worker shall not begin the call at all. False if it has begun it; then nothing
-    /// was changed, also between two items: the rest of the call is left to it.
-    pub(crate) fn withdraw(&self, seq: u32) -> bool {
-        let claim = self.look(seq);
-        let offered = claim.seq == seq && claim.stage == Stage::Offered;
-        offered
-            && self.change(
-                claim,
-                Claim {
-                    stage: Stage::Revoked,
-                    ..claim
-                },
-            )
-    }
-
-    /// Parent: the worker is to be killed for running `item`. False if it no longer does.
-    pub(crate) fn condemn(&self, seq: u32, item: u32) -> bool {
-        let from = [Stage::Running, Stage::Overdue, Stage::Cancelled];
-        self.advance(seq, item, &from, Stage::Condemned)
-    }
-
-    /// Parent: the item shall end soon; those after it may run. False if it no longer runs.
-    pub(crate) fn warn(&self, seq: u32, item: u32) -> bool {
-        self.advance(seq, item, &[Stage::Running], Stage::Overdue)
-    }
-
-    /// Parent: the item shall end soon, and be the last of its call. False if it no longer runs.
-    pub(crate) fn cancel(&self, seq: u32, item: u32) -> bool {
-        let from = [Stage::Running, Stage::Overdue];
-        self.advance(seq, item, &from, Stage::Cancelled)
-    }
-
-    /// Only the parent goes from one of these stages to another, one thread at a time, so each
-    /// needs to be tried once.
-    fn advance(&self, seq: u32, item: u32, from: &[Stage], to: Stage) -> bool {
-        let to = Claim::new(seq, item, to);
-        from.iter()
-            .any(|from| self.change(Claim { stage: *from, ..to }, to))
-    }
-
-    /// Worker: begin `item` at the time `now`, if it is still wanted.
+    /// Worker: begins `item` at the time `now`, if it is still wanted.
     pub(crate) fn claim(&self, seq: u32, item: u32, now: u64) -> bool {
-        let claim = self.look(seq);
-        let next = match claim.stage {
-            Stage::Offered => claim.item == item,
-            Stage::Done => claim.item + 1 == item,
-            _ => false,
-        };
-        if claim.seq != seq || !next {
-            return false;
-        }
-        self.begun_at(seq).store(now, Ordering::Relaxed); // Told by the exchange that follows.
-        // A failed exchange means that the parent has just revoked it.
-        self.change(claim, Claim::new(seq, item, Stage::Running))
+        // Told by the exchange that follows. If that fails, the time may stand in the slot of another
+        // call; that one has not begun then, and when it does it tells its own.
+        self.begun_at(seq).store(now, Ordering::Relaxed);
+        self.slot(seq).claim(item)
     }
 
     fn begun_at(&self, seq: u32) -> &AtomicU64 {
@@ -252,25 +81,9 @@ impl Page {
         self.begun_at(seq).load(Ordering::Relaxed)
     }
 
-    /// Worker: `item` has ended and its outcome is where the parent finds it. False if the worker
-    /// is about to be killed; then it must not begin anything else.
-    ///
-    /// The parent may have read the outcome already and given the slot to another call: that is no
-    /// condemnation, for a condemned call keeps its slot.
-    pub(crate) fn finish(&self, seq: u32, item: u32) -> bool {
-        loop {
-            let claim = self.look(seq);
-            let stage = match claim.stage {
-                Stage::Condemned if claim.seq == seq => return false,
-                Stage::Running | Stage::Overdue => Stage::Done,
-                Stage::Cancelled => Stage::Revoked,
-                _ => return true,
-            };
-            // A failed exchange means that the parent has just said something: look again.
-            if claim.seq != seq || self.change(claim, Claim::new(seq, item, stage)) {
-                return true;
-            }
-        }
+    /// What carries large bytes one way.
+    pub(crate) fn ring(&self, way: Way) -> Ring<'_> {
+        Ring::new(&self.0, RINGS_AT, way)
     }
 
     /// Parent: how many bytes of memory the worker may hold.
@@ -340,16 +153,17 @@ impl Page {
         (whole && version > 0).then_some((version, report))
     }
 
-    /// What carries large bytes one way.
-    pub(crate) fn ring(&self, way: Way) -> Ring<'_> {
-        Ring::new(&self.0, RINGS_AT, way)
-    }
-
     fn outbox_len(&self) -> &AtomicU64 {
         self.0.word(OUTBOX_LEN)
     }
 
-    /// Worker: adds to the outbox, which holds `len` bytes so far.
+    /// How many bytes the outbox holds.
+    pub(crate) fn posted(&self) -> usize {
+        let len = usize::try_from(self.outbox_len().load(Ordering::Acquire));
+        len.unwrap_or(OUTBOX).min(OUTBOX)
+    }
+
+    /// Worker, one thread: adds to the outbox, which holds `len` bytes so far.
     pub(crate) fn post(&self, len: usize, bytes: &[u8]) {
         assert!(bytes.len() <= OUTBOX - len);
         self.0.write(OUTBOX_AT + len, bytes);
@@ -357,151 +171,39 @@ impl Page {
             .store((len + bytes.len()) as u64, Ordering::Release);
     }
 
-    /// Worker: what the outbox held has been written to the socket.
+    /// Worker, the same thread: all that the outbox holds has been written to the socket.
     pub(crate) fn clear_outbox(&self) {
         self.outbox_len().store(0, Ordering::Release);
     }
 
-    /// Parent, once the worker is dead: the frames it left. Some may have been written to the
-    /// socket before.
+    /// Worker: writes a part of what the outbox holds to the socket, `head` first. Says how much was
+    /// written.
+    pub(crate) fn send_posted(
+        &self,
+        socket: BorrowedFd<'_>,
+        head: &[u8],
+        posted: Range<usize>,
+    ) -> io::Result<usize> {
+        assert!(posted.end <= OUTBOX);
+        let (start, len) = (OUTBOX_AT + posted.start, posted.len());
+        self.0.send(socket, head, start, len)
+    }
+
+    /// Parent, once the worker is dead: what it left. Some may have been written to the socket
+    /// before.
     pub(crate) fn outbox(&self) -> Vec<u8> {
-        let len = usize::try_from(self.outbox_len().load(Ordering::Acquire)).unwrap_or(OUTBOX);
-        self.0.read(OUTBOX_AT, len.min(OUTBOX))
+        self.0.read(OUTBOX_AT, self.posted())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsFd as _;
+
     use super::*;
 
     fn page() -> Page {
         Page::create().expect("memory").0
-    }
-
-    #[test]
-    fn a_call_is_claimed_item_by_item() {
-        let page = page();
-        page.offer(70, 3);
-        assert!(!page.claim(70, 2, 0) && !page.claim(70, 4, 0) && !page.claim(6, 3, 0));
-        assert!(page.claim(70, 3, 0) && !page.claim(70, 3, 0));
-        assert_eq!(page.look(70), Claim::new(70, 3, Stage::Running));
-        assert!(!page.claim(70, 4, 0), "the item before has not ended");
-        assert!(page.finish(70, 3) && page.claim(70, 4, 0) && page.finish(70, 4));
-    }
-
-    #[test]
-    fn what_is_revoked_is_never_claimed() {
-        let page = page();
-        page.offer(1, 0);
-        assert_eq!(page.revoke(1).stage, Stage::Offered);
-        assert!(!page.claim(1, 0, 0));
-        page.offer(2, 0);
-        assert!(page.claim(2, 0, 0));
-        assert_eq!(page.revoke(2).stage, Stage::Running);
-        assert!(page.finish(2, 0));
-        assert_eq!(page.revoke(2), Claim::new(2, 0, Stage::Done));
-        assert!(!page.claim(2, 1, 0));
-    }
-
-    #[test]
-    fn what_has_begun_cannot_be_withdrawn_also_between_two_items() {
-        let page = page();
-        page.offer(1, 0);
-        assert!(page.withdraw(1) && !page.claim(1, 0, 0));
-        page.offer(2, 0);
-        assert!(page.claim(2, 0, 0) && !page.withdraw(2));
-        assert!(page.finish(2, 0) && !page.withdraw(2));
-        assert!(page.claim(2, 1, 0), "the rest is left to the worker");
-    }
-
-    #[test]
-    fn a_condemned_item_cannot_be_finished_and_a_finished_one_cannot_be_condemned() {
-        let page = page();
-        page.offer(1, 0);
-        assert!(!page.condemn(1, 0));
-        assert!(page.claim(1, 0, 0) && page.condemn(1, 0));
-        assert!(!page.finish(1, 0));
-        page.offer(2, 0);
-        assert!(page.claim(2, 0, 0) && page.finish(2, 0));
-        assert!(!page.condemn(2, 0));
-    }
-
-    #[test]
-    fn an_overdue_item_may_end_and_the_next_begin() {
-        let page = page();
-        page.offer(1, 0);
-        assert!(!page.warn(1, 0), "it has not begun");
-        assert!(page.claim(1, 0, 0) && page.warn(1, 0) && !page.warn(1, 0));
-        assert_eq!(page.revoke(1).stage, Stage::Overdue);
-        assert!(!page.withdraw(1) && !page.claim(1, 1, 0));
-        assert!(page.finish(1, 0) && !page.condemn(1, 0));
-        assert!(page.claim(1, 1, 0), "the rest is left to the worker");
-        assert!(page.warn(1, 1) && page.condemn(1, 1) && !page.finish(1, 1));
-    }
-
-    #[test]
-    fn a_cancelled_item_may_end_and_is_the_last() {
-        let page = page();
-        for seq in [1, 2] {
-            page.offer(seq, 0);
-            assert!(!page.cancel(seq, 0), "it has not begun");
-            assert!(page.claim(seq, 0, 0));
-            assert!(seq == 1 || page.warn(seq, 0), "one is overdue before");
-            assert!(page.cancel(seq, 0) && !page.warn(seq, 0));
-            assert!(page.finish(seq, 0) && !page.condemn(seq, 0));
-            assert!(!page.claim(seq, 1, 0));
-        }
-        page.offer(3, 0);
-        assert!(page.claim(3, 0, 0) && page.cancel(3, 0) && page.condemn(3, 0));
-        assert!(!page.finish(3, 0));
-    }
-
-    #[test]
-    fn exactly_one_of_an_end_and_a_condemnation_wins() {
-        let page = page();
-        for seq in 0..2000 {
-            page.offer(seq, 0);
-            assert!(page.claim(seq, 0, 0));
-            std::thread::scope(|scope| {
-                let finished = scope.spawn(|| page.finish(seq, 0));
-                page.warn(seq, 0);
-                let condemned = page.condemn(seq, 0);
-                assert_ne!(finished.join().expect("no panic"), condemned);
-            });
-        }
-    }
-
-    #[test]
-    fn an_item_whose_slot_was_given_to_another_call_is_not_condemned() {
-        let page = page();
-        page.offer(1, 0);
-        assert!(page.claim(1, 0, 0));
-        page.offer(1 + SLOTS, 0); // The parent has read the outcome before this:
-        assert!(page.finish(1, 0));
-        assert!(page.claim(1 + SLOTS, 0, 0));
-    }
-
-    #[test]
-    fn a_new_call_in_the_slot_of_a_revoked_one_hides_it() {
-        let page = page();
-        page.offer(1, 0);
-        page.revoke(1);
-        page.offer(1 + SLOTS, 0);
-        assert!(!page.claim(1, 0, 0));
-        assert!(page.claim(1 + SLOTS, 0, 0));
-    }
-
-    #[test]
-    fn exactly_one_of_a_claim_and_a_revocation_wins() {
-        let page = page();
-        for seq in 0..2000 {
-            page.offer(seq, 0);
-            std::thread::scope(|scope| {
-                let claimed = scope.spawn(|| page.claim(seq, 0, 0));
-                let revoked = page.revoke(seq).stage == Stage::Offered;
-                assert_ne!(claimed.join().expect("no panic"), revoked);
-            });
-        }
     }
 
     fn report(seq: u32, done: u64) -> Report {
@@ -561,7 +263,13 @@ mod tests {
         let worker = Page::open(fd).expect("the same page");
         worker.post(0, b"one");
         worker.post(3, b"two");
+        let (ours, theirs) = crate::sys::socket_pair().expect("a socket pair");
+        let sent = worker.send_posted(theirs.as_fd(), b"head:", 2..5);
+        assert_eq!(sent.expect("there is room"), 8);
         drop(worker);
+        let mut bytes = [0; 16];
+        let len = crate::sys::read_now(ours.as_fd(), &mut bytes).expect("it was written");
+        assert_eq!(&bytes[..len], b"head:etw");
         assert_eq!(page.outbox(), b"onetwo");
         page.clear_outbox();
         assert_eq!(page.outbox(), b"");

@@ -119,7 +119,6 @@ fn get_optional(frame: &mut Reader) -> Option<Option<i32>> {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
     use proptest::prelude::*;
 
     use super::*;
@@ -168,8 +167,8 @@ mod tests {
 
         #[test]
         fn garbage_is_no_message_and_no_panic(bytes: Vec<u8>) {
-            let _ = ToZygote::parse(Reader::from(Bytes::from(bytes.clone())));
-            let _ = FromZygote::parse(Reader::from(Bytes::from(bytes)));
+            let _ = ToZygote::parse(Reader::from(bytes.clone()));
+            let _ = FromZygote::parse(Reader::from(bytes));
         }
     }
 }

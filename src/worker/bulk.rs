@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::inlet::invalid;
+use super::log::Log;
 use super::outbox::Outbox;
 use crate::wire::Reader;
 use crate::wire::bulk::{Incoming, Part};
@@ -37,7 +38,7 @@ impl Dock {
 
     /// The whole payload of a call of which `rest` came in the frame. It is read whether the call is
     /// wanted or not: what belongs to the next one comes behind it.
-    pub(super) fn complete(&mut self, rest: Reader) -> io::Result<Reader> {
+    pub(super) fn complete(&mut self, rest: Reader, log: &mut Log) -> io::Result<Reader> {
         let mut spare = self.outbox.spare();
         let Some(mut parts) = self.announced.take() else {
             return Ok(rest); // The task may need the memory of the spare buffer.
@@ -52,7 +53,7 @@ impl Dock {
             if moved.len == 0
                 && let Some(wait) = ring.want_bytes(parts.missing())
             {
-                self.outbox.flush()?; // What is done is not to wait for what comes.
+                log.flush()?; // What is done is not to wait for what comes.
                 wait.block();
             }
         }

@@ -5,6 +5,7 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::log::Log;
 use super::marks::Marks;
 use super::memory::MemoryWatch;
 use super::outbox::Outbox;
@@ -12,9 +13,9 @@ use crate::executor::context::{self, Context, Wanted};
 use crate::function::{Answer, Desk, Entry, FunctionOffset};
 use crate::panic::PanicReport;
 use crate::sys;
-use crate::wire::bulk::LARGE;
-use crate::wire::message::{self, CallHead, OutcomeHead, Status};
-use crate::wire::page::{Page, Report, Stage};
+use crate::wire::claim::{Slot, Stage};
+use crate::wire::message::{self, CallHead};
+use crate::wire::page::{Page, Report};
 use crate::wire::{Chain, Reader, codec};
 
 /// The parent, as tasks see it.
@@ -39,13 +40,16 @@ pub(super) struct CallDesk<'a> {
     head: CallHead,
     input: Reader,
     next: u32,
+    /// The next item has been claimed as the one before ended.
+    is_claimed: bool,
+    /// When the first item began, by the monotonic clock.
+    begun: Option<u64>,
     worker_id: u64,
     parent: &'a Arc<Parent>,
+    log: &'a mut Log,
     /// If what it prints is told by lines.
     marks: Option<&'a Marks>,
     memory: &'a MemoryWatch,
-    /// When the item began, by the monotonic clock.
-    begun: u64,
 }
 
 impl<'a> CallDesk<'a> {
@@ -54,6 +58,7 @@ impl<'a> CallDesk<'a> {
         input: Reader,
         worker_id: u64,
         parent: &'a Arc<Parent>,
+        log: &'a mut Log,
         marks: Option<&'a Marks>,
         memory: &'a MemoryWatch,
     ) -> Self {
@@ -61,12 +66,48 @@ impl<'a> CallDesk<'a> {
             head,
             input,
             next: head.first,
+            is_claimed: false,
+            begun: None,
             worker_id,
             parent,
+            log,
             marks,
             memory,
-            begun: 0,
         }
+    }
+
+    fn slot(&self) -> Slot<'a> {
+        self.parent.page.slot(self.head.seq)
+    }
+
+    fn is_timed(&self) -> bool {
+        self.head.timeout > 0
+    }
+
+    /// What the item may ask of itself.
+    fn enter(&self, is_first: bool) {
+        let key = key(self.head.seq, self.next);
+        if !is_first && !self.is_timed() {
+            return context::go_on(key);
+        }
+        let timeout = self
+            .is_timed()
+            .then(|| Duration::from_nanos(self.head.timeout));
+        context::enter(Context {
+            task_id: self.head.task_id,
+            worker_id: self.worker_id,
+            deadline: timeout.and_then(|timeout| Instant::now().checked_add(timeout)),
+            wanted: self.parent.clone(),
+            key,
+        });
+    }
+
+    /// The parent has decided to end this process for the item that has just ended; were another
+    /// one begun, the kill would hit that. What the item gave may still be wanted.
+    #[cold]
+    fn end_with_it(&mut self) -> ! {
+        let _ = self.log.flush();
+        sys::kill_own_group();
     }
 }
 
@@ -83,92 +124,56 @@ impl Desk for CallDesk<'_> {
         if self.next == self.head.end {
             return false;
         }
-        let now = sys::monotonic_nanos();
-        if !self.parent.page.claim(self.head.seq, self.next, now) {
-            return false;
+        let is_first = self.begun.is_none();
+        if !std::mem::take(&mut self.is_claimed) {
+            let now = sys::monotonic_nanos();
+            if !self.parent.page.claim(self.head.seq, self.next, now) {
+                return false;
+            }
+            self.begun.get_or_insert(now);
         }
-        self.begun = now;
-        self.parent.outbox.leave_to_attendant();
+        self.log.leave_to_attendant();
         if let Some(marks) = self.marks {
             marks.begin(self.head.task_id);
         }
-        let timeout = (self.head.timeout > 0).then(|| Duration::from_nanos(self.head.timeout));
-        context::enter(Context {
-            task_id: self.head.task_id,
-            worker_id: self.worker_id,
-            deadline: timeout.and_then(|timeout| Instant::now().checked_add(timeout)),
-            wanted: self.parent.clone(),
-            key: key(self.head.seq, self.next),
-        });
+        self.enter(is_first);
         true
     }
 
+    fn item(&mut self) -> (&mut Reader, &mut Chain) {
+        (&mut self.input, self.log.begin())
+    }
+
     fn answer(&mut self, answer: Answer) {
-        context::leave();
-        let elapsed = sys::monotonic_nanos().saturating_sub(self.begun);
         if let Some(marks) = self.marks {
             marks.end();
         }
-        let (status, payload) = encode(answer);
-        let item = self.next;
+        self.log.end(answer);
         self.memory.look(&self.parent.page);
-        self.parent.outbox.post(
-            OutcomeHead {
-                seq: self.head.seq,
-                item,
-                elapsed,
-                status,
-            },
-            &payload,
-        );
-        if !self.parent.page.finish(self.head.seq, item) {
+        let item = self.next;
+        self.next += 1;
+        let has_next = self.next < self.head.end;
+        let time = match self.begun {
+            Some(begun) if !has_next => Some(sys::monotonic_nanos().saturating_sub(begun)),
+            _ => None,
+        };
+        self.log.post(self.head.seq, item, time);
+        self.is_claimed = has_next && !self.is_timed() && self.slot().go_on(item);
+        if !self.is_claimed && !self.slot().finish(item) {
             self.end_with_it();
         }
-        self.next += 1;
-        if self.next == self.head.end {
-            self.parent.outbox.keep(payload);
-        }
-        if self.head.timeout > 0 {
+        if self.is_timed() {
             // By the outcome of one item the parent knows when the next one began. A failure is
             // met again when the worker has to wait.
-            let _ = self.parent.outbox.flush();
+            let _ = self.log.flush();
         }
     }
 }
 
-impl CallDesk<'_> {
-    /// The parent has decided to end this process for the item that has just ended; were another
-    /// one begun, the kill would hit that. What the item gave may still be wanted.
-    #[cold]
-    fn end_with_it(&self) -> ! {
-        let _ = self.parent.outbox.flush();
-        sys::kill_own_group();
+impl Drop for CallDesk<'_> {
+    fn drop(&mut self) {
+        context::leave();
     }
-}
-
-fn encode(answer: Answer) -> (Status, Chain) {
-    let mut payload = Chain::new();
-    let status = match answer {
-        Answer::Value(mut value) => {
-            if value.len() >= LARGE {
-                value.seal(); // Its pieces may go by the ring.
-            }
-            return (Status::Value, value);
-        }
-        Answer::Panicked(report) => {
-            message::put_panic(&mut payload, &report);
-            Status::Panicked
-        }
-        Answer::Undecodable(reason) => {
-            message::put_text(&mut payload, &reason);
-            Status::Undecodable
-        }
-        Answer::Unencodable(reason) => {
-            message::put_text(&mut payload, &reason);
-            Status::Unencodable
-        }
-    };
-    (status, payload)
 }
 
 fn key(seq: u32, item: u32) -> u64 {
@@ -178,8 +183,9 @@ fn key(seq: u32, item: u32) -> u64 {
 /// The parent withdraws its interest by changing the stage of the item.
 impl Wanted for Parent {
     fn is_wanted(&self, key: u64) -> bool {
-        let claim = self.page.look((key >> 32) as u32);
-        (claim.seq, claim.item, claim.stage) == ((key >> 32) as u32, key as u32, Stage::Running)
+        let claim = self.page.slot((key >> 32) as u32).look();
+        (claim.seq, claim.item) == ((key >> 32) as u32, key as u32)
+            && matches!(claim.stage, Stage::Running | Stage::Last)
     }
 
     fn report(&self, key: u64, done: u64, total: u64) {
@@ -217,13 +223,14 @@ pub(super) fn run_initializer(
     let mut desk = InitializerDesk {
         input,
         claimed: false,
+        value: Chain::new(),
         answer: None,
     };
     entry(&mut desk);
     match desk.answer {
-        Some(Answer::Value(value)) => {
+        Some(Answer::Value) => {
             // The entry of an initializer answers with the text of its error, if there is one.
-            match codec::get::<Option<String>>(&mut value.into_reader()) {
+            match codec::get::<Option<String>>(&mut desk.value.into_reader()) {
                 Ok(None) => Ok(()),
                 Ok(Some(error)) => Err(Ok(format!("the {what} failed: {error}"))),
                 Err(error) => Err(Ok(format!("the {what}'s outcome makes no sense: {error}"))),
@@ -249,6 +256,7 @@ pub(super) fn find(function: FunctionOffset) -> io::Result<Entry> {
 struct InitializerDesk {
     input: Reader,
     claimed: bool,
+    value: Chain,
     answer: Option<Answer>,
 }
 
@@ -259,6 +267,10 @@ impl Desk for InitializerDesk {
 
     fn input(&mut self) -> &mut Reader {
         &mut self.input
+    }
+
+    fn item(&mut self) -> (&mut Reader, &mut Chain) {
+        (&mut self.input, &mut self.value)
     }
 
     fn claim(&mut self) -> bool {

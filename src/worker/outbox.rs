@@ -1,11 +1,13 @@
-//! What goes back to the parent. A finished frame is put into the shared page before anything
+//! What goes back to the parent. The outcome of an item is put into the shared page before anything
 //! else, so that it is not lost should this process die before it has written it to the socket.
 //!
-//! Frames are written together where that delays none: at the latest when the worker would wait
-//! for input; and when an item runs for long, by the thread that watches for the parent's end.
+//! Outcomes are written together where that delays none: at the latest when the worker would wait
+//! for input; and when an item runs for long, by the thread that watches for the parent's end. Only
+//! the thread that serves adds to what the page holds, without a lock; who writes to the socket
+//! holds one.
 
 use std::io::{self, Write as _};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,34 +15,31 @@ use std::time::Duration;
 
 use crate::sys::{self, Bell};
 use crate::wire::Chain;
-use crate::wire::bulk::{LARGE, Split};
-use crate::wire::message::{self, OUTCOME_HEAD, OutcomeHead, Status};
+use crate::wire::bulk::Split;
+use crate::wire::message;
 use crate::wire::page::{OUTBOX, Page};
 use crate::wire::ring::{Ring, Way};
 use crate::wire::spare::Spare;
 
-/// How long a finished frame may wait while an item runs.
+/// How long a finished outcome may wait while an item runs.
 const LINGER: Duration = Duration::from_millis(1);
-/// How many bytes of them may.
-const ENOUGH: usize = 32 * 1024;
+/// For so many times as long the watching thread goes on to look although nothing waits.
+const VAIN_LOOKS: u32 = 16;
 
 #[derive(Debug)]
 pub(super) struct Outbox {
-    frames: Mutex<Frames>,
-    /// The watching thread looks after the frames every `LINGER`, until there are none.
+    page: Arc<Page>,
+    sender: Mutex<Sender>,
+    /// The watching thread looks every `LINGER` whether something waits.
     attended: AtomicBool,
     bell: Bell,
 }
 
 #[derive(Debug)]
-struct Frames {
+struct Sender {
     socket: UnixStream,
-    page: Arc<Page>,
-    limit: usize,
-    /// What was not written yet; the page holds the same bytes.
-    unsent: Chain,
-    /// The frame that is being made.
-    frame: Chain,
+    /// How much of what the page holds has been written.
+    sent: usize,
     /// What a result lay in.
     spare: Spare,
     /// The socket's failure. It ends the worker, but an entry cannot be told of it.
@@ -54,29 +53,30 @@ impl Outbox {
         socket: UnixStream,
         parent: Option<OwnedFd>,
         page: Arc<Page>,
-        limit: usize,
     ) -> io::Result<Arc<Self>> {
         let watched = socket.try_clone()?;
-        let frames = Frames {
+        let sender = Sender {
             socket,
-            page,
-            limit,
-            unsent: Chain::new(),
-            frame: Chain::new(),
+            sent: 0,
             spare: Spare::default(),
             broken: None,
         };
         let outbox = Arc::new(Self {
-            frames: Mutex::new(frames),
+            page,
+            sender: Mutex::new(sender),
             attended: AtomicBool::new(false),
             bell: Bell::new()?,
         });
         let attendant = outbox.clone();
         let watch = move || {
-            let bell = &attendant.bell;
-            let _ = sys::wait_for_parents_end(&watched, parent.as_ref(), bell, LINGER, || {
-                attendant.attend()
-            });
+            let mut vain = 0;
+            let _ = sys::wait_for_parents_end(
+                &watched,
+                parent.as_ref(),
+                &attendant.bell,
+                LINGER,
+                || attendant.attend(&mut vain),
+            );
             sys::kill_own_group();
         };
         std::thread::Builder::new()
@@ -86,36 +86,71 @@ impl Outbox {
         Ok(outbox)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Frames> {
-        self.frames.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn set_limit(&self, limit: usize) {
-        self.lock().limit = limit;
+    fn lock(&self) -> MutexGuard<'_, Sender> {
+        self.sender.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sends a message at once.
     pub(super) fn send(&self, put: impl FnOnce(&mut Chain)) -> io::Result<()> {
-        let mut frames = self.lock();
-        put(&mut frames.unsent);
-        frames.flush();
-        frames.check()
+        let mut message = Chain::new();
+        put(&mut message);
+        self.lock().send(&mut message)
     }
 
-    /// Puts an outcome where the parent will find it, whatever happens to this process.
-    pub(super) fn post(&self, head: OutcomeHead, payload: &Chain) {
-        let mut frames = self.lock();
-        frames.post(head, payload);
-        if frames.unsent.len() >= ENOUGH {
-            frames.flush();
+    /// How many more bytes can be posted before all has to be written.
+    pub(super) fn room(&self) -> usize {
+        OUTBOX - self.page.posted()
+    }
+
+    /// Adds whole entries to the page, where the parent finds them whatever happens to this process.
+    pub(super) fn post(&self, entries: &[u8]) {
+        self.page.post(self.page.posted(), entries);
+    }
+
+    /// Writes what waits, and empties the page.
+    pub(super) fn flush(&self) -> io::Result<()> {
+        let mut sender = self.lock();
+        sender.flush(&self.page);
+        sender.sent = 0;
+        self.page.clear_outbox();
+        sender.check()
+    }
+
+    /// Writes an entry that the page cannot hold, and those before it in `head`; all that was posted
+    /// has been written.
+    ///
+    /// Its large pieces go by the ring, all of it by the socket if there is no memory for that.
+    pub(super) fn send_large(&self, head: &[u8], mut entry: Chain) -> Chain {
+        let mut outcome = Chain::new();
+        outcome.tail().extend_from_slice(head);
+        entry.seal();
+        outcome.put_chain(&entry);
+        outcome.seal();
+        drop(entry);
+        let ring = self.page.ring(Way::FromWorker);
+        let split = Split::of(&outcome).filter(|split| ring.prepare(split.len(), false));
+        let mut frame = Chain::new();
+        if let Some(split) = &split {
+            message::put_bulk(&mut frame, &split.parts);
         }
+        let rest = split.as_ref().map_or(&outcome, |split| &split.rest);
+        let head = message::outcomes_head(rest.len());
+        frame.tail().extend_from_slice(&head);
+        frame.put_chain(rest);
+        let mut sender = self.lock();
+        let sent = match &split {
+            Some(split) => sender.send_by_ring(frame, ring, split),
+            None => sender.send(&mut frame),
+        };
+        if let Err(error) = sent {
+            sender.broken = Some(error);
+        }
+        outcome
     }
 
     /// The payload of the last outcome of a call is not needed any more.
     pub(super) fn keep(&self, payload: Chain) {
-        if payload.len() >= LARGE {
-            self.lock().spare.keep(payload);
-        }
+        self.lock().spare.keep(payload);
     }
 
     /// What a result lay in, if there is something.
@@ -123,125 +158,91 @@ impl Outbox {
         std::mem::take(&mut self.lock().spare)
     }
 
-    /// Writes what waits.
-    pub(super) fn flush(&self) -> io::Result<()> {
-        let mut frames = self.lock();
-        frames.flush();
-        frames.check()
-    }
-
-    /// An item is about to run, nobody knows for how long: sees to it that what waits is written
-    /// meanwhile.
+    /// An item is about to run, nobody knows for how long, and something waits: sees to it that it is
+    /// written meanwhile.
     pub(super) fn leave_to_attendant(&self) {
-        if !self.lock().unsent.is_empty() && !self.attended.swap(true, Ordering::AcqRel) {
+        if !self.attended.load(Ordering::Acquire) && !self.attended.swap(true, Ordering::AcqRel) {
             self.bell.ring();
         }
     }
 
-    /// Writes what waits. False if nothing did: then the bell has to ring again. (It says so before
-    /// it looks, so what is left after it has looked rings the bell.)
-    fn attend(&self) -> bool {
-        self.attended.store(false, Ordering::Release);
-        let mut frames = self.lock();
-        let waited = !frames.unsent.is_empty();
-        frames.flush();
-        drop(frames);
-        if waited {
+    /// Writes what waits. False if nothing did for a while: then the bell has to ring again. (It says
+    /// so before it looks, so what is left after it has looked rings the bell.)
+    fn attend(&self, vain: &mut u32) -> bool {
+        let is_last = *vain == VAIN_LOOKS;
+        if is_last {
+            self.attended.store(false, Ordering::Release);
+        }
+        let mut sender = self.lock();
+        let waited = sender.flush(&self.page);
+        drop(sender);
+        *vain = if waited { 0 } else { *vain + 1 };
+        if is_last && waited {
             self.attended.store(true, Ordering::Release);
         }
-        waited
+        let goes_on = !is_last || waited;
+        if !goes_on {
+            *vain = 0;
+        }
+        goes_on
     }
 }
 
-impl Frames {
-    fn post(&mut self, head: OutcomeHead, payload: &Chain) {
-        if head.status == Status::Value && payload.len() > self.limit {
-            return self.refuse(head, payload.len());
-        }
-        let size = OUTCOME_HEAD + payload.len();
-        if self.unsent.len() + size > OUTBOX {
-            self.flush();
-        }
-        if size <= OUTBOX {
-            message::put_outcome(&mut self.frame, &head, payload);
-            let mut at = self.unsent.len();
-            for piece in self.frame.pieces() {
-                self.page.post(at, piece);
-                at += piece.len();
-            }
-            self.unsent.append(&mut self.frame);
-        } else {
-            self.send_large(&head, payload);
-        }
+impl Sender {
+    fn send(&mut self, message: &mut Chain) -> io::Result<()> {
+        let mut socket = &self.socket;
+        message.write_with(|slices| socket.write_vectored(slices))
     }
 
-    /// The large pieces of a large outcome go by the ring, all of it by the socket if there is no
-    /// memory for that.
-    fn send_large(&mut self, head: &OutcomeHead, payload: &Chain) {
-        let page = self.page.clone();
-        let ring = page.ring(Way::FromWorker);
-        match Split::of(payload) {
-            Some(split) if ring.prepare(split.len(), false) => {
-                message::put_bulk(&mut self.unsent, &split.parts);
-                message::put_outcome(&mut self.unsent, head, &split.rest);
-                for piece in &split.pieces {
-                    self.put(ring, piece);
+    /// Puts pieces into the ring. Their frame is written as soon as the first bytes are there.
+    fn send_by_ring(&mut self, mut frame: Chain, ring: Ring<'_>, split: &Split) -> io::Result<()> {
+        for piece in &split.pieces {
+            let mut bytes = &piece[..];
+            while !bytes.is_empty() {
+                let moved = ring.put(bytes);
+                bytes = &bytes[moved.len..];
+                if moved.is_awaited {
+                    message::put_moved(&mut frame);
+                }
+                self.send(&mut frame)?;
+                if moved.len == 0
+                    && let Some(wait) = ring.want_room(bytes.len())
+                {
+                    wait.block();
                 }
             }
-            _ => {
-                message::put_outcome(&mut self.unsent, head, payload);
-                self.flush();
-            }
         }
+        Ok(())
     }
 
-    /// Puts bytes into the ring. Their frame is written as soon as the first are there.
-    fn put(&mut self, ring: Ring<'_>, mut bytes: &[u8]) {
-        while !bytes.is_empty() && self.broken.is_none() {
-            let moved = ring.put(bytes);
-            bytes = &bytes[moved.len..];
-            if moved.is_awaited {
-                message::put_moved(&mut self.unsent);
-            }
-            self.flush();
-            if moved.len == 0
-                && let Some(wait) = ring.want_room(bytes.len())
-            {
-                wait.block();
-            }
+    /// Writes what the page holds and has not been written. Says whether there was any.
+    fn flush(&mut self, page: &Page) -> bool {
+        let posted = page.posted();
+        if self.sent == posted {
+            return false;
         }
-    }
-
-    #[cold]
-    fn refuse(&mut self, head: OutcomeHead, size: usize) {
-        let reason = format!(
-            "its result encodes to {size} bytes, and a frame may have {}; raise `max_frame_length`",
-            self.limit
-        );
-        let mut payload = Chain::new();
-        message::put_text(&mut payload, &reason);
-        self.post(
-            OutcomeHead {
-                status: Status::Unencodable,
-                ..head
-            },
-            &payload,
-        );
-    }
-
-    fn flush(&mut self) {
-        if self.unsent.is_empty() {
-            return;
-        }
-        let mut socket = &self.socket;
-        if let Err(error) = self
-            .unsent
-            .write_with(|slices| socket.write_vectored(slices))
-        {
-            self.unsent.clear();
+        if let Err(error) = self.write(page, posted) {
             self.broken = Some(error);
         }
-        self.page.clear_outbox();
+        self.sent = posted;
+        true
+    }
+
+    fn write(&mut self, page: &Page, posted: usize) -> io::Result<()> {
+        let mut head = &message::outcomes_head(posted - self.sent)[..];
+        let mut start = self.sent;
+        while !head.is_empty() || start < posted {
+            match page.send_posted(self.socket.as_fd(), head, start..posted) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(sent) => {
+                    start += sent.saturating_sub(head.len());
+                    head = &head[sent.min(head.len())..];
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     fn check(&mut self) -> io::Result<()> {

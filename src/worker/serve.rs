@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::bulk::Dock;
 use super::desk::{CallDesk, Parent, find, run_initializer};
 use super::inlet::{Inlet, invalid, parse, put_greeting};
+use super::log::Log;
 use super::marks::Marks;
 use super::memory::MemoryWatch;
 use super::outbox::Outbox;
@@ -85,7 +86,7 @@ impl Worker {
         let memory = memory.ok_or_else(|| invalid("no memory came with the hello"))?;
         let page = Arc::new(Page::open(memory)?);
         let socket = inlet.socket.try_clone()?;
-        let outbox = Outbox::open(socket, parent, page.clone(), frame::LARGEST)?;
+        let outbox = Outbox::open(socket, parent, page.clone())?;
         outbox.send(put_greeting)?;
         Ok(Self {
             inlet,
@@ -98,8 +99,6 @@ impl Worker {
         let Some((setup, args)) = self.inlet.setup()? else {
             return Ok(());
         };
-        self.outbox
-            .set_limit(usize::try_from(setup.max_frame).unwrap_or(frame::LARGEST));
         let marks = setup.captured.as_ref().map(Marks::open).transpose()?;
         let opened =
             limit(&setup).and_then(|()| run_initializer("initializer", setup.initializer, args));
@@ -108,6 +107,8 @@ impl Worker {
         }
         let memory = MemoryWatch::new(&self.page);
         let parent = Parent::new(self.page.clone(), self.outbox.clone());
+        let max_frame = usize::try_from(setup.max_frame).unwrap_or(frame::LARGEST);
+        let mut log = Log::new(self.outbox.clone(), max_frame);
         self.outbox.send(message::put_ready)?;
         let mut dock = Dock::new(self.page.clone(), self.outbox.clone());
         let Inlet {
@@ -115,25 +116,29 @@ impl Worker {
         } = self.inlet;
         loop {
             if !frames.has_next() {
-                self.outbox.flush()?; // It is about to wait.
+                log.flush()?; // It is about to wait.
             }
             let frame = frames.next(&mut &socket)?;
             match frame.map(Reader::from).map(parse).transpose()? {
                 Some(ToWorker::Bulk(parts)) => dock.announce(parts),
                 Some(ToWorker::Rest) => drop(self.outbox.spare()),
                 Some(ToWorker::Call(head, input)) => {
-                    let input = dock.complete(input)?;
+                    let input = dock.complete(input, &mut log)?;
                     let function = find(head.function)?;
                     function(&mut CallDesk::new(
                         head,
                         input,
                         setup.worker_id,
                         &parent,
+                        &mut log,
                         marks.as_ref(),
                         &memory,
                     ));
+                    if head.end - head.first > 1 {
+                        log.flush()?; // Its caller has waited for all of them.
+                    }
                 }
-                None | Some(ToWorker::Exit) => return self.outbox.flush(),
+                None | Some(ToWorker::Exit) => return log.flush(),
                 Some(other) => return Err(invalid(&format!("{other:?} came instead of a call"))),
             }
         }

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::lane::{Beginning, Lane, Overrun, before};
 use super::{Ending, Fate, Link};
 use crate::executor::promise::PromiseEncoded;
-use crate::wire::page::Stage;
+use crate::wire::claim::Stage;
 
 /// How soon it is looked again whether an item has begun that a shutdown has something to say to.
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
@@ -61,11 +61,33 @@ impl Link {
             }
             (Some(_), _) => return Fate::Kill,
         }
-        let front = lane.in_flight.front_mut();
-        let soft = front.and_then(|front| front.soft_end(lane.shutdown_at));
+        let (mut soft, mut share) = (None, None);
+        if let Some(front) = lane.in_flight.front_mut() {
+            soft = front.soft_end(lane.shutdown_at);
+            share = front.share_moment();
+        }
         let idle = lane.idle_end(&self.tenure);
-        let moments = [overrun, soft, idle, lane.retires_at, Self::release_at(lane)];
+        let moments = [
+            overrun,
+            soft,
+            share,
+            idle,
+            lane.retires_at,
+            Self::release_at(lane),
+        ];
         Fate::Serve(moments.into_iter().flatten().min())
+    }
+
+    /// Whether the worker has had a call of several items for a while. Said now and then.
+    pub(in crate::process) fn is_at_it_for_long(&self) -> bool {
+        let mut lane = self.lock();
+        let Some(front) = lane.in_flight.front_mut() else {
+            return false;
+        };
+        front
+            .shares_at
+            .take_if(|moment| *moment <= Instant::now())
+            .is_some()
     }
 
     /// The moment of `fate` has come.
@@ -81,7 +103,7 @@ impl Link {
                 continue;
             }
             overrun.ends = None; // If it is no longer running, its outcome is on its way.
-            if self.page.condemn(entry.seq, overrun.item) {
+            if self.page.slot(entry.seq).condemn(overrun.item) {
                 let (why, grace) = (overrun.why.clone(), entry.call.ticket().grace_period());
                 let kill_at = now.checked_add(grace).into_iter().chain(lane.shutdown_at);
                 let kill_at = kill_at.min();
@@ -108,7 +130,7 @@ impl Link {
             return;
         }
         let item = front.call.owed.next();
-        if self.page.warn(front.seq, item) {
+        if self.page.slot(front.seq).warn(item) {
             front.overrun = Some(Overrun {
                 item,
                 why: Ending::Shutdown,
@@ -131,8 +153,10 @@ impl Link {
         if front.overrun.is_some() || began.tokio.elapsed() < limit {
             return None;
         }
-        let claim = self.page.look(seq);
-        if (claim.seq, claim.item, claim.stage) != (seq, item, Stage::Running) {
+        let claim = self.page.slot(seq).look();
+        if (claim.seq, claim.item) != (seq, item)
+            || !matches!(claim.stage, Stage::Running | Stage::Last)
+        {
             front.began = Some(Beginning::now()); // It has not begun.
             return None;
         }
@@ -145,12 +169,12 @@ impl Link {
         let grace = front.call.ticket().grace_period();
         let why = Ending::TimedOut { limit };
         if grace.is_zero() {
-            if self.page.condemn(seq, item) {
+            if self.page.slot(seq).condemn(item) {
                 lane.condemn(why, None);
             }
             return None;
         }
-        if !self.page.warn(seq, item) {
+        if !self.page.slot(seq).warn(item) {
             return None; // It has just ended.
         }
         let promise = front.call.owed.promise().clone();

@@ -14,6 +14,9 @@ use crate::sys;
 use crate::wire::Chain;
 use crate::wire::spare::Spare;
 
+/// So long a worker has the items of a call for itself.
+const HOLD: Duration = Duration::from_millis(2);
+
 #[derive(Debug)]
 pub(super) struct Lane {
     pub(super) in_flight: VecDeque<InFlight>,
@@ -66,6 +69,13 @@ impl Lane {
         }
     }
 
+    /// A call has taken so long, in nanoseconds.
+    pub(super) fn count_call_time(&mut self, nanos: u64) {
+        self.call_time = Some(self.call_time.map_or(nanos, |average| {
+            (average - average / 8).saturating_add(nanos / 8)
+        }));
+    }
+
     /// A call that it was given comes back. One that had been given its last leaves all the same: its
     /// place may be another's by now.
     pub(super) fn take_back(&mut self, max_tasks: u64) {
@@ -99,12 +109,18 @@ pub(super) fn before(end: Instant, span: Duration, now: Instant) -> Instant {
 pub(super) struct InFlight {
     pub(super) seq: u32,
     pub(super) call: Call,
+    /// The first item that it was given with.
+    pub(super) first: u32,
     /// When its item at the front can have begun at the earliest, once that is asked for.
     pub(super) began: Option<Beginning>,
     /// How long its items have run so far, in nanoseconds.
     pub(super) elapsed: u64,
     /// The item that runs has been told to end.
     pub(super) overrun: Option<Overrun>,
+    /// Since when it is known to be the call at the front, if it has more than one item.
+    pub(super) fronts_since: Option<Instant>,
+    /// When it is looked whether others can do what is left of it.
+    pub(super) shares_at: Option<Instant>,
     /// It was too early to tell its item of a shutdown; not before this is it tried again.
     pub(super) look_again: Option<Instant>,
     /// The version of the report on its progress that was told last.
@@ -126,6 +142,16 @@ pub(super) struct Overrun {
 }
 
 impl InFlight {
+    /// When it is to be looked whether others can do what is left of it.
+    pub(super) fn share_moment(&mut self) -> Option<Instant> {
+        if self.overrun.is_some() || self.call.owed.remaining() < 2 {
+            return None;
+        }
+        let now = Instant::now();
+        self.fronts_since.get_or_insert(now);
+        Some(*self.shares_at.get_or_insert(now + HOLD))
+    }
+
     /// Its caller has cancelled while the item ran. Says whether that answers for the item.
     pub(super) fn cancel(&mut self, item: u32, ends: Option<Instant>) -> bool {
         match &mut self.overrun {

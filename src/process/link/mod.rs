@@ -37,7 +37,7 @@ use crate::executor::job::Call;
 use crate::executor::promise::Ticket;
 use crate::wire::Chain;
 use crate::wire::message::CallHead;
-use crate::wire::page::{Page, SLOTS, Stage};
+use crate::wire::page::{Page, SLOTS};
 use crate::wire::spare::Spare;
 
 /// How much work is sent ahead to hide the way there and back.
@@ -184,7 +184,7 @@ impl Link {
             }),
             function: call.function,
         };
-        self.page.offer(seq, head.first);
+        self.page.slot(seq).offer(head.first);
         self.put_call(lane, &head, &call.payload);
         let has_deadline = timeout.is_some() || lane.shutdown_at.is_some();
         if has_deadline && lane.in_flight.is_empty() {
@@ -192,10 +192,13 @@ impl Link {
         }
         lane.in_flight.push_back(InFlight {
             seq,
+            first: head.first,
             call,
             began: None,
             elapsed: 0,
             overrun: None,
+            fronts_since: None,
+            shares_at: None,
             look_again: None,
             reported: 0,
         });
@@ -263,12 +266,8 @@ impl Link {
     }
 
     fn runs(&self, entry: &InFlight) -> bool {
-        let claim = self.page.look(entry.seq);
-        let runs = match claim.stage {
-            Stage::Running | Stage::Overdue | Stage::Cancelled | Stage::Condemned => true,
-            Stage::Offered | Stage::Done | Stage::Revoked => false,
-        };
-        claim.seq == entry.seq && runs
+        let claim = self.page.slot(entry.seq).look();
+        claim.seq == entry.seq && claim.is_running()
     }
 
     pub(super) fn is_running(&self, ticket: &Ticket) -> bool {

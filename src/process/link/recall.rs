@@ -1,12 +1,18 @@
 //! How calls come back that a worker has been given: stolen, revoked, cancelled. Its claim on the
 //! page decides, call by call, whether it has begun; what it has not begun is safe to run elsewhere.
 
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
 use super::lane::InFlight;
 use super::{Ending, Link};
 use crate::executor::job::Call;
 use crate::executor::promise::Ticket;
+use crate::wire::claim::{Claim, Stage};
 use crate::wire::message;
-use crate::wire::page::{Claim, Stage};
+
+/// So long an item may go on if it was cancelled together with others of its call.
+const GRACE_OF_MANY: Duration = Duration::from_millis(2);
 
 /// What a cancel has met, in items.
 #[derive(Default)]
@@ -29,7 +35,7 @@ impl Link {
             let Some(last) = lane.in_flight.back() else {
                 break;
             };
-            if !self.page.withdraw(last.seq) {
+            if !self.page.slot(last.seq).withdraw() {
                 break;
             }
             lane.take_back(self.max_tasks());
@@ -37,6 +43,33 @@ impl Link {
         }
         stolen.reverse();
         stolen
+    }
+
+    /// Takes back what comes after the item that it runs of the call at the front.
+    pub(in crate::process) fn cut(&self) -> Option<Call> {
+        let mut lane = self.lock();
+        let front = lane.in_flight.front_mut()?;
+        let slot = self.page.slot(front.seq);
+        if front.overrun.is_some() || slot.look().stage == Stage::Offered {
+            return None;
+        }
+        let found = slot.cut();
+        if !matches!(found.stage, Stage::Running | Stage::Done) {
+            return None;
+        }
+        let owed = &front.call.owed;
+        let unbegun = (found.item + 1).min(owed.next() + owed.remaining());
+        let rest = front.call.split_off(unbegun);
+        if let Some(since) = front.fronts_since {
+            front.elapsed = u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        }
+        if front.call.owed.remaining() == 0 {
+            // The outcome of its last item has been read.
+            lane.in_flight.pop_front();
+            self.tasks_done.fetch_add(1, Ordering::Relaxed);
+        }
+        self.wake.notify_one();
+        Some(rest).filter(|rest| rest.owed.remaining() > 0)
     }
 
     /// Takes back all that it has not begun.
@@ -48,7 +81,7 @@ impl Link {
         let mut lane = self.lock();
         let mut revoked = Vec::new();
         for entry in std::mem::take(&mut lane.in_flight) {
-            if wanted(&entry.call) && self.page.withdraw(entry.seq) {
+            if wanted(&entry.call) && self.page.slot(entry.seq).withdraw() {
                 lane.take_back(self.max_tasks());
                 revoked.push(entry.call);
             } else {
@@ -78,11 +111,15 @@ impl Link {
         if !lane.in_flight.iter().any(is_meant) {
             return met;
         }
-        let grace = ticket.grace_period();
         for mut entry in std::mem::take(&mut lane.in_flight) {
             if !is_meant(&entry) {
                 lane.in_flight.push_back(entry);
                 continue;
+            }
+            let mut grace = ticket.grace_period();
+            if entry.call.owed.remaining() > 1 {
+                // Items that travel together are quick, and a worker takes longer to be replaced.
+                grace = grace.max(GRACE_OF_MANY);
             }
             let found = self.doom(entry.seq, grace.is_zero());
             met.begun |= found.stage != Stage::Offered || entry.call.owed.has_begun();
@@ -117,17 +154,20 @@ impl Link {
     /// of it. Gives what it found: `Cancelled`, or `Condemned` if the worker is to be killed for
     /// it, if it runs an item.
     fn doom(&self, seq: u32, at_once: bool) -> Claim {
+        let slot = self.page.slot(seq);
         loop {
-            let claim = self.page.revoke(seq);
+            let claim = slot.revoke();
             let stage = match claim.stage {
                 Stage::Offered | Stage::Done | Stage::Revoked | Stage::Condemned => return claim,
-                Stage::Running | Stage::Overdue | Stage::Cancelled if at_once => Stage::Condemned,
-                Stage::Running | Stage::Overdue => Stage::Cancelled,
+                Stage::Running | Stage::Last | Stage::Overdue | Stage::Cancelled if at_once => {
+                    Stage::Condemned
+                }
+                Stage::Running | Stage::Last | Stage::Overdue => Stage::Cancelled,
                 Stage::Cancelled => return claim,
             };
             let changed = match stage {
-                Stage::Condemned => self.page.condemn(seq, claim.item),
-                _ => self.page.cancel(seq, claim.item),
+                Stage::Condemned => slot.condemn(claim.item),
+                _ => slot.cancel(claim.item),
             };
             if changed {
                 return Claim { stage, ..claim };
@@ -161,7 +201,6 @@ impl Link {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::time::Duration;
 
     use tokio::net::UnixStream;
 
@@ -171,9 +210,9 @@ mod tests {
     use crate::executor::error::TaskError;
     use crate::executor::promise::{Owed, Promise, PromiseEncoded};
     use crate::process::link::Tenure;
-    use crate::wire::message::{OutcomeHead, Status};
+    use crate::wire::outcomes::Values;
     use crate::wire::page::Page;
-    use crate::wire::{Chain, FunctionOffset, Reader};
+    use crate::wire::{Chain, FunctionOffset};
 
     /// What nobody waits for.
     struct Unheard(Ticket);
@@ -195,7 +234,7 @@ mod tests {
     }
 
     impl PromiseEncoded for Unheard {
-        fn fulfil_encoded(&self, _: u32, _: Reader) {}
+        fn fulfil_encoded(&self, _: Values) {}
 
         fn takes_bytes(&self) -> bool {
             true
@@ -226,17 +265,11 @@ mod tests {
         };
         assert!(link.give(vec![call]).is_ok());
         assert!(worker.claim(0, 0, 0));
-        let outcome = OutcomeHead {
-            seq: 0,
-            item: 0,
-            elapsed: 0,
-            status: Status::Value,
-        };
-        assert!(link.answered(&outcome).is_some());
+        assert!(link.answered(0, 0..1).is_some());
         assert!(promise.ticket().close());
         link.cancel(promise.ticket());
         assert!(link.is_idle());
-        assert!(worker.finish(0, 0), "it goes on");
+        assert!(worker.slot(0).finish(0), "it goes on");
         assert!(!worker.claim(0, 1, 0), "with something else");
     }
 }

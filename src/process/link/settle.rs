@@ -1,7 +1,9 @@
 //! Who is told what: the outcomes and reports of a living worker, and what a dead one still owed.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use super::Link;
 use super::lane::InFlight;
@@ -9,20 +11,22 @@ use crate::executor::error::{Cause, Death};
 use crate::executor::job::Call;
 use crate::executor::options::TaskName;
 use crate::executor::promise::{PromiseEncoded, Ticket};
-use crate::wire::message::OutcomeHead;
-use crate::wire::page::Stage;
+use crate::wire::claim::Stage;
 
 /// So many workers may die when a call is the next they are to begin, before it is blamed for that.
 const MOST_STRIKES: u8 = 3;
 
-/// Who is to be told of an outcome.
+/// Who is to be told of outcomes.
 pub(in crate::process) struct Answered {
     pub(in crate::process) promise: Arc<dyn PromiseEncoded>,
-    pub(in crate::process) item: u32,
-    /// It has been answered for already.
+    /// Of which items.
+    pub(in crate::process) items: Range<u32>,
+    /// They have been answered for already.
     pub(in crate::process) late: bool,
-    /// The rest of its call, if nobody runs it.
+    /// The rest of their call, if nobody runs it.
     pub(in crate::process) rest: Option<Call>,
+    /// How many items of the call have run, and for how long, now that it is over.
+    pub(in crate::process) took: Option<(u32, Duration)>,
 }
 
 /// What a dead worker leaves: each call with what is to become of it.
@@ -72,45 +76,61 @@ impl Link {
         found.or_else(|| left.map(|(_, name)| name.clone()))
     }
 
-    /// Finds what an outcome answers. Nothing, if it is about a call that was taken back: another
-    /// process has run it, or nobody wants it.
-    pub(in crate::process) fn answered(&self, outcome: &OutcomeHead) -> Option<Answered> {
+    /// So long, in nanoseconds, have items of a call run.
+    pub(in crate::process) fn ran(&self, seq: u32, nanos: u64) {
+        let mut lane = self.lock();
+        if let Some(front) = lane.in_flight.front_mut()
+            && front.seq == seq
+        {
+            front.elapsed = front.elapsed.saturating_add(nanos);
+        }
+    }
+
+    /// Finds whom the outcomes of some items of a call answer, for as many as share a fate. Nothing,
+    /// if they are about a call that was taken back: another process has run it, or nobody wants it.
+    pub(in crate::process) fn answered(&self, seq: u32, items: Range<u32>) -> Option<Answered> {
         let mut lane = self.lock();
         let front = lane.in_flight.front_mut()?;
-        if front.seq != outcome.seq
-            || front.call.owed.next() != outcome.item
-            || front.call.owed.remaining() == 0
-        {
+        let next = front.call.owed.next();
+        if front.seq != seq || !items.contains(&next) || front.call.owed.remaining() == 0 {
             return None;
         }
-        front.elapsed = front.elapsed.saturating_add(outcome.elapsed);
         front.began = None;
         front.look_again = None;
-        let overrun = front
-            .overrun
-            .take_if(|overrun| overrun.item == outcome.item);
-        let (promise, item) = front.call.owed.take_next();
+        let mut end = items.end.min(next + front.call.owed.remaining());
+        if let Some(overrun) = &front.overrun {
+            // The item that was told to end is settled by itself.
+            end = end.min(if overrun.item > next {
+                overrun.item
+            } else {
+                next + 1
+            });
+        }
+        let overrun = front.overrun.take_if(|overrun| overrun.item == next);
+        let (promise, items) = front.call.owed.take_until(end);
         let is_last = overrun.as_ref().is_some_and(|overrun| overrun.is_last);
-        let mut rest = None;
-        if front.call.owed.remaining() == 0 || is_last {
-            let elapsed = front.elapsed;
-            rest = lane.in_flight.pop_front().map(|entry| entry.call);
-            lane.call_time = Some(lane.call_time.map_or(elapsed, |average| {
-                (average - average / 8).saturating_add(elapsed / 8)
-            }));
+        let mut answered = Answered {
+            promise,
+            items,
+            late: overrun.is_some_and(|overrun| overrun.answered),
+            rest: None,
+            took: None,
+        };
+        if (front.call.owed.remaining() == 0 || is_last)
+            && let Some(entry) = lane.in_flight.pop_front()
+        {
+            if entry.elapsed > 0 {
+                answered.took = Some((end - entry.first, Duration::from_nanos(entry.elapsed)));
+                lane.count_call_time(entry.elapsed);
+            }
+            if entry.call.owed.remaining() > 0 {
+                answered.rest = Some(entry.call);
+            } else if lane.rings_used.is_some() {
+                lane.spare.keep(entry.call.payload);
+            }
             self.tasks_done.fetch_add(1, Ordering::Relaxed);
         }
-        if let Some(done) = rest.take_if(|call| call.owed.remaining() == 0)
-            && lane.rings_used.is_some()
-        {
-            lane.spare.keep(done.payload);
-        }
-        Some(Answered {
-            promise,
-            item,
-            late: overrun.is_some_and(|overrun| overrun.answered),
-            rest,
-        })
+        Some(answered)
     }
 
     /// Settles, after the worker is dead and all its answers have been read, what it still owed:
@@ -133,7 +153,7 @@ impl Link {
                 overrun,
                 ..
             } = entry;
-            let claim = self.page.look(seq);
+            let claim = self.page.slot(seq).look();
             debug_assert_eq!(
                 claim.seq, seq,
                 "no call takes the slot of one that is in flight"

@@ -107,6 +107,33 @@ impl Pool {
         }
     }
 
+    /// A worker is at a call of several items for long. Workers that have nothing to do get what is
+    /// left of it.
+    pub(in crate::process) fn share(&self, link: &Link) {
+        let state = self.lock();
+        let free = self
+            .config
+            .max_workers
+            .saturating_sub(state.taken(&self.config));
+        let others = state.idle.len() + free;
+        if others == 0 || !state.backlog.is_empty() || state.stopped {
+            return;
+        }
+        drop(state);
+        let Some(mut rest) = link.cut() else { return };
+        let mut parts = Vec::new();
+        for workers in (2..=others as u32 + 1).rev() {
+            let share = rest.owed.remaining().div_ceil(workers);
+            if share == rest.owed.remaining() {
+                break;
+            }
+            let others = rest.split_off(rest.owed.next() + share);
+            parts.push(std::mem::replace(&mut rest, others));
+        }
+        parts.push(rest);
+        self.give_back(parts);
+    }
+
     /// Calls that were never begun, back from a worker that is gone.
     pub(in crate::process) fn give_back(&self, calls: Vec<Call>) {
         for call in calls {
@@ -118,10 +145,10 @@ impl Pool {
         }
     }
 
-    /// The function of an item has ended.
-    pub(in crate::process) fn item_ended(&self, failed: bool) {
-        self.finished.fetch_add(1, Ordering::Relaxed);
-        self.failed.fetch_add(u64::from(failed), Ordering::Relaxed);
+    /// The functions of so many items have ended, and so many of them gave no value.
+    pub(in crate::process) fn items_ended(&self, items: usize, failed: u64) {
+        self.finished.fetch_add(items as u64, Ordering::Relaxed);
+        self.failed.fetch_add(failed, Ordering::Relaxed);
     }
 
     /// Items still run though their callers have been told that they gave no result.

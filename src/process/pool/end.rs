@@ -49,6 +49,7 @@ impl Pool {
         let mut calls: Vec<Call> = pending.into_iter().map(|waiting| waiting.call).collect();
         for link in self.links() {
             calls.extend(link.revoke_unstarted());
+            calls.extend(link.cut());
         }
         self.changed.notify_waiters();
         calls

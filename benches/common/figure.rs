@@ -1,0 +1,100 @@
+//! What one contender takes for one thing, and how to say it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use serde_json::Value;
+
+const NANOSECOND: f64 = 1e-9;
+
+/// Of what there are so many in a figure. Less is better, whatever the unit.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unit {
+    /// Seconds for one time.
+    Time,
+    /// Seconds for a call or an item; shown as how many there are in a second.
+    Call,
+    /// Seconds for a byte; shown as how many there are in a second.
+    Byte,
+    /// Bytes.
+    Memory,
+    /// Just so many.
+    Count,
+}
+
+#[derive(Clone, Copy)]
+pub(crate) struct Figure {
+    pub(crate) median: f64,
+    /// In the best sample: what a neighbour on the machine disturbs least.
+    pub(crate) best: f64,
+}
+
+impl From<f64> for Figure {
+    fn from(median: f64) -> Self {
+        let best = median;
+        Self { median, best }
+    }
+}
+
+impl Unit {
+    pub(crate) fn is_rate(self) -> bool {
+        matches!(self, Self::Call | Self::Byte)
+    }
+
+    pub(crate) fn show(self, value: f64) -> String {
+        let gib = f64::from(1 << 30);
+        match self {
+            Self::Time if value < 1e-3 => format!("{:.1} µs", value * 1e6),
+            Self::Time => format!("{:.2} ms", value * 1e3),
+            Self::Call if value > 1e-6 => format!("{:.0} k/s", 1e-3 / value),
+            Self::Call => format!("{:.1} M/s", 1e-6 / value),
+            Self::Byte => format!("{:.2} GiB/s", 1.0 / value / gib),
+            Self::Memory if value < 10240.0 => format!("{value:.0} B"),
+            Self::Memory => format!("{:.2} MiB", value / f64::from(1 << 20)),
+            Self::Count => format!("{value}"),
+        }
+    }
+}
+
+/// Where criterion is to write, and the table reads.
+pub(crate) fn criterion_home() -> PathBuf {
+    match std::env::var_os("CRITERION_HOME") {
+        Some(home) => home.into(),
+        None => Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("criterion"),
+    }
+}
+
+/// What criterion has written since a moment.
+pub(crate) fn read(measure: &str, contender: &str, since: SystemTime) -> Option<Figure> {
+    let folder = criterion_home().join(measure).join(contender).join("new");
+    let estimates = folder.join("estimates.json");
+    if fs::metadata(&estimates).ok()?.modified().ok()? < since {
+        return None; // Of an earlier run.
+    }
+    let median = read_json(&estimates)?["median"]["point_estimate"].as_f64()?;
+    let best = best(&read_json(&folder.join("sample.json"))?)?;
+    let throughput = &read_json(&folder.join("benchmark.json"))?["throughput"];
+    let amount = throughput["Elements"]
+        .as_f64()
+        .or(throughput["Bytes"].as_f64());
+    let each = NANOSECOND / amount.unwrap_or(1.0);
+    Some(Figure {
+        median: median * each,
+        best: best * each,
+    })
+}
+
+/// The time of an iteration in the fastest sample.
+fn best(sample: &Value) -> Option<f64> {
+    let times = sample["times"].as_array()?.iter();
+    let iterations = sample["iters"].as_array()?.iter();
+    times
+        .zip(iterations)
+        .filter_map(|(time, count)| Some(time.as_f64()? / count.as_f64()?))
+        .min_by(f64::total_cmp)
+}
+
+fn read_json(path: &Path) -> Option<Value> {
+    serde_json::from_slice(&fs::read(path).ok()?).ok()
+}

@@ -1,0 +1,51 @@
+//! The pools of Python, which `benches/peers.py` measures, if there is a Python.
+
+use std::env;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use super::figure::Figure;
+
+/// As the script calls them.
+pub(crate) const POOL: &str = "Python Pool";
+pub(crate) const EXECUTOR: &str = "Python Executor";
+pub(crate) const LOKY: &str = "loky";
+pub(crate) const PEBBLE: &str = "pebble";
+pub(crate) const NAMES: [&str; 4] = [POOL, EXECUTOR, LOKY, PEBBLE];
+
+/// What the script has found.
+pub(crate) struct Peers(Value);
+
+impl Peers {
+    /// Runs the script with `$PYTHON`, or else `python3`.
+    pub(crate) fn measure() -> Result<Self, String> {
+        let python = env::var_os("PYTHON").unwrap_or_else(|| "python3".into());
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers.py");
+        let mut command = Command::new(&python);
+        let output = command.arg(script).stderr(Stdio::inherit()).output();
+        let output = output.map_err(|error| format!("{}: {error}", python.display()))?;
+        let table = serde_json::from_slice(&output.stdout);
+        table
+            .map(Self)
+            .map_err(|_| format!("{}: {}", python.display(), output.status))
+    }
+
+    /// Seconds for a call, an item or a byte.
+    pub(crate) fn get(&self, measure: &str, contender: &str) -> Option<Figure> {
+        self.0[measure][contender].as_f64().map(Figure::from)
+    }
+
+    /// Those of which it found nothing.
+    pub(crate) fn missing(&self) -> Vec<&'static str> {
+        let rows = self
+            .0
+            .as_object()
+            .into_iter()
+            .flat_map(|table| table.values());
+        let rows: Vec<&Value> = rows.collect();
+        let is_there = |name: &str| rows.iter().any(|row| row.get(name).is_some());
+        NAMES.into_iter().filter(|name| !is_there(name)).collect()
+    }
+}

@@ -1,0 +1,190 @@
+"""The pools of Python, at the same work as in `executors.rs`, which runs this and reads what it prints: one
+JSON object, {measure: {contender: seconds for a call, an item or a byte}}.
+
+`pip install loky pebble` adds these two; without them there is only what Python has itself. Everything
+here takes about a minute. Each pool has two workers, which are forked, unless a measure is named after
+another way."""
+
+import concurrent.futures as futures
+import importlib.util
+import json
+import multiprocessing
+import os
+import statistics
+import sys
+from functools import partial
+from time import perf_counter
+
+WORKERS = 2
+BATCH = 3_000
+ITEMS = 500_000
+CHUNKS = [1_000, 5_000, 25_000]
+SIZES = {"echo 64 KiB": 64 << 10, "echo 1 MiB": 1 << 20, "echo 64 MiB": 64 << 20}
+METHODS = ["fork", "forkserver", "spawn"]
+
+
+def noop():
+    pass
+
+
+def echo(data):
+    return data
+
+
+def add_one(x):
+    return x + 1
+
+
+class Futures:
+    """What the pools of `concurrent.futures` and loky have in common."""
+
+    def __init__(self, pool):
+        self.pool = pool
+
+    def submit(self, function, *args):
+        return self.pool.submit(function, *args).result
+
+    def map(self, function, items, chunk):
+        return self.pool.map(function, items, chunksize=chunk)
+
+    def stop(self):
+        self.pool.shutdown()
+
+
+class Executor(Futures):
+    name = "Python Executor"
+
+    def __init__(self, method="fork"):
+        context = multiprocessing.get_context(method)
+        super().__init__(futures.ProcessPoolExecutor(WORKERS, mp_context=context))
+
+
+class Loky(Futures):
+    name = "loky"
+
+    def __init__(self):
+        import loky
+
+        super().__init__(loky.ProcessPoolExecutor(WORKERS))
+
+
+class Pool:
+    name = "Python Pool"
+
+    def __init__(self, method="fork"):
+        self.pool = multiprocessing.get_context(method).Pool(WORKERS)
+
+    def submit(self, function, *args):
+        return self.pool.apply_async(function, args).get
+
+    def map(self, function, items, chunk):
+        return self.pool.map(function, items, chunk)
+
+    def stop(self):
+        self.pool.close()
+        self.pool.join()
+
+
+class Pebble:
+    name = "pebble"
+
+    def __init__(self, method="fork"):
+        import pebble
+
+        context = multiprocessing.get_context(method)
+        self.pool = pebble.ProcessPool(WORKERS, context=context)
+
+    def submit(self, function, *args):
+        return self.pool.schedule(function, args=args).result
+
+    def map(self, function, items, chunk):
+        return self.pool.map(function, items, chunksize=chunk).result()
+
+    def stop(self):
+        self.pool.close()
+        self.pool.join()
+
+
+def timed(do):
+    start = perf_counter()
+    do()
+    return perf_counter() - start
+
+
+def median(times, do):
+    return statistics.median(timed(do) for _ in range(times))
+
+
+def many_submits(peer):
+    for result in [peer.submit(noop) for _ in range(BATCH)]:
+        result()
+
+
+def add_one_to_all(peer, chunk):
+    assert sum(peer.map(add_one, range(ITEMS), chunk)) == ITEMS * (ITEMS + 1) // 2
+
+
+def measures(peer):
+    """What is measured of a pool that has started."""
+    yield "round trip", median(1000, lambda: peer.submit(noop)())
+    yield "many submits", median(3, lambda: many_submits(peer)) / BATCH
+    # The chunk is tuned by hand: the best of some.
+    yield "map", min(timed(partial(add_one_to_all, peer, chunk)) for chunk in CHUNKS) / ITEMS
+    for name, size in SIZES.items():
+        data = bytes(size)
+        times = 3 if size > 1 << 20 else 100
+        yield name, median(times, lambda: peer.submit(echo, data)()) / size
+
+
+def on_one_cpu(contender):
+    """The round trip, with the pool and this process on one CPU."""
+    everywhere = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, [min(everywhere)])
+    peer = contender()
+    peer.submit(noop)()
+    yield "round trip, one CPU", median(1000, lambda: peer.submit(noop)())
+    peer.stop()
+    os.sched_setaffinity(0, everywhere)
+
+
+def cold_start(contender):
+    start = perf_counter()
+    peer = contender()
+    peer.submit(noop)()
+    elapsed = perf_counter() - start
+    peer.stop()
+    return elapsed
+
+
+def cold_starts(contender):
+    if contender is Loky:  # It has a way of its own.
+        yield "cold start", statistics.median(cold_start(Loky) for _ in range(5))
+        return
+    for method in METHODS:
+        name = "cold start" if method == "fork" else f"cold start, {method}"
+        yield name, statistics.median(cold_start(partial(contender, method)) for _ in range(5))
+
+
+def figures(contender):
+    yield from cold_starts(contender)  # First, for a fork is slower the more there is.
+    yield from on_one_cpu(contender)
+    peer = contender()
+    peer.submit(noop)()
+    yield from measures(peer)
+    peer.stop()
+
+
+def main():
+    contenders = [Pool, Executor]
+    contenders += [Loky] if importlib.util.find_spec("loky") else []
+    contenders += [Pebble] if importlib.util.find_spec("pebble") else []
+    table = {}
+    for contender in contenders:
+        print(f"{contender.name} ...", file=sys.stderr)
+        for measure, seconds in figures(contender):
+            table.setdefault(measure, {})[contender.name] = seconds
+    print(json.dumps(table))
+
+
+if __name__ == "__main__":
+    main()

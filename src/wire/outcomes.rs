@@ -1,0 +1,327 @@
+//! What a worker tells of the items that it has ended, as a stream of entries. A frame holds as many
+//! as were there when it was written; so does the outbox in the shared page, from which the parent
+//! reads them when the worker is dead.
+//!
+//! ```text
+//!  CALL seq item    what follows is about this call, from this item on
+//!  TIME nanos       so long ran the items of the call that no entry has told the time of
+//!  status value     the outcome of the item, and then of the next one
+//! ```
+
+use std::ops::Range;
+
+use bytes::BufMut as _;
+
+use super::chain::{Chain, Reader};
+use super::codec;
+
+const CALL: u8 = 64;
+const TIME: u8 = 65;
+
+/// The most that [`put_call`] and [`put_time`] write together, and a status.
+pub(crate) const MOST_HEAD: usize = 9 + 9 + 1;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Status {
+    /// An encoded value follows.
+    Value = 0,
+    /// A panic report.
+    Panicked = 1,
+    /// The arguments could not be decoded; the reason follows.
+    Undecodable = 2,
+    /// The value could not be encoded or is too large; the reason follows.
+    Unencodable = 3,
+}
+
+pub(crate) fn put_call(out: &mut Vec<u8>, seq: u32, item: u32) {
+    out.put_u8(CALL);
+    out.put_u32_le(seq);
+    out.put_u32_le(item);
+}
+
+pub(crate) fn put_time(out: &mut Vec<u8>, nanos: u64) {
+    out.put_u8(TIME);
+    out.put_u64_le(nanos);
+}
+
+/// The value, or what stands in its place, is to follow.
+pub(crate) fn put_status(out: &mut Chain, status: Status) {
+    out.tail().put_u8(status as u8);
+}
+
+/// What the next entries tell.
+#[derive(Debug)]
+pub(crate) enum Told {
+    /// How long items of a call ran, in nanoseconds.
+    Time {
+        seq: u32,
+        nanos: u64,
+    },
+    Values(Values),
+    /// The outcome of an item that gave no value: why, in `reason`.
+    Failure {
+        seq: u32,
+        item: u32,
+        status: Status,
+        reason: Reader,
+    },
+}
+
+/// The values of so many items of a call, one after the other.
+#[derive(Debug)]
+pub(crate) struct Values {
+    pub(crate) seq: u32,
+    pub(crate) first: u32,
+    pub(crate) count: u32,
+    /// For each a status, and the encoded value.
+    entries: Reader,
+}
+
+/// Reads what a worker tells, over the bounds of frames.
+#[derive(Debug, Default)]
+pub(crate) struct Listener {
+    seq: u32,
+    item: u32,
+}
+
+/// The entries make no sense.
+#[derive(Debug)]
+pub(crate) struct Nonsense;
+
+impl Listener {
+    /// What is told next, or nothing at the end of the frame.
+    pub(crate) fn next(&mut self, frame: &mut Reader) -> Option<Result<Told, Nonsense>> {
+        loop {
+            if frame.is_empty() {
+                return None;
+            }
+            let told = self.entry(frame).ok_or(Nonsense).transpose();
+            if told.is_some() {
+                return told;
+            }
+        }
+    }
+
+    /// Nothing if it makes no sense; `Some(None)` if it tells nothing by itself.
+    fn entry(&mut self, frame: &mut Reader) -> Option<Option<Told>> {
+        let status = match frame.u8()? {
+            CALL => {
+                (self.seq, self.item) = (frame.u32()?, frame.u32()?);
+                return Some(None);
+            }
+            TIME => {
+                return Some(Some(Told::Time {
+                    seq: self.seq,
+                    nanos: frame.u64()?,
+                }));
+            }
+            0 => {
+                let in_front = frame.is_in_one().then(|| count_values(&frame.front));
+                // One that comes in pieces is large, and by itself.
+                let (count, len) = in_front.unwrap_or_else(|| Some((1, frame.len())))?;
+                let values = Values {
+                    seq: self.seq,
+                    first: self.item,
+                    count,
+                    entries: frame.split_to(len)?,
+                };
+                self.item = self.item.checked_add(count)?;
+                return Some(Some(Told::Values(values)));
+            }
+            1 => Status::Panicked,
+            2 => Status::Undecodable,
+            3 => Status::Unencodable,
+            _ => return None,
+        };
+        let (seq, item) = (self.seq, self.item);
+        self.item = item.checked_add(1)?;
+        let reason = codec::next(frame).ok()?;
+        Some(Some(Told::Failure {
+            seq,
+            item,
+            status,
+            reason,
+        }))
+    }
+}
+
+/// How many values there are one after the other, and how many bytes they take. The status of the
+/// first has been read.
+fn count_values(bytes: &[u8]) -> Option<(u32, usize)> {
+    let mut end = codec::value_len(bytes)?;
+    let mut count = 1;
+    while bytes.get(end) == Some(&(Status::Value as u8)) {
+        end += 1 + codec::value_len(&bytes[end + 1..])?;
+        count += 1;
+    }
+    Some((count, end))
+}
+
+impl Values {
+    /// Passes over the values of the first items.
+    pub(crate) fn skip(&mut self, items: u32) {
+        drop(self.take(items));
+    }
+
+    /// Takes the values of the first items out.
+    pub(crate) fn take(&mut self, items: u32) -> Self {
+        let items = items.min(self.count);
+        let mut len = 0;
+        if items == self.count {
+            len = self.entries.len();
+        } else {
+            for _ in 0..items {
+                let value = codec::value_len(&self.entries.front[len..]).unwrap_or(0);
+                len += value + 1; // And the status of the next.
+            }
+        }
+        let mut entries = self.entries.split_to(len).unwrap_or_default();
+        if items < self.count {
+            entries.front.truncate(len.saturating_sub(1));
+        }
+        let first = self.first;
+        self.first += items;
+        self.count -= items;
+        Self {
+            seq: self.seq,
+            first,
+            count: items,
+            entries,
+        }
+    }
+
+    /// Of which items they are.
+    pub(crate) fn items(&self) -> Range<u32> {
+        self.first..self.first + self.count
+    }
+
+    /// How many bytes they take.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Reads each by `read`, which is given them in turn and must take one.
+    pub(crate) fn read(mut self, mut read: impl FnMut(&mut Reader)) {
+        for left in (0..self.count).rev() {
+            read(&mut self.entries);
+            if left > 0 {
+                self.entries.advance(1);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What `entries` tell, with the values as numbers.
+    fn tell(listener: &mut Listener, entries: &[u8]) -> Vec<(u32, u32, Option<u64>)> {
+        let mut frame = Reader::from(entries.to_vec());
+        let mut told = Vec::new();
+        while let Some(next) = listener.next(&mut frame) {
+            match next.expect("it makes sense") {
+                Told::Time { .. } => {}
+                Told::Values(values) => {
+                    let (seq, first) = (values.seq, values.first);
+                    let mut numbers = Vec::new();
+                    values.read(|value| numbers.push(codec::get::<u64>(value).ok()));
+                    let items = (first..).zip(numbers);
+                    told.extend(items.map(|(item, number)| (seq, item, number)));
+                }
+                Told::Failure { seq, item, .. } => told.push((seq, item, None)),
+            }
+        }
+        told
+    }
+
+    /// Entries about items of calls, and what they are to tell.
+    fn entries(
+        calls: &[(u32, u32, Vec<Option<u64>>)],
+    ) -> (Vec<Chain>, Vec<(u32, u32, Option<u64>)>) {
+        let mut pieces = Vec::new();
+        let mut told = Vec::new();
+        for (seq, first, outcomes) in calls {
+            let mut out = Chain::new();
+            put_call(out.tail(), *seq, *first);
+            put_time(out.tail(), 7);
+            pieces.push(out);
+            for (item, outcome) in (*first..).zip(outcomes) {
+                let mut out = Chain::new();
+                match outcome {
+                    Some(value) => {
+                        put_status(&mut out, Status::Value);
+                        codec::put(*value, &mut out).expect("a number");
+                    }
+                    None => {
+                        put_status(&mut out, Status::Unencodable);
+                        codec::put("why".to_owned(), &mut out).expect("text");
+                    }
+                }
+                pieces.push(out);
+                told.push((*seq, item, *outcome));
+            }
+        }
+        (pieces, told)
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_told_is_the_same_however_it_is_cut_into_frames(
+            calls in prop::collection::vec(
+                (any::<u32>(), 0_u32..1000, prop::collection::vec(any::<Option<u64>>(), 0..9)), 0..9),
+            cuts in prop::collection::vec(any::<bool>(), 100),
+        ) {
+            let (pieces, expected) = entries(&calls);
+            let mut listener = Listener::default();
+            let mut told = Vec::new();
+            let mut frame = Vec::new();
+            for (mut piece, cut) in pieces.into_iter().zip(cuts) {
+                piece.write_with(|slices| std::io::Write::write_vectored(&mut frame, slices)).expect("memory");
+                if cut {
+                    told.extend(tell(&mut listener, &std::mem::take(&mut frame)));
+                }
+            }
+            told.extend(tell(&mut listener, &frame));
+            prop_assert_eq!(told, expected);
+        }
+
+        #[test]
+        fn values_can_be_taken_in_parts(numbers in prop::collection::vec(any::<u64>(), 1..20), at in 0_u32..20) {
+            let (pieces, _) = entries(&[(5, 3, numbers.iter().copied().map(Some).collect())]);
+            let mut frame = Vec::new();
+            for mut piece in pieces {
+                piece.write_with(|slices| std::io::Write::write_vectored(&mut frame, slices)).expect("memory");
+            }
+            let mut frame = Reader::from(frame);
+            let mut listener = Listener::default();
+            let Some(Ok(Told::Time { seq: 5, nanos: 7 })) = listener.next(&mut frame) else {
+                return Err(TestCaseError::fail("no time"));
+            };
+            let Some(Ok(Told::Values(mut rest))) = listener.next(&mut frame) else {
+                return Err(TestCaseError::fail("no values"));
+            };
+            let start = rest.take(at);
+            prop_assert_eq!(start.first, 3);
+            prop_assert_eq!(rest.first, 3 + start.count);
+            prop_assert_eq!((start.count + rest.count) as usize, numbers.len());
+            let mut read = Vec::new();
+            start.read(|value| read.push(codec::get::<u64>(value).expect("a number")));
+            rest.read(|value| read.push(codec::get::<u64>(value).expect("a number")));
+            prop_assert_eq!(read, numbers);
+        }
+
+        #[test]
+        fn garbage_tells_nothing_and_is_no_panic(bytes: Vec<u8>) {
+            let mut frame = Reader::from(bytes);
+            let mut listener = Listener::default();
+            while let Some(Ok(told)) = listener.next(&mut frame) {
+                if let Told::Values(values) = told {
+                    values.read(|value| drop(codec::get::<String>(value)));
+                }
+            }
+        }
+    }
+}

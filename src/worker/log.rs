@@ -1,0 +1,136 @@
+//! The outcomes of this worker in the making: entry by entry, each posted before the next item begins.
+
+use std::io;
+use std::sync::Arc;
+
+use super::outbox::Outbox;
+use crate::function::Answer;
+use crate::wire::Chain;
+use crate::wire::message;
+use crate::wire::outcomes::{self, MOST_HEAD, Status};
+use crate::wire::page::OUTBOX;
+
+/// A larger entry is sent by itself.
+const MOST_POSTED: usize = OUTBOX / 2;
+
+pub(super) struct Log {
+    outbox: Arc<Outbox>,
+    /// The most bytes that a value may have.
+    limit: usize,
+    /// The call and the item that an entry is about which says nothing of that.
+    cursor: Option<(u32, u32)>,
+    /// Something was posted since all was written.
+    waits: bool,
+    /// The entry that is being made: a status, and the value or what stands in its place.
+    entry: Chain,
+    head: Vec<u8>,
+}
+
+impl Log {
+    pub(super) fn new(outbox: Arc<Outbox>, limit: usize) -> Self {
+        Self {
+            outbox,
+            limit,
+            cursor: None,
+            waits: false,
+            entry: Chain::new(),
+            head: Vec::new(),
+        }
+    }
+
+    /// Begins an entry. The value is to be put into what it gives.
+    pub(super) fn begin(&mut self) -> &mut Chain {
+        self.restart(Status::Value)
+    }
+
+    fn restart(&mut self, status: Status) -> &mut Chain {
+        self.entry.clear();
+        outcomes::put_status(&mut self.entry, status);
+        &mut self.entry
+    }
+
+    /// Ends the entry: if there is no value, with what stands in its place.
+    pub(super) fn end(&mut self, answer: Answer) {
+        match answer {
+            Answer::Value if self.entry.len() - 1 <= self.limit => {}
+            Answer::Value => self.refuse(),
+            Answer::Panicked(report) => {
+                message::put_panic(self.restart(Status::Panicked), &report);
+            }
+            Answer::Undecodable(reason) => {
+                message::put_text(self.restart(Status::Undecodable), &reason);
+            }
+            Answer::Unencodable(reason) => {
+                message::put_text(self.restart(Status::Unencodable), &reason);
+            }
+        }
+    }
+
+    #[cold]
+    fn refuse(&mut self) {
+        let reason = format!(
+            "its result encodes to {} bytes, and a frame may have {}; raise `max_frame_length`",
+            self.entry.len() - 1,
+            self.limit
+        );
+        message::put_text(self.restart(Status::Unencodable), &reason);
+    }
+
+    /// Puts the entry where the parent will find it, whatever happens to this process. With a `time`
+    /// the parent is told, in nanoseconds, for how long the items of the call have run.
+    pub(super) fn post(&mut self, seq: u32, item: u32, time: Option<u64>) {
+        let small = self
+            .entry
+            .in_one()
+            .filter(|entry| entry.len() <= MOST_POSTED);
+        let Some(len) = small.map(<[u8]>::len) else {
+            return self.send_large(seq, item, time);
+        };
+        if self.outbox.room() < MOST_HEAD + len {
+            let _ = self.flush(); // A failure is met again when the worker has to wait.
+        }
+        if self.cursor != Some((seq, item)) || time.is_some() {
+            self.put_head(seq, item, time);
+            self.outbox.post(&self.head);
+        }
+        self.outbox.post(self.entry.in_one().unwrap_or_default());
+        self.cursor = Some((seq, item + 1));
+        self.waits = true;
+    }
+
+    fn put_head(&mut self, seq: u32, item: u32, time: Option<u64>) {
+        self.head.clear();
+        if self.cursor != Some((seq, item)) {
+            outcomes::put_call(&mut self.head, seq, item);
+        }
+        if let Some(nanos) = time {
+            outcomes::put_time(&mut self.head, nanos);
+        }
+    }
+
+    #[cold]
+    fn send_large(&mut self, seq: u32, item: u32, time: Option<u64>) {
+        let _ = self.flush(); // As above.
+        self.put_head(seq, item, time);
+        let entry = std::mem::take(&mut self.entry); // Its memory is not kept here.
+        let sent = self.outbox.send_large(&self.head, entry);
+        if time.is_some() {
+            self.outbox.keep(sent); // No other item of the call runs before the next large payload.
+        }
+    }
+
+    /// An item is about to run, nobody knows for how long: sees to it that what waits is written
+    /// meanwhile.
+    pub(super) fn leave_to_attendant(&self) {
+        if self.waits {
+            self.outbox.leave_to_attendant();
+        }
+    }
+
+    /// Writes what waits.
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        self.waits = false;
+        self.cursor = None;
+        self.outbox.flush()
+    }
+}

@@ -1,0 +1,166 @@
+//! What each step does to the word, one after the other.
+
+use super::atomic::AtomicU64;
+use super::claim::{Claim, Slot, Stage};
+
+/// One word, as calls in the same slot find it.
+struct Page(AtomicU64);
+
+impl Page {
+    fn slot(&self, seq: u32) -> Slot<'_> {
+        Slot::new(&self.0, seq)
+    }
+}
+
+/// Loom's atomics can be used only where it watches.
+fn on_a_page(test: fn(&Page)) {
+    loom::model(move || test(&Page(AtomicU64::new(0))));
+}
+
+fn claim(seq: u32, item: u32, stage: Stage) -> Claim {
+    Claim { seq, item, stage }
+}
+
+#[test]
+fn a_call_is_claimed_item_by_item() {
+    on_a_page(|page| {
+        page.slot(70).offer(3);
+        assert!(!page.slot(70).claim(2) && !page.slot(70).claim(4) && !page.slot(6).claim(3));
+        assert!(page.slot(70).claim(3) && !page.slot(70).claim(3));
+        assert_eq!(page.slot(70).look(), claim(70, 3, Stage::Running));
+        assert!(!page.slot(70).claim(4), "the item before has not ended");
+        assert!(page.slot(70).finish(3) && page.slot(70).claim(4) && page.slot(70).finish(4));
+    });
+}
+
+#[test]
+fn what_is_revoked_is_never_claimed() {
+    on_a_page(|page| {
+        page.slot(1).offer(0);
+        assert_eq!(page.slot(1).revoke().stage, Stage::Offered);
+        assert!(!page.slot(1).claim(0));
+        page.slot(2).offer(0);
+        assert!(page.slot(2).claim(0));
+        assert_eq!(page.slot(2).revoke().stage, Stage::Running);
+        assert!(page.slot(2).finish(0));
+        assert_eq!(page.slot(2).revoke(), claim(2, 0, Stage::Done));
+        assert!(!page.slot(2).claim(1));
+    });
+}
+
+#[test]
+fn what_has_begun_cannot_be_withdrawn_also_between_two_items() {
+    on_a_page(|page| {
+        page.slot(1).offer(0);
+        assert!(page.slot(1).withdraw() && !page.slot(1).claim(0));
+        page.slot(2).offer(0);
+        assert!(page.slot(2).claim(0) && !page.slot(2).withdraw());
+        assert!(page.slot(2).finish(0) && !page.slot(2).withdraw());
+        assert!(page.slot(2).claim(1), "the rest is left to the worker");
+    });
+}
+
+#[test]
+fn a_condemned_item_cannot_be_finished_and_a_finished_one_cannot_be_condemned() {
+    on_a_page(|page| {
+        page.slot(1).offer(0);
+        assert!(!page.slot(1).condemn(0));
+        assert!(page.slot(1).claim(0) && page.slot(1).condemn(0));
+        assert!(!page.slot(1).finish(0));
+        page.slot(2).offer(0);
+        assert!(page.slot(2).claim(0) && page.slot(2).finish(0));
+        assert!(!page.slot(2).condemn(0));
+    });
+}
+
+#[test]
+fn an_overdue_item_may_end_and_the_next_begin() {
+    on_a_page(|page| {
+        page.slot(1).offer(0);
+        assert!(!page.slot(1).warn(0), "it has not begun");
+        assert!(page.slot(1).claim(0) && page.slot(1).warn(0) && !page.slot(1).warn(0));
+        assert_eq!(page.slot(1).revoke().stage, Stage::Overdue);
+        assert!(!page.slot(1).withdraw() && !page.slot(1).claim(1));
+        assert!(page.slot(1).finish(0) && !page.slot(1).condemn(0));
+        assert!(page.slot(1).claim(1), "the rest is left to the worker");
+        assert!(page.slot(1).warn(1) && page.slot(1).condemn(1) && !page.slot(1).finish(1));
+    });
+}
+
+#[test]
+fn a_cancelled_item_may_end_and_is_the_last() {
+    on_a_page(|page| {
+        for seq in [1, 2] {
+            page.slot(seq).offer(0);
+            assert!(!page.slot(seq).cancel(0), "it has not begun");
+            assert!(page.slot(seq).claim(0));
+            assert!(seq == 1 || page.slot(seq).warn(0), "one is overdue before");
+            assert!(page.slot(seq).cancel(0) && !page.slot(seq).warn(0));
+            assert!(page.slot(seq).finish(0) && !page.slot(seq).condemn(0));
+            assert!(!page.slot(seq).claim(1));
+        }
+        page.slot(3).offer(0);
+        assert!(page.slot(3).claim(0) && page.slot(3).cancel(0) && page.slot(3).condemn(0));
+        assert!(!page.slot(3).finish(0));
+    });
+}
+
+#[test]
+fn an_item_whose_slot_was_given_to_another_call_is_not_condemned() {
+    on_a_page(|page| {
+        page.slot(1).offer(0);
+        assert!(page.slot(1).claim(0));
+        page.slot(1 + 64).offer(0); // The parent has read the outcome before this:
+        assert!(page.slot(1).finish(0));
+        assert!(page.slot(1 + 64).claim(0));
+    });
+}
+
+#[test]
+fn a_new_call_in_the_slot_of_a_revoked_one_hides_it() {
+    on_a_page(|page| {
+        page.slot(1).offer(0);
+        page.slot(1).revoke();
+        page.slot(1 + 64).offer(0);
+        assert!(!page.slot(1).claim(0));
+        assert!(page.slot(1 + 64).claim(0));
+    });
+}
+
+#[test]
+fn who_goes_on_ends_one_item_and_begins_the_next() {
+    on_a_page(|page| {
+        let slot = page.slot(9);
+        slot.offer(0);
+        assert!(!slot.go_on(0), "it has not begun");
+        assert!(slot.claim(0) && slot.go_on(0) && !slot.go_on(0));
+        assert_eq!(slot.look(), claim(9, 1, Stage::Running));
+        assert!(!slot.condemn(0), "it has ended");
+        assert!(
+            slot.warn(1) && !slot.go_on(1),
+            "the parent has said something"
+        );
+        assert!(slot.finish(1) && slot.claim(2) && slot.go_on(2));
+    });
+}
+
+#[test]
+fn what_is_cut_off_is_never_begun() {
+    on_a_page(|page| {
+        let slot = page.slot(1);
+        slot.offer(0);
+        assert_eq!(slot.cut().stage, Stage::Offered);
+        assert!(!slot.claim(0));
+        slot.offer(0);
+        assert!(slot.claim(0));
+        assert_eq!(slot.cut(), claim(1, 0, Stage::Running));
+        assert!(slot.look().is_running() && !slot.go_on(0));
+        assert!(slot.finish(0) && !slot.claim(1) && !slot.look().is_running());
+        for told in [Slot::warn, Slot::cancel, Slot::condemn] {
+            slot.offer(0);
+            assert!(slot.claim(0) && slot.cut().is_running());
+            let killed = told(&slot, 0) && slot.look().stage == Stage::Condemned;
+            assert!(slot.finish(0) != killed && !slot.claim(1));
+        }
+    });
+}
