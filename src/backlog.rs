@@ -3,13 +3,9 @@
 //! [`Room`](crate::Room).)
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::executor::promise::Ticket;
-
-/// The place of an entry: high priorities first, then early tickets, then early items of a ticket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Place(Reverse<i32>, u64, u32);
 
 /// What can wait in a backlog.
 pub(crate) trait Pending {
@@ -23,14 +19,21 @@ pub(crate) trait Pending {
 
 #[derive(Debug)]
 pub(crate) struct Backlog<T> {
-    entries: BTreeMap<Place, T>,
+    /// A lane for each priority of which something waits, the most urgent first.
+    lanes: BTreeMap<Reverse<i32>, Lane<T>>,
+    /// The last lane that became empty, for its memory: most backlogs have one, filled and emptied
+    /// all the time.
+    spare: Lane<T>,
+    len: usize,
     items: usize,
 }
 
 impl<T> Default for Backlog<T> {
     fn default() -> Self {
         Self {
-            entries: BTreeMap::new(),
+            lanes: BTreeMap::new(),
+            spare: Lane::default(),
+            len: 0,
             items: 0,
         }
     }
@@ -40,14 +43,21 @@ impl<T: Pending> Backlog<T> {
     /// Adds an entry. One that comes back, because its worker died before it started it, gets its
     /// old place again.
     pub(crate) fn push(&mut self, entry: T) {
+        self.len += 1;
         self.items += entry.items() as usize;
-        let ticket = entry.ticket();
-        let place = Place(Reverse(ticket.priority()), ticket.id(), entry.first_item());
-        self.entries.insert(place, entry);
+        let spare = || std::mem::take(&mut self.spare);
+        let priority = Reverse(entry.ticket().priority());
+        let lane = self.lanes.entry(priority).or_insert_with(spare);
+        lane.push((entry.ticket().id(), entry.first_item()), entry);
     }
 
     pub(crate) fn pop(&mut self) -> Option<T> {
-        let (_, entry) = self.entries.pop_first()?;
+        let mut first = self.lanes.first_entry()?;
+        let entry = first.get_mut().pop()?;
+        if first.get().is_empty() {
+            self.spare = first.remove();
+        }
+        self.len -= 1;
         self.items -= entry.items() as usize;
         Some(entry)
     }
@@ -55,39 +65,131 @@ impl<T: Pending> Backlog<T> {
     /// Takes out all that waits under a ticket.
     pub(crate) fn remove(&mut self, ticket: &Ticket) -> Vec<T> {
         let priority = Reverse(ticket.priority());
-        let places = Place(priority, ticket.id(), 0)..=Place(priority, ticket.id(), u32::MAX);
-        let places: Vec<Place> = self
-            .entries
-            .range(places)
-            .map(|(place, _)| *place)
-            .collect();
-        places.iter().filter_map(|place| self.take(place)).collect()
-    }
-
-    fn take(&mut self, place: &Place) -> Option<T> {
-        let entry = self.entries.remove(place)?;
-        self.items -= entry.items() as usize;
-        Some(entry)
+        let Some(lane) = self.lanes.get_mut(&priority) else {
+            return Vec::new();
+        };
+        let removed = lane.remove(ticket.id());
+        if lane.is_empty() {
+            self.lanes.remove(&priority);
+        }
+        self.len -= removed.len();
+        self.items -= removed
+            .iter()
+            .map(|entry| entry.items() as usize)
+            .sum::<usize>();
+        removed
     }
 
     /// Takes everything out, in order.
     pub(crate) fn drain(&mut self) -> Vec<T> {
-        self.items = 0;
-        std::mem::take(&mut self.entries).into_values().collect()
+        let lanes = std::mem::take(self).lanes.into_values();
+        let places = lanes.flat_map(|lane| lane.places);
+        places.filter_map(|place| place.entry).collect()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.len == 0
     }
 
     /// How many entries wait.
     pub(crate) fn len(&self) -> usize {
-        self.entries.len()
+        self.len
     }
 
     /// How many items wait: a chunk of a `map` counts as many as it has.
     pub(crate) fn items(&self) -> usize {
         self.items
+    }
+}
+
+/// Entries in the order of their numbers, ticket first, then item. They come nearly sorted and leave
+/// from the front, but for cancelled ones: these leave a gap. Neither end is a gap, and fewer than
+/// half of the places are, so each step costs the same however many wait.
+#[derive(Debug)]
+struct Lane<T> {
+    places: VecDeque<Place<T>>,
+    gaps: usize,
+}
+
+#[derive(Debug)]
+struct Place<T> {
+    number: Number,
+    entry: Option<T>,
+}
+
+type Number = (u64, u32);
+
+/// A lane of so many places gives back memory that it does not need any more.
+const LARGE: usize = 1024;
+
+impl<T> Default for Lane<T> {
+    fn default() -> Self {
+        Self {
+            places: VecDeque::new(),
+            gaps: 0,
+        }
+    }
+}
+
+impl<T> Lane<T> {
+    fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
+    fn push(&mut self, number: Number, entry: T) {
+        let entry = Some(entry);
+        if self.places.back().is_none_or(|last| last.number < number) {
+            return self.places.push_back(Place { number, entry });
+        }
+        // Two were submitted at the same time, or one comes back: near an end.
+        let at = self.places.partition_point(|place| place.number < number);
+        match &mut self.places[at] {
+            gap if gap.number == number && gap.entry.is_none() => {
+                gap.entry = entry;
+                self.gaps -= 1;
+            }
+            _ => self.places.insert(at, Place { number, entry }),
+        }
+    }
+
+    fn pop(&mut self) -> Option<T> {
+        let first = self.places.pop_front()?;
+        self.sweep();
+        first.entry
+    }
+
+    /// Takes out what has that first number.
+    fn remove(&mut self, ticket: u64) -> Vec<T> {
+        let start = self.places.partition_point(|place| place.number.0 < ticket);
+        let places = self.places.range_mut(start..);
+        let removed: Vec<T> = places
+            .take_while(|place| place.number.0 == ticket)
+            .filter_map(|place| place.entry.take())
+            .collect();
+        self.gaps += removed.len();
+        self.sweep();
+        removed
+    }
+
+    /// Lets go of gaps at the ends, of all if they are many, and of memory that was for many more.
+    fn sweep(&mut self) {
+        let is_gap = |place: Option<&Place<T>>| place.is_some_and(|place| place.entry.is_none());
+        while is_gap(self.places.front()) {
+            self.places.pop_front();
+            self.gaps -= 1;
+        }
+        while is_gap(self.places.back()) {
+            self.places.pop_back();
+            self.gaps -= 1;
+        }
+        if self.gaps > self.places.len() / 2 {
+            self.places.retain(|place| place.entry.is_some());
+            self.gaps = 0;
+        }
+        let capacity = self.places.capacity();
+        if capacity > LARGE && self.places.len() < capacity / 8 {
+            self.places.shrink_to(capacity / 4);
+        }
     }
 }
 
@@ -100,7 +202,9 @@ mod tests {
     use super::*;
     use crate::TaskOptions;
 
-    struct Entry(Ticket, u32);
+    /// Some items of a ticket, and something that tells when it is dropped.
+    #[derive(Clone)]
+    struct Entry(Arc<Ticket>, u32, u32);
 
     impl Pending for Entry {
         fn ticket(&self) -> &Ticket {
@@ -108,49 +212,126 @@ mod tests {
         }
 
         fn first_item(&self) -> u32 {
-            0
+            self.1
         }
 
         fn items(&self) -> u32 {
-            self.1
+            self.2
         }
     }
 
-    fn entry(priority: i32, items: u32) -> Entry {
-        Entry(
-            Ticket::new(
-                "test",
-                Some(Arc::new(TaskOptions::new().priority(priority))),
-            ),
-            items,
-        )
+    fn ticket(priority: i32) -> Arc<Ticket> {
+        let options = TaskOptions::new().priority(priority);
+        Arc::new(Ticket::new("test", Some(Arc::new(options))))
+    }
+
+    /// What the backlog is held against: all that waits, in order.
+    #[derive(Default)]
+    struct Model(Vec<Entry>);
+
+    impl Model {
+        fn push(&mut self, entry: Entry) {
+            self.0.push(entry);
+            self.0.sort_by_key(|Entry(ticket, first, _)| {
+                (Reverse(ticket.priority()), ticket.id(), *first)
+            });
+        }
+
+        fn remove(&mut self, ticket: &Ticket) -> usize {
+            let before = self.0.len();
+            self.0.retain(|entry| entry.0.id() != ticket.id());
+            before - self.0.len()
+        }
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Push { ticket: usize, items: u32 },
+        Pop,
+        GiveBack(usize),
+        Remove(usize),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            6 => (0_usize..64, 1_u32..4).prop_map(|(ticket, items)| Step::Push { ticket, items }),
+            3 => Just(Step::Pop),
+            1 => (0_usize..64).prop_map(Step::GiveBack),
+            2 => (0_usize..64).prop_map(Step::Remove),
+        ]
     }
 
     proptest! {
         #[test]
         fn entries_leave_by_priority_then_in_order_and_cancelled_ones_never(
-            entries in prop::collection::vec((-2_i32..3, 1_u32..4, any::<bool>()), 0..64),
+            priorities in prop::collection::vec(-1_i32..2, 64),
+            steps in prop::collection::vec(step(), 0..256),
         ) {
-            let mut backlog = Backlog::default();
-            let mut expected = Vec::new();
-            let mut cancelled = Vec::new();
-            for (priority, items, cancel) in entries {
-                let entry = entry(priority, items);
-                if cancel { cancelled.push((entry.0.id(), priority)) } else { expected.push((priority, entry.0.id(), items)) }
-                backlog.push(entry);
+            let tickets: Vec<_> = priorities.into_iter().map(ticket).collect();
+            let mut next_item = [0; 64];
+            let (mut backlog, mut model) = (Backlog::default(), Model::default());
+            let mut popped: Vec<Entry> = Vec::new();
+            for step in steps {
+                match step {
+                    Step::Push { ticket, items } => {
+                        let entry = Entry(tickets[ticket].clone(), next_item[ticket], items);
+                        next_item[ticket] += items;
+                        backlog.push(entry.clone());
+                        model.push(entry);
+                    }
+                    Step::Pop => {
+                        let entry = backlog.pop();
+                        let expected = (!model.0.is_empty()).then(|| model.0.remove(0));
+                        let number = |entry: &Entry| (entry.0.id(), entry.1);
+                        prop_assert_eq!(entry.as_ref().map(number), expected.as_ref().map(number));
+                        popped.extend(entry);
+                    }
+                    Step::GiveBack(which) if !popped.is_empty() => {
+                        let entry = popped.swap_remove(which % popped.len());
+                        backlog.push(entry.clone());
+                        model.push(entry);
+                    }
+                    Step::GiveBack(_) => {}
+                    Step::Remove(ticket) => {
+                        let removed = backlog.remove(&tickets[ticket]);
+                        prop_assert!(removed.iter().all(|entry| entry.0.id() == tickets[ticket].id()));
+                        prop_assert!(removed.is_sorted_by_key(|entry| entry.1));
+                        prop_assert_eq!(removed.len(), model.remove(&tickets[ticket]));
+                    }
+                }
+                prop_assert_eq!(backlog.len(), model.0.len());
+                prop_assert_eq!(backlog.is_empty(), model.0.is_empty());
+                prop_assert_eq!(backlog.items(), model.0.iter().map(|entry| entry.2 as usize).sum::<usize>());
             }
-            for (id, priority) in cancelled {
-                let place = Place(Reverse(priority), id, 0);
-                let ticket = backlog.take(&place).expect("it waits").0;
-                prop_assert!(backlog.remove(&ticket).is_empty(), "it left already");
-            }
-            expected.sort_by_key(|(priority, id, _)| (Reverse(*priority), *id));
-            prop_assert_eq!(backlog.len(), expected.len());
-            prop_assert_eq!(backlog.items(), expected.iter().map(|(.., items)| *items as usize).sum::<usize>());
-            for (_, id, _) in expected {
-                prop_assert_eq!(backlog.pop().expect("it waits").0.id(), id);
-            }
-            prop_assert!(backlog.is_empty() && backlog.items() == 0);
+            let left = backlog.drain();
+            prop_assert!(left.iter().map(|entry| (entry.0.id(), entry.1)).eq(model.0.iter().map(|entry| (entry.0.id(), entry.1))));
+            prop_assert!(backlog.is_empty() && backlog.items() == 0 && backlog.pop().is_none());
         }
+    }
+
+    /// Whatever order they are cancelled in, gaps are few.
+    #[test]
+    fn what_is_cancelled_leaves_neither_itself_nor_a_place_behind() {
+        let tickets: Vec<_> = (0..8 * LARGE).map(|_| ticket(0)).collect();
+        let mut backlog = Backlog::default();
+        for ticket in &tickets {
+            backlog.push(Entry(ticket.clone(), 0, 1));
+        }
+        let odd_then_even = (1..tickets.len())
+            .step_by(2)
+            .chain((0..tickets.len()).step_by(2));
+        for (done, at) in (1..).zip(odd_then_even) {
+            assert_eq!(backlog.remove(&tickets[at]).len(), 1);
+            assert_eq!(Arc::strong_count(&tickets[at]), 1, "it is gone");
+            let places: usize = backlog.lanes.values().map(|lane| lane.places.len()).sum();
+            assert!(places <= 2 * (tickets.len() - done) + 1);
+            let memory: usize = backlog
+                .lanes
+                .values()
+                .map(|lane| lane.places.capacity())
+                .sum();
+            assert!(memory <= LARGE.max(32 * (tickets.len() - done)));
+        }
+        assert!(backlog.lanes.is_empty());
     }
 }

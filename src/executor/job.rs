@@ -7,14 +7,13 @@
 use std::cell::Cell;
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::time::Instant;
 
 use serde::de::DeserializeOwned;
 
-use super::context::{self, Context};
 use super::error::{Cause, TaskError};
 use super::promise::{Owed, Promise, PromiseEncoded, PromiseOf, Ticket};
 use super::room::Room;
+use super::run::{Seat, Share, Shared, Tally, run_item};
 use super::task::{Arguments, Data, Initialized, Task};
 use crate::alarm::Alarm;
 use crate::function::{Answer, Desk, FunctionOffset, Serve};
@@ -42,30 +41,15 @@ pub(crate) trait Work: Send {
     /// Runs it on this thread, item by item.
     fn run(self: Box<Self>, seat: &dyn Seat) -> Tally;
 
+    /// Opens it to several threads, if it has several items.
+    fn share(self: Box<Self>) -> Arc<dyn Shared>;
+
     /// Fails all its items, none of them started.
     fn fail(self: Box<Self>, cause: &Cause);
 
     /// Turns it into calls, each no larger than `limit` bytes. An item that cannot be encoded
     /// fails by itself. Jobs that never leave this process have no encoding.
     fn encode(self: Box<Self>, limit: usize, emit: &mut dyn FnMut(Call));
-}
-
-/// The thread that runs a job.
-pub(crate) trait Seat {
-    fn worker_id(&self) -> u64;
-
-    /// An item is about to run. Says when its time will be up.
-    fn begin(&self, promise: &Arc<dyn Promise>, item: u32) -> Option<Instant>;
-
-    /// The item is over.
-    fn end(&self);
-}
-
-/// How the items of a job ended.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Tally {
-    pub(crate) finished: usize,
-    pub(crate) failed: usize,
 }
 
 /// A job encoded for another process.
@@ -141,33 +125,6 @@ impl std::fmt::Debug for Job {
     }
 }
 
-/// Runs one item here and answers it.
-fn run_item<R, P>(owed: &mut Owed<P>, seat: &dyn Seat, tally: &mut Tally, call: impl FnOnce() -> R)
-where
-    P: PromiseOf<R> + 'static,
-{
-    let item = owed.next();
-    let promise: Arc<dyn Promise> = owed.promise().clone();
-    context::enter(Context {
-        task_id: owed.ticket().id(),
-        worker_id: seat.worker_id(),
-        deadline: seat.begin(&promise, item),
-        wanted: promise,
-        key: u64::from(item),
-    });
-    let outcome = panic::catch(call);
-    context::leave();
-    seat.end();
-    tally.finished += 1;
-    match outcome {
-        Ok(value) => owed.answer_next(|promise, item| promise.fulfil(item, value)),
-        Err(report) => {
-            tally.failed += 1;
-            owed.fail_next(Cause::Panic(report));
-        }
-    }
-}
-
 /// One call that stays in this process: its function may capture and be called only once.
 pub(crate) struct LocalCall<F, A, M, P: Promise> {
     function: F,
@@ -218,6 +175,10 @@ where
         }
         run_item(&mut owed, seat, &mut tally, || function.call(args));
         tally
+    }
+
+    fn share(self: Box<Self>) -> Arc<dyn Shared> {
+        unreachable!("a local call has one item");
     }
 
     fn fail(self: Box<Self>, cause: &Cause) {
@@ -289,6 +250,11 @@ where
             run_item(&mut owed, seat, &mut tally, || function.call(args));
         }
         tally
+    }
+
+    fn share(self: Box<Self>) -> Arc<dyn Shared> {
+        let args = self.items.into_iter().collect();
+        Arc::new(Share::new(self.function, args, self.owed))
     }
 
     fn fail(self: Box<Self>, cause: &Cause) {

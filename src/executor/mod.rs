@@ -4,6 +4,7 @@
 //! - [`options`]: how it is to be run;
 //! - [`handle`]: what comes back; [`error`]: or why nothing did;
 //! - [`job`]: a call on its way; [`promise`]: what is owed for it; [`room`]: its place in a queue;
+//!   [`run`]: how it runs on a thread;
 //! - [`map`]: many calls as one stream, its input a [`feed`], its output [`chunk`] by chunk;
 //! - [`wait`]: many handles at once; [`deadline`]: for how long;
 //! - [`context`]: what a task knows of itself; [`progress`]: what it tells; [`settings`]: what all executors check.
@@ -20,6 +21,7 @@ pub(crate) mod options;
 pub(crate) mod progress;
 pub(crate) mod promise;
 pub(crate) mod room;
+pub(crate) mod run;
 pub(crate) mod settings;
 pub(crate) mod task;
 pub(crate) mod wait;

@@ -16,11 +16,24 @@ pub(crate) struct Ticket {
     id: u64,
     function: &'static str,
     asked: Option<Arc<TaskOptions>>,
-    /// The pool's own options, for what was not asked; set when the pool takes the job.
-    defaults: OnceLock<Arc<TaskOptions>>,
+    /// Set when an executor takes the job.
+    terms: OnceLock<Arc<Terms>>,
     /// Nobody waits for an answer any more: all items are answered, or the caller has cancelled.
     closed: AtomicBool,
-    owner: OnceLock<Weak<dyn Owner>>,
+}
+
+/// What an executor says of itself to each job that it takes. All its jobs share one, so that a
+/// job costs it no more than one count.
+pub(crate) struct Terms {
+    owner: Weak<dyn Owner>,
+    /// The executor's own options, for what was not asked.
+    defaults: TaskOptions,
+}
+
+impl Terms {
+    pub(crate) fn new(owner: Weak<dyn Owner>, defaults: TaskOptions) -> Arc<Self> {
+        Arc::new(Self { owner, defaults })
+    }
 }
 
 /// The executor that holds a job, as its handle sees it.
@@ -40,9 +53,8 @@ impl Ticket {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             function,
             asked,
-            defaults: OnceLock::new(),
+            terms: OnceLock::new(),
             closed: AtomicBool::new(false),
-            owner: OnceLock::new(),
         }
     }
 
@@ -82,7 +94,7 @@ impl Ticket {
 
     fn option<T>(&self, get: impl Fn(&TaskOptions) -> Option<T>) -> Option<T> {
         let asked = self.asked.as_deref().and_then(&get);
-        asked.or_else(|| self.defaults.get().and_then(|defaults| get(defaults)))
+        asked.or_else(|| self.terms.get().and_then(|terms| get(&terms.defaults)))
     }
 
     pub(crate) fn error(&self, started: bool, cause: Cause) -> TaskError {
@@ -99,13 +111,12 @@ impl Ticket {
     }
 
     /// An executor takes the job. Only the first one counts.
-    pub(crate) fn accept(&self, owner: Weak<dyn Owner>, defaults: &Arc<TaskOptions>) {
-        let _ = self.owner.set(owner);
-        let _ = self.defaults.set(defaults.clone());
+    pub(crate) fn accept(&self, terms: &Arc<Terms>) {
+        let _ = self.terms.set(terms.clone());
     }
 
     pub(crate) fn owner(&self) -> Option<Arc<dyn Owner>> {
-        self.owner.get()?.upgrade()
+        self.terms.get()?.owner.upgrade()
     }
 }
 
@@ -175,6 +186,12 @@ impl<P: Promise + ?Sized> Owed<P> {
     /// Whether what is left has begun before.
     pub(crate) fn has_begun(&self) -> bool {
         self.begun
+    }
+
+    /// Takes the next item out, to be run by itself.
+    pub(crate) fn take_one(&mut self) -> Self {
+        let rest = self.split_off(self.next + 1);
+        std::mem::replace(self, rest)
     }
 
     /// Takes the next item out, to be run once more.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
+use tokio::sync::{Semaphore, SemaphorePermit, TryAcquireError};
 
 use super::error::{Cause, Rejection, TaskError};
 use super::options::TaskName;
@@ -12,13 +12,30 @@ use super::options::TaskName;
 /// A place in an executor's queue. Dropping it gives the place back.
 #[derive(Debug, Default)]
 pub struct Room {
-    _place: Option<OwnedSemaphorePermit>,
+    /// Where the place was taken, in a queue with bounds.
+    places: Option<Arc<Semaphore>>,
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        if let Some(places) = &self.places {
+            places.add_permits(1);
+        }
+    }
 }
 
 impl Room {
     /// Room in a queue without bounds.
     pub fn unbounded() -> Self {
         Self::default()
+    }
+
+    /// The permit as one pointer: as many of these wait as there are tasks.
+    fn taken(place: SemaphorePermit<'_>, places: &Arc<Semaphore>) -> Self {
+        place.forget();
+        Self {
+            places: Some(places.clone()),
+        }
     }
 }
 
@@ -46,12 +63,8 @@ impl Rooms {
         let cause = match &self.places {
             _ if self.is_closed() => Cause::Shutdown,
             None => return Ok(Room::unbounded()),
-            Some((capacity, places)) => match places.clone().try_acquire_owned() {
-                Ok(place) => {
-                    return Ok(Room {
-                        _place: Some(place),
-                    });
-                }
+            Some((capacity, places)) => match places.try_acquire() {
+                Ok(place) => return Ok(Room::taken(place, places)),
                 Err(TryAcquireError::Closed) => Cause::Shutdown,
                 Err(TryAcquireError::NoPermits) => Cause::Rejected(Rejection::QueueFull {
                     capacity: *capacity,
@@ -66,10 +79,8 @@ impl Rooms {
         match &self.places {
             _ if self.is_closed() => Err(refused(Cause::Shutdown)),
             None => Ok(Room::unbounded()),
-            Some((_, places)) => match places.clone().acquire_owned().await {
-                Ok(place) => Ok(Room {
-                    _place: Some(place),
-                }),
+            Some((_, places)) => match places.acquire().await {
+                Ok(place) => Ok(Room::taken(place, places)),
                 Err(_) => Err(refused(Cause::Shutdown)),
             },
         }

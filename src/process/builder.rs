@@ -373,7 +373,7 @@ impl ProcessPoolBuilder {
                 .map(|limit| positive("idle_timeout", limit))
                 .transpose()?,
             queue_capacity: settings::queue_capacity(self.queue_capacity)?,
-            task_options: Arc::new(self.task_options),
+            task_options: self.task_options,
             max_tasks_per_child: self.max_tasks_per_child,
             max_age_per_child: max_age
                 .map(|age| positive("max_age_per_child", age))

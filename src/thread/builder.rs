@@ -1,7 +1,6 @@
 //! How a [`ThreadPoolExecutor`] is configured.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::ThreadPoolExecutor;
@@ -39,7 +38,7 @@ pub(super) struct Config {
     pub(super) id: u64,
     pub(super) max_workers: usize,
     pub(super) queue_capacity: Option<usize>,
-    pub(super) task_options: Arc<TaskOptions>,
+    pub(super) task_options: TaskOptions,
     pub(super) initializer: Option<Initializer>,
     pub(super) thread_name_prefix: Option<String>,
 }
@@ -112,7 +111,7 @@ impl ThreadPoolBuilder {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             max_workers: settings::workers(self.max_workers)?,
             queue_capacity: settings::queue_capacity(self.queue_capacity)?,
-            task_options: Arc::new(self.task_options),
+            task_options: self.task_options,
             initializer: self.initializer,
             thread_name_prefix: self.thread_name_prefix,
         };

@@ -1,27 +1,27 @@
 //! [`ThreadPoolExecutor`]: work on tokio's blocking threads, a bounded number at a time. Reading
-//! order: this file, [`builder`], [`seat`].
+//! order: this file, [`builder`]; [`core`]: what waits, and who comes for it; [`seats`]: what each
+//! worker does; [`seat`]: one of them, from inside.
 
 mod builder;
+mod core;
 mod seat;
+mod seats;
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::Arc;
 
 use async_trait::async_trait;
-use tokio::runtime::Handle;
-use tokio::sync::Notify;
 
 use self::builder::Config;
 pub use self::builder::ThreadPoolBuilder;
+use self::core::Core;
 use self::seat::Seat;
-use crate::alarm::Alarm;
-use crate::backlog::{Backlog, Pending};
-use crate::executor::error::{BuildError, Cause, Rejection, TaskError, TrySubmitError};
+use crate::executor::error::{BuildError, TaskError, TrySubmitError};
 use crate::executor::handle::{JoinHandle, OutcomeCell};
-use crate::executor::job::{Job, LocalCall, Tally};
+use crate::executor::job::{Job, LocalCall};
 use crate::executor::options::{Shutdown, ShutdownReport, TaskOptions};
-use crate::executor::promise::{Owner, Ticket};
-use crate::executor::room::{Room, Rooms};
+use crate::executor::promise::Ticket;
+use crate::executor::room::Room;
 use crate::executor::task::Task;
 use crate::executor::{Executor, Stats};
 
@@ -52,48 +52,6 @@ pub struct ThreadPoolExecutor {
     core: Arc<Core>,
 }
 
-struct Core {
-    config: Config,
-    rooms: Rooms,
-    me: Weak<Core>,
-    /// The runtime the executor was built in, for work that is submitted outside of one.
-    runtime: Option<Handle>,
-    state: Mutex<State>,
-    /// Told whenever a seat is given back.
-    seat_left: Notify,
-}
-
-#[derive(Default)]
-struct State {
-    backlog: Backlog<Waiting>,
-    closed: bool,
-    /// The taken seats, and the ticket and number of items each is running.
-    seats: Vec<(u64, Option<(u64, usize)>)>,
-    finished: u64,
-    failed: u64,
-    cancelled: usize,
-}
-
-/// A job in the backlog, and what ends its wait.
-struct Waiting {
-    job: Job,
-    _expiry: Option<Alarm>,
-}
-
-impl Pending for Waiting {
-    fn ticket(&self) -> &Ticket {
-        self.job.work.ticket()
-    }
-
-    fn first_item(&self) -> u32 {
-        0
-    }
-
-    fn items(&self) -> u32 {
-        self.job.work.items()
-    }
-}
-
 impl ThreadPoolExecutor {
     /// An executor with as many workers as the process may use CPUs.
     ///
@@ -118,14 +76,7 @@ impl ThreadPoolExecutor {
 
     fn from_config(config: Config) -> Self {
         Self {
-            core: Arc::new_cyclic(|me| Core {
-                rooms: Rooms::new(config.queue_capacity),
-                config,
-                me: me.clone(),
-                runtime: Handle::try_current().ok(),
-                state: Mutex::default(),
-                seat_left: Notify::new(),
-            }),
+            core: Core::new(config, Seat::hire),
         }
     }
 
@@ -257,221 +208,5 @@ impl fmt::Debug for ThreadPoolExecutor {
 impl Drop for ThreadPoolExecutor {
     fn drop(&mut self) {
         self.core.close();
-    }
-}
-
-impl Core {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn shared(&self) -> Arc<Self> {
-        self.me.upgrade().expect("whoever calls holds it")
-    }
-
-    fn close(&self) {
-        self.lock().closed = true;
-        self.rooms.close();
-    }
-
-    /// A job for a seat that has none, and what it did with the one before. Without a job the
-    /// seat is given back.
-    fn next_job(&self, seat: u64, tally: Tally) -> Option<Job> {
-        let mut state = self.lock();
-        state.finished += tally.finished as u64;
-        state.failed += tally.failed as u64;
-        let next = state.backlog.pop();
-        let running = next
-            .as_ref()
-            .map(|next| (next.ticket().id(), next.items() as usize));
-        match running {
-            Some(_) => {
-                if let Some((_, slot)) = state.seats.iter_mut().find(|(id, _)| *id == seat) {
-                    *slot = running;
-                }
-            }
-            None => self.leave(&mut state, seat),
-        }
-        next.map(|next| next.job)
-    }
-
-    fn leave(&self, state: &mut State, seat: u64) {
-        state.seats.retain(|(id, _)| *id != seat);
-        self.seat_left.notify_waiters();
-    }
-
-    fn has_no_seats(&self) -> bool {
-        self.lock().seats.is_empty()
-    }
-
-    /// Fails all that waits.
-    fn fail_pending(&self, cause: &Cause) -> usize {
-        let pending = self.lock().backlog.drain();
-        let mut count = 0;
-        for waiting in pending {
-            count += waiting.items() as usize;
-            waiting.job.work.fail(cause);
-        }
-        count
-    }
-
-    /// A job has waited for `limit` and not left the backlog.
-    fn expire(&self, ticket: &Ticket, limit: std::time::Duration) {
-        let expired = self.lock().backlog.remove(ticket);
-        for waiting in expired {
-            waiting
-                .job
-                .work
-                .fail(&Cause::Rejected(Rejection::WaitedTooLong { limit }));
-        }
-    }
-}
-
-/// The lowest number that no taken seat has.
-fn free_seat(seats: &[(u64, Option<(u64, usize)>)]) -> u64 {
-    (1..)
-        .find(|id| seats.iter().all(|(taken, _)| taken != id))
-        .expect("seats are few")
-}
-
-impl Owner for Core {
-    fn abort(&self, ticket: &Ticket) -> bool {
-        let removed = self.lock().backlog.remove(ticket);
-        let cancelled = removed
-            .iter()
-            .map(|waiting| waiting.items() as usize)
-            .sum::<usize>();
-        self.lock().cancelled += cancelled;
-        drop(removed); // Outside the lock: the arguments' destructors are user code.
-        cancelled == 0
-    }
-
-    fn is_running(&self, ticket: &Ticket) -> bool {
-        self.lock()
-            .seats
-            .iter()
-            .any(|(_, running)| running.is_some_and(|(id, _)| id == ticket.id()))
-    }
-}
-
-#[async_trait]
-impl Executor for Core {
-    fn spawn_job(&self, job: Job) {
-        let ticket = job.work.ticket();
-        ticket.accept(self.me.clone(), &self.config.task_options);
-        let Some(runtime) = Handle::try_current().ok().or_else(|| self.runtime.clone()) else {
-            return job.work.fail(&Cause::Rejected(Rejection::NoRuntime));
-        };
-        let expiry = ticket.queue_timeout().map(|limit| {
-            let core = self.me.clone();
-            let promise = job.work.promise();
-            Alarm::set(&runtime, limit, move || {
-                if let Some(core) = core.upgrade() {
-                    core.expire(promise.ticket(), limit);
-                }
-            })
-        });
-        let mut state = self.lock();
-        if state.closed {
-            drop(state);
-            return job.work.fail(&Cause::Shutdown);
-        }
-        state.backlog.push(Waiting {
-            job,
-            _expiry: expiry,
-        });
-        if state.seats.len() < self.config.max_workers {
-            let id = free_seat(&state.seats);
-            state.seats.push((id, None));
-            drop(state);
-            // If the runtime has ended, tokio drops the closure, and with it the seat.
-            let seat = Seat::new(id, self.shared(), runtime.clone());
-            drop(runtime.spawn_blocking(move || seat.serve()));
-        }
-    }
-
-    fn try_room(&self) -> Result<Room, TaskError> {
-        self.rooms.try_take()
-    }
-
-    async fn room(&self) -> Result<Room, TaskError> {
-        self.rooms.take().await
-    }
-
-    fn handle(&self) -> Arc<dyn Executor> {
-        self.shared()
-    }
-
-    async fn shutdown_with(&self, how: Shutdown) -> ShutdownReport {
-        let deadline = how.ends_at();
-        self.close();
-        let finished = self.lock().finished;
-        let mut cancelled = 0;
-        if how.cancel_pending {
-            cancelled += self.fail_pending(&Cause::Cancelled);
-        }
-        let ended = self.all_seats_left();
-        let in_time = match deadline {
-            None => {
-                ended.await;
-                true
-            }
-            Some(deadline) => tokio::time::timeout_at(deadline, ended).await.is_ok(),
-        };
-        if !in_time {
-            cancelled += self.fail_pending(&Cause::Cancelled);
-        }
-        let state = self.lock();
-        ShutdownReport {
-            finished: (state.finished - finished) as usize,
-            cancelled,
-            killed: state
-                .seats
-                .iter()
-                .filter_map(|(_, running)| *running)
-                .map(|(_, items)| items)
-                .sum(),
-        }
-    }
-
-    fn max_workers(&self) -> usize {
-        self.config.max_workers
-    }
-
-    fn stats(&self) -> Stats {
-        let state = self.lock();
-        Stats {
-            queued: state.backlog.items(),
-            running: state
-                .seats
-                .iter()
-                .filter(|(_, running)| running.is_some())
-                .count(),
-            workers: state.seats.len(),
-            finished: state.finished,
-            failed: state.failed,
-            ..Stats::default()
-        }
-    }
-}
-
-impl Core {
-    async fn all_seats_left(&self) {
-        loop {
-            let left = self.seat_left.notified();
-            if self.lock().seats.is_empty() {
-                return;
-            }
-            left.await;
-        }
-    }
-}
-
-impl fmt::Debug for Core {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ThreadPoolExecutor")
-            .field("max_workers", &self.config.max_workers)
-            .field("stats", &self.stats())
-            .finish()
     }
 }

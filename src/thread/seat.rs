@@ -1,69 +1,124 @@
-//! One worker: a place on a blocking thread, kept as long as there is work.
+//! One worker: a place on a blocking thread, kept as long as there is work, and a moment longer: the
+//! next job is most often not far.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
-use super::Core;
+use super::core::{Core, Errand, Idle, Next};
 use crate::alarm::Alarm;
 use crate::executor::error::{Cause, InitFailure};
-use crate::executor::job::{self, Tally};
 use crate::executor::promise::Promise;
+use crate::executor::run::{self, Tally};
 use crate::panic;
 use crate::sys;
+
+/// For how long a worker without work keeps its thread. A runtime that ends waits for as long, and so
+/// does other blocking work of a runtime that has no thread left. (A shorter time costs more: it
+/// makes each wait set the machine's timer anew.)
+const LINGER: Duration = Duration::from_millis(5);
+
+/// How often a worker that has had several jobs in a row looks for the next before its thread parks:
+/// whoever submits many is not to wake it for each.
+const LOOKS: usize = 16;
 
 /// A taken seat; dropping it gives it back.
 pub(super) struct Seat {
     id: u64,
     core: Arc<Core>,
     runtime: Handle,
-    state: Cell<State>,
+    /// Given back: the id may be another's by now.
+    left: Cell<bool>,
     /// The end of the time that the running item has.
     time_out: Cell<Option<Alarm>>,
 }
 
-#[derive(Clone, Copy, PartialEq)]
-enum State {
-    /// Waits for its runtime to give it a thread.
-    Waiting,
-    Serving,
-    /// Given back: the id may be another's by now.
-    Left,
-}
-
 impl Seat {
-    pub(super) fn new(id: u64, core: Arc<Core>, runtime: Handle) -> Self {
-        Self {
+    /// Takes a thread of the runtime. If that has ended, tokio drops the closure, and with it the seat.
+    pub(super) fn hire(runtime: &Handle, core: Arc<Core>, id: u64) {
+        let seat = Self {
             id,
             core,
-            runtime,
-            state: Cell::new(State::Waiting),
+            runtime: runtime.clone(),
+            left: Cell::new(false),
             time_out: Cell::new(None),
+        };
+        drop(runtime.spawn_blocking(move || seat.serve()));
+    }
+
+    /// Works until nothing has come for a while.
+    fn serve(self) {
+        let prefix = self.core.config.thread_name_prefix.as_deref();
+        let _name = prefix.map(|prefix| sys::ThreadName::set(&format!("{prefix}-{}", self.id)));
+        let mut next = self.next(Tally::default(), Idle::Rest);
+        let mut streak = 0;
+        loop {
+            next = match next {
+                Next::Errand(errand) => {
+                    let idle = if streak > 0 { Idle::Look } else { Idle::Rest };
+                    streak += 1;
+                    self.next(self.work(errand), idle)
+                }
+                Next::Look(news) => {
+                    self.look(news);
+                    self.next(Tally::default(), Idle::Rest)
+                }
+                Next::Rest => {
+                    streak = 0;
+                    self.rest()
+                }
+                Next::Leave => return self.left.set(true),
+            };
         }
     }
 
-    /// Takes jobs until none is left.
-    pub(super) fn serve(self) {
-        self.state.set(State::Serving);
-        let prefix = self.core.config.thread_name_prefix.as_deref();
-        let _name = prefix.map(|prefix| sys::ThreadName::set(&format!("{prefix}-{}", self.id)));
-        let mut tally = Tally::default();
-        while let Some(job) = self.core.next_job(self.id, tally) {
-            drop(job.room); // It has left the queue.
-            tally = match self.initialize() {
-                // What user code may do as it is dropped must not cost the executor a seat.
-                Ok(()) => panic::catch(|| job.work.run(&self)).unwrap_or_default(),
-                Err(failure) => {
-                    let cause = Cause::InitFailed(*failure);
-                    job.work.fail(&cause);
-                    self.core.fail_pending(&cause);
-                    Tally::default()
-                }
-            };
+    fn next(&self, done: Tally, idle: Idle) -> Next {
+        self.core.next(self.id, done, idle, &self.runtime)
+    }
+
+    fn work(&self, errand: Errand) -> Tally {
+        if let Err(failure) = self.initialize() {
+            let cause = Cause::InitFailed(*failure);
+            match errand {
+                Errand::Job(work) => work.fail(&cause),
+                Errand::Part(part) => drop(part.fail(&cause)),
+            }
+            self.core.fail_pending(&cause);
+            return Tally::default();
         }
-        self.state.set(State::Left);
+        // What user code may do as it is dropped must not cost the executor a seat.
+        let tally = panic::catch(|| match errand {
+            Errand::Job(work) => work.run(self),
+            Errand::Part(part) => part.run(self),
+        });
+        tally.unwrap_or_default()
+    }
+
+    /// Lets others run for a moment, until there is something new.
+    fn look(&self, news: usize) {
+        for _ in 0..LOOKS {
+            if self.core.news() != news {
+                return;
+            }
+            thread::yield_now();
+        }
+    }
+
+    /// Parks until it is called, or nothing has come for a while.
+    fn rest(&self) -> Next {
+        let end = Instant::now() + LINGER;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            thread::park_timeout(left);
+            let is_over = Instant::now() >= end;
+            if let Some(next) = self.core.rise(self.id, is_over, &self.runtime) {
+                return next;
+            }
+        }
     }
 
     /// Runs the initializer, unless it has been run on this thread for this executor.
@@ -96,7 +151,7 @@ impl Seat {
     }
 }
 
-impl job::Seat for Seat {
+impl run::Seat for Seat {
     fn worker_id(&self) -> u64 {
         self.id
     }
@@ -121,12 +176,8 @@ impl job::Seat for Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        if self.state.get() != State::Left {
-            self.core.leave(&mut self.core.lock(), self.id);
-        }
-        if self.state.get() == State::Waiting && self.core.has_no_seats() {
-            // The runtime has ended: nobody is left for what waits.
-            self.core.fail_pending(&Cause::Shutdown);
+        if !self.left.get() {
+            self.core.lose(self.id);
         }
     }
 }

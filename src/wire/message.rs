@@ -190,13 +190,12 @@ pub(crate) fn put_bulk(out: &mut Chain, parts: &[Part]) {
 }
 
 fn get_bulk(frame: &mut Reader) -> Option<Vec<Part>> {
-    let mut part = || {
-        Some(Part {
-            at: frame.u32()?,
-            len: frame.u32()?,
-        })
-    };
-    Some(std::iter::from_fn(|| part()).collect())
+    let mut parts = Vec::new();
+    while !frame.is_empty() {
+        let (at, len) = (frame.u32()?, frame.u32()?);
+        parts.push(Part { at, len });
+    }
+    Some(parts)
 }
 
 pub(crate) fn put_rest(out: &mut Chain) {

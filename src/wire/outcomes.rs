@@ -217,8 +217,10 @@ mod tests {
 
     use super::*;
 
-    /// What `entries` tell, with the values as numbers.
-    fn tell(listener: &mut Listener, entries: &[u8]) -> Vec<(u32, u32, Option<u64>)> {
+    /// What is told of an item, with its value as a number.
+    type Outcome = (u32, u32, Option<u64>);
+
+    fn tell(listener: &mut Listener, entries: &[u8]) -> Vec<Outcome> {
         let mut frame = Reader::from(entries.to_vec());
         let mut told = Vec::new();
         while let Some(next) = listener.next(&mut frame) {
@@ -238,9 +240,7 @@ mod tests {
     }
 
     /// Entries about items of calls, and what they are to tell.
-    fn entries(
-        calls: &[(u32, u32, Vec<Option<u64>>)],
-    ) -> (Vec<Chain>, Vec<(u32, u32, Option<u64>)>) {
+    fn entries(calls: &[(u32, u32, Vec<Option<u64>>)]) -> (Vec<Chain>, Vec<Outcome>) {
         let mut pieces = Vec::new();
         let mut told = Vec::new();
         for (seq, first, outcomes) in calls {

@@ -19,8 +19,8 @@ pub(super) struct Log {
     limit: usize,
     /// The call and the item that an entry is about which says nothing of that.
     cursor: Option<(u32, u32)>,
-    /// Something was posted since all was written.
-    waits: bool,
+    /// How many bytes have been posted since all was written.
+    posted: usize,
     /// The entry that is being made: a status, and the value or what stands in its place.
     entry: Chain,
     head: Vec<u8>,
@@ -32,7 +32,7 @@ impl Log {
             outbox,
             limit,
             cursor: None,
-            waits: false,
+            posted: 0,
             entry: Chain::new(),
             head: Vec::new(),
         }
@@ -79,23 +79,27 @@ impl Log {
     /// Puts the entry where the parent will find it, whatever happens to this process. With a `time`
     /// the parent is told, in nanoseconds, for how long the items of the call have run.
     pub(super) fn post(&mut self, seq: u32, item: u32, time: Option<u64>) {
-        let small = self
+        let Some(len) = self
             .entry
             .in_one()
-            .filter(|entry| entry.len() <= MOST_POSTED);
-        let Some(len) = small.map(<[u8]>::len) else {
+            .map(<[u8]>::len)
+            .filter(|len| *len <= MOST_POSTED)
+        else {
             return self.send_large(seq, item, time);
         };
-        if self.outbox.room() < MOST_HEAD + len {
+        if self.posted + MOST_HEAD + len > OUTBOX {
             let _ = self.flush(); // A failure is met again when the worker has to wait.
         }
         if self.cursor != Some((seq, item)) || time.is_some() {
             self.put_head(seq, item, time);
-            self.outbox.post(&self.head);
+            self.outbox.post(self.posted, &self.head);
+            self.posted += self.head.len();
         }
-        self.outbox.post(self.entry.in_one().unwrap_or_default());
+        // In one, for what is posted may be read.
+        self.outbox
+            .post(self.posted, self.entry.in_one().unwrap_or_default());
+        self.posted += len;
         self.cursor = Some((seq, item + 1));
-        self.waits = true;
     }
 
     fn put_head(&mut self, seq: u32, item: u32, time: Option<u64>) {
@@ -122,14 +126,14 @@ impl Log {
     /// An item is about to run, nobody knows for how long: sees to it that what waits is written
     /// meanwhile.
     pub(super) fn leave_to_attendant(&self) {
-        if self.waits {
+        if self.posted > 0 {
             self.outbox.leave_to_attendant();
         }
     }
 
     /// Writes what waits.
     pub(super) fn flush(&mut self) -> io::Result<()> {
-        self.waits = false;
+        self.posted = 0;
         self.cursor = None;
         self.outbox.flush()
     }

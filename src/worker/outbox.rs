@@ -17,7 +17,7 @@ use crate::sys::{self, Bell};
 use crate::wire::Chain;
 use crate::wire::bulk::Split;
 use crate::wire::message;
-use crate::wire::page::{OUTBOX, Page};
+use crate::wire::page::Page;
 use crate::wire::ring::{Ring, Way};
 use crate::wire::spare::Spare;
 
@@ -97,14 +97,10 @@ impl Outbox {
         self.lock().send(&mut message)
     }
 
-    /// How many more bytes can be posted before all has to be written.
-    pub(super) fn room(&self) -> usize {
-        OUTBOX - self.page.posted()
-    }
-
-    /// Adds whole entries to the page, where the parent finds them whatever happens to this process.
-    pub(super) fn post(&self, entries: &[u8]) {
-        self.page.post(self.page.posted(), entries);
+    /// Adds whole entries to the page, which holds `posted` bytes, where the parent finds them whatever
+    /// happens to this process.
+    pub(super) fn post(&self, posted: usize, entries: &[u8]) {
+        self.page.post(posted, entries);
     }
 
     /// Writes what waits, and empties the page.

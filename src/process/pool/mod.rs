@@ -34,6 +34,7 @@ use super::{WorkerInfo, WorkerState};
 use crate::executor::error::{Cause, Rejection, TaskError};
 use crate::executor::job::Job;
 use crate::executor::options::{Shutdown, ShutdownReport, TaskOptions};
+use crate::executor::promise::Terms;
 use crate::executor::room::{Room, Rooms};
 use crate::executor::{Executor, Stats};
 use crate::sys;
@@ -42,7 +43,7 @@ pub(super) struct Config {
     pub(super) name: Option<String>,
     pub(super) max_workers: usize,
     pub(super) queue_capacity: Option<usize>,
-    pub(super) task_options: Arc<TaskOptions>,
+    pub(super) task_options: TaskOptions,
     /// So many workers are kept, also when there is nothing to do.
     pub(super) min_workers: usize,
     pub(super) idle_timeout: Option<Duration>,
@@ -72,6 +73,7 @@ pub(super) struct Pool {
     generation: u32,
     rooms: Rooms,
     me: Weak<Pool>,
+    terms: Arc<Terms>,
     state: Mutex<State>,
     finished: AtomicU64,
     failed: AtomicU64,
@@ -81,8 +83,9 @@ pub(super) struct Pool {
 
 impl Pool {
     pub(super) fn new(config: Config, hire: Hire) -> Arc<Self> {
-        Arc::new_cyclic(|me| Self {
+        Arc::new_cyclic(|me: &Weak<Self>| Self {
             rooms: Rooms::new(config.queue_capacity),
+            terms: Terms::new(me.clone(), config.task_options.clone()),
             config,
             hire,
             generation: sys::generation(),
@@ -130,7 +133,7 @@ impl Pool {
 impl Executor for Pool {
     fn spawn_job(&self, job: Job) {
         let ticket = job.work.ticket();
-        ticket.accept(self.me.clone(), &self.config.task_options);
+        ticket.accept(&self.terms);
         if self.rooms.is_closed() {
             return job.work.fail(&Cause::Shutdown);
         }

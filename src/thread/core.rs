@@ -1,0 +1,414 @@
+//! What the executor and its seats share: the backlog, and who is to come for what waits there. All
+//! of it is decided under one lock that is never held over user code.
+
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread::{self, Thread};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+
+use super::builder::Config;
+use super::seats::{Call, Seats};
+use crate::alarm::Alarm;
+use crate::backlog::{Backlog, Pending};
+use crate::executor::error::{Cause, Rejection, TaskError};
+use crate::executor::job::{Job, Work};
+use crate::executor::options::{Shutdown, ShutdownReport};
+use crate::executor::promise::{Owner, Terms, Ticket};
+use crate::executor::room::{Room, Rooms};
+use crate::executor::run::{Shared, Tally};
+use crate::executor::{Executor, Stats};
+
+/// Gives a seat a thread of a runtime.
+pub(super) type Hire = fn(&Handle, Arc<Core>, u64);
+
+pub(super) struct Core {
+    pub(super) config: Config,
+    hire: Hire,
+    rooms: Rooms,
+    me: Weak<Core>,
+    terms: Arc<Terms>,
+    /// The runtime the executor was built in, for work that is submitted outside of one.
+    runtime: Option<Handle>,
+    state: Mutex<State>,
+    /// How often there was something new for seats that look for it.
+    news: AtomicUsize,
+    /// Told when the executor is closed and the last seat was given back.
+    all_left: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    backlog: Backlog<Waiting>,
+    closed: bool,
+    seats: Seats,
+    finished: u64,
+    failed: u64,
+    cancelled: usize,
+}
+
+/// A job in the backlog, and what ends its wait.
+struct Waiting {
+    job: Job,
+    _expiry: Option<Box<Alarm>>,
+}
+
+impl Pending for Waiting {
+    fn ticket(&self) -> &Ticket {
+        self.job.work.ticket()
+    }
+
+    fn first_item(&self) -> u32 {
+        0
+    }
+
+    fn items(&self) -> u32 {
+        self.job.work.items()
+    }
+}
+
+/// What a seat finds to do.
+pub(super) enum Errand {
+    Job(Box<dyn Work>),
+    /// A chunk, or a part of one that another seat runs.
+    Part(Arc<dyn Shared>),
+}
+
+/// What comes next for a seat.
+pub(super) enum Next {
+    Errand(Errand),
+    /// To look around, as long as so much was new.
+    Look(usize),
+    /// To park its thread.
+    Rest,
+    /// To go: the seat was given back.
+    Leave,
+}
+
+/// What a seat is at that finds nothing to do.
+#[derive(Clone, Copy)]
+pub(super) enum Idle {
+    Look,
+    Rest,
+}
+
+impl State {
+    /// Something to do for a seat, and what it has left with it.
+    fn find(&mut self, seat: u64) -> Option<(Errand, Option<(Room, Option<Box<Alarm>>)>)> {
+        if let Some(Waiting { job, _expiry }) = self.backlog.pop() {
+            let task = job.work.ticket().id();
+            let errand = if job.work.items() > 1 {
+                Errand::Part(job.work.share())
+            } else {
+                Errand::Job(job.work)
+            };
+            self.seats.run(seat, task, errand.part());
+            return Some((errand, Some((job.room, _expiry))));
+        }
+        let part = self.seats.chunks().find_map(|chunk| chunk.split())?;
+        self.seats.run(seat, part.ticket().id(), Some(part.clone()));
+        Some((Errand::Part(part), None))
+    }
+}
+
+impl Errand {
+    fn part(&self) -> Option<Arc<dyn Shared>> {
+        match self {
+            Self::Job(_) => None,
+            Self::Part(part) => Some(part.clone()),
+        }
+    }
+}
+
+impl Core {
+    pub(super) fn new(config: Config, hire: Hire) -> Arc<Self> {
+        Arc::new_cyclic(|me: &Weak<Self>| Self {
+            rooms: Rooms::new(config.queue_capacity),
+            terms: Terms::new(me.clone(), config.task_options.clone()),
+            config,
+            hire,
+            me: me.clone(),
+            runtime: Handle::try_current().ok(),
+            state: Mutex::default(),
+            news: AtomicUsize::new(0),
+            all_left: Notify::new(),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn shared(&self) -> Arc<Self> {
+        self.me.upgrade().expect("whoever calls holds it")
+    }
+
+    /// Refuses new work, and lets those go that have nothing to do.
+    pub(super) fn close(&self) {
+        let mut state = self.lock();
+        state.closed = true;
+        let resting = state.seats.call_all();
+        drop(state);
+        self.rooms.close();
+        self.tell_news();
+        resting.iter().for_each(Thread::unpark);
+    }
+
+    /// Whoever looks for something to do should look again.
+    fn tell_news(&self) {
+        self.news.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often there was news.
+    pub(super) fn news(&self) -> usize {
+        self.news.load(Ordering::Relaxed)
+    }
+
+    /// What a seat is to do, after what it did.
+    pub(super) fn next(&self, seat: u64, done: Tally, idle: Idle, runtime: &Handle) -> Next {
+        let mut state = self.lock();
+        state.finished += done.finished as u64;
+        state.failed += done.failed as u64;
+        let _ran = state.seats.look(seat);
+        self.find(state, seat, idle, runtime)
+    }
+
+    /// The thread of a seat is awake, because it was called, or its time is over, or for no reason:
+    /// then it may go on.
+    pub(super) fn rise(&self, seat: u64, is_over: bool, runtime: &Handle) -> Option<Next> {
+        let mut state = self.lock();
+        if !state.seats.is_resting(seat) {
+            return Some(self.find(state, seat, Idle::Rest, runtime));
+        }
+        if !is_over {
+            return None;
+        }
+        self.give_back(&mut state, seat);
+        Some(Next::Leave)
+    }
+
+    /// Finds something to do for a seat that looks for it.
+    fn find(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        seat: u64,
+        idle: Idle,
+        runtime: &Handle,
+    ) -> Next {
+        let Some((errand, left)) = state.find(seat) else {
+            if state.closed {
+                self.give_back(&mut state, seat);
+                return Next::Leave;
+            }
+            return match idle {
+                Idle::Look => Next::Look(self.news()),
+                Idle::Rest => {
+                    state.seats.rest(seat, thread::current());
+                    Next::Rest
+                }
+            };
+        };
+        if let Errand::Part(part) = &errand
+            && part.unbegun() > 1
+        {
+            self.call(state, 1, runtime); // Somebody may take a part of it.
+        } else {
+            drop(state);
+        }
+        drop(left); // It does not wait any more. That may wake others, which is not for under the lock.
+        Next::Errand(errand)
+    }
+
+    /// Sees to it that somebody comes for what waits in the backlog and for `more`.
+    fn call(&self, mut state: MutexGuard<'_, State>, more: usize, runtime: &Handle) {
+        let waiting = state.backlog.len() + more;
+        let call = state.seats.call(waiting, self.config.max_workers);
+        let is_news = call.is_none() && state.seats.coming() > 0;
+        drop(state);
+        match call {
+            Some(Call::Wake(thread)) => thread.unpark(),
+            Some(Call::Hire(seat)) => (self.hire)(runtime, self.shared(), seat),
+            None if is_news => self.tell_news(),
+            None => {}
+        }
+    }
+
+    fn give_back(&self, state: &mut State, seat: u64) {
+        state.seats.leave(seat);
+        if state.closed && state.seats.is_empty() {
+            self.all_left.notify_waiters();
+        }
+    }
+
+    /// A seat goes that nobody told to. It may have been called for something.
+    pub(super) fn lose(&self, seat: u64) {
+        let mut state = self.lock();
+        self.give_back(&mut state, seat);
+        let is_last = state.seats.is_empty();
+        let waiting = state.backlog.len();
+        let call = state.seats.call(waiting, 0);
+        drop(state);
+        match call {
+            Some(Call::Wake(thread)) => thread.unpark(),
+            // The runtime has ended: nobody is left for what waits.
+            _ if is_last => drop(self.fail_pending(&Cause::Shutdown)),
+            _ => {}
+        }
+    }
+
+    /// Fails all that waits.
+    pub(super) fn fail_pending(&self, cause: &Cause) -> usize {
+        let mut state = self.lock();
+        let pending = state.backlog.drain();
+        let chunks: Vec<_> = state.seats.chunks().cloned().collect();
+        drop(state);
+        let mut count = chunks.iter().map(|chunk| chunk.fail(cause)).sum();
+        for waiting in pending {
+            count += waiting.items() as usize;
+            waiting.job.work.fail(cause);
+        }
+        count
+    }
+
+    /// A job has waited for `limit` and not left the backlog.
+    fn expire(&self, ticket: &Ticket, limit: Duration) {
+        let expired = self.lock().backlog.remove(ticket);
+        for waiting in expired {
+            waiting
+                .job
+                .work
+                .fail(&Cause::Rejected(Rejection::WaitedTooLong { limit }));
+        }
+    }
+
+    /// The runtime that gives a seat its thread.
+    fn current_runtime(&self) -> Option<Handle> {
+        Handle::try_current().ok().or_else(|| self.runtime.clone())
+    }
+
+    async fn all_seats_left(&self) {
+        loop {
+            let left = self.all_left.notified();
+            if self.lock().seats.is_empty() {
+                return;
+            }
+            left.await;
+        }
+    }
+}
+
+impl Owner for Core {
+    fn abort(&self, ticket: &Ticket) -> bool {
+        let mut state = self.lock();
+        let removed = state.backlog.remove(ticket);
+        let items = removed.iter().map(|waiting| waiting.items() as usize);
+        let cancelled: usize = items.sum();
+        state.cancelled += cancelled;
+        drop(state);
+        drop(removed); // Outside the lock: the arguments' destructors are user code.
+        cancelled == 0
+    }
+
+    fn is_running(&self, ticket: &Ticket) -> bool {
+        self.lock().seats.is_running(ticket)
+    }
+}
+
+#[async_trait]
+impl Executor for Core {
+    fn spawn_job(&self, job: Job) {
+        let ticket = job.work.ticket();
+        ticket.accept(&self.terms);
+        let Some(runtime) = self.current_runtime() else {
+            return job.work.fail(&Cause::Rejected(Rejection::NoRuntime));
+        };
+        let expiry = ticket.queue_timeout().map(|limit| {
+            let core = self.me.clone();
+            let promise = job.work.promise();
+            Box::new(Alarm::set(&runtime, limit, move || {
+                if let Some(core) = core.upgrade() {
+                    core.expire(promise.ticket(), limit);
+                }
+            }))
+        });
+        let mut state = self.lock();
+        if state.closed {
+            drop(state);
+            return job.work.fail(&Cause::Shutdown);
+        }
+        state.backlog.push(Waiting {
+            job,
+            _expiry: expiry,
+        });
+        self.call(state, 0, &runtime);
+    }
+
+    fn try_room(&self) -> Result<Room, TaskError> {
+        self.rooms.try_take()
+    }
+
+    async fn room(&self) -> Result<Room, TaskError> {
+        self.rooms.take().await
+    }
+
+    fn handle(&self) -> Arc<dyn Executor> {
+        self.shared()
+    }
+
+    async fn shutdown_with(&self, how: Shutdown) -> ShutdownReport {
+        let deadline = how.ends_at();
+        self.close();
+        let finished = self.lock().finished;
+        let mut cancelled = 0;
+        if how.cancel_pending {
+            cancelled += self.fail_pending(&Cause::Cancelled);
+        }
+        let ended = self.all_seats_left();
+        let in_time = match deadline {
+            None => {
+                ended.await;
+                true
+            }
+            Some(deadline) => tokio::time::timeout_at(deadline, ended).await.is_ok(),
+        };
+        if !in_time {
+            cancelled += self.fail_pending(&Cause::Cancelled);
+        }
+        let state = self.lock();
+        ShutdownReport {
+            finished: (state.finished - finished) as usize,
+            cancelled,
+            killed: state.seats.running(),
+        }
+    }
+
+    fn max_workers(&self) -> usize {
+        self.config.max_workers
+    }
+
+    fn stats(&self) -> Stats {
+        let state = self.lock();
+        let unbegun: usize = state.seats.chunks().map(|chunk| chunk.unbegun()).sum();
+        Stats {
+            queued: state.backlog.items() + unbegun,
+            running: state.seats.running(),
+            workers: state.seats.running(),
+            finished: state.finished,
+            failed: state.failed,
+            ..Stats::default()
+        }
+    }
+}
+
+impl fmt::Debug for Core {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ThreadPoolExecutor")
+            .field("max_workers", &self.config.max_workers)
+            .field("stats", &self.stats())
+            .finish()
+    }
+}

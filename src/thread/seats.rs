@@ -1,0 +1,143 @@
+//! The seats of an executor: which are taken, and what each does. How many are on their way to work
+//! is known, so that nobody is called for a job that another is about to find.
+
+use std::sync::Arc;
+use std::thread::Thread;
+
+use crate::executor::promise::Ticket;
+use crate::executor::run::Shared;
+
+/// Numbered from 1: a seat that is taken is the first that was free.
+#[derive(Default)]
+pub(super) struct Seats {
+    seats: Vec<Seat>,
+    taken: usize,
+    coming: usize,
+    /// The one that rests for the shortest time, whose thread is the warmest, on top.
+    resting: Vec<u64>,
+}
+
+#[derive(Default)]
+enum Seat {
+    #[default]
+    Free,
+    /// On its way to a thread, or awake and looking for something to do.
+    Coming,
+    Running {
+        task: u64,
+        /// The chunk of which others may take a part.
+        chunk: Option<Arc<dyn Shared>>,
+    },
+    /// Its thread is parked.
+    Resting(Thread),
+}
+
+/// How one more seat comes to work.
+#[must_use = "nobody comes by himself"]
+pub(super) enum Call {
+    /// To be unparked.
+    Wake(Thread),
+    /// This one is new, and needs a thread.
+    Hire(u64),
+}
+
+impl Seats {
+    /// Calls one more, of so many at the most, if more things wait than seats are coming.
+    pub(super) fn call(&mut self, waiting: usize, most: usize) -> Option<Call> {
+        if waiting <= self.coming {
+            return None;
+        }
+        if let Some(id) = self.resting.pop() {
+            return match self.set(id, Seat::Coming) {
+                Seat::Resting(thread) => Some(Call::Wake(thread)),
+                _ => None,
+            };
+        }
+        (self.taken < most).then(|| Call::Hire(self.take()))
+    }
+
+    fn take(&mut self) -> u64 {
+        let free = |seat: &Seat| matches!(seat, Seat::Free);
+        let at = self.seats.iter().position(free).unwrap_or_else(|| {
+            self.seats.push(Seat::Free);
+            self.seats.len() - 1
+        });
+        let id = at as u64 + 1;
+        self.set(id, Seat::Coming);
+        id
+    }
+
+    /// All that rest are to look around.
+    pub(super) fn call_all(&mut self) -> Vec<Thread> {
+        let calls = std::iter::from_fn(|| self.call(usize::MAX, 0));
+        let threads = calls.filter_map(|call| match call {
+            Call::Wake(thread) => Some(thread),
+            Call::Hire(_) => None,
+        });
+        threads.collect()
+    }
+
+    /// It runs a task from now on.
+    pub(super) fn run(&mut self, id: u64, task: u64, chunk: Option<Arc<dyn Shared>>) {
+        self.set(id, Seat::Running { task, chunk });
+    }
+
+    /// It looks for something to do. Gives the chunk that it ran, of which it may hold the last part:
+    /// that is not to be dropped under the lock.
+    pub(super) fn look(&mut self, id: u64) -> Option<Arc<dyn Shared>> {
+        match self.set(id, Seat::Coming) {
+            Seat::Running { chunk, .. } => chunk,
+            _ => None,
+        }
+    }
+
+    pub(super) fn rest(&mut self, id: u64, thread: Thread) {
+        self.set(id, Seat::Resting(thread));
+        self.resting.push(id);
+    }
+
+    pub(super) fn is_resting(&self, id: u64) -> bool {
+        self.resting.contains(&id)
+    }
+
+    pub(super) fn leave(&mut self, id: u64) {
+        self.resting.retain(|resting| *resting != id);
+        self.set(id, Seat::Free);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.taken == 0
+    }
+
+    pub(super) fn coming(&self) -> usize {
+        self.coming
+    }
+
+    /// How many run something.
+    pub(super) fn running(&self) -> usize {
+        self.taken - self.coming - self.resting.len()
+    }
+
+    pub(super) fn is_running(&self, ticket: &Ticket) -> bool {
+        let runs = |seat: &Seat| matches!(seat, Seat::Running { task, .. } if *task == ticket.id());
+        self.seats.iter().any(runs)
+    }
+
+    /// The chunks that are being run.
+    pub(super) fn chunks(&self) -> impl Iterator<Item = &Arc<dyn Shared>> {
+        self.seats.iter().filter_map(|seat| match seat {
+            Seat::Running { chunk, .. } => chunk.as_ref(),
+            _ => None,
+        })
+    }
+
+    fn set(&mut self, id: u64, seat: Seat) -> Seat {
+        let is_taken = |seat: &Seat| usize::from(!matches!(seat, Seat::Free));
+        let is_coming = |seat: &Seat| usize::from(matches!(seat, Seat::Coming));
+        let (taken, coming) = (is_taken(&seat), is_coming(&seat));
+        let before = std::mem::replace(&mut self.seats[id as usize - 1], seat);
+        self.taken = self.taken + taken - is_taken(&before);
+        self.coming = self.coming + coming - is_coming(&before);
+        before
+    }
+}
