@@ -14,6 +14,7 @@ use super::context::Wanted;
 use super::error::TaskError;
 use super::job::decode_result;
 use super::promise::{Promise, PromiseEncoded, PromiseOf, Ticket};
+use crate::wire::codec;
 use crate::wire::outcomes::Values;
 
 /// The place where the outcomes of a chunk's items are put.
@@ -194,6 +195,10 @@ impl<R: DeserializeOwned + Send + 'static> PromiseEncoded for Chunk<R> {
         let mut outcomes = Vec::with_capacity(values.count as usize);
         values.read(|value| outcomes.push(decode_result(&self.ticket, value)));
         self.answer(|answers| answers.put(first, outcomes, self.ordered));
+    }
+
+    fn takes_bytes(&self) -> bool {
+        codec::is_bytes::<R>()
     }
 }
 

@@ -13,6 +13,7 @@ use super::error::{Cause, TaskError};
 use super::job::decode_result;
 use super::progress::{ProgressStream, Reports};
 use super::promise::{Promise, PromiseEncoded, PromiseOf, Ticket};
+use crate::wire::codec;
 use crate::wire::outcomes::Values;
 
 /// An owned right to await the outcome of a task.
@@ -160,6 +161,10 @@ impl<T: DeserializeOwned + Send + 'static> PromiseEncoded for OutcomeCell<T> {
         if !self.ticket.is_closed() {
             values.read(|value| self.resolve(decode_result(&self.ticket, value)));
         }
+    }
+
+    fn takes_bytes(&self) -> bool {
+        codec::is_bytes::<T>()
     }
 }
 

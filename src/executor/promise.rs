@@ -146,6 +146,9 @@ pub(crate) trait PromiseOf<R>: Promise {
 /// A promise that takes the encoded results of another process.
 pub(crate) trait PromiseEncoded: Promise {
     fn fulfil_encoded(&self, values: Values);
+
+    /// Whether a result is the bytes it comes as, so that a large one stalls nobody.
+    fn takes_bytes(&self) -> bool;
 }
 
 /// The items of a job that are still to be answered: `next..end`.

@@ -235,6 +235,10 @@ mod tests {
 
     impl PromiseEncoded for Unheard {
         fn fulfil_encoded(&self, _: Values) {}
+
+        fn takes_bytes(&self) -> bool {
+            true
+        }
     }
 
     /// The outcome of an item has been read, and its worker is yet to say in the page that it has
