@@ -230,37 +230,23 @@ async fn an_exit_in_a_task_is_an_error_for_that_task_and_its_place_is_filled_aga
     }
 }
 
-/// The worker dies when its socket is full of a result that the parent does not read.
+/// The worker dies when it waits for the parent, which does not read, to take a part of its result.
 async fn a_death_in_the_middle_of_writing_a_result_throws_the_part_away(method: StartMethod) {
-    #[expect(unsafe_code, reason = "looks at a descriptor that another thread owns")]
-    fn die_when_a_socket_is_full() {
-        use rustix::event::{PollFd, PollFlags, poll};
-        loop {
-            for entry in fs::read_dir("/proc/self/fd").expect("/proc").flatten() {
-                let target = fs::read_link(entry.path()).unwrap_or_default();
-                if !target.to_string_lossy().starts_with("socket:") {
-                    continue;
-                }
-                let Some(Ok(fd)) = entry.file_name().to_str().map(str::parse) else {
-                    continue;
-                };
-                // SAFETY: it is only polled, and if it was closed meanwhile the poll says so.
-                let fd = unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) };
-                let now = rustix::event::Timespec {
-                    tv_sec: 0,
-                    tv_nsec: 0,
-                };
-                let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::OUT)];
-                if poll(&mut fds, Some(&now)) == Ok(0) {
-                    kill_myself(Signal::KILL);
-                }
-            }
+    const LOOKS: u32 = 20;
+    fn die_when_the_worker_waits() {
+        let worker = format!("/proc/self/task/{}/stat", std::process::id());
+        let sleeps = || fs::read_to_string(&worker).is_ok_and(|stat| state(&stat) == Some('S'));
+        let mut asleep = 0;
+        while asleep < LOOKS {
+            asleep = if sleeps() { asleep + 1 } else { 0 };
+            std::thread::yield_now();
         }
+        kill_myself(Signal::KILL);
     }
     fn write_much(gate: Key) -> Vec<String> {
         gate.wait();
-        std::thread::spawn(die_when_a_socket_is_full);
-        vec!["many bytes".to_owned(); 200_000]
+        std::thread::spawn(die_when_the_worker_waits);
+        vec!["many bytes".to_owned(); 500_000]
     }
     let pool = processes(method, 1);
     for _ in 0..3 {
@@ -282,8 +268,11 @@ async fn a_death_in_the_middle_of_writing_a_result_throws_the_part_away(method: 
 
 /// Whether a process of which `/proc` says this is a zombie.
 fn has_ended(stat: &str) -> bool {
-    let state = stat.rsplit_once(") ").map(|(_, rest)| rest);
-    state.is_some_and(|state| state.starts_with(['Z', 'X']))
+    matches!(state(stat), Some('Z' | 'X'))
+}
+
+fn state(stat: &str) -> Option<char> {
+    stat.rsplit_once(") ")?.1.chars().next()
 }
 
 async fn the_error_says_signal_pid_task_name_and_last_words(method: StartMethod) {

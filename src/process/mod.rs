@@ -3,10 +3,12 @@
 //!
 //! - this file: what a user holds; [`builder`]: how it is configured;
 //! - [`pool`]: which call goes to which worker;
-//! - [`supervisor`]: the life of one worker; [`start`]: how it begins;
+//! - [`supervisor`]: the life of one worker; [`start`]: how it begins; [`arrival`]: a large result on
+//!   its way in;
 //! - [`link`]: the parent's end of a worker, who is owed what;
 //! - [`limits`]: what a worker may use; [`output`]: what it writes to stdout and stderr.
 
+mod arrival;
 mod builder;
 mod limits;
 mod link;

@@ -13,9 +13,11 @@ use futures::FutureExt as _;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::unix::OwnedReadHalf;
 use tokio::runtime::Handle;
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::codec::{Decoder as _, LengthDelimitedCodec};
 
+use super::arrival::{Arrival, Arriving};
 use super::link::{Answered, Dismissal, Ending, Fate, Late, Link, Tenure};
 use super::output::Outputs;
 use super::pool::{AfterFailure, Departure, Pool};
@@ -24,9 +26,11 @@ use crate::executor::error::{Cause, Death, InitFailure};
 use crate::executor::promise::{Owed, PromiseEncoded};
 use crate::sys::{self, Exit};
 use crate::wire::Reader;
+use crate::wire::bulk::Incoming;
 use crate::wire::message::{self, FromWorker, Identity};
 use crate::wire::outcomes::{Listener, Nonsense, Status, Told, Values};
 use crate::wire::page::Page;
+use crate::wire::ring::{PIECE, Way};
 
 /// How long a worker that was told to exit, or has hung up, may take to end.
 const EXIT_GRACE: Duration = Duration::from_secs(5);
@@ -129,6 +133,10 @@ struct Worker {
     codec: LengthDelimitedCodec,
     buffer: BytesMut,
     listener: Listener,
+    /// Parts of the next outcomes come by the ring.
+    announced: Option<Incoming>,
+    /// The outcomes that are coming so. What is in `buffer` comes behind them.
+    arriving: Option<Arrival>,
     child: Child,
     outputs: Outputs,
     oom_kills: u64,
@@ -232,6 +240,8 @@ async fn bring_up(pool: &Arc<Pool>, id: u64) -> Result<Worker, Option<Failure>> 
         codec,
         buffer,
         listener: Listener::default(),
+        announced: None,
+        arriving: None,
         child,
         outputs,
         oom_kills,
@@ -347,6 +357,7 @@ impl Worker {
         let mut hung_up: Option<Instant> = None;
         let mut last_call = None;
         let mut asked = false;
+        let mut more = false;
         loop {
             let deadline = match self.link.fate() {
                 Fate::Serve(moment) => moment,
@@ -360,6 +371,7 @@ impl Worker {
                 }
                 Fate::Kill => return self.child.kill(),
             };
+            let has_room = self.link.put_more();
             let has_unwritten = self.link.has_unwritten();
             self.buffer.reserve(READ);
             tokio::select! {
@@ -370,11 +382,7 @@ impl Worker {
                         // Most likely it has ended, and that will be told in a moment.
                         hung_up = Some(Instant::now() + EXIT_GRACE);
                     } else {
-                        // What a task has written is told before it is over for its caller.
-                        self.outputs.drain(Some(&self.link));
-                        self.read_frames(pool);
-                        pool.refill(&self.link);
-                        self.retire_if_due(pool);
+                        more = self.take_in(pool);
                     }
                 }
                 () = self.child.ended() => return,
@@ -384,6 +392,12 @@ impl Worker {
                 }
                 () = self.link.woken() => pool.refill(&self.link),
                 () = poll_fn(|cx| self.link.poll_write(cx)), if has_unwritten => {}
+                // Whatever else there is in the runtime has its turn between two pieces.
+                () = yield_now(), if more || has_room => {
+                    if more {
+                        more = self.take_in(pool);
+                    }
+                }
                 () = come(deadline), if deadline.is_some() => {
                     if last_call.is_some() {
                         return self.child.kill();
@@ -407,6 +421,16 @@ impl Worker {
         }
     }
 
+    /// Settles what has come. True if there is more of it, but it has been enough for once.
+    fn take_in(&mut self, pool: &Arc<Pool>) -> bool {
+        // What a task has written is told before it is over for its caller.
+        self.outputs.drain(Some(&self.link));
+        let more = self.read_frames(pool);
+        pool.refill(&self.link);
+        self.retire_if_due(pool);
+        more
+    }
+
     fn retire_if_due(&self, pool: &Pool) {
         let config = &pool.config;
         let may_be = config.max_age_per_child.is_some() || config.max_memory_per_child.is_some();
@@ -415,24 +439,71 @@ impl Worker {
         }
     }
 
-    fn read_frames(&mut self, pool: &Arc<Pool>) {
+    /// As `take_in`.
+    fn read_frames(&mut self, pool: &Arc<Pool>) -> bool {
+        let mut most = PIECE;
         loop {
+            if let Some(arriving) = self.arriving.take() {
+                match arriving.read(self.link.page.ring(Way::FromWorker), &mut most) {
+                    Arriving::Whole(outcomes) => self.hear(outcomes, pool),
+                    Arriving::More(arriving) => {
+                        self.arriving = Some(arriving);
+                        return true;
+                    }
+                    Arriving::Waits(arriving) => {
+                        self.arriving = Some(arriving);
+                        return false;
+                    }
+                    Arriving::Failed(what) => {
+                        self.protest(&what);
+                        return false;
+                    }
+                }
+            }
             match self.codec.decode(&mut self.buffer) {
-                Ok(None) => return,
+                Ok(None) => return false,
                 Ok(Some(frame)) => {
                     if frame.len() > READ && self.buffer.is_empty() {
                         // The frame is to have its memory for itself, so that a result may keep it.
                         self.buffer = BytesMut::new();
                     }
-                    match FromWorker::parse(Reader(frame.freeze())) {
-                        Some(FromWorker::Outcomes(entries)) => self.hear(entries, pool),
-                        Some(FromWorker::Progress(seq)) => self.link.report(seq),
-                        _ => return self.protest("sending a message that makes no sense"),
+                    let message = FromWorker::parse(Reader::from(frame.freeze()));
+                    if let Err(what) = self.act_on(message, pool) {
+                        self.protest(what);
+                        return false;
                     }
                 }
-                Err(error) => return self.protest(&format!("sending no frame: {error}")),
+                Err(error) => {
+                    self.protest(&format!("sending no frame: {error}"));
+                    return false;
+                }
             }
         }
+    }
+
+    /// An error is what the worker did wrong.
+    fn act_on(
+        &mut self,
+        message: Option<FromWorker>,
+        pool: &Arc<Pool>,
+    ) -> Result<(), &'static str> {
+        match message {
+            Some(FromWorker::Outcomes(entries)) => match self.announced.take() {
+                Some(parts) => self.arriving = Some(Arrival::new(entries, parts)),
+                None => self.hear(entries, pool),
+            },
+            Some(FromWorker::Progress(seq)) => self.link.report(seq),
+            Some(FromWorker::Bulk(parts)) => {
+                let parts = self.link.expect(parts);
+                if parts.missing() > self.codec.max_frame_length() {
+                    return Err("sending a result over the limit");
+                }
+                self.announced = Some(parts);
+            }
+            Some(FromWorker::Moved) => {} // What was waited for is looked at anyway.
+            _ => return Err("sending a message that makes no sense"),
+        }
+        Ok(())
     }
 
     fn protest(&mut self, what: &str) {
@@ -447,11 +518,13 @@ impl Worker {
         // Not through tokio, which may not have been told yet that there is something.
         while let Ok(len @ 1..) = sys::read_now(self.reader.as_ref().as_fd(), &mut bytes) {
             self.buffer.extend_from_slice(&bytes[..len]);
-            self.read_frames(pool);
+            while self.read_frames(pool) {}
         }
-        self.read_frames(pool);
+        while self.read_frames(pool) {}
+        // If one was still coming, a part of it died with the worker.
+        (self.announced, self.arriving) = (None, None);
         self.listener = Listener::default();
-        self.hear(Reader(self.link.page.outbox().into()), pool);
+        self.hear(Reader::from(self.link.page.outbox()), pool);
         self.link.last_report();
     }
 
@@ -481,10 +554,10 @@ impl Worker {
             let values = values.take(items.len() as u32);
             let Some(promise) = promise else { continue };
             pool.items_ended(items.len(), 0);
-            let is_large = values.len() >= DECODE_ELSEWHERE;
+            let may_stall = values.len() >= DECODE_ELSEWHERE && !promise.takes_bytes();
             let owed = Owed::new(promise, items);
             let deliver = move || owed.answer_all(|promise| promise.fulfil_encoded(values));
-            if is_large {
+            if may_stall {
                 tokio::task::spawn_blocking(deliver);
             } else {
                 deliver();

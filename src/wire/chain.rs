@@ -66,6 +66,25 @@ impl Chain {
         self.tail.extend_from_slice(&other.tail);
     }
 
+    pub(crate) fn put_payload(&mut self, payload: &Payload) {
+        match payload {
+            Payload::Small(bytes) => self.tail.extend_from_slice(bytes),
+            Payload::Large(chain) => self.put_chain(chain),
+        }
+    }
+
+    /// Takes all of it out, to wait. It is left empty; what was small leaves its buffer.
+    pub(crate) fn finish(&mut self) -> Payload {
+        if self.pieces.is_empty() && self.tail.len() < LINKED {
+            let bytes = self.tail[..].into();
+            self.clear();
+            return Payload::Small(bytes);
+        }
+        let mut chain = std::mem::take(self);
+        chain.seal();
+        Payload::Large(Box::new(chain))
+    }
+
     pub(crate) fn clear(&mut self) {
         if self.linked > 0 {
             self.pieces.clear();
@@ -117,13 +136,26 @@ impl Chain {
         self.pieces.iter().map(|piece| &piece[..]).chain(tail)
     }
 
-    /// All of it in one piece.
+    /// The pieces of a sealed chain, in order.
+    pub(super) fn sealed(&self) -> impl Iterator<Item = &Bytes> {
+        debug_assert!(self.tail.is_empty(), "what was copied in is no piece yet");
+        self.pieces.iter()
+    }
+
+    /// The pieces, except for what was copied in last.
+    pub(super) fn into_pieces(self) -> impl Iterator<Item = Bytes> {
+        self.pieces.into_iter()
+    }
+
+    /// All of it.
     pub(crate) fn into_reader(mut self) -> Reader {
         self.seal();
-        match self.pieces.len() {
-            1 => Reader(self.pieces.pop_front().unwrap_or_default()),
-            _ => Reader(self.pieces().flatten().copied().collect()),
-        }
+        Reader::of(self.pieces)
+    }
+
+    /// All of it in one piece.
+    pub(crate) fn into_bytes(self) -> Bytes {
+        self.into_reader().into_bytes()
     }
 
     /// Writes all it can through `write`, which may take only a part, and drops what was written.
@@ -168,36 +200,166 @@ impl Chain {
     }
 }
 
-/// Bytes that came in, read from the front.
+/// A chain that is finished and waits to be sent. Of these there are as many as there are tasks, so
+/// a small one is its bytes and nothing else.
+#[derive(Debug)]
+pub(crate) enum Payload {
+    Small(Box<[u8]>),
+    /// Its pieces are shared by its copies.
+    Large(Box<Chain>),
+}
+
+impl Payload {
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Small(bytes) => bytes.len(),
+            Self::Large(chain) => chain.len(),
+        }
+    }
+
+    /// The chain that a large one is.
+    pub(crate) fn chain(&self) -> Option<&Chain> {
+        match self {
+            Self::Small(_) => None,
+            Self::Large(chain) => Some(chain),
+        }
+    }
+
+    pub(crate) fn into_chain(self) -> Option<Chain> {
+        match self {
+            Self::Small(_) => None,
+            Self::Large(chain) => Some(*chain),
+        }
+    }
+}
+
+impl Clone for Payload {
+    fn clone(&self) -> Self {
+        let mut copy = Chain::new();
+        copy.put_payload(self);
+        copy.finish()
+    }
+}
+
+/// Bytes that came in, read from the front. They lie in one piece, or in several where a large one was
+/// not to be copied; whoever wrote them cut them between values, or between a value's length and its
+/// bytes.
 #[derive(Debug, Default)]
-pub struct Reader(pub(crate) Bytes);
+pub struct Reader {
+    /// Where to read. Empty at the end only.
+    pub(crate) front: Bytes,
+    rest: VecDeque<Bytes>,
+}
+
+impl<B: Into<Bytes>> From<B> for Reader {
+    fn from(bytes: B) -> Self {
+        let (front, rest) = (bytes.into(), VecDeque::new());
+        Self { front, rest }
+    }
+}
 
 impl Reader {
-    /// The next `len` bytes, shared with the frame they came in.
+    pub(super) fn of(rest: VecDeque<Bytes>) -> Self {
+        let front = Bytes::new();
+        let mut reader = Self { front, rest };
+        reader.step();
+        reader
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.front.is_empty()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.front.len() + self.rest.iter().map(Bytes::len).sum::<usize>()
+    }
+
+    pub(crate) fn is_in_one(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    /// Passes over bytes of the piece at the front.
+    #[inline]
+    pub(super) fn advance(&mut self, len: usize) {
+        self.front.advance(len);
+        self.step();
+    }
+
+    /// Goes on to the next piece, if it is time.
+    #[inline]
+    fn step(&mut self) {
+        while self.front.is_empty()
+            && let Some(next) = self.rest.pop_front()
+        {
+            self.front = next;
+        }
+    }
+
+    /// The next `len` bytes: shared with the piece they came in, or copied if they lie in several.
     pub(crate) fn take(&mut self, len: usize) -> Option<Bytes> {
-        (len <= self.0.len()).then(|| self.0.split_to(len))
+        if len > self.front.len() {
+            return Some(self.split_to(len)?.into_bytes());
+        }
+        let bytes = self.front.split_to(len);
+        self.step();
+        Some(bytes)
+    }
+
+    /// The next `len` bytes, in the pieces they lie in.
+    pub(crate) fn split_to(&mut self, mut len: usize) -> Option<Self> {
+        if len > self.len() {
+            return None;
+        }
+        let mut pieces = VecDeque::new();
+        while len > 0 {
+            let piece = self.take(len.min(self.front.len()))?;
+            len -= piece.len();
+            pieces.push_back(piece);
+        }
+        Some(Self::of(pieces))
+    }
+
+    /// What is left, in one piece.
+    pub(crate) fn into_bytes(self) -> Bytes {
+        if self.is_in_one() {
+            return self.front;
+        }
+        let mut bytes = Vec::with_capacity(self.len());
+        bytes.extend_from_slice(&self.front);
+        for piece in self.rest {
+            bytes.extend_from_slice(&piece);
+        }
+        bytes.into()
     }
 
     pub(crate) fn u8(&mut self) -> Option<u8> {
-        self.0.try_get_u8().ok()
+        let byte = self.front.try_get_u8().ok();
+        self.step();
+        byte
     }
 
     pub(crate) fn u16(&mut self) -> Option<u16> {
-        self.0.try_get_u16_le().ok()
+        let number = self.front.try_get_u16_le().ok();
+        self.step();
+        number
     }
 
     pub(crate) fn u32(&mut self) -> Option<u32> {
-        self.0.try_get_u32_le().ok()
+        let number = self.front.try_get_u32_le().ok();
+        self.step();
+        number
     }
 
     pub(crate) fn u64(&mut self) -> Option<u64> {
-        self.0.try_get_u64_le().ok()
+        let number = self.front.try_get_u64_le().ok();
+        self.step();
+        number
     }
 
     /// A length as `front_varint` reads it.
     pub(crate) fn varint(&mut self) -> Option<u64> {
-        let (value, len) = front_varint(&self.0)?;
-        self.0.advance(len);
+        let (value, len) = front_varint(&self.front)?;
+        self.advance(len);
         Some(value)
     }
 }
@@ -281,6 +443,10 @@ mod tests {
             }
             let mut copy = Chain::new();
             copy.put_chain(&chain);
+            let payload = copy.finish();
+            prop_assert!(copy.is_empty());
+            prop_assert_eq!(payload.len(), chain.len());
+            copy.put_payload(&payload.clone());
             prop_assert_eq!(chain.len(), expected.len());
             let cut = cut % (expected.len() + 1);
             let mut shorter = Chain::new();
@@ -302,14 +468,31 @@ mod tests {
         fn a_length_survives_the_trip(value: u64) {
             let mut out = Vec::new();
             put_varint(&mut out, value);
-            let mut reader = Reader(out.into());
+            let mut reader = Reader::from(out);
             prop_assert_eq!(reader.varint(), Some(value));
-            prop_assert!(reader.0.is_empty());
+            prop_assert!(reader.is_empty());
+        }
+
+        #[test]
+        fn a_reader_gives_the_same_however_its_bytes_are_cut(
+            bytes in prop::collection::vec(any::<u8>(), 0..200),
+            cuts in prop::collection::vec(0_usize..50, 0..8), takes in prop::collection::vec(0_usize..60, 0..20),
+        ) {
+            let mut left = Bytes::from(bytes.clone());
+            let mut pieces: VecDeque<_> =
+                cuts.iter().map(|cut| left.split_to(left.len().min(*cut))).collect();
+            pieces.push_back(left);
+            let (mut whole, mut cut) = (Reader::from(bytes), Reader::of(pieces));
+            for len in takes {
+                prop_assert_eq!(whole.take(len), cut.take(len));
+                prop_assert_eq!((whole.len(), whole.is_empty()), (cut.len(), cut.is_empty()));
+            }
+            prop_assert_eq!(whole.into_bytes(), cut.into_bytes());
         }
 
         #[test]
         fn garbage_is_never_a_panic(bytes: Vec<u8>) {
-            let mut reader = Reader(bytes.into());
+            let mut reader = Reader::from(bytes);
             while reader.varint().is_some() {}
         }
     }

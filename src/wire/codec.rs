@@ -14,7 +14,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::io::Write;
 
-use bytes::{Buf as _, BufMut as _, Bytes};
+use bytes::{BufMut as _, Bytes};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -85,8 +85,11 @@ pub(crate) fn get<T: DeserializeOwned + 'static>(input: &mut Reader) -> Result<T
     if plain {
         return bulk_from_bytes(input.take(len).ok_or(TORN)?);
     }
+    if len > input.front.len() {
+        return Err(TORN); // Only plain bytes come apart from what stands before them.
+    }
     let passed = Passed { input, len };
-    read(&passed.input.0[..len]).map_err(|error| CodecError::new(error.to_string()))
+    read(&passed.input.front[..len]).map_err(|error| CodecError::new(error.to_string()))
 }
 
 /// Passes over what is being read, whatever becomes of that: code of the user's reads it.
@@ -97,7 +100,7 @@ struct Passed<'a> {
 
 impl Drop for Passed<'_> {
     fn drop(&mut self) {
-        self.input.0.advance(self.len);
+        self.input.advance(self.len);
     }
 }
 
@@ -125,8 +128,10 @@ pub(crate) fn skip(input: &mut Reader) -> Result<(), CodecError> {
 
 /// Takes the next value out, still encoded.
 pub(crate) fn next(input: &mut Reader) -> Result<Reader, CodecError> {
-    let len = value_len(&input.0).ok_or(TORN)?;
-    input.take(len).map(Reader).ok_or(TORN)
+    let (head, len) = front_varint(&input.front).ok_or(TORN)?;
+    let value = usize::try_from(head >> 1).map_err(|_| TORN)?;
+    let end = len.checked_add(value).ok_or(TORN)?;
+    input.split_to(end).ok_or(TORN)
 }
 
 /// How many bytes the value at the front takes. Nothing if it is not there in full.
@@ -141,7 +146,7 @@ pub(crate) fn value_len(bytes: &[u8]) -> Option<usize> {
 fn head(input: &mut Reader) -> Result<(usize, bool), CodecError> {
     let head = input.varint().ok_or(TORN)?;
     let len = usize::try_from(head >> 1).map_err(|_| TORN)?;
-    if len > input.0.len() {
+    if len > input.len() {
         return Err(TORN);
     }
     Ok((len, head & 1 == 1))
@@ -185,13 +190,13 @@ pub(crate) fn get_number<T: 'static>(input: &mut Reader) -> Option<T> {
         ($($number:ty),*) => {$(
             if TypeId::of::<T>() == TypeId::of::<$number>() {
                 const LEN: usize = 1 + size_of::<$number>();
-                let bytes = input.0.first_chunk::<LEN>()?;
+                let bytes = input.front.first_chunk::<LEN>()?;
                 let (&head, bytes) = bytes.split_first()?;
                 if head != number_head::<$number>() {
                     return None;
                 }
                 let number = <$number>::from_le_bytes(bytes.try_into().ok()?);
-                input.0.advance(LEN);
+                input.advance(LEN);
                 return found(number);
             }
         )*};
@@ -240,6 +245,11 @@ fn bulk_to_bytes<T: 'static>(value: T) -> Result<Bytes, T> {
     }
     for_each_number!(numbers);
     Err(slot.expect("only a bulk type takes the value"))
+}
+
+/// Whether a bulk value of this type is the very bytes it came as, at no cost.
+pub(crate) fn is_bytes<T: 'static>() -> bool {
+    [TypeId::of::<Bytes>(), TypeId::of::<Vec<u8>>()].contains(&TypeId::of::<T>())
 }
 
 fn bulk_from_bytes<T: 'static>(bytes: Bytes) -> Result<T, CodecError> {
@@ -303,12 +313,12 @@ mod tests {
     /// Reads bytes as values of many shapes. Whatever they are, that is an error or a value.
     fn read_as_anything(bytes: &[u8]) {
         fn read_as<T: DeserializeOwned + 'static>(bytes: &[u8]) {
-            let _ = get::<T>(&mut Reader(Bytes::copy_from_slice(bytes)));
+            let _ = get::<T>(&mut Reader::from(Bytes::copy_from_slice(bytes)));
             for plain in [0, 1] {
                 let mut value = Vec::new();
                 put_varint(&mut value, (bytes.len() as u64) << 1 | plain);
                 value.put_slice(bytes);
-                let _ = decode::<T>(Reader(value.into()));
+                let _ = decode::<T>(Reader::from(value));
             }
         }
         read_as::<String>(bytes);
@@ -338,8 +348,8 @@ mod tests {
         ) {
             let mut out = Chain::new();
             put(value.clone(), &mut out).expect("it can be encoded");
-            let mut bytes = out.into_reader().0.to_vec();
-            let whole = get::<Nested>(&mut Reader(bytes.clone().into())).expect("it was just encoded");
+            let mut bytes = out.into_bytes().to_vec();
+            let whole = get::<Nested>(&mut Reader::from(bytes.clone())).expect("it was just encoded");
             prop_assert_eq!(whole, value);
             for (at, byte) in changes {
                 let at = at % bytes.len();

@@ -4,7 +4,8 @@
 
 use bytes::BufMut as _;
 
-use super::chain::{Chain, Reader};
+use super::bulk::Part;
+use super::chain::{Chain, Payload, Reader};
 use super::codec;
 use super::mark::Token;
 use super::{FunctionOffset, frame};
@@ -28,12 +29,15 @@ mod tag {
     pub(super) const SETUP: u8 = 2;
     pub(super) const CALL: u8 = 3;
     pub(super) const EXIT: u8 = 4;
+    pub(super) const BULK: u8 = 5;
+    pub(super) const REST: u8 = 6;
 
     pub(super) const GREETING: u8 = 64;
     pub(super) const READY: u8 = 65;
     pub(super) const FAILED: u8 = 66;
     pub(super) const OUTCOMES: u8 = 67;
     pub(super) const PROGRESS: u8 = 68;
+    pub(super) const MOVED: u8 = 69;
 }
 
 /// How a function is named. Room is left for functions that are known by name.
@@ -99,6 +103,10 @@ pub(crate) enum ToWorker {
     Hello,
     Setup(Setup, Reader),
     Call(CallHead, Reader),
+    /// Parts of the payload of the call that follows come by the ring.
+    Bulk(Vec<Part>),
+    /// There has been nothing to do for a while: no memory is to be kept for what comes.
+    Rest,
     Exit,
 }
 
@@ -113,10 +121,20 @@ pub(crate) enum FromWorker {
     Outcomes(Reader),
     /// The page has a new report in the slot of the call of that number.
     Progress(u32),
+    /// Parts of the payload of the outcome that follows come by the ring.
+    Bulk(Vec<Part>),
+    /// The parent waited for something to be written to a ring, or read from it: it has been.
+    Moved,
 }
 
 /// Appends one frame that `write` fills.
 pub(super) fn put(out: &mut Chain, tag: u8, payload: &Chain, write: impl FnOnce(&mut Vec<u8>)) {
+    put_head(out, tag, payload.len(), write);
+    out.put_chain(payload);
+}
+
+/// As `put`, up to the payload of so many bytes, which is to follow.
+fn put_head(out: &mut Chain, tag: u8, payload: usize, write: impl FnOnce(&mut Vec<u8>)) {
     let start = frame::begin(out);
     out.tail().put_u8(tag);
     write(out.tail());
@@ -155,8 +173,8 @@ pub(crate) fn put_setup(out: &mut Chain, setup: &Setup, args: &Chain) {
     });
 }
 
-pub(crate) fn put_call(out: &mut Chain, head: &CallHead, payload: &Chain) {
-    put(out, tag::CALL, payload, |out| {
+pub(crate) fn put_call(out: &mut Chain, head: &CallHead, payload: &Payload) {
+    put_head(out, tag::CALL, payload.len(), |out| {
         out.put_u32_le(head.seq);
         out.put_u32_le(head.base);
         out.put_u32_le(head.first);
@@ -165,6 +183,34 @@ pub(crate) fn put_call(out: &mut Chain, head: &CallHead, payload: &Chain) {
         out.put_u64_le(head.timeout);
         put_function(out, head.function);
     });
+    out.put_payload(payload);
+}
+
+/// Comes before the message whose payload has these parts, and goes to either side.
+pub(crate) fn put_bulk(out: &mut Chain, parts: &[Part]) {
+    put(out, tag::BULK, &Chain::new(), |out| {
+        for part in parts {
+            out.put_u32_le(part.at);
+            out.put_u32_le(part.len);
+        }
+    });
+}
+
+fn get_bulk(frame: &mut Reader) -> Option<Vec<Part>> {
+    let mut parts = Vec::new();
+    while !frame.is_empty() {
+        let (at, len) = (frame.u32()?, frame.u32()?);
+        parts.push(Part { at, len });
+    }
+    Some(parts)
+}
+
+pub(crate) fn put_rest(out: &mut Chain) {
+    put(out, tag::REST, &Chain::new(), |_| {});
+}
+
+pub(crate) fn put_moved(out: &mut Chain) {
+    put(out, tag::MOVED, &Chain::new(), |_| {});
 }
 
 pub(crate) fn put_exit(out: &mut Chain) {
@@ -327,6 +373,8 @@ impl ToWorker {
                 };
                 Self::Call(head, frame)
             }
+            tag::BULK => Self::Bulk(get_bulk(&mut frame)?),
+            tag::REST => Self::Rest,
             tag::EXIT => Self::Exit,
             _ => return None,
         };
@@ -346,6 +394,8 @@ impl FromWorker {
             },
             tag::OUTCOMES => Self::Outcomes(frame),
             tag::PROGRESS => Self::Progress(frame.u32()?),
+            tag::BULK => Self::Bulk(get_bulk(&mut frame)?),
+            tag::MOVED => Self::Moved,
             _ => return None,
         };
         Some(message)
@@ -358,7 +408,7 @@ fn get_identity(frame: &mut Reader) -> Option<Identity> {
     }
     Some(Identity {
         version: frame.u16()?,
-        build: frame.0.to_vec(),
+        build: std::mem::take(frame).into_bytes().to_vec(),
     })
 }
 
@@ -380,7 +430,7 @@ mod tests {
         out.write_with(|slices| std::io::Write::write_vectored(&mut bytes, slices))
             .expect("memory takes all");
         let frame = frame::Frames::new(frame::LARGEST).next(&mut &bytes[..]);
-        Reader(frame.expect("a whole frame").expect("a frame"))
+        Reader::from(frame.expect("a whole frame").expect("a frame"))
     }
 
     proptest! {
@@ -394,12 +444,12 @@ mod tests {
             let mut payload = Chain::new();
             payload.put_bytes(bytes.clone().into());
             let mut out = Chain::new();
-            put_call(&mut out, &head, &payload);
+            put_call(&mut out, &head, &payload.finish());
             let Some(ToWorker::Call(parsed, rest)) = ToWorker::parse(only_frame(&mut out)) else {
                 return Err(TestCaseError::fail("not a call"));
             };
             prop_assert_eq!(parsed, head);
-            prop_assert_eq!(&rest.0[..], &bytes[..]);
+            prop_assert_eq!(&rest.into_bytes()[..], &bytes[..]);
         }
 
         #[test]
@@ -419,13 +469,13 @@ mod tests {
             let Some(FromWorker::Outcomes(rest)) = FromWorker::parse(only_frame(&mut out)) else {
                 return Err(TestCaseError::fail("no outcomes"));
             };
-            prop_assert_eq!(&rest.0[..], &entries[..]);
+            prop_assert_eq!(&rest.into_bytes()[..], &entries[..]);
         }
 
         #[test]
         fn garbage_is_no_message_and_no_panic(bytes: Vec<u8>) {
-            let _ = ToWorker::parse(Reader(bytes.clone().into()));
-            let _ = FromWorker::parse(Reader(bytes.into()));
+            let _ = ToWorker::parse(Reader::from(bytes.clone()));
+            let _ = FromWorker::parse(Reader::from(bytes));
         }
     }
 
@@ -457,7 +507,7 @@ mod tests {
             panic!("not a setup");
         };
         assert_eq!(parsed, setup);
-        assert_eq!(&rest.0[..], b"args");
+        assert_eq!(&rest.into_bytes()[..], b"args");
     }
 
     #[test]

@@ -7,8 +7,11 @@
 //! - [`outcomes`]: what a worker tells of the items that it has ended;
 //! - [`mark`]: which task writes what is printed;
 //! - [`zygote`]: what the process that forks workers is asked, and answers;
-//! - [`claim`]: who may run what, exactly; [`page`]: the memory that a worker shares with its parent.
+//! - [`claim`]: who may run what, exactly; [`page`]: the memory that a worker shares with its parent;
+//! - [`ring`]: large bytes through that memory; [`bulk`]: which those are; [`spare`]: where they go.
 
+#[cfg(target_os = "linux")]
+pub(crate) mod bulk;
 mod chain;
 #[cfg(target_os = "linux")]
 pub(crate) mod claim;
@@ -23,9 +26,13 @@ pub(crate) mod outcomes;
 #[cfg(target_os = "linux")]
 pub(crate) mod page;
 #[cfg(target_os = "linux")]
+pub(crate) mod ring;
+#[cfg(target_os = "linux")]
+pub(crate) mod spare;
+#[cfg(target_os = "linux")]
 pub(crate) mod zygote;
 
-pub(crate) use chain::{Chain, Reader};
+pub(crate) use chain::{Chain, Payload, Reader};
 pub(crate) use codec::CodecError;
 
 /// What stands for a function in a message: its distance in bytes from a fixed one, which

@@ -10,7 +10,7 @@
 
 use std::ops::Range;
 
-use bytes::{Buf as _, BufMut as _};
+use bytes::BufMut as _;
 
 use super::chain::{Chain, Reader};
 use super::codec;
@@ -92,7 +92,7 @@ impl Listener {
     /// What is told next, or nothing at the end of the frame.
     pub(crate) fn next(&mut self, frame: &mut Reader) -> Option<Result<Told, Nonsense>> {
         loop {
-            if frame.0.is_empty() {
+            if frame.is_empty() {
                 return None;
             }
             let told = self.entry(frame).ok_or(Nonsense).transpose();
@@ -116,12 +116,14 @@ impl Listener {
                 }));
             }
             0 => {
-                let (count, len) = count_values(&frame.0)?;
+                let in_front = frame.is_in_one().then(|| count_values(&frame.front));
+                // One that comes in pieces is large, and by itself.
+                let (count, len) = in_front.unwrap_or_else(|| Some((1, frame.len())))?;
                 let values = Values {
                     seq: self.seq,
                     first: self.item,
                     count,
-                    entries: frame.take(len).map(Reader)?,
+                    entries: frame.split_to(len)?,
                 };
                 self.item = self.item.checked_add(count)?;
                 return Some(Some(Told::Values(values)));
@@ -166,16 +168,16 @@ impl Values {
         let items = items.min(self.count);
         let mut len = 0;
         if items == self.count {
-            len = self.entries.0.len();
+            len = self.entries.len();
         } else {
             for _ in 0..items {
-                let value = codec::value_len(&self.entries.0[len..]).unwrap_or(0);
+                let value = codec::value_len(&self.entries.front[len..]).unwrap_or(0);
                 len += value + 1; // And the status of the next.
             }
         }
-        let mut entries = Reader(self.entries.0.split_to(len));
+        let mut entries = self.entries.split_to(len).unwrap_or_default();
         if items < self.count {
-            entries.0.truncate(len.saturating_sub(1));
+            entries.front.truncate(len.saturating_sub(1));
         }
         let first = self.first;
         self.first += items;
@@ -195,7 +197,7 @@ impl Values {
 
     /// How many bytes they take.
     pub(crate) fn len(&self) -> usize {
-        self.entries.0.len()
+        self.entries.len()
     }
 
     /// Reads each by `read`, which is given them in turn and must take one.
@@ -203,7 +205,7 @@ impl Values {
         for left in (0..self.count).rev() {
             read(&mut self.entries);
             if left > 0 {
-                self.entries.0.advance(1);
+                self.entries.advance(1);
             }
         }
     }
@@ -219,7 +221,7 @@ mod tests {
     type Outcome = (u32, u32, Option<u64>);
 
     fn tell(listener: &mut Listener, entries: &[u8]) -> Vec<Outcome> {
-        let mut frame = Reader(entries.to_vec().into());
+        let mut frame = Reader::from(entries.to_vec());
         let mut told = Vec::new();
         while let Some(next) = listener.next(&mut frame) {
             match next.expect("it makes sense") {
@@ -293,7 +295,7 @@ mod tests {
             for mut piece in pieces {
                 piece.write_with(|slices| std::io::Write::write_vectored(&mut frame, slices)).expect("memory");
             }
-            let mut frame = Reader(frame.into());
+            let mut frame = Reader::from(frame);
             let mut listener = Listener::default();
             let Some(Ok(Told::Time { seq: 5, nanos: 7 })) = listener.next(&mut frame) else {
                 return Err(TestCaseError::fail("no time"));
@@ -313,7 +315,7 @@ mod tests {
 
         #[test]
         fn garbage_tells_nothing_and_is_no_panic(bytes: Vec<u8>) {
-            let mut frame = Reader(bytes.into());
+            let mut frame = Reader::from(bytes);
             let mut listener = Listener::default();
             while let Some(Ok(told)) = listener.next(&mut frame) {
                 if let Told::Values(values) = told {

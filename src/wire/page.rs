@@ -8,6 +8,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use super::claim::Slot;
+use super::ring::{self, Ring, Way};
 use crate::sys::SharedMemory;
 
 /// How many calls can be in flight to one worker.
@@ -30,7 +31,9 @@ const OUTBOX_AT: usize = 4096;
 /// number, and whether it has held more.
 const MEMORY_LIMIT: usize = OUTBOX_AT - 16;
 const IS_BLOATED: usize = OUTBOX_AT - 8;
-const LEN: usize = OUTBOX_AT + OUTBOX;
+/// Behind the outbox come the rings.
+const RINGS_AT: usize = OUTBOX_AT + OUTBOX;
+const LEN: usize = RINGS_AT + ring::LEN;
 const _: () = assert!(REPORTS + 5 * 8 * SLOTS as usize <= MEMORY_LIMIT);
 
 /// How far an item was when that was last told.
@@ -76,6 +79,11 @@ impl Page {
     /// monotonic clock.
     pub(crate) fn begun(&self, seq: u32) -> u64 {
         self.begun_at(seq).load(Ordering::Relaxed)
+    }
+
+    /// What carries large bytes one way.
+    pub(crate) fn ring(&self, way: Way) -> Ring<'_> {
+        Ring::new(&self.0, RINGS_AT, way)
     }
 
     /// Parent: how many bytes of memory the worker may hold.

@@ -125,11 +125,11 @@ mod tests {
     use crate::wire::frame::{Frames, LARGEST};
 
     fn only_frame(out: Chain) -> Reader {
-        let bytes = out.into_reader().0;
+        let bytes = out.into_bytes();
         let mut input = &bytes[..];
         let frame = Frames::new(LARGEST).next(&mut input).expect("a frame");
         assert!(input.is_empty());
-        Reader(frame.expect("a frame"))
+        Reader::from(frame.expect("a frame"))
     }
 
     fn requests() -> impl Strategy<Value = ToZygote> {
@@ -167,8 +167,8 @@ mod tests {
 
         #[test]
         fn garbage_is_no_message_and_no_panic(bytes: Vec<u8>) {
-            let _ = ToZygote::parse(Reader(bytes.clone().into()));
-            let _ = FromZygote::parse(Reader(bytes.into()));
+            let _ = ToZygote::parse(Reader::from(bytes.clone()));
+            let _ = FromZygote::parse(Reader::from(bytes));
         }
     }
 }

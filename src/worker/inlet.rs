@@ -55,7 +55,7 @@ impl Inlet {
 
     pub(super) fn next_frame(&mut self) -> io::Result<Option<Reader>> {
         let mut source = WithFds(&self.socket, &mut self.fds);
-        Ok(self.frames.next(&mut source)?.map(Reader))
+        Ok(self.frames.next(&mut source)?.map(Reader::from))
     }
 }
 

@@ -116,8 +116,11 @@ impl Log {
     fn send_large(&mut self, seq: u32, item: u32, time: Option<u64>) {
         let _ = self.flush(); // As above.
         self.put_head(seq, item, time);
-        let entry = std::mem::take(&mut self.entry); // Its memory is not kept.
-        self.outbox.send_large(&self.head, entry);
+        let entry = std::mem::take(&mut self.entry); // Its memory is not kept here.
+        let sent = self.outbox.send_large(&self.head, entry);
+        if time.is_some() {
+            self.outbox.keep(sent); // No other item of the call runs before the next large payload.
+        }
     }
 
     /// An item is about to run, nobody knows for how long: sees to it that what waits is written

@@ -1,8 +1,10 @@
 //! What a task can learn about itself while it runs.
 
 // The rest of this module runs only in a worker process. Reading order: `serve` (from the first
-// line of `main` to the last frame), `inlet` (what comes in), `desk` (one call, item by item),
-// `outbox` (what goes back), `marks` (whose output it is), `memory` (how much is held), `zygote` (where workers are forked).
+// line of `main` to the last frame), `inlet` (what comes in), `bulk` (the large parts of it), `desk`
+// (one call, item by item), `log` and `outbox` (what goes back), `marks` (whose output it is), `memory` (how much is held), `zygote` (where workers are forked).
+#[cfg(target_os = "linux")]
+mod bulk;
 #[cfg(target_os = "linux")]
 mod desk;
 #[cfg(target_os = "linux")]

@@ -15,8 +15,11 @@ use std::time::Duration;
 
 use crate::sys::{self, Bell};
 use crate::wire::Chain;
+use crate::wire::bulk::Split;
 use crate::wire::message;
 use crate::wire::page::Page;
+use crate::wire::ring::{Ring, Way};
+use crate::wire::spare::Spare;
 
 /// How long a finished outcome may wait while an item runs.
 const LINGER: Duration = Duration::from_millis(1);
@@ -37,6 +40,8 @@ struct Sender {
     socket: UnixStream,
     /// How much of what the page holds has been written.
     sent: usize,
+    /// What a result lay in.
+    spare: Spare,
     /// The socket's failure. It ends the worker, but an entry cannot be told of it.
     broken: Option<io::Error>,
 }
@@ -53,6 +58,7 @@ impl Outbox {
         let sender = Sender {
             socket,
             sent: 0,
+            spare: Spare::default(),
             broken: None,
         };
         let outbox = Arc::new(Self {
@@ -108,19 +114,44 @@ impl Outbox {
 
     /// Writes an entry that the page cannot hold, and those before it in `head`; all that was posted
     /// has been written.
-    pub(super) fn send_large(&self, head: &[u8], mut entry: Chain) {
+    ///
+    /// Its large pieces go by the ring, all of it by the socket if there is no memory for that.
+    pub(super) fn send_large(&self, head: &[u8], mut entry: Chain) -> Chain {
+        let mut outcome = Chain::new();
+        outcome.tail().extend_from_slice(head);
+        entry.seal();
+        outcome.put_chain(&entry);
+        outcome.seal();
+        drop(entry);
+        let ring = self.page.ring(Way::FromWorker);
+        let split = Split::of(&outcome).filter(|split| ring.prepare(split.len(), false));
         let mut frame = Chain::new();
-        frame
-            .tail()
-            .extend_from_slice(&message::outcomes_head(head.len() + entry.len()));
-        frame.tail().extend_from_slice(head);
+        if let Some(split) = &split {
+            message::put_bulk(&mut frame, &split.parts);
+        }
+        let rest = split.as_ref().map_or(&outcome, |split| &split.rest);
+        let head = message::outcomes_head(rest.len());
+        frame.tail().extend_from_slice(&head);
+        frame.put_chain(rest);
         let mut sender = self.lock();
-        if let Err(error) = sender
-            .send(&mut frame)
-            .and_then(|()| sender.send(&mut entry))
-        {
+        let sent = match &split {
+            Some(split) => sender.send_by_ring(frame, ring, split),
+            None => sender.send(&mut frame),
+        };
+        if let Err(error) = sent {
             sender.broken = Some(error);
         }
+        outcome
+    }
+
+    /// The payload of the last outcome of a call is not needed any more.
+    pub(super) fn keep(&self, payload: Chain) {
+        self.lock().spare.keep(payload);
+    }
+
+    /// What a result lay in, if there is something.
+    pub(super) fn spare(&self) -> Spare {
+        std::mem::take(&mut self.lock().spare)
     }
 
     /// An item is about to run, nobody knows for how long, and something waits: sees to it that it is
@@ -157,6 +188,27 @@ impl Sender {
     fn send(&mut self, message: &mut Chain) -> io::Result<()> {
         let mut socket = &self.socket;
         message.write_with(|slices| socket.write_vectored(slices))
+    }
+
+    /// Puts pieces into the ring. Their frame is written as soon as the first bytes are there.
+    fn send_by_ring(&mut self, mut frame: Chain, ring: Ring<'_>, split: &Split) -> io::Result<()> {
+        for piece in &split.pieces {
+            let mut bytes = &piece[..];
+            while !bytes.is_empty() {
+                let moved = ring.put(bytes);
+                bytes = &bytes[moved.len..];
+                if moved.is_awaited {
+                    message::put_moved(&mut frame);
+                }
+                self.send(&mut frame)?;
+                if moved.len == 0
+                    && let Some(wait) = ring.want_room(bytes.len())
+                {
+                    wait.block();
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Writes what the page holds and has not been written. Says whether there was any.

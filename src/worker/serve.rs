@@ -6,6 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use super::bulk::Dock;
 use super::desk::{CallDesk, Parent, find, run_initializer};
 use super::inlet::{Inlet, invalid, parse, put_greeting};
 use super::log::Log;
@@ -109,6 +110,7 @@ impl Worker {
         let max_frame = usize::try_from(setup.max_frame).unwrap_or(frame::LARGEST);
         let mut log = Log::new(self.outbox.clone(), max_frame);
         self.outbox.send(message::put_ready)?;
+        let mut dock = Dock::new(self.page.clone(), self.outbox.clone());
         let Inlet {
             socket, mut frames, ..
         } = self.inlet;
@@ -117,8 +119,11 @@ impl Worker {
                 log.flush()?; // It is about to wait.
             }
             let frame = frames.next(&mut &socket)?;
-            match frame.map(Reader).map(parse).transpose()? {
+            match frame.map(Reader::from).map(parse).transpose()? {
+                Some(ToWorker::Bulk(parts)) => dock.announce(parts),
+                Some(ToWorker::Rest) => drop(self.outbox.spare()),
                 Some(ToWorker::Call(head, input)) => {
+                    let input = dock.complete(input, &mut log)?;
                     let function = find(head.function)?;
                     function(&mut CallDesk::new(
                         head,

@@ -159,7 +159,7 @@ impl Zygote {
                 };
                 let mut out = Chain::new();
                 FromZygote::Forked { request, pid }.put(&mut out);
-                let bytes = out.into_reader().0;
+                let bytes = out.into_bytes();
                 let sent = sys::send_with_fds(self.inlet.socket.as_fd(), &bytes, &[pidfd.as_fd()])?;
                 if sent < bytes.len() {
                     return Err(io::ErrorKind::WriteZero.into());

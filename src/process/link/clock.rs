@@ -67,7 +67,14 @@ impl Link {
             share = front.share_moment();
         }
         let idle = lane.idle_end(&self.tenure);
-        let moments = [overrun, soft, share, idle, lane.retires_at];
+        let moments = [
+            overrun,
+            soft,
+            share,
+            idle,
+            lane.retires_at,
+            Self::release_at(lane),
+        ];
         Fate::Serve(moments.into_iter().flatten().min())
     }
 
@@ -104,6 +111,7 @@ impl Link {
                 return None;
             }
         }
+        self.release_rings(lane);
         self.warn_of_shutdown(lane, now);
         self.time_out(lane)
     }

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::fate::{Ending, Tenure};
@@ -11,6 +12,7 @@ use crate::executor::job::Call;
 use crate::executor::options::TaskName;
 use crate::sys;
 use crate::wire::Chain;
+use crate::wire::spare::Spare;
 
 /// So long a worker has the items of a call for itself.
 const HOLD: Duration = Duration::from_millis(2);
@@ -20,6 +22,12 @@ pub(super) struct Lane {
     pub(super) in_flight: VecDeque<InFlight>,
     /// What the socket would not take yet.
     pub(super) unwritten: Chain,
+    /// What the ring had no room for yet, of calls that are written or about to be.
+    pub(super) unput: VecDeque<Bytes>,
+    /// When the rings were used last, if they may hold memory.
+    pub(super) rings_used: Option<Instant>,
+    /// What its arguments lay in.
+    pub(super) spare: Spare,
     pub(super) next_seq: u32,
     /// How many calls it has been given.
     pub(super) given: u64,

@@ -4,12 +4,14 @@
 //! socket right there. All else (reading, what is left to write, time-outs, the end) is done by
 //! the one task that drives it, in [`supervisor`](super::supervisor). Reading order:
 //!
-//! - this file: how calls are given; [`write`]: what the socket takes of them;
+//! - this file: how calls are given; [`write`]: what the socket takes of them; [`bulk`]: what goes
+//!   through memory;
 //! - [`lane`]: what is in flight, and what was decided of it;
 //! - [`settle`]: who is told of an outcome, and what becomes of what a dead worker owed;
 //! - [`recall`]: how calls are taken back or cancelled;
 //! - [`fate`]: why a worker ends; [`clock`]: when.
 
+mod bulk;
 mod clock;
 mod fate;
 mod lane;
@@ -34,8 +36,9 @@ use crate::executor::error::{Cause, Rejection};
 use crate::executor::job::Call;
 use crate::executor::promise::Ticket;
 use crate::wire::Chain;
-use crate::wire::message::{self, CallHead};
+use crate::wire::message::CallHead;
 use crate::wire::page::{Page, SLOTS};
+use crate::wire::spare::Spare;
 
 /// How much work is sent ahead to hide the way there and back.
 const AHEAD: Duration = Duration::from_millis(1);
@@ -75,6 +78,9 @@ impl Link {
             lane: Mutex::new(Lane {
                 in_flight: VecDeque::new(),
                 unwritten: Chain::new(),
+                unput: VecDeque::new(),
+                rings_used: None,
+                spare: Spare::default(),
                 next_seq: 0,
                 given: 0,
                 reserved: 0,
@@ -149,8 +155,8 @@ impl Link {
             }
         }
         self.write(&mut lane);
-        if !lane.unwritten.is_empty() || lane.in_flight.is_empty() {
-            // There is something left to write, or it idles because nothing that came is wanted.
+        if !lane.unwritten.is_empty() || !lane.unput.is_empty() || lane.in_flight.is_empty() {
+            // There is something left to write or put, or it idles because nothing that came is wanted.
             self.wake.notify_one();
         }
         drop(lane);
@@ -179,7 +185,7 @@ impl Link {
             function: call.function,
         };
         self.page.slot(seq).offer(head.first);
-        message::put_call(&mut lane.unwritten, &head, &call.payload);
+        self.put_call(lane, &head, &call.payload);
         let has_deadline = timeout.is_some() || lane.shutdown_at.is_some();
         if has_deadline && lane.in_flight.is_empty() {
             self.wake.notify_one(); // The driving task has a deadline to watch.

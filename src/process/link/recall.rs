@@ -235,6 +235,10 @@ mod tests {
 
     impl PromiseEncoded for Unheard {
         fn fulfil_encoded(&self, _: Values) {}
+
+        fn takes_bytes(&self) -> bool {
+            true
+        }
     }
 
     /// The outcome of an item has been read, and its worker is yet to say in the page that it has
@@ -254,7 +258,7 @@ mod tests {
             owed,
             function: FunctionOffset(0),
             base: 0,
-            payload: Chain::new(),
+            payload: Chain::new().finish(),
             expiry: None,
             strikes: 0,
             losses: 0,

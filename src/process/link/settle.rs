@@ -123,7 +123,13 @@ impl Link {
                 answered.took = Some((end - entry.first, Duration::from_nanos(entry.elapsed)));
                 lane.count_call_time(entry.elapsed);
             }
-            answered.rest = Some(entry.call).filter(|call| call.owed.remaining() > 0);
+            if entry.call.owed.remaining() > 0 {
+                answered.rest = Some(entry.call);
+            } else if lane.rings_used.is_some()
+                && let Some(payload) = entry.call.payload.into_chain()
+            {
+                lane.spare.keep(payload);
+            }
             self.tasks_done.fetch_add(1, Ordering::Relaxed);
         }
         Some(answered)

@@ -15,6 +15,7 @@ impl Link {
     /// Writes what the socket takes. A failure is not told here: the worker is dead then, and
     /// whoever drives the link learns that by itself.
     pub(super) fn write(&self, lane: &mut Lane) {
+        self.put(lane); // First, so that the worker finds it when it reads of it.
         let _ = self.try_write(lane);
     }
 
@@ -44,6 +45,9 @@ impl Link {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 outcome => {
                     lane.unwritten.clear();
+                    if outcome.is_err() {
+                        lane.unput.clear();
+                    }
                     if let Err(error) = outcome
                         && !sys::is_hangup(&error)
                     {

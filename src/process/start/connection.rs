@@ -81,7 +81,7 @@ impl Connection {
     }
 
     async fn send_hello(&mut self, hello: Chain, fds: &[BorrowedFd<'_>]) -> Result<(), StartError> {
-        let hello = hello.into_reader().0;
+        let hello = hello.into_bytes();
         let send = || sys::send_with_fds(self.stream.as_fd(), &hello, fds);
         match self.stream.async_io(Interest::WRITABLE, send).await {
             // A new socket has room for so little.
@@ -98,7 +98,7 @@ impl Connection {
             match self.codec.decode(&mut self.buffer) {
                 Ok(Some(frame)) => {
                     let frame = frame.freeze();
-                    return FromWorker::parse(Reader(frame)).ok_or_else(|| garbage(&seen));
+                    return FromWorker::parse(Reader::from(frame)).ok_or_else(|| garbage(&seen));
                 }
                 Ok(None) => {}
                 Err(_) => return Err(garbage(&seen)),
@@ -143,7 +143,7 @@ mod tests {
     fn frames(put: impl FnOnce(&mut Chain)) -> Vec<u8> {
         let mut chain = Chain::new();
         put(&mut chain);
-        chain.into_reader().0.to_vec()
+        chain.into_bytes().to_vec()
     }
 
     fn greeting(identity: &Identity) -> Vec<u8> {
@@ -185,7 +185,7 @@ mod tests {
         let unknown = frames(|out| {
             let start = frame::begin(out);
             out.tail().extend_from_slice(&[200, 1, 2, 3]);
-            frame::finish(out, start, &Chain::new());
+            frame::finish(out, start, 0);
         });
         let error = meet(unknown).await.expect_err("an unknown message");
         assert!(matches!(error, StartError::Garbage(_)), "{error:?}");

@@ -205,7 +205,7 @@ impl Inbox {
         let Some(frame) = self.codec.decode(&mut self.bytes).map_err(|_| ())? else {
             return Ok(None);
         };
-        let answer = FromZygote::parse(Reader(frame.freeze())).ok_or(())?;
+        let answer = FromZygote::parse(Reader::from(frame.freeze())).ok_or(())?;
         let fd = match answer {
             FromZygote::Forked { .. } => self.fds.pop_front(),
             _ => None,
@@ -217,5 +217,5 @@ impl Inbox {
 fn encode(request: ToZygote) -> bytes::Bytes {
     let mut out = Chain::new();
     request.put(&mut out);
-    out.into_reader().0
+    out.into_bytes()
 }

@@ -1,11 +1,12 @@
-//! Memory that two processes share: a few atomic words and a buffer.
+//! Memory that two processes share: a few atomic words and buffers.
 
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 
-use memmap2::{MmapOptions, MmapRaw};
+use memmap2::{Advice, MmapOptions, MmapRaw, UncheckedAdvice};
+use rustix::thread::futex;
 
 /// A mapped memory file. It goes when the last process that has it mapped or open goes.
 #[derive(Debug)]
@@ -100,14 +101,87 @@ impl SharedMemory {
 
     /// Copies bytes out. The other process must have stopped writing them.
     pub(crate) fn read(&self, offset: usize, len: usize) -> Vec<u8> {
-        assert!(offset <= self.map.len() && len <= self.map.len() - offset);
-        let mut bytes = vec![0; len];
-        // SAFETY: in bounds, see above.
-        let source = unsafe { self.map.as_ptr().add(offset) };
-        // SAFETY: the source is mapped for so many bytes, and `bytes` is new and as long.
-        unsafe { std::ptr::copy_nonoverlapping(source, bytes.as_mut_ptr(), len) }
+        let mut bytes = Vec::with_capacity(len);
+        self.read_onto(offset, len, &mut bytes);
         bytes
     }
+
+    /// As `read`, to the end of `target`.
+    pub(crate) fn read_onto(&self, offset: usize, len: usize, target: &mut Vec<u8>) {
+        assert!(offset <= self.map.len() && len <= self.map.len() - offset);
+        target.reserve(len);
+        // SAFETY: in bounds, see above.
+        let source = unsafe { self.map.as_ptr().add(offset) };
+        let spare = target.spare_capacity_mut().as_mut_ptr();
+        // SAFETY: the source is mapped for so many bytes, and so many have just been reserved in the
+        // target, which is not in the mapping.
+        unsafe { std::ptr::copy_nonoverlapping(source, spare.cast(), len) }
+        // SAFETY: so many bytes behind the old length have just been written.
+        unsafe { target.set_len(target.len() + len) }
+    }
+
+    /// The half word at `offset` bytes, which threads of both processes can wait at.
+    pub(crate) fn gate(&self, offset: usize) -> &AtomicU32 {
+        assert!(offset.is_multiple_of(4) && offset + 4 <= self.map.len());
+        // SAFETY: the offset lies in the mapping, which begins on a page boundary and lives as long as
+        // `self`; it was checked to be aligned.
+        let word = unsafe { self.map.as_mut_ptr().add(offset) };
+        // SAFETY: aligned and in bounds, see above. It is only ever used as an atomic, by both
+        // processes.
+        unsafe { AtomicU32::from_ptr(word.cast()) }
+    }
+
+    /// Gets the memory behind whole pages at `offset`, so that writing to them cannot fail later. An
+    /// error if there is none to be had, or if the system cannot say so (Linux before 5.14).
+    pub(crate) fn secure(&self, offset: usize, len: usize) -> io::Result<()> {
+        self.map.advise_range(Advice::PopulateWrite, offset, len)
+    }
+
+    /// Gives the memory behind whole pages at `offset` back to the system. They are zeros from then on,
+    /// and have to be secured again.
+    pub(crate) fn release(&self, offset: usize, len: usize) {
+        assert!(offset <= self.map.len() && len <= self.map.len() - offset);
+        // SAFETY: in bounds, see above. The pages stay mapped and readable, and nobody holds a
+        // reference to what they hold.
+        let _ = unsafe {
+            self.map
+                .unchecked_advise_range(UncheckedAdvice::Remove, offset, len)
+        };
+    }
+}
+
+/// Waits until `gate` says something else than `seen`, if it does not already. May return early.
+pub(crate) fn wait_at(gate: &AtomicU32, seen: u32) {
+    let _ = futex::wait(gate, futex::Flags::empty(), seen, None);
+}
+
+/// Wakes whoever waits at `gate`.
+pub(crate) fn open_gate(gate: &AtomicU32) {
+    let _ = futex::wake(gate, futex::Flags::empty(), i32::MAX as u32);
+}
+
+/// From this size on, a buffer is worth huge pages: the system gets it ready in a third of the time.
+const WORTH_HUGE_PAGES: usize = 4 << 20;
+
+/// Makes a buffer large enough for `len` bytes in all, or says that there is no memory for it.
+pub(crate) fn enlarge(buffer: &mut Vec<u8>, len: usize) -> io::Result<()> {
+    buffer.try_reserve_exact(len.saturating_sub(buffer.len()))?;
+    if len >= WORTH_HUGE_PAGES {
+        let page = rustix::param::page_size();
+        let spare = buffer.spare_capacity_mut();
+        let first = spare.as_ptr().align_offset(page);
+        let pages = spare.get_mut(first..).unwrap_or_default();
+        let whole = pages.len() / page * page;
+        // SAFETY: whole pages of memory that is ours. What they hold stays as it is.
+        let _ = unsafe {
+            rustix::mm::madvise(
+                pages.as_mut_ptr().cast(),
+                whole,
+                rustix::mm::Advice::LinuxHugepage,
+            )
+        };
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ mod watch;
 pub(crate) use fork::{Forked, exit_forked, fork, generation, other_threads};
 pub(crate) use image::{build_identity, in_executable};
 pub(crate) use limits::Limit;
-pub(crate) use memory::SharedMemory;
+pub(crate) use memory::{SharedMemory, enlarge, open_gate, wait_at};
 pub(crate) use print::{flush_stdout, own_descriptor, set_output, write_in_one};
 pub(crate) use process::{
     ChildProcess, Exit, end_child, kill_own_group, monotonic_nanos, oom_kills, open_child,

@@ -1,0 +1,88 @@
+//! Large arguments go through memory: see [`bulk`](crate::wire::bulk). What there is room for is put
+//! in when the call is given, a piece at the most; the task that drives the link does the rest, piece
+//! by piece, so that nothing else in its runtime waits for long.
+
+use std::time::Duration;
+
+use bytes::Buf as _;
+use tokio::time::Instant;
+
+use super::Link;
+use super::lane::Lane;
+use crate::wire::Payload;
+use crate::wire::bulk::{Incoming, Part, Split};
+use crate::wire::message::{self, CallHead};
+use crate::wire::ring::Way;
+use crate::wire::spare::Spare;
+
+/// For so long the memory of the rings is kept for a worker that has nothing to do.
+const KEPT: Duration = Duration::from_secs(1);
+
+impl Link {
+    /// Adds a call to what is to be written. If there is no memory for the ring, all of it goes by
+    /// the socket.
+    pub(super) fn put_call(&self, lane: &mut Lane, head: &CallHead, payload: &Payload) {
+        let ring = self.page.ring(Way::ToWorker);
+        match payload.chain().and_then(Split::of) {
+            Some(mut split) if ring.prepare(split.len(), !lane.unput.is_empty()) => {
+                message::put_bulk(&mut lane.unwritten, &split.parts);
+                message::put_call(&mut lane.unwritten, head, &split.rest.finish());
+                lane.unput.extend(split.pieces);
+                lane.rings_used = Some(Instant::now());
+            }
+            _ => message::put_call(&mut lane.unwritten, head, payload),
+        }
+    }
+
+    /// Puts a piece of what waits into the ring. True if there is room for more.
+    pub(super) fn put(&self, lane: &mut Lane) -> bool {
+        let ring = self.page.ring(Way::ToWorker);
+        let Some(bytes) = lane.unput.front_mut() else {
+            return false;
+        };
+        let moved = ring.put(bytes);
+        bytes.advance(moved.len);
+        if bytes.is_empty() {
+            lane.unput.pop_front();
+        }
+        if moved.is_awaited {
+            ring.wake_reader();
+        }
+        let next = lane.unput.front();
+        next.is_some_and(|bytes| ring.want_room(bytes.len()).is_none())
+    }
+
+    /// As `put`, for the task that drives the link. When there is no room, the worker says on the
+    /// socket that there is again.
+    pub(in crate::process) fn put_more(&self) -> bool {
+        self.put(&mut self.lock())
+    }
+
+    /// Parts of a result are coming through memory.
+    pub(in crate::process) fn expect(&self, parts: Vec<Part>) -> Incoming {
+        let mut parts = Incoming::new(parts);
+        let mut lane = self.lock();
+        lane.rings_used = Some(Instant::now());
+        parts.use_spare(&mut lane.spare);
+        parts
+    }
+
+    /// When the memory of the rings is to be given back.
+    pub(super) fn release_at(lane: &Lane) -> Option<Instant> {
+        let idles = lane.in_flight.is_empty() && lane.unput.is_empty();
+        lane.rings_used.filter(|_| idles)?.checked_add(KEPT)
+    }
+
+    /// Gives it back, if it is time, and what else is kept for large payloads. Nothing that is wanted comes from a worker that owes nothing.
+    pub(super) fn release_rings(&self, lane: &mut Lane) {
+        let is_due = |at| at <= Instant::now();
+        if Self::release_at(lane).is_some_and(is_due) {
+            lane.rings_used = None;
+            lane.spare = Spare::default();
+            message::put_rest(&mut lane.unwritten);
+            self.write(lane);
+            self.page.ring(Way::ToWorker).release();
+            self.page.ring(Way::FromWorker).release();
+        }
+    }
+}

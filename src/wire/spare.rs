@@ -1,0 +1,85 @@
+//! A large buffer that nobody needs any more is kept for the next large payload. The system takes as
+//! long to get fresh memory ready as to copy bytes into it.
+//!
+//! A worker keeps one until its next call comes, and so never while a task runs; the parent one for
+//! each worker. Both let go of it when the worker has had nothing to do for a while.
+
+use bytes::Bytes;
+
+use super::chain::Chain;
+
+/// What is smaller the allocator keeps by itself; what is larger is too much to keep.
+const WORTH_KEEPING: std::ops::RangeInclusive<usize> = 1 << 20..=64 << 20;
+
+/// None or one buffer.
+#[derive(Debug, Default)]
+pub(crate) struct Spare(Vec<u8>);
+
+impl Spare {
+    /// Keeps the largest piece of a payload, if nobody else has it.
+    pub(crate) fn keep(&mut self, payload: Chain) {
+        let largest = payload.into_pieces().max_by_key(Bytes::len);
+        let fit = largest.filter(|piece| WORTH_KEEPING.contains(&piece.len()) && piece.is_unique());
+        if let Some(piece) = fit {
+            self.0 = Vec::from(piece); // It has the buffer for itself: no byte is copied.
+            self.0.clear();
+        }
+    }
+
+    /// The buffer, if it is good for a payload whose largest part has `len` bytes: it holds them, and
+    /// not twice as many. Lets go of it if not.
+    pub(crate) fn take_for(&mut self, len: usize) -> Vec<u8> {
+        let spare = std::mem::take(&mut self.0);
+        let fits = (len..2 * len.max(1)).contains(&spare.capacity());
+        if fits { spare } else { Vec::new() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn payload(pieces: &[&Bytes]) -> Chain {
+        let mut chain = Chain::new();
+        for piece in pieces {
+            chain.put_bytes((*piece).clone());
+        }
+        chain
+    }
+
+    #[test]
+    fn the_buffer_itself_is_kept_and_given_once() {
+        let large = Bytes::from(vec![1; 3 << 20]);
+        let place = large.as_ptr();
+        let chain = payload(&[&Bytes::from(vec![1; 2 << 20]), &large]);
+        drop(large);
+        let mut spare = Spare::default();
+        spare.keep(chain);
+        let buffer = spare.take_for(3 << 20);
+        assert_eq!((buffer.as_ptr(), buffer.len()), (place, 0));
+        assert_eq!(spare.take_for(3 << 20).capacity(), 0);
+    }
+
+    #[test]
+    fn what_others_have_or_what_does_not_fit_is_not_kept() {
+        let mut spare = Spare::default();
+        let large = Bytes::from(vec![1; 3 << 20]);
+        spare.keep(payload(&[&large]));
+        assert_eq!(
+            spare.take_for(3 << 20).capacity(),
+            0,
+            "somebody else has it"
+        );
+        for (kept, wanted) in [
+            (1 << 19, 1 << 19),
+            (65 << 20, 65 << 20),
+            (3 << 20, 4 << 20),
+            (3 << 20, 1 << 20),
+        ] {
+            let mut chain = payload(&[&Bytes::from(vec![1; kept])]);
+            chain.seal();
+            spare.keep(chain);
+            assert_eq!(spare.take_for(wanted).capacity(), 0, "{kept} for {wanted}");
+        }
+    }
+}

@@ -1,0 +1,355 @@
+//! Large arguments and results, which go through memory that parent and worker share: they come whole
+//! and in order, whatever is killed or cancelled in between, and leave nothing behind.
+
+#![cfg(target_os = "linux")]
+
+#[path = "common/again.rs"]
+mod again;
+#[path = "common/alone.rs"]
+mod alone;
+mod common;
+#[path = "common/methods.rs"]
+mod methods;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::time::Duration;
+
+use bytes::Bytes;
+use concurrent_futures::{
+    Executor as _, ExecutorExt as _, ProcessPoolExecutor, StartMethod, TaskOptions,
+};
+use futures::StreamExt as _;
+use rustix::process::{Pid, Signal, kill_process};
+
+use self::alone::{alone, descriptors};
+use self::common::{Gate, Key, eventually, within};
+use self::methods::{held_by_every_start_method, processes};
+
+concurrent_futures::init_before_main!();
+
+held_by_every_start_method! { 1;
+    bytes_come_back_as_they_were_whatever_their_number,
+    several_large_arguments_of_one_call_keep_their_places,
+    large_and_small_calls_in_flight_are_not_mixed_up,
+    kills_in_the_middle_of_large_payloads_leave_those_of_others_whole,
+    cancels_in_the_middle_of_large_payloads_leave_those_of_others_whole,
+}
+
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
+
+/// Sizes around those at which something changes, and many times what the ring holds.
+const SIZES: &[usize] = &[
+    0,
+    1,
+    16 * KIB,
+    32 * KIB - 1,
+    32 * KIB,
+    60 * KIB,
+    64 * KIB + 1,
+    256 * KIB,
+    256 * KIB + 1,
+    MIB - 1,
+    MIB,
+    MIB + 1,
+    5 * MIB + 7,
+    17 * MIB + 3,
+];
+
+fn same<T>(value: T) -> T {
+    value
+}
+
+/// Bytes that are not the same anywhere else.
+fn noise(seed: u64, len: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut bytes = Vec::with_capacity(len + 8);
+    while bytes.len() < len {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(len);
+    bytes
+}
+
+async fn bytes_come_back_as_they_were_whatever_their_number(method: StartMethod) {
+    let pool = processes(method, 1);
+    for (seed, size) in (0..).zip(SIZES) {
+        let bytes = noise(seed, *size);
+        let handle = pool.submit(same, bytes.clone());
+        assert!(within(handle).await.expect("an echo") == bytes, "{size}");
+    }
+    let text = "tüte".repeat(MIB);
+    let echo = within(pool.submit(same, text.clone())).await;
+    assert!(echo.expect("an echo") == text);
+    let numbers: Vec<f64> = (0..MIB).map(|n| n as f64).collect();
+    let echo = within(pool.submit(same, numbers.clone())).await;
+    assert!(echo.expect("an echo") == numbers);
+    let names: BTreeMap<u32, String> = (0..200_000).map(|n| (n, n.to_string())).collect();
+    let echo = within(pool.submit(same, names.clone())).await;
+    assert!(echo.expect("an echo") == names);
+}
+
+type Pieces = (Vec<u8>, u32, Bytes, String, Vec<u64>, Option<Vec<String>>);
+
+async fn several_large_arguments_of_one_call_keep_their_places(method: StartMethod) {
+    fn pack(
+        a: Vec<u8>,
+        b: u32,
+        c: Bytes,
+        d: String,
+        e: Vec<u64>,
+        f: Option<Vec<String>>,
+    ) -> Pieces {
+        (a, b, c, d, e, f)
+    }
+    fn join(items: Vec<Vec<u8>>) -> Vec<u8> {
+        items.concat()
+    }
+    let pool = processes(method, 1);
+    for (seed, size) in (0..).zip(SIZES) {
+        let pieces: Pieces = (
+            noise(seed, *size),
+            7,
+            noise(seed + 100, MIB - size / 20).into(),
+            "x".repeat(*size / 3),
+            (0..*size as u64 / 9).collect(),
+            Some(vec!["some text".to_owned(); *size / 50]),
+        );
+        let (a, b, c, d, e, f) = pieces.clone();
+        let packed = within(pool.submit(pack, (a, b, c, d, e, f))).await;
+        assert!(packed.expect("it came back") == pieces, "{size}");
+    }
+    let items: Vec<_> = (0..9).map(|seed| noise(seed, 200_000)).collect();
+    let joined = within(pool.submit(join, items.clone())).await;
+    assert!(joined.expect("it came back") == items.concat());
+}
+
+/// Of items of all sizes, in chunks and one by one, each result is that of its item.
+async fn large_and_small_calls_in_flight_are_not_mixed_up(method: StartMethod) {
+    fn size(n: u64) -> usize {
+        [3, 40 * KIB, 500, 700 * KIB, 64 * KIB, 2 * MIB][n as usize % 6]
+    }
+    for workers in [1, 2] {
+        let pool = processes(method, workers);
+        let singles: Vec<_> = (0..40)
+            .map(|n| pool.submit(same, noise(n, size(n))))
+            .collect();
+        let many = pool.map(same, (0..120).map(|n| noise(n, size(n) / 4)));
+        let mut many = std::pin::pin!(many.chunk_size(20));
+        for (n, single) in (0..).zip(singles) {
+            let bytes = within(single).await.expect("an echo");
+            assert!(bytes == noise(n, size(n)), "{n}");
+        }
+        for n in 0..120 {
+            let bytes = within(many.next())
+                .await
+                .expect("as many")
+                .expect("an echo");
+            assert!(bytes == noise(n, size(n) / 4), "{n}");
+        }
+    }
+}
+
+/// Some turns of the runtime, more each time: at the latest the last ones come when all is done.
+async fn turns(count: u64) {
+    for _ in 0..count {
+        tokio::task::yield_now().await;
+    }
+}
+
+async fn kills_in_the_middle_of_large_payloads_leave_those_of_others_whole(method: StartMethod) {
+    let pool = processes(method, 2);
+    let mut lost = 0;
+    for round in 0..40 {
+        let handles: Vec<_> = (0..4)
+            .map(|n| pool.submit(same, noise(n, 3 * MIB)))
+            .collect();
+        turns(round * round % 131).await;
+        if let Some(worker) = pool.workers().first() {
+            let pid = Pid::from_raw(worker.pid() as i32).expect("a process");
+            let _ = kill_process(pid, Signal::KILL);
+        }
+        for (n, handle) in (0..).zip(handles) {
+            match within(handle).await {
+                Ok(bytes) => assert!(bytes == noise(n, 3 * MIB)),
+                Err(error) => {
+                    assert!(error.is_worker_lost(), "{error}");
+                    lost += 1;
+                }
+            }
+        }
+    }
+    assert!(lost <= 40, "each kill costs one task: {lost}");
+}
+
+async fn cancels_in_the_middle_of_large_payloads_leave_those_of_others_whole(method: StartMethod) {
+    let pool = processes(method, 1);
+    let graceful = TaskOptions::new().grace_period(Duration::from_secs(60));
+    for round in 0..60 {
+        let handles: Vec<_> = (0..5)
+            .map(|n| pool.submit_with(&graceful, same, noise(n, 2 * MIB)))
+            .collect();
+        turns(round * round % 97).await;
+        for (n, handle) in handles.iter().enumerate() {
+            if n % 2 == round as usize % 2 {
+                handle.abort();
+            }
+        }
+        for (n, handle) in (0..).zip(handles) {
+            match within(handle).await {
+                Ok(bytes) => assert!(bytes == noise(n, 2 * MIB)),
+                Err(error) => assert!(error.is_cancelled(), "{error}"),
+            }
+        }
+    }
+}
+
+/// The parent gives a call more than the ring holds, and takes it back while the worker, which has
+/// something else to do, has read none of it.
+#[tokio::test]
+async fn large_arguments_that_are_taken_back_are_passed_over() {
+    fn wait_at(gate: Key) {
+        gate.wait();
+    }
+    let pool = ProcessPoolExecutor::with_workers(1).expect("a pool");
+    for _ in 0..3 {
+        let quick = within(pool.submit(same, 1_u8)).await; // So that calls are sent ahead.
+        assert_eq!(quick.expect("it ran"), 1);
+        let gate = Gate::new();
+        let first = pool.submit(wait_at, gate.key());
+        let guest = gate.guest().await;
+        let unwanted = pool.submit(same, noise(1, 9 * MIB));
+        let wanted = pool.submit(same, noise(2, 3 * MIB));
+        unwanted.abort();
+        guest.let_in().await;
+        within(first).await.expect("it was let in");
+        assert!(
+            within(unwanted)
+                .await
+                .expect_err("nobody wants it")
+                .is_cancelled()
+        );
+        assert!(within(wanted).await.expect("an echo") == noise(2, 3 * MIB));
+    }
+}
+
+/// How many KiB parent and worker share besides what large payloads go through, at the most.
+const OTHERS: usize = 100;
+
+/// What `/proc` says of a process under `field`, in KiB.
+fn status(process: &str, field: &str) -> usize {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix(field));
+    let number = line.and_then(|line| line.trim_matches([':', '\t', ' ', 'k', 'B']).parse().ok());
+    number.expect("a number of KiB")
+}
+
+fn shared_while_it_runs(_: Vec<u8>) -> usize {
+    status("self", "RssShmem")
+}
+
+#[test]
+fn large_payloads_leave_no_descriptor_and_no_memory_when_the_worker_idles() {
+    alone(
+        "large_payloads_leave_no_descriptor_and_no_memory_when_the_worker_idles",
+        || async {
+            let pool = ProcessPoolExecutor::with_workers(1).expect("a pool");
+            within(pool.submit(same, 1_u8)).await.expect("it ran");
+            let worker = pool.workers()[0].pid().to_string();
+            let (own, theirs) = (status("self", "RssShmem"), status(&worker, "RssShmem"));
+            let before = descriptors();
+            for round in 0..3 {
+                let mut bytes = vec![round; 48 * MIB];
+                for _ in 0..5 {
+                    bytes = within(pool.submit(same, bytes)).await.expect("an echo");
+                }
+                assert!(bytes == vec![round; 48 * MIB]);
+                let shared = within(pool.submit(shared_while_it_runs, bytes)).await;
+                assert!(shared.expect("it ran") > theirs + OTHERS);
+                // The memory they shared goes back, and what either had kept for the next payload.
+                eventually(|| status("self", "RssShmem") < own + OTHERS).await;
+                eventually(|| status(&worker, "RssShmem") < theirs + OTHERS).await;
+                eventually(|| status(&worker, "RssAnon") < 40 * KIB).await;
+                eventually(|| status("self", "RssAnon") < 40 * KIB).await;
+                assert_eq!(descriptors(), before, "{round}");
+            }
+        },
+    );
+}
+
+/// Makes the system say to this process, and to what it starts, that it knows no way to get memory
+/// ready, as before Linux 5.14.
+#[expect(unsafe_code, reason = "installs a filter of system calls")]
+fn forget_populate() {
+    use libc::{BPF_ABS, BPF_JEQ, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W, sock_filter};
+    let load = |k| sock_filter {
+        code: (BPF_LD | BPF_W | BPF_ABS) as u16,
+        jt: 0,
+        jf: 0,
+        k,
+    };
+    let skip_unless = |k, jf| sock_filter {
+        code: (BPF_JMP | BPF_JEQ | BPF_K) as u16,
+        jt: 0,
+        jf,
+        k,
+    };
+    let answer = |k| sock_filter {
+        code: (BPF_RET | BPF_K) as u16,
+        jt: 0,
+        jf: 0,
+        k,
+    };
+    const NUMBER: u32 = 0;
+    const THIRD_ARGUMENT: u32 = 16 + 2 * 8;
+    let mut filter = [
+        load(NUMBER),
+        skip_unless(libc::SYS_madvise as u32, 3),
+        load(THIRD_ARGUMENT),
+        skip_unless(libc::MADV_POPULATE_WRITE as u32, 1),
+        answer(libc::SECCOMP_RET_ERRNO | libc::EINVAL as u32),
+        answer(libc::SECCOMP_RET_ALLOW),
+    ];
+    let program = libc::sock_fprog {
+        len: filter.len() as u16,
+        filter: filter.as_mut_ptr(),
+    };
+    // SAFETY: the call takes four numbers.
+    let locked = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
+    assert_eq!(locked, 0);
+    // SAFETY: the program is a valid one, which the system copies before the call returns; it applies to
+    // all threads and changes what one call answers.
+    let installed = unsafe {
+        let all_threads = libc::SECCOMP_FILTER_FLAG_TSYNC;
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            all_threads,
+            &program,
+        )
+    };
+    assert_eq!(installed, 0);
+}
+
+#[test]
+fn without_memory_to_share_large_payloads_go_by_the_socket() {
+    alone(
+        "without_memory_to_share_large_payloads_go_by_the_socket",
+        || async {
+            forget_populate();
+            let pool = ProcessPoolExecutor::with_workers(1).expect("a pool");
+            within(pool.submit(same, 1_u8)).await.expect("it ran");
+            let own = status("self", "RssShmem");
+            for (seed, size) in (0..).zip(SIZES) {
+                let bytes = noise(seed, *size);
+                let handle = pool.submit(same, bytes.clone());
+                assert!(within(handle).await.expect("an echo") == bytes, "{size}");
+            }
+            assert!(status("self", "RssShmem") < own + OTHERS);
+        },
+    );
+}
