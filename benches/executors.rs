@@ -19,7 +19,8 @@ use criterion::{BenchmarkGroup, Criterion, SamplingMode, Throughput};
 use tokio::runtime::Runtime;
 
 use crate::common::contender::{
-    Contender, Echo, Inline, Noop, ProcessPool, Procspawn, SpawnBlocking, ThreadPool, TokioRayon,
+    Contender, Echo, Inline, Maps, Noop, ProcessPool, Procspawn, SpawnBlocking, ThreadPool,
+    TokioRayon, map_by_hand,
 };
 use crate::common::figure::{self, Unit};
 use crate::common::peers::{self, Peers};
@@ -38,10 +39,6 @@ macro_rules! each_contender {
         })*
     };
 }
-
-/// How many integers go through `map`, and how many to find out how to cut them into chunks.
-const MANY: u64 = 10_000_000;
-const TRIAL: u64 = 500_000;
 
 /// How many tasks wait for a worker.
 const QUEUED: usize = 1_000_000;
@@ -62,6 +59,7 @@ fn main() {
     bench.round_trip("round trip");
     bench.many_submits();
     bench.map();
+    bench.map_by_hand();
     bench.echo("echo 64 KiB", 64 << 10);
     bench.echo("echo 1 MiB", 1 << 20);
     bench.echo("echo 64 MiB", 64 << 20);
@@ -95,6 +93,11 @@ struct Bench {
     quick: bool,
 }
 
+/// What the names of the wanted measures have in them.
+fn filter() -> Option<String> {
+    std::env::args().skip(1).find(|arg| !arg.starts_with('-'))
+}
+
 fn columns() -> Vec<&'static str> {
     let mut contenders = Vec::new();
     each_contender!(C => contenders.push(C::NAME));
@@ -121,8 +124,7 @@ impl Bench {
 
     /// Whether this is among what the command line asks for, as criterion understands it.
     fn wants(&self, name: &str) -> bool {
-        let mut filters = std::env::args().skip(1).filter(|arg| !arg.starts_with('-'));
-        filters.next().is_none_or(|filter| name.contains(&filter))
+        filter().is_none_or(|filter| name.contains(&filter))
     }
 
     fn measure(&mut self, name: &'static str, unit: Unit, samples: usize) -> Measure<'_> {
@@ -179,36 +181,38 @@ impl Bench {
         });
     }
 
-    /// `x + 1` over many integers: in chunks that a hand has tuned, where nobody else does.
+    /// `x + 1` over as many integers as take half a second, by those who have a `map`; nobody tells them
+    /// how large its chunks should be.
     fn map(&mut self) {
-        async fn run<C: Contender>(
-            contender: Arc<C>,
-            times: u64,
-            count: u64,
-            chunk: u64,
-        ) -> Duration {
+        async fn run<C: Maps>(contender: Arc<C>, count: u64) -> Duration {
             let start = Instant::now();
-            for _ in 0..times {
-                let sum = contender.map(count, chunk).await;
-                assert_eq!(sum, count * (count + 1) / 2);
-            }
+            assert_eq!(contender.map(count).await, count * (count + 1) / 2);
             start.elapsed()
         }
-        let name = "map";
-        if !self.wants(name) {
-            return;
-        }
-        let mut measure = self.measure(name, Unit::Call, 10);
-        each_contender!(C => {
-            let (chunk, trial) = spawned(measure.runtime, best_chunk::<C>(measure.at_most(TRIAL)));
-            let is_slow = trial > Duration::from_secs(1);
-            let count = measure.at_most(if is_slow { TRIAL } else { MANY });
-            measure.group.throughput(Throughput::Elements(count));
-            measure.time(|contender: Arc<C>, times| run(contender, times, count, chunk));
-        });
+        let mut measure = self.measure("map", Unit::Call, 10);
+        measure.group.measurement_time(Duration::from_secs(5));
+        measure.group.throughput(Throughput::Elements(1));
+        each_contender!(C => measure.time(run::<C>), ProcessPool, ThreadPool);
     }
 
-    /// A vector of bytes there and back. The limit is one copy in memory.
+    /// The same by calls of vectors, of the size that is best for each.
+    fn map_by_hand(&mut self) {
+        async fn run<C: Contender>(contender: Arc<C>, count: u64) -> Duration {
+            let mut best = Duration::MAX;
+            for chunk in [1_000, 10_000, 100_000] {
+                let start = Instant::now();
+                let sum = map_by_hand(&*contender, count, chunk).await;
+                best = best.min(start.elapsed());
+                assert_eq!(sum, count * (count + 1) / 2);
+            }
+            best
+        }
+        let mut measure = self.measure("map by hand", Unit::Call, 10);
+        measure.group.throughput(Throughput::Elements(1));
+        each_contender!(C => measure.time(run::<C>));
+    }
+
+    /// A vector of bytes to another process and back. The limit is one copy in memory.
     fn echo(&mut self, name: &'static str, size: usize) {
         async fn run<C: Contender>(contender: Arc<C>, times: u64, size: usize) -> Duration {
             let mut data = vec![7; size];
@@ -223,7 +227,9 @@ impl Bench {
         let mut measure = self.measure(name, Unit::Byte, 10);
         let size = measure.at_most(size as u64) as usize;
         measure.group.throughput(Throughput::Bytes(size as u64));
-        each_contender!(C => measure.time(|contender: Arc<C>, times| run(contender, times, size)));
+        each_contender!(C => {
+            measure.time(|contender: Arc<C>, times| run(contender, times, size));
+        }, ProcessPool, Procspawn);
         let (source, mut target) = (vec![7_u8; size], vec![0; size]);
         measure.time_limit(|times| {
             let start = Instant::now();
@@ -255,7 +261,7 @@ impl Bench {
         measure.time_limit(limit::cold_starts);
     }
 
-    /// The same, and the like, for a process pool and a way to start its workers.
+    /// What starts cost a process pool.
     fn start(&mut self, name: &'static str, measured: impl Fn() -> Duration) {
         let mut measure = self.measure(name, Unit::Time, 20);
         measure.group.bench_function(ProcessPool::NAME, |bencher| {
@@ -341,7 +347,7 @@ impl Bench {
 
     /// Adds what Python's pools take for what was measured. Says which are missing.
     fn ask_peers(&mut self) -> String {
-        let peers = match Peers::measure() {
+        let peers = match Peers::measure(filter()) {
             Ok(peers) => peers,
             Err(error) => return format!("Without the pools of Python: {error}."),
         };
@@ -357,26 +363,6 @@ impl Bench {
             missing => format!("Not installed: {}.", missing.join(", ")),
         }
     }
-}
-
-/// Tries what sizes of chunks there are. Gives the fastest, and the time it took for so many items.
-async fn best_chunk<C: Contender>(count: u64) -> (u64, Duration) {
-    let contender = C::start();
-    let mut best = (0, Duration::MAX);
-    let chunks = if C::CHUNKS.is_empty() {
-        &[0]
-    } else {
-        C::CHUNKS
-    };
-    for &chunk in chunks {
-        let start = Instant::now();
-        contender.map(count, chunk).await;
-        if start.elapsed() < best.1 {
-            best = (chunk, start.elapsed());
-        }
-    }
-    contender.stop().await;
-    best
 }
 
 /// One group of criterion's: what each contender takes for the same thing.
@@ -435,6 +421,7 @@ const DRAWN: [&str; 6] = [
     "echo 64 MiB",
 ];
 
+const PYTHON: &[&str] = &peers::NAMES;
 const PROCESSES: &[&str] = &[
     Procspawn::NAME,
     peers::POOL,
@@ -455,7 +442,8 @@ fn print_goals(table: &Table) {
     processes("many submits", Goal::Value(1.0 / 300e3));
     processes("many submits", Goal::Times(6.0, &[peers::POOL]));
     processes("map", Goal::Value(1.0 / 20e6));
-    processes("map", Goal::Times(5.0, PROCESSES));
+    processes("map", Goal::Times(5.0, PYTHON));
+    processes("map by hand", Goal::Times(1.0, &[Procspawn::NAME]));
     let echoes = [
         ("echo 64 KiB", 1.5, 2.0),
         ("echo 1 MiB", 2.5, 2.0),

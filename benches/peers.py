@@ -1,5 +1,6 @@
 """The pools of Python, at the same work as in `executors.rs`, which runs this and reads what it prints: one
-JSON object, {measure: {contender: seconds for a call, an item or a byte}}.
+JSON object, {measure: {contender: seconds for a call, an item or a byte}}. An argument is a part of the
+names of the measures that are wanted.
 
 `pip install loky pebble` adds these two; without them there is only what Python has itself. Everything
 here takes about a minute. Each pool has two workers, which are forked, unless a measure is named after
@@ -124,16 +125,18 @@ def add_one_to_all(peer, chunk):
     assert sum(peer.map(add_one, range(ITEMS), chunk)) == ITEMS * (ITEMS + 1) // 2
 
 
-def measures(peer):
-    """What is measured of a pool that has started."""
-    yield "round trip", median(1000, lambda: peer.submit(noop)())
-    yield "many submits", median(3, lambda: many_submits(peer)) / BATCH
-    # The chunk is tuned by hand: the best of some.
-    yield "map", min(timed(partial(add_one_to_all, peer, chunk)) for chunk in CHUNKS) / ITEMS
+def measures(contender):
+    """What is measured of a pool that has started, and how."""
+    peer = contender()
+    peer.submit(noop)()
+    yield "round trip", lambda: median(1000, lambda: peer.submit(noop)())
+    yield "many submits", lambda: median(3, lambda: many_submits(peer)) / BATCH
+    yield "map", lambda: min(timed(partial(add_one_to_all, peer, chunk)) for chunk in CHUNKS) / ITEMS
     for name, size in SIZES.items():
         data = bytes(size)
         times = 3 if size > 1 << 20 else 100
-        yield name, median(times, lambda: peer.submit(echo, data)()) / size
+        yield name, lambda: median(times, lambda: peer.submit(echo, data)()) / size
+    peer.stop()
 
 
 def on_one_cpu(contender):
@@ -142,7 +145,7 @@ def on_one_cpu(contender):
     os.sched_setaffinity(0, [min(everywhere)])
     peer = contender()
     peer.submit(noop)()
-    yield "round trip, one CPU", median(1000, lambda: peer.submit(noop)())
+    yield "round trip, one CPU", lambda: median(1000, lambda: peer.submit(noop)())
     peer.stop()
     os.sched_setaffinity(0, everywhere)
 
@@ -157,32 +160,30 @@ def cold_start(contender):
 
 
 def cold_starts(contender):
+    def median_of(start):
+        return statistics.median(cold_start(start) for _ in range(5))
+
     if contender is Loky:  # It has a way of its own.
-        yield "cold start", statistics.median(cold_start(Loky) for _ in range(5))
+        yield "cold start", lambda: median_of(Loky)
         return
     for method in METHODS:
         name = "cold start" if method == "fork" else f"cold start, {method}"
-        yield name, statistics.median(cold_start(partial(contender, method)) for _ in range(5))
-
-
-def figures(contender):
-    yield from cold_starts(contender)  # First, for a fork is slower the more there is.
-    yield from on_one_cpu(contender)
-    peer = contender()
-    peer.submit(noop)()
-    yield from measures(peer)
-    peer.stop()
+        yield name, lambda: median_of(partial(contender, method))
 
 
 def main():
+    wanted = sys.argv[1] if len(sys.argv) > 1 else ""
     contenders = [Pool, Executor]
     contenders += [Loky] if importlib.util.find_spec("loky") else []
     contenders += [Pebble] if importlib.util.find_spec("pebble") else []
     table = {}
     for contender in contenders:
         print(f"{contender.name} ...", file=sys.stderr)
-        for measure, seconds in figures(contender):
-            table.setdefault(measure, {})[contender.name] = seconds
+        # The starts come first, for a fork takes longer the more there is.
+        for work in (cold_starts, on_one_cpu, measures):
+            for measure, seconds in work(contender):
+                if wanted in measure:
+                    table.setdefault(measure, {})[contender.name] = seconds()
     print(json.dumps(table))
 
 

@@ -17,6 +17,13 @@ pub(crate) trait Pending {
     fn items(&self) -> u32;
 }
 
+/// What leaves, with what is known of it without a look at it: its memory may be another thread's.
+pub(crate) struct Popped<T> {
+    pub(crate) ticket: u64,
+    pub(crate) items: u32,
+    pub(crate) entry: T,
+}
+
 #[derive(Debug)]
 pub(crate) struct Backlog<T> {
     /// A lane for each priority of which something waits, the most urgent first.
@@ -43,23 +50,25 @@ impl<T: Pending> Backlog<T> {
     /// Adds an entry. One that comes back, because its worker died before it started it, gets its
     /// old place again.
     pub(crate) fn push(&mut self, entry: T) {
+        let (ticket, items) = (entry.ticket(), entry.items());
+        let number = (ticket.id(), entry.first_item());
         self.len += 1;
-        self.items += entry.items() as usize;
+        self.items += items as usize;
         let spare = || std::mem::take(&mut self.spare);
-        let priority = Reverse(entry.ticket().priority());
+        let priority = Reverse(ticket.priority());
         let lane = self.lanes.entry(priority).or_insert_with(spare);
-        lane.push((entry.ticket().id(), entry.first_item()), entry);
+        lane.push(number, items, entry);
     }
 
-    pub(crate) fn pop(&mut self) -> Option<T> {
+    pub(crate) fn pop(&mut self) -> Option<Popped<T>> {
         let mut first = self.lanes.first_entry()?;
-        let entry = first.get_mut().pop()?;
+        let popped = first.get_mut().pop()?;
         if first.get().is_empty() {
             self.spare = first.remove();
         }
         self.len -= 1;
-        self.items -= entry.items() as usize;
-        Some(entry)
+        self.items -= popped.items as usize;
+        Some(popped)
     }
 
     /// Takes out all that waits under a ticket.
@@ -114,9 +123,11 @@ struct Lane<T> {
 #[derive(Debug)]
 struct Place<T> {
     number: Number,
+    items: u32,
     entry: Option<T>,
 }
 
+/// Of a ticket, and of the first item within it.
 type Number = (u64, u32);
 
 /// A lane of so many places gives back memory that it does not need any more.
@@ -136,26 +147,34 @@ impl<T> Lane<T> {
         self.places.is_empty()
     }
 
-    fn push(&mut self, number: Number, entry: T) {
-        let entry = Some(entry);
+    fn push(&mut self, number: Number, items: u32, entry: T) {
+        let place = Place {
+            number,
+            items,
+            entry: Some(entry),
+        };
         if self.places.back().is_none_or(|last| last.number < number) {
-            return self.places.push_back(Place { number, entry });
+            return self.places.push_back(place);
         }
         // Two were submitted at the same time, or one comes back: near an end.
         let at = self.places.partition_point(|place| place.number < number);
         match &mut self.places[at] {
             gap if gap.number == number && gap.entry.is_none() => {
-                gap.entry = entry;
+                *gap = place;
                 self.gaps -= 1;
             }
-            _ => self.places.insert(at, Place { number, entry }),
+            _ => self.places.insert(at, place),
         }
     }
 
-    fn pop(&mut self) -> Option<T> {
+    fn pop(&mut self) -> Option<Popped<T>> {
         let first = self.places.pop_front()?;
         self.sweep();
-        first.entry
+        Some(Popped {
+            ticket: first.number.0,
+            items: first.items,
+            entry: first.entry?,
+        })
     }
 
     /// Takes out what has that first number.
@@ -280,7 +299,7 @@ mod tests {
                         model.push(entry);
                     }
                     Step::Pop => {
-                        let entry = backlog.pop();
+                        let entry = backlog.pop().map(|popped| popped.entry);
                         let expected = (!model.0.is_empty()).then(|| model.0.remove(0));
                         let number = |entry: &Entry| (entry.0.id(), entry.1);
                         prop_assert_eq!(entry.as_ref().map(number), expected.as_ref().map(number));

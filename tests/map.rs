@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use concurrent_futures::{
-    Executor, ExecutorExt as _, Map, ProcessPoolExecutor, TaskError, TaskOptions,
+    Executor, ExecutorExt as _, Map, ProcessPoolExecutor, Shutdown, TaskError, TaskOptions,
     ThreadPoolExecutor, worker,
 };
 use futures::stream::{self, FusedStream as _, Stream};
@@ -76,6 +76,44 @@ impl Counter {
 
     fn get(&self) -> usize {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+#[tokio::test]
+async fn a_slow_item_holds_up_no_other_item_of_its_chunk_while_a_thread_idles() {
+    let pool = ThreadPoolExecutor::with_workers(2).expect("threads");
+    let gates = Gates::new(1);
+    let (gate, _) = gates.item(0);
+    let items = (0..20).map(move |item| (gate.clone(), item));
+    let mut results = pool.map(pass_if_one, items).chunk_size(20).unordered();
+    let mut others = Vec::new();
+    while others.len() < 19 {
+        others.push(next(&mut results).await.unwrap().unwrap());
+    }
+    others.sort_unstable();
+    assert!(others.into_iter().eq((0..20).filter(|item| *item != 1)));
+    assert_eq!(pool.stats().queued, 0);
+    gates.guest(0).await.let_in().await;
+    assert_eq!(next(&mut results).await.unwrap().unwrap(), 1);
+    assert!(next(&mut results).await.is_none());
+}
+
+#[tokio::test]
+async fn the_rest_of_a_chunk_that_threads_have_begun_is_cancelled_by_a_shutdown() {
+    let pool = ThreadPoolExecutor::with_workers(1).expect("threads");
+    let gates = Gates::new(1);
+    let (gate, _) = gates.item(0);
+    let items = (1..5).map(move |item| (gate.clone(), item));
+    let mut results = pool.map(pass_if_one, items).chunk_size(4);
+    assert!(poll!(results.next()).is_pending());
+    let guest = gates.guest(0).await;
+    let shutdown = pool.shutdown_with(Shutdown::new().cancel_pending(true));
+    let (report, ()) = within(futures::future::join(shutdown, guest.let_in())).await;
+    assert_eq!((report.finished, report.cancelled), (1, 3));
+    assert_eq!(next(&mut results).await.unwrap().unwrap(), 1);
+    for _ in 0..3 {
+        let cancelled = next(&mut results).await.unwrap().unwrap_err();
+        assert!(cancelled.is_cancelled() && !cancelled.was_started());
     }
 }
 

@@ -189,6 +189,29 @@ fn dropped_after_its_runtime(method: StartMethod) {
     answers(handles);
 }
 
+/// A thread without work waits for more, and is let go when the pool is closed or dropped; here it is
+/// neither, and nobody submits anything.
+#[test]
+fn a_runtime_that_ends_while_a_pool_is_alive_ends_without_waiting_for_idle_pool_threads() {
+    let (runtime, next) = (runtime(), self::runtime());
+    let threads = runtime.block_on(async {
+        let threads = ThreadPoolExecutor::with_workers(4).expect("a pool");
+        let handles: Vec<_> = (0..100).map(|n| threads.submit(double, n)).collect();
+        for handle in handles {
+            within(handle).await.expect("it ran");
+        }
+        threads
+    });
+    next.block_on(async {
+        within(tokio::task::spawn_blocking(move || drop(runtime)))
+            .await
+            .expect("it ends");
+        // Its threads were lent: the pool takes those of another runtime.
+        assert_eq!(within(threads.submit(double, 4)).await.expect("it ran"), 8);
+        within(threads.shutdown()).await;
+    });
+}
+
 #[test]
 fn a_runtime_that_ends_with_tasks_pending_takes_the_workers_along() {
     for_every_start_method(

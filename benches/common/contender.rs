@@ -79,21 +79,15 @@ pub(crate) trait Contender: Sized + Send + Sync + 'static {
     /// Hands the call over at once, before the future is polled.
     fn submit<W: Work>(&self, input: W::Input) -> impl Future<Output = W::Output> + Send;
 
-    /// How long a hand would make the chunks of a list; none if that is not asked for.
-    const CHUNKS: &'static [u64] = &[1_000, 10_000, 100_000];
-
-    /// Adds one to each of `0..count`, `chunk` of them in a call, in order. Gives the sum.
-    fn map(&self, count: u64, chunk: u64) -> impl Future<Output = u64> + Send {
-        map_by_hand(self, count, chunk)
-    }
-
     /// Ends its workers.
     fn stop(self) -> impl Future<Output = ()> + Send {
         async { drop(self) }
     }
 }
 
-async fn map_by_hand<C: Contender>(contender: &C, count: u64, chunk: u64) -> u64 {
+/// Adds one to each of `0..count` by calls of a vector of `chunk` each, in order. Gives the sum. What
+/// fails fails for a whole vector.
+pub(crate) async fn map_by_hand<C: Contender>(contender: &C, count: u64, chunk: u64) -> u64 {
     let chunks = stream::iter((0..count).step_by(chunk as usize))
         .map(|start| (start..count.min(start + chunk)).collect());
     let calls = chunks.map(|chunk| contender.submit::<AddOneToEach>(chunk));
@@ -103,18 +97,22 @@ async fn map_by_hand<C: Contender>(contender: &C, count: u64, chunk: u64) -> u64
         .await
 }
 
-/// With each item a task of its own, that fails by itself; by hand, a chunk is one task.
-async fn map_by_executor(executor: &impl Executor, count: u64) -> u64 {
-    let results = executor.map(AddOne::run, 0..count);
-    let sum = results.try_fold(0, async |sum, x| Ok(sum + x));
-    sum.await.expect("the tasks return")
+/// A contender that has a `map`, by which each item is a call that fails by itself.
+pub(crate) trait Maps: Contender {
+    fn executor(&self) -> &impl Executor;
+
+    /// Adds one to each of `0..count`, in order. Gives the sum.
+    fn map(&self, count: u64) -> impl Future<Output = u64> + Send {
+        let results = self.executor().map(AddOne::run, 0..count);
+        let sum = results.try_fold(0, async |sum, x| Ok(sum + x));
+        sum.map(|sum| sum.expect("the tasks return"))
+    }
 }
 
 pub(crate) struct ProcessPool(ProcessPoolExecutor);
 
 impl Contender for ProcessPool {
     const NAME: &'static str = "process pool";
-    const CHUNKS: &'static [u64] = &[];
 
     fn start() -> Self {
         Self(ProcessPoolExecutor::with_workers(WORKERS).expect("the settings are valid"))
@@ -125,12 +123,14 @@ impl Contender for ProcessPool {
         handle.map(|result| result.expect("the task returns"))
     }
 
-    fn map(&self, count: u64, _: u64) -> impl Future<Output = u64> + Send {
-        map_by_executor(&self.0, count)
-    }
-
     async fn stop(self) {
         self.0.shutdown().await;
+    }
+}
+
+impl Maps for ProcessPool {
+    fn executor(&self) -> &impl Executor {
+        &self.0
     }
 }
 
@@ -138,7 +138,6 @@ pub(crate) struct ThreadPool(ThreadPoolExecutor);
 
 impl Contender for ThreadPool {
     const NAME: &'static str = "thread pool";
-    const CHUNKS: &'static [u64] = &[];
 
     fn start() -> Self {
         Self(ThreadPoolExecutor::with_workers(WORKERS).expect("the settings are valid"))
@@ -149,12 +148,14 @@ impl Contender for ThreadPool {
         handle.map(|result| result.expect("the task returns"))
     }
 
-    fn map(&self, count: u64, _: u64) -> impl Future<Output = u64> + Send {
-        map_by_executor(&self.0, count)
-    }
-
     async fn stop(self) {
         self.0.shutdown().await;
+    }
+}
+
+impl Maps for ThreadPool {
+    fn executor(&self) -> &impl Executor {
+        &self.0
     }
 }
 

@@ -19,12 +19,16 @@ pub(crate) const NAMES: [&str; 4] = [POOL, EXECUTOR, LOKY, PEBBLE];
 pub(crate) struct Peers(Value);
 
 impl Peers {
-    /// Runs the script with `$PYTHON`, or else `python3`.
-    pub(crate) fn measure() -> Result<Self, String> {
+    /// Runs the script with `$PYTHON`, or else `python3`, for the measures that have this in their names.
+    pub(crate) fn measure(filter: Option<String>) -> Result<Self, String> {
         let python = env::var_os("PYTHON").unwrap_or_else(|| "python3".into());
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers.py");
         let mut command = Command::new(&python);
-        let output = command.arg(script).stderr(Stdio::inherit()).output();
+        let output = command
+            .arg(script)
+            .args(filter)
+            .stderr(Stdio::inherit())
+            .output();
         let output = output.map_err(|error| format!("{}: {error}", python.display()))?;
         let table = serde_json::from_slice(&output.stdout);
         table

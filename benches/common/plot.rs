@@ -31,10 +31,15 @@ pub(crate) fn draw(table: &Table, measures: &[&str]) -> String {
         }
         top = bottom;
     }
-    let width = PANEL * COLUMNS as f64;
+    let _ = write!(
+        panels,
+        "<text x=\"8\" y=\"{}\">The scales are logarithmic, with a line for each power of ten.</text>",
+        top + 16.0
+    );
+    let (width, height) = (PANEL * COLUMNS as f64, top + 26.0);
     format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {top}\" width=\"{width}\" \
-         height=\"{top}\"><style>{STYLE}</style>\n{panels}</svg>\n"
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" \
+         height=\"{height}\"><style>{STYLE}</style>\n{panels}</svg>\n"
     )
 }
 

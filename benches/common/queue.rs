@@ -3,8 +3,11 @@
 
 use std::fs;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
-use super::contender::{AddOne, Contender, Noop, WORKERS, Work};
+use futures::future::join_all;
+
+use super::contender::{AddOne, Contender, WORKERS, Work};
 
 /// Set for the process that counts: whose tasks, and how many.
 const CONTENDER: &str = "BENCH_QUEUE_CONTENDER";
@@ -19,6 +22,20 @@ impl Work for Hold {
     fn run((): ()) {
         loop {
             std::thread::park();
+        }
+    }
+}
+
+/// Works for 50 ms: longer than another worker takes to start.
+struct Linger;
+impl Work for Linger {
+    type Input = ();
+    type Output = ();
+
+    fn run((): ()) {
+        let end = Instant::now() + Duration::from_millis(50);
+        while Instant::now() < end {
+            std::hint::spin_loop();
         }
     }
 }
@@ -66,7 +83,7 @@ pub(crate) fn count_if_asked<C: Contender>() {
 
 async fn count<C: Contender>(tasks: usize) -> Queue {
     let contender = C::start();
-    contender.submit::<Noop>(()).await;
+    join_all([(); WORKERS].map(|()| contender.submit::<Linger>(()))).await; // All are there.
     let held = [(); WORKERS].map(|()| contender.submit::<Hold>(()));
     let before = (resident(), descriptors());
     let mut calls = Vec::with_capacity(tasks);

@@ -73,10 +73,10 @@ impl<R> Chunk<R> {
         Outcomes(self.clone())
     }
 
-    /// Puts the outcomes of items that follow each other in, but for those that have one.
-    fn answer(&self, first: u32, outcomes: Vec<Result<R, TaskError>>) {
+    /// Puts outcomes in by `put`, which gives back those that are not wanted.
+    fn answer<U>(&self, put: impl FnOnce(&mut Answers<R>) -> U) {
         let mut answers = self.lock();
-        let unwanted = answers.put(first, outcomes, self.ordered);
+        let unwanted = put(&mut answers);
         if answers.next == self.items {
             self.ticket.close();
         }
@@ -97,7 +97,7 @@ impl<R> Chunk<R> {
 }
 
 impl<R> Answers<R> {
-    /// Gives back what is not wanted.
+    /// Puts the outcomes of items that follow each other in, but for those that have one.
     fn put(
         &mut self,
         first: u32,
@@ -113,22 +113,31 @@ impl<R> Answers<R> {
             }
             return Vec::new();
         }
-        let mut unwanted = Vec::new();
-        for (item, outcome) in (first..).zip(outcomes) {
-            if self.has(item) {
-                unwanted.push(outcome);
-            } else if item == self.next {
-                self.arrived.push(outcome);
-                self.next += 1;
-                self.catch_up();
-            } else if ordered {
-                self.early.insert(item, Some(outcome));
-            } else {
-                self.arrived.push(outcome);
-                self.early.insert(item, None);
-            }
+        let items = (first..).zip(outcomes);
+        let unwanted = items.filter_map(|(item, outcome)| self.put_one(item, outcome, ordered));
+        unwanted.collect()
+    }
+
+    fn put_one(
+        &mut self,
+        item: u32,
+        outcome: Result<R, TaskError>,
+        ordered: bool,
+    ) -> Option<Result<R, TaskError>> {
+        if self.has(item) {
+            return Some(outcome);
         }
-        unwanted
+        if item == self.next {
+            self.arrived.push(outcome);
+            self.next += 1;
+            self.catch_up();
+        } else if ordered {
+            self.early.insert(item, Some(outcome));
+        } else {
+            self.arrived.push(outcome);
+            self.early.insert(item, None);
+        }
+        None
     }
 
     fn has(&self, item: u32) -> bool {
@@ -159,7 +168,11 @@ impl<R: Send> Promise for Chunk<R> {
     }
 
     fn fail(&self, item: u32, error: TaskError) {
-        self.answer(item, vec![Err(error)]);
+        self.answer(|answers| answers.put_one(item, Err(error), self.ordered));
+    }
+
+    fn counts_time(&self) -> bool {
+        true
     }
 
     fn took(&self, items: u32, time: Duration) {
@@ -169,7 +182,7 @@ impl<R: Send> Promise for Chunk<R> {
 
 impl<R: Send> PromiseOf<R> for Chunk<R> {
     fn fulfil(&self, item: u32, value: R) {
-        self.answer(item, vec![Ok(value)]);
+        self.answer(|answers| answers.put_one(item, Ok(value), self.ordered));
     }
 }
 
@@ -181,7 +194,7 @@ impl<R: DeserializeOwned + Send + 'static> PromiseEncoded for Chunk<R> {
         let first = values.first;
         let mut outcomes = Vec::with_capacity(values.count as usize);
         values.read(|value| outcomes.push(decode_result(&self.ticket, value)));
-        self.answer(first, outcomes);
+        self.answer(|answers| answers.put(first, outcomes, self.ordered));
     }
 
     fn takes_bytes(&self) -> bool {

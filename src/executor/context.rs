@@ -119,7 +119,7 @@ thread_local! {
 
 /// Makes `context` the current one of this thread.
 pub(crate) fn enter(context: Context) {
-    CURRENT.set(Some(context));
+    CURRENT.replace(Some(context));
 }
 
 /// The next item of the call that entered is about to run.
@@ -132,6 +132,6 @@ pub(crate) fn go_on(key: u64) {
 }
 
 /// The task that entered is over.
-pub(crate) fn leave() {
-    CURRENT.set(None);
+pub(crate) fn leave() -> Option<Context> {
+    CURRENT.take()
 }

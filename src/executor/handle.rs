@@ -1,5 +1,6 @@
 //! What `submit` gives back: an awaitable handle to the one outcome of a task.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -58,8 +59,11 @@ pub(crate) struct OutcomeCell<T> {
 struct State<T> {
     outcome: Outcome<T>,
     waker: Option<Waker>,
-    callbacks: Vec<Box<dyn FnOnce() + Send>>,
+    /// Few handles have any, so they take one pointer.
+    callbacks: Option<Box<Callbacks>>,
 }
+
+type Callbacks = VecDeque<Box<dyn FnOnce() + Send>>;
 
 enum Outcome<T> {
     Pending,
@@ -72,7 +76,7 @@ impl<T> OutcomeCell<T> {
         let state = State {
             outcome: Outcome::Pending,
             waker: None,
-            callbacks: Vec::new(),
+            callbacks: None,
         };
         Self {
             ticket,
@@ -93,13 +97,13 @@ impl<T> OutcomeCell<T> {
         let mut state = self.lock();
         state.outcome = Outcome::Ready(outcome);
         let waker = state.waker.take();
-        let callbacks = std::mem::take(&mut state.callbacks);
+        let callbacks = state.callbacks.take();
         drop(state); // User code runs below: wakers and callbacks may come back to this handle.
         self.reports.end();
         if let Some(waker) = waker {
             waker.wake();
         }
-        for callback in callbacks {
+        for callback in callbacks.into_iter().flat_map(|callbacks| *callbacks) {
             run_callback(callback);
         }
     }
@@ -225,7 +229,8 @@ impl<T> JoinHandle<T> {
     pub fn on_done(&self, callback: impl FnOnce() + Send + 'static) {
         let mut state = self.cell.lock();
         if matches!(state.outcome, Outcome::Pending) {
-            state.callbacks.push(Box::new(callback));
+            let callbacks = state.callbacks.get_or_insert_default();
+            callbacks.push_back(Box::new(callback));
         } else {
             drop(state);
             run_callback(Box::new(callback));

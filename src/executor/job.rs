@@ -7,18 +7,19 @@
 use std::cell::Cell;
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::time::Instant;
 
 use serde::de::DeserializeOwned;
 
 use super::error::{Cause, TaskError};
 use super::promise::{Owed, Promise, PromiseEncoded, PromiseOf, Ticket};
 use super::room::Room;
-use super::run::{Seat, Share, Shared, Tally, run_item};
+use super::run::{Runner, Seat, Share, Shared, Tally};
 use super::task::{Arguments, Data, Initialized, Task};
 use crate::alarm::Alarm;
 use crate::function::{Answer, Desk, FunctionOffset, Serve};
 use crate::panic;
-use crate::wire::{Chain, CodecError, Reader, codec};
+use crate::wire::{Chain, CodecError, Payload, Reader, codec};
 
 /// A submitted call, its types erased. Dropping it gives its caller an error.
 ///
@@ -58,7 +59,7 @@ pub(crate) struct Call {
     pub(crate) function: FunctionOffset,
     /// The number of the payload's first item; `owed` may begin later.
     pub(crate) base: u32,
-    pub(crate) payload: Chain,
+    pub(crate) payload: Payload,
     /// Refuses it when it has waited for too long.
     pub(crate) expiry: Option<Arc<Alarm>>,
     /// How many workers have died when it was the next to begin.
@@ -84,14 +85,11 @@ impl Call {
 
     /// A call with the same payload, for some of its items.
     fn with(&self, owed: Owed<dyn PromiseEncoded>) -> Self {
-        let mut payload = Chain::new();
-        payload.put_chain(&self.payload);
-        payload.seal();
         Self {
             owed,
             function: self.function,
             base: self.base,
-            payload,
+            payload: self.payload.clone(),
             expiry: None, // It has not waited for too long.
             strikes: 0,
             losses: self.losses,
@@ -163,7 +161,6 @@ where
     }
 
     fn run(self: Box<Self>, seat: &dyn Seat) -> Tally {
-        let mut tally = Tally::default();
         let Self {
             function,
             args,
@@ -171,10 +168,12 @@ where
             ..
         } = *self;
         if owed.ticket().is_closed() {
-            return tally;
+            return Tally::default();
         }
-        run_item(&mut owed, seat, &mut tally, || function.call(args));
-        tally
+        let item = owed.take_number();
+        let mut runner = Runner::new(owed.promise(), seat);
+        runner.run(item, || function.call(args));
+        runner.tally
     }
 
     fn share(self: Box<Self>) -> Arc<dyn Shared> {
@@ -242,14 +241,22 @@ where
             mut owed,
             ..
         } = *self;
-        let mut tally = Tally::default();
+        let promise = owed.promise().clone();
+        let mut runner = Runner::new(&promise, seat);
         for args in items {
-            if owed.ticket().is_closed() {
+            if promise.ticket().is_closed() {
                 break;
             }
-            run_item(&mut owed, seat, &mut tally, || function.call(args));
+            let begun = promise.counts_time().then(Instant::now);
+            runner.run(owed.take_number(), || {
+                let result = function.call(args);
+                if let Some(begun) = begun {
+                    promise.took(1, begun.elapsed());
+                }
+                result
+            });
         }
-        tally
+        runner.tally
     }
 
     fn share(self: Box<Self>) -> Arc<dyn Shared> {
@@ -367,16 +374,15 @@ impl<P: PromiseEncoded + 'static> Outbound<'_, P> {
     }
 
     fn flush(&mut self) {
-        let mut payload = std::mem::take(&mut self.payload);
         self.begun = 0;
         if self.count == 0 {
-            return;
+            return self.payload.clear();
         }
         let base = self.owed.next();
         let rest = self.owed.split_off(base + std::mem::take(&mut self.count));
         let owed = std::mem::replace(&mut self.owed, rest)
             .map(|promise| promise as Arc<dyn PromiseEncoded>);
-        payload.seal();
+        let payload = self.payload.finish();
         (self.emit)(Call {
             owed,
             function: self.function,

@@ -129,6 +129,11 @@ pub(crate) trait Promise: Wanted {
 
     fn fail(&self, item: u32, error: TaskError);
 
+    /// Whether it is to be told how long items run.
+    fn counts_time(&self) -> bool {
+        false
+    }
+
     /// So many items that travelled together have run, for so long in all.
     fn took(&self, _items: u32, _time: Duration) {}
 }
@@ -188,12 +193,6 @@ impl<P: Promise + ?Sized> Owed<P> {
         self.begun
     }
 
-    /// Takes the next item out, to be run by itself.
-    pub(crate) fn take_one(&mut self) -> Self {
-        let rest = self.split_off(self.next + 1);
-        std::mem::replace(self, rest)
-    }
-
     /// Takes the next item out, to be run once more.
     pub(crate) fn take_again(&mut self) -> Self {
         let (promise, item) = self.take_next();
@@ -229,9 +228,15 @@ impl<P: Promise + ?Sized> Owed<P> {
 
     /// Takes the next item out, to be answered by the caller.
     pub(crate) fn take_next(&mut self) -> (Arc<P>, u32) {
+        let item = self.take_number();
+        (self.promise.clone(), item)
+    }
+
+    /// As `take_next`, for a caller that has the promise.
+    pub(crate) fn take_number(&mut self) -> u32 {
         debug_assert!(self.next < self.end, "an item is answered once");
         self.next += 1;
-        (self.promise.clone(), self.next - 1)
+        self.next - 1
     }
 
     pub(crate) fn fail_next(&mut self, cause: Cause) {

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::context::{self, Context};
 use super::error::Cause;
@@ -17,7 +17,12 @@ pub(crate) trait Seat {
     fn worker_id(&self) -> u64;
 
     /// An item is about to run. Says when its time will be up.
-    fn begin(&self, promise: &Arc<dyn Promise>, item: u32) -> Option<Instant>;
+    fn begin(
+        &self,
+        ticket: &Ticket,
+        item: u32,
+        promise: &dyn Fn() -> Arc<dyn Promise>,
+    ) -> Option<Instant>;
 
     /// The item is over.
     fn end(&self);
@@ -30,36 +35,61 @@ pub(crate) struct Tally {
     pub(crate) failed: usize,
 }
 
-/// Runs one item here and answers it.
-pub(super) fn run_item<R, P>(
-    owed: &mut Owed<P>,
-    seat: &dyn Seat,
-    tally: &mut Tally,
-    call: impl FnOnce() -> R,
-) where
-    P: PromiseOf<R> + 'static,
-{
-    let item = owed.next();
-    let promise: Arc<dyn Promise> = owed.promise().clone();
-    context::enter(Context {
-        task_id: owed.ticket().id(),
-        worker_id: seat.worker_id(),
-        deadline: seat.begin(&promise, item),
-        wanted: promise,
-        key: u64::from(item),
-    });
-    let outcome = panic::catch(call);
-    context::leave();
-    seat.end();
-    tally.finished += 1;
-    match outcome {
-        Ok(value) => owed.answer_next(|promise, item| promise.fulfil(item, value)),
-        Err(report) => {
-            tally.failed += 1;
-            owed.fail_next(Cause::Panic(report));
+/// Runs items of one promise here, and answers each.
+pub(super) struct Runner<'a, P> {
+    promise: &'a Arc<P>,
+    seat: &'a dyn Seat,
+    /// What an item knows of itself, kept from one to the next.
+    context: Option<Context>,
+    pub(super) tally: Tally,
+}
+
+impl<'a, P: Promise + 'static> Runner<'a, P> {
+    pub(super) fn new(promise: &'a Arc<P>, seat: &'a dyn Seat) -> Self {
+        let context = Context {
+            task_id: promise.ticket().id(),
+            worker_id: seat.worker_id(),
+            deadline: None,
+            wanted: promise.clone(),
+            key: 0,
+        };
+        Self {
+            promise,
+            seat,
+            context: Some(context),
+            tally: Tally::default(),
+        }
+    }
+
+    pub(super) fn run<R>(&mut self, item: u32, call: impl FnOnce() -> R)
+    where
+        P: PromiseOf<R>,
+    {
+        let (promise, seat) = (self.promise, self.seat);
+        let deadline = seat.begin(promise.ticket(), item, &|| promise.clone());
+        if let Some(mut context) = self.context.take() {
+            context.key = u64::from(item);
+            context.deadline = deadline;
+            context::enter(context);
+        }
+        let outcome = panic::catch(call);
+        self.context = context::leave();
+        seat.end();
+        self.tally.finished += 1;
+        match outcome {
+            Ok(value) => promise.fulfil(item, value),
+            Err(report) => {
+                self.tally.failed += 1;
+                promise.fail(item, promise.ticket().error(true, Cause::Panic(report)));
+            }
         }
     }
 }
+
+/// How long a thread watches a chunk before it takes a part of it.
+pub(crate) const NAP: Duration = Duration::from_micros(500);
+/// An item that takes longer than this is worth another thread.
+const QUICK: Duration = Duration::from_micros(1);
 
 /// A chunk that several threads may run at the same time.
 pub(crate) trait Shared: Send + Sync {
@@ -72,7 +102,8 @@ pub(crate) trait Shared: Send + Sync {
     fn run(&self, seat: &dyn Seat) -> Tally;
 
     /// Takes half of what nobody has begun, or the last one, for a thread that has nothing to do. So
-    /// a slow item holds up no other, and each thread has, most of the time, a lock of its own.
+    /// a slow item holds up no other. There is nothing to take as long as the items are too quick for
+    /// that: two threads would only be in each other's way. To be asked again after [`NAP`].
     fn split(&self) -> Option<Arc<dyn Shared>>;
 
     /// Fails what nobody has begun. Says how many items that were.
@@ -91,15 +122,36 @@ pub(super) struct Share<F, A, M, P: Promise> {
 struct Rest<A, P: Promise> {
     args: VecDeque<A>,
     owed: Owed<P>,
+    /// When a thread without work has seen it last, and how many items it had.
+    seen: Option<(Instant, usize)>,
 }
 
 impl<A, P: Promise> Rest<A, P> {
+    fn new(args: VecDeque<A>, owed: Owed<P>) -> Self {
+        let seen = None;
+        Self { args, owed, seen }
+    }
+
     /// Takes out the last items, all but so many.
     fn split_off(&mut self, keep: usize) -> Self {
-        Self {
-            args: self.args.split_off(keep),
-            owed: self.owed.split_off(self.owed.next() + keep as u32),
+        let owed = self.owed.split_off(self.owed.next() + keep as u32);
+        Self::new(self.args.split_off(keep), owed)
+    }
+
+    /// Whether its items have taken long since it was seen last.
+    fn is_slow(&mut self) -> bool {
+        let now = Instant::now();
+        let Some((then, before)) = self.seen else {
+            self.seen = Some((now, self.args.len()));
+            return false;
+        };
+        let begun = (before - self.args.len()) as u32;
+        let passed = now - then;
+        if passed < NAP {
+            return false; // It is too early to tell.
         }
+        self.seen = Some((now, self.args.len()));
+        passed >= QUICK * begun
     }
 }
 
@@ -108,7 +160,7 @@ impl<F, A, M, P: Promise> Share<F, A, M, P> {
         Self {
             function,
             promise: owed.promise().clone(),
-            rest: Mutex::new(Rest { args, owed }),
+            rest: Mutex::new(Rest::new(args, owed)),
             marker: PhantomData,
         }
     }
@@ -117,7 +169,7 @@ impl<F, A, M, P: Promise> Share<F, A, M, P> {
         self.rest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn next(&self) -> Option<(A, Owed<P>)> {
+    fn next(&self) -> Option<(A, u32)> {
         let mut rest = self.lock();
         if self.promise.ticket().is_closed() {
             let unwanted = rest.split_off(0);
@@ -126,7 +178,7 @@ impl<F, A, M, P: Promise> Share<F, A, M, P> {
             return None;
         }
         let args = rest.args.pop_front()?;
-        Some((args, rest.owed.take_one()))
+        Some((args, rest.owed.take_number()))
     }
 }
 
@@ -146,27 +198,35 @@ where
     }
 
     fn run(&self, seat: &dyn Seat) -> Tally {
-        let mut tally = Tally::default();
-        while let Some((args, mut owed)) = self.next() {
-            let call = || self.function.call(args);
+        let mut runner = Runner::new(&self.promise, seat);
+        let begun = Instant::now();
+        while let Some((args, item)) = self.next() {
+            let finished = runner.tally.finished as u32;
+            if finished > 0 && self.unbegun() == 0 {
+                // Said before the last outcome, after which nobody may listen.
+                self.promise.took(finished, begun.elapsed());
+            }
             // What user code may do as an outcome is dropped is no matter of the other items.
-            let _ = panic::catch(|| run_item(&mut owed, seat, &mut tally, call));
+            let _ = panic::catch(|| runner.run(item, || self.function.call(args)));
         }
-        tally
+        runner.tally
     }
 
     fn split(&self) -> Option<Arc<dyn Shared>> {
         let mut rest = self.lock();
-        if rest.args.is_empty() || self.promise.ticket().is_closed() {
+        if rest.args.is_empty() || self.promise.ticket().is_closed() || !rest.is_slow() {
             return None;
         }
         let keep = rest.args.len() / 2;
-        let Rest { args, owed } = rest.split_off(keep);
+        let Rest { args, owed, .. } = rest.split_off(keep);
+        if let Some((_, left)) = &mut rest.seen {
+            *left = keep;
+        }
         Some(Arc::new(Self::new(self.function, args, owed)))
     }
 
     fn fail(&self, cause: &Cause) -> usize {
-        let Rest { args, owed } = self.lock().split_off(0);
+        let Rest { args, owed, .. } = self.lock().split_off(0);
         let count = owed.fail_rest(cause);
         drop(args);
         count

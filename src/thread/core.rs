@@ -83,30 +83,35 @@ pub(super) enum Next {
     Errand(Errand),
     /// To look around, as long as so much was new.
     Look(usize),
-    /// To park its thread.
-    Rest,
+    /// To park its thread, and to look again soon if others run chunks of which it may take a part.
+    Rest {
+        watch: bool,
+    },
     /// To go: the seat was given back.
     Leave,
 }
 
-/// What a seat is at that finds nothing to do.
+/// What a seat is to be at that finds nothing to do.
 #[derive(Clone, Copy)]
 pub(super) enum Idle {
     Look,
     Rest,
 }
 
+/// What a job had only as long as it waited.
+type Left = (Room, Option<Box<Alarm>>);
+
 impl State {
     /// Something to do for a seat, and what it has left with it.
-    fn find(&mut self, seat: u64) -> Option<(Errand, Option<(Room, Option<Box<Alarm>>)>)> {
-        if let Some(Waiting { job, _expiry }) = self.backlog.pop() {
-            let task = job.work.ticket().id();
-            let errand = if job.work.items() > 1 {
+    fn find(&mut self, seat: u64) -> Option<(Errand, Option<Left>)> {
+        if let Some(popped) = self.backlog.pop() {
+            let Waiting { job, _expiry } = popped.entry;
+            let errand = if popped.items > 1 {
                 Errand::Part(job.work.share())
             } else {
                 Errand::Job(job.work)
             };
-            self.seats.run(seat, task, errand.part());
+            self.seats.run(seat, popped.ticket, errand.part());
             return Some((errand, Some((job.room, _expiry))));
         }
         let part = self.seats.chunks().find_map(|chunk| chunk.split())?;
@@ -169,53 +174,43 @@ impl Core {
     }
 
     /// What a seat is to do, after what it did.
-    pub(super) fn next(&self, seat: u64, done: Tally, idle: Idle, runtime: &Handle) -> Next {
+    pub(super) fn next(&self, seat: u64, done: Tally, idle: Idle) -> Next {
         let mut state = self.lock();
         state.finished += done.finished as u64;
         state.failed += done.failed as u64;
         let _ran = state.seats.look(seat);
-        self.find(state, seat, idle, runtime)
+        self.find(state, seat, idle)
     }
 
     /// The thread of a seat is awake, because it was called, or its time is over, or for no reason:
     /// then it may go on.
-    pub(super) fn rise(&self, seat: u64, is_over: bool, runtime: &Handle) -> Option<Next> {
+    pub(super) fn rise(&self, seat: u64, is_over: bool) -> Option<Next> {
         let mut state = self.lock();
-        if !state.seats.is_resting(seat) {
-            return Some(self.find(state, seat, Idle::Rest, runtime));
+        if state.seats.is_resting(seat) {
+            if state.seats.chunks().next().is_none() {
+                return is_over.then(|| self.give_back(state, seat));
+            }
+            state.seats.rise(seat);
         }
-        if !is_over {
-            return None;
-        }
-        self.give_back(&mut state, seat);
-        Some(Next::Leave)
+        Some(self.find(state, seat, Idle::Rest))
     }
 
     /// Finds something to do for a seat that looks for it.
-    fn find(
-        &self,
-        mut state: MutexGuard<'_, State>,
-        seat: u64,
-        idle: Idle,
-        runtime: &Handle,
-    ) -> Next {
+    fn find(&self, mut state: MutexGuard<'_, State>, seat: u64, idle: Idle) -> Next {
         let Some((errand, left)) = state.find(seat) else {
-            if state.closed {
-                self.give_back(&mut state, seat);
-                return Next::Leave;
-            }
+            let watch = state.seats.chunks().next().is_some();
             return match idle {
+                _ if state.closed && !watch => self.give_back(state, seat),
                 Idle::Look => Next::Look(self.news()),
                 Idle::Rest => {
                     state.seats.rest(seat, thread::current());
-                    Next::Rest
+                    Next::Rest { watch }
                 }
             };
         };
-        if let Errand::Part(part) = &errand
-            && part.unbegun() > 1
-        {
-            self.call(state, 1, runtime); // Somebody may take a part of it.
+        let can_share = matches!(&errand, Errand::Part(part) if part.unbegun() > 1);
+        if can_share || !state.backlog.is_empty() {
+            self.call(state);
         } else {
             drop(state);
         }
@@ -223,34 +218,39 @@ impl Core {
         Next::Errand(errand)
     }
 
-    /// Sees to it that somebody comes for what waits in the backlog and for `more`.
-    fn call(&self, mut state: MutexGuard<'_, State>, more: usize, runtime: &Handle) {
-        let waiting = state.backlog.len() + more;
-        let call = state.seats.call(waiting, self.config.max_workers);
+    /// Sees to it that somebody comes for what there is to do.
+    fn call(&self, mut state: MutexGuard<'_, State>) {
+        let call = state.seats.call(self.config.max_workers);
         let is_news = call.is_none() && state.seats.coming() > 0;
         drop(state);
         match call {
             Some(Call::Wake(thread)) => thread.unpark(),
-            Some(Call::Hire(seat)) => (self.hire)(runtime, self.shared(), seat),
+            Some(Call::Hire(seat)) => match self.current_runtime() {
+                Some(runtime) => (self.hire)(&runtime, self.shared(), seat),
+                None => self.lose(seat),
+            },
             None if is_news => self.tell_news(),
             None => {}
         }
     }
 
-    fn give_back(&self, state: &mut State, seat: u64) {
+    fn give_back(&self, mut state: MutexGuard<'_, State>, seat: u64) -> Next {
         state.seats.leave(seat);
         if state.closed && state.seats.is_empty() {
             self.all_left.notify_waiters();
         }
+        Next::Leave
     }
 
     /// A seat goes that nobody told to. It may have been called for something.
     pub(super) fn lose(&self, seat: u64) {
+        self.give_back(self.lock(), seat);
         let mut state = self.lock();
-        self.give_back(&mut state, seat);
         let is_last = state.seats.is_empty();
-        let waiting = state.backlog.len();
-        let call = state.seats.call(waiting, 0);
+        let call = match state.backlog.is_empty() {
+            true => None,
+            false => state.seats.call(0),
+        };
         drop(state);
         match call {
             Some(Call::Wake(thread)) => thread.unpark(),
@@ -323,17 +323,22 @@ impl Executor for Core {
     fn spawn_job(&self, job: Job) {
         let ticket = job.work.ticket();
         ticket.accept(&self.terms);
-        let Some(runtime) = self.current_runtime() else {
+        if self.runtime.is_none() && Handle::try_current().is_err() {
             return job.work.fail(&Cause::Rejected(Rejection::NoRuntime));
-        };
-        let expiry = ticket.queue_timeout().map(|limit| {
+        }
+        let expiry = ticket.queue_timeout().and_then(|limit| {
             let core = self.me.clone();
             let promise = job.work.promise();
-            Box::new(Alarm::set(&runtime, limit, move || {
+            let expire = move || {
                 if let Some(core) = core.upgrade() {
                     core.expire(promise.ticket(), limit);
                 }
-            }))
+            };
+            Some(Box::new(Alarm::set(
+                &self.current_runtime()?,
+                limit,
+                expire,
+            )))
         });
         let mut state = self.lock();
         if state.closed {
@@ -344,7 +349,7 @@ impl Executor for Core {
             job,
             _expiry: expiry,
         });
-        self.call(state, 0, &runtime);
+        self.call(state);
     }
 
     fn try_room(&self) -> Result<Room, TaskError> {

@@ -12,8 +12,8 @@ use tokio::runtime::Handle;
 use super::core::{Core, Errand, Idle, Next};
 use crate::alarm::Alarm;
 use crate::executor::error::{Cause, InitFailure};
-use crate::executor::promise::Promise;
-use crate::executor::run::{self, Tally};
+use crate::executor::promise::{Promise, Ticket};
+use crate::executor::run::{self, NAP, Tally};
 use crate::panic;
 use crate::sys;
 
@@ -55,21 +55,24 @@ impl Seat {
         let prefix = self.core.config.thread_name_prefix.as_deref();
         let _name = prefix.map(|prefix| sys::ThreadName::set(&format!("{prefix}-{}", self.id)));
         let mut next = self.next(Tally::default(), Idle::Rest);
-        let mut streak = 0;
+        let mut had_several = false;
         loop {
             next = match next {
                 Next::Errand(errand) => {
-                    let idle = if streak > 0 { Idle::Look } else { Idle::Rest };
-                    streak += 1;
+                    let idle = match std::mem::replace(&mut had_several, true) {
+                        true => Idle::Look,
+                        false => Idle::Rest,
+                    };
                     self.next(self.work(errand), idle)
                 }
                 Next::Look(news) => {
+                    had_several = false;
                     self.look(news);
                     self.next(Tally::default(), Idle::Rest)
                 }
-                Next::Rest => {
-                    streak = 0;
-                    self.rest()
+                Next::Rest { watch } => {
+                    had_several = false;
+                    self.rest(if watch { NAP } else { LINGER })
                 }
                 Next::Leave => return self.left.set(true),
             };
@@ -77,7 +80,7 @@ impl Seat {
     }
 
     fn next(&self, done: Tally, idle: Idle) -> Next {
-        self.core.next(self.id, done, idle, &self.runtime)
+        self.core.next(self.id, done, idle)
     }
 
     fn work(&self, errand: Errand) -> Tally {
@@ -108,14 +111,14 @@ impl Seat {
         }
     }
 
-    /// Parks until it is called, or nothing has come for a while.
-    fn rest(&self) -> Next {
-        let end = Instant::now() + LINGER;
+    /// Parks until it is called, or nothing has come for so long.
+    fn rest(&self, time: Duration) -> Next {
+        let end = Instant::now() + time;
         loop {
             let left = end.saturating_duration_since(Instant::now());
             thread::park_timeout(left);
             let is_over = Instant::now() >= end;
-            if let Some(next) = self.core.rise(self.id, is_over, &self.runtime) {
+            if let Some(next) = self.core.rise(self.id, is_over) {
                 return next;
             }
         }
@@ -156,9 +159,14 @@ impl run::Seat for Seat {
         self.id
     }
 
-    fn begin(&self, promise: &Arc<dyn Promise>, item: u32) -> Option<std::time::Instant> {
-        let limit = promise.ticket().timeout()?;
-        let promise = promise.clone();
+    fn begin(
+        &self,
+        ticket: &Ticket,
+        item: u32,
+        promise: &dyn Fn() -> Arc<dyn Promise>,
+    ) -> Option<Instant> {
+        let limit = ticket.timeout()?;
+        let promise = promise();
         self.time_out
             .set(Some(Alarm::set(&self.runtime, limit, move || {
                 promise.fail(
@@ -166,7 +174,7 @@ impl run::Seat for Seat {
                     promise.ticket().error(true, Cause::TimedOut { limit }),
                 );
             })));
-        std::time::Instant::now().checked_add(limit)
+        Instant::now().checked_add(limit)
     }
 
     fn end(&self) {

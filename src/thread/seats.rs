@@ -42,11 +42,16 @@ pub(super) enum Call {
 }
 
 impl Seats {
-    /// Calls one more, of so many at the most, if more things wait than seats are coming.
-    pub(super) fn call(&mut self, waiting: usize, most: usize) -> Option<Call> {
-        if waiting <= self.coming {
+    /// Calls one more, of so many at the most, unless one is coming already: that one calls the next,
+    /// if something is left for it.
+    pub(super) fn call(&mut self, most: usize) -> Option<Call> {
+        if self.coming > 0 {
             return None;
         }
+        self.call_one(most)
+    }
+
+    fn call_one(&mut self, most: usize) -> Option<Call> {
         if let Some(id) = self.resting.pop() {
             return match self.set(id, Seat::Coming) {
                 Seat::Resting(thread) => Some(Call::Wake(thread)),
@@ -69,7 +74,7 @@ impl Seats {
 
     /// All that rest are to look around.
     pub(super) fn call_all(&mut self) -> Vec<Thread> {
-        let calls = std::iter::from_fn(|| self.call(usize::MAX, 0));
+        let calls = std::iter::from_fn(|| self.call_one(0));
         let threads = calls.filter_map(|call| match call {
             Call::Wake(thread) => Some(thread),
             Call::Hire(_) => None,
@@ -98,6 +103,12 @@ impl Seats {
 
     pub(super) fn is_resting(&self, id: u64) -> bool {
         self.resting.contains(&id)
+    }
+
+    /// One that rests looks for something to do, though nobody called it.
+    pub(super) fn rise(&mut self, id: u64) {
+        self.resting.retain(|resting| *resting != id);
+        self.set(id, Seat::Coming);
     }
 
     pub(super) fn leave(&mut self, id: u64) {

@@ -66,6 +66,25 @@ impl Chain {
         self.tail.extend_from_slice(&other.tail);
     }
 
+    pub(crate) fn put_payload(&mut self, payload: &Payload) {
+        match payload {
+            Payload::Small(bytes) => self.tail.extend_from_slice(bytes),
+            Payload::Large(chain) => self.put_chain(chain),
+        }
+    }
+
+    /// Takes all of it out, to wait. It is left empty; what was small leaves its buffer.
+    pub(crate) fn finish(&mut self) -> Payload {
+        if self.pieces.is_empty() && self.tail.len() < LINKED {
+            let bytes = self.tail[..].into();
+            self.clear();
+            return Payload::Small(bytes);
+        }
+        let mut chain = std::mem::take(self);
+        chain.seal();
+        Payload::Large(Box::new(chain))
+    }
+
     pub(crate) fn clear(&mut self) {
         if self.linked > 0 {
             self.pieces.clear();
@@ -178,6 +197,47 @@ impl Chain {
             self.seal();
             self.advance(count);
         }
+    }
+}
+
+/// A chain that is finished and waits to be sent. Of these there are as many as there are tasks, so
+/// a small one is its bytes and nothing else.
+#[derive(Debug)]
+pub(crate) enum Payload {
+    Small(Box<[u8]>),
+    /// Its pieces are shared by its copies.
+    Large(Box<Chain>),
+}
+
+impl Payload {
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Small(bytes) => bytes.len(),
+            Self::Large(chain) => chain.len(),
+        }
+    }
+
+    /// The chain that a large one is.
+    pub(crate) fn chain(&self) -> Option<&Chain> {
+        match self {
+            Self::Small(_) => None,
+            Self::Large(chain) => Some(chain),
+        }
+    }
+
+    pub(crate) fn into_chain(self) -> Option<Chain> {
+        match self {
+            Self::Small(_) => None,
+            Self::Large(chain) => Some(*chain),
+        }
+    }
+}
+
+impl Clone for Payload {
+    fn clone(&self) -> Self {
+        let mut copy = Chain::new();
+        copy.put_payload(self);
+        copy.finish()
     }
 }
 
@@ -383,6 +443,10 @@ mod tests {
             }
             let mut copy = Chain::new();
             copy.put_chain(&chain);
+            let payload = copy.finish();
+            prop_assert!(copy.is_empty());
+            prop_assert_eq!(payload.len(), chain.len());
+            copy.put_payload(&payload.clone());
             prop_assert_eq!(chain.len(), expected.len());
             let cut = cut % (expected.len() + 1);
             let mut shorter = Chain::new();

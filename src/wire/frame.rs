@@ -34,14 +34,12 @@ pub(crate) fn begin(out: &mut Chain) -> usize {
     start
 }
 
-/// Ends the frame that `begin` began, with `payload` as its last part.
-pub(crate) fn finish(out: &mut Chain, start: usize, payload: &Chain) {
+/// Ends the frame that `begin` began, but for its last part: a payload of so many bytes follows.
+pub(crate) fn finish(out: &mut Chain, start: usize, payload: usize) {
     let head = out.len() - start;
-    let len =
-        u32::try_from(head - HEAD + payload.len()).expect("the payload was held against the limit");
+    let len = u32::try_from(head - HEAD + payload).expect("the payload was held against the limit");
     let at = out.tail().len() - head;
     out.tail()[at..at + HEAD].copy_from_slice(&len.to_le_bytes());
-    out.put_chain(payload);
 }
 
 /// The worker's side of the format.
@@ -150,7 +148,8 @@ mod tests {
             let start = begin(&mut out);
             let mut chain = Chain::new();
             chain.put_bytes(payload.clone().into());
-            finish(&mut out, start, &chain);
+            finish(&mut out, start, chain.len());
+            out.put_chain(&chain);
         }
         let mut bytes = Vec::new();
         out.write_with(|slices| io::Write::write_vectored(&mut bytes, slices))

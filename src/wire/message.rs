@@ -5,7 +5,7 @@
 use bytes::BufMut as _;
 
 use super::bulk::Part;
-use super::chain::{Chain, Reader};
+use super::chain::{Chain, Payload, Reader};
 use super::codec;
 use super::mark::Token;
 use super::{FunctionOffset, frame};
@@ -129,6 +129,12 @@ pub(crate) enum FromWorker {
 
 /// Appends one frame that `write` fills.
 pub(super) fn put(out: &mut Chain, tag: u8, payload: &Chain, write: impl FnOnce(&mut Vec<u8>)) {
+    put_head(out, tag, payload.len(), write);
+    out.put_chain(payload);
+}
+
+/// As `put`, up to the payload of so many bytes, which is to follow.
+fn put_head(out: &mut Chain, tag: u8, payload: usize, write: impl FnOnce(&mut Vec<u8>)) {
     let start = frame::begin(out);
     out.tail().put_u8(tag);
     write(out.tail());
@@ -167,8 +173,8 @@ pub(crate) fn put_setup(out: &mut Chain, setup: &Setup, args: &Chain) {
     });
 }
 
-pub(crate) fn put_call(out: &mut Chain, head: &CallHead, payload: &Chain) {
-    put(out, tag::CALL, payload, |out| {
+pub(crate) fn put_call(out: &mut Chain, head: &CallHead, payload: &Payload) {
+    put_head(out, tag::CALL, payload.len(), |out| {
         out.put_u32_le(head.seq);
         out.put_u32_le(head.base);
         out.put_u32_le(head.first);
@@ -177,6 +183,7 @@ pub(crate) fn put_call(out: &mut Chain, head: &CallHead, payload: &Chain) {
         out.put_u64_le(head.timeout);
         put_function(out, head.function);
     });
+    out.put_payload(payload);
 }
 
 /// Comes before the message whose payload has these parts, and goes to either side.
@@ -437,7 +444,7 @@ mod tests {
             let mut payload = Chain::new();
             payload.put_bytes(bytes.clone().into());
             let mut out = Chain::new();
-            put_call(&mut out, &head, &payload);
+            put_call(&mut out, &head, &payload.finish());
             let Some(ToWorker::Call(parsed, rest)) = ToWorker::parse(only_frame(&mut out)) else {
                 return Err(TestCaseError::fail("not a call"));
             };

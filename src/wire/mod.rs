@@ -32,7 +32,7 @@ pub(crate) mod spare;
 #[cfg(target_os = "linux")]
 pub(crate) mod zygote;
 
-pub(crate) use chain::{Chain, Reader};
+pub(crate) use chain::{Chain, Payload, Reader};
 pub(crate) use codec::CodecError;
 
 /// What stands for a function in a message: its distance in bytes from a fixed one, which

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::Link;
 use super::lane::Lane;
-use crate::wire::Chain;
+use crate::wire::Payload;
 use crate::wire::bulk::{Incoming, Part, Split};
 use crate::wire::message::{self, CallHead};
 use crate::wire::ring::Way;
@@ -21,12 +21,12 @@ const KEPT: Duration = Duration::from_secs(1);
 impl Link {
     /// Adds a call to what is to be written. If there is no memory for the ring, all of it goes by
     /// the socket.
-    pub(super) fn put_call(&self, lane: &mut Lane, head: &CallHead, payload: &Chain) {
+    pub(super) fn put_call(&self, lane: &mut Lane, head: &CallHead, payload: &Payload) {
         let ring = self.page.ring(Way::ToWorker);
-        match Split::of(payload) {
-            Some(split) if ring.prepare(split.len(), !lane.unput.is_empty()) => {
+        match payload.chain().and_then(Split::of) {
+            Some(mut split) if ring.prepare(split.len(), !lane.unput.is_empty()) => {
                 message::put_bulk(&mut lane.unwritten, &split.parts);
-                message::put_call(&mut lane.unwritten, head, &split.rest);
+                message::put_call(&mut lane.unwritten, head, &split.rest.finish());
                 lane.unput.extend(split.pieces);
                 lane.rings_used = Some(Instant::now());
             }

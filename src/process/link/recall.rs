@@ -258,7 +258,7 @@ mod tests {
             owed,
             function: FunctionOffset(0),
             base: 0,
-            payload: Chain::new(),
+            payload: Chain::new().finish(),
             expiry: None,
             strikes: 0,
             losses: 0,

@@ -125,8 +125,10 @@ impl Link {
             }
             if entry.call.owed.remaining() > 0 {
                 answered.rest = Some(entry.call);
-            } else if lane.rings_used.is_some() {
-                lane.spare.keep(entry.call.payload);
+            } else if lane.rings_used.is_some()
+                && let Some(payload) = entry.call.payload.into_chain()
+            {
+                lane.spare.keep(payload);
             }
             self.tasks_done.fetch_add(1, Ordering::Relaxed);
         }

@@ -78,9 +78,9 @@ impl Pool {
         };
         let mut calls = Vec::new();
         while calls.len() < room
-            && let Some(waiting) = state.backlog.pop()
+            && let Some(popped) = state.backlog.pop()
         {
-            calls.push(waiting.call);
+            calls.push(popped.entry.call);
         }
         if calls.is_empty() && link.is_idle() {
             if room > 0 {

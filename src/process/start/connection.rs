@@ -185,7 +185,7 @@ mod tests {
         let unknown = frames(|out| {
             let start = frame::begin(out);
             out.tail().extend_from_slice(&[200, 1, 2, 3]);
-            frame::finish(out, start, &Chain::new());
+            frame::finish(out, start, 0);
         });
         let error = meet(unknown).await.expect_err("an unknown message");
         assert!(matches!(error, StartError::Garbage(_)), "{error:?}");
