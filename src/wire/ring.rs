@@ -188,10 +188,8 @@ impl<'a> Ring<'a> {
         self.word(which).store(mark, Ordering::SeqCst);
         let gate = self.word(gate);
         let seen = gate.load(Ordering::SeqCst);
-        let missing = mark.wrapping_sub(seen);
-        (1..=RING as u32)
-            .contains(&missing)
-            .then_some(Wait { gate, seen })
+        let is_ahead = mark.wrapping_sub(seen) as i32 > 0;
+        is_ahead.then_some(Wait { gate, seen })
     }
 
     /// Writer: wakes a reader that sleeps.
