@@ -48,7 +48,7 @@ pub(crate) fn serve_as_zygote(socket: io::Result<UnixStream>, parent: Option<Own
 
 fn serve(socket: UnixStream, parent: Option<OwnedFd>) -> io::Result<()> {
     match Inlet::open(socket)? {
-        Some(inlet) => Worker::greet(inlet, parent)?.run(),
+        Some(inlet) => Worker::open(inlet, parent)?.run(),
         None => Ok(()),
     }
 }
@@ -71,7 +71,7 @@ fn exit_code(served: io::Result<()>) -> i32 {
     }
 }
 
-/// A worker that has met its parent.
+/// A worker that knows its parent.
 struct Worker {
     inlet: Inlet,
     page: Arc<Page>,
@@ -79,13 +79,12 @@ struct Worker {
 }
 
 impl Worker {
-    fn greet(mut inlet: Inlet, parent: Option<OwnedFd>) -> io::Result<Self> {
+    fn open(mut inlet: Inlet, parent: Option<OwnedFd>) -> io::Result<Self> {
         let memory = inlet.fds.pop_front();
         let memory = memory.ok_or_else(|| invalid("no memory came with the hello"))?;
         let page = Arc::new(Page::open(memory)?);
         let socket = inlet.socket.try_clone()?;
         let outbox = Outbox::open(socket, parent, page.clone(), frame::LARGEST)?;
-        outbox.send(put_greeting)?;
         Ok(Self {
             inlet,
             page,
@@ -94,9 +93,19 @@ impl Worker {
     }
 
     fn run(mut self) -> io::Result<()> {
+        // The greeting goes before anything is done that may take long, or may end this process; else
+        // with the next word, so that the parent is woken once.
+        let mut greeted = !self.inlet.has_setup();
+        if greeted {
+            self.outbox.send(put_greeting)?;
+        }
         let Some((setup, args)) = self.inlet.setup()? else {
             return Ok(());
         };
+        if !greeted && !setup.is_plain() {
+            self.outbox.send(put_greeting)?;
+            greeted = true;
+        }
         self.outbox
             .set_limit(usize::try_from(setup.max_frame).unwrap_or(frame::LARGEST));
         let marks = setup.captured.as_ref().map(Marks::open).transpose()?;
@@ -107,7 +116,12 @@ impl Worker {
         }
         let memory = MemoryWatch::new(&self.page);
         let parent = Parent::new(self.page.clone(), self.outbox.clone());
-        self.outbox.send(message::put_ready)?;
+        self.outbox.send(|out| {
+            if !greeted {
+                put_greeting(out);
+            }
+            message::put_ready(out);
+        })?;
         let Inlet {
             socket, mut frames, ..
         } = self.inlet;
