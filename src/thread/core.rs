@@ -367,7 +367,10 @@ impl Executor for Core {
     async fn shutdown_with(&self, how: Shutdown) -> ShutdownReport {
         let deadline = how.ends_at();
         self.close();
-        let finished = self.lock().finished;
+        let (finished, before) = {
+            let state = self.lock();
+            (state.finished, state.cancelled)
+        };
         let mut cancelled = 0;
         if how.cancel_pending {
             cancelled += self.fail_pending(&Cause::Cancelled);
@@ -386,7 +389,7 @@ impl Executor for Core {
         let state = self.lock();
         ShutdownReport {
             finished: (state.finished - finished) as usize,
-            cancelled,
+            cancelled: cancelled + state.cancelled - before,
             killed: state.seats.running(),
         }
     }
