@@ -16,13 +16,11 @@ use std::fs;
 use std::time::Duration;
 
 use bytes::Bytes;
-use concurrent_futures::{
-    Executor as _, ExecutorExt as _, ProcessPoolExecutor, StartMethod, TaskOptions,
-};
+use concurrent_futures::{ExecutorExt as _, ProcessPoolExecutor, StartMethod, TaskOptions};
 use futures::StreamExt as _;
 use rustix::process::{Pid, Signal, kill_process};
 
-use self::alone::{alone, descriptors};
+use self::alone::{alone, children, descriptors};
 use self::common::{Gate, Key, eventually, within};
 use self::methods::{held_by_every_start_method, processes};
 
@@ -277,6 +275,8 @@ fn large_payloads_leave_no_descriptor_and_no_memory_when_the_worker_idles() {
                 eventually(|| status("self", "RssAnon") < 40 * KIB).await;
                 assert_eq!(descriptors(), before, "{round}");
             }
+            within(pool.shutdown()).await;
+            eventually(|| children().is_empty()).await;
         },
     );
 }

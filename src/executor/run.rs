@@ -95,7 +95,7 @@ const QUICK: Duration = Duration::from_micros(1);
 pub(crate) trait Shared: Send + Sync {
     fn ticket(&self) -> &Ticket;
 
-    /// How many items nobody has begun.
+    /// How many items nobody has begun that are wanted.
     fn unbegun(&self) -> usize;
 
     /// Runs what nobody else takes, item by item.
@@ -194,7 +194,10 @@ where
     }
 
     fn unbegun(&self) -> usize {
-        self.lock().args.len()
+        match self.promise.ticket().is_closed() {
+            true => 0,
+            false => self.lock().args.len(),
+        }
     }
 
     fn run(&self, seat: &dyn Seat) -> Tally {

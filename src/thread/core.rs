@@ -96,6 +96,8 @@ pub(super) enum Next {
 pub(super) enum Idle {
     Look,
     Rest,
+    /// It has rested for long enough.
+    Leave,
 }
 
 /// What a job had only as long as it waited.
@@ -186,23 +188,24 @@ impl Core {
     /// then it may go on.
     pub(super) fn rise(&self, seat: u64, is_over: bool) -> Option<Next> {
         let mut state = self.lock();
-        if state.seats.is_resting(seat) {
-            if state.seats.chunks().next().is_none() {
-                return is_over.then(|| self.give_back(state, seat));
-            }
-            state.seats.rise(seat);
+        if !state.seats.is_resting(seat) {
+            return Some(self.find(state, seat, Idle::Rest));
         }
-        Some(self.find(state, seat, Idle::Rest))
+        is_over.then(|| {
+            state.seats.rise(seat);
+            self.find(state, seat, Idle::Leave)
+        })
     }
 
     /// Finds something to do for a seat that looks for it.
     fn find(&self, mut state: MutexGuard<'_, State>, seat: u64, idle: Idle) -> Next {
         let Some((errand, left)) = state.find(seat) else {
-            let watch = state.seats.chunks().next().is_some();
+            let watch = state.seats.have_parts();
             return match idle {
+                Idle::Leave if !watch => self.give_back(state, seat),
                 _ if state.closed && !watch => self.give_back(state, seat),
                 Idle::Look => Next::Look(self.news()),
-                Idle::Rest => {
+                Idle::Rest | Idle::Leave => {
                     state.seats.rest(seat, thread::current());
                     Next::Rest { watch }
                 }
@@ -367,7 +370,10 @@ impl Executor for Core {
     async fn shutdown_with(&self, how: Shutdown) -> ShutdownReport {
         let deadline = how.ends_at();
         self.close();
-        let finished = self.lock().finished;
+        let (finished, before) = {
+            let state = self.lock();
+            (state.finished, state.cancelled)
+        };
         let mut cancelled = 0;
         if how.cancel_pending {
             cancelled += self.fail_pending(&Cause::Cancelled);
@@ -386,7 +392,7 @@ impl Executor for Core {
         let state = self.lock();
         ShutdownReport {
             finished: (state.finished - finished) as usize,
-            cancelled,
+            cancelled: cancelled + state.cancelled - before,
             killed: state.seats.running(),
         }
     }

@@ -12,6 +12,7 @@ use crate::executor::run::Shared;
 pub(super) struct Seats {
     seats: Vec<Seat>,
     taken: usize,
+    hired: usize,
     coming: usize,
     /// The one that rests for the shortest time, whose thread is the warmest, on top.
     resting: Vec<u64>,
@@ -21,7 +22,9 @@ pub(super) struct Seats {
 enum Seat {
     #[default]
     Free,
-    /// On its way to a thread, or awake and looking for something to do.
+    /// Waits for its runtime to give it a thread.
+    Hired,
+    /// On its way to work: called, or awake and looking for something to do.
     Coming,
     Running {
         task: u64,
@@ -58,7 +61,7 @@ impl Seats {
                 _ => None,
             };
         }
-        (self.taken < most).then(|| Call::Hire(self.take()))
+        (self.hired == 0 && self.taken < most).then(|| Call::Hire(self.take()))
     }
 
     fn take(&mut self) -> u64 {
@@ -68,7 +71,7 @@ impl Seats {
             self.seats.len() - 1
         });
         let id = at as u64 + 1;
-        self.set(id, Seat::Coming);
+        self.set(id, Seat::Hired);
         id
     }
 
@@ -126,12 +129,17 @@ impl Seats {
 
     /// How many run something.
     pub(super) fn running(&self) -> usize {
-        self.taken - self.coming - self.resting.len()
+        self.taken - self.hired - self.coming - self.resting.len()
     }
 
     pub(super) fn is_running(&self, ticket: &Ticket) -> bool {
         let runs = |seat: &Seat| matches!(seat, Seat::Running { task, .. } if *task == ticket.id());
         self.seats.iter().any(runs)
+    }
+
+    /// Whether there is a chunk of which something is left.
+    pub(super) fn have_parts(&self) -> bool {
+        self.chunks().any(|chunk| chunk.unbegun() > 0)
     }
 
     /// The chunks that are being run.
@@ -143,12 +151,14 @@ impl Seats {
     }
 
     fn set(&mut self, id: u64, seat: Seat) -> Seat {
-        let is_taken = |seat: &Seat| usize::from(!matches!(seat, Seat::Free));
-        let is_coming = |seat: &Seat| usize::from(matches!(seat, Seat::Coming));
-        let (taken, coming) = (is_taken(&seat), is_coming(&seat));
-        let before = std::mem::replace(&mut self.seats[id as usize - 1], seat);
-        self.taken = self.taken + taken - is_taken(&before);
-        self.coming = self.coming + coming - is_coming(&before);
+        let place = &mut self.seats[id as usize - 1];
+        let before = std::mem::replace(place, seat);
+        let count = |total: usize, counts: fn(&Seat) -> bool| {
+            total + usize::from(counts(place)) - usize::from(counts(&before))
+        };
+        self.taken = count(self.taken, |seat| !matches!(seat, Seat::Free));
+        self.hired = count(self.hired, |seat| matches!(seat, Seat::Hired));
+        self.coming = count(self.coming, |seat| matches!(seat, Seat::Coming));
         before
     }
 }

@@ -75,6 +75,13 @@ pub(crate) struct Setup {
     pub(crate) initializer: Option<FunctionOffset>,
 }
 
+impl Setup {
+    /// Whether nothing can fail that it asks for.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.limits.is_empty() && self.captured.is_none() && self.initializer.is_none()
+    }
+}
+
 /// Which streams of a worker are to have marks, and with what token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Captured {
@@ -99,8 +106,7 @@ pub(crate) struct CallHead {
 /// What a parent may say.
 #[derive(Debug)]
 pub(crate) enum ToWorker {
-    /// Whoever it comes from: it is the parent that decides whether the two get along.
-    Hello,
+    Hello(Identity),
     Setup(Setup, Reader),
     Call(CallHead, Reader),
     /// Parts of the payload of the call that follows come by the ring.
@@ -342,7 +348,7 @@ impl ToWorker {
     /// Nothing if the frame makes no sense.
     pub(crate) fn parse(mut frame: Reader) -> Option<Self> {
         let message = match frame.u8()? {
-            tag::HELLO => get_identity(&mut frame).map(|_| Self::Hello)?,
+            tag::HELLO => Self::Hello(get_identity(&mut frame)?),
             tag::SETUP => {
                 let worker_id = frame.u64()?;
                 let max_frame = frame.u64()?;
@@ -524,7 +530,7 @@ mod tests {
         put_hello(&mut out, &identity);
         assert!(matches!(
             ToWorker::parse(only_frame(&mut out)),
-            Some(ToWorker::Hello)
+            Some(ToWorker::Hello(parsed)) if parsed == identity
         ));
     }
 }

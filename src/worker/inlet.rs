@@ -18,19 +18,22 @@ pub(super) struct Inlet {
     pub(super) socket: UnixStream,
     pub(super) frames: Frames,
     pub(super) fds: VecDeque<OwnedFd>,
+    /// The parent is of the same build, so its functions are ours.
+    is_kin: bool,
 }
 
 impl Inlet {
-    /// Learns who the parent is. It is the parent that decides whether the two get along. Nothing if
-    /// it has hung up.
+    /// Learns who the parent is. Nothing if it has hung up.
     pub(super) fn open(socket: UnixStream) -> io::Result<Option<Self>> {
         let mut inlet = Self {
             socket,
             frames: Frames::new(HELLO_LIMIT),
             fds: VecDeque::new(),
+            is_kin: false,
         };
         match inlet.next_message()? {
-            Some(ToWorker::Hello) => {
+            Some(ToWorker::Hello(parent)) => {
+                inlet.is_kin = parent == Identity::own();
                 inlet.frames.set_limit(frame::LARGEST);
                 Ok(Some(inlet))
             }
@@ -39,8 +42,17 @@ impl Inlet {
         }
     }
 
-    /// What this process is to be. Nothing if the parent has hung up, as one of another build does.
+    /// Whether what this process is to be has come already, behind the hello.
+    pub(super) fn has_setup(&self) -> bool {
+        self.is_kin && self.frames.has_next()
+    }
+
+    /// What this process is to be. Nothing if the parent has hung up, or is of another build: what it
+    /// says then means something else here. It learns that from our greeting.
     pub(super) fn setup(&mut self) -> io::Result<Option<(Setup, Reader)>> {
+        if !self.is_kin {
+            return Ok(None);
+        }
         match self.next_message()? {
             Some(ToWorker::Setup(setup, args)) => Ok(Some((setup, args))),
             None | Some(ToWorker::Exit) => Ok(None),
@@ -78,4 +90,43 @@ pub(super) fn put_greeting(out: &mut crate::wire::Chain) {
 
 pub(super) fn invalid(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+    use crate::wire::Chain;
+
+    /// What a process makes of a parent that sends its hello and a setup at once.
+    fn meets(parent: &Identity) -> (bool, bool) {
+        let (mut ours, theirs) = UnixStream::pair().expect("a socket pair");
+        let setup = Setup {
+            worker_id: 1,
+            max_frame: 1,
+            limits: Vec::new(),
+            captured: None,
+            initializer: None,
+        };
+        let mut out = Chain::new();
+        message::put_hello(&mut out, parent);
+        message::put_setup(&mut out, &setup, &Chain::new());
+        ours.write_all(&out.into_reader().front)
+            .expect("it has room");
+        let mut inlet = Inlet::open(theirs).expect("a hello").expect("a parent");
+        let has_setup = inlet.has_setup();
+        (has_setup, inlet.setup().expect("frames").is_some())
+    }
+
+    #[test]
+    fn a_process_heeds_no_setup_of_another_build_or_version() {
+        let own = Identity::own();
+        assert_eq!(meets(&own), (true, true));
+        let build = [own.build.clone(), vec![0]].concat();
+        let version = own.version;
+        assert_eq!(meets(&Identity { version, build }), (false, false));
+        let version = version + 1;
+        assert_eq!(meets(&Identity { version, ..own }), (false, false));
+    }
 }

@@ -50,7 +50,7 @@ pub(crate) fn serve_as_zygote(socket: io::Result<UnixStream>, parent: Option<Own
 
 fn serve(socket: UnixStream, parent: Option<OwnedFd>) -> io::Result<()> {
     match Inlet::open(socket)? {
-        Some(inlet) => Worker::greet(inlet, parent)?.run(),
+        Some(inlet) => Worker::open(inlet, parent)?.run(),
         None => Ok(()),
     }
 }
@@ -73,7 +73,7 @@ fn exit_code(served: io::Result<()>) -> i32 {
     }
 }
 
-/// A worker that has met its parent.
+/// A worker that knows its parent.
 struct Worker {
     inlet: Inlet,
     page: Arc<Page>,
@@ -81,13 +81,12 @@ struct Worker {
 }
 
 impl Worker {
-    fn greet(mut inlet: Inlet, parent: Option<OwnedFd>) -> io::Result<Self> {
+    fn open(mut inlet: Inlet, parent: Option<OwnedFd>) -> io::Result<Self> {
         let memory = inlet.fds.pop_front();
         let memory = memory.ok_or_else(|| invalid("no memory came with the hello"))?;
         let page = Arc::new(Page::open(memory)?);
         let socket = inlet.socket.try_clone()?;
         let outbox = Outbox::open(socket, parent, page.clone())?;
-        outbox.send(put_greeting)?;
         Ok(Self {
             inlet,
             page,
@@ -96,9 +95,19 @@ impl Worker {
     }
 
     fn run(mut self) -> io::Result<()> {
+        // The greeting goes before anything is done that may take long, or may end this process; else
+        // with the next word, so that the parent is woken once.
+        let mut greeted = !self.inlet.has_setup();
+        if greeted {
+            self.outbox.send(put_greeting)?;
+        }
         let Some((setup, args)) = self.inlet.setup()? else {
             return Ok(());
         };
+        if !greeted && !setup.is_plain() {
+            self.outbox.send(put_greeting)?;
+            greeted = true;
+        }
         let marks = setup.captured.as_ref().map(Marks::open).transpose()?;
         let opened =
             limit(&setup).and_then(|()| run_initializer("initializer", setup.initializer, args));
@@ -109,8 +118,13 @@ impl Worker {
         let parent = Parent::new(self.page.clone(), self.outbox.clone());
         let max_frame = usize::try_from(setup.max_frame).unwrap_or(frame::LARGEST);
         let mut log = Log::new(self.outbox.clone(), max_frame);
-        self.outbox.send(message::put_ready)?;
         let mut dock = Dock::new(self.page.clone(), self.outbox.clone());
+        self.outbox.send(|out| {
+            if !greeted {
+                put_greeting(out);
+            }
+            message::put_ready(out);
+        })?;
         let Inlet {
             socket, mut frames, ..
         } = self.inlet;

@@ -25,6 +25,8 @@ pub(in crate::process) struct Connection {
 impl Connection {
     /// The greeting is small; whatever announces more is no worker.
     const GREETING: usize = 4096;
+    /// A setup up to this size goes with the hello: any socket has room for so little.
+    const EARLY: usize = 4096;
 
     pub(in crate::process) fn new(socket: OwnedFd) -> io::Result<Self> {
         let socket = std::os::unix::net::UnixStream::from(socket);
@@ -47,6 +49,9 @@ impl Connection {
     ) -> Result<(), StartError> {
         let mut hello = Chain::new();
         message::put_hello(&mut hello, own);
+        if setup.len() <= Self::EARLY {
+            hello.put_chain(&std::mem::take(&mut setup)); // A worker of another build does not heed it.
+        }
         self.send_hello(hello, fds).await?;
         let greeting = self.receive().await.map_err(|error| match error {
             StartError::Gone => StartError::Mute,
@@ -67,7 +72,7 @@ impl Connection {
                 .saturating_add(message::REPORT)
                 .min(frame::LARGEST),
         );
-        for piece in std::mem::take(&mut setup).pieces() {
+        for piece in setup.pieces() {
             self.stream
                 .write_all(piece)
                 .await

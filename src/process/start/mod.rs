@@ -60,7 +60,7 @@ pub(super) struct Newborn {
     pub(super) child: Child,
     pub(super) socket: OwnedFd,
     pub(super) pipes: Pipes,
-    /// How often the kernel had killed for memory before.
+    /// How often the kernel had killed for memory before it did anything.
     pub(super) oom_kills: u64,
 }
 
@@ -68,7 +68,6 @@ impl Starter {
     /// Starts a process.
     pub(super) async fn start(&self, recipe: &Arc<Recipe>) -> Result<Newborn, StartError> {
         let failed = StartError::system;
-        let oom_kills = sys::oom_kills();
         let outlets = recipe.outlets.open();
         let (ends, pipes) = outlets.map_err(failed("open a stdout and a stderr for a worker"))?;
         let (child, socket) = match self {
@@ -94,7 +93,7 @@ impl Starter {
             child,
             socket,
             pipes,
-            oom_kills,
+            oom_kills: sys::oom_kills(), // Read while the process gets on its feet: that takes longer.
         })
     }
 
