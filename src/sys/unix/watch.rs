@@ -84,11 +84,15 @@ pub(crate) fn wait_for_parents_end(
     };
     let mut ticking = false;
     loop {
-        let mut watched = vec![
+        // Without a vector: for the first one that a thread makes, the allocator makes it a heap.
+        let mut watched = [
             PollFd::new(&bell.0, PollFlags::IN),
             PollFd::new(socket, PollFlags::RDHUP),
+            match parent {
+                Some(parent) => PollFd::new(parent, PollFlags::IN),
+                None => PollFd::new(socket, PollFlags::RDHUP),
+            },
         ];
-        watched.extend(parent.map(|parent| PollFd::new(parent, PollFlags::IN)));
         match rustix::event::poll(&mut watched, ticking.then_some(&pace)) {
             Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
