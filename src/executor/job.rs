@@ -290,12 +290,11 @@ where
         };
         let mut items = items.into_iter();
         loop {
-            match panic::catch(|| outbound.fill(&mut items)) {
-                Ok(Ok(Filled::All)) => break,
-                Ok(Ok(Filled::Full)) => outbound.flush(),
-                Ok(Ok(Filled::Over)) => outbound.shed(),
-                Ok(Err(error)) => outbound.fail(&format!("an argument cannot be encoded: {error}")),
-                Err(report) => outbound.fail(&format!("the encoding of an argument {report}")),
+            match encoded(|| outbound.fill(&mut items)) {
+                Ok(Filled::All) => break,
+                Ok(Filled::Full) => outbound.flush(),
+                Ok(Filled::Over) => outbound.shed(),
+                Err(reason) => outbound.fail(reason),
             }
         }
         outbound.flush();
@@ -354,7 +353,7 @@ impl<P: PromiseEncoded + 'static> Outbound<'_, P> {
         let size = self.payload.len() - self.begun;
         self.count -= 1;
         if size > self.limit {
-            return self.fail(&too_large(size, self.limit));
+            return self.fail(too_large(size, self.limit));
         }
         let latest = self.payload.split_off(self.begun);
         self.flush();
@@ -364,11 +363,10 @@ impl<P: PromiseEncoded + 'static> Outbound<'_, P> {
 
     /// The latest item cannot be sent.
     #[cold]
-    fn fail(&mut self, reason: &str) {
+    fn fail(&mut self, reason: String) {
         self.payload.truncate(self.begun);
         self.flush();
-        let cause = Cause::Codec(format!("cannot be sent: {reason}").into());
-        let error = self.owed.ticket().error(false, cause);
+        let error = self.owed.ticket().error(false, Cause::Codec(reason.into()));
         self.owed
             .answer_next(|promise, item| promise.fail(item, error));
     }
@@ -395,9 +393,22 @@ impl<P: PromiseEncoded + 'static> Outbound<'_, P> {
     }
 }
 
+/// What `encode`, which is the user's code, gives; or why its arguments cannot be sent.
+fn encoded<T>(encode: impl FnOnce() -> Result<T, CodecError>) -> Result<T, String> {
+    match panic::catch(encode) {
+        Ok(Ok(outcome)) => Ok(outcome),
+        Ok(Err(error)) => Err(format!(
+            "cannot be sent: an argument cannot be encoded: {error}"
+        )),
+        Err(report) => Err(format!(
+            "cannot be sent: the encoding of an argument {report}"
+        )),
+    }
+}
+
 fn too_large(size: usize, limit: usize) -> String {
     format!(
-        "its arguments encode to {size} bytes, and a frame may have {limit}; raise `max_frame_length`"
+        "cannot be sent: its arguments encode to {size} bytes, and a frame may have {limit}; raise `max_frame_length`"
     )
 }
 
@@ -489,19 +500,9 @@ where
     let entry =
         FunctionOffset::of::<F, ServeInitializer<A, M>>(&function).ok_or(NOT_IN_EXECUTABLE)?;
     let mut chain = Chain::new();
-    match panic::catch(|| args.encode(&mut chain)) {
-        Ok(Ok(())) if chain.len() <= limit => {}
-        Ok(Ok(())) => return Err(format!("cannot be sent: {}", too_large(chain.len(), limit))),
-        Ok(Err(error)) => {
-            return Err(format!(
-                "cannot be sent: an argument cannot be encoded: {error}"
-            ));
-        }
-        Err(report) => {
-            return Err(format!(
-                "cannot be sent: the encoding of an argument {report}"
-            ));
-        }
+    encoded(|| args.encode(&mut chain))?;
+    if chain.len() > limit {
+        return Err(too_large(chain.len(), limit));
     }
     chain.seal();
     Ok((entry, chain))
