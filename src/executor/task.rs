@@ -176,8 +176,8 @@ macro_rules! nary {
 
             fn decode(input: &mut Reader) -> Result<Self, CodecError> {
                 // All are taken out before the first is decoded: one that fails must not leave the others to the next item.
-                $(let $arg = codec::next(input)?;)*
-                Ok(($(codec::decode::<$Arg>($arg)?,)*))
+                $(let mut $arg = codec::next(input)?;)*
+                Ok(($(codec::get::<$Arg>(&mut $arg)?,)*))
             }
 
             fn skip(input: &mut Reader) -> Result<(), CodecError> {

@@ -104,11 +104,6 @@ impl Drop for Passed<'_> {
     }
 }
 
-/// Decodes a value that `next` took out.
-pub(crate) fn decode<T: DeserializeOwned + 'static>(mut value: Reader) -> Result<T, CodecError> {
-    get(&mut value)
-}
-
 fn write<T: Serialize>(value: &T, out: &mut impl Write) -> Result<(), rmp_serde::encode::Error> {
     let serializer = rmp_serde::Serializer::new(out).with_struct_map();
     value.serialize(&mut serializer.with_human_readable())
@@ -318,7 +313,7 @@ mod tests {
                 let mut value = Vec::new();
                 put_varint(&mut value, (bytes.len() as u64) << 1 | plain);
                 value.put_slice(bytes);
-                let _ = decode::<T>(Reader::from(value));
+                let _ = get::<T>(&mut Reader::from(value));
             }
         }
         read_as::<String>(bytes);
