@@ -39,7 +39,7 @@ impl Dock {
     /// The whole payload of a call of which `rest` came in the frame. It is read whether the call is
     /// wanted or not: what belongs to the next one comes behind it.
     pub(super) fn complete(&mut self, rest: Reader, log: &mut Log) -> io::Result<Reader> {
-        let mut spare = self.outbox.spare();
+        let mut spare = log.take_spare();
         let Some(mut parts) = self.announced.take() else {
             return Ok(rest); // The task may need the memory of the spare buffer.
         };

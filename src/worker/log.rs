@@ -8,12 +8,14 @@ use crate::function::Answer;
 use crate::wire::Chain;
 use crate::wire::message;
 use crate::wire::outcomes::{self, MOST_HEAD, Status};
-use crate::wire::page::OUTBOX;
+use crate::wire::page::{OUTBOX, Page};
+use crate::wire::spare::Spare;
 
 /// A larger entry is sent by itself.
 const MOST_POSTED: usize = OUTBOX / 2;
 
 pub(super) struct Log {
+    page: Arc<Page>,
     outbox: Arc<Outbox>,
     /// The most bytes that a value may have.
     limit: usize,
@@ -24,27 +26,34 @@ pub(super) struct Log {
     /// The entry that is being made: a status, and the value or what stands in its place.
     entry: Chain,
     head: Vec<u8>,
+    /// What the last large result lay in.
+    spare: Spare,
 }
 
 impl Log {
-    pub(super) fn new(outbox: Arc<Outbox>, limit: usize) -> Self {
+    pub(super) fn new(page: Arc<Page>, outbox: Arc<Outbox>, limit: usize) -> Self {
         Self {
+            page,
             outbox,
             limit,
             cursor: None,
             posted: 0,
             entry: Chain::new(),
             head: Vec::new(),
+            spare: Spare::default(),
         }
     }
 
     /// Begins an entry. The value is to be put into what it gives.
     pub(super) fn begin(&mut self) -> &mut Chain {
-        self.restart(Status::Value)
+        self.entry.clear();
+        outcomes::put_status(&mut self.entry, Status::Value);
+        &mut self.entry
     }
 
+    /// Begins it anew, without the memory that a part of a value may have taken.
     fn restart(&mut self, status: Status) -> &mut Chain {
-        self.entry.clear();
+        self.entry = Chain::new();
         outcomes::put_status(&mut self.entry, status);
         &mut self.entry
     }
@@ -92,11 +101,11 @@ impl Log {
         }
         if self.cursor != Some((seq, item)) || time.is_some() {
             self.put_head(seq, item, time);
-            self.outbox.post(self.posted, &self.head);
+            self.page.post(self.posted, &self.head);
             self.posted += self.head.len();
         }
         // In one, for what is posted may be read.
-        self.outbox
+        self.page
             .post(self.posted, self.entry.in_one().unwrap_or_default());
         self.posted += len;
         self.cursor = Some((seq, item + 1));
@@ -119,8 +128,13 @@ impl Log {
         let entry = std::mem::take(&mut self.entry); // Its memory is not kept here.
         let sent = self.outbox.send_large(&self.head, entry);
         if time.is_some() {
-            self.outbox.keep(sent); // No other item of the call runs before the next large payload.
+            self.spare.keep(sent); // No other item of the call runs before the next large payload.
         }
+    }
+
+    /// The buffer that is kept for the next large payload, if there is one.
+    pub(super) fn take_spare(&mut self) -> Spare {
+        std::mem::take(&mut self.spare)
     }
 
     /// An item is about to run, nobody knows for how long: sees to it that what waits is written

@@ -19,7 +19,6 @@ use crate::wire::bulk::Split;
 use crate::wire::message;
 use crate::wire::page::Page;
 use crate::wire::ring::{Ring, Way};
-use crate::wire::spare::Spare;
 
 /// How long a finished outcome may wait while an item runs.
 const LINGER: Duration = Duration::from_millis(1);
@@ -40,8 +39,6 @@ struct Sender {
     socket: UnixStream,
     /// How much of what the page holds has been written.
     sent: usize,
-    /// What a result lay in.
-    spare: Spare,
     /// The socket's failure. It ends the worker, but an entry cannot be told of it.
     broken: Option<io::Error>,
 }
@@ -58,7 +55,6 @@ impl Outbox {
         let sender = Sender {
             socket,
             sent: 0,
-            spare: Spare::default(),
             broken: None,
         };
         let outbox = Arc::new(Self {
@@ -95,12 +91,6 @@ impl Outbox {
         let mut message = Chain::new();
         put(&mut message);
         self.lock().send(&mut message)
-    }
-
-    /// Adds whole entries to the page, which holds `posted` bytes, where the parent finds them whatever
-    /// happens to this process.
-    pub(super) fn post(&self, posted: usize, entries: &[u8]) {
-        self.page.post(posted, entries);
     }
 
     /// Writes what waits, and empties the page.
@@ -144,16 +134,6 @@ impl Outbox {
         outcome
     }
 
-    /// The payload of the last outcome of a call is not needed any more.
-    pub(super) fn keep(&self, payload: Chain) {
-        self.lock().spare.keep(payload);
-    }
-
-    /// What a result lay in, if there is something.
-    pub(super) fn spare(&self) -> Spare {
-        std::mem::take(&mut self.lock().spare)
-    }
-
     /// An item is about to run, nobody knows for how long, and something waits: sees to it that it is
     /// written meanwhile.
     pub(super) fn leave_to_attendant(&self) {
@@ -169,18 +149,12 @@ impl Outbox {
         if is_last {
             self.attended.store(false, Ordering::Release);
         }
-        let mut sender = self.lock();
-        let waited = sender.flush(&self.page);
-        drop(sender);
-        *vain = if waited { 0 } else { *vain + 1 };
+        let waited = self.lock().flush(&self.page);
+        *vain = if waited || is_last { 0 } else { *vain + 1 };
         if is_last && waited {
             self.attended.store(true, Ordering::Release);
         }
-        let goes_on = !is_last || waited;
-        if !goes_on {
-            *vain = 0;
-        }
-        goes_on
+        waited || !is_last
     }
 }
 

@@ -117,7 +117,7 @@ impl Worker {
         let memory = MemoryWatch::new(&self.page);
         let parent = Parent::new(self.page.clone(), self.outbox.clone());
         let max_frame = usize::try_from(setup.max_frame).unwrap_or(frame::LARGEST);
-        let mut log = Log::new(self.outbox.clone(), max_frame);
+        let mut log = Log::new(self.page.clone(), self.outbox.clone(), max_frame);
         let mut dock = Dock::new(self.page.clone(), self.outbox.clone());
         self.outbox.send(|out| {
             if !greeted {
@@ -135,7 +135,7 @@ impl Worker {
             let frame = frames.next(&mut &socket)?;
             match frame.map(Reader::from).map(parse).transpose()? {
                 Some(ToWorker::Bulk(parts)) => dock.announce(parts),
-                Some(ToWorker::Rest) => drop(self.outbox.spare()),
+                Some(ToWorker::Rest) => drop(log.take_spare()),
                 Some(ToWorker::Call(head, input)) => {
                     let input = dock.complete(input, &mut log)?;
                     let function = find(head.function)?;
