@@ -1,6 +1,7 @@
 //! Whoever takes part. A new peer is one `impl Contender` here and one line in `each_contender!`.
 
 use std::future::Future;
+use std::time::{Duration, Instant};
 
 use concurrent_futures::{Executor, ExecutorExt as _, ProcessPoolExecutor, ThreadPoolExecutor};
 use futures::future::FutureExt as _;
@@ -30,6 +31,20 @@ impl Work for Noop {
     type Output = ();
 
     fn run((): ()) {}
+}
+
+/// Computes for so many milliseconds.
+pub(crate) struct Compute<const MILLIS: u64>;
+impl<const MILLIS: u64> Work for Compute<MILLIS> {
+    type Input = ();
+    type Output = ();
+
+    fn run((): ()) {
+        let end = Instant::now() + Duration::from_millis(MILLIS);
+        while Instant::now() < end {
+            std::hint::spin_loop();
+        }
+    }
 }
 
 pub(crate) struct Echo;

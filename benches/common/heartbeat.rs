@@ -7,27 +7,13 @@ use futures::future::Either;
 use futures::stream::{self, StreamExt as _};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::contender::{Contender, Noop, Work};
+use super::contender::{Compute, Contender, Noop};
 
 const BEAT: Duration = Duration::from_millis(1);
 
 /// How many calls are under way, and of how many one is long.
 const AHEAD: usize = 1000;
 const LONG: u64 = 50;
-
-/// Computes for 5 ms.
-struct Compute;
-impl Work for Compute {
-    type Input = ();
-    type Output = ();
-
-    fn run((): ()) {
-        let end = Instant::now() + Duration::from_millis(5);
-        while Instant::now() < end {
-            std::hint::spin_loop();
-        }
-    }
-}
 
 /// By how many seconds the beats of some time are late: the median, and the 99th percentile.
 pub(crate) async fn lateness(time: Duration) -> (f64, f64) {
@@ -46,7 +32,7 @@ pub(crate) async fn lateness(time: Duration) -> (f64, f64) {
 /// Keeps all workers computing, and submits and awaits small calls all the time. It never ends.
 pub(crate) async fn load<C: Contender>(contender: Arc<C>) {
     let calls = stream::iter(0..).map(|n: u64| match n.is_multiple_of(LONG) {
-        true => Either::Left(contender.submit::<Compute>(())),
+        true => Either::Left(contender.submit::<Compute<5>>(())),
         false => Either::Right(contender.submit::<Noop>(())),
     });
     calls.buffer_unordered(AHEAD).for_each(async |()| ()).await;

@@ -3,11 +3,10 @@
 
 use std::fs;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 
-use super::contender::{AddOne, Contender, WORKERS, Work};
+use super::contender::{AddOne, Compute, Contender, WORKERS, Work};
 
 /// Set for the process that counts: whose tasks, and how many.
 const CONTENDER: &str = "BENCH_QUEUE_CONTENDER";
@@ -26,19 +25,8 @@ impl Work for Hold {
     }
 }
 
-/// Works for 50 ms: longer than another worker takes to start.
-struct Linger;
-impl Work for Linger {
-    type Input = ();
-    type Output = ();
-
-    fn run((): ()) {
-        let end = Instant::now() + Duration::from_millis(50);
-        while Instant::now() < end {
-            std::hint::spin_loop();
-        }
-    }
-}
+/// Takes longer than another worker takes to start.
+type Linger = Compute<50>;
 
 /// What a queue takes.
 #[derive(Clone, Copy)]
