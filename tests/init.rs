@@ -33,9 +33,13 @@ fn an_init_that_comes_too_late_is_an_error_that_says_so_and_no_storm() {
     let test = "an_init_that_comes_too_late_is_an_error_that_says_so_and_no_storm";
     alone(test, || async {
         concurrent_futures::init();
+        // What is executed is this harness, which begins other tests before it ends at `init`, and
+        // leaves the files that these have made.
+        let directory = tempfile::tempdir().expect("a directory");
         let before = descriptors().len();
         for method in [StartMethod::Spawn, StartMethod::ForkServer] {
             let builder = ProcessPoolExecutor::builder().start_method(method);
+            let builder = builder.env("TMPDIR", directory.path());
             let pool = builder.max_workers(2).build().expect("init was called");
             let error = within(pool.submit(double, 1)).await.expect_err("no worker");
             assert!(error.is_init_failed() && !error.was_started(), "{error}");
