@@ -2,6 +2,7 @@
 //!
 //! - `chain`: bytes on their way out, and bytes that came in;
 //! - [`codec`]: values to bytes and back;
+//! - [`descriptors`]: what travels beside the bytes;
 //! - [`frame`]: bytes cut into frames;
 //! - [`message`]: what each frame says;
 //! - [`outcomes`]: what a worker tells of the items that it has ended;
@@ -16,6 +17,8 @@ mod chain;
 #[cfg(target_os = "linux")]
 pub(crate) mod claim;
 pub(crate) mod codec;
+#[cfg(target_os = "linux")]
+pub(crate) mod descriptors;
 #[cfg(target_os = "linux")]
 pub(crate) mod frame;
 #[cfg(target_os = "linux")]

@@ -1,0 +1,179 @@
+//! Descriptors beside a message, which serde cannot carry. While a message is encoded, a [`Descriptor`]
+//! that is serialized leaves itself here and writes its number; while the message is decoded, that
+//! number finds the descriptor that came with it. Anywhere else, in a JSON body or a file, both are a
+//! clear error.
+
+use std::cell::Cell;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// An open descriptor, shared by the copies of this. It is closed when the last of them goes.
+#[derive(Clone, Debug)]
+pub(crate) struct Descriptor(Arc<OwnedFd>);
+
+thread_local! {
+    /// What the message that is being encoded has given so far.
+    static OUTGOING: Cell<Option<Vec<Descriptor>>> = const { Cell::new(None) };
+    /// What came with the message that is being decoded.
+    static INCOMING: Cell<Option<Vec<Descriptor>>> = const { Cell::new(None) };
+}
+
+type Slot = std::thread::LocalKey<Cell<Option<Vec<Descriptor>>>>;
+
+/// Lends `held` to `slot` for as long as `work`, which is the user's code, takes.
+fn lend<T>(slot: &'static Slot, held: &mut Vec<Descriptor>, work: impl FnOnce() -> T) -> T {
+    struct Lent<'a> {
+        slot: &'static Slot,
+        held: &'a mut Vec<Descriptor>,
+        /// What an encoding around this one has.
+        outer: Option<Vec<Descriptor>>,
+    }
+
+    impl Drop for Lent<'_> {
+        fn drop(&mut self) {
+            let held = self.slot.replace(self.outer.take());
+            *self.held = held.unwrap_or_default();
+        }
+    }
+
+    let outer = slot.replace(Some(std::mem::take(held)));
+    let _lent = Lent { slot, held, outer };
+    work()
+}
+
+/// Encodes (a part of) a message. The descriptors that it is to have beside it are added to `to`.
+pub(crate) fn gather<T>(to: &mut Vec<Descriptor>, encode: impl FnOnce() -> T) -> T {
+    lend(&OUTGOING, to, encode)
+}
+
+/// Decodes (a part of) a message that came with the descriptors in `from`, in the order in which they
+/// were gathered. They stay there: a value may be read more than once, as serde does for some types.
+pub(crate) fn supply<T>(from: &mut Vec<Descriptor>, decode: impl FnOnce() -> T) -> T {
+    lend(&INCOMING, from, decode)
+}
+
+/// How many descriptors the message that is being encoded has so far.
+pub(crate) fn gathered() -> usize {
+    with(&OUTGOING, |outgoing| outgoing.map_or(0, |held| held.len()))
+}
+
+fn with<T>(slot: &'static Slot, look: impl FnOnce(Option<&mut Vec<Descriptor>>) -> T) -> T {
+    let mut held = slot.take();
+    let outcome = look(held.as_mut());
+    slot.set(held);
+    outcome
+}
+
+impl From<OwnedFd> for Descriptor {
+    fn from(fd: OwnedFd) -> Self {
+        Self(Arc::new(fd))
+    }
+}
+
+impl AsFd for Descriptor {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl Serialize for Descriptor {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let number = with(&OUTGOING, |outgoing| {
+            let outgoing = outgoing?;
+            outgoing.push(self.clone());
+            u32::try_from(outgoing.len() - 1).ok()
+        });
+        let number = number.ok_or_else(|| {
+            serde::ser::Error::custom(
+                "an object that processes share can be sent to a process only: as an argument of a task \
+                 or of a `Process`, through a `Queue` or a `Connection`",
+            )
+        })?;
+        number.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Descriptor {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let number = u32::deserialize(deserializer)?;
+        let found = with(&INCOMING, |incoming| {
+            incoming.map(|held| held.get(number as usize).cloned())
+        });
+        let missing = match found {
+            Some(Some(descriptor)) => return Ok(descriptor),
+            Some(None) => "a descriptor is missing that was to come with the message",
+            None => {
+                "an object that processes share can be received by a process only: as an argument of a \
+                 task or of a `Process`, through a `Queue` or a `Connection`"
+            }
+        };
+        Err(serde::de::Error::custom(missing))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::AssertUnwindSafe;
+
+    use super::*;
+    use crate::wire::{Chain, codec};
+
+    fn descriptor() -> Descriptor {
+        let (one, _other) = crate::sys::socket_pair().expect("a socket pair");
+        Descriptor::from(one)
+    }
+
+    #[test]
+    fn what_is_gathered_is_found_again_by_its_number() {
+        let sent = [descriptor(), descriptor()];
+        let (mut out, mut beside) = (Chain::new(), vec![descriptor()]);
+        gather(&mut beside, || {
+            codec::put(sent.to_vec(), &mut out).expect("it is a message");
+            assert_eq!(gathered(), 3);
+        });
+        assert_eq!(beside.len(), 3);
+        let mut input = out.into_reader();
+        let received: Vec<Descriptor> =
+            supply(&mut beside, || codec::get(&mut input)).expect("they came along");
+        let same = |(one, other): (&Descriptor, &Descriptor)| Arc::ptr_eq(&one.0, &other.0);
+        assert!(received.iter().zip(&sent).all(same));
+    }
+
+    #[test]
+    fn outside_of_a_message_there_is_a_clear_error_both_ways() {
+        let error = serde_json::to_string(&descriptor()).expect_err("JSON carries no descriptors");
+        assert!(error.to_string().contains("argument of a task"), "{error}");
+        let error = serde_json::from_str::<Descriptor>("0").expect_err("nothing came along");
+        assert!(error.to_string().contains("argument of a task"), "{error}");
+        let mut none = Vec::new();
+        let error = supply(&mut none, || serde_json::from_str::<Descriptor>("7"));
+        assert!(
+            error
+                .expect_err("none came")
+                .to_string()
+                .contains("missing")
+        );
+    }
+
+    #[test]
+    fn an_encoding_within_another_has_its_own_and_a_panic_leaves_all_as_it_was() {
+        let (mut outer, mut inner) = (Vec::new(), Vec::new());
+        gather(&mut outer, || {
+            let mut out = Chain::new();
+            codec::put(descriptor(), &mut out).expect("it is a message");
+            let panicked = std::panic::catch_unwind(AssertUnwindSafe(|| {
+                gather(&mut inner, || {
+                    assert_eq!(gathered(), 0);
+                    codec::put(vec![descriptor(); 3], &mut out).expect("it is a message");
+                    panic!("in the middle of it");
+                });
+            }));
+            assert!(panicked.is_err());
+            assert_eq!(gathered(), 1);
+        });
+        assert_eq!((outer.len(), inner.len()), (1, 3));
+        assert_eq!(gathered(), 0);
+    }
+}
