@@ -56,6 +56,8 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod alarm;
+#[cfg(feature = "axum")]
+mod axum;
 mod backlog;
 mod executor;
 mod function;
@@ -64,6 +66,8 @@ mod panic;
 mod process;
 mod sys;
 mod thread;
+#[cfg(feature = "tower")]
+pub mod tower;
 mod wire;
 pub mod worker;
 

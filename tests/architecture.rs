@@ -15,6 +15,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("executor", &["sys", "panic", "alarm", "wire", "function"]),
     ("backlog", &["executor"]),
     ("thread", &["sys", "panic", "executor", "alarm", "backlog"]),
+    ("axum", &["executor"]),
+    ("tower", &["executor", "thread"]),
     (
         "process",
         &[

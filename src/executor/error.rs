@@ -126,6 +126,15 @@ impl TaskError {
         matches!(self.0.cause, Cause::Rejected(_))
     }
 
+    /// It was refused because too many wait.
+    #[cfg(feature = "axum")]
+    pub(crate) fn is_busy(&self) -> bool {
+        matches!(
+            self.0.cause,
+            Cause::Rejected(Rejection::QueueFull { .. } | Rejection::WaitedTooLong { .. })
+        )
+    }
+
     /// The executor was shut down or dropped, or its runtime ended, before the task had.
     pub fn is_shutdown(&self) -> bool {
         matches!(self.0.cause, Cause::Shutdown)
