@@ -29,8 +29,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use concurrent_futures::{
-    Executor as _, ExecutorExt as _, ProcessPoolExecutor, Shutdown, Stats, TaskError, TaskOptions,
-    ThreadPoolExecutor,
+    Executor as _, ExecutorExt as _, Limits, ProcessPoolExecutor, Shutdown, Stats, TaskError,
+    TaskOptions, ThreadPoolExecutor,
 };
 use futures::StreamExt as _;
 use image::ImageFormat;
@@ -69,6 +69,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
         .task_options(options.clone());
     let processes = ProcessPoolExecutor::builder()
         .queue_capacity(QUEUE)
+        .limits(Limits::new().nice(10)) // The runtime comes first.
         .task_options(options);
     let service = Service {
         threads: Arc::new(threads.build()?),
