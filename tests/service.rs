@@ -44,7 +44,11 @@ struct Answer {
 
 impl Service {
     fn start() -> Self {
-        let mut process = Command::new(example("axum_service"))
+        Self::start_example("axum_service")
+    }
+
+    fn start_example(name: &str) -> Self {
+        let mut process = Command::new(example(name))
             .args(["--port", "0"])
             .stdout(Stdio::piped())
             .spawn()
@@ -316,6 +320,16 @@ async fn sigterm_drains_what_runs_and_takes_no_more() {
     let (status, output) = ended.await.expect("no panic");
     assert!(status.success(), "{status}");
     assert_eq!(output, "shutting down\nbye: 0 tasks killed\n");
+}
+
+#[tokio::test]
+async fn plain_hyper_does_as_well() {
+    let service = Service::start_example("hyper_service");
+    assert_eq!(service.get("/prime/1009").await.body, "true\n");
+    assert_eq!(service.get("/prime/1000").await.body, "false\n");
+    assert_eq!(service.get("/").await.status, 404);
+    let (slow, other) = tokio::join!(service.get(TOO_HARD), service.get("/prime/97"));
+    assert_eq!((slow.status, other.status), (504, 200));
 }
 
 /// The time that only one in a hundred exceeds.
