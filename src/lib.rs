@@ -61,6 +61,7 @@ mod axum;
 mod backlog;
 mod executor;
 mod function;
+mod observe;
 mod panic;
 #[cfg(target_os = "linux")]
 mod process;
