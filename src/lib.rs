@@ -82,6 +82,8 @@ pub use crate::executor::room::Room;
 pub use crate::executor::task::{Arguments, Data, Initialized, Task};
 pub use crate::executor::wait::{AsCompleted, ReturnWhen, Wait, Waited, as_completed, wait};
 pub use crate::executor::{Executor, ExecutorExt, Permit, Restarts, Stats};
+#[cfg(feature = "tracing")]
+pub use crate::observe::set_trace_propagator;
 pub use crate::panic::Location;
 #[cfg(target_os = "linux")]
 pub use crate::process::{

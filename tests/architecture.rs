@@ -10,9 +10,13 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("sys", &[]),
     ("panic", &[]),
     ("alarm", &[]),
+    ("observe", &["wire"]),
     ("wire", &["sys", "panic"]),
     ("function", &["sys", "panic", "wire"]),
-    ("executor", &["sys", "panic", "alarm", "wire", "function"]),
+    (
+        "executor",
+        &["sys", "panic", "alarm", "observe", "wire", "function"],
+    ),
     ("backlog", &["executor"]),
     ("thread", &["sys", "panic", "executor", "alarm", "backlog"]),
     ("axum", &["executor"]),
@@ -20,7 +24,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "process",
         &[
-            "sys", "panic", "wire", "function", "executor", "alarm", "backlog",
+            "sys", "panic", "wire", "function", "executor", "alarm", "backlog", "observe",
         ],
     ),
     (

@@ -77,7 +77,8 @@ impl<R> Chunk<R> {
     fn answer<U>(&self, put: impl FnOnce(&mut Answers<R>) -> U) {
         let mut answers = self.lock();
         let unwanted = put(&mut answers);
-        if answers.next == self.items {
+        let is_over = answers.next == self.items;
+        if is_over {
             self.ticket.close();
         }
         let waker = match answers.arrived.is_empty() {
@@ -85,6 +86,9 @@ impl<R> Chunk<R> {
             false => answers.waker.take(),
         };
         drop(answers);
+        if is_over {
+            self.ticket.trace().end("ok"); // Each item has an outcome of its own.
+        }
         drop(unwanted); // Outside of the lock: their destructors are user code.
         if let Some(waker) = waker {
             waker.wake();
@@ -213,6 +217,9 @@ impl<R> Outcomes<R> {
         let arrived = std::mem::take(&mut answers.arrived);
         let early = std::mem::take(&mut answers.early);
         self.0.ticket.close();
+        if unanswered {
+            self.0.ticket.trace().end("cancelled");
+        }
         drop(answers); // The destructors of the outcomes are user code.
         drop((arrived, early));
         unanswered

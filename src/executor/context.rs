@@ -31,6 +31,7 @@ pub struct Context {
     pub(crate) wanted: Arc<dyn Wanted>,
     /// What `wanted` is to be asked and told about.
     pub(crate) key: u64,
+    pub(crate) traceparent: Option<Arc<str>>,
 }
 
 /// Whoever waits for what `key` stands for.
@@ -95,6 +96,14 @@ impl Context {
     /// ```
     pub fn report_progress(&self, done: u64, total: u64) {
         self.wanted.report(self.key, done, total);
+    }
+
+    /// The trace that the task belongs to, in the form of the `traceparent` header of
+    /// [W3C Trace Context](https://www.w3.org/TR/trace-context/), if it was submitted with one: by
+    /// [`TaskOptions::traceparent`](crate::TaskOptions::traceparent), or by what was given to
+    /// `set_trace_propagator`.
+    pub fn traceparent(&self) -> Option<&str> {
+        self.traceparent.as_deref()
     }
 
     /// When the task's time-out is up, if it has one; a grace period comes on top.

@@ -157,6 +157,20 @@ impl TaskError {
         self.death().is_some_and(|death| death.out_of_memory)
     }
 
+    /// What an outcome is called where outcomes are counted.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self.0.cause {
+            Cause::Cancelled => "cancelled",
+            Cause::Panic(_) => "panicked",
+            Cause::WorkerLost(_) => "worker_lost",
+            Cause::TimedOut { .. } => "timed_out",
+            Cause::Rejected(_) => "rejected",
+            Cause::Shutdown => "shutdown",
+            Cause::Codec(_) => "codec",
+            Cause::InitFailed(_) => "init_failed",
+        }
+    }
+
     /// Whether the task's function had begun to run.
     pub fn was_started(&self) -> bool {
         self.0.started

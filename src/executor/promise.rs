@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::context::Wanted;
 use super::error::{Cause, TaskError};
 use super::options::{TaskName, TaskOptions};
+use crate::observe::Trace;
 use crate::wire::outcomes::Values;
 
 /// What is known of a job from its submission to its end, shared by its handle and its executor.
@@ -20,6 +21,7 @@ pub(crate) struct Ticket {
     terms: OnceLock<Arc<Terms>>,
     /// Nobody waits for an answer any more: all items are answered, or the caller has cancelled.
     closed: AtomicBool,
+    trace: Trace,
 }
 
 /// What an executor says of itself to each job that it takes. All its jobs share one, so that a
@@ -49,13 +51,26 @@ pub(crate) trait Owner: Send + Sync {
 impl Ticket {
     pub(crate) fn new(function: &'static str, asked: Option<Arc<TaskOptions>>) -> Self {
         static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+        let name = asked.as_ref().and_then(|options| options.name.as_deref());
         Self {
-            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            trace: Trace::begin(id, name.unwrap_or(function)),
+            id,
             function,
             asked,
             terms: OnceLock::new(),
             closed: AtomicBool::new(false),
         }
+    }
+
+    pub(crate) fn trace(&self) -> &Trace {
+        &self.trace
+    }
+
+    /// The trace that the job belongs to, as a W3C `traceparent`.
+    pub(crate) fn traceparent(&self) -> Option<Arc<str>> {
+        let asked = self.option(|options| options.traceparent.clone());
+        asked.or_else(|| self.trace.propagated())
     }
 
     pub(crate) fn id(&self) -> u64 {

@@ -52,6 +52,7 @@ impl<'a, P: Promise + 'static> Runner<'a, P> {
             deadline: None,
             wanted: promise.clone(),
             key: 0,
+            traceparent: promise.ticket().traceparent(),
         };
         Self {
             promise,
@@ -72,7 +73,8 @@ impl<'a, P: Promise + 'static> Runner<'a, P> {
             context.deadline = deadline;
             context::enter(context);
         }
-        let outcome = panic::catch(call);
+        let trace = promise.ticket().trace();
+        let outcome = trace.run(seat.worker_id(), || panic::catch(call));
         self.context = context::leave();
         seat.end();
         self.tally.finished += 1;

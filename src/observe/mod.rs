@@ -11,3 +11,15 @@ mod trace;
 mod trace;
 
 pub(crate) use trace::Trace;
+#[cfg(feature = "tracing")]
+pub use trace::set_trace_propagator;
+
+/// The least urgent level of events that anybody here listens to, as a worker is told it: from 1, errors,
+/// to 5, all; 0 for none.
+#[cfg(target_os = "linux")]
+pub(crate) fn level_of_events() -> u8 {
+    #[cfg(feature = "tracing")]
+    return relay::level();
+    #[cfg(not(feature = "tracing"))]
+    return 0;
+}

@@ -13,8 +13,7 @@ use tracing_core::{Event, Interest, Kind, LevelFilter};
 use super::Trace;
 use crate::wire::event::{self, Place};
 
-/// The least urgent level that anybody here listens to, as a worker is told it; 0 for none.
-pub(crate) fn level() -> u8 {
+pub(super) fn level() -> u8 {
     match LevelFilter::current().into_level() {
         None => 0,
         Some(Level::ERROR) => 1,
@@ -36,13 +35,13 @@ fn to_level(level: u8) -> Level {
 }
 
 /// Gives an event to the subscriber, within the span of its task.
-pub(crate) fn tell(event: event::Event, task: &Trace) {
+pub(crate) fn tell(event: event::Event, task: Option<&Trace>) {
     let site: &'static dyn Callsite = site(event.place);
     let metadata = site.metadata();
     let values = event.values.into_iter().map(|value| value.map(boxed));
     let values: Vec<Option<Box<dyn Value>>> = values.collect();
     let values: Vec<Option<&dyn Value>> = values.iter().map(Option::as_deref).collect();
-    let span = task.span().and_then(|span| span.id());
+    let span = task.and_then(Trace::span).and_then(|span| span.id());
     dispatcher::get_default(|subscriber| {
         if subscriber.enabled(metadata) {
             let values = metadata.fields().value_set_all(&values);

@@ -1,7 +1,7 @@
 //! The span of a task, from its submission to its outcome.
 
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use tracing::Span;
@@ -13,6 +13,31 @@ pub(crate) struct Trace(Mutex<Option<Open>>);
 struct Open {
     span: Span,
     submitted: Instant,
+    traceparent: Option<Arc<str>>,
+}
+
+type Propagator = Box<dyn Fn(&Span) -> Option<String> + Send + Sync>;
+
+static PROPAGATOR: OnceLock<Propagator> = OnceLock::new();
+
+/// Sets the function that says of a task's span to which trace it belongs, in the form of the
+/// `traceparent` header of [W3C Trace Context](https://www.w3.org/TR/trace-context/) (feature `tracing`).
+/// Tasks find it in [`worker::Context::traceparent`](crate::worker::Context::traceparent), also in other
+/// processes. It is called as a task is submitted. Gives false, and changes nothing, if it has been set before.
+///
+/// With `tracing-opentelemetry` it takes the context of the span (`OpenTelemetrySpanExt::context`) and
+/// has a `TraceContextPropagator` write it.
+///
+/// ```
+/// concurrent_futures::set_trace_propagator(|span| {
+///     let _ = span.id()?;
+///     Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned())
+/// });
+/// ```
+pub fn set_trace_propagator(
+    propagator: impl Fn(&Span) -> Option<String> + Send + Sync + 'static,
+) -> bool {
+    PROPAGATOR.set(Box::new(propagator)).is_ok()
 }
 
 impl Trace {
@@ -28,6 +53,10 @@ impl Trace {
             task.outcome = Empty,
         );
         let open = (!span.is_disabled()).then(|| Open {
+            traceparent: PROPAGATOR
+                .get()
+                .and_then(|propagate| propagate(&span))
+                .map(Into::into),
             span,
             submitted: Instant::now(),
         });
@@ -43,18 +72,29 @@ impl Trace {
         self.with(|open| open.as_ref().map(|open| open.span.clone()))
     }
 
-    /// Runs the task here: what it writes belongs to its span.
-    pub(crate) fn within<T>(&self, work: impl FnOnce() -> T) -> T {
-        match self.span() {
-            Some(span) => span.in_scope(work),
-            None => work(),
-        }
+    /// What the propagator made of the span.
+    pub(crate) fn propagated(&self) -> Option<Arc<str>> {
+        self.with(|open| open.as_ref()?.traceparent.clone())
+    }
+
+    /// Runs the task, or an item of it, here: what it writes belongs to its span.
+    pub(crate) fn run<T>(&self, worker: u64, work: impl FnOnce() -> T) -> T {
+        let Some(span) = self.span() else {
+            return work();
+        };
+        let begun = Instant::now();
+        let outcome = span.in_scope(work);
+        self.ran(worker, begun.elapsed());
+        outcome
     }
 
     /// The task has run for so long, until now.
     pub(crate) fn ran(&self, worker: u64, time: Duration) {
         self.with(|open| {
-            if let Some(Open { span, submitted }) = open {
+            if let Some(Open {
+                span, submitted, ..
+            }) = open
+            {
                 let wait = submitted.elapsed().saturating_sub(time);
                 span.record("task.worker", worker);
                 span.record("task.queue_wait_us", micros(wait));

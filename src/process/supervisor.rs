@@ -494,6 +494,8 @@ impl Worker {
             },
             Some(FromWorker::Progress(seq)) => self.link.report(seq),
             Some(FromWorker::Taken(seq)) => self.link.taken(seq),
+            #[cfg(feature = "tracing")]
+            Some(FromWorker::Event(call, event)) => self.link.tell(call, event),
             Some(FromWorker::Bulk(parts)) => {
                 let parts = self.link.expect(parts);
                 if parts.missing() > self.codec.max_frame_length() {

@@ -51,6 +51,8 @@ pub(super) struct CallDesk<'a> {
     input: Reader,
     /// The descriptors that came with it. Such a call has one item.
     beside: Vec<Descriptor>,
+    /// The trace that it belongs to.
+    traceparent: Option<Arc<str>>,
     next: u32,
     /// The next item has been claimed as the one before ended.
     is_claimed: bool,
@@ -65,6 +67,7 @@ impl<'a> CallDesk<'a> {
         head: CallHead,
         input: Reader,
         beside: Vec<Descriptor>,
+        traceparent: Option<Arc<str>>,
         station: &'a Station,
         log: &'a mut Log,
     ) -> Self {
@@ -72,6 +75,7 @@ impl<'a> CallDesk<'a> {
             head,
             input,
             beside,
+            traceparent,
             next: head.first,
             is_claimed: false,
             begun: None,
@@ -103,6 +107,7 @@ impl<'a> CallDesk<'a> {
             deadline: timeout.and_then(|timeout| Instant::now().checked_add(timeout)),
             wanted: self.station.parent.clone(),
             key,
+            traceparent: self.traceparent.clone(),
         });
     }
 

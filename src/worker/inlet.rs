@@ -136,6 +136,7 @@ mod tests {
             captured: None,
             initializer: None,
             descriptors: 0,
+            events: 0,
         };
         let mut out = Chain::new();
         message::put_hello(&mut out, parent);

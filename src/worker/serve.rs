@@ -114,6 +114,8 @@ impl Worker {
         if let Err(failure) = opened {
             return self.outbox.send(|out| message::put_failed(out, &failure));
         }
+        #[cfg(feature = "tracing")]
+        super::relay::listen(setup.events, &self.outbox);
         let station = Station {
             worker_id: setup.worker_id,
             parent: Parent::new(self.page.clone(), self.outbox.clone()),
@@ -131,6 +133,7 @@ impl Worker {
         })?;
         let mut inlet = self.inlet;
         let mut beside = Vec::new();
+        let mut traceparent = None;
         loop {
             if !inlet.frames.has_next() {
                 log.flush()?; // It is about to wait.
@@ -138,6 +141,7 @@ impl Worker {
             match inlet.next_message()? {
                 Some(ToWorker::Bulk(parts)) => dock.announce(parts),
                 Some(ToWorker::Descriptors(count)) => beside = inlet.take_descriptors(count)?,
+                Some(ToWorker::Trace(parent)) => traceparent = Some(parent.into()),
                 Some(ToWorker::Rest) => drop(log.take_spare()),
                 Some(ToWorker::Call(head, input)) => {
                     let input = dock.complete(input, &mut log)?;
@@ -146,6 +150,7 @@ impl Worker {
                         head,
                         input,
                         std::mem::take(&mut beside),
+                        traceparent.take(),
                         &station,
                         &mut log,
                     ));

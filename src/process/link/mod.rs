@@ -36,7 +36,7 @@ use crate::executor::error::{Cause, Rejection};
 use crate::executor::job::Call;
 use crate::executor::promise::Ticket;
 use crate::wire::Chain;
-use crate::wire::message::CallHead;
+use crate::wire::message::{self, CallHead};
 use crate::wire::page::{Page, SLOTS};
 use crate::wire::spare::Spare;
 
@@ -185,6 +185,9 @@ impl Link {
             function: call.function,
         };
         self.page.slot(seq).offer(head.first);
+        if let Some(traceparent) = call.ticket().traceparent() {
+            message::put_trace(&mut lane.unwritten, &traceparent);
+        }
         self.put_call(lane, &head, &call.payload);
         let has_deadline = timeout.is_some() || lane.shutdown_at.is_some();
         if has_deadline && lane.in_flight.is_empty() {
