@@ -2,7 +2,7 @@
 //! a client that goes away frees its worker, and overload is answered quickly.
 //!
 //! ```sh
-//! cargo run --release --features axum,tower --example axum_service -- --port 3000
+//! cargo run --release --features axum,metrics --example axum_service -- --port 3000
 //!
 //! curl -d 'correct horse battery staple' http://127.0.0.1:3000/hash
 //! curl --data-binary @photo.jpg 'http://127.0.0.1:3000/thumbnail?width=200' -o thumbnail.png
@@ -29,11 +29,12 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use concurrent_futures::{
-    Executor as _, ExecutorExt as _, Limits, ProcessPoolExecutor, Shutdown, Stats, TaskError,
-    TaskOptions, ThreadPoolExecutor,
+    Executor as _, ExecutorExt as _, Limits, ProcessPoolExecutor, Shutdown, TaskError, TaskOptions,
+    ThreadPoolExecutor,
 };
 use futures::StreamExt as _;
 use image::ImageFormat;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -54,6 +55,7 @@ struct Service {
     threads: Arc<ThreadPoolExecutor>,
     /// For work that may take long, and for what strangers send.
     processes: Arc<ProcessPoolExecutor>,
+    recorder: PrometheusHandle,
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -63,6 +65,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 #[tokio::main]
 async fn run() -> Result<(), Box<dyn Error>> {
+    // Before the pools: they look for it as they are built.
+    let recorder = PrometheusBuilder::new().install_recorder()?;
     let options = TaskOptions::new().timeout(RUN).queue_timeout(WAIT);
     let threads = ThreadPoolExecutor::builder()
         .queue_capacity(QUEUE)
@@ -74,6 +78,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let service = Service {
         threads: Arc::new(threads.build()?),
         processes: Arc::new(processes.build()?),
+        recorder,
     };
     service.processes.warm_up().await?; // The first request need not wait for it.
 
@@ -228,22 +233,5 @@ async fn primes(State(service): State<Service>, Query(numbers): Query<Numbers>) 
 
 /// What the pools are doing, as Prometheus reads it.
 async fn metrics(State(service): State<Service>) -> String {
-    let gauges: [(&str, fn(&Stats) -> u64); 5] = [
-        ("tasks_queued", |stats| stats.queued as u64),
-        ("tasks_running", |stats| stats.running as u64),
-        ("workers", |stats| stats.workers as u64),
-        ("tasks_finished_total", |stats| stats.finished),
-        ("tasks_failed_total", |stats| stats.failed),
-    ];
-    let pools = [
-        ("threads", service.threads.stats()),
-        ("processes", service.processes.stats()),
-    ];
-    let mut text = String::new();
-    for (name, get) in gauges {
-        for (pool, stats) in &pools {
-            text += &format!("{name}{{pool=\"{pool}\"}} {}\n", get(stats));
-        }
-    }
-    text
+    service.recorder.render()
 }

@@ -144,14 +144,8 @@ impl Entrance {
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TaskError>> {
         if let Place::None = self.place {
-            self.place = match self.executor.try_room() {
-                Ok(room) => Place::Held(room),
-                Err(full) if full.is_rejected() => {
-                    let executor = self.executor.clone();
-                    Place::Awaited(Box::pin(async move { executor.room().await }))
-                }
-                Err(error) => return Poll::Ready(Err(error)),
-            };
+            let executor = self.executor.clone();
+            self.place = Place::Awaited(Box::pin(async move { executor.room().await }));
         }
         if let Place::Awaited(room) = &mut self.place {
             let room = ready!(room.as_mut().poll(cx));

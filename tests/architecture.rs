@@ -18,7 +18,10 @@ const LAYERS: &[(&str, &[&str])] = &[
         &["sys", "panic", "alarm", "observe", "wire", "function"],
     ),
     ("backlog", &["executor"]),
-    ("thread", &["sys", "panic", "executor", "alarm", "backlog"]),
+    (
+        "thread",
+        &["sys", "panic", "executor", "alarm", "backlog", "observe"],
+    ),
     ("axum", &["executor"]),
     ("tower", &["executor", "thread"]),
     (

@@ -95,6 +95,18 @@ impl<R> Chunk<R> {
         }
     }
 
+    /// The stream takes these.
+    fn count(&self, outcomes: &[Result<R, TaskError>]) {
+        if cfg!(feature = "metrics") {
+            let failed = outcomes.iter().filter_map(|outcome| outcome.as_ref().err());
+            let failures: Vec<_> = failed.map(TaskError::kind).collect();
+            self.ticket.count("ok", outcomes.len() - failures.len());
+            for kind in failures {
+                self.ticket.count(kind, 1);
+            }
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Answers<R>> {
         self.answers.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -217,10 +229,13 @@ impl<R> Outcomes<R> {
         let arrived = std::mem::take(&mut answers.arrived);
         let early = std::mem::take(&mut answers.early);
         self.0.ticket.close();
+        let cancelled = self.0.items - answers.next - early.len() as u32;
+        drop(answers); // The destructors of the outcomes are user code.
+        self.0.count(&arrived);
+        self.0.ticket.count("cancelled", cancelled as usize);
         if unanswered {
             self.0.ticket.trace().end("cancelled");
         }
-        drop(answers); // The destructors of the outcomes are user code.
         drop((arrived, early));
         unanswered
     }
@@ -243,10 +258,13 @@ impl<R> Stream for Outcomes<R> {
     fn poll_next(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Option<Self::Item>> {
         let mut answers = self.0.lock();
         if !answers.arrived.is_empty() {
-            return Poll::Ready(Some(Arrived {
+            let arrived = Arrived {
                 outcomes: std::mem::take(&mut answers.arrived),
                 took: answers.took.take(),
-            }));
+            };
+            drop(answers);
+            self.0.count(&arrived.outcomes);
+            return Poll::Ready(Some(arrived));
         }
         if answers.forgotten || answers.next == self.0.items {
             return Poll::Ready(None);

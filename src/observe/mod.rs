@@ -1,6 +1,12 @@
 //! What others are told of tasks and workers: a [`trace`] of each task (feature `tracing`), and the
-//! events that it writes in another process, which come by a [`relay`]. Without the feature all of it
-//! is nothing, and costs nothing.
+//! events that it writes in another process, which come by a [`relay`]; and for each executor a
+//! [`meter`] (feature `metrics`). Without the features all of it is nothing, and costs nothing.
+
+#[cfg(feature = "metrics")]
+mod meter;
+#[cfg(not(feature = "metrics"))]
+#[path = "no_meter.rs"]
+mod meter;
 
 #[cfg(all(feature = "tracing", target_os = "linux"))]
 pub(crate) mod relay;
@@ -10,6 +16,7 @@ mod trace;
 #[path = "no_trace.rs"]
 mod trace;
 
+pub(crate) use meter::{Meter, Raised};
 pub(crate) use trace::Trace;
 #[cfg(feature = "tracing")]
 pub use trace::set_trace_propagator;

@@ -77,15 +77,16 @@ impl Trace {
         self.with(|open| open.as_ref()?.traceparent.clone())
     }
 
+    pub(crate) fn is_open(&self) -> bool {
+        self.with(|open| open.is_some())
+    }
+
     /// Runs the task, or an item of it, here: what it writes belongs to its span.
-    pub(crate) fn run<T>(&self, worker: u64, work: impl FnOnce() -> T) -> T {
-        let Some(span) = self.span() else {
-            return work();
-        };
-        let begun = Instant::now();
-        let outcome = span.in_scope(work);
-        self.ran(worker, begun.elapsed());
-        outcome
+    pub(crate) fn within<T>(&self, work: impl FnOnce() -> T) -> T {
+        match self.span() {
+            Some(span) => span.in_scope(work),
+            None => work(),
+        }
     }
 
     /// The task has run for so long, until now.

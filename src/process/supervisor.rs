@@ -119,6 +119,9 @@ impl Drop for TakenPlace {
             .link
             .as_ref()
             .map_or(0, |link| link.bury(&Cause::Shutdown).lost);
+        if let (Some(_), End::Gone(departure, _)) = (&self.link, &self.end) {
+            self.pool.worker_ended(departure.unwrap_or(Departure::Sent));
+        }
         match self.end {
             End::NeverPolled => self.pool.discard_place(self.id),
             End::Gone(departure, lost) => self.pool.worker_gone(self.id, departure, lost + cut_off),

@@ -196,6 +196,7 @@ impl Link {
         lane.in_flight.push_back(InFlight {
             seq,
             first: head.first,
+            _running: call.ticket().running(),
             call,
             began: None,
             elapsed: 0,

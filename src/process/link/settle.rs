@@ -155,7 +155,8 @@ impl Link {
             if entry.elapsed > 0 {
                 let elapsed = Duration::from_nanos(entry.elapsed);
                 answered.took = Some((end - entry.first, elapsed));
-                entry.call.ticket().trace().ran(self.id, elapsed);
+                let ticket = entry.call.ticket();
+                ticket.ran(self.id, end - entry.first, elapsed);
                 lane.count_call_time(entry.elapsed);
             }
             if entry.call.owed.remaining() > 0 {
