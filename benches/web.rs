@@ -26,7 +26,7 @@ use argon2::{Algorithm, Argon2, Params, Version};
 use axum::Router;
 use axum::routing::get;
 use bytes::Bytes;
-use concurrent_futures::{ExecutorExt as _, ProcessPoolExecutor, TaskError, ThreadPoolExecutor};
+use concurrent_futures::{ExecutorExt as _, ProcessPoolExecutor, ThreadPoolExecutor};
 use http_body_util::{BodyExt as _, Empty};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -80,7 +80,7 @@ fn main() {
     };
     let mut table = Table::new(CONTENDERS.to_vec());
     for (_, [requests, times @ ..]) in ROUTES {
-        table.add(requests, Unit::Request);
+        table.add(requests, Unit::Call);
         for measure in times {
             table.add(measure, Unit::Time);
         }
@@ -178,15 +178,11 @@ where
         )
         .route(
             &path("thread_pool"),
-            get(move || async move {
-                Ok::<_, TaskError>(threads.submit(work, ()).abort_on_drop().await?)
-            }),
+            get(move || async move { threads.submit(work, ()).abort_on_drop().await }),
         )
         .route(
             &path("process_pool"),
-            get(move || async move {
-                Ok::<_, TaskError>(processes.submit(work, ()).abort_on_drop().await?)
-            }),
+            get(move || async move { processes.submit(work, ()).abort_on_drop().await }),
         )
 }
 

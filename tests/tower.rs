@@ -193,7 +193,10 @@ async fn an_offloaded_service_waits_for_room_and_tells_errors_of_both_kinds() {
         &pool,
         service_fn(|key: Option<Key>| async move {
             match key {
-                Some(key) => Ok(key.wait()),
+                Some(key) => {
+                    key.wait();
+                    Ok(())
+                }
                 None => Err(std::fmt::Error),
             }
         }),

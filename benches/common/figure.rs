@@ -15,8 +15,6 @@ pub(crate) enum Unit {
     Time,
     /// Seconds for a call or an item; shown as how many there are in a second.
     Call,
-    /// Seconds for a request, of which there are fewer.
-    Request,
     /// Seconds for a byte; shown as how many there are in a second.
     Byte,
     /// Bytes.
@@ -41,7 +39,7 @@ impl From<f64> for Figure {
 
 impl Unit {
     pub(crate) fn is_rate(self) -> bool {
-        matches!(self, Self::Call | Self::Request | Self::Byte)
+        matches!(self, Self::Call | Self::Byte)
     }
 
     pub(crate) fn show(self, value: f64) -> String {
@@ -49,9 +47,9 @@ impl Unit {
         match self {
             Self::Time if value < 1e-3 => format!("{:.1} µs", value * 1e6),
             Self::Time => format!("{:.2} ms", value * 1e3),
+            Self::Call if value > 1e-4 => format!("{:.0}/s", 1.0 / value),
             Self::Call if value > 1e-6 => format!("{:.0} k/s", 1e-3 / value),
             Self::Call => format!("{:.1} M/s", 1e-6 / value),
-            Self::Request => format!("{:.0}/s", 1.0 / value),
             Self::Byte => format!("{:.2} GiB/s", 1.0 / value / gib),
             Self::Memory if value < 10240.0 => format!("{value:.0} B"),
             Self::Memory => format!("{:.2} MiB", value / f64::from(1 << 20)),
