@@ -2,14 +2,14 @@
 //! its item began and how far that is, and the outbox: what the worker has finished but perhaps not
 //! yet written to the socket. A worker that dies leaves it there for its parent.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::ops::Range;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use super::claim::Slot;
 use super::ring::{self, Ring, Way};
-use crate::sys::SharedMemory;
+use crate::sys::{self, SharedMemory};
 
 /// How many calls can be in flight to one worker.
 pub(crate) const SLOTS: u32 = 64;
@@ -27,10 +27,12 @@ const ABOUT: usize = 2;
 const DONE: usize = 3;
 const TOTAL: usize = 4;
 const OUTBOX_AT: usize = 4096;
-/// Before the outbox stand two words: how many bytes of memory the worker may hold, 0 for any
-/// number, and whether it has held more.
-const MEMORY_LIMIT: usize = OUTBOX_AT - 16;
-const IS_BLOATED: usize = OUTBOX_AT - 8;
+/// In front of the outbox is room for the head of a frame.
+const HEAD: usize = 8;
+/// And before that stand two words: how many bytes of memory the worker may hold, 0 for any number,
+/// and whether it has held more.
+const MEMORY_LIMIT: usize = OUTBOX_AT - HEAD - 16;
+const IS_BLOATED: usize = OUTBOX_AT - HEAD - 8;
 /// Behind the outbox come the rings.
 const RINGS_AT: usize = OUTBOX_AT + OUTBOX;
 const LEN: usize = RINGS_AT + ring::LEN;
@@ -184,9 +186,18 @@ impl Page {
         head: &[u8],
         posted: Range<usize>,
     ) -> io::Result<usize> {
-        assert!(posted.end <= OUTBOX);
-        let (start, len) = (OUTBOX_AT + posted.start, posted.len());
-        self.0.send(socket, head, start, len)
+        assert!(posted.end <= OUTBOX && head.len() <= HEAD);
+        if posted.start == 0 {
+            // All in one: that costs the system a third of a microsecond less.
+            let start = OUTBOX_AT - head.len();
+            self.0.write(start, head);
+            self.0.send(socket, start, head.len() + posted.len())
+        } else if !head.is_empty() {
+            // In front of these lies what was sent before, and is read again should we die.
+            sys::send_with_fds(socket, &[IoSlice::new(head)], &[])
+        } else {
+            self.0.send(socket, OUTBOX_AT + posted.start, posted.len())
+        }
     }
 
     /// Parent, once the worker is dead: what it left. Some may have been written to the socket
@@ -264,12 +275,17 @@ mod tests {
         worker.post(0, b"one");
         worker.post(3, b"two");
         let (ours, theirs) = crate::sys::socket_pair().expect("a socket pair");
-        let sent = worker.send_posted(theirs.as_fd(), b"head:", 2..5);
-        assert_eq!(sent.expect("there is room"), 8);
+        let sent = |head: &[u8], posted| {
+            let sent = worker.send_posted(theirs.as_fd(), head, posted);
+            sent.expect("there is room")
+        };
+        assert_eq!(sent(b"head:", 0..2), 7);
+        assert_eq!(sent(b"more:", 2..5), 5, "the head by itself");
+        assert_eq!(sent(b"", 2..5), 3);
         drop(worker);
         let mut bytes = [0; 16];
-        let len = crate::sys::read_now(ours.as_fd(), &mut bytes).expect("it was written");
-        assert_eq!(&bytes[..len], b"head:etw");
+        let len = sys::read_now(ours.as_fd(), &mut bytes).expect("it was written");
+        assert_eq!(&bytes[..len], b"head:onmore:etw");
         assert_eq!(page.outbox(), b"onetwo");
         page.clear_outbox();
         assert_eq!(page.outbox(), b"");

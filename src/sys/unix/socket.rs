@@ -4,6 +4,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
+use bytes::BytesMut;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
     SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
@@ -31,6 +32,17 @@ pub(crate) fn read_now(from: BorrowedFd<'_>, bytes: &mut [u8]) -> io::Result<usi
     })?)
 }
 
+/// As `read_now`, to the end of `buffer`, as much as it has room for.
+pub(crate) fn read_onto(from: BorrowedFd<'_>, buffer: &mut BytesMut) -> io::Result<usize> {
+    let read = rustix::io::retry_on_intr(|| {
+        let (read, _) = rustix::io::read(from, buffer.spare_capacity_mut())?;
+        Ok(read.len())
+    })?;
+    // SAFETY: so many bytes behind the old length have just been written.
+    unsafe { buffer.set_len(buffer.len() + read) }
+    Ok(read)
+}
+
 /// How many bytes there are to be read.
 pub(crate) fn bytes_waiting(from: BorrowedFd<'_>) -> usize {
     let waiting = rustix::io::ioctl_fionread(from).unwrap_or(0);
@@ -46,6 +58,10 @@ pub(crate) fn send_with_fds(
     bytes: &[io::IoSlice<'_>],
     fds: &[BorrowedFd<'_>],
 ) -> io::Result<usize> {
+    if let ([bytes], []) = (bytes, fds) {
+        // The system has less to look at.
+        return Ok(rustix::net::send(socket, bytes, SendFlags::NOSIGNAL)?);
+    }
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_FDS))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
