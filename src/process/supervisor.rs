@@ -196,7 +196,8 @@ async fn bring_up(pool: &Arc<Pool>, id: u64) -> Result<Worker, Option<Failure>> 
     }
 
     let own = Identity::own();
-    let fds = [page_fd.as_fd()];
+    let (answers, theirs) = sys::pipe().map_err(system("make a pipe"))?;
+    let fds = [page_fd.as_fd(), theirs.as_fd()];
     let setup = recipe.setup(id, outputs.captured());
     let outcome = tokio::select! {
         outcome = connection.establish(&own, &fds, setup, recipe.max_frame_length) => outcome,
@@ -227,7 +228,7 @@ async fn bring_up(pool: &Arc<Pool>, id: u64) -> Result<Worker, Option<Failure>> 
         buffer,
     } = connection;
     let socket = Arc::new(stream.into_std().map_err(system("use a socket"))?);
-    let watch = Watch::new(socket.clone()).map_err(system("use a socket"))?;
+    let watch = Watch::new(answers, socket.clone()).map_err(system("use a socket"))?;
     let tenure = Tenure {
         max_tasks: pool.config.max_tasks_per_child,
         max_age: pool.config.max_age_per_child,

@@ -1,57 +1,34 @@
-//! What the runtime tells of a worker's socket. That it can be read is told always, that it can be
-//! written to only while something waits for that: else the runtime would wake whenever the worker has
+//! What the runtime tells of a worker. That there are answers is told always; that its socket can be
+//! written to only while something waits for that. Else the runtime would wake whenever the worker has
 //! read something, to learn that there is room in a socket that was never full.
 
-use std::io;
+use std::io::{self, PipeReader};
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::BytesMut;
-use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use crate::sys;
 
-/// A socket of which the runtime tells. Its other users never wait for it.
+/// The pipe that a worker's answers come by, and the room in its socket.
 #[derive(Debug)]
 pub(super) struct Watch {
+    answers: AsyncFd<PipeReader>,
     socket: Arc<UnixStream>,
-    /// Always there, unless the system had no memory for it.
-    told: Option<AsyncFd<Arc<UnixStream>>>,
-    for_room: bool,
+    /// There while it is told of.
+    room: Option<AsyncFd<Arc<UnixStream>>>,
 }
 
 impl Watch {
-    pub(super) fn new(socket: Arc<UnixStream>) -> io::Result<Self> {
-        let told = AsyncFd::with_interest(socket.clone(), Interest::READABLE)?;
+    pub(super) fn new(answers: PipeReader, socket: Arc<UnixStream>) -> io::Result<Self> {
         Ok(Self {
+            answers: sys::watch_pipe(answers)?,
             socket,
-            told: Some(told),
-            for_room: false,
+            room: None,
         })
-    }
-
-    /// From now on it is told whether there is room to write, or no longer.
-    pub(super) fn watch_room(&mut self, wanted: bool) -> io::Result<()> {
-        if self.for_room == wanted {
-            return Ok(());
-        }
-        self.told = None; // A descriptor can be watched once. What it can do now is told anew.
-        let interest = match wanted {
-            true => Interest::READABLE | Interest::WRITABLE,
-            false => Interest::READABLE,
-        };
-        self.told = Some(AsyncFd::with_interest(self.socket.clone(), interest)?);
-        self.for_room = wanted;
-        Ok(())
-    }
-
-    fn told(&self) -> io::Result<&AsyncFd<Arc<UnixStream>>> {
-        self.told
-            .as_ref()
-            .ok_or_else(|| io::ErrorKind::OutOfMemory.into())
     }
 
     /// Adds what has come to `buffer`, as much as it has room for. Nothing is the end.
@@ -61,7 +38,7 @@ impl Watch {
         buffer: &mut BytesMut,
     ) -> Poll<io::Result<usize>> {
         loop {
-            let mut readable = ready!(self.told()?.poll_read_ready(cx))?;
+            let mut readable = ready!(self.answers.poll_read_ready(cx))?;
             let room = buffer.spare_capacity_mut().len();
             match self.read_now(buffer) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => readable.clear_ready(),
@@ -79,17 +56,29 @@ impl Watch {
 
     /// As `poll_read`, whatever was told.
     pub(super) fn read_now(&self, buffer: &mut BytesMut) -> io::Result<usize> {
-        sys::read_onto(self.socket.as_fd(), buffer)
+        sys::read_onto(self.answers.as_fd(), buffer)
     }
 
-    /// Calls `write` until it does not fail for lack of room, for which it must be watched.
+    /// From now on it is told when there is room, or no longer.
+    pub(super) fn watch_room(&mut self, wanted: bool) -> io::Result<()> {
+        if self.room.is_some() != wanted {
+            let watch = || sys::watch_room(self.socket.clone());
+            self.room = wanted.then(watch).transpose()?;
+        }
+        Ok(())
+    }
+
+    /// Calls `write` until it does not fail for lack of room, for as long as that is told.
     pub(super) fn poll_write(
         &self,
         cx: &mut Context<'_>,
         mut write: impl FnMut() -> io::Result<()>,
     ) -> Poll<io::Result<()>> {
+        let Some(room) = &self.room else {
+            return Poll::Pending;
+        };
         loop {
-            let mut writable = ready!(self.told()?.poll_write_ready(cx))?;
+            let mut writable = ready!(room.poll_write_ready(cx))?;
             match write() {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => writable.clear_ready(),
                 outcome => return Poll::Ready(outcome),
@@ -101,28 +90,32 @@ impl Watch {
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;
-    use std::io::{Read as _, Write as _};
+    use std::io::{PipeWriter, Read as _, Write as _};
 
     use futures::FutureExt as _;
 
     use super::*;
 
-    fn pair() -> (Watch, UnixStream) {
+    fn watch() -> (Watch, PipeWriter, UnixStream) {
+        let (answers, writer) = sys::pipe().expect("a pipe");
         let (ours, theirs) = UnixStream::pair().expect("a socket pair");
-        ours.set_nonblocking(true).expect("a socket");
-        (Watch::new(Arc::new(ours)).expect("a runtime"), theirs)
+        for socket in [&ours, &theirs] {
+            socket.set_nonblocking(true).expect("a socket");
+        }
+        let watch = Watch::new(answers, Arc::new(ours)).expect("a runtime");
+        (watch, writer, theirs)
     }
 
     #[tokio::test]
     async fn what_comes_is_read_whatever_the_room_for_it_and_then_the_end() {
-        let (watch, mut theirs) = pair();
+        let (watch, mut worker, _socket) = watch();
         let mut buffer = BytesMut::new();
         for round in 0..100_u8 {
-            theirs.write_all(&[round; 300]).expect("there is room");
+            worker.write_all(&[round; 300]).expect("there is room");
             while buffer.len() < 300 {
                 buffer.reserve(100);
                 let read = poll_fn(|cx| watch.poll_read(cx, &mut buffer)).await;
-                assert!(read.expect("it is connected") > 0);
+                assert!(read.expect("it is open") > 0);
             }
             assert!(buffer.iter().all(|byte| *byte == round));
             buffer.clear();
@@ -130,30 +123,25 @@ mod tests {
             let nothing = poll_fn(|cx| watch.poll_read(cx, &mut buffer)).now_or_never();
             assert!(nothing.is_none(), "all has been read");
         }
-        drop(theirs);
+        drop(worker);
         let end = poll_fn(|cx| watch.poll_read(cx, &mut buffer)).await;
         assert_eq!(end.expect("no failure"), 0);
     }
 
     #[tokio::test]
-    async fn room_is_told_as_long_as_it_is_wanted_and_nothing_that_came_is_missed() {
-        let (mut watch, mut theirs) = pair();
+    async fn room_is_told_whenever_it_is_wanted() {
+        let (mut watch, _answers, mut theirs) = watch();
         let socket = watch.socket.clone();
         let write = || (&*socket).write(&[1; 4096]).map(drop);
         for _ in 0..3 {
             while write().is_ok() {}
-            theirs.write_all(b"!").expect("there is room");
             watch.watch_room(true).expect("there is memory");
             let full = poll_fn(|cx| watch.poll_write(cx, write)).now_or_never();
             assert!(full.is_none(), "nobody has read");
-            theirs.set_nonblocking(true).expect("a socket");
             while theirs.read(&mut [0; 65536]).is_ok() {}
             let room = poll_fn(|cx| watch.poll_write(cx, write)).await;
             room.expect("it is connected");
-            watch.watch_room(false).expect("there is memory");
-            let mut buffer = BytesMut::with_capacity(8);
-            let read = poll_fn(|cx| watch.poll_read(cx, &mut buffer)).await;
-            assert_eq!(read.expect("it is connected"), 1);
+            watch.watch_room(false).expect("nothing is needed");
         }
     }
 }

@@ -67,11 +67,11 @@ impl SharedMemory {
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), target, bytes.len()) }
     }
 
-    /// Sends bytes over a socket. Says how many were sent. Nobody must write them meanwhile, lest the
+    /// Writes bytes to a file. Says how many were written. Nobody must change them meanwhile, lest the
     /// other end gets something in between.
-    pub(crate) fn send(
+    pub(crate) fn write_to(
         &self,
-        socket: BorrowedFd<'_>,
+        file: BorrowedFd<'_>,
         offset: usize,
         len: usize,
     ) -> io::Result<usize> {
@@ -79,8 +79,8 @@ impl SharedMemory {
         // SAFETY: in bounds, see above.
         let start = unsafe { self.map.as_ptr().add(offset) };
         // SAFETY: so many bytes are mapped from there on; the system only reads them.
-        let sent = unsafe { libc::send(socket.as_raw_fd(), start.cast(), len, libc::MSG_NOSIGNAL) };
-        usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+        let written = unsafe { libc::write(file.as_raw_fd(), start.cast(), len) };
+        usize::try_from(written).map_err(|_| io::Error::last_os_error())
     }
 
     /// Copies bytes out. The other process must have stopped writing them.

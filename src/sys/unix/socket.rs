@@ -1,14 +1,18 @@
-//! Bytes over a socket, with descriptors beside them.
+//! Bytes over a socket, with descriptors beside them, or over a pipe.
 
-use std::io;
+use std::io::{self, PipeReader, PipeWriter};
 use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 
 use bytes::BytesMut;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
     SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
 };
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 /// Two connected sockets, closed on exec.
 pub(crate) fn socket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
@@ -18,6 +22,33 @@ pub(crate) fn socket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
         SocketFlags::CLOEXEC,
         None,
     )?)
+}
+
+/// As much as a pipe for outcomes is to hold: a few times what a worker gathers.
+const PIPE: usize = 256 * 1024;
+
+/// A pipe for outcomes: an end to read from, which never blocks, and one to write to.
+pub(crate) fn pipe() -> io::Result<(PipeReader, PipeWriter)> {
+    let (reader, writer) = io::pipe()?;
+    rustix::io::ioctl_fionbio(&reader, true)?;
+    // A user has only so much memory for pipes. It holds less then.
+    let _ = rustix::pipe::fcntl_setpipe_size(&writer, PIPE);
+    Ok((reader, writer))
+}
+
+/// Lets tokio tell when a pipe can be read.
+pub(crate) fn watch_pipe(pipe: PipeReader) -> io::Result<AsyncFd<PipeReader>> {
+    // SAFETY: the descriptor is owned by the pipe, which neither replaces nor closes it before it is
+    // dropped.
+    let watched = unsafe { AsyncFd::register_with_interest(pipe, Interest::READABLE) };
+    watched.map_err(|error| error.into_parts().1)
+}
+
+/// Lets tokio tell when a socket can be written to.
+pub(crate) fn watch_room(socket: Arc<UnixStream>) -> io::Result<AsyncFd<Arc<UnixStream>>> {
+    // SAFETY: the descriptor is owned by the socket, which stays as it is while it is shared.
+    let watched = unsafe { AsyncFd::register_with_interest(socket, Interest::WRITABLE) };
+    watched.map_err(|error| error.into_parts().1)
 }
 
 /// Whether a failure of a socket says that its other end was closed.
