@@ -203,12 +203,13 @@ impl<R: Send> PromiseOf<R> for Chunk<R> {
 }
 
 impl<R: DeserializeOwned + Send + 'static> PromiseEncoded for Chunk<R> {
-    fn fulfil_encoded(&self, values: Values) {
+    fn fulfil_encoded(&self, mut values: Values) {
         if self.ticket.is_closed() {
             return;
         }
         let first = values.first;
         let mut outcomes = Vec::with_capacity(values.count as usize);
+        values.take_numbers(|number| outcomes.push(Ok(number))); // No code of the user's reads them.
         values.read(|value| outcomes.push(decode_result(&self.ticket, value)));
         self.answer(|answers| answers.put(first, outcomes, self.ordered));
     }

@@ -167,7 +167,7 @@ impl Desk for CallDesk<'_> {
         (&mut self.input, &mut self.beside, self.log.begin())
     }
 
-    fn answer(&mut self, answer: Answer) {
+    fn answer(&mut self, answer: Answer) -> bool {
         if let Some(marks) = &self.station.marks {
             marks.end();
         }
@@ -190,6 +190,7 @@ impl Desk for CallDesk<'_> {
             // met again when the worker has to wait.
             let _ = self.log.flush();
         }
+        self.claim()
     }
 }
 
@@ -247,7 +248,6 @@ pub(super) fn run_initializer(
     let mut desk = InitializerDesk {
         input,
         beside,
-        claimed: false,
         value: Chain::new(),
         answer: None,
     };
@@ -281,7 +281,6 @@ pub(super) fn find(function: FunctionOffset) -> io::Result<Entry> {
 struct InitializerDesk {
     input: Reader,
     beside: Vec<Descriptor>,
-    claimed: bool,
     value: Chain,
     answer: Option<Answer>,
 }
@@ -300,10 +299,11 @@ impl Desk for InitializerDesk {
     }
 
     fn claim(&mut self) -> bool {
-        !std::mem::replace(&mut self.claimed, true)
+        true
     }
 
-    fn answer(&mut self, answer: Answer) {
+    fn answer(&mut self, answer: Answer) -> bool {
         self.answer = Some(answer);
+        false
     }
 }

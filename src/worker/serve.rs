@@ -84,8 +84,10 @@ impl Worker {
         let memory = inlet.fds.pop_front();
         let memory = memory.ok_or_else(|| invalid("no memory came with the hello"))?;
         let page = Arc::new(Page::open(memory)?);
+        let answers = inlet.fds.pop_front();
+        let answers = answers.ok_or_else(|| invalid("no pipe came with the hello"))?;
         let socket = inlet.socket.try_clone()?;
-        let outbox = Outbox::open(socket, parent, page.clone())?;
+        let outbox = Outbox::open(answers.into(), socket, parent, page.clone())?;
         Ok(Self {
             inlet,
             page,
@@ -98,13 +100,13 @@ impl Worker {
         // with the next word, so that the parent is woken once.
         let mut greeted = !self.inlet.has_setup();
         if greeted {
-            self.outbox.send(put_greeting)?;
+            self.inlet.send(put_greeting)?;
         }
         let Some((setup, args)) = self.inlet.setup()? else {
             return Ok(());
         };
         if !greeted && !setup.is_plain() {
-            self.outbox.send(put_greeting)?;
+            self.inlet.send(put_greeting)?;
             greeted = true;
         }
         let marks = setup.captured.as_ref().map(Marks::open).transpose()?;
@@ -112,7 +114,7 @@ impl Worker {
         let opened = limit(&setup)
             .and_then(|()| run_initializer("initializer", setup.initializer, args, beside));
         if let Err(failure) = opened {
-            return self.outbox.send(|out| message::put_failed(out, &failure));
+            return self.inlet.send(|out| message::put_failed(out, &failure));
         }
         #[cfg(feature = "tracing")]
         super::relay::listen(setup.events, &self.outbox);
@@ -125,7 +127,7 @@ impl Worker {
         let max_frame = usize::try_from(setup.max_frame).unwrap_or(frame::LARGEST);
         let mut log = Log::new(self.page.clone(), self.outbox.clone(), max_frame);
         let mut dock = Dock::new(self.page.clone(), self.outbox.clone());
-        self.outbox.send(|out| {
+        self.inlet.send(|out| {
             if !greeted {
                 put_greeting(out);
             }

@@ -20,11 +20,11 @@ mod settle;
 mod write;
 
 use std::collections::VecDeque;
+use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use tokio::net::unix::OwnedWriteHalf;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -51,7 +51,8 @@ pub(super) struct Link {
     pub(super) pid: u32,
     pub(super) started_at: SystemTime,
     pub(super) page: Page,
-    writer: OwnedWriteHalf,
+    /// Never blocks.
+    socket: Arc<UnixStream>,
     lane: Mutex<Lane>,
     /// Wakes the task that drives the link.
     wake: Notify,
@@ -66,7 +67,7 @@ impl Link {
         id: u64,
         pid: u32,
         page: Page,
-        writer: OwnedWriteHalf,
+        socket: Arc<UnixStream>,
         tenure: Tenure,
     ) -> Self {
         Self {
@@ -74,7 +75,7 @@ impl Link {
             pid,
             started_at: SystemTime::now(),
             page,
-            writer,
+            socket,
             lane: Mutex::new(Lane {
                 in_flight: VecDeque::new(),
                 unwritten: Chain::new(),
