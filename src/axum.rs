@@ -21,14 +21,14 @@ const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 /// ```
 /// use std::sync::Arc;
 /// use axum::extract::{Path, State};
-/// use concurrent_futures::{ExecutorExt as _, TaskError, ThreadPoolExecutor};
+/// use concurrent_futures::{TaskError, ThreadPoolExecutor};
 ///
 /// fn is_prime(n: u64) -> bool {
 ///     n > 1 && (2..=n.isqrt()).all(|divisor| n % divisor != 0)
 /// }
 ///
 /// async fn prime(State(pool): State<Arc<ThreadPoolExecutor>>, Path(n): Path<u64>) -> Result<String, TaskError> {
-///     Ok(pool.submit(|| is_prime(n), ()).abort_on_drop().await?.to_string())
+///     Ok(pool.submit(is_prime, n).abort_on_drop().await?.to_string())
 /// }
 ///
 /// let pool = Arc::new(ThreadPoolExecutor::new().unwrap());

@@ -48,12 +48,12 @@ impl Meter {
 
     /// A task, or a chunk of a map, waits in the queue as long as what this gives is kept.
     pub(crate) fn queued(&self) -> Raised {
-        Raised::by_one(&self.0.queued)
+        Raised::by_one(self, |metrics| &metrics.queued)
     }
 
     /// One is in a worker's hands as long as what this gives is kept.
     pub(crate) fn running(&self) -> Raised {
-        Raised::by_one(&self.0.running)
+        Raised::by_one(self, |metrics| &metrics.running)
     }
 
     /// So many items that travelled together waited for so long, and have then run, for so long in all.
@@ -88,12 +88,12 @@ impl Meter {
 
 /// What one more of is there, if anything.
 #[derive(Default)]
-pub(crate) struct Raised(Option<Gauge>);
+pub(crate) struct Raised(Option<(Meter, fn(&Metrics) -> &Gauge)>);
 
 impl Raised {
-    fn by_one(gauge: &Gauge) -> Self {
-        gauge.increment(1);
-        Self(Some(gauge.clone()))
+    fn by_one(meter: &Meter, gauge: fn(&Metrics) -> &Gauge) -> Self {
+        gauge(&meter.0).increment(1);
+        Self(Some((meter.clone(), gauge)))
     }
 }
 
@@ -111,8 +111,8 @@ impl fmt::Debug for Raised {
 
 impl Drop for Raised {
     fn drop(&mut self) {
-        if let Some(gauge) = &self.0 {
-            gauge.decrement(1);
+        if let Some((meter, gauge)) = &self.0 {
+            gauge(&meter.0).decrement(1);
         }
     }
 }

@@ -8,7 +8,7 @@ use tracing::Span;
 use tracing::field::Empty;
 
 /// Open until the task has its outcome. A child of the span in which the task was submitted.
-pub(crate) struct Trace(Mutex<Option<Open>>);
+pub(crate) struct Trace(Mutex<Option<Box<Open>>>); // Small where nobody traces.
 
 struct Open {
     span: Span,
@@ -60,10 +60,10 @@ impl Trace {
             span,
             submitted: Instant::now(),
         });
-        Self(Mutex::new(open))
+        Self(Mutex::new(open.map(Box::new)))
     }
 
-    fn with<T>(&self, look: impl FnOnce(&mut Option<Open>) -> T) -> T {
+    fn with<T>(&self, look: impl FnOnce(&mut Option<Box<Open>>) -> T) -> T {
         look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -94,7 +94,7 @@ impl Trace {
         self.with(|open| {
             if let Some(Open {
                 span, submitted, ..
-            }) = open
+            }) = open.as_deref()
             {
                 let wait = submitted.elapsed().saturating_sub(time);
                 span.record("task.worker", worker);
@@ -107,8 +107,8 @@ impl Trace {
     /// The task has its outcome.
     pub(crate) fn end(&self, outcome: &str) {
         // Taken out first: closing a span is a subscriber's code.
-        if let Some(Open { span, .. }) = self.with(Option::take) {
-            span.record("task.outcome", outcome);
+        if let Some(open) = self.with(Option::take) {
+            open.span.record("task.outcome", outcome);
         }
     }
 }
