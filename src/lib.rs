@@ -141,6 +141,6 @@ pub mod __private {
 }
 
 /// The README's examples, compiled and run with the others.
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "tower"))] // One of them needs it.
 #[doc = include_str!("../README.md")]
 struct ReadmeDoctests;
