@@ -1,4 +1,5 @@
 mod fork;
+mod growing;
 mod image;
 mod limits;
 mod memory;
@@ -11,6 +12,7 @@ mod thread;
 mod watch;
 
 pub(crate) use fork::{Forked, exit_forked, fork, generation, other_threads};
+pub(crate) use growing::{check_length, give_back, growing_file, lengthen};
 pub(crate) use image::{build_identity, in_executable};
 pub(crate) use limits::Limit;
 pub(crate) use memory::{SharedMemory, enlarge, open_gate, wait_at};

@@ -1,0 +1,3 @@
+//! Objects that processes share.
+
+mod queue;

@@ -1,0 +1,4 @@
+//! A queue.
+mod ring;
+mod state;
+mod store;
