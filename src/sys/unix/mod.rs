@@ -2,7 +2,9 @@ mod fork;
 mod growing;
 mod image;
 mod limits;
+mod memfile;
 mod memory;
+mod packet;
 mod print;
 mod process;
 mod signal;
@@ -12,10 +14,14 @@ mod thread;
 mod watch;
 
 pub(crate) use fork::{Forked, exit_forked, fork, generation, other_threads};
-pub(crate) use growing::{check_length, give_back, growing_file, lengthen};
+pub(crate) use growing::{give_back, growing_file, lengthen};
 pub(crate) use image::{build_identity, in_executable};
 pub(crate) use limits::Limit;
+pub(crate) use memfile::{file_of, read_file};
 pub(crate) use memory::{SharedMemory, enlarge, open_gate, wait_at};
+pub(crate) use packet::{
+    MOST_TOGETHER, descriptors_of_next_packet, drop_packet, next_packet, packet_pair, send_packet,
+};
 pub(crate) use print::{flush_stdout, own_descriptor, set_output, write_in_one};
 pub(crate) use process::{
     ChildProcess, Exit, end_child, kill_own_group, monotonic_nanos, oom_kills, open_child,
