@@ -1,7 +1,10 @@
+mod edges;
 mod fork;
+mod identity;
 mod image;
 mod limits;
 mod memory;
+mod own;
 mod print;
 mod process;
 mod signal;
@@ -10,7 +13,9 @@ mod stdio;
 mod thread;
 mod watch;
 
+pub(crate) use edges::{BlockingEdges, Edges, eventfd, signal};
 pub(crate) use fork::{Forked, exit_forked, fork, generation, other_threads};
+pub(crate) use identity::{Identity, has_ended, home};
 pub(crate) use image::{build_identity, in_executable};
 pub(crate) use limits::Limit;
 pub(crate) use memory::{SharedMemory, enlarge, open_gate, wait_at};
