@@ -26,7 +26,7 @@ pub(crate) use process::{
 };
 pub(crate) use signal::reset_signals;
 pub(crate) use socket::{
-    bytes_waiting, is_hangup, read_now, receive_with_fds, send_vectored, send_with_fds, socket_pair,
+    MOST_FDS, bytes_waiting, is_hangup, read_now, receive_with_fds, send_with_fds, socket_pair,
 };
 pub(crate) use stdio::{become_child, settle_forked};
 pub(crate) use thread::ThreadName;
