@@ -13,6 +13,7 @@ use std::marker::PhantomData;
 use crate::panic::PanicReport;
 use crate::sys;
 pub(crate) use crate::wire::FunctionOffset;
+use crate::wire::descriptors::Descriptor;
 use crate::wire::{Chain, Reader};
 
 /// A task's function as a worker calls it: for each item, arguments in, outcome out.
@@ -30,8 +31,9 @@ pub(crate) trait Desk {
     /// the entry takes the `item` and calls `answer`.
     fn claim(&mut self) -> bool;
 
-    /// Where the item's arguments are read from, and where its value is to be put.
-    fn item(&mut self) -> (&mut Reader, &mut Chain);
+    /// Where the item's arguments are read from, the descriptors that came beside them, and where its
+    /// value is to be put.
+    fn item(&mut self) -> (&mut Reader, &mut Vec<Descriptor>, &mut Chain);
 
     fn answer(&mut self, answer: Answer);
 }
@@ -143,7 +145,7 @@ mod tests {
             unreachable!()
         }
 
-        fn item(&mut self) -> (&mut Reader, &mut Chain) {
+        fn item(&mut self) -> (&mut Reader, &mut Vec<Descriptor>, &mut Chain) {
             unreachable!()
         }
 

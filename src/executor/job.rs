@@ -19,6 +19,7 @@ use super::task::{Arguments, Data, Initialized, Task};
 use crate::alarm::Alarm;
 use crate::function::{Answer, Desk, FunctionOffset, Serve};
 use crate::panic;
+use crate::wire::descriptors::{self, Descriptor};
 use crate::wire::{Chain, CodecError, Payload, Reader, codec};
 
 /// A submitted call, its types erased. Dropping it gives its caller an error.
@@ -283,6 +284,7 @@ where
             owed,
             function,
             payload: Chain::new(),
+            descriptors: Vec::new(),
             begun: 0,
             count: 0,
             limit,
@@ -293,7 +295,7 @@ where
             match encoded(|| outbound.fill(&mut items)) {
                 Ok(Filled::All) => break,
                 Ok(Filled::Full) => outbound.flush(),
-                Ok(Filled::Over) => outbound.shed(),
+                Ok(Filled::Over | Filled::Alone) => outbound.shed(),
                 Err(reason) => outbound.fail(reason),
             }
         }
@@ -310,6 +312,8 @@ struct Outbound<'a, P: Promise> {
     owed: Owed<P>,
     function: FunctionOffset,
     payload: Chain,
+    /// What the latest item is to have beside it.
+    descriptors: Vec<Descriptor>,
     /// Where in the payload the latest item begins.
     begun: usize,
     /// How many items are encoded in full.
@@ -324,6 +328,9 @@ enum Filled {
     Full,
     /// The latest item is more than a call may hold.
     Over,
+    /// The latest item has descriptors, and so a call of its own: they are to be closed as soon as it
+    /// has begun.
+    Alone,
 }
 
 impl<P: PromiseEncoded + 'static> Outbound<'_, P> {
@@ -332,18 +339,23 @@ impl<P: PromiseEncoded + 'static> Outbound<'_, P> {
         &mut self,
         items: impl Iterator<Item = A>,
     ) -> Result<Filled, CodecError> {
-        for args in items {
-            self.begun = self.payload.len();
-            args.encode(&mut self.payload)?;
-            self.count += 1;
-            if self.payload.len() > self.limit {
-                return Ok(Filled::Over);
+        descriptors::gather(&mut self.descriptors, || {
+            for args in items {
+                self.begun = self.payload.len();
+                args.encode(&mut self.payload)?;
+                self.count += 1;
+                if self.payload.len() > self.limit {
+                    return Ok(Filled::Over);
+                }
+                if descriptors::gathered() > 0 {
+                    return Ok(Filled::Alone);
+                }
+                if self.payload.len() >= FULL {
+                    return Ok(Filled::Full);
+                }
             }
-            if self.payload.len() >= FULL {
-                return Ok(Filled::Full);
-            }
-        }
-        Ok(Filled::All)
+            Ok(Filled::All)
+        })
     }
 
     /// Sends off all but the latest item, which is to travel in the next call; if it can travel at
@@ -356,15 +368,21 @@ impl<P: PromiseEncoded + 'static> Outbound<'_, P> {
             return self.fail(too_large(size, self.limit));
         }
         let latest = self.payload.split_off(self.begun);
+        let descriptors = std::mem::take(&mut self.descriptors);
         self.flush();
         self.payload = latest;
         self.count = 1;
+        if !descriptors.is_empty() {
+            self.descriptors = descriptors;
+            self.flush();
+        }
     }
 
     /// The latest item cannot be sent.
     #[cold]
     fn fail(&mut self, reason: String) {
         self.payload.truncate(self.begun);
+        self.descriptors.clear();
         self.flush();
         let error = self.owed.ticket().error(false, Cause::Codec(reason.into()));
         self.owed
@@ -380,6 +398,7 @@ impl<P: PromiseEncoded + 'static> Outbound<'_, P> {
         let rest = self.owed.split_off(base + std::mem::take(&mut self.count));
         let owed = std::mem::replace(&mut self.owed, rest)
             .map(|promise| promise as Arc<dyn PromiseEncoded>);
+        self.payload.attach(std::mem::take(&mut self.descriptors));
         let payload = self.payload.finish();
         (self.emit)(Call {
             owed,
@@ -468,9 +487,15 @@ fn serve_item<A: Arguments<M>, M, R: Data>(
     function: &impl Fn(A) -> R,
 ) -> Answer {
     let step = Cell::new(Step::Decode);
-    let (input, value) = desk.item();
+    let (input, beside, value) = desk.item();
     let outcome = panic::catch(|| {
-        let args = A::decode(input)?;
+        let args = if beside.is_empty() {
+            A::decode(input)?
+        } else {
+            // What is not among the arguments is closed.
+            let mut beside = std::mem::take(beside);
+            descriptors::supply(&mut beside, || A::decode(input))?
+        };
         step.set(Step::Call);
         let result = function(args);
         step.set(Step::Encode);
@@ -486,6 +511,9 @@ fn serve_item<A: Arguments<M>, M, R: Data>(
     }
 }
 
+/// So many descriptors go along with the first words to a worker.
+const MOST_DESCRIPTORS: usize = 250;
+
 /// An initializer encoded for a worker.
 pub(crate) fn encode_initializer<F, A, M>(
     function: F,
@@ -500,10 +528,19 @@ where
     let entry =
         FunctionOffset::of::<F, ServeInitializer<A, M>>(&function).ok_or(NOT_IN_EXECUTABLE)?;
     let mut chain = Chain::new();
-    encoded(|| args.encode(&mut chain))?;
+    let mut descriptors = Vec::new();
+    encoded(|| descriptors::gather(&mut descriptors, || args.encode(&mut chain)))?;
     if chain.len() > limit {
         return Err(too_large(chain.len(), limit));
     }
+    if descriptors.len() > MOST_DESCRIPTORS {
+        return Err(format!(
+            "cannot be sent: its arguments have {} descriptors beside them, and those of an initializer may \
+             have {MOST_DESCRIPTORS}",
+            descriptors.len()
+        ));
+    }
+    chain.attach(descriptors);
     chain.seal();
     Ok((entry, chain))
 }

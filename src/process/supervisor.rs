@@ -493,6 +493,7 @@ impl Worker {
                 None => self.hear(entries, pool),
             },
             Some(FromWorker::Progress(seq)) => self.link.report(seq),
+            Some(FromWorker::Taken(seq)) => self.link.taken(seq),
             Some(FromWorker::Bulk(parts)) => {
                 let parts = self.link.expect(parts);
                 if parts.missing() > self.codec.max_frame_length() {

@@ -58,6 +58,7 @@ impl Split {
                 split.pieces.push_back(piece.clone());
             }
         }
+        split.rest.attach(payload.descriptors().to_vec());
         (!split.parts.is_empty()).then_some(split)
     }
 

@@ -1,10 +1,15 @@
 //! Bytes on their way out are a [`Chain`]: small pieces are copied together, large ones are kept
-//! as they are and written from where they lie. Bytes that came in are read off a [`Reader`].
+//! as they are and written from where they lie, and descriptors go beside them. Bytes that came in are
+//! read off a [`Reader`].
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use bytes::{Buf, BufMut, Bytes};
+
+use super::descriptors::Descriptor;
+use crate::sys;
 
 /// From this size on, a piece is linked in rather than copied.
 const LINKED: usize = 16 * 1024;
@@ -18,6 +23,8 @@ pub struct Chain {
     /// Small pieces, copied together; they come after all of `pieces`.
     tail: Vec<u8>,
     linked: usize,
+    /// What goes beside the bytes, no later than the last of them.
+    descriptors: Vec<Descriptor>,
 }
 
 impl Chain {
@@ -31,6 +38,24 @@ impl Chain {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Adds what is to go beside the bytes.
+    pub(crate) fn attach(&mut self, descriptors: Vec<Descriptor>) {
+        if self.descriptors.is_empty() {
+            self.descriptors = descriptors;
+        } else {
+            self.descriptors.extend(descriptors);
+        }
+    }
+
+    pub(crate) fn descriptors(&self) -> &[Descriptor] {
+        &self.descriptors
+    }
+
+    /// Lets go of what was to go beside the bytes.
+    pub(crate) fn detach(&mut self) -> Vec<Descriptor> {
+        std::mem::take(&mut self.descriptors)
     }
 
     /// All of it, if nothing is linked in.
@@ -64,6 +89,7 @@ impl Chain {
             }
         }
         self.tail.extend_from_slice(&other.tail);
+        self.descriptors.extend_from_slice(&other.descriptors);
     }
 
     pub(crate) fn put_payload(&mut self, payload: &Payload) {
@@ -75,7 +101,7 @@ impl Chain {
 
     /// Takes all of it out, to wait. It is left empty; what was small leaves its buffer.
     pub(crate) fn finish(&mut self) -> Payload {
-        if self.pieces.is_empty() && self.tail.len() < LINKED {
+        if self.pieces.is_empty() && self.tail.len() < LINKED && self.descriptors.is_empty() {
             let bytes = self.tail[..].into();
             self.clear();
             return Payload::Small(bytes);
@@ -91,6 +117,7 @@ impl Chain {
             self.linked = 0;
         }
         self.tail.clear();
+        self.descriptors.clear();
     }
 
     /// Makes all of it shareable pieces, so that `put_chain` copies no large piece.
@@ -163,6 +190,36 @@ impl Chain {
         &mut self,
         mut write: impl FnMut(&[IoSlice<'_>]) -> std::io::Result<usize>,
     ) -> std::io::Result<()> {
+        debug_assert!(self.descriptors.is_empty(), "they need a socket");
+        self.send_with(|slices, _| write(slices))
+    }
+
+    /// As `write_with`, for a socket that takes descriptors beside the bytes.
+    pub(crate) fn send_with(
+        &mut self,
+        mut send: impl FnMut(&[IoSlice<'_>], &[BorrowedFd<'_>]) -> std::io::Result<usize>,
+    ) -> std::io::Result<()> {
+        while !self.descriptors.is_empty() {
+            let count = self.descriptors.len().min(sys::MOST_FDS);
+            let beside: Vec<_> = self.descriptors[..count].iter().map(AsFd::as_fd).collect();
+            // Where there are more, they go beside the bytes that follow: one is enough for each lot.
+            let is_last = count == self.descriptors.len();
+            let first = self.pieces().next().unwrap_or_default();
+            let bytes = if is_last {
+                first
+            } else {
+                &first[..first.len().min(1)]
+            };
+            match send(&[IoSlice::new(bytes)], &beside) {
+                Ok(0) => return Err(std::io::ErrorKind::WriteZero.into()),
+                Ok(sent) => {
+                    self.descriptors.drain(..count);
+                    self.advance(sent);
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
         while !self.is_empty() {
             let mut slices = [IoSlice::new(&[]); SLICES];
             let mut count = 0;
@@ -170,7 +227,7 @@ impl Chain {
                 *slot = IoSlice::new(piece);
                 count += 1;
             }
-            match write(&slices[..count]) {
+            match send(&slices[..count], &[]) {
                 Ok(0) => return Err(std::io::ErrorKind::WriteZero.into()),
                 Ok(written) => self.advance(written),
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
@@ -229,6 +286,19 @@ impl Payload {
         match self {
             Self::Small(_) => None,
             Self::Large(chain) => Some(*chain),
+        }
+    }
+
+    /// What goes beside the bytes.
+    pub(crate) fn descriptors(&self) -> &[Descriptor] {
+        self.chain().map_or(&[], Chain::descriptors)
+    }
+
+    /// Lets go of it.
+    pub(crate) fn detach(&mut self) -> Vec<Descriptor> {
+        match self {
+            Self::Small(_) => Vec::new(),
+            Self::Large(chain) => chain.detach(),
         }
     }
 }
@@ -425,6 +495,42 @@ mod tests {
             })
             .expect("the writer takes all");
         written
+    }
+
+    #[test]
+    fn any_number_of_descriptors_comes_before_the_last_byte_of_its_chain() {
+        let (ours, theirs) = sys::socket_pair().expect("a socket pair");
+        for (count, len) in [
+            (1, 10),
+            (sys::MOST_FDS, 1),
+            (2 * sys::MOST_FDS + 7, 30),
+            (300, 20_000),
+        ] {
+            let (one, _other) = sys::socket_pair().expect("a socket pair");
+            let mut chain = Chain::new();
+            chain.put_bytes(vec![7; len].into());
+            chain.attach(vec![Descriptor::from(one); count]);
+            let mut payload = chain.finish();
+            assert_eq!(payload.descriptors().len(), count);
+            let mut copy = Chain::new();
+            copy.put_payload(&payload.clone());
+            assert_eq!(
+                (payload.detach().len(), payload.descriptors().len()),
+                (count, 0)
+            );
+            let send = |slices: &[IoSlice<'_>], fds: &[BorrowedFd<'_>]| {
+                sys::send_with_fds(ours.as_fd(), slices, fds)
+            };
+            copy.send_with(send).expect("the socket has room");
+            assert!(copy.is_empty() && copy.descriptors().is_empty());
+            let (mut fds, mut received, mut bytes) = (Vec::new(), 0, vec![0; len]);
+            while received < len {
+                let more = sys::receive_with_fds(theirs.as_fd(), &mut bytes[received..], &mut fds);
+                received += more.expect("it was sent").len;
+            }
+            assert_eq!(fds.len(), count);
+            assert_eq!(bytes, vec![7; len]);
+        }
     }
 
     proptest! {

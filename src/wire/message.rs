@@ -31,6 +31,7 @@ mod tag {
     pub(super) const EXIT: u8 = 4;
     pub(super) const BULK: u8 = 5;
     pub(super) const REST: u8 = 6;
+    pub(super) const DESCRIPTORS: u8 = 7;
 
     pub(super) const GREETING: u8 = 64;
     pub(super) const READY: u8 = 65;
@@ -38,6 +39,7 @@ mod tag {
     pub(super) const OUTCOMES: u8 = 67;
     pub(super) const PROGRESS: u8 = 68;
     pub(super) const MOVED: u8 = 69;
+    pub(super) const TAKEN: u8 = 70;
 }
 
 /// How a function is named. Room is left for functions that are known by name.
@@ -73,6 +75,8 @@ pub(crate) struct Setup {
     /// What it prints is told by lines.
     pub(crate) captured: Option<Captured>,
     pub(crate) initializer: Option<FunctionOffset>,
+    /// How many descriptors came for the initializer.
+    pub(crate) descriptors: u32,
 }
 
 impl Setup {
@@ -111,6 +115,8 @@ pub(crate) enum ToWorker {
     Call(CallHead, Reader),
     /// Parts of the payload of the call that follows come by the ring.
     Bulk(Vec<Part>),
+    /// So many descriptors came for the call that follows.
+    Descriptors(u32),
     /// There has been nothing to do for a while: no memory is to be kept for what comes.
     Rest,
     Exit,
@@ -129,6 +135,8 @@ pub(crate) enum FromWorker {
     Progress(u32),
     /// Parts of the payload of the outcome that follows come by the ring.
     Bulk(Vec<Part>),
+    /// The item of a call that had descriptors beside it has begun: they are the worker's now.
+    Taken(u32),
     /// The parent waited for something to be written to a ring, or read from it: it has been.
     Moved,
 }
@@ -163,8 +171,9 @@ pub(crate) fn put_greeting(out: &mut Chain, identity: &Identity) {
     put_identity(out, tag::GREETING, identity);
 }
 
-/// `args` are the initializer's.
+/// `args` are the initializer's, with as many descriptors as `setup` says.
 pub(crate) fn put_setup(out: &mut Chain, setup: &Setup, args: &Chain) {
+    debug_assert_eq!(setup.descriptors as usize, args.descriptors().len());
     put(out, tag::SETUP, args, |out| {
         out.put_u64_le(setup.worker_id);
         out.put_u64_le(setup.max_frame);
@@ -176,10 +185,17 @@ pub(crate) fn put_setup(out: &mut Chain, setup: &Setup, args: &Chain) {
         put_captured(out, setup.captured);
         out.put_u8(u8::from(setup.initializer.is_some()));
         put_function(out, setup.initializer.unwrap_or(FunctionOffset(0)));
+        out.put_u32_le(setup.descriptors);
     });
 }
 
 pub(crate) fn put_call(out: &mut Chain, head: &CallHead, payload: &Payload) {
+    let descriptors = payload.descriptors().len();
+    if descriptors > 0 {
+        put(out, tag::DESCRIPTORS, &Chain::new(), |out| {
+            out.put_u32_le(descriptors as u32); // Each has a number of 32 bits.
+        });
+    }
     put_head(out, tag::CALL, payload.len(), |out| {
         out.put_u32_le(head.seq);
         out.put_u32_le(head.base);
@@ -217,6 +233,10 @@ pub(crate) fn put_rest(out: &mut Chain) {
 
 pub(crate) fn put_moved(out: &mut Chain) {
     put(out, tag::MOVED, &Chain::new(), |_| {});
+}
+
+pub(crate) fn put_taken(out: &mut Chain, seq: u32) {
+    put(out, tag::TAKEN, &Chain::new(), |out| out.put_u32_le(seq));
 }
 
 pub(crate) fn put_exit(out: &mut Chain) {
@@ -364,6 +384,7 @@ impl ToWorker {
                     limits,
                     captured,
                     initializer: present.then_some(function),
+                    descriptors: frame.u32()?,
                 };
                 Self::Setup(setup, frame)
             }
@@ -380,6 +401,7 @@ impl ToWorker {
                 Self::Call(head, frame)
             }
             tag::BULK => Self::Bulk(get_bulk(&mut frame)?),
+            tag::DESCRIPTORS => Self::Descriptors(frame.u32()?),
             tag::REST => Self::Rest,
             tag::EXIT => Self::Exit,
             _ => return None,
@@ -401,6 +423,7 @@ impl FromWorker {
             tag::OUTCOMES => Self::Outcomes(frame),
             tag::PROGRESS => Self::Progress(frame.u32()?),
             tag::BULK => Self::Bulk(get_bulk(&mut frame)?),
+            tag::TAKEN => Self::Taken(frame.u32()?),
             tag::MOVED => Self::Moved,
             _ => return None,
         };
@@ -459,6 +482,14 @@ mod tests {
         }
 
         #[test]
+        fn what_is_said_of_descriptors_survives_the_trip(number: u32) {
+            let mut out = Chain::new();
+            put_taken(&mut out, number);
+            let parsed = FromWorker::parse(only_frame(&mut out));
+            prop_assert!(matches!(parsed, Some(FromWorker::Taken(taken)) if taken == number));
+        }
+
+        #[test]
         fn a_panic_report_survives_the_trip(message: String) {
             let report = PanicReport { message, location: Some(Location::new("a.rs", 1, 2)), backtrace: None };
             let mut out = Chain::new();
@@ -504,6 +535,7 @@ mod tests {
                 stderr: true,
             }),
             initializer: Some(FunctionOffset(-9)),
+            descriptors: 0,
         };
         let mut args = Chain::new();
         args.put_bytes(b"args".to_vec().into());

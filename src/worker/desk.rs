@@ -14,6 +14,7 @@ use crate::function::{Answer, Desk, Entry, FunctionOffset};
 use crate::panic::PanicReport;
 use crate::sys;
 use crate::wire::claim::{Slot, Stage};
+use crate::wire::descriptors::Descriptor;
 use crate::wire::message::{self, CallHead};
 use crate::wire::page::{Page, Report};
 use crate::wire::{Chain, Reader, codec};
@@ -36,48 +37,51 @@ impl Parent {
     }
 }
 
+/// What every call of this worker finds.
+pub(super) struct Station {
+    pub(super) worker_id: u64,
+    pub(super) parent: Arc<Parent>,
+    /// If what it prints is told by lines.
+    pub(super) marks: Option<Marks>,
+    pub(super) memory: MemoryWatch,
+}
+
 pub(super) struct CallDesk<'a> {
     head: CallHead,
     input: Reader,
+    /// The descriptors that came with it. Such a call has one item.
+    beside: Vec<Descriptor>,
     next: u32,
     /// The next item has been claimed as the one before ended.
     is_claimed: bool,
     /// When the first item began, by the monotonic clock.
     begun: Option<u64>,
-    worker_id: u64,
-    parent: &'a Arc<Parent>,
+    station: &'a Station,
     log: &'a mut Log,
-    /// If what it prints is told by lines.
-    marks: Option<&'a Marks>,
-    memory: &'a MemoryWatch,
 }
 
 impl<'a> CallDesk<'a> {
     pub(super) fn new(
         head: CallHead,
         input: Reader,
-        worker_id: u64,
-        parent: &'a Arc<Parent>,
+        beside: Vec<Descriptor>,
+        station: &'a Station,
         log: &'a mut Log,
-        marks: Option<&'a Marks>,
-        memory: &'a MemoryWatch,
     ) -> Self {
         Self {
             head,
             input,
+            beside,
             next: head.first,
             is_claimed: false,
             begun: None,
-            worker_id,
-            parent,
+            station,
             log,
-            marks,
-            memory,
         }
     }
 
     fn slot(&self) -> Slot<'a> {
-        self.parent.page.slot(self.head.seq)
+        self.station.parent.page.slot(self.head.seq)
     }
 
     fn is_timed(&self) -> bool {
@@ -95,9 +99,9 @@ impl<'a> CallDesk<'a> {
             .then(|| Duration::from_nanos(self.head.timeout));
         context::enter(Context {
             task_id: self.head.task_id,
-            worker_id: self.worker_id,
+            worker_id: self.station.worker_id,
             deadline: timeout.and_then(|timeout| Instant::now().checked_add(timeout)),
-            wanted: self.parent.clone(),
+            wanted: self.station.parent.clone(),
             key,
         });
     }
@@ -127,29 +131,43 @@ impl Desk for CallDesk<'_> {
         let is_first = self.begun.is_none();
         if !std::mem::take(&mut self.is_claimed) {
             let now = sys::monotonic_nanos();
-            if !self.parent.page.claim(self.head.seq, self.next, now) {
+            if !self
+                .station
+                .parent
+                .page
+                .claim(self.head.seq, self.next, now)
+            {
                 return false;
             }
             self.begun.get_or_insert(now);
         }
+        if !self.beside.is_empty() {
+            // They are ours, and in the parent's hands they would keep what they stand for open. A
+            // failure is met again when the worker has to wait.
+            let _ = self
+                .station
+                .parent
+                .outbox
+                .send(|out| message::put_taken(out, self.head.seq));
+        }
         self.log.leave_to_attendant();
-        if let Some(marks) = self.marks {
+        if let Some(marks) = &self.station.marks {
             marks.begin(self.head.task_id);
         }
         self.enter(is_first);
         true
     }
 
-    fn item(&mut self) -> (&mut Reader, &mut Chain) {
-        (&mut self.input, self.log.begin())
+    fn item(&mut self) -> (&mut Reader, &mut Vec<Descriptor>, &mut Chain) {
+        (&mut self.input, &mut self.beside, self.log.begin())
     }
 
     fn answer(&mut self, answer: Answer) {
-        if let Some(marks) = self.marks {
+        if let Some(marks) = &self.station.marks {
             marks.end();
         }
         self.log.end(answer);
-        self.memory.look(&self.parent.page);
+        self.station.memory.look(&self.station.parent.page);
         let item = self.next;
         self.next += 1;
         let has_next = self.next < self.head.end;
@@ -215,6 +233,7 @@ pub(super) fn run_initializer(
     what: &str,
     function: Option<FunctionOffset>,
     input: Reader,
+    beside: Vec<Descriptor>,
 ) -> Result<(), Result<String, PanicReport>> {
     let Some(function) = function else {
         return Ok(());
@@ -222,6 +241,7 @@ pub(super) fn run_initializer(
     let entry = find(function).map_err(|error| Ok(error.to_string()))?;
     let mut desk = InitializerDesk {
         input,
+        beside,
         claimed: false,
         value: Chain::new(),
         answer: None,
@@ -255,6 +275,7 @@ pub(super) fn find(function: FunctionOffset) -> io::Result<Entry> {
 /// An initializer is a call of one item.
 struct InitializerDesk {
     input: Reader,
+    beside: Vec<Descriptor>,
     claimed: bool,
     value: Chain,
     answer: Option<Answer>,
@@ -269,8 +290,8 @@ impl Desk for InitializerDesk {
         &mut self.input
     }
 
-    fn item(&mut self) -> (&mut Reader, &mut Chain) {
-        (&mut self.input, &mut self.value)
+    fn item(&mut self) -> (&mut Reader, &mut Vec<Descriptor>, &mut Chain) {
+        (&mut self.input, &mut self.beside, &mut self.value)
     }
 
     fn claim(&mut self) -> bool {

@@ -7,6 +7,7 @@ use std::os::unix::net::UnixStream;
 
 use crate::sys;
 use crate::wire::Reader;
+use crate::wire::descriptors::Descriptor;
 use crate::wire::frame::{self, Frames};
 use crate::wire::message::{self, Identity, Setup, ToWorker};
 
@@ -18,6 +19,8 @@ pub(super) struct Inlet {
     pub(super) socket: UnixStream,
     pub(super) frames: Frames,
     pub(super) fds: VecDeque<OwnedFd>,
+    /// The system has dropped some that came: this process may have no more.
+    is_short: bool,
     /// The parent is of the same build, so its functions are ours.
     is_kin: bool,
 }
@@ -29,6 +32,7 @@ impl Inlet {
             socket,
             frames: Frames::new(HELLO_LIMIT),
             fds: VecDeque::new(),
+            is_short: false,
             is_kin: false,
         };
         match inlet.next_message()? {
@@ -60,26 +64,49 @@ impl Inlet {
         }
     }
 
-    fn next_message(&mut self) -> io::Result<Option<ToWorker>> {
+    /// What the parent says next. Nothing if it has hung up.
+    pub(super) fn next_message(&mut self) -> io::Result<Option<ToWorker>> {
         let frame = self.next_frame()?;
         frame.map(parse).transpose()
     }
 
     pub(super) fn next_frame(&mut self) -> io::Result<Option<Reader>> {
-        let mut source = WithFds(&self.socket, &mut self.fds);
+        let mut source = WithFds {
+            socket: &self.socket,
+            fds: &mut self.fds,
+            is_short: &mut self.is_short,
+        };
         Ok(self.frames.next(&mut source)?.map(Reader::from))
+    }
+
+    /// Takes so many of the descriptors that came.
+    pub(super) fn take_descriptors(&mut self, count: u32) -> io::Result<Vec<Descriptor>> {
+        let count = count as usize;
+        if self.is_short || self.fds.len() < count {
+            return Err(io::Error::other(
+                "it may not open as many files as came with a call; raise `Limits::open_files`, or the \
+                 limit of the parent",
+            ));
+        }
+        Ok(self.fds.drain(..count).map(Descriptor::from).collect())
     }
 }
 
-struct WithFds<'a>(&'a UnixStream, &'a mut VecDeque<OwnedFd>);
+struct WithFds<'a> {
+    socket: &'a UnixStream,
+    fds: &'a mut VecDeque<OwnedFd>,
+    is_short: &'a mut bool,
+}
 
 impl Read for WithFds<'_> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        sys::receive_with_fds(self.0.as_fd(), bytes, self.1)
+        let received = sys::receive_with_fds(self.socket.as_fd(), bytes, self.fds)?;
+        *self.is_short |= received.is_short;
+        Ok(received.len)
     }
 }
 
-pub(super) fn parse(frame: Reader) -> io::Result<ToWorker> {
+fn parse(frame: Reader) -> io::Result<ToWorker> {
     ToWorker::parse(frame).ok_or_else(|| invalid("the parent sent a frame that makes no sense"))
 }
 
@@ -108,6 +135,7 @@ mod tests {
             limits: Vec::new(),
             captured: None,
             initializer: None,
+            descriptors: 0,
         };
         let mut out = Chain::new();
         message::put_hello(&mut out, parent);

@@ -7,8 +7,8 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use super::bulk::Dock;
-use super::desk::{CallDesk, Parent, find, run_initializer};
-use super::inlet::{Inlet, invalid, parse, put_greeting};
+use super::desk::{CallDesk, Parent, Station, find, run_initializer};
+use super::inlet::{Inlet, invalid, put_greeting};
 use super::log::Log;
 use super::marks::Marks;
 use super::memory::MemoryWatch;
@@ -16,7 +16,6 @@ use super::outbox::Outbox;
 use super::zygote;
 use crate::panic::PanicReport;
 use crate::sys;
-use crate::wire::Reader;
 use crate::wire::frame;
 use crate::wire::message::{self, MARKER, Setup, ToWorker, ZYGOTE};
 use crate::wire::page::Page;
@@ -109,13 +108,18 @@ impl Worker {
             greeted = true;
         }
         let marks = setup.captured.as_ref().map(Marks::open).transpose()?;
-        let opened =
-            limit(&setup).and_then(|()| run_initializer("initializer", setup.initializer, args));
+        let beside = self.inlet.take_descriptors(setup.descriptors)?;
+        let opened = limit(&setup)
+            .and_then(|()| run_initializer("initializer", setup.initializer, args, beside));
         if let Err(failure) = opened {
             return self.outbox.send(|out| message::put_failed(out, &failure));
         }
-        let memory = MemoryWatch::new(&self.page);
-        let parent = Parent::new(self.page.clone(), self.outbox.clone());
+        let station = Station {
+            worker_id: setup.worker_id,
+            parent: Parent::new(self.page.clone(), self.outbox.clone()),
+            marks,
+            memory: MemoryWatch::new(&self.page),
+        };
         let max_frame = usize::try_from(setup.max_frame).unwrap_or(frame::LARGEST);
         let mut log = Log::new(self.page.clone(), self.outbox.clone(), max_frame);
         let mut dock = Dock::new(self.page.clone(), self.outbox.clone());
@@ -125,16 +129,15 @@ impl Worker {
             }
             message::put_ready(out);
         })?;
-        let Inlet {
-            socket, mut frames, ..
-        } = self.inlet;
+        let mut inlet = self.inlet;
+        let mut beside = Vec::new();
         loop {
-            if !frames.has_next() {
+            if !inlet.frames.has_next() {
                 log.flush()?; // It is about to wait.
             }
-            let frame = frames.next(&mut &socket)?;
-            match frame.map(Reader::from).map(parse).transpose()? {
+            match inlet.next_message()? {
                 Some(ToWorker::Bulk(parts)) => dock.announce(parts),
+                Some(ToWorker::Descriptors(count)) => beside = inlet.take_descriptors(count)?,
                 Some(ToWorker::Rest) => drop(log.take_spare()),
                 Some(ToWorker::Call(head, input)) => {
                     let input = dock.complete(input, &mut log)?;
@@ -142,11 +145,9 @@ impl Worker {
                     function(&mut CallDesk::new(
                         head,
                         input,
-                        setup.worker_id,
-                        &parent,
+                        std::mem::take(&mut beside),
+                        &station,
                         &mut log,
-                        marks.as_ref(),
-                        &memory,
                     ));
                     if head.end - head.first > 1 {
                         log.flush()?; // Its caller has waited for all of them.

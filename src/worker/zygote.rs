@@ -4,7 +4,7 @@
 //! A worker keeps its id, as a zombie, until the parent has asked for its exit status; so whatever the
 //! parent kills by that id before is the worker.
 
-use std::io::{self, Write as _};
+use std::io::{self, IoSlice, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
@@ -14,6 +14,7 @@ use super::inlet::{Inlet, invalid, put_greeting};
 use crate::function::FunctionOffset;
 use crate::panic::PanicReport;
 use crate::sys::{self, Forked};
+use crate::wire::descriptors::Descriptor;
 use crate::wire::message;
 use crate::wire::zygote::{FromZygote, LONGEST, ToZygote};
 use crate::wire::{Chain, Reader};
@@ -56,7 +57,8 @@ impl Zygote {
         let Some((setup, args)) = self.inlet.setup()? else {
             return Ok(false);
         };
-        if let Err(failure) = self.preload(setup.initializer, args)? {
+        let beside = self.inlet.take_descriptors(setup.descriptors)?;
+        if let Err(failure) = self.preload(setup.initializer, args, beside)? {
             self.send(|out| message::put_failed(out, &failure))?;
             return Ok(false);
         }
@@ -65,13 +67,18 @@ impl Zygote {
         Ok(true)
     }
 
-    fn preload(&self, function: Option<FunctionOffset>, args: Reader) -> io::Result<Opened> {
+    fn preload(
+        &self,
+        function: Option<FunctionOffset>,
+        args: Reader,
+        beside: Vec<Descriptor>,
+    ) -> io::Result<Opened> {
         if function.is_none() {
             return Ok(check_threads());
         }
         let parent = self.parent.as_ref();
         let preloaded = sys::watched(&self.inlet.socket, parent, || {
-            run_initializer("preload", function, args)
+            run_initializer("preload", function, args, beside)
         })?;
         Ok(preloaded.and_then(|()| check_threads()))
     }
@@ -160,7 +167,11 @@ impl Zygote {
                 let mut out = Chain::new();
                 FromZygote::Forked { request, pid }.put(&mut out);
                 let bytes = out.into_bytes();
-                let sent = sys::send_with_fds(self.inlet.socket.as_fd(), &bytes, &[pidfd.as_fd()])?;
+                let sent = sys::send_with_fds(
+                    self.inlet.socket.as_fd(),
+                    &[IoSlice::new(&bytes)],
+                    &[pidfd.as_fd()],
+                )?;
                 if sent < bytes.len() {
                     return Err(io::ErrorKind::WriteZero.into());
                 }

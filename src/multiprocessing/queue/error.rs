@@ -108,7 +108,9 @@ impl QueueError {
 impl From<io::Error> for QueueError {
     fn from(error: io::Error) -> Self {
         if error.kind() == io::ErrorKind::FileTooLarge {
-            return Self::too_large("the memory that it takes is more than a file of this process may have");
+            return Self::too_large(
+                "the memory that it takes is more than a file of this process may have",
+            );
         }
         Self(Cause::NoSpace(error))
     }
@@ -135,14 +137,18 @@ impl fmt::Display for QueueError {
             Cause::Full => f.write_str("the queue is full"),
             Cause::Empty => f.write_str("the queue is empty"),
             Cause::TimedOut => f.write_str("the time for it is over"),
-            Cause::Busy => f.write_str("the queue is busy: a process that uses it seems to be stopped"),
+            Cause::Busy => {
+                f.write_str("the queue is busy: a process that uses it seems to be stopped")
+            }
             Cause::NoSpace(_) => f.write_str("the system has no memory or no descriptor for it"),
             Cause::TooLarge(what) => f.write_str(what),
             Cause::Codec(error) => error.fmt(f),
-            Cause::NoCapacity => f.write_str("the capacity is 0; a queue needs room for one item at least"),
-            Cause::NothingTaken => {
-                f.write_str("no item is taken and not done; call `task_done` once for each item that was taken")
+            Cause::NoCapacity => {
+                f.write_str("the capacity is 0; a queue needs room for one item at least")
             }
+            Cause::NothingTaken => f.write_str(
+                "no item is taken and not done; call `task_done` once for each item that was taken",
+            ),
             Cause::Damaged => f.write_str(
                 "the memory of the queue is damaged: a process has written there what it must not",
             ),

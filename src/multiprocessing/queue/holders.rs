@@ -64,7 +64,10 @@ impl<'a> Holders<'a> {
     /// to a process which then says that it is done.
     pub(super) fn take_off(self, place: Option<usize>) {
         let has_some = |place: &usize| self.count(*place).load(Ordering::Relaxed) > 0;
-        if let Some(place) = place.filter(has_some).or_else(|| (0..PLACES).find(has_some)) {
+        if let Some(place) = place
+            .filter(has_some)
+            .or_else(|| (0..PLACES).find(has_some))
+        {
             let count = self.count(place).load(Ordering::Relaxed);
             self.count(place).store(count - 1, Ordering::Relaxed);
         }

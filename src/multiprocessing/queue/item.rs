@@ -51,7 +51,7 @@ impl Outgoing {
         let mut beside = Vec::new();
         let encoded = descriptors::gather(&mut beside, || codec::put(item, &mut bytes));
         let head = bytes.pieces().next().and_then(codec::value_head);
-        let mut outgoing = Self {
+        let outgoing = Self {
             bytes,
             head: head.unwrap_or_default(),
             beside,
@@ -64,15 +64,15 @@ impl Outgoing {
     /// Gets it ready to travel. An error leaves it as it was.
     pub(super) fn pack(&mut self) -> Result<(), QueueError> {
         let is_large = self.head.len >= LARGE;
-        if self.beside.len() + usize::from(is_large) > sys::MOST_TOGETHER {
+        if self.beside.len() + usize::from(is_large) > sys::MOST_FDS {
             return Err(QueueError::too_large(format!(
                 "{} descriptors of shared objects are in the item; {} can travel together",
                 self.beside.len(),
-                sys::MOST_TOGETHER - 1,
+                sys::MOST_FDS - 1,
             )));
         }
-        if is_large {
-            let file = sys::file_of(self.head.len, self.pieces())?;
+        // Without a file, its bytes go by the ring.
+        if is_large && let Ok(file) = sys::file_of(self.head.len, self.pieces()) {
             self.beside.push(file.into());
             self.is_in_file = true;
         }
@@ -114,7 +114,11 @@ impl Incoming {
     pub(super) fn for_type<T: Data>() -> Self {
         let keeps_buffer = codec::is_text_or_bytes::<T>();
         Self {
-            bytes: if keeps_buffer { Vec::new() } else { take_spare() },
+            bytes: if keeps_buffer {
+                Vec::new()
+            } else {
+                take_spare()
+            },
             is_plain: false,
             beside: Vec::new(),
             file: None,
@@ -127,7 +131,12 @@ impl Incoming {
             let len = usize::try_from(len).map_err(|_| CodecError::new("the item is too long"))?;
             sys::read_file(&file, len, &mut self.bytes)?;
         }
-        let Self { is_plain, bytes, beside, .. } = &mut self;
+        let Self {
+            is_plain,
+            bytes,
+            beside,
+            ..
+        } = &mut self;
         let item = descriptors::supply(beside, || codec::get_bare(*is_plain, bytes))?;
         Ok(item)
     }

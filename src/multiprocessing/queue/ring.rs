@@ -50,10 +50,11 @@ impl Head {
     const FLAGS: u32 = 3;
 
     fn word(&self) -> u64 {
-        self.len << Self::FLAGS
-            | u64::from(self.is_plain) * Self::PLAIN
-            | u64::from(self.is_in_file) * Self::IN_FILE
-            | u64::from(self.parcel.is_some()) * Self::PARCEL
+        let flag = |has, flag| if has { flag } else { 0 };
+        (self.len << Self::FLAGS)
+            | flag(self.is_plain, Self::PLAIN)
+            | flag(self.is_in_file, Self::IN_FILE)
+            | flag(self.parcel.is_some(), Self::PARCEL)
     }
 
     /// How many bytes it takes itself.
@@ -296,7 +297,7 @@ impl Ring {
 fn check(state: &State) -> Result<(), Trouble> {
     let is_ring = state.ring.is_power_of_two() && state.ring >= BASE;
     let is_held = state.head <= state.tail && state.tail - state.head <= state.ring;
-    let is_whole = (state.head | state.tail) % 8 == 0;
+    let is_whole = (state.head | state.tail).is_multiple_of(8);
     let is_none = state.ring == 0 && state.len() == 0 && state.head == state.tail;
     if is_none || is_ring && is_held && is_whole && state.secured <= state.ring {
         Ok(())
@@ -368,9 +369,9 @@ mod tests {
                 .collect();
             let head = Head {
                 len: len as u64,
-                is_plain: len % 2 == 0,
+                is_plain: len.is_multiple_of(2),
                 is_in_file: false,
-                parcel: (len % 3 == 0).then_some(len as u64 * 7),
+                parcel: len.is_multiple_of(3).then_some(len as u64 * 7),
             };
             (head, bytes)
         }
@@ -408,10 +409,13 @@ mod tests {
         fn take(&mut self) -> Option<Vec<u8>> {
             let (head, bytes) = self.first()?;
             self.pass(&head);
-            assert_eq!(head.is_plain, bytes.len() % 2 == 0);
+            assert_eq!(head.is_plain, bytes.len().is_multiple_of(2));
             assert_eq!(
                 head.parcel,
-                (bytes.len() % 3 == 0).then_some(bytes.len() as u64 * 7)
+                bytes
+                    .len()
+                    .is_multiple_of(3)
+                    .then_some(bytes.len() as u64 * 7)
             );
             Some(bytes)
         }

@@ -59,6 +59,19 @@ impl Link {
         }
     }
 
+    /// The one item of a call that had descriptors beside it has begun. What they stand for is to end
+    /// when the worker is done with it, so we keep them only if the item may be run again.
+    pub(in crate::process) fn taken(&self, seq: u32) {
+        let mut lane = self.lock();
+        let mut calls = lane.in_flight.iter_mut();
+        let call = calls.find_map(|entry| (entry.seq == seq).then_some(&mut entry.call));
+        let unneeded = call
+            .filter(|call| call.losses >= call.ticket().retries())
+            .map(|call| call.payload.detach());
+        drop(lane);
+        drop(unneeded);
+    }
+
     /// The worker is dead: what it reported last may have come without a nudge.
     pub(in crate::process) fn last_report(&self) {
         let front = self.lock().in_flight.front().map(|entry| entry.seq);

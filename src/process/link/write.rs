@@ -23,9 +23,9 @@ impl Link {
     /// not ignore it.
     fn try_write(&self, lane: &mut Lane) -> io::Result<()> {
         let stream = self.writer.as_ref();
-        lane.unwritten.write_with(|slices| {
+        lane.unwritten.send_with(|slices, fds| {
             stream.try_io(Interest::WRITABLE, || {
-                sys::send_vectored(stream.as_fd(), slices)
+                sys::send_with_fds(stream.as_fd(), slices, fds)
             })
         })
     }

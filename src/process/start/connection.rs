@@ -1,8 +1,8 @@
 //! The first words with a new process: the two make sure that they speak the same protocol and are
 //! the same build, and the parent says what the other is to be.
 
-use std::io;
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, Interest};
@@ -49,6 +49,7 @@ impl Connection {
     ) -> Result<(), StartError> {
         let mut hello = Chain::new();
         message::put_hello(&mut hello, own);
+        hello.attach(setup.detach());
         if setup.len() <= Self::EARLY {
             hello.put_chain(&std::mem::take(&mut setup)); // A worker of another build does not heed it.
         }
@@ -85,9 +86,19 @@ impl Connection {
         }
     }
 
-    async fn send_hello(&mut self, hello: Chain, fds: &[BorrowedFd<'_>]) -> Result<(), StartError> {
+    async fn send_hello(
+        &mut self,
+        mut hello: Chain,
+        fds: &[BorrowedFd<'_>],
+    ) -> Result<(), StartError> {
+        let beside = hello.detach();
+        let beside: Vec<_> = fds
+            .iter()
+            .copied()
+            .chain(beside.iter().map(AsFd::as_fd))
+            .collect();
         let hello = hello.into_bytes();
-        let send = || sys::send_with_fds(self.stream.as_fd(), &hello, fds);
+        let send = || sys::send_with_fds(self.stream.as_fd(), &[IoSlice::new(&hello)], &beside);
         match self.stream.async_io(Interest::WRITABLE, send).await {
             // A new socket has room for so little.
             Ok(sent) if sent == hello.len() => Ok(()),

@@ -146,6 +146,7 @@ impl Recipe {
             limits,
             captured,
             initializer: opening.map(|(function, _)| *function),
+            descriptors: opening.map_or(0, |(_, args)| args.descriptors().len() as u32),
         };
         let mut out = Chain::new();
         let none = Chain::new();

@@ -2,7 +2,7 @@
 //! answers find who waits for them.
 
 use std::collections::VecDeque;
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream as Blocking;
 use std::sync::{Mutex, PoisonError};
@@ -139,7 +139,7 @@ impl Zygote {
         // Should the socket take no more, the zombie stays as long as the zygote.
         let _ = sys::send_with_fds(
             self.socket.as_fd(),
-            &encode(ToZygote::Reap { pid: worker }),
+            &[IoSlice::new(&encode(ToZygote::Reap { pid: worker }))],
             &[],
         );
     }
@@ -162,7 +162,7 @@ impl Zygote {
             }
         }
         let request = encode(request);
-        let send = || sys::send_with_fds(socket.as_fd(), &request, fds);
+        let send = || sys::send_with_fds(socket.as_fd(), &[IoSlice::new(&request)], fds);
         match socket.async_io(Interest::WRITABLE, send).await {
             Ok(len) if len == request.len() => {}
             Err(error) if !sys::is_hangup(&error) => return Err(NoAnswer::Refused(error)),
@@ -195,7 +195,8 @@ impl Zygote {
 impl Inbox {
     fn receive(&mut self, socket: &UnixStream) -> io::Result<usize> {
         let mut bytes = [0; 1024];
-        let len = sys::receive_with_fds(socket.as_fd(), &mut bytes, &mut self.fds)?;
+        // One that is missing is missed where its answer is read.
+        let len = sys::receive_with_fds(socket.as_fd(), &mut bytes, &mut self.fds)?.len;
         self.bytes.extend_from_slice(&bytes[..len]);
         Ok(len)
     }

@@ -1,9 +1,12 @@
+mod edges;
 mod fork;
 mod growing;
+mod identity;
 mod image;
 mod limits;
 mod memfile;
 mod memory;
+mod own;
 mod packet;
 mod print;
 mod process;
@@ -13,14 +16,16 @@ mod stdio;
 mod thread;
 mod watch;
 
+pub(crate) use edges::{BlockingEdges, Edges, eventfd, signal};
 pub(crate) use fork::{Forked, exit_forked, fork, generation, other_threads};
 pub(crate) use growing::{give_back, growing_file, lengthen};
+pub(crate) use identity::{Identity, has_ended, home};
 pub(crate) use image::{build_identity, in_executable};
 pub(crate) use limits::Limit;
 pub(crate) use memfile::{file_of, read_file};
 pub(crate) use memory::{SharedMemory, enlarge, open_gate, wait_at};
 pub(crate) use packet::{
-    MOST_TOGETHER, descriptors_of_next_packet, drop_packet, next_packet, packet_pair, send_packet,
+    descriptors_of_next_packet, drop_packet, next_packet, packet_pair, send_packet,
 };
 pub(crate) use print::{flush_stdout, own_descriptor, set_output, write_in_one};
 pub(crate) use process::{
@@ -29,7 +34,7 @@ pub(crate) use process::{
 };
 pub(crate) use signal::reset_signals;
 pub(crate) use socket::{
-    bytes_waiting, is_hangup, read_now, receive_with_fds, send_vectored, send_with_fds, socket_pair,
+    MOST_FDS, bytes_waiting, is_hangup, read_now, receive_with_fds, send_with_fds, socket_pair,
 };
 pub(crate) use stdio::{become_child, settle_forked};
 pub(crate) use thread::ThreadName;

@@ -7,14 +7,13 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
-    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SocketFlags,
+    SocketType,
 };
 
-/// The most descriptors that travel together: a limit of the system's.
-pub(crate) const MOST_TOGETHER: usize = 253;
+use super::socket::{MOST_FDS, send_with_fds};
 
-const SPACE: usize = rustix::cmsg_space!(ScmRights(MOST_TOGETHER));
+const SPACE: usize = rustix::cmsg_space!(ScmRights(MOST_FDS));
 
 /// Two connected sockets.
 pub(crate) fn packet_pair() -> io::Result<(OwnedFd, OwnedFd)> {
@@ -32,18 +31,12 @@ pub(crate) fn send_packet(
     number: u64,
     beside: &[BorrowedFd<'_>],
 ) -> io::Result<bool> {
-    let mut space = [MaybeUninit::uninit(); SPACE];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    if !control.push(SendAncillaryMessage::ScmRights(beside)) {
-        return Err(io::ErrorKind::InvalidInput.into());
-    }
     let number = number.to_ne_bytes();
     let slices = [io::IoSlice::new(&number)];
-    let send = || rustix::net::sendmsg(&socket, &slices, &mut control, SendFlags::NOSIGNAL);
-    match rustix::io::retry_on_intr(send) {
+    match send_with_fds(socket.as_fd(), &slices, beside) {
         Ok(_) => Ok(true),
-        Err(Errno::AGAIN) => Ok(false),
-        Err(error) => Err(error.into()),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+        Err(error) => Err(error),
     }
 }
 
@@ -113,14 +106,14 @@ mod tests {
         let (to, from) = packet_pair().expect("sockets");
         let (mut one, other) = UnixStream::pair().expect("sockets");
         assert_eq!(next_packet(&from).expect("it is open"), None);
-        let many = vec![other.as_fd(); MOST_TOGETHER];
+        let many = vec![other.as_fd(); MOST_FDS];
         assert!(send_packet(&to, 7, &many).expect("it is open"));
         assert!(send_packet(&to, 8, &[to.as_fd()]).expect("it is open"));
         drop(other);
         for _ in 0..3 {
             assert_eq!(next_packet(&from).expect("it is open"), Some(7));
             let found = descriptors_of_next_packet(&from).expect("it is open");
-            assert_eq!(found.len(), MOST_TOGETHER);
+            assert_eq!(found.len(), MOST_FDS);
             let copy = found.into_iter().last().expect("there are some");
             UnixStream::from(copy).write_all(&[5]).expect("it is open");
             one.read_exact(&mut [0]).expect("a byte");
@@ -157,7 +150,7 @@ mod tests {
     #[test]
     fn more_descriptors_than_travel_together_are_refused() {
         let (to, from) = packet_pair().expect("sockets");
-        let many = vec![to.as_fd(); MOST_TOGETHER + 1];
+        let many = vec![to.as_fd(); MOST_FDS + 1];
         assert!(send_packet(&to, 1, &many).is_err());
         assert_eq!(next_packet(&from).expect("it is open"), None);
     }

@@ -1,13 +1,12 @@
 //! Bytes over a socket, with descriptors beside them.
 
-use std::collections::VecDeque;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
 };
 
 /// Two connected sockets, closed on exec.
@@ -25,20 +24,6 @@ pub(crate) fn is_hangup(error: &io::Error) -> bool {
     [io::ErrorKind::BrokenPipe, io::ErrorKind::ConnectionReset].contains(&error.kind())
 }
 
-/// Writes to a socket. If the other end is gone, that is an error and no signal.
-pub(crate) fn send_vectored(
-    socket: BorrowedFd<'_>,
-    slices: &[io::IoSlice<'_>],
-) -> io::Result<usize> {
-    let mut none = SendAncillaryBuffer::default();
-    Ok(rustix::net::sendmsg(
-        socket,
-        slices,
-        &mut none,
-        SendFlags::NOSIGNAL,
-    )?)
-}
-
 /// Reads what is there, from a descriptor that does not block.
 pub(crate) fn read_now(from: BorrowedFd<'_>, bytes: &mut [u8]) -> io::Result<usize> {
     Ok(rustix::io::retry_on_intr(|| {
@@ -52,13 +37,13 @@ pub(crate) fn bytes_waiting(from: BorrowedFd<'_>) -> usize {
     usize::try_from(waiting).unwrap_or(usize::MAX)
 }
 
-/// The most descriptors that travel together.
-const MOST_FDS: usize = 3;
+/// The most descriptors that travel together (the kernel's `SCM_MAX_FD`).
+pub(crate) const MOST_FDS: usize = 253;
 
-/// Sends bytes with descriptors beside them.
+/// Sends bytes with descriptors beside them. If the other end is gone, that is an error and no signal.
 pub(crate) fn send_with_fds(
     socket: BorrowedFd<'_>,
-    bytes: &[u8],
+    bytes: &[io::IoSlice<'_>],
     fds: &[BorrowedFd<'_>],
 ) -> io::Result<usize> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_FDS))];
@@ -66,21 +51,29 @@ pub(crate) fn send_with_fds(
     if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
         return Err(io::ErrorKind::InvalidInput.into());
     }
-    let slices = [io::IoSlice::new(bytes)];
     Ok(rustix::net::sendmsg(
         socket,
-        &slices,
+        bytes,
         &mut control,
         SendFlags::NOSIGNAL,
     )?)
+}
+
+/// What was received.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Received {
+    /// How many bytes.
+    pub(crate) len: usize,
+    /// There were more descriptors than this process may have. Nobody can tell which ones are missing.
+    pub(crate) is_short: bool,
 }
 
 /// Receives bytes, and the descriptors beside them.
 pub(crate) fn receive_with_fds(
     socket: BorrowedFd<'_>,
     bytes: &mut [u8],
-    fds: &mut VecDeque<OwnedFd>,
-) -> io::Result<usize> {
+    fds: &mut impl Extend<OwnedFd>,
+) -> io::Result<Received> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_FDS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut slices = [io::IoSliceMut::new(bytes)];
@@ -92,5 +85,8 @@ pub(crate) fn receive_with_fds(
             fds.extend(received);
         }
     }
-    Ok(received.bytes)
+    Ok(Received {
+        len: received.bytes,
+        is_short: received.flags.contains(ReturnFlags::CTRUNC),
+    })
 }
