@@ -33,6 +33,9 @@ const WAITING: usize = 8;
 const LISTENING: usize = 16;
 const VERSION: usize = 24;
 
+/// How often somebody looks whether the lock is free before waiting for it: about a microsecond.
+const LOOKS: usize = 30;
+
 impl Robust {
     /// How much memory it takes. All zeros is a lock that nobody has.
     pub(super) const BYTES: usize = 32;
@@ -101,6 +104,9 @@ impl Robust {
     }
 
     fn blocking_lock_until(&self, end: Option<Instant>) -> Option<Held<'_>> {
+        if let Ok(held) = self.take() {
+            return Some(held);
+        }
         let mut vigil = BlockingVigil::new(&self.bell);
         loop {
             match self.look(|holder| vigil.watch(&[holder])) {
@@ -184,11 +190,23 @@ impl Robust {
         self.version().load(Ordering::Acquire) != version
     }
 
+    /// What is done under a lock is done sooner than somebody could fall asleep: it is worth a few looks.
     fn take(&self) -> Result<Held<'_>, Identity> {
-        match self.word().take(Identity::own().to_word()) {
-            Ok(()) => Ok(self.held(None)),
-            Err(holder) => Err(Identity::from_word(holder).unwrap_or(Identity::own())),
+        let (word, own) = (self.word(), Identity::own().to_word());
+        let mut holder = match word.take(own) {
+            Ok(()) => return Ok(self.held(None)),
+            Err(holder) => holder,
+        };
+        for _ in 0..LOOKS {
+            std::hint::spin_loop();
+            if word.holder.load(Ordering::Relaxed) == 0 {
+                match word.take(own) {
+                    Ok(()) => return Ok(self.held(None)),
+                    Err(found) => holder = found,
+                }
+            }
         }
+        Err(Identity::from_word(holder).unwrap_or(Identity::own()))
     }
 
     fn seize(&self, ended: Identity) -> Option<Held<'_>> {

@@ -2,7 +2,6 @@
 //! the queue's lock, for the code that does it is the user's.
 
 use std::cell::Cell;
-use std::fmt;
 
 use super::error::QueueError;
 use crate::executor::task::Data;

@@ -8,9 +8,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::error::QueueError;
 use super::shared::Shared;
+use super::state::State;
 use super::{Queue, checked};
 use crate::executor::task::Data;
-use crate::multiprocessing::robust::Held;
 
 /// A [`Queue`], with all that it can, whose items are work: whoever takes one says when it is done, and
 /// others wait until all are.
@@ -73,8 +73,11 @@ impl<T: Data> JoinableQueue<T> {
     /// # Cancel safety
     /// Cancel safe: if it is dropped before it has returned, the item is not done.
     pub async fn task_done(&self) -> Result<(), QueueError> {
-        let mut held = self.0.shared.lock.lock().await;
-        self.0.shared.task_done(&mut held)
+        let shared = &*self.0.shared;
+        let taken = |_: &State| true;
+        shared
+            .wait(taken, |held| Some(shared.task_done(held)))
+            .await
     }
 
     /// As [`task_done`](Self::task_done), for code that is not async.
@@ -83,8 +86,8 @@ impl<T: Data> JoinableQueue<T> {
     /// As [`task_done`](Self::task_done).
     pub fn blocking_task_done(&self) -> Result<(), QueueError> {
         let shared = &*self.0.shared;
-        let look = |held: &mut Held<'_>| Some(shared.task_done(held));
-        let done = shared.lock.blocking_wait_until(None, look);
+        let taken = |_: &State| true;
+        let done = shared.blocking_wait(None, taken, |held| Some(shared.task_done(held)));
         done.unwrap_or(Err(QueueError::TIMED_OUT))
     }
 
@@ -98,7 +101,9 @@ impl<T: Data> JoinableQueue<T> {
     /// Cancel safe.
     pub async fn join(&self) -> u64 {
         let shared = &*self.0.shared;
-        shared.lock.wait_until(|held| shared.all_done(held)).await
+        shared
+            .wait(State::is_done, |held| shared.all_done(held))
+            .await
     }
 
     /// As [`join`](Self::join), for code that is not async. It blocks the thread.
@@ -120,8 +125,7 @@ impl<T: Data> JoinableQueue<T> {
 
     fn join_within(&self, timeout: Option<Duration>) -> Option<u64> {
         let shared = &*self.0.shared;
-        let look = |held: &mut Held<'_>| shared.all_done(held);
-        shared.lock.blocking_wait_until(timeout, look)
+        shared.blocking_wait(timeout, State::is_done, |held| shared.all_done(held))
     }
 }
 

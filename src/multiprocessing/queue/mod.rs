@@ -2,6 +2,7 @@
 //!
 //! - [`state`]: what a queue is, in a few numbers that change as one; [`store`]: each step of a change;
 //! - [`ring`]: the bytes of the items; [`item`]: an item before it is put in and after it was taken out;
+//! - [`linger`]: a short wait before a long one;
 //! - [`holders`]: who has taken what, for [`joinable`]: the queue that can be waited for;
 //! - [`shared`]: a queue as a process has it; [`error`]: why it did not do something.
 
@@ -9,6 +10,7 @@ mod error;
 mod holders;
 mod item;
 mod joinable;
+mod linger;
 mod ring;
 mod shared;
 mod state;
@@ -25,11 +27,9 @@ pub use self::error::{PutError, QueueError};
 use self::item::{Incoming, Outgoing};
 pub use self::joinable::JoinableQueue;
 use self::shared::Shared;
+use self::state::State;
 use crate::executor::task::Data;
 use crate::multiprocessing::robust::Held;
-
-/// How often a method that must not wait tries to get at the queue.
-const TRIES: usize = 16;
 
 /// A queue between processes: any number of them, and of tasks and threads in each, put items in and take
 /// them out. Items come out in the order in which they went in, each once.
@@ -136,7 +136,8 @@ impl<T: Data> Queue<T> {
     pub async fn put(&self, item: T) -> Result<(), PutError<T>> {
         let item = packed(item)?;
         let shared = &*self.shared;
-        let put = shared.lock.wait_until(|held| shared.put(held, &item)).await;
+        let has_room = |state: &State| !shared.is_full(state);
+        let put = shared.wait(has_room, |held| shared.put(held, &item)).await;
         put.map_err(|error| not_put(item, error))
     }
 
@@ -150,7 +151,7 @@ impl<T: Data> Queue<T> {
             return Err(PutError::new(QueueError::FULL, Some(item)));
         }
         let item = packed(item)?;
-        let put = self.at_once(|held| {
+        let put = self.shared.at_once(|held| {
             self.shared
                 .put(held, &item)
                 .unwrap_or(Err(QueueError::FULL))
@@ -186,8 +187,8 @@ impl<T: Data> Queue<T> {
     fn put_within(&self, item: T, timeout: Option<Duration>) -> Result<(), PutError<T>> {
         let item = packed(item)?;
         let shared = &*self.shared;
-        let look = |held: &mut Held<'_>| shared.put(held, &item);
-        let put = shared.lock.blocking_wait_until(timeout, look);
+        let has_room = |state: &State| !shared.is_full(state);
+        let put = shared.blocking_wait(timeout, has_room, |held| shared.put(held, &item));
         let put = put.unwrap_or(Err(QueueError::TIMED_OUT));
         put.map_err(|error| not_put(item, error))
     }
@@ -217,8 +218,9 @@ impl<T: Data> Queue<T> {
     pub async fn get(&self) -> Result<T, QueueError> {
         let mut item = Incoming::for_type::<T>();
         let shared = &*self.shared;
-        let look = |held: &mut Held<'_>| shared.take(held, &mut item);
-        shared.lock.wait_until(look).await?;
+        let has_some = |state: &State| state.len() > 0;
+        let taken = shared.wait(has_some, |held| shared.take(held, &mut item));
+        taken.await?;
         item.into_item()
     }
 
@@ -229,7 +231,7 @@ impl<T: Data> Queue<T> {
     /// without waiting.
     pub fn try_get(&self) -> Result<T, QueueError> {
         let mut item = Incoming::for_type::<T>();
-        self.at_once(|held| {
+        self.shared.at_once(|held| {
             let taken = self.shared.take(held, &mut item);
             taken.unwrap_or(Err(QueueError::EMPTY))
         })?;
@@ -264,19 +266,11 @@ impl<T: Data> Queue<T> {
     fn get_within(&self, timeout: Option<Duration>) -> Result<T, QueueError> {
         let mut item = Incoming::for_type::<T>();
         let shared = &*self.shared;
+        let has_some = |state: &State| state.len() > 0;
         let look = |held: &mut Held<'_>| shared.take(held, &mut item);
-        let taken = shared.lock.blocking_wait_until(timeout, look);
+        let taken = shared.blocking_wait(timeout, has_some, look);
         taken.unwrap_or(Err(QueueError::TIMED_OUT))?;
         item.into_item()
-    }
-
-    /// Does something under the lock, if that is to be had without waiting.
-    fn at_once(
-        &self,
-        act: impl FnOnce(&mut Held<'_>) -> Result<(), QueueError>,
-    ) -> Result<(), QueueError> {
-        let held = (0..TRIES).find_map(|_| self.shared.lock.try_lock());
-        act(&mut held.ok_or(QueueError::BUSY)?)
     }
 }
 

@@ -10,12 +10,14 @@ use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::error::QueueError;
 use super::holders::{self, Holders};
 use super::item::{Incoming, Outgoing};
+use super::linger::{linger, linger_in_turn};
 use super::ring::{BASE, Head, Ring};
 use super::state::{Kept, State};
 use crate::multiprocessing::bell::Bell;
@@ -35,6 +37,9 @@ const _: () = assert!(LOCK + Robust::BYTES <= STATE && STATE + Kept::BYTES <= ho
 /// What the memory of a queue begins with.
 const QUEUE: u64 = u64::from_le_bytes(*b"cf queue");
 
+/// How often somebody who must not wait tries to get the lock.
+const TRIES: usize = 16;
+
 #[derive(Debug)]
 pub(super) struct Shared {
     file: Descriptor,
@@ -42,7 +47,7 @@ pub(super) struct Shared {
     /// One end is written to by all, and the other read from.
     sockets: [Descriptor; 2],
     words: Arc<SharedMemory>,
-    pub(super) lock: Robust,
+    lock: Robust,
     /// It is used under the lock only.
     ring: Mutex<Ring>,
     /// 0 if there is none.
@@ -108,6 +113,27 @@ impl Shared {
         self.kept().glance()
     }
 
+    /// Looks under the lock until `look` gives something; that is worth it once the state `is_so`.
+    pub(super) async fn wait<R>(
+        &self,
+        is_so: impl Fn(&State) -> bool,
+        look: impl FnMut(&mut Held<'_>) -> Option<R>,
+    ) -> R {
+        linger_in_turn(|| is_so(&self.glance())).await;
+        self.lock.wait_until(look).await
+    }
+
+    /// As [`wait`](Self::wait), in a thread, for so long at the most.
+    pub(super) fn blocking_wait<R>(
+        &self,
+        timeout: Option<Duration>,
+        is_so: impl Fn(&State) -> bool,
+        look: impl FnMut(&mut Held<'_>) -> Option<R>,
+    ) -> Option<R> {
+        linger(|| is_so(&self.glance()));
+        self.lock.blocking_wait_until(timeout, look)
+    }
+
     pub(super) fn is_full(&self, state: &State) -> bool {
         self.capacity > 0 && state.len() >= self.capacity
     }
@@ -122,6 +148,15 @@ impl Shared {
 
     fn ring(&self) -> MutexGuard<'_, Ring> {
         self.ring.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does something under the lock, if that is to be had without waiting.
+    pub(super) fn at_once(
+        &self,
+        act: impl FnOnce(&mut Held<'_>) -> Result<(), QueueError>,
+    ) -> Result<(), QueueError> {
+        let held = (0..TRIES).find_map(|_| self.lock.try_lock());
+        act(&mut held.ok_or(QueueError::BUSY)?)
     }
 
     /// Puts an item in. Nothing if there is no room for it.
@@ -260,7 +295,7 @@ impl Shared {
         let place = self.holders().find(Identity::own(), hint);
         self.holders().take_off(place);
         state.done += 1;
-        if state.done == state.put {
+        if state.is_done() {
             held.announce();
         }
         self.kept().commit(&state);
@@ -271,7 +306,7 @@ impl Shared {
     /// be done.
     pub(super) fn all_done(&self, held: &mut Held<'_>) -> Option<u64> {
         let mut state = self.kept().load();
-        if state.done < state.put {
+        if !state.is_done() {
             let mut had_by_living = 0;
             for (who, count) in self.holders().living() {
                 had_by_living += count;
@@ -281,13 +316,13 @@ impl Shared {
             if lost > 0 {
                 state.done += lost;
                 state.lost += lost;
-                if state.done == state.put {
+                if state.is_done() {
                     held.announce();
                 }
                 self.kept().commit(&state);
             }
         }
-        (state.done == state.put).then_some(state.lost)
+        state.is_done().then_some(state.lost)
     }
 }
 

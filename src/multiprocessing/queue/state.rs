@@ -51,6 +51,11 @@ impl State {
         self.tail.saturating_sub(self.head).min(self.ring)
     }
 
+    /// Whether all items that were put in are done.
+    pub(super) fn is_done(&self) -> bool {
+        self.done >= self.put
+    }
+
     fn numbers(&self) -> [u64; NUMBERS] {
         [
             self.ring,
