@@ -61,6 +61,8 @@ mod axum;
 mod backlog;
 mod executor;
 mod function;
+#[cfg(target_os = "linux")]
+pub mod multiprocessing;
 mod observe;
 mod panic;
 #[cfg(target_os = "linux")]

@@ -34,6 +34,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "worker",
         &["sys", "panic", "wire", "function", "executor::context"],
     ),
+    ("multiprocessing", &["sys", "wire", "executor::task"]),
 ];
 
 /// Where `unsafe` may stand: the system's calls, and the number that becomes a function.

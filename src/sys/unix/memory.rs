@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use memmap2::{Advice, MmapOptions, MmapRaw, UncheckedAdvice};
@@ -38,6 +38,24 @@ impl SharedMemory {
             ));
         }
         Self::map(&file, len)
+    }
+
+    /// A part of a file that nobody can shorten, from a whole number of pages on.
+    pub(crate) fn window(file: impl AsFd, offset: u64, len: usize) -> io::Result<Self> {
+        let end = offset.checked_add(len as u64);
+        let file_len = rustix::fs::fstat(&file)?.st_size.unsigned_abs();
+        if end.is_none_or(|end| end > file_len) {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the shared memory is too short",
+            ));
+        }
+        Ok(Self {
+            map: MmapOptions::new()
+                .offset(offset)
+                .len(len)
+                .map_raw(&file.as_fd())?,
+        })
     }
 
     fn map(file: &File, len: usize) -> io::Result<Self> {
