@@ -88,10 +88,13 @@ impl Meter {
 
 /// What one more of is there, if anything.
 #[derive(Default)]
-pub(crate) struct Raised(Option<(Meter, fn(&Metrics) -> &Gauge)>);
+pub(crate) struct Raised(Option<(Meter, Which)>);
+
+/// A gauge among the metrics.
+type Which = fn(&Metrics) -> &Gauge;
 
 impl Raised {
-    fn by_one(meter: &Meter, gauge: fn(&Metrics) -> &Gauge) -> Self {
+    fn by_one(meter: &Meter, gauge: Which) -> Self {
         gauge(&meter.0).increment(1);
         Self(Some((meter.clone(), gauge)))
     }
