@@ -59,6 +59,8 @@ mod alarm;
 mod backlog;
 mod executor;
 mod function;
+#[cfg(target_os = "linux")]
+pub mod multiprocessing;
 mod panic;
 #[cfg(target_os = "linux")]
 mod process;

@@ -25,6 +25,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "worker",
         &["sys", "panic", "wire", "function", "executor::context"],
     ),
+    ("multiprocessing", &["sys", "wire"]),
 ];
 
 /// Where `unsafe` may stand: the system's calls, and the number that becomes a function.

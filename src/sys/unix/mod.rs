@@ -1,9 +1,13 @@
+mod copy;
 mod fork;
 mod image;
+mod lent;
 mod limits;
 mod memory;
 mod print;
 mod process;
+mod reserve;
+mod segment;
 mod signal;
 mod socket;
 mod stdio;
@@ -12,6 +16,7 @@ mod watch;
 
 pub(crate) use fork::{Forked, exit_forked, fork, generation, other_threads};
 pub(crate) use image::{build_identity, in_executable};
+pub(crate) use lent::Lent;
 pub(crate) use limits::Limit;
 pub(crate) use memory::{SharedMemory, enlarge, open_gate, wait_at};
 pub(crate) use print::{flush_stdout, own_descriptor, set_output, write_in_one};
@@ -19,6 +24,7 @@ pub(crate) use process::{
     ChildProcess, Exit, end_child, kill_own_group, monotonic_nanos, oom_kills, open_child,
     reap_if_ended, signal_name,
 };
+pub(crate) use segment::SegmentName;
 pub(crate) use signal::reset_signals;
 pub(crate) use socket::{
     MOST_FDS, bytes_waiting, is_hangup, read_now, receive_with_fds, send_with_fds, socket_pair,
