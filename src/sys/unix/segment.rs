@@ -20,11 +20,15 @@
 //! - A name is removed only by who has the exclusive lock of the very file that has it. While that is held
 //!   nobody else removes the name, so nobody can have given it to another file in between.
 //!
-//! No lock is waited for: one that is stopped in the middle of this holds up nobody.
+//! - `create` waits while somebody else removes the name, lest it says that there is one when there is
+//!   none any more. That takes no time; but who removes it may have been stopped, so the wait has an end.
+//!   Whether the lock that it sees is an owner's it learns by having a shared one as well, for a moment.
+//!   Should the last owner go at that moment it finds an owner; so this one looks, too, when it is done.
 
 use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, Stat};
 use rustix::io::Errno;
@@ -36,6 +40,10 @@ const FOLDER: &str = "/dev/shm";
 
 /// So long a name can be, that with all that is put before it is the name of a file.
 const LONGEST: usize = 200;
+
+/// So long it is waited for somebody else who removes a name, with pauses.
+const PATIENCE: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_micros(50);
 
 /// The name of a segment, or of none. When it is dropped, the segment goes if it has no owner: so it is
 /// to be dropped after descriptor and mapping.
@@ -103,13 +111,18 @@ impl SegmentName {
 
     /// Makes the name free, if no owner of a segment has it.
     fn vacate(&self) -> io::Result<()> {
-        match self.remove_unowned()? {
-            None => Ok(()),
-            Some(_) => Err(io::Error::new(
-                io::ErrorKind::AlreadyExists,
-                format!("there is shared memory {} already", self.path),
-            )),
+        let begun = Instant::now();
+        while let Some((file, _)) = self.remove_unowned()? {
+            let shared = rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared);
+            if shared.is_ok() || begun.elapsed() > PATIENCE {
+                return Err(io::Error::new(
+                    io::ErrorKind::AlreadyExists,
+                    format!("there is shared memory {} already", self.path),
+                ));
+            }
+            std::thread::sleep(PAUSE); // It is being removed.
         }
+        Ok(())
     }
 
     /// What has this name, after it was removed if it had no owner.
