@@ -1,9 +1,12 @@
 mod copy;
+mod edges;
 mod fork;
+mod identity;
 mod image;
 mod lent;
 mod limits;
 mod memory;
+mod own;
 mod print;
 mod process;
 mod reserve;
@@ -14,7 +17,9 @@ mod stdio;
 mod thread;
 mod watch;
 
+pub(crate) use edges::{BlockingEdges, Edges, eventfd, signal};
 pub(crate) use fork::{Forked, exit_forked, fork, generation, other_threads};
+pub(crate) use identity::{Identity, has_ended, home};
 pub(crate) use image::{build_identity, in_executable};
 pub(crate) use lent::Lent;
 pub(crate) use limits::Limit;

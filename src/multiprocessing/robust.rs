@@ -1,0 +1,420 @@
+//! A lock in memory that processes share, which no killed process keeps; and waiting for a change of what
+//! it guards. [`word`](super::word) tells how the lock alone works.
+//!
+//! Whoever changes more than one word of what the lock guards keeps one rule, *ring first*: take the lock,
+//! [`announce`](Held::announce), change, commit by one atomic store, give the lock back. Who waits for a
+//! change is woken by the ring and takes the lock before it looks. So a process that is killed in between
+//! leaves either the old or the new state, and everybody who waits looks at it: the lock lets them in,
+//! by death or not.
+//!
+//! Locks and changes share one bell. Lest all who wait for a change take the lock whenever somebody has
+//! only waited for it, a version tells them whether anything was announced.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use super::bell::Bell;
+use super::vigil::{BlockingVigil, Vigil, Woken};
+use super::word::{Mark, Word};
+use crate::sys::{Identity, SharedMemory};
+
+/// A copy is the same lock.
+#[derive(Clone, Debug)]
+pub(super) struct Robust {
+    memory: Arc<SharedMemory>,
+    at: usize,
+    bell: Bell,
+}
+
+/// Where what lies: the holder, who waits for the lock, who waits for a change, the version.
+const HOLDER: usize = 0;
+const WAITING: usize = 8;
+const LISTENING: usize = 16;
+const VERSION: usize = 24;
+
+impl Robust {
+    /// How much memory it takes. All zeros is a lock that nobody has.
+    pub(super) const BYTES: usize = 32;
+
+    /// The lock at `at` bytes. Everybody who uses it has this bell; several locks may share one.
+    pub(super) fn new(memory: Arc<SharedMemory>, at: usize, bell: Bell) -> Self {
+        Self { memory, at, bell }
+    }
+
+    fn word(&self) -> Word<'_> {
+        Word {
+            holder: self.memory.word(self.at + HOLDER),
+            waiting: Mark(self.memory.word(self.at + WAITING)),
+        }
+    }
+
+    fn listening(&self) -> Mark<'_> {
+        Mark(self.memory.word(self.at + LISTENING))
+    }
+
+    fn version(&self) -> &AtomicU64 {
+        self.memory.word(self.at + VERSION)
+    }
+
+    /// Takes the lock, if nobody has it or only a process that has ended. It costs no system call unless
+    /// another process has it, which is then looked for.
+    pub(super) fn try_lock(&self) -> Option<Held<'_>> {
+        match self.take() {
+            Ok(held) => Some(held),
+            Err(holder) if holder.has_ended() => self.seize(holder),
+            Err(_) => None,
+        }
+    }
+
+    /// Waits for the lock. It costs no system call if nobody has it.
+    ///
+    /// # Panics
+    /// If it has to wait outside of a tokio runtime, or in one without an I/O driver.
+    ///
+    /// # Cancel safety
+    /// Cancel safe. There is no queue, so no place in it is lost.
+    pub(super) async fn lock(&self) -> Held<'_> {
+        // A task that takes a free lock again and again lets others have a turn.
+        tokio::task::coop::consume_budget().await;
+        if let Ok(held) = self.take() {
+            return held;
+        }
+        let mut vigil = Vigil::new(&self.bell);
+        loop {
+            match self.look(|holder| vigil.watch(&[holder])) {
+                Look::Taken(held) => return held,
+                Look::Again => {}
+                Look::Wait => {
+                    vigil.wait().await;
+                }
+            }
+        }
+    }
+
+    /// As [`lock`](Self::lock), in a thread, and gives up after `timeout`.
+    pub(super) fn blocking_lock(&self, timeout: Option<Duration>) -> Option<Held<'_>> {
+        match self.take() {
+            Ok(held) => Some(held),
+            Err(_) => self.blocking_lock_until(end_of(timeout)),
+        }
+    }
+
+    fn blocking_lock_until(&self, end: Option<Instant>) -> Option<Held<'_>> {
+        let mut vigil = BlockingVigil::new(&self.bell);
+        loop {
+            match self.look(|holder| vigil.watch(&[holder])) {
+                Look::Taken(held) => return Some(held),
+                Look::Again => {}
+                Look::Wait if end.is_some_and(|end| end <= Instant::now()) => return None,
+                Look::Wait => {
+                    vigil.wait(end);
+                }
+            }
+        }
+    }
+
+    /// Looks under the lock, now and after each change that is announced, until `look` gives something.
+    /// It also looks when a process has ended that `look` has told to [`watch`](Held::watch).
+    ///
+    /// # Panics
+    /// As [`lock`](Self::lock).
+    ///
+    /// # Cancel safety
+    /// Cancel safe: what `look` has given is returned at once.
+    pub(super) async fn wait_until<T>(
+        &self,
+        mut look: impl FnMut(&mut Held<'_>) -> Option<T>,
+    ) -> T {
+        if let Some(found) = look(&mut self.lock().await) {
+            return found;
+        }
+        let mut vigil = Vigil::new(&self.bell);
+        loop {
+            self.listening().raise();
+            let (version, watched) = {
+                let mut held = self.lock().await;
+                match look(&mut held) {
+                    Some(found) => return found,
+                    None => (held.version(), std::mem::take(&mut held.watched)),
+                }
+            };
+            if vigil.watch(&watched).is_some() {
+                continue;
+            }
+            while vigil.wait().await == Woken::Rang && !self.has_changed(version) {}
+        }
+    }
+
+    /// As [`wait_until`](Self::wait_until), in a thread, and gives up after `timeout`.
+    pub(super) fn blocking_wait_until<T>(
+        &self,
+        timeout: Option<Duration>,
+        mut look: impl FnMut(&mut Held<'_>) -> Option<T>,
+    ) -> Option<T> {
+        let end = end_of(timeout);
+        if let Some(found) = look(&mut self.blocking_lock_until(end)?) {
+            return Some(found);
+        }
+        let mut vigil = BlockingVigil::new(&self.bell);
+        loop {
+            self.listening().raise();
+            let (version, watched) = {
+                let mut held = self.blocking_lock_until(end)?;
+                match look(&mut held) {
+                    Some(found) => return Some(found),
+                    None => (held.version(), std::mem::take(&mut held.watched)),
+                }
+            };
+            if vigil.watch(&watched).is_some() {
+                continue;
+            }
+            loop {
+                if end.is_some_and(|end| end <= Instant::now()) {
+                    return None;
+                }
+                if vigil.wait(end) == Woken::Ended || self.has_changed(version) {
+                    break;
+                }
+            }
+        }
+    }
+
+    fn has_changed(&self, version: u64) -> bool {
+        self.version().load(Ordering::Acquire) != version
+    }
+
+    fn take(&self) -> Result<Held<'_>, Identity> {
+        match self.word().take(Identity::own().to_word()) {
+            Ok(()) => Ok(self.held(None)),
+            Err(holder) => Err(Identity::from_word(holder).unwrap_or(Identity::own())),
+        }
+    }
+
+    fn seize(&self, ended: Identity) -> Option<Held<'_>> {
+        let seized = self
+            .word()
+            .seize(ended.to_word(), Identity::own().to_word());
+        seized.then(|| self.held(Some(ended)))
+    }
+
+    /// One look of somebody who listens to the bell already.
+    fn look(&self, watch: impl FnOnce(Identity) -> Option<Identity>) -> Look<'_> {
+        self.word().waiting.raise();
+        let holder = match self.take() {
+            Ok(held) => return Look::Taken(held),
+            Err(holder) => holder,
+        };
+        match watch(holder) {
+            None => Look::Wait,
+            Some(ended) => self.seize(ended).map_or(Look::Again, Look::Taken),
+        }
+    }
+
+    fn held(&self, ended: Option<Identity>) -> Held<'_> {
+        Held {
+            robust: self,
+            ended,
+            watched: Vec::new(),
+        }
+    }
+}
+
+enum Look<'a> {
+    Taken(Held<'a>),
+    /// Another has taken it just now.
+    Again,
+    Wait,
+}
+
+/// When a wait that begins now is over, if ever.
+pub(super) fn end_of(timeout: Option<Duration>) -> Option<Instant> {
+    timeout.and_then(|timeout| Instant::now().checked_add(timeout))
+}
+
+/// The lock, held. Dropping it gives it back, and wakes who waits for it.
+#[derive(Debug)]
+pub(super) struct Held<'a> {
+    robust: &'a Robust,
+    ended: Option<Identity>,
+    watched: Vec<Identity>,
+}
+
+impl Held<'_> {
+    /// The process that had the lock when it ended, if it was taken from such. What the lock guards may be
+    /// in the middle of a change.
+    pub(super) fn abandoned_by(&self) -> Option<u32> {
+        self.ended.map(Identity::pid)
+    }
+
+    /// Wakes who waits for a change. To be called before the change is made.
+    pub(super) fn announce(&mut self) {
+        let version = self.robust.version();
+        version.store(self.version() + 1, Ordering::Release);
+        self.robust.listening().answer(|| self.robust.bell.ring());
+    }
+
+    /// Who waits is to look again when `process` has ended.
+    pub(super) fn watch(&mut self, process: Identity) {
+        if !self.watched.contains(&process) {
+            self.watched.push(process);
+        }
+    }
+
+    fn version(&self) -> u64 {
+        self.robust.version().load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        let robust = self.robust;
+        let own = Identity::own().to_word();
+        robust.word().give_back(own, || robust.bell.ring());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Child, Command, Stdio};
+
+    use super::*;
+
+    /// The same lock, as two processes have it.
+    fn two() -> (Robust, Robust) {
+        let bell = Bell::new().expect("a bell");
+        let (one, fd) = SharedMemory::create(4096).expect("memory");
+        let other = SharedMemory::open(fd, 4096).expect("the same memory");
+        let lock = |memory| Robust::new(Arc::new(memory), 64, bell.clone());
+        (lock(one), lock(other))
+    }
+
+    fn data(lock: &Robust) -> &AtomicU64 {
+        lock.memory.word(0)
+    }
+
+    fn process() -> Child {
+        let mut process = Command::new("cat");
+        process.stdin(Stdio::piped()).spawn().expect("a process")
+    }
+
+    fn give_to(process: &Child, lock: &Robust) {
+        let holder = lock.memory.word(lock.at + HOLDER);
+        holder.store(process.id().into(), Ordering::SeqCst);
+    }
+
+    #[test]
+    fn one_at_a_time_has_it_be_it_a_task_or_a_thread() {
+        const ROUNDS: u64 = 300;
+        let (one, other) = two();
+        let add = |lock: &Robust| {
+            let seen = data(lock).load(Ordering::Relaxed);
+            std::thread::yield_now();
+            data(lock).store(seen + 1, Ordering::Relaxed);
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .build();
+        let runtime = runtime.expect("a runtime");
+        std::thread::scope(|scope| {
+            for lock in [&one, &other] {
+                scope.spawn(|| {
+                    for _ in 0..ROUNDS {
+                        let held = lock.blocking_lock(None).expect("no time-out");
+                        assert!(lock.try_lock().is_none());
+                        add(lock);
+                        drop(held);
+                    }
+                });
+            }
+            let tasks = (0..10).map(|_| async {
+                for _ in 0..ROUNDS {
+                    let held = other.lock().await;
+                    add(&other);
+                    tokio::task::yield_now().await;
+                    drop(held);
+                }
+            });
+            runtime.block_on(futures::future::join_all(tasks));
+        });
+        assert_eq!(data(&one).load(Ordering::Relaxed), 12 * ROUNDS);
+    }
+
+    #[tokio::test]
+    async fn the_next_one_has_what_a_process_left_and_knows_it() {
+        let (lock, _) = two();
+        let mut process = process();
+        give_to(&process, &lock);
+        assert!(lock.try_lock().is_none());
+        let timeout = Some(Duration::from_millis(2));
+        assert!(lock.blocking_lock(timeout).is_none());
+        let (held, ()) = tokio::join!(lock.lock(), async {
+            drop(process.stdin.take());
+        });
+        assert_eq!(held.abandoned_by(), Some(process.id()));
+        drop(held);
+        assert_eq!(lock.lock().await.abandoned_by(), None);
+        process.wait().expect("it has ended");
+        give_to(&process, &lock);
+        let held = lock.blocking_lock(None).expect("no time-out");
+        assert_eq!(held.abandoned_by(), Some(process.id()));
+        give_to(&process, &lock);
+        drop(held); // As in a fork of the holder: it is not its own to give back.
+        let held = lock.try_lock().expect("nobody has it any more");
+        assert_eq!(held.abandoned_by(), Some(process.id()));
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_a_change_looks_after_each_and_after_the_end_of_whom_it_watches() {
+        let (one, other) = two();
+        let change = |to| {
+            let mut held = other.blocking_lock(None).expect("no time-out");
+            held.announce();
+            data(&other).store(to, Ordering::Relaxed);
+        };
+        let reach = |goal| {
+            one.wait_until(move |held| {
+                let seen = data(held.robust).load(Ordering::Relaxed);
+                (seen >= goal).then_some(seen)
+            })
+        };
+        let (seen, ()) = tokio::join!(reach(3), async {
+            for to in 1..=3 {
+                change(to);
+                tokio::task::yield_now().await;
+            }
+        });
+        assert_eq!(seen, 3);
+        std::thread::scope(|scope| {
+            scope.spawn(|| change(7));
+            let seen = one.blocking_wait_until(None, |held| {
+                let seen = data(held.robust).load(Ordering::Relaxed);
+                (seen == 7).then_some(seen)
+            });
+            assert_eq!(seen, Some(7));
+        });
+        let timeout = Some(Duration::from_millis(2));
+        assert_eq!(one.blocking_wait_until(timeout, |_| None::<()>), None);
+
+        let mut process = process();
+        let identity = Identity::from_word(process.id().into()).expect("not 0");
+        let until_it_ends = one.wait_until(|held| {
+            held.watch(identity);
+            identity.has_ended().then_some(())
+        });
+        tokio::join!(until_it_ends, async { drop(process.stdin.take()) });
+        process.wait().expect("it has ended");
+    }
+
+    #[tokio::test]
+    async fn who_gives_up_waiting_leaves_the_lock_to_others() {
+        let (one, other) = two();
+        let held = one.lock().await;
+        {
+            let mut waiting = std::pin::pin!(other.lock());
+            assert!(futures::poll!(waiting.as_mut()).is_pending());
+        }
+        drop(held);
+        assert!(other.try_lock().is_some() && one.try_lock().is_some());
+    }
+}

@@ -1,0 +1,180 @@
+//! Waiting for a bell to ring or for a process to end, whichever comes first: in a task ([`Vigil`]) or in a
+//! thread ([`BlockingVigil`]). Who keeps one may be woken for nothing, and has to look again.
+
+use std::future::poll_fn;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use super::bell::Bell;
+use crate::sys::{self, BlockingEdges, Edges, Identity};
+
+/// Without a descriptor to listen with, one looks again after so long.
+const BLIND: Duration = Duration::from_millis(10);
+
+/// Why somebody who waited is to look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Woken {
+    /// The bell has rung.
+    Rang,
+    /// A process that was watched has ended, or it is not known whether anything has happened.
+    Ended,
+}
+
+/// What a task listens to.
+#[derive(Debug)]
+pub(super) struct Vigil<'a> {
+    bell: &'a Bell,
+    ear: Option<Edges>,
+    watched: Watched<Edges>,
+}
+
+impl<'a> Vigil<'a> {
+    /// Listens from now on.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime, or in one without an I/O driver.
+    pub(super) fn new(bell: &'a Bell) -> Self {
+        Self {
+            bell,
+            ear: bell.ear().ok(),
+            watched: Watched::default(),
+        }
+    }
+
+    /// Watches these processes, and no others. Gives one of them that has ended.
+    pub(super) fn watch(&mut self, whom: &[Identity]) -> Option<Identity> {
+        self.watched.watch(whom, Edges::of)
+    }
+
+    /// Waits until the bell has rung since the last time, or a watched process has ended.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub(super) async fn wait(&mut self) -> Woken {
+        let Some(ear) = self.ear.as_ref().filter(|_| !self.watched.blind) else {
+            pause().await;
+            self.ear = self.bell.ear().ok();
+            return Woken::Ended;
+        };
+        let woken = poll_fn(|context| {
+            for (_, process) in &self.watched.processes {
+                if let Poll::Ready(outcome) = process.poll_next(context) {
+                    return Poll::Ready(outcome.map(|()| Woken::Ended));
+                }
+            }
+            ear.poll_next(context).map_ok(|()| Woken::Rang)
+        });
+        woken.await.unwrap_or_else(|_| {
+            // The runtime that listened has ended; this one may be another.
+            self.ear = None;
+            self.watched = Watched::default();
+            Woken::Ended
+        })
+    }
+}
+
+/// Waits for a short time. Neither a timer nor a blocking thread of the runtime is sure to be there.
+async fn pause() {
+    let (done, over) = oneshot::channel::<()>();
+    let thread = std::thread::Builder::new().stack_size(64 * 1024);
+    let spawned = thread.spawn(|| {
+        std::thread::sleep(BLIND);
+        drop(done);
+    });
+    if spawned.is_err() {
+        tokio::task::yield_now().await;
+    }
+    let _ = over.await;
+}
+
+/// What a thread listens to.
+#[derive(Debug)]
+pub(super) struct BlockingVigil<'a> {
+    bell: &'a Bell,
+    edges: Option<BlockingEdges>,
+    watched: Watched<OwnedFd>,
+}
+
+impl<'a> BlockingVigil<'a> {
+    /// Listens from now on.
+    pub(super) fn new(bell: &'a Bell) -> Self {
+        Self {
+            bell,
+            edges: bell.edges().ok(),
+            watched: Watched::default(),
+        }
+    }
+
+    /// As [`Vigil::watch`].
+    pub(super) fn watch(&mut self, whom: &[Identity]) -> Option<Identity> {
+        let edges = self.edges.as_ref();
+        self.watched.watch(whom, |process| {
+            if let Some(edges) = edges {
+                edges.add(&process)?;
+            }
+            Ok(process)
+        })
+    }
+
+    /// As [`Vigil::wait`], until `end` at the latest.
+    pub(super) fn wait(&mut self, end: Option<Instant>) -> Woken {
+        if let Some(edges) = self.edges.as_ref().filter(|_| !self.watched.blind)
+            && edges.next(end).is_ok()
+        {
+            return Woken::Rang;
+        }
+        let left = end.map_or(BLIND, |end| end.saturating_duration_since(Instant::now()));
+        std::thread::sleep(left.min(BLIND));
+        *self = Self::new(self.bell);
+        Woken::Ended
+    }
+}
+
+/// The processes whose end somebody waits for.
+#[derive(Debug)]
+struct Watched<E> {
+    processes: Vec<(Identity, E)>,
+    /// Whether there is one that cannot be watched.
+    blind: bool,
+}
+
+impl<E> Default for Watched<E> {
+    fn default() -> Self {
+        Self {
+            processes: Vec::new(),
+            blind: false,
+        }
+    }
+}
+
+impl<E: AsFd> Watched<E> {
+    fn watch(
+        &mut self,
+        whom: &[Identity],
+        listen: impl Fn(OwnedFd) -> io::Result<E>,
+    ) -> Option<Identity> {
+        self.blind = false;
+        self.processes.retain(|(known, _)| whom.contains(known));
+        // With its own end a process waits no more.
+        for who in whom.iter().filter(|who| **who != Identity::own()) {
+            let known = self.processes.iter().find(|(known, _)| known == who);
+            match known.map(|(_, process)| process) {
+                Some(process) if sys::has_ended(process) => return Some(*who),
+                Some(_) => {}
+                None => match who
+                    .watch()
+                    .and_then(|process| process.map(&listen).transpose())
+                {
+                    Ok(Some(process)) => self.processes.push((*who, process)),
+                    Ok(None) => return Some(*who),
+                    Err(_) => self.blind = true,
+                },
+            }
+        }
+        None
+    }
+}

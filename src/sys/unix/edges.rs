@@ -1,0 +1,145 @@
+//! Waiting for what becomes readable anew, though nobody reads it: that is how one write to an eventfd
+//! wakes everybody who listens, and how none of them can take it away from another.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use rustix::event::{EventfdFlags, Timespec, epoll};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// A counter of the system's, 0 at first, which can be read when it is not 0.
+pub(crate) fn eventfd() -> io::Result<OwnedFd> {
+    let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
+    Ok(rustix::event::eventfd(0, flags)?)
+}
+
+/// Adds one to an eventfd, which wakes everybody who listens.
+pub(crate) fn signal(eventfd: impl AsFd) {
+    // One that is full has been signalled often enough.
+    let _ = rustix::io::write(eventfd, &1_u64.to_ne_bytes());
+}
+
+/// A descriptor that tokio watches for us.
+#[derive(Debug)]
+pub(crate) struct Edges(AsyncFd<OwnedFd>);
+
+impl Edges {
+    /// Listens from now on. What can be read already counts as one edge.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime, or in one without an I/O driver.
+    pub(crate) fn of(fd: OwnedFd) -> io::Result<Self> {
+        // SAFETY: an `OwnedFd` is open as long as it lives, and nobody can put another in the place of
+        // this one: the field is private, and nothing in this file changes it.
+        let watched = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) };
+        Ok(Self(watched.map_err(|error| error.into_parts().1)?))
+    }
+
+    /// Waits for an edge that nobody has waited for. One task at a time.
+    pub(crate) fn poll_next(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut ready = ready!(self.0.poll_read_ready(context))?;
+        ready.clear_ready();
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsFd for Edges {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.get_ref().as_fd()
+    }
+}
+
+/// As [`Edges`], of several descriptors, for a thread that waits.
+#[derive(Debug)]
+pub(crate) struct BlockingEdges(OwnedFd);
+
+impl BlockingEdges {
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Self(epoll::create(epoll::CreateFlags::CLOEXEC)?))
+    }
+
+    /// Listens to `fd` from now on, until it is closed. What can be read already counts as one edge.
+    pub(crate) fn add(&self, fd: impl AsFd) -> io::Result<()> {
+        let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
+        Ok(epoll::add(
+            &self.0,
+            fd,
+            epoll::EventData::new_u64(0),
+            flags,
+        )?)
+    }
+
+    /// Waits for an edge that nobody has waited for, until `end` at the latest. May return early.
+    pub(crate) fn next(&self, end: Option<Instant>) -> io::Result<()> {
+        // More than one edge is one reason to look: the others are there at the next call.
+        let mut events = [const { std::mem::MaybeUninit::uninit() }; 8];
+        // Rounded up, lest the last part of a millisecond be spent looking again and again.
+        let left = end.map(|end| end.saturating_duration_since(Instant::now()));
+        let left = left.map(|left| (left + Duration::from_micros(999)).min(LONGEST));
+        let left = left.map(|left| Timespec {
+            tv_sec: left.as_secs() as i64,
+            tv_nsec: left.subsec_nanos().into(),
+        });
+        match epoll::wait(&self.0, &mut events[..], left.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// What the system's older calls can wait for at once.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use super::*;
+
+    fn dup(fd: &OwnedFd) -> OwnedFd {
+        fd.try_clone().expect("a descriptor")
+    }
+
+    #[test]
+    fn each_signal_is_an_edge_for_every_thread_that_listens() {
+        let bell = eventfd().expect("an eventfd");
+        let ears = [(); 3].map(|()| BlockingEdges::new().expect("an epoll"));
+        for ear in &ears {
+            ear.add(&bell).expect("it can be listened to");
+        }
+        let heard = |ear: &BlockingEdges| {
+            let mut events = [const { std::mem::MaybeUninit::uninit() }; 8];
+            let now = Timespec::default();
+            let (heard, _) = epoll::wait(&ear.0, &mut events[..], Some(&now)).expect("events");
+            heard.len()
+        };
+        assert_eq!(ears.each_ref().map(heard), [0; 3]);
+        for _ in 0..3 {
+            signal(&bell);
+            assert_eq!(ears.each_ref().map(heard), [1; 3]);
+            assert_eq!(ears.each_ref().map(heard), [0; 3]);
+        }
+        let soon = Instant::now() + Duration::from_millis(3);
+        ears[0].next(Some(soon)).expect("it waits");
+        assert!(Instant::now() >= soon);
+    }
+
+    #[tokio::test]
+    async fn each_signal_is_an_edge_for_every_task_that_listens() {
+        let bell = eventfd().expect("an eventfd");
+        let ears = [(); 3].map(|()| Edges::of(dup(&bell)).expect("it can be listened to"));
+        for _ in 0..3 {
+            signal(&bell);
+            for ear in &ears {
+                poll_fn(|context| ear.poll_next(context))
+                    .await
+                    .expect("it rang");
+                let again = poll_fn(|context| Poll::Ready(ear.poll_next(context).is_ready()));
+                assert!(!again.await);
+            }
+        }
+    }
+}

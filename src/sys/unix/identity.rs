@@ -1,0 +1,152 @@
+//! Which process it is: one number that no other process has had since the system was booted. A process
+//! id alone may be another's by the time that somebody asks.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt as _;
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags};
+
+use super::own::{HOME, IDENTITY, own_word};
+
+/// Process ids are smaller than 2^22; the rest says when the process began, in ticks of the system's
+/// clock since it was booted, or 0 if nobody could find out.
+const PID_BITS: u32 = 22;
+
+/// A process. As a number it is never 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Identity(u64);
+
+impl Identity {
+    /// This process. After the first time in a process it costs no system call.
+    pub(crate) fn own() -> Self {
+        let fits = |word| Self(word).pid() == std::process::id();
+        Self(own_word(IDENTITY, fits, || {
+            let pid = std::process::id();
+            // A `/proc` of other processes than those that this one can name would mislead.
+            let (listed, began) = process_stat("self").unwrap_or_default();
+            let began = if listed == pid { began } else { 0 };
+            u64::from(pid) | began << PID_BITS
+        }))
+    }
+
+    pub(crate) fn from_word(word: u64) -> Option<Self> {
+        (word != 0).then_some(Self(word))
+    }
+
+    pub(crate) fn to_word(self) -> u64 {
+        self.0
+    }
+
+    /// The process id, as long as the process is there.
+    pub(crate) fn pid(self) -> u32 {
+        self.0 as u32 & ((1 << PID_BITS) - 1)
+    }
+
+    fn began(self) -> u64 {
+        self.0 >> PID_BITS
+    }
+
+    /// Whether the process has ended. A zombie has. If it cannot be found out, it has not.
+    pub(crate) fn has_ended(self) -> bool {
+        self != Self::own() && matches!(self.watch(), Ok(None))
+    }
+
+    /// What becomes readable when the process ends; nothing if it has ended already.
+    ///
+    /// # Errors
+    /// There is no descriptor left, and the process seems to be there.
+    pub(crate) fn watch(self) -> io::Result<Option<OwnedFd>> {
+        let Some(pid) = Pid::from_raw(self.pid() as i32) else {
+            return Ok(None);
+        };
+        let pidfd = match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(pidfd) => pidfd,
+            // Nobody has the id, or it is that of a thread by now.
+            Err(Errno::SRCH | Errno::INVAL | Errno::NOENT) => return Ok(None),
+            // To ask so takes no descriptor.
+            Err(_) if rustix::process::test_kill_process(pid) == Err(Errno::SRCH) => {
+                return Ok(None);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        // The order counts: who is there after its beginning was read, and was there before, is the one
+        // that it was read of.
+        let began = match Self::own().began() {
+            0 => None,
+            _ => process_stat(&self.pid().to_string()).map(|(_, began)| began),
+        };
+        let another = began.is_some_and(|began| self.began() != 0 && began != self.began());
+        Ok((!another && !has_ended(&pidfd)).then_some(pidfd))
+    }
+}
+
+/// Whether the process that `pidfd` stands for has ended.
+pub(crate) fn has_ended(pidfd: impl AsFd) -> bool {
+    let mut polled = [PollFd::new(&pidfd, PollFlags::IN)];
+    let now = Timespec::default();
+    rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, Some(&now))).is_ok_and(|n| n > 0)
+}
+
+/// The id of a process and when it began, as `/proc` has it.
+fn process_stat(process: &str) -> Option<(u32, u64)> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    // The name of the executable stands in parentheses, and may hold any character.
+    let (pid, _) = stat.split_once(' ')?;
+    let (_, fields) = stat.rsplit_once(") ")?;
+    let began = fields.split(' ').nth(19)?;
+    Some((pid.parse().ok()?, began.parse().ok()?))
+}
+
+/// Where identities mean what they mean here: processes with another home have other ids and clocks.
+pub(crate) fn home() -> u64 {
+    let namespace = |name: &str| {
+        let found = std::fs::metadata(format!("/proc/self/ns/{name}"));
+        found.map_or(0, |found| found.ino())
+    };
+    let home = || namespace("pid") << 32 | namespace("time") & u64::from(u32::MAX);
+    own_word(HOME, |_| true, || home().max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    fn of(pid: u32) -> Identity {
+        let (_, began) = process_stat(&pid.to_string()).expect("it is there");
+        Identity(u64::from(pid) | began << PID_BITS)
+    }
+
+    #[test]
+    fn a_process_has_one_identity() {
+        assert_eq!(Identity::own(), Identity::own());
+        assert_eq!(Identity::own(), of(std::process::id()));
+        assert_eq!(Identity::own().pid(), std::process::id());
+        assert!(!Identity::own().has_ended());
+        assert_eq!(home(), home());
+    }
+
+    #[test]
+    fn a_process_ends_and_one_that_has_its_id_later_is_another() {
+        let mut child = Command::new("cat");
+        let mut child = child.stdin(Stdio::piped()).spawn().expect("a process");
+        let identity = of(child.id());
+        let pidfd = identity.watch().expect("descriptors").expect("it runs");
+        assert!(!identity.has_ended() && !has_ended(&pidfd));
+        // As if it had ended, and this were a later process with its id.
+        let earlier = Identity(identity.0 - (1 << PID_BITS));
+        assert!(earlier.has_ended());
+        // Of one whose beginning is not known, the id has to do.
+        assert!(!Identity(u64::from(child.id())).has_ended());
+        drop(child.stdin.take());
+        let mut ended = [PollFd::new(&pidfd, PollFlags::IN)];
+        rustix::event::poll(&mut ended, None).expect("it ends");
+        assert!(identity.has_ended(), "a zombie has ended");
+        child.wait().expect("it has ended");
+        assert!(identity.has_ended() && has_ended(&pidfd));
+    }
+}

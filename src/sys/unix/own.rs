@@ -1,0 +1,85 @@
+//! A few words that are this process's own: a process that is forked from it does not find them. So what
+//! a process has found out about itself is never taken for the truth about another, without a system
+//! call to see who one is.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use memmap2::MmapOptions;
+use rustix::mm::{Advice, madvise};
+
+/// Which word is what.
+pub(super) const IDENTITY: usize = 0;
+pub(super) const HOME: usize = 1;
+
+const WORDS: usize = 2;
+
+static OWN: OnceLock<Own> = OnceLock::new();
+
+struct Own {
+    words: &'static [AtomicU64; WORDS],
+    /// Whether the system makes them zeros in a process that is forked.
+    wiped: bool,
+}
+
+/// A word, not 0, that `find` finds once in each process. Without help of the system, `fits` says whether
+/// it is still about this process.
+pub(super) fn own_word(
+    which: usize,
+    fits: impl Fn(u64) -> bool,
+    find: impl FnOnce() -> u64,
+) -> u64 {
+    let own = OWN.get_or_init(Own::new);
+    let word = &own.words[which];
+    let known = word.load(Ordering::Acquire);
+    if known != 0 && (own.wiped || fits(known)) {
+        return known;
+    }
+    // All threads are to have the same, also if one of them finds less than another.
+    let found = find();
+    match word.compare_exchange(known, found, Ordering::AcqRel, Ordering::Acquire) {
+        Ok(_) => found,
+        Err(another) => another,
+    }
+}
+
+impl Own {
+    fn new() -> Self {
+        static KEPT: [AtomicU64; WORDS] = [const { AtomicU64::new(0) }; WORDS];
+        let wiped = wiped_on_fork();
+        Self {
+            words: wiped.unwrap_or(&KEPT),
+            wiped: wiped.is_some(),
+        }
+    }
+}
+
+/// Words that are zeros in a process that is forked, where the system knows of such (Linux 4.14).
+fn wiped_on_fork() -> Option<&'static [AtomicU64; WORDS]> {
+    let mut map = MmapOptions::new()
+        .len(WORDS * size_of::<AtomicU64>())
+        .map_anon()
+        .ok()?;
+    let start = map.as_mut_ptr();
+    // SAFETY: the whole mapping is ours, private and without a file behind it; what it holds stays as
+    // it is in this process.
+    let advised = unsafe { madvise(start.cast(), map.len(), Advice::LinuxWipeOnFork) };
+    advised.ok()?;
+    std::mem::forget(map);
+    // SAFETY: the mapping begins on a page boundary, is large enough, holds zeros, and was just given up
+    // for good, so that nothing else refers to it and nothing unmaps it.
+    Some(unsafe { &*start.cast() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_system_wipes_words_in_a_fork() {
+        assert!(
+            wiped_on_fork().is_some(),
+            "else each look costs a system call"
+        );
+    }
+}
