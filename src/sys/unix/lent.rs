@@ -13,7 +13,8 @@ pub(crate) struct Lent<'a, T, G> {
     memory: &'a SharedMemory,
     offset: usize,
     len: usize,
-    guard: G,
+    /// What keeps all others away.
+    _guard: G,
     values: PhantomData<&'a mut [T]>,
 }
 
@@ -27,16 +28,9 @@ impl SharedMemory {
             memory: self,
             offset,
             len,
-            guard,
+            _guard: guard,
             values: PhantomData,
         }
-    }
-}
-
-impl<T, G> Lent<'_, T, G> {
-    /// What keeps all others away.
-    pub(crate) fn guard(&self) -> &G {
-        &self.guard
     }
 }
 
@@ -46,7 +40,7 @@ impl<T: Pod, G> Deref for Lent<'_, T, G> {
     fn deref(&self) -> &[T] {
         let place = self.memory.place::<T>(self.offset, self.len);
         // SAFETY: so many values are mapped there, aligned, for as long as the memory lives, which is
-        // borrowed. All bytes are values of such a type. Nobody writes them while `guard` is there, and
+        // borrowed. All bytes are values of such a type. Nobody writes them while the guard is there, and
         // no reference that `deref_mut` gives lives as long as this one.
         unsafe { std::slice::from_raw_parts(place, self.len) }
     }
