@@ -34,6 +34,11 @@ fn a_result_of_five_hundred_digits_is_exact() {
 }
 
 #[test]
+fn a_pool_of_three_maps_numbers_to_their_absolute_values() {
+    assert_eq!(run("pool_map_abs"), ["[2, 8, 3, 0]"]);
+}
+
+#[test]
 fn the_worst_delay_is_told_for_each_place() {
     let lines = run("responsive");
     let places = [
