@@ -6,8 +6,10 @@
 //! `channels/peers.py`, with `$PYTHON` or `python3`.
 
 mod channels;
+#[expect(dead_code, reason = "the other benches use the rest")]
 #[path = "common/figure.rs"]
 mod figure;
+#[expect(dead_code, reason = "the other benches use the rest")]
 #[path = "common/table.rs"]
 mod table;
 
@@ -141,6 +143,7 @@ impl Bench {
             }
         }
         self.table.print();
+        self.table.print_goals_head();
         for measure in measures {
             for own in ["queue", "queue, async"] {
                 for other in [&[ipc::NAME], &[peers::QUEUE]] {

@@ -43,6 +43,11 @@ fn a_bar_follows_a_map_to_its_end() {
 }
 
 #[test]
+fn a_pool_of_three_maps_numbers_to_their_absolute_values() {
+    assert_eq!(run("pool_map_abs"), ["[2, 8, 3, 0]"]);
+}
+
+#[test]
 fn the_worst_delay_is_told_for_each_place() {
     let lines = run("responsive");
     let places = [

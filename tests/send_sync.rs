@@ -5,6 +5,7 @@
 use std::cell::Cell;
 use std::marker::PhantomData;
 
+use concurrent_futures::multiprocessing::{Array, ArrayGuard, SharedMemory, Value, ValueGuard};
 use concurrent_futures::{
     AbortHandle, AsCompleted, BuildError, Executor, Job, JoinHandle, Limits, Location, Map, Output,
     OutputLine, OutputStream, Permit, ProcessPoolBuilder, ProcessPoolExecutor, Progress,
@@ -57,6 +58,11 @@ const _: () = {
     sync::<Box<dyn Executor>>();
     send::<Job>();
     lives_on::<Job>();
+    both::<SharedMemory>();
+    both::<Value<u8>>();
+    both::<ValueGuard<'static, u8>>();
+    both::<Array<u8>>();
+    both::<ArrayGuard<'static, u8>>();
 };
 
 /// A result needs to be sendable, never shareable, whatever holds it.

@@ -1,6 +1,6 @@
 //! What the operating system gives, and the only unsafe code besides `function`. Nothing in here
 //! knows of executors. Reading order: [`unix::image`], [`unix::process`], [`unix::fork`],
-//! [`unix::stdio`], [`unix::memory`], [`unix::limits`].
+//! [`unix::stdio`], [`unix::memory`], [`unix::reserve`], [`unix::segment`], [`unix::limits`].
 
 #![expect(
     unsafe_code,

@@ -4,14 +4,22 @@
 //! clear error.
 
 use std::cell::Cell;
+use std::fmt::Debug;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// An open descriptor, shared by the copies of this. It is closed when the last of them goes.
 #[derive(Clone, Debug)]
-pub(crate) struct Descriptor(Arc<OwnedFd>);
+pub(crate) struct Descriptor(Arc<Open>);
+
+#[derive(Debug)]
+struct Open {
+    fd: OwnedFd,
+    /// What is dropped after it is closed.
+    afterwards: OnceLock<Box<dyn Debug + Send + Sync>>,
+}
 
 thread_local! {
     /// What the message that is being encoded has given so far.
@@ -68,13 +76,23 @@ fn with<T>(slot: &'static Slot, look: impl FnOnce(Option<&mut Vec<Descriptor>>) 
 
 impl From<OwnedFd> for Descriptor {
     fn from(fd: OwnedFd) -> Self {
-        Self(Arc::new(fd))
+        Self(Arc::new(Open {
+            fd,
+            afterwards: OnceLock::new(),
+        }))
+    }
+}
+
+impl Descriptor {
+    /// Keeps something until the descriptor has been closed here. The first that is given is kept.
+    pub(crate) fn keep_until_closed(&self, what: impl Debug + Send + Sync + 'static) {
+        let _ = self.0.afterwards.set(Box::new(what));
     }
 }
 
 impl AsFd for Descriptor {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.0.fd.as_fd()
     }
 }
 
@@ -155,6 +173,29 @@ mod tests {
                 .to_string()
                 .contains("missing")
         );
+    }
+
+    #[test]
+    fn what_is_kept_until_it_is_closed_is_dropped_after_the_last_copy() {
+        #[derive(Debug)]
+        struct Looks(std::os::unix::net::UnixStream);
+
+        impl Drop for Looks {
+            fn drop(&mut self) {
+                // The other end has gone by now.
+                assert!(matches!(std::io::Read::read(&mut self.0, &mut [0]), Ok(0)));
+            }
+        }
+
+        let (one, other) = crate::sys::socket_pair().expect("a socket pair");
+        let held = Arc::new(());
+        let descriptor = Descriptor::from(one);
+        descriptor.keep_until_closed((Looks(other.into()), held.clone()));
+        let copy = descriptor.clone();
+        drop(descriptor);
+        assert_eq!(Arc::strong_count(&held), 2);
+        drop(copy);
+        assert_eq!(Arc::strong_count(&held), 1);
     }
 
     #[test]

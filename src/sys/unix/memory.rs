@@ -1,12 +1,14 @@
 //! Memory that two processes share: a few atomic words and buffers.
 
-use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use memmap2::{Advice, MmapOptions, MmapRaw, UncheckedAdvice};
+use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::thread::futex;
+
+use super::reserve::reserve;
 
 /// A mapped memory file. It goes when the last process that has it mapped or open goes.
 #[derive(Debug)]
@@ -15,29 +17,39 @@ pub(crate) struct SharedMemory {
 }
 
 impl SharedMemory {
-    /// New memory, all zeros, and the descriptor to send to the other process.
+    /// New memory, all zeros, and the descriptor to send to the other process. It may be that there is
+    /// no memory behind it yet: see `secure`.
     pub(crate) fn create(len: usize) -> io::Result<(Self, OwnedFd)> {
-        use rustix::fs::{MemfdFlags, SealFlags};
-
-        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-        let fd = rustix::fs::memfd_create("concurrent-futures", flags)?;
-        rustix::fs::ftruncate(&fd, len as u64)?;
-        // Nobody can shorten it, so no access to the mapping can fault.
-        rustix::fs::fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
-        let file = File::from(fd);
-        Ok((Self::map(&file, len)?, file.into()))
+        Self::with(len, |file| Ok(rustix::fs::ftruncate(file, len as u64)?))
     }
 
-    /// The memory behind a descriptor that another process made by `create`.
-    pub(crate) fn open(fd: OwnedFd, len: usize) -> io::Result<Self> {
-        let file = File::from(fd);
-        if file.metadata()?.len() < len as u64 {
+    /// As `create`, with the memory behind all of it, or else an error of the kind `OutOfMemory`.
+    pub(crate) fn create_reserved(len: usize) -> io::Result<(Self, OwnedFd)> {
+        Self::with(len, |file| reserve(file, len as u64))
+    }
+
+    fn with(
+        len: usize,
+        lengthen: impl FnOnce(BorrowedFd<'_>) -> io::Result<()>,
+    ) -> io::Result<(Self, OwnedFd)> {
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        let fd = rustix::fs::memfd_create("concurrent-futures", flags)?;
+        lengthen(fd.as_fd())?;
+        // Nobody can shorten it, so no access to the mapping can fault.
+        rustix::fs::fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+        Ok((Self::map(fd.as_fd(), len)?, fd))
+    }
+
+    /// The memory behind a descriptor, made by `create` in this process or another.
+    pub(crate) fn open(fd: impl AsFd, len: usize) -> io::Result<Self> {
+        let fd = fd.as_fd();
+        if rustix::fs::fstat(fd)?.st_size.unsigned_abs() < len as u64 {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
                 "the shared memory is too short",
             ));
         }
-        Self::map(&file, len)
+        Self::map(fd, len)
     }
 
     /// A part of a file that nobody can shorten, from a whole number of pages on.
@@ -58,10 +70,36 @@ impl SharedMemory {
         })
     }
 
-    fn map(file: &File, len: usize) -> io::Result<Self> {
+    fn map(fd: BorrowedFd<'_>, len: usize) -> io::Result<Self> {
+        // Up to a whole number of words, which lie in the same page: the last has a few bytes more.
+        let len = len.checked_next_multiple_of(8);
+        let len = len.ok_or(io::ErrorKind::OutOfMemory)?;
         Ok(Self {
-            map: MmapOptions::new().len(len).map_raw(file)?,
+            map: MmapOptions::new().len(len).map_raw(&fd)?,
         })
+    }
+
+    /// The words in which `len` bytes at `offset` lie.
+    pub(super) fn words(&self, offset: usize, len: usize) -> &[AtomicU64] {
+        assert!(offset <= self.map.len() && len <= self.map.len() - offset);
+        let first = offset / 8;
+        let count = (offset + len).div_ceil(8) - first;
+        // SAFETY: the mapping begins on a page boundary, is a whole number of words, and has these.
+        let start = unsafe { self.map.as_mut_ptr().cast::<AtomicU64>().add(first) };
+        // SAFETY: mapped and aligned, see above, for as long as `self` lives. Whoever asks for them
+        // uses them as atomics only, and so do all others that may use them at this time.
+        unsafe { std::slice::from_raw_parts(start, count) }
+    }
+
+    /// The place of `len` values at `offset`.
+    pub(super) fn place<T>(&self, offset: usize, len: usize) -> *mut T {
+        let room = self.map.len().checked_sub(offset);
+        let size = size_of::<T>().checked_mul(len);
+        assert!(size.is_some() && size <= room, "so many lie in it");
+        // SAFETY: in bounds, see above.
+        let place = unsafe { self.map.as_mut_ptr().add(offset) }.cast::<T>();
+        assert!(place.is_aligned());
+        place
     }
 
     /// The word at `offset` bytes.

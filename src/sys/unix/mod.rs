@@ -1,8 +1,10 @@
+mod copy;
 mod edges;
 mod fork;
 mod growing;
 mod identity;
 mod image;
+mod lent;
 mod limits;
 mod memfile;
 mod memory;
@@ -10,6 +12,8 @@ mod own;
 mod packet;
 mod print;
 mod process;
+mod reserve;
+mod segment;
 mod signal;
 mod socket;
 mod stdio;
@@ -21,6 +25,7 @@ pub(crate) use fork::{Forked, exit_forked, fork, generation, other_threads};
 pub(crate) use growing::{give_back, growing_file, lengthen};
 pub(crate) use identity::{Identity, has_ended, home};
 pub(crate) use image::{build_identity, in_executable};
+pub(crate) use lent::Lent;
 pub(crate) use limits::Limit;
 pub(crate) use memfile::{file_of, read_file};
 pub(crate) use memory::{SharedMemory, enlarge, open_gate, wait_at};
@@ -32,6 +37,7 @@ pub(crate) use process::{
     ChildProcess, Exit, end_child, kill_own_group, monotonic_nanos, oom_kills, open_child,
     reap_if_ended, signal_name,
 };
+pub(crate) use segment::SegmentName;
 pub(crate) use signal::reset_signals;
 pub(crate) use socket::{
     MOST_FDS, bytes_waiting, is_hangup, pipe, read_now, read_onto, receive_with_fds, send_with_fds,

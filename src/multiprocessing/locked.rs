@@ -1,0 +1,107 @@
+//! Memory that begins with its lock: what [`Value`](super::Value) and [`Array`](super::Array) are made of.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::bell::Bell;
+use super::robust::{Held, Robust};
+use crate::sys::SharedMemory;
+use crate::wire::descriptors::Descriptor;
+
+/// A copy is the same memory.
+#[derive(Clone)]
+pub(super) struct Locked {
+    memory: Arc<SharedMemory>,
+    descriptor: Descriptor,
+    bell: Bell,
+    lock: Robust,
+}
+
+/// Where what lies: the lock, and a process that has ended in the middle of it.
+const LOCK: usize = 0;
+const ABANDONED_BY: usize = Robust::BYTES;
+
+impl Locked {
+    /// From here on the memory is its user's.
+    pub(super) const DATA: usize = ABANDONED_BY + 8;
+
+    /// New memory, all zeros but for what the lock guards: `fill` is the first to have it.
+    pub(super) fn create(len: Option<usize>, fill: impl FnOnce(&SharedMemory)) -> io::Result<Self> {
+        let len = len.ok_or(io::ErrorKind::OutOfMemory)?;
+        let (memory, fd) = SharedMemory::create_reserved(len)?;
+        fill(&memory);
+        Ok(Self::of(memory, fd.into(), Bell::new()?))
+    }
+
+    fn of(memory: SharedMemory, descriptor: Descriptor, bell: Bell) -> Self {
+        let memory = Arc::new(memory);
+        Self {
+            lock: Robust::new(memory.clone(), LOCK, bell.clone()),
+            memory,
+            descriptor,
+            bell,
+        }
+    }
+
+    pub(super) fn memory(&self) -> &SharedMemory {
+        &self.memory
+    }
+
+    pub(super) async fn lock(&self) -> Held<'_> {
+        self.note(self.lock.lock().await)
+    }
+
+    pub(super) fn try_lock(&self) -> Option<Held<'_>> {
+        self.lock.try_lock().map(|held| self.note(held))
+    }
+
+    pub(super) fn blocking_lock(&self) -> Held<'_> {
+        let held = self.lock.blocking_lock(None);
+        self.note(held.expect("without a time-out it waits until it has it"))
+    }
+
+    pub(super) fn blocking_lock_timeout(&self, timeout: Duration) -> Option<Held<'_>> {
+        let held = self.lock.blocking_lock(Some(timeout));
+        held.map(|held| self.note(held))
+    }
+
+    /// The lock tells only its next owner of one that has ended, who may not be asked: so it is kept.
+    fn note<'a>(&'a self, held: Held<'a>) -> Held<'a> {
+        if let Some(pid) = held.abandoned_by() {
+            let word = self.memory.word(ABANDONED_BY);
+            word.store(pid.into(), Ordering::Relaxed);
+        }
+        held
+    }
+
+    /// The last process that ended while it had the lock, if nobody has asked since.
+    pub(super) fn abandoned_by(&self, _held: &Held<'_>) -> Option<u32> {
+        let word = self.memory.word(ABANDONED_BY);
+        let pid = word.swap(0, Ordering::Relaxed);
+        (pid != 0).then_some(pid as u32)
+    }
+
+    pub(super) fn serialize<S: Serializer>(
+        &self,
+        serializer: S,
+        size: usize,
+    ) -> Result<S::Ok, S::Error> {
+        (&self.descriptor, &self.bell, size).serialize(serializer)
+    }
+
+    /// Memory that was sent, and the size that was sent along; `len` says how much memory that makes.
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+        len: impl FnOnce(usize) -> Option<usize>,
+    ) -> Result<(Self, usize), D::Error> {
+        let (descriptor, bell, size) = <(Descriptor, Bell, usize)>::deserialize(deserializer)?;
+        let len = len(size).ok_or_else(|| D::Error::custom("no memory is so large"))?;
+        let memory = SharedMemory::open(&descriptor, len).map_err(D::Error::custom)?;
+        Ok((Self::of(memory, descriptor, bell), size))
+    }
+}

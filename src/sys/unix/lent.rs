@@ -1,0 +1,55 @@
+//! Values that lie in shared memory, used where they lie.
+
+use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut};
+
+use bytemuck::Pod;
+
+use super::memory::SharedMemory;
+
+/// A part of shared memory as values, for as long as this lives.
+#[derive(Debug)]
+pub(crate) struct Lent<'a, T, G> {
+    memory: &'a SharedMemory,
+    offset: usize,
+    len: usize,
+    /// What keeps all others away.
+    _guard: G,
+    values: PhantomData<&'a mut [T]>,
+}
+
+impl SharedMemory {
+    /// Gives `len` values at `offset`. The caller vouches that `guard`, until it is dropped, keeps all
+    /// others from these bytes, in this process and in every other: that is what makes it sound to have a
+    /// plain reference to them. (Whatever bytes are there are values.)
+    pub(crate) fn lend<T: Pod, G>(&self, offset: usize, len: usize, guard: G) -> Lent<'_, T, G> {
+        self.place::<T>(offset, len); // It panics if they do not lie there.
+        Lent {
+            memory: self,
+            offset,
+            len,
+            _guard: guard,
+            values: PhantomData,
+        }
+    }
+}
+
+impl<T: Pod, G> Deref for Lent<'_, T, G> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        let place = self.memory.place::<T>(self.offset, self.len);
+        // SAFETY: so many values are mapped there, aligned, for as long as the memory lives, which is
+        // borrowed. All bytes are values of such a type. Nobody writes them while the guard is there, and
+        // no reference that `deref_mut` gives lives as long as this one.
+        unsafe { std::slice::from_raw_parts(place, self.len) }
+    }
+}
+
+impl<T: Pod, G> DerefMut for Lent<'_, T, G> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        let place = self.memory.place::<T>(self.offset, self.len);
+        // SAFETY: as in `deref`; and while this reference lives, `self` gives no other.
+        unsafe { std::slice::from_raw_parts_mut(place, self.len) }
+    }
+}

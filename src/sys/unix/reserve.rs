@@ -1,0 +1,167 @@
+//! Memory for a whole file at once. What was reserved can be written to without a fault, so "no space"
+//! is an error of whoever makes the file, and not the end of a process that writes to it later.
+
+use std::fs;
+use std::io;
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
+use rustix::process::Resource;
+
+/// From this size on it is looked whether there is so much, before any is taken: where memory runs short
+/// while it is taken, the system may rather end a process than say so.
+const LARGE: u64 = 16 << 20;
+
+/// A signal that comes in the middle of a step makes that step begin again.
+const STEP: u64 = 64 << 20;
+
+/// Gives a file in memory its length, and gets the memory behind all of it.
+pub(super) fn reserve(file: impl AsFd, len: u64) -> io::Result<()> {
+    match try_reserve(file.as_fd(), len) {
+        Err(error @ (Errno::NOSPC | Errno::NOMEM | Errno::FBIG)) => Err(io::Error::new(
+            io::ErrorKind::OutOfMemory,
+            format!("there is no room for {len} bytes of shared memory: {error}"),
+        )),
+        outcome => Ok(outcome?),
+    }
+}
+
+fn try_reserve(file: impl AsFd, len: u64) -> rustix::io::Result<()> {
+    // Past this limit the system would also send a signal that ends the process.
+    let limit = rustix::process::getrlimit(Resource::Fsize).current;
+    if limit.is_some_and(|limit| len > limit) {
+        return Err(Errno::FBIG);
+    }
+    if len >= LARGE && len > available(Path::new("/")) {
+        return Err(Errno::NOMEM);
+    }
+    rustix::fs::ftruncate(&file, len)?;
+    for start in (0..len).step_by(STEP as usize) {
+        let part = STEP.min(len - start);
+        let step = || rustix::fs::fallocate(&file, FallocateFlags::empty(), start, part);
+        rustix::io::retry_on_intr(step)?;
+    }
+    Ok(())
+}
+
+/// How much memory, swap included, this process may still have, as far as the system under `root` tells.
+fn available(root: &Path) -> u64 {
+    let system = fs::read_to_string(root.join("proc/meminfo")).unwrap_or_default();
+    let kib = |name| field(&system, name).map(|kib| kib.saturating_mul(1024));
+    let swap = kib("SwapFree:").unwrap_or(0);
+    let mut available = kib("MemAvailable:").map_or(u64::MAX, |memory| memory + swap);
+    let groups = fs::read_to_string(root.join("proc/self/cgroup")).unwrap_or_default();
+    for group in groups.lines() {
+        let mut parts = group.splitn(3, ':').skip(1);
+        let (Some(kind), Some(path)) = (parts.next(), parts.next()) else {
+            continue;
+        };
+        let files = match kind {
+            "" => &V2,
+            kind if kind.split(',').any(|kind| kind == "memory") => &V1,
+            _ => continue,
+        };
+        let top = root.join("sys/fs/cgroup").join(files.folder);
+        // In a container the path may be the one outside; then its own limit is at the top.
+        for group in Path::new(path.trim_start_matches('/')).ancestors() {
+            available = available.min(files.left(&top.join(group), swap));
+        }
+    }
+    available
+}
+
+/// Where a control group says what memory it may use, and uses.
+struct Files {
+    folder: &'static str,
+    limit: &'static str,
+    used: &'static str,
+    /// What it uses for files on disk, which it can do without.
+    cached: [&'static str; 2],
+}
+
+const V1: Files = Files {
+    folder: "memory",
+    limit: "memory.limit_in_bytes",
+    used: "memory.usage_in_bytes",
+    cached: ["total_inactive_file", "total_active_file"],
+};
+
+const V2: Files = Files {
+    folder: "",
+    limit: "memory.max",
+    used: "memory.current",
+    cached: ["inactive_file", "active_file"],
+};
+
+impl Files {
+    /// How much the group may still have. One without a limit may have all.
+    fn left(&self, group: &Path, swap: u64) -> u64 {
+        let read = |name| fs::read_to_string(group.join(name)).unwrap_or_default();
+        let number = |name| read(name).trim().parse::<u64>().ok();
+        let (Some(limit), Some(used)) = (number(self.limit), number(self.used)) else {
+            return u64::MAX;
+        };
+        let details = read("memory.stat");
+        let cached = self.cached.iter().filter_map(|name| field(&details, name));
+        let needed = used.saturating_sub(cached.sum());
+        limit.saturating_sub(needed).saturating_add(swap)
+    }
+}
+
+/// The number that follows a name in a table of the system's.
+fn field(table: &str, name: &str) -> Option<u64> {
+    let mut lines = table.lines().map(str::split_whitespace);
+    let mut line = lines.find_map(|mut line| (line.next() == Some(name)).then_some(line))?;
+    line.next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    fn system(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let root = tempfile::tempdir().expect("a directory");
+        for (name, text) in files {
+            let path = root.path().join(name);
+            fs::create_dir_all(path.parent().expect("it has one")).expect("a directory");
+            fs::write(path, text).expect("a file");
+        }
+        root
+    }
+
+    #[test]
+    fn what_is_available_is_what_system_and_control_groups_have_left() {
+        let memory = (
+            "proc/meminfo",
+            "MemTotal: 9000 kB\nMemAvailable: 4096 kB\nSwapFree: 1024 kB\n",
+        );
+        let root = system(&[memory]);
+        assert_eq!(available(root.path()), 5 * MIB);
+        let groups = ("proc/self/cgroup", "3:cpu,memory:/a/b\n0::/c/d\n");
+        let root = system(&[
+            memory,
+            groups,
+            ("sys/fs/cgroup/memory.max", "max\n"),
+            ("sys/fs/cgroup/memory.current", "999999999\n"),
+            ("sys/fs/cgroup/c/memory.max", "3145728\n"),
+            ("sys/fs/cgroup/c/memory.current", "3145728\n"),
+            (
+                "sys/fs/cgroup/c/memory.stat",
+                "file 3145728\ninactive_file 1048576\nactive_file 1048576\n",
+            ),
+        ]);
+        assert_eq!(available(root.path()), 3 * MIB); // 2 of cached files, and 1 of swap.
+        let root = system(&[
+            memory,
+            groups,
+            ("sys/fs/cgroup/memory/memory.limit_in_bytes", "2097152\n"),
+            ("sys/fs/cgroup/memory/memory.usage_in_bytes", "4194304\n"),
+        ]);
+        assert_eq!(available(root.path()), MIB);
+        assert_eq!(available(system(&[]).path()), u64::MAX);
+    }
+}

@@ -1,0 +1,180 @@
+//! Memory files with a name, for processes that have no other way to get at each other's memory.
+//!
+//! A segment lives as long as it has an owner. Who has it open, or mapped, holds a shared `flock` on it,
+//! which the kernel releases with the last descriptor and mapping of whoever took it: by a drop, or by
+//! death. Everything else follows from one rule:
+//!
+//! > Whoever gets the exclusive lock of a segment has found it without owners, and removes its name.
+//!
+//! - The last owner's drop closes the segment first and then looks by that rule, as anybody may: it
+//!   needs not know whether it was the last. Two that go at the same time both look, or the later does.
+//! - An owner that was killed, or ended without a drop, looks no more. The others' last drop does, and so
+//!   do `open`, of that name, and `create`, of all names of this user: what they find without owners is
+//!   gone, as memory without a name would be.
+//! - A segment gets its name when it is complete and has its owner's lock, by one `linkat`. So nobody
+//!   opens one that is half made, or removes it because its owner has no lock yet.
+//! - `open` races a removal: it may have the file open when the last owner goes. Either its shared lock
+//!   comes first, and the other finds an owner; or the exclusive one does, and then the shared lock is
+//!   refused, or it is had of a file that has no name any more. Both mean "not found", which was
+//!   true at the moment of the removal.
+//! - A name is removed only by who has the exclusive lock of the very file that has it. While that is held
+//!   nobody else removes the name, so nobody can have given it to another file in between.
+//!
+//! - `create` waits while somebody else removes the name, lest it says that there is one when there is
+//!   none any more. That takes no time; but who removes it may have been stopped, so the wait has an end.
+//!   Whether the lock that it sees is an owner's it learns by having a shared one as well, for a moment.
+//!   Should the last owner go at that moment it finds an owner; so this one looks, too, when it is done.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::time::{Duration, Instant};
+
+use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, Stat};
+use rustix::io::Errno;
+
+use super::reserve::reserve;
+
+/// Where the system keeps files in memory.
+const FOLDER: &str = "/dev/shm";
+
+/// So long a name can be, that with all that is put before it is the name of a file.
+const LONGEST: usize = 200;
+
+/// So long it is waited for somebody else who removes a name, with pauses.
+const PATIENCE: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_micros(50);
+
+/// The name of a segment, or of none. When it is dropped, the segment goes if it has no owner: so it is
+/// to be dropped after descriptor and mapping.
+#[derive(Debug)]
+pub(crate) struct SegmentName {
+    path: String,
+}
+
+impl Drop for SegmentName {
+    fn drop(&mut self) {
+        let _ = self.remove_unowned();
+    }
+}
+
+impl SegmentName {
+    /// Users do not share their names, and other programs have others.
+    pub(crate) fn new(name: &str) -> io::Result<Self> {
+        let fits = |c: char| c.is_alphanumeric() || "-_.".contains(c);
+        if name.is_empty() || name.len() > LONGEST || !name.chars().all(fits) {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!(
+                    "{name:?} cannot be the name of shared memory: it is to have 1 to {LONGEST} bytes of \
+                     letters, digits, `-`, `_` and `.`"
+                ),
+            ));
+        }
+        Ok(Self {
+            path: format!("{FOLDER}/{}{name}", prefix()),
+        })
+    }
+
+    /// A new segment, all zeros.
+    pub(crate) fn create(&self, len: u64) -> io::Result<OwnedFd> {
+        clear();
+        self.vacate()?; // Before memory is taken in vain.
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        let file = rustix::fs::open(FOLDER, flags, Mode::RUSR | Mode::WUSR)?;
+        reserve(&file, len)?;
+        rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared)?;
+        let unnamed = format!("/proc/self/fd/{}", file.as_raw_fd());
+        let link = || rustix::fs::linkat(CWD, &unnamed, CWD, &self.path, AtFlags::SYMLINK_FOLLOW);
+        loop {
+            match link() {
+                // Somebody else was faster. Should that one be gone already, it is our turn.
+                Err(Errno::EXIST) => self.vacate()?,
+                outcome => return outcome.map(|()| file).map_err(io::Error::from),
+            }
+        }
+    }
+
+    /// The segment that has this name, and its length.
+    pub(crate) fn open(&self) -> io::Result<(OwnedFd, u64)> {
+        let missing = || {
+            let text = format!("there is no shared memory {}", self.path);
+            io::Error::new(io::ErrorKind::NotFound, text)
+        };
+        let (file, stat) = self.remove_unowned()?.ok_or_else(missing)?;
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
+            Ok(()) if self.is_of(&stat)? => Ok((file, stat.st_size.unsigned_abs())),
+            Ok(()) | Err(Errno::WOULDBLOCK) => Err(missing()), // It is being removed, or was.
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Makes the name free, if no owner of a segment has it.
+    fn vacate(&self) -> io::Result<()> {
+        let begun = Instant::now();
+        while let Some((file, _)) = self.remove_unowned()? {
+            let shared = rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared);
+            if shared.is_ok() || begun.elapsed() > PATIENCE {
+                return Err(io::Error::new(
+                    io::ErrorKind::AlreadyExists,
+                    format!("there is shared memory {} already", self.path),
+                ));
+            }
+            std::thread::sleep(PAUSE); // It is being removed.
+        }
+        Ok(())
+    }
+
+    /// What has this name, after it was removed if it had no owner.
+    fn remove_unowned(&self) -> io::Result<Option<(OwnedFd, Stat)>> {
+        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = match rustix::fs::open(&self.path, flags, Mode::empty()) {
+            Err(Errno::NOENT) => return Ok(None),
+            file => file?,
+        };
+        let stat = rustix::fs::fstat(&file)?;
+        let ours = stat.st_uid == rustix::process::geteuid().as_raw();
+        if !ours || FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            // Anybody may put something there.
+            let text = format!("{} is not shared memory of this user", self.path);
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
+        }
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) => return Ok(Some((file, stat))),
+            outcome => outcome?,
+        }
+        if self.is_of(&stat)? {
+            rustix::fs::unlink(&self.path)?;
+        }
+        Ok(None)
+    }
+
+    /// Whether it is this file that has the name now.
+    fn is_of(&self, file: &Stat) -> io::Result<bool> {
+        match rustix::fs::lstat(&self.path) {
+            Ok(named) => Ok((named.st_dev, named.st_ino) == (file.st_dev, file.st_ino)),
+            Err(Errno::NOENT) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// With what the names of this user's segments begin.
+fn prefix() -> String {
+    let user = rustix::process::geteuid().as_raw();
+    format!("concurrent-futures.{user}.")
+}
+
+/// Removes all segments of this user that have no owner.
+fn clear() {
+    let prefix = prefix();
+    for entry in fs::read_dir(FOLDER).into_iter().flatten().flatten() {
+        if let Ok(name) = entry.file_name().into_string()
+            && name.starts_with(&prefix)
+        {
+            drop(SegmentName {
+                path: format!("{FOLDER}/{name}"),
+            });
+        }
+    }
+}
