@@ -4,13 +4,13 @@
 //! A worker keeps its id, as a zombie, until the parent has asked for its exit status; so whatever the
 //! parent kills by that id before is the worker.
 
-use std::io::{self, IoSlice, Write as _};
+use std::io::{self, IoSlice};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use super::desk::run_initializer;
-use super::inlet::{Inlet, invalid, put_greeting};
+use super::inlet::{Inlet, Met, invalid};
 use crate::function::FunctionOffset;
 use crate::panic::PanicReport;
 use crate::sys::{self, Forked};
@@ -53,18 +53,24 @@ impl Zygote {
     /// Loads what every worker is to find. False if the parent has hung up, or was told that there is
     /// no point in going on.
     fn get_ready(&mut self) -> io::Result<bool> {
-        self.send(put_greeting)?;
-        let Some((setup, args)) = self.inlet.setup()? else {
+        let Some(met) = self.inlet.meet()? else {
             return Ok(false);
         };
+        let Met {
+            setup,
+            args,
+            greeting: mut words,
+        } = met;
         let beside = self.inlet.take_descriptors(setup.descriptors)?;
-        if let Err(failure) = self.preload(setup.initializer, args, beside)? {
-            self.send(|out| message::put_failed(out, &failure))?;
-            return Ok(false);
+        let opened = self.preload(setup.initializer, args, beside)?;
+        sys::reset_signals(); // Once, for all workers: no code of the user's runs here from now on.
+        match &opened {
+            Ok(()) => message::put_ready(&mut words),
+            Err(failure) => message::put_failed(&mut words, failure),
         }
         self.inlet.frames.set_limit(LONGEST);
-        self.send(message::put_ready)?;
-        Ok(true)
+        self.inlet.say(&mut words)?;
+        Ok(opened.is_ok())
     }
 
     fn preload(
@@ -151,7 +157,6 @@ impl Zygote {
         drop(fds);
         match sys::fork() {
             Ok(Forked::Child) => {
-                sys::reset_signals();
                 sys::set_output(stdout, stderr)?;
                 Ok(Some(UnixStream::from(socket)))
             }
@@ -217,8 +222,7 @@ impl Zygote {
     fn send(&self, put: impl FnOnce(&mut Chain)) -> io::Result<()> {
         let mut out = Chain::new();
         put(&mut out);
-        let mut socket = &self.inlet.socket;
-        out.write_with(|slices| socket.write_vectored(slices))
+        self.inlet.say(&mut out)
     }
 }
 
