@@ -3,7 +3,6 @@
 
 use std::future::poll_fn;
 use std::ops::Range;
-use std::os::fd::AsFd as _;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +25,7 @@ use crate::executor::promise::{Owed, PromiseEncoded};
 use crate::sys::{self, Exit};
 use crate::wire::Reader;
 use crate::wire::bulk::Incoming;
-use crate::wire::message::{self, FromWorker, Identity};
+use crate::wire::message::{self, FromWorker};
 use crate::wire::outcomes::{Listener, Nonsense, Status, Told, Values};
 use crate::wire::page::Page;
 use crate::wire::ring::{PIECE, Way};
@@ -170,8 +169,15 @@ async fn try_bring_up(pool: &Arc<Pool>, id: u64) -> Result<Worker, Option<Failur
 /// Starts a process and waits until it is ready. `Err(None)`: it is not needed any more.
 async fn bring_up(pool: &Arc<Pool>, id: u64) -> Result<Worker, Option<Failure>> {
     let recipe = &pool.config.recipe;
+    let system = |doing| move |error| Some(describe(StartError::system(doing)(error), None));
+    let (page, page_fd) = Page::create().map_err(system("make shared memory"))?;
+    if let Some(bytes) = pool.config.max_memory_per_child {
+        page.limit_memory(bytes);
+    }
+    let (answers, theirs) = sys::pipe().map_err(system("make a pipe"))?;
+    let own = [page_fd, theirs.into()];
     let started = tokio::select! {
-        started = pool.config.starter.start(recipe) => started,
+        started = pool.config.starter.start(recipe, id, own) => started,
         // What has been started by then is killed as it is dropped.
         () = not_needed(pool) => return Err(None),
     };
@@ -182,28 +188,17 @@ async fn bring_up(pool: &Arc<Pool>, id: u64) -> Result<Worker, Option<Failure>> 
     };
     let Newborn {
         mut child,
-        socket,
+        mut connection,
         pipes,
         oom_kills,
     } = newborn;
     let pid = child.id();
-    let system = |doing| move |error| Some(describe(StartError::system(doing)(error), None));
     let outlets = &pool.config.recipe.outlets;
     let mut outputs = outlets
         .attend(pipes, id, pid)
         .map_err(system("read a pipe"))?;
-    let mut connection = Connection::new(socket).map_err(system("use a socket"))?;
-    let (page, page_fd) = Page::create().map_err(system("make shared memory"))?;
-    if let Some(bytes) = pool.config.max_memory_per_child {
-        page.limit_memory(bytes);
-    }
-
-    let own = Identity::own();
-    let (answers, theirs) = sys::pipe().map_err(system("make a pipe"))?;
-    let fds = [page_fd.as_fd(), theirs.as_fd()];
-    let setup = recipe.setup(id, outputs.captured());
     let outcome = tokio::select! {
-        outcome = connection.establish(&own, &fds, setup, recipe.max_frame_length) => outcome,
+        outcome = connection.establish(recipe.max_frame_length) => outcome,
         () = tokio::time::sleep(recipe.spawn_timeout) => Err(StartError::TimedOut(recipe.spawn_timeout)),
         () = not_needed(pool) => {
             child.kill();
@@ -229,6 +224,7 @@ async fn bring_up(pool: &Arc<Pool>, id: u64) -> Result<Worker, Option<Failure>> 
         stream,
         codec,
         buffer,
+        ..
     } = connection;
     let socket = Arc::new(stream.into_std().map_err(system("use a socket"))?);
     let watch = Watch::new(answers, socket.clone()).map_err(system("use a socket"))?;

@@ -13,8 +13,10 @@ pub(crate) const HEAD: usize = 4;
 /// The largest frame that can be told.
 pub(crate) const LARGEST: usize = u32::MAX as usize;
 
-/// How much a worker reads at once.
-const READ: usize = 64 * 1024;
+/// How much a worker reads at once: a page, and more once there is more. (To fill as much with zeros
+/// takes longer than the first words to a new worker, and one that has little to do needs no more.)
+const READ: usize = 4 * 1024;
+const READ_MUCH: usize = 64 * 1024;
 /// From this size on, a frame is read to where it stays.
 const LARGE: usize = 8 * 1024;
 
@@ -111,6 +113,9 @@ impl Frames {
                 outcome => {
                     let len = outcome?;
                     self.buffer.extend_from_slice(&self.scratch[..len]);
+                    if len == READ {
+                        self.scratch = vec![0; READ_MUCH].into();
+                    }
                     return Ok(len > 0);
                 }
             }

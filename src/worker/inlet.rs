@@ -46,22 +46,41 @@ impl Inlet {
         }
     }
 
-    /// Whether what this process is to be has come already, behind the hello.
-    pub(super) fn has_setup(&self) -> bool {
-        self.is_kin && self.frames.has_next()
-    }
-
     /// What this process is to be. Nothing if the parent has hung up, or is of another build: what it
     /// says then means something else here. It learns that from our greeting.
-    pub(super) fn setup(&mut self) -> io::Result<Option<(Setup, Reader)>> {
+    ///
+    /// That is sent before anything is done that may take long, or may end this process. Else it is
+    /// given back, to go with the next word, so that the parent is woken once.
+    pub(super) fn meet(&mut self) -> io::Result<Option<Met>> {
+        let mut greeting = Chain::new();
+        message::put_greeting(&mut greeting, &Identity::own());
+        // What this process is to be may have come already, behind the hello.
+        if !self.is_kin || !self.frames.has_next() {
+            self.say(&mut greeting)?;
+        }
         if !self.is_kin {
             return Ok(None);
         }
         match self.next_message()? {
-            Some(ToWorker::Setup(setup, args)) => Ok(Some((setup, args))),
+            Some(ToWorker::Setup(setup, args)) => {
+                if !setup.is_plain() {
+                    self.say(&mut greeting)?;
+                }
+                Ok(Some(Met {
+                    setup,
+                    args,
+                    greeting,
+                }))
+            }
             None | Some(ToWorker::Exit) => Ok(None),
             Some(other) => Err(invalid(&format!("{other:?} came before the setup"))),
         }
+    }
+
+    /// Says something at once. In a worker, only before anything else does.
+    pub(super) fn say(&self, words: &mut Chain) -> io::Result<()> {
+        let mut socket = &self.socket;
+        words.write_with(|slices| socket.write_vectored(slices))
     }
 
     /// What the parent says next. Nothing if it has hung up.
@@ -79,14 +98,6 @@ impl Inlet {
         Ok(self.frames.next(&mut source)?.map(Reader::from))
     }
 
-    /// Says one of the words that come before the calls.
-    pub(super) fn send(&self, put: impl FnOnce(&mut Chain)) -> io::Result<()> {
-        let mut words = Chain::new();
-        put(&mut words);
-        let mut socket = &self.socket;
-        words.write_with(|slices| socket.write_vectored(slices))
-    }
-
     /// Takes so many of the descriptors that came.
     pub(super) fn take_descriptors(&mut self, count: u32) -> io::Result<Vec<Descriptor>> {
         let count = count as usize;
@@ -98,6 +109,16 @@ impl Inlet {
         }
         Ok(self.fds.drain(..count).map(Descriptor::from).collect())
     }
+}
+
+/// What a process knows once it has met its parent.
+pub(super) struct Met {
+    /// What it is to be,
+    pub(super) setup: Setup,
+    /// and the arguments of what it is to call first.
+    pub(super) args: Reader,
+    /// To be sent before the next word. Empty if that was done.
+    pub(super) greeting: Chain,
 }
 
 struct WithFds<'a> {
@@ -118,23 +139,16 @@ fn parse(frame: Reader) -> io::Result<ToWorker> {
     ToWorker::parse(frame).ok_or_else(|| invalid("the parent sent a frame that makes no sense"))
 }
 
-/// What this process says of itself.
-pub(super) fn put_greeting(out: &mut Chain) {
-    message::put_greeting(out, &Identity::own());
-}
-
 pub(super) fn invalid(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what.to_owned())
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write as _;
-
     use super::*;
-    use crate::wire::Chain;
 
-    /// What a process makes of a parent that sends its hello and a setup at once.
+    /// What a process makes of a parent that sends its hello and a setup at once: whether it greets at
+    /// once, and whether it heeds the setup.
     fn meets(parent: &Identity) -> (bool, bool) {
         let (mut ours, theirs) = UnixStream::pair().expect("a socket pair");
         let setup = Setup {
@@ -152,18 +166,18 @@ mod tests {
         ours.write_all(&out.into_reader().front)
             .expect("it has room");
         let mut inlet = Inlet::open(theirs).expect("a hello").expect("a parent");
-        let has_setup = inlet.has_setup();
-        (has_setup, inlet.setup().expect("frames").is_some())
+        let met = inlet.meet().expect("frames");
+        (sys::bytes_waiting(ours.as_fd()) > 0, met.is_some())
     }
 
     #[test]
     fn a_process_heeds_no_setup_of_another_build_or_version() {
         let own = Identity::own();
-        assert_eq!(meets(&own), (true, true));
+        assert_eq!(meets(&own), (false, true));
         let build = [own.build.clone(), vec![0]].concat();
         let version = own.version;
-        assert_eq!(meets(&Identity { version, build }), (false, false));
+        assert_eq!(meets(&Identity { version, build }), (true, false));
         let version = version + 1;
-        assert_eq!(meets(&Identity { version, ..own }), (false, false));
+        assert_eq!(meets(&Identity { version, ..own }), (true, false));
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::bulk::Dock;
 use super::desk::{CallDesk, Parent, Station, find, run_initializer};
-use super::inlet::{Inlet, invalid, put_greeting};
+use super::inlet::{Inlet, Met, invalid};
 use super::log::Log;
 use super::marks::Marks;
 use super::memory::MemoryWatch;
@@ -96,25 +96,21 @@ impl Worker {
     }
 
     fn run(mut self) -> io::Result<()> {
-        // The greeting goes before anything is done that may take long, or may end this process; else
-        // with the next word, so that the parent is woken once.
-        let mut greeted = !self.inlet.has_setup();
-        if greeted {
-            self.inlet.send(put_greeting)?;
-        }
-        let Some((setup, args)) = self.inlet.setup()? else {
+        let Some(met) = self.inlet.meet()? else {
             return Ok(());
         };
-        if !greeted && !setup.is_plain() {
-            self.inlet.send(put_greeting)?;
-            greeted = true;
-        }
+        let Met {
+            setup,
+            args,
+            greeting: mut words,
+        } = met;
         let marks = setup.captured.as_ref().map(Marks::open).transpose()?;
         let beside = self.inlet.take_descriptors(setup.descriptors)?;
         let opened = limit(&setup)
             .and_then(|()| run_initializer("initializer", setup.initializer, args, beside));
         if let Err(failure) = opened {
-            return self.inlet.send(|out| message::put_failed(out, &failure));
+            message::put_failed(&mut words, &failure);
+            return self.inlet.say(&mut words);
         }
         #[cfg(feature = "tracing")]
         super::relay::listen(setup.events, &self.outbox);
@@ -127,12 +123,8 @@ impl Worker {
         let max_frame = usize::try_from(setup.max_frame).unwrap_or(frame::LARGEST);
         let mut log = Log::new(self.page.clone(), self.outbox.clone(), max_frame);
         let mut dock = Dock::new(self.page.clone(), self.outbox.clone());
-        self.inlet.send(|out| {
-            if !greeted {
-                put_greeting(out);
-            }
-            message::put_ready(out);
-        })?;
+        message::put_ready(&mut words);
+        self.inlet.say(&mut words)?;
         let mut inlet = self.inlet;
         let mut beside = Vec::new();
         let mut traceparent = None;

@@ -10,7 +10,7 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use super::desk::run_initializer;
-use super::inlet::{Inlet, invalid, put_greeting};
+use super::inlet::{Inlet, Met, invalid};
 use crate::function::FunctionOffset;
 use crate::panic::PanicReport;
 use crate::sys::{self, Forked};
@@ -53,18 +53,24 @@ impl Zygote {
     /// Loads what every worker is to find. False if the parent has hung up, or was told that there is
     /// no point in going on.
     fn get_ready(&mut self) -> io::Result<bool> {
-        self.inlet.send(put_greeting)?;
-        let Some((setup, args)) = self.inlet.setup()? else {
+        let Some(met) = self.inlet.meet()? else {
             return Ok(false);
         };
+        let Met {
+            setup,
+            args,
+            greeting: mut words,
+        } = met;
         let beside = self.inlet.take_descriptors(setup.descriptors)?;
-        if let Err(failure) = self.preload(setup.initializer, args, beside)? {
-            self.inlet.send(|out| message::put_failed(out, &failure))?;
-            return Ok(false);
+        let opened = self.preload(setup.initializer, args, beside)?;
+        sys::reset_signals(); // Once, for all workers: no code of the user's runs here from now on.
+        match &opened {
+            Ok(()) => message::put_ready(&mut words),
+            Err(failure) => message::put_failed(&mut words, failure),
         }
         self.inlet.frames.set_limit(LONGEST);
-        self.inlet.send(message::put_ready)?;
-        Ok(true)
+        self.inlet.say(&mut words)?;
+        Ok(opened.is_ok())
     }
 
     fn preload(
@@ -151,7 +157,6 @@ impl Zygote {
         drop(fds);
         match sys::fork() {
             Ok(Forked::Child) => {
-                sys::reset_signals();
                 sys::set_output(stdout, stderr)?;
                 Ok(Some(UnixStream::from(socket)))
             }
@@ -185,8 +190,7 @@ impl Zygote {
     }
 
     fn refuse(&self, request: u64, reason: String) -> io::Result<()> {
-        self.inlet
-            .send(|out| FromZygote::Refused { request, reason }.put(out))
+        self.send(|out| FromZygote::Refused { request, reason }.put(out))
     }
 
     /// Tells how a worker ended, now or as soon as it has.
@@ -205,7 +209,7 @@ impl Zygote {
             Ok(Some(exit)) => exit,
             Err(_) => sys::Exit::default(), // No child, or no more: nothing is known.
         };
-        self.inlet.send(|out| {
+        self.send(|out| {
             FromZygote::Exited {
                 pid,
                 code: exit.code,
@@ -213,6 +217,12 @@ impl Zygote {
             }
             .put(out);
         })
+    }
+
+    fn send(&self, put: impl FnOnce(&mut Chain)) -> io::Result<()> {
+        let mut out = Chain::new();
+        put(&mut out);
+        self.inlet.say(&mut out)
     }
 }
 

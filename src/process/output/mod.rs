@@ -9,7 +9,7 @@ mod relay;
 use std::fmt;
 use std::sync::Arc;
 
-pub(super) use self::outlets::{Ends, Outlets, Outputs, Pipes};
+pub(super) use self::outlets::{Outlets, Outputs, Pipes};
 use crate::executor::options::TaskName;
 
 /// What becomes of what workers write to their stdout or stderr; given to

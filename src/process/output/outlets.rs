@@ -32,6 +32,7 @@ pub(in crate::process) struct Ends {
 pub(in crate::process) struct Pipes {
     stdout: Option<OwnedFd>,
     stderr: Option<OwnedFd>,
+    token: Token,
 }
 
 impl Outlets {
@@ -52,8 +53,20 @@ impl Outlets {
         let pipes = Pipes {
             stdout: our_stdout,
             stderr: our_stderr,
+            token: Token::random(),
         };
         Ok((Ends { stdout, stderr }, pipes))
+    }
+
+    /// Which streams a worker has to mark, if any.
+    pub(in crate::process) fn captured(&self, pipes: &Pipes) -> Option<Captured> {
+        let is_captured = |output: &Output| matches!(output.0, Kind::Lines(_));
+        let captured = Captured {
+            token: pipes.token,
+            stdout: self.stdout.as_ref().is_some_and(is_captured),
+            stderr: is_captured(&self.stderr),
+        };
+        (captured.stdout || captured.stderr).then_some(captured)
     }
 
     /// Sees to what comes out of a worker's pipes.
@@ -66,7 +79,6 @@ impl Outlets {
         let mut outputs = Outputs {
             relays: Vec::new(),
             lines: Vec::new(),
-            token: Token::random(),
         };
         let worker = Origin {
             id: worker_id,
@@ -82,7 +94,7 @@ impl Outlets {
                     outputs.relays.push(Relay::start(stream, pipe)?);
                 }
                 (Some(Kind::Lines(tell)), Some(pipe)) => {
-                    let lines = Lines::new(pipe, stream, worker, outputs.token, tell.clone())?;
+                    let lines = Lines::new(pipe, stream, worker, pipes.token, tell.clone())?;
                     outputs.lines.push(lines);
                 }
                 _ => {}
@@ -118,21 +130,9 @@ impl Output {
 pub(in crate::process) struct Outputs {
     relays: Vec<Arc<Relay>>,
     lines: Vec<Lines>,
-    token: Token,
 }
 
 impl Outputs {
-    /// Which streams the worker has to mark, if any.
-    pub(in crate::process) fn captured(&self) -> Option<Captured> {
-        let is_captured = |stream| self.lines.iter().any(|lines| lines.stream() == stream);
-        let captured = Captured {
-            token: self.token,
-            stdout: is_captured(OutputStream::Stdout),
-            stderr: is_captured(OutputStream::Stderr),
-        };
-        (captured.stdout || captured.stderr).then_some(captured)
-    }
-
     /// Tells lines of a worker that has no task yet.
     pub(in crate::process) async fn tell_lines(&mut self) -> Infallible {
         loop {

@@ -1,11 +1,11 @@
 //! The first words with a new process: the two make sure that they speak the same protocol and are
 //! the same build, and the parent says what the other is to be.
 
-use std::io::{self, IoSlice};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::collections::VecDeque;
+use std::os::fd::{AsFd as _, OwnedFd};
 
 use bytes::BytesMut;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, Interest};
+use tokio::io::{AsyncWriteExt as _, Interest};
 use tokio::net::UnixStream;
 use tokio_util::codec::{Decoder as _, LengthDelimitedCodec};
 
@@ -15,54 +15,64 @@ use crate::wire::frame;
 use crate::wire::message::{self, FromWorker, Identity};
 use crate::wire::{Chain, Reader};
 
-/// The two ends of a connection with a worker that is ready.
+/// Our end of a connection with a process, from the first words on.
 pub(in crate::process) struct Connection {
     pub(in crate::process) stream: UnixStream,
     pub(in crate::process) codec: LengthDelimitedCodec,
     pub(in crate::process) buffer: BytesMut,
+    /// What came beside what is in `buffer`.
+    pub(super) fds: VecDeque<OwnedFd>,
+    own: Identity,
+    /// What is still to be said once it has greeted.
+    late: Chain,
 }
 
 impl Connection {
     /// The greeting is small; whatever announces more is no worker.
     const GREETING: usize = 4096;
-    /// A setup up to this size goes with the hello: any socket has room for so little.
+    /// A setup up to this size goes with the hello: any new socket has room for so little.
     const EARLY: usize = 4096;
 
-    pub(in crate::process) fn new(socket: OwnedFd) -> io::Result<Self> {
+    /// Speaks first, over one end of a new socket pair: says hello, and `setup`, what the process at the
+    /// other end is to be. There need not be one yet; then the words wait for it.
+    pub(super) fn begin(socket: OwnedFd, mut setup: Chain) -> Result<Self, StartError> {
+        let own = Identity::own();
+        let mut words = Chain::new();
+        message::put_hello(&mut words, &own);
+        words.attach(setup.detach());
+        if setup.len() <= Self::EARLY {
+            words.put_chain(&std::mem::take(&mut setup)); // A process of another build does not heed it.
+        }
         let socket = std::os::unix::net::UnixStream::from(socket);
-        socket.set_nonblocking(true)?;
-        let stream = UnixStream::from_std(socket)?;
+        let stream = socket.set_nonblocking(true);
+        let stream = stream.and_then(|()| UnixStream::from_std(socket));
+        let stream = stream.map_err(StartError::system("use a socket"))?;
+        let said = words.send_with(|bytes, fds| sys::send_with_fds(stream.as_fd(), bytes, fds));
+        said.map_err(|_| StartError::Mute)?;
         Ok(Self {
             stream,
             codec: frame::codec(Self::GREETING),
             buffer: BytesMut::new(),
+            fds: VecDeque::new(),
+            own,
+            late: setup,
         })
     }
 
-    /// Makes of the process at the other end what `setup` says. Some descriptors go along.
+    /// Waits until the process has become what it is to be.
     pub(in crate::process) async fn establish(
         &mut self,
-        own: &Identity,
-        fds: &[BorrowedFd<'_>],
-        mut setup: Chain,
         max_frame_length: usize,
     ) -> Result<(), StartError> {
-        let mut hello = Chain::new();
-        message::put_hello(&mut hello, own);
-        hello.attach(setup.detach());
-        if setup.len() <= Self::EARLY {
-            hello.put_chain(&std::mem::take(&mut setup)); // A worker of another build does not heed it.
-        }
-        self.send_hello(hello, fds).await?;
         let greeting = self.receive().await.map_err(|error| match error {
             StartError::Gone => StartError::Mute,
             other => other,
         })?;
         match greeting {
-            FromWorker::Greeting(theirs) if theirs.version != own.version => {
+            FromWorker::Greeting(theirs) if theirs.version != self.own.version => {
                 return Err(StartError::OtherVersion(theirs.version));
             }
-            FromWorker::Greeting(theirs) if theirs.build != own.build => {
+            FromWorker::Greeting(theirs) if theirs.build != self.own.build => {
                 return Err(StartError::OtherBuild);
             }
             FromWorker::Greeting(_) => {}
@@ -73,36 +83,17 @@ impl Connection {
                 .saturating_add(message::REPORT)
                 .min(frame::LARGEST),
         );
-        for piece in setup.pieces() {
+        for piece in self.late.pieces() {
             self.stream
                 .write_all(piece)
                 .await
                 .map_err(|_| StartError::Gone)?;
         }
+        self.late.clear();
         match self.receive().await? {
             FromWorker::Ready => Ok(()),
             FromWorker::Failed(failure) => Err(StartError::UserCode("initializer", failure)),
             other => Err(StartError::Garbage(format!("{other:?}"))),
-        }
-    }
-
-    async fn send_hello(
-        &mut self,
-        mut hello: Chain,
-        fds: &[BorrowedFd<'_>],
-    ) -> Result<(), StartError> {
-        let beside = hello.detach();
-        let beside: Vec<_> = fds
-            .iter()
-            .copied()
-            .chain(beside.iter().map(AsFd::as_fd))
-            .collect();
-        let hello = hello.into_bytes();
-        let send = || sys::send_with_fds(self.stream.as_fd(), &[IoSlice::new(&hello)], &beside);
-        match self.stream.async_io(Interest::WRITABLE, send).await {
-            // A new socket has room for so little.
-            Ok(sent) if sent == hello.len() => Ok(()),
-            _ => Err(StartError::Mute),
         }
     }
 
@@ -119,10 +110,14 @@ impl Connection {
                 Ok(None) => {}
                 Err(_) => return Err(garbage(&seen)),
             }
-            match self.stream.read_buf(&mut self.buffer).await {
+            let (stream, fds) = (&self.stream, &mut self.fds);
+            let mut bytes = [0; 1024];
+            let receive = || sys::receive_with_fds(stream.as_fd(), &mut bytes, fds);
+            let received = stream.async_io(Interest::READABLE, receive).await;
+            match received.map(|received| received.len) {
                 Ok(0) | Err(_) if self.buffer.is_empty() => return Err(StartError::Gone),
                 Ok(0) | Err(_) => return Err(garbage(&self.buffer)),
-                Ok(_) => {}
+                Ok(len) => self.buffer.extend_from_slice(&bytes[..len]),
             }
         }
     }
@@ -134,12 +129,10 @@ mod tests {
     use std::os::unix::net::UnixStream as Blocking;
 
     use super::*;
-    use crate::wire::page::Page;
 
     /// What the parent makes of a process that sends `bytes` after it has read the hello.
     async fn meet(bytes: Vec<u8>) -> Result<(), StartError> {
         let (ours, theirs) = sys::socket_pair().expect("a socket pair");
-        let (_page, fd) = Page::create().expect("memory");
         let worker = tokio::task::spawn_blocking(move || {
             let mut socket = Blocking::from(theirs);
             let _hello = socket.read(&mut [0; 4096]);
@@ -147,10 +140,8 @@ mod tests {
             let _ = socket.shutdown(std::net::Shutdown::Write);
             let _ = socket.read_to_end(&mut Vec::new()); // Until the parent hangs up.
         });
-        let mut connection = Connection::new(ours).expect("a connection");
-        let outcome = connection
-            .establish(&Identity::own(), &[fd.as_fd()], Chain::new(), 1 << 20)
-            .await;
+        let mut connection = Connection::begin(ours, Chain::new()).expect("a connection");
+        let outcome = connection.establish(1 << 20).await;
         drop(connection);
         worker.await.expect("no panic");
         outcome

@@ -5,10 +5,10 @@ use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use super::error::StartError;
-use crate::sys::{self, ChildProcess};
+use crate::sys::ChildProcess;
 use crate::wire::message::MARKER;
 
 /// What a new process finds around it.
@@ -20,15 +20,13 @@ pub(in crate::process) struct Surroundings {
 }
 
 impl Surroundings {
-    /// Starts a process in the given role. Blocks for about a millisecond. Gives our end of the
-    /// socket that is its stdin.
+    /// Starts a process in the given role, with these as its stdin, stdout and stderr. Blocks for
+    /// about a millisecond.
     pub(super) fn execute(
         &self,
         role: &str,
-        [stdout, stderr]: [Stdio; 2],
-    ) -> Result<(ChildProcess, OwnedFd), StartError> {
-        let failed = StartError::system;
-        let (ours, theirs) = sys::socket_pair().map_err(failed("make a socket pair"))?;
+        [socket, stdout, stderr]: [OwnedFd; 3],
+    ) -> Result<ChildProcess, StartError> {
         // The running executable itself, also when another file has taken its name since.
         let mut command = Command::new("/proc/self/exe");
         command.arg0(
@@ -46,17 +44,13 @@ impl Surroundings {
         if let Some(folder) = &self.current_dir {
             command.current_dir(folder);
         }
-        command
-            .stdin(Stdio::from(theirs))
-            .stdout(stdout)
-            .stderr(stderr);
-        let child = ChildProcess::spawn(&mut command).map_err(|error| {
+        command.stdin(socket).stdout(stdout).stderr(stderr);
+        ChildProcess::spawn(&mut command).map_err(|error| {
             let doing = match &self.current_dir {
                 Some(folder) => format!("start a process in {}", folder.display()).into(),
                 None => Cow::Borrowed("start a process"),
             };
             StartError::System { doing, error }
-        })?;
-        Ok((child, ours))
+        })
     }
 }

@@ -3,7 +3,6 @@
 
 use std::fmt;
 use std::io;
-use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixStream as Blocking;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +17,8 @@ use super::zygote::Zygote;
 use crate::process::ServeAsZygote;
 use crate::process::output::{Outlets, Outputs};
 use crate::sys::{self, ChildProcess, Forked};
-use crate::wire::message::{self, Identity};
+use crate::wire::descriptors::Descriptor;
+use crate::wire::message;
 
 /// How long one that has hung up may take to end.
 const EXIT_GRACE: Duration = Duration::from_secs(5);
@@ -83,10 +83,22 @@ impl ForkServer {
     pub(super) async fn fork(
         &self,
         recipe: &Arc<Recipe>,
-        fds: &[BorrowedFd<'_>],
+        fds: Vec<Descriptor>,
     ) -> Result<Option<Child>, StartError> {
-        let zygote = self.ready(recipe).await?;
-        let Some(process) = zygote.fork(fds, recipe.spawn_timeout).await? else {
+        let mut state = self.zygote.lock().await;
+        let (zygote, forked) = if let State::Ready(zygote) = &*state {
+            let zygote = zygote.clone();
+            drop(state);
+            let forked = zygote.fork(fds, recipe.spawn_timeout).await;
+            (zygote, forked)
+        } else {
+            let zygote = self.make_ready(&mut state, recipe, fds).await?;
+            // As long as the lock is held, nobody else asks.
+            let forked = zygote.first_fork(recipe.spawn_timeout).await;
+            drop(state);
+            (zygote, forked)
+        };
+        let Some(process) = forked? else {
             self.discard(&zygote).await;
             return Ok(None);
         };
@@ -98,22 +110,23 @@ impl ForkServer {
         child.map(Some)
     }
 
-    /// The zygote, made now if there is none.
-    async fn ready(&self, recipe: &Arc<Recipe>) -> Result<Arc<Zygote>, StartError> {
-        let mut state = self.zygote.lock().await;
-        if matches!(*state, State::Meeting(_)) {
+    /// Makes a zygote. It is asked for a worker with its first words, so that its answer may be there as
+    /// soon as it is ready.
+    async fn make_ready(
+        &self,
+        state: &mut State,
+        recipe: &Arc<Recipe>,
+        fds: Vec<Descriptor>,
+    ) -> Result<Arc<Zygote>, StartError> {
+        if matches!(state, State::Meeting(_)) {
             // Whoever met this one has gone in the middle of it.
             state.kill().await;
             *state = self.without();
         }
-        let (socket, outputs) = match std::mem::replace(&mut *state, State::Lost) {
-            State::Ready(zygote) => {
-                *state = State::Ready(zygote.clone());
-                return Ok(zygote);
-            }
+        let (socket, outputs) = match std::mem::replace(state, State::Lost) {
             State::Lost => return Err(StartError::ZygoteLost),
-            State::Closed => {
-                *state = State::Closed;
+            kept @ (State::Ready(_) | State::Closed) => {
+                *state = kept;
                 return Err(StartError::Closed);
             }
             State::Unmet(process, socket) => {
@@ -127,13 +140,13 @@ impl ForkServer {
                 (socket, Some(outputs))
             }
         };
-        let failure = match meet(recipe, socket).await {
+        let failure = match meet(recipe, socket, fds).await {
             Ok(connection) => {
                 // From here on nothing waits.
-                let State::Meeting(process) = std::mem::replace(&mut *state, self.without()) else {
+                let State::Meeting(process) = std::mem::replace(state, self.without()) else {
                     return Err(StartError::Closed);
                 };
-                let zygote = Zygote::new(process, connection.stream);
+                let zygote = Zygote::new(process, connection);
                 let zygote = Arc::new(zygote.map_err(StartError::system("use a socket"))?);
                 *state = State::Ready(zygote.clone());
                 return Ok(zygote);
@@ -222,19 +235,25 @@ async fn execute(recipe: &Arc<Recipe>) -> Result<(ChildProcess, Blocking, Output
     // What is printed by what it preloads goes to our stderr.
     let outlets = Outlets::new(None, None);
     let (ends, pipes) = outlets.open().map_err(system("make a pipe"))?;
-    let (process, socket) = recipe.execute(message::ZYGOTE, ends).await?;
+    let (ours, theirs) = sys::socket_pair().map_err(system("make a socket pair"))?;
+    let fds = [theirs, ends.stdout, ends.stderr];
+    let process = recipe.execute(message::ZYGOTE, fds).await?;
     let attended = outlets.attend(pipes, 0, process.id());
     let outputs = attended.map_err(system("read a pipe"))?;
-    Ok((process, socket.into(), outputs))
+    Ok((process, ours.into(), outputs))
 }
 
-/// Makes a zygote of the process at the other end.
-async fn meet(recipe: &Recipe, socket: Blocking) -> Result<Connection, StartError> {
-    let system = StartError::system;
-    let mut connection = Connection::new(socket.into()).map_err(system("use a socket"))?;
-    let own = Identity::own();
+/// Makes a zygote of the process at the other end, and asks it for a worker.
+async fn meet(
+    recipe: &Recipe,
+    socket: Blocking,
+    fds: Vec<Descriptor>,
+) -> Result<Connection, StartError> {
+    let mut words = recipe.zygote_setup();
+    Zygote::put_first_request(&mut words, fds);
+    let mut connection = Connection::begin(socket.into(), words)?;
     tokio::select! {
-        outcome = connection.establish(&own, &[], recipe.zygote_setup(), recipe.max_frame_length) => outcome?,
+        outcome = connection.establish(recipe.max_frame_length) => outcome?,
         () = tokio::time::sleep(recipe.spawn_timeout) => return Err(StartError::TimedOut(recipe.spawn_timeout)),
     }
     Ok(connection)

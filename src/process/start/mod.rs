@@ -12,8 +12,7 @@ mod exec;
 mod forkserver;
 mod zygote;
 
-use std::os::fd::{AsFd as _, OwnedFd};
-use std::process::Stdio;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,11 +21,12 @@ pub(super) use self::connection::Connection;
 pub(super) use self::error::StartError;
 pub(super) use self::exec::Surroundings;
 pub(super) use self::forkserver::ForkServer;
-use super::output::{Ends, Outlets, Pipes};
+use super::output::{Outlets, Pipes};
 use crate::function::FunctionOffset;
 use crate::observe;
 use crate::sys::{self, ChildProcess, Limit};
 use crate::wire::Chain;
+use crate::wire::descriptors::Descriptor;
 use crate::wire::message::{self, Captured, Setup};
 
 /// So many zygotes may die of one start.
@@ -56,43 +56,59 @@ pub(super) enum Starter {
     Fork(ForkServer),
 }
 
-/// A process that was started and is yet to become a worker.
+/// A process that was started and is yet to become a worker. It has been told all that it is to be.
 pub(super) struct Newborn {
     pub(super) child: Child,
-    pub(super) socket: OwnedFd,
+    pub(super) connection: Connection,
     pub(super) pipes: Pipes,
     /// How often the kernel had killed for memory before it did anything.
     pub(super) oom_kills: u64,
 }
 
 impl Starter {
-    /// Starts a process.
-    pub(super) async fn start(&self, recipe: &Arc<Recipe>) -> Result<Newborn, StartError> {
+    /// Starts a process that shares a page of memory with this one, and answers by a pipe.
+    pub(super) async fn start(
+        &self,
+        recipe: &Arc<Recipe>,
+        worker_id: u64,
+        own: [OwnedFd; 2],
+    ) -> Result<Newborn, StartError> {
         let failed = StartError::system;
         let outlets = recipe.outlets.open();
         let (ends, pipes) = outlets.map_err(failed("open a stdout and a stderr for a worker"))?;
-        let (child, socket) = match self {
+        let own = own.map(Descriptor::from);
+        let begin = || {
+            let (ours, theirs) = sys::socket_pair().map_err(failed("make a socket pair"))?;
+            let captured = recipe.outlets.captured(&pipes);
+            let connection =
+                Connection::begin(ours, recipe.setup(worker_id, captured, own.to_vec()))?;
+            Ok::<_, StartError>((connection, theirs))
+        };
+        let (child, connection) = match self {
             Self::Spawn => {
-                let (process, socket) = recipe.execute(message::WORKER, ends).await?;
+                let (connection, socket) = begin()?;
+                let fds = [socket, ends.stdout, ends.stderr];
+                let process = recipe.execute(message::WORKER, fds).await?;
                 let child = Child::new(process, None).map_err(failed("watch a process"))?;
-                (child, socket)
+                (child, connection)
             }
             Self::Fork(server) => {
+                let output = [ends.stdout, ends.stderr].map(Descriptor::from);
                 let mut attempts = 0..MOST_ZYGOTES;
                 loop {
                     attempts.next().ok_or(StartError::Gone)?;
-                    let (ours, theirs) =
-                        sys::socket_pair().map_err(failed("make a socket pair"))?;
-                    let fds = [theirs.as_fd(), ends.stdout.as_fd(), ends.stderr.as_fd()];
-                    if let Some(child) = server.fork(recipe, &fds).await? {
-                        break (child, ours);
+                    let (connection, socket) = begin()?;
+                    let mut fds = vec![Descriptor::from(socket)];
+                    fds.extend_from_slice(&output);
+                    if let Some(child) = server.fork(recipe, fds).await? {
+                        break (child, connection);
                     }
                 }
             }
         };
         Ok(Newborn {
             child,
-            socket,
+            connection,
             pipes,
             oom_kills: sys::oom_kills(), // Read while the process gets on its feet: that takes longer.
         })
@@ -108,23 +124,20 @@ impl Starter {
 }
 
 impl Recipe {
-    /// Executes a process in the given role.
+    /// Executes a process in the given role, with these as its stdin, stdout and stderr.
     async fn execute(
         self: &Arc<Self>,
         role: &'static str,
-        ends: Ends,
-    ) -> Result<(ChildProcess, OwnedFd), StartError> {
+        fds: [OwnedFd; 3],
+    ) -> Result<ChildProcess, StartError> {
         let recipe = self.clone();
-        let executed = tokio::task::spawn_blocking(move || {
-            let output = [ends.stdout, ends.stderr].map(Stdio::from);
-            recipe.surroundings.execute(role, output)
-        });
+        let executed = tokio::task::spawn_blocking(move || recipe.surroundings.execute(role, fds));
         // The task fails only if the runtime is ending.
         executed.await.map_err(|_| StartError::Closed)?
     }
 
-    /// What a worker is told to be.
-    pub(super) fn setup(&self, worker_id: u64, captured: Option<Captured>) -> Chain {
+    /// What a worker is told to be. Its own descriptors go before what its initializer is to have.
+    fn setup(&self, worker_id: u64, captured: Option<Captured>, own: Vec<Descriptor>) -> Chain {
         let setup = Setup {
             worker_id,
             limits: self.limits.clone(),
@@ -132,23 +145,23 @@ impl Recipe {
             events: observe::level_of_events(),
             ..Setup::default()
         };
-        self.put_setup(setup, self.initializer.as_ref())
+        self.put_setup(own, setup, self.initializer.as_ref())
     }
 
     /// What a zygote is told to be.
     fn zygote_setup(&self) -> Chain {
-        self.put_setup(Setup::default(), self.preload.as_ref())
+        self.put_setup(Vec::new(), Setup::default(), self.preload.as_ref())
     }
 
-    fn put_setup(&self, setup: Setup, opening: Option<&Opening>) -> Chain {
+    fn put_setup(&self, own: Vec<Descriptor>, setup: Setup, opening: Option<&Opening>) -> Chain {
         let setup = Setup {
             max_frame: self.max_frame_length as u64,
             initializer: opening.map(|(function, _)| *function),
             descriptors: opening.map_or(0, |(_, args)| args.descriptors().len() as u32),
             ..setup
         };
-        let mut out = Chain::new();
-        let none = Chain::new();
+        let (mut out, none) = (Chain::new(), Chain::new());
+        out.attach(own);
         message::put_setup(&mut out, &setup, opening.map_or(&none, |(_, args)| args));
         out
     }

@@ -2,8 +2,8 @@
 //! answers find who waits for them.
 
 use std::collections::VecDeque;
-use std::io::{self, IoSlice};
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream as Blocking;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -13,10 +13,15 @@ use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio_util::codec::{Decoder as _, LengthDelimitedCodec};
 
+use super::connection::Connection;
 use super::error::StartError;
 use crate::sys::{self, ChildProcess, Exit};
+use crate::wire::descriptors::Descriptor;
 use crate::wire::zygote::{FromZygote, LONGEST, ToZygote};
 use crate::wire::{Chain, Reader, frame};
+
+/// The number of the request that goes with the first words.
+const FIRST: u64 = 1;
 
 /// A zygote that is ready. Dropping it kills it; its workers live on.
 pub(super) struct Zygote {
@@ -44,17 +49,23 @@ enum NoAnswer {
 }
 
 impl Zygote {
-    /// Takes over a zygote that has said that it is ready.
-    pub(super) fn new(process: ChildProcess, socket: UnixStream) -> io::Result<Self> {
+    /// Appends the request for a worker to the first words to what is to be a zygote.
+    pub(super) fn put_first_request(out: &mut Chain, fds: Vec<Descriptor>) {
+        ToZygote::Fork { request: FIRST }.put(out);
+        out.attach(fds);
+    }
+
+    /// Takes over a zygote that has said that it is ready. It was asked for a worker before.
+    pub(super) fn new(process: ChildProcess, connection: Connection) -> io::Result<Self> {
         Ok(Self {
             process: Mutex::new(Some(process)),
             // Not bound to a runtime: the next worker may be wanted in another.
-            socket: socket.into_std()?,
+            socket: connection.stream.into_std()?,
             inbox: tokio::sync::Mutex::new(Inbox {
                 codec: frame::codec(LONGEST),
-                bytes: BytesMut::new(),
-                fds: VecDeque::new(),
-                last_request: 0,
+                bytes: connection.buffer,
+                fds: connection.fds,
+                last_request: FIRST,
             }),
         })
     }
@@ -63,12 +74,34 @@ impl Zygote {
     /// ended, or does not answer within `limit`: then it is killed, for it would hold up all others.
     pub(super) async fn fork(
         &self,
-        fds: &[BorrowedFd<'_>],
+        fds: Vec<Descriptor>,
+        limit: Duration,
+    ) -> Result<Option<ChildProcess>, StartError> {
+        let mut inbox = self.inbox.lock().await;
+        inbox.last_request += 1;
+        let request = inbox.last_request;
+        let mut message = encode(ToZygote::Fork { request });
+        message.attach(fds);
+        self.forked(&mut inbox, Some(message), limit).await
+    }
+
+    /// As `fork`, for the worker that it was asked for with its first words.
+    pub(super) async fn first_fork(
+        &self,
+        limit: Duration,
+    ) -> Result<Option<ChildProcess>, StartError> {
+        let mut inbox = self.inbox.lock().await;
+        self.forked(&mut inbox, None, limit).await
+    }
+
+    /// What it answers to the latest request, which is sent if it was not.
+    async fn forked(
+        &self,
+        inbox: &mut Inbox,
+        request: Option<Chain>,
         limit: Duration,
     ) -> Result<Option<ChildProcess>, StartError> {
         let failed = StartError::system("fork a worker");
-        let mut inbox = self.inbox.lock().await;
-        inbox.last_request += 1;
         let wanted = inbox.last_request;
         let pick = |answer, fd: Option<OwnedFd>| match answer {
             FromZygote::Forked { request, pid } => {
@@ -94,7 +127,7 @@ impl Zygote {
             }
             FromZygote::Exited { .. } => None,
         };
-        let answered = self.ask(&mut inbox, ToZygote::Fork { request: wanted }, fds, pick);
+        let answered = self.ask(inbox, request, pick);
         // Its turn has come already: others who wait are not held against it.
         match tokio::time::timeout(limit, answered).await {
             Ok(Ok(outcome)) => outcome.map(Some).map_err(failed),
@@ -110,17 +143,13 @@ impl Zygote {
     /// How a worker ended, if the zygote can tell. From now on its process id may be another's.
     pub(super) async fn exit_of(&self, worker: u32) -> Option<Exit> {
         let mut inbox = self.inbox.lock().await;
-        let answered = self.ask(
-            &mut inbox,
-            ToZygote::Reap { pid: worker },
-            &[],
-            |answer, _| match answer {
-                FromZygote::Exited { pid, code, signal } if pid == worker => {
-                    Some(Exit { code, signal })
-                }
-                _ => None,
-            },
-        );
+        let request = encode(ToZygote::Reap { pid: worker });
+        let answered = self.ask(&mut inbox, Some(request), |answer, _| match answer {
+            FromZygote::Exited { pid, code, signal } if pid == worker => {
+                Some(Exit { code, signal })
+            }
+            _ => None,
+        });
         let answered = answered.await;
         if matches!(answered, Err(NoAnswer::Gone)) {
             drop(self.take_process()); // It is waited for now, rather than when the next is needed.
@@ -137,36 +166,36 @@ impl Zygote {
     /// As `exit_of`, for a worker whose end nobody waits for. Its process id is another's some day.
     pub(super) fn forget(&self, worker: u32) {
         // Should the socket take no more, the zombie stays as long as the zygote.
-        let _ = sys::send_with_fds(
-            self.socket.as_fd(),
-            &[IoSlice::new(&encode(ToZygote::Reap { pid: worker }))],
-            &[],
-        );
+        let _ = encode(ToZygote::Reap { pid: worker })
+            .send_with(|bytes, fds| sys::send_with_fds(self.socket.as_fd(), bytes, fds));
     }
 
-    /// Asks, and gives each answer to `pick` until it takes one. Others belong to those who have gone.
+    /// Asks, unless that was done, and gives each answer to `pick` until it takes one. Others belong to
+    /// those who have gone.
     async fn ask<T>(
         &self,
         inbox: &mut Inbox,
-        request: ToZygote,
-        fds: &[BorrowedFd<'_>],
+        request: Option<Chain>,
         mut pick: impl FnMut(FromZygote, Option<OwnedFd>) -> Option<T>,
     ) -> Result<T, NoAnswer> {
         let socket = self.socket.try_clone().and_then(UnixStream::from_std);
         let socket = socket.map_err(NoAnswer::Refused)?;
-        // A zygote that cannot get rid of its answers would take no request. Each is looked at before
-        // the next is received, or a descriptor that was dropped would be taken for that of another.
-        while inbox.receive(&socket).is_ok_and(|len| len > 0) {
-            while let Some((answer, fd)) = inbox.next().map_err(|()| NoAnswer::Gone)? {
-                let _late = pick(answer, fd);
+        if let Some(mut request) = request {
+            // A zygote that cannot get rid of its answers would take no request. Each is looked at before
+            // the next is received, or a descriptor that was dropped would be taken for that of another.
+            while inbox.receive(&socket).is_ok_and(|len| len > 0) {
+                while let Some((answer, fd)) = inbox.next().map_err(|()| NoAnswer::Gone)? {
+                    let _late = pick(answer, fd);
+                }
             }
-        }
-        let request = encode(request);
-        let send = || sys::send_with_fds(socket.as_fd(), &[IoSlice::new(&request)], fds);
-        match socket.async_io(Interest::WRITABLE, send).await {
-            Ok(len) if len == request.len() => {}
-            Err(error) if !sys::is_hangup(&error) => return Err(NoAnswer::Refused(error)),
-            _ => return Err(NoAnswer::Gone),
+            // The socket takes all of something so short, or nothing.
+            let socket_fd = socket.as_fd();
+            let send = || request.send_with(|bytes, fds| sys::send_with_fds(socket_fd, bytes, fds));
+            match socket.async_io(Interest::WRITABLE, send).await {
+                Ok(()) => {}
+                Err(error) if !sys::is_hangup(&error) => return Err(NoAnswer::Refused(error)),
+                Err(_) => return Err(NoAnswer::Gone),
+            }
         }
         loop {
             while let Some((answer, fd)) = inbox.next().map_err(|()| NoAnswer::Gone)? {
@@ -215,8 +244,8 @@ impl Inbox {
     }
 }
 
-fn encode(request: ToZygote) -> bytes::Bytes {
+fn encode(request: ToZygote) -> Chain {
     let mut out = Chain::new();
     request.put(&mut out);
-    out.into_bytes()
+    out
 }

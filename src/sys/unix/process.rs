@@ -1,7 +1,7 @@
 //! A child process that is never mistaken for another: it is killed and waited for while its
 //! process id is still its own.
 
-use std::io;
+use std::io::{self, Read as _};
 use std::os::fd::{AsFd as _, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
@@ -244,7 +244,10 @@ pub(crate) fn monotonic_nanos() -> u64 {
 
 /// How often the kernel has killed a process for the memory it used, since it was booted.
 pub(crate) fn oom_kills() -> u64 {
-    let counters = std::fs::read_to_string("/proc/vmstat").unwrap_or_default();
+    // The kernel counts anew for each piece that is read, so it is read in large ones.
+    let mut counters = String::with_capacity(16 * 1024);
+    let file = std::fs::File::open("/proc/vmstat");
+    let _ = file.and_then(|mut file| file.read_to_string(&mut counters));
     let count = counters
         .lines()
         .find_map(|line| line.strip_prefix("oom_kill "));

@@ -9,9 +9,9 @@ pub(super) fn settle_signals() {
     }
 }
 
-/// In a forked process: handlers and blocked signals are those of the process it was forked from, and
-/// may write to what that has open. They are as in a new process, but for faults, whose handlers tell
-/// of a stack overflow, and for what is ignored.
+/// Handlers and blocked signals that a program, or a preload, has set are inherited by a fork, and may
+/// write to what that has not. From here on they are as in a new process, but for faults, whose handlers
+/// tell of a stack overflow, and for what is ignored.
 pub(crate) fn reset_signals() {
     const KEPT: [libc::c_int; 6] = [
         libc::SIGSEGV,
