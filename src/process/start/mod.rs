@@ -77,17 +77,14 @@ impl Starter {
         let outlets = recipe.outlets.open();
         let (ends, pipes) = outlets.map_err(failed("open a stdout and a stderr for a worker"))?;
         let own = own.map(Descriptor::from);
-        let begin = || {
-            let (ours, theirs) = sys::socket_pair().map_err(failed("make a socket pair"))?;
-            let captured = recipe.outlets.captured(&pipes);
-            let connection =
-                Connection::begin(ours, recipe.setup(worker_id, captured, own.to_vec()))?;
-            Ok::<_, StartError>((connection, theirs))
-        };
+        let pair = || sys::socket_pair().map_err(failed("make a socket pair"));
+        let captured = recipe.outlets.captured(&pipes);
+        let begin = |ours| Connection::begin(ours, recipe.setup(worker_id, captured, own.to_vec()));
         let (child, connection) = match self {
             Self::Spawn => {
-                let (connection, socket) = begin()?;
-                let fds = [socket, ends.stdout, ends.stderr];
+                let (ours, theirs) = pair()?;
+                let connection = begin(ours)?;
+                let fds = [theirs, ends.stdout, ends.stderr];
                 let process = recipe.execute(message::WORKER, fds).await?;
                 let child = Child::new(process, None).map_err(failed("watch a process"))?;
                 (child, connection)
@@ -97,11 +94,14 @@ impl Starter {
                 let mut attempts = 0..MOST_ZYGOTES;
                 loop {
                     attempts.next().ok_or(StartError::Gone)?;
-                    let (connection, socket) = begin()?;
-                    let mut fds = vec![Descriptor::from(socket)];
+                    let (ours, theirs) = pair()?;
+                    let mut fds = vec![Descriptor::from(theirs)];
                     fds.extend_from_slice(&output);
-                    if let Some(child) = server.fork(recipe, fds).await? {
-                        break (child, connection);
+                    // The words are said while the worker is forked.
+                    let (child, connection) =
+                        tokio::join!(server.fork(recipe, fds), async { begin(ours) });
+                    if let Some(child) = child? {
+                        break (child, connection?);
                     }
                 }
             }

@@ -189,9 +189,15 @@ impl Zygote {
                 }
             }
             // The socket takes all of something so short, or nothing.
-            let socket_fd = socket.as_fd();
-            let send = || request.send_with(|bytes, fds| sys::send_with_fds(socket_fd, bytes, fds));
-            match socket.async_io(Interest::WRITABLE, send).await {
+            let fd = socket.as_fd();
+            let mut send = || request.send_with(|bytes, fds| sys::send_with_fds(fd, bytes, fds));
+            let sent = match send() {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    socket.async_io(Interest::WRITABLE, send).await
+                }
+                at_once => at_once,
+            };
+            match sent {
                 Ok(()) => {}
                 Err(error) if !sys::is_hangup(&error) => return Err(NoAnswer::Refused(error)),
                 Err(_) => return Err(NoAnswer::Gone),
