@@ -10,6 +10,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("sys", &[]),
     ("panic", &[]),
     ("alarm", &[]),
+    ("sync", &[]),
     ("wire", &["sys", "panic"]),
     ("function", &["sys", "panic", "wire"]),
     ("executor", &["sys", "panic", "alarm", "wire", "function"]),
