@@ -40,6 +40,7 @@
 //! - [`JoinHandle`] awaits one task, follows its progress and can abort it; [`wait`] and [`as_completed`] await many;
 //!   [`Map`] is a stream of results with back-pressure.
 //! - [`TaskError`] says why there is no result: ask its predicates, print it for people.
+//! - [`sync`] has locks, events, queues and timers for the tasks of one process; deadlocks of its locks are told.
 //! - [`worker::current`] tells a running task who it is, and whether it is still wanted.
 //!
 //! # Runtimes
@@ -67,6 +68,7 @@ mod observe;
 mod panic;
 #[cfg(target_os = "linux")]
 mod process;
+pub mod sync;
 mod sys;
 mod thread;
 #[cfg(feature = "tower")]

@@ -11,6 +11,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("panic", &[]),
     ("alarm", &[]),
     ("observe", &["wire"]),
+    ("sync", &[]),
     ("wire", &["sys", "panic"]),
     ("function", &["sys", "panic", "wire"]),
     (

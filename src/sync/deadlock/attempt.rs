@@ -1,0 +1,157 @@
+//! What a lock says of itself: that it is wanted, waited for, had, let go of, and no more.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::Context;
+
+use crate::sync::owner::Owner;
+
+use super::report::{Finding, Pair, Place, Report, Step};
+use super::state::{begin_wait, end_wait, state, tell};
+use super::suspects::Verdict;
+use super::takes::{LockNumber, Take};
+
+/// Whether anything here does anything.
+pub(super) static IS_ENABLED: AtomicBool = AtomicBool::new(cfg!(debug_assertions));
+
+fn is_enabled() -> bool {
+    IS_ENABLED.load(Ordering::Relaxed)
+}
+
+/// Which lock it is; a part of the lock. It gets a number when somebody asks.
+#[derive(Debug)]
+pub(in crate::sync) struct Tag(AtomicU64);
+
+impl Tag {
+    pub(in crate::sync) const fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
+    fn number(&self) -> LockNumber {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        match self.0.load(Ordering::Relaxed) {
+            0 => {
+                let new = LAST.fetch_add(1, Ordering::Relaxed) + 1;
+                let set = self
+                    .0
+                    .compare_exchange(0, new, Ordering::Relaxed, Ordering::Relaxed);
+                set.map_or_else(|other| other, |_| new)
+            }
+            number => number,
+        }
+    }
+}
+
+impl Drop for Tag {
+    fn drop(&mut self) {
+        if let number @ 1.. = *self.0.get_mut() {
+            let mut state = state();
+            state.takes.forget(number);
+            state.order.forget(number);
+        }
+    }
+}
+
+/// That a lock is had, as long as this lives; a part of the guard. It goes before the lock is free:
+/// the next one would be found to wait for itself.
+#[derive(Debug)]
+pub(in crate::sync) struct Hold(Option<Take>);
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        if let Some(hold) = &self.0 {
+            state().takes.release(hold);
+        }
+    }
+}
+
+/// One call that takes a lock.
+#[derive(Debug)]
+pub(in crate::sync) struct Attempt<'a> {
+    tag: &'a Tag,
+    place: Place,
+}
+
+impl<'a> Attempt<'a> {
+    pub(in crate::sync) fn new(tag: &'a Tag, place: Place) -> Self {
+        Self { tag, place }
+    }
+
+    /// Awaits `lock`, which takes the lock. Dropping this future is dropping that one.
+    ///
+    /// # Panics
+    /// If that is how a deadlock is told, and this is one.
+    pub(in crate::sync) async fn watch<F: Future>(&self, lock: F) -> F::Output {
+        let mut lock = pin!(lock);
+        if !is_enabled() {
+            return lock.await;
+        }
+        self.note_order();
+        let mut waiting = None;
+        let lock = poll_fn(|cx| {
+            let output = lock.as_mut().poll(cx);
+            if output.is_pending() {
+                self.wait(&mut waiting, cx);
+            }
+            output
+        });
+        lock.await
+    }
+
+    /// The lock is had now.
+    pub(in crate::sync) fn hold(&self) -> Hold {
+        let owner = is_enabled().then(Owner::known).flatten();
+        Hold(owner.map(|owner| state().takes.hold(owner, self.tag.number(), self.place)))
+    }
+
+    fn note_order(&self) {
+        let Some(owner) = Owner::known() else { return };
+        self.new_reports(owner).iter().for_each(tell);
+    }
+
+    fn new_reports(&self, owner: Owner) -> Vec<Report> {
+        let state = &mut *state();
+        let held = state.takes.held_by(owner).iter();
+        let number = self.tag.number();
+        held.filter_map(|held| {
+            let before = state.order.note(held, number, self.place)?;
+            let places = Pair {
+                held: held.place,
+                wanted: self.place,
+            };
+            let now = Step { owner, places };
+            Some(Report(Finding::Orders { now, before }))
+        })
+        .collect()
+    }
+
+    /// Called whenever the lock is not to be had.
+    fn wait(&self, waiting: &mut Option<Waiting>, cx: &mut Context<'_>) {
+        if waiting.is_none() {
+            *waiting = Owner::known().map(|owner| {
+                let (wait, verdict) = begin_wait(owner, self.tag.number(), self.place);
+                Waiting { wait, verdict }
+            });
+        }
+        let verdict = waiting
+            .as_ref()
+            .and_then(|waiting| waiting.verdict.as_ref());
+        if let Some(report) = verdict.and_then(|verdict| verdict.take(cx.waker())) {
+            tell(&report);
+        }
+    }
+}
+
+/// That a lock is waited for, as long as this lives.
+struct Waiting {
+    wait: Take,
+    verdict: Option<Arc<Verdict>>,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        end_wait(&self.wait, self.verdict.is_some());
+    }
+}

@@ -1,0 +1,110 @@
+//! In which order locks are taken, by anyone at any time. An order that leads back to where it began
+//! can be a deadlock, if not this time.
+
+use std::collections::{HashMap, HashSet};
+
+use super::report::{Pair, Place};
+use super::takes::{LockNumber, Take};
+
+/// So many orders are remembered, in some MiB. A program that has more locks in use at a time, each
+/// taken beside each other, is told of some opposite orders only.
+const MOST: usize = 1 << 16;
+
+#[derive(Debug, Default)]
+pub(super) struct Order {
+    /// What was taken while a lock was had, and where both were taken the first time.
+    after: HashMap<LockNumber, HashMap<LockNumber, Pair>>,
+    /// What was had while a lock was taken: the same the other way round.
+    before: HashMap<LockNumber, HashSet<LockNumber>>,
+    number: usize,
+}
+
+impl Order {
+    /// Someone has a lock and takes another. If that is new, and the opposite order is known, gives the
+    /// places of that, step by step.
+    pub(super) fn note(
+        &mut self,
+        held: &Take,
+        lock: LockNumber,
+        place: Place,
+    ) -> Option<Vec<Pair>> {
+        let known = self.after.get(&held.lock);
+        if held.lock == lock || known.is_some_and(|after| after.contains_key(&lock)) {
+            return None;
+        }
+        let opposite = self.path(lock, held.lock);
+        if self.number < MOST {
+            let places = Pair {
+                held: held.place,
+                wanted: place,
+            };
+            self.after
+                .entry(held.lock)
+                .or_default()
+                .insert(lock, places);
+            self.before.entry(lock).or_default().insert(held.lock);
+            self.number += 1;
+        }
+        opposite
+    }
+
+    /// The lock is no more.
+    pub(super) fn forget(&mut self, lock: LockNumber) {
+        for (after, _) in self.after.remove(&lock).into_iter().flatten() {
+            self.number -= 1;
+            if let Some(before) = self.before.get_mut(&after) {
+                before.remove(&lock);
+                if before.is_empty() {
+                    self.before.remove(&after);
+                }
+            }
+        }
+        for before in self.before.remove(&lock).into_iter().flatten() {
+            self.number -= 1;
+            if let Some(after) = self.after.get_mut(&before) {
+                after.remove(&lock);
+                if after.is_empty() {
+                    self.after.remove(&before);
+                }
+            }
+        }
+    }
+
+    /// The shortest way by known orders.
+    fn path(&self, from: LockNumber, to: LockNumber) -> Option<Vec<Pair>> {
+        // How each lock was reached first.
+        let mut reached: HashMap<LockNumber, (LockNumber, Pair)> = HashMap::new();
+        let mut ahead = vec![from];
+        let mut next = 0;
+        while let Some(lock) = ahead.get(next).copied() {
+            next += 1;
+            for (after, places) in self.after.get(&lock).into_iter().flatten() {
+                if *after == from || reached.contains_key(after) {
+                    continue;
+                }
+                reached.insert(*after, (lock, *places));
+                ahead.push(*after);
+                if *after == to {
+                    return Some(back(&reached, from, to));
+                }
+            }
+        }
+        None
+    }
+}
+
+fn back(
+    reached: &HashMap<LockNumber, (LockNumber, Pair)>,
+    from: LockNumber,
+    to: LockNumber,
+) -> Vec<Pair> {
+    let mut pairs = Vec::new();
+    let mut at = to;
+    while at != from {
+        let (before, places) = reached[&at];
+        pairs.push(places);
+        at = before;
+    }
+    pairs.reverse();
+    pairs
+}

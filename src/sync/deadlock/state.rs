@@ -1,0 +1,156 @@
+//! What is known of all locks of the process, and the thread that waits for suspects. User code never
+//! runs while this is locked, nor on that thread.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::io::{self, Write as _};
+use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::sync::owner::Owner;
+
+use super::order::Order;
+use super::report::{Pair, Place, Report};
+use super::suspects::{Suspects, Verdict};
+use super::takes::{LockNumber, Take, Takes};
+
+static STATE: LazyLock<Mutex<State>> = LazyLock::new(Mutex::default);
+
+/// Tells the thread that there are other suspects.
+static SUSPECTS_CHANGED: Condvar = Condvar::new();
+
+#[derive(Debug, Default)]
+pub(super) struct State {
+    pub(super) takes: Takes,
+    pub(super) order: Order,
+    suspects: Suspects,
+    is_watched: bool,
+    settings: Settings,
+    /// What was told, and whether as a deadlock. There are no more than there are places in the source.
+    told: HashSet<(bool, Pair)>,
+}
+
+#[derive(Clone)]
+pub(super) struct Settings {
+    pub(super) patience: Duration,
+    pub(super) panics: bool,
+    pub(super) hook: Arc<dyn Fn(&Report) + Send + Sync>,
+}
+
+pub(super) fn state() -> MutexGuard<'static, State> {
+    STATE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub(super) fn set(settings: Settings) {
+    state().settings = settings;
+}
+
+/// Notes a wait, and begins to look at it if it closes a circle.
+pub(super) fn begin_wait(
+    owner: Owner,
+    lock: LockNumber,
+    place: Place,
+) -> (Take, Option<Arc<Verdict>>) {
+    let mut state = state();
+    let wait = state.takes.wait(owner, lock, place);
+    let verdict = state.suspect(&wait);
+    (wait, verdict)
+}
+
+pub(super) fn end_wait(wait: &Take, is_suspect: bool) {
+    let mut state = state();
+    state.takes.end_wait(wait);
+    if is_suspect {
+        state.suspects.remove(wait);
+        SUSPECTS_CHANGED.notify_one(); // The thread may end.
+    }
+}
+
+/// Ends when there is no suspect.
+fn watch_suspects() {
+    let mut state = state();
+    while let Some(due) = state.suspects.next_due() {
+        let now = Instant::now();
+        if due > now {
+            let timeout = SUSPECTS_CHANGED.wait_timeout(state, due - now);
+            state = timeout.unwrap_or_else(PoisonError::into_inner).0;
+            continue;
+        }
+        let judged = state.judge_due(now);
+        drop(state); // A waker is somebody else's code.
+        judged.iter().for_each(|verdict| verdict.wake());
+        state = self::state();
+    }
+    state.is_watched = false;
+}
+
+impl State {
+    fn suspect(&mut self, wait: &Take) -> Option<Arc<Verdict>> {
+        let circle = self.takes.circle(wait)?;
+        let patience = self.settings.patience;
+        if patience.is_zero() {
+            return Some(Arc::new(Verdict::new(circle.report())));
+        }
+        let due = Instant::now().checked_add(patience)?;
+        let verdict = self.suspects.add(due, *wait, circle);
+        if self.is_watched {
+            SUSPECTS_CHANGED.notify_one();
+        } else {
+            let watch = thread::Builder::new().name("deadlock-watch".to_owned());
+            self.is_watched = watch.spawn(watch_suspects).is_ok();
+        }
+        Some(verdict)
+    }
+
+    fn judge_due(&mut self, now: Instant) -> Vec<Arc<Verdict>> {
+        let mut judged = Vec::new();
+        while self.suspects.next_due().is_some_and(|due| due <= now) {
+            let patience = self.settings.patience.max(Duration::from_millis(1));
+            judged.extend(self.suspects.judge_next(&self.takes, patience));
+        }
+        judged
+    }
+}
+
+/// Gives it to whom it may concern, outside of the lock.
+///
+/// # Panics
+/// That is how a deadlock is told, unless set otherwise.
+pub(super) fn tell(report: &Report) {
+    let (settings, is_new) = {
+        let mut state = state();
+        let what = (report.is_deadlock(), report.first_pair());
+        (state.settings.clone(), state.told.insert(what))
+    };
+    if settings.panics && report.is_deadlock() && !report.may_be_branches() {
+        panic!("{report}");
+    }
+    if is_new {
+        (settings.hook)(report);
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            patience: Duration::from_secs(5),
+            panics: true,
+            hook: Arc::new(print),
+        }
+    }
+}
+
+/// Not by `eprintln`: what a test prints by that is held back, for ever if the test hangs.
+fn print(report: &Report) {
+    let _ = writeln!(io::stderr(), "{report}");
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("patience", &self.patience)
+            .field("panics", &self.panics)
+            .finish_non_exhaustive()
+    }
+}

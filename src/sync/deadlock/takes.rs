@@ -1,0 +1,153 @@
+//! Who has which lock, and who waits for which. A circle of waits is a deadlock, if it stands.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::sync::owner::Owner;
+
+use super::report::{Finding, Pair, Place, Report, Step};
+
+/// The number of a lock; no other ever has the same.
+pub(super) type LockNumber = u64;
+
+/// A lock that someone has, or waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Take {
+    /// Later ones have higher numbers.
+    pub(super) number: u64,
+    pub(super) owner: Owner,
+    pub(super) lock: LockNumber,
+    pub(super) place: Place,
+}
+
+/// All that are had and waited for at the moment.
+#[derive(Debug, Default)]
+pub(super) struct Takes {
+    last_number: u64,
+    /// Each lock has one holder.
+    holds: HashMap<LockNumber, Take>,
+    /// The same by their owners, in the order they were taken.
+    held: HashMap<Owner, Vec<Take>>,
+    /// A task that runs branches can have several.
+    waits: HashMap<Owner, Vec<Take>>,
+}
+
+/// Each wait is for the lock beside it, whose owner has the next wait. The owner of the last lock
+/// is that of the first wait.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Circle(Vec<(Take, Take)>);
+
+impl Takes {
+    /// The locks that `owner` has, in the order it took them.
+    pub(super) fn held_by(&self, owner: Owner) -> &[Take] {
+        self.held.get(&owner).map_or(&[], Vec::as_slice)
+    }
+
+    pub(super) fn hold(&mut self, owner: Owner, lock: LockNumber, place: Place) -> Take {
+        let hold = self.next(owner, lock, place);
+        self.holds.insert(lock, hold);
+        self.held.entry(owner).or_default().push(hold);
+        hold
+    }
+
+    pub(super) fn release(&mut self, hold: &Take) {
+        if self.holds.get(&hold.lock) == Some(hold) {
+            self.holds.remove(&hold.lock);
+        }
+        remove(&mut self.held, hold);
+    }
+
+    pub(super) fn wait(&mut self, owner: Owner, lock: LockNumber, place: Place) -> Take {
+        let wait = self.next(owner, lock, place);
+        self.waits.entry(owner).or_default().push(wait);
+        wait
+    }
+
+    pub(super) fn end_wait(&mut self, wait: &Take) {
+        remove(&mut self.waits, wait);
+    }
+
+    /// The lock is no more. If its guard was leaked, it is still had.
+    pub(super) fn forget(&mut self, lock: LockNumber) {
+        if let Some(hold) = self.holds.remove(&lock) {
+            remove(&mut self.held, &hold);
+        }
+    }
+
+    fn next(&mut self, owner: Owner, lock: LockNumber, place: Place) -> Take {
+        self.last_number += 1;
+        Take {
+            number: self.last_number,
+            owner,
+            lock,
+            place,
+        }
+    }
+
+    /// Where `wait` leads back to its own owner. Waits that began later are not followed, so of a
+    /// circle only the wait that closed it finds it.
+    pub(super) fn circle(&self, wait: &Take) -> Option<Circle> {
+        // What was reached, and from which of these.
+        let mut reached: Vec<(Take, Take, Option<usize>)> = Vec::new();
+        let mut seen = HashSet::new();
+        let mut ahead = vec![(*wait, None)];
+        let mut next = 0;
+        while let Some((wait_here, from)) = ahead.get(next).copied() {
+            next += 1;
+            let Some(hold) = self.holds.get(&wait_here.lock) else {
+                continue;
+            };
+            reached.push((wait_here, *hold, from));
+            let here = reached.len() - 1;
+            if hold.owner == wait.owner {
+                return Some(Circle::back_from(here, &reached));
+            }
+            if seen.insert(hold.owner) {
+                let waits = self.waits.get(&hold.owner).into_iter().flatten();
+                let older = waits.filter(|other| other.number < wait.number);
+                ahead.extend(older.map(|other| (*other, Some(here))));
+            }
+        }
+        None
+    }
+
+    #[cfg(test)]
+    fn is_empty(&self) -> bool {
+        self.holds.is_empty() && self.held.is_empty() && self.waits.is_empty()
+    }
+}
+
+/// Leaves nothing behind for an owner who has no more.
+fn remove(takes: &mut HashMap<Owner, Vec<Take>>, take: &Take) {
+    if let Some(own) = takes.get_mut(&take.owner) {
+        own.retain(|other| other.number != take.number);
+        if own.is_empty() {
+            takes.remove(&take.owner);
+        }
+    }
+}
+
+impl Circle {
+    fn back_from(last: usize, reached: &[(Take, Take, Option<usize>)]) -> Self {
+        let mut steps = Vec::new();
+        let mut at = Some(last);
+        while let Some((wait, hold, from)) = at.map(|at| reached[at]) {
+            steps.push((wait, hold));
+            at = from;
+        }
+        steps.reverse();
+        Self(steps)
+    }
+
+    pub(super) fn report(&self) -> Report {
+        let before = self.0.iter().cycle().skip(self.0.len() - 1);
+        let steps = self.0.iter().zip(before);
+        let steps = steps.map(|((wait, _), (_, held))| Step {
+            owner: wait.owner,
+            places: Pair {
+                held: held.place,
+                wanted: wait.place,
+            },
+        });
+        Report(Finding::Deadlock(steps.collect()))
+    }
+}

@@ -1,0 +1,75 @@
+//! Who takes a lock. A tokio task is one owner, with all that it awaits; so is a thread outside of tasks.
+
+use std::fmt;
+use std::thread::{self, ThreadId};
+
+use tokio::runtime::Handle;
+use tokio::task;
+
+use super::block::is_blocked;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Owner {
+    /// Tokio gives no id to a second task.
+    Task(task::Id),
+    Thread(ThreadId),
+}
+
+impl Owner {
+    /// The task that calls this, or else the thread.
+    pub(super) fn current() -> Self {
+        task::try_id().map_or_else(|| Self::Thread(thread::current().id()), Self::Task)
+    }
+
+    /// As `current`, but nobody on a thread where another executor than tokio's may poll: several of
+    /// its tasks can share the thread, and look like one.
+    pub(super) fn known() -> Option<Self> {
+        let owner = Self::current();
+        let is_sure = match owner {
+            Self::Task(_) => true,
+            Self::Thread(_) => is_blocked() || Handle::try_current().is_ok(),
+        };
+        is_sure.then_some(owner)
+    }
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Task(id) => write!(f, "task {id}"),
+            Self::Thread(id) => {
+                // `ThreadId(1)`: its number is not to be had in another way.
+                let id = format!("{id:?}");
+                let number: String = id.chars().filter(char::is_ascii_digit).collect();
+                write!(f, "thread {number}")
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sync::block::block_on;
+
+    #[tokio::test]
+    async fn a_task_is_an_owner_and_so_is_a_thread_outside_of_tasks() {
+        let test = Owner::current();
+        assert!(matches!(test, Owner::Thread(_)), "it is blocked on");
+        assert_eq!(Owner::known(), Some(test));
+        let task = tokio::spawn(async { (task::id(), Owner::current()) });
+        let (id, owner) = task.await.expect("no panic");
+        assert_eq!(owner, Owner::Task(id));
+        assert_eq!(owner.to_string(), format!("task {id}"));
+    }
+
+    #[test]
+    fn where_others_may_have_tasks_nobody_is_known_unless_the_thread_is_blocked() {
+        assert_eq!(Owner::known(), None);
+        let owner = block_on(async { Owner::known() });
+        assert_eq!(owner, Some(Owner::current()));
+        let words = Owner::current().to_string();
+        let number = words.strip_prefix("thread ").expect("this is a thread");
+        number.parse::<u64>().expect("threads have numbers");
+    }
+}

@@ -1,0 +1,438 @@
+//! A queue for many who put and many who get: a deque, with one semaphore that counts what is in it and
+//! one that counts the room.
+
+use std::collections::VecDeque;
+use std::error::Error;
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{Notify, Semaphore, TryAcquireError};
+
+use super::block::block_on;
+
+/// A queue of items, first in, first out, that any number of tasks put into and get from.
+///
+/// Share it by an [`Arc`](std::sync::Arc). With a bound, who puts waits for room. [`join`](Self::join) waits until all
+/// that was put is done.
+///
+/// ```
+/// use std::sync::Arc;
+/// use concurrent_futures::sync::Queue;
+///
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let queue = Arc::new(Queue::bounded(2));
+/// let workers = [1, 2].map(|_| {
+///     let queue = queue.clone();
+///     tokio::spawn(async move {
+///         let mut sum = 0;
+///         while let Some(number) = queue.get().await {
+///             sum += number;
+///             queue.task_done();
+///         }
+///         sum
+///     })
+/// });
+/// for number in 0..10 {
+///     queue.put(number).await?;
+/// }
+/// queue.join().await;
+/// queue.close();
+/// let sums = futures::future::try_join_all(workers).await?;
+/// assert_eq!(sums.iter().sum::<i32>(), 45);
+/// # Ok(()) }
+/// ```
+pub struct Queue<T> {
+    state: Mutex<State<T>>,
+    /// A permit for each item. Who has acquired one finds an item, unless the queue was closed.
+    filled: Semaphore,
+    /// A permit for each item more that may be put.
+    room: Semaphore,
+    all_done: Notify,
+}
+
+struct State<T> {
+    items: VecDeque<T>,
+    /// What was put and is not told to be done.
+    unfinished: usize,
+    is_closed: bool,
+}
+
+/// Why an item could not be put. It has the item.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct PutError<T> {
+    item: T,
+    is_closed: bool,
+}
+
+/// Why there was no item to get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GetError {
+    is_closed: bool,
+}
+
+impl<T> Queue<T> {
+    /// One without a bound: putting never waits.
+    ///
+    /// ```
+    /// use concurrent_futures::sync::Queue;
+    ///
+    /// static JOBS: Queue<String> = Queue::new();
+    /// assert!(JOBS.is_empty());
+    /// ```
+    pub const fn new() -> Self {
+        Self::with_room(Semaphore::MAX_PERMITS)
+    }
+
+    /// One that holds at most `capacity` items.
+    ///
+    /// ```
+    /// use concurrent_futures::sync::Queue;
+    ///
+    /// let queue = Queue::bounded(1);
+    /// queue.try_put("an item").unwrap();
+    /// assert!(queue.try_put("another").is_err());
+    /// ```
+    ///
+    /// # Panics
+    /// If `capacity` is 0.
+    #[track_caller]
+    pub const fn bounded(capacity: usize) -> Self {
+        assert!(capacity > 0, "a queue without room can never hold an item");
+        let most = Semaphore::MAX_PERMITS;
+        Self::with_room(if capacity < most { capacity } else { most })
+    }
+
+    const fn with_room(room: usize) -> Self {
+        Self {
+            state: Mutex::new(State {
+                items: VecDeque::new(),
+                unfinished: 0,
+                is_closed: false,
+            }),
+            filled: Semaphore::const_new(0),
+            room: Semaphore::const_new(room),
+            all_done: Notify::const_new(),
+        }
+    }
+
+    /// Puts an item, when there is room for it and all who came before have put theirs.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let queue = concurrent_futures::sync::Queue::bounded(1);
+    /// queue.put("an item").await?;
+    /// assert_eq!(queue.get().await, Some("an item"));
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// The queue was closed. The error has the item.
+    ///
+    /// # Cancel safety
+    /// Dropping the future drops the item; it is not in the queue then.
+    pub async fn put(&self, item: T) -> Result<(), PutError<T>> {
+        if let Ok(room) = self.room.acquire().await {
+            room.forget();
+        }
+        self.push(item)
+    }
+
+    /// Puts an item if there is room for it.
+    ///
+    /// ```
+    /// let queue = concurrent_futures::sync::Queue::bounded(1);
+    /// queue.try_put("an item").unwrap();
+    /// let error = queue.try_put("another").unwrap_err();
+    /// assert!(error.is_full());
+    /// assert_eq!(error.into_inner(), "another");
+    /// ```
+    ///
+    /// # Errors
+    /// There is no room, or the queue was closed. The error has the item.
+    pub fn try_put(&self, item: T) -> Result<(), PutError<T>> {
+        match self.room.try_acquire() {
+            Ok(room) => room.forget(),
+            Err(TryAcquireError::Closed) => {}
+            Err(TryAcquireError::NoPermits) => {
+                let is_closed = false;
+                return Err(PutError { item, is_closed });
+            }
+        }
+        self.push(item)
+    }
+
+    /// As [`put`](Self::put), for threads that may block.
+    ///
+    /// ```
+    /// let queue = concurrent_futures::sync::Queue::bounded(1);
+    /// std::thread::scope(|scope| {
+    ///     scope.spawn(|| (0..3).try_for_each(|number| queue.blocking_put(number)));
+    ///     assert_eq!([(); 3].map(|()| queue.blocking_get()), [Some(0), Some(1), Some(2)]);
+    /// });
+    /// ```
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    ///
+    /// # Panics
+    /// On a thread that drives async code.
+    pub fn blocking_put(&self, item: T) -> Result<(), PutError<T>> {
+        block_on(self.put(item))
+    }
+
+    /// Gets the first item, when there is one and all who came before have got theirs. Nothing if the queue was
+    /// closed and is empty.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let queue = concurrent_futures::sync::Queue::new();
+    /// queue.put("an item").await?;
+    /// queue.close();
+    /// assert_eq!(queue.get().await, Some("an item"));
+    /// assert_eq!(queue.get().await, None);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Cancel safety
+    /// Dropping the future takes no item.
+    pub async fn get(&self) -> Option<T> {
+        if let Ok(filled) = self.filled.acquire().await {
+            filled.forget();
+        }
+        self.pop()
+    }
+
+    /// Gets the first item if there is one.
+    ///
+    /// ```
+    /// let queue = concurrent_futures::sync::Queue::<u8>::new();
+    /// assert!(queue.try_get().unwrap_err().is_empty());
+    /// ```
+    ///
+    /// # Errors
+    /// The queue is empty, and perhaps closed.
+    pub fn try_get(&self) -> Result<T, GetError> {
+        match self.filled.try_acquire() {
+            Ok(filled) => filled.forget(),
+            Err(TryAcquireError::Closed) => {}
+            Err(TryAcquireError::NoPermits) => return Err(GetError { is_closed: false }),
+        }
+        self.pop().ok_or(GetError { is_closed: true })
+    }
+
+    /// As [`get`](Self::get), for threads that may block.
+    ///
+    /// ```
+    /// let queue = concurrent_futures::sync::Queue::new();
+    /// queue.try_put(1).unwrap();
+    /// assert_eq!(queue.blocking_get(), Some(1));
+    /// ```
+    ///
+    /// # Panics
+    /// On a thread that drives async code.
+    pub fn blocking_get(&self) -> Option<T> {
+        block_on(self.get())
+    }
+
+    /// Says that an item which was got is done.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let queue = concurrent_futures::sync::Queue::new();
+    /// queue.put(1).await?;
+    /// queue.get().await;
+    /// queue.task_done();
+    /// queue.join().await;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Panics
+    /// If it is called more often than items were put.
+    #[track_caller]
+    pub fn task_done(&self) {
+        let mut state = self.state();
+        let Some(unfinished) = state.unfinished.checked_sub(1) else {
+            drop(state);
+            panic!("task_done was called more often than items were put");
+        };
+        state.unfinished = unfinished;
+        drop(state);
+        if unfinished == 0 {
+            self.all_done.notify_waiters();
+        }
+    }
+
+    /// Waits until all that was put is done: until [`task_done`](Self::task_done) was called once for each item.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() {
+    /// let queue = concurrent_futures::sync::Queue::<u8>::new();
+    /// queue.join().await; // There is nothing to do.
+    /// # }
+    /// ```
+    ///
+    /// # Cancel safety
+    /// It takes nothing from others, so it can be dropped and called again.
+    pub async fn join(&self) {
+        // It sees each time from here on that all was done.
+        let all_done = self.all_done.notified();
+        if self.state().unfinished > 0 {
+            all_done.await;
+        }
+    }
+
+    /// Ends it: nothing more can be put, and who puts or waits for room gets an error. What is in the queue can still be
+    /// got.
+    ///
+    /// ```
+    /// let queue = concurrent_futures::sync::Queue::new();
+    /// queue.try_put(1).unwrap();
+    /// queue.close();
+    /// assert!(queue.try_put(2).unwrap_err().is_closed());
+    /// assert_eq!(queue.try_get(), Ok(1));
+    /// ```
+    pub fn close(&self) {
+        self.state().is_closed = true; // First: who is woken looks at it.
+        self.room.close();
+        self.filled.close();
+    }
+
+    /// Whether it was closed.
+    ///
+    /// ```
+    /// let queue = concurrent_futures::sync::Queue::<u8>::new();
+    /// queue.close();
+    /// assert!(queue.is_closed());
+    /// ```
+    pub fn is_closed(&self) -> bool {
+        self.state().is_closed
+    }
+
+    /// How many items are in it. Others can put and get before that is looked at.
+    ///
+    /// ```
+    /// let queue = concurrent_futures::sync::Queue::new();
+    /// queue.try_put(1).unwrap();
+    /// assert_eq!(queue.len(), 1);
+    /// ```
+    pub fn len(&self) -> usize {
+        self.state().items.len()
+    }
+
+    /// Whether there is no item in it.
+    ///
+    /// ```
+    /// assert!(concurrent_futures::sync::Queue::<u8>::new().is_empty());
+    /// ```
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The caller has room for an item, or has seen that the queue is closed.
+    fn push(&self, item: T) -> Result<(), PutError<T>> {
+        let mut state = self.state();
+        if state.is_closed {
+            let is_closed = true;
+            return Err(PutError { item, is_closed });
+        }
+        state.items.push_back(item);
+        state.unfinished += 1;
+        drop(state);
+        self.filled.add_permits(1);
+        Ok(())
+    }
+
+    /// The caller has a permit for an item, or has seen that the queue is closed. Then nothing is put any more, and all
+    /// get what is left, whether they have a permit or not.
+    fn pop(&self) -> Option<T> {
+        let item = self.state().items.pop_front()?;
+        self.room.add_permits(1);
+        Some(item)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T> Default for Queue<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T> fmt::Debug for Queue<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.state();
+        f.debug_struct("Queue")
+            .field("len", &state.items.len())
+            .field("unfinished", &state.unfinished)
+            .field("is_closed", &state.is_closed)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T> PutError<T> {
+    /// The item that was not put.
+    ///
+    /// ```
+    /// let queue = concurrent_futures::sync::Queue::new();
+    /// queue.close();
+    /// assert_eq!(queue.try_put(1).unwrap_err().into_inner(), 1);
+    /// ```
+    pub fn into_inner(self) -> T {
+        self.item
+    }
+
+    /// Whether there was no room.
+    pub fn is_full(&self) -> bool {
+        !self.is_closed
+    }
+
+    /// Whether the queue was closed.
+    pub fn is_closed(&self) -> bool {
+        self.is_closed
+    }
+}
+
+impl GetError {
+    /// Whether there is no item yet.
+    pub fn is_empty(&self) -> bool {
+        !self.is_closed
+    }
+
+    /// Whether the queue was closed and is empty, so that there will never be one.
+    pub fn is_closed(&self) -> bool {
+        self.is_closed
+    }
+}
+
+impl<T> fmt::Debug for PutError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PutError")
+            .field("is_closed", &self.is_closed)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T> fmt::Display for PutError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.is_closed {
+            true => "the queue was closed",
+            false => "the queue is full",
+        })
+    }
+}
+
+impl fmt::Display for GetError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.is_closed {
+            true => "the queue was closed and is empty",
+            false => "the queue is empty",
+        })
+    }
+}
+
+impl<T> Error for PutError<T> {}
+
+impl Error for GetError {}
