@@ -64,11 +64,12 @@ fn main() {
     each_contender!(C => queue::count_if_asked::<C>(), ProcessPool, ThreadPool, SpawnBlocking, TokioRayon);
 
     let mut bench = Bench::new();
-    bench.round_trip_on_one_cpu();
+    bench.on_one_cpu(|bench| bench.round_trip("round trip, one CPU"));
     bench.round_trip("round trip");
     bench.many_submits();
     bench.map();
     bench.map_by_hand();
+    bench.on_one_cpu(|bench| bench.echo("echo 64 KiB, one CPU", 64 << 10));
     bench.echo("echo 64 KiB", 64 << 10);
     bench.echo("echo 1 MiB", 1 << 20);
     bench.echo("echo 64 MiB", 64 << 20);
@@ -161,12 +162,12 @@ impl Bench {
         measure.time_limit(limit::round_trips);
     }
 
-    /// The same with all threads and processes on one CPU, which leaves the machine's idle states
-    /// out.
-    fn round_trip_on_one_cpu(&mut self) {
+    /// Measures with all threads and processes on one CPU, which leaves the machine's idle states
+    /// out: where each message wakes another CPU, they may take longer than all else.
+    fn on_one_cpu(&mut self, measure: impl FnOnce(&mut Self)) {
         let _cpu = limit::OneCpu::stay();
         let everywhere = std::mem::replace(&mut self.runtime, runtime());
-        self.round_trip("round trip, one CPU");
+        measure(self);
         self.runtime = everywhere;
     }
 
@@ -455,6 +456,7 @@ fn print_goals(table: &Table) {
     processes("map", Goal::Times(5.0, PYTHON));
     processes("map by hand", Goal::Times(1.0, &[Procspawn::NAME]));
     let echoes = [
+        ("echo 64 KiB, one CPU", 1.5, 2.0),
         ("echo 64 KiB", 1.5, 2.0),
         ("echo 1 MiB", 2.5, 2.0),
         ("echo 64 MiB", 2.0, 5.0),

@@ -125,6 +125,11 @@ def add_one_to_all(peer, chunk):
     assert sum(peer.map(add_one, range(ITEMS), chunk)) == ITEMS * (ITEMS + 1) // 2
 
 
+def echoed(peer, size, times):
+    data = bytes(size)
+    return median(times, lambda: peer.submit(echo, data)()) / size
+
+
 def measures(contender):
     """What is measured of a pool that has started, and how."""
     peer = contender()
@@ -133,19 +138,19 @@ def measures(contender):
     yield "many submits", lambda: median(3, lambda: many_submits(peer)) / BATCH
     yield "map", lambda: min(timed(partial(add_one_to_all, peer, chunk)) for chunk in CHUNKS) / ITEMS
     for name, size in SIZES.items():
-        data = bytes(size)
         times = 3 if size > 1 << 20 else 100
-        yield name, lambda: median(times, lambda: peer.submit(echo, data)()) / size
+        yield name, lambda: echoed(peer, size, times)
     peer.stop()
 
 
 def on_one_cpu(contender):
-    """The round trip, with the pool and this process on one CPU."""
+    """The round trip, and an echo, with the pool and this process on one CPU."""
     everywhere = os.sched_getaffinity(0)
     os.sched_setaffinity(0, [min(everywhere)])
     peer = contender()
     peer.submit(noop)()
     yield "round trip, one CPU", lambda: median(1000, lambda: peer.submit(noop)())
+    yield "echo 64 KiB, one CPU", lambda: echoed(peer, 64 << 10, 100)
     peer.stop()
     os.sched_setaffinity(0, everywhere)
 

@@ -24,6 +24,8 @@ struct Open {
 thread_local! {
     /// What the message that is being encoded has given so far.
     static OUTGOING: Cell<Option<Vec<Descriptor>>> = const { Cell::new(None) };
+    /// How many those are: asked for after each item of a job, of which most have none.
+    static GATHERED: Cell<usize> = const { Cell::new(0) };
     /// What came with the message that is being decoded.
     static INCOMING: Cell<Option<Vec<Descriptor>>> = const { Cell::new(None) };
 }
@@ -37,23 +39,34 @@ fn lend<T>(slot: &'static Slot, held: &mut Vec<Descriptor>, work: impl FnOnce() 
         held: &'a mut Vec<Descriptor>,
         /// What an encoding around this one has.
         outer: Option<Vec<Descriptor>>,
+        gathered: usize,
     }
 
     impl Drop for Lent<'_> {
         fn drop(&mut self) {
             let held = self.slot.replace(self.outer.take());
             *self.held = held.unwrap_or_default();
+            GATHERED.set(self.gathered);
         }
     }
 
     let outer = slot.replace(Some(std::mem::take(held)));
-    let _lent = Lent { slot, held, outer };
+    let _lent = Lent {
+        slot,
+        held,
+        outer,
+        gathered: GATHERED.get(),
+    };
     work()
 }
 
 /// Encodes (a part of) a message. The descriptors that it is to have beside it are added to `to`.
 pub(crate) fn gather<T>(to: &mut Vec<Descriptor>, encode: impl FnOnce() -> T) -> T {
-    lend(&OUTGOING, to, encode)
+    let gathered = to.len();
+    lend(&OUTGOING, to, || {
+        GATHERED.set(gathered);
+        encode()
+    })
 }
 
 /// Decodes (a part of) a message that came with the descriptors in `from`, in the order in which they
@@ -64,7 +77,7 @@ pub(crate) fn supply<T>(from: &mut Vec<Descriptor>, decode: impl FnOnce() -> T) 
 
 /// How many descriptors the message that is being encoded has so far.
 pub(crate) fn gathered() -> usize {
-    with(&OUTGOING, |outgoing| outgoing.map_or(0, |held| held.len()))
+    GATHERED.get()
 }
 
 fn with<T>(slot: &'static Slot, look: impl FnOnce(Option<&mut Vec<Descriptor>>) -> T) -> T {
@@ -101,6 +114,7 @@ impl Serialize for Descriptor {
         let number = with(&OUTGOING, |outgoing| {
             let outgoing = outgoing?;
             outgoing.push(self.clone());
+            GATHERED.set(outgoing.len());
             u32::try_from(outgoing.len() - 1).ok()
         });
         let number = number.ok_or_else(|| {

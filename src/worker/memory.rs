@@ -25,8 +25,14 @@ impl MemoryWatch {
     }
 
     /// A task has ended, and its outcome is about to be sent.
+    #[inline]
     pub(super) fn look(&self, page: &Page) {
-        let Some(limit) = self.limit else { return };
+        if let Some(limit) = self.limit {
+            self.compare(limit, page);
+        }
+    }
+
+    fn compare(&self, limit: u64, page: &Page) {
         if self.looked.get().is_some_and(|then| then.elapsed() < PAUSE) {
             return;
         }

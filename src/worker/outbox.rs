@@ -1,6 +1,6 @@
 //! What goes back to the parent. The outcome of an item is put into the shared page before anything
-//! else, so that it is not lost should this process die before it has written it to the pipe that the parent
-//! reads.
+//! else, so that it is not lost should this process die before it has written it to the pipe by which
+//! the parent is told.
 //!
 //! Outcomes are written together where that delays none: at the latest when the worker would wait
 //! for input; and when an item runs for long, by the thread that watches for the parent's end. Only
