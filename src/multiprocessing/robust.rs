@@ -10,12 +10,14 @@
 //! Locks and changes share one bell. Lest all who wait for a change take the lock whenever somebody has
 //! only waited for it, a version tells them whether anything was announced.
 
+use std::mem::ManuallyDrop;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::bell::Bell;
 use super::vigil::{BlockingVigil, Vigil, Woken};
+use super::wait::{Seen, blocking_until, end_of, is_over, until};
 use super::word::{Mark, Word};
 use crate::sys::{Identity, SharedMemory};
 
@@ -80,22 +82,16 @@ impl Robust {
     pub(super) async fn lock(&self) -> Held<'_> {
         // A task that takes a free lock again and again lets others have a turn.
         tokio::task::coop::consume_budget().await;
-        if let Ok(held) = self.take() {
-            return held;
-        }
-        let mut vigil = Vigil::new(&self.bell);
-        loop {
-            match self.look(|holder| vigil.watch(&[holder])) {
-                Look::Taken(held) => return held,
-                Look::Again => {}
-                Look::Wait => {
-                    vigil.wait().await;
-                }
-            }
+        match self.take() {
+            Ok(held) => held,
+            Err(_) => until(&self.bell, self.word().waiting, |seen| self.look(seen)).await,
         }
     }
 
     /// As [`lock`](Self::lock), in a thread, and gives up after `timeout`.
+    ///
+    /// # Panics
+    /// If it has to wait in an asynchronous task.
     pub(super) fn blocking_lock(&self, timeout: Option<Duration>) -> Option<Held<'_>> {
         match self.take() {
             Ok(held) => Some(held),
@@ -104,24 +100,12 @@ impl Robust {
     }
 
     fn blocking_lock_until(&self, end: Option<Instant>) -> Option<Held<'_>> {
-        if let Ok(held) = self.take() {
-            return Some(held);
-        }
-        let mut vigil = BlockingVigil::new(&self.bell);
-        loop {
-            match self.look(|holder| vigil.watch(&[holder])) {
-                Look::Taken(held) => return Some(held),
-                Look::Again => {}
-                Look::Wait if end.is_some_and(|end| end <= Instant::now()) => return None,
-                Look::Wait => {
-                    vigil.wait(end);
-                }
-            }
-        }
+        let waiting = self.word().waiting;
+        blocking_until(&self.bell, waiting, end, |seen| self.look(seen))
     }
 
     /// Looks under the lock, now and after each change that is announced, until `look` gives something.
-    /// It also looks when a process has ended that `look` has told to [`watch`](Held::watch).
+    /// It also looks when a process has ended that `look` has told to watch.
     ///
     /// # Panics
     /// As [`lock`](Self::lock).
@@ -135,59 +119,106 @@ impl Robust {
         if let Some(found) = look(&mut self.lock().await) {
             return found;
         }
-        let mut vigil = Vigil::new(&self.bell);
+        let (mut vigil, mut seen) = (Vigil::new(&self.bell), Seen::default());
         loop {
             self.listening().raise();
-            let (version, watched) = {
-                let mut held = self.lock().await;
-                match look(&mut held) {
-                    Some(found) => return found,
-                    None => (held.version(), std::mem::take(&mut held.watched)),
-                }
+            let version = match self.lock().await.look(&mut seen, &mut look) {
+                Look::Found(found) => return found,
+                Look::Version(version) => version,
             };
-            if vigil.watch(&watched).is_some() {
-                continue;
+            let ended = vigil.watch(seen.watched());
+            if ended.is_none() {
+                while vigil.wait().await == Woken::Rang && !self.has_changed(version) {}
             }
-            while vigil.wait().await == Woken::Rang && !self.has_changed(version) {}
+            seen.renew(ended);
         }
     }
 
     /// As [`wait_until`](Self::wait_until), in a thread, and gives up after `timeout`.
+    ///
+    /// # Panics
+    /// As [`blocking_lock`](Self::blocking_lock).
     pub(super) fn blocking_wait_until<T>(
         &self,
         timeout: Option<Duration>,
         mut look: impl FnMut(&mut Held<'_>) -> Option<T>,
     ) -> Option<T> {
         let end = end_of(timeout);
-        if let Some(found) = look(&mut self.blocking_lock_until(end)?) {
+        if let Some(found) = look(&mut self.blocking_lock_by(end)?) {
             return Some(found);
         }
-        let mut vigil = BlockingVigil::new(&self.bell);
+        let (mut vigil, mut seen) = (BlockingVigil::new(&self.bell), Seen::default());
         loop {
             self.listening().raise();
-            let (version, watched) = {
-                let mut held = self.blocking_lock_until(end)?;
-                match look(&mut held) {
-                    Some(found) => return Some(found),
-                    None => (held.version(), std::mem::take(&mut held.watched)),
-                }
+            let version = match self.blocking_lock_by(end)?.look(&mut seen, &mut look) {
+                Look::Found(found) => return Some(found),
+                Look::Version(version) => version,
             };
-            if vigil.watch(&watched).is_some() {
-                continue;
-            }
-            loop {
-                if end.is_some_and(|end| end <= Instant::now()) {
-                    return None;
+            let ended = vigil.watch(seen.watched());
+            if ended.is_none() {
+                loop {
+                    if is_over(end) {
+                        return None;
+                    }
+                    if vigil.wait(end) == Woken::Ended || self.has_changed(version) {
+                        break;
+                    }
                 }
-                if vigil.wait(end) == Woken::Ended || self.has_changed(version) {
-                    break;
-                }
             }
+            seen.renew(ended);
         }
     }
 
+    fn blocking_lock_by(&self, end: Option<Instant>) -> Option<Held<'_>> {
+        match self.take() {
+            Ok(held) => Some(held),
+            Err(_) => self.blocking_lock_until(end),
+        }
+    }
+
+    /// Waits for the next change that is announced. It listens from the call on, which is to be made under
+    /// the lock; to be awaited when that has been given back. May return without a change.
+    ///
+    /// # Panics
+    /// The call, outside of a tokio runtime, or in one without an I/O driver.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub(super) fn next_change(&self) -> impl Future<Output = ()> + Send {
+        let mut vigil = Vigil::new(&self.bell);
+        self.listening().raise();
+        let version = self.version().load(Ordering::SeqCst);
+        async move { while vigil.wait().await == Woken::Rang && !self.has_changed(version) {} }
+    }
+
+    /// As [`next_change`](Self::next_change), in a thread, until `end` at the latest. It waits when what
+    /// it gives is called.
+    ///
+    /// # Panics
+    /// In an asynchronous task.
+    pub(super) fn next_change_by(&self, end: Option<Instant>) -> impl FnOnce() {
+        let mut vigil = BlockingVigil::new(&self.bell);
+        self.listening().raise();
+        let version = self.version().load(Ordering::SeqCst);
+        move || {
+            while !is_over(end) && vigil.wait(end) == Woken::Rang && !self.has_changed(version) {}
+        }
+    }
+
+    /// The process that has it.
+    pub(super) fn holder(&self) -> Option<Identity> {
+        Identity::from_word(self.word().holder.load(Ordering::SeqCst))
+    }
+
+    /// Wakes who waits for a change that was made without the lock, by one atomic instruction. Who waits
+    /// has to watch whoever can make such a change, for it may be killed before it comes to this.
+    pub(super) fn announce(&self) {
+        self.version().fetch_add(1, Ordering::SeqCst);
+        self.listening().answer(|| self.bell.ring());
+    }
+
     fn has_changed(&self, version: u64) -> bool {
-        self.version().load(Ordering::Acquire) != version
+        self.version().load(Ordering::SeqCst) != version
     }
 
     /// What is done under a lock is done sooner than somebody could fall asleep: it is worth a few looks.
@@ -210,22 +241,19 @@ impl Robust {
     }
 
     fn seize(&self, ended: Identity) -> Option<Held<'_>> {
-        let seized = self
-            .word()
-            .seize(ended.to_word(), Identity::own().to_word());
+        let own = Identity::own().to_word();
+        let seized = self.word().seize(ended.to_word(), own);
         seized.then(|| self.held(Some(ended)))
     }
 
-    /// One look of somebody who listens to the bell already.
-    fn look(&self, watch: impl FnOnce(Identity) -> Option<Identity>) -> Look<'_> {
-        self.word().waiting.raise();
-        let holder = match self.take() {
-            Ok(held) => return Look::Taken(held),
-            Err(holder) => holder,
-        };
-        match watch(holder) {
-            None => Look::Wait,
-            Some(ended) => self.seize(ended).map_or(Look::Again, Look::Taken),
+    /// One look at the word by somebody who waits for the lock.
+    fn look(&self, seen: &mut Seen) -> Option<Held<'_>> {
+        match self.take() {
+            Ok(held) => Some(held),
+            Err(holder) => {
+                let ended = seen.watch_word(holder.to_word())?;
+                self.seize(ended) // If another was quicker, the next look finds him.
+            }
         }
     }
 
@@ -233,21 +261,21 @@ impl Robust {
         Held {
             robust: self,
             ended,
-            watched: Vec::new(),
+            seen: Seen::default(),
         }
+    }
+
+    /// Gives the lock back that somebody has [kept](Held::keep), and wakes who waits for it.
+    pub(super) fn give_back(&self) {
+        let own = Identity::own().to_word();
+        self.word().give_back(own, || self.bell.ring());
     }
 }
 
-enum Look<'a> {
-    Taken(Held<'a>),
-    /// Another has taken it just now.
-    Again,
-    Wait,
-}
-
-/// When a wait that begins now is over, if ever.
-pub(super) fn end_of(timeout: Option<Duration>) -> Option<Instant> {
-    timeout.and_then(|timeout| Instant::now().checked_add(timeout))
+enum Look<T> {
+    Found(T),
+    /// Not found in this version of what the lock guards.
+    Version(u64),
 }
 
 /// The lock, held. Dropping it gives it back, and wakes who waits for it.
@@ -255,7 +283,7 @@ pub(super) fn end_of(timeout: Option<Duration>) -> Option<Instant> {
 pub(super) struct Held<'a> {
     robust: &'a Robust,
     ended: Option<Identity>,
-    watched: Vec<Identity>,
+    seen: Seen,
 }
 
 impl Held<'_> {
@@ -267,28 +295,42 @@ impl Held<'_> {
 
     /// Wakes who waits for a change. To be called before the change is made.
     pub(super) fn announce(&mut self) {
-        let version = self.robust.version();
-        version.store(self.version() + 1, Ordering::Release);
-        self.robust.listening().answer(|| self.robust.bell.ring());
+        self.robust.announce();
     }
 
     /// Who waits is to look again when `process` has ended.
     pub(super) fn watch(&mut self, process: Identity) {
-        if !self.watched.contains(&process) {
-            self.watched.push(process);
-        }
+        self.seen.watch(process);
     }
 
-    fn version(&self) -> u64 {
-        self.robust.version().load(Ordering::Relaxed)
+    /// The process whose end is the reason for this look, of those that were watched.
+    pub(super) fn ended(&self) -> Option<Identity> {
+        self.seen.ended
+    }
+
+    /// Keeps the lock until it is [given back](Robust::give_back).
+    pub(super) fn keep(self) {
+        let mut kept = ManuallyDrop::new(self);
+        drop(std::mem::take(&mut kept.seen));
+    }
+
+    fn look<T>(
+        mut self,
+        seen: &mut Seen,
+        look: &mut impl FnMut(&mut Self) -> Option<T>,
+    ) -> Look<T> {
+        // Before the look: a change without the lock is in what is seen, or makes another version.
+        let version = self.robust.version().load(Ordering::SeqCst);
+        std::mem::swap(&mut self.seen, seen);
+        let found = look(&mut self);
+        std::mem::swap(&mut self.seen, seen);
+        found.map_or(Look::Version(version), Look::Found)
     }
 }
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
-        let robust = self.robust;
-        let own = Identity::own().to_word();
-        robust.word().give_back(own, || robust.bell.ring());
+        self.robust.give_back();
     }
 }
 
@@ -364,8 +406,6 @@ mod tests {
         let mut process = process();
         give_to(&process, &lock);
         assert!(lock.try_lock().is_none());
-        let timeout = Some(Duration::from_millis(2));
-        assert!(lock.blocking_lock(timeout).is_none());
         let (held, ()) = tokio::join!(lock.lock(), async {
             drop(process.stdin.take());
         });
@@ -403,17 +443,6 @@ mod tests {
             }
         });
         assert_eq!(seen, 3);
-        std::thread::scope(|scope| {
-            scope.spawn(|| change(7));
-            let seen = one.blocking_wait_until(None, |held| {
-                let seen = data(held.robust).load(Ordering::Relaxed);
-                (seen == 7).then_some(seen)
-            });
-            assert_eq!(seen, Some(7));
-        });
-        let timeout = Some(Duration::from_millis(2));
-        assert_eq!(one.blocking_wait_until(timeout, |_| None::<()>), None);
-
         let mut process = process();
         let identity = Identity::from_word(process.id().into()).expect("not 0");
         let until_it_ends = one.wait_until(|held| {
@@ -422,6 +451,29 @@ mod tests {
         });
         tokio::join!(until_it_ends, async { drop(process.stdin.take()) });
         process.wait().expect("it has ended");
+    }
+
+    #[test]
+    fn a_thread_waits_for_a_change_or_gives_up() {
+        let (one, other) = two();
+        let soon = Some(Duration::from_millis(2));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut held = other.blocking_lock(None).expect("no time-out");
+                held.announce();
+                data(&other).store(7, Ordering::Relaxed);
+            });
+            let seen = one.blocking_wait_until(None, |held| {
+                let seen = data(held.robust).load(Ordering::Relaxed);
+                (seen == 7).then_some(seen)
+            });
+            assert_eq!(seen, Some(7));
+        });
+        assert_eq!(one.blocking_wait_until(soon, |_| None::<()>), None);
+        let held = other.try_lock().expect("nobody has it");
+        assert!(one.blocking_lock(soon).is_none());
+        assert_eq!(one.blocking_wait_until(soon, |_| None::<()>), None);
+        drop(held);
     }
 
     #[tokio::test]

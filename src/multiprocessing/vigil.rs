@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot;
+use tokio::sync::{Mutex, oneshot};
 
 use super::bell::Bell;
 use crate::sys::{self, BlockingEdges, Edges, Identity};
@@ -77,8 +77,17 @@ impl<'a> Vigil<'a> {
     }
 }
 
+/// Looks whether this thread may wait.
+///
+/// # Panics
+/// In an asynchronous task, where waiting would stop a thread of its runtime.
+pub(super) fn may_block() {
+    // Nobody has this one, so it does not wait.
+    drop(Mutex::new(()).blocking_lock());
+}
+
 /// Waits for a short time. Neither a timer nor a blocking thread of the runtime is sure to be there.
-async fn pause() {
+pub(super) async fn pause() {
     let (done, over) = oneshot::channel::<()>();
     let thread = std::thread::Builder::new().stack_size(64 * 1024);
     let spawned = thread.spawn(|| {
@@ -101,7 +110,11 @@ pub(super) struct BlockingVigil<'a> {
 
 impl<'a> BlockingVigil<'a> {
     /// Listens from now on.
+    ///
+    /// # Panics
+    /// In an asynchronous task, where waiting would stop a thread of its runtime.
     pub(super) fn new(bell: &'a Bell) -> Self {
+        may_block();
         Self {
             bell,
             edges: bell.edges().ok(),
@@ -163,7 +176,7 @@ impl<E: AsFd> Watched<E> {
         for who in whom.iter().filter(|who| **who != Identity::own()) {
             let known = self.processes.iter().find(|(known, _)| known == who);
             match known.map(|(_, process)| process) {
-                Some(process) if sys::has_ended(process) => return Some(*who),
+                Some(process) if sys::is_readable(process) => return Some(*who),
                 Some(_) => {}
                 None => match who
                     .watch()

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use rustix::event::{EventfdFlags, Timespec, epoll};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, epoll};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -20,6 +20,41 @@ pub(crate) fn eventfd() -> io::Result<OwnedFd> {
 pub(crate) fn signal(eventfd: impl AsFd) {
     // One that is full has been signalled often enough.
     let _ = rustix::io::write(eventfd, &1_u64.to_ne_bytes());
+}
+
+/// Sets an eventfd back to 0.
+pub(crate) fn silence(eventfd: impl AsFd) {
+    let _ = rustix::io::read(eventfd, &mut [0; 8]); // It may be 0 already.
+}
+
+/// Whether it can be read, or stands for a process that has ended.
+pub(crate) fn is_readable(fd: impl AsFd) -> bool {
+    poll(fd, Some(Duration::ZERO)) == Ok(1)
+}
+
+/// Waits until it can be read, or until `end`. Says which.
+pub(crate) fn await_readable(fd: impl AsFd, end: Option<Instant>) -> bool {
+    loop {
+        let left = end.map(|end| end.saturating_duration_since(Instant::now()));
+        match poll(&fd, left.map(|left| left.min(LONGEST))) {
+            Ok(1) => return true,
+            _ if left.is_some_and(|left| left.is_zero()) => return false,
+            _ => {} // Interrupted, or it is not time yet.
+        }
+    }
+}
+
+fn poll(fd: impl AsFd, timeout: Option<Duration>) -> rustix::io::Result<usize> {
+    let timeout = timeout.map(timespec);
+    let mut polled = [PollFd::new(&fd, PollFlags::IN)];
+    rustix::event::poll(&mut polled, timeout.as_ref())
+}
+
+fn timespec(duration: Duration) -> Timespec {
+    Timespec {
+        tv_sec: duration.as_secs() as i64,
+        tv_nsec: duration.subsec_nanos().into(),
+    }
 }
 
 /// A descriptor that tokio watches for us.
@@ -78,11 +113,7 @@ impl BlockingEdges {
         let mut events = [const { std::mem::MaybeUninit::uninit() }; 8];
         // Rounded up, lest the last part of a millisecond be spent looking again and again.
         let left = end.map(|end| end.saturating_duration_since(Instant::now()));
-        let left = left.map(|left| (left + Duration::from_micros(999)).min(LONGEST));
-        let left = left.map(|left| Timespec {
-            tv_sec: left.as_secs() as i64,
-            tv_nsec: left.subsec_nanos().into(),
-        });
+        let left = left.map(|left| timespec((left + Duration::from_micros(999)).min(LONGEST)));
         match epoll::wait(&self.0, &mut events[..], left.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
             Err(error) => Err(error.into()),

@@ -2,13 +2,13 @@
 //! id alone may be another's by the time that somebody asks.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt as _;
 
-use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags};
 
+use super::edges::is_readable;
 use super::own::{HOME, IDENTITY, own_word};
 
 /// Process ids are smaller than 2^22; the rest says when the process began, in ticks of the system's
@@ -79,15 +79,8 @@ impl Identity {
             _ => process_stat(&self.pid().to_string()).map(|(_, began)| began),
         };
         let another = began.is_some_and(|began| self.began() != 0 && began != self.began());
-        Ok((!another && !has_ended(&pidfd)).then_some(pidfd))
+        Ok((!another && !is_readable(&pidfd)).then_some(pidfd))
     }
-}
-
-/// Whether the process that `pidfd` stands for has ended.
-pub(crate) fn has_ended(pidfd: impl AsFd) -> bool {
-    let mut polled = [PollFd::new(&pidfd, PollFlags::IN)];
-    let now = Timespec::default();
-    rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, Some(&now))).is_ok_and(|n| n > 0)
 }
 
 /// The id of a process and when it began, as `/proc` has it.
@@ -115,6 +108,7 @@ mod tests {
     use std::process::{Command, Stdio};
 
     use super::*;
+    use crate::sys::await_readable;
 
     fn of(pid: u32) -> Identity {
         let (_, began) = process_stat(&pid.to_string()).expect("it is there");
@@ -136,17 +130,16 @@ mod tests {
         let mut child = child.stdin(Stdio::piped()).spawn().expect("a process");
         let identity = of(child.id());
         let pidfd = identity.watch().expect("descriptors").expect("it runs");
-        assert!(!identity.has_ended() && !has_ended(&pidfd));
+        assert!(!identity.has_ended() && !is_readable(&pidfd));
         // As if it had ended, and this were a later process with its id.
         let earlier = Identity(identity.0 - (1 << PID_BITS));
         assert!(earlier.has_ended());
         // Of one whose beginning is not known, the id has to do.
         assert!(!Identity(u64::from(child.id())).has_ended());
         drop(child.stdin.take());
-        let mut ended = [PollFd::new(&pidfd, PollFlags::IN)];
-        rustix::event::poll(&mut ended, None).expect("it ends");
+        assert!(await_readable(&pidfd, None));
         assert!(identity.has_ended(), "a zombie has ended");
         child.wait().expect("it has ended");
-        assert!(identity.has_ended() && has_ended(&pidfd));
+        assert!(identity.has_ended() && is_readable(&pidfd));
     }
 }

@@ -20,10 +20,12 @@ mod stdio;
 mod thread;
 mod watch;
 
-pub(crate) use edges::{BlockingEdges, Edges, eventfd, signal};
+pub(crate) use edges::{
+    BlockingEdges, Edges, await_readable, eventfd, is_readable, signal, silence,
+};
 pub(crate) use fork::{Forked, exit_forked, fork, generation, other_threads};
 pub(crate) use growing::{give_back, growing_file, lengthen};
-pub(crate) use identity::{Identity, has_ended, home};
+pub(crate) use identity::{Identity, home};
 pub(crate) use image::{build_identity, in_executable};
 pub(crate) use lent::Lent;
 pub(crate) use limits::Limit;

@@ -1,0 +1,239 @@
+//! The permits of a semaphore: a [slot](super::slot) each, and the mark of those who wait for one.
+
+use std::io;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Instant;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::shared::{Shared, secure};
+use super::slot::{Slot, Taken};
+use super::wait::{Seen, blocking_until, until};
+use super::word::Mark;
+use crate::sys::Identity;
+
+/// So many permits there can be at one time.
+pub(super) const MOST: usize = 1 << 16;
+
+/// Where what lies: who waits, how many slots have ever been used, how many may be, the slots.
+const WAITING: usize = 0;
+const USED: usize = 8;
+const BOUND: usize = 16;
+const SLOTS: usize = 64;
+
+const BYTES: usize = SLOTS + MOST * 8;
+
+#[derive(Debug)]
+pub(super) struct Permits {
+    shared: Shared,
+    /// Where a free one was last, to begin there.
+    hint: AtomicUsize,
+}
+
+/// A permit that was taken.
+#[derive(Debug)]
+pub(super) struct Taking {
+    slot: usize,
+    /// The process that had it when it ended.
+    pub(super) ended: Option<Identity>,
+}
+
+impl Permits {
+    /// So many permits, of which there can never be more than `bound`.
+    pub(super) fn new(permits: usize, bound: usize) -> io::Result<Self> {
+        if bound > MOST || permits > bound {
+            return Err(too_many(MOST));
+        }
+        let new = Self::of(Shared::new(BYTES, SLOTS)?);
+        new.word(BOUND).store(bound as u64, Ordering::Release);
+        new.add(permits)?;
+        Ok(new)
+    }
+
+    fn of(shared: Shared) -> Self {
+        Self {
+            shared,
+            hint: AtomicUsize::new(0),
+        }
+    }
+
+    fn word(&self, at: usize) -> &AtomicU64 {
+        self.shared.memory().word(at)
+    }
+
+    fn slot(&self, slot: usize) -> Slot<'_> {
+        Slot(self.word(SLOTS + slot * 8))
+    }
+
+    /// How many slots have ever been used. Nobody can have written more there than there are.
+    fn used(&self) -> usize {
+        (self.word(USED).load(Ordering::SeqCst) as usize).min(MOST)
+    }
+
+    fn waiting(&self) -> Mark<'_> {
+        Mark(self.word(WAITING))
+    }
+
+    /// Wakes who waits for a permit.
+    fn ring(&self) {
+        self.waiting().answer(|| self.shared.bell().ring());
+    }
+
+    /// How many are free.
+    pub(super) fn free(&self) -> usize {
+        let is_free = |slot: &usize| self.slot(*slot).look().is_none();
+        (0..self.used()).filter(is_free).count()
+    }
+
+    /// Takes one that is free.
+    pub(super) fn take(&self) -> Option<Taking> {
+        let (own, used) = (Identity::own().to_word(), self.used());
+        let hint = self.hint.load(Ordering::Relaxed).min(used);
+        let mut slots = (hint..used).chain(0..hint);
+        let slot = slots.find(|slot| self.slot(*slot).take(own))?;
+        self.hint.store(slot, Ordering::Relaxed);
+        Some(Taking { slot, ended: None })
+    }
+
+    /// Takes one that is free, or that a process has that has ended.
+    pub(super) fn try_take(&self) -> Option<Taking> {
+        self.take().or_else(|| {
+            let mut seen = Seen::default();
+            loop {
+                if let Some(taking) = self.look(&mut seen) {
+                    return Some(taking);
+                }
+                let ended = seen.watched().iter().find(|process| process.has_ended());
+                let ended = Some(*ended?);
+                seen.renew(ended);
+            }
+        })
+    }
+
+    /// Waits for one.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub(super) async fn wait(&self) -> Taking {
+        tokio::task::coop::consume_budget().await;
+        match self.take() {
+            Some(taking) => taking,
+            None => until(self.shared.bell(), self.waiting(), |seen| self.look(seen)).await,
+        }
+    }
+
+    /// As [`wait`](Self::wait), in a thread, until `end` at the latest.
+    pub(super) fn blocking_wait(&self, end: Option<Instant>) -> Option<Taking> {
+        let look = |seen: &mut Seen| self.look(seen);
+        self.take()
+            .or_else(|| blocking_until(self.shared.bell(), self.waiting(), end, look))
+    }
+
+    /// One look at all of them.
+    fn look(&self, seen: &mut Seen) -> Option<Taking> {
+        (0..self.used()).find_map(|slot| self.look_at(slot, seen))
+    }
+
+    fn look_at(&self, slot: usize, seen: &mut Seen) -> Option<Taking> {
+        let (own, word) = (Identity::own().to_word(), self.slot(slot));
+        loop {
+            // Where another is quicker, that one is to be seen.
+            match word.look() {
+                None if word.take(own) => return Some(Taking { slot, ended: None }),
+                None => {}
+                Some(Taken::Absent) => return None,
+                Some(Taken::Adder(adder)) => match seen.watch_word(adder) {
+                    Some(_) => word.undo(adder), // What it was about to add it has not added.
+                    None => return None,
+                },
+                Some(Taken::Holder(holder)) => {
+                    let ended = Some(seen.watch_word(holder)?);
+                    if word.seize(holder, own) {
+                        return Some(Taking { slot, ended });
+                    }
+                }
+            }
+        }
+    }
+
+    /// Gives one back that this process has.
+    pub(super) fn give_back(&self, taking: Taking) {
+        if self.slot(taking.slot).give_back(Identity::own().to_word()) {
+            self.hint.store(taking.slot, Ordering::Relaxed);
+            self.ring();
+        }
+    }
+
+    /// Makes one absent that this process has.
+    pub(super) fn forget(&self, taking: Taking) {
+        self.slot(taking.slot).forget(Identity::own().to_word());
+    }
+
+    /// Adds so many at once, or none.
+    ///
+    /// # Errors
+    /// There would be too many, or there is no memory left.
+    pub(super) fn add(&self, count: usize) -> io::Result<()> {
+        let own = Identity::own().to_word();
+        let mut added = Vec::new();
+        let begun = self.begin_to_add(count, &mut added);
+        let finish = |slot: &usize| match begun {
+            Ok(()) => self.slot(*slot).add(own),
+            Err(_) => self.slot(*slot).undo(own),
+        };
+        self.ring(); // They see who adds: should it be killed, they look again.
+        added.iter().for_each(finish);
+        self.ring();
+        begun
+    }
+
+    fn begin_to_add(&self, count: usize, added: &mut Vec<usize>) -> io::Result<()> {
+        let own = Identity::own().to_word();
+        let bound = (self.word(BOUND).load(Ordering::Acquire) as usize).min(MOST);
+        let mut there = self.used();
+        for slot in 0..bound {
+            if added.len() == count {
+                return Ok(());
+            }
+            if slot == there {
+                there = bound.min(slot + count);
+                secure(self.shared.memory(), SLOTS + slot * 8, (there - slot) * 8)?;
+            }
+            let begun = match self.slot(slot).look() {
+                Some(Taken::Absent) => self.slot(slot).begin_to_add(own),
+                Some(Taken::Adder(adder)) => {
+                    let ended = Identity::from_word(adder).filter(|adder| adder.has_ended());
+                    ended.is_some_and(|_| self.slot(slot).take_over(adder, own))
+                }
+                _ => false,
+            };
+            if begun {
+                self.word(USED).fetch_max(slot as u64 + 1, Ordering::SeqCst);
+                added.push(slot);
+            }
+        }
+        if added.len() == count {
+            return Ok(());
+        }
+        Err(too_many(bound))
+    }
+}
+
+fn too_many(bound: usize) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidInput,
+        format!("this semaphore can have {bound} permits at most"),
+    )
+}
+
+impl Serialize for Permits {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.shared.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Permits {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Shared::receive(deserializer, BYTES).map(Self::of)
+    }
+}

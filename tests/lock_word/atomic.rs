@@ -1,0 +1,51 @@
+//! What the lock word is made of here.
+
+pub(crate) use loom::sync::atomic::Ordering;
+use std::cell::Cell;
+
+use loom::sync::atomic::{self, fence};
+
+thread_local! {
+    /// On which side of an access its fence stands. (Loom runs all threads of a model on one.)
+    pub(crate) static FENCE_BEFORE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Loom's own, which takes an access that is sequentially consistent for one that only acquires and
+/// releases. Fences it knows. One between a write and a read keeps them in order, be it there for the
+/// first or for the second: each test is run both ways, so that neither access may do without.
+#[derive(Debug)]
+pub(crate) struct AtomicU64(atomic::AtomicU64);
+
+impl AtomicU64 {
+    pub(crate) fn new(word: u64) -> Self {
+        Self(atomic::AtomicU64::new(word))
+    }
+
+    pub(crate) fn load(&self, order: Ordering) -> u64 {
+        fenced(order, || self.0.load(order))
+    }
+
+    pub(crate) fn compare_exchange(
+        &self,
+        from: u64,
+        to: u64,
+        success: Ordering,
+        failure: Ordering,
+    ) -> Result<u64, u64> {
+        fenced(success, || {
+            self.0.compare_exchange(from, to, success, failure)
+        })
+    }
+}
+
+fn fenced<T>(order: Ordering, access: impl FnOnce() -> T) -> T {
+    let (strict, before) = (order == Ordering::SeqCst, FENCE_BEFORE.get());
+    if strict && before {
+        fence(order);
+    }
+    let outcome = access();
+    if strict && !before {
+        fence(order);
+    }
+    outcome
+}

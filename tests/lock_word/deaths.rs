@@ -1,0 +1,213 @@
+//! Processes take a lock in turn, and some are killed. Whoever waits gets it, and has it alone.
+
+use std::sync::atomic as standard;
+
+use loom::cell::UnsafeCell;
+use loom::model::Builder;
+use loom::sync::{Arc, Condvar, Mutex};
+use loom::thread;
+
+use super::atomic::{AtomicU64, FENCE_BEFORE};
+use super::word::{Mark, Word};
+
+/// Where a process is killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Killed {
+    Never,
+    /// It has taken the lock.
+    Holding,
+    /// It has given the lock back, and has not rung.
+    BeforeItRings,
+    /// It has rung, and has not taken the mark down.
+    AfterItRang,
+    /// It has said that it waits.
+    Waiting,
+}
+
+use Killed::{AfterItRang, BeforeItRings, Holding, Never, Waiting};
+
+struct Lock {
+    holder: AtomicU64,
+    waiting: AtomicU64,
+    /// Loom watches that nobody touches it while another may do so.
+    guarded: UnsafeCell<()>,
+    /// How many have had the lock.
+    had: standard::AtomicUsize,
+    system: Mutex<System>,
+    happened: Condvar,
+}
+
+/// What the system knows: how often the bell has rung, and who has ended.
+#[derive(Default)]
+struct System {
+    rings: u32,
+    ended: Vec<u64>,
+}
+
+impl Lock {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            holder: AtomicU64::new(0),
+            waiting: AtomicU64::new(0),
+            guarded: UnsafeCell::new(()),
+            had: standard::AtomicUsize::new(0),
+            system: Mutex::new(System::default()),
+            happened: Condvar::new(),
+        })
+    }
+
+    fn word(&self) -> Word<'_> {
+        Word {
+            holder: &self.holder,
+            waiting: Mark(&self.waiting),
+        }
+    }
+
+    fn ring(&self) {
+        self.system.lock().unwrap().rings += 1;
+        self.happened.notify_all();
+    }
+
+    fn end(&self, process: u64) {
+        self.system.lock().unwrap().ended.push(process);
+        self.happened.notify_all();
+    }
+
+    fn rings(&self) -> u32 {
+        self.system.lock().unwrap().rings
+    }
+
+    /// Waits for the lock, unless it is killed then. Says whether it was.
+    fn lock(&self, own: u64, killed: Killed) -> bool {
+        if self.word().take(own).is_ok() {
+            return false;
+        }
+        let mut heard = self.rings(); // It listens.
+        loop {
+            self.word().waiting.raise();
+            if killed == Waiting {
+                return true;
+            }
+            let Err(holder) = self.word().take(own) else {
+                return false;
+            };
+            let mut system = self.system.lock().unwrap();
+            while system.rings == heard && !system.ended.contains(&holder) {
+                system = self.happened.wait(system).unwrap();
+            }
+            heard = system.rings;
+            let ended = system.ended.contains(&holder);
+            drop(system);
+            if ended && self.word().seize(holder, own) {
+                return false;
+            }
+        }
+    }
+
+    /// What a process does, whose number is `own`.
+    fn run(&self, own: u64, killed: Killed) {
+        self.run_until_killed(own, killed);
+        if killed != Never {
+            self.end(own); // Else it lives on, and has woken whom it had to.
+        }
+    }
+
+    fn run_until_killed(&self, own: u64, killed: Killed) {
+        if self.lock(own, killed) {
+            return;
+        }
+        self.guarded.with_mut(|_| ());
+        self.had.fetch_add(1, standard::Ordering::Relaxed);
+        match killed {
+            Never | Waiting => self.word().give_back(own, || self.ring()),
+            Holding => {}
+            BeforeItRings | AfterItRang => self.give_back_and_die(own, killed),
+        }
+    }
+
+    /// The steps of `give_back` as far as they are done.
+    fn give_back_and_die(&self, own: u64, killed: Killed) {
+        struct Dead;
+        let died = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            self.word().give_back(own, || {
+                if killed == AfterItRang {
+                    self.ring();
+                }
+                std::panic::resume_unwind(Box::new(Dead));
+            });
+        }));
+        if let Err(other) = died
+            && !other.is::<Dead>()
+        {
+            std::panic::resume_unwind(other);
+        }
+    }
+}
+
+/// Runs so many processes in every order, with so many switches between them that are not for want of
+/// something to do.
+fn in_every_order(preemptions: usize, processes: &'static [Killed]) {
+    for before in [false, true] {
+        FENCE_BEFORE.set(before);
+        run_in_every_order(preemptions, processes);
+    }
+}
+
+fn run_in_every_order(preemptions: usize, processes: &'static [Killed]) {
+    let mut builder = Builder::new();
+    builder.preemption_bound = Some(preemptions);
+    builder.check(move || {
+        let lock = Lock::new();
+        let running: Vec<_> = processes
+            .iter()
+            .enumerate()
+            .skip(1)
+            .map(|(number, killed)| {
+                let lock = lock.clone();
+                thread::spawn(move || lock.run(number as u64 + 1, *killed))
+            })
+            .collect();
+        lock.run(1, processes[0]);
+        for process in running {
+            process.join().unwrap();
+        }
+        // Who was not killed while it waited has had it: they end, or loom finds them waiting for ever.
+        let alive = processes.iter().filter(|killed| **killed != Waiting);
+        assert!(lock.had.load(standard::Ordering::Relaxed) >= alive.count());
+    });
+}
+
+#[test]
+fn one_process_at_a_time_has_the_lock_and_each_gets_it() {
+    in_every_order(5, &[Never, Never]);
+    in_every_order(3, &[Never, Never, Never]);
+}
+
+#[test]
+fn a_killed_holder_lets_the_others_in() {
+    in_every_order(5, &[Never, Holding]);
+    in_every_order(3, &[Never, Never, Holding]);
+    in_every_order(3, &[Never, Holding, Holding]);
+}
+
+#[test]
+fn one_that_is_killed_before_it_rings_leaves_nobody_waiting() {
+    in_every_order(5, &[Never, BeforeItRings]);
+    in_every_order(3, &[Never, Never, BeforeItRings]);
+    in_every_order(3, &[Never, BeforeItRings, BeforeItRings]);
+    in_every_order(3, &[Never, Holding, BeforeItRings]);
+}
+
+#[test]
+fn one_that_is_killed_after_it_rang_leaves_nobody_waiting() {
+    in_every_order(5, &[Never, AfterItRang]);
+    in_every_order(3, &[Never, Never, AfterItRang]);
+    in_every_order(3, &[Never, BeforeItRings, AfterItRang]);
+}
+
+#[test]
+fn one_that_is_killed_while_it_waits_takes_nothing_along() {
+    in_every_order(5, &[Never, Waiting]);
+    in_every_order(3, &[Never, Never, Waiting]);
+    in_every_order(3, &[Never, BeforeItRings, Waiting]);
+}
