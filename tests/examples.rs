@@ -88,6 +88,64 @@ fn a_pool_goes_on_after_every_crash() {
 }
 
 #[test]
+fn a_lock_that_is_taken_again_is_told_with_both_places() {
+    let lines = run_with("deadlock", &["--fast"]);
+    let [first, told, inner, outer] = lines.as_slice() else {
+        panic!("{lines:#?}");
+    };
+    assert_eq!(first, "f() acquired lock, and calls g()");
+    assert!(told.starts_with("deadlock: task "), "{told}");
+    assert_eq!(told.matches("examples/deadlock.rs:").count(), 2, "{told}");
+    assert_eq!([inner, outer], ["g() acquired lock", "f() acquired lock"]);
+}
+
+#[test]
+fn opposite_orders_are_told_and_one_order_goes_well() {
+    let lines = run_with("lock_order", &["--fast"]);
+    let mended = lines.iter().position(|line| line == "In one order:");
+    let (opposite, mended) = lines.split_at(mended.unwrap_or_else(|| panic!("{lines:#?}")));
+    let told: Vec<&str> = opposite.iter().map(String::as_str).collect();
+    for beginning in [
+        "locks are taken in opposite orders, which can be a deadlock",
+        "deadlock: 2 tasks wait for each other",
+    ] {
+        let at = told.iter().position(|line| *line == beginning);
+        let places = &told[at.unwrap_or_else(|| panic!("{told:#?}"))..][1..3];
+        for line in places {
+            assert_eq!(
+                line.matches("examples/lock_order.rs:").count(),
+                2,
+                "{told:#?}"
+            );
+        }
+    }
+    let both = told
+        .iter()
+        .filter(|line| line.ends_with("acquired 2 locks!"));
+    assert_eq!(both.count(), 1, "the other was ended: {told:#?}");
+    assert_eq!(
+        mended[1..],
+        [
+            "Thread 1 acquiring lock 1...",
+            "Thread 1 acquiring lock 2...",
+            "Thread 1 acquired 2 locks!",
+            "Thread 2 acquiring lock 1...",
+            "Thread 2 acquiring lock 2...",
+            "Thread 2 acquired 2 locks!",
+        ]
+    );
+}
+
+#[test]
+fn an_update_is_lost_without_a_lock_and_none_with_one() {
+    let lines = run_with("race", &["--fast"]);
+    let lost = lines.iter().find(|line| line.starts_with("at the end"));
+    let lost = lost.unwrap_or_else(|| panic!("{lines:#?}"));
+    assert!(!lost.contains("counter=3"), "{lost}");
+    assert_eq!(lines.last().map(String::as_str), Some("counter=3"));
+}
+
+#[test]
 fn what_is_left_running_would_be_seen() {
     let mark = format!("EXAMPLE_UNDER_TEST=none.{}", std::process::id());
     let (name, value) = mark.split_once('=').expect("it was just made");

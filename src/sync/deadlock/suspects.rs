@@ -87,3 +87,52 @@ impl Verdict {
         report.take()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::panic::Location;
+
+    use futures::task::noop_waker;
+
+    use crate::sync::owner::Owner;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_suspect_whose_circle_has_changed_has_as_much_time_again() {
+        let (mut takes, mut suspects) = (Takes::default(), Suspects::default());
+        let (owner, place) = (Owner::current(), Location::caller());
+        let first = takes.hold(owner, 1, place);
+        let wait = takes.wait(owner, 1, place);
+        let due = Instant::now();
+        let circle = takes.circle(&wait).expect("it waits for itself");
+        let verdict = suspects.add(due, wait, circle);
+        takes.release(&first);
+        takes.hold(owner, 1, place); // By another branch of the task.
+        assert!(suspects.judge_next(&takes, PATIENCE).is_none());
+        assert_eq!(suspects.next_due(), Some(due + PATIENCE));
+        assert!(verdict.take(&noop_waker()).is_none());
+        assert!(
+            suspects.judge_next(&takes, PATIENCE).is_some(),
+            "nobody went on"
+        );
+        assert!(verdict.take(&noop_waker()).is_some());
+        assert_eq!(suspects.next_due(), None);
+    }
+
+    #[test]
+    fn a_suspect_whose_lock_is_let_go_is_none() {
+        let (mut takes, mut suspects) = (Takes::default(), Suspects::default());
+        let (owner, place) = (Owner::current(), Location::caller());
+        let hold = takes.hold(owner, 1, place);
+        let wait = takes.wait(owner, 1, place);
+        let circle = takes.circle(&wait).expect("it waits for itself");
+        let verdict = suspects.add(Instant::now(), wait, circle);
+        takes.release(&hold);
+        assert!(suspects.judge_next(&takes, PATIENCE).is_none());
+        assert!(verdict.take(&noop_waker()).is_none());
+        assert_eq!(suspects.next_due(), None);
+    }
+}

@@ -1,0 +1,82 @@
+//! Two tasks take two locks in opposite orders. That is told when it is seen, and ended when it is a deadlock. When both
+//! take them in one order, all goes well.
+//!
+//! Run it with `cargo run --release --example lock_order`; `-- --fast` pauses less.
+
+use std::env;
+use std::error::Error;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use concurrent_futures::sync::deadlock::Detection;
+use concurrent_futures::sync::{Event, Lock, LockGuard};
+use tokio::task::JoinError;
+use tokio::time::sleep;
+
+/// Lock 1 and lock 2.
+static LOCKS: LazyLock<[Lock<()>; 2]> = LazyLock::new(Default::default);
+
+/// Takes both locks. The pause in between gives another time for its first one.
+async fn acquire(thread: u32, order: [usize; 2], pause: Duration) -> [LockGuard<'static, ()>; 2] {
+    let [one, other] = order;
+    println!("Thread {thread} acquiring lock {one}...");
+    let first = LOCKS[one - 1].lock().await;
+    sleep(pause).await;
+    println!("Thread {thread} acquiring lock {other}...");
+    let second = LOCKS[other - 1].lock().await;
+    println!("Thread {thread} acquired 2 locks!");
+    [first, second]
+}
+
+async fn in_opposite_orders(pause: Duration) -> Result<(), Box<dyn Error>> {
+    let forth = tokio::spawn(async move { drop(acquire(1, [1, 2], pause).await) });
+    let back = tokio::spawn(async move { drop(acquire(2, [2, 1], pause).await) });
+    for task in [forth, back] {
+        if let Err(error) = task.await {
+            println!("{}", message_of(error)?);
+        }
+    }
+    Ok(())
+}
+
+/// The second task begins when the first has both locks, and waits until they are free.
+async fn in_one_order(pause: Duration) -> Result<(), JoinError> {
+    let begin = Arc::new(Event::new());
+    let begins = begin.clone();
+    let first = tokio::spawn(async move {
+        let both = acquire(1, [1, 2], pause).await;
+        begin.set();
+        sleep(pause).await;
+        drop(both);
+    });
+    let second = tokio::spawn(async move {
+        begins.wait().await;
+        drop(acquire(2, [1, 2], pause).await);
+    });
+    first.await?;
+    second.await
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let is_fast = env::args().any(|argument| argument == "--fast");
+    let pause = Duration::from_millis(if is_fast { 10 } else { 1000 });
+    let detection = Detection::new().patience(pause);
+    let detection = detection.on_report(|report| println!("{report}"));
+    detection.enable(); // Debug builds have it on, with the report on stderr.
+
+    println!("In opposite orders:");
+    in_opposite_orders(pause).await?;
+    println!("In one order:");
+    in_one_order(pause).await?;
+    Ok(())
+}
+
+/// What the task panicked with.
+fn message_of(error: JoinError) -> Result<String, Box<dyn Error>> {
+    let panic = error.try_into_panic()?;
+    let message = panic.downcast::<String>();
+    message
+        .map(|message| *message)
+        .map_err(|_| "another panic".into())
+}
