@@ -13,24 +13,39 @@ use concurrent_futures::sync::{Event, Lock, LockGuard};
 use tokio::task::JoinError;
 use tokio::time::sleep;
 
-/// Lock 1 and lock 2.
-static LOCKS: LazyLock<[Lock<()>; 2]> = LazyLock::new(Default::default);
+static LOCK_1: LazyLock<Lock<()>> = LazyLock::new(Lock::default);
+static LOCK_2: LazyLock<Lock<()>> = LazyLock::new(Lock::default);
 
-/// Takes both locks. The pause in between gives another time for its first one.
-async fn acquire(thread: u32, order: [usize; 2], pause: Duration) -> [LockGuard<'static, ()>; 2] {
-    let [one, other] = order;
+type Guard = LockGuard<'static, ()>;
+
+/// Takes two locks, each given by its number and what waits for it. The pause in between gives another time for its
+/// first one.
+async fn acquire(
+    thread: u32,
+    order: [(u32, impl Future<Output = Guard>); 2],
+    pause: Duration,
+) -> [Guard; 2] {
+    let [(one, first), (other, second)] = order;
     println!("Thread {thread} acquiring lock {one}...");
-    let first = LOCKS[one - 1].lock().await;
+    let first = first.await;
     sleep(pause).await;
     println!("Thread {thread} acquiring lock {other}...");
-    let second = LOCKS[other - 1].lock().await;
+    let second = second.await;
     println!("Thread {thread} acquired 2 locks!");
     [first, second]
 }
 
 async fn in_opposite_orders(pause: Duration) -> Result<(), Box<dyn Error>> {
-    let forth = tokio::spawn(async move { drop(acquire(1, [1, 2], pause).await) });
-    let back = tokio::spawn(async move { drop(acquire(2, [2, 1], pause).await) });
+    let forth = tokio::spawn(async move {
+        let first = (1, LOCK_1.lock());
+        let second = (2, LOCK_2.lock());
+        drop(acquire(1, [first, second], pause).await);
+    });
+    let back = tokio::spawn(async move {
+        let first = (2, LOCK_2.lock());
+        let second = (1, LOCK_1.lock());
+        drop(acquire(2, [first, second], pause).await);
+    });
     for task in [forth, back] {
         if let Err(error) = task.await {
             println!("{}", message_of(error)?);
@@ -44,14 +59,14 @@ async fn in_one_order(pause: Duration) -> Result<(), JoinError> {
     let begin = Arc::new(Event::new());
     let begins = begin.clone();
     let first = tokio::spawn(async move {
-        let both = acquire(1, [1, 2], pause).await;
+        let both = acquire(1, [(1, LOCK_1.lock()), (2, LOCK_2.lock())], pause).await;
         begin.set();
         sleep(pause).await;
         drop(both);
     });
     let second = tokio::spawn(async move {
         begins.wait().await;
-        drop(acquire(2, [1, 2], pause).await);
+        drop(acquire(2, [(1, LOCK_1.lock()), (2, LOCK_2.lock())], pause).await);
     });
     first.await?;
     second.await

@@ -414,7 +414,9 @@ mod tests {
         assert_eq!(lock.lock().await.abandoned_by(), None);
         process.wait().expect("it has ended");
         give_to(&process, &lock);
-        let held = lock.blocking_lock(None).expect("no time-out");
+        // Not in this thread, which drives a runtime.
+        let held = std::thread::scope(|scope| scope.spawn(|| lock.blocking_lock(None)).join());
+        let held = held.expect("no panic").expect("no time-out");
         assert_eq!(held.abandoned_by(), Some(process.id()));
         give_to(&process, &lock);
         drop(held); // As in a fork of the holder: it is not its own to give back.

@@ -5,6 +5,7 @@
 
 #[path = "../common/again.rs"]
 mod again;
+#[expect(dead_code, reason = "other tests use the rest")]
 #[path = "../common/alone.rs"]
 mod alone;
 mod basics;
