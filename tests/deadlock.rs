@@ -278,7 +278,9 @@ fn any_number_of_tasks_that_wait_for_each_other_in_a_circle_are_told() {
 
 #[test]
 fn tasks_that_take_locks_in_one_order_are_told_nothing_wherever_they_are_dropped() {
-    async fn take_all(locks: Arc<(Lock<()>, RLock<()>, Lock<()>, Condition)>) {
+    type Locks = (Lock<()>, RLock<()>, Lock<()>, Condition);
+
+    async fn take_all(locks: Arc<Locks>) {
         let _first = locks.0.lock().await;
         let _second = locks.1.lock().await;
         pause().await;
@@ -289,7 +291,7 @@ fn tasks_that_take_locks_in_one_order_are_told_nothing_wherever_they_are_dropped
         drop(third);
     }
 
-    async fn wait(locks: Arc<(Lock<()>, RLock<()>, Lock<()>, Condition)>) {
+    async fn wait(locks: Arc<Locks>) {
         let third = locks.2.lock().await;
         drop(locks.3.wait(third).await);
     }

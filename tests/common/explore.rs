@@ -14,13 +14,15 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use tokio::sync::{mpsc, oneshot};
 
+/// Looks at how a run has ended.
+type Check = Box<dyn FnOnce(&Ending)>;
 type Body = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// What runs side by side.
 #[derive(Default)]
 pub(crate) struct Scene {
     actors: Vec<(&'static str, Mortality, Body)>,
-    check: Option<Box<dyn FnOnce(&Ending)>>,
+    check: Option<Check>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
