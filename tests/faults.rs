@@ -287,37 +287,28 @@ async fn what_is_stolen_from_a_worker_that_leaves_does_not_make_it_stay() {
     within(pool.shutdown()).await;
 }
 
-/// Takes all descriptors that this process may have but two.
-fn use_up_descriptors() {
-    use rustix::process::{Resource, Rlimit, setrlimit};
-    let few = Rlimit {
-        current: Some(64),
-        maximum: Some(64),
-    };
-    setrlimit(Resource::Nofile, few).expect("fewer than there may be");
-    let mut files: Vec<_> = std::iter::from_fn(|| std::fs::File::open("/dev/null").ok()).collect();
-    files.truncate(files.len().saturating_sub(2));
-    std::mem::forget(files);
-}
-
 #[test]
 fn a_zygote_without_descriptors_refuses_and_lives() {
     alone(
         "a_zygote_without_descriptors_refuses_and_lives",
         async || {
-            let pool = ProcessPoolExecutor::builder()
-                .start_method(StartMethod::ForkServer)
-                .max_workers(1)
-                .preload(use_up_descriptors, ())
-                .build()
-                .expect("a pool");
-            // What the first worker is to have came before the preload ran.
+            let pool = processes(StartMethod::ForkServer, 1);
             assert_eq!(within(pool.submit(double, 4)).await.expect("it ran"), 8);
             let zygote = children();
+            let limit = |limit| prlimit(Some(pid(zygote[0])), Resource::Nofile, limit);
+            let none = Rlimit {
+                current: Some(3),
+                maximum: getrlimit(Resource::Nofile).maximum,
+            };
+            let before = limit(none).expect("it is a child");
             let error = no_other(&pool).await;
             assert!(error.contains("open files"), "{error}");
             within(pool.submit(double, 4)).await.expect_err("no worker");
-            assert_eq!((zygote.len(), children()), (1, zygote));
+            assert_eq!((zygote.len(), children()), (1, zygote.clone()));
+            limit(before).expect("it lives");
+            within(pool.warm_up()).await.expect("a worker");
+            assert_eq!(within(pool.submit(double, 4)).await.expect("it ran"), 8);
+            assert_eq!(children(), zygote, "it is the same");
             within(pool.shutdown()).await;
         },
     );
