@@ -188,7 +188,6 @@ impl Permits {
     }
 
     fn begin_to_add(&self, count: usize, added: &mut Vec<usize>) -> io::Result<()> {
-        let own = Identity::own().to_word();
         let bound = (self.word(BOUND).load(Ordering::Acquire) as usize).min(MOST);
         let mut there = self.used();
         for slot in 0..bound {
@@ -199,15 +198,7 @@ impl Permits {
                 there = bound.min(slot + count);
                 secure(self.shared.memory(), SLOTS + slot * 8, (there - slot) * 8)?;
             }
-            let begun = match self.slot(slot).look() {
-                Some(Taken::Absent) => self.slot(slot).begin_to_add(own),
-                Some(Taken::Adder(adder)) => {
-                    let ended = Identity::from_word(adder).filter(|adder| adder.has_ended());
-                    ended.is_some_and(|_| self.slot(slot).take_over(adder, own))
-                }
-                _ => false,
-            };
-            if begun {
+            if self.begin_to_add_at(slot) {
                 self.word(USED).fetch_max(slot as u64 + 1, Ordering::SeqCst);
                 added.push(slot);
             }
@@ -216,6 +207,24 @@ impl Permits {
             return Ok(());
         }
         Err(too_many(bound))
+    }
+
+    fn begin_to_add_at(&self, slot: usize) -> bool {
+        let (own, word) = (Identity::own().to_word(), self.slot(slot));
+        loop {
+            // Where another is quicker, who may only undo what somebody has left, it is looked again.
+            let begun = match word.look() {
+                Some(Taken::Absent) => word.begin_to_add(own),
+                Some(Taken::Adder(adder)) => match Identity::from_word(adder) {
+                    Some(process) if process.has_ended() => word.take_over(adder, own),
+                    _ => return false,
+                },
+                _ => return false,
+            };
+            if begun {
+                return true;
+            }
+        }
     }
 }
 

@@ -3,11 +3,12 @@
 pub(crate) use loom::sync::atomic::Ordering;
 use std::cell::Cell;
 
+use loom::model::Builder;
 use loom::sync::atomic::{self, fence};
 
 thread_local! {
     /// On which side of an access its fence stands. (Loom runs all threads of a model on one.)
-    pub(crate) static FENCE_BEFORE: Cell<bool> = const { Cell::new(false) };
+    static FENCE_BEFORE: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Loom's own, which takes an access that is sequentially consistent for one that only acquires and
@@ -35,6 +36,17 @@ impl AtomicU64 {
         fenced(success, || {
             self.0.compare_exchange(from, to, success, failure)
         })
+    }
+}
+
+/// Runs a model in every order, with so many switches between its threads that are not for want of something
+/// to do.
+pub(crate) fn explore(preemptions: usize, model: impl Fn() + Copy + Send + Sync + 'static) {
+    for before in [false, true] {
+        FENCE_BEFORE.set(before);
+        let mut builder = Builder::new();
+        builder.preemption_bound = Some(preemptions);
+        builder.check(model);
     }
 }
 

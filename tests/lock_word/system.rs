@@ -1,0 +1,65 @@
+//! What the system does for processes that wait for each other: it rings a bell, and tells who has ended.
+
+use loom::sync::{Condvar, Mutex};
+
+#[derive(Default)]
+struct Known {
+    rings: u32,
+    ended: Vec<u64>,
+}
+
+pub(crate) struct System {
+    known: Mutex<Known>,
+    happened: Condvar,
+}
+
+/// Somebody who listens, and has heard so many rings.
+pub(crate) struct Listener<'a> {
+    system: &'a System,
+    heard: u32,
+}
+
+impl System {
+    pub(crate) fn new() -> Self {
+        Self {
+            known: Mutex::new(Known::default()),
+            happened: Condvar::new(),
+        }
+    }
+
+    pub(crate) fn ring(&self) {
+        self.known.lock().unwrap().rings += 1;
+        self.happened.notify_all();
+    }
+
+    pub(crate) fn end(&self, process: u64) {
+        self.known.lock().unwrap().ended.push(process);
+        self.happened.notify_all();
+    }
+
+    pub(crate) fn listen(&self) -> Listener<'_> {
+        let heard = self.known.lock().unwrap().rings;
+        Listener {
+            system: self,
+            heard,
+        }
+    }
+}
+
+impl Listener<'_> {
+    /// Waits until the bell rings, or one of these processes has ended, which it then gives.
+    pub(crate) fn wait(&mut self, watched: &[u64]) -> Option<u64> {
+        let mut known = self.system.known.lock().unwrap();
+        loop {
+            let ended = watched.iter().find(|process| known.ended.contains(process));
+            if let Some(ended) = ended {
+                return Some(*ended);
+            }
+            if known.rings != self.heard {
+                self.heard = known.rings;
+                return None;
+            }
+            known = self.system.happened.wait(known).unwrap();
+        }
+    }
+}
