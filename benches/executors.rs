@@ -46,6 +46,15 @@ const QUEUED: usize = 1_000_000;
 /// How long a heartbeat is watched.
 const WATCH: Duration = Duration::from_millis(2500);
 
+/// What a contender is in the picture.
+fn class(contender: &str) -> &'static str {
+    match contender {
+        ProcessPool::NAME | ThreadPool::NAME => "own",
+        limit::NAME => "limit",
+        _ => "peer",
+    }
+}
+
 fn main() {
     // A child of each of these starts here too. It knows by an environment variable whose it is,
     // serves, and comes no further.
@@ -335,11 +344,12 @@ impl Bench {
         }
         let notes = self.ask_peers();
         self.table.print();
+        self.table.print_goals_head();
         print_goals(&self.table);
         println!("\n{notes}");
         let path = std::env::var_os("BENCH_PLOT").map(PathBuf::from);
         let path = path.unwrap_or_else(|| figure::criterion_home().join("measured.svg"));
-        match std::fs::write(&path, plot::draw(&self.table, &DRAWN)) {
+        match std::fs::write(&path, plot::draw(&self.table, &DRAWN, class)) {
             Ok(()) => println!("Drawn in {}.", path.display()),
             Err(error) => println!("Not drawn in {}: {error}.", path.display()),
         }

@@ -27,15 +27,16 @@ pub(crate) trait Desk {
     /// The input as it stands, to pass over items.
     fn input(&mut self) -> &mut Reader;
 
-    /// Claims the next item; false if there is none, or it is no longer wanted. After a true,
-    /// the entry takes the `item` and calls `answer`.
+    /// Claims the first item; false if it is no longer wanted. After a true, the entry takes the `item`
+    /// and calls `answer`.
     fn claim(&mut self) -> bool;
 
     /// Where the item's arguments are read from, the descriptors that came beside them, and where its
     /// value is to be put.
     fn item(&mut self) -> (&mut Reader, &mut Vec<Descriptor>, &mut Chain);
 
-    fn answer(&mut self, answer: Answer);
+    /// Leaves the outcome of the item, and claims the next one; as `claim`, and false if there is none.
+    fn answer(&mut self, answer: Answer) -> bool;
 }
 
 /// What became of one item.
@@ -149,7 +150,7 @@ mod tests {
             unreachable!()
         }
 
-        fn answer(&mut self, _: Answer) {
+        fn answer(&mut self, _: Answer) -> bool {
             unreachable!()
         }
     }

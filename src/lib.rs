@@ -56,16 +56,21 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod alarm;
+#[cfg(feature = "axum")]
+mod axum;
 mod backlog;
 mod executor;
 mod function;
 #[cfg(target_os = "linux")]
 pub mod multiprocessing;
+mod observe;
 mod panic;
 #[cfg(target_os = "linux")]
 mod process;
 mod sys;
 mod thread;
+#[cfg(feature = "tower")]
+pub mod tower;
 mod wire;
 pub mod worker;
 
@@ -79,6 +84,8 @@ pub use crate::executor::room::Room;
 pub use crate::executor::task::{Arguments, Data, Initialized, Task};
 pub use crate::executor::wait::{AsCompleted, ReturnWhen, Wait, Waited, as_completed, wait};
 pub use crate::executor::{Executor, ExecutorExt, Permit, Restarts, Stats};
+#[cfg(feature = "tracing")]
+pub use crate::observe::set_trace_propagator;
 pub use crate::panic::Location;
 #[cfg(target_os = "linux")]
 pub use crate::process::{
@@ -136,6 +143,6 @@ pub mod __private {
 }
 
 /// The README's examples, compiled and run with the others.
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "tower"))] // One of them needs it.
 #[doc = include_str!("../README.md")]
 struct ReadmeDoctests;

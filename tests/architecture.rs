@@ -10,15 +10,24 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("sys", &[]),
     ("panic", &[]),
     ("alarm", &[]),
+    ("observe", &["wire"]),
     ("wire", &["sys", "panic"]),
     ("function", &["sys", "panic", "wire"]),
-    ("executor", &["sys", "panic", "alarm", "wire", "function"]),
+    (
+        "executor",
+        &["sys", "panic", "alarm", "observe", "wire", "function"],
+    ),
     ("backlog", &["executor"]),
-    ("thread", &["sys", "panic", "executor", "alarm", "backlog"]),
+    (
+        "thread",
+        &["sys", "panic", "executor", "alarm", "backlog", "observe"],
+    ),
+    ("axum", &["executor"]),
+    ("tower", &["executor", "thread"]),
     (
         "process",
         &[
-            "sys", "panic", "wire", "function", "executor", "alarm", "backlog",
+            "sys", "panic", "wire", "function", "executor", "alarm", "backlog", "observe",
         ],
     ),
     (

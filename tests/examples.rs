@@ -39,6 +39,15 @@ fn a_pool_of_three_maps_numbers_to_their_absolute_values() {
 }
 
 #[test]
+fn a_bar_follows_a_map_to_its_end() {
+    let lines = run("progress_bar");
+    assert_eq!(
+        lines,
+        ["the longest way below 1000000 is that of 837799: 524 steps"]
+    );
+}
+
+#[test]
 fn the_worst_delay_is_told_for_each_place() {
     let lines = run("responsive");
     let places = [

@@ -121,13 +121,16 @@ fn without_a_descriptor_left_starts_are_a_typed_error_and_the_pool_lives_on() {
 async fn a_worker_that_writes_garbage_is_ended_and_that_is_told(method: StartMethod) {
     #[expect(unsafe_code, reason = "writes to a descriptor that is not its own")]
     fn write_garbage() {
+        let stderr = fs::read_link("/proc/self/fd/2").expect("/proc");
         for entry in fs::read_dir("/proc/self/fd").expect("/proc").flatten() {
             let target = fs::read_link(entry.path()).unwrap_or_default();
             let fd = entry.file_name().to_str().and_then(|fd| fd.parse().ok());
-            if let Some(fd) = fd.filter(|_| target.to_string_lossy().starts_with("socket:")) {
+            // Answers go by a pipe.
+            let is_answers = target.to_string_lossy().starts_with("pipe:") && target != stderr;
+            if let Some(fd) = fd.filter(|_| is_answers) {
                 // SAFETY: to write there harms nobody but the protocol.
                 let fd = unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) };
-                rustix::io::write(fd, &[0xff; 64]).expect("it is the socket");
+                rustix::io::write(fd, &[0xff; 64]).expect("it is the pipe of answers");
             }
         }
         std::thread::park(); // It will be ended.

@@ -530,3 +530,26 @@ fn told(outcome: Result<u64, TaskError>) -> Option<u64> {
         }
     }
 }
+
+#[tokio::test]
+async fn a_map_tells_how_far_it_is_and_of_how_many_if_the_source_knows() {
+    let pool = ThreadPoolExecutor::with_workers(2).expect("a pool");
+    let far = |map: &Map<u32>| (map.progress().done, map.progress().total);
+    let mut known = pool.map(|x: u32| 12 / x, [3, 0, 4]);
+    let mut unknown = pool.map(|x: u32| x, (0..10).filter(|x| x % 2 == 0));
+    assert_eq!((far(&known), far(&unknown)), ((0, 3), (0, 0)));
+    for done in 1..=3 {
+        within(known.next()).await.expect("an item").ok();
+        assert_eq!(far(&known), (done, 3));
+    }
+    assert!(within(known.next()).await.is_none());
+    assert_eq!(far(&known), (3, 3));
+    while within(unknown.next()).await.is_some() {}
+    assert_eq!(far(&unknown), (5, 5));
+    let mut endless = pool.map(|x: u32| x, 0..).chunk_size(2).buffer_size(4);
+    within(endless.next())
+        .await
+        .expect("an item")
+        .expect("a number");
+    assert_eq!(endless.progress().done, 1);
+}

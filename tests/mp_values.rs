@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use bytemuck::{Pod, Zeroable};
 use concurrent_futures::multiprocessing::{Array, Value};
-use concurrent_futures::{Executor as _, ExecutorExt as _, StartMethod};
+use concurrent_futures::{ExecutorExt as _, StartMethod};
 use rustix::process::{Pid, Signal, kill_process};
 
 use self::alone::{alone, children, descriptors};

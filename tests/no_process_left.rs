@@ -235,7 +235,9 @@ async fn a_million_wait(pool: &impl Executor) {
     let handles: Vec<_> = (0..TASKS).map(|_| pool.submit(|| (), ())).collect();
     let each = (resident() - before.1) / TASKS;
     assert_eq!(descriptors().len(), before.0);
-    assert!(each <= 300, "{each} bytes for a task");
+    // Whoever measures wants to know since when it waits.
+    let most = if cfg!(feature = "metrics") { 350 } else { 300 };
+    assert!(each <= most, "{each} bytes for a task");
     let shutdown = pool.shutdown_with(Shutdown::new().cancel_pending(true));
     let (_, busy) = within(join(shutdown, async {
         guest.let_in().await;

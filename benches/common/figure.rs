@@ -47,6 +47,7 @@ impl Unit {
         match self {
             Self::Time if value < 1e-3 => format!("{:.1} µs", value * 1e6),
             Self::Time => format!("{:.2} ms", value * 1e3),
+            Self::Call if value > 1e-4 => format!("{:.0}/s", 1.0 / value),
             Self::Call if value > 1e-6 => format!("{:.0} k/s", 1e-3 / value),
             Self::Call => format!("{:.1} M/s", 1e-6 / value),
             Self::Byte => format!("{:.2} GiB/s", 1.0 / value / gib),

@@ -2,8 +2,6 @@
 
 use std::fmt::Write as _;
 
-use super::contender::{Contender as _, ProcessPool, ThreadPool};
-use super::limit;
 use super::table::{Row, Table};
 
 const COLUMNS: usize = 2;
@@ -17,8 +15,8 @@ const STYLE: &str = "text{font:12px system-ui,sans-serif;fill:#555}.title{font-w
     .name{text-anchor:end}.own{fill:#d97b29}.peer{fill:#7f9bb8}.limit{fill:#4c9f70}\
     .decade{stroke:#888;stroke-opacity:.25}@media(prefers-color-scheme:dark){text{fill:#bbb}}";
 
-/// Draws the rows of these measures as SVG.
-pub(crate) fn draw(table: &Table, measures: &[&str]) -> String {
+/// Draws the rows of these measures as SVG. `class` says what a contender is: `own`, a `peer` or a `limit`.
+pub(crate) fn draw(table: &Table, measures: &[&str], class: fn(&str) -> &'static str) -> String {
     let rows: Vec<&Row> = measures.iter().filter_map(|name| table.row(name)).collect();
     let (mut panels, mut top) = (String::new(), 0.0);
     for line in rows.chunks(COLUMNS) {
@@ -26,7 +24,7 @@ pub(crate) fn draw(table: &Table, measures: &[&str]) -> String {
         for (column, row) in line.iter().enumerate() {
             let left = column as f64 * PANEL;
             let _ = write!(panels, "<g transform=\"translate({left} {top})\">");
-            bottom = bottom.max(top + panel(&mut panels, table, row));
+            bottom = bottom.max(top + panel(&mut panels, table, row, class));
             panels += "</g>\n";
         }
         top = bottom;
@@ -44,7 +42,7 @@ pub(crate) fn draw(table: &Table, measures: &[&str]) -> String {
 }
 
 /// Gives its height.
-fn panel(svg: &mut String, table: &Table, row: &Row) -> f64 {
+fn panel(svg: &mut String, table: &Table, row: &Row, class: fn(&str) -> &'static str) -> f64 {
     let is_rate = row.unit.is_rate();
     let bars: Vec<(&str, f64)> = table
         .contenders()
@@ -67,11 +65,7 @@ fn panel(svg: &mut String, table: &Table, row: &Row) -> f64 {
     for (line, (name, seconds)) in bars.iter().enumerate() {
         let y = 28.0 + line as f64 * LINE;
         let (width, text) = (length(shown(*seconds)), row.unit.show(*seconds));
-        let class = match *name {
-            ProcessPool::NAME | ThreadPool::NAME => "own",
-            limit::NAME => "limit",
-            _ => "peer",
-        };
+        let class = class(name);
         let _ = write!(
             svg,
             "<text class=\"name\" x=\"{}\" y=\"{}\">{name}</text><rect class=\"{class}\" x=\"{LABEL}\" \

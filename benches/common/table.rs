@@ -90,6 +90,10 @@ impl Table {
             }
             println!();
         }
+    }
+
+    /// Prints what `print_goal` goes on with.
+    pub(crate) fn print_goals_head(&self) {
         println!(
             "\n{:<72}{:>12}{:>16}",
             "goal", "by medians", "by best samples"

@@ -77,7 +77,8 @@ impl<R> Chunk<R> {
     fn answer<U>(&self, put: impl FnOnce(&mut Answers<R>) -> U) {
         let mut answers = self.lock();
         let unwanted = put(&mut answers);
-        if answers.next == self.items {
+        let is_over = answers.next == self.items;
+        if is_over {
             self.ticket.close();
         }
         let waker = match answers.arrived.is_empty() {
@@ -85,9 +86,24 @@ impl<R> Chunk<R> {
             false => answers.waker.take(),
         };
         drop(answers);
+        if is_over {
+            self.ticket.trace().end("ok"); // Each item has an outcome of its own.
+        }
         drop(unwanted); // Outside of the lock: their destructors are user code.
         if let Some(waker) = waker {
             waker.wake();
+        }
+    }
+
+    /// The stream takes these.
+    fn count(&self, outcomes: &[Result<R, TaskError>]) {
+        if cfg!(feature = "metrics") {
+            let failed = outcomes.iter().filter_map(|outcome| outcome.as_ref().err());
+            let failures: Vec<_> = failed.map(TaskError::kind).collect();
+            self.ticket.count("ok", outcomes.len() - failures.len());
+            for kind in failures {
+                self.ticket.count(kind, 1);
+            }
         }
     }
 
@@ -187,12 +203,13 @@ impl<R: Send> PromiseOf<R> for Chunk<R> {
 }
 
 impl<R: DeserializeOwned + Send + 'static> PromiseEncoded for Chunk<R> {
-    fn fulfil_encoded(&self, values: Values) {
+    fn fulfil_encoded(&self, mut values: Values) {
         if self.ticket.is_closed() {
             return;
         }
         let first = values.first;
         let mut outcomes = Vec::with_capacity(values.count as usize);
+        values.take_numbers(|number| outcomes.push(Ok(number))); // No code of the user's reads them.
         values.read(|value| outcomes.push(decode_result(&self.ticket, value)));
         self.answer(|answers| answers.put(first, outcomes, self.ordered));
     }
@@ -213,7 +230,13 @@ impl<R> Outcomes<R> {
         let arrived = std::mem::take(&mut answers.arrived);
         let early = std::mem::take(&mut answers.early);
         self.0.ticket.close();
+        let cancelled = self.0.items - answers.next - early.len() as u32;
         drop(answers); // The destructors of the outcomes are user code.
+        self.0.count(&arrived);
+        self.0.ticket.count("cancelled", cancelled as usize);
+        if unanswered {
+            self.0.ticket.trace().end("cancelled");
+        }
         drop((arrived, early));
         unanswered
     }
@@ -236,10 +259,13 @@ impl<R> Stream for Outcomes<R> {
     fn poll_next(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Option<Self::Item>> {
         let mut answers = self.0.lock();
         if !answers.arrived.is_empty() {
-            return Poll::Ready(Some(Arrived {
+            let arrived = Arrived {
                 outcomes: std::mem::take(&mut answers.arrived),
                 took: answers.took.take(),
-            }));
+            };
+            drop(answers);
+            self.0.count(&arrived.outcomes);
+            return Poll::Ready(Some(arrived));
         }
         if answers.forgotten || answers.next == self.0.items {
             return Poll::Ready(None);

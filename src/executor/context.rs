@@ -1,6 +1,6 @@
 //! What a task can learn about itself while it runs, on a thread or in a process.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
@@ -19,7 +19,9 @@ use std::time::Instant;
 /// # Ok(()) }
 /// ```
 pub fn current() -> Option<Context> {
-    CURRENT.with_borrow(Option::clone)
+    let mut current = CURRENT.with_borrow(Option::clone)?;
+    current.key = KEY.get();
+    Some(current)
 }
 
 /// What a running task knows of itself. Cheap to clone; a clone may go to helper threads.
@@ -31,6 +33,7 @@ pub struct Context {
     pub(crate) wanted: Arc<dyn Wanted>,
     /// What `wanted` is to be asked and told about.
     pub(crate) key: u64,
+    pub(crate) traceparent: Option<Arc<str>>,
 }
 
 /// Whoever waits for what `key` stands for.
@@ -97,6 +100,14 @@ impl Context {
         self.wanted.report(self.key, done, total);
     }
 
+    /// The trace that the task belongs to, in the form of the `traceparent` header of
+    /// [W3C Trace Context](https://www.w3.org/TR/trace-context/), if it was submitted with one: by
+    /// [`TaskOptions::traceparent`](crate::TaskOptions::traceparent), or by what was given to
+    /// `set_trace_propagator`.
+    pub fn traceparent(&self) -> Option<&str> {
+        self.traceparent.as_deref()
+    }
+
     /// When the task's time-out is up, if it has one; a grace period comes on top.
     pub fn deadline(&self) -> Option<Instant> {
         self.deadline
@@ -115,20 +126,19 @@ impl fmt::Debug for Context {
 
 thread_local! {
     static CURRENT: RefCell<Option<Context>> = const { RefCell::new(None) };
+    /// The key of the current one, which changes with each item.
+    static KEY: Cell<u64> = const { Cell::new(0) };
 }
 
 /// Makes `context` the current one of this thread.
 pub(crate) fn enter(context: Context) {
+    KEY.set(context.key);
     CURRENT.replace(Some(context));
 }
 
 /// The next item of the call that entered is about to run.
 pub(crate) fn go_on(key: u64) {
-    CURRENT.with_borrow_mut(|current| {
-        if let Some(current) = current {
-            current.key = key;
-        }
-    });
+    KEY.set(key);
 }
 
 /// The task that entered is over.

@@ -126,6 +126,15 @@ impl TaskError {
         matches!(self.0.cause, Cause::Rejected(_))
     }
 
+    /// It was refused because too many wait.
+    #[cfg(feature = "axum")]
+    pub(crate) fn is_busy(&self) -> bool {
+        matches!(
+            self.0.cause,
+            Cause::Rejected(Rejection::QueueFull { .. } | Rejection::WaitedTooLong { .. })
+        )
+    }
+
     /// The executor was shut down or dropped, or its runtime ended, before the task had.
     pub fn is_shutdown(&self) -> bool {
         matches!(self.0.cause, Cause::Shutdown)
@@ -146,6 +155,20 @@ impl TaskError {
     /// for the memory it used.
     pub fn is_out_of_memory(&self) -> bool {
         self.death().is_some_and(|death| death.out_of_memory)
+    }
+
+    /// What an outcome is called where outcomes are counted.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self.0.cause {
+            Cause::Cancelled => "cancelled",
+            Cause::Panic(_) => "panicked",
+            Cause::WorkerLost(_) => "worker_lost",
+            Cause::TimedOut { .. } => "timed_out",
+            Cause::Rejected(_) => "rejected",
+            Cause::Shutdown => "shutdown",
+            Cause::Codec(_) => "codec",
+            Cause::InitFailed(_) => "init_failed",
+        }
     }
 
     /// Whether the task's function had begun to run.

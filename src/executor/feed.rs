@@ -26,6 +26,9 @@ pub(crate) trait Feed<R>: Send {
     /// Whether the source has nothing more.
     fn is_drained(&self) -> bool;
 
+    /// How many items are still to be sent off, if the source knows how many it has.
+    fn left(&self) -> Option<usize>;
+
     /// Makes one job of what is gathered.
     fn job(&mut self, room: Room, ordered: bool, options: Option<Arc<TaskOptions>>) -> Batched<R>;
 }
@@ -88,6 +91,15 @@ where
 
     fn is_drained(&self) -> bool {
         self.source.is_none()
+    }
+
+    fn left(&self) -> Option<usize> {
+        let (least, most) = self
+            .source
+            .as_ref()
+            .map_or((0, Some(0)), |source| source.size_hint());
+        most.filter(|most| *most == least)?
+            .checked_add(self.gathered.len())
     }
 
     fn job(

@@ -94,6 +94,9 @@ impl<T> OutcomeCell<T> {
 
     /// Puts the outcome in. Only who closed the ticket may.
     fn put(&self, outcome: Result<T, TaskError>) {
+        let kind = outcome.as_ref().map_or_else(TaskError::kind, |_| "ok");
+        self.ticket.count(kind, 1);
+        self.ticket.trace().end(kind);
         let mut state = self.lock();
         state.outcome = Outcome::Ready(outcome);
         let waker = state.waker.take();

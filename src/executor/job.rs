@@ -464,12 +464,13 @@ fn serve_items<A: Arguments<M>, M, R: Data>(desk: &mut dyn Desk, function: impl 
     for _ in 0..desk.skip() {
         torn = torn.or(A::skip(desk.input()).err());
     }
-    while desk.claim() {
+    let mut claimed = desk.claim();
+    while claimed {
         let answer = match &torn {
-            None => serve_item(desk, &function),
-            Some(error) => Answer::Undecodable(error.to_string()),
+            None => serve_run(desk, &function),
+            Some(error) => Some(Answer::Undecodable(error.to_string())),
         };
-        desk.answer(answer);
+        claimed = answer.is_some_and(|answer| desk.answer(answer));
     }
 }
 
@@ -481,34 +482,42 @@ enum Step {
     Encode,
 }
 
-/// All of it is the user's code.
-fn serve_item<A: Arguments<M>, M, R: Data>(
+/// Serves the item that is claimed, and those after it, until one gives no value: gives the answer
+/// about that one. Nothing if no item is left. Nearly all of it is the user's code, which panics
+/// rarely: panics are caught around all items, not around each.
+fn serve_run<A: Arguments<M>, M, R: Data>(
     desk: &mut dyn Desk,
     function: &impl Fn(A) -> R,
-) -> Answer {
+) -> Option<Answer> {
     let step = Cell::new(Step::Decode);
-    let (input, beside, value) = desk.item();
     let outcome = panic::catch(|| {
-        let args = if beside.is_empty() {
-            A::decode(input)?
-        } else {
-            // What is not among the arguments is closed.
-            let mut beside = std::mem::take(beside);
-            descriptors::supply(&mut beside, || A::decode(input))?
-        };
-        step.set(Step::Call);
-        let result = function(args);
-        step.set(Step::Encode);
-        codec::put(result, value)
+        loop {
+            step.set(Step::Decode);
+            let (input, beside, value) = desk.item();
+            let args = if beside.is_empty() {
+                A::decode(input)?
+            } else {
+                // What is not among the arguments is closed.
+                let mut beside = std::mem::take(beside);
+                descriptors::supply(&mut beside, || A::decode(input))?
+            };
+            step.set(Step::Call);
+            let result = function(args);
+            step.set(Step::Encode);
+            codec::put(result, value)?;
+            if !desk.answer(Answer::Value) {
+                return Ok::<_, CodecError>(());
+            }
+        }
     });
-    match (outcome, step.get()) {
-        (Ok(Ok(())), _) => Answer::Value,
+    Some(match (outcome, step.get()) {
+        (Ok(Ok(())), _) => return None,
         (Ok(Err(error)), Step::Decode) => Answer::Undecodable(error.to_string()),
         (Ok(Err(error)), _) => Answer::Unencodable(error.to_string()),
         (Err(report), Step::Decode) => Answer::Undecodable(report.to_string()),
         (Err(report), Step::Call) => Answer::Panicked(report),
         (Err(report), Step::Encode) => Answer::Unencodable(report.to_string()),
-    }
+    })
 }
 
 /// So many descriptors go along with the first words to a worker.

@@ -21,6 +21,7 @@ use super::deadline::Deadline;
 use super::error::{Cause, Rejection, TaskError};
 use super::feed::{Calls, Feed};
 use super::options::{TaskName, TaskOptions};
+use super::progress::Progress;
 use super::room::Room;
 use super::task::{Arguments, Data, Task};
 use crate::wire::MOST_ITEMS;
@@ -93,6 +94,7 @@ pub struct Map<R> {
     ready: vec::IntoIter<Result<R, TaskError>>,
     /// How many items are submitted and not yet yielded.
     ahead: usize,
+    yielded: u64,
     /// What is told when all that was submitted has been yielded.
     last: Option<Last>,
     ended: bool,
@@ -142,6 +144,7 @@ impl<R> Map<R> {
             submitted: Submitted::InOrder(VecDeque::new()),
             ready: Vec::new().into_iter(),
             ahead: 0,
+            yielded: 0,
             last: None,
             ended: false,
             executor,
@@ -262,6 +265,35 @@ impl<R> Map<R> {
         self
     }
 
+    /// How far the stream is: how many items it has yielded, failed ones among them, and of how many. The
+    /// total is 0 as long as it is not known: that is when the source's `size_hint` is not exact.
+    ///
+    /// ```
+    /// # use concurrent_futures::{ExecutorExt, ThreadPoolExecutor};
+    /// # use futures::StreamExt as _;
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = ThreadPoolExecutor::new()?;
+    /// let mut squares = pool.map(|x: u64| x * x, 0..1000);
+    /// while let Some(square) = squares.next().await {
+    ///     square?;
+    ///     let progress = squares.progress();
+    ///     assert_eq!(progress.total, 1000);
+    ///     if progress.done % 100 == 0 {
+    ///         println!("{} of {}", progress.done, progress.total);
+    ///     }
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn progress(&self) -> Progress {
+        let left = self.feed.as_ref().map_or(Some(0), |feed| feed.left());
+        Progress {
+            done: self.yielded,
+            total: left.map_or(0, |left| {
+                self.yielded + self.ahead.saturating_add(left) as u64
+            }),
+        }
+    }
+
     fn name(&self) -> TaskName {
         let given = self
             .options
@@ -354,6 +386,7 @@ impl<R> Map<R> {
     fn take_ready(&mut self) -> Option<Result<R, TaskError>> {
         let outcome = self.ready.next()?;
         self.ahead -= 1;
+        self.yielded += 1;
         self.pulling |= self.ahead <= self.resume_at;
         Some(outcome)
     }

@@ -280,7 +280,8 @@ pub trait ExecutorExt: Executor {
 
 impl<E: Executor + ?Sized> ExecutorExt for E {}
 
-fn submit_to<E, F, A, M>(
+/// Submits a call in a place of the queue, if there was one.
+pub(crate) fn submit_to<E, F, A, M>(
     executor: &E,
     room: Result<Room, TaskError>,
     options: Option<Arc<TaskOptions>>,

@@ -27,6 +27,7 @@ pub struct TaskOptions {
     pub(crate) queue_timeout: Option<Duration>,
     pub(crate) priority: Option<i32>,
     pub(crate) name: Option<Arc<str>>,
+    pub(crate) traceparent: Option<Arc<str>>,
 }
 
 impl TaskOptions {
@@ -103,6 +104,29 @@ impl TaskOptions {
     #[must_use]
     pub fn queue_timeout(mut self, limit: Duration) -> Self {
         self.queue_timeout = Some(limit);
+        self
+    }
+
+    /// The trace that the task belongs to, in the form of the `traceparent` header of
+    /// [W3C Trace Context](https://www.w3.org/TR/trace-context/). The task finds it in
+    /// [`worker::Context::traceparent`](crate::worker::Context::traceparent), also in another process, and
+    /// can go on with the trace there. It is passed on as it is. Default: what the function gives that
+    /// was passed to `set_trace_propagator`, or none.
+    ///
+    /// ```
+    /// use concurrent_futures::{ThreadPoolExecutor, TaskOptions, worker};
+    ///
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = ThreadPoolExecutor::new()?;
+    /// let header = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    /// let options = TaskOptions::new().traceparent(header);
+    /// let told = || worker::current().and_then(|task| task.traceparent().map(str::to_owned));
+    /// assert_eq!(pool.submit_with(&options, told, ()).await?.as_deref(), Some(header));
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn traceparent(mut self, header: impl Into<Arc<str>>) -> Self {
+        self.traceparent = Some(header.into());
         self
     }
 

@@ -4,11 +4,12 @@
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::context::Wanted;
 use super::error::{Cause, TaskError};
 use super::options::{TaskName, TaskOptions};
+use crate::observe::{Meter, Raised, Trace};
 use crate::wire::outcomes::Values;
 
 /// What is known of a job from its submission to its end, shared by its handle and its executor.
@@ -20,6 +21,9 @@ pub(crate) struct Ticket {
     terms: OnceLock<Arc<Terms>>,
     /// Nobody waits for an answer any more: all items are answered, or the caller has cancelled.
     closed: AtomicBool,
+    trace: Trace,
+    #[cfg(feature = "metrics")]
+    submitted: Instant,
 }
 
 /// What an executor says of itself to each job that it takes. All its jobs share one, so that a
@@ -28,11 +32,20 @@ pub(crate) struct Terms {
     owner: Weak<dyn Owner>,
     /// The executor's own options, for what was not asked.
     defaults: TaskOptions,
+    meter: Meter,
 }
 
 impl Terms {
-    pub(crate) fn new(owner: Weak<dyn Owner>, defaults: TaskOptions) -> Arc<Self> {
-        Arc::new(Self { owner, defaults })
+    pub(crate) fn new(owner: Weak<dyn Owner>, defaults: TaskOptions, meter: Meter) -> Arc<Self> {
+        Arc::new(Self {
+            owner,
+            defaults,
+            meter,
+        })
+    }
+
+    pub(crate) fn meter(&self) -> &Meter {
+        &self.meter
     }
 }
 
@@ -49,13 +62,66 @@ pub(crate) trait Owner: Send + Sync {
 impl Ticket {
     pub(crate) fn new(function: &'static str, asked: Option<Arc<TaskOptions>>) -> Self {
         static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+        let name = asked.as_ref().and_then(|options| options.name.as_deref());
         Self {
-            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            trace: Trace::begin(id, name.unwrap_or(function)),
+            id,
             function,
             asked,
             terms: OnceLock::new(),
             closed: AtomicBool::new(false),
+            #[cfg(feature = "metrics")]
+            submitted: Instant::now(),
         }
+    }
+
+    pub(crate) fn trace(&self) -> &Trace {
+        &self.trace
+    }
+
+    fn meter(&self) -> Option<&Meter> {
+        self.terms.get().map(|terms| &terms.meter)
+    }
+
+    /// It is in a worker's hands as long as what this gives is kept.
+    pub(crate) fn running(&self) -> Raised {
+        self.meter().map(Meter::running).unwrap_or_default()
+    }
+
+    /// Runs an item on this thread.
+    pub(crate) fn run<T>(&self, worker: u64, work: impl FnOnce() -> T) -> T {
+        if !cfg!(feature = "metrics") && !self.trace.is_open() {
+            return work(); // Nobody wants to know for how long.
+        }
+        let begun = Instant::now();
+        let outcome = self.trace.within(work);
+        self.ran(worker, 1, begun.elapsed());
+        outcome
+    }
+
+    /// So many items have run, for so long, until now.
+    pub(crate) fn ran(&self, worker: u64, items: u32, time: Duration) {
+        self.trace.ran(worker, time);
+        #[cfg(feature = "metrics")]
+        if let Some(meter) = self.meter() {
+            meter.ran(items, self.submitted.elapsed().saturating_sub(time), time);
+        }
+        #[cfg(not(feature = "metrics"))]
+        let _ = items;
+    }
+
+    /// So many items have this outcome.
+    pub(crate) fn count(&self, outcome: &'static str, items: usize) {
+        if let Some(meter) = self.meter() {
+            meter.ended(outcome, items);
+        }
+    }
+
+    /// The trace that the job belongs to, as a W3C `traceparent`.
+    pub(crate) fn traceparent(&self) -> Option<Arc<str>> {
+        let asked = self.option(|options| options.traceparent.clone());
+        asked.or_else(|| self.trace.propagated())
     }
 
     pub(crate) fn id(&self) -> u64 {

@@ -8,12 +8,14 @@ use tokio::sync::{Semaphore, SemaphorePermit, TryAcquireError};
 
 use super::error::{Cause, Rejection, TaskError};
 use super::options::TaskName;
+use crate::observe::{Meter, Raised};
 
 /// A place in an executor's queue. Dropping it gives the place back.
 #[derive(Debug, Default)]
 pub struct Room {
     /// Where the place was taken, in a queue with bounds.
     places: Option<Arc<Semaphore>>,
+    _queued: Raised,
 }
 
 impl Drop for Room {
@@ -29,14 +31,6 @@ impl Room {
     pub fn unbounded() -> Self {
         Self::default()
     }
-
-    /// The permit as one pointer: as many of these wait as there are tasks.
-    fn taken(place: SemaphorePermit<'_>, places: &Arc<Semaphore>) -> Self {
-        place.forget();
-        Self {
-            places: Some(places.clone()),
-        }
-    }
 }
 
 /// All the room that a queue has.
@@ -44,14 +38,16 @@ impl Room {
 pub(crate) struct Rooms {
     places: Option<(usize, Arc<Semaphore>)>,
     closed: AtomicBool,
+    meter: Meter,
 }
 
 impl Rooms {
-    pub(crate) fn new(capacity: Option<usize>) -> Self {
+    pub(crate) fn new(capacity: Option<usize>, meter: Meter) -> Self {
         let places = capacity.map(|capacity| (capacity, Arc::new(Semaphore::new(capacity))));
         Self {
             places,
             closed: AtomicBool::new(false),
+            meter,
         }
     }
 
@@ -62,25 +58,39 @@ impl Rooms {
     pub(crate) fn try_take(&self) -> Result<Room, TaskError> {
         let cause = match &self.places {
             _ if self.is_closed() => Cause::Shutdown,
-            None => return Ok(Room::unbounded()),
+            None => return Ok(self.taken(None)),
             Some((capacity, places)) => match places.try_acquire() {
-                Ok(place) => return Ok(Room::taken(place, places)),
+                Ok(place) => return Ok(self.taken(Some((place, places)))),
                 Err(TryAcquireError::Closed) => Cause::Shutdown,
                 Err(TryAcquireError::NoPermits) => Cause::Rejected(Rejection::QueueFull {
                     capacity: *capacity,
                 }),
             },
         };
-        Err(refused(cause))
+        let refusal = refused(cause);
+        self.meter.ended(refusal.kind(), 1);
+        Err(refusal)
+    }
+
+    /// The permit as one pointer: as many of these wait as there are tasks.
+    fn taken(&self, place: Option<(SemaphorePermit<'_>, &Arc<Semaphore>)>) -> Room {
+        let places = place.map(|(place, places)| {
+            place.forget();
+            places.clone()
+        });
+        Room {
+            places,
+            _queued: self.meter.queued(),
+        }
     }
 
     /// Waits for room, first come, first served.
     pub(crate) async fn take(&self) -> Result<Room, TaskError> {
         match &self.places {
             _ if self.is_closed() => Err(refused(Cause::Shutdown)),
-            None => Ok(Room::unbounded()),
+            None => Ok(self.taken(None)),
             Some((_, places)) => match places.acquire().await {
-                Ok(place) => Ok(Room::taken(place, places)),
+                Ok(place) => Ok(self.taken(Some((place, places)))),
                 Err(_) => Err(refused(Cause::Shutdown)),
             },
         }

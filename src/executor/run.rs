@@ -10,6 +10,7 @@ use super::context::{self, Context};
 use super::error::Cause;
 use super::promise::{Owed, Promise, PromiseOf, Ticket};
 use super::task::Task;
+use crate::observe::Raised;
 use crate::panic;
 
 /// The thread that runs a job.
@@ -42,6 +43,7 @@ pub(super) struct Runner<'a, P> {
     /// What an item knows of itself, kept from one to the next.
     context: Option<Context>,
     pub(super) tally: Tally,
+    _running: Raised,
 }
 
 impl<'a, P: Promise + 'static> Runner<'a, P> {
@@ -52,12 +54,14 @@ impl<'a, P: Promise + 'static> Runner<'a, P> {
             deadline: None,
             wanted: promise.clone(),
             key: 0,
+            traceparent: promise.ticket().traceparent(),
         };
         Self {
             promise,
             seat,
             context: Some(context),
             tally: Tally::default(),
+            _running: promise.ticket().running(),
         }
     }
 
@@ -72,7 +76,8 @@ impl<'a, P: Promise + 'static> Runner<'a, P> {
             context.deadline = deadline;
             context::enter(context);
         }
-        let outcome = panic::catch(call);
+        let ticket = promise.ticket();
+        let outcome = ticket.run(seat.worker_id(), || panic::catch(call));
         self.context = context::leave();
         seat.end();
         self.tally.finished += 1;

@@ -107,7 +107,7 @@ pub struct ProcessPoolBuilder {
 type EncodeOpening = Box<dyn FnOnce(usize) -> Result<Opening, String> + Send>;
 
 impl ProcessPoolBuilder {
-    /// What the pool is called in its `Debug` text.
+    /// What the pool is called in its `Debug` text, and where it is measured.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self

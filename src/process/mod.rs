@@ -4,7 +4,7 @@
 //! - this file: what a user holds; [`builder`]: how it is configured;
 //! - [`pool`]: which call goes to which worker;
 //! - [`supervisor`]: the life of one worker; [`start`]: how it begins; [`arrival`]: a large result on
-//!   its way in;
+//!   its way in; [`watch`]: when there is something to read;
 //! - [`link`]: the parent's end of a worker, who is owed what;
 //! - [`limits`]: what a worker may use; [`output`]: what it writes to stdout and stderr.
 
@@ -16,6 +16,7 @@ mod output;
 mod pool;
 mod start;
 mod supervisor;
+mod watch;
 
 use std::fmt;
 use std::io;

@@ -10,8 +10,6 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use futures::FutureExt as _;
-use tokio::io::AsyncReadExt as _;
-use tokio::net::unix::OwnedReadHalf;
 use tokio::runtime::Handle;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
@@ -22,6 +20,7 @@ use super::link::{Answered, Dismissal, Ending, Fate, Late, Link, Tenure};
 use super::output::Outputs;
 use super::pool::{AfterFailure, Departure, Pool};
 use super::start::{Child, Connection, Newborn, StartError};
+use super::watch::Watch;
 use crate::executor::error::{Cause, Death, InitFailure};
 use crate::executor::promise::{Owed, PromiseEncoded};
 use crate::sys::{self, Exit};
@@ -119,6 +118,9 @@ impl Drop for TakenPlace {
             .link
             .as_ref()
             .map_or(0, |link| link.bury(&Cause::Shutdown).lost);
+        if let (Some(_), End::Gone(departure, _)) = (&self.link, &self.end) {
+            self.pool.worker_ended(departure.unwrap_or(Departure::Sent));
+        }
         match self.end {
             End::NeverPolled => self.pool.discard_place(self.id),
             End::Gone(departure, lost) => self.pool.worker_gone(self.id, departure, lost + cut_off),
@@ -129,7 +131,7 @@ impl Drop for TakenPlace {
 /// A worker that is ready, with all that the parent has of it.
 struct Worker {
     link: Arc<Link>,
-    reader: OwnedReadHalf,
+    watch: Watch,
     codec: LengthDelimitedCodec,
     buffer: BytesMut,
     listener: Listener,
@@ -197,7 +199,8 @@ async fn bring_up(pool: &Arc<Pool>, id: u64) -> Result<Worker, Option<Failure>> 
     }
 
     let own = Identity::own();
-    let fds = [page_fd.as_fd()];
+    let (answers, theirs) = sys::pipe().map_err(system("make a pipe"))?;
+    let fds = [page_fd.as_fd(), theirs.as_fd()];
     let setup = recipe.setup(id, outputs.captured());
     let outcome = tokio::select! {
         outcome = connection.establish(&own, &fds, setup, recipe.max_frame_length) => outcome,
@@ -227,16 +230,17 @@ async fn bring_up(pool: &Arc<Pool>, id: u64) -> Result<Worker, Option<Failure>> 
         codec,
         buffer,
     } = connection;
-    let (reader, writer) = stream.into_split();
+    let socket = Arc::new(stream.into_std().map_err(system("use a socket"))?);
+    let watch = Watch::new(answers, socket.clone()).map_err(system("use a socket"))?;
     let tenure = Tenure {
         max_tasks: pool.config.max_tasks_per_child,
         max_age: pool.config.max_age_per_child,
         idle_timeout: pool.config.idle_timeout,
     };
-    let link = Arc::new(Link::new(id, pid, page, writer, tenure));
+    let link = Arc::new(Link::new(id, pid, page, socket, tenure));
     Ok(Worker {
         link,
-        reader,
+        watch,
         codec,
         buffer,
         listener: Listener::default(),
@@ -373,10 +377,14 @@ impl Worker {
             };
             let has_room = self.link.put_more();
             let has_unwritten = self.link.has_unwritten();
+            if let Err(error) = self.watch.watch_room(has_unwritten) {
+                self.link.end(Ending::failed(&error));
+                continue;
+            }
             self.buffer.reserve(READ);
             tokio::select! {
                 biased;
-                read = self.reader.read_buf(&mut self.buffer), if reading => {
+                read = poll_fn(|cx| self.watch.poll_read(cx, &mut self.buffer)), if reading => {
                     if matches!(read, Ok(0) | Err(_)) {
                         reading = false;
                         // Most likely it has ended, and that will be told in a moment.
@@ -391,7 +399,7 @@ impl Worker {
                     self.link.end(Ending::Protocol("closing its connection".to_owned()));
                 }
                 () = self.link.woken() => pool.refill(&self.link),
-                () = poll_fn(|cx| self.link.poll_write(cx)), if has_unwritten => {}
+                () = poll_fn(|cx| self.link.poll_write(cx, &self.watch)), if has_unwritten => {}
                 // Whatever else there is in the runtime has its turn between two pieces.
                 () = yield_now(), if more || has_room => {
                     if more {
@@ -494,6 +502,8 @@ impl Worker {
             },
             Some(FromWorker::Progress(seq)) => self.link.report(seq),
             Some(FromWorker::Taken(seq)) => self.link.taken(seq),
+            #[cfg(feature = "tracing")]
+            Some(FromWorker::Event(call, event)) => self.link.tell(call, event),
             Some(FromWorker::Bulk(parts)) => {
                 let parts = self.link.expect(parts);
                 if parts.missing() > self.codec.max_frame_length() {
@@ -515,13 +525,14 @@ impl Worker {
     /// Reads what a dead worker had sent, and what it had finished but not sent. A frame that was
     /// cut off by its death is dropped.
     fn read_last_words(&mut self, pool: &Arc<Pool>) {
-        let mut bytes = vec![0; READ];
-        // Not through tokio, which may not have been told yet that there is something.
-        while let Ok(len @ 1..) = sys::read_now(self.reader.as_ref().as_fd(), &mut bytes) {
-            self.buffer.extend_from_slice(&bytes[..len]);
+        loop {
             while self.read_frames(pool) {}
+            self.buffer.reserve(READ);
+            // The runtime may not have told yet that there is something.
+            let Ok(1..) = self.watch.read_now(&mut self.buffer) else {
+                break;
+            };
         }
-        while self.read_frames(pool) {}
         // If one was still coming, a part of it died with the worker.
         (self.announced, self.arriving) = (None, None);
         self.listener = Listener::default();

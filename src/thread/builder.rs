@@ -30,6 +30,7 @@ pub struct ThreadPoolBuilder {
     task_options: TaskOptions,
     initializer: Option<Initializer>,
     thread_name_prefix: Option<String>,
+    name: Option<String>,
 }
 
 /// What the executor keeps of it.
@@ -41,6 +42,7 @@ pub(super) struct Config {
     pub(super) task_options: TaskOptions,
     pub(super) initializer: Option<Initializer>,
     pub(super) thread_name_prefix: Option<String>,
+    pub(super) name: Option<String>,
 }
 
 /// Runs once on each thread; an error's text says why it failed.
@@ -55,6 +57,12 @@ impl fmt::Debug for Initializer {
 impl ThreadPoolBuilder {
     pub(super) fn new() -> Self {
         Self::default()
+    }
+
+    /// What the executor is called where it is measured.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
     }
 
     /// How many tasks may run at the same time. Default: the CPUs this process may use.
@@ -114,6 +122,7 @@ impl ThreadPoolBuilder {
             task_options: self.task_options,
             initializer: self.initializer,
             thread_name_prefix: self.thread_name_prefix,
+            name: self.name,
         };
         Ok(ThreadPoolExecutor::from_config(config))
     }

@@ -22,6 +22,7 @@ use crate::executor::promise::{Owner, Terms, Ticket};
 use crate::executor::room::{Room, Rooms};
 use crate::executor::run::{Shared, Tally};
 use crate::executor::{Executor, Stats};
+use crate::observe::Meter;
 
 /// Gives a seat a thread of a runtime.
 pub(super) type Hire = fn(&Handle, Arc<Core>, u64);
@@ -133,9 +134,10 @@ impl Errand {
 
 impl Core {
     pub(super) fn new(config: Config, hire: Hire) -> Arc<Self> {
+        let meter = Meter::new(config.name.as_deref().unwrap_or("threads"));
         Arc::new_cyclic(|me: &Weak<Self>| Self {
-            rooms: Rooms::new(config.queue_capacity),
-            terms: Terms::new(me.clone(), config.task_options.clone()),
+            rooms: Rooms::new(config.queue_capacity, meter.clone()),
+            terms: Terms::new(me.clone(), config.task_options.clone(), meter),
             config,
             hire,
             me: me.clone(),

@@ -139,7 +139,8 @@ impl ThreadPoolExecutor {
         }
     }
 
-    fn submit_local<F, A, M>(
+    /// Submits a call in a place of the queue, if there was one.
+    pub(crate) fn submit_local<F, A, M>(
         &self,
         room: Result<Room, TaskError>,
         options: Option<Arc<TaskOptions>>,

@@ -49,7 +49,7 @@ pub(crate) enum Stage {
     Offered,
     /// The worker is running the item.
     Running,
-    /// The worker has ended the item and left its outcome in the outbox or the socket.
+    /// The worker has ended the item and left its outcome in the outbox or the pipe.
     Done,
     /// The worker must begin none of the items from here on.
     Revoked,

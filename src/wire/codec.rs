@@ -181,18 +181,24 @@ fn put_number<T: 'static>(value: &T, out: &mut Chain) -> bool {
 /// Reads a number that `put_number` wrote. Nothing, with nothing read, if `T` is none, or if
 /// something else is at the front.
 pub(crate) fn get_number<T: 'static>(input: &mut Reader) -> Option<T> {
+    let (number, len) = front_number(&input.front)?;
+    input.advance(len);
+    Some(number)
+}
+
+/// The number at the front, as `get_number` reads it, and how many bytes it takes.
+#[inline]
+pub(crate) fn front_number<T: 'static>(bytes: &[u8]) -> Option<(T, usize)> {
     macro_rules! number {
         ($($number:ty),*) => {$(
             if TypeId::of::<T>() == TypeId::of::<$number>() {
                 const LEN: usize = 1 + size_of::<$number>();
-                let bytes = input.front.first_chunk::<LEN>()?;
-                let (&head, bytes) = bytes.split_first()?;
+                let (&head, bytes) = bytes.first_chunk::<LEN>()?.split_first()?;
                 if head != number_head::<$number>() {
                     return None;
                 }
                 let number = <$number>::from_le_bytes(bytes.try_into().ok()?);
-                input.advance(LEN);
-                return found(number);
+                return found(number).map(|number| (number, LEN));
             }
         )*};
     }

@@ -32,6 +32,7 @@ mod tag {
     pub(super) const BULK: u8 = 5;
     pub(super) const REST: u8 = 6;
     pub(super) const DESCRIPTORS: u8 = 7;
+    pub(super) const TRACE: u8 = 8;
 
     pub(super) const GREETING: u8 = 64;
     pub(super) const READY: u8 = 65;
@@ -40,6 +41,8 @@ mod tag {
     pub(super) const PROGRESS: u8 = 68;
     pub(super) const MOVED: u8 = 69;
     pub(super) const TAKEN: u8 = 70;
+    #[cfg(feature = "tracing")]
+    pub(super) const EVENT: u8 = 71;
 }
 
 /// How a function is named. Room is left for functions that are known by name.
@@ -66,7 +69,7 @@ impl Identity {
 }
 
 /// What a worker is to be.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Setup {
     pub(crate) worker_id: u64,
     pub(crate) max_frame: u64,
@@ -77,6 +80,8 @@ pub(crate) struct Setup {
     pub(crate) initializer: Option<FunctionOffset>,
     /// How many descriptors came for the initializer.
     pub(crate) descriptors: u32,
+    /// Up to which level the parent listens to events: from 1, errors, to 5, all; 0 for none.
+    pub(crate) events: u8,
 }
 
 impl Setup {
@@ -117,6 +122,8 @@ pub(crate) enum ToWorker {
     Bulk(Vec<Part>),
     /// So many descriptors came for the call that follows.
     Descriptors(u32),
+    /// The trace that the call that follows belongs to, as a W3C `traceparent`.
+    Trace(String),
     /// There has been nothing to do for a while: no memory is to be kept for what comes.
     Rest,
     Exit,
@@ -135,6 +142,9 @@ pub(crate) enum FromWorker {
     Progress(u32),
     /// Parts of the payload of the outcome that follows come by the ring.
     Bulk(Vec<Part>),
+    /// An event that the task of a call, or nobody, has written; see `event`.
+    #[cfg(feature = "tracing")]
+    Event(Option<u32>, Reader),
     /// The item of a call that had descriptors beside it has begun: they are the worker's now.
     Taken(u32),
     /// The parent waited for something to be written to a ring, or read from it: it has been.
@@ -186,6 +196,7 @@ pub(crate) fn put_setup(out: &mut Chain, setup: &Setup, args: &Chain) {
         out.put_u8(u8::from(setup.initializer.is_some()));
         put_function(out, setup.initializer.unwrap_or(FunctionOffset(0)));
         out.put_u32_le(setup.descriptors);
+        out.put_u8(setup.events);
     });
 }
 
@@ -237,6 +248,23 @@ pub(crate) fn put_moved(out: &mut Chain) {
 
 pub(crate) fn put_taken(out: &mut Chain, seq: u32) {
     put(out, tag::TAKEN, &Chain::new(), |out| out.put_u32_le(seq));
+}
+
+/// Comes before the call that belongs to the trace.
+pub(crate) fn put_trace(out: &mut Chain, traceparent: &str) {
+    let mut text = Chain::new();
+    put_text(&mut text, traceparent);
+    put(out, tag::TRACE, &text, |_| {});
+}
+
+#[cfg(feature = "tracing")]
+pub(crate) fn put_event(out: &mut Chain, call: Option<u32>, event: &super::event::Event) {
+    let mut payload = Chain::new();
+    super::event::put(&mut payload, event);
+    put(out, tag::EVENT, &payload, |out| {
+        out.put_u8(u8::from(call.is_some()));
+        out.put_u32_le(call.unwrap_or_default());
+    });
 }
 
 pub(crate) fn put_exit(out: &mut Chain) {
@@ -385,6 +413,7 @@ impl ToWorker {
                     captured,
                     initializer: present.then_some(function),
                     descriptors: frame.u32()?,
+                    events: frame.u8()?,
                 };
                 Self::Setup(setup, frame)
             }
@@ -402,6 +431,7 @@ impl ToWorker {
             }
             tag::BULK => Self::Bulk(get_bulk(&mut frame)?),
             tag::DESCRIPTORS => Self::Descriptors(frame.u32()?),
+            tag::TRACE => Self::Trace(get_text(&mut frame)?),
             tag::REST => Self::Rest,
             tag::EXIT => Self::Exit,
             _ => return None,
@@ -424,6 +454,12 @@ impl FromWorker {
             tag::PROGRESS => Self::Progress(frame.u32()?),
             tag::BULK => Self::Bulk(get_bulk(&mut frame)?),
             tag::TAKEN => Self::Taken(frame.u32()?),
+            #[cfg(feature = "tracing")]
+            tag::EVENT => {
+                let has_call = frame.u8()? == 1;
+                let call = frame.u32()?;
+                Self::Event(has_call.then_some(call), frame)
+            }
             tag::MOVED => Self::Moved,
             _ => return None,
         };
@@ -536,6 +572,7 @@ mod tests {
             }),
             initializer: Some(FunctionOffset(-9)),
             descriptors: 0,
+            events: 4,
         };
         let mut args = Chain::new();
         args.put_bytes(b"args".to_vec().into());

@@ -3,6 +3,7 @@
 //! - `chain`: bytes on their way out, and bytes that came in;
 //! - [`codec`]: values to bytes and back;
 //! - [`descriptors`]: what travels beside the bytes;
+//! - `event`: what a task has written to its log;
 //! - [`frame`]: bytes cut into frames;
 //! - [`message`]: what each frame says;
 //! - [`outcomes`]: what a worker tells of the items that it has ended;
@@ -19,6 +20,8 @@ pub(crate) mod claim;
 pub(crate) mod codec;
 #[cfg(target_os = "linux")]
 pub(crate) mod descriptors;
+#[cfg(all(feature = "tracing", target_os = "linux"))]
+pub(crate) mod event;
 #[cfg(target_os = "linux")]
 pub(crate) mod frame;
 #[cfg(target_os = "linux")]

@@ -150,8 +150,8 @@ impl Listener {
 fn count_values(bytes: &[u8]) -> Option<(u32, usize)> {
     let mut end = codec::value_len(bytes)?;
     let mut count = 1;
-    while bytes.get(end) == Some(&(Status::Value as u8)) {
-        end += 1 + codec::value_len(&bytes[end + 1..])?;
+    while let Some(value) = bytes[end..].strip_prefix(&[Status::Value as u8]) {
+        end += 1 + codec::value_len(value)?;
         count += 1;
     }
     Some((count, end))
@@ -198,6 +198,20 @@ impl Values {
     /// How many bytes they take.
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
+    }
+
+    /// Takes those at the front out that are numbers of type `N`. All the others are left.
+    pub(crate) fn take_numbers<N: 'static>(&mut self, mut take: impl FnMut(N)) {
+        let mut len = 0;
+        while self.count > 0
+            && let Some((number, value)) = codec::front_number(&self.entries.front[len..])
+        {
+            take(number);
+            self.first += 1;
+            self.count -= 1;
+            len += value + usize::from(self.count > 0); // And the status of the next.
+        }
+        self.entries.advance(len);
     }
 
     /// Reads each by `read`, which is given them in turn and must take one.

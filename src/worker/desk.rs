@@ -51,6 +51,8 @@ pub(super) struct CallDesk<'a> {
     input: Reader,
     /// The descriptors that came with it. Such a call has one item.
     beside: Vec<Descriptor>,
+    /// The trace that it belongs to.
+    traceparent: Option<Arc<str>>,
     next: u32,
     /// The next item has been claimed as the one before ended.
     is_claimed: bool,
@@ -65,6 +67,7 @@ impl<'a> CallDesk<'a> {
         head: CallHead,
         input: Reader,
         beside: Vec<Descriptor>,
+        traceparent: Option<Arc<str>>,
         station: &'a Station,
         log: &'a mut Log,
     ) -> Self {
@@ -72,6 +75,7 @@ impl<'a> CallDesk<'a> {
             head,
             input,
             beside,
+            traceparent,
             next: head.first,
             is_claimed: false,
             begun: None,
@@ -103,6 +107,7 @@ impl<'a> CallDesk<'a> {
             deadline: timeout.and_then(|timeout| Instant::now().checked_add(timeout)),
             wanted: self.station.parent.clone(),
             key,
+            traceparent: self.traceparent.clone(),
         });
     }
 
@@ -162,7 +167,7 @@ impl Desk for CallDesk<'_> {
         (&mut self.input, &mut self.beside, self.log.begin())
     }
 
-    fn answer(&mut self, answer: Answer) {
+    fn answer(&mut self, answer: Answer) -> bool {
         if let Some(marks) = &self.station.marks {
             marks.end();
         }
@@ -185,6 +190,7 @@ impl Desk for CallDesk<'_> {
             // met again when the worker has to wait.
             let _ = self.log.flush();
         }
+        self.claim()
     }
 }
 
@@ -242,7 +248,6 @@ pub(super) fn run_initializer(
     let mut desk = InitializerDesk {
         input,
         beside,
-        claimed: false,
         value: Chain::new(),
         answer: None,
     };
@@ -276,7 +281,6 @@ pub(super) fn find(function: FunctionOffset) -> io::Result<Entry> {
 struct InitializerDesk {
     input: Reader,
     beside: Vec<Descriptor>,
-    claimed: bool,
     value: Chain,
     answer: Option<Answer>,
 }
@@ -295,10 +299,11 @@ impl Desk for InitializerDesk {
     }
 
     fn claim(&mut self) -> bool {
-        !std::mem::replace(&mut self.claimed, true)
+        true
     }
 
-    fn answer(&mut self, answer: Answer) {
+    fn answer(&mut self, answer: Answer) -> bool {
         self.answer = Some(answer);
+        false
     }
 }

@@ -1,15 +1,15 @@
 //! What comes from the parent, before and beside the calls: messages, and descriptors with them.
 
 use std::collections::VecDeque;
-use std::io::{self, Read};
+use std::io::{self, Read, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use crate::sys;
-use crate::wire::Reader;
 use crate::wire::descriptors::Descriptor;
 use crate::wire::frame::{self, Frames};
 use crate::wire::message::{self, Identity, Setup, ToWorker};
+use crate::wire::{Chain, Reader};
 
 /// The most that a `Hello` may have.
 const HELLO_LIMIT: usize = 4096;
@@ -79,6 +79,14 @@ impl Inlet {
         Ok(self.frames.next(&mut source)?.map(Reader::from))
     }
 
+    /// Says one of the words that come before the calls.
+    pub(super) fn send(&self, put: impl FnOnce(&mut Chain)) -> io::Result<()> {
+        let mut words = Chain::new();
+        put(&mut words);
+        let mut socket = &self.socket;
+        words.write_with(|slices| socket.write_vectored(slices))
+    }
+
     /// Takes so many of the descriptors that came.
     pub(super) fn take_descriptors(&mut self, count: u32) -> io::Result<Vec<Descriptor>> {
         let count = count as usize;
@@ -111,7 +119,7 @@ fn parse(frame: Reader) -> io::Result<ToWorker> {
 }
 
 /// What this process says of itself.
-pub(super) fn put_greeting(out: &mut crate::wire::Chain) {
+pub(super) fn put_greeting(out: &mut Chain) {
     message::put_greeting(out, &Identity::own());
 }
 
@@ -136,6 +144,7 @@ mod tests {
             captured: None,
             initializer: None,
             descriptors: 0,
+            events: 0,
         };
         let mut out = Chain::new();
         message::put_hello(&mut out, parent);

@@ -2,7 +2,7 @@
 
 // The rest of this module runs only in a worker process. Reading order: `serve` (from the first
 // line of `main` to the last frame), `inlet` (what comes in), `bulk` (the large parts of it), `desk`
-// (one call, item by item), `log` and `outbox` (what goes back), `marks` (whose output it is), `memory` (how much is held), `zygote` (where workers are forked).
+// (one call, item by item), `log` and `outbox` (what goes back), `marks` (whose output it is), `relay` (what it logs), `memory` (how much is held), `zygote` (where workers are forked).
 #[cfg(target_os = "linux")]
 mod bulk;
 #[cfg(target_os = "linux")]
@@ -17,6 +17,8 @@ mod marks;
 mod memory;
 #[cfg(target_os = "linux")]
 mod outbox;
+#[cfg(all(feature = "tracing", target_os = "linux"))]
+mod relay;
 #[cfg(target_os = "linux")]
 mod serve;
 #[cfg(target_os = "linux")]

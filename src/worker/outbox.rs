@@ -1,13 +1,14 @@
 //! What goes back to the parent. The outcome of an item is put into the shared page before anything
-//! else, so that it is not lost should this process die before it has written it to the socket.
+//! else, so that it is not lost should this process die before it has written it to the pipe that the parent
+//! reads.
 //!
 //! Outcomes are written together where that delays none: at the latest when the worker would wait
 //! for input; and when an item runs for long, by the thread that watches for the parent's end. Only
-//! the thread that serves adds to what the page holds, without a lock; who writes to the socket
+//! the thread that serves adds to what the page holds, without a lock; who writes to the pipe
 //! holds one.
 
-use std::io::{self, Write as _};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::io::{self, PipeWriter, Write as _};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -36,10 +37,11 @@ pub(super) struct Outbox {
 
 #[derive(Debug)]
 struct Sender {
-    socket: UnixStream,
+    /// Where the parent reads.
+    answers: PipeWriter,
     /// How much of what the page holds has been written.
     sent: usize,
-    /// The socket's failure. It ends the worker, but an entry cannot be told of it.
+    /// The pipe's failure. It ends the worker, but an entry cannot be told of it.
     broken: Option<io::Error>,
 }
 
@@ -47,13 +49,13 @@ impl Outbox {
     /// Makes it, and the thread that watches: as soon as the parent goes away, it ends this process
     /// and what that has started. A task that computes, or sleeps, would not notice.
     pub(super) fn open(
+        answers: PipeWriter,
         socket: UnixStream,
         parent: Option<OwnedFd>,
         page: Arc<Page>,
     ) -> io::Result<Arc<Self>> {
-        let watched = socket.try_clone()?;
         let sender = Sender {
-            socket,
+            answers,
             sent: 0,
             broken: None,
         };
@@ -67,7 +69,7 @@ impl Outbox {
         let watch = move || {
             let mut vain = 0;
             let _ = sys::wait_for_parents_end(
-                &watched,
+                &socket,
                 parent.as_ref(),
                 &attendant.bell,
                 LINGER,
@@ -105,7 +107,7 @@ impl Outbox {
     /// Writes an entry that the page cannot hold, and those before it in `head`; all that was posted
     /// has been written.
     ///
-    /// Its large pieces go by the ring, all of it by the socket if there is no memory for that.
+    /// Its large pieces go by the ring, all of it by the pipe if there is no memory for that.
     pub(super) fn send_large(&self, head: &[u8], mut entry: Chain) -> Chain {
         let mut outcome = Chain::new();
         outcome.tail().extend_from_slice(head);
@@ -160,8 +162,7 @@ impl Outbox {
 
 impl Sender {
     fn send(&mut self, message: &mut Chain) -> io::Result<()> {
-        let mut socket = &self.socket;
-        message.write_with(|slices| socket.write_vectored(slices))
+        message.write_with(|slices| self.answers.write_vectored(slices))
     }
 
     /// Puts pieces into the ring. Their frame is written as soon as the first bytes are there.
@@ -202,7 +203,7 @@ impl Sender {
         let mut head = &message::outcomes_head(posted - self.sent)[..];
         let mut start = self.sent;
         while !head.is_empty() || start < posted {
-            match page.send_posted(self.socket.as_fd(), head, start..posted) {
+            match page.write_posted(&self.answers, head, start..posted) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(sent) => {
                     start += sent.saturating_sub(head.len());

@@ -84,8 +84,10 @@ impl Worker {
         let memory = inlet.fds.pop_front();
         let memory = memory.ok_or_else(|| invalid("no memory came with the hello"))?;
         let page = Arc::new(Page::open(memory)?);
+        let answers = inlet.fds.pop_front();
+        let answers = answers.ok_or_else(|| invalid("no pipe came with the hello"))?;
         let socket = inlet.socket.try_clone()?;
-        let outbox = Outbox::open(socket, parent, page.clone())?;
+        let outbox = Outbox::open(answers.into(), socket, parent, page.clone())?;
         Ok(Self {
             inlet,
             page,
@@ -98,13 +100,13 @@ impl Worker {
         // with the next word, so that the parent is woken once.
         let mut greeted = !self.inlet.has_setup();
         if greeted {
-            self.outbox.send(put_greeting)?;
+            self.inlet.send(put_greeting)?;
         }
         let Some((setup, args)) = self.inlet.setup()? else {
             return Ok(());
         };
         if !greeted && !setup.is_plain() {
-            self.outbox.send(put_greeting)?;
+            self.inlet.send(put_greeting)?;
             greeted = true;
         }
         let marks = setup.captured.as_ref().map(Marks::open).transpose()?;
@@ -112,8 +114,10 @@ impl Worker {
         let opened = limit(&setup)
             .and_then(|()| run_initializer("initializer", setup.initializer, args, beside));
         if let Err(failure) = opened {
-            return self.outbox.send(|out| message::put_failed(out, &failure));
+            return self.inlet.send(|out| message::put_failed(out, &failure));
         }
+        #[cfg(feature = "tracing")]
+        super::relay::listen(setup.events, &self.outbox);
         let station = Station {
             worker_id: setup.worker_id,
             parent: Parent::new(self.page.clone(), self.outbox.clone()),
@@ -123,7 +127,7 @@ impl Worker {
         let max_frame = usize::try_from(setup.max_frame).unwrap_or(frame::LARGEST);
         let mut log = Log::new(self.page.clone(), self.outbox.clone(), max_frame);
         let mut dock = Dock::new(self.page.clone(), self.outbox.clone());
-        self.outbox.send(|out| {
+        self.inlet.send(|out| {
             if !greeted {
                 put_greeting(out);
             }
@@ -131,6 +135,7 @@ impl Worker {
         })?;
         let mut inlet = self.inlet;
         let mut beside = Vec::new();
+        let mut traceparent = None;
         loop {
             if !inlet.frames.has_next() {
                 log.flush()?; // It is about to wait.
@@ -138,6 +143,7 @@ impl Worker {
             match inlet.next_message()? {
                 Some(ToWorker::Bulk(parts)) => dock.announce(parts),
                 Some(ToWorker::Descriptors(count)) => beside = inlet.take_descriptors(count)?,
+                Some(ToWorker::Trace(parent)) => traceparent = Some(parent.into()),
                 Some(ToWorker::Rest) => drop(log.take_spare()),
                 Some(ToWorker::Call(head, input)) => {
                     let input = dock.complete(input, &mut log)?;
@@ -146,6 +152,7 @@ impl Worker {
                         head,
                         input,
                         std::mem::take(&mut beside),
+                        traceparent.take(),
                         &station,
                         &mut log,
                     ));

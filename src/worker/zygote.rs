@@ -4,7 +4,7 @@
 //! A worker keeps its id, as a zombie, until the parent has asked for its exit status; so whatever the
 //! parent kills by that id before is the worker.
 
-use std::io::{self, IoSlice, Write as _};
+use std::io::{self, IoSlice};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
@@ -53,17 +53,17 @@ impl Zygote {
     /// Loads what every worker is to find. False if the parent has hung up, or was told that there is
     /// no point in going on.
     fn get_ready(&mut self) -> io::Result<bool> {
-        self.send(put_greeting)?;
+        self.inlet.send(put_greeting)?;
         let Some((setup, args)) = self.inlet.setup()? else {
             return Ok(false);
         };
         let beside = self.inlet.take_descriptors(setup.descriptors)?;
         if let Err(failure) = self.preload(setup.initializer, args, beside)? {
-            self.send(|out| message::put_failed(out, &failure))?;
+            self.inlet.send(|out| message::put_failed(out, &failure))?;
             return Ok(false);
         }
         self.inlet.frames.set_limit(LONGEST);
-        self.send(message::put_ready)?;
+        self.inlet.send(message::put_ready)?;
         Ok(true)
     }
 
@@ -185,7 +185,8 @@ impl Zygote {
     }
 
     fn refuse(&self, request: u64, reason: String) -> io::Result<()> {
-        self.send(|out| FromZygote::Refused { request, reason }.put(out))
+        self.inlet
+            .send(|out| FromZygote::Refused { request, reason }.put(out))
     }
 
     /// Tells how a worker ended, now or as soon as it has.
@@ -204,7 +205,7 @@ impl Zygote {
             Ok(Some(exit)) => exit,
             Err(_) => sys::Exit::default(), // No child, or no more: nothing is known.
         };
-        self.send(|out| {
+        self.inlet.send(|out| {
             FromZygote::Exited {
                 pid,
                 code: exit.code,
@@ -212,13 +213,6 @@ impl Zygote {
             }
             .put(out);
         })
-    }
-
-    fn send(&self, put: impl FnOnce(&mut Chain)) -> io::Result<()> {
-        let mut out = Chain::new();
-        put(&mut out);
-        let mut socket = &self.inlet.socket;
-        out.write_with(|slices| socket.write_vectored(slices))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Why a worker ends, or is to have a successor. One that was told to exit is left to do so, one that
 //! is terminated may finish what it runs; any other ending is a kill, at once or when its time is up.
 
+use std::io;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -45,6 +46,13 @@ pub(in crate::process) enum Ending {
     Terminated,
     /// It said something that makes no sense.
     Protocol(String),
+}
+
+impl Ending {
+    /// Its socket fails.
+    pub(in crate::process) fn failed(error: &io::Error) -> Self {
+        Self::Protocol(format!("a connection that failed: {error}"))
+    }
 }
 
 /// What the driving task is to do with the worker.

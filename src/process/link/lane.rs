@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::fate::{Ending, Tenure};
 use crate::executor::job::Call;
 use crate::executor::options::TaskName;
+use crate::observe::Raised;
 use crate::sys;
 use crate::wire::Chain;
 use crate::wire::spare::Spare;
@@ -125,6 +126,7 @@ pub(super) struct InFlight {
     pub(super) look_again: Option<Instant>,
     /// The version of the report on its progress that was told last.
     pub(super) reported: u64,
+    pub(super) _running: Raised,
 }
 
 /// An item that was told to end and still runs.

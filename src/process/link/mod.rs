@@ -20,11 +20,11 @@ mod settle;
 mod write;
 
 use std::collections::VecDeque;
+use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use tokio::net::unix::OwnedWriteHalf;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -36,7 +36,7 @@ use crate::executor::error::{Cause, Rejection};
 use crate::executor::job::Call;
 use crate::executor::promise::Ticket;
 use crate::wire::Chain;
-use crate::wire::message::CallHead;
+use crate::wire::message::{self, CallHead};
 use crate::wire::page::{Page, SLOTS};
 use crate::wire::spare::Spare;
 
@@ -51,7 +51,8 @@ pub(super) struct Link {
     pub(super) pid: u32,
     pub(super) started_at: SystemTime,
     pub(super) page: Page,
-    writer: OwnedWriteHalf,
+    /// Never blocks.
+    socket: Arc<UnixStream>,
     lane: Mutex<Lane>,
     /// Wakes the task that drives the link.
     wake: Notify,
@@ -66,7 +67,7 @@ impl Link {
         id: u64,
         pid: u32,
         page: Page,
-        writer: OwnedWriteHalf,
+        socket: Arc<UnixStream>,
         tenure: Tenure,
     ) -> Self {
         Self {
@@ -74,7 +75,7 @@ impl Link {
             pid,
             started_at: SystemTime::now(),
             page,
-            writer,
+            socket,
             lane: Mutex::new(Lane {
                 in_flight: VecDeque::new(),
                 unwritten: Chain::new(),
@@ -185,6 +186,9 @@ impl Link {
             function: call.function,
         };
         self.page.slot(seq).offer(head.first);
+        if let Some(traceparent) = call.ticket().traceparent() {
+            message::put_trace(&mut lane.unwritten, &traceparent);
+        }
         self.put_call(lane, &head, &call.payload);
         let has_deadline = timeout.is_some() || lane.shutdown_at.is_some();
         if has_deadline && lane.in_flight.is_empty() {
@@ -193,6 +197,7 @@ impl Link {
         lane.in_flight.push_back(InFlight {
             seq,
             first: head.first,
+            _running: call.ticket().running(),
             call,
             began: None,
             elapsed: 0,

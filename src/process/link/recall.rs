@@ -200,9 +200,8 @@ impl Link {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixStream;
     use std::sync::Arc;
-
-    use tokio::net::UnixStream;
 
     use super::*;
     use crate::TaskOptions;
@@ -249,7 +248,7 @@ mod tests {
         let (ours, _theirs) = UnixStream::pair().expect("a socket pair");
         let (page, fd) = Page::create().expect("memory");
         let worker = Page::open(fd).expect("the same page");
-        let link = Link::new(1, 1, page, ours.into_split().1, Tenure::default());
+        let link = Link::new(1, 1, page, Arc::new(ours), Tenure::default());
         let options = TaskOptions::new().grace_period(Duration::from_secs(1));
         let promise = Arc::new(Unheard(Ticket::new("test", Some(Arc::new(options)))));
         let owed =

@@ -12,6 +12,8 @@ use crate::executor::job::Call;
 use crate::executor::options::TaskName;
 use crate::executor::promise::{PromiseEncoded, Ticket};
 use crate::wire::claim::Stage;
+#[cfg(feature = "tracing")]
+use crate::{observe, wire::Reader};
 
 /// So many workers may die when a call is the next they are to begin, before it is blamed for that.
 const MOST_STRIKES: u8 = 3;
@@ -80,6 +82,24 @@ impl Link {
         }
     }
 
+    /// The task of a call, or nobody, has written an event.
+    #[cfg(feature = "tracing")]
+    pub(in crate::process) fn tell(&self, call: Option<u32>, mut event: Reader) {
+        let Some(event) = crate::wire::event::get(&mut event) else {
+            return;
+        };
+        let promise = call.and_then(|seq| {
+            let lane = self.lock();
+            let entry = lane.in_flight.iter().find(|entry| entry.seq == seq);
+            entry.map(|entry| entry.call.owed.promise().clone())
+        });
+        // Outside of the lock: a subscriber is code of others.
+        observe::relay::tell(
+            event,
+            promise.as_ref().map(|promise| promise.ticket().trace()),
+        );
+    }
+
     /// What a task that it has is called.
     pub(in crate::process) fn name_of(&self, task: u64) -> Option<TaskName> {
         let lane = self.lock();
@@ -133,7 +153,10 @@ impl Link {
             && let Some(entry) = lane.in_flight.pop_front()
         {
             if entry.elapsed > 0 {
-                answered.took = Some((end - entry.first, Duration::from_nanos(entry.elapsed)));
+                let elapsed = Duration::from_nanos(entry.elapsed);
+                answered.took = Some((end - entry.first, elapsed));
+                let ticket = entry.call.ticket();
+                ticket.ran(self.id, end - entry.first, elapsed);
                 lane.count_call_time(entry.elapsed);
             }
             if entry.call.owed.remaining() > 0 {

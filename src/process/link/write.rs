@@ -3,12 +3,11 @@
 
 use std::io;
 use std::os::fd::AsFd as _;
-use std::task::{Context, Poll};
-
-use tokio::io::Interest;
+use std::task::{Context, Poll, ready};
 
 use super::lane::Lane;
 use super::{Ending, Link};
+use crate::process::watch::Watch;
 use crate::sys;
 
 impl Link {
@@ -22,12 +21,9 @@ impl Link {
     /// A write to a dead worker is an error here, not the signal that ends a program which does
     /// not ignore it.
     fn try_write(&self, lane: &mut Lane) -> io::Result<()> {
-        let stream = self.writer.as_ref();
-        lane.unwritten.send_with(|slices, fds| {
-            stream.try_io(Interest::WRITABLE, || {
-                sys::send_with_fds(stream.as_fd(), slices, fds)
-            })
-        })
+        let socket = self.socket.as_fd();
+        lane.unwritten
+            .send_with(|slices, fds| sys::send_with_fds(socket, slices, fds))
     }
 
     /// Whether something waits for the socket to take more.
@@ -38,31 +34,18 @@ impl Link {
     /// Writes on, as far as the socket takes it. Ready when nothing is left. What a dead worker does
     /// not take is dropped: a write that fails at once, again and again, would never let the task
     /// that drives the link see the death.
-    pub(in crate::process) fn poll_write(&self, cx: &mut Context<'_>) -> Poll<()> {
-        loop {
+    pub(in crate::process) fn poll_write(&self, cx: &mut Context<'_>, watch: &Watch) -> Poll<()> {
+        let outcome = ready!(watch.poll_write(cx, || self.try_write(&mut self.lock())));
+        if let Err(error) = outcome {
             let mut lane = self.lock();
-            match self.try_write(&mut lane) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                outcome => {
-                    lane.unwritten.clear();
-                    if outcome.is_err() {
-                        lane.unput.clear();
-                    }
-                    if let Err(error) = outcome
-                        && !sys::is_hangup(&error)
-                    {
-                        // It lives, but what was for it is lost: only another worker can help.
-                        drop(lane);
-                        self.end(Ending::Protocol(format!(
-                            "a connection that failed: {error}"
-                        )));
-                    }
-                    return Poll::Ready(());
-                }
-            }
+            lane.unwritten.clear();
+            lane.unput.clear();
             drop(lane);
-            // A socket that fails says so in the write.
-            let _ = std::task::ready!(self.writer.as_ref().poll_write_ready(cx));
+            if !sys::is_hangup(&error) {
+                // It lives, but what was for it is lost: only another worker can help.
+                self.end(Ending::failed(&error));
+            }
         }
+        Poll::Ready(())
     }
 }

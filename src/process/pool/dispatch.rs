@@ -62,6 +62,7 @@ impl Pool {
         state.succeed(link.id);
         link.end_by(state.deadlines.iter().min().copied());
         drop(state);
+        self.terms.meter().worker_started();
         self.changed.notify_waiters();
         self.refill(link);
     }

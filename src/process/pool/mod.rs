@@ -37,6 +37,7 @@ use crate::executor::options::{Shutdown, ShutdownReport, TaskOptions};
 use crate::executor::promise::Terms;
 use crate::executor::room::{Room, Rooms};
 use crate::executor::{Executor, Stats};
+use crate::observe::Meter;
 use crate::sys;
 
 pub(super) struct Config {
@@ -83,9 +84,10 @@ pub(super) struct Pool {
 
 impl Pool {
     pub(super) fn new(config: Config, hire: Hire) -> Arc<Self> {
+        let meter = Meter::new(config.name.as_deref().unwrap_or("processes"));
         Arc::new_cyclic(|me: &Weak<Self>| Self {
-            rooms: Rooms::new(config.queue_capacity),
-            terms: Terms::new(me.clone(), config.task_options.clone()),
+            rooms: Rooms::new(config.queue_capacity, meter.clone()),
+            terms: Terms::new(me.clone(), config.task_options.clone(), meter),
             config,
             hire,
             generation: sys::generation(),

@@ -23,6 +23,20 @@ pub(in crate::process) enum Departure {
     Sent,
 }
 
+impl Departure {
+    /// What it is called where ends are counted.
+    pub(in crate::process) fn name(self) -> &'static str {
+        match self {
+            Self::Crashed | Self::Stillborn => "crashed",
+            Self::TimedOut => "timed_out",
+            Self::Cancelled => "cancelled",
+            Self::Retired => "retired",
+            Self::Idle => "idle",
+            Self::Sent => "shutdown",
+        }
+    }
+}
+
 impl Pool {
     /// The worker is to retire, for its age or its memory. It works on until its successor is ready;
     /// if nobody needs it, it just goes.
@@ -75,6 +89,11 @@ impl Pool {
         } else {
             link.rests();
         }
+    }
+
+    /// A worker that was ready is gone.
+    pub(in crate::process) fn worker_ended(&self, why: Departure) {
+        self.terms.meter().worker_ended(why.name());
     }
 
     /// A worker is gone, and all that it owed is settled.

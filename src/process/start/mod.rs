@@ -24,6 +24,7 @@ pub(super) use self::exec::Surroundings;
 pub(super) use self::forkserver::ForkServer;
 use super::output::{Ends, Outlets, Pipes};
 use crate::function::FunctionOffset;
+use crate::observe;
 use crate::sys::{self, ChildProcess, Limit};
 use crate::wire::Chain;
 use crate::wire::message::{self, Captured, Setup};
@@ -124,29 +125,27 @@ impl Recipe {
 
     /// What a worker is told to be.
     pub(super) fn setup(&self, worker_id: u64, captured: Option<Captured>) -> Chain {
-        let limits = self.limits.clone();
-        self.put_setup(worker_id, limits, captured, self.initializer.as_ref())
+        let setup = Setup {
+            worker_id,
+            limits: self.limits.clone(),
+            captured,
+            events: observe::level_of_events(),
+            ..Setup::default()
+        };
+        self.put_setup(setup, self.initializer.as_ref())
     }
 
     /// What a zygote is told to be.
     fn zygote_setup(&self) -> Chain {
-        self.put_setup(0, Vec::new(), None, self.preload.as_ref())
+        self.put_setup(Setup::default(), self.preload.as_ref())
     }
 
-    fn put_setup(
-        &self,
-        worker_id: u64,
-        limits: Vec<(Limit, i64)>,
-        captured: Option<Captured>,
-        opening: Option<&Opening>,
-    ) -> Chain {
+    fn put_setup(&self, setup: Setup, opening: Option<&Opening>) -> Chain {
         let setup = Setup {
-            worker_id,
             max_frame: self.max_frame_length as u64,
-            limits,
-            captured,
             initializer: opening.map(|(function, _)| *function),
             descriptors: opening.map_or(0, |(_, args)| args.descriptors().len() as u32),
+            ..setup
         };
         let mut out = Chain::new();
         let none = Chain::new();

@@ -105,36 +105,20 @@ impl SharedMemory {
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), target, bytes.len()) }
     }
 
-    /// Sends bytes over a socket, `head` first. Says how many were sent in all. Nobody must write them
-    /// meanwhile, lest the other end gets something in between.
-    pub(crate) fn send(
+    /// Writes bytes to a file. Says how many were written. Nobody must change them meanwhile, lest the
+    /// other end gets something in between.
+    pub(crate) fn write_to(
         &self,
-        socket: BorrowedFd<'_>,
-        head: &[u8],
+        file: BorrowedFd<'_>,
         offset: usize,
         len: usize,
     ) -> io::Result<usize> {
         assert!(offset <= self.map.len() && len <= self.map.len() - offset);
         // SAFETY: in bounds, see above.
-        let start = unsafe { self.map.as_mut_ptr().add(offset) };
-        let mut slices = [
-            libc::iovec {
-                iov_base: head.as_ptr().cast_mut().cast(),
-                iov_len: head.len(),
-            },
-            libc::iovec {
-                iov_base: start.cast(),
-                iov_len: len,
-            },
-        ];
-        // SAFETY: of a `msghdr`, all zeros is a value: one without address, slices and control data.
-        let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
-        message.msg_iov = slices.as_mut_ptr();
-        message.msg_iovlen = slices.len() as _;
-        // SAFETY: both slices may be read for their lengths, `head` by its type and the other as
-        // part of the mapping; the system only reads them, and `slices` outlives the call.
-        let sent = unsafe { libc::sendmsg(socket.as_raw_fd(), &message, libc::MSG_NOSIGNAL) };
-        usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+        let start = unsafe { self.map.as_ptr().add(offset) };
+        // SAFETY: so many bytes are mapped from there on; the system only reads them.
+        let written = unsafe { libc::write(file.as_raw_fd(), start.cast(), len) };
+        usize::try_from(written).map_err(|_| io::Error::last_os_error())
     }
 
     /// Copies bytes out. The other process must have stopped writing them.

@@ -32,7 +32,8 @@ pub(crate) use process::{
 pub(crate) use segment::SegmentName;
 pub(crate) use signal::reset_signals;
 pub(crate) use socket::{
-    MOST_FDS, bytes_waiting, is_hangup, read_now, receive_with_fds, send_with_fds, socket_pair,
+    MOST_FDS, bytes_waiting, is_hangup, pipe, read_now, read_onto, receive_with_fds, send_with_fds,
+    socket_pair, watch_pipe, watch_room,
 };
 pub(crate) use stdio::{become_child, settle_forked};
 pub(crate) use thread::ThreadName;

@@ -1,13 +1,18 @@
-//! Bytes over a socket, with descriptors beside them.
+//! Bytes over a socket, with descriptors beside them, or over a pipe.
 
-use std::io;
+use std::io::{self, PipeReader, PipeWriter};
 use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 
+use bytes::BytesMut;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
     SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
 };
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 /// Two connected sockets, closed on exec.
 pub(crate) fn socket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
@@ -17,6 +22,33 @@ pub(crate) fn socket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
         SocketFlags::CLOEXEC,
         None,
     )?)
+}
+
+/// As much as a pipe for outcomes is to hold: a few times what a worker gathers.
+const PIPE: usize = 256 * 1024;
+
+/// A pipe for outcomes: an end to read from, which never blocks, and one to write to.
+pub(crate) fn pipe() -> io::Result<(PipeReader, PipeWriter)> {
+    let (reader, writer) = io::pipe()?;
+    rustix::io::ioctl_fionbio(&reader, true)?;
+    // A user has only so much memory for pipes. It holds less then.
+    let _ = rustix::pipe::fcntl_setpipe_size(&writer, PIPE);
+    Ok((reader, writer))
+}
+
+/// Lets tokio tell when a pipe can be read.
+pub(crate) fn watch_pipe(pipe: PipeReader) -> io::Result<AsyncFd<PipeReader>> {
+    // SAFETY: the descriptor is owned by the pipe, which neither replaces nor closes it before it is
+    // dropped.
+    let watched = unsafe { AsyncFd::register_with_interest(pipe, Interest::READABLE) };
+    watched.map_err(|error| error.into_parts().1)
+}
+
+/// Lets tokio tell when a socket can be written to.
+pub(crate) fn watch_room(socket: Arc<UnixStream>) -> io::Result<AsyncFd<Arc<UnixStream>>> {
+    // SAFETY: the descriptor is owned by the socket, which stays as it is while it is shared.
+    let watched = unsafe { AsyncFd::register_with_interest(socket, Interest::WRITABLE) };
+    watched.map_err(|error| error.into_parts().1)
 }
 
 /// Whether a failure of a socket says that its other end was closed.
@@ -29,6 +61,17 @@ pub(crate) fn read_now(from: BorrowedFd<'_>, bytes: &mut [u8]) -> io::Result<usi
     Ok(rustix::io::retry_on_intr(|| {
         rustix::io::read(from, &mut *bytes)
     })?)
+}
+
+/// As `read_now`, to the end of `buffer`, as much as it has room for.
+pub(crate) fn read_onto(from: BorrowedFd<'_>, buffer: &mut BytesMut) -> io::Result<usize> {
+    let read = rustix::io::retry_on_intr(|| {
+        let (read, _) = rustix::io::read(from, buffer.spare_capacity_mut())?;
+        Ok(read.len())
+    })?;
+    // SAFETY: so many bytes behind the old length have just been written.
+    unsafe { buffer.set_len(buffer.len() + read) }
+    Ok(read)
 }
 
 /// How many bytes there are to be read.
@@ -46,6 +89,10 @@ pub(crate) fn send_with_fds(
     bytes: &[io::IoSlice<'_>],
     fds: &[BorrowedFd<'_>],
 ) -> io::Result<usize> {
+    if let ([bytes], []) = (bytes, fds) {
+        // The system has less to look at.
+        return Ok(rustix::net::send(socket, bytes, SendFlags::NOSIGNAL)?);
+    }
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_FDS))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {

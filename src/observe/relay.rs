@@ -1,0 +1,109 @@
+//! The events of tasks in other processes, given to this process's subscriber as if they had been
+//! written here.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use tracing::field::display;
+use tracing::{Level, Metadata, Value, dispatcher};
+use tracing_core::callsite::{self, Callsite, Identifier};
+use tracing_core::field::FieldSet;
+use tracing_core::{Event, Interest, Kind, LevelFilter};
+
+use super::Trace;
+use crate::wire::event::{self, Place};
+
+pub(super) fn level() -> u8 {
+    match LevelFilter::current().into_level() {
+        None => 0,
+        Some(Level::ERROR) => 1,
+        Some(Level::WARN) => 2,
+        Some(Level::INFO) => 3,
+        Some(Level::DEBUG) => 4,
+        Some(Level::TRACE) => 5,
+    }
+}
+
+fn to_level(level: u8) -> Level {
+    match level {
+        1 => Level::ERROR,
+        2 => Level::WARN,
+        3 => Level::INFO,
+        4 => Level::DEBUG,
+        _ => Level::TRACE,
+    }
+}
+
+/// Gives an event to the subscriber, within the span of its task.
+pub(crate) fn tell(event: event::Event, task: Option<&Trace>) {
+    let site: &'static dyn Callsite = site(event.place);
+    let metadata = site.metadata();
+    let values = event.values.into_iter().map(|value| value.map(boxed));
+    let values: Vec<Option<Box<dyn Value>>> = values.collect();
+    let values: Vec<Option<&dyn Value>> = values.iter().map(Option::as_deref).collect();
+    let span = task.and_then(Trace::span).and_then(|span| span.id());
+    dispatcher::get_default(|subscriber| {
+        if subscriber.enabled(metadata) {
+            let values = metadata.fields().value_set_all(&values);
+            subscriber.event(&Event::new_child_of(span.clone(), metadata, &values));
+        }
+    });
+}
+
+fn boxed(value: event::Value) -> Box<dyn Value> {
+    match value {
+        event::Value::Signed(number) => Box::new(number),
+        event::Value::Unsigned(number) => Box::new(number),
+        event::Value::Float(number) => Box::new(number),
+        event::Value::Bool(is_set) => Box::new(is_set),
+        event::Value::Text(text) => Box::new(text),
+        event::Value::Debug(text) => Box::new(display(text)),
+    }
+}
+
+/// What stands here for a place in the program where a worker has written an event.
+struct Site(OnceLock<Metadata<'static>>);
+
+impl Callsite for Site {
+    fn set_interest(&self, _: Interest) {} // The subscriber is asked about each event.
+
+    fn metadata(&self) -> &Metadata<'_> {
+        self.0.get().expect("it was set as the site was made")
+    }
+}
+
+/// Finds, or makes, the site of a place. There are as many as places in the program, and they stay, as
+/// those do.
+fn site(place: Place) -> &'static Site {
+    static SITES: Mutex<Option<HashMap<Place, &'static Site>>> = Mutex::new(None);
+    let mut sites = SITES.lock().unwrap_or_else(PoisonError::into_inner);
+    let sites = sites.get_or_insert_default();
+    if let Some(site) = sites.get(&place) {
+        return site;
+    }
+    let site: &'static Site = Box::leak(Box::new(Site(OnceLock::new())));
+    let Place {
+        level,
+        name,
+        target,
+        module,
+        file,
+        line,
+        fields,
+    } = place.clone();
+    let fields: Vec<&'static str> = fields.into_iter().map(|field| &*field.leak()).collect();
+    let metadata = Metadata::new(
+        name.leak(),
+        target.leak(),
+        to_level(level),
+        file.map(|file| &*file.leak()),
+        line,
+        module.map(|module| &*module.leak()),
+        FieldSet::new(fields.leak(), Identifier(site)),
+        Kind::EVENT,
+    );
+    site.0.get_or_init(|| metadata);
+    callsite::register(site);
+    sites.insert(place, site);
+    site
+}

@@ -1,0 +1,124 @@
+//! The span of a task, from its submission to its outcome.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use tracing::Span;
+use tracing::field::Empty;
+
+/// Open until the task has its outcome. A child of the span in which the task was submitted.
+pub(crate) struct Trace(Mutex<Option<Box<Open>>>); // Small where nobody traces.
+
+struct Open {
+    span: Span,
+    submitted: Instant,
+    traceparent: Option<Arc<str>>,
+}
+
+type Propagator = Box<dyn Fn(&Span) -> Option<String> + Send + Sync>;
+
+static PROPAGATOR: OnceLock<Propagator> = OnceLock::new();
+
+/// Sets the function that says of a task's span to which trace it belongs, in the form of the
+/// `traceparent` header of [W3C Trace Context](https://www.w3.org/TR/trace-context/) (feature `tracing`).
+/// Tasks find it in [`worker::Context::traceparent`](crate::worker::Context::traceparent), also in other
+/// processes. It is called as a task is submitted. Gives false, and changes nothing, if it has been set before.
+///
+/// With `tracing-opentelemetry` it takes the context of the span (`OpenTelemetrySpanExt::context`) and
+/// has a `TraceContextPropagator` write it.
+///
+/// ```
+/// concurrent_futures::set_trace_propagator(|span| {
+///     let _ = span.id()?;
+///     Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned())
+/// });
+/// ```
+pub fn set_trace_propagator(
+    propagator: impl Fn(&Span) -> Option<String> + Send + Sync + 'static,
+) -> bool {
+    PROPAGATOR.set(Box::new(propagator)).is_ok()
+}
+
+impl Trace {
+    /// A task is being submitted, here and now.
+    pub(crate) fn begin(id: u64, name: &str) -> Self {
+        let span = tracing::info_span!(
+            "task",
+            task.id = id,
+            task.name = name,
+            task.worker = Empty,
+            task.queue_wait_us = Empty,
+            task.run_time_us = Empty,
+            task.outcome = Empty,
+        );
+        let open = (!span.is_disabled()).then(|| Open {
+            traceparent: PROPAGATOR
+                .get()
+                .and_then(|propagate| propagate(&span))
+                .map(Into::into),
+            span,
+            submitted: Instant::now(),
+        });
+        Self(Mutex::new(open.map(Box::new)))
+    }
+
+    fn with<T>(&self, look: impl FnOnce(&mut Option<Box<Open>>) -> T) -> T {
+        look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The span, as long as it is open.
+    pub(super) fn span(&self) -> Option<Span> {
+        self.with(|open| open.as_ref().map(|open| open.span.clone()))
+    }
+
+    /// What the propagator made of the span.
+    pub(crate) fn propagated(&self) -> Option<Arc<str>> {
+        self.with(|open| open.as_ref()?.traceparent.clone())
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.with(|open| open.is_some())
+    }
+
+    /// Runs the task, or an item of it, here: what it writes belongs to its span.
+    pub(crate) fn within<T>(&self, work: impl FnOnce() -> T) -> T {
+        match self.span() {
+            Some(span) => span.in_scope(work),
+            None => work(),
+        }
+    }
+
+    /// The task has run for so long, until now.
+    pub(crate) fn ran(&self, worker: u64, time: Duration) {
+        self.with(|open| {
+            if let Some(Open {
+                span, submitted, ..
+            }) = open.as_deref()
+            {
+                let wait = submitted.elapsed().saturating_sub(time);
+                span.record("task.worker", worker);
+                span.record("task.queue_wait_us", micros(wait));
+                span.record("task.run_time_us", micros(time));
+            }
+        });
+    }
+
+    /// The task has its outcome.
+    pub(crate) fn end(&self, outcome: &str) {
+        // Taken out first: closing a span is a subscriber's code.
+        if let Some(open) = self.with(Option::take) {
+            open.span.record("task.outcome", outcome);
+        }
+    }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+impl fmt::Debug for Trace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Trace").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,147 @@
+//! What the runtime tells of a worker. That there are answers is told always; that its socket can be
+//! written to only while something waits for that. Else the runtime would wake whenever the worker has
+//! read something, to learn that there is room in a socket that was never full.
+
+use std::io::{self, PipeReader};
+use std::os::fd::AsFd as _;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::BytesMut;
+use tokio::io::unix::AsyncFd;
+
+use crate::sys;
+
+/// The pipe that a worker's answers come by, and the room in its socket.
+#[derive(Debug)]
+pub(super) struct Watch {
+    answers: AsyncFd<PipeReader>,
+    socket: Arc<UnixStream>,
+    /// There while it is told of.
+    room: Option<AsyncFd<Arc<UnixStream>>>,
+}
+
+impl Watch {
+    pub(super) fn new(answers: PipeReader, socket: Arc<UnixStream>) -> io::Result<Self> {
+        Ok(Self {
+            answers: sys::watch_pipe(answers)?,
+            socket,
+            room: None,
+        })
+    }
+
+    /// Adds what has come to `buffer`, as much as it has room for. Nothing is the end.
+    pub(super) fn poll_read(
+        &self,
+        cx: &mut Context<'_>,
+        buffer: &mut BytesMut,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            let mut readable = ready!(self.answers.poll_read_ready(cx))?;
+            let room = buffer.spare_capacity_mut().len();
+            match self.read_now(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => readable.clear_ready(),
+                Ok(len @ 1..) => {
+                    if len < room {
+                        // That was all. What has come since is told after what is cleared here.
+                        readable.clear_ready();
+                    }
+                    return Poll::Ready(Ok(len));
+                }
+                end => return Poll::Ready(end),
+            }
+        }
+    }
+
+    /// As `poll_read`, whatever was told.
+    pub(super) fn read_now(&self, buffer: &mut BytesMut) -> io::Result<usize> {
+        sys::read_onto(self.answers.as_fd(), buffer)
+    }
+
+    /// From now on it is told when there is room, or no longer.
+    pub(super) fn watch_room(&mut self, wanted: bool) -> io::Result<()> {
+        if self.room.is_some() != wanted {
+            let watch = || sys::watch_room(self.socket.clone());
+            self.room = wanted.then(watch).transpose()?;
+        }
+        Ok(())
+    }
+
+    /// Calls `write` until it does not fail for lack of room, for as long as that is told.
+    pub(super) fn poll_write(
+        &self,
+        cx: &mut Context<'_>,
+        mut write: impl FnMut() -> io::Result<()>,
+    ) -> Poll<io::Result<()>> {
+        let Some(room) = &self.room else {
+            return Poll::Pending;
+        };
+        loop {
+            let mut writable = ready!(room.poll_write_ready(cx))?;
+            match write() {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => writable.clear_ready(),
+                outcome => return Poll::Ready(outcome),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::io::{PipeWriter, Read as _, Write as _};
+
+    use futures::FutureExt as _;
+
+    use super::*;
+
+    fn watch() -> (Watch, PipeWriter, UnixStream) {
+        let (answers, writer) = sys::pipe().expect("a pipe");
+        let (ours, theirs) = UnixStream::pair().expect("a socket pair");
+        for socket in [&ours, &theirs] {
+            socket.set_nonblocking(true).expect("a socket");
+        }
+        let watch = Watch::new(answers, Arc::new(ours)).expect("a runtime");
+        (watch, writer, theirs)
+    }
+
+    #[tokio::test]
+    async fn what_comes_is_read_whatever_the_room_for_it_and_then_the_end() {
+        let (watch, mut worker, _socket) = watch();
+        let mut buffer = BytesMut::new();
+        for round in 0..100_u8 {
+            worker.write_all(&[round; 300]).expect("there is room");
+            while buffer.len() < 300 {
+                buffer.reserve(100);
+                let read = poll_fn(|cx| watch.poll_read(cx, &mut buffer)).await;
+                assert!(read.expect("it is open") > 0);
+            }
+            assert!(buffer.iter().all(|byte| *byte == round));
+            buffer.clear();
+            buffer.reserve(100);
+            let nothing = poll_fn(|cx| watch.poll_read(cx, &mut buffer)).now_or_never();
+            assert!(nothing.is_none(), "all has been read");
+        }
+        drop(worker);
+        let end = poll_fn(|cx| watch.poll_read(cx, &mut buffer)).await;
+        assert_eq!(end.expect("no failure"), 0);
+    }
+
+    #[tokio::test]
+    async fn room_is_told_whenever_it_is_wanted() {
+        let (mut watch, _answers, mut theirs) = watch();
+        let socket = watch.socket.clone();
+        let write = || (&*socket).write(&[1; 4096]).map(drop);
+        for _ in 0..3 {
+            while write().is_ok() {}
+            watch.watch_room(true).expect("there is memory");
+            let full = poll_fn(|cx| watch.poll_write(cx, write)).now_or_never();
+            assert!(full.is_none(), "nobody has read");
+            while theirs.read(&mut [0; 65536]).is_ok() {}
+            let room = poll_fn(|cx| watch.poll_write(cx, write)).await;
+            room.expect("it is connected");
+            watch.watch_room(false).expect("nothing is needed");
+        }
+    }
+}
