@@ -114,7 +114,7 @@ impl<T: Pod> Array<T> {
 
     /// Makes an array of `len` values, all of whose bytes are zeros.
     ///
-    /// It takes about a third of a second for each GiB, so a service makes large ones by
+    /// It takes about a quarter of a second for each GiB, so a service makes large ones by
     /// `spawn_blocking`.
     ///
     /// ```

@@ -78,7 +78,7 @@ impl SharedMemory {
     /// Makes `len` bytes of shared memory, all zeros. It has no name: other processes have it by being
     /// sent it.
     ///
-    /// It takes about a third of a second for each GiB, so a service makes large ones by
+    /// It takes about a quarter of a second for each GiB, so a service makes large ones by
     /// `spawn_blocking`.
     ///
     /// ```
@@ -105,7 +105,8 @@ impl SharedMemory {
     /// The name is of 1 to 200 bytes of letters, digits, `-`, `_` and `.`; each user has names of its
     /// own. It is there as long as anybody has the memory, and is removed as the last one drops it. One
     /// that is killed, or ends without a drop, drops nothing: if it was the last one, the name stands for
-    /// nothing from then on, and what is left of it is removed when any name is created.
+    /// nothing from then on, and what is left of it is removed when any name is created. (A fork of a
+    /// process that has it has it, too.)
     ///
     /// ```
     /// use concurrent_futures::multiprocessing::SharedMemory;
