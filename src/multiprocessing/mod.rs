@@ -1,18 +1,42 @@
-//! Objects that processes share. Reading order:
+//! Objects that processes share: what Python's `multiprocessing` has, for async code and for workers.
 //!
-//! - [`word`]: who holds a lock, and whether somebody waits; [`bell`]: what wakes who waits;
-//!   [`vigil`]: waiting for it, or for the end of a process; [`wait`]: looking in between;
-//! - [`robust`]: a lock in shared memory that no killed process keeps, and waiting for what it guards;
-//!   [`shared`]: memory and bell as they travel;
-//! - [`lock`], [`rlock`], [`condition`], [`event`]: what users hold;
-//! - [`slot`], [`permits`]: permits that no killed process keeps; [`semaphore`], [`bounded_semaphore`];
-//! - [`meeting`]: who has come to a barrier; [`barrier`];
-//! - [`queue`]: [`Queue`] and [`JoinableQueue`];
-//! - [`shared_memory`]: bytes; [`locked`]: memory with a lock; [`value`] and [`array`]: values in it.
+//! - [`Queue`] and [`JoinableQueue`]: items from many processes to many;
+//! - [`Lock`], [`RLock`], [`Condition`], [`Event`], [`Semaphore`], [`BoundedSemaphore`], [`Barrier`];
+//! - [`SharedMemory`]: bytes; [`Value`] and [`Array`]: plain data with its lock.
 //!
-//! Nothing here has a name, unless asked for, a helper or a server: an object is memory and a few
+//! Each has async methods for the service, and `blocking_` twins for threads and for tasks in worker
+//! processes. Each can be an argument of a task, or of an initializer, and an item of a [`Queue`];
+//! serializing it for anything else is an error that says so.
+//!
+//! ```no_run
+//! use concurrent_futures::multiprocessing::{Lock, Queue};
+//! use concurrent_futures::{ExecutorExt as _, ProcessPoolExecutor};
+//!
+//! fn square(queue: Queue<u64>, lock: Lock, x: u64) {
+//!     let _printing = lock.blocking_lock(); // One process at a time, also if another is killed here.
+//!     println!("squaring {x}");
+//!     queue.blocking_put(x * x).expect("there is memory");
+//! }
+//!
+//! # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let pool = ProcessPoolExecutor::new()?;
+//! let (queue, lock) = (Queue::unbounded()?, Lock::new()?);
+//! pool.submit(square, (queue.clone(), lock, 12)).await?;
+//! assert_eq!(queue.get().await?, 144);
+//! # Ok(()) }
+//! ```
+//!
+//! Nothing here has a helper or a server, nor a name, unless asked for: an object is memory and a few
 //! descriptors, which travel with it and which the kernel counts. When the last process that has them has
-//! gone, however it went, so has the object.
+//! gone, however it went, so has the object. No process that is killed keeps a lock, a permit or a place:
+//! who waits watches who holds.
+
+// Reading order: `word` (who holds a lock, and whether somebody waits), `bell` (what wakes who waits),
+// `vigil` (waiting for it, or for the end of a process), `wait` (looking in between), `robust` (a lock in
+// shared memory that no killed process keeps, and waiting for what it guards), `shared` (memory and bell as
+// they travel); `lock`, `rlock`, `condition`, `event`; `slot` and `permits` (permits that no killed process
+// keeps), `semaphore`, `bounded_semaphore`; `meeting` (who has come to a barrier), `barrier`; `queue`;
+// `shared_memory`, `locked` (memory with a lock), `value`, `array`.
 
 mod array;
 mod barrier;
