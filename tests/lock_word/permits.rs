@@ -96,7 +96,8 @@ impl Semaphore {
                 Some(Taken::Absent) => return false,
                 Some(Taken::Adder(adder)) if Some(adder) == ended => slot.undo(adder),
                 Some(Taken::Holder(holder)) if Some(holder) == ended => {
-                    if slot.seize(holder, own) {
+                    let is_ours = slot.seize(holder, own);
+                    if is_ours {
                         return true;
                     }
                 }
