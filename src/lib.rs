@@ -40,6 +40,7 @@
 //! - [`JoinHandle`] awaits one task, follows its progress and can abort it; [`wait`] and [`as_completed`] await many;
 //!   [`Map`] is a stream of results with back-pressure.
 //! - [`TaskError`] says why there is no result: ask its predicates, print it for people.
+//! - [`multiprocessing`] has processes of one's own: each runs one function and ends.
 //! - [`worker::current`] tells a running task who it is, and whether it is still wanted.
 //!
 //! # Runtimes
@@ -61,6 +62,8 @@ mod axum;
 mod backlog;
 mod executor;
 mod function;
+#[cfg(target_os = "linux")]
+pub mod multiprocessing;
 mod observe;
 mod panic;
 #[cfg(target_os = "linux")]
@@ -110,7 +113,7 @@ pub use crate::thread::{ThreadPoolBuilder, ThreadPoolExecutor};
 /// ```
 #[cfg(target_os = "linux")]
 pub fn init() {
-    process::allow_workers(worker::serve_as_zygote); // A task may build a pool, too.
+    process::allow_workers(worker::serve_forked); // A task may build a pool, too.
     worker::serve_if_child();
 }
 

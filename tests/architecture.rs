@@ -31,6 +31,10 @@ const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "multiprocessing",
+        &["sys", "wire", "function", "executor", "process"],
+    ),
+    (
         "worker",
         &["sys", "panic", "wire", "function", "executor::context"],
     ),

@@ -83,6 +83,11 @@ fn a_pool_goes_on_after_every_crash() {
 }
 
 #[test]
+fn a_process_prints_to_the_stdout_of_its_parent() {
+    assert_eq!(run("process"), ["text"]);
+}
+
+#[test]
 fn what_is_left_running_would_be_seen() {
     let mark = format!("EXAMPLE_UNDER_TEST=none.{}", std::process::id());
     let (name, value) = mark.split_once('=').expect("it was just made");

@@ -5,6 +5,7 @@
 use std::cell::Cell;
 use std::marker::PhantomData;
 
+use concurrent_futures::multiprocessing::{ActiveChild, Process, ProcessBuilder, SpawnError};
 use concurrent_futures::{
     AbortHandle, AsCompleted, BuildError, Executor, Job, JoinHandle, Limits, Location, Map, Output,
     OutputLine, OutputStream, Permit, ProcessPoolBuilder, ProcessPoolExecutor, Progress,
@@ -27,6 +28,10 @@ const _: () = {
     both::<ThreadPoolBuilder>();
     both::<ProcessPoolExecutor>();
     send::<ProcessPoolBuilder>();
+    both::<Process<SendOnly>>();
+    both::<ProcessBuilder>();
+    both::<SpawnError>();
+    both::<ActiveChild>();
     both::<StartMethod>();
     both::<WorkerInfo>();
     both::<WorkerState>();

@@ -318,7 +318,7 @@ impl ProcessPoolBuilder {
     /// preload without a process that forks; `is_unsupported()` for [`StartMethod::Fork`] in a process
     /// with more than one thread, or one that cannot be forked.
     pub fn build(self) -> Result<ProcessPoolExecutor, BuildError> {
-        let Some(serve_as_zygote) = workers_allowed() else {
+        let Some(serve_forked) = workers_allowed() else {
             return Err(BuildError(BuildFailure::NotInitialized));
         };
         let max_frame_length =
@@ -382,10 +382,10 @@ impl ProcessPoolBuilder {
             // Last: what comes before may fail, and a fork is a process.
             starter: match self.start_method {
                 StartMethod::Spawn => Starter::Spawn,
-                StartMethod::ForkServer => Starter::Fork(ForkServer::executed()),
+                StartMethod::ForkServer => Starter::Fork(ForkServer::executed().into()),
                 StartMethod::Fork => {
-                    let server = ForkServer::forked(&recipe, serve_as_zygote);
-                    Starter::Fork(server.map_err(|error| refused_fork(&error))?)
+                    let server = ForkServer::forked(&recipe, serve_forked);
+                    Starter::Fork(server.map_err(|error| refused_fork(&error))?.into())
                 }
             },
             recipe,

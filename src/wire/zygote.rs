@@ -10,6 +10,7 @@ use super::message::{get_text, put, put_text};
 mod tag {
     pub(super) const FORK: u8 = 16;
     pub(super) const REAP: u8 = 17;
+    pub(super) const RUN: u8 = 18;
 
     pub(super) const FORKED: u8 = 80;
     pub(super) const REFUSED: u8 = 81;
@@ -24,6 +25,9 @@ pub(crate) const LONGEST: usize = 128 * 1024;
 pub(crate) enum ToZygote {
     /// Fork a worker. Beside it travel its socket, its standard output and its standard error.
     Fork { request: u64 },
+    /// As `Fork`, for a process that runs one function. It is reaped as soon as it has ended, and how it
+    /// ended is told at its own socket.
+    Run { request: u64 },
     /// Take the exit status of a worker, once it has ended, and tell it.
     Reap { pid: u32 },
 }
@@ -54,6 +58,9 @@ impl ToZygote {
             Self::Fork { request } => {
                 put(out, tag::FORK, &Chain::new(), |out| out.put_u64_le(request))
             }
+            Self::Run { request } => {
+                put(out, tag::RUN, &Chain::new(), |out| out.put_u64_le(request))
+            }
             Self::Reap { pid } => put(out, tag::REAP, &Chain::new(), |out| out.put_u32_le(pid)),
         }
     }
@@ -61,6 +68,9 @@ impl ToZygote {
     pub(crate) fn parse(mut frame: Reader) -> Option<Self> {
         match frame.u8()? {
             tag::FORK => Some(Self::Fork {
+                request: frame.u64()?,
+            }),
+            tag::RUN => Some(Self::Run {
                 request: frame.u64()?,
             }),
             tag::REAP => Some(Self::Reap { pid: frame.u32()? }),
@@ -135,6 +145,7 @@ mod tests {
     fn requests() -> impl Strategy<Value = ToZygote> {
         prop_oneof![
             any::<u64>().prop_map(|request| ToZygote::Fork { request }),
+            any::<u64>().prop_map(|request| ToZygote::Run { request }),
             any::<u32>().prop_map(|pid| ToZygote::Reap { pid }),
         ]
     }

@@ -7,6 +7,7 @@ use std::os::unix::net::UnixStream;
 
 use crate::sys;
 use crate::wire::descriptors::Descriptor;
+use crate::wire::errand::Errand;
 use crate::wire::frame::{self, Frames};
 use crate::wire::message::{self, Identity, Setup, ToWorker};
 use crate::wire::{Chain, Reader};
@@ -64,6 +65,17 @@ impl Inlet {
         }
     }
 
+    /// As `setup`, for a process that runs one function.
+    pub(super) fn errand(&mut self) -> io::Result<Option<(Errand, Reader)>> {
+        let frame = if self.is_kin {
+            self.next_frame()?
+        } else {
+            None
+        };
+        let errand = frame.map(|frame| Errand::parse(frame).ok_or_else(nonsense));
+        errand.transpose()
+    }
+
     /// What the parent says next. Nothing if it has hung up.
     pub(super) fn next_message(&mut self) -> io::Result<Option<ToWorker>> {
         let frame = self.next_frame()?;
@@ -81,10 +93,7 @@ impl Inlet {
 
     /// Says one of the words that come before the calls.
     pub(super) fn send(&self, put: impl FnOnce(&mut Chain)) -> io::Result<()> {
-        let mut words = Chain::new();
-        put(&mut words);
-        let mut socket = &self.socket;
-        words.write_with(|slices| socket.write_vectored(slices))
+        send(&self.socket, put)
     }
 
     /// Takes so many of the descriptors that came.
@@ -98,6 +107,13 @@ impl Inlet {
         }
         Ok(self.fds.drain(..count).map(Descriptor::from).collect())
     }
+}
+
+/// Says something over a socket.
+pub(super) fn send(mut socket: &UnixStream, put: impl FnOnce(&mut Chain)) -> io::Result<()> {
+    let mut words = Chain::new();
+    put(&mut words);
+    words.write_with(|slices| socket.write_vectored(slices))
 }
 
 struct WithFds<'a> {
@@ -115,7 +131,11 @@ impl Read for WithFds<'_> {
 }
 
 fn parse(frame: Reader) -> io::Result<ToWorker> {
-    ToWorker::parse(frame).ok_or_else(|| invalid("the parent sent a frame that makes no sense"))
+    ToWorker::parse(frame).ok_or_else(nonsense)
+}
+
+fn nonsense() -> io::Error {
+    invalid("the parent sent a frame that makes no sense")
 }
 
 /// What this process says of itself.

@@ -10,28 +10,30 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use super::desk::run_initializer;
-use super::inlet::{Inlet, invalid, put_greeting};
+use super::inlet::{Inlet, invalid, put_greeting, send};
 use crate::function::FunctionOffset;
 use crate::panic::PanicReport;
 use crate::sys::{self, Forked};
 use crate::wire::descriptors::Descriptor;
-use crate::wire::message;
+use crate::wire::message::{self, Role};
 use crate::wire::zygote::{FromZygote, LONGEST, ToZygote};
 use crate::wire::{Chain, Reader};
 
 /// After so long a worker is looked at again that has ended and cannot be reaped.
 const AGAIN: Duration = Duration::from_millis(10);
 
-/// Serves until the parent is gone, and gives nothing; or comes back in a process that was forked to
-/// be a worker, with its socket.
-pub(super) fn serve(socket: UnixStream, parent: Option<OwnedFd>) -> io::Result<Option<UnixStream>> {
+/// What a process was forked as, and its socket.
+pub(super) type Newborn = (Role, UnixStream);
+
+/// Serves until the parent is gone, and gives nothing; or comes back in a process that was forked.
+pub(super) fn serve(socket: UnixStream, parent: Option<OwnedFd>) -> io::Result<Option<Newborn>> {
     let Some(inlet) = Inlet::open(socket)? else {
         return Ok(None);
     };
     let mut zygote = Zygote {
         inlet,
         parent,
-        ending: Vec::new(),
+        watched: Vec::new(),
     };
     if !zygote.get_ready()? {
         return Ok(None);
@@ -45,8 +47,15 @@ type Opened = Result<(), Result<String, PanicReport>>;
 struct Zygote {
     inlet: Inlet,
     parent: Option<OwnedFd>,
-    /// Workers whose exit status is asked for and not there yet.
-    ending: Vec<(u32, OwnedFd)>,
+    watched: Vec<Watched>,
+}
+
+/// A process whose exit status is wanted and not there yet.
+struct Watched {
+    pid: u32,
+    pidfd: OwnedFd,
+    /// Where that is told, if not where the parent has asked for it.
+    socket: Option<UnixStream>,
 }
 
 impl Zygote {
@@ -83,7 +92,7 @@ impl Zygote {
         Ok(preloaded.and_then(|()| check_threads()))
     }
 
-    fn run(mut self) -> io::Result<Option<UnixStream>> {
+    fn run(mut self) -> io::Result<Option<Newborn>> {
         loop {
             if !self.inlet.frames.has_next() {
                 self.wait()?;
@@ -93,11 +102,17 @@ impl Zygote {
             };
             match ToZygote::parse(frame) {
                 Some(ToZygote::Fork { request }) => {
-                    if let Some(socket) = self.fork(request)? {
-                        return Ok(Some(socket));
+                    if let Some(socket) = self.fork(request, Role::Worker)? {
+                        return Ok(Some((Role::Worker, socket)));
                     }
                 }
-                Some(ToZygote::Reap { pid }) => self.reap(pid)?,
+                Some(ToZygote::Run { request }) => {
+                    if let Some(socket) = self.fork(request, Role::Runner)? {
+                        return Ok(Some((Role::Runner, socket)));
+                    }
+                }
+                Some(ToZygote::Reap { pid }) if self.is_watched(pid) => {}
+                Some(ToZygote::Reap { pid }) => self.reap(pid, None)?,
                 None => {
                     return Err(invalid(
                         "the parent asked for something that makes no sense",
@@ -110,24 +125,24 @@ impl Zygote {
     /// Waits for a request. Ends this process if the parent has ended.
     fn wait(&mut self) -> io::Result<()> {
         loop {
-            let workers = self.ending.iter().map(|(_, pidfd)| pidfd.as_fd());
+            let children = self.watched.iter().map(|child| child.pidfd.as_fd());
             let always = [
                 Some(self.inlet.socket.as_fd()),
                 self.parent.as_ref().map(|parent| parent.as_fd()),
             ];
-            let ready = sys::wait_readable(workers.chain(always.into_iter().flatten()))?;
-            let (workers, always) = ready.split_at(self.ending.len());
+            let ready = sys::wait_readable(children.chain(always.into_iter().flatten()))?;
+            let (children, always) = ready.split_at(self.watched.len());
             if always.get(1) == Some(&true) {
                 sys::exit_forked(0);
             }
-            let (ended, ending) = std::mem::take(&mut self.ending)
+            let (ended, watched) = std::mem::take(&mut self.watched)
                 .into_iter()
-                .zip(workers)
+                .zip(children)
                 .partition::<Vec<_>, _>(|(_, ended)| **ended);
-            self.ending = ending.into_iter().map(|(worker, _)| worker).collect();
-            for ((pid, _), _) in ended {
-                self.reap(pid)?;
-                if self.ending.iter().any(|(left, _)| *left == pid) {
+            self.watched = watched.into_iter().map(|(child, _)| child).collect();
+            for (Watched { pid, socket, .. }, _) in ended {
+                self.reap(pid, socket)?;
+                if self.is_watched(pid) {
                     std::thread::sleep(AGAIN); // It has ended, but who traces it has it still.
                 }
             }
@@ -137,8 +152,12 @@ impl Zygote {
         }
     }
 
-    /// In this process, forks a worker and gives nothing. In the worker, gives its socket.
-    fn fork(&mut self, request: u64) -> io::Result<Option<UnixStream>> {
+    fn is_watched(&self, pid: u32) -> bool {
+        self.watched.iter().any(|child| child.pid == pid)
+    }
+
+    /// In this process, forks another and gives nothing. In the other, gives its socket.
+    fn fork(&mut self, request: u64, role: Role) -> io::Result<Option<UnixStream>> {
         let mut fds = self.inlet.fds.drain(..);
         let (Some(socket), Some(stdout), Some(stderr)) = (fds.next(), fds.next(), fds.next())
         else {
@@ -175,6 +194,10 @@ impl Zygote {
                 if sent < bytes.len() {
                     return Err(io::ErrorKind::WriteZero.into());
                 }
+                if role == Role::Runner {
+                    let socket = Some(UnixStream::from(socket));
+                    self.watched.push(Watched { pid, pidfd, socket });
+                }
                 Ok(None)
             }
             Err(error) => {
@@ -189,12 +212,12 @@ impl Zygote {
             .send(|out| FromZygote::Refused { request, reason }.put(out))
     }
 
-    /// Tells how a worker ended, now or as soon as it has.
-    fn reap(&mut self, pid: u32) -> io::Result<()> {
+    /// Tells how a process ended, now or as soon as it has.
+    fn reap(&mut self, pid: u32, socket: Option<UnixStream>) -> io::Result<()> {
         let exit = match sys::reap_if_ended(pid) {
             Ok(None) => match sys::open_child(pid) {
                 Ok(pidfd) => {
-                    self.ending.push((pid, pidfd));
+                    self.watched.push(Watched { pid, pidfd, socket });
                     return Ok(());
                 }
                 Err(_) => {
@@ -205,14 +228,19 @@ impl Zygote {
             Ok(Some(exit)) => exit,
             Err(_) => sys::Exit::default(), // No child, or no more: nothing is known.
         };
-        self.inlet.send(|out| {
-            FromZygote::Exited {
-                pid,
-                code: exit.code,
-                signal: exit.signal,
+        let told = FromZygote::Exited {
+            pid,
+            code: exit.code,
+            signal: exit.signal,
+        };
+        match socket {
+            None => self.inlet.send(|out| told.put(out)),
+            Some(socket) => {
+                // It has room for so little. If nobody is there any more, nobody is to be told.
+                let _ = send(&socket, |out| told.put(out));
+                Ok(())
             }
-            .put(out);
-        })
+        }
     }
 }
 

@@ -22,10 +22,16 @@ pub(in crate::process) struct Child {
 impl Child {
     /// Of a process that this one has started, unless a `zygote` has forked it.
     pub(super) fn new(process: ChildProcess, zygote: Option<Arc<Zygote>>) -> io::Result<Self> {
-        Ok(Self {
-            process: process.watch()?,
-            zygote,
-        })
+        let pid = process.id();
+        match process.watch() {
+            Ok(process) => Ok(Self { process, zygote }),
+            Err(error) => {
+                if let Some(zygote) = zygote {
+                    zygote.forget(pid);
+                }
+                Err(error)
+            }
+        }
     }
 
     pub(in crate::process) fn id(&self) -> u32 {

@@ -11,21 +11,20 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 
 use super::Recipe;
-use super::child::Child;
 use super::connection::Connection;
 use super::error::StartError;
 use super::zygote::Zygote;
-use crate::process::ServeAsZygote;
-use crate::process::output::{Outlets, Outputs};
+use crate::process::ServeForked;
+use crate::process::output::{Outlets, Output, Outputs};
 use crate::sys::{self, ChildProcess, Forked};
-use crate::wire::message::{self, Identity};
+use crate::wire::message::{Identity, Role};
 
 /// How long one that has hung up may take to end.
 const EXIT_GRACE: Duration = Duration::from_secs(5);
 
 pub(in crate::process) struct ForkServer {
-    /// Whether there can be another zygote.
-    executes: bool,
+    /// How another zygote can be made, if one can: what becomes of its output.
+    executes: Option<Outlets>,
     /// Held while a zygote is made, so that only one is.
     zygote: Mutex<State>,
 }
@@ -45,16 +44,26 @@ enum State {
 }
 
 impl ForkServer {
-    /// The zygote will be this executable, started again.
+    /// The zygote will be this executable, started again. What it prints, as it loads what is preloaded,
+    /// goes to our stderr.
     pub(in crate::process) fn executed() -> Self {
+        Self::with_outlets(Outlets::new(None, None))
+    }
+
+    /// As `executed`, for a zygote that is no business of the runtime in which it is made.
+    pub(in crate::process) fn unattended() -> Self {
+        Self::with_outlets(Outlets::new(Some(Output::null()), Some(Output::inherit())))
+    }
+
+    fn with_outlets(outlets: Outlets) -> Self {
         Self {
-            executes: true,
+            executes: Some(outlets),
             zygote: Mutex::new(State::Absent),
         }
     }
 
     /// The zygote is a fork of this process as it is now. It never comes back from here.
-    pub(in crate::process) fn forked(recipe: &Recipe, serve: ServeAsZygote) -> io::Result<Self> {
+    pub(in crate::process) fn forked(recipe: &Recipe, serve: ServeForked) -> io::Result<Self> {
         let (ours, theirs) = sys::socket_pair()?;
         let parent = sys::open_child(std::process::id()).ok();
         match sys::fork()? {
@@ -63,7 +72,7 @@ impl ForkServer {
                 let socket = Blocking::from(ours);
                 socket.set_nonblocking(true)?;
                 Ok(Self {
-                    executes: false,
+                    executes: None,
                     zygote: Mutex::new(State::Unmet(process, socket)),
                 })
             }
@@ -72,30 +81,27 @@ impl ForkServer {
                 let around = &recipe.surroundings;
                 let folder = around.current_dir.as_deref();
                 let settled = sys::settle_forked(around.env_clear, &around.env, folder);
-                serve(settled.map(|()| Blocking::from(theirs)), parent)
+                let socket = settled.map(|()| Blocking::from(theirs));
+                serve(Role::Zygote, socket, parent)
             }
         }
     }
 
-    /// Forks a worker with its socket, standard output and standard error. Nothing if the zygote was
-    /// found dead, or did not answer; there may be another next time. It may have forked a worker all
+    /// Forks a process with its socket, standard output and standard error. Nothing if the zygote was
+    /// found dead, or did not answer; there may be another next time. It may have forked a process all
     /// the same, so its socket must not be used again.
     pub(super) async fn fork(
         &self,
         recipe: &Arc<Recipe>,
+        role: Role,
         fds: &[BorrowedFd<'_>],
-    ) -> Result<Option<Child>, StartError> {
+    ) -> Result<Option<(ChildProcess, Arc<Zygote>)>, StartError> {
         let zygote = self.ready(recipe).await?;
-        let Some(process) = zygote.fork(fds, recipe.spawn_timeout).await? else {
+        let Some(process) = zygote.fork(role, fds, recipe.spawn_timeout).await? else {
             self.discard(&zygote).await;
             return Ok(None);
         };
-        let pid = process.id();
-        let child = Child::new(process, Some(zygote.clone())).map_err(|error| {
-            zygote.forget(pid);
-            StartError::system("watch a process")(error)
-        });
-        child.map(Some)
+        Ok(Some((process, zygote)))
     }
 
     /// The zygote, made now if there is none.
@@ -122,7 +128,8 @@ impl ForkServer {
             }
             State::Absent | State::Meeting(_) => {
                 *state = State::Absent;
-                let (process, socket, outputs) = execute(recipe).await?;
+                let outlets = self.executes.as_ref().ok_or(StartError::ZygoteLost)?;
+                let (process, socket, outputs) = execute(recipe, outlets).await?;
                 *state = State::Meeting(process);
                 (socket, Some(outputs))
             }
@@ -161,10 +168,9 @@ impl ForkServer {
 
     /// How it stands when a zygote is gone.
     fn without(&self) -> State {
-        if self.executes {
-            State::Absent
-        } else {
-            State::Lost
+        match self.executes {
+            Some(_) => State::Absent,
+            None => State::Lost,
         }
     }
 
@@ -217,12 +223,13 @@ impl State {
 }
 
 /// Starts the process that is to become a zygote.
-async fn execute(recipe: &Arc<Recipe>) -> Result<(ChildProcess, Blocking, Outputs), StartError> {
+async fn execute(
+    recipe: &Arc<Recipe>,
+    outlets: &Outlets,
+) -> Result<(ChildProcess, Blocking, Outputs), StartError> {
     let system = StartError::system;
-    // What is printed by what it preloads goes to our stderr.
-    let outlets = Outlets::new(None, None);
     let (ends, pipes) = outlets.open().map_err(system("make a pipe"))?;
-    let (process, socket) = recipe.execute(message::ZYGOTE, ends).await?;
+    let (process, socket) = recipe.execute(Role::Zygote, ends).await?;
     let attended = outlets.attend(pipes, 0, process.id());
     let outputs = attended.map_err(system("read a pipe"))?;
     Ok((process, socket.into(), outputs))

@@ -15,11 +15,12 @@ use tokio_util::codec::{Decoder as _, LengthDelimitedCodec};
 
 use super::error::StartError;
 use crate::sys::{self, ChildProcess, Exit};
+use crate::wire::message::Role;
 use crate::wire::zygote::{FromZygote, LONGEST, ToZygote};
 use crate::wire::{Chain, Reader, frame};
 
 /// A zygote that is ready. Dropping it kills it; its workers live on.
-pub(super) struct Zygote {
+pub(in crate::process) struct Zygote {
     process: Mutex<Option<ChildProcess>>,
     socket: Blocking,
     /// One asks at a time.
@@ -59,14 +60,15 @@ impl Zygote {
         })
     }
 
-    /// Forks a worker with its socket, standard output and standard error. Nothing if the zygote has
+    /// Forks a process with its socket, standard output and standard error. Nothing if the zygote has
     /// ended, or does not answer within `limit`: then it is killed, for it would hold up all others.
     pub(super) async fn fork(
         &self,
+        role: Role,
         fds: &[BorrowedFd<'_>],
         limit: Duration,
     ) -> Result<Option<ChildProcess>, StartError> {
-        let failed = StartError::system("fork a worker");
+        let failed = StartError::system("fork a process");
         let mut inbox = self.inbox.lock().await;
         inbox.last_request += 1;
         let wanted = inbox.last_request;
@@ -94,7 +96,11 @@ impl Zygote {
             }
             FromZygote::Exited { .. } => None,
         };
-        let answered = self.ask(&mut inbox, ToZygote::Fork { request: wanted }, fds, pick);
+        let request = match role {
+            Role::Runner => ToZygote::Run { request: wanted },
+            _ => ToZygote::Fork { request: wanted },
+        };
+        let answered = self.ask(&mut inbox, request, fds, pick);
         // Its turn has come already: others who wait are not held against it.
         match tokio::time::timeout(limit, answered).await {
             Ok(Ok(outcome)) => outcome.map(Some).map_err(failed),

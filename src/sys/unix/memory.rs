@@ -8,6 +8,12 @@ use std::sync::atomic::{AtomicU32, AtomicU64};
 use memmap2::{Advice, MmapOptions, MmapRaw, UncheckedAdvice};
 use rustix::thread::futex;
 
+/// A file that lies in memory. It goes when the last process goes that has it open.
+pub(crate) fn memory_file() -> io::Result<File> {
+    let flags = rustix::fs::MemfdFlags::CLOEXEC;
+    Ok(rustix::fs::memfd_create("concurrent-futures", flags)?.into())
+}
+
 /// A mapped memory file. It goes when the last process that has it mapped or open goes.
 #[derive(Debug)]
 pub(crate) struct SharedMemory {

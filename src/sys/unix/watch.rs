@@ -10,6 +10,7 @@ use rustix::process::PidfdFlags;
 
 use super::fork::other_threads;
 use super::process::kill_own_group;
+use super::ready::readable_within;
 
 /// How long a thread that has been joined may go on being listed.
 const LISTED: Duration = Duration::from_millis(100);
@@ -34,6 +35,7 @@ pub(crate) fn wait_readable<'a>(
     rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, None))?;
     Ok(polled.iter().map(|fd| !fd.revents().is_empty()).collect())
 }
+
 /// Runs `work`; should the parent end meanwhile, ends this process and what it has started. `work` must
 /// not panic. Afterwards the thread that watches for that is gone.
 pub(crate) fn watched<R>(
@@ -66,6 +68,16 @@ pub(crate) fn watched<R>(
         std::thread::yield_now();
     }
     Ok(outcome)
+}
+
+/// Ends this process, and what is in its process group, as soon as the parent has ended.
+pub(crate) fn end_with(parent: OwnedFd) -> io::Result<()> {
+    let watch = move || {
+        while let Ok(false) = readable_within(parent.as_fd(), None) {}
+        kill_own_group();
+    };
+    let thread = std::thread::Builder::new().name("parent-watch".into());
+    thread.stack_size(64 * 1024).spawn(watch).map(drop)
 }
 
 /// Waits until the parent has closed its end of `socket`, or has died: a child that the parent
