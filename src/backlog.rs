@@ -24,13 +24,15 @@ pub(crate) struct Popped<T> {
     pub(crate) entry: T,
 }
 
+/// The priority of what was given none.
+pub(crate) const USUAL: i32 = 0;
+
 #[derive(Debug)]
 pub(crate) struct Backlog<T> {
-    /// A lane for each priority of which something waits, the most urgent first.
+    /// What has the usual priority: most often all there is.
+    usual: Lane<T>,
+    /// A lane for each other priority of which something waits, the most urgent first.
     lanes: BTreeMap<Reverse<i32>, Lane<T>>,
-    /// The last lane that became empty, for its memory: most backlogs have one, filled and emptied
-    /// all the time.
-    spare: Lane<T>,
     len: usize,
     items: usize,
 }
@@ -38,8 +40,8 @@ pub(crate) struct Backlog<T> {
 impl<T> Default for Backlog<T> {
     fn default() -> Self {
         Self {
+            usual: Lane::default(),
             lanes: BTreeMap::new(),
-            spare: Lane::default(),
             len: 0,
             items: 0,
         }
@@ -54,33 +56,53 @@ impl<T: Pending> Backlog<T> {
         let number = (ticket.id(), entry.first_item());
         self.len += 1;
         self.items += items as usize;
-        let spare = || std::mem::take(&mut self.spare);
-        let priority = Reverse(ticket.priority());
-        let lane = self.lanes.entry(priority).or_insert_with(spare);
+        let lane = match ticket.priority() {
+            USUAL => &mut self.usual,
+            other => self.lanes.entry(Reverse(other)).or_default(),
+        };
         lane.push(number, items, entry);
     }
 
     pub(crate) fn pop(&mut self) -> Option<Popped<T>> {
-        let mut first = self.lanes.first_entry()?;
-        let popped = first.get_mut().pop()?;
-        if first.get().is_empty() {
-            self.spare = first.remove();
-        }
+        let popped = match self.first_priority()? {
+            USUAL => self.usual.pop()?,
+            _ => {
+                let mut first = self.lanes.first_entry()?;
+                let popped = first.get_mut().pop()?;
+                if first.get().is_empty() {
+                    first.remove();
+                }
+                popped
+            }
+        };
         self.len -= 1;
         self.items -= popped.items as usize;
         Some(popped)
     }
 
+    /// The priority of what leaves next.
+    pub(crate) fn first_priority(&self) -> Option<i32> {
+        match self.lanes.keys().next() {
+            Some(Reverse(first)) if self.usual.is_empty() || *first > USUAL => Some(*first),
+            _ => (!self.usual.is_empty()).then_some(USUAL),
+        }
+    }
+
     /// Takes out all that waits under a ticket.
     pub(crate) fn remove(&mut self, ticket: &Ticket) -> Vec<T> {
-        let priority = Reverse(ticket.priority());
-        let Some(lane) = self.lanes.get_mut(&priority) else {
-            return Vec::new();
+        let removed = match ticket.priority() {
+            USUAL => self.usual.remove(ticket.id()),
+            other => {
+                let Some(lane) = self.lanes.get_mut(&Reverse(other)) else {
+                    return Vec::new();
+                };
+                let removed = lane.remove(ticket.id());
+                if lane.is_empty() {
+                    self.lanes.remove(&Reverse(other));
+                }
+                removed
+            }
         };
-        let removed = lane.remove(ticket.id());
-        if lane.is_empty() {
-            self.lanes.remove(&priority);
-        }
         self.len -= removed.len();
         self.items -= removed
             .iter()
@@ -91,8 +113,11 @@ impl<T: Pending> Backlog<T> {
 
     /// Takes everything out, in order.
     pub(crate) fn drain(&mut self) -> Vec<T> {
-        let lanes = std::mem::take(self).lanes.into_values();
-        let places = lanes.flat_map(|lane| lane.places);
+        let Self {
+            usual, mut lanes, ..
+        } = std::mem::take(self);
+        lanes.insert(Reverse(USUAL), usual);
+        let places = lanes.into_values().flat_map(|lane| lane.places);
         places.filter_map(|place| place.entry).collect()
     }
 
@@ -342,15 +367,11 @@ mod tests {
         for (done, at) in (1..).zip(odd_then_even) {
             assert_eq!(backlog.remove(&tickets[at]).len(), 1);
             assert_eq!(Arc::strong_count(&tickets[at]), 1, "it is gone");
-            let places: usize = backlog.lanes.values().map(|lane| lane.places.len()).sum();
+            let places = backlog.usual.places.len();
             assert!(places <= 2 * (tickets.len() - done) + 1);
-            let memory: usize = backlog
-                .lanes
-                .values()
-                .map(|lane| lane.places.capacity())
-                .sum();
+            let memory = backlog.usual.places.capacity();
             assert!(memory <= LARGE.max(32 * (tickets.len() - done)));
         }
-        assert!(backlog.lanes.is_empty());
+        assert!(backlog.usual.is_empty());
     }
 }

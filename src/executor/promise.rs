@@ -48,12 +48,29 @@ pub(crate) trait Owner: Send + Sync {
 
 impl Ticket {
     pub(crate) fn new(function: &'static str, asked: Option<Arc<TaskOptions>>) -> Self {
+        Self::with(function, asked, OnceLock::new())
+    }
+
+    /// Of a job that an executor makes for itself.
+    pub(crate) fn accepted(
+        function: &'static str,
+        asked: Option<Arc<TaskOptions>>,
+        terms: &Arc<Terms>,
+    ) -> Self {
+        Self::with(function, asked, OnceLock::from(terms.clone()))
+    }
+
+    fn with(
+        function: &'static str,
+        asked: Option<Arc<TaskOptions>>,
+        terms: OnceLock<Arc<Terms>>,
+    ) -> Self {
         static NEXT_ID: AtomicU64 = AtomicU64::new(1);
         Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             function,
             asked,
-            terms: OnceLock::new(),
+            terms,
             closed: AtomicBool::new(false),
         }
     }
@@ -112,7 +129,9 @@ impl Ticket {
 
     /// An executor takes the job. Only the first one counts.
     pub(crate) fn accept(&self, terms: &Arc<Terms>) {
-        let _ = self.terms.set(terms.clone());
+        if self.terms.get().is_none() {
+            let _ = self.terms.set(terms.clone());
+        }
     }
 
     pub(crate) fn owner(&self) -> Option<Arc<dyn Owner>> {

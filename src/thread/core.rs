@@ -1,5 +1,6 @@
 //! What the executor and its seats share: the backlog, and who is to come for what waits there. All
-//! of it is decided under one lock that is never held over user code.
+//! of it, but for what has just come in at the door, is decided under one lock that is never held over
+//! user code.
 
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,12 +13,13 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use super::builder::Config;
+use super::door::{Door, Knock};
 use super::seats::{Call, Seats};
 use crate::alarm::Alarm;
 use crate::backlog::{Backlog, Pending};
 use crate::executor::error::{Cause, Rejection, TaskError};
 use crate::executor::job::{Job, Work};
-use crate::executor::options::{Shutdown, ShutdownReport};
+use crate::executor::options::{Shutdown, ShutdownReport, TaskOptions};
 use crate::executor::promise::{Owner, Terms, Ticket};
 use crate::executor::room::{Room, Rooms};
 use crate::executor::run::{Shared, Tally};
@@ -34,6 +36,8 @@ pub(super) struct Core {
     terms: Arc<Terms>,
     /// The runtime the executor was built in, for work that is submitted outside of one.
     runtime: Option<Handle>,
+    door: Door<Waiting>,
+    /// Whoever takes both locks takes this one before the door's.
     state: Mutex<State>,
     /// How often there was something new for seats that look for it.
     news: AtomicUsize,
@@ -43,7 +47,10 @@ pub(super) struct Core {
 
 #[derive(Default)]
 struct State {
+    /// What came in before what is at the door.
     backlog: Backlog<Waiting>,
+    /// As it stands at the door: nobody could be called for a job that comes.
+    is_full: bool,
     closed: bool,
     seats: Seats,
     finished: u64,
@@ -100,25 +107,36 @@ pub(super) enum Idle {
     Leave,
 }
 
-/// What a job had only as long as it waited.
-type Left = (Room, Option<Box<Alarm>>);
+/// What is to be dropped, but not under the lock: that may run the user's code, or wake others.
+struct Left {
+    /// What a job had only as long as it waited.
+    _waited: Option<(Room, Option<Box<Alarm>>)>,
+    /// The chunk that the seat ran before, of which it may hold the last part.
+    _ran: Option<Arc<dyn Shared>>,
+}
 
 impl State {
-    /// Something to do for a seat, and what it has left with it.
-    fn find(&mut self, seat: u64) -> Option<(Errand, Option<Left>)> {
-        if let Some(popped) = self.backlog.pop() {
+    /// Something to do for a seat, and what is left behind.
+    fn find(&mut self, door: &Door<Waiting>, seat: u64) -> Option<(Errand, Left)> {
+        if let Some(popped) = door.pop(&mut self.backlog) {
             let Waiting { job, _expiry } = popped.entry;
             let errand = if popped.items > 1 {
                 Errand::Part(job.work.share())
             } else {
                 Errand::Job(job.work)
             };
-            self.seats.run(seat, popped.ticket, errand.part());
-            return Some((errand, Some((job.room, _expiry))));
+            let left = Left {
+                _ran: self.seats.run(seat, popped.ticket, errand.part()),
+                _waited: Some((job.room, _expiry)),
+            };
+            return Some((errand, left));
         }
         let part = self.seats.chunks().find_map(|chunk| chunk.split())?;
-        self.seats.run(seat, part.ticket().id(), Some(part.clone()));
-        Some((Errand::Part(part), None))
+        let left = Left {
+            _ran: self.seats.run(seat, part.ticket().id(), Some(part.clone())),
+            _waited: None,
+        };
+        Some((Errand::Part(part), left))
     }
 }
 
@@ -140,6 +158,7 @@ impl Core {
             hire,
             me: me.clone(),
             runtime: Handle::try_current().ok(),
+            door: Door::new(),
             state: Mutex::default(),
             news: AtomicUsize::new(0),
             all_left: Notify::new(),
@@ -154,10 +173,16 @@ impl Core {
         self.me.upgrade().expect("whoever calls holds it")
     }
 
+    /// For a job that only this executor can run.
+    pub(super) fn ticket(&self, function: &'static str, asked: Option<Arc<TaskOptions>>) -> Ticket {
+        Ticket::accepted(function, asked, &self.terms)
+    }
+
     /// Refuses new work, and lets those go that have nothing to do.
     pub(super) fn close(&self) {
         let mut state = self.lock();
         state.closed = true;
+        self.door.close();
         let resting = state.seats.call_all();
         drop(state);
         self.rooms.close();
@@ -180,7 +205,6 @@ impl Core {
         let mut state = self.lock();
         state.finished += done.finished as u64;
         state.failed += done.failed as u64;
-        let _ran = state.seats.look(seat);
         self.find(state, seat, idle)
     }
 
@@ -199,31 +223,52 @@ impl Core {
 
     /// Finds something to do for a seat that looks for it.
     fn find(&self, mut state: MutexGuard<'_, State>, seat: u64, idle: Idle) -> Next {
-        let Some((errand, left)) = state.find(seat) else {
+        let Some((errand, left)) = state.find(&self.door, seat) else {
+            let ran = state.seats.look(seat);
             let watch = state.seats.have_parts();
-            return match idle {
-                Idle::Leave if !watch => self.give_back(state, seat),
-                _ if state.closed && !watch => self.give_back(state, seat),
+            let next = match idle {
+                Idle::Leave if !watch => self.give_back(&mut state, seat),
+                _ if state.closed && !watch => self.give_back(&mut state, seat),
                 Idle::Look => Next::Look(self.news()),
                 Idle::Rest | Idle::Leave => {
                     state.seats.rest(seat, thread::current());
                     Next::Rest { watch }
                 }
             };
+            if self.settle(&mut state) {
+                self.call(state);
+            } else {
+                drop(state);
+            }
+            drop(ran);
+            return next;
         };
         let can_share = matches!(&errand, Errand::Part(part) if part.unbegun() > 1);
-        if can_share || !state.backlog.is_empty() {
+        let is_more = can_share || self.has_jobs(&state);
+        if self.settle(&mut state) || is_more {
             self.call(state);
         } else {
             drop(state);
         }
-        drop(left); // It does not wait any more. That may wake others, which is not for under the lock.
+        drop(left);
         Next::Errand(errand)
+    }
+
+    fn has_jobs(&self, state: &State) -> bool {
+        !state.backlog.is_empty() || self.door.has_jobs()
+    }
+
+    /// After a change of the seats: says at the door whether there is one that could be called. True if
+    /// one is to be called now, for what was left while there was none.
+    fn settle(&self, state: &mut State) -> bool {
+        let is_full = !state.seats.can_call(self.config.max_workers);
+        std::mem::replace(&mut state.is_full, is_full) != is_full && self.door.set_calls(!is_full)
     }
 
     /// Sees to it that somebody comes for what there is to do.
     fn call(&self, mut state: MutexGuard<'_, State>) {
         let call = state.seats.call(self.config.max_workers);
+        self.settle(&mut state);
         let is_news = call.is_none() && state.seats.coming() > 0;
         drop(state);
         match call {
@@ -237,7 +282,7 @@ impl Core {
         }
     }
 
-    fn give_back(&self, mut state: MutexGuard<'_, State>, seat: u64) -> Next {
+    fn give_back(&self, state: &mut State, seat: u64) -> Next {
         state.seats.leave(seat);
         if state.closed && state.seats.is_empty() {
             self.all_left.notify_waiters();
@@ -247,12 +292,13 @@ impl Core {
 
     /// A seat goes that nobody told to. It may have been called for something.
     pub(super) fn lose(&self, seat: u64) {
-        self.give_back(self.lock(), seat);
         let mut state = self.lock();
+        self.give_back(&mut state, seat);
         let is_last = state.seats.is_empty();
-        let call = match state.backlog.is_empty() {
-            true => None,
-            false => state.seats.call(0),
+        self.settle(&mut state);
+        let call = match self.has_jobs(&state) {
+            true => state.seats.call(0),
+            false => None,
         };
         drop(state);
         match call {
@@ -266,7 +312,8 @@ impl Core {
     /// Fails all that waits.
     pub(super) fn fail_pending(&self, cause: &Cause) -> usize {
         let mut state = self.lock();
-        let pending = state.backlog.drain();
+        let mut pending = state.backlog.drain();
+        pending.extend(self.door.with(Backlog::drain));
         let chunks: Vec<_> = state.seats.chunks().cloned().collect();
         drop(state);
         let mut count = chunks.iter().map(|chunk| chunk.fail(cause)).sum();
@@ -279,13 +326,20 @@ impl Core {
 
     /// A job has waited for `limit` and not left the backlog.
     fn expire(&self, ticket: &Ticket, limit: Duration) {
-        let expired = self.lock().backlog.remove(ticket);
+        let expired = self.remove(&mut self.lock(), ticket);
         for waiting in expired {
             waiting
                 .job
                 .work
                 .fail(&Cause::Rejected(Rejection::WaitedTooLong { limit }));
         }
+    }
+
+    /// Takes out all that waits under a ticket.
+    fn remove(&self, state: &mut State, ticket: &Ticket) -> Vec<Waiting> {
+        let mut removed = state.backlog.remove(ticket);
+        removed.extend(self.door.with(|jobs| jobs.remove(ticket)));
+        removed
     }
 
     /// The runtime that gives a seat its thread.
@@ -307,7 +361,7 @@ impl Core {
 impl Owner for Core {
     fn abort(&self, ticket: &Ticket) -> bool {
         let mut state = self.lock();
-        let removed = state.backlog.remove(ticket);
+        let removed = self.remove(&mut state, ticket);
         let items = removed.iter().map(|waiting| waiting.items() as usize);
         let cancelled: usize = items.sum();
         state.cancelled += cancelled;
@@ -343,16 +397,22 @@ impl Executor for Core {
                 expire,
             )))
         });
-        let mut state = self.lock();
-        if state.closed {
-            drop(state);
-            return job.work.fail(&Cause::Shutdown);
-        }
-        state.backlog.push(Waiting {
+        let waiting = Waiting {
             job,
             _expiry: expiry,
-        });
-        self.call(state);
+        };
+        match self.door.leave(waiting) {
+            Ok(Knock::Call) => {
+                let state = self.lock();
+                // A seat that was about to rest may have found it.
+                if self.has_jobs(&state) {
+                    self.call(state);
+                }
+            }
+            Ok(Knock::Tell) => self.tell_news(),
+            Ok(Knock::Nothing) => {}
+            Err(waiting) => waiting.job.work.fail(&Cause::Shutdown),
+        }
     }
 
     fn try_room(&self) -> Result<Room, TaskError> {
@@ -405,7 +465,7 @@ impl Executor for Core {
         let state = self.lock();
         let unbegun: usize = state.seats.chunks().map(|chunk| chunk.unbegun()).sum();
         Stats {
-            queued: state.backlog.items() + unbegun,
+            queued: state.backlog.items() + self.door.items() + unbegun,
             running: state.seats.running(),
             workers: state.seats.running(),
             finished: state.finished,

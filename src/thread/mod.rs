@@ -1,9 +1,10 @@
 //! [`ThreadPoolExecutor`]: work on tokio's blocking threads, a bounded number at a time. Reading
-//! order: this file, [`builder`]; [`core`]: what waits, and who comes for it; [`seats`]: what each
+//! order: this file, [`builder`]; [`door`]: where jobs come in; [`core`]: what waits, and who comes for it; [`seats`]: what each
 //! worker does; [`seat`]: one of them, from inside.
 
 mod builder;
 mod core;
+mod door;
 mod seat;
 mod seats;
 
@@ -20,7 +21,6 @@ use crate::executor::error::{BuildError, TaskError, TrySubmitError};
 use crate::executor::handle::{JoinHandle, OutcomeCell};
 use crate::executor::job::{Job, LocalCall};
 use crate::executor::options::{Shutdown, ShutdownReport, TaskOptions};
-use crate::executor::promise::Ticket;
 use crate::executor::room::Room;
 use crate::executor::task::Task;
 use crate::executor::{Executor, Stats};
@@ -152,10 +152,8 @@ impl ThreadPoolExecutor {
         A: Send + 'static,
         M: 'static,
     {
-        let cell = Arc::new(OutcomeCell::new(Ticket::new(
-            std::any::type_name::<F>(),
-            options,
-        )));
+        let ticket = self.core.ticket(std::any::type_name::<F>(), options);
+        let cell = Arc::new(OutcomeCell::new(ticket));
         match room {
             Ok(room) => {
                 let work = LocalCall::new(function, args, cell.clone());

@@ -35,6 +35,15 @@ enum Seat {
     Resting(Thread),
 }
 
+impl Seat {
+    fn into_chunk(self) -> Option<Arc<dyn Shared>> {
+        match self {
+            Self::Running { chunk, .. } => chunk,
+            _ => None,
+        }
+    }
+}
+
 /// How one more seat comes to work.
 #[must_use = "nobody comes by himself"]
 pub(super) enum Call {
@@ -52,6 +61,11 @@ impl Seats {
             return None;
         }
         self.call_one(most)
+    }
+
+    /// Whether one more, of so many at the most, could be called now.
+    pub(super) fn can_call(&self, most: usize) -> bool {
+        !self.resting.is_empty() || self.hired == 0 && self.taken < most
     }
 
     fn call_one(&mut self, most: usize) -> Option<Call> {
@@ -85,18 +99,25 @@ impl Seats {
         threads.collect()
     }
 
-    /// It runs a task from now on.
-    pub(super) fn run(&mut self, id: u64, task: u64, chunk: Option<Arc<dyn Shared>>) {
-        self.set(id, Seat::Running { task, chunk });
+    /// It runs a task from now on. Gives the chunk that it ran before, if it did.
+    pub(super) fn run(
+        &mut self,
+        id: u64,
+        task: u64,
+        chunk: Option<Arc<dyn Shared>>,
+    ) -> Option<Arc<dyn Shared>> {
+        // From one task to the next, as most often, nothing else changes.
+        let now = Seat::Running { task, chunk };
+        match &mut self.seats[id as usize - 1] {
+            before @ Seat::Running { .. } => std::mem::replace(before, now),
+            _ => self.set(id, now),
+        }
+        .into_chunk()
     }
 
-    /// It looks for something to do. Gives the chunk that it ran, of which it may hold the last part:
-    /// that is not to be dropped under the lock.
+    /// It looks for something to do. Gives the chunk that it ran.
     pub(super) fn look(&mut self, id: u64) -> Option<Arc<dyn Shared>> {
-        match self.set(id, Seat::Coming) {
-            Seat::Running { chunk, .. } => chunk,
-            _ => None,
-        }
+        self.set(id, Seat::Coming).into_chunk()
     }
 
     pub(super) fn rest(&mut self, id: u64, thread: Thread) {

@@ -85,18 +85,23 @@ impl ForkServer {
         recipe: &Arc<Recipe>,
         fds: Vec<Descriptor>,
     ) -> Result<Option<Child>, StartError> {
+        let limit = recipe.spawn_timeout;
+        let mut fds = Some(fds);
         let mut state = self.zygote.lock().await;
-        let (zygote, forked) = if let State::Ready(zygote) = &*state {
-            let zygote = zygote.clone();
-            drop(state);
-            let forked = zygote.fork(fds, recipe.spawn_timeout).await;
-            (zygote, forked)
+        let zygote = if let State::Ready(zygote) = &*state {
+            zygote.clone()
         } else {
-            let zygote = self.make_ready(&mut state, recipe, fds).await?;
-            // As long as the lock is held, nobody else asks.
-            let forked = zygote.first_fork(recipe.spawn_timeout).await;
+            // A preload, the user's code, is not to find what is a worker's.
+            let ahead = fds.take_if(|_| recipe.preload.is_none());
+            self.make_ready(&mut state, recipe, ahead).await?
+        };
+        let forked = if let Some(fds) = fds {
             drop(state);
-            (zygote, forked)
+            zygote.fork(fds, limit).await
+        } else {
+            let forked = zygote.first_fork(limit).await;
+            drop(state); // As long as the lock is held, nobody else asks.
+            forked
         };
         let Some(process) = forked? else {
             self.discard(&zygote).await;
@@ -110,13 +115,13 @@ impl ForkServer {
         child.map(Some)
     }
 
-    /// Makes a zygote. It is asked for a worker with its first words, so that its answer may be there as
-    /// soon as it is ready.
+    /// Makes a zygote. It can be asked for a worker with its first words, so that nobody waits for it to
+    /// be ready.
     async fn make_ready(
         &self,
         state: &mut State,
         recipe: &Arc<Recipe>,
-        fds: Vec<Descriptor>,
+        ahead: Option<Vec<Descriptor>>,
     ) -> Result<Arc<Zygote>, StartError> {
         if matches!(state, State::Meeting(_)) {
             // Whoever met this one has gone in the middle of it.
@@ -140,7 +145,7 @@ impl ForkServer {
                 (socket, Some(outputs))
             }
         };
-        let failure = match meet(recipe, socket, fds).await {
+        let failure = match meet(recipe, socket, ahead).await {
             Ok(connection) => {
                 // From here on nothing waits.
                 let State::Meeting(process) = std::mem::replace(state, self.without()) else {
@@ -243,14 +248,16 @@ async fn execute(recipe: &Arc<Recipe>) -> Result<(ChildProcess, Blocking, Output
     Ok((process, ours.into(), outputs))
 }
 
-/// Makes a zygote of the process at the other end, and asks it for a worker.
+/// Makes a zygote of the process at the other end. Where there are descriptors, asks it for a worker.
 async fn meet(
     recipe: &Recipe,
     socket: Blocking,
-    fds: Vec<Descriptor>,
+    ahead: Option<Vec<Descriptor>>,
 ) -> Result<Connection, StartError> {
     let mut words = recipe.zygote_setup();
-    Zygote::put_first_request(&mut words, fds);
+    if let Some(fds) = ahead {
+        Zygote::put_first_request(&mut words, fds);
+    }
     let mut connection = Connection::begin(socket.into(), words)?;
     tokio::select! {
         outcome = connection.establish(recipe.max_frame_length) => outcome?,

@@ -55,7 +55,7 @@ impl Zygote {
         out.attach(fds);
     }
 
-    /// Takes over a zygote that has said that it is ready. It was asked for a worker before.
+    /// Takes over a zygote that has said that it is ready. It may have been asked for a worker before.
     pub(super) fn new(process: ChildProcess, connection: Connection) -> io::Result<Self> {
         Ok(Self {
             process: Mutex::new(Some(process)),
