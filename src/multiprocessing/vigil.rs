@@ -82,8 +82,11 @@ impl<'a> Vigil<'a> {
 /// # Panics
 /// In an asynchronous task, where waiting would stop a thread of its runtime.
 pub(super) fn may_block() {
-    // Nobody has this one, so it does not wait.
-    drop(Mutex::new(()).blocking_lock());
+    // A fork still believes to be in the runtime that it was forked in, which does not run there.
+    if sys::generation() == 0 {
+        // Nobody has this one, so it does not wait.
+        drop(Mutex::new(()).blocking_lock());
+    }
 }
 
 /// Waits for a short time. Neither a timer nor a blocking thread of the runtime is sure to be there.
