@@ -217,7 +217,10 @@ impl Robust {
         self.listening().answer(|| self.bell.ring());
     }
 
+    /// Whether somebody who was woken is to look. It listens again in any case, for the ring may have been
+    /// for a change that it has seen, and has taken its mark down.
     fn has_changed(&self, version: u64) -> bool {
+        self.listening().raise();
         self.version().load(Ordering::SeqCst) != version
     }
 
@@ -336,6 +339,7 @@ impl Drop for Held<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
     use std::process::{Child, Command, Stdio};
 
     use super::*;
@@ -453,6 +457,43 @@ mod tests {
         });
         tokio::join!(until_it_ends, async { drop(process.stdin.take()) });
         process.wait().expect("it has ended");
+    }
+
+    #[tokio::test]
+    async fn who_was_woken_for_what_he_has_seen_is_woken_for_the_next_change_too() {
+        let (one, other) = two();
+        let looks = Cell::new(0);
+        let waiting = one.wait_until(|held| {
+            looks.set(looks.get() + 1);
+            (data(held.robust).load(Ordering::Relaxed) == 2).then_some(())
+        });
+        let changes = async {
+            let until = async |is_so: &dyn Fn() -> bool| {
+                while !is_so() {
+                    tokio::task::yield_now().await;
+                }
+            };
+            let listens = || other.listening().0.load(Ordering::SeqCst) & 1 == 1;
+            until(&listens).await;
+            let mut held = other.try_lock().expect("nobody has it");
+            held.announce();
+            until(&listens).await; // It is awake, and waits for the lock.
+            held.announce();
+            data(&other).store(1, Ordering::Relaxed);
+            let before = looks.get();
+            drop(held);
+            until(&|| looks.get() > before).await;
+            // It has seen that change, whose ring it is yet to hear.
+            for _ in 0..10 {
+                tokio::task::yield_now().await;
+            }
+            let mut held = other.try_lock().expect("nobody has it");
+            held.announce();
+            data(&other).store(2, Ordering::Relaxed);
+        };
+        let both = async { tokio::join!(waiting, changes) };
+        let both = tokio::time::timeout(Duration::from_secs(30), both).await;
+        both.expect("it was woken");
     }
 
     #[test]
