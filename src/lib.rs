@@ -41,7 +41,7 @@
 //!   [`Map`] is a stream of results with back-pressure.
 //! - [`TaskError`] says why there is no result: ask its predicates, print it for people.
 //! - [`sync`] has locks, events, queues and timers for the tasks of one process; deadlocks of its locks are told.
-//! - [`multiprocessing`] has what processes share (locks, memory), to be passed to tasks; [`sync`] what
+//! - [`multiprocessing`] has what processes share (queues, locks, memory), to be passed to tasks; [`sync`] what
 //!   the tasks of one process share, and tells of deadlocks.
 //! - [`worker::current`] tells a running task who it is, and whether it is still wanted.
 //!

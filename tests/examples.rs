@@ -48,6 +48,11 @@ fn a_pool_of_three_maps_numbers_to_their_absolute_values() {
 }
 
 #[test]
+fn a_list_comes_through_a_queue() {
+    assert_eq!(run("queue"), ["[6, 9]"]);
+}
+
+#[test]
 fn five_processes_print_a_whole_line_each() {
     let mut lines = run_with("lock_print", &["--fast"]);
     lines.sort_unstable();

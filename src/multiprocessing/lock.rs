@@ -13,7 +13,7 @@ use super::shared::Shared;
 /// Lets one task or thread at a time pass, in all processes that have it.
 ///
 /// A copy is the same lock, and so is what another process gets to which it is sent: as an argument of
-/// a task, or of an initializer.
+/// a task, or through a queue.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]

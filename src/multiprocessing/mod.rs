@@ -1,27 +1,28 @@
 //! Objects that processes share: what Python's `multiprocessing` has, for async code and for workers.
 //!
+//! - [`Queue`] and [`JoinableQueue`]: items from many processes to many;
 //! - [`Lock`], [`RLock`], [`Condition`], [`Event`], [`Semaphore`], [`BoundedSemaphore`], [`Barrier`];
 //! - [`SharedMemory`]: bytes; [`Value`] and [`Array`]: plain data with its lock.
 //!
 //! Each has async methods for the service, and `blocking_` twins for threads and for tasks in worker
-//! processes. Each can be an argument of a task, or of an initializer; serializing it for anything else is an
-//! error that says so.
+//! processes. Each can be an argument of a task, or of an initializer, and an item of a [`Queue`];
+//! serializing it for anything else is an error that says so.
 //!
 //! ```no_run
-//! use concurrent_futures::multiprocessing::{Lock, Value};
+//! use concurrent_futures::multiprocessing::{Lock, Queue};
 //! use concurrent_futures::{ExecutorExt as _, ProcessPoolExecutor};
 //!
-//! fn add_square(sum: Value<u64>, lock: Lock, x: u64) {
+//! fn square(queue: Queue<u64>, lock: Lock, x: u64) {
 //!     let _printing = lock.blocking_lock(); // One process at a time, also if another is killed here.
 //!     println!("squaring {x}");
-//!     *sum.blocking_lock() += x * x;
+//!     queue.blocking_put(x * x).expect("there is memory");
 //! }
 //!
 //! # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let pool = ProcessPoolExecutor::new()?;
-//! let (sum, lock) = (Value::new(0)?, Lock::new()?);
-//! pool.submit(add_square, (sum.clone(), lock, 12)).await?;
-//! assert_eq!(*sum.lock().await, 144);
+//! let (queue, lock) = (Queue::unbounded()?, Lock::new()?);
+//! pool.submit(square, (queue.clone(), lock, 12)).await?;
+//! assert_eq!(queue.get().await?, 144);
 //! # Ok(()) }
 //! ```
 //!
@@ -34,7 +35,7 @@
 // `vigil` (waiting for it, or for the end of a process), `wait` (looking in between), `robust` (a lock in
 // shared memory that no killed process keeps, and waiting for what it guards), `shared` (memory and bell as
 // they travel); `lock`, `rlock`, `condition`, `event`; `slot` and `permits` (permits that no killed process
-// keeps), `semaphore`, `bounded_semaphore`; `meeting` (who has come to a barrier), `barrier`;
+// keeps), `semaphore`, `bounded_semaphore`; `meeting` (who has come to a barrier), `barrier`; `queue`;
 // `shared_memory`, `locked` (memory with a lock), `value`, `array`.
 
 mod array;
@@ -47,6 +48,7 @@ mod lock;
 mod locked;
 mod meeting;
 mod permits;
+mod queue;
 mod rlock;
 mod robust;
 mod semaphore;
@@ -64,6 +66,7 @@ pub use self::bounded_semaphore::BoundedSemaphore;
 pub use self::condition::Condition;
 pub use self::event::Event;
 pub use self::lock::{Lock, LockGuard};
+pub use self::queue::{JoinableQueue, PutError, Queue, QueueError};
 pub use self::rlock::{RLock, RLockGuard};
 pub use self::semaphore::{Semaphore, SemaphorePermit};
 pub use self::shared_memory::SharedMemory;

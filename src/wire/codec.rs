@@ -116,6 +116,44 @@ fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, rmp_serde::decode::Error
     T::deserialize(&mut deserializer)
 }
 
+/// What stands before an encoded value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ValueHead {
+    /// How many bytes it takes itself.
+    pub(crate) own_len: usize,
+    /// How many follow, which are the value.
+    pub(crate) len: usize,
+    pub(crate) is_plain: bool,
+}
+
+/// The head of the value at the front.
+pub(crate) fn value_head(bytes: &[u8]) -> Option<ValueHead> {
+    let (head, own_len) = front_varint(bytes)?;
+    Some(ValueHead {
+        own_len,
+        len: usize::try_from(head >> 1).ok()?,
+        is_plain: head & 1 == 1,
+    })
+}
+
+/// Reads a value from all of `bytes`, which are what followed its head. A bulk value takes the buffer
+/// with it.
+pub(crate) fn get_bare<T: DeserializeOwned + 'static>(
+    is_plain: bool,
+    bytes: &mut Vec<u8>,
+) -> Result<T, CodecError> {
+    if !is_plain {
+        return read(bytes).map_err(|error| CodecError::new(error.to_string()));
+    }
+    if let Some(number) = bare_number(bytes) {
+        return Ok(number);
+    }
+    if is_text_or_bytes::<T>() {
+        return bulk_from_vec(std::mem::take(bytes));
+    }
+    numbers_from_bytes(bytes)
+}
+
 /// Passes over the next value.
 pub(crate) fn skip(input: &mut Reader) -> Result<(), CodecError> {
     next(input).map(drop)
@@ -206,6 +244,19 @@ pub(crate) fn front_number<T: 'static>(bytes: &[u8]) -> Option<(T, usize)> {
     None
 }
 
+/// Reads a number whose head was taken off.
+fn bare_number<T: 'static>(bytes: &[u8]) -> Option<T> {
+    macro_rules! number {
+        ($($number:ty),*) => {$(
+            if TypeId::of::<T>() == TypeId::of::<$number>() {
+                return found(<$number>::from_le_bytes(bytes.try_into().ok()?));
+            }
+        )*};
+    }
+    for_each_number!(number, u8, usize, isize);
+    None
+}
+
 /// What the caller knows to be a `T`.
 fn found<V: 'static, T: 'static>(value: V) -> Option<T> {
     let mut slot = Some(value);
@@ -253,35 +304,49 @@ pub(crate) fn is_bytes<T: 'static>() -> bool {
     [TypeId::of::<Bytes>(), TypeId::of::<Vec<u8>>()].contains(&TypeId::of::<T>())
 }
 
-fn bulk_from_bytes<T: 'static>(bytes: Bytes) -> Result<T, CodecError> {
-    fn found<V: 'static, T: 'static>(value: V) -> Result<T, CodecError> {
-        Ok(self::found(value).expect("the caller compared the types"))
-    }
+/// Whether a bulk value of this type keeps the buffer that it is read from.
+pub(crate) fn is_text_or_bytes<T: 'static>() -> bool {
+    is_bytes::<T>() || TypeId::of::<T>() == TypeId::of::<String>()
+}
 
-    let wanted = TypeId::of::<T>();
-    if wanted == TypeId::of::<Bytes>() {
+fn bulk_from_bytes<T: 'static>(bytes: Bytes) -> Result<T, CodecError> {
+    if TypeId::of::<T>() == TypeId::of::<Bytes>() {
         // A small one must not keep the large buffer alive that it came in.
         let small = bytes.len() < KEEP_BUFFER;
-        return found(if small {
+        return known(if small {
             Bytes::copy_from_slice(&bytes)
         } else {
             bytes
         });
     }
-    if wanted == TypeId::of::<Vec<u8>>() {
-        return found(into_vec(bytes));
+    if is_text_or_bytes::<T>() {
+        return bulk_from_vec(into_vec(bytes));
     }
-    if wanted == TypeId::of::<String>() {
-        let text = String::from_utf8(into_vec(bytes));
-        return found(text.map_err(|error| CodecError::new(error.to_string()))?);
+    numbers_from_bytes(&bytes)
+}
+
+/// Text or bytes.
+fn bulk_from_vec<T: 'static>(bytes: Vec<u8>) -> Result<T, CodecError> {
+    let wanted = TypeId::of::<T>();
+    if wanted == TypeId::of::<Bytes>() {
+        known(Bytes::from(bytes))
+    } else if wanted == TypeId::of::<Vec<u8>>() {
+        known(bytes)
+    } else {
+        let text = String::from_utf8(bytes);
+        known(text.map_err(|error| CodecError::new(error.to_string()))?)
     }
+}
+
+fn numbers_from_bytes<T: 'static>(bytes: &[u8]) -> Result<T, CodecError> {
+    let wanted = TypeId::of::<T>();
     macro_rules! numbers {
         ($($number:ty),*) => {$(
             if cfg!(target_endian = "little") && wanted == TypeId::of::<Vec<$number>>() {
                 if bytes.len() % size_of::<$number>() != 0 {
                     return Err(TORN);
                 }
-                return found(bytemuck::pod_collect_to_vec::<u8, $number>(&bytes));
+                return known(bytemuck::pod_collect_to_vec::<u8, $number>(bytes));
             }
         )*};
     }
@@ -290,6 +355,10 @@ fn bulk_from_bytes<T: 'static>(bytes: Bytes) -> Result<T, CodecError> {
         "plain bytes came where a `{}` was expected",
         std::any::type_name::<T>()
     )))
+}
+
+fn known<V: 'static, T: 'static>(value: V) -> Result<T, CodecError> {
+    Ok(found(value).expect("the caller compared the types"))
 }
 
 /// A large value may keep the buffer it came in, a small one must not keep a large buffer alive.
@@ -315,6 +384,7 @@ mod tests {
     fn read_as_anything(bytes: &[u8]) {
         fn read_as<T: DeserializeOwned + 'static>(bytes: &[u8]) {
             let _ = get::<T>(&mut Reader::from(Bytes::copy_from_slice(bytes)));
+            let _ = [false, true].map(|plain| get_bare::<T>(plain, &mut bytes.to_vec()));
             for plain in [0, 1] {
                 let mut value = Vec::new();
                 put_varint(&mut value, (bytes.len() as u64) << 1 | plain);
@@ -341,6 +411,23 @@ mod tests {
         #[test]
         fn garbage_is_no_value_and_no_panic(bytes: Vec<u8>) {
             read_as_anything(&bytes);
+        }
+
+        #[test]
+        fn a_value_whose_head_was_taken_off_is_the_same(
+            nested in nested(), text: String, bytes: Vec<u8>, numbers: Vec<u32>, number: i16,
+        ) {
+            fn same<T: PartialEq + Clone + Serialize + DeserializeOwned + 'static>(value: &T) -> bool {
+                let mut out = Chain::new();
+                put(value.clone(), &mut out).expect("it can be encoded");
+                let out = out.into_bytes();
+                let head = value_head(&out).expect("it has one");
+                let mut bare = out[head.own_len..].to_vec();
+                assert_eq!(bare.len(), head.len);
+                get_bare::<T>(head.is_plain, &mut bare).is_ok_and(|read| read == *value)
+            }
+            prop_assert!(same(&nested) && same(&text) && same(&bytes) && same(&numbers));
+            prop_assert!(same(&number) && same(&Bytes::from(bytes)) && same(&(number, text)));
         }
 
         #[test]

@@ -52,6 +52,24 @@ impl SharedMemory {
         Self::map(fd, len)
     }
 
+    /// A part of a file that nobody can shorten, from a whole number of pages on.
+    pub(crate) fn window(file: impl AsFd, offset: u64, len: usize) -> io::Result<Self> {
+        let end = offset.checked_add(len as u64);
+        let file_len = rustix::fs::fstat(&file)?.st_size.unsigned_abs();
+        if end.is_none_or(|end| end > file_len) {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the shared memory is too short",
+            ));
+        }
+        Ok(Self {
+            map: MmapOptions::new()
+                .offset(offset)
+                .len(len)
+                .map_raw(&file.as_fd())?,
+        })
+    }
+
     fn map(fd: BorrowedFd<'_>, len: usize) -> io::Result<Self> {
         // Up to a whole number of words, which lie in the same page: the last has a few bytes more.
         let len = len.checked_next_multiple_of(8);

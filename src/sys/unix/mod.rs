@@ -1,12 +1,15 @@
 mod copy;
 mod edges;
 mod fork;
+mod growing;
 mod identity;
 mod image;
 mod lent;
 mod limits;
+mod memfile;
 mod memory;
 mod own;
+mod packet;
 mod print;
 mod process;
 mod reserve;
@@ -21,11 +24,16 @@ pub(crate) use edges::{
     BlockingEdges, Edges, await_readable, eventfd, is_readable, signal, silence,
 };
 pub(crate) use fork::{Forked, exit_forked, fork, generation, other_threads};
+pub(crate) use growing::{give_back, growing_file, lengthen};
 pub(crate) use identity::{Identity, home};
 pub(crate) use image::{build_identity, in_executable};
 pub(crate) use lent::Lent;
 pub(crate) use limits::Limit;
+pub(crate) use memfile::{file_of, read_file};
 pub(crate) use memory::{SharedMemory, enlarge, open_gate, wait_at};
+pub(crate) use packet::{
+    descriptors_of_next_packet, drop_packet, next_packet, packet_pair, send_packet,
+};
 pub(crate) use print::{flush_stdout, own_descriptor, set_output, write_in_one};
 pub(crate) use process::{
     ChildProcess, Exit, end_child, kill_own_group, monotonic_nanos, oom_kills, open_child,

@@ -1,0 +1,95 @@
+//! Ways between this process and another, each a [`Channel`]. A new one is one `impl` in a file here and one
+//! line in `each_channel!`.
+
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+pub(crate) mod ipc;
+pub(crate) mod peers;
+pub(crate) mod queue;
+
+/// What is sent.
+pub(crate) trait Item: Clone + Serialize + DeserializeOwned + Send + Sync + 'static {
+    /// Tells one that only counts from another.
+    fn last() -> Self;
+    fn is_last(&self) -> bool;
+}
+
+impl Item for u64 {
+    fn last() -> Self {
+        0
+    }
+
+    fn is_last(&self) -> bool {
+        *self == 0
+    }
+}
+
+impl Item for Vec<u8> {
+    fn last() -> Self {
+        Vec::new()
+    }
+
+    fn is_last(&self) -> bool {
+        self.is_empty()
+    }
+}
+
+/// What the other process does until its channel is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Sends back what it gets.
+    Echo,
+    /// Sends back only what is the last of many.
+    Sink,
+    /// There is none: what is sent is received here.
+    Nobody,
+}
+
+/// One end of it, the other end of which is with a peer.
+pub(crate) trait Channel<T: Item>: Sized {
+    const NAME: &'static str;
+
+    fn start(role: Role) -> Self;
+
+    fn send(&mut self, item: T);
+
+    fn receive(&mut self) -> T;
+
+    /// Each item is sent when the one before has come back.
+    fn round_trips(&mut self, item: &T, times: u64) -> Duration {
+        let start = Instant::now();
+        for _ in 0..times {
+            self.send(item.clone());
+            self.receive();
+        }
+        start.elapsed()
+    }
+
+    /// All items are sent, and the peer says that it has them.
+    fn flood(&mut self, item: &T, times: u64) -> Duration {
+        let start = Instant::now();
+        for _ in 1..times {
+            self.send(item.clone());
+        }
+        self.send(T::last());
+        assert!(self.receive().is_last());
+        start.elapsed()
+    }
+}
+
+/// What a peer does, with its ends.
+pub(crate) fn serve<T: Item>(
+    role: Role,
+    receive: impl Fn() -> Option<T>,
+    send: impl Fn(T) -> Option<()>,
+) -> Option<()> {
+    loop {
+        let item = receive()?;
+        if role == Role::Echo || item.is_last() {
+            send(item)?;
+        }
+    }
+}

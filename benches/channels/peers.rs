@@ -1,0 +1,38 @@
+//! What Python has for it, which `benches/channels/peers.py` measures, if there is a Python.
+
+use std::env;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use crate::figure::Figure;
+
+/// As the script calls it.
+pub(crate) const QUEUE: &str = "Python Queue";
+pub(crate) const NAMES: [&str; 1] = [QUEUE];
+
+/// What the script has found: seconds for an item or a byte.
+pub(crate) struct Peers(Value);
+
+impl Peers {
+    /// Runs the script with `$PYTHON`, or else `python3`, for the measures that have this in their names.
+    pub(crate) fn measure(filter: Option<String>) -> Result<Self, String> {
+        let python = env::var_os("PYTHON").unwrap_or_else(|| "python3".into());
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/channels/peers.py");
+        let output = Command::new(&python)
+            .arg(script)
+            .args(filter)
+            .stderr(Stdio::inherit())
+            .output();
+        let output = output.map_err(|error| format!("{}: {error}", python.display()))?;
+        let table = serde_json::from_slice(&output.stdout);
+        table
+            .map(Self)
+            .map_err(|_| format!("{}: {}", python.display(), output.status))
+    }
+
+    pub(crate) fn get(&self, measure: &str, contender: &str) -> Option<Figure> {
+        self.0[measure][contender].as_f64().map(Figure::from)
+    }
+}

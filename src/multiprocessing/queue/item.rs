@@ -1,0 +1,148 @@
+//! An item on its way: encoded and not yet put in, or taken out and not yet decoded. Both happen outside of
+//! the queue's lock, for the code that does it is the user's.
+
+use std::cell::Cell;
+
+use super::error::QueueError;
+use crate::executor::task::Data;
+use crate::sys;
+use crate::wire::codec::{self, ValueHead};
+use crate::wire::descriptors::{self, Descriptor};
+use crate::wire::{Chain, CodecError};
+
+/// From this size on, the bytes of an item travel in a file of their own, which is written and read outside
+/// of the lock.
+const LARGE: usize = 256 * 1024;
+
+/// A larger buffer is not kept.
+const KEPT: usize = 64 * 1024;
+
+thread_local! {
+    /// What items are encoded to and decoded from, lest each take a buffer of its own.
+    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+fn take_spare() -> Vec<u8> {
+    SPARE.try_with(Cell::take).unwrap_or_default()
+}
+
+fn keep_spare(mut buffer: Vec<u8>) {
+    if buffer.capacity() <= KEPT {
+        buffer.clear();
+        let _ = SPARE.try_with(|spare| spare.set(buffer));
+    }
+}
+
+/// An item on its way in.
+pub(super) struct Outgoing {
+    bytes: Chain,
+    pub(super) head: ValueHead,
+    /// The descriptors of the objects in it, and behind them the file that its bytes are in, if one is.
+    pub(super) beside: Vec<Descriptor>,
+    pub(super) is_in_file: bool,
+}
+
+impl Outgoing {
+    /// Encodes it.
+    pub(super) fn of<T: Data>(item: T) -> Result<Self, QueueError> {
+        let mut bytes = Chain::new();
+        *bytes.tail() = take_spare();
+        let mut beside = Vec::new();
+        let encoded = descriptors::gather(&mut beside, || codec::put(item, &mut bytes));
+        let head = bytes.pieces().next().and_then(codec::value_head);
+        let outgoing = Self {
+            bytes,
+            head: head.unwrap_or_default(),
+            beside,
+            is_in_file: false,
+        };
+        encoded?;
+        Ok(outgoing)
+    }
+
+    /// Gets it ready to travel. An error leaves it as it was.
+    pub(super) fn pack(&mut self) -> Result<(), QueueError> {
+        let is_large = self.head.len >= LARGE;
+        if self.beside.len() + usize::from(is_large) > sys::MOST_FDS {
+            return Err(QueueError::too_large(format!(
+                "{} descriptors of shared objects are in the item; {} can travel together",
+                self.beside.len(),
+                sys::MOST_FDS - 1,
+            )));
+        }
+        // Without a file, its bytes go by the ring.
+        if is_large && let Ok(file) = sys::file_of(self.head.len, self.pieces()) {
+            self.beside.push(file.into());
+            self.is_in_file = true;
+        }
+        Ok(())
+    }
+
+    /// The bytes of the value.
+    pub(super) fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+        let (first, rest) = (self.head.own_len, 0);
+        let passed = std::iter::once(first).chain(std::iter::repeat(rest));
+        let pieces = self.bytes.pieces().zip(passed);
+        pieces.map(|(piece, passed)| &piece[passed..])
+    }
+
+    /// The item again, which was not put in.
+    pub(super) fn into_item<T: Data>(mut self) -> Option<T> {
+        let mut input = std::mem::take(&mut self.bytes).into_reader();
+        descriptors::supply(&mut self.beside, || codec::get(&mut input)).ok()
+    }
+}
+
+impl Drop for Outgoing {
+    fn drop(&mut self) {
+        keep_spare(std::mem::take(self.bytes.tail()));
+    }
+}
+
+/// An item on its way out.
+pub(super) struct Incoming {
+    pub(super) bytes: Vec<u8>,
+    pub(super) is_plain: bool,
+    pub(super) beside: Vec<Descriptor>,
+    /// What its bytes are in, if they are not here, and how many these are.
+    pub(super) file: Option<(Descriptor, u64)>,
+}
+
+impl Incoming {
+    /// One that is going to be a `T`, and has nothing yet.
+    pub(super) fn for_type<T: Data>() -> Self {
+        let keeps_buffer = codec::is_text_or_bytes::<T>();
+        Self {
+            bytes: if keeps_buffer {
+                Vec::new()
+            } else {
+                take_spare()
+            },
+            is_plain: false,
+            beside: Vec::new(),
+            file: None,
+        }
+    }
+
+    /// Decodes it.
+    pub(super) fn into_item<T: Data>(mut self) -> Result<T, QueueError> {
+        if let Some((file, len)) = self.file.take() {
+            let len = usize::try_from(len).map_err(|_| CodecError::new("the item is too long"))?;
+            sys::read_file(&file, len, &mut self.bytes)?;
+        }
+        let Self {
+            is_plain,
+            bytes,
+            beside,
+            ..
+        } = &mut self;
+        let item = descriptors::supply(beside, || codec::get_bare(*is_plain, bytes))?;
+        Ok(item)
+    }
+}
+
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        keep_spare(std::mem::take(&mut self.bytes));
+    }
+}

@@ -1,0 +1,340 @@
+//! A queue as a process has it: where its memory, its bell and its sockets come together. What is in here
+//! knows items as bytes and descriptors only.
+//!
+//! All of it is under one lock, and by the rule that [`robust`](crate::multiprocessing::robust) tells: ring,
+//! change, commit by one store. Somebody is rung for only where a wait may be over: by who puts an item into
+//! an empty queue, takes one from a full one, or makes the last one done. The ring wakes all who wait, and
+//! whoever finds nothing waits for the next one. So many puts wake a sleeping getter once.
+
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::error::QueueError;
+use super::holders::{self, Holders};
+use super::item::{Incoming, Outgoing};
+use super::linger::{linger, linger_in_turn};
+use super::ring::{BASE, Head, Ring};
+use super::state::{Kept, State};
+use crate::multiprocessing::bell::Bell;
+use crate::multiprocessing::robust::{Held, Robust};
+use crate::sys::{self, Identity, SharedMemory};
+use crate::wire::CodecError;
+use crate::wire::descriptors::Descriptor;
+
+/// Where what lies in the first page: what never changes, the lock, the state.
+const MAGIC: usize = 0;
+const CAPACITY: usize = 8;
+const COUNTS_DONE: usize = 16;
+const LOCK: usize = 128;
+const STATE: usize = 256;
+const _: () = assert!(LOCK + Robust::BYTES <= STATE && STATE + Kept::BYTES <= holders::START);
+
+/// What the memory of a queue begins with.
+const QUEUE: u64 = u64::from_le_bytes(*b"cf queue");
+
+/// How often somebody who must not wait tries to get the lock.
+const TRIES: usize = 16;
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    file: Descriptor,
+    bell: Bell,
+    /// One end is written to by all, and the other read from.
+    sockets: [Descriptor; 2],
+    words: Arc<SharedMemory>,
+    lock: Robust,
+    /// It is used under the lock only.
+    ring: Mutex<Ring>,
+    /// 0 if there is none.
+    capacity: u64,
+    /// Whether it is counted who has taken how many items.
+    pub(super) counts_done: bool,
+    /// Where this process was found among the holders.
+    hint: AtomicUsize,
+}
+
+impl Shared {
+    pub(super) fn create(capacity: u64, counts_done: bool) -> Result<Self, QueueError> {
+        let file = sys::growing_file()?;
+        sys::lengthen(&file, BASE)?;
+        let words = SharedMemory::window(&file, 0, BASE as usize)?;
+        words.secure(0, if counts_done { BASE as usize } else { 4096 })?;
+        for (at, value) in [
+            (MAGIC, QUEUE),
+            (CAPACITY, capacity),
+            (COUNTS_DONE, counts_done.into()),
+        ] {
+            words.word(at).store(value, Ordering::Relaxed);
+        }
+        let (to, from) = sys::packet_pair()?;
+        Ok(Self::new(
+            file.into(),
+            Bell::new()?,
+            [to.into(), from.into()],
+            words,
+        ))
+    }
+
+    fn open(file: Descriptor, bell: Bell, sockets: [Descriptor; 2]) -> io::Result<Self> {
+        let words = SharedMemory::window(&file, 0, BASE as usize)?;
+        if words.word(MAGIC).load(Ordering::Relaxed) != QUEUE {
+            let what = "what came is not the memory of a queue";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+        }
+        Ok(Self::new(file, bell, sockets, words))
+    }
+
+    fn new(file: Descriptor, bell: Bell, sockets: [Descriptor; 2], words: SharedMemory) -> Self {
+        let words = Arc::new(words);
+        Self {
+            lock: Robust::new(words.clone(), LOCK, bell.clone()),
+            ring: Mutex::new(Ring::new(file.clone())),
+            capacity: words.word(CAPACITY).load(Ordering::Relaxed),
+            counts_done: words.word(COUNTS_DONE).load(Ordering::Relaxed) != 0,
+            hint: AtomicUsize::new(0),
+            file,
+            bell,
+            sockets,
+            words,
+        }
+    }
+
+    pub(super) fn capacity(&self) -> Option<u64> {
+        (self.capacity > 0).then_some(self.capacity)
+    }
+
+    /// What it was a moment ago.
+    pub(super) fn glance(&self) -> State {
+        self.kept().glance()
+    }
+
+    /// Looks under the lock until `look` gives something; that is worth it once the state `is_so`.
+    pub(super) async fn wait<R>(
+        &self,
+        is_so: impl Fn(&State) -> bool,
+        look: impl FnMut(&mut Held<'_>) -> Option<R>,
+    ) -> R {
+        linger_in_turn(|| is_so(&self.glance())).await;
+        self.lock.wait_until(look).await
+    }
+
+    /// As [`wait`](Self::wait), in a thread, for so long at the most.
+    pub(super) fn blocking_wait<R>(
+        &self,
+        timeout: Option<Duration>,
+        is_so: impl Fn(&State) -> bool,
+        look: impl FnMut(&mut Held<'_>) -> Option<R>,
+    ) -> Option<R> {
+        linger(|| is_so(&self.glance()));
+        self.lock.blocking_wait_until(timeout, look)
+    }
+
+    pub(super) fn is_full(&self, state: &State) -> bool {
+        self.capacity > 0 && state.len() >= self.capacity
+    }
+
+    fn kept(&self) -> Kept<'_> {
+        Kept::new(&self.words, STATE)
+    }
+
+    fn holders(&self) -> Holders<'_> {
+        Holders(&self.words)
+    }
+
+    fn ring(&self) -> MutexGuard<'_, Ring> {
+        self.ring.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does something under the lock, if that is to be had without waiting.
+    pub(super) fn at_once(
+        &self,
+        act: impl FnOnce(&mut Held<'_>) -> Result<(), QueueError>,
+    ) -> Result<(), QueueError> {
+        let held = (0..TRIES).find_map(|_| self.lock.try_lock());
+        act(&mut held.ok_or(QueueError::BUSY)?)
+    }
+
+    /// Puts an item in. Nothing if there is no room for it.
+    pub(super) fn put(
+        &self,
+        held: &mut Held<'_>,
+        item: &Outgoing,
+    ) -> Option<Result<(), QueueError>> {
+        let mut state = self.kept().load();
+        if self.is_full(&state) {
+            return None;
+        }
+        let mut head = Head {
+            len: item.head.len as u64,
+            is_plain: item.head.is_plain,
+            is_in_file: false,
+            parcel: None,
+        };
+        if !item.beside.is_empty() {
+            match self.send(&mut state, item) {
+                Ok(true) => {
+                    head.is_in_file = item.is_in_file;
+                    head.parcel = Some(state.parcels);
+                }
+                _ if item.beside.len() == usize::from(item.is_in_file) => {} // The bytes go by the ring.
+                Ok(false) => return None,
+                Err(error) => return Some(Err(error.into())),
+            }
+        }
+        if state.len() == 0 {
+            held.announce();
+        }
+        let pieces = item.pieces().filter(|_| !head.is_in_file);
+        let done = self.ring().put(self.kept(), state, head, pieces);
+        Some(done.map_err(QueueError::from))
+    }
+
+    /// Sends what goes beside an item, under a number of its own: before the item is there, lest one be
+    /// there without. If this process is killed in between, nobody asks for that number. False if the
+    /// system takes no more until another item was taken.
+    fn send(&self, state: &mut State, item: &Outgoing) -> io::Result<bool> {
+        let [to, from] = &self.sockets;
+        let beside: Vec<BorrowedFd<'_>> = item.beside.iter().map(|fd| fd.as_fd()).collect();
+        state.parcels += 1;
+        self.kept().commit(state);
+        let sent = sys::send_packet(to, state.parcels, &beside)?;
+        if !sent && state.len() == 0 {
+            // Nothing but what was left by such as were killed.
+            while sys::next_packet(from)?.is_some() {
+                sys::drop_packet(from);
+            }
+            return sys::send_packet(to, state.parcels, &beside);
+        }
+        Ok(sent)
+    }
+
+    /// Takes the first item out. False if there is none.
+    pub(super) fn take(
+        &self,
+        held: &mut Held<'_>,
+        item: &mut Incoming,
+    ) -> Option<Result<(), QueueError>> {
+        self.try_take(held, item).transpose()
+    }
+
+    fn try_take(&self, held: &mut Held<'_>, item: &mut Incoming) -> Result<Option<()>, QueueError> {
+        let state = self.kept().load();
+        let mut ring = self.ring();
+        let Some(head) = ring.first(&state)? else {
+            return Ok(None);
+        };
+        ring.read(&state, &head, &mut item.bytes)?;
+        item.is_plain = head.is_plain;
+        let mut is_missing = false;
+        if let Some(number) = head.parcel {
+            match self.find(number)? {
+                Some(found) => item.beside = found,
+                None => is_missing = true,
+            }
+            if head.is_in_file {
+                item.file = item.beside.pop().map(|file| (file, head.len));
+            }
+        }
+        let is_new = self.counts_done && self.enter()?;
+        if is_new || head.parcel.is_some() || self.is_full(&state) {
+            held.announce();
+        }
+        if self.counts_done {
+            self.holders().add(self.hint.load(Ordering::Relaxed));
+        }
+        ring.pass(self.kept(), state, &head)?;
+        if head.parcel.is_some() && !is_missing {
+            sys::drop_packet(&self.sockets[1]);
+        }
+        if is_missing {
+            return Err(CodecError::new("what goes beside the item is not there").into());
+        }
+        Ok(Some(()))
+    }
+
+    /// Copies of the descriptors that were sent under this number. What comes before them was left by such
+    /// as were killed.
+    fn find(&self, number: u64) -> io::Result<Option<Vec<Descriptor>>> {
+        let from = &self.sockets[1];
+        while let Some(next) = sys::next_packet(from)?.filter(|next| *next <= number) {
+            if next == number {
+                let found = sys::descriptors_of_next_packet(from)?;
+                return Ok(Some(found.into_iter().map(Descriptor::from).collect()));
+            }
+            sys::drop_packet(from);
+        }
+        Ok(None)
+    }
+
+    /// Sees to it that this process has a place among the holders. Says whether it had none.
+    fn enter(&self) -> Result<bool, QueueError> {
+        let (own, hint) = (Identity::own(), self.hint.load(Ordering::Relaxed));
+        let found = self.holders().find(own, hint);
+        let place = match found {
+            Some(place) => place,
+            None => self.holders().enter(own).ok_or_else(|| {
+                io::Error::other("too many processes have items of the queue that are not done")
+            })?,
+        };
+        self.hint.store(place, Ordering::Relaxed);
+        Ok(found.is_none())
+    }
+
+    /// An item that was taken is done.
+    pub(super) fn task_done(&self, held: &mut Held<'_>) -> Result<(), QueueError> {
+        let mut state = self.kept().load();
+        if state.done >= state.taken {
+            return Err(QueueError::NOTHING_TAKEN);
+        }
+        let hint = self.hint.load(Ordering::Relaxed);
+        let place = self.holders().find(Identity::own(), hint);
+        self.holders().take_off(place);
+        state.done += 1;
+        if state.is_done() {
+            held.announce();
+        }
+        self.kept().commit(&state);
+        Ok(())
+    }
+
+    /// How many items have been lost, ever, with processes that had taken them, if no other item is to
+    /// be done.
+    pub(super) fn all_done(&self, held: &mut Held<'_>) -> Option<u64> {
+        let mut state = self.kept().load();
+        if !state.is_done() {
+            let mut had_by_living = 0;
+            for (who, count) in self.holders().living() {
+                had_by_living += count;
+                held.watch(who);
+            }
+            let lost = (state.taken.saturating_sub(state.done)).saturating_sub(had_by_living);
+            if lost > 0 {
+                state.done += lost;
+                state.lost += lost;
+                if state.is_done() {
+                    held.announce();
+                }
+                self.kept().commit(&state);
+            }
+        }
+        state.is_done().then_some(state.lost)
+    }
+}
+
+impl Serialize for Shared {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        (&self.file, &self.bell, &self.sockets).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Shared {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (file, bell, sockets) = Deserialize::deserialize(deserializer)?;
+        Self::open(file, bell, sockets).map_err(serde::de::Error::custom)
+    }
+}

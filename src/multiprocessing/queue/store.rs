@@ -1,0 +1,71 @@
+//! The stores by which a queue changes, each a step after which a process may be killed. In tests that
+//! can be had: what runs is cut off before any of them.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A word of a queue.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Store<'a>(pub(super) &'a AtomicU64);
+
+impl Store<'_> {
+    #[inline]
+    pub(super) fn load(self, order: Ordering) -> u64 {
+        self.0.load(order)
+    }
+
+    #[inline]
+    pub(super) fn store(self, value: u64, order: Ordering) {
+        step();
+        self.0.store(value, order);
+    }
+}
+
+/// Something is about to be changed for others to see.
+#[inline]
+pub(super) fn step() {
+    #[cfg(test)]
+    tests::step();
+}
+
+#[cfg(test)]
+pub(super) use tests::{cut_after, stores};
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+    /// The end of what was cut off.
+    #[derive(Debug)]
+    pub(crate) struct Cut;
+
+    thread_local! {
+        /// How many steps may still be done.
+        static LEFT: Cell<u64> = const { Cell::new(u64::MAX) };
+    }
+
+    pub(super) fn step() {
+        match LEFT.get() {
+            0 => resume_unwind(Box::new(Cut)), // Nobody is told of this panic.
+            left => LEFT.set(left - 1),
+        }
+    }
+
+    /// Runs `work`, and cuts it off before its next step when it has done so many.
+    pub(crate) fn cut_after<R>(steps: u64, work: impl FnOnce() -> R) -> Result<R, Cut> {
+        LEFT.set(steps);
+        let outcome = catch_unwind(AssertUnwindSafe(work));
+        LEFT.set(u64::MAX);
+        outcome.map_err(|panic| match panic.downcast::<Cut>() {
+            Ok(cut) => *cut,
+            Err(panic) => resume_unwind(panic),
+        })
+    }
+
+    /// How many steps `work` does.
+    pub(crate) fn stores(work: impl FnOnce()) -> u64 {
+        LEFT.set(u64::MAX);
+        work();
+        u64::MAX - LEFT.replace(u64::MAX)
+    }
+}

@@ -1,0 +1,82 @@
+//! A memory file that grows, and is seen through windows.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
+use rustix::process::Resource;
+
+/// A new one, empty. Nobody can ever shorten it, so what has been mapped stays there.
+pub(crate) fn growing_file() -> io::Result<OwnedFd> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let fd = rustix::fs::memfd_create("concurrent-futures", flags)?;
+    rustix::fs::fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::SEAL)?;
+    Ok(fd)
+}
+
+/// Makes it at least so long. That takes no memory yet.
+pub(crate) fn lengthen(file: impl AsFd, len: u64) -> io::Result<()> {
+    if rustix::fs::fstat(&file)?.st_size.unsigned_abs() >= len {
+        return Ok(());
+    }
+    check_length(len)?;
+    Ok(rustix::fs::ftruncate(file, len)?)
+}
+
+/// An error if this process may have no file of such a length. Otherwise the system would not only
+/// refuse it, but send a signal that ends the process.
+pub(crate) fn check_length(len: u64) -> io::Result<()> {
+    let limit = rustix::process::getrlimit(Resource::Fsize).current;
+    match limit {
+        Some(limit) if len > limit => Err(io::ErrorKind::FileTooLarge.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Gives the memory of a part back to the system. From then on it is zeros, and has to be secured again.
+pub(crate) fn give_back(file: impl AsFd, offset: u64, len: u64) {
+    let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    let _ = rustix::fs::fallocate(file, flags, offset, len);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt as _;
+
+    use super::*;
+    use crate::sys::SharedMemory;
+
+    const PAGE: usize = 64 * 1024; // As large as pages ever are.
+
+    fn taken(file: &OwnedFd) -> u64 {
+        let file = std::fs::File::from(file.try_clone().expect("a descriptor"));
+        file.metadata().expect("the system tells").blocks() * 512
+    }
+
+    #[test]
+    fn a_window_sees_its_part_and_what_is_given_back_is_zeros() {
+        let file = growing_file().expect("a file");
+        lengthen(&file, 2 * PAGE as u64).expect("it grows");
+        lengthen(&file, PAGE as u64).expect("it is long enough");
+        let first = SharedMemory::window(&file, 0, PAGE).expect("a window");
+        let second = SharedMemory::window(&file, PAGE as u64, PAGE).expect("a window");
+        let all = SharedMemory::window(&file, 0, 2 * PAGE).expect("a window");
+        assert_eq!(taken(&file), 0);
+        first.secure(0, PAGE).expect("there is memory");
+        second.secure(0, PAGE).expect("there is memory");
+        second.write(5, b"hello");
+        assert_eq!(all.read(PAGE + 5, 5), b"hello");
+        let before = taken(&file);
+        give_back(&file, PAGE as u64, PAGE as u64);
+        assert!(taken(&file) < before);
+        assert_eq!(all.read(PAGE + 5, 5), [0; 5]);
+    }
+
+    #[test]
+    fn a_window_beyond_the_end_is_refused() {
+        let file = growing_file().expect("a file");
+        lengthen(&file, PAGE as u64).expect("it grows");
+        assert!(SharedMemory::window(&file, PAGE as u64, PAGE).is_err());
+        assert!(SharedMemory::window(&file, u64::MAX - 7, PAGE).is_err());
+    }
+}

@@ -1,0 +1,60 @@
+//! Bytes that travel in a memory file of their own.
+
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::buffer::spare_capacity;
+use rustix::fs::MemfdFlags;
+use rustix::io::Errno;
+
+use super::growing::check_length;
+use super::memory::enlarge;
+
+/// A file with these pieces in it, `len` bytes in all.
+pub(crate) fn file_of<'a>(
+    len: usize,
+    pieces: impl Iterator<Item = &'a [u8]>,
+) -> io::Result<OwnedFd> {
+    check_length(len as u64)?;
+    let fd = rustix::fs::memfd_create("concurrent-futures", MemfdFlags::CLOEXEC)?;
+    let mut file = File::from(fd);
+    for piece in pieces {
+        file.write_all(piece)?;
+    }
+    Ok(file.into())
+}
+
+/// Reads the first `len` bytes of a file to the end of `target`.
+pub(crate) fn read_file(file: impl AsFd, len: usize, target: &mut Vec<u8>) -> io::Result<()> {
+    let start = target.len();
+    enlarge(target, start + len)?;
+    while target.len() < start + len {
+        let at = (target.len() - start) as u64;
+        match rustix::io::pread(&file, spare_capacity(target), at) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    target.truncate(start + len);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_written_in_pieces_is_read_in_one() {
+        let pieces = [&[1; 100_000][..], &[], &[2; 5]];
+        let file = file_of(100_005, pieces.into_iter()).expect("a file");
+        for _ in 0..2 {
+            let mut target = vec![0];
+            read_file(&file, 100_005, &mut target).expect("it is there");
+            assert_eq!(target, [&[0], pieces[0], pieces[2]].concat());
+        }
+        let mut target = Vec::new();
+        read_file(&file, 100_006, &mut target).expect_err("it is shorter");
+    }
+}

@@ -1,0 +1,157 @@
+//! Messages that travel whole over a socket, with many descriptors beside them, and that can be looked at
+//! before they are taken. Nobody waits here.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SocketFlags,
+    SocketType,
+};
+
+use super::socket::{MOST_FDS, send_with_fds};
+
+const SPACE: usize = rustix::cmsg_space!(ScmRights(MOST_FDS));
+
+/// Two connected sockets.
+pub(crate) fn packet_pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(rustix::net::socketpair(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
+        None,
+    )?)
+}
+
+/// Sends a number with descriptors beside it. False if there is no room for it until another is taken.
+pub(crate) fn send_packet(
+    socket: impl AsFd,
+    number: u64,
+    beside: &[BorrowedFd<'_>],
+) -> io::Result<bool> {
+    let number = number.to_ne_bytes();
+    let slices = [io::IoSlice::new(&number)];
+    match send_with_fds(socket.as_fd(), &slices, beside) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// The number of the next one, which stays where it is.
+pub(crate) fn next_packet(socket: impl AsFd) -> io::Result<Option<u64>> {
+    receive(socket, &mut RecvAncillaryBuffer::default(), RecvFlags::PEEK)
+        .map(|received| received.map(|(number, _)| number))
+}
+
+/// Copies of the descriptors beside the next one, which stays where it is. An error if this process may not
+/// have so many.
+pub(crate) fn descriptors_of_next_packet(socket: impl AsFd) -> io::Result<Vec<OwnedFd>> {
+    let mut space = [MaybeUninit::uninit(); SPACE];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let received = receive(socket, &mut control, RecvFlags::PEEK)?;
+    let mut found = Vec::new();
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(received) = message {
+            found.extend(received);
+        }
+    }
+    match received {
+        Some((_, flags)) if flags.contains(ReturnFlags::CTRUNC) => Err(Errno::MFILE.into()),
+        _ => Ok(found),
+    }
+}
+
+/// Takes the next one away, and its descriptors with it.
+pub(crate) fn drop_packet(socket: impl AsFd) {
+    let _ = receive(
+        socket,
+        &mut RecvAncillaryBuffer::default(),
+        RecvFlags::empty(),
+    );
+}
+
+fn receive(
+    socket: impl AsFd,
+    control: &mut RecvAncillaryBuffer<'_>,
+    flags: RecvFlags,
+) -> io::Result<Option<(u64, ReturnFlags)>> {
+    let mut number = [0; 8];
+    let received = rustix::io::retry_on_intr(|| {
+        let mut slices = [io::IoSliceMut::new(&mut number)];
+        let flags = flags | RecvFlags::CMSG_CLOEXEC;
+        rustix::net::recvmsg(&socket, &mut slices, control, flags)
+    });
+    match received {
+        Ok(received) if received.bytes == 8 => {
+            Ok(Some((u64::from_ne_bytes(number), received.flags)))
+        }
+        Ok(_) => Err(io::ErrorKind::InvalidData.into()),
+        Err(Errno::AGAIN) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    #[test]
+    fn a_packet_can_be_looked_at_and_stays_until_it_is_dropped() {
+        let (to, from) = packet_pair().expect("sockets");
+        let (mut one, other) = UnixStream::pair().expect("sockets");
+        assert_eq!(next_packet(&from).expect("it is open"), None);
+        let many = vec![other.as_fd(); MOST_FDS];
+        assert!(send_packet(&to, 7, &many).expect("it is open"));
+        assert!(send_packet(&to, 8, &[to.as_fd()]).expect("it is open"));
+        drop(other);
+        for _ in 0..3 {
+            assert_eq!(next_packet(&from).expect("it is open"), Some(7));
+            let found = descriptors_of_next_packet(&from).expect("it is open");
+            assert_eq!(found.len(), MOST_FDS);
+            let copy = found.into_iter().last().expect("there are some");
+            UnixStream::from(copy).write_all(&[5]).expect("it is open");
+            one.read_exact(&mut [0]).expect("a byte");
+        }
+        drop_packet(&from);
+        assert_eq!(
+            one.read(&mut [0]).expect("the end"),
+            0,
+            "all copies are closed"
+        );
+        assert_eq!(next_packet(&from).expect("it is open"), Some(8));
+        drop_packet(&from);
+        assert_eq!(next_packet(&from).expect("it is open"), None);
+        assert!(
+            descriptors_of_next_packet(&from)
+                .expect("it is open")
+                .is_empty()
+        );
+    }
+
+    #[test]
+    fn there_is_room_for_so_many_and_again_when_one_was_taken() {
+        let (to, from) = packet_pair().expect("sockets");
+        let mut sent = 0;
+        while send_packet(&to, sent, &[to.as_fd()]).expect("it is open") {
+            sent += 1;
+        }
+        assert!(sent > 50, "there is room for {sent}");
+        (0..sent / 2).for_each(|_| drop_packet(&from));
+        assert!(send_packet(&to, sent, &[to.as_fd()]).expect("it is open"));
+        assert_eq!(next_packet(&from).expect("it is open"), Some(sent / 2));
+    }
+
+    #[test]
+    fn more_descriptors_than_travel_together_are_refused() {
+        let (to, from) = packet_pair().expect("sockets");
+        let many = vec![to.as_fd(); MOST_FDS + 1];
+        assert!(send_packet(&to, 1, &many).is_err());
+        assert_eq!(next_packet(&from).expect("it is open"), None);
+    }
+}

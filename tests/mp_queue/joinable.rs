@@ -1,0 +1,164 @@
+//! Queues whose items are to be done.
+
+use std::time::Duration;
+
+use concurrent_futures::ExecutorExt as _;
+use concurrent_futures::multiprocessing::{JoinableQueue, Queue};
+use futures::FutureExt as _;
+use rustix::process::Signal;
+
+use super::common::{Gate, Key, within};
+use super::{PATIENCE, pool, signal};
+
+#[tokio::test]
+async fn a_join_waits_until_all_items_are_done() {
+    let queue = JoinableQueue::unbounded().expect("a queue");
+    assert_eq!(queue.join().await, 0);
+    queue.put(1).await.expect("there is room");
+    queue.put(2).await.expect("there is room");
+    let mut join = Box::pin(queue.join());
+    for left in [2, 1] {
+        assert_eq!(queue.unfinished(), left);
+        assert!(join.as_mut().now_or_never().is_none());
+        queue.get().await.expect("it is there");
+        assert!(join.as_mut().now_or_never().is_none());
+        queue.task_done().await.expect("one was taken");
+    }
+    assert_eq!(within(join).await, 0);
+    assert_eq!((queue.unfinished(), queue.len()), (0, 0));
+    let late = queue.blocking_join_timeout(Duration::ZERO);
+    assert_eq!(late.expect("all is done"), 0);
+    queue.put(3).await.expect("there is room");
+    let late = queue.blocking_join_timeout(Duration::from_millis(3));
+    assert!(late.expect_err("one is not done").is_timed_out());
+}
+
+#[tokio::test]
+async fn more_is_not_done_than_was_taken() {
+    let queue = JoinableQueue::bounded(2).expect("a queue");
+    assert!(
+        queue
+            .task_done()
+            .await
+            .expect_err("none was put in")
+            .is_nothing_taken()
+    );
+    queue.put(1).await.expect("there is room");
+    let error = queue.blocking_task_done().expect_err("none was taken");
+    assert!(error.is_nothing_taken());
+    queue.get().await.expect("it is there");
+    queue.task_done().await.expect("one was taken");
+    assert!(
+        queue
+            .task_done()
+            .await
+            .expect_err("that was it")
+            .is_nothing_taken()
+    );
+    assert_eq!(queue.join().await, 0);
+}
+
+/// Takes items and says that they are done, until there is one that says to end.
+fn work(queue: JoinableQueue<u64>) {
+    while queue.blocking_get_timeout(PATIENCE).expect("it comes") > 0 {
+        queue.blocking_task_done().expect("one was taken");
+    }
+    queue.blocking_task_done().expect("one was taken");
+}
+
+#[tokio::test]
+async fn many_processes_do_the_items_and_many_wait_for_them() {
+    let pool = pool(3);
+    let queue = JoinableQueue::bounded(10).expect("a queue");
+    let tasks = [(); 3].map(|()| pool.submit(work, queue.clone()));
+    for number in (1..500).chain([0, 0, 0]) {
+        within(queue.put(number)).await.expect("there is room");
+    }
+    let threads = [(); 2].map(|()| {
+        let queue = queue.clone();
+        tokio::task::spawn_blocking(move || queue.blocking_join())
+    });
+    assert_eq!(within(queue.join()).await, 0);
+    for thread in threads {
+        assert_eq!(within(thread).await.expect("it ends"), 0);
+    }
+    for task in tasks {
+        within(task).await.expect("it ends");
+    }
+    within(pool.shutdown()).await;
+}
+
+/// An item may be done by another process than the one that has taken it.
+#[tokio::test]
+async fn an_item_that_was_handed_on_is_done_by_whoever_has_it() {
+    fn take(queue: JoinableQueue<u64>, to: Queue<u64>) {
+        let item = queue.blocking_get_timeout(PATIENCE).expect("it comes");
+        to.blocking_put(item).expect("there is room");
+    }
+    let pool = pool(1);
+    let queue = JoinableQueue::unbounded().expect("a queue");
+    let handed = Queue::unbounded().expect("a queue");
+    queue.put(7).await.expect("there is room");
+    within(pool.submit(take, (queue.clone(), handed.clone())))
+        .await
+        .expect("it ends");
+    assert_eq!(within(handed.get()).await.expect("it comes"), 7);
+    queue.task_done().await.expect("one was taken");
+    assert_eq!(within(queue.join()).await, 0);
+    within(pool.shutdown()).await;
+    assert_eq!(queue.join().await, 0, "its taker had none when it ended");
+}
+
+/// Takes so many items, does the first and waits with the others.
+fn take_and_wait(queue: JoinableQueue<u64>, count: u64, gate: Key) {
+    for _ in 0..count {
+        queue.blocking_get_timeout(PATIENCE).expect("it comes");
+    }
+    queue.blocking_task_done().expect("one was taken");
+    gate.wait();
+}
+
+#[tokio::test]
+async fn a_join_does_not_wait_for_items_in_the_hands_of_the_dead() {
+    let pool = pool(2);
+    let queue = JoinableQueue::unbounded().expect("a queue");
+    let gate = Gate::new();
+    for number in 0..7 {
+        queue.put(number).await.expect("there is room");
+    }
+    // One whose taker dies before, and one whose taker dies while somebody joins.
+    let first = pool.submit(take_and_wait, (queue.clone(), 3, gate.key()));
+    let guest = gate.guest().await;
+    signal(guest.pid(), Signal::KILL);
+    assert!(
+        within(first)
+            .await
+            .expect_err("it was killed")
+            .is_worker_lost()
+    );
+    let thread = tokio::task::spawn_blocking({
+        let queue = queue.clone();
+        move || queue.blocking_join()
+    });
+    let mut join = Box::pin(queue.join());
+    assert!(join.as_mut().now_or_never().is_none());
+    // It comes in after the join has begun.
+    let second = pool.submit(take_and_wait, (queue.clone(), 4, gate.key()));
+    let guest = gate.guest().await;
+    assert!(join.as_mut().now_or_never().is_none());
+    signal(guest.pid(), Signal::KILL);
+    assert_eq!(within(join).await, 2 + 3);
+    assert_eq!(within(thread).await.expect("it ends"), 2 + 3);
+    assert!(
+        within(second)
+            .await
+            .expect_err("it was killed")
+            .is_worker_lost()
+    );
+    // And it can be used further on.
+    queue.put(9).await.expect("there is room");
+    queue.get().await.expect("it is there");
+    queue.task_done().await.expect("one was taken");
+    assert_eq!(within(queue.join()).await, 5, "so many in all");
+    within(pool.shutdown()).await;
+}

@@ -1,0 +1,37 @@
+//! Queues between processes: what was accepted is there, each item once, and whoever is killed at whatever
+//! point holds up nobody.
+
+#![cfg(target_os = "linux")]
+
+#[path = "../common/again.rs"]
+mod again;
+#[expect(dead_code, reason = "other tests use the rest")]
+#[path = "../common/alone.rs"]
+mod alone;
+mod basics;
+#[path = "../common/mod.rs"]
+mod common;
+mod joinable;
+mod kills;
+mod objects;
+mod waits;
+
+use std::time::Duration;
+
+use concurrent_futures::ProcessPoolExecutor;
+use rustix::process::{Pid, Signal, kill_process};
+
+concurrent_futures::init_before_main!();
+
+/// So long a blocking method may wait for what is sure to come.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn pool(workers: usize) -> ProcessPoolExecutor {
+    ProcessPoolExecutor::with_workers(workers).expect("the settings are valid")
+}
+
+/// Sends a signal to a process that we have started. It may have ended by itself.
+fn signal(pid: u32, signal: Signal) {
+    let pid = Pid::from_raw(pid as i32).expect("a process id");
+    let _ = kill_process(pid, signal);
+}
