@@ -1,6 +1,7 @@
 //! Objects that processes share: what Python's `multiprocessing` has, for async code and for workers.
 //!
 //! - [`Queue`] and [`JoinableQueue`]: items from many processes to many;
+//! - [`pipe`]: two connected ends, each a [`Connection`];
 //! - [`Lock`], [`RLock`], [`Condition`], [`Event`], [`Semaphore`], [`BoundedSemaphore`], [`Barrier`];
 //! - [`SharedMemory`]: bytes; [`Value`] and [`Array`]: plain data with its lock.
 //!
@@ -36,7 +37,7 @@
 // shared memory that no killed process keeps, and waiting for what it guards), `shared` (memory and bell as
 // they travel); `lock`, `rlock`, `condition`, `event`; `slot` and `permits` (permits that no killed process
 // keeps), `semaphore`, `bounded_semaphore`; `meeting` (who has come to a barrier), `barrier`; `item`
-// (encoded, on its way), `linger` (a short wait before a long one), `queue`;
+// (encoded, on its way), `linger` (a short wait before a long one), `queue`; `pipe`;
 // `shared_memory`, `locked` (memory with a lock), `value`, `array`.
 
 mod array;
@@ -51,6 +52,7 @@ mod lock;
 mod locked;
 mod meeting;
 mod permits;
+mod pipe;
 mod queue;
 mod rlock;
 mod robust;
@@ -69,6 +71,7 @@ pub use self::bounded_semaphore::BoundedSemaphore;
 pub use self::condition::Condition;
 pub use self::event::Event;
 pub use self::lock::{Lock, LockGuard};
+pub use self::pipe::{Connection, ConnectionError, SendError, pipe};
 pub use self::queue::{JoinableQueue, PutError, Queue, QueueError};
 pub use self::rlock::{RLock, RLockGuard};
 pub use self::semaphore::{Semaphore, SemaphorePermit};

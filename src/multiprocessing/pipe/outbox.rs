@@ -1,0 +1,229 @@
+//! What an end sends. A small value is one packet, sent by one system call: it has been sent as a whole, or
+//! not at all. A large one has a packet that says so, and a stream of its own, whose other end is beside the
+//! packet. If its sender goes before all is in there, whoever reads it finds the end too early, and passes
+//! over it; if its reader goes, without having it, the sender sends it anew. So neither leaves anything in
+//! the way of others.
+
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+
+use super::error::ConnectionError;
+use super::packet::{Head, MOST, Place};
+use super::watch::{Other, Watch};
+use crate::multiprocessing::item::Outgoing;
+use crate::sys::{self, Way};
+use crate::wire::descriptors::Descriptor;
+
+/// No more is copied without a turn for the other tasks of the runtime.
+const AT_ONCE: usize = 256 * 1024;
+
+#[derive(Debug)]
+pub(super) struct Outbox {
+    socket: Descriptor,
+    room: Watch,
+}
+
+impl Outbox {
+    pub(super) fn new(socket: Descriptor) -> Self {
+        Self {
+            room: Watch::new(socket.clone(), Way::Out, false),
+            socket,
+        }
+    }
+
+    /// Sends a value that has been [`prepared`](prepare), if there is room for it. One that is large
+    /// goes in a file.
+    pub(super) fn try_send(&self, item: &mut Outgoing) -> Result<(), ConnectionError> {
+        item.pack(MOST + 1)?;
+        if !item.is_in_file && item.value().len() > MOST {
+            return Err(io::Error::from(io::ErrorKind::OutOfMemory).into());
+        }
+        let place = if item.is_in_file {
+            Place::File
+        } else {
+            Place::Here
+        };
+        let posted = self.post(item, place, None);
+        posted.unwrap_or(Err(ConnectionError::FULL))
+    }
+
+    /// Sends a value that is small, if there is room for it. Nothing if not.
+    pub(super) fn send_at_once(&self, item: &Outgoing) -> Option<Result<(), ConnectionError>> {
+        if item.value().len() > MOST {
+            return None;
+        }
+        self.post(item, Place::Here, None)
+    }
+
+    /// Sends a value that has been prepared.
+    ///
+    /// # Cancel safety
+    /// If it is dropped before it has returned, nobody receives the value.
+    pub(super) async fn send(&self, item: &Outgoing) -> Result<(), ConnectionError> {
+        if item.value().len() <= MOST {
+            return self.post_in_time(item, Place::Here, None).await;
+        }
+        loop {
+            let (ours, theirs) = sys::stream_pair()?;
+            self.post_in_time(item, Place::Stream, Some(&theirs))
+                .await?;
+            drop(theirs);
+            let mut stream = Stream::new(ours, item.value());
+            loop {
+                let poured = match stream.pour() {
+                    Some(poured) => poured,
+                    None => stream.room.until(|| stream.rest.pour()).await,
+                };
+                match poured? {
+                    Poured::All => return Ok(()),
+                    Poured::Some => tokio::task::yield_now().await,
+                    Poured::ForNobody => break,
+                }
+            }
+        }
+    }
+
+    /// As [`send`](Self::send), in a thread.
+    pub(super) fn blocking_send(&self, item: &Outgoing) -> Result<(), ConnectionError> {
+        if item.value().len() <= MOST {
+            return self.blocking_post(item, Place::Here, None);
+        }
+        loop {
+            let (ours, theirs) = sys::stream_pair()?;
+            self.blocking_post(item, Place::Stream, Some(&theirs))?;
+            drop(theirs);
+            let mut stream = Stream::new(ours, item.value());
+            loop {
+                let poured = match stream.pour() {
+                    Some(poured) => poured,
+                    None => forever(
+                        stream
+                            .room
+                            .blocking_until(None, Other::None, || stream.rest.pour()),
+                    ),
+                };
+                match poured? {
+                    Poured::All => return Ok(()),
+                    Poured::Some => {}
+                    Poured::ForNobody => break,
+                }
+            }
+        }
+    }
+
+    async fn post_in_time(
+        &self,
+        item: &Outgoing,
+        place: Place,
+        stream: Option<&OwnedFd>,
+    ) -> Result<(), ConnectionError> {
+        match self.post(item, place, stream) {
+            Some(posted) => posted,
+            None => self.room.until(|| self.post(item, place, stream)).await,
+        }
+    }
+
+    fn blocking_post(
+        &self,
+        item: &Outgoing,
+        place: Place,
+        stream: Option<&OwnedFd>,
+    ) -> Result<(), ConnectionError> {
+        let post = || self.post(item, place, stream);
+        post().unwrap_or_else(|| forever(self.room.blocking_until(None, Other::None, post)))
+    }
+
+    /// Sends the packet. Nothing if there is no room for it.
+    fn post(
+        &self,
+        item: &Outgoing,
+        place: Place,
+        stream: Option<&OwnedFd>,
+    ) -> Option<Result<(), ConnectionError>> {
+        let value = item.value();
+        let head = Head {
+            is_plain: item.head.is_plain,
+            place,
+            len: value.len() as u64,
+        };
+        let (head, own_len) = head.encode();
+        let value = if place == Place::Here { value } else { &[] };
+        let bytes = [IoSlice::new(&head[..own_len]), IoSlice::new(value)];
+        let beside = item.beside.iter().map(|fd| fd.as_fd());
+        let beside: Vec<BorrowedFd<'_>> = beside.chain(stream.map(|fd| fd.as_fd())).collect();
+        loop {
+            return match sys::send_with_fds(self.socket.as_fd(), &bytes, &beside) {
+                Ok(_) => Some(Ok(())),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => Some(Err(error.into())),
+            };
+        }
+    }
+
+    /// Nothing will be sent any more, by nobody who has this end.
+    pub(super) fn close(&self) {
+        sys::end_sending(self.socket.as_fd());
+    }
+}
+
+/// Whether a value can travel at all.
+pub(super) fn check(item: &Outgoing) -> Result<(), ConnectionError> {
+    let is_large = item.value().len() > MOST;
+    Ok(item.fits_with(is_large.into())?)
+}
+
+/// Who waits for ever gets it.
+fn forever<T>(found: Option<T>) -> T {
+    found.expect("a wait without an end has none")
+}
+
+/// The stream of a large value.
+struct Stream<'a> {
+    rest: Rest<'a>,
+    room: Watch,
+}
+
+/// What has not been written to it yet.
+struct Rest<'a> {
+    to: Descriptor,
+    bytes: &'a [u8],
+}
+
+enum Poured {
+    All,
+    Some,
+    /// Whoever had the other end has gone, or could not receive it.
+    ForNobody,
+}
+
+impl<'a> Stream<'a> {
+    fn new(to: OwnedFd, bytes: &'a [u8]) -> Self {
+        let to = Descriptor::from(to);
+        let room = Watch::new(to.clone(), Way::Out, false);
+        let rest = Rest { to, bytes };
+        Self { rest, room }
+    }
+
+    fn pour(&mut self) -> Option<Result<Poured, ConnectionError>> {
+        self.rest.pour()
+    }
+}
+
+impl Rest<'_> {
+    /// Writes as much as there is room for. Nothing if there is none.
+    fn pour(&mut self) -> Option<Result<Poured, ConnectionError>> {
+        let next = &self.bytes[..self.bytes.len().min(AT_ONCE)];
+        match sys::send_with_fds(self.to.as_fd(), &[IoSlice::new(next)], &[]) {
+            Ok(written) => {
+                self.bytes = &self.bytes[written..];
+                let is_all = self.bytes.is_empty();
+                Some(Ok(if is_all { Poured::All } else { Poured::Some }))
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Some(Ok(Poured::Some)),
+            Err(error) if sys::is_hangup(&error) => Some(Ok(Poured::ForNobody)),
+            Err(error) => Some(Err(error.into())),
+        }
+    }
+}
