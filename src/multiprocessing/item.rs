@@ -102,6 +102,11 @@ impl Outgoing {
         value.unwrap_or_default()
     }
 
+    /// Its head with the value if that lies behind it, and else with nothing.
+    pub(super) fn front(&self) -> &[u8] {
+        self.bytes.pieces().next().unwrap_or_default()
+    }
+
     /// The bytes of the value.
     pub(super) fn pieces(&self) -> impl Iterator<Item = &[u8]> {
         let (first, rest) = (self.head.own_len, 0);

@@ -14,13 +14,14 @@ use tokio::sync::Notify;
 use tokio::task::{coop, yield_now};
 
 use super::error::ConnectionError;
-use super::packet::{Head, MOST, Place};
+use super::packet::{self, LONGEST, Place};
 use super::watch::{Other, Watch};
 use crate::executor::task::Data;
 use crate::multiprocessing::linger::{linger, linger_in_turn};
 use crate::sys::{self, Way};
+use crate::wire::CodecError;
+use crate::wire::codec::{self, ValueHead};
 use crate::wire::descriptors::{self, Descriptor};
-use crate::wire::{CodecError, codec};
 
 /// No more is copied without a turn for the other tasks of the runtime.
 const AT_ONCE: usize = 256 * 1024;
@@ -203,7 +204,7 @@ impl Inbox {
             return Some(Ok(Arrival::Large(large)));
         }
         let mut buffer = BUFFER.try_with(Cell::take).unwrap_or_default();
-        buffer.resize(1 + MOST, 0);
+        buffer.resize(LONGEST, 0);
         let found = self.take_packet(&mut buffer);
         let _ = BUFFER.try_with(|kept| kept.set(buffer));
         found
@@ -227,17 +228,17 @@ impl Inbox {
         if received.is_short {
             return Some(Err(ConnectionError::too_few_descriptors()));
         }
-        let Some((head, value)) = Head::decode(&buffer[..received.len]) else {
+        let Some((head, place, value)) = packet::read(&buffer[..received.len]) else {
             return Some(Err(
                 CodecError::new("what came is no message of a pipe").into()
             ));
         };
         let mut beside: Vec<Descriptor> = beside.into_iter().map(Descriptor::from).collect();
-        if head.place == Place::Here {
+        if place == Place::Here {
             let value = descriptors::supply(&mut beside, || codec::get_from(head.is_plain, value));
             return Some(value.map(Arrival::Value).map_err(ConnectionError::from));
         }
-        Some(arrive(head, beside))
+        Some(arrive(head, place, beside))
     }
 
     fn held(&self, large: Large) -> Held<'_> {
@@ -275,20 +276,19 @@ impl Inbox {
 }
 
 /// A value that is not in its packet.
-fn arrive<T: Data>(head: Head, mut beside: Vec<Descriptor>) -> Found<T> {
+fn arrive<T: Data>(head: ValueHead, place: Place, mut beside: Vec<Descriptor>) -> Found<T> {
     let missing = || CodecError::new("what belongs to a message did not come with it");
     let from = beside.pop().ok_or_else(missing)?;
-    let len = usize::try_from(head.len).map_err(|_| CodecError::new("the value is too long"))?;
     let news = Watch::new(from.clone(), Way::In, false);
     let mut part = Part {
         from,
         is_plain: head.is_plain,
-        len,
+        len: head.len,
         bytes: Vec::new(),
         beside,
     };
-    if head.place == Place::File {
-        sys::read_file(&part.from, len, &mut part.bytes)?;
+    if place == Place::File {
+        sys::read_file(&part.from, head.len, &mut part.bytes)?;
         return part.decode().map(Arrival::Value);
     }
     Ok(Arrival::Large(Large { news, part }))

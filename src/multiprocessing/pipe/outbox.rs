@@ -8,7 +8,7 @@ use std::io::{self, IoSlice};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use super::error::ConnectionError;
-use super::packet::{Head, MOST, Place};
+use super::packet::{MOST, Place};
 use super::watch::{Other, Watch};
 use crate::multiprocessing::item::Outgoing;
 use crate::sys::{self, Way};
@@ -140,19 +140,23 @@ impl Outbox {
         place: Place,
         stream: Option<&OwnedFd>,
     ) -> Option<Result<(), ConnectionError>> {
-        let value = item.value();
-        let head = Head {
-            is_plain: item.head.is_plain,
-            place,
-            len: value.len() as u64,
+        let (front, value) = (item.front(), item.value());
+        let own_len = item.head.own_len;
+        // What lies together is sent from there.
+        let bytes = match place {
+            Place::Here if front.len() > own_len => [IoSlice::new(front), IoSlice::new(&[])],
+            Place::Here => [IoSlice::new(front), IoSlice::new(value)],
+            _ => [IoSlice::new(&front[..own_len]), IoSlice::new(place.mark())],
         };
-        let (head, own_len) = head.encode();
-        let value = if place == Place::Here { value } else { &[] };
-        let bytes = [IoSlice::new(&head[..own_len]), IoSlice::new(value)];
+        let bytes = if bytes[1].is_empty() {
+            &bytes[..1]
+        } else {
+            &bytes
+        };
         let beside = item.beside.iter().map(|fd| fd.as_fd());
         let beside: Vec<BorrowedFd<'_>> = beside.chain(stream.map(|fd| fd.as_fd())).collect();
         loop {
-            return match sys::send_with_fds(self.socket.as_fd(), &bytes, &beside) {
+            return match sys::send_with_fds(self.socket.as_fd(), bytes, &beside) {
                 Ok(_) => Some(Ok(())),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,

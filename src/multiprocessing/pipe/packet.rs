@@ -1,5 +1,7 @@
 //! What a packet says. The system hands each over as a whole, to one receiver, so there is nothing to take
-//! apart: a head, and behind it the value, or else where that is.
+//! apart: it is an encoded value, or the head of one and where the rest is.
+
+use crate::wire::codec::{self, ValueHead};
 
 /// Values up to this size are in their packets. For larger ones the system would have to find much memory
 /// in few pieces, and both ends could not work at the same time.
@@ -8,7 +10,7 @@ pub(super) const MOST: usize = 64 * 1024;
 /// Where a value is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
-    /// In the packet.
+    /// In the packet, behind the head.
     Here,
     /// It comes by a stream of its own, the end of which is the last of the descriptors beside the packet.
     Stream,
@@ -16,90 +18,62 @@ pub(super) enum Place {
     File,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Head {
-    pub(super) is_plain: bool,
-    pub(super) place: Place,
-    /// How long the value is.
-    pub(super) len: u64,
+/// What stands behind the head for a value that is elsewhere.
+const STREAM: &[u8] = &[1];
+const FILE: &[u8] = &[2];
+
+/// The most bytes that a packet has.
+pub(super) const LONGEST: usize = 16 + MOST;
+
+impl Place {
+    /// What stands behind the head of a value that is there.
+    pub(super) fn mark(self) -> &'static [u8] {
+        match self {
+            Self::Here => &[],
+            Self::Stream => STREAM,
+            Self::File => FILE,
+        }
+    }
 }
 
-const PLAIN: u8 = 1;
-const STREAM: u8 = 2;
-const FILE: u8 = 4;
-
-impl Head {
-    /// The most that one takes.
-    pub(super) const BYTES: usize = 9;
-
-    /// Its bytes, and how many of them there are.
-    pub(super) fn encode(self) -> ([u8; Self::BYTES], usize) {
-        let place = match self.place {
-            Place::Here => 0,
-            Place::Stream => STREAM,
-            Place::File => FILE,
-        };
-        let mut bytes = [0; Self::BYTES];
-        bytes[0] = place | u8::from(self.is_plain);
-        bytes[1..].copy_from_slice(&self.len.to_le_bytes());
-        // How long it is, a packet says by its own length.
-        (bytes, if place == 0 { 1 } else { Self::BYTES })
-    }
-
-    /// The head of a packet, and what follows it. Nothing if it is none.
-    pub(super) fn decode(packet: &[u8]) -> Option<(Self, &[u8])> {
-        let (&flags, rest) = packet.split_first()?;
-        let place = match flags & !PLAIN {
-            0 => Place::Here,
-            STREAM => Place::Stream,
-            FILE => Place::File,
-            _ => return None,
-        };
-        let len = match place {
-            Place::Here => rest.len() as u64,
-            _ => u64::from_le_bytes(rest.try_into().ok()?),
-        };
-        let is_plain = flags & PLAIN != 0;
-        let head = Self {
-            is_plain,
-            place,
-            len,
-        };
-        Some((head, rest))
-    }
+/// What a packet says: the head of its value, where that is, and the value if it is here. Nothing if it says
+/// nothing.
+pub(super) fn read(packet: &[u8]) -> Option<(ValueHead, Place, &[u8])> {
+    let head = codec::value_head(packet)?;
+    let rest = &packet[head.own_len..];
+    let place = match rest {
+        _ if rest.len() == head.len => Place::Here,
+        STREAM if head.len > MOST => Place::Stream,
+        FILE if head.len > MOST => Place::File,
+        _ => return None,
+    };
+    Some((head, place, rest))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::Chain;
 
     #[test]
-    fn a_head_is_read_as_it_was_written_and_nothing_else_is_one() {
-        for place in [Place::Here, Place::Stream, Place::File] {
-            for (is_plain, len) in [(true, 3), (false, 3)] {
-                let head = Head {
-                    is_plain,
-                    place,
-                    len,
-                };
-                let (bytes, own) = head.encode();
-                let mut packet = bytes[..own].to_vec();
-                if place == Place::Here {
-                    packet.extend([7; 3]);
-                }
-                let (read, rest) = Head::decode(&packet).expect("it is one");
-                assert_eq!(read, head);
-                assert!(place != Place::Here || rest == [7; 3]);
+    fn a_packet_is_read_as_it_was_written_and_nothing_else_is_one() {
+        for len in [0, 1, 2, MOST, MOST + 1] {
+            let mut chain = Chain::new();
+            codec::put(vec![1_u8; len], &mut chain).expect("it can be encoded");
+            let value = chain.into_bytes();
+            let head = codec::value_head(&value).expect("it has one");
+            let all_here = Some((head, Place::Here, &value[head.own_len..]));
+            assert_eq!(read(&value), all_here);
+            for place in [Place::Stream, Place::File] {
+                let packet = [&value[..head.own_len], place.mark()].concat();
+                let found = read(&packet).map(|(found, at, _)| (found, at));
+                let is_one = len > MOST || len == 1; // A byte is a value of one byte.
+                assert_eq!(found.is_some(), is_one);
+                assert!(len <= MOST || found == Some((head, place)));
             }
         }
-        for other in [
-            &[][..],
-            &[2],
-            &[4, 0, 0],
-            &[6, 0, 0, 0, 0, 0, 0, 0, 0],
-            &[8],
-        ] {
-            assert_eq!(Head::decode(other), None, "{other:?}");
+        for other in [&[][..], &[2], &[4, 0], &[0x80], &[1, 1]] {
+            assert_eq!(read(other), None, "{other:?}");
         }
     }
 }
