@@ -6,8 +6,8 @@
 //! - [`SharedMemory`]: bytes; [`Value`] and [`Array`]: plain data with its lock.
 //!
 //! Each has async methods for the service, and `blocking_` twins for threads and for tasks in worker
-//! processes. Each can be an argument of a task, or of an initializer, and an item of a [`Queue`];
-//! serializing it for anything else is an error that says so.
+//! processes. Each can be an argument of a task, or of an initializer, an item of a [`Queue`], and sent
+//! by a [`Connection`]; serializing it for anything else is an error that says so.
 //!
 //! ```no_run
 //! use concurrent_futures::multiprocessing::{Lock, Queue};

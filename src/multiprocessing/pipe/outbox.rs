@@ -11,6 +11,7 @@ use super::error::ConnectionError;
 use super::packet::{MOST, Place};
 use super::watch::{Other, Watch};
 use crate::multiprocessing::item::Outgoing;
+use crate::multiprocessing::linger::{linger, linger_in_turn};
 use crate::sys::{self, Way};
 use crate::wire::descriptors::Descriptor;
 
@@ -70,11 +71,7 @@ impl Outbox {
             drop(theirs);
             let mut stream = Stream::new(ours, item.value());
             loop {
-                let poured = match stream.pour() {
-                    Some(poured) => poured,
-                    None => stream.room.until(|| stream.rest.pour()).await,
-                };
-                match poured? {
+                match stream.pour().await? {
                     Poured::All => return Ok(()),
                     Poured::Some => tokio::task::yield_now().await,
                     Poured::ForNobody => break,
@@ -94,15 +91,7 @@ impl Outbox {
             drop(theirs);
             let mut stream = Stream::new(ours, item.value());
             loop {
-                let poured = match stream.pour() {
-                    Some(poured) => poured,
-                    None => forever(
-                        stream
-                            .room
-                            .blocking_until(None, Other::None, || stream.rest.pour()),
-                    ),
-                };
-                match poured? {
+                match stream.blocking_pour()? {
                     Poured::All => return Ok(()),
                     Poured::Some => {}
                     Poured::ForNobody => break,
@@ -117,9 +106,16 @@ impl Outbox {
         place: Place,
         stream: Option<&OwnedFd>,
     ) -> Result<(), ConnectionError> {
-        match self.post(item, place, stream) {
+        let post = || self.post(item, place, stream);
+        let mut posted = None;
+        linger_in_turn(|| {
+            posted = post();
+            posted.is_some()
+        })
+        .await;
+        match posted {
             Some(posted) => posted,
-            None => self.room.until(|| self.post(item, place, stream)).await,
+            None => self.room.until(post).await,
         }
     }
 
@@ -130,7 +126,12 @@ impl Outbox {
         stream: Option<&OwnedFd>,
     ) -> Result<(), ConnectionError> {
         let post = || self.post(item, place, stream);
-        post().unwrap_or_else(|| forever(self.room.blocking_until(None, Other::None, post)))
+        let mut posted = None;
+        linger(|| {
+            posted = post();
+            posted.is_some()
+        });
+        posted.unwrap_or_else(|| forever(self.room.blocking_until(None, Other::None, post)))
     }
 
     /// Sends the packet. Nothing if there is no room for it.
@@ -209,25 +210,48 @@ impl<'a> Stream<'a> {
         Self { rest, room }
     }
 
-    fn pour(&mut self) -> Option<Result<Poured, ConnectionError>> {
-        self.rest.pour()
+    async fn pour(&mut self) -> Result<Poured, ConnectionError> {
+        let (room, rest) = (&self.room, &mut self.rest);
+        let mut poured = None;
+        linger_in_turn(|| {
+            poured = rest.pour();
+            poured.is_some()
+        })
+        .await;
+        match poured {
+            Some(poured) => poured,
+            None => room.until(|| rest.pour()).await,
+        }
+    }
+
+    fn blocking_pour(&mut self) -> Result<Poured, ConnectionError> {
+        let (room, rest) = (&self.room, &mut self.rest);
+        let mut poured = None;
+        linger(|| {
+            poured = rest.pour();
+            poured.is_some()
+        });
+        poured.unwrap_or_else(|| forever(room.blocking_until(None, Other::None, || rest.pour())))
     }
 }
 
 impl Rest<'_> {
-    /// Writes as much as there is room for. Nothing if there is none.
+    /// Writes as much as there is room for. Nothing if that is not all.
     fn pour(&mut self) -> Option<Result<Poured, ConnectionError>> {
-        let next = &self.bytes[..self.bytes.len().min(AT_ONCE)];
-        match sys::send_with_fds(self.to.as_fd(), &[IoSlice::new(next)], &[]) {
-            Ok(written) => {
-                self.bytes = &self.bytes[written..];
-                let is_all = self.bytes.is_empty();
-                Some(Ok(if is_all { Poured::All } else { Poured::Some }))
+        let mut at_once = &self.bytes[..self.bytes.len().min(AT_ONCE)];
+        while !at_once.is_empty() {
+            match sys::send_with_fds(self.to.as_fd(), &[IoSlice::new(at_once)], &[]) {
+                Ok(written) => {
+                    at_once = &at_once[written..];
+                    self.bytes = &self.bytes[written..];
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if sys::is_hangup(&error) => return Some(Ok(Poured::ForNobody)),
+                Err(error) => return Some(Err(error.into())),
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => Some(Ok(Poured::Some)),
-            Err(error) if sys::is_hangup(&error) => Some(Ok(Poured::ForNobody)),
-            Err(error) => Some(Err(error.into())),
         }
+        let is_all = self.bytes.is_empty();
+        Some(Ok(if is_all { Poured::All } else { Poured::Some }))
     }
 }
