@@ -1,13 +1,15 @@
 //! Values with objects in them that processes share, whose descriptors travel beside the bytes.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use concurrent_futures::multiprocessing::{Connection, Queue, pipe};
 use concurrent_futures::{ExecutorExt as _, ProcessPoolExecutor};
+use futures::FutureExt as _;
 use serde::{Deserialize, Serialize};
 
 use super::alone::{alone, descriptors};
-use super::common::within;
+use super::common::{eventually, within};
 use super::{PATIENCE, one_way, pool};
 
 /// A question, and where the answer goes.
@@ -145,18 +147,38 @@ fn allow(more: usize, body: impl FnOnce()) {
 
 #[test]
 fn without_descriptors_a_large_value_stays_with_its_sender() {
+    fn send_large(to: Connection<Vec<u8>, ()>) {
+        let sent = to.blocking_send(vec![7_u8; 1 << 20]);
+        sent.expect("it is received");
+    }
     alone(
         "objects::without_descriptors_a_large_value_stays_with_its_sender",
         async || {
+            let pool = pool(1);
+            within(pool.submit(std::process::id, ()))
+                .await
+                .expect("it runs");
+            let before = descriptors().len();
             let (to, from) = one_way();
-            let sender = std::thread::spawn(move || to.blocking_send(vec![7_u8; 1 << 20]));
-            assert!(from.poll(PATIENCE).await);
+            let task = pool.submit(send_large, to);
+            // Until the pool has let go of the other end.
+            let is_settled = || descriptors().len() == before + 1;
+            eventually(|| task.is_running() && is_settled()).await;
+            eventually(|| from.poll(Duration::ZERO).now_or_never() == Some(true)).await;
             allow(0, || {
-                let error = from.try_recv().expect_err("there is no descriptor");
-                assert!(error.is_no_space(), "{error}");
+                for _ in 0..3 {
+                    let error = loop {
+                        match from.try_recv() {
+                            Err(error) if error.is_empty() => std::thread::yield_now(),
+                            received => break received.expect_err("there is no descriptor"),
+                        }
+                    };
+                    assert!(error.is_no_space(), "{error}");
+                }
             });
             assert!(within(from.recv()).await.expect("it comes") == vec![7; 1 << 20]);
-            sender.join().expect("it ends").expect("it is received");
+            within(task).await.expect("it is received");
+            within(pool.shutdown()).await;
         },
     );
 }
