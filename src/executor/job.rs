@@ -534,8 +534,35 @@ where
     F::Output: Initialized,
     A: Arguments<M>,
 {
-    let entry =
-        FunctionOffset::of::<F, ServeInitializer<A, M>>(&function).ok_or(NOT_IN_EXECUTABLE)?;
+    encode_opening::<ServeInitializer<A, M>, _, _, _>(function, args, limit)
+}
+
+/// The one call of a process that was started for it.
+pub(crate) fn encode_errand<F, A, M>(
+    function: F,
+    args: A,
+    limit: usize,
+) -> Result<(FunctionOffset, Chain), String>
+where
+    F: Task<A, M> + Copy + Send + Sync + 'static,
+    F::Output: Data,
+    A: Arguments<M>,
+{
+    encode_opening::<ServeItems<A, M>, _, _, _>(function, args, limit)
+}
+
+/// A function that is called once in a new process, as `S` serves, and its arguments.
+fn encode_opening<S, F, A, M>(
+    function: F,
+    args: A,
+    limit: usize,
+) -> Result<(FunctionOffset, Chain), String>
+where
+    S: Serve<F>,
+    F: Copy + Send + Sync + 'static,
+    A: Arguments<M>,
+{
+    let entry = FunctionOffset::of::<F, S>(&function).ok_or(NOT_IN_EXECUTABLE)?;
     let mut chain = Chain::new();
     let mut descriptors = Vec::new();
     encoded(|| descriptors::gather(&mut descriptors, || args.encode(&mut chain)))?;
@@ -544,8 +571,8 @@ where
     }
     if descriptors.len() > MOST_DESCRIPTORS {
         return Err(format!(
-            "cannot be sent: its arguments have {} descriptors beside them, and those of an initializer may \
-             have {MOST_DESCRIPTORS}",
+            "cannot be sent: its arguments have {} descriptors beside them, and the first call in a process \
+             may have {MOST_DESCRIPTORS}",
             descriptors.len()
         ));
     }

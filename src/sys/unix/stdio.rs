@@ -11,6 +11,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::FdFlags;
 
 use super::fork::other_threads;
+use super::print::{nowhere, own_stream};
 use super::signal::{reset_signals, settle_signals};
 
 /// Makes a worker, or what forks workers, of this process if `marker` is in its environment: takes that
@@ -45,12 +46,21 @@ pub(crate) fn settle_forked(
     folder: Option<&Path>,
 ) -> io::Result<()> {
     empty_stdin()?;
-    rustix::stdio::dup2_stdout(rustix::stdio::stderr())?;
+    rustix::stdio::dup2_stdout(own_stream(&io::stderr())?)?;
     reset_signals();
     settle_signals();
+    settle_surroundings(clear, variables, folder)
+}
+
+/// Changes the environment and the folder of a process that was forked, and has one thread.
+pub(crate) fn settle_surroundings(
+    clear: bool,
+    variables: &[(OsString, OsString)],
+    folder: Option<&Path>,
+) -> io::Result<()> {
     let unwanted = std::env::vars_os().filter(|_| clear);
     for (name, _) in unwanted {
-        // SAFETY: a process that was forked has one thread, so nobody else uses the environment.
+        // SAFETY: there is no other thread that could use the environment.
         unsafe { std::env::remove_var(name) };
     }
     for (name, value) in variables {
@@ -62,8 +72,7 @@ pub(crate) fn settle_forked(
 
 /// From here on stdin is empty.
 fn empty_stdin() -> io::Result<()> {
-    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
-    Ok(rustix::stdio::dup2_stdin(&null)?)
+    Ok(rustix::stdio::dup2_stdin(nowhere()?)?)
 }
 
 /// Closes the descriptors from 3 on that are not marked to be closed on exec. What this process
