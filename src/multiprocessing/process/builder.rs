@@ -1,6 +1,6 @@
 //! How a [`Process`] is configured and started.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::io::{self, PipeReader, PipeWriter};
 use std::marker::PhantomData;
 use std::os::fd::AsRawFd;
@@ -278,10 +278,8 @@ impl ProcessBuilder {
     }
 
     fn check(&self) -> Result<(), BuildError> {
-        let has_end = |text: &OsStr| text.as_bytes().contains(&0);
         for (name, value) in &self.env {
-            if name.is_empty() || name.as_bytes().contains(&b'=') || has_end(name) || has_end(value)
-            {
+            if !sys::is_variable(name) || value.as_bytes().contains(&0) {
                 return Err(BuildError::invalid(format!(
                     "{name:?}={value:?} can be no variable of an environment"
                 )));

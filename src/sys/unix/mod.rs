@@ -48,6 +48,6 @@ pub(crate) use socket::{
     MOST_FDS, bytes_waiting, is_hangup, pipe, read_now, read_onto, receive_with_fds, send_with_fds,
     socket_pair, watch_pipe, watch_room,
 };
-pub(crate) use stdio::{become_child, settle_forked, settle_surroundings};
+pub(crate) use stdio::{become_child, is_variable, settle_forked, settle_surroundings};
 pub(crate) use thread::ThreadName;
 pub(crate) use watch::{Bell, end_with, parent, wait_for_parents_end, wait_readable, watched};

@@ -1,9 +1,10 @@
 //! What a process does to itself before any user code runs: it takes the socket away from stdin,
 //! drops what it inherited by mistake, and leaves signals as Rust programs have them.
 
-use std::ffi::{CStr, OsString};
+use std::ffi::{CStr, OsStr, OsString};
 use std::io;
 use std::os::fd::{BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
@@ -58,16 +59,21 @@ pub(crate) fn settle_surroundings(
     variables: &[(OsString, OsString)],
     folder: Option<&Path>,
 ) -> io::Result<()> {
-    let unwanted = std::env::vars_os().filter(|_| clear);
+    let unwanted = std::env::vars_os().filter(|(name, _)| clear && is_variable(name));
     for (name, _) in unwanted {
         // SAFETY: there is no other thread that could use the environment.
         unsafe { std::env::remove_var(name) };
     }
-    for (name, value) in variables {
+    for (name, value) in variables.iter().filter(|(name, _)| is_variable(name)) {
         // SAFETY: as above.
         unsafe { std::env::set_var(name, value) };
     }
     folder.map_or(Ok(()), std::env::set_current_dir)
+}
+
+/// Whether a variable can have that name. Others may still be found in an environment.
+pub(crate) fn is_variable(name: &OsStr) -> bool {
+    !name.is_empty() && !name.as_bytes().iter().any(|byte| b"=\0".contains(byte))
 }
 
 /// From here on stdin is empty.
