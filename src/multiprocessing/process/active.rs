@@ -65,7 +65,7 @@ impl ActiveChild {
 /// # Ok(()) }
 /// ```
 pub fn active_children() -> Vec<ActiveChild> {
-    let list = lock();
+    let list = running();
     list.entries
         .iter()
         .map(|entry| entry.child.clone())
@@ -115,7 +115,7 @@ pub(super) fn add(runner: &Runner, name: &str, daemon: bool) {
         daemon,
     };
     let pidfd = runner.pidfd().clone();
-    lock().entries.push(Entry { child, pidfd });
+    running().entries.push(Entry { child, pidfd });
 }
 
 /// Takes a process out that has ended.
@@ -127,12 +127,18 @@ pub(super) fn forget(runner: &Runner) {
 
 /// One that is to be waited for.
 fn next() -> Option<Arc<OwnedFd>> {
-    let list = lock();
+    let list = running();
     let mut awaited = list.entries.iter().filter(|entry| !entry.child.daemon);
     awaited.next().map(|entry| entry.pidfd.clone())
 }
 
 /// The list, without those that have ended.
+fn running() -> MutexGuard<'static, List> {
+    let mut list = lock();
+    list.entries.retain(|entry| !sys::is_readable(&entry.pidfd));
+    list
+}
+
 fn lock() -> MutexGuard<'static, List> {
     let mut list = LIST.lock().unwrap_or_else(PoisonError::into_inner);
     let generation = sys::generation();
@@ -140,6 +146,5 @@ fn lock() -> MutexGuard<'static, List> {
         list.generation = generation;
         list.entries.clear();
     }
-    list.entries.retain(|entry| !sys::is_readable(&entry.pidfd));
     list
 }
