@@ -77,7 +77,8 @@ impl ProcessBuilder {
     }
 
     /// Whether the process ends with this one: however this one ends, also by SIGKILL, the process and all of
-    /// its process group are killed at once. [`join_all`](super::join_all) does not wait for it. Default: no.
+    /// its process group are killed at once. [`join_all`](super::join_all) does not wait for it. It has a second
+    /// thread, which watches for that, so it cannot use [`StartMethod::Fork`] itself. Default: no.
     pub fn daemon(mut self, daemon: bool) -> Self {
         self.daemon = daemon;
         self
