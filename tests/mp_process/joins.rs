@@ -158,7 +158,7 @@ async fn a_process_in_a_process_and_in_a_worker_works(method: StartMethod) {
 async fn in_a_task_the_blocking_twins_panic() {
     let panics = |work: &dyn Fn()| {
         let work = std::panic::AssertUnwindSafe(work);
-        std::panic::catch_unwind(|| work()).is_err()
+        std::panic::catch_unwind(work).is_err()
     };
     assert!(panics(&|| drop(Process::blocking_spawn(|| (), ()))));
     let process = within(Process::spawn(|| (), ())).await.expect("it starts");
