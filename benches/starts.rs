@@ -5,12 +5,15 @@
 #[path = "common/starts.rs"]
 mod starts;
 
-use std::time::Duration;
+use std::process::Command;
+use std::time::{Duration, Instant};
 
 use concurrent_futures::StartMethod;
+use concurrent_futures::multiprocessing::Process;
 use criterion::{Criterion, SamplingMode};
+use tokio::runtime::Builder;
 
-use self::starts::{command, first_result, memory, one_more, process};
+use self::starts::{first_result, memory, one_more};
 
 /// Measures something for a start method.
 type Measure = fn(StartMethod) -> Duration;
@@ -45,4 +48,32 @@ fn main() {
             "an idle worker by {method:?}: {private} KiB for itself, {proportional} KiB in proportion"
         );
     }
+}
+
+/// From the start of a process of one's own to what its function gives. The fork server is there already.
+fn process(method: StartMethod) -> Duration {
+    let runtime = Builder::new_current_thread().enable_all().build();
+    runtime.expect("a runtime").block_on(async {
+        let run = async || {
+            let process = Process::builder().start_method(method).spawn(|| (), ());
+            process
+                .await
+                .expect("it starts")
+                .join()
+                .await
+                .expect("it runs");
+        };
+        run().await;
+        let begun = Instant::now();
+        run().await;
+        begun.elapsed()
+    })
+}
+
+/// What the least of programs takes, to compare.
+fn command() -> Duration {
+    let begun = Instant::now();
+    let status = Command::new("true").status().expect("there is a `true`");
+    assert!(status.success());
+    begun.elapsed()
 }

@@ -1,10 +1,8 @@
-//! What a worker, or a process of one's own, costs by the way it is started.
+//! What a worker costs by the way it is started.
 
 use std::fs;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
-use concurrent_futures::multiprocessing::Process;
 use concurrent_futures::{ExecutorExt as _, ProcessPoolExecutor, StartMethod};
 use tokio::runtime::{Builder, Runtime};
 
@@ -41,34 +39,6 @@ pub(crate) fn one_more(method: StartMethod) -> Duration {
         pool.shutdown().await;
         elapsed
     })
-}
-
-/// From the start of a process of one's own to what its function gives. The fork server is there already.
-pub(crate) fn process(method: StartMethod) -> Duration {
-    let runtime = Builder::new_current_thread().enable_all().build();
-    runtime.expect("a runtime").block_on(async {
-        let run = async || {
-            let process = Process::builder().start_method(method).spawn(nothing, ());
-            process
-                .await
-                .expect("it starts")
-                .join()
-                .await
-                .expect("it runs");
-        };
-        run().await;
-        let begun = Instant::now();
-        run().await;
-        begun.elapsed()
-    })
-}
-
-/// What the least of programs takes, to compare.
-pub(crate) fn command() -> Duration {
-    let begun = Instant::now();
-    let status = Command::new("true").status().expect("there is a `true`");
-    assert!(status.success());
-    begun.elapsed()
 }
 
 /// What the system says of the memory of an idle worker, in KiB: private, and in proportion to those who
