@@ -9,7 +9,7 @@
 //! - [`outcomes`]: what a worker tells of the items that it has ended;
 //! - [`mark`]: which task writes what is printed;
 //! - [`errand`]: what a process that runs one function is told, and what it leaves;
-//! - [`zygote`]: what the process that forks workers is asked, and answers;
+//! - [`zygote`]: what the process that forks others is asked, and answers;
 //! - [`claim`]: who may run what, exactly; [`page`]: the memory that a worker shares with its parent;
 //! - [`ring`]: large bytes through that memory; [`bulk`]: which those are; [`spare`]: where they go.
 

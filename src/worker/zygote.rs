@@ -162,18 +162,22 @@ impl Zygote {
     /// In this process, forks another and gives nothing. In the other, gives its socket.
     fn fork(&mut self, request: u64, role: Role) -> io::Result<Option<UnixStream>> {
         let mut fds = self.inlet.fds.drain(..);
-        let came = (fds.next(), fds.next(), fds.next());
+        let streams = (fds.next(), fds.next(), fds.next());
         let told_at = fds.next().map(File::from);
-        let is_short = role == Role::Runner && told_at.is_none();
-        let (Some(socket), Some(stdout), Some(stderr), false) = (came.0, came.1, came.2, is_short)
-        else {
-            drop(fds);
-            // This process may have no descriptor more: then the system drops those that come.
-            let reason = "the process that forks workers has too many open files";
-            self.refuse(request, reason.to_owned())?;
-            return Ok(None);
-        };
         drop(fds);
+        let (socket, stdout, stderr) = match streams {
+            (Some(socket), Some(stdout), Some(stderr))
+                if told_at.is_some() == (role == Role::Runner) =>
+            {
+                (socket, stdout, stderr)
+            }
+            _ => {
+                // This process may have no descriptor more: then the system drops those that come.
+                let reason = "the process that forks others has too many open files";
+                self.refuse(request, reason.to_owned())?;
+                return Ok(None);
+            }
+        };
         match sys::fork() {
             Ok(Forked::Child) => {
                 sys::set_output(stdout, stderr)?;

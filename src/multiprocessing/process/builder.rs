@@ -25,11 +25,8 @@ use crate::multiprocessing::vigil::may_block;
 use crate::process::runner::{Opening, Order, Refusal, Runner};
 use crate::process::{Limits, StartMethod, Surroundings};
 use crate::sys;
-use crate::wire::frame;
 
 const SPAWN_TIMEOUT: Duration = Duration::from_secs(30);
-/// The most bytes that the encoded arguments may have.
-const MOST_BYTES: usize = frame::LARGEST / 2;
 
 /// Configures a [`Process`]; made by [`Process::builder`].
 ///
@@ -227,7 +224,7 @@ impl ProcessBuilder {
         let ticket = Ticket::new(std::any::type_name::<F>(), Some(Arc::new(options)));
         self.check()
             .map_err(|error| SpawnError::invalid(ticket.name(), error))?;
-        let call = encode_errand(function, args, MOST_BYTES)
+        let call = encode_errand(function, args)
             .map_err(|reason| SpawnError::codec(ticket.name(), reason))?;
         let opened = self.into_order(call);
         let opened = opened.map_err(Refusal::system("open its standard streams"));

@@ -1,4 +1,4 @@
-//! The parent's end of a zygote, the process that forks workers: what it is asked, and how its
+//! The parent's end of a zygote, the process that forks others: what it is asked, and how its
 //! answers find who waits for them.
 
 use std::collections::VecDeque;

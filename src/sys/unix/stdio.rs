@@ -15,7 +15,7 @@ use super::fork::other_threads;
 use super::print::{nowhere, own_stream};
 use super::signal::{reset_signals, settle_signals};
 
-/// Makes a worker, or what forks workers, of this process if `marker` is in its environment: takes that
+/// Makes a worker, or what else a process may be, of this one if `marker` is in its environment: takes that
 /// out, moves the socket that is stdin to a descriptor of its own, and closes every other descriptor but
 /// stdout and stderr that came through exec, for none was meant for it. Then stdin is empty. Gives what
 /// the marker says.
