@@ -38,7 +38,8 @@
 // `vigil` (waiting for it, or for the end of a process), `wait` (looking in between), `robust` (a lock in
 // shared memory that no killed process keeps, and waiting for what it guards), `shared` (memory and bell as
 // they travel); `lock`, `rlock`, `condition`, `event`; `slot` and `permits` (permits that no killed process
-// keeps), `semaphore`, `bounded_semaphore`; `meeting` (who has come to a barrier), `barrier`; `queue`;
+// keeps), `semaphore`, `bounded_semaphore`; `meeting` (who has come to a barrier), `barrier`; `item`
+// (encoded, on its way), `linger` (a short wait before a long one), `queue`;
 // `shared_memory`, `locked` (memory with a lock), `value`, `array`; `process`.
 
 mod array;
@@ -47,6 +48,8 @@ mod bell;
 mod bounded_semaphore;
 mod condition;
 mod event;
+mod item;
+mod linger;
 mod lock;
 mod locked;
 mod meeting;

@@ -1,16 +1,13 @@
 //! [`Queue`]: items that any process puts in and any other takes out. Reading order:
 //!
 //! - [`state`]: what a queue is, in a few numbers that change as one; [`store`]: each step of a change;
-//! - [`ring`]: the bytes of the items; [`item`]: an item before it is put in and after it was taken out;
-//! - [`linger`]: a short wait before a long one;
+//! - [`ring`]: the bytes of the items;
 //! - [`holders`]: who has taken what, for [`joinable`]: the queue that can be waited for;
 //! - [`shared`]: a queue as a process has it; [`error`]: why it did not do something.
 
 mod error;
 mod holders;
-mod item;
 mod joinable;
-mod linger;
 mod ring;
 mod shared;
 mod state;
@@ -24,12 +21,16 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 pub use self::error::{PutError, QueueError};
-use self::item::{Incoming, Outgoing};
 pub use self::joinable::JoinableQueue;
 use self::shared::Shared;
 use self::state::State;
 use crate::executor::task::Data;
+use crate::multiprocessing::item::{Incoming, Outgoing};
 use crate::multiprocessing::robust::Held;
+
+/// From this size on, the bytes of an item travel in a file of their own, which is written and read outside
+/// of the lock.
+const LARGE: usize = 256 * 1024;
 
 /// A queue between processes: any number of them, and of tasks and threads in each, put items in and take
 /// them out. Items come out in the order in which they went in, each once.
@@ -221,7 +222,7 @@ impl<T: Data> Queue<T> {
         let has_some = |state: &State| state.len() > 0;
         let taken = shared.wait(has_some, |held| shared.take(held, &mut item));
         taken.await?;
-        item.into_item()
+        Ok(item.into_item()?)
     }
 
     /// Takes the first item out, if there is one now.
@@ -235,7 +236,7 @@ impl<T: Data> Queue<T> {
             let taken = self.shared.take(held, &mut item);
             taken.unwrap_or(Err(QueueError::EMPTY))
         })?;
-        item.into_item()
+        Ok(item.into_item()?)
     }
 
     /// As [`get`](Self::get), for code that is not async. It blocks the thread.
@@ -270,7 +271,7 @@ impl<T: Data> Queue<T> {
         let look = |held: &mut Held<'_>| shared.take(held, &mut item);
         let taken = shared.blocking_wait(timeout, has_some, look);
         taken.unwrap_or(Err(QueueError::TIMED_OUT))?;
-        item.into_item()
+        Ok(item.into_item()?)
     }
 }
 
@@ -300,10 +301,10 @@ fn checked(capacity: usize) -> Result<u64, QueueError> {
 
 /// An item, ready to be put in.
 fn packed<T: Data>(item: T) -> Result<Outgoing, PutError<T>> {
-    let mut item = Outgoing::of(item).map_err(|error| PutError::new(error, None))?;
-    match item.pack() {
+    let mut item = Outgoing::of(item).map_err(|error| PutError::new(error.into(), None))?;
+    match item.pack(LARGE) {
         Ok(()) => Ok(item),
-        Err(error) => Err(not_put(item, error)),
+        Err(error) => Err(not_put(item, error.into())),
     }
 }
 
