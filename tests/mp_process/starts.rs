@@ -2,13 +2,16 @@
 
 use std::fs;
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::Pin;
+use std::process::Command;
 use std::task::Poll;
 use std::time::Duration;
 
 use concurrent_futures::StartMethod;
 use concurrent_futures::multiprocessing::{Process, Stdio, active_children};
 use rustix::process::Signal;
+use tokio::io::AsyncReadExt as _;
+use tokio::net::unix::pipe;
 
 use super::alone::{alone, children};
 use super::common::{Gate, Key, eventually, within};
@@ -26,14 +29,21 @@ async fn starts_that_are_given_up_leave_nothing_behind(method: StartMethod) {
     let before = left();
     let mut given_up = 0;
     for polls in (0..20).cycle().take(100) {
-        let start = builder(method).spawn(|| (), ());
-        match within(polled(start, polls)).await {
+        let (ours, theirs) = std::io::pipe().expect("a pipe");
+        let builder = builder(method).stdout(theirs).stderr(Stdio::null());
+        let mut start = Box::pin(builder.spawn(never_end, ()));
+        match within(polled(start.as_mut(), polls)).await {
             None => given_up += 1,
-            Some(process) => {
-                let process = process.expect("it starts");
-                within(process.join()).await.expect("it ran");
-            }
+            Some(process) => process.expect("it starts").kill(),
         }
+        // What was begun goes on, for about as long as a start takes, before it is given up.
+        let status = Command::new("true").status();
+        assert!(status.expect("there is a `true`").success());
+        drop(start);
+        // It ends when there is no process that has it as its stdout.
+        let mut stdout = pipe::Receiver::from_owned_fd(ours.into()).expect("a pipe");
+        let read = within(stdout.read(&mut [0])).await;
+        assert_eq!(read.expect("its end"), 0);
     }
     assert!((10..95).contains(&given_up), "{given_up}");
     eventually(|| left() <= before).await;
@@ -56,10 +66,15 @@ fn forks_that_are_given_up_leave_nothing() {
     );
 }
 
+fn never_end() {
+    loop {
+        std::thread::park();
+    }
+}
+
 /// What a future gives that is polled so often, whenever it wants to be, and no more.
-async fn polled<F: Future>(future: F, polls: usize) -> Option<F::Output> {
+async fn polled<F: Future>(mut future: Pin<&mut F>, polls: usize) -> Option<F::Output> {
     let mut left = polls;
-    let mut future = pin!(future);
     poll_fn(|context| match left.checked_sub(1) {
         None => Poll::Ready(None),
         Some(less) => {

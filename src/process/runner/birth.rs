@@ -63,13 +63,12 @@ pub(super) async fn fork_at_server(
         let mut fds = vec![Descriptor::from(theirs)];
         fds.extend_from_slice(&output);
         fds.push(OwnedFd::from(told_at).into());
-        // The words are said while it is forked.
-        let begin = async { Connection::begin(ours, words()) };
-        let (process, connection) = tokio::join!(server.run(recipe, fds), begin);
-        if let Some(process) = process? {
+        if let Some(process) = server.run(recipe, fds).await? {
             return Ok(Born {
                 process,
-                connection: connection?,
+                // Not before we have it: one that was told what to do would do it though nobody wants it
+                // any more, and nobody could end it. As it is, it finds that we have hung up.
+                connection: Connection::begin(ours, words())?,
                 word: Some(word),
             });
         }
