@@ -8,13 +8,12 @@
 //!                                          └────────┴── the same version? ────┘
 //! ```
 //!
-//! Both do so under the lock, so that whoever is woken looks when the change has been made, or its maker is
-//! dead. Then the mark goes only to who made a later change, and whoever has it rings for all.
+//! Both do so under the lock, so whoever is woken looks when the change has been made, or its maker is dead.
 //!
-//! A change that is one atomic instruction is made without the lock, and announced after it. Its maker may
-//! have counted the version before somebody looks, and take down the mark which that one has set: for a
-//! change that it has seen. It rings then. So who is woken sets its mark again, before it compares the
-//! versions and waits further on: else the next change would wake nobody.
+//! A change that is one atomic instruction may be made without the lock, and is announced after it. Its
+//! maker may have counted the version when somebody sets a mark and looks: then it takes that mark down for
+//! a change that has been seen. It rings before it does so. Therefore who is woken sets its mark again before it
+//! compares the versions and waits further on: else the next change would wake nobody.
 //!
 //! Counting and looking for a mark, and setting the mark and reading the version, are each a write and a
 //! read of another word. All four are sequentially consistent: at least one side sees the other.

@@ -197,7 +197,10 @@ impl Robust {
         let mut vigil = BlockingVigil::new(&self.bell);
         let version = self.changes().listen();
         move || {
-            while !is_over(end) && vigil.wait(end) == Woken::Rang && !self.changes().are_after(version) {}
+            while !is_over(end)
+                && vigil.wait(end) == Woken::Rang
+                && !self.changes().are_after(version)
+            {}
         }
     }
 

@@ -174,9 +174,8 @@ impl Guarded {
 fn in_every_order(preemptions: usize, processes: &'static [Process]) {
     let makers = processes.iter().filter(|process| process.changes());
     let goal = makers.count() as u64;
-    let is_watched = |process: Process| {
-        matches!(process, DiesBeforeItAnnounces | DiesBeforeItRingsForIt)
-    };
+    let is_watched =
+        |process: Process| matches!(process, DiesBeforeItAnnounces | DiesBeforeItRingsForIt);
     explore(preemptions, move || {
         let guarded = Guarded::new();
         let all = processes.iter().zip(1..);

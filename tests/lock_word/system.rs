@@ -55,6 +55,11 @@ impl System {
             let Err(holder) = word.take_or_seize(own, ended) else {
                 return true;
             };
+            assert_ne!(
+                Some(holder),
+                ended,
+                "the one that was quicker is to be seen"
+            );
             ended = listener.wait(&[holder]);
         }
     }

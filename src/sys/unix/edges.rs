@@ -113,7 +113,9 @@ impl BlockingEdges {
         let left = end.map(|end| end.saturating_duration_since(Instant::now()));
         let left = left.map(|left| timespec((left + Duration::from_micros(999)).min(LONGEST)));
         match epoll::wait(&self.0, &mut events[..], left.as_ref()) {
-            Ok((events, _)) => Ok(events.iter().fold(0, |kinds, event| kinds | event.data.u64())),
+            Ok((events, _)) => Ok(events
+                .iter()
+                .fold(0, |kinds, event| kinds | event.data.u64())),
             Err(rustix::io::Errno::INTR) => Ok(0),
             Err(error) => Err(error.into()),
         }
