@@ -238,6 +238,17 @@ async fn kill_again_and_again(way: Way) {
         }
     });
 
+    // And two wait for all of it to be done while it goes on.
+    let joins = match &way {
+        Way::Plain(_) => None,
+        Way::Joinable(queue) => {
+            let (queue, other) = (queue.clone(), queue.clone());
+            let task = async move { queue.join().await };
+            let thread = move || other.blocking_join();
+            Some((tokio::spawn(task), tokio::task::spawn_blocking(thread)))
+        }
+    };
+
     let (mut killed_getters, mut killed_putters) = (0, BTreeSet::new());
     for _ in 0..KILLS {
         let enough = trial.taken() + any() % 50;
@@ -315,6 +326,10 @@ async fn kill_again_and_again(way: Way) {
             (missing..=killed_getters).contains(&lost),
             "{missing} {lost} {killed_getters}"
         );
+    }
+    if let Some((task, thread)) = joins {
+        within(task).await.expect("it ends");
+        within(thread).await.expect("it ends");
     }
 }
 

@@ -86,4 +86,12 @@ impl<'a> Holders<'a> {
             None
         })
     }
+
+    /// What was the place of one process is another's.
+    #[cfg(test)]
+    pub(super) fn rename(self, from: Identity, to: Identity) {
+        if let Some(place) = self.find(from, 0) {
+            self.identity(place).store(to.to_word(), Ordering::Relaxed);
+        }
+    }
 }
