@@ -26,11 +26,23 @@ async fn a_join_waits_until_all_items_are_done() {
     }
     assert_eq!(within(join).await, 0);
     assert_eq!((queue.unfinished(), queue.len()), (0, 0));
+}
+
+#[test]
+fn a_thread_waits_until_all_items_are_done_or_gives_up() {
+    let queue = JoinableQueue::unbounded().expect("a queue");
     let late = queue.blocking_join_timeout(Duration::ZERO);
     assert_eq!(late.expect("all is done"), 0);
-    queue.put(3).await.expect("there is room");
+    queue.blocking_put(3).expect("there is room");
     let late = queue.blocking_join_timeout(Duration::from_millis(3));
     assert!(late.expect_err("one is not done").is_timed_out());
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            queue.blocking_get().expect("it is there");
+            queue.blocking_task_done().expect("one was taken");
+        });
+        assert_eq!(queue.blocking_join(), 0);
+    });
 }
 
 #[tokio::test]

@@ -7,6 +7,8 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::io::Write as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use concurrent_futures::multiprocessing::{JoinableQueue, Queue};
 use concurrent_futures::{ExecutorExt as _, JoinHandle, ProcessPoolExecutor};
@@ -238,15 +240,9 @@ async fn kill_again_and_again(way: Way) {
         }
     });
 
-    // And two wait for all of it to be done while it goes on.
-    let joins = match &way {
+    let joiners = match &way {
         Way::Plain(_) => None,
-        Way::Joinable(queue) => {
-            let (queue, other) = (queue.clone(), queue.clone());
-            let task = async move { queue.join().await };
-            let thread = move || other.blocking_join();
-            Some((tokio::spawn(task), tokio::task::spawn_blocking(thread)))
-        }
+        Way::Joinable(queue) => Some(Joiners::of(queue)),
     };
 
     let (mut killed_getters, mut killed_putters) = (0, BTreeSet::new());
@@ -327,9 +323,43 @@ async fn kill_again_and_again(way: Way) {
             "{missing} {lost} {killed_getters}"
         );
     }
-    if let Some((task, thread)) = joins {
-        within(task).await.expect("it ends");
-        within(thread).await.expect("it ends");
+    if let Some(joiners) = joiners {
+        joiners.end().await;
+    }
+}
+
+/// A task and a thread that wait again and again for all of a queue to be done.
+struct Joiners {
+    over: Arc<AtomicBool>,
+    task: tokio::task::JoinHandle<()>,
+    thread: tokio::task::JoinHandle<()>,
+}
+
+impl Joiners {
+    fn of(queue: &JoinableQueue<Item>) -> Self {
+        let over = Arc::new(AtomicBool::new(false));
+        let (is_over, waiting) = (over.clone(), queue.clone());
+        let task = tokio::spawn(async move {
+            while !is_over.load(Ordering::Relaxed) {
+                waiting.join().await;
+                tokio::task::yield_now().await;
+            }
+        });
+        let (is_over, waiting) = (over.clone(), queue.clone());
+        let thread = tokio::task::spawn_blocking(move || {
+            while !is_over.load(Ordering::Relaxed) {
+                waiting.blocking_join();
+                std::thread::yield_now();
+            }
+        });
+        Self { over, task, thread }
+    }
+
+    /// All is done.
+    async fn end(self) {
+        self.over.store(true, Ordering::Relaxed);
+        within(self.task).await.expect("it ends");
+        within(self.thread).await.expect("it ends");
     }
 }
 

@@ -63,7 +63,9 @@ use crate::multiprocessing::robust::Held;
 ///
 /// What an argument of a task may be (see [`Data`]), also with objects in it that processes share, such as
 /// another queue. Some hundreds of these can be under way in one queue: then a `put` of more waits, and a
-/// `try_put` says that the queue is full, until some have been taken. One item can have some 80 queues in it.
+/// `try_put` says that the queue is full, until some have been taken. One item can have some 80 queues in it,
+/// which have four descriptors each. Of a user without privileges the system lets no more descriptors be under
+/// way at one time, in all queues, than one process may have open: a `put` of more is an error.
 ///
 /// # Costs
 ///
@@ -126,7 +128,7 @@ impl<T: Data> Queue<T> {
     ///
     /// # Errors
     /// `is_codec()` if the item cannot be encoded, `is_too_large()`, or `is_no_space()` if there is no memory
-    /// for it. The error has the item, if that still exists.
+    /// for it, or too many descriptors are under way. The error has the item, if that still exists.
     ///
     /// # Panics
     /// If it has to wait outside of a tokio runtime, or in one without an I/O driver.
