@@ -4,11 +4,12 @@ mod common;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 use concurrent_futures::{
-    ExecutorExt as _, ProcessPoolExecutor, TaskOptions, ThreadPoolExecutor, set_trace_propagator,
-    worker,
+    ExecutorExt as _, JoinHandle, ProcessPoolExecutor, TaskOptions, ThreadPoolExecutor,
+    set_trace_propagator, worker,
 };
 use futures::TryStreamExt as _;
 use tracing::field::{Field, Visit};
@@ -354,4 +355,36 @@ async fn a_task_knows_the_trace_that_it_belongs_to() {
     .expect("results");
     assert!(items.iter().all(Option::is_some), "{items:?}");
     processes.shutdown().await;
+}
+
+/// Asks of a task whether it runs, whenever it is told something of its span.
+struct Asks(Arc<OnceLock<JoinHandle<()>>>);
+
+impl<S: Subscriber> Layer<S> for Asks {
+    fn on_record(&self, _: &Id, _: &Record<'_>, _: Context<'_, S>) {
+        let _ = self.0.get().map(JoinHandle::is_running);
+    }
+}
+
+#[test]
+fn a_subscriber_may_ask_for_the_task_that_it_is_told_of() {
+    let (done, ended) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let task = Arc::new(OnceLock::new());
+        let subscriber = tracing_subscriber::registry().with(Asks(task.clone()));
+        let _default = tracing::subscriber::set_default(subscriber);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        runtime.expect("a runtime").block_on(async {
+            let pool = ProcessPoolExecutor::with_workers(1).expect("the settings are valid");
+            let handle = pool.submit(|| (), ());
+            let handle = task.get_or_init(|| handle);
+            eventually(|| handle.is_finished()).await;
+            within(pool.shutdown()).await;
+        });
+        let _ = done.send(());
+    });
+    let ended = ended.recv_timeout(Duration::from_secs(60));
+    ended.expect("nothing is locked while a subscriber is told");
 }

@@ -34,8 +34,10 @@
 // Reading order: `word` (who holds a lock, and whether somebody waits), `bell` (what wakes who waits),
 // `vigil` (waiting for it, or for the end of a process), `wait` (looking in between), `changes` (whether
 // there is something new to look at), `robust` (a lock in shared memory that no killed process keeps, and
-// waiting for what it guards), `shared` (memory and bell as they travel); `lock`, `rlock`, `condition`, `event`; `slot` and `permits` (permits that no killed process
-// keeps), `semaphore`, `bounded_semaphore`; `meeting` (who has come to a barrier), `barrier`; `queue`;
+// waiting for what it guards), `shared` (memory and bell as they travel); `lock`, `rlock`, `condition`,
+// `event`; `slot` and `permits` (permits that no killed process keeps), `semaphore`, `bounded_semaphore`;
+// `meeting` (who has come to a barrier), `barrier`; `item` (encoded, on its way), `linger` (a short wait
+// before a long one), `queue`;
 // `shared_memory`, `locked` (memory with a lock), `value`, `array`.
 
 mod array;
@@ -45,6 +47,8 @@ mod bounded_semaphore;
 mod changes;
 mod condition;
 mod event;
+mod item;
+mod linger;
 mod lock;
 mod locked;
 mod meeting;

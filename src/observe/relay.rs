@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use tracing::field::display;
-use tracing::{Level, Metadata, Value, dispatcher};
+use tracing::{Metadata, Value, dispatcher};
 use tracing_core::callsite::{self, Callsite, Identifier};
 use tracing_core::field::FieldSet;
 use tracing_core::{Event, Interest, Kind, LevelFilter};
@@ -14,24 +14,8 @@ use super::Trace;
 use crate::wire::event::{self, Place};
 
 pub(super) fn level() -> u8 {
-    match LevelFilter::current().into_level() {
-        None => 0,
-        Some(Level::ERROR) => 1,
-        Some(Level::WARN) => 2,
-        Some(Level::INFO) => 3,
-        Some(Level::DEBUG) => 4,
-        Some(Level::TRACE) => 5,
-    }
-}
-
-fn to_level(level: u8) -> Level {
-    match level {
-        1 => Level::ERROR,
-        2 => Level::WARN,
-        3 => Level::INFO,
-        4 => Level::DEBUG,
-        _ => Level::TRACE,
-    }
+    let level = LevelFilter::current().into_level();
+    level.map_or(0, event::number)
 }
 
 /// Gives an event to the subscriber, within the span of its task.
@@ -95,7 +79,7 @@ fn site(place: Place) -> &'static Site {
     let metadata = Metadata::new(
         name.leak(),
         target.leak(),
-        to_level(level),
+        level,
         file.map(|file| &*file.leak()),
         line,
         module.map(|module| &*module.leak()),

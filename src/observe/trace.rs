@@ -1,14 +1,14 @@
 //! The span of a task, from its submission to its outcome.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use tracing::Span;
 use tracing::field::Empty;
 
 /// Open until the task has its outcome. A child of the span in which the task was submitted.
-pub(crate) struct Trace(Mutex<Option<Box<Open>>>); // Small where nobody traces.
+pub(crate) struct Trace(Mutex<Option<Arc<Open>>>); // Small where nobody traces.
 
 struct Open {
     span: Span,
@@ -60,25 +60,30 @@ impl Trace {
             span,
             submitted: Instant::now(),
         });
-        Self(Mutex::new(open.map(Box::new)))
+        Self(Mutex::new(open.map(Arc::new)))
     }
 
-    fn with<T>(&self, look: impl FnOnce(&mut Option<Box<Open>>) -> T) -> T {
-        look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    fn lock(&self) -> MutexGuard<'_, Option<Arc<Open>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is told to the span is told without the lock: a subscriber is code of others.
+    fn open(&self) -> Option<Arc<Open>> {
+        self.lock().clone()
     }
 
     /// The span, as long as it is open.
     pub(super) fn span(&self) -> Option<Span> {
-        self.with(|open| open.as_ref().map(|open| open.span.clone()))
+        Some(self.open()?.span.clone())
     }
 
     /// What the propagator made of the span.
     pub(crate) fn propagated(&self) -> Option<Arc<str>> {
-        self.with(|open| open.as_ref()?.traceparent.clone())
+        self.open()?.traceparent.clone()
     }
 
     pub(crate) fn is_open(&self) -> bool {
-        self.with(|open| open.is_some())
+        self.lock().is_some()
     }
 
     /// Runs the task, or an item of it, here: what it writes belongs to its span.
@@ -91,23 +96,18 @@ impl Trace {
 
     /// The task has run for so long, until now.
     pub(crate) fn ran(&self, worker: u64, time: Duration) {
-        self.with(|open| {
-            if let Some(Open {
-                span, submitted, ..
-            }) = open.as_deref()
-            {
-                let wait = submitted.elapsed().saturating_sub(time);
-                span.record("task.worker", worker);
-                span.record("task.queue_wait_us", micros(wait));
-                span.record("task.run_time_us", micros(time));
-            }
-        });
+        if let Some(open) = self.open() {
+            let wait = open.submitted.elapsed().saturating_sub(time);
+            open.span.record("task.worker", worker);
+            open.span.record("task.queue_wait_us", micros(wait));
+            open.span.record("task.run_time_us", micros(time));
+        }
     }
 
     /// The task has its outcome.
     pub(crate) fn end(&self, outcome: &str) {
-        // Taken out first: closing a span is a subscriber's code.
-        if let Some(open) = self.with(Option::take) {
+        let open = self.lock().take();
+        if let Some(open) = open {
             open.span.record("task.outcome", outcome);
         }
     }

@@ -597,6 +597,7 @@ impl Worker {
             took,
         } = self.link.answered(seq, items)?;
         if let Some((items, time)) = took {
+            promise.ticket().ran(self.link.id, items, time);
             promise.took(items, time);
         }
         if let Some(rest) = rest.filter(|rest| !rest.ticket().is_closed()) {

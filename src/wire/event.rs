@@ -1,5 +1,7 @@
 //! An event that a task has written, on its way to the parent's subscriber (feature `tracing`).
 
+use tracing_core::Level;
+
 use super::chain::{Chain, Reader};
 use super::codec;
 
@@ -14,8 +16,7 @@ pub(crate) struct Event {
 /// Where an event is written in the program: it is the same each time.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Place {
-    /// From 1, an error, to 5, a trace.
-    pub(crate) level: u8,
+    pub(crate) level: Level,
     pub(crate) name: String,
     pub(crate) target: String,
     pub(crate) module: Option<String>,
@@ -33,6 +34,27 @@ pub(crate) enum Value {
     Text(String),
     /// What its `Debug` has written.
     Debug(String),
+}
+
+/// The levels in the order of their numbers, which are 1 to 5. Where 0 is said, it is none of them.
+const LEVELS: [Level; 5] = [
+    Level::ERROR,
+    Level::WARN,
+    Level::INFO,
+    Level::DEBUG,
+    Level::TRACE,
+];
+
+/// A level as a number.
+pub(crate) fn number(level: Level) -> u8 {
+    let place = LEVELS.into_iter().position(|other| other == level);
+    place.map_or(0, |place| place as u8 + 1)
+}
+
+/// What level a number stands for.
+pub(crate) fn level(number: u8) -> Option<Level> {
+    let place = usize::from(number).checked_sub(1)?;
+    LEVELS.get(place).copied()
 }
 
 type Head = (
@@ -57,7 +79,7 @@ pub(crate) fn put(out: &mut Chain, event: &Event) {
         line,
         fields,
     } = event.place.clone();
-    let head: Head = (level, name, target, module, file, line, fields);
+    let head: Head = (number(level), name, target, module, file, line, fields);
     let values: Vec<Option<Encoded>> = event
         .values
         .iter()
@@ -68,7 +90,7 @@ pub(crate) fn put(out: &mut Chain, event: &Event) {
 
 pub(crate) fn get(input: &mut Reader) -> Option<Event> {
     let (head, values): (Head, Vec<Option<Encoded>>) = codec::get(input).ok()?;
-    let (level, name, target, module, file, line, fields) = head;
+    let (number, name, target, module, file, line, fields) = head;
     if fields.len() != values.len() {
         return None;
     }
@@ -78,7 +100,7 @@ pub(crate) fn get(input: &mut Reader) -> Option<Event> {
     });
     Some(Event {
         place: Place {
-            level,
+            level: level(number)?,
             name,
             target,
             module,
@@ -133,7 +155,7 @@ mod tests {
     proptest! {
         #[test]
         fn an_event_survives_the_trip(
-            (level, name, target) in (1_u8..6, ".{0,9}", ".{0,9}"),
+            (level, name, target) in (prop::sample::select(&LEVELS), ".{0,9}", ".{0,9}"),
             (module, file, line) in any::<(Option<String>, Option<String>, Option<u32>)>(),
             values in prop::collection::vec((".{0,9}", prop::option::of(value())), 0..6),
         ) {

@@ -25,15 +25,10 @@ struct Relay {
 /// Sends events up to a level, as `observe` tells it, from now on; unless there is a subscriber already,
 /// of an initializer's making or from before a fork: that one has its own ways.
 pub(super) fn listen(level: u8, outbox: &Arc<Outbox>) {
-    let most = match level {
-        0 => return,
-        1 => LevelFilter::ERROR,
-        2 => LevelFilter::WARN,
-        3 => LevelFilter::INFO,
-        4 => LevelFilter::DEBUG,
-        _ => LevelFilter::TRACE,
+    let Some(level) = event::level(level) else {
+        return; // Nobody listens.
     };
-    let outbox = outbox.clone();
+    let (most, outbox) = (LevelFilter::from_level(level), outbox.clone());
     let _ = dispatcher::set_global_default(Dispatch::new(Relay { outbox, most }));
 }
 
@@ -85,7 +80,7 @@ fn record(event: &Event<'_>) -> event::Event {
         }
     }
     let place = Place {
-        level: level(metadata),
+        level: *metadata.level(),
         name: metadata.name().to_owned(),
         target: metadata.target().to_owned(),
         module: metadata.module_path().map(str::to_owned),
@@ -94,19 +89,6 @@ fn record(event: &Event<'_>) -> event::Event {
         fields: fields.iter().map(|field| field.name().to_owned()).collect(),
     };
     event::Event { place, values }
-}
-
-fn level(metadata: &Metadata<'_>) -> u8 {
-    let levels = [
-        LevelFilter::ERROR,
-        LevelFilter::WARN,
-        LevelFilter::INFO,
-        LevelFilter::DEBUG,
-    ];
-    1 + levels
-        .iter()
-        .filter(|level| *metadata.level() > **level)
-        .count() as u8
 }
 
 /// A value for each field that has one.

@@ -52,7 +52,8 @@ impl Item {
 /// Mostly little, now and then so much that a ring grows, or that it travels in a file.
 fn filler(who: u64, number: u64) -> usize {
     match who.wrapping_mul(31).wrapping_add(number) % 100 {
-        99 => 300_000,
+        99 => 2_500_000,
+        98 => 300_000,
         90.. => 20_000,
         rest => rest as usize * 3,
     }

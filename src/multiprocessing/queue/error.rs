@@ -6,6 +6,7 @@ use std::fmt;
 use std::io;
 
 use super::ring::Trouble;
+use crate::multiprocessing::item::ItemError;
 use crate::wire::CodecError;
 
 /// Why nothing was put in or taken out of a [`Queue`](super::Queue), or why there is none.
@@ -119,6 +120,16 @@ impl From<io::Error> for QueueError {
 impl From<CodecError> for QueueError {
     fn from(error: CodecError) -> Self {
         Self(Cause::Codec(error))
+    }
+}
+
+impl From<ItemError> for QueueError {
+    fn from(error: ItemError) -> Self {
+        match error {
+            ItemError::Codec(error) => error.into(),
+            ItemError::TooLarge(what) => Self::too_large(what),
+            ItemError::System(error) => error.into(),
+        }
     }
 }
 

@@ -1,16 +1,13 @@
 //! [`Queue`]: items that any process puts in and any other takes out. Reading order:
 //!
 //! - [`state`]: what a queue is, in a few numbers that change as one; [`store`]: each step of a change;
-//! - [`ring`]: the bytes of the items; [`item`]: an item before it is put in and after it was taken out;
-//! - [`linger`]: a short wait before a long one;
+//! - [`ring`]: the bytes of the items;
 //! - [`holders`]: who has taken what, for [`joinable`]: the queue that can be waited for;
 //! - [`shared`]: a queue as a process has it; [`error`]: why it did not do something.
 
 mod error;
 mod holders;
-mod item;
 mod joinable;
-mod linger;
 mod ring;
 mod shared;
 mod state;
@@ -24,12 +21,17 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 pub use self::error::{PutError, QueueError};
-use self::item::{Incoming, Outgoing};
 pub use self::joinable::JoinableQueue;
 use self::shared::Shared;
 use self::state::State;
 use crate::executor::task::Data;
+use crate::multiprocessing::item::{Incoming, Outgoing};
 use crate::multiprocessing::robust::Held;
+
+/// From this size on, the bytes of an item travel in a file of their own, which is written and read outside
+/// of the lock. A file has all its memory from the system anew, which takes several times as long as the copy
+/// to and from a ring that stays: two items a little smaller than this fit into one.
+const LARGE: usize = ring::KEPT as usize / 2;
 
 /// A queue between processes: any number of them, and of tasks and threads in each, put items in and take
 /// them out. Items come out in the order in which they went in, each once.
@@ -70,8 +72,12 @@ use crate::multiprocessing::robust::Held;
 /// # Costs
 ///
 /// As long as nobody waits, a small item costs no system call, and takes no memory but its own. Large
-/// ones (256 KiB) are written and read while others use the queue. What the items in it take, a queue has from
-/// the system before it writes to it, and gives back when it is empty, but for 4 MiB at the most.
+/// ones (2 MiB) are written and read while others use the queue. What the items in it take, a queue has from
+/// the system before it writes to it, and gives back when it is empty, but for 4 MiB at the most. Its memory is
+/// doubled when that is full, and what is in it is copied.
+///
+/// Items are encoded, decoded and copied by whoever calls the method, also in a task: some milliseconds for
+/// 10 MiB. For what is larger there is [`SharedMemory`](super::SharedMemory), which itself can be an item.
 pub struct Queue<T> {
     shared: Arc<Shared>,
     items: PhantomData<fn(T) -> T>,
@@ -223,7 +229,7 @@ impl<T: Data> Queue<T> {
         let has_some = |state: &State| state.len() > 0;
         let taken = shared.wait(has_some, |held| shared.take(held, &mut item));
         taken.await?;
-        item.into_item()
+        Ok(item.into_item()?)
     }
 
     /// Takes the first item out, if there is one now.
@@ -237,7 +243,7 @@ impl<T: Data> Queue<T> {
             let taken = self.shared.take(held, &mut item);
             taken.unwrap_or(Err(QueueError::EMPTY))
         })?;
-        item.into_item()
+        Ok(item.into_item()?)
     }
 
     /// As [`get`](Self::get), for code that is not async. It blocks the thread.
@@ -272,7 +278,7 @@ impl<T: Data> Queue<T> {
         let look = |held: &mut Held<'_>| shared.take(held, &mut item);
         let taken = shared.blocking_wait(timeout, has_some, look);
         taken.unwrap_or(Err(QueueError::TIMED_OUT))?;
-        item.into_item()
+        Ok(item.into_item()?)
     }
 }
 
@@ -302,10 +308,10 @@ fn checked(capacity: usize) -> Result<u64, QueueError> {
 
 /// An item, ready to be put in.
 fn packed<T: Data>(item: T) -> Result<Outgoing, PutError<T>> {
-    let mut item = Outgoing::of(item).map_err(|error| PutError::new(error, None))?;
-    match item.pack() {
+    let mut item = Outgoing::of(item).map_err(|error| PutError::new(error.into(), None))?;
+    match item.pack(LARGE) {
         Ok(()) => Ok(item),
-        Err(error) => Err(not_put(item, error)),
+        Err(error) => Err(not_put(item, error.into())),
     }
 }
 

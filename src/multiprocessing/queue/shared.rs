@@ -16,12 +16,12 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::error::QueueError;
 use super::holders::{self, Holders};
-use super::item::{Incoming, Outgoing};
-use super::linger::{linger, linger_in_turn};
 use super::ring::{BASE, Head, Ring};
 use super::state::{Kept, State};
 use super::store::step;
 use crate::multiprocessing::bell::Bell;
+use crate::multiprocessing::item::{Incoming, Outgoing};
+use crate::multiprocessing::linger::{linger, linger_in_turn};
 use crate::multiprocessing::robust::{Held, Robust};
 use crate::sys::{self, Identity, SharedMemory};
 use crate::wire::CodecError;

@@ -155,8 +155,6 @@ impl Link {
             if entry.elapsed > 0 {
                 let elapsed = Duration::from_nanos(entry.elapsed);
                 answered.took = Some((end - entry.first, elapsed));
-                let ticket = entry.call.ticket();
-                ticket.ran(self.id, end - entry.first, elapsed);
                 lane.count_call_time(entry.elapsed);
             }
             if entry.call.owed.remaining() > 0 {

@@ -1,18 +1,14 @@
-//! An item on its way: encoded and not yet put in, or taken out and not yet decoded. Both happen outside of
-//! the queue's lock, for the code that does it is the user's.
+//! An item on its way: encoded and not yet sent, or received and not yet decoded. Both happen outside of any
+//! lock, for the code that does it is the user's.
 
 use std::cell::Cell;
+use std::io;
 
-use super::error::QueueError;
 use crate::executor::task::Data;
 use crate::sys;
 use crate::wire::codec::{self, ValueHead};
 use crate::wire::descriptors::{self, Descriptor};
 use crate::wire::{Chain, CodecError};
-
-/// From this size on, the bytes of an item travel in a file of their own, which is written and read outside
-/// of the lock.
-const LARGE: usize = 256 * 1024;
 
 /// A larger buffer is not kept.
 const KEPT: usize = 64 * 1024;
@@ -33,7 +29,22 @@ fn keep_spare(mut buffer: Vec<u8>) {
     }
 }
 
-/// An item on its way in.
+/// Why an item does not go on its way, or has come to nothing.
+#[derive(Debug)]
+pub(super) enum ItemError {
+    Codec(CodecError),
+    /// What is in it cannot travel together.
+    TooLarge(String),
+    System(io::Error),
+}
+
+impl From<CodecError> for ItemError {
+    fn from(error: CodecError) -> Self {
+        Self::Codec(error)
+    }
+}
+
+/// An item on its way out of this process.
 pub(super) struct Outgoing {
     bytes: Chain,
     pub(super) head: ValueHead,
@@ -44,7 +55,7 @@ pub(super) struct Outgoing {
 
 impl Outgoing {
     /// Encodes it.
-    pub(super) fn of<T: Data>(item: T) -> Result<Self, QueueError> {
+    pub(super) fn of<T: Data>(item: T) -> Result<Self, CodecError> {
         let mut bytes = Chain::new();
         *bytes.tail() = take_spare();
         let mut beside = Vec::new();
@@ -60,17 +71,18 @@ impl Outgoing {
         Ok(outgoing)
     }
 
-    /// Gets it ready to travel. An error leaves it as it was.
-    pub(super) fn pack(&mut self) -> Result<(), QueueError> {
-        let is_large = self.head.len >= LARGE;
+    /// Gets it ready to travel, with its bytes in a file of their own from the size `large` on. An error
+    /// leaves it as it was.
+    pub(super) fn pack(&mut self, large: usize) -> Result<(), ItemError> {
+        let is_large = self.head.len >= large;
         if self.beside.len() + usize::from(is_large) > sys::MOST_FDS {
-            return Err(QueueError::too_large(format!(
+            return Err(ItemError::TooLarge(format!(
                 "{} descriptors of shared objects are in the item; {} can travel together",
                 self.beside.len(),
                 sys::MOST_FDS - 1,
             )));
         }
-        // Without a file, its bytes go by the ring.
+        // Without a file, its bytes go where those of small ones do.
         if is_large && let Ok(file) = sys::file_of(self.head.len, self.pieces()) {
             self.beside.push(file.into());
             self.is_in_file = true;
@@ -86,7 +98,7 @@ impl Outgoing {
         pieces.map(|(piece, passed)| &piece[passed..])
     }
 
-    /// The item again, which was not put in.
+    /// The item again, which was not sent.
     pub(super) fn into_item<T: Data>(mut self) -> Option<T> {
         let mut input = std::mem::take(&mut self.bytes).into_reader();
         descriptors::supply(&mut self.beside, || codec::get(&mut input)).ok()
@@ -99,7 +111,7 @@ impl Drop for Outgoing {
     }
 }
 
-/// An item on its way out.
+/// An item on its way in.
 pub(super) struct Incoming {
     pub(super) bytes: Vec<u8>,
     pub(super) is_plain: bool,
@@ -125,10 +137,10 @@ impl Incoming {
     }
 
     /// Decodes it.
-    pub(super) fn into_item<T: Data>(mut self) -> Result<T, QueueError> {
+    pub(super) fn into_item<T: Data>(mut self) -> Result<T, ItemError> {
         if let Some((file, len)) = self.file.take() {
             let len = usize::try_from(len).map_err(|_| CodecError::new("the item is too long"))?;
-            sys::read_file(&file, len, &mut self.bytes)?;
+            sys::read_file(&file, len, &mut self.bytes).map_err(ItemError::System)?;
         }
         let Self {
             is_plain,
