@@ -1,11 +1,11 @@
 //! A barrier: all pass together or nobody, and it breaks with whoever is killed while it waits.
 
-use concurrent_futures::ExecutorExt as _;
 use concurrent_futures::multiprocessing::Barrier;
+use concurrent_futures::{ExecutorExt as _, ProcessPoolExecutor};
 
 use super::board::{Board, Member};
-use super::common::within;
-use super::crew::{Crew, STEPS, TASKS, WORKERS, leaves_nothing, tasks};
+use super::common::{eventually, within};
+use super::crew::{Crew, STEPS, TASKS, WORKERS, kill, leaves_nothing, tasks};
 
 /// Passes, and makes the barrier as new when it is broken: by whoever was killed there, maybe in the middle of
 /// just that.
@@ -60,5 +60,35 @@ fn all_pass_a_barrier_together_or_nobody_though_some_are_killed_there() {
         // Those who were there all the time have passed equally often.
         let passed: Vec<u64> = tasks(&board).map(|member| member.own(STEPS)).collect();
         assert!(passed.iter().all(|times| *times == passed[0]), "{passed:?}");
+    });
+}
+
+/// Nobody comes any more who would find it out.
+#[test]
+fn who_waits_at_a_barrier_is_told_of_the_death_of_another_be_it_a_task_or_a_thread() {
+    fn wait(barrier: Barrier) {
+        let _ = barrier.blocking_wait();
+    }
+    let test =
+        "barrier::who_waits_at_a_barrier_is_told_of_the_death_of_another_be_it_a_task_or_a_thread";
+    leaves_nothing(test, async || {
+        let pool = ProcessPoolExecutor::with_workers(1).expect("a pool");
+        let barrier = Barrier::new(3).expect("a barrier");
+        for is_thread in [false, true] {
+            let waiting = pool.submit(wait, barrier.clone());
+            let other = barrier.clone();
+            let other = if is_thread {
+                tokio::task::spawn_blocking(move || other.blocking_wait())
+            } else {
+                tokio::spawn(async move { other.wait().await })
+            };
+            eventually(|| barrier.waiting() == 2).await;
+            kill(pool.workers()[0].pid());
+            let outcome = within(other).await.expect("it ends");
+            assert!(outcome.is_err() && barrier.is_broken());
+            within(waiting).await.expect_err("it was killed");
+            barrier.reset().await;
+        }
+        within(pool.shutdown()).await;
     });
 }

@@ -29,6 +29,12 @@ pub(super) fn tasks(board: &Board) -> impl Iterator<Item = Member> {
     (0..TASKS).map(|who| board.member(who))
 }
 
+/// Kills a process that we have started.
+pub(super) fn kill(pid: u32) {
+    let pid = Pid::from_raw(pid.cast_signed()).expect("it has begun");
+    kill_process(pid, Signal::KILL).expect("it is there");
+}
+
 pub(super) struct Crew<S> {
     pool: ProcessPoolExecutor,
     board: Board,
@@ -60,9 +66,7 @@ impl<S: Fn(&ProcessPoolExecutor, Member) -> JoinHandle<()>> Crew<S> {
     async fn kill_one(&mut self) {
         eventually(|| self.running.iter().all(JoinHandle::is_running)).await;
         let workers = self.pool.workers();
-        let pid = workers[any() as usize % workers.len()].pid();
-        let pid = Pid::from_raw(pid.cast_signed()).expect("it has begun");
-        kill_process(pid, Signal::KILL).expect("it is there");
+        kill(workers[any() as usize % workers.len()].pid());
         eventually(|| self.running.iter().any(JoinHandle::is_finished)).await;
         let dead = self.running.iter().position(JoinHandle::is_finished);
         let dead = self.running.swap_remove(dead.expect("one is"));
