@@ -4,7 +4,7 @@ use concurrent_futures::multiprocessing::Barrier;
 use concurrent_futures::{ExecutorExt as _, ProcessPoolExecutor};
 
 use super::board::{Board, Member};
-use super::common::{eventually, within};
+use super::common::{eventually, in_thread, within};
 use super::crew::{Crew, STEPS, TASKS, WORKERS, kill, leaves_nothing, tasks};
 
 /// Passes, and makes the barrier as new when it is broken: by whoever was killed there, maybe in the middle of
@@ -78,7 +78,7 @@ fn who_waits_at_a_barrier_is_told_of_the_death_of_another_be_it_a_task_or_a_thre
             let waiting = pool.submit(wait, barrier.clone());
             let other = barrier.clone();
             let other = if is_thread {
-                tokio::task::spawn_blocking(move || other.blocking_wait())
+                tokio::spawn(in_thread(move || other.blocking_wait()))
             } else {
                 tokio::spawn(async move { other.wait().await })
             };

@@ -16,7 +16,7 @@ use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
-use super::common::{eventually, within};
+use super::common::{eventually, in_thread, within};
 use super::{pool, signal};
 
 /// One of the items of a putter, counted from 0. With an object in it now and then.
@@ -347,12 +347,12 @@ impl Joiners {
             }
         });
         let (is_over, waiting) = (over.clone(), queue.clone());
-        let thread = tokio::task::spawn_blocking(move || {
+        let thread = tokio::spawn(in_thread(move || {
             while !is_over.load(Ordering::Relaxed) {
                 waiting.blocking_join();
                 std::thread::yield_now();
             }
-        });
+        }));
         Self { over, task, thread }
     }
 
