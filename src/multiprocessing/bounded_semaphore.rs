@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::semaphore::{Semaphore, SemaphorePermit};
 
@@ -26,7 +26,7 @@ use super::semaphore::{Semaphore, SemaphorePermit};
 /// ```
 ///
 /// What a process leaves that ends, and what it costs, is as with [`Semaphore`].
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone)]
 pub struct BoundedSemaphore(Semaphore);
 
 impl BoundedSemaphore {
@@ -90,5 +90,18 @@ impl fmt::Debug for BoundedSemaphore {
         f.debug_struct("BoundedSemaphore")
             .field("available_permits", &self.available_permits())
             .finish()
+    }
+}
+
+/// To a process only: anywhere else it is an error that says so.
+impl Serialize for BoundedSemaphore {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for BoundedSemaphore {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Semaphore::deserialize(deserializer).map(Self)
     }
 }

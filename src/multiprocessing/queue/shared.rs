@@ -156,7 +156,13 @@ impl Shared {
         &self,
         act: impl FnOnce(&mut Held<'_>) -> Result<(), QueueError>,
     ) -> Result<(), QueueError> {
-        let held = (0..TRIES).find_map(|_| self.lock.try_lock());
+        let held = (0..TRIES).find_map(|_| {
+            let held = self.lock.try_lock();
+            if held.is_none() {
+                std::thread::yield_now(); // Who has it may wait for this very CPU.
+            }
+            held
+        });
         act(&mut held.ok_or(QueueError::BUSY)?)
     }
 
@@ -371,7 +377,7 @@ mod tests {
 
         fn put(&self, steps: u64, item: &Item) -> Result<(), Cut> {
             let mut outgoing = Outgoing::of(item.clone()).expect("it can be encoded");
-            outgoing.pack().expect("it is small");
+            outgoing.pack(usize::MAX).expect("it is small");
             self.locked(steps, |held| {
                 let put = self.0.put(held, &outgoing).expect("there is room");
                 put.expect("there is memory");
@@ -491,10 +497,10 @@ mod tests {
             assert_eq!(tried.all_done(), Some(3 - left));
             if outcome.is_ok() {
                 assert!(steps >= 10);
-                child.wait().expect("it has ended");
-                return;
+                break;
             }
         }
+        child.wait().expect("it has ended");
     }
 
     #[test]
@@ -513,9 +519,9 @@ mod tests {
             assert_eq!(tried.all_done(), Some(2 - done));
             if outcome.is_ok() {
                 assert!(steps >= 10);
-                child.wait().expect("it has ended");
-                return;
+                break;
             }
         }
+        child.wait().expect("it has ended");
     }
 }
