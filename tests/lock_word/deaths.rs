@@ -76,7 +76,7 @@ impl Lock {
         match killed {
             Never | Waiting => self.word().give_back(own, || self.system.ring()),
             Holding => {}
-            BeforeItRings => until_it_dies(|| self.word().give_back(own, || die())),
+            BeforeItRings => until_it_dies(|| self.word().give_back(own, die)),
             AfterItRang => until_it_dies(|| {
                 self.word().give_back(own, || {
                     self.system.ring();

@@ -312,12 +312,12 @@ impl Shared {
     }
 
     /// How many items have been lost, ever, with processes that had taken them, if no other item is to
-    /// be done.
+    /// be done. Whoever waits for that watches all who have items, and looks again without one that has ended.
     pub(super) fn all_done(&self, held: &mut Held<'_>) -> Option<u64> {
         let mut state = self.kept().load();
         if !state.is_done() {
             let mut had_by_living = 0;
-            for (who, count) in self.holders().living() {
+            for (who, count) in self.holders().without(held.ended()) {
                 had_by_living += count;
                 held.watch(who);
             }
@@ -418,8 +418,8 @@ mod tests {
         }
 
         fn all_done(&self) -> Option<u64> {
-            let done = self.locked(u64::MAX, |held| self.0.all_done(held));
-            done.expect("it is not cut off")
+            let look = |held: &mut Held<'_>| self.0.all_done(held);
+            self.0.lock.blocking_wait_until(Some(Duration::ZERO), look)
         }
     }
 
