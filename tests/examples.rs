@@ -164,6 +164,11 @@ fn an_update_is_lost_without_a_lock_and_none_with_one() {
 }
 
 #[test]
+fn a_process_prints_to_the_stdout_of_its_parent() {
+    assert_eq!(run("process"), ["text"]);
+}
+
+#[test]
 fn what_is_left_running_would_be_seen() {
     let mark = format!("EXAMPLE_UNDER_TEST=none.{}", std::process::id());
     let (name, value) = mark.split_once('=').expect("it was just made");
