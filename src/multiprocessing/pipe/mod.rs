@@ -79,9 +79,9 @@ type Ends<A, B> = (Connection<A, B>, Connection<B, A>);
 /// ```
 ///
 /// It is also a [`Stream`](futures::Stream) of what it receives, which ends when nobody can send any more,
-/// and a [`Sink`](futures::Sink) of what it sends. To close the sink says that this end sends no more: the
-/// other end then receives what was sent before, and then that it is closed. A value that the sink
-/// has taken is on its way once it is flushed.
+/// and a [`Sink`](futures::Sink) of what it sends. To close the sink says that this end sends no more, and
+/// none of its copies does: the other end then receives what was sent before, and then that it is closed. A
+/// value that the sink has taken is on its way once it is flushed.
 ///
 /// ```
 /// use concurrent_futures::multiprocessing::pipe;
@@ -275,8 +275,10 @@ impl<S, R: Data> Connection<S, R> {
     ///
     /// # Errors
     /// `is_closed()` if there is nobody who could send one, and all that was sent has been received;
-    /// `is_codec()` if the value cannot be decoded: it is gone. `is_no_space()` if there is no memory, or no descriptor,
-    /// for it: large values stay where they are, and what has objects in it that this process may not have is gone.
+    /// `is_codec()` if the value cannot be decoded: it is gone. `is_no_space()` if there is no memory for it: it
+    /// stays the next one, until there is. Or if this process may not have the descriptors that come with it: of
+    /// objects in it, or of a large value. Then it is gone, but for a large one that [`send`](Self::send) sends
+    /// again.
     ///
     /// # Panics
     /// If it has to wait outside of a tokio runtime, or in one without an I/O driver.
