@@ -40,9 +40,9 @@
 //! - [`JoinHandle`] awaits one task, follows its progress and can abort it; [`wait`] and [`as_completed`] await many;
 //!   [`Map`] is a stream of results with back-pressure.
 //! - [`TaskError`] says why there is no result: ask its predicates, print it for people.
+//! - [`multiprocessing`] has processes of one's own, each of which runs one function and ends, and what processes
+//!   share (queues, locks, memory), to be passed to tasks and to processes.
 //! - [`sync`] has locks, events, queues and timers for the tasks of one process; deadlocks of its locks are told.
-//! - [`multiprocessing`] has what processes share (queues, locks, memory), to be passed to tasks; [`sync`] what
-//!   the tasks of one process share, and tells of deadlocks.
 //! - [`worker::current`] tells a running task who it is, and whether it is still wanted.
 //!
 //! # Features
@@ -121,7 +121,7 @@ pub use crate::thread::{ThreadPoolBuilder, ThreadPoolExecutor};
 /// ```
 #[cfg(target_os = "linux")]
 pub fn init() {
-    process::allow_workers(worker::serve_as_zygote); // A task may build a pool, too.
+    process::allow_workers(worker::serve_forked); // A task may build a pool, too.
     worker::serve_if_child();
 }
 

@@ -35,7 +35,10 @@ const LAYERS: &[(&str, &[&str])] = &[
         "worker",
         &["sys", "panic", "wire", "function", "executor::context"],
     ),
-    ("multiprocessing", &["sys", "wire", "executor::task"]),
+    (
+        "multiprocessing",
+        &["sys", "wire", "function", "executor", "process"],
+    ),
 ];
 
 /// Where `unsafe` may stand: the system's calls, and the number that becomes a function.

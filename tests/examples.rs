@@ -53,6 +53,11 @@ fn a_list_comes_through_a_queue() {
 }
 
 #[test]
+fn numbers_come_back_doubled_through_a_pipe() {
+    assert_eq!(run("pipe"), ["6", "8", "10"]);
+}
+
+#[test]
 fn five_processes_print_a_whole_line_each() {
     let mut lines = run_with("lock_print", &["--fast"]);
     lines.sort_unstable();
@@ -156,6 +161,11 @@ fn an_update_is_lost_without_a_lock_and_none_with_one() {
     let lost = lost.unwrap_or_else(|| panic!("{lines:#?}"));
     assert!(!lost.contains("counter=3"), "{lost}");
     assert_eq!(lines.last().map(String::as_str), Some("counter=3"));
+}
+
+#[test]
+fn a_process_prints_to_the_stdout_of_its_parent() {
+    assert_eq!(run("process"), ["text"]);
 }
 
 #[test]

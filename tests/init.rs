@@ -8,6 +8,7 @@ mod again;
 mod alone;
 mod common;
 
+use concurrent_futures::multiprocessing::Process;
 use concurrent_futures::{Executor as _, ExecutorExt as _, ProcessPoolExecutor, StartMethod};
 
 use self::alone::{alone, children, descriptors};
@@ -25,6 +26,14 @@ async fn a_pool_without_init_is_one_clear_error_and_no_process() {
     let builder = ProcessPoolExecutor::builder().max_workers(1);
     let error = builder.build().expect_err("nobody has called init");
     assert!(error.is_not_initialized(), "{error}");
+}
+
+#[tokio::test]
+async fn a_process_without_init_is_one_clear_error_and_no_process() {
+    let error = Process::spawn(double, 1).await;
+    let error = error.expect_err("nobody has called init");
+    assert!(error.is_not_initialized(), "{error}");
+    assert!(error.to_string().contains("first line of main"), "{error}");
 }
 
 /// The harness of this test has other threads when it comes to `init`.

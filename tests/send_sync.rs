@@ -5,7 +5,10 @@
 use std::cell::Cell;
 use std::marker::PhantomData;
 
-use concurrent_futures::multiprocessing::{Array, ArrayGuard, SharedMemory, Value, ValueGuard};
+use concurrent_futures::multiprocessing::{
+    ActiveChild, Array, ArrayGuard, Process, ProcessBuilder, SharedMemory, SpawnError, Value,
+    ValueGuard,
+};
 use concurrent_futures::{
     AbortHandle, AsCompleted, BuildError, Executor, Job, JoinHandle, Limits, Location, Map, Output,
     OutputLine, OutputStream, Permit, ProcessPoolBuilder, ProcessPoolExecutor, Progress,
@@ -28,6 +31,10 @@ const _: () = {
     both::<ThreadPoolBuilder>();
     both::<ProcessPoolExecutor>();
     send::<ProcessPoolBuilder>();
+    both::<Process<SendOnly>>();
+    both::<ProcessBuilder>();
+    both::<SpawnError>();
+    both::<ActiveChild>();
     both::<StartMethod>();
     both::<WorkerInfo>();
     both::<WorkerState>();

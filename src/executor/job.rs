@@ -20,7 +20,7 @@ use crate::alarm::Alarm;
 use crate::function::{Answer, Desk, FunctionOffset, Serve};
 use crate::panic;
 use crate::wire::descriptors::{self, Descriptor};
-use crate::wire::{Chain, CodecError, Payload, Reader, codec};
+use crate::wire::{Chain, CodecError, Payload, Reader, codec, frame};
 
 /// A submitted call, its types erased. Dropping it gives its caller an error.
 ///
@@ -534,18 +534,50 @@ where
     F::Output: Initialized,
     A: Arguments<M>,
 {
-    let entry =
-        FunctionOffset::of::<F, ServeInitializer<A, M>>(&function).ok_or(NOT_IN_EXECUTABLE)?;
-    let mut chain = Chain::new();
-    let mut descriptors = Vec::new();
-    encoded(|| descriptors::gather(&mut descriptors, || args.encode(&mut chain)))?;
+    let (entry, chain) = encode_opening::<ServeInitializer<A, M>, _, _, _>(function, args)?;
     if chain.len() > limit {
         return Err(too_large(chain.len(), limit));
     }
+    Ok((entry, chain))
+}
+
+/// The one call of a process that was started for it.
+pub(crate) fn encode_errand<F, A, M>(
+    function: F,
+    args: A,
+) -> Result<(FunctionOffset, Chain), String>
+where
+    F: Task<A, M> + Copy + Send + Sync + 'static,
+    F::Output: Data,
+    A: Arguments<M>,
+{
+    /// What else such a process is told has room beside it in a frame.
+    const MOST: usize = frame::LARGEST / 2;
+    let (entry, chain) = encode_opening::<ServeItems<A, M>, _, _, _>(function, args)?;
+    if chain.len() > MOST {
+        return Err(format!(
+            "cannot be sent: its arguments encode to {} bytes, and those of a process may have {MOST}",
+            chain.len()
+        ));
+    }
+    Ok((entry, chain))
+}
+
+/// A function that is called once in a new process, as `S` serves, and its arguments.
+fn encode_opening<S, F, A, M>(function: F, args: A) -> Result<(FunctionOffset, Chain), String>
+where
+    S: Serve<F>,
+    F: Copy + Send + Sync + 'static,
+    A: Arguments<M>,
+{
+    let entry = FunctionOffset::of::<F, S>(&function).ok_or(NOT_IN_EXECUTABLE)?;
+    let mut chain = Chain::new();
+    let mut descriptors = Vec::new();
+    encoded(|| descriptors::gather(&mut descriptors, || args.encode(&mut chain)))?;
     if descriptors.len() > MOST_DESCRIPTORS {
         return Err(format!(
-            "cannot be sent: its arguments have {} descriptors beside them, and those of an initializer may \
-             have {MOST_DESCRIPTORS}",
+            "cannot be sent: its arguments have {} descriptors beside them, and the first call in a process \
+             may have {MOST_DESCRIPTORS}",
             descriptors.len()
         ));
     }

@@ -318,7 +318,7 @@ impl ProcessPoolBuilder {
     /// preload without a process that forks; `is_unsupported()` for [`StartMethod::Fork`] in a process
     /// with more than one thread, or one that cannot be forked.
     pub fn build(self) -> Result<ProcessPoolExecutor, BuildError> {
-        let Some(serve_as_zygote) = workers_allowed() else {
+        let Some(serve_forked) = workers_allowed() else {
             return Err(BuildError(BuildFailure::NotInitialized));
         };
         let max_frame_length =
@@ -384,7 +384,7 @@ impl ProcessPoolBuilder {
                 StartMethod::Spawn => Starter::Spawn,
                 StartMethod::ForkServer => Starter::Fork(ForkServer::executed()),
                 StartMethod::Fork => {
-                    let server = ForkServer::forked(&recipe, serve_as_zygote);
+                    let server = ForkServer::forked(&recipe, serve_forked);
                     Starter::Fork(server.map_err(|error| refused_fork(&error))?)
                 }
             },

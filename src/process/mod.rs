@@ -6,6 +6,8 @@
 //! - [`supervisor`]: the life of one worker; [`start`]: how it begins; [`arrival`]: a large result on
 //!   its way in; [`watch`]: when there is something to read;
 //! - [`link`]: the parent's end of a worker, who is owed what;
+//! - [`verdict`]: what the end of one is told as;
+//! - [`runner`]: a process that runs one function, and is nobody's worker;
 //! - [`limits`]: what a worker may use; [`output`]: what it writes to stdout and stderr.
 
 mod arrival;
@@ -14,8 +16,10 @@ mod limits;
 mod link;
 mod output;
 mod pool;
+pub(crate) mod runner;
 mod start;
 mod supervisor;
+mod verdict;
 mod watch;
 
 use std::fmt;
@@ -31,23 +35,26 @@ pub use self::builder::{ProcessPoolBuilder, StartMethod};
 pub use self::limits::Limits;
 pub use self::output::{Output, OutputLine, OutputStream};
 use self::pool::{EndWorkers, Pool};
+pub(crate) use self::start::Surroundings;
 use crate::executor::error::{BuildError, TaskError};
 use crate::executor::job::Job;
 use crate::executor::options::{Shutdown, ShutdownReport};
 use crate::executor::room::Room;
 use crate::executor::{Executor, Stats};
+use crate::wire::message::Role;
 
-/// What a process does that was forked to fork workers. (Workers' code is not imported here.)
-pub(crate) type ServeAsZygote = fn(io::Result<UnixStream>, Option<OwnedFd>) -> !;
+/// What a process does that was forked: as what, with its socket, and with what stands for its parent.
+/// (Workers' code is not imported here.)
+pub(crate) type ServeForked = fn(Role, io::Result<UnixStream>, Option<OwnedFd>) -> !;
 
 /// Set when this process has said, by `init`, that its executable can be a worker.
-static INITIALIZED: OnceLock<ServeAsZygote> = OnceLock::new();
+static INITIALIZED: OnceLock<ServeForked> = OnceLock::new();
 
-pub(crate) fn allow_workers(serve: ServeAsZygote) {
+pub(crate) fn allow_workers(serve: ServeForked) {
     let _ = INITIALIZED.set(serve);
 }
 
-fn workers_allowed() -> Option<ServeAsZygote> {
+fn workers_allowed() -> Option<ServeForked> {
     INITIALIZED.get().copied()
 }
 

@@ -19,13 +19,14 @@ use super::link::{Answered, Dismissal, Ending, Fate, Late, Link, Tenure};
 use super::output::Outputs;
 use super::pool::{AfterFailure, Departure, Pool};
 use super::start::{Child, Connection, Newborn, StartError};
+use super::verdict::{self, cause, death};
 use super::watch::Watch;
 use crate::executor::error::{Cause, Death, InitFailure};
 use crate::executor::promise::{Owed, PromiseEncoded};
-use crate::sys::{self, Exit};
+use crate::sys;
 use crate::wire::Reader;
 use crate::wire::bulk::Incoming;
-use crate::wire::message::{self, FromWorker};
+use crate::wire::message::FromWorker;
 use crate::wire::outcomes::{Listener, Nonsense, Status, Told, Values};
 use crate::wire::page::Page;
 use crate::wire::ring::{PIECE, Way};
@@ -267,43 +268,9 @@ fn describe(error: StartError, death: Option<Death>) -> Failure {
             | StartError::OtherBuild
             | StartError::Garbage(_)
     );
-    let failure = InitFailure {
-        reason: error.to_string(),
-        death: match error {
-            StartError::ZygoteDied {
-                pid,
-                exit,
-                ref stderr_tail,
-                ..
-            } => Some(self::death(pid, exit, stderr_tail.clone(), u64::MAX)),
-            StartError::Mute | StartError::Gone => death,
-            _ => None,
-        },
-        panic: match error {
-            StartError::UserCode(_, Err(report)) => Some(report),
-            _ => None,
-        },
-        broken: false,
-    };
     Failure {
-        what: Box::new(failure),
+        what: Box::new(verdict::init_failure(error, death)),
         for_good,
-    }
-}
-
-fn death(pid: u32, exit: Exit, stderr_tail: String, oom_kills: u64) -> Death {
-    const SIGKILL: i32 = 9;
-    const SIGABRT: i32 = 6;
-    let gave_up = exit.signal == Some(SIGABRT) && stderr_tail.contains("memory allocation of ");
-    let was_chosen = exit.signal == Some(SIGKILL) && sys::oom_kills() > oom_kills;
-    Death {
-        pid,
-        exit_code: exit.code,
-        signal: exit.signal,
-        stderr_tail,
-        out_of_memory: gave_up || was_chosen,
-        runs: 0,
-        protocol: None,
     }
 }
 
@@ -612,18 +579,3 @@ impl Worker {
 
 /// Whom outcomes answer, if anybody, and of which items they are.
 type Settled = (Option<Arc<dyn PromiseEncoded>>, Range<u32>);
-
-/// Why an item gave no value.
-fn cause((status, mut reason): (Status, Reader)) -> Cause {
-    let cause = match status {
-        Status::Value => None,
-        Status::Panicked => message::get_panic(&mut reason).map(Cause::Panic),
-        Status::Undecodable => message::get_text(&mut reason).map(|reason| {
-            Cause::Codec(format!("was not run: its arguments cannot be decoded: {reason}").into())
-        }),
-        Status::Unencodable => message::get_text(&mut reason).map(|reason| {
-            Cause::Codec(format!("ran, but its result cannot be sent: {reason}").into())
-        }),
-    };
-    cause.unwrap_or_else(|| Cause::Codec("ended with a report that makes no sense".into()))
-}

@@ -15,12 +15,40 @@ use crate::sys::Limit;
 /// The version of everything but `Hello` and `Greeting`.
 pub(crate) const VERSION: u16 = 1;
 
-/// The environment variable that makes a process something other than the program it is.
+/// The environment variable that makes a process something other than the program it is: a [`Role`].
 pub(crate) const MARKER: &str = "CONCURRENT_FUTURES_ROLE";
-/// It serves calls,
-pub(crate) const WORKER: &str = "worker";
-/// or forks others that do.
-pub(crate) const ZYGOTE: &str = "zygote";
+
+/// What a process is started as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// It serves calls.
+    Worker = 0,
+    /// It forks the others.
+    Zygote = 1,
+    /// It runs one function, its [`errand`](super::errand).
+    Runner = 2,
+}
+
+impl Role {
+    const ALL: [Self; 3] = [Self::Worker, Self::Zygote, Self::Runner];
+
+    /// What the marker says.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Worker => "worker",
+            Self::Zygote => "zygote",
+            Self::Runner => "runner",
+        }
+    }
+
+    pub(crate) fn of_name(name: &std::ffi::OsStr) -> Option<Self> {
+        Self::ALL.into_iter().find(|role| name == role.name())
+    }
+
+    pub(crate) fn of_byte(byte: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|role| *role as u8 == byte)
+    }
+}
 
 const MAGIC: [u8; 4] = *b"ccf\n";
 
@@ -187,11 +215,7 @@ pub(crate) fn put_setup(out: &mut Chain, setup: &Setup, args: &Chain) {
     put(out, tag::SETUP, args, |out| {
         out.put_u64_le(setup.worker_id);
         out.put_u64_le(setup.max_frame);
-        out.put_u8(setup.limits.len() as u8);
-        for (limit, value) in &setup.limits {
-            out.put_u8(limit_kind(*limit));
-            out.put_i64_le(*value);
-        }
+        put_limits(out, &setup.limits);
         put_captured(out, setup.captured);
         out.put_u8(u8::from(setup.initializer.is_some()));
         put_function(out, setup.initializer.unwrap_or(FunctionOffset(0)));
@@ -297,6 +321,19 @@ pub(crate) fn outcomes_head(len: usize) -> [u8; OUTCOMES_HEAD] {
     head
 }
 
+pub(super) fn put_limits(out: &mut Vec<u8>, limits: &[(Limit, i64)]) {
+    out.put_u8(limits.len() as u8);
+    for (limit, value) in limits {
+        out.put_u8(limit_kind(*limit));
+        out.put_i64_le(*value);
+    }
+}
+
+pub(super) fn get_limits(frame: &mut Reader) -> Option<Vec<(Limit, i64)>> {
+    let count = frame.u8()?;
+    (0..count).map(|_| get_limit(frame)).collect()
+}
+
 fn limit_kind(limit: Limit) -> u8 {
     match limit {
         Limit::AddressSpace => 0,
@@ -344,7 +381,7 @@ pub(crate) fn put_progress(out: &mut Chain, seq: u32) {
     put(out, tag::PROGRESS, &Chain::new(), |out| out.put_u32_le(seq));
 }
 
-fn put_function(out: &mut Vec<u8>, function: FunctionOffset) {
+pub(super) fn put_function(out: &mut Vec<u8>, function: FunctionOffset) {
     out.put_u8(function_kind::OFFSET);
     out.put_i64_le(function.0);
 }
@@ -400,9 +437,7 @@ impl ToWorker {
             tag::SETUP => {
                 let worker_id = frame.u64()?;
                 let max_frame = frame.u64()?;
-                let limits = (0..frame.u8()?)
-                    .map(|_| get_limit(&mut frame))
-                    .collect::<Option<_>>()?;
+                let limits = get_limits(&mut frame)?;
                 let captured = get_captured(&mut frame)?;
                 let present = frame.u8()? == 1;
                 let function = get_function(&mut frame)?;
@@ -477,7 +512,7 @@ fn get_identity(frame: &mut Reader) -> Option<Identity> {
     })
 }
 
-fn get_function(frame: &mut Reader) -> Option<FunctionOffset> {
+pub(super) fn get_function(frame: &mut Reader) -> Option<FunctionOffset> {
     match frame.u8()? {
         function_kind::OFFSET => Some(FunctionOffset(frame.u64()? as i64)),
         _ => None,

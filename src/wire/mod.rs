@@ -8,7 +8,8 @@
 //! - [`message`]: what each frame says;
 //! - [`outcomes`]: what a worker tells of the items that it has ended;
 //! - [`mark`]: which task writes what is printed;
-//! - [`zygote`]: what the process that forks workers is asked, and answers;
+//! - [`errand`]: what a process that runs one function is told, and what it leaves;
+//! - [`zygote`]: what the process that forks others is asked, and answers;
 //! - [`claim`]: who may run what, exactly; [`page`]: the memory that a worker shares with its parent;
 //! - [`ring`]: large bytes through that memory; [`bulk`]: which those are; [`spare`]: where they go.
 
@@ -20,6 +21,8 @@ pub(crate) mod claim;
 pub(crate) mod codec;
 #[cfg(target_os = "linux")]
 pub(crate) mod descriptors;
+#[cfg(target_os = "linux")]
+pub(crate) mod errand;
 #[cfg(all(feature = "tracing", target_os = "linux"))]
 pub(crate) mod event;
 #[cfg(target_os = "linux")]

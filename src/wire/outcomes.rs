@@ -33,6 +33,18 @@ pub(crate) enum Status {
     Unencodable = 3,
 }
 
+impl Status {
+    pub(crate) fn of_byte(byte: u8) -> Option<Self> {
+        let all = [
+            Self::Value,
+            Self::Panicked,
+            Self::Undecodable,
+            Self::Unencodable,
+        ];
+        all.into_iter().find(|status| *status as u8 == byte)
+    }
+}
+
 pub(crate) fn put_call(out: &mut Vec<u8>, seq: u32, item: u32) {
     out.put_u8(CALL);
     out.put_u32_le(seq);
@@ -128,10 +140,7 @@ impl Listener {
                 self.item = self.item.checked_add(count)?;
                 return Some(Some(Told::Values(values)));
             }
-            1 => Status::Panicked,
-            2 => Status::Undecodable,
-            3 => Status::Unencodable,
-            _ => return None,
+            other => Status::of_byte(other)?,
         };
         let (seq, item) = (self.seq, self.item);
         self.item = item.checked_add(1)?;

@@ -1,11 +1,11 @@
-//! What the parent and its zygote, the process that forks workers, say to each other once they have
+//! What the parent and its zygote, the process that forks others, say to each other once they have
 //! met as parent and worker do: `Hello`, `Greeting`, `Setup` (its initializer is what is preloaded),
 //! `Ready` or `Failed`, see [`message`]. Descriptors travel beside a frame.
 
 use bytes::BufMut as _;
 
 use super::chain::{Chain, Reader};
-use super::message::{get_text, put, put_text};
+use super::message::{Role, get_text, put, put_text};
 
 mod tag {
     pub(super) const FORK: u8 = 16;
@@ -22,8 +22,9 @@ pub(crate) const LONGEST: usize = 128 * 1024;
 /// What a parent may ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ToZygote {
-    /// Fork a worker. Beside it travel its socket, its standard output and its standard error.
-    Fork { request: u64 },
+    /// Fork a process. Beside it travel its socket, its standard output and its standard error. For one
+    /// that runs a function also a pipe: its exit status is taken unasked, and told there.
+    Fork { request: u64, role: Role },
     /// Take the exit status of a worker, once it has ended, and tell it.
     Reap { pid: u32 },
 }
@@ -51,9 +52,10 @@ pub(crate) enum FromZygote {
 impl ToZygote {
     pub(crate) fn put(self, out: &mut Chain) {
         match self {
-            Self::Fork { request } => {
-                put(out, tag::FORK, &Chain::new(), |out| out.put_u64_le(request))
-            }
+            Self::Fork { request, role } => put(out, tag::FORK, &Chain::new(), |out| {
+                out.put_u64_le(request);
+                out.put_u8(role as u8);
+            }),
             Self::Reap { pid } => put(out, tag::REAP, &Chain::new(), |out| out.put_u32_le(pid)),
         }
     }
@@ -62,6 +64,7 @@ impl ToZygote {
         match frame.u8()? {
             tag::FORK => Some(Self::Fork {
                 request: frame.u64()?,
+                role: Role::of_byte(frame.u8()?)?,
             }),
             tag::REAP => Some(Self::Reap { pid: frame.u32()? }),
             _ => None,
@@ -134,7 +137,11 @@ mod tests {
 
     fn requests() -> impl Strategy<Value = ToZygote> {
         prop_oneof![
-            any::<u64>().prop_map(|request| ToZygote::Fork { request }),
+            (
+                any::<u64>(),
+                prop_oneof![Just(Role::Worker), Just(Role::Runner)]
+            )
+                .prop_map(|(request, role)| ToZygote::Fork { request, role }),
             any::<u32>().prop_map(|pid| ToZygote::Reap { pid }),
         ]
     }

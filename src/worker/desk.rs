@@ -245,17 +245,11 @@ pub(super) fn run_initializer(
         return Ok(());
     };
     let entry = find(function).map_err(|error| Ok(error.to_string()))?;
-    let mut desk = InitializerDesk {
-        input,
-        beside,
-        value: Chain::new(),
-        answer: None,
-    };
-    entry(&mut desk);
-    match desk.answer {
+    let (answer, value) = call_alone(entry, input, beside, Chain::new());
+    match answer {
         Some(Answer::Value) => {
             // The entry of an initializer answers with the text of its error, if there is one.
-            match codec::get::<Option<String>>(&mut desk.value.into_reader()) {
+            match codec::get::<Option<String>>(&mut value.into_reader()) {
                 Ok(None) => Ok(()),
                 Ok(Some(error)) => Err(Ok(format!("the {what} failed: {error}"))),
                 Err(error) => Err(Ok(format!("the {what}'s outcome makes no sense: {error}"))),
@@ -277,15 +271,32 @@ pub(super) fn find(function: FunctionOffset) -> io::Result<Entry> {
     function.entry().ok_or_else(outside)
 }
 
-/// An initializer is a call of one item.
-struct InitializerDesk {
+/// Calls a function outside of the calls that a worker serves. Its value is added to `value`.
+pub(super) fn call_alone(
+    entry: Entry,
+    input: Reader,
+    beside: Vec<Descriptor>,
+    value: Chain,
+) -> (Option<Answer>, Chain) {
+    let mut desk = LoneDesk {
+        input,
+        beside,
+        value,
+        answer: None,
+    };
+    entry(&mut desk);
+    (desk.answer, desk.value)
+}
+
+/// A call of one item, which nobody can take back.
+struct LoneDesk {
     input: Reader,
     beside: Vec<Descriptor>,
     value: Chain,
     answer: Option<Answer>,
 }
 
-impl Desk for InitializerDesk {
+impl Desk for LoneDesk {
     fn skip(&self) -> u32 {
         0
     }

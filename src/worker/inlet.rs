@@ -7,6 +7,7 @@ use std::os::unix::net::UnixStream;
 
 use crate::sys;
 use crate::wire::descriptors::Descriptor;
+use crate::wire::errand::Errand;
 use crate::wire::frame::{self, Frames};
 use crate::wire::message::{self, Identity, Setup, ToWorker};
 use crate::wire::{Chain, Reader};
@@ -46,28 +47,22 @@ impl Inlet {
         }
     }
 
-    /// What this process is to be. Nothing if the parent has hung up, or is of another build: what it
-    /// says then means something else here. It learns that from our greeting.
+    /// What this process is to be, as a worker or what forks workers. Nothing if the parent has hung up, or
+    /// is of another build.
     ///
-    /// That is sent before anything is done that may take long, or may end this process. Else it is
+    /// The greeting is sent before anything is done that may take long, or may end this process. Else it is
     /// given back, to go with the next word, so that the parent is woken once.
-    pub(super) fn meet(&mut self) -> io::Result<Option<Met>> {
-        let mut greeting = Chain::new();
-        message::put_greeting(&mut greeting, &Identity::own());
-        // What this process is to be may have come already, behind the hello.
-        if !self.is_kin || !self.frames.has_next() {
-            self.say(&mut greeting)?;
-        }
-        if !self.is_kin {
+    pub(super) fn meet(&mut self) -> io::Result<Option<Met<Setup>>> {
+        let Some(mut greeting) = self.greet()? else {
             return Ok(None);
-        }
+        };
         match self.next_message()? {
-            Some(ToWorker::Setup(setup, args)) => {
-                if !setup.is_plain() {
+            Some(ToWorker::Setup(told, args)) => {
+                if !told.is_plain() {
                     self.say(&mut greeting)?;
                 }
                 Ok(Some(Met {
-                    setup,
+                    told,
                     args,
                     greeting,
                 }))
@@ -75,6 +70,37 @@ impl Inlet {
             None | Some(ToWorker::Exit) => Ok(None),
             Some(other) => Err(invalid(&format!("{other:?} came before the setup"))),
         }
+    }
+
+    /// As `meet`, for a process that runs one function.
+    pub(super) fn meet_for_errand(&mut self) -> io::Result<Option<Met<Errand>>> {
+        let Some(mut greeting) = self.greet()? else {
+            return Ok(None);
+        };
+        let Some(frame) = self.next_frame()? else {
+            return Ok(None);
+        };
+        let (told, args) = Errand::parse(frame).ok_or_else(nonsense)?;
+        if !told.is_plain() {
+            self.say(&mut greeting)?;
+        }
+        Ok(Some(Met {
+            told,
+            args,
+            greeting,
+        }))
+    }
+
+    /// Greets the parent, or gives the greeting if the parent's next words have come already, behind the
+    /// hello. Nothing if it is of another build: what it says then means something else here. It learns
+    /// that from our greeting.
+    fn greet(&mut self) -> io::Result<Option<Chain>> {
+        let mut greeting = Chain::new();
+        message::put_greeting(&mut greeting, &Identity::own());
+        if !self.is_kin || !self.frames.has_next() {
+            self.say(&mut greeting)?;
+        }
+        Ok(self.is_kin.then_some(greeting))
     }
 
     /// Says something at once. In a worker, only before anything else does.
@@ -112,9 +138,9 @@ impl Inlet {
 }
 
 /// What a process knows once it has met its parent.
-pub(super) struct Met {
+pub(super) struct Met<T> {
     /// What it is to be,
-    pub(super) setup: Setup,
+    pub(super) told: T,
     /// and the arguments of what it is to call first.
     pub(super) args: Reader,
     /// To be sent before the next word. Empty if that was done.
@@ -136,7 +162,11 @@ impl Read for WithFds<'_> {
 }
 
 fn parse(frame: Reader) -> io::Result<ToWorker> {
-    ToWorker::parse(frame).ok_or_else(|| invalid("the parent sent a frame that makes no sense"))
+    ToWorker::parse(frame).ok_or_else(nonsense)
+}
+
+fn nonsense() -> io::Error {
+    invalid("the parent sent a frame that makes no sense")
 }
 
 pub(super) fn invalid(what: &str) -> io::Error {

@@ -51,27 +51,13 @@ impl Log {
         &mut self.entry
     }
 
-    /// Begins it anew, without the memory that a part of a value may have taken.
-    fn restart(&mut self, status: Status) -> &mut Chain {
-        self.entry = Chain::new();
-        outcomes::put_status(&mut self.entry, status);
-        &mut self.entry
-    }
-
     /// Ends the entry: if there is no value, with what stands in its place.
     pub(super) fn end(&mut self, answer: Answer) {
         match answer {
             Answer::Value if self.entry.len() - 1 <= self.limit => {}
             Answer::Value => self.refuse(),
-            Answer::Panicked(report) => {
-                message::put_panic(self.restart(Status::Panicked), &report);
-            }
-            Answer::Undecodable(reason) => {
-                message::put_text(self.restart(Status::Undecodable), &reason);
-            }
-            Answer::Unencodable(reason) => {
-                message::put_text(self.restart(Status::Unencodable), &reason);
-            }
+            // Anew, without the memory that a part of a value may have taken.
+            failure => self.entry = in_place_of_a_value(failure),
         }
     }
 
@@ -82,7 +68,7 @@ impl Log {
             self.entry.len() - 1,
             self.limit
         );
-        message::put_text(self.restart(Status::Unencodable), &reason);
+        self.entry = in_place_of_a_value(Answer::Unencodable(reason));
     }
 
     /// Puts the entry where the parent will find it, whatever happens to this process. With a `time`
@@ -151,4 +137,25 @@ impl Log {
         self.cursor = None;
         self.outbox.flush()
     }
+}
+
+/// An entry of an item that gave no value.
+pub(super) fn in_place_of_a_value(answer: Answer) -> Chain {
+    let mut entry = Chain::new();
+    match answer {
+        Answer::Value => {}
+        Answer::Panicked(report) => {
+            outcomes::put_status(&mut entry, Status::Panicked);
+            message::put_panic(&mut entry, &report);
+        }
+        Answer::Undecodable(reason) => {
+            outcomes::put_status(&mut entry, Status::Undecodable);
+            message::put_text(&mut entry, &reason);
+        }
+        Answer::Unencodable(reason) => {
+            outcomes::put_status(&mut entry, Status::Unencodable);
+            message::put_text(&mut entry, &reason);
+        }
+    }
+    entry
 }

@@ -2,13 +2,19 @@
 
 // The rest of this module runs only in a worker process. Reading order: `serve` (from the first
 // line of `main` to the last frame), `inlet` (what comes in), `bulk` (the large parts of it), `desk`
-// (one call, item by item), `log` and `outbox` (what goes back), `marks` (whose output it is), `relay` (what it logs), `memory` (how much is held), `zygote` (where workers are forked).
+// (one call, item by item), `log` and `outbox` (what goes back), `marks` (whose output it is), `relay`
+// (what it logs), `memory` and `limits` (how much is held, and may be), `zygote` (where workers are
+// forked), `errand` (a process that runs one function).
 #[cfg(target_os = "linux")]
 mod bulk;
 #[cfg(target_os = "linux")]
 mod desk;
 #[cfg(target_os = "linux")]
+mod errand;
+#[cfg(target_os = "linux")]
 mod inlet;
+#[cfg(target_os = "linux")]
+mod limits;
 #[cfg(target_os = "linux")]
 mod log;
 #[cfg(target_os = "linux")]
@@ -26,4 +32,4 @@ mod zygote;
 
 pub use crate::executor::context::{Context, current};
 #[cfg(target_os = "linux")]
-pub(crate) use serve::{serve_as_zygote, serve_if_child};
+pub(crate) use serve::{serve_forked, serve_if_child};

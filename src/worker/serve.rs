@@ -8,56 +8,70 @@ use std::sync::Arc;
 
 use super::bulk::Dock;
 use super::desk::{CallDesk, Parent, Station, find, run_initializer};
+use super::errand;
 use super::inlet::{Inlet, Met, invalid};
+use super::limits::limit;
 use super::log::Log;
 use super::marks::Marks;
 use super::memory::MemoryWatch;
 use super::outbox::Outbox;
 use super::zygote;
-use crate::panic::PanicReport;
 use crate::sys;
 use crate::wire::frame;
-use crate::wire::message::{self, MARKER, Setup, ToWorker, ZYGOTE};
+use crate::wire::message::{self, MARKER, Role, ToWorker};
 use crate::wire::page::Page;
 
-/// In a worker, or in what forks workers, serves and never returns. Elsewhere, does nothing.
+/// In a process that was started as something else than the program it is, serves as that and never
+/// returns. Elsewhere, does nothing.
 pub(crate) fn serve_if_child() {
     let Some(prepared) = sys::become_child(MARKER) else {
         return;
     };
     let parent = sys::parent();
-    let served = prepared.and_then(|(role, socket)| {
-        if role == ZYGOTE {
-            serve_as_zygote(Ok(socket), parent);
-        }
-        serve(socket, parent)
+    let served = prepared.and_then(|(role, socket)| match Role::of_name(&role) {
+        Some(Role::Zygote) => serve_forked(Role::Zygote, Ok(socket), parent),
+        Some(role) => serve(role, socket, parent),
+        None => Err(invalid("nobody knows what this process is to be")),
     });
     std::process::exit(exit_code(served))
 }
 
-/// Serves as the process that forks workers, or as a worker that was forked from it. Either may be a
-/// fork of a program whose functions are still on the stack; nothing goes back there.
-pub(crate) fn serve_as_zygote(socket: io::Result<UnixStream>, parent: Option<OwnedFd>) -> ! {
-    let inherited = parent.as_ref().and_then(|parent| parent.try_clone().ok());
-    let serve = || match zygote::serve(socket?, parent)? {
-        Some(socket) => serve(socket, inherited),
-        None => Ok(()),
+/// Serves as the process that forks others, or in one that was forked. Either may be a fork of a program
+/// whose functions are still on the stack; nothing goes back there.
+pub(crate) fn serve_forked(
+    role: Role,
+    socket: io::Result<UnixStream>,
+    parent: Option<OwnedFd>,
+) -> ! {
+    let serve = || {
+        if role != Role::Zygote {
+            return serve(role, socket?, parent);
+        }
+        let inherited = parent.as_ref().and_then(|parent| parent.try_clone().ok());
+        match zygote::serve(socket?, parent)? {
+            Some((role, socket)) => serve(role, socket, inherited),
+            None => Ok(0),
+        }
     };
     let code = std::panic::catch_unwind(AssertUnwindSafe(|| exit_code(serve())));
     sys::exit_forked(code.unwrap_or(101)) // A panic has been printed.
 }
 
-fn serve(socket: UnixStream, parent: Option<OwnedFd>) -> io::Result<()> {
-    match Inlet::open(socket)? {
-        Some(inlet) => Worker::open(inlet, parent)?.run(),
-        None => Ok(()),
+/// Says with what code to exit.
+fn serve(role: Role, socket: UnixStream, parent: Option<OwnedFd>) -> io::Result<i32> {
+    let Some(inlet) = Inlet::open(socket)? else {
+        return Ok(0);
+    };
+    match role {
+        Role::Runner => errand::run(inlet, parent),
+        _ => Worker::open(inlet, parent)?.run().map(|()| 0),
     }
 }
 
 /// With what code to exit; says why, if something failed.
-fn exit_code(served: io::Result<()>) -> i32 {
+fn exit_code(served: io::Result<i32>) -> i32 {
     match served {
-        Ok(()) => 0,
+        Ok(code) => code,
         // The parent is gone, and nobody is to be told of that.
         Err(error) if sys::is_hangup(&error) => 0,
         Err(error) if error.kind() == io::ErrorKind::OutOfMemory => {
@@ -100,13 +114,13 @@ impl Worker {
             return Ok(());
         };
         let Met {
-            setup,
+            told: setup,
             args,
             greeting: mut words,
         } = met;
         let marks = setup.captured.as_ref().map(Marks::open).transpose()?;
         let beside = self.inlet.take_descriptors(setup.descriptors)?;
-        let opened = limit(&setup)
+        let opened = limit(&setup.limits)
             .and_then(|()| run_initializer("initializer", setup.initializer, args, beside));
         if let Err(failure) = opened {
             message::put_failed(&mut words, &failure);
@@ -157,18 +171,4 @@ impl Worker {
             }
         }
     }
-}
-
-/// Holds this process to its limits, before any code of the user's runs.
-fn limit(setup: &Setup) -> Result<(), Result<String, PanicReport>> {
-    for (limit, value) in &setup.limits {
-        let refused = |error| {
-            let name = limit.name();
-            Ok(format!(
-                "the system refused the limit {name} of {value}: {error}"
-            ))
-        };
-        limit.set(*value).map_err(refused)?;
-    }
-    Ok(())
 }

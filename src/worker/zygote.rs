@@ -1,10 +1,12 @@
-//! The process that forks workers, the zygote. It has one thread, does nothing by itself, and waits:
-//! for its parent's requests, for the parent's end, and for workers whose exit status it is to take.
+//! The process that forks others, the zygote. It has one thread, does nothing by itself, and waits: for its
+//! parent's requests, for the parent's end, and for processes whose exit status it is to take.
 //!
 //! A worker keeps its id, as a zombie, until the parent has asked for its exit status; so whatever the
-//! parent kills by that id before is the worker.
+//! parent kills by that id before is the worker. What runs one function it reaps unasked, for nobody need
+//! be there who asks.
 
-use std::io::{self, IoSlice};
+use std::fs::File;
+use std::io::{self, IoSlice, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
@@ -15,23 +17,25 @@ use crate::function::FunctionOffset;
 use crate::panic::PanicReport;
 use crate::sys::{self, Forked};
 use crate::wire::descriptors::Descriptor;
-use crate::wire::message;
+use crate::wire::message::{self, Role};
 use crate::wire::zygote::{FromZygote, LONGEST, ToZygote};
 use crate::wire::{Chain, Reader};
 
 /// After so long a worker is looked at again that has ended and cannot be reaped.
 const AGAIN: Duration = Duration::from_millis(10);
 
-/// Serves until the parent is gone, and gives nothing; or comes back in a process that was forked to
-/// be a worker, with its socket.
-pub(super) fn serve(socket: UnixStream, parent: Option<OwnedFd>) -> io::Result<Option<UnixStream>> {
+/// What a process was forked as, and its socket.
+pub(super) type Newborn = (Role, UnixStream);
+
+/// Serves until the parent is gone, and gives nothing; or comes back in a process that was forked.
+pub(super) fn serve(socket: UnixStream, parent: Option<OwnedFd>) -> io::Result<Option<Newborn>> {
     let Some(inlet) = Inlet::open(socket)? else {
         return Ok(None);
     };
     let mut zygote = Zygote {
         inlet,
         parent,
-        ending: Vec::new(),
+        watched: Vec::new(),
     };
     if !zygote.get_ready()? {
         return Ok(None);
@@ -45,8 +49,15 @@ type Opened = Result<(), Result<String, PanicReport>>;
 struct Zygote {
     inlet: Inlet,
     parent: Option<OwnedFd>,
-    /// Workers whose exit status is asked for and not there yet.
-    ending: Vec<(u32, OwnedFd)>,
+    /// Processes whose exit status is wanted and not there yet.
+    watched: Vec<Watched>,
+}
+
+struct Watched {
+    pid: u32,
+    pidfd: OwnedFd,
+    /// Where it is told how that ended, if not where the parent has asked for it.
+    told_at: Option<File>,
 }
 
 impl Zygote {
@@ -57,7 +68,7 @@ impl Zygote {
             return Ok(false);
         };
         let Met {
-            setup,
+            told: setup,
             args,
             greeting: mut words,
         } = met;
@@ -89,7 +100,7 @@ impl Zygote {
         Ok(preloaded.and_then(|()| check_threads()))
     }
 
-    fn run(mut self) -> io::Result<Option<UnixStream>> {
+    fn run(mut self) -> io::Result<Option<Newborn>> {
         loop {
             if !self.inlet.frames.has_next() {
                 self.wait()?;
@@ -98,12 +109,13 @@ impl Zygote {
                 return Ok(None);
             };
             match ToZygote::parse(frame) {
-                Some(ToZygote::Fork { request }) => {
-                    if let Some(socket) = self.fork(request)? {
-                        return Ok(Some(socket));
+                Some(ToZygote::Fork { request, role }) => {
+                    if let Some(socket) = self.fork(request, role)? {
+                        return Ok(Some((role, socket)));
                     }
                 }
-                Some(ToZygote::Reap { pid }) => self.reap(pid)?,
+                Some(ToZygote::Reap { pid }) if self.is_watched(pid) => {}
+                Some(ToZygote::Reap { pid }) => self.reap(pid, None)?,
                 None => {
                     return Err(invalid(
                         "the parent asked for something that makes no sense",
@@ -116,24 +128,24 @@ impl Zygote {
     /// Waits for a request. Ends this process if the parent has ended.
     fn wait(&mut self) -> io::Result<()> {
         loop {
-            let workers = self.ending.iter().map(|(_, pidfd)| pidfd.as_fd());
+            let children = self.watched.iter().map(|child| child.pidfd.as_fd());
             let always = [
                 Some(self.inlet.socket.as_fd()),
                 self.parent.as_ref().map(|parent| parent.as_fd()),
             ];
-            let ready = sys::wait_readable(workers.chain(always.into_iter().flatten()))?;
-            let (workers, always) = ready.split_at(self.ending.len());
+            let ready = sys::wait_readable(children.chain(always.into_iter().flatten()))?;
+            let (children, always) = ready.split_at(self.watched.len());
             if always.get(1) == Some(&true) {
                 sys::exit_forked(0);
             }
-            let (ended, ending) = std::mem::take(&mut self.ending)
+            let (ended, watched) = std::mem::take(&mut self.watched)
                 .into_iter()
-                .zip(workers)
+                .zip(children)
                 .partition::<Vec<_>, _>(|(_, ended)| **ended);
-            self.ending = ending.into_iter().map(|(worker, _)| worker).collect();
-            for ((pid, _), _) in ended {
-                self.reap(pid)?;
-                if self.ending.iter().any(|(left, _)| *left == pid) {
+            self.watched = watched.into_iter().map(|(child, _)| child).collect();
+            for (Watched { pid, told_at, .. }, _) in ended {
+                self.reap(pid, told_at)?;
+                if self.is_watched(pid) {
                     std::thread::sleep(AGAIN); // It has ended, but who traces it has it still.
                 }
             }
@@ -143,18 +155,29 @@ impl Zygote {
         }
     }
 
-    /// In this process, forks a worker and gives nothing. In the worker, gives its socket.
-    fn fork(&mut self, request: u64) -> io::Result<Option<UnixStream>> {
+    fn is_watched(&self, pid: u32) -> bool {
+        self.watched.iter().any(|child| child.pid == pid)
+    }
+
+    /// In this process, forks another and gives nothing. In the other, gives its socket.
+    fn fork(&mut self, request: u64, role: Role) -> io::Result<Option<UnixStream>> {
         let mut fds = self.inlet.fds.drain(..);
-        let (Some(socket), Some(stdout), Some(stderr)) = (fds.next(), fds.next(), fds.next())
-        else {
-            drop(fds);
-            // This process may have no descriptor more: then the system drops those that come.
-            let reason = "the process that forks workers has too many open files";
-            self.refuse(request, reason.to_owned())?;
-            return Ok(None);
-        };
+        let streams = (fds.next(), fds.next(), fds.next());
+        let told_at = fds.next().map(File::from);
         drop(fds);
+        let (socket, stdout, stderr) = match streams {
+            (Some(socket), Some(stdout), Some(stderr))
+                if told_at.is_some() == (role == Role::Runner) =>
+            {
+                (socket, stdout, stderr)
+            }
+            _ => {
+                // This process may have no descriptor more: then the system drops those that come.
+                let reason = "the process that forks others has too many open files";
+                self.refuse(request, reason.to_owned())?;
+                return Ok(None);
+            }
+        };
         match sys::fork() {
             Ok(Forked::Child) => {
                 sys::set_output(stdout, stderr)?;
@@ -180,6 +203,13 @@ impl Zygote {
                 if sent < bytes.len() {
                     return Err(io::ErrorKind::WriteZero.into());
                 }
+                if role == Role::Runner {
+                    self.watched.push(Watched {
+                        pid,
+                        pidfd,
+                        told_at,
+                    });
+                }
                 Ok(None)
             }
             Err(error) => {
@@ -193,12 +223,16 @@ impl Zygote {
         self.send(|out| FromZygote::Refused { request, reason }.put(out))
     }
 
-    /// Tells how a worker ended, now or as soon as it has.
-    fn reap(&mut self, pid: u32) -> io::Result<()> {
+    /// Tells how a process ended, now or as soon as it has.
+    fn reap(&mut self, pid: u32, told_at: Option<File>) -> io::Result<()> {
         let exit = match sys::reap_if_ended(pid) {
             Ok(None) => match sys::open_child(pid) {
                 Ok(pidfd) => {
-                    self.ending.push((pid, pidfd));
+                    self.watched.push(Watched {
+                        pid,
+                        pidfd,
+                        told_at,
+                    });
                     return Ok(());
                 }
                 Err(_) => {
@@ -209,14 +243,19 @@ impl Zygote {
             Ok(Some(exit)) => exit,
             Err(_) => sys::Exit::default(), // No child, or no more: nothing is known.
         };
-        self.send(|out| {
-            FromZygote::Exited {
-                pid,
-                code: exit.code,
-                signal: exit.signal,
-            }
-            .put(out);
-        })
+        let told = FromZygote::Exited {
+            pid,
+            code: exit.code,
+            signal: exit.signal,
+        };
+        let Some(mut pipe) = told_at else {
+            return self.send(|out| told.put(out));
+        };
+        let mut out = Chain::new();
+        told.put(&mut out);
+        // An empty pipe has room for so little. If nobody is there any more, nobody is to be told.
+        let _ = pipe.write_all(&out.into_bytes());
+        Ok(())
     }
 
     fn send(&self, put: impl FnOnce(&mut Chain)) -> io::Result<()> {

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -11,6 +11,7 @@ use super::lines::Lines;
 use super::relay::Relay;
 use super::{Kind, Origin, Output, OutputStream};
 use crate::process::link::Link;
+use crate::sys;
 use crate::wire::mark::Token;
 use crate::wire::message::Captured;
 
@@ -108,16 +109,9 @@ impl Output {
     /// The worker's end of a stream, and ours if it is a pipe.
     fn open(&self, stream: OutputStream) -> io::Result<(OwnedFd, Option<OwnedFd>)> {
         match (&self.0, stream) {
-            (Kind::Inherit, OutputStream::Stdout) => {
-                Ok((io::stdout().as_fd().try_clone_to_owned()?, None))
-            }
-            (Kind::Inherit, OutputStream::Stderr) => {
-                Ok((io::stderr().as_fd().try_clone_to_owned()?, None))
-            }
-            (Kind::Null, _) => {
-                let null = std::fs::File::options().write(true).open("/dev/null")?;
-                Ok((null.into(), None))
-            }
+            (Kind::Inherit, OutputStream::Stdout) => Ok((sys::own_stream(&io::stdout())?, None)),
+            (Kind::Inherit, OutputStream::Stderr) => Ok((sys::own_stream(&io::stderr())?, None)),
+            (Kind::Null, _) => Ok((sys::nowhere()?, None)),
             (Kind::Relay | Kind::Lines(_), _) => {
                 let (ours, theirs) = io::pipe()?;
                 Ok((theirs.into(), Some(ours.into())))

@@ -35,7 +35,7 @@ impl Connection {
 
     /// Speaks first, over one end of a new socket pair: says hello, and `setup`, what the process at the
     /// other end is to be. There need not be one yet; then the words wait for it.
-    pub(super) fn begin(socket: OwnedFd, mut setup: Chain) -> Result<Self, StartError> {
+    pub(in crate::process) fn begin(socket: OwnedFd, mut setup: Chain) -> Result<Self, StartError> {
         let own = Identity::own();
         let mut words = Chain::new();
         message::put_hello(&mut words, &own);

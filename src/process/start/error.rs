@@ -80,7 +80,7 @@ impl fmt::Display for StartError {
             Self::UserCode(_, Ok(reason)) => f.write_str(reason),
             Self::UserCode(what, Err(_)) => write!(f, "the {what}"),
             Self::ZygoteDied { mute, .. } => {
-                f.write_str("the process that forks workers ended before it was ready")?;
+                f.write_str("the process that forks others ended before it was ready")?;
                 if *mute {
                     write!(f, "; {IS_INIT_FIRST}")?;
                 }

@@ -1,7 +1,9 @@
 //! Starting the executable of this process again, as something else than the program it is.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
@@ -9,22 +11,37 @@ use std::process::Command;
 
 use super::error::StartError;
 use crate::sys::ChildProcess;
-use crate::wire::message::MARKER;
+use crate::wire::message::{MARKER, Role};
 
 /// What a new process finds around it.
 #[derive(Debug, Default)]
-pub(in crate::process) struct Surroundings {
-    pub(in crate::process) env: Vec<(OsString, OsString)>,
-    pub(in crate::process) env_clear: bool,
-    pub(in crate::process) current_dir: Option<PathBuf>,
+pub(crate) struct Surroundings {
+    pub(crate) env: Vec<(OsString, OsString)>,
+    pub(crate) env_clear: bool,
+    pub(crate) current_dir: Option<PathBuf>,
 }
 
+/// The whole environment, and the folder.
+type Resolved = (Vec<(OsString, OsString)>, Option<PathBuf>);
+
 impl Surroundings {
+    /// What an executed process would find, for one that is not executed.
+    pub(in crate::process) fn resolve(&self) -> io::Result<Resolved> {
+        let own = std::env::vars_os().filter(|_| !self.env_clear);
+        let mut variables: BTreeMap<_, _> = own.collect();
+        variables.extend(self.env.iter().cloned());
+        let folder = match &self.current_dir {
+            Some(folder) => Some(std::path::absolute(folder)?),
+            None => std::env::current_dir().ok(), // One that was removed cannot be named.
+        };
+        Ok((variables.into_iter().collect(), folder))
+    }
+
     /// Starts a process in the given role, with these as its stdin, stdout and stderr. Blocks for
     /// about a millisecond.
     pub(super) fn execute(
         &self,
-        role: &str,
+        role: Role,
         [socket, stdout, stderr]: [OwnedFd; 3],
     ) -> Result<ChildProcess, StartError> {
         // The running executable itself, also when another file has taken its name since.
@@ -40,7 +57,7 @@ impl Surroundings {
         }
         command
             .envs(self.env.iter().map(|(name, value)| (name, value)))
-            .env(MARKER, role);
+            .env(MARKER, role.name());
         if let Some(folder) = &self.current_dir {
             command.current_dir(folder);
         }

@@ -1,4 +1,4 @@
-//! Where workers are forked: sees to it that there is a zygote, and that it is another one when the
+//! Where processes are forked: sees to it that there is a zygote, and that it is another one when the
 //! last has died.
 
 use std::fmt;
@@ -14,18 +14,18 @@ use super::child::Child;
 use super::connection::Connection;
 use super::error::StartError;
 use super::zygote::Zygote;
-use crate::process::ServeAsZygote;
-use crate::process::output::{Outlets, Outputs};
+use crate::process::ServeForked;
+use crate::process::output::{Outlets, Output, Outputs};
 use crate::sys::{self, ChildProcess, Forked};
 use crate::wire::descriptors::Descriptor;
-use crate::wire::message;
+use crate::wire::message::Role;
 
 /// How long one that has hung up may take to end.
 const EXIT_GRACE: Duration = Duration::from_secs(5);
 
 pub(in crate::process) struct ForkServer {
-    /// Whether there can be another zygote.
-    executes: bool,
+    /// What becomes of the output of another zygote, if there can be one.
+    executes: Option<Outlets>,
     /// Held while a zygote is made, so that only one is.
     zygote: Mutex<State>,
 }
@@ -45,16 +45,26 @@ enum State {
 }
 
 impl ForkServer {
-    /// The zygote will be this executable, started again.
+    /// The zygote will be this executable, started again. What is printed by what it preloads goes to
+    /// our stderr.
     pub(in crate::process) fn executed() -> Self {
+        Self::with_outlets(Outlets::new(None, None))
+    }
+
+    /// As `executed`, for a zygote that no runtime has to attend to.
+    pub(in crate::process) fn unattended() -> Self {
+        Self::with_outlets(Outlets::new(Some(Output::null()), Some(Output::inherit())))
+    }
+
+    fn with_outlets(outlets: Outlets) -> Self {
         Self {
-            executes: true,
+            executes: Some(outlets),
             zygote: Mutex::new(State::Absent),
         }
     }
 
     /// The zygote is a fork of this process as it is now. It never comes back from here.
-    pub(in crate::process) fn forked(recipe: &Recipe, serve: ServeAsZygote) -> io::Result<Self> {
+    pub(in crate::process) fn forked(recipe: &Recipe, serve: ServeForked) -> io::Result<Self> {
         let (ours, theirs) = sys::socket_pair()?;
         let parent = sys::open_child(std::process::id()).ok();
         match sys::fork()? {
@@ -63,7 +73,7 @@ impl ForkServer {
                 let socket = Blocking::from(ours);
                 socket.set_nonblocking(true)?;
                 Ok(Self {
-                    executes: false,
+                    executes: None,
                     zygote: Mutex::new(State::Unmet(process, socket)),
                 })
             }
@@ -72,7 +82,8 @@ impl ForkServer {
                 let around = &recipe.surroundings;
                 let folder = around.current_dir.as_deref();
                 let settled = sys::settle_forked(around.env_clear, &around.env, folder);
-                serve(settled.map(|()| Blocking::from(theirs)), parent)
+                let socket = settled.map(|()| Blocking::from(theirs));
+                serve(Role::Zygote, socket, parent)
             }
         }
     }
@@ -85,21 +96,8 @@ impl ForkServer {
         recipe: &Arc<Recipe>,
         fds: Vec<Descriptor>,
     ) -> Result<Option<Child>, StartError> {
-        let mut state = self.zygote.lock().await;
-        let (zygote, forked) = if let State::Ready(zygote) = &*state {
-            let zygote = zygote.clone();
-            drop(state);
-            let forked = zygote.fork(fds, recipe.spawn_timeout).await;
-            (zygote, forked)
-        } else {
-            let zygote = self.make_ready(&mut state, recipe, fds).await?;
-            // As long as the lock is held, nobody else asks.
-            let forked = zygote.first_fork(recipe.spawn_timeout).await;
-            drop(state);
-            (zygote, forked)
-        };
-        let Some(process) = forked? else {
-            self.discard(&zygote).await;
+        let forked = self.fork_as(Role::Worker, recipe, fds).await?;
+        let Some((process, zygote)) = forked else {
             return Ok(None);
         };
         let pid = process.id();
@@ -110,12 +108,50 @@ impl ForkServer {
         child.map(Some)
     }
 
-    /// Makes a zygote. It is asked for a worker with its first words, so that its answer may be there as
+    /// As `fork`, for a process that runs one function; its descriptors go up to where it is told how it
+    /// ended. The zygote takes its exit status unasked.
+    pub(in crate::process) async fn run(
+        &self,
+        recipe: &Arc<Recipe>,
+        fds: Vec<Descriptor>,
+    ) -> Result<Option<ChildProcess>, StartError> {
+        let forked = self.fork_as(Role::Runner, recipe, fds).await?;
+        Ok(forked.map(|(process, _)| process))
+    }
+
+    async fn fork_as(
+        &self,
+        role: Role,
+        recipe: &Arc<Recipe>,
+        fds: Vec<Descriptor>,
+    ) -> Result<Option<(ChildProcess, Arc<Zygote>)>, StartError> {
+        let mut state = self.zygote.lock().await;
+        let (zygote, forked) = if let State::Ready(zygote) = &*state {
+            let zygote = zygote.clone();
+            drop(state);
+            let forked = zygote.fork(role, fds, recipe.spawn_timeout).await;
+            (zygote, forked)
+        } else {
+            let zygote = self.make_ready(&mut state, recipe, role, fds).await?;
+            // As long as the lock is held, nobody else asks.
+            let forked = zygote.first_fork(recipe.spawn_timeout).await;
+            drop(state);
+            (zygote, forked)
+        };
+        let Some(process) = forked? else {
+            self.discard(&zygote).await;
+            return Ok(None);
+        };
+        Ok(Some((process, zygote)))
+    }
+
+    /// Makes a zygote. It is asked for a process with its first words, so that its answer may be there as
     /// soon as it is ready.
     async fn make_ready(
         &self,
         state: &mut State,
         recipe: &Arc<Recipe>,
+        role: Role,
         fds: Vec<Descriptor>,
     ) -> Result<Arc<Zygote>, StartError> {
         if matches!(state, State::Meeting(_)) {
@@ -134,13 +170,14 @@ impl ForkServer {
                 (socket, None)
             }
             State::Absent | State::Meeting(_) => {
-                *state = State::Absent;
-                let (process, socket, outputs) = execute(recipe).await?;
+                *state = self.without();
+                let outlets = self.executes.as_ref().ok_or(StartError::ZygoteLost)?;
+                let (process, socket, outputs) = execute(recipe, outlets).await?;
                 *state = State::Meeting(process);
                 (socket, Some(outputs))
             }
         };
-        let failure = match meet(recipe, socket, fds).await {
+        let failure = match meet(recipe, socket, role, fds).await {
             Ok(connection) => {
                 // From here on nothing waits.
                 let State::Meeting(process) = std::mem::replace(state, self.without()) else {
@@ -174,10 +211,9 @@ impl ForkServer {
 
     /// How it stands when a zygote is gone.
     fn without(&self) -> State {
-        if self.executes {
-            State::Absent
-        } else {
-            State::Lost
+        match self.executes {
+            Some(_) => State::Absent,
+            None => State::Lost,
         }
     }
 
@@ -230,27 +266,29 @@ impl State {
 }
 
 /// Starts the process that is to become a zygote.
-async fn execute(recipe: &Arc<Recipe>) -> Result<(ChildProcess, Blocking, Outputs), StartError> {
+async fn execute(
+    recipe: &Arc<Recipe>,
+    outlets: &Outlets,
+) -> Result<(ChildProcess, Blocking, Outputs), StartError> {
     let system = StartError::system;
-    // What is printed by what it preloads goes to our stderr.
-    let outlets = Outlets::new(None, None);
     let (ends, pipes) = outlets.open().map_err(system("make a pipe"))?;
     let (ours, theirs) = sys::socket_pair().map_err(system("make a socket pair"))?;
     let fds = [theirs, ends.stdout, ends.stderr];
-    let process = recipe.execute(message::ZYGOTE, fds).await?;
+    let process = recipe.execute(Role::Zygote, fds).await?;
     let attended = outlets.attend(pipes, 0, process.id());
     let outputs = attended.map_err(system("read a pipe"))?;
     Ok((process, ours.into(), outputs))
 }
 
-/// Makes a zygote of the process at the other end, and asks it for a worker.
+/// Makes a zygote of the process at the other end, and asks it for a process.
 async fn meet(
     recipe: &Recipe,
     socket: Blocking,
+    role: Role,
     fds: Vec<Descriptor>,
 ) -> Result<Connection, StartError> {
     let mut words = recipe.zygote_setup();
-    Zygote::put_first_request(&mut words, fds);
+    Zygote::put_first_request(&mut words, role, fds);
     let mut connection = Connection::begin(socket.into(), words)?;
     tokio::select! {
         outcome = connection.establish(recipe.max_frame_length) => outcome?,

@@ -1,8 +1,8 @@
-//! From nothing to a worker that is ready. Reading order:
+//! From nothing to a process that is ready. Reading order:
 //!
 //! - this file: what is started, and with what;
 //! - [`exec`]: the executable of this process is started again;
-//! - [`forkserver`]: or a zygote forks the worker, asked over its [`zygote`] end;
+//! - [`forkserver`]: or a zygote forks it, asked over its [`zygote`] end;
 //! - [`connection`]: the first words; [`child`]: the process; [`error`]: why there is none.
 
 mod child;
@@ -19,7 +19,7 @@ use std::time::Duration;
 pub(super) use self::child::Child;
 pub(super) use self::connection::Connection;
 pub(super) use self::error::StartError;
-pub(super) use self::exec::Surroundings;
+pub(crate) use self::exec::Surroundings;
 pub(super) use self::forkserver::ForkServer;
 use super::output::{Outlets, Pipes};
 use crate::function::FunctionOffset;
@@ -27,13 +27,13 @@ use crate::observe;
 use crate::sys::{self, ChildProcess, Limit};
 use crate::wire::Chain;
 use crate::wire::descriptors::Descriptor;
-use crate::wire::message::{self, Captured, Setup};
+use crate::wire::message::{self, Captured, Role, Setup};
 
 /// So many zygotes may die of one start.
-const MOST_ZYGOTES: usize = 2;
+pub(super) const MOST_ZYGOTES: usize = 2;
 
 /// A function and its encoded arguments, to be called once in a new process.
-pub(super) type Opening = (FunctionOffset, Chain);
+pub(crate) type Opening = (FunctionOffset, Chain);
 
 /// What every worker of a pool is started with.
 #[derive(Debug)]
@@ -85,7 +85,7 @@ impl Starter {
                 let (ours, theirs) = pair()?;
                 let connection = begin(ours)?;
                 let fds = [theirs, ends.stdout, ends.stderr];
-                let process = recipe.execute(message::WORKER, fds).await?;
+                let process = recipe.execute(Role::Worker, fds).await?;
                 let child = Child::new(process, None).map_err(failed("watch a process"))?;
                 (child, connection)
             }
@@ -125,9 +125,9 @@ impl Starter {
 
 impl Recipe {
     /// Executes a process in the given role, with these as its stdin, stdout and stderr.
-    async fn execute(
+    pub(super) async fn execute(
         self: &Arc<Self>,
-        role: &'static str,
+        role: Role,
         fds: [OwnedFd; 3],
     ) -> Result<ChildProcess, StartError> {
         let recipe = self.clone();

@@ -1,4 +1,4 @@
-//! The parent's end of a zygote, the process that forks workers: what it is asked, and how its
+//! The parent's end of a zygote, the process that forks others: what it is asked, and how its
 //! answers find who waits for them.
 
 use std::collections::VecDeque;
@@ -17,6 +17,7 @@ use super::connection::Connection;
 use super::error::StartError;
 use crate::sys::{self, ChildProcess, Exit};
 use crate::wire::descriptors::Descriptor;
+use crate::wire::message::Role;
 use crate::wire::zygote::{FromZygote, LONGEST, ToZygote};
 use crate::wire::{Chain, Reader, frame};
 
@@ -49,13 +50,14 @@ enum NoAnswer {
 }
 
 impl Zygote {
-    /// Appends the request for a worker to the first words to what is to be a zygote.
-    pub(super) fn put_first_request(out: &mut Chain, fds: Vec<Descriptor>) {
-        ToZygote::Fork { request: FIRST }.put(out);
+    /// Appends the request for a process to the first words to what is to be a zygote.
+    pub(super) fn put_first_request(out: &mut Chain, role: Role, fds: Vec<Descriptor>) {
+        let request = FIRST;
+        ToZygote::Fork { request, role }.put(out);
         out.attach(fds);
     }
 
-    /// Takes over a zygote that has said that it is ready. It was asked for a worker before.
+    /// Takes over a zygote that has said that it is ready. It was asked for a process before.
     pub(super) fn new(process: ChildProcess, connection: Connection) -> io::Result<Self> {
         Ok(Self {
             process: Mutex::new(Some(process)),
@@ -70,22 +72,23 @@ impl Zygote {
         })
     }
 
-    /// Forks a worker with its socket, standard output and standard error. Nothing if the zygote has
+    /// Forks a process, with its descriptors as the request for such a one says. Nothing if the zygote has
     /// ended, or does not answer within `limit`: then it is killed, for it would hold up all others.
     pub(super) async fn fork(
         &self,
+        role: Role,
         fds: Vec<Descriptor>,
         limit: Duration,
     ) -> Result<Option<ChildProcess>, StartError> {
         let mut inbox = self.inbox.lock().await;
         inbox.last_request += 1;
         let request = inbox.last_request;
-        let mut message = encode(ToZygote::Fork { request });
+        let mut message = encode(ToZygote::Fork { request, role });
         message.attach(fds);
         self.forked(&mut inbox, Some(message), limit).await
     }
 
-    /// As `fork`, for the worker that it was asked for with its first words.
+    /// As `fork`, for the process that it was asked for with its first words.
     pub(super) async fn first_fork(
         &self,
         limit: Duration,
@@ -101,7 +104,7 @@ impl Zygote {
         request: Option<Chain>,
         limit: Duration,
     ) -> Result<Option<ChildProcess>, StartError> {
-        let failed = StartError::system("fork a worker");
+        let failed = StartError::system("fork a process");
         let wanted = inbox.last_request;
         let pick = |answer, fd: Option<OwnedFd>| match answer {
             FromZygote::Forked { request, pid } => {

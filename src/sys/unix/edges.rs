@@ -1,6 +1,7 @@
 //! Waiting for what becomes readable anew, though nobody reads it: that is how one write to an eventfd
 //! wakes everybody who listens, and how none of them can take it away from another.
 
+use std::future::poll_fn;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::task::{Context, Poll, ready};
@@ -81,6 +82,16 @@ impl Edges {
     }
 }
 
+/// Waits until it can be read, or stands for a process that has ended. Nothing is changed about it: others
+/// may wait for it too.
+///
+/// # Panics
+/// Outside of a tokio runtime, or in one without an I/O driver.
+pub(crate) async fn readable(fd: impl AsFd) -> io::Result<()> {
+    let edges = Edges::of(fd.as_fd().try_clone_to_owned()?)?;
+    poll_fn(|context| edges.poll_next(context)).await
+}
+
 impl AsFd for Edges {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.get_ref().as_fd()
@@ -127,8 +138,6 @@ const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 #[cfg(test)]
 mod tests {
-    use std::future::poll_fn;
-
     use super::*;
 
     fn dup(fd: &OwnedFd) -> OwnedFd {

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{self, Write as _};
+use std::os::fd::{FromRawFd as _, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::process::Pid;
@@ -79,6 +80,14 @@ fn flush_all() {
     let _ = io::stdout().flush();
     // SAFETY: a null pointer stands for all streams.
     unsafe { libc::fflush(std::ptr::null_mut()) };
+}
+
+/// In a process that was just forked, and never goes back to what owns these descriptors: closes them.
+pub(crate) fn abandon(fds: &[RawFd]) {
+    for fd in fds {
+        // SAFETY: the caller says that nobody uses it any more.
+        drop(unsafe { OwnedFd::from_raw_fd(*fd) });
+    }
 }
 
 /// Ends a forked process: what it printed is written, but what the program has registered to be done

@@ -1,9 +1,10 @@
-//! What this process prints: its streams, and what is held back before them.
+//! The standard streams of this process, and what is held back before them.
 
 use std::io::{self, Write as _};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags};
+use rustix::fs::{Mode, OFlags};
 
 /// Makes the two descriptors this process's standard output and standard error.
 pub(crate) fn set_output(stdout: OwnedFd, stderr: OwnedFd) -> io::Result<()> {
@@ -12,9 +13,37 @@ pub(crate) fn set_output(stdout: OwnedFd, stderr: OwnedFd) -> io::Result<()> {
     Ok(())
 }
 
+/// Makes the descriptor this process's standard input.
+pub(crate) fn set_input(stdin: OwnedFd) -> io::Result<()> {
+    Ok(rustix::stdio::dup2_stdin(stdin)?)
+}
+
 /// Another descriptor for the same, which is not passed on by exec.
 pub(crate) fn own_descriptor(of: &impl AsFd) -> io::Result<OwnedFd> {
     Ok(rustix::io::fcntl_dupfd_cloexec(of, 3)?)
+}
+
+/// Another descriptor for a standard stream of this process, which is not passed on by exec; for nowhere,
+/// if that stream has been closed.
+pub(crate) fn own_stream(stream: &impl AsFd) -> io::Result<OwnedFd> {
+    match rustix::io::fcntl_dupfd_cloexec(stream, 3) {
+        Err(rustix::io::Errno::BADF) => nowhere(),
+        outcome => Ok(outcome?),
+    }
+}
+
+/// Not one that a standard stream is to have, should this process have closed its own.
+pub(crate) fn out_of_the_way(fd: OwnedFd) -> io::Result<OwnedFd> {
+    match fd.as_raw_fd() {
+        0..=2 => own_descriptor(&fd),
+        _ => Ok(fd),
+    }
+}
+
+/// A descriptor that gives nothing, and takes everything.
+pub(crate) fn nowhere() -> io::Result<OwnedFd> {
+    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+    out_of_the_way(null)
 }
 
 /// Writes a few bytes to a pipe, which takes so few in one piece. Waits while it is full, also if

@@ -5,21 +5,27 @@ use std::io::{self, Read as _};
 use std::os::fd::{AsFd as _, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
+use std::sync::Arc;
 
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitOptions};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-/// A worker, or the process that forks workers, in a process group of its own.
+use super::edges::{is_readable, readable};
+
+/// A worker, the process that forks workers, or one that runs a function, in a process group of its
+/// own.
 ///
-/// One that this process has started is killed when it is dropped; a thread that lives no longer than
-/// that takes its exit status, so that no zombie is left.
+/// One that this process has started is killed when it is dropped, unless it was set free; a thread that
+/// lives no longer than that takes its exit status, so that no zombie is left.
 #[derive(Debug)]
 pub(crate) struct ChildProcess {
-    pidfd: OwnedFd,
+    pidfd: Arc<OwnedFd>,
     pid: Pid,
     /// Who takes its exit status.
     reaper: Reaper,
+    /// It ends when it likes.
+    is_free: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,9 +60,10 @@ impl ChildProcess {
         let pid = to_pid(pid)?;
         match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
             Ok(pidfd) => Ok(Self {
-                pidfd,
+                pidfd: Arc::new(pidfd),
                 pid,
                 reaper: Reaper::Own,
+                is_free: false,
             }),
             Err(error) => {
                 end_child(pid.as_raw_nonzero().get().unsigned_abs());
@@ -68,9 +75,10 @@ impl ChildProcess {
     /// A process that another one has forked, and whose exit status that one takes.
     pub(crate) fn of_another(pid: u32, pidfd: OwnedFd) -> io::Result<Self> {
         Ok(Self {
-            pidfd,
+            pidfd: Arc::new(pidfd),
             pid: to_pid(pid)?,
             reaper: Reaper::Other,
+            is_free: false,
         })
     }
 
@@ -84,11 +92,23 @@ impl ChildProcess {
 
     /// Waits until the child has ended, and changes nothing about it: another may wait for it too.
     pub(crate) async fn ended(&self) -> io::Result<()> {
-        let pidfd = self.pidfd.try_clone()?;
-        // SAFETY: the descriptor is owned by what watches it, which nobody else has.
-        let watched = unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) };
-        let watched = watched.map_err(|error| error.into_parts().1)?;
-        watched.readable().await.map(drop)
+        readable(&self.pidfd).await
+    }
+
+    /// Whether the child has ended by now.
+    pub(crate) fn has_ended(&self) -> bool {
+        is_readable(&self.pidfd)
+    }
+
+    /// What stands for the child, also when this is gone.
+    pub(crate) fn pidfd(&self) -> &Arc<OwnedFd> {
+        &self.pidfd
+    }
+
+    /// From now on the child ends when it likes: neither the drop of this nor its own end is the end of
+    /// what is in its process group.
+    pub(crate) fn set_free(&mut self) {
+        self.is_free = true;
     }
 
     pub(crate) fn id(&self) -> u32 {
@@ -145,9 +165,11 @@ impl ChildProcess {
     }
 
     /// Takes the exit status of a child of this process that has ended; waits for one that has not.
-    /// What is left of its process group is killed.
+    /// What is left of its process group is killed, unless it was set free.
     pub(crate) fn reap(&mut self) -> Exit {
-        self.kill();
+        if !self.is_free {
+            self.kill();
+        }
         if self.reaper != Reaper::Own {
             return Exit::default();
         }
@@ -211,16 +233,18 @@ impl AsRawFd for ChildProcess {
 
 impl Drop for ChildProcess {
     fn drop(&mut self) {
-        self.kill();
+        if !self.is_free {
+            self.kill();
+        }
         if self.reaper != Reaper::Own {
             return;
         }
         let now = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
         let waited = rustix::process::waitid(WaitId::PidFd(self.pidfd.as_fd()), now);
-        if matches!(waited, Ok(None))
-            && let Ok(pidfd) = self.pidfd.try_clone()
-        {
+        if matches!(waited, Ok(None)) {
+            let pidfd = self.pidfd.clone();
             let waiting = std::thread::Builder::new().name("concurrent-futures-reaper".into());
+            let waiting = waiting.stack_size(64 * 1024);
             let _ = waiting.spawn(move || wait_for(pidfd.as_fd()));
         }
     }

@@ -9,6 +9,12 @@ pub(super) fn settle_signals() {
     }
 }
 
+/// In a process that is on its own: an interrupt ends it, as any other.
+pub(crate) fn heed_interrupts() {
+    // SAFETY: the default action is no function that could be missing.
+    unsafe { libc::signal(libc::SIGINT, libc::SIG_DFL) };
+}
+
 /// Handlers and blocked signals that a program, or a preload, has set are inherited by a fork, and may
 /// write to what that has not. From here on they are as in a new process, but for faults, whose handlers
 /// tell of a stack overflow, and for what is ignored.

@@ -1,9 +1,10 @@
 //! What a process does to itself before any user code runs: it takes the socket away from stdin,
 //! drops what it inherited by mistake, and leaves signals as Rust programs have them.
 
-use std::ffi::{CStr, OsString};
+use std::ffi::{CStr, OsStr, OsString};
 use std::io;
 use std::os::fd::{BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
@@ -11,9 +12,10 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::FdFlags;
 
 use super::fork::other_threads;
+use super::print::{nowhere, own_stream};
 use super::signal::{reset_signals, settle_signals};
 
-/// Makes a worker, or what forks workers, of this process if `marker` is in its environment: takes that
+/// Makes a worker, or what else a process may be, of this one if `marker` is in its environment: takes that
 /// out, moves the socket that is stdin to a descriptor of its own, and closes every other descriptor but
 /// stdout and stderr that came through exec, for none was meant for it. Then stdin is empty. Gives what
 /// the marker says.
@@ -45,25 +47,38 @@ pub(crate) fn settle_forked(
     folder: Option<&Path>,
 ) -> io::Result<()> {
     empty_stdin()?;
-    rustix::stdio::dup2_stdout(rustix::stdio::stderr())?;
+    rustix::stdio::dup2_stdout(own_stream(&io::stderr())?)?;
     reset_signals();
     settle_signals();
-    let unwanted = std::env::vars_os().filter(|_| clear);
+    settle_surroundings(clear, variables, folder)
+}
+
+/// Changes the environment and the folder of a process that was forked, and has one thread.
+pub(crate) fn settle_surroundings(
+    clear: bool,
+    variables: &[(OsString, OsString)],
+    folder: Option<&Path>,
+) -> io::Result<()> {
+    let unwanted = std::env::vars_os().filter(|(name, _)| clear && is_variable(name));
     for (name, _) in unwanted {
-        // SAFETY: a process that was forked has one thread, so nobody else uses the environment.
+        // SAFETY: there is no other thread that could use the environment.
         unsafe { std::env::remove_var(name) };
     }
-    for (name, value) in variables {
+    for (name, value) in variables.iter().filter(|(name, _)| is_variable(name)) {
         // SAFETY: as above.
         unsafe { std::env::set_var(name, value) };
     }
     folder.map_or(Ok(()), std::env::set_current_dir)
 }
 
+/// Whether a variable can have that name. Others may still be found in an environment.
+pub(crate) fn is_variable(name: &OsStr) -> bool {
+    !name.is_empty() && !name.as_bytes().iter().any(|byte| b"=\0".contains(byte))
+}
+
 /// From here on stdin is empty.
 fn empty_stdin() -> io::Result<()> {
-    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
-    Ok(rustix::stdio::dup2_stdin(&null)?)
+    Ok(rustix::stdio::dup2_stdin(nowhere()?)?)
 }
 
 /// Closes the descriptors from 3 on that are not marked to be closed on exec. What this process

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec};
 use rustix::process::PidfdFlags;
 
+use super::edges::await_readable;
 use super::fork::other_threads;
 use super::process::kill_own_group;
 
@@ -34,6 +35,7 @@ pub(crate) fn wait_readable<'a>(
     rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, None))?;
     Ok(polled.iter().map(|fd| !fd.revents().is_empty()).collect())
 }
+
 /// Runs `work`; should the parent end meanwhile, ends this process and what it has started. `work` must
 /// not panic. Afterwards the thread that watches for that is gone.
 pub(crate) fn watched<R>(
@@ -66,6 +68,16 @@ pub(crate) fn watched<R>(
         std::thread::yield_now();
     }
     Ok(outcome)
+}
+
+/// Ends this process, and what is in its process group, as soon as the parent has ended.
+pub(crate) fn end_with(parent: OwnedFd) -> io::Result<()> {
+    let watch = move || {
+        await_readable(&parent, None);
+        kill_own_group();
+    };
+    let thread = std::thread::Builder::new().name("parent-watch".into());
+    thread.stack_size(64 * 1024).spawn(watch).map(drop)
 }
 
 /// Waits until the parent has closed its end of `socket`, or has died: a child that the parent

@@ -1,0 +1,150 @@
+//! Which processes of this program are running. One is listed from its start to its end, whatever becomes
+//! of its handle; whoever looks finds those that have ended meanwhile, and takes them out.
+
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::multiprocessing::vigil::may_block;
+use crate::process::runner::{self, Runner};
+use crate::sys;
+
+static LIST: Mutex<List> = Mutex::new(List {
+    generation: 0,
+    entries: Vec::new(),
+});
+
+struct List {
+    /// In which process it was made: those of another are no children of this one.
+    generation: u32,
+    entries: Vec<Entry>,
+}
+
+struct Entry {
+    child: ActiveChild,
+    pidfd: Arc<OwnedFd>,
+}
+
+/// A running [`Process`](super::Process) of this program, as [`active_children`] tells it.
+#[derive(Clone, Debug)]
+pub struct ActiveChild {
+    pid: u32,
+    name: String,
+    daemon: bool,
+}
+
+impl ActiveChild {
+    /// The process id. It may be another process's as soon as this one has ended.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// The process's [name](super::Process::name).
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether it ends with this process.
+    pub fn is_daemon(&self) -> bool {
+        self.daemon
+    }
+}
+
+/// The processes that this one has started as [`Process`](super::Process) and that have not ended, in the
+/// order of their start, with a handle or without.
+///
+/// ```
+/// use concurrent_futures::multiprocessing::{Process, active_children};
+/// # concurrent_futures::init_before_main!();
+///
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let process = Process::builder().name("waits").daemon(true).spawn(std::thread::park, ()).await?;
+/// assert_eq!(active_children()[0].name(), "waits");
+/// process.kill();
+/// let _ = process.join().await;
+/// assert!(active_children().is_empty());
+/// # Ok(()) }
+/// ```
+pub fn active_children() -> Vec<ActiveChild> {
+    let list = running();
+    list.entries
+        .iter()
+        .map(|entry| entry.child.clone())
+        .collect()
+}
+
+/// Waits until no [`Process`](super::Process) of this program is running that is not a daemon: what Python
+/// does at exit. Call it at the end of `main`, if the program is to end after its processes.
+///
+/// ```
+/// use concurrent_futures::multiprocessing::{Process, active_children, join_all};
+/// # concurrent_futures::init_before_main!();
+///
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// for n in 1..=3 {
+///     Process::spawn(|n: u32| println!("Process # {n}"), n).await?; // The handle is dropped.
+/// }
+/// join_all().await;
+/// assert!(active_children().is_empty());
+/// # Ok(()) }
+/// ```
+///
+/// # Cancel safety
+/// Cancel safe.
+pub async fn join_all() {
+    while let Some(pidfd) = next() {
+        runner::readable(&pidfd).await;
+    }
+}
+
+/// As [`join_all`], for synchronous code.
+///
+/// # Panics
+/// In an asynchronous task, where waiting would stop a thread of its runtime.
+pub fn blocking_join_all() {
+    may_block();
+    while let Some(pidfd) = next() {
+        sys::await_readable(&pidfd, None);
+    }
+}
+
+/// Lists a process that has just started.
+pub(super) fn add(runner: &Runner, name: &str, daemon: bool) {
+    let child = ActiveChild {
+        pid: runner.id(),
+        name: name.to_owned(),
+        daemon,
+    };
+    let pidfd = runner.pidfd().clone();
+    running().entries.push(Entry { child, pidfd });
+}
+
+/// Takes a process out that has ended.
+pub(super) fn forget(runner: &Runner) {
+    let mut list = lock();
+    list.entries
+        .retain(|entry| !Arc::ptr_eq(&entry.pidfd, runner.pidfd()));
+}
+
+/// One that is to be waited for.
+fn next() -> Option<Arc<OwnedFd>> {
+    let list = running();
+    let mut awaited = list.entries.iter().filter(|entry| !entry.child.daemon);
+    awaited.next().map(|entry| entry.pidfd.clone())
+}
+
+/// The list, without those that have ended.
+fn running() -> MutexGuard<'static, List> {
+    let mut list = lock();
+    list.entries.retain(|entry| !sys::is_readable(&entry.pidfd));
+    list
+}
+
+fn lock() -> MutexGuard<'static, List> {
+    let mut list = LIST.lock().unwrap_or_else(PoisonError::into_inner);
+    let generation = sys::generation();
+    if list.generation != generation {
+        list.generation = generation;
+        list.entries.clear();
+    }
+    list
+}

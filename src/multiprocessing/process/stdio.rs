@@ -1,0 +1,88 @@
+//! The standard streams of a process.
+
+use std::io::{self, PipeReader, PipeWriter};
+use std::os::fd::{AsFd, OwnedFd};
+
+use crate::sys;
+
+/// What a [`Process`](super::Process) has as its stdin, stdout or stderr; what the standard library's
+/// [`Stdio`](std::process::Stdio) is to a command. (That one cannot be passed to the process that forks.)
+///
+/// Whatever is a descriptor can be one: a file, a pipe's end, a socket.
+///
+/// ```
+/// use concurrent_futures::multiprocessing::{Process, Stdio};
+/// # concurrent_futures::init_before_main!();
+///
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let log = tempfile::tempfile()?;
+/// let process = Process::builder()
+///     .stdout(log.try_clone()?)
+///     .stderr(Stdio::null())
+///     .spawn(|| println!("text"), ())
+///     .await?;
+/// process.join().await?;
+/// assert_eq!(log.metadata()?.len(), 5);
+/// # Ok(()) }
+/// ```
+#[derive(Debug)]
+pub struct Stdio(Kind);
+
+#[derive(Debug)]
+enum Kind {
+    Inherit,
+    Null,
+    Piped,
+    Fd(OwnedFd),
+}
+
+impl Stdio {
+    /// The same as this process's own. The default for stdout and stderr.
+    ///
+    /// The process is not in the foreground of a terminal: if it reads from one, the terminal stops it.
+    pub fn inherit() -> Self {
+        Self(Kind::Inherit)
+    }
+
+    /// Nothing: there is nothing to read, and what is written is lost. The default for stdin.
+    pub fn null() -> Self {
+        Self(Kind::Null)
+    }
+
+    /// A pipe, whose other end is taken from the [`Process`](super::Process).
+    pub fn piped() -> Self {
+        Self(Kind::Piped)
+    }
+
+    /// The process's end of its stdin, nothing if that is empty; and ours, if it is a pipe.
+    pub(super) fn open_input(self) -> io::Result<(Option<OwnedFd>, Option<PipeWriter>)> {
+        Ok(match self.0 {
+            Kind::Null => (None, None),
+            Kind::Inherit => (Some(sys::own_stream(&io::stdin())?), None),
+            Kind::Fd(fd) => (Some(sys::out_of_the_way(fd)?), None),
+            Kind::Piped => {
+                let (theirs, ours) = io::pipe()?;
+                (Some(sys::out_of_the_way(theirs.into())?), Some(ours))
+            }
+        })
+    }
+
+    /// The process's end of a stream that is `own` in this process; and ours, if it is a pipe.
+    pub(super) fn open_output(self, own: &impl AsFd) -> io::Result<(OwnedFd, Option<PipeReader>)> {
+        Ok(match self.0 {
+            Kind::Null => (sys::nowhere()?, None),
+            Kind::Inherit => (sys::own_stream(own)?, None),
+            Kind::Fd(fd) => (sys::out_of_the_way(fd)?, None),
+            Kind::Piped => {
+                let (ours, theirs) = io::pipe()?;
+                (sys::out_of_the_way(theirs.into())?, Some(ours))
+            }
+        })
+    }
+}
+
+impl<T: Into<OwnedFd>> From<T> for Stdio {
+    fn from(stream: T) -> Self {
+        Self(Kind::Fd(stream.into()))
+    }
+}

@@ -1,0 +1,196 @@
+//! A process that runs one function, and is nobody's worker. Once it is ready it needs nobody: what it
+//! prints goes where it goes, its outcome waits in a file in memory, and it ends when it likes. Nobody
+//! drives it here either: whoever wants to know looks at what stands for it in the system, from whatever
+//! runtime, or none.
+//!
+//! Who takes its exit status depends on who has made it. Of one that this process has started, or forked,
+//! it is this process; of one that the fork server has forked, that server, which then writes it to a pipe.
+//!
+//! Reading order: [`order`], what is asked for; [`birth`], how it is started; this file, how its end is
+//! waited for; [`outcome`], what it has left.
+
+mod birth;
+mod order;
+mod outcome;
+
+use std::io::{PipeReader, Read as _};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Handle;
+
+pub(crate) use self::order::{Order, Refusal};
+pub(crate) use self::outcome::Outcome;
+pub(crate) use super::start::Opening;
+use super::verdict::death;
+use crate::executor::error::Death;
+use crate::sys::{self, ChildProcess, Exit};
+use crate::wire::errand::Legacy;
+use crate::wire::frame::Frames;
+use crate::wire::zygote::{FromZygote, LONGEST};
+
+/// How long one that has hung up may take to end, and the fork server to say how one has ended.
+const GRACE: Duration = Duration::from_secs(5);
+/// After so long something is tried again that the system has refused.
+const AGAIN: Duration = Duration::from_millis(10);
+
+/// A process that has begun to run its function. The drop of this leaves it alone.
+#[derive(Debug)]
+pub(crate) struct Runner {
+    pid: u32,
+    pidfd: Arc<OwnedFd>,
+    legacy: Arc<Legacy>,
+    /// Where the fork server says how it ended, if that has forked it.
+    word: Option<PipeReader>,
+    state: Mutex<State>,
+    /// It was forked from this process, which must have no other thread when it forks another.
+    is_fork: bool,
+}
+
+#[derive(Debug)]
+struct State {
+    process: ChildProcess,
+    /// How often the kernel had killed for memory before it did anything.
+    oom_kills: u64,
+    /// Since when it has been known to be gone, though not how it ended.
+    gone: Option<Instant>,
+    /// How it ended, once that is known, or known to remain unknown.
+    end: Option<Death>,
+}
+
+impl Runner {
+    pub(crate) fn id(&self) -> u32 {
+        self.pid
+    }
+
+    /// What stands for the process.
+    pub(crate) fn pidfd(&self) -> &Arc<OwnedFd> {
+        &self.pidfd
+    }
+
+    /// Asks it and its process group to end, if it has not.
+    pub(crate) fn terminate(&self) {
+        let state = self.lock();
+        if !state.process.has_ended() {
+            state.process.terminate();
+        }
+    }
+
+    /// Kills it and its process group, if it has not ended.
+    pub(crate) fn kill(&self) {
+        let state = self.lock();
+        if !state.process.has_ended() {
+            state.process.kill();
+        }
+    }
+
+    /// How it ended, if it has and that is known.
+    pub(crate) fn try_end(&self) -> Option<Death> {
+        let mut state = self.lock();
+        if state.end.is_none() && state.process.has_ended() {
+            let exit = match &self.word {
+                None => state.process.reap(),
+                Some(word) => {
+                    let gone = *state.gone.get_or_insert_with(Instant::now);
+                    read_word(word).or_else(|| (gone.elapsed() >= GRACE).then(Exit::default))?
+                }
+            };
+            let pid = self.pid;
+            state.end = Some(death(pid, exit, String::new(), state.oom_kills));
+        }
+        state.end.clone()
+    }
+
+    /// Waits until it has ended, and says how.
+    pub(crate) async fn ended(&self) -> Death {
+        loop {
+            if let Some(end) = self.try_end() {
+                return end;
+            }
+            match self.next_sign() {
+                (sign, None) => readable(sign).await,
+                (sign, Some(limit)) => {
+                    let _ = tokio::time::timeout(limit, readable(sign)).await;
+                }
+            }
+        }
+    }
+
+    /// As `ended`, by blocking. Nothing if it takes longer than until `limit`.
+    pub(crate) fn blocking_ended(&self, limit: Option<Instant>) -> Option<Death> {
+        loop {
+            if let Some(end) = self.try_end() {
+                return Some(end);
+            }
+            let (sign, patience) = self.next_sign();
+            let patience = patience.map(|patience| Instant::now() + patience);
+            let until = [limit, patience].into_iter().flatten().min();
+            if !sys::await_readable(sign, until) && until == limit {
+                return None;
+            }
+        }
+    }
+
+    /// What tells more of its end when it can be read, and for how long to wait for that.
+    fn next_sign(&self) -> (BorrowedFd<'_>, Option<Duration>) {
+        match (&self.word, self.lock().gone) {
+            (Some(word), Some(gone)) => (word.as_fd(), Some(GRACE.saturating_sub(gone.elapsed()))),
+            _ => (self.pidfd.as_fd(), None),
+        }
+    }
+
+    /// What it has left, now that it has ended.
+    pub(crate) fn outcome(&self, death: Death) -> Outcome {
+        // Where there is but one thread, another would be in the way of the next fork.
+        Outcome::new(self.legacy.clone(), death, !self.is_fork)
+    }
+
+    /// Nobody waits for it any more: sees to it that its exit status is taken, and calls `then`. If there is
+    /// no runtime, or that ends first, a thread takes it when this is dropped.
+    pub(crate) fn see_out(self: Arc<Self>, then: impl FnOnce(&Self) + Send + 'static) {
+        if self.try_end().is_some() {
+            return then(&self);
+        }
+        // A fork still believes to be in the runtime that it was forked in, which does not run there.
+        if sys::generation() == 0
+            && let Ok(runtime) = Handle::try_current()
+        {
+            runtime.spawn(async move {
+                self.ended().await;
+                then(&self);
+            });
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Waits until it can be read.
+pub(crate) async fn readable(fd: impl AsFd) {
+    if sys::readable(fd).await.is_err() {
+        tokio::time::sleep(AGAIN).await; // There may be no descriptor left to wait with.
+    }
+}
+
+/// How a process ended, as the fork server tells it; nothing if it has not yet. Without the fork server
+/// it remains unknown.
+fn read_word(mut word: &PipeReader) -> Option<Exit> {
+    if !sys::is_readable(word) {
+        return None;
+    }
+    let mut bytes = [0; 64];
+    // What is so short comes in one piece.
+    let len = word.read(&mut bytes).unwrap_or(0);
+    let frame = Frames::new(LONGEST).next(&mut &bytes[..len]);
+    let told = frame
+        .ok()
+        .flatten()
+        .map(|frame| FromZygote::parse(frame.into()));
+    Some(match told.flatten() {
+        Some(FromZygote::Exited { code, signal, .. }) => Exit { code, signal },
+        _ => Exit::default(),
+    })
+}

@@ -1,0 +1,153 @@
+//! What is to be run, and in what kind of process.
+
+use std::io;
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Runner;
+use super::birth::{self, Born, Newborn};
+use crate::executor::error::{BuildError, BuildFailure, InitFailure};
+use crate::process::limits::Limits;
+use crate::process::output::{Outlets, Output};
+use crate::process::start::{Opening, Recipe, StartError, Surroundings};
+use crate::process::verdict::init_failure;
+use crate::process::{StartMethod, workers_allowed};
+use crate::wire::Chain;
+use crate::wire::descriptors::Descriptor;
+use crate::wire::errand::{Errand, Legacy};
+
+/// What is to be run, and in what kind of process.
+pub(crate) struct Order {
+    pub(crate) call: Opening,
+    pub(crate) start_method: StartMethod,
+    pub(crate) surroundings: Surroundings,
+    pub(crate) is_daemon: bool,
+    pub(crate) limits: Limits,
+    pub(crate) spawn_timeout: Duration,
+    /// Nothing is an empty one.
+    pub(crate) stdin: Option<OwnedFd>,
+    pub(crate) stdout: OwnedFd,
+    pub(crate) stderr: OwnedFd,
+    /// Our ends of these, where they are pipes.
+    pub(crate) ours: Vec<RawFd>,
+}
+
+/// Why there is no such process.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    /// It cannot be.
+    Build(BuildError),
+    /// It did not become what it was started for.
+    Start(Box<InitFailure>),
+}
+
+impl Refusal {
+    /// The system does not let us.
+    pub(crate) fn system(doing: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |error| {
+            let error = StartError::system(doing)(error);
+            Self::Start(Box::new(init_failure(error, None)))
+        }
+    }
+}
+
+impl Order {
+    /// Starts the process, and waits until it is about to run the function. Given up before that, it is
+    /// killed.
+    pub(crate) async fn start(mut self) -> Result<Arc<Runner>, Refusal> {
+        let not_initialized = BuildError(BuildFailure::NotInitialized);
+        let serve = workers_allowed().ok_or(Refusal::Build(not_initialized))?;
+        let legacy = Legacy::create().map_err(Refusal::system("make a file in memory"))?;
+        let errand = self.errand()?;
+        let mut not_theirs = self.ours;
+        // These it is told of as any other process is.
+        let shared = legacy
+            .share()
+            .map_err(Refusal::system("share a file in memory"))?;
+        let beside: Vec<_> = [shared]
+            .into_iter()
+            .chain(self.stdin)
+            .map(Descriptor::from)
+            .collect();
+        not_theirs.push(legacy.as_raw_fd());
+        not_theirs.extend(beside.iter().map(|fd| fd.as_fd().as_raw_fd()));
+        let args = self.call.1;
+        let words = || {
+            let mut out = Chain::new();
+            out.attach(beside.clone());
+            errand.put(&mut out, &args);
+            out
+        };
+        let recipe = Arc::new(Recipe {
+            surroundings: self.surroundings,
+            preload: None,
+            initializer: None,
+            limits: Vec::new(),
+            outlets: Outlets::new(Some(Output::inherit()), Some(Output::inherit())),
+            max_frame_length: 0, // Nothing but words of greeting will come.
+            spawn_timeout: self.spawn_timeout,
+        });
+        let output = [self.stdout, self.stderr];
+        let born = match self.start_method {
+            StartMethod::Spawn => birth::execute(&recipe, output, words).await,
+            StartMethod::ForkServer => birth::fork_at_server(&recipe, output, words).await,
+            StartMethod::Fork => birth::fork_here(serve, &not_theirs, output, words),
+        };
+        let is_fork = self.start_method == StartMethod::Fork;
+        let Born {
+            process,
+            mut connection,
+            word,
+        } = born.map_err(|error| refused(error, is_fork))?;
+        let newborn = Newborn::new(process, word, legacy, is_fork);
+        let limit = recipe.spawn_timeout;
+        let outcome = tokio::select! {
+            outcome = connection.establish(recipe.max_frame_length) => outcome,
+            () = tokio::time::sleep(limit) => Err(StartError::TimedOut(limit)),
+        };
+        match outcome {
+            Ok(()) => Ok(newborn.keep()),
+            Err(error) => Err(Refusal::Start(Box::new(newborn.fail(error).await))),
+        }
+    }
+
+    /// What the process is told. What is left of its surroundings is what it is to be executed with.
+    fn errand(&mut self) -> Result<Errand, Refusal> {
+        let (environment, folder) = match self.start_method {
+            StartMethod::Spawn => (None, None),
+            // It is forked from a process that may have been started long ago.
+            _ => {
+                let resolved = std::mem::take(&mut self.surroundings).resolve();
+                let (variables, folder) =
+                    resolved.map_err(Refusal::system("find the current folder"))?;
+                (Some(variables), folder)
+            }
+        };
+        let (function, args) = &self.call;
+        Ok(Errand {
+            is_daemon: self.is_daemon,
+            has_stdin: self.stdin.is_some(),
+            environment,
+            folder,
+            limits: self.limits.check().map_err(Refusal::Build)?,
+            function: *function,
+            descriptors: args.descriptors().len() as u32, // There are few.
+        })
+    }
+}
+
+/// Why nothing was started.
+fn refused(error: StartError, is_fork: bool) -> Refusal {
+    match error {
+        // Not by the system: it is the other threads.
+        StartError::System { error, .. } if is_fork && error.raw_os_error().is_none() => {
+            let what = format!(
+                "StartMethod::Fork cannot be used here: {error}; start the process before the runtime and \
+                 all other threads, or use StartMethod::ForkServer"
+            );
+            Refusal::Build(BuildError(BuildFailure::Unsupported(what.into())))
+        }
+        error => Refusal::Start(Box::new(init_failure(error, None))),
+    }
+}

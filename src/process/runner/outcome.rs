@@ -1,0 +1,51 @@
+//! What a process has left.
+
+use std::sync::Arc;
+
+use crate::executor::error::{Cause, Death, TaskError};
+use crate::executor::promise::Ticket;
+use crate::process::verdict::cause;
+use crate::wire::Reader;
+use crate::wire::errand::Legacy;
+use crate::wire::outcomes::Status;
+
+/// From this size on, an outcome is read on a blocking thread: it could stall the runtime.
+const LARGE: u64 = 256 * 1024;
+
+/// What a process has left.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    legacy: Arc<Legacy>,
+    death: Death,
+    has_threads: bool,
+}
+
+impl Outcome {
+    /// `death` counts if nothing was left.
+    pub(super) fn new(legacy: Arc<Legacy>, death: Death, has_threads: bool) -> Self {
+        Self {
+            legacy,
+            death,
+            has_threads,
+        }
+    }
+
+    /// Whether it is to be read on another thread, as that takes long.
+    pub(crate) fn may_stall(&self) -> bool {
+        self.has_threads && self.legacy.len().is_some_and(|len| len > LARGE)
+    }
+
+    /// The encoded value.
+    pub(crate) fn read(self, ticket: &Ticket) -> Result<Reader, TaskError> {
+        let (started, cause) = match self.legacy.read() {
+            Ok(Some((Status::Value, value))) => return Ok(value),
+            Ok(Some(failure)) => (failure.0 != Status::Undecodable, cause(failure)),
+            Ok(None) => (true, Cause::WorkerLost(self.death)),
+            Err(error) => {
+                let what = format!("ran, but its result cannot be read: {error}");
+                (true, Cause::Codec(what.into()))
+            }
+        };
+        Err(ticket.error(started, cause))
+    }
+}

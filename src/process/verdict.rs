@@ -1,0 +1,62 @@
+//! What the end of a process, the failure of a start, or an item without a value is told as.
+
+use super::start::StartError;
+use crate::executor::error::{Cause, Death, InitFailure};
+use crate::sys::{self, Exit};
+use crate::wire::Reader;
+use crate::wire::message;
+use crate::wire::outcomes::Status;
+
+/// Why a process did not become what it was started for; `death` is its end, if that was its own doing.
+pub(super) fn init_failure(error: StartError, death: Option<Death>) -> InitFailure {
+    InitFailure {
+        reason: error.to_string(),
+        death: match error {
+            StartError::ZygoteDied {
+                pid,
+                exit,
+                ref stderr_tail,
+                ..
+            } => Some(self::death(pid, exit, stderr_tail.clone(), u64::MAX)),
+            StartError::Mute | StartError::Gone => death,
+            _ => None,
+        },
+        panic: match error {
+            StartError::UserCode(_, Err(report)) => Some(report),
+            _ => None,
+        },
+        broken: false,
+    }
+}
+
+/// The end of a process. Before it did anything, the kernel had killed for memory so often.
+pub(super) fn death(pid: u32, exit: Exit, stderr_tail: String, oom_kills: u64) -> Death {
+    const SIGKILL: i32 = 9;
+    const SIGABRT: i32 = 6;
+    let gave_up = exit.signal == Some(SIGABRT) && stderr_tail.contains("memory allocation of ");
+    let was_chosen = exit.signal == Some(SIGKILL) && sys::oom_kills() > oom_kills;
+    Death {
+        pid,
+        exit_code: exit.code,
+        signal: exit.signal,
+        stderr_tail,
+        out_of_memory: gave_up || was_chosen,
+        runs: 0,
+        protocol: None,
+    }
+}
+
+/// Why an item gave no value.
+pub(super) fn cause((status, mut reason): (Status, Reader)) -> Cause {
+    let cause = match status {
+        Status::Value => None,
+        Status::Panicked => message::get_panic(&mut reason).map(Cause::Panic),
+        Status::Undecodable => message::get_text(&mut reason).map(|reason| {
+            Cause::Codec(format!("was not run: its arguments cannot be decoded: {reason}").into())
+        }),
+        Status::Unencodable => message::get_text(&mut reason).map(|reason| {
+            Cause::Codec(format!("ran, but its result cannot be sent: {reason}").into())
+        }),
+    };
+    cause.unwrap_or_else(|| Cause::Codec("ended with a report that makes no sense".into()))
+}

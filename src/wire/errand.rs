@@ -1,0 +1,249 @@
+//! What a process that runs one function is told, where a worker is told its setup, and what it leaves: the outcome, in a file in memory. So it waits for nobody who reads that, and whoever
+//! started it finds it when the process has ended, however late that is.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Seek as _, SeekFrom, Write as _};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::fs::FileExt as _;
+use std::path::PathBuf;
+
+use bytes::BufMut as _;
+
+use super::FunctionOffset;
+use super::chain::{Chain, Reader};
+use super::message::{get_function, get_limits, put, put_function, put_limits};
+use super::outcomes::Status;
+use crate::sys::{self, Limit};
+
+const TAG: u8 = 32;
+
+/// What a process is to do. Beside it travel where its outcome goes, its stdin if it has one, and the
+/// descriptors of its arguments.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Errand {
+    /// It ends with the process that started it.
+    pub(crate) is_daemon: bool,
+    pub(crate) has_stdin: bool,
+    /// Its whole environment, if that is not what it finds; and where it runs.
+    pub(crate) environment: Option<Vec<(OsString, OsString)>>,
+    pub(crate) folder: Option<PathBuf>,
+    pub(crate) limits: Vec<(Limit, i64)>,
+    pub(crate) function: FunctionOffset,
+    /// How many descriptors came for the arguments.
+    pub(crate) descriptors: u32,
+}
+
+impl Errand {
+    /// Whether nothing that it asks for can end the process before that is ready.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.limits.is_empty()
+    }
+
+    pub(crate) fn put(&self, out: &mut Chain, args: &Chain) {
+        debug_assert_eq!(self.descriptors as usize, args.descriptors().len());
+        put(out, TAG, args, |out| {
+            out.put_u8(u8::from(self.is_daemon));
+            out.put_u8(u8::from(self.has_stdin));
+            out.put_u8(u8::from(self.environment.is_some()));
+            let variables = self.environment.as_deref().unwrap_or_default();
+            out.put_u32_le(variables.len() as u32);
+            for (name, value) in variables {
+                put_bytes(out, name.as_bytes());
+                put_bytes(out, value.as_bytes());
+            }
+            out.put_u8(u8::from(self.folder.is_some()));
+            let folder = self.folder.as_deref().unwrap_or("".as_ref());
+            put_bytes(out, folder.as_os_str().as_bytes());
+            put_limits(out, &self.limits);
+            put_function(out, self.function);
+            out.put_u32_le(self.descriptors);
+        });
+    }
+
+    /// With the encoded arguments. Nothing if the frame makes no sense.
+    pub(crate) fn parse(mut frame: Reader) -> Option<(Self, Reader)> {
+        if frame.u8()? != TAG {
+            return None;
+        }
+        let is_daemon = frame.u8()? == 1;
+        let has_stdin = frame.u8()? == 1;
+        let has_environment = frame.u8()? == 1;
+        let mut variables = Vec::new();
+        for _ in 0..frame.u32()? {
+            variables.push((get_bytes(&mut frame)?, get_bytes(&mut frame)?));
+        }
+        let has_folder = frame.u8()? == 1;
+        let folder = PathBuf::from(get_bytes(&mut frame)?);
+        let errand = Self {
+            is_daemon,
+            has_stdin,
+            environment: has_environment.then_some(variables),
+            folder: has_folder.then_some(folder),
+            limits: get_limits(&mut frame)?,
+            function: get_function(&mut frame)?,
+            descriptors: frame.u32()?,
+        };
+        Some((errand, frame))
+    }
+}
+
+fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.put_u32_le(bytes.len() as u32);
+    out.put_slice(bytes);
+}
+
+fn get_bytes(frame: &mut Reader) -> Option<OsString> {
+    let len = frame.u32()? as usize;
+    Some(OsString::from_vec(frame.take(len)?.to_vec()))
+}
+
+/// Where the outcome of an errand goes: its length, as of the moment at which it is whole, and then a
+/// status with the value, or with what stands in its place.
+#[derive(Debug)]
+pub(crate) struct Legacy(File);
+
+/// How many bytes the length takes.
+const HEAD: u64 = 8;
+
+impl Legacy {
+    pub(crate) fn create() -> io::Result<Self> {
+        Ok(Self(sys::out_of_the_way(sys::growing_file()?)?.into()))
+    }
+
+    /// For the process that is to leave something here.
+    pub(crate) fn share(&self) -> io::Result<OwnedFd> {
+        Ok(self.0.try_clone()?.into())
+    }
+
+    /// Leaves an outcome in place of one that was not left in whole.
+    pub(crate) fn leave(&self, mut outcome: Chain) -> io::Result<()> {
+        let len = outcome.len() as u64;
+        let mut file = &self.0;
+        sys::lengthen(file, HEAD + len)?;
+        file.seek(SeekFrom::Start(HEAD))?;
+        outcome.write_with(|slices| file.write_vectored(slices))?;
+        file.write_all_at(&len.to_le_bytes(), 0)
+    }
+
+    /// How many bytes the outcome has; nothing if there is none.
+    pub(crate) fn len(&self) -> Option<u64> {
+        let mut head = [0; HEAD as usize];
+        self.0.read_exact_at(&mut head, 0).ok()?;
+        Some(u64::from_le_bytes(head)).filter(|len| *len > 0)
+    }
+
+    /// The outcome. Nothing if the process has left none.
+    pub(crate) fn read(&self) -> io::Result<Option<(Status, Reader)>> {
+        let Some(len) = self.len() else {
+            return Ok(None);
+        };
+        if len > self.0.metadata()?.len() - HEAD {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        let mut bytes = Vec::new();
+        sys::read_file(&self.0, (HEAD + len) as usize, &mut bytes)?;
+        let mut outcome = Reader::from(bytes);
+        let _len = outcome.u64();
+        let status = outcome.u8().and_then(Status::of_byte);
+        let status = status.ok_or(io::ErrorKind::InvalidData)?;
+        Ok(Some((status, outcome)))
+    }
+}
+
+impl AsRawFd for Legacy {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+impl From<OwnedFd> for Legacy {
+    fn from(fd: OwnedFd) -> Self {
+        Self(fd.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::frame::{Frames, LARGEST};
+    use super::super::outcomes::put_status;
+    use super::*;
+
+    fn texts() -> impl Strategy<Value = OsString> {
+        prop::collection::vec(1_u8.., 0..20).prop_map(OsString::from_vec)
+    }
+
+    fn errands() -> impl Strategy<Value = Errand> {
+        let environment = prop::option::of(prop::collection::vec((texts(), texts()), 0..5));
+        let folder = prop::option::of(texts().prop_map(PathBuf::from));
+        let limits = prop::collection::vec((Just(Limit::CpuTime), any::<i64>()), 0..3);
+        let flags = any::<(bool, bool, i64)>();
+        (flags, environment, folder, limits).prop_map(|(flags, environment, folder, limits)| {
+            let (is_daemon, has_stdin, offset) = flags;
+            Errand {
+                is_daemon,
+                has_stdin,
+                environment,
+                folder,
+                limits,
+                function: FunctionOffset(offset),
+                descriptors: 0,
+            }
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn an_errand_survives_the_trip(errand in errands(), args: Vec<u8>) {
+            let mut chain = Chain::new();
+            chain.put_bytes(args.clone().into());
+            let mut out = Chain::new();
+            errand.put(&mut out, &chain);
+            let bytes = out.into_bytes();
+            let frame = Frames::new(LARGEST).next(&mut &bytes[..]).expect("a frame");
+            let parsed = Errand::parse(Reader::from(frame.expect("a frame")));
+            let (parsed, rest) = parsed.expect("an errand");
+            prop_assert_eq!(parsed, errand);
+            prop_assert_eq!(&rest.into_bytes()[..], &args[..]);
+        }
+
+        #[test]
+        fn garbage_is_no_errand_and_no_panic(bytes: Vec<u8>) {
+            let _ = Errand::parse(Reader::from([&[TAG], &bytes[..]].concat()));
+        }
+    }
+
+    fn outcome(value: &[u8]) -> Chain {
+        let mut outcome = Chain::new();
+        put_status(&mut outcome, Status::Unencodable);
+        outcome.put_bytes(value.to_vec().into());
+        outcome
+    }
+
+    #[test]
+    fn what_is_left_in_whole_is_found_and_nothing_else_is() {
+        let legacy = Legacy::create().expect("memory");
+        assert!(legacy.read().expect("a file").is_none(), "nothing was left");
+        let theirs = Legacy::from(legacy.share().expect("a file"));
+        (&theirs.0).seek(SeekFrom::Start(HEAD)).expect("a file");
+        (&theirs.0).write_all(b"cut o").expect("memory");
+        assert!(legacy.read().expect("a file").is_none(), "a part was left");
+        theirs.leave(outcome(b"whole")).expect("memory");
+        let (status, value) = legacy.read().expect("a file").expect("an outcome");
+        assert_eq!(status, Status::Unencodable);
+        assert_eq!(&value.into_bytes()[..], b"whole");
+    }
+
+    #[test]
+    fn a_huge_length_never_allocates() {
+        let legacy = Legacy::create().expect("memory");
+        legacy
+            .0
+            .write_all_at(&u64::MAX.to_le_bytes(), 0)
+            .expect("memory");
+        legacy.read().expect_err("there is no more than the length");
+    }
+}

@@ -1,0 +1,124 @@
+//! A process that runs one function: it is told which, says that it is ready, runs it, leaves its outcome
+//! in a file in memory, and ends. From the moment at which it is ready it needs nobody, and has no
+//! connection with its parent any more.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use super::desk::{call_alone, find};
+use super::inlet::{Inlet, Met, invalid};
+use super::limits::limit;
+use super::log::in_place_of_a_value;
+use crate::function::{Answer, Entry};
+use crate::panic::PanicReport;
+use crate::sys;
+use crate::wire::descriptors::Descriptor;
+use crate::wire::errand::{Errand, Legacy};
+use crate::wire::outcomes::{self, Status};
+use crate::wire::{Chain, Reader, message};
+
+/// As Rust programs exit when they panic.
+const PANICKED: i32 = 101;
+
+/// Runs the function that the parent names. Says with what code this process is to exit.
+pub(super) fn run(mut inlet: Inlet, parent: Option<OwnedFd>) -> io::Result<i32> {
+    let Some(met) = inlet.meet_for_errand()? else {
+        return Ok(0);
+    };
+    let Met {
+        told: errand,
+        args,
+        greeting: mut words,
+    } = met;
+    match prepare(&mut inlet, &errand, parent) {
+        Ok(ready) => {
+            message::put_ready(&mut words);
+            // That fails if the parent is gone. So whoever comes past here has looked for it in time.
+            inlet.say(&mut words)?;
+            drop(inlet);
+            Ok(ready.go(args))
+        }
+        Err(failure) => {
+            message::put_failed(&mut words, &failure);
+            inlet.say(&mut words)?;
+            Ok(1)
+        }
+    }
+}
+
+/// All that the function needs, but for its arguments.
+struct Ready {
+    entry: Entry,
+    beside: Vec<Descriptor>,
+    legacy: Legacy,
+}
+
+fn prepare(
+    inlet: &mut Inlet,
+    errand: &Errand,
+    parent: Option<OwnedFd>,
+) -> Result<Ready, Result<String, PanicReport>> {
+    let told = |error: io::Error| Ok(error.to_string());
+    let missing = || told(invalid("a descriptor is missing that was to come"));
+    let legacy = inlet.fds.pop_front().ok_or_else(missing)?;
+    if errand.has_stdin {
+        let stdin = inlet.fds.pop_front().ok_or_else(missing)?;
+        sys::set_input(stdin).map_err(told)?;
+    }
+    let beside = inlet.take_descriptors(errand.descriptors);
+    let beside = beside.map_err(told)?;
+    settle(errand).map_err(|error| {
+        let folder = errand.folder.as_deref().unwrap_or("".as_ref());
+        Ok(format!(
+            "the system refused to start a process in {}: {error}",
+            folder.display()
+        ))
+    })?;
+    limit(&errand.limits)?;
+    sys::heed_interrupts();
+    let entry = find(errand.function).map_err(told)?;
+    if errand.is_daemon {
+        // The last, for it is a thread.
+        let parent = parent.ok_or_else(|| {
+            Ok("a daemon ends with its parent, and this one cannot see its parent".to_owned())
+        })?;
+        sys::end_with(parent).map_err(told)?;
+    }
+    Ok(Ready {
+        entry,
+        beside,
+        legacy: legacy.into(),
+    })
+}
+
+fn settle(errand: &Errand) -> io::Result<()> {
+    let variables = errand.environment.as_deref();
+    let is_whole = variables.is_some();
+    let folder = errand.folder.as_deref();
+    sys::settle_surroundings(is_whole, variables.unwrap_or_default(), folder)
+}
+
+impl Ready {
+    fn go(self, args: Reader) -> i32 {
+        let mut outcome = Chain::new();
+        outcomes::put_status(&mut outcome, Status::Value);
+        let (answer, mut outcome) = call_alone(self.entry, args, self.beside, outcome);
+        let answer = answer.unwrap_or_else(|| Answer::Undecodable("there are none".to_owned()));
+        let code = match answer {
+            Answer::Value => 0,
+            Answer::Panicked(_) => PANICKED,
+            Answer::Undecodable(_) | Answer::Unencodable(_) => 1,
+        };
+        if !matches!(answer, Answer::Value) {
+            outcome = in_place_of_a_value(answer);
+        }
+        let Err(error) = self.legacy.leave(outcome) else {
+            return code;
+        };
+        let reason = format!("there is no memory for it: {error}");
+        let failure = in_place_of_a_value(Answer::Unencodable(reason));
+        // Without even that, the code has to do.
+        let _ = self.legacy.leave(failure);
+        1
+    }
+}

@@ -1,0 +1,174 @@
+//! What is told of a function that ran in a process.
+
+use std::io::Read as _;
+
+use concurrent_futures::StartMethod;
+use concurrent_futures::multiprocessing::{Process, Stdio};
+use rustix::process::{Signal, kill_process};
+use serde::{Deserialize, Serialize};
+
+use super::common::{Gate, within};
+use super::methods::held_by_every_start_method;
+use super::{builder, wait_at};
+
+held_by_every_start_method! { 1;
+    what_the_function_returns_comes_back_and_its_process_exits_with_0,
+    a_panic_is_told_with_its_place_and_its_process_exits_with_101,
+    an_exit_is_told_by_its_code,
+    a_death_by_a_signal_is_told_apart_from_an_exit,
+    what_cannot_be_encoded_or_decoded_is_told_by_whom_it_concerns,
+}
+
+fn kill_myself(signal: i32) {
+    let signal = Signal::from_named_raw(signal).expect("a signal");
+    kill_process(rustix::process::getpid(), signal).expect("it is there");
+}
+
+async fn what_the_function_returns_comes_back_and_its_process_exits_with_0(method: StartMethod) {
+    let function = |base: u64, text: String| (base * 2, text.to_uppercase(), std::process::id());
+    let process = within(builder(method).spawn(function, (21, "text".to_owned()))).await;
+    let process = process.expect("it starts");
+    let (number, text, pid) = within(process.join()).await.expect("it ran");
+    assert_eq!((number, text.as_str(), pid), (42, "TEXT", process.pid()));
+    assert_ne!(pid, std::process::id());
+    assert!(!process.is_alive());
+    assert_eq!((process.exit_code(), process.signal()), (Some(0), None));
+    assert!(process.name().contains("mp_process"), "{}", process.name());
+    let named = within(builder(method).name("mine").spawn(|| (), ())).await;
+    let named = named.expect("it starts");
+    assert_eq!(named.name(), "mine");
+    let debug = format!("{named:?}");
+    assert!(debug.contains("mine") && debug.contains("pid"), "{debug}");
+    within(named.join()).await.expect("it ran");
+}
+
+async fn a_panic_is_told_with_its_place_and_its_process_exits_with_101(method: StartMethod) {
+    let builder = builder(method).name("careless").stderr(Stdio::piped());
+    let process = within(builder.spawn(|| -> u32 { panic!("out of cheese") }, ())).await;
+    let mut process = process.expect("it starts");
+    let error = within(process.join()).await.expect_err("it panicked");
+    assert!(error.is_panic() && error.was_started(), "{error}");
+    assert_eq!(error.panic_message(), Some("out of cheese"));
+    let place = error.panic_location().expect("a place");
+    assert!(place.file().ends_with("outcomes.rs"), "{place}");
+    assert_eq!(error.task_name(), "careless");
+    assert_eq!((process.exit_code(), process.signal()), (Some(101), None));
+    let mut printed = String::new();
+    let stderr = process.take_stderr().expect("it is piped");
+    (&stderr)
+        .read_to_string(&mut printed)
+        .expect("it has ended");
+    assert!(printed.contains("out of cheese"), "{printed}");
+}
+
+async fn an_exit_is_told_by_its_code(method: StartMethod) {
+    for code in [0, 7] {
+        let exit = |code| -> u32 { std::process::exit(code) };
+        let process = within(builder(method).spawn(exit, code)).await;
+        let process = process.expect("it starts");
+        let error = within(process.join()).await.expect_err("it gave nothing");
+        assert!(error.is_worker_lost() && error.was_started(), "{error}");
+        assert_eq!((error.exit_code(), error.signal()), (Some(code), None));
+        assert_eq!(error.worker_pid(), Some(process.pid()));
+        assert_eq!((process.exit_code(), process.signal()), (Some(code), None));
+    }
+}
+
+async fn a_death_by_a_signal_is_told_apart_from_an_exit(method: StartMethod) {
+    let aborts = builder(method).spawn(|| -> u32 { std::process::abort() }, ());
+    let process = within(aborts).await.expect("it starts");
+    let error = within(process.join()).await.expect_err("it aborted");
+    assert!(error.is_worker_lost() && error.was_started(), "{error}");
+    assert_eq!((error.exit_code(), error.signal()), (None, Some(6)));
+    assert!(error.to_string().contains("SIGABRT"), "{error}");
+
+    let process = within(builder(method).spawn(kill_myself, Signal::USR1.as_raw())).await;
+    let process = process.expect("it starts");
+    let error = within(process.join()).await.expect_err("it died");
+    assert!(error.is_worker_lost() && error.was_started(), "{error}");
+    assert_eq!((error.exit_code(), error.signal()), (None, Some(10)));
+    assert!(error.to_string().contains("SIGUSR1"), "{error}");
+    assert_eq!((process.exit_code(), process.signal()), (None, Some(10)));
+    for (end, signal) in [
+        (Process::terminate as fn(&Process<()>), 15),
+        (Process::kill, 9),
+    ] {
+        let gate = Gate::new();
+        let process = within(builder(method).spawn(wait_at, gate.key())).await;
+        let process = process.expect("it starts");
+        let guest = gate.guest().await;
+        assert_eq!(guest.pid(), process.pid());
+        assert!(process.is_alive());
+        assert_eq!((process.exit_code(), process.signal()), (None, None));
+        end(&process);
+        let error = within(process.join()).await.expect_err("it was ended");
+        assert_eq!((error.exit_code(), error.signal()), (None, Some(signal)));
+        assert_eq!(process.signal(), Some(signal));
+        end(&process); // Nobody is hit.
+    }
+}
+
+/// As an argument, or a result, it can be written, or cannot.
+#[derive(Debug)]
+struct Fickle {
+    writes: bool,
+    reads: bool,
+}
+
+impl Serialize for Fickle {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.writes {
+            true => self.reads.serialize(serializer),
+            false => Err(serde::ser::Error::custom("not today")),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Fickle {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let writes = true;
+        match bool::deserialize(deserializer)? {
+            true => Ok(Self {
+                writes,
+                reads: true,
+            }),
+            false => Err(serde::de::Error::custom("not tomorrow")),
+        }
+    }
+}
+
+async fn what_cannot_be_encoded_or_decoded_is_told_by_whom_it_concerns(method: StartMethod) {
+    let of = |writes, reads| Fickle { writes, reads };
+    let error = within(builder(method).spawn(|_: Fickle| (), of(false, true))).await;
+    let error = error.expect_err("it cannot be sent");
+    assert!(
+        error.is_codec() && error.to_string().contains("not today"),
+        "{error}"
+    );
+
+    let process = within(builder(method).spawn(|_: Fickle| (), of(true, false))).await;
+    let process = process.expect("it starts");
+    let error = within(process.join()).await.expect_err("it cannot be read");
+    assert!(error.is_codec() && !error.was_started(), "{error}");
+    assert!(error.to_string().contains("not tomorrow"), "{error}");
+    assert_eq!(process.exit_code(), Some(1));
+
+    let give = |writes, reads| Fickle { writes, reads };
+    let process = within(builder(method).spawn(give, (false, true))).await;
+    let process = process.expect("it starts");
+    let error = within(process.join())
+        .await
+        .expect_err("it cannot be sent back");
+    assert!(error.is_codec() && error.was_started(), "{error}");
+    assert!(error.to_string().contains("not today"), "{error}");
+    assert_eq!(process.exit_code(), Some(1));
+
+    let process = within(builder(method).spawn(give, (true, false))).await;
+    let process = process.expect("it starts");
+    let error = within(process.join())
+        .await
+        .expect_err("it cannot be read here");
+    assert!(error.is_codec() && error.was_started(), "{error}");
+    assert!(error.to_string().contains("not tomorrow"), "{error}");
+    assert_eq!(process.exit_code(), Some(0));
+}
