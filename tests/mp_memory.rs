@@ -14,6 +14,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use concurrent_futures::multiprocessing::SharedMemory;
 use concurrent_futures::{Executor as _, ExecutorExt as _, Shutdown, StartMethod};
@@ -35,7 +36,9 @@ held_by_every_start_method! { 2;
 
 /// A name that no other test has, for this process and all that it starts.
 fn name(of: &str) -> String {
-    format!("test.{}.{of}", std::process::id())
+    static NEXT: AtomicU32 = AtomicU32::new(0); // A test runs by several start methods.
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    format!("test.{}.{number}.{of}", std::process::id())
 }
 
 /// The file behind a name.
