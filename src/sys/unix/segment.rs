@@ -22,7 +22,9 @@
 //!
 //! - `create` waits while somebody else removes the name, lest it says that there is one when there is
 //!   none any more. That takes no time; but who removes it may have been stopped, so the wait has an end.
-//!   Whether the lock that it sees is an owner's it learns by having a shared one as well, for a moment.
+//!   Whether the lock that it sees is an owner's it learns by having a shared one as well, for a moment. That
+//!   it also gets if the other has just removed the name, which is then of no file or of another, or was
+//!   killed before it did: so the name must still be of this file, and it looks once more.
 //!   Should the last owner go at that moment it finds an owner; so this one looks, too, when it is done.
 
 use std::fs;
@@ -111,18 +113,27 @@ impl SegmentName {
 
     /// Makes the name free, if no owner of a segment has it.
     fn vacate(&self) -> io::Result<()> {
-        let begun = Instant::now();
-        while let Some((file, _)) = self.remove_unowned()? {
-            let shared = rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared);
-            if shared.is_ok() || begun.elapsed() > PATIENCE {
+        let (begun, mut times_owned) = (Instant::now(), 0);
+        while let Some((file, stat)) = self.remove_unowned()? {
+            if self.is_owned(&file, &stat)? {
+                times_owned += 1;
+            } else {
+                std::thread::sleep(PAUSE); // It is being removed.
+            }
+            if times_owned == 2 || begun.elapsed() > PATIENCE {
                 return Err(io::Error::new(
                     io::ErrorKind::AlreadyExists,
                     format!("there is shared memory {} already", self.path),
                 ));
             }
-            std::thread::sleep(PAUSE); // It is being removed.
         }
         Ok(())
+    }
+
+    /// Whether who has a lock of the file that had this name is an owner, as far as can be seen.
+    fn is_owned(&self, file: &OwnedFd, stat: &Stat) -> io::Result<bool> {
+        let shared = rustix::fs::flock(file, FlockOperation::NonBlockingLockShared);
+        Ok(shared.is_ok() && self.is_of(stat)?)
     }
 
     /// What has this name, after it was removed if it had no owner.
@@ -176,5 +187,46 @@ fn clear() {
                 path: format!("{FOLDER}/{name}"),
             });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(of: &str) -> SegmentName {
+        let name = format!("test.segment.{}.{of}", std::process::id());
+        SegmentName::new(&name).expect("it can be a name")
+    }
+
+    #[test]
+    fn who_has_just_removed_a_name_was_no_owner() {
+        let name = name("removed");
+        let owner = name.create(1).expect("nobody has it");
+        let found = name.remove_unowned().expect("it can be looked at");
+        let (file, stat) = found.expect("it has an owner");
+        assert!(name.is_owned(&file, &stat).expect("it can be looked at"));
+        // As if that lock had been of somebody who removes it.
+        rustix::fs::unlink(&name.path).expect("it is there");
+        drop(owner);
+        assert!(!name.is_owned(&file, &stat).expect("it can be looked at"));
+        let _owner = name.create(1).expect("it is free");
+        assert!(!name.is_owned(&file, &stat).expect("it can be looked at"));
+        assert!(name.create(1).is_err());
+    }
+
+    #[test]
+    fn who_is_killed_while_it_removes_a_name_leaves_it_to_the_next_one() {
+        let name = name("killed");
+        drop(name.create(1).expect("nobody has it"));
+        let remover = rustix::fs::open(&name.path, OFlags::RDWR, Mode::empty());
+        let remover = remover.expect("it is there");
+        let exclusive = FlockOperation::NonBlockingLockExclusive;
+        rustix::fs::flock(&remover, exclusive).expect("it has no owner");
+        let found = name.remove_unowned().expect("it can be looked at");
+        let (file, stat) = found.expect("it is being removed");
+        assert!(!name.is_owned(&file, &stat).expect("it can be looked at"));
+        drop((remover, file));
+        name.create(1).expect("it is free");
     }
 }
