@@ -31,10 +31,10 @@ impl Bell {
         Edges::of(self.0.as_fd().try_clone_to_owned()?)
     }
 
-    /// What a thread listens with.
-    pub(super) fn edges(&self) -> io::Result<BlockingEdges> {
+    /// What a thread listens with, for edges of this kind.
+    pub(super) fn edges(&self, kind: u64) -> io::Result<BlockingEdges> {
         let edges = BlockingEdges::new()?;
-        edges.add(self.0.as_fd())?;
+        edges.add(self.0.as_fd(), kind)?;
         Ok(edges)
     }
 }

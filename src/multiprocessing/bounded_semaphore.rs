@@ -2,16 +2,13 @@
 
 use std::fmt;
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::permits::Permits;
-use super::semaphore::SemaphorePermit;
-use super::wait::end_of;
+use super::semaphore::{Semaphore, SemaphorePermit};
 
-/// As [`Semaphore`](super::Semaphore), but it never has more permits than it began with: to add one too many
+/// As [`Semaphore`], but it never has more permits than it began with: to add one too many
 /// is an error.
 ///
 /// ```
@@ -28,21 +25,21 @@ use super::wait::end_of;
 /// # }
 /// ```
 ///
-/// What a process leaves that ends, and what it costs, is as with [`Semaphore`](super::Semaphore).
+/// What a process leaves that ends, and what it costs, is as with [`Semaphore`].
 #[derive(Clone)]
-pub struct BoundedSemaphore(Arc<Permits>);
+pub struct BoundedSemaphore(Semaphore);
 
 impl BoundedSemaphore {
     /// A semaphore with so many permits, and never more.
     ///
     /// # Errors
     /// There is no descriptor or no memory left, or `permits` are more than
-    /// [`MAX_PERMITS`](super::Semaphore::MAX_PERMITS).
+    /// [`MAX_PERMITS`](Semaphore::MAX_PERMITS).
     pub fn new(permits: usize) -> io::Result<Self> {
-        Ok(Self(Arc::new(Permits::new(permits, permits)?)))
+        Semaphore::bounded(permits, permits).map(Self)
     }
 
-    /// Waits for a permit, and takes it: see [`Semaphore::acquire`](super::Semaphore::acquire).
+    /// Waits for a permit, and takes it: see [`Semaphore::acquire`].
     ///
     /// # Panics
     /// If it has to wait outside of a tokio runtime, or in one without an I/O driver (`enable_io`).
@@ -50,12 +47,12 @@ impl BoundedSemaphore {
     /// # Cancel safety
     /// Cancel safe: a future that is dropped has not taken one.
     pub async fn acquire(&self) -> SemaphorePermit {
-        SemaphorePermit::new(&self.0, self.0.wait().await)
+        self.0.acquire().await
     }
 
     /// Takes a permit, if there is one at this moment.
     pub fn try_acquire(&self) -> Option<SemaphorePermit> {
-        Some(SemaphorePermit::new(&self.0, self.0.try_take()?))
+        self.0.try_acquire()
     }
 
     /// As [`acquire`](Self::acquire), for a thread.
@@ -63,11 +60,7 @@ impl BoundedSemaphore {
     /// # Panics
     /// If it has to wait in an asynchronous task.
     pub fn blocking_acquire(&self) -> SemaphorePermit {
-        let taking = self.0.blocking_wait(None);
-        SemaphorePermit::new(
-            &self.0,
-            taking.expect("without a time-out it does not give up"),
-        )
+        self.0.blocking_acquire()
     }
 
     /// As [`blocking_acquire`](Self::blocking_acquire); gives up, and gives nothing, after `timeout`.
@@ -75,8 +68,7 @@ impl BoundedSemaphore {
     /// # Panics
     /// If it has to wait in an asynchronous task.
     pub fn blocking_acquire_timeout(&self, timeout: Duration) -> Option<SemaphorePermit> {
-        let taking = self.0.blocking_wait(end_of(Some(timeout)))?;
-        Some(SemaphorePermit::new(&self.0, taking))
+        self.0.blocking_acquire_timeout(timeout)
     }
 
     /// Adds so many permits, in place of [forgotten](SemaphorePermit::forget) ones. It waits for nothing.
@@ -84,12 +76,12 @@ impl BoundedSemaphore {
     /// # Errors
     /// There would be more permits than it began with. Then none is added.
     pub fn add_permits(&self, permits: usize) -> io::Result<()> {
-        self.0.add(permits)
+        self.0.add_permits(permits)
     }
 
     /// How many permits nobody has, at this moment.
     pub fn available_permits(&self) -> usize {
-        self.0.free()
+        self.0.available_permits()
     }
 }
 
@@ -104,12 +96,12 @@ impl fmt::Debug for BoundedSemaphore {
 /// To a process only: anywhere else it is an error that says so.
 impl Serialize for BoundedSemaphore {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        Permits::serialize(&self.0, serializer)
+        self.0.serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for BoundedSemaphore {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Self(Arc::new(Permits::deserialize(deserializer)?)))
+        Semaphore::deserialize(deserializer).map(Self)
     }
 }

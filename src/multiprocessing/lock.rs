@@ -53,7 +53,8 @@ use super::shared::Shared;
 /// # When a process ends that has it
 /// The lock is free again, however the process ended. The next one who gets it is
 /// [told](LockGuard::abandoned_by), since what the lock guards may be half changed. (A process that
-/// executes another program without giving the lock back has it until that one ends.)
+/// executes another program without giving the lock back has it until that one ends; one that is stopped
+/// has it until it goes on.)
 ///
 /// # What it costs
 /// Two descriptors and a page of memory in each process that has it. To take a lock that nobody has and to

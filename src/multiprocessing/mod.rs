@@ -35,17 +35,18 @@
 //! who waits watches who holds.
 
 // Reading order: `word` (who holds a lock, and whether somebody waits), `bell` (what wakes who waits),
-// `vigil` (waiting for it, or for the end of a process), `wait` (looking in between), `robust` (a lock in
-// shared memory that no killed process keeps, and waiting for what it guards), `shared` (memory and bell as
-// they travel); `lock`, `rlock`, `condition`, `event`; `slot` and `permits` (permits that no killed process
-// keeps), `semaphore`, `bounded_semaphore`; `meeting` (who has come to a barrier), `barrier`; `item`
-// (encoded, on its way), `linger` (a short wait before a long one), `queue`;
-// `shared_memory`, `locked` (memory with a lock), `value`, `array`; `process`.
+// `vigil` (waiting for it, or for the end of a process), `wait` (looking in between), `changes` (whether
+// there is something new to look at), `robust` (a lock in shared memory that no killed process keeps, and
+// waiting for what it guards), `shared` (memory and bell as they travel); `lock`, `rlock`, `condition`,
+// `event`; `slot` and `permits` (permits that no killed process keeps), `semaphore`, `bounded_semaphore`;
+// `meeting` (who has come to a barrier), `barrier`; `item` (encoded, on its way), `linger` (a short wait
+// before a long one), `queue`; `shared_memory`, `locked` (memory with a lock), `value`, `array`; `process`.
 
 mod array;
 mod barrier;
 mod bell;
 mod bounded_semaphore;
+mod changes;
 mod condition;
 mod event;
 mod item;

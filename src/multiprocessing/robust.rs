@@ -8,14 +8,15 @@
 //! by death or not.
 //!
 //! Locks and changes share one bell. Lest all who wait for a change take the lock whenever somebody has
-//! only waited for it, a version tells them whether anything was announced.
+//! only waited for it, a version tells them whether anything was announced: see [`changes`](super::changes).
 
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::bell::Bell;
+use super::changes::Changes;
 use super::vigil::{BlockingVigil, Vigil, Woken};
 use super::wait::{Seen, blocking_until, end_of, is_over, until};
 use super::word::{Mark, Word};
@@ -54,12 +55,11 @@ impl Robust {
         }
     }
 
-    fn listening(&self) -> Mark<'_> {
-        Mark(self.memory.word(self.at + LISTENING))
-    }
-
-    fn version(&self) -> &AtomicU64 {
-        self.memory.word(self.at + VERSION)
+    fn changes(&self) -> Changes<'_> {
+        Changes {
+            version: self.memory.word(self.at + VERSION),
+            listening: Mark(self.memory.word(self.at + LISTENING)),
+        }
     }
 
     /// Takes the lock, if nobody has it or only a process that has ended. It costs no system call unless
@@ -67,7 +67,7 @@ impl Robust {
     pub(super) fn try_lock(&self) -> Option<Held<'_>> {
         match self.take() {
             Ok(held) => Some(held),
-            Err(holder) if holder.has_ended() => self.seize(holder),
+            Err(holder) if holder.has_ended() => self.take_or_seize(Some(holder)).ok(),
             Err(_) => None,
         }
     }
@@ -121,14 +121,13 @@ impl Robust {
         }
         let (mut vigil, mut seen) = (Vigil::new(&self.bell), Seen::default());
         loop {
-            self.listening().raise();
             let version = match self.lock().await.look(&mut seen, &mut look) {
                 Look::Found(found) => return found,
                 Look::Version(version) => version,
             };
             let ended = vigil.watch(seen.watched());
             if ended.is_none() {
-                while vigil.wait().await == Woken::Rang && !self.has_changed(version) {}
+                while vigil.wait().await == Woken::Rang && !self.changes().are_after(version) {}
             }
             seen.renew(ended);
         }
@@ -149,7 +148,6 @@ impl Robust {
         }
         let (mut vigil, mut seen) = (BlockingVigil::new(&self.bell), Seen::default());
         loop {
-            self.listening().raise();
             let version = match self.blocking_lock_by(end)?.look(&mut seen, &mut look) {
                 Look::Found(found) => return Some(found),
                 Look::Version(version) => version,
@@ -160,7 +158,7 @@ impl Robust {
                     if is_over(end) {
                         return None;
                     }
-                    if vigil.wait(end) == Woken::Ended || self.has_changed(version) {
+                    if vigil.wait(end) == Woken::Ended || self.changes().are_after(version) {
                         break;
                     }
                 }
@@ -186,9 +184,8 @@ impl Robust {
     /// Cancel safe.
     pub(super) fn next_change(&self) -> impl Future<Output = ()> + Send {
         let mut vigil = Vigil::new(&self.bell);
-        self.listening().raise();
-        let version = self.version().load(Ordering::SeqCst);
-        async move { while vigil.wait().await == Woken::Rang && !self.has_changed(version) {} }
+        let version = self.changes().listen();
+        async move { while vigil.wait().await == Woken::Rang && !self.changes().are_after(version) {} }
     }
 
     /// As [`next_change`](Self::next_change), in a thread, until `end` at the latest. It waits when what
@@ -198,10 +195,12 @@ impl Robust {
     /// In an asynchronous task.
     pub(super) fn next_change_by(&self, end: Option<Instant>) -> impl FnOnce() {
         let mut vigil = BlockingVigil::new(&self.bell);
-        self.listening().raise();
-        let version = self.version().load(Ordering::SeqCst);
+        let version = self.changes().listen();
         move || {
-            while !is_over(end) && vigil.wait(end) == Woken::Rang && !self.has_changed(version) {}
+            while !is_over(end)
+                && vigil.wait(end) == Woken::Rang
+                && !self.changes().are_after(version)
+            {}
         }
     }
 
@@ -213,15 +212,7 @@ impl Robust {
     /// Wakes who waits for a change that was made without the lock, by one atomic instruction. Who waits
     /// has to watch whoever can make such a change, for it may be killed before it comes to this.
     pub(super) fn announce(&self) {
-        self.version().fetch_add(1, Ordering::SeqCst);
-        self.listening().answer(|| self.bell.ring());
-    }
-
-    /// Whether somebody who was woken is to look. It listens again in any case, for the ring may have been
-    /// for a change that it has seen, and has taken its mark down.
-    fn has_changed(&self, version: u64) -> bool {
-        self.listening().raise();
-        self.version().load(Ordering::SeqCst) != version
+        self.changes().announce(|| self.bell.ring());
     }
 
     /// What is done under a lock is done sooner than somebody could fall asleep: it is worth a few looks.
@@ -243,21 +234,18 @@ impl Robust {
         Err(Identity::from_word(holder).unwrap_or(Identity::own()))
     }
 
-    fn seize(&self, ended: Identity) -> Option<Held<'_>> {
+    fn take_or_seize(&self, ended: Option<Identity>) -> Result<Held<'_>, Identity> {
         let own = Identity::own().to_word();
-        let seized = self.word().seize(ended.to_word(), own);
-        seized.then(|| self.held(Some(ended)))
+        match self.word().take_or_seize(own, ended.map(Identity::to_word)) {
+            Ok(seized) => Ok(self.held(ended.filter(|_| seized))),
+            Err(holder) => Err(Identity::from_word(holder).unwrap_or(Identity::own())),
+        }
     }
 
     /// One look at the word by somebody who waits for the lock.
     fn look(&self, seen: &mut Seen) -> Option<Held<'_>> {
-        match self.take() {
-            Ok(held) => Some(held),
-            Err(holder) => {
-                let ended = seen.watch_word(holder.to_word())?;
-                self.seize(ended) // If another was quicker, the next look finds him.
-            }
-        }
+        let taken = self.take().or_else(|_| self.take_or_seize(seen.ended));
+        taken.map_err(|holder| seen.watch(holder)).ok()
     }
 
     fn held(&self, ended: Option<Identity>) -> Held<'_> {
@@ -323,7 +311,7 @@ impl Held<'_> {
         look: &mut impl FnMut(&mut Self) -> Option<T>,
     ) -> Look<T> {
         // Before the look: a change without the lock is in what is seen, or makes another version.
-        let version = self.robust.version().load(Ordering::SeqCst);
+        let version = self.robust.changes().listen();
         std::mem::swap(&mut self.seen, seen);
         let found = look(&mut self);
         std::mem::swap(&mut self.seen, seen);
@@ -341,6 +329,7 @@ impl Drop for Held<'_> {
 mod tests {
     use std::cell::Cell;
     use std::process::{Child, Command, Stdio};
+    use std::sync::atomic::AtomicU64;
 
     use super::*;
 
@@ -473,20 +462,20 @@ mod tests {
                     tokio::task::yield_now().await;
                 }
             };
-            let listens = || other.listening().0.load(Ordering::SeqCst) & 1 == 1;
+            let changes = other.changes();
+            let listens = || changes.listening.0.load(Ordering::SeqCst) & 1 == 1;
             until(&listens).await;
-            let mut held = other.try_lock().expect("nobody has it");
-            held.announce();
-            until(&listens).await; // It is awake, and waits for the lock.
-            held.announce();
-            data(&other).store(1, Ordering::Relaxed);
+            // Somebody announces a change that was made without the lock, and is slow: in the middle of it
+            // the other one wakes and looks.
             let before = looks.get();
-            drop(held);
+            data(&other).store(1, Ordering::Relaxed);
+            changes.version.fetch_add(1, Ordering::SeqCst);
+            other.bell.ring();
             until(&|| looks.get() > before).await;
-            // It has seen that change, whose ring it is yet to hear.
-            for _ in 0..10 {
-                tokio::task::yield_now().await;
-            }
+            changes.listening.answer(|| other.bell.ring());
+            assert!(!listens());
+            until(&listens).await;
+            assert_eq!(looks.get(), before + 1, "it had seen that change");
             let mut held = other.try_lock().expect("nobody has it");
             held.announce();
             data(&other).store(2, Ordering::Relaxed);
@@ -494,6 +483,25 @@ mod tests {
         let both = async { tokio::join!(waiting, changes) };
         let both = tokio::time::timeout(Duration::from_secs(30), both).await;
         both.expect("it was woken");
+    }
+
+    #[test]
+    fn a_thread_looks_after_the_end_of_whom_it_watches() {
+        let (one, _) = two();
+        let mut process = process();
+        let identity = Identity::from_word(process.id().into()).expect("not 0");
+        let input = Cell::new(process.stdin.take());
+        let looks = Cell::new(0);
+        let ended = one.blocking_wait_until(Some(Duration::from_secs(30)), |held| {
+            held.watch(identity);
+            looks.set(looks.get() + 1);
+            if looks.get() == 2 {
+                drop(input.take()); // From now on it watches, and waits.
+            }
+            held.ended()
+        });
+        assert_eq!(ended, Some(identity));
+        process.wait().expect("it has ended");
     }
 
     #[test]

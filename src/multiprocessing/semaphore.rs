@@ -66,7 +66,12 @@ impl Semaphore {
     /// There is no descriptor or no memory left, or `permits` are more than
     /// [`MAX_PERMITS`](Self::MAX_PERMITS).
     pub fn new(permits: usize) -> io::Result<Self> {
-        Ok(Self(Arc::new(Permits::new(permits, MOST)?)))
+        Self::bounded(permits, MOST)
+    }
+
+    /// As [`new`](Self::new), and never more than `most`.
+    pub(super) fn bounded(permits: usize, most: usize) -> io::Result<Self> {
+        Ok(Self(Arc::new(Permits::new(permits, most)?)))
     }
 
     /// Waits for a permit, and takes it.
@@ -77,7 +82,7 @@ impl Semaphore {
     /// # Cancel safety
     /// Cancel safe: a future that is dropped has not taken one.
     pub async fn acquire(&self) -> SemaphorePermit {
-        SemaphorePermit::new(&self.0, self.0.wait().await)
+        self.permit(self.0.wait().await)
     }
 
     /// Takes a permit, if there is one at this moment.
@@ -85,7 +90,7 @@ impl Semaphore {
     /// If there is none, it costs a few system calls to see whether all processes that have one are still
     /// there.
     pub fn try_acquire(&self) -> Option<SemaphorePermit> {
-        Some(SemaphorePermit::new(&self.0, self.0.try_take()?))
+        self.0.try_take().map(|taking| self.permit(taking))
     }
 
     /// As [`acquire`](Self::acquire), for a thread.
@@ -105,10 +110,7 @@ impl Semaphore {
     /// If it has to wait in an asynchronous task.
     pub fn blocking_acquire(&self) -> SemaphorePermit {
         let taking = self.0.blocking_wait(None);
-        SemaphorePermit::new(
-            &self.0,
-            taking.expect("without a time-out it does not give up"),
-        )
+        self.permit(taking.expect("without a time-out it does not give up"))
     }
 
     /// As [`blocking_acquire`](Self::blocking_acquire); gives up, and gives nothing, after `timeout`.
@@ -116,8 +118,15 @@ impl Semaphore {
     /// # Panics
     /// If it has to wait in an asynchronous task.
     pub fn blocking_acquire_timeout(&self, timeout: Duration) -> Option<SemaphorePermit> {
-        let taking = self.0.blocking_wait(end_of(Some(timeout)))?;
-        Some(SemaphorePermit::new(&self.0, taking))
+        let taking = self.0.blocking_wait(end_of(Some(timeout)));
+        taking.map(|taking| self.permit(taking))
+    }
+
+    fn permit(&self, taking: Taking) -> SemaphorePermit {
+        SemaphorePermit {
+            permits: self.0.clone(),
+            taking: Some(taking),
+        }
     }
 
     /// Adds so many permits. It waits for nothing.
@@ -147,13 +156,6 @@ pub struct SemaphorePermit {
 }
 
 impl SemaphorePermit {
-    pub(super) fn new(permits: &Arc<Permits>, taking: Taking) -> Self {
-        Self {
-            permits: permits.clone(),
-            taking: Some(taking),
-        }
-    }
-
     /// The id that the process had which had this permit before and ended with it, if that is how it came
     /// here.
     pub fn abandoned_by(&self) -> Option<u32> {

@@ -103,6 +103,10 @@ pub(super) async fn pause() {
     let _ = over.await;
 }
 
+/// What a thread hears: the bell, or the end of a process that it watches.
+const RING: u64 = 1;
+const END: u64 = 2;
+
 /// What a thread listens to.
 #[derive(Debug)]
 pub(super) struct BlockingVigil<'a> {
@@ -120,7 +124,7 @@ impl<'a> BlockingVigil<'a> {
         may_block();
         Self {
             bell,
-            edges: bell.edges().ok(),
+            edges: bell.edges(RING).ok(),
             watched: Watched::default(),
         }
     }
@@ -130,7 +134,7 @@ impl<'a> BlockingVigil<'a> {
         let edges = self.edges.as_ref();
         self.watched.watch(whom, |process| {
             if let Some(edges) = edges {
-                edges.add(&process)?;
+                edges.add(&process, END)?;
             }
             Ok(process)
         })
@@ -139,9 +143,13 @@ impl<'a> BlockingVigil<'a> {
     /// As [`Vigil::wait`], until `end` at the latest.
     pub(super) fn wait(&mut self, end: Option<Instant>) -> Woken {
         if let Some(edges) = self.edges.as_ref().filter(|_| !self.watched.blind)
-            && edges.next(end).is_ok()
+            && let Ok(heard) = edges.next(end)
         {
-            return Woken::Rang;
+            return if heard & END == 0 {
+                Woken::Rang
+            } else {
+                Woken::Ended
+            };
         }
         let left = end.map_or(BLIND, |end| end.saturating_duration_since(Instant::now()));
         std::thread::sleep(left.min(BLIND));
@@ -192,5 +200,49 @@ impl<E: AsFd> Watched<E> {
             }
         }
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    #[test]
+    fn a_thread_hears_a_ring_and_the_end_of_a_process_and_which_it_was() {
+        let bell = Bell::new().expect("a bell");
+        let mut vigil = BlockingVigil::new(&bell);
+        let mut process = Command::new("cat");
+        let mut process = process.stdin(Stdio::piped()).spawn().expect("a process");
+        let identity = Identity::from_word(process.id().into()).expect("not 0");
+        let end = Instant::now().checked_add(Duration::from_secs(30));
+        assert_eq!(vigil.watch(&[identity]), None);
+        bell.ring();
+        assert_eq!(vigil.wait(end), Woken::Rang);
+        drop(process.stdin.take());
+        assert_eq!(vigil.wait(end), Woken::Ended);
+        bell.ring();
+        assert_eq!(vigil.wait(end), Woken::Rang);
+        assert_eq!(vigil.watch(&[identity]), Some(identity));
+        process.wait().expect("it has ended");
+    }
+
+    #[tokio::test]
+    async fn a_task_hears_a_ring_and_the_end_of_a_process_and_which_it_was() {
+        let bell = Bell::new().expect("a bell");
+        let mut vigil = Vigil::new(&bell);
+        let mut process = Command::new("cat");
+        let mut process = process.stdin(Stdio::piped()).spawn().expect("a process");
+        let identity = Identity::from_word(process.id().into()).expect("not 0");
+        assert_eq!(vigil.watch(&[identity]), None);
+        bell.ring();
+        assert_eq!(vigil.wait().await, Woken::Rang);
+        drop(process.stdin.take());
+        assert_eq!(vigil.wait().await, Woken::Ended);
+        bell.ring();
+        assert_eq!(vigil.wait().await, Woken::Rang);
+        assert_eq!(vigil.watch(&[identity]), Some(identity));
+        process.wait().expect("it has ended");
     }
 }

@@ -43,9 +43,21 @@ impl Word<'_> {
         self.change(FREE, own)
     }
 
-    /// Takes the lock from `ended`, a process that is no more. False if another has done so.
-    pub(crate) fn seize(&self, ended: u64, own: u64) -> bool {
-        self.change(ended, own).is_ok()
+    /// As [`take`](Self::take), also from `ended`, a process that is no more. Says whether it had the lock.
+    pub(crate) fn take_or_seize(&self, own: u64, ended: Option<u64>) -> Result<bool, u64> {
+        loop {
+            match (self.take(own), ended) {
+                (Ok(()), _) => return Ok(false),
+                (Err(holder), Some(ended)) if holder == ended => {
+                    if self.change(ended, own).is_ok() {
+                        return Ok(true);
+                    }
+                    // Another was quicker, and may be killed as well. Who waits has to see that one: nobody
+                    // would ring for it. As nobody takes the lock for `ended`, this is not gone round again.
+                }
+                (Err(holder), _) => return Err(holder),
+            }
+        }
     }
 
     /// Gives the lock back and wakes who waits for it. Does nothing if `own` does not have it: a forked

@@ -39,6 +39,15 @@ pub(crate) fn eventually(mut condition: impl FnMut() -> bool) -> impl Future<Out
     })
 }
 
+/// Runs something that blocks in a thread of its own. Should it hang, no runtime waits for it at its end.
+pub(crate) fn in_thread<R: Send + 'static>(
+    work: impl FnOnce() -> R + Send + 'static,
+) -> impl Future<Output = R> {
+    let (done, outcome) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || drop(done.send(work())));
+    async move { outcome.await.expect("no panic") }
+}
+
 /// Where tasks wait until the test lets them go. When it is dropped, all may go.
 pub(crate) struct Gate {
     listener: UnixListener,
@@ -122,7 +131,7 @@ impl Guest {
 async fn a_gate_holds_its_guests_until_they_are_let_in() {
     let gate = Gate::new();
     let key = gate.key();
-    let task = tokio::task::spawn_blocking(move || key.wait());
+    let task = tokio::spawn(in_thread(move || key.wait()));
     let guest = gate.guest().await;
     assert_eq!(guest.pid(), std::process::id());
     assert!(!task.is_finished());

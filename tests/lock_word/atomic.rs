@@ -26,6 +26,10 @@ impl AtomicU64 {
         fenced(order, || self.0.load(order))
     }
 
+    pub(crate) fn fetch_add(&self, value: u64, order: Ordering) -> u64 {
+        fenced(order, || self.0.fetch_add(value, order))
+    }
+
     pub(crate) fn compare_exchange(
         &self,
         from: u64,

@@ -7,7 +7,7 @@ use loom::sync::Arc;
 use loom::thread;
 
 use super::atomic::{AtomicU64, explore};
-use super::system::System;
+use super::system::{System, die, until_it_dies};
 use super::word::{Mark, Word};
 
 /// Where a process is killed.
@@ -56,23 +56,7 @@ impl Lock {
 
     /// Waits for the lock, unless it is killed then. Says whether it was.
     fn lock(&self, own: u64, killed: Killed) -> bool {
-        if self.word().take(own).is_ok() {
-            return false;
-        }
-        let mut listener = self.system.listen();
-        loop {
-            self.word().waiting.raise();
-            if killed == Waiting {
-                return true;
-            }
-            let Err(holder) = self.word().take(own) else {
-                return false;
-            };
-            let ended = listener.wait(&[holder]);
-            if ended.is_some_and(|ended| self.word().seize(ended, own)) {
-                return false;
-            }
-        }
+        !self.system.lock(self.word(), own, || killed == Waiting)
     }
 
     /// What a process does, whose number is `own`.
@@ -92,25 +76,13 @@ impl Lock {
         match killed {
             Never | Waiting => self.word().give_back(own, || self.system.ring()),
             Holding => {}
-            BeforeItRings | AfterItRang => self.give_back_and_die(own, killed),
-        }
-    }
-
-    /// The steps of `give_back` as far as they are done.
-    fn give_back_and_die(&self, own: u64, killed: Killed) {
-        struct Dead;
-        let died = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            self.word().give_back(own, || {
-                if killed == AfterItRang {
+            BeforeItRings => until_it_dies(|| self.word().give_back(own, die)),
+            AfterItRang => until_it_dies(|| {
+                self.word().give_back(own, || {
                     self.system.ring();
-                }
-                std::panic::resume_unwind(Box::new(Dead));
-            });
-        }));
-        if let Err(other) = died
-            && !other.is::<Dead>()
-        {
-            std::panic::resume_unwind(other);
+                    die();
+                });
+            }),
         }
     }
 }

@@ -1,6 +1,10 @@
 //! What the system does for processes that wait for each other: it rings a bell, and tells who has ended.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
 use loom::sync::{Condvar, Mutex};
+
+use super::word::Word;
 
 #[derive(Default)]
 struct Known {
@@ -37,6 +41,29 @@ impl System {
         self.happened.notify_all();
     }
 
+    /// Waits for a lock, as `robust.rs` does. False if the process was killed before it looked again.
+    pub(crate) fn lock(&self, word: Word<'_>, own: u64, is_killed: impl Fn() -> bool) -> bool {
+        if word.take(own).is_ok() {
+            return true;
+        }
+        let (mut listener, mut ended) = (self.listen(), None);
+        loop {
+            word.waiting.raise();
+            if is_killed() {
+                return false;
+            }
+            let Err(holder) = word.take_or_seize(own, ended) else {
+                return true;
+            };
+            assert_ne!(
+                Some(holder),
+                ended,
+                "the one that was quicker is to be seen"
+            );
+            ended = listener.wait(&[holder]);
+        }
+    }
+
     pub(crate) fn listen(&self) -> Listener<'_> {
         let heard = self.known.lock().unwrap().rings;
         Listener {
@@ -61,5 +88,21 @@ impl Listener<'_> {
             }
             known = self.system.happened.wait(known).unwrap();
         }
+    }
+}
+
+struct Dead;
+
+/// The process is killed at this point.
+pub(crate) fn die() {
+    resume_unwind(Box::new(Dead));
+}
+
+/// What a process does until it is killed.
+pub(crate) fn until_it_dies(work: impl FnOnce()) {
+    if let Err(other) = catch_unwind(AssertUnwindSafe(work))
+        && !other.is::<Dead>()
+    {
+        resume_unwind(other);
     }
 }

@@ -7,7 +7,7 @@ use concurrent_futures::multiprocessing::{JoinableQueue, Queue};
 use futures::FutureExt as _;
 use rustix::process::Signal;
 
-use super::common::{Gate, Key, within};
+use super::common::{Gate, Key, in_thread, within};
 use super::{PATIENCE, pool, signal};
 
 #[tokio::test]
@@ -26,11 +26,23 @@ async fn a_join_waits_until_all_items_are_done() {
     }
     assert_eq!(within(join).await, 0);
     assert_eq!((queue.unfinished(), queue.len()), (0, 0));
+}
+
+#[test]
+fn a_thread_waits_until_all_items_are_done_or_gives_up() {
+    let queue = JoinableQueue::unbounded().expect("a queue");
     let late = queue.blocking_join_timeout(Duration::ZERO);
     assert_eq!(late.expect("all is done"), 0);
-    queue.put(3).await.expect("there is room");
+    queue.blocking_put(3).expect("there is room");
     let late = queue.blocking_join_timeout(Duration::from_millis(3));
     assert!(late.expect_err("one is not done").is_timed_out());
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            queue.blocking_get().expect("it is there");
+            queue.blocking_task_done().expect("one was taken");
+        });
+        assert_eq!(queue.blocking_join(), 0);
+    });
 }
 
 #[tokio::test]
@@ -76,7 +88,7 @@ async fn many_processes_do_the_items_and_many_wait_for_them() {
     }
     let threads = [(); 2].map(|()| {
         let queue = queue.clone();
-        tokio::task::spawn_blocking(move || queue.blocking_join())
+        tokio::spawn(in_thread(move || queue.blocking_join()))
     });
     assert_eq!(within(queue.join()).await, 0);
     for thread in threads {
@@ -136,10 +148,10 @@ async fn a_join_does_not_wait_for_items_in_the_hands_of_the_dead() {
             .expect_err("it was killed")
             .is_worker_lost()
     );
-    let thread = tokio::task::spawn_blocking({
+    let thread = tokio::spawn(in_thread({
         let queue = queue.clone();
         move || queue.blocking_join()
-    });
+    }));
     let mut join = Box::pin(queue.join());
     assert!(join.as_mut().now_or_never().is_none());
     // It comes in after the join has begun.
@@ -160,5 +172,30 @@ async fn a_join_does_not_wait_for_items_in_the_hands_of_the_dead() {
     queue.get().await.expect("it is there");
     queue.task_done().await.expect("one was taken");
     assert_eq!(within(queue.join()).await, 5, "so many in all");
+    within(pool.shutdown()).await;
+}
+
+/// No other process is there that would find it out.
+#[tokio::test]
+async fn a_thread_that_joins_is_told_of_a_death() {
+    let pool = pool(1);
+    let queue = JoinableQueue::unbounded().expect("a queue");
+    let gate = Gate::new();
+    for number in 0..3 {
+        queue.put(number).await.expect("there is room");
+    }
+    let task = pool.submit(take_and_wait, (queue.clone(), 3, gate.key()));
+    let guest = gate.guest().await;
+    let (joining, told) = (queue.clone(), gate.key());
+    let thread = tokio::spawn(in_thread(move || {
+        let early = joining.blocking_join_timeout(Duration::from_millis(1));
+        assert!(early.expect_err("two are not done").is_timed_out());
+        told.wait(); // It is killed when this is about to wait.
+        joining.blocking_join()
+    }));
+    gate.guest().await.let_in().await;
+    signal(guest.pid(), Signal::KILL);
+    assert_eq!(within(thread).await.expect("it ends"), 2);
+    within(task).await.expect_err("it was killed");
     within(pool.shutdown()).await;
 }

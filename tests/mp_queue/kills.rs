@@ -7,6 +7,8 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::io::Write as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use concurrent_futures::multiprocessing::{JoinableQueue, Queue};
 use concurrent_futures::{ExecutorExt as _, JoinHandle, ProcessPoolExecutor};
@@ -14,7 +16,7 @@ use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
-use super::common::{eventually, within};
+use super::common::{eventually, in_thread, within};
 use super::{pool, signal};
 
 /// One of the items of a putter, counted from 0. With an object in it now and then.
@@ -50,7 +52,8 @@ impl Item {
 /// Mostly little, now and then so much that a ring grows, or that it travels in a file.
 fn filler(who: u64, number: u64) -> usize {
     match who.wrapping_mul(31).wrapping_add(number) % 100 {
-        99 => 300_000,
+        99 => 2_500_000,
+        98 => 300_000,
         90.. => 20_000,
         rest => rest as usize * 3,
     }
@@ -238,6 +241,11 @@ async fn kill_again_and_again(way: Way) {
         }
     });
 
+    let joiners = match &way {
+        Way::Plain(_) => None,
+        Way::Joinable(queue) => Some(Joiners::of(queue)),
+    };
+
     let (mut killed_getters, mut killed_putters) = (0, BTreeSet::new());
     for _ in 0..KILLS {
         let enough = trial.taken() + any() % 50;
@@ -315,6 +323,44 @@ async fn kill_again_and_again(way: Way) {
             (missing..=killed_getters).contains(&lost),
             "{missing} {lost} {killed_getters}"
         );
+    }
+    if let Some(joiners) = joiners {
+        joiners.end().await;
+    }
+}
+
+/// A task and a thread that wait again and again for all of a queue to be done.
+struct Joiners {
+    over: Arc<AtomicBool>,
+    task: tokio::task::JoinHandle<()>,
+    thread: tokio::task::JoinHandle<()>,
+}
+
+impl Joiners {
+    fn of(queue: &JoinableQueue<Item>) -> Self {
+        let over = Arc::new(AtomicBool::new(false));
+        let (is_over, waiting) = (over.clone(), queue.clone());
+        let task = tokio::spawn(async move {
+            while !is_over.load(Ordering::Relaxed) {
+                waiting.join().await;
+                tokio::task::yield_now().await;
+            }
+        });
+        let (is_over, waiting) = (over.clone(), queue.clone());
+        let thread = tokio::spawn(in_thread(move || {
+            while !is_over.load(Ordering::Relaxed) {
+                waiting.blocking_join();
+                std::thread::yield_now();
+            }
+        }));
+        Self { over, task, thread }
+    }
+
+    /// All is done.
+    async fn end(self) {
+        self.over.store(true, Ordering::Relaxed);
+        within(self.task).await.expect("it ends");
+        within(self.thread).await.expect("it ends");
     }
 }
 

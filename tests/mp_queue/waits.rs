@@ -10,7 +10,7 @@ use futures::future::join_all;
 use rustix::process::Signal;
 
 use super::alone::alone;
-use super::common::{eventually, within};
+use super::common::{eventually, in_thread, within};
 use super::{PATIENCE, pool, signal};
 
 const SOON: Duration = Duration::from_millis(5);
@@ -122,7 +122,9 @@ async fn everybody_who_waits_gets_one() {
     });
     let threads = (0..WAITING).map(|_| {
         let queue = queue.clone();
-        tokio::task::spawn_blocking(move || queue.blocking_get_timeout(PATIENCE).expect("it comes"))
+        tokio::spawn(in_thread(move || {
+            queue.blocking_get_timeout(PATIENCE).expect("it comes")
+        }))
     });
     let all: Vec<_> = tasks.chain(threads).collect();
     for number in 0..2 * WAITING {

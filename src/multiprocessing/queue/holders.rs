@@ -73,17 +73,25 @@ impl<'a> Holders<'a> {
         }
     }
 
-    /// Those that have a place and have not ended, and how many items they have. The places of the others
-    /// are free from now on.
-    pub(super) fn living(self) -> impl Iterator<Item = (Identity, u64)> {
+    /// Those that have a place, but for one that has ended, and how many items they have. The place of that
+    /// one is free from now on.
+    pub(super) fn without(self, ended: Option<Identity>) -> impl Iterator<Item = (Identity, u64)> {
         (0..PLACES).filter_map(move |place| {
             let (who, count) = self.holder(place)?;
-            if !who.has_ended() {
+            if Some(who) != ended {
                 return Some((who, count));
             }
             self.count(place).store(0, Ordering::Relaxed);
             self.identity(place).store(0, Ordering::Relaxed);
             None
         })
+    }
+
+    /// What was the place of one process is another's.
+    #[cfg(test)]
+    pub(super) fn rename(self, from: Identity, to: Identity) {
+        if let Some(place) = self.find(from, 0) {
+            self.identity(place).store(to.to_word(), Ordering::Relaxed);
+        }
     }
 }

@@ -39,7 +39,7 @@ use crate::executor::task::Data;
 ///
 /// It is counted which process has taken how many items that are not done. With a process that ends these
 /// are lost: they count as done, so that nobody waits for them for ever, and [`join`](Self::join) tells how
-/// many there were.
+/// many there were. So an item that is handed on to another process is still lost with the one that has taken it.
 pub struct JoinableQueue<T>(Queue<T>);
 
 impl<T: Data> JoinableQueue<T> {
@@ -59,7 +59,8 @@ impl<T: Data> JoinableQueue<T> {
         Queue::create(checked(capacity)?, true).map(Self)
     }
 
-    /// An item that was taken is done. To be called once for each.
+    /// An item that was taken is done. To be called once for each, also for one that was gone because it could
+    /// not be decoded.
     ///
     /// It counts for the process that calls it, if that has items that are not done, and else for another
     /// that has: an item may be handed on.

@@ -29,8 +29,9 @@ use crate::multiprocessing::item::{Incoming, Outgoing};
 use crate::multiprocessing::robust::Held;
 
 /// From this size on, the bytes of an item travel in a file of their own, which is written and read outside
-/// of the lock.
-const LARGE: usize = 256 * 1024;
+/// of the lock. A file has all its memory from the system anew, which takes several times as long as the copy
+/// to and from a ring that stays: two items a little smaller than this fit into one.
+const LARGE: usize = ring::KEPT as usize / 2;
 
 /// A queue between processes: any number of them, and of tasks and threads in each, put items in and take
 /// them out. Items come out in the order in which they went in, each once.
@@ -64,13 +65,19 @@ const LARGE: usize = 256 * 1024;
 ///
 /// What an argument of a task may be (see [`Data`]), also with objects in it that processes share, such as
 /// another queue. Some hundreds of these can be under way in one queue: then a `put` of more waits, and a
-/// `try_put` says that the queue is full, until some have been taken. One item can have some 80 queues in it.
+/// `try_put` says that the queue is full, until some have been taken. One item can have some 80 queues in it,
+/// which have four descriptors each. Of a user without privileges the system lets no more descriptors be under
+/// way at one time, in all queues, than one process may have open: a `put` of more is an error.
 ///
 /// # Costs
 ///
 /// As long as nobody waits, a small item costs no system call, and takes no memory but its own. Large
-/// ones (256 KiB) are written and read while others use the queue. What the items in it take, a queue has from
-/// the system before it writes to it, and gives back when it is empty, but for 4 MiB at the most.
+/// ones (2 MiB) are written and read while others use the queue. What the items in it take, a queue has from
+/// the system before it writes to it, and gives back when it is empty, but for 4 MiB at the most. Its memory is
+/// doubled when that is full, and what is in it is copied.
+///
+/// Items are encoded, decoded and copied by whoever calls the method, also in a task: some milliseconds for
+/// 10 MiB. For what is larger there is [`SharedMemory`](super::SharedMemory), which itself can be an item.
 pub struct Queue<T> {
     shared: Arc<Shared>,
     items: PhantomData<fn(T) -> T>,
@@ -127,7 +134,7 @@ impl<T: Data> Queue<T> {
     ///
     /// # Errors
     /// `is_codec()` if the item cannot be encoded, `is_too_large()`, or `is_no_space()` if there is no memory
-    /// for it. The error has the item, if that still exists.
+    /// for it, or too many descriptors are under way. The error has the item, if that still exists.
     ///
     /// # Panics
     /// If it has to wait outside of a tokio runtime, or in one without an I/O driver.

@@ -28,7 +28,7 @@ pub(super) const BASE: u64 = 64 * 1024;
 const STEP: u64 = BASE;
 
 /// A ring larger than this shrinks to it when it is empty.
-const KEPT: u64 = 4 << 20;
+pub(super) const KEPT: u64 = 4 << 20;
 
 /// Of each item, what stands before its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

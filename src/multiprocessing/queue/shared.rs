@@ -18,6 +18,7 @@ use super::error::QueueError;
 use super::holders::{self, Holders};
 use super::ring::{BASE, Head, Ring};
 use super::state::{Kept, State};
+use super::store::step;
 use crate::multiprocessing::bell::Bell;
 use crate::multiprocessing::item::{Incoming, Outgoing};
 use crate::multiprocessing::linger::{linger, linger_in_turn};
@@ -155,7 +156,13 @@ impl Shared {
         &self,
         act: impl FnOnce(&mut Held<'_>) -> Result<(), QueueError>,
     ) -> Result<(), QueueError> {
-        let held = (0..TRIES).find_map(|_| self.lock.try_lock());
+        let held = (0..TRIES).find_map(|_| {
+            let held = self.lock.try_lock();
+            if held.is_none() {
+                std::thread::yield_now(); // Who has it may wait for this very CPU.
+            }
+            held
+        });
         act(&mut held.ok_or(QueueError::BUSY)?)
     }
 
@@ -202,6 +209,7 @@ impl Shared {
         let beside: Vec<BorrowedFd<'_>> = item.beside.iter().map(|fd| fd.as_fd()).collect();
         state.parcels += 1;
         self.kept().commit(state);
+        step();
         let sent = sys::send_packet(to, state.parcels, &beside)?;
         if !sent && state.len() == 0 {
             // Nothing but what was left by such as were killed.
@@ -213,7 +221,7 @@ impl Shared {
         Ok(sent)
     }
 
-    /// Takes the first item out. False if there is none.
+    /// Takes the first item out. Nothing if there is none.
     pub(super) fn take(
         &self,
         held: &mut Held<'_>,
@@ -249,6 +257,7 @@ impl Shared {
         }
         ring.pass(self.kept(), state, &head)?;
         if head.parcel.is_some() && !is_missing {
+            step(); // Should it stay, whoever looks for a later one drops it.
             sys::drop_packet(&self.sockets[1]);
         }
         if is_missing {
@@ -303,12 +312,12 @@ impl Shared {
     }
 
     /// How many items have been lost, ever, with processes that had taken them, if no other item is to
-    /// be done.
+    /// be done. Whoever waits for that watches all who have items, and looks again without one that has ended.
     pub(super) fn all_done(&self, held: &mut Held<'_>) -> Option<u64> {
         let mut state = self.kept().load();
         if !state.is_done() {
             let mut had_by_living = 0;
-            for (who, count) in self.holders().living() {
+            for (who, count) in self.holders().without(held.ended()) {
                 had_by_living += count;
                 held.watch(who);
             }
@@ -336,5 +345,183 @@ impl<'de> Deserialize<'de> for Shared {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let (file, bell, sockets) = Deserialize::deserialize(deserializer)?;
         Self::open(file, bell, sockets).map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Child, Command};
+
+    use super::super::store::{Cut, cut_after};
+    use super::*;
+    use crate::multiprocessing::Event;
+
+    /// A queue, in processes that are cut off after so many steps. What they leave is what a killed process
+    /// leaves, which gives no lock back but has it taken from it.
+    struct Tried(Shared);
+
+    /// With something beside it.
+    type Item = (u64, Event);
+
+    impl Tried {
+        fn new(counts_done: bool) -> Self {
+            Self(Shared::create(0, counts_done).expect("a queue"))
+        }
+
+        fn locked<R>(&self, steps: u64, act: impl FnOnce(&mut Held<'_>) -> R) -> Result<R, Cut> {
+            cut_after(steps, || {
+                let mut held = self.0.lock.try_lock().expect("nobody has it");
+                act(&mut held)
+            })
+        }
+
+        fn put(&self, steps: u64, item: &Item) -> Result<(), Cut> {
+            let mut outgoing = Outgoing::of(item.clone()).expect("it can be encoded");
+            outgoing.pack(usize::MAX).expect("it is small");
+            self.locked(steps, |held| {
+                let put = self.0.put(held, &outgoing).expect("there is room");
+                put.expect("there is memory");
+            })
+        }
+
+        fn take(&self, steps: u64) -> Result<Option<Item>, Cut> {
+            let mut incoming = Incoming::for_type::<Item>();
+            let taken = self.locked(steps, |held| self.0.take(held, &mut incoming))?;
+            Ok(taken.map(|taken| {
+                taken.expect("it is whole");
+                incoming.into_item().expect("it can be decoded")
+            }))
+        }
+
+        /// Takes what is left, which is to be this, in this order.
+        fn has(&self, items: &[Item]) {
+            for (number, event) in items {
+                let taken = self.take(u64::MAX).expect("it is not cut off");
+                let (found, beside) = taken.expect("it is there");
+                beside.set();
+                assert!(found == *number && event.is_set());
+                event.clear();
+            }
+            assert!(self.take(u64::MAX).expect("it is not cut off").is_none());
+        }
+
+        /// The process has ended that took items until now.
+        fn end(&self, as_process: &Child) {
+            let ended = Identity::from_word(as_process.id().into()).expect("not 0");
+            self.0.holders().rename(Identity::own(), ended);
+        }
+
+        fn done(&self, steps: u64) -> Result<(), Cut> {
+            let done = self.locked(steps, |held| self.0.task_done(held))?;
+            done.expect("one was taken");
+            Ok(())
+        }
+
+        fn all_done(&self) -> Option<u64> {
+            let look = |held: &mut Held<'_>| self.0.all_done(held);
+            self.0.lock.blocking_wait_until(Some(Duration::ZERO), look)
+        }
+    }
+
+    fn items() -> [Item; 3] {
+        [1, 2, 3].map(|number| (number, Event::new().expect("an event")))
+    }
+
+    fn ended() -> Child {
+        let child = Command::new("true").spawn().expect("a process");
+        let identity = Identity::from_word(child.id().into()).expect("not 0");
+        while !identity.has_ended() {
+            std::thread::yield_now();
+        }
+        child
+    }
+
+    #[test]
+    fn a_put_that_is_cut_off_leaves_whole_items_with_what_goes_beside_them() {
+        let [first, second, third] = items();
+        for steps in 0.. {
+            let tried = Tried::new(false);
+            tried.put(u64::MAX, &first).expect("it is not cut off");
+            let outcome = tried.put(steps, &second);
+            let is_there = tried.0.glance().len() == 2;
+            assert!(is_there || outcome.is_err());
+            tried.put(u64::MAX, &third).expect("it is not cut off");
+            if is_there {
+                tried.has(&[first.clone(), second.clone(), third.clone()]);
+            } else {
+                tried.has(&[first.clone(), third.clone()]);
+            }
+            if outcome.is_ok() {
+                assert!(steps >= 10);
+                return;
+            }
+        }
+    }
+
+    #[test]
+    fn a_take_that_is_cut_off_leaves_whole_items_with_what_goes_beside_them() {
+        for steps in 0.. {
+            let (tried, items) = (Tried::new(false), items());
+            for item in &items {
+                tried.put(u64::MAX, item).expect("it is not cut off");
+            }
+            let outcome = tried.take(steps);
+            let left = tried.0.glance().len() as usize;
+            assert!(left == 2 || left == 3 && outcome.is_err());
+            tried.has(&items[3 - left..]);
+            if outcome.is_ok() {
+                assert!(steps >= 10);
+                return;
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_taken_by_one_that_is_cut_off_is_lost_and_counted_once() {
+        let mut child = ended();
+        for steps in 0.. {
+            let (tried, items) = (Tried::new(true), items());
+            for item in &items {
+                tried.put(u64::MAX, item).expect("it is not cut off");
+            }
+            let outcome = tried.take(steps);
+            let left = tried.0.glance().len();
+            assert_eq!(tried.all_done(), None, "some are in the queue");
+            tried.end(&child);
+            for _ in 0..left {
+                tried.take(u64::MAX).expect("it is not cut off");
+                assert_eq!(tried.all_done(), None, "it is in our hands");
+                tried.done(u64::MAX).expect("it is not cut off");
+            }
+            assert_eq!(tried.all_done(), Some(3 - left));
+            assert_eq!(tried.all_done(), Some(3 - left));
+            if outcome.is_ok() {
+                assert!(steps >= 10);
+                break;
+            }
+        }
+        child.wait().expect("it has ended");
+    }
+
+    #[test]
+    fn an_item_that_is_done_by_one_that_is_cut_off_is_done_or_lost() {
+        let mut child = ended();
+        for steps in 0.. {
+            let (tried, [first, second, _]) = (Tried::new(true), items());
+            for item in [first, second] {
+                tried.put(u64::MAX, &item).expect("it is not cut off");
+                tried.take(u64::MAX).expect("it is not cut off");
+            }
+            let outcome = tried.done(steps);
+            let done = tried.0.glance().done;
+            assert!(done == 1 || done == 0 && outcome.is_err());
+            tried.end(&child);
+            assert_eq!(tried.all_done(), Some(2 - done));
+            if outcome.is_ok() {
+                assert!(steps >= 10);
+                break;
+            }
+        }
+        child.wait().expect("it has ended");
     }
 }

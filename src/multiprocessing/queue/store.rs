@@ -28,7 +28,7 @@ pub(super) fn step() {
 }
 
 #[cfg(test)]
-pub(super) use tests::{cut_after, stores};
+pub(super) use tests::{Cut, cut_after, stores};
 
 #[cfg(test)]
 mod tests {

@@ -107,26 +107,27 @@ impl BlockingEdges {
         Ok(Self(epoll::create(epoll::CreateFlags::CLOEXEC)?))
     }
 
-    /// Listens to `fd` from now on, until it is closed. What can be read already counts as one edge.
-    pub(crate) fn add(&self, fd: impl AsFd) -> io::Result<()> {
+    /// Listens to `fd` from now on, until it is closed, for edges of this kind: a bit. What can be read
+    /// already counts as one edge.
+    pub(crate) fn add(&self, fd: impl AsFd, kind: u64) -> io::Result<()> {
         let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
-        Ok(epoll::add(
-            &self.0,
-            fd,
-            epoll::EventData::new_u64(0),
-            flags,
-        )?)
+        let kind = epoll::EventData::new_u64(kind);
+        Ok(epoll::add(&self.0, fd, kind, flags)?)
     }
 
-    /// Waits for an edge that nobody has waited for, until `end` at the latest. May return early.
-    pub(crate) fn next(&self, end: Option<Instant>) -> io::Result<()> {
+    /// Waits for an edge that nobody has waited for, until `end` at the latest. Gives the kinds of all those
+    /// that it takes. May return early, without any.
+    pub(crate) fn next(&self, end: Option<Instant>) -> io::Result<u64> {
         // More than one edge is one reason to look: the others are there at the next call.
         let mut events = [const { std::mem::MaybeUninit::uninit() }; 8];
         // Rounded up, lest the last part of a millisecond be spent looking again and again.
         let left = end.map(|end| end.saturating_duration_since(Instant::now()));
         let left = left.map(|left| timespec((left + Duration::from_micros(999)).min(LONGEST)));
         match epoll::wait(&self.0, &mut events[..], left.as_ref()) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Ok((events, _)) => Ok(events
+                .iter()
+                .fold(0, |kinds, event| kinds | event.data.u64())),
+            Err(rustix::io::Errno::INTR) => Ok(0),
             Err(error) => Err(error.into()),
         }
     }
@@ -148,7 +149,7 @@ mod tests {
         let bell = eventfd().expect("an eventfd");
         let ears = [(); 3].map(|()| BlockingEdges::new().expect("an epoll"));
         for ear in &ears {
-            ear.add(&bell).expect("it can be listened to");
+            ear.add(&bell, 1).expect("it can be listened to");
         }
         let heard = |ear: &BlockingEdges| {
             let mut events = [const { std::mem::MaybeUninit::uninit() }; 8];

@@ -1,0 +1,94 @@
+//! A barrier: all pass together or nobody, and it breaks with whoever is killed while it waits.
+
+use concurrent_futures::multiprocessing::Barrier;
+use concurrent_futures::{ExecutorExt as _, ProcessPoolExecutor};
+
+use super::board::{Board, Member};
+use super::common::{eventually, in_thread, within};
+use super::crew::{Crew, STEPS, TASKS, WORKERS, kill, leaves_nothing, tasks};
+
+/// Passes, and makes the barrier as new when it is broken: by whoever was killed there, maybe in the middle of
+/// just that.
+fn pass(barrier: Barrier, member: Member) {
+    while !member.board.is_over() {
+        match barrier.blocking_wait() {
+            Ok(_) => member.count(STEPS),
+            Err(_) if barrier.is_broken() && !member.board.is_over() => barrier.blocking_reset(),
+            Err(_) => {}
+        }
+    }
+}
+
+#[test]
+fn all_pass_a_barrier_together_or_nobody_though_some_are_killed_there() {
+    let test = "barrier::all_pass_a_barrier_together_or_nobody_though_some_are_killed_there";
+    leaves_nothing(test, async || {
+        let board = Board::new();
+        let barrier = Barrier::new(WORKERS + TASKS).expect("a barrier");
+        let services = tasks(&board).map(|member| {
+            let barrier = barrier.clone();
+            tokio::spawn(async move {
+                while !member.board.is_over() {
+                    match barrier.wait().await {
+                        Ok(_) => member.count(STEPS),
+                        Err(_) if barrier.is_broken() && !member.board.is_over() => {
+                            barrier.reset().await;
+                        }
+                        Err(_) => {}
+                    }
+                }
+            })
+        });
+        let services: Vec<_> = services.collect();
+        let mut crew = Crew::new(&board, |pool, member| {
+            pool.submit(pass, (barrier.clone(), member))
+        });
+        crew.kill_again_and_again().await;
+        board.end();
+        // Somebody may have been about to make it as new.
+        let break_all = async {
+            while !crew.has_ended() || services.iter().any(|service| !service.is_finished()) {
+                barrier.abort().await;
+                tokio::task::yield_now().await;
+            }
+        };
+        within(break_all).await;
+        for service in services {
+            within(service).await.expect("it ends");
+        }
+        crew.end().await;
+        // Those who were there all the time have passed equally often.
+        let passed: Vec<u64> = tasks(&board).map(|member| member.own(STEPS)).collect();
+        assert!(passed.iter().all(|times| *times == passed[0]), "{passed:?}");
+    });
+}
+
+/// Nobody comes any more who would find it out.
+#[test]
+fn who_waits_at_a_barrier_is_told_of_the_death_of_another_be_it_a_task_or_a_thread() {
+    fn wait(barrier: Barrier) {
+        let _ = barrier.blocking_wait();
+    }
+    let test =
+        "barrier::who_waits_at_a_barrier_is_told_of_the_death_of_another_be_it_a_task_or_a_thread";
+    leaves_nothing(test, async || {
+        let pool = ProcessPoolExecutor::with_workers(1).expect("a pool");
+        let barrier = Barrier::new(3).expect("a barrier");
+        for is_thread in [false, true] {
+            let waiting = pool.submit(wait, barrier.clone());
+            let other = barrier.clone();
+            let other = if is_thread {
+                tokio::spawn(in_thread(move || other.blocking_wait()))
+            } else {
+                tokio::spawn(async move { other.wait().await })
+            };
+            eventually(|| barrier.waiting() == 2).await;
+            kill(pool.workers()[0].pid());
+            let outcome = within(other).await.expect("it ends");
+            assert!(outcome.is_err() && barrier.is_broken());
+            within(waiting).await.expect_err("it was killed");
+            barrier.reset().await;
+        }
+        within(pool.shutdown()).await;
+    });
+}

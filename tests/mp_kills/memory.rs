@@ -1,0 +1,75 @@
+//! Memory, with a name and without: killed owners take nothing from the others, and leave nothing.
+
+use std::fs;
+
+use concurrent_futures::ExecutorExt as _;
+use concurrent_futures::multiprocessing::SharedMemory;
+
+use super::board::{Board, MOST, Member};
+use super::common::{eventually, within};
+use super::crew::{Crew, STEPS, leaves_nothing, tasks};
+
+/// Opens the memory that all have, writes to its own part of it, and makes others that go again.
+fn work(name: &str, member: &Member) {
+    let memory = SharedMemory::open(name).expect("it has an owner");
+    let steps = member.own(STEPS) + 1;
+    memory.write(8 * member.who, &steps.to_ne_bytes());
+    let own = format!("{name}.{}", member.who);
+    drop(SharedMemory::create_named(&own, 5000).expect("memory"));
+    let nameless = SharedMemory::create(5000).expect("memory");
+    assert_eq!(nameless.to_vec(), [0; 5000]);
+    member.count(STEPS);
+}
+
+fn work_on(name: String, member: Member) {
+    while !member.board.is_over() {
+        work(&name, &member);
+    }
+}
+
+#[test]
+fn killed_owners_of_memory_take_nothing_from_the_others_and_leave_nothing() {
+    let test = "memory::killed_owners_of_memory_take_nothing_from_the_others_and_leave_nothing";
+    leaves_nothing(test, async || {
+        let board = Board::new();
+        let name = format!("kills.{}", std::process::id());
+        let memory = SharedMemory::create_named(&name, 8 * MOST).expect("memory");
+        let services = tasks(&board).map(|member| {
+            let name = name.clone();
+            tokio::spawn(async move {
+                while !member.board.is_over() {
+                    work(&name, &member);
+                    tokio::task::yield_now().await;
+                }
+            })
+        });
+        let services: Vec<_> = services.collect();
+        let mut crew = Crew::new(&board, |pool, member| {
+            pool.submit(work_on, (name.clone(), member))
+        });
+        crew.kill_again_and_again().await;
+        board.end();
+        for service in services {
+            within(service).await.expect("it ends");
+        }
+        crew.end().await;
+        // Each has written to its part, and killed ones may not have counted the last time.
+        let written = memory.to_vec();
+        let (words, _) = written.as_chunks();
+        for (word, steps) in words.iter().zip(board.all(STEPS)) {
+            let written = u64::from_ne_bytes(*word);
+            assert!((steps..=steps + 1).contains(&written), "{written} {steps}");
+        }
+        drop(memory);
+        assert!(SharedMemory::open(&name).is_err());
+        // Names of such as were killed are removed by the next one who creates a name.
+        eventually(|| {
+            drop(SharedMemory::create_named(&format!("{name}.last"), 1).expect("memory"));
+            let names = fs::read_dir("/dev/shm").expect("it is there").flatten();
+            let names = names.map(|entry| entry.file_name().to_string_lossy().into_owned());
+            let left: Vec<_> = names.filter(|left| left.contains(&name)).collect();
+            left.is_empty()
+        })
+        .await;
+    });
+}

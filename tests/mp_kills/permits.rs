@@ -1,0 +1,159 @@
+//! The permits of a semaphore: no more have one than there are, and those of the dead come back.
+
+use std::fs;
+
+use concurrent_futures::ExecutorExt as _;
+use concurrent_futures::multiprocessing::Semaphore;
+
+use super::board::{Board, Member};
+use super::common::within;
+use super::crew::{Crew, STEPS, leaves_nothing, tasks};
+
+const PERMITS: usize = 3;
+
+/// Of each member's words: odd while it has a permit, and how it is called.
+const HAS: usize = 1;
+const PID: usize = 2;
+
+fn is_alive(pid: u64) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ")
+        .is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+}
+
+/// How many had a permit at one moment in between, if nobody has come or gone.
+fn at_one_moment(board: &Board) -> Option<usize> {
+    let before = board.all(HAS);
+    if board.all(HAS) != before {
+        return None;
+    }
+    // What the dead have noted stays: they had a permit, and have it no more.
+    let members = before.into_iter().zip(board.all(PID));
+    let have = members.filter(|(has, pid)| has % 2 == 1 && is_alive(*pid));
+    Some(have.count())
+}
+
+/// Has a permit, and looks who else has.
+fn have(member: &Member) {
+    member.count(HAS);
+    if let Some(count) = at_one_moment(&member.board) {
+        assert!(count <= PERMITS, "{count} have a permit");
+    }
+    member.count(HAS);
+}
+
+fn use_permits(permits: Semaphore, member: Member) {
+    member.set_own(PID, std::process::id().into());
+    while !member.board.is_over() {
+        let permit = permits.blocking_acquire();
+        have(&member);
+        drop(permit);
+        member.count(STEPS);
+    }
+}
+
+#[test]
+fn no_more_have_a_permit_than_there_are_and_those_of_the_killed_come_back() {
+    let test = "permits::no_more_have_a_permit_than_there_are_and_those_of_the_killed_come_back";
+    leaves_nothing(test, async || {
+        let (board, permits) = (Board::new(), Semaphore::new(PERMITS).expect("permits"));
+        let services = tasks(&board).map(|member| {
+            let permits = permits.clone();
+            tokio::spawn(async move {
+                member.set_own(PID, std::process::id().into());
+                while !member.board.is_over() {
+                    let permit = permits.acquire().await;
+                    have(&member);
+                    tokio::task::yield_now().await;
+                    drop(permit);
+                    member.count(STEPS);
+                }
+            })
+        });
+        let services: Vec<_> = services.collect();
+        let mut crew = Crew::new(&board, |pool, member| {
+            pool.submit(use_permits, (permits.clone(), member))
+        });
+        crew.kill_again_and_again().await;
+        board.end();
+        for service in services {
+            within(service).await.expect("it ends");
+        }
+        crew.end().await;
+        let all: Vec<_> = (0..PERMITS).map(|_| permits.try_acquire()).collect();
+        assert!(all.iter().all(Option::is_some), "all have come back");
+        assert!(permits.try_acquire().is_none(), "and no more");
+    });
+}
+
+/// Of each member's words: how many permits it has taken for good, or added.
+const TAKEN: usize = 1;
+const ADDED: usize = 2;
+
+/// Not too many, lest looking for a free one take long.
+fn add(permits: &Semaphore, member: &Member) {
+    if permits.available_permits() < 20 {
+        permits.add_permits(1).expect("there is room");
+        member.count(ADDED);
+    }
+}
+
+/// Every other member adds permits, the others take them for good.
+fn count_by_permits(permits: Semaphore, member: Member) {
+    while !member.board.is_over() {
+        if member.who.is_multiple_of(2) {
+            add(&permits, &member);
+            std::thread::yield_now();
+        } else {
+            permits.blocking_acquire().forget();
+            member.count(TAKEN);
+            member.count(STEPS);
+        }
+    }
+}
+
+#[test]
+fn a_permit_that_was_added_is_had_once_whoever_is_killed() {
+    let test = "permits::a_permit_that_was_added_is_had_once_whoever_is_killed";
+    leaves_nothing(test, async || {
+        let (board, permits) = (Board::new(), Semaphore::new(0).expect("permits"));
+        let services = tasks(&board).map(|member| {
+            let permits = permits.clone();
+            tokio::spawn(async move {
+                while !member.board.is_over() {
+                    if member.who == 0 {
+                        add(&permits, &member); // There is always one who does.
+                        tokio::task::yield_now().await;
+                    } else {
+                        permits.acquire().await.forget();
+                        member.count(TAKEN);
+                        member.count(STEPS);
+                    }
+                }
+            })
+        });
+        let services: Vec<_> = services.collect();
+        let mut crew = Crew::new(&board, |pool, member| {
+            pool.submit(count_by_permits, (permits.clone(), member))
+        });
+        crew.kill_again_and_again().await;
+        board.end();
+        permits.add_permits(100).expect("there is room");
+        for service in services {
+            within(service).await.expect("it ends");
+        }
+        let killed = crew.killed();
+        crew.end().await;
+        let mut left = 0;
+        while let Some(permit) = permits.try_acquire() {
+            permit.forget();
+            left += 1;
+        }
+        // Each of the killed may have added or taken one that it has not noted.
+        let (added, gone) = (board.sum(ADDED) + 100, board.sum(TAKEN) + left);
+        assert!(
+            gone <= added + killed && added <= gone + killed,
+            "{added} {gone}"
+        );
+    });
+}

@@ -1,0 +1,156 @@
+//! Events and conditions: who waits is woken, whoever is killed while it sets, notifies or waits.
+
+use std::time::Duration;
+
+use concurrent_futures::ExecutorExt as _;
+use concurrent_futures::multiprocessing::{Condition, Event};
+
+use super::board::{Board, Member};
+use super::common::within;
+use super::crew::{Crew, STEPS, any, leaves_nothing, tasks};
+
+const SHORT: Duration = Duration::from_micros(200);
+
+/// Waits for the event, and sets or clears it.
+fn set_and_clear(event: Event, member: Member) {
+    while !member.board.is_over() {
+        if any().is_multiple_of(2) {
+            event.blocking_wait();
+        } else if !event.blocking_wait_timeout(SHORT) {
+            event.set();
+            continue;
+        }
+        event.clear();
+        member.count(STEPS);
+    }
+}
+
+#[test]
+fn who_waits_for_an_event_is_woken_though_those_who_set_and_clear_it_are_killed() {
+    let test =
+        "waits::who_waits_for_an_event_is_woken_though_those_who_set_and_clear_it_are_killed";
+    leaves_nothing(test, async || {
+        let (board, event) = (Board::new(), Event::new().expect("an event"));
+        let services = tasks(&board).map(|member| {
+            let event = event.clone();
+            tokio::spawn(async move {
+                while !member.board.is_over() {
+                    if member.who == 0 {
+                        event.set(); // There is always one who does.
+                    } else {
+                        event.wait().await;
+                        member.count(STEPS);
+                    }
+                    tokio::task::yield_now().await;
+                }
+            })
+        });
+        let services: Vec<_> = services.collect();
+        let mut crew = Crew::new(&board, |pool, member| {
+            pool.submit(set_and_clear, (event.clone(), member))
+        });
+        crew.kill_again_and_again().await;
+        board.end();
+        let all_end = async {
+            while !crew.has_ended() || services.iter().any(|service| !service.is_finished()) {
+                event.set(); // Another may just be about to clear it.
+                tokio::task::yield_now().await;
+            }
+        };
+        within(all_end).await;
+        for service in services {
+            within(service).await.expect("it ends");
+        }
+        crew.end().await;
+    });
+}
+
+/// How many things there are, on the board, and how many there may be.
+const THINGS: usize = 1;
+const MOST: u64 = 4;
+
+/// Of each member's words: how many things it has made, or taken.
+const MADE: usize = 1;
+const TAKEN: usize = 2;
+
+/// Whether one of those who make things can go on, or of those who take them.
+fn can(member: &Member, makes: bool) -> bool {
+    let things = member.board.common(THINGS);
+    member.board.is_over() || if makes { things < MOST } else { things > 0 }
+}
+
+/// Under the lock, and announced.
+fn change(member: &Member, makes: bool) {
+    let things = member.board.common(THINGS);
+    let (things, what) = if makes {
+        (things + 1, MADE)
+    } else {
+        (things.saturating_sub(1), TAKEN)
+    };
+    if !member.board.is_over() {
+        member.board.set_common(THINGS, things);
+        member.count(what);
+        member.count(STEPS);
+    }
+}
+
+fn make_or_take(condition: Condition, member: Member) {
+    let makes = member.who.is_multiple_of(2);
+    while !member.board.is_over() {
+        let mut guard = condition.blocking_lock();
+        if any().is_multiple_of(2) {
+            guard = condition.blocking_wait_for(guard, || can(&member, makes));
+        } else {
+            let (again, holds) =
+                condition.blocking_wait_for_timeout(guard, SHORT, || can(&member, makes));
+            guard = again;
+            if !holds {
+                continue;
+            }
+        }
+        condition.notify_all(&guard);
+        change(&member, makes);
+    }
+}
+
+#[test]
+fn who_waits_at_a_condition_is_woken_though_those_who_notify_are_killed() {
+    let test = "waits::who_waits_at_a_condition_is_woken_though_those_who_notify_are_killed";
+    leaves_nothing(test, async || {
+        let (board, condition) = (Board::new(), Condition::new().expect("a lock"));
+        let services = tasks(&board).map(|member| {
+            let condition = condition.clone();
+            tokio::spawn(async move {
+                let makes = member.who.is_multiple_of(2);
+                while !member.board.is_over() {
+                    let guard = condition.lock().await;
+                    let can = || can(&member, makes);
+                    let guard = condition.wait_for(guard, can).await;
+                    condition.notify_all(&guard);
+                    change(&member, makes);
+                }
+            })
+        });
+        let services: Vec<_> = services.collect();
+        let mut crew = Crew::new(&board, |pool, member| {
+            pool.submit(make_or_take, (condition.clone(), member))
+        });
+        crew.kill_again_and_again().await;
+        let guard = within(condition.lock()).await;
+        condition.notify_all(&guard);
+        board.end();
+        drop(guard);
+        for service in services {
+            within(service).await.expect("it ends");
+        }
+        let killed = crew.killed();
+        crew.end().await;
+        // Who was killed in between has changed the number, and not noted it.
+        let made = board.sum(MADE);
+        let found = board.sum(TAKEN) + board.common(THINGS);
+        assert!(
+            made <= found + killed && found <= made + killed,
+            "{made} {found}"
+        );
+    });
+}
