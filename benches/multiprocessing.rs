@@ -20,6 +20,7 @@ use criterion::{BenchmarkGroup, Criterion, SamplingMode, Throughput};
 
 use crate::channels::ipc::{self, Ipc};
 use crate::channels::peers::{self, Peers};
+use crate::channels::pipe::{AsyncPipe, BlockingPipe};
 use crate::channels::queue::{AsyncQueue, BlockingQueue};
 use crate::channels::{Channel, Item, Role};
 use crate::figure::Unit;
@@ -28,7 +29,7 @@ use crate::table::{Goal, Table};
 /// Does something for every channel. Those to compare come right after each other.
 macro_rules! each_channel {
     ($C:ident<$T:ty> => $do:expr) => {
-        each_channel!($C<$T> => $do, BlockingQueue, AsyncQueue, Ipc);
+        each_channel!($C<$T> => $do, BlockingQueue, AsyncQueue, BlockingPipe, AsyncPipe, Ipc);
     };
     ($C:ident<$T:ty> => $do:expr, $($channel:ident),*) => {
         $({
@@ -102,7 +103,7 @@ impl Bench {
 
     /// An item in and out again, by one thread.
     fn alone(&mut self) {
-        let mut group = self.group("queue, one process", Unit::Time);
+        let mut group = self.group("one process", Unit::Time);
         each_channel!(C<u64> => measure::<u64, C<u64>>(&mut group, Role::Nobody, |channel, times| {
             channel.round_trips(&7, times)
         }));
@@ -145,8 +146,13 @@ impl Bench {
         self.table.print();
         self.table.print_goals_head();
         for measure in measures {
-            for own in ["queue", "queue, async"] {
-                for other in [&[ipc::NAME], &[peers::QUEUE]] {
+            for (own, python) in [
+                ("queue", &[peers::QUEUE]),
+                ("queue, async", &[peers::QUEUE]),
+                ("pipe", &[peers::PIPE]),
+                ("pipe, async", &[peers::PIPE]),
+            ] {
+                for other in [&[ipc::NAME], python] {
                     self.table.print_goal(measure, own, Goal::Times(1.0, other));
                 }
             }

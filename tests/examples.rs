@@ -53,6 +53,11 @@ fn a_list_comes_through_a_queue() {
 }
 
 #[test]
+fn numbers_come_back_doubled_through_a_pipe() {
+    assert_eq!(run("pipe"), ["6", "8", "10"]);
+}
+
+#[test]
 fn five_processes_print_a_whole_line_each() {
     let mut lines = run_with("lock_print", &["--fast"]);
     lines.sort_unstable();

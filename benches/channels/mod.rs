@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 
 pub(crate) mod ipc;
 pub(crate) mod peers;
+pub(crate) mod pipe;
 pub(crate) mod queue;
 
 /// What is sent.

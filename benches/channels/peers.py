@@ -48,7 +48,26 @@ class Queue:
             self.peer.join()
 
 
-CHANNELS = [Queue]
+class Pipe:
+    name = "Python Pipe"
+
+    def __init__(self, role):
+        ours, theirs = context.Pipe()
+        self.send, self.receive = ours.send, (theirs if role == "nobody" else ours).recv
+        self.peer = None
+        if role != "nobody":
+            ends = (theirs.send, theirs.recv)
+            self.peer = context.Process(target=serve, args=(role, ends), daemon=True)
+            self.peer.start()
+            theirs.close()
+
+    def stop(self):
+        if self.peer:
+            self.send(None)
+            self.peer.join()
+
+
+CHANNELS = [Queue, Pipe]
 
 
 def median(run, times):
@@ -83,7 +102,7 @@ def flood(channel, item):
 
 
 def measures():
-    yield "queue, one process", "nobody", "small", round_trips, ROUND_TRIPS
+    yield "one process", "nobody", "small", round_trips, ROUND_TRIPS
     for size in SIZES:
         yield f"round trip, {size}", "echo", size, round_trips, ROUND_TRIPS
     for size in SIZES:

@@ -10,7 +10,8 @@ use crate::figure::Figure;
 
 /// As the script calls it.
 pub(crate) const QUEUE: &str = "Python Queue";
-pub(crate) const NAMES: [&str; 1] = [QUEUE];
+pub(crate) const PIPE: &str = "Python Pipe";
+pub(crate) const NAMES: [&str; 2] = [QUEUE, PIPE];
 
 /// What the script has found: seconds for an item or a byte.
 pub(crate) struct Peers(Value);

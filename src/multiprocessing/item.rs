@@ -75,19 +75,36 @@ impl Outgoing {
     /// leaves it as it was.
     pub(super) fn pack(&mut self, large: usize) -> Result<(), ItemError> {
         let is_large = self.head.len >= large;
-        if self.beside.len() + usize::from(is_large) > sys::MOST_FDS {
-            return Err(ItemError::TooLarge(format!(
-                "{} descriptors of shared objects are in the item; {} can travel together",
-                self.beside.len(),
-                sys::MOST_FDS - 1,
-            )));
-        }
+        self.fits_with(is_large.into())?;
         // Without a file, its bytes go where those of small ones do.
         if is_large && let Ok(file) = sys::file_of(self.head.len, self.pieces()) {
             self.beside.push(file.into());
             self.is_in_file = true;
         }
         Ok(())
+    }
+
+    /// Whether its descriptors can travel together, and so many others with them.
+    pub(super) fn fits_with(&self, others: usize) -> Result<(), ItemError> {
+        if self.beside.len() + others > sys::MOST_FDS {
+            return Err(ItemError::TooLarge(format!(
+                "{} descriptors of shared objects are in the item; {} can travel together",
+                self.beside.len(),
+                sys::MOST_FDS - 1,
+            )));
+        }
+        Ok(())
+    }
+
+    /// The bytes of the value, which lie in one piece: behind its head, or after it.
+    pub(super) fn value(&self) -> &[u8] {
+        let value = self.pieces().find(|piece| !piece.is_empty());
+        value.unwrap_or_default()
+    }
+
+    /// Its head with the value if that lies behind it, and else with nothing.
+    pub(super) fn front(&self) -> &[u8] {
+        self.bytes.pieces().next().unwrap_or_default()
     }
 
     /// The bytes of the value.

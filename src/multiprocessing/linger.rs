@@ -10,7 +10,7 @@ const SHORT: Duration = Duration::from_micros(20);
 const LOOKS: usize = 50;
 
 /// Waits for a short time until `is_so`, in a thread.
-pub(super) fn linger(is_so: impl Fn() -> bool) {
+pub(super) fn linger(mut is_so: impl FnMut() -> bool) {
     for _ in 0..LOOKS {
         if is_so() {
             return;
@@ -24,7 +24,7 @@ pub(super) fn linger(is_so: impl Fn() -> bool) {
 }
 
 /// As [`linger`], in a task: all others of its runtime get a turn after each look.
-pub(super) async fn linger_in_turn(is_so: impl Fn() -> bool) {
+pub(super) async fn linger_in_turn(mut is_so: impl FnMut() -> bool) {
     if is_so() {
         return;
     }

@@ -4,12 +4,13 @@
 //! - [`Process`] runs one function in a process of its own, which ends when the function returns.
 //!   [`active_children`] tells which of this program's are running, [`join_all`] waits for them.
 //! - [`Queue`] and [`JoinableQueue`]: items from many processes to many;
+//! - [`pipe`]: two connected ends, each a [`Connection`];
 //! - [`Lock`], [`RLock`], [`Condition`], [`Event`], [`Semaphore`], [`BoundedSemaphore`], [`Barrier`];
 //! - [`SharedMemory`]: bytes; [`Value`] and [`Array`]: plain data with its lock.
 //!
 //! Each has async methods for the service, and `blocking_` twins for threads and for tasks in worker
-//! processes. Each can be an argument of a task, an initializer or a [`Process`], and an item of a [`Queue`];
-//! serializing it for anything else is an error that says so.
+//! processes. Each can be an argument of a task, an initializer or a [`Process`], an item of a [`Queue`], and
+//! sent by a [`Connection`]; serializing it for anything else is an error that says so.
 //!
 //! ```no_run
 //! use concurrent_futures::multiprocessing::{Lock, Queue};
@@ -40,7 +41,8 @@
 // waiting for what it guards), `shared` (memory and bell as they travel); `lock`, `rlock`, `condition`,
 // `event`; `slot` and `permits` (permits that no killed process keeps), `semaphore`, `bounded_semaphore`;
 // `meeting` (who has come to a barrier), `barrier`; `item` (encoded, on its way), `linger` (a short wait
-// before a long one), `queue`; `shared_memory`, `locked` (memory with a lock), `value`, `array`; `process`.
+// before a long one), `queue`, `pipe`; `shared_memory`, `locked` (memory with a lock), `value`, `array`;
+// `process`.
 
 mod array;
 mod barrier;
@@ -55,6 +57,7 @@ mod lock;
 mod locked;
 mod meeting;
 mod permits;
+mod pipe;
 mod process;
 mod queue;
 mod rlock;
@@ -74,6 +77,7 @@ pub use self::bounded_semaphore::BoundedSemaphore;
 pub use self::condition::Condition;
 pub use self::event::Event;
 pub use self::lock::{Lock, LockGuard};
+pub use self::pipe::{Connection, ConnectionError, SendError, pipe};
 pub use self::process::{
     ActiveChild, Process, ProcessBuilder, SpawnError, Stdio, active_children, blocking_join_all,
     join_all,

@@ -13,7 +13,7 @@ use super::bell::Bell;
 use crate::sys::{self, BlockingEdges, Edges, Identity};
 
 /// Without a descriptor to listen with, one looks again after so long.
-const BLIND: Duration = Duration::from_millis(10);
+pub(super) const BLIND: Duration = Duration::from_millis(10);
 
 /// Why somebody who waited is to look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -142,6 +142,17 @@ pub(crate) fn get_bare<T: DeserializeOwned + 'static>(
     is_plain: bool,
     bytes: &mut Vec<u8>,
 ) -> Result<T, CodecError> {
+    if is_plain && is_text_or_bytes::<T>() {
+        return bulk_from_vec(std::mem::take(bytes));
+    }
+    get_from(is_plain, bytes)
+}
+
+/// As [`get_bare`], from bytes that stay where they are.
+pub(crate) fn get_from<T: DeserializeOwned + 'static>(
+    is_plain: bool,
+    bytes: &[u8],
+) -> Result<T, CodecError> {
     if !is_plain {
         return read(bytes).map_err(|error| CodecError::new(error.to_string()));
     }
@@ -149,7 +160,7 @@ pub(crate) fn get_bare<T: DeserializeOwned + 'static>(
         return Ok(number);
     }
     if is_text_or_bytes::<T>() {
-        return bulk_from_vec(std::mem::take(bytes));
+        return bulk_from_vec(bytes.to_vec());
     }
     numbers_from_bytes(bytes)
 }
@@ -385,6 +396,7 @@ mod tests {
         fn read_as<T: DeserializeOwned + 'static>(bytes: &[u8]) {
             let _ = get::<T>(&mut Reader::from(Bytes::copy_from_slice(bytes)));
             let _ = [false, true].map(|plain| get_bare::<T>(plain, &mut bytes.to_vec()));
+            let _ = [false, true].map(|plain| get_from::<T>(plain, bytes));
             for plain in [0, 1] {
                 let mut value = Vec::new();
                 put_varint(&mut value, (bytes.len() as u64) << 1 | plain);
@@ -424,7 +436,8 @@ mod tests {
                 let head = value_head(&out).expect("it has one");
                 let mut bare = out[head.own_len..].to_vec();
                 assert_eq!(bare.len(), head.len);
-                get_bare::<T>(head.is_plain, &mut bare).is_ok_and(|read| read == *value)
+                let copied = get_from::<T>(head.is_plain, &bare).is_ok_and(|read| read == *value);
+                copied && get_bare::<T>(head.is_plain, &mut bare).is_ok_and(|read| read == *value)
             }
             prop_assert!(same(&nested) && same(&text) && same(&bytes) && same(&numbers));
             prop_assert!(same(&number) && same(&Bytes::from(bytes)) && same(&(number, text)));

@@ -120,7 +120,7 @@ impl Serialize for Descriptor {
         let number = number.ok_or_else(|| {
             serde::ser::Error::custom(
                 "an object that processes share can be sent to a process only: as an argument of a task, \
-                 an initializer or `Process::spawn`, or through a `Queue`",
+                 an initializer or `Process::spawn`, or through a `Queue` or a `Connection`",
             )
         })?;
         number.serialize(serializer)
@@ -138,7 +138,7 @@ impl<'de> Deserialize<'de> for Descriptor {
             Some(None) => "a descriptor is missing that was to come with the message",
             None => {
                 "an object that processes share can be received by a process only: as an argument of a \
-                 task, an initializer or `Process::spawn`, or through a `Queue`"
+                 task, an initializer or `Process::spawn`, or through a `Queue` or a `Connection`"
             }
         };
         Err(serde::de::Error::custom(missing))

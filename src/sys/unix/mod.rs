@@ -12,6 +12,7 @@ mod own;
 mod packet;
 mod print;
 mod process;
+mod readiness;
 mod reserve;
 mod segment;
 mod signal;
@@ -32,7 +33,8 @@ pub(crate) use limits::Limit;
 pub(crate) use memfile::{file_of, read_file};
 pub(crate) use memory::{SharedMemory, enlarge, open_gate, wait_at};
 pub(crate) use packet::{
-    descriptors_of_next_packet, drop_packet, next_packet, packet_pair, send_packet,
+    descriptors_of_next_packet, drop_packet, next_packet, packet_pair, roomy_packet_pair,
+    send_packet, stream_pair,
 };
 pub(crate) use print::{
     flush_stdout, nowhere, out_of_the_way, own_descriptor, own_stream, set_input, set_output,
@@ -42,11 +44,12 @@ pub(crate) use process::{
     ChildProcess, Exit, end_child, kill_own_group, monotonic_nanos, oom_kills, open_child,
     reap_if_ended, signal_name,
 };
+pub(crate) use readiness::{Readiness, Way, is_ready, wait_ready};
 pub(crate) use segment::SegmentName;
 pub(crate) use signal::{heed_interrupts, reset_signals};
 pub(crate) use socket::{
-    MOST_FDS, bytes_waiting, is_hangup, pipe, read_now, read_onto, receive_with_fds, send_with_fds,
-    socket_pair, watch_pipe, watch_room,
+    MOST_FDS, bytes_waiting, end_sending, is_hangup, pipe, read_more, read_now, read_onto,
+    receive_with_fds, send_with_fds, socket_pair, watch_pipe, watch_room,
 };
 pub(crate) use stdio::{become_child, is_variable, settle_forked, settle_surroundings};
 pub(crate) use thread::ThreadName;

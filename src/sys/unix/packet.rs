@@ -17,10 +17,37 @@ const SPACE: usize = rustix::cmsg_space!(ScmRights(MOST_FDS));
 
 /// Two connected sockets.
 pub(crate) fn packet_pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    pair_of(SocketType::SEQPACKET)
+}
+
+/// As much as any process may ask to have under way; the system doubles it.
+const ROOM: usize = 212_992;
+
+/// As `packet_pair`, with room for as much as may be under way.
+pub(crate) fn roomy_packet_pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    roomy(SocketType::SEQPACKET)
+}
+
+/// As `roomy_packet_pair`, for bytes that come in any pieces.
+pub(crate) fn stream_pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    roomy(SocketType::STREAM)
+}
+
+fn roomy(kind: SocketType) -> io::Result<(OwnedFd, OwnedFd)> {
+    let pair = pair_of(kind)?;
+    for end in [&pair.0, &pair.1] {
+        // What the system gives by itself is enough, only slower.
+        let _ = rustix::net::sockopt::set_socket_send_buffer_size(end, ROOM);
+    }
+    Ok(pair)
+}
+
+fn pair_of(kind: SocketType) -> io::Result<(OwnedFd, OwnedFd)> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     Ok(rustix::net::socketpair(
         AddressFamily::UNIX,
-        SocketType::SEQPACKET,
-        SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
+        kind,
+        flags,
         None,
     )?)
 }

@@ -74,6 +74,26 @@ pub(crate) fn read_onto(from: BorrowedFd<'_>, buffer: &mut BytesMut) -> io::Resu
     Ok(read)
 }
 
+/// As `read_now`, to the end of `buffer`, which has room for `most` bytes more.
+pub(crate) fn read_more(
+    from: BorrowedFd<'_>,
+    buffer: &mut Vec<u8>,
+    most: usize,
+) -> io::Result<usize> {
+    let read = rustix::io::retry_on_intr(|| {
+        let (read, _) = rustix::io::read(from, &mut buffer.spare_capacity_mut()[..most])?;
+        Ok(read.len())
+    })?;
+    // SAFETY: so many bytes behind the old length have just been written.
+    unsafe { buffer.set_len(buffer.len() + read) }
+    Ok(read)
+}
+
+/// Says that nothing more will be sent, by no copy of this end of a socket.
+pub(crate) fn end_sending(socket: BorrowedFd<'_>) {
+    let _ = rustix::net::shutdown(socket, rustix::net::Shutdown::Write); // The other end may be gone.
+}
+
 /// How many bytes there are to be read.
 pub(crate) fn bytes_waiting(from: BorrowedFd<'_>) -> usize {
     let waiting = rustix::io::ioctl_fionread(from).unwrap_or(0);

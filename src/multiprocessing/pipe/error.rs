@@ -1,0 +1,205 @@
+//! Why a connection did not do something.
+
+use std::borrow::Cow;
+use std::error::Error;
+use std::fmt;
+use std::io;
+
+use crate::multiprocessing::item::ItemError;
+use crate::sys;
+use crate::wire::CodecError;
+
+/// Why nothing was sent or received by a [`Connection`](super::Connection), or why there is none.
+///
+/// Ask it with the predicates; print it to learn what happened and what to do.
+///
+/// ```
+/// use concurrent_futures::multiprocessing::pipe;
+///
+/// let (one, other) = pipe::<u32, u32>()?;
+/// assert!(one.try_recv().unwrap_err().is_empty());
+/// drop(other);
+/// let error = one.try_recv().unwrap_err();
+/// assert!(error.is_closed());
+/// assert_eq!(error.to_string(), "the other end of the pipe is closed");
+/// # Ok::<(), concurrent_futures::multiprocessing::ConnectionError>(())
+/// ```
+#[derive(Debug)]
+pub struct ConnectionError(Cause);
+
+#[derive(Debug)]
+enum Cause {
+    Closed,
+    Full,
+    Empty,
+    TimedOut,
+    NoSpace(io::Error),
+    TooLarge(Cow<'static, str>),
+    Codec(CodecError),
+}
+
+impl ConnectionError {
+    pub(super) const CLOSED: Self = Self(Cause::Closed);
+    pub(super) const FULL: Self = Self(Cause::Full);
+    pub(super) const EMPTY: Self = Self(Cause::Empty);
+    pub(super) const TIMED_OUT: Self = Self(Cause::TimedOut);
+
+    /// Descriptors that came with a message are more than this process may have.
+    pub(super) fn too_few_descriptors() -> Self {
+        Self(Cause::NoSpace(io::Error::other(
+            "what came needs more descriptors than this process may open",
+        )))
+    }
+
+    /// Of a send: nobody has the other end any more, or this end was told to send no more. Of a
+    /// receive: nobody can send any more, and all that was sent has been received.
+    pub fn is_closed(&self) -> bool {
+        matches!(self.0, Cause::Closed)
+    }
+
+    /// There is no room until something has been received.
+    pub fn is_full(&self) -> bool {
+        matches!(self.0, Cause::Full)
+    }
+
+    /// There is nothing to receive now.
+    pub fn is_empty(&self) -> bool {
+        matches!(self.0, Cause::Empty)
+    }
+
+    /// The time that was given is over.
+    pub fn is_timed_out(&self) -> bool {
+        matches!(self.0, Cause::TimedOut)
+    }
+
+    /// The system has no memory, or no descriptor, for it.
+    pub fn is_no_space(&self) -> bool {
+        matches!(self.0, Cause::NoSpace(_))
+    }
+
+    /// The value cannot be encoded or decoded.
+    pub fn is_codec(&self) -> bool {
+        matches!(self.0, Cause::Codec(_))
+    }
+
+    /// More shared objects are in the value than can travel together, or it is larger than this process
+    /// may make a file.
+    pub fn is_too_large(&self) -> bool {
+        matches!(self.0, Cause::TooLarge(_))
+    }
+}
+
+impl From<io::Error> for ConnectionError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            _ if sys::is_hangup(&error) => Self::CLOSED,
+            io::ErrorKind::FileTooLarge => Self(Cause::TooLarge(Cow::Borrowed(
+                "the memory that it takes is more than a file of this process may have",
+            ))),
+            _ => Self(Cause::NoSpace(error)),
+        }
+    }
+}
+
+impl From<CodecError> for ConnectionError {
+    fn from(error: CodecError) -> Self {
+        Self(Cause::Codec(error))
+    }
+}
+
+impl From<ItemError> for ConnectionError {
+    fn from(error: ItemError) -> Self {
+        match error {
+            ItemError::Codec(error) => error.into(),
+            ItemError::TooLarge(what) => Self(Cause::TooLarge(what.into())),
+            ItemError::System(error) => error.into(),
+        }
+    }
+}
+
+impl fmt::Display for ConnectionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Cause::Closed => f.write_str("the other end of the pipe is closed"),
+            Cause::Full => f.write_str("the pipe is full until something is received"),
+            Cause::Empty => f.write_str("there is nothing to receive"),
+            Cause::TimedOut => f.write_str("the time for it is over"),
+            Cause::NoSpace(_) => f.write_str("the system has no memory or no descriptor for it"),
+            Cause::TooLarge(what) => f.write_str(what),
+            Cause::Codec(error) => error.fmt(f),
+        }
+    }
+}
+
+impl Error for ConnectionError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match &self.0 {
+            Cause::NoSpace(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+/// Why a value was not sent by a [`Connection`](super::Connection), with the value.
+///
+/// ```
+/// use concurrent_futures::multiprocessing::pipe;
+///
+/// let (one, other) = pipe::<String, ()>()?;
+/// drop(other);
+/// let error = one.try_send("text".to_owned()).unwrap_err();
+/// assert!(error.error().is_closed());
+/// assert_eq!(error.into_value().as_deref(), Some("text"));
+/// # Ok::<(), concurrent_futures::multiprocessing::ConnectionError>(())
+/// ```
+pub struct SendError<T> {
+    error: ConnectionError,
+    value: Option<T>,
+}
+
+impl<T> SendError<T> {
+    pub(super) fn new(error: ConnectionError, value: Option<T>) -> Self {
+        Self { error, value }
+    }
+
+    /// Why it was not sent.
+    pub fn error(&self) -> &ConnectionError {
+        &self.error
+    }
+
+    /// The value, to try again with. There is none if it could not be encoded, which takes it.
+    pub fn into_value(self) -> Option<T> {
+        self.value
+    }
+
+    /// The reason alone.
+    pub fn into_error(self) -> ConnectionError {
+        self.error
+    }
+}
+
+impl<T> From<SendError<T>> for ConnectionError {
+    fn from(error: SendError<T>) -> Self {
+        error.error
+    }
+}
+
+impl<T> fmt::Debug for SendError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SendError")
+            .field("error", &self.error)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T> fmt::Display for SendError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl<T> Error for SendError<T> {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.error.source()
+    }
+}

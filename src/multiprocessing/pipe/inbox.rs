@@ -1,0 +1,439 @@
+//! What an end receives: by one system call for a small value, which whoever makes that call has as a whole.
+//! A large value comes by a stream. Who has begun to read one and gives up, because his time is over or
+//! because he is dropped, puts it back, and whoever receives next goes on with it.
+
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
+
+use tokio::sync::Notify;
+use tokio::task::{coop, yield_now};
+
+use super::error::ConnectionError;
+use super::packet::{self, LONGEST, Place};
+use super::watch::{Other, Watch};
+use crate::executor::task::Data;
+use crate::multiprocessing::linger::{linger, linger_in_turn};
+use crate::sys::{self, Way};
+use crate::wire::CodecError;
+use crate::wire::codec::{self, ValueHead};
+use crate::wire::descriptors::{self, Descriptor};
+
+/// No more is copied without a turn for the other tasks of the runtime.
+const AT_ONCE: usize = 256 * 1024;
+
+/// The system has the bytes of a packet in whole pages. To copy from the beginning of a page to a place just
+/// behind the beginning of another takes three times as long as to the middle of one: the processor takes
+/// what it has just written for what it reads next.
+const PAGE: usize = 4096;
+
+thread_local! {
+    /// What packets are received to, from the middle of a page on.
+    static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+#[derive(Debug)]
+pub(super) struct Inbox {
+    socket: Descriptor,
+    news: Watch,
+    /// Large values that somebody has begun to read and nobody goes on with.
+    put_back: Mutex<VecDeque<Large>>,
+    /// Whether there are some.
+    has_some: AtomicBool,
+    /// Wakes tasks that wait for news at the socket when one is put back.
+    for_tasks: Notify,
+    /// Can be read as long as there are some: what threads wait for. Made by the first that waits.
+    for_threads: OnceLock<Option<Descriptor>>,
+}
+
+type Found<T> = Result<Arrival<T>, ConnectionError>;
+
+/// What a look into the inbox finds.
+enum Arrival<T> {
+    Value(T),
+    Large(Large),
+}
+
+impl Inbox {
+    pub(super) fn new(socket: Descriptor) -> Self {
+        Self {
+            news: Watch::new(socket.clone(), Way::In, true),
+            socket,
+            put_back: Mutex::default(),
+            has_some: AtomicBool::new(false),
+            for_tasks: Notify::new(),
+            for_threads: OnceLock::new(),
+        }
+    }
+
+    /// Receives a value.
+    ///
+    /// # Cancel safety
+    /// If it is dropped before it has returned, nothing was received.
+    pub(super) async fn receive<T: Data>(&self) -> Result<T, ConnectionError> {
+        coop::consume_budget().await;
+        loop {
+            let found = match self.look() {
+                Some(found) => found,
+                None => self.news().await,
+            };
+            match found? {
+                Arrival::Value(value) => return Ok(value),
+                Arrival::Large(large) => {
+                    if let Some(value) = self.held(large).finish().await? {
+                        return Ok(value);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Receives a value if there is one now. Nothing if not.
+    pub(super) fn try_receive<T: Data>(&self) -> Option<Result<T, ConnectionError>> {
+        loop {
+            match self.look()? {
+                Ok(Arrival::Value(value)) => return Some(Ok(value)),
+                Ok(Arrival::Large(large)) => match self.held(large).finish_now() {
+                    Ok(Some(Some(value))) => return Some(Ok(value)),
+                    Ok(Some(None)) => {}
+                    Ok(None) => return None,
+                    Err(error) => return Some(Err(error)),
+                },
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    }
+
+    /// Receives a value in this thread, until `end`. Nothing if there is none until then.
+    pub(super) fn blocking_receive<T: Data>(
+        &self,
+        end: Option<Instant>,
+    ) -> Option<Result<T, ConnectionError>> {
+        loop {
+            let found = match self.look() {
+                Some(found) => found,
+                None => self.blocking_news(end)?,
+            };
+            match found {
+                Ok(Arrival::Value(value)) => return Some(Ok(value)),
+                Ok(Arrival::Large(large)) => match self.held(large).blocking_finish(end)? {
+                    Ok(Some(value)) => return Some(Ok(value)),
+                    Ok(None) => {}
+                    Err(error) => return Some(Err(error)),
+                },
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    }
+
+    /// Whether there is something to receive, or nobody who could send something.
+    pub(super) fn has_news(&self) -> bool {
+        self.has_some.load(Ordering::Acquire) || sys::is_ready(self.socket.as_fd(), Way::In)
+    }
+
+    /// Waits for that.
+    pub(super) async fn until_news(&self) {
+        loop {
+            let put_back = self.for_tasks.notified();
+            if self.has_news() {
+                return;
+            }
+            tokio::select! {
+                () = self.news.until(|| self.has_news().then_some(())) => return,
+                () = put_back => {}
+            }
+        }
+    }
+
+    /// As [`until_news`](Self::until_news), in a thread. False if there was none until `end`.
+    pub(super) fn blocking_until_news(&self, end: Option<Instant>) -> bool {
+        let has_news = || self.has_news().then_some(());
+        let wait = || {
+            let other = self.other();
+            has_news().or_else(|| self.news.blocking_until(end, other, has_news))
+        };
+        has_news().or_else(wait).is_some()
+    }
+
+    async fn news<T: Data>(&self) -> Found<T> {
+        let mut found = None;
+        linger_in_turn(|| {
+            found = self.look();
+            found.is_some()
+        })
+        .await;
+        loop {
+            if let Some(found) = found {
+                return found;
+            }
+            let put_back = self.for_tasks.notified();
+            found = self.look();
+            if found.is_none() {
+                tokio::select! {
+                    news = self.news.until(|| self.look()) => return news,
+                    () = put_back => {}
+                }
+            }
+        }
+    }
+
+    fn blocking_news<T: Data>(&self, end: Option<Instant>) -> Option<Found<T>> {
+        let mut found = None;
+        linger(|| {
+            found = self.look();
+            found.is_some()
+        });
+        found.or_else(|| {
+            let other = self.other();
+            let last_look = self.look(); // What was put back before `other` was there, it does not tell.
+            last_look.or_else(|| self.news.blocking_until(end, other, || self.look()))
+        })
+    }
+
+    fn other(&self) -> Other<'_> {
+        let made = self.for_threads.get_or_init(|| {
+            let made = sys::eventfd().ok()?;
+            Some(made.into())
+        });
+        made.as_ref().map_or(Other::Blind, Other::Too)
+    }
+
+    fn look<T: Data>(&self) -> Option<Found<T>> {
+        if self.has_some.load(Ordering::Acquire)
+            && let Some(large) = self.take_back()
+        {
+            return Some(Ok(Arrival::Large(large)));
+        }
+        let mut buffer = BUFFER.try_with(Cell::take).unwrap_or_default();
+        buffer.resize(LONGEST + 2 * PAGE, 0);
+        let start = buffer.as_ptr().align_offset(PAGE) + PAGE / 2;
+        let found = self.take_packet(&mut buffer[start..][..LONGEST]);
+        let _ = BUFFER.try_with(|kept| kept.set(buffer));
+        found
+    }
+
+    /// Takes the next packet. Nothing if there is none.
+    fn take_packet<T: Data>(&self, buffer: &mut [u8]) -> Option<Found<T>> {
+        let mut beside: Vec<OwnedFd> = Vec::new();
+        let received = loop {
+            match sys::receive_with_fds(self.socket.as_fd(), buffer, &mut beside) {
+                Ok(received) => break received,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+                // The other end was closed before it had read all. What it has sent is still there.
+                Err(error) if sys::is_hangup(&error) => {}
+                Err(error) => return Some(Err(error.into())),
+            }
+        };
+        if received.len == 0 {
+            return Some(Err(ConnectionError::CLOSED));
+        }
+        if received.is_short {
+            return Some(Err(ConnectionError::too_few_descriptors()));
+        }
+        let Some((head, place, value)) = packet::read(&buffer[..received.len]) else {
+            return Some(Err(
+                CodecError::new("what came is no message of a pipe").into()
+            ));
+        };
+        let mut beside: Vec<Descriptor> = beside.into_iter().map(Descriptor::from).collect();
+        if place == Place::Here {
+            let value = descriptors::supply(&mut beside, || codec::get_from(head.is_plain, value));
+            return Some(value.map(Arrival::Value).map_err(ConnectionError::from));
+        }
+        Some(arrive(head, place, beside))
+    }
+
+    fn held(&self, large: Large) -> Held<'_> {
+        Held {
+            inbox: self,
+            large: Some(large),
+        }
+    }
+
+    fn kept(&self) -> MutexGuard<'_, VecDeque<Large>> {
+        self.put_back.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn put_back(&self, large: Large) {
+        let mut kept = self.kept();
+        kept.push_back(large);
+        self.has_some.store(true, Ordering::Release);
+        self.for_tasks.notify_waiters();
+        if let Some(Some(bell)) = self.for_threads.get() {
+            sys::signal(bell.as_fd());
+        }
+    }
+
+    fn take_back(&self) -> Option<Large> {
+        let mut kept = self.kept();
+        let large = kept.pop_front();
+        if kept.is_empty() {
+            self.has_some.store(false, Ordering::Release);
+            if let Some(Some(bell)) = self.for_threads.get() {
+                sys::silence(bell.as_fd());
+            }
+        }
+        large
+    }
+}
+
+/// A value that is not in its packet.
+fn arrive<T: Data>(head: ValueHead, place: Place, mut beside: Vec<Descriptor>) -> Found<T> {
+    let missing = || CodecError::new("what belongs to a message did not come with it");
+    let from = beside.pop().ok_or_else(missing)?;
+    let news = Watch::new(from.clone(), Way::In, false);
+    let mut part = Part {
+        from,
+        is_plain: head.is_plain,
+        len: head.len,
+        bytes: Vec::new(),
+        beside,
+    };
+    if place == Place::File {
+        sys::read_file(&part.from, head.len, &mut part.bytes)?;
+        return part.decode().map(Arrival::Value);
+    }
+    Ok(Arrival::Large(Large { news, part }))
+}
+
+/// A value that comes by a stream of its own.
+#[derive(Debug)]
+struct Large {
+    news: Watch,
+    part: Part,
+}
+
+/// What has come of it.
+#[derive(Debug)]
+struct Part {
+    from: Descriptor,
+    is_plain: bool,
+    len: usize,
+    bytes: Vec<u8>,
+    beside: Vec<Descriptor>,
+}
+
+enum Read {
+    All,
+    Some,
+    /// Its sender has gone, or does not send it any more.
+    Torn,
+}
+
+impl Part {
+    /// Reads what there is. Nothing if that is not all yet.
+    fn read(&mut self) -> Option<Result<Read, ConnectionError>> {
+        if self.bytes.capacity() < self.len
+            && let Err(error) = sys::enlarge(&mut self.bytes, self.len)
+        {
+            return Some(Err(error.into()));
+        }
+        let enough = self.len.min(self.bytes.len() + AT_ONCE);
+        while self.bytes.len() < enough {
+            let most = enough - self.bytes.len();
+            match sys::read_more(self.from.as_fd(), &mut self.bytes, most) {
+                Ok(1..) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+                Ok(0) | Err(_) => return Some(Ok(Read::Torn)),
+            }
+        }
+        let is_all = self.bytes.len() == self.len;
+        Some(Ok(if is_all { Read::All } else { Read::Some }))
+    }
+
+    fn decode<T: Data>(mut self) -> Result<T, ConnectionError> {
+        let (is_plain, bytes) = (self.is_plain, &mut self.bytes);
+        let value = descriptors::supply(&mut self.beside, || codec::get_bare(is_plain, bytes))?;
+        Ok(value)
+    }
+}
+
+/// One that somebody reads. It is put back if he does not come to its end.
+struct Held<'a> {
+    inbox: &'a Inbox,
+    large: Option<Large>,
+}
+
+impl Held<'_> {
+    /// Nothing if it was never sent as a whole.
+    async fn finish<T: Data>(mut self) -> Result<Option<T>, ConnectionError> {
+        loop {
+            match self.read().await? {
+                Read::Some => yield_now().await,
+                end => return self.end(end),
+            }
+        }
+    }
+
+    /// Nothing if it has not come to its end yet; then it is put back.
+    fn finish_now<T: Data>(mut self) -> Result<Option<Option<T>>, ConnectionError> {
+        loop {
+            match self.large().part.read().transpose()? {
+                Some(Read::Some) => {}
+                Some(end) => return self.end(end).map(Some),
+                None => return Ok(None),
+            }
+        }
+    }
+
+    fn blocking_finish<T: Data>(
+        mut self,
+        end: Option<Instant>,
+    ) -> Option<Result<Option<T>, ConnectionError>> {
+        loop {
+            match self.blocking_read(end)? {
+                Ok(Read::Some) => {}
+                Ok(read) => return Some(self.end(read)),
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    }
+
+    fn large(&mut self) -> &mut Large {
+        self.large.as_mut().expect("there until its end")
+    }
+
+    async fn read(&mut self) -> Result<Read, ConnectionError> {
+        let Large { news, part } = self.large();
+        let mut read = None;
+        linger_in_turn(|| {
+            read = part.read();
+            read.is_some()
+        })
+        .await;
+        match read {
+            Some(read) => read,
+            None => news.until(|| part.read()).await,
+        }
+    }
+
+    fn blocking_read(&mut self, end: Option<Instant>) -> Option<Result<Read, ConnectionError>> {
+        let Large { news, part } = self.large();
+        let mut read = None;
+        linger(|| {
+            read = part.read();
+            read.is_some()
+        });
+        read.or_else(|| news.blocking_until(end, Other::None, || part.read()))
+    }
+
+    fn end<T: Data>(&mut self, read: Read) -> Result<Option<T>, ConnectionError> {
+        let large = self.large.take().expect("there until its end");
+        match read {
+            Read::Torn => Ok(None),
+            _ => large.part.decode().map(Some),
+        }
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        if let Some(large) = self.large.take() {
+            self.inbox.put_back(large);
+        }
+    }
+}

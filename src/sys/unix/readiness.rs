@@ -1,0 +1,138 @@
+//! Waiting until a descriptor can be read, or written to, by any number of tasks and threads. Nobody
+//! takes anything here: whoever is woken tries, and may find that another was quicker.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// What a descriptor is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    In,
+    Out,
+}
+
+/// A descriptor that a runtime of tokio's watches.
+#[derive(Debug)]
+pub(crate) struct Readiness {
+    fd: AsyncFd<OwnedFd>,
+    interest: Interest,
+}
+
+impl Readiness {
+    /// Watched by this runtime from now on.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime, or in one without an I/O driver.
+    pub(crate) fn of(fd: OwnedFd, way: Way) -> io::Result<Self> {
+        let interest = match way {
+            Way::In => Interest::READABLE,
+            Way::Out => Interest::WRITABLE,
+        };
+        // SAFETY: an `OwnedFd` is open as long as it lives, and nobody can put another in the place of
+        // this one: the field is private, and nothing in this file changes it.
+        let watched = unsafe { AsyncFd::register_with_interest(fd, interest) };
+        let fd = watched.map_err(|error| error.into_parts().1)?;
+        Ok(Self { fd, interest })
+    }
+
+    /// Looks whenever it is ready, until `look` gives something. An error if the runtime has ended.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: what `look` has given is returned at once.
+    pub(crate) async fn until<T>(&self, mut look: impl FnMut() -> Option<T>) -> io::Result<T> {
+        loop {
+            let mut ready = self.fd.ready(self.interest).await?;
+            if let Some(found) = look() {
+                return Ok(found);
+            }
+            ready.clear_ready();
+        }
+    }
+}
+
+/// Waits in this thread until one of the two is ready, or until `end`. False if `end` has come.
+pub(crate) fn wait_ready(
+    fd: BorrowedFd<'_>,
+    way: Way,
+    other: Option<BorrowedFd<'_>>,
+    end: Option<Instant>,
+) -> bool {
+    let flags = match way {
+        Way::In => PollFlags::IN,
+        Way::Out => PollFlags::OUT,
+    };
+    let first = PollFd::from_borrowed_fd(fd, flags);
+    let mut polled = [first.clone(), first];
+    let mut count = 1;
+    if let Some(other) = other {
+        polled[1] = PollFd::from_borrowed_fd(other, PollFlags::IN);
+        count = 2;
+    }
+    loop {
+        let left = end.map(|end| end.saturating_duration_since(Instant::now()));
+        let timeout = left.map(|left| timespec(left.min(LONGEST)));
+        match rustix::event::poll(&mut polled[..count], timeout.as_ref()) {
+            Ok(1..) => return true,
+            _ if left.is_some_and(|left| left.is_zero()) => return false,
+            _ => {} // Interrupted, or it is not time yet.
+        }
+    }
+}
+
+/// What the system can wait for at once.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+
+fn timespec(duration: Duration) -> Timespec {
+    Timespec {
+        tv_sec: duration.as_secs() as i64,
+        tv_nsec: duration.subsec_nanos().into(),
+    }
+}
+
+/// Whether it is ready now, which a closed one is.
+pub(crate) fn is_ready(fd: impl AsFd, way: Way) -> bool {
+    wait_ready(fd.as_fd(), way, None, Some(Instant::now()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::{eventfd, packet_pair, send_packet, signal, silence};
+
+    #[test]
+    fn a_thread_waits_for_either_of_two() {
+        let (to, from) = packet_pair().expect("sockets");
+        let other = eventfd().expect("an eventfd");
+        let wait = |end| wait_ready(from.as_fd(), Way::In, Some(other.as_fd()), end);
+        let soon = Instant::now() + Duration::from_millis(3);
+        assert!(!wait(Some(soon)) && Instant::now() >= soon);
+        signal(&other);
+        assert!(wait(None));
+        silence(&other);
+        assert!(send_packet(&to, 1, &[]).expect("it is open"));
+        assert!(wait(None));
+        assert!(is_ready(&from, Way::In) && is_ready(&from, Way::Out));
+        while send_packet(&to, 1, &[]).expect("it is open") {}
+        assert!(!is_ready(&to, Way::Out));
+    }
+
+    #[tokio::test]
+    async fn every_task_that_waits_is_woken_and_looks() {
+        let (to, from) = packet_pair().expect("sockets");
+        let ready = std::sync::Arc::new(Readiness::of(from, Way::In).expect("it is watched"));
+        let tasks = [(); 3].map(|()| {
+            let ready = ready.clone();
+            tokio::spawn(async move { ready.until(|| Some(())).await })
+        });
+        tokio::task::yield_now().await;
+        assert!(send_packet(&to, 1, &[]).expect("it is open"));
+        for task in tasks {
+            task.await.expect("it ends").expect("the runtime lives");
+        }
+    }
+}

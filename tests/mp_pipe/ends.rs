@@ -1,0 +1,123 @@
+//! The end of a pipe: who learns of it, and when.
+
+use concurrent_futures::ExecutorExt as _;
+use concurrent_futures::multiprocessing::{Connection, pipe};
+use futures::FutureExt as _;
+use rustix::process::Signal;
+
+use super::common::{Gate, Key, within};
+use super::{PATIENCE, one_way, pool, signal};
+
+#[tokio::test]
+async fn a_closed_end_is_told_to_who_waits_and_to_who_comes_later() {
+    let (one, other) = pipe::<u8, u8>().expect("a pipe");
+    let mut waits = Box::pin(one.recv());
+    assert!(waits.as_mut().now_or_never().is_none());
+    drop(other);
+    assert!(within(waits).await.expect_err("it is closed").is_closed());
+    assert!(one.recv().await.expect_err("it is closed").is_closed());
+    assert!(one.try_recv().expect_err("it is closed").is_closed());
+    let error = one.send(5).await.expect_err("it is closed");
+    assert!(error.error().is_closed());
+    assert_eq!(error.into_value(), Some(5));
+    let error = one.try_send(6).expect_err("it is closed");
+    assert!(error.error().is_closed());
+    assert_eq!(error.into_value(), Some(6));
+}
+
+#[test]
+fn a_closed_end_is_told_to_threads() {
+    let (one, other) = pipe::<String, u8>().expect("a pipe");
+    let waits = one.clone();
+    let waits = std::thread::spawn(move || waits.blocking_recv());
+    drop(other);
+    let received = waits.join().expect("it ends");
+    assert!(received.expect_err("it is closed").is_closed());
+    let large = "x".repeat(1 << 20);
+    let error = one.blocking_send(large.clone()).expect_err("it is closed");
+    assert!(error.error().is_closed());
+    assert!(error.into_value() == Some(large));
+}
+
+/// The system says that the connection was reset before it gives what was sent.
+#[tokio::test]
+async fn what_was_sent_before_the_end_is_received_before_it() {
+    let (one, other) = pipe::<u8, u8>().expect("a pipe");
+    for number in 0..3 {
+        one.send(number).await.expect("there is room");
+        other.send(10 + number).await.expect("there is room");
+    }
+    drop(other); // It has not received anything.
+    for number in 0..3 {
+        assert_eq!(one.recv().await.expect("it was sent"), 10 + number);
+    }
+    assert!(one.recv().await.expect_err("it is closed").is_closed());
+
+    let (one, other) = pipe::<u8, Vec<u8>>().expect("a pipe");
+    one.send(1).await.expect("there is room");
+    other.try_send(vec![7; 1 << 20]).expect("there is room");
+    drop(other);
+    assert!(one.try_recv().expect("it was sent") == vec![7; 1 << 20]);
+    assert!(one.try_recv().expect_err("it is closed").is_closed());
+}
+
+#[tokio::test]
+async fn an_end_is_gone_with_the_last_who_has_it() {
+    fn hold(key: Key, _end: Connection<u8, u8>) {
+        key.wait();
+    }
+    let (pool, gate) = (pool(2), Gate::new());
+    let (one, other) = pipe::<u8, u8>().expect("a pipe");
+    let tasks = [(); 2].map(|()| pool.submit(hold, (gate.key(), other.clone())));
+    let guests = [gate.guest().await, gate.guest().await];
+    drop(other);
+    let [first, second] = guests;
+    let mut end = Box::pin(one.recv());
+    assert!(end.as_mut().now_or_never().is_none());
+    first.let_in().await;
+    assert!(one.try_recv().expect_err("there is one left").is_empty());
+    signal(second.pid(), Signal::KILL);
+    assert!(within(end).await.expect_err("it is closed").is_closed());
+    let outcomes = futures::future::join_all(tasks).await;
+    assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1);
+    within(pool.shutdown()).await;
+}
+
+/// The other end is closed by nobody, but all who have it are dead.
+#[tokio::test]
+async fn a_killed_process_has_no_end_any_more() {
+    fn take_and_wait(key: Key, numbers: Connection<u8, u8>) -> u8 {
+        let number = numbers.blocking_recv_timeout(PATIENCE);
+        numbers.blocking_send(7).expect("there is room");
+        key.wait();
+        number.expect("it comes")
+    }
+    let (pool, gate) = (pool(1), Gate::new());
+    let (ours, theirs) = pipe().expect("a pipe");
+    let task = pool.submit(take_and_wait, (gate.key(), theirs));
+    ours.send(3).await.expect("there is room");
+    let guest = gate.guest().await;
+    ours.send(4).await.expect("there is room"); // Nobody will receive it.
+    signal(guest.pid(), Signal::KILL);
+    assert!(within(task).await.expect_err("it is dead").is_worker_lost());
+    assert_eq!(within(ours.recv()).await.expect("it was sent"), 7);
+    let end = within(ours.recv()).await;
+    assert!(end.expect_err("it is closed").is_closed());
+    let error = ours.send(5).await.expect_err("it is closed");
+    assert!(error.error().is_closed());
+    within(pool.shutdown()).await;
+}
+
+#[test]
+fn a_clone_is_the_same_end() {
+    let (to, from) = one_way();
+    let (other_to, other_from) = (to.clone(), from.clone());
+    drop(to);
+    other_to.try_send(1).expect("there is room");
+    other_to.try_send(2).expect("there is room");
+    assert_eq!(from.try_recv().expect("it is there"), 1);
+    drop(from);
+    assert_eq!(other_from.try_recv().expect("it is there"), 2);
+    drop(other_to);
+    assert!(other_from.try_recv().expect_err("it is closed").is_closed());
+}

@@ -1,0 +1,45 @@
+//! Pipes between processes: what was sent is received, each value once and whole, and whoever is killed at
+//! whatever point holds up nobody.
+
+#![cfg(target_os = "linux")]
+
+#[path = "../common/again.rs"]
+mod again;
+#[expect(dead_code, reason = "other tests use the rest")]
+#[path = "../common/alone.rs"]
+mod alone;
+mod basics;
+#[path = "../common/mod.rs"]
+mod common;
+mod ends;
+mod flow;
+mod kills;
+mod large;
+mod objects;
+mod waits;
+
+use std::time::Duration;
+
+use concurrent_futures::ProcessPoolExecutor;
+use concurrent_futures::multiprocessing::{Connection, pipe};
+use rustix::process::{Pid, Signal, kill_process};
+
+concurrent_futures::init_before_main!();
+
+/// So long a blocking method may wait for what is sure to come.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A pipe that is used in one direction: where values go in, and where they come out.
+fn one_way<T: concurrent_futures::Data>() -> (Connection<T, ()>, Connection<(), T>) {
+    pipe().expect("a pipe")
+}
+
+fn pool(workers: usize) -> ProcessPoolExecutor {
+    ProcessPoolExecutor::with_workers(workers).expect("the settings are valid")
+}
+
+/// Sends a signal to a process that we have started. It may have ended by itself.
+fn signal(pid: u32, signal: Signal) {
+    let pid = Pid::from_raw(pid as i32).expect("a process id");
+    let _ = kill_process(pid, signal);
+}
