@@ -145,6 +145,11 @@ impl ProcessBuilder {
     }
 
     /// How long the process may take to get ready before it is killed. Default: 30 seconds.
+    ///
+    /// With [`StartMethod::ForkServer`] that goes for the fork server's answer, and again for the process that
+    /// it has forked. A fork server that has given no answer by then, and has said nothing to anybody for a
+    /// second, is killed, and the start is tried once more, with another. The processes that it has forked run
+    /// on, but how they end is unknown. If it has said something, this start alone fails.
     pub fn spawn_timeout(mut self, limit: Duration) -> Self {
         self.spawn_timeout = Some(limit);
         self
