@@ -70,7 +70,10 @@ use crate::process::runner::{Outcome, Runner};
 /// on to its end, as a process that nobody waits for. The end of this process waits for none: where Python
 /// joins its processes at exit, call [`join_all`] at the end of `main`.
 ///
-/// No process is left behind as a zombie, whether it is joined or not.
+/// A process that has ended stays no zombie once its handle has been dropped or asked
+/// ([`is_alive`](Self::is_alive), [`exit_code`](Self::exit_code), a join), or somebody has called
+/// [`active_children`] or [`join_all`], or has started another. One of
+/// [`StartMethod::ForkServer`](crate::StartMethod::ForkServer) never is one of this process's.
 ///
 /// # Platform
 /// Linux.
