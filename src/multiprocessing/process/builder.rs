@@ -95,7 +95,9 @@ impl ProcessBuilder {
     /// - [`Fork`](StartMethod::Fork): this process is forked as it is, at this call. It must have one thread,
     ///   also none of a runtime's. The other then has open whatever this one has: among that our ends of
     ///   pipes to others, which so come to their end later. A process whose handle was dropped outside of a
-    ///   runtime costs a thread that waits for its end.
+    ///   runtime costs a thread that waits for its end. Its function believes to be within the runtime that
+    ///   the start was awaited in, and [`blocking_spawn`](Self::blocking_spawn) makes one for that too: it can
+    ///   start a runtime of its own on another thread only, and cannot use `Fork` itself.
     pub fn start_method(mut self, method: StartMethod) -> Self {
         self.start_method = method;
         self
