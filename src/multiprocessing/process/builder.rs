@@ -163,6 +163,9 @@ impl ProcessBuilder {
     /// As [`Process::spawn`]; `is_invalid_setting()` for what cannot be meant; `is_unsupported()` for
     /// [`StartMethod::Fork`] in a process with more than one thread.
     ///
+    /// # Panics
+    /// Outside of a tokio runtime, or in one without an I/O driver and a timer (`enable_all`).
+    ///
     /// # Cancel safety
     /// As `Process::spawn`.
     pub async fn spawn<F, A, M>(
