@@ -140,7 +140,8 @@ impl ProcessBuilder {
         self
     }
 
-    /// What the process may use: memory, processor time, descriptors. Default: what this process may.
+    /// What the process may use: memory, processor time, descriptors. Default: what this process may; with
+    /// [`StartMethod::ForkServer`], what it might when the first such process was started.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
