@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use super::bell::Bell;
 use super::changes::Changes;
+use super::linger::{linger, linger_in_turn};
 use super::vigil::{BlockingVigil, Vigil, Woken};
 use super::wait::{Seen, blocking_until, end_of, is_over, until};
 use super::word::{Mark, Word};
@@ -82,9 +83,13 @@ impl Robust {
     pub(super) async fn lock(&self) -> Held<'_> {
         // A task that takes a free lock again and again lets others have a turn.
         tokio::task::coop::consume_budget().await;
-        match self.take() {
-            Ok(held) => held,
-            Err(_) => until(&self.bell, self.word().waiting, |seen| self.look(seen)).await,
+        let mut held = self.take().ok();
+        if held.is_none() {
+            linger_in_turn(|| self.take_into(&mut held)).await;
+        }
+        match held {
+            Some(held) => held,
+            None => until(&self.bell, self.word().waiting, |seen| self.look(seen)).await,
         }
     }
 
@@ -100,8 +105,15 @@ impl Robust {
     }
 
     fn blocking_lock_until(&self, end: Option<Instant>) -> Option<Held<'_>> {
-        let waiting = self.word().waiting;
-        blocking_until(&self.bell, waiting, end, |seen| self.look(seen))
+        let (waiting, mut held) = (self.word().waiting, None);
+        linger(|| self.take_into(&mut held));
+        held.or_else(|| blocking_until(&self.bell, waiting, end, |seen| self.look(seen)))
+    }
+
+    /// Says whether it has been taken.
+    fn take_into<'a>(&'a self, held: &mut Option<Held<'a>>) -> bool {
+        *held = self.take().ok();
+        held.is_some()
     }
 
     /// Looks under the lock, now and after each change that is announced, until `look` gives something.

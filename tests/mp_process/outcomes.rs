@@ -17,6 +17,7 @@ held_by_every_start_method! { 1;
     an_exit_is_told_by_its_code,
     a_death_by_a_signal_is_told_apart_from_an_exit,
     what_cannot_be_encoded_or_decoded_is_told_by_whom_it_concerns,
+    a_thread_that_keeps_a_stream_does_not_hold_up_the_end,
 }
 
 fn kill_myself(signal: i32) {
@@ -170,5 +171,24 @@ async fn what_cannot_be_encoded_or_decoded_is_told_by_whom_it_concerns(method: S
         .expect_err("it cannot be read here");
     assert!(error.is_codec() && error.was_started(), "{error}");
     assert!(error.to_string().contains("not tomorrow"), "{error}");
+    assert_eq!(process.exit_code(), Some(0));
+}
+
+async fn a_thread_that_keeps_a_stream_does_not_hold_up_the_end(method: StartMethod) {
+    fn leave_a_thread() -> u8 {
+        let (has_it, waits) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let _stdout = std::io::stdout().lock();
+            has_it.send(()).expect("it waits");
+            loop {
+                std::thread::park();
+            }
+        });
+        waits.recv().expect("the thread runs");
+        7
+    }
+    let process = within(builder(method).spawn(leave_a_thread, ())).await;
+    let process = process.expect("it starts");
+    assert_eq!(within(process.join()).await.expect("it ran"), 7);
     assert_eq!(process.exit_code(), Some(0));
 }

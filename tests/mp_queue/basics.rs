@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 use bytes::Bytes;
-use concurrent_futures::multiprocessing::Queue;
+use concurrent_futures::multiprocessing::{JoinableQueue, Queue};
 use concurrent_futures::{Data, ExecutorExt as _, Limits, ProcessPoolExecutor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -214,6 +214,25 @@ fn what_cannot_be_encoded_or_decoded_costs_no_other_item() {
     assert!(error.is_codec() && error.to_string().contains("two is not read"));
     assert_eq!(queue.try_get().expect("it is there"), Picky(3));
     assert!(queue.is_empty());
+}
+
+#[tokio::test]
+async fn without_memory_an_item_stays_where_it_is() {
+    fn get(queue: JoinableQueue<String>) -> bool {
+        let error = queue.blocking_get().expect_err("there is no memory for it");
+        error.is_no_space() && queue.try_get().is_err_and(|error| error.is_no_space())
+    }
+    let limits = Limits::new().address_space(300 << 20);
+    let pool = ProcessPoolExecutor::builder().max_workers(1).limits(limits);
+    let pool = pool.build().expect("the settings are valid");
+    let queue = JoinableQueue::unbounded().expect("a queue");
+    let item = "x".repeat(320 << 20);
+    queue.put(item.clone()).await.expect("there is memory here");
+    let is_no_space = within(pool.submit(get, queue.clone())).await;
+    assert!(is_no_space.expect("it ends") && queue.len() == 1);
+    assert!(within(queue.get()).await.expect("it is there") == item);
+    queue.task_done().await.expect("one was taken");
+    assert_eq!(within(queue.join()).await, 0);
 }
 
 #[tokio::test]

@@ -195,6 +195,9 @@ impl Inbox {
     }
 
     fn other(&self) -> Other<'_> {
+        // Whoever puts something back has this lock, too: before, and the next look sees it; or after, and it
+        // is told here.
+        let _kept = self.kept();
         let made = self.for_threads.get_or_init(|| {
             let made = sys::eventfd().ok()?;
             Some(made.into())

@@ -118,7 +118,9 @@ type Ends<A, B> = (Connection<A, B>, Connection<B, A>);
 /// killed at any point, also in the middle of sending or receiving, leaves nothing torn, and nobody waiting.
 ///
 /// A value is received when the method that receives it returns it: one that is dropped or times out has
-/// received nothing.
+/// received nothing. If it had begun to read a large value, that is for whoever receives next in this process,
+/// and for nobody else. What the stream has begun to read is the stream's, until it is polled again or dropped:
+/// so do not use both `next` and `recv` of one connection.
 ///
 /// # Room
 ///
@@ -278,7 +280,7 @@ impl<S, R: Data> Connection<S, R> {
     /// `is_codec()` if the value cannot be decoded: it is gone. `is_no_space()` if there is no memory for it: it
     /// stays the next one, until there is. Or if this process may not have the descriptors that come with it: of
     /// objects in it, or of a large value. Then it is gone, but for a large one that [`send`](Self::send) sends
-    /// again.
+    /// again. (A large value that [`try_send`](Self::try_send) has sent is gone in both cases.)
     ///
     /// # Panics
     /// If it has to wait outside of a tokio runtime, or in one without an I/O driver.

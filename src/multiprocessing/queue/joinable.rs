@@ -85,6 +85,9 @@ impl<T: Data> JoinableQueue<T> {
     ///
     /// # Errors
     /// As [`task_done`](Self::task_done).
+    ///
+    /// # Panics
+    /// If it has to wait for the lock of the queue in an asynchronous task.
     pub fn blocking_task_done(&self) -> Result<(), QueueError> {
         let shared = &*self.0.shared;
         let taken = |_: &State| true;
@@ -108,6 +111,9 @@ impl<T: Data> JoinableQueue<T> {
     }
 
     /// As [`join`](Self::join), for code that is not async. It blocks the thread.
+    ///
+    /// # Panics
+    /// If it has to wait in an asynchronous task.
     pub fn blocking_join(&self) -> u64 {
         loop {
             if let Some(lost) = self.join_within(None) {
@@ -120,6 +126,9 @@ impl<T: Data> JoinableQueue<T> {
     ///
     /// # Errors
     /// `is_timed_out()` if not all were done after so long.
+    ///
+    /// # Panics
+    /// If it has to wait in an asynchronous task.
     pub fn blocking_join_timeout(&self, timeout: Duration) -> Result<u64, QueueError> {
         self.join_within(Some(timeout)).ok_or(QueueError::TIMED_OUT)
     }

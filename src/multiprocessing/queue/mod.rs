@@ -180,6 +180,9 @@ impl<T: Data> Queue<T> {
     ///
     /// # Errors
     /// As [`put`](Self::put).
+    ///
+    /// # Panics
+    /// If it has to wait in an asynchronous task.
     pub fn blocking_put(&self, item: T) -> Result<(), PutError<T>> {
         self.put_within(item, None)
     }
@@ -188,6 +191,9 @@ impl<T: Data> Queue<T> {
     ///
     /// # Errors
     /// `is_timed_out()` if there was no room for so long; else as [`put`](Self::put).
+    ///
+    /// # Panics
+    /// If it has to wait in an asynchronous task.
     pub fn blocking_put_timeout(&self, item: T, timeout: Duration) -> Result<(), PutError<T>> {
         self.put_within(item, Some(timeout))
     }
@@ -250,6 +256,9 @@ impl<T: Data> Queue<T> {
     ///
     /// # Errors
     /// As [`get`](Self::get).
+    ///
+    /// # Panics
+    /// If it has to wait in an asynchronous task.
     pub fn blocking_get(&self) -> Result<T, QueueError> {
         self.get_within(None)
     }
@@ -267,6 +276,9 @@ impl<T: Data> Queue<T> {
     ///
     /// # Errors
     /// `is_timed_out()` if there was no item for so long; else as [`get`](Self::get).
+    ///
+    /// # Panics
+    /// If it has to wait in an asynchronous task.
     pub fn blocking_get_timeout(&self, timeout: Duration) -> Result<T, QueueError> {
         self.get_within(Some(timeout))
     }

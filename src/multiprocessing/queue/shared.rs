@@ -245,6 +245,9 @@ impl Shared {
                 None => is_missing = true,
             }
             if head.is_in_file {
+                // Its memory first: without that it is to stay.
+                let len = usize::try_from(head.len).unwrap_or(usize::MAX);
+                sys::enlarge(&mut item.bytes, len)?;
                 item.file = item.beside.pop().map(|file| (file, head.len));
             }
         }

@@ -4,6 +4,9 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::os::fd::{FromRawFd as _, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use rustix::process::Pid;
 
@@ -74,8 +77,8 @@ pub(crate) fn fork() -> io::Result<Forked> {
     }
 }
 
-/// Writes what Rust's standard output and all streams of C's library hold back. There is no other
-/// thread that could hold up one of them.
+/// Writes what Rust's standard output and all streams of C's library hold back. Another thread that has one
+/// of them holds it up.
 fn flush_all() {
     let _ = io::stdout().flush();
     // SAFETY: a null pointer stands for all streams.
@@ -90,10 +93,25 @@ pub(crate) fn abandon(fds: &[RawFd]) {
     }
 }
 
+/// How long a thread that has a stream may hold up the end of its process.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// Ends a forked process: what it printed is written, but what the program has registered to be done
 /// at its exit is the program's own, and not done.
 pub(crate) fn exit_forked(code: i32) -> ! {
-    flush_all();
+    if other_threads().is_ok_and(|others| others.is_empty()) {
+        flush_all();
+    } else {
+        // One of them may have a stream and never let go of it.
+        let (done, flushed) = mpsc::channel();
+        let flush = move || {
+            flush_all();
+            let _ = done.send(());
+        };
+        if thread::Builder::new().spawn(flush).is_ok() {
+            let _ = flushed.recv_timeout(PATIENCE);
+        }
+    }
     // SAFETY: it only ends the process.
     unsafe { libc::_exit(code) }
 }
