@@ -222,17 +222,19 @@ fn a_stopped_fork_server_holds_up_no_start_for_longer_than_its_time_out() {
 fn an_impatient_start_costs_no_other_process_its_exit_status() {
     let test = "starts::an_impatient_start_costs_no_other_process_its_exit_status";
     alone(test, || async {
+        let hasty = || Process::builder().spawn_timeout(Duration::from_millis(1));
+        drop(within(hasty().spawn(|| (), ())).await); // It does not wait until there is a fork server.
         let gate = Gate::new();
         let mut running = Vec::new();
         for _ in 0..3 {
             let process = within(Process::spawn(wait_at, gate.key())).await;
             running.push((process.expect("it starts"), gate.guest().await));
         }
+        eventually(|| children().len() == 1).await;
         let [server] = children()[..] else {
             panic!("the fork server is the one child");
         };
         kill(server, Signal::STOP);
-        let hasty = || Process::builder().spawn_timeout(Duration::from_millis(1));
         let error = within(hasty().spawn(|| (), ())).await;
         let error = error.expect_err("nobody forks it");
         assert!(error.to_string().contains("within 1ms"), "{error}");

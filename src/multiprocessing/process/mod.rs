@@ -73,10 +73,11 @@ use crate::process::runner::{Outcome, Runner};
 /// on to its end, as a process that nobody waits for. The end of this process waits for none: where Python
 /// joins its processes at exit, call [`join_all`] at the end of `main`.
 ///
-/// A process that has ended stays no zombie once its handle has been dropped or asked
-/// ([`is_alive`](Self::is_alive), [`exit_code`](Self::exit_code), a join), or somebody has called
-/// [`active_children`] or [`join_all`], or has started another. One of
-/// [`StartMethod::ForkServer`](crate::StartMethod::ForkServer) never is one of this process's.
+/// A process that has ended is a zombie only until its handle is dropped or asked
+/// ([`is_alive`](Self::is_alive), [`exit_code`](Self::exit_code), a join), or somebody calls
+/// [`active_children`] or [`join_all`], or starts another. With
+/// [`StartMethod::ForkServer`](crate::StartMethod::ForkServer) it is none of this process's: the fork server
+/// takes its exit status at once.
 ///
 /// # Platform
 /// Linux.

@@ -23,7 +23,7 @@ use crate::wire::message::Role;
 /// How long one that has hung up may take to end.
 const EXIT_GRACE: Duration = Duration::from_secs(5);
 /// How long a zygote that many share must have been silent, at least, before it is killed: those that it
-/// has forked lose their exit status by that. One that runs answers within a millisecond.
+/// has forked lose their exit status by that. One that runs answers far sooner.
 const SILENCE: Duration = Duration::from_secs(1);
 
 pub(in crate::process) struct ForkServer {
@@ -239,7 +239,8 @@ impl ForkServer {
         drop(dead.take_process());
     }
 
-    /// Kills a zygote that has said nothing for too long, whoever has asked it.
+    /// A start has taken too long. Kills the zygote if it has said nothing for a while, whoever has asked
+    /// it, and says whether that was so.
     fn discard_silent(&self) -> bool {
         let Ok(mut state) = self.zygote.try_lock() else {
             return false; // Whoever meets one has a limit for that.
@@ -249,7 +250,7 @@ impl ForkServer {
                 drop(zygote.take_process());
                 true
             }
-            // It was met by us, or by another one that has gone.
+            // Whoever met this one has gone in the middle of it: nobody depends on it. Its drop kills it.
             State::Meeting(_) => false,
             _ => return false,
         };

@@ -241,8 +241,9 @@ impl Zygote {
 
     /// Whether it has said nothing for so long though it was asked.
     pub(super) fn is_silent_for(&self, limit: Duration) -> bool {
-        self.silent_since()
-            .is_some_and(|since| since.elapsed() >= limit)
+        let since = *self.silent_since();
+        let is_over = since.is_some_and(|since| since.elapsed() >= limit);
+        is_over && !sys::is_readable(&self.socket) // It may be that nobody has listened.
     }
 
     fn silent_since(&self) -> MutexGuard<'_, Option<Instant>> {
