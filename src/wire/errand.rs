@@ -1,5 +1,6 @@
-//! What a process that runs one function is told, where a worker is told its setup, and what it leaves: the outcome, in a file in memory. So it waits for nobody who reads that, and whoever
-//! started it finds it when the process has ended, however late that is.
+//! What a process that runs one function is told, where a worker is told its setup, and what it leaves:
+//! the outcome, in a file in memory. So it waits for nobody who reads that, and whoever started it finds
+//! it when the process has ended, however late that is.
 
 use std::ffi::OsString;
 use std::fs::File;

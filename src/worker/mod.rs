@@ -1,10 +1,10 @@
 //! What a task can learn about itself while it runs.
 
-// The rest of this module runs only in a worker process. Reading order: `serve` (from the first
-// line of `main` to the last frame), `inlet` (what comes in), `bulk` (the large parts of it), `desk`
-// (one call, item by item), `log` and `outbox` (what goes back), `marks` (whose output it is), `relay`
-// (what it logs), `memory` and `limits` (how much is held, and may be), `zygote` (where workers are
-// forked), `errand` (a process that runs one function).
+// The rest of this module runs only in a worker process. Reading order: `serve` (from the first line of
+// `main` to the last frame), `inlet` (what comes in), `bulk` (the large parts of it), `desk` (one call,
+// item by item), `log` and `outbox` (what goes back), `marks` (whose output it is), `relay` (what it
+// logs), `memory` and `limits` (how much is held, and may be), `zygote` (where workers are forked),
+// `errand` (a process that runs one function).
 #[cfg(target_os = "linux")]
 mod bulk;
 #[cfg(target_os = "linux")]

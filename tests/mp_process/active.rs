@@ -8,7 +8,7 @@ use concurrent_futures::multiprocessing::{Process, active_children, blocking_joi
 use super::alone::alone;
 use super::common::{Gate, eventually, within};
 use super::methods::by_fork;
-use super::{builder, wait_at};
+use super::{builder, is_there, wait_at};
 
 #[test]
 fn running_processes_are_listed_and_all_but_daemons_can_be_waited_for() {
@@ -73,6 +73,32 @@ fn running_processes_are_listed_and_all_but_daemons_can_be_waited_for() {
             0
         );
     });
+}
+
+async fn whoever_looks_leaves_no_zombie_of_a_kept_handle(method: StartMethod) {
+    let gate = Gate::new();
+    let process = within(builder(method).spawn(wait_at, gate.key())).await;
+    let process = process.expect("it starts");
+    gate.guest().await.let_in().await;
+    eventually(|| active_children().is_empty()).await;
+    assert!(!is_there(process.pid()));
+    assert_eq!(process.exit_code(), Some(0));
+}
+
+#[test]
+fn of_a_kept_handle_whoever_looks_leaves_no_zombie() {
+    let test = "active::of_a_kept_handle_whoever_looks_leaves_no_zombie";
+    alone(test, || {
+        whoever_looks_leaves_no_zombie_of_a_kept_handle(StartMethod::Spawn)
+    });
+}
+
+#[test]
+fn of_a_kept_handle_whoever_looks_leaves_no_zombie_by_fork() {
+    by_fork(
+        "mp_process::active::of_a_kept_handle_whoever_looks_leaves_no_zombie_by_fork",
+        whoever_looks_leaves_no_zombie_of_a_kept_handle,
+    );
 }
 
 #[test]

@@ -202,11 +202,50 @@ fn a_stopped_fork_server_holds_up_no_start_for_longer_than_its_time_out() {
             panic!("the fork server is the one child");
         };
         kill(server, Signal::STOP);
-        let builder = Process::builder().spawn_timeout(Duration::from_millis(100));
-        let process = within(builder.spawn(u64::pow, (2, 8))).await;
-        let process = process.expect("another takes its place");
+        // However impatient they all are, one of them finds that it has been silent for too long.
+        let process = within(async {
+            loop {
+                let builder = Process::builder().spawn_timeout(Duration::from_millis(100));
+                match builder.spawn(u64::pow, (2, 8)).await {
+                    Ok(process) => break process,
+                    Err(error) => assert!(error.to_string().contains("within 100ms"), "{error}"),
+                }
+            }
+        });
+        let process = process.await; // Another has taken its place.
         assert_eq!(within(process.join()).await.expect("it ran"), 256);
         assert!(!is_running(server), "it was killed");
+    });
+}
+
+#[test]
+fn an_impatient_start_costs_no_other_process_its_exit_status() {
+    let test = "starts::an_impatient_start_costs_no_other_process_its_exit_status";
+    alone(test, || async {
+        let gate = Gate::new();
+        let mut running = Vec::new();
+        for _ in 0..3 {
+            let process = within(Process::spawn(wait_at, gate.key())).await;
+            running.push((process.expect("it starts"), gate.guest().await));
+        }
+        let [server] = children()[..] else {
+            panic!("the fork server is the one child");
+        };
+        kill(server, Signal::STOP);
+        let hasty = || Process::builder().spawn_timeout(Duration::from_millis(1));
+        let error = within(hasty().spawn(|| (), ())).await;
+        let error = error.expect_err("nobody forks it");
+        assert!(error.to_string().contains("within 1ms"), "{error}");
+        kill(server, Signal::CONT);
+        for _ in 0..20 {
+            drop(within(hasty().spawn(|| (), ())).await); // Some of these may be fast enough.
+        }
+        for (process, guest) in running {
+            guest.let_in().await;
+            within(process.join()).await.expect("it ran");
+            assert_eq!(process.exit_code(), Some(0));
+        }
+        assert_eq!(children(), [server]);
     });
 }
 

@@ -2,7 +2,7 @@
 //! of its handle; whoever looks finds those that have ended meanwhile, and takes them out.
 
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use crate::multiprocessing::vigil::may_block;
 use crate::process::runner::{self, Runner};
@@ -22,6 +22,8 @@ struct List {
 struct Entry {
     child: ActiveChild,
     pidfd: Arc<OwnedFd>,
+    /// There for as long as its exit status is to be taken here.
+    runner: Weak<Runner>,
 }
 
 /// A running [`Process`](super::Process) of this program, as [`active_children`] tells it.
@@ -50,7 +52,7 @@ impl ActiveChild {
 }
 
 /// The processes that this one has started as [`Process`](super::Process) and that have not ended, in the
-/// order of their start, with a handle or without.
+/// order of their start, with a handle or without. Of those that have ended no zombie is left.
 ///
 /// ```
 /// use concurrent_futures::multiprocessing::{Process, active_children};
@@ -88,6 +90,9 @@ pub fn active_children() -> Vec<ActiveChild> {
 /// # Ok(()) }
 /// ```
 ///
+/// # Panics
+/// If it has to wait outside of a tokio runtime, or in one without an I/O driver and a timer (`enable_all`).
+///
 /// # Cancel safety
 /// Cancel safe.
 pub async fn join_all() {
@@ -108,14 +113,17 @@ pub fn blocking_join_all() {
 }
 
 /// Lists a process that has just started.
-pub(super) fn add(runner: &Runner, name: &str, daemon: bool) {
+pub(super) fn add(runner: &Arc<Runner>, name: &str, daemon: bool) {
     let child = ActiveChild {
         pid: runner.id(),
         name: name.to_owned(),
         daemon,
     };
-    let pidfd = runner.pidfd().clone();
-    running().entries.push(Entry { child, pidfd });
+    running().entries.push(Entry {
+        child,
+        pidfd: runner.pidfd().clone(),
+        runner: Arc::downgrade(runner),
+    });
 }
 
 /// Takes a process out that has ended.
@@ -132,10 +140,16 @@ fn next() -> Option<Arc<OwnedFd>> {
     awaited.next().map(|entry| entry.pidfd.clone())
 }
 
-/// The list, without those that have ended.
+/// The list, without those that have ended. Their exit statuses are taken: a handle that is kept may never
+/// be asked.
 fn running() -> MutexGuard<'static, List> {
     let mut list = lock();
-    list.entries.retain(|entry| !sys::is_readable(&entry.pidfd));
+    let ended = list
+        .entries
+        .extract_if(.., |entry| sys::is_readable(&entry.pidfd));
+    for runner in ended.filter_map(|entry| entry.runner.upgrade()) {
+        runner.try_end();
+    }
     list
 }
 

@@ -95,7 +95,9 @@ impl ProcessBuilder {
     /// - [`Fork`](StartMethod::Fork): this process is forked as it is, at this call. It must have one thread,
     ///   also none of a runtime's. The other then has open whatever this one has: among that our ends of
     ///   pipes to others, which so come to their end later. A process whose handle was dropped outside of a
-    ///   runtime costs a thread that waits for its end.
+    ///   runtime costs a thread that waits for its end. Its function believes to be within the runtime that
+    ///   the start was awaited in, and [`blocking_spawn`](Self::blocking_spawn) makes one for that too: it can
+    ///   start a runtime of its own on another thread only, and cannot use `Fork` itself.
     pub fn start_method(mut self, method: StartMethod) -> Self {
         self.start_method = method;
         self
@@ -138,13 +140,19 @@ impl ProcessBuilder {
         self
     }
 
-    /// What the process may use: memory, processor time, descriptors. Default: what this process may.
+    /// What the process may use: memory, processor time, descriptors. Default: what this process may; with
+    /// [`StartMethod::ForkServer`], what it might when the first such process was started.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
     }
 
     /// How long the process may take to get ready before it is killed. Default: 30 seconds.
+    ///
+    /// With [`StartMethod::ForkServer`] that goes for the fork server's answer, and again for the process that
+    /// it has forked. A fork server that has given no answer by then, and has said nothing to anybody for a
+    /// second, is killed, and the start is tried once more, with another. The processes that it has forked run
+    /// on, but how they end is unknown. If it has said something, this start alone fails.
     pub fn spawn_timeout(mut self, limit: Duration) -> Self {
         self.spawn_timeout = Some(limit);
         self
@@ -155,6 +163,9 @@ impl ProcessBuilder {
     /// # Errors
     /// As [`Process::spawn`]; `is_invalid_setting()` for what cannot be meant; `is_unsupported()` for
     /// [`StartMethod::Fork`] in a process with more than one thread.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime, or in one without an I/O driver and a timer (`enable_all`).
     ///
     /// # Cancel safety
     /// As `Process::spawn`.

@@ -65,12 +65,18 @@ use crate::process::runner::{Outcome, Runner};
 ///
 /// # Drop, and the end of the program
 /// Dropping the handle leaves the process alone, unless
-/// [`kill_on_drop`](ProcessBuilder::kill_on_drop) was asked for, and so does the end of the runtime.
+/// [`kill_on_drop`](ProcessBuilder::kill_on_drop) was asked for, and so does the end of the runtime. Within a
+/// runtime, the drop leaves a task there that waits for the end of the process. In one without an I/O driver
+/// and a timer (`enable_all`) that task panics, and a thread waits in its stead.
+///
 /// When this process ends, whichever way, a [daemon](ProcessBuilder::daemon) is killed at once. Any other runs
 /// on to its end, as a process that nobody waits for. The end of this process waits for none: where Python
 /// joins its processes at exit, call [`join_all`] at the end of `main`.
 ///
-/// No process is left behind as a zombie, whether it is joined or not.
+/// A process that has ended stays no zombie once its handle has been dropped or asked
+/// ([`is_alive`](Self::is_alive), [`exit_code`](Self::exit_code), a join), or somebody has called
+/// [`active_children`] or [`join_all`], or has started another. One of
+/// [`StartMethod::ForkServer`](crate::StartMethod::ForkServer) never is one of this process's.
 ///
 /// # Platform
 /// Linux.
@@ -113,6 +119,9 @@ impl<R: Data> Process<R> {
     /// # Errors
     /// `is_not_initialized()` if [`init`](crate::init) was not called; `is_codec()` if an argument cannot be
     /// encoded; otherwise the system did not let it start, or it has ended before it was ready.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime, or in one without an I/O driver and a timer (`enable_all`).
     ///
     /// # Cancel safety
     /// A process whose start is given up is killed. It may have begun to run the function by then.
@@ -171,6 +180,9 @@ impl<R: Data> Process<R> {
     /// process ended without a result; `is_codec()` if the arguments, or the result, could not be
     /// encoded or decoded. Of what it wrote to stderr nothing is kept.
     ///
+    /// # Panics
+    /// Outside of a tokio runtime, or in one without an I/O driver and a timer (`enable_all`).
+    ///
     /// # Cancel safety
     /// Cancel safe.
     pub async fn join(&self) -> Result<R, TaskError> {
@@ -204,6 +216,9 @@ impl<R: Data> Process<R> {
     ///
     /// # Errors
     /// As `join`.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime, or in one without an I/O driver and a timer (`enable_all`).
     ///
     /// # Cancel safety
     /// Cancel safe.

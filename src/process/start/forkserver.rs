@@ -22,6 +22,9 @@ use crate::wire::message::Role;
 
 /// How long one that has hung up may take to end.
 const EXIT_GRACE: Duration = Duration::from_secs(5);
+/// How long a zygote that many share must have been silent, at least, before it is killed: those that it
+/// has forked lose their exit status by that. One that runs answers within a millisecond.
+const SILENCE: Duration = Duration::from_secs(1);
 
 pub(in crate::process) struct ForkServer {
     /// What becomes of the output of another zygote, if there can be one.
@@ -109,14 +112,20 @@ impl ForkServer {
     }
 
     /// As `fork`, for a process that runs one function; its descriptors go up to where it is told how it
-    /// ended. The zygote takes its exit status unasked.
+    /// ended. The zygote takes its exit status unasked. It fails if this takes longer than the start may, and
+    /// gives nothing if it is the zygote that is to blame for that.
     pub(in crate::process) async fn run(
         &self,
         recipe: &Arc<Recipe>,
         fds: Vec<Descriptor>,
     ) -> Result<Option<ChildProcess>, StartError> {
-        let forked = self.fork_as(Role::Runner, recipe, fds).await?;
-        Ok(forked.map(|(process, _)| process))
+        let limit = recipe.spawn_timeout;
+        let forked = self.fork_as(Role::Runner, recipe, fds);
+        match tokio::time::timeout(limit, forked).await {
+            Ok(forked) => Ok(forked?.map(|(process, _)| process)),
+            Err(_) if self.discard_silent() => Ok(None),
+            Err(_) => Err(StartError::TimedOut(limit)),
+        }
     }
 
     async fn fork_as(
@@ -125,16 +134,20 @@ impl ForkServer {
         recipe: &Arc<Recipe>,
         fds: Vec<Descriptor>,
     ) -> Result<Option<(ChildProcess, Arc<Zygote>)>, StartError> {
+        let limit = match role {
+            Role::Runner => recipe.spawn_timeout.max(SILENCE),
+            _ => recipe.spawn_timeout,
+        };
         let mut state = self.zygote.lock().await;
         let (zygote, forked) = if let State::Ready(zygote) = &*state {
             let zygote = zygote.clone();
             drop(state);
-            let forked = zygote.fork(role, fds, recipe.spawn_timeout).await;
+            let forked = zygote.fork(role, fds, limit).await;
             (zygote, forked)
         } else {
             let zygote = self.make_ready(&mut state, recipe, role, fds).await?;
             // As long as the lock is held, nobody else asks.
-            let forked = zygote.first_fork(recipe.spawn_timeout).await;
+            let forked = zygote.first_fork(limit).await;
             drop(state);
             (zygote, forked)
         };
@@ -224,6 +237,24 @@ impl ForkServer {
             *state = self.without();
         }
         drop(dead.take_process());
+    }
+
+    /// Kills a zygote that has said nothing for too long, whoever has asked it.
+    fn discard_silent(&self) -> bool {
+        let Ok(mut state) = self.zygote.try_lock() else {
+            return false; // Whoever meets one has a limit for that.
+        };
+        let is_silent = match &*state {
+            State::Ready(zygote) if zygote.is_silent_for(SILENCE) => {
+                drop(zygote.take_process());
+                true
+            }
+            // It was met by us, or by another one that has gone.
+            State::Meeting(_) => false,
+            _ => return false,
+        };
+        *state = self.without();
+        is_silent
     }
 
     /// Ends the zygote, and waits until it is gone.

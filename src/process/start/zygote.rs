@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream as Blocking;
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use tokio::io::Interest;
@@ -30,6 +30,8 @@ pub(super) struct Zygote {
     socket: Blocking,
     /// One asks at a time.
     inbox: tokio::sync::Mutex<Inbox>,
+    /// Since when somebody has waited, or had waited when he went, and it has said nothing.
+    silent_since: Mutex<Option<Instant>>,
 }
 
 /// What the zygote has sent and nobody has taken. An answer whose asker has gone stays here until the
@@ -69,6 +71,7 @@ impl Zygote {
                 fds: connection.fds,
                 last_request: FIRST,
             }),
+            silent_since: Mutex::new(None),
         })
     }
 
@@ -186,7 +189,7 @@ impl Zygote {
         if let Some(mut request) = request {
             // A zygote that cannot get rid of its answers would take no request. Each is looked at before
             // the next is received, or a descriptor that was dropped would be taken for that of another.
-            while inbox.receive(&socket).is_ok_and(|len| len > 0) {
+            while self.receive(inbox, &socket).is_ok_and(|len| len > 0) {
                 while let Some((answer, fd)) = inbox.next().map_err(|()| NoAnswer::Gone)? {
                     let _late = pick(answer, fd);
                 }
@@ -196,6 +199,7 @@ impl Zygote {
             let mut send = || request.send_with(|bytes, fds| sys::send_with_fds(fd, bytes, fds));
             let sent = match send() {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.wait_for_it();
                     socket.async_io(Interest::WRITABLE, send).await
                 }
                 at_once => at_once,
@@ -212,13 +216,39 @@ impl Zygote {
                     return Ok(picked);
                 }
             }
+            self.wait_for_it();
             let received = socket
-                .async_io(Interest::READABLE, || inbox.receive(&socket))
+                .async_io(Interest::READABLE, || self.receive(inbox, &socket))
                 .await;
             if matches!(received, Ok(0) | Err(_)) {
                 return Err(NoAnswer::Gone);
             }
         }
+    }
+
+    fn receive(&self, inbox: &mut Inbox, socket: &UnixStream) -> io::Result<usize> {
+        let len = inbox.receive(socket)?;
+        if len > 0 {
+            *self.silent_since() = None;
+        }
+        Ok(len)
+    }
+
+    /// From here on it is silent, if it is not already.
+    fn wait_for_it(&self) {
+        self.silent_since().get_or_insert_with(Instant::now);
+    }
+
+    /// Whether it has said nothing for so long though it was asked.
+    pub(super) fn is_silent_for(&self, limit: Duration) -> bool {
+        self.silent_since()
+            .is_some_and(|since| since.elapsed() >= limit)
+    }
+
+    fn silent_since(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.silent_since
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes the process out, to end it or because it has ended.
