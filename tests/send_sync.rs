@@ -6,8 +6,10 @@ use std::cell::Cell;
 use std::marker::PhantomData;
 
 use concurrent_futures::multiprocessing::{
-    ActiveChild, Array, ArrayGuard, Process, ProcessBuilder, SharedMemory, SpawnError, Value,
-    ValueGuard,
+    ActiveChild, Array, ArrayGuard, Barrier, BoundedSemaphore, Condition, Connection,
+    ConnectionError, Event, JoinableQueue, Lock, LockGuard, Process, ProcessBuilder, PutError,
+    Queue, QueueError, RLock, Semaphore, SemaphorePermit, SendError, SharedMemory, SpawnError,
+    Value, ValueGuard,
 };
 use concurrent_futures::{
     AbortHandle, AsCompleted, BuildError, Executor, Job, JoinHandle, Limits, Location, Map, Output,
@@ -35,6 +37,22 @@ const _: () = {
     both::<ProcessBuilder>();
     both::<SpawnError>();
     both::<ActiveChild>();
+    both::<Queue<SendOnly>>();
+    both::<JoinableQueue<SendOnly>>();
+    both::<QueueError>();
+    both::<PutError<u8>>();
+    both::<Connection<SendOnly, SendOnly>>();
+    both::<ConnectionError>();
+    both::<SendError<u8>>();
+    both::<Lock>();
+    send::<LockGuard>();
+    both::<RLock>();
+    both::<Condition>();
+    both::<Event>();
+    both::<Semaphore>();
+    both::<BoundedSemaphore>();
+    send::<SemaphorePermit>();
+    both::<Barrier>();
     both::<StartMethod>();
     both::<WorkerInfo>();
     both::<WorkerState>();

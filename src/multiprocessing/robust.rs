@@ -37,9 +37,6 @@ const WAITING: usize = 8;
 const LISTENING: usize = 16;
 const VERSION: usize = 24;
 
-/// How often somebody looks whether the lock is free before waiting for it: about a microsecond.
-const LOOKS: usize = 30;
-
 impl Robust {
     /// How much memory it takes. All zeros is a lock that nobody has.
     pub(super) const BYTES: usize = 32;
@@ -110,9 +107,11 @@ impl Robust {
         held.or_else(|| blocking_until(&self.bell, waiting, end, |seen| self.look(seen)))
     }
 
-    /// Says whether it has been taken.
+    /// Takes it if it looks free. Says whether that was so.
     fn take_into<'a>(&'a self, held: &mut Option<Held<'a>>) -> bool {
-        *held = self.take().ok();
+        if self.word().holder.load(Ordering::Relaxed) == 0 {
+            *held = self.take().ok();
+        }
         held.is_some()
     }
 
@@ -227,23 +226,11 @@ impl Robust {
         self.changes().announce(|| self.bell.ring());
     }
 
-    /// What is done under a lock is done sooner than somebody could fall asleep: it is worth a few looks.
     fn take(&self) -> Result<Held<'_>, Identity> {
-        let (word, own) = (self.word(), Identity::own().to_word());
-        let mut holder = match word.take(own) {
-            Ok(()) => return Ok(self.held(None)),
-            Err(holder) => holder,
-        };
-        for _ in 0..LOOKS {
-            std::hint::spin_loop();
-            if word.holder.load(Ordering::Relaxed) == 0 {
-                match word.take(own) {
-                    Ok(()) => return Ok(self.held(None)),
-                    Err(found) => holder = found,
-                }
-            }
+        match self.word().take(Identity::own().to_word()) {
+            Ok(()) => Ok(self.held(None)),
+            Err(holder) => Err(Identity::from_word(holder).unwrap_or(Identity::own())),
         }
-        Err(Identity::from_word(holder).unwrap_or(Identity::own()))
     }
 
     fn take_or_seize(&self, ended: Option<Identity>) -> Result<Held<'_>, Identity> {
