@@ -159,16 +159,26 @@ fn without_its_runtime_or_any_a_dropped_handle_leaves_no_zombie() {
             runtime.enable_all().build().expect("a runtime")
         };
         let first = runtime();
-        let (pid, process, guests) = first.block_on(async {
+        let (pid, [process, other], guests) = first.block_on(async {
             let gate = Gate::new();
-            let detached = within(builder(method).spawn(wait_at, gate.key())).await;
-            let process = within(builder(method).spawn(wait_at, gate.key())).await;
-            let guests = [gate.guest().await, gate.guest().await];
-            let pid = detached.expect("it starts").pid();
-            (pid, process.expect("it starts"), guests)
+            let start = async || {
+                within(builder(method).spawn(wait_at, gate.key()))
+                    .await
+                    .expect("it starts")
+            };
+            let pid = start().await.pid();
+            let kept = [start().await, start().await];
+            let guests = [gate.guest().await, gate.guest().await, gate.guest().await];
+            (pid, kept, guests)
         });
         drop(first); // With the task that waited for the one without a handle.
-        let pids = [pid, process.pid()];
+        let pids = [pid, process.pid(), other.pid()];
+        // Within one where nothing can be waited for.
+        let bare = tokio::runtime::Builder::new_current_thread().build();
+        bare.expect("a runtime").block_on(async {
+            drop(other);
+            tokio::task::yield_now().await;
+        });
         drop(process); // Outside of any.
         assert!(pids.iter().all(|pid| is_there(*pid)));
         drop(guests); // They may pass.
