@@ -97,7 +97,8 @@ impl ProcessBuilder {
     ///   pipes to others, which so come to their end later. A process whose handle was dropped outside of a
     ///   runtime costs a thread that waits for its end. Its function believes to be within the runtime that
     ///   the start was awaited in, and [`blocking_spawn`](Self::blocking_spawn) makes one for that too: it can
-    ///   start a runtime of its own on another thread only, and cannot use `Fork` itself.
+    ///   start a runtime of its own on another thread only, and cannot use `Fork` itself. What this process has
+    ///   read ahead from its stdin, the other finds in its own.
     pub fn start_method(mut self, method: StartMethod) -> Self {
         self.start_method = method;
         self
