@@ -106,7 +106,8 @@ impl SharedMemory {
     /// own. It is there as long as anybody has the memory, and is removed as the last one drops it. One
     /// that is killed, or ends without a drop, drops nothing: if it was the last one, the name stands for
     /// nothing from then on, and what is left of it is removed when any name is created. (A fork of a
-    /// process that has it has it, too.)
+    /// process that has it has it, too. So does a process that is just being started, until it executes its
+    /// program: what is dropped at that moment may be removed only by the next who creates or opens.)
     ///
     /// ```
     /// use concurrent_futures::multiprocessing::SharedMemory;

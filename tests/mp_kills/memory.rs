@@ -1,6 +1,7 @@
 //! Memory, with a name and without: killed owners take nothing from the others, and leave nothing.
 
 use std::fs;
+use std::io::ErrorKind;
 
 use concurrent_futures::ExecutorExt as _;
 use concurrent_futures::multiprocessing::SharedMemory;
@@ -15,10 +16,21 @@ fn work(name: &str, member: &Member) {
     let steps = member.own(STEPS) + 1;
     memory.write(8 * member.who, &steps.to_ne_bytes());
     let own = format!("{name}.{}", member.who);
-    drop(SharedMemory::create_named(&own, 5000).expect("memory"));
+    drop(create(&own));
     let nameless = SharedMemory::create(5000).expect("memory");
     assert_eq!(nameless.to_vec(), [0; 5000]);
     member.count(STEPS);
+}
+
+/// Whose name this is has dropped what had it before. But a process that was just being started had that, too,
+/// and has it until it executes its program.
+fn create(name: &str) -> SharedMemory {
+    loop {
+        match SharedMemory::create_named(name, 5000) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => std::thread::yield_now(),
+            memory => return memory.expect("memory"),
+        }
+    }
 }
 
 fn work_on(name: String, member: Member) {
@@ -61,7 +73,7 @@ fn killed_owners_of_memory_take_nothing_from_the_others_and_leave_nothing() {
             assert!((steps..=steps + 1).contains(&written), "{written} {steps}");
         }
         drop(memory);
-        assert!(SharedMemory::open(&name).is_err());
+        eventually(|| SharedMemory::open(&name).is_err()).await;
         // Names of such as were killed are removed by the next one who creates a name.
         eventually(|| {
             drop(SharedMemory::create_named(&format!("{name}.last"), 1).expect("memory"));
