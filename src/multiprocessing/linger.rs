@@ -9,27 +9,40 @@ const SHORT: Duration = Duration::from_micros(20);
 /// So often it is only looked; then others get a turn after each look.
 const LOOKS: usize = 50;
 
-/// Waits for a short time until `is_so`, in a thread.
-pub(super) fn linger(mut is_so: impl FnMut() -> bool) {
+/// Looks for a short time, in a thread, until `look` gives something.
+pub(super) fn linger<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
     for _ in 0..LOOKS {
-        if is_so() {
-            return;
+        let found = look();
+        if found.is_some() {
+            return found;
         }
         std::hint::spin_loop();
     }
     let begun = Instant::now();
-    while !is_so() && begun.elapsed() < SHORT {
+    loop {
+        let found = look();
+        if found.is_some() || begun.elapsed() >= SHORT {
+            return found;
+        }
         std::thread::yield_now();
     }
 }
 
 /// As [`linger`], in a task: all others of its runtime get a turn after each look.
-pub(super) async fn linger_in_turn(mut is_so: impl FnMut() -> bool) {
-    if is_so() {
-        return;
+///
+/// # Cancel safety
+/// Cancel safe: what `look` has given is returned at once.
+pub(super) async fn linger_in_turn<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
+    let found = look();
+    if found.is_some() {
+        return found;
     }
     let begun = Instant::now();
-    while !is_so() && begun.elapsed() < SHORT {
+    loop {
+        let found = look();
+        if found.is_some() || begun.elapsed() >= SHORT {
+            return found;
+        }
         tokio::task::yield_now().await;
     }
 }

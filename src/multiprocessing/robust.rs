@@ -82,7 +82,7 @@ impl Robust {
         tokio::task::coop::consume_budget().await;
         let mut held = self.take().ok();
         if held.is_none() {
-            linger_in_turn(|| self.take_into(&mut held)).await;
+            held = linger_in_turn(|| self.take_if_free()).await;
         }
         match held {
             Some(held) => held,
@@ -102,17 +102,15 @@ impl Robust {
     }
 
     fn blocking_lock_until(&self, end: Option<Instant>) -> Option<Held<'_>> {
-        let (waiting, mut held) = (self.word().waiting, None);
-        linger(|| self.take_into(&mut held));
-        held.or_else(|| blocking_until(&self.bell, waiting, end, |seen| self.look(seen)))
+        let waiting = self.word().waiting;
+        linger(|| self.take_if_free())
+            .or_else(|| blocking_until(&self.bell, waiting, end, |seen| self.look(seen)))
     }
 
-    /// Takes it if it looks free. Says whether that was so.
-    fn take_into<'a>(&'a self, held: &mut Option<Held<'a>>) -> bool {
-        if self.word().holder.load(Ordering::Relaxed) == 0 {
-            *held = self.take().ok();
-        }
-        held.is_some()
+    /// Takes it if it looks free.
+    fn take_if_free(&self) -> Option<Held<'_>> {
+        let looks_free = self.word().holder.load(Ordering::Relaxed) == 0;
+        looks_free.then(|| self.take().ok()).flatten()
     }
 
     /// Looks under the lock, now and after each change that is announced, until `look` gives something.

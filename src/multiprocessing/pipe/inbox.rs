@@ -132,7 +132,7 @@ impl Inbox {
 
     /// Whether there is something to receive, or nobody who could send something.
     pub(super) fn has_news(&self) -> bool {
-        self.has_some.load(Ordering::Acquire) || sys::is_ready(self.socket.as_fd(), Way::In)
+        self.has_some.load(Ordering::Acquire) || sys::is_readable(&self.socket)
     }
 
     /// Waits for that.
@@ -160,12 +160,7 @@ impl Inbox {
     }
 
     async fn news<T: Data>(&self) -> Found<T> {
-        let mut found = None;
-        linger_in_turn(|| {
-            found = self.look();
-            found.is_some()
-        })
-        .await;
+        let mut found = linger_in_turn(|| self.look()).await;
         loop {
             if let Some(found) = found {
                 return found;
@@ -182,12 +177,7 @@ impl Inbox {
     }
 
     fn blocking_news<T: Data>(&self, end: Option<Instant>) -> Option<Found<T>> {
-        let mut found = None;
-        linger(|| {
-            found = self.look();
-            found.is_some()
-        });
-        found.or_else(|| {
+        linger(|| self.look()).or_else(|| {
             let other = self.other();
             let last_look = self.look(); // What was put back before `other` was there, it does not tell.
             last_look.or_else(|| self.news.blocking_until(end, other, || self.look()))
@@ -402,13 +392,7 @@ impl Held<'_> {
 
     async fn read(&mut self) -> Result<Read, ConnectionError> {
         let Large { news, part } = self.large();
-        let mut read = None;
-        linger_in_turn(|| {
-            read = part.read();
-            read.is_some()
-        })
-        .await;
-        match read {
+        match linger_in_turn(|| part.read()).await {
             Some(read) => read,
             None => news.until(|| part.read()).await,
         }
@@ -416,12 +400,7 @@ impl Held<'_> {
 
     fn blocking_read(&mut self, end: Option<Instant>) -> Option<Result<Read, ConnectionError>> {
         let Large { news, part } = self.large();
-        let mut read = None;
-        linger(|| {
-            read = part.read();
-            read.is_some()
-        });
-        read.or_else(|| news.blocking_until(end, Other::None, || part.read()))
+        linger(|| part.read()).or_else(|| news.blocking_until(end, Other::None, || part.read()))
     }
 
     fn end<T: Data>(&mut self, read: Read) -> Result<Option<T>, ConnectionError> {

@@ -21,9 +21,9 @@ pub use self::error::{ConnectionError, SendError};
 use self::flow::{Receiving, Sending};
 use self::inbox::Inbox;
 use self::outbox::{Outbox, check};
-use self::watch::end_of;
 use super::item::Outgoing;
 use super::vigil::may_block;
+use super::wait::end_of;
 use crate::executor::task::Data;
 use crate::sys;
 use crate::wire::descriptors::Descriptor;
@@ -202,7 +202,7 @@ impl<S, R> Connection<S, R> {
     /// In an async task, where it would stop a thread of its runtime.
     pub fn blocking_poll(&self, timeout: Duration) -> bool {
         may_block();
-        self.end.inbox.blocking_until_news(end_of(timeout))
+        self.end.inbox.blocking_until_news(end_of(Some(timeout)))
     }
 }
 
@@ -329,7 +329,7 @@ impl<S, R: Data> Connection<S, R> {
     /// # Panics
     /// In an async task, where it would stop a thread of its runtime.
     pub fn blocking_recv_timeout(&self, timeout: Duration) -> Result<R, ConnectionError> {
-        self.receive_by(end_of(timeout))
+        self.receive_by(end_of(Some(timeout)))
     }
 
     fn receive_by(&self, end: Option<Instant>) -> Result<R, ConnectionError> {

@@ -107,13 +107,7 @@ impl Outbox {
         stream: Option<&OwnedFd>,
     ) -> Result<(), ConnectionError> {
         let post = || self.post(item, place, stream);
-        let mut posted = None;
-        linger_in_turn(|| {
-            posted = post();
-            posted.is_some()
-        })
-        .await;
-        match posted {
+        match linger_in_turn(post).await {
             Some(posted) => posted,
             None => self.room.until(post).await,
         }
@@ -126,12 +120,7 @@ impl Outbox {
         stream: Option<&OwnedFd>,
     ) -> Result<(), ConnectionError> {
         let post = || self.post(item, place, stream);
-        let mut posted = None;
-        linger(|| {
-            posted = post();
-            posted.is_some()
-        });
-        posted.unwrap_or_else(|| forever(self.room.blocking_until(None, Other::None, post)))
+        linger(post).unwrap_or_else(|| forever(self.room.blocking_until(None, Other::None, post)))
     }
 
     /// Sends the packet. Nothing if there is no room for it.
@@ -212,13 +201,7 @@ impl<'a> Stream<'a> {
 
     async fn pour(&mut self) -> Result<Poured, ConnectionError> {
         let (room, rest) = (&self.room, &mut self.rest);
-        let mut poured = None;
-        linger_in_turn(|| {
-            poured = rest.pour();
-            poured.is_some()
-        })
-        .await;
-        match poured {
+        match linger_in_turn(|| rest.pour()).await {
             Some(poured) => poured,
             None => room.until(|| rest.pour()).await,
         }
@@ -226,11 +209,7 @@ impl<'a> Stream<'a> {
 
     fn blocking_pour(&mut self) -> Result<Poured, ConnectionError> {
         let (room, rest) = (&self.room, &mut self.rest);
-        let mut poured = None;
-        linger(|| {
-            poured = rest.pour();
-            poured.is_some()
-        });
+        let poured = linger(|| rest.pour());
         poured.unwrap_or_else(|| forever(room.blocking_until(None, Other::None, || rest.pour())))
     }
 }

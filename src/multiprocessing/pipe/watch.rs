@@ -3,7 +3,7 @@
 use std::mem;
 use std::os::fd::AsFd as _;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::runtime::{self, Handle};
 
@@ -139,9 +139,4 @@ pub(super) enum Other<'a> {
 
 fn soonest(end: Option<Instant>, other: Instant) -> Instant {
     end.map_or(other, |end| end.min(other))
-}
-
-/// When a time-out that begins now is over. Nothing if that is further away than anybody waits.
-pub(super) fn end_of(timeout: Duration) -> Option<Instant> {
-    Instant::now().checked_add(timeout)
 }

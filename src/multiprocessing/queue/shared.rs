@@ -120,7 +120,7 @@ impl Shared {
         is_so: impl Fn(&State) -> bool,
         look: impl FnMut(&mut Held<'_>) -> Option<R>,
     ) -> R {
-        linger_in_turn(|| is_so(&self.glance())).await;
+        linger_in_turn(|| is_so(&self.glance()).then_some(())).await;
         self.lock.wait_until(look).await
     }
 
@@ -131,7 +131,7 @@ impl Shared {
         is_so: impl Fn(&State) -> bool,
         look: impl FnMut(&mut Held<'_>) -> Option<R>,
     ) -> Option<R> {
-        linger(|| is_so(&self.glance()));
+        linger(|| is_so(&self.glance()).then_some(()));
         self.lock.blocking_wait_until(timeout, look)
     }
 

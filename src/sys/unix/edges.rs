@@ -11,6 +11,8 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, epoll};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use super::readiness::{LONGEST, Way, timespec, wait_ready};
+
 /// A counter of the system's, 0 at first, which can be read when it is not 0.
 pub(crate) fn eventfd() -> io::Result<OwnedFd> {
     let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
@@ -30,32 +32,13 @@ pub(crate) fn silence(eventfd: impl AsFd) {
 
 /// Whether it can be read, or stands for a process that has ended.
 pub(crate) fn is_readable(fd: impl AsFd) -> bool {
-    poll(fd, Some(Duration::ZERO)) == Ok(1)
+    let mut polled = [PollFd::new(&fd, PollFlags::IN)];
+    rustix::event::poll(&mut polled, Some(&Timespec::default())) == Ok(1)
 }
 
 /// Waits until it can be read, or until `end`. Says which.
 pub(crate) fn await_readable(fd: impl AsFd, end: Option<Instant>) -> bool {
-    loop {
-        let left = end.map(|end| end.saturating_duration_since(Instant::now()));
-        match poll(&fd, left.map(|left| left.min(LONGEST))) {
-            Ok(1) => return true,
-            _ if left.is_some_and(|left| left.is_zero()) => return false,
-            _ => {} // Interrupted, or it is not time yet.
-        }
-    }
-}
-
-fn poll(fd: impl AsFd, timeout: Option<Duration>) -> rustix::io::Result<usize> {
-    let timeout = timeout.map(timespec);
-    let mut polled = [PollFd::new(&fd, PollFlags::IN)];
-    rustix::event::poll(&mut polled, timeout.as_ref())
-}
-
-fn timespec(duration: Duration) -> Timespec {
-    Timespec {
-        tv_sec: duration.as_secs() as i64,
-        tv_nsec: duration.subsec_nanos().into(),
-    }
+    wait_ready(fd.as_fd(), Way::In, None, end)
 }
 
 /// A descriptor that tokio watches for us.
@@ -132,9 +115,6 @@ impl BlockingEdges {
         }
     }
 }
-
-/// What the system's older calls can wait for at once.
-const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 #[cfg(test)]
 mod tests {

@@ -44,7 +44,7 @@ pub(crate) use process::{
     ChildProcess, Exit, end_child, kill_own_group, monotonic_nanos, oom_kills, open_child,
     reap_if_ended, signal_name,
 };
-pub(crate) use readiness::{Readiness, Way, is_ready, wait_ready};
+pub(crate) use readiness::{Readiness, Way, wait_ready};
 pub(crate) use segment::SegmentName;
 pub(crate) use signal::{heed_interrupts, reset_signals};
 pub(crate) use socket::{

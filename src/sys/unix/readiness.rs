@@ -2,7 +2,7 @@
 //! takes anything here: whoever is woken tries, and may find that another was quicker.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -84,23 +84,20 @@ pub(crate) fn wait_ready(
     }
 }
 
-/// What the system can wait for at once.
-const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+/// What the system's older calls can wait for at once.
+pub(super) const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
-fn timespec(duration: Duration) -> Timespec {
+pub(super) fn timespec(duration: Duration) -> Timespec {
     Timespec {
         tv_sec: duration.as_secs() as i64,
         tv_nsec: duration.subsec_nanos().into(),
     }
 }
 
-/// Whether it is ready now, which a closed one is.
-pub(crate) fn is_ready(fd: impl AsFd, way: Way) -> bool {
-    wait_ready(fd.as_fd(), way, None, Some(Instant::now()))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsFd as _;
+
     use super::*;
     use crate::sys::{eventfd, packet_pair, send_packet, signal, silence};
 
@@ -116,6 +113,7 @@ mod tests {
         silence(&other);
         assert!(send_packet(&to, 1, &[]).expect("it is open"));
         assert!(wait(None));
+        let is_ready = |fd: &OwnedFd, way| wait_ready(fd.as_fd(), way, None, Some(Instant::now()));
         assert!(is_ready(&from, Way::In) && is_ready(&from, Way::Out));
         while send_packet(&to, 1, &[]).expect("it is open") {}
         assert!(!is_ready(&to, Way::Out));
