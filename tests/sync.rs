@@ -454,13 +454,13 @@ fn who_joins_a_queue_goes_on_when_all_that_was_put_is_done() {
 }
 
 #[test]
-#[should_panic(expected = "task_done was called more often than items were put")]
+#[should_panic(expected = "`task_done` was called more often than items were put")]
 fn what_was_not_put_is_not_done() {
     Queue::<u8>::new().task_done();
 }
 
 #[test]
-#[should_panic(expected = "a queue without room can never hold an item")]
+#[should_panic(expected = "the capacity of a queue is 0")]
 fn a_queue_without_room_is_refused() {
     drop(Queue::<u8>::bounded(0));
 }

@@ -231,7 +231,7 @@ impl Permits {
 fn too_many(bound: usize) -> io::Error {
     io::Error::new(
         io::ErrorKind::InvalidInput,
-        format!("this semaphore can have {bound} permits at most"),
+        format!("too many permits: this semaphore has at most {bound}"),
     )
 }
 
