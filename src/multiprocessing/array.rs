@@ -84,7 +84,12 @@ fn offset<T>() -> usize {
 
 /// The memory needed, in bytes.
 fn memory_for<T>(len: usize) -> Option<usize> {
-    const { assert!(align_of::<T>() <= 4096, "the alignment of the values exceeds a page of 4096 bytes") };
+    const {
+        assert!(
+            align_of::<T>() <= 4096,
+            "the alignment of the values exceeds a page of 4096 bytes"
+        )
+    };
     size_of::<T>().checked_mul(len)?.checked_add(offset::<T>())
 }
 

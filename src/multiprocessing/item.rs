@@ -156,7 +156,9 @@ impl Incoming {
     /// Decodes the item.
     pub(super) fn into_item<T: Data>(mut self) -> Result<T, ItemError> {
         if let Some((file, len)) = self.file.take() {
-            let len = usize::try_from(len).map_err(|_| CodecError::new("the length of the received item exceeds the address space"))?;
+            let len = usize::try_from(len).map_err(|_| {
+                CodecError::new("the length of the received item exceeds the address space")
+            })?;
             sys::read_file(&file, len, &mut self.bytes).map_err(ItemError::System)?;
         }
         let Self {

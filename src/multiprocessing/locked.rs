@@ -100,7 +100,8 @@ impl Locked {
         len: impl FnOnce(usize) -> Option<usize>,
     ) -> Result<(Self, usize), D::Error> {
         let (descriptor, bell, size) = <(Descriptor, Bell, usize)>::deserialize(deserializer)?;
-        let len = len(size).ok_or_else(|| D::Error::custom("the received size of a shared value is not valid"))?;
+        let len = len(size)
+            .ok_or_else(|| D::Error::custom("the received size of a shared value is not valid"))?;
         let memory = SharedMemory::open(&descriptor, len).map_err(D::Error::custom)?;
         Ok((Self::of(memory, descriptor, bell), size))
     }

@@ -130,7 +130,7 @@ impl<S: Data, R> Sink<S> for Connection<S, R> {
         let this = self.get_mut();
         assert!(
             this.sending.0.is_none(),
-            "`start_send` without a `poll_ready` that was ready"
+            "`start_send` was called before `poll_ready` returned ready"
         );
         let item = Outgoing::of(value)?;
         check(&item)?;

@@ -228,9 +228,10 @@ impl Inbox {
             return Some(Err(ConnectionError::too_few_descriptors()));
         }
         let Some((head, place, value)) = packet::read(&buffer[..received.len]) else {
-            return Some(Err(
-                CodecError::new("what came is no message of a pipe").into()
-            ));
+            return Some(Err(CodecError::new(
+                "the received packet is not a valid pipe message",
+            )
+            .into()));
         };
         let mut beside: Vec<Descriptor> = beside.into_iter().map(Descriptor::from).collect();
         if place == Place::Here {
@@ -276,7 +277,7 @@ impl Inbox {
 
 /// A value that is not in its packet.
 fn arrive<T: Data>(head: ValueHead, place: Place, mut beside: Vec<Descriptor>) -> Found<T> {
-    let missing = || CodecError::new("what belongs to a message did not come with it");
+    let missing = || CodecError::new("the descriptor of a received value is missing");
     let from = beside.pop().ok_or_else(missing)?;
     let news = Watch::new(from.clone(), Way::In, false);
     let mut part = Part {

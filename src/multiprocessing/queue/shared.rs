@@ -84,7 +84,7 @@ impl Shared {
     fn open(file: Descriptor, bell: Bell, sockets: [Descriptor; 2]) -> io::Result<Self> {
         let words = SharedMemory::window(&file, 0, BASE as usize)?;
         if words.word(MAGIC).load(Ordering::Relaxed) != QUEUE {
-            let what = "what came is not the memory of a queue";
+            let what = "the received memory is not that of a queue";
             return Err(io::Error::new(io::ErrorKind::InvalidData, what));
         }
         Ok(Self::new(file, bell, sockets, words))
@@ -264,7 +264,7 @@ impl Shared {
             sys::drop_packet(&self.sockets[1]);
         }
         if is_missing {
-            return Err(CodecError::new("what goes beside the item is not there").into());
+            return Err(CodecError::new("the descriptors of the item are missing").into());
         }
         Ok(Some(()))
     }
@@ -290,7 +290,7 @@ impl Shared {
         let place = match found {
             Some(place) => place,
             None => self.holders().enter(own).ok_or_else(|| {
-                io::Error::other("too many processes have items of the queue that are not done")
+                io::Error::other("too many processes hold unfinished items of the queue")
             })?,
         };
         self.hint.store(place, Ordering::Relaxed);
