@@ -1,5 +1,5 @@
-//! A connection as a stream and a sink. What can be done at once is done at once; only who has to wait keeps
-//! a future, in the connection.
+//! A connection as a stream and a sink. Operations that need not wait complete at once; one that has to wait
+//! keeps a future in the connection.
 
 use std::fmt;
 use std::pin::{Pin, pin};
@@ -16,10 +16,10 @@ use super::{Connection, End};
 use crate::executor::task::Data;
 use crate::multiprocessing::item::Outgoing;
 
-/// What is waited for, in the runtime that has polled it last.
+/// A pending operation, and the runtime that has polled it last.
 struct Waiting<T> {
     runtime: Option<runtime::Id>,
-    /// Used by its owner only; the lock lets a reference to it be in several threads.
+    /// Only its owner uses it; the lock makes it `Sync`.
     future: Mutex<Pin<Box<dyn Future<Output = T> + Send>>>,
 }
 
@@ -37,7 +37,7 @@ impl<T> Waiting<T> {
         future.as_mut().poll(context)
     }
 
-    /// Whether another runtime polls now. This one would not be woken by it.
+    /// Whether another runtime polls now, which would not be woken.
     fn is_elsewhere(&self) -> bool {
         self.runtime != runtime()
     }
@@ -47,10 +47,10 @@ fn runtime() -> Option<runtime::Id> {
     Handle::try_current().ok().map(|handle| handle.id())
 }
 
-/// A value that is received, as soon as there is one.
+/// The pending receive.
 pub(super) struct Receiving<R>(Option<Waiting<Result<R, ConnectionError>>>);
 
-/// A value that is sent, as soon as there is room.
+/// The pending send.
 #[derive(Default)]
 pub(super) struct Sending(Option<(Arc<Outgoing>, Waiting<Sent>)>);
 
@@ -71,7 +71,7 @@ impl Sending {
 
     fn poll(&mut self, end: &Arc<End>, context: &mut Context<'_>) -> Poll<Sent> {
         if let Some((item, _)) = self.0.take_if(|(_, waiting)| waiting.is_elsewhere()) {
-            self.begin(end, item); // Nobody receives what was sent of it.
+            self.begin(end, item); // No one receives the part that was sent.
         }
         let Some((_, waiting)) = &mut self.0 else {
             return Poll::Ready(Ok(()));
