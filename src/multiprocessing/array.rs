@@ -10,8 +10,8 @@ use bytemuck::Pod;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::locked::Locked;
-use super::robust::Held;
-use crate::sys::{Lent, SharedMemory};
+use super::robust::RobustGuard;
+use crate::sys::{Lent, SharedMapping};
 
 /// A fixed number of values that processes share, with one lock.
 ///
@@ -133,7 +133,7 @@ impl<T: Pod> Array<T> {
         Self::create(len, |_| {})
     }
 
-    fn create(len: usize, fill: impl FnOnce(&SharedMemory)) -> io::Result<Self> {
+    fn create(len: usize, fill: impl FnOnce(&SharedMapping)) -> io::Result<Self> {
         Ok(Self {
             locked: Locked::create(memory_for::<T>(len), fill)?,
             len,
@@ -325,7 +325,7 @@ impl<T: Pod> Array<T> {
         function(&mut self.lend(self.locked.blocking_lock()))
     }
 
-    fn guard<'a>(&'a self, held: Held<'a>) -> ArrayGuard<'a, T> {
+    fn guard<'a>(&'a self, held: RobustGuard<'a>) -> ArrayGuard<'a, T> {
         ArrayGuard {
             abandoned_by: self.locked.abandoned_by(&held),
             values: self.lend(held),
@@ -334,7 +334,7 @@ impl<T: Pod> Array<T> {
 
     /// The lock excludes all other accesses: it lies in the same memory, and every process that has the memory
     /// goes through this type.
-    fn lend<'a>(&'a self, held: Held<'a>) -> Lent<'a, T, Held<'a>> {
+    fn lend<'a>(&'a self, held: RobustGuard<'a>) -> Lent<'a, T, RobustGuard<'a>> {
         self.locked.memory().lend(offset::<T>(), self.len, held)
     }
 }
@@ -403,7 +403,7 @@ impl<'de, T: Pod> Deserialize<'de> for Array<T> {
 /// ```
 #[must_use = "the lock is released as soon as the guard is dropped"]
 pub struct ArrayGuard<'a, T> {
-    values: Lent<'a, T, Held<'a>>,
+    values: Lent<'a, T, RobustGuard<'a>>,
     abandoned_by: Option<u32>,
 }
 

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::robust::{Held, Robust};
-use super::shared::Shared;
-use crate::sys::Identity;
+use super::robust::{RobustGuard, Robust};
+use super::shared::SharedObject;
+use crate::sys::ProcessIdentity;
 
 /// Like [`Lock`](super::Lock), but its owner may take it again.
 ///
@@ -41,10 +41,10 @@ use crate::sys::Identity;
 ///
 /// # Cost
 /// Like [`Lock`](super::Lock). Taking it again is one more atomic instruction.
-pub struct RLock(Arc<Inner>);
+pub struct RLock(Arc<RLockInner>);
 
-struct Inner {
-    shared: Shared,
+struct RLockInner {
+    shared: SharedObject,
     robust: Robust,
 }
 
@@ -62,7 +62,7 @@ const NOBODY: u64 = 0;
 /// among all processes, so what a dead process leaves behind does not look like ours.
 fn own_number() -> u64 {
     let mut number = DefaultHasher::new();
-    Identity::own().to_word().hash(&mut number);
+    ProcessIdentity::own().to_word().hash(&mut number);
     match tokio::task::try_id() {
         Some(task) => (0, task).hash(&mut number),
         None => (1, std::thread::current().id()).hash(&mut number),
@@ -76,12 +76,12 @@ impl RLock {
     /// # Errors
     /// No descriptor or no memory is left.
     pub fn new() -> io::Result<Self> {
-        Ok(Self::of(Shared::new(BYTES, BYTES)?))
+        Ok(Self::of(SharedObject::new(BYTES, BYTES)?))
     }
 
-    fn of(shared: Shared) -> Self {
+    fn of(shared: SharedObject) -> Self {
         let robust = shared.robust();
-        Self(Arc::new(Inner { shared, robust }))
+        Self(Arc::new(RLockInner { shared, robust }))
     }
 
     /// Takes the lock. Waits until no other owner holds it.
@@ -143,7 +143,7 @@ impl RLock {
     }
 
     fn is_own_process(&self) -> bool {
-        self.0.robust.holder() == Some(Identity::own())
+        self.0.robust.holder() == Some(ProcessIdentity::own())
     }
 
     /// One more guard, if the caller owns the lock already.
@@ -161,7 +161,7 @@ impl RLock {
         taken.is_ok().then(|| self.guard(None))
     }
 
-    fn first(&self, held: Held<'_>) -> RLockGuard {
+    fn first(&self, held: RobustGuard<'_>) -> RLockGuard {
         self.depth().store(1, Ordering::Relaxed);
         self.owner().store(own_number(), Ordering::Relaxed);
         let abandoned_by = held.abandoned_by();
@@ -215,7 +215,7 @@ impl fmt::Debug for RLock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let holder = self.0.robust.holder();
         f.debug_struct("RLock")
-            .field("held_by", &holder.map(Identity::pid))
+            .field("held_by", &holder.map(ProcessIdentity::pid))
             .finish()
     }
 }
@@ -237,6 +237,6 @@ impl Serialize for RLock {
 
 impl<'de> Deserialize<'de> for RLock {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Shared::receive(deserializer, BYTES).map(Self::of)
+        SharedObject::receive(deserializer, BYTES).map(Self::of)
     }
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::permits::{MOST, Permits, Taking};
 use super::wait::end_of;
-use crate::sys::Identity;
+use crate::sys::ProcessIdentity;
 
 /// A number of permits for the tasks and threads of all processes that have the semaphore.
 ///
@@ -156,7 +156,7 @@ pub struct SemaphorePermit {
 impl SemaphorePermit {
     /// The id of the process that ended while it held this permit, if the permit was taken over from it.
     pub fn abandoned_by(&self) -> Option<u32> {
-        self.taking.as_ref()?.ended.map(Identity::pid)
+        self.taking.as_ref()?.ended.map(ProcessIdentity::pid)
     }
 
     /// Drops the permit without releasing it: the semaphore has one permit less from now on.

@@ -17,7 +17,7 @@ use super::atomic::{AtomicU64, Ordering};
 
 /// The word of one permit.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Slot<'a>(pub(crate) &'a AtomicU64);
+pub(crate) struct PermitSlot<'a>(pub(crate) &'a AtomicU64);
 
 /// Why a permit is not free.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +36,7 @@ const FREE: u64 = u64::MAX;
 /// Set in the word beside the id of the adding process. No process id has this bit.
 const ADDING: u64 = 1 << 63;
 
-impl Slot<'_> {
+impl PermitSlot<'_> {
     /// The state of the permit, or `None` if it is free.
     pub(crate) fn look(&self) -> Option<Taken> {
         Self::read(self.0.load(Ordering::SeqCst))

@@ -12,8 +12,8 @@ use bytemuck::Pod;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::locked::Locked;
-use super::robust::Held;
-use crate::sys::SharedMemory;
+use super::robust::RobustGuard;
+use crate::sys::SharedMapping;
 
 /// A value that processes share, with a lock.
 ///
@@ -122,7 +122,7 @@ impl<T: Pod> Value<T> {
     /// [`OutOfMemory`](io::ErrorKind::OutOfMemory) if there is no memory for it, or another error of the
     /// system, such as when no two descriptors are left.
     pub fn new(value: T) -> io::Result<Self> {
-        let fill = |memory: &SharedMemory| memory.store(PLACES, bytemuck::bytes_of(&value));
+        let fill = |memory: &SharedMapping| memory.store(PLACES, bytemuck::bytes_of(&value));
         Ok(Self {
             locked: Locked::create(memory_for::<T>(), fill)?,
             values: PhantomData,
@@ -314,7 +314,7 @@ impl<T: Pod> Value<T> {
         self.change(&self.locked.blocking_lock(), change)
     }
 
-    fn change<R>(&self, held: &Held<'_>, change: impl FnOnce(&mut T) -> R) -> R {
+    fn change<R>(&self, held: &RobustGuard<'_>, change: impl FnOnce(&mut T) -> R) -> R {
         let mut value = self.read(held);
         let result = change(&mut value);
         self.commit(held, &value);
@@ -326,7 +326,7 @@ impl<T: Pod> Value<T> {
         (self.locked.memory().word(CHOICE).load(Ordering::Acquire) & 1) as usize
     }
 
-    fn read(&self, _held: &Held<'_>) -> T {
+    fn read(&self, _held: &RobustGuard<'_>) -> T {
         let mut value = T::zeroed();
         let bytes = bytemuck::bytes_of_mut(&mut value);
         let offset = PLACES + self.place() * stride::<T>();
@@ -335,7 +335,7 @@ impl<T: Pod> Value<T> {
     }
 
     /// A process killed in here has either written to the unused place only, or is done.
-    fn commit(&self, _held: &Held<'_>, value: &T) {
+    fn commit(&self, _held: &RobustGuard<'_>, value: &T) {
         let other = 1 - self.place();
         let bytes = bytemuck::bytes_of(value);
         let memory = self.locked.memory();
@@ -384,7 +384,7 @@ impl<'de, T: Pod> Deserialize<'de> for Value<T> {
 #[must_use = "the lock is released as soon as the guard is dropped"]
 pub struct ValueGuard<'a, T: Pod> {
     value: &'a Value<T>,
-    held: Held<'a>,
+    held: RobustGuard<'a>,
     copy: T,
     is_changed: bool,
     /// Whether the thread was already panicking when it took the lock.
@@ -393,7 +393,7 @@ pub struct ValueGuard<'a, T: Pod> {
 }
 
 impl<'a, T: Pod> ValueGuard<'a, T> {
-    fn new(value: &'a Value<T>, held: Held<'a>) -> Self {
+    fn new(value: &'a Value<T>, held: RobustGuard<'a>) -> Self {
         Self {
             copy: value.read(&held),
             abandoned_by: value.locked.abandoned_by(&held),

@@ -6,40 +6,40 @@ use std::time::{Duration, Instant};
 use super::bell::Bell;
 use super::vigil::{BlockingVigil, Vigil};
 use super::word::Mark;
-use crate::sys::Identity;
+use crate::sys::ProcessIdentity;
 
 /// The processes that a waiter found in the words.
 #[derive(Debug, Default)]
-pub(super) struct Seen {
+pub(super) struct SeenHolders {
     /// A watched process that has ended.
-    pub(super) ended: Option<Identity>,
+    pub(super) ended: Option<ProcessIdentity>,
     /// The processes whose end is a reason to look again.
-    watched: Vec<Identity>,
+    watched: Vec<ProcessIdentity>,
 }
 
-impl Seen {
+impl SeenHolders {
     /// Looks again when `process` has ended.
-    pub(super) fn watch(&mut self, process: Identity) {
+    pub(super) fn watch(&mut self, process: ProcessIdentity) {
         if !self.watched.contains(&process) {
             self.watched.push(process);
         }
     }
 
     /// Like [`watch`](Self::watch), for the word of a process. Returns the process if it has ended.
-    pub(super) fn watch_word(&mut self, word: u64) -> Option<Identity> {
-        let process = Identity::from_word(word)?;
+    pub(super) fn watch_word(&mut self, word: u64) -> Option<ProcessIdentity> {
+        let process = ProcessIdentity::from_word(word)?;
         if self.ended != Some(process) {
             self.watch(process);
         }
         self.ended.filter(|ended| *ended == process)
     }
 
-    pub(super) fn watched(&self) -> &[Identity] {
+    pub(super) fn watched(&self) -> &[ProcessIdentity] {
         &self.watched
     }
 
     /// Resets this for the next look.
-    pub(super) fn renew(&mut self, ended: Option<Identity>) {
+    pub(super) fn renew(&mut self, ended: Option<ProcessIdentity>) {
         self.ended = ended;
         self.watched.clear();
     }
@@ -56,9 +56,9 @@ impl Seen {
 pub(super) async fn until<T>(
     bell: &Bell,
     mark: Mark<'_>,
-    mut look: impl FnMut(&mut Seen) -> Option<T>,
+    mut look: impl FnMut(&mut SeenHolders) -> Option<T>,
 ) -> T {
-    let (mut vigil, mut seen) = (Vigil::new(bell), Seen::default());
+    let (mut vigil, mut seen) = (Vigil::new(bell), SeenHolders::default());
     loop {
         mark.raise();
         if let Some(found) = look(&mut seen) {
@@ -77,9 +77,9 @@ pub(super) fn blocking_until<T>(
     bell: &Bell,
     mark: Mark<'_>,
     end: Option<Instant>,
-    mut look: impl FnMut(&mut Seen) -> Option<T>,
+    mut look: impl FnMut(&mut SeenHolders) -> Option<T>,
 ) -> Option<T> {
-    let (mut vigil, mut seen) = (BlockingVigil::new(bell), Seen::default());
+    let (mut vigil, mut seen) = (BlockingVigil::new(bell), SeenHolders::default());
     loop {
         mark.raise();
         if let Some(found) = look(&mut seen) {

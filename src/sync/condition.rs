@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
 use super::block::block_on;
-use super::deadlock::Place;
+use super::deadlock::CodePlace;
 use super::lock::LockGuard;
 
 /// Lets tasks wait for a change of the value that a [`Lock`](super::Lock) protects.
@@ -43,12 +43,12 @@ pub struct Condition {
 struct Waiters {
     last_number: u64,
     /// By number: the lowest has waited longest.
-    waiting: BTreeMap<u64, oneshot::Sender<Call>>,
+    waiting: BTreeMap<u64, oneshot::Sender<Notification>>,
 }
 
 /// How a waiter was notified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Call {
+enum Notification {
     /// By `notify` or `notify_one`: a waiter that cannot use it passes it on to the next.
     One,
     All,
@@ -213,7 +213,7 @@ impl Condition {
                     return;
                 };
                 // A waiter that is dropped at this moment does not receive it: try the next one.
-                if waiter.send(Call::One).is_ok() {
+                if waiter.send(Notification::One).is_ok() {
                     break;
                 }
             }
@@ -228,11 +228,11 @@ impl Condition {
     pub fn notify_all(&self) {
         let waiting = mem::take(&mut self.waiters().waiting);
         for waiter in waiting.into_values() {
-            let _ = waiter.send(Call::All);
+            let _ = waiter.send(Notification::All);
         }
     }
 
-    async fn wait_at<'a, T>(&self, guard: LockGuard<'a, T>, place: Place) -> LockGuard<'a, T> {
+    async fn wait_at<'a, T>(&self, guard: LockGuard<'a, T>, place: CodePlace) -> LockGuard<'a, T> {
         let lock = LockGuard::lock(&guard);
         let mut waiter = self.enlist();
         drop(guard);
@@ -265,9 +265,9 @@ impl Condition {
 struct Waiter<'a> {
     condition: &'a Condition,
     number: u64,
-    receiver: oneshot::Receiver<Call>,
+    receiver: oneshot::Receiver<Notification>,
     /// Set until the notification is used.
-    call: Option<Call>,
+    call: Option<Notification>,
 }
 
 impl Waiter<'_> {
@@ -290,7 +290,7 @@ impl Drop for Waiter<'_> {
         // A concurrent `notify` either finds the channel closed, or its message is read here.
         self.receiver.close();
         let call = self.call.or_else(|| self.receiver.try_recv().ok());
-        if call == Some(Call::One) {
+        if call == Some(Notification::One) {
             self.condition.notify_one();
         }
     }

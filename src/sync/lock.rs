@@ -10,7 +10,7 @@ use std::sync::Arc;
 use tokio::sync::{Mutex, MutexGuard, OwnedMutexGuard};
 
 use super::block::block_on;
-use super::deadlock::{Attempt, Hold, Place, Tag};
+use super::deadlock::{Attempt, Hold, CodePlace, Tag};
 
 /// A lock around a value, for one task at a time. Its guard may be held across an `await`.
 ///
@@ -198,7 +198,7 @@ impl<T> Lock<T> {
     }
 
     /// Takes the lock on behalf of the caller at `place`.
-    pub(super) async fn lock_at(&self, place: Place) -> LockGuard<'_, T> {
+    pub(super) async fn lock_at(&self, place: CodePlace) -> LockGuard<'_, T> {
         let attempt = Attempt::new(&self.tag, place);
         let value = attempt.watch(self.value.lock()).await;
         self.guard(value, attempt.hold())

@@ -42,7 +42,7 @@ use super::block::block_on;
 /// # Ok(()) }
 /// ```
 pub struct Queue<T> {
-    state: Mutex<State<T>>,
+    state: Mutex<QueueState<T>>,
     /// One permit for each item. Whoever acquires one finds an item, unless the queue is closed.
     filled: Semaphore,
     /// One permit for each free place.
@@ -50,7 +50,7 @@ pub struct Queue<T> {
     all_done: Notify,
 }
 
-struct State<T> {
+struct QueueState<T> {
     items: VecDeque<T>,
     /// Items that were put and not yet marked done.
     unfinished: usize,
@@ -107,7 +107,7 @@ impl<T> Queue<T> {
 
     const fn with_room(room: usize) -> Self {
         Self {
-            state: Mutex::new(State {
+            state: Mutex::new(QueueState {
                 items: VecDeque::new(),
                 unfinished: 0,
                 is_closed: false,
@@ -355,7 +355,7 @@ impl<T> Queue<T> {
         Some(item)
     }
 
-    fn state(&self) -> MutexGuard<'_, State<T>> {
+    fn state(&self) -> MutexGuard<'_, QueueState<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use super::block::block_on;
 use super::deadlock::{Attempt, Hold, Tag};
 use super::lock::TryLockError;
-use super::owner::Owner;
+use super::owner::LockOwner;
 
 /// A lock around a value, for one task at a time. The task that holds it may take it again. The lock is free
 /// once all guards are dropped.
@@ -49,7 +49,7 @@ pub struct RLock<T> {
 /// The owner of the lock.
 #[derive(Debug)]
 struct Holder {
-    owner: Owner,
+    owner: LockOwner,
     /// The number of guards.
     guards: usize,
     _hold: Hold,
@@ -163,7 +163,7 @@ impl<T> RLock<T> {
     fn lock_again(&self) -> Option<RLockGuard<'_, T>> {
         let mut holder = self.holder();
         let holder = holder.as_mut()?;
-        (holder.owner == Owner::current()).then(|| {
+        (holder.owner == LockOwner::current()).then(|| {
             holder.guards += 1;
             RLockGuard(self)
         })
@@ -172,7 +172,7 @@ impl<T> RLock<T> {
     /// The caller has taken the permit of `turn`.
     fn begin(&self, attempt: &Attempt<'_>) -> RLockGuard<'_, T> {
         *self.holder() = Some(Holder {
-            owner: Owner::current(),
+            owner: LockOwner::current(),
             guards: 1,
             _hold: attempt.hold(),
         });

@@ -25,10 +25,10 @@ use crate::wire::CodecError;
 /// # Ok::<(), concurrent_futures::multiprocessing::ConnectionError>(())
 /// ```
 #[derive(Debug)]
-pub struct ConnectionError(Cause);
+pub struct ConnectionError(ConnectionErrorKind);
 
 #[derive(Debug)]
-enum Cause {
+enum ConnectionErrorKind {
     Closed,
     Full,
     Empty,
@@ -39,14 +39,14 @@ enum Cause {
 }
 
 impl ConnectionError {
-    pub(super) const CLOSED: Self = Self(Cause::Closed);
-    pub(super) const FULL: Self = Self(Cause::Full);
-    pub(super) const EMPTY: Self = Self(Cause::Empty);
-    pub(super) const TIMED_OUT: Self = Self(Cause::TimedOut);
+    pub(super) const CLOSED: Self = Self(ConnectionErrorKind::Closed);
+    pub(super) const FULL: Self = Self(ConnectionErrorKind::Full);
+    pub(super) const EMPTY: Self = Self(ConnectionErrorKind::Empty);
+    pub(super) const TIMED_OUT: Self = Self(ConnectionErrorKind::TimedOut);
 
     /// A message came with more descriptors than this process may have.
     pub(super) fn too_few_descriptors() -> Self {
-        Self(Cause::NoSpace(io::Error::other(
+        Self(ConnectionErrorKind::NoSpace(io::Error::other(
             "the received value needs more descriptors than this process may open; raise RLIMIT_NOFILE",
         )))
     }
@@ -54,38 +54,38 @@ impl ConnectionError {
     /// For a send: the other end is closed, or the sink of this end was. For a receive: no one can send any
     /// more, and all values were received.
     pub fn is_closed(&self) -> bool {
-        matches!(self.0, Cause::Closed)
+        matches!(self.0, ConnectionErrorKind::Closed)
     }
 
     /// There is no room until a value is received.
     pub fn is_full(&self) -> bool {
-        matches!(self.0, Cause::Full)
+        matches!(self.0, ConnectionErrorKind::Full)
     }
 
     /// There is no value to receive now.
     pub fn is_empty(&self) -> bool {
-        matches!(self.0, Cause::Empty)
+        matches!(self.0, ConnectionErrorKind::Empty)
     }
 
     /// The timeout has passed.
     pub fn is_timed_out(&self) -> bool {
-        matches!(self.0, Cause::TimedOut)
+        matches!(self.0, ConnectionErrorKind::TimedOut)
     }
 
     /// The system has no memory or no descriptor left.
     pub fn is_no_space(&self) -> bool {
-        matches!(self.0, Cause::NoSpace(_))
+        matches!(self.0, ConnectionErrorKind::NoSpace(_))
     }
 
     /// The value cannot be encoded or decoded.
     pub fn is_codec(&self) -> bool {
-        matches!(self.0, Cause::Codec(_))
+        matches!(self.0, ConnectionErrorKind::Codec(_))
     }
 
     /// The value holds more shared objects than one message can, or exceeds the file size limit of this
     /// process.
     pub fn is_too_large(&self) -> bool {
-        matches!(self.0, Cause::TooLarge(_))
+        matches!(self.0, ConnectionErrorKind::TooLarge(_))
     }
 }
 
@@ -93,17 +93,17 @@ impl From<io::Error> for ConnectionError {
     fn from(error: io::Error) -> Self {
         match error.kind() {
             _ if sys::is_hangup(&error) => Self::CLOSED,
-            io::ErrorKind::FileTooLarge => Self(Cause::TooLarge(Cow::Borrowed(
+            io::ErrorKind::FileTooLarge => Self(ConnectionErrorKind::TooLarge(Cow::Borrowed(
                 "the value exceeds the file size limit of this process; raise RLIMIT_FSIZE or send less",
             ))),
-            _ => Self(Cause::NoSpace(error)),
+            _ => Self(ConnectionErrorKind::NoSpace(error)),
         }
     }
 }
 
 impl From<CodecError> for ConnectionError {
     fn from(error: CodecError) -> Self {
-        Self(Cause::Codec(error))
+        Self(ConnectionErrorKind::Codec(error))
     }
 }
 
@@ -111,7 +111,7 @@ impl From<ItemError> for ConnectionError {
     fn from(error: ItemError) -> Self {
         match error {
             ItemError::Codec(error) => error.into(),
-            ItemError::TooLarge(what) => Self(Cause::TooLarge(what.into())),
+            ItemError::TooLarge(what) => Self(ConnectionErrorKind::TooLarge(what.into())),
             ItemError::System(error) => error.into(),
         }
     }
@@ -120,21 +120,21 @@ impl From<ItemError> for ConnectionError {
 impl fmt::Display for ConnectionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Cause::Closed => {
+            ConnectionErrorKind::Closed => {
                 f.write_str("the pipe is closed: the other end was dropped, or sending was closed")
             }
-            Cause::Full => f.write_str("the pipe is full; use `send` to wait for room"),
-            Cause::Empty => {
+            ConnectionErrorKind::Full => f.write_str("the pipe is full; use `send` to wait for room"),
+            ConnectionErrorKind::Empty => {
                 f.write_str("the pipe has no value to receive; use `recv` to wait for one")
             }
-            Cause::TimedOut => {
+            ConnectionErrorKind::TimedOut => {
                 f.write_str("timed out waiting for a value; retry, or use a longer timeout")
             }
-            Cause::NoSpace(_) => f.write_str(
+            ConnectionErrorKind::NoSpace(_) => f.write_str(
                 "no memory or no descriptor is left for the pipe; free some, or raise the limits",
             ),
-            Cause::TooLarge(what) => f.write_str(what),
-            Cause::Codec(error) => error.fmt(f),
+            ConnectionErrorKind::TooLarge(what) => f.write_str(what),
+            ConnectionErrorKind::Codec(error) => error.fmt(f),
         }
     }
 }
@@ -142,7 +142,7 @@ impl fmt::Display for ConnectionError {
 impl Error for ConnectionError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match &self.0 {
-            Cause::NoSpace(error) => Some(error),
+            ConnectionErrorKind::NoSpace(error) => Some(error),
             _ => None,
         }
     }

@@ -9,7 +9,7 @@ pub(super) const MOST: usize = 64 * 1024;
 
 /// Where a value is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum ValuePlace {
     /// In the packet, after the head.
     Here,
     /// In a stream of its own, whose end is the last descriptor of the packet.
@@ -25,7 +25,7 @@ const FILE: &[u8] = &[2];
 /// The maximal length of a packet in bytes.
 pub(super) const LONGEST: usize = 16 + MOST;
 
-impl Place {
+impl ValuePlace {
     /// The bytes that follow the head of a value at this place.
     pub(super) fn mark(self) -> &'static [u8] {
         match self {
@@ -38,13 +38,13 @@ impl Place {
 
 /// Parses a packet: the head of its value, its place, and the value if it is in the packet. `None` if the
 /// packet is invalid.
-pub(super) fn read(packet: &[u8]) -> Option<(ValueHead, Place, &[u8])> {
+pub(super) fn read(packet: &[u8]) -> Option<(ValueHead, ValuePlace, &[u8])> {
     let head = codec::value_head(packet)?;
     let rest = &packet[head.own_len..];
     let place = match rest {
-        _ if rest.len() == head.len => Place::Here,
-        STREAM if head.len > MOST => Place::Stream,
-        FILE if head.len > MOST => Place::File,
+        _ if rest.len() == head.len => ValuePlace::Here,
+        STREAM if head.len > MOST => ValuePlace::Stream,
+        FILE if head.len > MOST => ValuePlace::File,
         _ => return None,
     };
     Some((head, place, rest))
@@ -62,9 +62,9 @@ mod tests {
             codec::put(vec![1_u8; len], &mut chain).expect("it can be encoded");
             let value = chain.into_bytes();
             let head = codec::value_head(&value).expect("it has one");
-            let all_here = Some((head, Place::Here, &value[head.own_len..]));
+            let all_here = Some((head, ValuePlace::Here, &value[head.own_len..]));
             assert_eq!(read(&value), all_here);
-            for place in [Place::Stream, Place::File] {
+            for place in [ValuePlace::Stream, ValuePlace::File] {
                 let packet = [&value[..head.own_len], place.mark()].concat();
                 let found = read(&packet).map(|(found, at, _)| (found, at));
                 let is_one = len > MOST || len == 1; // A byte is a value of one byte.

@@ -8,15 +8,15 @@ use std::time::Instant;
 use tokio::runtime::{self, Handle};
 
 use crate::multiprocessing::vigil::{BLIND, pause};
-use crate::sys::{self, Readiness, Way};
+use crate::sys::{self, Readiness, Direction};
 use crate::wire::descriptors::Descriptor;
 
 /// A descriptor to wait for, in one direction. It is registered with a runtime only once a task there has to
 /// wait.
 #[derive(Debug)]
-pub(super) struct Watch {
+pub(super) struct SocketWatch {
     fd: Descriptor,
-    way: Way,
+    way: Direction,
     /// Whether it stays registered when no task waits. Then the runtime is woken in vain.
     is_kept: bool,
     registered: Mutex<Option<Registered>>,
@@ -31,8 +31,8 @@ struct Registered {
     kept: Option<Arc<Readiness>>,
 }
 
-impl Watch {
-    pub(super) fn new(fd: Descriptor, way: Way, is_kept: bool) -> Self {
+impl SocketWatch {
+    pub(super) fn new(fd: Descriptor, way: Direction, is_kept: bool) -> Self {
         Self {
             fd,
             way,
@@ -75,7 +75,7 @@ impl Watch {
             let (other, end_of_wait) = match other {
                 Other::None => (None, end),
                 Other::Too(other) => (Some(other.as_fd()), end),
-                Other::Blind => (None, Some(soonest(end, Instant::now() + BLIND))),
+                Other::Blind => (None, Some(earlier(end, Instant::now() + BLIND))),
             };
             let is_ready = sys::wait_ready(self.fd.as_fd(), self.way, other, end_of_wait);
             let found = look();
@@ -137,6 +137,6 @@ pub(super) enum Other<'a> {
     Blind,
 }
 
-fn soonest(end: Option<Instant>, other: Instant) -> Instant {
+fn earlier(end: Option<Instant>, other: Instant) -> Instant {
     end.map_or(other, |end| end.min(other))
 }

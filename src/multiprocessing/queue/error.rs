@@ -23,10 +23,10 @@ use crate::wire::CodecError;
 /// # Ok::<(), concurrent_futures::multiprocessing::QueueError>(())
 /// ```
 #[derive(Debug)]
-pub struct QueueError(Cause);
+pub struct QueueError(QueueErrorKind);
 
 #[derive(Debug)]
-enum Cause {
+enum QueueErrorKind {
     Full,
     Empty,
     TimedOut,
@@ -40,67 +40,67 @@ enum Cause {
 }
 
 impl QueueError {
-    pub(super) const FULL: Self = Self(Cause::Full);
-    pub(super) const EMPTY: Self = Self(Cause::Empty);
-    pub(super) const TIMED_OUT: Self = Self(Cause::TimedOut);
-    pub(super) const BUSY: Self = Self(Cause::Busy);
-    pub(super) const NO_CAPACITY: Self = Self(Cause::NoCapacity);
-    pub(super) const NOTHING_TAKEN: Self = Self(Cause::NothingTaken);
+    pub(super) const FULL: Self = Self(QueueErrorKind::Full);
+    pub(super) const EMPTY: Self = Self(QueueErrorKind::Empty);
+    pub(super) const TIMED_OUT: Self = Self(QueueErrorKind::TimedOut);
+    pub(super) const BUSY: Self = Self(QueueErrorKind::Busy);
+    pub(super) const NO_CAPACITY: Self = Self(QueueErrorKind::NoCapacity);
+    pub(super) const NOTHING_TAKEN: Self = Self(QueueErrorKind::NothingTaken);
 
     pub(super) fn too_large(what: impl Into<Cow<'static, str>>) -> Self {
-        Self(Cause::TooLarge(what.into()))
+        Self(QueueErrorKind::TooLarge(what.into()))
     }
 
     /// The queue is at its capacity, or holds as many shared objects as the system allows.
     pub fn is_full(&self) -> bool {
-        matches!(self.0, Cause::Full)
+        matches!(self.0, QueueErrorKind::Full)
     }
 
     /// The queue has no item.
     pub fn is_empty(&self) -> bool {
-        matches!(self.0, Cause::Empty)
+        matches!(self.0, QueueErrorKind::Empty)
     }
 
     /// The timeout has passed.
     pub fn is_timed_out(&self) -> bool {
-        matches!(self.0, Cause::TimedOut)
+        matches!(self.0, QueueErrorKind::TimedOut)
     }
 
     /// Another process holds the lock of the queue for longer than any operation takes: it is stopped, or gets
     /// no processor time. Only the methods that never wait return this.
     pub fn is_busy(&self) -> bool {
-        matches!(self.0, Cause::Busy)
+        matches!(self.0, QueueErrorKind::Busy)
     }
 
     /// The system has no memory or no descriptor left.
     pub fn is_no_space(&self) -> bool {
-        matches!(self.0, Cause::NoSpace(_))
+        matches!(self.0, QueueErrorKind::NoSpace(_))
     }
 
     /// The item cannot be encoded or decoded.
     pub fn is_codec(&self) -> bool {
-        matches!(self.0, Cause::Codec(_))
+        matches!(self.0, QueueErrorKind::Codec(_))
     }
 
     /// The item exceeds the file size limit of this process, or holds more shared objects than one item can.
     pub fn is_too_large(&self) -> bool {
-        matches!(self.0, Cause::TooLarge(_))
+        matches!(self.0, QueueErrorKind::TooLarge(_))
     }
 
     /// A setting is invalid: the capacity of a queue is 0.
     pub fn is_invalid_setting(&self) -> bool {
-        matches!(self.0, Cause::NoCapacity)
+        matches!(self.0, QueueErrorKind::NoCapacity)
     }
 
     /// `task_done` was called more often than items were taken.
     pub fn is_nothing_taken(&self) -> bool {
-        matches!(self.0, Cause::NothingTaken)
+        matches!(self.0, QueueErrorKind::NothingTaken)
     }
 
     /// The memory of the queue is invalid: a process wrote to it by other means. The queue cannot be used any
     /// more.
     pub fn is_damaged(&self) -> bool {
-        matches!(self.0, Cause::Damaged)
+        matches!(self.0, QueueErrorKind::Damaged)
     }
 }
 
@@ -111,13 +111,13 @@ impl From<io::Error> for QueueError {
                 "the item exceeds the file size limit of this process; raise RLIMIT_FSIZE or send less",
             );
         }
-        Self(Cause::NoSpace(error))
+        Self(QueueErrorKind::NoSpace(error))
     }
 }
 
 impl From<CodecError> for QueueError {
     fn from(error: CodecError) -> Self {
-        Self(Cause::Codec(error))
+        Self(QueueErrorKind::Codec(error))
     }
 }
 
@@ -135,7 +135,7 @@ impl From<Trouble> for QueueError {
     fn from(trouble: Trouble) -> Self {
         match trouble {
             Trouble::NoSpace(error) => error.into(),
-            Trouble::Damaged => Self(Cause::Damaged),
+            Trouble::Damaged => Self(QueueErrorKind::Damaged),
         }
     }
 }
@@ -143,22 +143,22 @@ impl From<Trouble> for QueueError {
 impl fmt::Display for QueueError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Cause::Full => f.write_str("the queue is full; use `put` to wait for room"),
-            Cause::Empty => f.write_str("the queue is empty; use `get` to wait for an item"),
-            Cause::TimedOut => f.write_str("timed out waiting for the queue; retry, or use a longer timeout"),
-            Cause::Busy => {
+            QueueErrorKind::Full => f.write_str("the queue is full; use `put` to wait for room"),
+            QueueErrorKind::Empty => f.write_str("the queue is empty; use `get` to wait for an item"),
+            QueueErrorKind::TimedOut => f.write_str("timed out waiting for the queue; retry, or use a longer timeout"),
+            QueueErrorKind::Busy => {
                 f.write_str("the queue is busy: a process that holds its lock seems to be stopped; retry later")
             }
-            Cause::NoSpace(_) => f.write_str("no memory or no descriptor is left for the queue; free some, or raise the limits"),
-            Cause::TooLarge(what) => f.write_str(what),
-            Cause::Codec(error) => error.fmt(f),
-            Cause::NoCapacity => {
+            QueueErrorKind::NoSpace(_) => f.write_str("no memory or no descriptor is left for the queue; free some, or raise the limits"),
+            QueueErrorKind::TooLarge(what) => f.write_str(what),
+            QueueErrorKind::Codec(error) => error.fmt(f),
+            QueueErrorKind::NoCapacity => {
                 f.write_str("the capacity of a queue is 0; it must be at least 1")
             }
-            Cause::NothingTaken => f.write_str(
+            QueueErrorKind::NothingTaken => f.write_str(
                 "no taken item is unfinished; call `task_done` once for each item taken",
             ),
-            Cause::Damaged => f.write_str(
+            QueueErrorKind::Damaged => f.write_str(
                 "the memory of the queue is damaged: a process wrote to it by other means; create a new queue",
             ),
         }
@@ -168,7 +168,7 @@ impl fmt::Display for QueueError {
 impl Error for QueueError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match &self.0 {
-            Cause::NoSpace(error) => Some(error),
+            QueueErrorKind::NoSpace(error) => Some(error),
             _ => None,
         }
     }
