@@ -142,7 +142,9 @@ impl<'a> Meeting<'a> {
     /// The owners of places that are kept after their round has ended.
     pub(super) fn kept(self) -> impl Iterator<Item = ProcessIdentity> {
         let kept = self.kept_places();
-        kept.filter_map(move |place| ProcessIdentity::from_word(self.owner(place).load(Ordering::Acquire)))
+        kept.filter_map(move |place| {
+            ProcessIdentity::from_word(self.owner(place).load(Ordering::Acquire))
+        })
     }
 
     fn kept_places(self) -> impl Iterator<Item = usize> {

@@ -158,7 +158,10 @@ impl Permits {
 
     /// Releases a permit that this process holds.
     pub(super) fn give_back(&self, taking: Taking) {
-        if self.slot(taking.slot).give_back(ProcessIdentity::own().to_word()) {
+        if self
+            .slot(taking.slot)
+            .give_back(ProcessIdentity::own().to_word())
+        {
             self.hint.store(taking.slot, Ordering::Relaxed);
             self.ring();
         }
@@ -166,7 +169,8 @@ impl Permits {
 
     /// Removes a permit that this process holds.
     pub(super) fn forget(&self, taking: Taking) {
-        self.slot(taking.slot).forget(ProcessIdentity::own().to_word());
+        self.slot(taking.slot)
+            .forget(ProcessIdentity::own().to_word());
     }
 
     /// Adds all `count` permits, or none.

@@ -123,7 +123,9 @@ impl fmt::Display for ConnectionError {
             ConnectionErrorKind::Closed => {
                 f.write_str("the pipe is closed: the other end was dropped, or sending was closed")
             }
-            ConnectionErrorKind::Full => f.write_str("the pipe is full; use `send` to wait for room"),
+            ConnectionErrorKind::Full => {
+                f.write_str("the pipe is full; use `send` to wait for room")
+            }
             ConnectionErrorKind::Empty => {
                 f.write_str("the pipe has no value to receive; use `recv` to wait for one")
             }

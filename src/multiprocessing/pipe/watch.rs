@@ -8,7 +8,7 @@ use std::time::Instant;
 use tokio::runtime::{self, Handle};
 
 use crate::multiprocessing::vigil::{BLIND, pause};
-use crate::sys::{self, Readiness, Direction};
+use crate::sys::{self, Direction, Readiness};
 use crate::wire::descriptors::Descriptor;
 
 /// A descriptor to wait for, in one direction. It is registered with a runtime only once a task there has to

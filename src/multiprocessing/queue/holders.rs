@@ -75,7 +75,10 @@ impl<'a> Holders<'a> {
 
     /// The processes with a place and their numbers of items, except for one that has ended. This frees the
     /// place of that one.
-    pub(super) fn without(self, ended: Option<ProcessIdentity>) -> impl Iterator<Item = (ProcessIdentity, u64)> {
+    pub(super) fn without(
+        self,
+        ended: Option<ProcessIdentity>,
+    ) -> impl Iterator<Item = (ProcessIdentity, u64)> {
         (0..PLACES).filter_map(move |place| {
             let (who, count) = self.holder(place)?;
             if Some(who) != ended {

@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::report::{Pair, CodePlace};
+use super::report::{CodePlace, Pair};
 use super::takes::{LockNumber, Take};
 
 /// The maximal number of recorded orders, a few MiB. A program that nests more locks than this gets only some
