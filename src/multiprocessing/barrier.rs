@@ -67,7 +67,8 @@ pub struct BrokenBarrier;
 impl fmt::Display for BrokenBarrier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(
-            "the barrier is broken: a waiting process ended, or it was aborted or reset; `reset` makes it usable again",
+            "the barrier is broken: a waiting process ended, or it was aborted or reset; \
+             `reset` makes it usable again",
         )
     }
 }

@@ -267,7 +267,8 @@ impl SharedMemory {
         let len = self.len();
         assert!(
             offset <= len && count <= len - offset,
-            "the range of {count} bytes at offset {offset} is out of bounds; the shared memory has {len} bytes"
+            "the range of {count} bytes at offset {offset} is out of bounds; \
+             the shared memory has {len} bytes"
         );
     }
 }

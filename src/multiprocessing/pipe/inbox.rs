@@ -179,7 +179,7 @@ impl PipeInbox {
     fn blocking_news<T: Data>(&self, end: Option<Instant>) -> Option<Found<T>> {
         linger(|| self.look()).or_else(|| {
             let other = self.other();
-            let last_look = self.look(); // `other` does not report values that were put back before it existed.
+            let last_look = self.look(); // `other` reports no value that was put back before.
             last_look.or_else(|| self.news.blocking_until(end, other, || self.look()))
         })
     }

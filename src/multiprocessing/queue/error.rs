@@ -144,12 +144,19 @@ impl fmt::Display for QueueError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             QueueErrorKind::Full => f.write_str("the queue is full; use `put` to wait for room"),
-            QueueErrorKind::Empty => f.write_str("the queue is empty; use `get` to wait for an item"),
-            QueueErrorKind::TimedOut => f.write_str("timed out waiting for the queue; retry, or use a longer timeout"),
-            QueueErrorKind::Busy => {
-                f.write_str("the queue is busy: a process that holds its lock seems to be stopped; retry later")
+            QueueErrorKind::Empty => {
+                f.write_str("the queue is empty; use `get` to wait for an item")
             }
-            QueueErrorKind::NoSpace(_) => f.write_str("no memory or no descriptor is left for the queue; free some, or raise the limits"),
+            QueueErrorKind::TimedOut => {
+                f.write_str("timed out waiting for the queue; retry, or use a longer timeout")
+            }
+            QueueErrorKind::Busy => f.write_str(
+                "the queue is busy: a process that holds its lock seems to be stopped; \
+                 retry later",
+            ),
+            QueueErrorKind::NoSpace(_) => f.write_str(
+                "no memory or no descriptor is left for the queue; free some, or raise the limits",
+            ),
             QueueErrorKind::TooLarge(what) => f.write_str(what),
             QueueErrorKind::Codec(error) => error.fmt(f),
             QueueErrorKind::NoCapacity => {
@@ -159,7 +166,8 @@ impl fmt::Display for QueueError {
                 "no taken item is unfinished; call `task_done` once for each item taken",
             ),
             QueueErrorKind::Damaged => f.write_str(
-                "the memory of the queue is damaged: a process wrote to it by other means; create a new queue",
+                "the memory of the queue is damaged: a process wrote to it by other means; \
+                 create a new queue",
             ),
         }
     }

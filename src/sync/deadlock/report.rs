@@ -84,7 +84,8 @@ impl fmt::Display for Report {
                 let Pair { held, wanted } = places;
                 write!(
                     f,
-                    "deadlock: {owner} waits at {wanted} for a lock that it already holds, taken at {held}"
+                    "deadlock: {owner} waits at {wanted} for a lock that it already holds, \
+                     taken at {held}"
                 )?;
                 if self.may_be_branches() {
                     f.write_str(
