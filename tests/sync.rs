@@ -512,6 +512,16 @@ async fn a_dropped_timer_runs_all_the_same_and_one_of_a_far_future_waits() {
     assert!(panics.join().await.expect_err("it panics").is_panic());
 }
 
+#[test]
+fn a_timer_in_a_runtime_without_timers_fails_when_it_is_joined() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    let joined = runtime.expect("a runtime").block_on(async {
+        let timer = Timer::start(Duration::ZERO, async {});
+        timer.join().await
+    });
+    assert!(joined.expect_err("there is no timer").is_panic());
+}
+
 /// Cancels at about the time when it begins, many times.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_timer_is_cancelled_or_runs_and_never_both() {

@@ -38,6 +38,9 @@ use crate::sys::ProcessIdentity;
 /// Two descriptors in each process that has it, and one page of memory for each 250 parties. A waiter uses one
 /// descriptor, and another for each other process that waits. The first waiter of a process wakes the others,
 /// so that they watch that process.
+///
+/// # Platform
+/// Linux.
 #[derive(Clone)]
 pub struct Barrier(Arc<BarrierInner>);
 
@@ -143,7 +146,7 @@ impl Barrier {
             .0
             .robust
             .blocking_wait_until(None, |held| visit.look(held));
-        outcome.expect("without a time-out it does not give up")
+        outcome.expect("a wait without a timeout always has a result")
     }
 
     /// Like [`blocking_wait`](Self::blocking_wait), but returns `None` after `timeout` and takes this party's
@@ -192,7 +195,7 @@ impl Barrier {
     /// On a thread that drives async code, if it has to wait for another call on the barrier.
     pub fn blocking_abort(&self) {
         let held = self.0.robust.blocking_lock(None);
-        self.break_under(&mut held.expect("without a time-out it does not give up"));
+        self.break_under(&mut held.expect("a wait without a timeout always has a result"));
     }
 
     /// Starts a new round: current waiters return [`BrokenBarrier`], and later arrivals can pass again.
@@ -212,7 +215,7 @@ impl Barrier {
     /// Like [`blocking_abort`](Self::blocking_abort).
     pub fn blocking_reset(&self) {
         let held = self.0.robust.blocking_lock(None);
-        self.reset_under(&mut held.expect("without a time-out it does not give up"));
+        self.reset_under(&mut held.expect("a wait without a timeout always has a result"));
     }
 
     fn break_under(&self, held: &mut RobustGuard<'_>) {

@@ -25,6 +25,9 @@ use super::semaphore::{Semaphore, SemaphorePermit};
 /// ```
 ///
 /// What happens when a process ends, and the cost, are the same as for [`Semaphore`].
+///
+/// # Platform
+/// Linux.
 #[derive(Clone)]
 pub struct BoundedSemaphore(Semaphore);
 

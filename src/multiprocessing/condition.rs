@@ -47,6 +47,9 @@ use super::wait::{end_of, is_over};
 /// That of one [`Lock`]. Several conditions can [share one lock](Self::with_lock); a notification wakes the
 /// waiters of all of them. Notifying is at most one system call, and none if no one waits. A waiter uses one
 /// descriptor.
+///
+/// # Platform
+/// Linux.
 #[derive(Clone, Debug)]
 pub struct Condition {
     lock: Lock,

@@ -41,6 +41,9 @@ use crate::wire::descriptors::Descriptor;
 /// # Cost
 /// One descriptor in each process that has it, and no memory. Each method is one system call. A task that waits
 /// uses one more descriptor.
+///
+/// # Platform
+/// Linux.
 #[derive(Clone)]
 pub struct Event(Descriptor);
 

@@ -61,6 +61,9 @@ use super::shared::SharedObject;
 /// while no one waits, is one atomic instruction each, without a system call. A waiter uses one descriptor, and
 /// another to watch the process that holds the lock. There is no queue: every release wakes all waiters, and
 /// any of them may get the lock.
+///
+/// # Platform
+/// Linux.
 pub struct Lock(Arc<LockInner>);
 
 struct LockInner {
@@ -122,7 +125,10 @@ impl Lock {
     /// If it has to wait on a thread that drives async code.
     pub fn blocking_lock(&self) -> LockGuard {
         let held = self.0.robust.blocking_lock(None);
-        LockGuard::new(self, held.expect("without a time-out it does not give up"))
+        LockGuard::new(
+            self,
+            held.expect("a wait without a timeout always has a result"),
+        )
     }
 
     /// Like [`blocking_lock`](Self::blocking_lock), but returns `None` if the lock is not free within

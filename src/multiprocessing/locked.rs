@@ -65,7 +65,7 @@ impl Locked {
 
     pub(super) fn blocking_lock(&self) -> RobustGuard<'_> {
         let held = self.lock.blocking_lock(None);
-        self.note(held.expect("without a time-out it waits until it has it"))
+        self.note(held.expect("a wait without a timeout always has a result"))
     }
 
     pub(super) fn blocking_lock_timeout(&self, timeout: Duration) -> Option<RobustGuard<'_>> {

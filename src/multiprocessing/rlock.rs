@@ -41,6 +41,9 @@ use crate::sys::ProcessIdentity;
 ///
 /// # Cost
 /// Like [`Lock`](super::Lock). Taking it again is one more atomic instruction.
+///
+/// # Platform
+/// Linux.
 pub struct RLock(Arc<RLockInner>);
 
 struct RLockInner {
@@ -120,7 +123,7 @@ impl RLock {
     pub fn blocking_lock(&self) -> RLockGuard {
         self.again().unwrap_or_else(|| {
             let held = self.0.robust.blocking_lock(None);
-            self.first(held.expect("without a time-out it does not give up"))
+            self.first(held.expect("a wait without a timeout always has a result"))
         })
     }
 

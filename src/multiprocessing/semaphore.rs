@@ -53,6 +53,9 @@ use crate::sys::ProcessIdentity;
 /// Finding a free permit takes longer the more permits are taken. A waiter uses one descriptor, and another for
 /// each process that holds permits. There is no queue: every release wakes all waiters, and any of them may get
 /// the permit.
+///
+/// # Platform
+/// Linux.
 #[derive(Clone)]
 pub struct Semaphore(Arc<Permits>);
 
@@ -108,7 +111,7 @@ impl Semaphore {
     /// If it has to wait on a thread that drives async code.
     pub fn blocking_acquire(&self) -> SemaphorePermit {
         let taking = self.0.blocking_wait(None);
-        self.permit(taking.expect("without a time-out it does not give up"))
+        self.permit(taking.expect("a wait without a timeout always has a result"))
     }
 
     /// Like [`blocking_acquire`](Self::blocking_acquire), but returns `None` if no permit is free within

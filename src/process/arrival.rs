@@ -50,7 +50,7 @@ impl Arrival {
         }
         match self.parts.join(self.rest) {
             Some(outcomes) => Arriving::Whole(outcomes),
-            None => Arriving::Failed("sending parts that do not fit".to_owned()),
+            None => Arriving::Failed("sending parts of a wrong size".to_owned()),
         }
     }
 }

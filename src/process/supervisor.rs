@@ -447,7 +447,7 @@ impl SupervisedWorker {
                     }
                 }
                 Err(error) => {
-                    self.protest(&format!("sending no frame: {error}"));
+                    self.protest(&format!("sending an invalid frame: {error}"));
                     return false;
                 }
             }
@@ -477,7 +477,7 @@ impl SupervisedWorker {
                 self.announced = Some(parts);
             }
             Some(FromWorker::Moved) => {} // What was waited for is looked at anyway.
-            _ => return Err("sending a message that makes no sense"),
+            _ => return Err("sending an invalid message"),
         }
         Ok(())
     }
@@ -517,7 +517,7 @@ impl SupervisedWorker {
                     status,
                     reason,
                 }) => self.fail(seq, item, (status, reason), pool),
-                Err(Nonsense) => return self.protest("sending outcomes that make no sense"),
+                Err(Nonsense) => return self.protest("sending invalid outcomes"),
             }
         }
     }

@@ -103,7 +103,7 @@ impl<T> RLock<T> {
                 return guard;
             }
             let turn = attempt.watch(self.turn.acquire()).await;
-            turn.expect("it is never closed").forget();
+            turn.expect("the semaphore is never closed").forget();
             self.begin(&attempt)
         }
     }

@@ -392,7 +392,7 @@ impl HeldValue<'_> {
     }
 
     fn large(&mut self) -> &mut Large {
-        self.large.as_mut().expect("there until its end")
+        self.large.as_mut().expect("it is present until it is read")
     }
 
     async fn read(&mut self) -> Result<Read, ConnectionError> {
@@ -409,7 +409,7 @@ impl HeldValue<'_> {
     }
 
     fn end<T: Data>(&mut self, read: Read) -> Result<Option<T>, ConnectionError> {
-        let large = self.large.take().expect("there until its end");
+        let large = self.large.take().expect("it is present until it is read");
         match read {
             Read::Torn => Ok(None),
             _ => large.part.decode().map(Some),

@@ -45,6 +45,9 @@ use crate::wire::descriptors::Descriptor;
 ///
 /// # Errors
 /// `is_no_space()` if no memory or no descriptor is left; each end takes one descriptor.
+///
+/// # Platform
+/// Linux.
 pub fn pipe<A: Data, B: Data>() -> Result<ConnectedEnds<A, B>, ConnectionError> {
     let (one, other) = sys::roomy_packet_pair()?;
     Ok((Connection::new(one.into()), Connection::new(other.into())))
@@ -133,6 +136,9 @@ type ConnectedEnds<A, B> = (Connection<A, B>, Connection<B, A>);
 /// Values can be anything that an argument of a task can be (see [`Data`]), including shared objects such as
 /// another connection. The sender encodes and the receiver decodes them: a value of many MiB that is not plain
 /// bytes or numbers occupies a thread of the runtime for that time.
+///
+/// # Platform
+/// Linux.
 pub struct Connection<S, R> {
     end: Arc<ConnectionEnd>,
     receiving: Receiving<R>,

@@ -168,7 +168,7 @@ pub(super) fn check(item: &OutgoingItem) -> Result<(), ConnectionError> {
 
 /// The result of a wait without a deadline.
 fn forever<T>(found: Option<T>) -> T {
-    found.expect("a wait without an end has none")
+    found.expect("a wait without a deadline always has a result")
 }
 
 /// The stream of a large value.

@@ -234,7 +234,7 @@ impl<R: Data> Process<R> {
     /// On a thread that drives async code.
     pub fn blocking_join(&self) -> Result<R, TaskError> {
         self.blocking_join_within(None)
-            .expect("it waits for as long as it takes")
+            .expect("a wait without a timeout always has a result")
     }
 
     /// Like [`join_timeout`](Self::join_timeout), for a thread that may block.

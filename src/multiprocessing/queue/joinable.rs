@@ -40,6 +40,9 @@ use crate::executor::task::Data;
 /// The queue counts the unfinished items of each process. When a process ends, its unfinished items are lost.
 /// They count as done, so that no one waits for them forever, and [`join`](Self::join) returns their number. An
 /// item that a process has handed on to another process still counts for the one that took it.
+///
+/// # Platform
+/// Linux.
 pub struct JoinableQueue<T>(Queue<T>);
 
 impl<T: Data> JoinableQueue<T> {

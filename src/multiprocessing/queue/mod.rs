@@ -79,6 +79,9 @@ const LARGE: usize = ring::KEPT as usize / 2;
 ///
 /// The calling task or thread encodes, decodes and copies the items: some milliseconds for 10 MiB. For larger
 /// data use [`SharedMemory`](super::SharedMemory), which can be an item itself.
+///
+/// # Platform
+/// Linux.
 pub struct Queue<T> {
     shared: Arc<SharedQueue>,
     items: PhantomData<fn(T) -> T>,

@@ -102,7 +102,7 @@ pub(super) fn fork_here(
     let (ours, theirs) = socket_pair()?;
     let theirs = sys::above_standard_streams(theirs).map_err(refused("move a socket"))?;
     let parent = sys::open_child(std::process::id()).and_then(sys::above_standard_streams);
-    let parent = parent.map_err(refused("open what stands for this process"))?;
+    let parent = parent.map_err(refused("open a pidfd of this process"))?;
     let process = match sys::fork().map_err(refused("fork this process"))? {
         Forked::Parent(pid) => ChildProcess::own(pid),
         Forked::Child => {
