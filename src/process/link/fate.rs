@@ -1,5 +1,5 @@
-//! Why a worker ends, or is to have a successor. One that was told to exit is left to do so, one that
-//! is terminated may finish what it runs; any other ending is a kill, at once or when its time is up.
+//! Why a worker ends or gets a successor. A dismissed worker exits by itself, and a terminated one may finish
+//! its item. Every other ending is a kill, at once or when its time is up.
 
 use std::io;
 use std::time::Duration;
@@ -9,68 +9,68 @@ use tokio::time::Instant;
 use super::Link;
 use crate::wire::message;
 
-/// For how long a worker serves.
+/// How long a worker serves.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::process) struct Tenure {
-    /// So many calls.
+    /// The number of calls.
     pub(in crate::process) max_tasks: Option<u64>,
-    /// So long, from when it is ready.
+    /// The time since it became ready.
     pub(in crate::process) max_age: Option<Duration>,
-    /// Until it has had nothing to do for so long.
+    /// The time without work.
     pub(in crate::process) idle_timeout: Option<Duration>,
 }
 
-/// Why a worker that has nothing to do is told to exit.
+/// Why an idle worker is told to exit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::process) enum Dismissal {
     /// The pool is closed.
     Closed,
     /// It has served for long enough.
     Retired,
-    /// It has idled for long enough.
+    /// It was idle for long enough.
     Idle,
 }
 
 /// Why the pool ends a worker.
 #[derive(Clone, Debug)]
 pub(in crate::process) enum Ending {
-    /// Its work is done: it was told to exit.
+    /// It was idle, and was told to exit.
     Dismissed(Dismissal),
     /// It ran an item for too long.
     TimedOut { limit: Duration },
     /// It runs a call that was cancelled.
     Cancelled,
-    /// It is still running at the deadline of a shutdown.
+    /// It still runs at the deadline of a shutdown.
     Shutdown,
-    /// The pool's user wants its workers to end; it may still finish what it runs.
+    /// The user of the pool ends its workers; it may still finish its item.
     Terminated,
-    /// It said something that makes no sense.
+    /// It sent something invalid.
     Protocol(String),
 }
 
 impl Ending {
-    /// Its socket fails.
+    /// Its socket failed.
     pub(in crate::process) fn failed(error: &io::Error) -> Self {
         Self::Protocol(format!("a connection that failed: {error}"))
     }
 }
 
-/// What the driving task is to do with the worker.
+/// What the supervisor's task has to do with the worker.
 pub(in crate::process) enum Fate {
-    /// Look at the clock at that moment.
+    /// Serve it, and check the clock at this instant.
     Serve(Option<Instant>),
     /// It was told to exit.
     Leave,
-    /// Ask it to end, and kill it at that moment.
+    /// Ask it to end, and kill it at this instant.
     Terminate(Option<Instant>),
     Kill,
 }
 
 impl Link {
-    /// Tells the worker to exit, if it has nothing to do.
+    /// Tells the worker to exit, if it is idle.
     pub(in crate::process) fn dismiss(&self, why: Dismissal) {
         let mut lane = self.lock();
-        // One that has got work since it looked idle is dismissed when it rests.
+        // A worker that got work since it looked idle is dismissed when it is idle again.
         if lane.ending.is_some() || !lane.in_flight.is_empty() || lane.reserved > 0 {
             return;
         }
@@ -81,8 +81,8 @@ impl Link {
         self.wake.notify_one();
     }
 
-    /// Whether it takes no more calls, because it has been given as many as it may, or has a
-    /// successor. Then its place is another's.
+    /// Whether it accepts no more calls, because it has had its last one or has a successor. Then its place is
+    /// free for another.
     pub(in crate::process) fn is_leaving(&self) -> bool {
         let lane = self.lock();
         lane.leaving || lane.given >= self.max_tasks()
@@ -93,8 +93,7 @@ impl Link {
         self.lock().leaving = true;
     }
 
-    /// Whether it is to have a successor, for its age or its memory. Said once, until it is to be
-    /// tried again.
+    /// Whether it needs a successor, for its age or its memory. True once, until the next attempt is due.
     pub(in crate::process) fn is_due(&self) -> bool {
         let mut lane = self.lock();
         let exceeds_memory_limit = self.page.exceeds_memory_limit();
@@ -107,7 +106,7 @@ impl Link {
         (is_news || is_old) && !lane.leaving && lane.ending.is_none()
     }
 
-    /// Its successor could not be started. It stays, and that is tried again.
+    /// Its successor could not be started. It stays, and the pool tries again.
     pub(in crate::process) fn retire_later(&self, pause: impl FnOnce(u32) -> Duration) {
         let mut lane = self.lock();
         lane.retirements += 1;
@@ -119,7 +118,7 @@ impl Link {
         self.tenure.max_tasks.unwrap_or(u64::MAX)
     }
 
-    /// The worker has to go, whatever it does.
+    /// Ends the worker, whatever it does.
     pub(in crate::process) fn end(&self, ending: Ending) {
         let mut lane = self.lock();
         lane.condemn(ending, None);
@@ -127,19 +126,19 @@ impl Link {
         self.wake.notify_one();
     }
 
-    /// Why the pool wants the worker to end, if it does.
+    /// Why the pool ends the worker, if it does.
     pub(in crate::process) fn ending(&self) -> Option<Ending> {
         self.lock().ending.clone()
     }
 
-    /// It has nothing to do from now on.
+    /// It is idle from now on.
     pub(in crate::process) fn rests(&self) {
         if self.tenure.idle_timeout.is_some() {
             self.lock().idle_since = Some(Instant::now());
         }
     }
 
-    /// Whether it has had nothing to do for longer than it may.
+    /// Whether it was idle for longer than it may.
     pub(in crate::process) fn has_idled(&self) -> bool {
         let end = self.lock().idle_end(&self.tenure);
         end.is_some_and(|end| end <= Instant::now())

@@ -1,12 +1,12 @@
-//! Which call goes to which worker, and when a worker is started. All of it is decided under one
-//! lock that is never held over I/O or user code. Locks are taken in the order pool, link. Reading
-//! order:
+//! Decides which call goes to which worker, and when a worker starts. All decisions are made under one lock. No
+//! user code runs under it, and the only I/O is the non-blocking write that dismisses a worker. Locks are taken
+//! in the order pool, link. Reading order:
 //!
-//! - this file: what an executor promises, kept by a pool;
-//! - [`state`]: what is under the lock, and what is decided there;
+//! - this file: the pool as an executor;
+//! - [`state`]: the state under the lock, and its decisions;
 //! - [`dispatch`]: how a call and a worker find each other;
-//! - [`hire`]: how workers are started, and what becomes of a start that fails;
-//! - [`retire`]: how they go; [`cancel`]: how calls go; [`end`]: how the pool goes.
+//! - [`hire`]: how workers start, and what follows a failed start;
+//! - [`retire`]: how workers leave; [`cancel`]: how calls are cancelled; [`end`]: how the pool ends.
 
 mod cancel;
 mod dispatch;
@@ -45,7 +45,7 @@ pub(super) struct ProcessPoolConfig {
     pub(super) max_workers: usize,
     pub(super) queue_capacity: Option<usize>,
     pub(super) task_options: TaskOptions,
-    /// So many workers are kept, also when there is nothing to do.
+    /// The number of workers that are kept even when there is nothing to do.
     pub(super) min_workers: usize,
     pub(super) idle_timeout: Option<Duration>,
     pub(super) max_tasks_per_child: Option<u64>,
@@ -56,7 +56,7 @@ pub(super) struct ProcessPoolConfig {
 }
 
 impl ProcessPoolConfig {
-    /// Whether a worker may have a successor while it is there.
+    /// Whether a worker can have a successor while it still serves.
     fn has_retirements(&self) -> bool {
         self.max_tasks_per_child.is_some()
             || self.max_age_per_child.is_some()
@@ -70,7 +70,7 @@ pub(super) type HireWorker = fn(&Handle, Arc<Pool>, u64);
 pub(super) struct Pool {
     pub(super) config: ProcessPoolConfig,
     hire: HireWorker,
-    /// Of the process that made it: in a fork of that, it is of no use.
+    /// The process that made the pool: a fork of that cannot use it.
     generation: u32,
     rooms: Rooms,
     me: Weak<Pool>,
@@ -78,7 +78,7 @@ pub(super) struct Pool {
     state: Mutex<PoolState>,
     finished: AtomicU64,
     failed: AtomicU64,
-    /// Told whenever a worker comes, goes or gives up, or the backlog empties.
+    /// Notified when a worker starts, ends or fails to start, and when the backlog becomes empty.
     pub(super) changed: Notify,
 }
 
@@ -107,7 +107,7 @@ impl Pool {
     }
 
     fn shared(&self) -> Arc<Self> {
-        self.me.upgrade().expect("whoever calls holds it")
+        self.me.upgrade().expect("the caller holds the pool")
     }
 
     fn links(&self) -> Vec<Arc<Link>> {

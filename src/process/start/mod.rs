@@ -1,9 +1,9 @@
-//! From nothing to a process that is ready. Reading order:
+//! Starts a process and makes it ready. Reading order:
 //!
 //! - this file: what is started, and with what;
 //! - [`exec`]: the executable of this process is started again;
-//! - [`forkserver`]: or a fork server forks it, asked over its [`forkserver_process`] end;
-//! - [`connection`]: the first words; [`child`]: the process; [`error`]: why there is none.
+//! - [`forkserver`]: or a fork server forks it, asked through its [`forkserver_process`];
+//! - [`connection`]: the first messages; [`child`]: the process; [`error`]: the errors of a start.
 
 mod child;
 mod connection;
@@ -29,13 +29,13 @@ use crate::wire::Chain;
 use crate::wire::descriptors::Descriptor;
 use crate::wire::message::{self, Captured, Role, Setup};
 
-/// So many fork servers may die of one start.
+/// The maximal number of fork servers that may die in one start.
 pub(super) const MOST_FORK_SERVERS: usize = 2;
 
-/// A function and its encoded arguments, to be called once in a new process.
+/// A function and its encoded arguments, to call once in a new process.
 pub(crate) type Opening = (FunctionOffset, Chain);
 
-/// What every worker of a pool is started with.
+/// The parameters of every worker of a pool.
 #[derive(Debug)]
 pub(super) struct Recipe {
     pub(super) surroundings: Surroundings,
@@ -47,7 +47,7 @@ pub(super) struct Recipe {
     pub(super) spawn_timeout: Duration,
 }
 
-/// How workers come to be.
+/// How workers are created.
 #[derive(Debug)]
 pub(super) enum Starter {
     /// Each is executed.
@@ -56,17 +56,17 @@ pub(super) enum Starter {
     Fork(ForkServer),
 }
 
-/// A process that was started and is yet to become a worker. It has been told all that it is to be.
+/// A process that was started and is not a worker yet. It has all its instructions.
 pub(super) struct NewWorker {
     pub(super) child: Child,
     pub(super) connection: ChildConnection,
     pub(super) pipes: Pipes,
-    /// How often the kernel had killed for memory before it did anything.
+    /// The kernel's count of kills for lack of memory, before the process did anything.
     pub(super) oom_kills: u64,
 }
 
 impl Starter {
-    /// Starts a process that shares a page of memory with this one, and answers by a pipe.
+    /// Starts a process that shares a page of memory with this one, and answers through a pipe.
     pub(super) async fn start(
         &self,
         recipe: &Arc<Recipe>,
@@ -98,7 +98,7 @@ impl Starter {
                     let (ours, theirs) = pair()?;
                     let mut fds = vec![Descriptor::from(theirs)];
                     fds.extend_from_slice(&output);
-                    // The words are said while the worker is forked.
+                    // These messages are sent while the worker is being forked.
                     let (child, connection) =
                         tokio::join!(server.fork(recipe, fds), async { begin(ours) });
                     if let Some(child) = child? {
@@ -111,11 +111,11 @@ impl Starter {
             child,
             connection,
             pipes,
-            oom_kills: sys::oom_kills(), // Read while the process gets on its feet: that takes longer.
+            oom_kills: sys::oom_kills(), // Read during the start of the process, which takes longer.
         })
     }
 
-    /// Ends what there is besides the workers, and waits until it is gone.
+    /// Ends the fork server, if there is one, and waits until it has ended.
     pub(super) async fn close(&self) {
         match self {
             Self::Spawn => {}
@@ -133,11 +133,11 @@ impl Recipe {
     ) -> Result<ChildProcess, StartError> {
         let recipe = self.clone();
         let executed = tokio::task::spawn_blocking(move || recipe.surroundings.execute(role, fds));
-        // The task fails only if the runtime is ending.
+        // The blocking task fails only while the runtime shuts down.
         executed.await.map_err(|_| StartError::Closed)?
     }
 
-    /// What a worker is told to be. Its own descriptors go before what its initializer is to have.
+    /// The setup of a worker. Its own descriptors precede those of its initializer.
     fn setup(&self, worker_id: u64, captured: Option<Captured>, own: Vec<Descriptor>) -> Chain {
         let setup = Setup {
             worker_id,
@@ -149,7 +149,7 @@ impl Recipe {
         self.put_setup(own, setup, self.initializer.as_ref())
     }
 
-    /// What a fork server is told to be.
+    /// The setup of a fork server.
     fn fork_server_setup(&self) -> Chain {
         self.put_setup(Vec::new(), Setup::default(), self.preload.as_ref())
     }
