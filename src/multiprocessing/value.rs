@@ -175,10 +175,10 @@ impl<T: Pod> Value<T> {
     /// *count.blocking_lock() += 1;
     /// assert_eq!(count.blocking_get(), 2);
     /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Panics
     /// If it has to wait on a thread that drives async code.
-    /// ```
     pub fn blocking_lock(&self) -> ValueGuard<'_, T> {
         ValueGuard::new(self, self.locked.blocking_lock())
     }
