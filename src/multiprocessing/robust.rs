@@ -322,7 +322,7 @@ impl Drop for Held<'_> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(properties)))]
 mod tests {
     use std::cell::Cell;
     use std::process::{Child, Command, Stdio};

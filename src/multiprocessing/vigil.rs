@@ -203,7 +203,7 @@ impl<E: AsFd> Watched<E> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(properties)))]
 mod tests {
     use std::process::{Command, Stdio};
 

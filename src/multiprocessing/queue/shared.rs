@@ -351,7 +351,7 @@ impl<'de> Deserialize<'de> for Shared {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(properties)))]
 mod tests {
     use std::process::{Child, Command};
 
