@@ -27,10 +27,10 @@ pub(crate) struct Popped<T> {
 #[derive(Debug)]
 pub(crate) struct Backlog<T> {
     /// A lane for each priority of which something waits, the most urgent first.
-    lanes: BTreeMap<Reverse<i32>, Lane<T>>,
+    lanes: BTreeMap<Reverse<i32>, PriorityLane<T>>,
     /// The last lane that became empty, for its memory: most backlogs have one, filled and emptied
     /// all the time.
-    spare: Lane<T>,
+    spare: PriorityLane<T>,
     len: usize,
     items: usize,
 }
@@ -39,7 +39,7 @@ impl<T> Default for Backlog<T> {
     fn default() -> Self {
         Self {
             lanes: BTreeMap::new(),
-            spare: Lane::default(),
+            spare: PriorityLane::default(),
             len: 0,
             items: 0,
         }
@@ -115,13 +115,13 @@ impl<T: Pending> Backlog<T> {
 /// from the front, but for cancelled ones: these leave a gap. Neither end is a gap, and fewer than
 /// half of the places are, so each step costs the same however many wait.
 #[derive(Debug)]
-struct Lane<T> {
-    places: VecDeque<Place<T>>,
+struct PriorityLane<T> {
+    places: VecDeque<BacklogPlace<T>>,
     gaps: usize,
 }
 
 #[derive(Debug)]
-struct Place<T> {
+struct BacklogPlace<T> {
     number: Number,
     items: u32,
     entry: Option<T>,
@@ -133,7 +133,7 @@ type Number = (u64, u32);
 /// A lane of so many places gives back memory that it does not need any more.
 const LARGE: usize = 1024;
 
-impl<T> Default for Lane<T> {
+impl<T> Default for PriorityLane<T> {
     fn default() -> Self {
         Self {
             places: VecDeque::new(),
@@ -142,13 +142,13 @@ impl<T> Default for Lane<T> {
     }
 }
 
-impl<T> Lane<T> {
+impl<T> PriorityLane<T> {
     fn is_empty(&self) -> bool {
         self.places.is_empty()
     }
 
     fn push(&mut self, number: Number, items: u32, entry: T) {
-        let place = Place {
+        let place = BacklogPlace {
             number,
             items,
             entry: Some(entry),
@@ -192,7 +192,7 @@ impl<T> Lane<T> {
 
     /// Lets go of gaps at the ends, of all if they are many, and of memory that was for many more.
     fn sweep(&mut self) {
-        let is_gap = |place: Option<&Place<T>>| place.is_some_and(|place| place.entry.is_none());
+        let is_gap = |place: Option<&BacklogPlace<T>>| place.is_some_and(|place| place.entry.is_none());
         while is_gap(self.places.front()) {
             self.places.pop_front();
             self.gaps -= 1;

@@ -17,7 +17,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::sys::{self, SharedMemory};
+use crate::sys::{self, SharedMapping};
 
 /// How many bytes a ring holds.
 pub(crate) const RING: usize = 1 << 20;
@@ -44,7 +44,7 @@ pub(super) const LEN: usize = HEADS + 2 * RING;
 
 /// Which way a ring carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Way {
+pub(crate) enum RingDirection {
     ToWorker = 0,
     FromWorker = 1,
 }
@@ -52,8 +52,8 @@ pub(crate) enum Way {
 /// One of the two rings. Each process is the writer of one and the reader of the other, with one
 /// thread at a time.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Ring<'a> {
-    memory: &'a SharedMemory,
+pub(crate) struct PayloadRing<'a> {
+    memory: &'a SharedMapping,
     head: usize,
     bytes: usize,
 }
@@ -68,21 +68,21 @@ pub(crate) struct Moved {
 
 /// The other process has not come so far.
 #[derive(Debug)]
-pub(crate) struct Wait<'a> {
+pub(crate) struct RingWait<'a> {
     gate: &'a AtomicU32,
     seen: u32,
 }
 
-impl Wait<'_> {
+impl RingWait<'_> {
     /// Sleeps until the other process wakes this one. May return early.
     pub(crate) fn block(self) {
         sys::wait_at(self.gate, self.seen);
     }
 }
 
-impl<'a> Ring<'a> {
+impl<'a> PayloadRing<'a> {
     /// The ring in a memory that has `LEN` bytes for both from `at` on.
-    pub(super) fn new(memory: &'a SharedMemory, at: usize, way: Way) -> Self {
+    pub(super) fn new(memory: &'a SharedMapping, at: usize, way: RingDirection) -> Self {
         Self {
             memory,
             head: at + HEAD * way as usize,
@@ -169,7 +169,7 @@ impl<'a> Ring<'a> {
 
     /// Writer: it is to be woken when there is room for `len` bytes, or enough of it. Nothing if
     /// there is already.
-    pub(crate) fn want_room(&self, len: usize) -> Option<Wait<'a>> {
+    pub(crate) fn want_room(&self, len: usize) -> Option<RingWait<'a>> {
         let written = self.word(WRITTEN).load(Ordering::Relaxed);
         let len = len.min(WORTH_WAKING) as u32;
         let mark = written.wrapping_add(len).wrapping_sub(RING as u32);
@@ -178,18 +178,18 @@ impl<'a> Ring<'a> {
 
     /// Reader: it is to be woken when `len` bytes are there, or enough of them. Nothing if they are
     /// already.
-    pub(crate) fn want_bytes(&self, len: usize) -> Option<Wait<'a>> {
+    pub(crate) fn want_bytes(&self, len: usize) -> Option<RingWait<'a>> {
         let read = self.word(READ).load(Ordering::Relaxed);
         let mark = read.wrapping_add(len.min(WORTH_WAKING) as u32);
         self.want(BYTES_WANTED, mark, WRITTEN)
     }
 
-    fn want(&self, which: usize, mark: u32, gate: usize) -> Option<Wait<'a>> {
+    fn want(&self, which: usize, mark: u32, gate: usize) -> Option<RingWait<'a>> {
         self.word(which).store(mark, Ordering::SeqCst);
         let gate = self.word(gate);
         let seen = gate.load(Ordering::SeqCst);
         let is_ahead = mark.wrapping_sub(seen) as i32 > 0;
-        is_ahead.then_some(Wait { gate, seen })
+        is_ahead.then_some(RingWait { gate, seen })
     }
 
     /// Writer: wakes a reader that sleeps.

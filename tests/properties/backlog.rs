@@ -7,9 +7,9 @@ use crate::TaskOptions;
 
 /// Some items of a ticket, and something that tells when it is dropped.
 #[derive(Clone)]
-struct Entry(Arc<Ticket>, u32, u32);
+struct TestEntry(Arc<Ticket>, u32, u32);
 
-impl Pending for Entry {
+impl Pending for TestEntry {
     fn ticket(&self) -> &Ticket {
         &self.0
     }
@@ -30,12 +30,12 @@ fn ticket(priority: i32) -> Arc<Ticket> {
 
 /// What the backlog is held against: all that waits, in order.
 #[derive(Default)]
-struct Model(Vec<Entry>);
+struct Model(Vec<TestEntry>);
 
 impl Model {
-    fn push(&mut self, entry: Entry) {
+    fn push(&mut self, entry: TestEntry) {
         self.0.push(entry);
-        self.0.sort_by_key(|Entry(ticket, first, _)| {
+        self.0.sort_by_key(|TestEntry(ticket, first, _)| {
             (Reverse(ticket.priority()), ticket.id(), *first)
         });
     }
@@ -48,19 +48,19 @@ impl Model {
 }
 
 #[derive(Clone, Debug)]
-enum Step {
+enum BacklogStep {
     Push { ticket: usize, items: u32 },
     Pop,
     GiveBack(usize),
     Remove(usize),
 }
 
-fn step() -> impl Strategy<Value = Step> {
+fn step() -> impl Strategy<Value = BacklogStep> {
     prop_oneof![
-        6 => (0_usize..64, 1_u32..4).prop_map(|(ticket, items)| Step::Push { ticket, items }),
-        3 => Just(Step::Pop),
-        1 => (0_usize..64).prop_map(Step::GiveBack),
-        2 => (0_usize..64).prop_map(Step::Remove),
+        6 => (0_usize..64, 1_u32..4).prop_map(|(ticket, items)| BacklogStep::Push { ticket, items }),
+        3 => Just(BacklogStep::Pop),
+        1 => (0_usize..64).prop_map(BacklogStep::GiveBack),
+        2 => (0_usize..64).prop_map(BacklogStep::Remove),
     ]
 }
 
@@ -73,29 +73,29 @@ proptest! {
         let tickets: Vec<_> = priorities.into_iter().map(ticket).collect();
         let mut next_item = [0; 64];
         let (mut backlog, mut model) = (Backlog::default(), Model::default());
-        let mut popped: Vec<Entry> = Vec::new();
+        let mut popped: Vec<TestEntry> = Vec::new();
         for step in steps {
             match step {
-                Step::Push { ticket, items } => {
-                    let entry = Entry(tickets[ticket].clone(), next_item[ticket], items);
+                BacklogStep::Push { ticket, items } => {
+                    let entry = TestEntry(tickets[ticket].clone(), next_item[ticket], items);
                     next_item[ticket] += items;
                     backlog.push(entry.clone());
                     model.push(entry);
                 }
-                Step::Pop => {
+                BacklogStep::Pop => {
                     let entry = backlog.pop().map(|popped| popped.entry);
                     let expected = (!model.0.is_empty()).then(|| model.0.remove(0));
-                    let number = |entry: &Entry| (entry.0.id(), entry.1);
+                    let number = |entry: &TestEntry| (entry.0.id(), entry.1);
                     prop_assert_eq!(entry.as_ref().map(number), expected.as_ref().map(number));
                     popped.extend(entry);
                 }
-                Step::GiveBack(which) if !popped.is_empty() => {
+                BacklogStep::GiveBack(which) if !popped.is_empty() => {
                     let entry = popped.swap_remove(which % popped.len());
                     backlog.push(entry.clone());
                     model.push(entry);
                 }
-                Step::GiveBack(_) => {}
-                Step::Remove(ticket) => {
+                BacklogStep::GiveBack(_) => {}
+                BacklogStep::Remove(ticket) => {
                     let removed = backlog.remove(&tickets[ticket]);
                     prop_assert!(removed.iter().all(|entry| entry.0.id() == tickets[ticket].id()));
                     prop_assert!(removed.is_sorted_by_key(|entry| entry.1));
@@ -118,7 +118,7 @@ fn what_is_cancelled_leaves_neither_itself_nor_a_place_behind() {
     let tickets: Vec<_> = (0..8 * LARGE).map(|_| ticket(0)).collect();
     let mut backlog = Backlog::default();
     for ticket in &tickets {
-        backlog.push(Entry(ticket.clone(), 0, 1));
+        backlog.push(TestEntry(ticket.clone(), 0, 1));
     }
     let odd_then_even = (1..tickets.len())
         .step_by(2)

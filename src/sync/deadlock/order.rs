@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::report::{Pair, Place};
+use super::report::{Pair, CodePlace};
 use super::takes::{LockNumber, Take};
 
 /// So many orders are remembered, in some MiB. A program that has more locks in use at a time, each
@@ -11,7 +11,7 @@ use super::takes::{LockNumber, Take};
 const MOST: usize = 1 << 16;
 
 #[derive(Debug, Default)]
-pub(super) struct Order {
+pub(super) struct LockOrder {
     /// What was taken while a lock was had, and where both were taken the first time.
     after: HashMap<LockNumber, HashMap<LockNumber, Pair>>,
     /// What was had while a lock was taken: the same the other way round.
@@ -19,14 +19,14 @@ pub(super) struct Order {
     number: usize,
 }
 
-impl Order {
+impl LockOrder {
     /// Someone has a lock and takes another. If that is new, and the opposite order is known, gives the
     /// places of that, step by step.
     pub(super) fn note(
         &mut self,
         held: &Take,
         lock: LockNumber,
-        place: Place,
+        place: CodePlace,
     ) -> Option<Vec<Pair>> {
         let known = self.after.get(&held.lock);
         if held.lock == lock || known.is_some_and(|after| after.contains_key(&lock)) {

@@ -2,14 +2,14 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn value() -> impl Strategy<Value = Value> {
+fn value() -> impl Strategy<Value = FieldValue> {
     prop_oneof![
-        any::<i64>().prop_map(Value::Signed),
-        any::<u64>().prop_map(Value::Unsigned),
-        (-1e9..1e9).prop_map(Value::Float),
-        any::<bool>().prop_map(Value::Bool),
-        any::<String>().prop_map(Value::Text),
-        any::<String>().prop_map(Value::Debug),
+        any::<i64>().prop_map(FieldValue::Signed),
+        any::<u64>().prop_map(FieldValue::Unsigned),
+        (-1e9..1e9).prop_map(FieldValue::Float),
+        any::<bool>().prop_map(FieldValue::Bool),
+        any::<String>().prop_map(FieldValue::Text),
+        any::<String>().prop_map(FieldValue::Debug),
     ]
 }
 
@@ -21,8 +21,8 @@ proptest! {
         values in prop::collection::vec((".{0,9}", prop::option::of(value())), 0..6),
     ) {
         let (fields, values) = values.into_iter().unzip();
-        let place = Place { level, name, target, module, file, line, fields };
-        let event = Event { place, values };
+        let place = CallsitePlace { level, name, target, module, file, line, fields };
+        let event = LogEvent { place, values };
         let mut out = Chain::new();
         put(&mut out, &event);
         prop_assert_eq!(get(&mut out.into_reader()), Some(event));

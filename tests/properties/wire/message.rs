@@ -99,7 +99,7 @@ fn a_setup_survives_the_trip() {
 
 #[test]
 fn who_speaks_survives_the_trip() {
-    let identity = Identity {
+    let identity = BuildIdentity {
         version: 7,
         build: vec![1, 2, 3],
     };

@@ -2,8 +2,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn memory() -> SharedMemory {
-    SharedMemory::create(LEN).expect("memory").0
+fn memory() -> SharedMapping {
+    SharedMapping::create(LEN).expect("memory").0
 }
 
 fn pattern(seed: u8, len: usize) -> Vec<u8> {
@@ -13,7 +13,7 @@ fn pattern(seed: u8, len: usize) -> Vec<u8> {
 }
 
 /// Writes all of `bytes`, as a process that may sleep does.
-fn write_all(ring: Ring<'_>, mut bytes: &[u8]) {
+fn write_all(ring: PayloadRing<'_>, mut bytes: &[u8]) {
     while !bytes.is_empty() {
         let moved = ring.put(bytes);
         bytes = &bytes[moved.len..];
@@ -28,7 +28,7 @@ fn write_all(ring: Ring<'_>, mut bytes: &[u8]) {
     }
 }
 
-fn read_all(ring: Ring<'_>, len: usize) -> Vec<u8> {
+fn read_all(ring: PayloadRing<'_>, len: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     while bytes.len() < len {
         let most = len - bytes.len();
@@ -53,7 +53,7 @@ proptest! {
         start in prop_oneof![Just(0_u32), Just(u32::MAX - 70_000), any::<u32>()],
     ) {
         let memory = memory();
-        let ring = Ring::new(&memory, 0, Way::FromWorker);
+        let ring = PayloadRing::new(&memory, 0, RingDirection::FromWorker);
         prop_assert!(ring.prepare(usize::MAX / 2, false));
         for word in [WRITTEN, READ, ROOM_WANTED, BYTES_WANTED] {
             ring.word(word).store(start, Ordering::SeqCst);
@@ -76,7 +76,7 @@ proptest! {
 #[test]
 fn a_ring_never_holds_more_than_it_can_and_says_when_there_is_room() {
     let memory = memory();
-    let ring = Ring::new(&memory, 0, Way::ToWorker);
+    let ring = PayloadRing::new(&memory, 0, RingDirection::ToWorker);
     assert!(ring.prepare(RING, false));
     let bytes = pattern(1, RING + 1);
     let mut written = 0;
@@ -97,7 +97,7 @@ fn a_ring_never_holds_more_than_it_can_and_says_when_there_is_room() {
 #[test]
 fn one_that_waits_is_woken_once_and_for_enough() {
     let memory = memory();
-    let ring = Ring::new(&memory, 0, Way::ToWorker);
+    let ring = PayloadRing::new(&memory, 0, RingDirection::ToWorker);
     assert!(ring.prepare(RING, false));
     assert!(ring.want_bytes(10 * RING).is_some());
     assert!(!ring.put(&[1; WORTH_WAKING - 1]).is_awaited);
@@ -109,7 +109,7 @@ fn one_that_waits_is_woken_once_and_for_enough() {
 #[test]
 fn what_was_released_can_be_used_again_and_what_is_in_it_is_not_released() {
     let memory = memory();
-    let ring = Ring::new(&memory, 0, Way::ToWorker);
+    let ring = PayloadRing::new(&memory, 0, RingDirection::ToWorker);
     for round in 0..3 {
         assert!(ring.prepare(100_000, false));
         let bytes = pattern(round, 100_000);
@@ -125,7 +125,7 @@ fn what_was_released_can_be_used_again_and_what_is_in_it_is_not_released() {
 #[test]
 fn a_ring_that_makes_no_sense_is_not_followed_out_of_it() {
     let memory = memory();
-    let ring = Ring::new(&memory, 0, Way::FromWorker);
+    let ring = PayloadRing::new(&memory, 0, RingDirection::FromWorker);
     ring.word(WRITTEN).store(u32::MAX - 5, Ordering::SeqCst);
     ring.word(READ).store(17, Ordering::SeqCst);
     let mut bytes = Vec::new();

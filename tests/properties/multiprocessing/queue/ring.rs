@@ -8,22 +8,22 @@ use super::super::store::{cut_after, stores};
 use super::*;
 
 /// A queue's memory, and what should be in it.
-struct Tried {
+struct TriedRing {
     file: Descriptor,
-    words: SharedMemory,
-    ring: Ring,
+    words: SharedMapping,
+    ring: QueueRing,
     expected: VecDeque<Vec<u8>>,
     next: u8,
 }
 
-impl Tried {
+impl TriedRing {
     fn new() -> Self {
         let file = sys::growing_file().expect("a file");
         sys::lengthen(&file, BASE).expect("it grows");
-        let words = SharedMemory::window(&file, 0, BASE as usize).expect("a window");
+        let words = SharedMapping::window(&file, 0, BASE as usize).expect("a window");
         let file = Descriptor::from(file);
         Self {
-            ring: Ring::new(file.clone()),
+            ring: QueueRing::new(file.clone()),
             file,
             words,
             expected: VecDeque::new(),
@@ -31,21 +31,21 @@ impl Tried {
         }
     }
 
-    fn state(&self) -> State {
+    fn state(&self) -> RingState {
         Kept::new(&self.words, 0).load()
     }
 
     /// Goes on as another process, which has nothing mapped yet.
     fn change_process(&mut self) {
-        self.ring = Ring::new(self.file.clone());
+        self.ring = QueueRing::new(self.file.clone());
     }
 
-    fn item(&mut self, len: usize) -> (Head, Vec<u8>) {
+    fn item(&mut self, len: usize) -> (ItemHead, Vec<u8>) {
         self.next = self.next.wrapping_add(1);
         let bytes = (0..len)
             .map(|at| (at as u8).wrapping_mul(self.next))
             .collect();
-        let head = Head {
+        let head = ItemHead {
             len: len as u64,
             is_plain: len.is_multiple_of(2),
             is_in_file: false,
@@ -54,7 +54,7 @@ impl Tried {
         (head, bytes)
     }
 
-    fn try_put(&mut self, head: Head, bytes: &[u8]) -> Result<(), Trouble> {
+    fn try_put(&mut self, head: ItemHead, bytes: &[u8]) -> Result<(), Trouble> {
         let (kept, (first, second)) = (Kept::new(&self.words, 0), bytes.split_at(bytes.len() / 3));
         self.ring
             .put(kept, kept.load(), head, [first, second].into_iter())
@@ -67,7 +67,7 @@ impl Tried {
     }
 
     /// What is first, if the state is to be believed.
-    fn first(&mut self) -> Option<(Head, Vec<u8>)> {
+    fn first(&mut self) -> Option<(ItemHead, Vec<u8>)> {
         let (state, mut bytes) = (self.state(), Vec::new());
         let head = self.ring.first(&state).expect("it makes sense")?;
         self.ring
@@ -76,7 +76,7 @@ impl Tried {
         Some((head, bytes))
     }
 
-    fn pass(&mut self, head: &Head) {
+    fn pass(&mut self, head: &ItemHead) {
         let kept = Kept::new(&self.words, 0);
         self.ring
             .pass(kept, kept.load(), head)
@@ -113,7 +113,7 @@ impl Tried {
 
 #[test]
 fn items_come_out_as_they_went_in_while_the_ring_is_used_in_turn() {
-    let mut tried = Tried::new();
+    let mut tried = TriedRing::new();
     for len in (0..3000).chain([20_000, 50_000, 1]) {
         tried.put(len);
         tried.put(len / 2);
@@ -130,7 +130,7 @@ fn items_come_out_as_they_went_in_while_the_ring_is_used_in_turn() {
 
 #[test]
 fn a_ring_that_is_empty_begins_at_the_front_again() {
-    let mut tried = Tried::new();
+    let mut tried = TriedRing::new();
     for _ in 0..1000 {
         tried.put(1000);
         assert_eq!((tried.state().head, tried.state().ring), (0, BASE));
@@ -141,7 +141,7 @@ fn a_ring_that_is_empty_begins_at_the_front_again() {
 
 #[test]
 fn a_ring_that_grew_and_is_empty_gives_its_memory_back() {
-    let mut tried = Tried::new();
+    let mut tried = TriedRing::new();
     for _ in 0..100 {
         tried.put(100_000);
     }
@@ -156,7 +156,7 @@ fn a_ring_that_grew_and_is_empty_gives_its_memory_back() {
 
 #[test]
 fn only_the_ring_that_counts_has_memory() {
-    let mut tried = Tried::new();
+    let mut tried = TriedRing::new();
     for _ in 0..60 {
         tried.put(10_000);
         let bound = BASE + tried.state().held().next_multiple_of(STEP) + STEP;
@@ -166,11 +166,11 @@ fn only_the_ring_that_counts_has_memory() {
 
 #[test]
 fn without_memory_nothing_has_changed() {
-    let mut tried = Tried::new();
+    let mut tried = TriedRing::new();
     (0..3).for_each(|len| tried.put(len));
     let before = tried.state();
     for len in [u64::MAX >> 3, 1 << 60, 1 << 50] {
-        let head = Head {
+        let head = ItemHead {
             len,
             is_plain: true,
             is_in_file: false,
@@ -185,10 +185,10 @@ fn without_memory_nothing_has_changed() {
 
 /// What is in memory may be anything: that is an error, and leads nowhere else.
 fn look_at(words: &[u64; 12]) {
-    let mut tried = Tried::new();
+    let mut tried = TriedRing::new();
     tried.put(100);
     let [ring, secured, head, tail, put, taken, parcels, rest @ ..] = *words;
-    let state = State {
+    let state = RingState {
         ring,
         secured,
         head,
@@ -236,7 +236,7 @@ proptest! {
     /// another process goes on.
     #[test]
     fn whoever_is_killed_anywhere_leaves_all_items_and_each_once(acts in acts()) {
-        let mut tried = Tried::new();
+        let mut tried = TriedRing::new();
         for act in acts {
             match act {
                 Act::ChangeProcess => tried.change_process(),
@@ -286,7 +286,7 @@ proptest! {
 
 #[test]
 fn a_put_does_what_it_does_in_few_steps() {
-    let mut tried = Tried::new();
+    let mut tried = TriedRing::new();
     tried.put(8);
     // Head, two pieces, the numbers and the counter.
     assert!(stores(|| tried.put(8)) <= 14);

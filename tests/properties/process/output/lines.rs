@@ -8,7 +8,7 @@ enum Owned {
     Task(Option<u64>),
 }
 
-fn told(text: &mut Text, inputs: &[&[u8]]) -> Vec<Owned> {
+fn told(text: &mut LineText, inputs: &[&[u8]]) -> Vec<Owned> {
     let mut pieces = Vec::new();
     let mut keep = |piece: Piece<'_>| {
         pieces.push(match piece {
@@ -42,8 +42,8 @@ proptest! {
             Err(text) => text,
         });
         let bytes = parts.collect::<String>().into_bytes();
-        let whole = told(&mut Text::new(token), &[&bytes]);
-        let cut = told(&mut Text::new(token), &bytes.chunks(step).collect::<Vec<_>>());
+        let whole = told(&mut LineText::new(token), &[&bytes]);
+        let cut = told(&mut LineText::new(token), &bytes.chunks(step).collect::<Vec<_>>());
         prop_assert_eq!(whole, cut);
     }
 }
@@ -65,13 +65,13 @@ fn a_mark_ends_the_line_before_it_and_leaves_no_trace() {
         Owned::Task(None),
         line("\x1eno mark"),
     ];
-    assert_eq!(told(&mut Text::new(token), &[input.as_bytes()]), expected);
+    assert_eq!(told(&mut LineText::new(token), &[input.as_bytes()]), expected);
 }
 
 #[test]
 fn a_line_that_is_too_long_comes_in_pieces_cut_between_characters_and_little_is_held() {
     let long = "x".to_owned() + &"\u{fffd}".repeat(LONGEST);
-    let mut text = Text::new(Token(1));
+    let mut text = LineText::new(Token(1));
     let mut pieces: Vec<Vec<u8>> = Vec::new();
     for input in long.as_bytes().chunks(1000) {
         text.push(input, &mut |piece| match piece {
@@ -93,6 +93,6 @@ fn a_line_that_is_too_long_comes_in_pieces_cut_between_characters_and_little_is_
     assert_eq!(pieces.concat(), long.as_bytes());
     assert_eq!(pieces.len(), 4);
     // What is no text is cut all the same.
-    let pieces = told(&mut Text::new(Token(1)), &[&[0x80; 2 * LONGEST + 1]]);
+    let pieces = told(&mut LineText::new(Token(1)), &[&[0x80; 2 * LONGEST + 1]]);
     assert_eq!(pieces.len(), 3);
 }

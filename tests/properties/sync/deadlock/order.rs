@@ -3,17 +3,17 @@ use std::panic::Location;
 
 use proptest::prelude::*;
 
-use crate::sync::owner::Owner;
+use crate::sync::owner::LockOwner;
 
 use super::*;
 
 const LOCKS: LockNumber = 7;
 
-fn note(order: &mut Order, held: LockNumber, lock: LockNumber) -> Option<usize> {
+fn note(order: &mut LockOrder, held: LockNumber, lock: LockNumber) -> Option<usize> {
     let place = Location::caller();
     let held = Take {
         number: 0,
-        owner: Owner::current(),
+        owner: LockOwner::current(),
         lock: held,
         place,
     };
@@ -43,7 +43,7 @@ proptest! {
     fn an_order_is_told_once_if_the_known_ones_lead_back(
         steps in prop::collection::vec((0..LOCKS, 0..LOCKS, 0..8), 0..100)
     ) {
-        let mut order = Order::default();
+        let mut order = LockOrder::default();
         let mut known = BTreeSet::new();
         for (held, lock, kind) in steps {
             if kind == 0 {
@@ -67,7 +67,7 @@ proptest! {
 
 #[test]
 fn what_is_remembered_has_an_end() {
-    let mut order = Order::default();
+    let mut order = LockOrder::default();
     for lock in 1..=MOST as LockNumber + 10 {
         assert_eq!(note(&mut order, 0, lock), None);
     }

@@ -10,9 +10,9 @@ use super::*;
 const OWNERS: usize = 5;
 const LOCKS: usize = 6;
 
-fn owner(number: usize) -> Owner {
-    static OWNED: LazyLock<[Owner; OWNERS]> = LazyLock::new(|| {
-        std::array::from_fn(|_| thread::spawn(Owner::current).join().expect("no panic"))
+fn owner(number: usize) -> LockOwner {
+    static OWNED: LazyLock<[LockOwner; OWNERS]> = LazyLock::new(|| {
+        std::array::from_fn(|_| thread::spawn(LockOwner::current).join().expect("no panic"))
     });
     OWNED[number]
 }
@@ -89,7 +89,7 @@ impl World {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Step {
+enum TakeStep {
     Take(LockNumber),
     /// The one that was taken last.
     Release,
@@ -97,11 +97,11 @@ enum Step {
     End,
 }
 
-fn step() -> impl Strategy<Value = Step> {
+fn step() -> impl Strategy<Value = TakeStep> {
     prop_oneof![
-        6 => (0..LOCKS as LockNumber).prop_map(Step::Take),
-        2 => Just(Step::Release),
-        1 => Just(Step::End),
+        6 => (0..LOCKS as LockNumber).prop_map(TakeStep::Take),
+        2 => Just(TakeStep::Release),
+        1 => Just(TakeStep::End),
     ]
 }
 
@@ -114,9 +114,9 @@ proptest! {
         for (task, step) in steps {
             let is_waiting = world.waits[task].is_some();
             match step {
-                Step::End => world.end(task),
-                Step::Take(lock) if !is_waiting => world.take(task, lock),
-                Step::Release if !is_waiting => {
+                TakeStep::End => world.end(task),
+                TakeStep::Take(lock) if !is_waiting => world.take(task, lock),
+                TakeStep::Release if !is_waiting => {
                     if let Some(hold) = world.held[task].last().copied() {
                         world.release(task, &hold);
                     }

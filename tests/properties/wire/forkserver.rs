@@ -11,24 +11,24 @@ fn only_frame(out: Chain) -> Reader {
     Reader::from(frame.expect("a frame"))
 }
 
-fn requests() -> impl Strategy<Value = ToZygote> {
+fn requests() -> impl Strategy<Value = ToForkServer> {
     prop_oneof![
         (
             any::<u64>(),
             prop_oneof![Just(Role::Worker), Just(Role::Runner)]
         )
-            .prop_map(|(request, role)| ToZygote::Fork { request, role }),
-        any::<u32>().prop_map(|pid| ToZygote::Reap { pid }),
+            .prop_map(|(request, role)| ToForkServer::Fork { request, role }),
+        any::<u32>().prop_map(|pid| ToForkServer::Reap { pid }),
     ]
 }
 
-fn answers() -> impl Strategy<Value = FromZygote> {
+fn answers() -> impl Strategy<Value = FromForkServer> {
     prop_oneof![
-        any::<(u64, u32)>().prop_map(|(request, pid)| FromZygote::Forked { request, pid }),
+        any::<(u64, u32)>().prop_map(|(request, pid)| FromForkServer::Forked { request, pid }),
         any::<(u64, String)>()
-            .prop_map(|(request, reason)| FromZygote::Refused { request, reason }),
+            .prop_map(|(request, reason)| FromForkServer::Refused { request, reason }),
         any::<(u32, Option<i32>, Option<i32>)>()
-            .prop_map(|(pid, code, signal)| FromZygote::Exited { pid, code, signal }),
+            .prop_map(|(pid, code, signal)| FromForkServer::Exited { pid, code, signal }),
     ]
 }
 
@@ -37,7 +37,7 @@ proptest! {
     fn a_request_survives_the_trip(request in requests()) {
         let mut out = Chain::new();
         request.put(&mut out);
-        prop_assert_eq!(ToZygote::parse(only_frame(out)), Some(request));
+        prop_assert_eq!(ToForkServer::parse(only_frame(out)), Some(request));
     }
 
     #[test]
@@ -45,12 +45,12 @@ proptest! {
         let mut out = Chain::new();
         answer.put(&mut out);
         prop_assert!(out.len() <= LONGEST);
-        prop_assert_eq!(FromZygote::parse(only_frame(out)), Some(answer));
+        prop_assert_eq!(FromForkServer::parse(only_frame(out)), Some(answer));
     }
 
     #[test]
     fn garbage_is_no_message_and_no_panic(bytes: Vec<u8>) {
-        let _ = ToZygote::parse(Reader::from(bytes.clone()));
-        let _ = FromZygote::parse(Reader::from(bytes));
+        let _ = ToForkServer::parse(Reader::from(bytes.clone()));
+        let _ = FromForkServer::parse(Reader::from(bytes));
     }
 }

@@ -23,7 +23,7 @@ const TAG: u8 = 32;
 /// What a process is to do. Beside it travel where its outcome goes, its stdin if it has one, and the
 /// descriptors of its arguments.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Errand {
+pub(crate) struct ProcessSetup {
     /// It ends with the process that started it.
     pub(crate) is_daemon: bool,
     pub(crate) has_stdin: bool,
@@ -36,7 +36,7 @@ pub(crate) struct Errand {
     pub(crate) descriptors: u32,
 }
 
-impl Errand {
+impl ProcessSetup {
     /// Whether nothing that it asks for can end the process before that is ready.
     pub(crate) fn is_plain(&self) -> bool {
         self.limits.is_empty()
@@ -77,7 +77,7 @@ impl Errand {
         }
         let has_folder = frame.u8()? == 1;
         let folder = PathBuf::from(get_bytes(&mut frame)?);
-        let errand = Self {
+        let process_setup = Self {
             is_daemon,
             has_stdin,
             environment: has_environment.then_some(variables),
@@ -86,7 +86,7 @@ impl Errand {
             function: get_function(&mut frame)?,
             descriptors: frame.u32()?,
         };
-        Some((errand, frame))
+        Some((process_setup, frame))
     }
 }
 
@@ -110,7 +110,7 @@ const HEAD: u64 = 8;
 
 impl Legacy {
     pub(crate) fn create() -> io::Result<Self> {
-        Ok(Self(sys::out_of_the_way(sys::growing_file()?)?.into()))
+        Ok(Self(sys::above_standard_streams(sys::growing_file()?)?.into()))
     }
 
     /// For the process that is to leave something here.
@@ -166,5 +166,5 @@ impl From<OwnedFd> for Legacy {
 }
 
 #[cfg(all(test, properties))]
-#[path = "../../tests/properties/wire/errand.rs"]
+#[path = "../../tests/properties/wire/process_setup.rs"]
 mod tests;

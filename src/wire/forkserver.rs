@@ -1,4 +1,4 @@
-//! What the parent and its zygote, the process that forks others, say to each other once they have
+//! What the parent and its fork server, the process that forks others, say to each other once they have
 //! met as parent and worker do: `Hello`, `Greeting`, `Setup` (its initializer is what is preloaded),
 //! `Ready` or `Failed`, see [`message`]. Descriptors travel beside a frame.
 
@@ -21,7 +21,7 @@ pub(crate) const LONGEST: usize = 128 * 1024;
 
 /// What a parent may ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ToZygote {
+pub(crate) enum ToForkServer {
     /// Fork a process. Beside it travel its socket, its standard output and its standard error. For one
     /// that runs a function also a pipe: its exit status is taken unasked, and told there.
     Fork { request: u64, role: Role },
@@ -29,9 +29,9 @@ pub(crate) enum ToZygote {
     Reap { pid: u32 },
 }
 
-/// What a zygote may answer.
+/// What a fork server may answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum FromZygote {
+pub(crate) enum FromForkServer {
     /// A pidfd travels beside it.
     Forked {
         request: u64,
@@ -49,7 +49,7 @@ pub(crate) enum FromZygote {
     },
 }
 
-impl ToZygote {
+impl ToForkServer {
     pub(crate) fn put(self, out: &mut Chain) {
         match self {
             Self::Fork { request, role } => put(out, tag::FORK, &Chain::new(), |out| {
@@ -72,7 +72,7 @@ impl ToZygote {
     }
 }
 
-impl FromZygote {
+impl FromForkServer {
     pub(crate) fn put(&self, out: &mut Chain) {
         let mut payload = Chain::new();
         match self {
@@ -121,5 +121,5 @@ fn get_optional(frame: &mut Reader) -> Option<Option<i32>> {
 }
 
 #[cfg(all(test, properties))]
-#[path = "../../tests/properties/wire/zygote.rs"]
+#[path = "../../tests/properties/wire/fork server.rs"]
 mod tests;
