@@ -121,5 +121,5 @@ fn get_optional(frame: &mut Reader) -> Option<Option<i32>> {
 }
 
 #[cfg(all(test, properties))]
-#[path = "../../tests/properties/wire/fork server.rs"]
+#[path = "../../tests/properties/wire/forkserver.rs"]
 mod tests;

@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead as _, ReadBuf};
 use tokio::net::unix::pipe;
 
 use super::relay::keep_tail;
-use super::{OutputOrigin, OutputLine, OutputStream, TaskIdentity, Tell};
+use super::{OutputLine, OutputOrigin, OutputStream, TaskIdentity, Tell};
 use crate::process::link::Link;
 use crate::sys;
 use crate::wire::mark::{FIRST_BYTE, MARK, MarkScan, Token};

@@ -8,14 +8,14 @@ fn texts() -> impl Strategy<Value = OsString> {
     prop::collection::vec(1_u8.., 0..20).prop_map(OsString::from_vec)
 }
 
-fn errands() -> impl Strategy<Value = Errand> {
+fn errands() -> impl Strategy<Value = ProcessSetup> {
     let environment = prop::option::of(prop::collection::vec((texts(), texts()), 0..5));
     let folder = prop::option::of(texts().prop_map(PathBuf::from));
     let limits = prop::collection::vec((Just(Limit::CpuTime), any::<i64>()), 0..3);
     let flags = any::<(bool, bool, i64)>();
     (flags, environment, folder, limits).prop_map(|(flags, environment, folder, limits)| {
         let (is_daemon, has_stdin, offset) = flags;
-        Errand {
+        ProcessSetup {
             is_daemon,
             has_stdin,
             environment,
@@ -29,22 +29,22 @@ fn errands() -> impl Strategy<Value = Errand> {
 
 proptest! {
     #[test]
-    fn an_errand_survives_the_trip(errand in errands(), args: Vec<u8>) {
+    fn an_process_setup_survives_the_trip(process_setup in errands(), args: Vec<u8>) {
         let mut chain = Chain::new();
         chain.put_bytes(args.clone().into());
         let mut out = Chain::new();
-        errand.put(&mut out, &chain);
+        process_setup.put(&mut out, &chain);
         let bytes = out.into_bytes();
         let frame = Frames::new(LARGEST).next(&mut &bytes[..]).expect("a frame");
-        let parsed = Errand::parse(Reader::from(frame.expect("a frame")));
+        let parsed = ProcessSetup::parse(Reader::from(frame.expect("a frame")));
         let (parsed, rest) = parsed.expect("an errand");
-        prop_assert_eq!(parsed, errand);
+        prop_assert_eq!(parsed, process_setup);
         prop_assert_eq!(&rest.into_bytes()[..], &args[..]);
     }
 
     #[test]
-    fn garbage_is_no_errand_and_no_panic(bytes: Vec<u8>) {
-        let _ = Errand::parse(Reader::from([&[TAG], &bytes[..]].concat()));
+    fn garbage_is_no_process_setup_and_no_panic(bytes: Vec<u8>) {
+        let _ = ProcessSetup::parse(Reader::from([&[TAG], &bytes[..]].concat()));
     }
 }
 

@@ -65,7 +65,10 @@ fn a_mark_ends_the_line_before_it_and_leaves_no_trace() {
         Owned::Task(None),
         line("\x1eno mark"),
     ];
-    assert_eq!(told(&mut LineText::new(token), &[input.as_bytes()]), expected);
+    assert_eq!(
+        told(&mut LineText::new(token), &[input.as_bytes()]),
+        expected
+    );
 }
 
 #[test]
