@@ -67,7 +67,8 @@ pub(in crate::process) enum Fate {
 }
 
 impl Link {
-    /// Tells the worker to exit, if it has nothing to do.
+    /// Tells the worker to exit, if it has nothing to do. The pool decides this under its lock, so nothing
+    /// is sent here: the task that drives the link does that (`write_now`).
     pub(in crate::process) fn dismiss(&self, why: Dismissal) {
         let mut lane = self.lock();
         // One that has got work since it looked idle is dismissed when it rests.
@@ -77,7 +78,6 @@ impl Link {
         lane.closed = true;
         lane.ending = Some(Ending::Dismissed(why));
         message::put_exit(&mut lane.unwritten);
-        self.write(&mut lane);
         self.wake.notify_one();
     }
 
@@ -142,5 +142,39 @@ impl Link {
     pub(in crate::process) fn has_idled(&self) -> bool {
         let end = self.lock().idle_end(&self.tenure);
         end.is_some_and(|end| end <= Instant::now())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+    use std::os::unix::net::UnixStream;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::wire::page::Page;
+
+    /// All that a pool calls while it holds its lock. A worker that reads slowly must not hold up the pool.
+    #[tokio::test]
+    async fn what_a_pool_decides_under_its_lock_sends_nothing() {
+        let (ours, mut theirs) = UnixStream::pair().expect("a socket pair");
+        for socket in [&ours, &theirs] {
+            socket.set_nonblocking(true).expect("a socket");
+        }
+        let (page, _) = Page::create().expect("memory");
+        let link = Link::new(1, 1, page, Arc::new(ours), Tenure::default());
+        link.end_by(Some(Instant::now()));
+        link.retire_later(|_| Duration::ZERO);
+        assert!(link.is_idle() && link.room() > 0);
+        assert!(link.steal(1).is_empty() && link.recall(1).is_empty());
+        link.rests();
+        link.leave();
+        link.dismiss(Dismissal::Closed);
+        assert!(matches!(link.ending(), Some(Ending::Dismissed(_))));
+        let mut byte = [0];
+        let nothing = theirs.read(&mut byte).expect_err("nothing was sent");
+        assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
+        link.write_now();
+        assert_eq!(theirs.read(&mut byte).expect("it was sent"), 1);
     }
 }

@@ -18,6 +18,11 @@ impl Link {
         let _ = self.try_write(lane);
     }
 
+    /// As `write`, for what was decided under the pool's lock.
+    pub(in crate::process) fn write_now(&self) {
+        self.write(&mut self.lock());
+    }
+
     /// A write to a dead worker is an error here, not the signal that ends a program which does
     /// not ignore it.
     fn try_write(&self, lane: &mut Lane) -> io::Result<()> {

@@ -1,6 +1,6 @@
-//! Which call goes to which worker, and when a worker is started. All of it is decided under one
-//! lock that is never held over I/O or user code. Locks are taken in the order pool, link. Reading
-//! order:
+//! Decides which call goes to which worker, and when workers start. All of it happens under one lock.
+//! Under it the pool sends nothing to a worker, answers no caller, and runs no code of a task. Locks are
+//! taken in the order pool, link. Reading order:
 //!
 //! - this file: what an executor promises, kept by a pool;
 //! - [`state`]: what is under the lock, and what is decided there;
