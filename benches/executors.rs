@@ -1,11 +1,12 @@
 //! What the executors cost, beside their peers and the limit of the machine, in one run:
-//! `cargo bench --bench executors`. At the end it prints the medians side by side, and how they stand to the
-//! goals: only ratios carry over from one machine to another. It draws them too, into
-//! `target/criterion/measured.svg`, or where `BENCH_PLOT` says.
+//! `cargo bench --bench executors`. At the end it prints the medians side by side, and compares them with the
+//! goals: only ratios carry over from one machine to another. It also draws them, into
+//! `target/criterion/measured.svg` or to `$BENCH_PLOT`. What starts cost is in `starts.rs`.
 //!
-//! Every contender has two workers. The calls are made by a task on a tokio runtime of two
-//! threads, as in a service. Python's pools are measured by `peers.py`, with `$PYTHON` or `python3`.
+//! Every contender has two workers. A task on a tokio runtime of two threads makes the calls, as in a service.
+//! `peers.py` measures Python's pools, with `$PYTHON` or `python3`.
 
+#[expect(dead_code, reason = "the other benches use the rest")]
 mod common;
 
 use std::hint::black_box;
@@ -13,7 +14,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use concurrent_futures::StartMethod;
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, SamplingMode, Throughput};
 use tokio::runtime::Runtime;
@@ -25,7 +25,7 @@ use crate::common::contender::{
 use crate::common::figure::{self, Unit};
 use crate::common::peers::{self, Peers};
 use crate::common::table::{Goal, Table};
-use crate::common::{heartbeat, limit, plot, queue, runtime, starts};
+use crate::common::{heartbeat, limit, plot, queue, runtime};
 
 /// Does something for every contender. Those to compare come right after each other.
 macro_rules! each_contender {
@@ -73,17 +73,6 @@ fn main() {
     bench.echo("echo 64 KiB", 64 << 10);
     bench.echo("echo 1 MiB", 1 << 20);
     bench.echo("echo 64 MiB", 64 << 20);
-    bench.cold_start();
-    bench.start("cold start, forkserver", || {
-        starts::first_result(StartMethod::ForkServer)
-    });
-    bench.start("cold start, spawn", || {
-        starts::first_result(StartMethod::Spawn)
-    });
-    bench.start("one more worker", || {
-        starts::one_more(StartMethod::ForkServer)
-    });
-    bench.idle_worker();
     bench.queue();
     bench.heartbeat();
     bench.criterion.final_summary();
@@ -250,45 +239,6 @@ impl Bench {
         });
     }
 
-    /// From nothing to the first result. Ending the workers is not part of it.
-    fn cold_start(&mut self) {
-        async fn run<C: Contender>(times: u64) -> Duration {
-            let mut total = Duration::ZERO;
-            for _ in 0..times {
-                let start = Instant::now();
-                let contender = C::start();
-                contender.submit::<Noop>(()).await;
-                total += start.elapsed();
-                contender.stop().await;
-            }
-            total
-        }
-        let mut measure = self.measure("cold start", Unit::Time, 20);
-        let runtime = measure.runtime;
-        each_contender!(C => measure.group.bench_function(C::NAME, |bencher| {
-            bencher.iter_custom(|times| spawned(runtime, run::<C>(times)));
-        }));
-        measure.time_limit(limit::cold_starts);
-    }
-
-    /// What starts cost a process pool.
-    fn start(&mut self, name: &'static str, measured: impl Fn() -> Duration) {
-        let mut measure = self.measure(name, Unit::Time, 20);
-        measure.group.bench_function(ProcessPool::NAME, |bencher| {
-            bencher.iter_custom(|times| (0..times).map(|_| measured()).sum());
-        });
-    }
-
-    fn idle_worker(&mut self) {
-        let name = "idle worker";
-        if self.wants(name) {
-            let (_, kib) = starts::memory(StartMethod::ForkServer);
-            let bytes = kib as f64 * 1024.0;
-            self.table.add(name, Unit::Memory);
-            self.table.put(name, ProcessPool::NAME, bytes.into());
-        }
-    }
-
     /// Tasks that wait while all workers are taken.
     fn queue(&mut self) {
         let (bytes, descriptors) = ("queued task", "queue's descriptors");
@@ -345,6 +295,7 @@ impl Bench {
         }
         let notes = self.ask_peers();
         self.table.print();
+        self.table.report("executors");
         self.table.print_goals_head();
         print_goals(&self.table);
         println!("\n{notes}");
@@ -358,7 +309,7 @@ impl Bench {
 
     /// Adds what Python's pools take for what was measured. Says which are missing.
     fn ask_peers(&mut self) -> String {
-        let peers = match Peers::measure(filter()) {
+        let peers = match Peers::measure("calls", filter()) {
             Ok(peers) => peers,
             Err(error) => return format!("Without the pools of Python: {error}."),
         };
@@ -465,9 +416,6 @@ fn print_goals(table: &Table) {
         processes(measure, gib(rate));
         processes(measure, Goal::Times(times, PROCESSES));
     }
-    processes("cold start", Goal::Value(3e-3));
-    processes("one more worker", Goal::Value(0.5e-3));
-    processes("idle worker", Goal::Value(f64::from(1 << 20)));
     threads("round trip", Goal::Times(1.0, THREADS));
     threads("many submits", Goal::Times(1.0, &[TokioRayon::NAME]));
     for on in [&processes as &dyn Fn(_, _), &threads] {

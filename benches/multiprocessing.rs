@@ -1,9 +1,9 @@
-//! What it costs to send items between processes, beside others that do, in one run:
-//! `cargo bench --bench multiprocessing`. At the end it prints the medians side by side, and how they stand
-//! to the goals: only ratios carry over from one machine to another.
+//! What it costs to send items between processes, beside peers, in one run:
+//! `cargo bench --bench multiprocessing`. At the end it prints the medians side by side, and compares them with
+//! the goals: only ratios carry over from one machine to another.
 //!
-//! Every contender sends to a peer process, in which a thread blocks. Python's are measured by
-//! `channels/peers.py`, with `$PYTHON` or `python3`.
+//! Every contender sends to a peer process, in which a thread blocks. `channels/peers.py` measures Python's
+//! queue and pipe, with `$PYTHON` or `python3`.
 
 mod channels;
 #[expect(dead_code, reason = "the other benches use the rest")]
@@ -144,6 +144,7 @@ impl Bench {
             }
         }
         self.table.print();
+        self.table.report("multiprocessing");
         self.table.print_goals_head();
         for measure in measures {
             for (own, python) in [

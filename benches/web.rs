@@ -1,9 +1,9 @@
-//! What a web service answers where its CPU-bound work is done inline, by `spawn_blocking`, on a pool of
-//! threads or on a pool of processes: requests a second, how long they take, and how long a light route
-//! takes meanwhile. `cargo bench --bench web --features axum`
+//! What a web service achieves when its CPU-bound work runs inline, by `spawn_blocking`, on a thread pool or
+//! on a process pool: requests per second, their latency, and the latency of a light route meanwhile.
+//! `cargo bench --bench web`
 //!
-//! The service has a runtime of two threads, two workers, and sixteen clients that ask again as soon as
-//! they are answered. It draws what it prints, into `target/criterion/web.svg`, or where `BENCH_PLOT` says.
+//! The service has a runtime of two threads and two workers; each of sixteen clients sends its next request as soon
+//! as it has the answer. It draws what it prints, into `target/criterion/web.svg` or to `$BENCH_PLOT`.
 
 #[expect(dead_code, reason = "the other benches use the rest")]
 #[path = "common/figure.rs"]
@@ -109,6 +109,9 @@ fn main() {
         }
     }
     table.print();
+    if !is_test {
+        table.report("web");
+    }
     let path = std::env::var_os("BENCH_PLOT").map(PathBuf::from);
     let path = path.unwrap_or_else(|| figure::criterion_home().join("web.svg"));
     let drawn: Vec<&str> = ROUTES.iter().flat_map(|(_, measures)| *measures).collect();

@@ -1,4 +1,4 @@
-//! What one contender takes for one thing, and how to say it.
+//! One measured figure, and how it is shown.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 const NANOSECOND: f64 = 1e-9;
 
-/// Of what there are so many in a figure. Less is better, whatever the unit.
+/// What a figure counts. Less is better, whatever the unit.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unit {
     /// Seconds for one time.
@@ -19,7 +19,7 @@ pub(crate) enum Unit {
     Byte,
     /// Bytes.
     Memory,
-    /// Just so many.
+    /// A plain number.
     Count,
 }
 

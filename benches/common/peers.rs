@@ -1,4 +1,4 @@
-//! The pools of Python, which `benches/peers.py` measures, if there is a Python.
+//! Python's pools and processes, measured by `peers.py` if there is a Python.
 
 use std::env;
 use std::path::Path;
@@ -19,13 +19,15 @@ pub(crate) const NAMES: [&str; 4] = [POOL, EXECUTOR, LOKY, PEBBLE];
 pub(crate) struct Peers(Value);
 
 impl Peers {
-    /// Runs the script with `$PYTHON`, or else `python3`, for the measures that have this in their names.
-    pub(crate) fn measure(filter: Option<String>) -> Result<Self, String> {
+    /// Runs the script with `$PYTHON`, or else `python3`: its part `what`, for the measures whose names contain
+    /// the filter.
+    pub(crate) fn measure(what: &str, filter: Option<String>) -> Result<Self, String> {
         let python = env::var_os("PYTHON").unwrap_or_else(|| "python3".into());
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers.py");
         let mut command = Command::new(&python);
         let output = command
             .arg(script)
+            .arg(what)
             .args(filter)
             .stderr(Stdio::inherit())
             .output();

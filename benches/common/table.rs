@@ -1,6 +1,9 @@
-//! The medians of this run side by side, and how they stand to the goals.
+//! The medians of one run side by side, and how they compare with the goals.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::Path;
+use std::{env, fs};
 
 use super::figure::{Figure, Unit};
 
@@ -78,11 +81,13 @@ impl Table {
 
     /// Prints the medians, a row for each measure.
     pub(crate) fn print(&self) {
-        print!("\n{:<24}", "median");
+        let names = self.rows.iter().map(|row| row.measure.chars().count());
+        let width = 2 + names.max().unwrap_or(0);
+        print!("\n{:<width$}", "median");
         self.contenders().for_each(|name| print!("{name:>17}"));
         println!();
         for row in self.rows.iter().filter(|row| !row.figures.is_empty()) {
-            print!("{:<24}", row.measure);
+            print!("{:<width$}", row.measure);
             for contender in self.contenders() {
                 let figure = row.get(contender);
                 let shown = figure.map_or("–".to_owned(), |figure| row.unit.show(figure.median));
@@ -90,6 +95,33 @@ impl Table {
             }
             println!();
         }
+    }
+
+    /// The medians as a table of Markdown. A measure without figures has no row.
+    fn markdown(&self) -> String {
+        let contenders: Vec<_> = self.contenders().collect();
+        let mut text = format!("| | {} |\n", contenders.join(" | "));
+        let _ = writeln!(text, "|---{}|", "|---".repeat(contenders.len()));
+        for row in self.rows.iter().filter(|row| !row.figures.is_empty()) {
+            let shown = contenders.iter().map(|contender| match row.get(contender) {
+                Some(figure) => row.unit.show(figure.median),
+                None => "–".to_owned(),
+            });
+            let cells: Vec<String> = shown.collect();
+            let _ = writeln!(text, "| {} | {} |", row.measure, cells.join(" | "));
+        }
+        text
+    }
+
+    /// Writes the medians to `$BENCH_REPORT/NAME.md`, if that folder is set: `benches/report` puts them
+    /// into BENCHMARKS.md.
+    pub(crate) fn report(&self, name: &str) {
+        let Some(folder) = env::var_os("BENCH_REPORT") else {
+            return;
+        };
+        let path = Path::new(&folder).join(name).with_extension("md");
+        let written = fs::write(&path, self.markdown());
+        written.unwrap_or_else(|error| panic!("cannot write {}: {error}", path.display()));
     }
 
     /// Prints what `print_goal` goes on with.
