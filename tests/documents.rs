@@ -40,38 +40,34 @@ fn files_and_tests_that_the_documents_name_exist() {
     let files: Vec<&str> = files.iter().filter_map(|file| file.to_str()).collect();
     let sources = files.iter().filter(|file| file.ends_with(".rs"));
     let code: String = sources.map(|file| read(Path::new(file))).collect();
-    let (mut paths, mut tests) = (0, 0);
+    let (mut named, mut missing) = ((0, 0), Vec::new());
     for page in pages() {
-        let text = read(&page);
-        for name in &quoted(&text) {
-            if name.ends_with(".rs") {
-                paths += 1;
+        for name in quoted(&read(&page)) {
+            let exists = if name.ends_with(".rs") {
+                named.0 += 1;
                 let tail = format!("/{name}");
-                assert!(
-                    files.iter().any(|file| file.ends_with(&tail)),
-                    "{}: there is no file {name}",
-                    page.display()
-                );
+                files.iter().any(|file| file.ends_with(&tail))
             } else if name.starts_with("tests/") {
-                paths += 1;
-                assert!(
-                    root().join(name).exists(),
-                    "{}: there is no {name}",
-                    page.display()
-                );
-            } else if is_test_name(name) {
-                tests += 1;
-                assert!(
-                    code.contains(&format!("fn {name}(")) || code.contains(&format!(" {name},")),
-                    "{}: no test is called {name}",
-                    page.display()
-                );
+                named.0 += 1;
+                root().join(&name).exists()
+            } else if is_test_name(&name) {
+                named.1 += 1;
+                code.contains(&format!("fn {name}(")) || code.contains(&format!(" {name},"))
+            } else {
+                continue;
+            };
+            if !exists {
+                missing.push(format!("{}: {name}", page.display()));
             }
         }
     }
     assert!(
-        paths > 30 && tests > 30,
-        "{paths} files and {tests} tests were found"
+        missing.is_empty(),
+        "there is no such file or test: {missing:#?}"
+    );
+    assert!(
+        named.0 > 30 && named.1 > 30,
+        "{named:?} files and tests were found"
     );
 }
 
