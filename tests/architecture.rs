@@ -83,6 +83,34 @@ fn every_layer_is_a_module() {
 }
 
 #[test]
+fn the_table_in_the_architecture_is_this_one() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("ARCHITECTURE.md");
+    let page = fs::read_to_string(page).expect("the page is there");
+    let quoted = |cell: &str| -> BTreeSet<String> {
+        cell.split('`')
+            .skip(1)
+            .step_by(2)
+            .map(str::to_owned)
+            .collect()
+    };
+    let rows = page.lines().filter(|line| line.starts_with("| `"));
+    let rows: BTreeMap<_, _> = rows
+        .filter_map(|row| {
+            let cells: Vec<&str> = row.trim_matches('|').split('|').collect();
+            let [module, _, imports] = cells[..] else {
+                return None;
+            };
+            Some((quoted(module).pop_first()?, quoted(imports)))
+        })
+        .collect();
+    let layers = LAYERS.iter().map(|(module, imports)| {
+        let imports = imports.iter().map(|import| (*import).to_owned());
+        ((*module).to_owned(), imports.collect())
+    });
+    assert_eq!(rows, layers.collect());
+}
+
+#[test]
 fn no_module_imports_itself_by_way_of_another() {
     let mut graph = Graph::new();
     for (module, _, target) in imports() {
