@@ -1,6 +1,6 @@
 //! What the executors cost, beside their peers and the limit of the machine, in one run:
-//! `cargo bench --bench executors`. At the end it prints the medians side by side, and compares them with the
-//! goals: only ratios carry over from one machine to another. It also draws them, into
+//! `cargo bench -p benches --bench executors`. At the end it prints the medians side by side, and compares them
+//! with the goals: only ratios carry over from one machine to another. It also draws them, into
 //! `target/criterion/measured.svg` or to `$BENCH_PLOT`. What starts cost is in `starts.rs`.
 //!
 //! Every contender has two workers. A task on a tokio runtime of two threads makes the calls, as in a service.

@@ -1,6 +1,6 @@
 //! What it costs to send items between processes, beside peers, in one run:
-//! `cargo bench --bench multiprocessing`. At the end it prints the medians side by side, and compares them with
-//! the goals: only ratios carry over from one machine to another.
+//! `cargo bench -p benches --bench multiprocessing`. At the end it prints the medians side by side, and compares
+//! them with the goals: only ratios carry over from one machine to another.
 //!
 //! Every contender sends to a peer process, in which a thread blocks. `channels/peers.py` measures Python's
 //! queue and pipe, with `$PYTHON` or `python3`.

@@ -1,5 +1,6 @@
 //! What it costs to start workers and processes, by start method and beside peers, in one run:
-//! `cargo bench --bench starts`. At the end it prints the medians side by side, and compares them with the goals.
+//! `cargo bench -p benches --bench starts`. At the end it prints the medians side by side, and compares them with
+//! the goals.
 //!
 //! - *first result*: from no pool to the result of a no-op, in a pool of two workers;
 //! - *one more worker*: from a pool with one ready worker to one with two;

@@ -1,6 +1,6 @@
 //! What a web service achieves when its CPU-bound work runs inline, by `spawn_blocking`, on a thread pool or
 //! on a process pool: requests per second, their latency, and the latency of a light route meanwhile.
-//! `cargo bench --bench web`
+//! `cargo bench -p benches --bench web`
 //!
 //! The service has a runtime of two threads and two workers; each of sixteen clients sends its next request as soon
 //! as it has the answer. It draws what it prints, into `target/criterion/web.svg` or to `$BENCH_PLOT`.

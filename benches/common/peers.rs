@@ -23,7 +23,7 @@ impl Peers {
     /// the filter.
     pub(crate) fn measure(what: &str, filter: Option<String>) -> Result<Self, String> {
         let python = env::var_os("PYTHON").unwrap_or_else(|| "python3".into());
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers.py");
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers.py");
         let mut command = Command::new(&python);
         let output = command
             .arg(script)
