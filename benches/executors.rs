@@ -27,7 +27,7 @@ use crate::common::peers::{self, Peers};
 use crate::common::table::{Goal, Table};
 use crate::common::{heartbeat, limit, plot, queue, runtime};
 
-/// Does something for every contender. Those to compare come right after each other.
+/// Does something for every contender, one right after another.
 macro_rules! each_contender {
     ($C:ident => $do:expr) => {
         each_contender!($C => $do, ProcessPool, ThreadPool, SpawnBlocking, TokioRayon, Procspawn);
@@ -85,14 +85,14 @@ fn main() {
 struct Bench {
     criterion: Criterion,
     runtime: Runtime,
-    /// Has a row for each measure, and the figures that do not come from criterion.
+    /// Has a row for each measure, and the figures that criterion does not measure.
     table: Table,
     start: SystemTime,
-    /// Criterion only tests that everything runs, once: do little.
+    /// Criterion only tests that everything runs, once.
     quick: bool,
 }
 
-/// What the names of the wanted measures have in them.
+/// What the names of the wanted measures contain.
 fn filter() -> Option<String> {
     std::env::args().skip(1).find(|arg| !arg.starts_with('-'))
 }
@@ -121,7 +121,7 @@ impl Bench {
         }
     }
 
-    /// Whether this is among what the command line asks for, as criterion understands it.
+    /// Whether the command line selects this measure, by criterion's rule.
     fn wants(&self, name: &str) -> bool {
         filter().is_none_or(|filter| name.contains(&filter))
     }
@@ -151,8 +151,8 @@ impl Bench {
         measure.time_limit(limit::round_trips);
     }
 
-    /// Measures with all threads and processes on one CPU, which leaves the machine's idle states
-    /// out: where each message wakes another CPU, they may take longer than all else.
+    /// Measures with all threads and processes on one CPU, which leaves its idle states out. Waking another CPU
+    /// for each message may take longer than everything else.
     fn on_one_cpu(&mut self, measure: impl FnOnce(&mut Self)) {
         let _cpu = limit::OneCpu::stay();
         let everywhere = std::mem::replace(&mut self.runtime, runtime());
@@ -180,8 +180,7 @@ impl Bench {
         });
     }
 
-    /// `x + 1` over as many integers as take half a second, by those who have a `map`; nobody tells them
-    /// how large its chunks should be.
+    /// `x + 1` over as many integers as take half a second, by contenders with a `map`, without a chunk size.
     fn map(&mut self) {
         async fn run<C: Maps>(contender: Arc<C>, count: u64) -> Duration {
             let start = Instant::now();
@@ -194,7 +193,7 @@ impl Bench {
         each_contender!(C => measure.time(run::<C>), ProcessPool, ThreadPool);
     }
 
-    /// The same by calls of vectors, of the size that is best for each.
+    /// The same by calls with vectors, of the best size for each contender.
     fn map_by_hand(&mut self) {
         async fn run<C: Contender>(contender: Arc<C>, count: u64) -> Duration {
             let mut best = Duration::MAX;
@@ -255,7 +254,7 @@ impl Bench {
         }, ProcessPool, ThreadPool, SpawnBlocking, TokioRayon);
     }
 
-    /// How late the runtime is while all workers are busy; the limit is while nothing is to be done.
+    /// How late the runtime is while all workers are busy. The limit is an idle runtime.
     fn heartbeat(&mut self) {
         let names = ["heartbeat, p50", "heartbeat, p99"];
         if !names.iter().any(|name| self.wants(name)) {
@@ -307,7 +306,7 @@ impl Bench {
         }
     }
 
-    /// Adds what Python's pools take for what was measured. Says which are missing.
+    /// Adds the figures of Python's pools. Returns which pools are missing.
     fn ask_peers(&mut self) -> String {
         let peers = match Peers::measure("calls", filter()) {
             Ok(peers) => peers,
@@ -327,7 +326,7 @@ impl Bench {
     }
 }
 
-/// One group of criterion's: what each contender takes for the same thing.
+/// A group of criterion: the same work by each contender.
 struct Measure<'a> {
     group: BenchmarkGroup<'a, WallTime>,
     runtime: &'a Runtime,
@@ -339,7 +338,7 @@ impl Measure<'_> {
         if self.quick { amount.min(500) } else { amount }
     }
 
-    /// Measures `run`, which does a thing as often as it is told and says how long it took.
+    /// Measures `run`, which repeats something that many times and returns how long it took.
     fn time<C, F>(&mut self, run: impl Fn(Arc<C>, u64) -> F)
     where
         C: Contender,
@@ -356,7 +355,7 @@ impl Measure<'_> {
         }
     }
 
-    /// Measures what bounds them all.
+    /// Measures the limit of all contenders.
     fn time_limit(&mut self, mut run: impl FnMut(u64) -> Duration) {
         let name = limit::NAME;
         self.group

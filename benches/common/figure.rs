@@ -26,7 +26,7 @@ pub(crate) enum Unit {
 #[derive(Clone, Copy)]
 pub(crate) struct Figure {
     pub(crate) median: f64,
-    /// In the best sample: what a neighbour on the machine disturbs least.
+    /// Of the best sample, which other programs on the machine disturb least.
     pub(crate) best: f64,
 }
 
@@ -58,7 +58,7 @@ impl Unit {
     }
 }
 
-/// Where criterion is to write, and the table reads.
+/// Where criterion writes and the table reads.
 pub(crate) fn criterion_home() -> PathBuf {
     match std::env::var_os("CRITERION_HOME") {
         Some(home) => home.into(),
@@ -66,7 +66,7 @@ pub(crate) fn criterion_home() -> PathBuf {
     }
 }
 
-/// What criterion has written since a moment.
+/// What criterion has written since then.
 pub(crate) fn read(measure: &str, contender: &str, since: SystemTime) -> Option<Figure> {
     let folder = criterion_home().join(measure).join(contender).join("new");
     let estimates = folder.join("estimates.json");

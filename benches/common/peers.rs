@@ -8,14 +8,14 @@ use serde_json::Value;
 
 use super::figure::Figure;
 
-/// As the script calls them.
+/// The script's names.
 pub(crate) const POOL: &str = "Python Pool";
 pub(crate) const EXECUTOR: &str = "Python Executor";
 pub(crate) const LOKY: &str = "loky";
 pub(crate) const PEBBLE: &str = "pebble";
 pub(crate) const NAMES: [&str; 4] = [POOL, EXECUTOR, LOKY, PEBBLE];
 
-/// What the script has found.
+/// The figures of the script.
 pub(crate) struct Peers(Value);
 
 impl Peers {
@@ -43,7 +43,7 @@ impl Peers {
         self.0[measure][contender].as_f64().map(Figure::from)
     }
 
-    /// Those of which it found nothing.
+    /// The contenders without a figure.
     pub(crate) fn missing(&self) -> Vec<&'static str> {
         let rows = self
             .0

@@ -7,7 +7,7 @@ use std::{env, fs};
 
 use super::figure::{Figure, Unit};
 
-/// A row, and whose figures it has.
+/// A measure, and the figure of each contender.
 pub(crate) struct Row {
     pub(crate) measure: &'static str,
     pub(crate) unit: Unit,
@@ -21,9 +21,9 @@ pub(crate) struct Table {
     contenders: Vec<&'static str>,
 }
 
-/// What a figure is held against.
+/// What a figure is compared with.
 pub(crate) enum Goal {
-    /// So many times the best of these: at most of a time or of memory, at least of a rate.
+    /// That many times the best of these: an upper bound of a time or of memory, a lower bound of a rate.
     Times(f64, &'static [&'static str]),
     /// A figure of the row's unit.
     Value(f64),
@@ -34,7 +34,7 @@ impl Row {
         self.figures.get(contender).copied()
     }
 
-    /// Whoever is best in something.
+    /// The best of these contenders.
     fn least(&self, of: &[&'static str], by: fn(Figure) -> f64) -> Option<(&'static str, f64)> {
         let found = of
             .iter()
@@ -49,7 +49,7 @@ impl Table {
         Self { rows, contenders }
     }
 
-    /// Adds a row, that has no figures yet.
+    /// Adds a row without figures.
     pub(crate) fn add(&mut self, measure: &'static str, unit: Unit) {
         let figures = BTreeMap::new();
         self.rows.push(Row {
@@ -73,7 +73,7 @@ impl Table {
         self.rows.iter().map(|row| row.measure).collect()
     }
 
-    /// Those of whom there is a figure.
+    /// The contenders that have a figure.
     pub(crate) fn contenders(&self) -> impl Iterator<Item = &'static str> {
         let is_there = |name: &&str| self.rows.iter().any(|row| row.get(name).is_some());
         self.contenders.iter().copied().filter(is_there)
@@ -124,7 +124,7 @@ impl Table {
         written.unwrap_or_else(|error| panic!("cannot write {}: {error}", path.display()));
     }
 
-    /// Prints what `print_goal` goes on with.
+    /// Prints the head of the goals.
     pub(crate) fn print_goals_head(&self) {
         println!(
             "\n{:<72}{:>12}{:>16}",
@@ -132,7 +132,7 @@ impl Table {
         );
     }
 
-    /// Prints how a contender stands to a goal, if that was measured.
+    /// Prints how a contender compares with a goal, if it was measured.
     pub(crate) fn print_goal(&self, measure: &str, contender: &'static str, goal: Goal) {
         let Some(row) = self.row(measure) else { return };
         let bound = if row.unit.is_rate() {
@@ -163,7 +163,7 @@ struct Stand {
 }
 
 impl Row {
-    /// How it stands to a goal, and what that is.
+    /// How a contender compares with a goal, and the goal in words.
     fn stands(&self, who: &str, goal: &Goal, by: fn(Figure) -> f64) -> Option<(Stand, String)> {
         let own = by(self.get(who)?);
         match goal {
