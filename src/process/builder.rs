@@ -106,6 +106,13 @@ pub struct ProcessPoolBuilder {
 /// Encodes the call of an initializer, or of what is preloaded, within a limit of bytes.
 type EncodeOpening = Box<dyn FnOnce(usize) -> Result<Opening, String> + Send>;
 
+impl ProcessPoolExecutor {
+    /// Starts to configure a pool.
+    pub fn builder() -> ProcessPoolBuilder {
+        ProcessPoolBuilder::default()
+    }
+}
+
 impl ProcessPoolBuilder {
     /// What the pool is called in its `Debug` text, and where it is measured.
     pub fn name(mut self, name: impl Into<String>) -> Self {

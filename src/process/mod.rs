@@ -23,9 +23,6 @@ mod verdict;
 mod watch;
 
 use std::fmt;
-use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
@@ -35,17 +32,12 @@ pub use self::builder::{ProcessPoolBuilder, StartMethod};
 pub use self::limits::Limits;
 pub use self::output::{Output, OutputLine, OutputStream};
 use self::pool::{EndWorkers, Pool};
-pub(crate) use self::start::Surroundings;
+pub(crate) use self::start::{ServeForked, Surroundings};
 use crate::executor::error::{BuildError, TaskError};
 use crate::executor::job::Job;
 use crate::executor::options::{Shutdown, ShutdownReport};
 use crate::executor::room::Room;
 use crate::executor::{Executor, Stats};
-use crate::wire::message::Role;
-
-/// What a process does that was forked: as what, with its socket, and with what stands for its parent.
-/// (Workers' code is not imported here.)
-pub(crate) type ServeForked = fn(Role, io::Result<UnixStream>, Option<OwnedFd>) -> !;
 
 /// Set when this process has said, by `init`, that its executable can be a worker.
 static INITIALIZED: OnceLock<ServeForked> = OnceLock::new();
@@ -159,11 +151,6 @@ impl ProcessPoolExecutor {
     /// `max_workers` is 0.
     pub fn with_workers(max_workers: usize) -> Result<Self, BuildError> {
         Self::builder().max_workers(max_workers).build()
-    }
-
-    /// Starts to configure a pool.
-    pub fn builder() -> ProcessPoolBuilder {
-        ProcessPoolBuilder::default()
     }
 
     /// Starts all workers and waits until they are ready. It also makes a pool try again that

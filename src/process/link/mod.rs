@@ -9,10 +9,11 @@
 //! - [`lane`]: what is in flight, and what was decided of it;
 //! - [`settle`]: who is told of an outcome, and what becomes of what a dead worker owed;
 //! - [`recall`]: how calls are taken back or cancelled;
-//! - [`fate`]: why a worker ends; [`clock`]: when.
+//! - [`ending`]: why a worker ends; [`fate`]: how; [`clock`]: when.
 
 mod bulk;
 mod clock;
+mod ending;
 mod fate;
 mod lane;
 mod recall;
@@ -29,7 +30,8 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 pub(super) use self::clock::Late;
-pub(super) use self::fate::{Dismissal, Ending, Fate, Tenure};
+pub(super) use self::ending::{Dismissal, Ending, Tenure};
+pub(super) use self::fate::Fate;
 use self::lane::{InFlight, Lane};
 pub(super) use self::settle::Answered;
 use crate::executor::error::{Cause, Rejection};

@@ -3,18 +3,18 @@
 
 use std::fmt;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as Blocking;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Mutex;
 
-use super::Recipe;
 use super::child::Child;
 use super::connection::ChildConnection;
 use super::error::StartError;
 use super::forkserver_process::ForkServerProcess;
-use crate::process::ServeForked;
+use super::recipe::Recipe;
 use crate::process::output::{Outlets, Output, Outputs};
 use crate::sys::{self, ChildProcess, Forked};
 use crate::wire::descriptors::Descriptor;
@@ -25,6 +25,10 @@ const EXIT_GRACE: Duration = Duration::from_secs(5);
 /// How long a fork server that many share must have been silent, at least, before it is killed: those that it
 /// has forked lose their exit status by that. One that runs answers far sooner.
 const SILENCE: Duration = Duration::from_secs(1);
+
+/// What a process does that was forked: as what, with its socket, and with what stands for its parent.
+/// (Workers' code is not imported here.)
+pub(crate) type ServeForked = fn(Role, io::Result<Blocking>, Option<OwnedFd>) -> !;
 
 pub(in crate::process) struct ForkServer {
     /// What becomes of the output of another fork server, if there can be one.
