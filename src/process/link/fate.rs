@@ -102,11 +102,12 @@ impl Link {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read as _;
+    use std::io::{self, Read as _};
     use std::os::unix::net::UnixStream;
     use std::sync::Arc;
 
     use super::*;
+    use crate::process::link::Tenure;
     use crate::wire::page::Page;
 
     /// All that a pool calls while it holds its lock. A worker that reads slowly must not hold up the pool.
