@@ -100,7 +100,7 @@ impl Link {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux", not(properties)))]
 mod tests {
     use std::io::{self, Read as _};
     use std::os::unix::net::UnixStream;
