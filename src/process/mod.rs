@@ -23,9 +23,6 @@ mod verdict;
 mod watch;
 
 use std::fmt;
-use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
@@ -35,17 +32,12 @@ pub use self::builder::{ProcessPoolBuilder, StartMethod};
 pub use self::limits::Limits;
 pub use self::output::{Output, OutputLine, OutputStream};
 use self::pool::{EndWorkers, Pool};
-pub(crate) use self::start::Surroundings;
+pub(crate) use self::start::{ServeForked, Surroundings};
 use crate::executor::error::{BuildError, TaskError};
 use crate::executor::job::Job;
 use crate::executor::options::{Shutdown, ShutdownReport};
 use crate::executor::room::Room;
 use crate::executor::{Executor, Stats};
-use crate::wire::message::Role;
-
-/// The main function of a forked process: takes its role, its socket, and the pidfd of its parent. (The
-/// worker's code is not imported here.)
-pub(crate) type ServeForked = fn(Role, io::Result<UnixStream>, Option<OwnedFd>) -> !;
 
 /// Set once `init` has declared that this executable can be a worker.
 static INITIALIZED: OnceLock<ServeForked> = OnceLock::new();
@@ -94,7 +86,7 @@ pub struct ProcessPoolExecutor {
     pool: Arc<Pool>,
 }
 
-/// A snapshot of one worker process. Returned by [`ProcessPoolExecutor::workers`].
+/// Why the pool ends a worker.
 #[derive(Clone, Debug)]
 pub struct WorkerInfo {
     id: u64,
@@ -104,7 +96,7 @@ pub struct WorkerInfo {
     started_at: SystemTime,
 }
 
-/// The state of a worker process.
+/// Why an idle worker is told to exit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WorkerState {
@@ -161,12 +153,8 @@ impl ProcessPoolExecutor {
         Self::builder().max_workers(max_workers).build()
     }
 
-    /// Returns a builder to configure a pool.
-    pub fn builder() -> ProcessPoolBuilder {
-        ProcessPoolBuilder::default()
-    }
-
-    /// Starts all workers and waits until they are ready. A pool that an initializer has broken tries again.
+    /// Starts all workers and waits until they are ready. It also makes a pool try again that
+    /// has given up on its initializer.
     ///
     /// # Errors
     /// `is_init_failed()` if a worker does not become ready; `is_shutdown()` after a shutdown; `is_rejected()`
