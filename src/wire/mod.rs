@@ -8,8 +8,8 @@
 //! - [`message`]: what each frame says;
 //! - [`outcomes`]: what a worker tells of the items that it has ended;
 //! - [`mark`]: which task writes what is printed;
-//! - [`errand`]: what a process that runs one function is told, and what it leaves;
-//! - [`zygote`]: what the process that forks others is asked, and answers;
+//! - [`process_setup`]: what a process that runs one function is told, and what it leaves;
+//! - [`forkserver`]: what the process that forks others is asked, and answers;
 //! - [`claim`]: who may run what, exactly; [`page`]: the memory that a worker shares with its parent;
 //! - [`ring`]: large bytes through that memory; [`bulk`]: which those are; [`spare`]: where they go.
 
@@ -21,10 +21,10 @@ pub(crate) mod claim;
 pub(crate) mod codec;
 #[cfg(target_os = "linux")]
 pub(crate) mod descriptors;
-#[cfg(target_os = "linux")]
-pub(crate) mod errand;
 #[cfg(all(feature = "tracing", target_os = "linux"))]
 pub(crate) mod event;
+#[cfg(target_os = "linux")]
+pub(crate) mod forkserver;
 #[cfg(target_os = "linux")]
 pub(crate) mod frame;
 #[cfg(target_os = "linux")]
@@ -35,11 +35,11 @@ pub(crate) mod outcomes;
 #[cfg(target_os = "linux")]
 pub(crate) mod page;
 #[cfg(target_os = "linux")]
+pub(crate) mod process_setup;
+#[cfg(target_os = "linux")]
 pub(crate) mod ring;
 #[cfg(target_os = "linux")]
 pub(crate) mod spare;
-#[cfg(target_os = "linux")]
-pub(crate) mod zygote;
 
 pub(crate) use chain::{Chain, Payload, Reader};
 pub(crate) use codec::CodecError;

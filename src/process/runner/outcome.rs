@@ -6,21 +6,21 @@ use crate::executor::error::{Cause, Death, TaskError};
 use crate::executor::promise::Ticket;
 use crate::process::verdict::cause;
 use crate::wire::Reader;
-use crate::wire::errand::Legacy;
 use crate::wire::outcomes::Status;
+use crate::wire::process_setup::Legacy;
 
 /// From this size on, an outcome is read on a blocking thread: it could stall the runtime.
 const LARGE: u64 = 256 * 1024;
 
 /// What a process has left.
 #[derive(Debug)]
-pub(crate) struct Outcome {
+pub(crate) struct ProcessOutcome {
     legacy: Arc<Legacy>,
     death: Death,
     has_threads: bool,
 }
 
-impl Outcome {
+impl ProcessOutcome {
     /// `death` counts if nothing was left.
     pub(super) fn new(legacy: Arc<Legacy>, death: Death, has_threads: bool) -> Self {
         Self {
