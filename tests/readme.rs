@@ -226,7 +226,7 @@ fn says(line: &str, words: &str) -> bool {
         .to_lowercase()
         .chars()
         .map(|c| {
-            if c.is_alphanumeric() || c == '\'' {
+            if c.is_alphanumeric() || "'_".contains(c) {
                 c
             } else {
                 ' '
