@@ -39,6 +39,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "multiprocessing",
         &["sys", "wire", "function", "executor", "process"],
     ),
+    ("guide", &[]), // Pages of documentation alone.
 ];
 
 /// Where `unsafe` may stand: the system's calls, and the number that becomes a function.
