@@ -41,6 +41,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "multiprocessing",
         &["sys", "wire", "function", "executor", "process"],
     ),
+    ("guide", &[]), // Pages of documentation alone.
 ];
 
 #[test]

@@ -21,7 +21,7 @@ pub(in crate::process) enum Dismissal {
     Closed,
     /// It has served for long enough.
     Retired,
-    /// It has idled for long enough.
+    /// It was idle for long enough.
     Idle,
 }
 

@@ -25,8 +25,8 @@ const EXIT_GRACE: Duration = Duration::from_secs(5);
 /// then. One that runs answers far sooner.
 const SILENCE: Duration = Duration::from_secs(1);
 
-/// What a process does that was forked: as what, with its socket, and with what stands for its parent.
-/// (Workers' code is not imported here.)
+/// The main function of a forked process: takes its role, its socket, and the pidfd of its parent. (The
+/// worker's code is not imported here.)
 pub(crate) type ServeForked = fn(Role, io::Result<Blocking>, Option<OwnedFd>) -> !;
 
 pub(in crate::process) struct ForkServer {
