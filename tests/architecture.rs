@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 /// What each module at the top of the crate may import, lowest first. `lib.rs` imports them all.
 const LAYERS: &[(&str, &[&str])] = &[
     ("sys", &[]),
-    ("panic", &[]),
+    ("record", &[]),
+    ("panic", &["record"]),
     ("alarm", &[]),
     ("observe", &["wire"]),
     ("sync", &[]),
@@ -16,7 +17,9 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("function", &["sys", "panic", "wire"]),
     (
         "executor",
-        &["sys", "panic", "alarm", "observe", "wire", "function"],
+        &[
+            "record", "sys", "panic", "alarm", "observe", "wire", "function",
+        ],
     ),
     ("backlog", &["executor"]),
     (
@@ -28,7 +31,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "process",
         &[
-            "sys", "panic", "wire", "function", "executor", "alarm", "backlog", "observe",
+            "record", "sys", "panic", "wire", "function", "executor", "alarm", "backlog",
+            "observe",
         ],
     ),
     (

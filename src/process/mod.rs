@@ -40,7 +40,9 @@ use crate::executor::error::{BuildError, TaskError};
 use crate::executor::job::Job;
 use crate::executor::options::{Shutdown, ShutdownReport};
 use crate::executor::room::Room;
-use crate::executor::{Executor, Stats};
+use crate::executor::{Executor, Intake, Stats};
+#[cfg(feature = "serde")]
+use crate::record::{record, words};
 use crate::wire::message::Role;
 
 /// What a process does that was forked: as what, with its socket, and with what stands for its parent.
@@ -95,6 +97,9 @@ pub struct ProcessPoolExecutor {
 }
 
 /// One worker process, as it was when it was asked for.
+///
+/// With the feature `serde` it can be written and read, as data with the names of its methods. Its state is
+/// the word `idle`, `busy` or `ending`.
 #[derive(Clone, Debug)]
 pub struct WorkerInfo {
     id: u64,
@@ -115,6 +120,12 @@ pub enum WorkerState {
     /// It is about to be gone.
     Ending,
 }
+
+#[cfg(feature = "serde")]
+record!(WorkerInfo as "WorkerInfo" { id, pid, state, tasks_done, started_at });
+
+#[cfg(feature = "serde")]
+words!(WorkerState as "WorkerState" { Idle = "idle", Busy = "busy", Ending = "ending" });
 
 impl WorkerInfo {
     /// The number of the worker, counted from 1 in each pool; it is never given again.
@@ -212,7 +223,7 @@ impl ProcessPoolExecutor {
 /// The executor is its pool; the pool alone is what a stream of `map` holds, so that the drop of
 /// the executor is seen.
 #[async_trait]
-impl Executor for ProcessPoolExecutor {
+impl Intake for ProcessPoolExecutor {
     fn spawn_job(&self, job: Job) {
         self.pool.spawn_job(job);
     }
@@ -228,7 +239,10 @@ impl Executor for ProcessPoolExecutor {
     fn handle(&self) -> Arc<dyn Executor> {
         self.pool.clone()
     }
+}
 
+#[async_trait]
+impl Executor for ProcessPoolExecutor {
     async fn shutdown_with(&self, how: Shutdown) -> ShutdownReport {
         self.pool.shutdown_with(how).await
     }

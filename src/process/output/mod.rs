@@ -112,6 +112,7 @@ pub struct OutputLine {
 
 /// Where a worker writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum OutputStream {
     /// Descriptor 1.
     Stdout,

@@ -1,0 +1,199 @@
+//! Reports and errors as data: what a task returns, a log keeps or another program reads.
+
+#![cfg(all(target_os = "linux", feature = "serde"))]
+
+mod common;
+
+use std::time::Duration;
+
+use concurrent_futures::{
+    Executor as _, ExecutorExt as _, ProcessPoolExecutor, Restarts, ShutdownReport, Stats,
+    TaskError, TaskOptions, ThreadPoolExecutor, WorkerInfo, WorkerState,
+};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, from_value, json, to_value};
+
+use self::common::within;
+
+concurrent_futures::init_before_main!();
+
+/// By JSON and back.
+fn again<T: Serialize + DeserializeOwned>(value: &T) -> T {
+    let text = serde_json::to_string(value).expect("it can be written");
+    serde_json::from_str(&text).expect("it can be read")
+}
+
+fn as_data<T: Serialize>(value: &T) -> Value {
+    to_value(value).expect("it can be written")
+}
+
+fn echo<T>(value: T) -> T {
+    value
+}
+
+fn abort() {
+    eprintln!("last words");
+    std::process::abort();
+}
+
+/// A task that has a pool of its own, and returns what came of a call there.
+fn call_on_threads() -> Result<u32, TaskError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let runtime = runtime.expect("a runtime");
+    runtime.block_on(async {
+        let pool = ThreadPoolExecutor::with_workers(1).expect("a pool");
+        pool.submit(|| -> u32 { panic!("out of cheese") }, ()).await
+    })
+}
+
+#[tokio::test]
+async fn a_task_may_return_a_task_error() {
+    let pool = ProcessPoolExecutor::with_workers(1).expect("a pool");
+    let error = within(pool.submit(call_on_threads, ()))
+        .await
+        .expect("the task itself ran");
+    let error = error.expect_err("its call panicked");
+    assert!(error.is_panic() && error.was_started(), "{error}");
+    assert_eq!(error.panic_message(), Some("out of cheese"));
+    let place = error.panic_location().expect("a place");
+    assert_eq!(place.file(), file!());
+    assert!(error.panic_backtrace().is_some());
+}
+
+#[tokio::test]
+async fn the_loss_of_a_worker_keeps_all_that_is_known_of_it() {
+    let pool = ProcessPoolExecutor::with_workers(1).expect("a pool");
+    let options = TaskOptions::new().name("doomed").retries(1);
+    let error = within(pool.submit_with(&options, abort, ())).await;
+    let error = error.expect_err("it aborts");
+    let sent = within(pool.submit(echo::<TaskError>, error.clone()))
+        .await
+        .expect("it ran");
+    for other in [again(&error), sent] {
+        assert!(other.is_worker_lost() && other.was_started(), "{other}");
+        assert_eq!(other.to_string(), error.to_string());
+        assert_eq!(format!("{other:?}"), format!("{error:?}"));
+        assert_eq!((other.task_name(), other.signal()), ("doomed", Some(6)));
+        assert_eq!(other.worker_pid(), error.worker_pid());
+        assert!(
+            other
+                .stderr_tail()
+                .is_some_and(|tail| tail.contains("last words"))
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_time_out_keeps_its_limit() {
+    let pool = ProcessPoolExecutor::with_workers(1).expect("a pool");
+    let options = TaskOptions::new().timeout(Duration::from_millis(1500));
+    let error = within(pool.submit_with(&options, hang, ())).await;
+    let error = error.expect_err("it takes too long");
+    assert_eq!(
+        as_data(&error)["limit"],
+        json!({"secs": 1, "nanos": 500_000_000})
+    );
+    assert!(again(&error).is_timeout());
+    assert_eq!(again(&error).to_string(), error.to_string());
+}
+
+fn hang() {
+    loop {
+        std::thread::park();
+    }
+}
+
+#[tokio::test]
+async fn workers_and_counters_are_the_same_after_a_trip() {
+    let pool = ProcessPoolExecutor::with_workers(2).expect("a pool");
+    assert!(within(pool.submit(abort, ())).await.is_err());
+    within(pool.warm_up()).await.expect("workers");
+
+    let workers = pool.workers();
+    let sent = within(pool.submit(echo::<Vec<WorkerInfo>>, workers.clone()))
+        .await
+        .expect("it ran");
+    for others in [again(&workers), sent] {
+        assert_eq!(others.len(), 2);
+        for (other, worker) in others.iter().zip(&workers) {
+            assert_eq!((other.id(), other.pid()), (worker.id(), worker.pid()));
+            assert_eq!(
+                (other.state(), other.tasks_done()),
+                (worker.state(), worker.tasks_done())
+            );
+            assert_eq!(other.started_at(), worker.started_at());
+        }
+    }
+    let fields = as_data(&workers[0]);
+    let fields: Vec<&String> = fields.as_object().expect("fields").keys().collect();
+    let mut expected = ["id", "pid", "state", "tasks_done", "started_at"];
+    expected.sort_unstable();
+    assert_eq!(fields, expected);
+
+    let stats = pool.stats();
+    assert_eq!(stats.restarts.crashed, 1);
+    assert_eq!(again(&stats), stats);
+    assert_eq!(
+        within(pool.submit(echo::<Stats>, stats))
+            .await
+            .expect("it ran"),
+        stats
+    );
+
+    let report = within(pool.shutdown()).await;
+    assert_eq!(again(&report), report);
+    assert_eq!(
+        as_data(&report),
+        json!({"finished": 0, "cancelled": 0, "killed": 0})
+    );
+}
+
+#[test]
+fn the_names_of_the_counters_are_stable() {
+    let restarts = json!({
+        "crashed": 1, "timed_out": 2, "cancelled": 3, "retired": 4, "failed_to_start": 5, "idle": 6,
+    });
+    let stats = json!({
+        "queued": 1, "running": 2, "workers": 3, "finished": 4, "failed": 5, "restarts": restarts,
+    });
+    let read: Stats = from_value(stats.clone()).expect("it can be read");
+    assert_eq!((read.queued, read.running, read.workers), (1, 2, 3));
+    assert_eq!((read.finished, read.failed, read.restarts.idle), (4, 5, 6));
+    assert_eq!(as_data(&read), stats);
+    assert_eq!(
+        from_value::<Restarts>(restarts).expect("it can be read"),
+        read.restarts
+    );
+    let report: ShutdownReport =
+        from_value(json!({"killed": 7, "finished": 8})).expect("it can be read");
+    assert_eq!(
+        (report.finished, report.cancelled, report.killed),
+        (8, 0, 7)
+    );
+    let newer: Stats = from_value(json!({"queued": 1, "parked": 2})).expect("it can be read");
+    assert_eq!((newer.queued, newer.running), (1, 0));
+}
+
+#[test]
+fn the_states_of_a_worker_are_words() {
+    for (state, word) in [
+        (WorkerState::Idle, "idle"),
+        (WorkerState::Busy, "busy"),
+        (WorkerState::Ending, "ending"),
+    ] {
+        assert_eq!(as_data(&state), word);
+        assert_eq!(again(&state), state);
+    }
+    assert!(from_value::<WorkerState>(json!("asleep")).is_err());
+}
+
+#[test]
+fn a_build_error_can_be_cloned() {
+    let error = ThreadPoolExecutor::with_workers(0).expect_err("no workers");
+    let clone = error.clone();
+    assert!(clone.is_invalid_setting());
+    assert_eq!(clone.to_string(), error.to_string());
+}
