@@ -170,16 +170,20 @@ impl Visitor<'_> for OneOf {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{from_str, to_string};
+    use std::collections::BTreeMap;
+
+    use serde::Deserialize as _;
+    use serde::de::value::{self, MapDeserializer, SeqDeserializer};
+    use serde::de::{IntoDeserializer as _, value::StrDeserializer};
 
     #[derive(Debug, PartialEq)]
     struct Point {
         x: i32,
         y: i32,
-        name: Option<String>,
+        z: i32,
     }
 
-    record!(Point as "Point" { x, y = 7, name = None });
+    record!(Point as "Point" { x, y, z = 7 });
 
     #[derive(Clone, Copy, Debug, PartialEq)]
     enum Light {
@@ -189,51 +193,73 @@ mod tests {
 
     words!(Light as "Light" { Red = "red", Green = "green" });
 
+    fn by_name(fields: &[(&'static str, i32)]) -> Result<Point, value::Error> {
+        Point::deserialize(MapDeserializer::new(fields.iter().copied()))
+    }
+
+    fn by_position(fields: &[i32]) -> Result<Point, value::Error> {
+        Point::deserialize(SeqDeserializer::new(fields.iter().copied()))
+    }
+
+    #[test]
+    fn fields_are_written_by_name() {
+        let bytes = rmp_serde::to_vec_named(&Point { x: 1, y: 2, z: 3 }).expect("bytes");
+        let fields: BTreeMap<String, i32> = rmp_serde::from_slice(&bytes).expect("a map");
+        let names = ["x", "y", "z"].map(str::to_owned);
+        assert_eq!(fields, names.into_iter().zip(1..).collect());
+    }
+
     #[test]
     fn fields_are_read_in_any_order_and_unknown_ones_are_ignored() {
-        let point: Point =
-            from_str(r#"{"y":2,"z":[1,{"a":2}],"name":"p","x":1}"#).expect("a point");
-        let name = Some("p".to_owned());
-        assert_eq!(point, Point { x: 1, y: 2, name });
-        assert_eq!(
-            to_string(&point).expect("text"),
-            r#"{"x":1,"y":2,"name":"p"}"#
-        );
+        let point = by_name(&[("y", 2), ("w", 9), ("z", 3), ("x", 1)]);
+        assert_eq!(point, Ok(Point { x: 1, y: 2, z: 3 }));
     }
 
     #[test]
     fn a_field_without_a_default_must_be_there() {
-        let point: Point = from_str(r#"{"x":1}"#).expect("the others have defaults");
-        assert_eq!((point.x, point.y, point.name), (1, 7, None));
-        let missing = from_str::<Point>(r#"{"y":1}"#).expect_err("no x");
-        assert!(
-            missing.to_string().contains("missing field `x`"),
-            "{missing}"
+        assert_eq!(
+            by_name(&[("x", 1), ("y", 2)]),
+            Ok(Point { x: 1, y: 2, z: 7 })
         );
+        let error = by_name(&[("x", 1), ("z", 3)]).expect_err("no y");
+        assert_eq!(error.to_string(), "missing field `y`");
     }
 
     #[test]
     fn a_field_that_comes_twice_is_an_error() {
-        let twice = from_str::<Point>(r#"{"x":1,"x":2}"#).expect_err("which one");
-        assert!(twice.to_string().contains("duplicate field `x`"), "{twice}");
+        let error = by_name(&[("x", 1), ("x", 1)]).expect_err("which one");
+        assert_eq!(error.to_string(), "duplicate field `x`");
     }
 
     #[test]
-    fn fields_may_come_by_position() {
-        let point: Point = from_str("[1,2,null]").expect("a point");
-        assert_eq!((point.x, point.y), (1, 2));
-        let older: Point = from_str("[1]").expect("written before the others were there");
-        assert_eq!((older.x, older.y), (1, 7));
+    fn a_format_without_names_reads_by_position() {
+        let bytes = rmp_serde::to_vec(&Point { x: 1, y: 2, z: 3 }).expect("bytes");
+        assert_eq!(
+            rmp_serde::from_slice::<[i32; 3]>(&bytes).expect("an array"),
+            [1, 2, 3]
+        );
+        assert_eq!(by_position(&[1, 2, 3]), Ok(Point { x: 1, y: 2, z: 3 }));
+        // Written before there was a `z`.
+        assert_eq!(by_position(&[1, 2]), Ok(Point { x: 1, y: 2, z: 7 }));
+        assert!(by_position(&[1]).is_err());
     }
 
     #[test]
     fn a_variant_is_its_word() {
-        assert_eq!(to_string(&Light::Green).expect("text"), r#""green""#);
-        assert_eq!(from_str::<Light>(r#""red""#).expect("a word"), Light::Red);
-        let unknown = from_str::<Light>(r#""blue""#).expect_err("no word");
-        assert!(
-            unknown.to_string().contains(r#"["red", "green"]"#),
-            "{unknown}"
+        let bytes = rmp_serde::to_vec(&[Light::Red, Light::Green]).expect("bytes");
+        assert_eq!(
+            rmp_serde::from_slice::<[&str; 2]>(&bytes).expect("text"),
+            ["red", "green"]
         );
+        let read = |word: &'static str| -> Result<Light, value::Error> {
+            let deserializer: StrDeserializer<'_, _> = word.into_deserializer();
+            Light::deserialize(deserializer)
+        };
+        assert_eq!(
+            [read("red"), read("green")],
+            [Ok(Light::Red), Ok(Light::Green)]
+        );
+        let error = read("blue").expect_err("no such word");
+        assert!(error.to_string().contains(r#"["red", "green"]"#), "{error}");
     }
 }

@@ -197,3 +197,147 @@ fn a_build_error_can_be_cloned() {
     assert!(clone.is_invalid_setting());
     assert_eq!(clone.to_string(), error.to_string());
 }
+
+/// An error as data, every field of it, and what it says. A change here is a change of the documented format.
+fn documented() -> Vec<(Value, &'static str)> {
+    let base = json!({
+        "task": "shop::open", "kind": null, "started": false, "limit": null, "capacity": null,
+        "refusal": null, "reason": null, "panic": null, "death": null, "broken": false,
+    });
+    let panic = json!({
+        "message": "out of cheese", "backtrace": "0: main",
+        "location": {"file": "src/shop.rs", "line": 12, "column": 5},
+    });
+    let death = json!({
+        "pid": 4711, "exit_code": null, "signal": 9, "stderr_tail": "last words\n",
+        "out_of_memory": true, "runs": 3, "protocol": null,
+    });
+    let limit = json!({"secs": 3, "nanos": 500_000_000});
+    let cases = [
+        (
+            json!({"kind": "cancelled"}),
+            "was cancelled before it started",
+        ),
+        (
+            json!({"kind": "cancelled", "started": true}),
+            "was cancelled while it ran",
+        ),
+        (
+            json!({"kind": "panicked", "panic": panic}),
+            "panicked at src/shop.rs:12:5: out of cheese",
+        ),
+        (
+            json!({"kind": "worker_lost", "death": death}),
+            "process 4711 was killed by signal 9",
+        ),
+        (
+            json!({"kind": "timed_out", "limit": limit}),
+            "time-out of 3.5s",
+        ),
+        (
+            json!({"kind": "rejected", "refusal": "queue_full", "capacity": 16}),
+            "16",
+        ),
+        (
+            json!({"kind": "rejected", "refusal": "waited_too_long", "limit": limit}),
+            "3.5s",
+        ),
+        (
+            json!({"kind": "rejected", "refusal": "no_runtime"}),
+            "runtime",
+        ),
+        (
+            json!({"kind": "rejected", "refusal": "other_process"}),
+            "process",
+        ),
+        (
+            json!({"kind": "rejected", "refusal": "invalid_setting", "reason": "chunk_size is 0"}),
+            "was refused: chunk_size is 0",
+        ),
+        (json!({"kind": "shutdown"}), "shut down"),
+        (
+            json!({"kind": "codec", "reason": "cannot be sent: why"}),
+            "cannot be sent: why",
+        ),
+        (
+            json!({"kind": "init_failed", "reason": "the initializer", "panic": panic, "death": death, "broken": true}),
+            "the initializer panicked at src/shop.rs:12:5",
+        ),
+    ];
+    let filled = cases.map(|(given, text)| {
+        let mut record = base.clone();
+        for (field, value) in given.as_object().expect("fields") {
+            record[field] = value.clone();
+        }
+        (record, text)
+    });
+    filled.into()
+}
+
+#[test]
+fn the_format_of_errors_is_the_documented_one() {
+    for (record, text) in documented() {
+        let error: TaskError = from_value(record.clone()).expect("it can be read");
+        assert!(error.to_string().contains(text), "{error}");
+        assert_eq!(error.task_name(), "shop::open");
+        assert_eq!(as_data(&error), record);
+        let kind = record["kind"].as_str().expect("a word");
+        let predicates = [
+            ("cancelled", error.is_cancelled()),
+            ("panicked", error.is_panic()),
+            ("worker_lost", error.is_worker_lost()),
+            ("timed_out", error.is_timeout()),
+            ("rejected", error.is_rejected()),
+            ("shutdown", error.is_shutdown()),
+            ("codec", error.is_codec()),
+            ("init_failed", error.is_init_failed()),
+        ];
+        for (other, holds) in predicates {
+            assert_eq!(holds, other == kind, "{other} of {error}");
+        }
+        let death = record["death"].as_object();
+        assert_eq!(error.signal(), death.map(|_| 9));
+        assert_eq!(error.is_out_of_memory(), death.is_some());
+        let panic = record["panic"].as_object();
+        assert_eq!(error.panic_message(), panic.map(|_| "out of cheese"));
+        assert_eq!(error.panic_backtrace(), panic.map(|_| "0: main"));
+    }
+}
+
+#[test]
+fn unknown_fields_of_an_error_are_ignored_and_absent_ones_have_defaults() {
+    let data = json!({
+        "task": "open", "kind": "worker_lost", "started": true, "since": [1, {"a": 2}],
+        "death": {"pid": 7, "core_file": "/tmp/core"},
+    });
+    let error: TaskError = from_value(data).expect("it can be read");
+    assert!(error.is_worker_lost() && error.was_started());
+    assert_eq!((error.worker_pid(), error.signal()), (Some(7), None));
+    assert_eq!(error.stderr_tail(), Some(""));
+}
+
+#[test]
+fn an_error_without_a_field_that_its_kind_needs_is_refused() {
+    let cases = [
+        ("panicked", None, "missing field `panic`"),
+        ("worker_lost", None, "missing field `death`"),
+        ("timed_out", None, "missing field `limit`"),
+        ("codec", None, "missing field `reason`"),
+        ("init_failed", None, "missing field `reason`"),
+        ("rejected", None, "missing field `refusal`"),
+        ("rejected", Some("queue_full"), "missing field `capacity`"),
+        ("rejected", Some("waited_too_long"), "missing field `limit`"),
+        (
+            "rejected",
+            Some("invalid_setting"),
+            "missing field `reason`",
+        ),
+        ("rejected", Some("moody"), "unknown variant `moody`"),
+        ("vanished", None, "unknown variant `vanished`"),
+    ];
+    for (kind, refusal, expected) in cases {
+        let data = json!({"task": "open", "started": true, "kind": kind, "refusal": refusal});
+        let error = from_value::<TaskError>(data).expect_err("it lacks something");
+        assert!(error.to_string().contains(expected), "{kind}: {error}");
+    }
+}

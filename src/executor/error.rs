@@ -32,20 +32,23 @@ use crate::panic::{Location, PanicReport};
 /// and fields. So it can be the result of a task, or a record in a log.
 ///
 /// ```
-/// # #[cfg(feature = "serde")] {
-/// use concurrent_futures::{TaskError, ThreadPoolExecutor};
+/// use concurrent_futures::{ExecutorExt as _, ProcessPoolExecutor, TaskError, ThreadPoolExecutor};
 ///
-/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let pool = ThreadPoolExecutor::new()?;
-/// let error = pool.submit(|| -> u32 { panic!("out of cheese") }, ()).await.unwrap_err();
-/// let json = serde_json::to_value(&error)?;
-/// assert_eq!((&json["kind"], &json["panic"]["message"]), (&"panicked".into(), &"out of cheese".into()));
+/// /// Runs in a worker, which has a pool of its own.
+/// #[tokio::main(flavor = "current_thread")]
+/// async fn divide_100_by(numbers: Vec<u32>) -> Result<Vec<u32>, TaskError> {
+///     let pool = ThreadPoolExecutor::with_workers(2).expect("2 is more than 0");
+///     let calls = numbers.into_iter().map(|n| pool.submit(|n| 100 / n, n));
+///     futures::future::try_join_all(calls).await
+/// }
 ///
-/// let again: TaskError = serde_json::from_value(json)?;
-/// assert!(again.is_panic() && again.was_started());
-/// assert_eq!(again.to_string(), error.to_string());
+/// # fn main() { concurrent_futures::init(); service().unwrap() }
+/// # #[tokio::main] async fn service() -> Result<(), Box<dyn std::error::Error>> {
+/// let pool = ProcessPoolExecutor::with_workers(1)?;
+/// assert_eq!(pool.submit(divide_100_by, vec![1, 2]).await??, [100, 50]);
+/// let error = pool.submit(divide_100_by, vec![1, 0]).await?.unwrap_err();
+/// assert_eq!(error.panic_message(), Some("attempt to divide by zero"));
 /// # Ok(()) }
-/// # main().unwrap() }
 /// ```
 ///
 /// The names of the fields are stable. Those that a `kind` does not need are null; a reader ignores the ones
