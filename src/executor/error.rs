@@ -66,9 +66,9 @@ use crate::panic::{Location, PanicReport};
 /// | `death` | of `worker_lost`, or of a worker that never became ready: `pid`, `exit_code`, `signal`, `stderr_tail`, `out_of_memory`, `runs`, and `protocol`, the rule that it broke if the pool ended it for that |
 /// | `broken` | whether the pool has stopped starting workers |
 #[derive(Clone)]
-pub struct TaskError(Arc<Inner>);
+pub struct TaskError(Arc<TaskErrorInner>);
 
-struct Inner {
+struct TaskErrorInner {
     task: TaskName,
     started: bool,
     cause: Cause,
@@ -123,7 +123,7 @@ pub(crate) struct InitFailure {
 
 impl TaskError {
     pub(crate) fn new(task: TaskName, started: bool, cause: Cause) -> Self {
-        Self(Arc::new(Inner {
+        Self(Arc::new(TaskErrorInner {
             task,
             started,
             cause,

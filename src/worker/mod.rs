@@ -3,14 +3,14 @@
 // The rest of this module runs only in a worker process. Reading order: `serve` (from the first line of
 // `main` to the last frame), `inlet` (what comes in), `bulk` (the large parts of it), `desk` (one call,
 // item by item), `log` and `outbox` (what goes back), `marks` (whose output it is), `relay` (what it
-// logs), `memory` and `limits` (how much is held, and may be), `zygote` (where workers are forked),
-// `errand` (a process that runs one function).
+// logs), `memory` and `limits` (how much is held, and may be), `forkserver` (where workers are forked),
+// `run_process` (a process that runs one function).
 #[cfg(target_os = "linux")]
 mod bulk;
 #[cfg(target_os = "linux")]
 mod desk;
 #[cfg(target_os = "linux")]
-mod errand;
+mod run_process;
 #[cfg(target_os = "linux")]
 mod inlet;
 #[cfg(target_os = "linux")]
@@ -28,7 +28,7 @@ mod relay;
 #[cfg(target_os = "linux")]
 mod serve;
 #[cfg(target_os = "linux")]
-mod zygote;
+mod forkserver;
 
 pub use crate::executor::context::{Context, current};
 #[cfg(target_os = "linux")]
