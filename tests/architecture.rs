@@ -31,8 +31,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "process",
         &[
-            "record", "sys", "panic", "wire", "function", "executor", "alarm", "backlog",
-            "observe",
+            "record", "sys", "panic", "wire", "function", "executor", "alarm", "backlog", "observe",
         ],
     ),
     (

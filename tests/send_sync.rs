@@ -14,9 +14,9 @@ use concurrent_futures::multiprocessing::{
 use concurrent_futures::{
     AbortHandle, AsCompleted, BuildError, Executor, JoinHandle, Limits, Location, Map, Output,
     OutputLine, OutputStream, Permit, ProcessPoolBuilder, ProcessPoolExecutor, Progress,
-    ProgressStream, Restarts, ReturnWhen, Shutdown, ShutdownReport, StartMethod, Stats,
-    TaskError, TaskOptions, ThreadPoolBuilder, ThreadPoolExecutor, TrySubmitError, Wait, Waited,
-    WorkerInfo, WorkerState, worker,
+    ProgressStream, Restarts, ReturnWhen, Shutdown, ShutdownReport, StartMethod, Stats, TaskError,
+    TaskOptions, ThreadPoolBuilder, ThreadPoolExecutor, TrySubmitError, Wait, Waited, WorkerInfo,
+    WorkerState, worker,
 };
 
 /// May be sent, must not be shared.

@@ -178,7 +178,8 @@ async fn a_wait_of_no_time_looks_at_every_handle() {
                 _ => std::mem::forget(sender), // Never answered.
             }
         }
-        let Waited { done, pending, .. } = within(wait(handles, when).timeout(Duration::ZERO)).await;
+        let Waited { done, pending, .. } =
+            within(wait(handles, when).timeout(Duration::ZERO)).await;
         assert_eq!((done.len(), pending.len()), (MANY / 100, 2 * MANY / 100));
         assert!(
             values(done)

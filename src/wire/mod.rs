@@ -21,10 +21,10 @@ pub(crate) mod claim;
 pub(crate) mod codec;
 #[cfg(target_os = "linux")]
 pub(crate) mod descriptors;
-#[cfg(target_os = "linux")]
-pub(crate) mod process_setup;
 #[cfg(all(feature = "tracing", target_os = "linux"))]
 pub(crate) mod event;
+#[cfg(target_os = "linux")]
+pub(crate) mod forkserver;
 #[cfg(target_os = "linux")]
 pub(crate) mod frame;
 #[cfg(target_os = "linux")]
@@ -35,11 +35,11 @@ pub(crate) mod outcomes;
 #[cfg(target_os = "linux")]
 pub(crate) mod page;
 #[cfg(target_os = "linux")]
+pub(crate) mod process_setup;
+#[cfg(target_os = "linux")]
 pub(crate) mod ring;
 #[cfg(target_os = "linux")]
 pub(crate) mod spare;
-#[cfg(target_os = "linux")]
-pub(crate) mod forkserver;
 
 pub(crate) use chain::{Chain, Payload, Reader};
 pub(crate) use codec::CodecError;

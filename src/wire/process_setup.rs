@@ -110,7 +110,9 @@ const HEAD: u64 = 8;
 
 impl Legacy {
     pub(crate) fn create() -> io::Result<Self> {
-        Ok(Self(sys::above_standard_streams(sys::growing_file()?)?.into()))
+        Ok(Self(
+            sys::above_standard_streams(sys::growing_file()?)?.into(),
+        ))
     }
 
     /// For the process that is to leave something here.

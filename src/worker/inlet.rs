@@ -7,9 +7,9 @@ use std::os::unix::net::UnixStream;
 
 use crate::sys;
 use crate::wire::descriptors::Descriptor;
-use crate::wire::process_setup::ProcessSetup;
 use crate::wire::frame::{self, Frames};
 use crate::wire::message::{self, BuildIdentity, Setup, ToWorker};
+use crate::wire::process_setup::ProcessSetup;
 use crate::wire::{Chain, Reader};
 
 /// The most that a `Hello` may have.

@@ -10,7 +10,7 @@ mod bulk;
 #[cfg(target_os = "linux")]
 mod desk;
 #[cfg(target_os = "linux")]
-mod run_process;
+mod forkserver;
 #[cfg(target_os = "linux")]
 mod inlet;
 #[cfg(target_os = "linux")]
@@ -26,9 +26,9 @@ mod outbox;
 #[cfg(all(feature = "tracing", target_os = "linux"))]
 mod relay;
 #[cfg(target_os = "linux")]
-mod serve;
+mod run_process;
 #[cfg(target_os = "linux")]
-mod forkserver;
+mod serve;
 
 pub use crate::executor::context::{Context, current};
 #[cfg(target_os = "linux")]

@@ -8,14 +8,14 @@ use std::sync::Arc;
 
 use super::bulk::Dock;
 use super::desk::{CallDesk, Parent, Station, find, run_initializer};
-use super::run_process;
+use super::forkserver;
 use super::inlet::{Inlet, Met, invalid};
 use super::limits::limit;
 use super::log::Log;
 use super::marks::Marks;
 use super::memory::MemoryWatch;
 use super::outbox::WorkerOutbox;
-use super::forkserver;
+use super::run_process;
 use crate::sys;
 use crate::wire::frame;
 use crate::wire::message::{self, MARKER, Role, ToWorker};

@@ -62,7 +62,10 @@ impl Stdio {
             StdioKind::Fd(fd) => (Some(sys::above_standard_streams(fd)?), None),
             StdioKind::Piped => {
                 let (theirs, ours) = io::pipe()?;
-                (Some(sys::above_standard_streams(theirs.into())?), Some(ours))
+                (
+                    Some(sys::above_standard_streams(theirs.into())?),
+                    Some(ours),
+                )
             }
         })
     }

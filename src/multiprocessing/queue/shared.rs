@@ -22,7 +22,7 @@ use super::store::step;
 use crate::multiprocessing::bell::Bell;
 use crate::multiprocessing::item::{IncomingItem, OutgoingItem};
 use crate::multiprocessing::linger::{linger, linger_in_turn};
-use crate::multiprocessing::robust::{RobustGuard, Robust};
+use crate::multiprocessing::robust::{Robust, RobustGuard};
 use crate::sys::{self, ProcessIdentity, SharedMapping};
 use crate::wire::CodecError;
 use crate::wire::descriptors::Descriptor;
@@ -230,7 +230,11 @@ impl SharedQueue {
         self.try_take(held, item).transpose()
     }
 
-    fn try_take(&self, held: &mut RobustGuard<'_>, item: &mut IncomingItem) -> Result<Option<()>, QueueError> {
+    fn try_take(
+        &self,
+        held: &mut RobustGuard<'_>,
+        item: &mut IncomingItem,
+    ) -> Result<Option<()>, QueueError> {
         let state = self.kept().load();
         let mut ring = self.ring();
         let Some(head) = ring.first(&state)? else {
@@ -371,7 +375,11 @@ mod tests {
             Self(SharedQueue::create(0, counts_done).expect("a queue"))
         }
 
-        fn locked<R>(&self, steps: u64, act: impl FnOnce(&mut RobustGuard<'_>) -> R) -> Result<R, Cut> {
+        fn locked<R>(
+            &self,
+            steps: u64,
+            act: impl FnOnce(&mut RobustGuard<'_>) -> R,
+        ) -> Result<R, Cut> {
             cut_after(steps, || {
                 let mut held = self.0.lock.try_lock().expect("nobody has it");
                 act(&mut held)

@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead as _, ReadBuf};
 use tokio::net::unix::pipe;
 
 use super::relay::keep_tail;
-use super::{OutputOrigin, OutputLine, OutputStream, TaskIdentity, Tell};
+use super::{OutputLine, OutputOrigin, OutputStream, TaskIdentity, Tell};
 use crate::process::link::Link;
 use crate::sys;
 use crate::wire::mark::{FIRST_BYTE, MARK, MarkScan, Token};
@@ -308,7 +308,10 @@ mod tests {
             Owned::Task(None),
             line("\x1eno mark"),
         ];
-        assert_eq!(told(&mut LineText::new(token), &[input.as_bytes()]), expected);
+        assert_eq!(
+            told(&mut LineText::new(token), &[input.as_bytes()]),
+            expected
+        );
     }
 
     #[test]

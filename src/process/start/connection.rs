@@ -12,7 +12,7 @@ use tokio_util::codec::{Decoder as _, LengthDelimitedCodec};
 use super::error::StartError;
 use crate::sys;
 use crate::wire::frame;
-use crate::wire::message::{self, FromWorker, BuildIdentity};
+use crate::wire::message::{self, BuildIdentity, FromWorker};
 use crate::wire::{Chain, Reader};
 
 /// Our end of a connection with a process, from the first words on.
