@@ -37,7 +37,9 @@ use crate::executor::error::{BuildError, TaskError};
 use crate::executor::job::Job;
 use crate::executor::options::{Shutdown, ShutdownReport};
 use crate::executor::room::Room;
-use crate::executor::{Executor, Stats};
+use crate::executor::{Executor, Intake, Stats};
+#[cfg(feature = "serde")]
+use crate::record::{record, words};
 
 /// Set once `init` has declared that this executable can be a worker.
 static INITIALIZED: OnceLock<ServeForked> = OnceLock::new();
@@ -86,7 +88,10 @@ pub struct ProcessPoolExecutor {
     pool: Arc<Pool>,
 }
 
-/// Why the pool ends a worker.
+/// A snapshot of one worker process.
+///
+/// With the feature `serde` it can be serialized and deserialized, as a map whose keys are the names of its
+/// methods. Its state is the word `idle`, `busy` or `ending`.
 #[derive(Clone, Debug)]
 pub struct WorkerInfo {
     id: u64,
@@ -96,7 +101,7 @@ pub struct WorkerInfo {
     started_at: SystemTime,
 }
 
-/// Why an idle worker is told to exit.
+/// The state of a worker process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WorkerState {
@@ -107,6 +112,12 @@ pub enum WorkerState {
     /// It is about to exit.
     Ending,
 }
+
+#[cfg(feature = "serde")]
+record!(WorkerInfo as "WorkerInfo" { id, pid, state, tasks_done, started_at });
+
+#[cfg(feature = "serde")]
+words!(WorkerState as "WorkerState" { Idle = "idle", Busy = "busy", Ending = "ending" });
 
 impl WorkerInfo {
     /// The number of the worker, counted from 1 in each pool. It is never used again.
@@ -198,7 +209,7 @@ impl ProcessPoolExecutor {
 
 /// The executor owns its pool. A `map` stream holds only the pool, so it notices when the executor is dropped.
 #[async_trait]
-impl Executor for ProcessPoolExecutor {
+impl Intake for ProcessPoolExecutor {
     fn spawn_job(&self, job: Job) {
         self.pool.spawn_job(job);
     }
@@ -214,7 +225,10 @@ impl Executor for ProcessPoolExecutor {
     fn handle(&self) -> Arc<dyn Executor> {
         self.pool.clone()
     }
+}
 
+#[async_trait]
+impl Executor for ProcessPoolExecutor {
     async fn shutdown_with(&self, how: Shutdown) -> ShutdownReport {
         self.pool.shutdown_with(how).await
     }

@@ -10,7 +10,8 @@ use crate::model::Model;
 /// What each module at the top of the crate may import, lowest first. `lib.rs` imports them all.
 const LAYERS: &[(&str, &[&str])] = &[
     ("sys", &[]),
-    ("panic", &[]),
+    ("record", &[]),
+    ("panic", &["record"]),
     ("alarm", &[]),
     ("observe", &["wire"]),
     ("sync", &[]),
@@ -18,7 +19,9 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("function", &["sys", "panic", "wire"]),
     (
         "executor",
-        &["sys", "panic", "alarm", "observe", "wire", "function"],
+        &[
+            "record", "sys", "panic", "alarm", "observe", "wire", "function",
+        ],
     ),
     ("backlog", &["executor"]),
     (
@@ -30,7 +33,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "process",
         &[
-            "sys", "panic", "wire", "function", "executor", "alarm", "backlog", "observe",
+            "record", "sys", "panic", "wire", "function", "executor", "alarm", "backlog", "observe",
         ],
     ),
     (

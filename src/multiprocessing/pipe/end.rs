@@ -4,7 +4,7 @@ use super::inbox::PipeInbox;
 use super::outbox::PipeOutbox;
 use crate::wire::descriptors::Descriptor;
 
-/// The parameters of every worker of a pool.
+/// An end, as one process sees it.
 #[derive(Debug)]
 pub(super) struct ConnectionEnd {
     pub(super) socket: Descriptor,

@@ -37,7 +37,7 @@ use crate::executor::job::Job;
 use crate::executor::options::{Shutdown, ShutdownReport};
 use crate::executor::promise::Terms;
 use crate::executor::room::{Room, Rooms};
-use crate::executor::{Executor, Stats};
+use crate::executor::{Executor, Intake, Stats};
 use crate::observe::Meter;
 use crate::sys;
 
@@ -93,7 +93,7 @@ impl Pool {
 }
 
 #[async_trait]
-impl Executor for Pool {
+impl Intake for Pool {
     fn spawn_job(&self, job: Job) {
         let ticket = job.work.ticket();
         ticket.accept(&self.terms);
@@ -129,7 +129,10 @@ impl Executor for Pool {
     fn handle(&self) -> Arc<dyn Executor> {
         self.shared()
     }
+}
 
+#[async_trait]
+impl Executor for Pool {
     async fn shutdown_with(&self, how: Shutdown) -> ShutdownReport {
         let deadline = how.ends_at();
         let before = self.tally();

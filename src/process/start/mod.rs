@@ -32,7 +32,7 @@ use crate::wire::message::Role;
 /// The maximal number of fork servers that may die in one start.
 pub(super) const MOST_FORK_SERVERS: usize = 2;
 
-/// The parameters of every worker of a pool.
+/// How workers are created.
 #[derive(Debug)]
 pub(super) enum Starter {
     /// Each is executed.
