@@ -143,7 +143,8 @@ impl SharedMemory {
     /// # Errors
     /// [`NotFound`](io::ErrorKind::NotFound) if no memory of this name exists,
     /// [`InvalidInput`](io::ErrorKind::InvalidInput) if the name is not valid,
-    /// [`PermissionDenied`](io::ErrorKind::PermissionDenied) if the file of this name belongs to another user.
+    /// [`PermissionDenied`](io::ErrorKind::PermissionDenied) if the file of this name
+    /// belongs to another user or is not a regular file.
     pub fn open(name: &str) -> io::Result<Self> {
         let file = SegmentName::new(name)?;
         let (fd, len) = file.open()?;
