@@ -68,7 +68,7 @@ impl SegmentName {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
                 format!(
-                    "{name:?} is not a valid name of shared memory; use 1 to {LONGEST} bytes of ASCII letters, \
+                    "{name:?} is not a valid name of shared memory; use 1 to {LONGEST} bytes of letters, \
                      digits, `-`, `_` and `.`"
                 ),
             ));
