@@ -4,7 +4,7 @@
 //! - [`Process`] runs one function in a process of its own, which ends when the function returns.
 //!   [`active_children`] lists the running processes of this program, [`join_all`] waits for them.
 //! - [`Queue`] and [`JoinableQueue`] carry items from many processes to many.
-//! - [`pipe`] creates two connected ends, each a [`Connection`].
+//! - [`pipe()`] creates two connected ends, each a [`Connection`].
 //! - [`Lock`], [`RLock`], [`Condition`], [`Event`], [`Semaphore`], [`BoundedSemaphore`] and [`Barrier`]
 //!   synchronize.
 //! - [`SharedMemory`] shares bytes; [`Value`] and [`Array`] share plain data with a lock.

@@ -340,7 +340,7 @@ mod tests {
 
     use super::*;
 
-    /// The same lock, as two processes have it.
+    /// The same lock, as two processes see it.
     fn two() -> (Robust, Robust) {
         let bell = Bell::new().expect("a bell");
         let (one, fd) = SharedMapping::create(4096).expect("memory");
@@ -419,7 +419,7 @@ mod tests {
         let held = held.expect("no panic").expect("no time-out");
         assert_eq!(held.abandoned_by(), Some(process.id()));
         give_to(&process, &lock);
-        drop(held); // As in a fork of the holder: it is not its own to give back.
+        drop(held); // As in a fork of the holder: the fork does not hold the lock.
         let held = lock.try_lock().expect("nobody has it any more");
         assert_eq!(held.abandoned_by(), Some(process.id()));
     }
@@ -472,8 +472,8 @@ mod tests {
             let changes = other.changes();
             let listens = || changes.listening.0.load(Ordering::SeqCst) & 1 == 1;
             until(&listens).await;
-            // Somebody announces a change that was made without the lock, and is slow: in the middle of it
-            // the other one wakes and looks.
+            // A process announces a change that was made without the lock, and is slow: the other one wakes and
+            // looks in between.
             let before = looks.get();
             data(&other).store(1, Ordering::Relaxed);
             changes.version.fetch_add(1, Ordering::SeqCst);

@@ -59,7 +59,7 @@ fn prepare(
     parent: Option<OwnedFd>,
 ) -> Result<Ready, Result<String, PanicReport>> {
     let told = |error: io::Error| Ok(error.to_string());
-    let missing = || told(invalid("a descriptor is missing that was to come"));
+    let missing = || told(invalid("a descriptor of the process setup is missing"));
     let legacy = inlet.fds.pop_front().ok_or_else(missing)?;
     if process_setup.has_stdin {
         let stdin = inlet.fds.pop_front().ok_or_else(missing)?;
@@ -80,7 +80,9 @@ fn prepare(
     if process_setup.is_daemon {
         // The last, for it is a thread.
         let parent = parent.ok_or_else(|| {
-            Ok("a daemon ends with its parent, and this one cannot see its parent".to_owned())
+            let text =
+                "a daemon has to end with its parent, but its descriptor of the parent is missing";
+            Ok(text.to_owned())
         })?;
         sys::end_with(parent).map_err(told)?;
     }
@@ -103,7 +105,8 @@ impl Ready {
         let mut outcome = Chain::new();
         outcomes::put_status(&mut outcome, Status::Value);
         let (answer, mut outcome) = call_alone(self.entry, args, self.beside, outcome);
-        let answer = answer.unwrap_or_else(|| Answer::Undecodable("there are none".to_owned()));
+        let answer =
+            answer.unwrap_or_else(|| Answer::Undecodable("the arguments are missing".to_owned()));
         let code = match answer {
             Answer::Value => 0,
             Answer::Panicked(_) => PANICKED,
@@ -115,7 +118,7 @@ impl Ready {
         let Err(error) = self.legacy.leave(outcome) else {
             return code;
         };
-        let reason = format!("there is no memory for it: {error}");
+        let reason = format!("no memory is left for the result: {error}");
         let failure = failure_entry(Answer::Unencodable(reason));
         // Without even that, the code has to do.
         let _ = self.legacy.leave(failure);

@@ -363,11 +363,11 @@ mod tests {
     use super::*;
     use crate::multiprocessing::Event;
 
-    /// A queue, in processes that are cut off after so many steps. What they leave is what a killed process
-    /// leaves, which gives no lock back but has it taken from it.
+    /// A queue of processes that are cut off after a number of steps. They leave what a killed process leaves:
+    /// it does not release the lock, which is taken over from it.
     struct TriedQueue(SharedQueue);
 
-    /// With something beside it.
+    /// With a descriptor.
     type Item = (u64, Event);
 
     impl TriedQueue {
@@ -404,7 +404,7 @@ mod tests {
             }))
         }
 
-        /// Takes what is left, which is to be this, in this order.
+        /// Takes the remaining items, which have to be these, in this order.
         fn has(&self, items: &[Item]) {
             for (number, event) in items {
                 let taken = self.take(u64::MAX).expect("it is not cut off");
@@ -416,7 +416,7 @@ mod tests {
             assert!(self.take(u64::MAX).expect("it is not cut off").is_none());
         }
 
-        /// The process has ended that took items until now.
+        /// The process that took items so far has ended.
         fn end(&self, as_process: &Child) {
             let ended = ProcessIdentity::from_word(as_process.id().into()).expect("not 0");
             self.0.holders().rename(ProcessIdentity::own(), ended);
