@@ -100,15 +100,15 @@ fn get_bytes(frame: &mut Reader) -> Option<OsString> {
     Some(OsString::from_vec(frame.take(len)?.to_vec()))
 }
 
-/// Where the outcome of an errand goes: its length, as of the moment at which it is whole, and then a
+/// Where the outcome of a process setup goes: its length, as of the moment at which it is whole, and then a
 /// status with the value, or with what stands in its place.
 #[derive(Debug)]
-pub(crate) struct Legacy(File);
+pub(crate) struct OutcomeFile(File);
 
 /// How many bytes the length takes.
 const HEAD: u64 = 8;
 
-impl Legacy {
+impl OutcomeFile {
     pub(crate) fn create() -> io::Result<Self> {
         Ok(Self(
             sys::above_standard_streams(sys::growing_file()?)?.into(),
@@ -155,13 +155,13 @@ impl Legacy {
     }
 }
 
-impl AsRawFd for Legacy {
+impl AsRawFd for OutcomeFile {
     fn as_raw_fd(&self) -> RawFd {
         self.0.as_raw_fd()
     }
 }
 
-impl From<OwnedFd> for Legacy {
+impl From<OwnedFd> for OutcomeFile {
     fn from(fd: OwnedFd) -> Self {
         Self(fd.into())
     }
