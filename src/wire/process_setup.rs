@@ -1,6 +1,6 @@
-//! What a process that runs one function is told, where a worker is told its setup, and what it leaves:
-//! the outcome, in a file in memory. So it waits for nobody who reads that, and whoever started it finds
-//! it when the process has ended, however late that is.
+//! What a process that runs one function receives, in place of a worker's setup, and what it leaves: its
+//! outcome, in a file in memory. The process never waits for a reader, and its parent can read the
+//! outcome at any time after the process ends.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -20,8 +20,8 @@ use crate::sys::{self, Limit};
 
 const TAG: u8 = 32;
 
-/// What a process is to do. Beside it travel where its outcome goes, its stdin if it has one, and the
-/// descriptors of its arguments.
+/// The function of a process, and how the process runs it. Descriptors travel beside it: the outcome's
+/// file, the stdin if there is one, and those of the arguments.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct ProcessSetup {
     /// It ends with the process that started it.
@@ -100,15 +100,15 @@ fn get_bytes(frame: &mut Reader) -> Option<OsString> {
     Some(OsString::from_vec(frame.take(len)?.to_vec()))
 }
 
-/// Where the outcome of an errand goes: its length, as of the moment at which it is whole, and then a
+/// Where the outcome of a process goes: its length, as of the moment at which it is whole, and then a
 /// status with the value, or with what stands in its place.
 #[derive(Debug)]
-pub(crate) struct Legacy(File);
+pub(crate) struct OutcomeFile(File);
 
 /// How many bytes the length takes.
 const HEAD: u64 = 8;
 
-impl Legacy {
+impl OutcomeFile {
     pub(crate) fn create() -> io::Result<Self> {
         Ok(Self(
             sys::above_standard_streams(sys::growing_file()?)?.into(),
@@ -155,13 +155,13 @@ impl Legacy {
     }
 }
 
-impl AsRawFd for Legacy {
+impl AsRawFd for OutcomeFile {
     fn as_raw_fd(&self) -> RawFd {
         self.0.as_raw_fd()
     }
 }
 
-impl From<OwnedFd> for Legacy {
+impl From<OwnedFd> for OutcomeFile {
     fn from(fd: OwnedFd) -> Self {
         Self(fd.into())
     }
@@ -179,7 +179,7 @@ mod tests {
         prop::collection::vec(1_u8.., 0..20).prop_map(OsString::from_vec)
     }
 
-    fn errands() -> impl Strategy<Value = ProcessSetup> {
+    fn setups() -> impl Strategy<Value = ProcessSetup> {
         let environment = prop::option::of(prop::collection::vec((texts(), texts()), 0..5));
         let folder = prop::option::of(texts().prop_map(PathBuf::from));
         let limits = prop::collection::vec((Just(Limit::CpuTime), any::<i64>()), 0..3);
@@ -200,7 +200,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_process_setup_survives_the_trip(process_setup in errands(), args: Vec<u8>) {
+        fn a_process_setup_survives_the_trip(process_setup in setups(), args: Vec<u8>) {
             let mut chain = Chain::new();
             chain.put_bytes(args.clone().into());
             let mut out = Chain::new();
@@ -208,13 +208,13 @@ mod tests {
             let bytes = out.into_bytes();
             let frame = Frames::new(LARGEST).next(&mut &bytes[..]).expect("a frame");
             let parsed = ProcessSetup::parse(Reader::from(frame.expect("a frame")));
-            let (parsed, rest) = parsed.expect("an errand");
+            let (parsed, rest) = parsed.expect("a process setup");
             prop_assert_eq!(parsed, process_setup);
             prop_assert_eq!(&rest.into_bytes()[..], &args[..]);
         }
 
         #[test]
-        fn garbage_is_no_process_setup_and_no_panic(bytes: Vec<u8>) {
+        fn garbage_is_no_setup_and_no_panic(bytes: Vec<u8>) {
             let _ = ProcessSetup::parse(Reader::from([&[TAG], &bytes[..]].concat()));
         }
     }
@@ -228,25 +228,33 @@ mod tests {
 
     #[test]
     fn what_is_left_in_whole_is_found_and_nothing_else_is() {
-        let legacy = Legacy::create().expect("memory");
-        assert!(legacy.read().expect("a file").is_none(), "nothing was left");
-        let theirs = Legacy::from(legacy.share().expect("a file"));
+        let outcome_file = OutcomeFile::create().expect("memory");
+        assert!(
+            outcome_file.read().expect("a file").is_none(),
+            "nothing was left"
+        );
+        let theirs = OutcomeFile::from(outcome_file.share().expect("a file"));
         (&theirs.0).seek(SeekFrom::Start(HEAD)).expect("a file");
         (&theirs.0).write_all(b"cut o").expect("memory");
-        assert!(legacy.read().expect("a file").is_none(), "a part was left");
+        assert!(
+            outcome_file.read().expect("a file").is_none(),
+            "a part was left"
+        );
         theirs.leave(outcome(b"whole")).expect("memory");
-        let (status, value) = legacy.read().expect("a file").expect("an outcome");
+        let (status, value) = outcome_file.read().expect("a file").expect("an outcome");
         assert_eq!(status, Status::Unencodable);
         assert_eq!(&value.into_bytes()[..], b"whole");
     }
 
     #[test]
     fn a_huge_length_never_allocates() {
-        let legacy = Legacy::create().expect("memory");
-        legacy
+        let outcome_file = OutcomeFile::create().expect("memory");
+        outcome_file
             .0
             .write_all_at(&u64::MAX.to_le_bytes(), 0)
             .expect("memory");
-        legacy.read().expect_err("there is no more than the length");
+        outcome_file
+            .read()
+            .expect_err("there is no more than the length");
     }
 }
