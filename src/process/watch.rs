@@ -87,7 +87,7 @@ impl WorkerWatch {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(properties)))]
 mod tests {
     use std::future::poll_fn;
     use std::io::{PipeWriter, Read as _, Write as _};

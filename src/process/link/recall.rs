@@ -198,7 +198,7 @@ impl Link {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(properties)))]
 mod tests {
     use std::os::unix::net::UnixStream;
     use std::sync::Arc;

@@ -123,7 +123,7 @@ impl ChildConnection {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(properties)))]
 mod tests {
     use std::io::{Read as _, Write as _};
     use std::os::unix::net::UnixStream as Blocking;
