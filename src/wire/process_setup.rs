@@ -1,6 +1,6 @@
-//! What a process that runs one function is told, where a worker is told its setup, and what it leaves:
-//! the outcome, in a file in memory. So it waits for nobody who reads that, and whoever started it finds
-//! it when the process has ended, however late that is.
+//! What a process that runs one function receives, in place of a worker's setup, and what it leaves: its
+//! outcome, in a file in memory. The process never waits for a reader, and its parent can read the
+//! outcome at any time after the process ends.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -20,8 +20,8 @@ use crate::sys::{self, Limit};
 
 const TAG: u8 = 32;
 
-/// What a process is to do. Beside it travel where its outcome goes, its stdin if it has one, and the
-/// descriptors of its arguments.
+/// The function of a process, and how the process runs it. Descriptors travel beside it: the outcome's
+/// file, the stdin if there is one, and those of the arguments.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct ProcessSetup {
     /// It ends with the process that started it.
