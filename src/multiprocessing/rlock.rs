@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::robust::{Robust, RobustGuard};
+use super::robust::{RobustGuard, RobustLock};
 use super::shared::SharedObject;
 use crate::sys::ProcessIdentity;
 
@@ -45,13 +45,13 @@ pub struct RLock(Arc<RLockInner>);
 
 struct RLockInner {
     shared: SharedObject,
-    robust: Robust,
+    robust: RobustLock,
 }
 
 /// Beside the robust lock: which task or thread of the process that has it is the owner, and how often.
 /// They say something only while this process has the lock. A process that may end at any time leaves
 /// them as they are: whoever takes the lock sets them anew.
-const OWNER: usize = Robust::BYTES;
+const OWNER: usize = RobustLock::BYTES;
 const DEPTH: usize = OWNER + 8;
 const BYTES: usize = DEPTH + 8;
 

@@ -9,7 +9,8 @@ use crate::sources::rust_files;
 fn every_promise_names_a_test_that_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut code = String::new();
-    for folder in ["examples", "src", "tests"] {
+    // The packages of the workspace lie in the same folders.
+    for folder in ["tests", "src", "examples", "benches"] {
         for file in rust_files(&root.join(folder)) {
             code += &fs::read_to_string(file).expect("a source file");
         }

@@ -10,10 +10,10 @@ use super::end::ConnectionEnd;
 use super::error::ConnectionError;
 use crate::multiprocessing::item::OutgoingItem;
 
-/// What is waited for, in the runtime that has polled it last.
+/// A future, with the runtime that polled it last.
 pub(super) struct PendingTransfer<T> {
     runtime: Option<runtime::Id>,
-    /// Used by its owner only; the lock lets a reference to it be in several threads.
+    /// Only the owner uses it; the lock makes this `Sync`.
     future: Mutex<Pin<Box<dyn Future<Output = T> + Send>>>,
 }
 
@@ -31,7 +31,7 @@ impl<T> PendingTransfer<T> {
         future.as_mut().poll(context)
     }
 
-    /// Whether another runtime polls now. This one would not be woken by it.
+    /// Whether another runtime polls now. The future would not wake that one.
     pub(super) fn is_elsewhere(&self) -> bool {
         self.runtime != runtime()
     }
@@ -41,10 +41,10 @@ fn runtime() -> Option<runtime::Id> {
     Handle::try_current().ok().map(|handle| handle.id())
 }
 
-/// A value that is received, as soon as there is one.
+/// A receive that waits for a value, if there is one.
 pub(super) struct Receiving<R>(pub(super) Option<PendingTransfer<Result<R, ConnectionError>>>);
 
-/// A value that is sent, as soon as there is room.
+/// A send that waits for room, if there is one.
 #[derive(Default)]
 pub(super) struct Sending(pub(super) Option<(Arc<OutgoingItem>, PendingTransfer<Sent>)>);
 

@@ -22,7 +22,7 @@ use super::store::step;
 use crate::multiprocessing::bell::Bell;
 use crate::multiprocessing::item::{IncomingItem, OutgoingItem};
 use crate::multiprocessing::linger::{linger, linger_in_turn};
-use crate::multiprocessing::robust::{Robust, RobustGuard};
+use crate::multiprocessing::robust::{RobustGuard, RobustLock};
 use crate::sys::{self, ProcessIdentity, SharedMapping};
 use crate::wire::CodecError;
 use crate::wire::descriptors::Descriptor;
@@ -33,7 +33,7 @@ const CAPACITY: usize = 8;
 const COUNTS_DONE: usize = 16;
 const LOCK: usize = 128;
 const STATE: usize = 256;
-const _: () = assert!(LOCK + Robust::BYTES <= STATE && STATE + Kept::BYTES <= holders::START);
+const _: () = assert!(LOCK + RobustLock::BYTES <= STATE && STATE + Kept::BYTES <= holders::START);
 
 /// What the memory of a queue begins with.
 const QUEUE: u64 = u64::from_le_bytes(*b"cf queue");
@@ -48,7 +48,7 @@ pub(super) struct SharedQueue {
     /// One end is written to by all, and the other read from.
     sockets: [Descriptor; 2],
     words: Arc<SharedMapping>,
-    lock: Robust,
+    lock: RobustLock,
     /// It is used under the lock only.
     ring: Mutex<QueueRing>,
     /// 0 if there is none.
@@ -93,7 +93,7 @@ impl SharedQueue {
     fn new(file: Descriptor, bell: Bell, sockets: [Descriptor; 2], words: SharedMapping) -> Self {
         let words = Arc::new(words);
         Self {
-            lock: Robust::new(words.clone(), LOCK, bell.clone()),
+            lock: RobustLock::new(words.clone(), LOCK, bell.clone()),
             ring: Mutex::new(QueueRing::new(file.clone())),
             capacity: words.word(CAPACITY).load(Ordering::Relaxed),
             counts_done: words.word(COUNTS_DONE).load(Ordering::Relaxed) != 0,

@@ -6,15 +6,15 @@ use std::time::Duration;
 /// For how long a worker serves.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::process) struct Tenure {
-    /// So many calls.
+    /// The number of calls it runs at most.
     pub(in crate::process) max_tasks: Option<u64>,
-    /// So long, from when it is ready.
+    /// The time it serves at most, from when it is ready.
     pub(in crate::process) max_age: Option<Duration>,
-    /// Until it has had nothing to do for so long.
+    /// The time it may be idle.
     pub(in crate::process) idle_timeout: Option<Duration>,
 }
 
-/// Why a worker that has nothing to do is told to exit.
+/// Why the pool tells an idle worker to exit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::process) enum Dismissal {
     /// The pool is closed.
@@ -28,17 +28,17 @@ pub(in crate::process) enum Dismissal {
 /// Why the pool ends a worker.
 #[derive(Clone, Debug)]
 pub(in crate::process) enum Ending {
-    /// Its work is done: it was told to exit.
+    /// The pool told it to exit; it has nothing to do.
     Dismissed(Dismissal),
     /// It ran an item for too long.
     TimedOut { limit: Duration },
     /// It runs a call that was cancelled.
     Cancelled,
-    /// It is still running at the deadline of a shutdown.
+    /// It still runs at the deadline of a shutdown.
     Shutdown,
-    /// The pool's user wants its workers to end; it may still finish what it runs.
+    /// `terminate_workers` was called. The worker may still finish what it runs.
     Terminated,
-    /// It said something that makes no sense.
+    /// It sent something that is not valid.
     Protocol(String),
 }
 

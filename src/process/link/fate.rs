@@ -87,7 +87,7 @@ impl Link {
     }
 
     /// It has nothing to do from now on.
-    pub(in crate::process) fn rests(&self) {
+    pub(in crate::process) fn start_idle_time(&self) {
         if self.tenure.idle_timeout.is_some() {
             self.lock().idle_since = Some(Instant::now());
         }

@@ -58,8 +58,8 @@ impl Link {
             return None;
         }
         let owed = &front.call.owed;
-        let unbegun = (found.item + 1).min(owed.next() + owed.remaining());
-        let rest = front.call.split_off(unbegun);
+        let unstarted = (found.item + 1).min(owed.next() + owed.remaining());
+        let rest = front.call.split_off(unstarted);
         if let Some(since) = front.fronts_since {
             front.elapsed = u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX);
         }

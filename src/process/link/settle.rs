@@ -171,7 +171,7 @@ impl Link {
 
     /// Settles, after the worker is dead and all its answers have been read, what it still owed:
     /// `loss` is what its running item failed of.
-    pub(in crate::process) fn bury(&self, loss: &Cause) -> Remains {
+    pub(in crate::process) fn settle_death(&self, loss: &Cause) -> Remains {
         let in_flight = {
             let mut lane = self.lock();
             lane.closed = true;
@@ -219,8 +219,8 @@ impl Link {
                 }
                 remains.lost += 1;
             }
-            let unbegun = claim.stage == Stage::Offered;
-            if place == 0 && unbegun && matches!(loss, Cause::WorkerLost(_)) {
+            let unstarted = claim.stage == Stage::Offered;
+            if place == 0 && unstarted && matches!(loss, Cause::WorkerLost(_)) {
                 call.strikes += 1; // Reading it may be what the worker died of.
             }
             if call.strikes == MOST_STRIKES {

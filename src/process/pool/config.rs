@@ -12,7 +12,7 @@ pub(in crate::process) struct ProcessPoolConfig {
     pub(in crate::process) max_workers: usize,
     pub(in crate::process) queue_capacity: Option<usize>,
     pub(in crate::process) task_options: TaskOptions,
-    /// So many workers are kept, also when there is nothing to do.
+    /// The number of workers that stay when they are idle.
     pub(in crate::process) min_workers: usize,
     pub(in crate::process) idle_timeout: Option<Duration>,
     pub(in crate::process) max_tasks_per_child: Option<u64>,
@@ -23,7 +23,7 @@ pub(in crate::process) struct ProcessPoolConfig {
 }
 
 impl ProcessPoolConfig {
-    /// Whether a worker may have a successor while it is there.
+    /// Whether a worker may get a successor before it ends.
     pub(super) fn has_retirements(&self) -> bool {
         self.max_tasks_per_child.is_some()
             || self.max_age_per_child.is_some()

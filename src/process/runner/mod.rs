@@ -28,7 +28,7 @@ use crate::executor::error::Death;
 use crate::sys::{self, ChildProcess, Exit};
 use crate::wire::forkserver::{FromForkServer, LONGEST};
 use crate::wire::frame::Frames;
-use crate::wire::process_setup::Legacy;
+use crate::wire::process_setup::OutcomeFile;
 
 /// How long one that has hung up may take to end, and the fork server to say how one has ended.
 const GRACE: Duration = Duration::from_secs(5);
@@ -40,7 +40,7 @@ const AGAIN: Duration = Duration::from_millis(10);
 pub(crate) struct RunningProcess {
     pid: u32,
     pidfd: Arc<OwnedFd>,
-    legacy: Arc<Legacy>,
+    outcome_file: Arc<OutcomeFile>,
     /// Where the fork server says how it ended, if that has forked it.
     word: Option<PipeReader>,
     state: Mutex<ProcessState>,
@@ -143,7 +143,7 @@ impl RunningProcess {
     /// What it has left, now that it has ended.
     pub(crate) fn outcome(&self, death: Death) -> ProcessOutcome {
         // Where there is but one thread, another would be in the way of the next fork.
-        ProcessOutcome::new(self.legacy.clone(), death, !self.is_fork)
+        ProcessOutcome::new(self.outcome_file.clone(), death, !self.is_fork)
     }
 
     /// Nobody waits for it any more: sees to it that its exit status is taken, and calls `then`. If there is

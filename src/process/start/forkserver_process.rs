@@ -165,7 +165,7 @@ impl ForkServerProcess {
 
     /// Ends a worker that nobody wants.
     fn abandon(&self, mut worker: ChildProcess) {
-        worker.let_go();
+        worker.kill_without_reaping();
         self.forget(worker.id());
     }
 

@@ -1,7 +1,7 @@
 //! From nothing to a process that is ready. Reading order:
 //!
 //! - this file: how workers are started; [`recipe`]: with what;
-//! - [`exec`]: the executable of this process is started again;
+//! - [`exec`]: starts the executable of this process again;
 //! - [`forkserver`]: or a fork server forks it, asked over its [`forkserver_process`] end;
 //! - [`connection`]: the first words; [`child`]: the process; [`error`]: why there is none.
 

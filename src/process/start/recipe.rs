@@ -1,4 +1,4 @@
-//! What every worker of a pool is started with.
+//! [`Recipe`]: what each worker of a pool is started with.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -14,10 +14,10 @@ use crate::wire::Chain;
 use crate::wire::descriptors::Descriptor;
 use crate::wire::message::{self, Captured, Role, Setup};
 
-/// A function and its encoded arguments, to be called once in a new process.
+/// A function and its encoded arguments. A new process calls it once.
 pub(crate) type Opening = (FunctionOffset, Chain);
 
-/// What every worker of a pool is started with.
+/// What each worker of a pool is started with.
 #[derive(Debug)]
 pub(in crate::process) struct Recipe {
     pub(in crate::process) surroundings: Surroundings,
@@ -42,7 +42,7 @@ impl Recipe {
         executed.await.map_err(|_| StartError::Closed)?
     }
 
-    /// What a worker is told to be. Its own descriptors go before what its initializer is to have.
+    /// The setup of a worker. Its own descriptors precede those of its initializer.
     pub(super) fn setup(
         &self,
         worker_id: u64,
@@ -59,7 +59,7 @@ impl Recipe {
         self.put_setup(own, setup, self.initializer.as_ref())
     }
 
-    /// What a fork server is told to be.
+    /// The setup of a fork server.
     pub(super) fn fork_server_setup(&self) -> Chain {
         self.put_setup(Vec::new(), Setup::default(), self.preload.as_ref())
     }
