@@ -123,7 +123,7 @@ mod tests {
         link.retire_later(|_| Duration::ZERO);
         assert!(link.is_idle() && link.room() > 0);
         assert!(link.steal(1).is_empty() && link.recall(1).is_empty());
-        link.rests();
+        link.start_idle_time();
         link.leave();
         link.dismiss(Dismissal::Closed);
         assert!(matches!(link.ending(), Some(Ending::Dismissed(_))));
