@@ -168,7 +168,8 @@ fn imports() -> Vec<(String, String, String)> {
 struct Source {
     /// Relative to `src`.
     path: PathBuf,
-    /// Without comments and tests.
+    text: String,
+    /// The text without comments and tests.
     code: String,
 }
 
@@ -221,6 +222,7 @@ fn sources() -> Vec<Source> {
                 sources.push(Source {
                     path: path.strip_prefix(&root).expect("it lies in src").to_owned(),
                     code: without_comments_and_tests(&text),
+                    text,
                 });
             }
         }
@@ -228,16 +230,19 @@ fn sources() -> Vec<Source> {
     sources
 }
 
-/// Drops comments, and items under `#[cfg(test)]` up to the brace that ends them, which formatted
-/// code has at the column where they begin.
+/// Drops comments and test items. A test item ends with a brace in the column where it begins, as formatted code has it.
 fn without_comments_and_tests(text: &str) -> String {
     let mut code = String::new();
     let mut lines = text.lines();
     while let Some(line) = lines.next() {
-        if line.trim() == "#[cfg(test)]" {
+        if is_for_tests(line) {
             let indent = &line[..line.len() - line.trim_start().len()];
             let end = format!("{indent}}}");
-            let item = lines.next().unwrap_or_default();
+            let attribute = |line: &&str| line.trim_start().starts_with("#[");
+            let item = lines
+                .by_ref()
+                .find(|line| !attribute(line))
+                .unwrap_or_default();
             if !item.ends_with(';') {
                 lines.by_ref().find(|line| *line == end);
             }
@@ -247,6 +252,27 @@ fn without_comments_and_tests(text: &str) -> String {
         code.push('\n');
     }
     code
+}
+
+fn is_for_tests(line: &str) -> bool {
+    matches!(line.trim(), "#[cfg(test)]" | UNIT_TESTS | PROPERTY_TESTS)
+}
+
+/// What stands above a module of unit tests, and above one that the package `properties` has.
+const UNIT_TESTS: &str = "#[cfg(all(test, not(properties)))]";
+const PROPERTY_TESTS: &str = "#[cfg(all(test, properties))]";
+
+/// The package `properties` compiles the same files, so `cfg(test)` alone is not enough.
+#[test]
+fn each_unit_test_runs_in_one_package() {
+    for source in sources() {
+        let runs_in_both = source.text.contains("#[cfg(test)]\nmod tests");
+        assert!(
+            !runs_in_both || !source.text.contains("test]\n    fn "),
+            "{}: its unit tests need {UNIT_TESTS}",
+            source.path.display()
+        );
+    }
 }
 
 /// Every path that follows `root`, with the groups in braces written out.
@@ -334,7 +360,7 @@ fn find_cycle(graph: &Graph) -> Option<Vec<String>> {
 fn every_promise_names_a_test_that_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut code = String::new();
-    let mut folders = vec![root.join("tests"), root.join("src")];
+    let mut folders = Vec::from(["examples", "src", "tests"].map(|folder| root.join(folder)));
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).expect("a folder") {
             let path = entry.expect("an entry").path();
