@@ -104,6 +104,13 @@ pub struct ProcessPoolBuilder {
 /// Encodes the call of an initializer or a preload, within a limit of bytes.
 type EncodeOpening = Box<dyn FnOnce(usize) -> Result<Opening, String> + Send>;
 
+impl ProcessPoolExecutor {
+    /// Starts to configure a pool.
+    pub fn builder() -> ProcessPoolBuilder {
+        ProcessPoolBuilder::default()
+    }
+}
+
 impl ProcessPoolBuilder {
     /// The name of the pool, in its `Debug` text and in metrics.
     pub fn name(mut self, name: impl Into<String>) -> Self {

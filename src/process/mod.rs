@@ -23,9 +23,6 @@ mod verdict;
 mod watch;
 
 use std::fmt;
-use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
@@ -35,17 +32,14 @@ pub use self::builder::{ProcessPoolBuilder, StartMethod};
 pub use self::limits::Limits;
 pub use self::output::{Output, OutputLine, OutputStream};
 use self::pool::{EndWorkers, Pool};
-pub(crate) use self::start::Surroundings;
+pub(crate) use self::start::{ServeForked, Surroundings};
 use crate::executor::error::{BuildError, TaskError};
 use crate::executor::job::Job;
 use crate::executor::options::{Shutdown, ShutdownReport};
 use crate::executor::room::Room;
-use crate::executor::{Executor, Stats};
-use crate::wire::message::Role;
-
-/// The main function of a forked process: takes its role, its socket, and the pidfd of its parent. (The
-/// worker's code is not imported here.)
-pub(crate) type ServeForked = fn(Role, io::Result<UnixStream>, Option<OwnedFd>) -> !;
+use crate::executor::{Executor, Intake, Stats};
+#[cfg(feature = "serde")]
+use crate::record::{record, words};
 
 /// Set once `init` has declared that this executable can be a worker.
 static INITIALIZED: OnceLock<ServeForked> = OnceLock::new();
@@ -94,7 +88,10 @@ pub struct ProcessPoolExecutor {
     pool: Arc<Pool>,
 }
 
-/// A snapshot of one worker process. Returned by [`ProcessPoolExecutor::workers`].
+/// A snapshot of one worker process.
+///
+/// With the feature `serde` it can be serialized and deserialized, as a map whose keys are the names of its
+/// methods. Its state is the word `idle`, `busy` or `ending`.
 #[derive(Clone, Debug)]
 pub struct WorkerInfo {
     id: u64,
@@ -115,6 +112,12 @@ pub enum WorkerState {
     /// It is about to exit.
     Ending,
 }
+
+#[cfg(feature = "serde")]
+record!(WorkerInfo as "WorkerInfo" { id, pid, state, tasks_done, started_at });
+
+#[cfg(feature = "serde")]
+words!(WorkerState as "WorkerState" { Idle = "idle", Busy = "busy", Ending = "ending" });
 
 impl WorkerInfo {
     /// The number of the worker, counted from 1 in each pool. It is never used again.
@@ -161,12 +164,8 @@ impl ProcessPoolExecutor {
         Self::builder().max_workers(max_workers).build()
     }
 
-    /// Returns a builder to configure a pool.
-    pub fn builder() -> ProcessPoolBuilder {
-        ProcessPoolBuilder::default()
-    }
-
-    /// Starts all workers and waits until they are ready. A pool that an initializer has broken tries again.
+    /// Starts all workers and waits until they are ready. It also makes a pool try again that
+    /// has given up on its initializer.
     ///
     /// # Errors
     /// `is_init_failed()` if a worker does not become ready; `is_shutdown()` after a shutdown; `is_rejected()`
@@ -210,7 +209,7 @@ impl ProcessPoolExecutor {
 
 /// The executor owns its pool. A `map` stream holds only the pool, so it notices when the executor is dropped.
 #[async_trait]
-impl Executor for ProcessPoolExecutor {
+impl Intake for ProcessPoolExecutor {
     fn spawn_job(&self, job: Job) {
         self.pool.spawn_job(job);
     }
@@ -226,7 +225,10 @@ impl Executor for ProcessPoolExecutor {
     fn handle(&self) -> Arc<dyn Executor> {
         self.pool.clone()
     }
+}
 
+#[async_trait]
+impl Executor for ProcessPoolExecutor {
     async fn shutdown_with(&self, how: Shutdown) -> ShutdownReport {
         self.pool.shutdown_with(how).await
     }

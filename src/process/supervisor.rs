@@ -330,7 +330,10 @@ impl SupervisedWorker {
         loop {
             let deadline = match self.link.fate() {
                 Fate::Serve(moment) => moment,
-                Fate::Leave => Some(*last_call.get_or_insert_with(|| Instant::now() + EXIT_GRACE)),
+                Fate::Leave => Some(*last_call.get_or_insert_with(|| {
+                    self.link.write_now();
+                    Instant::now() + EXIT_GRACE
+                })),
                 Fate::Terminate(moment) => {
                     last_call = None;
                     if !std::mem::replace(&mut asked, true) {

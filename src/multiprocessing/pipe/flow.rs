@@ -3,84 +3,18 @@
 
 use std::fmt;
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use futures::{Sink, Stream};
-use tokio::runtime::{self, Handle};
 use tokio::task::coop;
 
+use super::Connection;
 use super::error::ConnectionError;
 use super::outbox::check;
-use super::{Connection, ConnectionEnd};
+use super::transfer::PendingTransfer;
 use crate::executor::task::Data;
 use crate::multiprocessing::item::OutgoingItem;
-
-/// A pending operation, and the runtime that has polled it last.
-struct PendingTransfer<T> {
-    runtime: Option<runtime::Id>,
-    /// Only its owner uses it; the lock makes it `Sync`.
-    future: Mutex<Pin<Box<dyn Future<Output = T> + Send>>>,
-}
-
-impl<T> PendingTransfer<T> {
-    fn new(future: impl Future<Output = T> + Send + 'static) -> Self {
-        Self {
-            runtime: runtime(),
-            future: Mutex::new(Box::pin(future)),
-        }
-    }
-
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<T> {
-        let future = self.future.get_mut();
-        let future = future.unwrap_or_else(std::sync::PoisonError::into_inner);
-        future.as_mut().poll(context)
-    }
-
-    /// Whether another runtime polls now, which would not be woken.
-    fn is_elsewhere(&self) -> bool {
-        self.runtime != runtime()
-    }
-}
-
-fn runtime() -> Option<runtime::Id> {
-    Handle::try_current().ok().map(|handle| handle.id())
-}
-
-/// The pending receive.
-pub(super) struct Receiving<R>(Option<PendingTransfer<Result<R, ConnectionError>>>);
-
-/// The pending send.
-#[derive(Default)]
-pub(super) struct Sending(Option<(Arc<OutgoingItem>, PendingTransfer<Sent>)>);
-
-type Sent = Result<(), ConnectionError>;
-
-impl<R> Default for Receiving<R> {
-    fn default() -> Self {
-        Self(None)
-    }
-}
-
-impl Sending {
-    fn begin(&mut self, end: &Arc<ConnectionEnd>, item: Arc<OutgoingItem>) {
-        let (end, sent) = (end.clone(), item.clone());
-        let waiting = PendingTransfer::new(async move { end.outbox.send(&sent).await });
-        self.0 = Some((item, waiting));
-    }
-
-    fn poll(&mut self, end: &Arc<ConnectionEnd>, context: &mut Context<'_>) -> Poll<Sent> {
-        if let Some((item, _)) = self.0.take_if(|(_, waiting)| waiting.is_elsewhere()) {
-            self.begin(end, item); // No one receives the part that was sent.
-        }
-        let Some((_, waiting)) = &mut self.0 else {
-            return Poll::Ready(Ok(()));
-        };
-        let sent = ready!(waiting.poll(context));
-        self.0 = None;
-        Poll::Ready(sent)
-    }
-}
 
 impl<S, R: Data> Stream for Connection<S, R> {
     type Item = Result<R, ConnectionError>;

@@ -1,14 +1,17 @@
 //! [`pipe`]: two connected ends, each for one process. Reading order:
 //!
-//! - [`packet`]: the format of a packet; [`watch`]: waiting for the socket;
-//! - [`outbox`]: sending; [`inbox`]: receiving; [`flow`]: both, as a stream and a sink;
-//! - [`error`]: the errors.
+//! - [`packet`]: what travels; [`watch`]: waiting for the socket that it travels by;
+//! - [`outbox`]: sending; [`inbox`]: receiving; [`end`]: both;
+//! - [`flow`]: a connection as a stream and a sink; [`transfer`]: the future that one of these waits for;
+//! - [`error`]: why something was not done.
 
+mod end;
 mod error;
 mod flow;
 mod inbox;
 mod outbox;
 mod packet;
+mod transfer;
 mod watch;
 
 use std::marker::PhantomData;
@@ -17,10 +20,10 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use self::end::ConnectionEnd;
 pub use self::error::{ConnectionError, SendError};
-use self::flow::{Receiving, Sending};
-use self::inbox::PipeInbox;
-use self::outbox::{PipeOutbox, check};
+use self::outbox::check;
+use self::transfer::{Receiving, Sending};
 use super::item::OutgoingItem;
 use super::vigil::may_block;
 use super::wait::end_of;
@@ -146,21 +149,9 @@ pub struct Connection<S, R> {
     values: PhantomData<fn(S) -> R>,
 }
 
-/// An end, as one process sees it.
-#[derive(Debug)]
-struct ConnectionEnd {
-    socket: Descriptor,
-    outbox: PipeOutbox,
-    inbox: PipeInbox,
-}
-
 impl<S, R> Connection<S, R> {
     fn new(socket: Descriptor) -> Self {
-        Self::of(Arc::new(ConnectionEnd {
-            outbox: PipeOutbox::new(socket.clone()),
-            inbox: PipeInbox::new(socket.clone()),
-            socket,
-        }))
+        Self::of(Arc::new(ConnectionEnd::new(socket)))
     }
 
     fn of(end: Arc<ConnectionEnd>) -> Self {

@@ -65,6 +65,28 @@ pub struct ProcessBuilder {
     spawn_timeout: Option<Duration>,
 }
 
+impl Process<()> {
+    /// Returns a builder to configure a process.
+    ///
+    /// ```
+    /// use concurrent_futures::multiprocessing::Process;
+    /// # concurrent_futures::init_before_main!();
+    ///
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let process = Process::builder()
+    ///     .name("greeter")
+    ///     .daemon(true)
+    ///     .env("GREETING", "hello")
+    ///     .spawn(|| std::env::var("GREETING").unwrap(), ())
+    ///     .await?;
+    /// assert_eq!(process.join().await?, "hello");
+    /// # Ok(()) }
+    /// ```
+    pub fn builder() -> ProcessBuilder {
+        ProcessBuilder::default()
+    }
+}
+
 impl ProcessBuilder {
     /// The name of the process, in errors and in [`active_children`](super::active_children). Default: the path
     /// of its function.

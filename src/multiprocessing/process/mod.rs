@@ -90,28 +90,6 @@ pub struct Process<R> {
     result: PhantomData<fn() -> R>,
 }
 
-impl Process<()> {
-    /// Returns a builder to configure a process.
-    ///
-    /// ```
-    /// use concurrent_futures::multiprocessing::Process;
-    /// # concurrent_futures::init_before_main!();
-    ///
-    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// let process = Process::builder()
-    ///     .name("greeter")
-    ///     .daemon(true)
-    ///     .env("GREETING", "hello")
-    ///     .spawn(|| std::env::var("GREETING").unwrap(), ())
-    ///     .await?;
-    /// assert_eq!(process.join().await?, "hello");
-    /// # Ok(()) }
-    /// ```
-    pub fn builder() -> ProcessBuilder {
-        ProcessBuilder::default()
-    }
-}
-
 impl<R: Data> Process<R> {
     /// Starts a process, and waits until it is about to call the function.
     ///

@@ -1,61 +1,15 @@
 //! Why a worker ends or gets a successor. A dismissed worker exits by itself, and a terminated one may finish
 //! its item. Every other ending is a kill, at once or when its time is up.
 
-use std::io;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::Link;
+use super::ending::{Dismissal, Ending};
 use crate::wire::message;
 
-/// How long a worker serves.
-#[derive(Clone, Copy, Debug, Default)]
-pub(in crate::process) struct Tenure {
-    /// The number of calls.
-    pub(in crate::process) max_tasks: Option<u64>,
-    /// The time since it became ready.
-    pub(in crate::process) max_age: Option<Duration>,
-    /// The time without work.
-    pub(in crate::process) idle_timeout: Option<Duration>,
-}
-
-/// Why an idle worker is told to exit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::process) enum Dismissal {
-    /// The pool is closed.
-    Closed,
-    /// It has served for long enough.
-    Retired,
-    /// It was idle for long enough.
-    Idle,
-}
-
-/// Why the pool ends a worker.
-#[derive(Clone, Debug)]
-pub(in crate::process) enum Ending {
-    /// It was idle, and was told to exit.
-    Dismissed(Dismissal),
-    /// It ran an item for too long.
-    TimedOut { limit: Duration },
-    /// It runs a call that was cancelled.
-    Cancelled,
-    /// It still runs at the deadline of a shutdown.
-    Shutdown,
-    /// The user of the pool ends its workers; it may still finish its item.
-    Terminated,
-    /// It sent something invalid.
-    Protocol(String),
-}
-
-impl Ending {
-    /// Its socket failed.
-    pub(in crate::process) fn failed(error: &io::Error) -> Self {
-        Self::Protocol(format!("a connection that failed: {error}"))
-    }
-}
-
-/// What the supervisor's task has to do with the worker.
+/// What the driving task is to do with the worker.
 pub(in crate::process) enum Fate {
     /// Serve it, and check the clock at this instant.
     Serve(Option<Instant>),
@@ -67,7 +21,8 @@ pub(in crate::process) enum Fate {
 }
 
 impl Link {
-    /// Tells the worker to exit, if it is idle.
+    /// Tells the worker to exit, if it has nothing to do. The pool decides this under its lock, so nothing
+    /// is sent here: the task that drives the link does that (`write_now`).
     pub(in crate::process) fn dismiss(&self, why: Dismissal) {
         let mut lane = self.lock();
         // A worker that got work since it looked idle is dismissed when it is idle again.
@@ -77,7 +32,6 @@ impl Link {
         lane.closed = true;
         lane.ending = Some(Ending::Dismissed(why));
         message::put_exit(&mut lane.unwritten);
-        self.write(&mut lane);
         self.wake.notify_one();
     }
 
@@ -142,5 +96,40 @@ impl Link {
     pub(in crate::process) fn has_idled(&self) -> bool {
         let end = self.lock().idle_end(&self.tenure);
         end.is_some_and(|end| end <= Instant::now())
+    }
+}
+
+#[cfg(all(test, target_os = "linux", not(properties)))]
+mod tests {
+    use std::io::{self, Read as _};
+    use std::os::unix::net::UnixStream;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::process::link::Tenure;
+    use crate::wire::page::Page;
+
+    /// All that a pool calls while it holds its lock. A worker that reads slowly must not hold up the pool.
+    #[tokio::test]
+    async fn what_a_pool_decides_under_its_lock_sends_nothing() {
+        let (ours, mut theirs) = UnixStream::pair().expect("a socket pair");
+        for socket in [&ours, &theirs] {
+            socket.set_nonblocking(true).expect("a socket");
+        }
+        let (page, _) = Page::create().expect("memory");
+        let link = Link::new(1, 1, page, Arc::new(ours), Tenure::default());
+        link.end_by(Some(Instant::now()));
+        link.retire_later(|_| Duration::ZERO);
+        assert!(link.is_idle() && link.room() > 0);
+        assert!(link.steal(1).is_empty() && link.recall(1).is_empty());
+        link.rests();
+        link.leave();
+        link.dismiss(Dismissal::Closed);
+        assert!(matches!(link.ending(), Some(Ending::Dismissed(_))));
+        let mut byte = [0];
+        let nothing = theirs.read(&mut byte).expect_err("nothing was sent");
+        assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
+        link.write_now();
+        assert_eq!(theirs.read(&mut byte).expect("it was sent"), 1);
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::fate::{Ending, Tenure};
+use super::ending::{Ending, Tenure};
 use crate::executor::job::EncodedCall;
 use crate::executor::options::TaskName;
 use crate::observe::Raised;

@@ -9,10 +9,11 @@
 //! - [`lane`]: the calls in flight, and the decisions about them;
 //! - [`settle`]: who gets an outcome, and what follows for the calls of a dead worker;
 //! - [`recall`]: how calls are taken back or cancelled;
-//! - [`fate`]: why a worker ends; [`clock`]: when.
+//! - [`ending`]: why a worker ends; [`fate`]: how; [`clock`]: when.
 
 mod bulk;
 mod clock;
+mod ending;
 mod fate;
 mod lane;
 mod recall;
@@ -29,7 +30,8 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 pub(super) use self::clock::Late;
-pub(super) use self::fate::{Dismissal, Ending, Fate, Tenure};
+pub(super) use self::ending::{Dismissal, Ending, Tenure};
+pub(super) use self::fate::Fate;
 use self::lane::{InFlight, Lane};
 pub(super) use self::settle::Answered;
 use crate::executor::error::{Cause, Rejection};

@@ -18,8 +18,13 @@ impl Link {
         let _ = self.try_write(lane);
     }
 
-    /// A write to a dead worker is an error here, not a signal that would end a program that does not ignore
-    /// it.
+    /// As `write`, for what was decided under the pool's lock.
+    pub(in crate::process) fn write_now(&self) {
+        self.write(&mut self.lock());
+    }
+
+    /// A write to a dead worker is an error here, not the signal that ends a program which does
+    /// not ignore it.
     fn try_write(&self, lane: &mut Lane) -> io::Result<()> {
         let socket = self.socket.as_fd();
         lane.unwritten

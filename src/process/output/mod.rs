@@ -110,6 +110,7 @@ pub struct OutputLine {
 
 /// The stream that a worker writes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum OutputStream {
     /// Descriptor 1.
     Stdout,

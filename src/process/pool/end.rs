@@ -27,6 +27,7 @@ impl Pool {
         self.rooms.close();
         for link in idle {
             link.dismiss(Dismissal::Closed);
+            link.write_now(); // The runtime that drives it may be busy for long.
         }
         self.changed.notify_waiters();
     }

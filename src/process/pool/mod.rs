@@ -1,68 +1,45 @@
-//! Decides which call goes to which worker, and when a worker starts. All decisions are made under one lock. No
-//! user code runs under it, and the only I/O is the non-blocking write that dismisses a worker. Locks are taken
-//! in the order pool, link. Reading order:
+//! Decides which call goes to which worker, and when workers start. All of it happens under one lock.
+//! Under it the pool sends nothing to a worker, answers no caller, and runs no code of a task. Locks are
+//! taken in the order pool, link. Reading order:
 //!
-//! - this file: the pool as an executor;
-//! - [`state`]: the state under the lock, and its decisions;
+//! - this file: what an executor promises, kept by a pool; [`config`]: its settings;
+//! - [`state`]: what is under the lock, and what is decided there;
 //! - [`dispatch`]: how a call and a worker find each other;
-//! - [`hire`]: how workers start, and what follows a failed start;
-//! - [`retire`]: how workers leave; [`cancel`]: how calls are cancelled; [`end`]: how the pool ends.
+//! - [`hire`]: how workers are started, and what becomes of a start that fails;
+//! - [`retire`]: how they go; [`cancel`]: how calls go; [`end`]: how the pool goes;
+//! - [`workers`]: what each worker does at the moment.
 
 mod cancel;
+mod config;
 mod dispatch;
 mod end;
 mod hire;
 mod retire;
 mod state;
+mod workers;
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
+pub(super) use self::config::ProcessPoolConfig;
 pub(super) use self::end::EndWorkers;
 pub(super) use self::hire::AfterFailure;
 pub(super) use self::retire::Departure;
 use self::state::{CallOrigin, PoolState, WaitingCall};
 use super::link::{Ending, Link};
-use super::start::{Recipe, Starter};
-use super::{WorkerInfo, WorkerState};
 use crate::executor::error::{Cause, Rejection, TaskError};
 use crate::executor::job::Job;
-use crate::executor::options::{Shutdown, ShutdownReport, TaskOptions};
+use crate::executor::options::{Shutdown, ShutdownReport};
 use crate::executor::promise::Terms;
 use crate::executor::room::{Room, Rooms};
-use crate::executor::{Executor, Stats};
+use crate::executor::{Executor, Intake, Stats};
 use crate::observe::Meter;
 use crate::sys;
-
-pub(super) struct ProcessPoolConfig {
-    pub(super) name: Option<String>,
-    pub(super) max_workers: usize,
-    pub(super) queue_capacity: Option<usize>,
-    pub(super) task_options: TaskOptions,
-    /// The number of workers that are kept even when there is nothing to do.
-    pub(super) min_workers: usize,
-    pub(super) idle_timeout: Option<Duration>,
-    pub(super) max_tasks_per_child: Option<u64>,
-    pub(super) max_age_per_child: Option<Duration>,
-    pub(super) max_memory_per_child: Option<u64>,
-    pub(super) recipe: Arc<Recipe>,
-    pub(super) starter: Starter,
-}
-
-impl ProcessPoolConfig {
-    /// Whether a worker can have a successor while it still serves.
-    fn has_retirements(&self) -> bool {
-        self.max_tasks_per_child.is_some()
-            || self.max_age_per_child.is_some()
-            || self.max_memory_per_child.is_some()
-    }
-}
 
 /// Starts a worker for a place of the pool, on a runtime.
 pub(super) type HireWorker = fn(&Handle, Arc<Pool>, u64);
@@ -113,26 +90,10 @@ impl Pool {
     fn links(&self) -> Vec<Arc<Link>> {
         self.lock().links().cloned().collect()
     }
-
-    pub(super) fn workers(&self) -> Vec<WorkerInfo> {
-        let state = self.lock();
-        let ready = state.links().map(|link| WorkerInfo {
-            id: link.id,
-            pid: link.pid,
-            state: match link.ending() {
-                Some(_) => WorkerState::Ending,
-                None if link.is_idle() => WorkerState::Idle,
-                None => WorkerState::Busy,
-            },
-            tasks_done: link.tasks_done(),
-            started_at: link.started_at,
-        });
-        ready.collect()
-    }
 }
 
 #[async_trait]
-impl Executor for Pool {
+impl Intake for Pool {
     fn spawn_job(&self, job: Job) {
         let ticket = job.work.ticket();
         ticket.accept(&self.terms);
@@ -168,7 +129,10 @@ impl Executor for Pool {
     fn handle(&self) -> Arc<dyn Executor> {
         self.shared()
     }
+}
 
+#[async_trait]
+impl Executor for Pool {
     async fn shutdown_with(&self, how: Shutdown) -> ShutdownReport {
         let deadline = how.ends_at();
         let before = self.tally();

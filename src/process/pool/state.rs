@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
-use super::ProcessPoolConfig;
+use super::config::ProcessPoolConfig;
 use crate::alarm::Alarm;
 use crate::backlog::{Backlog, Pending};
 use crate::executor::Restarts;

@@ -2,18 +2,18 @@
 
 use std::fmt;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as Blocking;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Mutex;
 
-use super::Recipe;
 use super::child::Child;
 use super::connection::ChildConnection;
 use super::error::StartError;
 use super::forkserver_process::ForkServerProcess;
-use crate::process::ServeForked;
+use super::recipe::Recipe;
 use crate::process::output::{Outlets, Output, Outputs};
 use crate::sys::{self, ChildProcess, Forked};
 use crate::wire::descriptors::Descriptor;
@@ -24,6 +24,10 @@ const EXIT_GRACE: Duration = Duration::from_secs(5);
 /// The minimal silence of a shared fork server before it is killed: the exit status of its processes is lost
 /// then. One that runs answers far sooner.
 const SILENCE: Duration = Duration::from_secs(1);
+
+/// The main function of a forked process: takes its role, its socket, and the pidfd of its parent. (The
+/// worker's code is not imported here.)
+pub(crate) type ServeForked = fn(Role, io::Result<Blocking>, Option<OwnedFd>) -> !;
 
 pub(in crate::process) struct ForkServer {
     /// Where the output of further fork servers goes, if there can be any.
@@ -299,7 +303,7 @@ impl ForkServerState {
     }
 }
 
-/// Starts the process that becomes a fork server.
+/// Executes a process in the given role, with these as its stdin, stdout and stderr.
 async fn execute(
     recipe: &Arc<Recipe>,
     outlets: &Outlets,

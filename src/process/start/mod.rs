@@ -1,6 +1,6 @@
 //! Starts a process and makes it ready. Reading order:
 //!
-//! - this file: what is started, and with what;
+//! - this file: how workers are started; [`recipe`]: with what;
 //! - [`exec`]: the executable of this process is started again;
 //! - [`forkserver`]: or a fork server forks it, asked through its [`forkserver_process`];
 //! - [`connection`]: the first messages; [`child`]: the process; [`error`]: the errors of a start.
@@ -11,41 +11,26 @@ mod error;
 mod exec;
 mod forkserver;
 mod forkserver_process;
+mod recipe;
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::Duration;
 
 pub(super) use self::child::Child;
 pub(super) use self::connection::ChildConnection;
 pub(super) use self::error::StartError;
 pub(crate) use self::exec::Surroundings;
 pub(super) use self::forkserver::ForkServer;
-use super::output::{Outlets, Pipes};
-use crate::function::FunctionOffset;
-use crate::observe;
-use crate::sys::{self, ChildProcess, Limit};
-use crate::wire::Chain;
+pub(crate) use self::forkserver::ServeForked;
+pub(crate) use self::recipe::Opening;
+pub(super) use self::recipe::Recipe;
+use super::output::Pipes;
+use crate::sys;
 use crate::wire::descriptors::Descriptor;
-use crate::wire::message::{self, Captured, Role, Setup};
+use crate::wire::message::Role;
 
 /// The maximal number of fork servers that may die in one start.
 pub(super) const MOST_FORK_SERVERS: usize = 2;
-
-/// A function and its encoded arguments, to call once in a new process.
-pub(crate) type Opening = (FunctionOffset, Chain);
-
-/// The parameters of every worker of a pool.
-#[derive(Debug)]
-pub(super) struct Recipe {
-    pub(super) surroundings: Surroundings,
-    pub(super) preload: Option<Opening>,
-    pub(super) initializer: Option<Opening>,
-    pub(super) limits: Vec<(Limit, i64)>,
-    pub(super) outlets: Outlets,
-    pub(super) max_frame_length: usize,
-    pub(super) spawn_timeout: Duration,
-}
 
 /// How workers are created.
 #[derive(Debug)]
@@ -121,49 +106,5 @@ impl Starter {
             Self::Spawn => {}
             Self::Fork(server) => server.close().await,
         }
-    }
-}
-
-impl Recipe {
-    /// Executes a process in the given role, with these as its stdin, stdout and stderr.
-    pub(super) async fn execute(
-        self: &Arc<Self>,
-        role: Role,
-        fds: [OwnedFd; 3],
-    ) -> Result<ChildProcess, StartError> {
-        let recipe = self.clone();
-        let executed = tokio::task::spawn_blocking(move || recipe.surroundings.execute(role, fds));
-        // The blocking task fails only while the runtime shuts down.
-        executed.await.map_err(|_| StartError::Closed)?
-    }
-
-    /// The setup of a worker. Its own descriptors precede those of its initializer.
-    fn setup(&self, worker_id: u64, captured: Option<Captured>, own: Vec<Descriptor>) -> Chain {
-        let setup = Setup {
-            worker_id,
-            limits: self.limits.clone(),
-            captured,
-            events: observe::level_of_events(),
-            ..Setup::default()
-        };
-        self.put_setup(own, setup, self.initializer.as_ref())
-    }
-
-    /// The setup of a fork server.
-    fn fork_server_setup(&self) -> Chain {
-        self.put_setup(Vec::new(), Setup::default(), self.preload.as_ref())
-    }
-
-    fn put_setup(&self, own: Vec<Descriptor>, setup: Setup, opening: Option<&Opening>) -> Chain {
-        let setup = Setup {
-            max_frame: self.max_frame_length as u64,
-            initializer: opening.map(|(function, _)| *function),
-            descriptors: opening.map_or(0, |(_, args)| args.descriptors().len() as u32),
-            ..setup
-        };
-        let (mut out, none) = (Chain::new(), Chain::new());
-        out.attach(own);
-        message::put_setup(&mut out, &setup, opening.map_or(&none, |(_, args)| args));
-        out
     }
 }
