@@ -159,6 +159,12 @@ fn all_code_of_the_guide_is_compiled() {
             assert!(["", "no_run", "sh"].contains(&kind), "{page}.md: ```{kind}");
         }
     }
+    for snippet in files("src/guide/snippets", "md") {
+        assert!(
+            elsewhere.contains(&format!("src/guide/snippets/{snippet}.md")),
+            "{snippet}.md is compiled nowhere"
+        );
+    }
 }
 
 #[test]
