@@ -82,6 +82,8 @@ mod observe;
 mod panic;
 #[cfg(target_os = "linux")]
 mod process;
+#[cfg(feature = "serde")]
+mod record;
 pub mod sync;
 mod sys;
 mod thread;
@@ -92,11 +94,9 @@ pub mod worker;
 
 pub use crate::executor::error::{BuildError, TaskError, TrySubmitError};
 pub use crate::executor::handle::{AbortHandle, JoinHandle};
-pub use crate::executor::job::Job;
 pub use crate::executor::map::Map;
 pub use crate::executor::options::{Shutdown, ShutdownReport, TaskOptions};
 pub use crate::executor::progress::{Progress, ProgressStream};
-pub use crate::executor::room::Room;
 pub use crate::executor::task::{Arguments, Data, Initialized, Task};
 pub use crate::executor::wait::{AsCompleted, ReturnWhen, Wait, Waited, as_completed, wait};
 pub use crate::executor::{Executor, ExecutorExt, Permit, Restarts, Stats};

@@ -23,7 +23,7 @@ use crate::executor::handle::JoinHandle;
 use crate::executor::options::TaskOptions;
 use crate::executor::room::Room;
 use crate::executor::task::{Arguments, Data, Task};
-use crate::executor::{Executor, submit_to};
+use crate::executor::{Executor, Intake as _, submit_to};
 use crate::thread::ThreadPoolExecutor;
 
 /// An executor with a function: a service whose request is the function's arguments, and whose

@@ -217,7 +217,10 @@ impl Shutdown {
 }
 
 /// What a shutdown found to do, counted in tasks from the moment it was called.
+///
+/// With the feature `serde` it can be written and read, as [`Stats`](crate::Stats) can.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ShutdownReport {
     /// Tasks that ended by themselves, with a result or an error of their own.
     pub finished: usize,
@@ -226,3 +229,10 @@ pub struct ShutdownReport {
     /// Tasks that were still running at the deadline: killed in a process, left behind on a thread.
     pub killed: usize,
 }
+
+#[cfg(feature = "serde")]
+crate::record::record!(ShutdownReport as "ShutdownReport" {
+    finished = 0,
+    cancelled = 0,
+    killed = 0,
+});

@@ -17,6 +17,7 @@ use super::options::TaskName;
 
 /// When [`wait`] has waited long enough.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum ReturnWhen {
     /// When any handle has its outcome.
     FirstCompleted,
@@ -37,7 +38,7 @@ pub enum ReturnWhen {
 /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let pool = ThreadPoolExecutor::new()?;
 /// let handles = [1_u32, 0, 4].map(|n| pool.submit(|n| 12 / n, n));
-/// let Waited { done, pending } = wait(handles, ReturnWhen::AllCompleted).await;
+/// let Waited { done, pending, .. } = wait(handles, ReturnWhen::AllCompleted).await;
 /// assert_eq!(*done[0].as_ref().unwrap(), 12);
 /// assert!(done[1].as_ref().unwrap_err().is_panic());
 /// assert!(pending.is_empty());
@@ -82,6 +83,7 @@ pub struct Wait<F: Future> {
 
 /// What [`wait`] found.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Waited<F, T> {
     /// The outcomes that are there, in the order of the handles.
     pub done: Vec<Result<T, TaskError>>,

@@ -1,5 +1,5 @@
-//! What the executor and its seats share: the backlog, and who is to come for what waits there. All
-//! of it is decided under one lock that is never held over user code.
+//! What the executor and its seats share: the backlog, and which seat takes what waits there. All of it
+//! is decided under one lock. No destructor of a task or an argument runs under it.
 
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,7 +21,7 @@ use crate::executor::options::{Shutdown, ShutdownReport};
 use crate::executor::promise::{TaskOwner, Terms, Ticket};
 use crate::executor::room::{Room, Rooms};
 use crate::executor::run::{SharedChunk, Tally};
-use crate::executor::{Executor, Stats};
+use crate::executor::{Executor, Intake, Stats};
 use crate::observe::Meter;
 
 /// Gives a seat a thread of a runtime.
@@ -324,7 +324,7 @@ impl TaskOwner for Core {
 }
 
 #[async_trait]
-impl Executor for Core {
+impl Intake for Core {
     fn spawn_job(&self, job: Job) {
         let ticket = job.work.ticket();
         ticket.accept(&self.terms);
@@ -368,7 +368,10 @@ impl Executor for Core {
     fn handle(&self) -> Arc<dyn Executor> {
         self.shared()
     }
+}
 
+#[async_trait]
+impl Executor for Core {
     async fn shutdown_with(&self, how: Shutdown) -> ShutdownReport {
         let deadline = how.ends_at();
         self.close();

@@ -23,7 +23,7 @@ use crate::executor::options::{Shutdown, ShutdownReport, TaskOptions};
 use crate::executor::promise::Ticket;
 use crate::executor::room::Room;
 use crate::executor::task::Task;
-use crate::executor::{Executor, Stats};
+use crate::executor::{Executor, Intake, Stats};
 
 /// Runs work on tokio's blocking threads, at most [`max_workers`](ThreadPoolBuilder::max_workers)
 /// tasks at a time.
@@ -171,7 +171,7 @@ impl ThreadPoolExecutor {
 /// The executor is its core; the core alone is what a stream of `map` holds, so that the drop of
 /// the executor is seen.
 #[async_trait]
-impl Executor for ThreadPoolExecutor {
+impl Intake for ThreadPoolExecutor {
     fn spawn_job(&self, job: Job) {
         self.core.spawn_job(job);
     }
@@ -187,7 +187,10 @@ impl Executor for ThreadPoolExecutor {
     fn handle(&self) -> Arc<dyn Executor> {
         self.core.clone()
     }
+}
 
+#[async_trait]
+impl Executor for ThreadPoolExecutor {
     async fn shutdown_with(&self, how: Shutdown) -> ShutdownReport {
         self.core.shutdown_with(how).await
     }
