@@ -268,6 +268,7 @@ impl<R> Process<R> {
     /// assert_eq!((process.exit_code(), process.signal()), (Some(101), None));
     /// # Ok(()) }
     /// ```
+    #[doc(alias = "exitcode")]
     pub fn exit_code(&self) -> Option<i32> {
         self.runner.try_end()?.exit_code
     }
