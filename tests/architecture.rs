@@ -364,3 +364,23 @@ fn every_promise_names_a_test_that_exists() {
         );
     }
 }
+
+#[test]
+fn every_path_that_a_contributor_is_sent_to_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text =
+        fs::read_to_string(root.join("CONTRIBUTING.md")).expect("the guide for contributors");
+    let quoted = text.split('`').skip(1).step_by(2);
+    let paths: Vec<&str> = quoted
+        .filter(|quoted| {
+            ["src/", "tests/", "examples/", ".ci/"]
+                .iter()
+                .any(|top| quoted.starts_with(top))
+        })
+        .filter(|path| !path.contains('*'))
+        .collect();
+    assert!(paths.len() > 15, "the guide has lost its paths");
+    for path in paths {
+        assert!(root.join(path).exists(), "{path} is not there");
+    }
+}
