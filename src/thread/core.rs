@@ -1,5 +1,5 @@
-//! What the executor and its seats share: the backlog, and who is to come for what waits there. All
-//! of it is decided under one lock that is never held over user code.
+//! What the executor and its seats share: the backlog, and which seat takes what waits there. All of it
+//! is decided under one lock. No destructor of a task or an argument runs under it.
 
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,4 +1,4 @@
-//! What a process has left.
+//! The outcome of a process.
 
 use std::sync::Arc;
 
@@ -9,10 +9,10 @@ use crate::wire::Reader;
 use crate::wire::outcomes::Status;
 use crate::wire::process_setup::Legacy;
 
-/// From this size on, an outcome is read on a blocking thread: it could stall the runtime.
+/// An outcome of this size or more is read on a blocking thread: it could stall the runtime.
 const LARGE: u64 = 256 * 1024;
 
-/// What a process has left.
+/// The outcome of a process.
 #[derive(Debug)]
 pub(crate) struct ProcessOutcome {
     legacy: Arc<Legacy>,
@@ -21,7 +21,7 @@ pub(crate) struct ProcessOutcome {
 }
 
 impl ProcessOutcome {
-    /// `death` counts if nothing was left.
+    /// `death` counts if the process left nothing.
     pub(super) fn new(legacy: Arc<Legacy>, death: Death, has_threads: bool) -> Self {
         Self {
             legacy,
@@ -30,7 +30,7 @@ impl ProcessOutcome {
         }
     }
 
-    /// Whether it is to be read on another thread, as that takes long.
+    /// Whether to read it on another thread, because that takes long.
     pub(crate) fn may_stall(&self) -> bool {
         self.has_threads && self.legacy.len().is_some_and(|len| len > LARGE)
     }
