@@ -89,8 +89,14 @@ fn read(path: &Path) -> String {
 
 /// The pages about how the crate is built.
 fn pages() -> Vec<PathBuf> {
-    let names = ["ARCHITECTURE.md", "BENCHMARKS.md", "CONTRIBUTING.md"];
-    let mut pages: Vec<PathBuf> = names.map(|name| root().join(name)).into();
+    let mut pages: Vec<PathBuf> = [
+        "ARCHITECTURE.md",
+        "BENCHMARKS.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+    ]
+    .map(|page| root().join(page))
+    .into();
     add_files(&root().join("docs"), &mut pages);
     pages
 }
