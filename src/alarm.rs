@@ -1,4 +1,4 @@
-//! Something to be done later, unless it is dropped first. Tokio's timer does the waiting.
+//! Runs an action at a later time, unless it is dropped first. Tokio's timer does the waiting.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep_until};
 
-/// Dropping it calls the alarm off.
+/// An action at a later time. Dropping it cancels the action.
 #[derive(Debug)]
 pub(crate) struct Alarm {
     task: tokio::task::AbortHandle,
@@ -15,7 +15,7 @@ pub(crate) struct Alarm {
 }
 
 impl Alarm {
-    /// Does `action` on the runtime after `delay`, counted from now.
+    /// Runs `action` on `runtime`, `delay` from now.
     pub(crate) fn set(
         runtime: &Handle,
         delay: Duration,
@@ -27,7 +27,7 @@ impl Alarm {
         let task = runtime.spawn(async move {
             match end {
                 Some(end) => sleep_until(end).await,
-                None => std::future::pending().await, // Further off than the clock can tell.
+                None => std::future::pending().await, // Beyond the range of the clock.
             }
             ring.store(true, Ordering::Release);
             action();
@@ -38,7 +38,7 @@ impl Alarm {
         }
     }
 
-    /// Whether its time has come: its action was done, is being done, or is about to be.
+    /// Whether its time has come: the action has run, runs, or is about to run.
     pub(crate) fn has_fired(&self) -> bool {
         self.fired.load(Ordering::Acquire)
     }

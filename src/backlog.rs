@@ -1,13 +1,12 @@
-//! Work that waits for a worker: by priority, then in the order of submission. What is cancelled
-//! leaves at once. (How much may wait is not decided here: each entry brings its
-//! [`Room`](crate::Room).)
+//! Work that waits for a worker, by priority and then in the order of submission. Cancelled work leaves at
+//! once. The backlog has no limit of its own: each entry holds its [`Room`](crate::Room).
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::executor::promise::Ticket;
 
-/// What can wait in a backlog.
+/// An entry of a backlog.
 pub(crate) trait Pending {
     fn ticket(&self) -> &Ticket;
 
@@ -17,7 +16,8 @@ pub(crate) trait Pending {
     fn items(&self) -> u32;
 }
 
-/// What leaves, with what is known of it without a look at it: its memory may be another thread's.
+/// An entry that left the backlog. Its numbers are beside it, because reading them from the entry may wait
+/// for memory that another thread wrote.
 pub(crate) struct Popped<T> {
     pub(crate) ticket: u64,
     pub(crate) items: u32,
@@ -26,10 +26,10 @@ pub(crate) struct Popped<T> {
 
 #[derive(Debug)]
 pub(crate) struct Backlog<T> {
-    /// A lane for each priority of which something waits, the most urgent first.
+    /// A lane for each priority that has entries, the most urgent first.
     lanes: BTreeMap<Reverse<i32>, PriorityLane<T>>,
-    /// The last lane that became empty, for its memory: most backlogs have one, filled and emptied
-    /// all the time.
+    /// The last lane that became empty, kept for its memory: most backlogs have one lane, which fills and
+    /// empties all the time.
     spare: PriorityLane<T>,
     len: usize,
     items: usize,
@@ -47,8 +47,8 @@ impl<T> Default for Backlog<T> {
 }
 
 impl<T: Pending> Backlog<T> {
-    /// Adds an entry. One that comes back, because its worker died before it started it, gets its
-    /// old place again.
+    /// Adds an entry. An entry that returns, because its worker died before it started the entry, gets its
+    /// old position.
     pub(crate) fn push(&mut self, entry: T) {
         let (ticket, items) = (entry.ticket(), entry.items());
         let number = (ticket.id(), entry.first_item());
@@ -71,7 +71,7 @@ impl<T: Pending> Backlog<T> {
         Some(popped)
     }
 
-    /// Takes out all that waits under a ticket.
+    /// Removes all entries of a ticket.
     pub(crate) fn remove(&mut self, ticket: &Ticket) -> Vec<T> {
         let priority = Reverse(ticket.priority());
         let Some(lane) = self.lanes.get_mut(&priority) else {
@@ -89,7 +89,7 @@ impl<T: Pending> Backlog<T> {
         removed
     }
 
-    /// Takes everything out, in order.
+    /// Removes all entries, in order.
     pub(crate) fn drain(&mut self) -> Vec<T> {
         let lanes = std::mem::take(self).lanes.into_values();
         let places = lanes.flat_map(|lane| lane.places);
@@ -105,15 +105,15 @@ impl<T: Pending> Backlog<T> {
         self.len
     }
 
-    /// How many items wait: a chunk of a `map` counts as many as it has.
+    /// How many items wait. A chunk of a `map` counts as its number of items.
     pub(crate) fn items(&self) -> usize {
         self.items
     }
 }
 
-/// Entries in the order of their numbers, ticket first, then item. They come nearly sorted and leave
-/// from the front, but for cancelled ones: these leave a gap. Neither end is a gap, and fewer than
-/// half of the places are, so each step costs the same however many wait.
+/// Entries in the order of their numbers: ticket first, then item. They arrive nearly sorted, and leave
+/// from the front. A cancelled entry leaves a gap. Neither end is a gap, and at most half of the places are
+/// gaps, so the cost of a step does not grow with the number of entries.
 #[derive(Debug)]
 struct PriorityLane<T> {
     places: VecDeque<BacklogPlace<T>>,
@@ -127,10 +127,10 @@ struct BacklogPlace<T> {
     entry: Option<T>,
 }
 
-/// Of a ticket, and of the first item within it.
+/// The id of the ticket, and the number of the entry's first item within it.
 type Number = (u64, u32);
 
-/// A lane of so many places gives back memory that it does not need any more.
+/// A lane with a larger capacity than this gives memory back when it needs far less.
 const LARGE: usize = 1024;
 
 impl<T> Default for PriorityLane<T> {
@@ -156,7 +156,7 @@ impl<T> PriorityLane<T> {
         if self.places.back().is_none_or(|last| last.number < number) {
             return self.places.push_back(place);
         }
-        // Two were submitted at the same time, or one comes back: near an end.
+        // Two were submitted at the same time, or an entry returns. Its position is near an end.
         let at = self.places.partition_point(|place| place.number < number);
         match &mut self.places[at] {
             gap if gap.number == number && gap.entry.is_none() => {
@@ -177,7 +177,7 @@ impl<T> PriorityLane<T> {
         })
     }
 
-    /// Takes out what has that first number.
+    /// Removes all entries of a ticket.
     fn remove(&mut self, ticket: u64) -> Vec<T> {
         let start = self.places.partition_point(|place| place.number.0 < ticket);
         let places = self.places.range_mut(start..);
@@ -190,7 +190,8 @@ impl<T> PriorityLane<T> {
         removed
     }
 
-    /// Lets go of gaps at the ends, of all if they are many, and of memory that was for many more.
+    /// Removes gaps at the ends, all gaps if they are more than half of the places, and memory for far more
+    /// entries.
     fn sweep(&mut self) {
         let is_gap =
             |place: Option<&BacklogPlace<T>>| place.is_some_and(|place| place.entry.is_none());

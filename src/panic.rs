@@ -22,7 +22,7 @@ pub(crate) struct PanicReport {
 #[cfg(feature = "serde")]
 record!(PanicReport as "PanicReport" { message, location = None, backtrace = None });
 
-/// Where in the source a task panicked; displays as `file:line:column`.
+/// The place in the source where a task panicked. Displays as `file:line:column`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Location {
     file: String,
@@ -42,7 +42,7 @@ impl Location {
         }
     }
 
-    /// The source file, as the compiler was given it.
+    /// The path of the source file, as the compiler recorded it.
     pub fn file(&self) -> &str {
         &self.file
     }
@@ -64,7 +64,7 @@ impl fmt::Display for Location {
     }
 }
 
-/// Without the backtrace, of which one is long: an error that is unwrapped should be readable.
+/// Leaves out the backtrace, which is long: the message of a failed `unwrap` should be readable.
 impl fmt::Debug for PanicReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PanicReport")
@@ -86,12 +86,12 @@ impl fmt::Display for PanicReport {
 thread_local! {
     /// How many calls of `catch` are on this thread's stack.
     static WATCHED: Cell<usize> = const { Cell::new(0) };
-    /// What the hook saw of the latest panic on this thread.
+    /// What the hook recorded of the latest panic on this thread.
     static SEEN: RefCell<Option<(Option<Location>, Option<String>)>> = const { RefCell::new(None) };
 }
 
-/// Calls `function`; a panic comes back as a report. The process's panic hook runs as usual, so
-/// the panic is also printed or logged as the program has it.
+/// Calls `function` and turns a panic into a report. The process's panic hook runs as usual, so the program
+/// also prints or logs the panic.
 pub(crate) fn catch<R>(function: impl FnOnce() -> R) -> Result<R, PanicReport> {
     install_hook();
     WATCHED.set(WATCHED.get() + 1);
@@ -104,14 +104,14 @@ pub(crate) fn catch<R>(function: impl FnOnce() -> R) -> Result<R, PanicReport> {
             location,
             backtrace,
         };
-        // A payload may panic as it is dropped; the report is what counts.
+        // Dropping the payload may panic too. Only the report matters.
         let _ = std::panic::catch_unwind(AssertUnwindSafe(|| drop(payload)));
         report
     })
 }
 
-/// Only the hook is told where a panic was raised, so ours goes in front of the one that is there.
-/// A hook set later replaces it: then reports come without location and backtrace.
+/// Puts a hook in front of the current one, because only a hook learns where a panic occurs. A hook that
+/// the program sets later may replace it. Then reports have no location and no backtrace.
 fn install_hook() {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| {
@@ -133,7 +133,7 @@ fn observe(info: &PanicHookInfo<'_>) -> (Option<Location>, Option<String>) {
     (location, backtrace)
 }
 
-/// Backtraces are taken unless the program's environment refuses them.
+/// False only if `RUST_LIB_BACKTRACE`, or without that `RUST_BACKTRACE`, is `0`.
 fn backtraces_enabled() -> bool {
     static WANTED: OnceLock<bool> = OnceLock::new();
     *WANTED.get_or_init(|| {

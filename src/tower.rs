@@ -1,9 +1,9 @@
 //! Executors as [tower](https://docs.rs/tower) services and layers (feature `tower`).
 //!
-//! - [`TaskService`]: an executor with a function; a request is the function's arguments.
-//! - [`OffloadLayer`]: any service, its work done on a pool of threads.
+//! - [`TaskService`]: calls one function on an executor. A request holds the function's arguments.
+//! - [`OffloadLayer`]: runs the futures of any service on a thread pool.
 //!
-//! Both wait for room in the executor's queue in `poll_ready`, so load shedding, time-outs, buffers and
+//! Both wait in `poll_ready` for room in the executor's queue. So load shedding, timeouts, buffers and
 //! concurrency limits compose with them as with any other service.
 
 use std::fmt;
@@ -26,19 +26,21 @@ use crate::executor::task::{Arguments, Data, Task};
 use crate::executor::{Executor, Intake as _, submit_to};
 use crate::thread::ThreadPoolExecutor;
 
-/// An executor with a function: a service whose request is the function's arguments, and whose
+/// A service that calls one function on an executor. A request holds the function's arguments, and the
 /// response is its result.
 ///
-/// `poll_ready` waits for room in the executor's queue and keeps it for the next call; a clone waits for
-/// room of its own. As with any service, one that was asked whether it is ready and is kept without a call
-/// keeps its place. Dropping the future of a call cancels its task, so a request whose client went
-/// away frees its worker. The service does not keep its executor open.
+/// `poll_ready` waits for room in the executor's queue and keeps it for the next call. Each clone waits for
+/// its own room. A service that is ready and is kept without a call keeps its room.
+///
+/// Dropping the future of a call cancels its task. A process pool then frees the worker. On a thread, a
+/// function that already runs keeps its thread until it returns. The service does not keep its executor
+/// open.
 ///
 #[cfg_attr(not(doctest), doc = include_str!("guide/snippets/task_service.md"))]
 ///
 /// # Errors
-/// `poll_ready` fails with `is_shutdown()` when the executor has been shut down; a call fails as
-/// [`submit`](crate::ExecutorExt::submit) does. A call without `poll_ready` before it is refused with
+/// `poll_ready` fails with `is_shutdown()` after the executor has shut down. A call fails as
+/// [`submit`](crate::ExecutorExt::submit) does. A call without a preceding `poll_ready` fails with
 /// `is_rejected()` if the queue is full.
 pub struct TaskService<F, A, M> {
     function: F,
@@ -51,7 +53,7 @@ impl<F, A, M> TaskService<F, A, M>
 where
     F: Task<A, M> + Copy + Send + Sync + 'static,
 {
-    /// The service that calls `function` on `executor`.
+    /// Creates a service that calls `function` on `executor`.
     pub fn new<E: Executor + ?Sized>(executor: &E, function: F) -> Self {
         Self {
             function,
@@ -61,7 +63,7 @@ where
         }
     }
 
-    /// Options for each call.
+    /// Sets the options of each call.
     pub fn options(mut self, options: TaskOptions) -> Self {
         self.options = Some(Arc::new(options));
         self
@@ -110,7 +112,7 @@ impl<F, A, M> fmt::Debug for TaskService<F, A, M> {
     }
 }
 
-/// Where a service waits for room in its executor's queue.
+/// Waits for room in the queue of the service's executor.
 struct Entrance {
     executor: Arc<dyn Executor>,
     place: RoomWait,
@@ -141,7 +143,7 @@ impl Entrance {
         Poll::Ready(Ok(()))
     }
 
-    /// The room that is held, or else what there is.
+    /// Takes the room that `poll_ready` reserved. Without one, tries to get room at once.
     fn enter(&mut self) -> Result<Room, TaskError> {
         match std::mem::replace(&mut self.place, RoomWait::None) {
             RoomWait::Held(room) => Ok(room),
@@ -150,18 +152,18 @@ impl Entrance {
     }
 }
 
-/// Does the work of a service on a pool of threads: for services that compute between their
-/// `.await`s, and would hold up the runtime.
+/// A layer that runs a service on a thread pool. Use it for a service that computes between its `.await`s
+/// and would block the runtime.
 ///
-/// The whole future of a call is polled on a thread of the pool, within the caller's runtime. Dropping
-/// what the call gave ends it at its next `.await`.
+/// The pool polls the whole future of a call on one of its threads, inside the caller's runtime. Dropping
+/// the future that the call returned stops the work at its next `.await`.
 ///
 #[cfg_attr(not(doctest), doc = include_str!("guide/snippets/offload_layer.md"))]
 #[derive(Clone, Debug)]
 pub struct OffloadLayer(Arc<ThreadPoolExecutor>);
 
 impl OffloadLayer {
-    /// The layer that moves work to `pool`.
+    /// Creates a layer that runs services on `pool`.
     pub fn new(pool: Arc<ThreadPoolExecutor>) -> Self {
         Self(pool)
     }
@@ -179,21 +181,20 @@ impl<S> Layer<S> for OffloadLayer {
     }
 }
 
-/// A service whose work is done on a pool of threads; made by [`OffloadLayer`].
+/// A service that runs on a thread pool. [`OffloadLayer`] creates it.
 ///
 /// # Errors
-/// The service's own error, or the [`TaskError`] of the executor: by `downcast_ref`.
+/// The service's own error, or the executor's [`TaskError`]: `downcast_ref` tells which.
 ///
 /// # Panics
-/// A panic of the service is a `TaskError` for which `is_panic()` holds. A call outside of a tokio
-/// runtime panics.
+/// A panic of the service becomes a `TaskError` with `is_panic()`. A call outside a tokio runtime panics.
 pub struct Offload<S> {
     inner: S,
     entrance: Entrance,
     pool: Arc<ThreadPoolExecutor>,
 }
 
-/// As tower has it.
+/// The error type of tower's middleware.
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 impl<S, Request> Service<Request> for Offload<S>
@@ -213,7 +214,7 @@ where
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        // The one that is ready is the one that is called; a clone may not be.
+        // Only `self.inner` is known to be ready: the call takes it, and leaves the clone.
         let clone = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, clone);
         let runtime = Handle::current();
@@ -250,7 +251,7 @@ impl<S: fmt::Debug> fmt::Debug for Offload<S> {
     }
 }
 
-/// The response of an [`Offload`] service.
+/// The future of a call to an [`Offload`] service.
 #[derive(Debug)]
 pub struct OffloadFuture<R, E> {
     handle: JoinHandle<Option<Result<R, E>>>,
@@ -262,7 +263,7 @@ impl<R, E: Into<BoxError>> Future for OffloadFuture<R, E> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let outcome = ready!(Pin::new(&mut self.handle).poll(cx))?;
-        let outcome = outcome.expect("it is unwanted only once this has been dropped");
+        let outcome = outcome.expect("only dropping this future cancels the work");
         Poll::Ready(outcome.map_err(Into::into))
     }
 }

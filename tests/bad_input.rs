@@ -1,4 +1,4 @@
-//! What cannot be is refused by a clear, typed error, and nothing hangs.
+//! Invalid input fails with a clear, typed error, and nothing hangs.
 
 #![cfg(unix)]
 

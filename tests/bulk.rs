@@ -1,5 +1,5 @@
-//! Large arguments and results, which go through memory that parent and worker share: they come whole
-//! and in order, whatever is killed or cancelled in between, and leave nothing behind.
+//! Large arguments and results, which travel through memory that parent and worker share. They arrive
+//! complete and in order, whatever is killed or cancelled meanwhile, and leave nothing behind.
 
 #![cfg(target_os = "linux")]
 

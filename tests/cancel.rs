@@ -1,5 +1,5 @@
-//! What cancels and time-outs do to a task that runs: in a process it is killed, at once or after
-//! its grace period; on a thread it is told.
+//! Cancels and timeouts of a running task. In a process, the task is killed, at once or after its grace
+//! period. On a thread, the task sees the request.
 
 #![cfg(unix)]
 

@@ -1,4 +1,4 @@
-//! What every executor promises, held against each of them through `Arc<dyn Executor>`.
+//! What every executor promises, tested on each of them through `Arc<dyn Executor>`.
 
 #![cfg(unix)]
 

@@ -1,4 +1,4 @@
-//! Deadlocks are told with the places in the source, and ended; nothing else is told to be one.
+//! Deadlocks are reported with their places in the source, and ended. Nothing else is reported as one.
 
 #[path = "common/explore.rs"]
 mod explore;

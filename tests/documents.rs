@@ -1,4 +1,4 @@
-//! What the documents name exists: files, tests, links. A page that must stay short does.
+//! The files, tests and links that the documents name exist. Pages with a size limit keep to it.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! Faults that no kill brings about: the system has nothing left to give, or a process goes mad.
+//! Faults other than kills: the system is out of a resource, or a process misbehaves.
 
 #![cfg(target_os = "linux")]
 

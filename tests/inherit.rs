@@ -1,4 +1,4 @@
-//! What a worker has from its parent, and what not.
+//! What a worker inherits from its parent, and what it does not.
 
 #![cfg(target_os = "linux")]
 

@@ -1,5 +1,5 @@
-//! The life of a pool of processes: workers that are kept, dismissed, retired, replaced and ended,
-//! and tasks that are run again.
+//! The life of a process pool: workers that are kept, dismissed, retired, replaced and ended, and tasks
+//! that run again.
 
 #![cfg(target_os = "linux")]
 

@@ -1,4 +1,4 @@
-//! What a worker may use, and what it looks like when it wants more.
+//! The resource limits of a worker, and the errors when it exceeds one.
 
 #![cfg(target_os = "linux")]
 

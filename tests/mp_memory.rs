@@ -1,4 +1,4 @@
-//! What processes share of memory: who has it and until when, and what there is no room for.
+//! Shared memory: which process owns it and until when, and what happens when there is no room.
 
 #![cfg(target_os = "linux")]
 

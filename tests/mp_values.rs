@@ -1,4 +1,4 @@
-//! Values and arrays that processes share: nobody gets in between, whoever is killed.
+//! Shared values and arrays: each update is atomic, whichever process is killed.
 
 #![cfg(target_os = "linux")]
 

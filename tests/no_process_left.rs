@@ -1,4 +1,4 @@
-//! Nothing is left behind: no process, no zombie, no descriptor; and what waits takes none.
+//! Nothing is left behind: no process, no zombie, no descriptor. Work that waits takes none of them.
 
 #![cfg(target_os = "linux")]
 

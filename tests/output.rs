@@ -1,4 +1,4 @@
-//! What becomes of what workers print.
+//! Where the output of workers goes.
 
 #![cfg(target_os = "linux")]
 

@@ -1,4 +1,4 @@
-//! What a task tells of its progress, and who gets it.
+//! How a task reports its progress, and which handle receives it.
 
 #![cfg(target_os = "linux")]
 

@@ -1,5 +1,5 @@
-//! A pool ends by every route without a hang, a panic or an unanswered handle. What holds for
-//! every executor is in `conformance.rs`.
+//! A pool ends in every way without a hang, a panic or an unresolved handle. `conformance.rs` has what
+//! holds for every executor.
 
 #![cfg(unix)]
 

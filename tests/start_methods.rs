@@ -1,4 +1,4 @@
-//! Where workers come from: executed, forked by a fork server, or by a fork of this very process.
+//! How workers start: executed, forked by a fork server, or forked from this process.
 
 #![cfg(target_os = "linux")]
 

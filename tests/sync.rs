@@ -1,5 +1,5 @@
-//! Locks, conditions, events, queues and timers between tasks: what holds in whatever order these are polled, and wherever
-//! one is dropped while it waits.
+//! Locks, conditions, events, queues and timers between tasks: what holds in every order of polls, and
+//! wherever a waiting task is dropped.
 
 #[path = "common/explore.rs"]
 mod explore;

@@ -1,4 +1,4 @@
-//! Promises of `wait` and `as_completed`, on every kind of executor.
+//! What `wait` and `as_completed` promise, on every kind of executor.
 
 #![cfg(unix)]
 

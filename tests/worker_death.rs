@@ -1,4 +1,4 @@
-//! A worker dies, by its own hand or another's: one task is lost, and its error says why.
+//! A worker exits, crashes or is killed: one task is lost, and its error says why.
 
 #![cfg(unix)]
 

@@ -1,5 +1,5 @@
-//! What an executor tells the program's recorder of metrics (feature `metrics`). Names and units follow
-//! Prometheus's conventions; the label `executor` has the executor's name.
+//! Reports what an executor does to the program's recorder of metrics (feature `metrics`). Names and units
+//! follow Prometheus's conventions. The label `executor` holds the executor's name.
 
 use std::fmt;
 use std::sync::{Arc, Once};
@@ -16,7 +16,7 @@ const WORKERS: &str = "concurrent_futures_workers";
 const STARTS: &str = "concurrent_futures_worker_starts_total";
 const ENDS: &str = "concurrent_futures_worker_ends_total";
 
-/// The metrics of one executor. Clones are of the same.
+/// The metrics of one executor. Clones share them.
 #[derive(Clone)]
 pub(crate) struct Meter(Arc<Metrics>);
 
@@ -46,24 +46,25 @@ impl Meter {
         }))
     }
 
-    /// A task, or a chunk of a map, waits in the queue as long as what this gives is kept.
+    /// Counts a task, or a chunk of a `map`, as waiting in the queue until the returned value is dropped.
     pub(crate) fn queued(&self) -> Raised {
         Raised::by_one(self, |metrics| &metrics.queued)
     }
 
-    /// One is in a worker's hands as long as what this gives is kept.
+    /// Counts a task, or a chunk of a `map`, as running or sent to a worker until the returned value is
+    /// dropped.
     pub(crate) fn running(&self) -> Raised {
         Raised::by_one(self, |metrics| &metrics.running)
     }
 
-    /// So many items that travelled together waited for so long, and have then run, for so long in all.
+    /// Records that `items` items travelled together, waited for `wait`, and then ran for `time` in all.
     pub(crate) fn ran(&self, items: u32, wait: Duration, time: Duration) {
         self.0.queue_wait.record(wait);
         let each = time.as_secs_f64() / f64::from(items.max(1));
         self.0.run.record_many(each, items as usize);
     }
 
-    /// So many tasks, or items, have this outcome.
+    /// Counts `count` tasks, or items, with this outcome.
     pub(crate) fn ended(&self, outcome: &'static str, count: usize) {
         match outcome {
             "ok" => self.0.succeeded.increment(count as u64),
@@ -79,18 +80,18 @@ impl Meter {
         counter!(STARTS, "executor" => self.0.executor.clone()).increment(1);
     }
 
-    /// A worker that had started is gone.
+    /// Counts the end of a worker that was ready.
     pub(crate) fn worker_ended(&self, cause: &'static str) {
         self.0.workers.decrement(1);
         counter!(ENDS, "executor" => self.0.executor.clone(), "cause" => cause).increment(1);
     }
 }
 
-/// What one more of is there, if anything.
+/// Raises a gauge by one until dropped. The default raises none.
 #[derive(Default)]
 pub(crate) struct Raised(Option<(Meter, Which)>);
 
-/// A gauge among the metrics.
+/// Selects a gauge among the metrics.
 type Which = fn(&Metrics) -> &Gauge;
 
 impl Raised {
@@ -123,19 +124,19 @@ impl Drop for Raised {
 fn describe() {
     use metrics::{describe_counter, describe_gauge, describe_histogram};
 
-    describe_gauge!(QUEUED, "Tasks, or chunks of maps, that wait for a worker.");
+    describe_gauge!(QUEUED, "Tasks and chunks of maps that wait for a worker.");
     describe_gauge!(
         RUNNING,
-        "Tasks that run, or were sent ahead to a worker that runs one."
+        "Tasks that run, or wait at a worker that runs another one."
     );
-    describe_counter!(TASKS, "Tasks that have an outcome, by outcome.");
+    describe_counter!(TASKS, "Tasks that ended, by outcome.");
     describe_histogram!(
         QUEUE_WAIT,
         Unit::Seconds,
-        "How long tasks waited before they ran."
+        "Time that tasks waited before they ran."
     );
-    describe_histogram!(RUN, Unit::Seconds, "How long tasks ran.");
+    describe_histogram!(RUN, Unit::Seconds, "Time that tasks ran.");
     describe_gauge!(WORKERS, "Worker processes that are ready.");
     describe_counter!(STARTS, "Worker processes that became ready.");
-    describe_counter!(ENDS, "Worker processes that are gone, by cause.");
+    describe_counter!(ENDS, "Worker processes that ended, by cause.");
 }

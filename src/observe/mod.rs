@@ -1,6 +1,6 @@
-//! What others are told of tasks and workers: a [`trace`] of each task (feature `tracing`), and the
-//! events that it writes in another process, which come by a [`relay`]; and for each executor a
-//! [`meter`] (feature `metrics`). Without the features all of it is nothing, and costs nothing.
+//! Reports tasks and workers to the program's subscriber and recorder: a [`trace`] for each task (feature
+//! `tracing`), a [`relay`] for the events that tasks write in worker processes, and a [`meter`] for each
+//! executor (feature `metrics`). Without a feature, its types are empty and cost nothing.
 
 #[cfg(feature = "metrics")]
 mod meter;
@@ -21,8 +21,8 @@ pub(crate) use trace::Trace;
 #[cfg(feature = "tracing")]
 pub use trace::set_trace_propagator;
 
-/// The least urgent level of events that anybody here listens to, as a worker is told it: from 1, errors,
-/// to 5, all; 0 for none.
+/// The most verbose level of events that this process listens to, as workers receive it: 1 is errors only,
+/// 5 is all, 0 is none.
 #[cfg(target_os = "linux")]
 pub(crate) fn level_of_events() -> u8 {
     #[cfg(feature = "tracing")]

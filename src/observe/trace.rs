@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use tracing::Span;
 use tracing::field::Empty;
 
-/// Open until the task has its outcome. A child of the span in which the task was submitted.
-pub(crate) struct Trace(Mutex<Option<Arc<OpenSpan>>>); // Small where nobody traces.
+/// The span of a task, open until the task has its outcome. Its parent is the span in which the task was
+/// submitted.
+pub(crate) struct Trace(Mutex<Option<Arc<OpenSpan>>>); // In an `Arc`, so that it is small while nothing traces.
 
 struct OpenSpan {
     span: Span,
@@ -20,13 +21,16 @@ type Propagator = Box<dyn Fn(&Span) -> Option<String> + Send + Sync>;
 
 static PROPAGATOR: OnceLock<Propagator> = OnceLock::new();
 
-/// Sets the function that says of a task's span to which trace it belongs, in the form of the
-/// `traceparent` header of [W3C Trace Context](https://www.w3.org/TR/trace-context/) (feature `tracing`).
-/// Tasks find it in [`worker::Context::traceparent`](crate::worker::Context::traceparent), also in other
-/// processes. It is called as a task is submitted. Gives false, and changes nothing, if it has been set before.
+/// Sets the function that returns the trace context of a task's span, in the form of the `traceparent`
+/// header of [W3C Trace Context](https://www.w3.org/TR/trace-context/) (feature `tracing`).
 ///
-/// With `tracing-opentelemetry` it takes the context of the span (`OpenTelemetrySpanExt::context`) and
-/// has a `TraceContextPropagator` write it.
+/// The function is called when a task, or a chunk of a `map`, is submitted, if the subscriber has enabled
+/// its span. The task reads the returned value by
+/// [`worker::Context::traceparent`](crate::worker::Context::traceparent), in a worker process too. The
+/// first call sets the function and returns true. Later calls change nothing and return false.
+///
+/// With `tracing-opentelemetry`, the function takes the span's context (`OpenTelemetrySpanExt::context`)
+/// and writes it with a `TraceContextPropagator`.
 ///
 /// ```
 /// concurrent_futures::set_trace_propagator(|span| {
@@ -41,7 +45,8 @@ pub fn set_trace_propagator(
 }
 
 impl Trace {
-    /// A task is being submitted, here and now.
+    /// Opens the span of a task. Must be called where the task is submitted, because the current span
+    /// becomes the parent.
     pub(crate) fn begin(id: u64, name: &str) -> Self {
         let span = tracing::info_span!(
             "task",
@@ -67,17 +72,18 @@ impl Trace {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is told to the span is told without the lock: a subscriber is code of others.
+    /// Returns the open span. The lock is free again when the caller uses it, because that calls the
+    /// subscriber, which is foreign code.
     fn open(&self) -> Option<Arc<OpenSpan>> {
         self.lock().clone()
     }
 
-    /// The span, as long as it is open.
+    /// The span, if it is still open.
     pub(super) fn span(&self) -> Option<Span> {
         Some(self.open()?.span.clone())
     }
 
-    /// What the propagator made of the span.
+    /// The trace context that the propagator returned for the span.
     pub(crate) fn propagated(&self) -> Option<Arc<str>> {
         self.open()?.traceparent.clone()
     }
@@ -86,7 +92,7 @@ impl Trace {
         self.lock().is_some()
     }
 
-    /// Runs the task, or an item of it, here: what it writes belongs to its span.
+    /// Runs the task, or one of its items, inside the span, so that its events belong to the span.
     pub(crate) fn within<T>(&self, work: impl FnOnce() -> T) -> T {
         match self.span() {
             Some(span) => span.in_scope(work),
@@ -94,7 +100,7 @@ impl Trace {
         }
     }
 
-    /// The task has run for so long, until now.
+    /// Records that the task ran for `time`, until now, and waited before that.
     pub(crate) fn ran(&self, worker: u64, time: Duration) {
         if let Some(open) = self.open() {
             let wait = open.submitted.elapsed().saturating_sub(time);
@@ -104,7 +110,7 @@ impl Trace {
         }
     }
 
-    /// The task has its outcome.
+    /// Records the outcome and closes the span.
     pub(crate) fn end(&self, outcome: &str) {
         let open = self.lock().take();
         if let Some(open) = open {

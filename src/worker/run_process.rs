@@ -16,7 +16,7 @@ use crate::wire::outcomes::{self, Status};
 use crate::wire::process_setup::{OutcomeFile, ProcessSetup};
 use crate::wire::{Chain, Reader, message};
 
-/// As Rust programs exit when they panic.
+/// The exit code of a Rust program that panics.
 const PANICKED: i32 = 101;
 
 /// Runs the function that the parent names. Returns the exit code of this process.
@@ -119,7 +119,7 @@ impl Ready {
         };
         let reason = format!("no memory is left for the result: {error}");
         let failure = failure_entry(Answer::Unencodable(reason));
-        // Without even that, the code has to do.
+        // If this fails too, only the exit code reports the failure.
         let _ = self.outcome_file.leave(failure);
         1
     }

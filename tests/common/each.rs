@@ -1,4 +1,4 @@
-//! Tests that run on every kind of executor, with tasks whose order the test decides.
+//! Runs tests on every kind of executor, with tasks whose order the test decides.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use super::common::{Gate, Guest, Key, within};
 /// Longer than any test takes; see `jump`.
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 
-/// One executor of each kind, with so many workers and so much room in its queue.
+/// One executor of each kind, with `workers` workers and room for `room` tasks in its queue.
 fn executors(workers: usize, room: usize) -> Vec<Arc<dyn Executor>> {
     let threads = ThreadPoolExecutor::builder().max_workers(workers);
     let processes = ProcessPoolExecutor::builder().max_workers(workers);
@@ -20,8 +20,8 @@ fn executors(workers: usize, room: usize) -> Vec<Arc<dyn Executor>> {
     ]
 }
 
-/// Runs a test on each kind of executor, with so many workers and so much room in its queue, and
-/// shuts that down after it.
+/// Runs a test on each kind of executor, with `workers` workers and room for `room` tasks in its queue.
+/// Shuts the executor down after the test.
 pub(crate) async fn on_each(workers: usize, room: usize, test: impl AsyncFn(Arc<dyn Executor>)) {
     for executor in executors(workers, room) {
         test(executor.clone()).await;
@@ -36,7 +36,7 @@ pub(crate) async fn jump() {
     tokio::time::resume();
 }
 
-/// A gate for each of some items. When they are dropped, all tasks may pass.
+/// A gate for each of some items. Dropping them lets all tasks pass.
 pub(crate) struct Gates(Vec<Gate>);
 
 impl Gates {
@@ -61,7 +61,7 @@ impl Gates {
     }
 }
 
-/// The task: waits at the gate, and gives the item back.
+/// The task: waits at the gate, and returns the item.
 pub(crate) fn pass(gate: Key, item: u64) -> u64 {
     gate.wait();
     item
