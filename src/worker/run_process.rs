@@ -14,7 +14,7 @@ use crate::panic::PanicReport;
 use crate::sys;
 use crate::wire::descriptors::Descriptor;
 use crate::wire::outcomes::{self, Status};
-use crate::wire::process_setup::{Legacy, ProcessSetup};
+use crate::wire::process_setup::{OutcomeFile, ProcessSetup};
 use crate::wire::{Chain, Reader, message};
 
 /// As Rust programs exit when they panic.
@@ -50,7 +50,7 @@ pub(super) fn run(mut inlet: Inlet, parent: Option<OwnedFd>) -> io::Result<i32> 
 struct Ready {
     entry: EntryPoint,
     beside: Vec<Descriptor>,
-    legacy: Legacy,
+    outcome_file: OutcomeFile,
 }
 
 fn prepare(
@@ -59,8 +59,8 @@ fn prepare(
     parent: Option<OwnedFd>,
 ) -> Result<Ready, Result<String, PanicReport>> {
     let told = |error: io::Error| Ok(error.to_string());
-    let missing = || told(invalid("a descriptor is missing that was to come"));
-    let legacy = inlet.fds.pop_front().ok_or_else(missing)?;
+    let missing = || told(invalid("a descriptor of the process setup is missing"));
+    let outcome_file = inlet.fds.pop_front().ok_or_else(missing)?;
     if process_setup.has_stdin {
         let stdin = inlet.fds.pop_front().ok_or_else(missing)?;
         sys::set_input(stdin).map_err(told)?;
@@ -80,14 +80,16 @@ fn prepare(
     if process_setup.is_daemon {
         // The last, for it is a thread.
         let parent = parent.ok_or_else(|| {
-            Ok("a daemon ends with its parent, and this one cannot see its parent".to_owned())
+            let text =
+                "a daemon has to end with its parent, but its descriptor of the parent is missing";
+            Ok(text.to_owned())
         })?;
         sys::end_with(parent).map_err(told)?;
     }
     Ok(Ready {
         entry,
         beside,
-        legacy: legacy.into(),
+        outcome_file: outcome_file.into(),
     })
 }
 
@@ -103,7 +105,8 @@ impl Ready {
         let mut outcome = Chain::new();
         outcomes::put_status(&mut outcome, Status::Value);
         let (answer, mut outcome) = call_alone(self.entry, args, self.beside, outcome);
-        let answer = answer.unwrap_or_else(|| Answer::Undecodable("there are none".to_owned()));
+        let answer =
+            answer.unwrap_or_else(|| Answer::Undecodable("the arguments are missing".to_owned()));
         let code = match answer {
             Answer::Value => 0,
             Answer::Panicked(_) => PANICKED,
@@ -112,13 +115,13 @@ impl Ready {
         if !matches!(answer, Answer::Value) {
             outcome = failure_entry(answer);
         }
-        let Err(error) = self.legacy.leave(outcome) else {
+        let Err(error) = self.outcome_file.leave(outcome) else {
             return code;
         };
-        let reason = format!("there is no memory for it: {error}");
+        let reason = format!("no memory is left for the result: {error}");
         let failure = failure_entry(Answer::Unencodable(reason));
         // Without even that, the code has to do.
-        let _ = self.legacy.leave(failure);
+        let _ = self.outcome_file.leave(failure);
         1
     }
 }

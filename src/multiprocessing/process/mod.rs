@@ -26,8 +26,8 @@ use crate::executor::job::decode_result;
 use crate::executor::options::TaskName;
 use crate::executor::promise::Ticket;
 use crate::executor::task::{Arguments, Data, Task};
-use crate::multiprocessing::vigil::may_block;
 use crate::multiprocessing::wait::end_of;
+use crate::multiprocessing::waiter::may_block;
 use crate::process::runner::{ProcessOutcome, RunningProcess};
 
 /// Runs a function in a process of its own, which ends when the function returns.

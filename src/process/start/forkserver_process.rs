@@ -163,7 +163,7 @@ impl ForkServerProcess {
 
     /// Ends a worker that no one wants.
     fn abandon(&self, mut worker: ChildProcess) {
-        worker.let_go();
+        worker.kill_without_reaping();
         self.forget(worker.id());
     }
 
