@@ -1,6 +1,5 @@
-//! A process that runs one function: it is told which, says that it is ready, runs it, leaves its outcome
-//! in a file in memory, and ends. From the moment at which it is ready it needs nobody, and has no
-//! connection with its parent any more.
+//! A process that runs one function. It receives the function, sends `Ready`, runs it, leaves the outcome
+//! in a file in memory, and exits. From `Ready` on it has no connection with its parent.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -20,7 +19,7 @@ use crate::wire::{Chain, Reader, message};
 /// As Rust programs exit when they panic.
 const PANICKED: i32 = 101;
 
-/// Runs the function that the parent names. Says with what code this process is to exit.
+/// Runs the function that the parent names. Returns the exit code of this process.
 pub(super) fn run(mut inlet: Inlet, parent: Option<OwnedFd>) -> io::Result<i32> {
     let Some(met) = inlet.meet_for_process_setup()? else {
         return Ok(0);
@@ -33,7 +32,7 @@ pub(super) fn run(mut inlet: Inlet, parent: Option<OwnedFd>) -> io::Result<i32> 
     match prepare(&mut inlet, &process_setup, parent) {
         Ok(ready) => {
             message::put_ready(&mut words);
-            // That fails if the parent is gone. So whoever comes past here has looked for it in time.
+            // Fails if the parent is gone, so from here on the parent was alive when the pidfd was opened.
             inlet.say(&mut words)?;
             drop(inlet);
             Ok(ready.go(args))
@@ -46,7 +45,7 @@ pub(super) fn run(mut inlet: Inlet, parent: Option<OwnedFd>) -> io::Result<i32> 
     }
 }
 
-/// All that the function needs, but for its arguments.
+/// Prepares everything but the arguments.
 struct Ready {
     entry: EntryPoint,
     beside: Vec<Descriptor>,
@@ -78,7 +77,7 @@ fn prepare(
     sys::restore_interrupts();
     let entry = find(process_setup.function).map_err(told)?;
     if process_setup.is_daemon {
-        // The last, for it is a thread.
+        // Last, because it starts a thread.
         let parent = parent.ok_or_else(|| {
             let text =
                 "a daemon has to end with its parent, but its descriptor of the parent is missing";
