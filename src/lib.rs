@@ -76,6 +76,7 @@ mod executor;
 mod function;
 #[cfg(any(doc, doctest))] // A plain build does not contain it.
 pub mod guide;
+#[doc(alias = "Manager")]
 #[cfg(target_os = "linux")]
 pub mod multiprocessing;
 mod observe;
@@ -126,6 +127,7 @@ pub use crate::thread::{ThreadPoolBuilder, ThreadPoolExecutor};
 ///     // Everything else.
 /// }
 /// ```
+#[doc(alias = "freeze_support")]
 #[cfg(target_os = "linux")]
 pub fn init() {
     process::allow_workers(worker::serve_forked); // A task may build a pool, too.

@@ -168,7 +168,7 @@ impl Visitor<'_> for OneOf {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(properties)))]
 mod tests {
     use std::collections::BTreeMap;
 

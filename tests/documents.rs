@@ -47,7 +47,7 @@ fn files_and_tests_that_the_documents_name_exist() {
                 named.0 += 1;
                 let tail = format!("/{name}");
                 files.iter().any(|file| file.ends_with(&tail))
-            } else if name.starts_with("tests/") {
+            } else if name.starts_with("tests/") && !name.contains('*') {
                 named.0 += 1;
                 root().join(&name).exists()
             } else if is_test_name(&name) {

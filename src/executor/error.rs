@@ -138,6 +138,7 @@ impl TaskError {
     /// The task was cancelled: by [`abort`](crate::JoinHandle::abort), by a dropped
     /// [`abort_on_drop`](crate::JoinHandle::abort_on_drop) handle or stream, or by
     /// [`Shutdown::cancel_pending`](crate::Shutdown::cancel_pending).
+    #[doc(alias = "CancelledError")]
     pub fn is_cancelled(&self) -> bool {
         matches!(self.0.cause, Cause::Cancelled)
     }
@@ -148,12 +149,14 @@ impl TaskError {
     }
 
     /// The worker process that ran the task ended before it answered, by no doing of the pool.
+    #[doc(alias("BrokenExecutor", "BrokenProcessPool"))]
     pub fn is_worker_lost(&self) -> bool {
         matches!(self.0.cause, Cause::WorkerLost(_))
     }
 
     /// The task ran longer than its [`timeout`](crate::TaskOptions::timeout), or a stream or a
     /// wait ran out of the time it was given.
+    #[doc(alias = "TimeoutError")]
     pub fn is_timeout(&self) -> bool {
         matches!(self.0.cause, Cause::TimedOut { .. })
     }

@@ -184,6 +184,7 @@ pub trait ExecutorExt: Executor {
     ///
     /// # Errors
     /// See [`TaskError`].
+    #[doc(alias("apply_async", "run_in_executor", "spawn_blocking"))]
     fn submit<F, A, M>(&self, function: F, args: A) -> JoinHandle<F::Output>
     where
         F: Task<A, M> + Copy + Send + Sync + 'static,
@@ -281,6 +282,7 @@ pub trait ExecutorExt: Executor {
     /// assert_eq!(powers, [1, 4, 9]);
     /// # Ok(()) }
     /// ```
+    #[doc(alias("Executor.map", "imap", "starmap"))]
     fn map<F, I, M>(&self, function: F, items: I) -> Map<F::Output>
     where
         I: IntoIterator + Send + 'static,
@@ -308,6 +310,7 @@ pub trait ExecutorExt: Executor {
     }
 
     /// Finishes all that was submitted, however long it takes, and ends the workers.
+    #[doc(alias = "close")]
     fn shutdown(&self) -> impl Future<Output = ShutdownReport> + Send {
         self.shutdown_with(Shutdown::new())
     }

@@ -193,6 +193,7 @@ impl Shutdown {
     }
 
     /// Whether tasks that have not started are cancelled rather than run.
+    #[doc(alias = "cancel_futures")]
     #[must_use]
     pub fn cancel_pending(mut self, cancel: bool) -> Self {
         self.cancel_pending = cancel;

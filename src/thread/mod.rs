@@ -49,6 +49,7 @@ use crate::executor::{Executor, Intake, Stats};
 /// assert_eq!(shout.await?, "HELLO, WORLD!");
 /// # Ok(()) }
 /// ```
+#[doc(alias = "ThreadPool")]
 pub struct ThreadPoolExecutor {
     core: Arc<Core>,
 }
@@ -87,6 +88,7 @@ impl ThreadPoolExecutor {
     ///
     /// # Errors
     /// The handle tells; see [`TaskError`].
+    #[doc(alias("run_in_executor", "spawn_blocking"))]
     pub fn submit<F, A, M>(&self, function: F, args: A) -> JoinHandle<F::Output>
     where
         F: Task<A, M> + Send + 'static,

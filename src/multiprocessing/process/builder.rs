@@ -21,7 +21,7 @@ use crate::executor::options::TaskOptions;
 use crate::executor::promise::Ticket;
 use crate::executor::task::{Arguments, Data, Task};
 use crate::function::assert_stateless;
-use crate::multiprocessing::vigil::may_block;
+use crate::multiprocessing::waiter::may_block;
 use crate::process::runner::{Opening, Refusal, RunningProcess, StartOrder};
 use crate::process::{Limits, StartMethod, Surroundings};
 use crate::sys;

@@ -26,8 +26,8 @@ use crate::executor::job::decode_result;
 use crate::executor::options::TaskName;
 use crate::executor::promise::Ticket;
 use crate::executor::task::{Arguments, Data, Task};
-use crate::multiprocessing::vigil::may_block;
 use crate::multiprocessing::wait::end_of;
+use crate::multiprocessing::waiter::may_block;
 use crate::process::runner::{ProcessOutcome, RunningProcess};
 
 /// Runs a function in a process of its own, which ends when the function returns.
@@ -268,6 +268,7 @@ impl<R> Process<R> {
     /// assert_eq!((process.exit_code(), process.signal()), (Some(101), None));
     /// # Ok(()) }
     /// ```
+    #[doc(alias = "exitcode")]
     pub fn exit_code(&self) -> Option<i32> {
         self.runner.try_end()?.exit_code
     }
