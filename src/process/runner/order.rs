@@ -62,7 +62,7 @@ impl StartOrder {
             OutcomeFile::create().map_err(Refusal::system("make a file in memory"))?;
         let process_setup = self.process_setup()?;
         let mut not_theirs = self.ours;
-        // These travel with the errand, however the process is started.
+        // These travel with the process setup, whichever start method is used.
         let shared = outcome_file
             .share()
             .map_err(Refusal::system("share a file in memory"))?;
