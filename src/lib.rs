@@ -69,11 +69,9 @@ mod axum;
 mod backlog;
 mod executor;
 mod function;
-#[cfg(target_os = "linux")]
 pub mod multiprocessing;
 mod observe;
 mod panic;
-#[cfg(target_os = "linux")]
 mod process;
 pub mod sync;
 mod sys;
@@ -96,7 +94,6 @@ pub use crate::executor::{Executor, ExecutorExt, Permit, Restarts, Stats};
 #[cfg(feature = "tracing")]
 pub use crate::observe::set_trace_propagator;
 pub use crate::panic::Location;
-#[cfg(target_os = "linux")]
 pub use crate::process::{
     Limits, Output, OutputLine, OutputStream, ProcessPoolBuilder, ProcessPoolExecutor, StartMethod,
     WorkerInfo, WorkerState,
@@ -119,7 +116,6 @@ pub use crate::thread::{ThreadPoolBuilder, ThreadPoolExecutor};
 ///     // Everything else.
 /// }
 /// ```
-#[cfg(target_os = "linux")]
 pub fn init() {
     process::allow_workers(worker::serve_forked); // A task may build a pool, too.
     worker::serve_if_child();
@@ -132,7 +128,6 @@ pub fn init() {
 /// ```
 /// concurrent_futures::init_before_main!();
 /// ```
-#[cfg(target_os = "linux")]
 #[macro_export]
 macro_rules! init_before_main {
     () => {
@@ -146,7 +141,6 @@ macro_rules! init_before_main {
 }
 
 #[doc(hidden)]
-#[cfg(target_os = "linux")]
 pub mod __private {
     pub use ctor;
 }

@@ -2,11 +2,10 @@
 //! can take it from another: it is an eventfd that nobody reads, and each listens for its edges.
 
 use std::io;
-use std::os::fd::AsFd as _;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::sys::{self, BlockingEdges, Edges};
+use crate::sys::{self, AsFd as _, BlockingEdges, Edges};
 use crate::wire::descriptors::Descriptor;
 
 /// Wakes tasks and threads of all processes that have it. A copy is the same bell.

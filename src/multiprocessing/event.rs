@@ -3,14 +3,13 @@
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
-use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::vigil::{may_block, pause};
 use super::wait::end_of;
-use crate::sys::{self, Edges};
+use crate::sys::{self, AsFd as _, Edges};
 use crate::wire::descriptors::Descriptor;
 
 /// Says whether something has happened, and lets tasks and threads of all processes that have it wait until

@@ -2,14 +2,13 @@
 //! descriptors.
 
 use std::io;
-use std::os::fd::AsFd as _;
 use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::bell::Bell;
 use super::robust::Robust;
-use crate::sys::SharedMemory;
+use crate::sys::{AsFd as _, SharedMemory};
 use crate::wire::descriptors::Descriptor;
 
 /// Memory and bell of one object. They go when the last process that has them goes.

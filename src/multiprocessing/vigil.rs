@@ -3,14 +3,13 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex, oneshot};
 
 use super::bell::Bell;
-use crate::sys::{self, BlockingEdges, Edges, Identity};
+use crate::sys::{self, AsFd, BlockingEdges, Edges, Identity, OwnedFd};
 
 /// Without a descriptor to listen with, one looks again after so long.
 pub(super) const BLIND: Duration = Duration::from_millis(10);

@@ -19,6 +19,7 @@ use crate::executor::options::TaskOptions;
 use crate::executor::settings;
 use crate::executor::task::{Arguments, Initialized, Task};
 use crate::function::assert_stateless;
+use crate::sys;
 use crate::wire::frame;
 
 const MAX_FRAME_LENGTH: usize = 1 << 30;
@@ -58,8 +59,12 @@ pub enum StartMethod {
 
 impl StartMethod {
     /// The methods that work on this platform.
+    ///
+    /// # Platform
+    /// Only Linux has any yet.
     pub fn available() -> impl Iterator<Item = Self> {
-        [Self::ForkServer, Self::Spawn, Self::Fork].into_iter()
+        let all = [Self::ForkServer, Self::Spawn, Self::Fork];
+        all.into_iter().filter(|_| sys::check_processes().is_ok())
     }
 }
 
@@ -317,7 +322,12 @@ impl ProcessPoolBuilder {
     /// number that cannot be, an initializer or a preload whose arguments cannot be encoded, or a
     /// preload without a process that forks; `is_unsupported()` for [`StartMethod::Fork`] in a process
     /// with more than one thread, or one that cannot be forked.
+    ///
+    /// # Platform
+    /// Only Linux has worker processes yet. Elsewhere the error is `is_unsupported()` and says what to use
+    /// instead: a [`ThreadPoolExecutor`](crate::ThreadPoolExecutor).
     pub fn build(self) -> Result<ProcessPoolExecutor, BuildError> {
+        sys::check_processes().map_err(|error| BuildError::unsupported(error.to_string()))?;
         let Some(serve_forked) = workers_allowed() else {
             return Err(BuildError(BuildFailure::NotInitialized));
         };
@@ -401,7 +411,7 @@ fn refused_fork(error: &io::Error) -> BuildError {
         "StartMethod::Fork cannot be used here: {error}; build the pool before the runtime and all other \
          threads, or use StartMethod::ForkServer"
     );
-    BuildError(BuildFailure::Unsupported(what.into()))
+    BuildError::unsupported(what)
 }
 
 fn check_frame_length(bytes: usize) -> Result<usize, BuildError> {

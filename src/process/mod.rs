@@ -24,8 +24,6 @@ mod watch;
 
 use std::fmt;
 use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
@@ -41,11 +39,12 @@ use crate::executor::job::Job;
 use crate::executor::options::{Shutdown, ShutdownReport};
 use crate::executor::room::Room;
 use crate::executor::{Executor, Stats};
+use crate::sys::{OwnedFd, Socket};
 use crate::wire::message::Role;
 
 /// What a process does that was forked: as what, with its socket, and with what stands for its parent.
 /// (Workers' code is not imported here.)
-pub(crate) type ServeForked = fn(Role, io::Result<UnixStream>, Option<OwnedFd>) -> !;
+pub(crate) type ServeForked = fn(Role, io::Result<Socket>, Option<OwnedFd>) -> !;
 
 /// Set when this process has said, by `init`, that its executable can be a worker.
 static INITIALIZED: OnceLock<ServeForked> = OnceLock::new();

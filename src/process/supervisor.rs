@@ -176,7 +176,7 @@ async fn bring_up(pool: &Arc<Pool>, id: u64) -> Result<Worker, Option<Failure>> 
         page.limit_memory(bytes);
     }
     let (answers, theirs) = sys::pipe().map_err(system("make a pipe"))?;
-    let own = [page_fd, theirs.into()];
+    let own = [page_fd, theirs];
     let started = tokio::select! {
         started = pool.config.starter.start(recipe, id, own) => started,
         // What has been started by then is killed as it is dropped.

@@ -3,27 +3,24 @@
 //! read something, to learn that there is room in a socket that was never full.
 
 use std::io::{self, PipeReader};
-use std::os::fd::AsFd as _;
-use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::BytesMut;
-use tokio::io::unix::AsyncFd;
 
-use crate::sys;
+use crate::sys::{self, AsFd as _, AsyncFd, Socket};
 
 /// The pipe that a worker's answers come by, and the room in its socket.
 #[derive(Debug)]
 pub(super) struct Watch {
     answers: AsyncFd<PipeReader>,
-    socket: Arc<UnixStream>,
+    socket: Arc<Socket>,
     /// There while it is told of.
-    room: Option<AsyncFd<Arc<UnixStream>>>,
+    room: Option<AsyncFd<Arc<Socket>>>,
 }
 
 impl Watch {
-    pub(super) fn new(answers: PipeReader, socket: Arc<UnixStream>) -> io::Result<Self> {
+    pub(super) fn new(answers: PipeReader, socket: Arc<Socket>) -> io::Result<Self> {
         Ok(Self {
             answers: sys::watch_pipe(answers)?,
             socket,

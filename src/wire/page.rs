@@ -4,12 +4,11 @@
 
 use std::io::{self, PipeWriter, Write as _};
 use std::ops::Range;
-use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use super::claim::Slot;
 use super::ring::{self, Ring, Way};
-use crate::sys::SharedMemory;
+use crate::sys::{AsFd as _, OwnedFd, SharedMemory};
 
 /// How many calls can be in flight to one worker.
 pub(crate) const SLOTS: u32 = 64;

@@ -3,7 +3,6 @@
 //! connection with its parent any more.
 
 use std::io;
-use std::os::fd::OwnedFd;
 
 use super::desk::{call_alone, find};
 use super::inlet::{Inlet, Met, invalid};
@@ -11,7 +10,7 @@ use super::limits::limit;
 use super::log::in_place_of_a_value;
 use crate::function::{Answer, Entry};
 use crate::panic::PanicReport;
-use crate::sys;
+use crate::sys::{self, OwnedFd};
 use crate::wire::descriptors::Descriptor;
 use crate::wire::errand::{Errand, Legacy};
 use crate::wire::outcomes::{self, Status};

@@ -1,9 +1,9 @@
 //! How much memory this process holds, for a parent that replaces a worker which holds too much.
 
 use std::cell::Cell;
-use std::fs;
 use std::time::{Duration, Instant};
 
+use crate::sys;
 use crate::wire::page::Page;
 
 /// So long it is not looked again.
@@ -37,17 +37,10 @@ impl MemoryWatch {
             return;
         }
         self.looked.set(Some(Instant::now()));
-        if resident().is_some_and(|bytes| bytes > limit) {
+        if sys::resident_memory().is_some_and(|bytes| bytes > limit) {
             page.tell_bloat();
         }
     }
-}
-
-/// How many bytes of memory this process holds, shared ones included.
-fn resident() -> Option<u64> {
-    let statm = fs::read_to_string("/proc/self/statm").ok()?;
-    let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
-    Some(pages * rustix::param::page_size() as u64)
 }
 
 #[cfg(test)]

@@ -7,15 +7,13 @@
 
 use std::fs::File;
 use std::io::{self, IoSlice, Write as _};
-use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use super::desk::run_initializer;
 use super::inlet::{Inlet, Met, invalid};
 use crate::function::FunctionOffset;
 use crate::panic::PanicReport;
-use crate::sys::{self, Forked};
+use crate::sys::{self, AsFd as _, Forked, OwnedFd, Socket};
 use crate::wire::descriptors::Descriptor;
 use crate::wire::message::{self, Role};
 use crate::wire::zygote::{FromZygote, LONGEST, ToZygote};
@@ -25,10 +23,10 @@ use crate::wire::{Chain, Reader};
 const AGAIN: Duration = Duration::from_millis(10);
 
 /// What a process was forked as, and its socket.
-pub(super) type Newborn = (Role, UnixStream);
+pub(super) type Newborn = (Role, Socket);
 
 /// Serves until the parent is gone, and gives nothing; or comes back in a process that was forked.
-pub(super) fn serve(socket: UnixStream, parent: Option<OwnedFd>) -> io::Result<Option<Newborn>> {
+pub(super) fn serve(socket: Socket, parent: Option<OwnedFd>) -> io::Result<Option<Newborn>> {
     let Some(inlet) = Inlet::open(socket)? else {
         return Ok(None);
     };
@@ -160,7 +158,7 @@ impl Zygote {
     }
 
     /// In this process, forks another and gives nothing. In the other, gives its socket.
-    fn fork(&mut self, request: u64, role: Role) -> io::Result<Option<UnixStream>> {
+    fn fork(&mut self, request: u64, role: Role) -> io::Result<Option<Socket>> {
         let mut fds = self.inlet.fds.drain(..);
         let streams = (fds.next(), fds.next(), fds.next());
         let told_at = fds.next().map(File::from);
@@ -181,7 +179,7 @@ impl Zygote {
         match sys::fork() {
             Ok(Forked::Child) => {
                 sys::set_output(stdout, stderr)?;
-                Ok(Some(UnixStream::from(socket)))
+                Ok(Some(Socket::from(socket)))
             }
             Ok(Forked::Parent(pid)) => {
                 let pidfd = match sys::open_child(pid) {

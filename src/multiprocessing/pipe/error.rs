@@ -34,6 +34,7 @@ enum Cause {
     Empty,
     TimedOut,
     NoSpace(io::Error),
+    Unsupported(io::Error),
     TooLarge(Cow<'static, str>),
     Codec(CodecError),
 }
@@ -77,6 +78,14 @@ impl ConnectionError {
         matches!(self.0, Cause::NoSpace(_))
     }
 
+    /// This platform has no pipes that processes share.
+    ///
+    /// # Platform
+    /// Only Linux has them yet. For the tasks of one process, use the channels of [`tokio::sync`].
+    pub fn is_unsupported(&self) -> bool {
+        matches!(self.0, Cause::Unsupported(_))
+    }
+
     /// The value cannot be encoded or decoded.
     pub fn is_codec(&self) -> bool {
         matches!(self.0, Cause::Codec(_))
@@ -96,6 +105,7 @@ impl From<io::Error> for ConnectionError {
             io::ErrorKind::FileTooLarge => Self(Cause::TooLarge(Cow::Borrowed(
                 "the memory that it takes is more than a file of this process may have",
             ))),
+            io::ErrorKind::Unsupported => Self(Cause::Unsupported(error)),
             _ => Self(Cause::NoSpace(error)),
         }
     }
@@ -125,6 +135,7 @@ impl fmt::Display for ConnectionError {
             Cause::Empty => f.write_str("there is nothing to receive"),
             Cause::TimedOut => f.write_str("the time for it is over"),
             Cause::NoSpace(_) => f.write_str("the system has no memory or no descriptor for it"),
+            Cause::Unsupported(error) => error.fmt(f),
             Cause::TooLarge(what) => f.write_str(what),
             Cause::Codec(error) => error.fmt(f),
         }

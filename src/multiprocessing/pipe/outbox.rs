@@ -5,14 +5,13 @@
 //! the way of others.
 
 use std::io::{self, IoSlice};
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use super::error::ConnectionError;
 use super::packet::{MOST, Place};
 use super::watch::{Other, Watch};
 use crate::multiprocessing::item::Outgoing;
 use crate::multiprocessing::linger::{linger, linger_in_turn};
-use crate::sys::{self, Way};
+use crate::sys::{self, AsFd as _, BorrowedFd, OwnedFd, Way};
 use crate::wire::descriptors::Descriptor;
 
 /// No more is copied without a turn for the other tasks of the runtime.

@@ -1,14 +1,13 @@
 //! Waiting until a socket can be read, or written to, in tasks of any runtime and in threads.
 
 use std::mem;
-use std::os::fd::AsFd as _;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
 
 use tokio::runtime::{self, Handle};
 
 use crate::multiprocessing::vigil::{BLIND, pause};
-use crate::sys::{self, Readiness, Way};
+use crate::sys::{self, AsFd as _, Readiness, Way};
 use crate::wire::descriptors::Descriptor;
 
 /// A descriptor that is waited for, in one way. No runtime watches it before a task of its has to wait.

@@ -1,12 +1,11 @@
 //! Which processes of this program are running. One is listed from its start to its end, whatever becomes
 //! of its handle; whoever looks finds those that have ended meanwhile, and takes them out.
 
-use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use crate::multiprocessing::vigil::may_block;
 use crate::process::runner::{self, Runner};
-use crate::sys;
+use crate::sys::{self, OwnedFd};
 
 static LIST: Mutex<List> = Mutex::new(List {
     generation: 0,

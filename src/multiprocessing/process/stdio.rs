@@ -1,9 +1,8 @@
 //! The standard streams of a process.
 
 use std::io::{self, PipeReader, PipeWriter};
-use std::os::fd::{AsFd, OwnedFd};
 
-use crate::sys;
+use crate::sys::{self, AsFd, OwnedFd};
 
 /// What a [`Process`](super::Process) has as its stdin, stdout or stderr; what the standard library's
 /// [`Stdio`](std::process::Stdio) is to a command. (That one cannot be passed to the process that forks.)
@@ -33,6 +32,10 @@ enum Kind {
     Inherit,
     Null,
     Piped,
+    #[cfg_attr(
+        not(target_os = "linux"),
+        expect(dead_code, reason = "nothing has a descriptor there")
+    )]
     Fd(OwnedFd),
 }
 
@@ -61,8 +64,8 @@ impl Stdio {
             Kind::Inherit => (Some(sys::own_stream(&io::stdin())?), None),
             Kind::Fd(fd) => (Some(sys::out_of_the_way(fd)?), None),
             Kind::Piped => {
-                let (theirs, ours) = io::pipe()?;
-                (Some(sys::out_of_the_way(theirs.into())?), Some(ours))
+                let (theirs, ours) = sys::pipe_to_child()?;
+                (Some(sys::out_of_the_way(theirs)?), Some(ours))
             }
         })
     }
@@ -74,13 +77,14 @@ impl Stdio {
             Kind::Inherit => (sys::own_stream(own)?, None),
             Kind::Fd(fd) => (sys::out_of_the_way(fd)?, None),
             Kind::Piped => {
-                let (ours, theirs) = io::pipe()?;
-                (sys::out_of_the_way(theirs.into())?, Some(ours))
+                let (ours, theirs) = sys::pipe_from_child()?;
+                (sys::out_of_the_way(theirs)?, Some(ours))
             }
         })
     }
 }
 
+#[cfg(target_os = "linux")]
 impl<T: Into<OwnedFd>> From<T> for Stdio {
     fn from(stream: T) -> Self {
         Self(Kind::Fd(stream.into()))

@@ -32,6 +32,7 @@ enum Cause {
     TimedOut,
     Busy,
     NoSpace(io::Error),
+    Unsupported(io::Error),
     TooLarge(Cow<'static, str>),
     Codec(CodecError),
     NoCapacity,
@@ -78,6 +79,14 @@ impl QueueError {
         matches!(self.0, Cause::NoSpace(_))
     }
 
+    /// This platform has no queues that processes share.
+    ///
+    /// # Platform
+    /// Only Linux has them yet. For the tasks of one process, use [`sync::Queue`](crate::sync::Queue).
+    pub fn is_unsupported(&self) -> bool {
+        matches!(self.0, Cause::Unsupported(_))
+    }
+
     /// The item cannot be encoded or decoded.
     pub fn is_codec(&self) -> bool {
         matches!(self.0, Cause::Codec(_))
@@ -108,12 +117,13 @@ impl QueueError {
 
 impl From<io::Error> for QueueError {
     fn from(error: io::Error) -> Self {
-        if error.kind() == io::ErrorKind::FileTooLarge {
-            return Self::too_large(
+        match error.kind() {
+            io::ErrorKind::FileTooLarge => Self::too_large(
                 "the memory that it takes is more than a file of this process may have",
-            );
+            ),
+            io::ErrorKind::Unsupported => Self(Cause::Unsupported(error)),
+            _ => Self(Cause::NoSpace(error)),
         }
-        Self(Cause::NoSpace(error))
     }
 }
 
@@ -152,6 +162,7 @@ impl fmt::Display for QueueError {
                 f.write_str("the queue is busy: a process that uses it seems to be stopped")
             }
             Cause::NoSpace(_) => f.write_str("the system has no memory or no descriptor for it"),
+            Cause::Unsupported(error) => error.fmt(f),
             Cause::TooLarge(what) => f.write_str(what),
             Cause::Codec(error) => error.fmt(f),
             Cause::NoCapacity => {

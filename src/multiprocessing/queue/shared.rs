@@ -7,7 +7,6 @@
 //! whoever finds nothing waits for the next one. So many puts wake a sleeping getter once.
 
 use std::io;
-use std::os::fd::{AsFd as _, BorrowedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -23,7 +22,7 @@ use crate::multiprocessing::bell::Bell;
 use crate::multiprocessing::item::{Incoming, Outgoing};
 use crate::multiprocessing::linger::{linger, linger_in_turn};
 use crate::multiprocessing::robust::{Held, Robust};
-use crate::sys::{self, Identity, SharedMemory};
+use crate::sys::{self, AsFd as _, BorrowedFd, Identity, SharedMemory};
 use crate::wire::CodecError;
 use crate::wire::descriptors::Descriptor;
 

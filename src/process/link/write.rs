@@ -2,13 +2,12 @@
 //! lane, and the task that drives the link writes it later.
 
 use std::io;
-use std::os::fd::AsFd as _;
 use std::task::{Context, Poll, ready};
 
 use super::lane::Lane;
 use super::{Ending, Link};
 use crate::process::watch::Watch;
-use crate::sys;
+use crate::sys::{self, AsFd as _};
 
 impl Link {
     /// Writes what the socket takes. A failure is not told here: the worker is dead then, and

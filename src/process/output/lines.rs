@@ -2,19 +2,17 @@
 //! and ends, see [`mark`](crate::wire::mark), so however late it is read, a line is told of the
 //! task that wrote it.
 
-use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::io::{self, PipeReader};
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead as _, ReadBuf};
-use tokio::net::unix::pipe;
 
 use super::relay::keep_tail;
 use super::{Origin, OutputLine, OutputStream, TaskIdentity, Tell};
 use crate::process::link::Link;
-use crate::sys;
+use crate::sys::{self, AsFd as _, AsyncPipe};
 use crate::wire::mark::{FIRST_BYTE, MARK, Seen, Token};
 
 /// The most bytes that a line has; a longer one comes in pieces.
@@ -24,7 +22,7 @@ const READ: usize = 16 * 1024;
 
 pub(super) struct Lines {
     /// Nothing when its end was reached.
-    pipe: Option<pipe::Receiver>,
+    pipe: Option<AsyncPipe>,
     text: Text,
     teller: Teller,
 }
@@ -40,14 +38,14 @@ struct Teller {
 
 impl Lines {
     pub(super) fn new(
-        pipe: OwnedFd,
+        pipe: PipeReader,
         stream: OutputStream,
         worker: Origin,
         token: Token,
         tell: Tell,
     ) -> io::Result<Self> {
         Ok(Self {
-            pipe: Some(pipe::Receiver::from_owned_fd(pipe)?),
+            pipe: Some(sys::watch_output(pipe)?),
             text: Text::new(token),
             teller: Teller {
                 stream,

@@ -2,8 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::poll_fn;
-use std::io;
-use std::os::fd::OwnedFd;
+use std::io::{self, PipeReader};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -11,7 +10,7 @@ use super::lines::Lines;
 use super::relay::Relay;
 use super::{Kind, Origin, Output, OutputStream};
 use crate::process::link::Link;
-use crate::sys;
+use crate::sys::{self, OwnedFd};
 use crate::wire::mark::Token;
 use crate::wire::message::Captured;
 
@@ -31,8 +30,8 @@ pub(in crate::process) struct Ends {
 
 /// Our ends of the pipes, where there are any.
 pub(in crate::process) struct Pipes {
-    stdout: Option<OwnedFd>,
-    stderr: Option<OwnedFd>,
+    stdout: Option<PipeReader>,
+    stderr: Option<PipeReader>,
     token: Token,
 }
 
@@ -107,14 +106,14 @@ impl Outlets {
 
 impl Output {
     /// The worker's end of a stream, and ours if it is a pipe.
-    fn open(&self, stream: OutputStream) -> io::Result<(OwnedFd, Option<OwnedFd>)> {
+    fn open(&self, stream: OutputStream) -> io::Result<(OwnedFd, Option<PipeReader>)> {
         match (&self.0, stream) {
             (Kind::Inherit, OutputStream::Stdout) => Ok((sys::own_stream(&io::stdout())?, None)),
             (Kind::Inherit, OutputStream::Stderr) => Ok((sys::own_stream(&io::stderr())?, None)),
             (Kind::Null, _) => Ok((sys::nowhere()?, None)),
             (Kind::Relay | Kind::Lines(_), _) => {
-                let (ours, theirs) = io::pipe()?;
-                Ok((theirs.into(), Some(ours.into())))
+                let (ours, theirs) = sys::pipe_from_child()?;
+                Ok((theirs, Some(ours)))
             }
         }
     }

@@ -1,16 +1,14 @@
 //! A stream that is passed on to our own, the last of it kept for the error that tells of the
 //! worker's death.
 
-use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::io::{self, PipeReader};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
-use tokio::net::unix::pipe;
 use tokio::sync::Notify;
 
 use super::OutputStream;
-use crate::sys;
+use crate::sys::{self, AsFd as _, AsyncPipe};
 
 /// How much is kept.
 const TAIL: usize = 16 * 1024;
@@ -18,7 +16,7 @@ const TAIL: usize = 16 * 1024;
 #[derive(Debug)]
 pub(super) struct Relay {
     stream: OutputStream,
-    pipe: pipe::Receiver,
+    pipe: AsyncPipe,
     text: Mutex<Text>,
     ended: Notify,
 }
@@ -31,10 +29,10 @@ struct Text {
 
 impl Relay {
     /// Takes the reading end of the worker's pipe and passes on what comes, in a task of its own.
-    pub(super) fn start(stream: OutputStream, pipe: OwnedFd) -> io::Result<Arc<Self>> {
+    pub(super) fn start(stream: OutputStream, pipe: PipeReader) -> io::Result<Arc<Self>> {
         let relay = Arc::new(Self {
             stream,
-            pipe: pipe::Receiver::from_owned_fd(pipe)?,
+            pipe: sys::watch_output(pipe)?,
             text: Mutex::default(),
             ended: Notify::new(),
         });

@@ -4,10 +4,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::unix::AsyncFd;
-
 use super::zygote::Zygote;
-use crate::sys::{ChildProcess, Exit};
+use crate::sys::{AsyncFd, ChildProcess, Exit};
 
 /// How long a zygote may take to say how a worker has ended. One that is stopped never does.
 const ANSWER: Duration = Duration::from_secs(5);

@@ -2,22 +2,20 @@
 //! the same build, and the parent says what the other is to be.
 
 use std::collections::VecDeque;
-use std::os::fd::{AsFd as _, OwnedFd};
 
 use bytes::BytesMut;
 use tokio::io::{AsyncWriteExt as _, Interest};
-use tokio::net::UnixStream;
 use tokio_util::codec::{Decoder as _, LengthDelimitedCodec};
 
 use super::error::StartError;
-use crate::sys;
+use crate::sys::{self, AsFd as _, AsyncSocket, OwnedFd, Socket};
 use crate::wire::frame;
 use crate::wire::message::{self, FromWorker, Identity};
 use crate::wire::{Chain, Reader};
 
 /// Our end of a connection with a process, from the first words on.
 pub(in crate::process) struct Connection {
-    pub(in crate::process) stream: UnixStream,
+    pub(in crate::process) stream: AsyncSocket,
     pub(in crate::process) codec: LengthDelimitedCodec,
     pub(in crate::process) buffer: BytesMut,
     /// What came beside what is in `buffer`.
@@ -43,9 +41,9 @@ impl Connection {
         if setup.len() <= Self::EARLY {
             words.put_chain(&std::mem::take(&mut setup)); // A process of another build does not heed it.
         }
-        let socket = std::os::unix::net::UnixStream::from(socket);
+        let socket = Socket::from(socket);
         let stream = socket.set_nonblocking(true);
-        let stream = stream.and_then(|()| UnixStream::from_std(socket));
+        let stream = stream.and_then(|()| AsyncSocket::from_std(socket));
         let stream = stream.map_err(StartError::system("use a socket"))?;
         let said = words.send_with(|bytes, fds| sys::send_with_fds(stream.as_fd(), bytes, fds));
         said.map_err(|_| StartError::Mute)?;

@@ -3,7 +3,6 @@
 
 use std::fmt;
 use std::io;
-use std::os::unix::net::UnixStream as Blocking;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +15,7 @@ use super::error::StartError;
 use super::zygote::Zygote;
 use crate::process::ServeForked;
 use crate::process::output::{Outlets, Output, Outputs};
-use crate::sys::{self, ChildProcess, Forked};
+use crate::sys::{self, ChildProcess, Forked, Socket};
 use crate::wire::descriptors::Descriptor;
 use crate::wire::message::Role;
 
@@ -37,7 +36,7 @@ enum State {
     /// One will be started when it is needed.
     Absent,
     /// Forked from this process, which has not spoken with it yet.
-    Unmet(ChildProcess, Blocking),
+    Unmet(ChildProcess, Socket),
     /// Somebody speaks with it, or waits for its end: the one that holds the lock, or one that has gone
     /// meanwhile.
     Meeting(ChildProcess),
@@ -73,7 +72,7 @@ impl ForkServer {
         match sys::fork()? {
             Forked::Parent(pid) => {
                 let process = ChildProcess::own(pid)?;
-                let socket = Blocking::from(ours);
+                let socket = Socket::from(ours);
                 socket.set_nonblocking(true)?;
                 Ok(Self {
                     executes: None,
@@ -85,7 +84,7 @@ impl ForkServer {
                 let around = &recipe.surroundings;
                 let folder = around.current_dir.as_deref();
                 let settled = sys::settle_forked(around.env_clear, &around.env, folder);
-                let socket = settled.map(|()| Blocking::from(theirs));
+                let socket = settled.map(|()| Socket::from(theirs));
                 serve(Role::Zygote, socket, parent)
             }
         }
@@ -301,7 +300,7 @@ impl State {
 async fn execute(
     recipe: &Arc<Recipe>,
     outlets: &Outlets,
-) -> Result<(ChildProcess, Blocking, Outputs), StartError> {
+) -> Result<(ChildProcess, Socket, Outputs), StartError> {
     let system = StartError::system;
     let (ends, pipes) = outlets.open().map_err(system("make a pipe"))?;
     let (ours, theirs) = sys::socket_pair().map_err(system("make a socket pair"))?;
@@ -315,7 +314,7 @@ async fn execute(
 /// Makes a zygote of the process at the other end, and asks it for a process.
 async fn meet(
     recipe: &Recipe,
-    socket: Blocking,
+    socket: Socket,
     role: Role,
     fds: Vec<Descriptor>,
 ) -> Result<Connection, StartError> {

@@ -12,7 +12,6 @@ mod exec;
 mod forkserver;
 mod zygote;
 
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +23,7 @@ pub(super) use self::forkserver::ForkServer;
 use super::output::{Outlets, Pipes};
 use crate::function::FunctionOffset;
 use crate::observe;
-use crate::sys::{self, ChildProcess, Limit};
+use crate::sys::{self, ChildProcess, Limit, OwnedFd};
 use crate::wire::Chain;
 use crate::wire::descriptors::Descriptor;
 use crate::wire::message::{self, Captured, Role, Setup};

@@ -3,19 +3,16 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::net::UnixStream as Blocking;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use tokio::io::Interest;
-use tokio::net::UnixStream;
 use tokio_util::codec::{Decoder as _, LengthDelimitedCodec};
 
 use super::connection::Connection;
 use super::error::StartError;
-use crate::sys::{self, ChildProcess, Exit};
+use crate::sys::{self, AsFd as _, AsyncSocket, ChildProcess, Exit, OwnedFd, Socket};
 use crate::wire::descriptors::Descriptor;
 use crate::wire::message::Role;
 use crate::wire::zygote::{FromZygote, LONGEST, ToZygote};
@@ -27,7 +24,7 @@ const FIRST: u64 = 1;
 /// A zygote that is ready. Dropping it kills it; its workers live on.
 pub(super) struct Zygote {
     process: Mutex<Option<ChildProcess>>,
-    socket: Blocking,
+    socket: Socket,
     /// One asks at a time.
     inbox: tokio::sync::Mutex<Inbox>,
     /// Since when somebody has waited, or had waited when he went, and it has said nothing.
@@ -116,7 +113,7 @@ impl Zygote {
                     // Nobody can kill it, but its socket is closed as soon as this fails.
                     None => {
                         self.forget(pid);
-                        Err(rustix::io::Errno::MFILE.into()) // That is when the system drops it.
+                        Err(sys::too_many_descriptors()) // That is when the system drops it.
                     }
                 };
                 if request == wanted {
@@ -184,7 +181,7 @@ impl Zygote {
         request: Option<Chain>,
         mut pick: impl FnMut(FromZygote, Option<OwnedFd>) -> Option<T>,
     ) -> Result<T, NoAnswer> {
-        let socket = self.socket.try_clone().and_then(UnixStream::from_std);
+        let socket = self.socket.try_clone().and_then(AsyncSocket::from_std);
         let socket = socket.map_err(NoAnswer::Refused)?;
         if let Some(mut request) = request {
             // A zygote that cannot get rid of its answers would take no request. Each is looked at before
@@ -226,7 +223,7 @@ impl Zygote {
         }
     }
 
-    fn receive(&self, inbox: &mut Inbox, socket: &UnixStream) -> io::Result<usize> {
+    fn receive(&self, inbox: &mut Inbox, socket: &AsyncSocket) -> io::Result<usize> {
         let len = inbox.receive(socket)?;
         if len > 0 {
             *self.silent_since() = None;
@@ -262,7 +259,7 @@ impl Zygote {
 }
 
 impl Inbox {
-    fn receive(&mut self, socket: &UnixStream) -> io::Result<usize> {
+    fn receive(&mut self, socket: &AsyncSocket) -> io::Result<usize> {
         let mut bytes = [0; 1024];
         // One that is missing is missed where its answer is read.
         let len = sys::receive_with_fds(socket.as_fd(), &mut bytes, &mut self.fds)?.len;
