@@ -39,7 +39,7 @@ impl Alarm {
     }
 
     /// Whether its time has come: its action was done, is being done, or is about to be.
-    pub(crate) fn has_rung(&self) -> bool {
+    pub(crate) fn has_fired(&self) -> bool {
         self.rung.load(Ordering::Acquire)
     }
 }

@@ -127,10 +127,10 @@ impl<F, A, M> fmt::Debug for TaskService<F, A, M> {
 /// Where a service waits for room in its executor's queue.
 struct Entrance {
     executor: Arc<dyn Executor>,
-    place: Place,
+    place: RoomWait,
 }
 
-enum Place {
+enum RoomWait {
     None,
     Awaited(BoxFuture<'static, Result<Room, TaskError>>),
     Held(Room),
@@ -138,28 +138,28 @@ enum Place {
 
 impl Entrance {
     fn to(executor: Arc<dyn Executor>) -> Self {
-        let place = Place::None;
+        let place = RoomWait::None;
         Self { executor, place }
     }
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TaskError>> {
-        if let Place::None = self.place {
+        if let RoomWait::None = self.place {
             let executor = self.executor.clone();
-            self.place = Place::Awaited(Box::pin(async move { executor.room().await }));
+            self.place = RoomWait::Awaited(Box::pin(async move { executor.room().await }));
         }
-        if let Place::Awaited(room) = &mut self.place {
+        if let RoomWait::Awaited(room) = &mut self.place {
             let room = ready!(room.as_mut().poll(cx));
-            self.place = Place::None;
-            self.place = Place::Held(room?);
+            self.place = RoomWait::None;
+            self.place = RoomWait::Held(room?);
         }
         Poll::Ready(Ok(()))
     }
 
     /// The room that is held, or else what there is.
     fn enter(&mut self) -> Result<Room, TaskError> {
-        match std::mem::replace(&mut self.place, Place::None) {
-            Place::Held(room) => Ok(room),
-            Place::None | Place::Awaited(_) => self.executor.try_room(),
+        match std::mem::replace(&mut self.place, RoomWait::None) {
+            RoomWait::Held(room) => Ok(room),
+            RoomWait::None | RoomWait::Awaited(_) => self.executor.try_room(),
         }
     }
 }

@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use super::error::{Cause, TaskError};
 use super::promise::{Owed, Promise, PromiseEncoded, PromiseOf, Ticket};
 use super::room::Room;
-use super::run::{Runner, Seat, Share, Shared, Tally};
+use super::run::{ItemRunner, JobThread, Share, SharedChunk, Tally};
 use super::task::{Arguments, Data, Initialized, Task};
 use crate::alarm::Alarm;
 use crate::function::{Answer, Desk, FunctionOffset, Serve};
@@ -41,21 +41,21 @@ pub(crate) trait Work: Send {
     fn items(&self) -> u32;
 
     /// Runs it on this thread, item by item.
-    fn run(self: Box<Self>, seat: &dyn Seat) -> Tally;
+    fn run(self: Box<Self>, seat: &dyn JobThread) -> Tally;
 
     /// Opens it to several threads, if it has several items.
-    fn share(self: Box<Self>) -> Arc<dyn Shared>;
+    fn share(self: Box<Self>) -> Arc<dyn SharedChunk>;
 
     /// Fails all its items, none of them started.
     fn fail(self: Box<Self>, cause: &Cause);
 
     /// Turns it into calls, each no larger than `limit` bytes. An item that cannot be encoded
     /// fails by itself. Jobs that never leave this process have no encoding.
-    fn encode(self: Box<Self>, limit: usize, emit: &mut dyn FnMut(Call));
+    fn encode(self: Box<Self>, limit: usize, emit: &mut dyn FnMut(EncodedCall));
 }
 
 /// A job encoded for another process.
-pub(crate) struct Call {
+pub(crate) struct EncodedCall {
     pub(crate) owed: Owed<dyn PromiseEncoded>,
     pub(crate) function: FunctionOffset,
     /// The number of the payload's first item; `owed` may begin later.
@@ -69,10 +69,10 @@ pub(crate) struct Call {
     pub(crate) losses: u32,
 }
 
-impl Call {
+impl EncodedCall {
     /// Takes the next item out as a call of its own, to be run once more.
-    pub(crate) fn take_again(&mut self) -> Self {
-        let owed = self.owed.take_again();
+    pub(crate) fn take_for_retry(&mut self) -> Self {
+        let owed = self.owed.take_for_retry();
         let mut again = self.with(owed);
         again.losses += 1;
         again
@@ -102,9 +102,9 @@ impl Call {
     }
 }
 
-impl std::fmt::Debug for Call {
+impl std::fmt::Debug for EncodedCall {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Call")
+        f.debug_struct("EncodedCall")
             .field("task", &self.ticket().name())
             .finish_non_exhaustive()
     }
@@ -161,7 +161,7 @@ where
         1
     }
 
-    fn run(self: Box<Self>, seat: &dyn Seat) -> Tally {
+    fn run(self: Box<Self>, seat: &dyn JobThread) -> Tally {
         let Self {
             function,
             args,
@@ -172,12 +172,12 @@ where
             return Tally::default();
         }
         let item = owed.take_number();
-        let mut runner = Runner::new(owed.promise(), seat);
+        let mut runner = ItemRunner::new(owed.promise(), seat);
         runner.run(item, || function.call(args));
         runner.tally
     }
 
-    fn share(self: Box<Self>) -> Arc<dyn Shared> {
+    fn share(self: Box<Self>) -> Arc<dyn SharedChunk> {
         unreachable!("a local call has one item");
     }
 
@@ -185,7 +185,7 @@ where
         self.owed.fail_rest(cause);
     }
 
-    fn encode(self: Box<Self>, _: usize, _: &mut dyn FnMut(Call)) {
+    fn encode(self: Box<Self>, _: usize, _: &mut dyn FnMut(EncodedCall)) {
         unreachable!("a local call is given to thread pools only");
     }
 }
@@ -235,7 +235,7 @@ where
         self.owed.remaining()
     }
 
-    fn run(self: Box<Self>, seat: &dyn Seat) -> Tally {
+    fn run(self: Box<Self>, seat: &dyn JobThread) -> Tally {
         let Self {
             function,
             items,
@@ -243,7 +243,7 @@ where
             ..
         } = *self;
         let promise = owed.promise().clone();
-        let mut runner = Runner::new(&promise, seat);
+        let mut runner = ItemRunner::new(&promise, seat);
         for args in items {
             if promise.ticket().is_closed() {
                 break;
@@ -260,7 +260,7 @@ where
         runner.tally
     }
 
-    fn share(self: Box<Self>) -> Arc<dyn Shared> {
+    fn share(self: Box<Self>) -> Arc<dyn SharedChunk> {
         let args = self.items.into_iter().collect();
         Arc::new(Share::new(self.function, args, self.owed))
     }
@@ -269,7 +269,7 @@ where
         self.owed.fail_rest(cause);
     }
 
-    fn encode(self: Box<Self>, limit: usize, emit: &mut dyn FnMut(Call)) {
+    fn encode(self: Box<Self>, limit: usize, emit: &mut dyn FnMut(EncodedCall)) {
         let Self {
             function,
             items,
@@ -319,7 +319,7 @@ struct Outbound<'a, P: Promise> {
     /// How many items are encoded in full.
     count: u32,
     limit: usize,
-    emit: &'a mut dyn FnMut(Call),
+    emit: &'a mut dyn FnMut(EncodedCall),
 }
 
 enum Filled {
@@ -400,7 +400,7 @@ impl<P: PromiseEncoded + 'static> Outbound<'_, P> {
             .map(|promise| promise as Arc<dyn PromiseEncoded>);
         self.payload.attach(std::mem::take(&mut self.descriptors));
         let payload = self.payload.finish();
-        (self.emit)(Call {
+        (self.emit)(EncodedCall {
             owed,
             function: self.function,
             base,
@@ -476,7 +476,7 @@ fn serve_items<A: Arguments<M>, M, R: Data>(desk: &mut dyn Desk, function: impl 
 
 /// How far an item has come.
 #[derive(Clone, Copy)]
-enum Step {
+enum ItemStep {
     Decode,
     Call,
     Encode,
@@ -489,10 +489,10 @@ fn serve_run<A: Arguments<M>, M, R: Data>(
     desk: &mut dyn Desk,
     function: &impl Fn(A) -> R,
 ) -> Option<Answer> {
-    let step = Cell::new(Step::Decode);
+    let step = Cell::new(ItemStep::Decode);
     let outcome = panic::catch(|| {
         loop {
-            step.set(Step::Decode);
+            step.set(ItemStep::Decode);
             let (input, beside, value) = desk.item();
             let args = if beside.is_empty() {
                 A::decode(input)?
@@ -501,9 +501,9 @@ fn serve_run<A: Arguments<M>, M, R: Data>(
                 let mut beside = std::mem::take(beside);
                 descriptors::supply(&mut beside, || A::decode(input))?
             };
-            step.set(Step::Call);
+            step.set(ItemStep::Call);
             let result = function(args);
-            step.set(Step::Encode);
+            step.set(ItemStep::Encode);
             codec::put(result, value)?;
             if !desk.answer(Answer::Value) {
                 return Ok::<_, CodecError>(());
@@ -512,11 +512,11 @@ fn serve_run<A: Arguments<M>, M, R: Data>(
     });
     Some(match (outcome, step.get()) {
         (Ok(Ok(())), _) => return None,
-        (Ok(Err(error)), Step::Decode) => Answer::Undecodable(error.to_string()),
+        (Ok(Err(error)), ItemStep::Decode) => Answer::Undecodable(error.to_string()),
         (Ok(Err(error)), _) => Answer::Unencodable(error.to_string()),
-        (Err(report), Step::Decode) => Answer::Undecodable(report.to_string()),
-        (Err(report), Step::Call) => Answer::Panicked(report),
-        (Err(report), Step::Encode) => Answer::Unencodable(report.to_string()),
+        (Err(report), ItemStep::Decode) => Answer::Undecodable(report.to_string()),
+        (Err(report), ItemStep::Call) => Answer::Panicked(report),
+        (Err(report), ItemStep::Encode) => Answer::Unencodable(report.to_string()),
     })
 }
 
@@ -542,7 +542,7 @@ where
 }
 
 /// The one call of a process that was started for it.
-pub(crate) fn encode_errand<F, A, M>(
+pub(crate) fn encode_process_setup<F, A, M>(
     function: F,
     args: A,
 ) -> Result<(FunctionOffset, Chain), String>

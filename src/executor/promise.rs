@@ -29,14 +29,14 @@ pub(crate) struct Ticket {
 /// What an executor says of itself to each job that it takes. All its jobs share one, so that a
 /// job costs it no more than one count.
 pub(crate) struct Terms {
-    owner: Weak<dyn Owner>,
+    owner: Weak<dyn TaskOwner>,
     /// The executor's own options, for what was not asked.
     defaults: TaskOptions,
     meter: Meter,
 }
 
 impl Terms {
-    pub(crate) fn new(owner: Weak<dyn Owner>, defaults: TaskOptions, meter: Meter) -> Arc<Self> {
+    pub(crate) fn new(owner: Weak<dyn TaskOwner>, defaults: TaskOptions, meter: Meter) -> Arc<Self> {
         Arc::new(Self {
             owner,
             defaults,
@@ -50,7 +50,7 @@ impl Terms {
 }
 
 /// The executor that holds a job, as its handle sees it.
-pub(crate) trait Owner: Send + Sync {
+pub(crate) trait TaskOwner: Send + Sync {
     /// The caller has cancelled the job (its ticket is closed): free what it holds. Says whether
     /// any of it had begun.
     fn abort(&self, ticket: &Ticket) -> bool;
@@ -181,7 +181,7 @@ impl Ticket {
         let _ = self.terms.set(terms.clone());
     }
 
-    pub(crate) fn owner(&self) -> Option<Arc<dyn Owner>> {
+    pub(crate) fn owner(&self) -> Option<Arc<dyn TaskOwner>> {
         self.terms.get()?.owner.upgrade()
     }
 }
@@ -260,7 +260,7 @@ impl<P: Promise + ?Sized> Owed<P> {
     }
 
     /// Takes the next item out, to be run once more.
-    pub(crate) fn take_again(&mut self) -> Self {
+    pub(crate) fn take_for_retry(&mut self) -> Self {
         let (promise, item) = self.take_next();
         Self {
             promise,

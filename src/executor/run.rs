@@ -14,7 +14,7 @@ use crate::observe::Raised;
 use crate::panic;
 
 /// The thread that runs a job.
-pub(crate) trait Seat {
+pub(crate) trait JobThread {
     fn worker_id(&self) -> u64;
 
     /// An item is about to run. Says when its time will be up.
@@ -37,17 +37,17 @@ pub(crate) struct Tally {
 }
 
 /// Runs items of one promise here, and answers each.
-pub(super) struct Runner<'a, P> {
+pub(super) struct ItemRunner<'a, P> {
     promise: &'a Arc<P>,
-    seat: &'a dyn Seat,
+    seat: &'a dyn JobThread,
     /// What an item knows of itself, kept from one to the next.
     context: Option<Context>,
     pub(super) tally: Tally,
     _running: Raised,
 }
 
-impl<'a, P: Promise + 'static> Runner<'a, P> {
-    pub(super) fn new(promise: &'a Arc<P>, seat: &'a dyn Seat) -> Self {
+impl<'a, P: Promise + 'static> ItemRunner<'a, P> {
+    pub(super) fn new(promise: &'a Arc<P>, seat: &'a dyn JobThread) -> Self {
         let context = Context {
             task_id: promise.ticket().id(),
             worker_id: seat.worker_id(),
@@ -97,19 +97,19 @@ pub(crate) const NAP: Duration = Duration::from_micros(500);
 const QUICK: Duration = Duration::from_micros(1);
 
 /// A chunk that several threads may run at the same time.
-pub(crate) trait Shared: Send + Sync {
+pub(crate) trait SharedChunk: Send + Sync {
     fn ticket(&self) -> &Ticket;
 
     /// How many items nobody has begun that are wanted.
     fn unbegun(&self) -> usize;
 
     /// Runs what nobody else takes, item by item.
-    fn run(&self, seat: &dyn Seat) -> Tally;
+    fn run(&self, seat: &dyn JobThread) -> Tally;
 
     /// Takes half of what nobody has begun, or the last one, for a thread that has nothing to do. So
     /// a slow item holds up no other. There is nothing to take as long as the items are too quick for
     /// that: two threads would only be in each other's way. To be asked again after [`NAP`].
-    fn split(&self) -> Option<Arc<dyn Shared>>;
+    fn split(&self) -> Option<Arc<dyn SharedChunk>>;
 
     /// Fails what nobody has begun. Says how many items that were.
     fn fail(&self, cause: &Cause) -> usize;
@@ -119,19 +119,19 @@ pub(crate) trait Shared: Send + Sync {
 pub(super) struct Share<F, A, M, P: Promise> {
     function: F,
     promise: Arc<P>,
-    rest: Mutex<Rest<A, P>>,
+    rest: Mutex<ChunkRest<A, P>>,
     marker: PhantomData<fn() -> M>,
 }
 
 /// The items that nobody has begun.
-struct Rest<A, P: Promise> {
+struct ChunkRest<A, P: Promise> {
     args: VecDeque<A>,
     owed: Owed<P>,
     /// When a thread without work has seen it last, and how many items it had.
     seen: Option<(Instant, usize)>,
 }
 
-impl<A, P: Promise> Rest<A, P> {
+impl<A, P: Promise> ChunkRest<A, P> {
     fn new(args: VecDeque<A>, owed: Owed<P>) -> Self {
         let seen = None;
         Self { args, owed, seen }
@@ -165,12 +165,12 @@ impl<F, A, M, P: Promise> Share<F, A, M, P> {
         Self {
             function,
             promise: owed.promise().clone(),
-            rest: Mutex::new(Rest::new(args, owed)),
+            rest: Mutex::new(ChunkRest::new(args, owed)),
             marker: PhantomData,
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Rest<A, P>> {
+    fn lock(&self) -> MutexGuard<'_, ChunkRest<A, P>> {
         self.rest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -187,7 +187,7 @@ impl<F, A, M, P: Promise> Share<F, A, M, P> {
     }
 }
 
-impl<F, A, M, P> Shared for Share<F, A, M, P>
+impl<F, A, M, P> SharedChunk for Share<F, A, M, P>
 where
     F: Task<A, M> + Copy + Send + Sync + 'static,
     A: Send + 'static,
@@ -205,8 +205,8 @@ where
         }
     }
 
-    fn run(&self, seat: &dyn Seat) -> Tally {
-        let mut runner = Runner::new(&self.promise, seat);
+    fn run(&self, seat: &dyn JobThread) -> Tally {
+        let mut runner = ItemRunner::new(&self.promise, seat);
         let begun = Instant::now();
         while let Some((args, item)) = self.next() {
             let finished = runner.tally.finished as u32;
@@ -220,13 +220,13 @@ where
         runner.tally
     }
 
-    fn split(&self) -> Option<Arc<dyn Shared>> {
+    fn split(&self) -> Option<Arc<dyn SharedChunk>> {
         let mut rest = self.lock();
         if rest.args.is_empty() || self.promise.ticket().is_closed() || !rest.is_slow() {
             return None;
         }
         let keep = rest.args.len() / 2;
-        let Rest { args, owed, .. } = rest.split_off(keep);
+        let ChunkRest { args, owed, .. } = rest.split_off(keep);
         if let Some((_, left)) = &mut rest.seen {
             *left = keep;
         }
@@ -234,7 +234,7 @@ where
     }
 
     fn fail(&self, cause: &Cause) -> usize {
-        let Rest { args, owed, .. } = self.lock().split_off(0);
+        let ChunkRest { args, owed, .. } = self.lock().split_off(0);
         let count = owed.fail_rest(cause);
         drop(args);
         count

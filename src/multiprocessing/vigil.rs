@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, oneshot};
 
 use super::bell::Bell;
-use crate::sys::{self, AsFd, BlockingEdges, Edges, Identity, OwnedFd};
+use crate::sys::{self, AsFd, BlockingEdges, Edges, ProcessIdentity, OwnedFd};
 
 /// Without a descriptor to listen with, one looks again after so long.
 pub(super) const BLIND: Duration = Duration::from_millis(10);
@@ -28,7 +28,7 @@ pub(super) enum Woken {
 pub(super) struct Vigil<'a> {
     bell: &'a Bell,
     ear: Option<Edges>,
-    watched: Watched<Edges>,
+    watched: WatchedProcesses<Edges>,
 }
 
 impl<'a> Vigil<'a> {
@@ -40,12 +40,12 @@ impl<'a> Vigil<'a> {
         Self {
             bell,
             ear: bell.ear().ok(),
-            watched: Watched::default(),
+            watched: WatchedProcesses::default(),
         }
     }
 
     /// Watches these processes, and no others. Gives one of them that has ended.
-    pub(super) fn watch(&mut self, whom: &[Identity]) -> Option<Identity> {
+    pub(super) fn watch(&mut self, whom: &[ProcessIdentity]) -> Option<ProcessIdentity> {
         self.watched.watch(whom, Edges::of)
     }
 
@@ -70,7 +70,7 @@ impl<'a> Vigil<'a> {
         woken.await.unwrap_or_else(|_| {
             // The runtime that listened has ended; this one may be another.
             self.ear = None;
-            self.watched = Watched::default();
+            self.watched = WatchedProcesses::default();
             Woken::Ended
         })
     }
@@ -111,7 +111,7 @@ const END: u64 = 2;
 pub(super) struct BlockingVigil<'a> {
     bell: &'a Bell,
     edges: Option<BlockingEdges>,
-    watched: Watched<OwnedFd>,
+    watched: WatchedProcesses<OwnedFd>,
 }
 
 impl<'a> BlockingVigil<'a> {
@@ -124,12 +124,12 @@ impl<'a> BlockingVigil<'a> {
         Self {
             bell,
             edges: bell.edges(RING).ok(),
-            watched: Watched::default(),
+            watched: WatchedProcesses::default(),
         }
     }
 
     /// As [`Vigil::watch`].
-    pub(super) fn watch(&mut self, whom: &[Identity]) -> Option<Identity> {
+    pub(super) fn watch(&mut self, whom: &[ProcessIdentity]) -> Option<ProcessIdentity> {
         let edges = self.edges.as_ref();
         self.watched.watch(whom, |process| {
             if let Some(edges) = edges {
@@ -159,13 +159,13 @@ impl<'a> BlockingVigil<'a> {
 
 /// The processes whose end somebody waits for.
 #[derive(Debug)]
-struct Watched<E> {
-    processes: Vec<(Identity, E)>,
+struct WatchedProcesses<E> {
+    processes: Vec<(ProcessIdentity, E)>,
     /// Whether there is one that cannot be watched.
     blind: bool,
 }
 
-impl<E> Default for Watched<E> {
+impl<E> Default for WatchedProcesses<E> {
     fn default() -> Self {
         Self {
             processes: Vec::new(),
@@ -174,16 +174,16 @@ impl<E> Default for Watched<E> {
     }
 }
 
-impl<E: AsFd> Watched<E> {
+impl<E: AsFd> WatchedProcesses<E> {
     fn watch(
         &mut self,
-        whom: &[Identity],
+        whom: &[ProcessIdentity],
         listen: impl Fn(OwnedFd) -> io::Result<E>,
-    ) -> Option<Identity> {
+    ) -> Option<ProcessIdentity> {
         self.blind = false;
         self.processes.retain(|(known, _)| whom.contains(known));
         // With its own end a process waits no more.
-        for who in whom.iter().filter(|who| **who != Identity::own()) {
+        for who in whom.iter().filter(|who| **who != ProcessIdentity::own()) {
             let known = self.processes.iter().find(|(known, _)| known == who);
             match known.map(|(_, process)| process) {
                 Some(process) if sys::is_readable(process) => return Some(*who),
@@ -214,7 +214,7 @@ mod tests {
         let mut vigil = BlockingVigil::new(&bell);
         let mut process = Command::new("cat");
         let mut process = process.stdin(Stdio::piped()).spawn().expect("a process");
-        let identity = Identity::from_word(process.id().into()).expect("not 0");
+        let identity = ProcessIdentity::from_word(process.id().into()).expect("not 0");
         let end = Instant::now().checked_add(Duration::from_secs(30));
         assert_eq!(vigil.watch(&[identity]), None);
         bell.ring();
@@ -233,7 +233,7 @@ mod tests {
         let mut vigil = Vigil::new(&bell);
         let mut process = Command::new("cat");
         let mut process = process.stdin(Stdio::piped()).spawn().expect("a process");
-        let identity = Identity::from_word(process.id().into()).expect("not 0");
+        let identity = ProcessIdentity::from_word(process.id().into()).expect("not 0");
         assert_eq!(vigil.watch(&[identity]), None);
         bell.ring();
         assert_eq!(vigil.wait().await, Woken::Rang);

@@ -6,40 +6,40 @@ use std::time::{Duration, Instant};
 use super::bell::Bell;
 use super::vigil::{BlockingVigil, Vigil};
 use super::word::Mark;
-use crate::sys::Identity;
+use crate::sys::ProcessIdentity;
 
 /// What somebody saw who looked and did not find what he waits for.
 #[derive(Debug, Default)]
-pub(super) struct Seen {
+pub(super) struct SeenHolders {
     /// A process, of those seen before, that has ended.
-    pub(super) ended: Option<Identity>,
+    pub(super) ended: Option<ProcessIdentity>,
     /// Whose end is a reason to look again.
-    watched: Vec<Identity>,
+    watched: Vec<ProcessIdentity>,
 }
 
-impl Seen {
+impl SeenHolders {
     /// The end of `process` is a reason to look again.
-    pub(super) fn watch(&mut self, process: Identity) {
+    pub(super) fn watch(&mut self, process: ProcessIdentity) {
         if !self.watched.contains(&process) {
             self.watched.push(process);
         }
     }
 
     /// As [`watch`](Self::watch), for a process as a word has it. If it has ended, gives it instead.
-    pub(super) fn watch_word(&mut self, word: u64) -> Option<Identity> {
-        let process = Identity::from_word(word)?;
+    pub(super) fn watch_word(&mut self, word: u64) -> Option<ProcessIdentity> {
+        let process = ProcessIdentity::from_word(word)?;
         if self.ended != Some(process) {
             self.watch(process);
         }
         self.ended.filter(|ended| *ended == process)
     }
 
-    pub(super) fn watched(&self) -> &[Identity] {
+    pub(super) fn watched(&self) -> &[ProcessIdentity] {
         &self.watched
     }
 
     /// As before the next look.
-    pub(super) fn renew(&mut self, ended: Option<Identity>) {
+    pub(super) fn renew(&mut self, ended: Option<ProcessIdentity>) {
         self.ended = ended;
         self.watched.clear();
     }
@@ -56,9 +56,9 @@ impl Seen {
 pub(super) async fn until<T>(
     bell: &Bell,
     mark: Mark<'_>,
-    mut look: impl FnMut(&mut Seen) -> Option<T>,
+    mut look: impl FnMut(&mut SeenHolders) -> Option<T>,
 ) -> T {
-    let (mut vigil, mut seen) = (Vigil::new(bell), Seen::default());
+    let (mut vigil, mut seen) = (Vigil::new(bell), SeenHolders::default());
     loop {
         mark.raise();
         if let Some(found) = look(&mut seen) {
@@ -77,9 +77,9 @@ pub(super) fn blocking_until<T>(
     bell: &Bell,
     mark: Mark<'_>,
     end: Option<Instant>,
-    mut look: impl FnMut(&mut Seen) -> Option<T>,
+    mut look: impl FnMut(&mut SeenHolders) -> Option<T>,
 ) -> Option<T> {
-    let (mut vigil, mut seen) = (BlockingVigil::new(bell), Seen::default());
+    let (mut vigil, mut seen) = (BlockingVigil::new(bell), SeenHolders::default());
     loop {
         mark.raise();
         if let Some(found) = look(&mut seen) {

@@ -34,7 +34,7 @@ pub struct ThreadPoolBuilder {
 }
 
 /// What the executor keeps of it.
-pub(super) struct Config {
+pub(super) struct ThreadPoolConfig {
     /// Tells this executor from all others, also from those that are gone.
     pub(super) id: u64,
     pub(super) max_workers: usize,
@@ -115,7 +115,7 @@ impl ThreadPoolBuilder {
     /// `is_invalid_setting()` if a number of workers or a capacity is 0.
     pub fn build(self) -> Result<ThreadPoolExecutor, BuildError> {
         static NEXT_ID: AtomicU64 = AtomicU64::new(1);
-        let config = Config {
+        let config = ThreadPoolConfig {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             max_workers: settings::workers(self.max_workers)?,
             queue_capacity: settings::queue_capacity(self.queue_capacity)?,

@@ -11,31 +11,31 @@ use async_trait::async_trait;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
-use super::builder::Config;
-use super::seats::{Call, Seats};
+use super::builder::ThreadPoolConfig;
+use super::seats::{ThreadSource, Seats};
 use crate::alarm::Alarm;
 use crate::backlog::{Backlog, Pending};
 use crate::executor::error::{Cause, Rejection, TaskError};
 use crate::executor::job::{Job, Work};
 use crate::executor::options::{Shutdown, ShutdownReport};
-use crate::executor::promise::{Owner, Terms, Ticket};
+use crate::executor::promise::{TaskOwner, Terms, Ticket};
 use crate::executor::room::{Room, Rooms};
-use crate::executor::run::{Shared, Tally};
+use crate::executor::run::{SharedChunk, Tally};
 use crate::executor::{Executor, Stats};
 use crate::observe::Meter;
 
 /// Gives a seat a thread of a runtime.
-pub(super) type Hire = fn(&Handle, Arc<Core>, u64);
+pub(super) type HireThread = fn(&Handle, Arc<Core>, u64);
 
 pub(super) struct Core {
-    pub(super) config: Config,
-    hire: Hire,
+    pub(super) config: ThreadPoolConfig,
+    hire: HireThread,
     rooms: Rooms,
     me: Weak<Core>,
     terms: Arc<Terms>,
     /// The runtime the executor was built in, for work that is submitted outside of one.
     runtime: Option<Handle>,
-    state: Mutex<State>,
+    state: Mutex<CoreState>,
     /// How often there was something new for seats that look for it.
     news: AtomicUsize,
     /// Told when the executor is closed and the last seat was given back.
@@ -43,8 +43,8 @@ pub(super) struct Core {
 }
 
 #[derive(Default)]
-struct State {
-    backlog: Backlog<Waiting>,
+struct CoreState {
+    backlog: Backlog<WaitingJob>,
     closed: bool,
     seats: Seats,
     finished: u64,
@@ -53,12 +53,12 @@ struct State {
 }
 
 /// A job in the backlog, and what ends its wait.
-struct Waiting {
+struct WaitingJob {
     job: Job,
     _expiry: Option<Box<Alarm>>,
 }
 
-impl Pending for Waiting {
+impl Pending for WaitingJob {
     fn ticket(&self) -> &Ticket {
         self.job.work.ticket()
     }
@@ -73,15 +73,15 @@ impl Pending for Waiting {
 }
 
 /// What a seat finds to do.
-pub(super) enum Errand {
+pub(super) enum SeatWork {
     Job(Box<dyn Work>),
     /// A chunk, or a part of one that another seat runs.
-    Part(Arc<dyn Shared>),
+    Part(Arc<dyn SharedChunk>),
 }
 
 /// What comes next for a seat.
 pub(super) enum Next {
-    Errand(Errand),
+    Work(SeatWork),
     /// To look around, as long as so much was new.
     Look(usize),
     /// To park its thread, and to look again soon if others run chunks of which it may take a part.
@@ -104,27 +104,27 @@ pub(super) enum Idle {
 /// What a job had only as long as it waited.
 type Left = (Room, Option<Box<Alarm>>);
 
-impl State {
+impl CoreState {
     /// Something to do for a seat, and what it has left with it.
-    fn find(&mut self, seat: u64) -> Option<(Errand, Option<Left>)> {
+    fn find(&mut self, seat: u64) -> Option<(SeatWork, Option<Left>)> {
         if let Some(popped) = self.backlog.pop() {
-            let Waiting { job, _expiry } = popped.entry;
-            let errand = if popped.items > 1 {
-                Errand::Part(job.work.share())
+            let WaitingJob { job, _expiry } = popped.entry;
+            let work = if popped.items > 1 {
+                SeatWork::Part(job.work.share())
             } else {
-                Errand::Job(job.work)
+                SeatWork::Job(job.work)
             };
-            self.seats.run(seat, popped.ticket, errand.part());
-            return Some((errand, Some((job.room, _expiry))));
+            self.seats.run(seat, popped.ticket, work.part());
+            return Some((work, Some((job.room, _expiry))));
         }
         let part = self.seats.chunks().find_map(|chunk| chunk.split())?;
         self.seats.run(seat, part.ticket().id(), Some(part.clone()));
-        Some((Errand::Part(part), None))
+        Some((SeatWork::Part(part), None))
     }
 }
 
-impl Errand {
-    fn part(&self) -> Option<Arc<dyn Shared>> {
+impl SeatWork {
+    fn part(&self) -> Option<Arc<dyn SharedChunk>> {
         match self {
             Self::Job(_) => None,
             Self::Part(part) => Some(part.clone()),
@@ -133,7 +133,7 @@ impl Errand {
 }
 
 impl Core {
-    pub(super) fn new(config: Config, hire: Hire) -> Arc<Self> {
+    pub(super) fn new(config: ThreadPoolConfig, hire: HireThread) -> Arc<Self> {
         let meter = Meter::new(config.name.as_deref().unwrap_or("threads"));
         Arc::new_cyclic(|me: &Weak<Self>| Self {
             rooms: Rooms::new(config.queue_capacity, meter.clone()),
@@ -148,7 +148,7 @@ impl Core {
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, CoreState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -163,12 +163,12 @@ impl Core {
         let resting = state.seats.call_all();
         drop(state);
         self.rooms.close();
-        self.tell_news();
+        self.announce_work();
         resting.iter().for_each(Thread::unpark);
     }
 
     /// Whoever looks for something to do should look again.
-    fn tell_news(&self) {
+    fn announce_work(&self) {
         self.news.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -200,8 +200,8 @@ impl Core {
     }
 
     /// Finds something to do for a seat that looks for it.
-    fn find(&self, mut state: MutexGuard<'_, State>, seat: u64, idle: Idle) -> Next {
-        let Some((errand, left)) = state.find(seat) else {
+    fn find(&self, mut state: MutexGuard<'_, CoreState>, seat: u64, idle: Idle) -> Next {
+        let Some((work, left)) = state.find(seat) else {
             let watch = state.seats.have_parts();
             return match idle {
                 Idle::Leave if !watch => self.give_back(state, seat),
@@ -213,33 +213,33 @@ impl Core {
                 }
             };
         };
-        let can_share = matches!(&errand, Errand::Part(part) if part.unbegun() > 1);
+        let can_share = matches!(&work, SeatWork::Part(part) if part.unbegun() > 1);
         if can_share || !state.backlog.is_empty() {
             self.call(state);
         } else {
             drop(state);
         }
         drop(left); // It does not wait any more. That may wake others, which is not for under the lock.
-        Next::Errand(errand)
+        Next::Work(work)
     }
 
     /// Sees to it that somebody comes for what there is to do.
-    fn call(&self, mut state: MutexGuard<'_, State>) {
+    fn call(&self, mut state: MutexGuard<'_, CoreState>) {
         let call = state.seats.call(self.config.max_workers);
         let is_news = call.is_none() && state.seats.coming() > 0;
         drop(state);
         match call {
-            Some(Call::Wake(thread)) => thread.unpark(),
-            Some(Call::Hire(seat)) => match self.current_runtime() {
+            Some(ThreadSource::Wake(thread)) => thread.unpark(),
+            Some(ThreadSource::Hire(seat)) => match self.current_runtime() {
                 Some(runtime) => (self.hire)(&runtime, self.shared(), seat),
                 None => self.lose(seat),
             },
-            None if is_news => self.tell_news(),
+            None if is_news => self.announce_work(),
             None => {}
         }
     }
 
-    fn give_back(&self, mut state: MutexGuard<'_, State>, seat: u64) -> Next {
+    fn give_back(&self, mut state: MutexGuard<'_, CoreState>, seat: u64) -> Next {
         state.seats.leave(seat);
         if state.closed && state.seats.is_empty() {
             self.all_left.notify_waiters();
@@ -258,7 +258,7 @@ impl Core {
         };
         drop(state);
         match call {
-            Some(Call::Wake(thread)) => thread.unpark(),
+            Some(ThreadSource::Wake(thread)) => thread.unpark(),
             // The runtime has ended: nobody is left for what waits.
             _ if is_last => drop(self.fail_pending(&Cause::Shutdown)),
             _ => {}
@@ -306,7 +306,7 @@ impl Core {
     }
 }
 
-impl Owner for Core {
+impl TaskOwner for Core {
     fn abort(&self, ticket: &Ticket) -> bool {
         let mut state = self.lock();
         let removed = state.backlog.remove(ticket);
@@ -350,7 +350,7 @@ impl Executor for Core {
             drop(state);
             return job.work.fail(&Cause::Shutdown);
         }
-        state.backlog.push(Waiting {
+        state.backlog.push(WaitingJob {
             job,
             _expiry: expiry,
         });

@@ -12,10 +12,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use self::builder::Config;
+use self::builder::ThreadPoolConfig;
 pub use self::builder::ThreadPoolBuilder;
 use self::core::Core;
-use self::seat::Seat;
+use self::seat::TakenSeat;
 use crate::executor::error::{BuildError, TaskError, TrySubmitError};
 use crate::executor::handle::{JoinHandle, OutcomeCell};
 use crate::executor::job::{Job, LocalCall};
@@ -75,9 +75,9 @@ impl ThreadPoolExecutor {
         ThreadPoolBuilder::new()
     }
 
-    fn from_config(config: Config) -> Self {
+    fn from_config(config: ThreadPoolConfig) -> Self {
         Self {
-            core: Core::new(config, Seat::hire),
+            core: Core::new(config, TakenSeat::hire),
         }
     }
 

@@ -8,8 +8,8 @@
 //! - [`message`]: what each frame says;
 //! - [`outcomes`]: what a worker tells of the items that it has ended;
 //! - [`mark`]: which task writes what is printed;
-//! - [`errand`]: what a process that runs one function is told, and what it leaves;
-//! - [`zygote`]: what the process that forks others is asked, and answers;
+//! - [`process_setup`]: what a process that runs one function is told, and what it leaves;
+//! - [`forkserver`]: what the process that forks others is asked, and answers;
 //! - [`claim`]: who may run what, exactly; [`page`]: the memory that a worker shares with its parent;
 //! - [`ring`]: large bytes through that memory; [`bulk`]: which those are; [`spare`]: where they go.
 
@@ -18,7 +18,7 @@ mod chain;
 pub(crate) mod claim;
 pub(crate) mod codec;
 pub(crate) mod descriptors;
-pub(crate) mod errand;
+pub(crate) mod process_setup;
 #[cfg(feature = "tracing")]
 pub(crate) mod event;
 pub(crate) mod frame;
@@ -28,7 +28,7 @@ pub(crate) mod outcomes;
 pub(crate) mod page;
 pub(crate) mod ring;
 pub(crate) mod spare;
-pub(crate) mod zygote;
+pub(crate) mod forkserver;
 
 pub(crate) use chain::{Chain, Payload, Reader};
 pub(crate) use codec::CodecError;

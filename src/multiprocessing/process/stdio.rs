@@ -25,10 +25,10 @@ use crate::sys::{self, AsFd, OwnedFd};
 /// # Ok(()) }
 /// ```
 #[derive(Debug)]
-pub struct Stdio(Kind);
+pub struct Stdio(StdioKind);
 
 #[derive(Debug)]
-enum Kind {
+enum StdioKind {
     Inherit,
     Null,
     Piped,
@@ -44,28 +44,28 @@ impl Stdio {
     ///
     /// The process is not in the foreground of a terminal: if it reads from one, the terminal stops it.
     pub fn inherit() -> Self {
-        Self(Kind::Inherit)
+        Self(StdioKind::Inherit)
     }
 
     /// Nothing: there is nothing to read, and what is written is lost. The default for stdin.
     pub fn null() -> Self {
-        Self(Kind::Null)
+        Self(StdioKind::Null)
     }
 
     /// A pipe, whose other end is taken from the [`Process`](super::Process).
     pub fn piped() -> Self {
-        Self(Kind::Piped)
+        Self(StdioKind::Piped)
     }
 
     /// The process's end of its stdin, nothing if that is empty; and ours, if it is a pipe.
     pub(super) fn open_input(self) -> io::Result<(Option<OwnedFd>, Option<PipeWriter>)> {
         Ok(match self.0 {
-            Kind::Null => (None, None),
-            Kind::Inherit => (Some(sys::own_stream(&io::stdin())?), None),
-            Kind::Fd(fd) => (Some(sys::out_of_the_way(fd)?), None),
-            Kind::Piped => {
+            StdioKind::Null => (None, None),
+            StdioKind::Inherit => (Some(sys::own_stream(&io::stdin())?), None),
+            StdioKind::Fd(fd) => (Some(sys::above_standard_streams(fd)?), None),
+            StdioKind::Piped => {
                 let (theirs, ours) = sys::pipe_to_child()?;
-                (Some(sys::out_of_the_way(theirs)?), Some(ours))
+                (Some(sys::above_standard_streams(theirs)?), Some(ours))
             }
         })
     }
@@ -73,12 +73,12 @@ impl Stdio {
     /// The process's end of a stream that is `own` in this process; and ours, if it is a pipe.
     pub(super) fn open_output(self, own: &impl AsFd) -> io::Result<(OwnedFd, Option<PipeReader>)> {
         Ok(match self.0 {
-            Kind::Null => (sys::nowhere()?, None),
-            Kind::Inherit => (sys::own_stream(own)?, None),
-            Kind::Fd(fd) => (sys::out_of_the_way(fd)?, None),
-            Kind::Piped => {
+            StdioKind::Null => (sys::nowhere()?, None),
+            StdioKind::Inherit => (sys::own_stream(own)?, None),
+            StdioKind::Fd(fd) => (sys::above_standard_streams(fd)?, None),
+            StdioKind::Piped => {
                 let (ours, theirs) = sys::pipe_from_child()?;
-                (sys::out_of_the_way(theirs)?, Some(ours))
+                (sys::above_standard_streams(theirs)?, Some(ours))
             }
         })
     }
@@ -87,6 +87,6 @@ impl Stdio {
 #[cfg(target_os = "linux")]
 impl<T: Into<OwnedFd>> From<T> for Stdio {
     fn from(stream: T) -> Self {
-        Self(Kind::Fd(stream.into()))
+        Self(StdioKind::Fd(stream.into()))
     }
 }

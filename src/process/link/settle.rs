@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::Link;
 use super::lane::InFlight;
 use crate::executor::error::{Cause, Death};
-use crate::executor::job::Call;
+use crate::executor::job::EncodedCall;
 use crate::executor::options::TaskName;
 use crate::executor::promise::{PromiseEncoded, Ticket};
 use crate::wire::claim::Stage;
@@ -26,7 +26,7 @@ pub(in crate::process) struct Answered {
     /// They have been answered for already.
     pub(in crate::process) late: bool,
     /// The rest of their call, if nobody runs it.
-    pub(in crate::process) rest: Option<Call>,
+    pub(in crate::process) rest: Option<EncodedCall>,
     /// How many items of the call have run, and for how long, now that it is over.
     pub(in crate::process) took: Option<(u32, Duration)>,
 }
@@ -34,7 +34,7 @@ pub(in crate::process) struct Answered {
 /// What a dead worker leaves: each call with what is to become of it.
 pub(in crate::process) struct Remains {
     /// Calls, or the rest of calls, that it had not begun, and items that are to be run again.
-    pub(in crate::process) unstarted: Vec<Call>,
+    pub(in crate::process) unstarted: Vec<EncodedCall>,
     /// How many items died with it.
     pub(in crate::process) lost: usize,
     /// It ended without having begun anything.
@@ -207,7 +207,7 @@ impl Link {
                 }
                 if let Cause::WorkerLost(death) = loss {
                     if call.losses < call.ticket().retries() && !call.ticket().is_closed() {
-                        remains.unstarted.push(call.take_again());
+                        remains.unstarted.push(call.take_for_retry());
                         continue;
                     }
                     let runs = call.losses + 1;

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::Pool;
 use crate::executor::error::Cause;
-use crate::executor::job::Call;
+use crate::executor::job::EncodedCall;
 use crate::process::link::{Dismissal, Ending};
 
 /// How all workers are to be ended.
@@ -33,7 +33,7 @@ impl Pool {
 
     /// Tells tasks with a grace period in time that the pool will be shut down, as long as the
     /// notice is held.
-    pub(super) fn give_notice(&self, deadline: Instant) -> Notice<'_> {
+    pub(super) fn announce_deadline(&self, deadline: Instant) -> Notice<'_> {
         let mut state = self.lock();
         state.deadlines.push(deadline);
         state.tell_deadline();
@@ -46,7 +46,7 @@ impl Pool {
     /// Fails all that has not begun. Says how many items that were.
     pub(super) fn fail_pending(&self, cause: &Cause) -> usize {
         let pending = self.lock().backlog.drain();
-        let mut calls: Vec<Call> = pending.into_iter().map(|waiting| waiting.call).collect();
+        let mut calls: Vec<EncodedCall> = pending.into_iter().map(|waiting| waiting.call).collect();
         for link in self.links() {
             calls.extend(link.revoke_unstarted());
             calls.extend(link.cut());

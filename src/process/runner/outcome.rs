@@ -6,7 +6,7 @@ use crate::executor::error::{Cause, Death, TaskError};
 use crate::executor::promise::Ticket;
 use crate::process::verdict::cause;
 use crate::wire::Reader;
-use crate::wire::errand::Legacy;
+use crate::wire::process_setup::Legacy;
 use crate::wire::outcomes::Status;
 
 /// From this size on, an outcome is read on a blocking thread: it could stall the runtime.
@@ -14,13 +14,13 @@ const LARGE: u64 = 256 * 1024;
 
 /// What a process has left.
 #[derive(Debug)]
-pub(crate) struct Outcome {
+pub(crate) struct ProcessOutcome {
     legacy: Arc<Legacy>,
     death: Death,
     has_threads: bool,
 }
 
-impl Outcome {
+impl ProcessOutcome {
     /// `death` counts if nothing was left.
     pub(super) fn new(legacy: Arc<Legacy>, death: Death, has_threads: bool) -> Self {
         Self {

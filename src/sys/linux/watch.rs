@@ -43,7 +43,7 @@ pub(crate) fn watched<R>(
     parent: Option<&OwnedFd>,
     work: impl FnOnce() -> R,
 ) -> io::Result<R> {
-    let bell = Bell::new()?;
+    let bell = WakeFd::new()?;
     let outcome = std::thread::scope(|scope| {
         let watch = || {
             let watched = [
@@ -86,7 +86,7 @@ pub(crate) fn end_with(parent: OwnedFd) -> io::Result<()> {
 pub(crate) fn wait_for_parents_end(
     socket: &impl AsFd,
     parent: Option<&OwnedFd>,
-    bell: &Bell,
+    bell: &WakeFd,
     pace: Duration,
     mut tick: impl FnMut() -> bool,
 ) -> io::Result<()> {
@@ -117,15 +117,15 @@ pub(crate) fn wait_for_parents_end(
 
 /// Wakes a thread that waits for the parent's end.
 #[derive(Debug)]
-pub(crate) struct Bell(OwnedFd);
+pub(crate) struct WakeFd(OwnedFd);
 
-impl AsFd for Bell {
+impl AsFd for WakeFd {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
 }
 
-impl Bell {
+impl WakeFd {
     pub(crate) fn new() -> io::Result<Self> {
         Ok(Self(rustix::event::eventfd(
             0,

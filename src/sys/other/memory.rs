@@ -13,9 +13,9 @@ use super::unsupported;
 
 /// Memory that processes share.
 #[derive(Debug)]
-pub(crate) struct SharedMemory(Infallible);
+pub(crate) struct SharedMapping(Infallible);
 
-impl SharedMemory {
+impl SharedMapping {
     pub(crate) fn create(_: usize) -> io::Result<(Self, OwnedFd)> {
         Err(unsupported())
     }

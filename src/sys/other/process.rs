@@ -122,9 +122,9 @@ pub(crate) fn own_executable() -> Command {
 
 /// A process. As a number it is never 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Identity(u64);
+pub(crate) struct ProcessIdentity(u64);
 
-impl Identity {
+impl ProcessIdentity {
     pub(crate) fn own() -> Self {
         Self(std::process::id().into())
     }
@@ -192,7 +192,7 @@ impl Limit {
     }
 }
 
-pub(crate) fn heed_interrupts() {}
+pub(crate) fn restore_interrupts() {}
 
 pub(crate) fn reset_signals() {}
 

@@ -50,7 +50,7 @@ pub(crate) fn own_stream(_: &impl AsFd) -> io::Result<OwnedFd> {
     Err(unsupported())
 }
 
-pub(crate) fn out_of_the_way(fd: OwnedFd) -> io::Result<OwnedFd> {
+pub(crate) fn above_standard_streams(fd: OwnedFd) -> io::Result<OwnedFd> {
     Ok(fd)
 }
 

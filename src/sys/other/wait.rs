@@ -64,7 +64,7 @@ impl BlockingEdges {
 
 /// What a descriptor is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Way {
+pub(crate) enum Direction {
     In,
     Out,
 }
@@ -74,7 +74,7 @@ pub(crate) enum Way {
 pub(crate) struct Readiness(Infallible);
 
 impl Readiness {
-    pub(crate) fn of(_: OwnedFd, _: Way) -> io::Result<Self> {
+    pub(crate) fn of(_: OwnedFd, _: Direction) -> io::Result<Self> {
         Err(unsupported())
     }
 
@@ -85,7 +85,7 @@ impl Readiness {
 
 pub(crate) fn wait_ready(
     _: BorrowedFd<'_>,
-    _: Way,
+    _: Direction,
     _: Option<BorrowedFd<'_>>,
     _: Option<Instant>,
 ) -> bool {
@@ -111,7 +111,7 @@ pub(crate) fn end_with(_: OwnedFd) -> io::Result<()> {
 pub(crate) fn wait_for_parents_end(
     _: &impl AsFd,
     _: Option<&OwnedFd>,
-    _: &Bell,
+    _: &WakeFd,
     _: Duration,
     _: impl FnMut() -> bool,
 ) -> io::Result<()> {
@@ -120,9 +120,9 @@ pub(crate) fn wait_for_parents_end(
 
 /// Wakes a thread that waits for the parent's end.
 #[derive(Debug)]
-pub(crate) struct Bell(Infallible);
+pub(crate) struct WakeFd(Infallible);
 
-impl Bell {
+impl WakeFd {
     pub(crate) fn new() -> io::Result<Self> {
         Err(unsupported())
     }
@@ -132,4 +132,4 @@ impl Bell {
     }
 }
 
-impl AsFd for Bell {}
+impl AsFd for WakeFd {}

@@ -19,7 +19,7 @@ const TAG: u8 = 32;
 /// What a process is to do. Beside it travel where its outcome goes, its stdin if it has one, and the
 /// descriptors of its arguments.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Errand {
+pub(crate) struct ProcessSetup {
     /// It ends with the process that started it.
     pub(crate) is_daemon: bool,
     pub(crate) has_stdin: bool,
@@ -32,7 +32,7 @@ pub(crate) struct Errand {
     pub(crate) descriptors: u32,
 }
 
-impl Errand {
+impl ProcessSetup {
     /// Whether nothing that it asks for can end the process before that is ready.
     pub(crate) fn is_plain(&self) -> bool {
         self.limits.is_empty()
@@ -73,7 +73,7 @@ impl Errand {
         }
         let has_folder = frame.u8()? == 1;
         let folder = PathBuf::from(get_bytes(&mut frame)?);
-        let errand = Self {
+        let process_setup = Self {
             is_daemon,
             has_stdin,
             environment: has_environment.then_some(variables),
@@ -82,7 +82,7 @@ impl Errand {
             function: get_function(&mut frame)?,
             descriptors: frame.u32()?,
         };
-        Some((errand, frame))
+        Some((process_setup, frame))
     }
 }
 
@@ -106,7 +106,7 @@ const HEAD: u64 = 8;
 
 impl Legacy {
     pub(crate) fn create() -> io::Result<Self> {
-        Ok(Self(sys::out_of_the_way(sys::growing_file()?)?))
+        Ok(Self(sys::above_standard_streams(sys::growing_file()?)?))
     }
 
     /// For the process that is to leave something here.
@@ -181,14 +181,14 @@ mod tests {
         prop::collection::vec(1_u8.., 0..20).prop_map(sys::os_string)
     }
 
-    fn errands() -> impl Strategy<Value = Errand> {
+    fn errands() -> impl Strategy<Value = ProcessSetup> {
         let environment = prop::option::of(prop::collection::vec((texts(), texts()), 0..5));
         let folder = prop::option::of(texts().prop_map(PathBuf::from));
         let limits = prop::collection::vec((Just(Limit::CpuTime), any::<i64>()), 0..3);
         let flags = any::<(bool, bool, i64)>();
         (flags, environment, folder, limits).prop_map(|(flags, environment, folder, limits)| {
             let (is_daemon, has_stdin, offset) = flags;
-            Errand {
+            ProcessSetup {
                 is_daemon,
                 has_stdin,
                 environment,
@@ -202,22 +202,22 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_errand_survives_the_trip(errand in errands(), args: Vec<u8>) {
+        fn an_process_setup_survives_the_trip(process_setup in errands(), args: Vec<u8>) {
             let mut chain = Chain::new();
             chain.put_bytes(args.clone().into());
             let mut out = Chain::new();
-            errand.put(&mut out, &chain);
+            process_setup.put(&mut out, &chain);
             let bytes = out.into_bytes();
             let frame = Frames::new(LARGEST).next(&mut &bytes[..]).expect("a frame");
-            let parsed = Errand::parse(Reader::from(frame.expect("a frame")));
+            let parsed = ProcessSetup::parse(Reader::from(frame.expect("a frame")));
             let (parsed, rest) = parsed.expect("an errand");
-            prop_assert_eq!(parsed, errand);
+            prop_assert_eq!(parsed, process_setup);
             prop_assert_eq!(&rest.into_bytes()[..], &args[..]);
         }
 
         #[test]
-        fn garbage_is_no_errand_and_no_panic(bytes: Vec<u8>) {
-            let _ = Errand::parse(Reader::from([&[TAG], &bytes[..]].concat()));
+        fn garbage_is_no_process_setup_and_no_panic(bytes: Vec<u8>) {
+            let _ = ProcessSetup::parse(Reader::from([&[TAG], &bytes[..]].concat()));
         }
     }
 
