@@ -192,7 +192,8 @@ impl<T> PriorityLane<T> {
 
     /// Lets go of gaps at the ends, of all if they are many, and of memory that was for many more.
     fn sweep(&mut self) {
-        let is_gap = |place: Option<&BacklogPlace<T>>| place.is_some_and(|place| place.entry.is_none());
+        let is_gap =
+            |place: Option<&BacklogPlace<T>>| place.is_some_and(|place| place.entry.is_none());
         while is_gap(self.places.front()) {
             self.places.pop_front();
             self.gaps -= 1;

@@ -538,7 +538,9 @@ impl<R> Stream for Map<R> {
         self.submit(cx);
         while let Some(outcome) = ready!(self.poll_outcome(cx)) {
             match outcome {
-                Err(error) if error.is_shutdown() && !error.was_started() => self.end_with_error(error),
+                Err(error) if error.is_shutdown() && !error.was_started() => {
+                    self.end_with_error(error)
+                }
                 outcome => return Poll::Ready(Some(outcome)),
             }
         }

@@ -36,7 +36,11 @@ pub(crate) struct Terms {
 }
 
 impl Terms {
-    pub(crate) fn new(owner: Weak<dyn TaskOwner>, defaults: TaskOptions, meter: Meter) -> Arc<Self> {
+    pub(crate) fn new(
+        owner: Weak<dyn TaskOwner>,
+        defaults: TaskOptions,
+        meter: Meter,
+    ) -> Arc<Self> {
         Arc::new(Self {
             owner,
             defaults,

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::meeting::{MOST, Meeting, RoundOutcome, BarrierPlace, bytes};
-use super::robust::{RobustGuard, Robust};
+use super::meeting::{BarrierPlace, MOST, Meeting, RoundOutcome, bytes};
+use super::robust::{Robust, RobustGuard};
 use super::shared::SharedObject;
 use crate::sys::ProcessIdentity;
 

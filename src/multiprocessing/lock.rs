@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::robust::{RobustGuard, Robust};
+use super::robust::{Robust, RobustGuard};
 use super::shared::SharedObject;
 
 /// Lets one task or thread at a time pass, in all processes that have it.

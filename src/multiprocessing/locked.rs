@@ -9,7 +9,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::bell::Bell;
-use super::robust::{RobustGuard, Robust};
+use super::robust::{Robust, RobustGuard};
 use crate::sys::SharedMapping;
 use crate::wire::descriptors::Descriptor;
 
@@ -31,7 +31,10 @@ impl Locked {
     pub(super) const DATA: usize = ABANDONED_BY + 8;
 
     /// New memory, all zeros but for what the lock guards: `fill` is the first to have it.
-    pub(super) fn create(len: Option<usize>, fill: impl FnOnce(&SharedMapping)) -> io::Result<Self> {
+    pub(super) fn create(
+        len: Option<usize>,
+        fill: impl FnOnce(&SharedMapping),
+    ) -> io::Result<Self> {
         let len = len.ok_or(io::ErrorKind::OutOfMemory)?;
         let (memory, fd) = SharedMapping::create_reserved(len)?;
         fill(&memory);

@@ -142,7 +142,9 @@ impl<'a> Meeting<'a> {
     /// Whose places are kept though their rounds are over.
     pub(super) fn kept(self) -> impl Iterator<Item = ProcessIdentity> {
         let kept = self.kept_places();
-        kept.filter_map(move |place| ProcessIdentity::from_word(self.owner(place).load(Ordering::Acquire)))
+        kept.filter_map(move |place| {
+            ProcessIdentity::from_word(self.owner(place).load(Ordering::Acquire))
+        })
     }
 
     fn kept_places(self) -> impl Iterator<Item = usize> {

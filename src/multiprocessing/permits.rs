@@ -158,7 +158,10 @@ impl Permits {
 
     /// Gives one back that this process has.
     pub(super) fn give_back(&self, taking: Taking) {
-        if self.slot(taking.slot).give_back(ProcessIdentity::own().to_word()) {
+        if self
+            .slot(taking.slot)
+            .give_back(ProcessIdentity::own().to_word())
+        {
             self.hint.store(taking.slot, Ordering::Relaxed);
             self.ring();
         }
@@ -166,7 +169,8 @@ impl Permits {
 
     /// Makes one absent that this process has.
     pub(super) fn forget(&self, taking: Taking) {
-        self.slot(taking.slot).forget(ProcessIdentity::own().to_word());
+        self.slot(taking.slot)
+            .forget(ProcessIdentity::own().to_word());
     }
 
     /// Adds so many at once, or none.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::robust::{RobustGuard, Robust};
+use super::robust::{Robust, RobustGuard};
 use super::shared::SharedObject;
 use crate::sys::ProcessIdentity;
 

@@ -227,15 +227,25 @@ impl Robust {
     fn take(&self) -> Result<RobustGuard<'_>, ProcessIdentity> {
         match self.word().take(ProcessIdentity::own().to_word()) {
             Ok(()) => Ok(self.held(None)),
-            Err(holder) => Err(ProcessIdentity::from_word(holder).unwrap_or(ProcessIdentity::own())),
+            Err(holder) => {
+                Err(ProcessIdentity::from_word(holder).unwrap_or(ProcessIdentity::own()))
+            }
         }
     }
 
-    fn take_or_seize(&self, ended: Option<ProcessIdentity>) -> Result<RobustGuard<'_>, ProcessIdentity> {
+    fn take_or_seize(
+        &self,
+        ended: Option<ProcessIdentity>,
+    ) -> Result<RobustGuard<'_>, ProcessIdentity> {
         let own = ProcessIdentity::own().to_word();
-        match self.word().take_or_seize(own, ended.map(ProcessIdentity::to_word)) {
+        match self
+            .word()
+            .take_or_seize(own, ended.map(ProcessIdentity::to_word))
+        {
             Ok(seized) => Ok(self.held(ended.filter(|_| seized))),
-            Err(holder) => Err(ProcessIdentity::from_word(holder).unwrap_or(ProcessIdentity::own())),
+            Err(holder) => {
+                Err(ProcessIdentity::from_word(holder).unwrap_or(ProcessIdentity::own()))
+            }
         }
     }
 

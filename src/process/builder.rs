@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::limits::Limits;
 use super::output::{Outlets, Output};
-use super::pool::{ProcessPoolConfig, Pool};
+use super::pool::{Pool, ProcessPoolConfig};
 use super::start::{ForkServer, Opening, Recipe, Starter, Surroundings};
 use super::supervisor;
 use super::{ProcessPoolExecutor, workers_allowed};

@@ -123,7 +123,9 @@ impl Drop for TakenPlace {
         }
         match self.end {
             PlaceEnd::NeverPolled => self.pool.discard_place(self.id),
-            PlaceEnd::Gone(departure, lost) => self.pool.worker_gone(self.id, departure, lost + cut_off),
+            PlaceEnd::Gone(departure, lost) => {
+                self.pool.worker_gone(self.id, departure, lost + cut_off)
+            }
         }
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tokio::sync::{Mutex, MutexGuard, OwnedMutexGuard};
 
 use super::block::block_on;
-use super::deadlock::{Attempt, Hold, CodePlace, Tag};
+use super::deadlock::{Attempt, CodePlace, Hold, Tag};
 
 /// A lock around a value, for one task at a time; its guard may be kept while awaiting.
 ///

@@ -12,7 +12,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use super::builder::ThreadPoolConfig;
-use super::seats::{ThreadSource, Seats};
+use super::seats::{Seats, ThreadSource};
 use crate::alarm::Alarm;
 use crate::backlog::{Backlog, Pending};
 use crate::executor::error::{Cause, Rejection, TaskError};

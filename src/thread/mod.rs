@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use self::builder::ThreadPoolConfig;
 pub use self::builder::ThreadPoolBuilder;
+use self::builder::ThreadPoolConfig;
 use self::core::Core;
 use self::seat::TakenSeat;
 use crate::executor::error::{BuildError, TaskError, TrySubmitError};

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
-use super::core::{Core, SeatWork, Idle, Next};
+use super::core::{Core, Idle, Next, SeatWork};
 use crate::alarm::Alarm;
 use crate::executor::error::{Cause, InitFailure};
 use crate::executor::promise::{Promise, Ticket};

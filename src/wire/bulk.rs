@@ -12,7 +12,7 @@ use std::io;
 use bytes::Bytes;
 
 use super::chain::{Chain, Reader};
-use super::ring::{Moved, RING, PayloadRing};
+use super::ring::{Moved, PayloadRing, RING};
 use super::spare::Spare;
 use crate::sys;
 

@@ -99,7 +99,9 @@ impl Page {
 
     /// Worker: it holds more memory than it may.
     pub(crate) fn report_memory_excess(&self) {
-        self.0.word(EXCEEDS_MEMORY_LIMIT).store(1, Ordering::Relaxed); // Told by the outcome that follows.
+        self.0
+            .word(EXCEEDS_MEMORY_LIMIT)
+            .store(1, Ordering::Relaxed); // Told by the outcome that follows.
     }
 
     /// Parent: whether the worker holds more memory than it may.

@@ -15,8 +15,8 @@ use crate::function::FunctionOffset;
 use crate::panic::PanicReport;
 use crate::sys::{self, AsFd as _, Forked, OwnedFd, Socket};
 use crate::wire::descriptors::Descriptor;
-use crate::wire::message::{self, Role};
 use crate::wire::forkserver::{FromForkServer, LONGEST, ToForkServer};
+use crate::wire::message::{self, Role};
 use crate::wire::{Chain, Reader};
 
 /// After so long a worker is looked at again that has ended and cannot be reaped.
@@ -26,7 +26,14 @@ const AGAIN: Duration = Duration::from_millis(10);
 pub(super) type ForkedProcess = (Role, Socket);
 
 /// Serves until the parent is gone, and gives nothing; or comes back in a process that was forked.
+<<<<<<< platforms
 pub(super) fn serve(socket: Socket, parent: Option<OwnedFd>) -> io::Result<Option<ForkedProcess>> {
+=======
+pub(super) fn serve(
+    socket: UnixStream,
+    parent: Option<OwnedFd>,
+) -> io::Result<Option<ForkedProcess>> {
+>>>>>>> main
     let Some(inlet) = Inlet::open(socket)? else {
         return Ok(None);
     };

@@ -5,9 +5,9 @@ use std::io::{self, Read, Write as _};
 
 use crate::sys::{self, AsFd as _, OwnedFd, Socket};
 use crate::wire::descriptors::Descriptor;
-use crate::wire::process_setup::ProcessSetup;
 use crate::wire::frame::{self, Frames};
 use crate::wire::message::{self, BuildIdentity, Setup, ToWorker};
+use crate::wire::process_setup::ProcessSetup;
 use crate::wire::{Chain, Reader};
 
 /// The most that a `Hello` may have.

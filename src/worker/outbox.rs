@@ -164,7 +164,12 @@ impl Sender {
     }
 
     /// Puts pieces into the ring. Their frame is written as soon as the first bytes are there.
-    fn send_by_ring(&mut self, mut frame: Chain, ring: PayloadRing<'_>, split: &Split) -> io::Result<()> {
+    fn send_by_ring(
+        &mut self,
+        mut frame: Chain,
+        ring: PayloadRing<'_>,
+        split: &Split,
+    ) -> io::Result<()> {
         for piece in &split.pieces {
             let mut bytes = &piece[..];
             while !bytes.is_empty() {

@@ -12,8 +12,8 @@ use crate::function::{Answer, EntryPoint};
 use crate::panic::PanicReport;
 use crate::sys::{self, OwnedFd};
 use crate::wire::descriptors::Descriptor;
-use crate::wire::process_setup::{ProcessSetup, Legacy};
 use crate::wire::outcomes::{self, Status};
+use crate::wire::process_setup::{Legacy, ProcessSetup};
 use crate::wire::{Chain, Reader, message};
 
 /// As Rust programs exit when they panic.

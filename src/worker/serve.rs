@@ -6,15 +6,20 @@ use std::sync::Arc;
 
 use super::bulk::Dock;
 use super::desk::{CallDesk, Parent, Station, find, run_initializer};
-use super::run_process;
+use super::forkserver;
 use super::inlet::{Inlet, Met, invalid};
 use super::limits::limit;
 use super::log::Log;
 use super::marks::Marks;
 use super::memory::MemoryWatch;
 use super::outbox::WorkerOutbox;
+<<<<<<< platforms
 use super::forkserver;
 use crate::sys::{self, OwnedFd, Socket};
+=======
+use super::run_process;
+use crate::sys;
+>>>>>>> main
 use crate::wire::frame;
 use crate::wire::message::{self, MARKER, Role, ToWorker};
 use crate::wire::page::Page;

@@ -292,7 +292,8 @@ fn a_revoked_call_does_not_run_in_place_of_the_one_that_has_its_slot() {
         let word = Arc::new(AtomicU64::new(0));
         ClaimSlot::new(&word, 1).offer(0);
         let theirs = word.clone();
-        let worker = thread::spawn(move || [1, 65].map(|seq| ClaimSlot::new(&theirs, seq).claim(0)));
+        let worker =
+            thread::spawn(move || [1, 65].map(|seq| ClaimSlot::new(&theirs, seq).claim(0)));
         let was_revoked = ClaimSlot::new(&word, 1).withdraw();
         if was_revoked {
             ClaimSlot::new(&word, 65).offer(0);

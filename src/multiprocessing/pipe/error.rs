@@ -131,11 +131,19 @@ impl fmt::Display for ConnectionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             ConnectionErrorKind::Closed => f.write_str("the other end of the pipe is closed"),
-            ConnectionErrorKind::Full => f.write_str("the pipe is full until something is received"),
+            ConnectionErrorKind::Full => {
+                f.write_str("the pipe is full until something is received")
+            }
             ConnectionErrorKind::Empty => f.write_str("there is nothing to receive"),
             ConnectionErrorKind::TimedOut => f.write_str("the time for it is over"),
+<<<<<<< platforms
             ConnectionErrorKind::NoSpace(_) => f.write_str("the system has no memory or no descriptor for it"),
             ConnectionErrorKind::Unsupported(error) => error.fmt(f),
+=======
+            ConnectionErrorKind::NoSpace(_) => {
+                f.write_str("the system has no memory or no descriptor for it")
+            }
+>>>>>>> main
             ConnectionErrorKind::TooLarge(what) => f.write_str(what),
             ConnectionErrorKind::Codec(error) => error.fmt(f),
         }

@@ -234,7 +234,11 @@ impl PipeInbox {
         let mut beside: Vec<Descriptor> = beside.into_iter().map(Descriptor::from).collect();
         if place == ValuePlace::Here {
             let value = descriptors::supply(&mut beside, || codec::get_from(head.is_plain, value));
-            return Some(value.map(ReceivedValue::Value).map_err(ConnectionError::from));
+            return Some(
+                value
+                    .map(ReceivedValue::Value)
+                    .map_err(ConnectionError::from),
+            );
         }
         Some(arrive(head, place, beside))
     }

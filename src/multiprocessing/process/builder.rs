@@ -20,7 +20,7 @@ use crate::executor::promise::Ticket;
 use crate::executor::task::{Arguments, Data, Task};
 use crate::function::assert_stateless;
 use crate::multiprocessing::vigil::may_block;
-use crate::process::runner::{Opening, StartOrder, Refusal, RunningProcess};
+use crate::process::runner::{Opening, Refusal, RunningProcess, StartOrder};
 use crate::process::{Limits, StartMethod, Surroundings};
 use crate::sys::{self, AsRawFd};
 

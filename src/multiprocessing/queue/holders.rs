@@ -75,7 +75,10 @@ impl<'a> Holders<'a> {
 
     /// Those that have a place, but for one that has ended, and how many items they have. The place of that
     /// one is free from now on.
-    pub(super) fn without(self, ended: Option<ProcessIdentity>) -> impl Iterator<Item = (ProcessIdentity, u64)> {
+    pub(super) fn without(
+        self,
+        ended: Option<ProcessIdentity>,
+    ) -> impl Iterator<Item = (ProcessIdentity, u64)> {
         (0..PLACES).filter_map(move |place| {
             let (who, count) = self.holder(place)?;
             if Some(who) != ended {

@@ -21,8 +21,13 @@ use super::store::step;
 use crate::multiprocessing::bell::Bell;
 use crate::multiprocessing::item::{IncomingItem, OutgoingItem};
 use crate::multiprocessing::linger::{linger, linger_in_turn};
+<<<<<<< platforms
 use crate::multiprocessing::robust::{RobustGuard, Robust};
 use crate::sys::{self, AsFd as _, BorrowedFd, ProcessIdentity, SharedMapping};
+=======
+use crate::multiprocessing::robust::{Robust, RobustGuard};
+use crate::sys::{self, ProcessIdentity, SharedMapping};
+>>>>>>> main
 use crate::wire::CodecError;
 use crate::wire::descriptors::Descriptor;
 
@@ -229,7 +234,11 @@ impl SharedQueue {
         self.try_take(held, item).transpose()
     }
 
-    fn try_take(&self, held: &mut RobustGuard<'_>, item: &mut IncomingItem) -> Result<Option<()>, QueueError> {
+    fn try_take(
+        &self,
+        held: &mut RobustGuard<'_>,
+        item: &mut IncomingItem,
+    ) -> Result<Option<()>, QueueError> {
         let state = self.kept().load();
         let mut ring = self.ring();
         let Some(head) = ring.first(&state)? else {
@@ -370,7 +379,11 @@ mod tests {
             Self(SharedQueue::create(0, counts_done).expect("a queue"))
         }
 
-        fn locked<R>(&self, steps: u64, act: impl FnOnce(&mut RobustGuard<'_>) -> R) -> Result<R, Cut> {
+        fn locked<R>(
+            &self,
+            steps: u64,
+            act: impl FnOnce(&mut RobustGuard<'_>) -> R,
+        ) -> Result<R, Cut> {
             cut_after(steps, || {
                 let mut held = self.0.lock.try_lock().expect("nobody has it");
                 act(&mut held)

@@ -98,7 +98,8 @@ impl Link {
     pub(in crate::process) fn is_due(&self) -> bool {
         let mut lane = self.lock();
         let exceeds_memory_limit = self.page.exceeds_memory_limit();
-        let is_news = exceeds_memory_limit && !std::mem::replace(&mut lane.exceeds_memory_limit, exceeds_memory_limit);
+        let is_news = exceeds_memory_limit
+            && !std::mem::replace(&mut lane.exceeds_memory_limit, exceeds_memory_limit);
         let is_old = lane
             .retires_at
             .take_if(|moment| *moment <= Instant::now())

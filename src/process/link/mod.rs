@@ -135,7 +135,11 @@ impl Link {
         self.give_to(self.lock(), calls)
     }
 
-    fn give_to(&self, mut lane: MutexGuard<'_, Lane>, calls: Vec<EncodedCall>) -> Result<(), Vec<EncodedCall>> {
+    fn give_to(
+        &self,
+        mut lane: MutexGuard<'_, Lane>,
+        calls: Vec<EncodedCall>,
+    ) -> Result<(), Vec<EncodedCall>> {
         if lane.closed {
             return Err(calls);
         }
@@ -143,14 +147,19 @@ impl Link {
         for call in calls {
             // A cancel, or the end of its time in the queue, that came while the call was on its way
             // between backlog and link found it in neither; but it left its mark before it looked.
-            if call.expiry.as_ref().is_some_and(|expiry| expiry.has_fired()) {
+            if call
+                .expiry
+                .as_ref()
+                .is_some_and(|expiry| expiry.has_fired())
+            {
                 late.push(call);
             } else if !call.ticket().is_closed() {
                 self.send(&mut lane, call);
             }
         }
         self.write(&mut lane);
-        if !lane.unwritten.is_empty() || !lane.ring_backlog.is_empty() || lane.in_flight.is_empty() {
+        if !lane.unwritten.is_empty() || !lane.ring_backlog.is_empty() || lane.in_flight.is_empty()
+        {
             // There is something left to write or put, or it idles because nothing that came is wanted.
             self.wake.notify_one();
         }

@@ -33,7 +33,11 @@ impl Link {
     /// Writes on, as far as the socket takes it. Ready when nothing is left. What a dead worker does
     /// not take is dropped: a write that fails at once, again and again, would never let the task
     /// that drives the link see the death.
-    pub(in crate::process) fn poll_write(&self, cx: &mut Context<'_>, watch: &WorkerWatch) -> Poll<()> {
+    pub(in crate::process) fn poll_write(
+        &self,
+        cx: &mut Context<'_>,
+        watch: &WorkerWatch,
+    ) -> Poll<()> {
         let outcome = ready!(watch.poll_write(cx, || self.try_write(&mut self.lock())));
         if let Err(error) = outcome {
             let mut lane = self.lock();

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead as _, ReadBuf};
 
 use super::relay::keep_tail;
-use super::{OutputOrigin, OutputLine, OutputStream, TaskIdentity, Tell};
+use super::{OutputLine, OutputOrigin, OutputStream, TaskIdentity, Tell};
 use crate::process::link::Link;
 use crate::sys::{self, AsFd as _, AsyncPipe};
 use crate::wire::mark::{FIRST_BYTE, MARK, MarkScan, Token};
@@ -306,7 +306,10 @@ mod tests {
             Owned::Task(None),
             line("\x1eno mark"),
         ];
-        assert_eq!(told(&mut LineText::new(token), &[input.as_bytes()]), expected);
+        assert_eq!(
+            told(&mut LineText::new(token), &[input.as_bytes()]),
+            expected
+        );
     }
 
     #[test]

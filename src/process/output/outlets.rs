@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 
 use super::lines::Lines;
 use super::relay::OutputRelay;
-use super::{OutputKind, OutputOrigin, Output, OutputStream};
+use super::{Output, OutputKind, OutputOrigin, OutputStream};
 use crate::process::link::Link;
 use crate::sys::{self, OwnedFd};
 use crate::wire::mark::Token;
@@ -108,8 +108,12 @@ impl Output {
     /// The worker's end of a stream, and ours if it is a pipe.
     fn open(&self, stream: OutputStream) -> io::Result<(OwnedFd, Option<PipeReader>)> {
         match (&self.0, stream) {
-            (OutputKind::Inherit, OutputStream::Stdout) => Ok((sys::own_stream(&io::stdout())?, None)),
-            (OutputKind::Inherit, OutputStream::Stderr) => Ok((sys::own_stream(&io::stderr())?, None)),
+            (OutputKind::Inherit, OutputStream::Stdout) => {
+                Ok((sys::own_stream(&io::stdout())?, None))
+            }
+            (OutputKind::Inherit, OutputStream::Stderr) => {
+                Ok((sys::own_stream(&io::stderr())?, None))
+            }
             (OutputKind::Null, _) => Ok((sys::nowhere()?, None)),
             (OutputKind::Relay | OutputKind::Lines(_), _) => {
                 let (ours, theirs) = sys::pipe_from_child()?;

@@ -9,7 +9,7 @@ use crate::alarm::Alarm;
 use crate::backlog::Pending as _;
 use crate::executor::error::{Cause, Rejection};
 use crate::executor::job::EncodedCall;
-use crate::executor::promise::{TaskOwner, Promise, Ticket};
+use crate::executor::promise::{Promise, TaskOwner, Ticket};
 
 impl TaskOwner for Pool {
     fn abort(&self, ticket: &Ticket) -> bool {

@@ -58,7 +58,9 @@ impl Pool {
         state.broken = false;
         state.gave_up = false;
         state.not_before = None;
-        state.workers.insert(link.id, PoolPlace::Ready(link.clone()));
+        state
+            .workers
+            .insert(link.id, PoolPlace::Ready(link.clone()));
         state.succeed(link.id);
         link.end_by(state.deadlines.iter().min().copied());
         drop(state);

@@ -3,7 +3,7 @@
 use std::io::PipeReader;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{GRACE, RunningProcess, ProcessState};
+use super::{GRACE, ProcessState, RunningProcess};
 use crate::executor::error::InitFailure;
 use crate::process::ServeForked;
 use crate::process::start::{ChildConnection, ForkServer, MOST_FORK_SERVERS, Recipe, StartError};
@@ -11,8 +11,8 @@ use crate::process::verdict::init_failure;
 use crate::sys::{self, ChildProcess, Forked, OwnedFd, RawFd};
 use crate::wire::Chain;
 use crate::wire::descriptors::Descriptor;
-use crate::wire::process_setup::Legacy;
 use crate::wire::message::Role;
+use crate::wire::process_setup::Legacy;
 
 /// The fork server of this program, and in which process it was made: in a fork of that, it is of no use.
 static FORK_SERVER: Mutex<Option<(u32, Arc<ForkServer>)>> = Mutex::new(None);

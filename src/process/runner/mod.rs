@@ -19,15 +19,21 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
-pub(crate) use self::order::{StartOrder, Refusal};
+pub(crate) use self::order::{Refusal, StartOrder};
 pub(crate) use self::outcome::ProcessOutcome;
 pub(crate) use super::start::Opening;
 use super::verdict::death;
 use crate::executor::error::Death;
+<<<<<<< platforms
 use crate::sys::{self, AsFd, BorrowedFd, ChildProcess, Exit, OwnedFd};
 use crate::wire::process_setup::Legacy;
 use crate::wire::frame::Frames;
+=======
+use crate::sys::{self, ChildProcess, Exit};
+>>>>>>> main
 use crate::wire::forkserver::{FromForkServer, LONGEST};
+use crate::wire::frame::Frames;
+use crate::wire::process_setup::Legacy;
 
 /// How long one that has hung up may take to end, and the fork server to say how one has ended.
 const GRACE: Duration = Duration::from_secs(5);

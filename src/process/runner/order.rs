@@ -15,7 +15,7 @@ use crate::process::{StartMethod, workers_allowed};
 use crate::sys::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
 use crate::wire::Chain;
 use crate::wire::descriptors::Descriptor;
-use crate::wire::process_setup::{ProcessSetup, Legacy};
+use crate::wire::process_setup::{Legacy, ProcessSetup};
 
 /// What is to be run, and in what kind of process.
 pub(crate) struct StartOrder {

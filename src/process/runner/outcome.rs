@@ -6,8 +6,8 @@ use crate::executor::error::{Cause, Death, TaskError};
 use crate::executor::promise::Ticket;
 use crate::process::verdict::cause;
 use crate::wire::Reader;
-use crate::wire::process_setup::Legacy;
 use crate::wire::outcomes::Status;
+use crate::wire::process_setup::Legacy;
 
 /// From this size on, an outcome is read on a blocking thread: it could stall the runtime.
 const LARGE: u64 = 256 * 1024;

@@ -19,7 +19,10 @@ pub(in crate::process) struct Child {
 
 impl Child {
     /// Of a process that this one has started, unless a `fork_server` has forked it.
-    pub(super) fn new(process: ChildProcess, fork_server: Option<Arc<ForkServerProcess>>) -> io::Result<Self> {
+    pub(super) fn new(
+        process: ChildProcess,
+        fork_server: Option<Arc<ForkServerProcess>>,
+    ) -> io::Result<Self> {
         Ok(Self {
             process: process.watch()?,
             fork_server,

@@ -10,7 +10,7 @@ use tokio_util::codec::{Decoder as _, LengthDelimitedCodec};
 use super::error::StartError;
 use crate::sys::{self, AsFd as _, AsyncSocket, OwnedFd, Socket};
 use crate::wire::frame;
-use crate::wire::message::{self, FromWorker, BuildIdentity};
+use crate::wire::message::{self, BuildIdentity, FromWorker};
 use crate::wire::{Chain, Reader};
 
 /// Our end of a connection with a process, from the first words on.

@@ -192,11 +192,13 @@ impl ForkServer {
         let failure = match meet(recipe, socket, role, fds).await {
             Ok(connection) => {
                 // From here on nothing waits.
-                let ForkServerState::Meeting(process) = std::mem::replace(state, self.without()) else {
+                let ForkServerState::Meeting(process) = std::mem::replace(state, self.without())
+                else {
                     return Err(StartError::Closed);
                 };
                 let fork_server = ForkServerProcess::new(process, connection);
-                let fork_server = Arc::new(fork_server.map_err(StartError::system("use a socket"))?);
+                let fork_server =
+                    Arc::new(fork_server.map_err(StartError::system("use a socket"))?);
                 *state = ForkServerState::Ready(fork_server.clone());
                 return Ok(fork_server);
             }
@@ -232,7 +234,8 @@ impl ForkServer {
     /// A fork server was found dead.
     async fn discard(&self, dead: &Arc<ForkServerProcess>) {
         let mut state = self.fork_server.lock().await;
-        if matches!(&*state, ForkServerState::Ready(fork_server) if Arc::ptr_eq(fork_server, dead)) {
+        if matches!(&*state, ForkServerState::Ready(fork_server) if Arc::ptr_eq(fork_server, dead))
+        {
             *state = self.without();
         }
         drop(dead.take_process());

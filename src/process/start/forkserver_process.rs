@@ -14,8 +14,8 @@ use super::connection::ChildConnection;
 use super::error::StartError;
 use crate::sys::{self, AsFd as _, AsyncSocket, ChildProcess, Exit, OwnedFd, Socket};
 use crate::wire::descriptors::Descriptor;
-use crate::wire::message::Role;
 use crate::wire::forkserver::{FromForkServer, LONGEST, ToForkServer};
+use crate::wire::message::Role;
 use crate::wire::{Chain, Reader, frame};
 
 /// The number of the request that goes with the first words.

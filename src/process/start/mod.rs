@@ -78,7 +78,8 @@ impl Starter {
         let own = own.map(Descriptor::from);
         let pair = || sys::socket_pair().map_err(failed("make a socket pair"));
         let captured = recipe.outlets.captured(&pipes);
-        let begin = |ours| ChildConnection::begin(ours, recipe.setup(worker_id, captured, own.to_vec()));
+        let begin =
+            |ours| ChildConnection::begin(ours, recipe.setup(worker_id, captured, own.to_vec()));
         let (child, connection) = match self {
             Self::Spawn => {
                 let (ours, theirs) = pair()?;

@@ -8,7 +8,7 @@ use std::task::Context;
 
 use crate::sync::owner::LockOwner;
 
-use super::report::{Finding, Pair, CodePlace, Report, WaitStep};
+use super::report::{CodePlace, Finding, Pair, Report, WaitStep};
 use super::state::{begin_wait, end_wait, state, tell};
 use super::suspects::Verdict;
 use super::takes::{LockNumber, Take};

@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::report::{Pair, CodePlace};
+use super::report::{CodePlace, Pair};
 use super::takes::{LockNumber, Take};
 
 /// So many orders are remembered, in some MiB. A program that has more locks in use at a time, each

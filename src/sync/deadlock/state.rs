@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crate::sync::owner::LockOwner;
 
 use super::order::LockOrder;
-use super::report::{Pair, CodePlace, Report};
+use super::report::{CodePlace, Pair, Report};
 use super::suspects::{Suspects, Verdict};
 use super::takes::{LockNumber, Take, Takes};
 

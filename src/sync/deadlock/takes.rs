@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::sync::owner::LockOwner;
 
-use super::report::{Finding, Pair, CodePlace, Report, WaitStep};
+use super::report::{CodePlace, Finding, Pair, Report, WaitStep};
 
 /// The number of a lock; no other ever has the same.
 pub(super) type LockNumber = u64;

@@ -11,7 +11,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, epoll};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use super::readiness::{LONGEST, Direction, timespec, wait_ready};
+use super::readiness::{Direction, LONGEST, timespec, wait_ready};
 
 /// A counter of the system's, 0 at first, which can be read when it is not 0.
 pub(crate) fn eventfd() -> io::Result<OwnedFd> {

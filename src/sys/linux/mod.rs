@@ -42,16 +42,16 @@ pub(crate) use packet::{
     send_packet, stream_pair,
 };
 pub(crate) use print::{
-    flush_stdout, nowhere, above_standard_streams, own_descriptor, own_stream, set_input, set_output,
-    write_in_one,
+    above_standard_streams, flush_stdout, nowhere, own_descriptor, own_stream, set_input,
+    set_output, write_in_one,
 };
 pub(crate) use process::{
     ChildProcess, Exit, end_child, kill_own_group, monotonic_nanos, oom_kills, open_child,
     own_executable, reap_if_ended, resident_memory, signal_name,
 };
-pub(crate) use readiness::{Readiness, Direction, wait_ready};
+pub(crate) use readiness::{Direction, Readiness, wait_ready};
 pub(crate) use segment::SegmentName;
-pub(crate) use signal::{restore_interrupts, reset_signals};
+pub(crate) use signal::{reset_signals, restore_interrupts};
 pub(crate) use socket::{
     MOST_FDS, bytes_waiting, end_sending, is_hangup, pipe, read_more, read_now, read_onto,
     receive_with_fds, send_with_fds, socket_pair, watch_output, watch_pipe, watch_room,
