@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, oneshot};
 
 use super::bell::Bell;
-use crate::sys::{self, AsFd, BlockingEdges, Edges, ProcessIdentity, OwnedFd};
+use crate::sys::{self, AsFd, BlockingEdges, Edges, OwnedFd, ProcessIdentity};
 
 /// Without a descriptor to listen with, one looks again after so long.
 pub(super) const BLIND: Duration = Duration::from_millis(10);

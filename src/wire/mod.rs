@@ -18,34 +18,17 @@ mod chain;
 pub(crate) mod claim;
 pub(crate) mod codec;
 pub(crate) mod descriptors;
-<<<<<<< platforms
-pub(crate) mod process_setup;
 #[cfg(feature = "tracing")]
 pub(crate) mod event;
-=======
-#[cfg(all(feature = "tracing", target_os = "linux"))]
-pub(crate) mod event;
-#[cfg(target_os = "linux")]
 pub(crate) mod forkserver;
-#[cfg(target_os = "linux")]
->>>>>>> main
 pub(crate) mod frame;
 pub(crate) mod mark;
 pub(crate) mod message;
 pub(crate) mod outcomes;
 pub(crate) mod page;
-<<<<<<< platforms
-=======
-#[cfg(target_os = "linux")]
 pub(crate) mod process_setup;
-#[cfg(target_os = "linux")]
->>>>>>> main
 pub(crate) mod ring;
 pub(crate) mod spare;
-<<<<<<< platforms
-pub(crate) mod forkserver;
-=======
->>>>>>> main
 
 pub(crate) use chain::{Chain, Payload, Reader};
 pub(crate) use codec::CodecError;

@@ -106,13 +106,7 @@ const HEAD: u64 = 8;
 
 impl Legacy {
     pub(crate) fn create() -> io::Result<Self> {
-<<<<<<< platforms
         Ok(Self(sys::above_standard_streams(sys::growing_file()?)?))
-=======
-        Ok(Self(
-            sys::above_standard_streams(sys::growing_file()?)?.into(),
-        ))
->>>>>>> main
     }
 
     /// For the process that is to leave something here.

@@ -26,14 +26,7 @@ const AGAIN: Duration = Duration::from_millis(10);
 pub(super) type ForkedProcess = (Role, Socket);
 
 /// Serves until the parent is gone, and gives nothing; or comes back in a process that was forked.
-<<<<<<< platforms
 pub(super) fn serve(socket: Socket, parent: Option<OwnedFd>) -> io::Result<Option<ForkedProcess>> {
-=======
-pub(super) fn serve(
-    socket: UnixStream,
-    parent: Option<OwnedFd>,
-) -> io::Result<Option<ForkedProcess>> {
->>>>>>> main
     let Some(inlet) = Inlet::open(socket)? else {
         return Ok(None);
     };

@@ -7,13 +7,7 @@
 // `run_process` (a process that runs one function).
 mod bulk;
 mod desk;
-<<<<<<< platforms
-mod run_process;
-=======
-#[cfg(target_os = "linux")]
 mod forkserver;
-#[cfg(target_os = "linux")]
->>>>>>> main
 mod inlet;
 mod limits;
 mod log;
@@ -22,15 +16,8 @@ mod memory;
 mod outbox;
 #[cfg(feature = "tracing")]
 mod relay;
-<<<<<<< platforms
-mod serve;
-mod forkserver;
-=======
-#[cfg(target_os = "linux")]
 mod run_process;
-#[cfg(target_os = "linux")]
 mod serve;
->>>>>>> main
 
 pub use crate::executor::context::{Context, current};
 pub(crate) use serve::{serve_forked, serve_if_child};

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::sys::{self, WakeFd, OwnedFd, Socket};
+use crate::sys::{self, OwnedFd, Socket, WakeFd};
 use crate::wire::Chain;
 use crate::wire::bulk::Split;
 use crate::wire::message;

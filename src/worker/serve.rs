@@ -13,13 +13,8 @@ use super::log::Log;
 use super::marks::Marks;
 use super::memory::MemoryWatch;
 use super::outbox::WorkerOutbox;
-<<<<<<< platforms
-use super::forkserver;
-use crate::sys::{self, OwnedFd, Socket};
-=======
 use super::run_process;
-use crate::sys;
->>>>>>> main
+use crate::sys::{self, OwnedFd, Socket};
 use crate::wire::frame;
 use crate::wire::message::{self, MARKER, Role, ToWorker};
 use crate::wire::page::Page;

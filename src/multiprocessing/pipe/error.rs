@@ -136,14 +136,10 @@ impl fmt::Display for ConnectionError {
             }
             ConnectionErrorKind::Empty => f.write_str("there is nothing to receive"),
             ConnectionErrorKind::TimedOut => f.write_str("the time for it is over"),
-<<<<<<< platforms
-            ConnectionErrorKind::NoSpace(_) => f.write_str("the system has no memory or no descriptor for it"),
-            ConnectionErrorKind::Unsupported(error) => error.fmt(f),
-=======
             ConnectionErrorKind::NoSpace(_) => {
                 f.write_str("the system has no memory or no descriptor for it")
             }
->>>>>>> main
+            ConnectionErrorKind::Unsupported(error) => error.fmt(f),
             ConnectionErrorKind::TooLarge(what) => f.write_str(what),
             ConnectionErrorKind::Codec(error) => error.fmt(f),
         }

@@ -17,7 +17,7 @@ use super::packet::{self, LONGEST, ValuePlace};
 use super::watch::{Other, SocketWatch};
 use crate::executor::task::Data;
 use crate::multiprocessing::linger::{linger, linger_in_turn};
-use crate::sys::{self, AsFd as _, OwnedFd, Direction};
+use crate::sys::{self, AsFd as _, Direction, OwnedFd};
 use crate::wire::CodecError;
 use crate::wire::codec::{self, ValueHead};
 use crate::wire::descriptors::{self, Descriptor};

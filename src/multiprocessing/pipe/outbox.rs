@@ -11,7 +11,7 @@ use super::packet::{MOST, ValuePlace};
 use super::watch::{Other, SocketWatch};
 use crate::multiprocessing::item::OutgoingItem;
 use crate::multiprocessing::linger::{linger, linger_in_turn};
-use crate::sys::{self, AsFd as _, BorrowedFd, OwnedFd, Direction};
+use crate::sys::{self, AsFd as _, BorrowedFd, Direction, OwnedFd};
 use crate::wire::descriptors::Descriptor;
 
 /// No more is copied without a turn for the other tasks of the runtime.

@@ -7,11 +7,7 @@ use std::time::Instant;
 use tokio::runtime::{self, Handle};
 
 use crate::multiprocessing::vigil::{BLIND, pause};
-<<<<<<< platforms
-use crate::sys::{self, AsFd as _, Readiness, Direction};
-=======
-use crate::sys::{self, Direction, Readiness};
->>>>>>> main
+use crate::sys::{self, AsFd as _, Direction, Readiness};
 use crate::wire::descriptors::Descriptor;
 
 /// A descriptor that is waited for, in one way. No runtime watches it before a task of its has to wait.

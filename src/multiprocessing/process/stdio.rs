@@ -64,16 +64,8 @@ impl Stdio {
             StdioKind::Inherit => (Some(sys::own_stream(&io::stdin())?), None),
             StdioKind::Fd(fd) => (Some(sys::above_standard_streams(fd)?), None),
             StdioKind::Piped => {
-<<<<<<< platforms
                 let (theirs, ours) = sys::pipe_to_child()?;
                 (Some(sys::above_standard_streams(theirs)?), Some(ours))
-=======
-                let (theirs, ours) = io::pipe()?;
-                (
-                    Some(sys::above_standard_streams(theirs.into())?),
-                    Some(ours),
-                )
->>>>>>> main
             }
         })
     }

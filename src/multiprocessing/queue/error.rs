@@ -161,14 +161,10 @@ impl fmt::Display for QueueError {
             QueueErrorKind::Busy => {
                 f.write_str("the queue is busy: a process that uses it seems to be stopped")
             }
-<<<<<<< platforms
-            QueueErrorKind::NoSpace(_) => f.write_str("the system has no memory or no descriptor for it"),
-            QueueErrorKind::Unsupported(error) => error.fmt(f),
-=======
             QueueErrorKind::NoSpace(_) => {
                 f.write_str("the system has no memory or no descriptor for it")
             }
->>>>>>> main
+            QueueErrorKind::Unsupported(error) => error.fmt(f),
             QueueErrorKind::TooLarge(what) => f.write_str(what),
             QueueErrorKind::Codec(error) => error.fmt(f),
             QueueErrorKind::NoCapacity => {

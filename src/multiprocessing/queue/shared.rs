@@ -21,13 +21,8 @@ use super::store::step;
 use crate::multiprocessing::bell::Bell;
 use crate::multiprocessing::item::{IncomingItem, OutgoingItem};
 use crate::multiprocessing::linger::{linger, linger_in_turn};
-<<<<<<< platforms
-use crate::multiprocessing::robust::{RobustGuard, Robust};
-use crate::sys::{self, AsFd as _, BorrowedFd, ProcessIdentity, SharedMapping};
-=======
 use crate::multiprocessing::robust::{Robust, RobustGuard};
-use crate::sys::{self, ProcessIdentity, SharedMapping};
->>>>>>> main
+use crate::sys::{self, AsFd as _, BorrowedFd, ProcessIdentity, SharedMapping};
 use crate::wire::CodecError;
 use crate::wire::descriptors::Descriptor;
 

@@ -24,13 +24,7 @@ pub(crate) use self::outcome::ProcessOutcome;
 pub(crate) use super::start::Opening;
 use super::verdict::death;
 use crate::executor::error::Death;
-<<<<<<< platforms
 use crate::sys::{self, AsFd, BorrowedFd, ChildProcess, Exit, OwnedFd};
-use crate::wire::process_setup::Legacy;
-use crate::wire::frame::Frames;
-=======
-use crate::sys::{self, ChildProcess, Exit};
->>>>>>> main
 use crate::wire::forkserver::{FromForkServer, LONGEST};
 use crate::wire::frame::Frames;
 use crate::wire::process_setup::Legacy;

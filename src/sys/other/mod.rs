@@ -21,31 +21,32 @@ pub(crate) use handles::{
     pipe_from_child, pipe_to_child, too_many_descriptors,
 };
 pub(crate) use memory::{
-    Lent, SegmentName, SharedMapping, enlarge, file_len, file_of, give_back, growing_file, lengthen,
-    open_gate, read_at, read_file, wait_at, write_at,
+    Lent, SegmentName, SharedMapping, enlarge, file_len, file_of, give_back, growing_file,
+    lengthen, open_gate, read_at, read_file, wait_at, write_at,
 };
 pub(crate) use packet::{
     descriptors_of_next_packet, drop_packet, next_packet, packet_pair, roomy_packet_pair,
     send_packet, stream_pair,
 };
 pub(crate) use process::{
-    ChildProcess, Exit, Forked, ProcessIdentity, Limit, abandon, build_identity, end_child, exit_forked,
-    fork, generation, restore_interrupts, home, in_executable, kill_own_group, monotonic_nanos,
-    oom_kills, open_child, other_threads, own_executable, reap_if_ended, reset_signals,
-    resident_memory, signal_name,
+    ChildProcess, Exit, Forked, Limit, ProcessIdentity, abandon, build_identity, end_child,
+    exit_forked, fork, generation, home, in_executable, kill_own_group, monotonic_nanos, oom_kills,
+    open_child, other_threads, own_executable, reap_if_ended, reset_signals, resident_memory,
+    restore_interrupts, signal_name,
 };
 pub(crate) use socket::{
     MOST_FDS, bytes_waiting, end_sending, is_hangup, pipe, read_more, read_now, read_onto,
     receive_with_fds, send_with_fds, socket_pair, watch_output, watch_pipe, watch_room,
 };
 pub(crate) use stdio::{
-    become_child, flush_stdout, is_variable, nowhere, above_standard_streams, own_descriptor, own_stream,
-    set_input, set_output, settle_forked, settle_surroundings, write_in_one,
+    above_standard_streams, become_child, flush_stdout, is_variable, nowhere, own_descriptor,
+    own_stream, set_input, set_output, settle_forked, settle_surroundings, write_in_one,
 };
 pub(crate) use thread::ThreadName;
 pub(crate) use wait::{
-    WakeFd, BlockingEdges, Edges, Readiness, Direction, await_readable, end_with, eventfd, is_readable,
-    parent, readable, signal, silence, wait_for_parents_end, wait_readable, wait_ready, watched,
+    BlockingEdges, Direction, Edges, Readiness, WakeFd, await_readable, end_with, eventfd,
+    is_readable, parent, readable, signal, silence, wait_for_parents_end, wait_readable,
+    wait_ready, watched,
 };
 
 /// An error, because this crate cannot start processes on this target.
