@@ -1,5 +1,5 @@
 //! What the executors cost, beside their peers and the limit of the machine, in one run:
-//! `cargo bench --bench executors`. At the end it prints the medians side by side, and how they stand to the
+//! `cargo bench -p benches --bench executors`. At the end it prints the medians side by side, and how they stand to the
 //! goals: only ratios carry over from one machine to another. It draws them too, into
 //! `target/criterion/measured.svg`, or where `BENCH_PLOT` says.
 //!

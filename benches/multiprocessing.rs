@@ -1,5 +1,5 @@
 //! What it costs to send items between processes, beside others that do, in one run:
-//! `cargo bench --bench multiprocessing`. At the end it prints the medians side by side, and how they stand
+//! `cargo bench -p benches --bench multiprocessing`. At the end it prints the medians side by side, and how they stand
 //! to the goals: only ratios carry over from one machine to another.
 //!
 //! Every contender sends to a peer process, in which a thread blocks. Python's are measured by

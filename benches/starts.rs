@@ -1,6 +1,6 @@
 //! What a worker costs by the way it is started: the time to the first result of a new pool, the time
 //! that one more worker takes, and the memory of one that idles. And what a process of one's own takes from
-//! its start to its join, beside the command `true`. `cargo bench --bench starts`
+//! its start to its join, beside the command `true`. `cargo bench -p benches --bench starts`
 
 #[path = "common/starts.rs"]
 mod starts;

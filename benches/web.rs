@@ -1,6 +1,6 @@
 //! What a web service answers where its CPU-bound work is done inline, by `spawn_blocking`, on a pool of
 //! threads or on a pool of processes: requests a second, how long they take, and how long a light route
-//! takes meanwhile. `cargo bench --bench web --features axum`
+//! takes meanwhile. `cargo bench -p benches --bench web`
 //!
 //! The service has a runtime of two threads, two workers, and sixteen clients that ask again as soon as
 //! they are answered. It draws what it prints, into `target/criterion/web.svg`, or where `BENCH_PLOT` says.

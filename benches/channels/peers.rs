@@ -1,4 +1,4 @@
-//! What Python has for it, which `benches/channels/peers.py` measures, if there is a Python.
+//! What Python has for it, which `channels/peers.py` measures, if there is a Python.
 
 use std::env;
 use std::path::Path;
@@ -20,7 +20,7 @@ impl Peers {
     /// Runs the script with `$PYTHON`, or else `python3`, for the measures that have this in their names.
     pub(crate) fn measure(filter: Option<String>) -> Result<Self, String> {
         let python = env::var_os("PYTHON").unwrap_or_else(|| "python3".into());
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/channels/peers.py");
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("channels/peers.py");
         let output = Command::new(&python)
             .arg(script)
             .args(filter)

@@ -1,4 +1,4 @@
-//! The pools of Python, which `benches/peers.py` measures, if there is a Python.
+//! The pools of Python, which `peers.py` measures, if there is a Python.
 
 use std::env;
 use std::path::Path;
@@ -22,7 +22,7 @@ impl Peers {
     /// Runs the script with `$PYTHON`, or else `python3`, for the measures that have this in their names.
     pub(crate) fn measure(filter: Option<String>) -> Result<Self, String> {
         let python = env::var_os("PYTHON").unwrap_or_else(|| "python3".into());
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers.py");
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers.py");
         let mut command = Command::new(&python);
         let output = command
             .arg(script)

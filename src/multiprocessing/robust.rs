@@ -332,7 +332,7 @@ impl Drop for RobustGuard<'_> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(properties)))]
 mod tests {
     use std::cell::Cell;
     use std::process::{Child, Command, Stdio};

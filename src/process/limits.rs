@@ -143,7 +143,7 @@ impl Limits {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(properties)))]
 mod tests {
     use super::*;
 

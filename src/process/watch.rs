@@ -84,7 +84,7 @@ impl WorkerWatch {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux", not(properties)))]
 mod tests {
     use std::future::poll_fn;
     use std::io::{PipeWriter, Read as _, Write as _};
@@ -93,14 +93,14 @@ mod tests {
 
     use super::*;
 
-    fn watch() -> (WorkerWatch, PipeWriter, UnixStream) {
+    fn watch() -> (WorkerWatch, PipeWriter, Socket) {
         let (answers, writer) = sys::pipe().expect("a pipe");
-        let (ours, theirs) = UnixStream::pair().expect("a socket pair");
+        let (ours, theirs) = Socket::pair().expect("a socket pair");
         for socket in [&ours, &theirs] {
             socket.set_nonblocking(true).expect("a socket");
         }
         let watch = WorkerWatch::new(answers, Arc::new(ours)).expect("a runtime");
-        (watch, writer, theirs)
+        (watch, writer.into(), theirs)
     }
 
     #[tokio::test]

@@ -51,7 +51,7 @@ impl Drop for Blocked {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(properties)))]
 mod tests {
     use super::*;
 

@@ -47,7 +47,7 @@ impl fmt::Display for LockOwner {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(properties)))]
 mod tests {
     use super::*;
     use crate::sync::block::block_on;

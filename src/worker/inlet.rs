@@ -171,14 +171,14 @@ pub(super) fn invalid(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what.to_owned())
 }
 
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux", not(properties)))]
 mod tests {
     use super::*;
 
     /// What a process makes of a parent that sends its hello and a setup at once: whether it greets at
     /// once, and whether it heeds the setup.
     fn meets(parent: &BuildIdentity) -> (bool, bool) {
-        let (mut ours, theirs) = UnixStream::pair().expect("a socket pair");
+        let (mut ours, theirs) = Socket::pair().expect("a socket pair");
         let setup = Setup {
             worker_id: 1,
             max_frame: 1,

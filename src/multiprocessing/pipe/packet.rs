@@ -50,7 +50,7 @@ pub(super) fn read(packet: &[u8]) -> Option<(ValueHead, ValuePlace, &[u8])> {
     Some((head, place, rest))
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(properties)))]
 mod tests {
     use super::*;
     use crate::wire::Chain;

@@ -14,14 +14,14 @@ use crate::sys::{self, AsFd, OwnedFd};
 /// # concurrent_futures::init_before_main!();
 ///
 /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let log = tempfile::tempfile()?;
+/// let (output, input) = std::io::pipe()?;
 /// let process = Process::builder()
-///     .stdout(log.try_clone()?)
+///     .stdout(input)
 ///     .stderr(Stdio::null())
 ///     .spawn(|| println!("text"), ())
 ///     .await?;
 /// process.join().await?;
-/// assert_eq!(log.metadata()?.len(), 5);
+/// assert_eq!(std::io::read_to_string(output)?, "text\n");
 /// # Ok(()) }
 /// ```
 #[derive(Debug)]

@@ -91,7 +91,7 @@ impl<'a> Holders<'a> {
     }
 
     /// What was the place of one process is another's.
-    #[cfg(test)]
+    #[cfg(all(test, not(properties)))]
     pub(super) fn rename(self, from: ProcessIdentity, to: ProcessIdentity) {
         if let Some(place) = self.find(from, 0) {
             self.identity(place).store(to.to_word(), Ordering::Relaxed);

@@ -354,7 +354,7 @@ impl<'de> Deserialize<'de> for SharedQueue {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(properties)))]
 mod tests {
     use std::process::{Child, Command};
 

@@ -145,7 +145,7 @@ impl<'a> Kept<'a> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(properties)))]
 mod tests {
     use std::sync::atomic::AtomicBool;
 

@@ -27,8 +27,10 @@ pub(super) fn step() {
     tests::step();
 }
 
+#[cfg(all(test, not(properties)))]
+pub(super) use tests::Cut;
 #[cfg(test)]
-pub(super) use tests::{Cut, cut_after, stores};
+pub(super) use tests::{cut_after, stores};
 
 #[cfg(test)]
 mod tests {

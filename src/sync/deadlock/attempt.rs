@@ -159,7 +159,7 @@ impl Drop for WaitingAttempt {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(properties)))]
 mod tests {
     use std::pin::pin;
     use std::task::Waker;

@@ -88,7 +88,7 @@ impl Verdict {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(properties)))]
 mod tests {
     use std::panic::Location;
 
