@@ -59,7 +59,24 @@
 //!
 //! # Platforms
 //!
-//! Process pools run on Linux. Thread pools use tokio only.
+//! The crate compiles, with the same public items, on Linux, macOS, Windows and FreeBSD. Thread pools and [`sync`]
+//! work on all of them. Worker processes and what processes share need Linux yet. Elsewhere `build` and the
+//! constructors of [`multiprocessing`] return an error that says what to use instead. A [`std::io::Error`] has the kind
+//! [`Unsupported`](std::io::ErrorKind::Unsupported); any other error is `is_unsupported()`. So a portable program needs
+//! no `#[cfg]`:
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//! use concurrent_futures::{BuildError, Executor, ProcessPoolExecutor, ThreadPoolExecutor};
+//!
+//! fn executor() -> Result<Arc<dyn Executor>, BuildError> {
+//!     match ProcessPoolExecutor::new() {
+//!         Ok(processes) => Ok(Arc::new(processes)),
+//!         Err(error) if error.is_unsupported() => Ok(Arc::new(ThreadPoolExecutor::new()?)),
+//!         Err(error) => Err(error),
+//!     }
+//! }
+//! ```
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
