@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::wait::end_of;
 use super::waiter::{may_block, pause};
-use crate::sys::{self, Edges};
+use crate::sys::{self, AsFd as _, Edges};
 use crate::wire::descriptors::Descriptor;
 
 /// A flag that the tasks and threads of all processes that have it can set and wait for.

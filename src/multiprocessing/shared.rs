@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::bell::Bell;
 use super::robust::RobustLock;
-use crate::sys::SharedMapping;
+use crate::sys::{AsFd as _, SharedMapping};
 use crate::wire::descriptors::Descriptor;
 
 /// Memory and bell of one object. They are freed with the last process that has them.

@@ -58,6 +58,9 @@ pub enum StartMethod {
 
 impl StartMethod {
     /// Lists the methods that work on this platform.
+    ///
+    /// # Platform
+    /// Only Linux has any yet.
     pub fn available() -> impl Iterator<Item = Self> {
         let all = [Self::ForkServer, Self::Spawn, Self::Fork];
         all.into_iter().filter(|_| sys::check_processes().is_ok())
@@ -327,6 +330,10 @@ impl ProcessPoolBuilder {
     /// out of range, if the arguments of an initializer or a preload cannot be encoded, or for a preload with
     /// [`StartMethod::Spawn`]; `is_unsupported()` for [`StartMethod::Fork`] in a process that has more than one
     /// thread or cannot be forked.
+    ///
+    /// # Platform
+    /// Only Linux has worker processes yet. Elsewhere the error is `is_unsupported()` and says what to use
+    /// instead: a [`ThreadPoolExecutor`](crate::ThreadPoolExecutor).
     pub fn build(self) -> Result<ProcessPoolExecutor, BuildError> {
         sys::check_processes().map_err(|error| BuildError::unsupported(error.to_string()))?;
         let Some(serve_forked) = workers_allowed() else {

@@ -14,9 +14,9 @@ use crate::sys::{self, AsFd as _, AsyncFd, Socket};
 #[derive(Debug)]
 pub(super) struct WorkerWatch {
     answers: AsyncFd<PipeReader>,
-    socket: Arc<UnixStream>,
+    socket: Arc<Socket>,
     /// Present while it is watched.
-    room: Option<AsyncFd<Arc<UnixStream>>>,
+    room: Option<AsyncFd<Arc<Socket>>>,
 }
 
 impl WorkerWatch {

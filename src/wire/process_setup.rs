@@ -99,7 +99,7 @@ fn get_bytes(frame: &mut Reader) -> Option<OsString> {
 /// Where the outcome of a process setup goes: its length, as of the moment at which it is whole, and then a
 /// status with the value, or with what stands in its place.
 #[derive(Debug)]
-pub(crate) struct OutcomeFile(File);
+pub(crate) struct OutcomeFile(OwnedFd);
 
 /// How many bytes the length takes.
 const HEAD: u64 = 8;

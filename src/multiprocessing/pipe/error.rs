@@ -145,6 +145,7 @@ impl fmt::Display for ConnectionError {
             ConnectionErrorKind::NoSpace(_) => f.write_str(
                 "no memory or no descriptor is left for the pipe; free some, or raise the limits",
             ),
+            ConnectionErrorKind::Unsupported(error) => error.fmt(f),
             ConnectionErrorKind::TooLarge(what) => f.write_str(what),
             ConnectionErrorKind::Codec(error) => error.fmt(f),
         }

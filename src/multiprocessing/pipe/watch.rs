@@ -7,7 +7,7 @@ use std::time::Instant;
 use tokio::runtime::{self, Handle};
 
 use crate::multiprocessing::waiter::{BLIND, pause};
-use crate::sys::{self, Direction, Readiness};
+use crate::sys::{self, AsFd as _, Direction, Readiness};
 use crate::wire::descriptors::Descriptor;
 
 /// A descriptor to wait for, in one direction. It is registered with a runtime only once a task there has to

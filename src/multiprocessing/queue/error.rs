@@ -115,10 +115,12 @@ impl QueueError {
 
 impl From<io::Error> for QueueError {
     fn from(error: io::Error) -> Self {
-        if error.kind() == io::ErrorKind::FileTooLarge {
-            return Self::too_large(
+        match error.kind() {
+            io::ErrorKind::FileTooLarge => Self::too_large(
                 "the item exceeds the file size limit of this process; raise RLIMIT_FSIZE or send less",
-            );
+            ),
+            io::ErrorKind::Unsupported => Self(QueueErrorKind::Unsupported(error)),
+            _ => Self(QueueErrorKind::NoSpace(error)),
         }
     }
 }
@@ -165,6 +167,7 @@ impl fmt::Display for QueueError {
             QueueErrorKind::NoSpace(_) => f.write_str(
                 "no memory or no descriptor is left for the queue; free some, or raise the limits",
             ),
+            QueueErrorKind::Unsupported(error) => error.fmt(f),
             QueueErrorKind::TooLarge(what) => f.write_str(what),
             QueueErrorKind::Codec(error) => error.fmt(f),
             QueueErrorKind::NoCapacity => {

@@ -22,7 +22,7 @@ use crate::multiprocessing::bell::Bell;
 use crate::multiprocessing::item::{IncomingItem, OutgoingItem};
 use crate::multiprocessing::linger::{linger, linger_in_turn};
 use crate::multiprocessing::robust::{RobustGuard, RobustLock};
-use crate::sys::{self, ProcessIdentity, SharedMapping};
+use crate::sys::{self, AsFd as _, BorrowedFd, ProcessIdentity, SharedMapping};
 use crate::wire::CodecError;
 use crate::wire::descriptors::Descriptor;
 

@@ -54,7 +54,7 @@ pub(super) struct Link {
     pub(super) started_at: SystemTime,
     pub(super) page: Page,
     /// Non-blocking.
-    socket: Arc<UnixStream>,
+    socket: Arc<Socket>,
     lane: Mutex<Lane>,
     /// Wakes the supervisor's task.
     wake: Notify,

@@ -22,7 +22,7 @@ const READ: usize = 16 * 1024;
 
 pub(super) struct Lines {
     /// `None` once the end was reached.
-    pipe: Option<pipe::Receiver>,
+    pipe: Option<AsyncPipe>,
     text: LineText,
     teller: Teller,
 }

@@ -106,7 +106,7 @@ impl Outlets {
 
 impl Output {
     /// The worker's end of a stream, and this process's end if it is a pipe.
-    fn open(&self, stream: OutputStream) -> io::Result<(OwnedFd, Option<OwnedFd>)> {
+    fn open(&self, stream: OutputStream) -> io::Result<(OwnedFd, Option<PipeReader>)> {
         match (&self.0, stream) {
             (OutputKind::Inherit, OutputStream::Stdout) => {
                 Ok((sys::own_stream(&io::stdout())?, None))

@@ -29,7 +29,7 @@ struct RelayedText {
 
 impl OutputRelay {
     /// Takes the read end of the worker's pipe and copies the output, in a task of its own.
-    pub(super) fn start(stream: OutputStream, pipe: OwnedFd) -> io::Result<Arc<Self>> {
+    pub(super) fn start(stream: OutputStream, pipe: PipeReader) -> io::Result<Arc<Self>> {
         let relay = Arc::new(Self {
             stream,
             pipe: sys::watch_output(pipe)?,

@@ -41,14 +41,7 @@ impl Surroundings {
         role: Role,
         [socket, stdout, stderr]: [OwnedFd; 3],
     ) -> Result<ChildProcess, StartError> {
-        // The running executable itself, even if another file has its name now.
-        let mut command = Command::new("/proc/self/exe");
-        command.arg0(
-            std::env::args_os()
-                .next()
-                .as_deref()
-                .unwrap_or(OsStr::new("worker")),
-        );
+        let mut command = sys::own_executable();
         if self.env_clear {
             command.env_clear();
         }

@@ -2,8 +2,6 @@
 
 use std::fmt;
 use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream as Blocking;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +13,7 @@ use super::error::StartError;
 use super::forkserver_process::ForkServerProcess;
 use super::recipe::Recipe;
 use crate::process::output::{Outlets, Output, Outputs};
-use crate::sys::{self, ChildProcess, Forked, Socket};
+use crate::sys::{self, ChildProcess, Forked, OwnedFd, Socket};
 use crate::wire::descriptors::Descriptor;
 use crate::wire::message::Role;
 
@@ -27,7 +25,7 @@ const SILENCE: Duration = Duration::from_secs(1);
 
 /// Runs a forked process: in this role, with its socket, and with the pidfd of its parent. A function
 /// pointer, because this module does not import `worker`.
-pub(crate) type ServeForked = fn(Role, io::Result<Blocking>, Option<OwnedFd>) -> !;
+pub(crate) type ServeForked = fn(Role, io::Result<Socket>, Option<OwnedFd>) -> !;
 
 pub(in crate::process) struct ForkServer {
     /// Where the output of a replacement goes. `None` if there can be no replacement.
@@ -40,7 +38,7 @@ enum ForkServerState {
     /// The next request starts one.
     Absent,
     /// Forked from this process; no message has been sent yet.
-    Unmet(ChildProcess, Blocking),
+    Unmet(ChildProcess, Socket),
     /// The task that holds the lock exchanges the first messages with it, or waits for its end. That task
     /// may have been dropped meanwhile.
     Meeting(ChildProcess),

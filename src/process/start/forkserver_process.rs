@@ -23,7 +23,7 @@ const FIRST: u64 = 1;
 /// A fork server that is ready. Dropping it kills the process; its workers live on.
 pub(super) struct ForkServerProcess {
     process: Mutex<Option<ChildProcess>>,
-    socket: Blocking,
+    socket: Socket,
     /// One task asks at a time.
     inbox: tokio::sync::Mutex<ForkServerInbox>,
     /// Since when a request has had no answer, even if its task was dropped meanwhile.
@@ -111,7 +111,7 @@ impl ForkServerProcess {
                     // No one can kill it, but its socket is closed as soon as this fails.
                     None => {
                         self.forget(pid);
-                        Err(rustix::io::Errno::MFILE.into()) // The system drops it in this case.
+                        Err(sys::too_many_descriptors()) // The system drops it in this case.
                     }
                 };
                 if request == wanted {

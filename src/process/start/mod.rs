@@ -24,7 +24,7 @@ pub(crate) use self::forkserver::ServeForked;
 pub(crate) use self::recipe::Opening;
 pub(super) use self::recipe::Recipe;
 use super::output::Pipes;
-use crate::sys;
+use crate::sys::{self, OwnedFd};
 use crate::wire::descriptors::Descriptor;
 use crate::wire::message::Role;
 

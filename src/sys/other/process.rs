@@ -62,7 +62,7 @@ impl ChildProcess {
         match self.0 {}
     }
 
-    pub(crate) fn let_go(&mut self) {
+    pub(crate) fn kill_without_reaping(&mut self) {
         match self.0 {}
     }
 }
