@@ -5,7 +5,7 @@ use super::super::outcomes::put_status;
 use super::*;
 
 fn texts() -> impl Strategy<Value = OsString> {
-    prop::collection::vec(1_u8.., 0..20).prop_map(OsString::from_vec)
+    prop::collection::vec(1_u8.., 0..20).prop_map(sys::os_string)
 }
 
 fn setups() -> impl Strategy<Value = ProcessSetup> {
