@@ -1,6 +1,6 @@
 //! Invalid input fails with a clear, typed error, and nothing hangs.
 
-#![cfg(unix)]
+#![cfg(target_os = "linux")]
 
 mod common;
 

@@ -1,7 +1,7 @@
 //! A pool ends in every way without a hang, a panic or an unresolved handle. `conformance.rs` has what
 //! holds for every executor.
 
-#![cfg(unix)]
+#![cfg(target_os = "linux")]
 
 #[path = "common/again.rs"]
 mod again;

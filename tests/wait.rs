@@ -1,7 +1,5 @@
 //! What `wait` and `as_completed` promise, on every kind of executor.
 
-#![cfg(unix)]
-
 mod common;
 #[path = "common/each.rs"]
 mod each;

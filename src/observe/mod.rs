@@ -8,7 +8,7 @@ mod meter;
 #[path = "no_meter.rs"]
 mod meter;
 
-#[cfg(all(feature = "tracing", target_os = "linux"))]
+#[cfg(feature = "tracing")]
 pub(crate) mod relay;
 #[cfg(feature = "tracing")]
 mod trace;
@@ -23,7 +23,6 @@ pub use trace::set_trace_propagator;
 
 /// The most verbose level of events that this process listens to, as workers receive it: 1 is errors only,
 /// 5 is all, 0 is none.
-#[cfg(target_os = "linux")]
 pub(crate) fn level_of_events() -> u8 {
     #[cfg(feature = "tracing")]
     return relay::level();

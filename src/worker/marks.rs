@@ -1,9 +1,8 @@
 //! If the parent reports output by line, marks in the stream say which task runs.
 
 use std::io;
-use std::os::fd::OwnedFd;
 
-use crate::sys;
+use crate::sys::{self, OwnedFd};
 use crate::wire::mark::Token;
 use crate::wire::message::Captured;
 

@@ -2,11 +2,14 @@
 
 use std::future::Future;
 
+#[cfg(target_os = "linux")]
 use concurrent_futures::{ProcessPoolBuilder, ProcessPoolExecutor, StartMethod};
 use tokio::runtime;
 
+#[cfg(target_os = "linux")]
 use super::again::{is_alone, start};
 
+#[cfg(target_os = "linux")]
 /// Turns each promise, an `async fn(StartMethod)`, into a test for each start method. The number before the
 /// promises is the number of threads of the runtime. (With one, the runtime runs in the test's own thread.
 /// `Fork` needs that.)
@@ -43,6 +46,7 @@ macro_rules! held_by_every_start_method {
         }
     };
 }
+#[cfg(target_os = "linux")]
 pub(crate) use held_by_every_start_method;
 
 pub(crate) fn run(threads: usize, test: impl Future<Output = ()>) {
@@ -54,12 +58,14 @@ pub(crate) fn run(threads: usize, test: impl Future<Output = ()>) {
     runtime.build().expect("a runtime").block_on(test);
 }
 
+#[cfg(target_os = "linux")]
 /// Runs a test with `StartMethod::Fork`, which needs a process with one thread.
 pub(crate) fn by_fork<F: Future<Output = ()>>(test: &str, body: impl FnOnce(StartMethod) -> F) {
     let (_crate, test) = test.split_once("::").expect("it lies in a module");
     alone_in_one_thread(test, || run(1, body(StartMethod::Fork)));
 }
 
+#[cfg(target_os = "linux")]
 /// As `held_by_every_start_method!`, but one method after the other in one test, which creates its own
 /// runtimes.
 pub(crate) fn for_every_start_method(test: &str, body: fn(StartMethod)) {
@@ -70,6 +76,7 @@ pub(crate) fn for_every_start_method(test: &str, body: fn(StartMethod)) {
     alone_in_one_thread(test, || body(StartMethod::Fork));
 }
 
+#[cfg(target_os = "linux")]
 /// The name of a promise's test for a start method.
 pub(crate) fn test_of(method: StartMethod, promise: &str) -> String {
     let module = match method {
@@ -80,10 +87,12 @@ pub(crate) fn test_of(method: StartMethod, promise: &str) -> String {
     format!("{module}::{promise}")
 }
 
+#[cfg(target_os = "linux")]
 pub(crate) fn builder(method: StartMethod) -> ProcessPoolBuilder {
     ProcessPoolExecutor::builder().start_method(method)
 }
 
+#[cfg(target_os = "linux")]
 pub(crate) fn processes(method: StartMethod, workers: usize) -> ProcessPoolExecutor {
     builder(method)
         .max_workers(workers)
@@ -91,6 +100,7 @@ pub(crate) fn processes(method: StartMethod, workers: usize) -> ProcessPoolExecu
         .expect("a pool")
 }
 
+#[cfg(target_os = "linux")]
 /// Runs `body`, the rest of the test called `test`, in a process with one thread. (A process of a test has
 /// two threads, one of which waits for the test to end. A fork of it has one.)
 pub(crate) fn alone_in_one_thread(test: &str, body: impl FnOnce()) {
@@ -110,6 +120,7 @@ pub(crate) fn alone_in_one_thread(test: &str, body: impl FnOnce()) {
     assert_eq!(status.exit_status(), Some(0), "{status:?}");
 }
 
+#[cfg(target_os = "linux")]
 /// Also uses the helpers that some test files leave unused.
 #[test]
 fn a_test_by_fork_has_one_thread() {
