@@ -29,7 +29,7 @@ pub(crate) fn serve_if_child() {
     let served = prepared.and_then(|(role, socket)| match Role::of_name(&role) {
         Some(Role::ForkServer) => serve_forked(Role::ForkServer, Ok(socket), parent),
         Some(role) => serve(role, socket, parent),
-        None => Err(invalid("the environment variable `CONCURRENT_FUTURES_ROLE` names no role; only the pool may set it")),
+        None => Err(invalid("`CONCURRENT_FUTURES_ROLE` names no role: unset it")),
     });
     std::process::exit(exit_code(served))
 }
