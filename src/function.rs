@@ -69,8 +69,8 @@ pub(crate) trait Serve<F> {
 fn enter<F: Copy + Send + Sync + 'static, S: Serve<F>>(desk: &mut dyn Desk) {
     const { assert_stateless::<F>() };
     // SAFETY: `F` has no bytes, so every address that is aligned and not null holds a value of it. A value
-    // exists, and is `Copy`: only `FunctionOffset::of` returns the address of this function, and its
-    // caller, in the parent, had one.
+    // exists, and is `Copy`: only `FunctionOffset::of` returns the address of this function, and it takes a
+    // value, in the parent.
     let function = unsafe { std::ptr::NonNull::<F>::dangling().read() };
     S::serve(function, desk);
 }

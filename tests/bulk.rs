@@ -228,7 +228,7 @@ async fn large_arguments_that_are_taken_back_are_passed_over() {
         assert!(
             within(unwanted)
                 .await
-                .expect_err("nobody wants it")
+                .expect_err("it is unwanted")
                 .is_cancelled()
         );
         assert!(within(wanted).await.expect("an echo") == noise(2, 3 * MIB));
@@ -268,7 +268,7 @@ fn large_payloads_leave_no_descriptor_and_no_memory_when_the_worker_idles() {
                 assert!(bytes == vec![round; 48 * MIB]);
                 let shared = within(pool.submit(shared_while_it_runs, bytes)).await;
                 assert!(shared.expect("it ran") > theirs + OTHERS);
-                // The memory they shared goes back, and what either had kept for the next payload.
+                // The shared memory is freed, and so are the buffers that both kept for the next payload.
                 eventually(|| status("self", "RssShmem") < own + OTHERS).await;
                 eventually(|| status(&worker, "RssShmem") < theirs + OTHERS).await;
                 eventually(|| status(&worker, "RssAnon") < 40 * KIB).await;

@@ -330,7 +330,7 @@ async fn a_time_out_counts_from_the_start_of_the_run(kind: Kind) {
     let busy = Busy::new(kind).await;
     let short = TaskOptions::new().timeout(Duration::from_millis(500));
     let in_time = busy.pool.submit_with(&short, nothing, ());
-    // When this one is refused, more than the time-out of the one before has gone by.
+    // When this one is refused, the previous one's timeout has passed.
     let clock = TaskOptions::new().queue_timeout(Duration::from_millis(600));
     let clock = busy.pool.submit_with(&clock, nothing, ());
     assert!(within(clock).await.expect_err("refused").is_rejected());
@@ -354,7 +354,7 @@ async fn a_task_that_waits_longer_than_its_queue_time_out_is_refused(kind: Kind)
     let busy = Busy::new(kind).await;
     let options = TaskOptions::new().queue_timeout(Duration::from_millis(20));
     let waiting = busy.pool.submit_with(&options, touch, file.clone());
-    let error = within(waiting).await.expect_err("nobody is free");
+    let error = within(waiting).await.expect_err("none is free");
     assert!(error.is_rejected() && !error.was_started(), "{error}");
     assert!(error.to_string().contains("20ms"), "{error}");
     assert_eq!(busy.pool.stats().queued, 0);

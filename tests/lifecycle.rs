@@ -607,7 +607,7 @@ async fn a_shutdown_that_is_given_up_leaves_running_tasks_their_time(method: Sta
     let given_up = tokio::time::timeout(Duration::ZERO, pool.shutdown_with(how)).await;
     assert!(
         given_up.is_err(),
-        "the task is not told before an hour has gone by"
+        "the task is not asked to end before an hour"
     );
     for _ in 0..3 {
         jump().await;

@@ -257,7 +257,7 @@ fn flood(done: Option<PathBuf>, gate: Key) {
     gate.wait();
 }
 
-/// Waits as a thread that does nothing else, so that nobody drives the pool meanwhile.
+/// Blocks this thread until the file exists, so that no task drives the pool meanwhile.
 fn until_there(file: &Path) {
     let patience = Instant::now() + Duration::from_secs(30);
     while !file.exists() {

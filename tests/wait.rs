@@ -41,7 +41,7 @@ fn pass_unless_zero(gate: Key, item: u64) -> u64 {
     item
 }
 
-/// So many tasks, all of them at their gates.
+/// `count` tasks, all of them at their gates.
 async fn at_gates(
     executor: &Arc<dyn Executor>,
     count: usize,

@@ -5,7 +5,7 @@
 //! ```text
 //!  CALL seq item    the next entries are about this call, from this item on
 //!  TIME nanos       the run time of the call's items that no earlier TIME covers
-//!  status value     the outcome of one item; the next such entry is about the next item
+//!  status value     the outcome of one item; the next status is about the next item
 //! ```
 
 use std::ops::Range;

@@ -49,7 +49,7 @@ pub(super) struct Station {
 pub(super) struct CallDesk<'a> {
     head: CallHead,
     input: Reader,
-    /// The descriptors that came with the call. Such a call has one item.
+    /// The descriptors that came with the call. A call with descriptors has one item.
     beside: Vec<Descriptor>,
     /// The trace of the call.
     traceparent: Option<Arc<str>>,

@@ -31,7 +31,8 @@ pub(super) fn run(mut inlet: Inlet, parent: Option<OwnedFd>) -> io::Result<i32> 
     match prepare(&mut inlet, &process_setup, parent) {
         Ok(ready) => {
             message::put_ready(&mut words);
-            // Fails if the parent is gone, so from here on the parent was alive when the pidfd was opened.
+            // Fails if the parent has ended, so from here on the parent was alive when the pidfd was
+            // opened.
             inlet.say(&mut words)?;
             drop(inlet);
             Ok(ready.go(args))

@@ -86,7 +86,7 @@ async fn a_connection_is_an_item_of_a_queue_and_an_argument_of_an_initializer() 
     within(pool.shutdown()).await;
 }
 
-/// An end that is in its own pipe, and nowhere else, is nobody's.
+/// An end that is in its own pipe, and nowhere else, has no owner.
 #[test]
 fn objects_in_a_pipe_go_with_it_and_leave_no_descriptor() {
     #[derive(Debug, Serialize, Deserialize)]
@@ -132,7 +132,7 @@ fn more_objects_than_travel_together_are_refused_and_handed_back() {
     assert_eq!(from.try_recv().expect("it is there").len(), 250);
 }
 
-/// Lets this process have so many descriptors more than it has.
+/// Lets this process open `more` descriptors more than it has.
 fn allow(more: usize, body: impl FnOnce()) {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let taken: BTreeSet<i32> = descriptors().into_iter().map(|(fd, _)| fd).collect();

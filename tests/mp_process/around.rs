@@ -233,7 +233,7 @@ async fn a_process_starts_though_its_parent_has_closed_its_streams(method: Start
     if method != StartMethod::Fork && !is_alone(&test) {
         return again::start(&std::env::current_exe().expect("it is there"), &test);
     }
-    // The harness is to tell what becomes of it.
+    // The test harness must still be able to print.
     let kept: Vec<_> = (0..3)
         .map(|fd| borrow(fd).try_clone_to_owned().expect("it is open"))
         .collect();
