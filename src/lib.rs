@@ -68,40 +68,48 @@ mod alarm;
 mod axum;
 mod backlog;
 mod executor;
+#[cfg(feature = "process")]
 mod function;
-#[cfg(target_os = "linux")]
+#[cfg(feature = "multiprocessing")]
 pub mod multiprocessing;
 mod observe;
 mod panic;
-#[cfg(target_os = "linux")]
+#[cfg(feature = "process")]
 mod process;
+#[cfg(feature = "sync")]
 pub mod sync;
 mod sys;
 mod thread;
 #[cfg(feature = "tower")]
 pub mod tower;
+#[cfg(feature = "process")]
 mod wire;
 pub mod worker;
 
+#[cfg(feature = "process")]
+pub use crate::executor::Permit;
+#[cfg(feature = "process")]
+pub use crate::executor::data::{Arguments, Data};
+#[cfg(feature = "process")]
+pub use crate::executor::encoded::Job;
 pub use crate::executor::error::{BuildError, TaskError, TrySubmitError};
 pub use crate::executor::handle::{AbortHandle, JoinHandle};
-pub use crate::executor::job::Job;
 pub use crate::executor::map::Map;
 pub use crate::executor::options::{Shutdown, ShutdownReport, TaskOptions};
 pub use crate::executor::progress::{Progress, ProgressStream};
 pub use crate::executor::room::Room;
-pub use crate::executor::task::{Arguments, Data, Initialized, Task};
+pub use crate::executor::task::{Initialized, MapTask, Task};
 pub use crate::executor::wait::{AsCompleted, ReturnWhen, Wait, Waited, as_completed, wait};
-pub use crate::executor::{Executor, ExecutorExt, Permit, Restarts, Stats};
+pub use crate::executor::{Executor, ExecutorExt, Restarts, Stats};
 #[cfg(feature = "tracing")]
 pub use crate::observe::set_trace_propagator;
 pub use crate::panic::Location;
-#[cfg(target_os = "linux")]
+#[cfg(feature = "process")]
 pub use crate::process::{
     Limits, Output, OutputLine, OutputStream, ProcessPoolBuilder, ProcessPoolExecutor, StartMethod,
     WorkerInfo, WorkerState,
 };
-pub use crate::thread::{ThreadPoolBuilder, ThreadPoolExecutor};
+pub use crate::thread::{ThreadPermit, ThreadPoolBuilder, ThreadPoolExecutor};
 
 /// Makes this process able to have worker processes, and a worker process serve.
 ///
@@ -119,7 +127,7 @@ pub use crate::thread::{ThreadPoolBuilder, ThreadPoolExecutor};
 ///     // Everything else.
 /// }
 /// ```
-#[cfg(target_os = "linux")]
+#[cfg(feature = "process")]
 pub fn init() {
     process::allow_workers(worker::serve_forked); // A task may build a pool, too.
     worker::serve_if_child();
@@ -132,7 +140,7 @@ pub fn init() {
 /// ```
 /// concurrent_futures::init_before_main!();
 /// ```
-#[cfg(target_os = "linux")]
+#[cfg(feature = "process")]
 #[macro_export]
 macro_rules! init_before_main {
     () => {
@@ -146,12 +154,12 @@ macro_rules! init_before_main {
 }
 
 #[doc(hidden)]
-#[cfg(target_os = "linux")]
+#[cfg(feature = "process")]
 pub mod __private {
     pub use ctor;
 }
 
 /// The README's examples, compiled and run with the others.
-#[cfg(all(doctest, feature = "tower"))] // One of them needs it.
+#[cfg(all(doctest, feature = "tower", feature = "multiprocessing", feature = "sync"))] // Some need them.
 #[doc = include_str!("../README.md")]
 struct ReadmeDoctests;

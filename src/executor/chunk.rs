@@ -8,14 +8,10 @@ use std::task::{self, Poll, Waker};
 use std::time::Duration;
 
 use futures::Stream;
-use serde::de::DeserializeOwned;
 
 use super::context::Wanted;
 use super::error::TaskError;
-use super::job::decode_result;
-use super::promise::{Promise, PromiseEncoded, PromiseOf, Ticket};
-use crate::wire::codec;
-use crate::wire::outcomes::Values;
+use super::promise::{Promise, PromiseOf, Ticket};
 
 /// The place where the outcomes of a chunk's items are put.
 pub(crate) struct Chunk<R> {
@@ -113,7 +109,8 @@ impl<R> Chunk<R> {
 }
 
 impl<R> Answers<R> {
-    /// Puts the outcomes of items that follow each other in, but for those that have one.
+    /// Puts the outcomes of items that follow each other in. Gives back those of items that have one.
+    #[cfg(feature = "process")]
     fn put(
         &mut self,
         first: u32,
@@ -202,20 +199,11 @@ impl<R: Send> PromiseOf<R> for Chunk<R> {
     }
 }
 
-impl<R: DeserializeOwned + Send + 'static> PromiseEncoded for Chunk<R> {
-    fn fulfil_encoded(&self, mut values: Values) {
-        if self.ticket.is_closed() {
-            return;
-        }
-        let first = values.first;
-        let mut outcomes = Vec::with_capacity(values.count as usize);
-        values.take_numbers(|number| outcomes.push(Ok(number))); // No code of the user's reads them.
-        values.read(|value| outcomes.push(decode_result(&self.ticket, value)));
+#[cfg(feature = "process")]
+impl<R> Chunk<R> {
+    /// Puts the outcomes of items that follow each other in.
+    pub(super) fn put_run(&self, first: u32, outcomes: Vec<Result<R, TaskError>>) {
         self.answer(|answers| answers.put(first, outcomes, self.ordered));
-    }
-
-    fn takes_bytes(&self) -> bool {
-        codec::is_bytes::<R>()
     }
 }
 

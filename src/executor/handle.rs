@@ -6,15 +6,10 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{self, Poll, Waker};
 
-use serde::de::DeserializeOwned;
-
 use super::context::Wanted;
 use super::error::{Cause, TaskError};
-use super::job::decode_result;
 use super::progress::{ProgressStream, Reports};
-use super::promise::{Promise, PromiseEncoded, PromiseOf, Ticket};
-use crate::wire::codec;
-use crate::wire::outcomes::Values;
+use super::promise::{Promise, PromiseOf, Ticket};
 
 /// An owned right to await the outcome of a task.
 ///
@@ -86,7 +81,7 @@ impl<T> OutcomeCell<T> {
     }
 
     /// Answers the caller, unless that was done already, or is being done.
-    fn resolve(&self, outcome: Result<T, TaskError>) {
+    pub(super) fn resolve(&self, outcome: Result<T, TaskError>) {
         if self.ticket.close() {
             self.put(outcome);
         }
@@ -156,18 +151,6 @@ impl<T: Send> Promise for OutcomeCell<T> {
 impl<T: Send> PromiseOf<T> for OutcomeCell<T> {
     fn fulfil(&self, _: u32, value: T) {
         self.resolve(Ok(value));
-    }
-}
-
-impl<T: DeserializeOwned + Send + 'static> PromiseEncoded for OutcomeCell<T> {
-    fn fulfil_encoded(&self, values: Values) {
-        if !self.ticket.is_closed() {
-            values.read(|value| self.resolve(decode_result(&self.ticket, value)));
-        }
-    }
-
-    fn takes_bytes(&self) -> bool {
-        codec::is_bytes::<T>()
     }
 }
 

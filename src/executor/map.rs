@@ -15,16 +15,16 @@ use futures::future::BoxFuture;
 use futures::stream::{FusedStream, SelectAll, Stream, StreamExt as _};
 use tokio::task::coop;
 
-use super::Executor;
 use super::chunk::{Arrived, Outcomes};
 use super::deadline::Deadline;
 use super::error::{Cause, Rejection, TaskError};
-use super::feed::{Calls, Feed};
+use super::feed::Feed;
 use super::options::{TaskName, TaskOptions};
 use super::progress::Progress;
 use super::room::Room;
-use super::task::{Arguments, Data, Task};
-use crate::wire::MOST_ITEMS;
+
+/// The most items of a chunk, whatever size is set.
+pub(super) const MOST_ITEMS: usize = (1 << 24) - 1;
 
 /// How many items one poll pulls at the most before it lets other tasks of the runtime go on.
 const PULLS_A_POLL: usize = 1024;
@@ -76,7 +76,6 @@ const PULLS_A_POLL: usize = 1024;
 /// Awaiting the next result is cancel safe: a result that was not yielded comes with the next poll.
 #[must_use = "a map does nothing until it is polled"]
 pub struct Map<R> {
-    executor: Arc<dyn Executor>,
     function: &'static str,
     options: Option<Arc<TaskOptions>>,
     pace: Pace,
@@ -124,22 +123,16 @@ enum Last {
 }
 
 impl<R> Map<R> {
-    pub(crate) fn new<F, S, M>(executor: Arc<dyn Executor>, function: F, source: S) -> Self
-    where
-        S: Stream + Send + 'static,
-        S::Item: Arguments<M>,
-        F: Task<S::Item, M, Output = R> + Copy + Send + Sync + 'static,
-        R: Data,
-        M: 'static,
-    {
+    /// A map whose chunks go to an executor with so many workers.
+    pub(crate) fn new(workers: usize, feed: impl Feed<R> + 'static) -> Self {
         Self {
-            function: std::any::type_name::<F>(),
+            function: feed.function(),
             options: None,
-            pace: Pace::new(executor.max_workers()),
+            pace: Pace::new(workers),
             pulling: true,
             resume_at: 0,
             deadline: Deadline::from_now(),
-            feed: Some(Box::new(Calls::new(function, source))),
+            feed: Some(Box::new(feed)),
             room: None,
             submitted: Submitted::InOrder(VecDeque::new()),
             ready: Vec::new().into_iter(),
@@ -147,7 +140,6 @@ impl<R> Map<R> {
             yielded: 0,
             last: None,
             ended: false,
-            executor,
         }
     }
 
@@ -353,11 +345,12 @@ impl<R> Map<R> {
     }
 
     fn poll_room(&mut self, cx: &mut task::Context<'_>) -> Poll<Result<Room, TaskError>> {
-        let wait = self.room.get_or_insert_with(|| {
-            let executor = self.executor.clone();
-            Box::pin(async move { executor.room().await })
-        });
-        let room = ready!(wait.as_mut().poll(cx));
+        let room = match (&mut self.room, &self.feed) {
+            (Some(room), _) => room,
+            (none, Some(feed)) => none.insert(feed.room()),
+            (None, None) => return Poll::Pending, // Nothing is to be sent.
+        };
+        let room = ready!(room.as_mut().poll(cx));
         self.room = None;
         Poll::Ready(room)
     }
@@ -366,12 +359,11 @@ impl<R> Map<R> {
         let Some(feed) = &mut self.feed else { return };
         self.ahead += feed.gathered();
         let ordered = matches!(self.submitted, Submitted::InOrder(_));
-        let (job, outcomes) = feed.job(room, ordered, self.options.clone());
-        match &mut self.submitted {
+        let submitted = &mut self.submitted;
+        feed.send(room, ordered, self.options.clone(), &mut |outcomes| match submitted {
             Submitted::InOrder(chunks) => chunks.push_back(outcomes),
             Submitted::AsCompleted(chunks) => chunks.push(outcomes),
-        }
-        self.executor.spawn_job(job);
+        });
     }
 
     /// The next result of those that are there, if nothing else is to be done before it is yielded.
@@ -458,7 +450,7 @@ impl Pace {
             Some(buffer) => self.adapted.min(buffer / self.workers / 2).max(1),
             None => self.adapted,
         });
-        asked.min(self.buffer()).min(MOST_ITEMS as usize - 1)
+        asked.min(self.buffer()).min(MOST_ITEMS)
     }
 
     fn buffer(&self) -> usize {

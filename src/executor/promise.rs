@@ -10,7 +10,6 @@ use super::context::Wanted;
 use super::error::{Cause, TaskError};
 use super::options::{TaskName, TaskOptions};
 use crate::observe::{Meter, Raised, Trace};
-use crate::wire::outcomes::Values;
 
 /// What is known of a job from its submission to its end, shared by its handle and its executor.
 pub(crate) struct Ticket {
@@ -207,14 +206,6 @@ pub(crate) trait Promise: Wanted {
 /// A promise that takes the result itself, from a thread of this process.
 pub(crate) trait PromiseOf<R>: Promise {
     fn fulfil(&self, item: u32, value: R);
-}
-
-/// A promise that takes the encoded results of another process.
-pub(crate) trait PromiseEncoded: Promise {
-    fn fulfil_encoded(&self, values: Values);
-
-    /// Whether a result is the bytes it comes as, so that a large one stalls nobody.
-    fn takes_bytes(&self) -> bool;
 }
 
 /// The items of a job that are still to be answered: `next..end`.

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use super::context::{self, Context};
 use super::error::Cause;
+use super::mapper::Mapper;
 use super::promise::{Owed, Promise, PromiseOf, Ticket};
-use super::task::Task;
 use crate::observe::Raised;
 use crate::panic;
 
@@ -189,7 +189,7 @@ impl<F, A, M, P: Promise> Share<F, A, M, P> {
 
 impl<F, A, M, P> Shared for Share<F, A, M, P>
 where
-    F: Task<A, M> + Copy + Send + Sync + 'static,
+    F: Mapper<A, M>,
     A: Send + 'static,
     M: 'static,
     P: PromiseOf<F::Output> + 'static,
@@ -215,7 +215,7 @@ where
                 self.promise.took(finished, begun.elapsed());
             }
             // What user code may do as an outcome is dropped is no matter of the other items.
-            let _ = panic::catch(|| runner.run(item, || self.function.call(args)));
+            let _ = panic::catch(|| runner.run(item, || self.function.call_item(args)));
         }
         runner.tally
     }
@@ -230,7 +230,7 @@ where
         if let Some((_, left)) = &mut rest.seen {
             *left = keep;
         }
-        Some(Arc::new(Self::new(self.function, args, owed)))
+        Some(Arc::new(Self::new(self.function.clone(), args, owed)))
     }
 
     fn fail(&self, cause: &Cause) -> usize {

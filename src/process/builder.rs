@@ -14,10 +14,11 @@ use super::start::{ForkServer, Opening, Recipe, Starter, Surroundings};
 use super::supervisor;
 use super::{ProcessPoolExecutor, workers_allowed};
 use crate::executor::error::{BuildError, BuildFailure};
-use crate::executor::job::encode_initializer;
+use crate::executor::encoded::encode_initializer;
 use crate::executor::options::TaskOptions;
 use crate::executor::settings;
-use crate::executor::task::{Arguments, Initialized, Task};
+use crate::executor::data::Arguments;
+use crate::executor::task::{Initialized, Task};
 use crate::function::assert_stateless;
 use crate::wire::frame;
 

@@ -37,7 +37,7 @@ pub use self::output::{Output, OutputLine, OutputStream};
 use self::pool::{EndWorkers, Pool};
 pub(crate) use self::start::Surroundings;
 use crate::executor::error::{BuildError, TaskError};
-use crate::executor::job::Job;
+use crate::executor::encoded::Job;
 use crate::executor::options::{Shutdown, ShutdownReport};
 use crate::executor::room::Room;
 use crate::executor::{Executor, Stats};

@@ -11,12 +11,14 @@ use async_trait::async_trait;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
-use super::builder::Config;
+use super::config::Config;
 use super::seats::{Call, Seats};
 use crate::alarm::Alarm;
 use crate::backlog::{Backlog, Pending};
 use crate::executor::error::{Cause, Rejection, TaskError};
-use crate::executor::job::{Job, Work};
+#[cfg(feature = "process")]
+use crate::executor::encoded::Job;
+use crate::executor::erased::{ThreadJob, ThreadWork, Work};
 use crate::executor::options::{Shutdown, ShutdownReport};
 use crate::executor::promise::{Owner, Terms, Ticket};
 use crate::executor::room::{Room, Rooms};
@@ -54,13 +56,13 @@ struct State {
 
 /// A job in the backlog, and what ends its wait.
 struct Waiting {
-    job: Job,
+    job: ThreadJob,
     _expiry: Option<Box<Alarm>>,
 }
 
 impl Pending for Waiting {
     fn ticket(&self) -> &Ticket {
-        self.job.work.ticket()
+        self.job.work.as_work().ticket()
     }
 
     fn first_item(&self) -> u32 {
@@ -68,7 +70,7 @@ impl Pending for Waiting {
     }
 
     fn items(&self) -> u32 {
-        self.job.work.items()
+        self.job.work.as_work().items()
     }
 }
 
@@ -109,10 +111,9 @@ impl State {
     fn find(&mut self, seat: u64) -> Option<(Errand, Option<Left>)> {
         if let Some(popped) = self.backlog.pop() {
             let Waiting { job, _expiry } = popped.entry;
-            let errand = if popped.items > 1 {
-                Errand::Part(job.work.share())
-            } else {
-                Errand::Job(job.work)
+            let errand = match job.work {
+                ThreadWork::Chunk(chunk) if popped.items > 1 => Errand::Part(chunk.share()),
+                work => Errand::Job(work.into_work()),
             };
             self.seats.run(seat, popped.ticket, errand.part());
             return Some((errand, Some((job.room, _expiry))));
@@ -274,7 +275,7 @@ impl Core {
         let mut count = chunks.iter().map(|chunk| chunk.fail(cause)).sum();
         for waiting in pending {
             count += waiting.items() as usize;
-            waiting.job.work.fail(cause);
+            waiting.job.work.into_work().fail(cause);
         }
         count
     }
@@ -283,11 +284,43 @@ impl Core {
     fn expire(&self, ticket: &Ticket, limit: Duration) {
         let expired = self.lock().backlog.remove(ticket);
         for waiting in expired {
-            waiting
-                .job
-                .work
-                .fail(&Cause::Rejected(Rejection::WaitedTooLong { limit }));
+            let work = waiting.job.work.into_work();
+            work.fail(&Cause::Rejected(Rejection::WaitedTooLong { limit }));
         }
+    }
+
+    /// Queues a job, and calls a seat for it.
+    pub(super) fn spawn(&self, job: ThreadJob) {
+        let work = job.work.as_work();
+        let ticket = work.ticket();
+        ticket.accept(&self.terms);
+        if self.runtime.is_none() && Handle::try_current().is_err() {
+            return job.work.into_work().fail(&Cause::Rejected(Rejection::NoRuntime));
+        }
+        let expiry = ticket.queue_timeout().and_then(|limit| {
+            let core = self.me.clone();
+            let promise = work.promise();
+            let expire = move || {
+                if let Some(core) = core.upgrade() {
+                    core.expire(promise.ticket(), limit);
+                }
+            };
+            Some(Box::new(Alarm::set(
+                &self.current_runtime()?,
+                limit,
+                expire,
+            )))
+        });
+        let mut state = self.lock();
+        if state.closed {
+            drop(state);
+            return job.work.into_work().fail(&Cause::Shutdown);
+        }
+        state.backlog.push(Waiting {
+            job,
+            _expiry: expiry,
+        });
+        self.call(state);
     }
 
     /// The runtime that gives a seat its thread.
@@ -325,36 +358,9 @@ impl Owner for Core {
 
 #[async_trait]
 impl Executor for Core {
+    #[cfg(feature = "process")]
     fn spawn_job(&self, job: Job) {
-        let ticket = job.work.ticket();
-        ticket.accept(&self.terms);
-        if self.runtime.is_none() && Handle::try_current().is_err() {
-            return job.work.fail(&Cause::Rejected(Rejection::NoRuntime));
-        }
-        let expiry = ticket.queue_timeout().and_then(|limit| {
-            let core = self.me.clone();
-            let promise = job.work.promise();
-            let expire = move || {
-                if let Some(core) = core.upgrade() {
-                    core.expire(promise.ticket(), limit);
-                }
-            };
-            Some(Box::new(Alarm::set(
-                &self.current_runtime()?,
-                limit,
-                expire,
-            )))
-        });
-        let mut state = self.lock();
-        if state.closed {
-            drop(state);
-            return job.work.fail(&Cause::Shutdown);
-        }
-        state.backlog.push(Waiting {
-            job,
-            _expiry: expiry,
-        });
-        self.call(state);
+        self.spawn(job.into_thread_job());
     }
 
     fn try_room(&self) -> Result<Room, TaskError> {

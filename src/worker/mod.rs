@@ -5,31 +5,31 @@
 // item by item), `log` and `outbox` (what goes back), `marks` (whose output it is), `relay` (what it
 // logs), `memory` and `limits` (how much is held, and may be), `zygote` (where workers are forked),
 // `errand` (a process that runs one function).
-#[cfg(target_os = "linux")]
+#[cfg(feature = "process")]
 mod bulk;
-#[cfg(target_os = "linux")]
+#[cfg(feature = "process")]
 mod desk;
-#[cfg(target_os = "linux")]
+#[cfg(feature = "process")]
 mod errand;
-#[cfg(target_os = "linux")]
+#[cfg(feature = "process")]
 mod inlet;
-#[cfg(target_os = "linux")]
+#[cfg(feature = "process")]
 mod limits;
-#[cfg(target_os = "linux")]
+#[cfg(feature = "process")]
 mod log;
-#[cfg(target_os = "linux")]
+#[cfg(feature = "process")]
 mod marks;
-#[cfg(target_os = "linux")]
+#[cfg(feature = "process")]
 mod memory;
-#[cfg(target_os = "linux")]
+#[cfg(feature = "process")]
 mod outbox;
-#[cfg(all(feature = "tracing", target_os = "linux"))]
+#[cfg(all(feature = "tracing", feature = "process"))]
 mod relay;
-#[cfg(target_os = "linux")]
+#[cfg(feature = "process")]
 mod serve;
-#[cfg(target_os = "linux")]
+#[cfg(feature = "process")]
 mod zygote;
 
 pub use crate::executor::context::{Context, current};
-#[cfg(target_os = "linux")]
+#[cfg(feature = "process")]
 pub(crate) use serve::{serve_forked, serve_if_child};

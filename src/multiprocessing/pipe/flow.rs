@@ -13,7 +13,7 @@ use tokio::task::coop;
 use super::error::ConnectionError;
 use super::outbox::check;
 use super::{Connection, End};
-use crate::executor::task::Data;
+use crate::executor::data::Data;
 use crate::multiprocessing::item::Outgoing;
 
 /// What is waited for, in the runtime that has polled it last.

@@ -16,7 +16,7 @@ use tokio::task::{coop, yield_now};
 use super::error::ConnectionError;
 use super::packet::{self, LONGEST, Place};
 use super::watch::{Other, Watch};
-use crate::executor::task::Data;
+use crate::executor::data::Data;
 use crate::multiprocessing::linger::{linger, linger_in_turn};
 use crate::sys::{self, Way};
 use crate::wire::CodecError;

@@ -24,7 +24,7 @@ use self::outbox::{Outbox, check};
 use super::item::Outgoing;
 use super::vigil::may_block;
 use super::wait::end_of;
-use crate::executor::task::Data;
+use crate::executor::data::Data;
 use crate::sys;
 use crate::wire::descriptors::Descriptor;
 

@@ -10,7 +10,7 @@ use super::error::QueueError;
 use super::shared::Shared;
 use super::state::State;
 use super::{Queue, checked};
-use crate::executor::task::Data;
+use crate::executor::data::Data;
 
 /// A [`Queue`], with all that it can, whose items are work: whoever takes one says when it is done, and
 /// others wait until all are.

@@ -24,7 +24,7 @@ pub use self::error::{PutError, QueueError};
 pub use self::joinable::JoinableQueue;
 use self::shared::Shared;
 use self::state::State;
-use crate::executor::task::Data;
+use crate::executor::data::Data;
 use crate::multiprocessing::item::{Incoming, Outgoing};
 use crate::multiprocessing::robust::Held;
 

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::lane::{Beginning, Lane, Overrun, before};
 use super::{Ending, Fate, Link};
-use crate::executor::promise::PromiseEncoded;
+use crate::executor::decoded::PromiseEncoded;
 use crate::wire::claim::Stage;
 
 /// How soon it is looked again whether an item has begun that a shutdown has something to say to.

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::fate::{Ending, Tenure};
-use crate::executor::job::Call;
+use crate::executor::encoded::Call;
 use crate::executor::options::TaskName;
 use crate::observe::Raised;
 use crate::sys;

@@ -33,7 +33,7 @@ pub(super) use self::fate::{Dismissal, Ending, Fate, Tenure};
 use self::lane::{InFlight, Lane};
 pub(super) use self::settle::Answered;
 use crate::executor::error::{Cause, Rejection};
-use crate::executor::job::Call;
+use crate::executor::encoded::Call;
 use crate::executor::promise::Ticket;
 use crate::wire::Chain;
 use crate::wire::message::{self, CallHead};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::lane::InFlight;
 use super::{Ending, Link};
-use crate::executor::job::Call;
+use crate::executor::encoded::Call;
 use crate::executor::promise::Ticket;
 use crate::wire::claim::{Claim, Stage};
 use crate::wire::message;
@@ -207,7 +207,8 @@ mod tests {
     use crate::TaskOptions;
     use crate::executor::context::Wanted;
     use crate::executor::error::TaskError;
-    use crate::executor::promise::{Owed, Promise, PromiseEncoded};
+    use crate::executor::decoded::PromiseEncoded;
+    use crate::executor::promise::{Owed, Promise};
     use crate::process::link::Tenure;
     use crate::wire::outcomes::Values;
     use crate::wire::page::Page;

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use super::Pool;
 use super::state::{Origin, Place, Waiting};
 use crate::backlog::Pending as _;
-use crate::executor::job::Call;
+use crate::executor::encoded::Call;
 use crate::executor::room::Room;
 use crate::process::link::Link;
 

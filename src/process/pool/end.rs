@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::Pool;
 use crate::executor::error::Cause;
-use crate::executor::job::Call;
+use crate::executor::encoded::Call;
 use crate::process::link::{Dismissal, Ending};
 
 /// How all workers are to be ended.

@@ -32,7 +32,7 @@ use super::link::{Ending, Link};
 use super::start::{Recipe, Starter};
 use super::{WorkerInfo, WorkerState};
 use crate::executor::error::{Cause, Rejection, TaskError};
-use crate::executor::job::Job;
+use crate::executor::encoded::Job;
 use crate::executor::options::{Shutdown, ShutdownReport, TaskOptions};
 use crate::executor::promise::Terms;
 use crate::executor::room::{Room, Rooms};

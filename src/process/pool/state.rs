@@ -13,7 +13,7 @@ use crate::alarm::Alarm;
 use crate::backlog::{Backlog, Pending};
 use crate::executor::Restarts;
 use crate::executor::error::{Cause, InitFailure, Rejection};
-use crate::executor::job::Call;
+use crate::executor::encoded::Call;
 use crate::executor::promise::Ticket;
 use crate::executor::room::Room;
 use crate::process::link::{Dismissal, Link};
