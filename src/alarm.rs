@@ -11,6 +11,10 @@ use tokio::time::{Instant, sleep_until};
 #[derive(Debug)]
 pub(crate) struct Alarm {
     task: tokio::task::AbortHandle,
+    #[cfg_attr(
+        not(feature = "process"),
+        allow(dead_code, reason = "only process pools ask")
+    )]
     rung: Arc<AtomicBool>,
 }
 
@@ -39,6 +43,7 @@ impl Alarm {
     }
 
     /// Whether its time has come: its action was done, is being done, or is about to be.
+    #[cfg(feature = "process")]
     pub(crate) fn has_rung(&self) -> bool {
         self.rung.load(Ordering::Acquire)
     }

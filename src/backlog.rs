@@ -101,6 +101,7 @@ impl<T: Pending> Backlog<T> {
     }
 
     /// How many entries wait.
+    #[cfg(feature = "process")]
     pub(crate) fn len(&self) -> usize {
         self.len
     }

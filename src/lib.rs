@@ -160,6 +160,11 @@ pub mod __private {
 }
 
 /// The README's examples, compiled and run with the others.
-#[cfg(all(doctest, feature = "tower", feature = "multiprocessing", feature = "sync"))] // Some need them.
+#[cfg(all(
+    doctest,
+    feature = "tower",
+    feature = "multiprocessing",
+    feature = "sync"
+))] // Some need them.
 #[doc = include_str!("../README.md")]
 struct ReadmeDoctests;

@@ -137,6 +137,7 @@ pub(crate) fn enter(context: Context) {
 }
 
 /// The next item of the call that entered is about to run.
+#[cfg(feature = "process")]
 pub(crate) fn go_on(key: u64) {
     KEY.set(key);
 }

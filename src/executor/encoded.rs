@@ -6,11 +6,11 @@
 use std::sync::Arc;
 
 use super::data::{Arguments, Data};
+use super::decoded::PromiseEncoded;
 use super::erased::{ChunkCalls, OneCall, ThreadJob, ThreadWork, Work};
 use super::error::Cause;
-use super::mapper::ByCopy;
+use super::mapper::Mapper;
 use super::promise::{Owed, Promise, PromiseOf, Ticket};
-use super::decoded::PromiseEncoded;
 use super::room::Room;
 use super::served::{ServeInitializer, ServeItems};
 use super::task::{Initialized, Task};
@@ -18,7 +18,9 @@ use crate::alarm::Alarm;
 use crate::function::{FunctionOffset, Serve};
 use crate::panic;
 use crate::wire::descriptors::{self, Descriptor};
-use crate::wire::{Chain, CodecError, Payload, frame};
+#[cfg(feature = "multiprocessing")]
+use crate::wire::frame;
+use crate::wire::{Chain, CodecError, Payload};
 
 /// A submitted call that can run in any process, its types erased. Dropping it gives its caller an
 /// error.
@@ -79,6 +81,25 @@ where
     }
 }
 
+/// A function that is copied for each call: one without state, which has no bytes.
+#[derive(Clone, Copy)]
+pub(super) struct ByCopy<F>(pub(super) F);
+
+impl<F, A, M> Mapper<A, M> for ByCopy<F>
+where
+    F: Task<A, M> + Copy + Send + Sync + 'static,
+{
+    type Output = F::Output;
+
+    fn name() -> &'static str {
+        std::any::type_name::<F>()
+    }
+
+    fn call_item(&self, args: A) -> F::Output {
+        self.0.call(args)
+    }
+}
+
 impl<F, A, M, P> Portable for ChunkCalls<ByCopy<F>, A, M, P>
 where
     F: Task<A, M> + Copy + Send + Sync + 'static,
@@ -88,7 +109,13 @@ where
     P: PromiseOf<F::Output> + PromiseEncoded + 'static,
 {
     fn encode(self: Box<Self>, limit: usize, emit: &mut dyn FnMut(Call)) {
-        encode_items(&self.function.0, self.items.into_iter(), self.owed, limit, emit);
+        encode_items(
+            &self.function.0,
+            self.items.into_iter(),
+            self.owed,
+            limit,
+            emit,
+        );
     }
 
     fn into_thread_work(self: Box<Self>) -> ThreadWork {

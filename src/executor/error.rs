@@ -36,6 +36,10 @@ struct Inner {
 
 /// What happened, with all that is known of it.
 #[derive(Debug, Clone)]
+#[cfg_attr(
+    not(feature = "process"),
+    allow(dead_code, reason = "some causes need worker processes")
+)]
 pub(crate) enum Cause {
     Cancelled,
     Panic(PanicReport),
@@ -49,6 +53,10 @@ pub(crate) enum Cause {
 
 /// Why a task was refused before it was queued, or while it waited.
 #[derive(Debug, Clone)]
+#[cfg_attr(
+    not(feature = "process"),
+    allow(dead_code, reason = "some reasons need worker processes")
+)]
 pub(crate) enum Rejection {
     QueueFull { capacity: usize },
     WaitedTooLong { limit: Duration },
@@ -400,6 +408,10 @@ impl<A> Error for TrySubmitError<A> {}
 pub struct BuildError(pub(crate) BuildFailure);
 
 #[derive(Debug)]
+#[cfg_attr(
+    not(feature = "process"),
+    allow(dead_code, reason = "some failures need worker processes")
+)]
 pub(crate) enum BuildFailure {
     InvalidSetting(Cow<'static, str>),
     Unsupported(Cow<'static, str>),

@@ -56,8 +56,7 @@ pub(crate) trait Destination<W>: Send {
 }
 
 /// The chunk that a map sends.
-pub(crate) type MapChunk<F, A, M> =
-    ChunkCalls<F, A, M, Chunk<<F as Mapper<A, M>>::Output>>;
+pub(crate) type MapChunk<F, A, M> = ChunkCalls<F, A, M, Chunk<<F as Mapper<A, M>>::Output>>;
 
 /// A function, the items to call it with, and the executor to call it on.
 pub(crate) struct Calls<D, F, S: Stream, M> {

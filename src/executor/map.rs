@@ -360,10 +360,15 @@ impl<R> Map<R> {
         self.ahead += feed.gathered();
         let ordered = matches!(self.submitted, Submitted::InOrder(_));
         let submitted = &mut self.submitted;
-        feed.send(room, ordered, self.options.clone(), &mut |outcomes| match submitted {
-            Submitted::InOrder(chunks) => chunks.push_back(outcomes),
-            Submitted::AsCompleted(chunks) => chunks.push(outcomes),
-        });
+        feed.send(
+            room,
+            ordered,
+            self.options.clone(),
+            &mut |outcomes| match submitted {
+                Submitted::InOrder(chunks) => chunks.push_back(outcomes),
+                Submitted::AsCompleted(chunks) => chunks.push(outcomes),
+            },
+        );
     }
 
     /// The next result of those that are there, if nothing else is to be done before it is yielded.

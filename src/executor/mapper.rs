@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::task::{MapTask, Task};
+use super::task::MapTask;
 
 /// A function that a chunk calls. Each chunk, and each part of one, holds a clone.
 pub(crate) trait Mapper<A, M>: Clone + Send + Sync + 'static {
@@ -13,10 +13,6 @@ pub(crate) trait Mapper<A, M>: Clone + Send + Sync + 'static {
 
     fn call_item(&self, args: A) -> Self::Output;
 }
-
-/// A function that is copied for each call: one without state, which has no bytes.
-#[derive(Clone, Copy)]
-pub(crate) struct ByCopy<F>(pub(crate) F);
 
 /// A function that all chunks of a map share: one that captures.
 pub(crate) struct ByArc<F>(Arc<F>);
@@ -30,21 +26,6 @@ impl<F> ByArc<F> {
 impl<F> Clone for ByArc<F> {
     fn clone(&self) -> Self {
         Self(self.0.clone())
-    }
-}
-
-impl<F, A, M> Mapper<A, M> for ByCopy<F>
-where
-    F: Task<A, M> + Copy + Send + Sync + 'static,
-{
-    type Output = F::Output;
-
-    fn name() -> &'static str {
-        std::any::type_name::<F>()
-    }
-
-    fn call_item(&self, args: A) -> F::Output {
-        self.0.call(args)
     }
 }
 

@@ -43,6 +43,7 @@ impl Terms {
         })
     }
 
+    #[cfg(feature = "process")]
     pub(crate) fn meter(&self) -> &Meter {
         &self.meter
     }
@@ -139,12 +140,14 @@ impl Ticket {
     }
 
     /// How long it may go on when it is not wanted any more; zero if it may not.
+    #[cfg(feature = "process")]
     pub(crate) fn grace_period(&self) -> Duration {
         self.option(|options| options.grace_period)
             .unwrap_or_default()
     }
 
     /// How often it may be run again.
+    #[cfg(feature = "process")]
     pub(crate) fn retries(&self) -> u32 {
         self.option(|options| options.retries).unwrap_or(0)
     }
@@ -245,6 +248,54 @@ impl<P: Promise + ?Sized> Owed<P> {
         self.end - self.next
     }
 
+    /// Answers the next item through `answer`.
+    pub(crate) fn answer_next(&mut self, answer: impl FnOnce(&P, u32)) {
+        debug_assert!(self.next < self.end, "an item is answered once");
+        let item = self.next;
+        self.next += 1;
+        answer(&self.promise, item);
+    }
+
+    /// As `take_next`, for a caller that has the promise.
+    pub(crate) fn take_number(&mut self) -> u32 {
+        debug_assert!(self.next < self.end, "an item is answered once");
+        self.next += 1;
+        self.next - 1
+    }
+
+    /// Fails all that is left; it is not running. Says how many items that were.
+    pub(crate) fn fail_rest(mut self, cause: &Cause) -> usize {
+        let count = self.remaining() as usize;
+        self.fail_remaining(cause);
+        count
+    }
+
+    fn fail_remaining(&mut self, cause: &Cause) {
+        if self.remaining() > 0 {
+            let error = self.ticket().error(self.begun, cause.clone());
+            while self.remaining() > 0 {
+                self.answer_next(|promise, item| promise.fail(item, error.clone()));
+            }
+        }
+    }
+
+    /// Splits off the items from `at` on.
+    pub(crate) fn split_off(&mut self, at: u32) -> Self {
+        debug_assert!((self.next..=self.end).contains(&at));
+        let rest = Self {
+            promise: self.promise.clone(),
+            next: at,
+            end: self.end,
+            begun: self.begun,
+        };
+        self.end = at;
+        rest
+    }
+}
+
+/// What only the parent of worker processes does.
+#[cfg(feature = "process")]
+impl<P: Promise + ?Sized> Owed<P> {
     /// Whether what is left has begun before.
     pub(crate) fn has_begun(&self) -> bool {
         self.begun
@@ -259,14 +310,6 @@ impl<P: Promise + ?Sized> Owed<P> {
             end: item + 1,
             begun: true,
         }
-    }
-
-    /// Answers the next item through `answer`.
-    pub(crate) fn answer_next(&mut self, answer: impl FnOnce(&P, u32)) {
-        debug_assert!(self.next < self.end, "an item is answered once");
-        let item = self.next;
-        self.next += 1;
-        answer(&self.promise, item);
     }
 
     /// Answers all items through `answer`.
@@ -289,31 +332,8 @@ impl<P: Promise + ?Sized> Owed<P> {
         (self.promise.clone(), item)
     }
 
-    /// As `take_next`, for a caller that has the promise.
-    pub(crate) fn take_number(&mut self) -> u32 {
-        debug_assert!(self.next < self.end, "an item is answered once");
-        self.next += 1;
-        self.next - 1
-    }
-
     pub(crate) fn fail_next(&mut self, cause: Cause) {
         self.answer_next(|promise, item| promise.fail(item, promise.ticket().error(true, cause)));
-    }
-
-    /// Fails all that is left; it is not running. Says how many items that were.
-    pub(crate) fn fail_rest(mut self, cause: &Cause) -> usize {
-        let count = self.remaining() as usize;
-        self.fail_remaining(cause);
-        count
-    }
-
-    fn fail_remaining(&mut self, cause: &Cause) {
-        if self.remaining() > 0 {
-            let error = self.ticket().error(self.begun, cause.clone());
-            while self.remaining() > 0 {
-                self.answer_next(|promise, item| promise.fail(item, error.clone()));
-            }
-        }
     }
 
     /// Takes over what is owed under another view of the promise.
@@ -329,19 +349,6 @@ impl<P: Promise + ?Sized> Owed<P> {
         };
         self.next = self.end;
         owed
-    }
-
-    /// Splits off the items from `at` on.
-    pub(crate) fn split_off(&mut self, at: u32) -> Self {
-        debug_assert!((self.next..=self.end).contains(&at));
-        let rest = Self {
-            promise: self.promise.clone(),
-            next: at,
-            end: self.end,
-            begun: self.begun,
-        };
-        self.end = at;
-        rest
     }
 }
 

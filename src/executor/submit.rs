@@ -7,13 +7,12 @@ use futures::future::BoxFuture;
 
 use super::contract::Executor;
 use super::data::{Arguments, Data};
-use super::encoded::{Job, Portable};
+use super::encoded::{ByCopy, Job, Portable};
 use super::erased::OneCall;
 use super::error::TaskError;
 use super::feed::{Calls, Destination};
 use super::handle::{JoinHandle, OutcomeCell};
 use super::map::Map;
-use super::mapper::ByCopy;
 use super::options::TaskOptions;
 use super::promise::Ticket;
 use super::room::Room;
@@ -47,11 +46,7 @@ where
 }
 
 /// Calls a function without state on each item of `source`.
-pub(super) fn map_on<F, S, M>(
-    executor: Arc<dyn Executor>,
-    function: F,
-    source: S,
-) -> Map<F::Output>
+pub(super) fn map_on<F, S, M>(executor: Arc<dyn Executor>, function: F, source: S) -> Map<F::Output>
 where
     S: Stream + Send + 'static,
     S::Item: Arguments<M>,

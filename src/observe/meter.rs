@@ -74,12 +74,14 @@ impl Meter {
         }
     }
 
+    #[cfg(feature = "process")]
     pub(crate) fn worker_started(&self) {
         self.0.workers.increment(1);
         counter!(STARTS, "executor" => self.0.executor.clone()).increment(1);
     }
 
     /// A worker that had started is gone.
+    #[cfg(feature = "process")]
     pub(crate) fn worker_ended(&self, cause: &'static str) {
         self.0.workers.decrement(1);
         counter!(ENDS, "executor" => self.0.executor.clone(), "cause" => cause).increment(1);

@@ -15,10 +15,10 @@ use super::config::Config;
 use super::seats::{Call, Seats};
 use crate::alarm::Alarm;
 use crate::backlog::{Backlog, Pending};
-use crate::executor::error::{Cause, Rejection, TaskError};
 #[cfg(feature = "process")]
 use crate::executor::encoded::Job;
 use crate::executor::erased::{ThreadJob, ThreadWork, Work};
+use crate::executor::error::{Cause, Rejection, TaskError};
 use crate::executor::options::{Shutdown, ShutdownReport};
 use crate::executor::promise::{Owner, Terms, Ticket};
 use crate::executor::room::{Room, Rooms};
@@ -295,7 +295,10 @@ impl Core {
         let ticket = work.ticket();
         ticket.accept(&self.terms);
         if self.runtime.is_none() && Handle::try_current().is_err() {
-            return job.work.into_work().fail(&Cause::Rejected(Rejection::NoRuntime));
+            return job
+                .work
+                .into_work()
+                .fail(&Cause::Rejected(Rejection::NoRuntime));
         }
         let expiry = ticket.queue_timeout().and_then(|limit| {
             let core = self.me.clone();

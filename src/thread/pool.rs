@@ -11,7 +11,6 @@ use super::core::Core;
 use super::permit::ThreadPermit;
 use super::seat::Seat;
 use super::submit::submit_to;
-use crate::executor::{Executor, Stats};
 #[cfg(feature = "process")]
 use crate::executor::encoded::Job;
 use crate::executor::error::{TaskError, TrySubmitError};
@@ -22,6 +21,7 @@ use crate::executor::mapper::ByArc;
 use crate::executor::options::{Shutdown, ShutdownReport, TaskOptions};
 use crate::executor::room::Room;
 use crate::executor::task::{MapTask, Task};
+use crate::executor::{Executor, Stats};
 
 /// Runs work on tokio's blocking threads, at most
 /// [`max_workers`](crate::ThreadPoolBuilder::max_workers) tasks at a time.

@@ -100,9 +100,7 @@ where
             runtime.block_on(unwanted.run_until_cancelled(async { inner.call(request).await }))
         };
         OffloadFuture {
-            handle: self
-                .pool
-                .submit_into(self.entrance.enter(), work, ()),
+            handle: self.pool.submit_into(self.entrance.enter(), work, ()),
             _wanted: wanted.drop_guard(),
         }
     }

@@ -18,6 +18,10 @@ mod chain;
 pub(crate) mod claim;
 pub(crate) mod codec;
 pub(crate) mod descriptors;
+#[cfg_attr(
+    not(feature = "multiprocessing"),
+    allow(dead_code, reason = "a parent that sends one is in `multiprocessing`")
+)]
 pub(crate) mod errand;
 #[cfg(feature = "tracing")]
 pub(crate) mod event;

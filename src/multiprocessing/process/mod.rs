@@ -21,11 +21,11 @@ pub use self::active::{ActiveChild, active_children, blocking_join_all, join_all
 pub use self::builder::ProcessBuilder;
 pub use self::error::SpawnError;
 pub use self::stdio::Stdio;
-use crate::executor::error::{Cause, TaskError};
+use crate::executor::data::{Arguments, Data};
 use crate::executor::decoded::decode_result;
+use crate::executor::error::{Cause, TaskError};
 use crate::executor::options::TaskName;
 use crate::executor::promise::Ticket;
-use crate::executor::data::{Arguments, Data};
 use crate::executor::task::Task;
 use crate::multiprocessing::vigil::may_block;
 use crate::multiprocessing::wait::end_of;

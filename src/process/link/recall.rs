@@ -206,8 +206,8 @@ mod tests {
     use super::*;
     use crate::TaskOptions;
     use crate::executor::context::Wanted;
-    use crate::executor::error::TaskError;
     use crate::executor::decoded::PromiseEncoded;
+    use crate::executor::error::TaskError;
     use crate::executor::promise::{Owed, Promise};
     use crate::process::link::Tenure;
     use crate::wire::outcomes::Values;

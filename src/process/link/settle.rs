@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use super::Link;
 use super::lane::InFlight;
-use crate::executor::error::{Cause, Death};
-use crate::executor::encoded::Call;
-use crate::executor::options::TaskName;
 use crate::executor::decoded::PromiseEncoded;
+use crate::executor::encoded::Call;
+use crate::executor::error::{Cause, Death};
+use crate::executor::options::TaskName;
 use crate::executor::promise::Ticket;
 use crate::wire::claim::Stage;
 #[cfg(feature = "tracing")]

@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::Pool;
 use crate::alarm::Alarm;
 use crate::backlog::Pending as _;
-use crate::executor::error::{Cause, Rejection};
 use crate::executor::encoded::Call;
+use crate::executor::error::{Cause, Rejection};
 use crate::executor::promise::{Owner, Promise, Ticket};
 
 impl Owner for Pool {

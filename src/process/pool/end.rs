@@ -6,8 +6,8 @@ use std::sync::atomic::Ordering;
 use tokio::time::Instant;
 
 use super::Pool;
-use crate::executor::error::Cause;
 use crate::executor::encoded::Call;
+use crate::executor::error::Cause;
 use crate::process::link::{Dismissal, Ending};
 
 /// How all workers are to be ended.

@@ -1,8 +1,10 @@
 //! Starting the executable of this process again, as something else than the program it is.
 
 use std::borrow::Cow;
+#[cfg(feature = "multiprocessing")]
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
+#[cfg(feature = "multiprocessing")]
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt as _;
@@ -22,10 +24,12 @@ pub(crate) struct Surroundings {
 }
 
 /// The whole environment, and the folder.
+#[cfg(feature = "multiprocessing")]
 type Resolved = (Vec<(OsString, OsString)>, Option<PathBuf>);
 
 impl Surroundings {
     /// What an executed process would find, for one that is not executed.
+    #[cfg(feature = "multiprocessing")]
     pub(in crate::process) fn resolve(&self) -> io::Result<Resolved> {
         let own = std::env::vars_os().filter(|_| !self.env_clear);
         let mut variables: BTreeMap<_, _> = own.collect();

@@ -15,7 +15,9 @@ use super::connection::Connection;
 use super::error::StartError;
 use super::zygote::Zygote;
 use crate::process::ServeForked;
-use crate::process::output::{Outlets, Output, Outputs};
+#[cfg(feature = "multiprocessing")]
+use crate::process::output::Output;
+use crate::process::output::{Outlets, Outputs};
 use crate::sys::{self, ChildProcess, Forked};
 use crate::wire::descriptors::Descriptor;
 use crate::wire::message::Role;
@@ -55,6 +57,7 @@ impl ForkServer {
     }
 
     /// As `executed`, for a zygote that no runtime has to attend to.
+    #[cfg(feature = "multiprocessing")]
     pub(in crate::process) fn unattended() -> Self {
         Self::with_outlets(Outlets::new(Some(Output::null()), Some(Output::inherit())))
     }
@@ -114,6 +117,7 @@ impl ForkServer {
     /// As `fork`, for a process that runs one function; its descriptors go up to where it is told how it
     /// ended. The zygote takes its exit status unasked. It fails if this takes longer than the start may, and
     /// gives nothing if it is the zygote that is to blame for that.
+    #[cfg(feature = "multiprocessing")]
     pub(in crate::process) async fn run(
         &self,
         recipe: &Arc<Recipe>,
@@ -241,6 +245,7 @@ impl ForkServer {
 
     /// A start has taken too long. Kills the zygote if it has said nothing for a while, whoever has asked
     /// it, and says whether that was so.
+    #[cfg(feature = "multiprocessing")]
     fn discard_silent(&self) -> bool {
         let Ok(mut state) = self.zygote.try_lock() else {
             return false; // Whoever meets one has a limit for that.

@@ -240,6 +240,7 @@ impl Zygote {
     }
 
     /// Whether it has said nothing for so long though it was asked.
+    #[cfg(feature = "multiprocessing")]
     pub(super) fn is_silent_for(&self, limit: Duration) -> bool {
         let since = *self.silent_since();
         let is_over = since.is_some_and(|since| since.elapsed() >= limit);

@@ -18,7 +18,6 @@ mod segment;
 mod signal;
 mod socket;
 mod stdio;
-mod thread;
 mod watch;
 
 pub(crate) use edges::{
@@ -52,5 +51,4 @@ pub(crate) use socket::{
     receive_with_fds, send_with_fds, socket_pair, watch_pipe, watch_room,
 };
 pub(crate) use stdio::{become_child, is_variable, settle_forked, settle_surroundings};
-pub(crate) use thread::ThreadName;
 pub(crate) use watch::{Bell, end_with, parent, wait_for_parents_end, wait_readable, watched};
