@@ -97,11 +97,10 @@ impl<T: Pending> Backlog<T> {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.len == 0
+        self.len() == 0
     }
 
     /// How many entries wait.
-    #[cfg(feature = "process")]
     pub(crate) fn len(&self) -> usize {
         self.len
     }

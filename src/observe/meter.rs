@@ -27,6 +27,7 @@ struct Metrics {
     queue_wait: Histogram,
     run: Histogram,
     succeeded: Counter,
+    #[cfg(feature = "process")]
     workers: Gauge,
 }
 
@@ -41,6 +42,7 @@ impl Meter {
             queue_wait: histogram!(QUEUE_WAIT, "executor" => label()),
             run: histogram!(RUN, "executor" => label()),
             succeeded: counter!(TASKS, "executor" => label(), "outcome" => "ok"),
+            #[cfg(feature = "process")]
             workers: gauge!(WORKERS, "executor" => label()),
             executor: label(),
         }))
