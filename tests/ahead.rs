@@ -1,6 +1,7 @@
 //! Work is sent to workers ahead of the answer before, several items at a time. No item waits behind a long
 //! one for that while another worker has nothing to do.
 
+#![cfg(feature = "process")]
 #![cfg(target_os = "linux")]
 
 #[path = "common/again.rs"]

@@ -1,5 +1,7 @@
 //! What a client of an axum service sees of each way in which a task may end.
 
+#![cfg(feature = "process")]
+
 mod common;
 
 use std::time::Duration;

@@ -1,5 +1,6 @@
 //! What every executor promises, held against each of them through `Arc<dyn Executor>`.
 
+#![cfg(feature = "process")]
 #![cfg(unix)]
 
 #[path = "common/again.rs"]

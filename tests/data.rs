@@ -1,6 +1,7 @@
 //! What travels to a worker and back, what cannot, and that nothing a task does to its standard
 //! streams gets in the way.
 
+#![cfg(feature = "process")]
 #![cfg(unix)]
 
 mod common;

@@ -1,6 +1,7 @@
 //! The life of a pool of processes: workers that are kept, dismissed, retired, replaced and ended,
 //! and tasks that are run again.
 
+#![cfg(feature = "process")]
 #![cfg(target_os = "linux")]
 
 #[path = "common/again.rs"]

@@ -1,5 +1,6 @@
 //! Promises of `map`, on every kind of executor.
 
+#![cfg(feature = "process")]
 #![cfg(unix)]
 
 mod common;

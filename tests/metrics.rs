@@ -1,5 +1,7 @@
 //! What a Prometheus server would scrape of two pools at work.
 
+#![cfg(feature = "process")]
+
 mod common;
 
 use std::time::Duration;

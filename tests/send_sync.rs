@@ -1,5 +1,6 @@
 //! What can move between threads and be shared among them, checked by the compiler, and what
 //! stays small enough to hold by the thousand.
+#![cfg(feature = "multiprocessing")]
 #![cfg(target_os = "linux")]
 
 use std::cell::Cell;
@@ -15,8 +16,8 @@ use concurrent_futures::{
     AbortHandle, AsCompleted, BuildError, Executor, Job, JoinHandle, Limits, Location, Map, Output,
     OutputLine, OutputStream, Permit, ProcessPoolBuilder, ProcessPoolExecutor, Progress,
     ProgressStream, Restarts, ReturnWhen, Room, Shutdown, ShutdownReport, StartMethod, Stats,
-    TaskError, TaskOptions, ThreadPoolBuilder, ThreadPoolExecutor, TrySubmitError, Wait, Waited,
-    WorkerInfo, WorkerState, worker,
+    TaskError, TaskOptions, ThreadPermit, ThreadPoolBuilder, ThreadPoolExecutor, TrySubmitError,
+    Wait, Waited, WorkerInfo, WorkerState, worker,
 };
 
 /// May be sent, must not be shared.
@@ -79,6 +80,7 @@ const _: () = {
     lives_on::<ProgressStream>();
     both::<worker::Context>();
     both::<Permit<'static, ThreadPoolExecutor>>();
+    both::<ThreadPermit<'static>>();
     send::<Box<dyn Executor>>();
     sync::<Box<dyn Executor>>();
     send::<Job>();

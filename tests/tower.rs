@@ -1,5 +1,7 @@
 //! Executors as tower services, among tower's own layers.
 
+#![cfg(feature = "process")]
+
 mod common;
 
 use std::convert::Infallible;

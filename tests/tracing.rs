@@ -1,5 +1,7 @@
 //! What a subscriber of the parent sees of its tasks, and of what they write in other processes.
 
+#![cfg(feature = "process")]
+
 mod common;
 
 use std::collections::{BTreeMap, HashMap};

@@ -3,6 +3,7 @@
 //! again for each order in which its threads can meet, and each value that the memory orders allow a load
 //! to find.
 
+#![cfg(feature = "multiprocessing")]
 #![cfg(target_os = "linux")]
 
 mod atomic;
