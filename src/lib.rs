@@ -34,9 +34,9 @@
 //!   or a time-out truly ends it. Tasks are functions, or closures that capture nothing; arguments and
 //!   results are what serde can write and read (see [`Data`]).
 //! - [`ThreadPoolExecutor`] runs tasks on tokio's blocking threads, a bounded number at a time. Its
-//!   own `submit` takes any closure and asks nothing of serde.
-//! - Both are an [`Executor`]; `Arc<dyn Executor>` lets configuration choose. [`ExecutorExt`] has what
-//!   callers use: `submit`, `map`, `reserve`, `shutdown`.
+//!   own `submit`, `map` and `reserve` take closures that capture, and need nothing of serde.
+//! - Both are an [`Executor`]; an `Arc<dyn Executor>` lets configuration choose. [`ExecutorExt`] has the
+//!   methods that work on either: `submit`, `map`, `reserve`, `shutdown`.
 //! - [`JoinHandle`] awaits one task, follows its progress and can abort it; [`wait`] and [`as_completed`] await many;
 //!   [`Map`] is a stream of results with back-pressure.
 //! - [`TaskError`] says why there is no result: ask its predicates, print it for people.
@@ -47,8 +47,24 @@
 //!
 //! # Features
 //!
-//! All off by default: `axum` makes a [`TaskError`] an answer, `tower` an executor a service, `tracing` gives each
-//! task a span and relays what it logs in a worker process, `metrics` measures executors.
+//! | feature | default | adds |
+//! |---|---|---|
+//! | `process` | yes | `ProcessPoolExecutor`; `submit`, `map` and `reserve` on any [`Executor`] |
+//! | `multiprocessing` | yes | the module `multiprocessing`; needs `process` |
+//! | `sync` | yes | the module `sync` |
+//! | `serde` | yes | reports that can be serialized; part of `process` |
+//! | `axum` | no | [`TaskError`] as a response |
+//! | `tower` | no | the module `tower`; with `process`, its `TaskService` too |
+//! | `tracing` | no | a span for each task; with `process`, the events that a worker process logs |
+//! | `metrics` | no | metrics of executors |
+//!
+//! Features only add: no feature changes what compiles without it. Without any, there is
+//! [`ThreadPoolExecutor`] with its handles, [`wait`] and [`as_completed`], and the crate depends on
+//! tokio, futures and async-trait alone:
+//!
+//! ```toml
+//! concurrent-futures = { version = "0.1", default-features = false }
+//! ```
 //!
 //! # Runtimes
 //!
@@ -61,6 +77,13 @@
 //!
 //! Process pools run on Linux. Thread pools use tokio only.
 
+#![cfg_attr(
+    not(all(feature = "multiprocessing", feature = "sync")),
+    allow(
+        rustdoc::broken_intra_doc_links,
+        reason = "the documentation is built with all features"
+    )
+)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod alarm;
