@@ -1,4 +1,4 @@
-//! The meter of an executor where nobody measures.
+//! The meter of an executor without the feature `metrics`.
 
 #[derive(Clone, Debug)]
 pub(crate) struct Meter;

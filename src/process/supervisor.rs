@@ -3,12 +3,10 @@
 
 use std::future::poll_fn;
 use std::ops::Range;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use futures::FutureExt as _;
 use tokio::runtime::Handle;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
@@ -24,6 +22,7 @@ use super::watch::Watch;
 use crate::executor::decoded::PromiseEncoded;
 use crate::executor::error::{Cause, Death, InitFailure};
 use crate::executor::promise::Owed;
+use crate::panic;
 use crate::sys;
 use crate::wire::Reader;
 use crate::wire::bulk::Incoming;
@@ -154,7 +153,7 @@ struct Failure {
 
 /// As `bring_up`. Tokio panics where a runtime lacks a driver or a thread; that will come again.
 async fn try_bring_up(pool: &Arc<Pool>, id: u64) -> Result<Worker, Option<Failure>> {
-    let outcome = AssertUnwindSafe(bring_up(pool, id)).catch_unwind().await;
+    let outcome = panic::contain(bring_up(pool, id)).await;
     outcome.unwrap_or_else(|_| {
         let reason = "the runtime cannot drive a worker; build it with `enable_all`";
         let what = InitFailure {
