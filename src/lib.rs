@@ -1,7 +1,8 @@
 //! What Python's `concurrent.futures` is to Python, native to tokio: run work off the async threads,
 //! on a pool of threads or of worker processes, and `.await` it.
 //!
-//! ```no_run
+#![cfg_attr(feature = "process", doc = "```no_run")]
+#![cfg_attr(not(feature = "process"), doc = "```text")]
 //! use concurrent_futures::{ExecutorExt as _, ProcessPoolExecutor};
 //! use futures::StreamExt as _;
 //!
