@@ -121,7 +121,7 @@ struct Report {
     tasks: u64,
     outcomes: BTreeMap<String, u64>,
     workers_killed: u64,
-    zygotes_killed: u64,
+    fork_servers_killed: u64,
     /// Runs of idempotent tasks beyond the first.
     ran_again: u64,
 }
@@ -131,7 +131,7 @@ impl Report {
         self.rounds += other.rounds;
         self.tasks += other.tasks;
         self.workers_killed += other.workers_killed;
-        self.zygotes_killed += other.zygotes_killed;
+        self.fork_servers_killed += other.fork_servers_killed;
         self.ran_again += other.ran_again;
         for (name, count) in other.outcomes {
             *self.outcomes.entry(name).or_default() += count;
@@ -172,8 +172,8 @@ fn soak(options: &Options) -> Result<(), Box<dyn Error>> {
             report.tasks, report.ran_again
         );
         println!(
-            "  killed: {} workers, {} zygotes",
-            report.workers_killed, report.zygotes_killed
+            "  killed: {} workers, {} fork servers",
+            report.workers_killed, report.fork_servers_killed
         );
         let outcomes: Vec<_> = report
             .outcomes
@@ -505,7 +505,7 @@ impl Round {
             self.step().await;
         }
         let goes_on = self.begin_to_end();
-        if goes_on && self.zygote_may_be_lost() {
+        if goes_on && self.fork_server_may_be_lost() {
             // What waits fails, as it should.
         } else if goes_on {
             self.is_restored().await;
@@ -567,7 +567,7 @@ impl Round {
                 let bytes = vec![self.dice.below(256) as u8; self.dice.below(1 << 20) as usize];
                 self.echoes.push(self.pool.submit(same, bytes));
             }
-            16 if self.dice.one_in(4) => self.kill_the_zygote(),
+            16 if self.dice.one_in(4) => self.kill_the_fork_server(),
             _ => drop(self.pool.stats()),
         }
     }
@@ -583,20 +583,20 @@ impl Round {
     }
 
     /// The only child of this process that is no worker.
-    fn kill_the_zygote(&mut self) {
+    fn kill_the_fork_server(&mut self) {
         // Without it, a pool of forks has no more workers: seldom, lest it is all that happens.
         let seldom = self.method == StartMethod::Fork && !self.dice.one_in(8);
         if self.method == StartMethod::Spawn || seldom {
             return;
         }
-        for zygote in children() {
-            kill(zygote, Signal::KILL);
-            self.report.zygotes_killed += 1;
+        for fork_server in children() {
+            kill(fork_server, Signal::KILL);
+            self.report.fork_servers_killed += 1;
         }
     }
 
-    fn zygote_may_be_lost(&self) -> bool {
-        self.method == StartMethod::Fork && self.report.zygotes_killed > 0
+    fn fork_server_may_be_lost(&self) -> bool {
+        self.method == StartMethod::Fork && self.report.fork_servers_killed > 0
     }
 
     fn stream(&mut self) {
@@ -643,7 +643,7 @@ impl Round {
 
     /// Waits for all that was submitted.
     async fn end(self) -> (Report, HashMap<u64, Outcome>) {
-        let may_have_no_worker = self.zygote_may_be_lost();
+        let may_have_no_worker = self.fork_server_may_be_lost();
         let mut outcomes = HashMap::new();
         let mut tell = |task, deed, result| {
             let outcome = Outcome {

@@ -27,10 +27,10 @@ pub(crate) struct Popped<T> {
 #[derive(Debug)]
 pub(crate) struct Backlog<T> {
     /// A lane for each priority with waiting entries, the most urgent first.
-    lanes: BTreeMap<Reverse<i32>, Lane<T>>,
+    lanes: BTreeMap<Reverse<i32>, PriorityLane<T>>,
     /// The last lane that became empty, kept for its memory: most backlogs fill and empty one lane all
     /// the time.
-    spare: Lane<T>,
+    spare: PriorityLane<T>,
     len: usize,
     items: usize,
 }
@@ -39,7 +39,7 @@ impl<T> Default for Backlog<T> {
     fn default() -> Self {
         Self {
             lanes: BTreeMap::new(),
-            spare: Lane::default(),
+            spare: PriorityLane::default(),
             len: 0,
             items: 0,
         }
@@ -114,13 +114,13 @@ impl<T: Pending> Backlog<T> {
 /// from the front. A cancelled entry leaves a gap. Neither end is a gap, and at most half of the places
 /// are gaps, so the cost of a step does not depend on the length.
 #[derive(Debug)]
-struct Lane<T> {
-    places: VecDeque<Place<T>>,
+struct PriorityLane<T> {
+    places: VecDeque<BacklogPlace<T>>,
     gaps: usize,
 }
 
 #[derive(Debug)]
-struct Place<T> {
+struct BacklogPlace<T> {
     number: Number,
     items: u32,
     entry: Option<T>,
@@ -132,7 +132,7 @@ type Number = (u64, u32);
 /// A lane with more places than this frees memory that it no longer needs.
 const LARGE: usize = 1024;
 
-impl<T> Default for Lane<T> {
+impl<T> Default for PriorityLane<T> {
     fn default() -> Self {
         Self {
             places: VecDeque::new(),
@@ -141,13 +141,13 @@ impl<T> Default for Lane<T> {
     }
 }
 
-impl<T> Lane<T> {
+impl<T> PriorityLane<T> {
     fn is_empty(&self) -> bool {
         self.places.is_empty()
     }
 
     fn push(&mut self, number: Number, items: u32, entry: T) {
-        let place = Place {
+        let place = BacklogPlace {
             number,
             items,
             entry: Some(entry),
@@ -191,7 +191,8 @@ impl<T> Lane<T> {
 
     /// Removes gaps at the ends, all gaps if there are many, and memory that is no longer needed.
     fn sweep(&mut self) {
-        let is_gap = |place: Option<&Place<T>>| place.is_some_and(|place| place.entry.is_none());
+        let is_gap =
+            |place: Option<&BacklogPlace<T>>| place.is_some_and(|place| place.entry.is_none());
         while is_gap(self.places.front()) {
             self.places.pop_front();
             self.gaps -= 1;
@@ -222,9 +223,9 @@ mod tests {
 
     /// Some items of a ticket, and something that tells when it is dropped.
     #[derive(Clone)]
-    struct Entry(Arc<Ticket>, u32, u32);
+    struct TestEntry(Arc<Ticket>, u32, u32);
 
-    impl Pending for Entry {
+    impl Pending for TestEntry {
         fn ticket(&self) -> &Ticket {
             &self.0
         }
@@ -245,12 +246,12 @@ mod tests {
 
     /// What the backlog is held against: all that waits, in order.
     #[derive(Default)]
-    struct Model(Vec<Entry>);
+    struct Model(Vec<TestEntry>);
 
     impl Model {
-        fn push(&mut self, entry: Entry) {
+        fn push(&mut self, entry: TestEntry) {
             self.0.push(entry);
-            self.0.sort_by_key(|Entry(ticket, first, _)| {
+            self.0.sort_by_key(|TestEntry(ticket, first, _)| {
                 (Reverse(ticket.priority()), ticket.id(), *first)
             });
         }
@@ -263,19 +264,19 @@ mod tests {
     }
 
     #[derive(Clone, Debug)]
-    enum Step {
+    enum BacklogStep {
         Push { ticket: usize, items: u32 },
         Pop,
         GiveBack(usize),
         Remove(usize),
     }
 
-    fn step() -> impl Strategy<Value = Step> {
+    fn step() -> impl Strategy<Value = BacklogStep> {
         prop_oneof![
-            6 => (0_usize..64, 1_u32..4).prop_map(|(ticket, items)| Step::Push { ticket, items }),
-            3 => Just(Step::Pop),
-            1 => (0_usize..64).prop_map(Step::GiveBack),
-            2 => (0_usize..64).prop_map(Step::Remove),
+            6 => (0_usize..64, 1_u32..4).prop_map(|(ticket, items)| BacklogStep::Push { ticket, items }),
+            3 => Just(BacklogStep::Pop),
+            1 => (0_usize..64).prop_map(BacklogStep::GiveBack),
+            2 => (0_usize..64).prop_map(BacklogStep::Remove),
         ]
     }
 
@@ -288,29 +289,29 @@ mod tests {
             let tickets: Vec<_> = priorities.into_iter().map(ticket).collect();
             let mut next_item = [0; 64];
             let (mut backlog, mut model) = (Backlog::default(), Model::default());
-            let mut popped: Vec<Entry> = Vec::new();
+            let mut popped: Vec<TestEntry> = Vec::new();
             for step in steps {
                 match step {
-                    Step::Push { ticket, items } => {
-                        let entry = Entry(tickets[ticket].clone(), next_item[ticket], items);
+                    BacklogStep::Push { ticket, items } => {
+                        let entry = TestEntry(tickets[ticket].clone(), next_item[ticket], items);
                         next_item[ticket] += items;
                         backlog.push(entry.clone());
                         model.push(entry);
                     }
-                    Step::Pop => {
+                    BacklogStep::Pop => {
                         let entry = backlog.pop().map(|popped| popped.entry);
                         let expected = (!model.0.is_empty()).then(|| model.0.remove(0));
-                        let number = |entry: &Entry| (entry.0.id(), entry.1);
+                        let number = |entry: &TestEntry| (entry.0.id(), entry.1);
                         prop_assert_eq!(entry.as_ref().map(number), expected.as_ref().map(number));
                         popped.extend(entry);
                     }
-                    Step::GiveBack(which) if !popped.is_empty() => {
+                    BacklogStep::GiveBack(which) if !popped.is_empty() => {
                         let entry = popped.swap_remove(which % popped.len());
                         backlog.push(entry.clone());
                         model.push(entry);
                     }
-                    Step::GiveBack(_) => {}
-                    Step::Remove(ticket) => {
+                    BacklogStep::GiveBack(_) => {}
+                    BacklogStep::Remove(ticket) => {
                         let removed = backlog.remove(&tickets[ticket]);
                         prop_assert!(removed.iter().all(|entry| entry.0.id() == tickets[ticket].id()));
                         prop_assert!(removed.is_sorted_by_key(|entry| entry.1));
@@ -333,7 +334,7 @@ mod tests {
         let tickets: Vec<_> = (0..8 * LARGE).map(|_| ticket(0)).collect();
         let mut backlog = Backlog::default();
         for ticket in &tickets {
-            backlog.push(Entry(ticket.clone(), 0, 1));
+            backlog.push(TestEntry(ticket.clone(), 0, 1));
         }
         let odd_then_even = (1..tickets.len())
             .step_by(2)

@@ -17,7 +17,7 @@ use crate::wire::descriptors::Descriptor;
 use crate::wire::{Chain, Reader};
 
 /// A task's function as a worker calls it: for each item, arguments in, outcome out.
-pub(crate) type Entry = fn(&mut dyn Desk);
+pub(crate) type EntryPoint = fn(&mut dyn Desk);
 
 /// Where an entry gets the items of a call and leaves their outcomes.
 pub(crate) trait Desk {
@@ -57,7 +57,7 @@ fn anchor(desk: &mut dyn Desk) {
 }
 
 fn anchor_address() -> usize {
-    anchor as Entry as usize
+    anchor as EntryPoint as usize
 }
 
 /// What an entry does with its function, once it has it.
@@ -79,20 +79,20 @@ impl FunctionOffset {
     /// The offset of the entry of a function, or nothing if it does not lie in the main executable:
     /// code of a shared library may lie elsewhere in a worker.
     pub(crate) fn of<F: Copy + Send + Sync + 'static, S: Serve<F>>(_: &F) -> Option<Self> {
-        let address = enter::<F, S> as Entry as usize;
+        let address = enter::<F, S> as EntryPoint as usize;
         let both_inside = sys::in_executable(address) && sys::in_executable(anchor_address());
         both_inside.then(|| Self(address.wrapping_sub(anchor_address()) as i64))
     }
 
     /// The entry at this offset, or nothing if it lies outside the code of the executable.
-    pub(crate) fn entry(self) -> Option<Entry> {
+    pub(crate) fn entry(self) -> Option<EntryPoint> {
         let address = anchor_address().wrapping_add(self.0 as usize);
         sys::in_executable(address).then(|| {
             // SAFETY: offsets are made by `of` only, and reach a worker from its parent only, which
             // has compared the identity of its build with the worker's before it sends any (see
-            // `process::start`). So an `Entry` lies at this distance from the anchor in this very
+            // `process::start`). So an `EntryPoint` lies at this distance from the anchor in this very
             // build, and all code of an executable keeps its distances when it is loaded.
-            unsafe { std::mem::transmute::<usize, Entry>(address) }
+            unsafe { std::mem::transmute::<usize, EntryPoint>(address) }
         })
     }
 }

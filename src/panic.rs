@@ -141,12 +141,12 @@ fn observe(info: &PanicHookInfo<'_>) -> (Option<Location>, Option<String>) {
     let location = info
         .location()
         .map(|at| Location::new(at.file(), at.line(), at.column()));
-    let backtrace = backtraces_wanted().then(|| Backtrace::force_capture().to_string());
+    let backtrace = backtraces_enabled().then(|| Backtrace::force_capture().to_string());
     (location, backtrace)
 }
 
 /// Whether to take backtraces: unless the environment disables them.
-fn backtraces_wanted() -> bool {
+fn backtraces_enabled() -> bool {
     static WANTED: OnceLock<bool> = OnceLock::new();
     *WANTED.get_or_init(|| {
         let setting = env::var_os("RUST_LIB_BACKTRACE").or_else(|| env::var_os("RUST_BACKTRACE"));

@@ -64,7 +64,7 @@ fn without_a_process_left_starts_are_a_typed_error_and_the_pool_lives_on() {
         for method in [StartMethod::Spawn, StartMethod::ForkServer] {
             let pool = processes(method, 1);
             within(pool.warm_up()).await.expect("a worker");
-            // The one who forks: this process, or the zygote, its only child.
+            // The one who forks: this process, or the fork server, its only child.
             let forks = match method {
                 StartMethod::ForkServer => Some(pid(children()[0])),
                 _ => None,
@@ -181,9 +181,9 @@ fn fail_if_there(file: PathBuf) -> Result<(), String> {
 }
 
 #[test]
-fn a_stopped_zygote_holds_up_neither_a_death_nor_a_start_nor_a_shutdown() {
+fn a_stopped_fork_server_holds_up_neither_a_death_nor_a_start_nor_a_shutdown() {
     alone(
-        "a_stopped_zygote_holds_up_neither_a_death_nor_a_start_nor_a_shutdown",
+        "a_stopped_fork_server_holds_up_neither_a_death_nor_a_start_nor_a_shutdown",
         async || {
             let before = descriptors();
             let pool = ProcessPoolExecutor::builder()
@@ -193,9 +193,9 @@ fn a_stopped_zygote_holds_up_neither_a_death_nor_a_start_nor_a_shutdown() {
                 .build()
                 .expect("a pool");
             assert_eq!(within(pool.submit(double, 4)).await.expect("it ran"), 8);
-            let zygote = children();
-            assert_eq!(zygote.len(), 1);
-            kill(zygote[0], Signal::STOP);
+            let fork_server = children();
+            assert_eq!(fork_server.len(), 1);
+            kill(fork_server[0], Signal::STOP);
             let error = within(pool.submit(crash, ()))
                 .await
                 .expect_err("it crashed");
@@ -289,14 +289,14 @@ async fn what_is_stolen_from_a_worker_that_leaves_does_not_make_it_stay() {
 }
 
 #[test]
-fn a_zygote_without_descriptors_refuses_and_lives() {
+fn a_fork_server_without_descriptors_refuses_and_lives() {
     alone(
-        "a_zygote_without_descriptors_refuses_and_lives",
+        "a_fork_server_without_descriptors_refuses_and_lives",
         async || {
             let pool = processes(StartMethod::ForkServer, 1);
             assert_eq!(within(pool.submit(double, 4)).await.expect("it ran"), 8);
-            let zygote = children();
-            let limit = |limit| prlimit(Some(pid(zygote[0])), Resource::Nofile, limit);
+            let fork_server = children();
+            let limit = |limit| prlimit(Some(pid(fork_server[0])), Resource::Nofile, limit);
             let none = Rlimit {
                 current: Some(3),
                 maximum: getrlimit(Resource::Nofile).maximum,
@@ -305,20 +305,20 @@ fn a_zygote_without_descriptors_refuses_and_lives() {
             let error = no_other(&pool).await;
             assert!(error.contains("open files"), "{error}");
             within(pool.submit(double, 4)).await.expect_err("no worker");
-            assert_eq!((zygote.len(), children()), (1, zygote.clone()));
+            assert_eq!((fork_server.len(), children()), (1, fork_server.clone()));
             limit(before).expect("it lives");
             within(pool.warm_up()).await.expect("a worker");
             assert_eq!(within(pool.submit(double, 4)).await.expect("it ran"), 8);
-            assert_eq!(children(), zygote, "it is the same");
+            assert_eq!(children(), fork_server, "it is the same");
             within(pool.shutdown()).await;
         },
     );
 }
 
 #[test]
-fn zygotes_that_are_killed_and_stopped_at_any_moment_cost_no_answer() {
+fn fork_servers_that_are_killed_and_stopped_at_any_moment_cost_no_answer() {
     alone(
-        "zygotes_that_are_killed_and_stopped_at_any_moment_cost_no_answer",
+        "fork_servers_that_are_killed_and_stopped_at_any_moment_cost_no_answer",
         async || {
             let before = descriptors();
             let pool = ProcessPoolExecutor::builder()

@@ -1,4 +1,4 @@
-//! Where workers come from: executed, forked by a zygote, or by a fork of this very process.
+//! Where workers come from: executed, forked by a fork server, or by a fork of this very process.
 
 #![cfg(feature = "process")]
 #![cfg(target_os = "linux")]
@@ -66,8 +66,8 @@ where
     thread.join().expect("no panic")
 }
 
-/// The zygote: the one child of this process, as long as it is alone.
-fn zygote() -> u32 {
+/// The fork server: the one child of this process, as long as it is alone.
+fn fork_server() -> u32 {
     let children = children();
     assert_eq!(children.len(), 1, "{children:?}");
     children[0]
@@ -287,16 +287,16 @@ async fn a_preload_for_workers_that_share_nothing_is_refused() {
 fn double_nothing() {}
 
 #[test]
-fn a_dead_zygote_is_replaced_without_failing_a_task() {
+fn a_dead_fork_server_is_replaced_without_failing_a_task() {
     alone(
-        "a_dead_zygote_is_replaced_without_failing_a_task",
+        "a_dead_fork_server_is_replaced_without_failing_a_task",
         || async {
             let pool = processes(StartMethod::ForkServer, 2);
             let gate = Gate::new();
             let busy = pool.submit(wait_at, gate.key());
             let guest = gate.guest().await;
             for _ in 0..3 {
-                let old = zygote();
+                let old = fork_server();
                 kill(old, Signal::KILL);
                 eventually(|| !is_alive(old)).await;
                 // One worker is busy and lives on; the other is lost, and another is forked elsewhere.
@@ -309,12 +309,12 @@ fn a_dead_zygote_is_replaced_without_failing_a_task() {
                     .expect("it ran");
                 assert_ne!(next, idle);
                 eventually(|| children().len() == 1).await; // The dead one has been waited for.
-                assert_ne!(zygote(), old);
+                assert_ne!(fork_server(), old);
             }
             guest.let_in().await;
             within(busy)
                 .await
-                .expect("the death of a zygote is none of its workers'");
+                .expect("the death of a fork server is none of its workers'");
             within(pool.shutdown()).await;
             assert!(children().is_empty());
         },
@@ -322,18 +322,18 @@ fn a_dead_zygote_is_replaced_without_failing_a_task() {
 }
 
 #[test]
-fn the_zygote_ends_with_its_pool() {
-    alone("the_zygote_ends_with_its_pool", || async {
+fn the_fork_server_ends_with_its_pool() {
+    alone("the_fork_server_ends_with_its_pool", || async {
         let before = descriptors().len();
         let pool = processes(StartMethod::ForkServer, 2);
         within(pool.warm_up()).await.expect("two workers");
-        assert!(is_alive(zygote()));
+        assert!(is_alive(fork_server()));
         within(pool.shutdown()).await;
         assert!(children().is_empty());
         eventually(|| descriptors().len() <= before).await;
         let pool = processes(StartMethod::ForkServer, 2);
         within(pool.warm_up()).await.expect("two workers");
-        let old = zygote();
+        let old = fork_server();
         drop(pool);
         eventually(|| !is_alive(old)).await;
         eventually(|| children().is_empty()).await;
@@ -385,14 +385,14 @@ fn a_worker_of_a_fork_finds_what_the_program_had_set_up() {
     );
 }
 
-async fn without_its_zygote_a_forked_pool_runs_on_with_what_it_has(method: StartMethod) {
+async fn without_its_fork_server_a_forked_pool_runs_on_with_what_it_has(method: StartMethod) {
     let pool = processes(method, 2);
     let first = within(pool.submit(std::process::id, ()))
         .await
         .expect("it ran");
-    let zygote = zygote();
-    kill(zygote, Signal::KILL);
-    eventually(|| !is_alive(zygote)).await;
+    let fork_server = fork_server();
+    kill(fork_server, Signal::KILL);
+    eventually(|| !is_alive(fork_server)).await;
     let again = within(pool.submit(std::process::id, ()))
         .await
         .expect("it ran");
@@ -409,7 +409,7 @@ async fn without_its_zygote_a_forked_pool_runs_on_with_what_it_has(method: Start
 fn the_death_of_a_fork_is_a_typed_error_when_another_worker_is_needed() {
     by_fork(
         "start_methods::the_death_of_a_fork_is_a_typed_error_when_another_worker_is_needed",
-        without_its_zygote_a_forked_pool_runs_on_with_what_it_has,
+        without_its_fork_server_a_forked_pool_runs_on_with_what_it_has,
     );
 }
 
@@ -517,9 +517,9 @@ async fn a_pool_inside_a_worker_works_or_says_why_not(method: StartMethod) {
     assert!(why.contains("parent-watch"), "{why}");
 }
 
-/// The parent is killed while what is preloaded loads, or while its zygote and workers idle.
+/// The parent is killed while what is preloaded loads, or while its fork server and workers idle.
 #[tokio::test]
-async fn the_zygote_of_a_killed_parent_goes_with_it() {
+async fn the_fork_server_of_a_killed_parent_goes_with_it() {
     const GATES: &str = "CONCURRENT_FUTURES_TEST_GATES";
     if let Ok(gates) = std::env::var(GATES) {
         let (loading, working): (Key, Key) = serde_json::from_str(&gates).expect("keys");
@@ -531,16 +531,16 @@ async fn the_zygote_of_a_killed_parent_goes_with_it() {
         let (loading, working) = (Gate::new(), Gate::new());
         let gates = serde_json::to_string(&(loading.key(), working.key())).expect("keys");
         let mut parent = Command::new(std::env::current_exe().expect("it is there"))
-            .args(["--exact", "the_zygote_of_a_killed_parent_goes_with_it"])
+            .args(["--exact", "the_fork_server_of_a_killed_parent_goes_with_it"])
             .env(GATES, gates)
             .stdout(std::process::Stdio::null())
             .spawn()
             .expect("it starts");
-        let zygote = loading.guest().await;
-        let pid = zygote.pid();
+        let fork_server = loading.guest().await;
+        let pid = fork_server.pid();
         let mut worker = None;
         if ready {
-            zygote.let_in().await;
+            fork_server.let_in().await;
             worker = Some(working.guest().await);
         }
         parent.kill().expect("it is there");

@@ -35,7 +35,7 @@ pub struct Job {
 pub(crate) trait Portable: Work {
     /// Turns it into calls, each of at most `limit` bytes. An item that cannot be encoded fails by
     /// itself.
-    fn encode(self: Box<Self>, limit: usize, emit: &mut dyn FnMut(Call));
+    fn encode(self: Box<Self>, limit: usize, emit: &mut dyn FnMut(EncodedCall));
 
     /// Keeps it in this process.
     fn into_thread_work(self: Box<Self>) -> ThreadWork;
@@ -71,7 +71,7 @@ where
     M: 'static,
     P: PromiseOf<F::Output> + PromiseEncoded + 'static,
 {
-    fn encode(self: Box<Self>, limit: usize, emit: &mut dyn FnMut(Call)) {
+    fn encode(self: Box<Self>, limit: usize, emit: &mut dyn FnMut(EncodedCall)) {
         let args = std::iter::once(self.args);
         encode_items(&self.function, args, self.owed, limit, emit);
     }
@@ -108,7 +108,7 @@ where
     M: 'static,
     P: PromiseOf<F::Output> + PromiseEncoded + 'static,
 {
-    fn encode(self: Box<Self>, limit: usize, emit: &mut dyn FnMut(Call)) {
+    fn encode(self: Box<Self>, limit: usize, emit: &mut dyn FnMut(EncodedCall)) {
         encode_items(
             &self.function.0,
             self.items.into_iter(),
@@ -129,7 +129,7 @@ fn encode_items<F, A, M, P>(
     mut items: impl Iterator<Item = A>,
     owed: Owed<P>,
     limit: usize,
-    emit: &mut dyn FnMut(Call),
+    emit: &mut dyn FnMut(EncodedCall),
 ) where
     F: Task<A, M> + Copy + Send + Sync + 'static,
     F::Output: Data,
@@ -162,7 +162,7 @@ fn encode_items<F, A, M, P>(
 }
 
 /// Items of a job, encoded for another process.
-pub(crate) struct Call {
+pub(crate) struct EncodedCall {
     pub(crate) owed: Owed<dyn PromiseEncoded>,
     pub(crate) function: FunctionOffset,
     /// The number of the payload's first item; `owed` may begin later.
@@ -176,10 +176,10 @@ pub(crate) struct Call {
     pub(crate) losses: u32,
 }
 
-impl Call {
+impl EncodedCall {
     /// Takes the next item out as a call of its own, to run once more.
-    pub(crate) fn take_again(&mut self) -> Self {
-        let owed = self.owed.take_again();
+    pub(crate) fn take_for_retry(&mut self) -> Self {
+        let owed = self.owed.take_for_retry();
         let mut again = self.with(owed);
         again.losses += 1;
         again
@@ -209,9 +209,9 @@ impl Call {
     }
 }
 
-impl std::fmt::Debug for Call {
+impl std::fmt::Debug for EncodedCall {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Call")
+        f.debug_struct("EncodedCall")
             .field("task", &self.ticket().name())
             .finish_non_exhaustive()
     }
@@ -233,7 +233,7 @@ struct Outbound<'a, P: Promise> {
     /// How many items are fully encoded.
     count: u32,
     limit: usize,
-    emit: &'a mut dyn FnMut(Call),
+    emit: &'a mut dyn FnMut(EncodedCall),
 }
 
 /// Why the encoding of items stopped.
@@ -315,7 +315,7 @@ impl<P: PromiseEncoded + 'static> Outbound<'_, P> {
             .map(|promise| promise as Arc<dyn PromiseEncoded>);
         self.payload.attach(std::mem::take(&mut self.descriptors));
         let payload = self.payload.finish();
-        (self.emit)(Call {
+        (self.emit)(EncodedCall {
             owed,
             function: self.function,
             base,
@@ -369,7 +369,7 @@ where
 
 /// Encodes the one call of a process that is started for it.
 #[cfg(feature = "multiprocessing")]
-pub(crate) fn encode_errand<F, A, M>(
+pub(crate) fn encode_process_setup<F, A, M>(
     function: F,
     args: A,
 ) -> Result<(FunctionOffset, Chain), String>

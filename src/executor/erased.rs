@@ -11,7 +11,7 @@ use super::error::Cause;
 use super::mapper::Mapper;
 use super::promise::{Owed, Promise, PromiseOf, Ticket};
 use super::room::Room;
-use super::run::{Runner, Seat, Share, Shared, Tally};
+use super::run::{ItemRunner, JobThread, Share, SharedChunk, Tally};
 use super::task::Task;
 
 /// Work that a thread of this process can run. Dropping it gives its caller an error.
@@ -24,7 +24,7 @@ pub(crate) trait Work: Send {
     fn items(&self) -> u32;
 
     /// Runs it on this thread, item by item.
-    fn run(self: Box<Self>, seat: &dyn Seat) -> Tally;
+    fn run(self: Box<Self>, seat: &dyn JobThread) -> Tally;
 
     /// Fails all its items, none of them started.
     fn fail(self: Box<Self>, cause: &Cause);
@@ -33,12 +33,12 @@ pub(crate) trait Work: Send {
 /// A chunk, which several threads can run together.
 pub(crate) trait ChunkWork: Work {
     /// Opens it to several threads.
-    fn share(self: Box<Self>) -> Arc<dyn Shared>;
+    fn share(self: Box<Self>) -> Arc<dyn SharedChunk>;
 }
 
 /// What a thread pool runs.
 pub(crate) enum ThreadWork {
-    Call(Box<dyn Work>),
+    EncodedCall(Box<dyn Work>),
     Chunk(Box<dyn ChunkWork>),
 }
 
@@ -103,7 +103,7 @@ where
         1
     }
 
-    fn run(self: Box<Self>, seat: &dyn Seat) -> Tally {
+    fn run(self: Box<Self>, seat: &dyn JobThread) -> Tally {
         let Self {
             function,
             args,
@@ -114,7 +114,7 @@ where
             return Tally::default();
         }
         let item = owed.take_number();
-        let mut runner = Runner::new(owed.promise(), seat);
+        let mut runner = ItemRunner::new(owed.promise(), seat);
         runner.run(item, || function.call(args));
         runner.tally
     }
@@ -162,7 +162,7 @@ where
         self.owed.remaining()
     }
 
-    fn run(self: Box<Self>, seat: &dyn Seat) -> Tally {
+    fn run(self: Box<Self>, seat: &dyn JobThread) -> Tally {
         let Self {
             function,
             items,
@@ -170,7 +170,7 @@ where
             ..
         } = *self;
         let promise = owed.promise().clone();
-        let mut runner = Runner::new(&promise, seat);
+        let mut runner = ItemRunner::new(&promise, seat);
         for args in items {
             if promise.ticket().is_closed() {
                 break;
@@ -199,7 +199,7 @@ where
     M: 'static,
     P: PromiseOf<F::Output> + 'static,
 {
-    fn share(self: Box<Self>) -> Arc<dyn Shared> {
+    fn share(self: Box<Self>) -> Arc<dyn SharedChunk> {
         Arc::new(Share::new(self.function, self.items.into(), self.owed))
     }
 }

@@ -25,9 +25,9 @@ use crate::panic::{Location, PanicReport};
 /// # Ok(()) }
 /// ```
 #[derive(Clone)]
-pub struct TaskError(Arc<Inner>);
+pub struct TaskError(Arc<TaskErrorInner>);
 
-struct Inner {
+struct TaskErrorInner {
     task: TaskName,
     started: bool,
     cause: Cause,
@@ -90,7 +90,7 @@ pub(crate) struct InitFailure {
 
 impl TaskError {
     pub(crate) fn new(task: TaskName, started: bool, cause: Cause) -> Self {
-        Self(Arc::new(Inner {
+        Self(Arc::new(TaskErrorInner {
             task,
             started,
             cause,

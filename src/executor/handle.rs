@@ -47,12 +47,12 @@ pub struct AbortHandle(Arc<dyn Abort>);
 /// Where one outcome is put, once, and taken, once.
 pub(crate) struct OutcomeCell<T> {
     ticket: Ticket,
-    state: Mutex<State<T>>,
+    state: Mutex<CellState<T>>,
     reports: Reports,
 }
 
-struct State<T> {
-    outcome: Outcome<T>,
+struct CellState<T> {
+    outcome: CellOutcome<T>,
     waker: Option<Waker>,
     /// One pointer, since few handles have any.
     callbacks: Option<Box<Callbacks>>,
@@ -60,7 +60,7 @@ struct State<T> {
 
 type Callbacks = VecDeque<Box<dyn FnOnce() + Send>>;
 
-enum Outcome<T> {
+enum CellOutcome<T> {
     Pending,
     Ready(Result<T, TaskError>),
     Taken,
@@ -68,8 +68,8 @@ enum Outcome<T> {
 
 impl<T> OutcomeCell<T> {
     pub(crate) fn new(ticket: Ticket) -> Self {
-        let state = State {
-            outcome: Outcome::Pending,
+        let state = CellState {
+            outcome: CellOutcome::Pending,
             waker: None,
             callbacks: None,
         };
@@ -93,7 +93,7 @@ impl<T> OutcomeCell<T> {
         self.ticket.count(kind, 1);
         self.ticket.trace().end(kind);
         let mut state = self.lock();
-        state.outcome = Outcome::Ready(outcome);
+        state.outcome = CellOutcome::Ready(outcome);
         let waker = state.waker.take();
         let callbacks = state.callbacks.take();
         drop(state); // User code runs below: wakers and callbacks may use this handle.
@@ -113,10 +113,10 @@ impl<T> OutcomeCell<T> {
 
     /// Whether the outcome is there. The ticket closes a moment earlier.
     fn is_finished(&self) -> bool {
-        !matches!(self.lock().outcome, Outcome::Pending)
+        !matches!(self.lock().outcome, CellOutcome::Pending)
     }
 
-    fn lock(&self) -> MutexGuard<'_, State<T>> {
+    fn lock(&self) -> MutexGuard<'_, CellState<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -214,7 +214,7 @@ impl<T> JoinHandle<T> {
     /// A panic of `callback` is caught and dropped.
     pub fn on_done(&self, callback: impl FnOnce() + Send + 'static) {
         let mut state = self.cell.lock();
-        if matches!(state.outcome, Outcome::Pending) {
+        if matches!(state.outcome, CellOutcome::Pending) {
             let callbacks = state.callbacks.get_or_insert_default();
             callbacks.push_back(Box::new(callback));
         } else {
@@ -322,17 +322,17 @@ impl<T> Future for JoinHandle<T> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
         let mut state = self.cell.lock();
-        match std::mem::replace(&mut state.outcome, Outcome::Taken) {
-            Outcome::Ready(outcome) => Poll::Ready(outcome),
-            Outcome::Pending => {
-                state.outcome = Outcome::Pending;
+        match std::mem::replace(&mut state.outcome, CellOutcome::Taken) {
+            CellOutcome::Ready(outcome) => Poll::Ready(outcome),
+            CellOutcome::Pending => {
+                state.outcome = CellOutcome::Pending;
                 match &mut state.waker {
                     Some(waker) => waker.clone_from(cx.waker()),
                     none => *none = Some(cx.waker().clone()),
                 }
                 Poll::Pending
             }
-            Outcome::Taken => panic!("a JoinHandle was polled after it returned its outcome"),
+            CellOutcome::Taken => panic!("a JoinHandle was polled after it returned its outcome"),
         }
     }
 }

@@ -532,7 +532,9 @@ impl<R> Stream for Map<R> {
         self.submit(cx);
         while let Some(outcome) = ready!(self.poll_outcome(cx)) {
             match outcome {
-                Err(error) if error.is_shutdown() && !error.was_started() => self.cut_short(error),
+                Err(error) if error.is_shutdown() && !error.was_started() => {
+                    self.end_with_error(error)
+                }
                 outcome => return Poll::Ready(Some(outcome)),
             }
         }
@@ -553,7 +555,7 @@ impl<R> Map<R> {
     /// error stands for all items that did not run. In order, no later item ran either; without
     /// order, the outcomes of others come first.
     #[cold]
-    fn cut_short(&mut self, error: TaskError) {
+    fn end_with_error(&mut self, error: TaskError) {
         self.feed = None;
         if let Submitted::InOrder(_) = self.submitted {
             self.submitted.cancel();

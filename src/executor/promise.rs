@@ -28,14 +28,18 @@ pub(crate) struct Ticket {
 /// What an executor attaches to each job that it takes. All its jobs share one, so a job costs one
 /// reference count.
 pub(crate) struct Terms {
-    owner: Weak<dyn Owner>,
+    owner: Weak<dyn TaskOwner>,
     /// The executor's own options, for those that a task does not set.
     defaults: TaskOptions,
     meter: Meter,
 }
 
 impl Terms {
-    pub(crate) fn new(owner: Weak<dyn Owner>, defaults: TaskOptions, meter: Meter) -> Arc<Self> {
+    pub(crate) fn new(
+        owner: Weak<dyn TaskOwner>,
+        defaults: TaskOptions,
+        meter: Meter,
+    ) -> Arc<Self> {
         Arc::new(Self {
             owner,
             defaults,
@@ -50,7 +54,7 @@ impl Terms {
 }
 
 /// The executor that holds a job, as its handle sees it.
-pub(crate) trait Owner: Send + Sync {
+pub(crate) trait TaskOwner: Send + Sync {
     /// Frees what a cancelled job holds. Its ticket is closed. Returns whether any of it had begun.
     fn abort(&self, ticket: &Ticket) -> bool;
 
@@ -182,7 +186,7 @@ impl Ticket {
         let _ = self.terms.set(terms.clone());
     }
 
-    pub(crate) fn owner(&self) -> Option<Arc<dyn Owner>> {
+    pub(crate) fn owner(&self) -> Option<Arc<dyn TaskOwner>> {
         self.terms.get()?.owner.upgrade()
     }
 }
@@ -301,7 +305,7 @@ impl<P: Promise + ?Sized> Owed<P> {
     }
 
     /// Takes the next item out, to run once more.
-    pub(crate) fn take_again(&mut self) -> Self {
+    pub(crate) fn take_for_retry(&mut self) -> Self {
         let (promise, item) = self.take_next();
         Self {
             promise,

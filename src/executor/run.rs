@@ -14,7 +14,7 @@ use crate::observe::Raised;
 use crate::panic;
 
 /// The thread that runs a job.
-pub(crate) trait Seat {
+pub(crate) trait JobThread {
     fn worker_id(&self) -> u64;
 
     /// Called before an item runs. Returns the end of its time-out.
@@ -37,17 +37,17 @@ pub(crate) struct Tally {
 }
 
 /// Runs items of one promise here, and answers each.
-pub(super) struct Runner<'a, P> {
+pub(super) struct ItemRunner<'a, P> {
     promise: &'a Arc<P>,
-    seat: &'a dyn Seat,
+    seat: &'a dyn JobThread,
     /// The context of the running item, reused from one to the next.
     context: Option<Context>,
     pub(super) tally: Tally,
     _running: Raised,
 }
 
-impl<'a, P: Promise + 'static> Runner<'a, P> {
-    pub(super) fn new(promise: &'a Arc<P>, seat: &'a dyn Seat) -> Self {
+impl<'a, P: Promise + 'static> ItemRunner<'a, P> {
+    pub(super) fn new(promise: &'a Arc<P>, seat: &'a dyn JobThread) -> Self {
         let context = Context {
             task_id: promise.ticket().id(),
             worker_id: seat.worker_id(),
@@ -97,19 +97,19 @@ pub(crate) const NAP: Duration = Duration::from_micros(500);
 const QUICK: Duration = Duration::from_micros(1);
 
 /// A chunk that several threads may run at the same time.
-pub(crate) trait Shared: Send + Sync {
+pub(crate) trait SharedChunk: Send + Sync {
     fn ticket(&self) -> &Ticket;
 
     /// How many items are wanted and not begun.
-    fn unbegun(&self) -> usize;
+    fn unstarted(&self) -> usize;
 
     /// Runs the items that no other thread takes, one by one.
-    fn run(&self, seat: &dyn Seat) -> Tally;
+    fn run(&self, seat: &dyn JobThread) -> Tally;
 
     /// Takes half of the items that are not begun, or the last one, for an idle thread. So a slow item
     /// delays no other. Returns `None` while the items are quick: two threads would slow each other
     /// down. Ask again after [`NAP`].
-    fn split(&self) -> Option<Arc<dyn Shared>>;
+    fn split(&self) -> Option<Arc<dyn SharedChunk>>;
 
     /// Fails the items that are not begun. Returns their number.
     fn fail(&self, cause: &Cause) -> usize;
@@ -119,19 +119,19 @@ pub(crate) trait Shared: Send + Sync {
 pub(super) struct Share<F, A, M, P: Promise> {
     function: F,
     promise: Arc<P>,
-    rest: Mutex<Rest<A, P>>,
+    rest: Mutex<ChunkRest<A, P>>,
     marker: PhantomData<fn() -> M>,
 }
 
 /// The items that are not begun.
-struct Rest<A, P: Promise> {
+struct ChunkRest<A, P: Promise> {
     args: VecDeque<A>,
     owed: Owed<P>,
     /// When an idle thread last looked, and how many items there were.
     seen: Option<(Instant, usize)>,
 }
 
-impl<A, P: Promise> Rest<A, P> {
+impl<A, P: Promise> ChunkRest<A, P> {
     fn new(args: VecDeque<A>, owed: Owed<P>) -> Self {
         let seen = None;
         Self { args, owed, seen }
@@ -165,12 +165,12 @@ impl<F, A, M, P: Promise> Share<F, A, M, P> {
         Self {
             function,
             promise: owed.promise().clone(),
-            rest: Mutex::new(Rest::new(args, owed)),
+            rest: Mutex::new(ChunkRest::new(args, owed)),
             marker: PhantomData,
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Rest<A, P>> {
+    fn lock(&self) -> MutexGuard<'_, ChunkRest<A, P>> {
         self.rest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -187,7 +187,7 @@ impl<F, A, M, P: Promise> Share<F, A, M, P> {
     }
 }
 
-impl<F, A, M, P> Shared for Share<F, A, M, P>
+impl<F, A, M, P> SharedChunk for Share<F, A, M, P>
 where
     F: Mapper<A, M>,
     A: Send + 'static,
@@ -198,19 +198,19 @@ where
         self.promise.ticket()
     }
 
-    fn unbegun(&self) -> usize {
+    fn unstarted(&self) -> usize {
         match self.promise.ticket().is_closed() {
             true => 0,
             false => self.lock().args.len(),
         }
     }
 
-    fn run(&self, seat: &dyn Seat) -> Tally {
-        let mut runner = Runner::new(&self.promise, seat);
+    fn run(&self, seat: &dyn JobThread) -> Tally {
+        let mut runner = ItemRunner::new(&self.promise, seat);
         let begun = Instant::now();
         while let Some((args, item)) = self.next() {
             let finished = runner.tally.finished as u32;
-            if finished > 0 && self.unbegun() == 0 {
+            if finished > 0 && self.unstarted() == 0 {
                 // Before the last outcome: after it, the stream may be gone.
                 self.promise.took(finished, begun.elapsed());
             }
@@ -220,13 +220,13 @@ where
         runner.tally
     }
 
-    fn split(&self) -> Option<Arc<dyn Shared>> {
+    fn split(&self) -> Option<Arc<dyn SharedChunk>> {
         let mut rest = self.lock();
         if rest.args.is_empty() || self.promise.ticket().is_closed() || !rest.is_slow() {
             return None;
         }
         let keep = rest.args.len() / 2;
-        let Rest { args, owed, .. } = rest.split_off(keep);
+        let ChunkRest { args, owed, .. } = rest.split_off(keep);
         if let Some((_, left)) = &mut rest.seen {
             *left = keep;
         }
@@ -234,7 +234,7 @@ where
     }
 
     fn fail(&self, cause: &Cause) -> usize {
-        let Rest { args, owed, .. } = self.lock().split_off(0);
+        let ChunkRest { args, owed, .. } = self.lock().split_off(0);
         let count = owed.fail_rest(cause);
         drop(args);
         count

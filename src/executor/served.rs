@@ -54,7 +54,7 @@ fn serve_items<A: Arguments<M>, M, R: Data>(desk: &mut dyn Desk, function: impl 
 
 /// How far an item is.
 #[derive(Clone, Copy)]
-enum Step {
+enum ItemStep {
     Decode,
     Call,
     Encode,
@@ -67,10 +67,10 @@ fn serve_run<A: Arguments<M>, M, R: Data>(
     desk: &mut dyn Desk,
     function: &impl Fn(A) -> R,
 ) -> Option<Answer> {
-    let step = Cell::new(Step::Decode);
+    let step = Cell::new(ItemStep::Decode);
     let outcome = panic::catch(|| {
         loop {
-            step.set(Step::Decode);
+            step.set(ItemStep::Decode);
             let (input, beside, value) = desk.item();
             let args = if beside.is_empty() {
                 A::decode(input)?
@@ -79,9 +79,9 @@ fn serve_run<A: Arguments<M>, M, R: Data>(
                 let mut beside = std::mem::take(beside);
                 descriptors::supply(&mut beside, || A::decode(input))?
             };
-            step.set(Step::Call);
+            step.set(ItemStep::Call);
             let result = function(args);
-            step.set(Step::Encode);
+            step.set(ItemStep::Encode);
             codec::put(result, value)?;
             if !desk.answer(Answer::Value) {
                 return Ok::<_, CodecError>(());
@@ -90,10 +90,10 @@ fn serve_run<A: Arguments<M>, M, R: Data>(
     });
     Some(match (outcome, step.get()) {
         (Ok(Ok(())), _) => return None,
-        (Ok(Err(error)), Step::Decode) => Answer::Undecodable(error.to_string()),
+        (Ok(Err(error)), ItemStep::Decode) => Answer::Undecodable(error.to_string()),
         (Ok(Err(error)), _) => Answer::Unencodable(error.to_string()),
-        (Err(report), Step::Decode) => Answer::Undecodable(report.to_string()),
-        (Err(report), Step::Call) => Answer::Panicked(report),
-        (Err(report), Step::Encode) => Answer::Unencodable(report.to_string()),
+        (Err(report), ItemStep::Decode) => Answer::Undecodable(report.to_string()),
+        (Err(report), ItemStep::Call) => Answer::Panicked(report),
+        (Err(report), ItemStep::Encode) => Answer::Unencodable(report.to_string()),
     })
 }

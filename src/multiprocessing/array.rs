@@ -10,8 +10,8 @@ use bytemuck::Pod;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::locked::Locked;
-use super::robust::Held;
-use crate::sys::{Lent, SharedMemory};
+use super::robust::RobustGuard;
+use crate::sys::{Lent, SharedMapping};
 
 /// A fixed number of values that several processes have, with one lock.
 ///
@@ -130,7 +130,7 @@ impl<T: Pod> Array<T> {
         Self::create(len, |_| {})
     }
 
-    fn create(len: usize, fill: impl FnOnce(&SharedMemory)) -> io::Result<Self> {
+    fn create(len: usize, fill: impl FnOnce(&SharedMapping)) -> io::Result<Self> {
         Ok(Self {
             locked: Locked::create(memory_for::<T>(len), fill)?,
             len,
@@ -310,7 +310,7 @@ impl<T: Pod> Array<T> {
         function(&mut self.lend(self.locked.blocking_lock()))
     }
 
-    fn guard<'a>(&'a self, held: Held<'a>) -> ArrayGuard<'a, T> {
+    fn guard<'a>(&'a self, held: RobustGuard<'a>) -> ArrayGuard<'a, T> {
         ArrayGuard {
             abandoned_by: self.locked.abandoned_by(&held),
             values: self.lend(held),
@@ -319,7 +319,7 @@ impl<T: Pod> Array<T> {
 
     /// The lock keeps everybody else from the values: it is in the same memory, and all that have that go
     /// through here.
-    fn lend<'a>(&'a self, held: Held<'a>) -> Lent<'a, T, Held<'a>> {
+    fn lend<'a>(&'a self, held: RobustGuard<'a>) -> Lent<'a, T, RobustGuard<'a>> {
         self.locked.memory().lend(offset::<T>(), self.len, held)
     }
 }
@@ -388,7 +388,7 @@ impl<'de, T: Pod> Deserialize<'de> for Array<T> {
 /// ```
 #[must_use = "the lock is given back as this is dropped"]
 pub struct ArrayGuard<'a, T> {
-    values: Lent<'a, T, Held<'a>>,
+    values: Lent<'a, T, RobustGuard<'a>>,
     abandoned_by: Option<u32>,
 }
 

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::meeting::{MOST, Meeting, Outcome, Place, bytes};
-use super::robust::{Held, Robust};
-use super::shared::Shared;
-use crate::sys::Identity;
+use super::meeting::{BarrierPlace, MOST, Meeting, RoundOutcome, bytes};
+use super::robust::{RobustGuard, RobustLock};
+use super::shared::SharedObject;
+use crate::sys::ProcessIdentity;
 
 /// Lets tasks and threads pass when so many have come, in whatever processes; then so many again.
 ///
@@ -39,11 +39,11 @@ use crate::sys::Identity;
 /// not to be the last takes a descriptor, and another for each process that waits here too.
 /// A process that comes first of its own wakes those who wait, who then watch it.
 #[derive(Clone)]
-pub struct Barrier(Arc<Inner>);
+pub struct Barrier(Arc<BarrierInner>);
 
-struct Inner {
-    shared: Shared,
-    robust: Robust,
+struct BarrierInner {
+    shared: SharedObject,
+    robust: RobustLock,
 }
 
 /// What tells one of those who have passed a [`Barrier`] together.
@@ -91,14 +91,14 @@ impl Barrier {
                 format!("{parties} cannot pass a barrier together: 1 to {MOST} can"),
             ));
         }
-        let new = Self::of(Shared::new(bytes(MOST), bytes(parties))?);
+        let new = Self::of(SharedObject::new(bytes(MOST), bytes(parties))?);
         new.meeting().begin(parties);
         Ok(new)
     }
 
-    fn of(shared: Shared) -> Self {
+    fn of(shared: SharedObject) -> Self {
         let robust = shared.robust();
-        Self(Arc::new(Inner { shared, robust }))
+        Self(Arc::new(BarrierInner { shared, robust }))
     }
 
     fn meeting(&self) -> Meeting<'_> {
@@ -160,7 +160,7 @@ impl Barrier {
         timeout: Duration,
     ) -> Option<Result<BarrierWaitResult, BrokenBarrier>> {
         let mut visit = Visit::new(self);
-        let look = |held: &mut Held<'_>| visit.look(held);
+        let look = |held: &mut RobustGuard<'_>| visit.look(held);
         self.0.robust.blocking_wait_until(Some(timeout), look)
     }
 
@@ -216,12 +216,12 @@ impl Barrier {
         self.reset_under(&mut held.expect("without a time-out it does not give up"));
     }
 
-    fn break_under(&self, held: &mut Held<'_>) {
+    fn break_under(&self, held: &mut RobustGuard<'_>) {
         held.announce();
         self.meeting().break_round();
     }
 
-    fn reset_under(&self, held: &mut Held<'_>) {
+    fn reset_under(&self, held: &mut RobustGuard<'_>) {
         held.announce();
         self.meeting().reset();
     }
@@ -245,10 +245,10 @@ impl Barrier {
 /// One who comes to a barrier. Dropping it leaves.
 struct Visit<'a> {
     barrier: &'a Barrier,
-    place: Option<Place>,
+    place: Option<BarrierPlace>,
 }
 
-type Waited = Result<BarrierWaitResult, BrokenBarrier>;
+type VisitResult = Result<BarrierWaitResult, BrokenBarrier>;
 
 impl<'a> Visit<'a> {
     fn new(barrier: &'a Barrier) -> Self {
@@ -256,15 +256,15 @@ impl<'a> Visit<'a> {
         Self { barrier, place }
     }
 
-    fn look(&mut self, held: &mut Held<'_>) -> Option<Waited> {
+    fn look(&mut self, held: &mut RobustGuard<'_>) -> Option<VisitResult> {
         match self.place {
-            None => self.come(held),
+            None => self.enter(held),
             Some(place) => self.stay(held, place),
         }
     }
 
-    fn come(&mut self, held: &mut Held<'_>) -> Option<Waited> {
-        let (meeting, own) = (self.barrier.meeting(), Identity::own());
+    fn enter(&mut self, held: &mut RobustGuard<'_>) -> Option<VisitResult> {
+        let (meeting, own) = (self.barrier.meeting(), ProcessIdentity::own());
         if meeting.round().broken {
             return Some(Err(BrokenBarrier));
         }
@@ -275,7 +275,7 @@ impl<'a> Visit<'a> {
             others.sort();
             others.dedup();
             held.announce();
-            if others.into_iter().any(Identity::has_ended) {
+            if others.into_iter().any(ProcessIdentity::has_ended) {
                 meeting.break_round();
                 return Some(Err(BrokenBarrier));
             }
@@ -283,7 +283,7 @@ impl<'a> Visit<'a> {
             return Some(Ok(BarrierWaitResult { is_leader: true }));
         }
         if let Some(ended) = held.ended() {
-            meeting.bury(ended);
+            meeting.release_dead(ended);
         }
         let Some(place) = meeting.free_place() else {
             meeting.kept().for_each(|owner| held.watch(owner));
@@ -296,11 +296,11 @@ impl<'a> Visit<'a> {
         None
     }
 
-    fn stay(&mut self, held: &mut Held<'_>, place: Place) -> Option<Waited> {
+    fn stay(&mut self, held: &mut RobustGuard<'_>, place: BarrierPlace) -> Option<VisitResult> {
         let meeting = self.barrier.meeting();
         match meeting.outcome(place) {
-            Some(Outcome::Passed) => return Some(Ok(BarrierWaitResult { is_leader: false })),
-            Some(Outcome::Broken) => return Some(Err(BrokenBarrier)),
+            Some(RoundOutcome::Passed) => return Some(Ok(BarrierWaitResult { is_leader: false })),
+            Some(RoundOutcome::Broken) => return Some(Err(BrokenBarrier)),
             None => {}
         }
         let ended = held.ended();
@@ -342,6 +342,6 @@ impl Serialize for Barrier {
 
 impl<'de> Deserialize<'de> for Barrier {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Shared::receive(deserializer, bytes(MOST)).map(Self::of)
+        SharedObject::receive(deserializer, bytes(MOST)).map(Self::of)
     }
 }

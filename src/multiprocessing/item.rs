@@ -45,7 +45,7 @@ impl From<CodecError> for ItemError {
 }
 
 /// An item on its way out of this process.
-pub(super) struct Outgoing {
+pub(super) struct OutgoingItem {
     bytes: Chain,
     pub(super) head: ValueHead,
     /// The descriptors of the objects in it, and behind them the file that its bytes are in, if one is.
@@ -53,7 +53,7 @@ pub(super) struct Outgoing {
     pub(super) is_in_file: bool,
 }
 
-impl Outgoing {
+impl OutgoingItem {
     /// Encodes it.
     pub(super) fn of<T: Data>(item: T) -> Result<Self, CodecError> {
         let mut bytes = Chain::new();
@@ -122,14 +122,14 @@ impl Outgoing {
     }
 }
 
-impl Drop for Outgoing {
+impl Drop for OutgoingItem {
     fn drop(&mut self) {
         keep_spare(std::mem::take(self.bytes.tail()));
     }
 }
 
 /// An item on its way in.
-pub(super) struct Incoming {
+pub(super) struct IncomingItem {
     pub(super) bytes: Vec<u8>,
     pub(super) is_plain: bool,
     pub(super) beside: Vec<Descriptor>,
@@ -137,7 +137,7 @@ pub(super) struct Incoming {
     pub(super) file: Option<(Descriptor, u64)>,
 }
 
-impl Incoming {
+impl IncomingItem {
     /// One that is going to be a `T`, and has nothing yet.
     pub(super) fn for_type<T: Data>() -> Self {
         let keeps_buffer = codec::is_text_or_bytes::<T>();
@@ -170,7 +170,7 @@ impl Incoming {
     }
 }
 
-impl Drop for Incoming {
+impl Drop for IncomingItem {
     fn drop(&mut self) {
         keep_spare(std::mem::take(&mut self.bytes));
     }

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::robust::{Held, Robust};
-use super::shared::Shared;
+use super::robust::{RobustGuard, RobustLock};
+use super::shared::SharedObject;
 
 /// Lets one task or thread at a time pass, in all processes that have it.
 ///
@@ -61,11 +61,11 @@ use super::shared::Shared;
 /// give it back while nobody waits is one atomic instruction each, without a system call. To wait for
 /// it takes a descriptor, and another to watch the process that has it. There is no queue:
 /// whoever comes at the right moment gets it, and all who wait are woken when it is given back.
-pub struct Lock(Arc<Inner>);
+pub struct Lock(Arc<LockInner>);
 
-struct Inner {
-    shared: Shared,
-    robust: Robust,
+struct LockInner {
+    shared: SharedObject,
+    robust: RobustLock,
 }
 
 impl Lock {
@@ -74,12 +74,15 @@ impl Lock {
     /// # Errors
     /// There is no descriptor or no memory left.
     pub fn new() -> io::Result<Self> {
-        Ok(Self::of(Shared::new(Robust::BYTES, Robust::BYTES)?))
+        Ok(Self::of(SharedObject::new(
+            RobustLock::BYTES,
+            RobustLock::BYTES,
+        )?))
     }
 
-    fn of(shared: Shared) -> Self {
+    fn of(shared: SharedObject) -> Self {
         let robust = shared.robust();
-        Self(Arc::new(Inner { shared, robust }))
+        Self(Arc::new(LockInner { shared, robust }))
     }
 
     /// Waits until nobody has it, and takes it.
@@ -134,7 +137,7 @@ impl Lock {
         Some(LockGuard::new(self, held))
     }
 
-    pub(super) fn robust(&self) -> &Robust {
+    pub(super) fn robust(&self) -> &RobustLock {
         &self.0.robust
     }
 }
@@ -149,7 +152,7 @@ pub struct LockGuard {
 }
 
 impl LockGuard {
-    fn new(lock: &Lock, held: Held<'_>) -> Self {
+    fn new(lock: &Lock, held: RobustGuard<'_>) -> Self {
         let abandoned_by = held.abandoned_by();
         held.keep();
         Self {
@@ -217,6 +220,6 @@ impl Serialize for Lock {
 
 impl<'de> Deserialize<'de> for Lock {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Shared::receive(deserializer, Robust::BYTES).map(Self::of)
+        SharedObject::receive(deserializer, RobustLock::BYTES).map(Self::of)
     }
 }

@@ -18,11 +18,11 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::robust::Robust;
-use crate::sys::{Identity, SharedMemory};
+use super::robust::RobustLock;
+use crate::sys::{ProcessIdentity, SharedMapping};
 
 /// Where what lies: how many take part, which round it is, the places.
-const PARTIES: usize = Robust::BYTES;
+const PARTIES: usize = RobustLock::BYTES;
 const ROUND: usize = PARTIES + 8;
 const PLACES: usize = ROUND + 8;
 const PLACE: usize = 16;
@@ -38,7 +38,7 @@ pub(super) const fn bytes(parties: usize) -> usize {
 /// What the memory of a barrier says. All of it is to be asked, and done, under the lock, unless it says
 /// otherwise.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Meeting<'a>(pub(super) &'a SharedMemory);
+pub(super) struct Meeting<'a>(pub(super) &'a SharedMapping);
 
 /// Which round it is, and whether it is broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,14 +49,14 @@ pub(super) struct Round {
 
 /// A place that somebody has taken in a round.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Place {
+pub(super) struct BarrierPlace {
     place: usize,
     round: u64,
 }
 
 /// What somebody finds who waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(super) enum RoundOutcome {
     Passed,
     Broken,
 }
@@ -103,17 +103,17 @@ impl<'a> Meeting<'a> {
     }
 
     /// Whose the places are that have this ticket.
-    fn owners(self, ticket: u64) -> impl Iterator<Item = (usize, Identity)> {
+    fn owners(self, ticket: u64) -> impl Iterator<Item = (usize, ProcessIdentity)> {
         let have = move |place: &usize| self.ticket(*place).load(Ordering::SeqCst) == ticket;
         let owned = move |place: usize| {
             let owner = self.owner(place).load(Ordering::Acquire);
-            Some((place, Identity::from_word(owner)?))
+            Some((place, ProcessIdentity::from_word(owner)?))
         };
         (0..self.parties()).filter(have).filter_map(owned)
     }
 
     /// Who waits in this round, one entry a place. To count them needs no lock.
-    pub(super) fn waiting(self) -> impl Iterator<Item = Identity> {
+    pub(super) fn waiting(self) -> impl Iterator<Item = ProcessIdentity> {
         let ticket = ticket(self.round().number, false);
         self.owners(ticket).map(|(_, owner)| owner)
     }
@@ -130,19 +130,21 @@ impl<'a> Meeting<'a> {
     }
 
     /// Takes a free place in this round.
-    pub(super) fn take_place(&self, place: usize) -> Place {
+    pub(super) fn take_place(&self, place: usize) -> BarrierPlace {
         let round = self.round().number;
-        let owner = Identity::own().to_word();
+        let owner = ProcessIdentity::own().to_word();
         self.owner(place).store(owner, Ordering::Release);
         let ticket = ticket(round, false);
         self.ticket(place).store(ticket, Ordering::SeqCst);
-        Place { place, round }
+        BarrierPlace { place, round }
     }
 
     /// Whose places are kept though their rounds are over.
-    pub(super) fn kept(self) -> impl Iterator<Item = Identity> {
+    pub(super) fn kept(self) -> impl Iterator<Item = ProcessIdentity> {
         let kept = self.kept_places();
-        kept.filter_map(move |place| Identity::from_word(self.owner(place).load(Ordering::Acquire)))
+        kept.filter_map(move |place| {
+            ProcessIdentity::from_word(self.owner(place).load(Ordering::Acquire))
+        })
     }
 
     fn kept_places(self) -> impl Iterator<Item = usize> {
@@ -154,7 +156,7 @@ impl<'a> Meeting<'a> {
     }
 
     /// Clears what a process keeps that has ended.
-    pub(super) fn bury(self, ended: Identity) {
+    pub(super) fn release_dead(self, ended: ProcessIdentity) {
         for place in self.kept_places() {
             if self.owner(place).load(Ordering::Acquire) == ended.to_word() {
                 self.ticket(place).store(NONE, Ordering::SeqCst);
@@ -163,13 +165,13 @@ impl<'a> Meeting<'a> {
     }
 
     /// What has become of the round of a place, if it is over.
-    pub(super) fn outcome(&self, place: Place) -> Option<Outcome> {
+    pub(super) fn outcome(&self, place: BarrierPlace) -> Option<RoundOutcome> {
         let round = self.round();
         let marked = self.ticket(place.place).load(Ordering::SeqCst) == ticket(place.round, true);
         if marked || (round.number == place.round && round.broken) {
-            Some(Outcome::Broken)
+            Some(RoundOutcome::Broken)
         } else {
-            (round.number > place.round).then_some(Outcome::Passed)
+            (round.number > place.round).then_some(RoundOutcome::Passed)
         }
     }
 
@@ -197,7 +199,7 @@ impl<'a> Meeting<'a> {
 
     /// Leaves a place, be the round over or not. Needs no lock. Says whether it had been kept: then there
     /// may be somebody who waits for it.
-    pub(super) fn leave(&self, place: Place) -> bool {
+    pub(super) fn leave(&self, place: BarrierPlace) -> bool {
         let clear = |broken| {
             let ticket = ticket(place.round, broken);
             let word = self.ticket(place.place);

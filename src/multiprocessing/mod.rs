@@ -36,7 +36,7 @@
 //! who waits watches who holds.
 
 // Reading order: `word` (who holds a lock, and whether somebody waits), `bell` (what wakes who waits),
-// `vigil` (waiting for it, or for the end of a process), `wait` (looking in between), `changes` (whether
+// `waiter` (waiting for it, or for the end of a process), `wait` (looking in between), `changes` (whether
 // there is something new to look at), `robust` (a lock in shared memory that no killed process keeps, and
 // waiting for what it guards), `shared` (memory and bell as they travel); `lock`, `rlock`, `condition`,
 // `event`; `slot` and `permits` (permits that no killed process keeps), `semaphore`, `bounded_semaphore`;
@@ -67,8 +67,8 @@ mod shared;
 mod shared_memory;
 mod slot;
 mod value;
-mod vigil;
 mod wait;
+mod waiter;
 mod word;
 
 pub use self::array::{Array, ArrayGuard};

@@ -6,11 +6,11 @@ use std::time::Instant;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::shared::{Shared, secure};
-use super::slot::{Slot, Taken};
-use super::wait::{Seen, blocking_until, until};
+use super::shared::{SharedObject, secure};
+use super::slot::{PermitSlot, Taken};
+use super::wait::{SeenHolders, blocking_until, until};
 use super::word::Mark;
-use crate::sys::Identity;
+use crate::sys::ProcessIdentity;
 
 /// So many permits there can be at one time.
 pub(super) const MOST: usize = 1 << 16;
@@ -25,7 +25,7 @@ const BYTES: usize = SLOTS + MOST * 8;
 
 #[derive(Debug)]
 pub(super) struct Permits {
-    shared: Shared,
+    shared: SharedObject,
     /// Where a free one was last, to begin there.
     hint: AtomicUsize,
 }
@@ -35,7 +35,7 @@ pub(super) struct Permits {
 pub(super) struct Taking {
     slot: usize,
     /// The process that had it when it ended.
-    pub(super) ended: Option<Identity>,
+    pub(super) ended: Option<ProcessIdentity>,
 }
 
 impl Permits {
@@ -44,13 +44,13 @@ impl Permits {
         if bound > MOST || permits > bound {
             return Err(too_many(MOST));
         }
-        let new = Self::of(Shared::new(BYTES, SLOTS)?);
+        let new = Self::of(SharedObject::new(BYTES, SLOTS)?);
         new.word(BOUND).store(bound as u64, Ordering::Release);
         new.add(permits)?;
         Ok(new)
     }
 
-    fn of(shared: Shared) -> Self {
+    fn of(shared: SharedObject) -> Self {
         Self {
             shared,
             hint: AtomicUsize::new(0),
@@ -61,8 +61,8 @@ impl Permits {
         self.shared.memory().word(at)
     }
 
-    fn slot(&self, slot: usize) -> Slot<'_> {
-        Slot(self.word(SLOTS + slot * 8))
+    fn slot(&self, slot: usize) -> PermitSlot<'_> {
+        PermitSlot(self.word(SLOTS + slot * 8))
     }
 
     /// How many slots have ever been used. Nobody can have written more there than there are.
@@ -87,7 +87,7 @@ impl Permits {
 
     /// Takes one that is free.
     pub(super) fn take(&self) -> Option<Taking> {
-        let (own, used) = (Identity::own().to_word(), self.used());
+        let (own, used) = (ProcessIdentity::own().to_word(), self.used());
         let hint = self.hint.load(Ordering::Relaxed).min(used);
         let mut slots = (hint..used).chain(0..hint);
         let slot = slots.find(|slot| self.slot(*slot).take(own))?;
@@ -98,7 +98,7 @@ impl Permits {
     /// Takes one that is free, or that a process has that has ended.
     pub(super) fn try_take(&self) -> Option<Taking> {
         self.take().or_else(|| {
-            let mut seen = Seen::default();
+            let mut seen = SeenHolders::default();
             loop {
                 if let Some(taking) = self.look(&mut seen) {
                     return Some(taking);
@@ -124,18 +124,18 @@ impl Permits {
 
     /// As [`wait`](Self::wait), in a thread, until `end` at the latest.
     pub(super) fn blocking_wait(&self, end: Option<Instant>) -> Option<Taking> {
-        let look = |seen: &mut Seen| self.look(seen);
+        let look = |seen: &mut SeenHolders| self.look(seen);
         self.take()
             .or_else(|| blocking_until(self.shared.bell(), self.waiting(), end, look))
     }
 
     /// One look at all of them.
-    fn look(&self, seen: &mut Seen) -> Option<Taking> {
+    fn look(&self, seen: &mut SeenHolders) -> Option<Taking> {
         (0..self.used()).find_map(|slot| self.look_at(slot, seen))
     }
 
-    fn look_at(&self, slot: usize, seen: &mut Seen) -> Option<Taking> {
-        let (own, word) = (Identity::own().to_word(), self.slot(slot));
+    fn look_at(&self, slot: usize, seen: &mut SeenHolders) -> Option<Taking> {
+        let (own, word) = (ProcessIdentity::own().to_word(), self.slot(slot));
         loop {
             // Where another is quicker, that one is to be seen.
             match word.look() {
@@ -158,7 +158,10 @@ impl Permits {
 
     /// Gives one back that this process has.
     pub(super) fn give_back(&self, taking: Taking) {
-        if self.slot(taking.slot).give_back(Identity::own().to_word()) {
+        if self
+            .slot(taking.slot)
+            .give_back(ProcessIdentity::own().to_word())
+        {
             self.hint.store(taking.slot, Ordering::Relaxed);
             self.ring();
         }
@@ -166,7 +169,8 @@ impl Permits {
 
     /// Makes one absent that this process has.
     pub(super) fn forget(&self, taking: Taking) {
-        self.slot(taking.slot).forget(Identity::own().to_word());
+        self.slot(taking.slot)
+            .forget(ProcessIdentity::own().to_word());
     }
 
     /// Adds so many at once, or none.
@@ -174,7 +178,7 @@ impl Permits {
     /// # Errors
     /// There would be too many, or there is no memory left.
     pub(super) fn add(&self, count: usize) -> io::Result<()> {
-        let own = Identity::own().to_word();
+        let own = ProcessIdentity::own().to_word();
         let mut added = Vec::new();
         let begun = self.begin_to_add(count, &mut added);
         let finish = |slot: &usize| match begun {
@@ -210,12 +214,12 @@ impl Permits {
     }
 
     fn begin_to_add_at(&self, slot: usize) -> bool {
-        let (own, word) = (Identity::own().to_word(), self.slot(slot));
+        let (own, word) = (ProcessIdentity::own().to_word(), self.slot(slot));
         loop {
             // Where another is quicker, who may only undo what somebody has left, it is looked again.
             let begun = match word.look() {
                 Some(Taken::Absent) => word.begin_to_add(own),
-                Some(Taken::Adder(adder)) => match Identity::from_word(adder) {
+                Some(Taken::Adder(adder)) => match ProcessIdentity::from_word(adder) {
                     Some(process) if process.has_ended() => word.take_over(adder, own),
                     _ => return false,
                 },
@@ -243,6 +247,6 @@ impl Serialize for Permits {
 
 impl<'de> Deserialize<'de> for Permits {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Shared::receive(deserializer, BYTES).map(Self::of)
+        SharedObject::receive(deserializer, BYTES).map(Self::of)
     }
 }

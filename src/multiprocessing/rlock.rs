@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::robust::{Held, Robust};
-use super::shared::Shared;
-use crate::sys::Identity;
+use super::robust::{RobustGuard, RobustLock};
+use super::shared::SharedObject;
+use crate::sys::ProcessIdentity;
 
 /// As [`Lock`](super::Lock), but whoever has it may take it again.
 ///
@@ -41,17 +41,17 @@ use crate::sys::Identity;
 ///
 /// # What it costs
 /// As [`Lock`](super::Lock). To take it again is one atomic instruction more.
-pub struct RLock(Arc<Inner>);
+pub struct RLock(Arc<RLockInner>);
 
-struct Inner {
-    shared: Shared,
-    robust: Robust,
+struct RLockInner {
+    shared: SharedObject,
+    robust: RobustLock,
 }
 
 /// Beside the robust lock: which task or thread of the process that has it is the owner, and how often.
 /// They say something only while this process has the lock. A process that may end at any time leaves
 /// them as they are: whoever takes the lock sets them anew.
-const OWNER: usize = Robust::BYTES;
+const OWNER: usize = RobustLock::BYTES;
 const DEPTH: usize = OWNER + 8;
 const BYTES: usize = DEPTH + 8;
 
@@ -62,7 +62,7 @@ const NOBODY: u64 = 0;
 /// among those of all processes. (What a process leaves that has ended must not look like ours.)
 fn own_number() -> u64 {
     let mut number = DefaultHasher::new();
-    Identity::own().to_word().hash(&mut number);
+    ProcessIdentity::own().to_word().hash(&mut number);
     match tokio::task::try_id() {
         Some(task) => (0, task).hash(&mut number),
         None => (1, std::thread::current().id()).hash(&mut number),
@@ -76,12 +76,12 @@ impl RLock {
     /// # Errors
     /// There is no descriptor or no memory left.
     pub fn new() -> io::Result<Self> {
-        Ok(Self::of(Shared::new(BYTES, BYTES)?))
+        Ok(Self::of(SharedObject::new(BYTES, BYTES)?))
     }
 
-    fn of(shared: Shared) -> Self {
+    fn of(shared: SharedObject) -> Self {
         let robust = shared.robust();
-        Self(Arc::new(Inner { shared, robust }))
+        Self(Arc::new(RLockInner { shared, robust }))
     }
 
     /// Waits until nobody else has it, and takes it.
@@ -142,7 +142,7 @@ impl RLock {
     }
 
     fn is_own_process(&self) -> bool {
-        self.0.robust.holder() == Some(Identity::own())
+        self.0.robust.holder() == Some(ProcessIdentity::own())
     }
 
     /// One guard more, if the lock is ours already.
@@ -160,7 +160,7 @@ impl RLock {
         taken.is_ok().then(|| self.guard(None))
     }
 
-    fn first(&self, held: Held<'_>) -> RLockGuard {
+    fn first(&self, held: RobustGuard<'_>) -> RLockGuard {
         self.depth().store(1, Ordering::Relaxed);
         self.owner().store(own_number(), Ordering::Relaxed);
         let abandoned_by = held.abandoned_by();
@@ -213,7 +213,7 @@ impl fmt::Debug for RLock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let holder = self.0.robust.holder();
         f.debug_struct("RLock")
-            .field("held_by", &holder.map(Identity::pid))
+            .field("held_by", &holder.map(ProcessIdentity::pid))
             .finish()
     }
 }
@@ -235,6 +235,6 @@ impl Serialize for RLock {
 
 impl<'de> Deserialize<'de> for RLock {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Shared::receive(deserializer, BYTES).map(Self::of)
+        SharedObject::receive(deserializer, BYTES).map(Self::of)
     }
 }

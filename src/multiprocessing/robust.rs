@@ -2,7 +2,7 @@
 //! it guards. [`word`](super::word) tells how the lock alone works.
 //!
 //! Whoever changes more than one word of what the lock guards keeps one rule, *ring first*: take the lock,
-//! [`announce`](Held::announce), change, commit by one atomic store, give the lock back. Who waits for a
+//! [`announce`](RobustGuard::announce), change, commit by one atomic store, give the lock back. Who waits for a
 //! change is woken by the ring and takes the lock before it looks. So a process that is killed in between
 //! leaves either the old or the new state, and everybody who waits looks at it: the lock lets them in,
 //! by death or not.
@@ -18,15 +18,15 @@ use std::time::{Duration, Instant};
 use super::bell::Bell;
 use super::changes::Changes;
 use super::linger::{linger, linger_in_turn};
-use super::vigil::{BlockingVigil, Vigil, Woken};
-use super::wait::{Seen, blocking_until, end_of, is_over, until};
+use super::wait::{SeenHolders, blocking_until, end_of, is_over, until};
+use super::waiter::{BlockingWaiter, Waiter, Woken};
 use super::word::{Mark, Word};
-use crate::sys::{Identity, SharedMemory};
+use crate::sys::{ProcessIdentity, SharedMapping};
 
 /// A copy is the same lock.
 #[derive(Clone, Debug)]
-pub(super) struct Robust {
-    memory: Arc<SharedMemory>,
+pub(super) struct RobustLock {
+    memory: Arc<SharedMapping>,
     at: usize,
     bell: Bell,
 }
@@ -37,12 +37,12 @@ const WAITING: usize = 8;
 const LISTENING: usize = 16;
 const VERSION: usize = 24;
 
-impl Robust {
+impl RobustLock {
     /// How much memory it takes. All zeros is a lock that nobody has.
     pub(super) const BYTES: usize = 32;
 
     /// The lock at `at` bytes. Everybody who uses it has this bell; several locks may share one.
-    pub(super) fn new(memory: Arc<SharedMemory>, at: usize, bell: Bell) -> Self {
+    pub(super) fn new(memory: Arc<SharedMapping>, at: usize, bell: Bell) -> Self {
         Self { memory, at, bell }
     }
 
@@ -62,7 +62,7 @@ impl Robust {
 
     /// Takes the lock, if nobody has it or only a process that has ended. It costs no system call unless
     /// another process has it, which is then looked for.
-    pub(super) fn try_lock(&self) -> Option<Held<'_>> {
+    pub(super) fn try_lock(&self) -> Option<RobustGuard<'_>> {
         match self.take() {
             Ok(held) => Some(held),
             Err(holder) if holder.has_ended() => self.take_or_seize(Some(holder)).ok(),
@@ -77,7 +77,7 @@ impl Robust {
     ///
     /// # Cancel safety
     /// Cancel safe. There is no queue, so no place in it is lost.
-    pub(super) async fn lock(&self) -> Held<'_> {
+    pub(super) async fn lock(&self) -> RobustGuard<'_> {
         // A task that takes a free lock again and again lets others have a turn.
         tokio::task::coop::consume_budget().await;
         let mut held = self.take().ok();
@@ -94,21 +94,21 @@ impl Robust {
     ///
     /// # Panics
     /// If it has to wait in an asynchronous task.
-    pub(super) fn blocking_lock(&self, timeout: Option<Duration>) -> Option<Held<'_>> {
+    pub(super) fn blocking_lock(&self, timeout: Option<Duration>) -> Option<RobustGuard<'_>> {
         match self.take() {
             Ok(held) => Some(held),
             Err(_) => self.blocking_lock_until(end_of(timeout)),
         }
     }
 
-    fn blocking_lock_until(&self, end: Option<Instant>) -> Option<Held<'_>> {
+    fn blocking_lock_until(&self, end: Option<Instant>) -> Option<RobustGuard<'_>> {
         let waiting = self.word().waiting;
         linger(|| self.take_if_free())
             .or_else(|| blocking_until(&self.bell, waiting, end, |seen| self.look(seen)))
     }
 
     /// Takes it if it looks free.
-    fn take_if_free(&self) -> Option<Held<'_>> {
+    fn take_if_free(&self) -> Option<RobustGuard<'_>> {
         let looks_free = self.word().holder.load(Ordering::Relaxed) == 0;
         looks_free.then(|| self.take().ok()).flatten()
     }
@@ -123,20 +123,20 @@ impl Robust {
     /// Cancel safe: what `look` has given is returned at once.
     pub(super) async fn wait_until<T>(
         &self,
-        mut look: impl FnMut(&mut Held<'_>) -> Option<T>,
+        mut look: impl FnMut(&mut RobustGuard<'_>) -> Option<T>,
     ) -> T {
         if let Some(found) = look(&mut self.lock().await) {
             return found;
         }
-        let (mut vigil, mut seen) = (Vigil::new(&self.bell), Seen::default());
+        let (mut waiter, mut seen) = (Waiter::new(&self.bell), SeenHolders::default());
         loop {
             let version = match self.lock().await.look(&mut seen, &mut look) {
                 Look::Found(found) => return found,
                 Look::Version(version) => version,
             };
-            let ended = vigil.watch(seen.watched());
+            let ended = waiter.watch(seen.watched());
             if ended.is_none() {
-                while vigil.wait().await == Woken::Rang && !self.changes().are_after(version) {}
+                while waiter.wait().await == Woken::Rang && !self.changes().are_after(version) {}
             }
             seen.renew(ended);
         }
@@ -149,25 +149,25 @@ impl Robust {
     pub(super) fn blocking_wait_until<T>(
         &self,
         timeout: Option<Duration>,
-        mut look: impl FnMut(&mut Held<'_>) -> Option<T>,
+        mut look: impl FnMut(&mut RobustGuard<'_>) -> Option<T>,
     ) -> Option<T> {
         let end = end_of(timeout);
         if let Some(found) = look(&mut self.blocking_lock_by(end)?) {
             return Some(found);
         }
-        let (mut vigil, mut seen) = (BlockingVigil::new(&self.bell), Seen::default());
+        let (mut waiter, mut seen) = (BlockingWaiter::new(&self.bell), SeenHolders::default());
         loop {
             let version = match self.blocking_lock_by(end)?.look(&mut seen, &mut look) {
                 Look::Found(found) => return Some(found),
                 Look::Version(version) => version,
             };
-            let ended = vigil.watch(seen.watched());
+            let ended = waiter.watch(seen.watched());
             if ended.is_none() {
                 loop {
                     if is_over(end) {
                         return None;
                     }
-                    if vigil.wait(end) == Woken::Ended || self.changes().are_after(version) {
+                    if waiter.wait(end) == Woken::Ended || self.changes().are_after(version) {
                         break;
                     }
                 }
@@ -176,7 +176,7 @@ impl Robust {
         }
     }
 
-    fn blocking_lock_by(&self, end: Option<Instant>) -> Option<Held<'_>> {
+    fn blocking_lock_by(&self, end: Option<Instant>) -> Option<RobustGuard<'_>> {
         match self.take() {
             Ok(held) => Some(held),
             Err(_) => self.blocking_lock_until(end),
@@ -192,9 +192,9 @@ impl Robust {
     /// # Cancel safety
     /// Cancel safe.
     pub(super) fn next_change(&self) -> impl Future<Output = ()> + Send {
-        let mut vigil = Vigil::new(&self.bell);
+        let mut waiter = Waiter::new(&self.bell);
         let version = self.changes().listen();
-        async move { while vigil.wait().await == Woken::Rang && !self.changes().are_after(version) {} }
+        async move { while waiter.wait().await == Woken::Rang && !self.changes().are_after(version) {} }
     }
 
     /// As [`next_change`](Self::next_change), in a thread, until `end` at the latest. It waits when what
@@ -203,19 +203,19 @@ impl Robust {
     /// # Panics
     /// In an asynchronous task.
     pub(super) fn next_change_by(&self, end: Option<Instant>) -> impl FnOnce() {
-        let mut vigil = BlockingVigil::new(&self.bell);
+        let mut waiter = BlockingWaiter::new(&self.bell);
         let version = self.changes().listen();
         move || {
             while !is_over(end)
-                && vigil.wait(end) == Woken::Rang
+                && waiter.wait(end) == Woken::Rang
                 && !self.changes().are_after(version)
             {}
         }
     }
 
     /// The process that has it.
-    pub(super) fn holder(&self) -> Option<Identity> {
-        Identity::from_word(self.word().holder.load(Ordering::SeqCst))
+    pub(super) fn holder(&self) -> Option<ProcessIdentity> {
+        ProcessIdentity::from_word(self.word().holder.load(Ordering::SeqCst))
     }
 
     /// Wakes who waits for a change that was made without the lock, by one atomic instruction. Who waits
@@ -224,38 +224,48 @@ impl Robust {
         self.changes().announce(|| self.bell.ring());
     }
 
-    fn take(&self) -> Result<Held<'_>, Identity> {
-        match self.word().take(Identity::own().to_word()) {
+    fn take(&self) -> Result<RobustGuard<'_>, ProcessIdentity> {
+        match self.word().take(ProcessIdentity::own().to_word()) {
             Ok(()) => Ok(self.held(None)),
-            Err(holder) => Err(Identity::from_word(holder).unwrap_or(Identity::own())),
+            Err(holder) => {
+                Err(ProcessIdentity::from_word(holder).unwrap_or(ProcessIdentity::own()))
+            }
         }
     }
 
-    fn take_or_seize(&self, ended: Option<Identity>) -> Result<Held<'_>, Identity> {
-        let own = Identity::own().to_word();
-        match self.word().take_or_seize(own, ended.map(Identity::to_word)) {
+    fn take_or_seize(
+        &self,
+        ended: Option<ProcessIdentity>,
+    ) -> Result<RobustGuard<'_>, ProcessIdentity> {
+        let own = ProcessIdentity::own().to_word();
+        match self
+            .word()
+            .take_or_seize(own, ended.map(ProcessIdentity::to_word))
+        {
             Ok(seized) => Ok(self.held(ended.filter(|_| seized))),
-            Err(holder) => Err(Identity::from_word(holder).unwrap_or(Identity::own())),
+            Err(holder) => {
+                Err(ProcessIdentity::from_word(holder).unwrap_or(ProcessIdentity::own()))
+            }
         }
     }
 
     /// One look at the word by somebody who waits for the lock.
-    fn look(&self, seen: &mut Seen) -> Option<Held<'_>> {
+    fn look(&self, seen: &mut SeenHolders) -> Option<RobustGuard<'_>> {
         let taken = self.take().or_else(|_| self.take_or_seize(seen.ended));
         taken.map_err(|holder| seen.watch(holder)).ok()
     }
 
-    fn held(&self, ended: Option<Identity>) -> Held<'_> {
-        Held {
+    fn held(&self, ended: Option<ProcessIdentity>) -> RobustGuard<'_> {
+        RobustGuard {
             robust: self,
             ended,
-            seen: Seen::default(),
+            seen: SeenHolders::default(),
         }
     }
 
-    /// Gives the lock back that somebody has [kept](Held::keep), and wakes who waits for it.
+    /// Gives the lock back that somebody has [kept](RobustGuard::keep), and wakes who waits for it.
     pub(super) fn give_back(&self) {
-        let own = Identity::own().to_word();
+        let own = ProcessIdentity::own().to_word();
         self.word().give_back(own, || self.bell.ring());
     }
 }
@@ -268,17 +278,17 @@ enum Look<T> {
 
 /// The lock, held. Dropping it gives it back, and wakes who waits for it.
 #[derive(Debug)]
-pub(super) struct Held<'a> {
-    robust: &'a Robust,
-    ended: Option<Identity>,
-    seen: Seen,
+pub(super) struct RobustGuard<'a> {
+    robust: &'a RobustLock,
+    ended: Option<ProcessIdentity>,
+    seen: SeenHolders,
 }
 
-impl Held<'_> {
+impl RobustGuard<'_> {
     /// The process that had the lock when it ended, if it was taken from such. What the lock guards may be
     /// in the middle of a change.
     pub(super) fn abandoned_by(&self) -> Option<u32> {
-        self.ended.map(Identity::pid)
+        self.ended.map(ProcessIdentity::pid)
     }
 
     /// Wakes who waits for a change. To be called before the change is made.
@@ -287,16 +297,16 @@ impl Held<'_> {
     }
 
     /// Who waits is to look again when `process` has ended.
-    pub(super) fn watch(&mut self, process: Identity) {
+    pub(super) fn watch(&mut self, process: ProcessIdentity) {
         self.seen.watch(process);
     }
 
     /// The process whose end is the reason for this look, of those that were watched.
-    pub(super) fn ended(&self) -> Option<Identity> {
+    pub(super) fn ended(&self) -> Option<ProcessIdentity> {
         self.seen.ended
     }
 
-    /// Keeps the lock until it is [given back](Robust::give_back).
+    /// Keeps the lock until it is [given back](RobustLock::give_back).
     pub(super) fn keep(self) {
         let mut kept = ManuallyDrop::new(self);
         drop(std::mem::take(&mut kept.seen));
@@ -304,7 +314,7 @@ impl Held<'_> {
 
     fn look<T>(
         mut self,
-        seen: &mut Seen,
+        seen: &mut SeenHolders,
         look: &mut impl FnMut(&mut Self) -> Option<T>,
     ) -> Look<T> {
         // Before the look: a change without the lock is in what is seen, or makes another version.
@@ -316,7 +326,7 @@ impl Held<'_> {
     }
 }
 
-impl Drop for Held<'_> {
+impl Drop for RobustGuard<'_> {
     fn drop(&mut self) {
         self.robust.give_back();
     }
@@ -331,15 +341,15 @@ mod tests {
     use super::*;
 
     /// The same lock, as two processes have it.
-    fn two() -> (Robust, Robust) {
+    fn two() -> (RobustLock, RobustLock) {
         let bell = Bell::new().expect("a bell");
-        let (one, fd) = SharedMemory::create(4096).expect("memory");
-        let other = SharedMemory::open(fd, 4096).expect("the same memory");
-        let lock = |memory| Robust::new(Arc::new(memory), 64, bell.clone());
+        let (one, fd) = SharedMapping::create(4096).expect("memory");
+        let other = SharedMapping::open(fd, 4096).expect("the same memory");
+        let lock = |memory| RobustLock::new(Arc::new(memory), 64, bell.clone());
         (lock(one), lock(other))
     }
 
-    fn data(lock: &Robust) -> &AtomicU64 {
+    fn data(lock: &RobustLock) -> &AtomicU64 {
         lock.memory.word(0)
     }
 
@@ -348,7 +358,7 @@ mod tests {
         process.stdin(Stdio::piped()).spawn().expect("a process")
     }
 
-    fn give_to(process: &Child, lock: &Robust) {
+    fn give_to(process: &Child, lock: &RobustLock) {
         let holder = lock.memory.word(lock.at + HOLDER);
         holder.store(process.id().into(), Ordering::SeqCst);
     }
@@ -357,7 +367,7 @@ mod tests {
     fn one_at_a_time_has_it_be_it_a_task_or_a_thread() {
         const ROUNDS: u64 = 300;
         let (one, other) = two();
-        let add = |lock: &Robust| {
+        let add = |lock: &RobustLock| {
             let seen = data(lock).load(Ordering::Relaxed);
             std::thread::yield_now();
             data(lock).store(seen + 1, Ordering::Relaxed);
@@ -436,7 +446,7 @@ mod tests {
         });
         assert_eq!(seen, 3);
         let mut process = process();
-        let identity = Identity::from_word(process.id().into()).expect("not 0");
+        let identity = ProcessIdentity::from_word(process.id().into()).expect("not 0");
         let until_it_ends = one.wait_until(|held| {
             held.watch(identity);
             identity.has_ended().then_some(())
@@ -486,7 +496,7 @@ mod tests {
     fn a_thread_looks_after_the_end_of_whom_it_watches() {
         let (one, _) = two();
         let mut process = process();
-        let identity = Identity::from_word(process.id().into()).expect("not 0");
+        let identity = ProcessIdentity::from_word(process.id().into()).expect("not 0");
         let input = Cell::new(process.stdin.take());
         let looks = Cell::new(0);
         let ended = one.blocking_wait_until(Some(Duration::from_secs(30)), |held| {

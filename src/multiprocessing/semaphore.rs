@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::permits::{MOST, Permits, Taking};
 use super::wait::end_of;
-use crate::sys::Identity;
+use crate::sys::ProcessIdentity;
 
 /// Has so many permits, for tasks and threads of all processes that have it.
 ///
@@ -159,7 +159,7 @@ impl SemaphorePermit {
     /// The id that the process had which had this permit before and ended with it, if that is how it came
     /// here.
     pub fn abandoned_by(&self) -> Option<u32> {
-        self.taking.as_ref()?.ended.map(Identity::pid)
+        self.taking.as_ref()?.ended.map(ProcessIdentity::pid)
     }
 
     /// Does not give the permit back: the semaphore has one less from now on.

@@ -8,25 +8,25 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::bell::Bell;
-use super::robust::Robust;
-use crate::sys::SharedMemory;
+use super::robust::RobustLock;
+use crate::sys::SharedMapping;
 use crate::wire::descriptors::Descriptor;
 
 /// Memory and bell of one object. They go when the last process that has them goes.
 #[derive(Debug)]
-pub(super) struct Shared {
-    memory: Arc<SharedMemory>,
+pub(super) struct SharedObject {
+    memory: Arc<SharedMapping>,
     descriptor: Descriptor,
     bell: Bell,
 }
 
-impl Shared {
+impl SharedObject {
     /// New memory, all zeros, of which the first `used` bytes are there for sure.
     ///
     /// # Errors
     /// There is no memory or no descriptor left.
     pub(super) fn new(len: usize, used: usize) -> io::Result<Self> {
-        let (memory, fd) = SharedMemory::create(len)?;
+        let (memory, fd) = SharedMapping::create(len)?;
         secure(&memory, 0, used)?;
         Ok(Self {
             memory: Arc::new(memory),
@@ -35,7 +35,7 @@ impl Shared {
         })
     }
 
-    pub(super) fn memory(&self) -> &SharedMemory {
+    pub(super) fn memory(&self) -> &SharedMapping {
         &self.memory
     }
 
@@ -44,8 +44,8 @@ impl Shared {
     }
 
     /// The robust lock at the beginning of the memory.
-    pub(super) fn robust(&self) -> Robust {
-        Robust::new(self.memory.clone(), 0, self.bell.clone())
+    pub(super) fn robust(&self) -> RobustLock {
+        RobustLock::new(self.memory.clone(), 0, self.bell.clone())
     }
 
     /// What a process has received. An object of this kind has so much memory.
@@ -55,7 +55,7 @@ impl Shared {
     ) -> Result<Self, D::Error> {
         let (descriptor, bell) = <(Descriptor, Bell)>::deserialize(deserializer)?;
         let fd = descriptor.as_fd().try_clone_to_owned();
-        let memory = fd.and_then(|fd| SharedMemory::open(fd, len));
+        let memory = fd.and_then(|fd| SharedMapping::open(fd, len));
         Ok(Self {
             memory: Arc::new(memory.map_err(serde::de::Error::custom)?),
             descriptor,
@@ -65,7 +65,7 @@ impl Shared {
 }
 
 /// Gets the memory behind so many bytes, so that writing to them cannot fail later.
-pub(super) fn secure(memory: &SharedMemory, offset: usize, len: usize) -> io::Result<()> {
+pub(super) fn secure(memory: &SharedMapping, offset: usize, len: usize) -> io::Result<()> {
     match memory.secure(offset, len) {
         // The system is too old to be asked, and has always given so few pages.
         Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
@@ -73,7 +73,7 @@ pub(super) fn secure(memory: &SharedMemory, offset: usize, len: usize) -> io::Re
     }
 }
 
-impl Serialize for Shared {
+impl Serialize for SharedObject {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         (&self.descriptor, &self.bell).serialize(serializer)
     }

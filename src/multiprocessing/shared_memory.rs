@@ -68,7 +68,7 @@ pub struct SharedMemory {
 
 struct Segment {
     /// Before the descriptor, after which it is looked whether anybody has the segment.
-    memory: sys::SharedMemory,
+    memory: sys::SharedMapping,
     descriptor: Descriptor,
     len: usize,
     name: Option<Box<str>>,
@@ -95,7 +95,7 @@ impl SharedMemory {
     /// control group, or within the limits of this process. Other errors are the system's, as if there
     /// is no descriptor left.
     pub fn create(len: usize) -> io::Result<Self> {
-        let (memory, fd) = sys::SharedMemory::create_reserved(len)?;
+        let (memory, fd) = sys::SharedMapping::create_reserved(len)?;
         Ok(Self::of(memory, fd.into(), len, None))
     }
 
@@ -163,12 +163,12 @@ impl SharedMemory {
         name: &str,
     ) -> io::Result<Self> {
         descriptor.keep_until_closed(file);
-        let memory = sys::SharedMemory::open(&descriptor, len)?;
+        let memory = sys::SharedMapping::open(&descriptor, len)?;
         Ok(Self::of(memory, descriptor, len, Some(name.into())))
     }
 
     fn of(
-        memory: sys::SharedMemory,
+        memory: sys::SharedMapping,
         descriptor: Descriptor,
         len: usize,
         name: Option<Box<str>>,
@@ -301,7 +301,7 @@ impl<'de> Deserialize<'de> for SharedMemory {
             Some(name) => {
                 SegmentName::new(&name).and_then(|file| Self::named(file, descriptor, len, &name))
             }
-            None => sys::SharedMemory::open(&descriptor, len)
+            None => sys::SharedMapping::open(&descriptor, len)
                 .map(|memory| Self::of(memory, descriptor, len, None)),
         };
         opened.map_err(serde::de::Error::custom)

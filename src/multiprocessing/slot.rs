@@ -18,7 +18,7 @@ use super::atomic::{AtomicU64, Ordering};
 
 /// The word of one permit.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Slot<'a>(pub(crate) &'a AtomicU64);
+pub(crate) struct PermitSlot<'a>(pub(crate) &'a AtomicU64);
 
 /// Why a permit cannot be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +37,7 @@ const FREE: u64 = u64::MAX;
 /// Set beside the process that adds it. No process has this bit.
 const ADDING: u64 = 1 << 63;
 
-impl Slot<'_> {
+impl PermitSlot<'_> {
     /// What is known of it, if it is not free.
     pub(crate) fn look(&self) -> Option<Taken> {
         Self::read(self.0.load(Ordering::SeqCst))

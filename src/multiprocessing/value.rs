@@ -12,8 +12,8 @@ use bytemuck::Pod;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::locked::Locked;
-use super::robust::Held;
-use crate::sys::SharedMemory;
+use super::robust::RobustGuard;
+use crate::sys::SharedMapping;
 
 /// A value that several processes have, with a lock.
 ///
@@ -121,7 +121,7 @@ impl<T: Pod> Value<T> {
     /// [`OutOfMemory`](io::ErrorKind::OutOfMemory) if there is no room for it, and what the system says
     /// otherwise, as if there are not two descriptors left.
     pub fn new(value: T) -> io::Result<Self> {
-        let fill = |memory: &SharedMemory| memory.store(PLACES, bytemuck::bytes_of(&value));
+        let fill = |memory: &SharedMapping| memory.store(PLACES, bytemuck::bytes_of(&value));
         Ok(Self {
             locked: Locked::create(memory_for::<T>(), fill)?,
             values: PhantomData,
@@ -298,7 +298,7 @@ impl<T: Pod> Value<T> {
         self.change(&self.locked.blocking_lock(), change)
     }
 
-    fn change<R>(&self, held: &Held<'_>, change: impl FnOnce(&mut T) -> R) -> R {
+    fn change<R>(&self, held: &RobustGuard<'_>, change: impl FnOnce(&mut T) -> R) -> R {
         let mut value = self.read(held);
         let result = change(&mut value);
         self.commit(held, &value);
@@ -310,7 +310,7 @@ impl<T: Pod> Value<T> {
         (self.locked.memory().word(CHOICE).load(Ordering::Acquire) & 1) as usize
     }
 
-    fn read(&self, _held: &Held<'_>) -> T {
+    fn read(&self, _held: &RobustGuard<'_>) -> T {
         let mut value = T::zeroed();
         let bytes = bytemuck::bytes_of_mut(&mut value);
         let offset = PLACES + self.place() * stride::<T>();
@@ -319,7 +319,7 @@ impl<T: Pod> Value<T> {
     }
 
     /// A process that is killed in here has written to a place that nobody reads, or is done.
-    fn commit(&self, _held: &Held<'_>, value: &T) {
+    fn commit(&self, _held: &RobustGuard<'_>, value: &T) {
         let other = 1 - self.place();
         let bytes = bytemuck::bytes_of(value);
         let memory = self.locked.memory();
@@ -368,7 +368,7 @@ impl<'de, T: Pod> Deserialize<'de> for Value<T> {
 #[must_use = "the lock is given back as this is dropped"]
 pub struct ValueGuard<'a, T: Pod> {
     value: &'a Value<T>,
-    held: Held<'a>,
+    held: RobustGuard<'a>,
     copy: T,
     is_changed: bool,
     /// Whether the thread was panicking already when it took the lock.
@@ -377,7 +377,7 @@ pub struct ValueGuard<'a, T: Pod> {
 }
 
 impl<'a, T: Pod> ValueGuard<'a, T> {
-    fn new(value: &'a Value<T>, held: Held<'a>) -> Self {
+    fn new(value: &'a Value<T>, held: RobustGuard<'a>) -> Self {
         Self {
             copy: value.read(&held),
             abandoned_by: value.locked.abandoned_by(&held),

@@ -4,42 +4,42 @@
 use std::time::{Duration, Instant};
 
 use super::bell::Bell;
-use super::vigil::{BlockingVigil, Vigil};
+use super::waiter::{BlockingWaiter, Waiter};
 use super::word::Mark;
-use crate::sys::Identity;
+use crate::sys::ProcessIdentity;
 
 /// What somebody saw who looked and did not find what he waits for.
 #[derive(Debug, Default)]
-pub(super) struct Seen {
+pub(super) struct SeenHolders {
     /// A process, of those seen before, that has ended.
-    pub(super) ended: Option<Identity>,
+    pub(super) ended: Option<ProcessIdentity>,
     /// Whose end is a reason to look again.
-    watched: Vec<Identity>,
+    watched: Vec<ProcessIdentity>,
 }
 
-impl Seen {
+impl SeenHolders {
     /// The end of `process` is a reason to look again.
-    pub(super) fn watch(&mut self, process: Identity) {
+    pub(super) fn watch(&mut self, process: ProcessIdentity) {
         if !self.watched.contains(&process) {
             self.watched.push(process);
         }
     }
 
     /// As [`watch`](Self::watch), for a process as a word has it. If it has ended, gives it instead.
-    pub(super) fn watch_word(&mut self, word: u64) -> Option<Identity> {
-        let process = Identity::from_word(word)?;
+    pub(super) fn watch_word(&mut self, word: u64) -> Option<ProcessIdentity> {
+        let process = ProcessIdentity::from_word(word)?;
         if self.ended != Some(process) {
             self.watch(process);
         }
         self.ended.filter(|ended| *ended == process)
     }
 
-    pub(super) fn watched(&self) -> &[Identity] {
+    pub(super) fn watched(&self) -> &[ProcessIdentity] {
         &self.watched
     }
 
     /// As before the next look.
-    pub(super) fn renew(&mut self, ended: Option<Identity>) {
+    pub(super) fn renew(&mut self, ended: Option<ProcessIdentity>) {
         self.ended = ended;
         self.watched.clear();
     }
@@ -56,17 +56,17 @@ impl Seen {
 pub(super) async fn until<T>(
     bell: &Bell,
     mark: Mark<'_>,
-    mut look: impl FnMut(&mut Seen) -> Option<T>,
+    mut look: impl FnMut(&mut SeenHolders) -> Option<T>,
 ) -> T {
-    let (mut vigil, mut seen) = (Vigil::new(bell), Seen::default());
+    let (mut waiter, mut seen) = (Waiter::new(bell), SeenHolders::default());
     loop {
         mark.raise();
         if let Some(found) = look(&mut seen) {
             return found;
         }
-        let ended = vigil.watch(seen.watched());
+        let ended = waiter.watch(seen.watched());
         if ended.is_none() {
-            vigil.wait().await;
+            waiter.wait().await;
         }
         seen.renew(ended);
     }
@@ -77,20 +77,20 @@ pub(super) fn blocking_until<T>(
     bell: &Bell,
     mark: Mark<'_>,
     end: Option<Instant>,
-    mut look: impl FnMut(&mut Seen) -> Option<T>,
+    mut look: impl FnMut(&mut SeenHolders) -> Option<T>,
 ) -> Option<T> {
-    let (mut vigil, mut seen) = (BlockingVigil::new(bell), Seen::default());
+    let (mut waiter, mut seen) = (BlockingWaiter::new(bell), SeenHolders::default());
     loop {
         mark.raise();
         if let Some(found) = look(&mut seen) {
             return Some(found);
         }
-        let ended = vigil.watch(seen.watched());
+        let ended = waiter.watch(seen.watched());
         if ended.is_none() {
             if is_over(end) {
                 return None;
             }
-            vigil.wait(end);
+            waiter.wait(end);
         }
         seen.renew(ended);
     }

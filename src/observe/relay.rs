@@ -11,7 +11,7 @@ use tracing_core::field::FieldSet;
 use tracing_core::{Event, Interest, Kind, LevelFilter};
 
 use super::Trace;
-use crate::wire::event::{self, Place};
+use crate::wire::event::{self, CallsitePlace};
 
 pub(super) fn level() -> u8 {
     let level = LevelFilter::current().into_level();
@@ -19,7 +19,7 @@ pub(super) fn level() -> u8 {
 }
 
 /// Gives an event to the subscriber, within the span of its task.
-pub(crate) fn tell(event: event::Event, task: Option<&Trace>) {
+pub(crate) fn tell(event: event::LogEvent, task: Option<&Trace>) {
     let site: &'static dyn Callsite = site(event.place);
     let metadata = site.metadata();
     let values = event.values.into_iter().map(|value| value.map(boxed));
@@ -34,14 +34,14 @@ pub(crate) fn tell(event: event::Event, task: Option<&Trace>) {
     });
 }
 
-fn boxed(value: event::Value) -> Box<dyn Value> {
+fn boxed(value: event::FieldValue) -> Box<dyn Value> {
     match value {
-        event::Value::Signed(number) => Box::new(number),
-        event::Value::Unsigned(number) => Box::new(number),
-        event::Value::Float(number) => Box::new(number),
-        event::Value::Bool(is_set) => Box::new(is_set),
-        event::Value::Text(text) => Box::new(text),
-        event::Value::Debug(text) => Box::new(display(text)),
+        event::FieldValue::Signed(number) => Box::new(number),
+        event::FieldValue::Unsigned(number) => Box::new(number),
+        event::FieldValue::Float(number) => Box::new(number),
+        event::FieldValue::Bool(is_set) => Box::new(is_set),
+        event::FieldValue::Text(text) => Box::new(text),
+        event::FieldValue::Debug(text) => Box::new(display(text)),
     }
 }
 
@@ -58,15 +58,15 @@ impl Callsite for Site {
 
 /// Finds, or makes, the site of a place. There are as many as places in the program, and they stay, as
 /// those do.
-fn site(place: Place) -> &'static Site {
-    static SITES: Mutex<Option<HashMap<Place, &'static Site>>> = Mutex::new(None);
+fn site(place: CallsitePlace) -> &'static Site {
+    static SITES: Mutex<Option<HashMap<CallsitePlace, &'static Site>>> = Mutex::new(None);
     let mut sites = SITES.lock().unwrap_or_else(PoisonError::into_inner);
     let sites = sites.get_or_insert_default();
     if let Some(site) = sites.get(&place) {
         return site;
     }
     let site: &'static Site = Box::leak(Box::new(Site(OnceLock::new())));
-    let Place {
+    let CallsitePlace {
         level,
         name,
         target,

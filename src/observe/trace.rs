@@ -8,9 +8,9 @@ use tracing::Span;
 use tracing::field::Empty;
 
 /// Open until the task has its outcome. Its parent is the span in which the task was submitted.
-pub(crate) struct Trace(Mutex<Option<Arc<Open>>>); // Small where nobody traces.
+pub(crate) struct Trace(Mutex<Option<Arc<OpenSpan>>>); // Small where nobody traces.
 
-struct Open {
+struct OpenSpan {
     span: Span,
     submitted: Instant,
     traceparent: Option<Arc<str>>,
@@ -53,7 +53,7 @@ impl Trace {
             task.run_time_us = Empty,
             task.outcome = Empty,
         );
-        let open = (!span.is_disabled()).then(|| Open {
+        let open = (!span.is_disabled()).then(|| OpenSpan {
             traceparent: PROPAGATOR
                 .get()
                 .and_then(|propagate| propagate(&span))
@@ -64,12 +64,12 @@ impl Trace {
         Self(Mutex::new(open.map(Arc::new)))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Arc<Open>>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Arc<OpenSpan>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The span is used outside the lock: a subscriber is foreign code.
-    fn open(&self) -> Option<Arc<Open>> {
+    fn open(&self) -> Option<Arc<OpenSpan>> {
         self.lock().clone()
     }
 

@@ -2,15 +2,15 @@
 //! between which the runtime is free for others.
 
 use crate::wire::Reader;
-use crate::wire::bulk::Incoming;
-use crate::wire::ring::Ring;
+use crate::wire::bulk::IncomingPayload;
+use crate::wire::ring::PayloadRing;
 
 /// Outcomes of which parts are still to come.
 #[derive(Debug)]
 pub(super) struct Arrival {
     /// What came in the frame.
     rest: Reader,
-    parts: Incoming,
+    parts: IncomingPayload,
 }
 
 /// How far they are.
@@ -26,12 +26,12 @@ pub(super) enum Arriving {
 }
 
 impl Arrival {
-    pub(super) fn new(rest: Reader, parts: Incoming) -> Self {
+    pub(super) fn new(rest: Reader, parts: IncomingPayload) -> Self {
         Self { rest, parts }
     }
 
     /// Reads on, `most` bytes or a little more.
-    pub(super) fn read(mut self, ring: Ring<'_>, most: &mut usize) -> Arriving {
+    pub(super) fn read(mut self, ring: PayloadRing<'_>, most: &mut usize) -> Arriving {
         while self.parts.missing() > 0 {
             if *most == 0 {
                 return Arriving::More(self);

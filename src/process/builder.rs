@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::limits::Limits;
 use super::output::{Outlets, Output};
-use super::pool::{Config, Pool};
+use super::pool::{Pool, ProcessPoolConfig};
 use super::start::{ForkServer, Opening, Recipe, Starter, Surroundings};
 use super::supervisor;
 use super::{ProcessPoolExecutor, workers_allowed};
@@ -366,7 +366,7 @@ impl ProcessPoolBuilder {
             )));
         }
         let idle_timeout = self.idle_timeout;
-        let config = Config {
+        let config = ProcessPoolConfig {
             name: self.name,
             max_workers,
             min_workers: self.min_workers,

@@ -16,20 +16,20 @@ use super::arrival::{Arrival, Arriving};
 use super::link::{Answered, Dismissal, Ending, Fate, Late, Link, Tenure};
 use super::output::Outputs;
 use super::pool::{AfterFailure, Departure, Pool};
-use super::start::{Child, Connection, Newborn, StartError};
+use super::start::{Child, ChildConnection, NewWorker, StartError};
 use super::verdict::{self, cause, death};
-use super::watch::Watch;
+use super::watch::WorkerWatch;
 use crate::executor::decoded::PromiseEncoded;
 use crate::executor::error::{Cause, Death, InitFailure};
 use crate::executor::promise::Owed;
 use crate::panic;
 use crate::sys;
 use crate::wire::Reader;
-use crate::wire::bulk::Incoming;
+use crate::wire::bulk::IncomingPayload;
 use crate::wire::message::FromWorker;
 use crate::wire::outcomes::{Listener, Nonsense, Status, Told, Values};
 use crate::wire::page::Page;
-use crate::wire::ring::{PIECE, Way};
+use crate::wire::ring::{PIECE, RingDirection};
 
 /// How long a worker that was told to exit, or has hung up, may take to end.
 const EXIT_GRACE: Duration = Duration::from_secs(5);
@@ -44,13 +44,13 @@ pub(super) fn start(runtime: &Handle, pool: Arc<Pool>, id: u64) {
         pool,
         id,
         link: None,
-        end: End::NeverPolled,
+        end: PlaceEnd::NeverPolled,
     };
-    runtime.spawn(occupy(place));
+    runtime.spawn(run_place(place));
 }
 
-async fn occupy(mut place: TakenPlace) {
-    place.end = End::Gone(None, 0);
+async fn run_place(mut place: TakenPlace) {
+    place.end = PlaceEnd::Gone(None, 0);
     if let Some(moment) = place.pool.starts_after()
         && !pause(&place.pool, moment).await
     {
@@ -60,8 +60,8 @@ async fn occupy(mut place: TakenPlace) {
         match try_bring_up(&place.pool, place.id).await {
             Ok(worker) => {
                 place.link = Some(worker.link.clone());
-                let (departure, lost) = worker.live(&place.pool).await;
-                place.end = End::Gone(Some(departure), lost);
+                let (departure, lost) = worker.supervise(&place.pool).await;
+                place.end = PlaceEnd::Gone(Some(departure), lost);
                 return;
             }
             Err(None) => return,
@@ -81,7 +81,7 @@ async fn occupy(mut place: TakenPlace) {
 }
 
 /// Waits for a moment, if there is one. (No timer is made for nothing.)
-async fn come(moment: Option<Instant>) {
+async fn sleep_until_some(moment: Option<Instant>) {
     match moment {
         Some(moment) => sleep_until(moment).await,
         None => std::future::pending().await,
@@ -101,10 +101,10 @@ struct TakenPlace {
     pool: Arc<Pool>,
     id: u64,
     link: Option<Arc<Link>>,
-    end: End,
+    end: PlaceEnd,
 }
 
-enum End {
+enum PlaceEnd {
     /// The runtime had ended before the task could begin.
     NeverPolled,
     /// Why the worker has gone, if there was one, and how many items it took along.
@@ -117,26 +117,28 @@ impl Drop for TakenPlace {
         let cut_off = self
             .link
             .as_ref()
-            .map_or(0, |link| link.bury(&Cause::Shutdown).lost);
-        if let (Some(_), End::Gone(departure, _)) = (&self.link, &self.end) {
+            .map_or(0, |link| link.settle_death(&Cause::Shutdown).lost);
+        if let (Some(_), PlaceEnd::Gone(departure, _)) = (&self.link, &self.end) {
             self.pool.worker_ended(departure.unwrap_or(Departure::Sent));
         }
         match self.end {
-            End::NeverPolled => self.pool.discard_place(self.id),
-            End::Gone(departure, lost) => self.pool.worker_gone(self.id, departure, lost + cut_off),
+            PlaceEnd::NeverPolled => self.pool.discard_place(self.id),
+            PlaceEnd::Gone(departure, lost) => {
+                self.pool.worker_gone(self.id, departure, lost + cut_off)
+            }
         }
     }
 }
 
 /// A worker that is ready, with all that the parent has of it.
-struct Worker {
+struct SupervisedWorker {
     link: Arc<Link>,
-    watch: Watch,
+    watch: WorkerWatch,
     codec: LengthDelimitedCodec,
     buffer: BytesMut,
     listener: Listener,
     /// Parts of the next outcomes come by the ring.
-    announced: Option<Incoming>,
+    announced: Option<IncomingPayload>,
     /// The outcomes that are coming so. What is in `buffer` comes behind them.
     arriving: Option<Arrival>,
     child: Child,
@@ -152,7 +154,7 @@ struct Failure {
 }
 
 /// As `bring_up`. Tokio panics where a runtime lacks a driver or a thread; that will come again.
-async fn try_bring_up(pool: &Arc<Pool>, id: u64) -> Result<Worker, Option<Failure>> {
+async fn try_bring_up(pool: &Arc<Pool>, id: u64) -> Result<SupervisedWorker, Option<Failure>> {
     let outcome = panic::contain(bring_up(pool, id)).await;
     outcome.unwrap_or_else(|_| {
         let reason = "the runtime cannot drive a worker; build it with `enable_all`";
@@ -168,7 +170,7 @@ async fn try_bring_up(pool: &Arc<Pool>, id: u64) -> Result<Worker, Option<Failur
 }
 
 /// Starts a process and waits until it is ready. `Err(None)`: it is not needed any more.
-async fn bring_up(pool: &Arc<Pool>, id: u64) -> Result<Worker, Option<Failure>> {
+async fn bring_up(pool: &Arc<Pool>, id: u64) -> Result<SupervisedWorker, Option<Failure>> {
     let recipe = &pool.config.recipe;
     let system = |doing| move |error| Some(describe(StartError::system(doing)(error), None));
     let (page, page_fd) = Page::create().map_err(system("make shared memory"))?;
@@ -187,7 +189,7 @@ async fn bring_up(pool: &Arc<Pool>, id: u64) -> Result<Worker, Option<Failure>> 
         Err(StartError::Closed) => return Err(None),
         Err(error) => return Err(Some(describe(error, None))),
     };
-    let Newborn {
+    let NewWorker {
         mut child,
         mut connection,
         pipes,
@@ -221,21 +223,21 @@ async fn bring_up(pool: &Arc<Pool>, id: u64) -> Result<Worker, Option<Failure>> 
         let death = death(pid, exit, outputs.into_tail(), oom_kills);
         return Err(Some(describe(error, (!killed).then_some(death))));
     }
-    let Connection {
+    let ChildConnection {
         stream,
         codec,
         buffer,
         ..
     } = connection;
     let socket = Arc::new(stream.into_std().map_err(system("use a socket"))?);
-    let watch = Watch::new(answers, socket.clone()).map_err(system("use a socket"))?;
+    let watch = WorkerWatch::new(answers, socket.clone()).map_err(system("use a socket"))?;
     let tenure = Tenure {
         max_tasks: pool.config.max_tasks_per_child,
         max_age: pool.config.max_age_per_child,
         idle_timeout: pool.config.idle_timeout,
     };
     let link = Arc::new(Link::new(id, pid, page, socket, tenure));
-    Ok(Worker {
+    Ok(SupervisedWorker {
         link,
         watch,
         codec,
@@ -263,7 +265,7 @@ fn describe(error: StartError, death: Option<Death>) -> Failure {
     let for_good = matches!(
         error,
         StartError::UserCode(..)
-            | StartError::ZygoteLost
+            | StartError::ForkServerLost
             | StartError::OtherVersion(_)
             | StartError::OtherBuild
             | StartError::Garbage(_)
@@ -274,14 +276,14 @@ fn describe(error: StartError, death: Option<Death>) -> Failure {
     }
 }
 
-impl Worker {
+impl SupervisedWorker {
     /// Drives the worker until it is gone. Says why it went, and how many items it took along.
-    async fn live(mut self, pool: &Arc<Pool>) -> (Departure, usize) {
+    async fn supervise(mut self, pool: &Arc<Pool>) -> (Departure, usize) {
         pool.worker_ready(&self.link);
         self.drive(pool).await;
         let exit = self.child.exit().await;
         self.outputs.finish(Some(&self.link)); // While the names of its tasks are known.
-        self.read_last_words(pool);
+        self.read_rest_after_death(pool);
         let ending = self.link.ending();
         let mut death = death(
             self.link.pid,
@@ -307,7 +309,7 @@ impl Worker {
             }
             None => (Departure::Crashed, Cause::WorkerLost(death)),
         };
-        let remains = self.link.bury(&loss);
+        let remains = self.link.settle_death(&loss);
         let departure = match departure {
             Departure::Crashed if remains.was_useless => Departure::Stillborn,
             departure => departure,
@@ -353,11 +355,11 @@ impl Worker {
                         // Most likely it has ended, and that will be told in a moment.
                         hung_up = Some(Instant::now() + EXIT_GRACE);
                     } else {
-                        more = self.take_in(pool);
+                        more = self.read_results(pool);
                     }
                 }
                 () = self.child.ended() => return,
-                () = come(hung_up), if hung_up.is_some() => {
+                () = sleep_until_some(hung_up), if hung_up.is_some() => {
                     hung_up = None;
                     self.link.end(Ending::Protocol("closing its connection".to_owned()));
                 }
@@ -366,10 +368,10 @@ impl Worker {
                 // Whatever else there is in the runtime has its turn between two pieces.
                 () = yield_now(), if more || has_room => {
                     if more {
-                        more = self.take_in(pool);
+                        more = self.read_results(pool);
                     }
                 }
-                () = come(deadline), if deadline.is_some() => {
+                () = sleep_until_some(deadline), if deadline.is_some() => {
                     if last_call.is_some() {
                         return self.child.kill();
                     }
@@ -377,10 +379,10 @@ impl Worker {
                         pool.dismiss_idle(&self.link);
                     }
                     self.retire_if_due(pool);
-                    if self.link.is_at_it_for_long() {
+                    if self.link.share_is_due() {
                         pool.share(&self.link);
                     }
-                    if let Some(late) = self.link.look_at_the_clock() {
+                    if let Some(late) = self.link.on_deadline() {
                         let Late { promise, item, limit } = late;
                         pool.item_overran(1);
                         promise.fail(item, promise.ticket().error(true, Cause::TimedOut { limit }));
@@ -393,7 +395,7 @@ impl Worker {
     }
 
     /// Settles what has come. True if there is more of it, but it has been enough for once.
-    fn take_in(&mut self, pool: &Arc<Pool>) -> bool {
+    fn read_results(&mut self, pool: &Arc<Pool>) -> bool {
         // What a task has written is told before it is over for its caller.
         self.outputs.drain(Some(&self.link));
         let more = self.read_frames(pool);
@@ -410,13 +412,13 @@ impl Worker {
         }
     }
 
-    /// As `take_in`.
+    /// As `read_results`.
     fn read_frames(&mut self, pool: &Arc<Pool>) -> bool {
         let mut most = PIECE;
         loop {
             if let Some(arriving) = self.arriving.take() {
-                match arriving.read(self.link.page.ring(Way::FromWorker), &mut most) {
-                    Arriving::Whole(outcomes) => self.hear(outcomes, pool),
+                match arriving.read(self.link.page.ring(RingDirection::FromWorker), &mut most) {
+                    Arriving::Whole(outcomes) => self.read_outcomes(outcomes, pool),
                     Arriving::More(arriving) => {
                         self.arriving = Some(arriving);
                         return true;
@@ -426,7 +428,7 @@ impl Worker {
                         return false;
                     }
                     Arriving::Failed(what) => {
-                        self.protest(&what);
+                        self.fail_protocol(&what);
                         return false;
                     }
                 }
@@ -440,12 +442,12 @@ impl Worker {
                     }
                     let message = FromWorker::parse(Reader::from(frame.freeze()));
                     if let Err(what) = self.act_on(message, pool) {
-                        self.protest(what);
+                        self.fail_protocol(what);
                         return false;
                     }
                 }
                 Err(error) => {
-                    self.protest(&format!("sending no frame: {error}"));
+                    self.fail_protocol(&format!("sending no frame: {error}"));
                     return false;
                 }
             }
@@ -461,7 +463,7 @@ impl Worker {
         match message {
             Some(FromWorker::Outcomes(entries)) => match self.announced.take() {
                 Some(parts) => self.arriving = Some(Arrival::new(entries, parts)),
-                None => self.hear(entries, pool),
+                None => self.read_outcomes(entries, pool),
             },
             Some(FromWorker::Progress(seq)) => self.link.report(seq),
             Some(FromWorker::Taken(seq)) => self.link.taken(seq),
@@ -480,14 +482,14 @@ impl Worker {
         Ok(())
     }
 
-    fn protest(&mut self, what: &str) {
+    fn fail_protocol(&mut self, what: &str) {
         self.buffer.clear();
         self.link.end(Ending::Protocol(what.to_owned()));
     }
 
     /// Reads what a dead worker had sent, and what it had finished but not sent. A frame that was
     /// cut off by its death is dropped.
-    fn read_last_words(&mut self, pool: &Arc<Pool>) {
+    fn read_rest_after_death(&mut self, pool: &Arc<Pool>) {
         loop {
             while self.read_frames(pool) {}
             self.buffer.reserve(READ);
@@ -499,12 +501,12 @@ impl Worker {
         // If one was still coming, a part of it died with the worker.
         (self.announced, self.arriving) = (None, None);
         self.listener = Listener::default();
-        self.hear(Reader::from(self.link.page.outbox()), pool);
+        self.read_outcomes(Reader::from(self.link.page.outbox()), pool);
         self.link.last_report();
     }
 
     /// Brings what the worker tells to whoever waits for it.
-    fn hear(&mut self, mut entries: Reader, pool: &Arc<Pool>) {
+    fn read_outcomes(&mut self, mut entries: Reader, pool: &Arc<Pool>) {
         while let Some(told) = self.listener.next(&mut entries) {
             match told {
                 Ok(Told::Time { seq, nanos }) => self.link.ran(seq, nanos),
@@ -515,7 +517,7 @@ impl Worker {
                     status,
                     reason,
                 }) => self.fail(seq, item, (status, reason), pool),
-                Err(Nonsense) => return self.protest("sending outcomes that make no sense"),
+                Err(Nonsense) => return self.fail_protocol("sending outcomes that make no sense"),
             }
         }
     }

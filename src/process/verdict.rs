@@ -12,7 +12,7 @@ pub(super) fn init_failure(error: StartError, death: Option<Death>) -> InitFailu
     InitFailure {
         reason: error.to_string(),
         death: match error {
-            StartError::ZygoteDied {
+            StartError::ForkServerDied {
                 pid,
                 exit,
                 ref stderr_tail,

@@ -15,14 +15,14 @@ use crate::sys;
 
 /// The pipe that a worker's answers come by, and the room in its socket.
 #[derive(Debug)]
-pub(super) struct Watch {
+pub(super) struct WorkerWatch {
     answers: AsyncFd<PipeReader>,
     socket: Arc<UnixStream>,
     /// There while it is told of.
     room: Option<AsyncFd<Arc<UnixStream>>>,
 }
 
-impl Watch {
+impl WorkerWatch {
     pub(super) fn new(answers: PipeReader, socket: Arc<UnixStream>) -> io::Result<Self> {
         Ok(Self {
             answers: sys::watch_pipe(answers)?,
@@ -96,13 +96,13 @@ mod tests {
 
     use super::*;
 
-    fn watch() -> (Watch, PipeWriter, UnixStream) {
+    fn watch() -> (WorkerWatch, PipeWriter, UnixStream) {
         let (answers, writer) = sys::pipe().expect("a pipe");
         let (ours, theirs) = UnixStream::pair().expect("a socket pair");
         for socket in [&ours, &theirs] {
             socket.set_nonblocking(true).expect("a socket");
         }
-        let watch = Watch::new(answers, Arc::new(ours)).expect("a runtime");
+        let watch = WorkerWatch::new(answers, Arc::new(ours)).expect("a runtime");
         (watch, writer, theirs)
     }
 

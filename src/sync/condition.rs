@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
 use super::block::block_on;
-use super::deadlock::Place;
+use super::deadlock::CodePlace;
 use super::lock::LockGuard;
 
 /// Where tasks wait for a change of what a [`Lock`](super::Lock) protects.
@@ -43,12 +43,12 @@ pub struct Condition {
 struct Waiters {
     last_number: u64,
     /// Who came first has the lowest number.
-    waiting: BTreeMap<u64, oneshot::Sender<Call>>,
+    waiting: BTreeMap<u64, oneshot::Sender<Notification>>,
 }
 
 /// How a waiter was called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Call {
+enum Notification {
     /// As one of so many: should it go away, another must come in its place.
     One,
     All,
@@ -209,7 +209,7 @@ impl Condition {
                     return;
                 };
                 // If it goes away in this very moment, it is not there to answer.
-                if waiter.send(Call::One).is_ok() {
+                if waiter.send(Notification::One).is_ok() {
                     break;
                 }
             }
@@ -224,11 +224,11 @@ impl Condition {
     pub fn notify_all(&self) {
         let waiting = mem::take(&mut self.waiters().waiting);
         for waiter in waiting.into_values() {
-            let _ = waiter.send(Call::All);
+            let _ = waiter.send(Notification::All);
         }
     }
 
-    async fn wait_at<'a, T>(&self, guard: LockGuard<'a, T>, place: Place) -> LockGuard<'a, T> {
+    async fn wait_at<'a, T>(&self, guard: LockGuard<'a, T>, place: CodePlace) -> LockGuard<'a, T> {
         let lock = LockGuard::lock(&guard);
         let mut waiter = self.enlist();
         drop(guard);
@@ -261,9 +261,9 @@ impl Condition {
 struct Waiter<'a> {
     condition: &'a Condition,
     number: u64,
-    receiver: oneshot::Receiver<Call>,
+    receiver: oneshot::Receiver<Notification>,
     /// Until it is answered.
-    call: Option<Call>,
+    call: Option<Notification>,
 }
 
 impl Waiter<'_> {
@@ -286,7 +286,7 @@ impl Drop for Waiter<'_> {
         // Whoever calls at this moment finds this closed, or is heard here.
         self.receiver.close();
         let call = self.call.or_else(|| self.receiver.try_recv().ok());
-        if call == Some(Call::One) {
+        if call == Some(Notification::One) {
             self.condition.notify_one();
         }
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tokio::sync::{Mutex, MutexGuard, OwnedMutexGuard};
 
 use super::block::block_on;
-use super::deadlock::{Attempt, Hold, Place, Tag};
+use super::deadlock::{Attempt, CodePlace, Hold, Tag};
 
 /// A lock around a value, for one task at a time; its guard may be kept while awaiting.
 ///
@@ -195,7 +195,7 @@ impl<T> Lock<T> {
     }
 
     /// As if called at that place.
-    pub(super) async fn lock_at(&self, place: Place) -> LockGuard<'_, T> {
+    pub(super) async fn lock_at(&self, place: CodePlace) -> LockGuard<'_, T> {
         let attempt = Attempt::new(&self.tag, place);
         let value = attempt.watch(self.value.lock()).await;
         self.guard(value, attempt.hold())

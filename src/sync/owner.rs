@@ -9,13 +9,13 @@ use tokio::task;
 use super::block::is_blocked;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Owner {
+pub(super) enum LockOwner {
     /// Tokio gives no id to a second task.
     Task(task::Id),
     Thread(ThreadId),
 }
 
-impl Owner {
+impl LockOwner {
     /// The task that calls this, or else the thread.
     pub(super) fn current() -> Self {
         task::try_id().map_or_else(|| Self::Thread(thread::current().id()), Self::Task)
@@ -33,7 +33,7 @@ impl Owner {
     }
 }
 
-impl fmt::Display for Owner {
+impl fmt::Display for LockOwner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Task(id) => write!(f, "task {id}"),
@@ -54,21 +54,21 @@ mod tests {
 
     #[tokio::test]
     async fn a_task_is_an_owner_and_so_is_a_thread_outside_of_tasks() {
-        let test = Owner::current();
-        assert!(matches!(test, Owner::Thread(_)), "it is blocked on");
-        assert_eq!(Owner::known(), Some(test));
-        let task = tokio::spawn(async { (task::id(), Owner::current()) });
+        let test = LockOwner::current();
+        assert!(matches!(test, LockOwner::Thread(_)), "it is blocked on");
+        assert_eq!(LockOwner::known(), Some(test));
+        let task = tokio::spawn(async { (task::id(), LockOwner::current()) });
         let (id, owner) = task.await.expect("no panic");
-        assert_eq!(owner, Owner::Task(id));
+        assert_eq!(owner, LockOwner::Task(id));
         assert_eq!(owner.to_string(), format!("task {id}"));
     }
 
     #[test]
     fn where_others_may_have_tasks_nobody_is_known_unless_the_thread_is_blocked() {
-        assert_eq!(Owner::known(), None);
-        let owner = block_on(async { Owner::known() });
-        assert_eq!(owner, Some(Owner::current()));
-        let words = Owner::current().to_string();
+        assert_eq!(LockOwner::known(), None);
+        let owner = block_on(async { LockOwner::known() });
+        assert_eq!(owner, Some(LockOwner::current()));
+        let words = LockOwner::current().to_string();
         let number = words.strip_prefix("thread ").expect("this is a thread");
         number.parse::<u64>().expect("threads have numbers");
     }

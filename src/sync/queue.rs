@@ -42,7 +42,7 @@ use super::block::block_on;
 /// # Ok(()) }
 /// ```
 pub struct Queue<T> {
-    state: Mutex<State<T>>,
+    state: Mutex<QueueState<T>>,
     /// A permit for each item. Who has acquired one finds an item, unless the queue was closed.
     filled: Semaphore,
     /// A permit for each item more that may be put.
@@ -50,7 +50,7 @@ pub struct Queue<T> {
     all_done: Notify,
 }
 
-struct State<T> {
+struct QueueState<T> {
     items: VecDeque<T>,
     /// What was put and is not told to be done.
     unfinished: usize,
@@ -104,7 +104,7 @@ impl<T> Queue<T> {
 
     const fn with_room(room: usize) -> Self {
         Self {
-            state: Mutex::new(State {
+            state: Mutex::new(QueueState {
                 items: VecDeque::new(),
                 unfinished: 0,
                 is_closed: false,
@@ -350,7 +350,7 @@ impl<T> Queue<T> {
         Some(item)
     }
 
-    fn state(&self) -> MutexGuard<'_, State<T>> {
+    fn state(&self) -> MutexGuard<'_, QueueState<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

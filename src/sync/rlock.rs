@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use super::block::block_on;
 use super::deadlock::{Attempt, Hold, Tag};
 use super::lock::TryLockError;
-use super::owner::Owner;
+use super::owner::LockOwner;
 
 /// A lock around a value, for one task at a time, which may take it again while it has it. It is free
 /// when all its guards are dropped.
@@ -49,7 +49,7 @@ pub struct RLock<T> {
 /// Who has the lock.
 #[derive(Debug)]
 struct Holder {
-    owner: Owner,
+    owner: LockOwner,
     /// How many guards there are.
     guards: usize,
     _hold: Hold,
@@ -162,7 +162,7 @@ impl<T> RLock<T> {
     fn lock_again(&self) -> Option<RLockGuard<'_, T>> {
         let mut holder = self.holder();
         let holder = holder.as_mut()?;
-        (holder.owner == Owner::current()).then(|| {
+        (holder.owner == LockOwner::current()).then(|| {
             holder.guards += 1;
             RLockGuard(self)
         })
@@ -171,7 +171,7 @@ impl<T> RLock<T> {
     /// The caller has the turn.
     fn begin(&self, attempt: &Attempt<'_>) -> RLockGuard<'_, T> {
         *self.holder() = Some(Holder {
-            owner: Owner::current(),
+            owner: LockOwner::current(),
             guards: 1,
             _hold: attempt.hold(),
         });

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::config::{Config, Initializer};
+use super::config::{Initializer, ThreadPoolConfig};
 use super::pool::ThreadPoolExecutor;
 use crate::executor::error::BuildError;
 use crate::executor::options::TaskOptions;
@@ -113,7 +113,7 @@ impl ThreadPoolBuilder {
     /// `is_invalid_setting()` if a number of workers or a capacity is 0.
     pub fn build(self) -> Result<ThreadPoolExecutor, BuildError> {
         static NEXT_ID: AtomicU64 = AtomicU64::new(1);
-        let config = Config {
+        let config = ThreadPoolConfig {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             max_workers: settings::workers(self.max_workers)?,
             queue_capacity: settings::queue_capacity(self.queue_capacity)?,

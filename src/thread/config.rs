@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::executor::options::TaskOptions;
 
-pub(super) struct Config {
+pub(super) struct ThreadPoolConfig {
     /// Differs from the id of every other executor of this process, ended ones too.
     pub(super) id: u64,
     pub(super) max_workers: usize,

@@ -11,8 +11,8 @@ use async_trait::async_trait;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
-use super::config::Config;
-use super::seats::{Call, Seats};
+use super::config::ThreadPoolConfig;
+use super::seats::{Seats, ThreadSource};
 use crate::alarm::Alarm;
 use crate::backlog::{Backlog, Pending};
 #[cfg(feature = "process")]
@@ -20,24 +20,24 @@ use crate::executor::encoded::Job;
 use crate::executor::erased::{ThreadJob, ThreadWork, Work};
 use crate::executor::error::{Cause, Rejection, TaskError};
 use crate::executor::options::{Shutdown, ShutdownReport};
-use crate::executor::promise::{Owner, Terms, Ticket};
+use crate::executor::promise::{TaskOwner, Terms, Ticket};
 use crate::executor::room::{Room, Rooms};
-use crate::executor::run::{Shared, Tally};
+use crate::executor::run::{SharedChunk, Tally};
 use crate::executor::{Executor, Stats};
 use crate::observe::Meter;
 
 /// Starts a seat on a thread of a runtime.
-pub(super) type Hire = fn(&Handle, Arc<Core>, u64);
+pub(super) type HireThread = fn(&Handle, Arc<Core>, u64);
 
 pub(super) struct Core {
-    pub(super) config: Config,
-    hire: Hire,
+    pub(super) config: ThreadPoolConfig,
+    hire: HireThread,
     rooms: Rooms,
     me: Weak<Core>,
     terms: Arc<Terms>,
     /// The runtime the executor was built in, for work submitted outside a runtime.
     runtime: Option<Handle>,
-    state: Mutex<State>,
+    state: Mutex<CoreState>,
     /// Counts the news for seats that look for work.
     news: AtomicUsize,
     /// Notified once the executor is closed and the last seat is free.
@@ -45,8 +45,8 @@ pub(super) struct Core {
 }
 
 #[derive(Default)]
-struct State {
-    backlog: Backlog<Waiting>,
+struct CoreState {
+    backlog: Backlog<WaitingJob>,
     closed: bool,
     seats: Seats,
     finished: u64,
@@ -55,12 +55,12 @@ struct State {
 }
 
 /// A job in the backlog, and the alarm of its queue time-out.
-struct Waiting {
+struct WaitingJob {
     job: ThreadJob,
     _expiry: Option<Box<Alarm>>,
 }
 
-impl Pending for Waiting {
+impl Pending for WaitingJob {
     fn ticket(&self) -> &Ticket {
         self.job.work.as_work().ticket()
     }
@@ -75,15 +75,15 @@ impl Pending for Waiting {
 }
 
 /// Work for a seat.
-pub(super) enum Errand {
+pub(super) enum SeatWork {
     Job(Box<dyn Work>),
     /// A chunk, or a part of one that another seat runs.
-    Part(Arc<dyn Shared>),
+    Part(Arc<dyn SharedChunk>),
 }
 
 /// What a seat does next.
 pub(super) enum Next {
-    Errand(Errand),
+    Work(SeatWork),
     /// Look for work while the count of news stays the same.
     Look(usize),
     /// Park its thread. With `watch`, look again soon: others run chunks that it may share.
@@ -106,26 +106,26 @@ pub(super) enum Idle {
 /// What a job holds only while it waits.
 type Left = (Room, Option<Box<Alarm>>);
 
-impl State {
+impl CoreState {
     /// Finds work for a seat. Also returns what the job held while it waited.
-    fn find(&mut self, seat: u64) -> Option<(Errand, Option<Left>)> {
+    fn find(&mut self, seat: u64) -> Option<(SeatWork, Option<Left>)> {
         if let Some(popped) = self.backlog.pop() {
-            let Waiting { job, _expiry } = popped.entry;
-            let errand = match job.work {
-                ThreadWork::Chunk(chunk) if popped.items > 1 => Errand::Part(chunk.share()),
-                work => Errand::Job(work.into_work()),
+            let WaitingJob { job, _expiry } = popped.entry;
+            let work = match job.work {
+                ThreadWork::Chunk(chunk) if popped.items > 1 => SeatWork::Part(chunk.share()),
+                work => SeatWork::Job(work.into_work()),
             };
-            self.seats.run(seat, popped.ticket, errand.part());
-            return Some((errand, Some((job.room, _expiry))));
+            self.seats.run(seat, popped.ticket, work.part());
+            return Some((work, Some((job.room, _expiry))));
         }
         let part = self.seats.chunks().find_map(|chunk| chunk.split())?;
         self.seats.run(seat, part.ticket().id(), Some(part.clone()));
-        Some((Errand::Part(part), None))
+        Some((SeatWork::Part(part), None))
     }
 }
 
-impl Errand {
-    fn part(&self) -> Option<Arc<dyn Shared>> {
+impl SeatWork {
+    fn part(&self) -> Option<Arc<dyn SharedChunk>> {
         match self {
             Self::Job(_) => None,
             Self::Part(part) => Some(part.clone()),
@@ -134,7 +134,7 @@ impl Errand {
 }
 
 impl Core {
-    pub(super) fn new(config: Config, hire: Hire) -> Arc<Self> {
+    pub(super) fn new(config: ThreadPoolConfig, hire: HireThread) -> Arc<Self> {
         let meter = Meter::new(config.name.as_deref().unwrap_or("threads"));
         Arc::new_cyclic(|me: &Weak<Self>| Self {
             rooms: Rooms::new(config.queue_capacity, meter.clone()),
@@ -149,7 +149,7 @@ impl Core {
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, CoreState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -164,12 +164,12 @@ impl Core {
         let resting = state.seats.call_all();
         drop(state);
         self.rooms.close();
-        self.tell_news();
+        self.announce_work();
         resting.iter().for_each(Thread::unpark);
     }
 
     /// Makes seats that look for work look again.
-    fn tell_news(&self) {
+    fn announce_work(&self) {
         self.news.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -189,20 +189,20 @@ impl Core {
 
     /// The thread of a resting seat woke up: it was called, its time is over, or the wake-up is
     /// spurious. `None` lets it rest on.
-    pub(super) fn rise(&self, seat: u64, is_over: bool) -> Option<Next> {
+    pub(super) fn wake_up(&self, seat: u64, is_over: bool) -> Option<Next> {
         let mut state = self.lock();
         if !state.seats.is_resting(seat) {
             return Some(self.find(state, seat, Idle::Rest));
         }
         is_over.then(|| {
-            state.seats.rise(seat);
+            state.seats.wake_up(seat);
             self.find(state, seat, Idle::Leave)
         })
     }
 
     /// Finds work for a seat, or what it does without.
-    fn find(&self, mut state: MutexGuard<'_, State>, seat: u64, idle: Idle) -> Next {
-        let Some((errand, left)) = state.find(seat) else {
+    fn find(&self, mut state: MutexGuard<'_, CoreState>, seat: u64, idle: Idle) -> Next {
+        let Some((work, left)) = state.find(seat) else {
             let watch = state.seats.have_parts();
             return match idle {
                 Idle::Leave if !watch => self.give_back(state, seat),
@@ -214,33 +214,33 @@ impl Core {
                 }
             };
         };
-        let can_share = matches!(&errand, Errand::Part(part) if part.unbegun() > 1);
+        let can_share = matches!(&work, SeatWork::Part(part) if part.unstarted() > 1);
         if can_share || !state.backlog.is_empty() {
             self.call(state);
         } else {
             drop(state);
         }
         drop(left); // Outside the lock: giving room back may wake others.
-        Next::Errand(errand)
+        Next::Work(work)
     }
 
     /// Calls a seat for the work there is, unless one is coming.
-    fn call(&self, mut state: MutexGuard<'_, State>) {
+    fn call(&self, mut state: MutexGuard<'_, CoreState>) {
         let call = state.seats.call(self.config.max_workers);
         let is_news = call.is_none() && state.seats.coming() > 0;
         drop(state);
         match call {
-            Some(Call::Wake(thread)) => thread.unpark(),
-            Some(Call::Hire(seat)) => match self.current_runtime() {
+            Some(ThreadSource::Wake(thread)) => thread.unpark(),
+            Some(ThreadSource::Hire(seat)) => match self.current_runtime() {
                 Some(runtime) => (self.hire)(&runtime, self.shared(), seat),
-                None => self.lose(seat),
+                None => self.seat_lost(seat),
             },
-            None if is_news => self.tell_news(),
+            None if is_news => self.announce_work(),
             None => {}
         }
     }
 
-    fn give_back(&self, mut state: MutexGuard<'_, State>, seat: u64) -> Next {
+    fn give_back(&self, mut state: MutexGuard<'_, CoreState>, seat: u64) -> Next {
         state.seats.leave(seat);
         if state.closed && state.seats.is_empty() {
             self.all_left.notify_waiters();
@@ -249,7 +249,7 @@ impl Core {
     }
 
     /// Frees a seat whose thread ended early. It may have been called for work.
-    pub(super) fn lose(&self, seat: u64) {
+    pub(super) fn seat_lost(&self, seat: u64) {
         self.give_back(self.lock(), seat);
         let mut state = self.lock();
         let is_last = state.seats.is_empty();
@@ -259,7 +259,7 @@ impl Core {
         };
         drop(state);
         match call {
-            Some(Call::Wake(thread)) => thread.unpark(),
+            Some(ThreadSource::Wake(thread)) => thread.unpark(),
             // The runtime has ended: no seat is left for waiting jobs.
             _ if is_last => drop(self.fail_pending(&Cause::Shutdown)),
             _ => {}
@@ -319,7 +319,7 @@ impl Core {
             drop(state);
             return job.work.into_work().fail(&Cause::Shutdown);
         }
-        state.backlog.push(Waiting {
+        state.backlog.push(WaitingJob {
             job,
             _expiry: expiry,
         });
@@ -342,7 +342,7 @@ impl Core {
     }
 }
 
-impl Owner for Core {
+impl TaskOwner for Core {
     fn abort(&self, ticket: &Ticket) -> bool {
         let mut state = self.lock();
         let removed = state.backlog.remove(ticket);
@@ -414,9 +414,9 @@ impl Executor for Core {
 
     fn stats(&self) -> Stats {
         let state = self.lock();
-        let unbegun: usize = state.seats.chunks().map(|chunk| chunk.unbegun()).sum();
+        let unstarted: usize = state.seats.chunks().map(|chunk| chunk.unstarted()).sum();
         Stats {
-            queued: state.backlog.items() + unbegun,
+            queued: state.backlog.items() + unstarted,
             running: state.seats.running(),
             workers: state.seats.running(),
             finished: state.finished,

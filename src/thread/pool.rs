@@ -6,10 +6,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures::Stream;
 
-use super::config::Config;
+use super::config::ThreadPoolConfig;
 use super::core::Core;
 use super::permit::ThreadPermit;
-use super::seat::Seat;
+use super::seat::TakenSeat;
 use super::submit::submit_to;
 #[cfg(feature = "process")]
 use crate::executor::encoded::Job;
@@ -55,9 +55,9 @@ pub struct ThreadPoolExecutor {
 }
 
 impl ThreadPoolExecutor {
-    pub(super) fn from_config(config: Config) -> Self {
+    pub(super) fn from_config(config: ThreadPoolConfig) -> Self {
         Self {
-            core: Core::new(config, Seat::hire),
+            core: Core::new(config, TakenSeat::hire),
         }
     }
 

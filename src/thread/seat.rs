@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
-use super::core::{Core, Errand, Idle, Next};
+use super::core::{Core, Idle, Next, SeatWork};
 use crate::alarm::Alarm;
 use crate::executor::error::{Cause, InitFailure};
 use crate::executor::promise::{Promise, Ticket};
@@ -27,7 +27,7 @@ const LINGER: Duration = Duration::from_millis(5);
 const LOOKS: usize = 16;
 
 /// A taken seat. Dropping it frees it.
-pub(super) struct Seat {
+pub(super) struct TakenSeat {
     id: u64,
     core: Arc<Core>,
     runtime: Handle,
@@ -37,7 +37,7 @@ pub(super) struct Seat {
     time_out: Cell<Option<Alarm>>,
 }
 
-impl Seat {
+impl TakenSeat {
     /// Takes a thread of the runtime. If the runtime has ended, tokio drops the closure and the seat.
     pub(super) fn hire(runtime: &Handle, core: Arc<Core>, id: u64) {
         let seat = Self {
@@ -58,12 +58,12 @@ impl Seat {
         let mut had_several = false;
         loop {
             next = match next {
-                Next::Errand(errand) => {
+                Next::Work(work) => {
                     let idle = match std::mem::replace(&mut had_several, true) {
                         true => Idle::Look,
                         false => Idle::Rest,
                     };
-                    self.next(self.work(errand), idle)
+                    self.next(self.work(work), idle)
                 }
                 Next::Look(news) => {
                     had_several = false;
@@ -83,20 +83,20 @@ impl Seat {
         self.core.next(self.id, done, idle)
     }
 
-    fn work(&self, errand: Errand) -> Tally {
+    fn work(&self, work: SeatWork) -> Tally {
         if let Err(failure) = self.initialize() {
             let cause = Cause::InitFailed(*failure);
-            match errand {
-                Errand::Job(work) => work.fail(&cause),
-                Errand::Part(part) => drop(part.fail(&cause)),
+            match work {
+                SeatWork::Job(work) => work.fail(&cause),
+                SeatWork::Part(part) => drop(part.fail(&cause)),
             }
             self.core.fail_pending(&cause);
             return Tally::default();
         }
         // A panic as user values are dropped must not cost the executor a seat.
-        let tally = panic::catch(|| match errand {
-            Errand::Job(work) => work.run(self),
-            Errand::Part(part) => part.run(self),
+        let tally = panic::catch(|| match work {
+            SeatWork::Job(work) => work.run(self),
+            SeatWork::Part(part) => part.run(self),
         });
         tally.unwrap_or_default()
     }
@@ -118,7 +118,7 @@ impl Seat {
             let left = end.saturating_duration_since(Instant::now());
             thread::park_timeout(left);
             let is_over = Instant::now() >= end;
-            if let Some(next) = self.core.rise(self.id, is_over) {
+            if let Some(next) = self.core.wake_up(self.id, is_over) {
                 return next;
             }
         }
@@ -154,7 +154,7 @@ impl Seat {
     }
 }
 
-impl run::Seat for Seat {
+impl run::JobThread for TakenSeat {
     fn worker_id(&self) -> u64 {
         self.id
     }
@@ -182,10 +182,10 @@ impl run::Seat for Seat {
     }
 }
 
-impl Drop for Seat {
+impl Drop for TakenSeat {
     fn drop(&mut self) {
         if !self.left.get() {
-            self.core.lose(self.id);
+            self.core.seat_lost(self.id);
         }
     }
 }

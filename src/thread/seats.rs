@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::thread::Thread;
 
 use crate::executor::promise::Ticket;
-use crate::executor::run::Shared;
+use crate::executor::run::SharedChunk;
 
 /// Seats have numbers from 1. The first free one is taken first.
 #[derive(Default)]
 pub(super) struct Seats {
-    seats: Vec<Seat>,
+    seats: Vec<SeatState>,
     taken: usize,
     hired: usize,
     coming: usize,
@@ -19,7 +19,7 @@ pub(super) struct Seats {
 }
 
 #[derive(Default)]
-enum Seat {
+enum SeatState {
     #[default]
     Free,
     /// Waits for a thread of its runtime.
@@ -29,7 +29,7 @@ enum Seat {
     Running {
         task: u64,
         /// The chunk that others may share.
-        chunk: Option<Arc<dyn Shared>>,
+        chunk: Option<Arc<dyn SharedChunk>>,
     },
     /// Its thread is parked.
     Resting(Thread),
@@ -37,7 +37,7 @@ enum Seat {
 
 /// How one more seat comes to work.
 #[must_use = "a seat comes only if it is woken or hired"]
-pub(super) enum Call {
+pub(super) enum ThreadSource {
     /// Unpark this thread.
     Wake(Thread),
     /// Start this new seat on a thread.
@@ -47,31 +47,31 @@ pub(super) enum Call {
 impl Seats {
     /// Calls one more seat, up to `most`, unless one is coming already. That one calls the next, if there
     /// is more work.
-    pub(super) fn call(&mut self, most: usize) -> Option<Call> {
+    pub(super) fn call(&mut self, most: usize) -> Option<ThreadSource> {
         if self.coming > 0 {
             return None;
         }
         self.call_one(most)
     }
 
-    fn call_one(&mut self, most: usize) -> Option<Call> {
+    fn call_one(&mut self, most: usize) -> Option<ThreadSource> {
         if let Some(id) = self.resting.pop() {
-            return match self.set(id, Seat::Coming) {
-                Seat::Resting(thread) => Some(Call::Wake(thread)),
+            return match self.set(id, SeatState::Coming) {
+                SeatState::Resting(thread) => Some(ThreadSource::Wake(thread)),
                 _ => None,
             };
         }
-        (self.hired == 0 && self.taken < most).then(|| Call::Hire(self.take()))
+        (self.hired == 0 && self.taken < most).then(|| ThreadSource::Hire(self.take()))
     }
 
     fn take(&mut self) -> u64 {
-        let free = |seat: &Seat| matches!(seat, Seat::Free);
+        let free = |seat: &SeatState| matches!(seat, SeatState::Free);
         let at = self.seats.iter().position(free).unwrap_or_else(|| {
-            self.seats.push(Seat::Free);
+            self.seats.push(SeatState::Free);
             self.seats.len() - 1
         });
         let id = at as u64 + 1;
-        self.set(id, Seat::Hired);
+        self.set(id, SeatState::Hired);
         id
     }
 
@@ -79,28 +79,28 @@ impl Seats {
     pub(super) fn call_all(&mut self) -> Vec<Thread> {
         let calls = std::iter::from_fn(|| self.call_one(0));
         let threads = calls.filter_map(|call| match call {
-            Call::Wake(thread) => Some(thread),
-            Call::Hire(_) => None,
+            ThreadSource::Wake(thread) => Some(thread),
+            ThreadSource::Hire(_) => None,
         });
         threads.collect()
     }
 
     /// The seat runs a task from now on.
-    pub(super) fn run(&mut self, id: u64, task: u64, chunk: Option<Arc<dyn Shared>>) {
-        self.set(id, Seat::Running { task, chunk });
+    pub(super) fn run(&mut self, id: u64, task: u64, chunk: Option<Arc<dyn SharedChunk>>) {
+        self.set(id, SeatState::Running { task, chunk });
     }
 
     /// The seat looks for work. Returns the chunk that it ran; the caller drops it outside the lock, since
     /// it may be the last reference.
-    pub(super) fn look(&mut self, id: u64) -> Option<Arc<dyn Shared>> {
-        match self.set(id, Seat::Coming) {
-            Seat::Running { chunk, .. } => chunk,
+    pub(super) fn look(&mut self, id: u64) -> Option<Arc<dyn SharedChunk>> {
+        match self.set(id, SeatState::Coming) {
+            SeatState::Running { chunk, .. } => chunk,
             _ => None,
         }
     }
 
     pub(super) fn rest(&mut self, id: u64, thread: Thread) {
-        self.set(id, Seat::Resting(thread));
+        self.set(id, SeatState::Resting(thread));
         self.resting.push(id);
     }
 
@@ -109,14 +109,14 @@ impl Seats {
     }
 
     /// A resting seat looks for work without a call.
-    pub(super) fn rise(&mut self, id: u64) {
+    pub(super) fn wake_up(&mut self, id: u64) {
         self.resting.retain(|resting| *resting != id);
-        self.set(id, Seat::Coming);
+        self.set(id, SeatState::Coming);
     }
 
     pub(super) fn leave(&mut self, id: u64) {
         self.resting.retain(|resting| *resting != id);
-        self.set(id, Seat::Free);
+        self.set(id, SeatState::Free);
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -133,32 +133,32 @@ impl Seats {
     }
 
     pub(super) fn is_running(&self, ticket: &Ticket) -> bool {
-        let runs = |seat: &Seat| matches!(seat, Seat::Running { task, .. } if *task == ticket.id());
+        let runs = |seat: &SeatState| matches!(seat, SeatState::Running { task, .. } if *task == ticket.id());
         self.seats.iter().any(runs)
     }
 
     /// Whether a running chunk has items left.
     pub(super) fn have_parts(&self) -> bool {
-        self.chunks().any(|chunk| chunk.unbegun() > 0)
+        self.chunks().any(|chunk| chunk.unstarted() > 0)
     }
 
     /// The running chunks.
-    pub(super) fn chunks(&self) -> impl Iterator<Item = &Arc<dyn Shared>> {
+    pub(super) fn chunks(&self) -> impl Iterator<Item = &Arc<dyn SharedChunk>> {
         self.seats.iter().filter_map(|seat| match seat {
-            Seat::Running { chunk, .. } => chunk.as_ref(),
+            SeatState::Running { chunk, .. } => chunk.as_ref(),
             _ => None,
         })
     }
 
-    fn set(&mut self, id: u64, seat: Seat) -> Seat {
+    fn set(&mut self, id: u64, seat: SeatState) -> SeatState {
         let place = &mut self.seats[id as usize - 1];
         let before = std::mem::replace(place, seat);
-        let count = |total: usize, counts: fn(&Seat) -> bool| {
+        let count = |total: usize, counts: fn(&SeatState) -> bool| {
             total + usize::from(counts(place)) - usize::from(counts(&before))
         };
-        self.taken = count(self.taken, |seat| !matches!(seat, Seat::Free));
-        self.hired = count(self.hired, |seat| matches!(seat, Seat::Hired));
-        self.coming = count(self.coming, |seat| matches!(seat, Seat::Coming));
+        self.taken = count(self.taken, |seat| !matches!(seat, SeatState::Free));
+        self.hired = count(self.hired, |seat| matches!(seat, SeatState::Hired));
+        self.coming = count(self.coming, |seat| matches!(seat, SeatState::Coming));
         before
     }
 }

@@ -12,10 +12,10 @@ use crate::executor::room::Room;
 /// Where a service waits for room in its executor's queue.
 pub(super) struct Entrance {
     executor: Arc<dyn Executor>,
-    place: Place,
+    place: RoomWait,
 }
 
-enum Place {
+enum RoomWait {
     None,
     Awaited(BoxFuture<'static, Result<Room, TaskError>>),
     Held(Room),
@@ -23,7 +23,7 @@ enum Place {
 
 impl Entrance {
     pub(super) fn to(executor: Arc<dyn Executor>) -> Self {
-        let place = Place::None;
+        let place = RoomWait::None;
         Self { executor, place }
     }
 
@@ -33,23 +33,23 @@ impl Entrance {
 
     /// Ready once it holds room.
     pub(super) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TaskError>> {
-        if let Place::None = self.place {
+        if let RoomWait::None = self.place {
             let executor = self.executor.clone();
-            self.place = Place::Awaited(Box::pin(async move { executor.room().await }));
+            self.place = RoomWait::Awaited(Box::pin(async move { executor.room().await }));
         }
-        if let Place::Awaited(room) = &mut self.place {
+        if let RoomWait::Awaited(room) = &mut self.place {
             let room = ready!(room.as_mut().poll(cx));
-            self.place = Place::None;
-            self.place = Place::Held(room?);
+            self.place = RoomWait::None;
+            self.place = RoomWait::Held(room?);
         }
         Poll::Ready(Ok(()))
     }
 
     /// Takes the held room, or else what the queue has now.
     pub(super) fn enter(&mut self) -> Result<Room, TaskError> {
-        match std::mem::replace(&mut self.place, Place::None) {
-            Place::Held(room) => Ok(room),
-            Place::None | Place::Awaited(_) => self.executor.try_room(),
+        match std::mem::replace(&mut self.place, RoomWait::None) {
+            RoomWait::Held(room) => Ok(room),
+            RoomWait::None | RoomWait::Awaited(_) => self.executor.try_room(),
         }
     }
 }

@@ -2,7 +2,7 @@
 //! belong; the rest of the payload is in the frame.
 //!
 //! Frames on the socket and bytes in the ring come in the same order, each as a stream of its own: a
-//! [`Part`] says how many of the next bytes in the ring are meant, whether they are there already or
+//! [`PayloadPart`] says how many of the next bytes in the ring are meant, whether they are there already or
 //! still to come. So a receiver reads a large piece straight to where it stays, while the sender is
 //! still writing it.
 
@@ -12,7 +12,7 @@ use std::io;
 use bytes::Bytes;
 
 use super::chain::{Chain, Reader};
-use super::ring::{Moved, RING, Ring};
+use super::ring::{Moved, PayloadRing, RING};
 use super::spare::Spare;
 use crate::sys;
 
@@ -25,7 +25,7 @@ const BELIEVED: usize = RING;
 
 /// A piece of a payload: `len` bytes that belong at `at` bytes of what is in the frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Part {
+pub(crate) struct PayloadPart {
     pub(crate) at: u32,
     pub(crate) len: u32,
 }
@@ -35,7 +35,7 @@ pub(crate) struct Part {
 pub(crate) struct Split {
     /// What goes into the frame.
     pub(crate) rest: Chain,
-    pub(crate) parts: Vec<Part>,
+    pub(crate) parts: Vec<PayloadPart>,
     /// The pieces, as `parts` tells.
     pub(crate) pieces: VecDeque<Bytes>,
 }
@@ -51,7 +51,7 @@ impl Split {
             if piece.len() < LARGE {
                 split.rest.put_bytes(piece.clone());
             } else {
-                split.parts.push(Part {
+                split.parts.push(PayloadPart {
                     at: split.rest.len() as u32, // A payload has less than 4 GiB.
                     len: piece.len() as u32,
                 });
@@ -70,8 +70,8 @@ impl Split {
 
 /// The parts of one payload, as they come out of the ring.
 #[derive(Debug)]
-pub(crate) struct Incoming {
-    parts: Vec<Part>,
+pub(crate) struct IncomingPayload {
+    parts: Vec<PayloadPart>,
     /// Those that are there in full.
     whole: Vec<Bytes>,
     /// The next one, as far as it has come.
@@ -81,8 +81,8 @@ pub(crate) struct Incoming {
     missing: usize,
 }
 
-impl Incoming {
-    pub(crate) fn new(parts: Vec<Part>) -> Self {
+impl IncomingPayload {
+    pub(crate) fn new(parts: Vec<PayloadPart>) -> Self {
         Self {
             missing: parts.iter().map(|part| part.len as usize).sum(),
             whole: Vec::with_capacity(parts.len()),
@@ -104,7 +104,7 @@ impl Incoming {
     }
 
     /// Reads a piece. An error if there is no memory for it.
-    pub(crate) fn take(&mut self, ring: Ring<'_>) -> io::Result<Moved> {
+    pub(crate) fn take(&mut self, ring: PayloadRing<'_>) -> io::Result<Moved> {
         let len = self
             .parts
             .get(self.whole.len())

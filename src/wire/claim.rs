@@ -104,12 +104,12 @@ impl Claim {
 
 /// The word of one call. The slot may by now be another call's: then this one is over, or was revoked.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Slot<'a> {
+pub(crate) struct ClaimSlot<'a> {
     word: &'a AtomicU64,
     seq: u32,
 }
 
-impl<'a> Slot<'a> {
+impl<'a> ClaimSlot<'a> {
     pub(crate) fn new(word: &'a AtomicU64, seq: u32) -> Self {
         Self { word, seq }
     }

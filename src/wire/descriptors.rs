@@ -12,10 +12,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// An open descriptor, shared by the copies of this. It is closed when the last of them goes.
 #[derive(Clone, Debug)]
-pub(crate) struct Descriptor(Arc<Open>);
+pub(crate) struct Descriptor(Arc<OpenDescriptor>);
 
 #[derive(Debug)]
-struct Open {
+struct OpenDescriptor {
     fd: OwnedFd,
     /// What is dropped after it is closed.
     #[cfg_attr(
@@ -34,19 +34,19 @@ thread_local! {
     static INCOMING: Cell<Option<Vec<Descriptor>>> = const { Cell::new(None) };
 }
 
-type Slot = std::thread::LocalKey<Cell<Option<Vec<Descriptor>>>>;
+type MessageSlot = std::thread::LocalKey<Cell<Option<Vec<Descriptor>>>>;
 
 /// Lends `held` to `slot` for as long as `work`, which is the user's code, takes.
-fn lend<T>(slot: &'static Slot, held: &mut Vec<Descriptor>, work: impl FnOnce() -> T) -> T {
-    struct Lent<'a> {
-        slot: &'static Slot,
+fn lend<T>(slot: &'static MessageSlot, held: &mut Vec<Descriptor>, work: impl FnOnce() -> T) -> T {
+    struct RestoreSlot<'a> {
+        slot: &'static MessageSlot,
         held: &'a mut Vec<Descriptor>,
         /// What an encoding around this one has.
         outer: Option<Vec<Descriptor>>,
         gathered: usize,
     }
 
-    impl Drop for Lent<'_> {
+    impl Drop for RestoreSlot<'_> {
         fn drop(&mut self) {
             let held = self.slot.replace(self.outer.take());
             *self.held = held.unwrap_or_default();
@@ -55,7 +55,7 @@ fn lend<T>(slot: &'static Slot, held: &mut Vec<Descriptor>, work: impl FnOnce() 
     }
 
     let outer = slot.replace(Some(std::mem::take(held)));
-    let _lent = Lent {
+    let _lent = RestoreSlot {
         slot,
         held,
         outer,
@@ -84,7 +84,7 @@ pub(crate) fn gathered() -> usize {
     GATHERED.get()
 }
 
-fn with<T>(slot: &'static Slot, look: impl FnOnce(Option<&mut Vec<Descriptor>>) -> T) -> T {
+fn with<T>(slot: &'static MessageSlot, look: impl FnOnce(Option<&mut Vec<Descriptor>>) -> T) -> T {
     let mut held = slot.take();
     let outcome = look(held.as_mut());
     slot.set(held);
@@ -93,7 +93,7 @@ fn with<T>(slot: &'static Slot, look: impl FnOnce(Option<&mut Vec<Descriptor>>) 
 
 impl From<OwnedFd> for Descriptor {
     fn from(fd: OwnedFd) -> Self {
-        Self(Arc::new(Open {
+        Self(Arc::new(OpenDescriptor {
             fd,
             #[cfg_attr(
                 not(feature = "multiprocessing"),

@@ -7,15 +7,15 @@ use super::codec;
 
 /// What the event says, and where it was written.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Event {
-    pub(crate) place: Place,
+pub(crate) struct LogEvent {
+    pub(crate) place: CallsitePlace,
     /// For each field of the place its value, if it was given one.
-    pub(crate) values: Vec<Option<Value>>,
+    pub(crate) values: Vec<Option<FieldValue>>,
 }
 
 /// Where an event is written in the program: it is the same each time.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Place {
+pub(crate) struct CallsitePlace {
     pub(crate) level: Level,
     pub(crate) name: String,
     pub(crate) target: String,
@@ -26,7 +26,7 @@ pub(crate) struct Place {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Value {
+pub(crate) enum FieldValue {
     Signed(i64),
     Unsigned(u64),
     Float(f64),
@@ -57,7 +57,7 @@ pub(crate) fn level(number: u8) -> Option<Level> {
     LEVELS.get(place).copied()
 }
 
-type Head = (
+type EventHead = (
     u8,
     String,
     String,
@@ -69,8 +69,8 @@ type Head = (
 /// Which of the kinds it is, and the value as a number or as text.
 type Encoded = (u8, u64, String);
 
-pub(crate) fn put(out: &mut Chain, event: &Event) {
-    let Place {
+pub(crate) fn put(out: &mut Chain, event: &LogEvent) {
+    let CallsitePlace {
         level,
         name,
         target,
@@ -79,7 +79,7 @@ pub(crate) fn put(out: &mut Chain, event: &Event) {
         line,
         fields,
     } = event.place.clone();
-    let head: Head = (number(level), name, target, module, file, line, fields);
+    let head: EventHead = (number(level), name, target, module, file, line, fields);
     let values: Vec<Option<Encoded>> = event
         .values
         .iter()
@@ -88,8 +88,8 @@ pub(crate) fn put(out: &mut Chain, event: &Event) {
     codec::put((head, values), out).expect("text and numbers can be encoded");
 }
 
-pub(crate) fn get(input: &mut Reader) -> Option<Event> {
-    let (head, values): (Head, Vec<Option<Encoded>>) = codec::get(input).ok()?;
+pub(crate) fn get(input: &mut Reader) -> Option<LogEvent> {
+    let (head, values): (EventHead, Vec<Option<Encoded>>) = codec::get(input).ok()?;
     let (number, name, target, module, file, line, fields) = head;
     if fields.len() != values.len() {
         return None;
@@ -98,8 +98,8 @@ pub(crate) fn get(input: &mut Reader) -> Option<Event> {
         Some(value) => decode(value).map(Some),
         None => Some(None),
     });
-    Some(Event {
-        place: Place {
+    Some(LogEvent {
+        place: CallsitePlace {
             level: level(number)?,
             name,
             target,
@@ -112,25 +112,25 @@ pub(crate) fn get(input: &mut Reader) -> Option<Event> {
     })
 }
 
-fn encode(value: &Value) -> Encoded {
+fn encode(value: &FieldValue) -> Encoded {
     match value {
-        Value::Signed(number) => (0, *number as u64, String::new()),
-        Value::Unsigned(number) => (1, *number, String::new()),
-        Value::Float(number) => (2, number.to_bits(), String::new()),
-        Value::Bool(is_set) => (3, u64::from(*is_set), String::new()),
-        Value::Text(text) => (4, 0, text.clone()),
-        Value::Debug(text) => (5, 0, text.clone()),
+        FieldValue::Signed(number) => (0, *number as u64, String::new()),
+        FieldValue::Unsigned(number) => (1, *number, String::new()),
+        FieldValue::Float(number) => (2, number.to_bits(), String::new()),
+        FieldValue::Bool(is_set) => (3, u64::from(*is_set), String::new()),
+        FieldValue::Text(text) => (4, 0, text.clone()),
+        FieldValue::Debug(text) => (5, 0, text.clone()),
     }
 }
 
-fn decode((kind, number, text): Encoded) -> Option<Value> {
+fn decode((kind, number, text): Encoded) -> Option<FieldValue> {
     Some(match kind {
-        0 => Value::Signed(number as i64),
-        1 => Value::Unsigned(number),
-        2 => Value::Float(f64::from_bits(number)),
-        3 => Value::Bool(number != 0),
-        4 => Value::Text(text),
-        5 => Value::Debug(text),
+        0 => FieldValue::Signed(number as i64),
+        1 => FieldValue::Unsigned(number),
+        2 => FieldValue::Float(f64::from_bits(number)),
+        3 => FieldValue::Bool(number != 0),
+        4 => FieldValue::Text(text),
+        5 => FieldValue::Debug(text),
         _ => return None,
     })
 }
@@ -141,14 +141,14 @@ mod tests {
 
     use super::*;
 
-    fn value() -> impl Strategy<Value = Value> {
+    fn value() -> impl Strategy<Value = FieldValue> {
         prop_oneof![
-            any::<i64>().prop_map(Value::Signed),
-            any::<u64>().prop_map(Value::Unsigned),
-            (-1e9..1e9).prop_map(Value::Float),
-            any::<bool>().prop_map(Value::Bool),
-            any::<String>().prop_map(Value::Text),
-            any::<String>().prop_map(Value::Debug),
+            any::<i64>().prop_map(FieldValue::Signed),
+            any::<u64>().prop_map(FieldValue::Unsigned),
+            (-1e9..1e9).prop_map(FieldValue::Float),
+            any::<bool>().prop_map(FieldValue::Bool),
+            any::<String>().prop_map(FieldValue::Text),
+            any::<String>().prop_map(FieldValue::Debug),
         ]
     }
 
@@ -160,8 +160,8 @@ mod tests {
             values in prop::collection::vec((".{0,9}", prop::option::of(value())), 0..6),
         ) {
             let (fields, values) = values.into_iter().unzip();
-            let place = Place { level, name, target, module, file, line, fields };
-            let event = Event { place, values };
+            let place = CallsitePlace { level, name, target, module, file, line, fields };
+            let event = LogEvent { place, values };
             let mut out = Chain::new();
             put(&mut out, &event);
             prop_assert_eq!(get(&mut out.into_reader()), Some(event));

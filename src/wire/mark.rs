@@ -18,7 +18,7 @@ pub(crate) struct Token(pub(crate) u128);
 
 /// What the bytes from a `FIRST_BYTE` on are.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Seen {
+pub(crate) enum MarkScan {
     Mark(Option<u64>),
     /// The beginning of a mark.
     Torn,
@@ -36,29 +36,29 @@ impl Token {
         format!("\x1e{:032x}{:016x}\n", self.0, task.unwrap_or(0))
     }
 
-    pub(crate) fn look(self, bytes: &[u8]) -> Seen {
+    pub(crate) fn look(self, bytes: &[u8]) -> MarkScan {
         let bytes = &bytes[..bytes.len().min(MARK)];
         // What every mark has before the number.
         let mark = self.mark(None);
         let head = &mark.as_bytes()[..MARK - 17];
         let known = bytes.len().min(head.len());
         if bytes[..known] != head[..known] {
-            return Seen::Other;
+            return MarkScan::Other;
         }
         let Some((number, b"\n")) = bytes
             .get(head.len()..)
             .and_then(|rest| rest.split_at_checked(16))
         else {
             return if bytes.len() < MARK {
-                Seen::Torn
+                MarkScan::Torn
             } else {
-                Seen::Other
+                MarkScan::Other
             };
         };
         let number = std::str::from_utf8(number).ok();
         match number.and_then(|number| u64::from_str_radix(number, 16).ok()) {
-            Some(number) => Seen::Mark((number != 0).then_some(number)),
-            None => Seen::Other,
+            Some(number) => MarkScan::Mark((number != 0).then_some(number)),
+            None => MarkScan::Other,
         }
     }
 }
@@ -74,15 +74,15 @@ mod tests {
             let mark = token.mark(task);
             assert_eq!(mark.len(), MARK);
             let followed = format!("{mark}text");
-            assert_eq!(token.look(mark.as_bytes()), Seen::Mark(task));
-            assert_eq!(token.look(followed.as_bytes()), Seen::Mark(task));
+            assert_eq!(token.look(mark.as_bytes()), MarkScan::Mark(task));
+            assert_eq!(token.look(followed.as_bytes()), MarkScan::Mark(task));
             for end in 1..MARK {
-                assert_eq!(token.look(&mark.as_bytes()[..end]), Seen::Torn, "{end}");
+                assert_eq!(token.look(&mark.as_bytes()[..end]), MarkScan::Torn, "{end}");
             }
-            assert_eq!(Token::random().look(mark.as_bytes()), Seen::Other);
+            assert_eq!(Token::random().look(mark.as_bytes()), MarkScan::Other);
             let spoiled = mark.replace('\n', "x");
-            assert_eq!(token.look(spoiled.as_bytes()), Seen::Other);
+            assert_eq!(token.look(spoiled.as_bytes()), MarkScan::Other);
         }
-        assert_eq!(token.look(b"\x1eanything"), Seen::Other);
+        assert_eq!(token.look(b"\x1eanything"), MarkScan::Other);
     }
 }

@@ -4,7 +4,7 @@
 
 use bytes::BufMut as _;
 
-use super::bulk::Part;
+use super::bulk::PayloadPart;
 use super::chain::{Chain, Payload, Reader};
 use super::codec;
 use super::mark::Token;
@@ -24,19 +24,19 @@ pub(crate) enum Role {
     /// It serves calls.
     Worker = 0,
     /// It forks the others.
-    Zygote = 1,
-    /// It runs one function, its [`errand`](super::errand).
+    ForkServer = 1,
+    /// It runs one function, its [`process_setup`](super::process_setup).
     Runner = 2,
 }
 
 impl Role {
-    const ALL: [Self; 3] = [Self::Worker, Self::Zygote, Self::Runner];
+    const ALL: [Self; 3] = [Self::Worker, Self::ForkServer, Self::Runner];
 
     /// What the marker says.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Worker => "worker",
-            Self::Zygote => "zygote",
+            Self::ForkServer => "fork-server",
             Self::Runner => "runner",
         }
     }
@@ -81,12 +81,12 @@ mod function_kind {
 /// Who is speaking: sent by the parent as `Hello`, to a worker with the shared page beside it, and
 /// answered as `Greeting`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Identity {
+pub(crate) struct BuildIdentity {
     pub(crate) version: u16,
     pub(crate) build: Vec<u8>,
 }
 
-impl Identity {
+impl BuildIdentity {
     /// That of this process.
     pub(crate) fn own() -> Self {
         Self {
@@ -143,11 +143,11 @@ pub(crate) struct CallHead {
 /// What a parent may say.
 #[derive(Debug)]
 pub(crate) enum ToWorker {
-    Hello(Identity),
+    Hello(BuildIdentity),
     Setup(Setup, Reader),
     Call(CallHead, Reader),
     /// Parts of the payload of the call that follows come by the ring.
-    Bulk(Vec<Part>),
+    Bulk(Vec<PayloadPart>),
     /// So many descriptors came for the call that follows.
     Descriptors(u32),
     /// The trace that the call that follows belongs to, as a W3C `traceparent`.
@@ -160,7 +160,7 @@ pub(crate) enum ToWorker {
 /// What a worker may say.
 #[derive(Debug)]
 pub(crate) enum FromWorker {
-    Greeting(Identity),
+    Greeting(BuildIdentity),
     Ready,
     /// The initializer failed, with a reason or a panic.
     Failed(Result<String, PanicReport>),
@@ -169,7 +169,7 @@ pub(crate) enum FromWorker {
     /// The page has a new report in the slot of the call of that number.
     Progress(u32),
     /// Parts of the payload of the outcome that follows come by the ring.
-    Bulk(Vec<Part>),
+    Bulk(Vec<PayloadPart>),
     /// An event that the task of a call, or nobody, has written; see `event`.
     #[cfg(feature = "tracing")]
     Event(Option<u32>, Reader),
@@ -193,7 +193,7 @@ fn put_head(out: &mut Chain, tag: u8, payload: usize, write: impl FnOnce(&mut Ve
     frame::finish(out, start, payload);
 }
 
-fn put_identity(out: &mut Chain, tag: u8, identity: &Identity) {
+fn put_identity(out: &mut Chain, tag: u8, identity: &BuildIdentity) {
     put(out, tag, &Chain::new(), |out| {
         out.put_slice(&MAGIC);
         out.put_u16_le(identity.version);
@@ -201,11 +201,11 @@ fn put_identity(out: &mut Chain, tag: u8, identity: &Identity) {
     });
 }
 
-pub(crate) fn put_hello(out: &mut Chain, identity: &Identity) {
+pub(crate) fn put_hello(out: &mut Chain, identity: &BuildIdentity) {
     put_identity(out, tag::HELLO, identity);
 }
 
-pub(crate) fn put_greeting(out: &mut Chain, identity: &Identity) {
+pub(crate) fn put_greeting(out: &mut Chain, identity: &BuildIdentity) {
     put_identity(out, tag::GREETING, identity);
 }
 
@@ -244,7 +244,7 @@ pub(crate) fn put_call(out: &mut Chain, head: &CallHead, payload: &Payload) {
 }
 
 /// Comes before the message whose payload has these parts, and goes to either side.
-pub(crate) fn put_bulk(out: &mut Chain, parts: &[Part]) {
+pub(crate) fn put_bulk(out: &mut Chain, parts: &[PayloadPart]) {
     put(out, tag::BULK, &Chain::new(), |out| {
         for part in parts {
             out.put_u32_le(part.at);
@@ -253,11 +253,11 @@ pub(crate) fn put_bulk(out: &mut Chain, parts: &[Part]) {
     });
 }
 
-fn get_bulk(frame: &mut Reader) -> Option<Vec<Part>> {
+fn get_bulk(frame: &mut Reader) -> Option<Vec<PayloadPart>> {
     let mut parts = Vec::new();
     while !frame.is_empty() {
         let (at, len) = (frame.u32()?, frame.u32()?);
-        parts.push(Part { at, len });
+        parts.push(PayloadPart { at, len });
     }
     Some(parts)
 }
@@ -282,7 +282,7 @@ pub(crate) fn put_trace(out: &mut Chain, traceparent: &str) {
 }
 
 #[cfg(feature = "tracing")]
-pub(crate) fn put_event(out: &mut Chain, call: Option<u32>, event: &super::event::Event) {
+pub(crate) fn put_event(out: &mut Chain, call: Option<u32>, event: &super::event::LogEvent) {
     let mut payload = Chain::new();
     super::event::put(&mut payload, event);
     put(out, tag::EVENT, &payload, |out| {
@@ -504,11 +504,11 @@ impl FromWorker {
     }
 }
 
-fn get_identity(frame: &mut Reader) -> Option<Identity> {
+fn get_identity(frame: &mut Reader) -> Option<BuildIdentity> {
     if frame.take(MAGIC.len())? != MAGIC[..] {
         return None;
     }
-    Some(Identity {
+    Some(BuildIdentity {
         version: frame.u16()?,
         build: std::mem::take(frame).into_bytes().to_vec(),
     })
@@ -624,7 +624,7 @@ mod tests {
 
     #[test]
     fn who_speaks_survives_the_trip() {
-        let identity = Identity {
+        let identity = BuildIdentity {
             version: 7,
             build: vec![1, 2, 3],
         };

@@ -8,8 +8,8 @@
 //! - [`message`]: what each frame says;
 //! - [`outcomes`]: what a worker tells of the items that it has ended;
 //! - [`mark`]: which task writes what is printed;
-//! - [`errand`]: what a process that runs one function is told, and what it leaves;
-//! - [`zygote`]: what the process that forks others is asked, and answers;
+//! - [`process_setup`]: what a process that runs one function is told, and what it leaves;
+//! - [`forkserver`]: what the process that forks others is asked, and answers;
 //! - [`claim`]: who may run what, exactly; [`page`]: the memory that a worker shares with its parent;
 //! - [`ring`]: large bytes through that memory; [`bulk`]: which those are; [`spare`]: where they go.
 
@@ -18,21 +18,21 @@ mod chain;
 pub(crate) mod claim;
 pub(crate) mod codec;
 pub(crate) mod descriptors;
-#[cfg_attr(
-    not(feature = "multiprocessing"),
-    allow(dead_code, reason = "a parent that sends one is in `multiprocessing`")
-)]
-pub(crate) mod errand;
 #[cfg(feature = "tracing")]
 pub(crate) mod event;
+pub(crate) mod forkserver;
 pub(crate) mod frame;
 pub(crate) mod mark;
 pub(crate) mod message;
 pub(crate) mod outcomes;
 pub(crate) mod page;
+#[cfg_attr(
+    not(feature = "multiprocessing"),
+    allow(dead_code, reason = "a parent that sends one is in `multiprocessing`")
+)]
+pub(crate) mod process_setup;
 pub(crate) mod ring;
 pub(crate) mod spare;
-pub(crate) mod zygote;
 
 pub(crate) use chain::{Chain, Payload, Reader};
 pub(crate) use codec::CodecError;

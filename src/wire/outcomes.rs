@@ -241,9 +241,9 @@ mod tests {
     use super::*;
 
     /// What is told of an item, with its value as a number.
-    type Outcome = (u32, u32, Option<u64>);
+    type ToldItem = (u32, u32, Option<u64>);
 
-    fn tell(listener: &mut Listener, entries: &[u8]) -> Vec<Outcome> {
+    fn tell(listener: &mut Listener, entries: &[u8]) -> Vec<ToldItem> {
         let mut frame = Reader::from(entries.to_vec());
         let mut told = Vec::new();
         while let Some(next) = listener.next(&mut frame) {
@@ -263,7 +263,7 @@ mod tests {
     }
 
     /// Entries about items of calls, and what they are to tell.
-    fn entries(calls: &[(u32, u32, Vec<Option<u64>>)]) -> (Vec<Chain>, Vec<Outcome>) {
+    fn entries(calls: &[(u32, u32, Vec<Option<u64>>)]) -> (Vec<Chain>, Vec<ToldItem>) {
         let mut pieces = Vec::new();
         let mut told = Vec::new();
         for (seq, first, outcomes) in calls {

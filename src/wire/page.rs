@@ -7,9 +7,9 @@ use std::ops::Range;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
-use super::claim::Slot;
-use super::ring::{self, Ring, Way};
-use crate::sys::SharedMemory;
+use super::claim::ClaimSlot;
+use super::ring::{self, PayloadRing, RingDirection};
+use crate::sys::SharedMapping;
 
 /// How many calls can be in flight to one worker.
 pub(crate) const SLOTS: u32 = 64;
@@ -32,7 +32,7 @@ const HEAD: usize = 8;
 /// And before that stand two words: how many bytes of memory the worker may hold, 0 for any number,
 /// and whether it has held more.
 const MEMORY_LIMIT: usize = OUTBOX_AT - HEAD - 16;
-const IS_BLOATED: usize = OUTBOX_AT - HEAD - 8;
+const EXCEEDS_MEMORY_LIMIT: usize = OUTBOX_AT - HEAD - 8;
 /// Behind the outbox come the rings.
 const RINGS_AT: usize = OUTBOX_AT + OUTBOX;
 const LEN: usize = RINGS_AT + ring::LEN;
@@ -40,7 +40,7 @@ const _: () = assert!(REPORTS + 5 * 8 * SLOTS as usize <= MEMORY_LIMIT);
 
 /// How far an item was when that was last told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Report {
+pub(crate) struct ProgressReport {
     pub(crate) seq: u32,
     pub(crate) item: u32,
     pub(crate) done: u64,
@@ -48,21 +48,21 @@ pub(crate) struct Report {
 }
 
 #[derive(Debug)]
-pub(crate) struct Page(SharedMemory);
+pub(crate) struct Page(SharedMapping);
 
 impl Page {
     pub(crate) fn create() -> io::Result<(Self, OwnedFd)> {
-        let (memory, fd) = SharedMemory::create(LEN)?;
+        let (memory, fd) = SharedMapping::create(LEN)?;
         Ok((Self(memory), fd))
     }
 
     pub(crate) fn open(fd: OwnedFd) -> io::Result<Self> {
-        SharedMemory::open(fd, LEN).map(Self)
+        SharedMapping::open(fd, LEN).map(Self)
     }
 
     /// What is settled about the call `seq`.
-    pub(crate) fn slot(&self, seq: u32) -> Slot<'_> {
-        Slot::new(self.0.word(8 * (seq % SLOTS) as usize), seq)
+    pub(crate) fn slot(&self, seq: u32) -> ClaimSlot<'_> {
+        ClaimSlot::new(self.0.word(8 * (seq % SLOTS) as usize), seq)
     }
 
     /// Worker: begins `item` at the time `now`, if it is still wanted.
@@ -84,8 +84,8 @@ impl Page {
     }
 
     /// What carries large bytes one way.
-    pub(crate) fn ring(&self, way: Way) -> Ring<'_> {
-        Ring::new(&self.0, RINGS_AT, way)
+    pub(crate) fn ring(&self, way: RingDirection) -> PayloadRing<'_> {
+        PayloadRing::new(&self.0, RINGS_AT, way)
     }
 
     /// Parent: how many bytes of memory the worker may hold.
@@ -99,13 +99,15 @@ impl Page {
     }
 
     /// Worker: it holds more memory than it may.
-    pub(crate) fn tell_bloat(&self) {
-        self.0.word(IS_BLOATED).store(1, Ordering::Relaxed); // Told by the outcome that follows.
+    pub(crate) fn report_memory_excess(&self) {
+        self.0
+            .word(EXCEEDS_MEMORY_LIMIT)
+            .store(1, Ordering::Relaxed); // Told by the outcome that follows.
     }
 
     /// Parent: whether the worker holds more memory than it may.
-    pub(crate) fn is_bloated(&self) -> bool {
-        self.0.word(IS_BLOATED).load(Ordering::Relaxed) != 0
+    pub(crate) fn exceeds_memory_limit(&self) -> bool {
+        self.0.word(EXCEEDS_MEMORY_LIMIT).load(Ordering::Relaxed) != 0
     }
 
     fn report_word(&self, which: usize, seq: u32) -> &AtomicU64 {
@@ -117,7 +119,7 @@ impl Page {
     /// has to be nudged to read it; otherwise it was nudged already, and has not read since.
     ///
     /// The version is odd while the numbers change, so the parent never takes half of a report.
-    pub(crate) fn put_report(&self, report: Report) -> bool {
+    pub(crate) fn put_report(&self, report: ProgressReport) -> bool {
         let word = |which| self.report_word(which, report.seq);
         let version = word(VERSION).load(Ordering::Relaxed);
         word(VERSION).store(version.wrapping_add(1), Ordering::Relaxed);
@@ -139,12 +141,12 @@ impl Page {
     /// and its version, by which one that is taken twice is known. Nothing if there is none, or if it
     /// is just being changed: then a nudge follows, because the mark of the last one is taken away
     /// before the report is read.
-    pub(crate) fn take_report(&self, seq: u32) -> Option<(u64, Report)> {
+    pub(crate) fn take_report(&self, seq: u32) -> Option<(u64, ProgressReport)> {
         let word = |which| self.report_word(which, seq);
         word(NUDGED).swap(0, Ordering::AcqRel);
         let version = word(VERSION).load(Ordering::Acquire);
         let about = word(ABOUT).load(Ordering::Relaxed);
-        let report = Report {
+        let report = ProgressReport {
             seq: (about >> 32) as u32,
             item: about as u32,
             done: word(DONE).load(Ordering::Relaxed),
@@ -218,8 +220,8 @@ mod tests {
         Page::create().expect("memory").0
     }
 
-    fn report(seq: u32, done: u64) -> Report {
-        Report {
+    fn report(seq: u32, done: u64) -> ProgressReport {
+        ProgressReport {
             seq,
             item: 3,
             done,

@@ -17,7 +17,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::sys::{self, SharedMemory};
+use crate::sys::{self, SharedMapping};
 
 /// How many bytes a ring holds.
 pub(crate) const RING: usize = 1 << 20;
@@ -44,7 +44,7 @@ pub(super) const LEN: usize = HEADS + 2 * RING;
 
 /// Which way a ring carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Way {
+pub(crate) enum RingDirection {
     ToWorker = 0,
     FromWorker = 1,
 }
@@ -52,8 +52,8 @@ pub(crate) enum Way {
 /// One of the two rings. Each process is the writer of one and the reader of the other, with one
 /// thread at a time.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Ring<'a> {
-    memory: &'a SharedMemory,
+pub(crate) struct PayloadRing<'a> {
+    memory: &'a SharedMapping,
     head: usize,
     bytes: usize,
 }
@@ -68,21 +68,21 @@ pub(crate) struct Moved {
 
 /// The other process has not come so far.
 #[derive(Debug)]
-pub(crate) struct Wait<'a> {
+pub(crate) struct RingWait<'a> {
     gate: &'a AtomicU32,
     seen: u32,
 }
 
-impl Wait<'_> {
+impl RingWait<'_> {
     /// Sleeps until the other process wakes this one. May return early.
     pub(crate) fn block(self) {
         sys::wait_at(self.gate, self.seen);
     }
 }
 
-impl<'a> Ring<'a> {
+impl<'a> PayloadRing<'a> {
     /// The ring in a memory that has `LEN` bytes for both from `at` on.
-    pub(super) fn new(memory: &'a SharedMemory, at: usize, way: Way) -> Self {
+    pub(super) fn new(memory: &'a SharedMapping, at: usize, way: RingDirection) -> Self {
         Self {
             memory,
             head: at + HEAD * way as usize,
@@ -169,7 +169,7 @@ impl<'a> Ring<'a> {
 
     /// Writer: it is to be woken when there is room for `len` bytes, or enough of it. Nothing if
     /// there is already.
-    pub(crate) fn want_room(&self, len: usize) -> Option<Wait<'a>> {
+    pub(crate) fn want_room(&self, len: usize) -> Option<RingWait<'a>> {
         let written = self.word(WRITTEN).load(Ordering::Relaxed);
         let len = len.min(WORTH_WAKING) as u32;
         let mark = written.wrapping_add(len).wrapping_sub(RING as u32);
@@ -178,18 +178,18 @@ impl<'a> Ring<'a> {
 
     /// Reader: it is to be woken when `len` bytes are there, or enough of them. Nothing if they are
     /// already.
-    pub(crate) fn want_bytes(&self, len: usize) -> Option<Wait<'a>> {
+    pub(crate) fn want_bytes(&self, len: usize) -> Option<RingWait<'a>> {
         let read = self.word(READ).load(Ordering::Relaxed);
         let mark = read.wrapping_add(len.min(WORTH_WAKING) as u32);
         self.want(BYTES_WANTED, mark, WRITTEN)
     }
 
-    fn want(&self, which: usize, mark: u32, gate: usize) -> Option<Wait<'a>> {
+    fn want(&self, which: usize, mark: u32, gate: usize) -> Option<RingWait<'a>> {
         self.word(which).store(mark, Ordering::SeqCst);
         let gate = self.word(gate);
         let seen = gate.load(Ordering::SeqCst);
         let is_ahead = mark.wrapping_sub(seen) as i32 > 0;
-        is_ahead.then_some(Wait { gate, seen })
+        is_ahead.then_some(RingWait { gate, seen })
     }
 
     /// Writer: wakes a reader that sleeps.
@@ -209,8 +209,8 @@ mod tests {
 
     use super::*;
 
-    fn memory() -> SharedMemory {
-        SharedMemory::create(LEN).expect("memory").0
+    fn memory() -> SharedMapping {
+        SharedMapping::create(LEN).expect("memory").0
     }
 
     fn pattern(seed: u8, len: usize) -> Vec<u8> {
@@ -220,7 +220,7 @@ mod tests {
     }
 
     /// Writes all of `bytes`, as a process that may sleep does.
-    fn write_all(ring: Ring<'_>, mut bytes: &[u8]) {
+    fn write_all(ring: PayloadRing<'_>, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             let moved = ring.put(bytes);
             bytes = &bytes[moved.len..];
@@ -235,7 +235,7 @@ mod tests {
         }
     }
 
-    fn read_all(ring: Ring<'_>, len: usize) -> Vec<u8> {
+    fn read_all(ring: PayloadRing<'_>, len: usize) -> Vec<u8> {
         let mut bytes = Vec::new();
         while bytes.len() < len {
             let most = len - bytes.len();
@@ -260,7 +260,7 @@ mod tests {
             start in prop_oneof![Just(0_u32), Just(u32::MAX - 70_000), any::<u32>()],
         ) {
             let memory = memory();
-            let ring = Ring::new(&memory, 0, Way::FromWorker);
+            let ring = PayloadRing::new(&memory, 0, RingDirection::FromWorker);
             prop_assert!(ring.prepare(usize::MAX / 2, false));
             for word in [WRITTEN, READ, ROOM_WANTED, BYTES_WANTED] {
                 ring.word(word).store(start, Ordering::SeqCst);
@@ -283,7 +283,7 @@ mod tests {
     #[test]
     fn a_ring_never_holds_more_than_it_can_and_says_when_there_is_room() {
         let memory = memory();
-        let ring = Ring::new(&memory, 0, Way::ToWorker);
+        let ring = PayloadRing::new(&memory, 0, RingDirection::ToWorker);
         assert!(ring.prepare(RING, false));
         let bytes = pattern(1, RING + 1);
         let mut written = 0;
@@ -304,7 +304,7 @@ mod tests {
     #[test]
     fn one_that_waits_is_woken_once_and_for_enough() {
         let memory = memory();
-        let ring = Ring::new(&memory, 0, Way::ToWorker);
+        let ring = PayloadRing::new(&memory, 0, RingDirection::ToWorker);
         assert!(ring.prepare(RING, false));
         assert!(ring.want_bytes(10 * RING).is_some());
         assert!(!ring.put(&[1; WORTH_WAKING - 1]).is_awaited);
@@ -316,7 +316,7 @@ mod tests {
     #[test]
     fn what_was_released_can_be_used_again_and_what_is_in_it_is_not_released() {
         let memory = memory();
-        let ring = Ring::new(&memory, 0, Way::ToWorker);
+        let ring = PayloadRing::new(&memory, 0, RingDirection::ToWorker);
         for round in 0..3 {
             assert!(ring.prepare(100_000, false));
             let bytes = pattern(round, 100_000);
@@ -332,7 +332,7 @@ mod tests {
     #[test]
     fn a_ring_that_makes_no_sense_is_not_followed_out_of_it() {
         let memory = memory();
-        let ring = Ring::new(&memory, 0, Way::FromWorker);
+        let ring = PayloadRing::new(&memory, 0, RingDirection::FromWorker);
         ring.word(WRITTEN).store(u32::MAX - 5, Ordering::SeqCst);
         ring.word(READ).store(17, Ordering::SeqCst);
         let mut bytes = Vec::new();

@@ -6,23 +6,23 @@ use std::sync::Arc;
 
 use super::inlet::invalid;
 use super::log::Log;
-use super::outbox::Outbox;
+use super::outbox::WorkerOutbox;
 use crate::wire::Reader;
-use crate::wire::bulk::{Incoming, Part};
+use crate::wire::bulk::{IncomingPayload, PayloadPart};
 use crate::wire::message;
 use crate::wire::page::Page;
-use crate::wire::ring::Way;
+use crate::wire::ring::RingDirection;
 
 /// Where the large parts of calls come in.
 #[derive(Debug)]
 pub(super) struct Dock {
     page: Arc<Page>,
-    outbox: Arc<Outbox>,
-    announced: Option<Incoming>,
+    outbox: Arc<WorkerOutbox>,
+    announced: Option<IncomingPayload>,
 }
 
 impl Dock {
-    pub(super) fn new(page: Arc<Page>, outbox: Arc<Outbox>) -> Self {
+    pub(super) fn new(page: Arc<Page>, outbox: Arc<WorkerOutbox>) -> Self {
         let announced = None;
         Self {
             page,
@@ -32,8 +32,8 @@ impl Dock {
     }
 
     /// Parts of the next call come by the ring.
-    pub(super) fn announce(&mut self, parts: Vec<Part>) {
-        self.announced = Some(Incoming::new(parts));
+    pub(super) fn announce(&mut self, parts: Vec<PayloadPart>) {
+        self.announced = Some(IncomingPayload::new(parts));
     }
 
     /// The whole payload of a call of which `rest` came in the frame. It is read whether the call is
@@ -44,7 +44,7 @@ impl Dock {
             return Ok(rest); // The task may need the memory of the spare buffer.
         };
         parts.use_spare(&mut spare);
-        let ring = self.page.ring(Way::ToWorker);
+        let ring = self.page.ring(RingDirection::ToWorker);
         while parts.missing() > 0 {
             let moved = parts.take(ring)?;
             if moved.is_awaited {

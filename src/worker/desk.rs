@@ -8,27 +8,27 @@ use std::time::{Duration, Instant};
 use super::log::Log;
 use super::marks::Marks;
 use super::memory::MemoryWatch;
-use super::outbox::Outbox;
+use super::outbox::WorkerOutbox;
 use crate::executor::context::{self, Context, Wanted};
-use crate::function::{Answer, Desk, Entry, FunctionOffset};
+use crate::function::{Answer, Desk, EntryPoint, FunctionOffset};
 use crate::panic::PanicReport;
 use crate::sys;
-use crate::wire::claim::{Slot, Stage};
+use crate::wire::claim::{ClaimSlot, Stage};
 use crate::wire::descriptors::Descriptor;
 use crate::wire::message::{self, CallHead};
-use crate::wire::page::{Page, Report};
+use crate::wire::page::{Page, ProgressReport};
 use crate::wire::{Chain, Reader, codec};
 
 /// The parent, as tasks see it.
 pub(super) struct Parent {
     page: Arc<Page>,
-    outbox: Arc<Outbox>,
+    outbox: Arc<WorkerOutbox>,
     /// Held by the thread that leaves a report in the page.
     reporting: Mutex<()>,
 }
 
 impl Parent {
-    pub(super) fn new(page: Arc<Page>, outbox: Arc<Outbox>) -> Arc<Self> {
+    pub(super) fn new(page: Arc<Page>, outbox: Arc<WorkerOutbox>) -> Arc<Self> {
         Arc::new(Self {
             page,
             outbox,
@@ -84,7 +84,7 @@ impl<'a> CallDesk<'a> {
         }
     }
 
-    fn slot(&self) -> Slot<'a> {
+    fn slot(&self) -> ClaimSlot<'a> {
         self.station.parent.page.slot(self.head.seq)
     }
 
@@ -114,7 +114,7 @@ impl<'a> CallDesk<'a> {
     /// The parent has decided to end this process for the item that has just ended; were another
     /// one begun, the kill would hit that. What the item gave may still be wanted.
     #[cold]
-    fn end_with_it(&mut self) -> ! {
+    fn exit_after_item(&mut self) -> ! {
         let _ = self.log.flush();
         sys::kill_own_group();
     }
@@ -155,7 +155,7 @@ impl Desk for CallDesk<'_> {
                 .outbox
                 .send(|out| message::put_taken(out, self.head.seq));
         }
-        self.log.leave_to_attendant();
+        self.log.wake_attendant();
         if let Some(marks) = &self.station.marks {
             marks.begin(self.head.task_id);
         }
@@ -183,7 +183,7 @@ impl Desk for CallDesk<'_> {
         self.log.post(self.head.seq, item, time);
         self.is_claimed = has_next && !self.is_timed() && self.slot().go_on(item);
         if !self.is_claimed && !self.slot().finish(item) {
-            self.end_with_it();
+            self.exit_after_item();
         }
         if self.is_timed() {
             // By the outcome of one item the parent knows when the next one began. A failure is
@@ -213,7 +213,7 @@ impl Wanted for Parent {
     }
 
     fn report(&self, key: u64, done: u64, total: u64) {
-        let report = Report {
+        let report = ProgressReport {
             seq: (key >> 32) as u32,
             item: key as u32,
             done,
@@ -265,7 +265,7 @@ pub(super) fn run_initializer(
 }
 
 /// The function that the parent named.
-pub(super) fn find(function: FunctionOffset) -> io::Result<Entry> {
+pub(super) fn find(function: FunctionOffset) -> io::Result<EntryPoint> {
     let outside = "a function was asked for that lies outside the executable";
     let outside = || io::Error::new(io::ErrorKind::InvalidData, outside);
     function.entry().ok_or_else(outside)
@@ -273,7 +273,7 @@ pub(super) fn find(function: FunctionOffset) -> io::Result<Entry> {
 
 /// Calls a function outside of the calls that a worker serves. Its value is added to `value`.
 pub(super) fn call_alone(
-    entry: Entry,
+    entry: EntryPoint,
     input: Reader,
     beside: Vec<Descriptor>,
     value: Chain,

@@ -7,9 +7,9 @@ use std::os::unix::net::UnixStream;
 
 use crate::sys;
 use crate::wire::descriptors::Descriptor;
-use crate::wire::errand::Errand;
 use crate::wire::frame::{self, Frames};
-use crate::wire::message::{self, Identity, Setup, ToWorker};
+use crate::wire::message::{self, BuildIdentity, Setup, ToWorker};
+use crate::wire::process_setup::ProcessSetup;
 use crate::wire::{Chain, Reader};
 
 /// The most that a `Hello` may have.
@@ -38,7 +38,7 @@ impl Inlet {
         };
         match inlet.next_message()? {
             Some(ToWorker::Hello(parent)) => {
-                inlet.is_kin = parent == Identity::own();
+                inlet.is_kin = parent == BuildIdentity::own();
                 inlet.frames.set_limit(frame::LARGEST);
                 Ok(Some(inlet))
             }
@@ -73,14 +73,14 @@ impl Inlet {
     }
 
     /// As `meet`, for a process that runs one function.
-    pub(super) fn meet_for_errand(&mut self) -> io::Result<Option<Met<Errand>>> {
+    pub(super) fn meet_for_process_setup(&mut self) -> io::Result<Option<Met<ProcessSetup>>> {
         let Some(mut greeting) = self.greet()? else {
             return Ok(None);
         };
         let Some(frame) = self.next_frame()? else {
             return Ok(None);
         };
-        let (told, args) = Errand::parse(frame).ok_or_else(nonsense)?;
+        let (told, args) = ProcessSetup::parse(frame).ok_or_else(nonsense)?;
         if !told.is_plain() {
             self.say(&mut greeting)?;
         }
@@ -96,7 +96,7 @@ impl Inlet {
     /// that from our greeting.
     fn greet(&mut self) -> io::Result<Option<Chain>> {
         let mut greeting = Chain::new();
-        message::put_greeting(&mut greeting, &Identity::own());
+        message::put_greeting(&mut greeting, &BuildIdentity::own());
         if !self.is_kin || !self.frames.has_next() {
             self.say(&mut greeting)?;
         }
@@ -179,7 +179,7 @@ mod tests {
 
     /// What a process makes of a parent that sends its hello and a setup at once: whether it greets at
     /// once, and whether it heeds the setup.
-    fn meets(parent: &Identity) -> (bool, bool) {
+    fn meets(parent: &BuildIdentity) -> (bool, bool) {
         let (mut ours, theirs) = UnixStream::pair().expect("a socket pair");
         let setup = Setup {
             worker_id: 1,
@@ -202,12 +202,12 @@ mod tests {
 
     #[test]
     fn a_process_heeds_no_setup_of_another_build_or_version() {
-        let own = Identity::own();
+        let own = BuildIdentity::own();
         assert_eq!(meets(&own), (false, true));
         let build = [own.build.clone(), vec![0]].concat();
         let version = own.version;
-        assert_eq!(meets(&Identity { version, build }), (true, false));
+        assert_eq!(meets(&BuildIdentity { version, build }), (true, false));
         let version = version + 1;
-        assert_eq!(meets(&Identity { version, ..own }), (true, false));
+        assert_eq!(meets(&BuildIdentity { version, ..own }), (true, false));
     }
 }

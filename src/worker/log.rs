@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use super::outbox::Outbox;
+use super::outbox::WorkerOutbox;
 use crate::function::Answer;
 use crate::wire::Chain;
 use crate::wire::message;
@@ -16,7 +16,7 @@ const MOST_POSTED: usize = OUTBOX / 2;
 
 pub(super) struct Log {
     page: Arc<Page>,
-    outbox: Arc<Outbox>,
+    outbox: Arc<WorkerOutbox>,
     /// The most bytes that a value may have.
     limit: usize,
     /// The call and the item that an entry is about which says nothing of that.
@@ -31,7 +31,7 @@ pub(super) struct Log {
 }
 
 impl Log {
-    pub(super) fn new(page: Arc<Page>, outbox: Arc<Outbox>, limit: usize) -> Self {
+    pub(super) fn new(page: Arc<Page>, outbox: Arc<WorkerOutbox>, limit: usize) -> Self {
         Self {
             page,
             outbox,
@@ -57,7 +57,7 @@ impl Log {
             Answer::Value if self.entry.len() - 1 <= self.limit => {}
             Answer::Value => self.refuse(),
             // Anew, without the memory that a part of a value may have taken.
-            failure => self.entry = in_place_of_a_value(failure),
+            failure => self.entry = failure_entry(failure),
         }
     }
 
@@ -68,7 +68,7 @@ impl Log {
             self.entry.len() - 1,
             self.limit
         );
-        self.entry = in_place_of_a_value(Answer::Unencodable(reason));
+        self.entry = failure_entry(Answer::Unencodable(reason));
     }
 
     /// Puts the entry where the parent will find it, whatever happens to this process. With a `time`
@@ -125,9 +125,9 @@ impl Log {
 
     /// An item is about to run, nobody knows for how long: sees to it that what waits is written
     /// meanwhile.
-    pub(super) fn leave_to_attendant(&self) {
+    pub(super) fn wake_attendant(&self) {
         if self.posted > 0 {
-            self.outbox.leave_to_attendant();
+            self.outbox.wake_attendant();
         }
     }
 
@@ -140,7 +140,7 @@ impl Log {
 }
 
 /// An entry of an item that gave no value.
-pub(super) fn in_place_of_a_value(answer: Answer) -> Chain {
+pub(super) fn failure_entry(answer: Answer) -> Chain {
     let mut entry = Chain::new();
     match answer {
         Answer::Value => {}

@@ -38,7 +38,7 @@ impl MemoryWatch {
         }
         self.looked.set(Some(Instant::now()));
         if resident().is_some_and(|bytes| bytes > limit) {
-            page.tell_bloat();
+            page.report_memory_excess();
         }
     }
 }

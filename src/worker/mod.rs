@@ -3,14 +3,14 @@
 // The rest of this module runs only in a worker process. Reading order: `serve` (from the first line of
 // `main` to the last frame), `inlet` (what comes in), `bulk` (the large parts of it), `desk` (one call,
 // item by item), `log` and `outbox` (what goes back), `marks` (whose output it is), `relay` (what it
-// logs), `memory` and `limits` (how much is held, and may be), `zygote` (where workers are forked),
-// `errand` (a process that runs one function).
+// logs), `memory` and `limits` (how much is held, and may be), `forkserver` (where workers are forked),
+// `run_process` (a process that runs one function).
 #[cfg(feature = "process")]
 mod bulk;
 #[cfg(feature = "process")]
 mod desk;
 #[cfg(feature = "process")]
-mod errand;
+mod forkserver;
 #[cfg(feature = "process")]
 mod inlet;
 #[cfg(feature = "process")]
@@ -26,9 +26,9 @@ mod outbox;
 #[cfg(all(feature = "tracing", feature = "process"))]
 mod relay;
 #[cfg(feature = "process")]
-mod serve;
+mod run_process;
 #[cfg(feature = "process")]
-mod zygote;
+mod serve;
 
 pub use crate::executor::context::{Context, current};
 #[cfg(feature = "process")]

@@ -14,12 +14,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::sys::{self, Bell};
+use crate::sys::{self, WakeFd};
 use crate::wire::Chain;
 use crate::wire::bulk::Split;
 use crate::wire::message;
 use crate::wire::page::Page;
-use crate::wire::ring::{Ring, Way};
+use crate::wire::ring::{PayloadRing, RingDirection};
 
 /// How long a finished outcome may wait while an item runs.
 const LINGER: Duration = Duration::from_millis(1);
@@ -27,12 +27,12 @@ const LINGER: Duration = Duration::from_millis(1);
 const VAIN_LOOKS: u32 = 16;
 
 #[derive(Debug)]
-pub(super) struct Outbox {
+pub(super) struct WorkerOutbox {
     page: Arc<Page>,
     sender: Mutex<Sender>,
     /// The watching thread looks every `LINGER` whether something waits.
     attended: AtomicBool,
-    bell: Bell,
+    bell: WakeFd,
 }
 
 #[derive(Debug)]
@@ -45,7 +45,7 @@ struct Sender {
     broken: Option<io::Error>,
 }
 
-impl Outbox {
+impl WorkerOutbox {
     /// Makes it, and the thread that watches: as soon as the parent goes away, it ends this process
     /// and what that has started. A task that computes, or sleeps, would not notice.
     pub(super) fn open(
@@ -63,7 +63,7 @@ impl Outbox {
             page,
             sender: Mutex::new(sender),
             attended: AtomicBool::new(false),
-            bell: Bell::new()?,
+            bell: WakeFd::new()?,
         });
         let attendant = outbox.clone();
         let watch = move || {
@@ -115,7 +115,7 @@ impl Outbox {
         outcome.put_chain(&entry);
         outcome.seal();
         drop(entry);
-        let ring = self.page.ring(Way::FromWorker);
+        let ring = self.page.ring(RingDirection::FromWorker);
         let split = Split::of(&outcome).filter(|split| ring.prepare(split.len(), false));
         let mut frame = Chain::new();
         if let Some(split) = &split {
@@ -138,7 +138,7 @@ impl Outbox {
 
     /// An item is about to run, nobody knows for how long, and something waits: sees to it that it is
     /// written meanwhile.
-    pub(super) fn leave_to_attendant(&self) {
+    pub(super) fn wake_attendant(&self) {
         if !self.attended.load(Ordering::Acquire) && !self.attended.swap(true, Ordering::AcqRel) {
             self.bell.ring();
         }
@@ -166,7 +166,12 @@ impl Sender {
     }
 
     /// Puts pieces into the ring. Their frame is written as soon as the first bytes are there.
-    fn send_by_ring(&mut self, mut frame: Chain, ring: Ring<'_>, split: &Split) -> io::Result<()> {
+    fn send_by_ring(
+        &mut self,
+        mut frame: Chain,
+        ring: PayloadRing<'_>,
+        split: &Split,
+    ) -> io::Result<()> {
         for piece in &split.pieces {
             let mut bytes = &piece[..];
             while !bytes.is_empty() {

@@ -7,9 +7,9 @@ use tracing_core::field::{Field, Visit};
 use tracing_core::span::{Attributes, Id, Record};
 use tracing_core::{Dispatch, Event, LevelFilter, Metadata, Subscriber, dispatcher};
 
-use super::outbox::Outbox;
+use super::outbox::WorkerOutbox;
 use crate::executor::context;
-use crate::wire::event::{self, Place, Value};
+use crate::wire::event::{self, CallsitePlace, FieldValue};
 use crate::wire::message;
 
 /// The most of each text that is sent.
@@ -17,22 +17,22 @@ const TEXT: usize = 16 * 1024;
 /// The most that an event may take with all its texts; of a larger one only the message is sent.
 const EVENT: usize = 128 * 1024;
 
-struct Relay {
-    outbox: Arc<Outbox>,
+struct EventRelay {
+    outbox: Arc<WorkerOutbox>,
     most: LevelFilter,
 }
 
 /// Sends events up to a level, as `observe` tells it, from now on; unless there is a subscriber already,
 /// of an initializer's making or from before a fork: that one has its own ways.
-pub(super) fn listen(level: u8, outbox: &Arc<Outbox>) {
+pub(super) fn listen(level: u8, outbox: &Arc<WorkerOutbox>) {
     let Some(level) = event::level(level) else {
         return; // Nobody listens.
     };
     let (most, outbox) = (LevelFilter::from_level(level), outbox.clone());
-    let _ = dispatcher::set_global_default(Dispatch::new(Relay { outbox, most }));
+    let _ = dispatcher::set_global_default(Dispatch::new(EventRelay { outbox, most }));
 }
 
-impl Subscriber for Relay {
+impl Subscriber for EventRelay {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         metadata.is_event() && *metadata.level() <= self.most
     }
@@ -64,14 +64,14 @@ impl Subscriber for Relay {
     fn exit(&self, _: &Id) {}
 }
 
-fn record(event: &Event<'_>) -> event::Event {
+fn record(event: &Event<'_>) -> event::LogEvent {
     let metadata = event.metadata();
     let fields = metadata.fields();
-    let mut values = Values(vec![None; fields.len()]);
+    let mut values = FieldValues(vec![None; fields.len()]);
     event.record(&mut values);
-    let Values(mut values) = values;
-    let text = |value: &Option<Value>| match value {
-        Some(Value::Text(text) | Value::Debug(text)) => text.len(),
+    let FieldValues(mut values) = values;
+    let text = |value: &Option<FieldValue>| match value {
+        Some(FieldValue::Text(text) | FieldValue::Debug(text)) => text.len(),
         _ => 0,
     };
     if values.iter().map(text).sum::<usize>() > EVENT {
@@ -79,7 +79,7 @@ fn record(event: &Event<'_>) -> event::Event {
             value.take_if(|_| field.name() != "message");
         }
     }
-    let place = Place {
+    let place = CallsitePlace {
         level: *metadata.level(),
         name: metadata.name().to_owned(),
         target: metadata.target().to_owned(),
@@ -88,14 +88,14 @@ fn record(event: &Event<'_>) -> event::Event {
         line: metadata.line(),
         fields: fields.iter().map(|field| field.name().to_owned()).collect(),
     };
-    event::Event { place, values }
+    event::LogEvent { place, values }
 }
 
 /// A value for each field that has one.
-struct Values(Vec<Option<Value>>);
+struct FieldValues(Vec<Option<FieldValue>>);
 
-impl Values {
-    fn put(&mut self, field: &Field, value: Value) {
+impl FieldValues {
+    fn put(&mut self, field: &Field, value: FieldValue) {
         if let Some(place) = self.0.get_mut(field.index()) {
             *place = Some(value);
         }
@@ -108,28 +108,28 @@ fn cut(text: &str) -> String {
     text[..end.unwrap_or(0)].to_owned()
 }
 
-impl Visit for Values {
+impl Visit for FieldValues {
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.put(field, Value::Signed(value));
+        self.put(field, FieldValue::Signed(value));
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.put(field, Value::Unsigned(value));
+        self.put(field, FieldValue::Unsigned(value));
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
-        self.put(field, Value::Float(value));
+        self.put(field, FieldValue::Float(value));
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.put(field, Value::Bool(value));
+        self.put(field, FieldValue::Bool(value));
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.put(field, Value::Text(cut(value)));
+        self.put(field, FieldValue::Text(cut(value)));
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.put(field, Value::Debug(cut(&format!("{value:?}"))));
+        self.put(field, FieldValue::Debug(cut(&format!("{value:?}"))));
     }
 }

@@ -8,14 +8,14 @@ use std::sync::Arc;
 
 use super::bulk::Dock;
 use super::desk::{CallDesk, Parent, Station, find, run_initializer};
-use super::errand;
+use super::forkserver;
 use super::inlet::{Inlet, Met, invalid};
 use super::limits::limit;
 use super::log::Log;
 use super::marks::Marks;
 use super::memory::MemoryWatch;
-use super::outbox::Outbox;
-use super::zygote;
+use super::outbox::WorkerOutbox;
+use super::run_process;
 use crate::sys;
 use crate::wire::frame;
 use crate::wire::message::{self, MARKER, Role, ToWorker};
@@ -29,7 +29,7 @@ pub(crate) fn serve_if_child() {
     };
     let parent = sys::parent();
     let served = prepared.and_then(|(role, socket)| match Role::of_name(&role) {
-        Some(Role::Zygote) => serve_forked(Role::Zygote, Ok(socket), parent),
+        Some(Role::ForkServer) => serve_forked(Role::ForkServer, Ok(socket), parent),
         Some(role) => serve(role, socket, parent),
         None => Err(invalid("nobody knows what this process is to be")),
     });
@@ -44,11 +44,11 @@ pub(crate) fn serve_forked(
     parent: Option<OwnedFd>,
 ) -> ! {
     let serve = || {
-        if role != Role::Zygote {
+        if role != Role::ForkServer {
             return serve(role, socket?, parent);
         }
         let inherited = parent.as_ref().and_then(|parent| parent.try_clone().ok());
-        match zygote::serve(socket?, parent)? {
+        match forkserver::serve(socket?, parent)? {
             Some((role, socket)) => serve(role, socket, inherited),
             None => Ok(0),
         }
@@ -63,8 +63,8 @@ fn serve(role: Role, socket: UnixStream, parent: Option<OwnedFd>) -> io::Result<
         return Ok(0);
     };
     match role {
-        Role::Runner => errand::run(inlet, parent),
-        _ => Worker::open(inlet, parent)?.run().map(|()| 0),
+        Role::Runner => run_process::run(inlet, parent),
+        _ => WorkerLoop::open(inlet, parent)?.run().map(|()| 0),
     }
 }
 
@@ -87,13 +87,13 @@ fn exit_code(served: io::Result<i32>) -> i32 {
 }
 
 /// A worker that knows its parent.
-struct Worker {
+struct WorkerLoop {
     inlet: Inlet,
     page: Arc<Page>,
-    outbox: Arc<Outbox>,
+    outbox: Arc<WorkerOutbox>,
 }
 
-impl Worker {
+impl WorkerLoop {
     fn open(mut inlet: Inlet, parent: Option<OwnedFd>) -> io::Result<Self> {
         let memory = inlet.fds.pop_front();
         let memory = memory.ok_or_else(|| invalid("no memory came with the hello"))?;
@@ -101,7 +101,7 @@ impl Worker {
         let answers = inlet.fds.pop_front();
         let answers = answers.ok_or_else(|| invalid("no pipe came with the hello"))?;
         let socket = inlet.socket.try_clone()?;
-        let outbox = Outbox::open(answers.into(), socket, parent, page.clone())?;
+        let outbox = WorkerOutbox::open(answers.into(), socket, parent, page.clone())?;
         Ok(Self {
             inlet,
             page,

@@ -9,7 +9,7 @@ use loom::sync::{Arc, mpsc};
 use loom::thread;
 
 use super::atomic::AtomicU64;
-use super::claim::{Claim, Slot, Stage};
+use super::claim::{Claim, ClaimSlot, Stage};
 
 /// How many items a call has.
 const ITEMS: u32 = 3;
@@ -58,8 +58,8 @@ impl Call {
         Arc::new(call)
     }
 
-    fn slot(&self) -> Slot<'_> {
-        Slot::new(&self.word, 1)
+    fn slot(&self) -> ClaimSlot<'_> {
+        ClaimSlot::new(&self.word, 1)
     }
 
     fn item(&self, item: u32) -> &Item {
@@ -267,20 +267,20 @@ fn a_slot_that_is_given_to_another_call_is_left_alone_by_the_one_before() {
         let theirs = word.clone();
         let worker = thread::spawn(move || {
             while let Ok(Some(seq)) = calls.recv() {
-                let slot = Slot::new(&theirs, seq);
+                let slot = ClaimSlot::new(&theirs, seq);
                 assert!(slot.claim(0), "nobody has revoked it");
                 outcome.send(seq).expect("the parent waits");
                 assert!(slot.finish(0), "nobody is condemned");
             }
         });
         for seq in [1, 65] {
-            Slot::new(&word, seq).offer(0);
+            ClaimSlot::new(&word, seq).offer(0);
             call.send(Some(seq)).expect("the worker waits");
             assert_eq!(outcomes.recv(), Ok(seq));
         }
         call.send(None).expect("the worker waits");
         worker.join().expect("no panic");
-        let last = Slot::new(&word, 65).look();
+        let last = ClaimSlot::new(&word, 65).look();
         assert_eq!((last.seq, last.stage), (65, Stage::Done));
     });
 }
@@ -290,12 +290,13 @@ fn a_slot_that_is_given_to_another_call_is_left_alone_by_the_one_before() {
 fn a_revoked_call_does_not_run_in_place_of_the_one_that_has_its_slot() {
     loom::model(|| {
         let word = Arc::new(AtomicU64::new(0));
-        Slot::new(&word, 1).offer(0);
+        ClaimSlot::new(&word, 1).offer(0);
         let theirs = word.clone();
-        let worker = thread::spawn(move || [1, 65].map(|seq| Slot::new(&theirs, seq).claim(0)));
-        let was_revoked = Slot::new(&word, 1).withdraw();
+        let worker =
+            thread::spawn(move || [1, 65].map(|seq| ClaimSlot::new(&theirs, seq).claim(0)));
+        let was_revoked = ClaimSlot::new(&word, 1).withdraw();
         if was_revoked {
-            Slot::new(&word, 65).offer(0);
+            ClaimSlot::new(&word, 65).offer(0);
         }
         let [first, second] = worker.join().expect("no panic");
         assert_ne!(first, was_revoked);

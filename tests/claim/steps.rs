@@ -1,14 +1,14 @@
 //! What each step does to the word, one after the other.
 
 use super::atomic::AtomicU64;
-use super::claim::{Claim, Slot, Stage};
+use super::claim::{Claim, ClaimSlot, Stage};
 
 /// One word, as calls in the same slot find it.
 struct Page(AtomicU64);
 
 impl Page {
-    fn slot(&self, seq: u32) -> Slot<'_> {
-        Slot::new(&self.0, seq)
+    fn slot(&self, seq: u32) -> ClaimSlot<'_> {
+        ClaimSlot::new(&self.0, seq)
     }
 }
 
@@ -156,7 +156,7 @@ fn what_is_cut_off_is_never_begun() {
         assert_eq!(slot.cut(), claim(1, 0, Stage::Running));
         assert!(slot.look().is_running() && !slot.go_on(0));
         assert!(slot.finish(0) && !slot.claim(1) && !slot.look().is_running());
-        for told in [Slot::warn, Slot::cancel, Slot::condemn] {
+        for told in [ClaimSlot::warn, ClaimSlot::cancel, ClaimSlot::condemn] {
             slot.offer(0);
             assert!(slot.claim(0) && slot.cut().is_running());
             let killed = told(&slot, 0) && slot.look().stage == Stage::Condemned;

@@ -6,7 +6,7 @@ use loom::sync::Arc;
 use loom::thread;
 
 use super::atomic::{AtomicU64, explore};
-use super::slot::{Slot, Taken};
+use super::slot::{PermitSlot, Taken};
 use super::system::System;
 use super::word::Mark;
 
@@ -69,8 +69,8 @@ impl Semaphore {
         Arc::new(semaphore)
     }
 
-    fn slot(&self, slot: usize) -> Slot<'_> {
-        Slot(&self.slots[slot])
+    fn slot(&self, slot: usize) -> PermitSlot<'_> {
+        PermitSlot(&self.slots[slot])
     }
 
     fn ring(&self) {
@@ -84,7 +84,7 @@ impl Semaphore {
 
     fn look_at(
         &self,
-        slot: Slot<'_>,
+        slot: PermitSlot<'_>,
         own: u64,
         ended: Option<u64>,
         watched: &mut Vec<u64>,
@@ -133,7 +133,7 @@ impl Semaphore {
     }
 
     /// As `permits.rs` has it.
-    fn begin_to_add_at(&self, slot: Slot<'_>, own: u64) -> bool {
+    fn begin_to_add_at(&self, slot: PermitSlot<'_>, own: u64) -> bool {
         loop {
             let begun = match slot.look() {
                 Some(Taken::Absent) => slot.begin_to_add(own),

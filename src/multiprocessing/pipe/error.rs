@@ -25,10 +25,10 @@ use crate::wire::CodecError;
 /// # Ok::<(), concurrent_futures::multiprocessing::ConnectionError>(())
 /// ```
 #[derive(Debug)]
-pub struct ConnectionError(Cause);
+pub struct ConnectionError(ConnectionErrorKind);
 
 #[derive(Debug)]
-enum Cause {
+enum ConnectionErrorKind {
     Closed,
     Full,
     Empty,
@@ -39,14 +39,14 @@ enum Cause {
 }
 
 impl ConnectionError {
-    pub(super) const CLOSED: Self = Self(Cause::Closed);
-    pub(super) const FULL: Self = Self(Cause::Full);
-    pub(super) const EMPTY: Self = Self(Cause::Empty);
-    pub(super) const TIMED_OUT: Self = Self(Cause::TimedOut);
+    pub(super) const CLOSED: Self = Self(ConnectionErrorKind::Closed);
+    pub(super) const FULL: Self = Self(ConnectionErrorKind::Full);
+    pub(super) const EMPTY: Self = Self(ConnectionErrorKind::Empty);
+    pub(super) const TIMED_OUT: Self = Self(ConnectionErrorKind::TimedOut);
 
     /// Descriptors that came with a message are more than this process may have.
     pub(super) fn too_few_descriptors() -> Self {
-        Self(Cause::NoSpace(io::Error::other(
+        Self(ConnectionErrorKind::NoSpace(io::Error::other(
             "what came needs more descriptors than this process may open",
         )))
     }
@@ -54,38 +54,38 @@ impl ConnectionError {
     /// Of a send: nobody has the other end any more, or this end was told to send no more. Of a
     /// receive: nobody can send any more, and all that was sent has been received.
     pub fn is_closed(&self) -> bool {
-        matches!(self.0, Cause::Closed)
+        matches!(self.0, ConnectionErrorKind::Closed)
     }
 
     /// There is no room until something has been received.
     pub fn is_full(&self) -> bool {
-        matches!(self.0, Cause::Full)
+        matches!(self.0, ConnectionErrorKind::Full)
     }
 
     /// There is nothing to receive now.
     pub fn is_empty(&self) -> bool {
-        matches!(self.0, Cause::Empty)
+        matches!(self.0, ConnectionErrorKind::Empty)
     }
 
     /// The time that was given is over.
     pub fn is_timed_out(&self) -> bool {
-        matches!(self.0, Cause::TimedOut)
+        matches!(self.0, ConnectionErrorKind::TimedOut)
     }
 
     /// The system has no memory, or no descriptor, for it.
     pub fn is_no_space(&self) -> bool {
-        matches!(self.0, Cause::NoSpace(_))
+        matches!(self.0, ConnectionErrorKind::NoSpace(_))
     }
 
     /// The value cannot be encoded or decoded.
     pub fn is_codec(&self) -> bool {
-        matches!(self.0, Cause::Codec(_))
+        matches!(self.0, ConnectionErrorKind::Codec(_))
     }
 
     /// More shared objects are in the value than can travel together, or it is larger than this process
     /// may make a file.
     pub fn is_too_large(&self) -> bool {
-        matches!(self.0, Cause::TooLarge(_))
+        matches!(self.0, ConnectionErrorKind::TooLarge(_))
     }
 }
 
@@ -93,17 +93,17 @@ impl From<io::Error> for ConnectionError {
     fn from(error: io::Error) -> Self {
         match error.kind() {
             _ if sys::is_hangup(&error) => Self::CLOSED,
-            io::ErrorKind::FileTooLarge => Self(Cause::TooLarge(Cow::Borrowed(
+            io::ErrorKind::FileTooLarge => Self(ConnectionErrorKind::TooLarge(Cow::Borrowed(
                 "the memory that it takes is more than a file of this process may have",
             ))),
-            _ => Self(Cause::NoSpace(error)),
+            _ => Self(ConnectionErrorKind::NoSpace(error)),
         }
     }
 }
 
 impl From<CodecError> for ConnectionError {
     fn from(error: CodecError) -> Self {
-        Self(Cause::Codec(error))
+        Self(ConnectionErrorKind::Codec(error))
     }
 }
 
@@ -111,7 +111,7 @@ impl From<ItemError> for ConnectionError {
     fn from(error: ItemError) -> Self {
         match error {
             ItemError::Codec(error) => error.into(),
-            ItemError::TooLarge(what) => Self(Cause::TooLarge(what.into())),
+            ItemError::TooLarge(what) => Self(ConnectionErrorKind::TooLarge(what.into())),
             ItemError::System(error) => error.into(),
         }
     }
@@ -120,13 +120,17 @@ impl From<ItemError> for ConnectionError {
 impl fmt::Display for ConnectionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Cause::Closed => f.write_str("the other end of the pipe is closed"),
-            Cause::Full => f.write_str("the pipe is full until something is received"),
-            Cause::Empty => f.write_str("there is nothing to receive"),
-            Cause::TimedOut => f.write_str("the time for it is over"),
-            Cause::NoSpace(_) => f.write_str("the system has no memory or no descriptor for it"),
-            Cause::TooLarge(what) => f.write_str(what),
-            Cause::Codec(error) => error.fmt(f),
+            ConnectionErrorKind::Closed => f.write_str("the other end of the pipe is closed"),
+            ConnectionErrorKind::Full => {
+                f.write_str("the pipe is full until something is received")
+            }
+            ConnectionErrorKind::Empty => f.write_str("there is nothing to receive"),
+            ConnectionErrorKind::TimedOut => f.write_str("the time for it is over"),
+            ConnectionErrorKind::NoSpace(_) => {
+                f.write_str("the system has no memory or no descriptor for it")
+            }
+            ConnectionErrorKind::TooLarge(what) => f.write_str(what),
+            ConnectionErrorKind::Codec(error) => error.fmt(f),
         }
     }
 }
@@ -134,7 +138,7 @@ impl fmt::Display for ConnectionError {
 impl Error for ConnectionError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match &self.0 {
-            Cause::NoSpace(error) => Some(error),
+            ConnectionErrorKind::NoSpace(error) => Some(error),
             _ => None,
         }
     }

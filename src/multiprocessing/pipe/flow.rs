@@ -12,18 +12,18 @@ use tokio::task::coop;
 
 use super::error::ConnectionError;
 use super::outbox::check;
-use super::{Connection, End};
+use super::{Connection, ConnectionEnd};
 use crate::executor::data::Data;
-use crate::multiprocessing::item::Outgoing;
+use crate::multiprocessing::item::OutgoingItem;
 
 /// What is waited for, in the runtime that has polled it last.
-struct Waiting<T> {
+struct PendingTransfer<T> {
     runtime: Option<runtime::Id>,
     /// Used by its owner only; the lock lets a reference to it be in several threads.
     future: Mutex<Pin<Box<dyn Future<Output = T> + Send>>>,
 }
 
-impl<T> Waiting<T> {
+impl<T> PendingTransfer<T> {
     fn new(future: impl Future<Output = T> + Send + 'static) -> Self {
         Self {
             runtime: runtime(),
@@ -48,11 +48,11 @@ fn runtime() -> Option<runtime::Id> {
 }
 
 /// A value that is received, as soon as there is one.
-pub(super) struct Receiving<R>(Option<Waiting<Result<R, ConnectionError>>>);
+pub(super) struct Receiving<R>(Option<PendingTransfer<Result<R, ConnectionError>>>);
 
 /// A value that is sent, as soon as there is room.
 #[derive(Default)]
-pub(super) struct Sending(Option<(Arc<Outgoing>, Waiting<Sent>)>);
+pub(super) struct Sending(Option<(Arc<OutgoingItem>, PendingTransfer<Sent>)>);
 
 type Sent = Result<(), ConnectionError>;
 
@@ -63,13 +63,13 @@ impl<R> Default for Receiving<R> {
 }
 
 impl Sending {
-    fn begin(&mut self, end: &Arc<End>, item: Arc<Outgoing>) {
+    fn begin(&mut self, end: &Arc<ConnectionEnd>, item: Arc<OutgoingItem>) {
         let (end, sent) = (end.clone(), item.clone());
-        let waiting = Waiting::new(async move { end.outbox.send(&sent).await });
+        let waiting = PendingTransfer::new(async move { end.outbox.send(&sent).await });
         self.0 = Some((item, waiting));
     }
 
-    fn poll(&mut self, end: &Arc<End>, context: &mut Context<'_>) -> Poll<Sent> {
+    fn poll(&mut self, end: &Arc<ConnectionEnd>, context: &mut Context<'_>) -> Poll<Sent> {
         if let Some((item, _)) = self.0.take_if(|(_, waiting)| waiting.is_elsewhere()) {
             self.begin(end, item); // Nobody receives what was sent of it.
         }
@@ -97,7 +97,7 @@ impl<S, R: Data> Stream for Connection<S, R> {
         }
         let waiting = receiving.get_or_insert_with(|| {
             let end = this.end.clone();
-            Waiting::new(async move { end.inbox.receive().await })
+            PendingTransfer::new(async move { end.inbox.receive().await })
         });
         let received = ready!(waiting.poll(context));
         *receiving = None;
@@ -132,7 +132,7 @@ impl<S: Data, R> Sink<S> for Connection<S, R> {
             this.sending.0.is_none(),
             "`start_send` without a `poll_ready` that was ready"
         );
-        let item = Outgoing::of(value)?;
+        let item = OutgoingItem::of(value)?;
         check(&item)?;
         match this.end.outbox.send_at_once(&item) {
             Some(sent) => sent,

@@ -14,11 +14,11 @@ use tokio::sync::Notify;
 use tokio::task::{coop, yield_now};
 
 use super::error::ConnectionError;
-use super::packet::{self, LONGEST, Place};
-use super::watch::{Other, Watch};
+use super::packet::{self, LONGEST, ValuePlace};
+use super::watch::{Other, SocketWatch};
 use crate::executor::data::Data;
 use crate::multiprocessing::linger::{linger, linger_in_turn};
-use crate::sys::{self, Way};
+use crate::sys::{self, Direction};
 use crate::wire::CodecError;
 use crate::wire::codec::{self, ValueHead};
 use crate::wire::descriptors::{self, Descriptor};
@@ -37,9 +37,9 @@ thread_local! {
 }
 
 #[derive(Debug)]
-pub(super) struct Inbox {
+pub(super) struct PipeInbox {
     socket: Descriptor,
-    news: Watch,
+    news: SocketWatch,
     /// Large values that somebody has begun to read and nobody goes on with.
     put_back: Mutex<VecDeque<Large>>,
     /// Whether there are some.
@@ -50,18 +50,18 @@ pub(super) struct Inbox {
     for_threads: OnceLock<Option<Descriptor>>,
 }
 
-type Found<T> = Result<Arrival<T>, ConnectionError>;
+type Found<T> = Result<ReceivedValue<T>, ConnectionError>;
 
 /// What a look into the inbox finds.
-enum Arrival<T> {
+enum ReceivedValue<T> {
     Value(T),
     Large(Large),
 }
 
-impl Inbox {
+impl PipeInbox {
     pub(super) fn new(socket: Descriptor) -> Self {
         Self {
-            news: Watch::new(socket.clone(), Way::In, true),
+            news: SocketWatch::new(socket.clone(), Direction::In, true),
             socket,
             put_back: Mutex::default(),
             has_some: AtomicBool::new(false),
@@ -82,8 +82,8 @@ impl Inbox {
                 None => self.news().await,
             };
             match found? {
-                Arrival::Value(value) => return Ok(value),
-                Arrival::Large(large) => {
+                ReceivedValue::Value(value) => return Ok(value),
+                ReceivedValue::Large(large) => {
                     if let Some(value) = self.held(large).finish().await? {
                         return Ok(value);
                     }
@@ -96,8 +96,8 @@ impl Inbox {
     pub(super) fn try_receive<T: Data>(&self) -> Option<Result<T, ConnectionError>> {
         loop {
             match self.look()? {
-                Ok(Arrival::Value(value)) => return Some(Ok(value)),
-                Ok(Arrival::Large(large)) => match self.held(large).finish_now() {
+                Ok(ReceivedValue::Value(value)) => return Some(Ok(value)),
+                Ok(ReceivedValue::Large(large)) => match self.held(large).finish_now() {
                     Ok(Some(Some(value))) => return Some(Ok(value)),
                     Ok(Some(None)) => {}
                     Ok(None) => return None,
@@ -119,8 +119,8 @@ impl Inbox {
                 None => self.blocking_news(end)?,
             };
             match found {
-                Ok(Arrival::Value(value)) => return Some(Ok(value)),
-                Ok(Arrival::Large(large)) => match self.held(large).blocking_finish(end)? {
+                Ok(ReceivedValue::Value(value)) => return Some(Ok(value)),
+                Ok(ReceivedValue::Large(large)) => match self.held(large).blocking_finish(end)? {
                     Ok(Some(value)) => return Some(Ok(value)),
                     Ok(None) => {}
                     Err(error) => return Some(Err(error)),
@@ -199,7 +199,7 @@ impl Inbox {
         if self.has_some.load(Ordering::Acquire)
             && let Some(large) = self.take_back()
         {
-            return Some(Ok(Arrival::Large(large)));
+            return Some(Ok(ReceivedValue::Large(large)));
         }
         let mut buffer = BUFFER.try_with(Cell::take).unwrap_or_default();
         buffer.resize(LONGEST + 2 * PAGE, 0);
@@ -233,15 +233,19 @@ impl Inbox {
             ));
         };
         let mut beside: Vec<Descriptor> = beside.into_iter().map(Descriptor::from).collect();
-        if place == Place::Here {
+        if place == ValuePlace::Here {
             let value = descriptors::supply(&mut beside, || codec::get_from(head.is_plain, value));
-            return Some(value.map(Arrival::Value).map_err(ConnectionError::from));
+            return Some(
+                value
+                    .map(ReceivedValue::Value)
+                    .map_err(ConnectionError::from),
+            );
         }
         Some(arrive(head, place, beside))
     }
 
-    fn held(&self, large: Large) -> Held<'_> {
-        Held {
+    fn held(&self, large: Large) -> HeldValue<'_> {
+        HeldValue {
             inbox: self,
             large: Some(large),
         }
@@ -275,34 +279,34 @@ impl Inbox {
 }
 
 /// A value that is not in its packet.
-fn arrive<T: Data>(head: ValueHead, place: Place, mut beside: Vec<Descriptor>) -> Found<T> {
+fn arrive<T: Data>(head: ValueHead, place: ValuePlace, mut beside: Vec<Descriptor>) -> Found<T> {
     let missing = || CodecError::new("what belongs to a message did not come with it");
     let from = beside.pop().ok_or_else(missing)?;
-    let news = Watch::new(from.clone(), Way::In, false);
-    let mut part = Part {
+    let news = SocketWatch::new(from.clone(), Direction::In, false);
+    let mut part = ValuePart {
         from,
         is_plain: head.is_plain,
         len: head.len,
         bytes: Vec::new(),
         beside,
     };
-    if place == Place::File {
+    if place == ValuePlace::File {
         sys::read_file(&part.from, head.len, &mut part.bytes)?;
-        return part.decode().map(Arrival::Value);
+        return part.decode().map(ReceivedValue::Value);
     }
-    Ok(Arrival::Large(Large { news, part }))
+    Ok(ReceivedValue::Large(Large { news, part }))
 }
 
 /// A value that comes by a stream of its own.
 #[derive(Debug)]
 struct Large {
-    news: Watch,
-    part: Part,
+    news: SocketWatch,
+    part: ValuePart,
 }
 
 /// What has come of it.
 #[derive(Debug)]
-struct Part {
+struct ValuePart {
     from: Descriptor,
     is_plain: bool,
     len: usize,
@@ -317,7 +321,7 @@ enum Read {
     Torn,
 }
 
-impl Part {
+impl ValuePart {
     /// Reads what there is. Nothing if that is not all yet.
     fn read(&mut self) -> Option<Result<Read, ConnectionError>> {
         if self.bytes.capacity() < self.len
@@ -346,12 +350,12 @@ impl Part {
 }
 
 /// One that somebody reads. It is put back if he does not come to its end.
-struct Held<'a> {
-    inbox: &'a Inbox,
+struct HeldValue<'a> {
+    inbox: &'a PipeInbox,
     large: Option<Large>,
 }
 
-impl Held<'_> {
+impl HeldValue<'_> {
     /// Nothing if it was never sent as a whole.
     async fn finish<T: Data>(mut self) -> Result<Option<T>, ConnectionError> {
         loop {
@@ -412,7 +416,7 @@ impl Held<'_> {
     }
 }
 
-impl Drop for Held<'_> {
+impl Drop for HeldValue<'_> {
     fn drop(&mut self) {
         if let Some(large) = self.large.take() {
             self.inbox.put_back(large);

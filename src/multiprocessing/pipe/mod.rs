@@ -19,11 +19,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 pub use self::error::{ConnectionError, SendError};
 use self::flow::{Receiving, Sending};
-use self::inbox::Inbox;
-use self::outbox::{Outbox, check};
-use super::item::Outgoing;
-use super::vigil::may_block;
+use self::inbox::PipeInbox;
+use self::outbox::{PipeOutbox, check};
+use super::item::OutgoingItem;
 use super::wait::end_of;
+use super::waiter::may_block;
 use crate::executor::data::Data;
 use crate::sys;
 use crate::wire::descriptors::Descriptor;
@@ -45,13 +45,13 @@ use crate::wire::descriptors::Descriptor;
 ///
 /// # Errors
 /// `is_no_space()` if there is no memory or no descriptor for it: each end takes one of these.
-pub fn pipe<A: Data, B: Data>() -> Result<Ends<A, B>, ConnectionError> {
+pub fn pipe<A: Data, B: Data>() -> Result<ConnectedEnds<A, B>, ConnectionError> {
     let (one, other) = sys::roomy_packet_pair()?;
     Ok((Connection::new(one.into()), Connection::new(other.into())))
 }
 
 /// What a pipe has two of.
-type Ends<A, B> = (Connection<A, B>, Connection<B, A>);
+type ConnectedEnds<A, B> = (Connection<A, B>, Connection<B, A>);
 
 /// One end of a [`pipe`], which sends values of type `S` and receives values of type `R`.
 ///
@@ -134,7 +134,7 @@ type Ends<A, B> = (Connection<A, B>, Connection<B, A>);
 /// as another connection. They are encoded and decoded by who sends and receives: one of many MiB that
 /// is not plain bytes or numbers keeps a thread of the runtime busy for that time.
 pub struct Connection<S, R> {
-    end: Arc<End>,
+    end: Arc<ConnectionEnd>,
     receiving: Receiving<R>,
     sending: Sending,
     values: PhantomData<fn(S) -> R>,
@@ -142,22 +142,22 @@ pub struct Connection<S, R> {
 
 /// An end as a process has it.
 #[derive(Debug)]
-struct End {
+struct ConnectionEnd {
     socket: Descriptor,
-    outbox: Outbox,
-    inbox: Inbox,
+    outbox: PipeOutbox,
+    inbox: PipeInbox,
 }
 
 impl<S, R> Connection<S, R> {
     fn new(socket: Descriptor) -> Self {
-        Self::of(Arc::new(End {
-            outbox: Outbox::new(socket.clone()),
-            inbox: Inbox::new(socket.clone()),
+        Self::of(Arc::new(ConnectionEnd {
+            outbox: PipeOutbox::new(socket.clone()),
+            inbox: PipeInbox::new(socket.clone()),
             socket,
         }))
     }
 
-    fn of(end: Arc<End>) -> Self {
+    fn of(end: Arc<ConnectionEnd>) -> Self {
         Self {
             end,
             receiving: Receiving::default(),
@@ -340,15 +340,15 @@ impl<S, R: Data> Connection<S, R> {
 }
 
 /// A value, ready to be sent.
-fn encoded<S: Data>(value: S) -> Result<Outgoing, SendError<S>> {
-    let item = Outgoing::of(value).map_err(|error| SendError::new(error.into(), None))?;
+fn encoded<S: Data>(value: S) -> Result<OutgoingItem, SendError<S>> {
+    let item = OutgoingItem::of(value).map_err(|error| SendError::new(error.into(), None))?;
     match check(&item) {
         Ok(()) => Ok(item),
         Err(error) => Err(not_sent(item, error)),
     }
 }
 
-fn not_sent<S: Data>(item: Outgoing, error: ConnectionError) -> SendError<S> {
+fn not_sent<S: Data>(item: OutgoingItem, error: ConnectionError) -> SendError<S> {
     SendError::new(error, item.into_item())
 }
 

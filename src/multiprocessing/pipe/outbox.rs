@@ -8,65 +8,65 @@ use std::io::{self, IoSlice};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use super::error::ConnectionError;
-use super::packet::{MOST, Place};
-use super::watch::{Other, Watch};
-use crate::multiprocessing::item::Outgoing;
+use super::packet::{MOST, ValuePlace};
+use super::watch::{Other, SocketWatch};
+use crate::multiprocessing::item::OutgoingItem;
 use crate::multiprocessing::linger::{linger, linger_in_turn};
-use crate::sys::{self, Way};
+use crate::sys::{self, Direction};
 use crate::wire::descriptors::Descriptor;
 
 /// No more is copied without a turn for the other tasks of the runtime.
 const AT_ONCE: usize = 256 * 1024;
 
 #[derive(Debug)]
-pub(super) struct Outbox {
+pub(super) struct PipeOutbox {
     socket: Descriptor,
-    room: Watch,
+    room: SocketWatch,
 }
 
-impl Outbox {
+impl PipeOutbox {
     pub(super) fn new(socket: Descriptor) -> Self {
         Self {
-            room: Watch::new(socket.clone(), Way::Out, false),
+            room: SocketWatch::new(socket.clone(), Direction::Out, false),
             socket,
         }
     }
 
     /// Sends a value that has been [`prepared`](prepare), if there is room for it. One that is large
     /// goes in a file.
-    pub(super) fn try_send(&self, item: &mut Outgoing) -> Result<(), ConnectionError> {
+    pub(super) fn try_send(&self, item: &mut OutgoingItem) -> Result<(), ConnectionError> {
         item.pack(MOST + 1)?;
         if !item.is_in_file && item.value().len() > MOST {
             return Err(io::Error::from(io::ErrorKind::OutOfMemory).into());
         }
         let place = if item.is_in_file {
-            Place::File
+            ValuePlace::File
         } else {
-            Place::Here
+            ValuePlace::Here
         };
         let posted = self.post(item, place, None);
         posted.unwrap_or(Err(ConnectionError::FULL))
     }
 
     /// Sends a value that is small, if there is room for it. Nothing if not.
-    pub(super) fn send_at_once(&self, item: &Outgoing) -> Option<Result<(), ConnectionError>> {
+    pub(super) fn send_at_once(&self, item: &OutgoingItem) -> Option<Result<(), ConnectionError>> {
         if item.value().len() > MOST {
             return None;
         }
-        self.post(item, Place::Here, None)
+        self.post(item, ValuePlace::Here, None)
     }
 
     /// Sends a value that has been prepared.
     ///
     /// # Cancel safety
     /// If it is dropped before it has returned, nobody receives the value.
-    pub(super) async fn send(&self, item: &Outgoing) -> Result<(), ConnectionError> {
+    pub(super) async fn send(&self, item: &OutgoingItem) -> Result<(), ConnectionError> {
         if item.value().len() <= MOST {
-            return self.post_in_time(item, Place::Here, None).await;
+            return self.post_in_time(item, ValuePlace::Here, None).await;
         }
         loop {
             let (ours, theirs) = sys::stream_pair()?;
-            self.post_in_time(item, Place::Stream, Some(&theirs))
+            self.post_in_time(item, ValuePlace::Stream, Some(&theirs))
                 .await?;
             drop(theirs);
             let mut stream = Stream::new(ours, item.value());
@@ -81,13 +81,13 @@ impl Outbox {
     }
 
     /// As [`send`](Self::send), in a thread.
-    pub(super) fn blocking_send(&self, item: &Outgoing) -> Result<(), ConnectionError> {
+    pub(super) fn blocking_send(&self, item: &OutgoingItem) -> Result<(), ConnectionError> {
         if item.value().len() <= MOST {
-            return self.blocking_post(item, Place::Here, None);
+            return self.blocking_post(item, ValuePlace::Here, None);
         }
         loop {
             let (ours, theirs) = sys::stream_pair()?;
-            self.blocking_post(item, Place::Stream, Some(&theirs))?;
+            self.blocking_post(item, ValuePlace::Stream, Some(&theirs))?;
             drop(theirs);
             let mut stream = Stream::new(ours, item.value());
             loop {
@@ -102,8 +102,8 @@ impl Outbox {
 
     async fn post_in_time(
         &self,
-        item: &Outgoing,
-        place: Place,
+        item: &OutgoingItem,
+        place: ValuePlace,
         stream: Option<&OwnedFd>,
     ) -> Result<(), ConnectionError> {
         let post = || self.post(item, place, stream);
@@ -115,8 +115,8 @@ impl Outbox {
 
     fn blocking_post(
         &self,
-        item: &Outgoing,
-        place: Place,
+        item: &OutgoingItem,
+        place: ValuePlace,
         stream: Option<&OwnedFd>,
     ) -> Result<(), ConnectionError> {
         let post = || self.post(item, place, stream);
@@ -126,16 +126,16 @@ impl Outbox {
     /// Sends the packet. Nothing if there is no room for it.
     fn post(
         &self,
-        item: &Outgoing,
-        place: Place,
+        item: &OutgoingItem,
+        place: ValuePlace,
         stream: Option<&OwnedFd>,
     ) -> Option<Result<(), ConnectionError>> {
         let (front, value) = (item.front(), item.value());
         let own_len = item.head.own_len;
         // What lies together is sent from there.
         let bytes = match place {
-            Place::Here if front.len() > own_len => [IoSlice::new(front), IoSlice::new(&[])],
-            Place::Here => [IoSlice::new(front), IoSlice::new(value)],
+            ValuePlace::Here if front.len() > own_len => [IoSlice::new(front), IoSlice::new(&[])],
+            ValuePlace::Here => [IoSlice::new(front), IoSlice::new(value)],
             _ => [IoSlice::new(&front[..own_len]), IoSlice::new(place.mark())],
         };
         let bytes = if bytes[1].is_empty() {
@@ -162,7 +162,7 @@ impl Outbox {
 }
 
 /// Whether a value can travel at all.
-pub(super) fn check(item: &Outgoing) -> Result<(), ConnectionError> {
+pub(super) fn check(item: &OutgoingItem) -> Result<(), ConnectionError> {
     let is_large = item.value().len() > MOST;
     Ok(item.fits_with(is_large.into())?)
 }
@@ -174,12 +174,12 @@ fn forever<T>(found: Option<T>) -> T {
 
 /// The stream of a large value.
 struct Stream<'a> {
-    rest: Rest<'a>,
-    room: Watch,
+    rest: UnsentRest<'a>,
+    room: SocketWatch,
 }
 
 /// What has not been written to it yet.
-struct Rest<'a> {
+struct UnsentRest<'a> {
     to: Descriptor,
     bytes: &'a [u8],
 }
@@ -194,8 +194,8 @@ enum Poured {
 impl<'a> Stream<'a> {
     fn new(to: OwnedFd, bytes: &'a [u8]) -> Self {
         let to = Descriptor::from(to);
-        let room = Watch::new(to.clone(), Way::Out, false);
-        let rest = Rest { to, bytes };
+        let room = SocketWatch::new(to.clone(), Direction::Out, false);
+        let rest = UnsentRest { to, bytes };
         Self { rest, room }
     }
 
@@ -214,7 +214,7 @@ impl<'a> Stream<'a> {
     }
 }
 
-impl Rest<'_> {
+impl UnsentRest<'_> {
     /// Writes as much as there is room for. Nothing if that is not all.
     fn pour(&mut self) -> Option<Result<Poured, ConnectionError>> {
         let mut at_once = &self.bytes[..self.bytes.len().min(AT_ONCE)];

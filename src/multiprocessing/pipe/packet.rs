@@ -9,7 +9,7 @@ pub(super) const MOST: usize = 64 * 1024;
 
 /// Where a value is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum ValuePlace {
     /// In the packet, behind the head.
     Here,
     /// It comes by a stream of its own, the end of which is the last of the descriptors beside the packet.
@@ -25,7 +25,7 @@ const FILE: &[u8] = &[2];
 /// The most bytes that a packet has.
 pub(super) const LONGEST: usize = 16 + MOST;
 
-impl Place {
+impl ValuePlace {
     /// What stands behind the head of a value that is there.
     pub(super) fn mark(self) -> &'static [u8] {
         match self {
@@ -38,13 +38,13 @@ impl Place {
 
 /// What a packet says: the head of its value, where that is, and the value if it is here. Nothing if it says
 /// nothing.
-pub(super) fn read(packet: &[u8]) -> Option<(ValueHead, Place, &[u8])> {
+pub(super) fn read(packet: &[u8]) -> Option<(ValueHead, ValuePlace, &[u8])> {
     let head = codec::value_head(packet)?;
     let rest = &packet[head.own_len..];
     let place = match rest {
-        _ if rest.len() == head.len => Place::Here,
-        STREAM if head.len > MOST => Place::Stream,
-        FILE if head.len > MOST => Place::File,
+        _ if rest.len() == head.len => ValuePlace::Here,
+        STREAM if head.len > MOST => ValuePlace::Stream,
+        FILE if head.len > MOST => ValuePlace::File,
         _ => return None,
     };
     Some((head, place, rest))
@@ -62,9 +62,9 @@ mod tests {
             codec::put(vec![1_u8; len], &mut chain).expect("it can be encoded");
             let value = chain.into_bytes();
             let head = codec::value_head(&value).expect("it has one");
-            let all_here = Some((head, Place::Here, &value[head.own_len..]));
+            let all_here = Some((head, ValuePlace::Here, &value[head.own_len..]));
             assert_eq!(read(&value), all_here);
-            for place in [Place::Stream, Place::File] {
+            for place in [ValuePlace::Stream, ValuePlace::File] {
                 let packet = [&value[..head.own_len], place.mark()].concat();
                 let found = read(&packet).map(|(found, at, _)| (found, at));
                 let is_one = len > MOST || len == 1; // A byte is a value of one byte.

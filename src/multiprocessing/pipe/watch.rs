@@ -7,15 +7,15 @@ use std::time::Instant;
 
 use tokio::runtime::{self, Handle};
 
-use crate::multiprocessing::vigil::{BLIND, pause};
-use crate::sys::{self, Readiness, Way};
+use crate::multiprocessing::waiter::{BLIND, pause};
+use crate::sys::{self, Direction, Readiness};
 use crate::wire::descriptors::Descriptor;
 
 /// A descriptor that is waited for, in one way. No runtime watches it before a task of its has to wait.
 #[derive(Debug)]
-pub(super) struct Watch {
+pub(super) struct SocketWatch {
     fd: Descriptor,
-    way: Way,
+    way: Direction,
     /// Whether the runtime goes on watching when nobody waits. It is woken then, too.
     is_kept: bool,
     registered: Mutex<Option<Registered>>,
@@ -30,8 +30,8 @@ struct Registered {
     kept: Option<Arc<Readiness>>,
 }
 
-impl Watch {
-    pub(super) fn new(fd: Descriptor, way: Way, is_kept: bool) -> Self {
+impl SocketWatch {
+    pub(super) fn new(fd: Descriptor, way: Direction, is_kept: bool) -> Self {
         Self {
             fd,
             way,
@@ -74,7 +74,7 @@ impl Watch {
             let (other, end_of_wait) = match other {
                 Other::None => (None, end),
                 Other::Too(other) => (Some(other.as_fd()), end),
-                Other::Blind => (None, Some(soonest(end, Instant::now() + BLIND))),
+                Other::Blind => (None, Some(earlier(end, Instant::now() + BLIND))),
             };
             let is_ready = sys::wait_ready(self.fd.as_fd(), self.way, other, end_of_wait);
             let found = look();
@@ -137,6 +137,6 @@ pub(super) enum Other<'a> {
     Blind,
 }
 
-fn soonest(end: Option<Instant>, other: Instant) -> Instant {
+fn earlier(end: Option<Instant>, other: Instant) -> Instant {
     end.map_or(other, |end| end.min(other))
 }

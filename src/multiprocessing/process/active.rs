@@ -4,8 +4,8 @@
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use crate::multiprocessing::vigil::may_block;
-use crate::process::runner::{self, Runner};
+use crate::multiprocessing::waiter::may_block;
+use crate::process::runner::{self, RunningProcess};
 use crate::sys;
 
 static LIST: Mutex<List> = Mutex::new(List {
@@ -16,14 +16,14 @@ static LIST: Mutex<List> = Mutex::new(List {
 struct List {
     /// In which process it was made: those of another are no children of this one.
     generation: u32,
-    entries: Vec<Entry>,
+    entries: Vec<ActiveEntry>,
 }
 
-struct Entry {
+struct ActiveEntry {
     child: ActiveChild,
     pidfd: Arc<OwnedFd>,
     /// There for as long as its exit status is to be taken here.
-    runner: Weak<Runner>,
+    runner: Weak<RunningProcess>,
 }
 
 /// A running [`Process`](super::Process) of this program, as [`active_children`] tells it.
@@ -113,13 +113,13 @@ pub fn blocking_join_all() {
 }
 
 /// Lists a process that has just started.
-pub(super) fn add(runner: &Arc<Runner>, name: &str, daemon: bool) {
+pub(super) fn add(runner: &Arc<RunningProcess>, name: &str, daemon: bool) {
     let child = ActiveChild {
         pid: runner.id(),
         name: name.to_owned(),
         daemon,
     };
-    running().entries.push(Entry {
+    running().entries.push(ActiveEntry {
         child,
         pidfd: runner.pidfd().clone(),
         runner: Arc::downgrade(runner),
@@ -127,7 +127,7 @@ pub(super) fn add(runner: &Arc<Runner>, name: &str, daemon: bool) {
 }
 
 /// Takes a process out that has ended.
-pub(super) fn forget(runner: &Runner) {
+pub(super) fn forget(runner: &RunningProcess) {
     let mut list = lock();
     list.entries
         .retain(|entry| !Arc::ptr_eq(&entry.pidfd, runner.pidfd()));

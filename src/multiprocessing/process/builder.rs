@@ -16,14 +16,14 @@ use super::error::SpawnError;
 use super::stdio::Stdio;
 use super::{Process, active};
 use crate::executor::data::{Arguments, Data};
-use crate::executor::encoded::encode_errand;
+use crate::executor::encoded::encode_process_setup;
 use crate::executor::error::BuildError;
 use crate::executor::options::TaskOptions;
 use crate::executor::promise::Ticket;
 use crate::executor::task::Task;
 use crate::function::assert_stateless;
-use crate::multiprocessing::vigil::may_block;
-use crate::process::runner::{Opening, Order, Refusal, Runner};
+use crate::multiprocessing::waiter::may_block;
+use crate::process::runner::{Opening, Refusal, RunningProcess, StartOrder};
 use crate::process::{Limits, StartMethod, Surroundings};
 use crate::sys;
 
@@ -237,7 +237,7 @@ impl ProcessBuilder {
         let ticket = Ticket::new(std::any::type_name::<F>(), Some(Arc::new(options)));
         self.check()
             .map_err(|error| SpawnError::invalid(ticket.name(), error))?;
-        let call = encode_errand(function, args)
+        let call = encode_process_setup(function, args)
             .map_err(|reason| SpawnError::codec(ticket.name(), reason))?;
         let opened = self.into_order(call);
         let opened = opened.map_err(Refusal::system("open its standard streams"));
@@ -250,7 +250,7 @@ impl ProcessBuilder {
         })
     }
 
-    fn into_order(self, call: Opening) -> io::Result<(Order, Rest)> {
+    fn into_order(self, call: Opening) -> io::Result<(StartOrder, ParentSide)> {
         let stdin = self.stdin.unwrap_or_else(Stdio::null);
         let (stdin, our_stdin) = stdin.open_input()?;
         let stdout = self.stdout.unwrap_or_else(Stdio::inherit);
@@ -262,7 +262,7 @@ impl ProcessBuilder {
             our_stdout.as_ref().map(AsRawFd::as_raw_fd),
             our_stderr.as_ref().map(AsRawFd::as_raw_fd),
         ];
-        let order = Order {
+        let order = StartOrder {
             call,
             start_method: self.start_method,
             surroundings: Surroundings {
@@ -278,7 +278,7 @@ impl ProcessBuilder {
             stderr,
             ours: ours.into_iter().flatten().collect(),
         };
-        let rest = Rest {
+        let rest = ParentSide {
             daemon: self.daemon,
             kill_on_drop: self.kill_on_drop,
             stdin: our_stdin,
@@ -305,13 +305,13 @@ impl ProcessBuilder {
 
 /// All that there is before the process.
 struct Prepared {
-    order: Order,
+    order: StartOrder,
     ticket: Ticket,
-    rest: Rest,
+    rest: ParentSide,
 }
 
 /// What stays here.
-struct Rest {
+struct ParentSide {
     daemon: bool,
     kill_on_drop: bool,
     stdin: Option<PipeWriter>,
@@ -319,8 +319,8 @@ struct Rest {
     stderr: Option<PipeReader>,
 }
 
-impl Rest {
-    fn complete<R>(self, runner: Arc<Runner>, ticket: Ticket) -> Process<R> {
+impl ParentSide {
+    fn complete<R>(self, runner: Arc<RunningProcess>, ticket: Ticket) -> Process<R> {
         let name = ticket.name();
         active::add(&runner, name.as_str(), self.daemon);
         Process {
@@ -337,7 +337,7 @@ impl Rest {
 }
 
 /// Starts a process in a runtime for a moment, which has no thread of its own, but for an executed process.
-fn start_now(order: Order) -> Result<Arc<Runner>, Refusal> {
+fn start_now(order: StartOrder) -> Result<Arc<RunningProcess>, Refusal> {
     let start = || {
         let mut runtime = tokio::runtime::Builder::new_current_thread();
         let runtime = runtime.enable_all().build();

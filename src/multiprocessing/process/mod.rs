@@ -27,9 +27,9 @@ use crate::executor::error::{Cause, TaskError};
 use crate::executor::options::TaskName;
 use crate::executor::promise::Ticket;
 use crate::executor::task::Task;
-use crate::multiprocessing::vigil::may_block;
 use crate::multiprocessing::wait::end_of;
-use crate::process::runner::{Outcome, Runner};
+use crate::multiprocessing::waiter::may_block;
+use crate::process::runner::{ProcessOutcome, RunningProcess};
 
 /// A function that runs in a process of its own, which ends when the function returns.
 ///
@@ -83,7 +83,7 @@ use crate::process::runner::{Outcome, Runner};
 /// # Platform
 /// Linux.
 pub struct Process<R> {
-    runner: Arc<Runner>,
+    runner: Arc<RunningProcess>,
     ticket: Arc<Ticket>,
     name: TaskName,
     stdin: Option<PipeWriter>,
@@ -259,7 +259,7 @@ impl<R: Data> Process<R> {
     }
 }
 
-fn decode<R: Data>(ticket: &Ticket, outcome: Outcome) -> Result<R, TaskError> {
+fn decode<R: Data>(ticket: &Ticket, outcome: ProcessOutcome) -> Result<R, TaskError> {
     decode_result(ticket, &mut outcome.read(ticket)?)
 }
 
@@ -371,6 +371,6 @@ impl<R> Drop for Process<R> {
         if self.kill_on_drop {
             self.runner.kill();
         }
-        self.runner.clone().see_out(active::forget);
+        self.runner.clone().reap_in_background(active::forget);
     }
 }

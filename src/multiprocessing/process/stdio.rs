@@ -26,10 +26,10 @@ use crate::sys;
 /// # Ok(()) }
 /// ```
 #[derive(Debug)]
-pub struct Stdio(Kind);
+pub struct Stdio(StdioKind);
 
 #[derive(Debug)]
-enum Kind {
+enum StdioKind {
     Inherit,
     Null,
     Piped,
@@ -41,28 +41,31 @@ impl Stdio {
     ///
     /// The process is not in the foreground of a terminal: if it reads from one, the terminal stops it.
     pub fn inherit() -> Self {
-        Self(Kind::Inherit)
+        Self(StdioKind::Inherit)
     }
 
     /// Nothing: there is nothing to read, and what is written is lost. The default for stdin.
     pub fn null() -> Self {
-        Self(Kind::Null)
+        Self(StdioKind::Null)
     }
 
     /// A pipe, whose other end is taken from the [`Process`](super::Process).
     pub fn piped() -> Self {
-        Self(Kind::Piped)
+        Self(StdioKind::Piped)
     }
 
     /// The process's end of its stdin, nothing if that is empty; and ours, if it is a pipe.
     pub(super) fn open_input(self) -> io::Result<(Option<OwnedFd>, Option<PipeWriter>)> {
         Ok(match self.0 {
-            Kind::Null => (None, None),
-            Kind::Inherit => (Some(sys::own_stream(&io::stdin())?), None),
-            Kind::Fd(fd) => (Some(sys::out_of_the_way(fd)?), None),
-            Kind::Piped => {
+            StdioKind::Null => (None, None),
+            StdioKind::Inherit => (Some(sys::own_stream(&io::stdin())?), None),
+            StdioKind::Fd(fd) => (Some(sys::above_standard_streams(fd)?), None),
+            StdioKind::Piped => {
                 let (theirs, ours) = io::pipe()?;
-                (Some(sys::out_of_the_way(theirs.into())?), Some(ours))
+                (
+                    Some(sys::above_standard_streams(theirs.into())?),
+                    Some(ours),
+                )
             }
         })
     }
@@ -70,12 +73,12 @@ impl Stdio {
     /// The process's end of a stream that is `own` in this process; and ours, if it is a pipe.
     pub(super) fn open_output(self, own: &impl AsFd) -> io::Result<(OwnedFd, Option<PipeReader>)> {
         Ok(match self.0 {
-            Kind::Null => (sys::nowhere()?, None),
-            Kind::Inherit => (sys::own_stream(own)?, None),
-            Kind::Fd(fd) => (sys::out_of_the_way(fd)?, None),
-            Kind::Piped => {
+            StdioKind::Null => (sys::nowhere()?, None),
+            StdioKind::Inherit => (sys::own_stream(own)?, None),
+            StdioKind::Fd(fd) => (sys::above_standard_streams(fd)?, None),
+            StdioKind::Piped => {
                 let (ours, theirs) = io::pipe()?;
-                (sys::out_of_the_way(theirs.into())?, Some(ours))
+                (sys::above_standard_streams(theirs.into())?, Some(ours))
             }
         })
     }
@@ -83,6 +86,6 @@ impl Stdio {
 
 impl<T: Into<OwnedFd>> From<T> for Stdio {
     fn from(stream: T) -> Self {
-        Self(Kind::Fd(stream.into()))
+        Self(StdioKind::Fd(stream.into()))
     }
 }

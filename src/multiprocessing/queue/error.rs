@@ -23,10 +23,10 @@ use crate::wire::CodecError;
 /// # Ok::<(), concurrent_futures::multiprocessing::QueueError>(())
 /// ```
 #[derive(Debug)]
-pub struct QueueError(Cause);
+pub struct QueueError(QueueErrorKind);
 
 #[derive(Debug)]
-enum Cause {
+enum QueueErrorKind {
     Full,
     Empty,
     TimedOut,
@@ -40,69 +40,69 @@ enum Cause {
 }
 
 impl QueueError {
-    pub(super) const FULL: Self = Self(Cause::Full);
-    pub(super) const EMPTY: Self = Self(Cause::Empty);
-    pub(super) const TIMED_OUT: Self = Self(Cause::TimedOut);
-    pub(super) const BUSY: Self = Self(Cause::Busy);
-    pub(super) const NO_CAPACITY: Self = Self(Cause::NoCapacity);
-    pub(super) const NOTHING_TAKEN: Self = Self(Cause::NothingTaken);
+    pub(super) const FULL: Self = Self(QueueErrorKind::Full);
+    pub(super) const EMPTY: Self = Self(QueueErrorKind::Empty);
+    pub(super) const TIMED_OUT: Self = Self(QueueErrorKind::TimedOut);
+    pub(super) const BUSY: Self = Self(QueueErrorKind::Busy);
+    pub(super) const NO_CAPACITY: Self = Self(QueueErrorKind::NoCapacity);
+    pub(super) const NOTHING_TAKEN: Self = Self(QueueErrorKind::NothingTaken);
 
     pub(super) fn too_large(what: impl Into<Cow<'static, str>>) -> Self {
-        Self(Cause::TooLarge(what.into()))
+        Self(QueueErrorKind::TooLarge(what.into()))
     }
 
     /// The queue has as many items as it may have, or as many shared objects are under way in it as
     /// the system lets it have.
     pub fn is_full(&self) -> bool {
-        matches!(self.0, Cause::Full)
+        matches!(self.0, QueueErrorKind::Full)
     }
 
     /// There is no item.
     pub fn is_empty(&self) -> bool {
-        matches!(self.0, Cause::Empty)
+        matches!(self.0, QueueErrorKind::Empty)
     }
 
     /// The time that was given is over.
     pub fn is_timed_out(&self) -> bool {
-        matches!(self.0, Cause::TimedOut)
+        matches!(self.0, QueueErrorKind::TimedOut)
     }
 
     /// Somebody else was at the queue just now, for longer than that ever takes: a process that is
     /// stopped, or that gets no time to run. Only the methods that do not wait say so.
     pub fn is_busy(&self) -> bool {
-        matches!(self.0, Cause::Busy)
+        matches!(self.0, QueueErrorKind::Busy)
     }
 
     /// The system has no memory, or no descriptor, for it.
     pub fn is_no_space(&self) -> bool {
-        matches!(self.0, Cause::NoSpace(_))
+        matches!(self.0, QueueErrorKind::NoSpace(_))
     }
 
     /// The item cannot be encoded or decoded.
     pub fn is_codec(&self) -> bool {
-        matches!(self.0, Cause::Codec(_))
+        matches!(self.0, QueueErrorKind::Codec(_))
     }
 
     /// The item is larger than this process may make a file, or more shared objects are in it than can
     /// travel together.
     pub fn is_too_large(&self) -> bool {
-        matches!(self.0, Cause::TooLarge(_))
+        matches!(self.0, QueueErrorKind::TooLarge(_))
     }
 
     /// A setting has a value it cannot have: a queue needs room for one item at least.
     pub fn is_invalid_setting(&self) -> bool {
-        matches!(self.0, Cause::NoCapacity)
+        matches!(self.0, QueueErrorKind::NoCapacity)
     }
 
     /// More items were told to be done than had been taken.
     pub fn is_nothing_taken(&self) -> bool {
-        matches!(self.0, Cause::NothingTaken)
+        matches!(self.0, QueueErrorKind::NothingTaken)
     }
 
     /// What the queue has in memory makes no sense: a process has written there what it must not. The
     /// queue is of no more use.
     pub fn is_damaged(&self) -> bool {
-        matches!(self.0, Cause::Damaged)
+        matches!(self.0, QueueErrorKind::Damaged)
     }
 }
 
@@ -113,13 +113,13 @@ impl From<io::Error> for QueueError {
                 "the memory that it takes is more than a file of this process may have",
             );
         }
-        Self(Cause::NoSpace(error))
+        Self(QueueErrorKind::NoSpace(error))
     }
 }
 
 impl From<CodecError> for QueueError {
     fn from(error: CodecError) -> Self {
-        Self(Cause::Codec(error))
+        Self(QueueErrorKind::Codec(error))
     }
 }
 
@@ -137,7 +137,7 @@ impl From<Trouble> for QueueError {
     fn from(trouble: Trouble) -> Self {
         match trouble {
             Trouble::NoSpace(error) => error.into(),
-            Trouble::Damaged => Self(Cause::Damaged),
+            Trouble::Damaged => Self(QueueErrorKind::Damaged),
         }
     }
 }
@@ -145,22 +145,24 @@ impl From<Trouble> for QueueError {
 impl fmt::Display for QueueError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Cause::Full => f.write_str("the queue is full"),
-            Cause::Empty => f.write_str("the queue is empty"),
-            Cause::TimedOut => f.write_str("the time for it is over"),
-            Cause::Busy => {
+            QueueErrorKind::Full => f.write_str("the queue is full"),
+            QueueErrorKind::Empty => f.write_str("the queue is empty"),
+            QueueErrorKind::TimedOut => f.write_str("the time for it is over"),
+            QueueErrorKind::Busy => {
                 f.write_str("the queue is busy: a process that uses it seems to be stopped")
             }
-            Cause::NoSpace(_) => f.write_str("the system has no memory or no descriptor for it"),
-            Cause::TooLarge(what) => f.write_str(what),
-            Cause::Codec(error) => error.fmt(f),
-            Cause::NoCapacity => {
+            QueueErrorKind::NoSpace(_) => {
+                f.write_str("the system has no memory or no descriptor for it")
+            }
+            QueueErrorKind::TooLarge(what) => f.write_str(what),
+            QueueErrorKind::Codec(error) => error.fmt(f),
+            QueueErrorKind::NoCapacity => {
                 f.write_str("the capacity is 0; a queue needs room for one item at least")
             }
-            Cause::NothingTaken => f.write_str(
+            QueueErrorKind::NothingTaken => f.write_str(
                 "no item is taken and not done; call `task_done` once for each item that was taken",
             ),
-            Cause::Damaged => f.write_str(
+            QueueErrorKind::Damaged => f.write_str(
                 "the memory of the queue is damaged: a process has written there what it must not",
             ),
         }
@@ -170,7 +172,7 @@ impl fmt::Display for QueueError {
 impl Error for QueueError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match &self.0 {
-            Cause::NoSpace(error) => Some(error),
+            QueueErrorKind::NoSpace(error) => Some(error),
             _ => None,
         }
     }

@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 
 use super::ring::BASE;
 use super::store::Store;
-use crate::sys::{Identity, SharedMemory};
+use crate::sys::{ProcessIdentity, SharedMapping};
 
 /// Where the places begin; they go on to the first ring.
 pub(super) const START: usize = 4096;
@@ -18,7 +18,7 @@ const PLACE: usize = 16;
 const PLACES: usize = (BASE as usize - START) / PLACE;
 
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Holders<'a>(pub(super) &'a SharedMemory);
+pub(super) struct Holders<'a>(pub(super) &'a SharedMapping);
 
 impl<'a> Holders<'a> {
     fn identity(self, place: usize) -> Store<'a> {
@@ -29,13 +29,13 @@ impl<'a> Holders<'a> {
         Store(self.0.word(START + PLACE * place + 8))
     }
 
-    fn holder(self, place: usize) -> Option<(Identity, u64)> {
-        let identity = Identity::from_word(self.identity(place).load(Ordering::Relaxed))?;
+    fn holder(self, place: usize) -> Option<(ProcessIdentity, u64)> {
+        let identity = ProcessIdentity::from_word(self.identity(place).load(Ordering::Relaxed))?;
         Some((identity, self.count(place).load(Ordering::Relaxed)))
     }
 
     /// The place of a process, which had it the last time at `hint`.
-    pub(super) fn find(self, who: Identity, hint: usize) -> Option<usize> {
+    pub(super) fn find(self, who: ProcessIdentity, hint: usize) -> Option<usize> {
         let is_its = |place: &usize| self.identity(*place).load(Ordering::Relaxed) == who.to_word();
         Some(hint)
             .filter(|hint| *hint < PLACES)
@@ -44,7 +44,7 @@ impl<'a> Holders<'a> {
     }
 
     /// Gives a process that has none a place. Nothing if there is none left.
-    pub(super) fn enter(self, who: Identity) -> Option<usize> {
+    pub(super) fn enter(self, who: ProcessIdentity) -> Option<usize> {
         let is_empty = |place: &usize| self.holder(*place).is_none_or(|(_, count)| count == 0);
         let is_left = |place: &usize| self.holder(*place).is_some_and(|(who, _)| who.has_ended());
         let free = (0..PLACES).find(is_empty);
@@ -75,7 +75,10 @@ impl<'a> Holders<'a> {
 
     /// Those that have a place, but for one that has ended, and how many items they have. The place of that
     /// one is free from now on.
-    pub(super) fn without(self, ended: Option<Identity>) -> impl Iterator<Item = (Identity, u64)> {
+    pub(super) fn without(
+        self,
+        ended: Option<ProcessIdentity>,
+    ) -> impl Iterator<Item = (ProcessIdentity, u64)> {
         (0..PLACES).filter_map(move |place| {
             let (who, count) = self.holder(place)?;
             if Some(who) != ended {
@@ -89,7 +92,7 @@ impl<'a> Holders<'a> {
 
     /// What was the place of one process is another's.
     #[cfg(test)]
-    pub(super) fn rename(self, from: Identity, to: Identity) {
+    pub(super) fn rename(self, from: ProcessIdentity, to: ProcessIdentity) {
         if let Some(place) = self.find(from, 0) {
             self.identity(place).store(to.to_word(), Ordering::Relaxed);
         }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::error::QueueError;
-use super::shared::Shared;
-use super::state::State;
+use super::shared::SharedQueue;
+use super::state::RingState;
 use super::{Queue, checked};
 use crate::executor::data::Data;
 
@@ -75,7 +75,7 @@ impl<T: Data> JoinableQueue<T> {
     /// Cancel safe: if it is dropped before it has returned, the item is not done.
     pub async fn task_done(&self) -> Result<(), QueueError> {
         let shared = &*self.0.shared;
-        let taken = |_: &State| true;
+        let taken = |_: &RingState| true;
         shared
             .wait(taken, |held| Some(shared.task_done(held)))
             .await
@@ -90,7 +90,7 @@ impl<T: Data> JoinableQueue<T> {
     /// If it has to wait for the lock of the queue in an asynchronous task.
     pub fn blocking_task_done(&self) -> Result<(), QueueError> {
         let shared = &*self.0.shared;
-        let taken = |_: &State| true;
+        let taken = |_: &RingState| true;
         let done = shared.blocking_wait(None, taken, |held| Some(shared.task_done(held)));
         done.unwrap_or(Err(QueueError::TIMED_OUT))
     }
@@ -106,7 +106,7 @@ impl<T: Data> JoinableQueue<T> {
     pub async fn join(&self) -> u64 {
         let shared = &*self.0.shared;
         shared
-            .wait(State::is_done, |held| shared.all_done(held))
+            .wait(RingState::is_done, |held| shared.all_done(held))
             .await
     }
 
@@ -135,7 +135,7 @@ impl<T: Data> JoinableQueue<T> {
 
     fn join_within(&self, timeout: Option<Duration>) -> Option<u64> {
         let shared = &*self.0.shared;
-        shared.blocking_wait(timeout, State::is_done, |held| shared.all_done(held))
+        shared.blocking_wait(timeout, RingState::is_done, |held| shared.all_done(held))
     }
 }
 
@@ -179,7 +179,7 @@ impl<T> Serialize for JoinableQueue<T> {
 
 impl<'de, T: Data> Deserialize<'de> for JoinableQueue<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let shared = Shared::deserialize(deserializer)?;
+        let shared = SharedQueue::deserialize(deserializer)?;
         if !shared.counts_done {
             let error = "what came is a `Queue` and no `JoinableQueue`";
             return Err(serde::de::Error::custom(error));

@@ -22,11 +22,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 pub use self::error::{PutError, QueueError};
 pub use self::joinable::JoinableQueue;
-use self::shared::Shared;
-use self::state::State;
+use self::shared::SharedQueue;
+use self::state::RingState;
 use crate::executor::data::Data;
-use crate::multiprocessing::item::{Incoming, Outgoing};
-use crate::multiprocessing::robust::Held;
+use crate::multiprocessing::item::{IncomingItem, OutgoingItem};
+use crate::multiprocessing::robust::RobustGuard;
 
 /// From this size on, the bytes of an item travel in a file of their own, which is written and read outside
 /// of the lock. A file has all its memory from the system anew, which takes several times as long as the copy
@@ -79,7 +79,7 @@ const LARGE: usize = ring::KEPT as usize / 2;
 /// Items are encoded, decoded and copied by whoever calls the method, also in a task: some milliseconds for
 /// 10 MiB. For what is larger there is [`SharedMemory`](super::SharedMemory), which itself can be an item.
 pub struct Queue<T> {
-    shared: Arc<Shared>,
+    shared: Arc<SharedQueue>,
     items: PhantomData<fn(T) -> T>,
 }
 
@@ -112,10 +112,10 @@ impl<T: Data> Queue<T> {
     }
 
     fn create(capacity: u64, counts_done: bool) -> Result<Self, QueueError> {
-        Shared::create(capacity, counts_done).map(Self::of)
+        SharedQueue::create(capacity, counts_done).map(Self::of)
     }
 
-    fn of(shared: Shared) -> Self {
+    fn of(shared: SharedQueue) -> Self {
         Self {
             shared: Arc::new(shared),
             items: PhantomData,
@@ -144,7 +144,7 @@ impl<T: Data> Queue<T> {
     pub async fn put(&self, item: T) -> Result<(), PutError<T>> {
         let item = packed(item)?;
         let shared = &*self.shared;
-        let has_room = |state: &State| !shared.is_full(state);
+        let has_room = |state: &RingState| !shared.is_full(state);
         let put = shared.wait(has_room, |held| shared.put(held, &item)).await;
         put.map_err(|error| not_put(item, error))
     }
@@ -201,7 +201,7 @@ impl<T: Data> Queue<T> {
     fn put_within(&self, item: T, timeout: Option<Duration>) -> Result<(), PutError<T>> {
         let item = packed(item)?;
         let shared = &*self.shared;
-        let has_room = |state: &State| !shared.is_full(state);
+        let has_room = |state: &RingState| !shared.is_full(state);
         let put = shared.blocking_wait(timeout, has_room, |held| shared.put(held, &item));
         let put = put.unwrap_or(Err(QueueError::TIMED_OUT));
         put.map_err(|error| not_put(item, error))
@@ -230,9 +230,9 @@ impl<T: Data> Queue<T> {
     /// # Cancel safety
     /// Cancel safe: if it is dropped before it has returned, no item was taken.
     pub async fn get(&self) -> Result<T, QueueError> {
-        let mut item = Incoming::for_type::<T>();
+        let mut item = IncomingItem::for_type::<T>();
         let shared = &*self.shared;
-        let has_some = |state: &State| state.len() > 0;
+        let has_some = |state: &RingState| state.len() > 0;
         let taken = shared.wait(has_some, |held| shared.take(held, &mut item));
         taken.await?;
         Ok(item.into_item()?)
@@ -244,7 +244,7 @@ impl<T: Data> Queue<T> {
     /// `is_empty()` if there is none; else as [`get`](Self::get). `is_busy()` if it could not be found out
     /// without waiting.
     pub fn try_get(&self) -> Result<T, QueueError> {
-        let mut item = Incoming::for_type::<T>();
+        let mut item = IncomingItem::for_type::<T>();
         self.shared.at_once(|held| {
             let taken = self.shared.take(held, &mut item);
             taken.unwrap_or(Err(QueueError::EMPTY))
@@ -284,10 +284,10 @@ impl<T: Data> Queue<T> {
     }
 
     fn get_within(&self, timeout: Option<Duration>) -> Result<T, QueueError> {
-        let mut item = Incoming::for_type::<T>();
+        let mut item = IncomingItem::for_type::<T>();
         let shared = &*self.shared;
-        let has_some = |state: &State| state.len() > 0;
-        let look = |held: &mut Held<'_>| shared.take(held, &mut item);
+        let has_some = |state: &RingState| state.len() > 0;
+        let look = |held: &mut RobustGuard<'_>| shared.take(held, &mut item);
         let taken = shared.blocking_wait(timeout, has_some, look);
         taken.unwrap_or(Err(QueueError::TIMED_OUT))?;
         Ok(item.into_item()?)
@@ -319,15 +319,15 @@ fn checked(capacity: usize) -> Result<u64, QueueError> {
 }
 
 /// An item, ready to be put in.
-fn packed<T: Data>(item: T) -> Result<Outgoing, PutError<T>> {
-    let mut item = Outgoing::of(item).map_err(|error| PutError::new(error.into(), None))?;
+fn packed<T: Data>(item: T) -> Result<OutgoingItem, PutError<T>> {
+    let mut item = OutgoingItem::of(item).map_err(|error| PutError::new(error.into(), None))?;
     match item.pack(LARGE) {
         Ok(()) => Ok(item),
         Err(error) => Err(not_put(item, error.into())),
     }
 }
 
-fn not_put<T: Data>(item: Outgoing, error: QueueError) -> PutError<T> {
+fn not_put<T: Data>(item: OutgoingItem, error: QueueError) -> PutError<T> {
     PutError::new(error, item.into_item())
 }
 
@@ -357,6 +357,6 @@ impl<T> Serialize for Queue<T> {
 
 impl<'de, T: Data> Deserialize<'de> for Queue<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Shared::deserialize(deserializer).map(Self::of)
+        SharedQueue::deserialize(deserializer).map(Self::of)
     }
 }

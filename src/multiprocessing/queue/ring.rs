@@ -16,9 +16,9 @@
 use std::io;
 use std::sync::atomic::Ordering;
 
-use super::state::{Kept, State};
+use super::state::{Kept, RingState};
 use super::store::step;
-use crate::sys::{self, SharedMemory};
+use crate::sys::{self, SharedMapping};
 use crate::wire::descriptors::Descriptor;
 
 /// The smallest ring, and what lies before it.
@@ -32,7 +32,7 @@ pub(super) const KEPT: u64 = 4 << 20;
 
 /// Of each item, what stands before its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Head {
+pub(super) struct ItemHead {
     /// How many bytes the encoded value has.
     pub(super) len: u64,
     /// See [`codec`](crate::wire::codec).
@@ -43,7 +43,7 @@ pub(super) struct Head {
     pub(super) parcel: Option<u64>,
 }
 
-impl Head {
+impl ItemHead {
     const PLAIN: u64 = 1;
     const IN_FILE: u64 = 2;
     const PARCEL: u64 = 4;
@@ -85,12 +85,12 @@ pub(super) enum Trouble {
 
 /// The one that counts, as this process has it mapped.
 #[derive(Debug)]
-pub(super) struct Ring {
+pub(super) struct QueueRing {
     file: Descriptor,
-    mapped: Option<(u64, SharedMemory)>,
+    mapped: Option<(u64, SharedMapping)>,
 }
 
-impl Ring {
+impl QueueRing {
     pub(super) fn new(file: Descriptor) -> Self {
         let mapped = None;
         Self { file, mapped }
@@ -100,8 +100,8 @@ impl Ring {
     pub(super) fn put<'a>(
         &mut self,
         kept: Kept<'_>,
-        mut state: State,
-        head: Head,
+        mut state: RingState,
+        head: ItemHead,
         pieces: impl Iterator<Item = &'a [u8]>,
     ) -> Result<(), Trouble> {
         check(&state)?;
@@ -134,7 +134,7 @@ impl Ring {
     }
 
     /// The head of the first item. Nothing if there is none.
-    pub(super) fn first(&mut self, state: &State) -> Result<Option<Head>, Trouble> {
+    pub(super) fn first(&mut self, state: &RingState) -> Result<Option<ItemHead>, Trouble> {
         check(state)?;
         if state.len() == 0 {
             return Ok(None);
@@ -144,13 +144,13 @@ impl Ring {
         }
         let word = self.word(state, state.head)?;
         let has = |flag| word & flag != 0;
-        let mut head = Head {
-            len: word >> Head::FLAGS,
-            is_plain: has(Head::PLAIN),
-            is_in_file: has(Head::IN_FILE),
+        let mut head = ItemHead {
+            len: word >> ItemHead::FLAGS,
+            is_plain: has(ItemHead::PLAIN),
+            is_in_file: has(ItemHead::IN_FILE),
             parcel: None,
         };
-        if has(Head::PARCEL) {
+        if has(ItemHead::PARCEL) {
             head.parcel = Some(self.word(state, state.head + 8)?);
         }
         match head.item_len() {
@@ -162,8 +162,8 @@ impl Ring {
     /// Copies the bytes of the first item to the end of `target`.
     pub(super) fn read(
         &mut self,
-        state: &State,
-        head: &Head,
+        state: &RingState,
+        head: &ItemHead,
         target: &mut Vec<u8>,
     ) -> Result<(), Trouble> {
         let len = head.bytes() as usize;
@@ -179,8 +179,8 @@ impl Ring {
     pub(super) fn pass(
         &mut self,
         kept: Kept<'_>,
-        mut state: State,
-        head: &Head,
+        mut state: RingState,
+        head: &ItemHead,
     ) -> Result<(), Trouble> {
         state.head += head.item_len().ok_or(Trouble::Damaged)?;
         state.taken += 1;
@@ -197,13 +197,13 @@ impl Ring {
     }
 
     /// What is held, in a ring that has room for `len` bytes more. Nobody sees it yet.
-    fn grow(&mut self, state: &State, len: u64) -> Result<State, Trouble> {
+    fn grow(&mut self, state: &RingState, len: u64) -> Result<RingState, Trouble> {
         let held = state.held();
         let needed = held
             .checked_add(len)
             .and_then(u64::checked_next_power_of_two);
         let size = needed.ok_or_else(too_large)?;
-        let mut larger = State {
+        let mut larger = RingState {
             ring: size.max(2 * state.ring).max(BASE),
             secured: 0,
             head: 0,
@@ -233,7 +233,7 @@ impl Ring {
     }
 
     /// Gets the memory for `len` bytes more, if it is not there.
-    fn secure(&mut self, state: &mut State, len: u64) -> Result<(), Trouble> {
+    fn secure(&mut self, state: &mut RingState, len: u64) -> Result<(), Trouble> {
         let end = (state.tail & (state.ring - 1)) + len;
         let end = end.next_multiple_of(STEP).min(state.ring);
         if end <= state.secured {
@@ -251,14 +251,14 @@ impl Ring {
     }
 
     /// Gives the memory of all rings but the one that counts back to the system.
-    fn give_back_others(&self, state: &State) {
+    fn give_back_others(&self, state: &RingState) {
         step();
         sys::give_back(&self.file, BASE, state.ring - BASE);
         step();
         sys::give_back(&self.file, 2 * state.ring, u64::from(u32::MAX) << 16);
     }
 
-    fn write(&mut self, state: &State, at: u64, mut bytes: &[u8]) -> Result<(), Trouble> {
+    fn write(&mut self, state: &RingState, at: u64, mut bytes: &[u8]) -> Result<(), Trouble> {
         let ring = self.mapped(state.ring)?;
         for (start, len) in parts(state, at, bytes.len()) {
             let (part, rest) = bytes.split_at(len);
@@ -269,21 +269,21 @@ impl Ring {
         Ok(())
     }
 
-    fn word(&mut self, state: &State, at: u64) -> Result<u64, Trouble> {
+    fn word(&mut self, state: &RingState, at: u64) -> Result<u64, Trouble> {
         let start = (at & (state.ring - 1)) as usize;
         let word = self.mapped(state.ring)?.word(start);
         Ok(u64::from_le(word.load(Ordering::Relaxed)))
     }
 
     /// The ring of this size.
-    fn mapped(&mut self, size: u64) -> Result<&SharedMemory, Trouble> {
+    fn mapped(&mut self, size: u64) -> Result<&SharedMapping, Trouble> {
         if self
             .mapped
             .as_ref()
             .is_none_or(|(mapped, _)| *mapped != size)
         {
             self.mapped = None;
-            let window = SharedMemory::window(&self.file, size, size as usize);
+            let window = SharedMapping::window(&self.file, size, size as usize);
             self.mapped = Some((size, window.map_err(Trouble::NoSpace)?));
         }
         match &self.mapped {
@@ -294,7 +294,7 @@ impl Ring {
 }
 
 /// Another process may have written what it likes. It must not lead out of the memory.
-fn check(state: &State) -> Result<(), Trouble> {
+fn check(state: &RingState) -> Result<(), Trouble> {
     let is_ring = state.ring.is_power_of_two() && state.ring >= BASE;
     let is_held = state.head <= state.tail && state.tail - state.head <= state.ring;
     let is_whole = (state.head | state.tail).is_multiple_of(8);
@@ -307,7 +307,7 @@ fn check(state: &State) -> Result<(), Trouble> {
 }
 
 /// Where these bytes are in the ring: up to its end, and from its beginning on.
-fn parts(state: &State, at: u64, len: usize) -> impl Iterator<Item = (usize, usize)> {
+fn parts(state: &RingState, at: u64, len: usize) -> impl Iterator<Item = (usize, usize)> {
     let start = (at & (state.ring - 1)) as usize;
     let first = len.min(state.ring as usize - start);
     let parts = [(start, first), (0, len - first)];
@@ -330,22 +330,22 @@ mod tests {
     use super::*;
 
     /// A queue's memory, and what should be in it.
-    struct Tried {
+    struct TriedRing {
         file: Descriptor,
-        words: SharedMemory,
-        ring: Ring,
+        words: SharedMapping,
+        ring: QueueRing,
         expected: VecDeque<Vec<u8>>,
         next: u8,
     }
 
-    impl Tried {
+    impl TriedRing {
         fn new() -> Self {
             let file = sys::growing_file().expect("a file");
             sys::lengthen(&file, BASE).expect("it grows");
-            let words = SharedMemory::window(&file, 0, BASE as usize).expect("a window");
+            let words = SharedMapping::window(&file, 0, BASE as usize).expect("a window");
             let file = Descriptor::from(file);
             Self {
-                ring: Ring::new(file.clone()),
+                ring: QueueRing::new(file.clone()),
                 file,
                 words,
                 expected: VecDeque::new(),
@@ -353,21 +353,21 @@ mod tests {
             }
         }
 
-        fn state(&self) -> State {
+        fn state(&self) -> RingState {
             Kept::new(&self.words, 0).load()
         }
 
         /// Goes on as another process, which has nothing mapped yet.
         fn change_process(&mut self) {
-            self.ring = Ring::new(self.file.clone());
+            self.ring = QueueRing::new(self.file.clone());
         }
 
-        fn item(&mut self, len: usize) -> (Head, Vec<u8>) {
+        fn item(&mut self, len: usize) -> (ItemHead, Vec<u8>) {
             self.next = self.next.wrapping_add(1);
             let bytes = (0..len)
                 .map(|at| (at as u8).wrapping_mul(self.next))
                 .collect();
-            let head = Head {
+            let head = ItemHead {
                 len: len as u64,
                 is_plain: len.is_multiple_of(2),
                 is_in_file: false,
@@ -376,7 +376,7 @@ mod tests {
             (head, bytes)
         }
 
-        fn try_put(&mut self, head: Head, bytes: &[u8]) -> Result<(), Trouble> {
+        fn try_put(&mut self, head: ItemHead, bytes: &[u8]) -> Result<(), Trouble> {
             let (kept, (first, second)) =
                 (Kept::new(&self.words, 0), bytes.split_at(bytes.len() / 3));
             self.ring
@@ -390,7 +390,7 @@ mod tests {
         }
 
         /// What is first, if the state is to be believed.
-        fn first(&mut self) -> Option<(Head, Vec<u8>)> {
+        fn first(&mut self) -> Option<(ItemHead, Vec<u8>)> {
             let (state, mut bytes) = (self.state(), Vec::new());
             let head = self.ring.first(&state).expect("it makes sense")?;
             self.ring
@@ -399,7 +399,7 @@ mod tests {
             Some((head, bytes))
         }
 
-        fn pass(&mut self, head: &Head) {
+        fn pass(&mut self, head: &ItemHead) {
             let kept = Kept::new(&self.words, 0);
             self.ring
                 .pass(kept, kept.load(), head)
@@ -436,7 +436,7 @@ mod tests {
 
     #[test]
     fn items_come_out_as_they_went_in_while_the_ring_is_used_in_turn() {
-        let mut tried = Tried::new();
+        let mut tried = TriedRing::new();
         for len in (0..3000).chain([20_000, 50_000, 1]) {
             tried.put(len);
             tried.put(len / 2);
@@ -453,7 +453,7 @@ mod tests {
 
     #[test]
     fn a_ring_that_is_empty_begins_at_the_front_again() {
-        let mut tried = Tried::new();
+        let mut tried = TriedRing::new();
         for _ in 0..1000 {
             tried.put(1000);
             assert_eq!((tried.state().head, tried.state().ring), (0, BASE));
@@ -464,7 +464,7 @@ mod tests {
 
     #[test]
     fn a_ring_that_grew_and_is_empty_gives_its_memory_back() {
-        let mut tried = Tried::new();
+        let mut tried = TriedRing::new();
         for _ in 0..100 {
             tried.put(100_000);
         }
@@ -479,7 +479,7 @@ mod tests {
 
     #[test]
     fn only_the_ring_that_counts_has_memory() {
-        let mut tried = Tried::new();
+        let mut tried = TriedRing::new();
         for _ in 0..60 {
             tried.put(10_000);
             let bound = BASE + tried.state().held().next_multiple_of(STEP) + STEP;
@@ -489,11 +489,11 @@ mod tests {
 
     #[test]
     fn without_memory_nothing_has_changed() {
-        let mut tried = Tried::new();
+        let mut tried = TriedRing::new();
         (0..3).for_each(|len| tried.put(len));
         let before = tried.state();
         for len in [u64::MAX >> 3, 1 << 60, 1 << 50] {
-            let head = Head {
+            let head = ItemHead {
                 len,
                 is_plain: true,
                 is_in_file: false,
@@ -508,10 +508,10 @@ mod tests {
 
     /// What is in memory may be anything: that is an error, and leads nowhere else.
     fn look_at(words: &[u64; 12]) {
-        let mut tried = Tried::new();
+        let mut tried = TriedRing::new();
         tried.put(100);
         let [ring, secured, head, tail, put, taken, parcels, rest @ ..] = *words;
-        let state = State {
+        let state = RingState {
             ring,
             secured,
             head,
@@ -559,7 +559,7 @@ mod tests {
         /// another process goes on.
         #[test]
         fn whoever_is_killed_anywhere_leaves_all_items_and_each_once(acts in acts()) {
-            let mut tried = Tried::new();
+            let mut tried = TriedRing::new();
             for act in acts {
                 match act {
                     Act::ChangeProcess => tried.change_process(),
@@ -609,7 +609,7 @@ mod tests {
 
     #[test]
     fn a_put_does_what_it_does_in_few_steps() {
-        let mut tried = Tried::new();
+        let mut tried = TriedRing::new();
         tried.put(8);
         // Head, two pieces, the numbers and the counter.
         assert!(stores(|| tried.put(8)) <= 14);

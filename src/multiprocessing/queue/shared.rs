@@ -16,14 +16,14 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::error::QueueError;
 use super::holders::{self, Holders};
-use super::ring::{BASE, Head, Ring};
-use super::state::{Kept, State};
+use super::ring::{BASE, ItemHead, QueueRing};
+use super::state::{Kept, RingState};
 use super::store::step;
 use crate::multiprocessing::bell::Bell;
-use crate::multiprocessing::item::{Incoming, Outgoing};
+use crate::multiprocessing::item::{IncomingItem, OutgoingItem};
 use crate::multiprocessing::linger::{linger, linger_in_turn};
-use crate::multiprocessing::robust::{Held, Robust};
-use crate::sys::{self, Identity, SharedMemory};
+use crate::multiprocessing::robust::{RobustGuard, RobustLock};
+use crate::sys::{self, ProcessIdentity, SharedMapping};
 use crate::wire::CodecError;
 use crate::wire::descriptors::Descriptor;
 
@@ -33,7 +33,7 @@ const CAPACITY: usize = 8;
 const COUNTS_DONE: usize = 16;
 const LOCK: usize = 128;
 const STATE: usize = 256;
-const _: () = assert!(LOCK + Robust::BYTES <= STATE && STATE + Kept::BYTES <= holders::START);
+const _: () = assert!(LOCK + RobustLock::BYTES <= STATE && STATE + Kept::BYTES <= holders::START);
 
 /// What the memory of a queue begins with.
 const QUEUE: u64 = u64::from_le_bytes(*b"cf queue");
@@ -42,15 +42,15 @@ const QUEUE: u64 = u64::from_le_bytes(*b"cf queue");
 const TRIES: usize = 16;
 
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct SharedQueue {
     file: Descriptor,
     bell: Bell,
     /// One end is written to by all, and the other read from.
     sockets: [Descriptor; 2],
-    words: Arc<SharedMemory>,
-    lock: Robust,
+    words: Arc<SharedMapping>,
+    lock: RobustLock,
     /// It is used under the lock only.
-    ring: Mutex<Ring>,
+    ring: Mutex<QueueRing>,
     /// 0 if there is none.
     capacity: u64,
     /// Whether it is counted who has taken how many items.
@@ -59,11 +59,11 @@ pub(super) struct Shared {
     hint: AtomicUsize,
 }
 
-impl Shared {
+impl SharedQueue {
     pub(super) fn create(capacity: u64, counts_done: bool) -> Result<Self, QueueError> {
         let file = sys::growing_file()?;
         sys::lengthen(&file, BASE)?;
-        let words = SharedMemory::window(&file, 0, BASE as usize)?;
+        let words = SharedMapping::window(&file, 0, BASE as usize)?;
         words.secure(0, if counts_done { BASE as usize } else { 4096 })?;
         for (at, value) in [
             (MAGIC, QUEUE),
@@ -82,7 +82,7 @@ impl Shared {
     }
 
     fn open(file: Descriptor, bell: Bell, sockets: [Descriptor; 2]) -> io::Result<Self> {
-        let words = SharedMemory::window(&file, 0, BASE as usize)?;
+        let words = SharedMapping::window(&file, 0, BASE as usize)?;
         if words.word(MAGIC).load(Ordering::Relaxed) != QUEUE {
             let what = "what came is not the memory of a queue";
             return Err(io::Error::new(io::ErrorKind::InvalidData, what));
@@ -90,11 +90,11 @@ impl Shared {
         Ok(Self::new(file, bell, sockets, words))
     }
 
-    fn new(file: Descriptor, bell: Bell, sockets: [Descriptor; 2], words: SharedMemory) -> Self {
+    fn new(file: Descriptor, bell: Bell, sockets: [Descriptor; 2], words: SharedMapping) -> Self {
         let words = Arc::new(words);
         Self {
-            lock: Robust::new(words.clone(), LOCK, bell.clone()),
-            ring: Mutex::new(Ring::new(file.clone())),
+            lock: RobustLock::new(words.clone(), LOCK, bell.clone()),
+            ring: Mutex::new(QueueRing::new(file.clone())),
             capacity: words.word(CAPACITY).load(Ordering::Relaxed),
             counts_done: words.word(COUNTS_DONE).load(Ordering::Relaxed) != 0,
             hint: AtomicUsize::new(0),
@@ -110,15 +110,15 @@ impl Shared {
     }
 
     /// What it was a moment ago.
-    pub(super) fn glance(&self) -> State {
+    pub(super) fn glance(&self) -> RingState {
         self.kept().glance()
     }
 
     /// Looks under the lock until `look` gives something; that is worth it once the state `is_so`.
     pub(super) async fn wait<R>(
         &self,
-        is_so: impl Fn(&State) -> bool,
-        look: impl FnMut(&mut Held<'_>) -> Option<R>,
+        is_so: impl Fn(&RingState) -> bool,
+        look: impl FnMut(&mut RobustGuard<'_>) -> Option<R>,
     ) -> R {
         linger_in_turn(|| is_so(&self.glance()).then_some(())).await;
         self.lock.wait_until(look).await
@@ -128,14 +128,14 @@ impl Shared {
     pub(super) fn blocking_wait<R>(
         &self,
         timeout: Option<Duration>,
-        is_so: impl Fn(&State) -> bool,
-        look: impl FnMut(&mut Held<'_>) -> Option<R>,
+        is_so: impl Fn(&RingState) -> bool,
+        look: impl FnMut(&mut RobustGuard<'_>) -> Option<R>,
     ) -> Option<R> {
         linger(|| is_so(&self.glance()).then_some(()));
         self.lock.blocking_wait_until(timeout, look)
     }
 
-    pub(super) fn is_full(&self, state: &State) -> bool {
+    pub(super) fn is_full(&self, state: &RingState) -> bool {
         self.capacity > 0 && state.len() >= self.capacity
     }
 
@@ -147,14 +147,14 @@ impl Shared {
         Holders(&self.words)
     }
 
-    fn ring(&self) -> MutexGuard<'_, Ring> {
+    fn ring(&self) -> MutexGuard<'_, QueueRing> {
         self.ring.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Does something under the lock, if that is to be had without waiting.
     pub(super) fn at_once(
         &self,
-        act: impl FnOnce(&mut Held<'_>) -> Result<(), QueueError>,
+        act: impl FnOnce(&mut RobustGuard<'_>) -> Result<(), QueueError>,
     ) -> Result<(), QueueError> {
         let held = (0..TRIES).find_map(|_| {
             let held = self.lock.try_lock();
@@ -169,14 +169,14 @@ impl Shared {
     /// Puts an item in. Nothing if there is no room for it.
     pub(super) fn put(
         &self,
-        held: &mut Held<'_>,
-        item: &Outgoing,
+        held: &mut RobustGuard<'_>,
+        item: &OutgoingItem,
     ) -> Option<Result<(), QueueError>> {
         let mut state = self.kept().load();
         if self.is_full(&state) {
             return None;
         }
-        let mut head = Head {
+        let mut head = ItemHead {
             len: item.head.len as u64,
             is_plain: item.head.is_plain,
             is_in_file: false,
@@ -204,7 +204,7 @@ impl Shared {
     /// Sends what goes beside an item, under a number of its own: before the item is there, lest one be
     /// there without. If this process is killed in between, nobody asks for that number. False if the
     /// system takes no more until another item was taken.
-    fn send(&self, state: &mut State, item: &Outgoing) -> io::Result<bool> {
+    fn send(&self, state: &mut RingState, item: &OutgoingItem) -> io::Result<bool> {
         let [to, from] = &self.sockets;
         let beside: Vec<BorrowedFd<'_>> = item.beside.iter().map(|fd| fd.as_fd()).collect();
         state.parcels += 1;
@@ -224,13 +224,17 @@ impl Shared {
     /// Takes the first item out. Nothing if there is none.
     pub(super) fn take(
         &self,
-        held: &mut Held<'_>,
-        item: &mut Incoming,
+        held: &mut RobustGuard<'_>,
+        item: &mut IncomingItem,
     ) -> Option<Result<(), QueueError>> {
         self.try_take(held, item).transpose()
     }
 
-    fn try_take(&self, held: &mut Held<'_>, item: &mut Incoming) -> Result<Option<()>, QueueError> {
+    fn try_take(
+        &self,
+        held: &mut RobustGuard<'_>,
+        item: &mut IncomingItem,
+    ) -> Result<Option<()>, QueueError> {
         let state = self.kept().load();
         let mut ring = self.ring();
         let Some(head) = ring.first(&state)? else {
@@ -285,7 +289,7 @@ impl Shared {
 
     /// Sees to it that this process has a place among the holders. Says whether it had none.
     fn enter(&self) -> Result<bool, QueueError> {
-        let (own, hint) = (Identity::own(), self.hint.load(Ordering::Relaxed));
+        let (own, hint) = (ProcessIdentity::own(), self.hint.load(Ordering::Relaxed));
         let found = self.holders().find(own, hint);
         let place = match found {
             Some(place) => place,
@@ -298,13 +302,13 @@ impl Shared {
     }
 
     /// An item that was taken is done.
-    pub(super) fn task_done(&self, held: &mut Held<'_>) -> Result<(), QueueError> {
+    pub(super) fn task_done(&self, held: &mut RobustGuard<'_>) -> Result<(), QueueError> {
         let mut state = self.kept().load();
         if state.done >= state.taken {
             return Err(QueueError::NOTHING_TAKEN);
         }
         let hint = self.hint.load(Ordering::Relaxed);
-        let place = self.holders().find(Identity::own(), hint);
+        let place = self.holders().find(ProcessIdentity::own(), hint);
         self.holders().take_off(place);
         state.done += 1;
         if state.is_done() {
@@ -316,7 +320,7 @@ impl Shared {
 
     /// How many items have been lost, ever, with processes that had taken them, if no other item is to
     /// be done. Whoever waits for that watches all who have items, and looks again without one that has ended.
-    pub(super) fn all_done(&self, held: &mut Held<'_>) -> Option<u64> {
+    pub(super) fn all_done(&self, held: &mut RobustGuard<'_>) -> Option<u64> {
         let mut state = self.kept().load();
         if !state.is_done() {
             let mut had_by_living = 0;
@@ -338,13 +342,13 @@ impl Shared {
     }
 }
 
-impl Serialize for Shared {
+impl Serialize for SharedQueue {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         (&self.file, &self.bell, &self.sockets).serialize(serializer)
     }
 }
 
-impl<'de> Deserialize<'de> for Shared {
+impl<'de> Deserialize<'de> for SharedQueue {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let (file, bell, sockets) = Deserialize::deserialize(deserializer)?;
         Self::open(file, bell, sockets).map_err(serde::de::Error::custom)
@@ -361,17 +365,21 @@ mod tests {
 
     /// A queue, in processes that are cut off after so many steps. What they leave is what a killed process
     /// leaves, which gives no lock back but has it taken from it.
-    struct Tried(Shared);
+    struct TriedQueue(SharedQueue);
 
     /// With something beside it.
     type Item = (u64, Event);
 
-    impl Tried {
+    impl TriedQueue {
         fn new(counts_done: bool) -> Self {
-            Self(Shared::create(0, counts_done).expect("a queue"))
+            Self(SharedQueue::create(0, counts_done).expect("a queue"))
         }
 
-        fn locked<R>(&self, steps: u64, act: impl FnOnce(&mut Held<'_>) -> R) -> Result<R, Cut> {
+        fn locked<R>(
+            &self,
+            steps: u64,
+            act: impl FnOnce(&mut RobustGuard<'_>) -> R,
+        ) -> Result<R, Cut> {
             cut_after(steps, || {
                 let mut held = self.0.lock.try_lock().expect("nobody has it");
                 act(&mut held)
@@ -379,7 +387,7 @@ mod tests {
         }
 
         fn put(&self, steps: u64, item: &Item) -> Result<(), Cut> {
-            let mut outgoing = Outgoing::of(item.clone()).expect("it can be encoded");
+            let mut outgoing = OutgoingItem::of(item.clone()).expect("it can be encoded");
             outgoing.pack(usize::MAX).expect("it is small");
             self.locked(steps, |held| {
                 let put = self.0.put(held, &outgoing).expect("there is room");
@@ -388,7 +396,7 @@ mod tests {
         }
 
         fn take(&self, steps: u64) -> Result<Option<Item>, Cut> {
-            let mut incoming = Incoming::for_type::<Item>();
+            let mut incoming = IncomingItem::for_type::<Item>();
             let taken = self.locked(steps, |held| self.0.take(held, &mut incoming))?;
             Ok(taken.map(|taken| {
                 taken.expect("it is whole");
@@ -410,8 +418,8 @@ mod tests {
 
         /// The process has ended that took items until now.
         fn end(&self, as_process: &Child) {
-            let ended = Identity::from_word(as_process.id().into()).expect("not 0");
-            self.0.holders().rename(Identity::own(), ended);
+            let ended = ProcessIdentity::from_word(as_process.id().into()).expect("not 0");
+            self.0.holders().rename(ProcessIdentity::own(), ended);
         }
 
         fn done(&self, steps: u64) -> Result<(), Cut> {
@@ -421,7 +429,7 @@ mod tests {
         }
 
         fn all_done(&self) -> Option<u64> {
-            let look = |held: &mut Held<'_>| self.0.all_done(held);
+            let look = |held: &mut RobustGuard<'_>| self.0.all_done(held);
             self.0.lock.blocking_wait_until(Some(Duration::ZERO), look)
         }
     }
@@ -432,7 +440,7 @@ mod tests {
 
     fn ended() -> Child {
         let child = Command::new("true").spawn().expect("a process");
-        let identity = Identity::from_word(child.id().into()).expect("not 0");
+        let identity = ProcessIdentity::from_word(child.id().into()).expect("not 0");
         while !identity.has_ended() {
             std::thread::yield_now();
         }
@@ -443,7 +451,7 @@ mod tests {
     fn a_put_that_is_cut_off_leaves_whole_items_with_what_goes_beside_them() {
         let [first, second, third] = items();
         for steps in 0.. {
-            let tried = Tried::new(false);
+            let tried = TriedQueue::new(false);
             tried.put(u64::MAX, &first).expect("it is not cut off");
             let outcome = tried.put(steps, &second);
             let is_there = tried.0.glance().len() == 2;
@@ -464,7 +472,7 @@ mod tests {
     #[test]
     fn a_take_that_is_cut_off_leaves_whole_items_with_what_goes_beside_them() {
         for steps in 0.. {
-            let (tried, items) = (Tried::new(false), items());
+            let (tried, items) = (TriedQueue::new(false), items());
             for item in &items {
                 tried.put(u64::MAX, item).expect("it is not cut off");
             }
@@ -483,7 +491,7 @@ mod tests {
     fn what_was_taken_by_one_that_is_cut_off_is_lost_and_counted_once() {
         let mut child = ended();
         for steps in 0.. {
-            let (tried, items) = (Tried::new(true), items());
+            let (tried, items) = (TriedQueue::new(true), items());
             for item in &items {
                 tried.put(u64::MAX, item).expect("it is not cut off");
             }
@@ -510,7 +518,7 @@ mod tests {
     fn an_item_that_is_done_by_one_that_is_cut_off_is_done_or_lost() {
         let mut child = ended();
         for steps in 0.. {
-            let (tried, [first, second, _]) = (Tried::new(true), items());
+            let (tried, [first, second, _]) = (TriedQueue::new(true), items());
             for item in [first, second] {
                 tried.put(u64::MAX, &item).expect("it is not cut off");
                 tried.take(u64::MAX).expect("it is not cut off");

@@ -12,7 +12,7 @@
 use std::sync::atomic::{Ordering, fence};
 
 use super::store::Store;
-use crate::sys::SharedMemory;
+use crate::sys::SharedMapping;
 
 /// How many numbers there are.
 const NUMBERS: usize = 9;
@@ -22,7 +22,7 @@ const STRIDE: usize = 128;
 
 /// The numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct State {
+pub(super) struct RingState {
     /// How many bytes the ring has: none at first, else a power of two.
     pub(super) ring: u64,
     /// So many of them, from the first on, have memory behind them.
@@ -40,7 +40,7 @@ pub(super) struct State {
     pub(super) lost: u64,
 }
 
-impl State {
+impl RingState {
     /// How many items there are.
     pub(super) fn len(&self) -> u64 {
         self.put.saturating_sub(self.taken)
@@ -88,7 +88,7 @@ impl State {
 /// The place in memory where they are kept. All zeros is a state, too.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Kept<'a> {
-    memory: &'a SharedMemory,
+    memory: &'a SharedMapping,
     at: usize,
 }
 
@@ -96,7 +96,7 @@ impl<'a> Kept<'a> {
     /// What all of it takes.
     pub(super) const BYTES: usize = 3 * STRIDE;
 
-    pub(super) fn new(memory: &'a SharedMemory, at: usize) -> Self {
+    pub(super) fn new(memory: &'a SharedMapping, at: usize) -> Self {
         Self { memory, at }
     }
 
@@ -109,18 +109,18 @@ impl<'a> Kept<'a> {
         Store(self.memory.word(self.at))
     }
 
-    fn read(&self, count: u64) -> State {
+    fn read(&self, count: u64) -> RingState {
         let number = |index| self.number(count, index).load(Ordering::Relaxed);
-        State::of(std::array::from_fn(number))
+        RingState::of(std::array::from_fn(number))
     }
 
     /// What counts. For the holder of the lock.
-    pub(super) fn load(&self) -> State {
+    pub(super) fn load(&self) -> RingState {
         self.read(self.counter().load(Ordering::Acquire))
     }
 
     /// Makes another state the one that counts. For the holder of the lock.
-    pub(super) fn commit(&self, state: &State) {
+    pub(super) fn commit(&self, state: &RingState) {
         let count = self.counter().load(Ordering::Relaxed);
         // A glance that sees one of these numbers sees that the counter has come to here, too.
         fence(Ordering::Release);
@@ -132,7 +132,7 @@ impl<'a> Kept<'a> {
     }
 
     /// What counted a moment ago. For anybody.
-    pub(super) fn glance(&self) -> State {
+    pub(super) fn glance(&self) -> RingState {
         loop {
             let before = self.counter().load(Ordering::Acquire);
             let state = self.read(before);
@@ -152,19 +152,19 @@ mod tests {
     use super::super::store::{cut_after, stores};
     use super::*;
 
-    fn memory() -> SharedMemory {
-        SharedMemory::create(4096).expect("memory").0
+    fn memory() -> SharedMapping {
+        SharedMapping::create(4096).expect("memory").0
     }
 
-    fn state(number: u64) -> State {
-        State::of(std::array::from_fn(|index| number * 10 + index as u64))
+    fn state(number: u64) -> RingState {
+        RingState::of(std::array::from_fn(|index| number * 10 + index as u64))
     }
 
     #[test]
     fn a_change_that_is_cut_off_anywhere_has_not_been() {
         let memory = memory();
         let kept = Kept::new(&memory, 64);
-        assert_eq!(kept.load(), State::default());
+        assert_eq!(kept.load(), RingState::default());
         kept.commit(&state(1));
         let all = stores(|| kept.commit(&state(2)));
         assert_eq!((kept.load(), kept.glance()), (state(2), state(2)));
@@ -190,7 +190,7 @@ mod tests {
             while !over.load(Ordering::Acquire) {
                 let seen = Kept::new(&memory, 0).glance();
                 let number = seen.ring / 10;
-                assert!(seen == state(number) || seen == State::default());
+                assert!(seen == state(number) || seen == RingState::default());
                 assert!(number >= last);
                 last = number;
             }

@@ -10,9 +10,9 @@ use tokio::time::Instant;
 use super::Link;
 use super::lane::Lane;
 use crate::wire::Payload;
-use crate::wire::bulk::{Incoming, Part, Split};
+use crate::wire::bulk::{IncomingPayload, PayloadPart, Split};
 use crate::wire::message::{self, CallHead};
-use crate::wire::ring::Way;
+use crate::wire::ring::RingDirection;
 use crate::wire::spare::Spare;
 
 /// For so long the memory of the rings is kept for a worker that has nothing to do.
@@ -22,12 +22,12 @@ impl Link {
     /// Adds a call to what is to be written. If there is no memory for the ring, all of it goes by
     /// the socket.
     pub(super) fn put_call(&self, lane: &mut Lane, head: &CallHead, payload: &Payload) {
-        let ring = self.page.ring(Way::ToWorker);
+        let ring = self.page.ring(RingDirection::ToWorker);
         match payload.chain().and_then(Split::of) {
-            Some(mut split) if ring.prepare(split.len(), !lane.unput.is_empty()) => {
+            Some(mut split) if ring.prepare(split.len(), !lane.ring_backlog.is_empty()) => {
                 message::put_bulk(&mut lane.unwritten, &split.parts);
                 message::put_call(&mut lane.unwritten, head, &split.rest.finish());
-                lane.unput.extend(split.pieces);
+                lane.ring_backlog.extend(split.pieces);
                 lane.rings_used = Some(Instant::now());
             }
             _ => message::put_call(&mut lane.unwritten, head, payload),
@@ -36,19 +36,19 @@ impl Link {
 
     /// Puts a piece of what waits into the ring. True if there is room for more.
     pub(super) fn put(&self, lane: &mut Lane) -> bool {
-        let ring = self.page.ring(Way::ToWorker);
-        let Some(bytes) = lane.unput.front_mut() else {
+        let ring = self.page.ring(RingDirection::ToWorker);
+        let Some(bytes) = lane.ring_backlog.front_mut() else {
             return false;
         };
         let moved = ring.put(bytes);
         bytes.advance(moved.len);
         if bytes.is_empty() {
-            lane.unput.pop_front();
+            lane.ring_backlog.pop_front();
         }
         if moved.is_awaited {
             ring.wake_reader();
         }
-        let next = lane.unput.front();
+        let next = lane.ring_backlog.front();
         next.is_some_and(|bytes| ring.want_room(bytes.len()).is_none())
     }
 
@@ -59,8 +59,8 @@ impl Link {
     }
 
     /// Parts of a result are coming through memory.
-    pub(in crate::process) fn expect(&self, parts: Vec<Part>) -> Incoming {
-        let mut parts = Incoming::new(parts);
+    pub(in crate::process) fn expect(&self, parts: Vec<PayloadPart>) -> IncomingPayload {
+        let mut parts = IncomingPayload::new(parts);
         let mut lane = self.lock();
         lane.rings_used = Some(Instant::now());
         parts.use_spare(&mut lane.spare);
@@ -69,7 +69,7 @@ impl Link {
 
     /// When the memory of the rings is to be given back.
     pub(super) fn release_at(lane: &Lane) -> Option<Instant> {
-        let idles = lane.in_flight.is_empty() && lane.unput.is_empty();
+        let idles = lane.in_flight.is_empty() && lane.ring_backlog.is_empty();
         lane.rings_used.filter(|_| idles)?.checked_add(KEPT)
     }
 
@@ -81,8 +81,8 @@ impl Link {
             lane.spare = Spare::default();
             message::put_rest(&mut lane.unwritten);
             self.write(lane);
-            self.page.ring(Way::ToWorker).release();
-            self.page.ring(Way::FromWorker).release();
+            self.page.ring(RingDirection::ToWorker).release();
+            self.page.ring(RingDirection::FromWorker).release();
         }
     }
 }

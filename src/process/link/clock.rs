@@ -79,7 +79,7 @@ impl Link {
     }
 
     /// Whether the worker has had a call of several items for a while. Said now and then.
-    pub(in crate::process) fn is_at_it_for_long(&self) -> bool {
+    pub(in crate::process) fn share_is_due(&self) -> bool {
         let mut lane = self.lock();
         let Some(front) = lane.in_flight.front_mut() else {
             return false;
@@ -91,7 +91,7 @@ impl Link {
     }
 
     /// The moment of `fate` has come.
-    pub(in crate::process) fn look_at_the_clock(&self) -> Option<Late> {
+    pub(in crate::process) fn on_deadline(&self) -> Option<Late> {
         let mut lane = self.lock();
         let lane = &mut *lane;
         let now = Instant::now();

@@ -97,8 +97,9 @@ impl Link {
     /// tried again.
     pub(in crate::process) fn is_due(&self) -> bool {
         let mut lane = self.lock();
-        let is_bloated = self.page.is_bloated();
-        let is_news = is_bloated && !std::mem::replace(&mut lane.is_bloated, is_bloated);
+        let exceeds_memory_limit = self.page.exceeds_memory_limit();
+        let is_news = exceeds_memory_limit
+            && !std::mem::replace(&mut lane.exceeds_memory_limit, exceeds_memory_limit);
         let is_old = lane
             .retires_at
             .take_if(|moment| *moment <= Instant::now())
@@ -132,7 +133,7 @@ impl Link {
     }
 
     /// It has nothing to do from now on.
-    pub(in crate::process) fn rests(&self) {
+    pub(in crate::process) fn start_idle_time(&self) {
         if self.tenure.idle_timeout.is_some() {
             self.lock().idle_since = Some(Instant::now());
         }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::fate::{Ending, Tenure};
-use crate::executor::encoded::Call;
+use crate::executor::encoded::EncodedCall;
 use crate::executor::options::TaskName;
 use crate::observe::Raised;
 use crate::sys;
@@ -24,7 +24,7 @@ pub(super) struct Lane {
     /// What the socket would not take yet.
     pub(super) unwritten: Chain,
     /// What the ring had no room for yet, of calls that are written or about to be.
-    pub(super) unput: VecDeque<Bytes>,
+    pub(super) ring_backlog: VecDeque<Bytes>,
     /// When the rings were used last, if they may hold memory.
     pub(super) rings_used: Option<Instant>,
     /// What its arguments lay in.
@@ -44,7 +44,7 @@ pub(super) struct Lane {
     /// When it is to be replaced for its age, or tried again to be.
     pub(super) retires_at: Option<Instant>,
     /// It was found to hold too much memory.
-    pub(super) is_bloated: bool,
+    pub(super) exceeds_memory_limit: bool,
     /// How often a successor could not be started.
     pub(super) retirements: u32,
     /// Its place is another's: it ends what it has, and goes.
@@ -109,7 +109,7 @@ pub(super) fn before(end: Instant, span: Duration, now: Instant) -> Instant {
 #[derive(Debug)]
 pub(super) struct InFlight {
     pub(super) seq: u32,
-    pub(super) call: Call,
+    pub(super) call: EncodedCall,
     /// The first item that it was given with.
     pub(super) first: u32,
     /// When its item at the front can have begun at the earliest, once that is asked for.

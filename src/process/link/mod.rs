@@ -32,7 +32,7 @@ pub(super) use self::clock::Late;
 pub(super) use self::fate::{Dismissal, Ending, Fate, Tenure};
 use self::lane::{InFlight, Lane};
 pub(super) use self::settle::Answered;
-use crate::executor::encoded::Call;
+use crate::executor::encoded::EncodedCall;
 use crate::executor::error::{Cause, Rejection};
 use crate::executor::promise::Ticket;
 use crate::wire::Chain;
@@ -79,7 +79,7 @@ impl Link {
             lane: Mutex::new(Lane {
                 in_flight: VecDeque::new(),
                 unwritten: Chain::new(),
-                unput: VecDeque::new(),
+                ring_backlog: VecDeque::new(),
                 rings_used: None,
                 spare: Spare::default(),
                 next_seq: 0,
@@ -92,7 +92,7 @@ impl Link {
                 retires_at: tenure
                     .max_age
                     .and_then(|age| Instant::now().checked_add(age)),
-                is_bloated: false,
+                exceeds_memory_limit: false,
                 retirements: 0,
                 leaving: false,
                 shutdown_at: None,
@@ -125,23 +125,27 @@ impl Link {
     }
 
     /// Sends the call that was promised. A link that takes no more gives it back.
-    pub(super) fn give_reserved(&self, call: Call) -> Result<(), Vec<Call>> {
+    pub(super) fn give_reserved(&self, call: EncodedCall) -> Result<(), Vec<EncodedCall>> {
         let mut lane = self.lock();
         lane.reserved -= 1; // Under one lock with the rest: in between it would look idle.
         self.give_to(lane, vec![call])
     }
 
     /// How many calls wait behind the first, which is about to run, if it does not already.
-    pub(super) fn calls_behind_the_first(&self) -> usize {
+    pub(super) fn queued_calls(&self) -> usize {
         self.lock().in_flight.len().saturating_sub(1)
     }
 
     /// Sends calls, in order. A link that takes no more gives them back.
-    pub(super) fn give(&self, calls: Vec<Call>) -> Result<(), Vec<Call>> {
+    pub(super) fn give(&self, calls: Vec<EncodedCall>) -> Result<(), Vec<EncodedCall>> {
         self.give_to(self.lock(), calls)
     }
 
-    fn give_to(&self, mut lane: MutexGuard<'_, Lane>, calls: Vec<Call>) -> Result<(), Vec<Call>> {
+    fn give_to(
+        &self,
+        mut lane: MutexGuard<'_, Lane>,
+        calls: Vec<EncodedCall>,
+    ) -> Result<(), Vec<EncodedCall>> {
         if lane.closed {
             return Err(calls);
         }
@@ -149,14 +153,19 @@ impl Link {
         for call in calls {
             // A cancel, or the end of its time in the queue, that came while the call was on its way
             // between backlog and link found it in neither; but it left its mark before it looked.
-            if call.expiry.as_ref().is_some_and(|expiry| expiry.has_rung()) {
+            if call
+                .expiry
+                .as_ref()
+                .is_some_and(|expiry| expiry.has_fired())
+            {
                 late.push(call);
             } else if !call.ticket().is_closed() {
                 self.send(&mut lane, call);
             }
         }
         self.write(&mut lane);
-        if !lane.unwritten.is_empty() || !lane.unput.is_empty() || lane.in_flight.is_empty() {
+        if !lane.unwritten.is_empty() || !lane.ring_backlog.is_empty() || lane.in_flight.is_empty()
+        {
             // There is something left to write or put, or it idles because nothing that came is wanted.
             self.wake.notify_one();
         }
@@ -169,7 +178,7 @@ impl Link {
         Ok(())
     }
 
-    fn send(&self, lane: &mut Lane, call: Call) {
+    fn send(&self, lane: &mut Lane, call: EncodedCall) {
         let seq = lane.next_seq;
         lane.next_seq = seq.wrapping_add(1);
         lane.given += 1;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::lane::InFlight;
 use super::{Ending, Link};
-use crate::executor::encoded::Call;
+use crate::executor::encoded::EncodedCall;
 use crate::executor::promise::Ticket;
 use crate::wire::claim::{Claim, Stage};
 use crate::wire::message;
@@ -26,7 +26,7 @@ pub(in crate::process) struct Cancelled {
 
 impl Link {
     /// Takes back up to half of what it has not begun, the last first, for a worker that idles.
-    pub(in crate::process) fn steal(&self, most: usize) -> Vec<Call> {
+    pub(in crate::process) fn steal(&self, most: usize) -> Vec<EncodedCall> {
         let mut lane = self.lock();
         let mut stolen = Vec::new();
         // The first one is about to run, if it does not already.
@@ -46,7 +46,7 @@ impl Link {
     }
 
     /// Takes back what comes after the item that it runs of the call at the front.
-    pub(in crate::process) fn cut(&self) -> Option<Call> {
+    pub(in crate::process) fn cut(&self) -> Option<EncodedCall> {
         let mut lane = self.lock();
         let front = lane.in_flight.front_mut()?;
         let slot = self.page.slot(front.seq);
@@ -58,8 +58,8 @@ impl Link {
             return None;
         }
         let owed = &front.call.owed;
-        let unbegun = (found.item + 1).min(owed.next() + owed.remaining());
-        let rest = front.call.split_off(unbegun);
+        let unstarted = (found.item + 1).min(owed.next() + owed.remaining());
+        let rest = front.call.split_off(unstarted);
         if let Some(since) = front.fronts_since {
             front.elapsed = u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX);
         }
@@ -73,11 +73,11 @@ impl Link {
     }
 
     /// Takes back all that it has not begun.
-    pub(in crate::process) fn revoke_unstarted(&self) -> Vec<Call> {
+    pub(in crate::process) fn revoke_unstarted(&self) -> Vec<EncodedCall> {
         self.revoke_if(|_| true)
     }
 
-    fn revoke_if(&self, wanted: impl Fn(&Call) -> bool) -> Vec<Call> {
+    fn revoke_if(&self, wanted: impl Fn(&EncodedCall) -> bool) -> Vec<EncodedCall> {
         let mut lane = self.lock();
         let mut revoked = Vec::new();
         for entry in std::mem::take(&mut lane.in_flight) {
@@ -93,12 +93,12 @@ impl Link {
     }
 
     /// Takes back what it has not begun and is less urgent than `priority`.
-    pub(in crate::process) fn recall(&self, priority: i32) -> Vec<Call> {
+    pub(in crate::process) fn recall(&self, priority: i32) -> Vec<EncodedCall> {
         self.revoke_if(|call| call.ticket().priority() < priority)
     }
 
     /// Takes back what it has not begun of the calls of `ticket`.
-    pub(in crate::process) fn take_back(&self, ticket: &Ticket) -> Vec<Call> {
+    pub(in crate::process) fn take_back(&self, ticket: &Ticket) -> Vec<EncodedCall> {
         self.revoke_if(|call| call.ticket().id() == ticket.id())
     }
 
@@ -121,7 +121,7 @@ impl Link {
                 // Items that travel together are quick, and a worker takes longer to be replaced.
                 grace = grace.max(GRACE_OF_MANY);
             }
-            let found = self.doom(entry.seq, grace.is_zero());
+            let found = self.revoke_and_condemn(entry.seq, grace.is_zero());
             met.begun |= found.stage != Stage::Offered || entry.call.owed.has_begun();
             match found.stage {
                 Stage::Condemned => {
@@ -153,7 +153,7 @@ impl Link {
     /// Keeps the worker from beginning anything more of a call, and tells it to end what it runs
     /// of it. Gives what it found: `Cancelled`, or `Condemned` if the worker is to be killed for
     /// it, if it runs an item.
-    fn doom(&self, seq: u32, at_once: bool) -> Claim {
+    fn revoke_and_condemn(&self, seq: u32, at_once: bool) -> Claim {
         let slot = self.page.slot(seq);
         loop {
             let claim = slot.revoke();
@@ -177,7 +177,7 @@ impl Link {
 
     /// The worker is asked to end, by a signal. Of what it runs, it may still give the outcome;
     /// what it has not begun comes back.
-    pub(in crate::process) fn terminate(&self) -> Vec<Call> {
+    pub(in crate::process) fn terminate(&self) -> Vec<EncodedCall> {
         let unstarted = self.revoke_unstarted();
         let mut lane = self.lock();
         if matches!(lane.ending, None | Some(Ending::Dismissed(_))) {
@@ -186,7 +186,7 @@ impl Link {
                 message::put_exit(&mut lane.unwritten);
             }
             for entry in &mut lane.in_flight {
-                let found = self.doom(entry.seq, false);
+                let found = self.revoke_and_condemn(entry.seq, false);
                 if found.stage == Stage::Cancelled {
                     entry.end_with(found.item);
                 }
@@ -254,7 +254,7 @@ mod tests {
         let promise = Arc::new(Unheard(Ticket::new("test", Some(Arc::new(options)))));
         let owed =
             Owed::new(promise.clone(), 0..3).map(|promise| promise as Arc<dyn PromiseEncoded>);
-        let call = Call {
+        let call = EncodedCall {
             owed,
             function: FunctionOffset(0),
             base: 0,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::Link;
 use super::lane::InFlight;
 use crate::executor::decoded::PromiseEncoded;
-use crate::executor::encoded::Call;
+use crate::executor::encoded::EncodedCall;
 use crate::executor::error::{Cause, Death};
 use crate::executor::options::TaskName;
 use crate::executor::promise::Ticket;
@@ -27,7 +27,7 @@ pub(in crate::process) struct Answered {
     /// They have been answered for already.
     pub(in crate::process) late: bool,
     /// The rest of their call, if nobody runs it.
-    pub(in crate::process) rest: Option<Call>,
+    pub(in crate::process) rest: Option<EncodedCall>,
     /// How many items of the call have run, and for how long, now that it is over.
     pub(in crate::process) took: Option<(u32, Duration)>,
 }
@@ -35,7 +35,7 @@ pub(in crate::process) struct Answered {
 /// What a dead worker leaves: each call with what is to become of it.
 pub(in crate::process) struct Remains {
     /// Calls, or the rest of calls, that it had not begun, and items that are to be run again.
-    pub(in crate::process) unstarted: Vec<Call>,
+    pub(in crate::process) unstarted: Vec<EncodedCall>,
     /// How many items died with it.
     pub(in crate::process) lost: usize,
     /// It ended without having begun anything.
@@ -172,7 +172,7 @@ impl Link {
 
     /// Settles, after the worker is dead and all its answers have been read, what it still owed:
     /// `loss` is what its running item failed of.
-    pub(in crate::process) fn bury(&self, loss: &Cause) -> Remains {
+    pub(in crate::process) fn settle_death(&self, loss: &Cause) -> Remains {
         let in_flight = {
             let mut lane = self.lock();
             lane.closed = true;
@@ -208,7 +208,7 @@ impl Link {
                 }
                 if let Cause::WorkerLost(death) = loss {
                     if call.losses < call.ticket().retries() && !call.ticket().is_closed() {
-                        remains.unstarted.push(call.take_again());
+                        remains.unstarted.push(call.take_for_retry());
                         continue;
                     }
                     let runs = call.losses + 1;
@@ -220,8 +220,8 @@ impl Link {
                 }
                 remains.lost += 1;
             }
-            let unbegun = claim.stage == Stage::Offered;
-            if place == 0 && unbegun && matches!(loss, Cause::WorkerLost(_)) {
+            let unstarted = claim.stage == Stage::Offered;
+            if place == 0 && unstarted && matches!(loss, Cause::WorkerLost(_)) {
                 call.strikes += 1; // Reading it may be what the worker died of.
             }
             if call.strikes == MOST_STRIKES {

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use super::lane::Lane;
 use super::{Ending, Link};
-use crate::process::watch::Watch;
+use crate::process::watch::WorkerWatch;
 use crate::sys;
 
 impl Link {
@@ -34,12 +34,16 @@ impl Link {
     /// Writes on, as far as the socket takes it. Ready when nothing is left. What a dead worker does
     /// not take is dropped: a write that fails at once, again and again, would never let the task
     /// that drives the link see the death.
-    pub(in crate::process) fn poll_write(&self, cx: &mut Context<'_>, watch: &Watch) -> Poll<()> {
+    pub(in crate::process) fn poll_write(
+        &self,
+        cx: &mut Context<'_>,
+        watch: &WorkerWatch,
+    ) -> Poll<()> {
         let outcome = ready!(watch.poll_write(cx, || self.try_write(&mut self.lock())));
         if let Err(error) = outcome {
             let mut lane = self.lock();
             lane.unwritten.clear();
-            lane.unput.clear();
+            lane.ring_backlog.clear();
             drop(lane);
             if !sys::is_hangup(&error) {
                 // It lives, but what was for it is lost: only another worker can help.

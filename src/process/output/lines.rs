@@ -12,10 +12,10 @@ use tokio::io::{AsyncRead as _, ReadBuf};
 use tokio::net::unix::pipe;
 
 use super::relay::keep_tail;
-use super::{Origin, OutputLine, OutputStream, TaskIdentity, Tell};
+use super::{OutputLine, OutputOrigin, OutputStream, TaskIdentity, Tell};
 use crate::process::link::Link;
 use crate::sys;
-use crate::wire::mark::{FIRST_BYTE, MARK, Seen, Token};
+use crate::wire::mark::{FIRST_BYTE, MARK, MarkScan, Token};
 
 /// The most bytes that a line has; a longer one comes in pieces.
 const LONGEST: usize = 64 * 1024;
@@ -25,14 +25,14 @@ const READ: usize = 16 * 1024;
 pub(super) struct Lines {
     /// Nothing when its end was reached.
     pipe: Option<pipe::Receiver>,
-    text: Text,
+    text: LineText,
     teller: Teller,
 }
 
 /// What is known of the next line, and who is told.
 struct Teller {
     stream: OutputStream,
-    worker: Origin,
+    worker: OutputOrigin,
     task: Option<TaskIdentity>,
     tell: Tell,
     tail: Vec<u8>,
@@ -42,13 +42,13 @@ impl Lines {
     pub(super) fn new(
         pipe: OwnedFd,
         stream: OutputStream,
-        worker: Origin,
+        worker: OutputOrigin,
         token: Token,
         tell: Tell,
     ) -> io::Result<Self> {
         Ok(Self {
             pipe: Some(pipe::Receiver::from_owned_fd(pipe)?),
-            text: Text::new(token),
+            text: LineText::new(token),
             teller: Teller {
                 stream,
                 worker,
@@ -142,7 +142,7 @@ impl Teller {
 }
 
 /// Bytes on their way to become lines.
-struct Text {
+struct LineText {
     token: Token,
     /// A line that is not finished, and perhaps the first part of a mark.
     pending: Vec<u8>,
@@ -157,7 +157,7 @@ enum Piece<'a> {
     Task(Option<u64>),
 }
 
-impl Text {
+impl LineText {
     fn new(token: Token) -> Self {
         Self {
             token,
@@ -184,14 +184,14 @@ impl Text {
                 continue;
             }
             match self.token.look(rest) {
-                Seen::Mark(task) => {
+                MarkScan::Mark(task) => {
                     tell_rest(before, tell); // Nobody else's text may be joined to it.
                     tell(Piece::Task(task));
                     at += MARK;
                     start = at;
                 }
-                Seen::Torn => break, // The rest of the mark is on its way.
-                Seen::Other => at += 1,
+                MarkScan::Torn => break, // The rest of the mark is on its way.
+                MarkScan::Other => at += 1,
             }
         }
         while at - start > LONGEST {
@@ -251,7 +251,7 @@ mod tests {
         Task(Option<u64>),
     }
 
-    fn told(text: &mut Text, inputs: &[&[u8]]) -> Vec<Owned> {
+    fn told(text: &mut LineText, inputs: &[&[u8]]) -> Vec<Owned> {
         let mut pieces = Vec::new();
         let mut keep = |piece: Piece<'_>| {
             pieces.push(match piece {
@@ -285,8 +285,8 @@ mod tests {
                 Err(text) => text,
             });
             let bytes = parts.collect::<String>().into_bytes();
-            let whole = told(&mut Text::new(token), &[&bytes]);
-            let cut = told(&mut Text::new(token), &bytes.chunks(step).collect::<Vec<_>>());
+            let whole = told(&mut LineText::new(token), &[&bytes]);
+            let cut = told(&mut LineText::new(token), &bytes.chunks(step).collect::<Vec<_>>());
             prop_assert_eq!(whole, cut);
         }
     }
@@ -308,13 +308,16 @@ mod tests {
             Owned::Task(None),
             line("\x1eno mark"),
         ];
-        assert_eq!(told(&mut Text::new(token), &[input.as_bytes()]), expected);
+        assert_eq!(
+            told(&mut LineText::new(token), &[input.as_bytes()]),
+            expected
+        );
     }
 
     #[test]
     fn a_line_that_is_too_long_comes_in_pieces_cut_between_characters_and_little_is_held() {
         let long = "x".to_owned() + &"\u{fffd}".repeat(LONGEST);
-        let mut text = Text::new(Token(1));
+        let mut text = LineText::new(Token(1));
         let mut pieces: Vec<Vec<u8>> = Vec::new();
         for input in long.as_bytes().chunks(1000) {
             text.push(input, &mut |piece| match piece {
@@ -336,7 +339,7 @@ mod tests {
         assert_eq!(pieces.concat(), long.as_bytes());
         assert_eq!(pieces.len(), 4);
         // What is no text is cut all the same.
-        let pieces = told(&mut Text::new(Token(1)), &[&[0x80; 2 * LONGEST + 1]]);
+        let pieces = told(&mut LineText::new(Token(1)), &[&[0x80; 2 * LONGEST + 1]]);
         assert_eq!(pieces.len(), 3);
     }
 }

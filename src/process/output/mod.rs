@@ -30,10 +30,10 @@ use crate::executor::options::TaskName;
 /// # Ok(()) }
 /// ```
 #[derive(Clone)]
-pub struct Output(Kind);
+pub struct Output(OutputKind);
 
 #[derive(Clone)]
-enum Kind {
+enum OutputKind {
     Inherit,
     Relay,
     Null,
@@ -48,19 +48,19 @@ impl Output {
     /// of it: of stderr there is no [`stderr_tail`](crate::TaskError::stderr_tail), and a lack of
     /// memory is told as such only if the kernel killed the worker for it.
     pub fn inherit() -> Self {
-        Self(Kind::Inherit)
+        Self(OutputKind::Inherit)
     }
 
     /// The pool reads it and writes it to the same stream of this process; the end of stderr is kept
     /// for [`stderr_tail`](crate::TaskError::stderr_tail). While this process's own stream takes
     /// nothing, a worker that writes much has to wait. This is the default for stderr.
     pub fn relay() -> Self {
-        Self(Kind::Relay)
+        Self(OutputKind::Relay)
     }
 
     /// It goes to `/dev/null`, and as with [`inherit`](Self::inherit) the pool sees nothing of it.
     pub fn null() -> Self {
-        Self(Kind::Null)
+        Self(OutputKind::Null)
     }
 
     /// Each line is given to `tell`, with the task that wrote it. The end of stderr is kept for
@@ -86,17 +86,17 @@ impl Output {
     /// # Panics
     /// A panic of `tell` is caught and costs only that line.
     pub fn lines(tell: impl Fn(OutputLine) + Send + Sync + 'static) -> Self {
-        Self(Kind::Lines(Arc::new(tell)))
+        Self(OutputKind::Lines(Arc::new(tell)))
     }
 }
 
 impl fmt::Debug for Output {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.0 {
-            Kind::Inherit => "Output::inherit",
-            Kind::Relay => "Output::relay",
-            Kind::Null => "Output::null",
-            Kind::Lines(_) => "Output::lines",
+            OutputKind::Inherit => "Output::inherit",
+            OutputKind::Relay => "Output::relay",
+            OutputKind::Null => "Output::null",
+            OutputKind::Lines(_) => "Output::lines",
         })
     }
 }
@@ -106,7 +106,7 @@ impl fmt::Debug for Output {
 pub struct OutputLine {
     text: String,
     stream: OutputStream,
-    worker: Origin,
+    worker: OutputOrigin,
     task: Option<TaskIdentity>,
 }
 
@@ -121,7 +121,7 @@ pub enum OutputStream {
 
 /// The worker that writes.
 #[derive(Clone, Copy, Debug)]
-struct Origin {
+struct OutputOrigin {
     id: u64,
     pid: u32,
 }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use super::lines::Lines;
-use super::relay::Relay;
-use super::{Kind, Origin, Output, OutputStream};
+use super::relay::OutputRelay;
+use super::{Output, OutputKind, OutputOrigin, OutputStream};
 use crate::process::link::Link;
 use crate::sys;
 use crate::wire::mark::Token;
@@ -24,7 +24,7 @@ pub(in crate::process) struct Outlets {
 }
 
 /// What a worker has as its stdout and stderr.
-pub(in crate::process) struct Ends {
+pub(in crate::process) struct OutputEnds {
     pub(in crate::process) stdout: OwnedFd,
     pub(in crate::process) stderr: OwnedFd,
 }
@@ -45,7 +45,7 @@ impl Outlets {
     }
 
     /// Both ends for a new worker.
-    pub(in crate::process) fn open(&self) -> io::Result<(Ends, Pipes)> {
+    pub(in crate::process) fn open(&self) -> io::Result<(OutputEnds, Pipes)> {
         let (stderr, our_stderr) = self.stderr.open(OutputStream::Stderr)?;
         let (stdout, our_stdout) = match &self.stdout {
             Some(output) => output.open(OutputStream::Stdout)?,
@@ -56,12 +56,12 @@ impl Outlets {
             stderr: our_stderr,
             token: Token::random(),
         };
-        Ok((Ends { stdout, stderr }, pipes))
+        Ok((OutputEnds { stdout, stderr }, pipes))
     }
 
     /// Which streams a worker has to mark, if any.
     pub(in crate::process) fn captured(&self, pipes: &Pipes) -> Option<Captured> {
-        let is_captured = |output: &Output| matches!(output.0, Kind::Lines(_));
+        let is_captured = |output: &Output| matches!(output.0, OutputKind::Lines(_));
         let captured = Captured {
             token: pipes.token,
             stdout: self.stdout.as_ref().is_some_and(is_captured),
@@ -81,7 +81,7 @@ impl Outlets {
             relays: Vec::new(),
             lines: Vec::new(),
         };
-        let worker = Origin {
+        let worker = OutputOrigin {
             id: worker_id,
             pid: worker_pid,
         };
@@ -91,10 +91,10 @@ impl Outlets {
         ];
         for (stream, output, pipe) in streams {
             match (output.map(|output| &output.0), pipe) {
-                (Some(Kind::Relay), Some(pipe)) => {
-                    outputs.relays.push(Relay::start(stream, pipe)?);
+                (Some(OutputKind::Relay), Some(pipe)) => {
+                    outputs.relays.push(OutputRelay::start(stream, pipe)?);
                 }
-                (Some(Kind::Lines(tell)), Some(pipe)) => {
+                (Some(OutputKind::Lines(tell)), Some(pipe)) => {
                     let lines = Lines::new(pipe, stream, worker, pipes.token, tell.clone())?;
                     outputs.lines.push(lines);
                 }
@@ -109,10 +109,14 @@ impl Output {
     /// The worker's end of a stream, and ours if it is a pipe.
     fn open(&self, stream: OutputStream) -> io::Result<(OwnedFd, Option<OwnedFd>)> {
         match (&self.0, stream) {
-            (Kind::Inherit, OutputStream::Stdout) => Ok((sys::own_stream(&io::stdout())?, None)),
-            (Kind::Inherit, OutputStream::Stderr) => Ok((sys::own_stream(&io::stderr())?, None)),
-            (Kind::Null, _) => Ok((sys::nowhere()?, None)),
-            (Kind::Relay | Kind::Lines(_), _) => {
+            (OutputKind::Inherit, OutputStream::Stdout) => {
+                Ok((sys::own_stream(&io::stdout())?, None))
+            }
+            (OutputKind::Inherit, OutputStream::Stderr) => {
+                Ok((sys::own_stream(&io::stderr())?, None))
+            }
+            (OutputKind::Null, _) => Ok((sys::nowhere()?, None)),
+            (OutputKind::Relay | OutputKind::Lines(_), _) => {
                 let (ours, theirs) = io::pipe()?;
                 Ok((theirs.into(), Some(ours.into())))
             }
@@ -122,7 +126,7 @@ impl Output {
 
 /// All that comes out of one worker.
 pub(in crate::process) struct Outputs {
-    relays: Vec<Arc<Relay>>,
+    relays: Vec<Arc<OutputRelay>>,
     lines: Vec<Lines>,
 }
 

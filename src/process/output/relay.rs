@@ -16,20 +16,20 @@ use crate::sys;
 const TAIL: usize = 16 * 1024;
 
 #[derive(Debug)]
-pub(super) struct Relay {
+pub(super) struct OutputRelay {
     stream: OutputStream,
     pipe: pipe::Receiver,
-    text: Mutex<Text>,
+    text: Mutex<RelayedText>,
     ended: Notify,
 }
 
 #[derive(Debug, Default)]
-struct Text {
+struct RelayedText {
     tail: Vec<u8>,
     unprinted: Vec<u8>,
 }
 
-impl Relay {
+impl OutputRelay {
     /// Takes the reading end of the worker's pipe and passes on what comes, in a task of its own.
     pub(super) fn start(stream: OutputStream, pipe: OwnedFd) -> io::Result<Arc<Self>> {
         let relay = Arc::new(Self {
@@ -99,12 +99,12 @@ impl Relay {
         std::mem::take(&mut self.lock().tail)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Text> {
+    fn lock(&self) -> MutexGuard<'_, RelayedText> {
         self.text.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Text {
+impl RelayedText {
     fn push(&mut self, bytes: &[u8]) {
         self.unprinted.extend_from_slice(bytes);
         keep_tail(&mut self.tail, bytes);

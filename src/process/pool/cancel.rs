@@ -7,11 +7,11 @@ use std::time::Duration;
 use super::Pool;
 use crate::alarm::Alarm;
 use crate::backlog::Pending as _;
-use crate::executor::encoded::Call;
+use crate::executor::encoded::EncodedCall;
 use crate::executor::error::{Cause, Rejection};
-use crate::executor::promise::{Owner, Promise, Ticket};
+use crate::executor::promise::{Promise, TaskOwner, Ticket};
 
-impl Owner for Pool {
+impl TaskOwner for Pool {
     fn abort(&self, ticket: &Ticket) -> bool {
         let removed = self.lock().backlog.remove(ticket);
         let mut cancelled: usize = removed.iter().map(|waiting| waiting.items() as usize).sum();
@@ -49,7 +49,7 @@ impl Pool {
         Some(Arc::new(Alarm::set(&runtime, limit, move || {
             let Some(pool) = pool.upgrade() else { return };
             let ticket = promise.ticket();
-            let mut expired: Vec<Call> = pool
+            let mut expired: Vec<EncodedCall> = pool
                 .lock()
                 .backlog
                 .remove(ticket)

@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::Pool;
-use super::state::{Origin, Place, Waiting};
+use super::state::{CallOrigin, PoolPlace, WaitingCall};
 use crate::backlog::Pending as _;
-use crate::executor::encoded::Call;
+use crate::executor::encoded::EncodedCall;
 use crate::executor::room::Room;
 use crate::process::link::Link;
 
 impl Pool {
     /// Finds a worker for a call, or queues it.
-    pub(super) fn dispatch(&self, mut waiting: Waiting, origin: Origin) {
+    pub(super) fn dispatch(&self, mut waiting: WaitingCall, origin: CallOrigin) {
         loop {
             let mut state = self.lock();
             state.gave_up = false;
@@ -28,7 +28,7 @@ impl Pool {
             let Some(link) = state.take_idle() else {
                 let priority = waiting.ticket().priority();
                 state.backlog.push(waiting);
-                state.let_pass(priority);
+                state.recall_less_urgent(priority);
                 return self.start_workers(state);
             };
             drop(state);
@@ -58,7 +58,9 @@ impl Pool {
         state.broken = false;
         state.gave_up = false;
         state.not_before = None;
-        state.workers.insert(link.id, Place::Ready(link.clone()));
+        state
+            .workers
+            .insert(link.id, PoolPlace::Ready(link.clone()));
         state.succeed(link.id);
         link.end_by(state.deadlines.iter().min().copied());
         drop(state);
@@ -136,13 +138,13 @@ impl Pool {
     }
 
     /// Calls that were never begun, back from a worker that is gone.
-    pub(in crate::process) fn give_back(&self, calls: Vec<Call>) {
+    pub(in crate::process) fn give_back(&self, calls: Vec<EncodedCall>) {
         for call in calls {
-            let waiting = Waiting {
+            let waiting = WaitingCall {
                 call,
                 _room: Room::unbounded(),
             };
-            self.dispatch(waiting, Origin::GivenBack);
+            self.dispatch(waiting, CallOrigin::GivenBack);
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use tokio::time::Instant;
 
 use super::Pool;
-use crate::executor::encoded::Call;
+use crate::executor::encoded::EncodedCall;
 use crate::executor::error::Cause;
 use crate::process::link::{Dismissal, Ending};
 
@@ -33,10 +33,10 @@ impl Pool {
 
     /// Tells tasks with a grace period in time that the pool will be shut down, as long as the
     /// notice is held.
-    pub(super) fn give_notice(&self, deadline: Instant) -> Notice<'_> {
+    pub(super) fn announce_deadline(&self, deadline: Instant) -> Notice<'_> {
         let mut state = self.lock();
         state.deadlines.push(deadline);
-        state.tell_deadline();
+        state.send_deadline();
         Notice {
             pool: self,
             deadline,
@@ -46,7 +46,7 @@ impl Pool {
     /// Fails all that has not begun. Says how many items that were.
     pub(super) fn fail_pending(&self, cause: &Cause) -> usize {
         let pending = self.lock().backlog.drain();
-        let mut calls: Vec<Call> = pending.into_iter().map(|waiting| waiting.call).collect();
+        let mut calls: Vec<EncodedCall> = pending.into_iter().map(|waiting| waiting.call).collect();
         for link in self.links() {
             calls.extend(link.revoke_unstarted());
             calls.extend(link.cut());
@@ -119,6 +119,6 @@ impl Drop for Notice<'_> {
         if let Some(place) = deadlines.position(|known| *known == self.deadline) {
             state.deadlines.swap_remove(place);
         }
-        state.tell_deadline();
+        state.send_deadline();
     }
 }

@@ -8,7 +8,7 @@ use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use super::Pool;
-use super::state::State;
+use super::state::PoolState;
 use crate::alarm::Alarm;
 use crate::executor::error::{Cause, InitFailure, Rejection, TaskError};
 use crate::executor::options::TaskName;
@@ -28,7 +28,7 @@ pub(in crate::process) enum AfterFailure {
 
 impl Pool {
     /// Starts as many workers as there is work for. Takes the lock to release it first.
-    pub(super) fn start_workers(&self, mut state: MutexGuard<'_, State>) {
+    pub(super) fn start_workers(&self, mut state: MutexGuard<'_, PoolState>) {
         if !state.wants_another(&self.config) {
             return;
         }

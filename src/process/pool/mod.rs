@@ -27,7 +27,7 @@ use tokio::sync::Notify;
 pub(super) use self::end::EndWorkers;
 pub(super) use self::hire::AfterFailure;
 pub(super) use self::retire::Departure;
-use self::state::{Origin, State, Waiting};
+use self::state::{CallOrigin, PoolState, WaitingCall};
 use super::link::{Ending, Link};
 use super::start::{Recipe, Starter};
 use super::{WorkerInfo, WorkerState};
@@ -40,7 +40,7 @@ use crate::executor::{Executor, Stats};
 use crate::observe::Meter;
 use crate::sys;
 
-pub(super) struct Config {
+pub(super) struct ProcessPoolConfig {
     pub(super) name: Option<String>,
     pub(super) max_workers: usize,
     pub(super) queue_capacity: Option<usize>,
@@ -55,7 +55,7 @@ pub(super) struct Config {
     pub(super) starter: Starter,
 }
 
-impl Config {
+impl ProcessPoolConfig {
     /// Whether a worker may have a successor while it is there.
     fn has_retirements(&self) -> bool {
         self.max_tasks_per_child.is_some()
@@ -65,17 +65,17 @@ impl Config {
 }
 
 /// Starts a worker for a place of the pool, on a runtime.
-pub(super) type Hire = fn(&Handle, Arc<Pool>, u64);
+pub(super) type HireWorker = fn(&Handle, Arc<Pool>, u64);
 
 pub(super) struct Pool {
-    pub(super) config: Config,
-    hire: Hire,
+    pub(super) config: ProcessPoolConfig,
+    hire: HireWorker,
     /// Of the process that made it: in a fork of that, it is of no use.
     generation: u32,
     rooms: Rooms,
     me: Weak<Pool>,
     terms: Arc<Terms>,
-    state: Mutex<State>,
+    state: Mutex<PoolState>,
     finished: AtomicU64,
     failed: AtomicU64,
     /// Told whenever a worker comes, goes or gives up, or the backlog empties.
@@ -83,7 +83,7 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    pub(super) fn new(config: Config, hire: Hire) -> Arc<Self> {
+    pub(super) fn new(config: ProcessPoolConfig, hire: HireWorker) -> Arc<Self> {
         let meter = Meter::new(config.name.as_deref().unwrap_or("processes"));
         Arc::new_cyclic(|me: &Weak<Self>| Self {
             rooms: Rooms::new(config.queue_capacity, meter.clone()),
@@ -92,9 +92,9 @@ impl Pool {
             hire,
             generation: sys::generation(),
             me: me.clone(),
-            state: Mutex::new(State {
+            state: Mutex::new(PoolState {
                 runtime: Handle::try_current().ok(),
-                ..State::default()
+                ..PoolState::default()
             }),
             finished: AtomicU64::new(0),
             failed: AtomicU64::new(0),
@@ -102,7 +102,7 @@ impl Pool {
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, PoolState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -149,11 +149,11 @@ impl Executor for Pool {
         job.work
             .encode(self.config.recipe.max_frame_length, &mut |mut call| {
                 call.expiry.clone_from(&expiry);
-                let waiting = Waiting {
+                let waiting = WaitingCall {
                     call,
                     _room: std::mem::take(&mut room),
                 };
-                self.dispatch(waiting, Origin::Submitted);
+                self.dispatch(waiting, CallOrigin::Submitted);
             });
     }
 
@@ -180,7 +180,7 @@ impl Executor for Pool {
         match deadline {
             None => self.all_gone().await,
             Some(deadline) => {
-                let _notice = self.give_notice(deadline);
+                let _notice = self.announce_deadline(deadline);
                 if tokio::time::timeout_at(deadline, self.all_gone())
                     .await
                     .is_err()

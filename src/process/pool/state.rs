@@ -8,20 +8,20 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
-use super::Config;
+use super::ProcessPoolConfig;
 use crate::alarm::Alarm;
 use crate::backlog::{Backlog, Pending};
 use crate::executor::Restarts;
-use crate::executor::encoded::Call;
+use crate::executor::encoded::EncodedCall;
 use crate::executor::error::{Cause, InitFailure, Rejection};
 use crate::executor::promise::Ticket;
 use crate::executor::room::Room;
 use crate::process::link::{Dismissal, Link};
 
 #[derive(Default)]
-pub(super) struct State {
-    pub(super) backlog: Backlog<Waiting>,
-    pub(super) workers: BTreeMap<u64, Place>,
+pub(super) struct PoolState {
+    pub(super) backlog: Backlog<WaitingCall>,
+    pub(super) workers: BTreeMap<u64, PoolPlace>,
     /// Workers that are started to replace one that is to retire, with that one. Until they are
     /// ready they take no place of their own.
     pub(super) successors: BTreeMap<u64, u64>,
@@ -60,18 +60,18 @@ pub(super) struct State {
 }
 
 /// A worker's place in the pool, taken until its process is gone.
-pub(super) enum Place {
+pub(super) enum PoolPlace {
     Starting,
     Ready(Arc<Link>),
 }
 
 /// A call in the backlog, with what it holds only as long as it waits.
-pub(super) struct Waiting {
-    pub(super) call: Call,
+pub(super) struct WaitingCall {
+    pub(super) call: EncodedCall,
     pub(super) _room: Room,
 }
 
-impl Pending for Waiting {
+impl Pending for WaitingCall {
     fn ticket(&self) -> &Ticket {
         self.call.ticket()
     }
@@ -87,14 +87,14 @@ impl Pending for Waiting {
 
 /// Where a call that needs a worker comes from.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Origin {
+pub(super) enum CallOrigin {
     Submitted,
     /// From a worker that did not begin it; it was accepted before.
     GivenBack,
 }
 
-impl State {
-    pub(super) fn tell_deadline(&self) {
+impl PoolState {
+    pub(super) fn send_deadline(&self) {
         let deadline = self.deadlines.iter().min().copied();
         for link in self.links() {
             link.end_by(deadline);
@@ -103,15 +103,15 @@ impl State {
 
     pub(super) fn link(&self, id: u64) -> Option<Arc<Link>> {
         match self.workers.get(&id) {
-            Some(Place::Ready(link)) => Some(link.clone()),
+            Some(PoolPlace::Ready(link)) => Some(link.clone()),
             _ => None,
         }
     }
 
     pub(super) fn links(&self) -> impl Iterator<Item = &Arc<Link>> {
         self.workers.values().filter_map(|place| match place {
-            Place::Ready(link) => Some(link),
-            Place::Starting => None,
+            PoolPlace::Ready(link) => Some(link),
+            PoolPlace::Starting => None,
         })
     }
 
@@ -131,19 +131,19 @@ impl State {
             link.dismiss(Dismissal::Closed);
         } else if !self.idle.contains(&link.id) {
             self.idle.push(link.id);
-            link.rests();
+            link.start_idle_time();
         }
     }
 
     /// A call of that priority waits: what was sent ahead of it and is less urgent comes back.
-    pub(super) fn let_pass(&mut self, priority: i32) {
+    pub(super) fn recall_less_urgent(&mut self, priority: i32) {
         self.lowest = Some(self.lowest.map_or(priority, |lowest| lowest.min(priority)));
         if self.lowest == Some(priority) {
             return; // As it is as long as nobody sets priorities.
         }
         let links: Vec<_> = self.links().cloned().collect();
         for call in links.iter().flat_map(|link| link.recall(priority)) {
-            self.backlog.push(Waiting {
+            self.backlog.push(WaitingCall {
                 call,
                 _room: Room::unbounded(),
             });
@@ -151,11 +151,11 @@ impl State {
     }
 
     /// Work that was sent ahead to another worker, for one that idles.
-    pub(super) fn steal_for(&self, thief: &Link, most: usize) -> Vec<Call> {
+    pub(super) fn steal_for(&self, thief: &Link, most: usize) -> Vec<EncodedCall> {
         let mut victims: Vec<_> = self
             .links()
             .filter(|link| link.id != thief.id)
-            .map(|link| (link.calls_behind_the_first(), link))
+            .map(|link| (link.queued_calls(), link))
             .filter(|(calls, _)| *calls > 0)
             .collect();
         victims.sort_by_key(|(calls, _)| Reverse(*calls));
@@ -170,7 +170,7 @@ impl State {
     }
 
     /// How many places are taken. One that leaves, and one that is to follow another, takes none.
-    pub(super) fn taken(&self, config: &Config) -> usize {
+    pub(super) fn taken(&self, config: &ProcessPoolConfig) -> usize {
         let mut taken = self.workers.len();
         if config.has_retirements() {
             taken -= self.links().filter(|link| link.is_leaving()).count();
@@ -184,7 +184,7 @@ impl State {
     /// How many workers are being started, not counting those that are to follow another.
     pub(super) fn starting(&self) -> usize {
         let starting = self.workers.iter().filter(|(id, place)| {
-            matches!(place, Place::Starting) && !self.successors.contains_key(id)
+            matches!(place, PoolPlace::Starting) && !self.successors.contains_key(id)
         });
         starting.count()
     }
@@ -201,7 +201,7 @@ impl State {
         }
     }
 
-    pub(super) fn wants_another(&self, config: &Config) -> bool {
+    pub(super) fn wants_another(&self, config: &ProcessPoolConfig) -> bool {
         let taken = self.taken(config);
         if self.broken || self.stopped || taken >= config.max_workers {
             return false;
@@ -213,16 +213,16 @@ impl State {
         if taken < config.min_workers && !self.closed && !self.gave_up {
             return true;
         }
-        let ahead: usize = self.links().map(|link| link.calls_behind_the_first()).sum();
+        let ahead: usize = self.links().map(|link| link.queued_calls()).sum();
         self.starting() < self.backlog.len() + ahead
     }
 
     /// Why a call cannot be taken, if it cannot.
-    pub(super) fn refusal(&mut self, origin: Origin) -> Option<Cause> {
+    pub(super) fn refusal(&mut self, origin: CallOrigin) -> Option<Cause> {
         if self.stopped {
             return Some(Cause::Cancelled);
         }
-        if self.closed && origin == Origin::Submitted {
+        if self.closed && origin == CallOrigin::Submitted {
             return Some(Cause::Shutdown);
         }
         if self.broken {
@@ -234,12 +234,12 @@ impl State {
 
     pub(super) fn add_place(&mut self) -> u64 {
         self.last_id += 1;
-        self.workers.insert(self.last_id, Place::Starting);
+        self.workers.insert(self.last_id, PoolPlace::Starting);
         self.last_id
     }
 
     #[must_use = "a link that goes may answer callers, which must not happen under the lock"]
-    pub(super) fn remove(&mut self, id: u64) -> Option<Place> {
+    pub(super) fn remove(&mut self, id: u64) -> Option<PoolPlace> {
         self.idle.retain(|idle| *idle != id);
         self.successors
             .retain(|successor, old| *successor != id && *old != id);

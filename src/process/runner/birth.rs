@@ -4,16 +4,16 @@ use std::io::{self, PipeReader};
 use std::os::fd::{OwnedFd, RawFd};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{GRACE, Runner, State};
+use super::{GRACE, ProcessState, RunningProcess};
 use crate::executor::error::InitFailure;
 use crate::process::ServeForked;
-use crate::process::start::{Connection, ForkServer, MOST_ZYGOTES, Recipe, StartError};
+use crate::process::start::{ChildConnection, ForkServer, MOST_FORK_SERVERS, Recipe, StartError};
 use crate::process::verdict::init_failure;
 use crate::sys::{self, ChildProcess, Forked};
 use crate::wire::Chain;
 use crate::wire::descriptors::Descriptor;
-use crate::wire::errand::Legacy;
 use crate::wire::message::Role;
+use crate::wire::process_setup::OutcomeFile;
 
 /// The fork server of this program, and in which process it was made: in a fork of that, it is of no use.
 static FORK_SERVER: Mutex<Option<(u32, Arc<ForkServer>)>> = Mutex::new(None);
@@ -21,13 +21,13 @@ static FORK_SERVER: Mutex<Option<(u32, Arc<ForkServer>)>> = Mutex::new(None);
 /// A process that was started, and that has been told what to do.
 pub(super) struct Born {
     pub(super) process: ChildProcess,
-    pub(super) connection: Connection,
+    pub(super) connection: ChildConnection,
     /// Where it is told how it ended, if this process does not learn that from the system.
     pub(super) word: Option<PipeReader>,
 }
 
 /// Its stdout and its stderr.
-type Output = [OwnedFd; 2];
+type OutputPipes = [OwnedFd; 2];
 
 fn socket_pair() -> Result<(OwnedFd, OwnedFd), StartError> {
     sys::socket_pair().map_err(StartError::system("make a socket pair"))
@@ -36,11 +36,11 @@ fn socket_pair() -> Result<(OwnedFd, OwnedFd), StartError> {
 /// The executable is started again.
 pub(super) async fn execute(
     recipe: &Arc<Recipe>,
-    [stdout, stderr]: Output,
+    [stdout, stderr]: OutputPipes,
     words: impl Fn() -> Chain,
 ) -> Result<Born, StartError> {
     let (ours, theirs) = socket_pair()?;
-    let connection = Connection::begin(ours, words())?;
+    let connection = ChildConnection::begin(ours, words())?;
     let fds = [theirs, stdout, stderr];
     Ok(Born {
         process: recipe.execute(Role::Runner, fds).await?,
@@ -52,12 +52,12 @@ pub(super) async fn execute(
 /// The fork server of the program forks it.
 pub(super) async fn fork_at_server(
     recipe: &Arc<Recipe>,
-    [stdout, stderr]: Output,
+    [stdout, stderr]: OutputPipes,
     words: impl Fn() -> Chain,
 ) -> Result<Born, StartError> {
     let server = fork_server();
     let output = [stdout, stderr].map(Descriptor::from);
-    for _ in 0..MOST_ZYGOTES {
+    for _ in 0..MOST_FORK_SERVERS {
         let (ours, theirs) = socket_pair()?;
         let (word, told_at) = io::pipe().map_err(StartError::system("make a pipe"))?;
         let mut fds = vec![Descriptor::from(theirs)];
@@ -68,7 +68,7 @@ pub(super) async fn fork_at_server(
                 process,
                 // Not before we have it: one that was told what to do would do it though nobody wants it
                 // any more, and nobody could end it. As it is, it finds that we have hung up.
-                connection: Connection::begin(ours, words())?,
+                connection: ChildConnection::begin(ours, words())?,
                 word: Some(word),
             });
         }
@@ -95,13 +95,13 @@ fn fork_server() -> Arc<ForkServer> {
 pub(super) fn fork_here(
     serve: ServeForked,
     not_theirs: &[RawFd],
-    [stdout, stderr]: Output,
+    [stdout, stderr]: OutputPipes,
     words: impl Fn() -> Chain,
 ) -> Result<Born, StartError> {
     let refused = StartError::system;
     let (ours, theirs) = socket_pair()?;
-    let theirs = sys::out_of_the_way(theirs).map_err(refused("move a socket"))?;
-    let parent = sys::open_child(std::process::id()).and_then(sys::out_of_the_way);
+    let theirs = sys::above_standard_streams(theirs).map_err(refused("move a socket"))?;
+    let parent = sys::open_child(std::process::id()).and_then(sys::above_standard_streams);
     let parent = parent.map_err(refused("open what stands for this process"))?;
     let process = match sys::fork().map_err(refused("fork this process"))? {
         Forked::Parent(pid) => ChildProcess::own(pid),
@@ -116,31 +116,31 @@ pub(super) fn fork_here(
     };
     Ok(Born {
         process: process.map_err(refused("watch a process"))?,
-        connection: Connection::begin(ours, words())?,
+        connection: ChildConnection::begin(ours, words())?,
         word: None,
     })
 }
 
 /// A process that is yet to begin. Dropping it kills it.
-pub(super) struct Newborn {
-    runner: Arc<Runner>,
+pub(super) struct UnclaimedProcess {
+    runner: Arc<RunningProcess>,
     is_kept: bool,
 }
 
-impl Newborn {
+impl UnclaimedProcess {
     pub(super) fn new(
         mut process: ChildProcess,
         word: Option<PipeReader>,
-        legacy: Legacy,
+        outcome_file: OutcomeFile,
         is_fork: bool,
     ) -> Self {
         process.set_free();
-        let runner = Runner {
+        let runner = RunningProcess {
             pid: process.id(),
             pidfd: process.pidfd().clone(),
-            legacy: Arc::new(legacy),
+            outcome_file: Arc::new(outcome_file),
             word,
-            state: Mutex::new(State {
+            state: Mutex::new(ProcessState {
                 process,
                 oom_kills: sys::oom_kills(), // Read while the process gets on its feet: that takes longer.
                 gone: None,
@@ -155,7 +155,7 @@ impl Newborn {
     }
 
     /// It is about to run its function.
-    pub(super) fn keep(mut self) -> Arc<Runner> {
+    pub(super) fn keep(mut self) -> Arc<RunningProcess> {
         self.is_kept = true;
         self.runner.clone()
     }
@@ -171,11 +171,11 @@ impl Newborn {
     }
 }
 
-impl Drop for Newborn {
+impl Drop for UnclaimedProcess {
     fn drop(&mut self) {
         if !self.is_kept {
             self.runner.kill();
-            self.runner.clone().see_out(|_| {});
+            self.runner.clone().reap_in_background(|_| {});
         }
     }
 }

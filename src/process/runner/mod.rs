@@ -20,15 +20,15 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
-pub(crate) use self::order::{Order, Refusal};
-pub(crate) use self::outcome::Outcome;
+pub(crate) use self::order::{Refusal, StartOrder};
+pub(crate) use self::outcome::ProcessOutcome;
 pub(crate) use super::start::Opening;
 use super::verdict::death;
 use crate::executor::error::Death;
 use crate::sys::{self, ChildProcess, Exit};
-use crate::wire::errand::Legacy;
+use crate::wire::forkserver::{FromForkServer, LONGEST};
 use crate::wire::frame::Frames;
-use crate::wire::zygote::{FromZygote, LONGEST};
+use crate::wire::process_setup::OutcomeFile;
 
 /// How long one that has hung up may take to end, and the fork server to say how one has ended.
 const GRACE: Duration = Duration::from_secs(5);
@@ -37,19 +37,19 @@ const AGAIN: Duration = Duration::from_millis(10);
 
 /// A process that has begun to run its function. The drop of this leaves it alone.
 #[derive(Debug)]
-pub(crate) struct Runner {
+pub(crate) struct RunningProcess {
     pid: u32,
     pidfd: Arc<OwnedFd>,
-    legacy: Arc<Legacy>,
+    outcome_file: Arc<OutcomeFile>,
     /// Where the fork server says how it ended, if that has forked it.
     word: Option<PipeReader>,
-    state: Mutex<State>,
+    state: Mutex<ProcessState>,
     /// It was forked from this process, which must have no other thread when it forks another.
     is_fork: bool,
 }
 
 #[derive(Debug)]
-struct State {
+struct ProcessState {
     process: ChildProcess,
     /// How often the kernel had killed for memory before it did anything.
     oom_kills: u64,
@@ -59,7 +59,7 @@ struct State {
     end: Option<Death>,
 }
 
-impl Runner {
+impl RunningProcess {
     pub(crate) fn id(&self) -> u32 {
         self.pid
     }
@@ -141,14 +141,14 @@ impl Runner {
     }
 
     /// What it has left, now that it has ended.
-    pub(crate) fn outcome(&self, death: Death) -> Outcome {
+    pub(crate) fn outcome(&self, death: Death) -> ProcessOutcome {
         // Where there is but one thread, another would be in the way of the next fork.
-        Outcome::new(self.legacy.clone(), death, !self.is_fork)
+        ProcessOutcome::new(self.outcome_file.clone(), death, !self.is_fork)
     }
 
     /// Nobody waits for it any more: sees to it that its exit status is taken, and calls `then`. If there is
     /// no runtime, or that ends first, a thread takes it when this is dropped.
-    pub(crate) fn see_out(self: Arc<Self>, then: impl FnOnce(&Self) + Send + 'static) {
+    pub(crate) fn reap_in_background(self: Arc<Self>, then: impl FnOnce(&Self) + Send + 'static) {
         if self.try_end().is_some() {
             return then(&self);
         }
@@ -163,7 +163,7 @@ impl Runner {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, ProcessState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -188,9 +188,9 @@ fn read_word(mut word: &PipeReader) -> Option<Exit> {
     let told = frame
         .ok()
         .flatten()
-        .map(|frame| FromZygote::parse(frame.into()));
+        .map(|frame| FromForkServer::parse(frame.into()));
     Some(match told.flatten() {
-        Some(FromZygote::Exited { code, signal, .. }) => Exit { code, signal },
+        Some(FromForkServer::Exited { code, signal, .. }) => Exit { code, signal },
         _ => Exit::default(),
     })
 }

@@ -5,8 +5,8 @@ use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Runner;
-use super::birth::{self, Born, Newborn};
+use super::RunningProcess;
+use super::birth::{self, Born, UnclaimedProcess};
 use crate::executor::error::{BuildError, BuildFailure, InitFailure};
 use crate::process::limits::Limits;
 use crate::process::output::{Outlets, Output};
@@ -15,10 +15,10 @@ use crate::process::verdict::init_failure;
 use crate::process::{StartMethod, workers_allowed};
 use crate::wire::Chain;
 use crate::wire::descriptors::Descriptor;
-use crate::wire::errand::{Errand, Legacy};
+use crate::wire::process_setup::{OutcomeFile, ProcessSetup};
 
 /// What is to be run, and in what kind of process.
-pub(crate) struct Order {
+pub(crate) struct StartOrder {
     pub(crate) call: Opening,
     pub(crate) start_method: StartMethod,
     pub(crate) surroundings: Surroundings,
@@ -52,17 +52,18 @@ impl Refusal {
     }
 }
 
-impl Order {
+impl StartOrder {
     /// Starts the process, and waits until it is about to run the function. Given up before that, it is
     /// killed.
-    pub(crate) async fn start(mut self) -> Result<Arc<Runner>, Refusal> {
+    pub(crate) async fn start(mut self) -> Result<Arc<RunningProcess>, Refusal> {
         let not_initialized = BuildError(BuildFailure::NotInitialized);
         let serve = workers_allowed().ok_or(Refusal::Build(not_initialized))?;
-        let legacy = Legacy::create().map_err(Refusal::system("make a file in memory"))?;
-        let errand = self.errand()?;
+        let outcome_file =
+            OutcomeFile::create().map_err(Refusal::system("make a file in memory"))?;
+        let process_setup = self.process_setup()?;
         let mut not_theirs = self.ours;
         // These it is told of as any other process is.
-        let shared = legacy
+        let shared = outcome_file
             .share()
             .map_err(Refusal::system("share a file in memory"))?;
         let beside: Vec<_> = [shared]
@@ -70,13 +71,13 @@ impl Order {
             .chain(self.stdin)
             .map(Descriptor::from)
             .collect();
-        not_theirs.push(legacy.as_raw_fd());
+        not_theirs.push(outcome_file.as_raw_fd());
         not_theirs.extend(beside.iter().map(|fd| fd.as_fd().as_raw_fd()));
         let args = self.call.1;
         let words = || {
             let mut out = Chain::new();
             out.attach(beside.clone());
-            errand.put(&mut out, &args);
+            process_setup.put(&mut out, &args);
             out
         };
         let recipe = Arc::new(Recipe {
@@ -100,7 +101,7 @@ impl Order {
             mut connection,
             word,
         } = born.map_err(|error| refused(error, is_fork))?;
-        let newborn = Newborn::new(process, word, legacy, is_fork);
+        let newborn = UnclaimedProcess::new(process, word, outcome_file, is_fork);
         let limit = recipe.spawn_timeout;
         let outcome = tokio::select! {
             outcome = connection.establish(recipe.max_frame_length) => outcome,
@@ -113,7 +114,7 @@ impl Order {
     }
 
     /// What the process is told. What is left of its surroundings is what it is to be executed with.
-    fn errand(&mut self) -> Result<Errand, Refusal> {
+    fn process_setup(&mut self) -> Result<ProcessSetup, Refusal> {
         let (environment, folder) = match self.start_method {
             StartMethod::Spawn => (None, None),
             // It is forked from a process that may have been started long ago.
@@ -125,7 +126,7 @@ impl Order {
             }
         };
         let (function, args) = &self.call;
-        Ok(Errand {
+        Ok(ProcessSetup {
             is_daemon: self.is_daemon,
             has_stdin: self.stdin.is_some(),
             environment,

@@ -6,25 +6,28 @@ use std::time::Duration;
 
 use tokio::io::unix::AsyncFd;
 
-use super::zygote::Zygote;
+use super::forkserver_process::ForkServerProcess;
 use crate::sys::{ChildProcess, Exit};
 
-/// How long a zygote may take to say how a worker has ended. One that is stopped never does.
+/// How long a fork server may take to say how a worker has ended. One that is stopped never does.
 const ANSWER: Duration = Duration::from_secs(5);
 
 /// Dropping it kills it.
 pub(in crate::process) struct Child {
     process: AsyncFd<ChildProcess>,
     /// The process that forked it, and takes its exit status.
-    zygote: Option<Arc<Zygote>>,
+    fork_server: Option<Arc<ForkServerProcess>>,
 }
 
 impl Child {
-    /// Of a process that this one has started, unless a `zygote` has forked it.
-    pub(super) fn new(process: ChildProcess, zygote: Option<Arc<Zygote>>) -> io::Result<Self> {
+    /// Of a process that this one has started, unless a `fork_server` has forked it.
+    pub(super) fn new(
+        process: ChildProcess,
+        fork_server: Option<Arc<ForkServerProcess>>,
+    ) -> io::Result<Self> {
         Ok(Self {
             process: process.watch()?,
-            zygote,
+            fork_server,
         })
     }
 
@@ -50,15 +53,15 @@ impl Child {
     /// Waits until it has ended, and says how. What is left of its process group is killed.
     pub(in crate::process) async fn exit(&mut self) -> Exit {
         self.ended().await;
-        match &self.zygote {
+        match &self.fork_server {
             None => self.process.get_mut().reap(),
-            Some(zygote) => {
-                self.process.get_mut().let_go();
-                let exit = tokio::time::timeout(ANSWER, zygote.exit_of(self.id())).await;
+            Some(fork_server) => {
+                self.process.get_mut().kill_without_reaping();
+                let exit = tokio::time::timeout(ANSWER, fork_server.exit_of(self.id())).await;
                 let Ok(Some(exit)) = exit else {
                     return Exit::default(); // Nothing is known. The drop asks once more to have it reaped.
                 };
-                self.zygote = None;
+                self.fork_server = None;
                 exit
             }
         }
@@ -67,9 +70,9 @@ impl Child {
 
 impl Drop for Child {
     fn drop(&mut self) {
-        if let Some(zygote) = &self.zygote {
-            self.process.get_mut().let_go();
-            zygote.forget(self.id());
+        if let Some(fork_server) = &self.fork_server {
+            self.process.get_mut().kill_without_reaping();
+            fork_server.forget(self.id());
         }
     }
 }

@@ -12,22 +12,22 @@ use tokio_util::codec::{Decoder as _, LengthDelimitedCodec};
 use super::error::StartError;
 use crate::sys;
 use crate::wire::frame;
-use crate::wire::message::{self, FromWorker, Identity};
+use crate::wire::message::{self, BuildIdentity, FromWorker};
 use crate::wire::{Chain, Reader};
 
 /// Our end of a connection with a process, from the first words on.
-pub(in crate::process) struct Connection {
+pub(in crate::process) struct ChildConnection {
     pub(in crate::process) stream: UnixStream,
     pub(in crate::process) codec: LengthDelimitedCodec,
     pub(in crate::process) buffer: BytesMut,
     /// What came beside what is in `buffer`.
     pub(super) fds: VecDeque<OwnedFd>,
-    own: Identity,
+    own: BuildIdentity,
     /// What is still to be said once it has greeted.
     late: Chain,
 }
 
-impl Connection {
+impl ChildConnection {
     /// The greeting is small; whatever announces more is no worker.
     const GREETING: usize = 4096;
     /// A setup up to this size goes with the hello: any new socket has room for so little.
@@ -36,7 +36,7 @@ impl Connection {
     /// Speaks first, over one end of a new socket pair: says hello, and `setup`, what the process at the
     /// other end is to be. There need not be one yet; then the words wait for it.
     pub(in crate::process) fn begin(socket: OwnedFd, mut setup: Chain) -> Result<Self, StartError> {
-        let own = Identity::own();
+        let own = BuildIdentity::own();
         let mut words = Chain::new();
         message::put_hello(&mut words, &own);
         words.attach(setup.detach());
@@ -140,7 +140,7 @@ mod tests {
             let _ = socket.shutdown(std::net::Shutdown::Write);
             let _ = socket.read_to_end(&mut Vec::new()); // Until the parent hangs up.
         });
-        let mut connection = Connection::begin(ours, Chain::new()).expect("a connection");
+        let mut connection = ChildConnection::begin(ours, Chain::new()).expect("a connection");
         let outcome = connection.establish(1 << 20).await;
         drop(connection);
         worker.await.expect("no panic");
@@ -153,15 +153,15 @@ mod tests {
         chain.into_bytes().to_vec()
     }
 
-    fn greeting(identity: &Identity) -> Vec<u8> {
+    fn greeting(identity: &BuildIdentity) -> Vec<u8> {
         frames(|out| message::put_greeting(out, identity))
     }
 
     #[tokio::test]
     async fn a_worker_that_speaks_another_version_is_told_apart() {
-        let theirs = Identity {
+        let theirs = BuildIdentity {
             version: 99,
-            ..Identity::own()
+            ..BuildIdentity::own()
         };
         let error = meet(greeting(&theirs)).await.expect_err("another version");
         assert!(matches!(error, StartError::OtherVersion(99)), "{error:?}");
@@ -170,9 +170,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_worker_of_another_build_is_told_apart() {
-        let theirs = Identity {
+        let theirs = BuildIdentity {
             build: b"another".to_vec(),
-            ..Identity::own()
+            ..BuildIdentity::own()
         };
         let error = meet(greeting(&theirs)).await.expect_err("another build");
         assert!(matches!(error, StartError::OtherBuild), "{error:?}");
@@ -185,7 +185,7 @@ mod tests {
             .expect_err("no greeting");
         assert!(matches!(error, StartError::Garbage(_)), "{error:?}");
         assert!(error.to_string().contains("Hello, world!"), "{error}");
-        let mut torn = greeting(&Identity::own());
+        let mut torn = greeting(&BuildIdentity::own());
         torn.pop();
         let error = meet(torn).await.expect_err("half a greeting");
         assert!(matches!(error, StartError::Garbage(_)), "{error:?}");
@@ -202,7 +202,7 @@ mod tests {
     async fn a_worker_that_hangs_up_before_it_is_ready_is_gone() {
         let error = meet(Vec::new()).await.expect_err("nothing came");
         assert!(matches!(error, StartError::Mute), "{error:?}");
-        let error = meet(greeting(&Identity::own()))
+        let error = meet(greeting(&BuildIdentity::own()))
             .await
             .expect_err("never ready");
         assert!(matches!(error, StartError::Gone), "{error:?}");
@@ -210,7 +210,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_worker_of_the_same_build_becomes_ready() {
-        let mut bytes = greeting(&Identity::own());
+        let mut bytes = greeting(&BuildIdentity::own());
         bytes.extend(frames(message::put_ready));
         meet(bytes).await.expect("ready");
     }

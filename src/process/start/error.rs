@@ -30,14 +30,14 @@ pub(in crate::process) enum StartError {
     /// The initializer, or the preload, gave an error or panicked.
     UserCode(&'static str, Result<String, PanicReport>),
     /// The process that was to fork workers ended before it was ready.
-    ZygoteDied {
+    ForkServerDied {
         pid: u32,
         exit: Exit,
         mute: bool,
         stderr_tail: String,
     },
     /// The process that forks workers is gone, and no other can be made.
-    ZygoteLost,
+    ForkServerLost,
     /// The pool has been shut down.
     Closed,
 }
@@ -79,14 +79,14 @@ impl fmt::Display for StartError {
             }
             Self::UserCode(_, Ok(reason)) => f.write_str(reason),
             Self::UserCode(what, Err(_)) => write!(f, "the {what}"),
-            Self::ZygoteDied { mute, .. } => {
+            Self::ForkServerDied { mute, .. } => {
                 f.write_str("the process that forks others ended before it was ready")?;
                 if *mute {
                     write!(f, "; {IS_INIT_FIRST}")?;
                 }
                 Ok(())
             }
-            Self::ZygoteLost => f.write_str(
+            Self::ForkServerLost => f.write_str(
                 "the process that forks workers is gone, and with StartMethod::Fork there can be no \
                  other; build a new pool, or use StartMethod::ForkServer",
             ),

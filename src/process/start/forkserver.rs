@@ -1,4 +1,4 @@
-//! Where processes are forked: sees to it that there is a zygote, and that it is another one when the
+//! Where processes are forked: sees to it that there is a fork server, and that it is another one when the
 //! last has died.
 
 use std::fmt;
@@ -11,9 +11,9 @@ use tokio::sync::Mutex;
 
 use super::Recipe;
 use super::child::Child;
-use super::connection::Connection;
+use super::connection::ChildConnection;
 use super::error::StartError;
-use super::zygote::Zygote;
+use super::forkserver_process::ForkServerProcess;
 use crate::process::ServeForked;
 #[cfg(feature = "multiprocessing")]
 use crate::process::output::Output;
@@ -24,18 +24,18 @@ use crate::wire::message::Role;
 
 /// How long one that has hung up may take to end.
 const EXIT_GRACE: Duration = Duration::from_secs(5);
-/// How long a zygote that many share must have been silent, at least, before it is killed: those that it
+/// How long a fork server that many share must have been silent, at least, before it is killed: those that it
 /// has forked lose their exit status by that. One that runs answers far sooner.
 const SILENCE: Duration = Duration::from_secs(1);
 
 pub(in crate::process) struct ForkServer {
-    /// What becomes of the output of another zygote, if there can be one.
+    /// What becomes of the output of another fork server, if there can be one.
     executes: Option<Outlets>,
-    /// Held while a zygote is made, so that only one is.
-    zygote: Mutex<State>,
+    /// Held while a fork server is made, so that only one is.
+    fork_server: Mutex<ForkServerState>,
 }
 
-enum State {
+enum ForkServerState {
     /// One will be started when it is needed.
     Absent,
     /// Forked from this process, which has not spoken with it yet.
@@ -43,20 +43,20 @@ enum State {
     /// Somebody speaks with it, or waits for its end: the one that holds the lock, or one that has gone
     /// meanwhile.
     Meeting(ChildProcess),
-    Ready(Arc<Zygote>),
+    Ready(Arc<ForkServerProcess>),
     /// There can be no other.
     Lost,
     Closed,
 }
 
 impl ForkServer {
-    /// The zygote will be this executable, started again. What is printed by what it preloads goes to
+    /// The fork server will be this executable, started again. What is printed by what it preloads goes to
     /// our stderr.
     pub(in crate::process) fn executed() -> Self {
         Self::with_outlets(Outlets::new(None, None))
     }
 
-    /// As `executed`, for a zygote that no runtime has to attend to.
+    /// As `executed`, for a fork server that no runtime has to attend to.
     #[cfg(feature = "multiprocessing")]
     pub(in crate::process) fn unattended() -> Self {
         Self::with_outlets(Outlets::new(Some(Output::null()), Some(Output::inherit())))
@@ -65,11 +65,11 @@ impl ForkServer {
     fn with_outlets(outlets: Outlets) -> Self {
         Self {
             executes: Some(outlets),
-            zygote: Mutex::new(State::Absent),
+            fork_server: Mutex::new(ForkServerState::Absent),
         }
     }
 
-    /// The zygote is a fork of this process as it is now. It never comes back from here.
+    /// The fork server is a fork of this process as it is now. It never comes back from here.
     pub(in crate::process) fn forked(recipe: &Recipe, serve: ServeForked) -> io::Result<Self> {
         let (ours, theirs) = sys::socket_pair()?;
         let parent = sys::open_child(std::process::id()).ok();
@@ -80,7 +80,7 @@ impl ForkServer {
                 socket.set_nonblocking(true)?;
                 Ok(Self {
                     executes: None,
-                    zygote: Mutex::new(State::Unmet(process, socket)),
+                    fork_server: Mutex::new(ForkServerState::Unmet(process, socket)),
                 })
             }
             Forked::Child => {
@@ -89,12 +89,12 @@ impl ForkServer {
                 let folder = around.current_dir.as_deref();
                 let settled = sys::settle_forked(around.env_clear, &around.env, folder);
                 let socket = settled.map(|()| Blocking::from(theirs));
-                serve(Role::Zygote, socket, parent)
+                serve(Role::ForkServer, socket, parent)
             }
         }
     }
 
-    /// Forks a worker with its socket, standard output and standard error. Nothing if the zygote was
+    /// Forks a worker with its socket, standard output and standard error. Nothing if the fork server was
     /// found dead, or did not answer; there may be another next time. It may have forked a worker all
     /// the same, so its socket must not be used again.
     pub(super) async fn fork(
@@ -103,20 +103,20 @@ impl ForkServer {
         fds: Vec<Descriptor>,
     ) -> Result<Option<Child>, StartError> {
         let forked = self.fork_as(Role::Worker, recipe, fds).await?;
-        let Some((process, zygote)) = forked else {
+        let Some((process, fork_server)) = forked else {
             return Ok(None);
         };
         let pid = process.id();
-        let child = Child::new(process, Some(zygote.clone())).map_err(|error| {
-            zygote.forget(pid);
+        let child = Child::new(process, Some(fork_server.clone())).map_err(|error| {
+            fork_server.forget(pid);
             StartError::system("watch a process")(error)
         });
         child.map(Some)
     }
 
     /// As `fork`, for a process that runs one function; its descriptors go up to where it is told how it
-    /// ended. The zygote takes its exit status unasked. It fails if this takes longer than the start may, and
-    /// gives nothing if it is the zygote that is to blame for that.
+    /// ended. The fork server takes its exit status unasked. It fails if this takes longer than the start may, and
+    /// gives nothing if it is the fork server that is to blame for that.
     #[cfg(feature = "multiprocessing")]
     pub(in crate::process) async fn run(
         &self,
@@ -127,7 +127,7 @@ impl ForkServer {
         let forked = self.fork_as(Role::Runner, recipe, fds);
         match tokio::time::timeout(limit, forked).await {
             Ok(forked) => Ok(forked?.map(|(process, _)| process)),
-            Err(_) if self.discard_silent() => Ok(None),
+            Err(_) if self.kill_if_silent() => Ok(None),
             Err(_) => Err(StartError::TimedOut(limit)),
         }
     }
@@ -137,77 +137,79 @@ impl ForkServer {
         role: Role,
         recipe: &Arc<Recipe>,
         fds: Vec<Descriptor>,
-    ) -> Result<Option<(ChildProcess, Arc<Zygote>)>, StartError> {
+    ) -> Result<Option<(ChildProcess, Arc<ForkServerProcess>)>, StartError> {
         let limit = match role {
             Role::Runner => recipe.spawn_timeout.max(SILENCE),
             _ => recipe.spawn_timeout,
         };
-        let mut state = self.zygote.lock().await;
-        let (zygote, forked) = if let State::Ready(zygote) = &*state {
-            let zygote = zygote.clone();
+        let mut state = self.fork_server.lock().await;
+        let (fork_server, forked) = if let ForkServerState::Ready(fork_server) = &*state {
+            let fork_server = fork_server.clone();
             drop(state);
-            let forked = zygote.fork(role, fds, limit).await;
-            (zygote, forked)
+            let forked = fork_server.fork(role, fds, limit).await;
+            (fork_server, forked)
         } else {
-            let zygote = self.make_ready(&mut state, recipe, role, fds).await?;
+            let fork_server = self.make_ready(&mut state, recipe, role, fds).await?;
             // As long as the lock is held, nobody else asks.
-            let forked = zygote.first_fork(limit).await;
+            let forked = fork_server.first_fork(limit).await;
             drop(state);
-            (zygote, forked)
+            (fork_server, forked)
         };
         let Some(process) = forked? else {
-            self.discard(&zygote).await;
+            self.discard(&fork_server).await;
             return Ok(None);
         };
-        Ok(Some((process, zygote)))
+        Ok(Some((process, fork_server)))
     }
 
-    /// Makes a zygote. It is asked for a process with its first words, so that its answer may be there as
+    /// Makes a fork server. It is asked for a process with its first words, so that its answer may be there as
     /// soon as it is ready.
     async fn make_ready(
         &self,
-        state: &mut State,
+        state: &mut ForkServerState,
         recipe: &Arc<Recipe>,
         role: Role,
         fds: Vec<Descriptor>,
-    ) -> Result<Arc<Zygote>, StartError> {
-        if matches!(state, State::Meeting(_)) {
+    ) -> Result<Arc<ForkServerProcess>, StartError> {
+        if matches!(state, ForkServerState::Meeting(_)) {
             // Whoever met this one has gone in the middle of it.
             state.kill().await;
             *state = self.without();
         }
-        let (socket, outputs) = match std::mem::replace(state, State::Lost) {
-            State::Lost => return Err(StartError::ZygoteLost),
-            kept @ (State::Ready(_) | State::Closed) => {
+        let (socket, outputs) = match std::mem::replace(state, ForkServerState::Lost) {
+            ForkServerState::Lost => return Err(StartError::ForkServerLost),
+            kept @ (ForkServerState::Ready(_) | ForkServerState::Closed) => {
                 *state = kept;
                 return Err(StartError::Closed);
             }
-            State::Unmet(process, socket) => {
-                *state = State::Meeting(process);
+            ForkServerState::Unmet(process, socket) => {
+                *state = ForkServerState::Meeting(process);
                 (socket, None)
             }
-            State::Absent | State::Meeting(_) => {
+            ForkServerState::Absent | ForkServerState::Meeting(_) => {
                 *state = self.without();
-                let outlets = self.executes.as_ref().ok_or(StartError::ZygoteLost)?;
+                let outlets = self.executes.as_ref().ok_or(StartError::ForkServerLost)?;
                 let (process, socket, outputs) = execute(recipe, outlets).await?;
-                *state = State::Meeting(process);
+                *state = ForkServerState::Meeting(process);
                 (socket, Some(outputs))
             }
         };
         let failure = match meet(recipe, socket, role, fds).await {
             Ok(connection) => {
                 // From here on nothing waits.
-                let State::Meeting(process) = std::mem::replace(state, self.without()) else {
+                let ForkServerState::Meeting(process) = std::mem::replace(state, self.without())
+                else {
                     return Err(StartError::Closed);
                 };
-                let zygote = Zygote::new(process, connection);
-                let zygote = Arc::new(zygote.map_err(StartError::system("use a socket"))?);
-                *state = State::Ready(zygote.clone());
-                return Ok(zygote);
+                let fork_server = ForkServerProcess::new(process, connection);
+                let fork_server =
+                    Arc::new(fork_server.map_err(StartError::system("use a socket"))?);
+                *state = ForkServerState::Ready(fork_server.clone());
+                return Ok(fork_server);
             }
             Err(error @ (StartError::Gone | StartError::Mute)) => {
                 let (pid, exit) = state.ended().await;
-                StartError::ZygoteDied {
+                StartError::ForkServerDied {
                     pid,
                     exit,
                     mute: matches!(error, StartError::Mute),
@@ -226,60 +228,61 @@ impl ForkServer {
         Err(failure)
     }
 
-    /// How it stands when a zygote is gone.
-    fn without(&self) -> State {
+    /// How it stands when a fork server is gone.
+    fn without(&self) -> ForkServerState {
         match self.executes {
-            Some(_) => State::Absent,
-            None => State::Lost,
+            Some(_) => ForkServerState::Absent,
+            None => ForkServerState::Lost,
         }
     }
 
-    /// A zygote was found dead.
-    async fn discard(&self, dead: &Arc<Zygote>) {
-        let mut state = self.zygote.lock().await;
-        if matches!(&*state, State::Ready(zygote) if Arc::ptr_eq(zygote, dead)) {
+    /// A fork server was found dead.
+    async fn discard(&self, dead: &Arc<ForkServerProcess>) {
+        let mut state = self.fork_server.lock().await;
+        if matches!(&*state, ForkServerState::Ready(fork_server) if Arc::ptr_eq(fork_server, dead))
+        {
             *state = self.without();
         }
         drop(dead.take_process());
     }
 
-    /// A start has taken too long. Kills the zygote if it has said nothing for a while, whoever has asked
+    /// A start has taken too long. Kills the fork server if it has said nothing for a while, whoever has asked
     /// it, and says whether that was so.
     #[cfg(feature = "multiprocessing")]
-    fn discard_silent(&self) -> bool {
-        let Ok(mut state) = self.zygote.try_lock() else {
+    fn kill_if_silent(&self) -> bool {
+        let Ok(mut state) = self.fork_server.try_lock() else {
             return false; // Whoever meets one has a limit for that.
         };
         let is_silent = match &*state {
-            State::Ready(zygote) if zygote.is_silent_for(SILENCE) => {
-                drop(zygote.take_process());
+            ForkServerState::Ready(fork_server) if fork_server.is_silent_for(SILENCE) => {
+                drop(fork_server.take_process());
                 true
             }
             // Whoever met this one has gone in the middle of it: nobody depends on it. Its drop kills it.
-            State::Meeting(_) => false,
+            ForkServerState::Meeting(_) => false,
             _ => return false,
         };
         *state = self.without();
         is_silent
     }
 
-    /// Ends the zygote, and waits until it is gone.
+    /// Ends the fork server, and waits until it is gone.
     pub(super) async fn close(&self) {
-        let mut state = self.zygote.lock().await;
-        let process = match std::mem::replace(&mut *state, State::Closed) {
-            State::Ready(zygote) => zygote.take_process(),
-            State::Unmet(process, _) | State::Meeting(process) => Some(process),
-            State::Absent | State::Lost | State::Closed => None,
+        let mut state = self.fork_server.lock().await;
+        let process = match std::mem::replace(&mut *state, ForkServerState::Closed) {
+            ForkServerState::Ready(fork_server) => fork_server.take_process(),
+            ForkServerState::Unmet(process, _) | ForkServerState::Meeting(process) => Some(process),
+            ForkServerState::Absent | ForkServerState::Lost | ForkServerState::Closed => None,
         };
         if let Some(process) = process {
-            *state = State::Meeting(process);
+            *state = ForkServerState::Meeting(process);
             state.kill().await;
-            *state = State::Closed;
+            *state = ForkServerState::Closed;
         }
     }
 }
 
-impl State {
+impl ForkServerState {
     /// Kills the process that somebody meets, and waits until it is gone. It stays here, so that whoever
     /// gives this up, as its pool closes, leaves the rest to the next one.
     async fn kill(&mut self) {
@@ -302,7 +305,7 @@ impl State {
     }
 }
 
-/// Starts the process that is to become a zygote.
+/// Starts the process that is to become a fork server.
 async fn execute(
     recipe: &Arc<Recipe>,
     outlets: &Outlets,
@@ -311,22 +314,22 @@ async fn execute(
     let (ends, pipes) = outlets.open().map_err(system("make a pipe"))?;
     let (ours, theirs) = sys::socket_pair().map_err(system("make a socket pair"))?;
     let fds = [theirs, ends.stdout, ends.stderr];
-    let process = recipe.execute(Role::Zygote, fds).await?;
+    let process = recipe.execute(Role::ForkServer, fds).await?;
     let attended = outlets.attend(pipes, 0, process.id());
     let outputs = attended.map_err(system("read a pipe"))?;
     Ok((process, ours.into(), outputs))
 }
 
-/// Makes a zygote of the process at the other end, and asks it for a process.
+/// Makes a fork server of the process at the other end, and asks it for a process.
 async fn meet(
     recipe: &Recipe,
     socket: Blocking,
     role: Role,
     fds: Vec<Descriptor>,
-) -> Result<Connection, StartError> {
-    let mut words = recipe.zygote_setup();
-    Zygote::put_first_request(&mut words, role, fds);
-    let mut connection = Connection::begin(socket.into(), words)?;
+) -> Result<ChildConnection, StartError> {
+    let mut words = recipe.fork_server_setup();
+    ForkServerProcess::put_first_request(&mut words, role, fds);
+    let mut connection = ChildConnection::begin(socket.into(), words)?;
     tokio::select! {
         outcome = connection.establish(recipe.max_frame_length) => outcome?,
         () = tokio::time::sleep(recipe.spawn_timeout) => return Err(StartError::TimedOut(recipe.spawn_timeout)),

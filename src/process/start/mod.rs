@@ -2,7 +2,7 @@
 //!
 //! - this file: what is started, and with what;
 //! - [`exec`]: the executable of this process is started again;
-//! - [`forkserver`]: or a zygote forks it, asked over its [`zygote`] end;
+//! - [`forkserver`]: or a fork server forks it, asked over its [`forkserver_process`] end;
 //! - [`connection`]: the first words; [`child`]: the process; [`error`]: why there is none.
 
 mod child;
@@ -10,14 +10,14 @@ mod connection;
 mod error;
 mod exec;
 mod forkserver;
-mod zygote;
+mod forkserver_process;
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 pub(super) use self::child::Child;
-pub(super) use self::connection::Connection;
+pub(super) use self::connection::ChildConnection;
 pub(super) use self::error::StartError;
 pub(crate) use self::exec::Surroundings;
 pub(super) use self::forkserver::ForkServer;
@@ -29,8 +29,8 @@ use crate::wire::Chain;
 use crate::wire::descriptors::Descriptor;
 use crate::wire::message::{self, Captured, Role, Setup};
 
-/// So many zygotes may die of one start.
-pub(super) const MOST_ZYGOTES: usize = 2;
+/// So many fork servers may die of one start.
+pub(super) const MOST_FORK_SERVERS: usize = 2;
 
 /// A function and its encoded arguments, to be called once in a new process.
 pub(crate) type Opening = (FunctionOffset, Chain);
@@ -57,9 +57,9 @@ pub(super) enum Starter {
 }
 
 /// A process that was started and is yet to become a worker. It has been told all that it is to be.
-pub(super) struct Newborn {
+pub(super) struct NewWorker {
     pub(super) child: Child,
-    pub(super) connection: Connection,
+    pub(super) connection: ChildConnection,
     pub(super) pipes: Pipes,
     /// How often the kernel had killed for memory before it did anything.
     pub(super) oom_kills: u64,
@@ -72,14 +72,15 @@ impl Starter {
         recipe: &Arc<Recipe>,
         worker_id: u64,
         own: [OwnedFd; 2],
-    ) -> Result<Newborn, StartError> {
+    ) -> Result<NewWorker, StartError> {
         let failed = StartError::system;
         let outlets = recipe.outlets.open();
         let (ends, pipes) = outlets.map_err(failed("open a stdout and a stderr for a worker"))?;
         let own = own.map(Descriptor::from);
         let pair = || sys::socket_pair().map_err(failed("make a socket pair"));
         let captured = recipe.outlets.captured(&pipes);
-        let begin = |ours| Connection::begin(ours, recipe.setup(worker_id, captured, own.to_vec()));
+        let begin =
+            |ours| ChildConnection::begin(ours, recipe.setup(worker_id, captured, own.to_vec()));
         let (child, connection) = match self {
             Self::Spawn => {
                 let (ours, theirs) = pair()?;
@@ -91,7 +92,7 @@ impl Starter {
             }
             Self::Fork(server) => {
                 let output = [ends.stdout, ends.stderr].map(Descriptor::from);
-                let mut attempts = 0..MOST_ZYGOTES;
+                let mut attempts = 0..MOST_FORK_SERVERS;
                 loop {
                     attempts.next().ok_or(StartError::Gone)?;
                     let (ours, theirs) = pair()?;
@@ -106,7 +107,7 @@ impl Starter {
                 }
             }
         };
-        Ok(Newborn {
+        Ok(NewWorker {
             child,
             connection,
             pipes,
@@ -148,8 +149,8 @@ impl Recipe {
         self.put_setup(own, setup, self.initializer.as_ref())
     }
 
-    /// What a zygote is told to be.
-    fn zygote_setup(&self) -> Chain {
+    /// What a fork server is told to be.
+    fn fork_server_setup(&self) -> Chain {
         self.put_setup(Vec::new(), Setup::default(), self.preload.as_ref())
     }
 

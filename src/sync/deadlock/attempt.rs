@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Context;
 
-use crate::sync::owner::Owner;
+use crate::sync::owner::LockOwner;
 
-use super::report::{Finding, Pair, Place, Report, Step};
+use super::report::{CodePlace, Finding, Pair, Report, WaitStep};
 use super::state::{begin_wait, end_wait, state, tell};
 use super::suspects::Verdict;
 use super::takes::{LockNumber, Take};
@@ -71,11 +71,11 @@ impl Drop for Hold {
 #[derive(Debug)]
 pub(in crate::sync) struct Attempt<'a> {
     tag: &'a Tag,
-    place: Place,
+    place: CodePlace,
 }
 
 impl<'a> Attempt<'a> {
-    pub(in crate::sync) fn new(tag: &'a Tag, place: Place) -> Self {
+    pub(in crate::sync) fn new(tag: &'a Tag, place: CodePlace) -> Self {
         Self { tag, place }
     }
 
@@ -102,18 +102,18 @@ impl<'a> Attempt<'a> {
 
     /// The lock is had now.
     pub(in crate::sync) fn hold(&self) -> Hold {
-        let owner = is_enabled().then(Owner::known).flatten();
+        let owner = is_enabled().then(LockOwner::known).flatten();
         Hold(owner.map(|owner| state().takes.hold(owner, self.tag.number(), self.place)))
     }
 
     fn note_order(&self) {
-        if let Some(report) = Owner::known().and_then(|owner| self.opposite(owner)) {
+        if let Some(report) = LockOwner::known().and_then(|owner| self.opposite(owner)) {
             tell(&report);
         }
     }
 
     /// Of several opposite orders, the shortest: the others are most often longer ways to the same one.
-    fn opposite(&self, owner: Owner) -> Option<Report> {
+    fn opposite(&self, owner: LockOwner) -> Option<Report> {
         let state = &mut *state();
         let number = self.tag.number();
         let held = state.takes.held_by(owner).iter();
@@ -126,16 +126,16 @@ impl<'a> Attempt<'a> {
             held,
             wanted: self.place,
         };
-        let now = Step { owner, places };
+        let now = WaitStep { owner, places };
         Some(Report(Finding::Orders { now, before }))
     }
 
     /// Called whenever the lock is not to be had.
-    fn wait(&self, waiting: &mut Option<Waiting>, cx: &mut Context<'_>) {
+    fn wait(&self, waiting: &mut Option<WaitingAttempt>, cx: &mut Context<'_>) {
         if waiting.is_none() {
-            *waiting = Owner::known().map(|owner| {
+            *waiting = LockOwner::known().map(|owner| {
                 let (wait, verdict) = begin_wait(owner, self.tag.number(), self.place);
-                Waiting { wait, verdict }
+                WaitingAttempt { wait, verdict }
             });
         }
         let verdict = waiting
@@ -148,12 +148,12 @@ impl<'a> Attempt<'a> {
 }
 
 /// That a lock is waited for, as long as this lives.
-struct Waiting {
+struct WaitingAttempt {
     wait: Take,
     verdict: Option<Arc<Verdict>>,
 }
 
-impl Drop for Waiting {
+impl Drop for WaitingAttempt {
     fn drop(&mut self) {
         end_wait(&self.wait, self.verdict.is_some());
     }
@@ -178,7 +178,7 @@ mod tests {
                 .patience(Duration::from_secs(3600))
                 .enable();
         }
-        let owner = Owner::known().expect("the test");
+        let owner = LockOwner::known().expect("the test");
         let outer = RLock::new(());
         let _outer = outer.lock().await;
         for _ in 0..1000 {

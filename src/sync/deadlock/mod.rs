@@ -60,7 +60,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 pub(super) use attempt::{Attempt, Hold, Tag};
-pub(super) use report::Place;
+pub(super) use report::CodePlace;
 pub use report::Report;
 
 use attempt::IS_ENABLED;

@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::report::{Pair, Place};
+use super::report::{CodePlace, Pair};
 use super::takes::{LockNumber, Take};
 
 /// So many orders are remembered, in some MiB. A program that has more locks in use at a time, each
@@ -11,7 +11,7 @@ use super::takes::{LockNumber, Take};
 const MOST: usize = 1 << 16;
 
 #[derive(Debug, Default)]
-pub(super) struct Order {
+pub(super) struct LockOrder {
     /// What was taken while a lock was had, and where both were taken the first time.
     after: HashMap<LockNumber, HashMap<LockNumber, Pair>>,
     /// What was had while a lock was taken: the same the other way round.
@@ -19,14 +19,14 @@ pub(super) struct Order {
     number: usize,
 }
 
-impl Order {
+impl LockOrder {
     /// Someone has a lock and takes another. If that is new, and the opposite order is known, gives the
     /// places of that, step by step.
     pub(super) fn note(
         &mut self,
         held: &Take,
         lock: LockNumber,
-        place: Place,
+        place: CodePlace,
     ) -> Option<Vec<Pair>> {
         let known = self.after.get(&held.lock);
         if held.lock == lock || known.is_some_and(|after| after.contains_key(&lock)) {
@@ -121,17 +121,17 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use crate::sync::owner::Owner;
+    use crate::sync::owner::LockOwner;
 
     use super::*;
 
     const LOCKS: LockNumber = 7;
 
-    fn note(order: &mut Order, held: LockNumber, lock: LockNumber) -> Option<usize> {
+    fn note(order: &mut LockOrder, held: LockNumber, lock: LockNumber) -> Option<usize> {
         let place = Location::caller();
         let held = Take {
             number: 0,
-            owner: Owner::current(),
+            owner: LockOwner::current(),
             lock: held,
             place,
         };
@@ -161,7 +161,7 @@ mod tests {
         fn an_order_is_told_once_if_the_known_ones_lead_back(
             steps in prop::collection::vec((0..LOCKS, 0..LOCKS, 0..8), 0..100)
         ) {
-            let mut order = Order::default();
+            let mut order = LockOrder::default();
             let mut known = BTreeSet::new();
             for (held, lock, kind) in steps {
                 if kind == 0 {
@@ -185,7 +185,7 @@ mod tests {
 
     #[test]
     fn what_is_remembered_has_an_end() {
-        let mut order = Order::default();
+        let mut order = LockOrder::default();
         for lock in 1..=MOST as LockNumber + 10 {
             assert_eq!(note(&mut order, 0, lock), None);
         }

@@ -3,10 +3,10 @@
 use std::fmt;
 use std::panic::Location;
 
-use crate::sync::owner::Owner;
+use crate::sync::owner::LockOwner;
 
 /// A place in the source: where a lock was taken, or is wanted.
-pub(in crate::sync) type Place = &'static Location<'static>;
+pub(in crate::sync) type CodePlace = &'static Location<'static>;
 
 /// A deadlock, or locks taken in opposite orders, with the places in the source.
 ///
@@ -18,23 +18,23 @@ pub struct Report(pub(super) Finding);
 #[derive(Clone, Debug)]
 pub(super) enum Finding {
     /// Each waits for a lock that the next one holds; the last waits for one that the first holds.
-    Deadlock(Vec<Step>),
+    Deadlock(Vec<WaitStep>),
     /// Two locks, and others between them perhaps, were taken the other way round `before`.
-    Orders { now: Step, before: Vec<Pair> },
+    Orders { now: WaitStep, before: Vec<Pair> },
 }
 
 /// One who holds a lock and wants another.
 #[derive(Clone, Debug)]
-pub(super) struct Step {
-    pub(super) owner: Owner,
+pub(super) struct WaitStep {
+    pub(super) owner: LockOwner,
     pub(super) places: Pair,
 }
 
 /// Where a lock was taken that is held, and where the next is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Pair {
-    pub(super) held: Place,
-    pub(super) wanted: Place,
+    pub(super) held: CodePlace,
+    pub(super) wanted: CodePlace,
 }
 
 impl Report {
@@ -79,7 +79,7 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Finding::Deadlock(steps) if steps.len() == 1 => {
-                let Step { owner, places } = &steps[0];
+                let WaitStep { owner, places } = &steps[0];
                 let Pair { held, wanted } = places;
                 write!(
                     f,

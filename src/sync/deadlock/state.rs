@@ -8,22 +8,22 @@ use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::sync::owner::Owner;
+use crate::sync::owner::LockOwner;
 
-use super::order::Order;
-use super::report::{Pair, Place, Report};
+use super::order::LockOrder;
+use super::report::{CodePlace, Pair, Report};
 use super::suspects::{Suspects, Verdict};
 use super::takes::{LockNumber, Take, Takes};
 
-static STATE: LazyLock<Mutex<State>> = LazyLock::new(Mutex::default);
+static STATE: LazyLock<Mutex<DetectorState>> = LazyLock::new(Mutex::default);
 
 /// Tells the thread that there are other suspects.
 static SUSPECTS_CHANGED: Condvar = Condvar::new();
 
 #[derive(Debug, Default)]
-pub(super) struct State {
+pub(super) struct DetectorState {
     pub(super) takes: Takes,
-    pub(super) order: Order,
+    pub(super) order: LockOrder,
     suspects: Suspects,
     is_watched: bool,
     settings: Settings,
@@ -38,7 +38,7 @@ pub(super) struct Settings {
     pub(super) hook: Arc<dyn Fn(&Report) + Send + Sync>,
 }
 
-pub(super) fn state() -> MutexGuard<'static, State> {
+pub(super) fn state() -> MutexGuard<'static, DetectorState> {
     STATE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -48,9 +48,9 @@ pub(super) fn set(settings: Settings) {
 
 /// Notes a wait, and begins to look at it if it closes a circle.
 pub(super) fn begin_wait(
-    owner: Owner,
+    owner: LockOwner,
     lock: LockNumber,
-    place: Place,
+    place: CodePlace,
 ) -> (Take, Option<Arc<Verdict>>) {
     let mut state = state();
     let wait = state.takes.wait(owner, lock, place);
@@ -85,7 +85,7 @@ fn watch_suspects() {
     state.is_watched = false;
 }
 
-impl State {
+impl DetectorState {
     fn suspect(&mut self, wait: &Take) -> Option<Arc<Verdict>> {
         let circle = self.takes.circle(wait)?;
         let patience = self.settings.patience;

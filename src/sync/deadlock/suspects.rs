@@ -94,7 +94,7 @@ mod tests {
 
     use futures::task::noop_waker;
 
-    use crate::sync::owner::Owner;
+    use crate::sync::owner::LockOwner;
 
     use super::*;
 
@@ -103,7 +103,7 @@ mod tests {
     #[test]
     fn a_suspect_whose_circle_has_changed_has_as_much_time_again() {
         let (mut takes, mut suspects) = (Takes::default(), Suspects::default());
-        let (owner, place) = (Owner::current(), Location::caller());
+        let (owner, place) = (LockOwner::current(), Location::caller());
         let first = takes.hold(owner, 1, place);
         let wait = takes.wait(owner, 1, place);
         let due = Instant::now();
@@ -125,7 +125,7 @@ mod tests {
     #[test]
     fn a_suspect_whose_lock_is_let_go_is_none() {
         let (mut takes, mut suspects) = (Takes::default(), Suspects::default());
-        let (owner, place) = (Owner::current(), Location::caller());
+        let (owner, place) = (LockOwner::current(), Location::caller());
         let hold = takes.hold(owner, 1, place);
         let wait = takes.wait(owner, 1, place);
         let circle = takes.circle(&wait).expect("it waits for itself");

@@ -2,9 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::sync::owner::Owner;
+use crate::sync::owner::LockOwner;
 
-use super::report::{Finding, Pair, Place, Report, Step};
+use super::report::{CodePlace, Finding, Pair, Report, WaitStep};
 
 /// The number of a lock; no other ever has the same.
 pub(super) type LockNumber = u64;
@@ -14,9 +14,9 @@ pub(super) type LockNumber = u64;
 pub(super) struct Take {
     /// Later ones have higher numbers.
     pub(super) number: u64,
-    pub(super) owner: Owner,
+    pub(super) owner: LockOwner,
     pub(super) lock: LockNumber,
-    pub(super) place: Place,
+    pub(super) place: CodePlace,
 }
 
 /// All that are had and waited for at the moment.
@@ -26,9 +26,9 @@ pub(super) struct Takes {
     /// Each lock has one holder.
     holds: HashMap<LockNumber, Take>,
     /// The same by their owners, in the order they were taken.
-    held: HashMap<Owner, Vec<Take>>,
+    held: HashMap<LockOwner, Vec<Take>>,
     /// A task that runs branches can have several.
-    waits: HashMap<Owner, Vec<Take>>,
+    waits: HashMap<LockOwner, Vec<Take>>,
 }
 
 /// Each wait is for the lock beside it, whose owner has the next wait. The owner of the last lock
@@ -38,11 +38,11 @@ pub(super) struct Circle(Vec<(Take, Take)>);
 
 impl Takes {
     /// The locks that `owner` has, in the order it took them.
-    pub(super) fn held_by(&self, owner: Owner) -> &[Take] {
+    pub(super) fn held_by(&self, owner: LockOwner) -> &[Take] {
         self.held.get(&owner).map_or(&[], Vec::as_slice)
     }
 
-    pub(super) fn hold(&mut self, owner: Owner, lock: LockNumber, place: Place) -> Take {
+    pub(super) fn hold(&mut self, owner: LockOwner, lock: LockNumber, place: CodePlace) -> Take {
         let hold = self.next(owner, lock, place);
         self.holds.insert(lock, hold);
         self.held.entry(owner).or_default().push(hold);
@@ -56,7 +56,7 @@ impl Takes {
         remove(&mut self.held, hold);
     }
 
-    pub(super) fn wait(&mut self, owner: Owner, lock: LockNumber, place: Place) -> Take {
+    pub(super) fn wait(&mut self, owner: LockOwner, lock: LockNumber, place: CodePlace) -> Take {
         let wait = self.next(owner, lock, place);
         self.waits.entry(owner).or_default().push(wait);
         wait
@@ -73,7 +73,7 @@ impl Takes {
         }
     }
 
-    fn next(&mut self, owner: Owner, lock: LockNumber, place: Place) -> Take {
+    fn next(&mut self, owner: LockOwner, lock: LockNumber, place: CodePlace) -> Take {
         self.last_number += 1;
         Take {
             number: self.last_number,
@@ -111,7 +111,7 @@ impl Takes {
     }
 
     #[cfg(test)]
-    pub(super) fn waits_of(&self, owner: Owner) -> usize {
+    pub(super) fn waits_of(&self, owner: LockOwner) -> usize {
         self.waits.get(&owner).map_or(0, Vec::len)
     }
 
@@ -122,7 +122,7 @@ impl Takes {
 }
 
 /// Leaves nothing behind for an owner who has no more.
-fn remove(takes: &mut HashMap<Owner, Vec<Take>>, take: &Take) {
+fn remove(takes: &mut HashMap<LockOwner, Vec<Take>>, take: &Take) {
     if let Some(own) = takes.get_mut(&take.owner) {
         own.retain(|other| other.number != take.number);
         if own.is_empty() {
@@ -146,7 +146,7 @@ impl Circle {
     pub(super) fn report(&self) -> Report {
         let before = self.0.iter().cycle().skip(self.0.len() - 1);
         let steps = self.0.iter().zip(before);
-        let steps = steps.map(|((wait, _), (_, held))| Step {
+        let steps = steps.map(|((wait, _), (_, held))| WaitStep {
             owner: wait.owner,
             places: Pair {
                 held: held.place,
@@ -171,9 +171,9 @@ mod tests {
     const OWNERS: usize = 5;
     const LOCKS: usize = 6;
 
-    fn owner(number: usize) -> Owner {
-        static OWNED: LazyLock<[Owner; OWNERS]> = LazyLock::new(|| {
-            std::array::from_fn(|_| thread::spawn(Owner::current).join().expect("no panic"))
+    fn owner(number: usize) -> LockOwner {
+        static OWNED: LazyLock<[LockOwner; OWNERS]> = LazyLock::new(|| {
+            std::array::from_fn(|_| thread::spawn(LockOwner::current).join().expect("no panic"))
         });
         OWNED[number]
     }
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[derive(Clone, Copy, Debug)]
-    enum Step {
+    enum TakeStep {
         Take(LockNumber),
         /// The one that was taken last.
         Release,
@@ -258,11 +258,11 @@ mod tests {
         End,
     }
 
-    fn step() -> impl Strategy<Value = Step> {
+    fn step() -> impl Strategy<Value = TakeStep> {
         prop_oneof![
-            6 => (0..LOCKS as LockNumber).prop_map(Step::Take),
-            2 => Just(Step::Release),
-            1 => Just(Step::End),
+            6 => (0..LOCKS as LockNumber).prop_map(TakeStep::Take),
+            2 => Just(TakeStep::Release),
+            1 => Just(TakeStep::End),
         ]
     }
 
@@ -275,9 +275,9 @@ mod tests {
             for (task, step) in steps {
                 let is_waiting = world.waits[task].is_some();
                 match step {
-                    Step::End => world.end(task),
-                    Step::Take(lock) if !is_waiting => world.take(task, lock),
-                    Step::Release if !is_waiting => {
+                    TakeStep::End => world.end(task),
+                    TakeStep::Take(lock) if !is_waiting => world.take(task, lock),
+                    TakeStep::Release if !is_waiting => {
                         if let Some(hold) = world.held[task].last().copied() {
                             world.release(task, &hold);
                         }

@@ -2,9 +2,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::memory::SharedMemory;
+use super::memory::SharedMapping;
 
-impl SharedMemory {
+impl SharedMapping {
     /// Copies bytes out. Of those that somebody writes meanwhile each is the old one or the new; what
     /// lies in one aligned word is all of one moment.
     pub(crate) fn load(&self, offset: usize, target: &mut [u8]) {
@@ -69,7 +69,7 @@ mod tests {
     #[test]
     fn whatever_is_copied_in_comes_out_and_its_neighbours_stay() {
         const LEN: usize = 40;
-        let (memory, _) = SharedMemory::create(LEN).expect("memory");
+        let (memory, _) = SharedMapping::create(LEN).expect("memory");
         let mut expected = [0; LEN];
         for offset in 0..=LEN {
             for len in 0..=LEN - offset {
@@ -88,7 +88,7 @@ mod tests {
 
     #[test]
     fn neighbours_that_are_written_at_the_same_time_do_not_undo_each_other() {
-        let (memory, _) = SharedMemory::create(8).expect("memory");
+        let (memory, _) = SharedMapping::create(8).expect("memory");
         std::thread::scope(|scope| {
             for place in 0..4 {
                 let memory = &memory;

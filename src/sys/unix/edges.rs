@@ -11,7 +11,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, epoll};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use super::readiness::{LONGEST, Way, timespec, wait_ready};
+use super::readiness::{Direction, LONGEST, timespec, wait_ready};
 
 /// A counter of the system's, 0 at first, which can be read when it is not 0.
 pub(crate) fn eventfd() -> io::Result<OwnedFd> {
@@ -38,7 +38,7 @@ pub(crate) fn is_readable(fd: impl AsFd) -> bool {
 
 /// Waits until it can be read, or until `end`. Says which.
 pub(crate) fn await_readable(fd: impl AsFd, end: Option<Instant>) -> bool {
-    wait_ready(fd.as_fd(), Way::In, None, end)
+    wait_ready(fd.as_fd(), Direction::In, None, end)
 }
 
 /// A descriptor that tokio watches for us.

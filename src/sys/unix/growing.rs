@@ -44,7 +44,7 @@ mod tests {
     use std::os::unix::fs::MetadataExt as _;
 
     use super::*;
-    use crate::sys::SharedMemory;
+    use crate::sys::SharedMapping;
 
     const PAGE: usize = 64 * 1024; // As large as pages ever are.
 
@@ -58,9 +58,9 @@ mod tests {
         let file = growing_file().expect("a file");
         lengthen(&file, 2 * PAGE as u64).expect("it grows");
         lengthen(&file, PAGE as u64).expect("it is long enough");
-        let first = SharedMemory::window(&file, 0, PAGE).expect("a window");
-        let second = SharedMemory::window(&file, PAGE as u64, PAGE).expect("a window");
-        let all = SharedMemory::window(&file, 0, 2 * PAGE).expect("a window");
+        let first = SharedMapping::window(&file, 0, PAGE).expect("a window");
+        let second = SharedMapping::window(&file, PAGE as u64, PAGE).expect("a window");
+        let all = SharedMapping::window(&file, 0, 2 * PAGE).expect("a window");
         assert_eq!(taken(&file), 0);
         first.secure(0, PAGE).expect("there is memory");
         second.secure(0, PAGE).expect("there is memory");
@@ -76,7 +76,7 @@ mod tests {
     fn a_window_beyond_the_end_is_refused() {
         let file = growing_file().expect("a file");
         lengthen(&file, PAGE as u64).expect("it grows");
-        assert!(SharedMemory::window(&file, PAGE as u64, PAGE).is_err());
-        assert!(SharedMemory::window(&file, u64::MAX - 7, PAGE).is_err());
+        assert!(SharedMapping::window(&file, PAGE as u64, PAGE).is_err());
+        assert!(SharedMapping::window(&file, u64::MAX - 7, PAGE).is_err());
     }
 }

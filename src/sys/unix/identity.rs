@@ -17,9 +17,9 @@ const PID_BITS: u32 = 22;
 
 /// A process. As a number it is never 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Identity(u64);
+pub(crate) struct ProcessIdentity(u64);
 
-impl Identity {
+impl ProcessIdentity {
     /// This process. After the first time in a process it costs no system call.
     pub(crate) fn own() -> Self {
         let fits = |word| Self(word).pid() == std::process::id();
@@ -110,17 +110,17 @@ mod tests {
     use super::*;
     use crate::sys::await_readable;
 
-    fn of(pid: u32) -> Identity {
+    fn of(pid: u32) -> ProcessIdentity {
         let (_, began) = process_stat(&pid.to_string()).expect("it is there");
-        Identity(u64::from(pid) | began << PID_BITS)
+        ProcessIdentity(u64::from(pid) | began << PID_BITS)
     }
 
     #[test]
     fn a_process_has_one_identity() {
-        assert_eq!(Identity::own(), Identity::own());
-        assert_eq!(Identity::own(), of(std::process::id()));
-        assert_eq!(Identity::own().pid(), std::process::id());
-        assert!(!Identity::own().has_ended());
+        assert_eq!(ProcessIdentity::own(), ProcessIdentity::own());
+        assert_eq!(ProcessIdentity::own(), of(std::process::id()));
+        assert_eq!(ProcessIdentity::own().pid(), std::process::id());
+        assert!(!ProcessIdentity::own().has_ended());
         assert_eq!(home(), home());
     }
 
@@ -132,10 +132,10 @@ mod tests {
         let pidfd = identity.watch().expect("descriptors").expect("it runs");
         assert!(!identity.has_ended() && !is_readable(&pidfd));
         // As if it had ended, and this were a later process with its id.
-        let earlier = Identity(identity.0 - (1 << PID_BITS));
+        let earlier = ProcessIdentity(identity.0 - (1 << PID_BITS));
         assert!(earlier.has_ended());
         // Of one whose beginning is not known, the id has to do.
-        assert!(!Identity(u64::from(child.id())).has_ended());
+        assert!(!ProcessIdentity(u64::from(child.id())).has_ended());
         drop(child.stdin.take());
         assert!(await_readable(&pidfd, None));
         assert!(identity.has_ended(), "a zombie has ended");

@@ -5,12 +5,12 @@ use std::ops::{Deref, DerefMut};
 
 use bytemuck::Pod;
 
-use super::memory::SharedMemory;
+use super::memory::SharedMapping;
 
 /// A part of shared memory as values, for as long as this lives.
 #[derive(Debug)]
 pub(crate) struct Lent<'a, T, G> {
-    memory: &'a SharedMemory,
+    memory: &'a SharedMapping,
     offset: usize,
     len: usize,
     /// What keeps all others away.
@@ -18,7 +18,7 @@ pub(crate) struct Lent<'a, T, G> {
     values: PhantomData<&'a mut [T]>,
 }
 
-impl SharedMemory {
+impl SharedMapping {
     /// Gives `len` values at `offset`. The caller vouches that `guard`, until it is dropped, keeps all
     /// others from these bytes, in this process and in every other: that is what makes it sound to have a
     /// plain reference to them. (Whatever bytes are there are values.)

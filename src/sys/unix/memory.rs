@@ -12,11 +12,11 @@ use super::reserve::reserve;
 
 /// A mapped memory file. It goes when the last process that has it mapped or open goes.
 #[derive(Debug)]
-pub(crate) struct SharedMemory {
+pub(crate) struct SharedMapping {
     map: MmapRaw,
 }
 
-impl SharedMemory {
+impl SharedMapping {
     /// New memory, all zeros, and the descriptor to send to the other process. It may be that there is
     /// no memory behind it yet: see `secure`.
     pub(crate) fn create(len: usize) -> io::Result<(Self, OwnedFd)> {
@@ -232,8 +232,8 @@ mod tests {
 
     #[test]
     fn two_mappings_of_one_memory_see_the_same() {
-        let (ours, fd) = SharedMemory::create(8192).expect("memory");
-        let theirs = SharedMemory::open(fd, 8192).expect("the same memory");
+        let (ours, fd) = SharedMapping::create(8192).expect("memory");
+        let theirs = SharedMapping::open(fd, 8192).expect("the same memory");
         ours.word(64).store(7, Ordering::Release);
         ours.write(4096, b"hello");
         assert_eq!(theirs.word(64).load(Ordering::Acquire), 7);
@@ -242,7 +242,7 @@ mod tests {
 
     #[test]
     fn a_memory_that_is_too_short_is_refused() {
-        let (_ours, fd) = SharedMemory::create(4096).expect("memory");
-        assert!(SharedMemory::open(fd, 8192).is_err());
+        let (_ours, fd) = SharedMapping::create(4096).expect("memory");
+        assert!(SharedMapping::open(fd, 8192).is_err());
     }
 }

@@ -25,30 +25,30 @@ pub(crate) use edges::{
 };
 pub(crate) use fork::{Forked, abandon, exit_forked, fork, generation, other_threads};
 pub(crate) use growing::{give_back, growing_file, lengthen};
-pub(crate) use identity::{Identity, home};
+pub(crate) use identity::{ProcessIdentity, home};
 pub(crate) use image::{build_identity, in_executable};
 pub(crate) use lent::Lent;
 pub(crate) use limits::Limit;
 pub(crate) use memfile::{file_of, read_file};
-pub(crate) use memory::{SharedMemory, enlarge, open_gate, wait_at};
+pub(crate) use memory::{SharedMapping, enlarge, open_gate, wait_at};
 pub(crate) use packet::{
     descriptors_of_next_packet, drop_packet, next_packet, packet_pair, roomy_packet_pair,
     send_packet, stream_pair,
 };
 pub(crate) use print::{
-    flush_stdout, nowhere, out_of_the_way, own_descriptor, own_stream, set_input, set_output,
-    write_in_one,
+    above_standard_streams, flush_stdout, nowhere, own_descriptor, own_stream, set_input,
+    set_output, write_in_one,
 };
 pub(crate) use process::{
     ChildProcess, Exit, end_child, kill_own_group, monotonic_nanos, oom_kills, open_child,
     reap_if_ended, signal_name,
 };
-pub(crate) use readiness::{Readiness, Way, wait_ready};
+pub(crate) use readiness::{Direction, Readiness, wait_ready};
 pub(crate) use segment::SegmentName;
-pub(crate) use signal::{heed_interrupts, reset_signals};
+pub(crate) use signal::{reset_signals, restore_interrupts};
 pub(crate) use socket::{
     MOST_FDS, bytes_waiting, end_sending, is_hangup, pipe, read_more, read_now, read_onto,
     receive_with_fds, send_with_fds, socket_pair, watch_pipe, watch_room,
 };
 pub(crate) use stdio::{become_child, is_variable, settle_forked, settle_surroundings};
-pub(crate) use watch::{Bell, end_with, parent, wait_for_parents_end, wait_readable, watched};
+pub(crate) use watch::{WakeFd, end_with, parent, wait_for_parents_end, wait_readable, watched};

@@ -33,7 +33,7 @@ pub(crate) fn own_stream(stream: &impl AsFd) -> io::Result<OwnedFd> {
 }
 
 /// Not one that a standard stream is to have, should this process have closed its own.
-pub(crate) fn out_of_the_way(fd: OwnedFd) -> io::Result<OwnedFd> {
+pub(crate) fn above_standard_streams(fd: OwnedFd) -> io::Result<OwnedFd> {
     match fd.as_raw_fd() {
         0..=2 => own_descriptor(&fd),
         _ => Ok(fd),
@@ -43,7 +43,7 @@ pub(crate) fn out_of_the_way(fd: OwnedFd) -> io::Result<OwnedFd> {
 /// A descriptor that gives nothing, and takes everything.
 pub(crate) fn nowhere() -> io::Result<OwnedFd> {
     let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
-    out_of_the_way(null)
+    above_standard_streams(null)
 }
 
 /// Writes a few bytes to a pipe, which takes so few in one piece. Waits while it is full, also if

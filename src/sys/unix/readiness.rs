@@ -11,7 +11,7 @@ use tokio::io::unix::AsyncFd;
 
 /// What a descriptor is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Way {
+pub(crate) enum Direction {
     In,
     Out,
 }
@@ -28,10 +28,10 @@ impl Readiness {
     ///
     /// # Panics
     /// Outside of a tokio runtime, or in one without an I/O driver.
-    pub(crate) fn of(fd: OwnedFd, way: Way) -> io::Result<Self> {
+    pub(crate) fn of(fd: OwnedFd, way: Direction) -> io::Result<Self> {
         let interest = match way {
-            Way::In => Interest::READABLE,
-            Way::Out => Interest::WRITABLE,
+            Direction::In => Interest::READABLE,
+            Direction::Out => Interest::WRITABLE,
         };
         // SAFETY: an `OwnedFd` is open as long as it lives, and nobody can put another in the place of
         // this one: the field is private, and nothing in this file changes it.
@@ -58,13 +58,13 @@ impl Readiness {
 /// Waits in this thread until one of the two is ready, or until `end`. False if `end` has come.
 pub(crate) fn wait_ready(
     fd: BorrowedFd<'_>,
-    way: Way,
+    way: Direction,
     other: Option<BorrowedFd<'_>>,
     end: Option<Instant>,
 ) -> bool {
     let flags = match way {
-        Way::In => PollFlags::IN,
-        Way::Out => PollFlags::OUT,
+        Direction::In => PollFlags::IN,
+        Direction::Out => PollFlags::OUT,
     };
     let first = PollFd::from_borrowed_fd(fd, flags);
     let mut polled = [first.clone(), first];
@@ -105,7 +105,7 @@ mod tests {
     fn a_thread_waits_for_either_of_two() {
         let (to, from) = packet_pair().expect("sockets");
         let other = eventfd().expect("an eventfd");
-        let wait = |end| wait_ready(from.as_fd(), Way::In, Some(other.as_fd()), end);
+        let wait = |end| wait_ready(from.as_fd(), Direction::In, Some(other.as_fd()), end);
         let soon = Instant::now() + Duration::from_millis(3);
         assert!(!wait(Some(soon)) && Instant::now() >= soon);
         signal(&other);
@@ -114,15 +114,15 @@ mod tests {
         assert!(send_packet(&to, 1, &[]).expect("it is open"));
         assert!(wait(None));
         let is_ready = |fd: &OwnedFd, way| wait_ready(fd.as_fd(), way, None, Some(Instant::now()));
-        assert!(is_ready(&from, Way::In) && is_ready(&from, Way::Out));
+        assert!(is_ready(&from, Direction::In) && is_ready(&from, Direction::Out));
         while send_packet(&to, 1, &[]).expect("it is open") {}
-        assert!(!is_ready(&to, Way::Out));
+        assert!(!is_ready(&to, Direction::Out));
     }
 
     #[tokio::test]
     async fn every_task_that_waits_is_woken_and_looks() {
         let (to, from) = packet_pair().expect("sockets");
-        let ready = std::sync::Arc::new(Readiness::of(from, Way::In).expect("it is watched"));
+        let ready = std::sync::Arc::new(Readiness::of(from, Direction::In).expect("it is watched"));
         let tasks = [(); 3].map(|()| {
             let ready = ready.clone();
             tokio::spawn(async move { ready.until(|| Some(())).await })

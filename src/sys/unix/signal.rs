@@ -10,7 +10,7 @@ pub(super) fn settle_signals() {
 }
 
 /// In a process that is on its own: an interrupt ends it, as any other.
-pub(crate) fn heed_interrupts() {
+pub(crate) fn restore_interrupts() {
     // SAFETY: the default action is no function that could be missing.
     unsafe { libc::signal(libc::SIGINT, libc::SIG_DFL) };
 }

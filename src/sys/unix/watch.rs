@@ -43,7 +43,7 @@ pub(crate) fn watched<R>(
     parent: Option<&OwnedFd>,
     work: impl FnOnce() -> R,
 ) -> io::Result<R> {
-    let bell = Bell::new()?;
+    let bell = WakeFd::new()?;
     let outcome = std::thread::scope(|scope| {
         let watch = || {
             let watched = [
@@ -86,7 +86,7 @@ pub(crate) fn end_with(parent: OwnedFd) -> io::Result<()> {
 pub(crate) fn wait_for_parents_end(
     socket: &impl AsFd,
     parent: Option<&OwnedFd>,
-    bell: &Bell,
+    bell: &WakeFd,
     pace: Duration,
     mut tick: impl FnMut() -> bool,
 ) -> io::Result<()> {
@@ -110,22 +110,22 @@ pub(crate) fn wait_for_parents_end(
             Err(error) => return Err(error.into()),
             Ok(0) => ticking = tick(),
             Ok(_) if watched[1..].iter().any(|fd| !fd.revents().is_empty()) => return Ok(()),
-            Ok(_) => ticking = bell.hush(),
+            Ok(_) => ticking = bell.clear(),
         }
     }
 }
 
 /// Wakes a thread that waits for the parent's end.
 #[derive(Debug)]
-pub(crate) struct Bell(OwnedFd);
+pub(crate) struct WakeFd(OwnedFd);
 
-impl AsFd for Bell {
+impl AsFd for WakeFd {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
 }
 
-impl Bell {
+impl WakeFd {
     pub(crate) fn new() -> io::Result<Self> {
         Ok(Self(rustix::event::eventfd(
             0,
@@ -139,7 +139,7 @@ impl Bell {
     }
 
     /// Stops the ringing. Says whether it rang.
-    fn hush(&self) -> bool {
+    fn clear(&self) -> bool {
         rustix::io::read(&self.0, &mut [0; 8]).is_ok()
     }
 }

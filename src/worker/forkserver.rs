@@ -1,4 +1,4 @@
-//! The process that forks others, the zygote. It has one thread, does nothing by itself, and waits: for its
+//! The process that forks others, the fork server. It has one thread, does nothing by itself, and waits: for its
 //! parent's requests, for the parent's end, and for processes whose exit status it is to take.
 //!
 //! A worker keeps its id, as a zombie, until the parent has asked for its exit status; so whatever the
@@ -17,50 +17,53 @@ use crate::function::FunctionOffset;
 use crate::panic::PanicReport;
 use crate::sys::{self, Forked};
 use crate::wire::descriptors::Descriptor;
+use crate::wire::forkserver::{FromForkServer, LONGEST, ToForkServer};
 use crate::wire::message::{self, Role};
-use crate::wire::zygote::{FromZygote, LONGEST, ToZygote};
 use crate::wire::{Chain, Reader};
 
 /// After so long a worker is looked at again that has ended and cannot be reaped.
 const AGAIN: Duration = Duration::from_millis(10);
 
 /// What a process was forked as, and its socket.
-pub(super) type Newborn = (Role, UnixStream);
+pub(super) type ForkedProcess = (Role, UnixStream);
 
 /// Serves until the parent is gone, and gives nothing; or comes back in a process that was forked.
-pub(super) fn serve(socket: UnixStream, parent: Option<OwnedFd>) -> io::Result<Option<Newborn>> {
+pub(super) fn serve(
+    socket: UnixStream,
+    parent: Option<OwnedFd>,
+) -> io::Result<Option<ForkedProcess>> {
     let Some(inlet) = Inlet::open(socket)? else {
         return Ok(None);
     };
-    let mut zygote = Zygote {
+    let mut fork_server = ForkServerLoop {
         inlet,
         parent,
         watched: Vec::new(),
     };
-    if !zygote.get_ready()? {
+    if !fork_server.get_ready()? {
         return Ok(None);
     }
-    zygote.run()
+    fork_server.run()
 }
 
 /// What became of the preload: nothing to tell, or why it failed.
 type Opened = Result<(), Result<String, PanicReport>>;
 
-struct Zygote {
+struct ForkServerLoop {
     inlet: Inlet,
     parent: Option<OwnedFd>,
     /// Processes whose exit status is wanted and not there yet.
-    watched: Vec<Watched>,
+    watched: Vec<WatchedChild>,
 }
 
-struct Watched {
+struct WatchedChild {
     pid: u32,
     pidfd: OwnedFd,
     /// Where it is told how that ended, if not where the parent has asked for it.
     told_at: Option<File>,
 }
 
-impl Zygote {
+impl ForkServerLoop {
     /// Loads what every worker is to find. False if the parent has hung up, or was told that there is
     /// no point in going on.
     fn get_ready(&mut self) -> io::Result<bool> {
@@ -100,7 +103,7 @@ impl Zygote {
         Ok(preloaded.and_then(|()| check_threads()))
     }
 
-    fn run(mut self) -> io::Result<Option<Newborn>> {
+    fn run(mut self) -> io::Result<Option<ForkedProcess>> {
         loop {
             if !self.inlet.frames.has_next() {
                 self.wait()?;
@@ -108,14 +111,14 @@ impl Zygote {
             let Some(frame) = self.inlet.next_frame()? else {
                 return Ok(None);
             };
-            match ToZygote::parse(frame) {
-                Some(ToZygote::Fork { request, role }) => {
+            match ToForkServer::parse(frame) {
+                Some(ToForkServer::Fork { request, role }) => {
                     if let Some(socket) = self.fork(request, role)? {
                         return Ok(Some((role, socket)));
                     }
                 }
-                Some(ToZygote::Reap { pid }) if self.is_watched(pid) => {}
-                Some(ToZygote::Reap { pid }) => self.reap(pid, None)?,
+                Some(ToForkServer::Reap { pid }) if self.is_watched(pid) => {}
+                Some(ToForkServer::Reap { pid }) => self.reap(pid, None)?,
                 None => {
                     return Err(invalid(
                         "the parent asked for something that makes no sense",
@@ -143,7 +146,7 @@ impl Zygote {
                 .zip(children)
                 .partition::<Vec<_>, _>(|(_, ended)| **ended);
             self.watched = watched.into_iter().map(|(child, _)| child).collect();
-            for (Watched { pid, told_at, .. }, _) in ended {
+            for (WatchedChild { pid, told_at, .. }, _) in ended {
                 self.reap(pid, told_at)?;
                 if self.is_watched(pid) {
                     std::thread::sleep(AGAIN); // It has ended, but who traces it has it still.
@@ -193,7 +196,7 @@ impl Zygote {
                     }
                 };
                 let mut out = Chain::new();
-                FromZygote::Forked { request, pid }.put(&mut out);
+                FromForkServer::Forked { request, pid }.put(&mut out);
                 let bytes = out.into_bytes();
                 let sent = sys::send_with_fds(
                     self.inlet.socket.as_fd(),
@@ -204,7 +207,7 @@ impl Zygote {
                     return Err(io::ErrorKind::WriteZero.into());
                 }
                 if role == Role::Runner {
-                    self.watched.push(Watched {
+                    self.watched.push(WatchedChild {
                         pid,
                         pidfd,
                         told_at,
@@ -220,7 +223,7 @@ impl Zygote {
     }
 
     fn refuse(&self, request: u64, reason: String) -> io::Result<()> {
-        self.send(|out| FromZygote::Refused { request, reason }.put(out))
+        self.send(|out| FromForkServer::Refused { request, reason }.put(out))
     }
 
     /// Tells how a process ended, now or as soon as it has.
@@ -228,7 +231,7 @@ impl Zygote {
         let exit = match sys::reap_if_ended(pid) {
             Ok(None) => match sys::open_child(pid) {
                 Ok(pidfd) => {
-                    self.watched.push(Watched {
+                    self.watched.push(WatchedChild {
                         pid,
                         pidfd,
                         told_at,
@@ -243,7 +246,7 @@ impl Zygote {
             Ok(Some(exit)) => exit,
             Err(_) => sys::Exit::default(), // No child, or no more: nothing is known.
         };
-        let told = FromZygote::Exited {
+        let told = FromForkServer::Exited {
             pid,
             code: exit.code,
             signal: exit.signal,

@@ -1,4 +1,4 @@
-//! The parent's end of a zygote, the process that forks others: what it is asked, and how its
+//! The parent's end of a fork server, the process that forks others: what it is asked, and how its
 //! answers find who waits for them.
 
 use std::collections::VecDeque;
@@ -13,30 +13,30 @@ use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio_util::codec::{Decoder as _, LengthDelimitedCodec};
 
-use super::connection::Connection;
+use super::connection::ChildConnection;
 use super::error::StartError;
 use crate::sys::{self, ChildProcess, Exit};
 use crate::wire::descriptors::Descriptor;
+use crate::wire::forkserver::{FromForkServer, LONGEST, ToForkServer};
 use crate::wire::message::Role;
-use crate::wire::zygote::{FromZygote, LONGEST, ToZygote};
 use crate::wire::{Chain, Reader, frame};
 
 /// The number of the request that goes with the first words.
 const FIRST: u64 = 1;
 
-/// A zygote that is ready. Dropping it kills it; its workers live on.
-pub(super) struct Zygote {
+/// A fork server that is ready. Dropping it kills it; its workers live on.
+pub(super) struct ForkServerProcess {
     process: Mutex<Option<ChildProcess>>,
     socket: Blocking,
     /// One asks at a time.
-    inbox: tokio::sync::Mutex<Inbox>,
+    inbox: tokio::sync::Mutex<ForkServerInbox>,
     /// Since when somebody has waited, or had waited when he went, and it has said nothing.
     silent_since: Mutex<Option<Instant>>,
 }
 
-/// What the zygote has sent and nobody has taken. An answer whose asker has gone stays here until the
+/// What the fork server has sent and nobody has taken. An answer whose asker has gone stays here until the
 /// next one asks.
-struct Inbox {
+struct ForkServerInbox {
     codec: LengthDelimitedCodec,
     bytes: BytesMut,
     fds: VecDeque<OwnedFd>,
@@ -45,27 +45,27 @@ struct Inbox {
 
 /// Why there is no answer.
 enum NoAnswer {
-    /// The zygote has ended.
+    /// The fork server has ended.
     Gone,
     /// It, or the system, cannot do what was asked for.
     Refused(io::Error),
 }
 
-impl Zygote {
-    /// Appends the request for a process to the first words to what is to be a zygote.
+impl ForkServerProcess {
+    /// Appends the request for a process to the first words to what is to be a fork server.
     pub(super) fn put_first_request(out: &mut Chain, role: Role, fds: Vec<Descriptor>) {
         let request = FIRST;
-        ToZygote::Fork { request, role }.put(out);
+        ToForkServer::Fork { request, role }.put(out);
         out.attach(fds);
     }
 
-    /// Takes over a zygote that has said that it is ready. It was asked for a process before.
-    pub(super) fn new(process: ChildProcess, connection: Connection) -> io::Result<Self> {
+    /// Takes over a fork server that has said that it is ready. It was asked for a process before.
+    pub(super) fn new(process: ChildProcess, connection: ChildConnection) -> io::Result<Self> {
         Ok(Self {
             process: Mutex::new(Some(process)),
             // Not bound to a runtime: the next worker may be wanted in another.
             socket: connection.stream.into_std()?,
-            inbox: tokio::sync::Mutex::new(Inbox {
+            inbox: tokio::sync::Mutex::new(ForkServerInbox {
                 codec: frame::codec(LONGEST),
                 bytes: connection.buffer,
                 fds: connection.fds,
@@ -75,7 +75,7 @@ impl Zygote {
         })
     }
 
-    /// Forks a process, with its descriptors as the request for such a one says. Nothing if the zygote has
+    /// Forks a process, with its descriptors as the request for such a one says. Nothing if the fork server has
     /// ended, or does not answer within `limit`: then it is killed, for it would hold up all others.
     pub(super) async fn fork(
         &self,
@@ -86,7 +86,7 @@ impl Zygote {
         let mut inbox = self.inbox.lock().await;
         inbox.last_request += 1;
         let request = inbox.last_request;
-        let mut message = encode(ToZygote::Fork { request, role });
+        let mut message = encode(ToForkServer::Fork { request, role });
         message.attach(fds);
         self.forked(&mut inbox, Some(message), limit).await
     }
@@ -103,14 +103,14 @@ impl Zygote {
     /// What it answers to the latest request, which is sent if it was not.
     async fn forked(
         &self,
-        inbox: &mut Inbox,
+        inbox: &mut ForkServerInbox,
         request: Option<Chain>,
         limit: Duration,
     ) -> Result<Option<ChildProcess>, StartError> {
         let failed = StartError::system("fork a process");
         let wanted = inbox.last_request;
         let pick = |answer, fd: Option<OwnedFd>| match answer {
-            FromZygote::Forked { request, pid } => {
+            FromForkServer::Forked { request, pid } => {
                 let process = match fd {
                     Some(pidfd) => ChildProcess::of_another(pid, pidfd),
                     // Nobody can kill it, but its socket is closed as soon as this fails.
@@ -128,10 +128,10 @@ impl Zygote {
                 }
                 None
             }
-            FromZygote::Refused { request, reason } => {
+            FromForkServer::Refused { request, reason } => {
                 (request == wanted).then(|| Err(io::Error::other(reason)))
             }
-            FromZygote::Exited { .. } => None,
+            FromForkServer::Exited { .. } => None,
         };
         let answered = self.ask(inbox, request, pick);
         // Its turn has come already: others who wait are not held against it.
@@ -146,12 +146,12 @@ impl Zygote {
         }
     }
 
-    /// How a worker ended, if the zygote can tell. From now on its process id may be another's.
+    /// How a worker ended, if the fork server can tell. From now on its process id may be another's.
     pub(super) async fn exit_of(&self, worker: u32) -> Option<Exit> {
         let mut inbox = self.inbox.lock().await;
-        let request = encode(ToZygote::Reap { pid: worker });
+        let request = encode(ToForkServer::Reap { pid: worker });
         let answered = self.ask(&mut inbox, Some(request), |answer, _| match answer {
-            FromZygote::Exited { pid, code, signal } if pid == worker => {
+            FromForkServer::Exited { pid, code, signal } if pid == worker => {
                 Some(Exit { code, signal })
             }
             _ => None,
@@ -165,14 +165,14 @@ impl Zygote {
 
     /// Ends a worker that nobody wants.
     fn abandon(&self, mut worker: ChildProcess) {
-        worker.let_go();
+        worker.kill_without_reaping();
         self.forget(worker.id());
     }
 
     /// As `exit_of`, for a worker whose end nobody waits for. Its process id is another's some day.
     pub(super) fn forget(&self, worker: u32) {
-        // Should the socket take no more, the zombie stays as long as the zygote.
-        let _ = encode(ToZygote::Reap { pid: worker })
+        // Should the socket take no more, the zombie stays as long as the fork server.
+        let _ = encode(ToForkServer::Reap { pid: worker })
             .send_with(|bytes, fds| sys::send_with_fds(self.socket.as_fd(), bytes, fds));
     }
 
@@ -180,14 +180,14 @@ impl Zygote {
     /// those who have gone.
     async fn ask<T>(
         &self,
-        inbox: &mut Inbox,
+        inbox: &mut ForkServerInbox,
         request: Option<Chain>,
-        mut pick: impl FnMut(FromZygote, Option<OwnedFd>) -> Option<T>,
+        mut pick: impl FnMut(FromForkServer, Option<OwnedFd>) -> Option<T>,
     ) -> Result<T, NoAnswer> {
         let socket = self.socket.try_clone().and_then(UnixStream::from_std);
         let socket = socket.map_err(NoAnswer::Refused)?;
         if let Some(mut request) = request {
-            // A zygote that cannot get rid of its answers would take no request. Each is looked at before
+            // A fork server that cannot get rid of its answers would take no request. Each is looked at before
             // the next is received, or a descriptor that was dropped would be taken for that of another.
             while self.receive(inbox, &socket).is_ok_and(|len| len > 0) {
                 while let Some((answer, fd)) = inbox.next().map_err(|()| NoAnswer::Gone)? {
@@ -199,7 +199,7 @@ impl Zygote {
             let mut send = || request.send_with(|bytes, fds| sys::send_with_fds(fd, bytes, fds));
             let sent = match send() {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.wait_for_it();
+                    self.note_silence();
                     socket.async_io(Interest::WRITABLE, send).await
                 }
                 at_once => at_once,
@@ -216,7 +216,7 @@ impl Zygote {
                     return Ok(picked);
                 }
             }
-            self.wait_for_it();
+            self.note_silence();
             let received = socket
                 .async_io(Interest::READABLE, || self.receive(inbox, &socket))
                 .await;
@@ -226,7 +226,7 @@ impl Zygote {
         }
     }
 
-    fn receive(&self, inbox: &mut Inbox, socket: &UnixStream) -> io::Result<usize> {
+    fn receive(&self, inbox: &mut ForkServerInbox, socket: &UnixStream) -> io::Result<usize> {
         let len = inbox.receive(socket)?;
         if len > 0 {
             *self.silent_since() = None;
@@ -235,7 +235,7 @@ impl Zygote {
     }
 
     /// From here on it is silent, if it is not already.
-    fn wait_for_it(&self) {
+    fn note_silence(&self) {
         self.silent_since().get_or_insert_with(Instant::now);
     }
 
@@ -262,7 +262,7 @@ impl Zygote {
     }
 }
 
-impl Inbox {
+impl ForkServerInbox {
     fn receive(&mut self, socket: &UnixStream) -> io::Result<usize> {
         let mut bytes = [0; 1024];
         // One that is missing is missed where its answer is read.
@@ -272,20 +272,20 @@ impl Inbox {
     }
 
     /// The next answer that has come in full, with the descriptor beside it.
-    fn next(&mut self) -> Result<Option<(FromZygote, Option<OwnedFd>)>, ()> {
+    fn next(&mut self) -> Result<Option<(FromForkServer, Option<OwnedFd>)>, ()> {
         let Some(frame) = self.codec.decode(&mut self.bytes).map_err(|_| ())? else {
             return Ok(None);
         };
-        let answer = FromZygote::parse(Reader::from(frame.freeze())).ok_or(())?;
+        let answer = FromForkServer::parse(Reader::from(frame.freeze())).ok_or(())?;
         let fd = match answer {
-            FromZygote::Forked { .. } => self.fds.pop_front(),
+            FromForkServer::Forked { .. } => self.fds.pop_front(),
             _ => None,
         };
         Ok(Some((answer, fd)))
     }
 }
 
-fn encode(request: ToZygote) -> Chain {
+fn encode(request: ToForkServer) -> Chain {
     let mut out = Chain::new();
     request.put(&mut out);
     out

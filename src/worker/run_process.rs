@@ -8,13 +8,13 @@ use std::os::fd::OwnedFd;
 use super::desk::{call_alone, find};
 use super::inlet::{Inlet, Met, invalid};
 use super::limits::limit;
-use super::log::in_place_of_a_value;
-use crate::function::{Answer, Entry};
+use super::log::failure_entry;
+use crate::function::{Answer, EntryPoint};
 use crate::panic::PanicReport;
 use crate::sys;
 use crate::wire::descriptors::Descriptor;
-use crate::wire::errand::{Errand, Legacy};
 use crate::wire::outcomes::{self, Status};
+use crate::wire::process_setup::{OutcomeFile, ProcessSetup};
 use crate::wire::{Chain, Reader, message};
 
 /// As Rust programs exit when they panic.
@@ -22,15 +22,15 @@ const PANICKED: i32 = 101;
 
 /// Runs the function that the parent names. Says with what code this process is to exit.
 pub(super) fn run(mut inlet: Inlet, parent: Option<OwnedFd>) -> io::Result<i32> {
-    let Some(met) = inlet.meet_for_errand()? else {
+    let Some(met) = inlet.meet_for_process_setup()? else {
         return Ok(0);
     };
     let Met {
-        told: errand,
+        told: process_setup,
         args,
         greeting: mut words,
     } = met;
-    match prepare(&mut inlet, &errand, parent) {
+    match prepare(&mut inlet, &process_setup, parent) {
         Ok(ready) => {
             message::put_ready(&mut words);
             // That fails if the parent is gone. So whoever comes past here has looked for it in time.
@@ -48,36 +48,36 @@ pub(super) fn run(mut inlet: Inlet, parent: Option<OwnedFd>) -> io::Result<i32> 
 
 /// All that the function needs, but for its arguments.
 struct Ready {
-    entry: Entry,
+    entry: EntryPoint,
     beside: Vec<Descriptor>,
-    legacy: Legacy,
+    outcome_file: OutcomeFile,
 }
 
 fn prepare(
     inlet: &mut Inlet,
-    errand: &Errand,
+    process_setup: &ProcessSetup,
     parent: Option<OwnedFd>,
 ) -> Result<Ready, Result<String, PanicReport>> {
     let told = |error: io::Error| Ok(error.to_string());
     let missing = || told(invalid("a descriptor is missing that was to come"));
-    let legacy = inlet.fds.pop_front().ok_or_else(missing)?;
-    if errand.has_stdin {
+    let outcome_file = inlet.fds.pop_front().ok_or_else(missing)?;
+    if process_setup.has_stdin {
         let stdin = inlet.fds.pop_front().ok_or_else(missing)?;
         sys::set_input(stdin).map_err(told)?;
     }
-    let beside = inlet.take_descriptors(errand.descriptors);
+    let beside = inlet.take_descriptors(process_setup.descriptors);
     let beside = beside.map_err(told)?;
-    settle(errand).map_err(|error| {
-        let folder = errand.folder.as_deref().unwrap_or("".as_ref());
+    settle(process_setup).map_err(|error| {
+        let folder = process_setup.folder.as_deref().unwrap_or("".as_ref());
         Ok(format!(
             "the system refused to start a process in {}: {error}",
             folder.display()
         ))
     })?;
-    limit(&errand.limits)?;
-    sys::heed_interrupts();
-    let entry = find(errand.function).map_err(told)?;
-    if errand.is_daemon {
+    limit(&process_setup.limits)?;
+    sys::restore_interrupts();
+    let entry = find(process_setup.function).map_err(told)?;
+    if process_setup.is_daemon {
         // The last, for it is a thread.
         let parent = parent.ok_or_else(|| {
             Ok("a daemon ends with its parent, and this one cannot see its parent".to_owned())
@@ -87,14 +87,14 @@ fn prepare(
     Ok(Ready {
         entry,
         beside,
-        legacy: legacy.into(),
+        outcome_file: outcome_file.into(),
     })
 }
 
-fn settle(errand: &Errand) -> io::Result<()> {
-    let variables = errand.environment.as_deref();
+fn settle(process_setup: &ProcessSetup) -> io::Result<()> {
+    let variables = process_setup.environment.as_deref();
     let is_whole = variables.is_some();
-    let folder = errand.folder.as_deref();
+    let folder = process_setup.folder.as_deref();
     sys::settle_surroundings(is_whole, variables.unwrap_or_default(), folder)
 }
 
@@ -110,15 +110,15 @@ impl Ready {
             Answer::Undecodable(_) | Answer::Unencodable(_) => 1,
         };
         if !matches!(answer, Answer::Value) {
-            outcome = in_place_of_a_value(answer);
+            outcome = failure_entry(answer);
         }
-        let Err(error) = self.legacy.leave(outcome) else {
+        let Err(error) = self.outcome_file.leave(outcome) else {
             return code;
         };
         let reason = format!("there is no memory for it: {error}");
-        let failure = in_place_of_a_value(Answer::Unencodable(reason));
+        let failure = failure_entry(Answer::Unencodable(reason));
         // Without even that, the code has to do.
-        let _ = self.legacy.leave(failure);
+        let _ = self.outcome_file.leave(failure);
         1
     }
 }

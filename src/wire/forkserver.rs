@@ -1,4 +1,4 @@
-//! What the parent and its zygote, the process that forks others, say to each other once they have
+//! What the parent and its fork server, the process that forks others, say to each other once they have
 //! met as parent and worker do: `Hello`, `Greeting`, `Setup` (its initializer is what is preloaded),
 //! `Ready` or `Failed`, see [`message`]. Descriptors travel beside a frame.
 
@@ -21,7 +21,7 @@ pub(crate) const LONGEST: usize = 128 * 1024;
 
 /// What a parent may ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ToZygote {
+pub(crate) enum ToForkServer {
     /// Fork a process. Beside it travel its socket, its standard output and its standard error. For one
     /// that runs a function also a pipe: its exit status is taken unasked, and told there.
     Fork { request: u64, role: Role },
@@ -29,9 +29,9 @@ pub(crate) enum ToZygote {
     Reap { pid: u32 },
 }
 
-/// What a zygote may answer.
+/// What a fork server may answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum FromZygote {
+pub(crate) enum FromForkServer {
     /// A pidfd travels beside it.
     Forked {
         request: u64,
@@ -49,7 +49,7 @@ pub(crate) enum FromZygote {
     },
 }
 
-impl ToZygote {
+impl ToForkServer {
     pub(crate) fn put(self, out: &mut Chain) {
         match self {
             Self::Fork { request, role } => put(out, tag::FORK, &Chain::new(), |out| {
@@ -72,7 +72,7 @@ impl ToZygote {
     }
 }
 
-impl FromZygote {
+impl FromForkServer {
     pub(crate) fn put(&self, out: &mut Chain) {
         let mut payload = Chain::new();
         match self {
@@ -135,24 +135,24 @@ mod tests {
         Reader::from(frame.expect("a frame"))
     }
 
-    fn requests() -> impl Strategy<Value = ToZygote> {
+    fn requests() -> impl Strategy<Value = ToForkServer> {
         prop_oneof![
             (
                 any::<u64>(),
                 prop_oneof![Just(Role::Worker), Just(Role::Runner)]
             )
-                .prop_map(|(request, role)| ToZygote::Fork { request, role }),
-            any::<u32>().prop_map(|pid| ToZygote::Reap { pid }),
+                .prop_map(|(request, role)| ToForkServer::Fork { request, role }),
+            any::<u32>().prop_map(|pid| ToForkServer::Reap { pid }),
         ]
     }
 
-    fn answers() -> impl Strategy<Value = FromZygote> {
+    fn answers() -> impl Strategy<Value = FromForkServer> {
         prop_oneof![
-            any::<(u64, u32)>().prop_map(|(request, pid)| FromZygote::Forked { request, pid }),
+            any::<(u64, u32)>().prop_map(|(request, pid)| FromForkServer::Forked { request, pid }),
             any::<(u64, String)>()
-                .prop_map(|(request, reason)| FromZygote::Refused { request, reason }),
+                .prop_map(|(request, reason)| FromForkServer::Refused { request, reason }),
             any::<(u32, Option<i32>, Option<i32>)>()
-                .prop_map(|(pid, code, signal)| FromZygote::Exited { pid, code, signal }),
+                .prop_map(|(pid, code, signal)| FromForkServer::Exited { pid, code, signal }),
         ]
     }
 
@@ -161,7 +161,7 @@ mod tests {
         fn a_request_survives_the_trip(request in requests()) {
             let mut out = Chain::new();
             request.put(&mut out);
-            prop_assert_eq!(ToZygote::parse(only_frame(out)), Some(request));
+            prop_assert_eq!(ToForkServer::parse(only_frame(out)), Some(request));
         }
 
         #[test]
@@ -169,13 +169,13 @@ mod tests {
             let mut out = Chain::new();
             answer.put(&mut out);
             prop_assert!(out.len() <= LONGEST);
-            prop_assert_eq!(FromZygote::parse(only_frame(out)), Some(answer));
+            prop_assert_eq!(FromForkServer::parse(only_frame(out)), Some(answer));
         }
 
         #[test]
         fn garbage_is_no_message_and_no_panic(bytes: Vec<u8>) {
-            let _ = ToZygote::parse(Reader::from(bytes.clone()));
-            let _ = FromZygote::parse(Reader::from(bytes));
+            let _ = ToForkServer::parse(Reader::from(bytes.clone()));
+            let _ = FromForkServer::parse(Reader::from(bytes));
         }
     }
 }

@@ -23,7 +23,7 @@ const TAG: u8 = 32;
 /// What a process is to do. Beside it travel where its outcome goes, its stdin if it has one, and the
 /// descriptors of its arguments.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Errand {
+pub(crate) struct ProcessSetup {
     /// It ends with the process that started it.
     pub(crate) is_daemon: bool,
     pub(crate) has_stdin: bool,
@@ -36,7 +36,7 @@ pub(crate) struct Errand {
     pub(crate) descriptors: u32,
 }
 
-impl Errand {
+impl ProcessSetup {
     /// Whether nothing that it asks for can end the process before that is ready.
     pub(crate) fn is_plain(&self) -> bool {
         self.limits.is_empty()
@@ -77,7 +77,7 @@ impl Errand {
         }
         let has_folder = frame.u8()? == 1;
         let folder = PathBuf::from(get_bytes(&mut frame)?);
-        let errand = Self {
+        let process_setup = Self {
             is_daemon,
             has_stdin,
             environment: has_environment.then_some(variables),
@@ -86,7 +86,7 @@ impl Errand {
             function: get_function(&mut frame)?,
             descriptors: frame.u32()?,
         };
-        Some((errand, frame))
+        Some((process_setup, frame))
     }
 }
 
@@ -100,17 +100,19 @@ fn get_bytes(frame: &mut Reader) -> Option<OsString> {
     Some(OsString::from_vec(frame.take(len)?.to_vec()))
 }
 
-/// Where the outcome of an errand goes: its length, as of the moment at which it is whole, and then a
+/// Where the outcome of a process setup goes: its length, as of the moment at which it is whole, and then a
 /// status with the value, or with what stands in its place.
 #[derive(Debug)]
-pub(crate) struct Legacy(File);
+pub(crate) struct OutcomeFile(File);
 
 /// How many bytes the length takes.
 const HEAD: u64 = 8;
 
-impl Legacy {
+impl OutcomeFile {
     pub(crate) fn create() -> io::Result<Self> {
-        Ok(Self(sys::out_of_the_way(sys::growing_file()?)?.into()))
+        Ok(Self(
+            sys::above_standard_streams(sys::growing_file()?)?.into(),
+        ))
     }
 
     /// For the process that is to leave something here.
@@ -153,13 +155,13 @@ impl Legacy {
     }
 }
 
-impl AsRawFd for Legacy {
+impl AsRawFd for OutcomeFile {
     fn as_raw_fd(&self) -> RawFd {
         self.0.as_raw_fd()
     }
 }
 
-impl From<OwnedFd> for Legacy {
+impl From<OwnedFd> for OutcomeFile {
     fn from(fd: OwnedFd) -> Self {
         Self(fd.into())
     }
@@ -177,14 +179,14 @@ mod tests {
         prop::collection::vec(1_u8.., 0..20).prop_map(OsString::from_vec)
     }
 
-    fn errands() -> impl Strategy<Value = Errand> {
+    fn setups() -> impl Strategy<Value = ProcessSetup> {
         let environment = prop::option::of(prop::collection::vec((texts(), texts()), 0..5));
         let folder = prop::option::of(texts().prop_map(PathBuf::from));
         let limits = prop::collection::vec((Just(Limit::CpuTime), any::<i64>()), 0..3);
         let flags = any::<(bool, bool, i64)>();
         (flags, environment, folder, limits).prop_map(|(flags, environment, folder, limits)| {
             let (is_daemon, has_stdin, offset) = flags;
-            Errand {
+            ProcessSetup {
                 is_daemon,
                 has_stdin,
                 environment,
@@ -198,22 +200,22 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_errand_survives_the_trip(errand in errands(), args: Vec<u8>) {
+        fn a_process_setup_survives_the_trip(process_setup in setups(), args: Vec<u8>) {
             let mut chain = Chain::new();
             chain.put_bytes(args.clone().into());
             let mut out = Chain::new();
-            errand.put(&mut out, &chain);
+            process_setup.put(&mut out, &chain);
             let bytes = out.into_bytes();
             let frame = Frames::new(LARGEST).next(&mut &bytes[..]).expect("a frame");
-            let parsed = Errand::parse(Reader::from(frame.expect("a frame")));
-            let (parsed, rest) = parsed.expect("an errand");
-            prop_assert_eq!(parsed, errand);
+            let parsed = ProcessSetup::parse(Reader::from(frame.expect("a frame")));
+            let (parsed, rest) = parsed.expect("a process setup");
+            prop_assert_eq!(parsed, process_setup);
             prop_assert_eq!(&rest.into_bytes()[..], &args[..]);
         }
 
         #[test]
-        fn garbage_is_no_errand_and_no_panic(bytes: Vec<u8>) {
-            let _ = Errand::parse(Reader::from([&[TAG], &bytes[..]].concat()));
+        fn garbage_is_no_setup_and_no_panic(bytes: Vec<u8>) {
+            let _ = ProcessSetup::parse(Reader::from([&[TAG], &bytes[..]].concat()));
         }
     }
 
@@ -226,25 +228,33 @@ mod tests {
 
     #[test]
     fn what_is_left_in_whole_is_found_and_nothing_else_is() {
-        let legacy = Legacy::create().expect("memory");
-        assert!(legacy.read().expect("a file").is_none(), "nothing was left");
-        let theirs = Legacy::from(legacy.share().expect("a file"));
+        let outcome_file = OutcomeFile::create().expect("memory");
+        assert!(
+            outcome_file.read().expect("a file").is_none(),
+            "nothing was left"
+        );
+        let theirs = OutcomeFile::from(outcome_file.share().expect("a file"));
         (&theirs.0).seek(SeekFrom::Start(HEAD)).expect("a file");
         (&theirs.0).write_all(b"cut o").expect("memory");
-        assert!(legacy.read().expect("a file").is_none(), "a part was left");
+        assert!(
+            outcome_file.read().expect("a file").is_none(),
+            "a part was left"
+        );
         theirs.leave(outcome(b"whole")).expect("memory");
-        let (status, value) = legacy.read().expect("a file").expect("an outcome");
+        let (status, value) = outcome_file.read().expect("a file").expect("an outcome");
         assert_eq!(status, Status::Unencodable);
         assert_eq!(&value.into_bytes()[..], b"whole");
     }
 
     #[test]
     fn a_huge_length_never_allocates() {
-        let legacy = Legacy::create().expect("memory");
-        legacy
+        let outcome_file = OutcomeFile::create().expect("memory");
+        outcome_file
             .0
             .write_all_at(&u64::MAX.to_le_bytes(), 0)
             .expect("memory");
-        legacy.read().expect_err("there is no more than the length");
+        outcome_file
+            .read()
+            .expect_err("there is no more than the length");
     }
 }

@@ -1,5 +1,5 @@
-//! Waiting for a bell to ring or for a process to end, whichever comes first: in a task ([`Vigil`]) or in a
-//! thread ([`BlockingVigil`]). Who keeps one may be woken for nothing, and has to look again.
+//! Waiting for a bell to ring or for a process to end, whichever comes first: in a task ([`Waiter`]) or in a
+//! thread ([`BlockingWaiter`]). Who keeps one may be woken for nothing, and has to look again.
 
 use std::future::poll_fn;
 use std::io;
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, oneshot};
 
 use super::bell::Bell;
-use crate::sys::{self, BlockingEdges, Edges, Identity};
+use crate::sys::{self, BlockingEdges, Edges, ProcessIdentity};
 
 /// Without a descriptor to listen with, one looks again after so long.
 pub(super) const BLIND: Duration = Duration::from_millis(10);
@@ -26,13 +26,13 @@ pub(super) enum Woken {
 
 /// What a task listens to.
 #[derive(Debug)]
-pub(super) struct Vigil<'a> {
+pub(super) struct Waiter<'a> {
     bell: &'a Bell,
-    ear: Option<Edges>,
+    listener: Option<Edges>,
     watched: Watched<Edges>,
 }
 
-impl<'a> Vigil<'a> {
+impl<'a> Waiter<'a> {
     /// Listens from now on.
     ///
     /// # Panics
@@ -40,13 +40,13 @@ impl<'a> Vigil<'a> {
     pub(super) fn new(bell: &'a Bell) -> Self {
         Self {
             bell,
-            ear: bell.ear().ok(),
+            listener: bell.listener().ok(),
             watched: Watched::default(),
         }
     }
 
     /// Watches these processes, and no others. Gives one of them that has ended.
-    pub(super) fn watch(&mut self, whom: &[Identity]) -> Option<Identity> {
+    pub(super) fn watch(&mut self, whom: &[ProcessIdentity]) -> Option<ProcessIdentity> {
         self.watched.watch(whom, Edges::of)
     }
 
@@ -55,9 +55,9 @@ impl<'a> Vigil<'a> {
     /// # Cancel safety
     /// Cancel safe.
     pub(super) async fn wait(&mut self) -> Woken {
-        let Some(ear) = self.ear.as_ref().filter(|_| !self.watched.blind) else {
+        let Some(listener) = self.listener.as_ref().filter(|_| !self.watched.blind) else {
             pause().await;
-            self.ear = self.bell.ear().ok();
+            self.listener = self.bell.listener().ok();
             return Woken::Ended;
         };
         let woken = poll_fn(|context| {
@@ -66,11 +66,11 @@ impl<'a> Vigil<'a> {
                     return Poll::Ready(outcome.map(|()| Woken::Ended));
                 }
             }
-            ear.poll_next(context).map_ok(|()| Woken::Rang)
+            listener.poll_next(context).map_ok(|()| Woken::Rang)
         });
         woken.await.unwrap_or_else(|_| {
             // The runtime that listened has ended; this one may be another.
-            self.ear = None;
+            self.listener = None;
             self.watched = Watched::default();
             Woken::Ended
         })
@@ -109,13 +109,13 @@ const END: u64 = 2;
 
 /// What a thread listens to.
 #[derive(Debug)]
-pub(super) struct BlockingVigil<'a> {
+pub(super) struct BlockingWaiter<'a> {
     bell: &'a Bell,
     edges: Option<BlockingEdges>,
     watched: Watched<OwnedFd>,
 }
 
-impl<'a> BlockingVigil<'a> {
+impl<'a> BlockingWaiter<'a> {
     /// Listens from now on.
     ///
     /// # Panics
@@ -129,8 +129,8 @@ impl<'a> BlockingVigil<'a> {
         }
     }
 
-    /// As [`Vigil::watch`].
-    pub(super) fn watch(&mut self, whom: &[Identity]) -> Option<Identity> {
+    /// As [`Waiter::watch`].
+    pub(super) fn watch(&mut self, whom: &[ProcessIdentity]) -> Option<ProcessIdentity> {
         let edges = self.edges.as_ref();
         self.watched.watch(whom, |process| {
             if let Some(edges) = edges {
@@ -140,7 +140,7 @@ impl<'a> BlockingVigil<'a> {
         })
     }
 
-    /// As [`Vigil::wait`], until `end` at the latest.
+    /// As [`Waiter::wait`], until `end` at the latest.
     pub(super) fn wait(&mut self, end: Option<Instant>) -> Woken {
         if let Some(edges) = self.edges.as_ref().filter(|_| !self.watched.blind)
             && let Ok(heard) = edges.next(end)
@@ -161,7 +161,7 @@ impl<'a> BlockingVigil<'a> {
 /// The processes whose end somebody waits for.
 #[derive(Debug)]
 struct Watched<E> {
-    processes: Vec<(Identity, E)>,
+    processes: Vec<(ProcessIdentity, E)>,
     /// Whether there is one that cannot be watched.
     blind: bool,
 }
@@ -178,13 +178,13 @@ impl<E> Default for Watched<E> {
 impl<E: AsFd> Watched<E> {
     fn watch(
         &mut self,
-        whom: &[Identity],
+        whom: &[ProcessIdentity],
         listen: impl Fn(OwnedFd) -> io::Result<E>,
-    ) -> Option<Identity> {
+    ) -> Option<ProcessIdentity> {
         self.blind = false;
         self.processes.retain(|(known, _)| whom.contains(known));
         // With its own end a process waits no more.
-        for who in whom.iter().filter(|who| **who != Identity::own()) {
+        for who in whom.iter().filter(|who| **who != ProcessIdentity::own()) {
             let known = self.processes.iter().find(|(known, _)| known == who);
             match known.map(|(_, process)| process) {
                 Some(process) if sys::is_readable(process) => return Some(*who),
@@ -212,37 +212,37 @@ mod tests {
     #[test]
     fn a_thread_hears_a_ring_and_the_end_of_a_process_and_which_it_was() {
         let bell = Bell::new().expect("a bell");
-        let mut vigil = BlockingVigil::new(&bell);
+        let mut waiter = BlockingWaiter::new(&bell);
         let mut process = Command::new("cat");
         let mut process = process.stdin(Stdio::piped()).spawn().expect("a process");
-        let identity = Identity::from_word(process.id().into()).expect("not 0");
+        let identity = ProcessIdentity::from_word(process.id().into()).expect("not 0");
         let end = Instant::now().checked_add(Duration::from_secs(30));
-        assert_eq!(vigil.watch(&[identity]), None);
+        assert_eq!(waiter.watch(&[identity]), None);
         bell.ring();
-        assert_eq!(vigil.wait(end), Woken::Rang);
+        assert_eq!(waiter.wait(end), Woken::Rang);
         drop(process.stdin.take());
-        assert_eq!(vigil.wait(end), Woken::Ended);
+        assert_eq!(waiter.wait(end), Woken::Ended);
         bell.ring();
-        assert_eq!(vigil.wait(end), Woken::Rang);
-        assert_eq!(vigil.watch(&[identity]), Some(identity));
+        assert_eq!(waiter.wait(end), Woken::Rang);
+        assert_eq!(waiter.watch(&[identity]), Some(identity));
         process.wait().expect("it has ended");
     }
 
     #[tokio::test]
     async fn a_task_hears_a_ring_and_the_end_of_a_process_and_which_it_was() {
         let bell = Bell::new().expect("a bell");
-        let mut vigil = Vigil::new(&bell);
+        let mut waiter = Waiter::new(&bell);
         let mut process = Command::new("cat");
         let mut process = process.stdin(Stdio::piped()).spawn().expect("a process");
-        let identity = Identity::from_word(process.id().into()).expect("not 0");
-        assert_eq!(vigil.watch(&[identity]), None);
+        let identity = ProcessIdentity::from_word(process.id().into()).expect("not 0");
+        assert_eq!(waiter.watch(&[identity]), None);
         bell.ring();
-        assert_eq!(vigil.wait().await, Woken::Rang);
+        assert_eq!(waiter.wait().await, Woken::Rang);
         drop(process.stdin.take());
-        assert_eq!(vigil.wait().await, Woken::Ended);
+        assert_eq!(waiter.wait().await, Woken::Ended);
         bell.ring();
-        assert_eq!(vigil.wait().await, Woken::Rang);
-        assert_eq!(vigil.watch(&[identity]), Some(identity));
+        assert_eq!(waiter.wait().await, Woken::Rang);
+        assert_eq!(waiter.watch(&[identity]), Some(identity));
         process.wait().expect("it has ended");
     }
 }
