@@ -1,6 +1,6 @@
-//! Five processes, each after a random pause, print a line under one lock, so that no line is torn.
+//! Five processes print a line each, after a random pause. They share a lock, so no two lines mix.
 //!
-//! Run it with `cargo run --release --example lock_print`; with `--fast` nobody pauses.
+//! Run it with `cargo run --release --example lock_print`. The option `--fast` leaves out the pauses.
 
 use std::error::Error;
 use std::hash::{BuildHasher as _, RandomState};
@@ -34,7 +34,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
         .stdout(Output::inherit())
         .build()?;
     let lock = Lock::new()?;
-    let tasks: Vec<_> = (0..PROCESSES)
+    let tasks: Vec<_> = (1..=PROCESSES)
         .map(|number| pool.submit(print, (lock.clone(), number, pause)))
         .collect();
     for task in tasks {

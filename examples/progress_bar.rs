@@ -1,12 +1,14 @@
-//! A progress bar over a long `map`: how long the Collatz sequences of the first numbers are.
+//! A progress bar over a long `map`, which computes the lengths of the first Collatz sequences.
 //!
-//! Run it with `cargo run --release --example progress_bar`. Without a terminal there is no bar.
+//! Run it with `cargo run --release --example progress_bar`. The bar appears on a terminal only. The crate `indicatif`
+//! draws better ones: give `progress().done` to its `set_position`.
 
 use std::error::Error;
+use std::io::{self, IsTerminal as _};
+use std::time::{Duration, Instant};
 
-use concurrent_futures::{ExecutorExt as _, ProcessPoolExecutor};
+use concurrent_futures::{ExecutorExt as _, ProcessPoolExecutor, Progress};
 use futures::StreamExt as _;
-use indicatif::{ProgressBar, ProgressStyle};
 
 const NUMBERS: u64 = 1_000_000;
 
@@ -24,6 +26,46 @@ fn steps_to_one(mut n: u64) -> u64 {
     steps
 }
 
+/// A line on the terminal that is drawn again ten times a second.
+struct Bar {
+    is_shown: bool,
+    start: Instant,
+    drawn: Duration,
+}
+
+impl Bar {
+    const WIDTH: u64 = 40;
+    const PAUSE: Duration = Duration::from_millis(100);
+
+    fn new() -> Self {
+        Self {
+            is_shown: io::stderr().is_terminal(),
+            start: Instant::now(),
+            drawn: Duration::ZERO,
+        }
+    }
+
+    fn follow(&mut self, progress: Progress) {
+        let Progress { done, total, .. } = progress;
+        let elapsed = self.start.elapsed();
+        let is_due = done == total || elapsed >= self.drawn + Self::PAUSE;
+        if !self.is_shown || !is_due {
+            return;
+        }
+        self.drawn = elapsed;
+        let full = "#".repeat((done * Self::WIDTH / total) as usize);
+        let rate = done as f64 / elapsed.as_secs_f64();
+        let left = (total - done) as f64 / rate;
+        eprint!(
+            "\r[{full:-<width$}] {done} of {total}, {rate:.0}/s, {left:.0} s left ",
+            width = Self::WIDTH as usize,
+        );
+        if done == total {
+            eprintln!();
+        }
+    }
+}
+
 fn main() -> Result<(), Box<dyn Error>> {
     concurrent_futures::init();
     run()
@@ -33,17 +75,14 @@ fn main() -> Result<(), Box<dyn Error>> {
 async fn run() -> Result<(), Box<dyn Error>> {
     let pool = ProcessPoolExecutor::new()?;
     let mut lengths = pool.map(steps_to_one, 1..NUMBERS);
-    let style = "{bar:40} {pos} of {len}, {per_sec}, {eta} left";
-    let bar =
-        ProgressBar::new(lengths.progress().total).with_style(ProgressStyle::with_template(style)?);
+    let mut bar = Bar::new();
 
     let mut longest = (0, 0);
     while let Some(length) = lengths.next().await {
         let progress = lengths.progress();
         longest = longest.max((length?, progress.done)); // Results come in order: the n-th is that of n.
-        bar.set_position(progress.done);
+        bar.follow(progress);
     }
-    bar.finish();
     let (steps, number) = longest;
     println!("the longest way below {NUMBERS} is that of {number}: {steps} steps");
     pool.shutdown().await;

@@ -9,11 +9,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::error::Error;
+use std::fmt;
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::panic::Location;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::str::FromStr;
 use std::time::{Duration, Instant, SystemTime};
 
 use concurrent_futures::{
@@ -40,7 +42,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     match options.session.take() {
         Some(directory) => {
             let report = Session::new(&options, &directory).play();
-            println!("{}", serde_json::to_string(&report)?);
+            println!("{report}");
             Ok(())
         }
         None => soak(&options),
@@ -115,7 +117,7 @@ impl Options {
 }
 
 /// What happened, counted.
-#[derive(Default, Serialize, Deserialize)]
+#[derive(Default)]
 struct Report {
     rounds: u64,
     tasks: u64,
@@ -136,6 +138,44 @@ impl Report {
         for (name, count) in other.outcomes {
             *self.outcomes.entry(name).or_default() += count;
         }
+    }
+}
+
+/// One number a line, each after its name.
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "rounds {}", self.rounds)?;
+        writeln!(f, "tasks {}", self.tasks)?;
+        writeln!(f, "workers_killed {}", self.workers_killed)?;
+        writeln!(f, "fork_servers_killed {}", self.fork_servers_killed)?;
+        write!(f, "ran_again {}", self.ran_again)?;
+        let mut outcomes = self.outcomes.iter();
+        outcomes.try_for_each(|(name, count)| write!(f, "\noutcome: {name} {count}"))
+    }
+}
+
+impl FromStr for Report {
+    type Err = Box<dyn Error>;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut report = Self::default();
+        let lines = text.lines().skip_while(|line| !line.starts_with("rounds "));
+        for line in lines {
+            let (name, count) = line.rsplit_once(' ').ok_or("a line of one word")?;
+            let count = count.parse()?;
+            match name {
+                "rounds" => report.rounds = count,
+                "tasks" => report.tasks = count,
+                "workers_killed" => report.workers_killed = count,
+                "fork_servers_killed" => report.fork_servers_killed = count,
+                "ran_again" => report.ran_again = count,
+                _ => {
+                    let outcome = name.strip_prefix("outcome: ").ok_or("an unknown name")?;
+                    report.outcomes.insert(outcome.to_owned(), count);
+                }
+            }
+        }
+        Ok(report)
     }
 }
 
@@ -192,10 +232,11 @@ fn session(
     seed: u64,
     kill_after: Option<Duration>,
 ) -> Result<Option<Report>, Box<dyn Error>> {
-    let directory = tempfile::tempdir()?;
     let mark = format!("{}.{seed}", std::process::id());
+    let directory = std::env::temp_dir().join(format!("soak.{mark}")); // It stays if the session fails.
+    fs::create_dir(&directory)?;
     let mut child = Command::new(std::env::current_exe()?)
-        .args(["--session".as_ref(), directory.path().as_os_str()])
+        .args(["--session".as_ref(), directory.as_os_str()])
         .args([
             "--seed",
             &seed.to_string(),
@@ -219,18 +260,17 @@ fn session(
             Err(failed(format!("left {left:?}")))
         }
     })?;
-    let mut files = fs::read_dir(directory.path())?;
+    let mut files = fs::read_dir(&directory)?;
     files.try_for_each(|file| check_runs(&file?.path()).map(drop))?;
     if kill_after.is_some() {
+        fs::remove_dir_all(&directory)?;
         return Ok(None);
     }
     if !output.status.success() {
         return Err(failed(format!("failed: {}", output.status)).into());
     }
-    let text = String::from_utf8(output.stdout)?;
-    Ok(Some(serde_json::from_str(
-        text.lines().last().unwrap_or_default(),
-    )?))
+    fs::remove_dir_all(&directory)?;
+    Ok(Some(String::from_utf8(output.stdout)?.parse()?))
 }
 
 /// The processes that have the mark in their environment.

@@ -116,7 +116,7 @@ impl<F> Stateless<F> {
     };
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(properties)))]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 

@@ -21,6 +21,7 @@ use concurrent_futures::{
 };
 use futures::StreamExt as _;
 
+use self::common::folder::Folder;
 use self::common::{Gate, Guest, Key, eventually, within};
 use self::methods::{held_by_every_start_method, processes};
 
@@ -259,7 +260,7 @@ async fn after_its_grace_the_rest_of_a_cancelled_chunk_never_runs_and_that_of_a_
     let pool = processes(method, 1);
     let gate = Gate::new();
     for limit in [None, Some(Duration::from_millis(100))] {
-        let directory = tempfile::tempdir().expect("a directory");
+        let directory = Folder::new();
         let path = directory.path().to_owned();
         let key = gate.key();
         let items = (0..4).map(move |number| (key.clone(), path.clone(), number));
@@ -456,7 +457,7 @@ impl Crowded {
 }
 
 async fn what_is_sent_ahead_is_cancelled_before_it_starts(method: StartMethod) {
-    let directory = tempfile::tempdir().expect("a directory");
+    let directory = Folder::new();
     let file = directory.path().join("ran");
     let touch = |pool: &ProcessPoolExecutor| {
         let write = |file: std::path::PathBuf| std::fs::write(file, "").expect("a file");

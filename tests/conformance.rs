@@ -20,6 +20,7 @@ use concurrent_futures::{
 };
 use futures::StreamExt as _;
 
+use self::common::folder::Folder;
 use self::common::{Gate, Key, eventually, within};
 use self::kinds::{Kind, held_by_every_executor};
 
@@ -266,7 +267,7 @@ async fn higher_priorities_start_first_and_equals_in_order(kind: Kind) {
 }
 
 async fn a_cancelled_task_that_has_not_started_never_runs(kind: Kind) {
-    let directory = tempfile::tempdir().expect("a directory");
+    let directory = Folder::new();
     let file = directory.path().join("ran");
     let busy = Busy::new(kind).await;
     let cancelled: Vec<_> = (0..10)
@@ -350,7 +351,7 @@ async fn a_time_out_counts_from_the_start_of_the_run(kind: Kind) {
 }
 
 async fn a_task_that_waits_longer_than_its_queue_time_out_is_refused(kind: Kind) {
-    let directory = tempfile::tempdir().expect("a directory");
+    let directory = Folder::new();
     let file = directory.path().join("ran");
     let busy = Busy::new(kind).await;
     let options = TaskOptions::new().queue_timeout(Duration::from_millis(20));
@@ -374,7 +375,7 @@ async fn a_dropped_handle_detaches_its_task(kind: Kind) {
 }
 
 async fn a_dropped_abort_on_drop_handle_cancels_its_task(kind: Kind) {
-    let directory = tempfile::tempdir().expect("a directory");
+    let directory = Folder::new();
     let file = directory.path().join("ran");
     let busy = Busy::new(kind).await;
     let handle = busy.pool.submit(touch, file.clone()).abort_on_drop();
@@ -486,7 +487,7 @@ async fn a_failed_item_of_a_map_is_that_items_error(kind: Kind) {
 }
 
 async fn a_dropped_map_cancels_what_it_covers(kind: Kind) {
-    let directory = tempfile::tempdir().expect("a directory");
+    let directory = Folder::new();
     let file = directory.path().join("ran");
     let busy = Busy::new(kind).await;
     let mut map = busy.pool.map(touch, std::iter::repeat(file.clone()));

@@ -23,6 +23,7 @@ use concurrent_futures::{
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit, setrlimit};
 
 use self::alone::{alone, children, descriptors};
+use self::common::folder::Folder;
 use self::common::{Gate, Key, eventually, within};
 use self::methods::{held_by_every_start_method, processes};
 use self::nobody::alone_as_nobody;
@@ -209,7 +210,7 @@ fn a_stopped_fork_server_holds_up_neither_a_death_nor_a_start_nor_a_shutdown() {
 
 #[tokio::test]
 async fn a_place_whose_starts_failed_is_filled_again_though_nothing_else_happens() {
-    let directory = tempfile::tempdir().expect("a directory");
+    let directory = Folder::new();
     let file = directory.path().join("fails");
     let pool = ProcessPoolExecutor::builder()
         .max_workers(2)

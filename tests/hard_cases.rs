@@ -20,6 +20,7 @@ use futures::{StreamExt as _, poll};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 
+use self::common::folder::Folder;
 use self::common::{Gate, Key, within};
 use self::methods::{builder, held_by_every_start_method, processes};
 
@@ -103,7 +104,7 @@ fn be_the_only_one(file: PathBuf) -> Result<(), std::io::Error> {
 }
 
 async fn an_initializer_that_fails_beside_a_ready_worker_starts_no_storm(method: StartMethod) {
-    let directory = tempfile::tempdir().expect("a directory");
+    let directory = Folder::new();
     let pool = builder(method)
         .max_workers(2)
         .initializer(be_the_only_one, directory.path().join("one"))
@@ -128,7 +129,7 @@ fn be_the_fourth(directory: PathBuf) -> Result<(), &'static str> {
 }
 
 async fn a_pool_is_not_broken_as_long_as_a_worker_may_get_ready(method: StartMethod) {
-    let directory = tempfile::tempdir().expect("a directory");
+    let directory = Folder::new();
     let pool = builder(method)
         .max_workers(4)
         .initializer(be_the_fourth, directory.path().to_owned())

@@ -22,6 +22,7 @@ use concurrent_futures::{
 };
 
 use self::alone::{alone, alone_as, children, descriptors};
+use self::common::folder::Folder;
 use self::common::{Gate, Key, eventually, within};
 use self::methods::{builder, held_by_every_start_method, processes};
 
@@ -67,7 +68,7 @@ async fn holds_only_what_is_meant_for_it(method: StartMethod) {
             .filter(|target| target.to_string_lossy().starts_with(kind))
             .collect()
     }
-    let directory = tempfile::tempdir().expect("a directory");
+    let directory = Folder::new();
     let file = File::create(directory.path().join("leaked")).expect("a file");
     // Unlike what std opens, this one is inherited through exec.
     let _leaked = rustix::io::dup(&file).expect("a descriptor");
@@ -126,7 +127,7 @@ async fn environment_and_directory_are_the_parents_own_unless_told(method: Start
         std::env::current_dir().expect("a directory")
     );
 
-    let elsewhere = tempfile::tempdir().expect("a directory");
+    let elsewhere = Folder::new();
     let told = builder(method)
         .max_workers(1)
         .env_clear()
@@ -182,7 +183,7 @@ fn copied(directory: &Path) -> PathBuf {
 
 #[test]
 fn workers_start_though_the_executable_was_deleted() {
-    let directory = tempfile::tempdir().expect("a directory");
+    let directory = Folder::new();
     let copy = copied(directory.path());
     alone_as(
         &copy,
@@ -199,7 +200,7 @@ fn workers_start_though_the_executable_was_deleted() {
 
 #[test]
 fn workers_are_of_the_same_build_though_the_executable_was_replaced() {
-    let directory = tempfile::tempdir().expect("a directory");
+    let directory = Folder::new();
     let copy = copied(directory.path());
     let test = "workers_are_of_the_same_build_though_the_executable_was_replaced";
     alone_as(&copy, test, || async {

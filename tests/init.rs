@@ -13,6 +13,7 @@ use concurrent_futures::multiprocessing::Process;
 use concurrent_futures::{Executor as _, ExecutorExt as _, ProcessPoolExecutor, StartMethod};
 
 use self::alone::{alone, children, descriptors};
+use self::common::folder::Folder;
 use self::common::{eventually, within};
 
 fn double(x: u64) -> u64 {
@@ -45,7 +46,7 @@ fn an_init_that_comes_too_late_is_an_error_that_says_so_and_no_storm() {
         concurrent_futures::init();
         // What is executed is this harness, which begins other tests before it ends at `init`, and
         // leaves the files that these have made.
-        let directory = tempfile::tempdir().expect("a directory");
+        let directory = Folder::new();
         let before = descriptors().len();
         for method in [StartMethod::Spawn, StartMethod::ForkServer] {
             let builder = ProcessPoolExecutor::builder().start_method(method);

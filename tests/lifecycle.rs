@@ -22,6 +22,7 @@ use concurrent_futures::{
 use futures::StreamExt as _;
 use rustix::process::{Pid, Signal, kill_process};
 
+use self::common::folder::Folder;
 use self::common::{Gate, Key, eventually, within};
 use self::methods::{builder, for_every_start_method, held_by_every_start_method, processes};
 
@@ -242,7 +243,7 @@ fn runs(directory: &std::path::Path, number: u32) -> usize {
 
 async fn a_task_is_run_again_as_often_as_it_may_and_no_more(method: StartMethod) {
     let pool = processes(method, 2);
-    let directory = tempfile::tempdir().expect("a directory");
+    let directory = Folder::new();
     let path = directory.path().to_owned();
     let twice = TaskOptions::new().retries(2);
     for (number, deaths, options) in [
@@ -275,7 +276,7 @@ async fn a_task_is_run_again_as_often_as_it_may_and_no_more(method: StartMethod)
 
 async fn each_item_of_a_chunk_is_run_again_by_itself(method: StartMethod) {
     let pool = processes(method, 1);
-    let directory = tempfile::tempdir().expect("a directory");
+    let directory = Folder::new();
     let path = directory.path().to_owned();
     let key = path.clone();
     // Every third item is lost once, item 4 each time.
@@ -311,7 +312,7 @@ async fn only_a_lost_worker_makes_a_task_run_again(method: StartMethod) {
         }
     }
     let pool = processes(method, 2);
-    let directory = tempfile::tempdir().expect("a directory");
+    let directory = Folder::new();
     let path = directory.path().to_owned();
     let often = TaskOptions::new().retries(5);
     let hasty = often.clone().timeout(Duration::from_millis(50));
@@ -449,7 +450,7 @@ async fn workers_that_die_idle_again_and_again_are_no_storm(method: StartMethod)
             std::process::abort();
         });
     }
-    let directory = tempfile::tempdir().expect("a directory");
+    let directory = Folder::new();
     let starts = || fs::read_dir(directory.path()).expect("it is there").count();
     let begun = Instant::now();
     let pool = builder(method)
@@ -489,7 +490,7 @@ async fn retirement_by_tasks_age_and_memory_loses_no_task_and_the_replacement_st
         builder().max_memory_per_child(64 << 20),
     ] {
         let pool = builder.build().expect("a pool");
-        let directory = tempfile::tempdir().expect("a directory");
+        let directory = Folder::new();
         let path = directory.path().to_owned();
         let handles: Vec<_> = (0..400)
             .map(|number| pool.submit(note_and_leak, (path.clone(), number)))
@@ -562,7 +563,7 @@ async fn a_worker_whose_successor_cannot_start_stays(method: StartMethod) {
             _ => Ok(()),
         }
     }
-    let directory = tempfile::tempdir().expect("a directory");
+    let directory = Folder::new();
     let pool = builder(method)
         .max_workers(1)
         .min_workers(1)
@@ -627,7 +628,7 @@ async fn a_warm_up_of_kept_workers_that_cannot_start_is_an_error(method: StartMe
             Err(_) => Err("there is a licence for one".to_owned()),
         }
     }
-    let directory = tempfile::tempdir().expect("a directory");
+    let directory = Folder::new();
     let pool = builder(method)
         .max_workers(2)
         .min_workers(2)

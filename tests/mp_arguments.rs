@@ -142,9 +142,9 @@ async fn hundreds_of_objects_travel_with_one_task() {
 #[test]
 fn an_object_elsewhere_is_an_error_that_says_where_it_can_be_sent() {
     let lock = Lock::new().expect("a lock");
-    let error = serde_json::to_string(&lock).expect_err("JSON has no descriptors");
+    let error = rmp_serde::to_vec(&lock).expect_err("MessagePack has no descriptors");
     assert!(error.to_string().contains("as an argument of a task"));
-    let error = serde_json::from_str::<Lock>("[0,[0,0]]").expect_err("there is none");
+    let error = rmp_serde::from_slice::<Lock>(&[0x92, 0, 0x92, 0, 0]).expect_err("there is none");
     assert!(
         error.to_string().contains("as an argument of a task"),
         "{error}"

@@ -471,9 +471,9 @@ fn an_access_beyond_the_end_is_a_panic_and_changes_nothing() {
 #[test]
 fn sent_anywhere_else_it_is_a_clear_error() {
     let memory = SharedMemory::create(12).expect("memory");
-    let error = serde_json::to_string(&memory).expect_err("JSON carries no memory");
+    let error = rmp_serde::to_vec(&memory).expect_err("MessagePack carries no memory");
     assert!(error.to_string().contains("argument of a task"), "{error}");
-    let error = serde_json::from_str::<SharedMemory>("[0, 12, null]").expect_err("nor back");
+    let error = rmp_serde::from_slice::<SharedMemory>(&[0x93, 0, 12, 0xc0]).expect_err("nor back");
     assert!(error.to_string().contains("argument of a task"), "{error}");
 }
 

@@ -339,8 +339,8 @@ fn sent_anywhere_else_they_are_a_clear_error() {
     let value = Value::new(1).expect("a value");
     let array = Array::new(&[1]).expect("an array");
     for error in [
-        serde_json::to_string(&value).expect_err("JSON carries no values"),
-        serde_json::to_string(&array).expect_err("JSON carries no arrays"),
+        rmp_serde::to_vec(&value).expect_err("MessagePack carries no values"),
+        rmp_serde::to_vec(&array).expect_err("MessagePack carries no arrays"),
     ] {
         assert!(error.to_string().contains("argument of a task"), "{error}");
     }

@@ -168,8 +168,8 @@ fn is_alive(pid: u32) -> bool {
 /// A process of its own has a busy and an idle worker, until this one kills it.
 async fn the_workers_of_a_killed_parent_go_with_it(method: StartMethod) {
     const GATES: &str = "CONCURRENT_FUTURES_TEST_GATES";
-    if let Ok(gates) = std::env::var(GATES) {
-        let (lives, works): (Key, Key) = serde_json::from_str(&gates).expect("keys");
+    if let Some(gates) = std::env::var_os(GATES) {
+        let [lives, works] = Key::split(&gates);
         let pool = processes(method, 2);
         within(pool.warm_up()).await.expect("two workers");
         let handles = [(); 2].map(|()| pool.submit(wait_at, works.clone()));
@@ -177,7 +177,7 @@ async fn the_workers_of_a_killed_parent_go_with_it(method: StartMethod) {
         return drop(futures::future::join_all(handles).await);
     }
     let (lives, works) = (Gate::new(), Gate::new());
-    let gates = serde_json::to_string(&(lives.key(), works.key())).expect("keys");
+    let gates = Key::join(&[lives.key(), works.key()]);
     let test = test_of(method, "the_workers_of_a_killed_parent_go_with_it");
     let mut started = std::process::Command::new(std::env::current_exe().expect("it is there"))
         .args(["--exact", &test])

@@ -25,6 +25,7 @@ use concurrent_futures::{
 use futures::StreamExt as _;
 use rustix::process::{Signal, kill_process};
 
+use self::common::folder::Folder;
 use self::common::{Gate, Key, eventually, within};
 use self::methods::{builder, held_by_every_start_method, test_of};
 
@@ -559,7 +560,7 @@ async fn a_task_may_put_another_file_in_place_of_its_stdout_and_no_mark_gets_the
         rustix::stdio::dup2_stdout(&file).expect("a descriptor");
         println!("into the file");
     }
-    let directory = tempfile::tempdir().expect("a directory");
+    let directory = Folder::new();
     let file = directory.path().join("out");
     let (pool, told) = told(method, 1);
     within(pool.submit(redirect, file.clone()))

@@ -20,6 +20,7 @@ use concurrent_futures::{
 };
 use futures::StreamExt as _;
 
+use self::common::folder::Folder;
 use self::common::{Gate, Key, within};
 use self::kinds::{Kind, held_by_every_executor};
 use self::methods::{held_by_every_start_method, processes};
@@ -269,7 +270,7 @@ fn until_there(file: &Path) {
 /// This thread alone runs the pool. While it reads nothing, a worker that sent a frame for each
 /// report would soon stand at a full socket.
 async fn a_million_reports_that_nobody_reads_cost_one_frame(method: StartMethod) {
-    let directory = tempfile::tempdir().expect("a directory");
+    let directory = Folder::new();
     let file = directory.path().join("done");
     let pool = processes(method, 1);
     within(pool.warm_up()).await.expect("a worker");
@@ -346,7 +347,7 @@ async fn a_task_sees_by_its_context_that_it_was_cancelled(kind: Kind) {
         std::fs::write(file, "").expect("the test's directory is there");
     }
     on(kind.pool(1), async |executor: Arc<dyn Executor>| {
-        let directory = tempfile::tempdir().expect("a directory");
+        let directory = Folder::new();
         let file = directory.path().join("seen");
         let gate = Gate::new();
         let handle = executor.submit(until_cancelled, (gate.key(), file.clone()));

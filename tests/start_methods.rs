@@ -23,6 +23,7 @@ use concurrent_futures::{ExecutorExt as _, ProcessPoolExecutor, StartMethod};
 use rustix::process::{Pid, Signal, kill_process};
 
 use self::alone::{alone, children, descriptors};
+use self::common::folder::Folder;
 use self::common::{Gate, Key, eventually, within};
 use self::methods::{builder, by_fork, held_by_every_start_method, processes};
 
@@ -109,7 +110,7 @@ fn the_fork_server_is_the_default_and_all_methods_are_available() {
 }
 
 async fn what_is_preloaded_is_loaded_once_and_every_worker_has_it(method: StartMethod) {
-    let directory = tempfile::tempdir().expect("a directory");
+    let directory = Folder::new();
     let file = directory.path().join("loads");
     let builder = builder(method).preload(load, (file.clone(), 1000));
     let pool = builder.max_workers(3).build().expect("a pool");
@@ -159,7 +160,7 @@ fn private_memory() -> u64 {
 #[tokio::test]
 async fn what_is_preloaded_is_shared_as_long_as_nobody_writes_to_it() {
     const NUMBERS: u64 = 4 << 20; // 32 MiB of them.
-    let directory = tempfile::tempdir().expect("a directory");
+    let directory = Folder::new();
     let builder = ProcessPoolExecutor::builder().max_workers(1);
     let builder = builder.preload(load, (directory.path().join("loads"), NUMBERS));
     let pool = builder.build().expect("a pool");
@@ -180,7 +181,7 @@ async fn a_preload_that_fails_is_told_and_the_pool_is_broken_until_it_is_told_to
             Err(format!("no {}", file.display()))
         }
     }
-    let directory = tempfile::tempdir().expect("a directory");
+    let directory = Folder::new();
     let file = directory.path().join("table");
     let builder = ProcessPoolExecutor::builder().max_workers(1);
     let pool = builder.preload(load_if_there, file.clone()).build();
@@ -521,15 +522,15 @@ async fn a_pool_inside_a_worker_works_or_says_why_not(method: StartMethod) {
 #[tokio::test]
 async fn the_fork_server_of_a_killed_parent_goes_with_it() {
     const GATES: &str = "CONCURRENT_FUTURES_TEST_GATES";
-    if let Ok(gates) = std::env::var(GATES) {
-        let (loading, working): (Key, Key) = serde_json::from_str(&gates).expect("keys");
+    if let Some(gates) = std::env::var_os(GATES) {
+        let [loading, working] = Key::split(&gates);
         let builder = ProcessPoolExecutor::builder().max_workers(1);
         let pool = builder.preload(wait_at, loading).build().expect("a pool");
         return within(pool.submit(wait_at, working)).await.expect("it ran");
     }
     for ready in [false, true] {
         let (loading, working) = (Gate::new(), Gate::new());
-        let gates = serde_json::to_string(&(loading.key(), working.key())).expect("keys");
+        let gates = Key::join(&[loading.key(), working.key()]);
         let mut parent = Command::new(std::env::current_exe().expect("it is there"))
             .args(["--exact", "the_fork_server_of_a_killed_parent_goes_with_it"])
             .env(GATES, gates)

@@ -21,6 +21,7 @@ use concurrent_futures::{
 use futures::StreamExt as _;
 use rustix::process::{Pid, Signal, kill_process};
 
+use self::common::folder::Folder;
 use self::common::{Gate, Key, eventually, within};
 use self::methods::{builder, held_by_every_start_method, processes};
 
@@ -165,7 +166,7 @@ async fn a_killed_busy_worker_fails_exactly_the_task_it_ran(method: StartMethod)
 }
 
 async fn tasks_behind_the_one_that_dies_run_elsewhere_once(method: StartMethod) {
-    let directory = tempfile::tempdir().expect("a directory");
+    let directory = Folder::new();
     let file = directory.path().join("lines");
     let pool = processes(method, 2);
     let gate = Gate::new();
@@ -197,7 +198,7 @@ async fn quick_tasks_sent_ahead_to_a_dying_worker_run_once(method: StartMethod) 
         }
         line
     }
-    let directory = tempfile::tempdir().expect("a directory");
+    let directory = Folder::new();
     let file = directory.path().join("lines");
     let pool = processes(method, 1);
     let handles: Vec<_> = (0..50)
@@ -439,7 +440,7 @@ async fn the_items_of_a_chunk_that_did_not_crash_run_once(method: StartMethod) {
         }
         n
     }
-    let directory = tempfile::tempdir().expect("a directory");
+    let directory = Folder::new();
     let file = directory.path().join("lines");
     let pool = processes(method, 1);
     let items = std::iter::repeat(file.clone()).zip(0..12);
@@ -463,7 +464,7 @@ fn start_if_good(directory: PathBuf) -> Result<(), String> {
 async fn a_failing_initializer_fails_every_task_with_its_own_error_and_a_bounded_number_of_starts(
     method: StartMethod,
 ) {
-    let directory = tempfile::tempdir().expect("a directory");
+    let directory = Folder::new();
     let starts = || lines(&directory.path().join("starts")).len();
     let pool = builder(method)
         .max_workers(2)
@@ -519,7 +520,7 @@ async fn while_one_worker_works_the_failing_starts_of_others_are_no_storm(method
             Err(_) => Err("there is a licence for one".to_owned()),
         }
     }
-    let directory = tempfile::tempdir().expect("a directory");
+    let directory = Folder::new();
     let pool = builder(method)
         .max_workers(2)
         .initializer(only_one, directory.path().to_owned())
@@ -679,7 +680,7 @@ async fn an_interrupt_leaves_the_workers_alone(method: StartMethod) {
 /// A smaller cousin of ten thousand kills: whenever a worker dies, each task has one outcome, and
 /// the pool is whole afterwards.
 async fn kills_at_any_point_cost_only_the_tasks_that_ran(method: StartMethod) {
-    let directory = tempfile::tempdir().expect("a directory");
+    let directory = Folder::new();
     let pool = processes(method, 2);
     for round in 0..40 {
         let file = directory.path().join(round.to_string());

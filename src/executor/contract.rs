@@ -28,10 +28,27 @@ use super::stats::Stats;
 /// executor.shutdown().await;
 /// # Ok(()) }
 /// ```
+///
+/// The trait is sealed: [`ThreadPoolExecutor`](crate::ThreadPoolExecutor) and `ProcessPoolExecutor`
+/// implement it, and no other crate can. A test that needs a stand-in for a process pool uses a
+/// `ThreadPoolExecutor` with one worker.
 #[async_trait]
-pub trait Executor: Send + Sync + Debug {
-    /// Takes a job to run it. The job's handle always gets an outcome, even if the executor drops
-    /// the job.
+pub trait Executor: Intake + Send + Sync + Debug {
+    /// Refuses new work, ends the accepted tasks as `how` says, and waits until all workers have ended.
+    async fn shutdown_with(&self, how: Shutdown) -> ShutdownReport;
+
+    /// Returns how many tasks can run at the same time.
+    fn max_workers(&self) -> usize;
+
+    /// Returns what the executor is doing.
+    fn stats(&self) -> Stats;
+}
+
+/// How an executor takes a job. It seals [`Executor`]: the name is private, so no other crate can
+/// implement it. Submits, maps, permits and services are its callers.
+#[async_trait]
+pub trait Intake {
+    /// Runs a job. The executor answers the job's handle in every case; a job that it drops fails.
     #[cfg(feature = "process")]
     fn spawn_job(&self, job: Job);
 
@@ -47,16 +64,7 @@ pub trait Executor: Send + Sync + Debug {
     /// `is_shutdown()` after a shutdown.
     async fn room(&self) -> Result<Room, TaskError>;
 
-    /// Returns another handle to the same executor. It does not keep the executor open: once the
-    /// executor is dropped, submitting through this handle is refused.
+    /// Another handle on the same executor. It does not keep the executor open: once the
+    /// executor is dropped, it refuses what is submitted through the handle.
     fn handle(&self) -> Arc<dyn Executor>;
-
-    /// Refuses new work, ends the accepted work as `how` says, and waits until all workers are gone.
-    async fn shutdown_with(&self, how: Shutdown) -> ShutdownReport;
-
-    /// How many tasks can run at the same time.
-    fn max_workers(&self) -> usize;
-
-    /// What the executor is doing.
-    fn stats(&self) -> Stats;
 }

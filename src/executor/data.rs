@@ -29,7 +29,7 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> Data for T {}
 /// Arguments that can travel to another process. Each is encoded by itself, so bulk data among them
 /// is copied rather than encoded element by element.
 ///
-/// Implemented for [`Data`] and for tuples of up to eight; you never implement it.
+/// [`Data`] implements it, and so do tuples of up to eight. The trait is sealed: no other type can.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot travel to another process",
     label = "needs serde's `Serialize` and `DeserializeOwned`, `Send` and `'static`",

@@ -77,7 +77,7 @@ where
     }
 
     fn into_thread_work(self: Box<Self>) -> ThreadWork {
-        ThreadWork::Call(self)
+        ThreadWork::One(self)
     }
 }
 

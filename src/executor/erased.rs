@@ -38,7 +38,7 @@ pub(crate) trait ChunkWork: Work {
 
 /// What a thread pool runs.
 pub(crate) enum ThreadWork {
-    EncodedCall(Box<dyn Work>),
+    One(Box<dyn Work>),
     Chunk(Box<dyn ChunkWork>),
 }
 
@@ -52,7 +52,7 @@ impl ThreadWork {
     /// A view of it that is the same for both.
     pub(crate) fn as_work(&self) -> &dyn Work {
         match self {
-            Self::Call(call) => &**call,
+            Self::One(call) => &**call,
             Self::Chunk(chunk) => &**chunk,
         }
     }
@@ -60,7 +60,7 @@ impl ThreadWork {
     /// As `as_work`, to run or fail it.
     pub(crate) fn into_work(self) -> Box<dyn Work> {
         match self {
-            Self::Call(call) => call,
+            Self::One(call) => call,
             Self::Chunk(chunk) => chunk,
         }
     }

@@ -522,7 +522,7 @@ impl<R> Stream for Map<R> {
         }
         if let Some(setting) = self.pace.invalid() {
             self.close();
-            let refusal = self.error(Cause::Rejected(Rejection::InvalidSetting(setting)));
+            let refusal = self.error(Cause::Rejected(Rejection::InvalidSetting(setting.into())));
             return Poll::Ready(Some(Err(refusal)));
         }
         if let Poll::Ready(limit) = self.deadline.poll_passed(cx) {

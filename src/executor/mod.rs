@@ -4,7 +4,7 @@
 //!   reports;
 //! - [`task`]: what can be submitted; `data`: what can travel;
 //! - [`options`]: how a task runs;
-//! - [`handle`]: what a caller gets; [`error`]: why there is no result;
+//! - [`handle`]: what a caller gets; [`error`]: why there is no result (as data: `error_record`);
 //! - [`erased`]: a call on its way to a thread; `encoded`: or to a process; `served`: how it runs there;
 //!   `decoded`: its result; `submit` and `permit`: how it reaches an executor;
 //! - [`promise`]: the outcomes that an executor owes; [`room`]: a place in its queue; [`run`]: how a
@@ -27,6 +27,8 @@ pub(crate) mod decoded;
 pub(crate) mod encoded;
 pub(crate) mod erased;
 pub(crate) mod error;
+#[cfg(feature = "serde")]
+mod error_record;
 mod extension;
 pub(crate) mod feed;
 pub(crate) mod handle;
@@ -49,6 +51,7 @@ pub(crate) mod task;
 pub(crate) mod wait;
 
 pub use contract::Executor;
+pub(crate) use contract::Intake;
 pub use extension::ExecutorExt;
 #[cfg(feature = "process")]
 pub use permit::Permit;

@@ -218,7 +218,10 @@ impl Shutdown {
 }
 
 /// What a shutdown did, in tasks, from the moment of the call.
+///
+/// With the feature `serde` it can be written and read, as [`Stats`](crate::Stats) can.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ShutdownReport {
     /// Tasks that ended by themselves, with a result or an error of their own.
     pub finished: usize,
@@ -227,3 +230,10 @@ pub struct ShutdownReport {
     /// Tasks that still ran at the deadline: killed in a process, left running on a thread.
     pub killed: usize,
 }
+
+#[cfg(feature = "serde")]
+crate::record::record!(ShutdownReport as "ShutdownReport" {
+    finished = 0,
+    cancelled = 0,
+    killed = 0,
+});

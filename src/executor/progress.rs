@@ -97,7 +97,7 @@ impl fmt::Debug for ProgressStream {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(properties)))]
 mod tests {
     use futures::FutureExt as _;
 

@@ -28,7 +28,8 @@ impl Drop for Room {
 
 impl Room {
     /// Returns room in an unbounded queue.
-    pub fn unbounded() -> Self {
+    #[cfg(feature = "process")]
+    pub(crate) fn unbounded() -> Self {
         Self::default()
     }
 }

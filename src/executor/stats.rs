@@ -1,6 +1,12 @@
 //! What an executor reports about itself.
 
+#[cfg(feature = "serde")]
+use crate::record::record;
+
 /// The state of an executor at one moment, and its totals since it was built.
+///
+/// With the feature `serde` it can be written and read, as data with the names of its fields. A missing
+/// field is 0 when it is read, and an unknown one is ignored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
@@ -19,7 +25,7 @@ pub struct Stats {
     pub restarts: Restarts,
 }
 
-/// Workers that ended while their executor was open, by cause.
+/// Workers that ended while their executor was open, by cause. As data it is as [`Stats`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Restarts {
@@ -37,3 +43,23 @@ pub struct Restarts {
     /// Dismissed after the `idle_timeout`.
     pub idle: u64,
 }
+
+#[cfg(feature = "serde")]
+record!(Stats as "Stats" {
+    queued = 0,
+    running = 0,
+    workers = 0,
+    finished = 0,
+    failed = 0,
+    restarts = Restarts::default(),
+});
+
+#[cfg(feature = "serde")]
+record!(Restarts as "Restarts" {
+    crashed = 0,
+    timed_out = 0,
+    cancelled = 0,
+    retired = 0,
+    failed_to_start = 0,
+    idle = 0,
+});

@@ -3,17 +3,19 @@
 //! Each implementation has a marker of its own. So a function of one argument that is a tuple and a
 //! function of several arguments do not overlap; rustc infers the marker.
 
+use self::sealed::{Function, InitializerOutput};
+
 /// A function that can be called with `Args`: its one argument as it is, or a tuple of none or of
 /// two to eight.
 ///
-/// Implemented for functions and closures; you never implement it. The marker only keeps the
-/// implementations apart.
+/// Every function and closure implements it. The trait is sealed: no other type can. The marker only
+/// keeps the implementations apart.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a function that takes `{Args}`",
     label = "not callable with these arguments",
     note = "one argument is passed as it is, several as a tuple, none as `()`"
 )]
-pub trait Task<Args, Marker> {
+pub trait Task<Args, Marker>: sealed::Function<Args, Marker> {
     /// What the function returns.
     type Output;
 
@@ -24,7 +26,7 @@ pub trait Task<Args, Marker> {
 /// A [`Task`] that can be called any number of times, from several threads at a time: a function or
 /// a closure that is [`Fn`].
 ///
-/// Implemented for functions and closures; you never implement it.
+/// Every function and closure that is `Fn` implements it. The trait is sealed: no other type can.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a function that `map` can call with each `{Args}`",
     label = "not callable by reference with these arguments",
@@ -37,10 +39,19 @@ pub trait MapTask<Args, Marker>: Task<Args, Marker> {
 }
 
 /// What an initializer may return: `()`, or a `Result` whose error says why it failed.
-pub trait Initialized {
+///
+/// The trait is sealed: `()` and `Result<(), E>` are the only types that implement it.
+#[diagnostic::on_unimplemented(
+    message = "an initializer cannot return `{Self}`",
+    label = "returns `{Self}`",
+    note = "an initializer returns `()`, or `Result<(), E>` where `E` implements `Display`"
+)]
+pub trait Initialized: sealed::InitializerOutput {
     /// The text of the error, if there is one.
     fn into_error(self) -> Option<String>;
 }
+
+impl InitializerOutput for () {}
 
 impl Initialized for () {
     fn into_error(self) -> Option<String> {
@@ -48,10 +59,27 @@ impl Initialized for () {
     }
 }
 
+impl<E: std::fmt::Display> InitializerOutput for Result<(), E> {}
+
 impl<E: std::fmt::Display> Initialized for Result<(), E> {
     fn into_error(self) -> Option<String> {
         self.err().map(|error| error.to_string())
     }
+}
+
+/// What no other crate can name, and so cannot implement.
+mod sealed {
+    #[expect(
+        unnameable_types,
+        reason = "sealed: only this crate says what a task is"
+    )]
+    pub trait Function<Args, Marker> {}
+
+    #[expect(
+        unnameable_types,
+        reason = "sealed: only this crate says what an initializer returns"
+    )]
+    pub trait InitializerOutput {}
 }
 
 /// Marks a function of one argument, passed as it is.
@@ -61,6 +89,8 @@ pub struct Unary(());
 /// Marks a function of as many arguments as `Arity`, a tuple of units, is long.
 #[derive(Debug)]
 pub struct Nary<Arity>(std::marker::PhantomData<Arity>);
+
+impl<F, A, R> Function<A, Unary> for F where F: FnOnce(A) -> R {}
 
 impl<F, A, R> Task<A, Unary> for F
 where
@@ -81,6 +111,8 @@ where
         self(args)
     }
 }
+
+impl<F, R> Function<(), Nary<()>> for F where F: FnOnce() -> R {}
 
 impl<F, R> Task<(), Nary<()>> for F
 where
@@ -110,6 +142,12 @@ macro_rules! unit {
 
 macro_rules! nary {
     ($($arg:ident: $Arg:ident),*) => {
+        impl<F, R, $($Arg,)*> Function<($($Arg,)*), Nary<($(unit!($Arg),)*)>> for F
+        where
+            F: FnOnce($($Arg),*) -> R,
+        {
+        }
+
         impl<F, R, $($Arg,)*> Task<($($Arg,)*), Nary<($(unit!($Arg),)*)>> for F
         where
             F: FnOnce($($Arg),*) -> R,

@@ -1,5 +1,5 @@
 //! What the executor and its seats share: the backlog, and which seat takes the next job. One lock
-//! guards all decisions; it is never held over user code.
+//! guards all decisions. No destructor of a task or an argument runs under it.
 
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -23,7 +23,7 @@ use crate::executor::options::{Shutdown, ShutdownReport};
 use crate::executor::promise::{TaskOwner, Terms, Ticket};
 use crate::executor::room::{Room, Rooms};
 use crate::executor::run::{SharedChunk, Tally};
-use crate::executor::{Executor, Stats};
+use crate::executor::{Executor, Intake, Stats};
 use crate::observe::Meter;
 
 /// Starts a seat on a thread of a runtime.
@@ -189,13 +189,13 @@ impl Core {
 
     /// The thread of a resting seat woke up: it was called, its time is over, or the wake-up is
     /// spurious. `None` lets it rest on.
-    pub(super) fn wake_up(&self, seat: u64, is_over: bool) -> Option<Next> {
+    pub(super) fn rise(&self, seat: u64, is_over: bool) -> Option<Next> {
         let mut state = self.lock();
         if !state.seats.is_resting(seat) {
             return Some(self.find(state, seat, Idle::Rest));
         }
         is_over.then(|| {
-            state.seats.wake_up(seat);
+            state.seats.rise(seat);
             self.find(state, seat, Idle::Leave)
         })
     }
@@ -214,7 +214,7 @@ impl Core {
                 }
             };
         };
-        let can_share = matches!(&work, SeatWork::Part(part) if part.unstarted() > 1);
+        let can_share = matches!(&work, SeatWork::Part(part) if part.unbegun() > 1);
         if can_share || !state.backlog.is_empty() {
             self.call(state);
         } else {
@@ -233,7 +233,7 @@ impl Core {
             Some(ThreadSource::Wake(thread)) => thread.unpark(),
             Some(ThreadSource::Hire(seat)) => match self.current_runtime() {
                 Some(runtime) => (self.hire)(&runtime, self.shared(), seat),
-                None => self.seat_lost(seat),
+                None => self.lose(seat),
             },
             None if is_news => self.announce_work(),
             None => {}
@@ -249,7 +249,7 @@ impl Core {
     }
 
     /// Frees a seat whose thread ended early. It may have been called for work.
-    pub(super) fn seat_lost(&self, seat: u64) {
+    pub(super) fn lose(&self, seat: u64) {
         self.give_back(self.lock(), seat);
         let mut state = self.lock();
         let is_last = state.seats.is_empty();
@@ -360,7 +360,7 @@ impl TaskOwner for Core {
 }
 
 #[async_trait]
-impl Executor for Core {
+impl Intake for Core {
     #[cfg(feature = "process")]
     fn spawn_job(&self, job: Job) {
         self.spawn(job.into_thread_job());
@@ -377,7 +377,10 @@ impl Executor for Core {
     fn handle(&self) -> Arc<dyn Executor> {
         self.shared()
     }
+}
 
+#[async_trait]
+impl Executor for Core {
     async fn shutdown_with(&self, how: Shutdown) -> ShutdownReport {
         let deadline = how.ends_at();
         self.close();
@@ -414,9 +417,9 @@ impl Executor for Core {
 
     fn stats(&self) -> Stats {
         let state = self.lock();
-        let unstarted: usize = state.seats.chunks().map(|chunk| chunk.unstarted()).sum();
+        let unbegun: usize = state.seats.chunks().map(|chunk| chunk.unbegun()).sum();
         Stats {
-            queued: state.backlog.items() + unstarted,
+            queued: state.backlog.items() + unbegun,
             running: state.seats.running(),
             workers: state.seats.running(),
             finished: state.finished,

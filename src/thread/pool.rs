@@ -21,7 +21,7 @@ use crate::executor::mapper::ByArc;
 use crate::executor::options::{Shutdown, ShutdownReport, TaskOptions};
 use crate::executor::room::Room;
 use crate::executor::task::{MapTask, Task};
-use crate::executor::{Executor, Stats};
+use crate::executor::{Executor, Intake, Stats};
 
 /// Runs work on tokio's blocking threads, at most
 /// [`max_workers`](crate::ThreadPoolBuilder::max_workers) tasks at a time.
@@ -216,7 +216,7 @@ impl ThreadPoolExecutor {
 
 /// The executor is its core. Handles and maps hold the core alone, so they see the executor's drop.
 #[async_trait]
-impl Executor for ThreadPoolExecutor {
+impl Intake for ThreadPoolExecutor {
     #[cfg(feature = "process")]
     fn spawn_job(&self, job: Job) {
         self.core.spawn_job(job);
@@ -233,7 +233,10 @@ impl Executor for ThreadPoolExecutor {
     fn handle(&self) -> Arc<dyn Executor> {
         self.core.clone()
     }
+}
 
+#[async_trait]
+impl Executor for ThreadPoolExecutor {
     async fn shutdown_with(&self, how: Shutdown) -> ShutdownReport {
         self.core.shutdown_with(how).await
     }

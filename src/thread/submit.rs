@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 
 use super::core::Core;
-use crate::executor::Executor as _;
+use crate::executor::Intake as _;
 use crate::executor::erased::{ChunkWork, OneCall, ThreadJob, ThreadWork};
 use crate::executor::error::TaskError;
 use crate::executor::feed::Destination;
@@ -34,7 +34,7 @@ where
     match room {
         Ok(room) => {
             let call = OneCall::new(function, args, cell.clone());
-            let work = ThreadWork::Call(Box::new(call));
+            let work = ThreadWork::One(Box::new(call));
             core.spawn(ThreadJob { work, room });
         }
         Err(refusal) => cell.refuse(&refusal),

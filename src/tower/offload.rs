@@ -11,7 +11,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::entrance::Entrance;
-use crate::executor::Executor as _;
+use crate::executor::Intake as _;
 use crate::executor::handle::JoinHandle;
 use crate::thread::ThreadPoolExecutor;
 

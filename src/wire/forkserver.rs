@@ -120,62 +120,6 @@ fn get_optional(frame: &mut Reader) -> Option<Option<i32>> {
     Some(present.then_some(value))
 }
 
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::wire::frame::{Frames, LARGEST};
-
-    fn only_frame(out: Chain) -> Reader {
-        let bytes = out.into_bytes();
-        let mut input = &bytes[..];
-        let frame = Frames::new(LARGEST).next(&mut input).expect("a frame");
-        assert!(input.is_empty());
-        Reader::from(frame.expect("a frame"))
-    }
-
-    fn requests() -> impl Strategy<Value = ToForkServer> {
-        prop_oneof![
-            (
-                any::<u64>(),
-                prop_oneof![Just(Role::Worker), Just(Role::Runner)]
-            )
-                .prop_map(|(request, role)| ToForkServer::Fork { request, role }),
-            any::<u32>().prop_map(|pid| ToForkServer::Reap { pid }),
-        ]
-    }
-
-    fn answers() -> impl Strategy<Value = FromForkServer> {
-        prop_oneof![
-            any::<(u64, u32)>().prop_map(|(request, pid)| FromForkServer::Forked { request, pid }),
-            any::<(u64, String)>()
-                .prop_map(|(request, reason)| FromForkServer::Refused { request, reason }),
-            any::<(u32, Option<i32>, Option<i32>)>()
-                .prop_map(|(pid, code, signal)| FromForkServer::Exited { pid, code, signal }),
-        ]
-    }
-
-    proptest! {
-        #[test]
-        fn a_request_survives_the_trip(request in requests()) {
-            let mut out = Chain::new();
-            request.put(&mut out);
-            prop_assert_eq!(ToForkServer::parse(only_frame(out)), Some(request));
-        }
-
-        #[test]
-        fn an_answer_survives_the_trip(answer in answers()) {
-            let mut out = Chain::new();
-            answer.put(&mut out);
-            prop_assert!(out.len() <= LONGEST);
-            prop_assert_eq!(FromForkServer::parse(only_frame(out)), Some(answer));
-        }
-
-        #[test]
-        fn garbage_is_no_message_and_no_panic(bytes: Vec<u8>) {
-            let _ = ToForkServer::parse(Reader::from(bytes.clone()));
-            let _ = FromForkServer::parse(Reader::from(bytes));
-        }
-    }
-}
+#[cfg(all(test, properties))]
+#[path = "../../tests/properties/wire/forkserver.rs"]
+mod tests;

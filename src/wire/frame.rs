@@ -1,5 +1,6 @@
-//! Frames: four bytes of length, the low one first, and so many bytes. The parent reads them with
-//! tokio-util's codec; a worker, which has no runtime, by blocking reads of the same format.
+//! Frames: a length of four bytes, low byte first, and that many bytes. Supervisors and starts read them with
+//! tokio-util's codec. [`Frames`] reads the same format where no task waits: in a worker, and in the parent
+//! when it reads how a `Process` ended.
 
 use std::io::{self, Read};
 
@@ -140,96 +141,6 @@ impl Frames {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-    use tokio_util::codec::Decoder as _;
-
-    use super::*;
-
-    fn framed(payloads: &[Vec<u8>]) -> Vec<u8> {
-        let mut out = Chain::new();
-        for payload in payloads {
-            let start = begin(&mut out);
-            let mut chain = Chain::new();
-            chain.put_bytes(payload.clone().into());
-            finish(&mut out, start, chain.len());
-            out.put_chain(&chain);
-        }
-        let mut bytes = Vec::new();
-        out.write_with(|slices| io::Write::write_vectored(&mut bytes, slices))
-            .expect("memory takes all");
-        bytes
-    }
-
-    /// Gives at most `step` bytes at a time.
-    struct Trickle<'a>(&'a [u8], usize);
-
-    impl Read for Trickle<'_> {
-        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-            let len = buffer.len().min(self.1);
-            self.0.read(&mut buffer[..len])
-        }
-    }
-
-    fn payloads() -> impl Strategy<Value = Vec<Vec<u8>>> {
-        let payload = (
-            any::<u8>(),
-            prop_oneof![0_usize..300, 60_000_usize..200_000],
-        );
-        prop::collection::vec(payload.prop_map(|(byte, len)| vec![byte; len]), 0..6)
-    }
-
-    proptest! {
-        #[test]
-        fn both_sides_read_what_was_written_however_it_is_cut(payloads in payloads(), step in 1_usize..100_000) {
-            let bytes = framed(&payloads);
-            let mut input = Trickle(&bytes, step);
-            let mut frames = Frames::new(LARGEST);
-            let mut decoder = codec(LARGEST);
-            let mut buffer = BytesMut::from(&bytes[..]);
-            for payload in &payloads {
-                let frame = frames.next(&mut input).expect("a whole frame");
-                prop_assert_eq!(frame.as_deref(), Some(&payload[..]));
-                let frame = decoder.decode(&mut buffer).expect("a whole frame");
-                prop_assert_eq!(frame.as_deref(), Some(&payload[..]));
-            }
-            prop_assert!(frames.next(&mut input).expect("the end").is_none());
-        }
-
-        #[test]
-        fn a_torn_frame_is_an_error_and_a_huge_length_never_allocates(
-            payload in prop::collection::vec(any::<u8>(), 1..500), cut in 1_usize..500, huge in 1_001_u32..,
-        ) {
-            let bytes = framed(std::slice::from_ref(&payload));
-            let cut = cut.min(bytes.len() - 1);
-            let torn = Frames::new(1000).next(&mut &bytes[..cut]);
-            prop_assert_eq!(torn.expect_err("torn").kind(), io::ErrorKind::UnexpectedEof);
-
-            let mut frames = Frames::new(1000);
-            let error = frames.next(&mut &huge.to_le_bytes()[..]).expect_err("over the limit");
-            prop_assert!(error.to_string().contains(&huge.to_string()) && error.to_string().contains("1000"));
-            let mut buffer = BytesMut::from(&huge.to_le_bytes()[..]);
-            prop_assert!(codec(1000).decode(&mut buffer).is_err());
-            prop_assert!(buffer.capacity() < 1000);
-        }
-
-        #[test]
-        fn garbage_never_panics_a_reader(bytes: Vec<u8>) {
-            let mut input = &bytes[..];
-            let mut frames = Frames::new(1 << 20);
-            while let Ok(Some(_)) = frames.next(&mut input) {}
-        }
-    }
-
-    #[test]
-    fn a_large_length_takes_memory_only_as_bytes_come() {
-        let mut bytes = (u32::MAX - 1).to_le_bytes().to_vec();
-        bytes.extend_from_slice(&[7; 100]);
-        // Were memory taken as promised, this would take 4 GiB.
-        let error = Frames::new(LARGEST)
-            .next(&mut &bytes[..])
-            .expect_err("torn");
-        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
-    }
-}
+#[cfg(all(test, properties))]
+#[path = "../../tests/properties/wire/frame.rs"]
+mod tests;

@@ -210,7 +210,7 @@ impl Page {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(properties)))]
 mod tests {
     use std::io::Read as _;
 

@@ -100,15 +100,15 @@ fn get_bytes(frame: &mut Reader) -> Option<OsString> {
     Some(OsString::from_vec(frame.take(len)?.to_vec()))
 }
 
-/// Where the outcome of a process setup goes: its length, as of the moment at which it is whole, and then a
+/// Where the outcome of an errand goes: its length, as of the moment at which it is whole, and then a
 /// status with the value, or with what stands in its place.
 #[derive(Debug)]
-pub(crate) struct OutcomeFile(File);
+pub(crate) struct Legacy(File);
 
 /// How many bytes the length takes.
 const HEAD: u64 = 8;
 
-impl OutcomeFile {
+impl Legacy {
     pub(crate) fn create() -> io::Result<Self> {
         Ok(Self(
             sys::above_standard_streams(sys::growing_file()?)?.into(),
@@ -155,106 +155,18 @@ impl OutcomeFile {
     }
 }
 
-impl AsRawFd for OutcomeFile {
+impl AsRawFd for Legacy {
     fn as_raw_fd(&self) -> RawFd {
         self.0.as_raw_fd()
     }
 }
 
-impl From<OwnedFd> for OutcomeFile {
+impl From<OwnedFd> for Legacy {
     fn from(fd: OwnedFd) -> Self {
         Self(fd.into())
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::super::frame::{Frames, LARGEST};
-    use super::super::outcomes::put_status;
-    use super::*;
-
-    fn texts() -> impl Strategy<Value = OsString> {
-        prop::collection::vec(1_u8.., 0..20).prop_map(OsString::from_vec)
-    }
-
-    fn setups() -> impl Strategy<Value = ProcessSetup> {
-        let environment = prop::option::of(prop::collection::vec((texts(), texts()), 0..5));
-        let folder = prop::option::of(texts().prop_map(PathBuf::from));
-        let limits = prop::collection::vec((Just(Limit::CpuTime), any::<i64>()), 0..3);
-        let flags = any::<(bool, bool, i64)>();
-        (flags, environment, folder, limits).prop_map(|(flags, environment, folder, limits)| {
-            let (is_daemon, has_stdin, offset) = flags;
-            ProcessSetup {
-                is_daemon,
-                has_stdin,
-                environment,
-                folder,
-                limits,
-                function: FunctionOffset(offset),
-                descriptors: 0,
-            }
-        })
-    }
-
-    proptest! {
-        #[test]
-        fn a_process_setup_survives_the_trip(process_setup in setups(), args: Vec<u8>) {
-            let mut chain = Chain::new();
-            chain.put_bytes(args.clone().into());
-            let mut out = Chain::new();
-            process_setup.put(&mut out, &chain);
-            let bytes = out.into_bytes();
-            let frame = Frames::new(LARGEST).next(&mut &bytes[..]).expect("a frame");
-            let parsed = ProcessSetup::parse(Reader::from(frame.expect("a frame")));
-            let (parsed, rest) = parsed.expect("a process setup");
-            prop_assert_eq!(parsed, process_setup);
-            prop_assert_eq!(&rest.into_bytes()[..], &args[..]);
-        }
-
-        #[test]
-        fn garbage_is_no_setup_and_no_panic(bytes: Vec<u8>) {
-            let _ = ProcessSetup::parse(Reader::from([&[TAG], &bytes[..]].concat()));
-        }
-    }
-
-    fn outcome(value: &[u8]) -> Chain {
-        let mut outcome = Chain::new();
-        put_status(&mut outcome, Status::Unencodable);
-        outcome.put_bytes(value.to_vec().into());
-        outcome
-    }
-
-    #[test]
-    fn what_is_left_in_whole_is_found_and_nothing_else_is() {
-        let outcome_file = OutcomeFile::create().expect("memory");
-        assert!(
-            outcome_file.read().expect("a file").is_none(),
-            "nothing was left"
-        );
-        let theirs = OutcomeFile::from(outcome_file.share().expect("a file"));
-        (&theirs.0).seek(SeekFrom::Start(HEAD)).expect("a file");
-        (&theirs.0).write_all(b"cut o").expect("memory");
-        assert!(
-            outcome_file.read().expect("a file").is_none(),
-            "a part was left"
-        );
-        theirs.leave(outcome(b"whole")).expect("memory");
-        let (status, value) = outcome_file.read().expect("a file").expect("an outcome");
-        assert_eq!(status, Status::Unencodable);
-        assert_eq!(&value.into_bytes()[..], b"whole");
-    }
-
-    #[test]
-    fn a_huge_length_never_allocates() {
-        let outcome_file = OutcomeFile::create().expect("memory");
-        outcome_file
-            .0
-            .write_all_at(&u64::MAX.to_le_bytes(), 0)
-            .expect("memory");
-        outcome_file
-            .read()
-            .expect_err("there is no more than the length");
-    }
-}
+#[cfg(all(test, properties))]
+#[path = "../../tests/properties/wire/process_setup.rs"]
+mod tests;

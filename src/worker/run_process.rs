@@ -14,7 +14,7 @@ use crate::panic::PanicReport;
 use crate::sys;
 use crate::wire::descriptors::Descriptor;
 use crate::wire::outcomes::{self, Status};
-use crate::wire::process_setup::{OutcomeFile, ProcessSetup};
+use crate::wire::process_setup::{Legacy, ProcessSetup};
 use crate::wire::{Chain, Reader, message};
 
 /// As Rust programs exit when they panic.
@@ -50,7 +50,7 @@ pub(super) fn run(mut inlet: Inlet, parent: Option<OwnedFd>) -> io::Result<i32> 
 struct Ready {
     entry: EntryPoint,
     beside: Vec<Descriptor>,
-    outcome_file: OutcomeFile,
+    legacy: Legacy,
 }
 
 fn prepare(
@@ -60,7 +60,7 @@ fn prepare(
 ) -> Result<Ready, Result<String, PanicReport>> {
     let told = |error: io::Error| Ok(error.to_string());
     let missing = || told(invalid("a descriptor is missing that was to come"));
-    let outcome_file = inlet.fds.pop_front().ok_or_else(missing)?;
+    let legacy = inlet.fds.pop_front().ok_or_else(missing)?;
     if process_setup.has_stdin {
         let stdin = inlet.fds.pop_front().ok_or_else(missing)?;
         sys::set_input(stdin).map_err(told)?;
@@ -87,7 +87,7 @@ fn prepare(
     Ok(Ready {
         entry,
         beside,
-        outcome_file: outcome_file.into(),
+        legacy: legacy.into(),
     })
 }
 
@@ -112,13 +112,13 @@ impl Ready {
         if !matches!(answer, Answer::Value) {
             outcome = failure_entry(answer);
         }
-        let Err(error) = self.outcome_file.leave(outcome) else {
+        let Err(error) = self.legacy.leave(outcome) else {
             return code;
         };
         let reason = format!("there is no memory for it: {error}");
         let failure = failure_entry(Answer::Unencodable(reason));
         // Without even that, the code has to do.
-        let _ = self.outcome_file.leave(failure);
+        let _ = self.legacy.leave(failure);
         1
     }
 }

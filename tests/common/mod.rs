@@ -1,6 +1,7 @@
 //! What the tests wait with: a gate that a task, in whatever process, announces itself at and
 //! stands at until it is let in; and a watchdog, so that a hang is a failure and not a stop.
 
+use std::ffi::{OsStr, OsString};
 use std::future::Future;
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream as Blocking;
@@ -9,9 +10,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
+
+use self::folder::Folder;
+
+pub(crate) mod folder;
 
 /// So long a test may wait for one thing.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -51,7 +55,7 @@ pub(crate) fn in_thread<R: Send + 'static>(
 /// Where tasks wait until the test lets them go. When it is dropped, all may go.
 pub(crate) struct Gate {
     listener: UnixListener,
-    directory: TempDir,
+    directory: Folder,
 }
 
 /// What a task needs to find its gate; can travel.
@@ -67,7 +71,7 @@ pub(crate) struct Guest {
 impl Gate {
     /// A closed gate.
     pub(crate) fn new() -> Self {
-        let directory = tempfile::tempdir().expect("a directory for a gate");
+        let directory = Folder::new();
         let listener = UnixListener::bind(directory.path().join("gate")).expect("a gate");
         Self {
             listener,
@@ -91,6 +95,17 @@ impl Gate {
 }
 
 impl Key {
+    /// Keys as one environment variable.
+    pub(crate) fn join(keys: &[Self]) -> OsString {
+        std::env::join_paths(keys.iter().map(|key| &key.0)).expect("folders without a colon")
+    }
+
+    /// The keys that [`Key::join`] joined.
+    pub(crate) fn split<const N: usize>(keys: &OsStr) -> [Self; N] {
+        let keys: Vec<Self> = std::env::split_paths(keys).map(Self).collect();
+        keys.try_into().expect("as many as were joined")
+    }
+
     /// Called by a task: says that it has arrived, and waits until it is let in.
     pub(crate) fn wait(&self) {
         self.wait_as(std::process::id());
@@ -130,7 +145,7 @@ impl Guest {
 #[tokio::test]
 async fn a_gate_holds_its_guests_until_they_are_let_in() {
     let gate = Gate::new();
-    let key = gate.key();
+    let [key] = Key::split(&Key::join(&[gate.key()]));
     let task = tokio::spawn(in_thread(move || key.wait()));
     let guest = gate.guest().await;
     assert_eq!(guest.pid(), std::process::id());

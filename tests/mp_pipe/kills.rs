@@ -12,8 +12,8 @@ use concurrent_futures::multiprocessing::{Connection, pipe};
 use concurrent_futures::{ExecutorExt as _, JoinHandle, ProcessPoolExecutor};
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
-use tempfile::TempDir;
 
+use super::common::folder::Folder;
 use super::common::{eventually, within};
 use super::{one_way, pool, signal};
 
@@ -132,7 +132,7 @@ impl Participant {
 struct Trial {
     to: To,
     from: From,
-    folder: TempDir,
+    folder: Folder,
     next: u64,
     participants: Vec<Participant>,
 }
@@ -148,7 +148,7 @@ impl Trial {
         Self {
             to,
             from,
-            folder: tempfile::tempdir().expect("a directory"),
+            folder: Folder::new(),
             next: 0,
             participants: Vec::new(),
         }

@@ -15,6 +15,7 @@ use tokio::net::unix::pipe;
 
 use super::again::{self, is_alone};
 use super::alone::descriptors;
+use super::common::folder::Folder;
 use super::common::within;
 use super::methods::held_by_every_start_method;
 use super::{builder, test_in};
@@ -90,10 +91,16 @@ async fn the_ends_of_pipes_can_be_taken(method: StartMethod) {
 }
 
 async fn a_stream_may_be_any_descriptor(method: StartMethod) {
-    let mut input = tempfile::tempfile().expect("a file");
+    let folder = Folder::new();
+    let file = |name| {
+        let mut options = fs::OpenOptions::new();
+        let options = options.read(true).write(true).create_new(true);
+        options.open(folder.path().join(name)).expect("a file")
+    };
+    let mut input = file("input");
     input.write_all(b"from a file").expect("it has room");
     std::io::Seek::rewind(&mut input).expect("a file");
-    let output = tempfile::tempfile().expect("a file");
+    let output = file("output");
     let copy = || {
         let copied = std::io::copy(&mut std::io::stdin(), &mut std::io::stdout());
         copied.expect("two files")
@@ -132,8 +139,8 @@ async fn environment_and_folder_are_the_parents_own_at_the_start_unless_told(met
     };
     assert_eq!(look(builder(method)).await, around());
     // Also what has changed since the fork server was started.
-    let folder = tempfile::tempdir().expect("a folder");
-    std::env::set_current_dir(&folder).expect("it is there");
+    let folder = Folder::new();
+    std::env::set_current_dir(folder.path()).expect("it is there");
     fs::create_dir("inner").expect("it is ours");
     #[expect(unsafe_code, reason = "it changes the environment")]
     // SAFETY: nothing else in this process looks at its environment meanwhile.

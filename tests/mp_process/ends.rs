@@ -89,9 +89,8 @@ fn receiver(end: Option<std::io::PipeReader>) -> pipe::Receiver {
 /// A parent has a daemon and another process, and ends when it is let in, or is killed before.
 async fn a_parent_ends(method: StartMethod, test: &str, end: impl AsyncFn(common::Guest)) {
     const GATES: &str = "CONCURRENT_FUTURES_TEST_GATES";
-    type Gates = [Key; 4];
-    if let Ok(gates) = std::env::var(GATES) {
-        let [parent, daemon, free, after]: Gates = serde_json::from_str(&gates).expect("keys");
+    if let Some(gates) = std::env::var_os(GATES) {
+        let [parent, daemon, free, after] = Key::split(&gates);
         let daemon = builder(method).daemon(true).spawn(wait_at, daemon).await;
         let free = builder(method).spawn(pass_two, (free, after)).await;
         let (_daemon, _free) = (daemon.expect("it starts"), free.expect("it starts"));
@@ -102,7 +101,7 @@ async fn a_parent_ends(method: StartMethod, test: &str, end: impl AsyncFn(common
     let keys = gates.each_ref().map(Gate::key);
     let mut started = Command::new(std::env::current_exe().expect("it is there"))
         .args(["--exact", &test_in("ends", method, test)])
-        .env(GATES, serde_json::to_string(&keys).expect("keys"))
+        .env(GATES, Key::join(&keys))
         .stdout(std::process::Stdio::null())
         .stderr(std::process::Stdio::null())
         .spawn()

@@ -14,8 +14,8 @@ use concurrent_futures::multiprocessing::{JoinableQueue, Queue};
 use concurrent_futures::{ExecutorExt as _, JoinHandle, ProcessPoolExecutor};
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
-use tempfile::TempDir;
 
+use super::common::folder::Folder;
 use super::common::{eventually, in_thread, within};
 use super::{pool, signal};
 
@@ -156,7 +156,7 @@ impl Participant {
 
 struct Trial {
     way: Way,
-    folder: TempDir,
+    folder: Folder,
     next: u64,
     participants: Vec<Participant>,
 }
@@ -170,7 +170,7 @@ impl Trial {
     fn new(way: Way) -> Self {
         Self {
             way,
-            folder: tempfile::tempdir().expect("a directory"),
+            folder: Folder::new(),
             next: 0,
             participants: Vec::new(),
         }

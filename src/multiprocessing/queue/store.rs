@@ -1,5 +1,5 @@
-//! The stores by which a queue changes, each a step after which a process may be killed. In tests that
-//! can be had: what runs is cut off before any of them.
+//! The stores by which a queue changes. A process may be killed after each of them; tests cut a run off before
+//! any of them.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -20,15 +20,17 @@ impl Store<'_> {
     }
 }
 
-/// Something is about to be changed for others to see.
+/// A change that others can see is about to happen.
 #[inline]
 pub(super) fn step() {
     #[cfg(test)]
     tests::step();
 }
 
+#[cfg(all(test, not(properties)))]
+pub(super) use tests::Cut;
 #[cfg(test)]
-pub(super) use tests::{Cut, cut_after, stores};
+pub(super) use tests::{cut_after, stores};
 
 #[cfg(test)]
 mod tests {

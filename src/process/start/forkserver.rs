@@ -1,20 +1,19 @@
-//! Where processes are forked: sees to it that there is a fork server, and that it is another one when the
-//! last has died.
+//! The place of a fork server: creates it when it is needed, and again after it has died.
 
 use std::fmt;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as Blocking;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Mutex;
 
-use super::Recipe;
 use super::child::Child;
 use super::connection::ChildConnection;
 use super::error::StartError;
 use super::forkserver_process::ForkServerProcess;
-use crate::process::ServeForked;
+use super::recipe::Recipe;
 #[cfg(feature = "multiprocessing")]
 use crate::process::output::Output;
 use crate::process::output::{Outlets, Outputs};
@@ -22,26 +21,30 @@ use crate::sys::{self, ChildProcess, Forked};
 use crate::wire::descriptors::Descriptor;
 use crate::wire::message::Role;
 
-/// How long one that has hung up may take to end.
+/// The time to end for a fork server that has hung up.
 const EXIT_GRACE: Duration = Duration::from_secs(5);
-/// How long a fork server that many share must have been silent, at least, before it is killed: those that it
-/// has forked lose their exit status by that. One that runs answers far sooner.
+/// The minimal silence of a shared fork server before it is killed: the exit status of its processes is lost
+/// then. One that runs answers far sooner.
 const SILENCE: Duration = Duration::from_secs(1);
 
+/// The main function of a forked process: takes its role, its socket, and the pidfd of its parent. (The
+/// worker's code is not imported here.)
+pub(crate) type ServeForked = fn(Role, io::Result<Blocking>, Option<OwnedFd>) -> !;
+
 pub(in crate::process) struct ForkServer {
-    /// What becomes of the output of another fork server, if there can be one.
+    /// Where the output of further fork servers goes, if there can be any.
     executes: Option<Outlets>,
-    /// Held while a fork server is made, so that only one is.
+    /// Held while a fork server is created, so that only one is.
     fork_server: Mutex<ForkServerState>,
 }
 
 enum ForkServerState {
-    /// One will be started when it is needed.
+    /// One is started when it is needed.
     Absent,
-    /// Forked from this process, which has not spoken with it yet.
+    /// Forked from this process, which has not talked to it yet.
     Unmet(ChildProcess, Blocking),
-    /// Somebody speaks with it, or waits for its end: the one that holds the lock, or one that has gone
-    /// meanwhile.
+    /// A task talks to it, or waits for its end: the one that holds the lock, or one that has been dropped
+    /// since.
     Meeting(ChildProcess),
     Ready(Arc<ForkServerProcess>),
     /// There can be no other.
@@ -50,13 +53,13 @@ enum ForkServerState {
 }
 
 impl ForkServer {
-    /// The fork server will be this executable, started again. What is printed by what it preloads goes to
-    /// our stderr.
+    /// The fork server is this executable, started again. The output of its preload goes to this process's
+    /// stderr.
     pub(in crate::process) fn executed() -> Self {
         Self::with_outlets(Outlets::new(None, None))
     }
 
-    /// As `executed`, for a fork server that no runtime has to attend to.
+    /// Like `executed`, for a fork server that needs no attending task in a runtime.
     #[cfg(feature = "multiprocessing")]
     pub(in crate::process) fn unattended() -> Self {
         Self::with_outlets(Outlets::new(Some(Output::null()), Some(Output::inherit())))
@@ -69,7 +72,7 @@ impl ForkServer {
         }
     }
 
-    /// The fork server is a fork of this process as it is now. It never comes back from here.
+    /// The fork server is a fork of this process as it is now. The fork never returns from here.
     pub(in crate::process) fn forked(recipe: &Recipe, serve: ServeForked) -> io::Result<Self> {
         let (ours, theirs) = sys::socket_pair()?;
         let parent = sys::open_child(std::process::id()).ok();
@@ -94,9 +97,9 @@ impl ForkServer {
         }
     }
 
-    /// Forks a worker with its socket, standard output and standard error. Nothing if the fork server was
-    /// found dead, or did not answer; there may be another next time. It may have forked a worker all
-    /// the same, so its socket must not be used again.
+    /// Forks a worker with its socket, stdout and stderr. `None` if the fork server was found dead, or did not
+    /// answer; the next attempt may use another one. It may have forked a worker all the same, so its socket
+    /// must not be used again.
     pub(super) async fn fork(
         &self,
         recipe: &Arc<Recipe>,
@@ -114,9 +117,9 @@ impl ForkServer {
         child.map(Some)
     }
 
-    /// As `fork`, for a process that runs one function; its descriptors go up to where it is told how it
-    /// ended. The fork server takes its exit status unasked. It fails if this takes longer than the start may, and
-    /// gives nothing if it is the fork server that is to blame for that.
+    /// Like `fork`, for a process that runs one function; its last descriptor is the pipe for its exit status.
+    /// The fork server takes that status by itself. It fails if this exceeds the time of the start, and returns
+    /// `None` if the fork server is the cause of that.
     #[cfg(feature = "multiprocessing")]
     pub(in crate::process) async fn run(
         &self,
@@ -150,7 +153,7 @@ impl ForkServer {
             (fork_server, forked)
         } else {
             let fork_server = self.make_ready(&mut state, recipe, role, fds).await?;
-            // As long as the lock is held, nobody else asks.
+            // While the lock is held, no one else asks.
             let forked = fork_server.first_fork(limit).await;
             drop(state);
             (fork_server, forked)
@@ -162,8 +165,8 @@ impl ForkServer {
         Ok(Some((process, fork_server)))
     }
 
-    /// Makes a fork server. It is asked for a process with its first words, so that its answer may be there as
-    /// soon as it is ready.
+    /// Creates a fork server. It gets the first request with its first messages, so that its answer can be
+    /// there as soon as it is ready.
     async fn make_ready(
         &self,
         state: &mut ForkServerState,
@@ -172,7 +175,7 @@ impl ForkServer {
         fds: Vec<Descriptor>,
     ) -> Result<Arc<ForkServerProcess>, StartError> {
         if matches!(state, ForkServerState::Meeting(_)) {
-            // Whoever met this one has gone in the middle of it.
+            // The task that talked to this one was dropped in between.
             state.kill().await;
             *state = self.without();
         }
@@ -228,7 +231,7 @@ impl ForkServer {
         Err(failure)
     }
 
-    /// How it stands when a fork server is gone.
+    /// The state after the end of a fork server.
     fn without(&self) -> ForkServerState {
         match self.executes {
             Some(_) => ForkServerState::Absent,
@@ -246,19 +249,19 @@ impl ForkServer {
         drop(dead.take_process());
     }
 
-    /// A start has taken too long. Kills the fork server if it has said nothing for a while, whoever has asked
-    /// it, and says whether that was so.
+    /// A start has taken too long. Kills the fork server if it has been silent for some time, whoever asked it,
+    /// and returns whether it was.
     #[cfg(feature = "multiprocessing")]
     fn kill_if_silent(&self) -> bool {
         let Ok(mut state) = self.fork_server.try_lock() else {
-            return false; // Whoever meets one has a limit for that.
+            return false; // The task that talks to it has a limit for that.
         };
         let is_silent = match &*state {
             ForkServerState::Ready(fork_server) if fork_server.is_silent_for(SILENCE) => {
                 drop(fork_server.take_process());
                 true
             }
-            // Whoever met this one has gone in the middle of it: nobody depends on it. Its drop kills it.
+            // The task that talked to this one was dropped in between: no one depends on it. Its drop kills it.
             ForkServerState::Meeting(_) => false,
             _ => return false,
         };
@@ -266,7 +269,7 @@ impl ForkServer {
         is_silent
     }
 
-    /// Ends the fork server, and waits until it is gone.
+    /// Ends the fork server, and waits until it has ended.
     pub(super) async fn close(&self) {
         let mut state = self.fork_server.lock().await;
         let process = match std::mem::replace(&mut *state, ForkServerState::Closed) {
@@ -283,8 +286,8 @@ impl ForkServer {
 }
 
 impl ForkServerState {
-    /// Kills the process that somebody meets, and waits until it is gone. It stays here, so that whoever
-    /// gives this up, as its pool closes, leaves the rest to the next one.
+    /// Kills the process that a task talks to, and waits until it has ended. It stays here: if this is dropped
+    /// because its pool closes, the next caller finishes it.
     async fn kill(&mut self) {
         if let Self::Meeting(process) = self {
             process.kill();
@@ -292,7 +295,7 @@ impl ForkServerState {
         }
     }
 
-    /// As `kill`, where it is about to end by itself. Says which it was and how it ended.
+    /// Like `kill`, for a process that is about to end by itself. Returns its id and how it ended.
     async fn ended(&mut self) -> (u32, sys::Exit) {
         let Self::Meeting(process) = self else {
             return Default::default();
@@ -305,7 +308,7 @@ impl ForkServerState {
     }
 }
 
-/// Starts the process that is to become a fork server.
+/// Executes a process in the given role, with these as its stdin, stdout and stderr.
 async fn execute(
     recipe: &Arc<Recipe>,
     outlets: &Outlets,
@@ -320,7 +323,7 @@ async fn execute(
     Ok((process, ours.into(), outputs))
 }
 
-/// Makes a fork server of the process at the other end, and asks it for a process.
+/// Makes the process at the other end a fork server, and asks it for a process.
 async fn meet(
     recipe: &Recipe,
     socket: Blocking,

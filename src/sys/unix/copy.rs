@@ -62,7 +62,7 @@ fn replace(word: &AtomicU64, from: usize, bytes: &[u8]) {
     });
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(properties)))]
 mod tests {
     use super::*;
 

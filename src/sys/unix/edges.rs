@@ -116,7 +116,7 @@ impl BlockingEdges {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(properties)))]
 mod tests {
     use super::*;
 

@@ -39,7 +39,7 @@ pub(crate) fn give_back(file: impl AsFd, offset: u64, len: u64) {
     let _ = rustix::fs::fallocate(file, flags, offset, len);
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(properties)))]
 mod tests {
     use std::os::unix::fs::MetadataExt as _;
 

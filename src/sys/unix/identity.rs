@@ -103,7 +103,7 @@ pub(crate) fn home() -> u64 {
     own_word(HOME, |_| true, || home().max(1))
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(properties)))]
 mod tests {
     use std::process::{Command, Stdio};
 

@@ -116,7 +116,7 @@ fn find_build_id(mut notes: &[u8]) -> Option<&[u8]> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(properties)))]
 mod tests {
     use super::*;
 

@@ -41,7 +41,7 @@ pub(crate) fn read_file(file: impl AsFd, len: usize, target: &mut Vec<u8>) -> io
     Ok(())
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(properties)))]
 mod tests {
     use super::*;
 

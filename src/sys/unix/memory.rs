@@ -224,7 +224,7 @@ pub(crate) fn enlarge(buffer: &mut Vec<u8>, len: usize) -> io::Result<()> {
     Ok(())
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(properties)))]
 mod tests {
     use std::sync::atomic::Ordering;
 

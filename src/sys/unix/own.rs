@@ -71,7 +71,7 @@ fn wiped_on_fork() -> Option<&'static [AtomicU64; WORDS]> {
     Some(unsafe { &*start.cast() })
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(properties)))]
 mod tests {
     use super::*;
 

@@ -94,7 +94,7 @@ pub(super) fn timespec(duration: Duration) -> Timespec {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(properties)))]
 mod tests {
     use std::os::fd::AsFd as _;
 

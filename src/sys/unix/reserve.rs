@@ -117,14 +117,19 @@ fn field(table: &str, name: &str) -> Option<u64> {
     line.next()?.parse().ok()
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(properties)))]
+#[path = "../../../tests/common/folder.rs"]
+mod folder;
+
+#[cfg(all(test, not(properties)))]
 mod tests {
+    use super::folder::Folder;
     use super::*;
 
     const MIB: u64 = 1 << 20;
 
-    fn system(files: &[(&str, &str)]) -> tempfile::TempDir {
-        let root = tempfile::tempdir().expect("a directory");
+    fn system(files: &[(&str, &str)]) -> Folder {
+        let root = Folder::new();
         for (name, text) in files {
             let path = root.path().join(name);
             fs::create_dir_all(path.parent().expect("it has one")).expect("a directory");

@@ -190,7 +190,7 @@ fn clear() {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(properties)))]
 mod tests {
     use super::*;
 

@@ -1,0 +1,248 @@
+//! Waits for a bell to ring or for a process to end, in a task ([`Vigil`]) or a thread ([`BlockingVigil`]).
+//! Wake-ups may be spurious, so the owner has to look again.
+
+use std::future::poll_fn;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Mutex, oneshot};
+
+use super::bell::Bell;
+use crate::sys::{self, BlockingEdges, Edges, ProcessIdentity};
+
+/// The interval of polling when no descriptor is left to listen with.
+pub(super) const BLIND: Duration = Duration::from_millis(10);
+
+/// The reason of a wake-up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Woken {
+    /// The bell has rung.
+    Rang,
+    /// A watched process has ended, or the reason is unknown.
+    Ended,
+}
+
+/// What one task listens to.
+#[derive(Debug)]
+pub(super) struct Vigil<'a> {
+    bell: &'a Bell,
+    ear: Option<Edges>,
+    watched: WatchedProcesses<Edges>,
+}
+
+impl<'a> Vigil<'a> {
+    /// Starts to listen.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime, or in one without an I/O driver.
+    pub(super) fn new(bell: &'a Bell) -> Self {
+        Self {
+            bell,
+            ear: bell.ear().ok(),
+            watched: WatchedProcesses::default(),
+        }
+    }
+
+    /// Watches these processes, and no others. Returns one of them that has ended.
+    pub(super) fn watch(&mut self, whom: &[ProcessIdentity]) -> Option<ProcessIdentity> {
+        self.watched.watch(whom, Edges::of)
+    }
+
+    /// Waits until the bell has rung since the last wait, or a watched process has ended.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub(super) async fn wait(&mut self) -> Woken {
+        let Some(ear) = self.ear.as_ref().filter(|_| !self.watched.blind) else {
+            pause().await;
+            self.ear = self.bell.ear().ok();
+            return Woken::Ended;
+        };
+        let woken = poll_fn(|context| {
+            for (_, process) in &self.watched.processes {
+                if let Poll::Ready(outcome) = process.poll_next(context) {
+                    return Poll::Ready(outcome.map(|()| Woken::Ended));
+                }
+            }
+            ear.poll_next(context).map_ok(|()| Woken::Rang)
+        });
+        woken.await.unwrap_or_else(|_| {
+            // The runtime that listened has ended; the next one may be another.
+            self.ear = None;
+            self.watched = WatchedProcesses::default();
+            Woken::Ended
+        })
+    }
+}
+
+/// Checks that this thread may block.
+///
+/// # Panics
+/// On a thread that drives async code.
+pub(super) fn may_block() {
+    // A fork still seems to be in the runtime that it was forked in, which does not run there.
+    if sys::generation() == 0 {
+        // The mutex is free, so this does not wait; it checks the thread.
+        drop(Mutex::new(()).blocking_lock());
+    }
+}
+
+/// Sleeps for `BLIND`. The runtime may have no timer and no free blocking thread, so this starts a thread.
+pub(super) async fn pause() {
+    let (done, over) = oneshot::channel::<()>();
+    let thread = std::thread::Builder::new().stack_size(64 * 1024);
+    let spawned = thread.spawn(|| {
+        std::thread::sleep(BLIND);
+        drop(done);
+    });
+    if spawned.is_err() {
+        tokio::task::yield_now().await;
+    }
+    let _ = over.await;
+}
+
+/// The kinds of edges: the bell, or the end of a watched process.
+const RING: u64 = 1;
+const END: u64 = 2;
+
+/// What one thread listens to.
+#[derive(Debug)]
+pub(super) struct BlockingVigil<'a> {
+    bell: &'a Bell,
+    edges: Option<BlockingEdges>,
+    watched: WatchedProcesses<OwnedFd>,
+}
+
+impl<'a> BlockingVigil<'a> {
+    /// Starts to listen.
+    ///
+    /// # Panics
+    /// On a thread that drives async code.
+    pub(super) fn new(bell: &'a Bell) -> Self {
+        may_block();
+        Self {
+            bell,
+            edges: bell.edges(RING).ok(),
+            watched: WatchedProcesses::default(),
+        }
+    }
+
+    /// Like [`Vigil::watch`].
+    pub(super) fn watch(&mut self, whom: &[ProcessIdentity]) -> Option<ProcessIdentity> {
+        let edges = self.edges.as_ref();
+        self.watched.watch(whom, |process| {
+            if let Some(edges) = edges {
+                edges.add(&process, END)?;
+            }
+            Ok(process)
+        })
+    }
+
+    /// Like [`Vigil::wait`], but returns at `end` at the latest.
+    pub(super) fn wait(&mut self, end: Option<Instant>) -> Woken {
+        if let Some(edges) = self.edges.as_ref().filter(|_| !self.watched.blind)
+            && let Ok(heard) = edges.next(end)
+        {
+            return if heard & END == 0 {
+                Woken::Rang
+            } else {
+                Woken::Ended
+            };
+        }
+        let left = end.map_or(BLIND, |end| end.saturating_duration_since(Instant::now()));
+        std::thread::sleep(left.min(BLIND));
+        *self = Self::new(self.bell);
+        Woken::Ended
+    }
+}
+
+/// The watched processes.
+#[derive(Debug)]
+struct WatchedProcesses<E> {
+    processes: Vec<(ProcessIdentity, E)>,
+    /// Whether one of them cannot be watched.
+    blind: bool,
+}
+
+impl<E> Default for WatchedProcesses<E> {
+    fn default() -> Self {
+        Self {
+            processes: Vec::new(),
+            blind: false,
+        }
+    }
+}
+
+impl<E: AsFd> WatchedProcesses<E> {
+    fn watch(
+        &mut self,
+        whom: &[ProcessIdentity],
+        listen: impl Fn(OwnedFd) -> io::Result<E>,
+    ) -> Option<ProcessIdentity> {
+        self.blind = false;
+        self.processes.retain(|(known, _)| whom.contains(known));
+        // A process cannot wait for its own end.
+        for who in whom.iter().filter(|who| **who != ProcessIdentity::own()) {
+            let known = self.processes.iter().find(|(known, _)| known == who);
+            match known.map(|(_, process)| process) {
+                Some(process) if sys::is_readable(process) => return Some(*who),
+                Some(_) => {}
+                None => match who
+                    .watch()
+                    .and_then(|process| process.map(&listen).transpose())
+                {
+                    Ok(Some(process)) => self.processes.push((*who, process)),
+                    Ok(None) => return Some(*who),
+                    Err(_) => self.blind = true,
+                },
+            }
+        }
+        None
+    }
+}
+
+#[cfg(all(test, not(properties)))]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    #[test]
+    fn a_thread_hears_a_ring_and_the_end_of_a_process_and_which_it_was() {
+        let bell = Bell::new().expect("a bell");
+        let mut vigil = BlockingVigil::new(&bell);
+        let mut process = Command::new("cat");
+        let mut process = process.stdin(Stdio::piped()).spawn().expect("a process");
+        let identity = ProcessIdentity::from_word(process.id().into()).expect("not 0");
+        let end = Instant::now().checked_add(Duration::from_secs(30));
+        assert_eq!(vigil.watch(&[identity]), None);
+        bell.ring();
+        assert_eq!(vigil.wait(end), Woken::Rang);
+        drop(process.stdin.take());
+        assert_eq!(vigil.wait(end), Woken::Ended);
+        bell.ring();
+        assert_eq!(vigil.wait(end), Woken::Rang);
+        assert_eq!(vigil.watch(&[identity]), Some(identity));
+        process.wait().expect("it has ended");
+    }
+
+    #[tokio::test]
+    async fn a_task_hears_a_ring_and_the_end_of_a_process_and_which_it_was() {
+        let bell = Bell::new().expect("a bell");
+        let mut vigil = Vigil::new(&bell);
+        let mut process = Command::new("cat");
+        let mut process = process.stdin(Stdio::piped()).spawn().expect("a process");
+        let identity = ProcessIdentity::from_word(process.id().into()).expect("not 0");
+        assert_eq!(vigil.watch(&[identity]), None);
+        bell.ring();
+        assert_eq!(vigil.wait().await, Woken::Rang);
+        drop(process.stdin.take());
+        assert_eq!(vigil.wait().await, Woken::Ended);
+        bell.ring();
+        assert_eq!(vigil.wait().await, Woken::Rang);
+        assert_eq!(vigil.watch(&[identity]), Some(identity));
+        process.wait().expect("it has ended");
+    }
+}

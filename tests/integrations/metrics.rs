@@ -1,0 +1,169 @@
+//! What a Prometheus server would scrape of two pools at work.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+use std::time::Duration;
+
+use concurrent_futures::{ExecutorExt as _, ProcessPoolExecutor, TaskOptions, ThreadPoolExecutor};
+use futures::TryStreamExt as _;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+
+use self::common::{Gate, Key, eventually, within};
+
+concurrent_futures::init_before_main!();
+
+fn stand_at(key: Key) {
+    key.wait();
+}
+
+/// The value of a line, by its name and labels; nothing if there is no such line.
+fn value(text: &str, name: &str) -> Option<f64> {
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.map(|value| value.parse().expect("a number"))
+}
+
+struct Scrape(PrometheusHandle);
+
+impl Scrape {
+    #[track_caller]
+    fn expect(&self, expected: &[(&str, f64)]) {
+        let text = self.0.render();
+        for (name, number) in expected {
+            assert_eq!(value(&text, name), Some(*number), "{name} in\n{text}");
+        }
+    }
+}
+
+// One test: there is one recorder.
+#[tokio::test]
+async fn what_executors_do_is_measured_under_names_that_prometheus_expects() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let scrape = Scrape(recorder.handle());
+    metrics::set_global_recorder(recorder).expect("there is no other");
+    let threads = ThreadPoolExecutor::builder()
+        .max_workers(1)
+        .queue_capacity(1)
+        .name("t")
+        .build();
+    let threads = threads.expect("a pool");
+    let processes = ProcessPoolExecutor::builder()
+        .max_workers(1)
+        .name("p")
+        .build()
+        .expect("a pool");
+
+    let gate = Gate::new();
+    let first = threads.submit(stand_at, gate.key());
+    let guest = gate.guest().await;
+    let second = threads.submit(|| {}, ());
+    within(threads.submit(|| {}, ()))
+        .await
+        .expect_err("the queue is full");
+    scrape.expect(&[
+        (r#"concurrent_futures_tasks_running{executor="t"}"#, 1.0),
+        (r#"concurrent_futures_tasks_queued{executor="t"}"#, 1.0),
+        (
+            r#"concurrent_futures_tasks_total{executor="t",outcome="rejected"}"#,
+            1.0,
+        ),
+    ]);
+    guest.let_in().await;
+    within(first).await.expect("a result");
+    within(second).await.expect("a result");
+    within(threads.submit(|| panic!("on purpose"), ()))
+        .await
+        .map(|(): ()| ())
+        .expect_err("it panicked");
+    let running = r#"concurrent_futures_tasks_running{executor="t"}"#;
+    eventually(|| value(&scrape.0.render(), running) == Some(0.0)).await;
+    scrape.expect(&[
+        (r#"concurrent_futures_tasks_queued{executor="t"}"#, 0.0),
+        (
+            r#"concurrent_futures_tasks_total{executor="t",outcome="ok"}"#,
+            2.0,
+        ),
+        (
+            r#"concurrent_futures_tasks_total{executor="t",outcome="panicked"}"#,
+            1.0,
+        ),
+        (
+            r#"concurrent_futures_task_run_seconds_count{executor="t"}"#,
+            3.0,
+        ),
+        (
+            r#"concurrent_futures_task_queue_wait_seconds_count{executor="t"}"#,
+            3.0,
+        ),
+    ]);
+
+    let running = processes.submit(stand_at, gate.key());
+    let guest = gate.guest().await;
+    let waiting = processes.submit(|| (), ());
+    scrape.expect(&[
+        (r#"concurrent_futures_workers{executor="p"}"#, 1.0),
+        (
+            r#"concurrent_futures_worker_starts_total{executor="p"}"#,
+            1.0,
+        ),
+        (r#"concurrent_futures_tasks_running{executor="p"}"#, 1.0),
+        (r#"concurrent_futures_tasks_queued{executor="p"}"#, 1.0),
+    ]);
+    waiting.abort();
+    guest.let_in().await;
+    within(running).await.expect("a result");
+    let _ = within(waiting).await.expect_err("it was cancelled");
+    let items: Vec<u32> = within(processes.map(|x: u32| x, 0..100).try_collect())
+        .await
+        .expect("results");
+    assert_eq!(items.len(), 100);
+    let slow = TaskOptions::new().timeout(Duration::from_millis(1));
+    let late = within(processes.submit_with(
+        &slow,
+        || loop {
+            std::thread::park()
+        },
+        (),
+    ))
+    .await;
+    late.map(|(): ()| ()).expect_err("it took too long");
+    within(processes.submit(|| -> () { std::process::abort() }, ()))
+        .await
+        .expect_err("it crashed");
+    processes.shutdown().await;
+    scrape.expect(&[
+        (
+            r#"concurrent_futures_tasks_total{executor="p",outcome="ok"}"#,
+            101.0,
+        ),
+        (
+            r#"concurrent_futures_tasks_total{executor="p",outcome="cancelled"}"#,
+            1.0,
+        ),
+        (
+            r#"concurrent_futures_tasks_total{executor="p",outcome="timed_out"}"#,
+            1.0,
+        ),
+        (
+            r#"concurrent_futures_tasks_total{executor="p",outcome="worker_lost"}"#,
+            1.0,
+        ),
+        (
+            r#"concurrent_futures_task_run_seconds_count{executor="p"}"#,
+            101.0,
+        ),
+        (
+            r#"concurrent_futures_worker_ends_total{executor="p",cause="timed_out"}"#,
+            1.0,
+        ),
+        (
+            r#"concurrent_futures_worker_ends_total{executor="p",cause="crashed"}"#,
+            1.0,
+        ),
+        (r#"concurrent_futures_workers{executor="p"}"#, 0.0),
+        (r#"concurrent_futures_tasks_running{executor="p"}"#, 0.0),
+        (r#"concurrent_futures_tasks_queued{executor="p"}"#, 0.0),
+    ]);
+}

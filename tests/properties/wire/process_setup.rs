@@ -1,0 +1,80 @@
+use proptest::prelude::*;
+
+use super::super::frame::{Frames, LARGEST};
+use super::super::outcomes::put_status;
+use super::*;
+
+fn texts() -> impl Strategy<Value = OsString> {
+    prop::collection::vec(1_u8.., 0..20).prop_map(OsString::from_vec)
+}
+
+fn errands() -> impl Strategy<Value = ProcessSetup> {
+    let environment = prop::option::of(prop::collection::vec((texts(), texts()), 0..5));
+    let folder = prop::option::of(texts().prop_map(PathBuf::from));
+    let limits = prop::collection::vec((Just(Limit::CpuTime), any::<i64>()), 0..3);
+    let flags = any::<(bool, bool, i64)>();
+    (flags, environment, folder, limits).prop_map(|(flags, environment, folder, limits)| {
+        let (is_daemon, has_stdin, offset) = flags;
+        ProcessSetup {
+            is_daemon,
+            has_stdin,
+            environment,
+            folder,
+            limits,
+            function: FunctionOffset(offset),
+            descriptors: 0,
+        }
+    })
+}
+
+proptest! {
+    #[test]
+    fn an_process_setup_survives_the_trip(process_setup in errands(), args: Vec<u8>) {
+        let mut chain = Chain::new();
+        chain.put_bytes(args.clone().into());
+        let mut out = Chain::new();
+        process_setup.put(&mut out, &chain);
+        let bytes = out.into_bytes();
+        let frame = Frames::new(LARGEST).next(&mut &bytes[..]).expect("a frame");
+        let parsed = ProcessSetup::parse(Reader::from(frame.expect("a frame")));
+        let (parsed, rest) = parsed.expect("an errand");
+        prop_assert_eq!(parsed, process_setup);
+        prop_assert_eq!(&rest.into_bytes()[..], &args[..]);
+    }
+
+    #[test]
+    fn garbage_is_no_process_setup_and_no_panic(bytes: Vec<u8>) {
+        let _ = ProcessSetup::parse(Reader::from([&[TAG], &bytes[..]].concat()));
+    }
+}
+
+fn outcome(value: &[u8]) -> Chain {
+    let mut outcome = Chain::new();
+    put_status(&mut outcome, Status::Unencodable);
+    outcome.put_bytes(value.to_vec().into());
+    outcome
+}
+
+#[test]
+fn what_is_left_in_whole_is_found_and_nothing_else_is() {
+    let legacy = Legacy::create().expect("memory");
+    assert!(legacy.read().expect("a file").is_none(), "nothing was left");
+    let theirs = Legacy::from(legacy.share().expect("a file"));
+    (&theirs.0).seek(SeekFrom::Start(HEAD)).expect("a file");
+    (&theirs.0).write_all(b"cut o").expect("memory");
+    assert!(legacy.read().expect("a file").is_none(), "a part was left");
+    theirs.leave(outcome(b"whole")).expect("memory");
+    let (status, value) = legacy.read().expect("a file").expect("an outcome");
+    assert_eq!(status, Status::Unencodable);
+    assert_eq!(&value.into_bytes()[..], b"whole");
+}
+
+#[test]
+fn a_huge_length_never_allocates() {
+    let legacy = Legacy::create().expect("memory");
+    legacy
+        .0
+        .write_all_at(&u64::MAX.to_le_bytes(), 0)
+        .expect("memory");
+    legacy.read().expect_err("there is no more than the length");
+}

@@ -1,0 +1,8 @@
+//! Source files of the library on atomics that [loom](https://docs.rs/loom) watches, in place of the standard
+//! library's. Loom runs a test again for each order in which its threads can meet, and for each value that the memory
+//! orders allow a load to find.
+
+#![cfg(all(test, target_os = "linux"))]
+
+mod claim_word;
+mod lock_word;
