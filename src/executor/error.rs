@@ -30,7 +30,8 @@ use crate::panic::{Location, PanicReport};
 /// With the feature `serde` an error can be written and read again, and keeps all its predicates, texts
 /// and fields. So it can be the result of a task, or a record in a log.
 ///
-/// ```
+#[cfg_attr(feature = "process", doc = "```")]
+#[cfg_attr(not(feature = "process"), doc = "```text")]
 /// use concurrent_futures::{ExecutorExt as _, ProcessPoolExecutor, TaskError, ThreadPoolExecutor};
 ///
 /// /// Runs in a worker, which has a pool of its own.
