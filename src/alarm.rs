@@ -15,7 +15,7 @@ pub(crate) struct Alarm {
         not(feature = "process"),
         allow(dead_code, reason = "only process pools ask")
     )]
-    rung: Arc<AtomicBool>,
+    fired: Arc<AtomicBool>,
 }
 
 impl Alarm {
@@ -26,8 +26,8 @@ impl Alarm {
         action: impl FnOnce() + Send + 'static,
     ) -> Self {
         let end = Instant::now().checked_add(delay);
-        let rung = Arc::new(AtomicBool::new(false));
-        let ring = rung.clone();
+        let fired = Arc::new(AtomicBool::new(false));
+        let ring = fired.clone();
         let task = runtime.spawn(async move {
             match end {
                 Some(end) => sleep_until(end).await,
@@ -38,14 +38,14 @@ impl Alarm {
         });
         Self {
             task: task.abort_handle(),
-            rung,
+            fired,
         }
     }
 
     /// Whether its time has come: its action ran, runs, or is about to run.
     #[cfg(feature = "process")]
     pub(crate) fn has_fired(&self) -> bool {
-        self.rung.load(Ordering::Acquire)
+        self.fired.load(Ordering::Acquire)
     }
 }
 

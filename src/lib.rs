@@ -102,6 +102,7 @@ mod function;
 #[cfg(all(any(doc, doctest), feature = "multiprocessing", feature = "sync"))]
 // A plain build does not contain it.
 pub mod guide;
+#[doc(alias = "Manager")]
 #[cfg(feature = "multiprocessing")]
 pub mod multiprocessing;
 mod observe;
@@ -158,6 +159,7 @@ pub use crate::thread::{ThreadPermit, ThreadPoolBuilder, ThreadPoolExecutor};
 ///     // Everything else.
 /// }
 /// ```
+#[doc(alias = "freeze_support")]
 #[cfg(feature = "process")]
 pub fn init() {
     process::allow_workers(worker::serve_forked); // A task may build a pool, too.

@@ -171,7 +171,7 @@ impl Visitor<'_> for OneOf {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(properties)))]
 mod tests {
     use std::collections::BTreeMap;
 

@@ -70,6 +70,26 @@ const PYTHON: &[&str] = &[
     "PriorityQueue LifoQueue maxsize Empty Full ShutDown",
 ];
 
+/// Names that people type into the search of the documentation, from Python, tokio and peers.
+const ALIASES: &[&str] = &[
+    "BrokenProcessPool",
+    "Future",
+    "Manager",
+    "Pool",
+    "ProcessPool",
+    "ThreadPool",
+    "add_done_callback",
+    "apply_async",
+    "cancel",
+    "cpu_count",
+    "imap",
+    "imap_unordered",
+    "result",
+    "run_in_executor",
+    "spawn_blocking",
+    "starmap",
+];
+
 #[test]
 fn the_readme_is_short() {
     let len = readme().len();
@@ -95,9 +115,14 @@ fn there_are_five_short_recipes() {
 fn the_readmes_test_command_is_the_one_that_is_run() {
     let command = "cargo test --workspace --all-features";
     assert!(readme().lines().any(|line| line == command));
-    let script = read(".ci/run").replace(" --locked", "");
+    let script = read(".ci/run");
+    let (_, options) = script.split_once("\neverything=(").expect("the options");
+    let (options, _) = options.split_once(')').expect("the end of the options");
+    let script = script
+        .replace("\"${everything[@]}\"", options)
+        .replace(" --locked", "");
     assert!(
-        script.lines().any(|line| line == command),
+        script.lines().any(|line| line.trim() == command),
         "`.ci/run` does not run the README's `{command}`"
     );
 }
@@ -159,6 +184,12 @@ fn all_code_of_the_guide_is_compiled() {
             assert!(["", "no_run", "sh"].contains(&kind), "{page}.md: ```{kind}");
         }
     }
+    for snippet in files("src/guide/snippets", "md") {
+        assert!(
+            elsewhere.contains(&format!("src/guide/snippets/{snippet}.md")),
+            "{snippet}.md is compiled nowhere"
+        );
+    }
 }
 
 #[test]
@@ -197,6 +228,23 @@ fn every_documented_name_of_python_has_a_row() {
         missing.is_empty(),
         "from_python.md says nothing of {missing:?}"
     );
+}
+
+#[test]
+fn the_documentation_finds_items_by_the_names_that_people_type() {
+    let mut sources = Vec::new();
+    add_sources(&root().join("src"), &mut sources);
+    let attributes: String = sources
+        .iter()
+        .flat_map(|source| source.lines())
+        .filter(|line| line.trim().starts_with("#[doc(alias"))
+        .collect();
+    for name in ALIASES {
+        assert!(
+            attributes.contains(&format!("\"{name}\"")),
+            "no item has the alias {name}"
+        );
+    }
 }
 
 #[test]
@@ -278,6 +326,18 @@ fn files(folder: &str, extension: &str) -> BTreeSet<String> {
         .collect();
     assert!(!names.is_empty(), "{folder} has files");
     names
+}
+
+/// The text of each source file in a folder and the folders in it.
+fn add_sources(folder: &Path, sources: &mut Vec<String>) {
+    for entry in fs::read_dir(folder).expect("the folder exists") {
+        let path = entry.expect("an entry can be read").path();
+        if path.is_dir() {
+            add_sources(&path, sources);
+        } else if path.extension().is_some_and(|end| end == "rs") {
+            sources.push(fs::read_to_string(path).expect("a source file is text"));
+        }
+    }
 }
 
 fn readme() -> String {

@@ -146,6 +146,7 @@ impl TaskError {
     /// Returns whether the task was cancelled: by [`abort`](crate::JoinHandle::abort), by a dropped
     /// [`abort_on_drop`](crate::JoinHandle::abort_on_drop) handle or stream, or by
     /// [`Shutdown::cancel_pending`](crate::Shutdown::cancel_pending).
+    #[doc(alias = "CancelledError")]
     pub fn is_cancelled(&self) -> bool {
         matches!(self.0.cause, Cause::Cancelled)
     }
@@ -157,12 +158,14 @@ impl TaskError {
 
     /// Returns whether the worker process ended before the task had a result, and the pool did not end
     /// it.
+    #[doc(alias("BrokenExecutor", "BrokenProcessPool"))]
     pub fn is_worker_lost(&self) -> bool {
         matches!(self.0.cause, Cause::WorkerLost(_))
     }
 
     /// Returns whether the task exceeded its [`timeout`](crate::TaskOptions::timeout), or a stream or a
     /// wait exceeded its own.
+    #[doc(alias = "TimeoutError")]
     pub fn is_timeout(&self) -> bool {
         matches!(self.0.cause, Cause::TimedOut { .. })
     }

@@ -179,7 +179,7 @@ impl<'de> Deserialize<'de> for TaskError {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(properties)))]
 mod tests {
     use std::collections::BTreeSet;
     use std::error::Error as _;

@@ -55,6 +55,7 @@ pub trait ExecutorExt: Executor {
     /// # Errors
     /// See [`TaskError`].
     #[cfg(feature = "process")]
+    #[doc(alias("apply_async", "run_in_executor", "spawn_blocking"))]
     fn submit<F, A, M>(&self, function: F, args: A) -> JoinHandle<F::Output>
     where
         F: Task<A, M> + Copy + Send + Sync + 'static,
@@ -146,6 +147,7 @@ pub trait ExecutorExt: Executor {
     /// # Ok(()) }
     /// ```
     #[cfg(feature = "process")]
+    #[doc(alias("Executor.map", "imap", "starmap"))]
     fn map<F, I, M>(&self, function: F, items: I) -> Map<F::Output>
     where
         I: IntoIterator + Send + 'static,
@@ -174,6 +176,7 @@ pub trait ExecutorExt: Executor {
     }
 
     /// Finishes all submitted tasks, however long they take, and ends the workers.
+    #[doc(alias = "close")]
     fn shutdown(&self) -> impl Future<Output = ShutdownReport> + Send {
         self.shutdown_with(Shutdown::new())
     }

@@ -34,6 +34,7 @@ use super::promise::{Promise, PromiseOf, Ticket};
 ///
 /// # Cancel safety
 /// Awaiting `&mut handle` is cancel safe.
+#[doc(alias("AsyncResult", "Future", "result"))]
 #[must_use = "a dropped handle detaches its task; await it, or keep it to abort the task"]
 pub struct JoinHandle<T> {
     cell: Arc<OutcomeCell<T>>,
@@ -193,6 +194,7 @@ impl<T> JoinHandle<T> {
     }
 
     /// Whether the outcome is there.
+    #[doc(alias = "done")]
     pub fn is_finished(&self) -> bool {
         self.cell.is_finished()
     }
@@ -212,6 +214,7 @@ impl<T> JoinHandle<T> {
     ///
     /// # Panics
     /// A panic of `callback` is caught and dropped.
+    #[doc(alias = "add_done_callback")]
     pub fn on_done(&self, callback: impl FnOnce() + Send + 'static) {
         let mut state = self.cell.lock();
         if matches!(state.outcome, CellOutcome::Pending) {
@@ -255,6 +258,7 @@ impl<T> JoinHandle<T> {
     /// in a process is killed after its [grace period](crate::TaskOptions::grace_period), and its worker
     /// is replaced. One that runs on a thread keeps its place until it returns. A finished task is not
     /// affected.
+    #[doc(alias = "cancel")]
     pub fn abort(&self) {
         self.cell.cancel();
     }

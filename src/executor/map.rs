@@ -166,6 +166,7 @@ impl<R> Map<R> {
     ///
     /// # Errors
     /// With 0 the stream yields one error, `is_rejected()`, and ends.
+    #[doc(alias = "chunksize")]
     pub fn chunk_size(mut self, items: usize) -> Self {
         self.pace.chunk_size = Some(items);
         self
@@ -188,6 +189,7 @@ impl<R> Map<R> {
     ///
     /// # Errors
     /// With 0 the stream yields one error, `is_rejected()`, and ends.
+    #[doc(alias = "buffersize")]
     pub fn buffer_size(mut self, items: usize) -> Self {
         self.pace.buffer_size = Some(items);
         self
@@ -247,6 +249,7 @@ impl<R> Map<R> {
     /// assert_eq!(sum, 30);
     /// # Ok(()) }
     /// ```
+    #[doc(alias = "imap_unordered")]
     pub fn unordered(mut self) -> Self {
         if let Submitted::InOrder(chunks) = &mut self.submitted {
             self.submitted = Submitted::AsCompleted(chunks.drain(..).collect());

@@ -194,6 +194,7 @@ impl Shutdown {
     }
 
     /// Sets whether tasks that have not started are cancelled.
+    #[doc(alias = "cancel_futures")]
     #[must_use]
     pub fn cancel_pending(mut self, cancel: bool) -> Self {
         self.cancel_pending = cancel;

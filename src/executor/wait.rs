@@ -129,7 +129,7 @@ impl Slice {
         Self(1024)
     }
 
-    fn goes_on(&mut self) -> bool {
+    fn has_budget(&mut self) -> bool {
         self.0 = self.0.saturating_sub(1);
         self.0 > 0 && coop::has_budget_remaining()
     }
@@ -157,7 +157,7 @@ where
     /// Takes the outcomes that are there. Pending if there may be more.
     fn poll_done(&mut self, cx: &mut task::Context<'_>) -> Poll<()> {
         let mut slice = Slice::new();
-        while slice.goes_on() {
+        while slice.has_budget() {
             if let Some((number, mut handle)) = self.unseen.next() {
                 match Pin::new(&mut handle).poll(cx) {
                     Poll::Ready(outcome) => self.take(number, outcome),
@@ -309,7 +309,7 @@ where
     /// The next outcome that is there; `None` if no handle is left.
     fn poll_outcome(&mut self, cx: &mut task::Context<'_>) -> Poll<Option<F::Output>> {
         let mut slice = Slice::new();
-        while slice.goes_on() {
+        while slice.has_budget() {
             let Some(mut handle) = self.unseen.next() else {
                 return self.pending.poll_next_unpin(cx);
             };

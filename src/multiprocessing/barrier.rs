@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::meeting::{BarrierPlace, MOST, Meeting, RoundOutcome, bytes};
-use super::robust::{Robust, RobustGuard};
+use super::robust::{RobustGuard, RobustLock};
 use super::shared::SharedObject;
 use crate::sys::ProcessIdentity;
 
@@ -46,7 +46,7 @@ pub struct Barrier(Arc<BarrierInner>);
 
 struct BarrierInner {
     shared: SharedObject,
-    robust: Robust,
+    robust: RobustLock,
 }
 
 /// Returned to each party that passes a [`Barrier`].
@@ -260,12 +260,12 @@ impl<'a> Visit<'a> {
 
     fn look(&mut self, held: &mut RobustGuard<'_>) -> Option<VisitResult> {
         match self.place {
-            None => self.come(held),
+            None => self.enter(held),
             Some(place) => self.stay(held, place),
         }
     }
 
-    fn come(&mut self, held: &mut RobustGuard<'_>) -> Option<VisitResult> {
+    fn enter(&mut self, held: &mut RobustGuard<'_>) -> Option<VisitResult> {
         let (meeting, own) = (self.barrier.meeting(), ProcessIdentity::own());
         if meeting.round().broken {
             return Some(Err(BrokenBarrier));
@@ -285,7 +285,7 @@ impl<'a> Visit<'a> {
             return Some(Ok(BarrierWaitResult { is_leader: true }));
         }
         if let Some(ended) = held.ended() {
-            meeting.bury(ended);
+            meeting.release_dead(ended);
         }
         let Some(place) = meeting.free_place() else {
             meeting.kept().for_each(|owner| held.watch(owner));

@@ -27,7 +27,7 @@ impl Bell {
     ///
     /// # Panics
     /// Outside of a tokio runtime, or in one without an I/O driver.
-    pub(super) fn ear(&self) -> io::Result<Edges> {
+    pub(super) fn listener(&self) -> io::Result<Edges> {
         Edges::of(self.0.as_fd().try_clone_to_owned()?)
     }
 

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::vigil::{may_block, pause};
 use super::wait::end_of;
+use super::waiter::{may_block, pause};
 use crate::sys::{self, Edges};
 use crate::wire::descriptors::Descriptor;
 

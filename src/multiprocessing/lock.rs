@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::robust::{Robust, RobustGuard};
+use super::robust::{RobustGuard, RobustLock};
 use super::shared::SharedObject;
 
 /// A lock for one task or thread at a time, among all processes that have it.
@@ -68,7 +68,7 @@ pub struct Lock(Arc<LockInner>);
 
 struct LockInner {
     shared: SharedObject,
-    robust: Robust,
+    robust: RobustLock,
 }
 
 impl Lock {
@@ -77,7 +77,10 @@ impl Lock {
     /// # Errors
     /// No descriptor or no memory is left.
     pub fn new() -> io::Result<Self> {
-        Ok(Self::of(SharedObject::new(Robust::BYTES, Robust::BYTES)?))
+        Ok(Self::of(SharedObject::new(
+            RobustLock::BYTES,
+            RobustLock::BYTES,
+        )?))
     }
 
     fn of(shared: SharedObject) -> Self {
@@ -141,7 +144,7 @@ impl Lock {
         Some(LockGuard::new(self, held))
     }
 
-    pub(super) fn robust(&self) -> &Robust {
+    pub(super) fn robust(&self) -> &RobustLock {
         &self.0.robust
     }
 }
@@ -224,6 +227,6 @@ impl Serialize for Lock {
 
 impl<'de> Deserialize<'de> for Lock {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        SharedObject::receive(deserializer, Robust::BYTES).map(Self::of)
+        SharedObject::receive(deserializer, RobustLock::BYTES).map(Self::of)
     }
 }

@@ -9,7 +9,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::bell::Bell;
-use super::robust::{Robust, RobustGuard};
+use super::robust::{RobustGuard, RobustLock};
 use crate::sys::SharedMapping;
 use crate::wire::descriptors::Descriptor;
 
@@ -19,12 +19,12 @@ pub(super) struct Locked {
     memory: Arc<SharedMapping>,
     descriptor: Descriptor,
     bell: Bell,
-    lock: Robust,
+    lock: RobustLock,
 }
 
 /// The layout: the lock, then the id of a process that died as the holder.
 const LOCK: usize = 0;
-const ABANDONED_BY: usize = Robust::BYTES;
+const ABANDONED_BY: usize = RobustLock::BYTES;
 
 impl Locked {
     /// The memory from here on belongs to the user of this type.
@@ -44,7 +44,7 @@ impl Locked {
     fn of(memory: SharedMapping, descriptor: Descriptor, bell: Bell) -> Self {
         let memory = Arc::new(memory);
         Self {
-            lock: Robust::new(memory.clone(), LOCK, bell.clone()),
+            lock: RobustLock::new(memory.clone(), LOCK, bell.clone()),
             memory,
             descriptor,
             bell,

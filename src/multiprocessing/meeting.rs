@@ -18,11 +18,11 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::robust::Robust;
+use super::robust::RobustLock;
 use crate::sys::{ProcessIdentity, SharedMapping};
 
 /// The layout: the number of parties, the round, the places.
-const PARTIES: usize = Robust::BYTES;
+const PARTIES: usize = RobustLock::BYTES;
 const ROUND: usize = PARTIES + 8;
 const PLACES: usize = ROUND + 8;
 const PLACE: usize = 16;
@@ -156,7 +156,7 @@ impl<'a> Meeting<'a> {
     }
 
     /// Clears the kept places of a process that has ended.
-    pub(super) fn bury(self, ended: ProcessIdentity) {
+    pub(super) fn release_dead(self, ended: ProcessIdentity) {
         for place in self.kept_places() {
             if self.owner(place).load(Ordering::Acquire) == ended.to_word() {
                 self.ticket(place).store(NONE, Ordering::SeqCst);

@@ -4,7 +4,7 @@
 //! - [`Process`] runs one function in a process of its own, which ends when the function returns.
 //!   [`active_children`] lists the running processes of this program, [`join_all`] waits for them.
 //! - [`Queue`] and [`JoinableQueue`] carry items from many processes to many.
-//! - [`pipe`] creates two connected ends, each a [`Connection`].
+//! - [`pipe()`] creates two connected ends, each a [`Connection`].
 //! - [`Lock`], [`RLock`], [`Condition`], [`Event`], [`Semaphore`], [`BoundedSemaphore`] and [`Barrier`]
 //!   synchronize.
 //! - [`SharedMemory`] shares bytes; [`Value`] and [`Array`] share plain data with a lock.
@@ -39,7 +39,7 @@
 //! # Platform
 //! Linux.
 
-// Reading order: `word` (the holder of a lock and the mark of its waiters), `bell` (wakes waiters), `vigil`
+// Reading order: `word` (the holder of a lock and the mark of its waiters), `bell` (wakes waiters), `waiter`
 // (waits for a bell or for the end of a process), `wait` (looks between waits), `changes` (versions of what a
 // lock guards), `robust` (a lock in shared memory that outlives a killed holder, and waiting for what it
 // guards), `shared` (memory and bell, as they travel); `lock`, `rlock`, `condition`, `event`; `slot` and
@@ -70,8 +70,8 @@ mod shared;
 mod shared_memory;
 mod slot;
 mod value;
-mod vigil;
 mod wait;
+mod waiter;
 mod word;
 
 pub use self::array::{Array, ArrayGuard};

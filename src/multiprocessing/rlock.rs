@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::robust::{Robust, RobustGuard};
+use super::robust::{RobustGuard, RobustLock};
 use super::shared::SharedObject;
 use crate::sys::ProcessIdentity;
 
@@ -48,13 +48,13 @@ pub struct RLock(Arc<RLockInner>);
 
 struct RLockInner {
     shared: SharedObject,
-    robust: Robust,
+    robust: RobustLock,
 }
 
 /// The words beside the robust lock: the task or thread that owns the lock, and the number of its guards. They
 /// are valid only while this process holds the lock. A process that dies leaves them as they are; the next
 /// owner sets them anew.
-const OWNER: usize = Robust::BYTES;
+const OWNER: usize = RobustLock::BYTES;
 const DEPTH: usize = OWNER + 8;
 const BYTES: usize = DEPTH + 8;
 

@@ -18,14 +18,14 @@ use std::time::{Duration, Instant};
 use super::bell::Bell;
 use super::changes::Changes;
 use super::linger::{linger, linger_in_turn};
-use super::vigil::{BlockingVigil, Vigil, Woken};
 use super::wait::{SeenHolders, blocking_until, end_of, is_over, until};
+use super::waiter::{BlockingWaiter, Waiter, Woken};
 use super::word::{Mark, Word};
 use crate::sys::{ProcessIdentity, SharedMapping};
 
 /// A robust lock. A clone is the same lock.
 #[derive(Clone, Debug)]
-pub(super) struct Robust {
+pub(super) struct RobustLock {
     memory: Arc<SharedMapping>,
     at: usize,
     bell: Bell,
@@ -37,7 +37,7 @@ const WAITING: usize = 8;
 const LISTENING: usize = 16;
 const VERSION: usize = 24;
 
-impl Robust {
+impl RobustLock {
     /// The memory needed, in bytes. All zeros is a free lock.
     pub(super) const BYTES: usize = 32;
 
@@ -128,15 +128,15 @@ impl Robust {
         if let Some(found) = look(&mut self.lock().await) {
             return found;
         }
-        let (mut vigil, mut seen) = (Vigil::new(&self.bell), SeenHolders::default());
+        let (mut waiter, mut seen) = (Waiter::new(&self.bell), SeenHolders::default());
         loop {
             let version = match self.lock().await.look(&mut seen, &mut look) {
                 Look::Found(found) => return found,
                 Look::Version(version) => version,
             };
-            let ended = vigil.watch(seen.watched());
+            let ended = waiter.watch(seen.watched());
             if ended.is_none() {
-                while vigil.wait().await == Woken::Rang && !self.changes().are_after(version) {}
+                while waiter.wait().await == Woken::Rang && !self.changes().are_after(version) {}
             }
             seen.renew(ended);
         }
@@ -155,19 +155,19 @@ impl Robust {
         if let Some(found) = look(&mut self.blocking_lock_by(end)?) {
             return Some(found);
         }
-        let (mut vigil, mut seen) = (BlockingVigil::new(&self.bell), SeenHolders::default());
+        let (mut waiter, mut seen) = (BlockingWaiter::new(&self.bell), SeenHolders::default());
         loop {
             let version = match self.blocking_lock_by(end)?.look(&mut seen, &mut look) {
                 Look::Found(found) => return Some(found),
                 Look::Version(version) => version,
             };
-            let ended = vigil.watch(seen.watched());
+            let ended = waiter.watch(seen.watched());
             if ended.is_none() {
                 loop {
                     if is_over(end) {
                         return None;
                     }
-                    if vigil.wait(end) == Woken::Ended || self.changes().are_after(version) {
+                    if waiter.wait(end) == Woken::Ended || self.changes().are_after(version) {
                         break;
                     }
                 }
@@ -192,9 +192,9 @@ impl Robust {
     /// # Cancel safety
     /// Cancel safe.
     pub(super) fn next_change(&self) -> impl Future<Output = ()> + Send {
-        let mut vigil = Vigil::new(&self.bell);
+        let mut waiter = Waiter::new(&self.bell);
         let version = self.changes().listen();
-        async move { while vigil.wait().await == Woken::Rang && !self.changes().are_after(version) {} }
+        async move { while waiter.wait().await == Woken::Rang && !self.changes().are_after(version) {} }
     }
 
     /// Like [`next_change`](Self::next_change), in a thread, until `end` at the latest. It waits when the
@@ -203,11 +203,11 @@ impl Robust {
     /// # Panics
     /// On a thread that drives async code.
     pub(super) fn next_change_by(&self, end: Option<Instant>) -> impl FnOnce() {
-        let mut vigil = BlockingVigil::new(&self.bell);
+        let mut waiter = BlockingWaiter::new(&self.bell);
         let version = self.changes().listen();
         move || {
             while !is_over(end)
-                && vigil.wait(end) == Woken::Rang
+                && waiter.wait(end) == Woken::Rang
                 && !self.changes().are_after(version)
             {}
         }
@@ -279,7 +279,7 @@ enum Look<T> {
 /// Holds the lock. Dropping it releases the lock and wakes the waiters for it.
 #[derive(Debug)]
 pub(super) struct RobustGuard<'a> {
-    robust: &'a Robust,
+    robust: &'a RobustLock,
     ended: Option<ProcessIdentity>,
     seen: SeenHolders,
 }
@@ -306,7 +306,7 @@ impl RobustGuard<'_> {
         self.seen.ended
     }
 
-    /// Keeps the lock until [`give_back`](Robust::give_back).
+    /// Keeps the lock until [`give_back`](RobustLock::give_back).
     pub(super) fn keep(self) {
         let mut kept = ManuallyDrop::new(self);
         drop(std::mem::take(&mut kept.seen));
@@ -340,16 +340,16 @@ mod tests {
 
     use super::*;
 
-    /// The same lock, as two processes have it.
-    fn two() -> (Robust, Robust) {
+    /// The same lock, as two processes see it.
+    fn two() -> (RobustLock, RobustLock) {
         let bell = Bell::new().expect("a bell");
         let (one, fd) = SharedMapping::create(4096).expect("memory");
         let other = SharedMapping::open(fd, 4096).expect("the same memory");
-        let lock = |memory| Robust::new(Arc::new(memory), 64, bell.clone());
+        let lock = |memory| RobustLock::new(Arc::new(memory), 64, bell.clone());
         (lock(one), lock(other))
     }
 
-    fn data(lock: &Robust) -> &AtomicU64 {
+    fn data(lock: &RobustLock) -> &AtomicU64 {
         lock.memory.word(0)
     }
 
@@ -358,7 +358,7 @@ mod tests {
         process.stdin(Stdio::piped()).spawn().expect("a process")
     }
 
-    fn give_to(process: &Child, lock: &Robust) {
+    fn give_to(process: &Child, lock: &RobustLock) {
         let holder = lock.memory.word(lock.at + HOLDER);
         holder.store(process.id().into(), Ordering::SeqCst);
     }
@@ -367,7 +367,7 @@ mod tests {
     fn one_at_a_time_has_it_be_it_a_task_or_a_thread() {
         const ROUNDS: u64 = 300;
         let (one, other) = two();
-        let add = |lock: &Robust| {
+        let add = |lock: &RobustLock| {
             let seen = data(lock).load(Ordering::Relaxed);
             std::thread::yield_now();
             data(lock).store(seen + 1, Ordering::Relaxed);
@@ -419,7 +419,7 @@ mod tests {
         let held = held.expect("no panic").expect("no time-out");
         assert_eq!(held.abandoned_by(), Some(process.id()));
         give_to(&process, &lock);
-        drop(held); // As in a fork of the holder: it is not its own to give back.
+        drop(held); // As in a fork of the holder: the fork does not hold the lock.
         let held = lock.try_lock().expect("nobody has it any more");
         assert_eq!(held.abandoned_by(), Some(process.id()));
     }
@@ -472,8 +472,8 @@ mod tests {
             let changes = other.changes();
             let listens = || changes.listening.0.load(Ordering::SeqCst) & 1 == 1;
             until(&listens).await;
-            // Somebody announces a change that was made without the lock, and is slow: in the middle of it
-            // the other one wakes and looks.
+            // A process announces a change that was made without the lock, and is slow: the other one wakes and
+            // looks in between.
             let before = looks.get();
             data(&other).store(1, Ordering::Relaxed);
             changes.version.fetch_add(1, Ordering::SeqCst);

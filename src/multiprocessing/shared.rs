@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::bell::Bell;
-use super::robust::Robust;
+use super::robust::RobustLock;
 use crate::sys::SharedMapping;
 use crate::wire::descriptors::Descriptor;
 
@@ -43,8 +43,8 @@ impl SharedObject {
     }
 
     /// The robust lock at the start of the memory.
-    pub(super) fn robust(&self) -> Robust {
-        Robust::new(self.memory.clone(), 0, self.bell.clone())
+    pub(super) fn robust(&self) -> RobustLock {
+        RobustLock::new(self.memory.clone(), 0, self.bell.clone())
     }
 
     /// The received object; `len` is the memory's length for this kind of object.

@@ -98,8 +98,8 @@ impl SharedMemory {
     /// Like [`create`](Self::create), with a name by which other processes of this user can
     /// [`open`](Self::open) it.
     ///
-    /// The name is 1 to 200 bytes of ASCII letters, digits, `-`, `_` and `.`; each user has separate names. It
-    /// exists while any process has the memory, and is removed when the last handle is dropped. A process that
+    /// The name is 1 to 200 bytes of letters (of any script), digits, `-`, `_` and `.`; each user has separate
+    /// names. It exists while any process has the memory, and is removed when the last handle is dropped. A process that
     /// is killed, or exits without dropping its handle, does not remove it: if it was the last, the name can no
     /// longer be opened, and the next `create_named` of any name removes the rest. (A fork of a process that
     /// has the memory has it too. So has a process that is being started, until it executes its program: if the
@@ -143,7 +143,8 @@ impl SharedMemory {
     /// # Errors
     /// [`NotFound`](io::ErrorKind::NotFound) if no memory of this name exists,
     /// [`InvalidInput`](io::ErrorKind::InvalidInput) if the name is not valid,
-    /// [`PermissionDenied`](io::ErrorKind::PermissionDenied) if the file of this name belongs to another user.
+    /// [`PermissionDenied`](io::ErrorKind::PermissionDenied) if the file of this name
+    /// belongs to another user or is not a regular file.
     pub fn open(name: &str) -> io::Result<Self> {
         let file = SegmentName::new(name)?;
         let (fd, len) = file.open()?;

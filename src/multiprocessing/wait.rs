@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::bell::Bell;
-use super::vigil::{BlockingVigil, Vigil};
+use super::waiter::{BlockingWaiter, Waiter};
 use super::word::Mark;
 use crate::sys::ProcessIdentity;
 
@@ -58,15 +58,15 @@ pub(super) async fn until<T>(
     mark: Mark<'_>,
     mut look: impl FnMut(&mut SeenHolders) -> Option<T>,
 ) -> T {
-    let (mut vigil, mut seen) = (Vigil::new(bell), SeenHolders::default());
+    let (mut waiter, mut seen) = (Waiter::new(bell), SeenHolders::default());
     loop {
         mark.raise();
         if let Some(found) = look(&mut seen) {
             return found;
         }
-        let ended = vigil.watch(seen.watched());
+        let ended = waiter.watch(seen.watched());
         if ended.is_none() {
-            vigil.wait().await;
+            waiter.wait().await;
         }
         seen.renew(ended);
     }
@@ -79,18 +79,18 @@ pub(super) fn blocking_until<T>(
     end: Option<Instant>,
     mut look: impl FnMut(&mut SeenHolders) -> Option<T>,
 ) -> Option<T> {
-    let (mut vigil, mut seen) = (BlockingVigil::new(bell), SeenHolders::default());
+    let (mut waiter, mut seen) = (BlockingWaiter::new(bell), SeenHolders::default());
     loop {
         mark.raise();
         if let Some(found) = look(&mut seen) {
             return Some(found);
         }
-        let ended = vigil.watch(seen.watched());
+        let ended = waiter.watch(seen.watched());
         if ended.is_none() {
             if is_over(end) {
                 return None;
             }
-            vigil.wait(end);
+            waiter.wait(end);
         }
         seen.renew(ended);
     }

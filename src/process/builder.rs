@@ -33,6 +33,7 @@ const SPAWN_TIMEOUT: Duration = Duration::from_secs(30);
 /// assert_eq!(StartMethod::default(), StartMethod::ForkServer);
 /// assert!(StartMethod::available().any(|method| method == StartMethod::Spawn));
 /// ```
+#[doc(alias("get_context", "set_start_method"))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum StartMethod {
@@ -121,6 +122,7 @@ impl ProcessPoolBuilder {
 
     /// The maximal number of workers. Default: the number of CPUs that this process may use, as limited by its
     /// affinity and the CPU quota of its container.
+    #[doc(alias = "cpu_count")]
     pub fn max_workers(mut self, workers: usize) -> Self {
         self.max_workers = Some(workers);
         self
@@ -225,6 +227,7 @@ impl ProcessPoolBuilder {
     ///
     /// # Errors
     /// With [`StartMethod::Spawn`], whose workers share nothing, `build` fails with `is_invalid_setting()`.
+    #[doc(alias = "set_forkserver_preload")]
     pub fn preload<F, A, M>(mut self, function: F, args: A) -> Self
     where
         F: Task<A, M> + Copy + Send + Sync + 'static,
@@ -242,6 +245,7 @@ impl ProcessPoolBuilder {
     /// The number of tasks after which a worker is replaced, for code that leaks. A chunk of a `map` counts as
     /// one task. The successor starts when the worker gets its last task, so for a moment there may be more
     /// processes than [`max_workers`](Self::max_workers). Must not be 0. Default: never.
+    #[doc(alias = "maxtasksperchild")]
     pub fn max_tasks_per_child(mut self, tasks: u64) -> Self {
         self.max_tasks_per_child = Some(tasks);
         self

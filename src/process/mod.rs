@@ -87,6 +87,7 @@ fn workers_allowed() -> Option<ServeForked> {
 ///
 /// # Platform
 /// Linux.
+#[doc(alias("Pool", "ProcessPool"))]
 pub struct ProcessPoolExecutor {
     pool: Arc<Pool>,
 }

@@ -46,10 +46,10 @@ pub(super) fn start(runtime: &Handle, pool: Arc<Pool>, id: u64) {
         link: None,
         end: PlaceEnd::NeverPolled,
     };
-    runtime.spawn(occupy(place));
+    runtime.spawn(run_place(place));
 }
 
-async fn occupy(mut place: TakenPlace) {
+async fn run_place(mut place: TakenPlace) {
     place.end = PlaceEnd::Gone(None, 0);
     if let Some(moment) = place.pool.starts_after()
         && !pause(&place.pool, moment).await
@@ -60,7 +60,7 @@ async fn occupy(mut place: TakenPlace) {
         match try_bring_up(&place.pool, place.id).await {
             Ok(worker) => {
                 place.link = Some(worker.link.clone());
-                let (departure, lost) = worker.live(&place.pool).await;
+                let (departure, lost) = worker.supervise(&place.pool).await;
                 place.end = PlaceEnd::Gone(Some(departure), lost);
                 return;
             }
@@ -81,7 +81,7 @@ async fn occupy(mut place: TakenPlace) {
 }
 
 /// Waits for an instant, if there is one. (Otherwise no timer is created.)
-async fn come(moment: Option<Instant>) {
+async fn sleep_until_some(moment: Option<Instant>) {
     match moment {
         Some(moment) => sleep_until(moment).await,
         None => std::future::pending().await,
@@ -117,7 +117,7 @@ impl Drop for TakenPlace {
         let cut_off = self
             .link
             .as_ref()
-            .map_or(0, |link| link.bury(&Cause::Shutdown).lost);
+            .map_or(0, |link| link.settle_death(&Cause::Shutdown).lost);
         if let (Some(_), PlaceEnd::Gone(departure, _)) = (&self.link, &self.end) {
             self.pool.worker_ended(departure.unwrap_or(Departure::Sent));
         }
@@ -278,7 +278,7 @@ fn describe(error: StartError, death: Option<Death>) -> Failure {
 
 impl SupervisedWorker {
     /// Drives the worker until it has ended. Returns why, and how many items it took along.
-    async fn live(mut self, pool: &Arc<Pool>) -> (Departure, usize) {
+    async fn supervise(mut self, pool: &Arc<Pool>) -> (Departure, usize) {
         pool.worker_ready(&self.link);
         self.drive(pool).await;
         let exit = self.child.exit().await;
@@ -309,7 +309,7 @@ impl SupervisedWorker {
             }
             None => (Departure::Crashed, Cause::WorkerLost(death)),
         };
-        let remains = self.link.bury(&loss);
+        let remains = self.link.settle_death(&loss);
         let departure = match departure {
             Departure::Crashed if remains.was_useless => Departure::Stillborn,
             departure => departure,
@@ -358,11 +358,11 @@ impl SupervisedWorker {
                         // Most likely it has ended, which will be reported in a moment.
                         hung_up = Some(Instant::now() + EXIT_GRACE);
                     } else {
-                        more = self.take_in(pool);
+                        more = self.read_results(pool);
                     }
                 }
                 () = self.child.ended() => return,
-                () = come(hung_up), if hung_up.is_some() => {
+                () = sleep_until_some(hung_up), if hung_up.is_some() => {
                     hung_up = None;
                     self.link.end(Ending::Protocol("closing its connection".to_owned()));
                 }
@@ -371,10 +371,10 @@ impl SupervisedWorker {
                 // The other tasks of the runtime run between two pieces.
                 () = yield_now(), if more || has_room => {
                     if more {
-                        more = self.take_in(pool);
+                        more = self.read_results(pool);
                     }
                 }
-                () = come(deadline), if deadline.is_some() => {
+                () = sleep_until_some(deadline), if deadline.is_some() => {
                     if last_call.is_some() {
                         return self.child.kill();
                     }
@@ -398,7 +398,7 @@ impl SupervisedWorker {
     }
 
     /// Settles what has arrived. True if there is more, but this is enough at once.
-    fn take_in(&mut self, pool: &Arc<Pool>) -> bool {
+    fn read_results(&mut self, pool: &Arc<Pool>) -> bool {
         // A task's lines are passed on before its caller gets the outcome.
         self.outputs.drain(Some(&self.link));
         let more = self.read_frames(pool);
@@ -415,13 +415,13 @@ impl SupervisedWorker {
         }
     }
 
-    /// Like `take_in`.
+    /// Like `read_results`.
     fn read_frames(&mut self, pool: &Arc<Pool>) -> bool {
         let mut most = PIECE;
         loop {
             if let Some(arriving) = self.arriving.take() {
                 match arriving.read(self.link.page.ring(RingDirection::FromWorker), &mut most) {
-                    Arriving::Whole(outcomes) => self.hear(outcomes, pool),
+                    Arriving::Whole(outcomes) => self.read_outcomes(outcomes, pool),
                     Arriving::More(arriving) => {
                         self.arriving = Some(arriving);
                         return true;
@@ -431,7 +431,7 @@ impl SupervisedWorker {
                         return false;
                     }
                     Arriving::Failed(what) => {
-                        self.protest(&what);
+                        self.fail_protocol(&what);
                         return false;
                     }
                 }
@@ -445,12 +445,12 @@ impl SupervisedWorker {
                     }
                     let message = FromWorker::parse(Reader::from(frame.freeze()));
                     if let Err(what) = self.act_on(message, pool) {
-                        self.protest(what);
+                        self.fail_protocol(what);
                         return false;
                     }
                 }
                 Err(error) => {
-                    self.protest(&format!("sending an invalid frame: {error}"));
+                    self.fail_protocol(&format!("sending an invalid frame: {error}"));
                     return false;
                 }
             }
@@ -466,7 +466,7 @@ impl SupervisedWorker {
         match message {
             Some(FromWorker::Outcomes(entries)) => match self.announced.take() {
                 Some(parts) => self.arriving = Some(Arrival::new(entries, parts)),
-                None => self.hear(entries, pool),
+                None => self.read_outcomes(entries, pool),
             },
             Some(FromWorker::Progress(seq)) => self.link.report(seq),
             Some(FromWorker::Taken(seq)) => self.link.taken(seq),
@@ -485,7 +485,7 @@ impl SupervisedWorker {
         Ok(())
     }
 
-    fn protest(&mut self, what: &str) {
+    fn fail_protocol(&mut self, what: &str) {
         self.buffer.clear();
         self.link.end(Ending::Protocol(what.to_owned()));
     }
@@ -504,12 +504,12 @@ impl SupervisedWorker {
         // If one was still arriving, a part of it died with the worker.
         (self.announced, self.arriving) = (None, None);
         self.listener = Listener::default();
-        self.hear(Reader::from(self.link.page.outbox()), pool);
+        self.read_outcomes(Reader::from(self.link.page.outbox()), pool);
         self.link.last_report();
     }
 
     /// Passes the worker's messages on to their receivers.
-    fn hear(&mut self, mut entries: Reader, pool: &Arc<Pool>) {
+    fn read_outcomes(&mut self, mut entries: Reader, pool: &Arc<Pool>) {
         while let Some(told) = self.listener.next(&mut entries) {
             match told {
                 Ok(Told::Time { seq, nanos }) => self.link.ran(seq, nanos),
@@ -520,7 +520,7 @@ impl SupervisedWorker {
                     status,
                     reason,
                 }) => self.fail(seq, item, (status, reason), pool),
-                Err(Nonsense) => return self.protest("sending invalid outcomes"),
+                Err(Nonsense) => return self.fail_protocol("sending invalid outcomes"),
             }
         }
     }

@@ -189,13 +189,13 @@ impl Core {
 
     /// The thread of a resting seat woke up: it was called, its time is over, or the wake-up is
     /// spurious. `None` lets it rest on.
-    pub(super) fn rise(&self, seat: u64, is_over: bool) -> Option<Next> {
+    pub(super) fn wake_up(&self, seat: u64, is_over: bool) -> Option<Next> {
         let mut state = self.lock();
         if !state.seats.is_resting(seat) {
             return Some(self.find(state, seat, Idle::Rest));
         }
         is_over.then(|| {
-            state.seats.rise(seat);
+            state.seats.wake_up(seat);
             self.find(state, seat, Idle::Leave)
         })
     }
@@ -214,7 +214,7 @@ impl Core {
                 }
             };
         };
-        let can_share = matches!(&work, SeatWork::Part(part) if part.unbegun() > 1);
+        let can_share = matches!(&work, SeatWork::Part(part) if part.unstarted() > 1);
         if can_share || !state.backlog.is_empty() {
             self.call(state);
         } else {
@@ -233,7 +233,7 @@ impl Core {
             Some(ThreadSource::Wake(thread)) => thread.unpark(),
             Some(ThreadSource::Hire(seat)) => match self.current_runtime() {
                 Some(runtime) => (self.hire)(&runtime, self.shared(), seat),
-                None => self.lose(seat),
+                None => self.seat_lost(seat),
             },
             None if is_news => self.announce_work(),
             None => {}
@@ -249,7 +249,7 @@ impl Core {
     }
 
     /// Frees a seat whose thread ended early. It may have been called for work.
-    pub(super) fn lose(&self, seat: u64) {
+    pub(super) fn seat_lost(&self, seat: u64) {
         self.give_back(self.lock(), seat);
         let mut state = self.lock();
         let is_last = state.seats.is_empty();
@@ -417,9 +417,9 @@ impl Executor for Core {
 
     fn stats(&self) -> Stats {
         let state = self.lock();
-        let unbegun: usize = state.seats.chunks().map(|chunk| chunk.unbegun()).sum();
+        let unstarted: usize = state.seats.chunks().map(|chunk| chunk.unstarted()).sum();
         Stats {
-            queued: state.backlog.items() + unbegun,
+            queued: state.backlog.items() + unstarted,
             running: state.seats.running(),
             workers: state.seats.running(),
             finished: state.finished,

@@ -50,6 +50,7 @@ use crate::executor::{Executor, Intake, Stats};
 /// assert_eq!(shout.await?, "HELLO, WORLD!");
 /// # Ok(()) }
 /// ```
+#[doc(alias = "ThreadPool")]
 pub struct ThreadPoolExecutor {
     core: Arc<Core>,
 }
@@ -78,6 +79,7 @@ impl ThreadPoolExecutor {
     ///
     /// # Errors
     /// The handle reports them; see [`TaskError`].
+    #[doc(alias("run_in_executor", "spawn_blocking"))]
     pub fn submit<F, A, M>(&self, function: F, args: A) -> JoinHandle<F::Output>
     where
         F: Task<A, M> + Send + 'static,
@@ -171,6 +173,7 @@ impl ThreadPoolExecutor {
     /// assert_eq!(texts, ["1", "2", "3"]);
     /// # Ok(()) }
     /// ```
+    #[doc(alias("Executor.map", "imap", "starmap"))]
     pub fn map<F, I, M>(&self, function: F, items: I) -> Map<F::Output>
     where
         I: IntoIterator + Send + 'static,

@@ -109,7 +109,7 @@ impl Seats {
     }
 
     /// A resting seat looks for work without a call.
-    pub(super) fn rise(&mut self, id: u64) {
+    pub(super) fn wake_up(&mut self, id: u64) {
         self.resting.retain(|resting| *resting != id);
         self.set(id, SeatState::Coming);
     }
@@ -139,7 +139,7 @@ impl Seats {
 
     /// Whether a running chunk has items left.
     pub(super) fn have_parts(&self) -> bool {
-        self.chunks().any(|chunk| chunk.unbegun() > 0)
+        self.chunks().any(|chunk| chunk.unstarted() > 0)
     }
 
     /// The running chunks.

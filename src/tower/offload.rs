@@ -21,20 +21,7 @@ use crate::thread::ThreadPoolExecutor;
 /// A thread of the pool polls the whole future of a call, within the caller's runtime. Dropping the
 /// response future ends the call at its next `.await`.
 ///
-/// ```
-/// use std::sync::Arc;
-/// use concurrent_futures::ThreadPoolExecutor;
-/// use concurrent_futures::tower::OffloadLayer;
-/// use tower::{BoxError, Service as _, ServiceBuilder, ServiceExt as _};
-///
-/// # #[tokio::main] async fn main() -> Result<(), BoxError> {
-/// let pool = Arc::new(ThreadPoolExecutor::with_workers(2)?);
-/// let mut sum = ServiceBuilder::new()
-///     .layer(OffloadLayer::new(pool))
-///     .service_fn(|upto: u64| async move { Ok::<u64, BoxError>((1..=upto).sum()) });
-/// assert_eq!(sum.ready().await?.call(4).await?, 10);
-/// # Ok(()) }
-/// ```
+#[cfg_attr(not(doctest), doc = include_str!("../guide/snippets/offload_layer.md"))]
 #[derive(Clone, Debug)]
 pub struct OffloadLayer(Arc<ThreadPoolExecutor>);
 

@@ -24,21 +24,7 @@ use crate::executor::task::Task;
 /// cancels its task, so a request whose client disconnected frees its worker. The service does not keep
 /// its executor open.
 ///
-/// ```
-/// use std::time::Duration;
-/// use concurrent_futures::ThreadPoolExecutor;
-/// use concurrent_futures::tower::TaskService;
-/// use tower::{Service as _, ServiceBuilder, ServiceExt as _};
-///
-/// # #[tokio::main] async fn main() -> Result<(), tower::BoxError> {
-/// let pool = ThreadPoolExecutor::builder().max_workers(2).queue_capacity(16).build()?;
-/// let mut power = ServiceBuilder::new()
-///     .load_shed() // Instead of waiting for room.
-///     .timeout(Duration::from_secs(5))
-///     .service(TaskService::new(&pool, u64::pow));
-/// assert_eq!(power.ready().await?.call((2, 8)).await?, 256);
-/// # Ok(()) }
-/// ```
+#[cfg_attr(not(doctest), doc = include_str!("../guide/snippets/task_service.md"))]
 ///
 /// # Errors
 /// `poll_ready` fails with `is_shutdown()` when the executor has been shut down; a call fails as

@@ -13,6 +13,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use bytes::Bytes;
+use concurrent_futures::multiprocessing::{Queue, pipe};
 use concurrent_futures::{Executor as _, ExecutorExt as _, ProcessPoolExecutor};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
@@ -600,4 +601,34 @@ async fn a_task_may_put_other_files_in_place_of_the_standard_streams() {
         let _ = rustix::io::write(rustix::stdio::stdout(), b"no room");
     }
     leaves_the_protocol_intact(|pool| pool.submit(replace, ())).await;
+}
+
+/// Among values of other kinds, so that one that is read badly spoils the next.
+#[tokio::test]
+async fn a_value_of_json_goes_through_a_queue_and_a_pipe() {
+    let value = json!({"a": [1, null, "b"], "c": {"d": 0.5}});
+    let values = [value.clone(), json!(null), json!([[], {}]), value];
+    let queue = Queue::unbounded().expect("a queue");
+    let (ours, theirs) = pipe::<Value, Value>().expect("a pipe");
+    for value in &values {
+        within(queue.put(value.clone()))
+            .await
+            .expect("there is room");
+        queue.try_put(value.clone()).expect("there is room");
+        within(ours.send(value.clone())).await.expect("it is read");
+        within(theirs.send(value.clone()))
+            .await
+            .expect("it is read");
+    }
+    for value in &values {
+        assert_eq!(queue.try_get().expect("it is there"), *value);
+        let got = tokio::task::spawn_blocking({
+            let queue = queue.clone();
+            move || queue.blocking_get()
+        });
+        let got = within(got).await.expect("no panic");
+        assert_eq!(got.expect("it is there"), *value);
+        assert_eq!(within(ours.recv()).await.expect("it comes"), *value);
+        assert_eq!(within(theirs.recv()).await.expect("it comes"), *value);
+    }
 }

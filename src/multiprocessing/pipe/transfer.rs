@@ -41,7 +41,7 @@ fn runtime() -> Option<runtime::Id> {
     Handle::try_current().ok().map(|handle| handle.id())
 }
 
-/// A value that is received, as soon as there is one.
+/// A receive that waits for a value, if there is one.
 pub(super) struct Receiving<R>(pub(super) Option<PendingTransfer<Result<R, ConnectionError>>>);
 
 /// The pending send.

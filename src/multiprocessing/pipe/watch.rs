@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use tokio::runtime::{self, Handle};
 
-use crate::multiprocessing::vigil::{BLIND, pause};
+use crate::multiprocessing::waiter::{BLIND, pause};
 use crate::sys::{self, Direction, Readiness};
 use crate::wire::descriptors::Descriptor;
 

@@ -4,7 +4,7 @@
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use crate::multiprocessing::vigil::may_block;
+use crate::multiprocessing::waiter::may_block;
 use crate::process::runner::{self, RunningProcess};
 use crate::sys;
 

@@ -22,7 +22,7 @@ use crate::executor::options::TaskOptions;
 use crate::executor::promise::Ticket;
 use crate::executor::task::Task;
 use crate::function::assert_stateless;
-use crate::multiprocessing::vigil::may_block;
+use crate::multiprocessing::waiter::may_block;
 use crate::process::runner::{Opening, Refusal, RunningProcess, StartOrder};
 use crate::process::{Limits, StartMethod, Surroundings};
 use crate::sys;

@@ -27,8 +27,8 @@ use crate::executor::error::{Cause, TaskError};
 use crate::executor::options::TaskName;
 use crate::executor::promise::Ticket;
 use crate::executor::task::Task;
-use crate::multiprocessing::vigil::may_block;
 use crate::multiprocessing::wait::end_of;
+use crate::multiprocessing::waiter::may_block;
 use crate::process::runner::{ProcessOutcome, RunningProcess};
 
 /// Runs a function in a process of its own, which ends when the function returns.
@@ -269,6 +269,7 @@ impl<R> Process<R> {
     /// assert_eq!((process.exit_code(), process.signal()), (Some(101), None));
     /// # Ok(()) }
     /// ```
+    #[doc(alias = "exitcode")]
     pub fn exit_code(&self) -> Option<i32> {
         self.runner.try_end()?.exit_code
     }

@@ -22,7 +22,7 @@ use super::store::step;
 use crate::multiprocessing::bell::Bell;
 use crate::multiprocessing::item::{IncomingItem, OutgoingItem};
 use crate::multiprocessing::linger::{linger, linger_in_turn};
-use crate::multiprocessing::robust::{Robust, RobustGuard};
+use crate::multiprocessing::robust::{RobustGuard, RobustLock};
 use crate::sys::{self, ProcessIdentity, SharedMapping};
 use crate::wire::CodecError;
 use crate::wire::descriptors::Descriptor;
@@ -33,7 +33,7 @@ const CAPACITY: usize = 8;
 const COUNTS_DONE: usize = 16;
 const LOCK: usize = 128;
 const STATE: usize = 256;
-const _: () = assert!(LOCK + Robust::BYTES <= STATE && STATE + Kept::BYTES <= holders::START);
+const _: () = assert!(LOCK + RobustLock::BYTES <= STATE && STATE + Kept::BYTES <= holders::START);
 
 /// The first word of a queue's memory.
 const QUEUE: u64 = u64::from_le_bytes(*b"cf queue");
@@ -48,7 +48,7 @@ pub(super) struct SharedQueue {
     /// One end is for sending, the other for receiving.
     sockets: [Descriptor; 2],
     words: Arc<SharedMapping>,
-    lock: Robust,
+    lock: RobustLock,
     /// Used only under the lock.
     ring: Mutex<QueueRing>,
     /// 0 for an unbounded queue.
@@ -93,7 +93,7 @@ impl SharedQueue {
     fn new(file: Descriptor, bell: Bell, sockets: [Descriptor; 2], words: SharedMapping) -> Self {
         let words = Arc::new(words);
         Self {
-            lock: Robust::new(words.clone(), LOCK, bell.clone()),
+            lock: RobustLock::new(words.clone(), LOCK, bell.clone()),
             ring: Mutex::new(QueueRing::new(file.clone())),
             capacity: words.word(CAPACITY).load(Ordering::Relaxed),
             counts_done: words.word(COUNTS_DONE).load(Ordering::Relaxed) != 0,
@@ -363,11 +363,11 @@ mod tests {
     use super::*;
     use crate::multiprocessing::Event;
 
-    /// A queue, in processes that are cut off after so many steps. What they leave is what a killed process
-    /// leaves, which gives no lock back but has it taken from it.
+    /// A queue of processes that are cut off after a number of steps. They leave what a killed process leaves:
+    /// it does not release the lock, which is taken over from it.
     struct TriedQueue(SharedQueue);
 
-    /// With something beside it.
+    /// With a descriptor.
     type Item = (u64, Event);
 
     impl TriedQueue {
@@ -404,7 +404,7 @@ mod tests {
             }))
         }
 
-        /// Takes what is left, which is to be this, in this order.
+        /// Takes the remaining items, which have to be these, in this order.
         fn has(&self, items: &[Item]) {
             for (number, event) in items {
                 let taken = self.take(u64::MAX).expect("it is not cut off");
@@ -416,7 +416,7 @@ mod tests {
             assert!(self.take(u64::MAX).expect("it is not cut off").is_none());
         }
 
-        /// The process has ended that took items until now.
+        /// The process that took items so far has ended.
         fn end(&self, as_process: &Child) {
             let ended = ProcessIdentity::from_word(as_process.id().into()).expect("not 0");
             self.0.holders().rename(ProcessIdentity::own(), ended);

@@ -86,7 +86,7 @@ impl Link {
     }
 
     /// It is idle from now on.
-    pub(in crate::process) fn rests(&self) {
+    pub(in crate::process) fn start_idle_time(&self) {
         if self.tenure.idle_timeout.is_some() {
             self.lock().idle_since = Some(Instant::now());
         }
@@ -122,7 +122,7 @@ mod tests {
         link.retire_later(|_| Duration::ZERO);
         assert!(link.is_idle() && link.room() > 0);
         assert!(link.steal(1).is_empty() && link.recall(1).is_empty());
-        link.rests();
+        link.start_idle_time();
         link.leave();
         link.dismiss(Dismissal::Closed);
         assert!(matches!(link.ending(), Some(Ending::Dismissed(_))));

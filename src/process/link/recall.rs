@@ -58,8 +58,8 @@ impl Link {
             return None;
         }
         let owed = &front.call.owed;
-        let unbegun = (found.item + 1).min(owed.next() + owed.remaining());
-        let rest = front.call.split_off(unbegun);
+        let unstarted = (found.item + 1).min(owed.next() + owed.remaining());
+        let rest = front.call.split_off(unstarted);
         if let Some(since) = front.fronts_since {
             front.elapsed = u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX);
         }
@@ -214,7 +214,7 @@ mod tests {
     use crate::wire::page::Page;
     use crate::wire::{Chain, FunctionOffset};
 
-    /// What nobody waits for.
+    /// A promise that no one awaits.
     struct Unheard(Ticket);
 
     impl Wanted for Unheard {
@@ -241,9 +241,8 @@ mod tests {
         }
     }
 
-    /// The outcome of an item has been read, and its worker is yet to say in the page that it has
-    /// ended. No further outcome of that call comes; were one waited for, all calls behind it would
-    /// wait for ever.
+    /// The outcome of an item was read, and its worker has not marked its end in the page yet. No further
+    /// outcome of that call follows; if one was awaited, all calls behind it would wait forever.
     #[tokio::test]
     async fn a_cancel_between_the_outcome_of_an_item_and_its_end_leaves_nothing_to_wait_for() {
         let (ours, _theirs) = UnixStream::pair().expect("a socket pair");

@@ -173,7 +173,7 @@ impl Link {
 
     /// Settles what a dead worker still had to answer, after all its answers were read. `loss` is the failure
     /// of its running item.
-    pub(in crate::process) fn bury(&self, loss: &Cause) -> Remains {
+    pub(in crate::process) fn settle_death(&self, loss: &Cause) -> Remains {
         let in_flight = {
             let mut lane = self.lock();
             lane.closed = true;
@@ -218,8 +218,8 @@ impl Link {
                 }
                 remains.lost += 1;
             }
-            let unbegun = claim.stage == Stage::Offered;
-            if place == 0 && unbegun && matches!(loss, Cause::WorkerLost(_)) {
+            let unstarted = claim.stage == Stage::Offered;
+            if place == 0 && unstarted && matches!(loss, Cause::WorkerLost(_)) {
                 call.strikes += 1; // Reading it may have killed the worker.
             }
             if call.strikes == MOST_STRIKES {

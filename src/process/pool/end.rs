@@ -36,7 +36,7 @@ impl Pool {
     pub(super) fn announce_deadline(&self, deadline: Instant) -> Notice<'_> {
         let mut state = self.lock();
         state.deadlines.push(deadline);
-        state.tell_deadline();
+        state.send_deadline();
         Notice {
             pool: self,
             deadline,
@@ -119,6 +119,6 @@ impl Drop for Notice<'_> {
         if let Some(place) = deadlines.position(|known| *known == self.deadline) {
             state.deadlines.swap_remove(place);
         }
-        state.tell_deadline();
+        state.send_deadline();
     }
 }

@@ -86,7 +86,7 @@ impl Pool {
             state.idle.retain(|id| *id != link.id);
             link.dismiss(Dismissal::Idle);
         } else {
-            link.rests();
+            link.start_idle_time();
         }
     }
 

@@ -94,7 +94,7 @@ pub(super) enum CallOrigin {
 }
 
 impl PoolState {
-    pub(super) fn tell_deadline(&self) {
+    pub(super) fn send_deadline(&self) {
         let deadline = self.deadlines.iter().min().copied();
         for link in self.links() {
             link.end_by(deadline);
@@ -131,7 +131,7 @@ impl PoolState {
             link.dismiss(Dismissal::Closed);
         } else if !self.idle.contains(&link.id) {
             self.idle.push(link.id);
-            link.rests();
+            link.start_idle_time();
         }
     }
 

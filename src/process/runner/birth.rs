@@ -13,7 +13,7 @@ use crate::sys::{self, ChildProcess, Forked};
 use crate::wire::Chain;
 use crate::wire::descriptors::Descriptor;
 use crate::wire::message::Role;
-use crate::wire::process_setup::Legacy;
+use crate::wire::process_setup::OutcomeFile;
 
 /// The fork server of this program, and the process that created it: a fork of that cannot use it.
 static FORK_SERVER: Mutex<Option<(u32, Arc<ForkServer>)>> = Mutex::new(None);
@@ -131,14 +131,14 @@ impl UnclaimedProcess {
     pub(super) fn new(
         mut process: ChildProcess,
         word: Option<PipeReader>,
-        legacy: Legacy,
+        outcome_file: OutcomeFile,
         is_fork: bool,
     ) -> Self {
         process.set_free();
         let runner = RunningProcess {
             pid: process.id(),
             pidfd: process.pidfd().clone(),
-            legacy: Arc::new(legacy),
+            outcome_file: Arc::new(outcome_file),
             word,
             state: Mutex::new(ProcessState {
                 process,

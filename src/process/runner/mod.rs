@@ -27,7 +27,7 @@ use crate::executor::error::Death;
 use crate::sys::{self, ChildProcess, Exit};
 use crate::wire::forkserver::{FromForkServer, LONGEST};
 use crate::wire::frame::Frames;
-use crate::wire::process_setup::Legacy;
+use crate::wire::process_setup::OutcomeFile;
 
 /// The time to end for a process that has hung up, and for the fork server to report how one ended.
 const GRACE: Duration = Duration::from_secs(5);
@@ -39,7 +39,7 @@ const AGAIN: Duration = Duration::from_millis(10);
 pub(crate) struct RunningProcess {
     pid: u32,
     pidfd: Arc<OwnedFd>,
-    legacy: Arc<Legacy>,
+    outcome_file: Arc<OutcomeFile>,
     /// The pipe through which the fork server reports how it ended, if that has forked it.
     word: Option<PipeReader>,
     state: Mutex<ProcessState>,
@@ -142,7 +142,7 @@ impl RunningProcess {
     /// The outcome of the ended process.
     pub(crate) fn outcome(&self, death: Death) -> ProcessOutcome {
         // Where there is only one thread, another would prevent the next fork.
-        ProcessOutcome::new(self.legacy.clone(), death, !self.is_fork)
+        ProcessOutcome::new(self.outcome_file.clone(), death, !self.is_fork)
     }
 
     /// No one waits for it any more: ensures that its exit status is taken, and calls `then`. If there is no

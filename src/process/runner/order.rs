@@ -15,7 +15,7 @@ use crate::process::verdict::init_failure;
 use crate::process::{StartMethod, workers_allowed};
 use crate::wire::Chain;
 use crate::wire::descriptors::Descriptor;
-use crate::wire::process_setup::{Legacy, ProcessSetup};
+use crate::wire::process_setup::{OutcomeFile, ProcessSetup};
 
 /// What to run, and in what kind of process.
 pub(crate) struct StartOrder {
@@ -58,11 +58,12 @@ impl StartOrder {
     pub(crate) async fn start(mut self) -> Result<Arc<RunningProcess>, Refusal> {
         let not_initialized = BuildError(BuildFailure::NotInitialized);
         let serve = workers_allowed().ok_or(Refusal::Build(not_initialized))?;
-        let legacy = Legacy::create().map_err(Refusal::system("make a file in memory"))?;
+        let outcome_file =
+            OutcomeFile::create().map_err(Refusal::system("make a file in memory"))?;
         let process_setup = self.process_setup()?;
         let mut not_theirs = self.ours;
-        // These travel with the errand, however the process is started.
-        let shared = legacy
+        // These travel with the process setup, whichever start method is used.
+        let shared = outcome_file
             .share()
             .map_err(Refusal::system("share a file in memory"))?;
         let beside: Vec<_> = [shared]
@@ -70,7 +71,7 @@ impl StartOrder {
             .chain(self.stdin)
             .map(Descriptor::from)
             .collect();
-        not_theirs.push(legacy.as_raw_fd());
+        not_theirs.push(outcome_file.as_raw_fd());
         not_theirs.extend(beside.iter().map(|fd| fd.as_fd().as_raw_fd()));
         let args = self.call.1;
         let words = || {
@@ -100,7 +101,7 @@ impl StartOrder {
             mut connection,
             word,
         } = born.map_err(|error| refused(error, is_fork))?;
-        let newborn = UnclaimedProcess::new(process, word, legacy, is_fork);
+        let newborn = UnclaimedProcess::new(process, word, outcome_file, is_fork);
         let limit = recipe.spawn_timeout;
         let outcome = tokio::select! {
             outcome = connection.establish(recipe.max_frame_length) => outcome,

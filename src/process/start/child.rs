@@ -56,7 +56,7 @@ impl Child {
         match &self.fork_server {
             None => self.process.get_mut().reap(),
             Some(fork_server) => {
-                self.process.get_mut().let_go();
+                self.process.get_mut().kill_without_reaping();
                 let exit = tokio::time::timeout(ANSWER, fork_server.exit_of(self.id())).await;
                 let Ok(Some(exit)) = exit else {
                     return Exit::default(); // Nothing is known. The drop asks once more to have it reaped.
@@ -71,7 +71,7 @@ impl Child {
 impl Drop for Child {
     fn drop(&mut self) {
         if let Some(fork_server) = &self.fork_server {
-            self.process.get_mut().let_go();
+            self.process.get_mut().kill_without_reaping();
             fork_server.forget(self.id());
         }
     }

@@ -130,7 +130,7 @@ mod tests {
 
     use super::*;
 
-    /// What the parent makes of a process that sends `bytes` after it has read the hello.
+    /// The parent's verdict on a process that sends `bytes` after it has read the hello.
     async fn meet(bytes: Vec<u8>) -> Result<(), StartError> {
         let (ours, theirs) = sys::socket_pair().expect("a socket pair");
         let worker = tokio::task::spawn_blocking(move || {

@@ -1,4 +1,4 @@
-//! The place of a fork server: creates it when it is needed, and again after it has died.
+//! [`ForkServer`]: keeps one fork server running, and asks it for processes. A dead one is replaced.
 
 use std::fmt;
 use std::io;
@@ -21,45 +21,44 @@ use crate::sys::{self, ChildProcess, Forked};
 use crate::wire::descriptors::Descriptor;
 use crate::wire::message::Role;
 
-/// The time to end for a fork server that has hung up.
+/// How long a fork server may take to end after it closed its socket.
 const EXIT_GRACE: Duration = Duration::from_secs(5);
-/// The minimal silence of a shared fork server before it is killed: the exit status of its processes is lost
-/// then. One that runs answers far sooner.
+/// A shared fork server is killed only after it was silent for this long: the processes that it forked
+/// lose their exit status with it. One that runs answers far sooner.
 const SILENCE: Duration = Duration::from_secs(1);
 
-/// The main function of a forked process: takes its role, its socket, and the pidfd of its parent. (The
-/// worker's code is not imported here.)
+/// Runs a forked process: in this role, with its socket, and with the pidfd of its parent. A function
+/// pointer, because this module does not import `worker`.
 pub(crate) type ServeForked = fn(Role, io::Result<Blocking>, Option<OwnedFd>) -> !;
 
 pub(in crate::process) struct ForkServer {
-    /// Where the output of further fork servers goes, if there can be any.
+    /// Where the output of a replacement goes. `None` if there can be no replacement.
     executes: Option<Outlets>,
-    /// Held while a fork server is created, so that only one is.
+    /// Locked while a fork server starts, so that only one starts.
     fork_server: Mutex<ForkServerState>,
 }
 
 enum ForkServerState {
-    /// One is started when it is needed.
+    /// The next request starts one.
     Absent,
-    /// Forked from this process, which has not talked to it yet.
+    /// Forked from this process; no message has been sent yet.
     Unmet(ChildProcess, Blocking),
-    /// A task talks to it, or waits for its end: the one that holds the lock, or one that has been dropped
-    /// since.
+    /// The task that holds the lock exchanges the first messages with it, or waits for its end. That task
+    /// may have been dropped meanwhile.
     Meeting(ChildProcess),
     Ready(Arc<ForkServerProcess>),
-    /// There can be no other.
+    /// It is gone, and cannot be replaced.
     Lost,
     Closed,
 }
 
 impl ForkServer {
-    /// The fork server is this executable, started again. The output of its preload goes to this process's
-    /// stderr.
+    /// A fork server that is this executable, started again. Output of its preload goes to our stderr.
     pub(in crate::process) fn executed() -> Self {
         Self::with_outlets(Outlets::new(None, None))
     }
 
-    /// Like `executed`, for a fork server that needs no attending task in a runtime.
+    /// As `executed`, for a fork server that needs no task of a runtime.
     #[cfg(feature = "multiprocessing")]
     pub(in crate::process) fn unattended() -> Self {
         Self::with_outlets(Outlets::new(Some(Output::null()), Some(Output::inherit())))
@@ -72,7 +71,7 @@ impl ForkServer {
         }
     }
 
-    /// The fork server is a fork of this process as it is now. The fork never returns from here.
+    /// A fork server that is a fork of this process as it is now. In the fork, this never returns.
     pub(in crate::process) fn forked(recipe: &Recipe, serve: ServeForked) -> io::Result<Self> {
         let (ours, theirs) = sys::socket_pair()?;
         let parent = sys::open_child(std::process::id()).ok();
@@ -97,8 +96,8 @@ impl ForkServer {
         }
     }
 
-    /// Forks a worker with its socket, stdout and stderr. `None` if the fork server was found dead, or did not
-    /// answer; the next attempt may use another one. It may have forked a worker all the same, so its socket
+    /// Forks a worker with its socket, stdout and stderr. `None` if the fork server was dead or did not
+    /// answer; the next call may start another. It may have forked a worker nevertheless, so that socket
     /// must not be used again.
     pub(super) async fn fork(
         &self,
@@ -117,9 +116,9 @@ impl ForkServer {
         child.map(Some)
     }
 
-    /// Like `fork`, for a process that runs one function; its last descriptor is the pipe for its exit status.
-    /// The fork server takes that status by itself. It fails if this exceeds the time of the start, and returns
-    /// `None` if the fork server is the cause of that.
+    /// As `fork`, for a process that runs one function. The last descriptor is the pipe for its exit status,
+    /// which the fork server writes unasked. Fails if it takes longer than the start may; `None` if the fork
+    /// server caused that.
     #[cfg(feature = "multiprocessing")]
     pub(in crate::process) async fn run(
         &self,
@@ -153,7 +152,7 @@ impl ForkServer {
             (fork_server, forked)
         } else {
             let fork_server = self.make_ready(&mut state, recipe, role, fds).await?;
-            // While the lock is held, no one else asks.
+            // While the lock is held, no other task sends a request.
             let forked = fork_server.first_fork(limit).await;
             drop(state);
             (fork_server, forked)
@@ -165,8 +164,8 @@ impl ForkServer {
         Ok(Some((process, fork_server)))
     }
 
-    /// Creates a fork server. It gets the first request with its first messages, so that its answer can be
-    /// there as soon as it is ready.
+    /// Starts a fork server. The first request goes with the first message, so the answer can come as soon
+    /// as it is ready.
     async fn make_ready(
         &self,
         state: &mut ForkServerState,
@@ -175,7 +174,7 @@ impl ForkServer {
         fds: Vec<Descriptor>,
     ) -> Result<Arc<ForkServerProcess>, StartError> {
         if matches!(state, ForkServerState::Meeting(_)) {
-            // The task that talked to this one was dropped in between.
+            // The task that started this one was dropped half-way.
             state.kill().await;
             *state = self.without();
         }
@@ -199,7 +198,7 @@ impl ForkServer {
         };
         let failure = match meet(recipe, socket, role, fds).await {
             Ok(connection) => {
-                // From here on nothing waits.
+                // No await from here on.
                 let ForkServerState::Meeting(process) = std::mem::replace(state, self.without())
                 else {
                     return Err(StartError::Closed);
@@ -231,7 +230,7 @@ impl ForkServer {
         Err(failure)
     }
 
-    /// The state after the end of a fork server.
+    /// The state after a fork server is gone.
     fn without(&self) -> ForkServerState {
         match self.executes {
             Some(_) => ForkServerState::Absent,
@@ -239,7 +238,7 @@ impl ForkServer {
         }
     }
 
-    /// A fork server was found dead.
+    /// Forgets a dead fork server.
     async fn discard(&self, dead: &Arc<ForkServerProcess>) {
         let mut state = self.fork_server.lock().await;
         if matches!(&*state, ForkServerState::Ready(fork_server) if Arc::ptr_eq(fork_server, dead))
@@ -249,8 +248,8 @@ impl ForkServer {
         drop(dead.take_process());
     }
 
-    /// A start has taken too long. Kills the fork server if it has been silent for some time, whoever asked it,
-    /// and returns whether it was.
+    /// Called when a start takes too long. Kills the fork server if it has been silent for a while, whichever
+    /// task asked it. Returns whether it did.
     #[cfg(feature = "multiprocessing")]
     fn kill_if_silent(&self) -> bool {
         let Ok(mut state) = self.fork_server.try_lock() else {
@@ -269,7 +268,7 @@ impl ForkServer {
         is_silent
     }
 
-    /// Ends the fork server, and waits until it has ended.
+    /// Ends the fork server and waits for its exit.
     pub(super) async fn close(&self) {
         let mut state = self.fork_server.lock().await;
         let process = match std::mem::replace(&mut *state, ForkServerState::Closed) {
@@ -286,8 +285,8 @@ impl ForkServer {
 }
 
 impl ForkServerState {
-    /// Kills the process that a task talks to, and waits until it has ended. It stays here: if this is dropped
-    /// because its pool closes, the next caller finishes it.
+    /// Kills a process in the state `Meeting` and waits for its exit. The process stays here: if this future
+    /// is dropped, the next call goes on.
     async fn kill(&mut self) {
         if let Self::Meeting(process) = self {
             process.kill();
@@ -295,12 +294,12 @@ impl ForkServerState {
         }
     }
 
-    /// Like `kill`, for a process that is about to end by itself. Returns its id and how it ended.
+    /// As `kill`, for a process that is about to end by itself. Returns its id and its exit.
     async fn ended(&mut self) -> (u32, sys::Exit) {
         let Self::Meeting(process) = self else {
             return Default::default();
         };
-        // It may have hung up without ending.
+        // It may have closed its socket and still run.
         let _ = tokio::time::timeout(EXIT_GRACE, process.ended()).await;
         process.kill();
         let _ = process.ended().await;
@@ -308,7 +307,7 @@ impl ForkServerState {
     }
 }
 
-/// Executes a process in the given role, with these as its stdin, stdout and stderr.
+/// Starts the process that becomes a fork server.
 async fn execute(
     recipe: &Arc<Recipe>,
     outlets: &Outlets,
@@ -323,7 +322,7 @@ async fn execute(
     Ok((process, ours.into(), outputs))
 }
 
-/// Makes the process at the other end a fork server, and asks it for a process.
+/// Sends the setup of a fork server, and the first request.
 async fn meet(
     recipe: &Recipe,
     socket: Blocking,

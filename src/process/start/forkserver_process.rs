@@ -1,4 +1,4 @@
-//! The parent's end of a fork server: its requests, and the way of its answers to those that wait for them.
+//! The parent's end of a fork server: sends requests, and matches the answers to the requests.
 
 use std::collections::VecDeque;
 use std::io;
@@ -20,20 +20,20 @@ use crate::wire::forkserver::{FromForkServer, LONGEST, ToForkServer};
 use crate::wire::message::Role;
 use crate::wire::{Chain, Reader, frame};
 
-/// The number of the request that goes with the first messages.
+/// The number of the request that goes with the first message.
 const FIRST: u64 = 1;
 
-/// A fork server that is ready. Dropping it kills it; its workers live on.
+/// A fork server that is ready. Dropping it kills the process; its workers live on.
 pub(super) struct ForkServerProcess {
     process: Mutex<Option<ChildProcess>>,
     socket: Blocking,
     /// One task asks at a time.
     inbox: tokio::sync::Mutex<ForkServerInbox>,
-    /// Since when it has been silent although a task waits, or was dropped while it waited.
+    /// Since when a request has had no answer, even if its task was dropped meanwhile.
     silent_since: Mutex<Option<Instant>>,
 }
 
-/// Answers that no one has taken. An answer whose asker was dropped stays here until the next one asks.
+/// Answers that no task has taken yet. The next task that asks finds the answers to dropped ones here.
 struct ForkServerInbox {
     codec: LengthDelimitedCodec,
     bytes: BytesMut,
@@ -43,25 +43,25 @@ struct ForkServerInbox {
 
 /// Why there is no answer.
 enum NoAnswer {
-    /// The fork server has ended.
+    /// The fork server ended.
     Gone,
-    /// It, or the system, cannot do what was requested.
+    /// It, or the system, cannot do that.
     Refused(io::Error),
 }
 
 impl ForkServerProcess {
-    /// Appends the request for a process to the first messages for a future fork server.
+    /// Appends the first request to the first message.
     pub(super) fn put_first_request(out: &mut Chain, role: Role, fds: Vec<Descriptor>) {
         let request = FIRST;
         ToForkServer::Fork { request, role }.put(out);
         out.attach(fds);
     }
 
-    /// Takes over a fork server that has reported that it is ready. It was asked for a process before.
+    /// Takes over a fork server that is ready. Its first request has been sent.
     pub(super) fn new(process: ChildProcess, connection: ChildConnection) -> io::Result<Self> {
         Ok(Self {
             process: Mutex::new(Some(process)),
-            // Not bound to a runtime: the next worker may be started in another.
+            // Not bound to a runtime: the next request may come from another.
             socket: connection.stream.into_std()?,
             inbox: tokio::sync::Mutex::new(ForkServerInbox {
                 codec: frame::codec(LONGEST),
@@ -73,8 +73,8 @@ impl ForkServerProcess {
         })
     }
 
-    /// Forks a process, with the descriptors of the request. `None` if the fork server has ended, or does not
-    /// answer within `limit`: then it is killed, since it would block all others.
+    /// Forks a process with these descriptors (see the request). `None` if the fork server has ended, or does
+    /// not answer within `limit`. Then it is killed, because it would delay all others.
     pub(super) async fn fork(
         &self,
         role: Role,
@@ -89,7 +89,7 @@ impl ForkServerProcess {
         self.forked(&mut inbox, Some(message), limit).await
     }
 
-    /// Like `fork`, for the process of the request with the first messages.
+    /// As `fork`, for the request in the first message.
     pub(super) async fn first_fork(
         &self,
         limit: Duration,
@@ -98,7 +98,7 @@ impl ForkServerProcess {
         self.forked(&mut inbox, None, limit).await
     }
 
-    /// The answer to the latest request, which is sent if it was not yet.
+    /// The answer to the latest request. Sends the request if that has not been done.
     async fn forked(
         &self,
         inbox: &mut ForkServerInbox,
@@ -120,7 +120,7 @@ impl ForkServerProcess {
                 if request == wanted {
                     return Some(process);
                 }
-                // Its asker was dropped.
+                // The task that asked was dropped.
                 if let Ok(process) = process {
                     self.abandon(process);
                 }
@@ -132,7 +132,7 @@ impl ForkServerProcess {
             FromForkServer::Exited { .. } => None,
         };
         let answered = self.ask(inbox, request, pick);
-        // It has had its turn: the waits of others are no evidence against it.
+        // It has the lock: time that others took does not count.
         match tokio::time::timeout(limit, answered).await {
             Ok(Ok(outcome)) => outcome.map(Some).map_err(failed),
             Ok(Err(NoAnswer::Refused(error))) => Err(failed(error)),
@@ -144,7 +144,7 @@ impl ForkServerProcess {
         }
     }
 
-    /// How a worker ended, if the fork server can report it. From now on its process id may be reused.
+    /// How a worker ended, if the fork server knows. From now on its process id may be another's.
     pub(super) async fn exit_of(&self, worker: u32) -> Option<Exit> {
         let mut inbox = self.inbox.lock().await;
         let request = encode(ToForkServer::Reap { pid: worker });
@@ -161,21 +161,21 @@ impl ForkServerProcess {
         answered.ok()
     }
 
-    /// Ends a worker that no one wants.
+    /// Ends a worker that no task waits for.
     fn abandon(&self, mut worker: ChildProcess) {
-        worker.let_go();
+        worker.kill_without_reaping();
         self.forget(worker.id());
     }
 
-    /// Like `exit_of`, for a worker whose end no one waits for. Its process id will be reused some day.
+    /// As `exit_of`, without waiting for the exit. The process id may become another's.
     pub(super) fn forget(&self, worker: u32) {
-        // If the socket accepts no more, the zombie stays as long as the fork server.
+        // If the socket is full, the zombie stays until the fork server ends.
         let _ = encode(ToForkServer::Reap { pid: worker })
             .send_with(|bytes, fds| sys::send_with_fds(self.socket.as_fd(), bytes, fds));
     }
 
-    /// Sends the request, unless that was done, and gives each answer to `pick` until it takes one. Other
-    /// answers belong to askers that were dropped.
+    /// Sends the request, unless that was done, and offers each answer to `pick` until it takes one. The others
+    /// belong to dropped tasks.
     async fn ask<T>(
         &self,
         inbox: &mut ForkServerInbox,
@@ -185,14 +185,14 @@ impl ForkServerProcess {
         let socket = self.socket.try_clone().and_then(UnixStream::from_std);
         let socket = socket.map_err(NoAnswer::Refused)?;
         if let Some(mut request) = request {
-            // A fork server that cannot send its answers would accept no request. Each answer is handled before
-            // the next is received: otherwise a dropped descriptor could be taken for that of another.
+            // Reads answers before it writes: a fork server whose answers fill the socket reads no request. Each
+            // answer is handled before the next is received, so that each gets its own descriptor.
             while self.receive(inbox, &socket).is_ok_and(|len| len > 0) {
                 while let Some((answer, fd)) = inbox.next().map_err(|()| NoAnswer::Gone)? {
                     let _late = pick(answer, fd);
                 }
             }
-            // The socket accepts all of a message this short, or nothing.
+            // The socket takes a short message as a whole or not at all.
             let fd = socket.as_fd();
             let mut send = || request.send_with(|bytes, fds| sys::send_with_fds(fd, bytes, fds));
             let sent = match send() {
@@ -232,12 +232,12 @@ impl ForkServerProcess {
         Ok(len)
     }
 
-    /// It is silent from now on, if it is not already.
+    /// Starts the time of silence, if it is not running.
     fn note_silence(&self) {
         self.silent_since().get_or_insert_with(Instant::now);
     }
 
-    /// Whether it has been silent for `span` although it was asked.
+    /// Whether a request has had no answer for `limit`.
     #[cfg(feature = "multiprocessing")]
     pub(super) fn is_silent_for(&self, limit: Duration) -> bool {
         let since = *self.silent_since();
@@ -251,7 +251,7 @@ impl ForkServerProcess {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes the process out, to end it or because it has ended.
+    /// Takes the process out, to end it or because it ended.
     pub(super) fn take_process(&self) -> Option<ChildProcess> {
         self.process
             .lock()
@@ -263,13 +263,13 @@ impl ForkServerProcess {
 impl ForkServerInbox {
     fn receive(&mut self, socket: &UnixStream) -> io::Result<usize> {
         let mut bytes = [0; 1024];
-        // A missing one is noticed where its answer is read.
+        // A missing descriptor is an error when its answer is read.
         let len = sys::receive_with_fds(socket.as_fd(), &mut bytes, &mut self.fds)?.len;
         self.bytes.extend_from_slice(&bytes[..len]);
         Ok(len)
     }
 
-    /// The next complete answer, with its descriptor.
+    /// The next complete answer, with the descriptor beside it.
     fn next(&mut self) -> Result<Option<(FromForkServer, Option<OwnedFd>)>, ()> {
         let Some(frame) = self.codec.decode(&mut self.bytes).map_err(|_| ())? else {
             return Ok(None);

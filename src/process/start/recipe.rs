@@ -1,4 +1,4 @@
-//! What every worker of a pool is started with.
+//! [`Recipe`]: what each worker of a pool is started with.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -42,7 +42,7 @@ impl Recipe {
         executed.await.map_err(|_| StartError::Closed)?
     }
 
-    /// What a worker is told to be. Its own descriptors go before what its initializer is to have.
+    /// The setup of a worker. Its own descriptors precede those of its initializer.
     pub(super) fn setup(
         &self,
         worker_id: u64,

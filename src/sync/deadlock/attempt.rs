@@ -170,7 +170,7 @@ mod tests {
 
     use super::*;
 
-    /// Whatever other tests do meanwhile: this looks at its own only.
+    /// Looks only at its own locks, since other tests run at the same time.
     #[tokio::test]
     async fn nothing_is_remembered_of_locks_that_are_gone_and_of_futures_that_were_dropped() {
         if !is_enabled() {

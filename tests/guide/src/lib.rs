@@ -1,4 +1,5 @@
-//! The pages of the guide whose code uses crates that the package itself does not need, as its tests.
+//! The pages of the guide, and the examples of the documentation, whose code uses crates that the package itself does
+//! not need, as its tests.
 
 #![cfg(doctest)]
 
@@ -10,3 +11,12 @@ mod errors {}
 
 #[doc = include_str!("../../../src/guide/web.md")]
 mod web {}
+
+#[doc = include_str!("../../../src/guide/snippets/axum.md")]
+mod axum {}
+
+#[doc = include_str!("../../../src/guide/snippets/offload_layer.md")]
+mod offload_layer {}
+
+#[doc = include_str!("../../../src/guide/snippets/task_service.md")]
+mod task_service {}

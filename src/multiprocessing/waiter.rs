@@ -1,4 +1,4 @@
-//! Waits for a bell to ring or for a process to end, in a task ([`Vigil`]) or a thread ([`BlockingVigil`]).
+//! Waits for a bell to ring or for a process to end, in a task ([`Waiter`]) or a thread ([`BlockingWaiter`]).
 //! Wake-ups may be spurious, so the owner has to look again.
 
 use std::future::poll_fn;
@@ -26,13 +26,13 @@ pub(super) enum Woken {
 
 /// What one task listens to.
 #[derive(Debug)]
-pub(super) struct Vigil<'a> {
+pub(super) struct Waiter<'a> {
     bell: &'a Bell,
-    ear: Option<Edges>,
+    listener: Option<Edges>,
     watched: WatchedProcesses<Edges>,
 }
 
-impl<'a> Vigil<'a> {
+impl<'a> Waiter<'a> {
     /// Starts to listen.
     ///
     /// # Panics
@@ -40,7 +40,7 @@ impl<'a> Vigil<'a> {
     pub(super) fn new(bell: &'a Bell) -> Self {
         Self {
             bell,
-            ear: bell.ear().ok(),
+            listener: bell.listener().ok(),
             watched: WatchedProcesses::default(),
         }
     }
@@ -55,9 +55,9 @@ impl<'a> Vigil<'a> {
     /// # Cancel safety
     /// Cancel safe.
     pub(super) async fn wait(&mut self) -> Woken {
-        let Some(ear) = self.ear.as_ref().filter(|_| !self.watched.blind) else {
+        let Some(listener) = self.listener.as_ref().filter(|_| !self.watched.blind) else {
             pause().await;
-            self.ear = self.bell.ear().ok();
+            self.listener = self.bell.listener().ok();
             return Woken::Ended;
         };
         let woken = poll_fn(|context| {
@@ -66,11 +66,11 @@ impl<'a> Vigil<'a> {
                     return Poll::Ready(outcome.map(|()| Woken::Ended));
                 }
             }
-            ear.poll_next(context).map_ok(|()| Woken::Rang)
+            listener.poll_next(context).map_ok(|()| Woken::Rang)
         });
         woken.await.unwrap_or_else(|_| {
             // The runtime that listened has ended; the next one may be another.
-            self.ear = None;
+            self.listener = None;
             self.watched = WatchedProcesses::default();
             Woken::Ended
         })
@@ -109,13 +109,13 @@ const END: u64 = 2;
 
 /// What one thread listens to.
 #[derive(Debug)]
-pub(super) struct BlockingVigil<'a> {
+pub(super) struct BlockingWaiter<'a> {
     bell: &'a Bell,
     edges: Option<BlockingEdges>,
     watched: WatchedProcesses<OwnedFd>,
 }
 
-impl<'a> BlockingVigil<'a> {
+impl<'a> BlockingWaiter<'a> {
     /// Starts to listen.
     ///
     /// # Panics
@@ -129,7 +129,7 @@ impl<'a> BlockingVigil<'a> {
         }
     }
 
-    /// Like [`Vigil::watch`].
+    /// Like [`Waiter::watch`].
     pub(super) fn watch(&mut self, whom: &[ProcessIdentity]) -> Option<ProcessIdentity> {
         let edges = self.edges.as_ref();
         self.watched.watch(whom, |process| {
@@ -140,7 +140,7 @@ impl<'a> BlockingVigil<'a> {
         })
     }
 
-    /// Like [`Vigil::wait`], but returns at `end` at the latest.
+    /// Like [`Waiter::wait`], but returns at `end` at the latest.
     pub(super) fn wait(&mut self, end: Option<Instant>) -> Woken {
         if let Some(edges) = self.edges.as_ref().filter(|_| !self.watched.blind)
             && let Ok(heard) = edges.next(end)
@@ -212,37 +212,37 @@ mod tests {
     #[test]
     fn a_thread_hears_a_ring_and_the_end_of_a_process_and_which_it_was() {
         let bell = Bell::new().expect("a bell");
-        let mut vigil = BlockingVigil::new(&bell);
+        let mut waiter = BlockingWaiter::new(&bell);
         let mut process = Command::new("cat");
         let mut process = process.stdin(Stdio::piped()).spawn().expect("a process");
         let identity = ProcessIdentity::from_word(process.id().into()).expect("not 0");
         let end = Instant::now().checked_add(Duration::from_secs(30));
-        assert_eq!(vigil.watch(&[identity]), None);
+        assert_eq!(waiter.watch(&[identity]), None);
         bell.ring();
-        assert_eq!(vigil.wait(end), Woken::Rang);
+        assert_eq!(waiter.wait(end), Woken::Rang);
         drop(process.stdin.take());
-        assert_eq!(vigil.wait(end), Woken::Ended);
+        assert_eq!(waiter.wait(end), Woken::Ended);
         bell.ring();
-        assert_eq!(vigil.wait(end), Woken::Rang);
-        assert_eq!(vigil.watch(&[identity]), Some(identity));
+        assert_eq!(waiter.wait(end), Woken::Rang);
+        assert_eq!(waiter.watch(&[identity]), Some(identity));
         process.wait().expect("it has ended");
     }
 
     #[tokio::test]
     async fn a_task_hears_a_ring_and_the_end_of_a_process_and_which_it_was() {
         let bell = Bell::new().expect("a bell");
-        let mut vigil = Vigil::new(&bell);
+        let mut waiter = Waiter::new(&bell);
         let mut process = Command::new("cat");
         let mut process = process.stdin(Stdio::piped()).spawn().expect("a process");
         let identity = ProcessIdentity::from_word(process.id().into()).expect("not 0");
-        assert_eq!(vigil.watch(&[identity]), None);
+        assert_eq!(waiter.watch(&[identity]), None);
         bell.ring();
-        assert_eq!(vigil.wait().await, Woken::Rang);
+        assert_eq!(waiter.wait().await, Woken::Rang);
         drop(process.stdin.take());
-        assert_eq!(vigil.wait().await, Woken::Ended);
+        assert_eq!(waiter.wait().await, Woken::Ended);
         bell.ring();
-        assert_eq!(vigil.wait().await, Woken::Rang);
-        assert_eq!(vigil.watch(&[identity]), Some(identity));
+        assert_eq!(waiter.wait().await, Woken::Rang);
+        assert_eq!(waiter.watch(&[identity]), Some(identity));
         process.wait().expect("it has ended");
     }
 }
