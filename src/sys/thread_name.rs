@@ -55,8 +55,10 @@ fn cut(name: &str) -> &str {
     &name[..end.unwrap_or(0)]
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(all(test, not(properties)))]
 mod tests {
+    #![cfg(target_os = "linux")]
+
     use super::*;
 
     #[test]
