@@ -80,8 +80,23 @@
 //!
 //! # Platforms
 //!
-//! Worker processes run on Linux. The crate compiles on macOS and Windows, where threads and [`sync`] work; the
-//! constructors of process pools, and of what processes share, return an error that says so.
+//! Worker processes run on Linux. The crate compiles, with the same public items, on macOS, Windows and FreeBSD, where
+//! threads and [`sync`] work. The constructors of process pools, and of what processes share, return an error there that
+//! says what to use instead. A [`std::io::Error`] has the kind [`Unsupported`](std::io::ErrorKind::Unsupported); any other
+//! error is `is_unsupported()`. So a portable program needs no `#[cfg]`:
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//! use concurrent_futures::{BuildError, Executor, ProcessPoolExecutor, ThreadPoolExecutor};
+//!
+//! fn executor() -> Result<Arc<dyn Executor>, BuildError> {
+//!     match ProcessPoolExecutor::new() {
+//!         Ok(processes) => Ok(Arc::new(processes)),
+//!         Err(error) if error.is_unsupported() => Ok(Arc::new(ThreadPoolExecutor::new()?)),
+//!         Err(error) => Err(error),
+//!     }
+//! }
+//! ```
 
 #![cfg_attr(
     not(all(feature = "multiprocessing", feature = "sync")),

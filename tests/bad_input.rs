@@ -1,7 +1,7 @@
 //! What cannot be is refused by a clear, typed error, and nothing hangs.
 
 #![cfg(feature = "process")]
-#![cfg(unix)]
+#![cfg(target_os = "linux")]
 
 mod common;
 

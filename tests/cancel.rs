@@ -2,7 +2,7 @@
 //! its grace period; on a thread it is told.
 
 #![cfg(feature = "process")]
-#![cfg(unix)]
+#![cfg(target_os = "linux")]
 
 #[path = "common/again.rs"]
 mod again;

@@ -1,8 +1,7 @@
 //! What every executor promises, held against each of them through `Arc<dyn Executor>`.
 
 #![cfg(feature = "process")]
-#![cfg(unix)]
-
+#[cfg(target_os = "linux")]
 #[path = "common/again.rs"]
 mod again;
 mod common;

@@ -2,7 +2,7 @@
 //! every executor is in `conformance.rs`.
 
 #![cfg(feature = "process")]
-#![cfg(unix)]
+#![cfg(target_os = "linux")]
 
 #[path = "common/again.rs"]
 mod again;

@@ -1,7 +1,6 @@
 //! Promises of `wait` and `as_completed`, on every kind of executor.
 
 #![cfg(feature = "process")]
-#![cfg(unix)]
 
 mod common;
 #[path = "common/each.rs"]

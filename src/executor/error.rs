@@ -474,12 +474,21 @@ impl BuildError {
         Self(BuildFailure::InvalidSetting(setting.into()))
     }
 
+    #[cfg(feature = "process")]
+    pub(crate) fn unsupported(what: impl Into<Cow<'static, str>>) -> Self {
+        Self(BuildFailure::Unsupported(what.into()))
+    }
+
     /// Returns whether a setting has an invalid value.
     pub fn is_invalid_setting(&self) -> bool {
         matches!(self.0, BuildFailure::InvalidSetting(_))
     }
 
     /// Returns whether the platform, or this release, does not support a setting.
+    ///
+    /// # Platform
+    /// True of every error of [`ProcessPoolBuilder::build`](crate::ProcessPoolBuilder::build) where there are no
+    /// worker processes: on every platform but Linux.
     pub fn is_unsupported(&self) -> bool {
         matches!(self.0, BuildFailure::Unsupported(_))
     }

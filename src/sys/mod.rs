@@ -1,20 +1,17 @@
 //! What the operating system gives, and the only unsafe code besides `function`. Nothing in here
-//! knows of executors. Reading order: `thread_name`; with the feature `process`, `unix::image`,
-//! `unix::process`, `unix::fork`, `unix::stdio`, `unix::memory`, `unix::reserve`, `unix::segment`,
-//! `unix::limits`.
+//! knows of executors.
+//!
+//! There is one folder a platform. Each exports the same names with the same signatures, so the code
+//! above `sys` compiles on every target and has no `#[cfg]` of its own. Reading order in `linux`: `image`,
+//! `process`, `fork`, `stdio`, `memory`, `reserve`, `segment`, `limits`. `other` is for the targets on
+//! which this crate starts no processes yet: it says so in every error. Without the feature `process`,
+//! `no_process` stands for both.
 
-#![cfg_attr(
-    feature = "process",
-    expect(
-        unsafe_code,
-        reason = "this is where it lives; each block says why it is sound"
-    )
+#[cfg(all(feature = "process", target_os = "linux"))]
+#[expect(
+    unsafe_code,
+    reason = "this is where it lives; each block says why it is sound"
 )]
-
-#[cfg(not(feature = "process"))]
-mod no_process;
-mod thread_name;
-#[cfg(all(unix, feature = "process"))]
 #[cfg_attr(
     not(feature = "multiprocessing"),
     allow(
@@ -23,14 +20,33 @@ mod thread_name;
         reason = "a platform offers one set of names, whatever the features"
     )
 )]
-mod unix;
-
+mod linux;
 #[cfg(not(feature = "process"))]
-pub(crate) use no_process::*;
-pub(crate) use thread_name::ThreadName;
-#[cfg(all(unix, feature = "process"))]
+mod no_process;
+#[cfg(all(feature = "process", not(target_os = "linux")))]
+#[cfg_attr(
+    not(feature = "multiprocessing"),
+    allow(
+        dead_code,
+        unused_imports,
+        reason = "a platform offers one set of names, whatever the features"
+    )
+)]
+mod other;
+mod thread_name;
+
+#[cfg(all(feature = "process", target_os = "linux"))]
 #[cfg_attr(
     not(feature = "multiprocessing"),
     allow(unused_imports, reason = "as above")
 )]
-pub(crate) use unix::*;
+pub(crate) use linux::*;
+#[cfg(not(feature = "process"))]
+pub(crate) use no_process::*;
+#[cfg(all(feature = "process", not(target_os = "linux")))]
+#[cfg_attr(
+    not(feature = "multiprocessing"),
+    allow(unused_imports, reason = "as above")
+)]
+pub(crate) use other::*;
+pub(crate) use thread_name::ThreadName;
