@@ -1,11 +1,12 @@
 //! What the executors cost, beside their peers and the limit of the machine, in one run:
-//! `cargo bench -p benches --bench executors`. At the end it prints the medians side by side, and how they stand to the
-//! goals: only ratios carry over from one machine to another. It draws them too, into
-//! `target/criterion/measured.svg`, or where `BENCH_PLOT` says.
+//! `cargo bench -p benches --bench executors`. At the end it prints the medians side by side, and compares them
+//! with the goals: only ratios carry over from one machine to another. It also draws them, into
+//! `target/criterion/measured.svg` or to `$BENCH_PLOT`. What starts cost is in `starts.rs`.
 //!
-//! Every contender has two workers. The calls are made by a task on a tokio runtime of two
-//! threads, as in a service. Python's pools are measured by `peers.py`, with `$PYTHON` or `python3`.
+//! Every contender has two workers. A task on a tokio runtime of two threads makes the calls, as in a service.
+//! `peers.py` measures Python's pools, with `$PYTHON` or `python3`.
 
+#[expect(dead_code, reason = "the other benches use the rest")]
 mod common;
 
 use std::hint::black_box;
@@ -13,7 +14,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use concurrent_futures::StartMethod;
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, SamplingMode, Throughput};
 use tokio::runtime::Runtime;
@@ -25,9 +25,9 @@ use crate::common::contender::{
 use crate::common::figure::{self, Unit};
 use crate::common::peers::{self, Peers};
 use crate::common::table::{Goal, Table};
-use crate::common::{heartbeat, limit, plot, queue, runtime, starts};
+use crate::common::{heartbeat, limit, plot, queue, runtime};
 
-/// Does something for every contender. Those to compare come right after each other.
+/// Does something for every contender, one right after another.
 macro_rules! each_contender {
     ($C:ident => $do:expr) => {
         each_contender!($C => $do, ProcessPool, ThreadPool, SpawnBlocking, TokioRayon, Procspawn);
@@ -73,17 +73,6 @@ fn main() {
     bench.echo("echo 64 KiB", 64 << 10);
     bench.echo("echo 1 MiB", 1 << 20);
     bench.echo("echo 64 MiB", 64 << 20);
-    bench.cold_start();
-    bench.start("cold start, forkserver", || {
-        starts::first_result(StartMethod::ForkServer)
-    });
-    bench.start("cold start, spawn", || {
-        starts::first_result(StartMethod::Spawn)
-    });
-    bench.start("one more worker", || {
-        starts::one_more(StartMethod::ForkServer)
-    });
-    bench.idle_worker();
     bench.queue();
     bench.heartbeat();
     bench.criterion.final_summary();
@@ -96,14 +85,14 @@ fn main() {
 struct Bench {
     criterion: Criterion,
     runtime: Runtime,
-    /// Has a row for each measure, and the figures that do not come from criterion.
+    /// Has a row for each measure, and the figures that criterion does not measure.
     table: Table,
     start: SystemTime,
-    /// Criterion only tests that everything runs, once: do little.
+    /// Criterion only tests that everything runs, once.
     quick: bool,
 }
 
-/// What the names of the wanted measures have in them.
+/// What the names of the wanted measures contain.
 fn filter() -> Option<String> {
     std::env::args().skip(1).find(|arg| !arg.starts_with('-'))
 }
@@ -132,7 +121,7 @@ impl Bench {
         }
     }
 
-    /// Whether this is among what the command line asks for, as criterion understands it.
+    /// Whether the command line selects this measure, by criterion's rule.
     fn wants(&self, name: &str) -> bool {
         filter().is_none_or(|filter| name.contains(&filter))
     }
@@ -162,8 +151,8 @@ impl Bench {
         measure.time_limit(limit::round_trips);
     }
 
-    /// Measures with all threads and processes on one CPU, which leaves the machine's idle states
-    /// out: where each message wakes another CPU, they may take longer than all else.
+    /// Measures with all threads and processes on one CPU, which leaves its idle states out. Waking another CPU
+    /// for each message may take longer than everything else.
     fn on_one_cpu(&mut self, measure: impl FnOnce(&mut Self)) {
         let _cpu = limit::OneCpu::stay();
         let everywhere = std::mem::replace(&mut self.runtime, runtime());
@@ -191,8 +180,7 @@ impl Bench {
         });
     }
 
-    /// `x + 1` over as many integers as take half a second, by those who have a `map`; nobody tells them
-    /// how large its chunks should be.
+    /// `x + 1` over as many integers as take half a second, by contenders with a `map`, without a chunk size.
     fn map(&mut self) {
         async fn run<C: Maps>(contender: Arc<C>, count: u64) -> Duration {
             let start = Instant::now();
@@ -205,7 +193,7 @@ impl Bench {
         each_contender!(C => measure.time(run::<C>), ProcessPool, ThreadPool);
     }
 
-    /// The same by calls of vectors, of the size that is best for each.
+    /// The same by calls with vectors, of the best size for each contender.
     fn map_by_hand(&mut self) {
         async fn run<C: Contender>(contender: Arc<C>, count: u64) -> Duration {
             let mut best = Duration::MAX;
@@ -250,45 +238,6 @@ impl Bench {
         });
     }
 
-    /// From nothing to the first result. Ending the workers is not part of it.
-    fn cold_start(&mut self) {
-        async fn run<C: Contender>(times: u64) -> Duration {
-            let mut total = Duration::ZERO;
-            for _ in 0..times {
-                let start = Instant::now();
-                let contender = C::start();
-                contender.submit::<Noop>(()).await;
-                total += start.elapsed();
-                contender.stop().await;
-            }
-            total
-        }
-        let mut measure = self.measure("cold start", Unit::Time, 20);
-        let runtime = measure.runtime;
-        each_contender!(C => measure.group.bench_function(C::NAME, |bencher| {
-            bencher.iter_custom(|times| spawned(runtime, run::<C>(times)));
-        }));
-        measure.time_limit(limit::cold_starts);
-    }
-
-    /// What starts cost a process pool.
-    fn start(&mut self, name: &'static str, measured: impl Fn() -> Duration) {
-        let mut measure = self.measure(name, Unit::Time, 20);
-        measure.group.bench_function(ProcessPool::NAME, |bencher| {
-            bencher.iter_custom(|times| (0..times).map(|_| measured()).sum());
-        });
-    }
-
-    fn idle_worker(&mut self) {
-        let name = "idle worker";
-        if self.wants(name) {
-            let (_, kib) = starts::memory(StartMethod::ForkServer);
-            let bytes = kib as f64 * 1024.0;
-            self.table.add(name, Unit::Memory);
-            self.table.put(name, ProcessPool::NAME, bytes.into());
-        }
-    }
-
     /// Tasks that wait while all workers are taken.
     fn queue(&mut self) {
         let (bytes, descriptors) = ("queued task", "queue's descriptors");
@@ -305,7 +254,7 @@ impl Bench {
         }, ProcessPool, ThreadPool, SpawnBlocking, TokioRayon);
     }
 
-    /// How late the runtime is while all workers are busy; the limit is while nothing is to be done.
+    /// How late the runtime is while all workers are busy. The limit is an idle runtime.
     fn heartbeat(&mut self) {
         let names = ["heartbeat, p50", "heartbeat, p99"];
         if !names.iter().any(|name| self.wants(name)) {
@@ -345,6 +294,7 @@ impl Bench {
         }
         let notes = self.ask_peers();
         self.table.print();
+        self.table.report("executors");
         self.table.print_goals_head();
         print_goals(&self.table);
         println!("\n{notes}");
@@ -356,9 +306,9 @@ impl Bench {
         }
     }
 
-    /// Adds what Python's pools take for what was measured. Says which are missing.
+    /// Adds the figures of Python's pools. Returns which pools are missing.
     fn ask_peers(&mut self) -> String {
-        let peers = match Peers::measure(filter()) {
+        let peers = match Peers::measure("calls", filter()) {
             Ok(peers) => peers,
             Err(error) => return format!("Without the pools of Python: {error}."),
         };
@@ -376,7 +326,7 @@ impl Bench {
     }
 }
 
-/// One group of criterion's: what each contender takes for the same thing.
+/// A group of criterion: the same work by each contender.
 struct Measure<'a> {
     group: BenchmarkGroup<'a, WallTime>,
     runtime: &'a Runtime,
@@ -388,7 +338,7 @@ impl Measure<'_> {
         if self.quick { amount.min(500) } else { amount }
     }
 
-    /// Measures `run`, which does a thing as often as it is told and says how long it took.
+    /// Measures `run`, which repeats something that many times and returns how long it took.
     fn time<C, F>(&mut self, run: impl Fn(Arc<C>, u64) -> F)
     where
         C: Contender,
@@ -405,7 +355,7 @@ impl Measure<'_> {
         }
     }
 
-    /// Measures what bounds them all.
+    /// Measures the limit of all contenders.
     fn time_limit(&mut self, mut run: impl FnMut(u64) -> Duration) {
         let name = limit::NAME;
         self.group
@@ -465,9 +415,6 @@ fn print_goals(table: &Table) {
         processes(measure, gib(rate));
         processes(measure, Goal::Times(times, PROCESSES));
     }
-    processes("cold start", Goal::Value(3e-3));
-    processes("one more worker", Goal::Value(0.5e-3));
-    processes("idle worker", Goal::Value(f64::from(1 << 20)));
     threads("round trip", Goal::Times(1.0, THREADS));
     threads("many submits", Goal::Times(1.0, &[TokioRayon::NAME]));
     for on in [&processes as &dyn Fn(_, _), &threads] {

@@ -1,9 +1,9 @@
-//! What it costs to send items between processes, beside others that do, in one run:
-//! `cargo bench -p benches --bench multiprocessing`. At the end it prints the medians side by side, and how they stand
-//! to the goals: only ratios carry over from one machine to another.
+//! What it costs to send items between processes, beside peers, in one run:
+//! `cargo bench -p benches --bench multiprocessing`. At the end it prints the medians side by side, and compares
+//! them with the goals: only ratios carry over from one machine to another.
 //!
-//! Every contender sends to a peer process, in which a thread blocks. Python's are measured by
-//! `channels/peers.py`, with `$PYTHON` or `python3`.
+//! Every contender sends to a peer process, in which a thread blocks. `channels/peers.py` measures Python's
+//! queue and pipe, with `$PYTHON` or `python3`.
 
 mod channels;
 #[expect(dead_code, reason = "the other benches use the rest")]
@@ -26,7 +26,7 @@ use crate::channels::{Channel, Item, Role};
 use crate::figure::Unit;
 use crate::table::{Goal, Table};
 
-/// Does something for every channel. Those to compare come right after each other.
+/// Does something for every channel, one right after another.
 macro_rules! each_channel {
     ($C:ident<$T:ty> => $do:expr) => {
         each_channel!($C<$T> => $do, BlockingQueue, AsyncQueue, BlockingPipe, AsyncPipe, Ipc);
@@ -63,11 +63,11 @@ struct Bench {
     criterion: Criterion,
     table: Table,
     start: SystemTime,
-    /// Criterion only tests that everything runs, once: do little.
+    /// Criterion only tests that everything runs, once.
     quick: bool,
 }
 
-/// What the names of the wanted measures have in them.
+/// What the names of the wanted measures contain.
 fn filter() -> Option<String> {
     std::env::args().skip(1).find(|arg| !arg.starts_with('-'))
 }
@@ -101,7 +101,7 @@ impl Bench {
         group
     }
 
-    /// An item in and out again, by one thread.
+    /// One thread puts an item in and takes it out.
     fn alone(&mut self) {
         let mut group = self.group("one process", Unit::Time);
         each_channel!(C<u64> => measure::<u64, C<u64>>(&mut group, Role::Nobody, |channel, times| {
@@ -117,7 +117,7 @@ impl Bench {
         }));
     }
 
-    /// As many as go, until the peer has them all.
+    /// A flood of items, until the peer has them all.
     fn one_way<T: ipc::Ends>(&mut self, name: &'static str, item: T, each: Throughput) {
         let unit = match each {
             Throughput::Elements(_) => Unit::Call,
@@ -144,6 +144,7 @@ impl Bench {
             }
         }
         self.table.print();
+        self.table.report("multiprocessing");
         self.table.print_goals_head();
         for measure in measures {
             for (own, python) in [
@@ -163,7 +164,7 @@ impl Bench {
     }
 }
 
-/// Measures `run`, which does a thing as often as it is told and says how long it took.
+/// Measures `run`, which repeats something that many times and returns how long it took.
 fn measure<T: Item, C: Channel<T>>(
     group: &mut BenchmarkGroup<'_, WallTime>,
     role: Role,

@@ -1,10 +1,9 @@
-"""The pools of Python, at the same work as in `executors.rs`, which runs this and reads what it prints: one
-JSON object, {measure: {contender: seconds for a call, an item or a byte}}. An argument is a part of the
-names of the measures that are wanted.
+"""Python's pools and processes, at the work of `executors.rs` ("calls") and `starts.rs` ("starts"), which run this
+and read what it prints: one JSON object, {measure: {contender: seconds for a call, an item or a byte}}. The first
+argument is the part to measure; a second one is contained in the names of the wanted measures.
 
-`pip install loky pebble` adds these two; without them there is only what Python has itself. Everything
-here takes about a minute. Each pool has two workers, which are forked, unless a measure is named after
-another way."""
+`pip install loky pebble` adds these two; without them only Python's own pools are measured. Everything here takes
+about a minute. Each pool has two workers, which are forked unless a measure says otherwise."""
 
 import concurrent.futures as futures
 import importlib.util
@@ -21,7 +20,7 @@ BATCH = 3_000
 ITEMS = 500_000
 CHUNKS = [1_000, 5_000, 25_000]
 SIZES = {"echo 64 KiB": 64 << 10, "echo 1 MiB": 1 << 20, "echo 64 MiB": 64 << 20}
-METHODS = ["fork", "forkserver", "spawn"]
+METHODS = {"ForkServer": "forkserver", "Spawn": "spawn", "Fork": "fork"}
 
 
 def noop():
@@ -164,31 +163,52 @@ def cold_start(contender):
     return elapsed
 
 
-def cold_starts(contender):
-    def median_of(start):
-        return statistics.median(cold_start(start) for _ in range(5))
+def run_process(context):
+    process = context.Process(target=noop)
+    process.start()
+    process.join()
 
-    if contender is Loky:  # It has a way of its own.
-        yield "cold start", lambda: median_of(Loky)
-        return
-    for method in METHODS:
-        name = "cold start" if method == "fork" else f"cold start, {method}"
-        yield name, lambda: median_of(partial(contender, method))
+
+def starts(contenders):
+    """{measure: {start method: how to measure it}}. Loky has a start method of its own."""
+    table = {}
+    for contender in contenders:
+        ways = {"only way": contender}
+        if contender is not Loky:
+            ways = {shown: partial(contender, method) for shown, method in METHODS.items()}
+        table[f"first result, {contender.name}"] = {
+            way: partial(median_of_starts, start) for way, start in ways.items()
+        }
+    table["start to join, Python Process"] = {
+        shown: partial(median, 10, partial(run_process, multiprocessing.get_context(method)))
+        for shown, method in METHODS.items()
+    }
+    return table
+
+
+def median_of_starts(start):
+    return statistics.median(cold_start(start) for _ in range(5))
 
 
 def main():
-    wanted = sys.argv[1] if len(sys.argv) > 1 else ""
+    what = sys.argv[1]
+    wanted = sys.argv[2] if len(sys.argv) > 2 else ""
     contenders = [Pool, Executor]
     contenders += [Loky] if importlib.util.find_spec("loky") else []
     contenders += [Pebble] if importlib.util.find_spec("pebble") else []
     table = {}
-    for contender in contenders:
-        print(f"{contender.name} ...", file=sys.stderr)
-        # The starts come first, for a fork takes longer the more there is.
-        for work in (cold_starts, on_one_cpu, measures):
-            for measure, seconds in work(contender):
-                if wanted in measure:
-                    table.setdefault(measure, {})[contender.name] = seconds()
+    if what == "starts":
+        for measure, ways in starts(contenders).items():
+            if wanted in measure:
+                print(f"{measure} ...", file=sys.stderr)
+                table[measure] = {way: seconds() for way, seconds in ways.items()}
+    else:
+        for contender in contenders:
+            print(f"{contender.name} ...", file=sys.stderr)
+            for work in (on_one_cpu, measures):
+                for measure, seconds in work(contender):
+                    if wanted in measure:
+                        table.setdefault(measure, {})[contender.name] = seconds()
     print(json.dumps(table))
 
 

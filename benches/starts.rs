@@ -1,67 +1,207 @@
-//! What a worker costs by the way it is started: the time to the first result of a new pool, the time
-//! that one more worker takes, and the memory of one that idles. And what a process of one's own takes from
-//! its start to its join, beside the command `true`. `cargo bench -p benches --bench starts`
+//! What it costs to start workers and processes, by start method and beside peers, in one run:
+//! `cargo bench -p benches --bench starts`. At the end it prints the medians side by side, and compares them with
+//! the goals.
+//!
+//! - *first result*: from no pool to the result of a no-op, in a pool of two workers;
+//! - *one more worker*: from a pool with one ready worker to one with two;
+//! - *start to join*: from the start of a process that runs an empty function to its end;
+//! - *idle worker*: the memory of a worker that has run nothing.
+//!
+//! What has one way to start stands under *only way*. `peers.py` measures Python's, with `$PYTHON` or `python3`.
 
-#[path = "common/starts.rs"]
-mod starts;
+#[expect(dead_code, reason = "the other benches use the rest")]
+mod common;
 
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use concurrent_futures::StartMethod;
 use concurrent_futures::multiprocessing::Process;
 use criterion::{Criterion, SamplingMode};
 use tokio::runtime::Builder;
 
-use self::starts::{first_result, memory, one_more};
+use self::common::contender::{Contender, Noop, Procspawn, SpawnBlocking, ThreadPool, TokioRayon};
+use self::common::figure::{self, Unit};
+use self::common::peers::Peers;
+use self::common::table::{Goal, Table};
+use self::common::{limit, runtime, starts};
 
-/// Measures something for a start method.
-type Measure = fn(StartMethod) -> Duration;
+const ONLY_WAY: &str = "only way";
+const COLUMNS: [&str; 4] = ["ForkServer", "Spawn", "Fork", ONLY_WAY];
+
+/// What `peers.py` measures.
+const PYTHON: [&str; 5] = [
+    "first result, Python Pool",
+    "first result, Python Executor",
+    "first result, pebble",
+    "first result, loky",
+    "start to join, Python Process",
+];
+
+const FIRST_RESULT: &str = "first result, process pool";
+const ONE_MORE: &str = "one more worker";
+const OWN_MEMORY: &str = "idle worker, its own memory";
+const SHARED_MEMORY: &str = "idle worker, with its share of shared memory";
 
 fn main() {
+    // Children of these start here too. Each knows by an environment variable what it is, and serves.
+    limit::init();
     concurrent_futures::init();
-    let mut criterion = Criterion::default()
-        .warm_up_time(Duration::from_millis(400))
-        .measurement_time(Duration::from_millis(1600))
-        .configure_from_args();
-    let measures: [(&str, Measure); 3] = [
-        ("new pool to first result", first_result),
-        ("one more worker", one_more),
-        ("a process of one's own", process),
-    ];
-    for (name, measure) in measures {
-        let mut group = criterion.benchmark_group(name);
-        group.sample_size(20).sampling_mode(SamplingMode::Flat);
-        for method in StartMethod::available() {
-            group.bench_function(format!("{method:?}"), |bencher| {
-                bencher.iter_custom(|times| (0..times).map(|_| measure(method)).sum());
-            });
-        }
-    }
-    criterion.bench_function("the command `true`", |bencher| {
-        bencher.iter_custom(|times| (0..times).map(|_| command()).sum());
+    procspawn::init();
+
+    let mut bench = Bench::new();
+    // `Fork` needs a process with one thread, so what starts threads comes later.
+    bench.by_method(FIRST_RESULT, starts::first_result);
+    bench.contender::<Procspawn>("first result, procspawn");
+    bench.contender::<ThreadPool>("first result, thread pool");
+    bench.contender::<SpawnBlocking>("first result, spawn_blocking");
+    bench.contender::<TokioRayon>("first result, tokio-rayon");
+    bench.only_way("first result, bare process", limit::cold_starts);
+    bench.by_method(ONE_MORE, starts::one_more);
+    bench.memory();
+    bench.by_method("start to join, Process", process);
+    bench.only_way("start to join, the command true", |times| {
+        (0..times).map(|_| command()).sum()
     });
-    criterion.final_summary();
-    for method in StartMethod::available() {
-        let (private, proportional) = memory(method);
-        println!(
-            "an idle worker by {method:?}: {private} KiB for itself, {proportional} KiB in proportion"
-        );
+    bench.criterion.final_summary();
+    if !bench.quick {
+        bench.tell();
     }
 }
 
-/// From the start of a process of one's own to what its function gives. The fork server is there already.
+struct Bench {
+    criterion: Criterion,
+    table: Table,
+    start: SystemTime,
+    /// Criterion only tests that everything runs, once.
+    quick: bool,
+}
+
+/// What the names of the wanted measures contain.
+fn filter() -> Option<String> {
+    std::env::args().skip(1).find(|arg| !arg.starts_with('-'))
+}
+
+impl Bench {
+    fn new() -> Self {
+        let given = |wanted: &str| std::env::args().any(|arg| arg == wanted);
+        Self {
+            criterion: Criterion::default()
+                .output_directory(&figure::criterion_home())
+                .warm_up_time(Duration::from_millis(400))
+                .measurement_time(Duration::from_millis(1600))
+                .configure_from_args(),
+            table: Table::new(COLUMNS.to_vec()),
+            start: SystemTime::now(),
+            quick: given("--test") || !given("--bench"),
+        }
+    }
+
+    fn measure(&mut self, name: &'static str, way: &str, run: impl Fn(u64) -> Duration) {
+        let mut group = self.criterion.benchmark_group(name);
+        group.sample_size(20).sampling_mode(SamplingMode::Flat);
+        group.bench_function(way, |bencher| bencher.iter_custom(&run));
+    }
+
+    fn by_method(&mut self, name: &'static str, measured: fn(StartMethod) -> Duration) {
+        self.table.add(name, Unit::Time);
+        for method in StartMethod::available() {
+            self.measure(name, &format!("{method:?}"), |times| {
+                (0..times).map(|_| measured(method)).sum()
+            });
+        }
+    }
+
+    fn only_way(&mut self, name: &'static str, run: impl Fn(u64) -> Duration) {
+        self.table.add(name, Unit::Time);
+        self.measure(name, ONLY_WAY, run);
+    }
+
+    /// The time to the first result. Ending the workers is not part of it.
+    fn contender<C: Contender>(&mut self, name: &'static str) {
+        async fn run<C: Contender>(times: u64) -> Duration {
+            let mut total = Duration::ZERO;
+            for _ in 0..times {
+                let start = Instant::now();
+                let contender = C::start();
+                contender.submit::<Noop>(()).await;
+                total += start.elapsed();
+                contender.stop().await;
+            }
+            total
+        }
+        self.only_way(name, |times| {
+            let runtime = runtime();
+            let task = runtime.spawn(run::<C>(times));
+            runtime.block_on(task).expect("the task returns")
+        });
+    }
+
+    fn memory(&mut self) {
+        let names = [OWN_MEMORY, SHARED_MEMORY];
+        if filter().is_some_and(|filter| !names.iter().any(|name| name.contains(&filter))) {
+            return;
+        }
+        for name in names {
+            self.table.add(name, Unit::Memory);
+        }
+        for method in StartMethod::available() {
+            let (private, proportional) = starts::memory(method);
+            let way = format!("{method:?}");
+            let column = COLUMNS.into_iter().find(|column| *column == way);
+            let column = column.expect("each method has a column");
+            for (name, kib) in names.into_iter().zip([private, proportional]) {
+                self.table.put(name, column, (kib as f64 * 1024.0).into());
+            }
+        }
+    }
+
+    /// Prints what was measured.
+    fn tell(mut self) {
+        for measure in self.table.measures() {
+            for way in COLUMNS {
+                if let Some(figure) = figure::read(measure, way, self.start) {
+                    self.table.put(measure, way, figure);
+                }
+            }
+        }
+        let peers = Peers::measure("starts", filter());
+        if let Ok(peers) = &peers {
+            for measure in PYTHON {
+                self.table.add(measure, Unit::Time);
+                for way in COLUMNS {
+                    if let Some(figure) = peers.get(measure, way) {
+                        self.table.put(measure, way, figure);
+                    }
+                }
+            }
+        }
+        self.table.print();
+        self.table.report("starts");
+        self.table.print_goals_head();
+        let goals = [
+            (FIRST_RESULT, 3e-3),
+            (ONE_MORE, 0.5e-3),
+            (SHARED_MEMORY, f64::from(1 << 20)),
+        ];
+        for (measure, most) in goals {
+            self.table
+                .print_goal(measure, "ForkServer", Goal::Value(most));
+        }
+        if let Err(error) = peers {
+            println!("\nWithout Python: {error}.");
+        }
+    }
+}
+
+/// From the start of a process to what its function returns. The fork server is there already.
 fn process(method: StartMethod) -> Duration {
     let runtime = Builder::new_current_thread().enable_all().build();
     runtime.expect("a runtime").block_on(async {
         let run = async || {
             let process = Process::builder().start_method(method).spawn(|| (), ());
-            process
-                .await
-                .expect("it starts")
-                .join()
-                .await
-                .expect("it runs");
+            let process = process.await.expect("it starts");
+            process.join().await.expect("it runs");
         };
         run().await;
         let begun = Instant::now();
@@ -70,7 +210,7 @@ fn process(method: StartMethod) -> Duration {
     })
 }
 
-/// What the least of programs takes, to compare.
+/// The smallest of programs, to compare.
 fn command() -> Duration {
     let begun = Instant::now();
     let status = Command::new("true").status().expect("there is a `true`");

@@ -1,9 +1,9 @@
-//! What a web service answers where its CPU-bound work is done inline, by `spawn_blocking`, on a pool of
-//! threads or on a pool of processes: requests a second, how long they take, and how long a light route
-//! takes meanwhile. `cargo bench -p benches --bench web`
+//! What a web service achieves when its CPU-bound work runs inline, by `spawn_blocking`, on a thread pool or
+//! on a process pool: requests per second, their latency, and the latency of a light route meanwhile.
+//! `cargo bench -p benches --bench web`
 //!
-//! The service has a runtime of two threads, two workers, and sixteen clients that ask again as soon as
-//! they are answered. It draws what it prints, into `target/criterion/web.svg`, or where `BENCH_PLOT` says.
+//! The service has a runtime of two threads and two workers; each of sixteen clients sends its next request as soon
+//! as it has the answer. It draws what it prints, into `target/criterion/web.svg` or to `$BENCH_PLOT`.
 
 #[expect(dead_code, reason = "the other benches use the rest")]
 #[path = "common/figure.rs"]
@@ -38,7 +38,7 @@ use self::table::Table;
 
 const WORKERS: usize = 2;
 const CLIENTS: usize = 16;
-/// How long each contender is asked, and how long it is warmed up.
+/// How long each contender is measured, and how long it is warmed up.
 const TIME: Duration = Duration::from_secs(3);
 const WARM_UP: Duration = Duration::from_millis(300);
 /// The pace of the light requests.
@@ -46,7 +46,7 @@ const PACE: Duration = Duration::from_millis(2);
 
 const CONTENDERS: [&str; 4] = ["inline", "spawn_blocking", "thread pool", "process pool"];
 
-/// For each route its requests a second, how long they take, and how long light ones take beside them.
+/// For each route: its requests per second, their latency, and the latency of light requests meanwhile.
 const ROUTES: [(&str, [&str; 5]); 2] = [
     (
         "prime",
@@ -109,6 +109,9 @@ fn main() {
         }
     }
     table.print();
+    if !is_test {
+        table.report("web");
+    }
     let path = std::env::var_os("BENCH_PLOT").map(PathBuf::from);
     let path = path.unwrap_or_else(|| figure::criterion_home().join("web.svg"));
     let drawn: Vec<&str> = ROUTES.iter().flat_map(|(_, measures)| *measures).collect();
@@ -135,7 +138,7 @@ fn prime() -> String {
     format!("{is_prime}\n")
 }
 
-/// A password's hash, of a tenth of the memory that is advised.
+/// A password's hash, with a tenth of the recommended memory.
 fn hash() -> String {
     let params = Params::new(2048, 1, 1, None).expect("they are allowed");
     let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
@@ -188,8 +191,8 @@ where
 
 type Asker = Client<HttpConnector, Empty<Bytes>>;
 
-/// Asks for so long, by all clients. Gives the time for a request of all that were answered, the median
-/// and the 99th percentile of what one took, and the same two of light requests meanwhile.
+/// Sends requests from all clients for that time. Returns the time per answered request, the median and the 99th
+/// percentile of their latency, and the same two of light requests meanwhile.
 async fn ask(address: SocketAddr, path: &str, time: Duration) -> [Figure; 5] {
     let client: Asker = Client::builder(TokioExecutor::new()).build_http();
     let over = AtomicBool::new(false);
@@ -212,7 +215,7 @@ async fn ask(address: SocketAddr, path: &str, time: Duration) -> [Figure; 5] {
     [each.into(), heavy50, heavy99, light50, light99]
 }
 
-/// How long each request took, one after the other, until it is over.
+/// Sends requests one after another until `over`. Returns how long each took.
 async fn until<F: Future<Output = ()>>(
     over: &AtomicBool,
     request: impl Fn() -> F,

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until};
 #[derive(Debug)]
 pub(crate) struct Alarm {
     task: tokio::task::AbortHandle,
-    rung: Arc<AtomicBool>,
+    fired: Arc<AtomicBool>,
 }
 
 impl Alarm {
@@ -22,8 +22,8 @@ impl Alarm {
         action: impl FnOnce() + Send + 'static,
     ) -> Self {
         let end = Instant::now().checked_add(delay);
-        let rung = Arc::new(AtomicBool::new(false));
-        let ring = rung.clone();
+        let fired = Arc::new(AtomicBool::new(false));
+        let ring = fired.clone();
         let task = runtime.spawn(async move {
             match end {
                 Some(end) => sleep_until(end).await,
@@ -34,13 +34,13 @@ impl Alarm {
         });
         Self {
             task: task.abort_handle(),
-            rung,
+            fired,
         }
     }
 
     /// Whether its time has come: its action was done, is being done, or is about to be.
     pub(crate) fn has_fired(&self) -> bool {
-        self.rung.load(Ordering::Acquire)
+        self.fired.load(Ordering::Acquire)
     }
 }
 

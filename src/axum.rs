@@ -18,23 +18,7 @@ const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 /// | time-out | 504 |
 /// | anything else: a panic, a lost worker, what cannot be encoded | 500 |
 ///
-/// ```
-/// use std::sync::Arc;
-/// use axum::extract::{Path, State};
-/// use concurrent_futures::{TaskError, ThreadPoolExecutor};
-///
-/// fn is_prime(n: u64) -> bool {
-///     n > 1 && (2..=n.isqrt()).all(|divisor| n % divisor != 0)
-/// }
-///
-/// async fn prime(State(pool): State<Arc<ThreadPoolExecutor>>, Path(n): Path<u64>) -> Result<String, TaskError> {
-///     Ok(pool.submit(is_prime, n).abort_on_drop().await?.to_string())
-/// }
-///
-/// let pool = Arc::new(ThreadPoolExecutor::new().unwrap());
-/// let router = axum::Router::new().route("/prime/{n}", axum::routing::get(prime)).with_state(pool);
-/// # let _: axum::Router = router;
-/// ```
+#[cfg_attr(not(doctest), doc = include_str!("guide/snippets/axum.md"))]
 impl IntoResponse for TaskError {
     fn into_response(self) -> Response {
         let (status, text) = if self.is_busy() {

@@ -1,5 +1,5 @@
-//! What Python's `concurrent.futures` is to Python, native to tokio: run work off the async threads,
-//! on a pool of threads or of worker processes, and `.await` it.
+//! Python's `concurrent.futures` for tokio: run functions on a pool of threads or of worker processes, and
+//! `.await` the results.
 //!
 //! ```no_run
 //! use concurrent_futures::{ExecutorExt as _, ProcessPoolExecutor};
@@ -10,13 +10,13 @@
 //! }
 //!
 //! fn main() -> Result<(), Box<dyn std::error::Error>> {
-//!     concurrent_futures::init(); // First line: a worker process starts here too.
+//!     concurrent_futures::init(); // The first line: a worker process starts here too.
 //!     service()
 //! }
 //!
 //! #[tokio::main]
 //! async fn service() -> Result<(), Box<dyn std::error::Error>> {
-//!     let pool = ProcessPoolExecutor::new()?;
+//!     let pool = ProcessPoolExecutor::new()?; // One worker for each CPU.
 //!     assert!(pool.submit(is_prime, 97).await?);
 //!     let mut results = pool.map(is_prime, [97, 98, 99]);
 //!     while let Some(result) = results.next().await {
@@ -27,23 +27,28 @@
 //! }
 //! ```
 //!
+//! The [`guide`] has a page for each thing you want to do: [`calls`](guide::calls), [`maps`](guide::maps),
+//! [`timeouts`](guide::timeouts), [`crashes`](guide::crashes), [`shutdown`](guide::shutdown), [`web`](guide::web),
+//! [`sharing`](guide::sharing), [`errors`](guide::errors), [`debugging`](guide::debugging) and, with a table of all
+//! names, [`from_python`](guide::from_python).
+//!
 //! # The parts
 //!
-//! - [`ProcessPoolExecutor`] runs tasks in processes, each this executable started again. A task may
-//!   crash, hang or leak there without harm to others: its death is its own error, and cancelling it
-//!   or a time-out truly ends it. Tasks are functions, or closures that capture nothing; arguments and
-//!   results are what serde can write and read (see [`Data`]).
-//! - [`ThreadPoolExecutor`] runs tasks on tokio's blocking threads, a bounded number at a time. Its
-//!   own `submit` takes any closure and asks nothing of serde.
-//! - Both are an [`Executor`]; `Arc<dyn Executor>` lets configuration choose. [`ExecutorExt`] has what
-//!   callers use: `submit`, `map`, `reserve`, `shutdown`.
-//! - [`JoinHandle`] awaits one task, follows its progress and can abort it; [`wait`] and [`as_completed`] await many;
-//!   [`Map`] is a stream of results with back-pressure.
-//! - [`TaskError`] says why there is no result: ask its predicates, print it for people.
-//! - [`multiprocessing`] has processes of one's own, each of which runs one function and ends, and what processes
-//!   share (queues, locks, memory), to be passed to tasks and to processes.
-//! - [`sync`] has locks, events, queues and timers for the tasks of one process; deadlocks of its locks are told.
-//! - [`worker::current`] tells a running task who it is, and whether it is still wanted.
+//! - [`ProcessPoolExecutor`] runs tasks in worker processes. A worker is this executable, started again. A task
+//!   there may crash, hang or leak: its death is its own error, and a time-out or an abort ends it. A task is
+//!   a function, or a closure that captures nothing. Its arguments and its result are types that serde can
+//!   write and read (see [`Data`]).
+//! - [`ThreadPoolExecutor`] runs tasks on tokio's blocking threads, a bounded number at a time. Its own methods
+//!   accept closures that capture and arguments of any type.
+//! - Both implement [`Executor`]. [`ExecutorExt`] has the calls: `submit`, `map`, `reserve`, `shutdown`. An
+//!   `Arc<dyn Executor>` lets configuration choose.
+//! - [`JoinHandle`] awaits one task, follows its progress and aborts it. [`wait`] and [`as_completed`] await
+//!   many handles. [`Map`] is a stream of results with back-pressure.
+//! - [`TaskError`] says why a task has no result: ask its predicates, or print it.
+//! - [`multiprocessing`] has processes of your own ([`Process`](multiprocessing::Process)), and the queues,
+//!   pipes, locks and memory that processes share.
+//! - [`sync`] has locks, events, queues and timers for the tasks of one process. It reports deadlocks.
+//! - [`worker::current`] describes the running task to itself, and says whether its result is still wanted.
 //!
 //! # Features
 //!
@@ -52,14 +57,14 @@
 //!
 //! # Runtimes
 //!
-//! Pools may be built, used and dropped inside and outside of a tokio runtime; what they do happens
-//! on the runtime that last submitted, or else the one they were built in. It needs its I/O and time
-//! drivers (`enable_all`). When a runtime ends, the workers that it drove end too; the next
-//! submit from another runtime starts new ones.
+//! Build, use and drop a pool inside or outside of a tokio runtime. A pool runs on the runtime of the last
+//! `submit`, or else on the one it was built in. That runtime needs its I/O and time drivers (`enable_all`). When
+//! the runtime ends, its workers end too; the next `submit` from another runtime starts new ones.
 //!
 //! # Platforms
 //!
-//! Process pools run on Linux. Thread pools use tokio only.
+//! Worker processes run on Linux. The crate compiles on macOS and Windows, where threads and [`sync`] work; the
+//! constructors of process pools, and of what processes share, return an error that says so.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -69,12 +74,17 @@ mod axum;
 mod backlog;
 mod executor;
 mod function;
+#[cfg(any(doc, doctest))] // A plain build does not contain it.
+pub mod guide;
+#[doc(alias = "Manager")]
 #[cfg(target_os = "linux")]
 pub mod multiprocessing;
 mod observe;
 mod panic;
 #[cfg(target_os = "linux")]
 mod process;
+#[cfg(feature = "serde")]
+mod record;
 pub mod sync;
 mod sys;
 mod thread;
@@ -85,11 +95,9 @@ pub mod worker;
 
 pub use crate::executor::error::{BuildError, TaskError, TrySubmitError};
 pub use crate::executor::handle::{AbortHandle, JoinHandle};
-pub use crate::executor::job::Job;
 pub use crate::executor::map::Map;
 pub use crate::executor::options::{Shutdown, ShutdownReport, TaskOptions};
 pub use crate::executor::progress::{Progress, ProgressStream};
-pub use crate::executor::room::Room;
 pub use crate::executor::task::{Arguments, Data, Initialized, Task};
 pub use crate::executor::wait::{AsCompleted, ReturnWhen, Wait, Waited, as_completed, wait};
 pub use crate::executor::{Executor, ExecutorExt, Permit, Restarts, Stats};
@@ -119,6 +127,7 @@ pub use crate::thread::{ThreadPoolBuilder, ThreadPoolExecutor};
 ///     // Everything else.
 /// }
 /// ```
+#[doc(alias = "freeze_support")]
 #[cfg(target_os = "linux")]
 pub fn init() {
     process::allow_workers(worker::serve_forked); // A task may build a pool, too.
@@ -151,7 +160,7 @@ pub mod __private {
     pub use ctor;
 }
 
-/// The README's examples, compiled and run with the others.
-#[cfg(all(doctest, feature = "tower"))] // One of them needs it.
+/// The README's examples, compiled with the others.
+#[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct ReadmeDoctests;

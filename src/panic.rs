@@ -8,6 +8,9 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, PanicHookInfo};
 use std::sync::{Once, OnceLock};
 
+#[cfg(feature = "serde")]
+use crate::record::record;
+
 /// A caught panic.
 #[derive(Clone)]
 pub(crate) struct PanicReport {
@@ -16,6 +19,9 @@ pub(crate) struct PanicReport {
     pub(crate) backtrace: Option<String>,
 }
 
+#[cfg(feature = "serde")]
+record!(PanicReport as "PanicReport" { message, location = None, backtrace = None });
+
 /// Where in the source a task panicked; displays as `file:line:column`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Location {
@@ -23,6 +29,9 @@ pub struct Location {
     line: u32,
     column: u32,
 }
+
+#[cfg(feature = "serde")]
+record!(Location as "Location" { file, line, column });
 
 impl Location {
     pub(crate) fn new(file: impl Into<String>, line: u32, column: u32) -> Self {

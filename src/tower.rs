@@ -23,7 +23,7 @@ use crate::executor::handle::JoinHandle;
 use crate::executor::options::TaskOptions;
 use crate::executor::room::Room;
 use crate::executor::task::{Arguments, Data, Task};
-use crate::executor::{Executor, submit_to};
+use crate::executor::{Executor, Intake as _, submit_to};
 use crate::thread::ThreadPoolExecutor;
 
 /// An executor with a function: a service whose request is the function's arguments, and whose
@@ -34,21 +34,7 @@ use crate::thread::ThreadPoolExecutor;
 /// keeps its place. Dropping the future of a call cancels its task, so a request whose client went
 /// away frees its worker. The service does not keep its executor open.
 ///
-/// ```
-/// use std::time::Duration;
-/// use concurrent_futures::ThreadPoolExecutor;
-/// use concurrent_futures::tower::TaskService;
-/// use tower::{Service as _, ServiceBuilder, ServiceExt as _};
-///
-/// # #[tokio::main] async fn main() -> Result<(), tower::BoxError> {
-/// let pool = ThreadPoolExecutor::builder().max_workers(2).queue_capacity(16).build()?;
-/// let mut power = ServiceBuilder::new()
-///     .load_shed() // Instead of waiting for room.
-///     .timeout(Duration::from_secs(5))
-///     .service(TaskService::new(&pool, u64::pow));
-/// assert_eq!(power.ready().await?.call((2, 8)).await?, 256);
-/// # Ok(()) }
-/// ```
+#[cfg_attr(not(doctest), doc = include_str!("guide/snippets/task_service.md"))]
 ///
 /// # Errors
 /// `poll_ready` fails with `is_shutdown()` when the executor has been shut down; a call fails as
@@ -170,20 +156,7 @@ impl Entrance {
 /// The whole future of a call is polled on a thread of the pool, within the caller's runtime. Dropping
 /// what the call gave ends it at its next `.await`.
 ///
-/// ```
-/// use std::sync::Arc;
-/// use concurrent_futures::ThreadPoolExecutor;
-/// use concurrent_futures::tower::OffloadLayer;
-/// use tower::{BoxError, Service as _, ServiceBuilder, ServiceExt as _};
-///
-/// # #[tokio::main] async fn main() -> Result<(), BoxError> {
-/// let pool = Arc::new(ThreadPoolExecutor::with_workers(2)?);
-/// let mut sum = ServiceBuilder::new()
-///     .layer(OffloadLayer::new(pool))
-///     .service_fn(|upto: u64| async move { Ok::<u64, BoxError>((1..=upto).sum()) });
-/// assert_eq!(sum.ready().await?.call(4).await?, 10);
-/// # Ok(()) }
-/// ```
+#[cfg_attr(not(doctest), doc = include_str!("guide/snippets/offload_layer.md"))]
 #[derive(Clone, Debug)]
 pub struct OffloadLayer(Arc<ThreadPoolExecutor>);
 

@@ -120,7 +120,8 @@ async fn a_task_that_takes_a_lock_it_has_panics_with_both_places() {
     let (first, second) = (lines[0] + 1, lines[1] + 1);
     let expected = format!("deadlock: task {id} waits at tests/deadlock.rs:{second}:");
     assert!(message.starts_with(&expected), "{message}");
-    let expected = format!(" for a lock that it took itself at tests/deadlock.rs:{first}:");
+    let expected =
+        format!(" for a lock that it already holds, taken at tests/deadlock.rs:{first}:");
     assert!(message.contains(&expected), "{message}");
     assert!(lock.try_lock().is_ok(), "its guard was dropped");
 }
@@ -368,7 +369,7 @@ async fn branches_that_run_the_same_code_never_panic() {
     assert!(
         report
             .to_string()
-            .contains("unless another branch of the task has it")
+            .contains("unless another branch of the task holds it")
     );
 }
 

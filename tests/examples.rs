@@ -131,7 +131,7 @@ fn opposite_orders_are_told_and_one_order_goes_well() {
     let (opposite, mended) = lines.split_at(mended.unwrap_or_else(|| panic!("{lines:#?}")));
     let told: Vec<&str> = opposite.iter().map(String::as_str).collect();
     for beginning in [
-        "locks are taken in opposite orders, which can be a deadlock",
+        "possible deadlock: locks are taken in opposite orders",
         "deadlock: 2 tasks wait for each other",
     ] {
         let at = told.iter().position(|line| *line == beginning);

@@ -12,11 +12,11 @@ use concurrent_futures::multiprocessing::{
     Value, ValueGuard,
 };
 use concurrent_futures::{
-    AbortHandle, AsCompleted, BuildError, Executor, Job, JoinHandle, Limits, Location, Map, Output,
+    AbortHandle, AsCompleted, BuildError, Executor, JoinHandle, Limits, Location, Map, Output,
     OutputLine, OutputStream, Permit, ProcessPoolBuilder, ProcessPoolExecutor, Progress,
-    ProgressStream, Restarts, ReturnWhen, Room, Shutdown, ShutdownReport, StartMethod, Stats,
-    TaskError, TaskOptions, ThreadPoolBuilder, ThreadPoolExecutor, TrySubmitError, Wait, Waited,
-    WorkerInfo, WorkerState, worker,
+    ProgressStream, Restarts, ReturnWhen, Shutdown, ShutdownReport, StartMethod, Stats, TaskError,
+    TaskOptions, ThreadPoolBuilder, ThreadPoolExecutor, TrySubmitError, Wait, Waited, WorkerInfo,
+    WorkerState, worker,
 };
 
 /// May be sent, must not be shared.
@@ -68,7 +68,6 @@ const _: () = {
     both::<Restarts>();
     both::<ReturnWhen>();
     both::<Location>();
-    both::<Room>();
     both::<Limits>();
     both::<Output>();
     both::<OutputLine>();
@@ -81,8 +80,6 @@ const _: () = {
     both::<Permit<'static, ThreadPoolExecutor>>();
     send::<Box<dyn Executor>>();
     sync::<Box<dyn Executor>>();
-    send::<Job>();
-    lives_on::<Job>();
     both::<SharedMemory>();
     both::<Value<u8>>();
     both::<ValueGuard<'static, u8>>();

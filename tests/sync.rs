@@ -454,13 +454,13 @@ fn who_joins_a_queue_goes_on_when_all_that_was_put_is_done() {
 }
 
 #[test]
-#[should_panic(expected = "task_done was called more often than items were put")]
+#[should_panic(expected = "`task_done` was called more often than items were put")]
 fn what_was_not_put_is_not_done() {
     Queue::<u8>::new().task_done();
 }
 
 #[test]
-#[should_panic(expected = "a queue without room can never hold an item")]
+#[should_panic(expected = "the capacity of a queue is 0")]
 fn a_queue_without_room_is_refused() {
     drop(Queue::<u8>::bounded(0));
 }
@@ -510,6 +510,16 @@ async fn a_dropped_timer_runs_all_the_same_and_one_of_a_far_future_waits() {
     assert!(!never.is_finished() && never.cancel());
     let panics = Timer::start(Duration::ZERO, async { panic!("on purpose") });
     assert!(panics.join().await.expect_err("it panics").is_panic());
+}
+
+#[test]
+fn a_timer_in_a_runtime_without_timers_fails_when_it_is_joined() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    let joined = runtime.expect("a runtime").block_on(async {
+        let timer = Timer::start(Duration::ZERO, async {});
+        timer.join().await
+    });
+    assert!(joined.expect_err("there is no timer").is_panic());
 }
 
 /// Cancels at about the time when it begins, many times.

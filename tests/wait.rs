@@ -82,7 +82,7 @@ async fn wait_for_all_gives_outcomes_in_the_order_of_the_handles() {
         for guest in guests.into_iter().rev() {
             guest.let_in().await;
         }
-        let Waited { done, pending } = within(all).await;
+        let Waited { done, pending, .. } = within(all).await;
         assert!(pending.is_empty());
         let [zero, one, two] = done.try_into().unwrap();
         assert!(zero.unwrap_err().is_panic());
@@ -98,12 +98,12 @@ async fn wait_for_the_first_hands_the_others_back() {
         let mut first = wait(handles, ReturnWhen::FirstCompleted);
         assert!(poll!(&mut first).is_pending());
         guests.remove(1).let_in().await;
-        let Waited { done, pending } = within(first).await;
+        let Waited { done, pending, .. } = within(first).await;
         assert_eq!(values(done), [1]);
         for guest in guests {
             guest.let_in().await;
         }
-        let Waited { done, pending } = within(wait(pending, ReturnWhen::AllCompleted)).await;
+        let Waited { done, pending, .. } = within(wait(pending, ReturnWhen::AllCompleted)).await;
         assert!(pending.is_empty());
         assert!(done[0].as_ref().unwrap_err().is_panic());
         assert_eq!(*done[1].as_ref().unwrap(), 2);
@@ -121,7 +121,7 @@ async fn wait_for_an_error_passes_over_results() {
         settle(&executor).await;
         assert!(poll!(&mut first).is_pending());
         guests.remove(0).let_in().await;
-        let Waited { done, pending } = within(first).await;
+        let Waited { done, pending, .. } = within(first).await;
         assert!(done[0].as_ref().unwrap_err().is_panic());
         assert_eq!(*done[1].as_ref().unwrap(), 1);
         assert_eq!(pending.len(), 1);
@@ -156,7 +156,7 @@ async fn a_wait_that_times_out_gives_what_is_done() {
         settle(&executor).await;
         assert!(poll!(&mut all).is_pending());
         jump().await;
-        let Waited { done, pending } = within(all).await;
+        let Waited { done, pending, .. } = within(all).await;
         assert_eq!(values(done), [1]);
         for guest in guests {
             guest.let_in().await;
@@ -178,7 +178,8 @@ async fn a_wait_of_no_time_looks_at_every_handle() {
                 _ => std::mem::forget(sender), // Never answered.
             }
         }
-        let Waited { done, pending } = within(wait(handles, when).timeout(Duration::ZERO)).await;
+        let Waited { done, pending, .. } =
+            within(wait(handles, when).timeout(Duration::ZERO)).await;
         assert_eq!((done.len(), pending.len()), (MANY / 100, 2 * MANY / 100));
         assert!(
             values(done)

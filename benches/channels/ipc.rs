@@ -64,7 +64,7 @@ impl Ends for Vec<u8> {
     }
 }
 
-/// In a peer it serves, and never returns. To be called first in `main`.
+/// In a peer, serves and never returns. Call it first in `main`.
 pub(crate) fn init() {
     let (Ok(server), Ok(work)) = (env::var(SERVER), env::var(WORK)) else {
         return;
@@ -93,7 +93,7 @@ fn meet<T: Ends>(server: String, role: Role) {
     serve(role, || T::receive(&from_us), |item| T::send(&to_us, item));
 }
 
-/// By its methods that block; it has no others for a sender.
+/// By its blocking methods; a sender has no others.
 pub(crate) struct Ipc<T: Ends> {
     ends: Option<(T::Sender, T::Receiver)>,
     peer: Option<Child>,

@@ -1,4 +1,4 @@
-//! Ways between this process and another, each a [`Channel`]. A new one is one `impl` in a file here and one
+//! Channels between this process and another, each a [`Channel`]. A new one is one `impl` in a file here and one
 //! line in `each_channel!`.
 
 use std::time::{Duration, Instant};
@@ -11,9 +11,9 @@ pub(crate) mod peers;
 pub(crate) mod pipe;
 pub(crate) mod queue;
 
-/// What is sent.
+/// A value that channels carry.
 pub(crate) trait Item: Clone + Serialize + DeserializeOwned + Send + Sync + 'static {
-    /// Tells one that only counts from another.
+    /// Differs from every value that is only counted.
     fn last() -> Self;
     fn is_last(&self) -> bool;
 }
@@ -38,18 +38,18 @@ impl Item for Vec<u8> {
     }
 }
 
-/// What the other process does until its channel is gone.
+/// What the other process does until its channel is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
     /// Sends back what it gets.
     Echo,
     /// Sends back only what is the last of many.
     Sink,
-    /// There is none: what is sent is received here.
+    /// There is no other process: this one receives what it sends.
     Nobody,
 }
 
-/// One end of it, the other end of which is with a peer.
+/// This process's end of a channel; a peer has the other one.
 pub(crate) trait Channel<T: Item>: Sized {
     const NAME: &'static str;
 
@@ -59,7 +59,7 @@ pub(crate) trait Channel<T: Item>: Sized {
 
     fn receive(&mut self) -> T;
 
-    /// Each item is sent when the one before has come back.
+    /// Sends each item when the one before has come back.
     fn round_trips(&mut self, item: &T, times: u64) -> Duration {
         let start = Instant::now();
         for _ in 0..times {
@@ -69,7 +69,7 @@ pub(crate) trait Channel<T: Item>: Sized {
         start.elapsed()
     }
 
-    /// All items are sent, and the peer says that it has them.
+    /// Sends all items, until the peer confirms that it has them.
     fn flood(&mut self, item: &T, times: u64) -> Duration {
         let start = Instant::now();
         for _ in 1..times {
@@ -81,7 +81,7 @@ pub(crate) trait Channel<T: Item>: Sized {
     }
 }
 
-/// What a peer does, with its ends.
+/// Serves as a peer, with its ends.
 pub(crate) fn serve<T: Item>(
     role: Role,
     receive: impl Fn() -> Option<T>,

@@ -1,6 +1,6 @@
-"""What Python's `multiprocessing` takes for what `../multiprocessing.rs` measures, which runs this and reads what it
-prints: one JSON object, {measure: {contender: seconds for an item or a byte}}. An argument is a part of the
-names of the measures that are wanted. The peer is forked."""
+"""Python's `multiprocessing` at the work of `../multiprocessing.rs`, which runs this and reads what it prints: one JSON
+object, {measure: {contender: seconds for an item or a byte}}. An argument is contained in the names of the wanted
+measures. The peer is forked."""
 
 import json
 import multiprocessing

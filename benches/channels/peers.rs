@@ -1,4 +1,4 @@
-//! What Python has for it, which `channels/peers.py` measures, if there is a Python.
+//! Python's queue and pipe, measured by `channels/peers.py` if there is a Python.
 
 use std::env;
 use std::path::Path;
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::figure::Figure;
 
-/// As the script calls it.
+/// The script's names.
 pub(crate) const QUEUE: &str = "Python Queue";
 pub(crate) const PIPE: &str = "Python Pipe";
 pub(crate) const NAMES: [&str; 2] = [QUEUE, PIPE];
@@ -17,7 +17,7 @@ pub(crate) const NAMES: [&str; 2] = [QUEUE, PIPE];
 pub(crate) struct Peers(Value);
 
 impl Peers {
-    /// Runs the script with `$PYTHON`, or else `python3`, for the measures that have this in their names.
+    /// Runs the script with `$PYTHON`, or else `python3`, for the measures whose names contain the filter.
     pub(crate) fn measure(filter: Option<String>) -> Result<Self, String> {
         let python = env::var_os("PYTHON").unwrap_or_else(|| "python3".into());
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("channels/peers.py");

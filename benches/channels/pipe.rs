@@ -8,7 +8,7 @@ use tokio::runtime::Runtime;
 
 use super::{Channel, Item, Role, serve};
 
-/// By its methods that block.
+/// By its blocking methods.
 pub(crate) struct BlockingPipe<T> {
     to: Connection<T, T>,
     /// The same end, unless there is no peer.

@@ -8,7 +8,7 @@ use tokio::runtime::Runtime;
 
 use super::{Channel, Item, Role, serve};
 
-/// By its methods that block.
+/// By its blocking methods.
 pub(crate) struct BlockingQueue<T> {
     to: Queue<T>,
     from: Queue<T>,

@@ -1,4 +1,4 @@
-//! Whoever takes part. A new peer is one `impl Contender` here and one line in `each_contender!`.
+//! The contenders. A new peer is one `impl Contender` here and one line in `each_contender!`.
 
 use std::future::Future;
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ pub(crate) const WORKERS: usize = 2;
 /// How many calls are under way while a list is worked through by hand.
 const AHEAD: usize = 64;
 
-/// What is run: a plain function, known by its type so that a process can be told of it.
+/// A plain function, known by its type, so that another process can find it.
 pub(crate) trait Work: 'static {
     type Input: Serialize + DeserializeOwned + Send + 'static;
     type Output: Serialize + DeserializeOwned + Send + 'static;
@@ -33,7 +33,7 @@ impl Work for Noop {
     fn run((): ()) {}
 }
 
-/// Computes for so many milliseconds.
+/// Computes for that many milliseconds.
 pub(crate) struct Compute<const MILLIS: u64>;
 impl<const MILLIS: u64> Work for Compute<MILLIS> {
     type Input = ();
@@ -67,7 +67,7 @@ impl Work for AddOne {
     }
 }
 
-/// [`AddOne`] over a chunk, for those who have no `map` and cut the list by hand.
+/// [`AddOne`] over a chunk, for contenders without a `map`.
 pub(crate) struct AddOneToEach;
 impl Work for AddOneToEach {
     type Input = Vec<u64>;
@@ -88,10 +88,10 @@ pub(crate) trait Contender: Sized + Send + Sync + 'static {
     /// How many small calls make a batch, all of them pending at once.
     const BATCH: u64 = 20_000;
 
-    /// Called in a runtime.
+    /// Is called in a runtime.
     fn start() -> Self;
 
-    /// Hands the call over at once, before the future is polled.
+    /// Submits the call at once, before the future is polled.
     fn submit<W: Work>(&self, input: W::Input) -> impl Future<Output = W::Output> + Send;
 
     /// Ends its workers.
@@ -100,8 +100,8 @@ pub(crate) trait Contender: Sized + Send + Sync + 'static {
     }
 }
 
-/// Adds one to each of `0..count` by calls of a vector of `chunk` each, in order. Gives the sum. What
-/// fails fails for a whole vector.
+/// Adds one to each of `0..count` by calls with a vector of `chunk` numbers, in order. Returns the sum. A failure
+/// is one of a whole vector.
 pub(crate) async fn map_by_hand<C: Contender>(contender: &C, count: u64, chunk: u64) -> u64 {
     let chunks = stream::iter((0..count).step_by(chunk as usize))
         .map(|start| (start..count.min(start + chunk)).collect());
@@ -116,7 +116,7 @@ pub(crate) async fn map_by_hand<C: Contender>(contender: &C, count: u64, chunk: 
 pub(crate) trait Maps: Contender {
     fn executor(&self) -> &impl Executor;
 
-    /// Adds one to each of `0..count`, in order. Gives the sum.
+    /// Adds one to each of `0..count`, in order. Returns the sum.
     fn map(&self, count: u64) -> impl Future<Output = u64> + Send {
         let results = self.executor().map(AddOne::run, 0..count);
         let sum = results.try_fold(0, async |sum, x| Ok(sum + x));
@@ -221,7 +221,7 @@ impl Contender for TokioRayon {
     }
 }
 
-/// Its handles can only be waited for by a blocking call, which is what this does.
+/// Its handles have only a blocking wait, which this uses.
 pub(crate) struct Procspawn(procspawn::Pool);
 
 impl Contender for Procspawn {

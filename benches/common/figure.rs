@@ -1,4 +1,4 @@
-//! What one contender takes for one thing, and how to say it.
+//! One measured figure, and how it is shown.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 const NANOSECOND: f64 = 1e-9;
 
-/// Of what there are so many in a figure. Less is better, whatever the unit.
+/// What a figure counts. Less is better, whatever the unit.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unit {
     /// Seconds for one time.
@@ -19,14 +19,14 @@ pub(crate) enum Unit {
     Byte,
     /// Bytes.
     Memory,
-    /// Just so many.
+    /// A plain number.
     Count,
 }
 
 #[derive(Clone, Copy)]
 pub(crate) struct Figure {
     pub(crate) median: f64,
-    /// In the best sample: what a neighbour on the machine disturbs least.
+    /// Of the best sample, which other programs on the machine disturb least.
     pub(crate) best: f64,
 }
 
@@ -58,7 +58,7 @@ impl Unit {
     }
 }
 
-/// Where criterion is to write, and the table reads.
+/// Where criterion writes and the table reads.
 pub(crate) fn criterion_home() -> PathBuf {
     match std::env::var_os("CRITERION_HOME") {
         Some(home) => home.into(),
@@ -66,7 +66,7 @@ pub(crate) fn criterion_home() -> PathBuf {
     }
 }
 
-/// What criterion has written since a moment.
+/// What criterion has written since then.
 pub(crate) fn read(measure: &str, contender: &str, since: SystemTime) -> Option<Figure> {
     let folder = criterion_home().join(measure).join(contender).join("new");
     let estimates = folder.join("estimates.json");

@@ -1,4 +1,4 @@
-//! How late a runtime is while there is work for more than all processors.
+//! How late a runtime is while there is more work than processors.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,11 +11,11 @@ use super::contender::{Compute, Contender, Noop};
 
 const BEAT: Duration = Duration::from_millis(1);
 
-/// How many calls are under way, and of how many one is long.
+/// How many calls are in flight; one in `LONG` of them is long.
 const AHEAD: usize = 1000;
 const LONG: u64 = 50;
 
-/// By how many seconds the beats of some time are late: the median, and the 99th percentile.
+/// How many seconds the beats are late during `time`: the median and the 99th percentile.
 pub(crate) async fn lateness(time: Duration) -> (f64, f64) {
     let mut beats = interval(BEAT);
     beats.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -11,10 +11,10 @@ pub(crate) const NAME: &str = "limit";
 /// Set for a child.
 const CHILD: &str = "BENCH_LIMIT_CHILD";
 
-/// How many bytes say that there is a call, or a result.
+/// The bytes of a call or a result.
 const MESSAGE: usize = 16;
 
-/// In a child it serves, and never returns. To be called first in `main`.
+/// In a child, serves and never returns. Call it first in `main`.
 pub(crate) fn init() {
     if std::env::var_os(CHILD).is_none() {
         return;
@@ -26,7 +26,7 @@ pub(crate) fn init() {
     std::process::exit(0);
 }
 
-/// The time of so many small messages there and back.
+/// The time of that many small messages there and back.
 pub(crate) fn round_trips(times: u64) -> Duration {
     let mut peer = Peer::start();
     peer.exchange(); // From here on it is there.
@@ -37,7 +37,7 @@ pub(crate) fn round_trips(times: u64) -> Duration {
     start.elapsed()
 }
 
-/// The time of so many processes from their start to their first answer.
+/// The time of that many processes from their start to their first answer.
 pub(crate) fn cold_starts(times: u64) -> Duration {
     let mut total = Duration::ZERO;
     for _ in 0..times {
@@ -49,9 +49,8 @@ pub(crate) fn cold_starts(times: u64) -> Duration {
     total
 }
 
-/// While it lives, the calling thread, and what it starts, stay on one CPU. A process that waits on
-/// a CPU of its own may be far from awake when its message comes, and then the time of a round trip
-/// is that of the machine's idle states.
+/// Keeps the calling thread, and what it starts, on one CPU until it is dropped. A process that waits on another
+/// CPU may first have to wake it from an idle state; then that is what a round trip measures.
 #[cfg(target_os = "linux")]
 pub(crate) struct OneCpu(rustix::thread::CpuSet);
 
@@ -74,7 +73,7 @@ impl Drop for OneCpu {
     }
 }
 
-/// Elsewhere the system decides.
+/// Elsewhere the scheduler decides.
 #[cfg(not(target_os = "linux"))]
 pub(crate) struct OneCpu;
 

@@ -1,6 +1,5 @@
-//! What is compared, and how it is shown. Reading order: [`contender`], [`limit`]; what criterion has no
-//! measure for: [`heartbeat`], [`queue`], [`starts`]; [`peers`] in another language; [`figure`], [`table`],
-//! [`plot`].
+//! What is compared, and how it is shown. Reading order: [`contender`], [`limit`]; what criterion does not
+//! measure: [`heartbeat`], [`queue`], [`starts`]; [`peers`] in Python; [`figure`], [`table`], [`plot`].
 
 use self::contender::WORKERS;
 
@@ -14,7 +13,7 @@ pub(crate) mod queue;
 pub(crate) mod starts;
 pub(crate) mod table;
 
-/// A runtime of two threads, as a service has, and as many for blocking work as the others have workers.
+/// A runtime of two threads, as in a service, with as many blocking threads as the others have workers.
 pub(crate) fn runtime() -> tokio::runtime::Runtime {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

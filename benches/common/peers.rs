@@ -1,4 +1,4 @@
-//! The pools of Python, which `peers.py` measures, if there is a Python.
+//! Python's pools and processes, measured by `peers.py` if there is a Python.
 
 use std::env;
 use std::path::Path;
@@ -8,24 +8,26 @@ use serde_json::Value;
 
 use super::figure::Figure;
 
-/// As the script calls them.
+/// The script's names.
 pub(crate) const POOL: &str = "Python Pool";
 pub(crate) const EXECUTOR: &str = "Python Executor";
 pub(crate) const LOKY: &str = "loky";
 pub(crate) const PEBBLE: &str = "pebble";
 pub(crate) const NAMES: [&str; 4] = [POOL, EXECUTOR, LOKY, PEBBLE];
 
-/// What the script has found.
+/// The figures of the script.
 pub(crate) struct Peers(Value);
 
 impl Peers {
-    /// Runs the script with `$PYTHON`, or else `python3`, for the measures that have this in their names.
-    pub(crate) fn measure(filter: Option<String>) -> Result<Self, String> {
+    /// Runs the script with `$PYTHON`, or else `python3`: its part `what`, for the measures whose names contain
+    /// the filter.
+    pub(crate) fn measure(what: &str, filter: Option<String>) -> Result<Self, String> {
         let python = env::var_os("PYTHON").unwrap_or_else(|| "python3".into());
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers.py");
         let mut command = Command::new(&python);
         let output = command
             .arg(script)
+            .arg(what)
             .args(filter)
             .stderr(Stdio::inherit())
             .output();
@@ -41,7 +43,7 @@ impl Peers {
         self.0[measure][contender].as_f64().map(Figure::from)
     }
 
-    /// Those of which it found nothing.
+    /// The contenders without a figure.
     pub(crate) fn missing(&self) -> Vec<&'static str> {
         let rows = self
             .0

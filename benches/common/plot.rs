@@ -41,7 +41,7 @@ pub(crate) fn draw(table: &Table, measures: &[&str], class: fn(&str) -> &'static
     )
 }
 
-/// Gives its height.
+/// Returns its height.
 fn panel(svg: &mut String, table: &Table, row: &Row, class: fn(&str) -> &'static str) -> f64 {
     let is_rate = row.unit.is_rate();
     let bars: Vec<(&str, f64)> = table

@@ -1,5 +1,4 @@
-//! What tasks cost that wait for a worker. They are counted in a process of their own, whose memory
-//! nobody has used before.
+//! What waiting tasks cost. A separate process counts them, with memory that was not used before.
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -8,11 +7,11 @@ use futures::future::join_all;
 
 use super::contender::{AddOne, Compute, Contender, WORKERS, Work};
 
-/// Set for the process that counts: whose tasks, and how many.
+/// Set for the counting process: which contender, and how many tasks.
 const CONTENDER: &str = "BENCH_QUEUE_CONTENDER";
 const TASKS: &str = "BENCH_QUEUE_TASKS";
 
-/// Holds its worker for ever.
+/// Never returns.
 struct Hold;
 impl Work for Hold {
     type Input = ();
@@ -28,7 +27,7 @@ impl Work for Hold {
 /// Takes longer than another worker takes to start.
 type Linger = Compute<50>;
 
-/// What a queue takes.
+/// What the tasks of a queue take.
 #[derive(Clone, Copy)]
 pub(crate) struct Queue {
     /// Bytes for each task, beyond those of its argument.
@@ -55,7 +54,7 @@ pub(crate) fn measure<C: Contender>(tasks: usize) -> Queue {
     }
 }
 
-/// In the process that counts for this contender, does so and ends.
+/// In the counting process of this contender, counts and exits.
 pub(crate) fn count_if_asked<C: Contender>() {
     if std::env::var(CONTENDER).ok().as_deref() != Some(C::NAME) {
         return;

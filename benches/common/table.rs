@@ -1,10 +1,13 @@
-//! The medians of this run side by side, and how they stand to the goals.
+//! The medians of one run side by side, and how they compare with the goals.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::Path;
+use std::{env, fs};
 
 use super::figure::{Figure, Unit};
 
-/// A row, and whose figures it has.
+/// A measure, and the figure of each contender.
 pub(crate) struct Row {
     pub(crate) measure: &'static str,
     pub(crate) unit: Unit,
@@ -18,9 +21,9 @@ pub(crate) struct Table {
     contenders: Vec<&'static str>,
 }
 
-/// What a figure is held against.
+/// What a figure is compared with.
 pub(crate) enum Goal {
-    /// So many times the best of these: at most of a time or of memory, at least of a rate.
+    /// That many times the best of these: an upper bound of a time or of memory, a lower bound of a rate.
     Times(f64, &'static [&'static str]),
     /// A figure of the row's unit.
     Value(f64),
@@ -31,7 +34,7 @@ impl Row {
         self.figures.get(contender).copied()
     }
 
-    /// Whoever is best in something.
+    /// The best of these contenders.
     fn least(&self, of: &[&'static str], by: fn(Figure) -> f64) -> Option<(&'static str, f64)> {
         let found = of
             .iter()
@@ -46,7 +49,7 @@ impl Table {
         Self { rows, contenders }
     }
 
-    /// Adds a row, that has no figures yet.
+    /// Adds a row without figures.
     pub(crate) fn add(&mut self, measure: &'static str, unit: Unit) {
         let figures = BTreeMap::new();
         self.rows.push(Row {
@@ -70,7 +73,7 @@ impl Table {
         self.rows.iter().map(|row| row.measure).collect()
     }
 
-    /// Those of whom there is a figure.
+    /// The contenders that have a figure.
     pub(crate) fn contenders(&self) -> impl Iterator<Item = &'static str> {
         let is_there = |name: &&str| self.rows.iter().any(|row| row.get(name).is_some());
         self.contenders.iter().copied().filter(is_there)
@@ -78,11 +81,13 @@ impl Table {
 
     /// Prints the medians, a row for each measure.
     pub(crate) fn print(&self) {
-        print!("\n{:<24}", "median");
+        let names = self.rows.iter().map(|row| row.measure.chars().count());
+        let width = 2 + names.max().unwrap_or(0);
+        print!("\n{:<width$}", "median");
         self.contenders().for_each(|name| print!("{name:>17}"));
         println!();
         for row in self.rows.iter().filter(|row| !row.figures.is_empty()) {
-            print!("{:<24}", row.measure);
+            print!("{:<width$}", row.measure);
             for contender in self.contenders() {
                 let figure = row.get(contender);
                 let shown = figure.map_or("–".to_owned(), |figure| row.unit.show(figure.median));
@@ -92,7 +97,34 @@ impl Table {
         }
     }
 
-    /// Prints what `print_goal` goes on with.
+    /// The medians as a table of Markdown. A measure without figures has no row.
+    fn markdown(&self) -> String {
+        let contenders: Vec<_> = self.contenders().collect();
+        let mut text = format!("| | {} |\n", contenders.join(" | "));
+        let _ = writeln!(text, "|---{}|", "|---".repeat(contenders.len()));
+        for row in self.rows.iter().filter(|row| !row.figures.is_empty()) {
+            let shown = contenders.iter().map(|contender| match row.get(contender) {
+                Some(figure) => row.unit.show(figure.median),
+                None => "–".to_owned(),
+            });
+            let cells: Vec<String> = shown.collect();
+            let _ = writeln!(text, "| {} | {} |", row.measure, cells.join(" | "));
+        }
+        text
+    }
+
+    /// Writes the medians to `$BENCH_REPORT/NAME.md`, if that folder is set: `benches/report` puts them
+    /// into BENCHMARKS.md.
+    pub(crate) fn report(&self, name: &str) {
+        let Some(folder) = env::var_os("BENCH_REPORT") else {
+            return;
+        };
+        let path = Path::new(&folder).join(name).with_extension("md");
+        let written = fs::write(&path, self.markdown());
+        written.unwrap_or_else(|error| panic!("cannot write {}: {error}", path.display()));
+    }
+
+    /// Prints the head of the goals.
     pub(crate) fn print_goals_head(&self) {
         println!(
             "\n{:<72}{:>12}{:>16}",
@@ -100,7 +132,7 @@ impl Table {
         );
     }
 
-    /// Prints how a contender stands to a goal, if that was measured.
+    /// Prints how a contender compares with a goal, if it was measured.
     pub(crate) fn print_goal(&self, measure: &str, contender: &'static str, goal: Goal) {
         let Some(row) = self.row(measure) else { return };
         let bound = if row.unit.is_rate() {
@@ -131,7 +163,7 @@ struct Stand {
 }
 
 impl Row {
-    /// How it stands to a goal, and what that is.
+    /// How a contender compares with a goal, and the goal in words.
     fn stands(&self, who: &str, goal: &Goal, by: fn(Figure) -> f64) -> Option<(Stand, String)> {
         let own = by(self.get(who)?);
         match goal {

@@ -18,6 +18,7 @@ use std::time::Instant;
 /// assert!(worker::current().is_none());
 /// # Ok(()) }
 /// ```
+#[doc(alias = "current_process")]
 pub fn current() -> Option<Context> {
     let mut current = CURRENT.with_borrow(Option::clone)?;
     current.key = KEY.get();

@@ -25,6 +25,46 @@ use crate::panic::{Location, PanicReport};
 /// assert_eq!(error.panic_message(), Some("out of cheese"));
 /// # Ok(()) }
 /// ```
+///
+/// # As data
+///
+/// With the feature `serde` an error can be written and read again, and keeps all its predicates, texts
+/// and fields. So it can be the result of a task, or a record in a log.
+///
+/// ```
+/// use concurrent_futures::{ExecutorExt as _, ProcessPoolExecutor, TaskError, ThreadPoolExecutor};
+///
+/// /// Runs in a worker, which has a pool of its own.
+/// #[tokio::main(flavor = "current_thread")]
+/// async fn divide_100_by(numbers: Vec<u32>) -> Result<Vec<u32>, TaskError> {
+///     let pool = ThreadPoolExecutor::with_workers(2).expect("2 is more than 0");
+///     let calls = numbers.into_iter().map(|n| pool.submit(|n| 100 / n, n));
+///     futures::future::try_join_all(calls).await
+/// }
+///
+/// # fn main() { concurrent_futures::init(); service().unwrap() }
+/// # #[tokio::main] async fn service() -> Result<(), Box<dyn std::error::Error>> {
+/// let pool = ProcessPoolExecutor::with_workers(1)?;
+/// assert_eq!(pool.submit(divide_100_by, vec![1, 2]).await??, [100, 50]);
+/// let error = pool.submit(divide_100_by, vec![1, 0]).await?.unwrap_err();
+/// assert_eq!(error.panic_message(), Some("attempt to divide by zero"));
+/// # Ok(()) }
+/// ```
+///
+/// The names of the fields are stable. Those that a `kind` does not need are null; a reader ignores the ones
+/// that it does not know, and refuses a `kind` that it does not know.
+///
+/// | field | holds |
+/// |---|---|
+/// | `task`, `started` | [`task_name`](Self::task_name) and [`was_started`](Self::was_started) |
+/// | `kind` | `cancelled`, `panicked`, `worker_lost`, `timed_out`, `rejected`, `shutdown`, `codec` or `init_failed` |
+/// | `limit` | the time limit of `timed_out` and of the refusal `waited_too_long`: `secs` and `nanos` |
+/// | `refusal` | why it is `rejected`: `queue_full`, `waited_too_long`, `no_runtime`, `other_process` or `invalid_setting` |
+/// | `capacity` | the places of the queue that is full |
+/// | `reason` | the text of `codec`, `init_failed` and `invalid_setting` |
+/// | `panic` | `message`, `location` (`file`, `line`, `column`) and `backtrace` of `panicked`, or of an initializer |
+/// | `death` | of `worker_lost`, or of a worker that never became ready: `pid`, `exit_code`, `signal`, `stderr_tail`, `out_of_memory`, `runs`, and `protocol`, the rule that it broke if the pool ended it for that |
+/// | `broken` | whether the pool has stopped starting workers |
 #[derive(Clone)]
 pub struct TaskError(Arc<TaskErrorInner>);
 
@@ -54,7 +94,7 @@ pub(crate) enum Rejection {
     WaitedTooLong { limit: Duration },
     NoRuntime,
     OtherProcess,
-    InvalidSetting(&'static str),
+    InvalidSetting(Cow<'static, str>),
 }
 
 /// The end of a worker process.
@@ -98,6 +138,7 @@ impl TaskError {
     /// The task was cancelled: by [`abort`](crate::JoinHandle::abort), by a dropped
     /// [`abort_on_drop`](crate::JoinHandle::abort_on_drop) handle or stream, or by
     /// [`Shutdown::cancel_pending`](crate::Shutdown::cancel_pending).
+    #[doc(alias = "CancelledError")]
     pub fn is_cancelled(&self) -> bool {
         matches!(self.0.cause, Cause::Cancelled)
     }
@@ -108,12 +149,14 @@ impl TaskError {
     }
 
     /// The worker process that ran the task ended before it answered, by no doing of the pool.
+    #[doc(alias("BrokenExecutor", "BrokenProcessPool"))]
     pub fn is_worker_lost(&self) -> bool {
         matches!(self.0.cause, Cause::WorkerLost(_))
     }
 
     /// The task ran longer than its [`timeout`](crate::TaskOptions::timeout), or a stream or a
     /// wait ran out of the time it was given.
+    #[doc(alias = "TimeoutError")]
     pub fn is_timeout(&self) -> bool {
         matches!(self.0.cause, Cause::TimedOut { .. })
     }
@@ -214,6 +257,12 @@ impl TaskError {
     /// The last lines that the lost worker wrote to stderr (16 KiB at most).
     pub fn stderr_tail(&self) -> Option<&str> {
         self.death().map(|death| death.stderr_tail.as_str())
+    }
+
+    /// What happened.
+    #[cfg(feature = "serde")]
+    pub(super) fn cause(&self) -> &Cause {
+        &self.0.cause
     }
 
     fn panic_report(&self) -> Option<&PanicReport> {
@@ -396,10 +445,10 @@ impl<A> Error for TrySubmitError<A> {}
 /// assert!(error.is_invalid_setting());
 /// assert_eq!(error.to_string(), "max_workers is 0; an executor needs at least one worker");
 /// ```
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct BuildError(pub(crate) BuildFailure);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum BuildFailure {
     InvalidSetting(Cow<'static, str>),
     Unsupported(Cow<'static, str>),

@@ -39,6 +39,7 @@ use crate::wire::outcomes::Values;
 ///
 /// # Cancel safety
 /// Awaiting `&mut handle` is cancel safe.
+#[doc(alias("AsyncResult", "Future", "result"))]
 #[must_use = "a dropped handle detaches its task; await it, or keep it to abort the task"]
 pub struct JoinHandle<T> {
     cell: Arc<OutcomeCell<T>>,
@@ -210,6 +211,7 @@ impl<T> JoinHandle<T> {
     }
 
     /// Whether the outcome is there.
+    #[doc(alias = "done")]
     pub fn is_finished(&self) -> bool {
         self.cell.is_finished()
     }
@@ -229,6 +231,7 @@ impl<T> JoinHandle<T> {
     ///
     /// # Panics
     /// A panic of `callback` is caught and dropped.
+    #[doc(alias = "add_done_callback")]
     pub fn on_done(&self, callback: impl FnOnce() + Send + 'static) {
         let mut state = self.cell.lock();
         if matches!(state.outcome, CellOutcome::Pending) {
@@ -273,6 +276,7 @@ impl<T> JoinHandle<T> {
     /// runs. One that runs in a process is killed, after its
     /// [grace period](crate::TaskOptions::grace_period), and its worker replaced; one that runs on a
     /// thread goes on, its place taken until it returns. A finished task is left as it is.
+    #[doc(alias = "cancel")]
     pub fn abort(&self) {
         self.cell.cancel();
     }

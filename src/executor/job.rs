@@ -24,12 +24,19 @@ use crate::wire::{Chain, CodecError, Payload, Reader, codec, frame};
 
 /// A submitted call, its types erased. Dropping it gives its caller an error.
 ///
-/// An [`Executor`](crate::Executor) gets these; everyone else uses
-/// [`ExecutorExt`](crate::ExecutorExt).
+/// Users never see one: [`ExecutorExt`](crate::ExecutorExt) makes jobs, and executors run them.
 pub struct Job {
     pub(crate) work: Box<dyn Work>,
     pub(crate) room: Room,
 }
+
+/// The thread that runs a job owns it and its place in the queue.
+const _: () = {
+    const fn is_sent<T: Send + 'static>() {}
+    const fn is_shared<T: Send + Sync + Unpin + 'static>() {}
+    is_sent::<Job>();
+    is_shared::<Room>();
+};
 
 /// A job that can run in this process.
 pub(crate) trait Work: Send {

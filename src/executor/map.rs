@@ -173,6 +173,7 @@ impl<R> Map<R> {
     ///
     /// # Errors
     /// With 0 the stream yields one error, for which `is_rejected()` holds, and ends.
+    #[doc(alias = "chunksize")]
     pub fn chunk_size(mut self, items: usize) -> Self {
         self.pace.chunk_size = Some(items);
         self
@@ -196,6 +197,7 @@ impl<R> Map<R> {
     ///
     /// # Errors
     /// With 0 the stream yields one error, for which `is_rejected()` holds, and ends.
+    #[doc(alias = "buffersize")]
     pub fn buffer_size(mut self, items: usize) -> Self {
         self.pace.buffer_size = Some(items);
         self
@@ -258,6 +260,7 @@ impl<R> Map<R> {
     /// assert_eq!(sum, 30);
     /// # Ok(()) }
     /// ```
+    #[doc(alias = "imap_unordered")]
     pub fn unordered(mut self) -> Self {
         if let Submitted::InOrder(chunks) = &mut self.submitted {
             self.submitted = Submitted::AsCompleted(chunks.drain(..).collect());
@@ -528,7 +531,7 @@ impl<R> Stream for Map<R> {
         }
         if let Some(setting) = self.pace.invalid() {
             self.close();
-            let refusal = self.error(Cause::Rejected(Rejection::InvalidSetting(setting)));
+            let refusal = self.error(Cause::Rejected(Rejection::InvalidSetting(setting.into())));
             return Poll::Ready(Some(Err(refusal)));
         }
         if let Poll::Ready(limit) = self.deadline.poll_passed(cx) {

@@ -2,7 +2,7 @@
 //!
 //! - [`task`]: what can be submitted;
 //! - [`options`]: how it is to be run;
-//! - [`handle`]: what comes back; [`error`]: or why nothing did;
+//! - [`handle`]: what comes back; [`error`]: or why nothing did (as data: `error_record`);
 //! - [`job`]: a call on its way; [`promise`]: what is owed for it; [`room`]: its place in a queue;
 //!   [`run`]: how it runs on a thread;
 //! - [`map`]: many calls as one stream, its input a [`feed`], its output [`chunk`] by chunk;
@@ -13,6 +13,8 @@ pub(crate) mod chunk;
 pub(crate) mod context;
 pub(crate) mod deadline;
 pub(crate) mod error;
+#[cfg(feature = "serde")]
+mod error_record;
 pub(crate) mod feed;
 pub(crate) mod handle;
 pub(crate) mod job;
@@ -41,6 +43,8 @@ use self::promise::Ticket;
 use self::room::Room;
 use self::task::{Arguments, Data, Task};
 use crate::function::assert_stateless;
+#[cfg(feature = "serde")]
+use crate::record::record;
 
 /// Something that runs work off the async threads. Object safe: hold an `Arc<dyn Executor>` to
 /// choose threads or processes by configuration.
@@ -56,10 +60,27 @@ use crate::function::assert_stateless;
 /// assert_eq!(executor.submit(u64::pow, (2, 8)).await?, 256);
 /// # Ok(()) }
 /// ```
+///
+/// The trait is sealed: [`ThreadPoolExecutor`](crate::ThreadPoolExecutor) and
+/// [`ProcessPoolExecutor`](crate::ProcessPoolExecutor) implement it, and no other crate can. A test
+/// that needs a stand-in for a process pool uses a `ThreadPoolExecutor` with one worker.
 #[async_trait]
-pub trait Executor: Send + Sync + Debug {
-    /// Takes a job to run it. The job's handle is answered whatever happens, also when the
-    /// executor has no use for it and drops it.
+pub trait Executor: Intake + Send + Sync + Debug {
+    /// Accepts no more work, ends the tasks as `how` says, and waits until all workers have ended.
+    async fn shutdown_with(&self, how: Shutdown) -> ShutdownReport;
+
+    /// How many tasks can run at the same time.
+    fn max_workers(&self) -> usize;
+
+    /// What the executor is doing.
+    fn stats(&self) -> Stats;
+}
+
+/// How an executor takes a job. It seals [`Executor`]: the name is private, so no other crate can
+/// implement it. Submits, maps, permits and services are its callers.
+#[async_trait]
+pub trait Intake {
+    /// Runs a job. The executor answers the job's handle in every case; a job that it drops fails.
     fn spawn_job(&self, job: Job);
 
     /// Takes room in the queue, if there is any.
@@ -74,21 +95,15 @@ pub trait Executor: Send + Sync + Debug {
     /// `is_shutdown()` after a shutdown.
     async fn room(&self) -> Result<Room, TaskError>;
 
-    /// Another handle on the same executor. It does not keep the executor open: when the
-    /// executor is dropped, what is submitted through this handle is refused.
+    /// Another handle on the same executor. It does not keep the executor open: once the
+    /// executor is dropped, it refuses what is submitted through the handle.
     fn handle(&self) -> Arc<dyn Executor>;
-
-    /// Takes no more work, ends what there is as `how` says, and waits until all workers are gone.
-    async fn shutdown_with(&self, how: Shutdown) -> ShutdownReport;
-
-    /// How many tasks can run at the same time.
-    fn max_workers(&self) -> usize;
-
-    /// What the executor is doing.
-    fn stats(&self) -> Stats;
 }
 
 /// The state of an executor at one moment, and what it has done since it was built.
+///
+/// With the feature `serde` it can be written and read, as data with the names of its fields. A field that
+/// is missing is 0 when it is read, and one that is not known is ignored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
@@ -107,7 +122,7 @@ pub struct Stats {
     pub restarts: Restarts,
 }
 
-/// Workers that ended while their executor was open, by cause.
+/// Workers that ended while their executor was open, by cause. As data it is as [`Stats`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Restarts {
@@ -125,6 +140,26 @@ pub struct Restarts {
     /// Dismissed after they had idled for the `idle_timeout`.
     pub idle: u64,
 }
+
+#[cfg(feature = "serde")]
+record!(Stats as "Stats" {
+    queued = 0,
+    running = 0,
+    workers = 0,
+    finished = 0,
+    failed = 0,
+    restarts = Restarts::default(),
+});
+
+#[cfg(feature = "serde")]
+record!(Restarts as "Restarts" {
+    crashed = 0,
+    timed_out = 0,
+    cancelled = 0,
+    retired = 0,
+    failed_to_start = 0,
+    idle = 0,
+});
 
 /// Submitting work to any [`Executor`].
 pub trait ExecutorExt: Executor {
@@ -149,6 +184,7 @@ pub trait ExecutorExt: Executor {
     ///
     /// # Errors
     /// See [`TaskError`].
+    #[doc(alias("apply_async", "run_in_executor", "spawn_blocking"))]
     fn submit<F, A, M>(&self, function: F, args: A) -> JoinHandle<F::Output>
     where
         F: Task<A, M> + Copy + Send + Sync + 'static,
@@ -246,6 +282,7 @@ pub trait ExecutorExt: Executor {
     /// assert_eq!(powers, [1, 4, 9]);
     /// # Ok(()) }
     /// ```
+    #[doc(alias("Executor.map", "imap", "starmap"))]
     fn map<F, I, M>(&self, function: F, items: I) -> Map<F::Output>
     where
         I: IntoIterator + Send + 'static,
@@ -273,6 +310,7 @@ pub trait ExecutorExt: Executor {
     }
 
     /// Finishes all that was submitted, however long it takes, and ends the workers.
+    #[doc(alias = "close")]
     fn shutdown(&self) -> impl Future<Output = ShutdownReport> + Send {
         self.shutdown_with(Shutdown::new())
     }

@@ -193,6 +193,7 @@ impl Shutdown {
     }
 
     /// Whether tasks that have not started are cancelled rather than run.
+    #[doc(alias = "cancel_futures")]
     #[must_use]
     pub fn cancel_pending(mut self, cancel: bool) -> Self {
         self.cancel_pending = cancel;
@@ -217,7 +218,10 @@ impl Shutdown {
 }
 
 /// What a shutdown found to do, counted in tasks from the moment it was called.
+///
+/// With the feature `serde` it can be written and read, as [`Stats`](crate::Stats) can.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ShutdownReport {
     /// Tasks that ended by themselves, with a result or an error of their own.
     pub finished: usize,
@@ -226,3 +230,10 @@ pub struct ShutdownReport {
     /// Tasks that were still running at the deadline: killed in a process, left behind on a thread.
     pub killed: usize,
 }
+
+#[cfg(feature = "serde")]
+crate::record::record!(ShutdownReport as "ShutdownReport" {
+    finished = 0,
+    cancelled = 0,
+    killed = 0,
+});

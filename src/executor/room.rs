@@ -28,7 +28,7 @@ impl Drop for Room {
 
 impl Room {
     /// Room in a queue without bounds.
-    pub fn unbounded() -> Self {
+    pub(crate) fn unbounded() -> Self {
         Self::default()
     }
 }

@@ -101,7 +101,7 @@ pub(crate) trait SharedChunk: Send + Sync {
     fn ticket(&self) -> &Ticket;
 
     /// How many items nobody has begun that are wanted.
-    fn unbegun(&self) -> usize;
+    fn unstarted(&self) -> usize;
 
     /// Runs what nobody else takes, item by item.
     fn run(&self, seat: &dyn JobThread) -> Tally;
@@ -198,7 +198,7 @@ where
         self.promise.ticket()
     }
 
-    fn unbegun(&self) -> usize {
+    fn unstarted(&self) -> usize {
         match self.promise.ticket().is_closed() {
             true => 0,
             false => self.lock().args.len(),
@@ -210,7 +210,7 @@ where
         let begun = Instant::now();
         while let Some((args, item)) = self.next() {
             let finished = runner.tally.finished as u32;
-            if finished > 0 && self.unbegun() == 0 {
+            if finished > 0 && self.unstarted() == 0 {
                 // Said before the last outcome, after which nobody may listen.
                 self.promise.took(finished, begun.elapsed());
             }

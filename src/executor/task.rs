@@ -11,14 +11,14 @@ use crate::wire::{Chain, CodecError, Reader, codec};
 /// A function that can be called with `Args`: its one argument as it is, or a tuple of none or of
 /// two to eight.
 ///
-/// Implemented for functions and closures; there is nothing to implement by hand. The marker only
+/// Every function and closure implements it. The trait is sealed: no other type can. The marker only
 /// keeps the implementations apart.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a function that takes `{Args}`",
     label = "not callable with these arguments",
     note = "one argument is passed as it is, several as a tuple, none as `()`"
 )]
-pub trait Task<Args, Marker> {
+pub trait Task<Args, Marker>: sealed::Function<Args, Marker> {
     /// What the function returns.
     type Output;
 
@@ -49,7 +49,7 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> Data for T {}
 /// Arguments that can travel to another process. Each is encoded by itself, so that bulk data
 /// among them is copied rather than encoded element by element.
 ///
-/// Implemented for [`Data`] and for tuples of up to eight; there is nothing to implement by hand.
+/// [`Data`] implements it, and so do tuples of up to eight. The trait is sealed: no other type can.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot travel to another process",
     label = "needs serde's `Serialize` and `DeserializeOwned`, `Send` and `'static`",
@@ -60,12 +60,22 @@ pub trait Arguments<Marker>: sealed::Encode<Marker> + Send + 'static {}
 impl<A, Marker> Arguments<Marker> for A where A: sealed::Encode<Marker> + Send + 'static {}
 
 pub(crate) use sealed::Encode;
+use sealed::{Function, InitializerOutput};
 
 /// What an initializer may return: nothing, or a `Result` whose error says why it failed.
-pub trait Initialized {
+///
+/// The trait is sealed: `()` and `Result<(), E>` are the only types that implement it.
+#[diagnostic::on_unimplemented(
+    message = "an initializer cannot return `{Self}`",
+    label = "returns `{Self}`",
+    note = "an initializer returns `()`, or `Result<(), E>` where `E` implements `Display`"
+)]
+pub trait Initialized: sealed::InitializerOutput {
     /// The text of the error, if there is one.
     fn into_error(self) -> Option<String>;
 }
+
+impl InitializerOutput for () {}
 
 impl Initialized for () {
     fn into_error(self) -> Option<String> {
@@ -73,14 +83,29 @@ impl Initialized for () {
     }
 }
 
+impl<E: std::fmt::Display> InitializerOutput for Result<(), E> {}
+
 impl<E: std::fmt::Display> Initialized for Result<(), E> {
     fn into_error(self) -> Option<String> {
         self.err().map(|error| error.to_string())
     }
 }
 
+/// What no other crate can name, and so cannot implement.
 mod sealed {
     use super::{Chain, CodecError, Reader};
+
+    #[expect(
+        unnameable_types,
+        reason = "sealed: only this crate says what a task is"
+    )]
+    pub trait Function<Args, Marker> {}
+
+    #[expect(
+        unnameable_types,
+        reason = "sealed: only this crate says what an initializer returns"
+    )]
+    pub trait InitializerOutput {}
 
     #[expect(unnameable_types, reason = "sealed: only this crate encodes arguments")]
     pub trait Encode<Marker>: Sized {
@@ -97,6 +122,8 @@ pub struct Unary(());
 /// Marks a function of as many arguments as `Arity`, a tuple of units, is long.
 #[derive(Debug)]
 pub struct Nary<Arity>(std::marker::PhantomData<Arity>);
+
+impl<F, A, R> Function<A, Unary> for F where F: FnOnce(A) -> R {}
 
 impl<F, A, R> Task<A, Unary> for F
 where
@@ -122,6 +149,8 @@ impl<A: Data> Encode<Unary> for A {
         codec::skip(input)
     }
 }
+
+impl<F, R> Function<(), Nary<()>> for F where F: FnOnce() -> R {}
 
 impl<F, R> Task<(), Nary<()>> for F
 where
@@ -156,6 +185,12 @@ macro_rules! unit {
 
 macro_rules! nary {
     ($($arg:ident: $Arg:ident),*) => {
+        impl<F, R, $($Arg,)*> Function<($($Arg,)*), Nary<($(unit!($Arg),)*)>> for F
+        where
+            F: FnOnce($($Arg),*) -> R,
+        {
+        }
+
         impl<F, R, $($Arg,)*> Task<($($Arg,)*), Nary<($(unit!($Arg),)*)>> for F
         where
             F: FnOnce($($Arg),*) -> R,

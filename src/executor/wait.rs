@@ -17,6 +17,7 @@ use super::options::TaskName;
 
 /// When [`wait`] has waited long enough.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum ReturnWhen {
     /// When any handle has its outcome.
     FirstCompleted,
@@ -37,7 +38,7 @@ pub enum ReturnWhen {
 /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let pool = ThreadPoolExecutor::new()?;
 /// let handles = [1_u32, 0, 4].map(|n| pool.submit(|n| 12 / n, n));
-/// let Waited { done, pending } = wait(handles, ReturnWhen::AllCompleted).await;
+/// let Waited { done, pending, .. } = wait(handles, ReturnWhen::AllCompleted).await;
 /// assert_eq!(*done[0].as_ref().unwrap(), 12);
 /// assert!(done[1].as_ref().unwrap_err().is_panic());
 /// assert!(pending.is_empty());
@@ -82,6 +83,7 @@ pub struct Wait<F: Future> {
 
 /// What [`wait`] found.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Waited<F, T> {
     /// The outcomes that are there, in the order of the handles.
     pub done: Vec<Result<T, TaskError>>,
@@ -127,7 +129,7 @@ impl Slice {
         Self(1024)
     }
 
-    fn goes_on(&mut self) -> bool {
+    fn has_budget(&mut self) -> bool {
         self.0 = self.0.saturating_sub(1);
         self.0 > 0 && coop::has_budget_remaining()
     }
@@ -155,7 +157,7 @@ where
     /// Takes the outcomes that are there. Pending if there may be more of them.
     fn poll_done(&mut self, cx: &mut task::Context<'_>) -> Poll<()> {
         let mut slice = Slice::new();
-        while slice.goes_on() {
+        while slice.has_budget() {
             if let Some((number, mut handle)) = self.unseen.next() {
                 match Pin::new(&mut handle).poll(cx) {
                     Poll::Ready(outcome) => self.take(number, outcome),
@@ -307,7 +309,7 @@ where
     /// The next outcome that is there; nothing if no handle is left.
     fn poll_outcome(&mut self, cx: &mut task::Context<'_>) -> Poll<Option<F::Output>> {
         let mut slice = Slice::new();
-        while slice.goes_on() {
+        while slice.has_budget() {
             let Some(mut handle) = self.unseen.next() else {
                 return self.pending.poll_next_unpin(cx);
             };

@@ -1,4 +1,4 @@
-//! [`Array`]: many values that several processes have, and their lock.
+//! [`Array`]: values shared by processes, with their lock.
 
 use std::fmt;
 use std::io;
@@ -13,14 +13,14 @@ use super::locked::Locked;
 use super::robust::RobustGuard;
 use crate::sys::{Lent, SharedMapping};
 
-/// A fixed number of values that several processes have, with one lock.
+/// A fixed number of values that processes share, with one lock.
 ///
-/// They are of plain data ([`bytemuck::Pod`]): numbers, arrays of such, and
-/// [structures](super::Value#structures) of them. Nothing is copied: who has the lock has them as a slice,
-/// where they lie.
+/// Their type is plain data ([`bytemuck::Pod`]): numbers, arrays of numbers, and
+/// [structures](super::Value#structures) of those. Nothing is copied: the holder of the lock sees them in
+/// place, as a slice.
 ///
-/// It is a handle. Its clones stand for the same values, in this process and in every other that it is
-/// sent to; they are gone with the last one.
+/// It is a handle. All clones refer to the same values, in this process and in every process that receives one.
+/// The values are freed with the last of them.
 ///
 /// ```
 /// use concurrent_futures::multiprocessing::Array;
@@ -28,7 +28,7 @@ use crate::sys::{Lent, SharedMapping};
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> std::io::Result<()> {
 /// let squares = Array::new(&[1_u32, 2, 3])?;
-/// let other = squares.clone(); // As if it had been sent to another process.
+/// let other = squares.clone(); // The same as one sent to another process.
 /// for square in squares.lock().await.iter_mut() {
 ///     *square *= *square;
 /// }
@@ -36,7 +36,7 @@ use crate::sys::{Lent, SharedMapping};
 /// # Ok(()) }
 /// ```
 ///
-/// It is an argument like any other:
+/// It can be an argument of a task:
 ///
 /// ```no_run
 /// use concurrent_futures::multiprocessing::Array;
@@ -56,18 +56,17 @@ use crate::sys::{Lent, SharedMapping};
 /// # Ok(()) }
 /// ```
 ///
-/// # A process that is killed
-/// gives the lock back, and leaves the values as they are at that moment: some may be changed, others
-/// not, and one that is larger than a word may be changed in part. The next who takes a guard learns of it
-/// by [`abandoned_by`](ArrayGuard::abandoned_by), and knows what to do, if anybody does. (A
-/// [`Value`](super::Value) is changed as a whole or not at all.)
+/// # When a process is killed
+/// The lock becomes free, and the values stay as they are at that moment: some may be changed, others not, and
+/// one that is larger than a word may be half changed. The next guard reports it by
+/// [`abandoned_by`](ArrayGuard::abandoned_by). (A [`Value`](super::Value) is changed completely or not at all.)
 ///
 /// # Other processes
-/// All that have the values use them through this type, and so only under the lock. The compiler
-/// relies on that: should a process write to the memory by other means, say through a stray pointer, while
-/// another has the lock, that one may find any values, and even different ones where it looks twice.
-/// That is undefined behaviour, though any bytes are values. A process that may do such things is better
-/// given a [`SharedMemory`](super::SharedMemory). No process can shorten the memory.
+/// Every process uses the values through this type, and so only under the lock. The compiler relies on that. If
+/// a process writes to the memory by other means, such as a stray pointer, while another holds the lock, the
+/// holder may read any values, even different ones in two reads. That is undefined behaviour, although any
+/// bytes are valid values. For a process that may do so, use a [`SharedMemory`](super::SharedMemory). No
+/// process can shorten the memory.
 ///
 /// # Platform
 /// Linux.
@@ -78,19 +77,24 @@ pub struct Array<T> {
     values: PhantomData<T>,
 }
 
-/// Where the values begin: in a line of the cache of their own, for who waits looks at the lock.
+/// Where the values start: in a cache line of their own, since waiters poll the lock.
 fn offset<T>() -> usize {
     Locked::DATA.next_multiple_of(align_of::<T>().max(64))
 }
 
-/// How much memory it takes.
+/// The memory needed, in bytes.
 fn memory_for<T>(len: usize) -> Option<usize> {
-    const { assert!(align_of::<T>() <= 4096, "memory begins on a page") };
+    const {
+        assert!(
+            align_of::<T>() <= 4096,
+            "the alignment of the values exceeds a page of 4096 bytes"
+        )
+    };
     size_of::<T>().checked_mul(len)?.checked_add(offset::<T>())
 }
 
 impl<T: Pod> Array<T> {
-    /// Makes an array of these values, which can be sent to other processes.
+    /// Creates an array of these values, which can be sent to other processes.
     ///
     /// ```
     /// # use concurrent_futures::multiprocessing::Array;
@@ -100,11 +104,11 @@ impl<T: Pod> Array<T> {
     /// ```
     ///
     /// # Errors
-    /// [`OutOfMemory`](io::ErrorKind::OutOfMemory) if there is no room for so many: in the system, in the
-    /// control group, or within the limits of this process. Other errors are the system's, as if there
-    /// are not two descriptors left.
+    /// [`OutOfMemory`](io::ErrorKind::OutOfMemory) if there is no memory for them: in the system, in the
+    /// control group, or within the limits of this process. Other errors are the system's, such as when no two
+    /// descriptors are left.
     pub fn new(values: &[T]) -> io::Result<Self> {
-        let (len, nobody) = (values.len(), ()); // Nobody else has it yet.
+        let (len, nobody) = (values.len(), ()); // No other process has it yet.
         Self::create(len, |memory| {
             memory
                 .lend(offset::<T>(), len, nobody)
@@ -112,10 +116,9 @@ impl<T: Pod> Array<T> {
         })
     }
 
-    /// Makes an array of `len` values, all of whose bytes are zeros.
+    /// Creates an array of `len` values whose bytes are all zero.
     ///
-    /// It takes about a quarter of a second for each GiB, so a service makes large ones by
-    /// `spawn_blocking`.
+    /// It takes about a quarter of a second for each GiB. For a large one, use `spawn_blocking` in async code.
     ///
     /// ```
     /// # use concurrent_futures::multiprocessing::Array;
@@ -125,7 +128,7 @@ impl<T: Pod> Array<T> {
     /// ```
     ///
     /// # Errors
-    /// As [`new`](Self::new).
+    /// Like [`new`](Self::new).
     pub fn zeroed(len: usize) -> io::Result<Self> {
         Self::create(len, |_| {})
     }
@@ -138,7 +141,7 @@ impl<T: Pod> Array<T> {
         })
     }
 
-    /// Waits until nobody else has the lock, and takes it.
+    /// Takes the lock. Waits until it is free.
     ///
     /// ```
     /// # use concurrent_futures::multiprocessing::Array;
@@ -151,20 +154,20 @@ impl<T: Pod> Array<T> {
     /// ```
     ///
     /// # Panics
-    /// If it has to wait outside of a tokio runtime, or in one without its I/O driver.
+    /// If it has to wait outside of a tokio runtime, or in one without an I/O driver (`enable_io`).
     ///
     /// # Cancel safety
-    /// Cancel safe: who does not wait any more has nothing.
+    /// Cancel safe: a dropped future has not taken the lock.
     pub async fn lock(&self) -> ArrayGuard<'_, T> {
         self.guard(self.locked.lock().await)
     }
 
-    /// Takes the lock if nobody else has it.
+    /// Takes the lock if it is free.
     ///
     /// ```
     /// # use concurrent_futures::multiprocessing::Array;
     /// let array = Array::<u8>::zeroed(10)?;
-    /// let guard = array.try_lock().expect("nobody has it");
+    /// let guard = array.try_lock().expect("it is free");
     /// assert!(array.try_lock().is_none());
     /// # drop(guard);
     /// # Ok::<(), std::io::Error>(())
@@ -174,7 +177,7 @@ impl<T: Pod> Array<T> {
         Some(self.guard(held))
     }
 
-    /// As [`lock`](Self::lock), for a thread that may be blocked: in a task of a pool, not in async code.
+    /// Like [`lock`](Self::lock), for a thread that may block, such as in a task of a pool.
     ///
     /// ```
     /// # use concurrent_futures::multiprocessing::Array;
@@ -183,11 +186,15 @@ impl<T: Pod> Array<T> {
     /// assert_eq!(array.blocking_get(9), Some(7));
     /// # Ok::<(), std::io::Error>(())
     /// ```
+    ///
+    /// # Panics
+    /// If it has to wait on a thread that drives async code.
     pub fn blocking_lock(&self) -> ArrayGuard<'_, T> {
         self.guard(self.locked.blocking_lock())
     }
 
-    /// As [`blocking_lock`](Self::blocking_lock), and gives up after `timeout`.
+    /// Like [`blocking_lock`](Self::blocking_lock), but returns `None` if the lock is not free within
+    /// `timeout`.
     ///
     /// ```
     /// # use concurrent_futures::multiprocessing::Array;
@@ -198,16 +205,18 @@ impl<T: Pod> Array<T> {
     /// # drop(guard);
     /// # Ok::<(), std::io::Error>(())
     /// ```
+    ///
+    /// # Panics
+    /// If it has to wait on a thread that drives async code.
     pub fn blocking_lock_timeout(&self, timeout: Duration) -> Option<ArrayGuard<'_, T>> {
         let held = self.locked.blocking_lock_timeout(timeout)?;
         Some(self.guard(held))
     }
 
-    /// The value at `index`, if there are so many.
+    /// Returns a copy of the value at `index`, or `None` if there is no such value.
     ///
-    /// This, [`set`](Self::set), [`with`](Self::with) and their `blocking_` twins take the lock for as
-    /// long as they need it. They do not tell of a process that ended while it had it: that is left to the
-    /// next who takes a guard.
+    /// This method, [`set`](Self::set), [`with`](Self::with) and their `blocking_` twins hold the lock only
+    /// while they run. They do not report a process that died as the holder; the next guard does.
     ///
     /// ```
     /// # use concurrent_futures::multiprocessing::Array;
@@ -220,7 +229,7 @@ impl<T: Pod> Array<T> {
     /// ```
     ///
     /// # Panics
-    /// As [`lock`](Self::lock).
+    /// Like [`lock`](Self::lock).
     ///
     /// # Cancel safety
     /// Cancel safe.
@@ -228,18 +237,21 @@ impl<T: Pod> Array<T> {
         self.with(|values| values.get(index).copied()).await
     }
 
-    /// As [`get`](Self::get), for a thread that may be blocked.
+    /// Like [`get`](Self::get), for a thread that may block.
     ///
     /// ```
     /// # use concurrent_futures::multiprocessing::Array;
     /// assert_eq!(Array::new(&[1, 2])?.blocking_get(1), Some(2));
     /// # Ok::<(), std::io::Error>(())
     /// ```
+    ///
+    /// # Panics
+    /// Like [`blocking_lock`](Self::blocking_lock).
     pub fn blocking_get(&self, index: usize) -> Option<T> {
         self.blocking_with(|values| values.get(index).copied())
     }
 
-    /// Puts another value at `index`.
+    /// Replaces the value at `index`.
     ///
     /// ```
     /// # use concurrent_futures::multiprocessing::Array;
@@ -252,15 +264,15 @@ impl<T: Pod> Array<T> {
     /// ```
     ///
     /// # Panics
-    /// If there are not so many values, and as [`lock`](Self::lock).
+    /// If `index` is out of bounds, and like [`lock`](Self::lock).
     ///
     /// # Cancel safety
-    /// Cancel safe: it is done in one step, or not at all.
+    /// Cancel safe: the value is replaced completely or not at all.
     pub async fn set(&self, index: usize, value: T) {
         self.with(|values| values[index] = value).await;
     }
 
-    /// As [`set`](Self::set), for a thread that may be blocked.
+    /// Like [`set`](Self::set), for a thread that may block.
     ///
     /// ```
     /// # use concurrent_futures::multiprocessing::Array;
@@ -271,13 +283,12 @@ impl<T: Pod> Array<T> {
     /// ```
     ///
     /// # Panics
-    /// If there are not so many values.
+    /// If `index` is out of bounds, and like [`blocking_lock`](Self::blocking_lock).
     pub fn blocking_set(&self, index: usize, value: T) {
         self.blocking_with(|values| values[index] = value);
     }
 
-    /// Reads or changes the values by a function, which nobody gets in between of. Returns what the
-    /// function does.
+    /// Reads or changes the values by a function that runs under the lock. Returns the function's result.
     ///
     /// ```
     /// # use concurrent_futures::multiprocessing::Array;
@@ -290,15 +301,15 @@ impl<T: Pod> Array<T> {
     /// ```
     ///
     /// # Panics
-    /// As [`lock`](Self::lock), and if the function does: then the values are as it has left them.
+    /// Like [`lock`](Self::lock), and if the function panics: then the values stay as it left them.
     ///
     /// # Cancel safety
-    /// Cancel safe: the function runs in one step with what it needs, or not at all.
+    /// Cancel safe: the function runs completely or not at all.
     pub async fn with<R>(&self, function: impl FnOnce(&mut [T]) -> R) -> R {
         function(&mut self.lend(self.locked.lock().await))
     }
 
-    /// As [`with`](Self::with), for a thread that may be blocked.
+    /// Like [`with`](Self::with), for a thread that may block.
     ///
     /// ```
     /// # use concurrent_futures::multiprocessing::Array;
@@ -306,6 +317,10 @@ impl<T: Pod> Array<T> {
     /// assert_eq!(array.blocking_with(|values| values.iter().sum::<i32>()), 6);
     /// # Ok::<(), std::io::Error>(())
     /// ```
+    ///
+    /// # Panics
+    /// Like [`blocking_lock`](Self::blocking_lock), and if the function panics: then the values stay as it left
+    /// them.
     pub fn blocking_with<R>(&self, function: impl FnOnce(&mut [T]) -> R) -> R {
         function(&mut self.lend(self.locked.blocking_lock()))
     }
@@ -317,15 +332,15 @@ impl<T: Pod> Array<T> {
         }
     }
 
-    /// The lock keeps everybody else from the values: it is in the same memory, and all that have that go
-    /// through here.
+    /// The lock excludes all other accesses: it lies in the same memory, and every process that has the memory
+    /// goes through this type.
     fn lend<'a>(&'a self, held: RobustGuard<'a>) -> Lent<'a, T, RobustGuard<'a>> {
         self.locked.memory().lend(offset::<T>(), self.len, held)
     }
 }
 
 impl<T> Array<T> {
-    /// How many values it has. That never changes.
+    /// The number of values. It never changes.
     ///
     /// ```
     /// # use concurrent_futures::multiprocessing::Array;
@@ -336,7 +351,7 @@ impl<T> Array<T> {
         self.len
     }
 
-    /// Whether it has none.
+    /// Whether the array has no values.
     ///
     /// ```
     /// # use concurrent_futures::multiprocessing::Array;
@@ -349,7 +364,7 @@ impl<T> Array<T> {
 }
 
 impl<T> fmt::Debug for Array<T> {
-    /// It does not look at the values, for it might have to wait.
+    /// Does not show the values: reading them might wait.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Array")
             .field("len", &self.len)
@@ -374,7 +389,7 @@ impl<'de, T: Pod> Deserialize<'de> for Array<T> {
     }
 }
 
-/// The lock of an [`Array`], and its values, where they lie.
+/// Holds the lock of an [`Array`], and gives access to its values in place.
 ///
 /// ```
 /// # use concurrent_futures::multiprocessing::Array;
@@ -386,22 +401,22 @@ impl<'de, T: Pod> Deserialize<'de> for Array<T> {
 /// assert_eq!(array.blocking_get(2), Some(7));
 /// # Ok::<(), std::io::Error>(())
 /// ```
-#[must_use = "the lock is given back as this is dropped"]
+#[must_use = "the lock is released as soon as the guard is dropped"]
 pub struct ArrayGuard<'a, T> {
     values: Lent<'a, T, RobustGuard<'a>>,
     abandoned_by: Option<u32>,
 }
 
 impl<T> ArrayGuard<'_, T> {
-    /// The process that ended while it had the lock, most likely killed, if there was one since the last
-    /// guard. The values are as it has left them, maybe in the middle of a change.
+    /// The id of the process that ended while it held the lock, most likely killed, if there was one since the
+    /// last guard. The values are as that process left them, perhaps half changed.
     ///
     /// ```
     /// # use concurrent_futures::multiprocessing::Array;
     /// let array = Array::<u8>::zeroed(10)?;
     /// let mut guard = array.blocking_lock();
     /// if guard.abandoned_by().is_some() {
-    ///     guard.fill(0); // What else could be done depends on what they mean.
+    ///     guard.fill(0); // The right reaction depends on what the values mean.
     /// }
     /// # Ok::<(), std::io::Error>(())
     /// ```

@@ -1,4 +1,4 @@
-//! [`Barrier`]: waiting for each other.
+//! [`Barrier`]: processes wait for each other.
 
 use std::error::Error;
 use std::fmt;
@@ -9,11 +9,11 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::meeting::{BarrierPlace, MOST, Meeting, RoundOutcome, bytes};
-use super::robust::{Robust, RobustGuard};
+use super::robust::{RobustGuard, RobustLock};
 use super::shared::SharedObject;
 use crate::sys::ProcessIdentity;
 
-/// Lets tasks and threads pass when so many have come, in whatever processes; then so many again.
+/// Lets tasks and threads of all processes pass once a fixed number of them have arrived, again and again.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -24,43 +24,45 @@ use crate::sys::ProcessIdentity;
 /// let other = barrier.clone();
 /// let other = tokio::spawn(async move { other.wait().await });
 /// let leads = barrier.wait().await?.is_leader();
-/// assert_ne!(leads, other.await??.is_leader(), "one of them is told that it was the last");
+/// assert_ne!(leads, other.await??.is_leader(), "exactly one is the leader");
 /// # Ok(())
 /// # }
 /// ```
 ///
 /// # When a process ends
-/// If it waits here, the barrier breaks: everybody who waits gets [`BrokenBarrier`], and everybody who comes,
-/// until a [`reset`](Self::reset). Of one that has not come yet the barrier knows nothing: it is
-/// waited for.
+/// If it waits at the barrier, the barrier breaks: every waiter returns [`BrokenBarrier`], and so does every
+/// later call, until a [`reset`](Self::reset). The barrier knows nothing of a process that has not arrived yet:
+/// the others wait for it.
 ///
-/// # What it costs
-/// Two descriptors in each process that has it, and memory: a page for each 250 that take part. To come and
-/// not to be the last takes a descriptor, and another for each process that waits here too.
-/// A process that comes first of its own wakes those who wait, who then watch it.
+/// # Cost
+/// Two descriptors in each process that has it, and one page of memory for each 250 parties. A waiter uses one
+/// descriptor, and another for each other process that waits. The first waiter of a process wakes the others,
+/// so that they watch that process.
+///
+/// # Platform
+/// Linux.
 #[derive(Clone)]
 pub struct Barrier(Arc<BarrierInner>);
 
 struct BarrierInner {
     shared: SharedObject,
-    robust: Robust,
+    robust: RobustLock,
 }
 
-/// What tells one of those who have passed a [`Barrier`] together.
+/// Returned to each party that passes a [`Barrier`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BarrierWaitResult {
     is_leader: bool,
 }
 
 impl BarrierWaitResult {
-    /// Whether it was the last to come. One of them was.
+    /// Whether this party was the last to arrive. Exactly one of each round was.
     pub fn is_leader(&self) -> bool {
         self.is_leader
     }
 }
 
-/// Not everybody will come to the [`Barrier`]: a process has ended that waited there, or somebody has
-/// aborted or reset it.
+/// The [`Barrier`] is broken: a waiting process ended, or a call of `abort` or `reset` ended the round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BrokenBarrier;
@@ -68,7 +70,8 @@ pub struct BrokenBarrier;
 impl fmt::Display for BrokenBarrier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(
-            "the barrier is broken: a process has ended that waited there, or it was aborted or reset",
+            "the barrier is broken: a waiting process ended, or it was aborted or reset; \
+             `reset` makes it usable again",
         )
     }
 }
@@ -76,19 +79,18 @@ impl fmt::Display for BrokenBarrier {
 impl Error for BrokenBarrier {}
 
 impl Barrier {
-    /// So many can take part at the most.
+    /// The maximal number of parties: 65536.
     pub const MAX_PARTIES: usize = MOST;
 
-    /// A barrier that so many pass together.
+    /// Creates a barrier for `parties` parties.
     ///
     /// # Errors
-    /// There is no descriptor or no memory left, or `parties` is 0 or more than
-    /// [`MAX_PARTIES`](Self::MAX_PARTIES).
+    /// No descriptor or no memory is left, or `parties` is 0 or exceeds [`MAX_PARTIES`](Self::MAX_PARTIES).
     pub fn new(parties: usize) -> io::Result<Self> {
         if parties == 0 || parties > MOST {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
-                format!("{parties} cannot pass a barrier together: 1 to {MOST} can"),
+                format!("a barrier cannot have {parties} parties; use 1 to {MOST}"),
             ));
         }
         let new = Self::of(SharedObject::new(bytes(MOST), bytes(parties))?);
@@ -105,7 +107,7 @@ impl Barrier {
         Meeting(self.0.shared.memory())
     }
 
-    /// Waits until so many have come that all may pass.
+    /// Waits until all parties have arrived.
     ///
     /// # Errors
     /// The barrier is broken, or breaks meanwhile.
@@ -114,13 +116,13 @@ impl Barrier {
     /// If it has to wait outside of a tokio runtime, or in one without an I/O driver (`enable_io`).
     ///
     /// # Cancel safety
-    /// A future that is dropped has not come, unless the others have passed by then.
+    /// Dropping the future takes this party's arrival back, unless the others have passed by then.
     pub async fn wait(&self) -> Result<BarrierWaitResult, BrokenBarrier> {
         let mut visit = Visit::new(self);
         self.0.robust.wait_until(|held| visit.look(held)).await
     }
 
-    /// As [`wait`](Self::wait), for a thread.
+    /// Like [`wait`](Self::wait), for a thread that may block.
     ///
     /// ```
     /// # fn main() -> std::io::Result<()> {
@@ -134,27 +136,27 @@ impl Barrier {
     /// ```
     ///
     /// # Errors
-    /// As [`wait`](Self::wait).
+    /// Like [`wait`](Self::wait).
     ///
     /// # Panics
-    /// If it has to wait in an asynchronous task.
+    /// If it has to wait on a thread that drives async code.
     pub fn blocking_wait(&self) -> Result<BarrierWaitResult, BrokenBarrier> {
         let mut visit = Visit::new(self);
         let outcome = self
             .0
             .robust
             .blocking_wait_until(None, |held| visit.look(held));
-        outcome.expect("without a time-out it does not give up")
+        outcome.expect("a wait without a timeout always has a result")
     }
 
-    /// As [`blocking_wait`](Self::blocking_wait); gives up, and gives nothing, after `timeout`: then it has
-    /// not come. (Python's would break the barrier: [`blocking_abort`](Self::blocking_abort) does.)
+    /// Like [`blocking_wait`](Self::blocking_wait), but returns `None` after `timeout` and takes this party's
+    /// arrival back. (Python breaks the barrier then; call [`blocking_abort`](Self::blocking_abort) for that.)
     ///
     /// # Errors
-    /// As [`wait`](Self::wait).
+    /// Like [`wait`](Self::wait).
     ///
     /// # Panics
-    /// If it has to wait in an asynchronous task.
+    /// If it has to wait on a thread that drives async code.
     pub fn blocking_wait_timeout(
         &self,
         timeout: Duration,
@@ -164,7 +166,7 @@ impl Barrier {
         self.0.robust.blocking_wait_until(Some(timeout), look)
     }
 
-    /// Breaks the barrier, until it is reset.
+    /// Breaks the barrier until it is reset.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -179,7 +181,7 @@ impl Barrier {
     /// ```
     ///
     /// # Panics
-    /// As [`wait`](Self::wait), if another is at the barrier in this very moment.
+    /// Like [`wait`](Self::wait), if it has to wait for another call on the barrier.
     ///
     /// # Cancel safety
     /// Cancel safe.
@@ -187,19 +189,19 @@ impl Barrier {
         self.break_under(&mut self.0.robust.lock().await);
     }
 
-    /// As [`abort`](Self::abort), for a thread.
+    /// Like [`abort`](Self::abort), for a thread that may block.
     ///
     /// # Panics
-    /// In an asynchronous task, if another is at the barrier in this very moment.
+    /// On a thread that drives async code, if it has to wait for another call on the barrier.
     pub fn blocking_abort(&self) {
         let held = self.0.robust.blocking_lock(None);
-        self.break_under(&mut held.expect("without a time-out it does not give up"));
+        self.break_under(&mut held.expect("a wait without a timeout always has a result"));
     }
 
-    /// Makes it as new: whoever waits gets [`BrokenBarrier`], whoever comes then may pass with others.
+    /// Starts a new round: current waiters return [`BrokenBarrier`], and later arrivals can pass again.
     ///
     /// # Panics
-    /// As [`abort`](Self::abort).
+    /// Like [`abort`](Self::abort).
     ///
     /// # Cancel safety
     /// Cancel safe.
@@ -207,13 +209,13 @@ impl Barrier {
         self.reset_under(&mut self.0.robust.lock().await);
     }
 
-    /// As [`reset`](Self::reset), for a thread.
+    /// Like [`reset`](Self::reset), for a thread that may block.
     ///
     /// # Panics
-    /// As [`blocking_abort`](Self::blocking_abort).
+    /// Like [`blocking_abort`](Self::blocking_abort).
     pub fn blocking_reset(&self) {
         let held = self.0.robust.blocking_lock(None);
-        self.reset_under(&mut held.expect("without a time-out it does not give up"));
+        self.reset_under(&mut held.expect("a wait without a timeout always has a result"));
     }
 
     fn break_under(&self, held: &mut RobustGuard<'_>) {
@@ -226,23 +228,23 @@ impl Barrier {
         self.meeting().reset();
     }
 
-    /// How many pass together.
+    /// The number of parties that pass together.
     pub fn parties(&self) -> usize {
         self.meeting().parties()
     }
 
-    /// How many wait at this moment.
+    /// The number of parties that wait at this moment.
     pub fn waiting(&self) -> usize {
         self.meeting().waiting().count()
     }
 
-    /// Whether it is broken.
+    /// Whether the barrier is broken.
     pub fn is_broken(&self) -> bool {
         self.meeting().round().broken
     }
 }
 
-/// One who comes to a barrier. Dropping it leaves.
+/// One party's call of `wait`. Dropping it takes the arrival back.
 struct Visit<'a> {
     barrier: &'a Barrier,
     place: Option<BarrierPlace>,
@@ -258,19 +260,19 @@ impl<'a> Visit<'a> {
 
     fn look(&mut self, held: &mut RobustGuard<'_>) -> Option<VisitResult> {
         match self.place {
-            None => self.come(held),
+            None => self.enter(held),
             Some(place) => self.stay(held, place),
         }
     }
 
-    fn come(&mut self, held: &mut RobustGuard<'_>) -> Option<VisitResult> {
+    fn enter(&mut self, held: &mut RobustGuard<'_>) -> Option<VisitResult> {
         let (meeting, own) = (self.barrier.meeting(), ProcessIdentity::own());
         if meeting.round().broken {
             return Some(Err(BrokenBarrier));
         }
         let is_last = meeting.waiting().count() + 1 >= meeting.parties();
         if is_last {
-            // Else they would pass with one who has ended just now.
+            // Otherwise they would pass together with a process that has just ended.
             let mut others: Vec<_> = meeting.waiting().collect();
             others.sort();
             others.dedup();
@@ -283,14 +285,14 @@ impl<'a> Visit<'a> {
             return Some(Ok(BarrierWaitResult { is_leader: true }));
         }
         if let Some(ended) = held.ended() {
-            meeting.bury(ended);
+            meeting.release_dead(ended);
         }
         let Some(place) = meeting.free_place() else {
             meeting.kept().for_each(|owner| held.watch(owner));
             return None;
         };
         if meeting.waiting().all(|other| other != own) {
-            held.announce(); // Those who wait are to watch this process.
+            held.announce(); // The waiters have to watch this process.
         }
         self.place = Some(meeting.take_place(place));
         None
@@ -333,7 +335,7 @@ impl fmt::Debug for Barrier {
     }
 }
 
-/// To a process only: anywhere else it is an error that says so.
+/// Serializes only when it is sent to a process; anywhere else this is an error.
 impl Serialize for Barrier {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.0.shared.serialize(serializer)

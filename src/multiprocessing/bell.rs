@@ -1,5 +1,5 @@
-//! A bell that every process hears. One ring wakes everybody who listens at that moment, and nobody
-//! can take it from another: it is an eventfd that nobody reads, and each listens for its edges.
+//! A bell that every process hears. One ring wakes everyone who listens at that moment, and no one can take it
+//! away: it is an eventfd that is never read, and each listener waits for its edges.
 
 use std::io;
 use std::os::fd::AsFd as _;
@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::sys::{self, BlockingEdges, Edges};
 use crate::wire::descriptors::Descriptor;
 
-/// Wakes tasks and threads of all processes that have it. A copy is the same bell.
+/// Wakes tasks and threads of all processes that have it. A clone is the same bell.
 #[derive(Clone, Debug)]
 pub(super) struct Bell(Descriptor);
 
@@ -23,15 +23,15 @@ impl Bell {
         sys::signal(self.0.as_fd());
     }
 
-    /// What a task listens with. (Tokio takes one descriptor once.)
+    /// Listens in a task. (Tokio registers a descriptor only once, so it is cloned.)
     ///
     /// # Panics
     /// Outside of a tokio runtime, or in one without an I/O driver.
-    pub(super) fn ear(&self) -> io::Result<Edges> {
+    pub(super) fn listener(&self) -> io::Result<Edges> {
         Edges::of(self.0.as_fd().try_clone_to_owned()?)
     }
 
-    /// What a thread listens with, for edges of this kind.
+    /// Listens in a thread, for edges of this kind.
     pub(super) fn edges(&self, kind: u64) -> io::Result<BlockingEdges> {
         let edges = BlockingEdges::new()?;
         edges.add(self.0.as_fd(), kind)?;
@@ -39,8 +39,8 @@ impl Bell {
     }
 }
 
-/// Who listens to one bell also tells processes by their identities. So it goes only where these mean the
-/// same, and says from where it comes.
+/// Listeners also identify processes. So a bell is valid only within one pid and time namespace, and carries
+/// where it comes from.
 impl Serialize for Bell {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         (&self.0, sys::home()).serialize(serializer)
@@ -52,8 +52,8 @@ impl<'de> Deserialize<'de> for Bell {
         let (descriptor, home) = <(Descriptor, u64)>::deserialize(deserializer)?;
         if home != sys::home() {
             return Err(serde::de::Error::custom(
-                "the object comes from a process in another namespace of process ids or of clocks, where \
-                 nobody here could tell whether a process that uses it has ended",
+                "the shared object comes from a process in another pid or time namespace, where the end \
+                 of its holder cannot be detected; share objects within one namespace only",
             ));
         }
         Ok(Self(descriptor))

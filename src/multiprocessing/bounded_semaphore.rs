@@ -1,4 +1,4 @@
-//! [`BoundedSemaphore`]: a semaphore that never has more permits than it began with.
+//! [`BoundedSemaphore`]: a semaphore that never has more permits than at its creation.
 
 use std::fmt;
 use std::io;
@@ -8,8 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::semaphore::{Semaphore, SemaphorePermit};
 
-/// As [`Semaphore`], but it never has more permits than it began with: to add one too many
-/// is an error.
+/// Like [`Semaphore`], but never has more permits than at its creation: adding one too many is an error.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -25,61 +24,64 @@ use super::semaphore::{Semaphore, SemaphorePermit};
 /// # }
 /// ```
 ///
-/// What a process leaves that ends, and what it costs, is as with [`Semaphore`].
+/// What happens when a process ends, and the cost, are the same as for [`Semaphore`].
+///
+/// # Platform
+/// Linux.
 #[derive(Clone)]
 pub struct BoundedSemaphore(Semaphore);
 
 impl BoundedSemaphore {
-    /// A semaphore with so many permits, and never more.
+    /// Creates a semaphore with `permits` permits, and never more.
     ///
     /// # Errors
-    /// There is no descriptor or no memory left, or `permits` are more than
-    /// [`MAX_PERMITS`](Semaphore::MAX_PERMITS).
+    /// No descriptor or no memory is left, or `permits` exceeds [`MAX_PERMITS`](Semaphore::MAX_PERMITS).
     pub fn new(permits: usize) -> io::Result<Self> {
         Semaphore::bounded(permits, permits).map(Self)
     }
 
-    /// Waits for a permit, and takes it: see [`Semaphore::acquire`].
+    /// Takes a permit. Waits until one is free: see [`Semaphore::acquire`].
     ///
     /// # Panics
     /// If it has to wait outside of a tokio runtime, or in one without an I/O driver (`enable_io`).
     ///
     /// # Cancel safety
-    /// Cancel safe: a future that is dropped has not taken one.
+    /// Cancel safe: a dropped future has not taken a permit.
     pub async fn acquire(&self) -> SemaphorePermit {
         self.0.acquire().await
     }
 
-    /// Takes a permit, if there is one at this moment.
+    /// Takes a permit if one is free.
     pub fn try_acquire(&self) -> Option<SemaphorePermit> {
         self.0.try_acquire()
     }
 
-    /// As [`acquire`](Self::acquire), for a thread.
+    /// Like [`acquire`](Self::acquire), for a thread that may block.
     ///
     /// # Panics
-    /// If it has to wait in an asynchronous task.
+    /// If it has to wait on a thread that drives async code.
     pub fn blocking_acquire(&self) -> SemaphorePermit {
         self.0.blocking_acquire()
     }
 
-    /// As [`blocking_acquire`](Self::blocking_acquire); gives up, and gives nothing, after `timeout`.
+    /// Like [`blocking_acquire`](Self::blocking_acquire), but returns `None` if no permit is free within
+    /// `timeout`.
     ///
     /// # Panics
-    /// If it has to wait in an asynchronous task.
+    /// If it has to wait on a thread that drives async code.
     pub fn blocking_acquire_timeout(&self, timeout: Duration) -> Option<SemaphorePermit> {
         self.0.blocking_acquire_timeout(timeout)
     }
 
-    /// Adds so many permits, in place of [forgotten](SemaphorePermit::forget) ones. It waits for nothing.
+    /// Adds `permits` permits, in place of [forgotten](SemaphorePermit::forget) ones. Never waits.
     ///
     /// # Errors
-    /// There would be more permits than it began with. Then none is added.
+    /// There would be more permits than at its creation. Then none is added.
     pub fn add_permits(&self, permits: usize) -> io::Result<()> {
         self.0.add_permits(permits)
     }
 
-    /// How many permits nobody has, at this moment.
+    /// The number of free permits at this moment.
     pub fn available_permits(&self) -> usize {
         self.0.available_permits()
     }
@@ -93,7 +95,7 @@ impl fmt::Debug for BoundedSemaphore {
     }
 }
 
-/// To a process only: anywhere else it is an error that says so.
+/// Serializes only when it is sent to a process; anywhere else this is an error.
 impl Serialize for BoundedSemaphore {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.0.serialize(serializer)

@@ -1,4 +1,4 @@
-//! [`Condition`]: waiting for what others change under a lock.
+//! [`Condition`]: waiting for a change of what a lock guards.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -8,10 +8,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::lock::{Lock, LockGuard};
 use super::wait::{end_of, is_over};
 
-/// A [`Lock`] at which tasks and threads wait for a change of what it guards, in all processes that have
-/// it.
+/// A [`Lock`] with waiters for a change of what it guards, among all processes that have it.
 ///
-/// Who waits may wake without a reason, so it looks each time: [`wait_for`](Self::wait_for) does so.
+/// A wait may return without a notification, so check the state after each: [`wait_for`](Self::wait_for) does.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -31,7 +30,7 @@ use super::wait::{end_of, is_over};
 /// });
 /// for _ in 0..3 {
 ///     let guard = condition.lock().await;
-///     condition.notify_all(&guard); // First this, then the change: see below.
+///     condition.notify_all(&guard); // Notify first, then change: see below.
 ///     COUNTER.fetch_add(1, Ordering::Relaxed);
 /// }
 /// waiting.await?;
@@ -40,63 +39,65 @@ use super::wait::{end_of, is_over};
 /// ```
 ///
 /// # When a process ends
-/// One that waits takes nothing along. One that has the lock leaves it, as [`Lock`] tells; it should
-/// notify before it makes its change, not after. Nobody who was woken looks before the lock is given back,
-/// so for them it is the same; but a process that is killed in the middle of its change has then woken
-/// those who wait for it, and they find what it has left.
+/// A waiter leaves nothing behind. A holder's lock becomes free, as for [`Lock`]. So notify before the change,
+/// not after: waiters do not look before the lock is released, so the order makes no difference to them. But if
+/// the process is killed in the middle of its change, they are already woken and see what it left.
 ///
-/// # What it costs
-/// It is one lock, and costs what [`Lock`] tells. Several conditions can be made
-/// [of one lock](Self::with_lock); a notification wakes those who wait for any of them. It is no system
-/// call if nobody waits, else one; who waits takes one descriptor meanwhile.
+/// # Cost
+/// That of one [`Lock`]. Several conditions can [share one lock](Self::with_lock); a notification wakes the
+/// waiters of all of them. Notifying is at most one system call, and none if no one waits. A waiter uses one
+/// descriptor.
+///
+/// # Platform
+/// Linux.
 #[derive(Clone, Debug)]
 pub struct Condition {
     lock: Lock,
 }
 
 impl Condition {
-    /// A condition with a lock of its own.
+    /// Creates a condition with a lock of its own.
     ///
     /// # Errors
-    /// There is no descriptor or no memory left.
+    /// No descriptor or no memory is left.
     pub fn new() -> io::Result<Self> {
         Ok(Self::with_lock(&Lock::new()?))
     }
 
-    /// A condition of what `lock` guards.
+    /// Creates a condition for what `lock` guards.
     pub fn with_lock(lock: &Lock) -> Self {
         Self { lock: lock.clone() }
     }
 
-    /// Takes its lock: see [`Lock::lock`].
+    /// Takes the lock: see [`Lock::lock`].
     ///
     /// # Panics
-    /// As [`Lock::lock`].
+    /// Like [`Lock::lock`].
     ///
     /// # Cancel safety
-    /// Cancel safe.
+    /// Cancel safe: a dropped future has not taken the lock.
     pub async fn lock(&self) -> LockGuard {
         self.lock.lock().await
     }
 
-    /// As [`lock`](Self::lock), for a thread.
+    /// Like [`lock`](Self::lock), for a thread that may block.
     ///
     /// # Panics
-    /// As [`Lock::blocking_lock`].
+    /// Like [`Lock::blocking_lock`].
     pub fn blocking_lock(&self) -> LockGuard {
         self.lock.blocking_lock()
     }
 
-    /// Gives the lock back, waits for a notification, and takes the lock again. It may also return without
-    /// one.
+    /// Releases the lock, waits for a notification, and takes the lock again. It may also return without a
+    /// notification.
     ///
-    /// `guard` is to be of the lock of this condition.
+    /// `guard` must be of the lock of this condition.
     ///
     /// # Panics
     /// Outside of a tokio runtime, or in one without an I/O driver (`enable_io`).
     ///
     /// # Cancel safety
-    /// A future that is dropped leaves the lock to others, also if it had been taken again.
+    /// Dropping the future leaves the lock released, also if it was taken again already.
     pub async fn wait(&self, guard: LockGuard) -> LockGuard {
         let changed = self.lock.robust().next_change();
         let lock = guard.lock().clone();
@@ -105,13 +106,13 @@ impl Condition {
         lock.lock().await
     }
 
-    /// Waits until `predicate` holds, which is asked under the lock: now, and after each notification.
+    /// Waits until `predicate` returns true. It is called under the lock: now, and after each notification.
     ///
     /// # Panics
-    /// As [`wait`](Self::wait).
+    /// Like [`wait`](Self::wait), if it has to wait.
     ///
     /// # Cancel safety
-    /// As [`wait`](Self::wait).
+    /// Like [`wait`](Self::wait).
     pub async fn wait_for(
         &self,
         mut guard: LockGuard,
@@ -123,24 +124,24 @@ impl Condition {
         guard
     }
 
-    /// As [`wait`](Self::wait), for a thread.
+    /// Like [`wait`](Self::wait), for a thread that may block.
     ///
     /// # Panics
-    /// In an asynchronous task.
+    /// On a thread that drives async code.
     pub fn blocking_wait(&self, guard: LockGuard) -> LockGuard {
         self.blocking_wait_by(guard, None)
     }
 
-    /// As [`blocking_wait`](Self::blocking_wait), until `timeout` has passed. The lock is had again in any
+    /// Like [`blocking_wait`](Self::blocking_wait), for at most `timeout`. It then takes the lock again in any
     /// case, however long that takes.
     ///
     /// # Panics
-    /// In an asynchronous task.
+    /// On a thread that drives async code.
     pub fn blocking_wait_timeout(&self, guard: LockGuard, timeout: Duration) -> LockGuard {
         self.blocking_wait_by(guard, end_of(Some(timeout)))
     }
 
-    /// As [`wait_for`](Self::wait_for), for a thread.
+    /// Like [`wait_for`](Self::wait_for), for a thread that may block.
     ///
     /// ```
     /// # use std::sync::atomic::{AtomicBool, Ordering};
@@ -161,7 +162,7 @@ impl Condition {
     /// ```
     ///
     /// # Panics
-    /// In an asynchronous task.
+    /// If it has to wait on a thread that drives async code.
     pub fn blocking_wait_for(
         &self,
         mut guard: LockGuard,
@@ -173,11 +174,11 @@ impl Condition {
         guard
     }
 
-    /// As [`blocking_wait_for`](Self::blocking_wait_for), until `timeout` has passed. Says whether the
-    /// predicate holds; the lock is had again in any case.
+    /// Like [`blocking_wait_for`](Self::blocking_wait_for), for at most `timeout`. Returns the guard, and
+    /// whether the predicate holds. It takes the lock again in any case.
     ///
     /// # Panics
-    /// In an asynchronous task.
+    /// If it has to wait on a thread that drives async code.
     pub fn blocking_wait_for_timeout(
         &self,
         mut guard: LockGuard,
@@ -202,24 +203,22 @@ impl Condition {
         lock.blocking_lock()
     }
 
-    /// Wakes who waits: at least one, if there is any, and perhaps more.
+    /// Wakes at least one waiter, if there is any, and perhaps more.
     ///
-    /// The guard, of the lock of this condition, is asked for lest somebody look and go to sleep while
-    /// the change is made.
+    /// The guard, of the lock of this condition, ensures that no task starts to wait while the change is made.
     pub fn notify_one(&self, guard: &LockGuard) {
         self.notify_all(guard);
     }
 
-    /// Wakes everybody who waits.
+    /// Wakes all waiters.
     ///
-    /// The guard, of the lock of this condition, is asked for lest somebody look and go to sleep while
-    /// the change is made.
+    /// The guard, of the lock of this condition, ensures that no task starts to wait while the change is made.
     pub fn notify_all(&self, _guard: &LockGuard) {
         self.lock.robust().announce();
     }
 }
 
-/// To a process only: anywhere else it is an error that says so.
+/// Serializes only when it is sent to a process; anywhere else this is an error.
 impl Serialize for Condition {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.lock.serialize(serializer)

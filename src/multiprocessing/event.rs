@@ -1,4 +1,4 @@
-//! [`Event`]: something has happened, or not.
+//! [`Event`]: a flag that processes wait for.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -8,13 +8,12 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::vigil::{may_block, pause};
 use super::wait::end_of;
+use super::waiter::{may_block, pause};
 use crate::sys::{self, Edges};
 use crate::wire::descriptors::Descriptor;
 
-/// Says whether something has happened, and lets tasks and threads of all processes that have it wait until
-/// it has.
+/// A flag that the tasks and threads of all processes that have it can set and wait for.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -36,42 +35,45 @@ use crate::wire::descriptors::Descriptor;
 /// ```
 ///
 /// # When a process ends
-/// It leaves nothing behind: to set and to clear it is one step each, which the system makes. As long as
-/// any process has the event it stays as it is.
+/// The event does not change: setting and clearing is one system call each. It keeps its state while any
+/// process has it.
 ///
-/// # What it costs
-/// One descriptor in each process that has it, and no memory. Each method is one system call; who has to
-/// wait in a task takes another descriptor meanwhile.
+/// # Cost
+/// One descriptor in each process that has it, and no memory. Each method is one system call. A task that waits
+/// uses one more descriptor.
+///
+/// # Platform
+/// Linux.
 #[derive(Clone)]
 pub struct Event(Descriptor);
 
 impl Event {
-    /// An event that has not happened.
+    /// Creates an event that is not set.
     ///
     /// # Errors
-    /// There is no descriptor left.
+    /// No descriptor is left.
     pub fn new() -> io::Result<Self> {
         Ok(Self(sys::eventfd()?.into()))
     }
 
-    /// It has happened: everybody who waits is woken, and nobody waits until it is cleared.
+    /// Sets the event: wakes all waiters. Later waits return at once until [`clear`](Self::clear).
     pub fn set(&self) {
         sys::signal(self.0.as_fd());
     }
 
-    /// It has not happened yet.
+    /// Clears the event.
     ///
-    /// Whoever waited when it was set and has not been woken when it is cleared goes on waiting.
+    /// A waiter that an earlier [`set`](Self::set) has not yet woken goes on waiting.
     pub fn clear(&self) {
         sys::silence(self.0.as_fd());
     }
 
-    /// Whether it has happened.
+    /// Whether the event is set.
     pub fn is_set(&self) -> bool {
         sys::is_readable(self.0.as_fd())
     }
 
-    /// Waits until it has happened.
+    /// Waits until the event is set. Returns at once if it is.
     ///
     /// # Panics
     /// If it has to wait outside of a tokio runtime, or in one without an I/O driver (`enable_io`).
@@ -81,7 +83,7 @@ impl Event {
     pub async fn wait(&self) {
         let mut edges = None;
         while !self.is_set() {
-            // What happened before it listens counts as an edge, so nothing goes unheard.
+            // A `set` before the first poll counts as an edge, so none is missed.
             let listen = || self.0.as_fd().try_clone_to_owned().and_then(Edges::of);
             let listening = match edges.take() {
                 Some(edges) => Ok(edges),
@@ -95,12 +97,12 @@ impl Event {
                 {
                     edges = Some(listening);
                 }
-                _ => pause().await, // There is no descriptor left, or the runtime has ended.
+                _ => pause().await, // No descriptor is left, or the runtime has ended.
             }
         }
     }
 
-    /// As [`wait`](Self::wait), for a thread.
+    /// Like [`wait`](Self::wait), for a thread that may block.
     ///
     /// ```
     /// # fn main() -> std::io::Result<()> {
@@ -114,15 +116,15 @@ impl Event {
     /// ```
     ///
     /// # Panics
-    /// If it has to wait in an asynchronous task.
+    /// If it has to wait on a thread that drives async code.
     pub fn blocking_wait(&self) {
         self.blocking_wait_by(None);
     }
 
-    /// As [`blocking_wait`](Self::blocking_wait), until `timeout` has passed. Says whether it has happened.
+    /// Like [`blocking_wait`](Self::blocking_wait), for at most `timeout`. Returns whether the event is set.
     ///
     /// # Panics
-    /// If it has to wait in an asynchronous task.
+    /// If it has to wait on a thread that drives async code.
     pub fn blocking_wait_timeout(&self, timeout: Duration) -> bool {
         self.blocking_wait_by(end_of(Some(timeout)))
     }
@@ -143,7 +145,7 @@ impl fmt::Debug for Event {
     }
 }
 
-/// To a process only: anywhere else it is an error that says so.
+/// Serializes only when it is sent to a process; anywhere else this is an error.
 impl Serialize for Event {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.0.serialize(serializer)

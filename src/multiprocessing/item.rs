@@ -1,5 +1,5 @@
-//! An item on its way: encoded and not yet sent, or received and not yet decoded. Both happen outside of any
-//! lock, for the code that does it is the user's.
+//! An item in transit: encoded and not yet sent, or received and not yet decoded. Both happen without any lock,
+//! since they run the user's code.
 
 use std::cell::Cell;
 use std::io;
@@ -10,11 +10,11 @@ use crate::wire::codec::{self, ValueHead};
 use crate::wire::descriptors::{self, Descriptor};
 use crate::wire::{Chain, CodecError};
 
-/// A larger buffer is not kept.
+/// The size of the largest buffer that is kept.
 const KEPT: usize = 64 * 1024;
 
 thread_local! {
-    /// What items are encoded to and decoded from, lest each take a buffer of its own.
+    /// A buffer for encoding and decoding, to save an allocation for each item.
     static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
@@ -29,11 +29,11 @@ fn keep_spare(mut buffer: Vec<u8>) {
     }
 }
 
-/// Why an item does not go on its way, or has come to nothing.
+/// An item cannot be sent, or cannot be decoded.
 #[derive(Debug)]
 pub(super) enum ItemError {
     Codec(CodecError),
-    /// What is in it cannot travel together.
+    /// Its descriptors cannot travel together.
     TooLarge(String),
     System(io::Error),
 }
@@ -44,17 +44,17 @@ impl From<CodecError> for ItemError {
     }
 }
 
-/// An item on its way out of this process.
+/// An encoded item.
 pub(super) struct OutgoingItem {
     bytes: Chain,
     pub(super) head: ValueHead,
-    /// The descriptors of the objects in it, and behind them the file that its bytes are in, if one is.
+    /// The descriptors of the objects in it, and after them the file that holds its bytes, if any.
     pub(super) beside: Vec<Descriptor>,
     pub(super) is_in_file: bool,
 }
 
 impl OutgoingItem {
-    /// Encodes it.
+    /// Encodes the item.
     pub(super) fn of<T: Data>(item: T) -> Result<Self, CodecError> {
         let mut bytes = Chain::new();
         *bytes.tail() = take_spare();
@@ -71,12 +71,12 @@ impl OutgoingItem {
         Ok(outgoing)
     }
 
-    /// Gets it ready to travel, with its bytes in a file of their own from the size `large` on. An error
-    /// leaves it as it was.
+    /// Prepares it for sending. An item of `large` bytes or more goes into a file of its own. An error leaves
+    /// it unchanged.
     pub(super) fn pack(&mut self, large: usize) -> Result<(), ItemError> {
         let is_large = self.head.len >= large;
         self.fits_with(is_large.into())?;
-        // Without a file, its bytes go where those of small ones do.
+        // Without a file, the bytes go the way of small ones.
         if is_large && let Ok(file) = sys::file_of(self.head.len, self.pieces()) {
             self.beside.push(file.into());
             self.is_in_file = true;
@@ -84,11 +84,11 @@ impl OutgoingItem {
         Ok(())
     }
 
-    /// Whether its descriptors can travel together, and so many others with them.
+    /// Whether its descriptors can travel together with `others` more.
     pub(super) fn fits_with(&self, others: usize) -> Result<(), ItemError> {
         if self.beside.len() + others > sys::MOST_FDS {
             return Err(ItemError::TooLarge(format!(
-                "{} descriptors of shared objects are in the item; {} can travel together",
+                "the item holds {} descriptors of shared objects; at most {} can be sent in one item",
                 self.beside.len(),
                 sys::MOST_FDS - 1,
             )));
@@ -96,13 +96,13 @@ impl OutgoingItem {
         Ok(())
     }
 
-    /// The bytes of the value, which lie in one piece: behind its head, or after it.
+    /// The bytes of the value, in one piece: after its head, or in the piece after that.
     pub(super) fn value(&self) -> &[u8] {
         let value = self.pieces().find(|piece| !piece.is_empty());
         value.unwrap_or_default()
     }
 
-    /// Its head with the value if that lies behind it, and else with nothing.
+    /// The head, with the value if that is in the same piece.
     pub(super) fn front(&self) -> &[u8] {
         self.bytes.pieces().next().unwrap_or_default()
     }
@@ -115,7 +115,7 @@ impl OutgoingItem {
         pieces.map(|(piece, passed)| &piece[passed..])
     }
 
-    /// The item again, which was not sent.
+    /// Decodes the item again, which was not sent.
     pub(super) fn into_item<T: Data>(mut self) -> Option<T> {
         let mut input = std::mem::take(&mut self.bytes).into_reader();
         descriptors::supply(&mut self.beside, || codec::get(&mut input)).ok()
@@ -128,17 +128,17 @@ impl Drop for OutgoingItem {
     }
 }
 
-/// An item on its way in.
+/// A received item.
 pub(super) struct IncomingItem {
     pub(super) bytes: Vec<u8>,
     pub(super) is_plain: bool,
     pub(super) beside: Vec<Descriptor>,
-    /// What its bytes are in, if they are not here, and how many these are.
+    /// The file that holds its bytes and their number, if they are not in `bytes`.
     pub(super) file: Option<(Descriptor, u64)>,
 }
 
 impl IncomingItem {
-    /// One that is going to be a `T`, and has nothing yet.
+    /// An empty item for decoding a `T`.
     pub(super) fn for_type<T: Data>() -> Self {
         let keeps_buffer = codec::is_text_or_bytes::<T>();
         Self {
@@ -153,10 +153,12 @@ impl IncomingItem {
         }
     }
 
-    /// Decodes it.
+    /// Decodes the item.
     pub(super) fn into_item<T: Data>(mut self) -> Result<T, ItemError> {
         if let Some((file, len)) = self.file.take() {
-            let len = usize::try_from(len).map_err(|_| CodecError::new("the item is too long"))?;
+            let len = usize::try_from(len).map_err(|_| {
+                CodecError::new("the length of the received item exceeds the address space")
+            })?;
             sys::read_file(&file, len, &mut self.bytes).map_err(ItemError::System)?;
         }
         let Self {

@@ -1,15 +1,15 @@
-//! A short wait before a long one. To fall asleep and be woken takes longer than an answer does that another
-//! process is about to give.
+//! A short wait before a long one. Falling asleep and waking takes longer than an answer that another process
+//! is about to give.
 
 use std::time::{Duration, Instant};
 
-/// About as long as it takes to fall asleep and be woken.
+/// About the time that it takes to fall asleep and wake.
 const SHORT: Duration = Duration::from_micros(20);
 
-/// So often it is only looked; then others get a turn after each look.
+/// The number of looks without a pause; after them, other threads run between looks.
 const LOOKS: usize = 50;
 
-/// Looks for a short time, in a thread, until `look` gives something.
+/// Calls `look` for a short time, in a thread, until it returns a value.
 pub(super) fn linger<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
     for _ in 0..LOOKS {
         let found = look();
@@ -28,10 +28,10 @@ pub(super) fn linger<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
     }
 }
 
-/// As [`linger`], in a task: all others of its runtime get a turn after each look.
+/// Like [`linger`], in a task: the other tasks of its runtime run after each look.
 ///
 /// # Cancel safety
-/// Cancel safe: what `look` has given is returned at once.
+/// Cancel safe: a value that `look` returns is returned at once.
 pub(super) async fn linger_in_turn<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
     let found = look();
     if found.is_some() {

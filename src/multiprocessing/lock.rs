@@ -1,4 +1,4 @@
-//! [`Lock`]: one holder at a time, in whatever process.
+//! [`Lock`]: one holder at a time, among all processes.
 
 use std::fmt;
 use std::io;
@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::robust::{Robust, RobustGuard};
+use super::robust::{RobustGuard, RobustLock};
 use super::shared::SharedObject;
 
-/// Lets one task or thread at a time pass, in all processes that have it.
+/// A lock for one task or thread at a time, among all processes that have it.
 ///
-/// A copy is the same lock, and so is what another process gets to which it is sent: as an argument of
-/// a task, or through a queue.
+/// A clone is the same lock. So is the lock that another process receives, as an argument of a task or through
+/// a queue.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -29,7 +29,7 @@ use super::shared::SharedObject;
 /// # }
 /// ```
 ///
-/// A task in a worker process waits by the `blocking_` methods:
+/// A task in a worker process uses the `blocking_` methods:
 ///
 /// ```no_run
 /// use concurrent_futures::multiprocessing::Lock;
@@ -50,31 +50,37 @@ use super::shared::SharedObject;
 /// # }
 /// ```
 ///
-/// # When a process ends that has it
-/// The lock is free again, however the process ended. The next one who gets it is
-/// [told](LockGuard::abandoned_by), since what the lock guards may be half changed. (A process that
-/// executes another program without giving the lock back has it until that one ends; one that is stopped
-/// has it until it goes on.)
+/// # When the holder's process ends
+/// The lock becomes free, however the process ended. The next holder learns of it by
+/// [`abandoned_by`](LockGuard::abandoned_by), since the guarded data may be half changed. A process that
+/// executes another program while it holds the lock keeps it until that program exits. A stopped process keeps
+/// it until it continues.
 ///
-/// # What it costs
-/// Two descriptors and a page of memory in each process that has it. To take a lock that nobody has and to
-/// give it back while nobody waits is one atomic instruction each, without a system call. To wait for
-/// it takes a descriptor, and another to watch the process that has it. There is no queue:
-/// whoever comes at the right moment gets it, and all who wait are woken when it is given back.
+/// # Cost
+/// Two descriptors and one page of memory in each process that has it. Taking a free lock, and releasing it
+/// while no one waits, is one atomic instruction each, without a system call. A waiter uses one descriptor, and
+/// another to watch the process that holds the lock. There is no queue: every release wakes all waiters, and
+/// any of them may get the lock.
+///
+/// # Platform
+/// Linux.
 pub struct Lock(Arc<LockInner>);
 
 struct LockInner {
     shared: SharedObject,
-    robust: Robust,
+    robust: RobustLock,
 }
 
 impl Lock {
-    /// A lock that nobody has.
+    /// Creates a lock that is free.
     ///
     /// # Errors
-    /// There is no descriptor or no memory left.
+    /// No descriptor or no memory is left.
     pub fn new() -> io::Result<Self> {
-        Ok(Self::of(SharedObject::new(Robust::BYTES, Robust::BYTES)?))
+        Ok(Self::of(SharedObject::new(
+            RobustLock::BYTES,
+            RobustLock::BYTES,
+        )?))
     }
 
     fn of(shared: SharedObject) -> Self {
@@ -82,28 +88,28 @@ impl Lock {
         Self(Arc::new(LockInner { shared, robust }))
     }
 
-    /// Waits until nobody has it, and takes it.
+    /// Takes the lock. Waits until it is free.
     ///
-    /// A task that has it already waits for ever: [`RLock`](super::RLock) is for such.
+    /// A task that already holds it waits forever; use [`RLock`](super::RLock) for that.
     ///
     /// # Panics
     /// If it has to wait outside of a tokio runtime, or in one without an I/O driver (`enable_io`).
     ///
     /// # Cancel safety
-    /// Cancel safe: a future that is dropped has not taken it.
+    /// Cancel safe: a dropped future has not taken the lock.
     pub async fn lock(&self) -> LockGuard {
         LockGuard::new(self, self.0.robust.lock().await)
     }
 
-    /// Takes it, if nobody has it at this moment.
+    /// Takes the lock if it is free.
     ///
-    /// If a process has it, it costs a few system calls to see whether that process is still there.
+    /// If another process holds it, a few system calls check whether that process is still alive.
     pub fn try_lock(&self) -> Option<LockGuard> {
         let held = self.0.robust.try_lock()?;
         Some(LockGuard::new(self, held))
     }
 
-    /// As [`lock`](Self::lock), for a thread.
+    /// Like [`lock`](Self::lock), for a thread that may block.
     ///
     /// ```
     /// # fn main() -> std::io::Result<()> {
@@ -119,30 +125,34 @@ impl Lock {
     /// ```
     ///
     /// # Panics
-    /// If it has to wait in an asynchronous task.
+    /// If it has to wait on a thread that drives async code.
     pub fn blocking_lock(&self) -> LockGuard {
         let held = self.0.robust.blocking_lock(None);
-        LockGuard::new(self, held.expect("without a time-out it does not give up"))
+        LockGuard::new(
+            self,
+            held.expect("a wait without a timeout always has a result"),
+        )
     }
 
-    /// As [`blocking_lock`](Self::blocking_lock); gives up, and gives nothing, after `timeout`.
+    /// Like [`blocking_lock`](Self::blocking_lock), but returns `None` if the lock is not free within
+    /// `timeout`.
     ///
     /// # Panics
-    /// If it has to wait in an asynchronous task.
+    /// If it has to wait on a thread that drives async code.
     pub fn blocking_lock_timeout(&self, timeout: Duration) -> Option<LockGuard> {
         let held = self.0.robust.blocking_lock(Some(timeout))?;
         Some(LockGuard::new(self, held))
     }
 
-    pub(super) fn robust(&self) -> &Robust {
+    pub(super) fn robust(&self) -> &RobustLock {
         &self.0.robust
     }
 }
 
-/// The lock, held by whoever has this. Dropping it gives the lock back.
+/// Holds a [`Lock`] until it is dropped.
 ///
-/// It may be sent to another task or thread of the process, and be dropped there.
-#[must_use = "the lock is given back when this is dropped"]
+/// It may move to another task or thread of this process and be dropped there.
+#[must_use = "the lock is released as soon as the guard is dropped"]
 pub struct LockGuard {
     lock: Lock,
     abandoned_by: Option<u32>,
@@ -158,14 +168,14 @@ impl LockGuard {
         }
     }
 
-    /// The id that the process had which had the lock before and ended with it, if that is how it came
-    /// here. What the lock guards may be in the middle of a change.
+    /// The id of the process that ended while it held the lock, if this guard took the lock over from it. The
+    /// guarded data may then be half changed.
     ///
     /// ```
     /// # let lock = concurrent_futures::multiprocessing::Lock::new()?;
-    /// let guard = lock.try_lock().expect("nobody has it");
+    /// let guard = lock.try_lock().expect("it is free");
     /// if let Some(pid) = guard.abandoned_by() {
-    ///     println!("{pid} has left something half done");
+    ///     println!("process {pid} ended in the middle of a change");
     /// }
     /// # assert_eq!(guard.abandoned_by(), None);
     /// # Ok::<(), std::io::Error>(())
@@ -174,7 +184,7 @@ impl LockGuard {
         self.abandoned_by
     }
 
-    /// The lock that it is of.
+    /// Returns the lock that this guard holds.
     pub fn lock(&self) -> &Lock {
         &self.lock
     }
@@ -208,7 +218,7 @@ impl fmt::Debug for LockGuard {
     }
 }
 
-/// To a process only: anywhere else it is an error that says so.
+/// Serializes only when it is sent to a process; anywhere else this is an error.
 impl Serialize for Lock {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.0.shared.serialize(serializer)
@@ -217,6 +227,6 @@ impl Serialize for Lock {
 
 impl<'de> Deserialize<'de> for Lock {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        SharedObject::receive(deserializer, Robust::BYTES).map(Self::of)
+        SharedObject::receive(deserializer, RobustLock::BYTES).map(Self::of)
     }
 }

@@ -1,4 +1,4 @@
-//! Memory that begins with its lock: what [`Value`](super::Value) and [`Array`](super::Array) are made of.
+//! Memory that starts with its lock: the base of [`Value`](super::Value) and [`Array`](super::Array).
 
 use std::io;
 use std::sync::Arc;
@@ -9,28 +9,28 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::bell::Bell;
-use super::robust::{Robust, RobustGuard};
+use super::robust::{RobustGuard, RobustLock};
 use crate::sys::SharedMapping;
 use crate::wire::descriptors::Descriptor;
 
-/// A copy is the same memory.
+/// Memory with a lock. A clone is the same memory.
 #[derive(Clone)]
 pub(super) struct Locked {
     memory: Arc<SharedMapping>,
     descriptor: Descriptor,
     bell: Bell,
-    lock: Robust,
+    lock: RobustLock,
 }
 
-/// Where what lies: the lock, and a process that has ended in the middle of it.
+/// The layout: the lock, then the id of a process that died as the holder.
 const LOCK: usize = 0;
-const ABANDONED_BY: usize = Robust::BYTES;
+const ABANDONED_BY: usize = RobustLock::BYTES;
 
 impl Locked {
-    /// From here on the memory is its user's.
+    /// The memory from here on belongs to the user of this type.
     pub(super) const DATA: usize = ABANDONED_BY + 8;
 
-    /// New memory, all zeros but for what the lock guards: `fill` is the first to have it.
+    /// Creates memory, all zeros except for what `fill` writes before any other process has it.
     pub(super) fn create(
         len: Option<usize>,
         fill: impl FnOnce(&SharedMapping),
@@ -44,7 +44,7 @@ impl Locked {
     fn of(memory: SharedMapping, descriptor: Descriptor, bell: Bell) -> Self {
         let memory = Arc::new(memory);
         Self {
-            lock: Robust::new(memory.clone(), LOCK, bell.clone()),
+            lock: RobustLock::new(memory.clone(), LOCK, bell.clone()),
             memory,
             descriptor,
             bell,
@@ -65,7 +65,7 @@ impl Locked {
 
     pub(super) fn blocking_lock(&self) -> RobustGuard<'_> {
         let held = self.lock.blocking_lock(None);
-        self.note(held.expect("without a time-out it waits until it has it"))
+        self.note(held.expect("a wait without a timeout always has a result"))
     }
 
     pub(super) fn blocking_lock_timeout(&self, timeout: Duration) -> Option<RobustGuard<'_>> {
@@ -73,7 +73,7 @@ impl Locked {
         held.map(|held| self.note(held))
     }
 
-    /// The lock tells only its next owner of one that has ended, who may not be asked: so it is kept.
+    /// The lock reports a dead holder only to the next holder, which may not ask. So it is kept here.
     fn note<'a>(&'a self, held: RobustGuard<'a>) -> RobustGuard<'a> {
         if let Some(pid) = held.abandoned_by() {
             let word = self.memory.word(ABANDONED_BY);
@@ -82,7 +82,7 @@ impl Locked {
         held
     }
 
-    /// The last process that ended while it had the lock, if nobody has asked since.
+    /// The last process that died as the holder, if no guard has asked since.
     pub(super) fn abandoned_by(&self, _held: &RobustGuard<'_>) -> Option<u32> {
         let word = self.memory.word(ABANDONED_BY);
         let pid = word.swap(0, Ordering::Relaxed);
@@ -97,13 +97,14 @@ impl Locked {
         (&self.descriptor, &self.bell, size).serialize(serializer)
     }
 
-    /// Memory that was sent, and the size that was sent along; `len` says how much memory that makes.
+    /// The received memory, and the size sent with it; `len` computes the memory's length from that.
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
         len: impl FnOnce(usize) -> Option<usize>,
     ) -> Result<(Self, usize), D::Error> {
         let (descriptor, bell, size) = <(Descriptor, Bell, usize)>::deserialize(deserializer)?;
-        let len = len(size).ok_or_else(|| D::Error::custom("no memory is so large"))?;
+        let len = len(size)
+            .ok_or_else(|| D::Error::custom("the received size of a shared value is not valid"))?;
         let memory = SharedMapping::open(&descriptor, len).map_err(D::Error::custom)?;
         Ok((Self::of(memory, descriptor, bell), size))
     }

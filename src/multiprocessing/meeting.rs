@@ -1,60 +1,60 @@
-//! What a barrier knows, in memory that processes share: which round it is, and who waits in it. Everything
-//! is changed under a [robust lock](super::robust), whose rule is kept: each change is one atomic store,
-//! announced before, so that a process that is killed in between leaves either the old or the new state.
+//! The state of a barrier in shared memory: the round, and who waits in it. All changes are made under a
+//! [robust lock](super::robust) and follow its rule: each change is one atomic store, announced before. So a
+//! process that is killed in between leaves either the old or the new state.
 //!
-//! A place holds a ticket (the round, and whether that broke) and whose it is; the ticket is written last.
-//! A round ends by one store to the word that says which it is:
+//! A place holds a ticket (its round, and whether that broke) and its owner; the ticket is written last. One
+//! store to the word of the round ends a round:
 //!
 //! ```text
-//!  round n ── the last one has come ──► round n + 1      who waits in n: has passed
+//!  round n ── the last party arrives ──► round n + 1     waiters of n: passed
 //!     │ abort, a death
 //!     ▼
-//!  round n, broken ── reset ──► round n + 1              who waits in n: `BrokenBarrier`
+//!  round n, broken ── reset ──► round n + 1              waiters of n: `BrokenBarrier`
 //! ```
 //!
-//! Who waits and finds a later round has passed, unless his ticket says that his round broke: a reset
-//! marks the tickets before it begins the next one. A place with such a mark is kept until its owner has
-//! seen it, or has ended.
+//! A waiter that finds a later round has passed, unless its ticket says that its round broke: a reset marks the
+//! tickets before it starts the next round. A marked place is kept until its owner has seen the mark, or has
+//! ended.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::robust::Robust;
+use super::robust::RobustLock;
 use crate::sys::{ProcessIdentity, SharedMapping};
 
-/// Where what lies: how many take part, which round it is, the places.
-const PARTIES: usize = Robust::BYTES;
+/// The layout: the number of parties, the round, the places.
+const PARTIES: usize = RobustLock::BYTES;
 const ROUND: usize = PARTIES + 8;
 const PLACES: usize = ROUND + 8;
 const PLACE: usize = 16;
 
-/// So many can take part.
+/// The maximal number of parties.
 pub(super) const MOST: usize = 1 << 16;
 
-/// How much memory it takes if so many take part.
+/// The memory needed for `parties` parties.
 pub(super) const fn bytes(parties: usize) -> usize {
     PLACES + parties * PLACE
 }
 
-/// What the memory of a barrier says. All of it is to be asked, and done, under the lock, unless it says
+/// The state of a barrier in its memory. Read and change it under the lock, except where a method says
 /// otherwise.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Meeting<'a>(pub(super) &'a SharedMapping);
 
-/// Which round it is, and whether it is broken.
+/// The round, and whether it is broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Round {
     number: u64,
     pub(super) broken: bool,
 }
 
-/// A place that somebody has taken in a round.
+/// A place that is taken in a round.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BarrierPlace {
     place: usize,
     round: u64,
 }
 
-/// What somebody finds who waits.
+/// The result of a wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RoundOutcome {
     Passed,
@@ -69,13 +69,13 @@ fn ticket(round: u64, broken: bool) -> u64 {
 }
 
 impl<'a> Meeting<'a> {
-    /// Begins, once.
+    /// Sets the number of parties, once.
     pub(super) fn begin(&self, parties: usize) {
         let word = self.0.word(PARTIES);
         word.store(parties as u64, Ordering::Release);
     }
 
-    /// How many take part. Needs no lock.
+    /// The number of parties. Needs no lock.
     pub(super) fn parties(&self) -> usize {
         (self.0.word(PARTIES).load(Ordering::Acquire) as usize).min(MOST)
     }
@@ -102,7 +102,7 @@ impl<'a> Meeting<'a> {
         self.0.word(PLACES + place * PLACE + 8)
     }
 
-    /// Whose the places are that have this ticket.
+    /// The places with this ticket, and their owners.
     fn owners(self, ticket: u64) -> impl Iterator<Item = (usize, ProcessIdentity)> {
         let have = move |place: &usize| self.ticket(*place).load(Ordering::SeqCst) == ticket;
         let owned = move |place: usize| {
@@ -112,7 +112,7 @@ impl<'a> Meeting<'a> {
         (0..self.parties()).filter(have).filter_map(owned)
     }
 
-    /// Who waits in this round, one entry a place. To count them needs no lock.
+    /// The owners of all places in this round, one entry for each place. Counting them needs no lock.
     pub(super) fn waiting(self) -> impl Iterator<Item = ProcessIdentity> {
         let ticket = ticket(self.round().number, false);
         self.owners(ticket).map(|(_, owner)| owner)
@@ -123,7 +123,7 @@ impl<'a> Meeting<'a> {
         let next = ticket(self.round().number, false);
         let is_free = |place: &usize| match self.ticket(*place).load(Ordering::SeqCst) {
             NONE => true,
-            // Of those who have passed it needs no more, those of a broken round are kept.
+            // The places of a passed round are free; marked ones are kept.
             found => found < next && found == ticket(found >> 2, false),
         };
         (0..self.parties()).find(is_free)
@@ -139,7 +139,7 @@ impl<'a> Meeting<'a> {
         BarrierPlace { place, round }
     }
 
-    /// Whose places are kept though their rounds are over.
+    /// The owners of places that are kept after their round has ended.
     pub(super) fn kept(self) -> impl Iterator<Item = ProcessIdentity> {
         let kept = self.kept_places();
         kept.filter_map(move |place| {
@@ -155,8 +155,8 @@ impl<'a> Meeting<'a> {
         (0..self.parties()).filter(is_kept)
     }
 
-    /// Clears what a process keeps that has ended.
-    pub(super) fn bury(self, ended: ProcessIdentity) {
+    /// Clears the kept places of a process that has ended.
+    pub(super) fn release_dead(self, ended: ProcessIdentity) {
         for place in self.kept_places() {
             if self.owner(place).load(Ordering::Acquire) == ended.to_word() {
                 self.ticket(place).store(NONE, Ordering::SeqCst);
@@ -164,7 +164,7 @@ impl<'a> Meeting<'a> {
         }
     }
 
-    /// What has become of the round of a place, if it is over.
+    /// The result for a place, if its round has ended.
     pub(super) fn outcome(&self, place: BarrierPlace) -> Option<RoundOutcome> {
         let round = self.round();
         let marked = self.ticket(place.place).load(Ordering::SeqCst) == ticket(place.round, true);
@@ -175,19 +175,19 @@ impl<'a> Meeting<'a> {
         }
     }
 
-    /// Everybody has come: those who wait have passed.
+    /// Ends the round: its waiters have passed.
     pub(super) fn pass(&self) {
         self.set_round(self.round().number + 1, false);
     }
 
-    /// The round is broken until a reset.
+    /// Breaks the round until a reset.
     pub(super) fn break_round(&self) {
         self.set_round(self.round().number, true);
     }
 
-    /// The round is broken for those who wait in it, and another begins.
+    /// Breaks the round for its waiters, and starts the next one.
     pub(super) fn reset(&self) {
-        self.break_round(); // Should this process be killed before all are marked, it stays so.
+        self.break_round(); // If this process is killed before all are marked, the barrier stays broken.
         let round = self.round().number;
         for place in 0..self.parties() {
             let (from, to) = (ticket(round, false), ticket(round, true));
@@ -197,15 +197,15 @@ impl<'a> Meeting<'a> {
         self.set_round(round + 1, false);
     }
 
-    /// Leaves a place, be the round over or not. Needs no lock. Says whether it had been kept: then there
-    /// may be somebody who waits for it.
+    /// Leaves a place, also after its round has ended. Needs no lock. Returns whether the place was kept: then
+    /// a party may wait for it.
     pub(super) fn leave(&self, place: BarrierPlace) -> bool {
         let clear = |broken| {
             let ticket = ticket(place.round, broken);
             let word = self.ticket(place.place);
             word.compare_exchange(ticket, NONE, Ordering::SeqCst, Ordering::SeqCst)
         };
-        // In this order: it may be marked just now, but a mark is never taken back.
+        // In this order: it may be marked at this moment, but a mark is never removed by others.
         clear(false).is_err() && clear(true).is_ok()
     }
 }

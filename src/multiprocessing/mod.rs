@@ -1,16 +1,17 @@
-//! Processes of one's own, and objects that processes share: what Python's `multiprocessing` has, for async
-//! code and for workers.
+//! Processes that run one function, and objects that processes share: the counterpart of Python's
+//! `multiprocessing`, for async code and for worker processes.
 //!
 //! - [`Process`] runs one function in a process of its own, which ends when the function returns.
-//!   [`active_children`] tells which of this program's are running, [`join_all`] waits for them.
-//! - [`Queue`] and [`JoinableQueue`]: items from many processes to many;
-//! - [`pipe`]: two connected ends, each a [`Connection`];
-//! - [`Lock`], [`RLock`], [`Condition`], [`Event`], [`Semaphore`], [`BoundedSemaphore`], [`Barrier`];
-//! - [`SharedMemory`]: bytes; [`Value`] and [`Array`]: plain data with its lock.
+//!   [`active_children`] lists the running processes of this program, [`join_all`] waits for them.
+//! - [`Queue`] and [`JoinableQueue`] carry items from many processes to many.
+//! - [`pipe()`] creates two connected ends, each a [`Connection`].
+//! - [`Lock`], [`RLock`], [`Condition`], [`Event`], [`Semaphore`], [`BoundedSemaphore`] and [`Barrier`]
+//!   synchronize.
+//! - [`SharedMemory`] shares bytes; [`Value`] and [`Array`] share plain data with a lock.
 //!
-//! Each has async methods for the service, and `blocking_` twins for threads and for tasks in worker
-//! processes. Each can be an argument of a task, an initializer or a [`Process`], an item of a [`Queue`], and
-//! sent by a [`Connection`]; serializing it for anything else is an error that says so.
+//! Each has async methods, and `blocking_` twins for threads and for tasks in worker processes. Each can be an
+//! argument of a task, an initializer or a [`Process`], an item of a [`Queue`], and a value sent through a
+//! [`Connection`]. Serializing one for anything else is an error.
 //!
 //! ```no_run
 //! use concurrent_futures::multiprocessing::{Lock, Queue};
@@ -19,7 +20,7 @@
 //! fn square(queue: Queue<u64>, lock: Lock, x: u64) {
 //!     let _printing = lock.blocking_lock(); // One process at a time, also if another is killed here.
 //!     println!("squaring {x}");
-//!     queue.blocking_put(x * x).expect("there is memory");
+//!     queue.blocking_put(x * x).expect("the queue accepts it");
 //! }
 //!
 //! # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -30,19 +31,21 @@
 //! # Ok(()) }
 //! ```
 //!
-//! Nothing here has a helper or a server, nor a name, unless asked for: an object is memory and a few
-//! descriptors, which travel with it and which the kernel counts. When the last process that has them has
-//! gone, however it went, so has the object. No process that is killed keeps a lock, a permit or a place:
-//! who waits watches who holds.
+//! There is no helper process, no server and, unless you choose one, no name. An object is memory and a few
+//! descriptors, which travel with it and which the kernel counts. It is gone when the last process that has it
+//! exits or drops it, however that process ends. A killed process never keeps a lock, a permit or a place: the
+//! waiters watch the holders.
+//!
+//! # Platform
+//! Linux.
 
-// Reading order: `word` (who holds a lock, and whether somebody waits), `bell` (what wakes who waits),
-// `vigil` (waiting for it, or for the end of a process), `wait` (looking in between), `changes` (whether
-// there is something new to look at), `robust` (a lock in shared memory that no killed process keeps, and
-// waiting for what it guards), `shared` (memory and bell as they travel); `lock`, `rlock`, `condition`,
-// `event`; `slot` and `permits` (permits that no killed process keeps), `semaphore`, `bounded_semaphore`;
-// `meeting` (who has come to a barrier), `barrier`; `item` (encoded, on its way), `linger` (a short wait
-// before a long one), `queue`, `pipe`; `shared_memory`, `locked` (memory with a lock), `value`, `array`;
-// `process`.
+// Reading order: `word` (the holder of a lock and the mark of its waiters), `bell` (wakes waiters), `waiter`
+// (waits for a bell or for the end of a process), `wait` (looks between waits), `changes` (versions of what a
+// lock guards), `robust` (a lock in shared memory that outlives a killed holder, and waiting for what it
+// guards), `shared` (memory and bell, as they travel); `lock`, `rlock`, `condition`, `event`; `slot` and
+// `permits` (permits that outlive a killed holder), `semaphore`, `bounded_semaphore`; `meeting` (the state of a
+// barrier), `barrier`; `item` (an encoded item in transit), `linger` (a short wait before a long one), `queue`,
+// `pipe`; `shared_memory`, `locked` (memory with a lock), `value`, `array`; `process`.
 
 mod array;
 mod barrier;
@@ -67,8 +70,8 @@ mod shared;
 mod shared_memory;
 mod slot;
 mod value;
-mod vigil;
 mod wait;
+mod waiter;
 mod word;
 
 pub use self::array::{Array, ArrayGuard};
@@ -88,7 +91,7 @@ pub use self::semaphore::{Semaphore, SemaphorePermit};
 pub use self::shared_memory::SharedMemory;
 pub use self::value::{Value, ValueGuard};
 
-/// What the words are made of; a test puts something else in its place.
+/// The atomics of the shared words; a loom test replaces them.
 mod atomic {
     pub(super) use std::sync::atomic::{AtomicU64, Ordering};
 }

@@ -1,4 +1,4 @@
-//! The permits of a semaphore: a [slot](super::slot) each, and the mark of those who wait for one.
+//! The permits of a semaphore: a [slot](super::slot) for each, and the mark of the waiters.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -12,10 +12,10 @@ use super::wait::{SeenHolders, blocking_until, until};
 use super::word::Mark;
 use crate::sys::ProcessIdentity;
 
-/// So many permits there can be at one time.
+/// The maximal number of permits at one time.
 pub(super) const MOST: usize = 1 << 16;
 
-/// Where what lies: who waits, how many slots have ever been used, how many may be, the slots.
+/// The layout: the mark of the waiters, the number of slots ever used, the bound, the slots.
 const WAITING: usize = 0;
 const USED: usize = 8;
 const BOUND: usize = 16;
@@ -26,7 +26,7 @@ const BYTES: usize = SLOTS + MOST * 8;
 #[derive(Debug)]
 pub(super) struct Permits {
     shared: SharedObject,
-    /// Where a free one was last, to begin there.
+    /// The slot that was free last, where the next search starts.
     hint: AtomicUsize,
 }
 
@@ -34,12 +34,12 @@ pub(super) struct Permits {
 #[derive(Debug)]
 pub(super) struct Taking {
     slot: usize,
-    /// The process that had it when it ended.
+    /// The dead process that it was taken over from.
     pub(super) ended: Option<ProcessIdentity>,
 }
 
 impl Permits {
-    /// So many permits, of which there can never be more than `bound`.
+    /// Creates `permits` permits, of which there can never be more than `bound`.
     pub(super) fn new(permits: usize, bound: usize) -> io::Result<Self> {
         if bound > MOST || permits > bound {
             return Err(too_many(MOST));
@@ -65,7 +65,7 @@ impl Permits {
         PermitSlot(self.word(SLOTS + slot * 8))
     }
 
-    /// How many slots have ever been used. Nobody can have written more there than there are.
+    /// The number of slots ever used. The bound guards against a hostile value.
     fn used(&self) -> usize {
         (self.word(USED).load(Ordering::SeqCst) as usize).min(MOST)
     }
@@ -74,18 +74,18 @@ impl Permits {
         Mark(self.word(WAITING))
     }
 
-    /// Wakes who waits for a permit.
+    /// Wakes the waiters.
     fn ring(&self) {
         self.waiting().answer(|| self.shared.bell().ring());
     }
 
-    /// How many are free.
+    /// The number of free permits.
     pub(super) fn free(&self) -> usize {
         let is_free = |slot: &usize| self.slot(*slot).look().is_none();
         (0..self.used()).filter(is_free).count()
     }
 
-    /// Takes one that is free.
+    /// Takes a free permit.
     pub(super) fn take(&self) -> Option<Taking> {
         let (own, used) = (ProcessIdentity::own().to_word(), self.used());
         let hint = self.hint.load(Ordering::Relaxed).min(used);
@@ -95,7 +95,7 @@ impl Permits {
         Some(Taking { slot, ended: None })
     }
 
-    /// Takes one that is free, or that a process has that has ended.
+    /// Takes a permit that is free, or whose holder has ended.
     pub(super) fn try_take(&self) -> Option<Taking> {
         self.take().or_else(|| {
             let mut seen = SeenHolders::default();
@@ -110,7 +110,7 @@ impl Permits {
         })
     }
 
-    /// Waits for one.
+    /// Waits for a permit.
     ///
     /// # Cancel safety
     /// Cancel safe.
@@ -122,14 +122,14 @@ impl Permits {
         }
     }
 
-    /// As [`wait`](Self::wait), in a thread, until `end` at the latest.
+    /// Like [`wait`](Self::wait), in a thread, until `end` at the latest.
     pub(super) fn blocking_wait(&self, end: Option<Instant>) -> Option<Taking> {
         let look = |seen: &mut SeenHolders| self.look(seen);
         self.take()
             .or_else(|| blocking_until(self.shared.bell(), self.waiting(), end, look))
     }
 
-    /// One look at all of them.
+    /// Looks at all slots once.
     fn look(&self, seen: &mut SeenHolders) -> Option<Taking> {
         (0..self.used()).find_map(|slot| self.look_at(slot, seen))
     }
@@ -137,13 +137,13 @@ impl Permits {
     fn look_at(&self, slot: usize, seen: &mut SeenHolders) -> Option<Taking> {
         let (own, word) = (ProcessIdentity::own().to_word(), self.slot(slot));
         loop {
-            // Where another is quicker, that one is to be seen.
+            // If another process is quicker, the waiter has to see that one.
             match word.look() {
                 None if word.take(own) => return Some(Taking { slot, ended: None }),
                 None => {}
                 Some(Taken::Absent) => return None,
                 Some(Taken::Adder(adder)) => match seen.watch_word(adder) {
-                    Some(_) => word.undo(adder), // What it was about to add it has not added.
+                    Some(_) => word.undo(adder), // The dead process has not added it.
                     None => return None,
                 },
                 Some(Taken::Holder(holder)) => {
@@ -156,7 +156,7 @@ impl Permits {
         }
     }
 
-    /// Gives one back that this process has.
+    /// Releases a permit that this process holds.
     pub(super) fn give_back(&self, taking: Taking) {
         if self
             .slot(taking.slot)
@@ -167,16 +167,16 @@ impl Permits {
         }
     }
 
-    /// Makes one absent that this process has.
+    /// Removes a permit that this process holds.
     pub(super) fn forget(&self, taking: Taking) {
         self.slot(taking.slot)
             .forget(ProcessIdentity::own().to_word());
     }
 
-    /// Adds so many at once, or none.
+    /// Adds all `count` permits, or none.
     ///
     /// # Errors
-    /// There would be too many, or there is no memory left.
+    /// There would be too many, or no memory is left.
     pub(super) fn add(&self, count: usize) -> io::Result<()> {
         let own = ProcessIdentity::own().to_word();
         let mut added = Vec::new();
@@ -185,7 +185,7 @@ impl Permits {
             Ok(()) => self.slot(*slot).add(own),
             Err(_) => self.slot(*slot).undo(own),
         };
-        self.ring(); // They see who adds: should it be killed, they look again.
+        self.ring(); // The waiters see who adds: if this process is killed, they look again.
         added.iter().for_each(finish);
         self.ring();
         begun
@@ -216,7 +216,7 @@ impl Permits {
     fn begin_to_add_at(&self, slot: usize) -> bool {
         let (own, word) = (ProcessIdentity::own().to_word(), self.slot(slot));
         loop {
-            // Where another is quicker, who may only undo what somebody has left, it is looked again.
+            // If another process is quicker, which can only undo what a dead one left, look again.
             let begun = match word.look() {
                 Some(Taken::Absent) => word.begin_to_add(own),
                 Some(Taken::Adder(adder)) => match ProcessIdentity::from_word(adder) {
@@ -235,7 +235,7 @@ impl Permits {
 fn too_many(bound: usize) -> io::Error {
     io::Error::new(
         io::ErrorKind::InvalidInput,
-        format!("this semaphore can have {bound} permits at most"),
+        format!("too many permits: this semaphore has at most {bound}"),
     )
 }
 

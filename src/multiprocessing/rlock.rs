@@ -1,4 +1,4 @@
-//! [`RLock`]: a lock that its holder may take again.
+//! [`RLock`]: a lock that its owner can take again.
 
 use std::fmt;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::robust::{Robust, RobustGuard};
+use super::robust::{RobustGuard, RobustLock};
 use super::shared::SharedObject;
 use crate::sys::ProcessIdentity;
 
-/// As [`Lock`](super::Lock), but whoever has it may take it again.
+/// Like [`Lock`](super::Lock), but its owner may take it again.
 ///
-/// It belongs to the task that took it, or, outside of tasks, to the thread. It is free for others when
-/// each of its guards has been dropped. (Futures that one task awaits at the same time are one owner.)
+/// The owner is the task that took it, or the thread outside of tasks. The lock is free for others once all
+/// guards are dropped. Futures that one task awaits concurrently are one owner.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -35,31 +35,34 @@ use crate::sys::ProcessIdentity;
 /// # }
 /// ```
 ///
-/// # When a process ends that has it
-/// As with [`Lock`](super::Lock): it is free, and the next one who gets it is
-/// [told](RLockGuard::abandoned_by).
+/// # When the owner's process ends
+/// Like [`Lock`](super::Lock): it becomes free, and the next owner learns of it by
+/// [`abandoned_by`](RLockGuard::abandoned_by).
 ///
-/// # What it costs
-/// As [`Lock`](super::Lock). To take it again is one atomic instruction more.
+/// # Cost
+/// Like [`Lock`](super::Lock). Taking it again is one more atomic instruction.
+///
+/// # Platform
+/// Linux.
 pub struct RLock(Arc<RLockInner>);
 
 struct RLockInner {
     shared: SharedObject,
-    robust: Robust,
+    robust: RobustLock,
 }
 
-/// Beside the robust lock: which task or thread of the process that has it is the owner, and how often.
-/// They say something only while this process has the lock. A process that may end at any time leaves
-/// them as they are: whoever takes the lock sets them anew.
-const OWNER: usize = Robust::BYTES;
+/// The words beside the robust lock: the task or thread that owns the lock, and the number of its guards. They
+/// are valid only while this process holds the lock. A process that dies leaves them as they are; the next
+/// owner sets them anew.
+const OWNER: usize = RobustLock::BYTES;
 const DEPTH: usize = OWNER + 8;
 const BYTES: usize = DEPTH + 8;
 
-/// What stands for nobody.
+/// No owner.
 const NOBODY: u64 = 0;
 
-/// What stands for the task that runs, or for the thread outside of one: as good as unique, of 64 bits,
-/// among those of all processes. (What a process leaves that has ended must not look like ours.)
+/// A number for the current task, or for the thread outside of tasks. Its 64 bits make it practically unique
+/// among all processes, so what a dead process leaves behind does not look like ours.
 fn own_number() -> u64 {
     let mut number = DefaultHasher::new();
     ProcessIdentity::own().to_word().hash(&mut number);
@@ -71,10 +74,10 @@ fn own_number() -> u64 {
 }
 
 impl RLock {
-    /// A lock that nobody has.
+    /// Creates a lock that is free.
     ///
     /// # Errors
-    /// There is no descriptor or no memory left.
+    /// No descriptor or no memory is left.
     pub fn new() -> io::Result<Self> {
         Ok(Self::of(SharedObject::new(BYTES, BYTES)?))
     }
@@ -84,13 +87,13 @@ impl RLock {
         Self(Arc::new(RLockInner { shared, robust }))
     }
 
-    /// Waits until nobody else has it, and takes it.
+    /// Takes the lock. Waits until no other owner holds it.
     ///
     /// # Panics
     /// If it has to wait outside of a tokio runtime, or in one without an I/O driver (`enable_io`).
     ///
     /// # Cancel safety
-    /// Cancel safe: a future that is dropped has not taken it.
+    /// Cancel safe: a dropped future has not taken the lock.
     pub async fn lock(&self) -> RLockGuard {
         match self.again() {
             Some(guard) => guard,
@@ -98,13 +101,13 @@ impl RLock {
         }
     }
 
-    /// Takes it, if nobody else has it at this moment.
+    /// Takes the lock if it is free or the caller owns it.
     pub fn try_lock(&self) -> Option<RLockGuard> {
         self.again()
             .or_else(|| Some(self.first(self.0.robust.try_lock()?)))
     }
 
-    /// As [`lock`](Self::lock), for a thread.
+    /// Like [`lock`](Self::lock), for a thread that may block.
     ///
     /// ```
     /// # fn main() -> std::io::Result<()> {
@@ -116,18 +119,19 @@ impl RLock {
     /// ```
     ///
     /// # Panics
-    /// If it has to wait in an asynchronous task.
+    /// If it has to wait on a thread that drives async code.
     pub fn blocking_lock(&self) -> RLockGuard {
         self.again().unwrap_or_else(|| {
             let held = self.0.robust.blocking_lock(None);
-            self.first(held.expect("without a time-out it does not give up"))
+            self.first(held.expect("a wait without a timeout always has a result"))
         })
     }
 
-    /// As [`blocking_lock`](Self::blocking_lock); gives up, and gives nothing, after `timeout`.
+    /// Like [`blocking_lock`](Self::blocking_lock), but returns `None` if the lock is not free within
+    /// `timeout`.
     ///
     /// # Panics
-    /// If it has to wait in an asynchronous task.
+    /// If it has to wait on a thread that drives async code.
     pub fn blocking_lock_timeout(&self, timeout: Duration) -> Option<RLockGuard> {
         let first = || Some(self.first(self.0.robust.blocking_lock(Some(timeout))?));
         self.again().or_else(first)
@@ -145,14 +149,14 @@ impl RLock {
         self.0.robust.holder() == Some(ProcessIdentity::own())
     }
 
-    /// One guard more, if the lock is ours already.
+    /// One more guard, if the caller owns the lock already.
     fn again(&self) -> Option<RLockGuard> {
-        // Only we write our number there, and it is gone before the lock is given back.
+        // Only the owner writes its number there, and clears it before it releases the lock.
         let ours = self.is_own_process() && self.owner().load(Ordering::Relaxed) == own_number();
         if !ours {
             return None;
         }
-        // Another thread may be dropping what was the last guard. Then the lock is about to be free.
+        // Another thread may be dropping the last guard. Then the lock is about to be free.
         let deeper = |depth| (depth > 0).then_some(depth + 1);
         let taken = self
             .depth()
@@ -176,18 +180,19 @@ impl RLock {
     }
 }
 
-/// An [`RLock`], held by the task or thread that took it. When its last guard is dropped, it is given back.
+/// Holds an [`RLock`] for the task or thread that took it. Dropping the last guard releases the lock.
 ///
-/// It may be dropped by another task or thread of the process; the owner stays the same.
-#[must_use = "the lock is given back when this is dropped"]
+/// It may be dropped by another task or thread of this process; the owner stays the same.
+#[must_use = "the lock is released as soon as the guard is dropped"]
 pub struct RLockGuard {
     lock: RLock,
     abandoned_by: Option<u32>,
 }
 
 impl RLockGuard {
-    /// The id that the process had which had the lock before and ended with it, if that is how it came
-    /// here. What the lock guards may be in the middle of a change. Only the first guard is told.
+    /// The id of the process that ended while it held the lock, if this guard took the lock over from it. The
+    /// guarded data may then be half changed. Only the first guard has it; guards of the same owner taken later
+    /// return `None`.
     pub fn abandoned_by(&self) -> Option<u32> {
         self.abandoned_by
     }
@@ -195,7 +200,7 @@ impl RLockGuard {
 
 impl Drop for RLockGuard {
     fn drop(&mut self) {
-        // A forked process finds the guards of its parent in its memory: they are not its own.
+        // A forked process finds its parent's guards in its memory. They are not its own.
         if self.lock.is_own_process() && self.lock.depth().fetch_sub(1, Ordering::AcqRel) == 1 {
             self.lock.owner().store(NOBODY, Ordering::Relaxed);
             self.lock.0.robust.give_back();
@@ -226,7 +231,7 @@ impl fmt::Debug for RLockGuard {
     }
 }
 
-/// To a process only: anywhere else it is an error that says so.
+/// Serializes only when it is sent to a process; anywhere else this is an error.
 impl Serialize for RLock {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.0.shared.serialize(serializer)

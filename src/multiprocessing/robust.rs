@@ -1,14 +1,14 @@
-//! A lock in memory that processes share, which no killed process keeps; and waiting for a change of what
-//! it guards. [`word`](super::word) tells how the lock alone works.
+//! A lock in shared memory that outlives a killed holder, and waiting for changes of what it guards. For the
+//! lock alone see [`word`](super::word).
 //!
-//! Whoever changes more than one word of what the lock guards keeps one rule, *ring first*: take the lock,
-//! [`announce`](RobustGuard::announce), change, commit by one atomic store, give the lock back. Who waits for a
-//! change is woken by the ring and takes the lock before it looks. So a process that is killed in between
-//! leaves either the old or the new state, and everybody who waits looks at it: the lock lets them in,
-//! by death or not.
+//! Whoever changes more than one word of the guarded data follows one rule, *ring first*: take the lock,
+//! [`announce`](RobustGuard::announce), change, commit by one atomic store, release the lock. The ring wakes the
+//! waiters, which take the lock before they look. So a process that is killed in between leaves either the old
+//! or the new state, and every waiter looks at it: the lock is released, by its holder or by the holder's
+//! death.
 //!
-//! Locks and changes share one bell. Lest all who wait for a change take the lock whenever somebody has
-//! only waited for it, a version tells them whether anything was announced: see [`changes`](super::changes).
+//! The lock and the changes share one bell. A version lets waiters for a change ignore the rings that are meant
+//! for the lock: see [`changes`](super::changes).
 
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
@@ -18,30 +18,30 @@ use std::time::{Duration, Instant};
 use super::bell::Bell;
 use super::changes::Changes;
 use super::linger::{linger, linger_in_turn};
-use super::vigil::{BlockingVigil, Vigil, Woken};
 use super::wait::{SeenHolders, blocking_until, end_of, is_over, until};
+use super::waiter::{BlockingWaiter, Waiter, Woken};
 use super::word::{Mark, Word};
 use crate::sys::{ProcessIdentity, SharedMapping};
 
-/// A copy is the same lock.
+/// A robust lock. A clone is the same lock.
 #[derive(Clone, Debug)]
-pub(super) struct Robust {
+pub(super) struct RobustLock {
     memory: Arc<SharedMapping>,
     at: usize,
     bell: Bell,
 }
 
-/// Where what lies: the holder, who waits for the lock, who waits for a change, the version.
+/// The layout: the holder, the mark of waiters for the lock, the mark of waiters for a change, the version.
 const HOLDER: usize = 0;
 const WAITING: usize = 8;
 const LISTENING: usize = 16;
 const VERSION: usize = 24;
 
-impl Robust {
-    /// How much memory it takes. All zeros is a lock that nobody has.
+impl RobustLock {
+    /// The memory needed, in bytes. All zeros is a free lock.
     pub(super) const BYTES: usize = 32;
 
-    /// The lock at `at` bytes. Everybody who uses it has this bell; several locks may share one.
+    /// The lock at offset `at`. All its users have this bell; several locks may share one.
     pub(super) fn new(memory: Arc<SharedMapping>, at: usize, bell: Bell) -> Self {
         Self { memory, at, bell }
     }
@@ -60,8 +60,8 @@ impl Robust {
         }
     }
 
-    /// Takes the lock, if nobody has it or only a process that has ended. It costs no system call unless
-    /// another process has it, which is then looked for.
+    /// Takes the lock if it is free or its holder has ended. It costs no system call, unless another process
+    /// holds the lock; then it checks whether that process is alive.
     pub(super) fn try_lock(&self) -> Option<RobustGuard<'_>> {
         match self.take() {
             Ok(held) => Some(held),
@@ -70,15 +70,15 @@ impl Robust {
         }
     }
 
-    /// Waits for the lock. It costs no system call if nobody has it.
+    /// Takes the lock. Waits until it is free. It costs no system call if the lock is free.
     ///
     /// # Panics
     /// If it has to wait outside of a tokio runtime, or in one without an I/O driver.
     ///
     /// # Cancel safety
-    /// Cancel safe. There is no queue, so no place in it is lost.
+    /// Cancel safe. There is no queue, so no place in one is lost.
     pub(super) async fn lock(&self) -> RobustGuard<'_> {
-        // A task that takes a free lock again and again lets others have a turn.
+        // A task that takes a free lock in a loop lets other tasks run.
         tokio::task::coop::consume_budget().await;
         let mut held = self.take().ok();
         if held.is_none() {
@@ -90,10 +90,10 @@ impl Robust {
         }
     }
 
-    /// As [`lock`](Self::lock), in a thread, and gives up after `timeout`.
+    /// Like [`lock`](Self::lock), in a thread; returns `None` after `timeout`.
     ///
     /// # Panics
-    /// If it has to wait in an asynchronous task.
+    /// If it has to wait on a thread that drives async code.
     pub(super) fn blocking_lock(&self, timeout: Option<Duration>) -> Option<RobustGuard<'_>> {
         match self.take() {
             Ok(held) => Some(held),
@@ -107,20 +107,20 @@ impl Robust {
             .or_else(|| blocking_until(&self.bell, waiting, end, |seen| self.look(seen)))
     }
 
-    /// Takes it if it looks free.
+    /// Takes the lock if it looks free.
     fn take_if_free(&self) -> Option<RobustGuard<'_>> {
         let looks_free = self.word().holder.load(Ordering::Relaxed) == 0;
         looks_free.then(|| self.take().ok()).flatten()
     }
 
-    /// Looks under the lock, now and after each change that is announced, until `look` gives something.
-    /// It also looks when a process has ended that `look` has told to watch.
+    /// Calls `look` under the lock until it returns a value: now, after each announced change, and after the
+    /// end of each process that `look` watches.
     ///
     /// # Panics
-    /// As [`lock`](Self::lock).
+    /// Like [`lock`](Self::lock).
     ///
     /// # Cancel safety
-    /// Cancel safe: what `look` has given is returned at once.
+    /// Cancel safe: a value that `look` returns is returned at once.
     pub(super) async fn wait_until<T>(
         &self,
         mut look: impl FnMut(&mut RobustGuard<'_>) -> Option<T>,
@@ -128,24 +128,24 @@ impl Robust {
         if let Some(found) = look(&mut self.lock().await) {
             return found;
         }
-        let (mut vigil, mut seen) = (Vigil::new(&self.bell), SeenHolders::default());
+        let (mut waiter, mut seen) = (Waiter::new(&self.bell), SeenHolders::default());
         loop {
             let version = match self.lock().await.look(&mut seen, &mut look) {
                 Look::Found(found) => return found,
                 Look::Version(version) => version,
             };
-            let ended = vigil.watch(seen.watched());
+            let ended = waiter.watch(seen.watched());
             if ended.is_none() {
-                while vigil.wait().await == Woken::Rang && !self.changes().are_after(version) {}
+                while waiter.wait().await == Woken::Rang && !self.changes().are_after(version) {}
             }
             seen.renew(ended);
         }
     }
 
-    /// As [`wait_until`](Self::wait_until), in a thread, and gives up after `timeout`.
+    /// Like [`wait_until`](Self::wait_until), in a thread; returns `None` after `timeout`.
     ///
     /// # Panics
-    /// As [`blocking_lock`](Self::blocking_lock).
+    /// Like [`blocking_lock`](Self::blocking_lock).
     pub(super) fn blocking_wait_until<T>(
         &self,
         timeout: Option<Duration>,
@@ -155,19 +155,19 @@ impl Robust {
         if let Some(found) = look(&mut self.blocking_lock_by(end)?) {
             return Some(found);
         }
-        let (mut vigil, mut seen) = (BlockingVigil::new(&self.bell), SeenHolders::default());
+        let (mut waiter, mut seen) = (BlockingWaiter::new(&self.bell), SeenHolders::default());
         loop {
             let version = match self.blocking_lock_by(end)?.look(&mut seen, &mut look) {
                 Look::Found(found) => return Some(found),
                 Look::Version(version) => version,
             };
-            let ended = vigil.watch(seen.watched());
+            let ended = waiter.watch(seen.watched());
             if ended.is_none() {
                 loop {
                     if is_over(end) {
                         return None;
                     }
-                    if vigil.wait(end) == Woken::Ended || self.changes().are_after(version) {
+                    if waiter.wait(end) == Woken::Ended || self.changes().are_after(version) {
                         break;
                     }
                 }
@@ -183,43 +183,43 @@ impl Robust {
         }
     }
 
-    /// Waits for the next change that is announced. It listens from the call on, which is to be made under
-    /// the lock; to be awaited when that has been given back. May return without a change.
+    /// Waits for the next announced change. It listens from this call on. Call it under the lock, and await the
+    /// result after the lock is released. It may return without a change.
     ///
     /// # Panics
-    /// The call, outside of a tokio runtime, or in one without an I/O driver.
+    /// The call itself, outside of a tokio runtime, or in one without an I/O driver.
     ///
     /// # Cancel safety
     /// Cancel safe.
     pub(super) fn next_change(&self) -> impl Future<Output = ()> + Send {
-        let mut vigil = Vigil::new(&self.bell);
+        let mut waiter = Waiter::new(&self.bell);
         let version = self.changes().listen();
-        async move { while vigil.wait().await == Woken::Rang && !self.changes().are_after(version) {} }
+        async move { while waiter.wait().await == Woken::Rang && !self.changes().are_after(version) {} }
     }
 
-    /// As [`next_change`](Self::next_change), in a thread, until `end` at the latest. It waits when what
-    /// it gives is called.
+    /// Like [`next_change`](Self::next_change), in a thread, until `end` at the latest. It waits when the
+    /// returned function is called.
     ///
     /// # Panics
-    /// In an asynchronous task.
+    /// On a thread that drives async code.
     pub(super) fn next_change_by(&self, end: Option<Instant>) -> impl FnOnce() {
-        let mut vigil = BlockingVigil::new(&self.bell);
+        let mut waiter = BlockingWaiter::new(&self.bell);
         let version = self.changes().listen();
         move || {
             while !is_over(end)
-                && vigil.wait(end) == Woken::Rang
+                && waiter.wait(end) == Woken::Rang
                 && !self.changes().are_after(version)
             {}
         }
     }
 
-    /// The process that has it.
+    /// The process that holds the lock.
     pub(super) fn holder(&self) -> Option<ProcessIdentity> {
         ProcessIdentity::from_word(self.word().holder.load(Ordering::SeqCst))
     }
 
-    /// Wakes who waits for a change that was made without the lock, by one atomic instruction. Who waits
-    /// has to watch whoever can make such a change, for it may be killed before it comes to this.
+    /// Wakes the waiters for a change that was made without the lock, by one atomic instruction. The waiters
+    /// have to watch every process that can make such a change, since it may be killed before this call.
     pub(super) fn announce(&self) {
         self.changes().announce(|| self.bell.ring());
     }
@@ -249,7 +249,7 @@ impl Robust {
         }
     }
 
-    /// One look at the word by somebody who waits for the lock.
+    /// One look at the word by a waiter for the lock.
     fn look(&self, seen: &mut SeenHolders) -> Option<RobustGuard<'_>> {
         let taken = self.take().or_else(|_| self.take_or_seize(seen.ended));
         taken.map_err(|holder| seen.watch(holder)).ok()
@@ -263,7 +263,7 @@ impl Robust {
         }
     }
 
-    /// Gives the lock back that somebody has [kept](RobustGuard::keep), and wakes who waits for it.
+    /// Releases the lock after [`keep`](RobustGuard::keep), and wakes the waiters for it.
     pub(super) fn give_back(&self) {
         let own = ProcessIdentity::own().to_word();
         self.word().give_back(own, || self.bell.ring());
@@ -272,41 +272,41 @@ impl Robust {
 
 enum Look<T> {
     Found(T),
-    /// Not found in this version of what the lock guards.
+    /// Not found in this version of the guarded data.
     Version(u64),
 }
 
-/// The lock, held. Dropping it gives it back, and wakes who waits for it.
+/// Holds the lock. Dropping it releases the lock and wakes the waiters for it.
 #[derive(Debug)]
 pub(super) struct RobustGuard<'a> {
-    robust: &'a Robust,
+    robust: &'a RobustLock,
     ended: Option<ProcessIdentity>,
     seen: SeenHolders,
 }
 
 impl RobustGuard<'_> {
-    /// The process that had the lock when it ended, if it was taken from such. What the lock guards may be
-    /// in the middle of a change.
+    /// The process that ended while it held the lock, if the lock was taken over from it. The guarded data may
+    /// be half changed.
     pub(super) fn abandoned_by(&self) -> Option<u32> {
         self.ended.map(ProcessIdentity::pid)
     }
 
-    /// Wakes who waits for a change. To be called before the change is made.
+    /// Wakes the waiters for a change. Call it before the change.
     pub(super) fn announce(&mut self) {
         self.robust.announce();
     }
 
-    /// Who waits is to look again when `process` has ended.
+    /// Waiters look again when `process` has ended.
     pub(super) fn watch(&mut self, process: ProcessIdentity) {
         self.seen.watch(process);
     }
 
-    /// The process whose end is the reason for this look, of those that were watched.
+    /// The watched process whose end is the reason for this look.
     pub(super) fn ended(&self) -> Option<ProcessIdentity> {
         self.seen.ended
     }
 
-    /// Keeps the lock until it is [given back](Robust::give_back).
+    /// Keeps the lock until [`give_back`](RobustLock::give_back).
     pub(super) fn keep(self) {
         let mut kept = ManuallyDrop::new(self);
         drop(std::mem::take(&mut kept.seen));
@@ -317,7 +317,7 @@ impl RobustGuard<'_> {
         seen: &mut SeenHolders,
         look: &mut impl FnMut(&mut Self) -> Option<T>,
     ) -> Look<T> {
-        // Before the look: a change without the lock is in what is seen, or makes another version.
+        // Before the look: a change without the lock is either seen, or makes another version.
         let version = self.robust.changes().listen();
         std::mem::swap(&mut self.seen, seen);
         let found = look(&mut self);
@@ -340,16 +340,16 @@ mod tests {
 
     use super::*;
 
-    /// The same lock, as two processes have it.
-    fn two() -> (Robust, Robust) {
+    /// The same lock, as two processes see it.
+    fn two() -> (RobustLock, RobustLock) {
         let bell = Bell::new().expect("a bell");
         let (one, fd) = SharedMapping::create(4096).expect("memory");
         let other = SharedMapping::open(fd, 4096).expect("the same memory");
-        let lock = |memory| Robust::new(Arc::new(memory), 64, bell.clone());
+        let lock = |memory| RobustLock::new(Arc::new(memory), 64, bell.clone());
         (lock(one), lock(other))
     }
 
-    fn data(lock: &Robust) -> &AtomicU64 {
+    fn data(lock: &RobustLock) -> &AtomicU64 {
         lock.memory.word(0)
     }
 
@@ -358,7 +358,7 @@ mod tests {
         process.stdin(Stdio::piped()).spawn().expect("a process")
     }
 
-    fn give_to(process: &Child, lock: &Robust) {
+    fn give_to(process: &Child, lock: &RobustLock) {
         let holder = lock.memory.word(lock.at + HOLDER);
         holder.store(process.id().into(), Ordering::SeqCst);
     }
@@ -367,7 +367,7 @@ mod tests {
     fn one_at_a_time_has_it_be_it_a_task_or_a_thread() {
         const ROUNDS: u64 = 300;
         let (one, other) = two();
-        let add = |lock: &Robust| {
+        let add = |lock: &RobustLock| {
             let seen = data(lock).load(Ordering::Relaxed);
             std::thread::yield_now();
             data(lock).store(seen + 1, Ordering::Relaxed);
@@ -419,7 +419,7 @@ mod tests {
         let held = held.expect("no panic").expect("no time-out");
         assert_eq!(held.abandoned_by(), Some(process.id()));
         give_to(&process, &lock);
-        drop(held); // As in a fork of the holder: it is not its own to give back.
+        drop(held); // As in a fork of the holder: the fork does not hold the lock.
         let held = lock.try_lock().expect("nobody has it any more");
         assert_eq!(held.abandoned_by(), Some(process.id()));
     }
@@ -472,8 +472,8 @@ mod tests {
             let changes = other.changes();
             let listens = || changes.listening.0.load(Ordering::SeqCst) & 1 == 1;
             until(&listens).await;
-            // Somebody announces a change that was made without the lock, and is slow: in the middle of it
-            // the other one wakes and looks.
+            // A process announces a change that was made without the lock, and is slow: the other one wakes and
+            // looks in between.
             let before = looks.get();
             data(&other).store(1, Ordering::Relaxed);
             changes.version.fetch_add(1, Ordering::SeqCst);

@@ -1,4 +1,4 @@
-//! [`Semaphore`]: so many at a time, in whatever processes.
+//! [`Semaphore`]: a limited number of permits, among all processes.
 
 use std::fmt;
 use std::io;
@@ -11,7 +11,7 @@ use super::permits::{MOST, Permits, Taking};
 use super::wait::end_of;
 use crate::sys::ProcessIdentity;
 
-/// Has so many permits, for tasks and threads of all processes that have it.
+/// A number of permits for the tasks and threads of all processes that have the semaphore.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -28,7 +28,7 @@ use crate::sys::ProcessIdentity;
 /// # }
 /// ```
 ///
-/// It may also count what happens: one process adds a permit each time, another takes it and forgets it.
+/// It can also count events: one process adds a permit for each event, another takes it and forgets it.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -42,58 +42,59 @@ use crate::sys::ProcessIdentity;
 /// # }
 /// ```
 ///
-/// # When a process ends that has permits
-/// They come back, however it ended, and whoever gets one of them is
-/// [told](SemaphorePermit::abandoned_by). Permits that it was about to add have either all been added, or
-/// only the first of them.
+/// # When a process with permits ends
+/// Its permits are released, however it ended. The next holder of such a permit learns of it by
+/// [`abandoned_by`](SemaphorePermit::abandoned_by). Of permits that it was adding, either all are added or only
+/// the first of them.
 ///
-/// # What it costs
-/// Two descriptors and a page of memory in each process that has it (one more for each 500 permits). To
-/// acquire and to give back is one atomic instruction each, without a system call, as long as nobody has
-/// to wait; looking for a permit that is free takes longer the more there are that are not. To wait takes
-/// a descriptor, and another for each process that has permits then. There is no queue: whoever comes at
-/// the right moment gets the permit, and all who wait are woken when one comes back.
+/// # Cost
+/// Two descriptors and one page of memory in each process that has it, plus one page for each 500 permits.
+/// Acquiring and releasing is one atomic instruction each, without a system call, while no one has to wait.
+/// Finding a free permit takes longer the more permits are taken. A waiter uses one descriptor, and another for
+/// each process that holds permits. There is no queue: every release wakes all waiters, and any of them may get
+/// the permit.
+///
+/// # Platform
+/// Linux.
 #[derive(Clone)]
 pub struct Semaphore(Arc<Permits>);
 
 impl Semaphore {
-    /// So many permits can there be at one time.
+    /// The maximal number of permits at one time: 65536.
     pub const MAX_PERMITS: usize = MOST;
 
-    /// A semaphore with so many permits, which may be none.
+    /// Creates a semaphore with `permits` permits, which may be 0.
     ///
     /// # Errors
-    /// There is no descriptor or no memory left, or `permits` are more than
-    /// [`MAX_PERMITS`](Self::MAX_PERMITS).
+    /// No descriptor or no memory is left, or `permits` exceeds [`MAX_PERMITS`](Self::MAX_PERMITS).
     pub fn new(permits: usize) -> io::Result<Self> {
         Self::bounded(permits, MOST)
     }
 
-    /// As [`new`](Self::new), and never more than `most`.
+    /// Like [`new`](Self::new), with an upper bound of `most` permits.
     pub(super) fn bounded(permits: usize, most: usize) -> io::Result<Self> {
         Ok(Self(Arc::new(Permits::new(permits, most)?)))
     }
 
-    /// Waits for a permit, and takes it.
+    /// Takes a permit. Waits until one is free.
     ///
     /// # Panics
     /// If it has to wait outside of a tokio runtime, or in one without an I/O driver (`enable_io`).
     ///
     /// # Cancel safety
-    /// Cancel safe: a future that is dropped has not taken one.
+    /// Cancel safe: a dropped future has not taken a permit.
     pub async fn acquire(&self) -> SemaphorePermit {
         self.permit(self.0.wait().await)
     }
 
-    /// Takes a permit, if there is one at this moment.
+    /// Takes a permit if one is free.
     ///
-    /// If there is none, it costs a few system calls to see whether all processes that have one are still
-    /// there.
+    /// If none is free, a few system calls check whether the processes that hold permits are still alive.
     pub fn try_acquire(&self) -> Option<SemaphorePermit> {
         self.0.try_take().map(|taking| self.permit(taking))
     }
 
-    /// As [`acquire`](Self::acquire), for a thread.
+    /// Like [`acquire`](Self::acquire), for a thread that may block.
     ///
     /// ```
     /// # fn main() -> std::io::Result<()> {
@@ -107,16 +108,17 @@ impl Semaphore {
     /// ```
     ///
     /// # Panics
-    /// If it has to wait in an asynchronous task.
+    /// If it has to wait on a thread that drives async code.
     pub fn blocking_acquire(&self) -> SemaphorePermit {
         let taking = self.0.blocking_wait(None);
-        self.permit(taking.expect("without a time-out it does not give up"))
+        self.permit(taking.expect("a wait without a timeout always has a result"))
     }
 
-    /// As [`blocking_acquire`](Self::blocking_acquire); gives up, and gives nothing, after `timeout`.
+    /// Like [`blocking_acquire`](Self::blocking_acquire), but returns `None` if no permit is free within
+    /// `timeout`.
     ///
     /// # Panics
-    /// If it has to wait in an asynchronous task.
+    /// If it has to wait on a thread that drives async code.
     pub fn blocking_acquire_timeout(&self, timeout: Duration) -> Option<SemaphorePermit> {
         let taking = self.0.blocking_wait(end_of(Some(timeout)));
         taking.map(|taking| self.permit(taking))
@@ -129,40 +131,38 @@ impl Semaphore {
         }
     }
 
-    /// Adds so many permits. It waits for nothing.
+    /// Adds `permits` permits. Never waits.
     ///
     /// # Errors
-    /// There would be more than [`MAX_PERMITS`](Self::MAX_PERMITS), or there is no memory left. Then none is
-    /// added.
+    /// There would be more than [`MAX_PERMITS`](Self::MAX_PERMITS), or no memory is left. Then none is added.
     pub fn add_permits(&self, permits: usize) -> io::Result<()> {
         self.0.add(permits)
     }
 
-    /// How many permits nobody has, at this moment.
+    /// The number of free permits at this moment.
     pub fn available_permits(&self) -> usize {
         self.0.free()
     }
 }
 
-/// A permit of a [`Semaphore`] or of a [`BoundedSemaphore`](super::BoundedSemaphore). Dropping it gives it
-/// back.
+/// A permit of a [`Semaphore`] or [`BoundedSemaphore`](super::BoundedSemaphore). Dropping it releases the
+/// permit.
 ///
-/// It may be sent to another task or thread of the process, and be dropped there.
-#[must_use = "the permit is given back when this is dropped"]
+/// It may move to another task or thread of this process and be dropped there.
+#[must_use = "the permit is released as soon as this is dropped"]
 pub struct SemaphorePermit {
     permits: Arc<Permits>,
-    /// Nothing if it was forgotten.
+    /// `None` if it was forgotten.
     taking: Option<Taking>,
 }
 
 impl SemaphorePermit {
-    /// The id that the process had which had this permit before and ended with it, if that is how it came
-    /// here.
+    /// The id of the process that ended while it held this permit, if the permit was taken over from it.
     pub fn abandoned_by(&self) -> Option<u32> {
         self.taking.as_ref()?.ended.map(ProcessIdentity::pid)
     }
 
-    /// Does not give the permit back: the semaphore has one less from now on.
+    /// Drops the permit without releasing it: the semaphore has one permit less from now on.
     pub fn forget(mut self) {
         if let Some(taking) = self.taking.take() {
             self.permits.forget(taking);
@@ -194,7 +194,7 @@ impl fmt::Debug for SemaphorePermit {
     }
 }
 
-/// To a process only: anywhere else it is an error that says so.
+/// Serializes only when it is sent to a process; anywhere else this is an error.
 impl Serialize for Semaphore {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         Permits::serialize(&self.0, serializer)

@@ -1,5 +1,4 @@
-//! What an object is made of: a few words in memory, and a bell. Sent to another process, both are
-//! descriptors.
+//! The base of an object: a few words in memory, and a bell. Both travel to another process as descriptors.
 
 use std::io;
 use std::os::fd::AsFd as _;
@@ -8,11 +7,11 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::bell::Bell;
-use super::robust::Robust;
+use super::robust::RobustLock;
 use crate::sys::SharedMapping;
 use crate::wire::descriptors::Descriptor;
 
-/// Memory and bell of one object. They go when the last process that has them goes.
+/// Memory and bell of one object. They are freed with the last process that has them.
 #[derive(Debug)]
 pub(super) struct SharedObject {
     memory: Arc<SharedMapping>,
@@ -21,10 +20,10 @@ pub(super) struct SharedObject {
 }
 
 impl SharedObject {
-    /// New memory, all zeros, of which the first `used` bytes are there for sure.
+    /// Creates memory, all zeros, and allocates its first `used` bytes.
     ///
     /// # Errors
-    /// There is no memory or no descriptor left.
+    /// No memory or no descriptor is left.
     pub(super) fn new(len: usize, used: usize) -> io::Result<Self> {
         let (memory, fd) = SharedMapping::create(len)?;
         secure(&memory, 0, used)?;
@@ -43,12 +42,12 @@ impl SharedObject {
         &self.bell
     }
 
-    /// The robust lock at the beginning of the memory.
-    pub(super) fn robust(&self) -> Robust {
-        Robust::new(self.memory.clone(), 0, self.bell.clone())
+    /// The robust lock at the start of the memory.
+    pub(super) fn robust(&self) -> RobustLock {
+        RobustLock::new(self.memory.clone(), 0, self.bell.clone())
     }
 
-    /// What a process has received. An object of this kind has so much memory.
+    /// The received object; `len` is the memory's length for this kind of object.
     pub(super) fn receive<'de, D: Deserializer<'de>>(
         deserializer: D,
         len: usize,
@@ -64,10 +63,10 @@ impl SharedObject {
     }
 }
 
-/// Gets the memory behind so many bytes, so that writing to them cannot fail later.
+/// Allocates a range of the memory, so that writing to it cannot fail later.
 pub(super) fn secure(memory: &SharedMapping, offset: usize, len: usize) -> io::Result<()> {
     match memory.secure(offset, len) {
-        // The system is too old to be asked, and has always given so few pages.
+        // The kernel is too old for this call. So few pages can be assumed.
         Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
         outcome => outcome,
     }

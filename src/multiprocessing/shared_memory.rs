@@ -1,4 +1,4 @@
-//! [`SharedMemory`]: bytes that several processes have.
+//! [`SharedMemory`]: bytes shared by processes.
 
 use std::fmt;
 use std::io;
@@ -9,18 +9,18 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::sys::{self, SegmentName};
 use crate::wire::descriptors::Descriptor;
 
-/// Bytes that several processes have: what one writes, all the others read.
+/// Bytes that processes share: each process reads what the others write.
 ///
-/// It is a handle. Its clones stand for the same memory, in this process and in every other that it is
-/// sent to, and the system counts them: the memory is gone with the last one, be that dropped or its
-/// process killed. A reader that ends takes nothing from the others.
+/// It is a handle. All clones refer to the same memory, in this process and in every process that receives one.
+/// The system counts them: the memory is freed when the last one is dropped or its process ends. A reader that
+/// exits takes nothing from the others.
 ///
 /// ```
 /// use concurrent_futures::multiprocessing::SharedMemory;
 ///
 /// # fn main() -> std::io::Result<()> {
 /// let ours = SharedMemory::create(1 << 20)?; // All zeros.
-/// let theirs = ours.clone(); // As if it had been sent to another process.
+/// let theirs = ours.clone(); // The same as one sent to another process.
 /// ours.write(4096, b"hello");
 /// let mut bytes = [0; 5];
 /// theirs.read(4096, &mut bytes);
@@ -28,7 +28,7 @@ use crate::wire::descriptors::Descriptor;
 /// # Ok(()) }
 /// ```
 ///
-/// It is an argument like any other:
+/// It can be an argument of a task:
 ///
 /// ```no_run
 /// use concurrent_futures::multiprocessing::SharedMemory;
@@ -45,19 +45,17 @@ use crate::wire::descriptors::Descriptor;
 /// # Ok(()) }
 /// ```
 ///
-/// # Who writes when
-/// Bytes are copied in and out; nobody has a reference to them, so whatever the other processes do, no
-/// access is undefined. But a copy is not one step. Who reads while another writes may find old bytes
-/// beside new ones; only what lies in eight bytes at a multiple of eight is all of one moment. Nor does
-/// a write make anybody look. So let the processes take turns: one is told, by a task's end, a queue, an
-/// event, that the other has written, or both hold a lock. [`Value`](super::Value) and
-/// [`Array`](super::Array) have one.
+/// # Concurrent access
+/// Bytes are copied in and out; there are no references to them, so no access is undefined behaviour, whatever
+/// the other processes do. But a copy is not atomic. A read during a write may see old bytes beside new ones;
+/// only eight bytes at a multiple of eight are read or written as one. Nor does a write wake any reader. So let
+/// the processes take turns: by the end of a task, a queue, an event or a lock. [`Value`](super::Value) and
+/// [`Array`](super::Array) have a lock.
 ///
 /// # Memory
-/// All of it is had from the system when it is created, so "no space" is an error there, and never the end
-/// of a process that writes to it later. Memory without a name is sealed: no process can shorten it.
-/// Memory with a name is a file; a process of the same user that shortens that file ends those that use
-/// it.
+/// All of it is allocated at creation. So a lack of memory is an error there, and never kills a process that
+/// writes to it later. Memory without a name is sealed: no process can shorten it. Memory with a name is a
+/// file: a process of the same user that shortens the file kills the processes that use it.
 ///
 /// # Platform
 /// Linux.
@@ -67,7 +65,7 @@ pub struct SharedMemory {
 }
 
 struct Segment {
-    /// Before the descriptor, after which it is looked whether anybody has the segment.
+    /// Drops before the descriptor, which then checks whether another process has the segment.
     memory: sys::SharedMapping,
     descriptor: Descriptor,
     len: usize,
@@ -75,11 +73,9 @@ struct Segment {
 }
 
 impl SharedMemory {
-    /// Makes `len` bytes of shared memory, all zeros. It has no name: other processes have it by being
-    /// sent it.
+    /// Creates `len` bytes of shared memory, all zeros. It has no name: other processes have to receive it.
     ///
-    /// It takes about a quarter of a second for each GiB, so a service makes large ones by
-    /// `spawn_blocking`.
+    /// It takes about a quarter of a second for each GiB. For a large one, use `spawn_blocking` in async code.
     ///
     /// ```
     /// use concurrent_futures::multiprocessing::SharedMemory;
@@ -91,23 +87,24 @@ impl SharedMemory {
     /// ```
     ///
     /// # Errors
-    /// [`OutOfMemory`](io::ErrorKind::OutOfMemory) if there is no room for so much: in the system, in the
-    /// control group, or within the limits of this process. Other errors are the system's, as if there
-    /// is no descriptor left.
+    /// [`OutOfMemory`](io::ErrorKind::OutOfMemory) if there is no memory for it: in the system, in the control
+    /// group, or within the limits of this process. Other errors are the system's, such as when no descriptor
+    /// is left.
     pub fn create(len: usize) -> io::Result<Self> {
         let (memory, fd) = sys::SharedMapping::create_reserved(len)?;
         Ok(Self::of(memory, fd.into(), len, None))
     }
 
-    /// As [`create`](Self::create), with a name by which other processes of this user can
-    /// [`open`](Self::open) it: those that nobody sends it to.
+    /// Like [`create`](Self::create), with a name by which other processes of this user can
+    /// [`open`](Self::open) it.
     ///
-    /// The name is of 1 to 200 bytes of letters, digits, `-`, `_` and `.`; each user has names of its
-    /// own. It is there as long as anybody has the memory, and is removed as the last one drops it. One
-    /// that is killed, or ends without a drop, drops nothing: if it was the last one, the name stands for
-    /// nothing from then on, and what is left of it is removed when any name is created. (A fork of a
-    /// process that has it has it, too. So does a process that is just being started, until it executes its
-    /// program: what is dropped at that moment may be removed only by the next who creates or opens.)
+    /// The name is 1 to 200 bytes of letters (of any script), digits, `-`, `_` and `.`; each user has separate
+    /// names. It exists while any process has the memory, and is removed when the last handle is dropped. A process that
+    /// is killed, or exits without dropping its handle, does not remove it: if it was the last, the name can no
+    /// longer be opened, and the next `create_named` of any name removes the rest. (A fork of a process that
+    /// has the memory has it too. So has a process that is being started, until it executes its program: if the
+    /// last handle is dropped at that moment, the name may be removed only by the next `create_named` or
+    /// `open`.)
     ///
     /// ```
     /// use concurrent_futures::multiprocessing::SharedMemory;
@@ -120,35 +117,34 @@ impl SharedMemory {
     /// let same = SharedMemory::open(name)?;
     /// assert_eq!(same.to_vec()[..3], [1, 2, 3]);
     /// drop(memory);
-    /// drop(same); // The last one.
+    /// drop(same); // The last handle.
     /// assert!(SharedMemory::open(name).is_err());
     /// # Ok(()) }
     /// ```
     ///
     /// # Errors
-    /// [`AlreadyExists`](io::ErrorKind::AlreadyExists) if somebody has memory of this name,
-    /// [`InvalidInput`](io::ErrorKind::InvalidInput) if it cannot be a name, and those of `create`.
-    /// [`OutOfMemory`](io::ErrorKind::OutOfMemory) is also for more than `/dev/shm` has room for, which
-    /// may be little in a container.
+    /// [`AlreadyExists`](io::ErrorKind::AlreadyExists) if memory of this name exists,
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) if the name is not valid, and those of
+    /// [`create`](Self::create). [`OutOfMemory`](io::ErrorKind::OutOfMemory) also means that `/dev/shm` is
+    /// full, which may be small in a container.
     ///
     /// # Platform
-    /// Its file lies in `/dev/shm` and is called `concurrent-futures.<user id>.<name>`. Only its user may
-    /// open it.
+    /// The memory is the file `/dev/shm/concurrent-futures.<user id>.<name>`. Only its user may open it.
     pub fn create_named(name: &str, len: usize) -> io::Result<Self> {
         let file = SegmentName::new(name)?;
         let fd = file.create(len as u64)?;
         Self::named(file, fd.into(), len, name)
     }
 
-    /// The memory that was created with this name, by whatever process.
+    /// Opens the memory that any process of this user created with this name.
     ///
-    /// There is an example at [`create_named`](Self::create_named).
+    /// For an example see [`create_named`](Self::create_named).
     ///
     /// # Errors
-    /// [`NotFound`](io::ErrorKind::NotFound) if nobody has memory of this name,
-    /// [`InvalidInput`](io::ErrorKind::InvalidInput) if it cannot be a name,
-    /// [`PermissionDenied`](io::ErrorKind::PermissionDenied) if another user has put something in its
-    /// place.
+    /// [`NotFound`](io::ErrorKind::NotFound) if no memory of this name exists,
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) if the name is not valid,
+    /// [`PermissionDenied`](io::ErrorKind::PermissionDenied) if the file of this name
+    /// belongs to another user or is not a regular file.
     pub fn open(name: &str) -> io::Result<Self> {
         let file = SegmentName::new(name)?;
         let (fd, len) = file.open()?;
@@ -184,7 +180,7 @@ impl SharedMemory {
         }
     }
 
-    /// How many bytes it has. That never changes.
+    /// The length in bytes. It never changes.
     ///
     /// ```
     /// # use concurrent_futures::multiprocessing::SharedMemory;
@@ -195,7 +191,7 @@ impl SharedMemory {
         self.segment.len
     }
 
-    /// Whether it has none.
+    /// Whether the length is 0.
     ///
     /// ```
     /// # use concurrent_futures::multiprocessing::SharedMemory;
@@ -217,9 +213,9 @@ impl SharedMemory {
         self.segment.name.as_deref()
     }
 
-    /// Copies out the bytes from `offset` on, as many as `target` holds.
+    /// Copies bytes from `offset` on into `target`, as many as it holds.
     ///
-    /// See [above](Self#who-writes-when) for what is read while another process writes.
+    /// See [above](Self#concurrent-access) for reads while another process writes.
     ///
     /// ```
     /// # use concurrent_futures::multiprocessing::SharedMemory;
@@ -232,27 +228,27 @@ impl SharedMemory {
     /// ```
     ///
     /// # Panics
-    /// If they do not all lie in the memory.
+    /// If the range is not within the memory.
     #[track_caller]
     pub fn read(&self, offset: usize, target: &mut [u8]) {
         self.check(offset, target.len());
         self.segment.memory.load(offset, target);
     }
 
-    /// Copies `bytes` in, from `offset` on.
+    /// Copies `bytes` into the memory, from `offset` on.
     ///
-    /// See [above](Self#who-writes-when) for what another process reads meanwhile. There is an example
-    /// at [`read`](Self::read).
+    /// See [above](Self#concurrent-access) for reads by another process meanwhile. For an example see
+    /// [`read`](Self::read).
     ///
     /// # Panics
-    /// If they do not all fit into the memory; then none is written.
+    /// If the range is not within the memory; then nothing is written.
     #[track_caller]
     pub fn write(&self, offset: usize, bytes: &[u8]) {
         self.check(offset, bytes.len());
         self.segment.memory.store(offset, bytes);
     }
 
-    /// Copies all bytes out.
+    /// Returns a copy of all bytes.
     ///
     /// ```
     /// # use concurrent_futures::multiprocessing::SharedMemory;
@@ -272,7 +268,8 @@ impl SharedMemory {
         let len = self.len();
         assert!(
             offset <= len && count <= len - offset,
-            "{count} bytes at {offset} do not lie in {len} bytes of shared memory"
+            "the range of {count} bytes at offset {offset} is out of bounds; \
+             the shared memory has {len} bytes"
         );
     }
 }

@@ -1,5 +1,4 @@
-//! One permit of a semaphore: an atomic word in memory that processes share, any of which may be killed
-//! between any two steps.
+//! One permit of a semaphore: an atomic word in shared memory. Any process may be killed between any two steps.
 //!
 //! ```text
 //!           begin to add            add                take
@@ -9,10 +8,10 @@
 //!            undo                                                   └───────► another holder
 //! ```
 //!
-//! Waiting for a permit is as waiting for a [lock](super::word), at several words: who waits has seen
-//! the holder of each, and each of them rings when it gives back, or ends. Who adds a permit held none that
-//! anybody could have seen. So it first says that it is about to, and rings: then those who wait look, see
-//! it, and watch it too. What an adder leaves that was killed in between has not been added.
+//! Waiting for a permit is like waiting for a [lock](super::word), with several words: a waiter has read the
+//! holder of each, and each holder rings when it releases its permit, or ends. A process that adds a permit
+//! held none that a waiter could have read. So it first marks the slot as being added, and rings. Then the
+//! waiters look, see it, and watch it too. A slot whose adder was killed in between counts as not added.
 
 use super::atomic::{AtomicU64, Ordering};
 
@@ -20,25 +19,25 @@ use super::atomic::{AtomicU64, Ordering};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PermitSlot<'a>(pub(crate) &'a AtomicU64);
 
-/// Why a permit cannot be had.
+/// Why a permit is not free.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Taken {
-    /// There is none.
+    /// It does not exist.
     Absent,
-    /// A process is about to add it.
+    /// A process is adding it.
     Adder(u64),
-    /// A process has it.
+    /// A process holds it.
     Holder(u64),
 }
 
-/// As new memory is.
+/// New memory has this value.
 const ABSENT: u64 = 0;
 const FREE: u64 = u64::MAX;
-/// Set beside the process that adds it. No process has this bit.
+/// Set in the word beside the id of the adding process. No process id has this bit.
 const ADDING: u64 = 1 << 63;
 
 impl PermitSlot<'_> {
-    /// What is known of it, if it is not free.
+    /// The state of the permit, or `None` if it is free.
     pub(crate) fn look(&self) -> Option<Taken> {
         Self::read(self.0.load(Ordering::SeqCst))
     }
@@ -57,38 +56,38 @@ impl PermitSlot<'_> {
         self.change(FREE, own)
     }
 
-    /// Takes it from `ended`, a process that is no more. False if another has done so.
+    /// Takes it over from `ended`, a dead process. False if another process has done so.
     pub(crate) fn seize(&self, ended: u64, own: u64) -> bool {
         self.change(ended, own)
     }
 
-    /// Gives it back. False if `own` does not have it, as in a fork of the holder. Else who waits is to be
-    /// woken.
+    /// Releases it; true if the caller has to wake the waiters. False if `own` does not hold it, as in a fork
+    /// of the holder.
     pub(crate) fn give_back(&self, own: u64) -> bool {
         self.change(own, FREE)
     }
 
-    /// Makes it absent instead of giving it back.
+    /// Removes it instead of releasing it.
     pub(crate) fn forget(&self, own: u64) {
         self.change(own, ABSENT);
     }
 
-    /// Takes an absent one to add it. Who waits is to be woken before it is added.
+    /// Reserves an absent permit for adding. The caller has to wake the waiters before it adds it.
     pub(crate) fn begin_to_add(&self, own: u64) -> bool {
         self.change(ABSENT, ADDING | own)
     }
 
-    /// As [`begin_to_add`](Self::begin_to_add), from an adder that is no more.
+    /// Like [`begin_to_add`](Self::begin_to_add), from a dead adder.
     pub(crate) fn take_over(&self, ended: u64, own: u64) -> bool {
         self.change(ADDING | ended, ADDING | own)
     }
 
-    /// It is there. Who waits is to be woken.
+    /// Adds it. The caller has to wake the waiters.
     pub(crate) fn add(&self, own: u64) {
         self.change(ADDING | own, FREE);
     }
 
-    /// It is not added after all.
+    /// Makes it absent again instead of adding it.
     pub(crate) fn undo(&self, own: u64) {
         self.change(ADDING | own, ABSENT);
     }

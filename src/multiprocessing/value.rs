@@ -1,4 +1,4 @@
-//! [`Value`]: one value that several processes have, and its lock.
+//! [`Value`]: one value shared by processes, with its lock.
 
 use std::fmt;
 use std::io;
@@ -15,13 +15,13 @@ use super::locked::Locked;
 use super::robust::RobustGuard;
 use crate::sys::SharedMapping;
 
-/// A value that several processes have, with a lock.
+/// A value that processes share, with a lock.
 ///
-/// It is of plain data ([`bytemuck::Pod`]): numbers, arrays of such, and [structures](#structures) of
-/// them. For much of it take an [`Array`](super::Array), which is not copied.
+/// Its type is plain data ([`bytemuck::Pod`]): numbers, arrays of numbers, and [structures](#structures) of
+/// those. For large data use an [`Array`](super::Array), which is not copied.
 ///
-/// It is a handle. Its clones stand for the same value, in this process and in every other that it is
-/// sent to; the value is gone with the last one.
+/// It is a handle. All clones refer to the same value, in this process and in every process that receives one.
+/// The value is freed with the last of them.
 ///
 /// ```
 /// use concurrent_futures::multiprocessing::Value;
@@ -29,14 +29,14 @@ use crate::sys::SharedMapping;
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> std::io::Result<()> {
 /// let count = Value::new(0_u64)?;
-/// let other = count.clone(); // As if it had been sent to another process.
+/// let other = count.clone(); // The same as one sent to another process.
 /// *count.lock().await += 1;
 /// other.with(|count| *count += 1).await;
 /// assert_eq!(count.get().await, 2);
 /// # Ok(()) }
 /// ```
 ///
-/// It is an argument like any other:
+/// It can be an argument of a task:
 ///
 /// ```no_run
 /// use concurrent_futures::multiprocessing::Value;
@@ -56,8 +56,8 @@ use crate::sys::SharedMapping;
 /// ```
 ///
 /// # Structures
-/// The derive of the crate `bytemuck` (its feature `derive`) checks that a structure is plain data: all
-/// of its fields are, and nothing lies between them.
+/// The derive macro of the crate `bytemuck` (its feature `derive`) checks that a structure is plain data: that
+/// all of its fields are, and that there is no padding between them.
 ///
 /// ```
 /// use bytemuck::{Pod, Zeroable};
@@ -76,14 +76,14 @@ use crate::sys::SharedMapping;
 /// # Ok::<(), std::io::Error>(())
 /// ```
 ///
-/// # A process that is killed
-/// gives the lock back, and leaves the old value or the new one, never a part of each: a
-/// [`ValueGuard`] has a copy, which takes the place of the value in one step as the guard is dropped. The
-/// next owner of the lock learns of it by [`abandoned_by`](ValueGuard::abandoned_by).
+/// # When a process is killed
+/// The lock becomes free, and the value is the old or the new one, never a mix: a [`ValueGuard`] works on a
+/// copy, which replaces the value in one step when the guard is dropped. The next holder of the lock learns of
+/// the death by [`abandoned_by`](ValueGuard::abandoned_by).
 ///
 /// # Other processes
-/// All that have the value use it through this type. One that wrote to its memory by other means, say
-/// through a stray pointer, could make it any value; it could not make an access undefined.
+/// Every process uses the value through this type. A process that writes to its memory by other means, such as
+/// a stray pointer, can set any value, but cannot cause undefined behaviour in the others.
 ///
 /// # Platform
 /// Linux.
@@ -93,22 +93,23 @@ pub struct Value<T> {
     values: PhantomData<T>,
 }
 
-/// Which of two places has the value, and where they begin. The other one is written, and then chosen.
+/// Where the number of the current place is, and where the two places start. A change is written to the other
+/// place, which then becomes the current one.
 const CHOICE: usize = Locked::DATA;
 const PLACES: usize = CHOICE + 8;
 
-/// So far the second place lies behind the first.
+/// The distance between the two places, in bytes.
 fn stride<T>() -> usize {
     size_of::<T>().next_multiple_of(8)
 }
 
-/// How much memory it takes.
+/// The memory needed, in bytes.
 fn memory_for<T>() -> Option<usize> {
     stride::<T>().checked_mul(2)?.checked_add(PLACES)
 }
 
 impl<T: Pod> Value<T> {
-    /// Makes a value that can be sent to other processes.
+    /// Creates a value that can be sent to other processes.
     ///
     /// ```
     /// # use concurrent_futures::multiprocessing::Value;
@@ -118,8 +119,8 @@ impl<T: Pod> Value<T> {
     /// ```
     ///
     /// # Errors
-    /// [`OutOfMemory`](io::ErrorKind::OutOfMemory) if there is no room for it, and what the system says
-    /// otherwise, as if there are not two descriptors left.
+    /// [`OutOfMemory`](io::ErrorKind::OutOfMemory) if there is no memory for it, or another error of the
+    /// system, such as when no two descriptors are left.
     pub fn new(value: T) -> io::Result<Self> {
         let fill = |memory: &SharedMapping| memory.store(PLACES, bytemuck::bytes_of(&value));
         Ok(Self {
@@ -128,7 +129,7 @@ impl<T: Pod> Value<T> {
         })
     }
 
-    /// Waits until nobody else has the lock, and takes it.
+    /// Takes the lock. Waits until it is free.
     ///
     /// ```
     /// # use concurrent_futures::multiprocessing::Value;
@@ -143,20 +144,20 @@ impl<T: Pod> Value<T> {
     /// ```
     ///
     /// # Panics
-    /// If it has to wait outside of a tokio runtime, or in one without its I/O driver.
+    /// If it has to wait outside of a tokio runtime, or in one without an I/O driver (`enable_io`).
     ///
     /// # Cancel safety
-    /// Cancel safe: who does not wait any more has nothing.
+    /// Cancel safe: a dropped future has not taken the lock.
     pub async fn lock(&self) -> ValueGuard<'_, T> {
         ValueGuard::new(self, self.locked.lock().await)
     }
 
-    /// Takes the lock if nobody else has it.
+    /// Takes the lock if it is free.
     ///
     /// ```
     /// # use concurrent_futures::multiprocessing::Value;
     /// let count = Value::new(1_u32)?;
-    /// let guard = count.try_lock().expect("nobody has it");
+    /// let guard = count.try_lock().expect("it is free");
     /// assert!(count.try_lock().is_none());
     /// # drop(guard);
     /// # Ok::<(), std::io::Error>(())
@@ -166,7 +167,7 @@ impl<T: Pod> Value<T> {
         Some(ValueGuard::new(self, held))
     }
 
-    /// As [`lock`](Self::lock), for a thread that may be blocked: in a task of a pool, not in async code.
+    /// Like [`lock`](Self::lock), for a thread that may block, such as in a task of a pool.
     ///
     /// ```
     /// # use concurrent_futures::multiprocessing::Value;
@@ -175,11 +176,15 @@ impl<T: Pod> Value<T> {
     /// assert_eq!(count.blocking_get(), 2);
     /// # Ok::<(), std::io::Error>(())
     /// ```
+    ///
+    /// # Panics
+    /// If it has to wait on a thread that drives async code.
     pub fn blocking_lock(&self) -> ValueGuard<'_, T> {
         ValueGuard::new(self, self.locked.blocking_lock())
     }
 
-    /// As [`blocking_lock`](Self::blocking_lock), and gives up after `timeout`.
+    /// Like [`blocking_lock`](Self::blocking_lock), but returns `None` if the lock is not free within
+    /// `timeout`.
     ///
     /// ```
     /// # use concurrent_futures::multiprocessing::Value;
@@ -190,16 +195,18 @@ impl<T: Pod> Value<T> {
     /// # drop(guard);
     /// # Ok::<(), std::io::Error>(())
     /// ```
+    ///
+    /// # Panics
+    /// If it has to wait on a thread that drives async code.
     pub fn blocking_lock_timeout(&self, timeout: Duration) -> Option<ValueGuard<'_, T>> {
         let held = self.locked.blocking_lock_timeout(timeout)?;
         Some(ValueGuard::new(self, held))
     }
 
-    /// The value as it is.
+    /// Returns a copy of the value.
     ///
-    /// This, [`set`](Self::set), [`with`](Self::with) and their `blocking_` twins take the lock for as
-    /// long as they need it. They do not tell of a process that ended while it had it: that is left to the
-    /// next who takes a guard.
+    /// This method, [`set`](Self::set), [`with`](Self::with) and their `blocking_` twins hold the lock only
+    /// while they run. They do not report a process that died as the holder; the next guard does.
     ///
     /// ```
     /// # use concurrent_futures::multiprocessing::Value;
@@ -210,7 +217,7 @@ impl<T: Pod> Value<T> {
     /// ```
     ///
     /// # Panics
-    /// As [`lock`](Self::lock).
+    /// Like [`lock`](Self::lock).
     ///
     /// # Cancel safety
     /// Cancel safe.
@@ -218,18 +225,21 @@ impl<T: Pod> Value<T> {
         self.read(&self.locked.lock().await)
     }
 
-    /// As [`get`](Self::get), for a thread that may be blocked.
+    /// Like [`get`](Self::get), for a thread that may block.
     ///
     /// ```
     /// # use concurrent_futures::multiprocessing::Value;
     /// assert_eq!(Value::new(7_i8)?.blocking_get(), 7);
     /// # Ok::<(), std::io::Error>(())
     /// ```
+    ///
+    /// # Panics
+    /// Like [`blocking_lock`](Self::blocking_lock).
     pub fn blocking_get(&self) -> T {
         self.read(&self.locked.blocking_lock())
     }
 
-    /// Puts another value in its place.
+    /// Replaces the value.
     ///
     /// ```
     /// # use concurrent_futures::multiprocessing::Value;
@@ -242,15 +252,15 @@ impl<T: Pod> Value<T> {
     /// ```
     ///
     /// # Panics
-    /// As [`lock`](Self::lock).
+    /// Like [`lock`](Self::lock).
     ///
     /// # Cancel safety
-    /// Cancel safe: it is done in one step, or not at all.
+    /// Cancel safe: the value is replaced completely or not at all.
     pub async fn set(&self, value: T) {
         self.commit(&self.locked.lock().await, &value);
     }
 
-    /// As [`set`](Self::set), for a thread that may be blocked.
+    /// Like [`set`](Self::set), for a thread that may block.
     ///
     /// ```
     /// # use concurrent_futures::multiprocessing::Value;
@@ -259,11 +269,14 @@ impl<T: Pod> Value<T> {
     /// assert_eq!(value.blocking_get(), 8);
     /// # Ok::<(), std::io::Error>(())
     /// ```
+    ///
+    /// # Panics
+    /// Like [`blocking_lock`](Self::blocking_lock).
     pub fn blocking_set(&self, value: T) {
         self.commit(&self.locked.blocking_lock(), &value);
     }
 
-    /// Changes the value by a function, which nobody gets in between of. Returns what the function does.
+    /// Changes the value by a function that runs under the lock. Returns the function's result.
     ///
     /// ```
     /// # use concurrent_futures::multiprocessing::Value;
@@ -277,15 +290,15 @@ impl<T: Pod> Value<T> {
     /// ```
     ///
     /// # Panics
-    /// As [`lock`](Self::lock), and if the function does: then the value stays as it was.
+    /// Like [`lock`](Self::lock), and if the function panics: then the value does not change.
     ///
     /// # Cancel safety
-    /// Cancel safe: the function runs in one step with what it needs, or not at all.
+    /// Cancel safe: the function runs, and its change takes effect, or neither.
     pub async fn with<R>(&self, change: impl FnOnce(&mut T) -> R) -> R {
         self.change(&self.locked.lock().await, change)
     }
 
-    /// As [`with`](Self::with), for a thread that may be blocked.
+    /// Like [`with`](Self::with), for a thread that may block.
     ///
     /// ```
     /// # use concurrent_futures::multiprocessing::Value;
@@ -294,6 +307,9 @@ impl<T: Pod> Value<T> {
     /// assert_eq!(count.blocking_get(), 1);
     /// # Ok::<(), std::io::Error>(())
     /// ```
+    ///
+    /// # Panics
+    /// Like [`blocking_lock`](Self::blocking_lock), and if the function panics: then the value does not change.
     pub fn blocking_with<R>(&self, change: impl FnOnce(&mut T) -> R) -> R {
         self.change(&self.locked.blocking_lock(), change)
     }
@@ -305,7 +321,7 @@ impl<T: Pod> Value<T> {
         result
     }
 
-    /// The place that has the value.
+    /// The place of the current value.
     fn place(&self) -> usize {
         (self.locked.memory().word(CHOICE).load(Ordering::Acquire) & 1) as usize
     }
@@ -318,7 +334,7 @@ impl<T: Pod> Value<T> {
         value
     }
 
-    /// A process that is killed in here has written to a place that nobody reads, or is done.
+    /// A process killed in here has either written to the unused place only, or is done.
     fn commit(&self, _held: &RobustGuard<'_>, value: &T) {
         let other = 1 - self.place();
         let bytes = bytemuck::bytes_of(value);
@@ -329,7 +345,7 @@ impl<T: Pod> Value<T> {
 }
 
 impl<T> fmt::Debug for Value<T> {
-    /// It does not look, for it might have to wait.
+    /// Does not show the value: reading it might wait.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Value").finish_non_exhaustive()
     }
@@ -352,26 +368,26 @@ impl<'de, T: Pod> Deserialize<'de> for Value<T> {
     }
 }
 
-/// The lock of a [`Value`], and a copy of the value, which takes its place as this is dropped.
+/// Holds the lock of a [`Value`], with a copy of the value that replaces it when this is dropped.
 ///
-/// If this is dropped by a panic, the value stays as it was.
+/// If a panic drops it, the value does not change.
 ///
 /// ```
 /// # use concurrent_futures::multiprocessing::Value;
 /// let count = Value::new(0_u64)?;
 /// let mut guard = count.blocking_lock();
-/// *guard += 1; // Nobody else sees that yet.
+/// *guard += 1; // Not visible to others yet.
 /// drop(guard);
 /// assert_eq!(count.blocking_get(), 1);
 /// # Ok::<(), std::io::Error>(())
 /// ```
-#[must_use = "the lock is given back as this is dropped"]
+#[must_use = "the lock is released as soon as the guard is dropped"]
 pub struct ValueGuard<'a, T: Pod> {
     value: &'a Value<T>,
     held: RobustGuard<'a>,
     copy: T,
     is_changed: bool,
-    /// Whether the thread was panicking already when it took the lock.
+    /// Whether the thread was already panicking when it took the lock.
     panicking: bool,
     abandoned_by: Option<u32>,
 }
@@ -388,9 +404,9 @@ impl<'a, T: Pod> ValueGuard<'a, T> {
         }
     }
 
-    /// The process that ended while it had the lock, most likely killed, if there was one since the last
-    /// guard. What it was about to change is as it was before; what else it had begun, it may not have
-    /// ended.
+    /// The id of the process that ended while it held the lock, most likely killed, if there was one since the
+    /// last guard. The value is as it was before that process's change. Other things that it did under the lock
+    /// may be half done.
     ///
     /// ```
     /// # use concurrent_futures::multiprocessing::Value;

@@ -1,31 +1,31 @@
-//! Looking at shared words until they say what one waits for, in a task or in a thread. Who waits listens
-//! first, then says so, then looks: nothing that happens after the look goes unheard.
+//! Waits in a task or in a thread until shared words have a wanted state. A waiter listens first, then sets its
+//! mark, then looks: so it misses nothing that happens after the look.
 
 use std::time::{Duration, Instant};
 
 use super::bell::Bell;
-use super::vigil::{BlockingVigil, Vigil};
+use super::waiter::{BlockingWaiter, Waiter};
 use super::word::Mark;
 use crate::sys::ProcessIdentity;
 
-/// What somebody saw who looked and did not find what he waits for.
+/// The processes that a waiter found in the words.
 #[derive(Debug, Default)]
 pub(super) struct SeenHolders {
-    /// A process, of those seen before, that has ended.
+    /// A watched process that has ended.
     pub(super) ended: Option<ProcessIdentity>,
-    /// Whose end is a reason to look again.
+    /// The processes whose end is a reason to look again.
     watched: Vec<ProcessIdentity>,
 }
 
 impl SeenHolders {
-    /// The end of `process` is a reason to look again.
+    /// Looks again when `process` has ended.
     pub(super) fn watch(&mut self, process: ProcessIdentity) {
         if !self.watched.contains(&process) {
             self.watched.push(process);
         }
     }
 
-    /// As [`watch`](Self::watch), for a process as a word has it. If it has ended, gives it instead.
+    /// Like [`watch`](Self::watch), for the word of a process. Returns the process if it has ended.
     pub(super) fn watch_word(&mut self, word: u64) -> Option<ProcessIdentity> {
         let process = ProcessIdentity::from_word(word)?;
         if self.ended != Some(process) {
@@ -38,65 +38,65 @@ impl SeenHolders {
         &self.watched
     }
 
-    /// As before the next look.
+    /// Resets this for the next look.
     pub(super) fn renew(&mut self, ended: Option<ProcessIdentity>) {
         self.ended = ended;
         self.watched.clear();
     }
 }
 
-/// Looks until `look` gives something: again when the bell has rung, and when a process has ended that it
-/// has told to watch.
+/// Calls `look` until it returns a value: again after each ring of the bell, and after the end of each process
+/// that `look` watches.
 ///
 /// # Panics
 /// Outside of a tokio runtime, or in one without an I/O driver.
 ///
 /// # Cancel safety
-/// Cancel safe: what `look` has given is returned at once.
+/// Cancel safe: a value that `look` returns is returned at once.
 pub(super) async fn until<T>(
     bell: &Bell,
     mark: Mark<'_>,
     mut look: impl FnMut(&mut SeenHolders) -> Option<T>,
 ) -> T {
-    let (mut vigil, mut seen) = (Vigil::new(bell), SeenHolders::default());
+    let (mut waiter, mut seen) = (Waiter::new(bell), SeenHolders::default());
     loop {
         mark.raise();
         if let Some(found) = look(&mut seen) {
             return found;
         }
-        let ended = vigil.watch(seen.watched());
+        let ended = waiter.watch(seen.watched());
         if ended.is_none() {
-            vigil.wait().await;
+            waiter.wait().await;
         }
         seen.renew(ended);
     }
 }
 
-/// As [`until`], in a thread, and gives up at `end`.
+/// Like [`until`], in a thread, and gives up at `end`.
 pub(super) fn blocking_until<T>(
     bell: &Bell,
     mark: Mark<'_>,
     end: Option<Instant>,
     mut look: impl FnMut(&mut SeenHolders) -> Option<T>,
 ) -> Option<T> {
-    let (mut vigil, mut seen) = (BlockingVigil::new(bell), SeenHolders::default());
+    let (mut waiter, mut seen) = (BlockingWaiter::new(bell), SeenHolders::default());
     loop {
         mark.raise();
         if let Some(found) = look(&mut seen) {
             return Some(found);
         }
-        let ended = vigil.watch(seen.watched());
+        let ended = waiter.watch(seen.watched());
         if ended.is_none() {
             if is_over(end) {
                 return None;
             }
-            vigil.wait(end);
+            waiter.wait(end);
         }
         seen.renew(ended);
     }
 }
 
-/// When a wait that begins now is over, if ever.
+/// The deadline of a wait that begins now, if it has one.
 pub(super) fn end_of(timeout: Option<Duration>) -> Option<Instant> {
     timeout.and_then(|timeout| Instant::now().checked_add(timeout))
 }

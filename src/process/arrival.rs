@@ -1,27 +1,27 @@
-//! Large results on their way in. Their frame has come; its parts come out of the ring, in pieces
-//! between which the runtime is free for others.
+//! Large results in transit. Their frame has arrived; their parts come out of the ring, in pieces, between
+//! which other tasks of the runtime run.
 
 use crate::wire::Reader;
 use crate::wire::bulk::IncomingPayload;
 use crate::wire::ring::PayloadRing;
 
-/// Outcomes of which parts are still to come.
+/// Outcomes with missing parts.
 #[derive(Debug)]
 pub(super) struct Arrival {
-    /// What came in the frame.
+    /// The contents of the frame.
     rest: Reader,
     parts: IncomingPayload,
 }
 
-/// How far they are.
+/// The progress of an arrival.
 #[derive(Debug)]
 pub(super) enum Arriving {
-    /// There is more in the ring, but that is enough for once.
+    /// The ring has more, but this is enough at once.
     More(Arrival),
-    /// The worker says on the socket when there is more.
+    /// The worker reports on the socket when there is more.
     Waits(Arrival),
     Whole(Reader),
-    /// The two ends do not understand each other, or there is no memory: why.
+    /// The data is invalid, or no memory is left: the reason.
     Failed(String),
 }
 
@@ -50,7 +50,7 @@ impl Arrival {
         }
         match self.parts.join(self.rest) {
             Some(outcomes) => Arriving::Whole(outcomes),
-            None => Arriving::Failed("sending parts that do not fit".to_owned()),
+            None => Arriving::Failed("sending parts of a wrong size".to_owned()),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! How a [`ProcessPoolExecutor`] is configured.
+//! The configuration of a [`ProcessPoolExecutor`].
 
 use std::ffi::OsString;
 use std::fmt;
@@ -24,7 +24,7 @@ use crate::wire::frame;
 const MAX_FRAME_LENGTH: usize = 1 << 30;
 const SPAWN_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How a worker process is made.
+/// How a worker process is created.
 ///
 /// ```
 /// use concurrent_futures::StartMethod;
@@ -32,32 +32,31 @@ const SPAWN_TIMEOUT: Duration = Duration::from_secs(30);
 /// assert_eq!(StartMethod::default(), StartMethod::ForkServer);
 /// assert!(StartMethod::available().any(|method| method == StartMethod::Spawn));
 /// ```
+#[doc(alias("get_context", "set_start_method"))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum StartMethod {
-    /// The executable is started anew for each worker, which shares nothing with any other.
+    /// The executable is started anew for each worker. Workers share nothing.
     Spawn,
-    /// The executable is started anew once, as a process with one thread that does nothing but fork
-    /// the workers. What it loads first, by [`preload`](ProcessPoolBuilder::preload), all workers
-    /// have, and share as long as nobody writes to it. Should that process die, another takes its
-    /// place.
+    /// The executable is started anew once, as a fork server: a process with one thread that only forks the
+    /// workers. What it loads first, by [`preload`](ProcessPoolBuilder::preload), all workers have, and share
+    /// until one writes to it. If the fork server dies, another one replaces it.
     #[default]
     ForkServer,
-    /// [`build`](ProcessPoolBuilder::build) forks the calling process, and that fork forks the
-    /// workers: they find all that the program has set up by then, open files included.
+    /// [`build`](ProcessPoolBuilder::build) forks the calling process, and that fork forks the workers. They
+    /// have everything that the program has set up by then, open files included.
     ///
-    /// The process must have one thread, for what other threads hold locked would stay so for ever in
-    /// a fork: build the pool before the runtime. (Built within a `current_thread` runtime, its workers
-    /// have that runtime's files open and believe to be within it: a task that starts a runtime of its
-    /// own has to do so on another thread.) Await the [`shutdown`](crate::ExecutorExt::shutdown) of one
-    /// such pool before the next is built: a dropped one has a thread that waits for its end. Should the
-    /// process that forks the workers die, there can be no other: the pool runs on with the workers it
-    /// has.
+    /// The process must have only one thread: a lock that another thread holds would stay locked in the fork
+    /// forever. So build the pool before the runtime. If it is built within a `current_thread` runtime, its
+    /// workers have the files of that runtime open and seem to run within it: a task that starts a runtime of
+    /// its own has to do so on another thread. Await the [`shutdown`](crate::ExecutorExt::shutdown) of one such
+    /// pool before you build the next: a dropped pool has a thread that waits for its end. If the process that
+    /// forks the workers dies, it cannot be replaced: the pool goes on with the workers that it has.
     Fork,
 }
 
 impl StartMethod {
-    /// The methods that work on this platform.
+    /// Lists the methods that work on this platform.
     pub fn available() -> impl Iterator<Item = Self> {
         [Self::ForkServer, Self::Spawn, Self::Fork].into_iter()
     }
@@ -103,29 +102,37 @@ pub struct ProcessPoolBuilder {
     stderr: Option<Output>,
 }
 
-/// Encodes the call of an initializer, or of what is preloaded, within a limit of bytes.
+/// Encodes the call of an initializer or a preload, within a limit of bytes.
 type EncodeOpening = Box<dyn FnOnce(usize) -> Result<Opening, String> + Send>;
 
+impl ProcessPoolExecutor {
+    /// Starts to configure a pool.
+    pub fn builder() -> ProcessPoolBuilder {
+        ProcessPoolBuilder::default()
+    }
+}
+
 impl ProcessPoolBuilder {
-    /// What the pool is called in its `Debug` text, and where it is measured.
+    /// The name of the pool, in its `Debug` text and in metrics.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
     }
 
-    /// How many workers there may be. Default: the CPUs this process may use, which its
-    /// affinity and its container's CPU quota may make fewer than the machine has.
+    /// The maximal number of workers. Default: the number of CPUs that this process may use, as limited by its
+    /// affinity and the CPU quota of its container.
+    #[doc(alias = "cpu_count")]
     pub fn max_workers(mut self, workers: usize) -> Self {
         self.max_workers = Some(workers);
         self
     }
 
-    /// So many workers are kept, also when there is nothing to do: they start as soon as the pool has
-    /// a runtime (when it is built in one, or else with its first task), and are replaced when
-    /// they are lost. Must not be more than [`max_workers`](Self::max_workers). Default: 0.
+    /// The number of workers that are kept even when there is nothing to do. They start as soon as the pool has
+    /// a runtime (when it is built in one, otherwise with its first task), and are replaced when they are lost.
+    /// Must not exceed [`max_workers`](Self::max_workers). Default: 0.
     ///
-    /// If none of them can be started, the next task, or a
-    /// [`warm_up`](ProcessPoolExecutor::warm_up), tries again.
+    /// If none of them can be started, the next task, or [`warm_up`](ProcessPoolExecutor::warm_up), tries
+    /// again.
     ///
     /// ```no_run
     /// # use std::time::Duration;
@@ -143,36 +150,37 @@ impl ProcessPoolBuilder {
         self
     }
 
-    /// A worker that has had nothing to do for so long is dismissed, as long as more than
-    /// [`min_workers`](Self::min_workers) remain. Default: never.
+    /// The time after which an idle worker is dismissed, while more than [`min_workers`](Self::min_workers)
+    /// remain. Must not be 0. Default: never.
     pub fn idle_timeout(mut self, limit: Duration) -> Self {
         self.idle_timeout = Some(limit);
         self
     }
 
-    /// How many tasks may wait; more are refused. Default: no bound.
+    /// The maximal number of waiting tasks; more are refused. Must not be 0. Default: no limit.
     pub fn queue_capacity(mut self, tasks: usize) -> Self {
         self.queue_capacity = Some(tasks);
         self
     }
 
-    /// Options for every task, where a task has none of its own.
+    /// Options for every task, for those that the task itself does not set.
     pub fn task_options(mut self, options: TaskOptions) -> Self {
         self.task_options = options;
         self
     }
 
-    /// How workers are made. Default: [`StartMethod::default`].
+    /// How workers are created. Default: [`StartMethod::default`].
     pub fn start_method(mut self, method: StartMethod) -> Self {
         self.start_method = method;
         self
     }
 
-    /// Called in each worker before its first task, with the same rules for function and arguments
-    /// as for a task. If it returns an error or panics, or its process ends, the start is tried
-    /// again, three times in all with growing pauses; then the waiting tasks fail with that
-    /// error, and the pool is broken until [`warm_up`](ProcessPoolExecutor::warm_up). As long as
-    /// another worker is ready, it does the work instead.
+    /// Sets a function that each worker calls before its first task. The rules for function and arguments are
+    /// those for a task.
+    ///
+    /// If it returns an error or panics, or its process ends, the start is tried again, three times in all with
+    /// growing pauses. Then the waiting tasks fail with that error, and the pool is broken until
+    /// [`warm_up`](ProcessPoolExecutor::warm_up). While another worker is ready, it runs the tasks instead.
     pub fn initializer<F, A, M>(mut self, function: F, args: A) -> Self
     where
         F: Task<A, M> + Copy + Send + Sync + 'static,
@@ -187,13 +195,13 @@ impl ProcessPoolBuilder {
         self
     }
 
-    /// Called once in the process that forks the workers, before the first of them, with the same rules
-    /// for function and arguments as for a task: what it loads into memory (a model, a large table)
-    /// all workers have without loading it, and share as long as nobody writes to it. Keep it in a
-    /// `static`, such as a [`OnceLock`](std::sync::OnceLock).
+    /// Sets a function that the fork server calls once, before it forks the first worker. The rules for
+    /// function and arguments are those for a task. All workers have what it loads into memory (a model, a
+    /// large table), and share it until one writes to it. Keep it in a `static`, such as a
+    /// [`OnceLock`](std::sync::OnceLock).
     ///
-    /// It must leave no thread running. An error or a panic fails the start, as that of an
-    /// [`initializer`](Self::initializer) does. It prints to this process's stderr.
+    /// It must leave no thread running. An error or a panic fails the start, like that of an
+    /// [`initializer`](Self::initializer). Its output goes to this process's stderr.
     ///
     /// ```no_run
     /// use std::sync::OnceLock;
@@ -217,7 +225,8 @@ impl ProcessPoolBuilder {
     /// ```
     ///
     /// # Errors
-    /// With [`StartMethod::Spawn`], whose workers share nothing, `build` refuses it.
+    /// With [`StartMethod::Spawn`], whose workers share nothing, `build` fails with `is_invalid_setting()`.
+    #[doc(alias = "set_forkserver_preload")]
     pub fn preload<F, A, M>(mut self, function: F, args: A) -> Self
     where
         F: Task<A, M> + Copy + Send + Sync + 'static,
@@ -232,91 +241,90 @@ impl ProcessPoolBuilder {
         self
     }
 
-    /// After how many tasks a worker is replaced, for code that leaks. A chunk of a `map` counts as
-    /// one. Its successor is started when it is given its last task, so for a moment there may be
-    /// more processes than [`max_workers`](Self::max_workers). Default: never.
+    /// The number of tasks after which a worker is replaced, for code that leaks. A chunk of a `map` counts as
+    /// one task. The successor starts when the worker gets its last task, so for a moment there may be more
+    /// processes than [`max_workers`](Self::max_workers). Must not be 0. Default: never.
+    #[doc(alias = "maxtasksperchild")]
     pub fn max_tasks_per_child(mut self, tasks: u64) -> Self {
         self.max_tasks_per_child = Some(tasks);
         self
     }
 
-    /// How long after its start a worker is replaced. It works on until its successor is ready, so no
-    /// task is held up, and for a moment there may be more processes than
-    /// [`max_workers`](Self::max_workers); if the successor cannot be started, it stays, and that
-    /// is tried again later. A worker that idles and is not needed is only dismissed.
-    /// Default: never.
+    /// The age at which a worker is replaced. It works on until its successor is ready, so no task is delayed,
+    /// and for a moment there may be more processes than [`max_workers`](Self::max_workers). If the successor
+    /// cannot be started, the worker stays, and the pool tries again later. An idle worker that is not needed
+    /// is only dismissed. Must not be 0. Default: never.
     pub fn max_age_per_child(mut self, age: Duration) -> Self {
         self.max_age_per_child = Some(age);
         self
     }
 
-    /// With how many bytes of resident memory, shared pages included, a worker is replaced, as for
-    /// its [age](Self::max_age_per_child). It looks after a task, at most every 10 ms; nothing keeps
-    /// a task from taking more. Default: no limit.
+    /// The resident memory in bytes, shared pages included, at which a worker is replaced, in the same way as
+    /// for its [age](Self::max_age_per_child). The worker checks after a task, at most every 10 ms, so a task
+    /// can exceed it. Must not be 0. Default: no limit.
     pub fn max_memory_per_child(mut self, bytes: u64) -> Self {
         self.max_memory_per_child = Some(bytes);
         self
     }
 
-    /// The most bytes that the encoded arguments of a task, or its encoded result, may have.
-    /// Default: 1 GiB.
+    /// The maximal size in bytes of a task's encoded arguments, and of its encoded result. Default: 1 GiB.
     pub fn max_frame_length(mut self, bytes: usize) -> Self {
         self.max_frame_length = Some(bytes);
         self
     }
 
-    /// How long a process may take to become a worker, its initializer included, before it is
-    /// killed. Default: 30 seconds.
+    /// The time within which a process must become a worker, its initializer included; after it, the process is
+    /// killed. Must not be 0. Default: 30 seconds.
     pub fn spawn_timeout(mut self, limit: Duration) -> Self {
         self.spawn_timeout = Some(limit);
         self
     }
 
-    /// Sets a variable in the workers' environment, which otherwise is this process's own.
+    /// Sets a variable in the environment of the workers. The other variables are those of this process.
     pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.env.push((name.into(), value.into()));
         self
     }
 
-    /// Gives the workers only the variables that are set by [`env`](Self::env).
+    /// Clears the environment of the workers, except for variables set by [`env`](Self::env).
     pub fn env_clear(mut self) -> Self {
         self.env_clear = true;
         self
     }
 
-    /// Where the workers run. Default: where this process is when a worker starts.
+    /// The working directory of the workers. Default: that of this process when a worker starts.
     pub fn current_dir(mut self, folder: impl Into<PathBuf>) -> Self {
         self.current_dir = Some(folder.into());
         self
     }
 
-    /// What each worker may use: memory, processor time, descriptors. Default: what this process may.
+    /// Limits for each worker: memory, processor time, descriptors. Default: the limits of this process.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
     }
 
-    /// What becomes of what workers write to stdout. Default: it goes where their stderr goes.
+    /// Where the stdout of the workers goes. Default: to the same place as their stderr.
     pub fn stdout(mut self, output: Output) -> Self {
         self.stdout = Some(output);
         self
     }
 
-    /// What becomes of what workers write to stderr. Default: [`Output::relay`].
+    /// Where the stderr of the workers goes. Default: [`Output::relay`].
     pub fn stderr(mut self, output: Output) -> Self {
         self.stderr = Some(output);
         self
     }
 
-    /// Makes the pool. Within a tokio runtime, that one also drives what is later submitted from
-    /// outside of any. No process is started yet, but for [`min_workers`](Self::min_workers) and
-    /// [`StartMethod::Fork`].
+    /// Creates the pool. If it is built within a tokio runtime, that runtime also drives tasks that are
+    /// submitted outside of any runtime. No process starts yet, except for [`min_workers`](Self::min_workers)
+    /// and [`StartMethod::Fork`].
     ///
     /// # Errors
-    /// `is_not_initialized()` if [`init`](crate::init) was not called; `is_invalid_setting()` for a
-    /// number that cannot be, an initializer or a preload whose arguments cannot be encoded, or a
-    /// preload without a process that forks; `is_unsupported()` for [`StartMethod::Fork`] in a process
-    /// with more than one thread, or one that cannot be forked.
+    /// `is_not_initialized()` if [`init`](crate::init) was not called; `is_invalid_setting()` if a number is
+    /// out of range, if the arguments of an initializer or a preload cannot be encoded, or for a preload with
+    /// [`StartMethod::Spawn`]; `is_unsupported()` for [`StartMethod::Fork`] in a process that has more than one
+    /// thread or cannot be forked.
     pub fn build(self) -> Result<ProcessPoolExecutor, BuildError> {
         let Some(serve_forked) = workers_allowed() else {
             return Err(BuildError(BuildFailure::NotInitialized));
@@ -329,7 +337,7 @@ impl ProcessPoolBuilder {
         };
         if self.preload.is_some() && self.start_method == StartMethod::Spawn {
             return Err(BuildError::invalid(
-                "preload needs workers that are forked: use StartMethod::ForkServer, or an initializer, \
+                "`preload` needs forked workers; use StartMethod::ForkServer, or an `initializer`, \
                  which runs in each worker",
             ));
         }
@@ -348,19 +356,19 @@ impl ProcessPoolBuilder {
         });
         if self.max_tasks_per_child == Some(0) {
             return Err(BuildError::invalid(
-                "max_tasks_per_child is 0; a worker needs at least one task",
+                "`max_tasks_per_child` is 0; it must be at least 1",
             ));
         }
         if self.max_memory_per_child == Some(0) {
             return Err(BuildError::invalid(
-                "max_memory_per_child is 0; a worker needs some memory",
+                "`max_memory_per_child` is 0; it must be at least 1",
             ));
         }
         let max_age = self.max_age_per_child;
         let max_workers = settings::workers(self.max_workers)?;
         if self.min_workers > max_workers {
             return Err(BuildError::invalid(format!(
-                "min_workers is {}, and max_workers {max_workers}",
+                "`min_workers` is {}, but `max_workers` is {max_workers}; lower one or raise the other",
                 self.min_workers
             )));
         }
@@ -379,7 +387,7 @@ impl ProcessPoolBuilder {
                 .map(|age| positive("max_age_per_child", age))
                 .transpose()?,
             max_memory_per_child: self.max_memory_per_child,
-            // Last: what comes before may fail, and a fork is a process.
+            // Last: earlier steps may fail, and a fork creates a process.
             starter: match self.start_method {
                 StartMethod::Spawn => Starter::Spawn,
                 StartMethod::ForkServer => Starter::Fork(ForkServer::executed()),
@@ -407,10 +415,10 @@ fn refused_fork(error: &io::Error) -> BuildError {
 fn check_frame_length(bytes: usize) -> Result<usize, BuildError> {
     match bytes {
         0 => Err(BuildError::invalid(
-            "max_frame_length is 0; a frame needs room for something",
+            "`max_frame_length` is 0; it must be at least 1",
         )),
         bytes if bytes > frame::LARGEST / 2 => Err(BuildError::invalid(format!(
-            "max_frame_length is {bytes}; a frame can have at most {} bytes",
+            "`max_frame_length` is {bytes}; it must be at most {}",
             frame::LARGEST / 2
         ))),
         bytes => Ok(bytes),
@@ -419,7 +427,9 @@ fn check_frame_length(bytes: usize) -> Result<usize, BuildError> {
 
 fn positive(setting: &str, value: Duration) -> Result<Duration, BuildError> {
     if value.is_zero() {
-        Err(BuildError::invalid(format!("{setting} is 0")))
+        Err(BuildError::invalid(format!(
+            "`{setting}` is 0; it must be longer"
+        )))
     } else {
         Ok(value)
     }

@@ -1,16 +1,16 @@
-//! What each worker may use.
+//! The resource limits of a worker.
 
 use std::time::Duration;
 
 use crate::executor::error::BuildError;
 use crate::sys::Limit;
 
-/// What each worker of a pool may use of the system, set by
-/// [`ProcessPoolBuilder::limits`](crate::ProcessPoolBuilder::limits). What is not set stays as it
-/// is for the process that has the pool.
+/// Resource limits for each worker of a pool, set by
+/// [`ProcessPoolBuilder::limits`](crate::ProcessPoolBuilder::limits), or for a process, set by
+/// `multiprocessing::ProcessBuilder::limits`. A limit that is not set is inherited.
 ///
-/// A worker sets its limits before any code of the user's runs in it, its initializer included; a
-/// task cannot lift them again, unless it has the privilege to. What a task starts has them too.
+/// A worker sets its limits before it runs any user code, its initializer included. A task cannot raise them
+/// again without the privilege to do so. Processes that a task starts have the limits too.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -30,11 +30,10 @@ use crate::sys::Limit;
 /// ```
 ///
 /// # Errors
-/// A limit of 0, where that lets nothing run, and a niceness that cannot be are refused by
-/// [`build`](crate::ProcessPoolBuilder::build): `is_invalid_setting()`. One that the system refuses
-/// (more than the process itself may have) fails each start of a worker as an initializer's error
-/// does: `is_init_failed()`, with the limit, its value and the system's reason in the text. What a
-/// breach looks like is told with each limit.
+/// [`build`](crate::ProcessPoolBuilder::build) refuses a limit of 0 under which nothing could run, and a nice
+/// value out of range: `is_invalid_setting()`. A limit that the system refuses (more than this process may
+/// have) fails each start of a worker, like the error of an initializer: `is_init_failed()`, with the limit,
+/// its value and the system's reason in the text. Each method says what happens when its limit is exceeded.
 ///
 /// # Platform
 /// Linux.
@@ -48,64 +47,62 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// No limits.
+    /// Creates an empty set of limits.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// How many bytes of address space a worker may have: all that is mapped, used or not, so the
-    /// executable, its libraries and the stacks of all threads count.
+    /// The maximal address space of a worker, in bytes: everything that is mapped, used or not, including the
+    /// executable, its libraries and the stacks of all threads.
     ///
-    /// Past it, memory cannot be had. Rust code then aborts: the task's error is
-    /// `is_worker_lost()` and `is_out_of_memory()`, as far as the worker's stderr is
-    /// [read](crate::Output). Code that handles a lack of memory by itself does what it does.
+    /// Beyond it, allocations fail. Then Rust code aborts: the task fails with `is_worker_lost()`, and with
+    /// `is_out_of_memory()` if the pool [reads](crate::Output) the worker's stderr. Code that handles failed
+    /// allocations itself goes on.
     #[must_use]
     pub fn address_space(mut self, bytes: u64) -> Self {
         self.address_space = Some(bytes);
         self
     }
 
-    /// How much processor time a worker may use in its life, all tasks and threads together,
-    /// rounded up to whole seconds. To wait uses none.
+    /// The processor time of a worker in its whole life, for all tasks and threads together, rounded up to
+    /// whole seconds. Waiting uses none.
     ///
-    /// Past it, SIGXCPU ends the worker, or, if a task has that ignored, SIGKILL a second
-    /// later. The task that runs then fails with `is_worker_lost()`, and
-    /// [`signal`](crate::TaskError::signal) tells which; a new worker begins anew. For a limit of each
-    /// task by itself, see [`TaskOptions::timeout`](crate::TaskOptions::timeout).
+    /// Beyond it, SIGXCPU ends the worker, or SIGKILL a second later if a task ignores that. The running task
+    /// fails with `is_worker_lost()`, [`signal`](crate::TaskError::signal) returns the signal, and a new worker
+    /// replaces it. For a limit of each task, use [`TaskOptions::timeout`](crate::TaskOptions::timeout).
     #[must_use]
     pub fn cpu_time(mut self, limit: Duration) -> Self {
         self.cpu_time = Some(limit);
         self
     }
 
-    /// How many descriptors a worker may have open; it needs about ten for itself.
+    /// The maximal number of open descriptors of a worker. It needs about ten for itself.
     ///
-    /// Past it, a task's own attempt to open something fails ("Too many open files").
+    /// Beyond it, opening a file or socket fails in the task ("Too many open files").
     #[must_use]
     pub fn open_files(mut self, descriptors: u64) -> Self {
         self.open_files = Some(descriptors);
         self
     }
 
-    /// How large a core dump of a worker may be; 0 for none. A breach cuts the dump short, and is
-    /// told nowhere.
+    /// The maximal size of a core dump of a worker, in bytes; 0 for none. A larger dump is truncated, without
+    /// an error.
     #[must_use]
     pub fn core_size(mut self, bytes: u64) -> Self {
         self.core_size = Some(bytes);
         self
     }
 
-    /// How readily a worker gives way to other processes: from -20, which needs a privilege, to 19,
-    /// the nicest. There is no breach.
+    /// The nice value of a worker: from -20, the highest priority, which needs a privilege, to 19, the lowest.
     #[must_use]
     pub fn nice(mut self, nice: i32) -> Self {
         self.nice = Some(nice);
         self
     }
 
-    /// What a worker has to set. Refuses what cannot be meant.
+    /// The limits that a worker has to set, or an error for an invalid one.
     pub(super) fn check(&self) -> Result<Vec<(Limit, i64)>, BuildError> {
-        // A part of a second counts as a whole one.
+        // A started second counts as a whole one.
         let seconds = |time: Duration| {
             time.as_secs()
                 .saturating_add((time.subsec_nanos() > 0).into())
@@ -123,10 +120,10 @@ impl Limits {
                 Some(0) if limit != Limit::CoreSize => {
                     let name = limit.name();
                     return Err(BuildError::invalid(format!(
-                        "the limit {name} is 0; a worker could do nothing"
+                        "the limit `{name}` is 0, which lets nothing run; raise it"
                     )));
                 }
-                // The system takes more than an i64 can hold for no limit; so large is as good.
+                // The system accepts no limit beyond an i64.
                 Some(value) => limits.push((limit, i64::try_from(value).unwrap_or(i64::MAX))),
             }
         }
@@ -135,7 +132,7 @@ impl Limits {
             Some(nice @ -20..=19) => limits.push((Limit::Nice, nice.into())),
             Some(nice) => {
                 return Err(BuildError::invalid(format!(
-                    "the limit nice is {nice}; it goes from -20 to 19"
+                    "the limit `nice` is {nice}; it must be from -20 to 19"
                 )));
             }
         }

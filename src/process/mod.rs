@@ -1,14 +1,14 @@
-//! [`ProcessPoolExecutor`]: work in worker processes, each this executable started again. Reading
-//! order:
+//! [`ProcessPoolExecutor`]: runs tasks in worker processes, each of which is this executable, started again.
+//! Reading order:
 //!
-//! - this file: what a user holds; [`builder`]: how it is configured;
+//! - this file: the executor; [`builder`]: its configuration;
 //! - [`pool`]: which call goes to which worker;
-//! - [`supervisor`]: the life of one worker; [`start`]: how it begins; [`arrival`]: a large result on
-//!   its way in; [`watch`]: when there is something to read;
-//! - [`link`]: the parent's end of a worker, who is owed what;
-//! - [`verdict`]: what the end of one is told as;
-//! - [`runner`]: a process that runs one function, and is nobody's worker;
-//! - [`limits`]: what a worker may use; [`output`]: what it writes to stdout and stderr.
+//! - [`supervisor`]: the life of one worker; [`start`]: its start; [`arrival`]: a large result in transit;
+//!   [`watch`]: when there is something to read;
+//! - [`link`]: the parent's end of a worker, with the items that it still has to answer;
+//! - [`verdict`]: the errors for the end of a worker, a failed start, or an item without a value;
+//! - [`runner`]: a process that runs one function, outside of any pool;
+//! - [`limits`]: the resource limits of a worker; [`output`]: what it writes to stdout and stderr.
 
 mod arrival;
 mod builder;
@@ -23,9 +23,6 @@ mod verdict;
 mod watch;
 
 use std::fmt;
-use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
@@ -35,19 +32,16 @@ pub use self::builder::{ProcessPoolBuilder, StartMethod};
 pub use self::limits::Limits;
 pub use self::output::{Output, OutputLine, OutputStream};
 use self::pool::{EndWorkers, Pool};
-pub(crate) use self::start::Surroundings;
+pub(crate) use self::start::{ServeForked, Surroundings};
 use crate::executor::error::{BuildError, TaskError};
 use crate::executor::job::Job;
 use crate::executor::options::{Shutdown, ShutdownReport};
 use crate::executor::room::Room;
-use crate::executor::{Executor, Stats};
-use crate::wire::message::Role;
+use crate::executor::{Executor, Intake, Stats};
+#[cfg(feature = "serde")]
+use crate::record::{record, words};
 
-/// What a process does that was forked: as what, with its socket, and with what stands for its parent.
-/// (Workers' code is not imported here.)
-pub(crate) type ServeForked = fn(Role, io::Result<UnixStream>, Option<OwnedFd>) -> !;
-
-/// Set when this process has said, by `init`, that its executable can be a worker.
+/// Set once `init` has declared that this executable can be a worker.
 static INITIALIZED: OnceLock<ServeForked> = OnceLock::new();
 
 pub(crate) fn allow_workers(serve: ServeForked) {
@@ -58,24 +52,24 @@ fn workers_allowed() -> Option<ServeForked> {
     INITIALIZED.get().copied()
 }
 
-/// Runs work in worker processes, each of which runs one task at a time.
+/// Runs tasks in worker processes. Each worker runs one task at a time.
 ///
-/// A worker is this executable, started again: [`init`](crate::init), the first line of `main`,
-/// makes it serve. A task may crash, hang or leak there without harm to others: its death is the
-/// error of that one task, and a new worker takes the place.
+/// A worker is this executable, started again: [`init`](crate::init), the first line of `main`, makes it serve.
+/// A task may crash, hang or leak there without harm to others: the death of a worker is the error of the one
+/// task that it ran, and a new worker replaces it.
 ///
-/// Workers start when there is work for them, and stay. Dropping the executor refuses new work,
-/// finishes in the background what was submitted, and ends the workers; if the runtime ends first,
-/// they are killed and the tasks fail with `is_shutdown()`.
+/// Workers start when there is work for them, and stay. Dropping the executor refuses new tasks, finishes the
+/// submitted ones in the background, and then ends the workers. If the runtime ends first, the workers are
+/// killed and the tasks fail with `is_shutdown()`.
 ///
-/// A task must not wait for another task of a pool of its own parent, which it cannot reach. It may
-/// build a pool of its own, in a runtime of its own.
+/// A task cannot reach the pool of its parent, so it must not wait for another task there. It may build a pool
+/// of its own, in a runtime of its own.
 ///
 /// ```no_run
 /// use concurrent_futures::{ExecutorExt as _, ProcessPoolExecutor};
 ///
 /// fn main() -> Result<(), Box<dyn std::error::Error>> {
-///     concurrent_futures::init(); // A worker starts here, too, and never gets further.
+///     concurrent_futures::init(); // A worker starts here too, and never continues past this line.
 ///     service()
 /// }
 ///
@@ -90,11 +84,15 @@ fn workers_allowed() -> Option<ServeForked> {
 ///
 /// # Platform
 /// Linux.
+#[doc(alias("Pool", "ProcessPool"))]
 pub struct ProcessPoolExecutor {
     pool: Arc<Pool>,
 }
 
-/// One worker process, as it was when it was asked for.
+/// A snapshot of one worker process.
+///
+/// With the feature `serde` it can be serialized and deserialized, as a map whose keys are the names of its
+/// methods. Its state is the word `idle`, `busy` or `ending`.
 #[derive(Clone, Debug)]
 pub struct WorkerInfo {
     id: u64,
@@ -104,47 +102,53 @@ pub struct WorkerInfo {
     started_at: SystemTime,
 }
 
-/// What a worker process is doing.
+/// The state of a worker process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WorkerState {
-    /// It waits for work.
+    /// It waits for a task.
     Idle,
-    /// It has work.
+    /// It has a task.
     Busy,
-    /// It is about to be gone.
+    /// It is about to exit.
     Ending,
 }
 
+#[cfg(feature = "serde")]
+record!(WorkerInfo as "WorkerInfo" { id, pid, state, tasks_done, started_at });
+
+#[cfg(feature = "serde")]
+words!(WorkerState as "WorkerState" { Idle = "idle", Busy = "busy", Ending = "ending" });
+
 impl WorkerInfo {
-    /// The number of the worker, counted from 1 in each pool; it is never given again.
+    /// The number of the worker, counted from 1 in each pool. It is never used again.
     pub fn id(&self) -> u64 {
         self.id
     }
 
-    /// The process id. It may be another process's as soon as the worker has ended.
+    /// The process id. The system may reuse it once the worker has ended.
     pub fn pid(&self) -> u32 {
         self.pid
     }
 
-    /// What it is doing.
+    /// The state of the worker.
     pub fn state(&self) -> WorkerState {
         self.state
     }
 
-    /// How many tasks it has answered.
+    /// The number of tasks that the worker has answered.
     pub fn tasks_done(&self) -> u64 {
         self.tasks_done
     }
 
-    /// When it became ready.
+    /// The time when the worker became ready.
     pub fn started_at(&self) -> SystemTime {
         self.started_at
     }
 }
 
 impl ProcessPoolExecutor {
-    /// A pool with as many workers as the process may use CPUs.
+    /// Creates a pool with one worker for each CPU that this process may use.
     ///
     /// # Errors
     /// `is_not_initialized()` if [`init`](crate::init) was not called.
@@ -152,7 +156,7 @@ impl ProcessPoolExecutor {
         Self::builder().build()
     }
 
-    /// A pool with at most so many workers.
+    /// Creates a pool with at most `max_workers` workers.
     ///
     /// # Errors
     /// `is_not_initialized()` if [`init`](crate::init) was not called; `is_invalid_setting()` if
@@ -161,17 +165,12 @@ impl ProcessPoolExecutor {
         Self::builder().max_workers(max_workers).build()
     }
 
-    /// Starts to configure a pool.
-    pub fn builder() -> ProcessPoolBuilder {
-        ProcessPoolBuilder::default()
-    }
-
     /// Starts all workers and waits until they are ready. It also makes a pool try again that
     /// has given up on its initializer.
     ///
     /// # Errors
-    /// `is_init_failed()` if a worker cannot be made ready; `is_shutdown()` after a shutdown;
-    /// `is_rejected()` outside a runtime.
+    /// `is_init_failed()` if a worker does not become ready; `is_shutdown()` after a shutdown; `is_rejected()`
+    /// outside of a runtime.
     ///
     /// # Cancel safety
     /// Cancel safe; the workers go on starting.
@@ -179,12 +178,12 @@ impl ProcessPoolExecutor {
         self.pool.warm_up().await
     }
 
-    /// Closes the pool, cancels what has not started, and sends SIGTERM to every worker and all of
-    /// its process group. A running task ends with `is_shutdown()`; one that handles the signal, or
-    /// ignores it, may still finish and give its result.
+    /// Closes the pool, cancels the tasks that have not started, and sends SIGTERM to every worker and its
+    /// process group. A running task fails with `is_shutdown()`. A task that handles or ignores the signal may
+    /// still finish and return its result.
     ///
-    /// It waits for nothing; [`shutdown`](crate::ExecutorExt::shutdown) does, with a
-    /// [`deadline`](Shutdown::deadline) if need be.
+    /// It does not wait; [`shutdown`](crate::ExecutorExt::shutdown) does, or
+    /// [`shutdown_with`](Executor::shutdown_with) with a [`deadline`](Shutdown::deadline).
     ///
     /// ```no_run
     /// # use std::time::Duration;
@@ -198,21 +197,20 @@ impl ProcessPoolExecutor {
         self.pool.end_workers(EndWorkers::Terminate);
     }
 
-    /// As [`terminate_workers`](Self::terminate_workers), with SIGKILL: no task can finish.
+    /// Like [`terminate_workers`](Self::terminate_workers), with SIGKILL: no task can finish.
     pub fn kill_workers(&self) {
         self.pool.end_workers(EndWorkers::Kill);
     }
 
-    /// The workers that are ready, in the order of their start.
+    /// Lists the ready workers, in the order of their start.
     pub fn workers(&self) -> Vec<WorkerInfo> {
         self.pool.workers()
     }
 }
 
-/// The executor is its pool; the pool alone is what a stream of `map` holds, so that the drop of
-/// the executor is seen.
+/// The executor owns its pool. A `map` stream holds only the pool, so it notices when the executor is dropped.
 #[async_trait]
-impl Executor for ProcessPoolExecutor {
+impl Intake for ProcessPoolExecutor {
     fn spawn_job(&self, job: Job) {
         self.pool.spawn_job(job);
     }
@@ -228,7 +226,10 @@ impl Executor for ProcessPoolExecutor {
     fn handle(&self) -> Arc<dyn Executor> {
         self.pool.clone()
     }
+}
 
+#[async_trait]
+impl Executor for ProcessPoolExecutor {
     async fn shutdown_with(&self, how: Shutdown) -> ShutdownReport {
         self.pool.shutdown_with(how).await
     }

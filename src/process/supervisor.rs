@@ -1,5 +1,5 @@
-//! The life of one worker: start it, drive its link, settle what it leaves. One tokio task does
-//! all of this; if its runtime ends, the task is dropped and the worker goes with it.
+//! The life of one worker: start it, drive its link, settle what it leaves. One tokio task does all of this; if
+//! its runtime ends, the task is dropped and the worker ends too.
 
 use std::future::poll_fn;
 use std::ops::Range;
@@ -31,11 +31,11 @@ use crate::wire::outcomes::{Listener, Nonsense, Status, Told, Values};
 use crate::wire::page::Page;
 use crate::wire::ring::{PIECE, RingDirection};
 
-/// How long a worker that was told to exit, or has hung up, may take to end.
+/// The time to end for a worker that was told to exit, or has hung up.
 const EXIT_GRACE: Duration = Duration::from_secs(5);
-/// How much is read at once: a little more than the 64 KiB that payloads like to have.
+/// The number of bytes to read at once: a little more than the usual 64 KiB of a payload.
 const READ: usize = 80 * 1024;
-/// From this size on, a result is decoded on a blocking thread: it could stall the runtime.
+/// A result of this size or more is decoded on a blocking thread: it could stall the runtime.
 const DECODE_ELSEWHERE: usize = 256 * 1024;
 
 /// Starts a worker in the place `id` of the pool.
@@ -46,10 +46,10 @@ pub(super) fn start(runtime: &Handle, pool: Arc<Pool>, id: u64) {
         link: None,
         end: PlaceEnd::NeverPolled,
     };
-    runtime.spawn(occupy(place));
+    runtime.spawn(run_place(place));
 }
 
-async fn occupy(mut place: TakenPlace) {
+async fn run_place(mut place: TakenPlace) {
     place.end = PlaceEnd::Gone(None, 0);
     if let Some(moment) = place.pool.starts_after()
         && !pause(&place.pool, moment).await
@@ -60,7 +60,7 @@ async fn occupy(mut place: TakenPlace) {
         match try_bring_up(&place.pool, place.id).await {
             Ok(worker) => {
                 place.link = Some(worker.link.clone());
-                let (departure, lost) = worker.live(&place.pool).await;
+                let (departure, lost) = worker.supervise(&place.pool).await;
                 place.end = PlaceEnd::Gone(Some(departure), lost);
                 return;
             }
@@ -80,15 +80,15 @@ async fn occupy(mut place: TakenPlace) {
     }
 }
 
-/// Waits for a moment, if there is one. (No timer is made for nothing.)
-async fn come(moment: Option<Instant>) {
+/// Waits for an instant, if there is one. (Otherwise no timer is created.)
+async fn sleep_until_some(moment: Option<Instant>) {
     match moment {
         Some(moment) => sleep_until(moment).await,
         None => std::future::pending().await,
     }
 }
 
-/// Waits until a worker may be started. False if none is needed any more.
+/// Waits until a worker may start. False if none is needed any more.
 async fn pause(pool: &Pool, until: Instant) -> bool {
     tokio::select! {
         () = sleep_until(until) => true,
@@ -96,7 +96,7 @@ async fn pause(pool: &Pool, until: Instant) -> bool {
     }
 }
 
-/// A place in the pool, given back whatever happens to the task that holds it.
+/// A place in the pool, which is released whatever happens to the task that holds it.
 struct TakenPlace {
     pool: Arc<Pool>,
     id: u64,
@@ -107,17 +107,17 @@ struct TakenPlace {
 enum PlaceEnd {
     /// The runtime had ended before the task could begin.
     NeverPolled,
-    /// Why the worker has gone, if there was one, and how many items it took along.
+    /// Why the worker ended, if there was one, and how many items it took along.
     Gone(Option<Departure>, usize),
 }
 
 impl Drop for TakenPlace {
     fn drop(&mut self) {
-        // If anything is left, the runtime has ended in the middle of it.
+        // If anything is left, the runtime has ended in between.
         let cut_off = self
             .link
             .as_ref()
-            .map_or(0, |link| link.bury(&Cause::Shutdown).lost);
+            .map_or(0, |link| link.settle_death(&Cause::Shutdown).lost);
         if let (Some(_), PlaceEnd::Gone(departure, _)) = (&self.link, &self.end) {
             self.pool.worker_ended(departure.unwrap_or(Departure::Sent));
         }
@@ -130,16 +130,16 @@ impl Drop for TakenPlace {
     }
 }
 
-/// A worker that is ready, with all that the parent has of it.
+/// A worker that is ready, with everything that the parent has of it.
 struct SupervisedWorker {
     link: Arc<Link>,
     watch: WorkerWatch,
     codec: LengthDelimitedCodec,
     buffer: BytesMut,
     listener: Listener,
-    /// Parts of the next outcomes come by the ring.
+    /// Parts of the next outcomes arrive through the ring.
     announced: Option<IncomingPayload>,
-    /// The outcomes that are coming so. What is in `buffer` comes behind them.
+    /// The outcomes that are arriving in that way. The contents of `buffer` follow them.
     arriving: Option<Arrival>,
     child: Child,
     outputs: Outputs,
@@ -149,11 +149,11 @@ struct SupervisedWorker {
 /// Why a worker could not be made ready.
 struct Failure {
     what: Box<InitFailure>,
-    /// It will come again if it is tried again.
+    /// The failure would repeat.
     for_good: bool,
 }
 
-/// As `bring_up`. Tokio panics where a runtime lacks a driver or a thread; that will come again.
+/// Like `bring_up`. Tokio panics if a runtime lacks a driver or a thread; that failure would repeat.
 async fn try_bring_up(pool: &Arc<Pool>, id: u64) -> Result<SupervisedWorker, Option<Failure>> {
     let outcome = AssertUnwindSafe(bring_up(pool, id)).catch_unwind().await;
     outcome.unwrap_or_else(|_| {
@@ -181,7 +181,7 @@ async fn bring_up(pool: &Arc<Pool>, id: u64) -> Result<SupervisedWorker, Option<
     let own = [page_fd, theirs.into()];
     let started = tokio::select! {
         started = pool.config.starter.start(recipe, id, own) => started,
-        // What has been started by then is killed as it is dropped.
+        // A process that was started by then is killed when it is dropped.
         () = not_needed(pool) => return Err(None),
     };
     let newborn = match started {
@@ -212,7 +212,7 @@ async fn bring_up(pool: &Arc<Pool>, id: u64) -> Result<SupervisedWorker, Option<
         never = outputs.tell_lines() => match never {},
     };
     if let Err(error) = outcome {
-        // What ended by itself has an exit status of its own; give it the time to.
+        // A process that ended by itself has an exit status of its own; wait for it.
         if matches!(error, StartError::Mute | StartError::Gone) {
             let _ = tokio::time::timeout(EXIT_GRACE, child.ended()).await;
         }
@@ -277,8 +277,8 @@ fn describe(error: StartError, death: Option<Death>) -> Failure {
 }
 
 impl SupervisedWorker {
-    /// Drives the worker until it is gone. Says why it went, and how many items it took along.
-    async fn live(mut self, pool: &Arc<Pool>) -> (Departure, usize) {
+    /// Drives the worker until it has ended. Returns why, and how many items it took along.
+    async fn supervise(mut self, pool: &Arc<Pool>) -> (Departure, usize) {
         pool.worker_ready(&self.link);
         self.drive(pool).await;
         let exit = self.child.exit().await;
@@ -309,7 +309,7 @@ impl SupervisedWorker {
             }
             None => (Departure::Crashed, Cause::WorkerLost(death)),
         };
-        let remains = self.link.bury(&loss);
+        let remains = self.link.settle_death(&loss);
         let departure = match departure {
             Departure::Crashed if remains.was_useless => Departure::Stillborn,
             departure => departure,
@@ -320,7 +320,7 @@ impl SupervisedWorker {
         (departure, remains.lost)
     }
 
-    /// Reads, writes, watches the clock; returns once the process has ended or been killed.
+    /// Reads, writes and watches the clock. Returns once the process has ended or been killed.
     async fn drive(&mut self, pool: &Arc<Pool>) {
         let mut reading = true;
         let mut hung_up: Option<Instant> = None;
@@ -330,7 +330,10 @@ impl SupervisedWorker {
         loop {
             let deadline = match self.link.fate() {
                 Fate::Serve(moment) => moment,
-                Fate::Leave => Some(*last_call.get_or_insert_with(|| Instant::now() + EXIT_GRACE)),
+                Fate::Leave => Some(*last_call.get_or_insert_with(|| {
+                    self.link.write_now();
+                    Instant::now() + EXIT_GRACE
+                })),
                 Fate::Terminate(moment) => {
                     last_call = None;
                     if !std::mem::replace(&mut asked, true) {
@@ -352,26 +355,26 @@ impl SupervisedWorker {
                 read = poll_fn(|cx| self.watch.poll_read(cx, &mut self.buffer)), if reading => {
                     if matches!(read, Ok(0) | Err(_)) {
                         reading = false;
-                        // Most likely it has ended, and that will be told in a moment.
+                        // Most likely it has ended, which will be reported in a moment.
                         hung_up = Some(Instant::now() + EXIT_GRACE);
                     } else {
-                        more = self.take_in(pool);
+                        more = self.read_results(pool);
                     }
                 }
                 () = self.child.ended() => return,
-                () = come(hung_up), if hung_up.is_some() => {
+                () = sleep_until_some(hung_up), if hung_up.is_some() => {
                     hung_up = None;
                     self.link.end(Ending::Protocol("closing its connection".to_owned()));
                 }
                 () = self.link.woken() => pool.refill(&self.link),
                 () = poll_fn(|cx| self.link.poll_write(cx, &self.watch)), if has_unwritten => {}
-                // Whatever else there is in the runtime has its turn between two pieces.
+                // The other tasks of the runtime run between two pieces.
                 () = yield_now(), if more || has_room => {
                     if more {
-                        more = self.take_in(pool);
+                        more = self.read_results(pool);
                     }
                 }
-                () = come(deadline), if deadline.is_some() => {
+                () = sleep_until_some(deadline), if deadline.is_some() => {
                     if last_call.is_some() {
                         return self.child.kill();
                     }
@@ -388,15 +391,15 @@ impl SupervisedWorker {
                         promise.fail(item, promise.ticket().error(true, Cause::TimedOut { limit }));
                     }
                 }
-                // The last, as a worker may write without end.
+                // Last, since a worker may write endlessly.
                 () = poll_fn(|cx| self.outputs.poll_lines(cx, Some(&self.link))) => {}
             }
         }
     }
 
-    /// Settles what has come. True if there is more of it, but it has been enough for once.
-    fn take_in(&mut self, pool: &Arc<Pool>) -> bool {
-        // What a task has written is told before it is over for its caller.
+    /// Settles what has arrived. True if there is more, but this is enough at once.
+    fn read_results(&mut self, pool: &Arc<Pool>) -> bool {
+        // A task's lines are passed on before its caller gets the outcome.
         self.outputs.drain(Some(&self.link));
         let more = self.read_frames(pool);
         pool.refill(&self.link);
@@ -412,13 +415,13 @@ impl SupervisedWorker {
         }
     }
 
-    /// As `take_in`.
+    /// Like `read_results`.
     fn read_frames(&mut self, pool: &Arc<Pool>) -> bool {
         let mut most = PIECE;
         loop {
             if let Some(arriving) = self.arriving.take() {
                 match arriving.read(self.link.page.ring(RingDirection::FromWorker), &mut most) {
-                    Arriving::Whole(outcomes) => self.hear(outcomes, pool),
+                    Arriving::Whole(outcomes) => self.read_outcomes(outcomes, pool),
                     Arriving::More(arriving) => {
                         self.arriving = Some(arriving);
                         return true;
@@ -428,7 +431,7 @@ impl SupervisedWorker {
                         return false;
                     }
                     Arriving::Failed(what) => {
-                        self.protest(&what);
+                        self.fail_protocol(&what);
                         return false;
                     }
                 }
@@ -437,24 +440,24 @@ impl SupervisedWorker {
                 Ok(None) => return false,
                 Ok(Some(frame)) => {
                     if frame.len() > READ && self.buffer.is_empty() {
-                        // The frame is to have its memory for itself, so that a result may keep it.
+                        // The frame gets memory of its own, so that a result can keep it.
                         self.buffer = BytesMut::new();
                     }
                     let message = FromWorker::parse(Reader::from(frame.freeze()));
                     if let Err(what) = self.act_on(message, pool) {
-                        self.protest(what);
+                        self.fail_protocol(what);
                         return false;
                     }
                 }
                 Err(error) => {
-                    self.protest(&format!("sending no frame: {error}"));
+                    self.fail_protocol(&format!("sending an invalid frame: {error}"));
                     return false;
                 }
             }
         }
     }
 
-    /// An error is what the worker did wrong.
+    /// An error says what the worker did wrong.
     fn act_on(
         &mut self,
         message: Option<FromWorker>,
@@ -463,7 +466,7 @@ impl SupervisedWorker {
         match message {
             Some(FromWorker::Outcomes(entries)) => match self.announced.take() {
                 Some(parts) => self.arriving = Some(Arrival::new(entries, parts)),
-                None => self.hear(entries, pool),
+                None => self.read_outcomes(entries, pool),
             },
             Some(FromWorker::Progress(seq)) => self.link.report(seq),
             Some(FromWorker::Taken(seq)) => self.link.taken(seq),
@@ -476,37 +479,37 @@ impl SupervisedWorker {
                 }
                 self.announced = Some(parts);
             }
-            Some(FromWorker::Moved) => {} // What was waited for is looked at anyway.
-            _ => return Err("sending a message that makes no sense"),
+            Some(FromWorker::Moved) => {} // What it waited for is checked anyway.
+            _ => return Err("sending an invalid message"),
         }
         Ok(())
     }
 
-    fn protest(&mut self, what: &str) {
+    fn fail_protocol(&mut self, what: &str) {
         self.buffer.clear();
         self.link.end(Ending::Protocol(what.to_owned()));
     }
 
-    /// Reads what a dead worker had sent, and what it had finished but not sent. A frame that was
-    /// cut off by its death is dropped.
+    /// Reads what a dead worker had sent, and what it had finished but not sent. A frame that its death cut off
+    /// is dropped.
     fn read_rest_after_death(&mut self, pool: &Arc<Pool>) {
         loop {
             while self.read_frames(pool) {}
             self.buffer.reserve(READ);
-            // The runtime may not have told yet that there is something.
+            // The runtime may not have reported it yet.
             let Ok(1..) = self.watch.read_now(&mut self.buffer) else {
                 break;
             };
         }
-        // If one was still coming, a part of it died with the worker.
+        // If one was still arriving, a part of it died with the worker.
         (self.announced, self.arriving) = (None, None);
         self.listener = Listener::default();
-        self.hear(Reader::from(self.link.page.outbox()), pool);
+        self.read_outcomes(Reader::from(self.link.page.outbox()), pool);
         self.link.last_report();
     }
 
-    /// Brings what the worker tells to whoever waits for it.
-    fn hear(&mut self, mut entries: Reader, pool: &Arc<Pool>) {
+    /// Passes the worker's messages on to their receivers.
+    fn read_outcomes(&mut self, mut entries: Reader, pool: &Arc<Pool>) {
         while let Some(told) = self.listener.next(&mut entries) {
             match told {
                 Ok(Told::Time { seq, nanos }) => self.link.ran(seq, nanos),
@@ -517,7 +520,7 @@ impl SupervisedWorker {
                     status,
                     reason,
                 }) => self.fail(seq, item, (status, reason), pool),
-                Err(Nonsense) => return self.protest("sending outcomes that make no sense"),
+                Err(Nonsense) => return self.fail_protocol("sending invalid outcomes"),
             }
         }
     }
@@ -551,10 +554,10 @@ impl SupervisedWorker {
         promise.fail(item, promise.ticket().error(started, cause(what)));
     }
 
-    /// Finds whom the outcomes of some items answer, and of which of them first; nobody, if that has
-    /// been answered. Nothing, if none of them is waited for.
+    /// Finds the receiver of the outcomes of some items, and of which of them first; without a receiver, if
+    /// they have an answer already. `None` if no one waits for any of them.
     fn settle(&self, seq: u32, items: Range<u32>, pool: &Arc<Pool>) -> Option<Settled> {
-        // Of two threads that report, one may nudge for both, and later than the task ends.
+        // Of two threads that report, one may nudge for both, and later than the end of the task.
         if self.link.page.has_report(seq) {
             self.link.report(seq);
         }
@@ -579,5 +582,5 @@ impl SupervisedWorker {
     }
 }
 
-/// Whom outcomes answer, if anybody, and of which items they are.
+/// The receiver of outcomes, if there is one, and their items.
 type Settled = (Option<Arc<dyn PromiseEncoded>>, Range<u32>);

@@ -1,4 +1,4 @@
-//! What the end of a process, the failure of a start, or an item without a value is told as.
+//! The errors for the end of a process, a failed start, and an item without a value.
 
 use super::start::StartError;
 use crate::executor::error::{Cause, Death, InitFailure};
@@ -7,7 +7,7 @@ use crate::wire::Reader;
 use crate::wire::message;
 use crate::wire::outcomes::Status;
 
-/// Why a process did not become what it was started for; `death` is its end, if that was its own doing.
+/// The failure of a start; `death` is the end of the process, if it ended by itself.
 pub(super) fn init_failure(error: StartError, death: Option<Death>) -> InitFailure {
     InitFailure {
         reason: error.to_string(),
@@ -29,7 +29,7 @@ pub(super) fn init_failure(error: StartError, death: Option<Death>) -> InitFailu
     }
 }
 
-/// The end of a process. Before it did anything, the kernel had killed for memory so often.
+/// The end of a process. `oom_kills` is the kernel's count of kills for lack of memory at its start.
 pub(super) fn death(pid: u32, exit: Exit, stderr_tail: String, oom_kills: u64) -> Death {
     const SIGKILL: i32 = 9;
     const SIGABRT: i32 = 6;
@@ -46,7 +46,7 @@ pub(super) fn death(pid: u32, exit: Exit, stderr_tail: String, oom_kills: u64) -
     }
 }
 
-/// Why an item gave no value.
+/// The cause of an item without a value.
 pub(super) fn cause((status, mut reason): (Status, Reader)) -> Cause {
     let cause = match status {
         Status::Value => None,
@@ -58,5 +58,5 @@ pub(super) fn cause((status, mut reason): (Status, Reader)) -> Cause {
             Cause::Codec(format!("ran, but its result cannot be sent: {reason}").into())
         }),
     };
-    cause.unwrap_or_else(|| Cause::Codec("ended with a report that makes no sense".into()))
+    cause.unwrap_or_else(|| Cause::Codec("ended with an invalid report".into()))
 }

@@ -1,6 +1,6 @@
-//! What the runtime tells of a worker. That there are answers is told always; that its socket can be
-//! written to only while something waits for that. Else the runtime would wake whenever the worker has
-//! read something, to learn that there is room in a socket that was never full.
+//! The events of a worker in the runtime. Answers are always watched; room in the worker's socket only while
+//! something waits for it. Otherwise the runtime would wake whenever the worker reads, to learn of room in a
+//! socket that was never full.
 
 use std::io::{self, PipeReader};
 use std::os::fd::AsFd as _;
@@ -13,12 +13,12 @@ use tokio::io::unix::AsyncFd;
 
 use crate::sys;
 
-/// The pipe that a worker's answers come by, and the room in its socket.
+/// The pipe with a worker's answers, and the room in its socket.
 #[derive(Debug)]
 pub(super) struct WorkerWatch {
     answers: AsyncFd<PipeReader>,
     socket: Arc<UnixStream>,
-    /// There while it is told of.
+    /// Present while it is watched.
     room: Option<AsyncFd<Arc<UnixStream>>>,
 }
 
@@ -31,7 +31,7 @@ impl WorkerWatch {
         })
     }
 
-    /// Adds what has come to `buffer`, as much as it has room for. Nothing is the end.
+    /// Appends available bytes to `buffer`, as many as fit. 0 means the end.
     pub(super) fn poll_read(
         &self,
         cx: &mut Context<'_>,
@@ -44,7 +44,7 @@ impl WorkerWatch {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => readable.clear_ready(),
                 Ok(len @ 1..) => {
                     if len < room {
-                        // That was all. What has come since is told after what is cleared here.
+                        // That was all. An event for later bytes follows the clearing.
                         readable.clear_ready();
                     }
                     return Poll::Ready(Ok(len));
@@ -54,12 +54,12 @@ impl WorkerWatch {
         }
     }
 
-    /// As `poll_read`, whatever was told.
+    /// Like `poll_read`, regardless of events.
     pub(super) fn read_now(&self, buffer: &mut BytesMut) -> io::Result<usize> {
         sys::read_onto(self.answers.as_fd(), buffer)
     }
 
-    /// From now on it is told when there is room, or no longer.
+    /// Starts or stops watching for room.
     pub(super) fn watch_room(&mut self, wanted: bool) -> io::Result<()> {
         if self.room.is_some() != wanted {
             let watch = || sys::watch_room(self.socket.clone());
@@ -68,7 +68,7 @@ impl WorkerWatch {
         Ok(())
     }
 
-    /// Calls `write` until it does not fail for lack of room, for as long as that is told.
+    /// Calls `write` until it does not fail for lack of room, while that is watched.
     pub(super) fn poll_write(
         &self,
         cx: &mut Context<'_>,

@@ -1,4 +1,4 @@
-//! Waiting for a future on a thread that may block.
+//! Waits for a future on a thread that may block.
 
 use std::cell::Cell;
 use std::pin::pin;
@@ -12,7 +12,7 @@ thread_local! {
     static IS_BLOCKED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Whether this thread does nothing but wait for one future.
+/// Whether this thread is blocked on one future.
 pub(super) fn is_blocked() -> bool {
     IS_BLOCKED.get()
 }
@@ -25,9 +25,10 @@ impl Wake for Parked {
     }
 }
 
-/// Panics on a thread that drives async code, as tokio's own blocking calls do, and in their words.
+/// Blocks the thread until `future` is ready. Panics on a thread that drives async code, with tokio's own
+/// message.
 pub(super) fn block_on<F: Future>(future: F) -> F::Output {
-    drop(Mutex::new(()).blocking_lock()); // Free, but it looks at the thread first.
+    drop(Mutex::new(()).blocking_lock()); // It is free; the call checks the thread first.
     let waker = Waker::from(Arc::new(Parked(thread::current())));
     let mut cx = Context::from_waker(&waker);
     let mut future = pin!(future);
@@ -42,7 +43,7 @@ pub(super) fn block_on<F: Future>(future: F) -> F::Output {
     }
 }
 
-/// What held before, and will again, also after a panic.
+/// The previous value of the flag; restores it, also after a panic.
 struct Blocked(bool);
 
 impl Drop for Blocked {

@@ -1,4 +1,4 @@
-//! Waiting for a change of what a lock protects.
+//! Waiting for a change of the value that a lock protects.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,7 +12,7 @@ use super::block::block_on;
 use super::deadlock::CodePlace;
 use super::lock::LockGuard;
 
-/// Where tasks wait for a change of what a [`Lock`](super::Lock) protects.
+/// Lets tasks wait for a change of the value that a [`Lock`](super::Lock) protects.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -42,20 +42,20 @@ pub struct Condition {
 #[derive(Debug)]
 struct Waiters {
     last_number: u64,
-    /// Who came first has the lowest number.
+    /// By number: the lowest has waited longest.
     waiting: BTreeMap<u64, oneshot::Sender<Notification>>,
 }
 
-/// How a waiter was called.
+/// How a waiter was notified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Notification {
-    /// As one of so many: should it go away, another must come in its place.
+    /// By `notify` or `notify_one`: a waiter that cannot use it passes it on to the next.
     One,
     All,
 }
 
 impl Condition {
-    /// One that nobody waits for.
+    /// Creates a condition without waiters.
     ///
     /// ```
     /// use concurrent_futures::sync::Condition;
@@ -72,9 +72,11 @@ impl Condition {
         }
     }
 
-    /// Lets go of the lock, waits to be notified, and takes the lock again. Nothing that happens after the
-    /// lock is let go is missed, and nobody is woken without a notification; but others may have had the lock
-    /// since that. Thus see [`wait_for`](Self::wait_for).
+    /// Releases the lock, waits for a notification, and takes the lock again.
+    ///
+    /// No notification that follows the release is missed, and there are no spurious wake-ups. But other tasks
+    /// may take the lock, and change the value, between the notification and the return: prefer
+    /// [`wait_for`](Self::wait_for).
     ///
     /// ```
     /// use concurrent_futures::sync::{Condition, Lock};
@@ -84,7 +86,7 @@ impl Condition {
     /// let guard = lock.lock().await;
     /// let waiter = async { *changed.wait(guard).await };
     /// let other = async {
-    ///     *lock.lock().await += 1; // The waiter has let go.
+    ///     *lock.lock().await += 1; // The waiter has released it.
     ///     changed.notify_one();
     /// };
     /// assert_eq!(tokio::join!(biased; waiter, other).0, 1);
@@ -92,18 +94,19 @@ impl Condition {
     /// ```
     ///
     /// # Panics
-    /// As [`Lock::lock`](super::Lock::lock), when it takes the lock again.
+    /// Like [`Lock::lock`](super::Lock::lock), when it takes the lock again.
     ///
     /// # Cancel safety
-    /// Dropping the future ends the wait, and the lock is not had. A notification for one that it may have got by
-    /// then goes to the next who waits.
+    /// Dropping the future ends the wait and leaves the lock released. A notification by
+    /// [`notify_one`](Self::notify_one) or [`notify`](Self::notify) that it has already received goes to the
+    /// next waiter.
     #[track_caller]
     pub fn wait<'a, T>(&self, guard: LockGuard<'a, T>) -> impl Future<Output = LockGuard<'a, T>> {
         self.wait_at(guard, Location::caller())
     }
 
-    /// Waits until `condition` holds for what is locked: looks, and if it does not hold, waits to be notified
-    /// and looks again.
+    /// Waits until `condition` returns true for the locked value. Checks first, and again after each
+    /// notification.
     ///
     /// ```
     /// use concurrent_futures::sync::{Condition, Lock};
@@ -116,10 +119,10 @@ impl Condition {
     /// ```
     ///
     /// # Panics
-    /// As [`wait`](Self::wait), and as `condition` does.
+    /// Like [`wait`](Self::wait), and if `condition` panics.
     ///
     /// # Cancel safety
-    /// As [`wait`](Self::wait).
+    /// Like [`wait`](Self::wait).
     #[track_caller]
     pub fn wait_for<'a, T>(
         &self,
@@ -136,7 +139,7 @@ impl Condition {
         }
     }
 
-    /// As [`wait`](Self::wait), for threads that may block.
+    /// Like [`wait`](Self::wait), for threads that may block.
     ///
     /// ```
     /// use concurrent_futures::sync::{Condition, Lock};
@@ -145,7 +148,7 @@ impl Condition {
     /// std::thread::scope(|scope| {
     ///     let guard = lock.blocking_lock();
     ///     scope.spawn(|| {
-    ///         *lock.blocking_lock() += 1; // The waiter has let go.
+    ///         *lock.blocking_lock() += 1; // The waiter has released it.
     ///         changed.notify_one();
     ///     });
     ///     assert_eq!(*changed.blocking_wait(guard), 1);
@@ -153,13 +156,13 @@ impl Condition {
     /// ```
     ///
     /// # Panics
-    /// On a thread that drives async code, and as [`wait`](Self::wait).
+    /// On a thread that drives async code, and where [`wait`](Self::wait) does.
     #[track_caller]
     pub fn blocking_wait<'a, T>(&self, guard: LockGuard<'a, T>) -> LockGuard<'a, T> {
         block_on(self.wait(guard))
     }
 
-    /// As [`wait_for`](Self::wait_for), for threads that may block.
+    /// Like [`wait_for`](Self::wait_for), for threads that may block.
     ///
     /// ```
     /// use concurrent_futures::sync::{Condition, Lock};
@@ -176,7 +179,7 @@ impl Condition {
     /// ```
     ///
     /// # Panics
-    /// As [`blocking_wait`](Self::blocking_wait), and as `condition` does.
+    /// Like [`blocking_wait`](Self::blocking_wait), and if `condition` panics.
     #[track_caller]
     pub fn blocking_wait_for<'a, T>(
         &self,
@@ -186,9 +189,10 @@ impl Condition {
         block_on(self.wait_for(guard, condition))
     }
 
-    /// Wakes the one who has waited for the longest time. If nobody waits, nothing happens.
+    /// Wakes the task that has waited longest. Does nothing if no task waits.
     ///
-    /// Change what is locked before this, or before the lock is let go. It need not be had for this.
+    /// Change the value before this call, or before you release the lock after it. The caller need not hold the
+    /// lock.
     ///
     /// ```
     /// concurrent_futures::sync::Condition::new().notify_one();
@@ -197,7 +201,7 @@ impl Condition {
         self.notify(1);
     }
 
-    /// Wakes so many, those first who have waited for the longest time.
+    /// Wakes up to `number` tasks, those that have waited longest first.
     ///
     /// ```
     /// concurrent_futures::sync::Condition::new().notify(2);
@@ -208,7 +212,7 @@ impl Condition {
                 let Some((_, waiter)) = self.waiters().waiting.pop_first() else {
                     return;
                 };
-                // If it goes away in this very moment, it is not there to answer.
+                // A waiter that is dropped at this moment does not receive it: try the next one.
                 if waiter.send(Notification::One).is_ok() {
                     break;
                 }
@@ -216,7 +220,7 @@ impl Condition {
         }
     }
 
-    /// Wakes all who wait.
+    /// Wakes all waiting tasks.
     ///
     /// ```
     /// concurrent_futures::sync::Condition::new().notify_all();
@@ -234,7 +238,7 @@ impl Condition {
         drop(guard);
         waiter.wait_for_call().await;
         let guard = lock.lock_at(place).await;
-        waiter.call = None; // It has answered.
+        waiter.call = None; // The notification was used.
         guard
     }
 
@@ -257,12 +261,12 @@ impl Condition {
     }
 }
 
-/// One who waits to be called. A call that it cannot answer, since it is dropped, goes to the next.
+/// A waiting task. If it is dropped with a notification that it cannot use, the next waiter gets that.
 struct Waiter<'a> {
     condition: &'a Condition,
     number: u64,
     receiver: oneshot::Receiver<Notification>,
-    /// Until it is answered.
+    /// Set until the notification is used.
     call: Option<Notification>,
 }
 
@@ -283,7 +287,7 @@ impl Drop for Waiter<'_> {
         if is_enlisted {
             return;
         }
-        // Whoever calls at this moment finds this closed, or is heard here.
+        // A concurrent `notify` either finds the channel closed, or its message is read here.
         self.receiver.close();
         let call = self.call.or_else(|| self.receiver.try_recv().ok());
         if call == Some(Notification::One) {

@@ -1,4 +1,4 @@
-//! Something that happens, or not yet, and those who wait for it.
+//! A flag that tasks wait for.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,7 +29,7 @@ pub struct Event {
 }
 
 impl Event {
-    /// One that is not set.
+    /// Creates an event that is not set.
     ///
     /// ```
     /// use concurrent_futures::sync::Event;
@@ -44,7 +44,7 @@ impl Event {
         }
     }
 
-    /// Wakes all who wait, and lets all who come go on at once until it is cleared.
+    /// Sets the event: wakes all waiting tasks. Later waits return at once until [`clear`](Self::clear).
     ///
     /// ```
     /// # #[tokio::main] async fn main() {
@@ -58,8 +58,8 @@ impl Event {
         self.happened.notify_waiters();
     }
 
-    /// Makes all who come from now on wait for the next [`set`](Self::set). Who waited for the one before
-    /// goes on.
+    /// Clears the event. Later waits wait for the next [`set`](Self::set). Tasks that an earlier `set` has
+    /// woken still return.
     ///
     /// ```
     /// let event = concurrent_futures::sync::Event::new();
@@ -71,7 +71,7 @@ impl Event {
         self.is_set.store(false, Ordering::Release);
     }
 
-    /// Whether it is set.
+    /// Whether the event is set.
     ///
     /// ```
     /// let event = concurrent_futures::sync::Event::new();
@@ -82,7 +82,8 @@ impl Event {
         self.is_set.load(Ordering::Acquire)
     }
 
-    /// Waits until it is set, if it is not. Wrap it in [`tokio::time::timeout`] to wait for so long only.
+    /// Waits until the event is set. Returns at once if it is. Wrap it in [`tokio::time::timeout`] to bound the
+    /// wait.
     ///
     /// ```
     /// use std::time::Duration;
@@ -95,17 +96,17 @@ impl Event {
     /// ```
     ///
     /// # Cancel safety
-    /// It takes nothing from others, so it can be dropped and called again. Between the two it waits for
-    /// nothing: an event that is set and cleared then is missed.
+    /// Dropping the future has no effect on the event; call it again to wait on. Between the two calls nothing
+    /// is observed: if the event is set and cleared meanwhile, the second call waits.
     pub async fn wait(&self) {
-        // It sees each `set` from here on. One that came before has stored the flag first.
+        // From here on it receives each `set`. An earlier one has stored the flag first.
         let happened = self.happened.notified();
         if !self.is_set() {
             happened.await;
         }
     }
 
-    /// As [`wait`](Self::wait), for threads that may block.
+    /// Like [`wait`](Self::wait), for threads that may block.
     ///
     /// ```
     /// use concurrent_futures::sync::Event;

@@ -1,4 +1,5 @@
-//! A lock for what tasks share: tokio's mutex, and what [`deadlock`](super::deadlock) needs to know of it.
+//! A lock for values that tasks share: tokio's mutex plus the bookkeeping that [`deadlock`](super::deadlock)
+//! needs.
 
 use std::error::Error;
 use std::fmt;
@@ -11,10 +12,10 @@ use tokio::sync::{Mutex, MutexGuard, OwnedMutexGuard};
 use super::block::block_on;
 use super::deadlock::{Attempt, CodePlace, Hold, Tag};
 
-/// A lock around a value, for one task at a time; its guard may be kept while awaiting.
+/// A lock around a value, for one task at a time. Its guard may be held across an `await`.
 ///
-/// This is [`tokio::sync::Mutex`], with its order (first come, first served), and with deadlocks told: see
-/// [`deadlock`](super::deadlock). Share it by an [`Arc`].
+/// This is [`tokio::sync::Mutex`], fair in the same way (first come, first served), with deadlock detection:
+/// see [`deadlock`](super::deadlock). Share it in an [`Arc`].
 ///
 /// ```
 /// use std::sync::Arc;
@@ -41,27 +42,28 @@ pub struct Lock<T> {
     value: Arc<Mutex<T>>,
 }
 
-/// The lock is had, and its value is here, until this is dropped.
+/// Holds the lock and gives access to its value, until it is dropped.
 ///
-/// It is taken to stay with the task that took it; an [`OwnedLockGuard`] may go to another.
-#[must_use = "the lock is free again at once if nobody keeps the guard"]
+/// Deadlock detection assumes that the guard stays with the task that took it. An [`OwnedLockGuard`] may move
+/// to another task.
+#[must_use = "the lock is released as soon as the guard is dropped"]
 pub struct LockGuard<'a, T> {
     _hold: Hold,
     value: MutexGuard<'a, T>,
     lock: &'a Lock<T>,
 }
 
-/// As [`LockGuard`], and borrows nothing: it may go to another task, and outlive the lock.
-#[must_use = "the lock is free again at once if nobody keeps the guard"]
+/// Like [`LockGuard`], but borrows nothing: it may move to another task and outlive the lock.
+#[must_use = "the lock is released as soon as the guard is dropped"]
 pub struct OwnedLockGuard<T>(OwnedMutexGuard<T>);
 
-/// Somebody has the lock; why [`Lock::try_lock`] and [`RLock::try_lock`](super::RLock::try_lock) gave no
-/// guard.
+/// The lock is held. Returned by [`Lock::try_lock`], [`Lock::try_lock_owned`] and
+/// [`RLock::try_lock`](super::RLock::try_lock).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TryLockError(());
 
 impl<T> Lock<T> {
-    /// A lock that nobody has.
+    /// Creates a lock that is free.
     ///
     /// ```
     /// use std::sync::LazyLock;
@@ -77,7 +79,7 @@ impl<T> Lock<T> {
         }
     }
 
-    /// Takes the lock, when all who came before are done with it.
+    /// Takes the lock. Waits until all earlier callers have released it.
     ///
     /// ```
     /// # #[tokio::main] async fn main() {
@@ -88,10 +90,11 @@ impl<T> Lock<T> {
     /// ```
     ///
     /// # Panics
-    /// While deadlocks are detected, one panics with the places in the source.
+    /// If [deadlock detection](super::deadlock) is on and this call closes a cycle of waits. The message has
+    /// the places in the source.
     ///
     /// # Cancel safety
-    /// Dropping the future gives up the place in the queue.
+    /// Dropping the future gives up its place in the queue.
     #[track_caller]
     pub fn lock(&self) -> impl Future<Output = LockGuard<'_, T>> {
         self.lock_at(Location::caller())
@@ -107,7 +110,7 @@ impl<T> Lock<T> {
     /// ```
     ///
     /// # Errors
-    /// Somebody has it.
+    /// The lock is held.
     #[track_caller]
     pub fn try_lock(&self) -> Result<LockGuard<'_, T>, TryLockError> {
         let value = self.value.try_lock().map_err(|_| TryLockError::new())?;
@@ -115,7 +118,7 @@ impl<T> Lock<T> {
         Ok(self.guard(value, hold))
     }
 
-    /// As [`lock`](Self::lock), for threads that may block, such as those of a
+    /// Like [`lock`](Self::lock), for threads that may block, such as those of a
     /// [`ThreadPoolExecutor`](crate::ThreadPoolExecutor).
     ///
     /// ```
@@ -132,39 +135,39 @@ impl<T> Lock<T> {
     /// ```
     ///
     /// # Panics
-    /// On a thread that drives async code, and as [`lock`](Self::lock).
+    /// On a thread that drives async code, and where [`lock`](Self::lock) does.
     #[track_caller]
     pub fn blocking_lock(&self) -> LockGuard<'_, T> {
         block_on(self.lock())
     }
 
-    /// As [`lock`](Self::lock), with a guard that may go to another task.
+    /// Like [`lock`](Self::lock), with a guard that may move to another task.
     ///
     /// ```
     /// # #[tokio::main] async fn main() {
     /// let lock = concurrent_futures::sync::Lock::new(1);
     /// let mut guard = lock.lock_owned().await;
-    /// tokio::spawn(async move { *guard += 1 }); // Keeps others out until it is done.
+    /// tokio::spawn(async move { *guard += 1 }); // Holds the lock until it is done.
     /// assert_eq!(*lock.lock().await, 2);
     /// # }
     /// ```
     ///
     /// # Panics
-    /// As [`lock`](Self::lock). Waits for a lock that was taken by this are not known to be
-    /// deadlocks.
+    /// Like [`lock`](Self::lock). Later waits for the lock that this guard holds are never reported as
+    /// deadlocks, since the guard has no known owner.
     ///
     /// # Cancel safety
-    /// As [`lock`](Self::lock).
+    /// Like [`lock`](Self::lock).
     #[track_caller]
     pub fn lock_owned(&self) -> impl Future<Output = OwnedLockGuard<T>> + use<'_, T> {
         let attempt = Attempt::new(&self.tag, Location::caller());
         async move {
             let value = attempt.watch(self.value.clone().lock_owned()).await;
-            OwnedLockGuard(value) // Nobody's: there is no `Hold`.
+            OwnedLockGuard(value) // No `Hold`: an owned guard has no known owner.
         }
     }
 
-    /// Takes the lock if it is free, with a guard that may go to another task.
+    /// Takes the lock if it is free, with a guard that may move to another task.
     ///
     /// ```
     /// let lock = concurrent_futures::sync::Lock::new(1);
@@ -174,27 +177,27 @@ impl<T> Lock<T> {
     /// ```
     ///
     /// # Errors
-    /// Somebody has it.
+    /// The lock is held.
     pub fn try_lock_owned(&self) -> Result<OwnedLockGuard<T>, TryLockError> {
         let value = self.value.clone().try_lock_owned();
         value.map(OwnedLockGuard).map_err(|_| TryLockError::new())
     }
 
-    /// The value, if no owned guard has it.
+    /// Returns the value, unless an owned guard is left.
     ///
     /// ```
     /// assert_eq!(concurrent_futures::sync::Lock::new(1).into_inner().unwrap(), 1);
     /// ```
     ///
     /// # Errors
-    /// The lock itself, if an [`OwnedLockGuard`] is left.
+    /// The lock itself, if an [`OwnedLockGuard`] still holds it.
     pub fn into_inner(self) -> Result<T, Self> {
         let Self { tag, value } = self;
         let value = Arc::try_unwrap(value).map_err(|value| Self { tag, value })?;
         Ok(value.into_inner())
     }
 
-    /// As if called at that place.
+    /// Takes the lock on behalf of the caller at `place`.
     pub(super) async fn lock_at(&self, place: CodePlace) -> LockGuard<'_, T> {
         let attempt = Attempt::new(&self.tag, place);
         let value = attempt.watch(self.value.lock()).await;
@@ -211,7 +214,7 @@ impl<T> Lock<T> {
 }
 
 impl<'a, T> LockGuard<'a, T> {
-    /// The lock that this is the guard of.
+    /// Returns the lock that this guard holds.
     ///
     /// ```
     /// use concurrent_futures::sync::{Lock, LockGuard};
@@ -270,7 +273,7 @@ impl<T: fmt::Debug> fmt::Debug for Lock<T> {
         let mut lock = f.debug_struct("Lock");
         match self.value.try_lock() {
             Ok(value) => lock.field("value", &*value).finish(),
-            Err(_) => lock.finish_non_exhaustive(), // Somebody has it.
+            Err(_) => lock.finish_non_exhaustive(), // It is held.
         }
     }
 }
@@ -295,7 +298,7 @@ impl TryLockError {
 
 impl fmt::Display for TryLockError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("somebody has the lock")
+        f.write_str("the lock is held; use `lock` to wait for it")
     }
 }
 

@@ -1,23 +1,23 @@
-//! Locks, events, queues and timers for the tasks of one process: what Python's `threading` and `queue` are to its
-//! threads. What tokio has is tokio's; the rest is built on its primitives.
+//! Locks, events, queues and timers for the tasks of one process: the counterparts of Python's `threading` and
+//! `queue`. Types that tokio already has are re-exported; the others are built on tokio's primitives.
 //!
-//! | here | in Python | what |
+//! | here | in Python | what it is |
 //! |---|---|---|
-//! | [`Lock`] | `Lock` | tokio's mutex, and deadlocks are told |
+//! | [`Lock`] | `Lock` | tokio's mutex, with deadlock detection |
 //! | [`RLock`] | `RLock` | a lock that its task can take again |
-//! | [`Condition`] | `Condition` | waits for a change of what a lock protects |
-//! | [`Semaphore`] | `Semaphore`, `BoundedSemaphore` | tokio's: as many at a time as there are permits, which come back by themselves |
-//! | [`Event`] | `Event` | a flag to wait for |
+//! | [`Condition`] | `Condition` | waits for a change of the value that a lock protects |
+//! | [`Semaphore`] | `Semaphore`, `BoundedSemaphore` | tokio's semaphore; a dropped permit is released |
+//! | [`Event`] | `Event` | a flag that tasks wait for |
 //! | [`Timer`] | `Timer` | runs a future after a delay |
-//! | [`Barrier`] | `Barrier` | tokio's: so many wait for each other |
-//! | [`Queue`] | `queue.Queue` | many put and many get, with a bound or without, with `task_done` and `join` |
+//! | [`Barrier`] | `Barrier` | tokio's barrier: a number of tasks wait for each other |
+//! | [`Queue`] | `queue.Queue` | many producers, many consumers, bounded or not, with `task_done` and `join` |
 //!
-//! All serve waiting tasks in the order they came, and none blocks a thread unless its name begins with
-//! `blocking_`. [`deadlock`] tells of locks that wait for each other, in debug builds.
+//! All of them serve waiting tasks in the order of arrival. No method blocks its thread unless its name begins
+//! with `blocking_`. In debug builds, [`deadlock`] reports locks that wait for each other.
 //!
-//! # Platforms
+//! # Platform
 //!
-//! All that tokio runs on.
+//! Every platform that tokio supports.
 
 mod block;
 mod condition;

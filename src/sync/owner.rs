@@ -1,4 +1,4 @@
-//! Who takes a lock. A tokio task is one owner, with all that it awaits; so is a thread outside of tasks.
+//! The owner of a lock: a tokio task with everything that it awaits, or a thread outside of tasks.
 
 use std::fmt;
 use std::thread::{self, ThreadId};
@@ -10,19 +10,19 @@ use super::block::is_blocked;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum LockOwner {
-    /// Tokio gives no id to a second task.
+    /// Tokio never uses an id twice.
     Task(task::Id),
     Thread(ThreadId),
 }
 
 impl LockOwner {
-    /// The task that calls this, or else the thread.
+    /// The calling task, or the thread if there is none.
     pub(super) fn current() -> Self {
         task::try_id().map_or_else(|| Self::Thread(thread::current().id()), Self::Task)
     }
 
-    /// As `current`, but nobody on a thread where another executor than tokio's may poll: several of
-    /// its tasks can share the thread, and look like one.
+    /// Like `current`, but `None` on a thread where an executor other than tokio's may poll: several of its
+    /// tasks can share the thread and look like one owner.
     pub(super) fn known() -> Option<Self> {
         let owner = Self::current();
         let is_sure = match owner {
@@ -38,7 +38,7 @@ impl fmt::Display for LockOwner {
         match self {
             Self::Task(id) => write!(f, "task {id}"),
             Self::Thread(id) => {
-                // `ThreadId(1)`: its number is not to be had in another way.
+                // `ThreadId(1)`: there is no other stable way to read its number.
                 let id = format!("{id:?}");
                 let number: String = id.chars().filter(char::is_ascii_digit).collect();
                 write!(f, "thread {number}")

@@ -1,5 +1,5 @@
-//! A queue for many who put and many who get: a deque, with one semaphore that counts what is in it and
-//! one that counts the room.
+//! A queue with many producers and many consumers: a deque, one semaphore that counts its items, and one that
+//! counts its free places.
 
 use std::collections::VecDeque;
 use std::error::Error;
@@ -10,10 +10,10 @@ use tokio::sync::{Notify, Semaphore, TryAcquireError};
 
 use super::block::block_on;
 
-/// A queue of items, first in, first out, that any number of tasks put into and get from.
+/// A first-in, first-out queue that any number of tasks put items into and get items from.
 ///
-/// Share it by an [`Arc`](std::sync::Arc). With a bound, who puts waits for room. [`join`](Self::join) waits until all
-/// that was put is done.
+/// Share it in an [`Arc`](std::sync::Arc). On a bounded queue, [`put`](Self::put) waits while it is full.
+/// [`join`](Self::join) waits until every item is marked done.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -43,35 +43,35 @@ use super::block::block_on;
 /// ```
 pub struct Queue<T> {
     state: Mutex<QueueState<T>>,
-    /// A permit for each item. Who has acquired one finds an item, unless the queue was closed.
+    /// One permit for each item. Whoever acquires one finds an item, unless the queue is closed.
     filled: Semaphore,
-    /// A permit for each item more that may be put.
+    /// One permit for each free place.
     room: Semaphore,
     all_done: Notify,
 }
 
 struct QueueState<T> {
     items: VecDeque<T>,
-    /// What was put and is not told to be done.
+    /// Items that were put and not yet marked done.
     unfinished: usize,
     is_closed: bool,
 }
 
-/// Why an item could not be put. It has the item.
+/// An item was not put. Holds the item.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct PutError<T> {
     item: T,
     is_closed: bool,
 }
 
-/// Why there was no item to get.
+/// There was no item to get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GetError {
     is_closed: bool,
 }
 
 impl<T> Queue<T> {
-    /// One without a bound: putting never waits.
+    /// Creates an unbounded queue: putting never waits.
     ///
     /// ```
     /// use concurrent_futures::sync::Queue;
@@ -83,7 +83,7 @@ impl<T> Queue<T> {
         Self::with_room(Semaphore::MAX_PERMITS)
     }
 
-    /// One that holds at most `capacity` items.
+    /// Creates a queue that holds at most `capacity` items.
     ///
     /// ```
     /// use concurrent_futures::sync::Queue;
@@ -97,7 +97,10 @@ impl<T> Queue<T> {
     /// If `capacity` is 0.
     #[track_caller]
     pub const fn bounded(capacity: usize) -> Self {
-        assert!(capacity > 0, "a queue without room can never hold an item");
+        assert!(
+            capacity > 0,
+            "the capacity of a queue is 0; it must be at least 1"
+        );
         let most = Semaphore::MAX_PERMITS;
         Self::with_room(if capacity < most { capacity } else { most })
     }
@@ -115,7 +118,7 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Puts an item, when there is room for it and all who came before have put theirs.
+    /// Puts an item. Waits until there is room and all earlier callers have put theirs.
     ///
     /// ```
     /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -126,10 +129,10 @@ impl<T> Queue<T> {
     /// ```
     ///
     /// # Errors
-    /// The queue was closed. The error has the item.
+    /// `is_closed()` if the queue is closed. The error holds the item.
     ///
     /// # Cancel safety
-    /// Dropping the future drops the item; it is not in the queue then.
+    /// Dropping the future drops the item, which is then not in the queue.
     pub async fn put(&self, item: T) -> Result<(), PutError<T>> {
         if let Ok(room) = self.room.acquire().await {
             room.forget();
@@ -137,7 +140,7 @@ impl<T> Queue<T> {
         self.push(item)
     }
 
-    /// Puts an item if there is room for it.
+    /// Puts an item if there is room.
     ///
     /// ```
     /// let queue = concurrent_futures::sync::Queue::bounded(1);
@@ -148,7 +151,7 @@ impl<T> Queue<T> {
     /// ```
     ///
     /// # Errors
-    /// There is no room, or the queue was closed. The error has the item.
+    /// `is_full()` if there is no room, `is_closed()` if the queue is closed. The error holds the item.
     pub fn try_put(&self, item: T) -> Result<(), PutError<T>> {
         match self.room.try_acquire() {
             Ok(room) => room.forget(),
@@ -161,7 +164,7 @@ impl<T> Queue<T> {
         self.push(item)
     }
 
-    /// As [`put`](Self::put), for threads that may block.
+    /// Like [`put`](Self::put), for threads that may block.
     ///
     /// ```
     /// let queue = concurrent_futures::sync::Queue::bounded(1);
@@ -172,7 +175,7 @@ impl<T> Queue<T> {
     /// ```
     ///
     /// # Errors
-    /// As [`put`](Self::put).
+    /// Like [`put`](Self::put).
     ///
     /// # Panics
     /// On a thread that drives async code.
@@ -180,8 +183,8 @@ impl<T> Queue<T> {
         block_on(self.put(item))
     }
 
-    /// Gets the first item, when there is one and all who came before have got theirs. Nothing if the queue was
-    /// closed and is empty.
+    /// Gets the first item. Waits until there is one and all earlier callers have got theirs. Returns `None`
+    /// once the queue is closed and empty.
     ///
     /// ```
     /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -202,7 +205,7 @@ impl<T> Queue<T> {
         self.pop()
     }
 
-    /// Gets the first item if there is one.
+    /// Gets the first item, if there is one.
     ///
     /// ```
     /// let queue = concurrent_futures::sync::Queue::<u8>::new();
@@ -210,7 +213,7 @@ impl<T> Queue<T> {
     /// ```
     ///
     /// # Errors
-    /// The queue is empty, and perhaps closed.
+    /// `is_empty()` if there is no item yet, `is_closed()` if the queue is closed and empty.
     pub fn try_get(&self) -> Result<T, GetError> {
         match self.filled.try_acquire() {
             Ok(filled) => filled.forget(),
@@ -220,7 +223,7 @@ impl<T> Queue<T> {
         self.pop().ok_or(GetError { is_closed: true })
     }
 
-    /// As [`get`](Self::get), for threads that may block.
+    /// Like [`get`](Self::get), for threads that may block.
     ///
     /// ```
     /// let queue = concurrent_futures::sync::Queue::new();
@@ -234,7 +237,7 @@ impl<T> Queue<T> {
         block_on(self.get())
     }
 
-    /// Says that an item which was got is done.
+    /// Marks one item that was taken from the queue as done.
     ///
     /// ```
     /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -253,7 +256,9 @@ impl<T> Queue<T> {
         let mut state = self.state();
         let Some(unfinished) = state.unfinished.checked_sub(1) else {
             drop(state);
-            panic!("task_done was called more often than items were put");
+            panic!(
+                "`task_done` was called more often than items were put; call it once for each item taken"
+            );
         };
         state.unfinished = unfinished;
         drop(state);
@@ -262,27 +267,27 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Waits until all that was put is done: until [`task_done`](Self::task_done) was called once for each item.
+    /// Waits until [`task_done`](Self::task_done) was called once for each item that was put.
     ///
     /// ```
     /// # #[tokio::main] async fn main() {
     /// let queue = concurrent_futures::sync::Queue::<u8>::new();
-    /// queue.join().await; // There is nothing to do.
+    /// queue.join().await; // Every item is done: there is none.
     /// # }
     /// ```
     ///
     /// # Cancel safety
-    /// It takes nothing from others, so it can be dropped and called again.
+    /// Dropping the future has no effect on the queue; call it again to wait on.
     pub async fn join(&self) {
-        // It sees each time from here on that all was done.
+        // From here on, it receives each notification that all is done.
         let all_done = self.all_done.notified();
         if self.state().unfinished > 0 {
             all_done.await;
         }
     }
 
-    /// Ends it: nothing more can be put, and who puts or waits for room gets an error. What is in the queue can still be
-    /// got.
+    /// Closes the queue. Nothing more can be put, and waiting producers get an error. Items that are in the
+    /// queue can still be taken; then consumers get `None`.
     ///
     /// ```
     /// let queue = concurrent_futures::sync::Queue::new();
@@ -292,12 +297,12 @@ impl<T> Queue<T> {
     /// assert_eq!(queue.try_get(), Ok(1));
     /// ```
     pub fn close(&self) {
-        self.state().is_closed = true; // First: who is woken looks at it.
+        self.state().is_closed = true; // First: those that wake read it.
         self.room.close();
         self.filled.close();
     }
 
-    /// Whether it was closed.
+    /// Whether the queue is closed.
     ///
     /// ```
     /// let queue = concurrent_futures::sync::Queue::<u8>::new();
@@ -308,7 +313,7 @@ impl<T> Queue<T> {
         self.state().is_closed
     }
 
-    /// How many items are in it. Others can put and get before that is looked at.
+    /// The number of items in the queue. Other tasks may change it before the caller uses it.
     ///
     /// ```
     /// let queue = concurrent_futures::sync::Queue::new();
@@ -319,7 +324,7 @@ impl<T> Queue<T> {
         self.state().items.len()
     }
 
-    /// Whether there is no item in it.
+    /// Whether the queue has no items.
     ///
     /// ```
     /// assert!(concurrent_futures::sync::Queue::<u8>::new().is_empty());
@@ -328,7 +333,7 @@ impl<T> Queue<T> {
         self.len() == 0
     }
 
-    /// The caller has room for an item, or has seen that the queue is closed.
+    /// The caller has taken a permit of `room`, or has seen that the queue is closed.
     fn push(&self, item: T) -> Result<(), PutError<T>> {
         let mut state = self.state();
         if state.is_closed {
@@ -342,8 +347,8 @@ impl<T> Queue<T> {
         Ok(())
     }
 
-    /// The caller has a permit for an item, or has seen that the queue is closed. Then nothing is put any more, and all
-    /// get what is left, whether they have a permit or not.
+    /// The caller has taken a permit of `filled`, or has seen that the queue is closed. A closed queue receives
+    /// nothing more, so consumers may take what is left without a permit.
     fn pop(&self) -> Option<T> {
         let item = self.state().items.pop_front()?;
         self.room.add_permits(1);
@@ -373,7 +378,7 @@ impl<T> fmt::Debug for Queue<T> {
 }
 
 impl<T> PutError<T> {
-    /// The item that was not put.
+    /// Returns the item that was not put.
     ///
     /// ```
     /// let queue = concurrent_futures::sync::Queue::new();
@@ -384,24 +389,24 @@ impl<T> PutError<T> {
         self.item
     }
 
-    /// Whether there was no room.
+    /// Whether the queue was full.
     pub fn is_full(&self) -> bool {
         !self.is_closed
     }
 
-    /// Whether the queue was closed.
+    /// Whether the queue is closed.
     pub fn is_closed(&self) -> bool {
         self.is_closed
     }
 }
 
 impl GetError {
-    /// Whether there is no item yet.
+    /// Whether the queue was empty, but not closed.
     pub fn is_empty(&self) -> bool {
         !self.is_closed
     }
 
-    /// Whether the queue was closed and is empty, so that there will never be one.
+    /// Whether the queue is closed and empty, so that no item can follow.
     pub fn is_closed(&self) -> bool {
         self.is_closed
     }
@@ -418,8 +423,8 @@ impl<T> fmt::Debug for PutError<T> {
 impl<T> fmt::Display for PutError<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.is_closed {
-            true => "the queue was closed",
-            false => "the queue is full",
+            true => "the queue is closed",
+            false => "the queue is full; use `put` to wait for room",
         })
     }
 }
@@ -427,8 +432,8 @@ impl<T> fmt::Display for PutError<T> {
 impl fmt::Display for GetError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.is_closed {
-            true => "the queue was closed and is empty",
-            false => "the queue is empty",
+            true => "the queue is closed and empty",
+            false => "the queue is empty; use `get` to wait for an item",
         })
     }
 }

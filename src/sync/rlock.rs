@@ -12,14 +12,14 @@ use super::deadlock::{Attempt, Hold, Tag};
 use super::lock::TryLockError;
 use super::owner::LockOwner;
 
-/// A lock around a value, for one task at a time, which may take it again while it has it. It is free
-/// when all its guards are dropped.
+/// A lock around a value, for one task at a time. The task that holds it may take it again. The lock is free
+/// once all guards are dropped.
 ///
-/// A function that takes the lock can so call another that takes it too. Its guards give the value to be
-/// read; what is to be changed needs a cell of its own, such as an atomic.
+/// So a function that holds the lock can call another one that takes it too. The guards give shared access
+/// only: for a value that changes, use a cell inside, such as an atomic.
 ///
-/// The owner is the tokio task that took the lock, or the thread outside of tasks. So branches of one task
-/// (`join!`, `select!`) do not keep each other out, and neither do the tasks that another executor runs on
+/// The owner is the tokio task that took the lock, or the thread outside of tasks. Thus branches of one task
+/// (`join!`, `select!`) do not exclude each other. Neither do tasks that an executor other than tokio runs on
 /// one thread.
 ///
 /// ```
@@ -33,34 +33,34 @@ use super::owner::LockOwner;
 /// }
 ///
 /// # #[tokio::main] async fn main() {
-/// let _guard = TERMINAL.lock().await; // Nobody prints in between.
+/// let _guard = TERMINAL.lock().await; // No other task prints in between.
 /// print_line("first").await;
 /// print_line("second").await;
 /// # }
 /// ```
 pub struct RLock<T> {
     tag: Tag,
-    /// Has a permit while nobody has the lock.
+    /// Has one permit while the lock is free.
     turn: Semaphore,
     holder: Mutex<Option<Holder>>,
     value: T,
 }
 
-/// Who has the lock.
+/// The owner of the lock.
 #[derive(Debug)]
 struct Holder {
     owner: LockOwner,
-    /// How many guards there are.
+    /// The number of guards.
     guards: usize,
     _hold: Hold,
 }
 
-/// The lock is had until this and all other guards of its owner are dropped.
-#[must_use = "the lock is free again at once if nobody keeps the guard"]
+/// Holds the lock until this and all other guards of the same owner are dropped.
+#[must_use = "the lock is released as soon as the guard is dropped"]
 pub struct RLockGuard<'a, T>(&'a RLock<T>);
 
 impl<T> RLock<T> {
-    /// A lock that nobody has.
+    /// Creates a lock that is free.
     ///
     /// ```
     /// use concurrent_futures::sync::RLock;
@@ -77,7 +77,7 @@ impl<T> RLock<T> {
         }
     }
 
-    /// Takes the lock: at once if this task has it, else when all who came before are done with it.
+    /// Takes the lock: at once if this task holds it, else after all earlier callers have released it.
     ///
     /// ```
     /// # #[tokio::main] async fn main() {
@@ -89,25 +89,26 @@ impl<T> RLock<T> {
     /// ```
     ///
     /// # Panics
-    /// While deadlocks are detected, one panics with the places in the source.
+    /// If [deadlock detection](super::deadlock) is on and this call closes a cycle of waits. The message has
+    /// the places in the source.
     ///
     /// # Cancel safety
-    /// Dropping the future gives up the place in the queue.
+    /// Dropping the future gives up its place in the queue.
     #[track_caller]
     pub fn lock(&self) -> impl Future<Output = RLockGuard<'_, T>> {
         let attempt = Attempt::new(&self.tag, Location::caller());
         async move {
-            // Who this is, is known when it is polled: a future can be made by one task for another.
+            // The owner is known when the future is polled: one task may create it for another.
             if let Some(guard) = self.lock_again() {
                 return guard;
             }
             let turn = attempt.watch(self.turn.acquire()).await;
-            turn.expect("it is never closed").forget();
+            turn.expect("the semaphore is never closed").forget();
             self.begin(&attempt)
         }
     }
 
-    /// Takes the lock if it is free, or this task has it.
+    /// Takes the lock if it is free or this task holds it.
     ///
     /// ```
     /// use concurrent_futures::sync::RLock;
@@ -120,7 +121,7 @@ impl<T> RLock<T> {
     /// ```
     ///
     /// # Errors
-    /// Somebody else has it.
+    /// Another task holds the lock.
     #[track_caller]
     pub fn try_lock(&self) -> Result<RLockGuard<'_, T>, TryLockError> {
         if let Some(guard) = self.lock_again() {
@@ -133,7 +134,7 @@ impl<T> RLock<T> {
         Ok(self.begin(&Attempt::new(&self.tag, Location::caller())))
     }
 
-    /// As [`lock`](Self::lock), for threads that may block.
+    /// Like [`lock`](Self::lock), for threads that may block.
     ///
     /// ```
     /// let lock = concurrent_futures::sync::RLock::new(1);
@@ -143,13 +144,13 @@ impl<T> RLock<T> {
     /// ```
     ///
     /// # Panics
-    /// On a thread that drives async code, and as [`lock`](Self::lock).
+    /// On a thread that drives async code, and where [`lock`](Self::lock) does.
     #[track_caller]
     pub fn blocking_lock(&self) -> RLockGuard<'_, T> {
         block_on(self.lock())
     }
 
-    /// The value.
+    /// Returns the value.
     ///
     /// ```
     /// assert_eq!(concurrent_futures::sync::RLock::new(1).into_inner(), 1);
@@ -158,7 +159,7 @@ impl<T> RLock<T> {
         self.value
     }
 
-    /// One guard more, if the caller has the lock. Nobody else can make it so, or end it.
+    /// One more guard, if the caller holds the lock. No other task can change whether it does.
     fn lock_again(&self) -> Option<RLockGuard<'_, T>> {
         let mut holder = self.holder();
         let holder = holder.as_mut()?;
@@ -168,7 +169,7 @@ impl<T> RLock<T> {
         })
     }
 
-    /// The caller has the turn.
+    /// The caller has taken the permit of `turn`.
     fn begin(&self, attempt: &Attempt<'_>) -> RLockGuard<'_, T> {
         *self.holder() = Some(Holder {
             owner: LockOwner::current(),
@@ -190,7 +191,7 @@ impl<T> Drop for RLockGuard<'_, T> {
             holder.guards -= 1;
             if holder.guards == 0 {
                 drop(place.take());
-                drop(place); // The next one writes itself there.
+                drop(place); // The next owner sets it.
                 self.0.turn.add_permits(1);
             }
         }

@@ -1,4 +1,4 @@
-//! Something to be done after a while, unless it is cancelled before it begins.
+//! Runs a future after a delay, unless it is cancelled first.
 
 use std::fmt;
 use std::future::pending;
@@ -9,10 +9,10 @@ use tokio::sync::oneshot;
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{Instant, sleep_until};
 
-/// A future that runs after a delay, as a task of its own, unless it is cancelled before.
+/// A future that runs after a delay, as a tokio task of its own, unless it is cancelled first.
 ///
-/// Dropping the timer leaves it running. What blocks or computes belongs on a pool or
-/// [`spawn_blocking`](tokio::task::spawn_blocking), from within the future.
+/// Dropping the timer does not cancel it. Code that blocks or computes belongs on a pool or in
+/// [`spawn_blocking`](tokio::task::spawn_blocking), called from the future.
 ///
 /// ```
 /// use std::time::Duration;
@@ -27,13 +27,14 @@ use tokio::time::{Instant, sleep_until};
 /// # Ok(()) }
 /// ```
 pub struct Timer<T = ()> {
-    /// Is gone once it is used.
+    /// `None` once used.
     cancel: Mutex<Option<oneshot::Sender<()>>>,
     task: JoinHandle<Option<T>>,
 }
 
 impl<T: Send + 'static> Timer<T> {
-    /// Runs `future` after `delay`, counted from now. For a function, write `async { function() }`.
+    /// Runs `future` once `delay` has passed, counted from this call. For a plain function, write `async {
+    /// function() }`.
     ///
     /// ```
     /// use std::time::Duration;
@@ -46,7 +47,8 @@ impl<T: Send + 'static> Timer<T> {
     /// ```
     ///
     /// # Panics
-    /// Outside of a tokio runtime, and in one without timers.
+    /// Outside of a tokio runtime. In a runtime without timers the timer's task panics, and
+    /// [`join`](Self::join) returns that as an error.
     #[track_caller]
     pub fn start(delay: Duration, future: impl Future<Output = T> + Send + 'static) -> Self {
         let end = Instant::now().checked_add(delay);
@@ -55,15 +57,15 @@ impl<T: Send + 'static> Timer<T> {
             let end = async {
                 match end {
                     Some(end) => sleep_until(end).await,
-                    None => pending().await, // Further off than the clock can tell.
+                    None => pending().await, // The instant is beyond the range of the clock.
                 }
             };
             tokio::select! {
                 biased;
-                Ok(()) = &mut cancelled => return None, // Err: the timer was dropped.
+                Ok(()) = &mut cancelled => return None, // `Err`: the timer was dropped.
                 () = end => {}
             }
-            // From here on `cancel` fails. Its message is here, or it will never be.
+            // From here on `cancel` returns false. A message sent before is already in the channel.
             cancelled.close();
             match cancelled.try_recv() {
                 Ok(()) => None,
@@ -76,7 +78,8 @@ impl<T: Send + 'static> Timer<T> {
         }
     }
 
-    /// Makes it never run. False if it has begun already, or was cancelled already.
+    /// Cancels the timer, so that its future never runs. Returns false if the future has begun, or the timer is
+    /// cancelled already.
     ///
     /// ```
     /// use std::time::Duration;
@@ -93,7 +96,7 @@ impl<T: Send + 'static> Timer<T> {
         cancel.take().is_some_and(|cancel| cancel.send(()).is_ok())
     }
 
-    /// Whether it has run, or was cancelled.
+    /// Whether the future has ended, or the cancelled timer's task has.
     ///
     /// ```
     /// use std::time::Duration;
@@ -108,7 +111,7 @@ impl<T: Send + 'static> Timer<T> {
         self.task.is_finished()
     }
 
-    /// Waits for its end, and gives what the future gave; nothing if it was cancelled.
+    /// Waits for the end and returns the future's output, or `None` if the timer was cancelled.
     ///
     /// ```
     /// use std::time::Duration;
@@ -123,7 +126,7 @@ impl<T: Send + 'static> Timer<T> {
     /// The future panicked, or the runtime has ended.
     ///
     /// # Cancel safety
-    /// Dropping this drops the timer, which goes on.
+    /// Dropping the future drops the timer, which runs on.
     pub async fn join(self) -> Result<Option<T>, JoinError> {
         self.task.await
     }

@@ -66,6 +66,7 @@ impl ThreadPoolBuilder {
     }
 
     /// How many tasks may run at the same time. Default: the CPUs this process may use.
+    #[doc(alias = "cpu_count")]
     pub fn max_workers(mut self, workers: usize) -> Self {
         self.max_workers = Some(workers);
         self

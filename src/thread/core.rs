@@ -1,5 +1,5 @@
-//! What the executor and its seats share: the backlog, and who is to come for what waits there. All
-//! of it is decided under one lock that is never held over user code.
+//! What the executor and its seats share: the backlog, and which seat takes what waits there. All of it
+//! is decided under one lock. No destructor of a task or an argument runs under it.
 
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,7 +21,7 @@ use crate::executor::options::{Shutdown, ShutdownReport};
 use crate::executor::promise::{TaskOwner, Terms, Ticket};
 use crate::executor::room::{Room, Rooms};
 use crate::executor::run::{SharedChunk, Tally};
-use crate::executor::{Executor, Stats};
+use crate::executor::{Executor, Intake, Stats};
 use crate::observe::Meter;
 
 /// Gives a seat a thread of a runtime.
@@ -188,13 +188,13 @@ impl Core {
 
     /// The thread of a seat is awake, because it was called, or its time is over, or for no reason:
     /// then it may go on.
-    pub(super) fn rise(&self, seat: u64, is_over: bool) -> Option<Next> {
+    pub(super) fn wake_up(&self, seat: u64, is_over: bool) -> Option<Next> {
         let mut state = self.lock();
         if !state.seats.is_resting(seat) {
             return Some(self.find(state, seat, Idle::Rest));
         }
         is_over.then(|| {
-            state.seats.rise(seat);
+            state.seats.wake_up(seat);
             self.find(state, seat, Idle::Leave)
         })
     }
@@ -213,7 +213,7 @@ impl Core {
                 }
             };
         };
-        let can_share = matches!(&work, SeatWork::Part(part) if part.unbegun() > 1);
+        let can_share = matches!(&work, SeatWork::Part(part) if part.unstarted() > 1);
         if can_share || !state.backlog.is_empty() {
             self.call(state);
         } else {
@@ -232,7 +232,7 @@ impl Core {
             Some(ThreadSource::Wake(thread)) => thread.unpark(),
             Some(ThreadSource::Hire(seat)) => match self.current_runtime() {
                 Some(runtime) => (self.hire)(&runtime, self.shared(), seat),
-                None => self.lose(seat),
+                None => self.seat_lost(seat),
             },
             None if is_news => self.announce_work(),
             None => {}
@@ -248,7 +248,7 @@ impl Core {
     }
 
     /// A seat goes that nobody told to. It may have been called for something.
-    pub(super) fn lose(&self, seat: u64) {
+    pub(super) fn seat_lost(&self, seat: u64) {
         self.give_back(self.lock(), seat);
         let mut state = self.lock();
         let is_last = state.seats.is_empty();
@@ -324,7 +324,7 @@ impl TaskOwner for Core {
 }
 
 #[async_trait]
-impl Executor for Core {
+impl Intake for Core {
     fn spawn_job(&self, job: Job) {
         let ticket = job.work.ticket();
         ticket.accept(&self.terms);
@@ -368,7 +368,10 @@ impl Executor for Core {
     fn handle(&self) -> Arc<dyn Executor> {
         self.shared()
     }
+}
 
+#[async_trait]
+impl Executor for Core {
     async fn shutdown_with(&self, how: Shutdown) -> ShutdownReport {
         let deadline = how.ends_at();
         self.close();
@@ -405,9 +408,9 @@ impl Executor for Core {
 
     fn stats(&self) -> Stats {
         let state = self.lock();
-        let unbegun: usize = state.seats.chunks().map(|chunk| chunk.unbegun()).sum();
+        let unstarted: usize = state.seats.chunks().map(|chunk| chunk.unstarted()).sum();
         Stats {
-            queued: state.backlog.items() + unbegun,
+            queued: state.backlog.items() + unstarted,
             running: state.seats.running(),
             workers: state.seats.running(),
             finished: state.finished,

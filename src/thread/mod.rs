@@ -23,7 +23,7 @@ use crate::executor::options::{Shutdown, ShutdownReport, TaskOptions};
 use crate::executor::promise::Ticket;
 use crate::executor::room::Room;
 use crate::executor::task::Task;
-use crate::executor::{Executor, Stats};
+use crate::executor::{Executor, Intake, Stats};
 
 /// Runs work on tokio's blocking threads, at most [`max_workers`](ThreadPoolBuilder::max_workers)
 /// tasks at a time.
@@ -49,6 +49,7 @@ use crate::executor::{Executor, Stats};
 /// assert_eq!(shout.await?, "HELLO, WORLD!");
 /// # Ok(()) }
 /// ```
+#[doc(alias = "ThreadPool")]
 pub struct ThreadPoolExecutor {
     core: Arc<Core>,
 }
@@ -87,6 +88,7 @@ impl ThreadPoolExecutor {
     ///
     /// # Errors
     /// The handle tells; see [`TaskError`].
+    #[doc(alias("run_in_executor", "spawn_blocking"))]
     pub fn submit<F, A, M>(&self, function: F, args: A) -> JoinHandle<F::Output>
     where
         F: Task<A, M> + Send + 'static,
@@ -171,7 +173,7 @@ impl ThreadPoolExecutor {
 /// The executor is its core; the core alone is what a stream of `map` holds, so that the drop of
 /// the executor is seen.
 #[async_trait]
-impl Executor for ThreadPoolExecutor {
+impl Intake for ThreadPoolExecutor {
     fn spawn_job(&self, job: Job) {
         self.core.spawn_job(job);
     }
@@ -187,7 +189,10 @@ impl Executor for ThreadPoolExecutor {
     fn handle(&self) -> Arc<dyn Executor> {
         self.core.clone()
     }
+}
 
+#[async_trait]
+impl Executor for ThreadPoolExecutor {
     async fn shutdown_with(&self, how: Shutdown) -> ShutdownReport {
         self.core.shutdown_with(how).await
     }

@@ -118,7 +118,7 @@ impl TakenSeat {
             let left = end.saturating_duration_since(Instant::now());
             thread::park_timeout(left);
             let is_over = Instant::now() >= end;
-            if let Some(next) = self.core.rise(self.id, is_over) {
+            if let Some(next) = self.core.wake_up(self.id, is_over) {
                 return next;
             }
         }
@@ -185,7 +185,7 @@ impl run::JobThread for TakenSeat {
 impl Drop for TakenSeat {
     fn drop(&mut self) {
         if !self.left.get() {
-            self.core.lose(self.id);
+            self.core.seat_lost(self.id);
         }
     }
 }

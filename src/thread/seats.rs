@@ -109,7 +109,7 @@ impl Seats {
     }
 
     /// One that rests looks for something to do, though nobody called it.
-    pub(super) fn rise(&mut self, id: u64) {
+    pub(super) fn wake_up(&mut self, id: u64) {
         self.resting.retain(|resting| *resting != id);
         self.set(id, SeatState::Coming);
     }
@@ -139,7 +139,7 @@ impl Seats {
 
     /// Whether there is a chunk of which something is left.
     pub(super) fn have_parts(&self) -> bool {
-        self.chunks().any(|chunk| chunk.unbegun() > 0)
+        self.chunks().any(|chunk| chunk.unstarted() > 0)
     }
 
     /// The chunks that are being run.

@@ -119,8 +119,8 @@ impl Serialize for Descriptor {
         });
         let number = number.ok_or_else(|| {
             serde::ser::Error::custom(
-                "an object that processes share can be sent to a process only: as an argument of a task, \
-                 an initializer or `Process::spawn`, or through a `Queue` or a `Connection`",
+                "a shared object can only be sent to a process: as an argument of a task, an initializer or \
+                 `Process::spawn`, or through a `Queue` or a `Connection`",
             )
         })?;
         number.serialize(serializer)
@@ -135,10 +135,10 @@ impl<'de> Deserialize<'de> for Descriptor {
         });
         let missing = match found {
             Some(Some(descriptor)) => return Ok(descriptor),
-            Some(None) => "a descriptor is missing that was to come with the message",
+            Some(None) => "a descriptor of the received message is missing",
             None => {
-                "an object that processes share can be received by a process only: as an argument of a \
-                 task, an initializer or `Process::spawn`, or through a `Queue` or a `Connection`"
+                "a shared object can only be received by a process: as an argument of a task, an initializer \
+                 or `Process::spawn`, or through a `Queue` or a `Connection`"
             }
         };
         Err(serde::de::Error::custom(missing))

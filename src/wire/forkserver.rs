@@ -1,6 +1,6 @@
-//! What the parent and its fork server, the process that forks others, say to each other once they have
-//! met as parent and worker do: `Hello`, `Greeting`, `Setup` (its initializer is what is preloaded),
-//! `Ready` or `Failed`, see [`message`]. Descriptors travel beside a frame.
+//! Requests to a fork server, and its answers. They follow the same first messages as with a worker:
+//! `Hello`, `Greeting`, `Setup` (the initializer is the preload), `Ready` or `Failed`; see
+//! [`message`](super::message). Descriptors travel beside a frame.
 
 use bytes::BufMut as _;
 
@@ -16,20 +16,20 @@ mod tag {
     pub(super) const EXITED: u8 = 82;
 }
 
-/// No request and no answer is longer.
+/// The most bytes of a request or an answer.
 pub(crate) const LONGEST: usize = 128 * 1024;
 
-/// What a parent may ask for.
+/// A request of the parent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ToForkServer {
-    /// Fork a process. Beside it travel its socket, its standard output and its standard error. For one
-    /// that runs a function also a pipe: its exit status is taken unasked, and told there.
+    /// Fork a process. Its socket, stdout and stderr travel beside it, and, for a process that runs one
+    /// function, a pipe: the fork server reaps it unasked and writes the exit status there.
     Fork { request: u64, role: Role },
-    /// Take the exit status of a worker, once it has ended, and tell it.
+    /// Reap a worker when it ends, and send its exit status.
     Reap { pid: u32 },
 }
 
-/// What a fork server may answer.
+/// An answer of the fork server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum FromForkServer {
     /// A pidfd travels beside it.

@@ -1,5 +1,6 @@
-//! Frames: four bytes of length, the low one first, and so many bytes. The parent reads them with
-//! tokio-util's codec; a worker, which has no runtime, by blocking reads of the same format.
+//! Frames: a length of four bytes, low byte first, and that many bytes. Supervisors and starts read them with
+//! tokio-util's codec. [`Frames`] reads the same format where no task waits: in a worker, and in the parent
+//! when it reads how a `Process` ended.
 
 use std::io::{self, Read};
 

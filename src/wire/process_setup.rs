@@ -1,6 +1,6 @@
-//! What a process that runs one function is told, where a worker is told its setup, and what it leaves:
-//! the outcome, in a file in memory. So it waits for nobody who reads that, and whoever started it finds
-//! it when the process has ended, however late that is.
+//! What a process that runs one function receives, in place of a worker's setup, and what it leaves: its
+//! outcome, in a file in memory. The process never waits for a reader, and its parent can read the
+//! outcome at any time after the process ends.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -20,8 +20,8 @@ use crate::sys::{self, Limit};
 
 const TAG: u8 = 32;
 
-/// What a process is to do. Beside it travel where its outcome goes, its stdin if it has one, and the
-/// descriptors of its arguments.
+/// The function of a process, and how the process runs it. Descriptors travel beside it: the outcome's
+/// file, the stdin if there is one, and those of the arguments.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct ProcessSetup {
     /// It ends with the process that started it.
@@ -100,15 +100,15 @@ fn get_bytes(frame: &mut Reader) -> Option<OsString> {
     Some(OsString::from_vec(frame.take(len)?.to_vec()))
 }
 
-/// Where the outcome of an errand goes: its length, as of the moment at which it is whole, and then a
+/// Where the outcome of a process setup goes: its length, as of the moment at which it is whole, and then a
 /// status with the value, or with what stands in its place.
 #[derive(Debug)]
-pub(crate) struct Legacy(File);
+pub(crate) struct OutcomeFile(File);
 
 /// How many bytes the length takes.
 const HEAD: u64 = 8;
 
-impl Legacy {
+impl OutcomeFile {
     pub(crate) fn create() -> io::Result<Self> {
         Ok(Self(
             sys::above_standard_streams(sys::growing_file()?)?.into(),
@@ -155,13 +155,13 @@ impl Legacy {
     }
 }
 
-impl AsRawFd for Legacy {
+impl AsRawFd for OutcomeFile {
     fn as_raw_fd(&self) -> RawFd {
         self.0.as_raw_fd()
     }
 }
 
-impl From<OwnedFd> for Legacy {
+impl From<OwnedFd> for OutcomeFile {
     fn from(fd: OwnedFd) -> Self {
         Self(fd.into())
     }

@@ -1,9 +1,9 @@
-//! The process that forks others, the fork server. It has one thread, does nothing by itself, and waits: for its
-//! parent's requests, for the parent's end, and for processes whose exit status it is to take.
+//! The fork server: the process that forks workers. It has one thread, and waits for its parent's requests,
+//! for the parent's end, and for the end of processes that it has to reap.
 //!
-//! A worker keeps its id, as a zombie, until the parent has asked for its exit status; so whatever the
-//! parent kills by that id before is the worker. What runs one function it reaps unasked, for nobody need
-//! be there who asks.
+//! A worker stays a zombie until the parent asks for its exit status. Until then its id is its own, so the
+//! parent can kill it by that id. A process that runs one function is reaped unasked: its parent may never
+//! ask.
 
 use std::fs::File;
 use std::io::{self, IoSlice, Write as _};
@@ -21,13 +21,13 @@ use crate::wire::forkserver::{FromForkServer, LONGEST, ToForkServer};
 use crate::wire::message::{self, Role};
 use crate::wire::{Chain, Reader};
 
-/// After so long a worker is looked at again that has ended and cannot be reaped.
+/// The pause before it tries again to reap a worker that has ended.
 const AGAIN: Duration = Duration::from_millis(10);
 
-/// What a process was forked as, and its socket.
+/// The role of a forked process, and its socket.
 pub(super) type ForkedProcess = (Role, UnixStream);
 
-/// Serves until the parent is gone, and gives nothing; or comes back in a process that was forked.
+/// Serves until the parent ends, and returns `None`. In a forked process, returns its role and socket.
 pub(super) fn serve(
     socket: UnixStream,
     parent: Option<OwnedFd>,
@@ -46,26 +46,25 @@ pub(super) fn serve(
     fork_server.run()
 }
 
-/// What became of the preload: nothing to tell, or why it failed.
+/// The result of the preload, or why it failed.
 type Opened = Result<(), Result<String, PanicReport>>;
 
 struct ForkServerLoop {
     inlet: Inlet,
     parent: Option<OwnedFd>,
-    /// Processes whose exit status is wanted and not there yet.
+    /// Running processes whose exit status is to be sent.
     watched: Vec<WatchedChild>,
 }
 
 struct WatchedChild {
     pid: u32,
     pidfd: OwnedFd,
-    /// Where it is told how that ended, if not where the parent has asked for it.
+    /// The pipe for its exit status. `None` if the answer goes over the socket.
     told_at: Option<File>,
 }
 
 impl ForkServerLoop {
-    /// Loads what every worker is to find. False if the parent has hung up, or was told that there is
-    /// no point in going on.
+    /// Runs the preload. False if the parent closed the socket, or if the preload failed.
     fn get_ready(&mut self) -> io::Result<bool> {
         let Some(met) = self.inlet.meet()? else {
             return Ok(false);
@@ -77,7 +76,7 @@ impl ForkServerLoop {
         } = met;
         let beside = self.inlet.take_descriptors(setup.descriptors)?;
         let opened = self.preload(setup.initializer, args, beside)?;
-        sys::reset_signals(); // Once, for all workers: no code of the user's runs here from now on.
+        sys::reset_signals(); // Once, for all workers: no user code runs here from now on.
         match &opened {
             Ok(()) => message::put_ready(&mut words),
             Err(failure) => message::put_failed(&mut words, failure),
@@ -128,7 +127,7 @@ impl ForkServerLoop {
         }
     }
 
-    /// Waits for a request. Ends this process if the parent has ended.
+    /// Waits for a request. Ends this process if the parent ended.
     fn wait(&mut self) -> io::Result<()> {
         loop {
             let children = self.watched.iter().map(|child| child.pidfd.as_fd());
@@ -162,7 +161,7 @@ impl ForkServerLoop {
         self.watched.iter().any(|child| child.pid == pid)
     }
 
-    /// In this process, forks another and gives nothing. In the other, gives its socket.
+    /// Forks. Returns `None` in this process, and the socket in the new one.
     fn fork(&mut self, request: u64, role: Role) -> io::Result<Option<UnixStream>> {
         let mut fds = self.inlet.fds.drain(..);
         let streams = (fds.next(), fds.next(), fds.next());
@@ -175,7 +174,7 @@ impl ForkServerLoop {
                 (socket, stdout, stderr)
             }
             _ => {
-                // This process may have no descriptor more: then the system drops those that come.
+                // Without a free descriptor here, the system drops those that arrive.
                 let reason = "the process that forks others has too many open files";
                 self.refuse(request, reason.to_owned())?;
                 return Ok(None);
@@ -226,7 +225,7 @@ impl ForkServerLoop {
         self.send(|out| FromForkServer::Refused { request, reason }.put(out))
     }
 
-    /// Tells how a process ended, now or as soon as it has.
+    /// Sends how a process ended, now or when it does.
     fn reap(&mut self, pid: u32, told_at: Option<File>) -> io::Result<()> {
         let exit = match sys::reap_if_ended(pid) {
             Ok(None) => match sys::open_child(pid) {
@@ -256,7 +255,7 @@ impl ForkServerLoop {
         };
         let mut out = Chain::new();
         told.put(&mut out);
-        // An empty pipe has room for so little. If nobody is there any more, nobody is to be told.
+        // An empty pipe has room for this. If it has no reader any more, none is needed.
         let _ = pipe.write_all(&out.into_bytes());
         Ok(())
     }
@@ -268,8 +267,8 @@ impl ForkServerLoop {
     }
 }
 
-/// What runs in another thread would be missing in a worker, and what such a thread holds locked would
-/// stay so for ever.
+/// Refuses to fork while there is another thread: it would be missing in the worker, and its locks would
+/// stay locked.
 fn check_threads() -> Opened {
     let others = sys::other_threads().map_err(|error| Ok(error.to_string()))?;
     if others.is_empty() {

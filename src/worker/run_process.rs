@@ -1,6 +1,5 @@
-//! A process that runs one function: it is told which, says that it is ready, runs it, leaves its outcome
-//! in a file in memory, and ends. From the moment at which it is ready it needs nobody, and has no
-//! connection with its parent any more.
+//! A process that runs one function. It receives the function, sends `Ready`, runs it, leaves the outcome
+//! in a file in memory, and exits. From `Ready` on it has no connection with its parent.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -14,13 +13,13 @@ use crate::panic::PanicReport;
 use crate::sys;
 use crate::wire::descriptors::Descriptor;
 use crate::wire::outcomes::{self, Status};
-use crate::wire::process_setup::{Legacy, ProcessSetup};
+use crate::wire::process_setup::{OutcomeFile, ProcessSetup};
 use crate::wire::{Chain, Reader, message};
 
 /// As Rust programs exit when they panic.
 const PANICKED: i32 = 101;
 
-/// Runs the function that the parent names. Says with what code this process is to exit.
+/// Runs the function that the parent names. Returns the exit code of this process.
 pub(super) fn run(mut inlet: Inlet, parent: Option<OwnedFd>) -> io::Result<i32> {
     let Some(met) = inlet.meet_for_process_setup()? else {
         return Ok(0);
@@ -33,7 +32,7 @@ pub(super) fn run(mut inlet: Inlet, parent: Option<OwnedFd>) -> io::Result<i32> 
     match prepare(&mut inlet, &process_setup, parent) {
         Ok(ready) => {
             message::put_ready(&mut words);
-            // That fails if the parent is gone. So whoever comes past here has looked for it in time.
+            // Fails if the parent is gone, so from here on the parent was alive when the pidfd was opened.
             inlet.say(&mut words)?;
             drop(inlet);
             Ok(ready.go(args))
@@ -46,11 +45,11 @@ pub(super) fn run(mut inlet: Inlet, parent: Option<OwnedFd>) -> io::Result<i32> 
     }
 }
 
-/// All that the function needs, but for its arguments.
+/// Prepares everything but the arguments.
 struct Ready {
     entry: EntryPoint,
     beside: Vec<Descriptor>,
-    legacy: Legacy,
+    outcome_file: OutcomeFile,
 }
 
 fn prepare(
@@ -59,8 +58,8 @@ fn prepare(
     parent: Option<OwnedFd>,
 ) -> Result<Ready, Result<String, PanicReport>> {
     let told = |error: io::Error| Ok(error.to_string());
-    let missing = || told(invalid("a descriptor is missing that was to come"));
-    let legacy = inlet.fds.pop_front().ok_or_else(missing)?;
+    let missing = || told(invalid("a descriptor of the process setup is missing"));
+    let outcome_file = inlet.fds.pop_front().ok_or_else(missing)?;
     if process_setup.has_stdin {
         let stdin = inlet.fds.pop_front().ok_or_else(missing)?;
         sys::set_input(stdin).map_err(told)?;
@@ -78,16 +77,18 @@ fn prepare(
     sys::restore_interrupts();
     let entry = find(process_setup.function).map_err(told)?;
     if process_setup.is_daemon {
-        // The last, for it is a thread.
+        // Last, because it starts a thread.
         let parent = parent.ok_or_else(|| {
-            Ok("a daemon ends with its parent, and this one cannot see its parent".to_owned())
+            let text =
+                "a daemon has to end with its parent, but its descriptor of the parent is missing";
+            Ok(text.to_owned())
         })?;
         sys::end_with(parent).map_err(told)?;
     }
     Ok(Ready {
         entry,
         beside,
-        legacy: legacy.into(),
+        outcome_file: outcome_file.into(),
     })
 }
 
@@ -103,7 +104,8 @@ impl Ready {
         let mut outcome = Chain::new();
         outcomes::put_status(&mut outcome, Status::Value);
         let (answer, mut outcome) = call_alone(self.entry, args, self.beside, outcome);
-        let answer = answer.unwrap_or_else(|| Answer::Undecodable("there are none".to_owned()));
+        let answer =
+            answer.unwrap_or_else(|| Answer::Undecodable("the arguments are missing".to_owned()));
         let code = match answer {
             Answer::Value => 0,
             Answer::Panicked(_) => PANICKED,
@@ -112,13 +114,13 @@ impl Ready {
         if !matches!(answer, Answer::Value) {
             outcome = failure_entry(answer);
         }
-        let Err(error) = self.legacy.leave(outcome) else {
+        let Err(error) = self.outcome_file.leave(outcome) else {
             return code;
         };
-        let reason = format!("there is no memory for it: {error}");
+        let reason = format!("no memory is left for the result: {error}");
         let failure = failure_entry(Answer::Unencodable(reason));
         // Without even that, the code has to do.
-        let _ = self.legacy.leave(failure);
+        let _ = self.outcome_file.leave(failure);
         1
     }
 }

@@ -164,7 +164,10 @@ async fn a_large_put_and_then_the_end_of_the_putter_does_not_hang() {
 fn a_queue_for_no_items_is_refused() {
     let error = Queue::<u8>::bounded(0).expect_err("it could hold nothing");
     assert!(error.is_invalid_setting());
-    assert!(error.to_string().contains("capacity is 0"), "{error}");
+    assert!(
+        error.to_string().contains("capacity of a queue is 0"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Why a connection did not do something.
+//! The errors of a connection.
 
 use std::borrow::Cow;
 use std::error::Error;
@@ -9,9 +9,9 @@ use crate::multiprocessing::item::ItemError;
 use crate::sys;
 use crate::wire::CodecError;
 
-/// Why nothing was sent or received by a [`Connection`](super::Connection), or why there is none.
+/// An operation on a [`Connection`](super::Connection) failed.
 ///
-/// Ask it with the predicates; print it to learn what happened and what to do.
+/// The predicates tell errors apart; the text says what happened and what to do.
 ///
 /// ```
 /// use concurrent_futures::multiprocessing::pipe;
@@ -21,7 +21,7 @@ use crate::wire::CodecError;
 /// drop(other);
 /// let error = one.try_recv().unwrap_err();
 /// assert!(error.is_closed());
-/// assert_eq!(error.to_string(), "the other end of the pipe is closed");
+/// assert_eq!(error.to_string(), "the pipe is closed: the other end was dropped, or sending was closed");
 /// # Ok::<(), concurrent_futures::multiprocessing::ConnectionError>(())
 /// ```
 #[derive(Debug)]
@@ -44,35 +44,35 @@ impl ConnectionError {
     pub(super) const EMPTY: Self = Self(ConnectionErrorKind::Empty);
     pub(super) const TIMED_OUT: Self = Self(ConnectionErrorKind::TimedOut);
 
-    /// Descriptors that came with a message are more than this process may have.
+    /// A message came with more descriptors than this process may have.
     pub(super) fn too_few_descriptors() -> Self {
         Self(ConnectionErrorKind::NoSpace(io::Error::other(
-            "what came needs more descriptors than this process may open",
+            "the received value needs more descriptors than this process may open; raise RLIMIT_NOFILE",
         )))
     }
 
-    /// Of a send: nobody has the other end any more, or this end was told to send no more. Of a
-    /// receive: nobody can send any more, and all that was sent has been received.
+    /// For a send: the other end is closed, or the sink of this end was. For a receive: no one can send any
+    /// more, and all values were received.
     pub fn is_closed(&self) -> bool {
         matches!(self.0, ConnectionErrorKind::Closed)
     }
 
-    /// There is no room until something has been received.
+    /// There is no room until a value is received.
     pub fn is_full(&self) -> bool {
         matches!(self.0, ConnectionErrorKind::Full)
     }
 
-    /// There is nothing to receive now.
+    /// There is no value to receive now.
     pub fn is_empty(&self) -> bool {
         matches!(self.0, ConnectionErrorKind::Empty)
     }
 
-    /// The time that was given is over.
+    /// The timeout has passed.
     pub fn is_timed_out(&self) -> bool {
         matches!(self.0, ConnectionErrorKind::TimedOut)
     }
 
-    /// The system has no memory, or no descriptor, for it.
+    /// The system has no memory or no descriptor left.
     pub fn is_no_space(&self) -> bool {
         matches!(self.0, ConnectionErrorKind::NoSpace(_))
     }
@@ -82,8 +82,8 @@ impl ConnectionError {
         matches!(self.0, ConnectionErrorKind::Codec(_))
     }
 
-    /// More shared objects are in the value than can travel together, or it is larger than this process
-    /// may make a file.
+    /// The value holds more shared objects than one message can, or exceeds the file size limit of this
+    /// process.
     pub fn is_too_large(&self) -> bool {
         matches!(self.0, ConnectionErrorKind::TooLarge(_))
     }
@@ -94,7 +94,7 @@ impl From<io::Error> for ConnectionError {
         match error.kind() {
             _ if sys::is_hangup(&error) => Self::CLOSED,
             io::ErrorKind::FileTooLarge => Self(ConnectionErrorKind::TooLarge(Cow::Borrowed(
-                "the memory that it takes is more than a file of this process may have",
+                "the value exceeds the file size limit of this process; raise RLIMIT_FSIZE or send less",
             ))),
             _ => Self(ConnectionErrorKind::NoSpace(error)),
         }
@@ -120,15 +120,21 @@ impl From<ItemError> for ConnectionError {
 impl fmt::Display for ConnectionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            ConnectionErrorKind::Closed => f.write_str("the other end of the pipe is closed"),
+            ConnectionErrorKind::Closed => {
+                f.write_str("the pipe is closed: the other end was dropped, or sending was closed")
+            }
             ConnectionErrorKind::Full => {
-                f.write_str("the pipe is full until something is received")
+                f.write_str("the pipe is full; use `send` to wait for room")
             }
-            ConnectionErrorKind::Empty => f.write_str("there is nothing to receive"),
-            ConnectionErrorKind::TimedOut => f.write_str("the time for it is over"),
-            ConnectionErrorKind::NoSpace(_) => {
-                f.write_str("the system has no memory or no descriptor for it")
+            ConnectionErrorKind::Empty => {
+                f.write_str("the pipe has no value to receive; use `recv` to wait for one")
             }
+            ConnectionErrorKind::TimedOut => {
+                f.write_str("timed out waiting for a value; retry, or use a longer timeout")
+            }
+            ConnectionErrorKind::NoSpace(_) => f.write_str(
+                "no memory or no descriptor is left for the pipe; free some, or raise the limits",
+            ),
             ConnectionErrorKind::TooLarge(what) => f.write_str(what),
             ConnectionErrorKind::Codec(error) => error.fmt(f),
         }
@@ -144,7 +150,7 @@ impl Error for ConnectionError {
     }
 }
 
-/// Why a value was not sent by a [`Connection`](super::Connection), with the value.
+/// A value was not sent by a [`Connection`](super::Connection). Holds the reason and the value.
 ///
 /// ```
 /// use concurrent_futures::multiprocessing::pipe;
@@ -166,17 +172,17 @@ impl<T> SendError<T> {
         Self { error, value }
     }
 
-    /// Why it was not sent.
+    /// The reason.
     pub fn error(&self) -> &ConnectionError {
         &self.error
     }
 
-    /// The value, to try again with. There is none if it could not be encoded, which takes it.
+    /// Returns the value, to try again. `None` if encoding consumed it.
     pub fn into_value(self) -> Option<T> {
         self.value
     }
 
-    /// The reason alone.
+    /// Returns the reason.
     pub fn into_error(self) -> ConnectionError {
         self.error
     }

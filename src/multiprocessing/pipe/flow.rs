@@ -1,86 +1,20 @@
-//! A connection as a stream and a sink. What can be done at once is done at once; only who has to wait keeps
-//! a future, in the connection.
+//! A connection as a stream and a sink. Operations that need not wait complete at once; one that has to wait
+//! keeps a future in the connection.
 
 use std::fmt;
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use futures::{Sink, Stream};
-use tokio::runtime::{self, Handle};
 use tokio::task::coop;
 
+use super::Connection;
 use super::error::ConnectionError;
 use super::outbox::check;
-use super::{Connection, ConnectionEnd};
+use super::transfer::PendingTransfer;
 use crate::executor::task::Data;
 use crate::multiprocessing::item::OutgoingItem;
-
-/// What is waited for, in the runtime that has polled it last.
-struct PendingTransfer<T> {
-    runtime: Option<runtime::Id>,
-    /// Used by its owner only; the lock lets a reference to it be in several threads.
-    future: Mutex<Pin<Box<dyn Future<Output = T> + Send>>>,
-}
-
-impl<T> PendingTransfer<T> {
-    fn new(future: impl Future<Output = T> + Send + 'static) -> Self {
-        Self {
-            runtime: runtime(),
-            future: Mutex::new(Box::pin(future)),
-        }
-    }
-
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<T> {
-        let future = self.future.get_mut();
-        let future = future.unwrap_or_else(std::sync::PoisonError::into_inner);
-        future.as_mut().poll(context)
-    }
-
-    /// Whether another runtime polls now. This one would not be woken by it.
-    fn is_elsewhere(&self) -> bool {
-        self.runtime != runtime()
-    }
-}
-
-fn runtime() -> Option<runtime::Id> {
-    Handle::try_current().ok().map(|handle| handle.id())
-}
-
-/// A value that is received, as soon as there is one.
-pub(super) struct Receiving<R>(Option<PendingTransfer<Result<R, ConnectionError>>>);
-
-/// A value that is sent, as soon as there is room.
-#[derive(Default)]
-pub(super) struct Sending(Option<(Arc<OutgoingItem>, PendingTransfer<Sent>)>);
-
-type Sent = Result<(), ConnectionError>;
-
-impl<R> Default for Receiving<R> {
-    fn default() -> Self {
-        Self(None)
-    }
-}
-
-impl Sending {
-    fn begin(&mut self, end: &Arc<ConnectionEnd>, item: Arc<OutgoingItem>) {
-        let (end, sent) = (end.clone(), item.clone());
-        let waiting = PendingTransfer::new(async move { end.outbox.send(&sent).await });
-        self.0 = Some((item, waiting));
-    }
-
-    fn poll(&mut self, end: &Arc<ConnectionEnd>, context: &mut Context<'_>) -> Poll<Sent> {
-        if let Some((item, _)) = self.0.take_if(|(_, waiting)| waiting.is_elsewhere()) {
-            self.begin(end, item); // Nobody receives what was sent of it.
-        }
-        let Some((_, waiting)) = &mut self.0 else {
-            return Poll::Ready(Ok(()));
-        };
-        let sent = ready!(waiting.poll(context));
-        self.0 = None;
-        Poll::Ready(sent)
-    }
-}
 
 impl<S, R: Data> Stream for Connection<S, R> {
     type Item = Result<R, ConnectionError>;
@@ -130,7 +64,7 @@ impl<S: Data, R> Sink<S> for Connection<S, R> {
         let this = self.get_mut();
         assert!(
             this.sending.0.is_none(),
-            "`start_send` without a `poll_ready` that was ready"
+            "`start_send` was called before `poll_ready` returned ready"
         );
         let item = OutgoingItem::of(value)?;
         check(&item)?;

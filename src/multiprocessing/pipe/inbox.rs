@@ -1,6 +1,6 @@
-//! What an end receives: by one system call for a small value, which whoever makes that call has as a whole.
-//! A large value comes by a stream. Who has begun to read one and gives up, because his time is over or
-//! because he is dropped, puts it back, and whoever receives next goes on with it.
+//! The receiving side of an end. A small value is received by one system call, as a whole. A large value
+//! arrives through a stream. A receiver that has started to read one and gives up, by a timeout or a drop, puts
+//! it back, and the next receiver continues.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -23,16 +23,16 @@ use crate::wire::CodecError;
 use crate::wire::codec::{self, ValueHead};
 use crate::wire::descriptors::{self, Descriptor};
 
-/// No more is copied without a turn for the other tasks of the runtime.
+/// The number of bytes to copy before the other tasks of the runtime run.
 const AT_ONCE: usize = 256 * 1024;
 
-/// The system has the bytes of a packet in whole pages. To copy from the beginning of a page to a place just
-/// behind the beginning of another takes three times as long as to the middle of one: the processor takes
-/// what it has just written for what it reads next.
+/// The page size of the system's packet buffers. A copy from the start of one page to a place just after the
+/// start of another takes three times as long as a copy to the middle of one: the processor mistakes its last
+/// writes for its next reads.
 const PAGE: usize = 4096;
 
 thread_local! {
-    /// What packets are received to, from the middle of a page on.
+    /// The buffer for packets, used from the middle of a page on.
     static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
@@ -40,19 +40,19 @@ thread_local! {
 pub(super) struct PipeInbox {
     socket: Descriptor,
     news: SocketWatch,
-    /// Large values that somebody has begun to read and nobody goes on with.
+    /// Large values that a receiver has started to read and then put back.
     put_back: Mutex<VecDeque<Large>>,
     /// Whether there are some.
     has_some: AtomicBool,
-    /// Wakes tasks that wait for news at the socket when one is put back.
+    /// Wakes tasks that wait for the socket when a value is put back.
     for_tasks: Notify,
-    /// Can be read as long as there are some: what threads wait for. Made by the first that waits.
+    /// Readable while there are some; threads wait for it. Created by the first thread that waits.
     for_threads: OnceLock<Option<Descriptor>>,
 }
 
 type Found<T> = Result<ReceivedValue<T>, ConnectionError>;
 
-/// What a look into the inbox finds.
+/// The result of a look.
 enum ReceivedValue<T> {
     Value(T),
     Large(Large),
@@ -73,7 +73,7 @@ impl PipeInbox {
     /// Receives a value.
     ///
     /// # Cancel safety
-    /// If it is dropped before it has returned, nothing was received.
+    /// If the future is dropped, nothing was received.
     pub(super) async fn receive<T: Data>(&self) -> Result<T, ConnectionError> {
         coop::consume_budget().await;
         loop {
@@ -92,7 +92,7 @@ impl PipeInbox {
         }
     }
 
-    /// Receives a value if there is one now. Nothing if not.
+    /// Receives a value if there is one. `None` if not.
     pub(super) fn try_receive<T: Data>(&self) -> Option<Result<T, ConnectionError>> {
         loop {
             match self.look()? {
@@ -108,7 +108,7 @@ impl PipeInbox {
         }
     }
 
-    /// Receives a value in this thread, until `end`. Nothing if there is none until then.
+    /// Receives a value in this thread. `None` if there is none until `end`.
     pub(super) fn blocking_receive<T: Data>(
         &self,
         end: Option<Instant>,
@@ -130,12 +130,12 @@ impl PipeInbox {
         }
     }
 
-    /// Whether there is something to receive, or nobody who could send something.
+    /// Whether there is something to receive, or no one can send.
     pub(super) fn has_news(&self) -> bool {
         self.has_some.load(Ordering::Acquire) || sys::is_readable(&self.socket)
     }
 
-    /// Waits for that.
+    /// Waits until [`has_news`](Self::has_news) is true.
     pub(super) async fn until_news(&self) {
         loop {
             let put_back = self.for_tasks.notified();
@@ -149,7 +149,7 @@ impl PipeInbox {
         }
     }
 
-    /// As [`until_news`](Self::until_news), in a thread. False if there was none until `end`.
+    /// Like [`until_news`](Self::until_news), in a thread. False if there is none until `end`.
     pub(super) fn blocking_until_news(&self, end: Option<Instant>) -> bool {
         let has_news = || self.has_news().then_some(());
         let wait = || {
@@ -179,14 +179,14 @@ impl PipeInbox {
     fn blocking_news<T: Data>(&self, end: Option<Instant>) -> Option<Found<T>> {
         linger(|| self.look()).or_else(|| {
             let other = self.other();
-            let last_look = self.look(); // What was put back before `other` was there, it does not tell.
+            let last_look = self.look(); // `other` reports no value that was put back before.
             last_look.or_else(|| self.news.blocking_until(end, other, || self.look()))
         })
     }
 
     fn other(&self) -> Other<'_> {
-        // Whoever puts something back has this lock, too: before, and the next look sees it; or after, and it
-        // is told here.
+        // A receiver that puts a value back takes this lock too: either before, and the next look finds the
+        // value, or after, and it signals this descriptor.
         let _kept = self.kept();
         let made = self.for_threads.get_or_init(|| {
             let made = sys::eventfd().ok()?;
@@ -209,14 +209,14 @@ impl PipeInbox {
         found
     }
 
-    /// Takes the next packet. Nothing if there is none.
+    /// Takes the next packet. `None` if there is none.
     fn take_packet<T: Data>(&self, buffer: &mut [u8]) -> Option<Found<T>> {
         let mut beside: Vec<OwnedFd> = Vec::new();
         let received = loop {
             match sys::receive_with_fds(self.socket.as_fd(), buffer, &mut beside) {
                 Ok(received) => break received,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
-                // The other end was closed before it had read all. What it has sent is still there.
+                // The other end was closed before it had read everything. What it has sent is still there.
                 Err(error) if sys::is_hangup(&error) => {}
                 Err(error) => return Some(Err(error.into())),
             }
@@ -228,9 +228,10 @@ impl PipeInbox {
             return Some(Err(ConnectionError::too_few_descriptors()));
         }
         let Some((head, place, value)) = packet::read(&buffer[..received.len]) else {
-            return Some(Err(
-                CodecError::new("what came is no message of a pipe").into()
-            ));
+            return Some(Err(CodecError::new(
+                "the received packet is not a valid pipe message",
+            )
+            .into()));
         };
         let mut beside: Vec<Descriptor> = beside.into_iter().map(Descriptor::from).collect();
         if place == ValuePlace::Here {
@@ -280,7 +281,7 @@ impl PipeInbox {
 
 /// A value that is not in its packet.
 fn arrive<T: Data>(head: ValueHead, place: ValuePlace, mut beside: Vec<Descriptor>) -> Found<T> {
-    let missing = || CodecError::new("what belongs to a message did not come with it");
+    let missing = || CodecError::new("the descriptor of a received value is missing");
     let from = beside.pop().ok_or_else(missing)?;
     let news = SocketWatch::new(from.clone(), Direction::In, false);
     let mut part = ValuePart {
@@ -297,14 +298,14 @@ fn arrive<T: Data>(head: ValueHead, place: ValuePlace, mut beside: Vec<Descripto
     Ok(ReceivedValue::Large(Large { news, part }))
 }
 
-/// A value that comes by a stream of its own.
+/// A value that arrives through a stream of its own.
 #[derive(Debug)]
 struct Large {
     news: SocketWatch,
     part: ValuePart,
 }
 
-/// What has come of it.
+/// The part of it that has arrived.
 #[derive(Debug)]
 struct ValuePart {
     from: Descriptor,
@@ -317,12 +318,12 @@ struct ValuePart {
 enum Read {
     All,
     Some,
-    /// Its sender has gone, or does not send it any more.
+    /// Its sender has gone away, or has stopped sending it.
     Torn,
 }
 
 impl ValuePart {
-    /// Reads what there is. Nothing if that is not all yet.
+    /// Reads what is available. `None` if that is not all yet.
     fn read(&mut self) -> Option<Result<Read, ConnectionError>> {
         if self.bytes.capacity() < self.len
             && let Err(error) = sys::enlarge(&mut self.bytes, self.len)
@@ -349,14 +350,14 @@ impl ValuePart {
     }
 }
 
-/// One that somebody reads. It is put back if he does not come to its end.
+/// A large value that is being read. It is put back if the read does not complete.
 struct HeldValue<'a> {
     inbox: &'a PipeInbox,
     large: Option<Large>,
 }
 
 impl HeldValue<'_> {
-    /// Nothing if it was never sent as a whole.
+    /// `None` if it was never sent completely.
     async fn finish<T: Data>(mut self) -> Result<Option<T>, ConnectionError> {
         loop {
             match self.read().await? {
@@ -366,7 +367,7 @@ impl HeldValue<'_> {
         }
     }
 
-    /// Nothing if it has not come to its end yet; then it is put back.
+    /// `None` if it has not arrived completely yet; then it is put back.
     fn finish_now<T: Data>(mut self) -> Result<Option<Option<T>>, ConnectionError> {
         loop {
             match self.large().part.read().transpose()? {
@@ -391,7 +392,7 @@ impl HeldValue<'_> {
     }
 
     fn large(&mut self) -> &mut Large {
-        self.large.as_mut().expect("there until its end")
+        self.large.as_mut().expect("it is present until it is read")
     }
 
     async fn read(&mut self) -> Result<Read, ConnectionError> {
@@ -408,7 +409,7 @@ impl HeldValue<'_> {
     }
 
     fn end<T: Data>(&mut self, read: Read) -> Result<Option<T>, ConnectionError> {
-        let large = self.large.take().expect("there until its end");
+        let large = self.large.take().expect("it is present until it is read");
         match read {
             Read::Torn => Ok(None),
             _ => large.part.decode().map(Some),

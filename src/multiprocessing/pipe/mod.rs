@@ -1,14 +1,17 @@
-//! [`pipe`]: two connected ends, each with a process of its own. Reading order:
+//! [`pipe`]: two connected ends, each for one process. Reading order:
 //!
 //! - [`packet`]: what travels; [`watch`]: waiting for the socket that it travels by;
-//! - [`outbox`]: sending; [`inbox`]: receiving; [`flow`]: both, as a stream and a sink;
+//! - [`outbox`]: sending; [`inbox`]: receiving; [`end`]: both;
+//! - [`flow`]: a connection as a stream and a sink; [`transfer`]: the future that one of these waits for;
 //! - [`error`]: why something was not done.
 
+mod end;
 mod error;
 mod flow;
 mod inbox;
 mod outbox;
 mod packet;
+mod transfer;
 mod watch;
 
 use std::marker::PhantomData;
@@ -17,19 +20,19 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use self::end::ConnectionEnd;
 pub use self::error::{ConnectionError, SendError};
-use self::flow::{Receiving, Sending};
-use self::inbox::PipeInbox;
-use self::outbox::{PipeOutbox, check};
+use self::outbox::check;
+use self::transfer::{Receiving, Sending};
 use super::item::OutgoingItem;
-use super::vigil::may_block;
 use super::wait::end_of;
+use super::waiter::may_block;
 use crate::executor::task::Data;
 use crate::sys;
 use crate::wire::descriptors::Descriptor;
 
-/// Two ends that are connected: what is sent by one is received by the other, both ways. The first sends
-/// values of type `A` and receives values of type `B`.
+/// Creates two connected ends: each receives what the other sends. The first sends values of type `A` and
+/// receives values of type `B`.
 ///
 /// ```
 /// use concurrent_futures::multiprocessing::pipe;
@@ -44,18 +47,21 @@ use crate::wire::descriptors::Descriptor;
 /// ```
 ///
 /// # Errors
-/// `is_no_space()` if there is no memory or no descriptor for it: each end takes one of these.
+/// `is_no_space()` if no memory or no descriptor is left; each end takes one descriptor.
+///
+/// # Platform
+/// Linux.
 pub fn pipe<A: Data, B: Data>() -> Result<ConnectedEnds<A, B>, ConnectionError> {
     let (one, other) = sys::roomy_packet_pair()?;
     Ok((Connection::new(one.into()), Connection::new(other.into())))
 }
 
-/// What a pipe has two of.
+/// The two ends of a pipe.
 type ConnectedEnds<A, B> = (Connection<A, B>, Connection<B, A>);
 
-/// One end of a [`pipe`], which sends values of type `S` and receives values of type `R`.
+/// One end of a [`pipe`]. It sends values of type `S` and receives values of type `R`.
 ///
-/// To be given to another process, as an argument of a task, or within a value that is sent there:
+/// It can be an argument of a task, or part of a value that is sent to another process:
 ///
 /// ```no_run
 /// use concurrent_futures::multiprocessing::{Connection, pipe};
@@ -63,7 +69,7 @@ type ConnectedEnds<A, B> = (Connection<A, B>, Connection<B, A>);
 ///
 /// fn double(numbers: Connection<u64, u64>) {
 ///     while let Ok(number) = numbers.blocking_recv() {
-///         numbers.blocking_send(2 * number).expect("somebody receives it");
+///         numbers.blocking_send(2 * number).expect("the other end is open");
 ///     }
 /// }
 ///
@@ -78,10 +84,10 @@ type ConnectedEnds<A, B> = (Connection<A, B>, Connection<B, A>);
 /// # Ok(()) }
 /// ```
 ///
-/// It is also a [`Stream`](futures::Stream) of what it receives, which ends when nobody can send any more,
-/// and a [`Sink`](futures::Sink) of what it sends. To close the sink says that this end sends no more, and
-/// none of its copies does: the other end then receives what was sent before, and then that it is closed. A
-/// value that the sink has taken is on its way once it is flushed.
+/// It is also a [`Stream`](futures::Stream) of the received values, which ends when no one can send any more,
+/// and a [`Sink`](futures::Sink) for values to send. Closing the sink ends sending for this end and all its
+/// copies: the other end receives what was sent before, and then `is_closed()`. A value that the sink has
+/// accepted is sent once the sink is flushed.
 ///
 /// ```
 /// use concurrent_futures::multiprocessing::pipe;
@@ -103,36 +109,39 @@ type ConnectedEnds<A, B> = (Connection<A, B>, Connection<B, A>);
 /// # Ok(()) }
 /// ```
 ///
-/// # Who has an end
+/// # Copies of an end
 ///
-/// A clone, and a copy that was sent to another process, is the same end: what it sends comes in between
-/// what the others send, each value as a whole, and each value is received by one of them. An end is gone when
-/// the last of them is; a process that ends, however it does, has none any more. A copy that was given to a
-/// pool is kept by it until the task has begun, or, if that may be run again, until it has an outcome.
+/// A clone is the same end. So is the end that another process receives. Values that several copies send arrive
+/// in some order, each complete, and each value is received by one copy. An end is closed when the last copy is
+/// dropped; a process that ends, however it does, drops its copies. A pool keeps the copy that it was given
+/// until the task starts, or, if the task may be retried, until it has an outcome.
 ///
-/// # What is promised of a value
+/// # Guarantees
 ///
-/// A value is sent, as a whole, when the method that sends it has returned `Ok`. Then it is received by
-/// whoever has the other end, unless all of these go first, or the one that has begun to receive it. One whose
-/// sender was dropped, timed out or killed before that has been sent as a whole or not at all. A process that is
-/// killed at any point, also in the middle of sending or receiving, leaves nothing torn, and nobody waiting.
+/// A value is sent once the method that sends it has returned `Ok`. Then a copy of the other end receives it,
+/// unless all of them are dropped first, or the one that has started to receive it is. If a sender is dropped,
+/// times out or is killed earlier, the value is sent completely or not at all. A process that is killed at any
+/// point, also while it sends or receives, leaves no torn value and blocks no one.
 ///
 /// A value is received when the method that receives it returns it: one that is dropped or times out has
-/// received nothing. If it had begun to read a large value, that is for whoever receives next in this process,
-/// and for nobody else. What the stream has begun to read is the stream's, until it is polled again or dropped:
-/// so do not use both `next` and `recv` of one connection.
+/// received nothing. If it had started to read a large value, the next receiver in this process continues, and
+/// no other process gets it. A value that the stream has started to read belongs to the stream until it is
+/// polled again or dropped. So do not mix `next` and `recv` on one connection.
 ///
-/// # Room
+/// # Capacity
 ///
-/// Some hundreds of small values (less than a KiB) can be under way in each direction, or some of 64 KiB. Then a
-/// sender waits. Values that take more than 64 KiB are copied while sender and receiver both are at
-/// it: such a `send` returns when the receiver has taken nearly all of it. So two processes that both send large
-/// values before they receive wait for ever, as with any pipe: in a task, do both at a time (`tokio::join!`,
+/// Each direction holds some hundreds of small values (less than 1 KiB), or a few of 64 KiB. Then a sender
+/// waits. A value of more than 64 KiB is copied while sender and receiver are both active: its `send` returns
+/// when the receiver has taken nearly all of it. So two processes that both send large values before they
+/// receive wait forever, as with any pipe. In a task, do both concurrently (`tokio::join!`,
 /// [`split`](futures::StreamExt::split)), or use a [`Queue`](super::Queue).
 ///
-/// Values are what arguments of a task may be (see [`Data`]), also with objects in them that processes share, such
-/// as another connection. They are encoded and decoded by who sends and receives: one of many MiB that
-/// is not plain bytes or numbers keeps a thread of the runtime busy for that time.
+/// Values can be anything that an argument of a task can be (see [`Data`]), including shared objects such as
+/// another connection. The sender encodes and the receiver decodes them: a value of many MiB that is not plain
+/// bytes or numbers occupies a thread of the runtime for that time.
+///
+/// # Platform
+/// Linux.
 pub struct Connection<S, R> {
     end: Arc<ConnectionEnd>,
     receiving: Receiving<R>,
@@ -140,21 +149,9 @@ pub struct Connection<S, R> {
     values: PhantomData<fn(S) -> R>,
 }
 
-/// An end as a process has it.
-#[derive(Debug)]
-struct ConnectionEnd {
-    socket: Descriptor,
-    outbox: PipeOutbox,
-    inbox: PipeInbox,
-}
-
 impl<S, R> Connection<S, R> {
     fn new(socket: Descriptor) -> Self {
-        Self::of(Arc::new(ConnectionEnd {
-            outbox: PipeOutbox::new(socket.clone()),
-            inbox: PipeInbox::new(socket.clone()),
-            socket,
-        }))
+        Self::of(Arc::new(ConnectionEnd::new(socket)))
     }
 
     fn of(end: Arc<ConnectionEnd>) -> Self {
@@ -166,10 +163,10 @@ impl<S, R> Connection<S, R> {
         }
     }
 
-    /// Whether there is something to receive, or the end of all, within that time. With
+    /// Waits for at most `timeout`. Returns whether there is a value to receive, or the end is closed. With
     /// [`Duration::ZERO`] it does not wait.
     ///
-    /// Somebody else who has this end may be quicker to receive it; a value that is large may still be on its way.
+    /// Another copy of this end may receive the value first. A large value may still be in transit.
     ///
     /// ```
     /// use concurrent_futures::multiprocessing::pipe;
@@ -184,7 +181,8 @@ impl<S, R> Connection<S, R> {
     /// ```
     ///
     /// # Panics
-    /// If it has to wait outside of a tokio runtime, or in one without an I/O driver and a timer.
+    /// If it has to wait outside of a tokio runtime, or in one without an I/O driver and a timer
+    /// (`enable_all`).
     ///
     /// # Cancel safety
     /// Cancel safe: it receives nothing.
@@ -196,10 +194,10 @@ impl<S, R> Connection<S, R> {
         tokio::time::timeout(timeout, news).await.is_ok()
     }
 
-    /// As [`poll`](Self::poll), for code that is not async. It blocks the thread.
+    /// Like [`poll`](Self::poll), for a thread that may block.
     ///
     /// # Panics
-    /// In an async task, where it would stop a thread of its runtime.
+    /// On a thread that drives async code.
     pub fn blocking_poll(&self, timeout: Duration) -> bool {
         may_block();
         self.end.inbox.blocking_until_news(end_of(Some(timeout)))
@@ -207,18 +205,18 @@ impl<S, R> Connection<S, R> {
 }
 
 impl<S: Data, R> Connection<S, R> {
-    /// Sends a value, and waits for room if there is none.
+    /// Sends a value. Waits until there is room.
     ///
     /// # Errors
-    /// `is_closed()` if nobody has the other end any more, or if the sink of this one was closed; `is_codec()` if
-    /// the value cannot be encoded; `is_too_large()`; `is_no_space()` if the system has no memory, or no descriptor,
-    /// for it. The error has the value, if that still exists.
+    /// `is_closed()` if the other end is closed, or the sink of this end was; `is_codec()` if the value cannot
+    /// be encoded; `is_too_large()`; `is_no_space()` if no memory or no descriptor is left for it. The error
+    /// holds the value, unless encoding consumed it.
     ///
     /// # Panics
-    /// If it has to wait outside of a tokio runtime, or in one without an I/O driver.
+    /// If it has to wait outside of a tokio runtime, or in one without an I/O driver (`enable_io`).
     ///
     /// # Cancel safety
-    /// If it is dropped before it has returned, the value was not sent, and is dropped with it.
+    /// Dropping the future drops the value, which is then not sent.
     pub async fn send(&self, value: S) -> Result<(), SendError<S>> {
         tokio::task::coop::consume_budget().await;
         let item = encoded(value)?;
@@ -226,8 +224,7 @@ impl<S: Data, R> Connection<S, R> {
         sent.map_err(|error| not_sent(item, error))
     }
 
-    /// Sends a value, if there is room for it now. One of more than 64 KiB takes memory of its own until it is
-    /// received.
+    /// Sends a value if there is room. A value of more than 64 KiB takes separate memory until it is received.
     ///
     /// ```
     /// use concurrent_futures::multiprocessing::pipe;
@@ -240,14 +237,14 @@ impl<S: Data, R> Connection<S, R> {
     /// ```
     ///
     /// # Errors
-    /// `is_full()` if there is none; else as [`send`](Self::send).
+    /// `is_full()` if there is no room; otherwise like [`send`](Self::send).
     pub fn try_send(&self, value: S) -> Result<(), SendError<S>> {
         let mut item = encoded(value)?;
         let sent = self.end.outbox.try_send(&mut item);
         sent.map_err(|error| not_sent(item, error))
     }
 
-    /// As [`send`](Self::send), for code that is not async. It blocks the thread.
+    /// Like [`send`](Self::send), for a thread that may block.
     ///
     /// ```
     /// use concurrent_futures::multiprocessing::pipe;
@@ -260,10 +257,10 @@ impl<S: Data, R> Connection<S, R> {
     /// ```
     ///
     /// # Errors
-    /// As [`send`](Self::send).
+    /// Like [`send`](Self::send).
     ///
     /// # Panics
-    /// In an async task, where it would stop a thread of its runtime.
+    /// On a thread that drives async code.
     pub fn blocking_send(&self, value: S) -> Result<(), SendError<S>> {
         may_block();
         let item = encoded(value)?;
@@ -273,45 +270,47 @@ impl<S: Data, R> Connection<S, R> {
 }
 
 impl<S, R: Data> Connection<S, R> {
-    /// Receives the next value, and waits for one if there is none.
+    /// Receives the next value. Waits until there is one.
     ///
     /// # Errors
-    /// `is_closed()` if there is nobody who could send one, and all that was sent has been received;
-    /// `is_codec()` if the value cannot be decoded: it is gone. `is_no_space()` if there is no memory for it: it
-    /// stays the next one, until there is. Or if this process may not have the descriptors that come with it: of
-    /// objects in it, or of a large value. Then it is gone, but for a large one that [`send`](Self::send) sends
-    /// again. (A large value that [`try_send`](Self::try_send) has sent is gone in both cases.)
+    /// `is_closed()` if no one can send any more and all values were received. `is_codec()` if the value cannot
+    /// be decoded: the value is lost.
+    ///
+    /// `is_no_space()` if no memory is left for the value: it stays the next one. Also if this process may not
+    /// open the descriptors that come with it, of objects in it or of a large value. Then it is lost, except
+    /// for a large value from [`send`](Self::send), which sends it again. (A large value from
+    /// [`try_send`](Self::try_send) is lost in both cases.)
     ///
     /// # Panics
-    /// If it has to wait outside of a tokio runtime, or in one without an I/O driver.
+    /// If it has to wait outside of a tokio runtime, or in one without an I/O driver (`enable_io`).
     ///
     /// # Cancel safety
-    /// Cancel safe: if it is dropped before it has returned, nothing was received.
+    /// Cancel safe: a dropped future has received nothing.
     pub async fn recv(&self) -> Result<R, ConnectionError> {
         self.end.inbox.receive().await
     }
 
-    /// Receives the next value, if there is one now, as a whole.
+    /// Receives the next value, if all of it is there.
     ///
     /// # Errors
-    /// `is_empty()` if there is none; else as [`recv`](Self::recv).
+    /// `is_empty()` if there is no value; otherwise like [`recv`](Self::recv).
     pub fn try_recv(&self) -> Result<R, ConnectionError> {
         let received = self.end.inbox.try_receive();
         received.unwrap_or(Err(ConnectionError::EMPTY))
     }
 
-    /// As [`recv`](Self::recv), for code that is not async. It blocks the thread.
+    /// Like [`recv`](Self::recv), for a thread that may block.
     ///
     /// # Errors
-    /// As [`recv`](Self::recv).
+    /// Like [`recv`](Self::recv).
     ///
     /// # Panics
-    /// In an async task, where it would stop a thread of its runtime.
+    /// On a thread that drives async code.
     pub fn blocking_recv(&self) -> Result<R, ConnectionError> {
         self.receive_by(None)
     }
 
-    /// As [`blocking_recv`](Self::blocking_recv), for so long at the most.
+    /// Like [`blocking_recv`](Self::blocking_recv), for at most `timeout`.
     ///
     /// ```
     /// use concurrent_futures::multiprocessing::pipe;
@@ -324,10 +323,10 @@ impl<S, R: Data> Connection<S, R> {
     /// ```
     ///
     /// # Errors
-    /// `is_timed_out()` if nothing came for so long; else as [`recv`](Self::recv).
+    /// `is_timed_out()` if no value arrived within `timeout`; otherwise like [`recv`](Self::recv).
     ///
     /// # Panics
-    /// In an async task, where it would stop a thread of its runtime.
+    /// On a thread that drives async code.
     pub fn blocking_recv_timeout(&self, timeout: Duration) -> Result<R, ConnectionError> {
         self.receive_by(end_of(Some(timeout)))
     }
@@ -339,7 +338,7 @@ impl<S, R: Data> Connection<S, R> {
     }
 }
 
-/// A value, ready to be sent.
+/// Encodes a value for sending.
 fn encoded<S: Data>(value: S) -> Result<OutgoingItem, SendError<S>> {
     let item = OutgoingItem::of(value).map_err(|error| SendError::new(error.into(), None))?;
     match check(&item) {
@@ -352,7 +351,7 @@ fn not_sent<S: Data>(item: OutgoingItem, error: ConnectionError) -> SendError<S>
     SendError::new(error, item.into_item())
 }
 
-/// The same end. What the sink of the other has taken and not flushed stays with that.
+/// The same end. A value that this sink has accepted and not flushed stays with this one.
 impl<S, R> Clone for Connection<S, R> {
     fn clone(&self) -> Self {
         Self::of(self.end.clone())

@@ -1,8 +1,8 @@
-//! What an end sends. A small value is one packet, sent by one system call: it has been sent as a whole, or
-//! not at all. A large one has a packet that says so, and a stream of its own, whose other end is beside the
-//! packet. If its sender goes before all is in there, whoever reads it finds the end too early, and passes
-//! over it; if its reader goes, without having it, the sender sends it anew. So neither leaves anything in
-//! the way of others.
+//! The sending side of an end. A small value is one packet, sent by one system call: completely or not at all.
+//! For a large value, a packet announces a separate stream, whose other end is a descriptor of the packet. If
+//! the sender goes away before all is written, the receiver finds the end of the stream too early, and skips
+//! the value. If the receiver goes away without the value, the sender sends it again. So neither blocks the
+//! others.
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -15,7 +15,7 @@ use crate::multiprocessing::linger::{linger, linger_in_turn};
 use crate::sys::{self, Direction};
 use crate::wire::descriptors::Descriptor;
 
-/// No more is copied without a turn for the other tasks of the runtime.
+/// The number of bytes to copy before the other tasks of the runtime run.
 const AT_ONCE: usize = 256 * 1024;
 
 #[derive(Debug)]
@@ -32,8 +32,7 @@ impl PipeOutbox {
         }
     }
 
-    /// Sends a value that has been [`prepared`](prepare), if there is room for it. One that is large
-    /// goes in a file.
+    /// Sends a value that has passed [`check`], if there is room for it. A large one goes into a file.
     pub(super) fn try_send(&self, item: &mut OutgoingItem) -> Result<(), ConnectionError> {
         item.pack(MOST + 1)?;
         if !item.is_in_file && item.value().len() > MOST {
@@ -48,7 +47,7 @@ impl PipeOutbox {
         posted.unwrap_or(Err(ConnectionError::FULL))
     }
 
-    /// Sends a value that is small, if there is room for it. Nothing if not.
+    /// Sends a small value, if there is room for it. `None` if there is none, or the value is large.
     pub(super) fn send_at_once(&self, item: &OutgoingItem) -> Option<Result<(), ConnectionError>> {
         if item.value().len() > MOST {
             return None;
@@ -56,10 +55,10 @@ impl PipeOutbox {
         self.post(item, ValuePlace::Here, None)
     }
 
-    /// Sends a value that has been prepared.
+    /// Sends a value that has passed [`check`].
     ///
     /// # Cancel safety
-    /// If it is dropped before it has returned, nobody receives the value.
+    /// If the future is dropped, no one receives the value.
     pub(super) async fn send(&self, item: &OutgoingItem) -> Result<(), ConnectionError> {
         if item.value().len() <= MOST {
             return self.post_in_time(item, ValuePlace::Here, None).await;
@@ -80,7 +79,7 @@ impl PipeOutbox {
         }
     }
 
-    /// As [`send`](Self::send), in a thread.
+    /// Like [`send`](Self::send), in a thread.
     pub(super) fn blocking_send(&self, item: &OutgoingItem) -> Result<(), ConnectionError> {
         if item.value().len() <= MOST {
             return self.blocking_post(item, ValuePlace::Here, None);
@@ -123,7 +122,7 @@ impl PipeOutbox {
         linger(post).unwrap_or_else(|| forever(self.room.blocking_until(None, Other::None, post)))
     }
 
-    /// Sends the packet. Nothing if there is no room for it.
+    /// Sends the packet. `None` if there is no room for it.
     fn post(
         &self,
         item: &OutgoingItem,
@@ -132,7 +131,7 @@ impl PipeOutbox {
     ) -> Option<Result<(), ConnectionError>> {
         let (front, value) = (item.front(), item.value());
         let own_len = item.head.own_len;
-        // What lies together is sent from there.
+        // Bytes that are contiguous are sent from there.
         let bytes = match place {
             ValuePlace::Here if front.len() > own_len => [IoSlice::new(front), IoSlice::new(&[])],
             ValuePlace::Here => [IoSlice::new(front), IoSlice::new(value)],
@@ -155,21 +154,21 @@ impl PipeOutbox {
         }
     }
 
-    /// Nothing will be sent any more, by nobody who has this end.
+    /// Ends sending, for all copies of this end.
     pub(super) fn close(&self) {
         sys::end_sending(self.socket.as_fd());
     }
 }
 
-/// Whether a value can travel at all.
+/// Checks that a value can be sent at all.
 pub(super) fn check(item: &OutgoingItem) -> Result<(), ConnectionError> {
     let is_large = item.value().len() > MOST;
     Ok(item.fits_with(is_large.into())?)
 }
 
-/// Who waits for ever gets it.
+/// The result of a wait without a deadline.
 fn forever<T>(found: Option<T>) -> T {
-    found.expect("a wait without an end has none")
+    found.expect("a wait without a deadline always has a result")
 }
 
 /// The stream of a large value.
@@ -178,7 +177,7 @@ struct Stream<'a> {
     room: SocketWatch,
 }
 
-/// What has not been written to it yet.
+/// The bytes that are still to be written.
 struct UnsentRest<'a> {
     to: Descriptor,
     bytes: &'a [u8],
@@ -187,7 +186,7 @@ struct UnsentRest<'a> {
 enum Poured {
     All,
     Some,
-    /// Whoever had the other end has gone, or could not receive it.
+    /// The other end was dropped, or its owner could not receive it.
     ForNobody,
 }
 
@@ -215,7 +214,7 @@ impl<'a> Stream<'a> {
 }
 
 impl UnsentRest<'_> {
-    /// Writes as much as there is room for. Nothing if that is not all.
+    /// Writes as much as there is room for. `None` if that is not all.
     fn pour(&mut self) -> Option<Result<Poured, ConnectionError>> {
         let mut at_once = &self.bytes[..self.bytes.len().min(AT_ONCE)];
         while !at_once.is_empty() {

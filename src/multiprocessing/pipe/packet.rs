@@ -1,32 +1,32 @@
-//! What a packet says. The system hands each over as a whole, to one receiver, so there is nothing to take
-//! apart: it is an encoded value, or the head of one and where the rest is.
+//! The format of a packet. The system delivers each packet whole, to one receiver. It holds an encoded value,
+//! or the head of a value and where the rest is.
 
 use crate::wire::codec::{self, ValueHead};
 
-/// Values up to this size are in their packets. For larger ones the system would have to find much memory
-/// in few pieces, and both ends could not work at the same time.
+/// Values up to this size are in their packets. For a larger packet the system would need much contiguous
+/// memory, and the two ends could not work at the same time.
 pub(super) const MOST: usize = 64 * 1024;
 
 /// Where a value is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ValuePlace {
-    /// In the packet, behind the head.
+    /// In the packet, after the head.
     Here,
-    /// It comes by a stream of its own, the end of which is the last of the descriptors beside the packet.
+    /// In a stream of its own, whose end is the last descriptor of the packet.
     Stream,
-    /// In a file, which is the last of the descriptors.
+    /// In a file, which is the last descriptor of the packet.
     File,
 }
 
-/// What stands behind the head for a value that is elsewhere.
+/// What follows the head of a value that is elsewhere.
 const STREAM: &[u8] = &[1];
 const FILE: &[u8] = &[2];
 
-/// The most bytes that a packet has.
+/// The maximal length of a packet in bytes.
 pub(super) const LONGEST: usize = 16 + MOST;
 
 impl ValuePlace {
-    /// What stands behind the head of a value that is there.
+    /// The bytes that follow the head of a value at this place.
     pub(super) fn mark(self) -> &'static [u8] {
         match self {
             Self::Here => &[],
@@ -36,8 +36,8 @@ impl ValuePlace {
     }
 }
 
-/// What a packet says: the head of its value, where that is, and the value if it is here. Nothing if it says
-/// nothing.
+/// Parses a packet: the head of its value, its place, and the value if it is in the packet. `None` if the
+/// packet is invalid.
 pub(super) fn read(packet: &[u8]) -> Option<(ValueHead, ValuePlace, &[u8])> {
     let head = codec::value_head(packet)?;
     let rest = &packet[head.own_len..];

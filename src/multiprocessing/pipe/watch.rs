@@ -1,4 +1,4 @@
-//! Waiting until a socket can be read, or written to, in tasks of any runtime and in threads.
+//! Waits until a socket is readable or writable, in tasks of any runtime and in threads.
 
 use std::mem;
 use std::os::fd::AsFd as _;
@@ -7,21 +7,22 @@ use std::time::Instant;
 
 use tokio::runtime::{self, Handle};
 
-use crate::multiprocessing::vigil::{BLIND, pause};
+use crate::multiprocessing::waiter::{BLIND, pause};
 use crate::sys::{self, Direction, Readiness};
 use crate::wire::descriptors::Descriptor;
 
-/// A descriptor that is waited for, in one way. No runtime watches it before a task of its has to wait.
+/// A descriptor to wait for, in one direction. It is registered with a runtime only once a task there has to
+/// wait.
 #[derive(Debug)]
 pub(super) struct SocketWatch {
     fd: Descriptor,
     way: Direction,
-    /// Whether the runtime goes on watching when nobody waits. It is woken then, too.
+    /// Whether it stays registered when no task waits. Then the runtime is woken in vain.
     is_kept: bool,
     registered: Mutex<Option<Registered>>,
 }
 
-/// By which runtime it is watched, in which process.
+/// The runtime and the process in which it is registered.
 #[derive(Debug)]
 struct Registered {
     runtime: runtime::Id,
@@ -40,13 +41,13 @@ impl SocketWatch {
         }
     }
 
-    /// Looks whenever it is ready, until `look` gives something.
+    /// Calls `look` whenever the descriptor is ready, until it returns a value.
     ///
     /// # Panics
     /// Outside of a tokio runtime, or in one without an I/O driver.
     ///
     /// # Cancel safety
-    /// Cancel safe: what `look` has given is returned at once.
+    /// Cancel safe: a value that `look` returns is returned at once.
     pub(super) async fn until<T>(&self, mut look: impl FnMut() -> Option<T>) -> T {
         loop {
             if let Some(watched) = self.watched() {
@@ -55,7 +56,7 @@ impl SocketWatch {
                     Err(_) => self.forget(), // The runtime is about to end.
                 }
             }
-            // There is no descriptor left to watch with.
+            // No descriptor is left for the registration.
             pause().await;
             if let Some(found) = look() {
                 return found;
@@ -63,7 +64,7 @@ impl SocketWatch {
         }
     }
 
-    /// As [`until`](Self::until), in a thread, and gives up at `end`. Also looks when `other` can be read.
+    /// Like [`until`](Self::until), in a thread, and gives up at `end`. Also looks when `other` is readable.
     pub(super) fn blocking_until<T>(
         &self,
         end: Option<Instant>,
@@ -84,7 +85,7 @@ impl SocketWatch {
         }
     }
 
-    /// It, as this runtime watches it. Nothing if the system has no descriptor for that.
+    /// The registration in this runtime. `None` if no descriptor is left for it.
     fn watched(&self) -> Option<Arc<Readiness>> {
         let (runtime, generation) = (Handle::current().id(), sys::generation());
         let mut registered = self
@@ -97,7 +98,7 @@ impl SocketWatch {
         if let Some(watched) = here.and_then(|here| here.watched.upgrade()) {
             return Some(watched);
         }
-        // Tokio takes one descriptor once.
+        // Tokio registers a descriptor only once, so it is cloned.
         let copy = self.fd.as_fd().try_clone_to_owned().ok()?;
         let watched = Arc::new(Readiness::of(copy, self.way).ok()?);
         *registered = Some(Registered {
@@ -121,19 +122,18 @@ impl SocketWatch {
 impl Drop for Registered {
     fn drop(&mut self) {
         if self.generation != sys::generation() {
-            // A fork shares the list of what is watched with the process it was forked from, and would
-            // strike this off there.
+            // A fork shares the epoll instance with its parent, and would remove the registration there.
             mem::forget(self.kept.take());
         }
     }
 }
 
-/// What a thread that waits is woken by besides.
+/// Another reason for a waiting thread to look.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Other<'a> {
     None,
     Too(&'a Descriptor),
-    /// There is something, which cannot be waited for: it looks again and again.
+    /// It exists and cannot be waited for: look at intervals.
     Blind,
 }
 

@@ -1,10 +1,10 @@
-//! Which processes of this program are running. One is listed from its start to its end, whatever becomes
-//! of its handle; whoever looks finds those that have ended meanwhile, and takes them out.
+//! The running processes of this program. A process is listed from its start to its end, independent of its
+//! handle. Each look removes those that have ended.
 
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use crate::multiprocessing::vigil::may_block;
+use crate::multiprocessing::waiter::may_block;
 use crate::process::runner::{self, RunningProcess};
 use crate::sys;
 
@@ -14,7 +14,7 @@ static LIST: Mutex<List> = Mutex::new(List {
 });
 
 struct List {
-    /// In which process it was made: those of another are no children of this one.
+    /// The process that made the list: the children of another process are not listed.
     generation: u32,
     entries: Vec<ActiveEntry>,
 }
@@ -22,11 +22,11 @@ struct List {
 struct ActiveEntry {
     child: ActiveChild,
     pidfd: Arc<OwnedFd>,
-    /// There for as long as its exit status is to be taken here.
+    /// Exists while this process has to take the exit status.
     runner: Weak<RunningProcess>,
 }
 
-/// A running [`Process`](super::Process) of this program, as [`active_children`] tells it.
+/// A running [`Process`](super::Process) of this program. Returned by [`active_children`].
 #[derive(Clone, Debug)]
 pub struct ActiveChild {
     pid: u32,
@@ -35,12 +35,12 @@ pub struct ActiveChild {
 }
 
 impl ActiveChild {
-    /// The process id. It may be another process's as soon as this one has ended.
+    /// The process id. The system may reuse it once the process has ended.
     pub fn pid(&self) -> u32 {
         self.pid
     }
 
-    /// The process's [name](super::Process::name).
+    /// The [name](super::Process::name) of the process.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -51,8 +51,8 @@ impl ActiveChild {
     }
 }
 
-/// The processes that this one has started as [`Process`](super::Process) and that have not ended, in the
-/// order of their start, with a handle or without. Of those that have ended no zombie is left.
+/// Lists the running processes that this process has started as a [`Process`](super::Process), in the order of
+/// their start, with a handle or without. Processes that have ended are reaped.
 ///
 /// ```
 /// use concurrent_futures::multiprocessing::{Process, active_children};
@@ -74,8 +74,8 @@ pub fn active_children() -> Vec<ActiveChild> {
         .collect()
 }
 
-/// Waits until no [`Process`](super::Process) of this program is running that is not a daemon: what Python
-/// does at exit. Call it at the end of `main`, if the program is to end after its processes.
+/// Waits until every [`Process`](super::Process) of this program has ended, except for daemons. Python does
+/// this at exit. Call it at the end of `main` if the program is to end after its processes.
 ///
 /// ```
 /// use concurrent_futures::multiprocessing::{Process, active_children, join_all};
@@ -101,10 +101,10 @@ pub async fn join_all() {
     }
 }
 
-/// As [`join_all`], for synchronous code.
+/// Like [`join_all`], for a thread that may block.
 ///
 /// # Panics
-/// In an asynchronous task, where waiting would stop a thread of its runtime.
+/// On a thread that drives async code.
 pub fn blocking_join_all() {
     may_block();
     while let Some(pidfd) = next() {
@@ -126,22 +126,22 @@ pub(super) fn add(runner: &Arc<RunningProcess>, name: &str, daemon: bool) {
     });
 }
 
-/// Takes a process out that has ended.
+/// Removes a process that has ended.
 pub(super) fn forget(runner: &RunningProcess) {
     let mut list = lock();
     list.entries
         .retain(|entry| !Arc::ptr_eq(&entry.pidfd, runner.pidfd()));
 }
 
-/// One that is to be waited for.
+/// A process to wait for.
 fn next() -> Option<Arc<OwnedFd>> {
     let list = running();
     let mut awaited = list.entries.iter().filter(|entry| !entry.child.daemon);
     awaited.next().map(|entry| entry.pidfd.clone())
 }
 
-/// The list, without those that have ended. Their exit statuses are taken: a handle that is kept may never
-/// be asked.
+/// The list, without the processes that have ended. Takes their exit statuses: the owner of a handle may never
+/// ask.
 fn running() -> MutexGuard<'static, List> {
     let mut list = lock();
     let ended = list

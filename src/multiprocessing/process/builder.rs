@@ -1,4 +1,4 @@
-//! How a [`Process`] is configured and started.
+//! The configuration and start of a [`Process`].
 
 use std::ffi::OsString;
 use std::io::{self, PipeReader, PipeWriter};
@@ -21,14 +21,14 @@ use crate::executor::options::TaskOptions;
 use crate::executor::promise::Ticket;
 use crate::executor::task::{Arguments, Data, Task};
 use crate::function::assert_stateless;
-use crate::multiprocessing::vigil::may_block;
+use crate::multiprocessing::waiter::may_block;
 use crate::process::runner::{Opening, Refusal, RunningProcess, StartOrder};
 use crate::process::{Limits, StartMethod, Surroundings};
 use crate::sys;
 
 const SPAWN_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Configures a [`Process`]; made by [`Process::builder`].
+/// Configures a [`Process`]. Created by [`Process::builder`].
 ///
 /// ```
 /// use concurrent_futures::multiprocessing::{Process, Stdio};
@@ -65,95 +65,120 @@ pub struct ProcessBuilder {
     spawn_timeout: Option<Duration>,
 }
 
+impl Process<()> {
+    /// Returns a builder to configure a process.
+    ///
+    /// ```
+    /// use concurrent_futures::multiprocessing::Process;
+    /// # concurrent_futures::init_before_main!();
+    ///
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let process = Process::builder()
+    ///     .name("greeter")
+    ///     .daemon(true)
+    ///     .env("GREETING", "hello")
+    ///     .spawn(|| std::env::var("GREETING").unwrap(), ())
+    ///     .await?;
+    /// assert_eq!(process.join().await?, "hello");
+    /// # Ok(()) }
+    /// ```
+    pub fn builder() -> ProcessBuilder {
+        ProcessBuilder::default()
+    }
+}
+
 impl ProcessBuilder {
-    /// What the process is called, in errors and by [`active_children`](super::active_children). Default:
-    /// the path of its function.
+    /// The name of the process, in errors and in [`active_children`](super::active_children). Default: the path
+    /// of its function.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into().into());
         self
     }
 
-    /// Whether the process ends with this one: however this one ends, also by SIGKILL, the process and all of
-    /// its process group are killed at once. [`join_all`](super::join_all) does not wait for it. It has a second
-    /// thread, which watches for that, so it cannot use [`StartMethod::Fork`] itself. Default: no.
+    /// Whether the process ends with this one. When this process ends, in any way, also by SIGKILL, the daemon
+    /// and its process group are killed at once. [`join_all`](super::join_all) does not wait for it. A second
+    /// thread in the daemon watches for the end of this process, so the daemon cannot use [`StartMethod::Fork`]
+    /// itself. Default: false.
     pub fn daemon(mut self, daemon: bool) -> Self {
         self.daemon = daemon;
         self
     }
 
-    /// Whether the drop of the handle kills the process and all of its process group. Default: no.
+    /// Whether dropping the handle kills the process and its process group. Default: false.
     pub fn kill_on_drop(mut self, kill: bool) -> Self {
         self.kill_on_drop = kill;
         self
     }
 
-    /// How the process is made. Default: [`StartMethod::default`].
+    /// How the process is created. Default: [`StartMethod::default`].
     ///
-    /// - [`ForkServer`](StartMethod::ForkServer): all such processes of the program are forked from one, which
-    ///   is started with the first of them and stays as long as the program.
+    /// - [`ForkServer`](StartMethod::ForkServer): one fork server forks all such processes of the program. It
+    ///   starts with the first of them and stays until the program ends.
     /// - [`Spawn`](StartMethod::Spawn): the executable is started anew.
-    /// - [`Fork`](StartMethod::Fork): this process is forked as it is, at this call. It must have one thread,
-    ///   also none of a runtime's. The other then has open whatever this one has: among that our ends of
-    ///   pipes to others, which so come to their end later. A process whose handle was dropped outside of a
-    ///   runtime costs a thread that waits for its end. Its function believes to be within the runtime that
-    ///   the start was awaited in, and [`blocking_spawn`](Self::blocking_spawn) makes one for that too: it can
-    ///   start a runtime of its own on another thread only, and cannot use `Fork` itself. What this process has
-    ///   read ahead from its stdin, the other finds in its own.
+    /// - [`Fork`](StartMethod::Fork): this process is forked as it is when the start is awaited. It must have
+    ///   only one thread, counting those of a runtime. The new process inherits every open descriptor,
+    ///   including this process's ends of pipes to other processes, which then report their end later. If the
+    ///   handle is dropped outside of a runtime, a thread waits for the end of the process. The function seems
+    ///   to run within the runtime that awaited the start; [`blocking_spawn`](Self::blocking_spawn) creates one
+    ///   for that too. So it can start a runtime of its own only on another thread, and cannot use `Fork`
+    ///   itself. Input that this process has buffered from its stdin is in the stdin of the new process too.
     pub fn start_method(mut self, method: StartMethod) -> Self {
         self.start_method = method;
         self
     }
 
-    /// What the process reads as its stdin. Default: [`Stdio::null`].
+    /// The stdin of the process. Default: [`Stdio::null`].
     pub fn stdin(mut self, stdin: impl Into<Stdio>) -> Self {
         self.stdin = Some(stdin.into());
         self
     }
 
-    /// Where its stdout goes. Default: [`Stdio::inherit`].
+    /// The stdout of the process. Default: [`Stdio::inherit`].
     pub fn stdout(mut self, stdout: impl Into<Stdio>) -> Self {
         self.stdout = Some(stdout.into());
         self
     }
 
-    /// Where its stderr goes. Default: [`Stdio::inherit`].
+    /// The stderr of the process. Default: [`Stdio::inherit`].
     pub fn stderr(mut self, stderr: impl Into<Stdio>) -> Self {
         self.stderr = Some(stderr.into());
         self
     }
 
-    /// Sets a variable in the process's environment, which otherwise is what this process's is when it is
-    /// started.
+    /// Sets a variable in the environment of the process. The other variables are those of this process at the
+    /// start.
     pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.env.push((name.into(), value.into()));
         self
     }
 
-    /// Gives the process only the variables that are set by [`env`](Self::env).
+    /// Clears the environment of the process, except for variables set by [`env`](Self::env).
     pub fn env_clear(mut self) -> Self {
         self.env_clear = true;
         self
     }
 
-    /// Where the process runs. Default: where this process is when it is started.
+    /// The working directory of the process. Default: that of this process at the start.
     pub fn current_dir(mut self, folder: impl Into<PathBuf>) -> Self {
         self.current_dir = Some(folder.into());
         self
     }
 
-    /// What the process may use: memory, processor time, descriptors. Default: what this process may; with
-    /// [`StartMethod::ForkServer`], what it might when the first such process was started.
+    /// Limits for the process: memory, processor time, descriptors. Default: the limits of this process; with
+    /// [`StartMethod::ForkServer`], those that it had when the first such process was started.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
     }
 
-    /// How long the process may take to get ready before it is killed. Default: 30 seconds.
+    /// The time within which the process must become ready; after it, the process is killed. Default: 30
+    /// seconds. Must not be 0.
     ///
-    /// With [`StartMethod::ForkServer`] that goes for the fork server's answer, and again for the process that
-    /// it has forked. A fork server that has given no answer by then, and has said nothing to anybody for a
-    /// second, is killed, and the start is tried once more, with another. The processes that it has forked run
-    /// on, but how they end is unknown. If it has said something, this start alone fails.
+    /// With [`StartMethod::ForkServer`] the limit applies to the answer of the fork server, and again to the
+    /// process that it forked. A fork server that has not answered within the limit, and has answered no other
+    /// start for a second, is killed, and the start is tried once more with a new one. The processes that the
+    /// old one forked run on, but their exit status is unknown. If the fork server has answered another start,
+    /// only this start fails.
     pub fn spawn_timeout(mut self, limit: Duration) -> Self {
         self.spawn_timeout = Some(limit);
         self
@@ -162,14 +187,14 @@ impl ProcessBuilder {
     /// Starts the process, and waits until it is about to call the function.
     ///
     /// # Errors
-    /// As [`Process::spawn`]; `is_invalid_setting()` for what cannot be meant; `is_unsupported()` for
+    /// Like [`Process::spawn`]; `is_invalid_setting()` if a setting is invalid; `is_unsupported()` for
     /// [`StartMethod::Fork`] in a process with more than one thread.
     ///
     /// # Panics
     /// Outside of a tokio runtime, or in one without an I/O driver and a timer (`enable_all`).
     ///
     /// # Cancel safety
-    /// As `Process::spawn`.
+    /// Like `Process::spawn`.
     pub async fn spawn<F, A, M>(
         self,
         function: F,
@@ -192,13 +217,13 @@ impl ProcessBuilder {
         }
     }
 
-    /// As [`spawn`](Self::spawn), for synchronous code.
+    /// Like [`spawn`](Self::spawn), for a thread that may block.
     ///
     /// # Errors
-    /// As `spawn`.
+    /// Like `spawn`.
     ///
     /// # Panics
-    /// In an asynchronous task, where waiting would stop a thread of its runtime.
+    /// On a thread that drives async code.
     pub fn blocking_spawn<F, A, M>(
         self,
         function: F,
@@ -291,25 +316,28 @@ impl ProcessBuilder {
         for (name, value) in &self.env {
             if !sys::is_variable(name) || value.as_bytes().contains(&0) {
                 return Err(BuildError::invalid(format!(
-                    "{name:?}={value:?} can be no variable of an environment"
+                    "the environment variable {name:?}={value:?} is invalid: the name must not be empty \
+                     or contain `=`, and neither may contain NUL"
                 )));
             }
         }
         if self.spawn_timeout.is_some_and(|limit| limit.is_zero()) {
-            return Err(BuildError::invalid("spawn_timeout is 0"));
+            return Err(BuildError::invalid(
+                "`spawn_timeout` is 0; it must be longer",
+            ));
         }
         Ok(())
     }
 }
 
-/// All that there is before the process.
+/// Everything that exists before the process.
 struct Prepared {
     order: StartOrder,
     ticket: Ticket,
     rest: ParentSide,
 }
 
-/// What stays here.
+/// What stays in this process.
 struct ParentSide {
     daemon: bool,
     kill_on_drop: bool,
@@ -335,7 +363,7 @@ impl ParentSide {
     }
 }
 
-/// Starts a process in a runtime for a moment, which has no thread of its own, but for an executed process.
+/// Starts a process in a temporary runtime, which has no thread of its own (`Spawn` uses a blocking one).
 fn start_now(order: StartOrder) -> Result<Arc<RunningProcess>, Refusal> {
     let start = || {
         let mut runtime = tokio::runtime::Builder::new_current_thread();
@@ -346,7 +374,8 @@ fn start_now(order: StartOrder) -> Result<Arc<RunningProcess>, Refusal> {
     if sys::generation() == 0 || Handle::try_current().is_err() {
         return start();
     }
-    // A fork still believes to be in the runtime that it was forked in, and lets this thread have no other.
+    // A fork still seems to be in the runtime that it was forked in, which forbids another runtime on this
+    // thread.
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().spawn_scoped(scope, start);
         let thread = thread.map_err(Refusal::system("start a thread"))?;

@@ -1,4 +1,4 @@
-//! Why a process was not started.
+//! The errors of a start.
 
 use std::error::Error;
 use std::fmt;
@@ -7,9 +7,9 @@ use crate::executor::error::{BuildError, InitFailure};
 use crate::executor::options::TaskName;
 use crate::process::runner::Refusal;
 
-/// Why a [`Process`](super::Process) was not started.
+/// A [`Process`](super::Process) was not started.
 ///
-/// Ask it with the predicates; print it to learn what happened, and what to do.
+/// The predicates tell errors apart; the text says what happened and what to do.
 #[derive(Debug)]
 pub struct SpawnError {
     name: TaskName,
@@ -56,23 +56,22 @@ impl SpawnError {
         }
     }
 
-    /// [`init`](crate::init) was not called first in `main`, so no process could ever start.
+    /// [`init`](crate::init) was not called first in `main`, so no process can start.
     pub fn is_not_initialized(&self) -> bool {
         self.build().is_some_and(BuildError::is_not_initialized)
     }
 
-    /// A setting has a value it cannot have.
+    /// A setting is invalid.
     pub fn is_invalid_setting(&self) -> bool {
         self.build().is_some_and(BuildError::is_invalid_setting)
     }
 
-    /// It was to be forked from this process, which has other threads
-    /// ([`StartMethod::Fork`](crate::StartMethod::Fork)).
+    /// [`StartMethod::Fork`](crate::StartMethod::Fork) was used in a process that has other threads.
     pub fn is_unsupported(&self) -> bool {
         self.build().is_some_and(BuildError::is_unsupported)
     }
 
-    /// An argument could not be encoded, or the function lies where the process cannot find it.
+    /// An argument could not be encoded, or the function is not in the main executable.
     pub fn is_codec(&self) -> bool {
         matches!(self.why, Why::Codec(_))
     }

@@ -1,10 +1,10 @@
 //! [`Process`]: one function in a process of its own. Reading order:
 //!
-//! - this file: what a user holds; [`builder`]: how it is configured and started;
-//! - [`stdio`]: its standard streams; [`error`]: why there is none;
-//! - [`active`]: which processes of this program are running.
+//! - this file: the handle; [`builder`]: its configuration and start;
+//! - [`stdio`]: the standard streams; [`error`]: the errors of a start;
+//! - [`active`]: the running processes of this program.
 //!
-//! What happens in the system is in [`runner`](crate::process::runner).
+//! The system's side is in [`runner`](crate::process::runner).
 
 mod active;
 mod builder;
@@ -26,16 +26,16 @@ use crate::executor::job::decode_result;
 use crate::executor::options::TaskName;
 use crate::executor::promise::Ticket;
 use crate::executor::task::{Arguments, Data, Task};
-use crate::multiprocessing::vigil::may_block;
 use crate::multiprocessing::wait::end_of;
+use crate::multiprocessing::waiter::may_block;
 use crate::process::runner::{ProcessOutcome, RunningProcess};
 
-/// A function that runs in a process of its own, which ends when the function returns.
+/// Runs a function in a process of its own, which ends when the function returns.
 ///
 /// The function and its arguments follow the rules of [`ExecutorExt::submit`](crate::ExecutorExt::submit). The
-/// process is this executable, started as its [`StartMethod`](crate::StartMethod) says; unless told otherwise
-/// it prints to the same stdout and stderr as this process, its stdin is empty, and its environment and
-/// folder are what this process's are when it is started.
+/// process runs this executable, started by its [`StartMethod`](crate::StartMethod). By default it writes to
+/// the same stdout and stderr as this process, its stdin is empty, and it starts with this process's current
+/// environment and working directory.
 ///
 /// ```
 /// use concurrent_futures::multiprocessing::Process;
@@ -53,31 +53,29 @@ use crate::process::runner::{ProcessOutcome, RunningProcess};
 /// # Ok(()) }
 /// ```
 ///
-/// # How it ends
-/// By itself, with the code that a program would exit with: 0 if the function has returned, 101 if it has
-/// panicked, the code that it gives to [`std::process::exit`]; or by a signal. (It is 1 if its arguments
-/// cannot be decoded, or its result cannot be encoded.) Other threads of it do not hold it up, as those of a
-/// program do not.
+/// # Exit
+/// The process exits by itself, with the code of an ordinary program: 0 if the function returned, 101 if it
+/// panicked, or the argument of [`std::process::exit`]. It is 1 if the arguments cannot be decoded or the
+/// result cannot be encoded. Or a signal ends it. As in any program, other threads do not delay the exit.
 ///
-/// It leads a process group of its own. So an interrupt at the terminal (Ctrl-C) reaches this process alone,
-/// [`terminate`](Self::terminate) and [`kill`](Self::kill) reach what the process has started too, and its
-/// end by itself leaves that alone.
+/// It leads a process group of its own. So an interrupt at the terminal (Ctrl-C) reaches only this process, not
+/// the new one. [`terminate`](Self::terminate) and [`kill`](Self::kill) also reach the processes that it has
+/// started. If it exits by itself, those run on.
 ///
 /// # Drop, and the end of the program
-/// Dropping the handle leaves the process alone, unless
-/// [`kill_on_drop`](ProcessBuilder::kill_on_drop) was asked for, and so does the end of the runtime. Within a
-/// runtime, the drop leaves a task there that waits for the end of the process. In one without an I/O driver
-/// and a timer (`enable_all`) that task panics, and a thread waits in its stead.
+/// Dropping the handle does not end the process, unless [`kill_on_drop`](ProcessBuilder::kill_on_drop) is set.
+/// Neither does the end of the runtime. If the handle is dropped in a runtime, a task there waits for the end
+/// of the process. In a runtime without an I/O driver and a timer (`enable_all`) that task panics, and a thread
+/// waits instead.
 ///
-/// When this process ends, whichever way, a [daemon](ProcessBuilder::daemon) is killed at once. Any other runs
-/// on to its end, as a process that nobody waits for. The end of this process waits for none: where Python
-/// joins its processes at exit, call [`join_all`] at the end of `main`.
+/// When this process ends, in any way, a [daemon](ProcessBuilder::daemon) is killed at once. Every other
+/// process runs on, and this process does not wait for it. Python joins its processes at exit; here, call
+/// [`join_all`] at the end of `main`.
 ///
-/// A process that has ended is a zombie only until its handle is dropped or asked
-/// ([`is_alive`](Self::is_alive), [`exit_code`](Self::exit_code), a join), or somebody calls
-/// [`active_children`] or [`join_all`], or starts another. With
-/// [`StartMethod::ForkServer`](crate::StartMethod::ForkServer) it is none of this process's: the fork server
-/// takes its exit status at once.
+/// A process that has ended stays a zombie until its handle is dropped or asked ([`is_alive`](Self::is_alive),
+/// [`exit_code`](Self::exit_code), a join), until [`active_children`] or [`join_all`] is called, or until
+/// another process is started. With [`StartMethod::ForkServer`](crate::StartMethod::ForkServer) it is not a
+/// zombie of this process: the fork server takes its exit status at once.
 ///
 /// # Platform
 /// Linux.
@@ -92,40 +90,18 @@ pub struct Process<R> {
     result: PhantomData<fn() -> R>,
 }
 
-impl Process<()> {
-    /// Starts to configure a process.
-    ///
-    /// ```
-    /// use concurrent_futures::multiprocessing::Process;
-    /// # concurrent_futures::init_before_main!();
-    ///
-    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// let process = Process::builder()
-    ///     .name("greeter")
-    ///     .daemon(true)
-    ///     .env("GREETING", "hello")
-    ///     .spawn(|| std::env::var("GREETING").unwrap(), ())
-    ///     .await?;
-    /// assert_eq!(process.join().await?, "hello");
-    /// # Ok(()) }
-    /// ```
-    pub fn builder() -> ProcessBuilder {
-        ProcessBuilder::default()
-    }
-}
-
 impl<R: Data> Process<R> {
     /// Starts a process, and waits until it is about to call the function.
     ///
     /// # Errors
     /// `is_not_initialized()` if [`init`](crate::init) was not called; `is_codec()` if an argument cannot be
-    /// encoded; otherwise the system did not let it start, or it has ended before it was ready.
+    /// encoded; otherwise the system refused the start, or the process ended before it was ready.
     ///
     /// # Panics
     /// Outside of a tokio runtime, or in one without an I/O driver and a timer (`enable_all`).
     ///
     /// # Cancel safety
-    /// A process whose start is given up is killed. It may have begun to run the function by then.
+    /// If the future is dropped, the process is killed. It may have started to run the function by then.
     pub async fn spawn<F, A, M>(function: F, args: A) -> Result<Self, SpawnError>
     where
         F: Task<A, M, Output = R> + Copy + Send + Sync + 'static,
@@ -135,7 +111,7 @@ impl<R: Data> Process<R> {
         Process::builder().spawn(function, args).await
     }
 
-    /// As [`spawn`](Self::spawn), for synchronous code.
+    /// Like [`spawn`](Self::spawn), for a thread that may block.
     ///
     /// ```
     /// use concurrent_futures::multiprocessing::Process;
@@ -148,10 +124,10 @@ impl<R: Data> Process<R> {
     /// ```
     ///
     /// # Errors
-    /// As `spawn`.
+    /// Like `spawn`.
     ///
     /// # Panics
-    /// In an asynchronous task, where waiting would stop a thread of its runtime.
+    /// On a thread that drives async code.
     pub fn blocking_spawn<F, A, M>(function: F, args: A) -> Result<Self, SpawnError>
     where
         F: Task<A, M, Output = R> + Copy + Send + Sync + 'static,
@@ -161,8 +137,8 @@ impl<R: Data> Process<R> {
         Process::builder().blocking_spawn(function, args)
     }
 
-    /// Waits until the process has ended, and gives what the function has returned. It may be called again:
-    /// then the result is decoded anew.
+    /// Waits until the process has ended, and returns the result of the function. It may be called again: each
+    /// call decodes the result anew.
     ///
     /// ```
     /// use concurrent_futures::multiprocessing::Process;
@@ -178,8 +154,8 @@ impl<R: Data> Process<R> {
     ///
     /// # Errors
     /// `is_panic()` if the function panicked; `is_worker_lost()`, with the exit code or the signal, if the
-    /// process ended without a result; `is_codec()` if the arguments, or the result, could not be
-    /// encoded or decoded. Of what it wrote to stderr nothing is kept.
+    /// process ended without a result; `is_codec()` if the arguments or the result could not be encoded or
+    /// decoded. The error has no stderr output.
     ///
     /// # Panics
     /// Outside of a tokio runtime, or in one without an I/O driver and a timer (`enable_all`).
@@ -195,11 +171,11 @@ impl<R: Data> Process<R> {
         }
         let ticket = self.ticket.clone();
         let decoded = tokio::task::spawn_blocking(move || decode(&ticket, outcome)).await;
-        // The task fails only if the runtime is ending.
+        // The blocking task fails only while the runtime shuts down.
         decoded.unwrap_or_else(|_| Err(self.ticket.error(true, Cause::Shutdown)))
     }
 
-    /// As [`join`](Self::join); nothing if the process takes longer than `limit` to end.
+    /// Like [`join`](Self::join), but returns `None` if the process has not ended within `limit`.
     ///
     /// ```
     /// use std::time::Duration;
@@ -216,7 +192,7 @@ impl<R: Data> Process<R> {
     /// ```
     ///
     /// # Errors
-    /// As `join`.
+    /// Like `join`.
     ///
     /// # Panics
     /// Outside of a tokio runtime, or in one without an I/O driver and a timer (`enable_all`).
@@ -227,25 +203,25 @@ impl<R: Data> Process<R> {
         tokio::time::timeout(limit, self.join()).await.ok()
     }
 
-    /// As [`join`](Self::join), for synchronous code.
+    /// Like [`join`](Self::join), for a thread that may block.
     ///
     /// # Errors
-    /// As `join`.
+    /// Like `join`.
     ///
     /// # Panics
-    /// In an asynchronous task, where waiting would stop a thread of its runtime.
+    /// On a thread that drives async code.
     pub fn blocking_join(&self) -> Result<R, TaskError> {
         self.blocking_join_within(None)
-            .expect("it waits for as long as it takes")
+            .expect("a wait without a timeout always has a result")
     }
 
-    /// As [`join_timeout`](Self::join_timeout), for synchronous code.
+    /// Like [`join_timeout`](Self::join_timeout), for a thread that may block.
     ///
     /// # Errors
-    /// As `join`.
+    /// Like `join`.
     ///
     /// # Panics
-    /// In an asynchronous task, where waiting would stop a thread of its runtime.
+    /// On a thread that drives async code.
     pub fn blocking_join_timeout(&self, limit: Duration) -> Option<Result<R, TaskError>> {
         self.blocking_join_within(Some(limit))
     }
@@ -263,24 +239,24 @@ fn decode<R: Data>(ticket: &Ticket, outcome: ProcessOutcome) -> Result<R, TaskEr
 }
 
 impl<R> Process<R> {
-    /// The process id. It may be another process's as soon as this one is no more alive.
+    /// The process id. The system may reuse it once the process is no longer alive.
     pub fn pid(&self) -> u32 {
         self.runner.id()
     }
 
-    /// The [name](ProcessBuilder::name), or else the path of the function.
+    /// The [name](ProcessBuilder::name), or the path of the function if none is set.
     pub fn name(&self) -> &str {
         self.name.as_str()
     }
 
-    /// Whether the process has not ended yet. (One whose exit status is on its way still counts as alive.)
+    /// Whether the process has not ended yet. A process whose exit status is still in transit counts as alive.
     pub fn is_alive(&self) -> bool {
         self.runner.try_end().is_none()
     }
 
-    /// With what code the process has exited. Nothing while it is alive, if a [signal](Self::signal) has
-    /// ended it, or if that is unknown: if another part of the program has waited for it, or the fork
-    /// server has been killed meanwhile.
+    /// The exit code. `None` while the process is alive, if a [signal](Self::signal) ended it, or if the code
+    /// is unknown: because another part of the program has reaped the process, or the fork server was killed
+    /// meanwhile.
     ///
     /// ```
     /// use concurrent_futures::multiprocessing::Process;
@@ -292,41 +268,42 @@ impl<R> Process<R> {
     /// assert_eq!((process.exit_code(), process.signal()), (Some(101), None));
     /// # Ok(()) }
     /// ```
+    #[doc(alias = "exitcode")]
     pub fn exit_code(&self) -> Option<i32> {
         self.runner.try_end()?.exit_code
     }
 
-    /// The signal that has ended the process, if one has.
+    /// The signal that ended the process, if one did.
     pub fn signal(&self) -> Option<i32> {
         self.runner.try_end()?.signal
     }
 
-    /// Asks the process, and all of its process group, to end: by SIGTERM, which it may handle or ignore.
-    /// Does nothing if the process has ended.
+    /// Sends SIGTERM to the process and its process group, which they may handle or ignore. Does nothing if the
+    /// process has ended.
     pub fn terminate(&self) {
         self.runner.terminate();
     }
 
-    /// Kills the process, and all of its process group, by SIGKILL. Does nothing if the process has ended.
-    /// It waits for nothing; [`join`](Self::join) does.
+    /// Sends SIGKILL to the process and its process group. Does nothing if the process has ended. It does not
+    /// wait for the end; [`join`](Self::join) does.
     pub fn kill(&self) {
         self.runner.kill();
     }
 
-    /// Our end of its stdin, if that is [piped](Stdio::piped) and nobody has taken it yet. Dropping it is the
+    /// Takes the write end of its stdin, if that is [piped](Stdio::piped) and not taken yet. Dropping it is the
     /// end of the input.
     ///
-    /// It is the standard library's, which blocks; for tokio's, give it to
+    /// It is the standard library's type, which blocks; for tokio's, pass it to
     /// [`pipe::Sender::from_owned_fd`](tokio::net::unix::pipe::Sender::from_owned_fd).
     pub fn take_stdin(&mut self) -> Option<PipeWriter> {
         self.stdin.take()
     }
 
-    /// Our end of its stdout, if that is [piped](Stdio::piped) and nobody has taken it yet. It comes to its
-    /// end when the process, and whatever it has passed its stdout on to, has ended. While nobody reads, a
-    /// process that writes much has to wait.
+    /// Takes the read end of its stdout, if that is [piped](Stdio::piped) and not taken yet. It reports the end
+    /// of the output once the process, and every process that inherited its stdout, has ended. While no one
+    /// reads, a process that writes much blocks.
     ///
-    /// It is the standard library's, which blocks; for tokio's, give it to
+    /// It is the standard library's type, which blocks; for tokio's, pass it to
     /// [`pipe::Receiver::from_owned_fd`](tokio::net::unix::pipe::Receiver::from_owned_fd).
     ///
     /// ```
@@ -349,7 +326,7 @@ impl<R> Process<R> {
         self.stdout.take()
     }
 
-    /// As [`take_stdout`](Self::take_stdout), of its stderr.
+    /// Like [`take_stdout`](Self::take_stdout), for its stderr.
     pub fn take_stderr(&mut self) -> Option<PipeReader> {
         self.stderr.take()
     }

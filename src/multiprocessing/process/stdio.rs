@@ -5,10 +5,10 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use crate::sys;
 
-/// What a [`Process`](super::Process) has as its stdin, stdout or stderr; what the standard library's
-/// [`Stdio`](std::process::Stdio) is to a command. (That one cannot be passed to the process that forks.)
+/// The stdin, stdout or stderr of a [`Process`](super::Process), like the standard library's
+/// [`Stdio`](std::process::Stdio) for a command. (That type cannot be passed to the process that forks.)
 ///
-/// Whatever is a descriptor can be one: a file, a pipe's end, a socket.
+/// Everything that converts into a descriptor converts into it: a file, the end of a pipe, a socket.
 ///
 /// ```
 /// use concurrent_futures::multiprocessing::{Process, Stdio};
@@ -37,24 +37,24 @@ enum StdioKind {
 }
 
 impl Stdio {
-    /// The same as this process's own. The default for stdout and stderr.
+    /// The same stream as this process's. The default for stdout and stderr.
     ///
-    /// The process is not in the foreground of a terminal: if it reads from one, the terminal stops it.
+    /// The process is not in the foreground of a terminal: if it reads from the terminal, that stops it.
     pub fn inherit() -> Self {
         Self(StdioKind::Inherit)
     }
 
-    /// Nothing: there is nothing to read, and what is written is lost. The default for stdin.
+    /// An empty input, or an output that is discarded. The default for stdin.
     pub fn null() -> Self {
         Self(StdioKind::Null)
     }
 
-    /// A pipe, whose other end is taken from the [`Process`](super::Process).
+    /// A pipe. Take its other end from the [`Process`](super::Process).
     pub fn piped() -> Self {
         Self(StdioKind::Piped)
     }
 
-    /// The process's end of its stdin, nothing if that is empty; and ours, if it is a pipe.
+    /// The process's end of its stdin, `None` if that is empty; and this process's end, if it is a pipe.
     pub(super) fn open_input(self) -> io::Result<(Option<OwnedFd>, Option<PipeWriter>)> {
         Ok(match self.0 {
             StdioKind::Null => (None, None),
@@ -70,7 +70,7 @@ impl Stdio {
         })
     }
 
-    /// The process's end of a stream that is `own` in this process; and ours, if it is a pipe.
+    /// The process's end of an output that is `own` in this process; and this process's end, if it is a pipe.
     pub(super) fn open_output(self, own: &impl AsFd) -> io::Result<(OwnedFd, Option<PipeReader>)> {
         Ok(match self.0 {
             StdioKind::Null => (sys::nowhere()?, None),

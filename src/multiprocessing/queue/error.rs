@@ -1,4 +1,4 @@
-//! Why a queue did not do what it was asked for.
+//! The errors of a queue.
 
 use std::borrow::Cow;
 use std::error::Error;
@@ -9,9 +9,9 @@ use super::ring::Trouble;
 use crate::multiprocessing::item::ItemError;
 use crate::wire::CodecError;
 
-/// Why nothing was put in or taken out of a [`Queue`](super::Queue), or why there is none.
+/// An operation on a [`Queue`](super::Queue) failed.
 ///
-/// Ask it with the predicates; print it to learn what happened and what to do.
+/// The predicates tell errors apart; the text says what happened and what to do.
 ///
 /// ```
 /// use concurrent_futures::multiprocessing::Queue;
@@ -19,7 +19,7 @@ use crate::wire::CodecError;
 /// let queue = Queue::<u32>::unbounded()?;
 /// let error = queue.try_get().unwrap_err();
 /// assert!(error.is_empty());
-/// assert_eq!(error.to_string(), "the queue is empty");
+/// assert_eq!(error.to_string(), "the queue is empty; use `get` to wait for an item");
 /// # Ok::<(), concurrent_futures::multiprocessing::QueueError>(())
 /// ```
 #[derive(Debug)]
@@ -51,29 +51,28 @@ impl QueueError {
         Self(QueueErrorKind::TooLarge(what.into()))
     }
 
-    /// The queue has as many items as it may have, or as many shared objects are under way in it as
-    /// the system lets it have.
+    /// The queue is at its capacity, or holds as many shared objects as the system allows.
     pub fn is_full(&self) -> bool {
         matches!(self.0, QueueErrorKind::Full)
     }
 
-    /// There is no item.
+    /// The queue has no item.
     pub fn is_empty(&self) -> bool {
         matches!(self.0, QueueErrorKind::Empty)
     }
 
-    /// The time that was given is over.
+    /// The timeout has passed.
     pub fn is_timed_out(&self) -> bool {
         matches!(self.0, QueueErrorKind::TimedOut)
     }
 
-    /// Somebody else was at the queue just now, for longer than that ever takes: a process that is
-    /// stopped, or that gets no time to run. Only the methods that do not wait say so.
+    /// Another process holds the lock of the queue for longer than any operation takes: it is stopped, or gets
+    /// no processor time. Only the methods that never wait return this.
     pub fn is_busy(&self) -> bool {
         matches!(self.0, QueueErrorKind::Busy)
     }
 
-    /// The system has no memory, or no descriptor, for it.
+    /// The system has no memory or no descriptor left.
     pub fn is_no_space(&self) -> bool {
         matches!(self.0, QueueErrorKind::NoSpace(_))
     }
@@ -83,24 +82,23 @@ impl QueueError {
         matches!(self.0, QueueErrorKind::Codec(_))
     }
 
-    /// The item is larger than this process may make a file, or more shared objects are in it than can
-    /// travel together.
+    /// The item exceeds the file size limit of this process, or holds more shared objects than one item can.
     pub fn is_too_large(&self) -> bool {
         matches!(self.0, QueueErrorKind::TooLarge(_))
     }
 
-    /// A setting has a value it cannot have: a queue needs room for one item at least.
+    /// A setting is invalid: the capacity of a queue is 0.
     pub fn is_invalid_setting(&self) -> bool {
         matches!(self.0, QueueErrorKind::NoCapacity)
     }
 
-    /// More items were told to be done than had been taken.
+    /// `task_done` was called more often than items were taken.
     pub fn is_nothing_taken(&self) -> bool {
         matches!(self.0, QueueErrorKind::NothingTaken)
     }
 
-    /// What the queue has in memory makes no sense: a process has written there what it must not. The
-    /// queue is of no more use.
+    /// The memory of the queue is invalid: a process wrote to it by other means. The queue cannot be used any
+    /// more.
     pub fn is_damaged(&self) -> bool {
         matches!(self.0, QueueErrorKind::Damaged)
     }
@@ -110,7 +108,7 @@ impl From<io::Error> for QueueError {
     fn from(error: io::Error) -> Self {
         if error.kind() == io::ErrorKind::FileTooLarge {
             return Self::too_large(
-                "the memory that it takes is more than a file of this process may have",
+                "the item exceeds the file size limit of this process; raise RLIMIT_FSIZE or send less",
             );
         }
         Self(QueueErrorKind::NoSpace(error))
@@ -145,25 +143,31 @@ impl From<Trouble> for QueueError {
 impl fmt::Display for QueueError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            QueueErrorKind::Full => f.write_str("the queue is full"),
-            QueueErrorKind::Empty => f.write_str("the queue is empty"),
-            QueueErrorKind::TimedOut => f.write_str("the time for it is over"),
-            QueueErrorKind::Busy => {
-                f.write_str("the queue is busy: a process that uses it seems to be stopped")
+            QueueErrorKind::Full => f.write_str("the queue is full; use `put` to wait for room"),
+            QueueErrorKind::Empty => {
+                f.write_str("the queue is empty; use `get` to wait for an item")
             }
-            QueueErrorKind::NoSpace(_) => {
-                f.write_str("the system has no memory or no descriptor for it")
+            QueueErrorKind::TimedOut => {
+                f.write_str("timed out waiting for the queue; retry, or use a longer timeout")
             }
+            QueueErrorKind::Busy => f.write_str(
+                "the queue is busy: a process that holds its lock seems to be stopped; \
+                 retry later",
+            ),
+            QueueErrorKind::NoSpace(_) => f.write_str(
+                "no memory or no descriptor is left for the queue; free some, or raise the limits",
+            ),
             QueueErrorKind::TooLarge(what) => f.write_str(what),
             QueueErrorKind::Codec(error) => error.fmt(f),
             QueueErrorKind::NoCapacity => {
-                f.write_str("the capacity is 0; a queue needs room for one item at least")
+                f.write_str("the capacity of a queue is 0; it must be at least 1")
             }
             QueueErrorKind::NothingTaken => f.write_str(
-                "no item is taken and not done; call `task_done` once for each item that was taken",
+                "no taken item is unfinished; call `task_done` once for each item taken",
             ),
             QueueErrorKind::Damaged => f.write_str(
-                "the memory of the queue is damaged: a process has written there what it must not",
+                "the memory of the queue is damaged: a process wrote to it by other means; \
+                 create a new queue",
             ),
         }
     }
@@ -178,7 +182,7 @@ impl Error for QueueError {
     }
 }
 
-/// Why an item was not put into a [`Queue`](super::Queue), with the item.
+/// An item was not put into a [`Queue`](super::Queue). Holds the reason and the item.
 ///
 /// ```
 /// use concurrent_futures::multiprocessing::Queue;
@@ -200,17 +204,17 @@ impl<T> PutError<T> {
         Self { error, item }
     }
 
-    /// Why it was not put in.
+    /// The reason.
     pub fn error(&self) -> &QueueError {
         &self.error
     }
 
-    /// The item, to try again with. There is none if it could not be encoded, which takes it.
+    /// Returns the item, to try again. `None` if encoding consumed it.
     pub fn into_item(self) -> Option<T> {
         self.item
     }
 
-    /// The reason alone.
+    /// Returns the reason.
     pub fn into_error(self) -> QueueError {
         self.error
     }

@@ -1,10 +1,10 @@
-//! Who has taken how many items that are not done yet: a place for each process, with its identity and
-//! that number. Only the holder of the queue's lock comes here.
+//! The number of unfinished items that each process has taken: a place for each process, with its identity and
+//! that number. Only the holder of the queue's lock uses it.
 //!
-//! The state of the queue says how many these are in all, and it alone changes by one store. So a process
-//! puts its own number up before it takes an item out, and down before it says that one is done: if it is
-//! killed in between, then it is no more, and the number of a process that is no more counts for nothing.
-//! What is missing from the sum of the others was lost with such.
+//! The state of the queue has the total, and only the state changes by one store. So a process increments its
+//! own number before it takes an item, and decrements it before it marks one as done. If it is killed in
+//! between, its number no longer counts, as that of any dead process. The difference between the total and the
+//! sum of the living was lost.
 
 use std::sync::atomic::Ordering;
 
@@ -12,7 +12,7 @@ use super::ring::BASE;
 use super::store::Store;
 use crate::sys::{ProcessIdentity, SharedMapping};
 
-/// Where the places begin; they go on to the first ring.
+/// The offset of the places; they end at the first ring.
 pub(super) const START: usize = 4096;
 const PLACE: usize = 16;
 const PLACES: usize = (BASE as usize - START) / PLACE;
@@ -34,7 +34,7 @@ impl<'a> Holders<'a> {
         Some((identity, self.count(place).load(Ordering::Relaxed)))
     }
 
-    /// The place of a process, which had it the last time at `hint`.
+    /// The place of a process, which was last found at `hint`.
     pub(super) fn find(self, who: ProcessIdentity, hint: usize) -> Option<usize> {
         let is_its = |place: &usize| self.identity(*place).load(Ordering::Relaxed) == who.to_word();
         Some(hint)
@@ -43,7 +43,7 @@ impl<'a> Holders<'a> {
             .or_else(|| (0..PLACES).find(is_its))
     }
 
-    /// Gives a process that has none a place. Nothing if there is none left.
+    /// Assigns a place to a process that has none. `None` if all are in use.
     pub(super) fn enter(self, who: ProcessIdentity) -> Option<usize> {
         let is_empty = |place: &usize| self.holder(*place).is_none_or(|(_, count)| count == 0);
         let is_left = |place: &usize| self.holder(*place).is_some_and(|(who, _)| who.has_ended());
@@ -54,14 +54,14 @@ impl<'a> Holders<'a> {
         Some(place)
     }
 
-    /// The process at this place is about to take an item.
+    /// Counts an item that the process at this place is about to take.
     pub(super) fn add(self, place: usize) {
         let count = self.count(place).load(Ordering::Relaxed);
         self.count(place).store(count + 1, Ordering::Relaxed);
     }
 
-    /// One item fewer: of `place`, or of another process if that has none. An item may have been handed on
-    /// to a process which then says that it is done.
+    /// Removes one item from the count of `place`, or of another process if that has none: an item may have
+    /// been handed on to a process that marks it as done.
     pub(super) fn take_off(self, place: Option<usize>) {
         let has_some = |place: &usize| self.count(*place).load(Ordering::Relaxed) > 0;
         if let Some(place) = place
@@ -73,8 +73,8 @@ impl<'a> Holders<'a> {
         }
     }
 
-    /// Those that have a place, but for one that has ended, and how many items they have. The place of that
-    /// one is free from now on.
+    /// The processes with a place and their numbers of items, except for one that has ended. This frees the
+    /// place of that one.
     pub(super) fn without(
         self,
         ended: Option<ProcessIdentity>,
@@ -90,7 +90,7 @@ impl<'a> Holders<'a> {
         })
     }
 
-    /// What was the place of one process is another's.
+    /// Assigns the place of one process to another.
     #[cfg(all(test, not(properties)))]
     pub(super) fn rename(self, from: ProcessIdentity, to: ProcessIdentity) {
         if let Some(place) = self.find(from, 0) {

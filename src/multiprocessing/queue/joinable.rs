@@ -1,4 +1,4 @@
-//! [`JoinableQueue`]: a queue whose items are to be done, and that can be waited for.
+//! [`JoinableQueue`]: a queue whose items are marked as done, and that tasks can join.
 
 use std::fmt;
 use std::ops::Deref;
@@ -12,8 +12,8 @@ use super::state::RingState;
 use super::{Queue, checked};
 use crate::executor::task::Data;
 
-/// A [`Queue`], with all that it can, whose items are work: whoever takes one says when it is done, and
-/// others wait until all are.
+/// A [`Queue`] whose items are work: the consumer marks each item as done, and others wait until all are. It
+/// derefs to [`Queue`].
 ///
 /// ```
 /// use concurrent_futures::multiprocessing::JoinableQueue;
@@ -31,48 +31,51 @@ use crate::executor::task::Data;
 /// for number in 0..10 {
 ///     queue.put(number).await?;
 /// }
-/// assert_eq!(queue.join().await, 0); // All are done, and none was lost.
+/// assert_eq!(queue.join().await, 0); // All are done, none is lost.
 /// # Ok(()) }
 /// ```
 ///
 /// # When a process is killed
 ///
-/// It is counted which process has taken how many items that are not done. With a process that ends these
-/// are lost: they count as done, so that nobody waits for them for ever, and [`join`](Self::join) tells how
-/// many there were. So an item that is handed on to another process is still lost with the one that has taken it.
+/// The queue counts the unfinished items of each process. When a process ends, its unfinished items are lost.
+/// They count as done, so that no one waits for them forever, and [`join`](Self::join) returns their number. An
+/// item that a process has handed on to another process still counts for the one that took it.
+///
+/// # Platform
+/// Linux.
 pub struct JoinableQueue<T>(Queue<T>);
 
 impl<T: Data> JoinableQueue<T> {
-    /// A queue for any number of items.
+    /// Creates an unbounded queue.
     ///
     /// # Errors
-    /// As [`Queue::unbounded`].
+    /// Like [`Queue::unbounded`].
     pub fn unbounded() -> Result<Self, QueueError> {
         Queue::create(0, true).map(Self)
     }
 
-    /// A queue for so many items.
+    /// Creates a queue that holds at most `capacity` items.
     ///
     /// # Errors
-    /// As [`Queue::bounded`].
+    /// Like [`Queue::bounded`].
     pub fn bounded(capacity: usize) -> Result<Self, QueueError> {
         Queue::create(checked(capacity)?, true).map(Self)
     }
 
-    /// An item that was taken is done. To be called once for each, also for one that was gone because it could
-    /// not be decoded.
+    /// Marks one taken item as done. Call it once for each item taken, also for one that could not be decoded.
     ///
-    /// It counts for the process that calls it, if that has items that are not done, and else for another
-    /// that has: an item may be handed on.
+    /// It counts for the calling process if that has unfinished items, otherwise for another process that has
+    /// some: an item may have been handed on.
     ///
     /// # Errors
     /// `is_nothing_taken()` if it is called more often than items were taken.
     ///
     /// # Panics
-    /// If it has to wait for the lock of the queue outside of a tokio runtime, or in one without an I/O driver.
+    /// If it has to wait for the lock of the queue outside of a tokio runtime, or in one without an I/O driver
+    /// (`enable_io`).
     ///
     /// # Cancel safety
-    /// Cancel safe: if it is dropped before it has returned, the item is not done.
+    /// Cancel safe: a dropped future has not marked the item.
     pub async fn task_done(&self) -> Result<(), QueueError> {
         let shared = &*self.0.shared;
         let taken = |_: &RingState| true;
@@ -81,13 +84,13 @@ impl<T: Data> JoinableQueue<T> {
             .await
     }
 
-    /// As [`task_done`](Self::task_done), for code that is not async.
+    /// Like [`task_done`](Self::task_done), for a thread that may block.
     ///
     /// # Errors
-    /// As [`task_done`](Self::task_done).
+    /// Like [`task_done`](Self::task_done).
     ///
     /// # Panics
-    /// If it has to wait for the lock of the queue in an asynchronous task.
+    /// If it has to wait for the lock of the queue on a thread that drives async code.
     pub fn blocking_task_done(&self) -> Result<(), QueueError> {
         let shared = &*self.0.shared;
         let taken = |_: &RingState| true;
@@ -95,11 +98,11 @@ impl<T: Data> JoinableQueue<T> {
         done.unwrap_or(Err(QueueError::TIMED_OUT))
     }
 
-    /// Waits until all items that were put in are done. Gives how many of them, since the queue was made,
+    /// Waits until all items that were put are done. Returns how many of them, since the queue was created,
     /// were lost with a process that had taken them.
     ///
     /// # Panics
-    /// If it has to wait outside of a tokio runtime, or in one without an I/O driver.
+    /// If it has to wait outside of a tokio runtime, or in one without an I/O driver (`enable_io`).
     ///
     /// # Cancel safety
     /// Cancel safe.
@@ -110,10 +113,10 @@ impl<T: Data> JoinableQueue<T> {
             .await
     }
 
-    /// As [`join`](Self::join), for code that is not async. It blocks the thread.
+    /// Like [`join`](Self::join), for a thread that may block.
     ///
     /// # Panics
-    /// If it has to wait in an asynchronous task.
+    /// If it has to wait on a thread that drives async code.
     pub fn blocking_join(&self) -> u64 {
         loop {
             if let Some(lost) = self.join_within(None) {
@@ -122,13 +125,13 @@ impl<T: Data> JoinableQueue<T> {
         }
     }
 
-    /// As [`blocking_join`](Self::blocking_join), for so long at the most.
+    /// Like [`blocking_join`](Self::blocking_join), for at most `timeout`.
     ///
     /// # Errors
-    /// `is_timed_out()` if not all were done after so long.
+    /// `is_timed_out()` if not all items were done within `timeout`.
     ///
     /// # Panics
-    /// If it has to wait in an asynchronous task.
+    /// If it has to wait on a thread that drives async code.
     pub fn blocking_join_timeout(&self, timeout: Duration) -> Result<u64, QueueError> {
         self.join_within(Some(timeout)).ok_or(QueueError::TIMED_OUT)
     }
@@ -140,7 +143,7 @@ impl<T: Data> JoinableQueue<T> {
 }
 
 impl<T> JoinableQueue<T> {
-    /// How many items were put in and not done, a moment ago.
+    /// The number of items that were put and are not done, at this moment.
     pub fn unfinished(&self) -> usize {
         let state = self.0.shared.glance();
         state.put.saturating_sub(state.done) as usize
@@ -181,7 +184,7 @@ impl<'de, T: Data> Deserialize<'de> for JoinableQueue<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let shared = SharedQueue::deserialize(deserializer)?;
         if !shared.counts_done {
-            let error = "what came is a `Queue` and no `JoinableQueue`";
+            let error = "expected a `JoinableQueue`, received a `Queue`";
             return Err(serde::de::Error::custom(error));
         }
         Ok(Self(Queue::of(shared)))

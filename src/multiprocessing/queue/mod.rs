@@ -1,9 +1,9 @@
-//! [`Queue`]: items that any process puts in and any other takes out. Reading order:
+//! [`Queue`]: any process puts items in, and any process takes them out. Reading order:
 //!
-//! - [`state`]: what a queue is, in a few numbers that change as one; [`store`]: each step of a change;
+//! - [`state`]: the numbers that describe a queue and change as one; [`store`]: each step of a change;
 //! - [`ring`]: the bytes of the items;
-//! - [`holders`]: who has taken what, for [`joinable`]: the queue that can be waited for;
-//! - [`shared`]: a queue as a process has it; [`error`]: why it did not do something.
+//! - [`holders`]: which process has taken how many items; [`joinable`]: the queue that tasks can join;
+//! - [`shared`]: the queue as one process sees it; [`error`]: its errors.
 
 mod error;
 mod holders;
@@ -28,16 +28,16 @@ use crate::executor::task::Data;
 use crate::multiprocessing::item::{IncomingItem, OutgoingItem};
 use crate::multiprocessing::robust::RobustGuard;
 
-/// From this size on, the bytes of an item travel in a file of their own, which is written and read outside
-/// of the lock. A file has all its memory from the system anew, which takes several times as long as the copy
-/// to and from a ring that stays: two items a little smaller than this fit into one.
+/// An item of this size or more travels in a file of its own, which is written and read outside of the lock. A
+/// new file gets fresh memory from the system, which takes several times as long as a copy to and from an
+/// existing ring. The largest ring that is kept holds two items that are a little smaller than this.
 const LARGE: usize = ring::KEPT as usize / 2;
 
-/// A queue between processes: any number of them, and of tasks and threads in each, put items in and take
-/// them out. Items come out in the order in which they went in, each once.
+/// A queue between processes. Any number of processes, and of tasks and threads in each, put items in and take
+/// them out. Items leave in the order in which they entered, each once.
 ///
-/// A clone, and a copy that was sent to another process as an argument of a task or in an item, is the same
-/// queue. It is gone when the last of them is, with all that is in it.
+/// A clone is the same queue. So is the queue that another process receives, as an argument of a task or in an
+/// item. The queue, with all items in it, is freed with the last of them.
 ///
 /// ```
 /// use concurrent_futures::multiprocessing::Queue;
@@ -51,48 +51,52 @@ const LARGE: usize = ring::KEPT as usize / 2;
 /// # Ok(()) }
 /// ```
 ///
-/// # What is promised of an item
+/// # Guarantees
 ///
-/// An item is accepted when the method that puts it in has returned `Ok`. From then on it lies in memory
-/// that belongs to no process: whoever put it in may end, or be killed. An item whose putter was killed
-/// before that has been put in as a whole or not at all.
+/// An item is in the queue once the method that puts it has returned `Ok`. From then on it lies in memory that
+/// belongs to no single process: its producer may exit or be killed. If the producer is killed earlier, the
+/// item is in the queue completely or not at all.
 ///
-/// An item is taken when the method that gets it returns it, and not before: a `get` that is dropped or
-/// times out has taken none. What a process has taken ends with that process; all else is for the others.
-/// A process that is killed at any point, also in the middle of a `put` or a `get`, holds up none of them.
+/// An item is taken when the method that gets it returns it, and not before: a `get` that is dropped or times
+/// out takes none. The items that a process has taken are lost with that process; all others remain for the
+/// other processes. A process that is killed at any point, also in a `put` or a `get`, does not block the
+/// others.
 ///
-/// # What an item may be
+/// # Items
 ///
-/// What an argument of a task may be (see [`Data`]), also with objects in it that processes share, such as
-/// another queue. Some hundreds of these can be under way in one queue: then a `put` of more waits, and a
-/// `try_put` says that the queue is full, until some have been taken. One item can have some 80 queues in it,
-/// which have four descriptors each. Of a user without privileges the system lets no more descriptors be under
-/// way at one time, in all queues, than one process may have open: a `put` of more is an error.
+/// An item can be anything that an argument of a task can be (see [`Data`]), including shared objects such as
+/// another queue. A queue holds some hundreds of shared objects at a time. Then [`put`](Self::put) waits and
+/// [`try_put`](Self::try_put) returns `is_full()`, until some are taken. One item holds at most about 80
+/// queues, which have four descriptors each. For a user without privileges, the descriptors in transit in all
+/// queues are limited to the number that one process may have open: a `put` beyond that is an error.
 ///
-/// # Costs
+/// # Cost
 ///
-/// As long as nobody waits, a small item costs no system call, and takes no memory but its own. Large
-/// ones (2 MiB) are written and read while others use the queue. What the items in it take, a queue has from
-/// the system before it writes to it, and gives back when it is empty, but for 4 MiB at the most. Its memory is
-/// doubled when that is full, and what is in it is copied.
+/// While no one waits, a small item costs no system call, and no memory but its own. Large items (2 MiB or
+/// more) are written and read while others use the queue. The queue allocates the memory for its items before
+/// it writes to it, and frees it, except for at most 4 MiB, when it is empty. When its memory is full, the
+/// queue doubles it and copies the items.
 ///
-/// Items are encoded, decoded and copied by whoever calls the method, also in a task: some milliseconds for
-/// 10 MiB. For what is larger there is [`SharedMemory`](super::SharedMemory), which itself can be an item.
+/// The calling task or thread encodes, decodes and copies the items: some milliseconds for 10 MiB. For larger
+/// data use [`SharedMemory`](super::SharedMemory), which can be an item itself.
+///
+/// # Platform
+/// Linux.
 pub struct Queue<T> {
     shared: Arc<SharedQueue>,
     items: PhantomData<fn(T) -> T>,
 }
 
 impl<T: Data> Queue<T> {
-    /// A queue for any number of items.
+    /// Creates an unbounded queue.
     ///
     /// # Errors
-    /// `is_no_space()` if there is no memory or no descriptor for it: it takes four of these.
+    /// `is_no_space()` if no memory or no descriptor is left; a queue takes four descriptors.
     pub fn unbounded() -> Result<Self, QueueError> {
         Self::create(0, false)
     }
 
-    /// A queue for so many items. To put in another, one waits.
+    /// Creates a queue that holds at most `capacity` items.
     ///
     /// ```
     /// use concurrent_futures::multiprocessing::Queue;
@@ -106,7 +110,7 @@ impl<T: Data> Queue<T> {
     /// ```
     ///
     /// # Errors
-    /// `is_invalid_setting()` if `capacity` is 0; `is_no_space()` as of [`unbounded`](Self::unbounded).
+    /// `is_invalid_setting()` if `capacity` is 0; `is_no_space()` like [`unbounded`](Self::unbounded).
     pub fn bounded(capacity: usize) -> Result<Self, QueueError> {
         Self::create(checked(capacity)?, false)
     }
@@ -122,7 +126,7 @@ impl<T: Data> Queue<T> {
         }
     }
 
-    /// Puts an item in, and waits for room if there is none.
+    /// Puts an item. Waits until there is room.
     ///
     /// ```
     /// # use concurrent_futures::multiprocessing::Queue;
@@ -133,14 +137,14 @@ impl<T: Data> Queue<T> {
     /// ```
     ///
     /// # Errors
-    /// `is_codec()` if the item cannot be encoded, `is_too_large()`, or `is_no_space()` if there is no memory
-    /// for it, or too many descriptors are under way. The error has the item, if that still exists.
+    /// `is_codec()` if the item cannot be encoded; `is_too_large()`; `is_no_space()` if no memory is left for
+    /// it, or too many descriptors are in transit. The error holds the item, unless encoding consumed it.
     ///
     /// # Panics
-    /// If it has to wait outside of a tokio runtime, or in one without an I/O driver.
+    /// If it has to wait outside of a tokio runtime, or in one without an I/O driver (`enable_io`).
     ///
     /// # Cancel safety
-    /// If it is dropped before it has returned, the item was not put in, and is dropped with it.
+    /// Dropping the future drops the item, which is then not in the queue.
     pub async fn put(&self, item: T) -> Result<(), PutError<T>> {
         let item = packed(item)?;
         let shared = &*self.shared;
@@ -149,11 +153,11 @@ impl<T: Data> Queue<T> {
         put.map_err(|error| not_put(item, error))
     }
 
-    /// Puts an item in, if there is room for it now.
+    /// Puts an item if there is room.
     ///
     /// # Errors
-    /// `is_full()` if there is none; else as [`put`](Self::put). `is_busy()` if it could not be found out
-    /// without waiting.
+    /// `is_full()` if there is no room; `is_busy()` if the lock of the queue stays held by another process;
+    /// otherwise like [`put`](Self::put).
     pub fn try_put(&self, item: T) -> Result<(), PutError<T>> {
         if self.shared.is_full(&self.shared.glance()) {
             return Err(PutError::new(QueueError::FULL, Some(item)));
@@ -167,7 +171,7 @@ impl<T: Data> Queue<T> {
         put.map_err(|error| not_put(item, error))
     }
 
-    /// As [`put`](Self::put), for code that is not async. It blocks the thread.
+    /// Like [`put`](Self::put), for a thread that may block.
     ///
     /// ```
     /// # use concurrent_futures::multiprocessing::Queue;
@@ -179,21 +183,21 @@ impl<T: Data> Queue<T> {
     /// ```
     ///
     /// # Errors
-    /// As [`put`](Self::put).
+    /// Like [`put`](Self::put).
     ///
     /// # Panics
-    /// If it has to wait in an asynchronous task.
+    /// If it has to wait on a thread that drives async code.
     pub fn blocking_put(&self, item: T) -> Result<(), PutError<T>> {
         self.put_within(item, None)
     }
 
-    /// As [`blocking_put`](Self::blocking_put), for so long at the most.
+    /// Like [`blocking_put`](Self::blocking_put), for at most `timeout`.
     ///
     /// # Errors
-    /// `is_timed_out()` if there was no room for so long; else as [`put`](Self::put).
+    /// `is_timed_out()` if there was no room within `timeout`; otherwise like [`put`](Self::put).
     ///
     /// # Panics
-    /// If it has to wait in an asynchronous task.
+    /// If it has to wait on a thread that drives async code.
     pub fn blocking_put_timeout(&self, item: T, timeout: Duration) -> Result<(), PutError<T>> {
         self.put_within(item, Some(timeout))
     }
@@ -207,7 +211,7 @@ impl<T: Data> Queue<T> {
         put.map_err(|error| not_put(item, error))
     }
 
-    /// Takes the first item out, and waits for one if there is none.
+    /// Takes the first item. Waits until there is one.
     ///
     /// ```
     /// # use concurrent_futures::multiprocessing::Queue;
@@ -221,14 +225,14 @@ impl<T: Data> Queue<T> {
     /// ```
     ///
     /// # Errors
-    /// `is_codec()` if the item cannot be decoded: it is gone. `is_no_space()` if there is no memory, or no
-    /// descriptor, for what is in it: it stays in the queue. `is_damaged()`.
+    /// `is_codec()` if the item cannot be decoded: the item is lost. `is_no_space()` if no memory or no
+    /// descriptor is left for it: the item stays in the queue. `is_damaged()`.
     ///
     /// # Panics
-    /// If it has to wait outside of a tokio runtime, or in one without an I/O driver.
+    /// If it has to wait outside of a tokio runtime, or in one without an I/O driver (`enable_io`).
     ///
     /// # Cancel safety
-    /// Cancel safe: if it is dropped before it has returned, no item was taken.
+    /// Cancel safe: a dropped future has taken no item.
     pub async fn get(&self) -> Result<T, QueueError> {
         let mut item = IncomingItem::for_type::<T>();
         let shared = &*self.shared;
@@ -238,11 +242,11 @@ impl<T: Data> Queue<T> {
         Ok(item.into_item()?)
     }
 
-    /// Takes the first item out, if there is one now.
+    /// Takes the first item, if there is one.
     ///
     /// # Errors
-    /// `is_empty()` if there is none; else as [`get`](Self::get). `is_busy()` if it could not be found out
-    /// without waiting.
+    /// `is_empty()` if there is no item; `is_busy()` if the lock of the queue stays held by another process;
+    /// otherwise like [`get`](Self::get).
     pub fn try_get(&self) -> Result<T, QueueError> {
         let mut item = IncomingItem::for_type::<T>();
         self.shared.at_once(|held| {
@@ -252,18 +256,18 @@ impl<T: Data> Queue<T> {
         Ok(item.into_item()?)
     }
 
-    /// As [`get`](Self::get), for code that is not async. It blocks the thread.
+    /// Like [`get`](Self::get), for a thread that may block.
     ///
     /// # Errors
-    /// As [`get`](Self::get).
+    /// Like [`get`](Self::get).
     ///
     /// # Panics
-    /// If it has to wait in an asynchronous task.
+    /// If it has to wait on a thread that drives async code.
     pub fn blocking_get(&self) -> Result<T, QueueError> {
         self.get_within(None)
     }
 
-    /// As [`blocking_get`](Self::blocking_get), for so long at the most.
+    /// Like [`blocking_get`](Self::blocking_get), for at most `timeout`.
     ///
     /// ```
     /// # use concurrent_futures::multiprocessing::Queue;
@@ -275,10 +279,10 @@ impl<T: Data> Queue<T> {
     /// ```
     ///
     /// # Errors
-    /// `is_timed_out()` if there was no item for so long; else as [`get`](Self::get).
+    /// `is_timed_out()` if there was no item within `timeout`; otherwise like [`get`](Self::get).
     ///
     /// # Panics
-    /// If it has to wait in an asynchronous task.
+    /// If it has to wait on a thread that drives async code.
     pub fn blocking_get_timeout(&self, timeout: Duration) -> Result<T, QueueError> {
         self.get_within(Some(timeout))
     }
@@ -295,17 +299,17 @@ impl<T: Data> Queue<T> {
 }
 
 impl<T> Queue<T> {
-    /// How many items were in it a moment ago.
+    /// The number of items at this moment.
     pub fn len(&self) -> usize {
         self.shared.glance().len() as usize
     }
 
-    /// Whether there was no item in it a moment ago.
+    /// Whether there is no item at this moment.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// For how many items it has room, if there is a bound.
+    /// The capacity, or `None` for an unbounded queue.
     pub fn capacity(&self) -> Option<usize> {
         self.shared.capacity().map(|capacity| capacity as usize)
     }
@@ -318,7 +322,7 @@ fn checked(capacity: usize) -> Result<u64, QueueError> {
     }
 }
 
-/// An item, ready to be put in.
+/// Encodes an item for the queue.
 fn packed<T: Data>(item: T) -> Result<OutgoingItem, PutError<T>> {
     let mut item = OutgoingItem::of(item).map_err(|error| PutError::new(error.into(), None))?;
     match item.pack(LARGE) {

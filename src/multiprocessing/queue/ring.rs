@@ -1,4 +1,4 @@
-//! The bytes of the items: a ring in a memory file, that becomes larger when they do not fit.
+//! The bytes of the items: a ring in a memory file, which grows when they do not fit.
 //!
 //! ```text
 //!   0        64 KiB    128 KiB           256 KiB                            512 KiB
@@ -6,12 +6,12 @@
 //!   │         │   64 KiB  │     128 KiB     │            256 KiB              │
 //! ```
 //!
-//! A ring of so many bytes lies that many bytes from the beginning, so its size tells where it is. The
-//! state says which one counts; the others have no memory. To grow is to copy what is held to a larger
-//! one, and to let the state say so in the same store that puts the item in: a process that is killed
-//! before it has changed nothing. Other processes see another size, and map what it stands for.
+//! A ring of n bytes starts at offset n of the file, so its size gives its place. The state says which ring is
+//! current; the others have no memory. To grow, the bytes are copied to a larger ring, and the store that puts
+//! the item also makes that ring current. A process that is killed before has changed nothing. Other processes
+//! see the new size, and map that ring.
 //!
-//! Only the holder of the queue's lock comes here.
+//! Only the holder of the queue's lock uses it.
 
 use std::io;
 use std::sync::atomic::Ordering;
@@ -21,25 +21,25 @@ use super::store::step;
 use crate::sys::{self, SharedMapping};
 use crate::wire::descriptors::Descriptor;
 
-/// The smallest ring, and what lies before it.
+/// The size of the smallest ring, and of the words before it.
 pub(super) const BASE: u64 = 64 * 1024;
 
-/// Memory is had in steps of so much.
+/// Memory is allocated in steps of this size.
 const STEP: u64 = BASE;
 
-/// A ring larger than this shrinks to it when it is empty.
+/// A larger ring shrinks to this size when it is empty.
 pub(super) const KEPT: u64 = 4 << 20;
 
-/// Of each item, what stands before its bytes.
+/// The header of an item, before its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ItemHead {
-    /// How many bytes the encoded value has.
+    /// The length of the encoded value in bytes.
     pub(super) len: u64,
     /// See [`codec`](crate::wire::codec).
     pub(super) is_plain: bool,
-    /// They are not here but in a file, which is the last descriptor of its parcel.
+    /// Its bytes are in a file, the last descriptor of its parcel.
     pub(super) is_in_file: bool,
-    /// The number of the parcel in which its descriptors travel.
+    /// The number of the parcel with its descriptors.
     pub(super) parcel: Option<u64>,
 }
 
@@ -57,33 +57,33 @@ impl ItemHead {
             | flag(self.parcel.is_some(), Self::PARCEL)
     }
 
-    /// How many bytes it takes itself.
+    /// The length of the header in bytes.
     fn own_len(&self) -> u64 {
         8 + 8 * u64::from(self.parcel.is_some())
     }
 
-    /// How many bytes the item has in the ring.
+    /// The number of the item's bytes in the ring.
     fn bytes(&self) -> u64 {
         if self.is_in_file { 0 } else { self.len }
     }
 
-    /// How many it takes there in all. Nothing if there is no such number.
+    /// The total number of bytes in the ring. `None` on overflow.
     fn item_len(&self) -> Option<u64> {
         let bytes = self.bytes().checked_next_multiple_of(8)?;
         bytes.checked_add(self.own_len())
     }
 }
 
-/// Why an item cannot be put in or taken out.
+/// Why an item cannot be put or taken.
 #[derive(Debug)]
 pub(super) enum Trouble {
-    /// The system has no memory for it.
+    /// No memory is left.
     NoSpace(io::Error),
-    /// What is in memory makes no sense.
+    /// The memory holds invalid values.
     Damaged,
 }
 
-/// The one that counts, as this process has it mapped.
+/// The current ring, as mapped by this process.
 #[derive(Debug)]
 pub(super) struct QueueRing {
     file: Descriptor,
@@ -96,7 +96,7 @@ impl QueueRing {
         Self { file, mapped }
     }
 
-    /// Puts an item in behind the others: its head, and the pieces that its bytes lie in.
+    /// Puts an item after the others: its header, and its bytes in pieces.
     pub(super) fn put<'a>(
         &mut self,
         kept: Kept<'_>,
@@ -107,7 +107,7 @@ impl QueueRing {
         check(&state)?;
         let len = head.item_len().ok_or_else(too_large)?;
         if state.held() == 0 {
-            (state.head, state.tail) = (0, 0); // To stay in memory that is in the cache.
+            (state.head, state.tail) = (0, 0); // To reuse memory that is in the cache.
         }
         let grows = len > state.ring - state.held();
         if grows {
@@ -133,7 +133,7 @@ impl QueueRing {
         Ok(())
     }
 
-    /// The head of the first item. Nothing if there is none.
+    /// The header of the first item. `None` if there is none.
     pub(super) fn first(&mut self, state: &RingState) -> Result<Option<ItemHead>, Trouble> {
         check(state)?;
         if state.len() == 0 {
@@ -159,7 +159,7 @@ impl QueueRing {
         }
     }
 
-    /// Copies the bytes of the first item to the end of `target`.
+    /// Appends the bytes of the first item to `target`.
     pub(super) fn read(
         &mut self,
         state: &RingState,
@@ -175,7 +175,7 @@ impl QueueRing {
         Ok(())
     }
 
-    /// Takes the first item out, whose head this is.
+    /// Removes the first item, whose header is `head`.
     pub(super) fn pass(
         &mut self,
         kept: Kept<'_>,
@@ -196,7 +196,7 @@ impl QueueRing {
         Ok(())
     }
 
-    /// What is held, in a ring that has room for `len` bytes more. Nobody sees it yet.
+    /// Copies what is held to a ring with room for `len` more bytes. Others do not see it yet.
     fn grow(&mut self, state: &RingState, len: u64) -> Result<RingState, Trouble> {
         let held = state.held();
         let needed = held
@@ -232,7 +232,7 @@ impl QueueRing {
         Ok(larger)
     }
 
-    /// Gets the memory for `len` bytes more, if it is not there.
+    /// Allocates the memory for `len` more bytes, if it is missing.
     fn secure(&mut self, state: &mut RingState, len: u64) -> Result<(), Trouble> {
         let end = (state.tail & (state.ring - 1)) + len;
         let end = end.next_multiple_of(STEP).min(state.ring);
@@ -250,7 +250,7 @@ impl QueueRing {
         Ok(())
     }
 
-    /// Gives the memory of all rings but the one that counts back to the system.
+    /// Frees the memory of all rings except for the current one.
     fn give_back_others(&self, state: &RingState) {
         step();
         sys::give_back(&self.file, BASE, state.ring - BASE);
@@ -293,7 +293,7 @@ impl QueueRing {
     }
 }
 
-/// Another process may have written what it likes. It must not lead out of the memory.
+/// Checks the numbers, which another process may have overwritten: they must not lead out of the memory.
 fn check(state: &RingState) -> Result<(), Trouble> {
     let is_ring = state.ring.is_power_of_two() && state.ring >= BASE;
     let is_held = state.head <= state.tail && state.tail - state.head <= state.ring;
@@ -306,7 +306,7 @@ fn check(state: &RingState) -> Result<(), Trouble> {
     }
 }
 
-/// Where these bytes are in the ring: up to its end, and from its beginning on.
+/// The ranges of these bytes in the ring: up to its end, and from its start.
 fn parts(state: &RingState, at: u64, len: usize) -> impl Iterator<Item = (usize, usize)> {
     let start = (at & (state.ring - 1)) as usize;
     let first = len.min(state.ring as usize - start);

@@ -1,10 +1,10 @@
-//! A queue as a process has it: where its memory, its bell and its sockets come together. What is in here
-//! knows items as bytes and descriptors only.
+//! The queue as one process sees it: memory, bell and sockets together. This file knows items only as bytes and
+//! descriptors.
 //!
-//! All of it is under one lock, and by the rule that [`robust`](crate::multiprocessing::robust) tells: ring,
-//! change, commit by one store. Somebody is rung for only where a wait may be over: by who puts an item into
-//! an empty queue, takes one from a full one, or makes the last one done. The ring wakes all who wait, and
-//! whoever finds nothing waits for the next one. So many puts wake a sleeping getter once.
+//! Everything happens under one lock, by the rule of [`robust`](crate::multiprocessing::robust): ring, change,
+//! commit by one store. A ring happens only where a wait may be over: a put into an empty queue, a take from a
+//! full one, and the last item that is done. It wakes all waiters, and those that find nothing wait for the
+//! next ring. So many puts wake a sleeping consumer once.
 
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd};
@@ -22,40 +22,40 @@ use super::store::step;
 use crate::multiprocessing::bell::Bell;
 use crate::multiprocessing::item::{IncomingItem, OutgoingItem};
 use crate::multiprocessing::linger::{linger, linger_in_turn};
-use crate::multiprocessing::robust::{Robust, RobustGuard};
+use crate::multiprocessing::robust::{RobustGuard, RobustLock};
 use crate::sys::{self, ProcessIdentity, SharedMapping};
 use crate::wire::CodecError;
 use crate::wire::descriptors::Descriptor;
 
-/// Where what lies in the first page: what never changes, the lock, the state.
+/// The layout of the first page: the constants, the lock, the state.
 const MAGIC: usize = 0;
 const CAPACITY: usize = 8;
 const COUNTS_DONE: usize = 16;
 const LOCK: usize = 128;
 const STATE: usize = 256;
-const _: () = assert!(LOCK + Robust::BYTES <= STATE && STATE + Kept::BYTES <= holders::START);
+const _: () = assert!(LOCK + RobustLock::BYTES <= STATE && STATE + Kept::BYTES <= holders::START);
 
-/// What the memory of a queue begins with.
+/// The first word of a queue's memory.
 const QUEUE: u64 = u64::from_le_bytes(*b"cf queue");
 
-/// How often somebody who must not wait tries to get the lock.
+/// How often a method that must not wait tries to take the lock.
 const TRIES: usize = 16;
 
 #[derive(Debug)]
 pub(super) struct SharedQueue {
     file: Descriptor,
     bell: Bell,
-    /// One end is written to by all, and the other read from.
+    /// One end is for sending, the other for receiving.
     sockets: [Descriptor; 2],
     words: Arc<SharedMapping>,
-    lock: Robust,
-    /// It is used under the lock only.
+    lock: RobustLock,
+    /// Used only under the lock.
     ring: Mutex<QueueRing>,
-    /// 0 if there is none.
+    /// 0 for an unbounded queue.
     capacity: u64,
-    /// Whether it is counted who has taken how many items.
+    /// Whether the items of each process are counted.
     pub(super) counts_done: bool,
-    /// Where this process was found among the holders.
+    /// The last known place of this process among the holders.
     hint: AtomicUsize,
 }
 
@@ -84,7 +84,7 @@ impl SharedQueue {
     fn open(file: Descriptor, bell: Bell, sockets: [Descriptor; 2]) -> io::Result<Self> {
         let words = SharedMapping::window(&file, 0, BASE as usize)?;
         if words.word(MAGIC).load(Ordering::Relaxed) != QUEUE {
-            let what = "what came is not the memory of a queue";
+            let what = "the received memory is not that of a queue";
             return Err(io::Error::new(io::ErrorKind::InvalidData, what));
         }
         Ok(Self::new(file, bell, sockets, words))
@@ -93,7 +93,7 @@ impl SharedQueue {
     fn new(file: Descriptor, bell: Bell, sockets: [Descriptor; 2], words: SharedMapping) -> Self {
         let words = Arc::new(words);
         Self {
-            lock: Robust::new(words.clone(), LOCK, bell.clone()),
+            lock: RobustLock::new(words.clone(), LOCK, bell.clone()),
             ring: Mutex::new(QueueRing::new(file.clone())),
             capacity: words.word(CAPACITY).load(Ordering::Relaxed),
             counts_done: words.word(COUNTS_DONE).load(Ordering::Relaxed) != 0,
@@ -109,12 +109,13 @@ impl SharedQueue {
         (self.capacity > 0).then_some(self.capacity)
     }
 
-    /// What it was a moment ago.
+    /// The state a moment ago.
     pub(super) fn glance(&self) -> RingState {
         self.kept().glance()
     }
 
-    /// Looks under the lock until `look` gives something; that is worth it once the state `is_so`.
+    /// Calls `look` under the lock until it returns a value. `is_so` tells from the state whether that is
+    /// worthwhile.
     pub(super) async fn wait<R>(
         &self,
         is_so: impl Fn(&RingState) -> bool,
@@ -124,7 +125,7 @@ impl SharedQueue {
         self.lock.wait_until(look).await
     }
 
-    /// As [`wait`](Self::wait), in a thread, for so long at the most.
+    /// Like [`wait`](Self::wait), in a thread, for at most `timeout`.
     pub(super) fn blocking_wait<R>(
         &self,
         timeout: Option<Duration>,
@@ -151,7 +152,7 @@ impl SharedQueue {
         self.ring.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Does something under the lock, if that is to be had without waiting.
+    /// Runs `act` under the lock, if that is free without waiting.
     pub(super) fn at_once(
         &self,
         act: impl FnOnce(&mut RobustGuard<'_>) -> Result<(), QueueError>,
@@ -159,14 +160,14 @@ impl SharedQueue {
         let held = (0..TRIES).find_map(|_| {
             let held = self.lock.try_lock();
             if held.is_none() {
-                std::thread::yield_now(); // Who has it may wait for this very CPU.
+                std::thread::yield_now(); // The holder may wait for this CPU.
             }
             held
         });
         act(&mut held.ok_or(QueueError::BUSY)?)
     }
 
-    /// Puts an item in. Nothing if there is no room for it.
+    /// Puts an item. `None` if there is no room.
     pub(super) fn put(
         &self,
         held: &mut RobustGuard<'_>,
@@ -188,7 +189,7 @@ impl SharedQueue {
                     head.is_in_file = item.is_in_file;
                     head.parcel = Some(state.parcels);
                 }
-                _ if item.beside.len() == usize::from(item.is_in_file) => {} // The bytes go by the ring.
+                _ if item.beside.len() == usize::from(item.is_in_file) => {} // The bytes go through the ring.
                 Ok(false) => return None,
                 Err(error) => return Some(Err(error.into())),
             }
@@ -201,9 +202,9 @@ impl SharedQueue {
         Some(done.map_err(QueueError::from))
     }
 
-    /// Sends what goes beside an item, under a number of its own: before the item is there, lest one be
-    /// there without. If this process is killed in between, nobody asks for that number. False if the
-    /// system takes no more until another item was taken.
+    /// Sends the descriptors of an item under a new number, before the item itself: no item may be without
+    /// them. If this process is killed in between, no item has that number. False if the system accepts no more
+    /// until another item is taken.
     fn send(&self, state: &mut RingState, item: &OutgoingItem) -> io::Result<bool> {
         let [to, from] = &self.sockets;
         let beside: Vec<BorrowedFd<'_>> = item.beside.iter().map(|fd| fd.as_fd()).collect();
@@ -212,7 +213,7 @@ impl SharedQueue {
         step();
         let sent = sys::send_packet(to, state.parcels, &beside)?;
         if !sent && state.len() == 0 {
-            // Nothing but what was left by such as were killed.
+            // Only packets of killed processes are left.
             while sys::next_packet(from)?.is_some() {
                 sys::drop_packet(from);
             }
@@ -221,7 +222,7 @@ impl SharedQueue {
         Ok(sent)
     }
 
-    /// Takes the first item out. Nothing if there is none.
+    /// Takes the first item. `None` if there is none.
     pub(super) fn take(
         &self,
         held: &mut RobustGuard<'_>,
@@ -249,7 +250,7 @@ impl SharedQueue {
                 None => is_missing = true,
             }
             if head.is_in_file {
-                // Its memory first: without that it is to stay.
+                // Allocate its memory first: without that, the item has to stay.
                 let len = usize::try_from(head.len).unwrap_or(usize::MAX);
                 sys::enlarge(&mut item.bytes, len)?;
                 item.file = item.beside.pop().map(|file| (file, head.len));
@@ -264,17 +265,16 @@ impl SharedQueue {
         }
         ring.pass(self.kept(), state, &head)?;
         if head.parcel.is_some() && !is_missing {
-            step(); // Should it stay, whoever looks for a later one drops it.
+            step(); // If the packet stays, the search for a later one drops it.
             sys::drop_packet(&self.sockets[1]);
         }
         if is_missing {
-            return Err(CodecError::new("what goes beside the item is not there").into());
+            return Err(CodecError::new("the descriptors of the item are missing").into());
         }
         Ok(Some(()))
     }
 
-    /// Copies of the descriptors that were sent under this number. What comes before them was left by such
-    /// as were killed.
+    /// Copies of the descriptors that were sent under this number. Earlier packets are from killed processes.
     fn find(&self, number: u64) -> io::Result<Option<Vec<Descriptor>>> {
         let from = &self.sockets[1];
         while let Some(next) = sys::next_packet(from)?.filter(|next| *next <= number) {
@@ -287,21 +287,21 @@ impl SharedQueue {
         Ok(None)
     }
 
-    /// Sees to it that this process has a place among the holders. Says whether it had none.
+    /// Ensures that this process has a place among the holders. Returns whether it is new.
     fn enter(&self) -> Result<bool, QueueError> {
         let (own, hint) = (ProcessIdentity::own(), self.hint.load(Ordering::Relaxed));
         let found = self.holders().find(own, hint);
         let place = match found {
             Some(place) => place,
             None => self.holders().enter(own).ok_or_else(|| {
-                io::Error::other("too many processes have items of the queue that are not done")
+                io::Error::other("too many processes hold unfinished items of the queue")
             })?,
         };
         self.hint.store(place, Ordering::Relaxed);
         Ok(found.is_none())
     }
 
-    /// An item that was taken is done.
+    /// Marks a taken item as done.
     pub(super) fn task_done(&self, held: &mut RobustGuard<'_>) -> Result<(), QueueError> {
         let mut state = self.kept().load();
         if state.done >= state.taken {
@@ -318,8 +318,8 @@ impl SharedQueue {
         Ok(())
     }
 
-    /// How many items have been lost, ever, with processes that had taken them, if no other item is to
-    /// be done. Whoever waits for that watches all who have items, and looks again without one that has ended.
+    /// The number of items ever lost with the processes that had taken them, if no other item is unfinished. A
+    /// waiter watches all processes that hold items, and looks again without one that has ended.
     pub(super) fn all_done(&self, held: &mut RobustGuard<'_>) -> Option<u64> {
         let mut state = self.kept().load();
         if !state.is_done() {
@@ -363,11 +363,11 @@ mod tests {
     use super::*;
     use crate::multiprocessing::Event;
 
-    /// A queue, in processes that are cut off after so many steps. What they leave is what a killed process
-    /// leaves, which gives no lock back but has it taken from it.
+    /// A queue of processes that are cut off after a number of steps. They leave what a killed process leaves:
+    /// it does not release the lock, which is taken over from it.
     struct TriedQueue(SharedQueue);
 
-    /// With something beside it.
+    /// With a descriptor.
     type Item = (u64, Event);
 
     impl TriedQueue {
@@ -404,7 +404,7 @@ mod tests {
             }))
         }
 
-        /// Takes what is left, which is to be this, in this order.
+        /// Takes the remaining items, which have to be these, in this order.
         fn has(&self, items: &[Item]) {
             for (number, event) in items {
                 let taken = self.take(u64::MAX).expect("it is not cut off");
@@ -416,7 +416,7 @@ mod tests {
             assert!(self.take(u64::MAX).expect("it is not cut off").is_none());
         }
 
-        /// The process has ended that took items until now.
+        /// The process that took items so far has ended.
         fn end(&self, as_process: &Child) {
             let ended = ProcessIdentity::from_word(as_process.id().into()).expect("not 0");
             self.0.holders().rename(ProcessIdentity::own(), ended);

@@ -1,8 +1,8 @@
-//! What a queue is at a moment: a few numbers that change together or not at all, also if whoever
-//! changes them is killed in the middle of it.
+//! The state of a queue: a few numbers that change together or not at all, even if the process that changes
+//! them is killed.
 //!
-//! They are kept twice, and a counter says which of the two counts. Whoever holds the lock writes the
-//! one that does not, and then counts one up: that store is the whole of the change.
+//! There are two copies, and a counter says which one is current. The holder of the lock writes the other one,
+//! and then increments the counter: that store is the whole change.
 //!
 //! ```text
 //!    counter ── even ──► numbers         odd ──► numbers
@@ -17,41 +17,41 @@ use crate::sys::SharedMapping;
 /// How many numbers there are.
 const NUMBERS: usize = 9;
 
-/// What each of the two takes, so that no two lie in one line of the cache.
+/// The size of one copy, so that no two share a cache line.
 const STRIDE: usize = 128;
 
 /// The numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct RingState {
-    /// How many bytes the ring has: none at first, else a power of two.
+    /// The size of the ring in bytes: 0 at first, then a power of two.
     pub(super) ring: u64,
-    /// So many of them, from the first on, have memory behind them.
+    /// The number of bytes, from the start of the ring, that have memory behind them.
     pub(super) secured: u64,
-    /// Where the first item begins and the last one ends, counted in bytes. The ring is used in turn.
+    /// Where the first item starts and the last one ends, counted in bytes ever used. The ring wraps around.
     pub(super) head: u64,
     pub(super) tail: u64,
-    /// How many items have been put in and taken out, ever.
+    /// The numbers of items ever put and ever taken.
     pub(super) put: u64,
     pub(super) taken: u64,
-    /// How many parcels have been numbered, ever.
+    /// The number of parcels ever sent.
     pub(super) parcels: u64,
-    /// How many of those taken are done, ever, and how many of these were lost with a process.
+    /// The number of taken items ever done, and how many of these were lost with a process.
     pub(super) done: u64,
     pub(super) lost: u64,
 }
 
 impl RingState {
-    /// How many items there are.
+    /// The number of items.
     pub(super) fn len(&self) -> u64 {
         self.put.saturating_sub(self.taken)
     }
 
-    /// How many bytes they take in the ring.
+    /// The number of bytes that the items take in the ring.
     pub(super) fn held(&self) -> u64 {
         self.tail.saturating_sub(self.head).min(self.ring)
     }
 
-    /// Whether all items that were put in are done.
+    /// Whether all items that were put are done.
     pub(super) fn is_done(&self) -> bool {
         self.done >= self.put
     }
@@ -85,7 +85,7 @@ impl RingState {
     }
 }
 
-/// The place in memory where they are kept. All zeros is a state, too.
+/// The place of the copies in memory. All zeros is a valid state.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Kept<'a> {
     memory: &'a SharedMapping,
@@ -93,7 +93,7 @@ pub(super) struct Kept<'a> {
 }
 
 impl<'a> Kept<'a> {
-    /// What all of it takes.
+    /// The size of both copies and the counter.
     pub(super) const BYTES: usize = 3 * STRIDE;
 
     pub(super) fn new(memory: &'a SharedMapping, at: usize) -> Self {
@@ -114,15 +114,15 @@ impl<'a> Kept<'a> {
         RingState::of(std::array::from_fn(number))
     }
 
-    /// What counts. For the holder of the lock.
+    /// The current state. Only for the holder of the lock.
     pub(super) fn load(&self) -> RingState {
         self.read(self.counter().load(Ordering::Acquire))
     }
 
-    /// Makes another state the one that counts. For the holder of the lock.
+    /// Makes `state` the current one. Only for the holder of the lock.
     pub(super) fn commit(&self, state: &RingState) {
         let count = self.counter().load(Ordering::Relaxed);
-        // A glance that sees one of these numbers sees that the counter has come to here, too.
+        // A glance that reads one of these numbers also reads this value of the counter.
         fence(Ordering::Release);
         for (index, number) in state.numbers().into_iter().enumerate() {
             let place = self.number(count + 1, index);
@@ -131,13 +131,13 @@ impl<'a> Kept<'a> {
         self.counter().store(count + 1, Ordering::Release);
     }
 
-    /// What counted a moment ago. For anybody.
+    /// The state a moment ago. Needs no lock.
     pub(super) fn glance(&self) -> RingState {
         loop {
             let before = self.counter().load(Ordering::Acquire);
             let state = self.read(before);
             fence(Ordering::Acquire);
-            // These numbers are written again only after the counter has gone on.
+            // These numbers are overwritten only after the counter has changed.
             if self.counter().load(Ordering::Relaxed) == before {
                 return state;
             }

@@ -1,5 +1,5 @@
-//! The stores by which a queue changes, each a step after which a process may be killed. In tests that
-//! can be had: what runs is cut off before any of them.
+//! The stores by which a queue changes. A process may be killed after each of them; tests cut a run off before
+//! any of them.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -20,7 +20,7 @@ impl Store<'_> {
     }
 }
 
-/// Something is about to be changed for others to see.
+/// A change that others can see is about to happen.
 #[inline]
 pub(super) fn step() {
     #[cfg(test)]
@@ -37,23 +37,23 @@ mod tests {
     use std::cell::Cell;
     use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-    /// The end of what was cut off.
+    /// The panic that cuts a run off.
     #[derive(Debug)]
     pub(crate) struct Cut;
 
     thread_local! {
-        /// How many steps may still be done.
+        /// The number of steps that may still be done.
         static LEFT: Cell<u64> = const { Cell::new(u64::MAX) };
     }
 
     pub(super) fn step() {
         match LEFT.get() {
-            0 => resume_unwind(Box::new(Cut)), // Nobody is told of this panic.
+            0 => resume_unwind(Box::new(Cut)), // The panic hook does not run.
             left => LEFT.set(left - 1),
         }
     }
 
-    /// Runs `work`, and cuts it off before its next step when it has done so many.
+    /// Runs `work`, and cuts it off before the step that follows this number of steps.
     pub(crate) fn cut_after<R>(steps: u64, work: impl FnOnce() -> R) -> Result<R, Cut> {
         LEFT.set(steps);
         let outcome = catch_unwind(AssertUnwindSafe(work));
@@ -64,7 +64,7 @@ mod tests {
         })
     }
 
-    /// How many steps `work` does.
+    /// The number of steps of `work`.
     pub(crate) fn stores(work: impl FnOnce()) -> u64 {
         LEFT.set(u64::MAX);
         work();

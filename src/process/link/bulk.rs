@@ -1,6 +1,6 @@
-//! Large arguments go through memory: see [`bulk`](crate::wire::bulk). What there is room for is put
-//! in when the call is given, a piece at the most; the task that drives the link does the rest, piece
-//! by piece, so that nothing else in its runtime waits for long.
+//! Large arguments go through shared memory: see [`bulk`](crate::wire::bulk). As much as fits goes in when the
+//! call is given, one piece at most. The supervisor's task does the rest, piece by piece, so that it does not
+//! delay its runtime for long.
 
 use std::time::Duration;
 
@@ -15,12 +15,11 @@ use crate::wire::message::{self, CallHead};
 use crate::wire::ring::RingDirection;
 use crate::wire::spare::Spare;
 
-/// For so long the memory of the rings is kept for a worker that has nothing to do.
+/// The time for which the rings of an idle worker keep their memory.
 const KEPT: Duration = Duration::from_secs(1);
 
 impl Link {
-    /// Adds a call to what is to be written. If there is no memory for the ring, all of it goes by
-    /// the socket.
+    /// Adds a call to the unwritten bytes. If the ring has no memory, all of the call goes through the socket.
     pub(super) fn put_call(&self, lane: &mut Lane, head: &CallHead, payload: &Payload) {
         let ring = self.page.ring(RingDirection::ToWorker);
         match payload.chain().and_then(Split::of) {
@@ -34,7 +33,7 @@ impl Link {
         }
     }
 
-    /// Puts a piece of what waits into the ring. True if there is room for more.
+    /// Puts a piece of the backlog into the ring. True if there is room for more.
     pub(super) fn put(&self, lane: &mut Lane) -> bool {
         let ring = self.page.ring(RingDirection::ToWorker);
         let Some(bytes) = lane.ring_backlog.front_mut() else {
@@ -52,13 +51,13 @@ impl Link {
         next.is_some_and(|bytes| ring.want_room(bytes.len()).is_none())
     }
 
-    /// As `put`, for the task that drives the link. When there is no room, the worker says on the
-    /// socket that there is again.
+    /// Like `put`, for the supervisor's task. If there is no room, the worker reports on the socket when there
+    /// is again.
     pub(in crate::process) fn put_more(&self) -> bool {
         self.put(&mut self.lock())
     }
 
-    /// Parts of a result are coming through memory.
+    /// Parts of a result will arrive through shared memory.
     pub(in crate::process) fn expect(&self, parts: Vec<PayloadPart>) -> IncomingPayload {
         let mut parts = IncomingPayload::new(parts);
         let mut lane = self.lock();
@@ -67,13 +66,14 @@ impl Link {
         parts
     }
 
-    /// When the memory of the rings is to be given back.
+    /// When to release the memory of the rings.
     pub(super) fn release_at(lane: &Lane) -> Option<Instant> {
         let idles = lane.in_flight.is_empty() && lane.ring_backlog.is_empty();
         lane.rings_used.filter(|_| idles)?.checked_add(KEPT)
     }
 
-    /// Gives it back, if it is time, and what else is kept for large payloads. Nothing that is wanted comes from a worker that owes nothing.
+    /// Releases it, if it is time, with the other buffers for large payloads. A worker without calls sends
+    /// nothing that is wanted.
     pub(super) fn release_rings(&self, lane: &mut Lane) {
         let is_due = |at| at <= Instant::now();
         if Self::release_at(lane).is_some_and(is_due) {

@@ -1,5 +1,5 @@
-//! When a worker is told that time is up, and when it is killed for that. Only the item at the front
-//! has a time: it begins when [`Link::fate`] first asks for it.
+//! When a worker is told that its time is up, and when it is killed for that. Only the front item has a time
+//! limit: it begins when [`Link::fate`] first asks for it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,10 +11,10 @@ use super::{Ending, Fate, Link};
 use crate::executor::promise::PromiseEncoded;
 use crate::wire::claim::Stage;
 
-/// How soon it is looked again whether an item has begun that a shutdown has something to say to.
+/// The interval of checks whether an item has begun that is to be warned of a shutdown.
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
-/// An item that has had its time and still runs: its caller is to be told.
+/// An item that has had its time and still runs: its caller gets the error.
 pub(in crate::process) struct Late {
     pub(in crate::process) promise: Arc<dyn PromiseEncoded>,
     pub(in crate::process) item: u32,
@@ -22,8 +22,7 @@ pub(in crate::process) struct Late {
 }
 
 impl Link {
-    /// The pool will be shut down by then, as far as is known: a task that has a grace period is
-    /// told in time.
+    /// Sets the deadline of the shutdown, as far as it is known: a task with a grace period is warned in time.
     pub(in crate::process) fn end_by(&self, deadline: Option<Instant>) {
         let mut lane = self.lock();
         lane.shutdown_at = deadline;
@@ -34,7 +33,7 @@ impl Link {
             let grace = entry.call.ticket().grace_period();
             let end = deadline.map(|deadline| before(deadline, grace, Instant::now()));
             overrun.ends = match (&overrun.why, overrun.ends) {
-                (Ending::Shutdown, _) => end, // If it was called off, the task may go on.
+                (Ending::Shutdown, _) => end, // If the shutdown was called off, the task may go on.
                 (_, Some(own)) => Some(end.map_or(own, |end| end.min(own))),
                 (_, None) => None,
             };
@@ -42,8 +41,8 @@ impl Link {
         self.wake.notify_one();
     }
 
-    /// What is to be done with it now. The time of the item at the front begins when this is first
-    /// asked.
+    /// What the supervisor has to do with the worker now. The time of the front item begins with the first
+    /// call.
     pub(in crate::process) fn fate(&self) -> Fate {
         let mut lane = self.lock();
         let lane = &mut *lane;
@@ -78,7 +77,7 @@ impl Link {
         Fate::Serve(moments.into_iter().flatten().min())
     }
 
-    /// Whether the worker has had a call of several items for a while. Said now and then.
+    /// Whether the worker has run a call of several items for some time. True once in each interval.
     pub(in crate::process) fn share_is_due(&self) -> bool {
         let mut lane = self.lock();
         let Some(front) = lane.in_flight.front_mut() else {
@@ -90,7 +89,7 @@ impl Link {
             .is_some()
     }
 
-    /// The moment of `fate` has come.
+    /// The instant of `fate` has arrived.
     pub(in crate::process) fn on_deadline(&self) -> Option<Late> {
         let mut lane = self.lock();
         let lane = &mut *lane;
@@ -102,7 +101,7 @@ impl Link {
             if overrun.ends.is_none_or(|end| end > now) {
                 continue;
             }
-            overrun.ends = None; // If it is no longer running, its outcome is on its way.
+            overrun.ends = None; // If it no longer runs, its outcome is in transit.
             if self.page.slot(entry.seq).condemn(overrun.item) {
                 let (why, grace) = (overrun.why.clone(), entry.call.ticket().grace_period());
                 let kill_at = now.checked_add(grace).into_iter().chain(lane.shutdown_at);
@@ -116,8 +115,7 @@ impl Link {
         self.time_out(lane)
     }
 
-    /// The item at the front is told of the shutdown if it is time. It may go on, and what it gives
-    /// counts.
+    /// Warns the front item of the shutdown, if it is time. It may go on, and its outcome counts.
     fn warn_of_shutdown(&self, lane: &mut Lane, now: Instant) {
         let (Some(end), Some(front)) = (lane.shutdown_at, lane.in_flight.front_mut()) else {
             return;
@@ -139,12 +137,12 @@ impl Link {
                 is_last: false,
             });
         } else {
-            front.look_again = Some(now + LOOK_AGAIN); // It has not begun, or just ended.
+            front.look_again = Some(now + LOOK_AGAIN); // It has not begun, or has just ended.
         }
     }
 
-    /// The item at the front may have had its time, by what the parent knows of its beginning. The
-    /// worker knows better: arguments may travel for long.
+    /// The front item may have had its time, by the parent's knowledge of its beginning. The worker knows
+    /// better: arguments may take long to arrive.
     fn time_out(&self, lane: &mut Lane) -> Option<Late> {
         let front = lane.in_flight.front_mut()?;
         let limit = front.call.ticket().timeout()?;

@@ -1,88 +1,42 @@
-//! Why a worker ends, or is to have a successor. One that was told to exit is left to do so, one that
-//! is terminated may finish what it runs; any other ending is a kill, at once or when its time is up.
+//! Why a worker ends or gets a successor. A dismissed worker exits by itself, and a terminated one may finish
+//! its item. Every other ending is a kill, at once or when its time is up.
 
-use std::io;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::Link;
+use super::ending::{Dismissal, Ending};
 use crate::wire::message;
-
-/// For how long a worker serves.
-#[derive(Clone, Copy, Debug, Default)]
-pub(in crate::process) struct Tenure {
-    /// So many calls.
-    pub(in crate::process) max_tasks: Option<u64>,
-    /// So long, from when it is ready.
-    pub(in crate::process) max_age: Option<Duration>,
-    /// Until it has had nothing to do for so long.
-    pub(in crate::process) idle_timeout: Option<Duration>,
-}
-
-/// Why a worker that has nothing to do is told to exit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::process) enum Dismissal {
-    /// The pool is closed.
-    Closed,
-    /// It has served for long enough.
-    Retired,
-    /// It has idled for long enough.
-    Idle,
-}
-
-/// Why the pool ends a worker.
-#[derive(Clone, Debug)]
-pub(in crate::process) enum Ending {
-    /// Its work is done: it was told to exit.
-    Dismissed(Dismissal),
-    /// It ran an item for too long.
-    TimedOut { limit: Duration },
-    /// It runs a call that was cancelled.
-    Cancelled,
-    /// It is still running at the deadline of a shutdown.
-    Shutdown,
-    /// The pool's user wants its workers to end; it may still finish what it runs.
-    Terminated,
-    /// It said something that makes no sense.
-    Protocol(String),
-}
-
-impl Ending {
-    /// Its socket fails.
-    pub(in crate::process) fn failed(error: &io::Error) -> Self {
-        Self::Protocol(format!("a connection that failed: {error}"))
-    }
-}
 
 /// What the driving task is to do with the worker.
 pub(in crate::process) enum Fate {
-    /// Look at the clock at that moment.
+    /// Serve it, and check the clock at this instant.
     Serve(Option<Instant>),
     /// It was told to exit.
     Leave,
-    /// Ask it to end, and kill it at that moment.
+    /// Ask it to end, and kill it at this instant.
     Terminate(Option<Instant>),
     Kill,
 }
 
 impl Link {
-    /// Tells the worker to exit, if it has nothing to do.
+    /// Tells the worker to exit, if it has nothing to do. The pool decides this under its lock, so nothing
+    /// is sent here: the task that drives the link does that (`write_now`).
     pub(in crate::process) fn dismiss(&self, why: Dismissal) {
         let mut lane = self.lock();
-        // One that has got work since it looked idle is dismissed when it rests.
+        // A worker that got work since it looked idle is dismissed when it is idle again.
         if lane.ending.is_some() || !lane.in_flight.is_empty() || lane.reserved > 0 {
             return;
         }
         lane.closed = true;
         lane.ending = Some(Ending::Dismissed(why));
         message::put_exit(&mut lane.unwritten);
-        self.write(&mut lane);
         self.wake.notify_one();
     }
 
-    /// Whether it takes no more calls, because it has been given as many as it may, or has a
-    /// successor. Then its place is another's.
+    /// Whether it accepts no more calls, because it has had its last one or has a successor. Then its place is
+    /// free for another.
     pub(in crate::process) fn is_leaving(&self) -> bool {
         let lane = self.lock();
         lane.leaving || lane.given >= self.max_tasks()
@@ -93,8 +47,7 @@ impl Link {
         self.lock().leaving = true;
     }
 
-    /// Whether it is to have a successor, for its age or its memory. Said once, until it is to be
-    /// tried again.
+    /// Whether it needs a successor, for its age or its memory. True once, until the next attempt is due.
     pub(in crate::process) fn is_due(&self) -> bool {
         let mut lane = self.lock();
         let exceeds_memory_limit = self.page.exceeds_memory_limit();
@@ -107,7 +60,7 @@ impl Link {
         (is_news || is_old) && !lane.leaving && lane.ending.is_none()
     }
 
-    /// Its successor could not be started. It stays, and that is tried again.
+    /// Its successor could not be started. It stays, and the pool tries again.
     pub(in crate::process) fn retire_later(&self, pause: impl FnOnce(u32) -> Duration) {
         let mut lane = self.lock();
         lane.retirements += 1;
@@ -119,7 +72,7 @@ impl Link {
         self.tenure.max_tasks.unwrap_or(u64::MAX)
     }
 
-    /// The worker has to go, whatever it does.
+    /// Ends the worker, whatever it does.
     pub(in crate::process) fn end(&self, ending: Ending) {
         let mut lane = self.lock();
         lane.condemn(ending, None);
@@ -127,21 +80,56 @@ impl Link {
         self.wake.notify_one();
     }
 
-    /// Why the pool wants the worker to end, if it does.
+    /// Why the pool ends the worker, if it does.
     pub(in crate::process) fn ending(&self) -> Option<Ending> {
         self.lock().ending.clone()
     }
 
-    /// It has nothing to do from now on.
-    pub(in crate::process) fn rests(&self) {
+    /// It is idle from now on.
+    pub(in crate::process) fn start_idle_time(&self) {
         if self.tenure.idle_timeout.is_some() {
             self.lock().idle_since = Some(Instant::now());
         }
     }
 
-    /// Whether it has had nothing to do for longer than it may.
+    /// Whether it was idle for longer than it may.
     pub(in crate::process) fn has_idled(&self) -> bool {
         let end = self.lock().idle_end(&self.tenure);
         end.is_some_and(|end| end <= Instant::now())
+    }
+}
+
+#[cfg(all(test, target_os = "linux", not(properties)))]
+mod tests {
+    use std::io::{self, Read as _};
+    use std::os::unix::net::UnixStream;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::process::link::Tenure;
+    use crate::wire::page::Page;
+
+    /// All that a pool calls while it holds its lock. A worker that reads slowly must not hold up the pool.
+    #[tokio::test]
+    async fn what_a_pool_decides_under_its_lock_sends_nothing() {
+        let (ours, mut theirs) = UnixStream::pair().expect("a socket pair");
+        for socket in [&ours, &theirs] {
+            socket.set_nonblocking(true).expect("a socket");
+        }
+        let (page, _) = Page::create().expect("memory");
+        let link = Link::new(1, 1, page, Arc::new(ours), Tenure::default());
+        link.end_by(Some(Instant::now()));
+        link.retire_later(|_| Duration::ZERO);
+        assert!(link.is_idle() && link.room() > 0);
+        assert!(link.steal(1).is_empty() && link.recall(1).is_empty());
+        link.start_idle_time();
+        link.leave();
+        link.dismiss(Dismissal::Closed);
+        assert!(matches!(link.ending(), Some(Ending::Dismissed(_))));
+        let mut byte = [0];
+        let nothing = theirs.read(&mut byte).expect_err("nothing was sent");
+        assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
+        link.write_now();
+        assert_eq!(theirs.read(&mut byte).expect("it was sent"), 1);
     }
 }

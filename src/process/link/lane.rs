@@ -1,5 +1,5 @@
-//! What a link has under its lock: the calls that its worker owes, and what was decided of it. The
-//! worker may run only the front one; those behind it were sent ahead.
+//! The state of a link under its lock: the calls that its worker has to answer, and the decisions about the
+//! worker. The worker runs only the front call; those behind it were sent ahead.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::fate::{Ending, Tenure};
+use super::ending::{Ending, Tenure};
 use crate::executor::job::EncodedCall;
 use crate::executor::options::TaskName;
 use crate::observe::Raised;
@@ -15,50 +15,50 @@ use crate::sys;
 use crate::wire::Chain;
 use crate::wire::spare::Spare;
 
-/// So long a worker has the items of a call for itself.
+/// The time for which a worker keeps all items of a call to itself.
 const HOLD: Duration = Duration::from_millis(2);
 
 #[derive(Debug)]
 pub(super) struct Lane {
     pub(super) in_flight: VecDeque<InFlight>,
-    /// What the socket would not take yet.
+    /// Bytes that the socket has not accepted yet.
     pub(super) unwritten: Chain,
-    /// What the ring had no room for yet, of calls that are written or about to be.
+    /// Payloads that the ring had no room for yet, of calls that are written or about to be.
     pub(super) ring_backlog: VecDeque<Bytes>,
-    /// When the rings were used last, if they may hold memory.
+    /// When the rings were last used, if they may hold memory.
     pub(super) rings_used: Option<Instant>,
-    /// What its arguments lay in.
+    /// Buffers of its former arguments.
     pub(super) spare: Spare,
     pub(super) next_seq: u32,
-    /// How many calls it has been given.
+    /// The number of calls that it was given.
     pub(super) given: u64,
-    /// Calls that have been promised to it and not been given yet.
+    /// The number of reserved calls that were not given yet.
     pub(super) reserved: usize,
-    /// How long a call takes: a running average, in nanoseconds.
+    /// The duration of a call: a running average, in nanoseconds.
     pub(super) call_time: Option<u64>,
     pub(super) ending: Option<Ending>,
-    /// When it is killed for `ending`, if it was asked to end before; else at once.
+    /// When it is killed for `ending`, if it was asked to end before; otherwise at once.
     pub(super) kill_at: Option<Instant>,
-    /// Since when it has nothing to do, if that matters.
+    /// Since when it is idle, if that matters.
     pub(super) idle_since: Option<Instant>,
-    /// When it is to be replaced for its age, or tried again to be.
+    /// When it is replaced for its age, or the next attempt to do so.
     pub(super) retires_at: Option<Instant>,
-    /// It was found to hold too much memory.
+    /// It exceeds its memory limit.
     pub(super) exceeds_memory_limit: bool,
-    /// How often a successor could not be started.
+    /// The number of times that its successor could not be started.
     pub(super) retirements: u32,
-    /// Its place is another's: it ends what it has, and goes.
+    /// Its place belongs to a successor: it finishes its calls, and leaves.
     pub(super) leaving: bool,
-    /// The deadline of the shutdown that is going on.
+    /// The deadline of the shutdown in progress.
     pub(super) shutdown_at: Option<Instant>,
-    /// The task that was cancelled last between two of its items: what it printed may be unread.
+    /// The task that was last cancelled between two of its items: some of its output may be unread.
     pub(super) left: Option<(u64, TaskName)>,
-    /// Takes no more calls.
+    /// Accepts no more calls.
     pub(super) closed: bool,
 }
 
 impl Lane {
-    /// The worker has to go. The first reason counts, unless it was to go by itself.
+    /// Ends the worker. The first reason counts, unless it was to end by itself.
     pub(super) fn condemn(&mut self, ending: Ending, kill_at: Option<Instant>) {
         self.closed = true;
         if matches!(
@@ -70,21 +70,21 @@ impl Lane {
         }
     }
 
-    /// A call has taken so long, in nanoseconds.
+    /// Records the duration of a call, in nanoseconds.
     pub(super) fn count_call_time(&mut self, nanos: u64) {
         self.call_time = Some(self.call_time.map_or(nanos, |average| {
             (average - average / 8).saturating_add(nanos / 8)
         }));
     }
 
-    /// A call that it was given comes back. One that had been given its last leaves all the same: its
-    /// place may be another's by now.
+    /// Takes back a call that it was given. A worker that had been given its last call leaves all the same: its
+    /// place may be taken by now.
     pub(super) fn take_back(&mut self, max_tasks: u64) {
         self.leaving |= self.given >= max_tasks;
         self.given -= 1;
     }
 
-    /// When it will have idled for long enough.
+    /// When it will have been idle for too long.
     pub(super) fn idle_end(&self, tenure: &Tenure) -> Option<Instant> {
         if !self.in_flight.is_empty() || self.reserved > 0 {
             return None;
@@ -92,7 +92,7 @@ impl Lane {
         self.idle_since?.checked_add(tenure.idle_timeout?)
     }
 
-    /// When a task that is told now, and may go on for `grace`, is asked to end by a signal.
+    /// When a task that is warned now, with the grace period `grace`, is asked to end by a signal.
     pub(super) fn end_of_grace(&self, grace: Duration) -> Option<Instant> {
         let now = Instant::now();
         let by = self.shutdown_at.map(|end| before(end, grace, now));
@@ -101,7 +101,7 @@ impl Lane {
     }
 }
 
-/// So long before `end`; `now`, if the clock cannot tell.
+/// `span` before `end`, or `now` if that is out of range.
 pub(super) fn before(end: Instant, span: Duration, now: Instant) -> Instant {
     end.checked_sub(span).unwrap_or(now)
 }
@@ -112,19 +112,19 @@ pub(super) struct InFlight {
     pub(super) call: EncodedCall,
     /// The first item that it was given with.
     pub(super) first: u32,
-    /// When its item at the front can have begun at the earliest, once that is asked for.
+    /// The earliest possible beginning of its front item, once that is needed.
     pub(super) began: Option<Beginning>,
-    /// How long its items have run so far, in nanoseconds.
+    /// The time that its items have run so far, in nanoseconds.
     pub(super) elapsed: u64,
-    /// The item that runs has been told to end.
+    /// The running item that was told to end.
     pub(super) overrun: Option<Overrun>,
-    /// Since when it is known to be the call at the front, if it has more than one item.
+    /// Since when it is known to be the front call, if it has more than one item.
     pub(super) fronts_since: Option<Instant>,
-    /// When it is looked whether others can do what is left of it.
+    /// When to check whether other workers can run the rest of it.
     pub(super) shares_at: Option<Instant>,
-    /// It was too early to tell its item of a shutdown; not before this is it tried again.
+    /// It was too early to warn its item of a shutdown; the next attempt is at this instant.
     pub(super) look_again: Option<Instant>,
-    /// The version of the report on its progress that was told last.
+    /// The version of the last progress report that was passed on.
     pub(super) reported: u64,
     pub(super) _running: Raised,
 }
@@ -133,18 +133,18 @@ pub(super) struct InFlight {
 #[derive(Debug)]
 pub(super) struct Overrun {
     pub(super) item: u32,
-    /// What its worker ends of if it does not end in time.
+    /// The reason of the kill if it does not end in time.
     pub(super) why: Ending,
     /// When its time is up.
     pub(super) ends: Option<Instant>,
-    /// Its caller has been answered: what it gives is dropped.
+    /// Its caller has an answer: its outcome is dropped.
     pub(super) answered: bool,
     /// No item of its call begins after it.
     pub(super) is_last: bool,
 }
 
 impl InFlight {
-    /// When it is to be looked whether others can do what is left of it.
+    /// When to check whether other workers can run the rest of it.
     pub(super) fn share_moment(&mut self) -> Option<Instant> {
         if self.overrun.is_some() || self.call.owed.remaining() < 2 {
             return None;
@@ -154,7 +154,7 @@ impl InFlight {
         Some(*self.shares_at.get_or_insert(now + HOLD))
     }
 
-    /// Its caller has cancelled while the item ran. Says whether that answers for the item.
+    /// Its caller cancelled while the item ran. Returns whether that answers the item.
     pub(super) fn cancel(&mut self, item: u32, ends: Option<Instant>) -> bool {
         match &mut self.overrun {
             Some(overrun) if overrun.item == item => {
@@ -175,7 +175,7 @@ impl InFlight {
         }
     }
 
-    /// The item is to be its last. What it gives counts.
+    /// Makes the item the last of its call. Its outcome counts.
     pub(super) fn end_with(&mut self, item: u32) {
         match &mut self.overrun {
             Some(overrun) if overrun.item == item => overrun.is_last = true,
@@ -191,7 +191,7 @@ impl InFlight {
         }
     }
 
-    /// When the item at the front is to be told to end.
+    /// When the front item is told to end.
     pub(super) fn soft_end(&mut self, shutdown_at: Option<Instant>) -> Option<Instant> {
         if self.overrun.is_some() {
             return None;
@@ -209,8 +209,8 @@ impl InFlight {
     }
 }
 
-/// A moment by two clocks: the system's, which the worker reads too, and tokio's, which a test may
-/// stop and move.
+/// An instant by two clocks: the system's, which the worker reads too, and tokio's, which a test may pause and
+/// advance.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Beginning {
     pub(super) tokio: Instant,

@@ -1,18 +1,19 @@
-//! The parent's end of one worker. Everything the worker still owes us is in `in_flight`.
+//! The parent's end of one worker. `in_flight` holds everything that the worker still has to answer.
 //!
-//! Calls are given to it from any thread: whoever has one for an idle worker writes it to the
-//! socket right there. All else (reading, what is left to write, time-outs, the end) is done by
-//! the one task that drives it, in [`supervisor`](super::supervisor). Reading order:
+//! Any thread gives it calls: the one that has a call for an idle worker writes it to the socket right there.
+//! One task does the rest (reading, remaining writes, timeouts, the end of the worker), in
+//! [`supervisor`](super::supervisor). Reading order:
 //!
-//! - this file: how calls are given; [`write`]: what the socket takes of them; [`bulk`]: what goes
-//!   through memory;
-//! - [`lane`]: what is in flight, and what was decided of it;
-//! - [`settle`]: who is told of an outcome, and what becomes of what a dead worker owed;
+//! - this file: how calls are given; [`mod@write`]: writing to the socket; [`bulk`]: payloads that go through
+//!   shared memory;
+//! - [`lane`]: the calls in flight, and the decisions about them;
+//! - [`settle`]: who gets an outcome, and what follows for the calls of a dead worker;
 //! - [`recall`]: how calls are taken back or cancelled;
-//! - [`fate`]: why a worker ends; [`clock`]: when.
+//! - [`ending`]: why a worker ends; [`fate`]: how; [`clock`]: when.
 
 mod bulk;
 mod clock;
+mod ending;
 mod fate;
 mod lane;
 mod recall;
@@ -29,7 +30,8 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 pub(super) use self::clock::Late;
-pub(super) use self::fate::{Dismissal, Ending, Fate, Tenure};
+pub(super) use self::ending::{Dismissal, Ending, Tenure};
+pub(super) use self::fate::Fate;
 use self::lane::{InFlight, Lane};
 pub(super) use self::settle::Answered;
 use crate::executor::error::{Cause, Rejection};
@@ -40,9 +42,9 @@ use crate::wire::message::{self, CallHead};
 use crate::wire::page::{Page, SLOTS};
 use crate::wire::spare::Spare;
 
-/// How much work is sent ahead to hide the way there and back.
+/// The amount of work that is sent ahead to hide the latency of a round trip.
 const AHEAD: Duration = Duration::from_millis(1);
-/// How many calls, at the most, however short they are.
+/// The maximal number of calls that are sent ahead, however short they are.
 const MOST_AHEAD: usize = SLOTS as usize / 2;
 
 #[derive(Debug)]
@@ -51,10 +53,10 @@ pub(super) struct Link {
     pub(super) pid: u32,
     pub(super) started_at: SystemTime,
     pub(super) page: Page,
-    /// Never blocks.
+    /// Non-blocking.
     socket: Arc<UnixStream>,
     lane: Mutex<Lane>,
-    /// Wakes the task that drives the link.
+    /// Wakes the supervisor's task.
     wake: Notify,
     tasks_done: AtomicU64,
     /// It has answered something.
@@ -114,29 +116,29 @@ impl Link {
         self.tasks_done.load(Ordering::Relaxed)
     }
 
-    /// Waits until somebody else has something for the driving task.
+    /// Waits until another thread has something for the supervisor's task.
     pub(super) fn woken(&self) -> tokio::sync::futures::Notified<'_> {
         self.wake.notified()
     }
 
-    /// Promises a call to it, so that it does not look idle until it is given.
+    /// Reserves the worker for a call, so that it does not look idle until the call is given.
     pub(super) fn reserve(&self) {
         self.lock().reserved += 1;
     }
 
-    /// Sends the call that was promised. A link that takes no more gives it back.
+    /// Sends the reserved call. A closed link returns it.
     pub(super) fn give_reserved(&self, call: EncodedCall) -> Result<(), Vec<EncodedCall>> {
         let mut lane = self.lock();
-        lane.reserved -= 1; // Under one lock with the rest: in between it would look idle.
+        lane.reserved -= 1; // Under one lock with the rest: in between, it would look idle.
         self.give_to(lane, vec![call])
     }
 
-    /// How many calls wait behind the first, which is about to run, if it does not already.
+    /// The number of calls behind the first, which runs or is about to.
     pub(super) fn queued_calls(&self) -> usize {
         self.lock().in_flight.len().saturating_sub(1)
     }
 
-    /// Sends calls, in order. A link that takes no more gives them back.
+    /// Sends calls, in order. A closed link returns them.
     pub(super) fn give(&self, calls: Vec<EncodedCall>) -> Result<(), Vec<EncodedCall>> {
         self.give_to(self.lock(), calls)
     }
@@ -151,8 +153,8 @@ impl Link {
         }
         let mut late = Vec::new();
         for call in calls {
-            // A cancel, or the end of its time in the queue, that came while the call was on its way
-            // between backlog and link found it in neither; but it left its mark before it looked.
+            // A cancel, or the end of the queue timeout, that happened while the call was between backlog and
+            // link found it in neither. But it left its mark before it looked.
             if call
                 .expiry
                 .as_ref()
@@ -166,7 +168,7 @@ impl Link {
         self.write(&mut lane);
         if !lane.unwritten.is_empty() || !lane.ring_backlog.is_empty() || lane.in_flight.is_empty()
         {
-            // There is something left to write or put, or it idles because nothing that came is wanted.
+            // Something is left to write or put, or the worker is idle since no new call is wanted.
             self.wake.notify_one();
         }
         drop(lane);
@@ -201,7 +203,7 @@ impl Link {
         self.put_call(lane, &head, &call.payload);
         let has_deadline = timeout.is_some() || lane.shutdown_at.is_some();
         if has_deadline && lane.in_flight.is_empty() {
-            self.wake.notify_one(); // The driving task has a deadline to watch.
+            self.wake.notify_one(); // The supervisor has a deadline to watch.
         }
         lane.in_flight.push_back(InFlight {
             seq,
@@ -218,9 +220,9 @@ impl Link {
         });
     }
 
-    /// How many more calls it may be given now: enough that it does not idle while an answer and
-    /// the next call are on their way, but no more than a millisecond of work, and a single one if
-    /// nothing is known of how long they take.
+    /// The number of further calls that it may get now: enough that it is not idle while an answer and the next
+    /// call are in transit, but at most a millisecond of work, and a single call while the duration of calls is
+    /// unknown.
     pub(super) fn room(&self) -> usize {
         let lane = self.lock();
         if lane.closed || lane.leaving || lane.in_flight.iter().any(|entry| entry.overrun.is_some())
@@ -233,7 +235,7 @@ impl Link {
             }
             None => 1,
         };
-        // The span of numbers in flight must fit the slots.
+        // The sequence numbers in flight must fit the slots.
         let span = lane
             .in_flight
             .front()
@@ -247,7 +249,7 @@ impl Link {
             .min(lifetime)
     }
 
-    /// It has answered something. True the first time.
+    /// Records that it has answered something. True the first time.
     pub(super) fn prove(&self) -> bool {
         !self.proven.load(Ordering::Relaxed) && !self.proven.swap(true, Ordering::Relaxed)
     }
@@ -257,13 +259,13 @@ impl Link {
         lane.in_flight.is_empty() && lane.reserved == 0
     }
 
-    /// How many items it is running: none or one.
+    /// The number of items that it runs: 0 or 1.
     pub(super) fn running(&self) -> usize {
         let lane = self.lock();
         usize::from(lane.in_flight.iter().any(|entry| self.runs(entry)))
     }
 
-    /// How many items wait in it to be begun.
+    /// The number of items that wait in it.
     pub(super) fn waiting(&self) -> usize {
         let lane = self.lock();
         let items: usize = lane

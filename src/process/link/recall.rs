@@ -1,5 +1,5 @@
-//! How calls come back that a worker has been given: stolen, revoked, cancelled. Its claim on the
-//! page decides, call by call, whether it has begun; what it has not begun is safe to run elsewhere.
+//! How calls are taken back from a worker: stolen, revoked, cancelled. The claim in the page decides for each
+//! call whether it has begun; one that has not is safe to run elsewhere.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -11,10 +11,10 @@ use crate::executor::promise::Ticket;
 use crate::wire::claim::{Claim, Stage};
 use crate::wire::message;
 
-/// So long an item may go on if it was cancelled together with others of its call.
+/// The time to end for an item that was cancelled together with others of its call.
 const GRACE_OF_MANY: Duration = Duration::from_millis(2);
 
-/// What a cancel has met, in items.
+/// The result of a cancel, in items.
 #[derive(Default)]
 pub(in crate::process) struct Cancelled {
     pub(in crate::process) unstarted: usize,
@@ -25,11 +25,11 @@ pub(in crate::process) struct Cancelled {
 }
 
 impl Link {
-    /// Takes back up to half of what it has not begun, the last first, for a worker that idles.
+    /// Takes back up to half of the calls that it has not begun, the last first, for an idle worker.
     pub(in crate::process) fn steal(&self, most: usize) -> Vec<EncodedCall> {
         let mut lane = self.lock();
         let mut stolen = Vec::new();
-        // The first one is about to run, if it does not already.
+        // The first call runs or is about to.
         let share = most.min(lane.in_flight.len().saturating_sub(1).div_ceil(2));
         while stolen.len() < share {
             let Some(last) = lane.in_flight.back() else {
@@ -45,7 +45,7 @@ impl Link {
         stolen
     }
 
-    /// Takes back what comes after the item that it runs of the call at the front.
+    /// Takes back the items after the running one, of the front call.
     pub(in crate::process) fn cut(&self) -> Option<EncodedCall> {
         let mut lane = self.lock();
         let front = lane.in_flight.front_mut()?;
@@ -58,13 +58,13 @@ impl Link {
             return None;
         }
         let owed = &front.call.owed;
-        let unbegun = (found.item + 1).min(owed.next() + owed.remaining());
-        let rest = front.call.split_off(unbegun);
+        let unstarted = (found.item + 1).min(owed.next() + owed.remaining());
+        let rest = front.call.split_off(unstarted);
         if let Some(since) = front.fronts_since {
             front.elapsed = u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX);
         }
         if front.call.owed.remaining() == 0 {
-            // The outcome of its last item has been read.
+            // The outcome of its last item was read.
             lane.in_flight.pop_front();
             self.tasks_done.fetch_add(1, Ordering::Relaxed);
         }
@@ -72,7 +72,7 @@ impl Link {
         Some(rest).filter(|rest| rest.owed.remaining() > 0)
     }
 
-    /// Takes back all that it has not begun.
+    /// Takes back all calls that it has not begun.
     pub(in crate::process) fn revoke_unstarted(&self) -> Vec<EncodedCall> {
         self.revoke_if(|_| true)
     }
@@ -92,18 +92,18 @@ impl Link {
         revoked
     }
 
-    /// Takes back what it has not begun and is less urgent than `priority`.
+    /// Takes back the calls that it has not begun and that are less urgent than `priority`.
     pub(in crate::process) fn recall(&self, priority: i32) -> Vec<EncodedCall> {
         self.revoke_if(|call| call.ticket().priority() < priority)
     }
 
-    /// Takes back what it has not begun of the calls of `ticket`.
+    /// Takes back the calls of `ticket` that it has not begun.
     pub(in crate::process) fn take_back(&self, ticket: &Ticket) -> Vec<EncodedCall> {
         self.revoke_if(|call| call.ticket().id() == ticket.id())
     }
 
-    /// The caller of `ticket` has cancelled: what has not begun never will, and a worker that runs
-    /// it is killed, when it does not end within its grace period.
+    /// The caller of `ticket` has cancelled. Items that have not begun never will, and a worker that runs one
+    /// is killed if it does not end within its grace period.
     pub(in crate::process) fn cancel(&self, ticket: &Ticket) -> Cancelled {
         let mut lane = self.lock();
         let mut met = Cancelled::default();
@@ -118,7 +118,7 @@ impl Link {
             }
             let mut grace = ticket.grace_period();
             if entry.call.owed.remaining() > 1 {
-                // Items that travel together are quick, and a worker takes longer to be replaced.
+                // Items that travel together are quick, and replacing a worker takes longer.
                 grace = grace.max(GRACE_OF_MANY);
             }
             let found = self.revoke_and_condemn(entry.seq, grace.is_zero());
@@ -137,8 +137,8 @@ impl Link {
                     if stage == Stage::Offered {
                         lane.take_back(self.max_tasks());
                     }
-                    // An item whose outcome has been read has ended, though its worker is yet to say
-                    // so in the page: then nothing more comes of this call.
+                    // An item whose outcome was read has ended, although its worker has not marked that in the
+                    // page yet. Then nothing more follows for this call.
                     if matches!(stage, Stage::Done | Stage::Cancelled) {
                         lane.left = Some((ticket.id(), ticket.name()));
                     }
@@ -150,9 +150,9 @@ impl Link {
         met
     }
 
-    /// Keeps the worker from beginning anything more of a call, and tells it to end what it runs
-    /// of it. Gives what it found: `Cancelled`, or `Condemned` if the worker is to be killed for
-    /// it, if it runs an item.
+    /// Keeps the worker from beginning another item of a call, and tells it to end the one that it runs.
+    /// Returns the claim that it found: if an item runs, `Cancelled`, or `Condemned` if the worker has to be
+    /// killed for it.
     fn revoke_and_condemn(&self, seq: u32, at_once: bool) -> Claim {
         let slot = self.page.slot(seq);
         loop {
@@ -171,12 +171,12 @@ impl Link {
             };
             if changed {
                 return Claim { stage, ..claim };
-            } // Else it has just ended that item: look again.
+            } // Otherwise the item has just ended: look again.
         }
     }
 
-    /// The worker is asked to end, by a signal. Of what it runs, it may still give the outcome;
-    /// what it has not begun comes back.
+    /// The worker is asked to end, by a signal. It may still return the outcome of its running item. The calls
+    /// that it has not begun come back.
     pub(in crate::process) fn terminate(&self) -> Vec<EncodedCall> {
         let unstarted = self.revoke_unstarted();
         let mut lane = self.lock();
@@ -213,7 +213,7 @@ mod tests {
     use crate::wire::page::Page;
     use crate::wire::{Chain, FunctionOffset};
 
-    /// What nobody waits for.
+    /// A promise that no one awaits.
     struct Unheard(Ticket);
 
     impl Wanted for Unheard {
@@ -240,9 +240,8 @@ mod tests {
         }
     }
 
-    /// The outcome of an item has been read, and its worker is yet to say in the page that it has
-    /// ended. No further outcome of that call comes; were one waited for, all calls behind it would
-    /// wait for ever.
+    /// The outcome of an item was read, and its worker has not marked its end in the page yet. No further
+    /// outcome of that call follows; if one was awaited, all calls behind it would wait forever.
     #[tokio::test]
     async fn a_cancel_between_the_outcome_of_an_item_and_its_end_leaves_nothing_to_wait_for() {
         let (ours, _theirs) = UnixStream::pair().expect("a socket pair");

@@ -1,4 +1,5 @@
-//! Who is told what: the outcomes and reports of a living worker, and what a dead one still owed.
+//! Who gets what: the outcomes and reports of a living worker, and the calls that a dead one still had to
+//! answer.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -15,34 +16,34 @@ use crate::wire::claim::Stage;
 #[cfg(feature = "tracing")]
 use crate::{observe, wire::Reader};
 
-/// So many workers may die when a call is the next they are to begin, before it is blamed for that.
+/// The number of worker deaths after which a queued call is blamed.
 const MOST_STRIKES: u8 = 3;
 
-/// Who is to be told of outcomes.
+/// The receiver of some outcomes.
 pub(in crate::process) struct Answered {
     pub(in crate::process) promise: Arc<dyn PromiseEncoded>,
-    /// Of which items.
+    /// The items.
     pub(in crate::process) items: Range<u32>,
-    /// They have been answered for already.
+    /// They have an answer already.
     pub(in crate::process) late: bool,
-    /// The rest of their call, if nobody runs it.
+    /// The rest of their call, if no worker runs it.
     pub(in crate::process) rest: Option<EncodedCall>,
-    /// How many items of the call have run, and for how long, now that it is over.
+    /// How many items of the call have run, and for how long, once it is over.
     pub(in crate::process) took: Option<(u32, Duration)>,
 }
 
-/// What a dead worker leaves: each call with what is to become of it.
+/// What a dead worker leaves behind.
 pub(in crate::process) struct Remains {
-    /// Calls, or the rest of calls, that it had not begun, and items that are to be run again.
+    /// Calls, or rests of calls, that it had not begun, and items to run again.
     pub(in crate::process) unstarted: Vec<EncodedCall>,
-    /// How many items died with it.
+    /// The number of items that died with it.
     pub(in crate::process) lost: usize,
     /// It ended without having begun anything.
     pub(in crate::process) was_useless: bool,
 }
 
 impl Link {
-    /// Brings the latest report in the slot of a call to whom it is about.
+    /// Passes on the latest progress report of a call.
     pub(in crate::process) fn report(&self, seq: u32) {
         let Some((version, report)) = self.page.take_report(seq) else {
             return;
@@ -61,8 +62,8 @@ impl Link {
         }
     }
 
-    /// The one item of a call that had descriptors beside it has begun. What they stand for is to end
-    /// when the worker is done with it, so we keep them only if the item may be run again.
+    /// The single item of a call with descriptors has begun. Their objects have to end when the worker is done
+    /// with them, so the parent keeps the descriptors only if the item may be run again.
     pub(in crate::process) fn taken(&self, seq: u32) {
         let mut lane = self.lock();
         let mut calls = lane.in_flight.iter_mut();
@@ -74,7 +75,7 @@ impl Link {
         drop(unneeded);
     }
 
-    /// The worker is dead: what it reported last may have come without a nudge.
+    /// The worker is dead: its last report may have arrived without a nudge.
     pub(in crate::process) fn last_report(&self) {
         let front = self.lock().in_flight.front().map(|entry| entry.seq);
         if let Some(seq) = front {
@@ -82,7 +83,7 @@ impl Link {
         }
     }
 
-    /// The task of a call, or nobody, has written an event.
+    /// A worker has logged an event, in the task of a call or in none.
     #[cfg(feature = "tracing")]
     pub(in crate::process) fn tell(&self, call: Option<u32>, mut event: Reader) {
         let Some(event) = crate::wire::event::get(&mut event) else {
@@ -93,14 +94,14 @@ impl Link {
             let entry = lane.in_flight.iter().find(|entry| entry.seq == seq);
             entry.map(|entry| entry.call.owed.promise().clone())
         });
-        // Outside of the lock: a subscriber is code of others.
+        // Without the lock: a subscriber is foreign code.
         observe::relay::tell(
             event,
             promise.as_ref().map(|promise| promise.ticket().trace()),
         );
     }
 
-    /// What a task that it has is called.
+    /// The name of one of its tasks.
     pub(in crate::process) fn name_of(&self, task: u64) -> Option<TaskName> {
         let lane = self.lock();
         let mut tickets = lane.in_flight.iter().map(|entry| entry.call.ticket());
@@ -109,7 +110,7 @@ impl Link {
         found.or_else(|| left.map(|(_, name)| name.clone()))
     }
 
-    /// So long, in nanoseconds, have items of a call run.
+    /// Items of a call have run for `nanos` nanoseconds.
     pub(in crate::process) fn ran(&self, seq: u32, nanos: u64) {
         let mut lane = self.lock();
         if let Some(front) = lane.in_flight.front_mut()
@@ -119,8 +120,8 @@ impl Link {
         }
     }
 
-    /// Finds whom the outcomes of some items of a call answer, for as many as share a fate. Nothing,
-    /// if they are about a call that was taken back: another process has run it, or nobody wants it.
+    /// Finds the receiver of the outcomes of some items, for as many as are treated alike. `None` if their call
+    /// was taken back: another process has run it, or no one wants it.
     pub(in crate::process) fn answered(&self, seq: u32, items: Range<u32>) -> Option<Answered> {
         let mut lane = self.lock();
         let front = lane.in_flight.front_mut()?;
@@ -169,9 +170,9 @@ impl Link {
         Some(answered)
     }
 
-    /// Settles, after the worker is dead and all its answers have been read, what it still owed:
-    /// `loss` is what its running item failed of.
-    pub(in crate::process) fn bury(&self, loss: &Cause) -> Remains {
+    /// Settles what a dead worker still had to answer, after all its answers were read. `loss` is the failure
+    /// of its running item.
+    pub(in crate::process) fn settle_death(&self, loss: &Cause) -> Remains {
         let in_flight = {
             let mut lane = self.lock();
             lane.closed = true;
@@ -190,10 +191,7 @@ impl Link {
                 ..
             } = entry;
             let claim = self.page.slot(seq).look();
-            debug_assert_eq!(
-                claim.seq, seq,
-                "no call takes the slot of one that is in flight"
-            );
+            debug_assert_eq!(claim.seq, seq, "a slot belongs to one call in flight");
             let begun = match claim.stage {
                 Stage::Offered | Stage::Revoked => claim.item,
                 _ => claim.item + 1,
@@ -219,9 +217,9 @@ impl Link {
                 }
                 remains.lost += 1;
             }
-            let unbegun = claim.stage == Stage::Offered;
-            if place == 0 && unbegun && matches!(loss, Cause::WorkerLost(_)) {
-                call.strikes += 1; // Reading it may be what the worker died of.
+            let unstarted = claim.stage == Stage::Offered;
+            if place == 0 && unstarted && matches!(loss, Cause::WorkerLost(_)) {
+                call.strikes += 1; // Reading it may have killed the worker.
             }
             if call.strikes == MOST_STRIKES {
                 remains.lost += call.owed.fail_rest(loss);

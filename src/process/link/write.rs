@@ -1,5 +1,5 @@
-//! A worker that reads slowly holds nobody up: what its socket does not take at once stays in the
-//! lane, and the task that drives the link writes it later.
+//! A worker that reads slowly delays no one: bytes that its socket does not accept at once stay in the lane,
+//! and the supervisor's task writes them later.
 
 use std::io;
 use std::os::fd::AsFd as _;
@@ -11,11 +11,16 @@ use crate::process::watch::WorkerWatch;
 use crate::sys;
 
 impl Link {
-    /// Writes what the socket takes. A failure is not told here: the worker is dead then, and
-    /// whoever drives the link learns that by itself.
+    /// Writes what the socket accepts. A failure is not reported here: then the worker is dead, and the
+    /// supervisor notices that by itself.
     pub(super) fn write(&self, lane: &mut Lane) {
         self.put(lane); // First, so that the worker finds it when it reads of it.
         let _ = self.try_write(lane);
+    }
+
+    /// As `write`, for what was decided under the pool's lock.
+    pub(in crate::process) fn write_now(&self) {
+        self.write(&mut self.lock());
     }
 
     /// A write to a dead worker is an error here, not the signal that ends a program which does
@@ -26,14 +31,14 @@ impl Link {
             .send_with(|slices, fds| sys::send_with_fds(socket, slices, fds))
     }
 
-    /// Whether something waits for the socket to take more.
+    /// Whether something is left to write.
     pub(in crate::process) fn has_unwritten(&self) -> bool {
         !self.lock().unwritten.is_empty()
     }
 
-    /// Writes on, as far as the socket takes it. Ready when nothing is left. What a dead worker does
-    /// not take is dropped: a write that fails at once, again and again, would never let the task
-    /// that drives the link see the death.
+    /// Writes on, as far as the socket accepts it. Ready when nothing is left. Bytes for a dead worker are
+    /// dropped: a write that fails again and again at once would keep the supervisor's task from noticing the
+    /// death.
     pub(in crate::process) fn poll_write(
         &self,
         cx: &mut Context<'_>,
@@ -46,7 +51,7 @@ impl Link {
             lane.ring_backlog.clear();
             drop(lane);
             if !sys::is_hangup(&error) {
-                // It lives, but what was for it is lost: only another worker can help.
+                // It is alive, but bytes for it are lost: only another worker can help.
                 self.end(Ending::failed(&error));
             }
         }

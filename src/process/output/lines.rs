@@ -1,6 +1,6 @@
-//! A stream that is told line by line. The worker marks in the stream itself where a task begins
-//! and ends, see [`mark`](crate::wire::mark), so however late it is read, a line is told of the
-//! task that wrote it.
+//! A stream that is split into lines. The worker marks in the stream itself where a task starts and ends, see
+//! [`mark`](crate::wire::mark). So however late the stream is read, each line belongs to the task that wrote
+//! it.
 
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -17,19 +17,19 @@ use crate::process::link::Link;
 use crate::sys;
 use crate::wire::mark::{FIRST_BYTE, MARK, MarkScan, Token};
 
-/// The most bytes that a line has; a longer one comes in pieces.
+/// The maximal length of a line in bytes; a longer one arrives in pieces.
 const LONGEST: usize = 64 * 1024;
-/// How much is read at once.
+/// The number of bytes to read at once.
 const READ: usize = 16 * 1024;
 
 pub(super) struct Lines {
-    /// Nothing when its end was reached.
+    /// `None` once the end was reached.
     pipe: Option<pipe::Receiver>,
     text: LineText,
     teller: Teller,
 }
 
-/// What is known of the next line, and who is told.
+/// The state of the next line, and its callback.
 struct Teller {
     stream: OutputStream,
     worker: OutputOrigin,
@@ -63,7 +63,7 @@ impl Lines {
         self.teller.stream
     }
 
-    /// Reads once, and tells what came. Pending also at the end.
+    /// Reads once, and calls `tell` for the lines. Stays pending at the end.
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, link: Option<&Link>) -> Poll<()> {
         let Some(pipe) = &mut self.pipe else {
             return Poll::Pending;
@@ -77,8 +77,8 @@ impl Lines {
         Poll::Ready(())
     }
 
-    /// Reads what is in the pipe now, past tokio, which may not have been told yet that there is
-    /// something; and no more than that, for somebody may go on writing without end.
+    /// Reads what is in the pipe now, without tokio, which may not know of it yet. It reads no more than that:
+    /// another process may write endlessly.
     pub(super) fn drain(&mut self, link: Option<&Link>) {
         let mut buffer = [0; READ];
         let Some(pipe) = &self.pipe else { return };
@@ -97,7 +97,7 @@ impl Lines {
         }
     }
 
-    /// The worker has ended: reads what it left. A line that it did not finish ends here.
+    /// Reads what the ended worker left. A line that it did not finish ends here.
     pub(super) fn finish(&mut self, link: Option<&Link>) {
         self.drain(link);
         self.pipe = None;
@@ -128,7 +128,7 @@ impl Teller {
                     worker: self.worker,
                     task: self.task.clone(),
                 };
-                // It runs in the task that drives the worker, which its panic must not end.
+                // It runs in the task that drives the worker, which must survive its panic.
                 let _ = std::panic::catch_unwind(AssertUnwindSafe(|| (self.tell)(line)));
             }
             Piece::Task(task) => {
@@ -141,19 +141,19 @@ impl Teller {
     }
 }
 
-/// Bytes on their way to become lines.
+/// Bytes that are being split into lines.
 struct LineText {
     token: Token,
-    /// A line that is not finished, and perhaps the first part of a mark.
+    /// An unfinished line, and perhaps the first part of a mark.
     pending: Vec<u8>,
-    /// How much of that has been looked at.
+    /// The number of these bytes that were scanned.
     looked_at: usize,
 }
 
 #[derive(Debug, PartialEq, Eq)]
 enum Piece<'a> {
     Line(&'a [u8]),
-    /// This task runs from here on, or none.
+    /// The task that runs from here on, or none.
     Task(Option<u64>),
 }
 
@@ -185,12 +185,12 @@ impl LineText {
             }
             match self.token.look(rest) {
                 MarkScan::Mark(task) => {
-                    tell_rest(before, tell); // Nobody else's text may be joined to it.
+                    tell_rest(before, tell); // No other task's text may be joined to it.
                     tell(Piece::Task(task));
                     at += MARK;
                     start = at;
                 }
-                MarkScan::Torn => break, // The rest of the mark is on its way.
+                MarkScan::Torn => break, // The rest of the mark is still in transit.
                 MarkScan::Other => at += 1,
             }
         }
@@ -203,7 +203,7 @@ impl LineText {
         self.looked_at = at - start;
     }
 
-    /// Nothing more will come.
+    /// Ends the last line: no more bytes follow.
     fn finish(&mut self, tell: &mut dyn FnMut(Piece<'_>)) {
         tell_rest(&std::mem::take(&mut self.pending), tell);
         self.looked_at = 0;
@@ -214,7 +214,7 @@ fn is_special(byte: u8) -> bool {
     byte == b'\n' || byte == FIRST_BYTE
 }
 
-/// What was written of a line that ends without being finished.
+/// Passes on an unfinished line.
 fn tell_rest(text: &[u8], tell: &mut dyn FnMut(Piece<'_>)) {
     if !text.is_empty() {
         tell_pieces(text, tell);
@@ -230,7 +230,7 @@ fn tell_pieces(mut line: &[u8], tell: &mut dyn FnMut(Piece<'_>)) {
     tell(Piece::Line(line));
 }
 
-/// Where to cut a line that is too long: not in the middle of a character.
+/// The place to cut a line that is too long, which is not within a character.
 fn cut(line: &[u8]) -> usize {
     let is_boundary = |at: &usize| line[*at] & 0b1100_0000 != 0b1000_0000;
     (LONGEST - 3..=LONGEST)

@@ -1,6 +1,5 @@
-//! What workers write to stdout and stderr. Reading order: this file, what a user says and gets;
-//! [`outlets`], the pipes of one worker; [`relay`], which passes on what comes; [`lines`], which
-//! tells it line by line.
+//! What workers write to stdout and stderr. Reading order: this file, the options and the lines; [`outlets`],
+//! the pipes of one worker; [`relay`], which copies the output; [`lines`], which splits it into lines.
 
 mod lines;
 mod outlets;
@@ -12,7 +11,7 @@ use std::sync::Arc;
 pub(super) use self::outlets::{Outlets, Outputs, Pipes};
 use crate::executor::options::TaskName;
 
-/// What becomes of what workers write to their stdout or stderr; given to
+/// Where the stdout or stderr of workers goes. Set by
 /// [`ProcessPoolBuilder::stdout`](crate::ProcessPoolBuilder::stdout) and
 /// [`stderr`](crate::ProcessPoolBuilder::stderr).
 ///
@@ -40,48 +39,47 @@ enum OutputKind {
     Lines(Tell),
 }
 
-/// Who is told of each line.
+/// The callback for each line.
 type Tell = Arc<dyn Fn(OutputLine) + Send + Sync>;
 
 impl Output {
-    /// The worker has this process's own descriptor and writes to it itself. The pool sees nothing
-    /// of it: of stderr there is no [`stderr_tail`](crate::TaskError::stderr_tail), and a lack of
-    /// memory is told as such only if the kernel killed the worker for it.
+    /// The worker writes directly to this process's own stream. The pool does not see the output: there is no
+    /// [`stderr_tail`](crate::TaskError::stderr_tail), and `is_out_of_memory()` is set only if the kernel
+    /// killed the worker for lack of memory.
     pub fn inherit() -> Self {
         Self(OutputKind::Inherit)
     }
 
-    /// The pool reads it and writes it to the same stream of this process; the end of stderr is kept
-    /// for [`stderr_tail`](crate::TaskError::stderr_tail). While this process's own stream takes
-    /// nothing, a worker that writes much has to wait. This is the default for stderr.
+    /// The pool reads the output and writes it to the same stream of this process. It keeps the end of stderr
+    /// for [`stderr_tail`](crate::TaskError::stderr_tail). While this process's stream accepts nothing, a
+    /// worker that writes much blocks. This is the default for stderr.
     pub fn relay() -> Self {
         Self(OutputKind::Relay)
     }
 
-    /// It goes to `/dev/null`, and as with [`inherit`](Self::inherit) the pool sees nothing of it.
+    /// The output goes to `/dev/null`. As with [`inherit`](Self::inherit), the pool does not see it.
     pub fn null() -> Self {
         Self(OutputKind::Null)
     }
 
-    /// Each line is given to `tell`, with the task that wrote it. The end of stderr is kept for
-    /// [`stderr_tail`](crate::TaskError::stderr_tail), and nothing is written anywhere.
+    /// Calls `tell` with each line and the task that wrote it. The pool keeps the end of stderr for
+    /// [`stderr_tail`](crate::TaskError::stderr_tail), and writes nothing itself.
     ///
-    /// Lines of one stream of one worker come in order, one at a time, those of several workers at the
-    /// same time. All that a task has written is told before its handle has its outcome, unless the
-    /// task is cancelled. A line is told of the task that runs when
-    /// it is written, also if a helper thread, or a process that a task has started, writes it; a
-    /// line that a task leaves unfinished ends with the task. What comes before the first task, by an
-    /// initializer, or between two is told of no task.
+    /// The lines of one stream of one worker arrive in order, one at a time; those of several workers arrive
+    /// concurrently. All lines of a task arrive before its handle has the outcome, unless the task is
+    /// cancelled. A line belongs to the task that runs when it is written, even if a helper thread, or a
+    /// process that a task has started, writes it. A line that a task leaves unfinished ends with the task.
+    /// Lines before the first task, such as those of an initializer, and between two tasks belong to no task.
     ///
-    /// A line has at most 64 KiB, a longer one comes in several pieces; what is not UTF-8 is replaced by
-    /// `U+FFFD`. No line is lost while the worker lives: when `tell` is slow, the worker has to wait,
-    /// as at any pipe. When the worker ends, what it has written is still told, unless the runtime
-    /// ends first; a process that it leaves behind then writes to nobody.
+    /// A line has at most 64 KiB; a longer one arrives in several pieces. Bytes that are not UTF-8 are replaced
+    /// by `U+FFFD`. No line is lost while the worker lives: if `tell` is slow, the worker blocks, as on any
+    /// pipe. When the worker ends, the rest of its output still arrives, unless the runtime ends first. Output
+    /// of a process that it leaves behind is discarded.
     ///
-    /// `tell` is called by the task that drives the worker: while it blocks, so do that worker's
-    /// results and a thread of the runtime. Send lines that take long to handle elsewhere, by a
-    /// channel. Nothing of it is paid by streams that are not told by lines; where they are, a
-    /// task costs two small writes more for each.
+    /// The task that drives the worker calls `tell`: while it blocks, that worker's results and a thread of the
+    /// runtime block too. Send lines that take long to handle elsewhere, through a channel. Streams that are
+    /// not split into lines cost nothing; for those that are, each task costs two more small writes for each
+    /// stream.
     ///
     /// # Panics
     /// A panic of `tell` is caught and costs only that line.
@@ -101,7 +99,7 @@ impl fmt::Debug for Output {
     }
 }
 
-/// A line that a worker has written; see [`Output::lines`]. It prints as its text.
+/// A line that a worker has written; see [`Output::lines`]. It displays as its text.
 #[derive(Clone, Debug)]
 pub struct OutputLine {
     text: String,
@@ -110,12 +108,14 @@ pub struct OutputLine {
     task: Option<TaskIdentity>,
 }
 
-/// Where a worker writes.
+/// The stream that a worker writes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum OutputStream {
     /// Descriptor 1.
     Stdout,
-    /// Descriptor 2, and stdout too where nothing else is asked for that.
+    /// Descriptor 2, and stdout too unless [`ProcessPoolBuilder::stdout`](crate::ProcessPoolBuilder::stdout) is
+    /// set.
     Stderr,
 }
 
@@ -126,31 +126,31 @@ struct OutputOrigin {
     pid: u32,
 }
 
-/// The task that runs as something is written.
+/// The task that runs while something is written.
 #[derive(Clone, Debug)]
 struct TaskIdentity {
     id: u64,
-    /// Not known of one that was cancelled before its output was read.
+    /// Unknown for a task that was cancelled before its output was read.
     name: Option<TaskName>,
 }
 
 impl OutputLine {
-    /// The line, without what ends it.
+    /// The line, without its line ending.
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// As [`text`](Self::text), to keep.
+    /// Like [`text`](Self::text), but returns the `String`.
     pub fn into_text(self) -> String {
         self.text
     }
 
-    /// Where it was written to.
+    /// The stream that it was written to.
     pub fn stream(&self) -> OutputStream {
         self.stream
     }
 
-    /// The number of the worker, as [`WorkerInfo::id`](crate::WorkerInfo::id) tells it.
+    /// The number of the worker: its [`WorkerInfo::id`](crate::WorkerInfo::id).
     pub fn worker_id(&self) -> u64 {
         self.worker.id
     }
@@ -160,14 +160,14 @@ impl OutputLine {
         self.worker.pid
     }
 
-    /// The number of the task that wrote it, the same as its handle's
-    /// [`id`](crate::JoinHandle::id), if one ran. Items of a `map` that travel together have one.
+    /// The number of the task that wrote it, equal to its handle's [`id`](crate::JoinHandle::id), if a task
+    /// ran. Items of a `map` that travel together share one.
     pub fn task_id(&self) -> Option<u64> {
         self.task.as_ref().map(|task| task.id)
     }
 
-    /// The task's [`name`](crate::TaskOptions::name), or else the path of its function, if one ran.
-    /// (The name of a `map` that was cancelled while this was on its way may be forgotten by then.)
+    /// The [`name`](crate::TaskOptions::name) of the task, or the path of its function, if a task ran. It may
+    /// be `None` for a `map` that was cancelled before the line was read.
     pub fn task_name(&self) -> Option<&str> {
         Some(self.task.as_ref()?.name.as_ref()?.as_str())
     }

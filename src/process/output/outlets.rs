@@ -1,4 +1,4 @@
-//! The pipes of one worker, from their making to the last that comes out of them.
+//! The pipes of one worker, from their creation to their last byte.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -15,21 +15,21 @@ use crate::sys;
 use crate::wire::mark::Token;
 use crate::wire::message::Captured;
 
-/// What becomes of the output of each worker.
+/// Where the output of each worker goes.
 #[derive(Debug)]
 pub(in crate::process) struct Outlets {
-    /// Where stderr goes, if nothing else is asked for.
+    /// Where stderr goes unless it is set.
     pub(in crate::process) stdout: Option<Output>,
     pub(in crate::process) stderr: Output,
 }
 
-/// What a worker has as its stdout and stderr.
+/// The stdout and stderr of a worker.
 pub(in crate::process) struct OutputEnds {
     pub(in crate::process) stdout: OwnedFd,
     pub(in crate::process) stderr: OwnedFd,
 }
 
-/// Our ends of the pipes, where there are any.
+/// This process's ends of the pipes, where there are pipes.
 pub(in crate::process) struct Pipes {
     stdout: Option<OwnedFd>,
     stderr: Option<OwnedFd>,
@@ -44,7 +44,7 @@ impl Outlets {
         }
     }
 
-    /// Both ends for a new worker.
+    /// Creates both ends for a new worker.
     pub(in crate::process) fn open(&self) -> io::Result<(OutputEnds, Pipes)> {
         let (stderr, our_stderr) = self.stderr.open(OutputStream::Stderr)?;
         let (stdout, our_stdout) = match &self.stdout {
@@ -59,7 +59,7 @@ impl Outlets {
         Ok((OutputEnds { stdout, stderr }, pipes))
     }
 
-    /// Which streams a worker has to mark, if any.
+    /// The streams that a worker has to mark, if any.
     pub(in crate::process) fn captured(&self, pipes: &Pipes) -> Option<Captured> {
         let is_captured = |output: &Output| matches!(output.0, OutputKind::Lines(_));
         let captured = Captured {
@@ -70,7 +70,7 @@ impl Outlets {
         (captured.stdout || captured.stderr).then_some(captured)
     }
 
-    /// Sees to what comes out of a worker's pipes.
+    /// Starts to handle the output of a worker.
     pub(in crate::process) fn attend(
         &self,
         pipes: Pipes,
@@ -106,7 +106,7 @@ impl Outlets {
 }
 
 impl Output {
-    /// The worker's end of a stream, and ours if it is a pipe.
+    /// The worker's end of a stream, and this process's end if it is a pipe.
     fn open(&self, stream: OutputStream) -> io::Result<(OwnedFd, Option<OwnedFd>)> {
         match (&self.0, stream) {
             (OutputKind::Inherit, OutputStream::Stdout) => {
@@ -124,22 +124,22 @@ impl Output {
     }
 }
 
-/// All that comes out of one worker.
+/// The output of one worker.
 pub(in crate::process) struct Outputs {
     relays: Vec<Arc<OutputRelay>>,
     lines: Vec<Lines>,
 }
 
 impl Outputs {
-    /// Tells lines of a worker that has no task yet.
+    /// Handles the lines of a worker that has no task yet.
     pub(in crate::process) async fn tell_lines(&mut self) -> Infallible {
         loop {
             poll_fn(|cx| self.poll_lines(cx, None)).await;
         }
     }
 
-    /// Reads what has come, and tells its lines. Ready when it has done some of it. The link has
-    /// the names of the tasks.
+    /// Reads some output and passes on its lines. Ready when it has done so. The link has the names of the
+    /// tasks.
     pub(in crate::process) fn poll_lines(
         &mut self,
         cx: &mut Context<'_>,
@@ -154,21 +154,21 @@ impl Outputs {
         outcome
     }
 
-    /// Tells all lines that have been written by now.
+    /// Passes on all lines that have been written by now.
     pub(in crate::process) fn drain(&mut self, link: Option<&Link>) {
         for lines in &mut self.lines {
             lines.drain(link);
         }
     }
 
-    /// The worker has ended: tells the last lines. All that it wrote is in the pipes by now.
+    /// Passes on the last lines of a worker that has ended. All its output is in the pipes by now.
     pub(in crate::process) fn finish(&mut self, link: Option<&Link>) {
         for lines in &mut self.lines {
             lines.finish(link);
         }
     }
 
-    /// The worker has ended, and its last lines are told: the end of what it wrote to stderr.
+    /// The end of the stderr of a worker that has ended, after its last lines.
     pub(in crate::process) fn into_tail(self) -> String {
         let mut stderr = Vec::new();
         for relay in self.relays {

@@ -1,5 +1,5 @@
-//! A stream that is passed on to our own, the last of it kept for the error that tells of the
-//! worker's death.
+//! A stream that is copied to this process's own. Its end is kept for the error that reports the worker's
+//! death.
 
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use super::OutputStream;
 use crate::sys;
 
-/// How much is kept.
+/// The number of bytes that are kept.
 const TAIL: usize = 16 * 1024;
 
 #[derive(Debug)]
@@ -30,7 +30,7 @@ struct RelayedText {
 }
 
 impl OutputRelay {
-    /// Takes the reading end of the worker's pipe and passes on what comes, in a task of its own.
+    /// Takes the read end of the worker's pipe and copies the output, in a task of its own.
     pub(super) fn start(stream: OutputStream, pipe: OwnedFd) -> io::Result<Arc<Self>> {
         let relay = Arc::new(Self {
             stream,
@@ -55,23 +55,23 @@ impl OutputRelay {
         while open {
             open = tokio::select! {
                 biased;
-                // The worker has ended. A child of it may hold the pipe open for long.
+                // The worker has ended. A child of it may hold the pipe open for longer.
                 () = self.ended.notified() => false,
                 ready = self.pipe.readable() => ready.is_ok() && self.read(Self::try_read),
             };
             let unprinted = std::mem::take(&mut self.lock().unprinted);
-            // While our own stream takes nothing, the worker's pipe fills up and it has to wait.
+            // While this process's stream accepts nothing, the worker's pipe fills and the worker blocks.
             let _ = ours.write_all(&unprinted).await;
             let _ = ours.flush().await;
         }
     }
 
-    /// Through tokio, which then knows when nothing is left.
+    /// Reads through tokio, which then knows when nothing is left.
     fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         self.pipe.try_read(buffer)
     }
 
-    /// Past tokio, which may not have been told yet that there is something.
+    /// Reads without tokio, which may not know of the output yet.
     fn read_now(&self, buffer: &mut [u8]) -> io::Result<usize> {
         sys::read_now(self.pipe.as_fd(), buffer)
     }
@@ -87,12 +87,12 @@ impl OutputRelay {
                 Err(error) => return error.kind() == io::ErrorKind::WouldBlock,
             }
             if text.unprinted.len() > 16 * TAIL {
-                return true; // Print before reading on.
+                return true; // Write before the next read.
             }
         }
     }
 
-    /// The worker has ended: the last that it wrote, which is all in the pipe by now.
+    /// Reads the last output of a worker that has ended, all of which is in the pipe by now.
     pub(super) fn into_tail(self: Arc<Self>) -> Vec<u8> {
         self.read(Self::read_now);
         self.ended.notify_one();
@@ -111,7 +111,7 @@ impl RelayedText {
     }
 }
 
-/// Keeps the end of what comes.
+/// Keeps the end of the output.
 pub(super) fn keep_tail(tail: &mut Vec<u8>, bytes: &[u8]) {
     tail.extend_from_slice(bytes);
     let excess = tail.len().saturating_sub(TAIL);

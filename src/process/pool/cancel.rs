@@ -1,5 +1,5 @@
-//! How calls go that nobody wants any more, or not so late. They may wait in the backlog or in a
-//! worker; what is found in neither is on its way between them, and bears its ticket's mark.
+//! How calls are cancelled or expire. They may wait in the backlog or in a worker. A call that is in neither is
+//! in transit between them, and its ticket carries a mark.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,8 +23,8 @@ impl TaskOwner for Pool {
             begun |= met.begun;
             self.item_overran(met.overrun);
         }
-        // What is found nowhere is on its way to its caller, or to a worker: better to say that it had
-        // begun than to have it tried again.
+        // A call that is found nowhere is in transit to its caller or to a worker. Report it as begun, so that
+        // no one runs it a second time by mistake.
         begun |= cancelled == 0;
         let mut state = self.lock();
         state.cancelled += cancelled as u64;
@@ -42,7 +42,7 @@ impl TaskOwner for Pool {
 }
 
 impl Pool {
-    /// Refuses what has not begun after `limit`. (Without a runtime it will be refused anyway.)
+    /// Refuses a call that has not begun after `limit`. (Without a runtime it is refused anyway.)
     pub(super) fn expiry(&self, promise: Arc<dyn Promise>, limit: Duration) -> Option<Arc<Alarm>> {
         let runtime = self.lock().current_runtime()?;
         let pool = self.me.clone();

@@ -1,5 +1,5 @@
-//! How a call and a worker find each other, from either side: a call takes an idle worker, or waits;
-//! a worker with room takes what waits, or what was sent ahead to another.
+//! How a call and a worker find each other. A call takes an idle worker, or waits. A worker with room takes a
+//! waiting call, or one that was sent ahead to another worker.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -34,7 +34,7 @@ impl Pool {
             drop(state);
             match link.give_reserved(waiting.call) {
                 Ok(()) => return self.replace_if_leaving(&link),
-                // It has just died. Its place will be free as soon as that is settled.
+                // It has just died. Its place becomes free when that is settled.
                 Err(mut back) => match back.pop() {
                     Some(call) => waiting.call = call,
                     None => return,
@@ -43,14 +43,14 @@ impl Pool {
         }
     }
 
-    /// The worker may just have been given its last call: its place is another's now.
+    /// If the worker got its last call, its place is free for another one.
     fn replace_if_leaving(&self, link: &Link) {
         if self.config.max_tasks_per_child.is_some() && link.is_leaving() {
             self.start_workers(self.lock());
         }
     }
 
-    /// A worker is ready: it gets work.
+    /// A worker is ready: give it work.
     pub(in crate::process) fn worker_ready(&self, link: &Arc<Link>) {
         let mut state = self.lock();
         state.failures = 0;
@@ -69,10 +69,10 @@ impl Pool {
         self.refill(link);
     }
 
-    /// Gives a worker the work it has room for. One that has none left idles, or is dismissed.
+    /// Gives a worker as much work as it has room for. A worker without any is idle, or dismissed.
     pub(in crate::process) fn refill(&self, link: &Link) {
         let mut state = self.lock();
-        // Ahead of its time a call is sent only if there is nobody else to start for it.
+        // A call is sent ahead only if no further worker can be started for it.
         let full = state.taken(&self.config) >= self.config.max_workers;
         let room = if full {
             link.room()
@@ -110,8 +110,7 @@ impl Pool {
         }
     }
 
-    /// A worker is at a call of several items for long. Workers that have nothing to do get what is
-    /// left of it.
+    /// A worker has run a call of several items for some time. Idle workers get the rest of it.
     pub(in crate::process) fn share(&self, link: &Link) {
         let state = self.lock();
         let free = self
@@ -137,7 +136,7 @@ impl Pool {
         self.give_back(parts);
     }
 
-    /// Calls that were never begun, back from a worker that is gone.
+    /// Dispatches calls that a dead worker did not begin.
     pub(in crate::process) fn give_back(&self, calls: Vec<EncodedCall>) {
         for call in calls {
             let waiting = WaitingCall {
@@ -148,13 +147,13 @@ impl Pool {
         }
     }
 
-    /// The functions of so many items have ended, and so many of them gave no value.
+    /// Counts items whose functions have ended, and how many of them returned no value.
     pub(in crate::process) fn items_ended(&self, items: usize, failed: u64) {
         self.finished.fetch_add(items as u64, Ordering::Relaxed);
         self.failed.fetch_add(failed, Ordering::Relaxed);
     }
 
-    /// Items still run though their callers have been told that they gave no result.
+    /// Counts items that still run although their callers have their error already.
     pub(in crate::process) fn item_overran(&self, items: usize) {
         self.failed.fetch_add(items as u64, Ordering::Relaxed);
     }

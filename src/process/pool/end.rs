@@ -1,5 +1,5 @@
-//! How a pool ends: it is closed, what waits is finished or failed, and its workers are let go,
-//! told or killed.
+//! How a pool ends: it closes, finishes or fails the waiting calls, and dismisses, terminates or kills its
+//! workers.
 
 use std::sync::atomic::Ordering;
 
@@ -10,7 +10,7 @@ use crate::executor::error::Cause;
 use crate::executor::job::EncodedCall;
 use crate::process::link::{Dismissal, Ending};
 
-/// How all workers are to be ended.
+/// How to end all workers.
 #[derive(Clone, Copy)]
 pub(in crate::process) enum EndWorkers {
     Terminate,
@@ -27,23 +27,23 @@ impl Pool {
         self.rooms.close();
         for link in idle {
             link.dismiss(Dismissal::Closed);
+            link.write_now(); // The runtime that drives it may be busy for long.
         }
         self.changed.notify_waiters();
     }
 
-    /// Tells tasks with a grace period in time that the pool will be shut down, as long as the
-    /// notice is held.
+    /// Warns tasks with a grace period of the shutdown in time, while the returned notice exists.
     pub(super) fn announce_deadline(&self, deadline: Instant) -> Notice<'_> {
         let mut state = self.lock();
         state.deadlines.push(deadline);
-        state.tell_deadline();
+        state.send_deadline();
         Notice {
             pool: self,
             deadline,
         }
     }
 
-    /// Fails all that has not begun. Says how many items that were.
+    /// Fails all items that have not begun. Returns their number.
     pub(super) fn fail_pending(&self, cause: &Cause) -> usize {
         let pending = self.lock().backlog.drain();
         let mut calls: Vec<EncodedCall> = pending.into_iter().map(|waiting| waiting.call).collect();
@@ -58,7 +58,7 @@ impl Pool {
             .sum()
     }
 
-    /// Ends all workers now, by SIGTERM or SIGKILL. Waits for nothing.
+    /// Ends all workers now, by SIGTERM or SIGKILL. Does not wait.
     pub(in crate::process) fn end_workers(&self, how: EndWorkers) {
         self.close();
         self.lock().stopped = true;
@@ -87,7 +87,7 @@ impl Pool {
         }
     }
 
-    /// Whether neither work nor workers are left; sees to it that work has workers.
+    /// Whether no work and no workers are left; starts workers if work is left.
     fn is_all_gone(&self) -> bool {
         let state = self.lock();
         let gone = state.workers.is_empty() && state.settling == 0 && state.backlog.is_empty();
@@ -95,7 +95,7 @@ impl Pool {
         gone
     }
 
-    /// Items that finished, were cancelled before they began, were killed by a shutdown.
+    /// The numbers of items that finished, were cancelled before they began, and were killed by a shutdown.
     pub(super) fn tally(&self) -> (u64, u64, u64) {
         let state = self.lock();
         (
@@ -106,7 +106,7 @@ impl Pool {
     }
 }
 
-/// A shutdown with a deadline is going on. If its future is dropped, the deadline is off.
+/// A shutdown with a deadline is in progress. If its future is dropped, the deadline is cancelled.
 pub(super) struct Notice<'a> {
     pool: &'a Pool,
     deadline: Instant,
@@ -119,6 +119,6 @@ impl Drop for Notice<'_> {
         if let Some(place) = deadlines.position(|known| *known == self.deadline) {
             state.deadlines.swap_remove(place);
         }
-        state.tell_deadline();
+        state.send_deadline();
     }
 }

@@ -1,5 +1,5 @@
-//! How workers are started, and what becomes of a start that fails: it is tried again after a pause
-//! that grows, until the pool gives up and fails what waits.
+//! How workers start, and what follows a failed start: another try, after a growing pause, until the pool gives
+//! up and fails the waiting calls.
 
 use std::sync::MutexGuard;
 use std::time::Duration;
@@ -13,21 +13,21 @@ use crate::alarm::Alarm;
 use crate::executor::error::{Cause, InitFailure, Rejection, TaskError};
 use crate::executor::options::TaskName;
 
-/// So many starts may fail one after another before the pool gives up.
+/// The number of consecutive failed starts after which the pool gives up.
 const MOST_FAILURES: u32 = 3;
-/// The pause after the first failure; it doubles with each one,
+/// The pause after the first failure. It doubles with each further one.
 const BACK_OFF: Duration = Duration::from_millis(50);
-/// but no more often than this.
+/// The maximal number of doublings of the pause.
 const MOST_DOUBLINGS: u32 = 10;
 
-/// What became of a failed start.
+/// What follows a failed start.
 pub(in crate::process) enum AfterFailure {
     TryAgain(Duration),
     GiveUp,
 }
 
 impl Pool {
-    /// Starts as many workers as there is work for. Takes the lock to release it first.
+    /// Starts as many workers as there is work for. Takes the lock in order to release it first.
     pub(super) fn start_workers(&self, mut state: MutexGuard<'_, PoolState>) {
         if !state.wants_another(&self.config) {
             return;
@@ -49,7 +49,7 @@ impl Pool {
         }
     }
 
-    /// Looks in a while whether work waits for a worker: those that there are may be busy for long.
+    /// After `span`, checks whether calls wait for a worker: the existing ones may be busy for long.
     fn start_workers_in(&self, span: Duration, runtime: Option<Handle>) -> Option<Alarm> {
         let pool = self.me.clone();
         let look = move || {
@@ -60,7 +60,7 @@ impl Pool {
         Some(Alarm::set(&runtime?, span, look))
     }
 
-    /// A start has failed.
+    /// Records a failed start and decides what follows.
     pub(in crate::process) fn start_failed(
         &self,
         id: u64,
@@ -70,7 +70,7 @@ impl Pool {
         let mut state = self.lock();
         state.restarts.failed_to_start += 1;
         if let Some(old) = state.successors.get(&id).and_then(|old| state.link(*old)) {
-            old.retire_later(pause_after); // Nothing is lost: it stays.
+            old.retire_later(pause_after); // Nothing is lost: the old worker stays.
             return AfterFailure::GiveUp;
         }
         state.failures += 1;
@@ -80,7 +80,8 @@ impl Pool {
             state.last_failure = Some(failure);
             return AfterFailure::TryAgain(pause_after(attempts - 1));
         }
-        // As long as others work, or may yet, nothing is lost but a worker. (May yet: but not for ever.)
+        // Fails the waiting calls once no other worker is ready or starting, or once none is ready and `most`
+        // starts have failed.
         let mut pending = Vec::new();
         let works = state.links().next().is_some();
         let is_last = state.workers.keys().all(|other| *other == id);
@@ -96,7 +97,7 @@ impl Pool {
             if works && state.taken(&self.config) <= self.config.min_workers && !is_idle {
                 state.last_failure = Some(failure);
                 drop(state);
-                self.changed.notify_waiters(); // A `warm_up` need not wait for ever.
+                self.changed.notify_waiters(); // A `warm_up` must not wait forever.
                 return AfterFailure::TryAgain(pause);
             }
             state.not_before = Some(Instant::now() + pause);
@@ -111,20 +112,19 @@ impl Pool {
         AfterFailure::GiveUp
     }
 
-    /// Before this, no worker is to be started: too many have died at once.
+    /// The instant before which no worker starts, because too many have died right after their start.
     pub(in crate::process) fn starts_after(&self) -> Option<Instant> {
         self.lock().starts_after
     }
 
-    /// Starts the workers that are kept, if there is a runtime to start them on.
+    /// Starts the workers that are kept, if there is a runtime.
     pub(in crate::process) fn start_kept(&self) {
         if self.config.min_workers > 0 {
             self.start_workers(self.lock());
         }
     }
 
-    /// The runtime that was to start a worker has ended. If that leaves no worker, nobody is left for
-    /// what waits.
+    /// The runtime that was to start a worker has ended. If no worker is left, the waiting calls fail.
     pub(in crate::process) fn discard_place(&self, id: u64) {
         let mut state = self.lock();
         let _starting = state.remove(id);
@@ -136,13 +136,13 @@ impl Pool {
         self.changed.notify_waiters();
     }
 
-    /// Whether nobody needs another worker.
+    /// Whether no further worker is needed.
     pub(in crate::process) fn needs_no_worker(&self) -> bool {
         let state = self.lock();
         state.closed && state.backlog.is_empty()
     }
 
-    /// Starts all workers, and tries again where it had given up.
+    /// Starts all workers, and tries again if the pool had given up.
     pub(in crate::process) async fn warm_up(&self) -> Result<(), TaskError> {
         let error = |cause| TaskError::new(TaskName::Function("warm_up"), false, cause);
         {
@@ -175,12 +175,12 @@ impl Pool {
                 if state.closed {
                     return Err(error(Cause::Shutdown));
                 }
-                // Those that are kept are tried again for ever.
+                // Kept workers are retried without limit.
                 let keeps_failing = state.failures >= MOST_FAILURES && self.config.min_workers > 0;
                 if !starting || keeps_failing {
                     return match &state.last_failure {
                         Some(_) => Err(error(state.failure())),
-                        None => Ok(()), // They were started, and have gone again.
+                        None => Ok(()), // They were started, and have ended since.
                     };
                 }
             }
@@ -189,7 +189,7 @@ impl Pool {
     }
 }
 
-/// How long to wait after so many failures.
+/// The pause after this number of failures.
 pub(super) fn pause_after(failures: u32) -> Duration {
     BACK_OFF * 2_u32.pow(failures.min(MOST_DOUBLINGS))
 }

@@ -1,68 +1,45 @@
-//! Which call goes to which worker, and when a worker is started. All of it is decided under one
-//! lock that is never held over I/O or user code. Locks are taken in the order pool, link. Reading
-//! order:
+//! Decides which call goes to which worker, and when workers start. All of it happens under one lock.
+//! Under it the pool sends nothing to a worker, answers no caller, and runs no code of a task. Locks are
+//! taken in the order pool, link. Reading order:
 //!
-//! - this file: what an executor promises, kept by a pool;
+//! - this file: what an executor promises, kept by a pool; [`config`]: its settings;
 //! - [`state`]: what is under the lock, and what is decided there;
 //! - [`dispatch`]: how a call and a worker find each other;
 //! - [`hire`]: how workers are started, and what becomes of a start that fails;
-//! - [`retire`]: how they go; [`cancel`]: how calls go; [`end`]: how the pool goes.
+//! - [`retire`]: how they go; [`cancel`]: how calls go; [`end`]: how the pool goes;
+//! - [`workers`]: what each worker does at the moment.
 
 mod cancel;
+mod config;
 mod dispatch;
 mod end;
 mod hire;
 mod retire;
 mod state;
+mod workers;
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
+pub(super) use self::config::ProcessPoolConfig;
 pub(super) use self::end::EndWorkers;
 pub(super) use self::hire::AfterFailure;
 pub(super) use self::retire::Departure;
 use self::state::{CallOrigin, PoolState, WaitingCall};
 use super::link::{Ending, Link};
-use super::start::{Recipe, Starter};
-use super::{WorkerInfo, WorkerState};
 use crate::executor::error::{Cause, Rejection, TaskError};
 use crate::executor::job::Job;
-use crate::executor::options::{Shutdown, ShutdownReport, TaskOptions};
+use crate::executor::options::{Shutdown, ShutdownReport};
 use crate::executor::promise::Terms;
 use crate::executor::room::{Room, Rooms};
-use crate::executor::{Executor, Stats};
+use crate::executor::{Executor, Intake, Stats};
 use crate::observe::Meter;
 use crate::sys;
-
-pub(super) struct ProcessPoolConfig {
-    pub(super) name: Option<String>,
-    pub(super) max_workers: usize,
-    pub(super) queue_capacity: Option<usize>,
-    pub(super) task_options: TaskOptions,
-    /// So many workers are kept, also when there is nothing to do.
-    pub(super) min_workers: usize,
-    pub(super) idle_timeout: Option<Duration>,
-    pub(super) max_tasks_per_child: Option<u64>,
-    pub(super) max_age_per_child: Option<Duration>,
-    pub(super) max_memory_per_child: Option<u64>,
-    pub(super) recipe: Arc<Recipe>,
-    pub(super) starter: Starter,
-}
-
-impl ProcessPoolConfig {
-    /// Whether a worker may have a successor while it is there.
-    fn has_retirements(&self) -> bool {
-        self.max_tasks_per_child.is_some()
-            || self.max_age_per_child.is_some()
-            || self.max_memory_per_child.is_some()
-    }
-}
 
 /// Starts a worker for a place of the pool, on a runtime.
 pub(super) type HireWorker = fn(&Handle, Arc<Pool>, u64);
@@ -70,7 +47,7 @@ pub(super) type HireWorker = fn(&Handle, Arc<Pool>, u64);
 pub(super) struct Pool {
     pub(super) config: ProcessPoolConfig,
     hire: HireWorker,
-    /// Of the process that made it: in a fork of that, it is of no use.
+    /// The process that made the pool: a fork of that cannot use it.
     generation: u32,
     rooms: Rooms,
     me: Weak<Pool>,
@@ -78,7 +55,7 @@ pub(super) struct Pool {
     state: Mutex<PoolState>,
     finished: AtomicU64,
     failed: AtomicU64,
-    /// Told whenever a worker comes, goes or gives up, or the backlog empties.
+    /// Notified when a worker starts, ends or fails to start, and when the backlog becomes empty.
     pub(super) changed: Notify,
 }
 
@@ -107,32 +84,16 @@ impl Pool {
     }
 
     fn shared(&self) -> Arc<Self> {
-        self.me.upgrade().expect("whoever calls holds it")
+        self.me.upgrade().expect("the caller holds the pool")
     }
 
     fn links(&self) -> Vec<Arc<Link>> {
         self.lock().links().cloned().collect()
     }
-
-    pub(super) fn workers(&self) -> Vec<WorkerInfo> {
-        let state = self.lock();
-        let ready = state.links().map(|link| WorkerInfo {
-            id: link.id,
-            pid: link.pid,
-            state: match link.ending() {
-                Some(_) => WorkerState::Ending,
-                None if link.is_idle() => WorkerState::Idle,
-                None => WorkerState::Busy,
-            },
-            tasks_done: link.tasks_done(),
-            started_at: link.started_at,
-        });
-        ready.collect()
-    }
 }
 
 #[async_trait]
-impl Executor for Pool {
+impl Intake for Pool {
     fn spawn_job(&self, job: Job) {
         let ticket = job.work.ticket();
         ticket.accept(&self.terms);
@@ -168,7 +129,10 @@ impl Executor for Pool {
     fn handle(&self) -> Arc<dyn Executor> {
         self.shared()
     }
+}
 
+#[async_trait]
+impl Executor for Pool {
     async fn shutdown_with(&self, how: Shutdown) -> ShutdownReport {
         let deadline = how.ends_at();
         let before = self.tally();

@@ -1,4 +1,4 @@
-//! How workers go. A place is free when its process is gone; all that the worker owed is settled
+//! How workers leave. A place becomes free when its process has ended; the calls of the worker are settled
 //! after that.
 
 use std::sync::atomic::Ordering;
@@ -9,7 +9,7 @@ use super::Pool;
 use super::hire::pause_after;
 use crate::process::link::{Dismissal, Link};
 
-/// Why a worker is gone.
+/// Why a worker has ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(in crate::process) enum Departure {
     Crashed,
@@ -24,7 +24,7 @@ pub(in crate::process) enum Departure {
 }
 
 impl Departure {
-    /// What it is called where ends are counted.
+    /// Its name in metrics.
     pub(in crate::process) fn name(self) -> &'static str {
         match self {
             Self::Crashed | Self::Stillborn => "crashed",
@@ -38,8 +38,8 @@ impl Departure {
 }
 
 impl Pool {
-    /// The worker is to retire, for its age or its memory. It works on until its successor is ready;
-    /// if nobody needs it, it just goes.
+    /// Retires a worker for its age or its memory. It works on until its successor is ready; if it is not
+    /// needed, it just leaves.
     pub(in crate::process) fn retire(&self, link: &Link) {
         let mut state = self.lock();
         if state.closed || state.successors.values().any(|old| *old == link.id) {
@@ -58,7 +58,7 @@ impl Pool {
         self.hire_all(&runtime, vec![successor]);
     }
 
-    /// The process of a worker is gone; its place is free for another.
+    /// The process of a worker has ended; its place is free.
     pub(in crate::process) fn free_place(&self, id: u64, departure: Departure) {
         let mut state = self.lock();
         if departure == Departure::Stillborn {
@@ -72,31 +72,30 @@ impl Pool {
         drop(place); // Not under the lock.
     }
 
-    /// A worker has been of use.
+    /// A worker has done some work.
     pub(in crate::process) fn worker_proved(&self) {
         let mut state = self.lock();
         state.stillborn = 0;
         state.starts_after = None;
     }
 
-    /// A worker has had nothing to do for so long that it is to go, unless it is one of those that
-    /// are kept.
+    /// A worker has been idle for too long: it leaves, unless it is one of those that are kept.
     pub(in crate::process) fn dismiss_idle(&self, link: &Link) {
         let mut state = self.lock();
         if state.serving() > self.config.min_workers && state.idle.contains(&link.id) {
             state.idle.retain(|id| *id != link.id);
             link.dismiss(Dismissal::Idle);
         } else {
-            link.rests();
+            link.start_idle_time();
         }
     }
 
-    /// A worker that was ready is gone.
+    /// A worker that was ready has ended.
     pub(in crate::process) fn worker_ended(&self, why: Departure) {
         self.terms.meter().worker_ended(why.name());
     }
 
-    /// A worker is gone, and all that it owed is settled.
+    /// A worker has ended, and its calls are settled.
     pub(in crate::process) fn worker_gone(
         &self,
         id: u64,
@@ -105,7 +104,7 @@ impl Pool {
     ) {
         let mut state = self.lock();
         let place = state.remove(id);
-        state.settling -= usize::from(place.is_none()); // It was freed before.
+        state.settling -= usize::from(place.is_none()); // Its place was freed before.
         self.failed.fetch_add(lost as u64, Ordering::Relaxed);
         match departure {
             Some(Departure::Crashed | Departure::Stillborn) => state.restarts.crashed += 1,

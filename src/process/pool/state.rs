@@ -1,5 +1,5 @@
-//! What a pool has under its lock, and what is decided there: which worker is next, whether one more
-//! is wanted, which call is refused. Nothing here waits, or answers a caller.
+//! The state of a pool under its lock, and its decisions: which worker is next, whether another one should
+//! start, which call is refused. Nothing here waits or answers a caller.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
-use super::ProcessPoolConfig;
+use super::config::ProcessPoolConfig;
 use crate::alarm::Alarm;
 use crate::backlog::{Backlog, Pending};
 use crate::executor::Restarts;
@@ -22,35 +22,35 @@ use crate::process::link::{Dismissal, Link};
 pub(super) struct PoolState {
     pub(super) backlog: Backlog<WaitingCall>,
     pub(super) workers: BTreeMap<u64, PoolPlace>,
-    /// Workers that are started to replace one that is to retire, with that one. Until they are
-    /// ready they take no place of their own.
+    /// Workers that are being started to replace a retiring one, with that one. They take no place of their own
+    /// until they are ready.
     pub(super) successors: BTreeMap<u64, u64>,
-    /// Workers without work, the one that worked last on top: it is the warmest.
+    /// Workers without work. The last one that worked is on top: its caches are the warmest.
     pub(super) idle: Vec<u64>,
     pub(super) last_id: u64,
     /// The lowest priority of all calls that had to wait.
     pub(super) lowest: Option<i32>,
     pub(super) closed: bool,
-    /// The deadline of a shutdown has passed: nothing begins any more.
+    /// The deadline of a shutdown has passed: no item begins any more.
     pub(super) stopped: bool,
-    /// The deadlines of the shutdowns that are going on.
+    /// The deadlines of the shutdowns in progress.
     pub(super) deadlines: Vec<Instant>,
-    /// While some workers are ready, no other is started before this;
+    /// While some workers are ready, no other starts before this instant.
     pub(super) not_before: Option<Instant>,
-    /// and then, if anything waits, it is.
+    /// Starts one at that instant, if anything waits then.
     pub(super) tries_again: Option<Alarm>,
-    /// Starts that failed since one succeeded.
+    /// The number of failed starts since the last successful one.
     pub(super) failures: u32,
     pub(super) last_failure: Option<InitFailure>,
-    /// No worker could be started, and none is before somebody has work for it.
+    /// No worker could be started, and none will be before new work arrives.
     pub(super) gave_up: bool,
-    /// Workers that died before they were of any use, since one was.
+    /// The number of workers that died before they did any work, since one last did some.
     pub(super) stillborn: u32,
-    /// No worker is started before this.
+    /// No worker starts before this instant.
     pub(super) starts_after: Option<Instant>,
-    /// Workers that are gone, and whose calls are still on their way to others or their callers.
+    /// Workers that have ended, and whose calls are still being moved to other workers or answered.
     pub(super) settling: usize,
-    /// No more workers are started until `warm_up`.
+    /// No worker starts until `warm_up`.
     pub(super) broken: bool,
     /// The runtime that was used last, for work that is submitted outside of one.
     pub(super) runtime: Option<Handle>,
@@ -59,13 +59,13 @@ pub(super) struct PoolState {
     pub(super) restarts: Restarts,
 }
 
-/// A worker's place in the pool, taken until its process is gone.
+/// A worker's place in the pool, which is taken until its process has ended.
 pub(super) enum PoolPlace {
     Starting,
     Ready(Arc<Link>),
 }
 
-/// A call in the backlog, with what it holds only as long as it waits.
+/// A call in the backlog, with what it holds only while it waits.
 pub(super) struct WaitingCall {
     pub(super) call: EncodedCall,
     pub(super) _room: Room,
@@ -94,7 +94,7 @@ pub(super) enum CallOrigin {
 }
 
 impl PoolState {
-    pub(super) fn tell_deadline(&self) {
+    pub(super) fn send_deadline(&self) {
         let deadline = self.deadlines.iter().min().copied();
         for link in self.links() {
             link.end_by(deadline);
@@ -131,15 +131,15 @@ impl PoolState {
             link.dismiss(Dismissal::Closed);
         } else if !self.idle.contains(&link.id) {
             self.idle.push(link.id);
-            link.rests();
+            link.start_idle_time();
         }
     }
 
-    /// A call of that priority waits: what was sent ahead of it and is less urgent comes back.
+    /// A call of this priority waits: less urgent calls that were sent ahead of it come back.
     pub(super) fn recall_less_urgent(&mut self, priority: i32) {
         self.lowest = Some(self.lowest.map_or(priority, |lowest| lowest.min(priority)));
         if self.lowest == Some(priority) {
-            return; // As it is as long as nobody sets priorities.
+            return; // The usual case: no caller sets priorities.
         }
         let links: Vec<_> = self.links().cloned().collect();
         for call in links.iter().flat_map(|link| link.recall(priority)) {
@@ -150,7 +150,7 @@ impl PoolState {
         }
     }
 
-    /// Work that was sent ahead to another worker, for one that idles.
+    /// Calls that were sent ahead to another worker, for one that is idle.
     pub(super) fn steal_for(&self, thief: &Link, most: usize) -> Vec<EncodedCall> {
         let mut victims: Vec<_> = self
             .links()
@@ -163,25 +163,26 @@ impl PoolState {
         thefts.find(|stolen| !stolen.is_empty()).unwrap_or_default()
     }
 
-    /// How many workers are ready and stay.
+    /// The number of workers that are ready and stay.
     pub(super) fn serving(&self) -> usize {
         let stays = |link: &&Arc<Link>| link.ending().is_none() && !link.is_leaving();
         self.links().filter(stays).count()
     }
 
-    /// How many places are taken. One that leaves, and one that is to follow another, takes none.
+    /// The number of places that are taken. A leaving worker takes none, and neither does a successor that is
+    /// being started.
     pub(super) fn taken(&self, config: &ProcessPoolConfig) -> usize {
         let mut taken = self.workers.len();
         if config.has_retirements() {
             taken -= self.links().filter(|link| link.is_leaving()).count();
-            // The successor of one that leaves has its place already.
+            // The successor of a leaving worker has its place already.
             let stays = |old: &&u64| self.link(**old).is_some_and(|old| !old.is_leaving());
             taken -= self.successors.values().filter(stays).count();
         }
         taken
     }
 
-    /// How many workers are being started, not counting those that are to follow another.
+    /// The number of workers that are being started, not counting successors.
     pub(super) fn starting(&self) -> usize {
         let starting = self.workers.iter().filter(|(id, place)| {
             matches!(place, PoolPlace::Starting) && !self.successors.contains_key(id)
@@ -189,7 +190,7 @@ impl PoolState {
         starting.count()
     }
 
-    /// A worker is ready. The one that it follows, if any, ends what it has, and goes.
+    /// A worker is ready. The one that it replaces, if any, finishes its calls and leaves.
     pub(super) fn succeed(&mut self, id: u64) {
         let Some(old) = self.successors.remove(&id) else {
             return;
@@ -197,7 +198,7 @@ impl PoolState {
         self.idle.retain(|idle| *idle != old);
         if let Some(old) = self.link(old) {
             old.leave();
-            old.dismiss(Dismissal::Retired); // Or later, when it rests.
+            old.dismiss(Dismissal::Retired); // Or later, when it becomes idle.
         }
     }
 
@@ -217,7 +218,7 @@ impl PoolState {
         self.starting() < self.backlog.len() + ahead
     }
 
-    /// Why a call cannot be taken, if it cannot.
+    /// Why a call cannot be accepted, if it cannot.
     pub(super) fn refusal(&mut self, origin: CallOrigin) -> Option<Cause> {
         if self.stopped {
             return Some(Cause::Cancelled);
@@ -238,7 +239,7 @@ impl PoolState {
         self.last_id
     }
 
-    #[must_use = "a link that goes may answer callers, which must not happen under the lock"]
+    #[must_use = "dropping a link may answer callers, which must not happen under the lock"]
     pub(super) fn remove(&mut self, id: u64) -> Option<PoolPlace> {
         self.idle.retain(|idle| *idle != id);
         self.successors

@@ -1,4 +1,4 @@
-//! The three ways in which a process begins, and what it is until it is about to run its function.
+//! The three ways to start a process, and its state until it is about to run its function.
 
 use std::io::{self, PipeReader};
 use std::os::fd::{OwnedFd, RawFd};
@@ -13,16 +13,16 @@ use crate::sys::{self, ChildProcess, Forked};
 use crate::wire::Chain;
 use crate::wire::descriptors::Descriptor;
 use crate::wire::message::Role;
-use crate::wire::process_setup::Legacy;
+use crate::wire::process_setup::OutcomeFile;
 
-/// The fork server of this program, and in which process it was made: in a fork of that, it is of no use.
+/// The fork server of this program, and the process that created it: a fork of that cannot use it.
 static FORK_SERVER: Mutex<Option<(u32, Arc<ForkServer>)>> = Mutex::new(None);
 
-/// A process that was started, and that has been told what to do.
+/// A process that was started and has its setup.
 pub(super) struct Born {
     pub(super) process: ChildProcess,
     pub(super) connection: ChildConnection,
-    /// Where it is told how it ended, if this process does not learn that from the system.
+    /// The pipe that reports how it ended, if the system does not report that to this process.
     pub(super) word: Option<PipeReader>,
 }
 
@@ -33,7 +33,7 @@ fn socket_pair() -> Result<(OwnedFd, OwnedFd), StartError> {
     sys::socket_pair().map_err(StartError::system("make a socket pair"))
 }
 
-/// The executable is started again.
+/// Executes this executable again.
 pub(super) async fn execute(
     recipe: &Arc<Recipe>,
     [stdout, stderr]: OutputPipes,
@@ -49,7 +49,7 @@ pub(super) async fn execute(
     })
 }
 
-/// The fork server of the program forks it.
+/// Lets the fork server of this program fork it.
 pub(super) async fn fork_at_server(
     recipe: &Arc<Recipe>,
     [stdout, stderr]: OutputPipes,
@@ -66,8 +66,8 @@ pub(super) async fn fork_at_server(
         if let Some(process) = server.run(recipe, fds).await? {
             return Ok(Born {
                 process,
-                // Not before we have it: one that was told what to do would do it though nobody wants it
-                // any more, and nobody could end it. As it is, it finds that we have hung up.
+                // Only once this process has it: otherwise it could run the function although no one wants it
+                // any more and no one can end it. As it is, it finds that the parent has hung up.
                 connection: ChildConnection::begin(ours, words())?,
                 word: Some(word),
             });
@@ -76,7 +76,7 @@ pub(super) async fn fork_at_server(
     Err(StartError::Gone)
 }
 
-/// One for all such processes of the program: none asks for more than a bare process.
+/// One for all such processes of the program: none needs more than a bare process.
 fn fork_server() -> Arc<ForkServer> {
     let mut held = FORK_SERVER.lock().unwrap_or_else(PoisonError::into_inner);
     match &*held {
@@ -84,14 +84,14 @@ fn fork_server() -> Arc<ForkServer> {
         _ => {
             let server = Arc::new(ForkServer::unattended());
             let parents = held.replace((sys::generation(), server.clone()));
-            std::mem::forget(parents); // Its drop would end the server of another process.
+            std::mem::forget(parents); // Its drop would end the fork server of another process.
             server
         }
     }
 }
 
-/// This process is forked as it is now; the other never comes back from here. `not_theirs` are descriptors
-/// that the other closes: of our ends of its own pipes it would never see the end.
+/// Forks this process as it is now; the fork never returns from here. `not_theirs` are descriptors that the
+/// fork closes: with its parent's ends of its own pipes open, it would never see their end.
 pub(super) fn fork_here(
     serve: ServeForked,
     not_theirs: &[RawFd],
@@ -102,7 +102,7 @@ pub(super) fn fork_here(
     let (ours, theirs) = socket_pair()?;
     let theirs = sys::above_standard_streams(theirs).map_err(refused("move a socket"))?;
     let parent = sys::open_child(std::process::id()).and_then(sys::above_standard_streams);
-    let parent = parent.map_err(refused("open what stands for this process"))?;
+    let parent = parent.map_err(refused("open a pidfd of this process"))?;
     let process = match sys::fork().map_err(refused("fork this process"))? {
         Forked::Parent(pid) => ChildProcess::own(pid),
         Forked::Child => {
@@ -121,7 +121,7 @@ pub(super) fn fork_here(
     })
 }
 
-/// A process that is yet to begin. Dropping it kills it.
+/// A process that has not begun yet. Dropping it kills it.
 pub(super) struct UnclaimedProcess {
     runner: Arc<RunningProcess>,
     is_kept: bool,
@@ -131,18 +131,18 @@ impl UnclaimedProcess {
     pub(super) fn new(
         mut process: ChildProcess,
         word: Option<PipeReader>,
-        legacy: Legacy,
+        outcome_file: OutcomeFile,
         is_fork: bool,
     ) -> Self {
         process.set_free();
         let runner = RunningProcess {
             pid: process.id(),
             pidfd: process.pidfd().clone(),
-            legacy: Arc::new(legacy),
+            outcome_file: Arc::new(outcome_file),
             word,
             state: Mutex::new(ProcessState {
                 process,
-                oom_kills: sys::oom_kills(), // Read while the process gets on its feet: that takes longer.
+                oom_kills: sys::oom_kills(), // Read during the start of the process, which takes longer.
                 gone: None,
                 end: None,
             }),
@@ -160,9 +160,9 @@ impl UnclaimedProcess {
         self.runner.clone()
     }
 
-    /// Why it did not begin. It has ended by then.
+    /// Why it did not begin. The process has ended by then.
     pub(super) async fn fail(self, error: StartError) -> InitFailure {
-        // What ended by itself has an exit status of its own; give it the time to.
+        // A process that ended by itself has an exit status of its own; wait for it.
         if matches!(error, StartError::Mute | StartError::Gone) {
             let _ = tokio::time::timeout(GRACE, self.runner.ended()).await;
         }

@@ -1,13 +1,12 @@
-//! A process that runs one function, and is nobody's worker. Once it is ready it needs nobody: what it
-//! prints goes where it goes, its outcome waits in a file in memory, and it ends when it likes. Nobody
-//! drives it here either: whoever wants to know looks at what stands for it in the system, from whatever
-//! runtime, or none.
+//! A process that runs one function, outside of any pool. Once it is ready it needs nothing of its parent: its
+//! output goes to its streams, its outcome to a file in memory, and it exits by itself. The parent does not
+//! drive it either: whoever wants to know waits for its pidfd, from any runtime, or none.
 //!
-//! Who takes its exit status depends on who has made it. Of one that this process has started, or forked,
-//! it is this process; of one that the fork server has forked, that server, which then writes it to a pipe.
+//! Its exit status is taken by the process that created it: this process if it executed or forked it, or the
+//! fork server, which then writes it to a pipe.
 //!
-//! Reading order: [`order`], what is asked for; [`birth`], how it is started; this file, how its end is
-//! waited for; [`outcome`], what it has left.
+//! Reading order: [`order`], what to run; [`birth`], how it starts; this file, how its end is awaited;
+//! [`outcome`], what it leaves.
 
 mod birth;
 mod order;
@@ -28,32 +27,32 @@ use crate::executor::error::Death;
 use crate::sys::{self, ChildProcess, Exit};
 use crate::wire::forkserver::{FromForkServer, LONGEST};
 use crate::wire::frame::Frames;
-use crate::wire::process_setup::Legacy;
+use crate::wire::process_setup::OutcomeFile;
 
-/// How long one that has hung up may take to end, and the fork server to say how one has ended.
+/// The time to end for a process that has hung up, and for the fork server to report how one ended.
 const GRACE: Duration = Duration::from_secs(5);
-/// After so long something is tried again that the system has refused.
+/// The interval of retries after the system refused something.
 const AGAIN: Duration = Duration::from_millis(10);
 
-/// A process that has begun to run its function. The drop of this leaves it alone.
+/// A process that has begun to run its function. Dropping this does not end the process.
 #[derive(Debug)]
 pub(crate) struct RunningProcess {
     pid: u32,
     pidfd: Arc<OwnedFd>,
-    legacy: Arc<Legacy>,
-    /// Where the fork server says how it ended, if that has forked it.
+    outcome_file: Arc<OutcomeFile>,
+    /// The pipe through which the fork server reports how it ended, if that has forked it.
     word: Option<PipeReader>,
     state: Mutex<ProcessState>,
-    /// It was forked from this process, which must have no other thread when it forks another.
+    /// It was forked from this process, which must have no other thread when it forks again.
     is_fork: bool,
 }
 
 #[derive(Debug)]
 struct ProcessState {
     process: ChildProcess,
-    /// How often the kernel had killed for memory before it did anything.
+    /// The kernel's count of kills for lack of memory, before the process did anything.
     oom_kills: u64,
-    /// Since when it has been known to be gone, though not how it ended.
+    /// Since when it is known to have ended, while how it ended is unknown.
     gone: Option<Instant>,
     /// How it ended, once that is known, or known to remain unknown.
     end: Option<Death>,
@@ -64,12 +63,12 @@ impl RunningProcess {
         self.pid
     }
 
-    /// What stands for the process.
+    /// The pidfd of the process.
     pub(crate) fn pidfd(&self) -> &Arc<OwnedFd> {
         &self.pidfd
     }
 
-    /// Asks it and its process group to end, if it has not.
+    /// Asks it and its process group to end, if it has not ended.
     pub(crate) fn terminate(&self) {
         let state = self.lock();
         if !state.process.has_ended() {
@@ -102,7 +101,7 @@ impl RunningProcess {
         state.end.clone()
     }
 
-    /// Waits until it has ended, and says how.
+    /// Waits until it has ended, and returns how.
     pub(crate) async fn ended(&self) -> Death {
         loop {
             if let Some(end) = self.try_end() {
@@ -117,7 +116,7 @@ impl RunningProcess {
         }
     }
 
-    /// As `ended`, by blocking. Nothing if it takes longer than until `limit`.
+    /// Like `ended`, in a thread. `None` if it has not ended by `limit`.
     pub(crate) fn blocking_ended(&self, limit: Option<Instant>) -> Option<Death> {
         loop {
             if let Some(end) = self.try_end() {
@@ -132,7 +131,7 @@ impl RunningProcess {
         }
     }
 
-    /// What tells more of its end when it can be read, and for how long to wait for that.
+    /// The descriptor that becomes readable with the next news of its end, and how long to wait for it.
     fn next_sign(&self) -> (BorrowedFd<'_>, Option<Duration>) {
         match (&self.word, self.lock().gone) {
             (Some(word), Some(gone)) => (word.as_fd(), Some(GRACE.saturating_sub(gone.elapsed()))),
@@ -140,19 +139,19 @@ impl RunningProcess {
         }
     }
 
-    /// What it has left, now that it has ended.
+    /// The outcome of the ended process.
     pub(crate) fn outcome(&self, death: Death) -> ProcessOutcome {
-        // Where there is but one thread, another would be in the way of the next fork.
-        ProcessOutcome::new(self.legacy.clone(), death, !self.is_fork)
+        // Where there is only one thread, another would prevent the next fork.
+        ProcessOutcome::new(self.outcome_file.clone(), death, !self.is_fork)
     }
 
-    /// Nobody waits for it any more: sees to it that its exit status is taken, and calls `then`. If there is
-    /// no runtime, or that ends first, a thread takes it when this is dropped.
+    /// No one waits for it any more: ensures that its exit status is taken, and calls `then`. If there is no
+    /// runtime, or that ends first, a thread takes the status when this is dropped.
     pub(crate) fn reap_in_background(self: Arc<Self>, then: impl FnOnce(&Self) + Send + 'static) {
         if self.try_end().is_some() {
             return then(&self);
         }
-        // A fork still believes to be in the runtime that it was forked in, which does not run there.
+        // A fork still seems to be in the runtime that it was forked in, which does not run there.
         if sys::generation() == 0
             && let Ok(runtime) = Handle::try_current()
         {
@@ -168,21 +167,21 @@ impl RunningProcess {
     }
 }
 
-/// Waits until it can be read.
+/// Waits until `fd` is readable.
 pub(crate) async fn readable(fd: impl AsFd) {
     if sys::readable(fd).await.is_err() {
-        tokio::time::sleep(AGAIN).await; // There may be no descriptor left to wait with.
+        tokio::time::sleep(AGAIN).await; // Perhaps no descriptor is left to wait with.
     }
 }
 
-/// How a process ended, as the fork server tells it; nothing if it has not yet. Without the fork server
-/// it remains unknown.
+/// How a process ended, as reported by the fork server; `None` if it has not reported yet. Without the fork
+/// server it remains unknown.
 fn read_word(mut word: &PipeReader) -> Option<Exit> {
     if !sys::is_readable(word) {
         return None;
     }
     let mut bytes = [0; 64];
-    // What is so short comes in one piece.
+    // A message this short arrives in one piece.
     let len = word.read(&mut bytes).unwrap_or(0);
     let frame = Frames::new(LONGEST).next(&mut &bytes[..len]);
     let told = frame

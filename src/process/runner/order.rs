@@ -1,4 +1,4 @@
-//! What is to be run, and in what kind of process.
+//! What to run, and in what kind of process.
 
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
@@ -15,9 +15,9 @@ use crate::process::verdict::init_failure;
 use crate::process::{StartMethod, workers_allowed};
 use crate::wire::Chain;
 use crate::wire::descriptors::Descriptor;
-use crate::wire::process_setup::{Legacy, ProcessSetup};
+use crate::wire::process_setup::{OutcomeFile, ProcessSetup};
 
-/// What is to be run, and in what kind of process.
+/// What to run, and in what kind of process.
 pub(crate) struct StartOrder {
     pub(crate) call: Opening,
     pub(crate) start_method: StartMethod,
@@ -25,25 +25,25 @@ pub(crate) struct StartOrder {
     pub(crate) is_daemon: bool,
     pub(crate) limits: Limits,
     pub(crate) spawn_timeout: Duration,
-    /// Nothing is an empty one.
+    /// `None` is an empty one.
     pub(crate) stdin: Option<OwnedFd>,
     pub(crate) stdout: OwnedFd,
     pub(crate) stderr: OwnedFd,
-    /// Our ends of these, where they are pipes.
+    /// This process's ends of the streams that are pipes.
     pub(crate) ours: Vec<RawFd>,
 }
 
-/// Why there is no such process.
+/// Why there is no process.
 #[derive(Debug)]
 pub(crate) enum Refusal {
-    /// It cannot be.
+    /// It is not possible.
     Build(BuildError),
-    /// It did not become what it was started for.
+    /// The start failed.
     Start(Box<InitFailure>),
 }
 
 impl Refusal {
-    /// The system does not let us.
+    /// The system refused something.
     pub(crate) fn system(doing: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |error| {
             let error = StartError::system(doing)(error);
@@ -53,16 +53,17 @@ impl Refusal {
 }
 
 impl StartOrder {
-    /// Starts the process, and waits until it is about to run the function. Given up before that, it is
-    /// killed.
+    /// Starts the process, and waits until it is about to run the function. If this is dropped earlier, the
+    /// process is killed.
     pub(crate) async fn start(mut self) -> Result<Arc<RunningProcess>, Refusal> {
         let not_initialized = BuildError(BuildFailure::NotInitialized);
         let serve = workers_allowed().ok_or(Refusal::Build(not_initialized))?;
-        let legacy = Legacy::create().map_err(Refusal::system("make a file in memory"))?;
+        let outcome_file =
+            OutcomeFile::create().map_err(Refusal::system("make a file in memory"))?;
         let process_setup = self.process_setup()?;
         let mut not_theirs = self.ours;
-        // These it is told of as any other process is.
-        let shared = legacy
+        // These travel with the process setup, whichever start method is used.
+        let shared = outcome_file
             .share()
             .map_err(Refusal::system("share a file in memory"))?;
         let beside: Vec<_> = [shared]
@@ -70,7 +71,7 @@ impl StartOrder {
             .chain(self.stdin)
             .map(Descriptor::from)
             .collect();
-        not_theirs.push(legacy.as_raw_fd());
+        not_theirs.push(outcome_file.as_raw_fd());
         not_theirs.extend(beside.iter().map(|fd| fd.as_fd().as_raw_fd()));
         let args = self.call.1;
         let words = || {
@@ -85,7 +86,7 @@ impl StartOrder {
             initializer: None,
             limits: Vec::new(),
             outlets: Outlets::new(Some(Output::inherit()), Some(Output::inherit())),
-            max_frame_length: 0, // Nothing but words of greeting will come.
+            max_frame_length: 0, // Only greetings arrive.
             spawn_timeout: self.spawn_timeout,
         });
         let output = [self.stdout, self.stderr];
@@ -100,7 +101,7 @@ impl StartOrder {
             mut connection,
             word,
         } = born.map_err(|error| refused(error, is_fork))?;
-        let newborn = UnclaimedProcess::new(process, word, legacy, is_fork);
+        let newborn = UnclaimedProcess::new(process, word, outcome_file, is_fork);
         let limit = recipe.spawn_timeout;
         let outcome = tokio::select! {
             outcome = connection.establish(recipe.max_frame_length) => outcome,
@@ -112,7 +113,7 @@ impl StartOrder {
         }
     }
 
-    /// What the process is told. What is left of its surroundings is what it is to be executed with.
+    /// The setup of the process. What is left of `surroundings` is what it is executed with.
     fn process_setup(&mut self) -> Result<ProcessSetup, Refusal> {
         let (environment, folder) = match self.start_method {
             StartMethod::Spawn => (None, None),
@@ -140,7 +141,7 @@ impl StartOrder {
 /// Why nothing was started.
 fn refused(error: StartError, is_fork: bool) -> Refusal {
     match error {
-        // Not by the system: it is the other threads.
+        // The reason is not the system but the other threads.
         StartError::System { error, .. } if is_fork && error.raw_os_error().is_none() => {
             let what = format!(
                 "StartMethod::Fork cannot be used here: {error}; start the process before the runtime and \

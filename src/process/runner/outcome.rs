@@ -1,4 +1,4 @@
-//! What a process has left.
+//! The outcome of a process.
 
 use std::sync::Arc;
 
@@ -7,37 +7,37 @@ use crate::executor::promise::Ticket;
 use crate::process::verdict::cause;
 use crate::wire::Reader;
 use crate::wire::outcomes::Status;
-use crate::wire::process_setup::Legacy;
+use crate::wire::process_setup::OutcomeFile;
 
-/// From this size on, an outcome is read on a blocking thread: it could stall the runtime.
+/// An outcome of this size or more is read on a blocking thread: it could stall the runtime.
 const LARGE: u64 = 256 * 1024;
 
-/// What a process has left.
+/// The outcome of a process.
 #[derive(Debug)]
 pub(crate) struct ProcessOutcome {
-    legacy: Arc<Legacy>,
+    outcome_file: Arc<OutcomeFile>,
     death: Death,
     has_threads: bool,
 }
 
 impl ProcessOutcome {
-    /// `death` counts if nothing was left.
-    pub(super) fn new(legacy: Arc<Legacy>, death: Death, has_threads: bool) -> Self {
+    /// `death` counts if the process left nothing.
+    pub(super) fn new(outcome_file: Arc<OutcomeFile>, death: Death, has_threads: bool) -> Self {
         Self {
-            legacy,
+            outcome_file,
             death,
             has_threads,
         }
     }
 
-    /// Whether it is to be read on another thread, as that takes long.
+    /// Whether to read it on another thread, because that takes long.
     pub(crate) fn may_stall(&self) -> bool {
-        self.has_threads && self.legacy.len().is_some_and(|len| len > LARGE)
+        self.has_threads && self.outcome_file.len().is_some_and(|len| len > LARGE)
     }
 
     /// The encoded value.
     pub(crate) fn read(self, ticket: &Ticket) -> Result<Reader, TaskError> {
-        let (started, cause) = match self.legacy.read() {
+        let (started, cause) = match self.outcome_file.read() {
             Ok(Some((Status::Value, value))) => return Ok(value),
             Ok(Some(failure)) => (failure.0 != Status::Undecodable, cause(failure)),
             Ok(None) => (true, Cause::WorkerLost(self.death)),

@@ -1,4 +1,4 @@
-//! A worker process, whoever has started it.
+//! A worker process, however it was started.
 
 use std::io;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use tokio::io::unix::AsyncFd;
 use super::forkserver_process::ForkServerProcess;
 use crate::sys::{ChildProcess, Exit};
 
-/// How long a fork server may take to say how a worker has ended. One that is stopped never does.
+/// The time within which a fork server must report how a worker ended. A stopped one never does.
 const ANSWER: Duration = Duration::from_secs(5);
 
 /// Dropping it kills it.
@@ -20,7 +20,7 @@ pub(in crate::process) struct Child {
 }
 
 impl Child {
-    /// Of a process that this one has started, unless a `fork_server` has forked it.
+    /// A process that this one has started, or that a fork server has forked.
     pub(super) fn new(
         process: ChildProcess,
         fork_server: Option<Arc<ForkServerProcess>>,
@@ -50,13 +50,13 @@ impl Child {
         let _ = self.process.readable().await;
     }
 
-    /// Waits until it has ended, and says how. What is left of its process group is killed.
+    /// Waits until it has ended, and returns how. Kills the rest of its process group.
     pub(in crate::process) async fn exit(&mut self) -> Exit {
         self.ended().await;
         match &self.fork_server {
             None => self.process.get_mut().reap(),
             Some(fork_server) => {
-                self.process.get_mut().let_go();
+                self.process.get_mut().kill_without_reaping();
                 let exit = tokio::time::timeout(ANSWER, fork_server.exit_of(self.id())).await;
                 let Ok(Some(exit)) = exit else {
                     return Exit::default(); // Nothing is known. The drop asks once more to have it reaped.
@@ -71,7 +71,7 @@ impl Child {
 impl Drop for Child {
     fn drop(&mut self) {
         if let Some(fork_server) = &self.fork_server {
-            self.process.get_mut().let_go();
+            self.process.get_mut().kill_without_reaping();
             fork_server.forget(self.id());
         }
     }

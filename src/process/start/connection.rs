@@ -1,5 +1,5 @@
-//! The first words with a new process: the two make sure that they speak the same protocol and are
-//! the same build, and the parent says what the other is to be.
+//! The first messages with a new process: both check that they use the same protocol and are the same build,
+//! and the parent sends the setup.
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -15,33 +15,33 @@ use crate::wire::frame;
 use crate::wire::message::{self, BuildIdentity, FromWorker};
 use crate::wire::{Chain, Reader};
 
-/// Our end of a connection with a process, from the first words on.
+/// The parent's end of a connection to a process, from the first message on.
 pub(in crate::process) struct ChildConnection {
     pub(in crate::process) stream: UnixStream,
     pub(in crate::process) codec: LengthDelimitedCodec,
     pub(in crate::process) buffer: BytesMut,
-    /// What came beside what is in `buffer`.
+    /// The descriptors that came with the bytes in `buffer`.
     pub(super) fds: VecDeque<OwnedFd>,
     own: BuildIdentity,
-    /// What is still to be said once it has greeted.
+    /// What is left to send after its greeting.
     late: Chain,
 }
 
 impl ChildConnection {
-    /// The greeting is small; whatever announces more is no worker.
+    /// The greeting is small; a process that announces more is no worker.
     const GREETING: usize = 4096;
-    /// A setup up to this size goes with the hello: any new socket has room for so little.
+    /// A setup up to this size goes with the hello: every new socket has room for it.
     const EARLY: usize = 4096;
 
-    /// Speaks first, over one end of a new socket pair: says hello, and `setup`, what the process at the
-    /// other end is to be. There need not be one yet; then the words wait for it.
+    /// Sends the first messages through one end of a new socket pair: the hello, and `setup`. The process at
+    /// the other end need not exist yet; then the messages wait for it.
     pub(in crate::process) fn begin(socket: OwnedFd, mut setup: Chain) -> Result<Self, StartError> {
         let own = BuildIdentity::own();
         let mut words = Chain::new();
         message::put_hello(&mut words, &own);
         words.attach(setup.detach());
         if setup.len() <= Self::EARLY {
-            words.put_chain(&std::mem::take(&mut setup)); // A process of another build does not heed it.
+            words.put_chain(&std::mem::take(&mut setup)); // A process of another build ignores it.
         }
         let socket = std::os::unix::net::UnixStream::from(socket);
         let stream = socket.set_nonblocking(true);
@@ -59,7 +59,7 @@ impl ChildConnection {
         })
     }
 
-    /// Waits until the process has become what it is to be.
+    /// Waits until the process is ready.
     pub(in crate::process) async fn establish(
         &mut self,
         max_frame_length: usize,
@@ -130,7 +130,7 @@ mod tests {
 
     use super::*;
 
-    /// What the parent makes of a process that sends `bytes` after it has read the hello.
+    /// The parent's verdict on a process that sends `bytes` after it has read the hello.
     async fn meet(bytes: Vec<u8>) -> Result<(), StartError> {
         let (ours, theirs) = sys::socket_pair().expect("a socket pair");
         let worker = tokio::task::spawn_blocking(move || {

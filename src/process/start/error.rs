@@ -1,4 +1,4 @@
-//! Why a process did not become what it was started for.
+//! The errors of a start.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,10 +9,10 @@ use crate::panic::PanicReport;
 use crate::sys::Exit;
 use crate::wire::message;
 
-/// What to do about a process that is no worker.
+/// A hint for a process that does not serve as a worker.
 const IS_INIT_FIRST: &str = "if that always happens, call concurrent_futures::init() first in main";
 
-/// Why a process did not become a worker.
+/// A process did not become a worker.
 #[derive(Debug)]
 pub(in crate::process) enum StartError {
     System {
@@ -20,25 +20,25 @@ pub(in crate::process) enum StartError {
         error: io::Error,
     },
     TimedOut(Duration),
-    /// It ended, or hung up, before it said a word.
+    /// It ended, or hung up, before it sent anything.
     Mute,
     /// It ended, or hung up, before it was ready.
     Gone,
     Garbage(String),
     OtherVersion(u16),
     OtherBuild,
-    /// The initializer, or the preload, gave an error or panicked.
+    /// The initializer or the preload returned an error or panicked.
     UserCode(&'static str, Result<String, PanicReport>),
-    /// The process that was to fork workers ended before it was ready.
+    /// The fork server ended before it was ready.
     ForkServerDied {
         pid: u32,
         exit: Exit,
         mute: bool,
         stderr_tail: String,
     },
-    /// The process that forks workers is gone, and no other can be made.
+    /// The fork server is gone and cannot be replaced.
     ForkServerLost,
-    /// The pool has been shut down.
+    /// The pool was shut down.
     Closed,
 }
 
@@ -57,40 +57,42 @@ impl fmt::Display for StartError {
             Self::System { doing, error } => write!(f, "the system refused to {doing}: {error}"),
             Self::TimedOut(limit) => write!(
                 f,
-                "a process was not ready within {limit:?} and was killed; raise `spawn_timeout` if its initializer, or the preload, needs longer"
+                "a process was not ready within {limit:?} and was killed; \
+                 raise `spawn_timeout` if its initializer, or the preload, needs longer"
             ),
-            Self::Mute => write!(f, "a process ended before it said a word; {IS_INIT_FIRST}"),
+            Self::Mute => write!(f, "a process ended before it sent anything; {IS_INIT_FIRST}"),
             Self::Gone => f.write_str("a process ended before it was ready"),
             Self::Garbage(text) => {
                 let start: String = text.chars().take(200).collect();
                 write!(
                     f,
-                    "a process wrote {start:?} where a worker says hello; call concurrent_futures::init() \
-                     first in main"
+                    "a process wrote {start:?} instead of a worker's greeting; \
+                     call concurrent_futures::init() first in main"
                 )
             }
             Self::OtherVersion(version) => write!(
                 f,
-                "a process speaks version {version} of the protocol and this one version {}; they must be the same build",
+                "a process uses version {version} of the protocol, and this one version {}; \
+                 both must be the same build",
                 message::VERSION
             ),
-            Self::OtherBuild => {
-                f.write_str("a process runs another build of the executable than this one")
-            }
+            Self::OtherBuild => f.write_str(
+                "a process runs another build of the executable than this one; restart this program",
+            ),
             Self::UserCode(_, Ok(reason)) => f.write_str(reason),
             Self::UserCode(what, Err(_)) => write!(f, "the {what}"),
             Self::ForkServerDied { mute, .. } => {
-                f.write_str("the process that forks others ended before it was ready")?;
+                f.write_str("the fork server ended before it was ready")?;
                 if *mute {
                     write!(f, "; {IS_INIT_FIRST}")?;
                 }
                 Ok(())
             }
             Self::ForkServerLost => f.write_str(
-                "the process that forks workers is gone, and with StartMethod::Fork there can be no \
-                 other; build a new pool, or use StartMethod::ForkServer",
+                "the fork server is gone, and with StartMethod::Fork it cannot be replaced; \
+                 build a new pool, or use StartMethod::ForkServer",
             ),
-            Self::Closed => f.write_str("the pool has been shut down"),
+            Self::Closed => f.write_str("the pool was shut down"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Starting the executable of this process again, as something else than the program it is.
+//! Starts the executable of this process again, in another role.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -13,7 +13,7 @@ use super::error::StartError;
 use crate::sys::ChildProcess;
 use crate::wire::message::{MARKER, Role};
 
-/// What a new process finds around it.
+/// The environment and the working directory of a new process.
 #[derive(Debug, Default)]
 pub(crate) struct Surroundings {
     pub(crate) env: Vec<(OsString, OsString)>,
@@ -21,30 +21,30 @@ pub(crate) struct Surroundings {
     pub(crate) current_dir: Option<PathBuf>,
 }
 
-/// The whole environment, and the folder.
+/// The whole environment, and the directory.
 type Resolved = (Vec<(OsString, OsString)>, Option<PathBuf>);
 
 impl Surroundings {
-    /// What an executed process would find, for one that is not executed.
+    /// Resolves them for a process that is not executed.
     pub(in crate::process) fn resolve(&self) -> io::Result<Resolved> {
         let own = std::env::vars_os().filter(|_| !self.env_clear);
         let mut variables: BTreeMap<_, _> = own.collect();
         variables.extend(self.env.iter().cloned());
         let folder = match &self.current_dir {
             Some(folder) => Some(std::path::absolute(folder)?),
-            None => std::env::current_dir().ok(), // One that was removed cannot be named.
+            None => std::env::current_dir().ok(), // A directory that was removed has no name.
         };
         Ok((variables.into_iter().collect(), folder))
     }
 
-    /// Starts a process in the given role, with these as its stdin, stdout and stderr. Blocks for
-    /// about a millisecond.
+    /// Starts a process in the given role, with these as its stdin, stdout and stderr. Blocks for about a
+    /// millisecond.
     pub(super) fn execute(
         &self,
         role: Role,
         [socket, stdout, stderr]: [OwnedFd; 3],
     ) -> Result<ChildProcess, StartError> {
-        // The running executable itself, also when another file has taken its name since.
+        // The running executable itself, even if another file has its name now.
         let mut command = Command::new("/proc/self/exe");
         command.arg0(
             std::env::args_os()

@@ -1,60 +1,62 @@
-//! Where processes are forked: sees to it that there is a fork server, and that it is another one when the
-//! last has died.
+//! [`ForkServer`]: keeps one fork server running, and asks it for processes. A dead one is replaced.
 
 use std::fmt;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as Blocking;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Mutex;
 
-use super::Recipe;
 use super::child::Child;
 use super::connection::ChildConnection;
 use super::error::StartError;
 use super::forkserver_process::ForkServerProcess;
-use crate::process::ServeForked;
+use super::recipe::Recipe;
 use crate::process::output::{Outlets, Output, Outputs};
 use crate::sys::{self, ChildProcess, Forked};
 use crate::wire::descriptors::Descriptor;
 use crate::wire::message::Role;
 
-/// How long one that has hung up may take to end.
+/// How long a fork server may take to end after it closed its socket.
 const EXIT_GRACE: Duration = Duration::from_secs(5);
-/// How long a fork server that many share must have been silent, at least, before it is killed: those that it
-/// has forked lose their exit status by that. One that runs answers far sooner.
+/// A shared fork server is killed only after it was silent for this long: the processes that it forked
+/// lose their exit status with it. One that runs answers far sooner.
 const SILENCE: Duration = Duration::from_secs(1);
 
+/// Runs a forked process: in this role, with its socket, and with the pidfd of its parent. A function
+/// pointer, because this module does not import `worker`.
+pub(crate) type ServeForked = fn(Role, io::Result<Blocking>, Option<OwnedFd>) -> !;
+
 pub(in crate::process) struct ForkServer {
-    /// What becomes of the output of another fork server, if there can be one.
+    /// Where the output of a replacement goes. `None` if there can be no replacement.
     executes: Option<Outlets>,
-    /// Held while a fork server is made, so that only one is.
+    /// Locked while a fork server starts, so that only one starts.
     fork_server: Mutex<ForkServerState>,
 }
 
 enum ForkServerState {
-    /// One will be started when it is needed.
+    /// The next request starts one.
     Absent,
-    /// Forked from this process, which has not spoken with it yet.
+    /// Forked from this process; no message has been sent yet.
     Unmet(ChildProcess, Blocking),
-    /// Somebody speaks with it, or waits for its end: the one that holds the lock, or one that has gone
-    /// meanwhile.
+    /// The task that holds the lock exchanges the first messages with it, or waits for its end. That task
+    /// may have been dropped meanwhile.
     Meeting(ChildProcess),
     Ready(Arc<ForkServerProcess>),
-    /// There can be no other.
+    /// It is gone, and cannot be replaced.
     Lost,
     Closed,
 }
 
 impl ForkServer {
-    /// The fork server will be this executable, started again. What is printed by what it preloads goes to
-    /// our stderr.
+    /// A fork server that is this executable, started again. Output of its preload goes to our stderr.
     pub(in crate::process) fn executed() -> Self {
         Self::with_outlets(Outlets::new(None, None))
     }
 
-    /// As `executed`, for a fork server that no runtime has to attend to.
+    /// As `executed`, for a fork server that needs no task of a runtime.
     pub(in crate::process) fn unattended() -> Self {
         Self::with_outlets(Outlets::new(Some(Output::null()), Some(Output::inherit())))
     }
@@ -66,7 +68,7 @@ impl ForkServer {
         }
     }
 
-    /// The fork server is a fork of this process as it is now. It never comes back from here.
+    /// A fork server that is a fork of this process as it is now. In the fork, this never returns.
     pub(in crate::process) fn forked(recipe: &Recipe, serve: ServeForked) -> io::Result<Self> {
         let (ours, theirs) = sys::socket_pair()?;
         let parent = sys::open_child(std::process::id()).ok();
@@ -91,9 +93,9 @@ impl ForkServer {
         }
     }
 
-    /// Forks a worker with its socket, standard output and standard error. Nothing if the fork server was
-    /// found dead, or did not answer; there may be another next time. It may have forked a worker all
-    /// the same, so its socket must not be used again.
+    /// Forks a worker with its socket, stdout and stderr. `None` if the fork server was dead or did not
+    /// answer; the next call may start another. It may have forked a worker nevertheless, so that socket
+    /// must not be used again.
     pub(super) async fn fork(
         &self,
         recipe: &Arc<Recipe>,
@@ -111,9 +113,9 @@ impl ForkServer {
         child.map(Some)
     }
 
-    /// As `fork`, for a process that runs one function; its descriptors go up to where it is told how it
-    /// ended. The fork server takes its exit status unasked. It fails if this takes longer than the start may, and
-    /// gives nothing if it is the fork server that is to blame for that.
+    /// As `fork`, for a process that runs one function. The last descriptor is the pipe for its exit status,
+    /// which the fork server writes unasked. Fails if it takes longer than the start may; `None` if the fork
+    /// server caused that.
     pub(in crate::process) async fn run(
         &self,
         recipe: &Arc<Recipe>,
@@ -146,7 +148,7 @@ impl ForkServer {
             (fork_server, forked)
         } else {
             let fork_server = self.make_ready(&mut state, recipe, role, fds).await?;
-            // As long as the lock is held, nobody else asks.
+            // While the lock is held, no other task sends a request.
             let forked = fork_server.first_fork(limit).await;
             drop(state);
             (fork_server, forked)
@@ -158,8 +160,8 @@ impl ForkServer {
         Ok(Some((process, fork_server)))
     }
 
-    /// Makes a fork server. It is asked for a process with its first words, so that its answer may be there as
-    /// soon as it is ready.
+    /// Starts a fork server. The first request goes with the first message, so the answer can come as soon
+    /// as it is ready.
     async fn make_ready(
         &self,
         state: &mut ForkServerState,
@@ -168,7 +170,7 @@ impl ForkServer {
         fds: Vec<Descriptor>,
     ) -> Result<Arc<ForkServerProcess>, StartError> {
         if matches!(state, ForkServerState::Meeting(_)) {
-            // Whoever met this one has gone in the middle of it.
+            // The task that started this one was dropped half-way.
             state.kill().await;
             *state = self.without();
         }
@@ -192,7 +194,7 @@ impl ForkServer {
         };
         let failure = match meet(recipe, socket, role, fds).await {
             Ok(connection) => {
-                // From here on nothing waits.
+                // No await from here on.
                 let ForkServerState::Meeting(process) = std::mem::replace(state, self.without())
                 else {
                     return Err(StartError::Closed);
@@ -224,7 +226,7 @@ impl ForkServer {
         Err(failure)
     }
 
-    /// How it stands when a fork server is gone.
+    /// The state after a fork server is gone.
     fn without(&self) -> ForkServerState {
         match self.executes {
             Some(_) => ForkServerState::Absent,
@@ -232,7 +234,7 @@ impl ForkServer {
         }
     }
 
-    /// A fork server was found dead.
+    /// Forgets a dead fork server.
     async fn discard(&self, dead: &Arc<ForkServerProcess>) {
         let mut state = self.fork_server.lock().await;
         if matches!(&*state, ForkServerState::Ready(fork_server) if Arc::ptr_eq(fork_server, dead))
@@ -242,18 +244,18 @@ impl ForkServer {
         drop(dead.take_process());
     }
 
-    /// A start has taken too long. Kills the fork server if it has said nothing for a while, whoever has asked
-    /// it, and says whether that was so.
+    /// Called when a start takes too long. Kills the fork server if it has been silent for a while, whichever
+    /// task asked it. Returns whether it did.
     fn kill_if_silent(&self) -> bool {
         let Ok(mut state) = self.fork_server.try_lock() else {
-            return false; // Whoever meets one has a limit for that.
+            return false; // The task that talks to it has a limit for that.
         };
         let is_silent = match &*state {
             ForkServerState::Ready(fork_server) if fork_server.is_silent_for(SILENCE) => {
                 drop(fork_server.take_process());
                 true
             }
-            // Whoever met this one has gone in the middle of it: nobody depends on it. Its drop kills it.
+            // The task that talked to this one was dropped in between: no one depends on it. Its drop kills it.
             ForkServerState::Meeting(_) => false,
             _ => return false,
         };
@@ -261,7 +263,7 @@ impl ForkServer {
         is_silent
     }
 
-    /// Ends the fork server, and waits until it is gone.
+    /// Ends the fork server and waits for its exit.
     pub(super) async fn close(&self) {
         let mut state = self.fork_server.lock().await;
         let process = match std::mem::replace(&mut *state, ForkServerState::Closed) {
@@ -278,8 +280,8 @@ impl ForkServer {
 }
 
 impl ForkServerState {
-    /// Kills the process that somebody meets, and waits until it is gone. It stays here, so that whoever
-    /// gives this up, as its pool closes, leaves the rest to the next one.
+    /// Kills a process in the state `Meeting` and waits for its exit. The process stays here: if this future
+    /// is dropped, the next call goes on.
     async fn kill(&mut self) {
         if let Self::Meeting(process) = self {
             process.kill();
@@ -287,12 +289,12 @@ impl ForkServerState {
         }
     }
 
-    /// As `kill`, where it is about to end by itself. Says which it was and how it ended.
+    /// As `kill`, for a process that is about to end by itself. Returns its id and its exit.
     async fn ended(&mut self) -> (u32, sys::Exit) {
         let Self::Meeting(process) = self else {
             return Default::default();
         };
-        // It may have hung up without ending.
+        // It may have closed its socket and still run.
         let _ = tokio::time::timeout(EXIT_GRACE, process.ended()).await;
         process.kill();
         let _ = process.ended().await;
@@ -300,7 +302,7 @@ impl ForkServerState {
     }
 }
 
-/// Starts the process that is to become a fork server.
+/// Starts the process that becomes a fork server.
 async fn execute(
     recipe: &Arc<Recipe>,
     outlets: &Outlets,
@@ -315,7 +317,7 @@ async fn execute(
     Ok((process, ours.into(), outputs))
 }
 
-/// Makes a fork server of the process at the other end, and asks it for a process.
+/// Sends the setup of a fork server, and the first request.
 async fn meet(
     recipe: &Recipe,
     socket: Blocking,

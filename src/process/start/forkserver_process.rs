@@ -1,5 +1,4 @@
-//! The parent's end of a fork server, the process that forks others: what it is asked, and how its
-//! answers find who waits for them.
+//! The parent's end of a fork server: sends requests, and matches the answers to the requests.
 
 use std::collections::VecDeque;
 use std::io;
@@ -21,21 +20,20 @@ use crate::wire::forkserver::{FromForkServer, LONGEST, ToForkServer};
 use crate::wire::message::Role;
 use crate::wire::{Chain, Reader, frame};
 
-/// The number of the request that goes with the first words.
+/// The number of the request that goes with the first message.
 const FIRST: u64 = 1;
 
-/// A fork server that is ready. Dropping it kills it; its workers live on.
+/// A fork server that is ready. Dropping it kills the process; its workers live on.
 pub(super) struct ForkServerProcess {
     process: Mutex<Option<ChildProcess>>,
     socket: Blocking,
-    /// One asks at a time.
+    /// One task asks at a time.
     inbox: tokio::sync::Mutex<ForkServerInbox>,
-    /// Since when somebody has waited, or had waited when he went, and it has said nothing.
+    /// Since when a request has had no answer, even if its task was dropped meanwhile.
     silent_since: Mutex<Option<Instant>>,
 }
 
-/// What the fork server has sent and nobody has taken. An answer whose asker has gone stays here until the
-/// next one asks.
+/// Answers that no task has taken yet. The next task that asks finds the answers to dropped ones here.
 struct ForkServerInbox {
     codec: LengthDelimitedCodec,
     bytes: BytesMut,
@@ -45,25 +43,25 @@ struct ForkServerInbox {
 
 /// Why there is no answer.
 enum NoAnswer {
-    /// The fork server has ended.
+    /// The fork server ended.
     Gone,
-    /// It, or the system, cannot do what was asked for.
+    /// It, or the system, cannot do that.
     Refused(io::Error),
 }
 
 impl ForkServerProcess {
-    /// Appends the request for a process to the first words to what is to be a fork server.
+    /// Appends the first request to the first message.
     pub(super) fn put_first_request(out: &mut Chain, role: Role, fds: Vec<Descriptor>) {
         let request = FIRST;
         ToForkServer::Fork { request, role }.put(out);
         out.attach(fds);
     }
 
-    /// Takes over a fork server that has said that it is ready. It was asked for a process before.
+    /// Takes over a fork server that is ready. Its first request has been sent.
     pub(super) fn new(process: ChildProcess, connection: ChildConnection) -> io::Result<Self> {
         Ok(Self {
             process: Mutex::new(Some(process)),
-            // Not bound to a runtime: the next worker may be wanted in another.
+            // Not bound to a runtime: the next request may come from another.
             socket: connection.stream.into_std()?,
             inbox: tokio::sync::Mutex::new(ForkServerInbox {
                 codec: frame::codec(LONGEST),
@@ -75,8 +73,8 @@ impl ForkServerProcess {
         })
     }
 
-    /// Forks a process, with its descriptors as the request for such a one says. Nothing if the fork server has
-    /// ended, or does not answer within `limit`: then it is killed, for it would hold up all others.
+    /// Forks a process with these descriptors (see the request). `None` if the fork server has ended, or does
+    /// not answer within `limit`. Then it is killed, because it would delay all others.
     pub(super) async fn fork(
         &self,
         role: Role,
@@ -91,7 +89,7 @@ impl ForkServerProcess {
         self.forked(&mut inbox, Some(message), limit).await
     }
 
-    /// As `fork`, for the process that it was asked for with its first words.
+    /// As `fork`, for the request in the first message.
     pub(super) async fn first_fork(
         &self,
         limit: Duration,
@@ -100,7 +98,7 @@ impl ForkServerProcess {
         self.forked(&mut inbox, None, limit).await
     }
 
-    /// What it answers to the latest request, which is sent if it was not.
+    /// The answer to the latest request. Sends the request if that has not been done.
     async fn forked(
         &self,
         inbox: &mut ForkServerInbox,
@@ -113,16 +111,16 @@ impl ForkServerProcess {
             FromForkServer::Forked { request, pid } => {
                 let process = match fd {
                     Some(pidfd) => ChildProcess::of_another(pid, pidfd),
-                    // Nobody can kill it, but its socket is closed as soon as this fails.
+                    // No one can kill it, but its socket is closed as soon as this fails.
                     None => {
                         self.forget(pid);
-                        Err(rustix::io::Errno::MFILE.into()) // That is when the system drops it.
+                        Err(rustix::io::Errno::MFILE.into()) // The system drops it in this case.
                     }
                 };
                 if request == wanted {
                     return Some(process);
                 }
-                // Whoever asked for it has gone.
+                // The task that asked was dropped.
                 if let Ok(process) = process {
                     self.abandon(process);
                 }
@@ -134,7 +132,7 @@ impl ForkServerProcess {
             FromForkServer::Exited { .. } => None,
         };
         let answered = self.ask(inbox, request, pick);
-        // Its turn has come already: others who wait are not held against it.
+        // It has the lock: time that others took does not count.
         match tokio::time::timeout(limit, answered).await {
             Ok(Ok(outcome)) => outcome.map(Some).map_err(failed),
             Ok(Err(NoAnswer::Refused(error))) => Err(failed(error)),
@@ -146,7 +144,7 @@ impl ForkServerProcess {
         }
     }
 
-    /// How a worker ended, if the fork server can tell. From now on its process id may be another's.
+    /// How a worker ended, if the fork server knows. From now on its process id may be another's.
     pub(super) async fn exit_of(&self, worker: u32) -> Option<Exit> {
         let mut inbox = self.inbox.lock().await;
         let request = encode(ToForkServer::Reap { pid: worker });
@@ -158,26 +156,26 @@ impl ForkServerProcess {
         });
         let answered = answered.await;
         if matches!(answered, Err(NoAnswer::Gone)) {
-            drop(self.take_process()); // It is waited for now, rather than when the next is needed.
+            drop(self.take_process()); // Waited for now, rather than when the next one is needed.
         }
         answered.ok()
     }
 
-    /// Ends a worker that nobody wants.
+    /// Ends a worker that no task waits for.
     fn abandon(&self, mut worker: ChildProcess) {
-        worker.let_go();
+        worker.kill_without_reaping();
         self.forget(worker.id());
     }
 
-    /// As `exit_of`, for a worker whose end nobody waits for. Its process id is another's some day.
+    /// As `exit_of`, without waiting for the exit. The process id may become another's.
     pub(super) fn forget(&self, worker: u32) {
-        // Should the socket take no more, the zombie stays as long as the fork server.
+        // If the socket is full, the zombie stays until the fork server ends.
         let _ = encode(ToForkServer::Reap { pid: worker })
             .send_with(|bytes, fds| sys::send_with_fds(self.socket.as_fd(), bytes, fds));
     }
 
-    /// Asks, unless that was done, and gives each answer to `pick` until it takes one. Others belong to
-    /// those who have gone.
+    /// Sends the request, unless that was done, and offers each answer to `pick` until it takes one. The others
+    /// belong to dropped tasks.
     async fn ask<T>(
         &self,
         inbox: &mut ForkServerInbox,
@@ -187,14 +185,14 @@ impl ForkServerProcess {
         let socket = self.socket.try_clone().and_then(UnixStream::from_std);
         let socket = socket.map_err(NoAnswer::Refused)?;
         if let Some(mut request) = request {
-            // A fork server that cannot get rid of its answers would take no request. Each is looked at before
-            // the next is received, or a descriptor that was dropped would be taken for that of another.
+            // Reads answers before it writes: a fork server whose answers fill the socket reads no request. Each
+            // answer is handled before the next is received, so that each gets its own descriptor.
             while self.receive(inbox, &socket).is_ok_and(|len| len > 0) {
                 while let Some((answer, fd)) = inbox.next().map_err(|()| NoAnswer::Gone)? {
                     let _late = pick(answer, fd);
                 }
             }
-            // The socket takes all of something so short, or nothing.
+            // The socket takes a short message as a whole or not at all.
             let fd = socket.as_fd();
             let mut send = || request.send_with(|bytes, fds| sys::send_with_fds(fd, bytes, fds));
             let sent = match send() {
@@ -234,16 +232,16 @@ impl ForkServerProcess {
         Ok(len)
     }
 
-    /// From here on it is silent, if it is not already.
+    /// Starts the time of silence, if it is not running.
     fn note_silence(&self) {
         self.silent_since().get_or_insert_with(Instant::now);
     }
 
-    /// Whether it has said nothing for so long though it was asked.
+    /// Whether a request has had no answer for `limit`.
     pub(super) fn is_silent_for(&self, limit: Duration) -> bool {
         let since = *self.silent_since();
         let is_over = since.is_some_and(|since| since.elapsed() >= limit);
-        is_over && !sys::is_readable(&self.socket) // It may be that nobody has listened.
+        is_over && !sys::is_readable(&self.socket) // Perhaps no one has listened.
     }
 
     fn silent_since(&self) -> MutexGuard<'_, Option<Instant>> {
@@ -252,7 +250,7 @@ impl ForkServerProcess {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes the process out, to end it or because it has ended.
+    /// Takes the process out, to end it or because it ended.
     pub(super) fn take_process(&self) -> Option<ChildProcess> {
         self.process
             .lock()
@@ -264,13 +262,13 @@ impl ForkServerProcess {
 impl ForkServerInbox {
     fn receive(&mut self, socket: &UnixStream) -> io::Result<usize> {
         let mut bytes = [0; 1024];
-        // One that is missing is missed where its answer is read.
+        // A missing descriptor is an error when its answer is read.
         let len = sys::receive_with_fds(socket.as_fd(), &mut bytes, &mut self.fds)?.len;
         self.bytes.extend_from_slice(&bytes[..len]);
         Ok(len)
     }
 
-    /// The next answer that has come in full, with the descriptor beside it.
+    /// The next complete answer, with the descriptor beside it.
     fn next(&mut self) -> Result<Option<(FromForkServer, Option<OwnedFd>)>, ()> {
         let Some(frame) = self.codec.decode(&mut self.bytes).map_err(|_| ())? else {
             return Ok(None);

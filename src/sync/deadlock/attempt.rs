@@ -1,4 +1,4 @@
-//! What a lock says of itself: that it is wanted, waited for, had, let go of, and no more.
+//! What a lock reports about itself: wanted, waited for, held, released, dropped.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -13,14 +13,14 @@ use super::state::{begin_wait, end_wait, state, tell};
 use super::suspects::Verdict;
 use super::takes::{LockNumber, Take};
 
-/// Whether anything here does anything.
+/// Whether detection is on.
 pub(super) static IS_ENABLED: AtomicBool = AtomicBool::new(cfg!(debug_assertions));
 
 fn is_enabled() -> bool {
     IS_ENABLED.load(Ordering::Relaxed)
 }
 
-/// Which lock it is; a part of the lock. It gets a number when somebody asks.
+/// Identifies a lock; a field of the lock. Its number is assigned on first use.
 #[derive(Debug)]
 pub(in crate::sync) struct Tag(AtomicU64);
 
@@ -54,8 +54,8 @@ impl Drop for Tag {
     }
 }
 
-/// That a lock is had, as long as this lives; a part of the guard. It goes before the lock is free:
-/// the next one would be found to wait for itself.
+/// Records that a lock is held, until dropped; a field of the guard. It drops before the lock is released:
+/// otherwise the next holder would seem to wait for itself.
 #[derive(Debug)]
 pub(in crate::sync) struct Hold(Option<Take>);
 
@@ -79,10 +79,10 @@ impl<'a> Attempt<'a> {
         Self { tag, place }
     }
 
-    /// Awaits `lock`, which takes the lock. Dropping this future is dropping that one.
+    /// Awaits `lock`, the future that takes the lock. Dropping this future drops that one.
     ///
     /// # Panics
-    /// If that is how a deadlock is told, and this is one.
+    /// If this is a deadlock and deadlocks panic.
     pub(in crate::sync) async fn watch<F: Future>(&self, lock: F) -> F::Output {
         let mut lock = pin!(lock);
         if !is_enabled() {
@@ -100,7 +100,7 @@ impl<'a> Attempt<'a> {
         lock.await
     }
 
-    /// The lock is had now.
+    /// Records that the lock is held now.
     pub(in crate::sync) fn hold(&self) -> Hold {
         let owner = is_enabled().then(LockOwner::known).flatten();
         Hold(owner.map(|owner| state().takes.hold(owner, self.tag.number(), self.place)))
@@ -112,7 +112,7 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    /// Of several opposite orders, the shortest: the others are most often longer ways to the same one.
+    /// The shortest of the opposite orders. Longer ones are most often detours of the same order.
     fn opposite(&self, owner: LockOwner) -> Option<Report> {
         let state = &mut *state();
         let number = self.tag.number();
@@ -130,7 +130,7 @@ impl<'a> Attempt<'a> {
         Some(Report(Finding::Orders { now, before }))
     }
 
-    /// Called whenever the lock is not to be had.
+    /// Called on each poll that finds the lock held.
     fn wait(&self, waiting: &mut Option<WaitingAttempt>, cx: &mut Context<'_>) {
         if waiting.is_none() {
             *waiting = LockOwner::known().map(|owner| {
@@ -147,7 +147,7 @@ impl<'a> Attempt<'a> {
     }
 }
 
-/// That a lock is waited for, as long as this lives.
+/// Records that a lock is waited for, until dropped.
 struct WaitingAttempt {
     wait: Take,
     verdict: Option<Arc<Verdict>>,
@@ -170,7 +170,7 @@ mod tests {
 
     use super::*;
 
-    /// Whatever other tests do meanwhile: this looks at its own only.
+    /// Looks only at its own locks, since other tests run at the same time.
     #[tokio::test]
     async fn nothing_is_remembered_of_locks_that_are_gone_and_of_futures_that_were_dropped() {
         if !is_enabled() {

@@ -1,17 +1,18 @@
-//! Deadlocks of [`Lock`](super::Lock) and [`RLock`](super::RLock), told with the places in the source
-//! instead of a hang. On in debug builds; [`Detection::enable`] turns it on in others.
+//! Reports deadlocks of [`Lock`](super::Lock) and [`RLock`](super::RLock), with the places in the source,
+//! instead of a hang. On by default in debug builds; [`Detection::enable`] turns it on in others.
 //!
-//! It knows who has which lock and who waits for which, and tells three things:
+//! It records which task holds which lock and which task waits for which lock. It reports three things:
 //!
-//! - **A task takes a lock that it has.** It would wait for itself for ever.
-//! - **Tasks wait for each other**, each for a lock that the next one has.
-//! - **Two locks are taken in opposite orders**, be it at different times: that is a deadlock when it happens at
-//!   the same time. This is told at once, when the opposite order is seen, to the hook of
-//!   [`Detection::on_report`]. It goes to stderr unless set, once for each pair of places in the source.
+//! - **A task takes a lock that it holds.** It would wait for itself forever.
+//! - **Tasks wait for each other**, each for a lock that the next one holds.
+//! - **Two locks are taken in opposite orders**, at any two times. That is a deadlock if it happens at the same
+//!   time. The hook of [`Detection::on_report`] receives this report as soon as the second order is seen, once
+//!   for each pair of places in the source. The default hook writes to stderr.
 //!
-//! The first two are deadlocks if they last, so the wait that has closed the circle has five seconds
-//! ([`Detection::patience`]). Then it panics with what is known. Its task's guards are dropped by that, so
-//! that the others go on.
+//! The first two are deadlocks if they last. So the wait that closes the cycle has five seconds
+//! ([`Detection::patience`]) to end. Then it panics with the report, unless
+//! [`panics(false)`](Detection::panics) is set. The panic drops the guards of its task, so the other tasks go
+//! on.
 //!
 //! ```
 //! use std::time::Duration;
@@ -22,31 +23,32 @@
 //! let task = tokio::spawn(async {
 //!     let lock = Lock::new(0);
 //!     let _guard = lock.lock().await;
-//!     *lock.lock().await += 1; // It has the lock already.
+//!     *lock.lock().await += 1; // It holds the lock already.
 //! });
 //! let panic = task.await.unwrap_err().into_panic();
 //! let message = panic.downcast_ref::<String>().unwrap();
-//! assert!(message.contains(" for a lock that it took itself at "));
+//! assert!(message.contains(" for a lock that it already holds, taken at "));
 //! # }
 //! ```
 //!
-//! # What it cannot know
+//! # Limits
 //!
-//! A task is one flow of control here, and a thread outside of tasks is another. The branches of `join!` and
-//! `select!` are one task, so that one which waits for another looks like a task that waits for itself. Hence
-//! the time it is given: who has the lock may let go. Where branches have a lock for longer than that, spawn them, or set
-//! more patience, or [`panics(false)`](Detection::panics). When both places are the same, it is told and does not
-//! panic: that is most often branches which run the same code.
+//! A task counts as one flow of control, and so does a thread outside of tasks. The branches of `join!` and
+//! `select!` belong to one task. So a branch that waits for another one looks like a task that waits for
+//! itself. The patience is for this case: the other branch may release the lock in that time. If branches hold
+//! a lock for longer, spawn them as tasks, raise the patience, or set [`panics(false)`](Detection::panics). If
+//! both places are the same, the report goes to the hook and does not panic: these are most often branches that
+//! run the same code.
 //!
-//! An [`OwnedLockGuard`](super::OwnedLockGuard) can go anywhere, so it is nobody's, and waits for it are never told. A
-//! [`LockGuard`](super::LockGuard) is taken to stay with its task.
+//! An [`OwnedLockGuard`](super::OwnedLockGuard) may move to any task, so its owner is unknown, and waits for
+//! its lock are never reported. A [`LockGuard`](super::LockGuard) counts as held by the task that took it.
 //!
-//! Futures that are polled on a thread without a tokio runtime are nobody's either.
+//! The owner of a future that is polled on a thread without a tokio runtime is unknown too.
 //!
 //! # Cost
 //!
-//! Off: reading one flag. On: three short turns under one lock for all of the process. What it remembers goes with the
-//! locks: those had and waited for, and the orders they were taken in, 65536 of those at the most.
+//! Off: one atomic read. On: three short critical sections under one lock of the process. Its memory grows with
+//! the locks that are held, waited for, or taken together: at most 65536 lock orders are kept.
 
 mod attempt;
 mod order;
@@ -66,7 +68,9 @@ pub use report::Report;
 use attempt::IS_ENABLED;
 use state::Settings;
 
-/// How deadlocks are found and told. One setting holds for all of the process.
+/// How deadlocks are detected and reported. One setting applies to the whole process.
+///
+/// Default: five seconds of patience, deadlocks panic, other reports go to stderr.
 ///
 /// ```
 /// use std::time::Duration;
@@ -75,11 +79,11 @@ use state::Settings;
 /// Detection::new().patience(Duration::from_secs(1)).enable();
 /// ```
 #[derive(Clone, Debug)]
-#[must_use = "it is in force when it is enabled"]
+#[must_use = "it has no effect until `enable` is called"]
 pub struct Detection(Settings);
 
 impl Detection {
-    /// What debug builds begin with.
+    /// Creates the default settings, which debug builds start with.
     ///
     /// ```
     /// use concurrent_futures::sync::deadlock::Detection;
@@ -90,8 +94,8 @@ impl Detection {
         Self(Settings::default())
     }
 
-    /// How long a circle of waits has to stand until it counts as a deadlock: five seconds unless set. With
-    /// none, it counts at once, and branches of a task must not wait for each other.
+    /// How long a cycle of waits must last to count as a deadlock. Default: five seconds. With zero it counts
+    /// at once; then branches of one task must not wait for each other.
     ///
     /// ```
     /// use std::time::Duration;
@@ -104,8 +108,8 @@ impl Detection {
         self
     }
 
-    /// Whether a deadlock panics, in the task whose wait has closed the circle. It does unless set. If not,
-    /// it is told as opposite orders are, and goes on.
+    /// Whether a deadlock panics, in the task whose wait closed the cycle. Default: true. If false, the hook of
+    /// [`on_report`](Self::on_report) receives the report and the wait goes on.
     ///
     /// ```
     /// use concurrent_futures::sync::deadlock::Detection;
@@ -117,8 +121,8 @@ impl Detection {
         self
     }
 
-    /// Whom to tell what does not panic. It is called by the task that takes a lock, once for each pair of
-    /// places.
+    /// Sets the hook for reports that do not panic. Default: write to stderr. The task that takes the lock
+    /// calls it, once for each pair of places.
     ///
     /// ```
     /// use concurrent_futures::sync::deadlock::Detection;
@@ -130,7 +134,7 @@ impl Detection {
         self
     }
 
-    /// From now on this is in force. Guards that were taken before are not known.
+    /// Applies these settings and turns detection on. Locks taken earlier with detection off are unknown.
     ///
     /// ```
     /// use concurrent_futures::sync::deadlock::{Detection, is_enabled};
@@ -150,7 +154,7 @@ impl Default for Detection {
     }
 }
 
-/// Ends it, for all of the process. What is waited for at the moment is still told.
+/// Turns detection off for the whole process. Waits that are in progress are still reported.
 ///
 /// ```
 /// use concurrent_futures::sync::deadlock;
@@ -162,7 +166,7 @@ pub fn disable() {
     IS_ENABLED.store(false, Ordering::Relaxed);
 }
 
-/// Whether deadlocks are found and told now.
+/// Whether deadlock detection is on.
 ///
 /// ```
 /// use concurrent_futures::sync::deadlock;

@@ -1,27 +1,27 @@
-//! In which order locks are taken, by anyone at any time. An order that leads back to where it began
-//! can be a deadlock, if not this time.
+//! The orders in which locks were taken, by any task at any time. An order that leads back to its start is a
+//! possible deadlock.
 
 use std::collections::{HashMap, HashSet};
 
 use super::report::{CodePlace, Pair};
 use super::takes::{LockNumber, Take};
 
-/// So many orders are remembered, in some MiB. A program that has more locks in use at a time, each
-/// taken beside each other, is told of some opposite orders only.
+/// The maximal number of recorded orders, a few MiB. A program that nests more locks than this gets only some
+/// of the reports of opposite orders.
 const MOST: usize = 1 << 16;
 
 #[derive(Debug, Default)]
 pub(super) struct LockOrder {
-    /// What was taken while a lock was had, and where both were taken the first time.
+    /// For each lock, those that were taken while it was held, and where both were taken the first time.
     after: HashMap<LockNumber, HashMap<LockNumber, Pair>>,
-    /// What was had while a lock was taken: the same the other way round.
+    /// The inverse of `after`: for each lock, those that were held while it was taken.
     before: HashMap<LockNumber, HashSet<LockNumber>>,
     number: usize,
 }
 
 impl LockOrder {
-    /// Someone has a lock and takes another. If that is new, and the opposite order is known, gives the
-    /// places of that, step by step.
+    /// Records that the holder of `held` takes `lock`. If that is new and the opposite order is known, returns
+    /// the places of that, step by step.
     pub(super) fn note(
         &mut self,
         held: &Take,
@@ -48,7 +48,7 @@ impl LockOrder {
         opposite
     }
 
-    /// The lock is no more.
+    /// Removes a dropped lock.
     pub(super) fn forget(&mut self, lock: LockNumber) {
         for (after, _) in self.after.remove(&lock).into_iter().flatten() {
             self.number -= 1;
@@ -75,9 +75,9 @@ impl LockOrder {
         self.after.get(&lock).map_or(0, HashMap::len)
     }
 
-    /// The shortest way by known orders.
+    /// The shortest path along known orders.
     fn path(&self, from: LockNumber, to: LockNumber) -> Option<Vec<Pair>> {
-        // How each lock was reached first.
+        // For each lock, the step that reached it first.
         let mut reached: HashMap<LockNumber, (LockNumber, Pair)> = HashMap::new();
         let mut ahead = vec![from];
         let mut next = 0;

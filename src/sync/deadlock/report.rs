@@ -1,36 +1,37 @@
-//! What was found, for people: who holds what since where, and where the next was taken.
+//! The report for people: which task holds what, where it was taken, and where the next lock is taken.
 
 use std::fmt;
 use std::panic::Location;
 
 use crate::sync::owner::LockOwner;
 
-/// A place in the source: where a lock was taken, or is wanted.
+/// A place in the source that takes a lock.
 pub(in crate::sync) type CodePlace = &'static Location<'static>;
 
 /// A deadlock, or locks taken in opposite orders, with the places in the source.
 ///
-/// [`Detection::on_report`](super::Detection::on_report) gets it. `Display` tells all there is, and
-/// is what a lock panics with.
+/// [`Detection::on_report`](super::Detection::on_report) receives it. `Display` shows all of it; a lock that
+/// panics uses the same text. The text begins with `deadlock: ` or `possible deadlock: `, then has one line for
+/// each task or order.
 #[derive(Clone, Debug)]
 pub struct Report(pub(super) Finding);
 
 #[derive(Clone, Debug)]
 pub(super) enum Finding {
-    /// Each waits for a lock that the next one holds; the last waits for one that the first holds.
+    /// Each task waits for a lock that the next one holds; the last waits for a lock that the first holds.
     Deadlock(Vec<WaitStep>),
-    /// Two locks, and others between them perhaps, were taken the other way round `before`.
+    /// Two locks, perhaps with others between them, were taken the other way round `before`.
     Orders { now: WaitStep, before: Vec<Pair> },
 }
 
-/// One who holds a lock and wants another.
+/// A task that holds one lock and takes another.
 #[derive(Clone, Debug)]
 pub(super) struct WaitStep {
     pub(super) owner: LockOwner,
     pub(super) places: Pair,
 }
 
-/// Where a lock was taken that is held, and where the next is wanted.
+/// Where the held lock was taken, and where the next one is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Pair {
     pub(super) held: CodePlace,
@@ -38,14 +39,14 @@ pub(super) struct Pair {
 }
 
 impl Report {
-    /// Whether tasks wait for each other now, or one for itself. If not, they may do so another
-    /// time, since they take locks in opposite orders.
+    /// Whether tasks wait for each other now, or one waits for itself. If false, locks are taken in opposite
+    /// orders, which can become a deadlock.
     pub fn is_deadlock(&self) -> bool {
         matches!(self.0, Finding::Deadlock(_))
     }
 
-    /// The places in the source, in pairs: where a lock was taken that is held, and where the next
-    /// one was wanted by the same task. The pair of the task that this was noticed in comes first.
+    /// The places in the source, in pairs: where a held lock was taken, and where the same task takes the next
+    /// one. The pair of the reporting task comes first.
     pub fn places(&self) -> Vec<[&'static Location<'static>; 2]> {
         let pairs: Vec<Pair> = match &self.0 {
             Finding::Deadlock(steps) => steps.iter().map(|step| step.places).collect(),
@@ -55,7 +56,7 @@ impl Report {
         places.map(|pair| [pair.held, pair.wanted]).collect()
     }
 
-    /// The pair of places that it is told for once.
+    /// The pair of places that identifies the report; each is reported once.
     pub(super) fn first_pair(&self) -> Pair {
         match &self.0 {
             Finding::Deadlock(steps) => steps[0].places,
@@ -63,8 +64,8 @@ impl Report {
         }
     }
 
-    /// Whether one place in the source takes a lock that it holds itself. That can be a function
-    /// which calls itself, but branches of one task that run the same code look just like it.
+    /// Whether one place in the source takes a lock that it already holds. That can be a recursive function,
+    /// but branches of one task that run the same code look the same.
     pub(super) fn may_be_branches(&self) -> bool {
         match &self.0 {
             Finding::Deadlock(steps) => {
@@ -83,10 +84,13 @@ impl fmt::Display for Report {
                 let Pair { held, wanted } = places;
                 write!(
                     f,
-                    "deadlock: {owner} waits at {wanted} for a lock that it took itself at {held}"
+                    "deadlock: {owner} waits at {wanted} for a lock that it already holds, \
+                     taken at {held}"
                 )?;
                 if self.may_be_branches() {
-                    f.write_str(" (unless another branch of the task has it and lets go)")?;
+                    f.write_str(
+                        " (unless another branch of the task holds it and will release it)",
+                    )?;
                 }
                 Ok(())
             }
@@ -97,7 +101,7 @@ impl fmt::Display for Report {
                     let owner = step.owner;
                     write!(
                         f,
-                        "\n  {owner} has a lock from {held} and waits at {wanted}"
+                        "\n  {owner} holds a lock taken at {held} and waits for the next at {wanted}"
                     )
                 })
             }
@@ -106,13 +110,13 @@ impl fmt::Display for Report {
                 let owner = now.owner;
                 write!(
                     f,
-                    "locks are taken in opposite orders, which can be a deadlock\
-                     \n  {owner} has a lock from {held} and takes another at {wanted}"
+                    "possible deadlock: locks are taken in opposite orders\
+                     \n  {owner} holds a lock taken at {held} and takes another at {wanted}"
                 )?;
                 before.iter().try_for_each(|Pair { held, wanted }| {
                     write!(
                         f,
-                        "\n  before, a lock was had from {held} and another taken at {wanted}"
+                        "\n  earlier, a task held a lock taken at {held} and took another at {wanted}"
                     )
                 })
             }

@@ -1,5 +1,5 @@
-//! What is known of all locks of the process, and the thread that waits for suspects. User code never
-//! runs while this is locked, nor on that thread.
+//! The state of all locks of the process, and the thread that waits for suspects. User code never runs under
+//! this lock or on that thread.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -17,7 +17,7 @@ use super::takes::{LockNumber, Take, Takes};
 
 static STATE: LazyLock<Mutex<DetectorState>> = LazyLock::new(Mutex::default);
 
-/// Tells the thread that there are other suspects.
+/// Wakes the thread when the suspects change.
 static SUSPECTS_CHANGED: Condvar = Condvar::new();
 
 #[derive(Debug, Default)]
@@ -27,7 +27,7 @@ pub(super) struct DetectorState {
     suspects: Suspects,
     is_watched: bool,
     settings: Settings,
-    /// What was told, and whether as a deadlock. There are no more than there are places in the source.
+    /// The reports made so far, and whether each was a deadlock. Bounded by the places in the source.
     told: HashSet<(bool, Pair)>,
 }
 
@@ -46,7 +46,7 @@ pub(super) fn set(settings: Settings) {
     state().settings = settings;
 }
 
-/// Notes a wait, and begins to look at it if it closes a circle.
+/// Records a wait, and adds a suspect if it closes a cycle.
 pub(super) fn begin_wait(
     owner: LockOwner,
     lock: LockNumber,
@@ -67,7 +67,7 @@ pub(super) fn end_wait(wait: &Take, is_suspect: bool) {
     }
 }
 
-/// Ends when there is no suspect.
+/// Runs until there are no suspects.
 fn watch_suspects() {
     let mut state = state();
     while let Some(due) = state.suspects.next_due() {
@@ -78,7 +78,7 @@ fn watch_suspects() {
             continue;
         }
         let judged = state.judge_due(now);
-        drop(state); // A waker is somebody else's code.
+        drop(state); // A waker is foreign code.
         judged.iter().for_each(|verdict| verdict.wake());
         state = self::state();
     }
@@ -113,10 +113,10 @@ impl DetectorState {
     }
 }
 
-/// Gives it to whom it may concern, outside of the lock.
+/// Panics or calls the hook, without holding the lock.
 ///
 /// # Panics
-/// That is how a deadlock is told, unless set otherwise.
+/// If this is a deadlock and deadlocks panic.
 pub(super) fn tell(report: &Report) {
     let (settings, is_new) = {
         let mut state = state();
@@ -141,7 +141,7 @@ impl Default for Settings {
     }
 }
 
-/// Not by `eprintln`: what a test prints by that is held back, for ever if the test hangs.
+/// Not `eprintln`: the test harness captures that, and never shows it if the test hangs.
 fn print(report: &Report) {
     let _ = writeln!(io::stderr(), "{report}");
 }

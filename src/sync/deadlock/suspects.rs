@@ -1,5 +1,5 @@
-//! Waits that have closed a circle. Each has some time to come to an end by itself: another branch of its
-//! task may let go of the lock, or whoever was given the guard.
+//! Waits that have closed a cycle. Each has some time to end by itself: another branch of its task, or the task
+//! that the guard moved to, may release the lock.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,7 +11,7 @@ use futures::task::AtomicWaker;
 use super::report::Report;
 use super::takes::{Circle, Take, Takes};
 
-/// In the order in which their time is up.
+/// Ordered by the end of their time.
 #[derive(Debug, Default)]
 pub(super) struct Suspects(BTreeMap<(Instant, u64), Suspect>);
 
@@ -22,7 +22,7 @@ struct Suspect {
     verdict: Arc<Verdict>,
 }
 
-/// What becomes of a suspect; the wait itself looks here.
+/// The decision about a suspect; the wait itself reads it.
 #[derive(Debug, Default)]
 pub(super) struct Verdict {
     report: Mutex<Option<Report>>,
@@ -49,8 +49,8 @@ impl Suspects {
         self.0.keys().next().map(|(due, _)| *due)
     }
 
-    /// Judges the first one. If others hold what it waits for by now, or others wait, somebody has
-    /// gone on, and it has as much time again.
+    /// Judges the first suspect. If the cycle has changed since, some task has made progress, and the suspect
+    /// gets the same time again.
     pub(super) fn judge_next(&mut self, takes: &Takes, patience: Duration) -> Option<Arc<Verdict>> {
         let ((due, number), mut suspect) = self.0.pop_first()?;
         let circle = takes.circle(&suspect.wait)?;
@@ -65,7 +65,7 @@ impl Suspects {
 }
 
 impl Verdict {
-    /// One that is known at once.
+    /// A verdict that is passed at once.
     pub(super) fn new(report: Report) -> Self {
         let verdict = Self::default();
         verdict.pass(report);
@@ -80,9 +80,9 @@ impl Verdict {
         self.waker.wake();
     }
 
-    /// The report, once it is there. Until then, its coming wakes `waker`.
+    /// The report, once it is there. Until then, registers `waker` for it.
     pub(super) fn take(&self, waker: &Waker) -> Option<Report> {
-        self.waker.register(waker); // Before the look, lest it comes in between.
+        self.waker.register(waker); // Before reading: a report in between would not wake.
         let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
         report.take()
     }

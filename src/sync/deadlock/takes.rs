@@ -1,4 +1,4 @@
-//! Who has which lock, and who waits for which. A circle of waits is a deadlock, if it stands.
+//! Which task holds which lock, and which waits for which. A cycle of waits that lasts is a deadlock.
 
 use std::collections::{HashMap, HashSet};
 
@@ -6,38 +6,38 @@ use crate::sync::owner::LockOwner;
 
 use super::report::{CodePlace, Finding, Pair, Report, WaitStep};
 
-/// The number of a lock; no other ever has the same.
+/// The number of a lock; never used twice.
 pub(super) type LockNumber = u64;
 
-/// A lock that someone has, or waits for.
+/// A lock that a task holds or waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Take {
-    /// Later ones have higher numbers.
+    /// Later takes have higher numbers.
     pub(super) number: u64,
     pub(super) owner: LockOwner,
     pub(super) lock: LockNumber,
     pub(super) place: CodePlace,
 }
 
-/// All that are had and waited for at the moment.
+/// All current holds and waits.
 #[derive(Debug, Default)]
 pub(super) struct Takes {
     last_number: u64,
-    /// Each lock has one holder.
+    /// One holder for each lock.
     holds: HashMap<LockNumber, Take>,
-    /// The same by their owners, in the order they were taken.
+    /// The same by owner, in the order of taking.
     held: HashMap<LockOwner, Vec<Take>>,
     /// A task that runs branches can have several.
     waits: HashMap<LockOwner, Vec<Take>>,
 }
 
-/// Each wait is for the lock beside it, whose owner has the next wait. The owner of the last lock
-/// is that of the first wait.
+/// Each wait is paired with the hold of its lock, whose owner has the next wait. The owner of the last hold is
+/// that of the first wait.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Circle(Vec<(Take, Take)>);
 
 impl Takes {
-    /// The locks that `owner` has, in the order it took them.
+    /// The locks that `owner` holds, in the order of taking.
     pub(super) fn held_by(&self, owner: LockOwner) -> &[Take] {
         self.held.get(&owner).map_or(&[], Vec::as_slice)
     }
@@ -66,7 +66,7 @@ impl Takes {
         remove(&mut self.waits, wait);
     }
 
-    /// The lock is no more. If its guard was leaked, it is still had.
+    /// Removes a dropped lock, also if its guard was leaked.
     pub(super) fn forget(&mut self, lock: LockNumber) {
         if let Some(hold) = self.holds.remove(&lock) {
             remove(&mut self.held, &hold);
@@ -83,10 +83,10 @@ impl Takes {
         }
     }
 
-    /// Where `wait` leads back to its own owner. Waits that began later are not followed, so of a
-    /// circle only the wait that closed it finds it.
+    /// The cycle that leads from `wait` back to its own owner. Later waits are not followed, so only the wait
+    /// that closed a cycle finds it.
     pub(super) fn circle(&self, wait: &Take) -> Option<Circle> {
-        // What was reached, and from which of these.
+        // The pairs reached, each with the index of its predecessor.
         let mut reached: Vec<(Take, Take, Option<usize>)> = Vec::new();
         let mut seen = HashSet::new();
         let mut ahead = vec![(*wait, None)];
@@ -121,7 +121,7 @@ impl Takes {
     }
 }
 
-/// Leaves nothing behind for an owner who has no more.
+/// Removes `take`, and the entry of an owner that has no more.
 fn remove(takes: &mut HashMap<LockOwner, Vec<Take>>, take: &Take) {
     if let Some(own) = takes.get_mut(&take.owner) {
         own.retain(|other| other.number != take.number);

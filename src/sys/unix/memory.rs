@@ -46,7 +46,7 @@ impl SharedMapping {
         if rustix::fs::fstat(fd)?.st_size.unsigned_abs() < len as u64 {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
-                "the shared memory is too short",
+                "the received shared memory is shorter than announced",
             ));
         }
         Self::map(fd, len)
@@ -59,7 +59,7 @@ impl SharedMapping {
         if end.is_none_or(|end| end > file_len) {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
-                "the shared memory is too short",
+                "the received shared memory is shorter than announced",
             ));
         }
         Ok(Self {

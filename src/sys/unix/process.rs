@@ -178,7 +178,7 @@ impl ChildProcess {
     }
 
     /// The process that forked it takes its exit status now: its id may soon be another's.
-    pub(crate) fn let_go(&mut self) {
+    pub(crate) fn kill_without_reaping(&mut self) {
         self.kill();
         self.reaper = Reaper::Done;
     }

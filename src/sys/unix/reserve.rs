@@ -22,7 +22,7 @@ pub(super) fn reserve(file: impl AsFd, len: u64) -> io::Result<()> {
     match try_reserve(file.as_fd(), len) {
         Err(error @ (Errno::NOSPC | Errno::NOMEM | Errno::FBIG)) => Err(io::Error::new(
             io::ErrorKind::OutOfMemory,
-            format!("there is no room for {len} bytes of shared memory: {error}"),
+            format!("no memory is left for {len} bytes of shared memory: {error}"),
         )),
         outcome => Ok(outcome?),
     }

@@ -68,8 +68,8 @@ impl SegmentName {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
                 format!(
-                    "{name:?} cannot be the name of shared memory: it is to have 1 to {LONGEST} bytes of \
-                     letters, digits, `-`, `_` and `.`"
+                    "{name:?} is not a valid name of shared memory; use 1 to {LONGEST} bytes of letters, \
+                     digits, `-`, `_` and `.`"
                 ),
             ));
         }
@@ -100,7 +100,7 @@ impl SegmentName {
     /// The segment that has this name, and its length.
     pub(crate) fn open(&self) -> io::Result<(OwnedFd, u64)> {
         let missing = || {
-            let text = format!("there is no shared memory {}", self.path);
+            let text = format!("shared memory {} does not exist", self.path);
             io::Error::new(io::ErrorKind::NotFound, text)
         };
         let (file, stat) = self.remove_unowned()?.ok_or_else(missing)?;
@@ -123,7 +123,10 @@ impl SegmentName {
             if times_owned == 2 || begun.elapsed() > PATIENCE {
                 return Err(io::Error::new(
                     io::ErrorKind::AlreadyExists,
-                    format!("there is shared memory {} already", self.path),
+                    format!(
+                        "shared memory {} exists already; open it, or choose another name",
+                        self.path
+                    ),
                 ));
             }
         }
@@ -147,7 +150,10 @@ impl SegmentName {
         let ours = stat.st_uid == rustix::process::geteuid().as_raw();
         if !ours || FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             // Anybody may put something there.
-            let text = format!("{} is not shared memory of this user", self.path);
+            let text = format!(
+                "{} is not shared memory of this user; choose another name",
+                self.path
+            );
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
         }
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {

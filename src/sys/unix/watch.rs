@@ -110,7 +110,7 @@ pub(crate) fn wait_for_parents_end(
             Err(error) => return Err(error.into()),
             Ok(0) => ticking = tick(),
             Ok(_) if watched[1..].iter().any(|fd| !fd.revents().is_empty()) => return Ok(()),
-            Ok(_) => ticking = bell.hush(),
+            Ok(_) => ticking = bell.clear(),
         }
     }
 }
@@ -139,7 +139,7 @@ impl WakeFd {
     }
 
     /// Stops the ringing. Says whether it rang.
-    fn hush(&self) -> bool {
+    fn clear(&self) -> bool {
         rustix::io::read(&self.0, &mut [0; 8]).is_ok()
     }
 }

@@ -8,7 +8,7 @@ fn texts() -> impl Strategy<Value = OsString> {
     prop::collection::vec(1_u8.., 0..20).prop_map(OsString::from_vec)
 }
 
-fn errands() -> impl Strategy<Value = ProcessSetup> {
+fn setups() -> impl Strategy<Value = ProcessSetup> {
     let environment = prop::option::of(prop::collection::vec((texts(), texts()), 0..5));
     let folder = prop::option::of(texts().prop_map(PathBuf::from));
     let limits = prop::collection::vec((Just(Limit::CpuTime), any::<i64>()), 0..3);
@@ -29,7 +29,7 @@ fn errands() -> impl Strategy<Value = ProcessSetup> {
 
 proptest! {
     #[test]
-    fn an_process_setup_survives_the_trip(process_setup in errands(), args: Vec<u8>) {
+    fn a_process_setup_survives_the_trip(process_setup in setups(), args: Vec<u8>) {
         let mut chain = Chain::new();
         chain.put_bytes(args.clone().into());
         let mut out = Chain::new();
@@ -37,13 +37,13 @@ proptest! {
         let bytes = out.into_bytes();
         let frame = Frames::new(LARGEST).next(&mut &bytes[..]).expect("a frame");
         let parsed = ProcessSetup::parse(Reader::from(frame.expect("a frame")));
-        let (parsed, rest) = parsed.expect("an errand");
+        let (parsed, rest) = parsed.expect("a process setup");
         prop_assert_eq!(parsed, process_setup);
         prop_assert_eq!(&rest.into_bytes()[..], &args[..]);
     }
 
     #[test]
-    fn garbage_is_no_process_setup_and_no_panic(bytes: Vec<u8>) {
+    fn garbage_is_no_setup_and_no_panic(bytes: Vec<u8>) {
         let _ = ProcessSetup::parse(Reader::from([&[TAG], &bytes[..]].concat()));
     }
 }
@@ -57,24 +57,32 @@ fn outcome(value: &[u8]) -> Chain {
 
 #[test]
 fn what_is_left_in_whole_is_found_and_nothing_else_is() {
-    let legacy = Legacy::create().expect("memory");
-    assert!(legacy.read().expect("a file").is_none(), "nothing was left");
-    let theirs = Legacy::from(legacy.share().expect("a file"));
+    let outcome_file = OutcomeFile::create().expect("memory");
+    assert!(
+        outcome_file.read().expect("a file").is_none(),
+        "nothing was left"
+    );
+    let theirs = OutcomeFile::from(outcome_file.share().expect("a file"));
     (&theirs.0).seek(SeekFrom::Start(HEAD)).expect("a file");
     (&theirs.0).write_all(b"cut o").expect("memory");
-    assert!(legacy.read().expect("a file").is_none(), "a part was left");
+    assert!(
+        outcome_file.read().expect("a file").is_none(),
+        "a part was left"
+    );
     theirs.leave(outcome(b"whole")).expect("memory");
-    let (status, value) = legacy.read().expect("a file").expect("an outcome");
+    let (status, value) = outcome_file.read().expect("a file").expect("an outcome");
     assert_eq!(status, Status::Unencodable);
     assert_eq!(&value.into_bytes()[..], b"whole");
 }
 
 #[test]
 fn a_huge_length_never_allocates() {
-    let legacy = Legacy::create().expect("memory");
-    legacy
+    let outcome_file = OutcomeFile::create().expect("memory");
+    outcome_file
         .0
         .write_all_at(&u64::MAX.to_le_bytes(), 0)
         .expect("memory");
-    legacy.read().expect_err("there is no more than the length");
+    outcome_file
+        .read()
+        .expect_err("there is no more than the length");
 }

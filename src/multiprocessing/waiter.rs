@@ -1,5 +1,5 @@
-//! Waiting for a bell to ring or for a process to end, whichever comes first: in a task ([`Vigil`]) or in a
-//! thread ([`BlockingVigil`]). Who keeps one may be woken for nothing, and has to look again.
+//! Waits for a bell to ring or for a process to end, in a task ([`Waiter`]) or a thread ([`BlockingWaiter`]).
+//! Wake-ups may be spurious, so the owner has to look again.
 
 use std::future::poll_fn;
 use std::io;
@@ -12,52 +12,52 @@ use tokio::sync::{Mutex, oneshot};
 use super::bell::Bell;
 use crate::sys::{self, BlockingEdges, Edges, ProcessIdentity};
 
-/// Without a descriptor to listen with, one looks again after so long.
+/// The interval of polling when no descriptor is left to listen with.
 pub(super) const BLIND: Duration = Duration::from_millis(10);
 
-/// Why somebody who waited is to look.
+/// The reason of a wake-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Woken {
     /// The bell has rung.
     Rang,
-    /// A process that was watched has ended, or it is not known whether anything has happened.
+    /// A watched process has ended, or the reason is unknown.
     Ended,
 }
 
-/// What a task listens to.
+/// What one task listens to.
 #[derive(Debug)]
-pub(super) struct Vigil<'a> {
+pub(super) struct Waiter<'a> {
     bell: &'a Bell,
-    ear: Option<Edges>,
+    listener: Option<Edges>,
     watched: WatchedProcesses<Edges>,
 }
 
-impl<'a> Vigil<'a> {
-    /// Listens from now on.
+impl<'a> Waiter<'a> {
+    /// Starts to listen.
     ///
     /// # Panics
     /// Outside of a tokio runtime, or in one without an I/O driver.
     pub(super) fn new(bell: &'a Bell) -> Self {
         Self {
             bell,
-            ear: bell.ear().ok(),
+            listener: bell.listener().ok(),
             watched: WatchedProcesses::default(),
         }
     }
 
-    /// Watches these processes, and no others. Gives one of them that has ended.
+    /// Watches these processes, and no others. Returns one of them that has ended.
     pub(super) fn watch(&mut self, whom: &[ProcessIdentity]) -> Option<ProcessIdentity> {
         self.watched.watch(whom, Edges::of)
     }
 
-    /// Waits until the bell has rung since the last time, or a watched process has ended.
+    /// Waits until the bell has rung since the last wait, or a watched process has ended.
     ///
     /// # Cancel safety
     /// Cancel safe.
     pub(super) async fn wait(&mut self) -> Woken {
-        let Some(ear) = self.ear.as_ref().filter(|_| !self.watched.blind) else {
+        let Some(listener) = self.listener.as_ref().filter(|_| !self.watched.blind) else {
             pause().await;
-            self.ear = self.bell.ear().ok();
+            self.listener = self.bell.listener().ok();
             return Woken::Ended;
         };
         let woken = poll_fn(|context| {
@@ -66,30 +66,30 @@ impl<'a> Vigil<'a> {
                     return Poll::Ready(outcome.map(|()| Woken::Ended));
                 }
             }
-            ear.poll_next(context).map_ok(|()| Woken::Rang)
+            listener.poll_next(context).map_ok(|()| Woken::Rang)
         });
         woken.await.unwrap_or_else(|_| {
-            // The runtime that listened has ended; this one may be another.
-            self.ear = None;
+            // The runtime that listened has ended; the next one may be another.
+            self.listener = None;
             self.watched = WatchedProcesses::default();
             Woken::Ended
         })
     }
 }
 
-/// Looks whether this thread may wait.
+/// Checks that this thread may block.
 ///
 /// # Panics
-/// In an asynchronous task, where waiting would stop a thread of its runtime.
+/// On a thread that drives async code.
 pub(super) fn may_block() {
-    // A fork still believes to be in the runtime that it was forked in, which does not run there.
+    // A fork still seems to be in the runtime that it was forked in, which does not run there.
     if sys::generation() == 0 {
-        // Nobody has this one, so it does not wait.
+        // The mutex is free, so this does not wait; it checks the thread.
         drop(Mutex::new(()).blocking_lock());
     }
 }
 
-/// Waits for a short time. Neither a timer nor a blocking thread of the runtime is sure to be there.
+/// Sleeps for `BLIND`. The runtime may have no timer and no free blocking thread, so this starts a thread.
 pub(super) async fn pause() {
     let (done, over) = oneshot::channel::<()>();
     let thread = std::thread::Builder::new().stack_size(64 * 1024);
@@ -103,23 +103,23 @@ pub(super) async fn pause() {
     let _ = over.await;
 }
 
-/// What a thread hears: the bell, or the end of a process that it watches.
+/// The kinds of edges: the bell, or the end of a watched process.
 const RING: u64 = 1;
 const END: u64 = 2;
 
-/// What a thread listens to.
+/// What one thread listens to.
 #[derive(Debug)]
-pub(super) struct BlockingVigil<'a> {
+pub(super) struct BlockingWaiter<'a> {
     bell: &'a Bell,
     edges: Option<BlockingEdges>,
     watched: WatchedProcesses<OwnedFd>,
 }
 
-impl<'a> BlockingVigil<'a> {
-    /// Listens from now on.
+impl<'a> BlockingWaiter<'a> {
+    /// Starts to listen.
     ///
     /// # Panics
-    /// In an asynchronous task, where waiting would stop a thread of its runtime.
+    /// On a thread that drives async code.
     pub(super) fn new(bell: &'a Bell) -> Self {
         may_block();
         Self {
@@ -129,7 +129,7 @@ impl<'a> BlockingVigil<'a> {
         }
     }
 
-    /// As [`Vigil::watch`].
+    /// Like [`Waiter::watch`].
     pub(super) fn watch(&mut self, whom: &[ProcessIdentity]) -> Option<ProcessIdentity> {
         let edges = self.edges.as_ref();
         self.watched.watch(whom, |process| {
@@ -140,7 +140,7 @@ impl<'a> BlockingVigil<'a> {
         })
     }
 
-    /// As [`Vigil::wait`], until `end` at the latest.
+    /// Like [`Waiter::wait`], but returns at `end` at the latest.
     pub(super) fn wait(&mut self, end: Option<Instant>) -> Woken {
         if let Some(edges) = self.edges.as_ref().filter(|_| !self.watched.blind)
             && let Ok(heard) = edges.next(end)
@@ -158,11 +158,11 @@ impl<'a> BlockingVigil<'a> {
     }
 }
 
-/// The processes whose end somebody waits for.
+/// The watched processes.
 #[derive(Debug)]
 struct WatchedProcesses<E> {
     processes: Vec<(ProcessIdentity, E)>,
-    /// Whether there is one that cannot be watched.
+    /// Whether one of them cannot be watched.
     blind: bool,
 }
 
@@ -183,7 +183,7 @@ impl<E: AsFd> WatchedProcesses<E> {
     ) -> Option<ProcessIdentity> {
         self.blind = false;
         self.processes.retain(|(known, _)| whom.contains(known));
-        // With its own end a process waits no more.
+        // A process cannot wait for its own end.
         for who in whom.iter().filter(|who| **who != ProcessIdentity::own()) {
             let known = self.processes.iter().find(|(known, _)| known == who);
             match known.map(|(_, process)| process) {
@@ -212,37 +212,37 @@ mod tests {
     #[test]
     fn a_thread_hears_a_ring_and_the_end_of_a_process_and_which_it_was() {
         let bell = Bell::new().expect("a bell");
-        let mut vigil = BlockingVigil::new(&bell);
+        let mut waiter = BlockingWaiter::new(&bell);
         let mut process = Command::new("cat");
         let mut process = process.stdin(Stdio::piped()).spawn().expect("a process");
         let identity = ProcessIdentity::from_word(process.id().into()).expect("not 0");
         let end = Instant::now().checked_add(Duration::from_secs(30));
-        assert_eq!(vigil.watch(&[identity]), None);
+        assert_eq!(waiter.watch(&[identity]), None);
         bell.ring();
-        assert_eq!(vigil.wait(end), Woken::Rang);
+        assert_eq!(waiter.wait(end), Woken::Rang);
         drop(process.stdin.take());
-        assert_eq!(vigil.wait(end), Woken::Ended);
+        assert_eq!(waiter.wait(end), Woken::Ended);
         bell.ring();
-        assert_eq!(vigil.wait(end), Woken::Rang);
-        assert_eq!(vigil.watch(&[identity]), Some(identity));
+        assert_eq!(waiter.wait(end), Woken::Rang);
+        assert_eq!(waiter.watch(&[identity]), Some(identity));
         process.wait().expect("it has ended");
     }
 
     #[tokio::test]
     async fn a_task_hears_a_ring_and_the_end_of_a_process_and_which_it_was() {
         let bell = Bell::new().expect("a bell");
-        let mut vigil = Vigil::new(&bell);
+        let mut waiter = Waiter::new(&bell);
         let mut process = Command::new("cat");
         let mut process = process.stdin(Stdio::piped()).spawn().expect("a process");
         let identity = ProcessIdentity::from_word(process.id().into()).expect("not 0");
-        assert_eq!(vigil.watch(&[identity]), None);
+        assert_eq!(waiter.watch(&[identity]), None);
         bell.ring();
-        assert_eq!(vigil.wait().await, Woken::Rang);
+        assert_eq!(waiter.wait().await, Woken::Rang);
         drop(process.stdin.take());
-        assert_eq!(vigil.wait().await, Woken::Ended);
+        assert_eq!(waiter.wait().await, Woken::Ended);
         bell.ring();
-        assert_eq!(vigil.wait().await, Woken::Rang);
-        assert_eq!(vigil.watch(&[identity]), Some(identity));
+        assert_eq!(waiter.wait().await, Woken::Rang);
+        assert_eq!(waiter.watch(&[identity]), Some(identity));
         process.wait().expect("it has ended");
     }
 }

@@ -1,0 +1,32 @@
+//! What a pool is made with.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::executor::options::TaskOptions;
+use crate::process::start::{Recipe, Starter};
+
+/// A pool's settings, checked by its builder.
+pub(in crate::process) struct ProcessPoolConfig {
+    pub(in crate::process) name: Option<String>,
+    pub(in crate::process) max_workers: usize,
+    pub(in crate::process) queue_capacity: Option<usize>,
+    pub(in crate::process) task_options: TaskOptions,
+    /// The number of workers that are kept even when there is nothing to do.
+    pub(in crate::process) min_workers: usize,
+    pub(in crate::process) idle_timeout: Option<Duration>,
+    pub(in crate::process) max_tasks_per_child: Option<u64>,
+    pub(in crate::process) max_age_per_child: Option<Duration>,
+    pub(in crate::process) max_memory_per_child: Option<u64>,
+    pub(in crate::process) recipe: Arc<Recipe>,
+    pub(in crate::process) starter: Starter,
+}
+
+impl ProcessPoolConfig {
+    /// Whether a worker can have a successor while it still serves.
+    pub(super) fn has_retirements(&self) -> bool {
+        self.max_tasks_per_child.is_some()
+            || self.max_age_per_child.is_some()
+            || self.max_memory_per_child.is_some()
+    }
+}

@@ -1,0 +1,79 @@
+//! [`Recipe`]: what each worker of a pool is started with.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::error::StartError;
+use super::exec::Surroundings;
+use crate::function::FunctionOffset;
+use crate::observe;
+use crate::process::output::Outlets;
+use crate::sys::{ChildProcess, Limit};
+use crate::wire::Chain;
+use crate::wire::descriptors::Descriptor;
+use crate::wire::message::{self, Captured, Role, Setup};
+
+/// A function and its encoded arguments, to call once in a new process.
+pub(crate) type Opening = (FunctionOffset, Chain);
+
+/// The parameters of every worker of a pool.
+#[derive(Debug)]
+pub(in crate::process) struct Recipe {
+    pub(in crate::process) surroundings: Surroundings,
+    pub(in crate::process) preload: Option<Opening>,
+    pub(in crate::process) initializer: Option<Opening>,
+    pub(in crate::process) limits: Vec<(Limit, i64)>,
+    pub(in crate::process) outlets: Outlets,
+    pub(in crate::process) max_frame_length: usize,
+    pub(in crate::process) spawn_timeout: Duration,
+}
+
+impl Recipe {
+    /// Executes a process in the given role, with these as its stdin, stdout and stderr.
+    pub(in crate::process) async fn execute(
+        self: &Arc<Self>,
+        role: Role,
+        fds: [OwnedFd; 3],
+    ) -> Result<ChildProcess, StartError> {
+        let recipe = self.clone();
+        let executed = tokio::task::spawn_blocking(move || recipe.surroundings.execute(role, fds));
+        // The blocking task fails only while the runtime shuts down.
+        executed.await.map_err(|_| StartError::Closed)?
+    }
+
+    /// The setup of a worker. Its own descriptors precede those of its initializer.
+    pub(super) fn setup(
+        &self,
+        worker_id: u64,
+        captured: Option<Captured>,
+        own: Vec<Descriptor>,
+    ) -> Chain {
+        let setup = Setup {
+            worker_id,
+            limits: self.limits.clone(),
+            captured,
+            events: observe::level_of_events(),
+            ..Setup::default()
+        };
+        self.put_setup(own, setup, self.initializer.as_ref())
+    }
+
+    /// The setup of a fork server.
+    pub(super) fn fork_server_setup(&self) -> Chain {
+        self.put_setup(Vec::new(), Setup::default(), self.preload.as_ref())
+    }
+
+    fn put_setup(&self, own: Vec<Descriptor>, setup: Setup, opening: Option<&Opening>) -> Chain {
+        let setup = Setup {
+            max_frame: self.max_frame_length as u64,
+            initializer: opening.map(|(function, _)| *function),
+            descriptors: opening.map_or(0, |(_, args)| args.descriptors().len() as u32),
+            ..setup
+        };
+        let (mut out, none) = (Chain::new(), Chain::new());
+        out.attach(own);
+        message::put_setup(&mut out, &setup, opening.map_or(&none, |(_, args)| args));
+        out
+    }
+}

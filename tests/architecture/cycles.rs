@@ -1,0 +1,50 @@
+//! No two files import each other, not even by way of others: each can be read after those it imports.
+
+use std::collections::BTreeSet;
+
+use crate::graph::find_cycle;
+use crate::model::Model;
+use crate::sources::sources;
+
+/// Imports that still close a cycle.
+const KNOWN: &[(&str, &str)] = &[
+    ("executor/mod.rs", "executor/map.rs"),
+    ("thread/mod.rs", "thread/builder.rs"),
+    ("thread/core.rs", "thread/builder.rs"),
+];
+
+#[test]
+fn no_file_imports_itself_by_way_of_another() {
+    let mut graph = Model::of_crate().imports();
+    let imports = graph.values().flatten().count();
+    assert!(imports > 500, "the source was read: {imports}");
+    for (from, to) in KNOWN {
+        if let Some(imported) = graph.get_mut(*from) {
+            imported.remove(*to);
+        }
+    }
+    assert_eq!(find_cycle(&graph), None);
+}
+
+/// Or the search for cycles would overlook it.
+#[test]
+fn every_file_is_a_module_and_every_path_leads_somewhere() {
+    let model = Model::of_crate();
+    let modules: BTreeSet<String> = model.parts().map(|part| part.file.clone()).collect();
+    let files: BTreeSet<String> = sources().into_keys().collect();
+    assert_eq!(modules, files);
+
+    let mut lost = Vec::new();
+    for part in model.parts() {
+        for reference in part
+            .references()
+            .into_iter()
+            .filter(|found| found.is_rooted)
+        {
+            if model.resolve(&part.module, &reference.path).is_empty() {
+                lost.push(format!("{}: {}", part.file, reference.path.join("::")));
+            }
+        }
+    }
+    assert!(lost.is_empty(), "{lost:#?}");
+}
