@@ -63,8 +63,23 @@
 //!
 //! # Platforms
 //!
-//! Worker processes run on Linux. The crate compiles on macOS and Windows, where threads and [`sync`] work; the
-//! constructors of process pools, and of what processes share, return an error that says so.
+//! Worker processes run on Linux. The crate compiles, with the same public items, on macOS, Windows and FreeBSD, where
+//! threads and [`sync`] work. The constructors of process pools, and of what processes share, return an error there that
+//! says what to use instead. A [`std::io::Error`] has the kind [`Unsupported`](std::io::ErrorKind::Unsupported); any other
+//! error is `is_unsupported()`. So a portable program needs no `#[cfg]`:
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//! use concurrent_futures::{BuildError, Executor, ProcessPoolExecutor, ThreadPoolExecutor};
+//!
+//! fn executor() -> Result<Arc<dyn Executor>, BuildError> {
+//!     match ProcessPoolExecutor::new() {
+//!         Ok(processes) => Ok(Arc::new(processes)),
+//!         Err(error) if error.is_unsupported() => Ok(Arc::new(ThreadPoolExecutor::new()?)),
+//!         Err(error) => Err(error),
+//!     }
+//! }
+//! ```
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -77,11 +92,9 @@ mod function;
 #[cfg(any(doc, doctest))] // A plain build does not contain it.
 pub mod guide;
 #[doc(alias = "Manager")]
-#[cfg(target_os = "linux")]
 pub mod multiprocessing;
 mod observe;
 mod panic;
-#[cfg(target_os = "linux")]
 mod process;
 #[cfg(feature = "serde")]
 mod record;
@@ -104,7 +117,6 @@ pub use crate::executor::{Executor, ExecutorExt, Permit, Restarts, Stats};
 #[cfg(feature = "tracing")]
 pub use crate::observe::set_trace_propagator;
 pub use crate::panic::Location;
-#[cfg(target_os = "linux")]
 pub use crate::process::{
     Limits, Output, OutputLine, OutputStream, ProcessPoolBuilder, ProcessPoolExecutor, StartMethod,
     WorkerInfo, WorkerState,
@@ -128,7 +140,6 @@ pub use crate::thread::{ThreadPoolBuilder, ThreadPoolExecutor};
 /// }
 /// ```
 #[doc(alias = "freeze_support")]
-#[cfg(target_os = "linux")]
 pub fn init() {
     process::allow_workers(worker::serve_forked); // A task may build a pool, too.
     worker::serve_if_child();
@@ -141,7 +152,6 @@ pub fn init() {
 /// ```
 /// concurrent_futures::init_before_main!();
 /// ```
-#[cfg(target_os = "linux")]
 #[macro_export]
 macro_rules! init_before_main {
     () => {
@@ -155,7 +165,6 @@ macro_rules! init_before_main {
 }
 
 #[doc(hidden)]
-#[cfg(target_os = "linux")]
 pub mod __private {
     pub use ctor;
 }

@@ -1,7 +1,6 @@
 //! What every executor promises, held against each of them through `Arc<dyn Executor>`.
 
-#![cfg(unix)]
-
+#[cfg(target_os = "linux")]
 #[path = "common/again.rs"]
 mod again;
 mod common;

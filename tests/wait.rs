@@ -1,7 +1,5 @@
 //! Promises of `wait` and `as_completed`, on every kind of executor.
 
-#![cfg(unix)]
-
 mod common;
 #[path = "common/each.rs"]
 mod each;

@@ -1,6 +1,6 @@
 //! A worker dies, by its own hand or another's: one task is lost, and its error says why.
 
-#![cfg(unix)]
+#![cfg(target_os = "linux")]
 
 #[path = "common/again.rs"]
 mod again;

@@ -460,12 +460,20 @@ impl BuildError {
         Self(BuildFailure::InvalidSetting(setting.into()))
     }
 
+    pub(crate) fn unsupported(what: impl Into<Cow<'static, str>>) -> Self {
+        Self(BuildFailure::Unsupported(what.into()))
+    }
+
     /// A setting has a value it cannot have.
     pub fn is_invalid_setting(&self) -> bool {
         matches!(self.0, BuildFailure::InvalidSetting(_))
     }
 
     /// The platform, or this release, cannot do what was asked for.
+    ///
+    /// # Platform
+    /// True of every error of [`ProcessPoolBuilder::build`](crate::ProcessPoolBuilder::build) where there are no
+    /// worker processes: on every platform but Linux.
     pub fn is_unsupported(&self) -> bool {
         matches!(self.0, BuildFailure::Unsupported(_))
     }

@@ -2,11 +2,10 @@
 //! away: it is an eventfd that is never read, and each listener waits for its edges.
 
 use std::io;
-use std::os::fd::AsFd as _;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::sys::{self, BlockingEdges, Edges};
+use crate::sys::{self, AsFd as _, BlockingEdges, Edges};
 use crate::wire::descriptors::Descriptor;
 
 /// Wakes tasks and threads of all processes that have it. A clone is the same bell.

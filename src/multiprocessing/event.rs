@@ -3,14 +3,13 @@
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
-use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::wait::end_of;
 use super::waiter::{may_block, pause};
-use crate::sys::{self, Edges};
+use crate::sys::{self, AsFd as _, Edges};
 use crate::wire::descriptors::Descriptor;
 
 /// A flag that the tasks and threads of all processes that have it can set and wait for.

@@ -1,14 +1,13 @@
 //! The base of an object: a few words in memory, and a bell. Both travel to another process as descriptors.
 
 use std::io;
-use std::os::fd::AsFd as _;
 use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::bell::Bell;
 use super::robust::RobustLock;
-use crate::sys::SharedMapping;
+use crate::sys::{AsFd as _, SharedMapping};
 use crate::wire::descriptors::Descriptor;
 
 /// Memory and bell of one object. They are freed with the last process that has them.

@@ -3,14 +3,13 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex, oneshot};
 
 use super::bell::Bell;
-use crate::sys::{self, BlockingEdges, Edges, ProcessIdentity};
+use crate::sys::{self, AsFd, BlockingEdges, Edges, OwnedFd, ProcessIdentity};
 
 /// The interval of polling when no descriptor is left to listen with.
 pub(super) const BLIND: Duration = Duration::from_millis(10);

@@ -8,7 +8,7 @@ mod meter;
 #[path = "no_meter.rs"]
 mod meter;
 
-#[cfg(all(feature = "tracing", target_os = "linux"))]
+#[cfg(feature = "tracing")]
 pub(crate) mod relay;
 #[cfg(feature = "tracing")]
 mod trace;
@@ -23,7 +23,6 @@ pub use trace::set_trace_propagator;
 
 /// The least urgent level of events that anybody here listens to, as a worker is told it: from 1, errors,
 /// to 5, all; 0 for none.
-#[cfg(target_os = "linux")]
 pub(crate) fn level_of_events() -> u8 {
     #[cfg(feature = "tracing")]
     return relay::level();

@@ -19,6 +19,7 @@ use crate::executor::options::TaskOptions;
 use crate::executor::settings;
 use crate::executor::task::{Arguments, Initialized, Task};
 use crate::function::assert_stateless;
+use crate::sys;
 use crate::wire::frame;
 
 const MAX_FRAME_LENGTH: usize = 1 << 30;
@@ -57,8 +58,12 @@ pub enum StartMethod {
 
 impl StartMethod {
     /// Lists the methods that work on this platform.
+    ///
+    /// # Platform
+    /// Only Linux has any yet.
     pub fn available() -> impl Iterator<Item = Self> {
-        [Self::ForkServer, Self::Spawn, Self::Fork].into_iter()
+        let all = [Self::ForkServer, Self::Spawn, Self::Fork];
+        all.into_iter().filter(|_| sys::check_processes().is_ok())
     }
 }
 
@@ -325,7 +330,12 @@ impl ProcessPoolBuilder {
     /// out of range, if the arguments of an initializer or a preload cannot be encoded, or for a preload with
     /// [`StartMethod::Spawn`]; `is_unsupported()` for [`StartMethod::Fork`] in a process that has more than one
     /// thread or cannot be forked.
+    ///
+    /// # Platform
+    /// Only Linux has worker processes yet. Elsewhere the error is `is_unsupported()` and says what to use
+    /// instead: a [`ThreadPoolExecutor`](crate::ThreadPoolExecutor).
     pub fn build(self) -> Result<ProcessPoolExecutor, BuildError> {
+        sys::check_processes().map_err(|error| BuildError::unsupported(error.to_string()))?;
         let Some(serve_forked) = workers_allowed() else {
             return Err(BuildError(BuildFailure::NotInitialized));
         };
@@ -409,7 +419,7 @@ fn refused_fork(error: &io::Error) -> BuildError {
         "StartMethod::Fork cannot be used here: {error}; build the pool before the runtime and all other \
          threads, or use StartMethod::ForkServer"
     );
-    BuildError(BuildFailure::Unsupported(what.into()))
+    BuildError::unsupported(what)
 }
 
 fn check_frame_length(bytes: usize) -> Result<usize, BuildError> {

@@ -178,7 +178,7 @@ async fn bring_up(pool: &Arc<Pool>, id: u64) -> Result<SupervisedWorker, Option<
         page.limit_memory(bytes);
     }
     let (answers, theirs) = sys::pipe().map_err(system("make a pipe"))?;
-    let own = [page_fd, theirs.into()];
+    let own = [page_fd, theirs];
     let started = tokio::select! {
         started = pool.config.starter.start(recipe, id, own) => started,
         // A process that was started by then is killed when it is dropped.

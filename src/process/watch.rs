@@ -3,27 +3,24 @@
 //! socket that was never full.
 
 use std::io::{self, PipeReader};
-use std::os::fd::AsFd as _;
-use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::BytesMut;
-use tokio::io::unix::AsyncFd;
 
-use crate::sys;
+use crate::sys::{self, AsFd as _, AsyncFd, Socket};
 
 /// The pipe with a worker's answers, and the room in its socket.
 #[derive(Debug)]
 pub(super) struct WorkerWatch {
     answers: AsyncFd<PipeReader>,
-    socket: Arc<UnixStream>,
+    socket: Arc<Socket>,
     /// Present while it is watched.
-    room: Option<AsyncFd<Arc<UnixStream>>>,
+    room: Option<AsyncFd<Arc<Socket>>>,
 }
 
 impl WorkerWatch {
-    pub(super) fn new(answers: PipeReader, socket: Arc<UnixStream>) -> io::Result<Self> {
+    pub(super) fn new(answers: PipeReader, socket: Arc<Socket>) -> io::Result<Self> {
         Ok(Self {
             answers: sys::watch_pipe(answers)?,
             socket,
@@ -87,7 +84,7 @@ impl WorkerWatch {
     }
 }
 
-#[cfg(all(test, not(properties)))]
+#[cfg(all(test, target_os = "linux", not(properties)))]
 mod tests {
     use std::future::poll_fn;
     use std::io::{PipeWriter, Read as _, Write as _};
@@ -96,14 +93,14 @@ mod tests {
 
     use super::*;
 
-    fn watch() -> (WorkerWatch, PipeWriter, UnixStream) {
+    fn watch() -> (WorkerWatch, PipeWriter, Socket) {
         let (answers, writer) = sys::pipe().expect("a pipe");
-        let (ours, theirs) = UnixStream::pair().expect("a socket pair");
+        let (ours, theirs) = Socket::pair().expect("a socket pair");
         for socket in [&ours, &theirs] {
             socket.set_nonblocking(true).expect("a socket");
         }
         let watch = WorkerWatch::new(answers, Arc::new(ours)).expect("a runtime");
-        (watch, writer, theirs)
+        (watch, writer.into(), theirs)
     }
 
     #[tokio::test]

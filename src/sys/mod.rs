@@ -1,14 +1,21 @@
 //! What the operating system gives, and the only unsafe code besides `function`. Nothing in here
-//! knows of executors. Reading order: [`unix::image`], [`unix::process`], [`unix::fork`],
-//! [`unix::stdio`], [`unix::memory`], [`unix::reserve`], [`unix::segment`], [`unix::limits`].
+//! knows of executors.
+//!
+//! There is one folder a platform. Each exports the same names with the same signatures, so the code
+//! above `sys` compiles on every target and has no `#[cfg]` of its own. Reading order in `linux`: `image`,
+//! `process`, `fork`, `stdio`, `memory`, `reserve`, `segment`, `limits`. `other` is for the targets on
+//! which this crate starts no processes yet: it says so in every error.
 
-#![expect(
+#[cfg(target_os = "linux")]
+#[expect(
     unsafe_code,
     reason = "this is where it lives; each block says why it is sound"
 )]
+mod linux;
+#[cfg(not(target_os = "linux"))]
+mod other;
 
-#[cfg(unix)]
-mod unix;
-
-#[cfg(unix)]
-pub(crate) use unix::*;
+#[cfg(target_os = "linux")]
+pub(crate) use linux::*;
+#[cfg(not(target_os = "linux"))]
+pub(crate) use other::*;

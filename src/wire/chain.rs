@@ -4,12 +4,11 @@
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
-use std::os::fd::{AsFd, BorrowedFd};
 
 use bytes::{Buf, BufMut, Bytes};
 
 use super::descriptors::Descriptor;
-use crate::sys;
+use crate::sys::{self, AsFd, BorrowedFd};
 
 /// From this size on, a piece is linked in rather than copied.
 const LINKED: usize = 16 * 1024;

@@ -5,10 +5,11 @@
 
 use std::cell::Cell;
 use std::fmt::Debug;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::sys::{AsFd, BorrowedFd, OwnedFd};
 
 /// An open descriptor, shared by the copies of this. It is closed when the last of them goes.
 #[derive(Clone, Debug)]
@@ -145,7 +146,7 @@ impl<'de> Deserialize<'de> for Descriptor {
     }
 }
 
-#[cfg(all(test, not(properties)))]
+#[cfg(all(test, target_os = "linux", not(properties)))]
 mod tests {
     use std::panic::AssertUnwindSafe;
 

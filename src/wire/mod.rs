@@ -13,32 +13,21 @@
 //! - [`claim`]: who may run what, exactly; [`page`]: the memory that a worker shares with its parent;
 //! - [`ring`]: large bytes through that memory; [`bulk`]: which those are; [`spare`]: where they go.
 
-#[cfg(target_os = "linux")]
 pub(crate) mod bulk;
 mod chain;
-#[cfg(target_os = "linux")]
 pub(crate) mod claim;
 pub(crate) mod codec;
-#[cfg(target_os = "linux")]
 pub(crate) mod descriptors;
-#[cfg(all(feature = "tracing", target_os = "linux"))]
+#[cfg(feature = "tracing")]
 pub(crate) mod event;
-#[cfg(target_os = "linux")]
 pub(crate) mod forkserver;
-#[cfg(target_os = "linux")]
 pub(crate) mod frame;
-#[cfg(target_os = "linux")]
 pub(crate) mod mark;
-#[cfg(target_os = "linux")]
 pub(crate) mod message;
 pub(crate) mod outcomes;
-#[cfg(target_os = "linux")]
 pub(crate) mod page;
-#[cfg(target_os = "linux")]
 pub(crate) mod process_setup;
-#[cfg(target_os = "linux")]
 pub(crate) mod ring;
-#[cfg(target_os = "linux")]
 pub(crate) mod spare;
 
 pub(crate) use chain::{Chain, Payload, Reader};
@@ -50,7 +39,6 @@ pub(crate) use codec::CodecError;
 pub(crate) struct FunctionOffset(pub(crate) i64);
 
 /// What [`claim`] is made of; a test puts something else in its place.
-#[cfg(target_os = "linux")]
 mod atomic {
     pub(super) use std::sync::atomic::{AtomicU64, Ordering};
 }

@@ -4,12 +4,11 @@
 
 use std::io::{self, PipeWriter, Write as _};
 use std::ops::Range;
-use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use super::claim::ClaimSlot;
 use super::ring::{self, PayloadRing, RingDirection};
-use crate::sys::SharedMapping;
+use crate::sys::{AsFd as _, OwnedFd, SharedMapping};
 
 /// How many calls can be in flight to one worker.
 pub(crate) const SLOTS: u32 = 64;

@@ -3,11 +3,7 @@
 //! outcome at any time after the process ends.
 
 use std::ffi::OsString;
-use std::fs::File;
-use std::io::{self, Seek as _, SeekFrom, Write as _};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::os::unix::fs::FileExt as _;
+use std::io;
 use std::path::PathBuf;
 
 use bytes::BufMut as _;
@@ -16,7 +12,7 @@ use super::FunctionOffset;
 use super::chain::{Chain, Reader};
 use super::message::{get_function, get_limits, put, put_function, put_limits};
 use super::outcomes::Status;
-use crate::sys::{self, Limit};
+use crate::sys::{self, AsRawFd, Limit, OwnedFd, RawFd};
 
 const TAG: u8 = 32;
 
@@ -51,12 +47,12 @@ impl ProcessSetup {
             let variables = self.environment.as_deref().unwrap_or_default();
             out.put_u32_le(variables.len() as u32);
             for (name, value) in variables {
-                put_bytes(out, name.as_bytes());
-                put_bytes(out, value.as_bytes());
+                put_bytes(out, name.as_encoded_bytes());
+                put_bytes(out, value.as_encoded_bytes());
             }
             out.put_u8(u8::from(self.folder.is_some()));
             let folder = self.folder.as_deref().unwrap_or("".as_ref());
-            put_bytes(out, folder.as_os_str().as_bytes());
+            put_bytes(out, folder.as_os_str().as_encoded_bytes());
             put_limits(out, &self.limits);
             put_function(out, self.function);
             out.put_u32_le(self.descriptors);
@@ -97,43 +93,49 @@ fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
 
 fn get_bytes(frame: &mut Reader) -> Option<OsString> {
     let len = frame.u32()? as usize;
-    Some(OsString::from_vec(frame.take(len)?.to_vec()))
+    Some(sys::os_string(frame.take(len)?.to_vec()))
 }
 
 /// Where the outcome of a process setup goes: its length, as of the moment at which it is whole, and then a
 /// status with the value, or with what stands in its place.
 #[derive(Debug)]
-pub(crate) struct OutcomeFile(File);
+pub(crate) struct OutcomeFile(OwnedFd);
 
 /// How many bytes the length takes.
 const HEAD: u64 = 8;
 
 impl OutcomeFile {
     pub(crate) fn create() -> io::Result<Self> {
-        Ok(Self(
-            sys::above_standard_streams(sys::growing_file()?)?.into(),
-        ))
+        Ok(Self(sys::above_standard_streams(sys::growing_file()?)?))
     }
 
     /// For the process that is to leave something here.
     pub(crate) fn share(&self) -> io::Result<OwnedFd> {
-        Ok(self.0.try_clone()?.into())
+        self.0.try_clone()
     }
 
     /// Leaves an outcome in place of one that was not left in whole.
     pub(crate) fn leave(&self, mut outcome: Chain) -> io::Result<()> {
         let len = outcome.len() as u64;
-        let mut file = &self.0;
-        sys::lengthen(file, HEAD + len)?;
-        file.seek(SeekFrom::Start(HEAD))?;
-        outcome.write_with(|slices| file.write_vectored(slices))?;
-        file.write_all_at(&len.to_le_bytes(), 0)
+        sys::lengthen(&self.0, HEAD + len)?;
+        let mut at = HEAD;
+        outcome.write_with(|slices| {
+            let written = sys::write_at(&self.0, slices, at)?;
+            at += written as u64;
+            Ok(written)
+        })?;
+        let head = len.to_le_bytes();
+        let written = sys::write_at(&self.0, &[io::IoSlice::new(&head)], 0)?;
+        if written < head.len() {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        Ok(())
     }
 
     /// How many bytes the outcome has; nothing if there is none.
     pub(crate) fn len(&self) -> Option<u64> {
         let mut head = [0; HEAD as usize];
-        self.0.read_exact_at(&mut head, 0).ok()?;
+        sys::read_at(&self.0, &mut head, 0).ok()?;
         Some(u64::from_le_bytes(head)).filter(|len| *len > 0)
     }
 
@@ -142,7 +144,7 @@ impl OutcomeFile {
         let Some(len) = self.len() else {
             return Ok(None);
         };
-        if len > self.0.metadata()?.len() - HEAD {
+        if len > sys::file_len(&self.0)? - HEAD {
             return Err(io::ErrorKind::InvalidData.into());
         }
         let mut bytes = Vec::new();
@@ -163,7 +165,7 @@ impl AsRawFd for OutcomeFile {
 
 impl From<OwnedFd> for OutcomeFile {
     fn from(fd: OwnedFd) -> Self {
-        Self(fd.into())
+        Self(fd)
     }
 }
 

@@ -7,15 +7,13 @@
 
 use std::fs::File;
 use std::io::{self, IoSlice, Write as _};
-use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use super::desk::run_initializer;
 use super::inlet::{Inlet, Met, invalid};
 use crate::function::FunctionOffset;
 use crate::panic::PanicReport;
-use crate::sys::{self, Forked};
+use crate::sys::{self, AsFd as _, Forked, OwnedFd, Socket};
 use crate::wire::descriptors::Descriptor;
 use crate::wire::forkserver::{FromForkServer, LONGEST, ToForkServer};
 use crate::wire::message::{self, Role};
@@ -25,13 +23,10 @@ use crate::wire::{Chain, Reader};
 const AGAIN: Duration = Duration::from_millis(10);
 
 /// The role of a forked process, and its socket.
-pub(super) type ForkedProcess = (Role, UnixStream);
+pub(super) type ForkedProcess = (Role, Socket);
 
 /// Serves until the parent ends, and returns `None`. In a forked process, returns its role and socket.
-pub(super) fn serve(
-    socket: UnixStream,
-    parent: Option<OwnedFd>,
-) -> io::Result<Option<ForkedProcess>> {
+pub(super) fn serve(socket: Socket, parent: Option<OwnedFd>) -> io::Result<Option<ForkedProcess>> {
     let Some(inlet) = Inlet::open(socket)? else {
         return Ok(None);
     };
@@ -162,7 +157,7 @@ impl ForkServerLoop {
     }
 
     /// Forks. Returns `None` in this process, and the socket in the new one.
-    fn fork(&mut self, request: u64, role: Role) -> io::Result<Option<UnixStream>> {
+    fn fork(&mut self, request: u64, role: Role) -> io::Result<Option<Socket>> {
         let mut fds = self.inlet.fds.drain(..);
         let streams = (fds.next(), fds.next(), fds.next());
         let told_at = fds.next().map(File::from);
@@ -183,7 +178,7 @@ impl ForkServerLoop {
         match sys::fork() {
             Ok(Forked::Child) => {
                 sys::set_output(stdout, stderr)?;
-                Ok(Some(UnixStream::from(socket)))
+                Ok(Some(Socket::from(socket)))
             }
             Ok(Forked::Parent(pid)) => {
                 let pidfd = match sys::open_child(pid) {

@@ -2,10 +2,8 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write as _};
-use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::net::UnixStream;
 
-use crate::sys;
+use crate::sys::{self, AsFd as _, OwnedFd, Socket};
 use crate::wire::descriptors::Descriptor;
 use crate::wire::frame::{self, Frames};
 use crate::wire::message::{self, BuildIdentity, Setup, ToWorker};
@@ -17,7 +15,7 @@ const HELLO_LIMIT: usize = 4096;
 
 /// The parent's frames, read so that no descriptor beside them is lost.
 pub(super) struct Inlet {
-    pub(super) socket: UnixStream,
+    pub(super) socket: Socket,
     pub(super) frames: Frames,
     pub(super) fds: VecDeque<OwnedFd>,
     /// The system has dropped some that came: this process may have no more.
@@ -28,7 +26,7 @@ pub(super) struct Inlet {
 
 impl Inlet {
     /// Learns who the parent is. Nothing if it has hung up.
-    pub(super) fn open(socket: UnixStream) -> io::Result<Option<Self>> {
+    pub(super) fn open(socket: Socket) -> io::Result<Option<Self>> {
         let mut inlet = Self {
             socket,
             frames: Frames::new(HELLO_LIMIT),
@@ -148,7 +146,7 @@ pub(super) struct Met<T> {
 }
 
 struct WithFds<'a> {
-    socket: &'a UnixStream,
+    socket: &'a Socket,
     fds: &'a mut VecDeque<OwnedFd>,
     is_short: &'a mut bool,
 }
@@ -173,14 +171,14 @@ pub(super) fn invalid(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what.to_owned())
 }
 
-#[cfg(all(test, not(properties)))]
+#[cfg(all(test, target_os = "linux", not(properties)))]
 mod tests {
     use super::*;
 
     /// What a process makes of a parent that sends its hello and a setup at once: whether it greets at
     /// once, and whether it heeds the setup.
     fn meets(parent: &BuildIdentity) -> (bool, bool) {
-        let (mut ours, theirs) = UnixStream::pair().expect("a socket pair");
+        let (mut ours, theirs) = Socket::pair().expect("a socket pair");
         let setup = Setup {
             worker_id: 1,
             max_frame: 1,

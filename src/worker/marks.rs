@@ -2,9 +2,8 @@
 //! task runs.
 
 use std::io;
-use std::os::fd::OwnedFd;
 
-use crate::sys;
+use crate::sys::{self, OwnedFd};
 use crate::wire::mark::Token;
 use crate::wire::message::Captured;
 

@@ -1,9 +1,9 @@
 //! How much memory this process holds, for a parent that replaces a worker which holds too much.
 
 use std::cell::Cell;
-use std::fs;
 use std::time::{Duration, Instant};
 
+use crate::sys;
 use crate::wire::page::Page;
 
 /// So long it is not looked again.
@@ -37,17 +37,10 @@ impl MemoryWatch {
             return;
         }
         self.looked.set(Some(Instant::now()));
-        if resident().is_some_and(|bytes| bytes > limit) {
+        if sys::resident_memory().is_some_and(|bytes| bytes > limit) {
             page.report_memory_excess();
         }
     }
-}
-
-/// How many bytes of memory this process holds, shared ones included.
-fn resident() -> Option<u64> {
-    let statm = fs::read_to_string("/proc/self/statm").ok()?;
-    let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
-    Some(pages * rustix::param::page_size() as u64)
 }
 
 #[cfg(all(test, not(properties)))]
@@ -56,9 +49,9 @@ mod tests {
 
     #[test]
     fn what_this_process_holds_grows_with_what_it_takes() {
-        let before = resident().expect("/proc");
+        let before = sys::resident_memory().expect("/proc");
         let taken = vec![1_u8; 64 << 20];
-        let after = resident().expect("/proc");
+        let after = sys::resident_memory().expect("/proc");
         assert!(after >= before + (32 << 20), "{before} {after}");
         drop(taken);
     }

@@ -5,31 +5,19 @@
 // item by item), `log` and `outbox` (what goes back), `marks` (whose output it is), `relay` (what it
 // logs), `memory` and `limits` (how much is held, and may be), `forkserver` (where workers are forked),
 // `run_process` (a process that runs one function).
-#[cfg(target_os = "linux")]
 mod bulk;
-#[cfg(target_os = "linux")]
 mod desk;
-#[cfg(target_os = "linux")]
 mod forkserver;
-#[cfg(target_os = "linux")]
 mod inlet;
-#[cfg(target_os = "linux")]
 mod limits;
-#[cfg(target_os = "linux")]
 mod log;
-#[cfg(target_os = "linux")]
 mod marks;
-#[cfg(target_os = "linux")]
 mod memory;
-#[cfg(target_os = "linux")]
 mod outbox;
-#[cfg(all(feature = "tracing", target_os = "linux"))]
+#[cfg(feature = "tracing")]
 mod relay;
-#[cfg(target_os = "linux")]
 mod run_process;
-#[cfg(target_os = "linux")]
 mod serve;
 
 pub use crate::executor::context::{Context, current};
-#[cfg(target_os = "linux")]
 pub(crate) use serve::{serve_forked, serve_if_child};

@@ -8,13 +8,11 @@
 //! holds one.
 
 use std::io::{self, PipeWriter, Write as _};
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::sys::{self, WakeFd};
+use crate::sys::{self, OwnedFd, Socket, WakeFd};
 use crate::wire::Chain;
 use crate::wire::bulk::Split;
 use crate::wire::message;
@@ -50,7 +48,7 @@ impl WorkerOutbox {
     /// and what that has started. A task that computes, or sleeps, would not notice.
     pub(super) fn open(
         answers: PipeWriter,
-        socket: UnixStream,
+        socket: Socket,
         parent: Option<OwnedFd>,
         page: Arc<Page>,
     ) -> io::Result<Arc<Self>> {

@@ -2,7 +2,6 @@
 //! in a file in memory, and exits. From `Ready` on it has no connection with its parent.
 
 use std::io;
-use std::os::fd::OwnedFd;
 
 use super::desk::{call_alone, find};
 use super::inlet::{Inlet, Met, invalid};
@@ -10,7 +9,7 @@ use super::limits::limit;
 use super::log::failure_entry;
 use crate::function::{Answer, EntryPoint};
 use crate::panic::PanicReport;
-use crate::sys;
+use crate::sys::{self, OwnedFd};
 use crate::wire::descriptors::Descriptor;
 use crate::wire::outcomes::{self, Status};
 use crate::wire::process_setup::{OutcomeFile, ProcessSetup};

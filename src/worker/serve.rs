@@ -1,8 +1,6 @@
 //! A worker process, from the first line of `main` to the last frame.
 
 use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
@@ -16,7 +14,7 @@ use super::marks::Marks;
 use super::memory::MemoryWatch;
 use super::outbox::WorkerOutbox;
 use super::run_process;
-use crate::sys;
+use crate::sys::{self, OwnedFd, Socket};
 use crate::wire::frame;
 use crate::wire::message::{self, MARKER, Role, ToWorker};
 use crate::wire::page::Page;
@@ -38,11 +36,7 @@ pub(crate) fn serve_if_child() {
 
 /// Serves as the process that forks others, or in one that was forked. Either may be a fork of a program
 /// whose functions are still on the stack; nothing goes back there.
-pub(crate) fn serve_forked(
-    role: Role,
-    socket: io::Result<UnixStream>,
-    parent: Option<OwnedFd>,
-) -> ! {
+pub(crate) fn serve_forked(role: Role, socket: io::Result<Socket>, parent: Option<OwnedFd>) -> ! {
     let serve = || {
         if role != Role::ForkServer {
             return serve(role, socket?, parent);
@@ -58,7 +52,7 @@ pub(crate) fn serve_forked(
 }
 
 /// Says with what code to exit.
-fn serve(role: Role, socket: UnixStream, parent: Option<OwnedFd>) -> io::Result<i32> {
+fn serve(role: Role, socket: Socket, parent: Option<OwnedFd>) -> io::Result<i32> {
     let Some(inlet) = Inlet::open(socket)? else {
         return Ok(0);
     };

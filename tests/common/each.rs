@@ -3,21 +3,26 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use concurrent_futures::{Executor, ExecutorExt as _, ProcessPoolExecutor, ThreadPoolExecutor};
+use concurrent_futures::{
+    Executor, ExecutorExt as _, ProcessPoolExecutor, StartMethod, ThreadPoolExecutor,
+};
 
 use super::common::{Gate, Guest, Key, within};
 
 /// Longer than any test takes; see `jump`.
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 
-/// One executor of each kind, with so many workers and so much room in its queue.
+/// One executor of each kind that works here, with so many workers and so much room in its queue.
 fn executors(workers: usize, room: usize) -> Vec<Arc<dyn Executor>> {
     let threads = ThreadPoolExecutor::builder().max_workers(workers);
-    let processes = ProcessPoolExecutor::builder().max_workers(workers);
-    vec![
-        Arc::new(threads.queue_capacity(room).build().expect("threads")),
-        Arc::new(processes.queue_capacity(room).build().expect("processes")),
-    ]
+    let threads = threads.queue_capacity(room).build().expect("threads");
+    let mut executors: Vec<Arc<dyn Executor>> = vec![Arc::new(threads)];
+    if StartMethod::available().next().is_some() {
+        let processes = ProcessPoolExecutor::builder().max_workers(workers);
+        let processes = processes.queue_capacity(room).build().expect("processes");
+        executors.push(Arc::new(processes));
+    }
+    executors
 }
 
 /// Runs a test on each kind of executor, with so many workers and so much room in its queue, and

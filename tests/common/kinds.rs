@@ -2,14 +2,18 @@
 
 use std::sync::Arc;
 
-use concurrent_futures::{Executor, StartMethod, ThreadPoolExecutor};
+#[cfg(target_os = "linux")]
+use concurrent_futures::StartMethod;
+use concurrent_futures::{Executor, ThreadPoolExecutor};
 
+#[cfg(target_os = "linux")]
 use super::methods::{builder, processes};
 
 /// The executors that the promises are held against.
 #[derive(Clone, Copy)]
 pub(crate) enum Kind {
     Threads,
+    #[cfg(target_os = "linux")]
     Processes(StartMethod),
 }
 
@@ -17,6 +21,7 @@ impl Kind {
     pub(crate) fn pool(self, workers: usize) -> Arc<dyn Executor> {
         match self {
             Self::Threads => Arc::new(ThreadPoolExecutor::with_workers(workers).expect("threads")),
+            #[cfg(target_os = "linux")]
             Self::Processes(method) => Arc::new(processes(method, workers)),
         }
     }
@@ -28,6 +33,7 @@ impl Kind {
                 let builder = ThreadPoolExecutor::builder().max_workers(workers);
                 Arc::new(builder.queue_capacity(capacity).build().expect("threads"))
             }
+            #[cfg(target_os = "linux")]
             Self::Processes(method) => {
                 let builder = builder(method).max_workers(workers);
                 Arc::new(builder.queue_capacity(capacity).build().expect("processes"))
@@ -50,6 +56,7 @@ macro_rules! held_by_every_executor {
             )*)+
         }
 
+        #[cfg(target_os = "linux")]
         mod processes {
             $($(
                 async fn $promise(method: concurrent_futures::StartMethod) {

@@ -2,11 +2,14 @@
 
 use std::future::Future;
 
+#[cfg(target_os = "linux")]
 use concurrent_futures::{ProcessPoolBuilder, ProcessPoolExecutor, StartMethod};
 use tokio::runtime;
 
+#[cfg(target_os = "linux")]
 use super::again::{is_alone, start};
 
+#[cfg(target_os = "linux")]
 /// Makes of each promise, an `async fn(StartMethod)`, one test a method, in a runtime of as many threads
 /// as stand before it. (One is a runtime that runs in the test's own thread, as `Fork` needs it.)
 macro_rules! held_by_every_start_method {
@@ -42,6 +45,7 @@ macro_rules! held_by_every_start_method {
         }
     };
 }
+#[cfg(target_os = "linux")]
 pub(crate) use held_by_every_start_method;
 
 pub(crate) fn run(threads: usize, test: impl Future<Output = ()>) {
@@ -53,12 +57,14 @@ pub(crate) fn run(threads: usize, test: impl Future<Output = ()>) {
     runtime.build().expect("a runtime").block_on(test);
 }
 
+#[cfg(target_os = "linux")]
 /// Runs a test with `StartMethod::Fork`, which needs a process with one thread.
 pub(crate) fn by_fork<F: Future<Output = ()>>(test: &str, body: impl FnOnce(StartMethod) -> F) {
     let (_crate, test) = test.split_once("::").expect("it lies in a module");
     alone_in_one_thread(test, || run(1, body(StartMethod::Fork)));
 }
 
+#[cfg(target_os = "linux")]
 /// As `held_by_every_start_method!`, one method after the other, for a test that makes its runtimes itself.
 pub(crate) fn for_every_start_method(test: &str, body: fn(StartMethod)) {
     if !is_alone(test) {
@@ -68,6 +74,7 @@ pub(crate) fn for_every_start_method(test: &str, body: fn(StartMethod)) {
     alone_in_one_thread(test, || body(StartMethod::Fork));
 }
 
+#[cfg(target_os = "linux")]
 /// What the test of a promise is called, for a method.
 pub(crate) fn test_of(method: StartMethod, promise: &str) -> String {
     let module = match method {
@@ -78,10 +85,12 @@ pub(crate) fn test_of(method: StartMethod, promise: &str) -> String {
     format!("{module}::{promise}")
 }
 
+#[cfg(target_os = "linux")]
 pub(crate) fn builder(method: StartMethod) -> ProcessPoolBuilder {
     ProcessPoolExecutor::builder().start_method(method)
 }
 
+#[cfg(target_os = "linux")]
 pub(crate) fn processes(method: StartMethod, workers: usize) -> ProcessPoolExecutor {
     builder(method)
         .max_workers(workers)
@@ -89,6 +98,7 @@ pub(crate) fn processes(method: StartMethod, workers: usize) -> ProcessPoolExecu
         .expect("a pool")
 }
 
+#[cfg(target_os = "linux")]
 /// Runs `body`, the rest of the test called `test`, in a process that has one thread. (That of a test has two, the other of which waits
 /// for the test to end; a fork of it has one.)
 pub(crate) fn alone_in_one_thread(test: &str, body: impl FnOnce()) {
@@ -108,6 +118,7 @@ pub(crate) fn alone_in_one_thread(test: &str, body: impl FnOnce()) {
     assert_eq!(status.exit_status(), Some(0), "{status:?}");
 }
 
+#[cfg(target_os = "linux")]
 /// Also the use of all that one test file or another leaves unused.
 #[test]
 fn a_test_by_fork_has_one_thread() {

@@ -4,17 +4,17 @@
 use std::ffi::{OsStr, OsString};
 use std::future::Future;
 use std::io::{Read as _, Write as _};
-use std::os::unix::net::UnixStream as Blocking;
 use std::panic::Location;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{UnixListener, UnixStream};
 
+use self::door::{Listener, Stream};
 use self::folder::Folder;
 
+mod door;
 pub(crate) mod folder;
 
 /// So long a test may wait for one thing.
@@ -54,7 +54,7 @@ pub(crate) fn in_thread<R: Send + 'static>(
 
 /// Where tasks wait until the test lets them go. When it is dropped, all may go.
 pub(crate) struct Gate {
-    listener: UnixListener,
+    listener: Listener,
     directory: Folder,
 }
 
@@ -64,7 +64,7 @@ pub(crate) struct Key(PathBuf);
 
 /// A task that stands at a gate.
 pub(crate) struct Guest {
-    stream: UnixStream,
+    stream: Stream,
     pid: u32,
 }
 
@@ -72,7 +72,7 @@ impl Gate {
     /// A closed gate.
     pub(crate) fn new() -> Self {
         let directory = Folder::new();
-        let listener = UnixListener::bind(directory.path().join("gate")).expect("a gate");
+        let listener = door::bind(&directory.path().join("gate")).expect("a gate");
         Self {
             listener,
             directory,
@@ -113,7 +113,7 @@ impl Key {
 
     /// As `wait`, for another process that it names.
     pub(crate) fn wait_as(&self, pid: u32) {
-        if let Ok(mut stream) = Blocking::connect(&self.0) {
+        if let Ok(mut stream) = door::connect(&self.0) {
             let _ = stream.write_all(&pid.to_be_bytes());
             let _ = stream.read(&mut [0]);
         }
@@ -153,7 +153,7 @@ async fn a_gate_holds_its_guests_until_they_are_let_in() {
     guest.let_in().await;
     within(task).await.expect("it was let in");
     let key = gate.key();
-    let task = tokio::task::spawn_blocking(move || drop(Blocking::connect(&key.0)));
+    let task = tokio::task::spawn_blocking(move || drop(door::connect(&key.0)));
     let (stream, _) = gate.listener.accept().await.expect("a guest");
     Guest { stream, pid: 0 }.gone().await;
     eventually(|| task.is_finished()).await;

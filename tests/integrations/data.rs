@@ -1,7 +1,7 @@
 //! What travels to a worker and back, what cannot, and that nothing a task does to its standard
 //! streams gets in the way.
 
-#![cfg(unix)]
+#![cfg(target_os = "linux")]
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -34,6 +34,7 @@ enum ConnectionErrorKind {
     Empty,
     TimedOut,
     NoSpace(io::Error),
+    Unsupported(io::Error),
     TooLarge(Cow<'static, str>),
     Codec(CodecError),
 }
@@ -77,6 +78,14 @@ impl ConnectionError {
         matches!(self.0, ConnectionErrorKind::NoSpace(_))
     }
 
+    /// This platform has no pipes that processes share.
+    ///
+    /// # Platform
+    /// Only Linux has them yet. For the tasks of one process, use the channels of [`tokio::sync`].
+    pub fn is_unsupported(&self) -> bool {
+        matches!(self.0, ConnectionErrorKind::Unsupported(_))
+    }
+
     /// The value cannot be encoded or decoded.
     pub fn is_codec(&self) -> bool {
         matches!(self.0, ConnectionErrorKind::Codec(_))
@@ -96,6 +105,7 @@ impl From<io::Error> for ConnectionError {
             io::ErrorKind::FileTooLarge => Self(ConnectionErrorKind::TooLarge(Cow::Borrowed(
                 "the value exceeds the file size limit of this process; raise RLIMIT_FSIZE or send less",
             ))),
+            io::ErrorKind::Unsupported => Self(ConnectionErrorKind::Unsupported(error)),
             _ => Self(ConnectionErrorKind::NoSpace(error)),
         }
     }
@@ -135,6 +145,7 @@ impl fmt::Display for ConnectionError {
             ConnectionErrorKind::NoSpace(_) => f.write_str(
                 "no memory or no descriptor is left for the pipe; free some, or raise the limits",
             ),
+            ConnectionErrorKind::Unsupported(error) => error.fmt(f),
             ConnectionErrorKind::TooLarge(what) => f.write_str(what),
             ConnectionErrorKind::Codec(error) => error.fmt(f),
         }

@@ -5,7 +5,6 @@
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
@@ -18,7 +17,7 @@ use super::packet::{self, LONGEST, ValuePlace};
 use super::watch::{Other, SocketWatch};
 use crate::executor::task::Data;
 use crate::multiprocessing::linger::{linger, linger_in_turn};
-use crate::sys::{self, Direction};
+use crate::sys::{self, AsFd as _, Direction, OwnedFd};
 use crate::wire::CodecError;
 use crate::wire::codec::{self, ValueHead};
 use crate::wire::descriptors::{self, Descriptor};

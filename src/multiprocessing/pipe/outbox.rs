@@ -5,14 +5,13 @@
 //! others.
 
 use std::io::{self, IoSlice};
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use super::error::ConnectionError;
 use super::packet::{MOST, ValuePlace};
 use super::watch::{Other, SocketWatch};
 use crate::multiprocessing::item::OutgoingItem;
 use crate::multiprocessing::linger::{linger, linger_in_turn};
-use crate::sys::{self, Direction};
+use crate::sys::{self, AsFd as _, BorrowedFd, Direction, OwnedFd};
 use crate::wire::descriptors::Descriptor;
 
 /// The number of bytes to copy before the other tasks of the runtime run.

@@ -1,14 +1,13 @@
 //! Waits until a socket is readable or writable, in tasks of any runtime and in threads.
 
 use std::mem;
-use std::os::fd::AsFd as _;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
 
 use tokio::runtime::{self, Handle};
 
 use crate::multiprocessing::waiter::{BLIND, pause};
-use crate::sys::{self, Direction, Readiness};
+use crate::sys::{self, AsFd as _, Direction, Readiness};
 use crate::wire::descriptors::Descriptor;
 
 /// A descriptor to wait for, in one direction. It is registered with a runtime only once a task there has to

@@ -1,12 +1,11 @@
 //! The running processes of this program. A process is listed from its start to its end, independent of its
 //! handle. Each look removes those that have ended.
 
-use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use crate::multiprocessing::waiter::may_block;
 use crate::process::runner::{self, RunningProcess};
-use crate::sys;
+use crate::sys::{self, OwnedFd};
 
 static LIST: Mutex<List> = Mutex::new(List {
     generation: 0,

@@ -3,8 +3,6 @@
 use std::ffi::OsString;
 use std::io::{self, PipeReader, PipeWriter};
 use std::marker::PhantomData;
-use std::os::fd::AsRawFd;
-use std::os::unix::ffi::OsStrExt as _;
 use std::panic::resume_unwind;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,7 +22,7 @@ use crate::function::assert_stateless;
 use crate::multiprocessing::waiter::may_block;
 use crate::process::runner::{Opening, Refusal, RunningProcess, StartOrder};
 use crate::process::{Limits, StartMethod, Surroundings};
-use crate::sys;
+use crate::sys::{self, AsRawFd};
 
 const SPAWN_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -313,8 +311,9 @@ impl ProcessBuilder {
     }
 
     fn check(&self) -> Result<(), BuildError> {
+        sys::check_processes().map_err(|error| BuildError::unsupported(error.to_string()))?;
         for (name, value) in &self.env {
-            if !sys::is_variable(name) || value.as_bytes().contains(&0) {
+            if !sys::is_variable(name) || value.as_encoded_bytes().contains(&0) {
                 return Err(BuildError::invalid(format!(
                     "the environment variable {name:?}={value:?} is invalid: the name must not be empty \
                      or contain `=`, and neither may contain NUL"

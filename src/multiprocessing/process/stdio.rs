@@ -1,9 +1,8 @@
 //! The standard streams of a process.
 
 use std::io::{self, PipeReader, PipeWriter};
-use std::os::fd::{AsFd, OwnedFd};
 
-use crate::sys;
+use crate::sys::{self, AsFd, OwnedFd};
 
 /// The stdin, stdout or stderr of a [`Process`](super::Process), like the standard library's
 /// [`Stdio`](std::process::Stdio) for a command. (That type cannot be passed to the process that forks.)
@@ -33,6 +32,10 @@ enum StdioKind {
     Inherit,
     Null,
     Piped,
+    #[cfg_attr(
+        not(target_os = "linux"),
+        expect(dead_code, reason = "nothing has a descriptor there")
+    )]
     Fd(OwnedFd),
 }
 
@@ -61,11 +64,8 @@ impl Stdio {
             StdioKind::Inherit => (Some(sys::own_stream(&io::stdin())?), None),
             StdioKind::Fd(fd) => (Some(sys::above_standard_streams(fd)?), None),
             StdioKind::Piped => {
-                let (theirs, ours) = io::pipe()?;
-                (
-                    Some(sys::above_standard_streams(theirs.into())?),
-                    Some(ours),
-                )
+                let (theirs, ours) = sys::pipe_to_child()?;
+                (Some(sys::above_standard_streams(theirs)?), Some(ours))
             }
         })
     }
@@ -77,13 +77,14 @@ impl Stdio {
             StdioKind::Inherit => (sys::own_stream(own)?, None),
             StdioKind::Fd(fd) => (sys::above_standard_streams(fd)?, None),
             StdioKind::Piped => {
-                let (ours, theirs) = io::pipe()?;
-                (sys::above_standard_streams(theirs.into())?, Some(ours))
+                let (ours, theirs) = sys::pipe_from_child()?;
+                (sys::above_standard_streams(theirs)?, Some(ours))
             }
         })
     }
 }
 
+#[cfg(target_os = "linux")]
 impl<T: Into<OwnedFd>> From<T> for Stdio {
     fn from(stream: T) -> Self {
         Self(StdioKind::Fd(stream.into()))

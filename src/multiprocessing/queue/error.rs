@@ -32,6 +32,7 @@ enum QueueErrorKind {
     TimedOut,
     Busy,
     NoSpace(io::Error),
+    Unsupported(io::Error),
     TooLarge(Cow<'static, str>),
     Codec(CodecError),
     NoCapacity,
@@ -77,6 +78,14 @@ impl QueueError {
         matches!(self.0, QueueErrorKind::NoSpace(_))
     }
 
+    /// This platform has no queues that processes share.
+    ///
+    /// # Platform
+    /// Only Linux has them yet. For the tasks of one process, use [`sync::Queue`](crate::sync::Queue).
+    pub fn is_unsupported(&self) -> bool {
+        matches!(self.0, QueueErrorKind::Unsupported(_))
+    }
+
     /// The item cannot be encoded or decoded.
     pub fn is_codec(&self) -> bool {
         matches!(self.0, QueueErrorKind::Codec(_))
@@ -106,12 +115,13 @@ impl QueueError {
 
 impl From<io::Error> for QueueError {
     fn from(error: io::Error) -> Self {
-        if error.kind() == io::ErrorKind::FileTooLarge {
-            return Self::too_large(
+        match error.kind() {
+            io::ErrorKind::FileTooLarge => Self::too_large(
                 "the item exceeds the file size limit of this process; raise RLIMIT_FSIZE or send less",
-            );
+            ),
+            io::ErrorKind::Unsupported => Self(QueueErrorKind::Unsupported(error)),
+            _ => Self(QueueErrorKind::NoSpace(error)),
         }
-        Self(QueueErrorKind::NoSpace(error))
     }
 }
 
@@ -157,6 +167,7 @@ impl fmt::Display for QueueError {
             QueueErrorKind::NoSpace(_) => f.write_str(
                 "no memory or no descriptor is left for the queue; free some, or raise the limits",
             ),
+            QueueErrorKind::Unsupported(error) => error.fmt(f),
             QueueErrorKind::TooLarge(what) => f.write_str(what),
             QueueErrorKind::Codec(error) => error.fmt(f),
             QueueErrorKind::NoCapacity => {

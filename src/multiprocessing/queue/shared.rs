@@ -7,7 +7,6 @@
 //! next ring. So many puts wake a sleeping consumer once.
 
 use std::io;
-use std::os::fd::{AsFd as _, BorrowedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -23,7 +22,7 @@ use crate::multiprocessing::bell::Bell;
 use crate::multiprocessing::item::{IncomingItem, OutgoingItem};
 use crate::multiprocessing::linger::{linger, linger_in_turn};
 use crate::multiprocessing::robust::{RobustGuard, RobustLock};
-use crate::sys::{self, ProcessIdentity, SharedMapping};
+use crate::sys::{self, AsFd as _, BorrowedFd, ProcessIdentity, SharedMapping};
 use crate::wire::CodecError;
 use crate::wire::descriptors::Descriptor;
 

@@ -21,7 +21,6 @@ mod settle;
 mod write;
 
 use std::collections::VecDeque;
-use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -37,6 +36,7 @@ pub(super) use self::settle::Answered;
 use crate::executor::error::{Cause, Rejection};
 use crate::executor::job::EncodedCall;
 use crate::executor::promise::Ticket;
+use crate::sys::Socket;
 use crate::wire::Chain;
 use crate::wire::message::{self, CallHead};
 use crate::wire::page::{Page, SLOTS};
@@ -54,7 +54,7 @@ pub(super) struct Link {
     pub(super) started_at: SystemTime,
     pub(super) page: Page,
     /// Non-blocking.
-    socket: Arc<UnixStream>,
+    socket: Arc<Socket>,
     lane: Mutex<Lane>,
     /// Wakes the supervisor's task.
     wake: Notify,
@@ -65,13 +65,7 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn new(
-        id: u64,
-        pid: u32,
-        page: Page,
-        socket: Arc<UnixStream>,
-        tenure: Tenure,
-    ) -> Self {
+    pub(super) fn new(id: u64, pid: u32, page: Page, socket: Arc<Socket>, tenure: Tenure) -> Self {
         Self {
             id,
             pid,

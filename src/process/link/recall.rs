@@ -198,9 +198,8 @@ impl Link {
     }
 }
 
-#[cfg(all(test, not(properties)))]
+#[cfg(all(test, target_os = "linux", not(properties)))]
 mod tests {
-    use std::os::unix::net::UnixStream;
     use std::sync::Arc;
 
     use super::*;
@@ -209,6 +208,7 @@ mod tests {
     use crate::executor::error::TaskError;
     use crate::executor::promise::{Owed, Promise, PromiseEncoded};
     use crate::process::link::Tenure;
+    use crate::sys::Socket;
     use crate::wire::outcomes::Values;
     use crate::wire::page::Page;
     use crate::wire::{Chain, FunctionOffset};
@@ -244,7 +244,7 @@ mod tests {
     /// outcome of that call follows; if one was awaited, all calls behind it would wait forever.
     #[tokio::test]
     async fn a_cancel_between_the_outcome_of_an_item_and_its_end_leaves_nothing_to_wait_for() {
-        let (ours, _theirs) = UnixStream::pair().expect("a socket pair");
+        let (ours, _theirs) = Socket::pair().expect("a socket pair");
         let (page, fd) = Page::create().expect("memory");
         let worker = Page::open(fd).expect("the same page");
         let link = Link::new(1, 1, page, Arc::new(ours), Tenure::default());

@@ -2,13 +2,12 @@
 //! and the supervisor's task writes them later.
 
 use std::io;
-use std::os::fd::AsFd as _;
 use std::task::{Context, Poll, ready};
 
 use super::lane::Lane;
 use super::{Ending, Link};
 use crate::process::watch::WorkerWatch;
-use crate::sys;
+use crate::sys::{self, AsFd as _};
 
 impl Link {
     /// Writes what the socket accepts. A failure is not reported here: then the worker is dead, and the

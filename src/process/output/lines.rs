@@ -2,19 +2,17 @@
 //! [`mark`](crate::wire::mark). So however late the stream is read, each line belongs to the task that wrote
 //! it.
 
-use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::io::{self, PipeReader};
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead as _, ReadBuf};
-use tokio::net::unix::pipe;
 
 use super::relay::keep_tail;
 use super::{OutputLine, OutputOrigin, OutputStream, TaskIdentity, Tell};
 use crate::process::link::Link;
-use crate::sys;
+use crate::sys::{self, AsFd as _, AsyncPipe};
 use crate::wire::mark::{FIRST_BYTE, MARK, MarkScan, Token};
 
 /// The maximal length of a line in bytes; a longer one arrives in pieces.
@@ -24,7 +22,7 @@ const READ: usize = 16 * 1024;
 
 pub(super) struct Lines {
     /// `None` once the end was reached.
-    pipe: Option<pipe::Receiver>,
+    pipe: Option<AsyncPipe>,
     text: LineText,
     teller: Teller,
 }
@@ -40,14 +38,14 @@ struct Teller {
 
 impl Lines {
     pub(super) fn new(
-        pipe: OwnedFd,
+        pipe: PipeReader,
         stream: OutputStream,
         worker: OutputOrigin,
         token: Token,
         tell: Tell,
     ) -> io::Result<Self> {
         Ok(Self {
-            pipe: Some(pipe::Receiver::from_owned_fd(pipe)?),
+            pipe: Some(sys::watch_output(pipe)?),
             text: LineText::new(token),
             teller: Teller {
                 stream,

@@ -2,8 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::poll_fn;
-use std::io;
-use std::os::fd::OwnedFd;
+use std::io::{self, PipeReader};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -11,7 +10,7 @@ use super::lines::Lines;
 use super::relay::OutputRelay;
 use super::{Output, OutputKind, OutputOrigin, OutputStream};
 use crate::process::link::Link;
-use crate::sys;
+use crate::sys::{self, OwnedFd};
 use crate::wire::mark::Token;
 use crate::wire::message::Captured;
 
@@ -31,8 +30,8 @@ pub(in crate::process) struct OutputEnds {
 
 /// This process's ends of the pipes, where there are pipes.
 pub(in crate::process) struct Pipes {
-    stdout: Option<OwnedFd>,
-    stderr: Option<OwnedFd>,
+    stdout: Option<PipeReader>,
+    stderr: Option<PipeReader>,
     token: Token,
 }
 
@@ -107,7 +106,7 @@ impl Outlets {
 
 impl Output {
     /// The worker's end of a stream, and this process's end if it is a pipe.
-    fn open(&self, stream: OutputStream) -> io::Result<(OwnedFd, Option<OwnedFd>)> {
+    fn open(&self, stream: OutputStream) -> io::Result<(OwnedFd, Option<PipeReader>)> {
         match (&self.0, stream) {
             (OutputKind::Inherit, OutputStream::Stdout) => {
                 Ok((sys::own_stream(&io::stdout())?, None))
@@ -117,8 +116,8 @@ impl Output {
             }
             (OutputKind::Null, _) => Ok((sys::nowhere()?, None)),
             (OutputKind::Relay | OutputKind::Lines(_), _) => {
-                let (ours, theirs) = io::pipe()?;
-                Ok((theirs.into(), Some(ours.into())))
+                let (ours, theirs) = sys::pipe_from_child()?;
+                Ok((theirs, Some(ours)))
             }
         }
     }

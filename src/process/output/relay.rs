@@ -1,16 +1,14 @@
 //! A stream that is copied to this process's own. Its end is kept for the error that reports the worker's
 //! death.
 
-use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::io::{self, PipeReader};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
-use tokio::net::unix::pipe;
 use tokio::sync::Notify;
 
 use super::OutputStream;
-use crate::sys;
+use crate::sys::{self, AsFd as _, AsyncPipe};
 
 /// The number of bytes that are kept.
 const TAIL: usize = 16 * 1024;
@@ -18,7 +16,7 @@ const TAIL: usize = 16 * 1024;
 #[derive(Debug)]
 pub(super) struct OutputRelay {
     stream: OutputStream,
-    pipe: pipe::Receiver,
+    pipe: AsyncPipe,
     text: Mutex<RelayedText>,
     ended: Notify,
 }
@@ -31,10 +29,10 @@ struct RelayedText {
 
 impl OutputRelay {
     /// Takes the read end of the worker's pipe and copies the output, in a task of its own.
-    pub(super) fn start(stream: OutputStream, pipe: OwnedFd) -> io::Result<Arc<Self>> {
+    pub(super) fn start(stream: OutputStream, pipe: PipeReader) -> io::Result<Arc<Self>> {
         let relay = Arc::new(Self {
             stream,
-            pipe: pipe::Receiver::from_owned_fd(pipe)?,
+            pipe: sys::watch_output(pipe)?,
             text: Mutex::default(),
             ended: Notify::new(),
         });

@@ -1,7 +1,6 @@
 //! The three ways to start a process, and its state until it is about to run its function.
 
-use std::io::{self, PipeReader};
-use std::os::fd::{OwnedFd, RawFd};
+use std::io::PipeReader;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{GRACE, ProcessState, RunningProcess};
@@ -9,7 +8,7 @@ use crate::executor::error::InitFailure;
 use crate::process::ServeForked;
 use crate::process::start::{ChildConnection, ForkServer, MOST_FORK_SERVERS, Recipe, StartError};
 use crate::process::verdict::init_failure;
-use crate::sys::{self, ChildProcess, Forked};
+use crate::sys::{self, ChildProcess, Forked, OwnedFd, RawFd};
 use crate::wire::Chain;
 use crate::wire::descriptors::Descriptor;
 use crate::wire::message::Role;
@@ -59,10 +58,10 @@ pub(super) async fn fork_at_server(
     let output = [stdout, stderr].map(Descriptor::from);
     for _ in 0..MOST_FORK_SERVERS {
         let (ours, theirs) = socket_pair()?;
-        let (word, told_at) = io::pipe().map_err(StartError::system("make a pipe"))?;
+        let (word, told_at) = sys::pipe_from_child().map_err(StartError::system("make a pipe"))?;
         let mut fds = vec![Descriptor::from(theirs)];
         fds.extend_from_slice(&output);
-        fds.push(OwnedFd::from(told_at).into());
+        fds.push(told_at.into());
         if let Some(process) = server.run(recipe, fds).await? {
             return Ok(Born {
                 process,

@@ -13,7 +13,6 @@ mod order;
 mod outcome;
 
 use std::io::{PipeReader, Read as _};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -24,7 +23,7 @@ pub(crate) use self::outcome::ProcessOutcome;
 pub(crate) use super::start::Opening;
 use super::verdict::death;
 use crate::executor::error::Death;
-use crate::sys::{self, ChildProcess, Exit};
+use crate::sys::{self, AsFd, BorrowedFd, ChildProcess, Exit, OwnedFd};
 use crate::wire::forkserver::{FromForkServer, LONGEST};
 use crate::wire::frame::Frames;
 use crate::wire::process_setup::OutcomeFile;

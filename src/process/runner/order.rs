@@ -1,7 +1,6 @@
 //! What to run, and in what kind of process.
 
 use std::io;
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +12,7 @@ use crate::process::output::{Outlets, Output};
 use crate::process::start::{Opening, Recipe, StartError, Surroundings};
 use crate::process::verdict::init_failure;
 use crate::process::{StartMethod, workers_allowed};
+use crate::sys::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
 use crate::wire::Chain;
 use crate::wire::descriptors::Descriptor;
 use crate::wire::process_setup::{OutcomeFile, ProcessSetup};
@@ -147,7 +147,7 @@ fn refused(error: StartError, is_fork: bool) -> Refusal {
                 "StartMethod::Fork cannot be used here: {error}; start the process before the runtime and \
                  all other threads, or use StartMethod::ForkServer"
             );
-            Refusal::Build(BuildError(BuildFailure::Unsupported(what.into())))
+            Refusal::Build(BuildError::unsupported(what))
         }
         error => Refusal::Start(Box::new(init_failure(error, None))),
     }

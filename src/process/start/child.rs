@@ -4,10 +4,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::unix::AsyncFd;
-
 use super::forkserver_process::ForkServerProcess;
-use crate::sys::{ChildProcess, Exit};
+use crate::sys::{AsyncFd, ChildProcess, Exit};
 
 /// The time within which a fork server must report how a worker ended. A stopped one never does.
 const ANSWER: Duration = Duration::from_secs(5);

@@ -2,22 +2,20 @@
 //! and the parent sends the setup.
 
 use std::collections::VecDeque;
-use std::os::fd::{AsFd as _, OwnedFd};
 
 use bytes::BytesMut;
 use tokio::io::{AsyncWriteExt as _, Interest};
-use tokio::net::UnixStream;
 use tokio_util::codec::{Decoder as _, LengthDelimitedCodec};
 
 use super::error::StartError;
-use crate::sys;
+use crate::sys::{self, AsFd as _, AsyncSocket, OwnedFd, Socket};
 use crate::wire::frame;
 use crate::wire::message::{self, BuildIdentity, FromWorker};
 use crate::wire::{Chain, Reader};
 
 /// The parent's end of a connection to a process, from the first message on.
 pub(in crate::process) struct ChildConnection {
-    pub(in crate::process) stream: UnixStream,
+    pub(in crate::process) stream: AsyncSocket,
     pub(in crate::process) codec: LengthDelimitedCodec,
     pub(in crate::process) buffer: BytesMut,
     /// The descriptors that came with the bytes in `buffer`.
@@ -43,9 +41,9 @@ impl ChildConnection {
         if setup.len() <= Self::EARLY {
             words.put_chain(&std::mem::take(&mut setup)); // A process of another build ignores it.
         }
-        let socket = std::os::unix::net::UnixStream::from(socket);
+        let socket = Socket::from(socket);
         let stream = socket.set_nonblocking(true);
-        let stream = stream.and_then(|()| UnixStream::from_std(socket));
+        let stream = stream.and_then(|()| AsyncSocket::from_std(socket));
         let stream = stream.map_err(StartError::system("use a socket"))?;
         let said = words.send_with(|bytes, fds| sys::send_with_fds(stream.as_fd(), bytes, fds));
         said.map_err(|_| StartError::Mute)?;
@@ -123,10 +121,9 @@ impl ChildConnection {
     }
 }
 
-#[cfg(all(test, not(properties)))]
+#[cfg(all(test, target_os = "linux", not(properties)))]
 mod tests {
     use std::io::{Read as _, Write as _};
-    use std::os::unix::net::UnixStream as Blocking;
 
     use super::*;
 
@@ -134,7 +131,7 @@ mod tests {
     async fn meet(bytes: Vec<u8>) -> Result<(), StartError> {
         let (ours, theirs) = sys::socket_pair().expect("a socket pair");
         let worker = tokio::task::spawn_blocking(move || {
-            let mut socket = Blocking::from(theirs);
+            let mut socket = Socket::from(theirs);
             let _hello = socket.read(&mut [0; 4096]);
             let _ = socket.write_all(&bytes);
             let _ = socket.shutdown(std::net::Shutdown::Write);

@@ -2,15 +2,12 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
-use std::process::Command;
 
 use super::error::StartError;
-use crate::sys::ChildProcess;
+use crate::sys::{self, ChildProcess, OwnedFd};
 use crate::wire::message::{MARKER, Role};
 
 /// The environment and the working directory of a new process.
@@ -44,14 +41,7 @@ impl Surroundings {
         role: Role,
         [socket, stdout, stderr]: [OwnedFd; 3],
     ) -> Result<ChildProcess, StartError> {
-        // The running executable itself, even if another file has its name now.
-        let mut command = Command::new("/proc/self/exe");
-        command.arg0(
-            std::env::args_os()
-                .next()
-                .as_deref()
-                .unwrap_or(OsStr::new("worker")),
-        );
+        let mut command = sys::own_executable();
         if self.env_clear {
             command.env_clear();
         }

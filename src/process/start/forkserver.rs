@@ -2,8 +2,6 @@
 
 use std::fmt;
 use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream as Blocking;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +13,7 @@ use super::error::StartError;
 use super::forkserver_process::ForkServerProcess;
 use super::recipe::Recipe;
 use crate::process::output::{Outlets, Output, Outputs};
-use crate::sys::{self, ChildProcess, Forked};
+use crate::sys::{self, ChildProcess, Forked, OwnedFd, Socket};
 use crate::wire::descriptors::Descriptor;
 use crate::wire::message::Role;
 
@@ -27,7 +25,7 @@ const SILENCE: Duration = Duration::from_secs(1);
 
 /// Runs a forked process: in this role, with its socket, and with the pidfd of its parent. A function
 /// pointer, because this module does not import `worker`.
-pub(crate) type ServeForked = fn(Role, io::Result<Blocking>, Option<OwnedFd>) -> !;
+pub(crate) type ServeForked = fn(Role, io::Result<Socket>, Option<OwnedFd>) -> !;
 
 pub(in crate::process) struct ForkServer {
     /// Where the output of a replacement goes. `None` if there can be no replacement.
@@ -40,7 +38,7 @@ enum ForkServerState {
     /// The next request starts one.
     Absent,
     /// Forked from this process; no message has been sent yet.
-    Unmet(ChildProcess, Blocking),
+    Unmet(ChildProcess, Socket),
     /// The task that holds the lock exchanges the first messages with it, or waits for its end. That task
     /// may have been dropped meanwhile.
     Meeting(ChildProcess),
@@ -75,7 +73,7 @@ impl ForkServer {
         match sys::fork()? {
             Forked::Parent(pid) => {
                 let process = ChildProcess::own(pid)?;
-                let socket = Blocking::from(ours);
+                let socket = Socket::from(ours);
                 socket.set_nonblocking(true)?;
                 Ok(Self {
                     executes: None,
@@ -87,7 +85,7 @@ impl ForkServer {
                 let around = &recipe.surroundings;
                 let folder = around.current_dir.as_deref();
                 let settled = sys::settle_forked(around.env_clear, &around.env, folder);
-                let socket = settled.map(|()| Blocking::from(theirs));
+                let socket = settled.map(|()| Socket::from(theirs));
                 serve(Role::ForkServer, socket, parent)
             }
         }
@@ -306,7 +304,7 @@ impl ForkServerState {
 async fn execute(
     recipe: &Arc<Recipe>,
     outlets: &Outlets,
-) -> Result<(ChildProcess, Blocking, Outputs), StartError> {
+) -> Result<(ChildProcess, Socket, Outputs), StartError> {
     let system = StartError::system;
     let (ends, pipes) = outlets.open().map_err(system("make a pipe"))?;
     let (ours, theirs) = sys::socket_pair().map_err(system("make a socket pair"))?;
@@ -320,7 +318,7 @@ async fn execute(
 /// Sends the setup of a fork server, and the first request.
 async fn meet(
     recipe: &Recipe,
-    socket: Blocking,
+    socket: Socket,
     role: Role,
     fds: Vec<Descriptor>,
 ) -> Result<ChildConnection, StartError> {

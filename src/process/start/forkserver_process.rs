@@ -2,19 +2,16 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::net::UnixStream as Blocking;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use tokio::io::Interest;
-use tokio::net::UnixStream;
 use tokio_util::codec::{Decoder as _, LengthDelimitedCodec};
 
 use super::connection::ChildConnection;
 use super::error::StartError;
-use crate::sys::{self, ChildProcess, Exit};
+use crate::sys::{self, AsFd as _, AsyncSocket, ChildProcess, Exit, OwnedFd, Socket};
 use crate::wire::descriptors::Descriptor;
 use crate::wire::forkserver::{FromForkServer, LONGEST, ToForkServer};
 use crate::wire::message::Role;
@@ -26,7 +23,7 @@ const FIRST: u64 = 1;
 /// A fork server that is ready. Dropping it kills the process; its workers live on.
 pub(super) struct ForkServerProcess {
     process: Mutex<Option<ChildProcess>>,
-    socket: Blocking,
+    socket: Socket,
     /// One task asks at a time.
     inbox: tokio::sync::Mutex<ForkServerInbox>,
     /// Since when a request has had no answer, even if its task was dropped meanwhile.
@@ -114,7 +111,7 @@ impl ForkServerProcess {
                     // No one can kill it, but its socket is closed as soon as this fails.
                     None => {
                         self.forget(pid);
-                        Err(rustix::io::Errno::MFILE.into()) // The system drops it in this case.
+                        Err(sys::too_many_descriptors()) // The system drops it in this case.
                     }
                 };
                 if request == wanted {
@@ -182,7 +179,7 @@ impl ForkServerProcess {
         request: Option<Chain>,
         mut pick: impl FnMut(FromForkServer, Option<OwnedFd>) -> Option<T>,
     ) -> Result<T, NoAnswer> {
-        let socket = self.socket.try_clone().and_then(UnixStream::from_std);
+        let socket = self.socket.try_clone().and_then(AsyncSocket::from_std);
         let socket = socket.map_err(NoAnswer::Refused)?;
         if let Some(mut request) = request {
             // Reads answers before it writes: a fork server whose answers fill the socket reads no request. Each
@@ -224,7 +221,7 @@ impl ForkServerProcess {
         }
     }
 
-    fn receive(&self, inbox: &mut ForkServerInbox, socket: &UnixStream) -> io::Result<usize> {
+    fn receive(&self, inbox: &mut ForkServerInbox, socket: &AsyncSocket) -> io::Result<usize> {
         let len = inbox.receive(socket)?;
         if len > 0 {
             *self.silent_since() = None;
@@ -260,7 +257,7 @@ impl ForkServerProcess {
 }
 
 impl ForkServerInbox {
-    fn receive(&mut self, socket: &UnixStream) -> io::Result<usize> {
+    fn receive(&mut self, socket: &AsyncSocket) -> io::Result<usize> {
         let mut bytes = [0; 1024];
         // A missing descriptor is an error when its answer is read.
         let len = sys::receive_with_fds(socket.as_fd(), &mut bytes, &mut self.fds)?.len;

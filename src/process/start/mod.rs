@@ -13,7 +13,6 @@ mod forkserver;
 mod forkserver_process;
 mod recipe;
 
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 pub(super) use self::child::Child;
@@ -25,7 +24,7 @@ pub(crate) use self::forkserver::ServeForked;
 pub(crate) use self::recipe::Opening;
 pub(super) use self::recipe::Recipe;
 use super::output::Pipes;
-use crate::sys;
+use crate::sys::{self, OwnedFd};
 use crate::wire::descriptors::Descriptor;
 use crate::wire::message::Role;
 

@@ -1,6 +1,5 @@
 //! [`Recipe`]: what each worker of a pool is started with.
 
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +8,7 @@ use super::exec::Surroundings;
 use crate::function::FunctionOffset;
 use crate::observe;
 use crate::process::output::Outlets;
-use crate::sys::{ChildProcess, Limit};
+use crate::sys::{ChildProcess, Limit, OwnedFd};
 use crate::wire::Chain;
 use crate::wire::descriptors::Descriptor;
 use crate::wire::message::{self, Captured, Role, Setup};

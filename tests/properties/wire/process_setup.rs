@@ -5,7 +5,7 @@ use super::super::outcomes::put_status;
 use super::*;
 
 fn texts() -> impl Strategy<Value = OsString> {
-    prop::collection::vec(1_u8.., 0..20).prop_map(OsString::from_vec)
+    prop::collection::vec(1_u8.., 0..20).prop_map(sys::os_string)
 }
 
 fn setups() -> impl Strategy<Value = ProcessSetup> {
@@ -63,8 +63,8 @@ fn what_is_left_in_whole_is_found_and_nothing_else_is() {
         "nothing was left"
     );
     let theirs = OutcomeFile::from(outcome_file.share().expect("a file"));
-    (&theirs.0).seek(SeekFrom::Start(HEAD)).expect("a file");
-    (&theirs.0).write_all(b"cut o").expect("memory");
+    let cut_off = [io::IoSlice::new(b"cut o")];
+    sys::write_at(&theirs.0, &cut_off, HEAD).expect("memory");
     assert!(
         outcome_file.read().expect("a file").is_none(),
         "a part was left"
@@ -78,10 +78,8 @@ fn what_is_left_in_whole_is_found_and_nothing_else_is() {
 #[test]
 fn a_huge_length_never_allocates() {
     let outcome_file = OutcomeFile::create().expect("memory");
-    outcome_file
-        .0
-        .write_all_at(&u64::MAX.to_le_bytes(), 0)
-        .expect("memory");
+    let length = u64::MAX.to_le_bytes();
+    sys::write_at(&outcome_file.0, &[io::IoSlice::new(&length)], 0).expect("memory");
     outcome_file
         .read()
         .expect_err("there is no more than the length");

@@ -1,6 +1,6 @@
 //! Bytes over a socket, with descriptors beside them, or over a pipe.
 
-use std::io::{self, PipeReader, PipeWriter};
+use std::io::{self, PipeReader};
 use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -13,6 +13,8 @@ use rustix::net::{
 };
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+
+use super::handles::AsyncPipe;
 
 /// Two connected sockets, closed on exec.
 pub(crate) fn socket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
@@ -28,12 +30,12 @@ pub(crate) fn socket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
 const PIPE: usize = 256 * 1024;
 
 /// A pipe for outcomes: an end to read from, which never blocks, and one to write to.
-pub(crate) fn pipe() -> io::Result<(PipeReader, PipeWriter)> {
+pub(crate) fn pipe() -> io::Result<(PipeReader, OwnedFd)> {
     let (reader, writer) = io::pipe()?;
     rustix::io::ioctl_fionbio(&reader, true)?;
     // A user has only so much memory for pipes. It holds less then.
     let _ = rustix::pipe::fcntl_setpipe_size(&writer, PIPE);
-    Ok((reader, writer))
+    Ok((reader, writer.into()))
 }
 
 /// Lets tokio tell when a pipe can be read.
@@ -42,6 +44,11 @@ pub(crate) fn watch_pipe(pipe: PipeReader) -> io::Result<AsyncFd<PipeReader>> {
     // dropped.
     let watched = unsafe { AsyncFd::register_with_interest(pipe, Interest::READABLE) };
     watched.map_err(|error| error.into_parts().1)
+}
+
+/// Lets tokio read what a worker prints.
+pub(crate) fn watch_output(pipe: PipeReader) -> io::Result<AsyncPipe> {
+    AsyncPipe::from_owned_fd(pipe.into())
 }
 
 /// Lets tokio tell when a socket can be written to.

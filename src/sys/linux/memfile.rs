@@ -25,6 +25,31 @@ pub(crate) fn file_of<'a>(
     Ok(file.into())
 }
 
+/// Writes at `offset`, however long the file is. Returns the number of bytes that were written.
+pub(crate) fn write_at(
+    file: impl AsFd,
+    slices: &[io::IoSlice<'_>],
+    offset: u64,
+) -> io::Result<usize> {
+    Ok(rustix::io::retry_on_intr(|| {
+        rustix::io::pwritev(&file, slices, offset)
+    })?)
+}
+
+/// Reads at `offset`. An error if the file has fewer bytes there.
+pub(crate) fn read_at(file: impl AsFd, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+    let read = rustix::io::retry_on_intr(|| rustix::io::pread(&file, &mut *bytes, offset))?;
+    if read < bytes.len() {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(())
+}
+
+/// The length of a file in bytes.
+pub(crate) fn file_len(file: impl AsFd) -> io::Result<u64> {
+    Ok(rustix::fs::fstat(file)?.st_size.unsigned_abs())
+}
+
 /// Reads the first `len` bytes of a file to the end of `target`.
 pub(crate) fn read_file(file: impl AsFd, len: usize, target: &mut Vec<u8>) -> io::Result<()> {
     let start = target.len();

@@ -2,6 +2,7 @@ mod copy;
 mod edges;
 mod fork;
 mod growing;
+mod handles;
 mod identity;
 mod image;
 mod lent;
@@ -26,11 +27,15 @@ pub(crate) use edges::{
 };
 pub(crate) use fork::{Forked, abandon, exit_forked, fork, generation, other_threads};
 pub(crate) use growing::{give_back, growing_file, lengthen};
+pub(crate) use handles::{
+    AsFd, AsRawFd, AsyncFd, AsyncPipe, AsyncSocket, BorrowedFd, OwnedFd, RawFd, Socket, os_string,
+    pipe_from_child, pipe_to_child, too_many_descriptors,
+};
 pub(crate) use identity::{ProcessIdentity, home};
 pub(crate) use image::{build_identity, in_executable};
 pub(crate) use lent::Lent;
 pub(crate) use limits::Limit;
-pub(crate) use memfile::{file_of, read_file};
+pub(crate) use memfile::{file_len, file_of, read_at, read_file, write_at};
 pub(crate) use memory::{SharedMapping, enlarge, open_gate, wait_at};
 pub(crate) use packet::{
     descriptors_of_next_packet, drop_packet, next_packet, packet_pair, roomy_packet_pair,
@@ -42,15 +47,20 @@ pub(crate) use print::{
 };
 pub(crate) use process::{
     ChildProcess, Exit, end_child, kill_own_group, monotonic_nanos, oom_kills, open_child,
-    reap_if_ended, signal_name,
+    own_executable, reap_if_ended, resident_memory, signal_name,
 };
 pub(crate) use readiness::{Direction, Readiness, wait_ready};
 pub(crate) use segment::SegmentName;
 pub(crate) use signal::{reset_signals, restore_interrupts};
 pub(crate) use socket::{
     MOST_FDS, bytes_waiting, end_sending, is_hangup, pipe, read_more, read_now, read_onto,
-    receive_with_fds, send_with_fds, socket_pair, watch_pipe, watch_room,
+    receive_with_fds, send_with_fds, socket_pair, watch_output, watch_pipe, watch_room,
 };
 pub(crate) use stdio::{become_child, is_variable, settle_forked, settle_surroundings};
 pub(crate) use thread::ThreadName;
 pub(crate) use watch::{WakeFd, end_with, parent, wait_for_parents_end, wait_readable, watched};
+
+/// An error where this crate cannot start processes. Here it can.
+pub(crate) fn check_processes() -> std::io::Result<()> {
+    Ok(())
+}

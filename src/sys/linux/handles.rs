@@ -1,0 +1,34 @@
+//! The system's types that the code above `sys` names. On Linux they are those of std and tokio.
+
+use std::ffi::OsString;
+use std::io::{self, PipeReader, PipeWriter};
+use std::os::unix::ffi::OsStringExt as _;
+
+pub(crate) use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+pub(crate) use std::os::unix::net::UnixStream as Socket;
+pub(crate) use tokio::io::unix::AsyncFd;
+pub(crate) use tokio::net::UnixStream as AsyncSocket;
+pub(crate) use tokio::net::unix::pipe::Receiver as AsyncPipe;
+
+/// A pipe: an end to read from in this process, and one to write to in another.
+pub(crate) fn pipe_from_child() -> io::Result<(PipeReader, OwnedFd)> {
+    let (ours, theirs) = io::pipe()?;
+    Ok((ours, theirs.into()))
+}
+
+/// A pipe: an end to read from in another process, and one to write to in this one.
+pub(crate) fn pipe_to_child() -> io::Result<(OwnedFd, PipeWriter)> {
+    let (theirs, ours) = io::pipe()?;
+    Ok((theirs.into(), ours))
+}
+
+/// The error for a descriptor over the limit of this process.
+pub(crate) fn too_many_descriptors() -> io::Error {
+    rustix::io::Errno::MFILE.into()
+}
+
+/// Text of the system from the bytes that
+/// [`as_encoded_bytes`](std::ffi::OsStr::as_encoded_bytes) of another process returned.
+pub(crate) fn os_string(bytes: Vec<u8>) -> OsString {
+    OsString::from_vec(bytes)
+}

@@ -1,0 +1,244 @@
+//! Descriptors, and what reads and writes by them. None can be opened here.
+
+use std::convert::Infallible;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, PipeReader, PipeWriter, Read, Write};
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+
+use super::unsupported;
+
+/// The number of a descriptor.
+pub(crate) type RawFd = i32;
+
+/// An open descriptor. There is none.
+#[derive(Debug)]
+pub(crate) struct OwnedFd(Infallible);
+
+impl OwnedFd {
+    pub(crate) fn try_clone(&self) -> io::Result<Self> {
+        match self.0 {}
+    }
+}
+
+/// Stands for whatever has a descriptor on Linux. Nothing can be done with it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BorrowedFd<'a>(PhantomData<&'a ()>);
+
+impl BorrowedFd<'_> {
+    pub(crate) fn try_clone_to_owned(&self) -> io::Result<OwnedFd> {
+        Err(unsupported())
+    }
+}
+
+/// What has a descriptor on Linux.
+pub(crate) trait AsFd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        BorrowedFd(PhantomData)
+    }
+}
+
+/// What has a descriptor with a number on Linux.
+pub(crate) trait AsRawFd {
+    fn as_raw_fd(&self) -> RawFd {
+        -1
+    }
+}
+
+impl AsFd for OwnedFd {}
+impl AsFd for BorrowedFd<'_> {}
+impl AsFd for Socket {}
+impl AsFd for AsyncSocket {}
+impl AsFd for AsyncPipe {}
+impl<T> AsFd for AsyncFd<T> {}
+impl AsFd for PipeReader {}
+impl AsFd for PipeWriter {}
+impl AsFd for io::Stdin {}
+impl AsFd for io::Stdout {}
+impl AsFd for io::Stderr {}
+impl<T: AsFd + ?Sized> AsFd for &T {}
+impl<T: AsFd + ?Sized> AsFd for Arc<T> {}
+
+impl AsRawFd for OwnedFd {}
+impl AsRawFd for BorrowedFd<'_> {}
+impl AsRawFd for PipeReader {}
+impl AsRawFd for PipeWriter {}
+
+impl From<OwnedFd> for PipeWriter {
+    fn from(fd: OwnedFd) -> Self {
+        match fd.0 {}
+    }
+}
+
+impl From<OwnedFd> for File {
+    fn from(fd: OwnedFd) -> Self {
+        match fd.0 {}
+    }
+}
+
+impl From<OwnedFd> for Stdio {
+    fn from(fd: OwnedFd) -> Self {
+        match fd.0 {}
+    }
+}
+
+/// One of two connected sockets.
+#[derive(Debug)]
+pub(crate) struct Socket(Infallible);
+
+impl Socket {
+    pub(crate) fn try_clone(&self) -> io::Result<Self> {
+        match self.0 {}
+    }
+
+    pub(crate) fn set_nonblocking(&self, _: bool) -> io::Result<()> {
+        match self.0 {}
+    }
+}
+
+impl From<OwnedFd> for Socket {
+    fn from(fd: OwnedFd) -> Self {
+        match fd.0 {}
+    }
+}
+
+impl From<Socket> for OwnedFd {
+    fn from(socket: Socket) -> Self {
+        match socket.0 {}
+    }
+}
+
+impl Read for &Socket {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        match self.0 {}
+    }
+}
+
+impl Write for &Socket {
+    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+        match self.0 {}
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self.0 {}
+    }
+}
+
+/// A socket that a runtime watches.
+#[derive(Debug)]
+pub(crate) struct AsyncSocket(Infallible);
+
+impl AsyncSocket {
+    pub(crate) fn from_std(socket: Socket) -> io::Result<Self> {
+        match socket.0 {}
+    }
+
+    pub(crate) fn into_std(self) -> io::Result<Socket> {
+        match self.0 {}
+    }
+
+    pub(crate) async fn async_io<R>(
+        &self,
+        _: Interest,
+        _: impl FnMut() -> io::Result<R>,
+    ) -> io::Result<R> {
+        match self.0 {}
+    }
+}
+
+impl AsyncWrite for AsyncSocket {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
+        match self.0 {}
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.0 {}
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.0 {}
+    }
+}
+
+/// The end of a pipe that a runtime reads.
+#[derive(Debug)]
+pub(crate) struct AsyncPipe(Infallible);
+
+impl AsyncPipe {
+    pub(crate) async fn readable(&self) -> io::Result<()> {
+        match self.0 {}
+    }
+
+    pub(crate) fn try_read(&self, _: &mut [u8]) -> io::Result<usize> {
+        match self.0 {}
+    }
+}
+
+impl AsyncRead for AsyncPipe {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        _: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.0 {}
+    }
+}
+
+/// What has a descriptor that a runtime watches.
+#[derive(Debug)]
+pub(crate) struct AsyncFd<T>(Infallible, PhantomData<T>);
+
+impl<T> AsyncFd<T> {
+    pub(crate) fn get_ref(&self) -> &T {
+        match self.0 {}
+    }
+
+    pub(crate) fn get_mut(&mut self) -> &mut T {
+        match self.0 {}
+    }
+
+    pub(crate) async fn readable(&self) -> io::Result<Ready> {
+        match self.0 {}
+    }
+
+    pub(crate) fn poll_read_ready(&self, _: &mut Context<'_>) -> Poll<io::Result<Ready>> {
+        match self.0 {}
+    }
+
+    pub(crate) fn poll_write_ready(&self, _: &mut Context<'_>) -> Poll<io::Result<Ready>> {
+        match self.0 {}
+    }
+}
+
+/// A descriptor is ready.
+#[derive(Debug)]
+pub(crate) struct Ready(Infallible);
+
+impl Ready {
+    pub(crate) fn clear_ready(&mut self) {
+        match self.0 {}
+    }
+}
+
+pub(crate) fn pipe_from_child() -> io::Result<(PipeReader, OwnedFd)> {
+    Err(unsupported())
+}
+
+pub(crate) fn pipe_to_child() -> io::Result<(OwnedFd, PipeWriter)> {
+    Err(unsupported())
+}
+
+pub(crate) fn too_many_descriptors() -> io::Error {
+    unsupported()
+}
+
+/// Only a worker reads such bytes, and there is none.
+pub(crate) fn os_string(bytes: Vec<u8>) -> OsString {
+    String::from_utf8_lossy(&bytes).into_owned().into()
+}

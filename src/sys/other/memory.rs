@@ -1,0 +1,156 @@
+//! Memory that processes share, and files in memory. There is none.
+
+use std::convert::Infallible;
+use std::io;
+use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicU32, AtomicU64};
+
+use bytemuck::Pod;
+
+use super::handles::{AsFd, BorrowedFd, OwnedFd};
+use super::unsupported;
+
+/// Memory that processes share.
+#[derive(Debug)]
+pub(crate) struct SharedMapping(Infallible);
+
+impl SharedMapping {
+    pub(crate) fn create(_: usize) -> io::Result<(Self, OwnedFd)> {
+        Err(unsupported())
+    }
+
+    pub(crate) fn create_reserved(_: usize) -> io::Result<(Self, OwnedFd)> {
+        Err(unsupported())
+    }
+
+    pub(crate) fn open(_: impl AsFd, _: usize) -> io::Result<Self> {
+        Err(unsupported())
+    }
+
+    pub(crate) fn window(_: impl AsFd, _: u64, _: usize) -> io::Result<Self> {
+        Err(unsupported())
+    }
+
+    pub(crate) fn word(&self, _: usize) -> &AtomicU64 {
+        match self.0 {}
+    }
+
+    pub(crate) fn gate(&self, _: usize) -> &AtomicU32 {
+        match self.0 {}
+    }
+
+    pub(crate) fn load(&self, _: usize, _: &mut [u8]) {
+        match self.0 {}
+    }
+
+    pub(crate) fn store(&self, _: usize, _: &[u8]) {
+        match self.0 {}
+    }
+
+    pub(crate) fn write(&self, _: usize, _: &[u8]) {
+        match self.0 {}
+    }
+
+    pub(crate) fn write_to(&self, _: BorrowedFd<'_>, _: usize, _: usize) -> io::Result<usize> {
+        match self.0 {}
+    }
+
+    pub(crate) fn read(&self, _: usize, _: usize) -> Vec<u8> {
+        match self.0 {}
+    }
+
+    pub(crate) fn read_onto(&self, _: usize, _: usize, _: &mut Vec<u8>) {
+        match self.0 {}
+    }
+
+    pub(crate) fn secure(&self, _: usize, _: usize) -> io::Result<()> {
+        match self.0 {}
+    }
+
+    pub(crate) fn release(&self, _: usize, _: usize) {
+        match self.0 {}
+    }
+
+    pub(crate) fn lend<T: Pod, G>(&self, _: usize, _: usize, _: G) -> Lent<'_, T, G> {
+        match self.0 {}
+    }
+}
+
+/// A part of shared memory as values.
+#[derive(Debug)]
+pub(crate) struct Lent<'a, T, G>(Infallible, PhantomData<(&'a mut [T], G)>);
+
+impl<T: Pod, G> Deref for Lent<'_, T, G> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        match self.0 {}
+    }
+}
+
+impl<T: Pod, G> DerefMut for Lent<'_, T, G> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        match self.0 {}
+    }
+}
+
+/// The name of shared memory.
+#[derive(Debug)]
+pub(crate) struct SegmentName(Infallible);
+
+impl SegmentName {
+    pub(crate) fn new(_: &str) -> io::Result<Self> {
+        Err(unsupported())
+    }
+
+    pub(crate) fn create(&self, _: u64) -> io::Result<OwnedFd> {
+        match self.0 {}
+    }
+
+    pub(crate) fn open(&self) -> io::Result<(OwnedFd, u64)> {
+        match self.0 {}
+    }
+}
+
+pub(crate) fn growing_file() -> io::Result<OwnedFd> {
+    Err(unsupported())
+}
+
+pub(crate) fn lengthen(_: impl AsFd, _: u64) -> io::Result<()> {
+    Err(unsupported())
+}
+
+pub(crate) fn give_back(_: impl AsFd, _: u64, _: u64) {}
+
+pub(crate) fn file_of<'a>(_: usize, _: impl Iterator<Item = &'a [u8]>) -> io::Result<OwnedFd> {
+    Err(unsupported())
+}
+
+pub(crate) fn read_file(_: impl AsFd, _: usize, _: &mut Vec<u8>) -> io::Result<()> {
+    Err(unsupported())
+}
+
+pub(crate) fn write_at(_: impl AsFd, _: &[io::IoSlice<'_>], _: u64) -> io::Result<usize> {
+    Err(unsupported())
+}
+
+pub(crate) fn read_at(_: impl AsFd, _: &mut [u8], _: u64) -> io::Result<()> {
+    Err(unsupported())
+}
+
+pub(crate) fn file_len(_: impl AsFd) -> io::Result<u64> {
+    Err(unsupported())
+}
+
+/// Makes a buffer large enough for `len` bytes in all, or says that there is no memory for it.
+pub(crate) fn enlarge(buffer: &mut Vec<u8>, len: usize) -> io::Result<()> {
+    Ok(buffer.try_reserve_exact(len.saturating_sub(buffer.len()))?)
+}
+
+/// No thread waits at memory that processes share, for there is none.
+pub(crate) fn wait_at(_: &AtomicU32, _: u32) {
+    std::thread::yield_now();
+}
+
+pub(crate) fn open_gate(_: &AtomicU32) {}

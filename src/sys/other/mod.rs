@@ -1,0 +1,65 @@
+//! For every target but Linux: no worker processes, and nothing that processes share. The names are those
+//! of `linux`, with the same signatures.
+//!
+//! What needs the system returns the error of [`unsupported`]. What only such a call could create is a type
+//! that has no values, so its methods need no body and cannot be wrong. The rest is the same everywhere, and
+//! works: the clock, the names of limits, what the standard library does.
+
+mod handles;
+mod memory;
+mod packet;
+mod process;
+mod socket;
+mod stdio;
+mod thread;
+mod wait;
+
+use std::io;
+
+pub(crate) use handles::{
+    AsFd, AsRawFd, AsyncFd, AsyncPipe, AsyncSocket, BorrowedFd, OwnedFd, RawFd, Socket, os_string,
+    pipe_from_child, pipe_to_child, too_many_descriptors,
+};
+pub(crate) use memory::{
+    Lent, SegmentName, SharedMapping, enlarge, file_len, file_of, give_back, growing_file,
+    lengthen, open_gate, read_at, read_file, wait_at, write_at,
+};
+pub(crate) use packet::{
+    descriptors_of_next_packet, drop_packet, next_packet, packet_pair, roomy_packet_pair,
+    send_packet, stream_pair,
+};
+pub(crate) use process::{
+    ChildProcess, Exit, Forked, Limit, ProcessIdentity, abandon, build_identity, end_child,
+    exit_forked, fork, generation, home, in_executable, kill_own_group, monotonic_nanos, oom_kills,
+    open_child, other_threads, own_executable, reap_if_ended, reset_signals, resident_memory,
+    restore_interrupts, signal_name,
+};
+pub(crate) use socket::{
+    MOST_FDS, bytes_waiting, end_sending, is_hangup, pipe, read_more, read_now, read_onto,
+    receive_with_fds, send_with_fds, socket_pair, watch_output, watch_pipe, watch_room,
+};
+pub(crate) use stdio::{
+    above_standard_streams, become_child, flush_stdout, is_variable, nowhere, own_descriptor,
+    own_stream, set_input, set_output, settle_forked, settle_surroundings, write_in_one,
+};
+pub(crate) use thread::ThreadName;
+pub(crate) use wait::{
+    BlockingEdges, Direction, Edges, Readiness, WakeFd, await_readable, end_with, eventfd,
+    is_readable, parent, readable, signal, silence, wait_for_parents_end, wait_readable,
+    wait_ready, watched,
+};
+
+/// An error, because this crate cannot start processes on this target.
+pub(crate) fn check_processes() -> io::Result<()> {
+    Err(unsupported())
+}
+
+/// The error of everything that needs worker processes.
+fn unsupported() -> io::Error {
+    let text = format!(
+        "concurrent-futures starts no processes on {} yet, and has no objects that processes share there; \
+         use ThreadPoolExecutor and concurrent_futures::sync instead",
+        std::env::consts::OS
+    );
+    io::Error::new(io::ErrorKind::Unsupported, text)
+}

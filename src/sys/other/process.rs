@@ -1,0 +1,216 @@
+//! Other processes, which cannot be started here, and what is known about this one.
+
+use std::convert::Infallible;
+use std::io;
+use std::process::Command;
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use super::handles::{AsyncFd, OwnedFd, RawFd};
+use super::unsupported;
+
+/// A child process.
+#[derive(Debug)]
+pub(crate) struct ChildProcess(Infallible);
+
+impl ChildProcess {
+    pub(crate) fn spawn(_: &mut Command) -> io::Result<Self> {
+        Err(unsupported())
+    }
+
+    pub(crate) fn own(_: u32) -> io::Result<Self> {
+        Err(unsupported())
+    }
+
+    pub(crate) fn of_another(_: u32, _: OwnedFd) -> io::Result<Self> {
+        Err(unsupported())
+    }
+
+    pub(crate) fn watch(self) -> io::Result<AsyncFd<Self>> {
+        match self.0 {}
+    }
+
+    pub(crate) async fn ended(&self) -> io::Result<()> {
+        match self.0 {}
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        match self.0 {}
+    }
+
+    pub(crate) fn pidfd(&self) -> &Arc<OwnedFd> {
+        match self.0 {}
+    }
+
+    pub(crate) fn set_free(&mut self) {
+        match self.0 {}
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        match self.0 {}
+    }
+
+    pub(crate) fn kill(&self) {
+        match self.0 {}
+    }
+
+    pub(crate) fn terminate(&self) {
+        match self.0 {}
+    }
+
+    pub(crate) fn reap(&mut self) -> Exit {
+        match self.0 {}
+    }
+
+    pub(crate) fn kill_without_reaping(&mut self) {
+        match self.0 {}
+    }
+}
+
+/// How a child ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Exit {
+    pub(crate) code: Option<i32>,
+    pub(crate) signal: Option<i32>,
+}
+
+/// Which of the two processes that return from a fork this is.
+#[derive(Debug)]
+#[expect(dead_code, reason = "no fork returns here")]
+pub(crate) enum Forked {
+    Parent(u32),
+    Child,
+}
+
+pub(crate) fn fork() -> io::Result<Forked> {
+    Err(unsupported())
+}
+
+/// This process is no fork of another.
+pub(crate) fn generation() -> u32 {
+    0
+}
+
+pub(crate) fn other_threads() -> io::Result<Vec<String>> {
+    Err(unsupported())
+}
+
+pub(crate) fn abandon(_: &[RawFd]) {}
+
+pub(crate) fn exit_forked(code: i32) -> ! {
+    std::process::exit(code)
+}
+
+pub(crate) fn reap_if_ended(_: u32) -> io::Result<Option<Exit>> {
+    Err(unsupported())
+}
+
+pub(crate) fn end_child(_: u32) {}
+
+pub(crate) fn open_child(_: u32) -> io::Result<OwnedFd> {
+    Err(unsupported())
+}
+
+pub(crate) fn kill_own_group() -> ! {
+    std::process::abort()
+}
+
+/// Never started, as [`ChildProcess::spawn`] refuses it.
+pub(crate) fn own_executable() -> Command {
+    Command::new(std::env::args_os().next().unwrap_or_default())
+}
+
+/// A process. As a number it is never 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct ProcessIdentity(u64);
+
+impl ProcessIdentity {
+    pub(crate) fn own() -> Self {
+        Self(std::process::id().into())
+    }
+
+    pub(crate) fn from_word(word: u64) -> Option<Self> {
+        (word != 0).then_some(Self(word))
+    }
+
+    pub(crate) fn to_word(self) -> u64 {
+        self.0
+    }
+
+    pub(crate) fn pid(self) -> u32 {
+        self.0 as u32
+    }
+
+    /// It cannot be found out, so it counts as running.
+    pub(crate) fn has_ended(self) -> bool {
+        false
+    }
+
+    pub(crate) fn watch(self) -> io::Result<Option<OwnedFd>> {
+        Err(unsupported())
+    }
+}
+
+/// Identities mean the same in all processes.
+pub(crate) fn home() -> u64 {
+    1
+}
+
+/// No function can be called in another process, so none has a number.
+pub(crate) fn in_executable(_: usize) -> bool {
+    false
+}
+
+pub(crate) fn build_identity() -> Vec<u8> {
+    Vec::new()
+}
+
+/// One limit that a process can set for itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Limit {
+    AddressSpace,
+    CpuTime,
+    OpenFiles,
+    CoreSize,
+    Nice,
+}
+
+impl Limit {
+    /// The name that users know.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::AddressSpace => "address_space",
+            Self::CpuTime => "cpu_time",
+            Self::OpenFiles => "open_files",
+            Self::CoreSize => "core_size",
+            Self::Nice => "nice",
+        }
+    }
+
+    pub(crate) fn set(self, _: i64) -> io::Result<()> {
+        Err(unsupported())
+    }
+}
+
+pub(crate) fn restore_interrupts() {}
+
+pub(crate) fn reset_signals() {}
+
+/// A monotonic clock in nanoseconds, which starts when it is first read.
+pub(crate) fn monotonic_nanos() -> u64 {
+    static START: OnceLock<Instant> = OnceLock::new();
+    let elapsed = START.get_or_init(Instant::now).elapsed();
+    u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX)
+}
+
+pub(crate) fn oom_kills() -> u64 {
+    0
+}
+
+pub(crate) fn resident_memory() -> Option<u64> {
+    None
+}
+
+pub(crate) fn signal_name(_: i32) -> Option<&'static str> {
+    None
+}

@@ -1,0 +1,67 @@
+//! The standard streams and the surroundings of a child process, which there is none of.
+
+use std::ffi::{OsStr, OsString};
+use std::io::{self, Write as _};
+use std::path::Path;
+
+use super::handles::{AsFd, OwnedFd, Socket};
+use super::unsupported;
+
+/// This process is nobody's worker.
+pub(crate) fn become_child(_: &str) -> Option<io::Result<(OsString, Socket)>> {
+    None
+}
+
+pub(crate) fn settle_forked(
+    _: bool,
+    _: &[(OsString, OsString)],
+    _: Option<&Path>,
+) -> io::Result<()> {
+    Err(unsupported())
+}
+
+pub(crate) fn settle_surroundings(
+    _: bool,
+    _: &[(OsString, OsString)],
+    _: Option<&Path>,
+) -> io::Result<()> {
+    Err(unsupported())
+}
+
+/// Whether a variable of an environment can have that name.
+pub(crate) fn is_variable(name: &OsStr) -> bool {
+    let name = name.as_encoded_bytes();
+    !name.is_empty() && !name.iter().any(|byte| b"=\0".contains(byte))
+}
+
+pub(crate) fn set_output(_: OwnedFd, _: OwnedFd) -> io::Result<()> {
+    Err(unsupported())
+}
+
+pub(crate) fn set_input(_: OwnedFd) -> io::Result<()> {
+    Err(unsupported())
+}
+
+pub(crate) fn own_descriptor(_: &impl AsFd) -> io::Result<OwnedFd> {
+    Err(unsupported())
+}
+
+pub(crate) fn own_stream(_: &impl AsFd) -> io::Result<OwnedFd> {
+    Err(unsupported())
+}
+
+pub(crate) fn above_standard_streams(fd: OwnedFd) -> io::Result<OwnedFd> {
+    Ok(fd)
+}
+
+pub(crate) fn nowhere() -> io::Result<OwnedFd> {
+    Err(unsupported())
+}
+
+pub(crate) fn write_in_one(_: &impl AsFd, _: &[u8]) -> io::Result<()> {
+    Err(unsupported())
+}
+
+pub(crate) fn flush_stdout() {
+    let _ = io::stdout().flush();
+}
