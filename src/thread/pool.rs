@@ -173,7 +173,6 @@ impl ThreadPoolExecutor {
     /// assert_eq!(texts, ["1", "2", "3"]);
     /// # Ok(()) }
     /// ```
-    #[doc(alias("imap", "starmap"))]
     #[doc(alias("Executor.map", "imap", "starmap"))]
     pub fn map<F, I, M>(&self, function: F, items: I) -> Map<F::Output>
     where
