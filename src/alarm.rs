@@ -1,4 +1,4 @@
-//! Runs an action at a later time, unless it is dropped first. Tokio's timer does the waiting.
+//! An action that runs later, unless it is dropped first. Tokio's timer waits for it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,15 +7,19 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep_until};
 
-/// An action at a later time. Dropping it cancels the action.
+/// Dropping it cancels the action.
 #[derive(Debug)]
 pub(crate) struct Alarm {
     task: tokio::task::AbortHandle,
+    #[cfg_attr(
+        not(feature = "process"),
+        allow(dead_code, reason = "only process pools ask")
+    )]
     fired: Arc<AtomicBool>,
 }
 
 impl Alarm {
-    /// Runs `action` on `runtime`, `delay` from now.
+    /// Runs `action` on the runtime after `delay`, counted from now.
     pub(crate) fn set(
         runtime: &Handle,
         delay: Duration,
@@ -27,7 +31,7 @@ impl Alarm {
         let task = runtime.spawn(async move {
             match end {
                 Some(end) => sleep_until(end).await,
-                None => std::future::pending().await, // Beyond the range of the clock.
+                None => std::future::pending().await, // The clock cannot represent the end.
             }
             ring.store(true, Ordering::Release);
             action();
@@ -39,6 +43,7 @@ impl Alarm {
     }
 
     /// Whether its time has come: the action has run, runs, or is about to run.
+    #[cfg(feature = "process")]
     pub(crate) fn has_fired(&self) -> bool {
         self.fired.load(Ordering::Acquire)
     }

@@ -16,8 +16,8 @@ pub(crate) trait Pending {
     fn items(&self) -> u32;
 }
 
-/// An entry that left the backlog. Its numbers are beside it, because reading them from the entry may wait
-/// for memory that another thread wrote.
+/// An entry that leaves, with facts that cost no access to its memory, which another thread may have
+/// in its cache.
 pub(crate) struct Popped<T> {
     pub(crate) ticket: u64,
     pub(crate) items: u32,
@@ -47,8 +47,7 @@ impl<T> Default for Backlog<T> {
 }
 
 impl<T: Pending> Backlog<T> {
-    /// Adds an entry. An entry that returns, because its worker died before it started the entry, gets its
-    /// old position.
+    /// Adds an entry. An entry whose worker died before it started gets its former place again.
     pub(crate) fn push(&mut self, entry: T) {
         let (ticket, items) = (entry.ticket(), entry.items());
         let number = (ticket.id(), entry.first_item());
@@ -71,7 +70,7 @@ impl<T: Pending> Backlog<T> {
         Some(popped)
     }
 
-    /// Removes all entries of a ticket.
+    /// Takes out all entries of a ticket.
     pub(crate) fn remove(&mut self, ticket: &Ticket) -> Vec<T> {
         let priority = Reverse(ticket.priority());
         let Some(lane) = self.lanes.get_mut(&priority) else {
@@ -97,7 +96,7 @@ impl<T: Pending> Backlog<T> {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.len == 0
+        self.len() == 0
     }
 
     /// How many entries wait.
@@ -127,10 +126,10 @@ struct BacklogPlace<T> {
     entry: Option<T>,
 }
 
-/// The id of the ticket, and the number of the entry's first item within it.
+/// The number of a ticket, and of the first item within it.
 type Number = (u64, u32);
 
-/// A lane with a larger capacity than this gives memory back when it needs far less.
+/// A lane with more places than this frees memory that it no longer needs.
 const LARGE: usize = 1024;
 
 impl<T> Default for PriorityLane<T> {
@@ -177,7 +176,7 @@ impl<T> PriorityLane<T> {
         })
     }
 
-    /// Removes all entries of a ticket.
+    /// Takes out the entries of a ticket.
     fn remove(&mut self, ticket: u64) -> Vec<T> {
         let start = self.places.partition_point(|place| place.number.0 < ticket);
         let places = self.places.range_mut(start..);
@@ -190,8 +189,7 @@ impl<T> PriorityLane<T> {
         removed
     }
 
-    /// Removes gaps at the ends, all gaps if they are more than half of the places, and memory for far more
-    /// entries.
+    /// Removes gaps at the ends, all gaps if there are many, and memory that is no longer needed.
     fn sweep(&mut self) {
         let is_gap =
             |place: Option<&BacklogPlace<T>>| place.is_some_and(|place| place.entry.is_none());

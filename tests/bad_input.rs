@@ -1,5 +1,6 @@
 //! Invalid input fails with a clear, typed error, and nothing hangs.
 
+#![cfg(feature = "process")]
 #![cfg(target_os = "linux")]
 
 mod common;

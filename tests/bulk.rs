@@ -1,6 +1,7 @@
 //! Large arguments and results, which travel through memory that parent and worker share. They arrive
 //! complete and in order, whatever is killed or cancelled meanwhile, and leave nothing behind.
 
+#![cfg(feature = "process")]
 #![cfg(target_os = "linux")]
 
 #[path = "common/again.rs"]

@@ -1,6 +1,7 @@
 //! Cancels and timeouts of a running task. In a process, the task is killed, at once or after its grace
 //! period. On a thread, the task sees the request.
 
+#![cfg(feature = "process")]
 #![cfg(target_os = "linux")]
 
 #[path = "common/again.rs"]

@@ -2,6 +2,7 @@
 //!
 //! `CHAOS_SEED` sets the seed, `CHAOS_SECONDS` the duration.
 
+#![cfg(feature = "process")]
 #![cfg(target_os = "linux")]
 
 use std::path::PathBuf;

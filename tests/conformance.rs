@@ -1,5 +1,6 @@
 //! What every executor promises, tested on each of them through `Arc<dyn Executor>`.
 
+#![cfg(feature = "process")]
 #[cfg(target_os = "linux")]
 #[path = "common/again.rs"]
 mod again;
@@ -451,7 +452,7 @@ async fn room_is_waited_for_in_line(kind: Kind) {
     busy.guest.let_in().await;
     assert_eq!(within(second).await.expect("it ran"), 4);
     drop(within(busy.pool.reserve()).await.expect("room"));
-    let third = within(busy.pool.reserve()).await.expect("given back");
+    let third = within(busy.pool.reserve()).await.expect("it is free");
     assert_eq!(within(third.submit(double, 3)).await.expect("it ran"), 6);
 }
 

@@ -1,5 +1,7 @@
 //! Deadlocks are reported with their places in the source, and ended. Nothing else is reported as one.
 
+#![cfg(feature = "sync")]
+
 #[path = "common/explore.rs"]
 mod explore;
 

@@ -1,4 +1,5 @@
 //! The examples, run as a user would run them. Cargo builds them with the tests.
+#![cfg(all(feature = "multiprocessing", feature = "sync"))]
 #![cfg(target_os = "linux")]
 
 use std::env;

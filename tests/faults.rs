@@ -1,5 +1,6 @@
 //! Faults other than kills: the system is out of a resource, or a process misbehaves.
 
+#![cfg(feature = "process")]
 #![cfg(target_os = "linux")]
 
 #[path = "common/again.rs"]

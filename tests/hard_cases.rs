@@ -1,5 +1,6 @@
 //! Cases that failed once, or easily could.
 
+#![cfg(feature = "process")]
 #![cfg(target_os = "linux")]
 
 #[path = "common/again.rs"]

@@ -1,5 +1,6 @@
 //! What a worker inherits from its parent, and what it does not.
 
+#![cfg(feature = "process")]
 #![cfg(target_os = "linux")]
 
 #[path = "common/again.rs"]

@@ -1,5 +1,6 @@
 //! The resource limits of a worker, and the errors when it exceeds one.
 
+#![cfg(feature = "process")]
 #![cfg(target_os = "linux")]
 
 #[path = "common/again.rs"]

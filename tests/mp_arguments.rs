@@ -1,5 +1,6 @@
 //! Shared objects as arguments of tasks and of initializers: how long each process keeps them.
 
+#![cfg(feature = "multiprocessing")]
 #![cfg(target_os = "linux")]
 
 #[path = "common/again.rs"]

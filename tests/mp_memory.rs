@@ -1,5 +1,6 @@
 //! Shared memory: which process owns it and until when, and what happens when there is no room.
 
+#![cfg(feature = "multiprocessing")]
 #![cfg(target_os = "linux")]
 
 #[path = "common/again.rs"]

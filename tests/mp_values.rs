@@ -1,5 +1,6 @@
 //! Shared values and arrays: each update is atomic, whichever process is killed.
 
+#![cfg(feature = "multiprocessing")]
 #![cfg(target_os = "linux")]
 
 #[path = "common/again.rs"]

@@ -1,5 +1,6 @@
 //! Nothing is left behind: no process, no zombie, no descriptor. Work that waits takes none of them.
 
+#![cfg(feature = "process")]
 #![cfg(target_os = "linux")]
 
 #[path = "common/again.rs"]

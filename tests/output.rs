@@ -1,5 +1,6 @@
 //! Where the output of workers goes.
 
+#![cfg(feature = "process")]
 #![cfg(target_os = "linux")]
 
 #[path = "common/again.rs"]

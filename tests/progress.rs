@@ -1,5 +1,6 @@
 //! How a task reports its progress, and which handle receives it.
 
+#![cfg(feature = "process")]
 #![cfg(target_os = "linux")]
 
 #[path = "common/again.rs"]

@@ -1,5 +1,6 @@
 //! Which types can move between threads and be shared among them, checked by the compiler; and which stay
 //! small enough to hold by the thousand.
+#![cfg(feature = "multiprocessing")]
 #![cfg(target_os = "linux")]
 
 use std::cell::Cell;
@@ -15,8 +16,8 @@ use concurrent_futures::{
     AbortHandle, AsCompleted, BuildError, Executor, JoinHandle, Limits, Location, Map, Output,
     OutputLine, OutputStream, Permit, ProcessPoolBuilder, ProcessPoolExecutor, Progress,
     ProgressStream, Restarts, ReturnWhen, Shutdown, ShutdownReport, StartMethod, Stats, TaskError,
-    TaskOptions, ThreadPoolBuilder, ThreadPoolExecutor, TrySubmitError, Wait, Waited, WorkerInfo,
-    WorkerState, worker,
+    TaskOptions, ThreadPermit, ThreadPoolBuilder, ThreadPoolExecutor, TrySubmitError, Wait, Waited,
+    WorkerInfo, WorkerState, worker,
 };
 
 /// May be sent, must not be shared.
@@ -78,6 +79,7 @@ const _: () = {
     lives_on::<ProgressStream>();
     both::<worker::Context>();
     both::<Permit<'static, ThreadPoolExecutor>>();
+    both::<ThreadPermit<'static>>();
     send::<Box<dyn Executor>>();
     sync::<Box<dyn Executor>>();
     both::<SharedMemory>();

@@ -1,6 +1,7 @@
 //! A pool ends in every way without a hang, a panic or an unresolved handle. `conformance.rs` has what
 //! holds for every executor.
 
+#![cfg(feature = "process")]
 #![cfg(target_os = "linux")]
 
 #[path = "common/again.rs"]

@@ -1,5 +1,6 @@
 //! How workers start: executed, forked by a fork server, or forked from this process.
 
+#![cfg(feature = "process")]
 #![cfg(target_os = "linux")]
 
 #[path = "common/again.rs"]

@@ -1,6 +1,8 @@
 //! Locks, conditions, events, queues and timers between tasks: what holds in every order of polls, and
 //! wherever a waiting task is dropped.
 
+#![cfg(feature = "sync")]
+
 #[path = "common/explore.rs"]
 mod explore;
 

@@ -1,5 +1,7 @@
 //! What `wait` and `as_completed` promise, on every kind of executor.
 
+#![cfg(feature = "process")]
+
 mod common;
 #[path = "common/each.rs"]
 mod each;

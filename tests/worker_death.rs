@@ -1,5 +1,6 @@
 //! A worker exits, crashes or is killed: one task is lost, and its error says why.
 
+#![cfg(feature = "process")]
 #![cfg(target_os = "linux")]
 
 #[path = "common/again.rs"]

@@ -1,5 +1,5 @@
-//! Reports what an executor does to the program's recorder of metrics (feature `metrics`). Names and units
-//! follow Prometheus's conventions. The label `executor` holds the executor's name.
+//! The metrics of an executor, for the program's recorder (feature `metrics`). Names and units follow
+//! Prometheus's conventions; the label `executor` has the executor's name.
 
 use std::fmt;
 use std::sync::{Arc, Once};
@@ -27,6 +27,7 @@ struct Metrics {
     queue_wait: Histogram,
     run: Histogram,
     succeeded: Counter,
+    #[cfg(feature = "process")]
     workers: Gauge,
 }
 
@@ -41,30 +42,30 @@ impl Meter {
             queue_wait: histogram!(QUEUE_WAIT, "executor" => label()),
             run: histogram!(RUN, "executor" => label()),
             succeeded: counter!(TASKS, "executor" => label(), "outcome" => "ok"),
+            #[cfg(feature = "process")]
             workers: gauge!(WORKERS, "executor" => label()),
             executor: label(),
         }))
     }
 
-    /// Counts a task, or a chunk of a `map`, as waiting in the queue until the returned value is dropped.
+    /// Counts a task, or a chunk of a map, as queued until the result is dropped.
     pub(crate) fn queued(&self) -> Raised {
         Raised::by_one(self, |metrics| &metrics.queued)
     }
 
-    /// Counts a task, or a chunk of a `map`, as running or sent to a worker until the returned value is
-    /// dropped.
+    /// Counts one as running until the result is dropped.
     pub(crate) fn running(&self) -> Raised {
         Raised::by_one(self, |metrics| &metrics.running)
     }
 
-    /// Records that `items` items travelled together, waited for `wait`, and then ran for `time` in all.
+    /// Records that `items` items that travelled together waited for `wait`, then ran for `time` in all.
     pub(crate) fn ran(&self, items: u32, wait: Duration, time: Duration) {
         self.0.queue_wait.record(wait);
         let each = time.as_secs_f64() / f64::from(items.max(1));
         self.0.run.record_many(each, items as usize);
     }
 
-    /// Counts `count` tasks, or items, with this outcome.
+    /// Counts tasks, or items, with this outcome.
     pub(crate) fn ended(&self, outcome: &'static str, count: usize) {
         match outcome {
             "ok" => self.0.succeeded.increment(count as u64),
@@ -75,19 +76,21 @@ impl Meter {
         }
     }
 
+    #[cfg(feature = "process")]
     pub(crate) fn worker_started(&self) {
         self.0.workers.increment(1);
         counter!(STARTS, "executor" => self.0.executor.clone()).increment(1);
     }
 
     /// Counts the end of a worker that was ready.
+    #[cfg(feature = "process")]
     pub(crate) fn worker_ended(&self, cause: &'static str) {
         self.0.workers.decrement(1);
         counter!(ENDS, "executor" => self.0.executor.clone(), "cause" => cause).increment(1);
     }
 }
 
-/// Raises a gauge by one until dropped. The default raises none.
+/// Keeps a gauge raised by one until dropped, if there is a gauge.
 #[derive(Default)]
 pub(crate) struct Raised(Option<(Meter, Which)>);
 

@@ -1,6 +1,6 @@
-//! Reports tasks and workers to the program's subscriber and recorder: a [`trace`] for each task (feature
-//! `tracing`), a [`relay`] for the events that tasks write in worker processes, and a [`meter`] for each
-//! executor (feature `metrics`). Without a feature, its types are empty and cost nothing.
+//! What a program can observe of tasks and workers: a [`trace`] of each task (feature `tracing`), the
+//! events that it writes in another process (`relay`), and a [`meter`] for each executor (feature
+//! `metrics`). Without the features all of this is empty and costs nothing.
 
 #[cfg(feature = "metrics")]
 mod meter;
@@ -8,7 +8,7 @@ mod meter;
 #[path = "no_meter.rs"]
 mod meter;
 
-#[cfg(feature = "tracing")]
+#[cfg(all(feature = "tracing", feature = "process"))]
 pub(crate) mod relay;
 #[cfg(feature = "tracing")]
 mod trace;
@@ -21,8 +21,9 @@ pub(crate) use trace::Trace;
 #[cfg(feature = "tracing")]
 pub use trace::set_trace_propagator;
 
-/// The most verbose level of events that this process listens to, as workers receive it: 1 is errors only,
-/// 5 is all, 0 is none.
+/// The most verbose level of events that this process listens to, as a worker receives it: 1 is errors
+/// only, 5 is all, 0 is none.
+#[cfg(feature = "process")]
 pub(crate) fn level_of_events() -> u8 {
     #[cfg(feature = "tracing")]
     return relay::level();

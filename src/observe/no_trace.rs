@@ -1,4 +1,4 @@
-//! The trace of a task without the feature `tracing`: empty.
+//! The trace of a task without the feature `tracing`.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -9,7 +9,7 @@ use tracing::field::Empty;
 
 /// The span of a task, open until the task has its outcome. Its parent is the span in which the task was
 /// submitted.
-pub(crate) struct Trace(Mutex<Option<Arc<OpenSpan>>>); // In an `Arc`, so that it is small while nothing traces.
+pub(crate) struct Trace(Mutex<Option<Arc<OpenSpan>>>); // Small while nothing traces.
 
 struct OpenSpan {
     span: Span,
@@ -45,8 +45,7 @@ pub fn set_trace_propagator(
 }
 
 impl Trace {
-    /// Opens the span of a task. Must be called where the task is submitted, because the current span
-    /// becomes the parent.
+    /// Opens the span of a task. The caller submits the task: the current span becomes the parent.
     pub(crate) fn begin(id: u64, name: &str) -> Self {
         let span = tracing::info_span!(
             "task",
@@ -72,18 +71,17 @@ impl Trace {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the open span. The lock is free again when the caller uses it, because that calls the
-    /// subscriber, which is foreign code.
+    /// The span is used outside the lock: a subscriber is foreign code.
     fn open(&self) -> Option<Arc<OpenSpan>> {
         self.lock().clone()
     }
 
-    /// The span, if it is still open.
+    /// The span, while it is open.
     pub(super) fn span(&self) -> Option<Span> {
         Some(self.open()?.span.clone())
     }
 
-    /// The trace context that the propagator returned for the span.
+    /// What the propagator returned for the span.
     pub(crate) fn propagated(&self) -> Option<Arc<str>> {
         self.open()?.traceparent.clone()
     }
@@ -92,7 +90,7 @@ impl Trace {
         self.lock().is_some()
     }
 
-    /// Runs the task, or one of its items, inside the span, so that its events belong to the span.
+    /// Runs the task, or one of its items, inside the span.
     pub(crate) fn within<T>(&self, work: impl FnOnce() -> T) -> T {
         match self.span() {
             Some(span) => span.in_scope(work),

@@ -116,6 +116,7 @@ fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, rmp_serde::decode::Error
 
 /// The head of an encoded value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg(feature = "multiprocessing")]
 pub(crate) struct ValueHead {
     /// The size of the head in bytes.
     pub(crate) own_len: usize,
@@ -125,6 +126,7 @@ pub(crate) struct ValueHead {
 }
 
 /// The head of the value at the front.
+#[cfg(feature = "multiprocessing")]
 pub(crate) fn value_head(bytes: &[u8]) -> Option<ValueHead> {
     let (head, own_len) = front_varint(bytes)?;
     Some(ValueHead {
@@ -135,6 +137,7 @@ pub(crate) fn value_head(bytes: &[u8]) -> Option<ValueHead> {
 }
 
 /// Reads a value from all of `bytes`, which followed its head. A bulk value takes the buffer.
+#[cfg(feature = "multiprocessing")]
 pub(crate) fn get_bare<T: DeserializeOwned + 'static>(
     is_plain: bool,
     bytes: &mut Vec<u8>,
@@ -146,6 +149,7 @@ pub(crate) fn get_bare<T: DeserializeOwned + 'static>(
 }
 
 /// As [`get_bare`], but leaves the buffer.
+#[cfg(feature = "multiprocessing")]
 pub(crate) fn get_from<T: DeserializeOwned + 'static>(
     is_plain: bool,
     bytes: &[u8],
@@ -252,6 +256,7 @@ pub(crate) fn front_number<T: 'static>(bytes: &[u8]) -> Option<(T, usize)> {
 }
 
 /// Reads a number that has no head.
+#[cfg(feature = "multiprocessing")]
 fn bare_number<T: 'static>(bytes: &[u8]) -> Option<T> {
     macro_rules! number {
         ($($number:ty),*) => {$(

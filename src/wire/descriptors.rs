@@ -18,6 +18,10 @@ pub(crate) struct Descriptor(Arc<OpenDescriptor>);
 struct OpenDescriptor {
     fd: OwnedFd,
     /// Dropped after the descriptor is closed.
+    #[cfg_attr(
+        not(feature = "multiprocessing"),
+        allow(dead_code, reason = "set by `keep_until_closed`")
+    )]
     afterwards: OnceLock<Box<dyn Debug + Send + Sync>>,
 }
 
@@ -91,6 +95,10 @@ impl From<OwnedFd> for Descriptor {
     fn from(fd: OwnedFd) -> Self {
         Self(Arc::new(OpenDescriptor {
             fd,
+            #[cfg_attr(
+                not(feature = "multiprocessing"),
+                allow(dead_code, reason = "set by `keep_until_closed`")
+            )]
             afterwards: OnceLock::new(),
         }))
     }
@@ -98,6 +106,7 @@ impl From<OwnedFd> for Descriptor {
 
 impl Descriptor {
     /// Keeps `what` until the descriptor is closed in this process. Only the first call has an effect.
+    #[cfg(feature = "multiprocessing")]
     pub(crate) fn keep_until_closed(&self, what: impl Debug + Send + Sync + 'static) {
         let _ = self.0.afterwards.set(Box::new(what));
     }

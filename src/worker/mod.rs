@@ -5,19 +5,31 @@
 // (one call, item by item), `log` and `outbox` (outcomes to the parent), `marks` (whose output it is),
 // `relay` (log events), `memory` and `limits` (how much the process uses, and may use), `forkserver` (forks
 // workers), `run_process` (runs one function).
+#[cfg(feature = "process")]
 mod bulk;
+#[cfg(feature = "process")]
 mod desk;
+#[cfg(feature = "process")]
 mod forkserver;
+#[cfg(feature = "process")]
 mod inlet;
+#[cfg(feature = "process")]
 mod limits;
+#[cfg(feature = "process")]
 mod log;
+#[cfg(feature = "process")]
 mod marks;
+#[cfg(feature = "process")]
 mod memory;
+#[cfg(feature = "process")]
 mod outbox;
-#[cfg(feature = "tracing")]
+#[cfg(all(feature = "tracing", feature = "process"))]
 mod relay;
+#[cfg(feature = "process")]
 mod run_process;
+#[cfg(feature = "process")]
 mod serve;
 
 pub use crate::executor::context::{Context, current};
+#[cfg(feature = "process")]
 pub(crate) use serve::{serve_forked, serve_if_child};

@@ -2,6 +2,7 @@
 //! tasks of the service, while one process after the other is killed at some point. No other process hangs,
 //! none holds what another one holds, a dead process's share comes back, and nothing is left.
 
+#![cfg(feature = "multiprocessing")]
 #![cfg(target_os = "linux")]
 
 #[path = "../common/again.rs"]

@@ -1,6 +1,7 @@
 //! Pipes between processes: each value that was sent is received, once and complete. A process that is
 //! killed at any point holds up no other.
 
+#![cfg(feature = "multiprocessing")]
 #![cfg(target_os = "linux")]
 
 #[path = "../common/again.rs"]

@@ -220,7 +220,7 @@ async fn a_process_keeps_its_limits_and_one_that_is_refused_is_told(method: Star
     assert!(error.is_invalid_setting(), "{error}");
     let limits = Limits::new().open_files(u64::MAX);
     let error = within(builder().limits(limits).spawn(|| (), ())).await;
-    let error = error.expect_err("the system has not so many");
+    let error = error.expect_err("the system has fewer");
     assert!(error.to_string().contains("open_files"), "{error}");
 }
 

@@ -60,7 +60,7 @@ async fn a_kill_takes_along_what_the_process_has_started_and_its_own_end_does_no
         let mut stdout = receiver(process.take_stdout());
         ending(&process);
         within(process.join()).await.expect_err("it was ended");
-        // Every process that had it open has ended.
+        // Every process with it has ended.
         assert_eq!(within(stdout.read(&mut [0])).await.expect("its end"), 0);
     }
     let builder = builder(method).stdin(Stdio::piped()).stdout(Stdio::piped());
@@ -112,7 +112,7 @@ async fn a_parent_ends(method: StartMethod, test: &str, end: impl AsyncFn(common
     daemon.gone().await;
     free.let_in().await;
     after.guest().await.let_in().await; // It runs on,
-    eventually(|| !is_there(pid)).await; // to its end, and whoever adopted it has waited for it.
+    eventually(|| !is_there(pid)).await; // to its end, and its new parent has waited for it.
     within(tokio::task::spawn_blocking(move || started.wait()))
         .await
         .expect("no panic")

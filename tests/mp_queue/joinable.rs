@@ -118,7 +118,7 @@ async fn an_item_that_was_handed_on_is_done_by_whoever_has_it() {
     queue.task_done().await.expect("one was taken");
     assert_eq!(within(queue.join()).await, 0);
     within(pool.shutdown()).await;
-    assert_eq!(queue.join().await, 0, "its taker had none when it ended");
+    assert_eq!(queue.join().await, 0, "its taker ended without one");
 }
 
 /// Takes `count` items, finishes the first and waits with the others.
@@ -171,7 +171,7 @@ async fn a_join_does_not_wait_for_items_in_the_hands_of_the_dead() {
     queue.put(9).await.expect("there is room");
     queue.get().await.expect("it is there");
     queue.task_done().await.expect("one was taken");
-    assert_eq!(within(queue.join()).await, 5, "so many in all");
+    assert_eq!(within(queue.join()).await, 5, "all of them");
     within(pool.shutdown()).await;
 }
 

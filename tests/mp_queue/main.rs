@@ -1,6 +1,7 @@
 //! Queues between processes: each accepted item is there, once. A process that is killed at any point holds
 //! up no other.
 
+#![cfg(feature = "multiprocessing")]
 #![cfg(target_os = "linux")]
 
 #[path = "../common/again.rs"]
