@@ -168,7 +168,7 @@ pub(crate) struct EncodedCall {
     /// The number of the payload's first item; `owed` may begin later.
     pub(crate) base: u32,
     pub(crate) payload: Payload,
-    /// Refuses it at the end of its queue time-out.
+    /// Refuses it at the end of its queue timeout.
     pub(crate) expiry: Option<Arc<Alarm>>,
     /// How many workers died when it was the next to begin.
     pub(crate) strikes: u8,

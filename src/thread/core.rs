@@ -54,7 +54,7 @@ struct CoreState {
     cancelled: usize,
 }
 
-/// A job in the backlog, and the alarm of its queue time-out.
+/// A job in the backlog, and the alarm of its queue timeout.
 struct WaitingJob {
     job: ThreadJob,
     _expiry: Option<Box<Alarm>>,
@@ -280,7 +280,7 @@ impl Core {
         count
     }
 
-    /// Refuses a job that is still in the backlog at the end of its queue time-out.
+    /// Refuses a job that is still in the backlog at the end of its queue timeout.
     fn expire(&self, ticket: &Ticket, limit: Duration) {
         let expired = self.lock().backlog.remove(ticket);
         for waiting in expired {

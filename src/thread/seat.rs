@@ -33,7 +33,7 @@ pub(super) struct TakenSeat {
     runtime: Handle,
     /// Freed: another seat may have the id by now.
     left: Cell<bool>,
-    /// The time-out of the running item.
+    /// The timeout of the running item.
     time_out: Cell<Option<Alarm>>,
 }
 
