@@ -1,5 +1,6 @@
 //! What can move between threads and be shared among them, checked by the compiler, and what
 //! stays small enough to hold by the thousand.
+
 use std::cell::Cell;
 use std::marker::PhantomData;
 
