@@ -1,4 +1,4 @@
-//! Something to be done later, unless it is dropped first. Tokio's timer does the waiting.
+//! An action that runs later, unless it is dropped first. Tokio's timer waits for it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,15 +7,19 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep_until};
 
-/// Dropping it calls the alarm off.
+/// Dropping it cancels the action.
 #[derive(Debug)]
 pub(crate) struct Alarm {
     task: tokio::task::AbortHandle,
+    #[cfg_attr(
+        not(feature = "process"),
+        allow(dead_code, reason = "only process pools ask")
+    )]
     fired: Arc<AtomicBool>,
 }
 
 impl Alarm {
-    /// Does `action` on the runtime after `delay`, counted from now.
+    /// Runs `action` on the runtime after `delay`, counted from now.
     pub(crate) fn set(
         runtime: &Handle,
         delay: Duration,
@@ -27,7 +31,7 @@ impl Alarm {
         let task = runtime.spawn(async move {
             match end {
                 Some(end) => sleep_until(end).await,
-                None => std::future::pending().await, // Further off than the clock can tell.
+                None => std::future::pending().await, // The clock cannot represent the end.
             }
             ring.store(true, Ordering::Release);
             action();
@@ -38,7 +42,8 @@ impl Alarm {
         }
     }
 
-    /// Whether its time has come: its action was done, is being done, or is about to be.
+    /// Whether its time has come: its action ran, runs, or is about to run.
+    #[cfg(feature = "process")]
     pub(crate) fn has_fired(&self) -> bool {
         self.fired.load(Ordering::Acquire)
     }

@@ -1,6 +1,5 @@
-//! Work that waits for a worker: by priority, then in the order of submission. What is cancelled
-//! leaves at once. (How much may wait is not decided here: each entry brings its
-//! [`Room`](crate::Room).)
+//! Work that waits for a worker: by priority, then in the order of submission. Cancelled work leaves
+//! at once. The backlog has no bound of its own: each entry brings its [`Room`](crate::Room).
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
@@ -17,7 +16,8 @@ pub(crate) trait Pending {
     fn items(&self) -> u32;
 }
 
-/// What leaves, with what is known of it without a look at it: its memory may be another thread's.
+/// An entry that leaves, with facts that cost no access to its memory, which another thread may have
+/// in its cache.
 pub(crate) struct Popped<T> {
     pub(crate) ticket: u64,
     pub(crate) items: u32,
@@ -26,10 +26,10 @@ pub(crate) struct Popped<T> {
 
 #[derive(Debug)]
 pub(crate) struct Backlog<T> {
-    /// A lane for each priority of which something waits, the most urgent first.
+    /// A lane for each priority with waiting entries, the most urgent first.
     lanes: BTreeMap<Reverse<i32>, PriorityLane<T>>,
-    /// The last lane that became empty, for its memory: most backlogs have one, filled and emptied
-    /// all the time.
+    /// The last lane that became empty, kept for its memory: most backlogs fill and empty one lane all
+    /// the time.
     spare: PriorityLane<T>,
     len: usize,
     items: usize,
@@ -47,8 +47,7 @@ impl<T> Default for Backlog<T> {
 }
 
 impl<T: Pending> Backlog<T> {
-    /// Adds an entry. One that comes back, because its worker died before it started it, gets its
-    /// old place again.
+    /// Adds an entry. An entry whose worker died before it started gets its former place again.
     pub(crate) fn push(&mut self, entry: T) {
         let (ticket, items) = (entry.ticket(), entry.items());
         let number = (ticket.id(), entry.first_item());
@@ -71,7 +70,7 @@ impl<T: Pending> Backlog<T> {
         Some(popped)
     }
 
-    /// Takes out all that waits under a ticket.
+    /// Takes out all entries of a ticket.
     pub(crate) fn remove(&mut self, ticket: &Ticket) -> Vec<T> {
         let priority = Reverse(ticket.priority());
         let Some(lane) = self.lanes.get_mut(&priority) else {
@@ -97,7 +96,7 @@ impl<T: Pending> Backlog<T> {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.len == 0
+        self.len() == 0
     }
 
     /// How many entries wait.
@@ -111,9 +110,9 @@ impl<T: Pending> Backlog<T> {
     }
 }
 
-/// Entries in the order of their numbers, ticket first, then item. They come nearly sorted and leave
-/// from the front, but for cancelled ones: these leave a gap. Neither end is a gap, and fewer than
-/// half of the places are, so each step costs the same however many wait.
+/// Entries in the order of their numbers, ticket first, then item. They arrive nearly sorted and leave
+/// from the front. A cancelled entry leaves a gap. Neither end is a gap, and at most half of the places
+/// are gaps, so the cost of a step does not depend on the length.
 #[derive(Debug)]
 struct PriorityLane<T> {
     places: VecDeque<BacklogPlace<T>>,
@@ -127,10 +126,10 @@ struct BacklogPlace<T> {
     entry: Option<T>,
 }
 
-/// Of a ticket, and of the first item within it.
+/// The number of a ticket, and of the first item within it.
 type Number = (u64, u32);
 
-/// A lane of so many places gives back memory that it does not need any more.
+/// A lane with more places than this frees memory that it no longer needs.
 const LARGE: usize = 1024;
 
 impl<T> Default for PriorityLane<T> {
@@ -156,7 +155,7 @@ impl<T> PriorityLane<T> {
         if self.places.back().is_none_or(|last| last.number < number) {
             return self.places.push_back(place);
         }
-        // Two were submitted at the same time, or one comes back: near an end.
+        // Two were submitted at the same time, or one comes back. Its place is near an end.
         let at = self.places.partition_point(|place| place.number < number);
         match &mut self.places[at] {
             gap if gap.number == number && gap.entry.is_none() => {
@@ -177,7 +176,7 @@ impl<T> PriorityLane<T> {
         })
     }
 
-    /// Takes out what has that first number.
+    /// Takes out the entries of a ticket.
     fn remove(&mut self, ticket: u64) -> Vec<T> {
         let start = self.places.partition_point(|place| place.number.0 < ticket);
         let places = self.places.range_mut(start..);
@@ -190,7 +189,7 @@ impl<T> PriorityLane<T> {
         removed
     }
 
-    /// Lets go of gaps at the ends, of all if they are many, and of memory that was for many more.
+    /// Removes gaps at the ends, all gaps if there are many, and memory that is no longer needed.
     fn sweep(&mut self) {
         let is_gap =
             |place: Option<&BacklogPlace<T>>| place.is_some_and(|place| place.entry.is_none());

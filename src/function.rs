@@ -111,7 +111,7 @@ impl<F> Stateless<F> {
         // Not `assert!`: the compiler would point into the macro instead of at this line.
         stateless.expect(
             "a task for an executor must be a function or a closure that captures nothing: pass what it \
-             captures as an argument (only `ThreadPoolExecutor::submit` takes capturing closures)",
+             captures as an argument (the methods of `ThreadPoolExecutor` itself take closures that capture)",
         )
     };
 }

@@ -1,7 +1,8 @@
 //! Python's `concurrent.futures` for tokio: run functions on a pool of threads or of worker processes, and
 //! `.await` the results.
 //!
-//! ```no_run
+#![cfg_attr(feature = "process", doc = "```no_run")]
+#![cfg_attr(not(feature = "process"), doc = "```text")]
 //! use concurrent_futures::{ExecutorExt as _, ProcessPoolExecutor};
 //! use futures::StreamExt as _;
 //!
@@ -52,8 +53,24 @@
 //!
 //! # Features
 //!
-//! All off by default: `axum` makes a [`TaskError`] an answer, `tower` an executor a service, `tracing` gives each
-//! task a span and relays what it logs in a worker process, `metrics` measures executors.
+//! | feature | default | adds |
+//! |---|---|---|
+//! | `process` | yes | `ProcessPoolExecutor`; `submit`, `map` and `reserve` on any [`Executor`] |
+//! | `multiprocessing` | yes | the module `multiprocessing`; needs `process` |
+//! | `sync` | yes | the module `sync` |
+//! | `serde` | yes | reports that can be serialized; part of `process` |
+//! | `axum` | no | [`TaskError`] as a response |
+//! | `tower` | no | the module `tower`; with `process`, its `TaskService` too |
+//! | `tracing` | no | a span for each task; with `process`, the events that a worker process logs |
+//! | `metrics` | no | metrics of executors |
+//!
+//! Features only add: no feature changes what compiles without it. Without any, there is
+//! [`ThreadPoolExecutor`] with its handles, [`wait`] and [`as_completed`], and the crate depends on
+//! tokio, futures and async-trait alone:
+//!
+//! ```toml
+//! concurrent-futures = { version = "0.1", default-features = false }
+//! ```
 //!
 //! # Runtimes
 //!
@@ -81,6 +98,13 @@
 //! }
 //! ```
 
+#![cfg_attr(
+    not(all(feature = "multiprocessing", feature = "sync")),
+    allow(
+        rustdoc::broken_intra_doc_links,
+        reason = "the documentation is built with all features"
+    )
+)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod alarm;
@@ -88,40 +112,51 @@ mod alarm;
 mod axum;
 mod backlog;
 mod executor;
+#[cfg(feature = "process")]
 mod function;
-#[cfg(any(doc, doctest))] // A plain build does not contain it.
+#[cfg(all(any(doc, doctest), feature = "multiprocessing", feature = "sync"))]
+// A plain build does not contain it.
 pub mod guide;
 #[doc(alias = "Manager")]
+#[cfg(feature = "multiprocessing")]
 pub mod multiprocessing;
 mod observe;
 mod panic;
+#[cfg(feature = "process")]
 mod process;
 #[cfg(feature = "serde")]
 mod record;
+#[cfg(feature = "sync")]
 pub mod sync;
 mod sys;
 mod thread;
 #[cfg(feature = "tower")]
 pub mod tower;
+#[cfg(feature = "process")]
 mod wire;
 pub mod worker;
 
+#[cfg(feature = "process")]
+pub use crate::executor::Permit;
+#[cfg(feature = "process")]
+pub use crate::executor::data::{Arguments, Data};
 pub use crate::executor::error::{BuildError, TaskError, TrySubmitError};
 pub use crate::executor::handle::{AbortHandle, JoinHandle};
 pub use crate::executor::map::Map;
 pub use crate::executor::options::{Shutdown, ShutdownReport, TaskOptions};
 pub use crate::executor::progress::{Progress, ProgressStream};
-pub use crate::executor::task::{Arguments, Data, Initialized, Task};
+pub use crate::executor::task::{Initialized, MapTask, Task};
 pub use crate::executor::wait::{AsCompleted, ReturnWhen, Wait, Waited, as_completed, wait};
-pub use crate::executor::{Executor, ExecutorExt, Permit, Restarts, Stats};
+pub use crate::executor::{Executor, ExecutorExt, Restarts, Stats};
 #[cfg(feature = "tracing")]
 pub use crate::observe::set_trace_propagator;
 pub use crate::panic::Location;
+#[cfg(feature = "process")]
 pub use crate::process::{
     Limits, Output, OutputLine, OutputStream, ProcessPoolBuilder, ProcessPoolExecutor, StartMethod,
     WorkerInfo, WorkerState,
 };
-pub use crate::thread::{ThreadPoolBuilder, ThreadPoolExecutor};
+pub use crate::thread::{ThreadPermit, ThreadPoolBuilder, ThreadPoolExecutor};
 
 /// Makes this process able to have worker processes, and a worker process serve.
 ///
@@ -140,6 +175,7 @@ pub use crate::thread::{ThreadPoolBuilder, ThreadPoolExecutor};
 /// }
 /// ```
 #[doc(alias = "freeze_support")]
+#[cfg(feature = "process")]
 pub fn init() {
     process::allow_workers(worker::serve_forked); // A task may build a pool, too.
     worker::serve_if_child();
@@ -152,6 +188,7 @@ pub fn init() {
 /// ```
 /// concurrent_futures::init_before_main!();
 /// ```
+#[cfg(feature = "process")]
 #[macro_export]
 macro_rules! init_before_main {
     () => {
@@ -165,11 +202,12 @@ macro_rules! init_before_main {
 }
 
 #[doc(hidden)]
+#[cfg(feature = "process")]
 pub mod __private {
     pub use ctor;
 }
 
 /// The README's examples, compiled with the others.
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "multiprocessing", feature = "sync"))]
 #[doc = include_str!("../README.md")]
 struct ReadmeDoctests;

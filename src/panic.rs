@@ -7,6 +7,8 @@ use std::env;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, PanicHookInfo};
 use std::sync::{Once, OnceLock};
+#[cfg(feature = "process")]
+use std::task::Poll;
 
 #[cfg(feature = "serde")]
 use crate::record::record;
@@ -42,17 +44,17 @@ impl Location {
         }
     }
 
-    /// The source file, as the compiler was given it.
+    /// Returns the source file, as the compiler got it.
     pub fn file(&self) -> &str {
         &self.file
     }
 
-    /// The line, counted from 1.
+    /// Returns the line, counted from 1.
     pub fn line(&self) -> u32 {
         self.line
     }
 
-    /// The column, counted from 1.
+    /// Returns the column, counted from 1.
     pub fn column(&self) -> u32 {
         self.column
     }
@@ -64,7 +66,7 @@ impl fmt::Display for Location {
     }
 }
 
-/// Without the backtrace, of which one is long: an error that is unwrapped should be readable.
+/// Leaves out the backtrace, which is long: the message of an `unwrap` should be readable.
 impl fmt::Debug for PanicReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PanicReport")
@@ -90,8 +92,8 @@ thread_local! {
     static SEEN: RefCell<Option<(Option<Location>, Option<String>)>> = const { RefCell::new(None) };
 }
 
-/// Calls `function`; a panic comes back as a report. The process's panic hook runs as usual, so
-/// the panic is also printed or logged as the program has it.
+/// Calls `function` and returns its panic as a report. The process's panic hook runs as usual, so the
+/// program prints or logs the panic too.
 pub(crate) fn catch<R>(function: impl FnOnce() -> R) -> Result<R, PanicReport> {
     install_hook();
     WATCHED.set(WATCHED.get() + 1);
@@ -104,14 +106,33 @@ pub(crate) fn catch<R>(function: impl FnOnce() -> R) -> Result<R, PanicReport> {
             location,
             backtrace,
         };
-        // A payload may panic as it is dropped; the report is what counts.
+        // A payload may panic as it is dropped; only the report counts.
         let _ = std::panic::catch_unwind(AssertUnwindSafe(|| drop(payload)));
         report
     })
 }
 
-/// Only the hook is told where a panic was raised, so ours goes in front of the one that is there.
-/// A hook set later replaces it: then reports come without location and backtrace.
+/// Polls `future`; a panic in it comes back as an error. The payload is dropped.
+#[cfg(feature = "process")]
+pub(crate) async fn contain<F: Future>(future: F) -> Result<F::Output, Panicked> {
+    let mut future = std::pin::pin!(future);
+    std::future::poll_fn(|cx| {
+        let poll = AssertUnwindSafe(|| future.as_mut().poll(cx));
+        match std::panic::catch_unwind(poll) {
+            Ok(poll) => poll.map(Ok),
+            Err(_) => Poll::Ready(Err(Panicked)),
+        }
+    })
+    .await
+}
+
+/// A future panicked.
+#[cfg(feature = "process")]
+#[derive(Debug)]
+pub(crate) struct Panicked;
+
+/// Only a hook sees where a panic happened, so ours runs before the existing one. A hook set later
+/// replaces it; then reports have no location and no backtrace.
 fn install_hook() {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| {
@@ -133,7 +154,7 @@ fn observe(info: &PanicHookInfo<'_>) -> (Option<Location>, Option<String>) {
     (location, backtrace)
 }
 
-/// Backtraces are taken unless the program's environment refuses them.
+/// Whether to take backtraces: unless the environment disables them.
 fn backtraces_enabled() -> bool {
     static WANTED: OnceLock<bool> = OnceLock::new();
     *WANTED.get_or_init(|| {

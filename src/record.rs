@@ -83,6 +83,7 @@ macro_rules! given {
 }
 
 /// `words!(Type as "Name" { Variant = "word" })`, for an enum whose variants hold nothing.
+#[cfg(feature = "process")]
 macro_rules! words {
     ($Type:ident as $name:literal { $($Variant:ident = $word:literal),* $(,)? }) => {
         impl serde::Serialize for $Type {
@@ -130,7 +131,9 @@ macro_rules! words {
     };
 }
 
-pub(crate) use {given, record, words};
+#[cfg(feature = "process")]
+pub(crate) use words;
+pub(crate) use {given, record};
 
 /// Reads a name, or its number where the format has no names. Nothing if it is none of these.
 pub(crate) struct OneOf(pub(crate) &'static [&'static str]);

@@ -1,5 +1,6 @@
 //! What cannot be is refused by a clear, typed error, and nothing hangs.
 
+#![cfg(feature = "process")]
 #![cfg(target_os = "linux")]
 
 mod common;

@@ -1,6 +1,7 @@
 //! Large arguments and results, which go through memory that parent and worker share: they come whole
 //! and in order, whatever is killed or cancelled in between, and leave nothing behind.
 
+#![cfg(feature = "process")]
 #![cfg(target_os = "linux")]
 
 #[path = "common/again.rs"]

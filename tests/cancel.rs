@@ -1,6 +1,7 @@
 //! What cancels and time-outs do to a task that runs: in a process it is killed, at once or after
 //! its grace period; on a thread it is told.
 
+#![cfg(feature = "process")]
 #![cfg(target_os = "linux")]
 
 #[path = "common/again.rs"]

@@ -2,6 +2,7 @@
 //!
 //! `CHAOS_SEED` gives it a seed, `CHAOS_SECONDS` another time.
 
+#![cfg(feature = "process")]
 #![cfg(target_os = "linux")]
 
 use std::path::PathBuf;

@@ -1,5 +1,6 @@
 //! What every executor promises, held against each of them through `Arc<dyn Executor>`.
 
+#![cfg(feature = "process")]
 #[cfg(target_os = "linux")]
 #[path = "common/again.rs"]
 mod again;

@@ -1,5 +1,7 @@
 //! Deadlocks are told with the places in the source, and ended; nothing else is told to be one.
 
+#![cfg(feature = "sync")]
+
 #[path = "common/explore.rs"]
 mod explore;
 

@@ -1,4 +1,5 @@
 //! The examples, run as a person would run them. Cargo builds them along with the tests.
+#![cfg(all(feature = "multiprocessing", feature = "sync"))]
 #![cfg(target_os = "linux")]
 
 use std::env;

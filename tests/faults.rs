@@ -1,5 +1,6 @@
 //! Faults that no kill brings about: the system has nothing left to give, or a process goes mad.
 
+#![cfg(feature = "process")]
 #![cfg(target_os = "linux")]
 
 #[path = "common/again.rs"]

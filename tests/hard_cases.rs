@@ -1,5 +1,6 @@
 //! Cases that once went wrong, or well could have.
 
+#![cfg(feature = "process")]
 #![cfg(target_os = "linux")]
 
 #[path = "common/again.rs"]

@@ -1,5 +1,6 @@
 //! What a worker has from its parent, and what not.
 
+#![cfg(feature = "process")]
 #![cfg(target_os = "linux")]
 
 #[path = "common/again.rs"]

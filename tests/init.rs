@@ -1,5 +1,6 @@
 //! `init` is not called, or called too late. This file has no `init_before_main!`.
 
+#![cfg(feature = "multiprocessing")]
 #![cfg(target_os = "linux")]
 
 #[path = "common/again.rs"]

@@ -1,6 +1,7 @@
 //! The life of a pool of processes: workers that are kept, dismissed, retired, replaced and ended,
 //! and tasks that are run again.
 
+#![cfg(feature = "process")]
 #![cfg(target_os = "linux")]
 
 #[path = "common/again.rs"]
@@ -16,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use concurrent_futures::{
     Executor as _, ExecutorExt as _, ProcessPoolExecutor, Shutdown, StartMethod, TaskOptions,
-    worker,
+    WorkerState, worker,
 };
 use futures::StreamExt as _;
 use rustix::process::{Pid, Signal, kill_process};
@@ -494,10 +495,13 @@ async fn retirement_by_tasks_age_and_memory_loses_no_task_and_the_replacement_st
         let handles: Vec<_> = (0..400)
             .map(|number| pool.submit(note_and_leak, (path.clone(), number)))
             .collect();
-        let mut most = 0;
+        let (mut most, mut most_in_use) = (0, 0);
         for (number, mut handle) in (0..).zip(handles) {
             let result = loop {
                 most = pool.stats().workers.max(most);
+                let workers = pool.workers().into_iter();
+                let in_use = workers.filter(|worker| worker.state() != WorkerState::Ending);
+                most_in_use = in_use.count().max(most_in_use);
                 tokio::select! {
                     result = within(&mut handle) => break result,
                     () = tokio::task::yield_now() => {}
@@ -505,7 +509,9 @@ async fn retirement_by_tasks_age_and_memory_loses_no_task_and_the_replacement_st
             };
             assert_eq!(result.expect("no task is lost"), number);
         }
-        assert!((3..=6).contains(&most), "{most} processes at once");
+        assert!(most >= 3, "{most} processes at once");
+        // How long a process takes to exit is the system's business, so those that exit do not count here.
+        assert!(most_in_use <= 6, "{most_in_use} workers at once");
         within(pool.shutdown()).await;
         let stats = pool.stats();
         assert_eq!((stats.finished, stats.failed, stats.workers), (400, 0, 0));

@@ -1,5 +1,6 @@
 //! What a worker may use, and what it looks like when it wants more.
 
+#![cfg(feature = "process")]
 #![cfg(target_os = "linux")]
 
 #[path = "common/again.rs"]

@@ -1,5 +1,6 @@
 //! Objects that processes share, as arguments of tasks and of initializers: how long who has them.
 
+#![cfg(feature = "multiprocessing")]
 #![cfg(target_os = "linux")]
 
 #[path = "common/again.rs"]

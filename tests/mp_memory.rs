@@ -1,5 +1,6 @@
 //! What processes share of memory: who has it and until when, and what there is no room for.
 
+#![cfg(feature = "multiprocessing")]
 #![cfg(target_os = "linux")]
 
 #[path = "common/again.rs"]

@@ -1,5 +1,6 @@
 //! Values and arrays that processes share: nobody gets in between, whoever is killed.
 
+#![cfg(feature = "multiprocessing")]
 #![cfg(target_os = "linux")]
 
 #[path = "common/again.rs"]

@@ -1,5 +1,6 @@
 //! Nothing is left behind: no process, no zombie, no descriptor; and what waits takes none.
 
+#![cfg(feature = "process")]
 #![cfg(target_os = "linux")]
 
 #[path = "common/again.rs"]

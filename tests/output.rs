@@ -1,5 +1,6 @@
 //! What becomes of what workers print.
 
+#![cfg(feature = "process")]
 #![cfg(target_os = "linux")]
 
 #[path = "common/again.rs"]

@@ -1,5 +1,6 @@
 //! What a task tells of its progress, and who gets it.
 
+#![cfg(feature = "process")]
 #![cfg(target_os = "linux")]
 
 #[path = "common/again.rs"]

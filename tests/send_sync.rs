@@ -1,6 +1,8 @@
 //! What can move between threads and be shared among them, checked by the compiler, and what
 //! stays small enough to hold by the thousand.
 
+#![cfg(feature = "multiprocessing")]
+
 use std::cell::Cell;
 use std::marker::PhantomData;
 
@@ -14,8 +16,8 @@ use concurrent_futures::{
     AbortHandle, AsCompleted, BuildError, Executor, JoinHandle, Limits, Location, Map, Output,
     OutputLine, OutputStream, Permit, ProcessPoolBuilder, ProcessPoolExecutor, Progress,
     ProgressStream, Restarts, ReturnWhen, Shutdown, ShutdownReport, StartMethod, Stats, TaskError,
-    TaskOptions, ThreadPoolBuilder, ThreadPoolExecutor, TrySubmitError, Wait, Waited, WorkerInfo,
-    WorkerState, worker,
+    TaskOptions, ThreadPermit, ThreadPoolBuilder, ThreadPoolExecutor, TrySubmitError, Wait, Waited,
+    WorkerInfo, WorkerState, worker,
 };
 
 /// May be sent, must not be shared.
@@ -77,6 +79,7 @@ const _: () = {
     lives_on::<ProgressStream>();
     both::<worker::Context>();
     both::<Permit<'static, ThreadPoolExecutor>>();
+    both::<ThreadPermit<'static>>();
     send::<Box<dyn Executor>>();
     sync::<Box<dyn Executor>>();
     both::<SharedMemory>();

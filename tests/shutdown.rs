@@ -1,6 +1,7 @@
 //! A pool ends by every route without a hang, a panic or an unanswered handle. What holds for
 //! every executor is in `conformance.rs`.
 
+#![cfg(feature = "process")]
 #![cfg(target_os = "linux")]
 
 #[path = "common/again.rs"]

@@ -1,5 +1,6 @@
 //! Where workers come from: executed, forked by a fork server, or by a fork of this very process.
 
+#![cfg(feature = "process")]
 #![cfg(target_os = "linux")]
 
 #[path = "common/again.rs"]

@@ -1,6 +1,8 @@
 //! Locks, conditions, events, queues and timers between tasks: what holds in whatever order these are polled, and wherever
 //! one is dropped while it waits.
 
+#![cfg(feature = "sync")]
+
 #[path = "common/explore.rs"]
 mod explore;
 

@@ -1,5 +1,7 @@
 //! Promises of `wait` and `as_completed`, on every kind of executor.
 
+#![cfg(feature = "process")]
+
 mod common;
 #[path = "common/each.rs"]
 mod each;

@@ -1,5 +1,6 @@
 //! A worker dies, by its own hand or another's: one task is lost, and its error says why.
 
+#![cfg(feature = "process")]
 #![cfg(target_os = "linux")]
 
 #[path = "common/again.rs"]

@@ -1,5 +1,5 @@
-//! What is owed for a chunk of a map. A worker answers item by item; the stream takes whatever
-//! has arrived at once.
+//! The outcomes of a chunk of a map. A worker answers item by item; the stream takes all that have
+//! arrived at once.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -8,20 +8,16 @@ use std::task::{self, Poll, Waker};
 use std::time::Duration;
 
 use futures::Stream;
-use serde::de::DeserializeOwned;
 
 use super::context::Wanted;
 use super::error::TaskError;
-use super::job::decode_result;
-use super::promise::{Promise, PromiseEncoded, PromiseOf, Ticket};
-use crate::wire::codec;
-use crate::wire::outcomes::Values;
+use super::promise::{Promise, PromiseOf, Ticket};
 
-/// The place where the outcomes of a chunk's items are put.
+/// Where the outcomes of a chunk's items are put.
 pub(crate) struct Chunk<R> {
     ticket: Ticket,
     items: u32,
-    /// Whether an outcome waits for those of the items before it.
+    /// Whether an outcome waits for those of earlier items.
     ordered: bool,
     answers: Mutex<Answers<R>>,
 }
@@ -29,13 +25,13 @@ pub(crate) struct Chunk<R> {
 struct Answers<R> {
     /// All items before this one are answered.
     next: u32,
-    /// The items beyond `next` that are answered, with the outcome if it waits for its turn.
+    /// The answered items beyond `next`, each with its outcome if that waits for its turn.
     early: BTreeMap<u32, Option<Result<R, TaskError>>>,
     /// The outcomes that the stream may take.
     arrived: Vec<Result<R, TaskError>>,
-    /// The stream has been dropped, or has ended, before all was answered.
+    /// The stream was dropped, or ended, before all items were answered.
     forgotten: bool,
-    /// How many items ran together, and for how long, when that was last told.
+    /// The latest measurement: how many items ran, for how long in all.
     took: Option<(u32, Duration)>,
     waker: Option<Waker>,
 }
@@ -43,12 +39,12 @@ struct Answers<R> {
 /// What the stream takes at once.
 pub(crate) struct Arrived<R> {
     pub(crate) outcomes: Vec<Result<R, TaskError>>,
-    /// How many items of the chunk ran together, and for how long, if that is news.
+    /// A new measurement: how many items ran, for how long in all.
     pub(crate) took: Option<(u32, Duration)>,
 }
 
-/// The stream's end of a chunk: the outcomes, as many at a time as there are. Dropping it cancels
-/// the items that have none.
+/// The stream's end of a chunk: yields all outcomes that have arrived at once. Dropping it cancels the
+/// items without one.
 pub(crate) struct Outcomes<R>(Arc<Chunk<R>>);
 
 impl<R> Chunk<R> {
@@ -73,7 +69,7 @@ impl<R> Chunk<R> {
         Outcomes(self.clone())
     }
 
-    /// Puts outcomes in by `put`, which gives back those that are not wanted.
+    /// Calls `put` to put outcomes in. It returns those that are not wanted.
     fn answer<U>(&self, put: impl FnOnce(&mut Answers<R>) -> U) {
         let mut answers = self.lock();
         let unwanted = put(&mut answers);
@@ -89,13 +85,13 @@ impl<R> Chunk<R> {
         if is_over {
             self.ticket.trace().end("ok"); // Each item has an outcome of its own.
         }
-        drop(unwanted); // Outside of the lock: their destructors are user code.
+        drop(unwanted); // Outside the lock: their destructors are user code.
         if let Some(waker) = waker {
             waker.wake();
         }
     }
 
-    /// The stream takes these.
+    /// Counts the outcomes that the stream takes.
     fn count(&self, outcomes: &[Result<R, TaskError>]) {
         if cfg!(feature = "metrics") {
             let failed = outcomes.iter().filter_map(|outcome| outcome.as_ref().err());
@@ -113,7 +109,8 @@ impl<R> Chunk<R> {
 }
 
 impl<R> Answers<R> {
-    /// Puts the outcomes of items that follow each other in, but for those that have one.
+    /// Puts the outcomes of items that follow each other in. Gives back those of items that have one.
+    #[cfg(feature = "process")]
     fn put(
         &mut self,
         first: u32,
@@ -160,7 +157,7 @@ impl<R> Answers<R> {
         self.forgotten || item < self.next || self.early.contains_key(&item)
     }
 
-    /// Moves on over the items that were answered before their turn.
+    /// Moves on past the items that were answered before their turn.
     fn catch_up(&mut self) {
         while let Some(outcome) = self.early.remove(&self.next) {
             self.arrived.extend(outcome);
@@ -174,7 +171,7 @@ impl<R: Send> Wanted for Chunk<R> {
         !self.ticket.is_closed() && u32::try_from(item).is_ok_and(|item| !self.lock().has(item))
     }
 
-    /// An item has no handle that could be told.
+    /// An item has no handle to report to.
     fn report(&self, _: u64, _: u64, _: u64) {}
 }
 
@@ -202,27 +199,18 @@ impl<R: Send> PromiseOf<R> for Chunk<R> {
     }
 }
 
-impl<R: DeserializeOwned + Send + 'static> PromiseEncoded for Chunk<R> {
-    fn fulfil_encoded(&self, mut values: Values) {
-        if self.ticket.is_closed() {
-            return;
-        }
-        let first = values.first;
-        let mut outcomes = Vec::with_capacity(values.count as usize);
-        values.take_numbers(|number| outcomes.push(Ok(number))); // No code of the user's reads them.
-        values.read(|value| outcomes.push(decode_result(&self.ticket, value)));
+#[cfg(feature = "process")]
+impl<R> Chunk<R> {
+    /// Puts the outcomes of items that follow each other in.
+    pub(super) fn put_run(&self, first: u32, outcomes: Vec<Result<R, TaskError>>) {
         self.answer(|answers| answers.put(first, outcomes, self.ordered));
-    }
-
-    fn takes_bytes(&self) -> bool {
-        codec::is_bytes::<R>()
     }
 }
 
 impl<R> Outcomes<R> {
-    /// Lets go of all outcomes, those that are there and those to come. Whoever cancels several
-    /// chunks does this to each before it drops the first: a worker that the first one frees must
-    /// not start the next. Says whether an outcome was still to come.
+    /// Drops all outcomes, also those that arrive later. To cancel several chunks, forget each before
+    /// you drop the first: a worker that the first one frees must not start the next. Returns whether
+    /// an outcome was missing.
     pub(crate) fn forget(&self) -> bool {
         let mut answers = self.0.lock();
         let unanswered = answers.next < self.0.items;
@@ -243,7 +231,7 @@ impl<R> Outcomes<R> {
 }
 
 impl<R> Drop for Outcomes<R> {
-    /// As for a handle: the caller lets go first, then the executor is told.
+    /// As for a handle: the caller gives up first, then the executor frees the work.
     fn drop(&mut self) {
         if self.forget()
             && let Some(owner) = self.0.ticket.owner()

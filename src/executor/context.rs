@@ -1,11 +1,11 @@
-//! What a task can learn about itself while it runs, on a thread or in a process.
+//! What a task knows about itself while it runs, on a thread or in a process.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// The task that is running on this thread, or nothing outside a task.
+/// Returns the task that runs on this thread; `None` outside a task.
 ///
 /// ```
 /// use concurrent_futures::{ThreadPoolExecutor, worker};
@@ -25,53 +25,52 @@ pub fn current() -> Option<Context> {
     Some(current)
 }
 
-/// What a running task knows of itself. Cheap to clone; a clone may go to helper threads.
+/// What a running task knows about itself. Cheap to clone; helper threads may hold a clone.
 #[derive(Clone)]
 pub struct Context {
     pub(crate) task_id: u64,
     pub(crate) worker_id: u64,
     pub(crate) deadline: Option<Instant>,
     pub(crate) wanted: Arc<dyn Wanted>,
-    /// What `wanted` is to be asked and told about.
+    /// What `wanted` is asked about.
     pub(crate) key: u64,
     pub(crate) traceparent: Option<Arc<str>>,
 }
 
-/// Whoever waits for what `key` stands for.
+/// Tells whether the result that `key` stands for is still wanted.
 pub(crate) trait Wanted: Send + Sync {
-    /// Whether somebody still does.
+    /// Whether it is.
     fn is_wanted(&self, key: u64) -> bool;
 
-    /// Tells how far it is.
+    /// Reports its progress.
     fn report(&self, key: u64, done: u64, total: u64);
 }
 
 impl Context {
-    /// The number of the task, the same as its handle's [`id`](crate::JoinHandle::id).
+    /// Returns the number of the task: its handle's [`id`](crate::JoinHandle::id).
     pub fn task_id(&self) -> u64 {
         self.task_id
     }
 
-    /// The number of the worker that runs the task, counted from 1 in each pool.
+    /// Returns the number of the worker that runs the task, counted from 1 in each pool.
     pub fn worker_id(&self) -> u64 {
         self.worker_id
     }
 
-    /// Whether the task should end: it was cancelled, ran longer than its time-out, or its pool is
-    /// about to end it. A long function should ask now and then and return: on a thread, where
-    /// nobody can kill it, and in a process if it has a
+    /// Returns whether the task should end: it was cancelled, exceeded its time-out, or its pool is
+    /// about to end it. A long function should ask from time to time and return if so: on a thread,
+    /// which cannot be killed, and in a process if it has a
     /// [grace period](crate::TaskOptions::grace_period).
     pub fn is_cancelled(&self) -> bool {
         !self.wanted.is_wanted(self.key)
     }
 
-    /// Tells the task's handle how far the task is: so much of `total`, which is 0 if it is not known.
-    /// What the numbers count is up to the task. The handle's
-    /// [`progress`](crate::JoinHandle::progress) gives the latest.
+    /// Reports the task's progress to its handle: `done` of `total`, which is 0 if it is unknown. The
+    /// task chooses what the numbers count. The handle's [`progress`](crate::JoinHandle::progress)
+    /// yields the latest report.
     ///
-    /// It is cheap, so a task may report as often as it likes: from a process, what comes faster
-    /// than it is read costs two numbers in shared memory. After the task's end, and for an item of
-    /// a `map`, which has no handle, it does nothing.
+    /// Reports are cheap: in a process, one that is replaced before it is read costs two writes to
+    /// shared memory. After the task's end, and for an item of a `map`, it does nothing.
     ///
     /// ```
     /// use concurrent_futures::{ThreadPoolExecutor, worker};
@@ -101,15 +100,15 @@ impl Context {
         self.wanted.report(self.key, done, total);
     }
 
-    /// The trace that the task belongs to, in the form of the `traceparent` header of
-    /// [W3C Trace Context](https://www.w3.org/TR/trace-context/), if it was submitted with one: by
-    /// [`TaskOptions::traceparent`](crate::TaskOptions::traceparent), or by what was given to
+    /// Returns the trace that the task belongs to, as a `traceparent` header of
+    /// [W3C Trace Context](https://www.w3.org/TR/trace-context/). It comes from
+    /// [`TaskOptions::traceparent`](crate::TaskOptions::traceparent) or from the function passed to
     /// `set_trace_propagator`.
     pub fn traceparent(&self) -> Option<&str> {
         self.traceparent.as_deref()
     }
 
-    /// When the task's time-out is up, if it has one; a grace period comes on top.
+    /// Returns the end of the task's time-out, if it has one. A grace period starts there.
     pub fn deadline(&self) -> Option<Instant> {
         self.deadline
     }
@@ -127,7 +126,7 @@ impl fmt::Debug for Context {
 
 thread_local! {
     static CURRENT: RefCell<Option<Context>> = const { RefCell::new(None) };
-    /// The key of the current one, which changes with each item.
+    /// The key of the current context; each item has its own.
     static KEY: Cell<u64> = const { Cell::new(0) };
 }
 
@@ -137,12 +136,13 @@ pub(crate) fn enter(context: Context) {
     CURRENT.replace(Some(context));
 }
 
-/// The next item of the call that entered is about to run.
+/// Moves the current context to the next item of its call.
+#[cfg(feature = "process")]
 pub(crate) fn go_on(key: u64) {
     KEY.set(key);
 }
 
-/// The task that entered is over.
+/// Takes the current context out: its task is over.
 pub(crate) fn leave() -> Option<Context> {
     CURRENT.take()
 }

@@ -1,4 +1,4 @@
-//! The end of the time that a caller gave to a stream or a wait.
+//! The time-out of a stream or a wait.
 
 use std::pin::Pin;
 use std::task::{self, Poll};
@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// Counts from its making. The timer is made at the first poll, so that all else may be done
-/// outside of a runtime.
+/// Counts from its creation. The first poll makes the timer, so everything else works outside a
+/// runtime.
 #[derive(Debug)]
 pub(crate) struct Deadline {
     since: Instant,
@@ -16,7 +16,7 @@ pub(crate) struct Deadline {
 }
 
 impl Deadline {
-    /// No limit yet; the time runs.
+    /// Starts to count, without a limit.
     pub(crate) fn from_now() -> Self {
         Self {
             since: Instant::now(),
@@ -34,18 +34,18 @@ impl Deadline {
         self.limit.is_some()
     }
 
-    /// Ready, with the limit, from the deadline on.
+    /// Ready with the limit from the deadline on.
     pub(crate) fn poll_passed(&mut self, cx: &mut task::Context<'_>) -> Poll<Duration> {
         let Some(limit) = self.limit else {
             return Poll::Pending;
         };
-        // Further off than the clock can tell is never.
+        // An end that the clock cannot represent never comes.
         let Some(end) = self.since.checked_add(limit) else {
             return Poll::Pending;
         };
         let timer = match &mut self.timer {
             Some(timer) => timer,
-            // What has passed needs no timer: that would tell only at the runtime's next turn.
+            // A timer that is due fires only at the runtime's next turn.
             None if end <= Instant::now() => return Poll::Ready(limit),
             none => none.insert(Box::pin(sleep_until(end))),
         };

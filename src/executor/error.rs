@@ -1,5 +1,4 @@
-//! Why a task has no result. One opaque error, asked by predicates; whoever fails a task builds
-//! it with one of the crate-private constructors below.
+//! Why a task has no result: one opaque error with predicates. Only this crate makes one.
 
 use std::borrow::Cow;
 use std::error::Error;
@@ -12,8 +11,8 @@ use crate::panic::{Location, PanicReport};
 
 /// Why a task gave no result.
 ///
-/// Ask it with the predicates; print it to learn what happened, to which task, and what to do.
-/// Cloning is cheap.
+/// The predicates tell the cause; `Display` says what happened, to which task, and what to do. Cheap
+/// to clone.
 ///
 /// ```
 /// use concurrent_futures::ThreadPoolExecutor;
@@ -31,7 +30,8 @@ use crate::panic::{Location, PanicReport};
 /// With the feature `serde` an error can be written and read again, and keeps all its predicates, texts
 /// and fields. So it can be the result of a task, or a record in a log.
 ///
-/// ```
+#[cfg_attr(feature = "process", doc = "```")]
+#[cfg_attr(not(feature = "process"), doc = "```text")]
 /// use concurrent_futures::{ExecutorExt as _, ProcessPoolExecutor, TaskError, ThreadPoolExecutor};
 ///
 /// /// Runs in a worker, which has a pool of its own.
@@ -74,8 +74,12 @@ struct TaskErrorInner {
     cause: Cause,
 }
 
-/// What happened, with all that is known of it.
+/// What happened, with its details.
 #[derive(Debug, Clone)]
+#[cfg_attr(
+    not(feature = "process"),
+    allow(dead_code, reason = "some causes need worker processes")
+)]
 pub(crate) enum Cause {
     Cancelled,
     Panic(PanicReport),
@@ -89,6 +93,10 @@ pub(crate) enum Cause {
 
 /// Why a task was refused before it was queued, or while it waited.
 #[derive(Debug, Clone)]
+#[cfg_attr(
+    not(feature = "process"),
+    allow(dead_code, reason = "some reasons need worker processes")
+)]
 pub(crate) enum Rejection {
     QueueFull { capacity: usize },
     WaitedTooLong { limit: Duration },
@@ -105,9 +113,9 @@ pub(crate) struct Death {
     pub(crate) signal: Option<i32>,
     pub(crate) stderr_tail: String,
     pub(crate) out_of_memory: bool,
-    /// How often the task was run, each time in a worker that was lost.
+    /// How often the task ran; each worker was lost.
     pub(crate) runs: u32,
-    /// Set when the pool ended the worker because it broke the protocol.
+    /// Set if the pool killed the worker because it broke the protocol.
     pub(crate) protocol: Option<String>,
 }
 
@@ -117,7 +125,7 @@ pub(crate) struct InitFailure {
     pub(crate) reason: String,
     pub(crate) panic: Option<PanicReport>,
     pub(crate) death: Option<Death>,
-    /// The pool has given up until `warm_up` tells it to try again.
+    /// The pool starts no workers until `warm_up` is called.
     pub(crate) broken: bool,
 }
 
@@ -130,12 +138,12 @@ impl TaskError {
         }))
     }
 
-    /// The same error, told of another task.
+    /// The same error, for another task.
     pub(crate) fn renamed(&self, task: TaskName) -> Self {
         Self::new(task, self.0.started, self.0.cause.clone())
     }
 
-    /// The task was cancelled: by [`abort`](crate::JoinHandle::abort), by a dropped
+    /// Returns whether the task was cancelled: by [`abort`](crate::JoinHandle::abort), by a dropped
     /// [`abort_on_drop`](crate::JoinHandle::abort_on_drop) handle or stream, or by
     /// [`Shutdown::cancel_pending`](crate::Shutdown::cancel_pending).
     #[doc(alias = "CancelledError")]
@@ -143,33 +151,33 @@ impl TaskError {
         matches!(self.0.cause, Cause::Cancelled)
     }
 
-    /// The task's function panicked. Its worker lives on.
+    /// Returns whether the task's function panicked. Its worker keeps running.
     pub fn is_panic(&self) -> bool {
         matches!(self.0.cause, Cause::Panic(_))
     }
 
-    /// The worker process that ran the task ended before it answered, by no doing of the pool.
+    /// Returns whether the worker process ended before the task had a result, and the pool did not end
+    /// it.
     #[doc(alias("BrokenExecutor", "BrokenProcessPool"))]
     pub fn is_worker_lost(&self) -> bool {
         matches!(self.0.cause, Cause::WorkerLost(_))
     }
 
-    /// The task ran longer than its [`timeout`](crate::TaskOptions::timeout), or a stream or a
-    /// wait ran out of the time it was given.
+    /// Returns whether the task exceeded its [`timeout`](crate::TaskOptions::timeout), or a stream or a
+    /// wait exceeded its own.
     #[doc(alias = "TimeoutError")]
     pub fn is_timeout(&self) -> bool {
         matches!(self.0.cause, Cause::TimedOut { .. })
     }
 
-    /// The task was refused without having run: the queue was full, it waited there longer than
-    /// its [`queue_timeout`](crate::TaskOptions::queue_timeout), no tokio runtime was there to
-    /// drive it, the executor was that of a process this one was forked from, or a setting was
-    /// invalid.
+    /// Returns whether the task was refused before it ran: the queue was full, the task exceeded its
+    /// [`queue_timeout`](crate::TaskOptions::queue_timeout), there was no tokio runtime, the executor
+    /// belongs to the process that this one was forked from, or a setting was invalid.
     pub fn is_rejected(&self) -> bool {
         matches!(self.0.cause, Cause::Rejected(_))
     }
 
-    /// It was refused because too many wait.
+    /// Returns whether it was refused because the queue is too long.
     #[cfg(feature = "axum")]
     pub(crate) fn is_busy(&self) -> bool {
         matches!(
@@ -178,29 +186,31 @@ impl TaskError {
         )
     }
 
-    /// The executor was shut down or dropped, or its runtime ended, before the task had.
+    /// Returns whether the executor was shut down or dropped, or its runtime ended, before the task
+    /// ended.
     pub fn is_shutdown(&self) -> bool {
         matches!(self.0.cause, Cause::Shutdown)
     }
 
-    /// An argument or the result could not be encoded, decoded, or was larger than a frame may be.
+    /// Returns whether an argument or the result could not be encoded or decoded, or exceeded the
+    /// frame limit.
     pub fn is_codec(&self) -> bool {
         matches!(self.0.cause, Cause::Codec(_))
     }
 
-    /// No worker could be made ready: the initializer failed, or the process could not be started
-    /// or did not become ready in time.
+    /// Returns whether no worker became ready: the initializer failed, or a process could not start or
+    /// was not ready in time.
     pub fn is_init_failed(&self) -> bool {
         matches!(self.0.cause, Cause::InitFailed(_))
     }
 
-    /// The worker was lost to a lack of memory: its allocator gave up, or the kernel killed it
-    /// for the memory it used.
+    /// Returns whether the worker ran out of memory: its allocator failed, or the kernel killed it for
+    /// its memory use.
     pub fn is_out_of_memory(&self) -> bool {
         self.death().is_some_and(|death| death.out_of_memory)
     }
 
-    /// What an outcome is called where outcomes are counted.
+    /// The name of the outcome in metrics.
     pub(crate) fn kind(&self) -> &'static str {
         match self.0.cause {
             Cause::Cancelled => "cancelled",
@@ -214,47 +224,47 @@ impl TaskError {
         }
     }
 
-    /// Whether the task's function had begun to run.
+    /// Returns whether the task's function had begun to run.
     pub fn was_started(&self) -> bool {
         self.0.started
     }
 
-    /// The task's [`name`](crate::TaskOptions::name), or else the path of its function.
+    /// Returns the task's [`name`](crate::TaskOptions::name), or else the path of its function.
     pub fn task_name(&self) -> &str {
         self.0.task.as_str()
     }
 
-    /// The panic's message, if it was a string.
+    /// Returns the message of the panic, if it was a string.
     pub fn panic_message(&self) -> Option<&str> {
         self.panic_report().map(|panic| panic.message.as_str())
     }
 
-    /// Where the panic was raised.
+    /// Returns where the panic happened.
     pub fn panic_location(&self) -> Option<&Location> {
         self.panic_report()?.location.as_ref()
     }
 
-    /// The backtrace of the panic, unless `RUST_LIB_BACKTRACE` or `RUST_BACKTRACE` is `0`.
+    /// Returns the backtrace of the panic, unless `RUST_LIB_BACKTRACE` or `RUST_BACKTRACE` is `0`.
     pub fn panic_backtrace(&self) -> Option<&str> {
         self.panic_report()?.backtrace.as_deref()
     }
 
-    /// The exit code of the worker, if it exited.
+    /// Returns the exit code of the worker, if it exited.
     pub fn exit_code(&self) -> Option<i32> {
         self.death()?.exit_code
     }
 
-    /// The signal that ended the worker, if one did.
+    /// Returns the signal that killed the worker, if one did.
     pub fn signal(&self) -> Option<i32> {
         self.death()?.signal
     }
 
-    /// The process id of the worker that was lost.
+    /// Returns the process id of the lost worker.
     pub fn worker_pid(&self) -> Option<u32> {
         self.death().map(|death| death.pid)
     }
 
-    /// The last lines that the lost worker wrote to stderr (16 KiB at most).
+    /// Returns the last lines that the lost worker wrote to stderr, at most 16 KiB.
     pub fn stderr_tail(&self) -> Option<&str> {
         self.death().map(|death| death.stderr_tail.as_str())
     }
@@ -370,7 +380,7 @@ impl fmt::Display for InitFailure {
     }
 }
 
-/// A signal's number with the name people know it by.
+/// Displays a signal as its number and its name.
 struct SignalName(i32);
 
 impl fmt::Display for SignalName {
@@ -395,7 +405,7 @@ impl fmt::Debug for TaskError {
 
 impl Error for TaskError {}
 
-/// A task that [`try_submit`](crate::ExecutorExt::try_submit) did not take, with its arguments.
+/// A refused task with its arguments; see [`try_submit`](crate::ThreadPoolExecutor::try_submit).
 pub struct TrySubmitError<A> {
     error: TaskError,
     args: A,
@@ -406,17 +416,17 @@ impl<A> TrySubmitError<A> {
         Self { error, args }
     }
 
-    /// Why the task was not taken.
+    /// Returns why the task was refused.
     pub fn error(&self) -> &TaskError {
         &self.error
     }
 
-    /// The arguments, to try again with.
+    /// Returns the arguments, to try again.
     pub fn into_args(self) -> A {
         self.args
     }
 
-    /// The reason alone.
+    /// Returns the reason alone.
     pub fn into_error(self) -> TaskError {
         self.error
     }
@@ -449,6 +459,10 @@ impl<A> Error for TrySubmitError<A> {}
 pub struct BuildError(pub(crate) BuildFailure);
 
 #[derive(Clone, Debug)]
+#[cfg_attr(
+    not(feature = "process"),
+    allow(dead_code, reason = "some failures need worker processes")
+)]
 pub(crate) enum BuildFailure {
     InvalidSetting(Cow<'static, str>),
     Unsupported(Cow<'static, str>),
@@ -460,16 +474,17 @@ impl BuildError {
         Self(BuildFailure::InvalidSetting(setting.into()))
     }
 
+    #[cfg(feature = "process")]
     pub(crate) fn unsupported(what: impl Into<Cow<'static, str>>) -> Self {
         Self(BuildFailure::Unsupported(what.into()))
     }
 
-    /// A setting has a value it cannot have.
+    /// Returns whether a setting has an invalid value.
     pub fn is_invalid_setting(&self) -> bool {
         matches!(self.0, BuildFailure::InvalidSetting(_))
     }
 
-    /// The platform, or this release, cannot do what was asked for.
+    /// Returns whether the platform, or this release, does not support a setting.
     ///
     /// # Platform
     /// True of every error of [`ProcessPoolBuilder::build`](crate::ProcessPoolBuilder::build) where there are no
@@ -478,7 +493,7 @@ impl BuildError {
         matches!(self.0, BuildFailure::Unsupported(_))
     }
 
-    /// [`init`](crate::init) was not called first in `main`, so no worker could ever start.
+    /// Returns whether `init` was not called first in `main`, so no worker can start.
     pub fn is_not_initialized(&self) -> bool {
         matches!(self.0, BuildFailure::NotInitialized)
     }

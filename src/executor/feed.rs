@@ -6,47 +6,71 @@ use std::sync::Arc;
 use std::task::{self, Poll};
 
 use futures::Stream;
+use futures::future::BoxFuture;
 
 use super::chunk::{Chunk, Outcomes};
-use super::job::{Batch, Job};
+use super::erased::ChunkCalls;
+use super::error::TaskError;
+use super::mapper::Mapper;
 use super::options::TaskOptions;
 use super::promise::Ticket;
 use super::room::Room;
-use super::task::{Arguments, Data, Task};
 
-/// Where a map's jobs come from.
+/// Where a map's chunks come from, and where they go.
 pub(crate) trait Feed<R>: Send {
-    /// Pulls from the source until so many items are gathered or the source has ended. User code
-    /// runs here; if it panics, the source has ended, and what was gathered stays.
+    /// The path of the function that is called.
+    fn function(&self) -> &'static str;
+
+    /// Pulls from the source until `upto` items are gathered or the source has ended. User code
+    /// runs here; if it panics, the source counts as ended and the gathered items stay.
     fn poll_gather(&mut self, cx: &mut task::Context<'_>, upto: usize) -> Poll<()>;
 
-    /// How many items wait to be sent off.
+    /// How many items are gathered and not yet sent.
     fn gathered(&self) -> usize;
 
-    /// Whether the source has nothing more.
+    /// Whether the source has ended.
     fn is_drained(&self) -> bool;
 
-    /// How many items are still to be sent off, if the source knows how many it has.
+    /// How many items are still to be sent, if the source knows its length.
     fn left(&self) -> Option<usize>;
 
-    /// Makes one job of what is gathered.
-    fn job(&mut self, room: Room, ordered: bool, options: Option<Arc<TaskOptions>>) -> Batched<R>;
+    /// Waits for room in the executor's queue.
+    fn room(&self) -> BoxFuture<'static, Result<Room, TaskError>>;
+
+    /// Sends the gathered items to the executor as one chunk, after `keep` took its outcomes.
+    fn send(
+        &mut self,
+        room: Room,
+        ordered: bool,
+        options: Option<Arc<TaskOptions>>,
+        keep: &mut dyn FnMut(Outcomes<R>),
+    );
 }
 
-/// A job and the outcomes it will have.
-pub(crate) type Batched<R> = (Job, Outcomes<R>);
+/// An executor that runs chunks of the type `W`.
+pub(crate) trait Destination<W>: Send {
+    /// Waits for room in the queue.
+    fn room(&self) -> BoxFuture<'static, Result<Room, TaskError>>;
 
-/// A function and the arguments to call it with.
-pub(crate) struct Calls<F, S: Stream, M> {
+    fn send(&self, chunk: W, room: Room);
+}
+
+/// The chunk that a map sends.
+pub(crate) type MapChunk<F, A, M> = ChunkCalls<F, A, M, Chunk<<F as Mapper<A, M>>::Output>>;
+
+/// A function, the items to call it with, and the executor to call it on.
+pub(crate) struct Calls<D, F, S: Stream, M> {
+    destination: D,
     function: F,
     source: Option<Pin<Box<S>>>,
     gathered: Vec<S::Item>,
     marker: PhantomData<fn() -> M>,
 }
 
-impl<F, S: Stream, M> Calls<F, S, M> {
-    pub(crate) fn new(function: F, source: S) -> Self {
+impl<D, F, S: Stream, M> Calls<D, F, S, M> {
+    pub(crate) fn new(destination: D, function: F, source: S) -> Self {
         Self {
+            destination,
             function,
             source: Some(Box::pin(source)),
             gathered: Vec::new(),
@@ -55,14 +79,18 @@ impl<F, S: Stream, M> Calls<F, S, M> {
     }
 }
 
-impl<F, S, M> Feed<F::Output> for Calls<F, S, M>
+impl<D, F, S, M> Feed<F::Output> for Calls<D, F, S, M>
 where
+    D: Destination<MapChunk<F, S::Item, M>>,
     S: Stream + Send,
-    S::Item: Arguments<M>,
-    F: Task<S::Item, M> + Copy + Send + Sync + 'static,
-    F::Output: Data,
-    M: 'static,
+    S::Item: Send,
+    F: Mapper<S::Item, M>,
+    F::Output: Send,
 {
+    fn function(&self) -> &'static str {
+        F::name()
+    }
+
     fn poll_gather(&mut self, cx: &mut task::Context<'_>, upto: usize) -> Poll<()> {
         let Some(mut source) = self.source.take() else {
             return Poll::Ready(());
@@ -94,26 +122,28 @@ where
     }
 
     fn left(&self) -> Option<usize> {
-        let (least, most) = self
-            .source
-            .as_ref()
-            .map_or((0, Some(0)), |source| source.size_hint());
+        let source = self.source.as_ref();
+        let (least, most) = source.map_or((0, Some(0)), |source| source.size_hint());
         most.filter(|most| *most == least)?
             .checked_add(self.gathered.len())
     }
 
-    fn job(
+    fn room(&self) -> BoxFuture<'static, Result<Room, TaskError>> {
+        self.destination.room()
+    }
+
+    fn send(
         &mut self,
         room: Room,
         ordered: bool,
         options: Option<Arc<TaskOptions>>,
-    ) -> Batched<F::Output> {
+        keep: &mut dyn FnMut(Outcomes<F::Output>),
+    ) {
         let items = std::mem::take(&mut self.gathered);
         let count = u32::try_from(items.len()).expect("a map keeps its chunks that small");
-        let ticket = Ticket::new(std::any::type_name::<F>(), options);
-        let chunk = Chunk::new(ticket, count, ordered);
-        let outcomes = chunk.outcomes();
-        let work = Batch::new(self.function, items, chunk);
-        (Job::new(Box::new(work), room), outcomes)
+        let chunk = Chunk::new(Ticket::new(F::name(), options), count, ordered);
+        keep(chunk.outcomes());
+        let calls = ChunkCalls::new(self.function.clone(), items, chunk);
+        self.destination.send(calls, room);
     }
 }

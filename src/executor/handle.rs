@@ -1,4 +1,4 @@
-//! What `submit` gives back: an awaitable handle to the one outcome of a task.
+//! What `submit` returns: an awaitable handle to the one outcome of a task.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -6,20 +6,15 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{self, Poll, Waker};
 
-use serde::de::DeserializeOwned;
-
 use super::context::Wanted;
 use super::error::{Cause, TaskError};
-use super::job::decode_result;
 use super::progress::{ProgressStream, Reports};
-use super::promise::{Promise, PromiseEncoded, PromiseOf, Ticket};
-use crate::wire::codec;
-use crate::wire::outcomes::Values;
+use super::promise::{Promise, PromiseOf, Ticket};
 
 /// An owned right to await the outcome of a task.
 ///
 /// Dropping it detaches the task, as in tokio; [`abort_on_drop`](Self::abort_on_drop) changes that.
-/// A finished handle that nobody polls holds up nothing.
+/// A finished handle that is never polled blocks nothing.
 ///
 /// ```
 /// use concurrent_futures::ThreadPoolExecutor;
@@ -35,7 +30,7 @@ use crate::wire::outcomes::Values;
 /// The [`TaskError`] says why there is no result; ask its predicates.
 ///
 /// # Panics
-/// Polling it again after it gave its outcome panics.
+/// Polling it again after it returned its outcome panics.
 ///
 /// # Cancel safety
 /// Awaiting `&mut handle` is cancel safe.
@@ -46,11 +41,11 @@ pub struct JoinHandle<T> {
     abort_on_drop: bool,
 }
 
-/// A handle that can only cancel its task and ask how far it is. Cheap to clone.
+/// A handle that can only cancel its task and query its state. Cheap to clone.
 #[derive(Clone)]
 pub struct AbortHandle(Arc<dyn Abort>);
 
-/// The place where one outcome is put, once, and taken, once.
+/// Where one outcome is put, once, and taken, once.
 pub(crate) struct OutcomeCell<T> {
     ticket: Ticket,
     state: Mutex<CellState<T>>,
@@ -60,7 +55,7 @@ pub(crate) struct OutcomeCell<T> {
 struct CellState<T> {
     outcome: CellOutcome<T>,
     waker: Option<Waker>,
-    /// Few handles have any, so they take one pointer.
+    /// One pointer, since few handles have any.
     callbacks: Option<Box<Callbacks>>,
 }
 
@@ -86,14 +81,14 @@ impl<T> OutcomeCell<T> {
         }
     }
 
-    /// Answers the caller, unless that was done already, or is being done.
-    fn resolve(&self, outcome: Result<T, TaskError>) {
+    /// Puts the outcome in, unless there is one, or another thread is putting one in.
+    pub(super) fn resolve(&self, outcome: Result<T, TaskError>) {
         if self.ticket.close() {
             self.put(outcome);
         }
     }
 
-    /// Puts the outcome in. Only who closed the ticket may.
+    /// Puts the outcome in. Only the one who closed the ticket may.
     fn put(&self, outcome: Result<T, TaskError>) {
         let kind = outcome.as_ref().map_or_else(TaskError::kind, |_| "ok");
         self.ticket.count(kind, 1);
@@ -102,7 +97,7 @@ impl<T> OutcomeCell<T> {
         state.outcome = CellOutcome::Ready(outcome);
         let waker = state.waker.take();
         let callbacks = state.callbacks.take();
-        drop(state); // User code runs below: wakers and callbacks may come back to this handle.
+        drop(state); // User code runs below: wakers and callbacks may use this handle.
         self.reports.end();
         if let Some(waker) = waker {
             waker.wake();
@@ -112,12 +107,12 @@ impl<T> OutcomeCell<T> {
         }
     }
 
-    /// The executor had no room for the task.
+    /// Fails the task: the executor has no room for it.
     pub(crate) fn refuse(&self, refusal: &TaskError) {
         self.resolve(Err(refusal.renamed(self.ticket.name())));
     }
 
-    /// Whether the outcome is there. (The ticket is closed a moment earlier.)
+    /// Whether the outcome is there. The ticket closes a moment earlier.
     fn is_finished(&self) -> bool {
         !matches!(self.lock().outcome, CellOutcome::Pending)
     }
@@ -127,7 +122,7 @@ impl<T> OutcomeCell<T> {
     }
 }
 
-/// A callback runs wherever the outcome was found; its panic must not end that place.
+/// A callback runs on the thread that puts the outcome in. Its panic must not reach that thread.
 fn run_callback(callback: Box<dyn FnOnce() + Send>) {
     let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(callback));
 }
@@ -160,19 +155,7 @@ impl<T: Send> PromiseOf<T> for OutcomeCell<T> {
     }
 }
 
-impl<T: DeserializeOwned + Send + 'static> PromiseEncoded for OutcomeCell<T> {
-    fn fulfil_encoded(&self, values: Values) {
-        if !self.ticket.is_closed() {
-            values.read(|value| self.resolve(decode_result(&self.ticket, value)));
-        }
-    }
-
-    fn takes_bytes(&self) -> bool {
-        codec::is_bytes::<T>()
-    }
-}
-
-/// What an abort handle needs, whatever the type of the outcome.
+/// What an abort handle needs, for any type of outcome.
 trait Abort: Promise {
     fn abort(&self);
     fn is_finished(&self) -> bool;
@@ -189,8 +172,8 @@ impl<T: Send> Abort for OutcomeCell<T> {
 }
 
 impl<T> OutcomeCell<T> {
-    /// Closed first, and only then taken from its executor: one that meets the job in between sees
-    /// it closed and lets it go. The executor knows whether it had begun.
+    /// Closes the ticket first, then removes the job from its executor. A worker that takes the job in
+    /// between sees the closed ticket and drops it. The executor knows whether the job had begun.
     fn cancel(&self) {
         if self.ticket.close() {
             let begun = self
@@ -221,13 +204,13 @@ impl<T> JoinHandle<T> {
         is_running(&self.cell.ticket)
     }
 
-    /// A number that no other task of this process has.
+    /// A number that is unique in this process.
     pub fn id(&self) -> u64 {
         self.cell.ticket.id()
     }
 
-    /// Calls `callback` when the outcome is there: at once if it is already. It runs where the
-    /// outcome was found, so it should be short.
+    /// Calls `callback` when the outcome is there: at once if it is already. It runs on the thread that
+    /// found the outcome, so it should be short.
     ///
     /// # Panics
     /// A panic of `callback` is caught and dropped.
@@ -243,9 +226,9 @@ impl<T> JoinHandle<T> {
         }
     }
 
-    /// What the task [reports](crate::worker::Context::report_progress) of its progress: the latest
-    /// report, if there is one, and each later one that is not replaced before it is read. The stream
-    /// ends when the task has its outcome. It can be polled beside the handle, and kept without it.
+    /// Returns the task's [progress reports](crate::worker::Context::report_progress) as a stream: the
+    /// latest report, if there is one, and each later one that is not replaced before it is read. The
+    /// stream ends with the task. It does not borrow the handle.
     ///
     /// ```
     /// use concurrent_futures::{ThreadPoolExecutor, worker};
@@ -263,25 +246,24 @@ impl<T> JoinHandle<T> {
     /// ```
     pub fn progress(&self) -> ProgressStream {
         let stream = self.cell.reports.watch();
-        // The outcome that is found here may have been put in before there was anything to end; one
-        // that comes later ends it.
+        // An outcome from before the first `watch` found no reports to end; a later one ends them.
         if self.cell.is_finished() {
             self.cell.reports.end();
         }
         stream
     }
 
-    /// Cancels the task. Awaiting the handle gives an error for which
-    /// [`is_cancelled`](TaskError::is_cancelled) holds, at once. A task that has not started never
-    /// runs. One that runs in a process is killed, after its
-    /// [grace period](crate::TaskOptions::grace_period), and its worker replaced; one that runs on a
-    /// thread goes on, its place taken until it returns. A finished task is left as it is.
+    /// Cancels the task. Awaiting the handle returns an error at once:
+    /// [`is_cancelled`](TaskError::is_cancelled). A task that has not started never runs. One that runs
+    /// in a process is killed after its [grace period](crate::TaskOptions::grace_period), and its worker
+    /// is replaced. One that runs on a thread keeps its place until it returns. A finished task is not
+    /// affected.
     #[doc(alias = "cancel")]
     pub fn abort(&self) {
         self.cell.cancel();
     }
 
-    /// Another handle, which can only abort.
+    /// Returns another handle, which can only abort.
     pub fn abort_handle(&self) -> AbortHandle
     where
         T: Send + 'static,
@@ -289,13 +271,13 @@ impl<T> JoinHandle<T> {
         AbortHandle(self.cell.clone())
     }
 
-    /// Makes the drop of this handle cancel the task instead of detaching it.
+    /// Makes dropping this handle cancel the task instead of detaching it.
     ///
     /// ```
     /// # use concurrent_futures::ThreadPoolExecutor;
     /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let pool = ThreadPoolExecutor::new()?;
-    /// // A request handler that is dropped when its client goes away takes its work with it.
+    /// // A request handler that is dropped when its client disconnects cancels its task.
     /// let digest = pool.submit(|| 42, ()).abort_on_drop().await?;
     /// # Ok(()) }
     /// ```
@@ -329,7 +311,7 @@ impl AbortHandle {
         is_running(self.0.ticket())
     }
 
-    /// The same number as the [`JoinHandle`]'s.
+    /// The number of the [`JoinHandle`].
     pub fn id(&self) -> u64 {
         self.0.ticket().id()
     }
@@ -354,7 +336,7 @@ impl<T> Future for JoinHandle<T> {
                 }
                 Poll::Pending
             }
-            CellOutcome::Taken => panic!("a JoinHandle was polled after it gave its outcome"),
+            CellOutcome::Taken => panic!("a JoinHandle was polled after it returned its outcome"),
         }
     }
 }

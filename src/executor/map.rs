@@ -1,5 +1,5 @@
-//! Many calls as one stream. The stream itself drives them: each poll pulls from the source what
-//! may be ahead of the consumer, sends it off in chunks, and takes what has come back.
+//! Many calls as one stream. The stream itself drives them: each poll pulls items from the source,
+//! sends them in chunks, and takes the outcomes that have arrived.
 
 use std::any::Any;
 use std::collections::VecDeque;
@@ -15,37 +15,38 @@ use futures::future::BoxFuture;
 use futures::stream::{FusedStream, SelectAll, Stream, StreamExt as _};
 use tokio::task::coop;
 
-use super::Executor;
 use super::chunk::{Arrived, Outcomes};
 use super::deadline::Deadline;
 use super::error::{Cause, Rejection, TaskError};
-use super::feed::{Calls, Feed};
+use super::feed::Feed;
 use super::options::{TaskName, TaskOptions};
 use super::progress::Progress;
 use super::room::Room;
-use super::task::{Arguments, Data, Task};
-use crate::wire::MOST_ITEMS;
 
-/// How many items one poll pulls at the most before it lets other tasks of the runtime go on.
+/// The most items of a chunk, whatever size is set.
+pub(super) const MOST_ITEMS: usize = (1 << 24) - 1;
+
+/// The most items that one poll pulls before it yields to other tasks of the runtime.
 const PULLS_A_POLL: usize = 1024;
 
-/// The results of a function over many items, as a stream; made by
-/// [`ExecutorExt::map`](crate::ExecutorExt::map) and
-/// [`ExecutorExt::map_stream`](crate::ExecutorExt::map_stream).
+/// The results of a function over many items, as a stream. Made by
+/// [`ThreadPoolExecutor::map`](crate::ThreadPoolExecutor::map) and
+/// [`map_stream`](crate::ThreadPoolExecutor::map_stream), and by the methods of the same names of
+/// [`ExecutorExt`](crate::ExecutorExt).
 ///
-/// Results come in the order of the items, unless [`unordered`](Self::unordered) is asked for. An
-/// item that fails is an error in its place, and the stream goes on.
+/// Results have the order of the items, unless [`unordered`](Self::unordered) is set. An item that
+/// fails is an error in its place, and the stream continues.
 ///
-/// Nothing is pulled before the first poll, and never are more than
-/// [`buffer_size`](Self::buffer_size) items pulled and not yet yielded, so the source may be
-/// endless. Each chunk waits for room in a bounded queue; it is never refused for lack of it. The
-/// source is polled by the task that polls the stream: one that blocks, blocks that task.
+/// The stream pulls nothing before the first poll. At most [`buffer_size`](Self::buffer_size) items
+/// are pulled and not yet yielded, so the source may be endless. Each chunk waits for room in a bounded
+/// queue and is never refused. The task that polls the stream polls the source too: a source that
+/// blocks, blocks that task.
 ///
-/// Dropping the stream cancels what it has submitted and not yielded, as
+/// Dropping the stream cancels what it submitted and did not yield, as
 /// [`JoinHandle::abort`](crate::JoinHandle::abort) does. A stream that is kept and not polled may
 /// hold one place in a bounded queue.
 ///
-/// Settings count from the next poll on; give them before the first.
+/// Settings apply from the next poll; set them before the first.
 ///
 /// ```
 /// use concurrent_futures::{ExecutorExt, ThreadPoolExecutor};
@@ -62,40 +63,39 @@ const PULLS_A_POLL: usize = 1024;
 /// ```
 ///
 /// # Errors
-/// An item's own error tells what became of that item. These are told once, and end the stream:
+/// An item's own error says why that item has no result. These errors come once and end the stream:
 /// `is_timeout()` at the end of [`timeout`](Self::timeout); `is_rejected()` for a setting of 0;
-/// `is_shutdown()` when the executor was shut down or dropped before all items were submitted. In
-/// the last case the results of the items before come first.
+/// `is_shutdown()` if the executor was shut down or dropped before all items were submitted. In the
+/// last case the results of earlier items come first.
 ///
 /// # Panics
-/// A panic in the source reaches whoever polls the stream, after the results of the items that
-/// were pulled before it. The stream has then ended. With a `timeout`, polling it outside of a
-/// tokio runtime with timers panics.
+/// A panic in the source reaches the task that polls the stream, after the results of the items
+/// pulled before it. The stream has then ended. With a `timeout`, polling it outside a tokio runtime
+/// with timers panics.
 ///
 /// # Cancel safety
-/// Awaiting the next result is cancel safe: a result that was not yielded comes with the next poll.
+/// Awaiting the next result is cancel safe: a result not yet yielded comes with the next poll.
 #[must_use = "a map does nothing until it is polled"]
 pub struct Map<R> {
-    executor: Arc<dyn Executor>,
     function: &'static str,
     options: Option<Arc<TaskOptions>>,
     pace: Pace,
     deadline: Deadline,
-    /// What has not been submitted; nothing when all of it has, or never will be.
+    /// The items that are not submitted; `None` once all are, or none will be.
     feed: Option<Box<dyn Feed<R>>>,
-    /// The wait for the next chunk's place in the queue.
+    /// The wait for room for the next chunk.
     room: Option<BoxFuture<'static, Result<Room, TaskError>>>,
-    /// More is to be submitted, now or when whatever keeps it from being submitted wakes the task.
+    /// Whether the next poll should submit more.
     pulling: bool,
-    /// More is to be submitted when no more items than this are ahead.
+    /// Submitting resumes once at most this many items are ahead.
     resume_at: usize,
     submitted: Submitted<R>,
-    /// Outcomes that are to be yielded next.
+    /// Outcomes to yield next.
     ready: vec::IntoIter<Result<R, TaskError>>,
     /// How many items are submitted and not yet yielded.
     ahead: usize,
     yielded: u64,
-    /// What is told when all that was submitted has been yielded.
+    /// What the stream yields after all outcomes.
     last: Option<Last>,
     ended: bool,
 }
@@ -105,41 +105,35 @@ struct Pace {
     chunk_size: Option<usize>,
     buffer_size: Option<usize>,
     workers: usize,
-    /// How many items travel together if nobody says how many: as many as are quick.
+    /// The chunk size if none is set: larger for quicker items.
     adapted: usize,
-    /// How long an item runs: a running average.
+    /// How long an item runs, as a running average.
     item_time: Option<Duration>,
 }
 
-/// The chunks that are not yet yielded in full.
+/// The chunks that are not fully yielded.
 enum Submitted<R> {
     InOrder(VecDeque<Outcomes<R>>),
     AsCompleted(SelectAll<Outcomes<R>>),
 }
 
-/// The last thing a stream tells, other than that it has ended.
+/// The last item of a stream, if it is not an outcome.
 enum Last {
     Error(TaskError),
     Panic(Box<dyn Any + Send>),
 }
 
 impl<R> Map<R> {
-    pub(crate) fn new<F, S, M>(executor: Arc<dyn Executor>, function: F, source: S) -> Self
-    where
-        S: Stream + Send + 'static,
-        S::Item: Arguments<M>,
-        F: Task<S::Item, M, Output = R> + Copy + Send + Sync + 'static,
-        R: Data,
-        M: 'static,
-    {
+    /// A map whose chunks go to an executor with so many workers.
+    pub(crate) fn new(workers: usize, feed: impl Feed<R> + 'static) -> Self {
         Self {
-            function: std::any::type_name::<F>(),
+            function: feed.function(),
             options: None,
-            pace: Pace::new(executor.max_workers()),
+            pace: Pace::new(workers),
             pulling: true,
             resume_at: 0,
             deadline: Deadline::from_now(),
-            feed: Some(Box::new(Calls::new(function, source))),
+            feed: Some(Box::new(feed)),
             room: None,
             submitted: Submitted::InOrder(VecDeque::new()),
             ready: Vec::new().into_iter(),
@@ -147,19 +141,18 @@ impl<R> Map<R> {
             yielded: 0,
             last: None,
             ended: false,
-            executor,
         }
     }
 
-    /// How many items travel together at the most; a chunk takes one place in the executor's queue.
-    /// Larger chunks cost less per item, smaller ones spread better. When the source is not ready to
-    /// give more, what it has given goes as it is. A chunk is never larger than the buffer. The
-    /// results are the same for every size.
+    /// Sets the most items that travel together. A chunk takes one place in the executor's queue.
+    /// Larger chunks cost less per item, smaller ones spread better. If the source is not ready, the
+    /// chunk goes with the items that it has. A chunk is never larger than the buffer. The results are
+    /// the same for every size.
     ///
-    /// Default: as many as run in about a millisecond, by the measured time of the items before, and
-    /// 8192 at the most; one to begin with, and when an item takes longer than that. A worker that is
-    /// at a chunk for longer than 2 ms gives what it has not begun to workers that have nothing to do,
-    /// whatever the size; so a slow item holds up no other for long.
+    /// Default: as many items as run in about a millisecond, by the measured time of earlier items, and
+    /// at most 8192. The first chunk has one item, and so has each chunk of items that take longer.
+    /// A worker that spends more than 2 ms on a chunk gives the rest to idle workers, whatever the
+    /// size; so a slow item delays no other for long.
     ///
     /// ```
     /// # use concurrent_futures::{ExecutorExt, ThreadPoolExecutor};
@@ -172,17 +165,16 @@ impl<R> Map<R> {
     /// ```
     ///
     /// # Errors
-    /// With 0 the stream yields one error, for which `is_rejected()` holds, and ends.
+    /// With 0 the stream yields one error, `is_rejected()`, and ends.
     #[doc(alias = "chunksize")]
     pub fn chunk_size(mut self, items: usize) -> Self {
         self.pace.chunk_size = Some(items);
         self
     }
 
-    /// How many items may be pulled from the source and not yet yielded: those that wait, run, or
-    /// are done and wait to be yielded. Default: 32 items a worker, or four chunks a worker if that
-    /// is more. A buffer that is given also bounds the chunks whose size is not: two for each worker
-    /// fit into it.
+    /// Sets how many items may be pulled from the source and not yet yielded: those that wait, run, or
+    /// are done. Default: 32 items a worker, or four chunks a worker if that is more. A buffer size
+    /// also bounds the chunk size, unless that is set: the buffer holds two chunks for each worker.
     ///
     /// ```
     /// # use concurrent_futures::{ExecutorExt, ThreadPoolExecutor};
@@ -196,18 +188,17 @@ impl<R> Map<R> {
     /// ```
     ///
     /// # Errors
-    /// With 0 the stream yields one error, for which `is_rejected()` holds, and ends.
+    /// With 0 the stream yields one error, `is_rejected()`, and ends.
     #[doc(alias = "buffersize")]
     pub fn buffer_size(mut self, items: usize) -> Self {
         self.pace.buffer_size = Some(items);
         self
     }
 
-    /// How long the whole stream may take, counted from the call of `map`. Past it the stream
-    /// yields one error, for which `is_timeout()` holds, and ends; what it had submitted is
-    /// cancelled. Default: no limit.
+    /// Limits the time of the whole stream, counted from the call of `map`. Then the stream yields one
+    /// error, `is_timeout()`, and ends; submitted items are cancelled. Default: no limit.
     ///
-    /// (A time-out for each item is among the [`options`](Self::options).)
+    /// The [`options`](Self::options) have a time-out for each item.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -225,8 +216,7 @@ impl<R> Map<R> {
         self
     }
 
-    /// Options for each item, as for [`submit_with`](crate::ExecutorExt::submit_with). The
-    /// `queue_timeout` is that of a whole chunk.
+    /// Sets the options of each item. The `queue_timeout` applies to a whole chunk.
     ///
     /// ```
     /// # use concurrent_futures::{ExecutorExt, TaskOptions, ThreadPoolExecutor};
@@ -244,8 +234,7 @@ impl<R> Map<R> {
         self
     }
 
-    /// Yields each result as soon as it is there, in no particular order, so that a slow item holds
-    /// up no other.
+    /// Yields each result as soon as it arrives, in any order. So a slow item delays no other.
     ///
     /// ```
     /// # use concurrent_futures::{ExecutorExt, ThreadPoolExecutor};
@@ -268,8 +257,8 @@ impl<R> Map<R> {
         self
     }
 
-    /// How far the stream is: how many items it has yielded, failed ones among them, and of how many. The
-    /// total is 0 as long as it is not known: that is when the source's `size_hint` is not exact.
+    /// Returns how many items the stream has yielded, failed ones included, and of how many. The total
+    /// is 0 while it is unknown: the source's `size_hint` is not exact.
     ///
     /// ```
     /// # use concurrent_futures::{ExecutorExt, ThreadPoolExecutor};
@@ -305,13 +294,13 @@ impl<R> Map<R> {
         given.map_or(TaskName::Function(self.function), TaskName::Given)
     }
 
-    /// An error of the stream, not of one of its items.
+    /// An error of the stream itself, not of an item.
     fn error(&self, cause: Cause) -> TaskError {
         TaskError::new(self.name(), false, cause)
     }
 
-    /// Submits what may be submitted now. Whatever keeps it from submitting more will wake the
-    /// task: the source, the wait for room, or an outcome.
+    /// Submits as much as it may now. What stops it wakes the task later: the source, the wait for
+    /// room, or an outcome.
     fn submit(&mut self, cx: &mut task::Context<'_>) {
         let mut pulls = PULLS_A_POLL;
         let chunk = self.pace.chunk();
@@ -322,7 +311,7 @@ impl<R> Map<R> {
             if before == 0 && self.ahead > resume_at {
                 self.pulling = false;
                 self.resume_at = resume_at;
-                return; // A chunk is begun only if the buffer has room for all of it.
+                return; // A chunk begins only if all of it fits the buffer.
             }
             if pulls == 0 {
                 cx.waker().wake_by_ref();
@@ -356,11 +345,12 @@ impl<R> Map<R> {
     }
 
     fn poll_room(&mut self, cx: &mut task::Context<'_>) -> Poll<Result<Room, TaskError>> {
-        let wait = self.room.get_or_insert_with(|| {
-            let executor = self.executor.clone();
-            Box::pin(async move { executor.room().await })
-        });
-        let room = ready!(wait.as_mut().poll(cx));
+        let room = match (&mut self.room, &self.feed) {
+            (Some(room), _) => room,
+            (none, Some(feed)) => none.insert(feed.room()),
+            (None, None) => return Poll::Pending, // Nothing is to be sent.
+        };
+        let room = ready!(room.as_mut().poll(cx));
         self.room = None;
         Poll::Ready(room)
     }
@@ -369,15 +359,19 @@ impl<R> Map<R> {
         let Some(feed) = &mut self.feed else { return };
         self.ahead += feed.gathered();
         let ordered = matches!(self.submitted, Submitted::InOrder(_));
-        let (job, outcomes) = feed.job(room, ordered, self.options.clone());
-        match &mut self.submitted {
-            Submitted::InOrder(chunks) => chunks.push_back(outcomes),
-            Submitted::AsCompleted(chunks) => chunks.push(outcomes),
-        }
-        self.executor.spawn_job(job);
+        let submitted = &mut self.submitted;
+        feed.send(
+            room,
+            ordered,
+            self.options.clone(),
+            &mut |outcomes| match submitted {
+                Submitted::InOrder(chunks) => chunks.push_back(outcomes),
+                Submitted::AsCompleted(chunks) => chunks.push(outcomes),
+            },
+        );
     }
 
-    /// The next result of those that are there, if nothing else is to be done before it is yielded.
+    /// The next result that has arrived, if nothing else must happen before it is yielded.
     fn next_ready(&mut self) -> Option<Result<R, TaskError>> {
         let busy = self.deadline.is_set() || self.pulling && self.feed.is_some();
         if busy || !matches!(self.ready.as_slice().first(), Some(Ok(_))) {
@@ -394,7 +388,7 @@ impl<R> Map<R> {
         Some(outcome)
     }
 
-    /// The next outcome of all that was submitted; nothing if all have been yielded.
+    /// The next outcome; `None` once all are yielded.
     fn poll_outcome(&mut self, cx: &mut task::Context<'_>) -> Poll<Option<Result<R, TaskError>>> {
         loop {
             if let Some(outcome) = self.take_ready() {
@@ -412,7 +406,7 @@ impl<R> Map<R> {
         }
     }
 
-    /// Ends the stream: lets go of the source, and cancels what was submitted.
+    /// Ends the stream: drops the source, and cancels what was submitted.
     fn close(&mut self) {
         self.ended = true;
         self.feed = None;
@@ -423,16 +417,16 @@ impl<R> Map<R> {
 }
 
 impl Pace {
-    /// How long a chunk should run: many times as long as its way there and back takes.
+    /// How long a chunk should run: many times longer than its round trip.
     const CHUNK_TIME: Duration = Duration::from_millis(1);
-    /// The most items of a chunk that nobody asked for, however quick they are.
+    /// The most items of a chunk whose size is not set.
     const MOST: usize = 8192;
-    /// So many times larger than the one before may such a chunk be.
+    /// The factor by which such a chunk may exceed the one before.
     const GROWTH: usize = 8;
-    /// How many items a worker the buffer holds, unless it is told: enough that quick ones can be
-    /// sent ahead of the answers.
+    /// How many items a worker the buffer holds by default: enough to send quick ones ahead of the
+    /// answers.
     const ITEMS: usize = 32;
-    /// How many chunks a worker it holds at the least.
+    /// How many chunks a worker it holds at least.
     const CHUNKS: usize = 4;
 
     fn new(workers: usize) -> Self {
@@ -445,7 +439,7 @@ impl Pace {
         }
     }
 
-    /// So many items that travelled together have run, for so long.
+    /// `items` items of one chunk ran for `time` in all.
     fn measured(&mut self, items: u32, time: Duration) {
         let time = time / items.max(1);
         let average = self.item_time.map_or(time, |average| (average + time) / 2);
@@ -457,11 +451,11 @@ impl Pace {
 
     fn chunk(&self) -> usize {
         let asked = self.chunk_size.unwrap_or_else(|| match self.buffer_size {
-            // A buffer is to have chunks for all workers, and more to follow.
+            // The buffer must hold chunks for all workers, and their successors.
             Some(buffer) => self.adapted.min(buffer / self.workers / 2).max(1),
             None => self.adapted,
         });
-        asked.min(self.buffer()).min(MOST_ITEMS as usize - 1)
+        asked.min(self.buffer()).min(MOST_ITEMS)
     }
 
     fn buffer(&self) -> usize {
@@ -499,8 +493,8 @@ impl<R> Submitted<R> {
         }
     }
 
-    /// Cancels all of it. No chunk starts because another one has left its worker: all are
-    /// forgotten before the first is dropped.
+    /// Cancels all chunks. All are forgotten before the first is dropped, so no chunk starts on a worker
+    /// that another one frees.
     fn cancel(&mut self) {
         match self {
             Self::InOrder(chunks) => {
@@ -548,7 +542,7 @@ impl<R> Stream for Map<R> {
             }
         }
         if self.feed.is_some() {
-            return Poll::Pending; // Nothing is ahead: the source or the queue keeps it waiting.
+            return Poll::Pending; // Nothing is ahead: it waits for the source or the queue.
         }
         self.close();
         match self.last.take() {
@@ -560,9 +554,9 @@ impl<R> Stream for Map<R> {
 }
 
 impl<R> Map<R> {
-    /// The executor was shut down after it had given room for a chunk, and ran nothing of it. One
-    /// error stands for all items that were not run: in order, no later item was either; without
-    /// order, what does end comes first.
+    /// The executor was shut down after it gave room for a chunk and before it ran any of it. One
+    /// error stands for all items that did not run. In order, no later item ran either; without
+    /// order, the outcomes of others come first.
     #[cold]
     fn end_with_error(&mut self, error: TaskError) {
         self.feed = None;
@@ -580,7 +574,7 @@ impl<R> FusedStream for Map<R> {
     }
 }
 
-/// Nothing is pinned in place: what needs to be is boxed.
+/// Nothing is pinned in place: what needs pinning is boxed.
 impl<R> Unpin for Map<R> {}
 
 impl<R> Drop for Map<R> {

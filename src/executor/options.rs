@@ -1,4 +1,4 @@
-//! What a caller may ask of one task, of all tasks of a pool, and of a shutdown.
+//! The options of one task, of all tasks of a pool, and of a shutdown.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How one task is to be run. What is not set is taken from the pool's own options.
+/// How one task runs. An option that is not set has the value of the pool's own options.
 ///
 /// ```
 /// use std::time::Duration;
@@ -31,31 +31,31 @@ pub struct TaskOptions {
 }
 
 impl TaskOptions {
-    /// Options that ask for nothing.
+    /// No options set; the pool's defaults apply.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// How long the function may run, counted from its start. A process that runs longer is killed,
-    /// after its [grace period](Self::grace_period), and replaced; a thread cannot be killed, so its place stays taken until the function
-    /// returns, and [`worker::Context::is_cancelled`](crate::worker::Context::is_cancelled) tells it.
-    /// Default: no limit.
+    /// Limits how long the function may run, counted from its start. A process that runs longer is
+    /// killed, after its [grace period](Self::grace_period), and replaced. A thread cannot be killed: its
+    /// place stays taken until the function returns. The function can ask
+    /// [`worker::Context::is_cancelled`](crate::worker::Context::is_cancelled). Default: no limit.
     #[must_use]
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.timeout = Some(limit);
         self
     }
 
-    /// How long a worker process may go on with the task after the task was aborted or ran out of its
-    /// `timeout`. The caller has its error at once, whatever the period is. In the task
-    /// [`worker::Context::is_cancelled`](crate::worker::Context::is_cancelled) becomes true; if it
-    /// returns in time, its worker stays and goes on with other work. After the period the worker
-    /// and all of its process group get SIGTERM, after as long again SIGKILL; then it is replaced.
+    /// Sets how long a worker process may continue the task after an abort or the `timeout`. The caller
+    /// gets its error at once, whatever the period is. In the task,
+    /// [`worker::Context::is_cancelled`](crate::worker::Context::is_cancelled) becomes true; if the task
+    /// returns in time, its worker continues with other work. After the period, the worker and its
+    /// process group get SIGTERM, and after a second period SIGKILL; then the worker is replaced.
     ///
-    /// Before the deadline of a shutdown, a running task is told twice the period ahead, and gets
-    /// SIGTERM one period ahead; what it returns until then still counts.
+    /// At a shutdown with a deadline, `is_cancelled` becomes true two periods before the deadline, and
+    /// the worker gets SIGTERM one period before it. A result returned until then still counts.
     ///
-    /// It has no effect on threads, which nobody can kill. Default: zero, SIGKILL at once.
+    /// No effect on threads, which cannot be killed. Default: zero, SIGKILL at once.
     ///
     /// ```
     /// use std::time::Duration;
@@ -81,13 +81,13 @@ impl TaskOptions {
         self
     }
 
-    /// How often the task is run again, in another worker process, when the one that ran it was lost
-    /// by no doing of the pool: it crashed, was killed from outside or for lack of memory. Only for
-    /// tasks that may run more than once; each item of a `map` counts for itself. If all runs are
-    /// lost, the error is that of the last.
+    /// Sets how often the task runs again, in another worker process, after its worker was lost: it
+    /// crashed, or was killed from outside or for lack of memory. Use it only for tasks that may run
+    /// more than once. Each item of a `map` counts by itself. If all runs are lost, the error is that
+    /// of the last.
     ///
-    /// A panic, a time-out, a cancel and a shutdown are never followed by another run. It has no
-    /// effect on threads. Default: 0, a task runs at most once.
+    /// A panic, a time-out, a cancel and a shutdown cause no other run. No effect on threads. Default:
+    /// 0, a task runs at most once.
     ///
     /// ```
     /// use concurrent_futures::TaskOptions;
@@ -100,18 +100,18 @@ impl TaskOptions {
         self
     }
 
-    /// How long the task may wait for a worker before it is refused. Default: no limit.
+    /// Limits how long the task may wait for a worker before it is refused. Default: no limit.
     #[must_use]
     pub fn queue_timeout(mut self, limit: Duration) -> Self {
         self.queue_timeout = Some(limit);
         self
     }
 
-    /// The trace that the task belongs to, in the form of the `traceparent` header of
-    /// [W3C Trace Context](https://www.w3.org/TR/trace-context/). The task finds it in
+    /// Sets the trace that the task belongs to, as a `traceparent` header of
+    /// [W3C Trace Context](https://www.w3.org/TR/trace-context/). The task finds it unchanged in
     /// [`worker::Context::traceparent`](crate::worker::Context::traceparent), also in another process, and
-    /// can go on with the trace there. It is passed on as it is. Default: what the function gives that
-    /// was passed to `set_trace_propagator`, or none.
+    /// can continue the trace there. Default: the result of the function passed to
+    /// `set_trace_propagator`, or none.
     ///
     /// ```
     /// use concurrent_futures::{ThreadPoolExecutor, TaskOptions, worker};
@@ -130,14 +130,15 @@ impl TaskOptions {
         self
     }
 
-    /// Tasks of a higher priority start first; among equals, the one submitted first. Default: 0.
+    /// Sets the priority. Tasks of a higher priority start first; among equals, the first submitted.
+    /// Default: 0.
     #[must_use]
     pub fn priority(mut self, priority: i32) -> Self {
         self.priority = Some(priority);
         self
     }
 
-    /// What errors call the task. Default: the path of its function.
+    /// Sets the name of the task in errors. Default: the path of its function.
     #[must_use]
     pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
         self.name = Some(name.into());
@@ -145,7 +146,7 @@ impl TaskOptions {
     }
 }
 
-/// What a task is called in errors.
+/// The name of a task in errors.
 #[derive(Clone)]
 pub(crate) enum TaskName {
     Function(&'static str),
@@ -167,7 +168,7 @@ impl fmt::Debug for TaskName {
     }
 }
 
-/// How an executor is to end. By default it finishes all that it accepted, however long that takes.
+/// How an executor ends. By default it finishes all accepted tasks, however long they take.
 ///
 /// ```
 /// use std::time::Duration;
@@ -187,12 +188,12 @@ pub struct Shutdown {
 }
 
 impl Shutdown {
-    /// Finish everything, with no deadline.
+    /// Finishes everything, with no deadline.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Whether tasks that have not started are cancelled rather than run.
+    /// Sets whether tasks that have not started are cancelled.
     #[doc(alias = "cancel_futures")]
     #[must_use]
     pub fn cancel_pending(mut self, cancel: bool) -> Self {
@@ -200,9 +201,9 @@ impl Shutdown {
         self
     }
 
-    /// When to stop waiting, counted from the call: what has not started by then is cancelled, and
-    /// worker processes that still run a task are killed. Tasks with a
-    /// [grace period](TaskOptions::grace_period) are told before.
+    /// Sets when to stop waiting, counted from the call. Then tasks that have not started are
+    /// cancelled, and worker processes that run a task are killed. Tasks with a
+    /// [grace period](TaskOptions::grace_period) see the cancel before.
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = Some(deadline);
@@ -211,13 +212,13 @@ impl Shutdown {
 }
 
 impl Shutdown {
-    /// When to stop waiting, from now on. A deadline further off than the clock can tell is none.
+    /// The end of the wait, counted from now. `None` if the clock cannot represent it.
     pub(crate) fn ends_at(self) -> Option<Instant> {
         Instant::now().checked_add(self.deadline?)
     }
 }
 
-/// What a shutdown found to do, counted in tasks from the moment it was called.
+/// What a shutdown did, in tasks, from the moment of the call.
 ///
 /// With the feature `serde` it can be written and read, as [`Stats`](crate::Stats) can.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -227,7 +228,7 @@ pub struct ShutdownReport {
     pub finished: usize,
     /// Tasks that were cancelled before they started.
     pub cancelled: usize,
-    /// Tasks that were still running at the deadline: killed in a process, left behind on a thread.
+    /// Tasks that still ran at the deadline: killed in a process, left running on a thread.
     pub killed: usize,
 }
 

@@ -1,4 +1,4 @@
-//! How far a task says it is. The latest report counts; one that nobody has read yet is replaced.
+//! Progress reports of a task. The latest counts; it replaces one that is not read yet.
 
 use std::fmt;
 use std::pin::Pin;
@@ -8,39 +8,38 @@ use std::task::{Context, Poll};
 use futures::stream::{self, BoxStream, Stream, StreamExt as _};
 use tokio::sync::watch;
 
-/// How far a task is, as it reported by
+/// How far a task is; reported by
 /// [`worker::Context::report_progress`](crate::worker::Context::report_progress).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Progress {
-    /// How much is done, in whatever the task counts.
+    /// How much is done, in units of the task.
     pub done: u64,
-    /// How much there is to do; 0 if that is not known.
+    /// How much there is to do; 0 if unknown.
     pub total: u64,
 }
 
-/// What a task reports of its progress, as a stream; made by
+/// The progress reports of a task, as a stream; made by
 /// [`JoinHandle::progress`](crate::JoinHandle::progress).
 ///
-/// It gives the latest report, and waits for the next: a slow reader misses what was in between,
-/// never the last. It ends when the task has its outcome, whatever that is.
+/// It yields the latest report, then waits for the next. A slow reader misses reports in between,
+/// never the last. The stream ends when the task has its outcome.
 ///
 /// # Cancel safety
 /// Awaiting the next report is cancel safe.
 #[must_use = "a stream does nothing until it is polled"]
 pub struct ProgressStream(BoxStream<'static, Progress>);
 
-/// The reports of one task, and who watches them. Before the first of either it takes no memory
-/// but its own.
+/// The reports of one task, and their watchers. Allocates nothing before the first of either.
 #[derive(Default)]
 pub(crate) struct Reports(OnceLock<watch::Sender<Latest>>);
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Latest {
     progress: Progress,
-    /// How many reports there were.
+    /// The number of reports so far.
     count: u64,
-    /// There will be no more.
+    /// Whether the task has its outcome.
     ended: bool,
 }
 
@@ -49,7 +48,7 @@ impl Reports {
         self.0.get_or_init(|| watch::Sender::new(Latest::default()))
     }
 
-    /// A report after the end is none.
+    /// Puts a report in; does nothing after the end.
     pub(crate) fn put(&self, done: u64, total: u64) {
         self.sender().send_if_modified(|latest| {
             if !latest.ended {
@@ -60,7 +59,7 @@ impl Reports {
         });
     }
 
-    /// The task has its outcome. Streams made before this end; who makes one later says it again.
+    /// Ends the streams that exist. The maker of a later one calls this again.
     pub(crate) fn end(&self) {
         if let Some(sender) = self.0.get() {
             sender.send_modify(|latest| latest.ended = true);

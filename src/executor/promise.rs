@@ -1,5 +1,5 @@
-//! The executor's side of a handle. Whoever takes a job owes its caller an answer for each item;
-//! [`Owed`] pays what is left when it is dropped, so no handle stays unresolved.
+//! The executor's side of a handle. The holder of a job owes its caller an outcome for each item.
+//! Dropping [`Owed`] fails the items that are left, so no handle stays unresolved.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -10,27 +10,26 @@ use super::context::Wanted;
 use super::error::{Cause, TaskError};
 use super::options::{TaskName, TaskOptions};
 use crate::observe::{Meter, Raised, Trace};
-use crate::wire::outcomes::Values;
 
-/// What is known of a job from its submission to its end, shared by its handle and its executor.
+/// The facts about a job from its submission to its end, shared by its handle and its executor.
 pub(crate) struct Ticket {
     id: u64,
     function: &'static str,
     asked: Option<Arc<TaskOptions>>,
     /// Set when an executor takes the job.
     terms: OnceLock<Arc<Terms>>,
-    /// Nobody waits for an answer any more: all items are answered, or the caller has cancelled.
+    /// No outcome is wanted any more: all items are answered, or the caller cancelled.
     closed: AtomicBool,
     trace: Trace,
     #[cfg(feature = "metrics")]
     submitted: Instant,
 }
 
-/// What an executor says of itself to each job that it takes. All its jobs share one, so that a
-/// job costs it no more than one count.
+/// What an executor attaches to each job that it takes. All its jobs share one, so a job costs one
+/// reference count.
 pub(crate) struct Terms {
     owner: Weak<dyn TaskOwner>,
-    /// The executor's own options, for what was not asked.
+    /// The executor's own options, for those that a task does not set.
     defaults: TaskOptions,
     meter: Meter,
 }
@@ -48,6 +47,7 @@ impl Terms {
         })
     }
 
+    #[cfg(feature = "process")]
     pub(crate) fn meter(&self) -> &Meter {
         &self.meter
     }
@@ -55,11 +55,10 @@ impl Terms {
 
 /// The executor that holds a job, as its handle sees it.
 pub(crate) trait TaskOwner: Send + Sync {
-    /// The caller has cancelled the job (its ticket is closed): free what it holds. Says whether
-    /// any of it had begun.
+    /// Frees what a cancelled job holds. Its ticket is closed. Returns whether any of it had begun.
     fn abort(&self, ticket: &Ticket) -> bool;
 
-    /// Whether a worker is running the job right now.
+    /// Whether a worker runs the job now.
     fn is_running(&self, ticket: &Ticket) -> bool;
 }
 
@@ -88,7 +87,7 @@ impl Ticket {
         self.terms.get().map(|terms| &terms.meter)
     }
 
-    /// It is in a worker's hands as long as what this gives is kept.
+    /// Counts the job as running until the result is dropped.
     pub(crate) fn running(&self) -> Raised {
         self.meter().map(Meter::running).unwrap_or_default()
     }
@@ -96,7 +95,7 @@ impl Ticket {
     /// Runs an item on this thread.
     pub(crate) fn run<T>(&self, worker: u64, work: impl FnOnce() -> T) -> T {
         if !cfg!(feature = "metrics") && !self.trace.is_open() {
-            return work(); // Nobody wants to know for how long.
+            return work(); // The time is not recorded.
         }
         let begun = Instant::now();
         let outcome = self.trace.within(work);
@@ -104,7 +103,7 @@ impl Ticket {
         outcome
     }
 
-    /// So many items have run, for so long, until now.
+    /// Records that `items` items ran for `time` in all, until now.
     pub(crate) fn ran(&self, worker: u64, items: u32, time: Duration) {
         self.trace.ran(worker, time);
         #[cfg(feature = "metrics")]
@@ -115,7 +114,7 @@ impl Ticket {
         let _ = items;
     }
 
-    /// So many items have this outcome.
+    /// Counts `items` items with this outcome.
     pub(crate) fn count(&self, outcome: &'static str, items: usize) {
         if let Some(meter) = self.meter() {
             meter.ended(outcome, items);
@@ -143,13 +142,15 @@ impl Ticket {
         self.option(|options| options.timeout)
     }
 
-    /// How long it may go on when it is not wanted any more; zero if it may not.
+    /// How long it may run on after a cancel.
+    #[cfg(feature = "process")]
     pub(crate) fn grace_period(&self) -> Duration {
         self.option(|options| options.grace_period)
             .unwrap_or_default()
     }
 
-    /// How often it may be run again.
+    /// How often it may run again.
+    #[cfg(feature = "process")]
     pub(crate) fn retries(&self) -> u32 {
         self.option(|options| options.retries).unwrap_or(0)
     }
@@ -175,12 +176,12 @@ impl Ticket {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// Closes it. True for the one who did: only that one may say what the outcome is.
+    /// Closes it. Returns true to the one caller that did; only that one may put the outcome in.
     pub(crate) fn close(&self) -> bool {
         !self.closed.swap(true, Ordering::AcqRel)
     }
 
-    /// An executor takes the job. Only the first one counts.
+    /// Notes the executor that takes the job. Only the first call counts.
     pub(crate) fn accept(&self, terms: &Arc<Terms>) {
         let _ = self.terms.set(terms.clone());
     }
@@ -190,8 +191,8 @@ impl Ticket {
     }
 }
 
-/// Where the outcome of each item of a job goes. The first outcome of an item counts; later ones
-/// are ignored, so a cancel may race a result freely.
+/// Where the outcome of each item of a job goes. The first outcome of an item counts and later ones
+/// are ignored, so a cancel may race a result.
 ///
 /// As [`Wanted`], its keys are the numbers of the items.
 pub(crate) trait Promise: Wanted {
@@ -199,12 +200,12 @@ pub(crate) trait Promise: Wanted {
 
     fn fail(&self, item: u32, error: TaskError);
 
-    /// Whether it is to be told how long items run.
+    /// Whether it needs to know how long items run.
     fn counts_time(&self) -> bool {
         false
     }
 
-    /// So many items that travelled together have run, for so long in all.
+    /// `items` items that travelled together ran for `time` in all.
     fn took(&self, _items: u32, _time: Duration) {}
 }
 
@@ -213,20 +214,12 @@ pub(crate) trait PromiseOf<R>: Promise {
     fn fulfil(&self, item: u32, value: R);
 }
 
-/// A promise that takes the encoded results of another process.
-pub(crate) trait PromiseEncoded: Promise {
-    fn fulfil_encoded(&self, values: Values);
-
-    /// Whether a result is the bytes it comes as, so that a large one stalls nobody.
-    fn takes_bytes(&self) -> bool;
-}
-
-/// The items of a job that are still to be answered: `next..end`.
+/// The items of a job that have no outcome yet: `next..end`.
 pub(crate) struct Owed<P: Promise + ?Sized> {
     promise: Arc<P>,
     next: u32,
     end: u32,
-    /// They have begun before, in workers that were lost.
+    /// Whether they began before, in workers that were lost.
     begun: bool,
 }
 
@@ -248,30 +241,14 @@ impl<P: Promise + ?Sized> Owed<P> {
         self.promise.ticket()
     }
 
-    /// The first item that has no answer yet.
+    /// The first item without an outcome.
     pub(crate) fn next(&self) -> u32 {
         self.next
     }
 
-    /// How many items have no answer yet.
+    /// How many items have no outcome.
     pub(crate) fn remaining(&self) -> u32 {
         self.end - self.next
-    }
-
-    /// Whether what is left has begun before.
-    pub(crate) fn has_begun(&self) -> bool {
-        self.begun
-    }
-
-    /// Takes the next item out, to be run once more.
-    pub(crate) fn take_for_retry(&mut self) -> Self {
-        let (promise, item) = self.take_next();
-        Self {
-            promise,
-            next: item,
-            end: item + 1,
-            begun: true,
-        }
     }
 
     /// Answers the next item through `answer`.
@@ -282,38 +259,14 @@ impl<P: Promise + ?Sized> Owed<P> {
         answer(&self.promise, item);
     }
 
-    /// Answers all items through `answer`.
-    pub(crate) fn answer_all(mut self, answer: impl FnOnce(&P)) {
-        self.next = self.end;
-        answer(&self.promise);
-    }
-
-    /// Takes the items before `end` out, to be answered by the caller.
-    pub(crate) fn take_until(&mut self, end: u32) -> (Arc<P>, Range<u32>) {
-        debug_assert!((self.next..=self.end).contains(&end));
-        let items = self.next..end;
-        self.next = end;
-        (self.promise.clone(), items)
-    }
-
-    /// Takes the next item out, to be answered by the caller.
-    pub(crate) fn take_next(&mut self) -> (Arc<P>, u32) {
-        let item = self.take_number();
-        (self.promise.clone(), item)
-    }
-
-    /// As `take_next`, for a caller that has the promise.
+    /// As `take_next`, for a caller that holds the promise.
     pub(crate) fn take_number(&mut self) -> u32 {
         debug_assert!(self.next < self.end, "an item is answered once");
         self.next += 1;
         self.next - 1
     }
 
-    pub(crate) fn fail_next(&mut self, cause: Cause) {
-        self.answer_next(|promise, item| promise.fail(item, promise.ticket().error(true, cause)));
-    }
-
-    /// Fails all that is left; it is not running. Says how many items that were.
+    /// Fails all items that are left; none of them runs. Returns their number.
     pub(crate) fn fail_rest(mut self, cause: &Cause) -> usize {
         let count = self.remaining() as usize;
         self.fail_remaining(cause);
@@ -327,21 +280,6 @@ impl<P: Promise + ?Sized> Owed<P> {
                 self.answer_next(|promise, item| promise.fail(item, error.clone()));
             }
         }
-    }
-
-    /// Takes over what is owed under another view of the promise.
-    pub(crate) fn map<Q: Promise + ?Sized>(
-        mut self,
-        view: impl FnOnce(Arc<P>) -> Arc<Q>,
-    ) -> Owed<Q> {
-        let owed = Owed {
-            promise: view(self.promise.clone()),
-            next: self.next,
-            end: self.end,
-            begun: self.begun,
-        };
-        self.next = self.end;
-        owed
     }
 
     /// Splits off the items from `at` on.
@@ -358,7 +296,66 @@ impl<P: Promise + ?Sized> Owed<P> {
     }
 }
 
-/// Whatever drops a job (a runtime that ends, a pool that goes away), its caller gets an answer.
+/// What only the parent of worker processes does.
+#[cfg(feature = "process")]
+impl<P: Promise + ?Sized> Owed<P> {
+    /// Whether the items that are left began before.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.begun
+    }
+
+    /// Takes the next item out, to run once more.
+    pub(crate) fn take_for_retry(&mut self) -> Self {
+        let (promise, item) = self.take_next();
+        Self {
+            promise,
+            next: item,
+            end: item + 1,
+            begun: true,
+        }
+    }
+
+    /// Answers all items through `answer`.
+    pub(crate) fn answer_all(mut self, answer: impl FnOnce(&P)) {
+        self.next = self.end;
+        answer(&self.promise);
+    }
+
+    /// Takes the items before `end` out; the caller answers them.
+    pub(crate) fn take_until(&mut self, end: u32) -> (Arc<P>, Range<u32>) {
+        debug_assert!((self.next..=self.end).contains(&end));
+        let items = self.next..end;
+        self.next = end;
+        (self.promise.clone(), items)
+    }
+
+    /// Takes the next item out; the caller answers it.
+    pub(crate) fn take_next(&mut self) -> (Arc<P>, u32) {
+        let item = self.take_number();
+        (self.promise.clone(), item)
+    }
+
+    pub(crate) fn fail_next(&mut self, cause: Cause) {
+        self.answer_next(|promise, item| promise.fail(item, promise.ticket().error(true, cause)));
+    }
+
+    /// The same items, with another view of the promise.
+    pub(crate) fn map<Q: Promise + ?Sized>(
+        mut self,
+        view: impl FnOnce(Arc<P>) -> Arc<Q>,
+    ) -> Owed<Q> {
+        let owed = Owed {
+            promise: view(self.promise.clone()),
+            next: self.next,
+            end: self.end,
+            begun: self.begun,
+        };
+        self.next = self.end;
+        owed
+    }
+}
+
+/// Whatever drops a job, such as a runtime or a pool that ends, its caller gets an outcome.
 impl<P: Promise + ?Sized> Drop for Owed<P> {
     fn drop(&mut self) {
         self.fail_remaining(&Cause::Shutdown);

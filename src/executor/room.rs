@@ -1,5 +1,5 @@
-//! Room in a bounded queue: a task takes it when it is submitted and gives it back when it
-//! leaves the queue, to run or to be cancelled.
+//! Room in a queue: a task takes it when it is submitted and gives it back when it leaves the queue,
+//! to run or because it is cancelled.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +13,7 @@ use crate::observe::{Meter, Raised};
 /// A place in an executor's queue. Dropping it gives the place back.
 #[derive(Debug, Default)]
 pub struct Room {
-    /// Where the place was taken, in a queue with bounds.
+    /// Where the place belongs, in a bounded queue.
     places: Option<Arc<Semaphore>>,
     _queued: Raised,
 }
@@ -27,13 +27,14 @@ impl Drop for Room {
 }
 
 impl Room {
-    /// Room in a queue without bounds.
+    /// Returns room in an unbounded queue.
+    #[cfg(feature = "process")]
     pub(crate) fn unbounded() -> Self {
         Self::default()
     }
 }
 
-/// All the room that a queue has.
+/// All room of a queue.
 #[derive(Debug)]
 pub(crate) struct Rooms {
     places: Option<(usize, Arc<Semaphore>)>,
@@ -72,7 +73,7 @@ impl Rooms {
         Err(refusal)
     }
 
-    /// The permit as one pointer: as many of these wait as there are tasks.
+    /// Makes the permit one pointer, since each waiting task holds one.
     fn taken(&self, place: Option<(SemaphorePermit<'_>, &Arc<Semaphore>)>) -> Room {
         let places = place.map(|(place, places)| {
             place.forget();
@@ -84,7 +85,7 @@ impl Rooms {
         }
     }
 
-    /// Waits for room, first come, first served.
+    /// Waits for room. Callers are served in order.
     pub(crate) async fn take(&self) -> Result<Room, TaskError> {
         match &self.places {
             _ if self.is_closed() => Err(refused(Cause::Shutdown)),
@@ -100,7 +101,7 @@ impl Rooms {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// Everyone who waits for room learns that there will be none.
+    /// Refuses everyone who waits for room.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Release);
         if let Some((_, places)) = &self.places {
@@ -109,7 +110,7 @@ impl Rooms {
     }
 }
 
-/// An error about a place in the queue, before there is a task.
+/// An error before there is a task.
 fn refused(cause: Cause) -> TaskError {
     TaskError::new(TaskName::Function("(not submitted)"), false, cause)
 }

@@ -1,5 +1,5 @@
-//! A job on a thread of this process: one item at a time, each with its own outcome. The items of a
-//! chunk are shared out among the threads that are free.
+//! A job on a thread of this process: one item at a time, each with its own outcome. Idle threads
+//! share the items of a chunk.
 
 use std::collections::VecDeque;
 use std::marker::PhantomData;
@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use super::context::{self, Context};
 use super::error::Cause;
+use super::mapper::Mapper;
 use super::promise::{Owed, Promise, PromiseOf, Ticket};
-use super::task::Task;
 use crate::observe::Raised;
 use crate::panic;
 
@@ -17,7 +17,7 @@ use crate::panic;
 pub(crate) trait JobThread {
     fn worker_id(&self) -> u64;
 
-    /// An item is about to run. Says when its time will be up.
+    /// Called before an item runs. Returns the end of its time-out.
     fn begin(
         &self,
         ticket: &Ticket,
@@ -25,7 +25,7 @@ pub(crate) trait JobThread {
         promise: &dyn Fn() -> Arc<dyn Promise>,
     ) -> Option<Instant>;
 
-    /// The item is over.
+    /// Called after an item.
     fn end(&self);
 }
 
@@ -40,7 +40,7 @@ pub(crate) struct Tally {
 pub(super) struct ItemRunner<'a, P> {
     promise: &'a Arc<P>,
     seat: &'a dyn JobThread,
-    /// What an item knows of itself, kept from one to the next.
+    /// The context of the running item, reused from one to the next.
     context: Option<Context>,
     pub(super) tally: Tally,
     _running: Raised,
@@ -91,27 +91,27 @@ impl<'a, P: Promise + 'static> ItemRunner<'a, P> {
     }
 }
 
-/// How long a thread watches a chunk before it takes a part of it.
+/// How long an idle thread watches a chunk before it takes a part of it.
 pub(crate) const NAP: Duration = Duration::from_micros(500);
-/// An item that takes longer than this is worth another thread.
+/// The least time of an item that is worth another thread.
 const QUICK: Duration = Duration::from_micros(1);
 
 /// A chunk that several threads may run at the same time.
 pub(crate) trait SharedChunk: Send + Sync {
     fn ticket(&self) -> &Ticket;
 
-    /// How many items nobody has begun that are wanted.
+    /// How many items are wanted and not begun.
     fn unstarted(&self) -> usize;
 
-    /// Runs what nobody else takes, item by item.
+    /// Runs the items that no other thread takes, one by one.
     fn run(&self, seat: &dyn JobThread) -> Tally;
 
-    /// Takes half of what nobody has begun, or the last one, for a thread that has nothing to do. So
-    /// a slow item holds up no other. There is nothing to take as long as the items are too quick for
-    /// that: two threads would only be in each other's way. To be asked again after [`NAP`].
+    /// Takes half of the items that are not begun, or the last one, for an idle thread. So a slow item
+    /// delays no other. Returns `None` while the items are quick: two threads would slow each other
+    /// down. Ask again after [`NAP`].
     fn split(&self) -> Option<Arc<dyn SharedChunk>>;
 
-    /// Fails what nobody has begun. Says how many items that were.
+    /// Fails the items that are not begun. Returns their number.
     fn fail(&self, cause: &Cause) -> usize;
 }
 
@@ -123,11 +123,11 @@ pub(super) struct Share<F, A, M, P: Promise> {
     marker: PhantomData<fn() -> M>,
 }
 
-/// The items that nobody has begun.
+/// The items that are not begun.
 struct ChunkRest<A, P: Promise> {
     args: VecDeque<A>,
     owed: Owed<P>,
-    /// When a thread without work has seen it last, and how many items it had.
+    /// When an idle thread last looked, and how many items there were.
     seen: Option<(Instant, usize)>,
 }
 
@@ -137,13 +137,13 @@ impl<A, P: Promise> ChunkRest<A, P> {
         Self { args, owed, seen }
     }
 
-    /// Takes out the last items, all but so many.
+    /// Takes out all items but the first `keep`.
     fn split_off(&mut self, keep: usize) -> Self {
         let owed = self.owed.split_off(self.owed.next() + keep as u32);
         Self::new(self.args.split_off(keep), owed)
     }
 
-    /// Whether its items have taken long since it was seen last.
+    /// Whether its items have been slow since the last look.
     fn is_slow(&mut self) -> bool {
         let now = Instant::now();
         let Some((then, before)) = self.seen else {
@@ -153,7 +153,7 @@ impl<A, P: Promise> ChunkRest<A, P> {
         let begun = (before - self.args.len()) as u32;
         let passed = now - then;
         if passed < NAP {
-            return false; // It is too early to tell.
+            return false; // Too early to tell.
         }
         self.seen = Some((now, self.args.len()));
         passed >= QUICK * begun
@@ -189,7 +189,7 @@ impl<F, A, M, P: Promise> Share<F, A, M, P> {
 
 impl<F, A, M, P> SharedChunk for Share<F, A, M, P>
 where
-    F: Task<A, M> + Copy + Send + Sync + 'static,
+    F: Mapper<A, M>,
     A: Send + 'static,
     M: 'static,
     P: PromiseOf<F::Output> + 'static,
@@ -211,11 +211,11 @@ where
         while let Some((args, item)) = self.next() {
             let finished = runner.tally.finished as u32;
             if finished > 0 && self.unstarted() == 0 {
-                // Said before the last outcome, after which nobody may listen.
+                // Before the last outcome: after it, the stream may be gone.
                 self.promise.took(finished, begun.elapsed());
             }
-            // What user code may do as an outcome is dropped is no matter of the other items.
-            let _ = panic::catch(|| runner.run(item, || self.function.call(args)));
+            // A panic as an outcome is dropped must not stop the other items.
+            let _ = panic::catch(|| runner.run(item, || self.function.call_item(args)));
         }
         runner.tally
     }
@@ -230,7 +230,7 @@ where
         if let Some((_, left)) = &mut rest.seen {
             *left = keep;
         }
-        Some(Arc::new(Self::new(self.function, args, owed)))
+        Some(Arc::new(Self::new(self.function.clone(), args, owed)))
     }
 
     fn fail(&self, cause: &Cause) -> usize {

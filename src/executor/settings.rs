@@ -1,10 +1,10 @@
-//! Settings that every executor has, checked.
+//! Checks of the settings that every executor has.
 
 use super::error::BuildError;
 use super::room::Rooms;
 
-/// How many workers: at least one; unless it is told, one a CPU that this process may use, which
-/// its affinity and its container's CPU quota may make fewer than the machine has.
+/// The number of workers: at least one. The default is one for each CPU that this process may use:
+/// its affinity and its container's CPU quota count.
 pub(crate) fn workers(asked: Option<usize>) -> Result<usize, BuildError> {
     match asked {
         Some(0) => Err(BuildError::invalid(
@@ -15,7 +15,7 @@ pub(crate) fn workers(asked: Option<usize>) -> Result<usize, BuildError> {
     }
 }
 
-/// How many tasks may wait: at least one, or without bound.
+/// How many tasks may wait: at least one, or no bound.
 pub(crate) fn queue_capacity(asked: Option<usize>) -> Result<Option<usize>, BuildError> {
     match asked {
         Some(0) => Err(BuildError::invalid(

@@ -1,12 +1,9 @@
-//! What can be submitted: a function of up to eight arguments, and arguments that can travel.
+//! What can be submitted: a function of up to eight arguments.
 //!
-//! Each implementation carries a marker of its own, so that a function of one argument that is a
-//! tuple and a function of several arguments do not overlap; rustc infers the marker.
+//! Each implementation has a marker of its own. So a function of one argument that is a tuple and a
+//! function of several arguments do not overlap; rustc infers the marker.
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-
-use crate::wire::{Chain, CodecError, Reader, codec};
+use self::sealed::{Function, InitializerOutput};
 
 /// A function that can be called with `Args`: its one argument as it is, or a tuple of none or of
 /// two to eight.
@@ -26,43 +23,22 @@ pub trait Task<Args, Marker>: sealed::Function<Args, Marker> {
     fn call(self, args: Args) -> Self::Output;
 }
 
-/// Data that can travel to another process and back.
+/// A [`Task`] that can be called any number of times, from several threads at a time: a function or
+/// a closure that is [`Fn`].
 ///
-/// Implemented for every type that serde can both write and read. Whatever survives a trip through
-/// serde_json survives this one, with these exceptions: types that only serde_json knows how to
-/// treat (`RawValue`), and, inside an untagged enum, a unit struct or bytes beside text. What JSON
-/// loses is lost here too: `Some(None)` and `Some(())` come back as `None`, and a value may nest
-/// at most 128 deep. Keys of maps may be of any type.
-///
-/// `Bytes`, `String`, `Vec<u8>` and vectors of other numbers travel as the bytes they are, at the
-/// cost of a memory copy, where they are an argument, one of several, or the result. Inside other
-/// types they are encoded element by element.
+/// Every function and closure that is `Fn` implements it. The trait is sealed: no other type can.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot travel to another process",
-    label = "needs serde's `Serialize` and `DeserializeOwned`, `Send` and `'static`",
-    note = "derive `serde::Serialize` and `serde::Deserialize` for it, or run the task on threads: `ThreadPoolExecutor::submit` asks for neither"
+    message = "`{Self}` is not a function that `map` can call with each `{Args}`",
+    label = "not callable by reference with these arguments",
+    note = "`map` calls its function once an item: it must be `Fn`, so it may capture but neither consume nor change what it captures",
+    note = "one argument is passed as it is, several as a tuple, none as `()`"
 )]
-pub trait Data: Serialize + DeserializeOwned + Send + 'static {}
+pub trait MapTask<Args, Marker>: Task<Args, Marker> {
+    /// Calls the function.
+    fn call_shared(&self, args: Args) -> Self::Output;
+}
 
-impl<T: Serialize + DeserializeOwned + Send + 'static> Data for T {}
-
-/// Arguments that can travel to another process. Each is encoded by itself, so that bulk data
-/// among them is copied rather than encoded element by element.
-///
-/// [`Data`] implements it, and so do tuples of up to eight. The trait is sealed: no other type can.
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot travel to another process",
-    label = "needs serde's `Serialize` and `DeserializeOwned`, `Send` and `'static`",
-    note = "derive `serde::Serialize` and `serde::Deserialize` for it, or run the task on threads: `ThreadPoolExecutor::submit` asks for neither"
-)]
-pub trait Arguments<Marker>: sealed::Encode<Marker> + Send + 'static {}
-
-impl<A, Marker> Arguments<Marker> for A where A: sealed::Encode<Marker> + Send + 'static {}
-
-pub(crate) use sealed::Encode;
-use sealed::{Function, InitializerOutput};
-
-/// What an initializer may return: nothing, or a `Result` whose error says why it failed.
+/// What an initializer may return: `()`, or a `Result` whose error says why it failed.
 ///
 /// The trait is sealed: `()` and `Result<(), E>` are the only types that implement it.
 #[diagnostic::on_unimplemented(
@@ -93,8 +69,6 @@ impl<E: std::fmt::Display> Initialized for Result<(), E> {
 
 /// What no other crate can name, and so cannot implement.
 mod sealed {
-    use super::{Chain, CodecError, Reader};
-
     #[expect(
         unnameable_types,
         reason = "sealed: only this crate says what a task is"
@@ -106,13 +80,6 @@ mod sealed {
         reason = "sealed: only this crate says what an initializer returns"
     )]
     pub trait InitializerOutput {}
-
-    #[expect(unnameable_types, reason = "sealed: only this crate encodes arguments")]
-    pub trait Encode<Marker>: Sized {
-        fn encode(self, out: &mut Chain) -> Result<(), CodecError>;
-        fn decode(input: &mut Reader) -> Result<Self, CodecError>;
-        fn skip(input: &mut Reader) -> Result<(), CodecError>;
-    }
 }
 
 /// Marks a function of one argument, passed as it is.
@@ -136,17 +103,12 @@ where
     }
 }
 
-impl<A: Data> Encode<Unary> for A {
-    fn encode(self, out: &mut Chain) -> Result<(), CodecError> {
-        codec::put(self, out)
-    }
-
-    fn decode(input: &mut Reader) -> Result<Self, CodecError> {
-        codec::get(input)
-    }
-
-    fn skip(input: &mut Reader) -> Result<(), CodecError> {
-        codec::skip(input)
+impl<F, A, R> MapTask<A, Unary> for F
+where
+    F: Fn(A) -> R,
+{
+    fn call_shared(&self, args: A) -> R {
+        self(args)
     }
 }
 
@@ -163,17 +125,12 @@ where
     }
 }
 
-impl Encode<Nary<()>> for () {
-    fn encode(self, _: &mut Chain) -> Result<(), CodecError> {
-        Ok(())
-    }
-
-    fn decode(_: &mut Reader) -> Result<Self, CodecError> {
-        Ok(())
-    }
-
-    fn skip(_: &mut Reader) -> Result<(), CodecError> {
-        Ok(())
+impl<F, R> MapTask<(), Nary<()>> for F
+where
+    F: Fn() -> R,
+{
+    fn call_shared(&self, (): ()) -> R {
+        self()
     }
 }
 
@@ -202,28 +159,19 @@ macro_rules! nary {
             }
         }
 
-        impl<$($Arg: Data,)*> Encode<Nary<($(unit!($Arg),)*)>> for ($($Arg,)*) {
-            fn encode(self, out: &mut Chain) -> Result<(), CodecError> {
-                let ($($arg,)*) = self;
-                $(codec::put($arg, out)?;)*
-                Ok(())
-            }
-
-            fn decode(input: &mut Reader) -> Result<Self, CodecError> {
-                // All are taken out before the first is decoded: one that fails must not leave the others to the next item.
-                $(let mut $arg = codec::next(input)?;)*
-                Ok(($(codec::get::<$Arg>(&mut $arg)?,)*))
-            }
-
-            fn skip(input: &mut Reader) -> Result<(), CodecError> {
-                [$(stringify!($arg)),*].into_iter().try_for_each(|_| codec::skip(input))
+        impl<F, R, $($Arg,)*> MapTask<($($Arg,)*), Nary<($(unit!($Arg),)*)>> for F
+        where
+            F: Fn($($Arg),*) -> R,
+        {
+            fn call_shared(&self, ($($arg,)*): ($($Arg,)*)) -> R {
+                self($($arg),*)
             }
         }
     };
 }
 
-// No tuple of one: for a function of one argument only `Unary` is left, so rustc knows from the
-// function what is to be passed, infers it, and says "expected `u64`, found `&str`".
+// No tuple of one: for a function of one argument only `Unary` is left. So rustc knows from the
+// function what the argument is, infers it, and says "expected `u64`, found `&str`".
 nary!(a: A, b: B);
 nary!(a: A, b: B, c: C);
 nary!(a: A, b: B, c: C, d: D);

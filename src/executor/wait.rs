@@ -1,5 +1,5 @@
-//! Waiting for many handles at once. Each handle is looked at once, a slice of them a poll; those
-//! that are pending are then left to a [`FuturesUnordered`], which polls only what was woken.
+//! Waiting for many handles at once. Each handle is polled once, a slice of them a poll. Pending ones
+//! then move to a [`FuturesUnordered`], which polls only those that were woken.
 
 use std::fmt;
 use std::iter::Enumerate;
@@ -15,7 +15,7 @@ use super::deadline::Deadline;
 use super::error::{Cause, TaskError};
 use super::options::TaskName;
 
-/// When [`wait`] has waited long enough.
+/// When [`wait`] returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ReturnWhen {
@@ -27,10 +27,10 @@ pub enum ReturnWhen {
     AllCompleted,
 }
 
-/// Waits until `when` holds for the handles, and sorts out which are done.
+/// Waits until `when` holds for the handles, and separates those that are done from the others.
 ///
 /// A handle is a [`JoinHandle`](crate::JoinHandle), a `&mut` to one, or any other future with that
-/// output. No handles at all are enough for every `when`.
+/// output. Without handles it returns at once.
 ///
 /// ```
 /// use concurrent_futures::{ReturnWhen, ThreadPoolExecutor, Waited, wait};
@@ -46,9 +46,9 @@ pub enum ReturnWhen {
 /// ```
 ///
 /// # Cancel safety
-/// Dropping a `Wait` drops the handles it holds and the outcomes it has taken from them. Given
-/// `&mut` handles it leaves the tasks their handles, but an outcome that it has taken is lost, and
-/// a `JoinHandle` without its outcome panics when it is polled. To look in between, use `timeout`.
+/// Dropping a `Wait` drops its handles and the outcomes it has taken from them. With `&mut` handles,
+/// the handles remain, but an outcome already taken is lost, and polling that `JoinHandle` panics. Use
+/// `timeout` to look in between.
 pub fn wait<F, T>(handles: impl IntoIterator<Item = F>, when: ReturnWhen) -> Wait<F>
 where
     F: Future<Output = Result<T, TaskError>> + Unpin,
@@ -68,8 +68,8 @@ where
 /// The future made by [`wait`].
 ///
 /// # Panics
-/// Polling it again after it gave its output panics, and so does polling it with a time-out
-/// outside of a tokio runtime with timers.
+/// Polling it again after it returned its output panics. With a time-out, so does polling it outside
+/// a tokio runtime with timers.
 #[must_use = "a wait does nothing until it is awaited"]
 pub struct Wait<F: Future> {
     when: ReturnWhen,
@@ -85,15 +85,15 @@ pub struct Wait<F: Future> {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Waited<F, T> {
-    /// The outcomes that are there, in the order of the handles.
+    /// The outcomes, in the order of the handles.
     pub done: Vec<Result<T, TaskError>>,
-    /// The handles that have none yet, in the order they were given.
+    /// The handles without an outcome, in their original order.
     pub pending: Vec<F>,
 }
 
 impl<F: Future> Wait<F> {
-    /// How long to wait at the most, counted from the call of [`wait`]. When the time is up, what
-    /// is done by then is given, also if that is nothing.
+    /// Limits the wait, counted from the call of [`wait`]. At the time-out it returns the outcomes that
+    /// are there, even if there are none.
     ///
     /// ```
     /// use std::time::Duration;
@@ -119,9 +119,9 @@ impl<F: Future> Wait<F> {
     }
 }
 
-/// What one poll may look at before it lets other tasks of the runtime go on: so many handles, or
-/// fewer if they use up the time that tokio grants a task. (One that finds it used up says that it
-/// is pending even if it is not.)
+/// What one poll may do before it yields to other tasks of the runtime: a number of handles, or fewer
+/// if they use up tokio's budget of the task. (A handle without budget returns pending, even if it is
+/// done.)
 struct Slice(usize);
 
 impl Slice {
@@ -135,7 +135,7 @@ impl Slice {
     }
 }
 
-/// A handle, and how many were given before it.
+/// A handle and its position.
 struct Numbered<F> {
     number: usize,
     handle: F,
@@ -154,7 +154,7 @@ impl<F, T> Wait<F>
 where
     F: Future<Output = Result<T, TaskError>> + Unpin,
 {
-    /// Takes the outcomes that are there. Pending if there may be more of them.
+    /// Takes the outcomes that are there. Pending if there may be more.
     fn poll_done(&mut self, cx: &mut task::Context<'_>) -> Poll<()> {
         let mut slice = Slice::new();
         while slice.has_budget() {
@@ -169,7 +169,7 @@ where
                 return Poll::Ready(());
             }
         }
-        // Each is polled once more as it is left to its own waker: do that slice by slice, too.
+        // `FuturesUnordered` polls each new handle once: do that slice by slice, too.
         if let Poll::Ready(Some((number, outcome))) = self.pending.poll_next_unpin(cx) {
             self.take(number, outcome);
         }
@@ -212,7 +212,7 @@ where
     type Output = Waited<F, T>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
-        assert!(!self.over, "a Wait was polled after it gave its output");
+        assert!(!self.over, "a Wait was polled after it returned its output");
         ready!(self.poll_done(cx));
         if self.is_enough() || self.deadline.poll_passed(cx).is_ready() {
             return Poll::Ready(self.finish());
@@ -221,7 +221,7 @@ where
     }
 }
 
-/// Nothing is pinned in place: the handles can move.
+/// Nothing is pinned in place: the handles may move.
 impl<F: Future> Unpin for Wait<F> {}
 
 impl<F: Future> fmt::Debug for Wait<F> {
@@ -234,7 +234,7 @@ impl<F: Future> fmt::Debug for Wait<F> {
     }
 }
 
-/// Yields the outcomes of the handles as they come.
+/// Yields the outcomes of the handles as they arrive.
 ///
 /// ```
 /// use concurrent_futures::{ThreadPoolExecutor, as_completed};
@@ -249,8 +249,8 @@ impl<F: Future> fmt::Debug for Wait<F> {
 /// ```
 ///
 /// # Cancel safety
-/// Awaiting the next outcome is cancel safe. Dropping the stream drops the handles it holds; give
-/// it `&mut` handles to keep them.
+/// Awaiting the next outcome is cancel safe. Dropping the stream drops its handles; pass `&mut`
+/// handles to keep them.
 pub fn as_completed<F, T>(handles: impl IntoIterator<Item = F>) -> AsCompleted<F>
 where
     F: Future<Output = Result<T, TaskError>> + Unpin,
@@ -267,7 +267,7 @@ where
 /// The stream made by [`as_completed`].
 ///
 /// # Panics
-/// Polling it with a time-out outside of a tokio runtime with timers panics.
+/// Polling it with a time-out outside a tokio runtime with timers panics.
 #[must_use = "a stream does nothing until it is polled"]
 pub struct AsCompleted<F> {
     deadline: Deadline,
@@ -277,9 +277,9 @@ pub struct AsCompleted<F> {
 }
 
 impl<F> AsCompleted<F> {
-    /// How long to wait at the most, counted from the call of [`as_completed`]. When the time is
-    /// up and no outcome is there to be yielded, the stream yields one error, for which
-    /// [`is_timeout`](TaskError::is_timeout) holds, drops the handles that are left and ends.
+    /// Limits the wait, counted from the call of [`as_completed`]. At the time-out the stream yields the
+    /// outcomes that are there, then one error, [`is_timeout`](TaskError::is_timeout). It drops the
+    /// other handles and ends.
     ///
     /// ```
     /// use std::time::Duration;
@@ -306,7 +306,7 @@ impl<F, T> AsCompleted<F>
 where
     F: Future<Output = Result<T, TaskError>> + Unpin,
 {
-    /// The next outcome that is there; nothing if no handle is left.
+    /// The next outcome that is there; `None` if no handle is left.
     fn poll_outcome(&mut self, cx: &mut task::Context<'_>) -> Poll<Option<F::Output>> {
         let mut slice = Slice::new();
         while slice.has_budget() {
@@ -344,7 +344,7 @@ where
             return Poll::Ready(outcome);
         }
         if self.unseen.len() > 0 {
-            return Poll::Pending; // Some may be done; a time-out comes after those.
+            return Poll::Pending; // Some may be done, and precede the time-out.
         }
         let limit = ready!(self.deadline.poll_passed(cx));
         self.over = true;

@@ -4,7 +4,7 @@
 use std::cell::Cell;
 use std::io;
 
-use crate::executor::task::Data;
+use crate::executor::data::Data;
 use crate::sys;
 use crate::wire::codec::{self, ValueHead};
 use crate::wire::descriptors::{self, Descriptor};

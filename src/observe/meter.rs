@@ -1,4 +1,4 @@
-//! What an executor tells the program's recorder of metrics (feature `metrics`). Names and units follow
+//! The metrics of an executor, for the program's recorder (feature `metrics`). Names and units follow
 //! Prometheus's conventions; the label `executor` has the executor's name.
 
 use std::fmt;
@@ -16,7 +16,7 @@ const WORKERS: &str = "concurrent_futures_workers";
 const STARTS: &str = "concurrent_futures_worker_starts_total";
 const ENDS: &str = "concurrent_futures_worker_ends_total";
 
-/// The metrics of one executor. Clones are of the same.
+/// The metrics of one executor. Clones share them.
 #[derive(Clone)]
 pub(crate) struct Meter(Arc<Metrics>);
 
@@ -27,6 +27,7 @@ struct Metrics {
     queue_wait: Histogram,
     run: Histogram,
     succeeded: Counter,
+    #[cfg(feature = "process")]
     workers: Gauge,
 }
 
@@ -41,29 +42,30 @@ impl Meter {
             queue_wait: histogram!(QUEUE_WAIT, "executor" => label()),
             run: histogram!(RUN, "executor" => label()),
             succeeded: counter!(TASKS, "executor" => label(), "outcome" => "ok"),
+            #[cfg(feature = "process")]
             workers: gauge!(WORKERS, "executor" => label()),
             executor: label(),
         }))
     }
 
-    /// A task, or a chunk of a map, waits in the queue as long as what this gives is kept.
+    /// Counts a task, or a chunk of a map, as queued until the result is dropped.
     pub(crate) fn queued(&self) -> Raised {
         Raised::by_one(self, |metrics| &metrics.queued)
     }
 
-    /// One is in a worker's hands as long as what this gives is kept.
+    /// Counts one as running until the result is dropped.
     pub(crate) fn running(&self) -> Raised {
         Raised::by_one(self, |metrics| &metrics.running)
     }
 
-    /// So many items that travelled together waited for so long, and have then run, for so long in all.
+    /// Records that `items` items that travelled together waited for `wait`, then ran for `time` in all.
     pub(crate) fn ran(&self, items: u32, wait: Duration, time: Duration) {
         self.0.queue_wait.record(wait);
         let each = time.as_secs_f64() / f64::from(items.max(1));
         self.0.run.record_many(each, items as usize);
     }
 
-    /// So many tasks, or items, have this outcome.
+    /// Counts tasks, or items, with this outcome.
     pub(crate) fn ended(&self, outcome: &'static str, count: usize) {
         match outcome {
             "ok" => self.0.succeeded.increment(count as u64),
@@ -74,19 +76,21 @@ impl Meter {
         }
     }
 
+    #[cfg(feature = "process")]
     pub(crate) fn worker_started(&self) {
         self.0.workers.increment(1);
         counter!(STARTS, "executor" => self.0.executor.clone()).increment(1);
     }
 
-    /// A worker that had started is gone.
+    /// A worker that had started has ended.
+    #[cfg(feature = "process")]
     pub(crate) fn worker_ended(&self, cause: &'static str) {
         self.0.workers.decrement(1);
         counter!(ENDS, "executor" => self.0.executor.clone(), "cause" => cause).increment(1);
     }
 }
 
-/// What one more of is there, if anything.
+/// Keeps a gauge raised by one until dropped, if there is a gauge.
 #[derive(Default)]
 pub(crate) struct Raised(Option<(Meter, Which)>);
 

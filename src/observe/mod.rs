@@ -1,6 +1,6 @@
-//! What others are told of tasks and workers: a [`trace`] of each task (feature `tracing`), and the
-//! events that it writes in another process, which come by a [`relay`]; and for each executor a
-//! [`meter`] (feature `metrics`). Without the features all of it is nothing, and costs nothing.
+//! What a program can observe of tasks and workers: a [`trace`] of each task (feature `tracing`), the
+//! events that it writes in another process (`relay`), and a [`meter`] for each executor (feature
+//! `metrics`). Without the features all of this is empty and costs nothing.
 
 #[cfg(feature = "metrics")]
 mod meter;
@@ -8,7 +8,7 @@ mod meter;
 #[path = "no_meter.rs"]
 mod meter;
 
-#[cfg(feature = "tracing")]
+#[cfg(all(feature = "tracing", feature = "process"))]
 pub(crate) mod relay;
 #[cfg(feature = "tracing")]
 mod trace;
@@ -21,8 +21,9 @@ pub(crate) use trace::Trace;
 #[cfg(feature = "tracing")]
 pub use trace::set_trace_propagator;
 
-/// The least urgent level of events that anybody here listens to, as a worker is told it: from 1, errors,
-/// to 5, all; 0 for none.
+/// The most verbose level that a subscriber here listens to, as a worker gets it: from 1, errors, to 5,
+/// all; 0 for none.
+#[cfg(feature = "process")]
 pub(crate) fn level_of_events() -> u8 {
     #[cfg(feature = "tracing")]
     return relay::level();

@@ -1,4 +1,4 @@
-//! The meter of an executor where nobody measures.
+//! The meter of an executor without the feature `metrics`.
 
 #[derive(Clone, Debug)]
 pub(crate) struct Meter;
@@ -18,8 +18,10 @@ impl Meter {
 
     pub(crate) fn ended(&self, _outcome: &'static str, _count: usize) {}
 
+    #[cfg(feature = "process")]
     pub(crate) fn worker_started(&self) {}
 
+    #[cfg(feature = "process")]
     pub(crate) fn worker_ended(&self, _cause: &'static str) {}
 }
 

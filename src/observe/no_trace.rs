@@ -1,4 +1,4 @@
-//! The trace of a task where nobody traces.
+//! The trace of a task without the feature `tracing`.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tracing::Span;
 use tracing::field::Empty;
 
-/// Open until the task has its outcome. A child of the span in which the task was submitted.
+/// Open until the task has its outcome. Its parent is the span in which the task was submitted.
 pub(crate) struct Trace(Mutex<Option<Arc<OpenSpan>>>); // Small where nobody traces.
 
 struct OpenSpan {
@@ -20,13 +20,14 @@ type Propagator = Box<dyn Fn(&Span) -> Option<String> + Send + Sync>;
 
 static PROPAGATOR: OnceLock<Propagator> = OnceLock::new();
 
-/// Sets the function that says of a task's span to which trace it belongs, in the form of the
-/// `traceparent` header of [W3C Trace Context](https://www.w3.org/TR/trace-context/) (feature `tracing`).
-/// Tasks find it in [`worker::Context::traceparent`](crate::worker::Context::traceparent), also in other
-/// processes. It is called as a task is submitted. Gives false, and changes nothing, if it has been set before.
+/// Sets the function that returns the trace of a task's span, as a `traceparent` header of
+/// [W3C Trace Context](https://www.w3.org/TR/trace-context/) (feature `tracing`). It is called as a task is
+/// submitted. Tasks find the result in
+/// [`worker::Context::traceparent`](crate::worker::Context::traceparent), also in other processes. Returns
+/// false, and changes nothing, if one is already set.
 ///
-/// With `tracing-opentelemetry` it takes the context of the span (`OpenTelemetrySpanExt::context`) and
-/// has a `TraceContextPropagator` write it.
+/// With `tracing-opentelemetry`, take the context of the span (`OpenTelemetrySpanExt::context`) and let a
+/// `TraceContextPropagator` write it.
 ///
 /// ```
 /// concurrent_futures::set_trace_propagator(|span| {
@@ -41,7 +42,7 @@ pub fn set_trace_propagator(
 }
 
 impl Trace {
-    /// A task is being submitted, here and now.
+    /// Opens the span of a task that is being submitted.
     pub(crate) fn begin(id: u64, name: &str) -> Self {
         let span = tracing::info_span!(
             "task",
@@ -67,17 +68,17 @@ impl Trace {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is told to the span is told without the lock: a subscriber is code of others.
+    /// The span is used outside the lock: a subscriber is foreign code.
     fn open(&self) -> Option<Arc<OpenSpan>> {
         self.lock().clone()
     }
 
-    /// The span, as long as it is open.
+    /// The span, while it is open.
     pub(super) fn span(&self) -> Option<Span> {
         Some(self.open()?.span.clone())
     }
 
-    /// What the propagator made of the span.
+    /// What the propagator returned for the span.
     pub(crate) fn propagated(&self) -> Option<Arc<str>> {
         self.open()?.traceparent.clone()
     }
@@ -86,7 +87,7 @@ impl Trace {
         self.lock().is_some()
     }
 
-    /// Runs the task, or an item of it, here: what it writes belongs to its span.
+    /// Runs the task, or an item of it, within its span.
     pub(crate) fn within<T>(&self, work: impl FnOnce() -> T) -> T {
         match self.span() {
             Some(span) => span.in_scope(work),
@@ -94,7 +95,7 @@ impl Trace {
         }
     }
 
-    /// The task has run for so long, until now.
+    /// The task ran for `time`, until now.
     pub(crate) fn ran(&self, worker: u64, time: Duration) {
         if let Some(open) = self.open() {
             let wait = open.submitted.elapsed().saturating_sub(time);

@@ -16,6 +16,7 @@ mod limits;
 mod link;
 mod output;
 mod pool;
+#[cfg(feature = "multiprocessing")]
 pub(crate) mod runner;
 mod start;
 mod supervisor;
@@ -32,9 +33,11 @@ pub use self::builder::{ProcessPoolBuilder, StartMethod};
 pub use self::limits::Limits;
 pub use self::output::{Output, OutputLine, OutputStream};
 use self::pool::{EndWorkers, Pool};
-pub(crate) use self::start::{ServeForked, Surroundings};
+pub(crate) use self::start::ServeForked;
+#[cfg(feature = "multiprocessing")]
+pub(crate) use self::start::Surroundings;
+use crate::executor::encoded::Job;
 use crate::executor::error::{BuildError, TaskError};
-use crate::executor::job::Job;
 use crate::executor::options::{Shutdown, ShutdownReport};
 use crate::executor::room::Room;
 use crate::executor::{Executor, Intake, Stats};

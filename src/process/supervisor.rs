@@ -3,12 +3,10 @@
 
 use std::future::poll_fn;
 use std::ops::Range;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use futures::FutureExt as _;
 use tokio::runtime::Handle;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
@@ -21,8 +19,10 @@ use super::pool::{AfterFailure, Departure, Pool};
 use super::start::{Child, ChildConnection, NewWorker, StartError};
 use super::verdict::{self, cause, death};
 use super::watch::WorkerWatch;
+use crate::executor::decoded::PromiseEncoded;
 use crate::executor::error::{Cause, Death, InitFailure};
-use crate::executor::promise::{Owed, PromiseEncoded};
+use crate::executor::promise::Owed;
+use crate::panic;
 use crate::sys;
 use crate::wire::Reader;
 use crate::wire::bulk::IncomingPayload;
@@ -155,7 +155,7 @@ struct Failure {
 
 /// Like `bring_up`. Tokio panics if a runtime lacks a driver or a thread; that failure would repeat.
 async fn try_bring_up(pool: &Arc<Pool>, id: u64) -> Result<SupervisedWorker, Option<Failure>> {
-    let outcome = AssertUnwindSafe(bring_up(pool, id)).catch_unwind().await;
+    let outcome = panic::contain(bring_up(pool, id)).await;
     outcome.unwrap_or_else(|_| {
         let reason = "the runtime cannot drive a worker; build it with `enable_all`";
         let what = InitFailure {

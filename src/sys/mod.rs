@@ -4,18 +4,49 @@
 //! There is one folder a platform. Each exports the same names with the same signatures, so the code
 //! above `sys` compiles on every target and has no `#[cfg]` of its own. Reading order in `linux`: `image`,
 //! `process`, `fork`, `stdio`, `memory`, `reserve`, `segment`, `limits`. `other` is for the targets on
-//! which this crate starts no processes yet: it says so in every error.
+//! which this crate starts no processes yet: it says so in every error. Without the feature `process`,
+//! `no_process` stands for both.
 
-#[cfg(target_os = "linux")]
+#[cfg(all(feature = "process", target_os = "linux"))]
 #[expect(
     unsafe_code,
     reason = "this is where it lives; each block says why it is sound"
 )]
+#[cfg_attr(
+    not(feature = "multiprocessing"),
+    allow(
+        dead_code,
+        unused_imports,
+        reason = "a platform offers one set of names, whatever the features"
+    )
+)]
 mod linux;
-#[cfg(not(target_os = "linux"))]
+#[cfg(not(feature = "process"))]
+mod no_process;
+#[cfg(all(feature = "process", not(target_os = "linux")))]
+#[cfg_attr(
+    not(feature = "multiprocessing"),
+    allow(
+        dead_code,
+        unused_imports,
+        reason = "a platform offers one set of names, whatever the features"
+    )
+)]
 mod other;
+mod thread_name;
 
-#[cfg(target_os = "linux")]
+#[cfg(all(feature = "process", target_os = "linux"))]
+#[cfg_attr(
+    not(feature = "multiprocessing"),
+    allow(unused_imports, reason = "as above")
+)]
 pub(crate) use linux::*;
-#[cfg(not(target_os = "linux"))]
+#[cfg(not(feature = "process"))]
+pub(crate) use no_process::*;
+#[cfg(all(feature = "process", not(target_os = "linux")))]
+#[cfg_attr(
+    not(feature = "multiprocessing"),
+    allow(unused_imports, reason = "as above")
+)]
 pub(crate) use other::*;
+pub(crate) use thread_name::ThreadName;

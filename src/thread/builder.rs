@@ -1,9 +1,9 @@
-//! How a [`ThreadPoolExecutor`] is configured.
+//! The builder of a [`ThreadPoolExecutor`].
 
-use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::ThreadPoolExecutor;
+use super::config::{Initializer, ThreadPoolConfig};
+use super::pool::ThreadPoolExecutor;
 use crate::executor::error::BuildError;
 use crate::executor::options::TaskOptions;
 use crate::executor::settings;
@@ -33,39 +33,37 @@ pub struct ThreadPoolBuilder {
     name: Option<String>,
 }
 
-/// What the executor keeps of it.
-pub(super) struct ThreadPoolConfig {
-    /// Tells this executor from all others, also from those that are gone.
-    pub(super) id: u64,
-    pub(super) max_workers: usize,
-    pub(super) queue_capacity: Option<usize>,
-    pub(super) task_options: TaskOptions,
-    pub(super) initializer: Option<Initializer>,
-    pub(super) thread_name_prefix: Option<String>,
-    pub(super) name: Option<String>,
-}
+impl ThreadPoolExecutor {
+    /// Makes an executor with one worker for each CPU that the process may use.
+    ///
+    /// # Errors
+    /// None with these settings; the builder checks others.
+    pub fn new() -> Result<Self, BuildError> {
+        Self::builder().build()
+    }
 
-/// Runs once on each thread; an error's text says why it failed.
-pub(super) struct Initializer(pub(super) Box<dyn Fn() -> Option<String> + Send + Sync>);
+    /// Makes an executor with `max_workers` workers.
+    ///
+    /// # Errors
+    /// `is_invalid_setting()` if `max_workers` is 0.
+    pub fn with_workers(max_workers: usize) -> Result<Self, BuildError> {
+        Self::builder().max_workers(max_workers).build()
+    }
 
-impl fmt::Debug for Initializer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Initializer")
+    /// Starts to configure an executor.
+    pub fn builder() -> ThreadPoolBuilder {
+        ThreadPoolBuilder::default()
     }
 }
 
 impl ThreadPoolBuilder {
-    pub(super) fn new() -> Self {
-        Self::default()
-    }
-
-    /// What the executor is called where it is measured.
+    /// The executor's name in metrics. Default: `threads`.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
     }
 
-    /// How many tasks may run at the same time. Default: the CPUs this process may use.
+    /// How many tasks may run at the same time. Default: the number of CPUs this process may use.
     #[doc(alias = "cpu_count")]
     pub fn max_workers(mut self, workers: usize) -> Self {
         self.max_workers = Some(workers);
@@ -78,14 +76,14 @@ impl ThreadPoolBuilder {
         self
     }
 
-    /// Options for every task, where a task has none of its own.
+    /// Options for every task; a task's own options take precedence.
     pub fn task_options(mut self, options: TaskOptions) -> Self {
         self.task_options = options;
         self
     }
 
-    /// Called on each thread before its first task of this executor. If it returns an error or
-    /// panics, the tasks that wait fail with that; the next task tries again.
+    /// Sets a function that each thread calls before its first task of this executor. If it returns
+    /// an error or panics, the waiting tasks fail with that; the next task tries again.
     pub fn initializer<F, A, M>(mut self, function: F, args: A) -> Self
     where
         F: Task<A, M> + Clone + Send + Sync + 'static,
@@ -98,19 +96,19 @@ impl ThreadPoolBuilder {
         self
     }
 
-    /// What the operating system calls a thread while it works for this executor: the prefix, a
-    /// dash and the worker's number, cut to the 15 bytes Linux allows. Tokio names its threads
-    /// once and for all, so [`std::thread::Thread::name`] goes on to tell tokio's.
+    /// The operating system's name of a thread while it works for this executor: the prefix, a dash
+    /// and the worker's number, cut to the 15 bytes that Linux allows.
+    /// [`std::thread::Thread::name`] still returns tokio's name.
     ///
     /// # Platform
-    /// Linux only; elsewhere it does nothing.
+    /// Linux with `/proc`; elsewhere it does nothing.
     pub fn thread_name_prefix(mut self, prefix: impl Into<String>) -> Self {
         self.thread_name_prefix = Some(prefix.into());
         self
     }
 
-    /// Makes the executor. Within a tokio runtime, that one also runs what is later submitted from
-    /// outside of any.
+    /// Makes the executor. Called within a tokio runtime, that runtime also runs what is later
+    /// submitted from outside any runtime.
     ///
     /// # Errors
     /// `is_invalid_setting()` if a number of workers or a capacity is 0.

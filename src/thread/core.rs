@@ -1,5 +1,5 @@
-//! What the executor and its seats share: the backlog, and which seat takes what waits there. All of it
-//! is decided under one lock. No destructor of a task or an argument runs under it.
+//! What the executor and its seats share: the backlog, and which seat takes the next job. One lock
+//! guards all decisions. No destructor of a task or an argument runs under it.
 
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,12 +11,14 @@ use async_trait::async_trait;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
-use super::builder::ThreadPoolConfig;
+use super::config::ThreadPoolConfig;
 use super::seats::{Seats, ThreadSource};
 use crate::alarm::Alarm;
 use crate::backlog::{Backlog, Pending};
+#[cfg(feature = "process")]
+use crate::executor::encoded::Job;
+use crate::executor::erased::{ThreadJob, ThreadWork, Work};
 use crate::executor::error::{Cause, Rejection, TaskError};
-use crate::executor::job::{Job, Work};
 use crate::executor::options::{Shutdown, ShutdownReport};
 use crate::executor::promise::{TaskOwner, Terms, Ticket};
 use crate::executor::room::{Room, Rooms};
@@ -24,7 +26,7 @@ use crate::executor::run::{SharedChunk, Tally};
 use crate::executor::{Executor, Intake, Stats};
 use crate::observe::Meter;
 
-/// Gives a seat a thread of a runtime.
+/// Starts a seat on a thread of a runtime.
 pub(super) type HireThread = fn(&Handle, Arc<Core>, u64);
 
 pub(super) struct Core {
@@ -33,12 +35,12 @@ pub(super) struct Core {
     rooms: Rooms,
     me: Weak<Core>,
     terms: Arc<Terms>,
-    /// The runtime the executor was built in, for work that is submitted outside of one.
+    /// The runtime the executor was built in, for work submitted outside a runtime.
     runtime: Option<Handle>,
     state: Mutex<CoreState>,
-    /// How often there was something new for seats that look for it.
+    /// Counts the news for seats that look for work.
     news: AtomicUsize,
-    /// Told when the executor is closed and the last seat was given back.
+    /// Notified once the executor is closed and the last seat is free.
     all_left: Notify,
 }
 
@@ -52,15 +54,15 @@ struct CoreState {
     cancelled: usize,
 }
 
-/// A job in the backlog, and what ends its wait.
+/// A job in the backlog, and the alarm of its queue time-out.
 struct WaitingJob {
-    job: Job,
+    job: ThreadJob,
     _expiry: Option<Box<Alarm>>,
 }
 
 impl Pending for WaitingJob {
     fn ticket(&self) -> &Ticket {
-        self.job.work.ticket()
+        self.job.work.as_work().ticket()
     }
 
     fn first_item(&self) -> u32 {
@@ -68,51 +70,50 @@ impl Pending for WaitingJob {
     }
 
     fn items(&self) -> u32 {
-        self.job.work.items()
+        self.job.work.as_work().items()
     }
 }
 
-/// What a seat finds to do.
+/// Work for a seat.
 pub(super) enum SeatWork {
     Job(Box<dyn Work>),
     /// A chunk, or a part of one that another seat runs.
     Part(Arc<dyn SharedChunk>),
 }
 
-/// What comes next for a seat.
+/// What a seat does next.
 pub(super) enum Next {
     Work(SeatWork),
-    /// To look around, as long as so much was new.
+    /// Look for work while the count of news stays the same.
     Look(usize),
-    /// To park its thread, and to look again soon if others run chunks of which it may take a part.
+    /// Park its thread. With `watch`, look again soon: others run chunks that it may share.
     Rest {
         watch: bool,
     },
-    /// To go: the seat was given back.
+    /// Leave the thread: the seat is free.
     Leave,
 }
 
-/// What a seat is to be at that finds nothing to do.
+/// What a seat does when it finds no work.
 #[derive(Clone, Copy)]
 pub(super) enum Idle {
     Look,
     Rest,
-    /// It has rested for long enough.
+    /// It has rested for its full time.
     Leave,
 }
 
-/// What a job had only as long as it waited.
+/// What a job holds only while it waits.
 type Left = (Room, Option<Box<Alarm>>);
 
 impl CoreState {
-    /// Something to do for a seat, and what it has left with it.
+    /// Finds work for a seat. Also returns what the job held while it waited.
     fn find(&mut self, seat: u64) -> Option<(SeatWork, Option<Left>)> {
         if let Some(popped) = self.backlog.pop() {
             let WaitingJob { job, _expiry } = popped.entry;
-            let work = if popped.items > 1 {
-                SeatWork::Part(job.work.share())
-            } else {
-                SeatWork::Job(job.work)
+            let work = match job.work {
+                ThreadWork::Chunk(chunk) if popped.items > 1 => SeatWork::Part(chunk.share()),
+                work => SeatWork::Job(work.into_work()),
             };
             self.seats.run(seat, popped.ticket, work.part());
             return Some((work, Some((job.room, _expiry))));
@@ -153,10 +154,10 @@ impl Core {
     }
 
     fn shared(&self) -> Arc<Self> {
-        self.me.upgrade().expect("whoever calls holds it")
+        self.me.upgrade().expect("the caller holds it")
     }
 
-    /// Refuses new work, and lets those go that have nothing to do.
+    /// Refuses new work, and dismisses idle seats.
     pub(super) fn close(&self) {
         let mut state = self.lock();
         state.closed = true;
@@ -167,17 +168,17 @@ impl Core {
         resting.iter().for_each(Thread::unpark);
     }
 
-    /// Whoever looks for something to do should look again.
+    /// Makes seats that look for work look again.
     fn announce_work(&self) {
         self.news.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How often there was news.
+    /// The count of news.
     pub(super) fn news(&self) -> usize {
         self.news.load(Ordering::Relaxed)
     }
 
-    /// What a seat is to do, after what it did.
+    /// What a seat does next. `done` is what it did.
     pub(super) fn next(&self, seat: u64, done: Tally, idle: Idle) -> Next {
         let mut state = self.lock();
         state.finished += done.finished as u64;
@@ -186,8 +187,8 @@ impl Core {
         self.find(state, seat, idle)
     }
 
-    /// The thread of a seat is awake, because it was called, or its time is over, or for no reason:
-    /// then it may go on.
+    /// The thread of a resting seat woke up: it was called, its time is over, or the wake-up is
+    /// spurious. `None` lets it rest on.
     pub(super) fn wake_up(&self, seat: u64, is_over: bool) -> Option<Next> {
         let mut state = self.lock();
         if !state.seats.is_resting(seat) {
@@ -199,7 +200,7 @@ impl Core {
         })
     }
 
-    /// Finds something to do for a seat that looks for it.
+    /// Finds work for a seat, or what it does without.
     fn find(&self, mut state: MutexGuard<'_, CoreState>, seat: u64, idle: Idle) -> Next {
         let Some((work, left)) = state.find(seat) else {
             let watch = state.seats.have_parts();
@@ -219,11 +220,11 @@ impl Core {
         } else {
             drop(state);
         }
-        drop(left); // It does not wait any more. That may wake others, which is not for under the lock.
+        drop(left); // Outside the lock: giving room back may wake others.
         Next::Work(work)
     }
 
-    /// Sees to it that somebody comes for what there is to do.
+    /// Calls a seat for the work there is, unless one is coming.
     fn call(&self, mut state: MutexGuard<'_, CoreState>) {
         let call = state.seats.call(self.config.max_workers);
         let is_news = call.is_none() && state.seats.coming() > 0;
@@ -247,7 +248,7 @@ impl Core {
         Next::Leave
     }
 
-    /// A seat goes that nobody told to. It may have been called for something.
+    /// Frees a seat whose thread ended early. It may have been called for work.
     pub(super) fn seat_lost(&self, seat: u64) {
         self.give_back(self.lock(), seat);
         let mut state = self.lock();
@@ -259,13 +260,13 @@ impl Core {
         drop(state);
         match call {
             Some(ThreadSource::Wake(thread)) => thread.unpark(),
-            // The runtime has ended: nobody is left for what waits.
+            // The runtime has ended: no seat is left for waiting jobs.
             _ if is_last => drop(self.fail_pending(&Cause::Shutdown)),
             _ => {}
         }
     }
 
-    /// Fails all that waits.
+    /// Fails all waiting jobs, and the items of chunks that are not begun. Returns their number.
     pub(super) fn fail_pending(&self, cause: &Cause) -> usize {
         let mut state = self.lock();
         let pending = state.backlog.drain();
@@ -274,23 +275,58 @@ impl Core {
         let mut count = chunks.iter().map(|chunk| chunk.fail(cause)).sum();
         for waiting in pending {
             count += waiting.items() as usize;
-            waiting.job.work.fail(cause);
+            waiting.job.work.into_work().fail(cause);
         }
         count
     }
 
-    /// A job has waited for `limit` and not left the backlog.
+    /// Refuses a job that is still in the backlog at the end of its queue time-out.
     fn expire(&self, ticket: &Ticket, limit: Duration) {
         let expired = self.lock().backlog.remove(ticket);
         for waiting in expired {
-            waiting
-                .job
-                .work
-                .fail(&Cause::Rejected(Rejection::WaitedTooLong { limit }));
+            let work = waiting.job.work.into_work();
+            work.fail(&Cause::Rejected(Rejection::WaitedTooLong { limit }));
         }
     }
 
-    /// The runtime that gives a seat its thread.
+    /// Queues a job, and calls a seat for it.
+    pub(super) fn spawn(&self, job: ThreadJob) {
+        let work = job.work.as_work();
+        let ticket = work.ticket();
+        ticket.accept(&self.terms);
+        if self.runtime.is_none() && Handle::try_current().is_err() {
+            return job
+                .work
+                .into_work()
+                .fail(&Cause::Rejected(Rejection::NoRuntime));
+        }
+        let expiry = ticket.queue_timeout().and_then(|limit| {
+            let core = self.me.clone();
+            let promise = work.promise();
+            let expire = move || {
+                if let Some(core) = core.upgrade() {
+                    core.expire(promise.ticket(), limit);
+                }
+            };
+            Some(Box::new(Alarm::set(
+                &self.current_runtime()?,
+                limit,
+                expire,
+            )))
+        });
+        let mut state = self.lock();
+        if state.closed {
+            drop(state);
+            return job.work.into_work().fail(&Cause::Shutdown);
+        }
+        state.backlog.push(WaitingJob {
+            job,
+            _expiry: expiry,
+        });
+        self.call(state);
+    }
+
+    /// The runtime whose threads seats use.
     fn current_runtime(&self) -> Option<Handle> {
         Handle::try_current().ok().or_else(|| self.runtime.clone())
     }
@@ -325,36 +361,9 @@ impl TaskOwner for Core {
 
 #[async_trait]
 impl Intake for Core {
+    #[cfg(feature = "process")]
     fn spawn_job(&self, job: Job) {
-        let ticket = job.work.ticket();
-        ticket.accept(&self.terms);
-        if self.runtime.is_none() && Handle::try_current().is_err() {
-            return job.work.fail(&Cause::Rejected(Rejection::NoRuntime));
-        }
-        let expiry = ticket.queue_timeout().and_then(|limit| {
-            let core = self.me.clone();
-            let promise = job.work.promise();
-            let expire = move || {
-                if let Some(core) = core.upgrade() {
-                    core.expire(promise.ticket(), limit);
-                }
-            };
-            Some(Box::new(Alarm::set(
-                &self.current_runtime()?,
-                limit,
-                expire,
-            )))
-        });
-        let mut state = self.lock();
-        if state.closed {
-            drop(state);
-            return job.work.fail(&Cause::Shutdown);
-        }
-        state.backlog.push(WaitingJob {
-            job,
-            _expiry: expiry,
-        });
-        self.call(state);
+        self.spawn(job.into_thread_job());
     }
 
     fn try_room(&self) -> Result<Room, TaskError> {

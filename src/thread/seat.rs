@@ -1,5 +1,5 @@
-//! One worker: a place on a blocking thread, kept as long as there is work, and a moment longer: the
-//! next job is most often not far.
+//! One worker: a seat on a blocking thread. It keeps the thread while there is work, and a moment
+//! longer, since the next job usually follows soon.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
@@ -17,28 +17,28 @@ use crate::executor::run::{self, NAP, Tally};
 use crate::panic;
 use crate::sys;
 
-/// For how long a worker without work keeps its thread. A runtime that ends waits for as long, and so
-/// does other blocking work of a runtime that has no thread left. (A shorter time costs more: it
-/// makes each wait set the machine's timer anew.)
+/// How long an idle worker keeps its thread. A runtime that ends waits for this long, and so does other
+/// blocking work of a runtime without a free thread. A shorter time costs more: each wait would set the
+/// machine's timer anew.
 const LINGER: Duration = Duration::from_millis(5);
 
-/// How often a worker that has had several jobs in a row looks for the next before its thread parks:
-/// whoever submits many is not to wake it for each.
+/// How often a worker that had several jobs in a row looks for the next one before its thread parks:
+/// a caller that submits many should not have to wake it for each.
 const LOOKS: usize = 16;
 
-/// A taken seat; dropping it gives it back.
+/// A taken seat. Dropping it frees it.
 pub(super) struct TakenSeat {
     id: u64,
     core: Arc<Core>,
     runtime: Handle,
-    /// Given back: the id may be another's by now.
+    /// Freed: another seat may have the id by now.
     left: Cell<bool>,
-    /// The end of the time that the running item has.
+    /// The time-out of the running item.
     time_out: Cell<Option<Alarm>>,
 }
 
 impl TakenSeat {
-    /// Takes a thread of the runtime. If that has ended, tokio drops the closure, and with it the seat.
+    /// Takes a thread of the runtime. If the runtime has ended, tokio drops the closure and the seat.
     pub(super) fn hire(runtime: &Handle, core: Arc<Core>, id: u64) {
         let seat = Self {
             id,
@@ -50,7 +50,7 @@ impl TakenSeat {
         drop(runtime.spawn_blocking(move || seat.serve()));
     }
 
-    /// Works until nothing has come for a while.
+    /// Works until it has been idle for its full time.
     fn serve(self) {
         let prefix = self.core.config.thread_name_prefix.as_deref();
         let _name = prefix.map(|prefix| sys::ThreadName::set(&format!("{prefix}-{}", self.id)));
@@ -93,7 +93,7 @@ impl TakenSeat {
             self.core.fail_pending(&cause);
             return Tally::default();
         }
-        // What user code may do as it is dropped must not cost the executor a seat.
+        // A panic as user values are dropped must not cost the executor a seat.
         let tally = panic::catch(|| match work {
             SeatWork::Job(work) => work.run(self),
             SeatWork::Part(part) => part.run(self),
@@ -101,7 +101,7 @@ impl TakenSeat {
         tally.unwrap_or_default()
     }
 
-    /// Lets others run for a moment, until there is something new.
+    /// Yields to other threads for a moment, until there is news.
     fn look(&self, news: usize) {
         for _ in 0..LOOKS {
             if self.core.news() != news {
@@ -111,7 +111,7 @@ impl TakenSeat {
         }
     }
 
-    /// Parks until it is called, or nothing has come for so long.
+    /// Parks until it is called or `time` is over.
     fn rest(&self, time: Duration) -> Next {
         let end = Instant::now() + time;
         loop {
@@ -124,7 +124,7 @@ impl TakenSeat {
         }
     }
 
-    /// Runs the initializer, unless it has been run on this thread for this executor.
+    /// Runs the initializer, unless it has run on this thread for this executor.
     fn initialize(&self) -> Result<(), Box<InitFailure>> {
         thread_local! {
             static INITIALIZED: RefCell<HashSet<u64>> = RefCell::default();

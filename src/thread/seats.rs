@@ -1,5 +1,5 @@
-//! The seats of an executor: which are taken, and what each does. How many are on their way to work
-//! is known, so that nobody is called for a job that another is about to find.
+//! The seats of an executor: which are taken, and what each does. It counts the seats that are coming
+//! for work, so that none is called for a job that another is about to find.
 
 use std::sync::Arc;
 use std::thread::Thread;
@@ -7,14 +7,14 @@ use std::thread::Thread;
 use crate::executor::promise::Ticket;
 use crate::executor::run::SharedChunk;
 
-/// Numbered from 1: a seat that is taken is the first that was free.
+/// Seats have numbers from 1. The first free one is taken first.
 #[derive(Default)]
 pub(super) struct Seats {
     seats: Vec<SeatState>,
     taken: usize,
     hired: usize,
     coming: usize,
-    /// The one that rests for the shortest time, whose thread is the warmest, on top.
+    /// The seat that rests for the shortest time is on top: its caches are the warmest.
     resting: Vec<u64>,
 }
 
@@ -22,13 +22,13 @@ pub(super) struct Seats {
 enum SeatState {
     #[default]
     Free,
-    /// Waits for its runtime to give it a thread.
+    /// Waits for a thread of its runtime.
     Hired,
-    /// On its way to work: called, or awake and looking for something to do.
+    /// Called, or awake and looking for work.
     Coming,
     Running {
         task: u64,
-        /// The chunk of which others may take a part.
+        /// The chunk that others may share.
         chunk: Option<Arc<dyn SharedChunk>>,
     },
     /// Its thread is parked.
@@ -36,17 +36,17 @@ enum SeatState {
 }
 
 /// How one more seat comes to work.
-#[must_use = "nobody comes by himself"]
+#[must_use = "a seat comes only if it is woken or hired"]
 pub(super) enum ThreadSource {
-    /// To be unparked.
+    /// Unpark this thread.
     Wake(Thread),
-    /// This one is new, and needs a thread.
+    /// Start this new seat on a thread.
     Hire(u64),
 }
 
 impl Seats {
-    /// Calls one more, of so many at the most, unless one is coming already: that one calls the next,
-    /// if something is left for it.
+    /// Calls one more seat, up to `most`, unless one is coming already. That one calls the next, if there
+    /// is more work.
     pub(super) fn call(&mut self, most: usize) -> Option<ThreadSource> {
         if self.coming > 0 {
             return None;
@@ -75,7 +75,7 @@ impl Seats {
         id
     }
 
-    /// All that rest are to look around.
+    /// Calls all resting seats.
     pub(super) fn call_all(&mut self) -> Vec<Thread> {
         let calls = std::iter::from_fn(|| self.call_one(0));
         let threads = calls.filter_map(|call| match call {
@@ -85,13 +85,13 @@ impl Seats {
         threads.collect()
     }
 
-    /// It runs a task from now on.
+    /// The seat runs a task from now on.
     pub(super) fn run(&mut self, id: u64, task: u64, chunk: Option<Arc<dyn SharedChunk>>) {
         self.set(id, SeatState::Running { task, chunk });
     }
 
-    /// It looks for something to do. Gives the chunk that it ran, of which it may hold the last part:
-    /// that is not to be dropped under the lock.
+    /// The seat looks for work. Returns the chunk that it ran; the caller drops it outside the lock, since
+    /// it may be the last reference.
     pub(super) fn look(&mut self, id: u64) -> Option<Arc<dyn SharedChunk>> {
         match self.set(id, SeatState::Coming) {
             SeatState::Running { chunk, .. } => chunk,
@@ -108,7 +108,7 @@ impl Seats {
         self.resting.contains(&id)
     }
 
-    /// One that rests looks for something to do, though nobody called it.
+    /// A resting seat looks for work without a call.
     pub(super) fn wake_up(&mut self, id: u64) {
         self.resting.retain(|resting| *resting != id);
         self.set(id, SeatState::Coming);
@@ -127,7 +127,7 @@ impl Seats {
         self.coming
     }
 
-    /// How many run something.
+    /// How many seats run a task.
     pub(super) fn running(&self) -> usize {
         self.taken - self.hired - self.coming - self.resting.len()
     }
@@ -137,12 +137,12 @@ impl Seats {
         self.seats.iter().any(runs)
     }
 
-    /// Whether there is a chunk of which something is left.
+    /// Whether a running chunk has items left.
     pub(super) fn have_parts(&self) -> bool {
         self.chunks().any(|chunk| chunk.unstarted() > 0)
     }
 
-    /// The chunks that are being run.
+    /// The running chunks.
     pub(super) fn chunks(&self) -> impl Iterator<Item = &Arc<dyn SharedChunk>> {
         self.seats.iter().filter_map(|seat| match seat {
             SeatState::Running { chunk, .. } => chunk.as_ref(),

@@ -118,6 +118,7 @@ fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, rmp_serde::decode::Error
 
 /// What stands before an encoded value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg(feature = "multiprocessing")]
 pub(crate) struct ValueHead {
     /// How many bytes it takes itself.
     pub(crate) own_len: usize,
@@ -127,6 +128,7 @@ pub(crate) struct ValueHead {
 }
 
 /// The head of the value at the front.
+#[cfg(feature = "multiprocessing")]
 pub(crate) fn value_head(bytes: &[u8]) -> Option<ValueHead> {
     let (head, own_len) = front_varint(bytes)?;
     Some(ValueHead {
@@ -138,6 +140,7 @@ pub(crate) fn value_head(bytes: &[u8]) -> Option<ValueHead> {
 
 /// Reads a value from all of `bytes`, which are what followed its head. A bulk value takes the buffer
 /// with it.
+#[cfg(feature = "multiprocessing")]
 pub(crate) fn get_bare<T: DeserializeOwned + 'static>(
     is_plain: bool,
     bytes: &mut Vec<u8>,
@@ -149,6 +152,7 @@ pub(crate) fn get_bare<T: DeserializeOwned + 'static>(
 }
 
 /// As [`get_bare`], from bytes that stay where they are.
+#[cfg(feature = "multiprocessing")]
 pub(crate) fn get_from<T: DeserializeOwned + 'static>(
     is_plain: bool,
     bytes: &[u8],
@@ -256,6 +260,7 @@ pub(crate) fn front_number<T: 'static>(bytes: &[u8]) -> Option<(T, usize)> {
 }
 
 /// Reads a number whose head was taken off.
+#[cfg(feature = "multiprocessing")]
 fn bare_number<T: 'static>(bytes: &[u8]) -> Option<T> {
     macro_rules! number {
         ($($number:ty),*) => {$(

@@ -19,6 +19,10 @@ pub(crate) struct Descriptor(Arc<OpenDescriptor>);
 struct OpenDescriptor {
     fd: OwnedFd,
     /// What is dropped after it is closed.
+    #[cfg_attr(
+        not(feature = "multiprocessing"),
+        allow(dead_code, reason = "set by `keep_until_closed`")
+    )]
     afterwards: OnceLock<Box<dyn Debug + Send + Sync>>,
 }
 
@@ -92,6 +96,10 @@ impl From<OwnedFd> for Descriptor {
     fn from(fd: OwnedFd) -> Self {
         Self(Arc::new(OpenDescriptor {
             fd,
+            #[cfg_attr(
+                not(feature = "multiprocessing"),
+                allow(dead_code, reason = "set by `keep_until_closed`")
+            )]
             afterwards: OnceLock::new(),
         }))
     }
@@ -99,6 +107,7 @@ impl From<OwnedFd> for Descriptor {
 
 impl Descriptor {
     /// Keeps something until the descriptor has been closed here. The first that is given is kept.
+    #[cfg(feature = "multiprocessing")]
     pub(crate) fn keep_until_closed(&self, what: impl Debug + Send + Sync + 'static) {
         let _ = self.0.afterwards.set(Box::new(what));
     }

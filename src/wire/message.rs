@@ -411,7 +411,9 @@ pub(crate) fn put_panic(out: &mut Chain, report: &PanicReport) {
 }
 
 fn cut(text: &str) -> String {
-    text[..text.floor_char_boundary(TEXT)].to_owned()
+    let mut ends = (0..=TEXT.min(text.len())).rev();
+    let end = ends.find(|end| text.is_char_boundary(*end));
+    text[..end.unwrap_or(0)].to_owned()
 }
 
 pub(crate) fn get_text(input: &mut Reader) -> Option<String> {

@@ -26,6 +26,10 @@ pub(crate) mod mark;
 pub(crate) mod message;
 pub(crate) mod outcomes;
 pub(crate) mod page;
+#[cfg_attr(
+    not(feature = "multiprocessing"),
+    allow(dead_code, reason = "a parent that sends one is in `multiprocessing`")
+)]
 pub(crate) mod process_setup;
 pub(crate) mod ring;
 pub(crate) mod spare;

@@ -5,19 +5,31 @@
 // item by item), `log` and `outbox` (what goes back), `marks` (whose output it is), `relay` (what it
 // logs), `memory` and `limits` (how much is held, and may be), `forkserver` (where workers are forked),
 // `run_process` (a process that runs one function).
+#[cfg(feature = "process")]
 mod bulk;
+#[cfg(feature = "process")]
 mod desk;
+#[cfg(feature = "process")]
 mod forkserver;
+#[cfg(feature = "process")]
 mod inlet;
+#[cfg(feature = "process")]
 mod limits;
+#[cfg(feature = "process")]
 mod log;
+#[cfg(feature = "process")]
 mod marks;
+#[cfg(feature = "process")]
 mod memory;
+#[cfg(feature = "process")]
 mod outbox;
-#[cfg(feature = "tracing")]
+#[cfg(all(feature = "tracing", feature = "process"))]
 mod relay;
+#[cfg(feature = "process")]
 mod run_process;
+#[cfg(feature = "process")]
 mod serve;
 
 pub use crate::executor::context::{Context, current};
+#[cfg(feature = "process")]
 pub(crate) use serve::{serve_forked, serve_if_child};

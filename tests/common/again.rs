@@ -12,6 +12,7 @@ pub(crate) fn is_alone(test: &str) -> bool {
 }
 
 /// Starts an executable of tests for one of them.
+#[allow(dead_code, reason = "one test starts a command of its own")]
 pub(crate) fn start(executable: &Path, test: &str) {
     run(&mut Command::new(executable), test);
 }

@@ -1,15 +1,24 @@
-//! What the compiler says to a call that cannot work. The messages differ from one compiler to
-//! the next, so they are compared only on the version they were recorded with; that the correct
-//! calls compile is checked on all.
+//! What the compiler says to a call that cannot work. Each version of the compiler has its own messages, so the test
+//! compares them with one version only. It checks with every version that the correct calls compile.
 //!
-//! To record them anew: set `RECORDED_WITH`, and run with `TRYBUILD=overwrite`.
+//! To record the messages again, set `RECORDED_WITH`, and run the test with `TRYBUILD=overwrite`.
 
+#[path = "../common/again.rs"]
+mod again;
+
+use std::env;
 use std::process::Command;
 
 const RECORDED_WITH: &str = "rustc 1.95.";
 
 #[test]
 fn a_wrong_call_is_told_what_is_wrong() {
+    // The cases are a build of their own, and nobody debugs it.
+    let test = "a_wrong_call_is_told_what_is_wrong";
+    if !again::is_alone(test) {
+        let mut command = Command::new(env::current_exe().expect("this executable"));
+        return again::run(command.env("CARGO_PROFILE_DEV_DEBUG", "0"), test);
+    }
     let cases = trybuild::TestCases::new();
     // A case that passes also makes trybuild build the others rather than only check them: what
     // a closure captures is known no earlier.
@@ -20,7 +29,7 @@ fn a_wrong_call_is_told_what_is_wrong() {
 }
 
 fn compiler() -> String {
-    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let output = Command::new(rustc)
         .arg("--version")
         .output()

@@ -2,6 +2,7 @@
 //! of the service, while one process after the other is killed at some point: nobody else hangs, nobody
 //! has what another has, what the dead had comes back, and nothing is left of any of it.
 
+#![cfg(feature = "multiprocessing")]
 #![cfg(target_os = "linux")]
 
 #[path = "../common/again.rs"]

@@ -1,6 +1,7 @@
 //! Pipes between processes: what was sent is received, each value once and whole, and whoever is killed at
 //! whatever point holds up nobody.
 
+#![cfg(feature = "multiprocessing")]
 #![cfg(target_os = "linux")]
 
 #[path = "../common/again.rs"]

@@ -1,5 +1,6 @@
 //! A function in a process of its own: what it gives, what it finds, how it ends, and what is left.
 
+#![cfg(feature = "multiprocessing")]
 #![cfg(target_os = "linux")]
 
 mod active;

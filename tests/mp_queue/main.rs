@@ -1,6 +1,7 @@
 //! Queues between processes: what was accepted is there, each item once, and whoever is killed at whatever
 //! point holds up nobody.
 
+#![cfg(feature = "multiprocessing")]
 #![cfg(target_os = "linux")]
 
 #[path = "../common/again.rs"]

@@ -13,7 +13,7 @@ use super::Connection;
 use super::error::ConnectionError;
 use super::outbox::check;
 use super::transfer::PendingTransfer;
-use crate::executor::task::Data;
+use crate::executor::data::Data;
 use crate::multiprocessing::item::OutgoingItem;
 
 impl<S, R: Data> Stream for Connection<S, R> {

@@ -15,7 +15,7 @@ use tokio::task::{coop, yield_now};
 use super::error::ConnectionError;
 use super::packet::{self, LONGEST, ValuePlace};
 use super::watch::{Other, SocketWatch};
-use crate::executor::task::Data;
+use crate::executor::data::Data;
 use crate::multiprocessing::linger::{linger, linger_in_turn};
 use crate::sys::{self, AsFd as _, Direction, OwnedFd};
 use crate::wire::CodecError;

@@ -27,7 +27,7 @@ use self::transfer::{Receiving, Sending};
 use super::item::OutgoingItem;
 use super::wait::end_of;
 use super::waiter::may_block;
-use crate::executor::task::Data;
+use crate::executor::data::Data;
 use crate::sys;
 use crate::wire::descriptors::Descriptor;
 

@@ -21,11 +21,12 @@ pub use self::active::{ActiveChild, active_children, blocking_join_all, join_all
 pub use self::builder::ProcessBuilder;
 pub use self::error::SpawnError;
 pub use self::stdio::Stdio;
+use crate::executor::data::{Arguments, Data};
+use crate::executor::decoded::decode_result;
 use crate::executor::error::{Cause, TaskError};
-use crate::executor::job::decode_result;
 use crate::executor::options::TaskName;
 use crate::executor::promise::Ticket;
-use crate::executor::task::{Arguments, Data, Task};
+use crate::executor::task::Task;
 use crate::multiprocessing::wait::end_of;
 use crate::multiprocessing::waiter::may_block;
 use crate::process::runner::{ProcessOutcome, RunningProcess};

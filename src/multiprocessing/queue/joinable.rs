@@ -10,7 +10,7 @@ use super::error::QueueError;
 use super::shared::SharedQueue;
 use super::state::RingState;
 use super::{Queue, checked};
-use crate::executor::task::Data;
+use crate::executor::data::Data;
 
 /// A [`Queue`] whose items are work: the consumer marks each item as done, and others wait until all are. It
 /// derefs to [`Queue`].

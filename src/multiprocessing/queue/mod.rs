@@ -24,7 +24,7 @@ pub use self::error::{PutError, QueueError};
 pub use self::joinable::JoinableQueue;
 use self::shared::SharedQueue;
 use self::state::RingState;
-use crate::executor::task::Data;
+use crate::executor::data::Data;
 use crate::multiprocessing::item::{IncomingItem, OutgoingItem};
 use crate::multiprocessing::robust::RobustGuard;
 

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::lane::{Beginning, Lane, Overrun, before};
 use super::{Ending, Fate, Link};
-use crate::executor::promise::PromiseEncoded;
+use crate::executor::decoded::PromiseEncoded;
 use crate::wire::claim::Stage;
 
 /// The interval of checks whether an item has begun that is to be warned of a shutdown.

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::ending::{Ending, Tenure};
-use crate::executor::job::EncodedCall;
+use crate::executor::encoded::EncodedCall;
 use crate::executor::options::TaskName;
 use crate::observe::Raised;
 use crate::sys;

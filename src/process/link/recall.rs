@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::lane::InFlight;
 use super::{Ending, Link};
-use crate::executor::job::EncodedCall;
+use crate::executor::encoded::EncodedCall;
 use crate::executor::promise::Ticket;
 use crate::wire::claim::{Claim, Stage};
 use crate::wire::message;
@@ -205,8 +205,9 @@ mod tests {
     use super::*;
     use crate::TaskOptions;
     use crate::executor::context::Wanted;
+    use crate::executor::decoded::PromiseEncoded;
     use crate::executor::error::TaskError;
-    use crate::executor::promise::{Owed, Promise, PromiseEncoded};
+    use crate::executor::promise::{Owed, Promise};
     use crate::process::link::Tenure;
     use crate::sys::Socket;
     use crate::wire::outcomes::Values;

@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use super::Link;
 use super::lane::InFlight;
+use crate::executor::decoded::PromiseEncoded;
+use crate::executor::encoded::EncodedCall;
 use crate::executor::error::{Cause, Death};
-use crate::executor::job::EncodedCall;
 use crate::executor::options::TaskName;
-use crate::executor::promise::{PromiseEncoded, Ticket};
+use crate::executor::promise::Ticket;
 use crate::wire::claim::Stage;
 #[cfg(feature = "tracing")]
 use crate::{observe, wire::Reader};

@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::Pool;
 use crate::alarm::Alarm;
 use crate::backlog::Pending as _;
+use crate::executor::encoded::EncodedCall;
 use crate::executor::error::{Cause, Rejection};
-use crate::executor::job::EncodedCall;
 use crate::executor::promise::{Promise, TaskOwner, Ticket};
 
 impl TaskOwner for Pool {

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use super::Pool;
 use super::state::{CallOrigin, PoolPlace, WaitingCall};
 use crate::backlog::Pending as _;
-use crate::executor::job::EncodedCall;
+use crate::executor::encoded::EncodedCall;
 use crate::executor::room::Room;
 use crate::process::link::Link;
 

@@ -6,8 +6,8 @@ use std::sync::atomic::Ordering;
 use tokio::time::Instant;
 
 use super::Pool;
+use crate::executor::encoded::EncodedCall;
 use crate::executor::error::Cause;
-use crate::executor::job::EncodedCall;
 use crate::process::link::{Dismissal, Ending};
 
 /// How to end all workers.

@@ -1,8 +1,10 @@
 //! Starts the executable of this process again, in another role.
 
 use std::borrow::Cow;
+#[cfg(feature = "multiprocessing")]
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+#[cfg(feature = "multiprocessing")]
 use std::io;
 use std::path::PathBuf;
 
@@ -19,10 +21,12 @@ pub(crate) struct Surroundings {
 }
 
 /// The whole environment, and the directory.
+#[cfg(feature = "multiprocessing")]
 type Resolved = (Vec<(OsString, OsString)>, Option<PathBuf>);
 
 impl Surroundings {
     /// Resolves them for a process that is not executed.
+    #[cfg(feature = "multiprocessing")]
     pub(in crate::process) fn resolve(&self) -> io::Result<Resolved> {
         let own = std::env::vars_os().filter(|_| !self.env_clear);
         let mut variables: BTreeMap<_, _> = own.collect();

@@ -12,7 +12,9 @@ use super::connection::ChildConnection;
 use super::error::StartError;
 use super::forkserver_process::ForkServerProcess;
 use super::recipe::Recipe;
-use crate::process::output::{Outlets, Output, Outputs};
+#[cfg(feature = "multiprocessing")]
+use crate::process::output::Output;
+use crate::process::output::{Outlets, Outputs};
 use crate::sys::{self, ChildProcess, Forked, OwnedFd, Socket};
 use crate::wire::descriptors::Descriptor;
 use crate::wire::message::Role;
@@ -55,6 +57,7 @@ impl ForkServer {
     }
 
     /// As `executed`, for a fork server that needs no task of a runtime.
+    #[cfg(feature = "multiprocessing")]
     pub(in crate::process) fn unattended() -> Self {
         Self::with_outlets(Outlets::new(Some(Output::null()), Some(Output::inherit())))
     }
@@ -114,6 +117,7 @@ impl ForkServer {
     /// As `fork`, for a process that runs one function. The last descriptor is the pipe for its exit status,
     /// which the fork server writes unasked. Fails if it takes longer than the start may; `None` if the fork
     /// server caused that.
+    #[cfg(feature = "multiprocessing")]
     pub(in crate::process) async fn run(
         &self,
         recipe: &Arc<Recipe>,
@@ -244,6 +248,7 @@ impl ForkServer {
 
     /// Called when a start takes too long. Kills the fork server if it has been silent for a while, whichever
     /// task asked it. Returns whether it did.
+    #[cfg(feature = "multiprocessing")]
     fn kill_if_silent(&self) -> bool {
         let Ok(mut state) = self.fork_server.try_lock() else {
             return false; // The task that talks to it has a limit for that.

@@ -235,6 +235,7 @@ impl ForkServerProcess {
     }
 
     /// Whether a request has had no answer for `limit`.
+    #[cfg(feature = "multiprocessing")]
     pub(super) fn is_silent_for(&self, limit: Duration) -> bool {
         let since = *self.silent_since();
         let is_over = since.is_some_and(|since| since.elapsed() >= limit);

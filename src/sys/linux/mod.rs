@@ -19,7 +19,6 @@ mod segment;
 mod signal;
 mod socket;
 mod stdio;
-mod thread;
 mod watch;
 
 pub(crate) use edges::{
@@ -57,7 +56,6 @@ pub(crate) use socket::{
     receive_with_fds, send_with_fds, socket_pair, watch_output, watch_pipe, watch_room,
 };
 pub(crate) use stdio::{become_child, is_variable, settle_forked, settle_surroundings};
-pub(crate) use thread::ThreadName;
 pub(crate) use watch::{WakeFd, end_with, parent, wait_for_parents_end, wait_readable, watched};
 
 /// An error where this crate cannot start processes. Here it can.

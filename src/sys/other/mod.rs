@@ -11,7 +11,6 @@ mod packet;
 mod process;
 mod socket;
 mod stdio;
-mod thread;
 mod wait;
 
 use std::io;
@@ -42,7 +41,6 @@ pub(crate) use stdio::{
     above_standard_streams, become_child, flush_stdout, is_variable, nowhere, own_descriptor,
     own_stream, set_input, set_output, settle_forked, settle_surroundings, write_in_one,
 };
-pub(crate) use thread::ThreadName;
 pub(crate) use wait::{
     BlockingEdges, Direction, Edges, Readiness, WakeFd, await_readable, end_with, eventfd,
     is_readable, parent, readable, signal, silence, wait_for_parents_end, wait_readable,

@@ -1,0 +1,119 @@
+//! Arguments and results that can travel to another process.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::task::{Nary, Unary};
+use crate::wire::{Chain, CodecError, Reader, codec};
+
+/// Data that can travel to another process and back.
+///
+/// Implemented for every type that serde can both write and read. Whatever survives a trip through
+/// serde_json survives this one, with these exceptions: types that only serde_json knows
+/// (`RawValue`), and, inside an untagged enum, a unit struct or bytes beside text. What JSON
+/// loses is lost here too: `Some(None)` and `Some(())` come back as `None`, and a value may nest
+/// at most 128 deep. Keys of maps may be of any type.
+///
+/// `Bytes`, `String`, `Vec<u8>` and vectors of other numbers travel as their bytes, at the cost of
+/// a memory copy, where they are an argument, one of several, or the result. Inside other types they
+/// are encoded element by element.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot travel to another process",
+    label = "needs serde's `Serialize` and `DeserializeOwned`, `Send` and `'static`",
+    note = "derive `serde::Serialize` and `serde::Deserialize` for it, or run the task on threads: the methods of `ThreadPoolExecutor` need neither"
+)]
+pub trait Data: Serialize + DeserializeOwned + Send + 'static {}
+
+impl<T: Serialize + DeserializeOwned + Send + 'static> Data for T {}
+
+/// Arguments that can travel to another process. Each is encoded by itself, so bulk data among them
+/// is copied rather than encoded element by element.
+///
+/// [`Data`] implements it, and so do tuples of up to eight. The trait is sealed: no other type can.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot travel to another process",
+    label = "needs serde's `Serialize` and `DeserializeOwned`, `Send` and `'static`",
+    note = "derive `serde::Serialize` and `serde::Deserialize` for it, or run the task on threads: the methods of `ThreadPoolExecutor` need neither"
+)]
+pub trait Arguments<Marker>: sealed::Encode<Marker> + Send + 'static {}
+
+impl<A, Marker> Arguments<Marker> for A where A: sealed::Encode<Marker> + Send + 'static {}
+
+pub(crate) use sealed::Encode;
+
+mod sealed {
+    use super::{Chain, CodecError, Reader};
+
+    #[expect(unnameable_types, reason = "sealed: only this crate encodes arguments")]
+    pub trait Encode<Marker>: Sized {
+        fn encode(self, out: &mut Chain) -> Result<(), CodecError>;
+        fn decode(input: &mut Reader) -> Result<Self, CodecError>;
+        fn skip(input: &mut Reader) -> Result<(), CodecError>;
+    }
+}
+
+impl<A: Data> Encode<Unary> for A {
+    fn encode(self, out: &mut Chain) -> Result<(), CodecError> {
+        codec::put(self, out)
+    }
+
+    fn decode(input: &mut Reader) -> Result<Self, CodecError> {
+        codec::get(input)
+    }
+
+    fn skip(input: &mut Reader) -> Result<(), CodecError> {
+        codec::skip(input)
+    }
+}
+
+impl Encode<Nary<()>> for () {
+    fn encode(self, _: &mut Chain) -> Result<(), CodecError> {
+        Ok(())
+    }
+
+    fn decode(_: &mut Reader) -> Result<Self, CodecError> {
+        Ok(())
+    }
+
+    fn skip(_: &mut Reader) -> Result<(), CodecError> {
+        Ok(())
+    }
+}
+
+macro_rules! unit {
+    ($_:ident) => {
+        ()
+    };
+}
+
+macro_rules! nary {
+    ($($arg:ident: $Arg:ident),*) => {
+        impl<$($Arg: Data,)*> Encode<Nary<($(unit!($Arg),)*)>> for ($($Arg,)*) {
+            fn encode(self, out: &mut Chain) -> Result<(), CodecError> {
+                let ($($arg,)*) = self;
+                $(codec::put($arg, out)?;)*
+                Ok(())
+            }
+
+            fn decode(input: &mut Reader) -> Result<Self, CodecError> {
+                // All are taken out before the first is decoded: if one fails, the next item must not
+                // read the others.
+                $(let mut $arg = codec::next(input)?;)*
+                Ok(($(codec::get::<$Arg>(&mut $arg)?,)*))
+            }
+
+            fn skip(input: &mut Reader) -> Result<(), CodecError> {
+                [$(stringify!($arg)),*].into_iter().try_for_each(|_| codec::skip(input))
+            }
+        }
+    };
+}
+
+// No tuple of one, as for `Task`.
+nary!(a: A, b: B);
+nary!(a: A, b: B, c: C);
+nary!(a: A, b: B, c: C, d: D);
+nary!(a: A, b: B, c: C, d: D, e: E);
+nary!(a: A, b: B, c: C, d: D, e: E, f: G);
+nary!(a: A, b: B, c: C, d: D, e: E, f: G, g: H);
+nary!(a: A, b: B, c: C, d: D, e: E, f: G, g: H, h: I);

@@ -1,0 +1,417 @@
+//! A call encoded for another process, and the job that it is made from.
+//!
+//! Only a job that is [`Portable`] has an encoding. What captures stays in this process: it is
+//! [`Work`] and no more.
+
+use std::sync::Arc;
+
+use super::data::{Arguments, Data};
+use super::decoded::PromiseEncoded;
+use super::erased::{ChunkCalls, OneCall, ThreadJob, ThreadWork, Work};
+use super::error::Cause;
+use super::mapper::Mapper;
+use super::promise::{Owed, Promise, PromiseOf, Ticket};
+use super::room::Room;
+use super::served::{ServeInitializer, ServeItems};
+use super::task::{Initialized, Task};
+use crate::alarm::Alarm;
+use crate::function::{FunctionOffset, Serve};
+use crate::panic;
+use crate::wire::descriptors::{self, Descriptor};
+#[cfg(feature = "multiprocessing")]
+use crate::wire::frame;
+use crate::wire::{Chain, CodecError, Payload};
+
+/// A submitted call that can run in any process, its types erased. Dropping it gives its caller an
+/// error.
+///
+/// An [`Executor`](crate::Executor) gets these; callers use [`ExecutorExt`](crate::ExecutorExt).
+pub struct Job {
+    pub(crate) work: Box<dyn Portable>,
+    pub(crate) room: Room,
+}
+
+/// Work that can also run in another process.
+pub(crate) trait Portable: Work {
+    /// Turns it into calls, each of at most `limit` bytes. An item that cannot be encoded fails by
+    /// itself.
+    fn encode(self: Box<Self>, limit: usize, emit: &mut dyn FnMut(EncodedCall));
+
+    /// Keeps it in this process.
+    fn into_thread_work(self: Box<Self>) -> ThreadWork;
+}
+
+impl Job {
+    pub(crate) fn new(work: Box<dyn Portable>, room: Room) -> Self {
+        Self { work, room }
+    }
+
+    /// The same job, to run in this process.
+    pub(crate) fn into_thread_job(self) -> ThreadJob {
+        ThreadJob {
+            work: self.work.into_thread_work(),
+            room: self.room,
+        }
+    }
+}
+
+impl std::fmt::Debug for Job {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Job")
+            .field("task", &self.work.ticket().name())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<F, A, M, P> Portable for OneCall<F, A, M, P>
+where
+    F: Task<A, M> + Copy + Send + Sync + 'static,
+    F::Output: Data,
+    A: Arguments<M>,
+    M: 'static,
+    P: PromiseOf<F::Output> + PromiseEncoded + 'static,
+{
+    fn encode(self: Box<Self>, limit: usize, emit: &mut dyn FnMut(EncodedCall)) {
+        let args = std::iter::once(self.args);
+        encode_items(&self.function, args, self.owed, limit, emit);
+    }
+
+    fn into_thread_work(self: Box<Self>) -> ThreadWork {
+        ThreadWork::One(self)
+    }
+}
+
+/// A function that is copied for each call: one without state, which has no bytes.
+#[derive(Clone, Copy)]
+pub(super) struct ByCopy<F>(pub(super) F);
+
+impl<F, A, M> Mapper<A, M> for ByCopy<F>
+where
+    F: Task<A, M> + Copy + Send + Sync + 'static,
+{
+    type Output = F::Output;
+
+    fn name() -> &'static str {
+        std::any::type_name::<F>()
+    }
+
+    fn call_item(&self, args: A) -> F::Output {
+        self.0.call(args)
+    }
+}
+
+impl<F, A, M, P> Portable for ChunkCalls<ByCopy<F>, A, M, P>
+where
+    F: Task<A, M> + Copy + Send + Sync + 'static,
+    F::Output: Data,
+    A: Arguments<M>,
+    M: 'static,
+    P: PromiseOf<F::Output> + PromiseEncoded + 'static,
+{
+    fn encode(self: Box<Self>, limit: usize, emit: &mut dyn FnMut(EncodedCall)) {
+        encode_items(
+            &self.function.0,
+            self.items.into_iter(),
+            self.owed,
+            limit,
+            emit,
+        );
+    }
+
+    fn into_thread_work(self: Box<Self>) -> ThreadWork {
+        ThreadWork::Chunk(self)
+    }
+}
+
+/// Encodes the calls of a function, and emits them as they get full.
+fn encode_items<F, A, M, P>(
+    function: &F,
+    mut items: impl Iterator<Item = A>,
+    owed: Owed<P>,
+    limit: usize,
+    emit: &mut dyn FnMut(EncodedCall),
+) where
+    F: Task<A, M> + Copy + Send + Sync + 'static,
+    F::Output: Data,
+    A: Arguments<M>,
+    P: PromiseEncoded + 'static,
+{
+    let Some(function) = FunctionOffset::of::<F, ServeItems<A, M>>(function) else {
+        owed.fail_rest(&Cause::Codec(NOT_IN_EXECUTABLE.into()));
+        return;
+    };
+    let mut outbound = Outbound {
+        owed,
+        function,
+        payload: Chain::new(),
+        descriptors: Vec::new(),
+        begun: 0,
+        count: 0,
+        limit,
+        emit,
+    };
+    loop {
+        match encoded(|| outbound.fill(&mut items)) {
+            Ok(Filled::All) => break,
+            Ok(Filled::Full) => outbound.flush(),
+            Ok(Filled::Over | Filled::Alone) => outbound.shed(),
+            Err(reason) => outbound.fail(reason),
+        }
+    }
+    outbound.flush();
+}
+
+/// Items of a job, encoded for another process.
+pub(crate) struct EncodedCall {
+    pub(crate) owed: Owed<dyn PromiseEncoded>,
+    pub(crate) function: FunctionOffset,
+    /// The number of the payload's first item; `owed` may begin later.
+    pub(crate) base: u32,
+    pub(crate) payload: Payload,
+    /// Refuses it at the end of its queue time-out.
+    pub(crate) expiry: Option<Arc<Alarm>>,
+    /// How many workers died when it was the next to begin.
+    pub(crate) strikes: u8,
+    /// How many workers were lost while they ran it.
+    pub(crate) losses: u32,
+}
+
+impl EncodedCall {
+    /// Takes the next item out as a call of its own, to run once more.
+    pub(crate) fn take_for_retry(&mut self) -> Self {
+        let owed = self.owed.take_for_retry();
+        let mut again = self.with(owed);
+        again.losses += 1;
+        again
+    }
+
+    /// Splits off the items from `at` on.
+    pub(crate) fn split_off(&mut self, at: u32) -> Self {
+        let rest = self.owed.split_off(at);
+        self.with(rest)
+    }
+
+    /// A call with the same payload, for some of its items.
+    fn with(&self, owed: Owed<dyn PromiseEncoded>) -> Self {
+        Self {
+            owed,
+            function: self.function,
+            base: self.base,
+            payload: self.payload.clone(),
+            expiry: None, // It has left the queue before.
+            strikes: 0,
+            losses: self.losses,
+        }
+    }
+
+    pub(crate) fn ticket(&self) -> &Ticket {
+        self.owed.ticket()
+    }
+}
+
+impl std::fmt::Debug for EncodedCall {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EncodedCall")
+            .field("task", &self.ticket().name())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A call takes items until its payload has this many bytes.
+const FULL: usize = 256 * 1024;
+
+/// Encodes items, and emits a call whenever one is full.
+struct Outbound<'a, P: Promise> {
+    /// The items in `payload`, and those not encoded yet.
+    owed: Owed<P>,
+    function: FunctionOffset,
+    payload: Chain,
+    /// The descriptors of the latest item.
+    descriptors: Vec<Descriptor>,
+    /// Where in the payload the latest item begins.
+    begun: usize,
+    /// How many items are fully encoded.
+    count: u32,
+    limit: usize,
+    emit: &'a mut dyn FnMut(EncodedCall),
+}
+
+/// Why the encoding of items stopped.
+enum Filled {
+    /// No item is left.
+    All,
+    /// The call is full.
+    Full,
+    /// The latest item exceeds what a call may hold.
+    Over,
+    /// The latest item has descriptors and needs a call of its own: they are closed as soon as it
+    /// begins.
+    Alone,
+}
+
+impl<P: PromiseEncoded + 'static> Outbound<'_, P> {
+    /// Encodes items until the call must be emitted or no item is left. User code runs here.
+    fn fill<A: Arguments<M>, M>(
+        &mut self,
+        items: impl Iterator<Item = A>,
+    ) -> Result<Filled, CodecError> {
+        descriptors::gather(&mut self.descriptors, || {
+            for args in items {
+                self.begun = self.payload.len();
+                args.encode(&mut self.payload)?;
+                self.count += 1;
+                if self.payload.len() > self.limit {
+                    return Ok(Filled::Over);
+                }
+                if descriptors::gathered() > 0 {
+                    return Ok(Filled::Alone);
+                }
+                if self.payload.len() >= FULL {
+                    return Ok(Filled::Full);
+                }
+            }
+            Ok(Filled::All)
+        })
+    }
+
+    /// Emits all but the latest item, which goes into the next call or fails if it is too large.
+    #[cold]
+    fn shed(&mut self) {
+        let size = self.payload.len() - self.begun;
+        self.count -= 1;
+        if size > self.limit {
+            return self.fail(too_large(size, self.limit));
+        }
+        let latest = self.payload.split_off(self.begun);
+        let descriptors = std::mem::take(&mut self.descriptors);
+        self.flush();
+        self.payload = latest;
+        self.count = 1;
+        if !descriptors.is_empty() {
+            self.descriptors = descriptors;
+            self.flush();
+        }
+    }
+
+    /// The latest item cannot be sent.
+    #[cold]
+    fn fail(&mut self, reason: String) {
+        self.payload.truncate(self.begun);
+        self.descriptors.clear();
+        self.flush();
+        let error = self.owed.ticket().error(false, Cause::Codec(reason.into()));
+        self.owed
+            .answer_next(|promise, item| promise.fail(item, error));
+    }
+
+    fn flush(&mut self) {
+        self.begun = 0;
+        if self.count == 0 {
+            return self.payload.clear();
+        }
+        let base = self.owed.next();
+        let rest = self.owed.split_off(base + std::mem::take(&mut self.count));
+        let owed = std::mem::replace(&mut self.owed, rest)
+            .map(|promise| promise as Arc<dyn PromiseEncoded>);
+        self.payload.attach(std::mem::take(&mut self.descriptors));
+        let payload = self.payload.finish();
+        (self.emit)(EncodedCall {
+            owed,
+            function: self.function,
+            base,
+            payload,
+            expiry: None,
+            strikes: 0,
+            losses: 0,
+        });
+    }
+}
+
+/// Runs `encode`, which is user code. An error says why the arguments cannot be sent.
+fn encoded<T>(encode: impl FnOnce() -> Result<T, CodecError>) -> Result<T, String> {
+    match panic::catch(encode) {
+        Ok(Ok(outcome)) => Ok(outcome),
+        Ok(Err(error)) => Err(format!(
+            "cannot be sent: an argument cannot be encoded: {error}"
+        )),
+        Err(report) => Err(format!(
+            "cannot be sent: the encoding of an argument {report}"
+        )),
+    }
+}
+
+fn too_large(size: usize, limit: usize) -> String {
+    format!(
+        "cannot be sent: its arguments encode to {size} bytes, and a frame may have {limit}; raise `max_frame_length`"
+    )
+}
+
+/// The most descriptors that travel with the first message to a process.
+const MOST_DESCRIPTORS: usize = 250;
+
+/// Encodes an initializer for a worker.
+pub(crate) fn encode_initializer<F, A, M>(
+    function: F,
+    args: A,
+    limit: usize,
+) -> Result<(FunctionOffset, Chain), String>
+where
+    F: Task<A, M> + Copy + Send + Sync + 'static,
+    F::Output: Initialized,
+    A: Arguments<M>,
+{
+    let (entry, chain) = encode_opening::<ServeInitializer<A, M>, _, _, _>(function, args)?;
+    if chain.len() > limit {
+        return Err(too_large(chain.len(), limit));
+    }
+    Ok((entry, chain))
+}
+
+/// Encodes the one call of a process that is started for it.
+#[cfg(feature = "multiprocessing")]
+pub(crate) fn encode_process_setup<F, A, M>(
+    function: F,
+    args: A,
+) -> Result<(FunctionOffset, Chain), String>
+where
+    F: Task<A, M> + Copy + Send + Sync + 'static,
+    F::Output: Data,
+    A: Arguments<M>,
+{
+    /// Leaves room in the frame for the rest of the first message.
+    const MOST: usize = frame::LARGEST / 2;
+    let (entry, chain) = encode_opening::<ServeItems<A, M>, _, _, _>(function, args)?;
+    if chain.len() > MOST {
+        return Err(format!(
+            "cannot be sent: its arguments encode to {} bytes, and those of a process may have {MOST}",
+            chain.len()
+        ));
+    }
+    Ok((entry, chain))
+}
+
+/// Encodes a function that `S` serves once in a new process, with its arguments.
+fn encode_opening<S, F, A, M>(function: F, args: A) -> Result<(FunctionOffset, Chain), String>
+where
+    S: Serve<F>,
+    F: Copy + Send + Sync + 'static,
+    A: Arguments<M>,
+{
+    let entry = FunctionOffset::of::<F, S>(&function).ok_or(NOT_IN_EXECUTABLE)?;
+    let mut chain = Chain::new();
+    let mut descriptors = Vec::new();
+    encoded(|| descriptors::gather(&mut descriptors, || args.encode(&mut chain)))?;
+    if descriptors.len() > MOST_DESCRIPTORS {
+        return Err(format!(
+            "cannot be sent: its arguments have {} descriptors beside them, and the first call in a process \
+             may have {MOST_DESCRIPTORS}",
+            descriptors.len()
+        ));
+    }
+    chain.attach(descriptors);
+    chain.seal();
+    Ok((entry, chain))
+}
+
+const NOT_IN_EXECUTABLE: &str = "cannot be sent: its function lies in a shared library, where a worker cannot \
+    find it; move the function into the executable";

@@ -1,0 +1,205 @@
+//! A call that runs in this process, its types erased. Its caller always gets an outcome.
+//!
+//! A call has one item (`submit`), a chunk has several that travel together (`map`). Each item
+//! starts, ends and fails by itself.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::error::Cause;
+use super::mapper::Mapper;
+use super::promise::{Owed, Promise, PromiseOf, Ticket};
+use super::room::Room;
+use super::run::{ItemRunner, JobThread, Share, SharedChunk, Tally};
+use super::task::Task;
+
+/// Work that a thread of this process can run. Dropping it gives its caller an error.
+pub(crate) trait Work: Send {
+    fn ticket(&self) -> &Ticket;
+
+    fn promise(&self) -> Arc<dyn Promise>;
+
+    /// How many items it has.
+    fn items(&self) -> u32;
+
+    /// Runs it on this thread, item by item.
+    fn run(self: Box<Self>, seat: &dyn JobThread) -> Tally;
+
+    /// Fails all its items, none of them started.
+    fn fail(self: Box<Self>, cause: &Cause);
+}
+
+/// A chunk, which several threads can run together.
+pub(crate) trait ChunkWork: Work {
+    /// Opens it to several threads.
+    fn share(self: Box<Self>) -> Arc<dyn SharedChunk>;
+}
+
+/// What a thread pool runs.
+pub(crate) enum ThreadWork {
+    One(Box<dyn Work>),
+    Chunk(Box<dyn ChunkWork>),
+}
+
+/// Work for a thread pool, with its room in the queue.
+pub(crate) struct ThreadJob {
+    pub(crate) work: ThreadWork,
+    pub(crate) room: Room,
+}
+
+impl ThreadWork {
+    /// A view of it that is the same for both.
+    pub(crate) fn as_work(&self) -> &dyn Work {
+        match self {
+            Self::One(call) => &**call,
+            Self::Chunk(chunk) => &**chunk,
+        }
+    }
+
+    /// As `as_work`, to run or fail it.
+    pub(crate) fn into_work(self) -> Box<dyn Work> {
+        match self {
+            Self::One(call) => call,
+            Self::Chunk(chunk) => chunk,
+        }
+    }
+}
+
+/// One call. Its function may capture, and is called once.
+pub(crate) struct OneCall<F, A, M, P: Promise> {
+    pub(super) function: F,
+    pub(super) args: A,
+    pub(super) owed: Owed<P>,
+    marker: PhantomData<fn() -> M>,
+}
+
+impl<F, A, M, P: Promise> OneCall<F, A, M, P> {
+    pub(crate) fn new(function: F, args: A, promise: Arc<P>) -> Self {
+        Self {
+            function,
+            args,
+            owed: Owed::new(promise, 0..1),
+            marker: PhantomData,
+        }
+    }
+}
+
+impl<F, A, M, P> Work for OneCall<F, A, M, P>
+where
+    F: Task<A, M> + Send,
+    A: Send,
+    P: PromiseOf<F::Output> + 'static,
+{
+    fn ticket(&self) -> &Ticket {
+        self.owed.ticket()
+    }
+
+    fn promise(&self) -> Arc<dyn Promise> {
+        self.owed.promise().clone()
+    }
+
+    fn items(&self) -> u32 {
+        1
+    }
+
+    fn run(self: Box<Self>, seat: &dyn JobThread) -> Tally {
+        let Self {
+            function,
+            args,
+            mut owed,
+            ..
+        } = *self;
+        if owed.ticket().is_closed() {
+            return Tally::default();
+        }
+        let item = owed.take_number();
+        let mut runner = ItemRunner::new(owed.promise(), seat);
+        runner.run(item, || function.call(args));
+        runner.tally
+    }
+
+    fn fail(self: Box<Self>, cause: &Cause) {
+        self.owed.fail_rest(cause);
+    }
+}
+
+/// The calls of one function that travel together.
+pub(crate) struct ChunkCalls<F, A, M, P: Promise> {
+    pub(super) function: F,
+    pub(super) items: Vec<A>,
+    pub(super) owed: Owed<P>,
+    marker: PhantomData<fn() -> M>,
+}
+
+impl<F, A, M, P: Promise> ChunkCalls<F, A, M, P> {
+    pub(crate) fn new(function: F, items: Vec<A>, promise: Arc<P>) -> Self {
+        let count = u32::try_from(items.len()).expect("a chunk has fewer than 2^32 items");
+        Self {
+            function,
+            items,
+            owed: Owed::new(promise, 0..count),
+            marker: PhantomData,
+        }
+    }
+}
+
+impl<F, A, M, P> Work for ChunkCalls<F, A, M, P>
+where
+    F: Mapper<A, M>,
+    A: Send,
+    P: PromiseOf<F::Output> + 'static,
+{
+    fn ticket(&self) -> &Ticket {
+        self.owed.ticket()
+    }
+
+    fn promise(&self) -> Arc<dyn Promise> {
+        self.owed.promise().clone()
+    }
+
+    fn items(&self) -> u32 {
+        self.owed.remaining()
+    }
+
+    fn run(self: Box<Self>, seat: &dyn JobThread) -> Tally {
+        let Self {
+            function,
+            items,
+            mut owed,
+            ..
+        } = *self;
+        let promise = owed.promise().clone();
+        let mut runner = ItemRunner::new(&promise, seat);
+        for args in items {
+            if promise.ticket().is_closed() {
+                break;
+            }
+            let begun = promise.counts_time().then(Instant::now);
+            runner.run(owed.take_number(), || {
+                let result = function.call_item(args);
+                if let Some(begun) = begun {
+                    promise.took(1, begun.elapsed());
+                }
+                result
+            });
+        }
+        runner.tally
+    }
+
+    fn fail(self: Box<Self>, cause: &Cause) {
+        self.owed.fail_rest(cause);
+    }
+}
+
+impl<F, A, M, P> ChunkWork for ChunkCalls<F, A, M, P>
+where
+    F: Mapper<A, M>,
+    A: Send + 'static,
+    M: 'static,
+    P: PromiseOf<F::Output> + 'static,
+{
+    fn share(self: Box<Self>) -> Arc<dyn SharedChunk> {
+        Arc::new(Share::new(self.function, self.items.into(), self.owed))
+    }
+}

@@ -1,0 +1,185 @@
+//! The methods that callers use on any executor.
+
+#[cfg(feature = "process")]
+use std::sync::Arc;
+
+#[cfg(feature = "process")]
+use futures::Stream;
+
+use super::contract::Executor;
+#[cfg(feature = "process")]
+use super::data::{Arguments, Data};
+#[cfg(feature = "process")]
+use super::error::{TaskError, TrySubmitError};
+#[cfg(feature = "process")]
+use super::handle::JoinHandle;
+#[cfg(feature = "process")]
+use super::map::Map;
+#[cfg(feature = "process")]
+use super::options::TaskOptions;
+use super::options::{Shutdown, ShutdownReport};
+#[cfg(feature = "process")]
+use super::permit::Permit;
+#[cfg(feature = "process")]
+use super::submit::{map_on, submit_to};
+#[cfg(feature = "process")]
+use super::task::Task;
+#[cfg(feature = "process")]
+use crate::function::assert_stateless;
+
+/// Methods of every [`Executor`].
+///
+/// `submit`, `map`, `reserve` and their variants need the feature `process`, since any executor may
+/// run in other processes. Without it, a [`ThreadPoolExecutor`](crate::ThreadPoolExecutor) has
+/// methods of the same names of its own.
+pub trait ExecutorExt: Executor {
+    /// Submits a call and returns at once. It never blocks and never panics: the handle reports
+    /// every failure, a full queue too.
+    ///
+    /// `args` is the argument of a function of one, a tuple for a function of several, and `()`
+    /// for a function of none.
+    ///
+    /// ```
+    /// use concurrent_futures::{ExecutorExt, ThreadPoolExecutor};
+    /// fn power(base: u32, exponent: u32) -> u64 {
+    ///     u64::from(base).pow(exponent)
+    /// }
+    ///
+    /// # async fn on(pool: impl concurrent_futures::Executor) -> Result<(), Box<dyn std::error::Error>> {
+    /// assert_eq!(pool.submit(power, (2, 8)).await?, 256);
+    /// assert_eq!(pool.submit(|x: i32| x.abs(), -3).await?, 3);
+    /// # Ok(()) }
+    /// # #[tokio::main] async fn main() { on(ThreadPoolExecutor::new().unwrap()).await.unwrap() }
+    /// ```
+    ///
+    /// # Errors
+    /// See [`TaskError`].
+    #[cfg(feature = "process")]
+    #[doc(alias("apply_async", "run_in_executor", "spawn_blocking"))]
+    fn submit<F, A, M>(&self, function: F, args: A) -> JoinHandle<F::Output>
+    where
+        F: Task<A, M> + Copy + Send + Sync + 'static,
+        F::Output: Data,
+        A: Arguments<M>,
+        M: 'static,
+    {
+        const { assert_stateless::<F>() };
+        submit_to(self, self.try_room(), None, function, args)
+    }
+
+    /// Like [`submit`](Self::submit), with options for this task.
+    #[cfg(feature = "process")]
+    fn submit_with<F, A, M>(
+        &self,
+        options: &TaskOptions,
+        function: F,
+        args: A,
+    ) -> JoinHandle<F::Output>
+    where
+        F: Task<A, M> + Copy + Send + Sync + 'static,
+        F::Output: Data,
+        A: Arguments<M>,
+        M: 'static,
+    {
+        const { assert_stateless::<F>() };
+        let options = Some(Arc::new(options.clone()));
+        submit_to(self, self.try_room(), options, function, args)
+    }
+
+    /// Submits if the queue has room, and hands the arguments back if not.
+    ///
+    /// # Errors
+    /// The reason is `is_rejected()` if the queue is full, `is_shutdown()` after a shutdown.
+    #[cfg(feature = "process")]
+    fn try_submit<F, A, M>(
+        &self,
+        function: F,
+        args: A,
+    ) -> Result<JoinHandle<F::Output>, TrySubmitError<A>>
+    where
+        F: Task<A, M> + Copy + Send + Sync + 'static,
+        F::Output: Data,
+        A: Arguments<M>,
+        M: 'static,
+    {
+        const { assert_stateless::<F>() };
+        match self.try_room() {
+            Ok(room) => Ok(submit_to(self, Ok(room), None, function, args)),
+            Err(error) => Err(TrySubmitError::new(error, args)),
+        }
+    }
+
+    /// Waits for room in the queue, as tokio's channels do. The permit is good for one task.
+    ///
+    /// ```
+    /// use concurrent_futures::{ExecutorExt, ThreadPoolExecutor};
+    ///
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = ThreadPoolExecutor::builder().queue_capacity(16).build()?;
+    /// let permit = ExecutorExt::reserve(&pool).await?;
+    /// assert_eq!(permit.submit(|| 2 + 2, ()).await?, 4);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// `is_shutdown()` if the executor was shut down, also while waiting.
+    ///
+    /// # Cancel safety
+    /// Cancel safe; a dropped caller loses its place in the line.
+    #[cfg(feature = "process")]
+    fn reserve(&self) -> impl Future<Output = Result<Permit<'_, Self>, TaskError>> + Send {
+        async move { Ok(Permit::new(self, self.room().await?)) }
+    }
+
+    /// Calls `function` on each item, and gives the results as an ordered stream.
+    ///
+    /// Lazy: nothing runs until the stream is polled, and at most
+    /// [`buffer_size`](Map::buffer_size) items are ahead of the consumer.
+    ///
+    /// ```
+    /// use concurrent_futures::{ExecutorExt, ThreadPoolExecutor};
+    /// use futures::TryStreamExt as _;
+    ///
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = ThreadPoolExecutor::new()?;
+    /// let powers: Vec<u32> = pool.map(u32::pow, (1..=3).zip([2, 2, 2])).try_collect().await?;
+    /// assert_eq!(powers, [1, 4, 9]);
+    /// # Ok(()) }
+    /// ```
+    #[cfg(feature = "process")]
+    #[doc(alias("Executor.map", "imap", "starmap"))]
+    fn map<F, I, M>(&self, function: F, items: I) -> Map<F::Output>
+    where
+        I: IntoIterator + Send + 'static,
+        I::IntoIter: Send + 'static,
+        I::Item: Arguments<M>,
+        F: Task<I::Item, M> + Copy + Send + Sync + 'static,
+        F::Output: Data,
+        M: 'static,
+    {
+        const { assert_stateless::<F>() };
+        map_on(self.handle(), function, futures::stream::iter(items))
+    }
+
+    /// Like [`map`](Self::map), over the items of a stream.
+    #[cfg(feature = "process")]
+    fn map_stream<F, S, M>(&self, function: F, items: S) -> Map<F::Output>
+    where
+        S: Stream + Send + 'static,
+        S::Item: Arguments<M>,
+        F: Task<S::Item, M> + Copy + Send + Sync + 'static,
+        F::Output: Data,
+        M: 'static,
+    {
+        const { assert_stateless::<F>() };
+        map_on(self.handle(), function, items)
+    }
+
+    /// Finishes all submitted tasks, however long they take, and ends the workers.
+    #[doc(alias = "close")]
+    fn shutdown(&self) -> impl Future<Output = ShutdownReport> + Send {
+        self.shutdown_with(Shutdown::new())
+    }
+}
+
+impl<E: Executor + ?Sized> ExecutorExt for E {}

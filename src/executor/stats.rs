@@ -1,0 +1,65 @@
+//! What an executor reports about itself.
+
+#[cfg(feature = "serde")]
+use crate::record::record;
+
+/// The state of an executor at one moment, and its totals since it was built.
+///
+/// With the feature `serde` it can be written and read, as data with the names of its fields. A missing
+/// field is 0 when it is read, and an unknown one is ignored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Tasks that wait for a worker.
+    pub queued: usize,
+    /// Tasks that run now.
+    pub running: usize,
+    /// Live workers: processes, or threads that run a task. While a process retires, its successor
+    /// counts too.
+    pub workers: usize,
+    /// Tasks that ended by themselves, with a result or a panic.
+    pub finished: u64,
+    /// Tasks that started and gave no result: they panicked, lost their worker, or were killed.
+    pub failed: u64,
+    /// Workers that ended, by cause.
+    pub restarts: Restarts,
+}
+
+/// Workers that ended while their executor was open, by cause. As data it is as [`Stats`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Restarts {
+    /// Exited, crashed, or were killed from outside.
+    pub crashed: u64,
+    /// Killed because a task exceeded its time-out.
+    pub timed_out: u64,
+    /// Killed because a running task was cancelled.
+    pub cancelled: u64,
+    /// Retired by number of tasks, age or memory: `max_tasks_per_child`, `max_age_per_child`,
+    /// `max_memory_per_child`.
+    pub retired: u64,
+    /// Never became ready.
+    pub failed_to_start: u64,
+    /// Dismissed after the `idle_timeout`.
+    pub idle: u64,
+}
+
+#[cfg(feature = "serde")]
+record!(Stats as "Stats" {
+    queued = 0,
+    running = 0,
+    workers = 0,
+    finished = 0,
+    failed = 0,
+    restarts = Restarts::default(),
+});
+
+#[cfg(feature = "serde")]
+record!(Restarts as "Restarts" {
+    crashed = 0,
+    timed_out = 0,
+    cancelled = 0,
+    retired = 0,
+    failed_to_start = 0,
+    idle = 0,
+});

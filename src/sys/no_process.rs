@@ -1,0 +1,6 @@
+//! What stands for the platform where the crate is built without worker processes.
+
+/// No worker can die, so no signal needs a name.
+pub(crate) fn signal_name(_signal: i32) -> Option<&'static str> {
+    None
+}

@@ -1,0 +1,266 @@
+//! The executor that callers hold.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures::Stream;
+
+use super::config::ThreadPoolConfig;
+use super::core::Core;
+use super::permit::ThreadPermit;
+use super::seat::TakenSeat;
+use super::submit::submit_to;
+#[cfg(feature = "process")]
+use crate::executor::encoded::Job;
+use crate::executor::error::{TaskError, TrySubmitError};
+use crate::executor::feed::Calls;
+use crate::executor::handle::JoinHandle;
+use crate::executor::map::Map;
+use crate::executor::mapper::ByArc;
+use crate::executor::options::{Shutdown, ShutdownReport, TaskOptions};
+use crate::executor::room::Room;
+use crate::executor::task::{MapTask, Task};
+use crate::executor::{Executor, Intake, Stats};
+
+/// Runs work on tokio's blocking threads, at most
+/// [`max_workers`](crate::ThreadPoolBuilder::max_workers) tasks at a time.
+///
+/// It starts no threads of its own: a worker is a place that a task takes on a thread of
+/// [`spawn_blocking`](tokio::task::spawn_blocking). So the runtime's own settings hold: stack size,
+/// keep-alive, the most threads. An idle worker keeps its thread for a few milliseconds, since the
+/// next task usually follows soon.
+///
+/// Its methods take closures that capture and need nothing of serde: `submit` one that is called
+/// once ([`FnOnce`]), `map` one that is called once an item ([`Fn`]).
+///
+/// A thread cannot be killed. A task that was cancelled or exceeded its time-out runs on until its
+/// function returns, and its place stays taken. The function can ask
+/// [`worker::current`](crate::worker::current) whether it should end.
+///
+/// Dropping the executor refuses new work and finishes, in the background, what was submitted.
+///
+/// ```
+/// use concurrent_futures::ThreadPoolExecutor;
+///
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let pool = ThreadPoolExecutor::with_workers(2)?;
+/// let greeting = String::from("hello");
+/// let shout = pool.submit(move |name: &str| format!("{greeting}, {name}!").to_uppercase(), "world");
+/// assert_eq!(shout.await?, "HELLO, WORLD!");
+/// # Ok(()) }
+/// ```
+#[doc(alias = "ThreadPool")]
+pub struct ThreadPoolExecutor {
+    core: Arc<Core>,
+}
+
+impl ThreadPoolExecutor {
+    pub(super) fn from_config(config: ThreadPoolConfig) -> Self {
+        Self {
+            core: Core::new(config, TakenSeat::hire),
+        }
+    }
+
+    /// Submits a call and returns at once. The closure may capture, and is called once; unlike
+    /// [`ExecutorExt::submit`](crate::ExecutorExt), it needs nothing of serde.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use concurrent_futures::ThreadPoolExecutor;
+    ///
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = ThreadPoolExecutor::new()?;
+    /// let table: Arc<[u64]> = Arc::new([1, 2, 3]);
+    /// let sum = pool.submit(move || table.iter().sum::<u64>(), ());
+    /// assert_eq!(sum.await?, 6);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// The handle reports them; see [`TaskError`].
+    #[doc(alias("run_in_executor", "spawn_blocking"))]
+    pub fn submit<F, A, M>(&self, function: F, args: A) -> JoinHandle<F::Output>
+    where
+        F: Task<A, M> + Send + 'static,
+        F::Output: Send + 'static,
+        A: Send + 'static,
+        M: 'static,
+    {
+        submit_to(&self.core, self.core.try_room(), None, function, args)
+    }
+
+    /// Like [`submit`](Self::submit), with options for this task.
+    pub fn submit_with<F, A, M>(
+        &self,
+        options: &TaskOptions,
+        function: F,
+        args: A,
+    ) -> JoinHandle<F::Output>
+    where
+        F: Task<A, M> + Send + 'static,
+        F::Output: Send + 'static,
+        A: Send + 'static,
+        M: 'static,
+    {
+        let options = Some(Arc::new(options.clone()));
+        submit_to(&self.core, self.core.try_room(), options, function, args)
+    }
+
+    /// Submits if the queue has room, and hands the arguments back if not.
+    ///
+    /// # Errors
+    /// The reason is `is_rejected()` if the queue is full, `is_shutdown()` after a shutdown.
+    pub fn try_submit<F, A, M>(
+        &self,
+        function: F,
+        args: A,
+    ) -> Result<JoinHandle<F::Output>, TrySubmitError<A>>
+    where
+        F: Task<A, M> + Send + 'static,
+        F::Output: Send + 'static,
+        A: Send + 'static,
+        M: 'static,
+    {
+        match self.core.try_room() {
+            Ok(room) => Ok(submit_to(&self.core, Ok(room), None, function, args)),
+            Err(error) => Err(TrySubmitError::new(error, args)),
+        }
+    }
+
+    /// Waits for room in the queue, as tokio's channels do. The permit is good for one task.
+    ///
+    /// ```
+    /// use concurrent_futures::ThreadPoolExecutor;
+    ///
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = ThreadPoolExecutor::builder().queue_capacity(16).build()?;
+    /// let text = String::from("four");
+    /// let permit = pool.reserve().await?;
+    /// assert_eq!(permit.submit(move || text.len(), ()).await?, 4);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// `is_shutdown()` if the executor was shut down, also while waiting.
+    ///
+    /// # Cancel safety
+    /// Cancel safe; a dropped caller loses its place in the line.
+    pub async fn reserve(&self) -> Result<ThreadPermit<'_>, TaskError> {
+        Ok(ThreadPermit::new(&self.core, self.core.room().await?))
+    }
+
+    /// Calls `function` on each item, and gives the results as an ordered stream. All threads share
+    /// the one function, so it may capture what is neither `Clone` nor `Copy`. Unlike
+    /// [`ExecutorExt::map`](crate::ExecutorExt), items and results need nothing of serde.
+    ///
+    /// Lazy: nothing runs until the stream is polled, and at most
+    /// [`buffer_size`](Map::buffer_size) items are ahead of the consumer.
+    ///
+    /// ```
+    /// use std::sync::Mutex;
+    /// use concurrent_futures::ThreadPoolExecutor;
+    /// use futures::TryStreamExt as _;
+    ///
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = ThreadPoolExecutor::new()?;
+    /// let total = Mutex::new(0);
+    /// let add = move |n: u32| {
+    ///     *total.lock().unwrap() += n;
+    ///     n.to_string()
+    /// };
+    /// let texts: Vec<String> = pool.map(add, 1..=3).try_collect().await?;
+    /// assert_eq!(texts, ["1", "2", "3"]);
+    /// # Ok(()) }
+    /// ```
+    #[doc(alias("Executor.map", "imap", "starmap"))]
+    pub fn map<F, I, M>(&self, function: F, items: I) -> Map<F::Output>
+    where
+        I: IntoIterator + Send + 'static,
+        I::IntoIter: Send + 'static,
+        I::Item: Send + 'static,
+        F: MapTask<I::Item, M> + Send + Sync + 'static,
+        F::Output: Send + 'static,
+        M: 'static,
+    {
+        self.map_stream(function, futures::stream::iter(items))
+    }
+
+    /// Like [`map`](Self::map), over the items of a stream.
+    pub fn map_stream<F, S, M>(&self, function: F, items: S) -> Map<F::Output>
+    where
+        S: Stream + Send + 'static,
+        S::Item: Send + 'static,
+        F: MapTask<S::Item, M> + Send + Sync + 'static,
+        F::Output: Send + 'static,
+        M: 'static,
+    {
+        let calls = Calls::new(self.core.clone(), ByArc::new(function), items);
+        Map::new(self.core.max_workers(), calls)
+    }
+
+    /// As `submit`, into `room`.
+    #[cfg(feature = "tower")]
+    pub(crate) fn submit_into<F, A, M>(
+        &self,
+        room: Result<Room, TaskError>,
+        function: F,
+        args: A,
+    ) -> JoinHandle<F::Output>
+    where
+        F: Task<A, M> + Send + 'static,
+        F::Output: Send + 'static,
+        A: Send + 'static,
+        M: 'static,
+    {
+        submit_to(&self.core, room, None, function, args)
+    }
+}
+
+/// The executor is its core. Handles and maps hold the core alone, so they see the executor's drop.
+#[async_trait]
+impl Intake for ThreadPoolExecutor {
+    #[cfg(feature = "process")]
+    fn spawn_job(&self, job: Job) {
+        self.core.spawn_job(job);
+    }
+
+    fn try_room(&self) -> Result<Room, TaskError> {
+        self.core.try_room()
+    }
+
+    async fn room(&self) -> Result<Room, TaskError> {
+        self.core.room().await
+    }
+
+    fn handle(&self) -> Arc<dyn Executor> {
+        self.core.clone()
+    }
+}
+
+#[async_trait]
+impl Executor for ThreadPoolExecutor {
+    async fn shutdown_with(&self, how: Shutdown) -> ShutdownReport {
+        self.core.shutdown_with(how).await
+    }
+
+    fn max_workers(&self) -> usize {
+        self.core.max_workers()
+    }
+
+    fn stats(&self) -> Stats {
+        self.core.stats()
+    }
+}
+
+impl fmt::Debug for ThreadPoolExecutor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.core.fmt(f)
+    }
+}
+
+impl Drop for ThreadPoolExecutor {
+    fn drop(&mut self) {
+        self.core.close();
+    }
+}
