@@ -123,7 +123,7 @@ fn main() {
         }
     };
     if let Some(folder) = path.parent() {
-        let _ = std::fs::create_dir_all(folder); // Whatever is wrong with it is told below.
+        let _ = std::fs::create_dir_all(folder); // An error here shows again below.
     }
     match std::fs::write(&path, plot::draw(&table, &drawn, class)) {
         Ok(()) => println!("Drawn in {}.", path.display()),

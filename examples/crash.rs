@@ -1,5 +1,5 @@
-//! A pool that goes on whatever a task does to its process. Each death is the error of one task,
-//! and the next task gets a new worker.
+//! A pool keeps working when tasks kill their processes. Each death is the error of one task, and the next
+//! task gets a new worker.
 //!
 //! Run it with `cargo run --release --example crash`.
 
@@ -48,11 +48,11 @@ fn descend(depth: u64) -> u64 {
     hint::black_box(descend(depth + 1) + 1)
 }
 
-/// Ends as the kernel ends a process when memory runs out.
+/// Kills this process in the way the kernel does when memory runs out.
 fn kill() -> u64 {
     kill_process(getpid(), Signal::KILL).expect("a process may kill itself");
     loop {
-        thread::park(); // The signal is on its way.
+        thread::park(); // Until the signal arrives.
     }
 }
 

@@ -1,7 +1,8 @@
-//! A function that has a lock calls another that takes it. That would wait for itself for ever; it is told instead, with
-//! both places. With a lock that a task can take again, it goes well.
+//! A function that holds a lock calls another one that takes the same lock. The task would wait for itself
+//! forever. The deadlock detector ends it with an error that names both places. With a lock that a task can
+//! take again, both functions finish.
 //!
-//! Run it with `cargo run --release --example deadlock`; `-- --fast` waits less before it tells.
+//! Run it with `cargo run --release --example deadlock`; `-- --fast` waits for less time before it reports.
 
 use std::env;
 use std::error::Error;
@@ -44,7 +45,7 @@ mod mended {
 async fn main() -> Result<(), Box<dyn Error>> {
     let is_fast = env::args().any(|argument| argument == "--fast");
     let patience = Duration::from_millis(if is_fast { 10 } else { 1000 });
-    Detection::new().patience(patience).enable(); // Debug builds have it on.
+    Detection::new().patience(patience).enable(); // On by default in debug builds.
 
     let task = tokio::spawn(async { wrong::f(&Lock::new(())).await });
     match task.await {
@@ -56,7 +57,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// What the task panicked with.
+/// The message of the task's panic.
 fn message_of(error: tokio::task::JoinError) -> Result<String, Box<dyn Error>> {
     let panic = error.try_into_panic()?;
     let message = panic.downcast::<String>();

@@ -1,5 +1,5 @@
-//! Two tasks take two locks in opposite orders. That is told when it is seen, and ended when it is a deadlock. When both
-//! take them in one order, all goes well.
+//! Two tasks take two locks in opposite orders. The detector reports the opposite orders, and ends the
+//! deadlock when it happens. When both tasks take the locks in one order, both finish.
 //!
 //! Run it with `cargo run --release --example lock_order`; `-- --fast` pauses less.
 
@@ -18,8 +18,7 @@ static LOCK_2: LazyLock<Lock<()>> = LazyLock::new(Lock::default);
 
 type Guard = LockGuard<'static, ()>;
 
-/// Takes two locks, each given by its number and what waits for it. The pause in between gives another time for its
-/// first one.
+/// Takes two locks, each with its number. The pause in between lets the other task take its first lock.
 async fn acquire(
     thread: u32,
     order: [(u32, impl Future<Output = Guard>); 2],
@@ -54,7 +53,7 @@ async fn in_opposite_orders(pause: Duration) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The second task begins when the first has both locks, and waits until they are free.
+/// The second task starts when the first holds both locks, and waits until they are free.
 async fn in_one_order(pause: Duration) -> Result<(), JoinError> {
     let begin = Arc::new(Event::new());
     let begins = begin.clone();
@@ -78,7 +77,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let pause = Duration::from_millis(if is_fast { 10 } else { 1000 });
     let detection = Detection::new().patience(pause);
     let detection = detection.on_report(|report| println!("{report}"));
-    detection.enable(); // Debug builds have it on, with the report on stderr.
+    detection.enable(); // On by default in debug builds, with reports on stderr.
 
     println!("In opposite orders:");
     in_opposite_orders(pause).await?;
@@ -87,7 +86,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// What the task panicked with.
+/// The message of the task's panic.
 fn message_of(error: JoinError) -> Result<String, Box<dyn Error>> {
     let panic = error.try_into_panic()?;
     let message = panic.downcast::<String>();

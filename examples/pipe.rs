@@ -1,4 +1,5 @@
-//! A worker process doubles what comes through a pipe, and sends it back: the program prints `6`, `8` and `10`.
+//! A worker process doubles each number that it receives through a pipe, and sends it back. The program
+//! prints `6`, `8` and `10`.
 //!
 //! Run it with `cargo run --release --example pipe`.
 

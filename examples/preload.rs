@@ -1,5 +1,5 @@
-//! A large table, loaded once and shared by eight workers: what each has for itself, and what it
-//! shares, by way of the fork server and by way of `Spawn`, whose workers load one each.
+//! Eight workers use a large table. With the fork server, the table is loaded once and shared. With
+//! `Spawn`, each worker loads its own. The program prints the private and the shared memory of each worker.
 //!
 //! `cargo run --release --example preload [-- --mib 64]`
 
@@ -21,7 +21,7 @@ fn load(mib: usize) {
 
 /// Reads the table, and measures this process.
 fn look_up() -> Memory {
-    let table = TABLE.get().expect("it was loaded before the first task");
+    let table = TABLE.get().expect("the table is loaded by now");
     black_box(
         table
             .iter()
@@ -61,7 +61,7 @@ async fn measure(method: StartMethod, mib: usize) -> Result<(), Box<dyn std::err
     println!("  worker      private       shared   proportional");
     let mut seen: Vec<Memory> = Vec::new();
     while seen.len() < WORKERS {
-        // Each busy for a moment, so that all get something to do.
+        // Each call is busy for a moment, so that all workers get some.
         let handles: Vec<_> = (0..WORKERS).map(|_| pool.submit(look_up, ())).collect();
         for handle in handles {
             let memory = handle.await?;

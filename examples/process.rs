@@ -1,4 +1,4 @@
-//! A function in a process of its own, which prints to the same stdout.
+//! Runs a function in its own process, which prints to the same stdout.
 //!
 //! Run it with `cargo run --release --example process`.
 

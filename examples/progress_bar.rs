@@ -12,7 +12,7 @@ use futures::StreamExt as _;
 
 const NUMBERS: u64 = 1_000_000;
 
-/// How many steps it takes to reach 1 (halve what is even, triple and add one to what is odd).
+/// How many steps it takes to reach 1: an even number is halved, an odd one is tripled and incremented.
 fn steps_to_one(mut n: u64) -> u64 {
     let mut steps = 0;
     while n > 1 {

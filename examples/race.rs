@@ -1,5 +1,5 @@
-//! Two tasks add to a counter, each with a pause between reading and writing. Without a lock one update is lost; under a
-//! lock none is.
+//! Two tasks add to a counter, each with a pause between reading and writing. Without a lock, one update is
+//! lost. With a lock, both count.
 //!
 //! Run it with `cargo run --release --example race`; `-- --fast` pauses less.
 

@@ -1,5 +1,5 @@
-//! How late a heartbeat on the runtime gets while CPU-bound work runs: on the runtime itself, on
-//! threads, and on processes.
+//! Measures the delay of a heartbeat on the runtime while CPU-bound work runs: on the runtime itself, on
+//! threads, and in processes.
 //!
 //! Run it with `cargo run --release --example responsive`.
 
@@ -16,7 +16,7 @@ const BEAT: Duration = Duration::from_millis(5);
 const CALLS: usize = 8;
 const CALL_MS: u64 = 100;
 
-/// Keeps a CPU busy for so many milliseconds, and never yields.
+/// Keeps a CPU busy for some milliseconds, and never yields.
 fn crunch(milliseconds: u64) -> u64 {
     let end = std::time::Instant::now() + Duration::from_millis(milliseconds);
     let mut steps = 0_u64;
@@ -26,7 +26,7 @@ fn crunch(milliseconds: u64) -> u64 {
     steps
 }
 
-/// What a careless service does: the calls run on the threads that drive all its tasks.
+/// The mistake of a careless service: the calls run on the threads that drive all its tasks.
 async fn inline() -> Result<(), Box<dyn Error>> {
     let calls = (0..CALLS).map(|_| tokio::spawn(async { crunch(CALL_MS) }));
     try_join_all(calls).await?;
@@ -40,7 +40,7 @@ async fn on(executor: &dyn Executor) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Does `work` beside a heartbeat. Says how late the worst beat was.
+/// Runs `work` beside a heartbeat. Returns the delay of the latest beat.
 async fn worst_delay(
     work: impl Future<Output = Result<(), Box<dyn Error>>>,
 ) -> Result<Duration, Box<dyn Error>> {

@@ -1,11 +1,11 @@
-//! Everything at once, for as long as you like: work of every kind on every start method, under
-//! cancels, time-outs and retirements, while workers, the processes that fork them, and whole programs
-//! are killed at random. Afterwards each task has had one outcome, the right one, and ran at most as
-//! often as it may; nothing is left running or open, and the memory is where it was.
+//! A stress test: work of every kind on every start method, with cancels, timeouts and retirements, while
+//! workers, fork servers and whole programs are killed at random. At the end, each task has exactly one
+//! outcome, the right one, and ran at most as often as it may. No process is left, no descriptor is open,
+//! and memory use is back where it was.
 //!
 //! `cargo run --release --example soak -- --seconds 60 [--seed 7] [--method Spawn|ForkServer|Fork]`
 //!
-//! It plays in sessions, each a process of its own with a seed of its own, which is told if it fails.
+//! It runs in sessions. Each is a separate process with its own seed, and an error names the seed.
 
 use std::collections::{BTreeMap, HashMap};
 use std::error::Error;
@@ -27,13 +27,13 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 use tokio::runtime;
 
-/// In the environment of all processes of a session, by which those that are left are found.
+/// The environment variable of all processes of a session. It finds processes that are left.
 const MARK: &str = "CONCURRENT_FUTURES_SOAK";
-/// How long something may take that takes a moment.
+/// The longest wait for something that takes a moment.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How often an idempotent task is run again.
 const RETRIES: u32 = 2;
-/// How much more memory a session may hold in the end, in KiB.
+/// How much more memory a session may use at its end, in KiB.
 const GROWTH: u64 = 24 * 1024;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -179,7 +179,7 @@ impl FromStr for Report {
     }
 }
 
-/// Session after session, until the time is up.
+/// Runs sessions until the time is up.
 fn soak(options: &Options) -> Result<(), Box<dyn Error>> {
     println!("seed {}", options.seed);
     let begun = Instant::now();
@@ -226,14 +226,15 @@ fn soak(options: &Options) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Plays a session in a process of its own, or kills that in the middle. Then nothing of it is left.
+/// Runs a session in its own process, or kills that process in the middle. Then checks that nothing of it
+/// is left.
 fn session(
     method: StartMethod,
     seed: u64,
     kill_after: Option<Duration>,
 ) -> Result<Option<Report>, Box<dyn Error>> {
     let mark = format!("{}.{seed}", std::process::id());
-    let directory = std::env::temp_dir().join(format!("soak.{mark}")); // It stays if the session fails.
+    let directory = std::env::temp_dir().join(format!("soak.{mark}")); // Kept if the session fails.
     fs::create_dir(&directory)?;
     let mut child = Command::new(std::env::current_exe()?)
         .args(["--session".as_ref(), directory.as_os_str()])
@@ -288,7 +289,7 @@ fn processes_marked(mark: &str) -> Vec<String> {
         .collect()
 }
 
-/// Looks until it is as it should be, for what nobody announces.
+/// Checks again and again until the check succeeds, for conditions that send no event.
 fn eventually(mut check: impl FnMut() -> Result<(), String>) -> Result<(), String> {
     let begun = Instant::now();
     loop {
@@ -300,10 +301,10 @@ fn eventually(mut check: impl FnMut() -> Result<(), String>) -> Result<(), Strin
     }
 }
 
-/// How often each task ran, by the lines that they left. A line that was cut off by a kill counts.
+/// Counts how often each task ran, by the lines that the tasks wrote. A line that a kill cut off counts.
 fn check_runs(file: &Path) -> Result<HashMap<u64, u32>, Box<dyn Error>> {
     let mut runs = HashMap::new();
-    // None has run if there is none.
+    // Without the file, none has run.
     for line in fs::read_to_string(file).unwrap_or_default().lines() {
         let (kind, number) = line.split_at(1);
         let count: &mut u32 = runs.entry(number.parse()?).or_default();
@@ -316,7 +317,7 @@ fn check_runs(file: &Path) -> Result<HashMap<u64, u32>, Box<dyn Error>> {
     Ok(runs)
 }
 
-/// What a task does, besides leaving its number in the file.
+/// What a task does, besides writing its number to the file.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 enum Deed {
     Compute,
@@ -325,15 +326,15 @@ enum Deed {
     Panic,
     Abort,
     Exit,
-    /// As often as not, by a coin that falls in the worker.
+    /// In half of the runs, by a random bit of the worker.
     MayAbort,
 }
 
-/// The task: it leaves its number in the file, and computes for so many microseconds.
+/// The task: writes its number to the file, and computes for some microseconds.
 fn work(file: PathBuf, number: u64, deed: Deed, micros: u64) -> u64 {
     let kind = if deed == Deed::MayAbort { 'i' } else { 't' };
     let file = File::options().append(true).create(true).open(file);
-    // In one piece, as others write there too.
+    // In one write, because other tasks write there too.
     let written = file.and_then(|mut file| file.write_all(format!("{kind}{number}\n").as_bytes()));
     written.expect("the session's directory is there");
     let begun = Instant::now();
@@ -380,7 +381,7 @@ impl Session {
         let mut settled = None;
         for number in 0..rounds {
             self.round(number);
-            // By the second round all is there that is made once and kept.
+            // By the second round, everything exists that is created once and kept.
             if number == 1 {
                 settled = Some((open_descriptors(), resident_memory()));
             }
@@ -423,8 +424,8 @@ impl Session {
             left if left.is_empty() => Ok(()),
             left => Err(format!("{left:?} are left")),
         })
-        .expect("its processes are gone");
-        let runs = check_runs(&file).expect("each ran as often as it may");
+        .expect("its processes have ended");
+        let runs = check_runs(&file).expect("each ran at most as often as it may");
         for (task, outcome) in outcomes {
             let ran = runs.contains_key(&task);
             let name = outcome.check(ran);
@@ -438,7 +439,7 @@ impl Session {
     }
 }
 
-/// What became of a task.
+/// How a task ended.
 struct Outcome {
     task: u64,
     deed: Deed,
@@ -447,7 +448,7 @@ struct Outcome {
 }
 
 impl Outcome {
-    /// Sees that it is one that may be, and calls it by a name.
+    /// Checks that the outcome is allowed, and returns its name.
     fn check(&self, ran: bool) -> &'static str {
         let error = match &self.result {
             Ok(result) => {
@@ -519,7 +520,7 @@ impl Round {
         if dice.one_in(3) {
             builder = builder.idle_timeout(dice.micros(5_000));
         }
-        // A session tells much that nobody reads.
+        // Nothing reads the output of a session.
         builder = builder.stderr(match dice.below(3) {
             0 => Output::lines(|line| assert!(!line.text().contains('\n'))),
             _ => Output::null(),
@@ -595,7 +596,7 @@ impl Round {
             9 => self.kill_a_worker(),
             10 => self.stream(),
             11 => tokio::task::yield_now().await,
-            // Not to wait for anything: the tasks are to be found at all points of their way.
+            // Waits for no event: a kill should hit the tasks at any point.
             12 => tokio::time::sleep(self.dice.micros(3000)).await,
             13 => self.submit(&plain.retries(RETRIES), Deed::MayAbort, 500),
             14 => {
@@ -622,9 +623,9 @@ impl Round {
         }
     }
 
-    /// The only child of this process that is no worker.
+    /// The only child of this process that is not a worker.
     fn kill_the_fork_server(&mut self) {
-        // Without it, a pool of forks has no more workers: seldom, lest it is all that happens.
+        // Without it, a pool with `Fork` gets no more workers. So this happens seldom.
         let seldom = self.method == StartMethod::Fork && !self.dice.one_in(8);
         if self.method == StartMethod::Spawn || seldom {
             return;
@@ -660,7 +661,7 @@ impl Round {
         });
     }
 
-    /// Sometimes all workers are sent away. Says whether the pool goes on.
+    /// Sometimes ends all workers. Returns whether the pool continues.
     fn begin_to_end(&mut self) -> bool {
         match self.dice.below(8) {
             0 => self.pool.terminate_workers(),
@@ -670,7 +671,7 @@ impl Round {
         false
     }
 
-    /// There are as many workers again as there have to be, and they work.
+    /// Waits until the pool has its full number of workers again, and checks that they work.
     async fn is_restored(&self) {
         let begun = Instant::now();
         while self.pool.workers().len() < self.min_workers {
@@ -740,7 +741,7 @@ fn within<F: Future>(future: F) -> impl Future<Output = F::Output> {
 
 fn kill(pid: u32, signal: Signal) {
     let pid = Pid::from_raw(pid.cast_signed()).expect("a process id");
-    let _ = kill_process(pid, signal); // It may have gone by now.
+    let _ = kill_process(pid, signal); // The process may have ended already.
 }
 
 /// The processes that this one has started and not waited for, zombies included.

@@ -42,7 +42,7 @@ impl Alarm {
         }
     }
 
-    /// Whether its time has come: its action ran, runs, or is about to run.
+    /// Whether its time has come: the action has run, runs, or is about to run.
     #[cfg(feature = "process")]
     pub(crate) fn has_fired(&self) -> bool {
         self.fired.load(Ordering::Acquire)

@@ -1,22 +1,23 @@
-//! A [`TaskError`] as the answer of an [axum](https://docs.rs/axum) handler (feature `axum`).
+//! A [`TaskError`] as the response of an [axum](https://docs.rs/axum) handler (feature `axum`).
 
 use axum_core::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 
 use crate::executor::error::TaskError;
 
-/// After so many seconds a client may try again that was refused for want of room.
+/// How many seconds a client waits before it retries, after the queue was full or its task waited there for
+/// too long.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 
-/// A handler may return `Result<_, TaskError>`. The client learns nothing of the inside: log the error
-/// for that.
+/// Lets a handler return `Result<_, TaskError>`. The response has no details of the error: log the error if
+/// you need them.
 ///
 /// | error | status |
 /// |---|---|
-/// | the queue was full, or the task waited there for too long | 503, with `Retry-After: 1` |
-/// | cancelled, shut down, or no worker could be made ready | 503 |
-/// | time-out | 504 |
-/// | anything else: a panic, a lost worker, what cannot be encoded | 500 |
+/// | the queue is full, or the task waited in it for too long | 503, with `Retry-After: 1` |
+/// | the task was cancelled, the executor has shut down, or no worker became ready | 503 |
+/// | the task ran longer than its timeout | 504 |
+/// | any other: a panic, a lost worker, an encoding error | 500 |
 ///
 #[cfg_attr(not(doctest), doc = include_str!("guide/snippets/axum.md"))]
 impl IntoResponse for TaskError {

@@ -1,12 +1,12 @@
-//! Work that waits for a worker: by priority, then in the order of submission. Cancelled work leaves
-//! at once. The backlog has no bound of its own: each entry brings its [`Room`](crate::Room).
+//! Work that waits for a worker, by priority and then in the order of submission. Cancelled work leaves at
+//! once. The backlog has no limit of its own: each entry holds its [`Room`](crate::Room).
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::executor::promise::Ticket;
 
-/// What can wait in a backlog.
+/// An entry of a backlog.
 pub(crate) trait Pending {
     fn ticket(&self) -> &Ticket;
 
@@ -26,10 +26,10 @@ pub(crate) struct Popped<T> {
 
 #[derive(Debug)]
 pub(crate) struct Backlog<T> {
-    /// A lane for each priority with waiting entries, the most urgent first.
+    /// A lane for each priority that has entries, the most urgent first.
     lanes: BTreeMap<Reverse<i32>, PriorityLane<T>>,
-    /// The last lane that became empty, kept for its memory: most backlogs fill and empty one lane all
-    /// the time.
+    /// The last lane that became empty, kept for its memory: most backlogs have one lane, which fills and
+    /// empties all the time.
     spare: PriorityLane<T>,
     len: usize,
     items: usize,
@@ -88,7 +88,7 @@ impl<T: Pending> Backlog<T> {
         removed
     }
 
-    /// Takes everything out, in order.
+    /// Removes all entries, in order.
     pub(crate) fn drain(&mut self) -> Vec<T> {
         let lanes = std::mem::take(self).lanes.into_values();
         let places = lanes.flat_map(|lane| lane.places);
@@ -104,15 +104,15 @@ impl<T: Pending> Backlog<T> {
         self.len
     }
 
-    /// How many items wait: a chunk of a `map` counts as many as it has.
+    /// How many items wait. A chunk of a `map` counts as its number of items.
     pub(crate) fn items(&self) -> usize {
         self.items
     }
 }
 
-/// Entries in the order of their numbers, ticket first, then item. They arrive nearly sorted and leave
-/// from the front. A cancelled entry leaves a gap. Neither end is a gap, and at most half of the places
-/// are gaps, so the cost of a step does not depend on the length.
+/// Entries in the order of their numbers: ticket first, then item. They arrive nearly sorted, and leave
+/// from the front. A cancelled entry leaves a gap. Neither end is a gap, and at most half of the places are
+/// gaps, so the cost of a step does not grow with the number of entries.
 #[derive(Debug)]
 struct PriorityLane<T> {
     places: VecDeque<BacklogPlace<T>>,
@@ -155,7 +155,7 @@ impl<T> PriorityLane<T> {
         if self.places.back().is_none_or(|last| last.number < number) {
             return self.places.push_back(place);
         }
-        // Two were submitted at the same time, or one comes back. Its place is near an end.
+        // Two were submitted at the same time, or an entry returns. Its position is near an end.
         let at = self.places.partition_point(|place| place.number < number);
         match &mut self.places[at] {
             gap if gap.number == number && gap.entry.is_none() => {

@@ -1,7 +1,7 @@
-//! A function as a number. A worker is the same executable as its parent, so a function lies
-//! at the same distance from a fixed one, the anchor, in both; only the place where the system
-//! put the executable differs. This is the one file besides `sys` with unsafe code: it turns the
-//! distance back into a function, and makes a function item out of its type alone.
+//! A function as a number. A worker runs the same executable as its parent. So each function has the same
+//! distance from a fixed one, the anchor, in both; only the load address differs. This is the one file
+//! besides `sys` with unsafe code: it turns the distance back into a function, and creates a function item
+//! from its type alone.
 
 #![expect(
     unsafe_code,
@@ -16,40 +16,40 @@ pub(crate) use crate::wire::FunctionOffset;
 use crate::wire::descriptors::Descriptor;
 use crate::wire::{Chain, Reader};
 
-/// A task's function as a worker calls it: for each item, arguments in, outcome out.
+/// What a worker calls to run a task's function: for each item, arguments in, outcome out.
 pub(crate) type EntryPoint = fn(&mut dyn Desk);
 
-/// Where an entry gets the items of a call and leaves their outcomes.
+/// Where an entry point gets the items of a call and leaves their outcomes.
 pub(crate) trait Desk {
-    /// How many items at the front of the input have been dealt with elsewhere.
+    /// How many items at the front of the input this call skips.
     fn skip(&self) -> u32;
 
-    /// The input as it stands, to pass over items.
+    /// The rest of the input, to skip items.
     fn input(&mut self) -> &mut Reader;
 
-    /// Claims the first item; false if it is no longer wanted. After a true, the entry takes the `item`
-    /// and calls `answer`.
+    /// Claims the first item. Returns false if it is no longer wanted. After true, the entry point takes
+    /// the `item` and calls `answer`.
     fn claim(&mut self) -> bool;
 
-    /// Where the item's arguments are read from, the descriptors that came beside them, and where its
-    /// value is to be put.
+    /// The reader of the item's arguments, the descriptors that came with them, and the chain for its
+    /// value.
     fn item(&mut self) -> (&mut Reader, &mut Vec<Descriptor>, &mut Chain);
 
-    /// Leaves the outcome of the item, and claims the next one; as `claim`, and false if there is none.
+    /// Leaves the outcome of the item and claims the next one. Returns false if there is none, or if it is
+    /// no longer wanted.
     fn answer(&mut self, answer: Answer) -> bool;
 }
 
-/// What became of one item.
+/// How one item ended.
 pub(crate) enum Answer {
-    /// The value has been put where it goes.
+    /// The value is in the chain that `item` returned.
     Value,
     Panicked(PanicReport),
     Undecodable(String),
     Unencodable(String),
 }
 
-/// The fixed point. Its body matters little, but must not be the same as another's, lest the
-/// linker folds the two.
+/// The fixed function. Its body must differ from every other function's: the linker may merge equal ones.
 #[inline(never)]
 fn anchor(desk: &mut dyn Desk) {
     std::hint::black_box(desk.skip());
@@ -60,49 +60,49 @@ fn anchor_address() -> usize {
     anchor as EntryPoint as usize
 }
 
-/// What an entry does with its function, once it has it.
+/// What an entry point does with its function.
 pub(crate) trait Serve<F> {
     fn serve(function: F, desk: &mut dyn Desk);
 }
 
-/// The entry of `F`: what a worker calls to have `S` serve with it.
+/// The entry point of `F`: a worker calls it to serve the function with `S`.
 fn enter<F: Copy + Send + Sync + 'static, S: Serve<F>>(desk: &mut dyn Desk) {
     const { assert_stateless::<F>() };
-    // SAFETY: `F` has no bytes, so any address that is aligned and not null holds one. It may be
-    // copied from the value that `FunctionOffset::of` was called with, in the parent: nothing else
-    // gives the address of this function away.
+    // SAFETY: `F` has no bytes, so every address that is aligned and not null holds a value of it. A value
+    // exists, and is `Copy`: only `FunctionOffset::of` returns the address of this function, and it takes a
+    // value, in the parent.
     let function = unsafe { std::ptr::NonNull::<F>::dangling().read() };
     S::serve(function, desk);
 }
 
 impl FunctionOffset {
-    /// The offset of the entry of a function, or nothing if it does not lie in the main executable:
-    /// code of a shared library may lie elsewhere in a worker.
+    /// The offset of the entry point of a function. `None` if it is not in the main executable: a shared
+    /// library may have another address in a worker.
     pub(crate) fn of<F: Copy + Send + Sync + 'static, S: Serve<F>>(_: &F) -> Option<Self> {
         let address = enter::<F, S> as EntryPoint as usize;
         let both_inside = sys::in_executable(address) && sys::in_executable(anchor_address());
         both_inside.then(|| Self(address.wrapping_sub(anchor_address()) as i64))
     }
 
-    /// The entry at this offset, or nothing if it lies outside the code of the executable.
+    /// The entry point at this offset. `None` if it is outside the executable's code.
     pub(crate) fn entry(self) -> Option<EntryPoint> {
         let address = anchor_address().wrapping_add(self.0 as usize);
         sys::in_executable(address).then(|| {
-            // SAFETY: offsets are made by `of` only, and reach a worker from its parent only, which
-            // has compared the identity of its build with the worker's before it sends any (see
-            // `process::start`). So an `EntryPoint` lies at this distance from the anchor in this very
-            // build, and all code of an executable keeps its distances when it is loaded.
+            // SAFETY: only `of` creates offsets. A worker receives them only from its parent, after the
+            // parent has compared the build identities of both (see `process::start`). So an `EntryPoint`
+            // is at this distance from the anchor in this same build: loading an executable keeps the
+            // distances within its code.
             unsafe { std::mem::transmute::<usize, EntryPoint>(address) }
         })
     }
 }
 
-/// Refuses, at compile time, a function that carries state.
+/// Rejects a function with state at compile time.
 pub(crate) const fn assert_stateless<F>() {
     Stateless::<F>::CHECK
 }
 
-/// The check as a constant, which the compiler reports once for each `F`, however many ask.
+/// The check as a constant, so that the compiler reports it once for each `F`.
 struct Stateless<F>(PhantomData<F>);
 
 impl<F> Stateless<F> {
@@ -130,7 +130,7 @@ mod tests {
         }
     }
 
-    /// A desk that nobody uses.
+    /// A desk that the test does not use.
     struct Bare;
 
     impl Desk for Bare {

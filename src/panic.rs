@@ -24,7 +24,7 @@ pub(crate) struct PanicReport {
 #[cfg(feature = "serde")]
 record!(PanicReport as "PanicReport" { message, location = None, backtrace = None });
 
-/// Where in the source a task panicked; displays as `file:line:column`.
+/// The place in the source where a task panicked. Displays as `file:line:column`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Location {
     file: String,
@@ -88,7 +88,7 @@ impl fmt::Display for PanicReport {
 thread_local! {
     /// How many calls of `catch` are on this thread's stack.
     static WATCHED: Cell<usize> = const { Cell::new(0) };
-    /// What the hook saw of the latest panic on this thread.
+    /// What the hook recorded of the latest panic on this thread.
     static SEEN: RefCell<Option<(Option<Location>, Option<String>)>> = const { RefCell::new(None) };
 }
 
@@ -106,7 +106,7 @@ pub(crate) fn catch<R>(function: impl FnOnce() -> R) -> Result<R, PanicReport> {
             location,
             backtrace,
         };
-        // A payload may panic as it is dropped; only the report counts.
+        // Dropping the payload may panic too. Only the report matters.
         let _ = std::panic::catch_unwind(AssertUnwindSafe(|| drop(payload)));
         report
     })

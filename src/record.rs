@@ -1,7 +1,7 @@
 //! Reports as data: serde's two traits for structs of named fields and for enums of plain words.
 //!
-//! A field has the name that it has in the struct. A reader takes the fields in any order and ignores
-//! those it does not know. A format without names (bincode, postcard) holds them in the order of the
+//! A field keeps its name from the struct. A reader takes the fields in any order and ignores unknown
+//! ones. A format without names (bincode, postcard) holds them in the order of the
 //! `record!` line, so a new field goes to the end of that line and has a default.
 //!
 //! Two macros rather than `#[derive]`: `serde_derive` would be one more crate in every build, for seven
@@ -11,7 +11,7 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, Visitor};
 
-/// `record!(Type as "Name" { field, other = default })`: a field without a default must be there.
+/// `record!(Type as "Name" { field, other = default })`: a field without a default is required.
 macro_rules! record {
     ($Type:ident as $name:literal { $($field:ident $(= $default:expr)?),* $(,)? }) => {
         impl serde::Serialize for $Type {
@@ -72,7 +72,7 @@ macro_rules! record {
     };
 }
 
-/// The value of a field, or its default; a field without one is missing.
+/// The value of a field, or its default. Without a default, a missing field is an error.
 macro_rules! given {
     ($field:ident) => {
         $field.ok_or_else(|| serde::de::Error::missing_field(stringify!($field)))?
@@ -135,7 +135,7 @@ macro_rules! words {
 pub(crate) use words;
 pub(crate) use {given, record};
 
-/// Reads a name, or its number where the format has no names. Nothing if it is none of these.
+/// Reads a name, or its number where the format has no names. `None` if the name or number is unknown.
 pub(crate) struct OneOf(pub(crate) &'static [&'static str]);
 
 impl<'de> DeserializeSeed<'de> for OneOf {
@@ -262,7 +262,7 @@ mod tests {
             [read("red"), read("green")],
             [Ok(Light::Red), Ok(Light::Green)]
         );
-        let error = read("blue").expect_err("no such word");
+        let error = read("blue").expect_err("an unknown word");
         assert!(error.to_string().contains(r#"["red", "green"]"#), "{error}");
     }
 }

@@ -1,4 +1,4 @@
-//! What cannot be is refused by a clear, typed error, and nothing hangs.
+//! Invalid input fails with a clear, typed error, and nothing hangs.
 
 #![cfg(feature = "process")]
 #![cfg(target_os = "linux")]
@@ -17,7 +17,7 @@ fn double(x: u64) -> u64 {
     x * 2
 }
 
-/// The error says what is wrong in so many words.
+/// The error names what is wrong.
 fn is_refused<T: std::fmt::Debug>(outcome: Result<T, BuildError>, words: &[&str]) {
     let error = outcome.expect_err("it is refused");
     assert!(error.is_invalid_setting(), "{error}");

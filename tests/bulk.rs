@@ -1,5 +1,5 @@
-//! Large arguments and results, which go through memory that parent and worker share: they come whole
-//! and in order, whatever is killed or cancelled in between, and leave nothing behind.
+//! Large arguments and results, which travel through memory that parent and worker share. They arrive
+//! complete and in order, whatever is killed or cancelled meanwhile, and leave nothing behind.
 
 #![cfg(feature = "process")]
 #![cfg(target_os = "linux")]
@@ -229,7 +229,7 @@ async fn large_arguments_that_are_taken_back_are_passed_over() {
         assert!(
             within(unwanted)
                 .await
-                .expect_err("nobody wants it")
+                .expect_err("it is unwanted")
                 .is_cancelled()
         );
         assert!(within(wanted).await.expect("an echo") == noise(2, 3 * MIB));
@@ -269,7 +269,7 @@ fn large_payloads_leave_no_descriptor_and_no_memory_when_the_worker_idles() {
                 assert!(bytes == vec![round; 48 * MIB]);
                 let shared = within(pool.submit(shared_while_it_runs, bytes)).await;
                 assert!(shared.expect("it ran") > theirs + OTHERS);
-                // The memory they shared goes back, and what either had kept for the next payload.
+                // The shared memory is freed, and so are the buffers that both kept for the next payload.
                 eventually(|| status("self", "RssShmem") < own + OTHERS).await;
                 eventually(|| status(&worker, "RssShmem") < theirs + OTHERS).await;
                 eventually(|| status(&worker, "RssAnon") < 40 * KIB).await;

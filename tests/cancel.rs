@@ -1,5 +1,5 @@
-//! What cancels and time-outs do to a task that runs: in a process it is killed, at once or after
-//! its grace period; on a thread it is told.
+//! Cancels and timeouts of a running task. In a process, the task is killed, at once or after its grace
+//! period. On a thread, the task sees the request.
 
 #![cfg(feature = "process")]
 #![cfg(target_os = "linux")]
@@ -78,7 +78,7 @@ async fn aborting_a_running_task_kills_and_replaces_its_worker(method: StartMeth
     let handle = pool.submit(wait_at, gate.key());
     let guest = gate.guest().await;
     let pid = guest.pid();
-    // The place counts as taken until the process is gone.
+    // The place counts as taken until the process has ended.
     let next = pool.submit(|before: u32| (is_alive(before), std::process::id()), pid);
     assert!(handle.is_running());
     handle.abort();
@@ -128,7 +128,7 @@ async fn a_task_over_its_time_frees_its_worker(method: StartMethod) {
     let text = error.to_string();
     assert!(text.contains("slow") && text.contains("100ms"), "{text}");
     gate.guest().await.let_in().await;
-    within(next).await.expect("it had no time-out");
+    within(next).await.expect("it has no timeout");
     let restarts = pool.stats().restarts;
     assert_eq!((restarts.timed_out, restarts.crashed), (1, 0));
 }
@@ -162,7 +162,7 @@ async fn many_time_outs_at_once_end_every_task(method: StartMethod) {
     let gate = Gate::new();
     let handles = [(); 4].map(|()| pool.submit_with(&short, wait_at, gate.key()));
     for handle in handles {
-        let error = within(handle).await.expect_err("nobody lets it in");
+        let error = within(handle).await.expect_err("it is never let in");
         assert!(error.is_timeout(), "{error}");
     }
     for n in 0..8 {
@@ -170,7 +170,7 @@ async fn many_time_outs_at_once_end_every_task(method: StartMethod) {
     }
 }
 
-/// What the pool itself kills is told by its cause.
+/// The error for a kill by the pool names its cause.
 async fn a_kill_by_the_pool_is_never_reported_as_a_crash(method: StartMethod) {
     let pool = processes(method, 3);
     let gate = Gate::new();
@@ -198,7 +198,7 @@ async fn a_kill_by_the_pool_is_never_reported_as_a_crash(method: StartMethod) {
 /// Longer than a test lasts.
 const LONG: Duration = Duration::from_secs(600);
 
-/// Arrives at the first gate, and at the second when it is told to end.
+/// Arrives at the first gate, and at the second when it is asked to end.
 fn end_when_told(first: Key, second: Key, number: u64) -> u64 {
     first.wait();
     let context = worker::current().expect("inside a task");
@@ -225,10 +225,10 @@ async fn a_task_that_ends_within_its_grace_keeps_its_worker(method: StartMethod)
             handle.abort();
             assert!(handle.is_finished(), "its caller has not to wait");
         }
-        let error = within(handle).await.expect_err("it was told to end");
+        let error = within(handle).await.expect_err("it was cancelled");
         assert!(error.was_started(), "{error}");
         assert!(error.is_cancelled() == aborts && error.is_timeout() != aborts);
-        // It has been told, and still runs.
+        // It was asked to end, and still runs.
         let guest = gates[1].guest().await;
         assert!(is_alive(pid) && !next.is_finished());
         let stats = pool.stats();
@@ -241,7 +241,7 @@ async fn a_task_that_ends_within_its_grace_keeps_its_worker(method: StartMethod)
     assert_eq!((stats.failed, stats.finished), (2, 2));
 }
 
-/// Leaves its number in the directory; number 1 then waits until it is told to end.
+/// Writes its number to the directory. Number 1 then waits until it is asked to end.
 fn note_and_wait(gate: Key, directory: PathBuf, number: u64) -> u64 {
     std::fs::write(directory.join(number.to_string()), "").expect("a file");
     if number == 1 {
@@ -328,7 +328,7 @@ async fn a_task_that_ignores_its_cancel_is_terminated_then_killed(method: StartM
         let next = pool.submit(|pid: u32| (is_alive(pid), std::process::id()), pid);
         guest.let_in().await;
         handle.abort();
-        let error = within(handle).await.expect_err("it was told to end");
+        let error = within(handle).await.expect_err("it was cancelled");
         assert!(error.is_cancelled() || error.is_timeout(), "{error}");
         assert!(is_alive(pid), "its caller has not to wait");
         let guest = gates[1].guest().await; // It has got SIGTERM.
@@ -393,7 +393,7 @@ async fn a_late_kill_after(method: StartMethod, grace: Duration) {
             Ok(doubled) => assert_eq!(doubled, round * 2),
             Err(error) => assert!(error.is_cancelled(), "{error}"),
         }
-        assert_eq!(within(next).await.expect("nobody cancelled it"), round * 2);
+        assert_eq!(within(next).await.expect("not cancelled"), round * 2);
     }
     let stats = pool.stats();
     assert_eq!(
@@ -415,7 +415,7 @@ async fn a_cancelled_chunk_of_a_map_leaves_the_items_of_others_alone(method: Sta
         }
         let next = pool.submit(double, round);
         drop(map);
-        assert_eq!(within(next).await.expect("nobody cancelled it"), round * 2);
+        assert_eq!(within(next).await.expect("not cancelled"), round * 2);
     }
     assert_eq!(pool.stats().restarts.crashed, 0);
 }
@@ -542,7 +542,7 @@ async fn what_is_sent_ahead_of_a_long_task_goes_to_a_worker_that_idles(method: S
     guest.let_in().await;
 }
 
-/// A task on a thread that has arrived at a gate, and then waits until it is told to end.
+/// A task on a thread that has arrived at a gate, and then waits until it is asked to end.
 struct Deaf {
     handle: JoinHandle<()>,
     guest: Guest,

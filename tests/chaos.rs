@@ -1,6 +1,6 @@
-//! Everything at once, on every start method: see the example `soak`, which this runs for a short while.
+//! A stress test on every start method: runs the example `soak` for a short while.
 //!
-//! `CHAOS_SEED` gives it a seed, `CHAOS_SECONDS` another time.
+//! `CHAOS_SEED` sets the seed, `CHAOS_SECONDS` the duration.
 
 #![cfg(feature = "process")]
 #![cfg(target_os = "linux")]

@@ -1,4 +1,4 @@
-//! What every executor promises, held against each of them through `Arc<dyn Executor>`.
+//! What every executor promises, tested on each of them through `Arc<dyn Executor>`.
 
 #![cfg(feature = "process")]
 #[cfg(target_os = "linux")]
@@ -331,7 +331,7 @@ async fn a_time_out_counts_from_the_start_of_the_run(kind: Kind) {
     let busy = Busy::new(kind).await;
     let short = TaskOptions::new().timeout(Duration::from_millis(500));
     let in_time = busy.pool.submit_with(&short, nothing, ());
-    // When this one is refused, more than the time-out of the one before has gone by.
+    // When this one is refused, the previous one's timeout has passed.
     let clock = TaskOptions::new().queue_timeout(Duration::from_millis(600));
     let clock = busy.pool.submit_with(&clock, nothing, ());
     assert!(within(clock).await.expect_err("refused").is_rejected());
@@ -355,7 +355,7 @@ async fn a_task_that_waits_longer_than_its_queue_time_out_is_refused(kind: Kind)
     let busy = Busy::new(kind).await;
     let options = TaskOptions::new().queue_timeout(Duration::from_millis(20));
     let waiting = busy.pool.submit_with(&options, touch, file.clone());
-    let error = within(waiting).await.expect_err("nobody is free");
+    let error = within(waiting).await.expect_err("none is free");
     assert!(error.is_rejected() && !error.was_started(), "{error}");
     assert!(error.to_string().contains("20ms"), "{error}");
     assert_eq!(busy.pool.stats().queued, 0);
@@ -452,7 +452,7 @@ async fn room_is_waited_for_in_line(kind: Kind) {
     busy.guest.let_in().await;
     assert_eq!(within(second).await.expect("it ran"), 4);
     drop(within(busy.pool.reserve()).await.expect("room"));
-    let third = within(busy.pool.reserve()).await.expect("given back");
+    let third = within(busy.pool.reserve()).await.expect("it is free");
     assert_eq!(within(third.submit(double, 3)).await.expect("it ran"), 6);
 }
 

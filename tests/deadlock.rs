@@ -1,4 +1,4 @@
-//! Deadlocks are told with the places in the source, and ended; nothing else is told to be one.
+//! Deadlocks are reported with their places in the source, and ended. Nothing else is reported as one.
 
 #![cfg(feature = "sync")]
 
@@ -18,10 +18,10 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-/// So long a test may wait for one thing.
+/// The longest wait for one thing.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What is told, for one test at a time: the setting is the process's.
+/// The reports, for one test at a time: the setting is process-wide.
 struct Told {
     reports: Arc<Mutex<Vec<Report>>>,
     _turn: MutexGuard<'static, ()>,
@@ -46,7 +46,7 @@ impl Told {
         Self::by(Detection::new().patience(Duration::ZERO))
     }
 
-    /// What was told since the last time.
+    /// The reports since the last call.
     fn reports(&self) -> Vec<Report> {
         std::mem::take(&mut self.reports.lock().expect("no panic"))
     }
@@ -165,7 +165,8 @@ fn a_thread_that_takes_a_lock_it_has_panics_with_both_places() {
     );
 }
 
-/// In some orders both wait: then one is told, and the other goes on. In the others nobody waits for ever this time.
+/// In some orders both tasks wait: then one gets an error, and the other continues. In the others, neither
+/// waits forever this time.
 #[test]
 fn two_tasks_that_take_two_locks_in_opposite_orders_never_hang_and_are_told() {
     async fn take_both(first: Arc<Lock<()>>, second: Arc<Lock<()>>) {
@@ -228,7 +229,7 @@ async fn opposite_orders_are_told_when_they_are_seen_though_nothing_hangs() {
     has_places(&told.only_report(), &[[&b2, &a2], [&a1, &b1]]);
     drop(guard);
     drop(a.lock().await);
-    assert!(told.reports().is_empty(), "it was told");
+    assert!(told.reports().is_empty(), "a report");
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! What a user's destructor may do: a pool runs none of them under its lock.
+//! A user's destructor may use the pool: a pool runs no destructor under its lock.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

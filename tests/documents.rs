@@ -1,4 +1,4 @@
-//! What the documents name exists: files, tests, links. A page that must stay short does.
+//! The files, tests and links that the documents name exist. Pages with a size limit keep to it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -63,7 +63,7 @@ fn files_and_tests_that_the_documents_name_exist() {
     }
     assert!(
         missing.is_empty(),
-        "there is no such file or test: {missing:#?}"
+        "these files or tests are missing: {missing:#?}"
     );
     assert!(
         named.0 > 30 && named.1 > 30,
@@ -125,7 +125,7 @@ fn prose(text: &str) -> String {
     text.lines().filter(is_prose).collect::<Vec<_>>().join("\n")
 }
 
-/// What stands between backticks.
+/// The texts between backticks.
 fn quoted(text: &str) -> Vec<String> {
     let prose = prose(text);
     prose

@@ -1,4 +1,4 @@
-//! The examples, run as a person would run them. Cargo builds them along with the tests.
+//! The examples, run as a user would run them. Cargo builds them with the tests.
 #![cfg(all(feature = "multiprocessing", feature = "sync"))]
 #![cfg(target_os = "linux")]
 

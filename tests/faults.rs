@@ -1,4 +1,4 @@
-//! Faults that no kill brings about: the system has nothing left to give, or a process goes mad.
+//! Faults other than kills: the system is out of a resource, or a process misbehaves.
 
 #![cfg(feature = "process")]
 #![cfg(target_os = "linux")]
@@ -65,7 +65,7 @@ fn without_a_process_left_starts_are_a_typed_error_and_the_pool_lives_on() {
         for method in [StartMethod::Spawn, StartMethod::ForkServer] {
             let pool = processes(method, 1);
             within(pool.warm_up()).await.expect("a worker");
-            // The one who forks: this process, or the fork server, its only child.
+            // The process that forks: this one, or the fork server, its only child.
             let forks = match method {
                 StartMethod::ForkServer => Some(pid(children()[0])),
                 _ => None,
@@ -130,7 +130,7 @@ async fn a_worker_that_writes_garbage_is_ended_and_that_is_told(method: StartMet
             // Answers go by a pipe.
             let is_answers = target.to_string_lossy().starts_with("pipe:") && target != stderr;
             if let Some(fd) = fd.filter(|_| is_answers) {
-                // SAFETY: to write there harms nobody but the protocol.
+                // SAFETY: writing there harms only the protocol.
                 let fd = unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) };
                 rustix::io::write(fd, &[0xff; 64]).expect("it is the pipe of answers");
             }
@@ -276,7 +276,7 @@ async fn what_is_stolen_from_a_worker_that_leaves_does_not_make_it_stay() {
     let handles = [(); 2].map(|()| pool.submit(wait_at, gate.key()));
     let third = pool.submit(double, 2);
     let first = gate.guest().await;
-    let second = gate.guest().await; // In the other one, which had nothing to do.
+    let second = gate.guest().await; // In the other one, which was idle.
     within(short).await.expect("it ran");
     within(third).await.expect("it ran");
     assert_ne!(first.pid(), second.pid());

@@ -1,4 +1,4 @@
-//! Cases that once went wrong, or well could have.
+//! Cases that failed once, or easily could.
 
 #![cfg(feature = "process")]
 #![cfg(target_os = "linux")]

@@ -1,4 +1,4 @@
-//! What a worker has from its parent, and what not.
+//! What a worker inherits from its parent, and what it does not.
 
 #![cfg(feature = "process")]
 #![cfg(target_os = "linux")]
@@ -99,7 +99,7 @@ async fn holds_only_what_is_meant_for_it(method: StartMethod) {
         }
         let sockets = of_a_kind(&files, "socket:");
         let pipes = of_a_kind(&files, "pipe:");
-        // What comes goes by the socket, what it prints and what it answers by a pipe each.
+        // Input goes through the socket; its output and its outcomes through a pipe each.
         assert_eq!((sockets.len(), pipes.len()), (1, 2), "{files:?}");
         assert!(
             sockets.is_disjoint(&parents),

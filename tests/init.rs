@@ -22,18 +22,18 @@ fn double(x: u64) -> u64 {
 
 #[tokio::test]
 async fn a_pool_without_init_is_one_clear_error_and_no_process() {
-    let error = ProcessPoolExecutor::new().expect_err("nobody has called init");
+    let error = ProcessPoolExecutor::new().expect_err("init was not called");
     assert!(error.is_not_initialized(), "{error}");
     assert!(error.to_string().contains("first line of main"), "{error}");
     let builder = ProcessPoolExecutor::builder().max_workers(1);
-    let error = builder.build().expect_err("nobody has called init");
+    let error = builder.build().expect_err("init was not called");
     assert!(error.is_not_initialized(), "{error}");
 }
 
 #[tokio::test]
 async fn a_process_without_init_is_one_clear_error_and_no_process() {
     let error = Process::spawn(double, 1).await;
-    let error = error.expect_err("nobody has called init");
+    let error = error.expect_err("init was not called");
     assert!(error.is_not_initialized(), "{error}");
     assert!(error.to_string().contains("first line of main"), "{error}");
 }

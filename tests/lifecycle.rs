@@ -1,5 +1,5 @@
-//! The life of a pool of processes: workers that are kept, dismissed, retired, replaced and ended,
-//! and tasks that are run again.
+//! The life of a process pool: workers that are kept, dismissed, retired, replaced and ended, and tasks
+//! that run again.
 
 #![cfg(feature = "process")]
 #![cfg(target_os = "linux")]
@@ -613,7 +613,7 @@ async fn a_shutdown_that_is_given_up_leaves_running_tasks_their_time(method: Sta
     let given_up = tokio::time::timeout(Duration::ZERO, pool.shutdown_with(how)).await;
     assert!(
         given_up.is_err(),
-        "the task is not told before an hour has gone by"
+        "the task is not asked to end before an hour"
     );
     for _ in 0..3 {
         jump().await;

@@ -1,4 +1,4 @@
-//! What a worker may use, and what it looks like when it wants more.
+//! The resource limits of a worker, and the errors when it exceeds one.
 
 #![cfg(feature = "process")]
 #![cfg(target_os = "linux")]
@@ -58,7 +58,7 @@ async fn a_task_past_its_address_space_is_out_of_memory_and_the_next_is_fine(met
     let unlimited = limited(method, Limits::new());
     assert!(done(pool.submit(take, GIB / 2)).await >= GIB / 2);
     let error = within(pool.submit(take, 3 * GIB)).await;
-    let error = error.expect_err("there is not so much");
+    let error = error.expect_err("that is too much");
     assert!(
         error.is_worker_lost() && error.is_out_of_memory(),
         "{error}"
@@ -171,7 +171,7 @@ async fn without_limits_a_worker_may_what_its_parent_may(method: StartMethod) {
 async fn a_limit_that_the_system_refuses_fails_the_start_for_good_and_says_which(
     method: StartMethod,
 ) {
-    let too_many = 1 << 40; // More than any kernel lets a process have, whoever runs it.
+    let too_many = 1 << 40; // More than any kernel allows any user's process.
     let pool = limited(method, Limits::new().core_size(0).open_files(too_many));
     let error = within(pool.warm_up()).await.expect_err("no worker");
     assert!(error.is_init_failed() && !error.was_started(), "{error}");

@@ -1,4 +1,4 @@
-//! Objects that processes share, as arguments of tasks and of initializers: how long who has them.
+//! Shared objects as arguments of tasks and of initializers: how long each process keeps them.
 
 #![cfg(feature = "multiprocessing")]
 #![cfg(target_os = "linux")]

@@ -1,4 +1,4 @@
-//! What processes share of memory: who has it and until when, and what there is no room for.
+//! Shared memory: which process owns it and until when, and what happens when there is no room.
 
 #![cfg(feature = "multiprocessing")]
 #![cfg(target_os = "linux")]
@@ -48,8 +48,7 @@ fn file(name: &str) -> PathBuf {
     format!("/dev/shm/concurrent-futures.{user}.{name}").into()
 }
 
-/// Whether the name has been removed, or is just being removed by somebody else who has found it without
-/// owners.
+/// Whether the name is removed, or another process is removing it because it found it without owners.
 fn is_gone(name: &str) -> bool {
     let path = file(name);
     let Ok(left) = fs::File::open(&path) else {
@@ -182,7 +181,7 @@ async fn a_name_goes_with_the_last_owner_wherever_that_is(method: StartMethod) {
 async fn a_killed_owner_leaves_no_name_when_the_others_go(method: StartMethod) {
     goes_in_the_end(async || {
         let name = name("killed");
-        let pool = processes(method, 2); // By `Fork`, what is there before is had by all of the pool.
+        let pool = processes(method, 2); // With `Fork`, all workers inherit what exists before.
         let memory = SharedMemory::create_named(&name, 5000).expect("memory");
         let gate = Gate::new();
         let holders = [
@@ -223,8 +222,8 @@ async fn a_name_whose_owners_were_all_killed_stands_for_nothing(method: StartMet
         kill(&guest);
         guest.gone().await;
         assert!(within(holder).await.is_err());
-        // Its file is there, unless another test has created something in the meantime. And a process that
-        // another test is just starting has all our descriptors until it executes its program.
+        // Its file is there, unless another test has created something meanwhile. And a process that
+        // another test is starting has all our descriptors until it executes its program.
         if again == "open" {
             let is_missing = |error: Error| error.kind() == ErrorKind::NotFound;
             eventually(|| SharedMemory::open(&name).is_err_and(is_missing)).await;
@@ -235,7 +234,7 @@ async fn a_name_whose_owners_were_all_killed_stands_for_nothing(method: StartMet
                 new.is_some()
             })
             .await;
-            assert_eq!(new.expect("nobody has it").to_vec(), [0; 10]);
+            assert_eq!(new.expect("it is free").to_vec(), [0; 10]);
         } else {
             let another = format!("{name}.other");
             eventually(|| {
@@ -306,7 +305,7 @@ async fn whoever_creates_opens_and_goes_at_the_same_time_finds_one_whole_memory_
     assert!(is_gone(&name));
 }
 
-/// A task. Says how often it has had the memory.
+/// A task. Returns how often it held the memory.
 fn take_turns(name: String, turns: u32) -> u32 {
     let mut had = 0;
     for turn in 0..turns {
@@ -347,7 +346,7 @@ fn no_space_is_an_error_at_creation() {
             SharedMemory::create(len),
             SharedMemory::create_named(&name, len),
         ] {
-            let error = memory.expect_err("no machine has so much");
+            let error = memory.expect_err("more than any has");
             assert_eq!(error.kind(), ErrorKind::OutOfMemory, "{error}");
             assert!(error.to_string().contains(&len.to_string()), "{error}");
         }
@@ -416,7 +415,7 @@ fn memory_of_a_name_is_its_users_alone() {
         .mode();
     assert_eq!(mode & 0o777, 0o600);
     drop(memory);
-    // A link, or a pipe, that somebody has put there is not followed, waited for or removed.
+    // A foreign link or pipe of that name is not followed, waited for or removed.
     let name = format!("{name}.other");
     std::os::unix::fs::symlink("/etc/passwd", file(&name)).expect("a link");
     assert!(SharedMemory::open(&name).is_err());

@@ -1,4 +1,4 @@
-//! Values and arrays that processes share: nobody gets in between, whoever is killed.
+//! Shared values and arrays: each update is atomic, whichever process is killed.
 
 #![cfg(feature = "multiprocessing")]
 #![cfg(target_os = "linux")]
@@ -38,7 +38,7 @@ fn kill(guest: &Guest) {
     kill_process(pid, Signal::KILL).expect("it is there");
 }
 
-/// A task. Adds one so many times, in each of the ways in which one can.
+/// A task. Adds one `times` times, in each possible way.
 fn count(value: Value<u64>, array: Array<u64>, times: u64) {
     for time in 0..times {
         match time % 3 {
@@ -155,7 +155,7 @@ async fn a_killed_holder_leaves_an_array_in_the_middle_of_a_change_and_the_next_
     let waiting = tokio::task::spawn_blocking({
         let array = array.clone();
         move || {
-            assert_eq!(array.blocking_get(9), Some(1)); // Who asks for a value only is not told.
+            assert_eq!(array.blocking_get(9), Some(1)); // A read of one value gets no report of it.
             let guard = array.blocking_lock();
             (guard.to_vec(), guard.abandoned_by())
         }
@@ -202,7 +202,7 @@ async fn kills_at_any_point_leave_the_old_value_or_the_new_one() {
         }
     }
     within(pool.shutdown()).await;
-    let seen = value.try_lock().expect("nobody is left");
+    let seen = value.try_lock().expect("none is left");
     assert!(seen.iter().all(|number| *number == seen[0]));
 }
 
@@ -241,7 +241,7 @@ fn a_panic_leaves_a_value_as_it_was() {
     assert_eq!(value.blocking_get(), 4);
 }
 
-/// In a runtime of one thread, so who waited by blocking it would wait for ever.
+/// In a runtime of one thread: a waiter that blocked it would wait forever.
 #[tokio::test]
 async fn who_waits_for_a_lock_holds_up_no_other_task() {
     let pool = processes(StartMethod::default(), 1);
@@ -321,7 +321,7 @@ async fn a_large_array_is_shared_and_not_copied() {
 #[test]
 fn an_array_that_there_is_no_room_for_is_an_error_at_creation() {
     for len in [1 << 47, usize::MAX / 8, usize::MAX] {
-        let error = Array::<u64>::zeroed(len).expect_err("no machine has so much");
+        let error = Array::<u64>::zeroed(len).expect_err("more than any has");
         assert_eq!(error.kind(), ErrorKind::OutOfMemory, "{error}");
     }
 }
@@ -331,7 +331,7 @@ fn an_index_beyond_the_end_is_a_panic_and_gives_the_lock_back() {
     let array = Array::new(&[1, 2]).expect("an array");
     let beyond = catch_unwind(AssertUnwindSafe(|| array.blocking_set(2, 7)));
     assert!(beyond.is_err());
-    assert_eq!(array.try_lock().expect("nobody has it")[..], [1, 2]);
+    assert_eq!(array.try_lock().expect("it is free")[..], [1, 2]);
 }
 
 #[test]
@@ -346,7 +346,8 @@ fn sent_anywhere_else_they_are_a_clear_error() {
     }
 }
 
-/// Whoever has the descriptor, as every process that has the object does, cannot take memory away.
+/// A process with the descriptor cannot shorten the memory, and every process that has the object has the
+/// descriptor.
 #[test]
 fn nobody_can_shorten_the_memory() {
     alone("nobody_can_shorten_the_memory", || async {

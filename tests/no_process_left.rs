@@ -1,4 +1,4 @@
-//! Nothing is left behind: no process, no zombie, no descriptor; and what waits takes none.
+//! Nothing is left behind: no process, no zombie, no descriptor. Work that waits takes none of them.
 
 #![cfg(feature = "process")]
 #![cfg(target_os = "linux")]
@@ -61,7 +61,7 @@ async fn live_and_end(method: StartMethod, route: usize) {
     assert!(crashed.expect_err("it crashed").is_worker_lost());
     let short = TaskOptions::new().timeout(Duration::from_millis(20));
     let late = within(pool.submit_with(&short, wait_at, gate.key())).await;
-    assert!(late.expect_err("nobody let it in").is_timeout());
+    assert!(late.expect_err("never let in").is_timeout());
     let mut map = pool.map(double, 0..1000);
     assert!(within(map.next()).await.expect("an item").is_ok());
     drop(map);
@@ -150,7 +150,7 @@ fn pools_whose_runtime_ends_leave_no_process() {
             let guest = gate.guest().await;
             own.shutdown_background();
             guest.gone().await;
-            let error = within(handle).await.expect_err("nobody let it in");
+            let error = within(handle).await.expect_err("never let in");
             assert!(error.is_shutdown(), "{error}");
             drop(pool);
         }
@@ -216,7 +216,7 @@ fn a_million_queued_tasks_take_no_descriptor_and_at_most_300_bytes_each() {
     });
 }
 
-/// Apart from the other, whose memory may not have been given back to the system.
+/// Separate from the other test, whose memory may not be back with the system yet.
 #[test]
 fn a_million_tasks_that_wait_for_a_thread_take_at_most_300_bytes_each() {
     let test = "a_million_tasks_that_wait_for_a_thread_take_at_most_300_bytes_each";
@@ -236,7 +236,7 @@ async fn a_million_wait(pool: &impl Executor) {
     let handles: Vec<_> = (0..TASKS).map(|_| pool.submit(|| (), ())).collect();
     let each = (resident() - before.1) / TASKS;
     assert_eq!(descriptors().len(), before.0);
-    // Whoever measures wants to know since when it waits.
+    // With metrics, each task also has the time of its submission.
     let most = if cfg!(feature = "metrics") { 350 } else { 300 };
     assert!(each <= most, "{each} bytes for a task");
     let shutdown = pool.shutdown_with(Shutdown::new().cancel_pending(true));

@@ -1,4 +1,4 @@
-//! What becomes of what workers print.
+//! Where the output of workers goes.
 
 #![cfg(feature = "process")]
 #![cfg(target_os = "linux")]
@@ -58,7 +58,7 @@ held_by_every_start_method! {
     a_slow_reader_makes_the_worker_wait_and_loses_nothing,
 }
 
-/// The lines that were told, in order.
+/// The reported lines, in order.
 #[derive(Clone, Default)]
 struct Told(Arc<Mutex<Vec<OutputLine>>>);
 
@@ -81,7 +81,7 @@ impl Told {
     }
 }
 
-/// Both streams are told together.
+/// Both streams are reported together.
 fn told(method: StartMethod, workers: usize) -> (ProcessPoolExecutor, Told) {
     let told = Told::default();
     let builder = builder(method).max_workers(workers);
@@ -620,7 +620,7 @@ async fn a_grandchild_that_keeps_a_told_stream_open_hangs_nothing(method: StartM
         .expect("it ran");
     assert_eq!(told.texts(), ["next"]);
     within(pool.shutdown()).await;
-    kill_process(sleep.expect("a pid"), Signal::KILL).expect("nobody else had to end it");
+    kill_process(sleep.expect("a pid"), Signal::KILL).expect("no other process ended it");
 }
 
 async fn a_failing_start_tells_its_last_lines_too(method: StartMethod) {

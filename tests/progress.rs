@@ -1,4 +1,4 @@
-//! What a task tells of its progress, and who gets it.
+//! How a task reports its progress, and which handle receives it.
 
 #![cfg(feature = "process")]
 #![cfg(target_os = "linux")]
@@ -258,7 +258,7 @@ fn flood(done: Option<PathBuf>, gate: Key) {
     gate.wait();
 }
 
-/// Waits as a thread that does nothing else, so that nobody drives the pool meanwhile.
+/// Blocks this thread until the file exists, so that no task drives the pool meanwhile.
 fn until_there(file: &Path) {
     let patience = Instant::now() + Duration::from_secs(30);
     while !file.exists() {

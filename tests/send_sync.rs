@@ -1,5 +1,5 @@
-//! What can move between threads and be shared among them, checked by the compiler, and what
-//! stays small enough to hold by the thousand.
+//! Which types can move between threads and be shared among them, checked by the compiler; and which stay
+//! small enough to hold by the thousand.
 
 #![cfg(feature = "multiprocessing")]
 

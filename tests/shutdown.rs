@@ -1,5 +1,5 @@
-//! A pool ends by every route without a hang, a panic or an unanswered handle. What holds for
-//! every executor is in `conformance.rs`.
+//! A pool ends in every way without a hang, a panic or an unresolved handle. `conformance.rs` has what
+//! holds for every executor.
 
 #![cfg(feature = "process")]
 #![cfg(target_os = "linux")]
@@ -140,7 +140,7 @@ async fn a_process_pool_dropped_in_a_runtime_ends_its_workers(method: StartMetho
     }
 }
 
-/// Answers that come though the runtime of the pool has gone.
+/// All handles resolve, although the pool's runtime has ended.
 fn answers<T: Send + std::fmt::Debug + 'static>(handles: Vec<JoinHandle<T>>) {
     runtime().block_on(async {
         for handle in handles {
@@ -190,8 +190,8 @@ fn dropped_after_its_runtime(method: StartMethod) {
     answers(handles);
 }
 
-/// A thread without work waits for more, and is let go when the pool is closed or dropped; here it is
-/// neither, and nobody submits anything.
+/// An idle thread waits for work, and ends when the pool is closed or dropped. Here it is neither, and no
+/// task is submitted.
 #[test]
 fn a_runtime_that_ends_while_a_pool_is_alive_ends_without_waiting_for_idle_pool_threads() {
     let (runtime, next) = (runtime(), self::runtime());
@@ -235,7 +235,7 @@ fn a_runtime_ends_with_tasks_pending(method: StartMethod) {
             guest.gone().await;
         }
         for handle in handles {
-            let error = within(handle).await.expect_err("nobody let it in");
+            let error = within(handle).await.expect_err("never let in");
             assert!(error.is_shutdown(), "{error}");
         }
         assert_eq!(pool.stats().running, 0);
@@ -312,7 +312,7 @@ fn refused_without_a_runtime(method: StartMethod) {
     let processes = processes(method, 1);
     let threads = ThreadPoolExecutor::with_workers(1).expect("a pool");
     for handle in [threads.submit(double, 1), processes.submit(double, 1)] {
-        let error = futures::executor::block_on(handle).expect_err("nobody drives it");
+        let error = futures::executor::block_on(handle).expect_err("not driven");
         assert!(error.is_rejected(), "{error}");
         assert!(error.to_string().contains("runtime"), "{error}");
     }

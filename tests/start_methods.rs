@@ -1,4 +1,4 @@
-//! Where workers come from: executed, forked by a fork server, or by a fork of this very process.
+//! How workers start: executed, forked by a fork server, or forked from this process.
 
 #![cfg(feature = "process")]
 #![cfg(target_os = "linux")]
@@ -481,7 +481,7 @@ async fn a_worker_knows_no_handler_of_its_parents(method: StartMethod) {
         kill_process(rustix::process::getpid(), Signal::USR1).expect("it is there");
     };
     let error = within(pool.submit(kill_myself, ())).await;
-    let error = error.expect_err("nobody handles it");
+    let error = error.expect_err("it has no handler");
     assert_eq!(error.signal(), Some(Signal::USR1.as_raw()));
     let told = futures::poll!(std::pin::pin!(ours.recv()));
     assert!(told.is_pending(), "the signal was another process's");

@@ -1,5 +1,5 @@
-//! Locks, conditions, events, queues and timers between tasks: what holds in whatever order these are polled, and wherever
-//! one is dropped while it waits.
+//! Locks, conditions, events, queues and timers between tasks: what holds in every order of polls, and
+//! wherever a waiting task is dropped.
 
 #![cfg(feature = "sync")]
 
@@ -37,8 +37,8 @@ impl Drop for Leave<'_> {
 
 #[track_caller]
 fn nobody_waits_nor_panicked(ending: &Ending) {
-    assert!(ending.waiting().is_empty(), "somebody waits for ever");
-    assert!(ending.panics().is_empty(), "somebody panicked");
+    assert!(ending.waiting().is_empty(), "an actor waits forever");
+    assert!(ending.panics().is_empty(), "an actor panicked");
 }
 
 #[test]
@@ -77,7 +77,7 @@ fn a_guard_that_went_to_another_task_keeps_the_lock_until_it_is_dropped() {
             let lock = lock.clone();
             let inside = inside.clone();
             async move {
-                drop(send.send(lock.lock_owned().await)); // If the taker is gone, so is the guard.
+                drop(send.send(lock.lock_owned().await)); // Drops the guard if the taker has ended.
                 let _guard = lock.lock().await;
                 let _inside = inside.enter();
                 pause().await;
@@ -160,8 +160,8 @@ fn an_rlock_is_kept_until_the_last_guard_is_dropped_by_whomever() {
     });
 }
 
-/// Whoever waits for a token takes one; those who bring tokens notify one each. A waiter that was notified
-/// and goes away must not leave another without.
+/// Each waiter takes a token, and each producer of a token notifies one waiter. A notified waiter that
+/// leaves must not leave another one without.
 #[test]
 fn a_notification_is_not_lost_by_a_waiter_that_goes_away() {
     async fn take(tokens: Arc<(Lock<u32>, Condition)>) {
@@ -233,7 +233,7 @@ fn a_notification_wakes_so_many_of_those_who_wait_and_no_one_else() {
     explore(|| {
         let shared = Arc::new((Lock::new(()), Condition::new()));
         shared.1.notify_all();
-        shared.1.notify_one(); // For nobody: it is not kept.
+        shared.1.notify_one(); // Without a waiter, it is not kept.
         let notify = {
             let shared = shared.clone();
             async move { shared.1.notify(2) }

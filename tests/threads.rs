@@ -18,7 +18,7 @@ use futures::{FutureExt as _, Stream, StreamExt as _, TryStreamExt as _, poll};
 #[derive(Debug, PartialEq, Eq)]
 struct Opaque(u64);
 
-/// A task may take so long to reach a point; then the test fails instead of hanging.
+/// The longest wait for a task to reach a point. After that, the test fails.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 async fn within<F: Future>(future: F) -> F::Output {
@@ -50,7 +50,7 @@ impl Door {
             .0
             .1
             .wait_timeout_while(is_open, PATIENCE, |open| !*open);
-        assert!(!waited.expect("no panic").1.timed_out(), "nobody opens it");
+        assert!(!waited.expect("no panic").1.timed_out(), "it stays shut");
     }
 }
 

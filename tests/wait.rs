@@ -1,4 +1,4 @@
-//! Promises of `wait` and `as_completed`, on every kind of executor.
+//! What `wait` and `as_completed` promise, on every kind of executor.
 
 #![cfg(feature = "process")]
 
@@ -43,7 +43,7 @@ fn pass_unless_zero(gate: Key, item: u64) -> u64 {
     item
 }
 
-/// So many tasks, all of them at their gates.
+/// `count` tasks, all of them at their gates.
 async fn at_gates(
     executor: &Arc<dyn Executor>,
     count: usize,

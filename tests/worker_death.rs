@@ -1,4 +1,4 @@
-//! A worker dies, by its own hand or another's: one task is lost, and its error says why.
+//! A worker exits, crashes or is killed: one task is lost, and its error says why.
 
 #![cfg(feature = "process")]
 #![cfg(target_os = "linux")]
@@ -257,7 +257,7 @@ async fn a_death_in_the_middle_of_writing_a_result_throws_the_part_away(method: 
         let guest = gate.guest().await;
         let pid = guest.pid();
         guest.let_in().await;
-        // This thread alone runs the pool, and while it looks on here nobody reads.
+        // Only this thread runs the pool, and during this loop no task reads.
         while fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !has_ended(&stat)) {
             std::thread::yield_now();
         }
@@ -501,7 +501,7 @@ async fn a_failing_initializer_fails_every_task_with_its_own_error_and_a_bounded
     assert!(next.expect_err("it is broken").is_init_failed());
     assert_eq!(starts(), tried, "a broken pool starts nothing");
 
-    // Told to try again, it fails as before; and works as soon as it can.
+    // A further attempt fails as before, and succeeds as soon as it can.
     let error = within(pool.warm_up()).await.expect_err("still no model");
     assert!(
         error.to_string().contains("no model in the directory"),
@@ -532,10 +532,10 @@ async fn while_one_worker_works_the_failing_starts_of_others_are_no_storm(method
     let waiting: Vec<_> = (0..10).map(|n| pool.submit(double, n)).collect();
     let starts = || lines(&directory.path().join("starts")).len();
     eventually(|| starts() >= 2).await;
-    // Time goes by in which nobody else can work.
+    // Time passes in which no other worker can work.
     let clock = TaskOptions::new().queue_timeout(Duration::from_secs(1));
     let clock = within(pool.submit_with(&clock, double, 1)).await;
-    assert!(clock.expect_err("nobody is free").is_rejected());
+    assert!(clock.expect_err("none is free").is_rejected());
     let starts = starts();
     assert!(starts <= 12, "{starts} starts in a second");
     guest.let_in().await;
@@ -657,7 +657,7 @@ async fn a_grandchild_that_holds_a_pipe_open_hangs_nothing(method: StartMethod) 
     assert_eq!(error.exit_code(), Some(5));
     still_works(&pool).await;
     within(pool.shutdown()).await;
-    assert!(is_alive(sleep), "nobody else had to end it");
+    assert!(is_alive(sleep), "no other process ended it");
     kill(sleep);
 }
 
@@ -695,7 +695,7 @@ async fn kills_at_any_point_cost_only_the_tasks_that_ran(method: StartMethod) {
         let victims = pool.workers();
         if let Some(victim) = victims.get(round % 2) {
             let pid = Pid::from_raw(victim.pid().cast_signed()).expect("a pid");
-            let _ = kill_process(pid, Signal::KILL); // It may have gone by now.
+            let _ = kill_process(pid, Signal::KILL); // It may have ended already.
         }
         let mut lost = Vec::new();
         for (line, handle) in (0..).zip(handles) {

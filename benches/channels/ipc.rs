@@ -69,7 +69,7 @@ pub(crate) fn init() {
     let (Ok(server), Ok(work)) = (env::var(SERVER), env::var(WORK)) else {
         return;
     };
-    let (kind, role) = work.split_once(' ').expect("both are told");
+    let (kind, role) = work.split_once(' ').expect("two words");
     let role = if role == "echo" {
         Role::Echo
     } else {

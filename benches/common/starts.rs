@@ -41,8 +41,8 @@ pub(crate) fn one_more(method: StartMethod) -> Duration {
     })
 }
 
-/// What the system says of the memory of an idle worker, in KiB: private, and in proportion to those who
-/// share it.
+/// The memory of an idle worker in KiB, by the system's count: private, and its share of what processes
+/// share.
 pub(crate) fn memory(method: StartMethod) -> (u64, u64) {
     let (pool, runtime) = pool(method);
     runtime.block_on(async {

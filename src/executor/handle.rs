@@ -88,7 +88,7 @@ impl<T> OutcomeCell<T> {
         }
     }
 
-    /// Puts the outcome in. Only the one who closed the ticket may.
+    /// Puts the outcome in. Only the thread that closed the ticket may.
     fn put(&self, outcome: Result<T, TaskError>) {
         let kind = outcome.as_ref().map_or_else(TaskError::kind, |_| "ok");
         self.ticket.count(kind, 1);

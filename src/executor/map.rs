@@ -124,7 +124,7 @@ enum Last {
 }
 
 impl<R> Map<R> {
-    /// A map whose chunks go to an executor with so many workers.
+    /// A map whose chunks go to an executor with `workers` workers.
     pub(crate) fn new(workers: usize, feed: impl Feed<R> + 'static) -> Self {
         Self {
             function: feed.function(),

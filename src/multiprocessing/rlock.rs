@@ -53,7 +53,7 @@ struct RLockInner {
 
 /// The words beside the robust lock: the task or thread that owns the lock, and the number of its guards. They
 /// are valid only while this process holds the lock. A process that dies leaves them as they are; the next
-/// owner sets them anew.
+/// owner sets them again.
 const OWNER: usize = RobustLock::BYTES;
 const DEPTH: usize = OWNER + 8;
 const BYTES: usize = DEPTH + 8;

@@ -1,7 +1,7 @@
 //! A lock in shared memory that outlives a killed holder, and waiting for changes of what it guards. For the
 //! lock alone see [`word`](super::word).
 //!
-//! Whoever changes more than one word of the guarded data follows one rule, *ring first*: take the lock,
+//! A process that changes more than one word of the guarded data follows one rule, *ring first*: take the lock,
 //! [`announce`](RobustGuard::announce), change, commit by one atomic store, release the lock. The ring wakes the
 //! waiters, which take the lock before they look. So a process that is killed in between leaves either the old
 //! or the new state, and every waiter looks at it: the lock is released, by its holder or by the holder's
@@ -420,7 +420,7 @@ mod tests {
         assert_eq!(held.abandoned_by(), Some(process.id()));
         give_to(&process, &lock);
         drop(held); // As in a fork of the holder: the fork does not hold the lock.
-        let held = lock.try_lock().expect("nobody has it any more");
+        let held = lock.try_lock().expect("it is free again");
         assert_eq!(held.abandoned_by(), Some(process.id()));
     }
 
@@ -483,7 +483,7 @@ mod tests {
             assert!(!listens());
             until(&listens).await;
             assert_eq!(looks.get(), before + 1, "it had seen that change");
-            let mut held = other.try_lock().expect("nobody has it");
+            let mut held = other.try_lock().expect("it is free");
             held.announce();
             data(&other).store(2, Ordering::Relaxed);
         };
@@ -528,7 +528,7 @@ mod tests {
             assert_eq!(seen, Some(7));
         });
         assert_eq!(one.blocking_wait_until(soon, |_| None::<()>), None);
-        let held = other.try_lock().expect("nobody has it");
+        let held = other.try_lock().expect("it is free");
         assert!(one.blocking_lock(soon).is_none());
         assert_eq!(one.blocking_wait_until(soon, |_| None::<()>), None);
         drop(held);

@@ -65,7 +65,7 @@ impl SharedObject {
 /// Allocates a range of the memory, so that writing to it cannot fail later.
 pub(super) fn secure(memory: &SharedMapping, offset: usize, len: usize) -> io::Result<()> {
     match memory.secure(offset, len) {
-        // The kernel is too old for this call. So few pages can be assumed.
+        // The kernel is too old for this call. Assume this few pages.
         Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
         outcome => outcome,
     }

@@ -14,8 +14,8 @@
 //!
 //! - The holder that it read releases the lock after that read. So the holder finds the mark and rings, or is
 //!   killed before it has rung, and then it ends.
-//! - Whoever rings clears the mark afterwards, and only if no waiter has set it again meanwhile. So a mark is
-//!   cleared only when all who set it have been woken. A ringer that is killed in between leaves the mark to
+//! - The ringer clears the mark afterwards, and only if no waiter has set it again meanwhile. So a mark is
+//!   cleared only when all waiters that set it have been woken. A ringer that is killed in between leaves the mark to
 //!   the next one. A killed waiter's mark costs one needless ring.
 //!
 //! The holder writes the word and reads the mark; the waiter writes the mark and reads the word. All four

@@ -82,7 +82,7 @@ impl Meter {
         counter!(STARTS, "executor" => self.0.executor.clone()).increment(1);
     }
 
-    /// A worker that had started has ended.
+    /// Counts the end of a worker that was ready.
     #[cfg(feature = "process")]
     pub(crate) fn worker_ended(&self, cause: &'static str) {
         self.0.workers.decrement(1);
@@ -94,7 +94,7 @@ impl Meter {
 #[derive(Default)]
 pub(crate) struct Raised(Option<(Meter, Which)>);
 
-/// A gauge among the metrics.
+/// Selects a gauge among the metrics.
 type Which = fn(&Metrics) -> &Gauge;
 
 impl Raised {
@@ -127,19 +127,19 @@ impl Drop for Raised {
 fn describe() {
     use metrics::{describe_counter, describe_gauge, describe_histogram};
 
-    describe_gauge!(QUEUED, "Tasks, or chunks of maps, that wait for a worker.");
+    describe_gauge!(QUEUED, "Tasks and chunks of maps that wait for a worker.");
     describe_gauge!(
         RUNNING,
-        "Tasks that run, or were sent ahead to a worker that runs one."
+        "Tasks that run, or wait at a worker that runs another one."
     );
-    describe_counter!(TASKS, "Tasks that have an outcome, by outcome.");
+    describe_counter!(TASKS, "Tasks that ended, by outcome.");
     describe_histogram!(
         QUEUE_WAIT,
         Unit::Seconds,
-        "How long tasks waited before they ran."
+        "Time that tasks waited before they ran."
     );
-    describe_histogram!(RUN, Unit::Seconds, "How long tasks ran.");
+    describe_histogram!(RUN, Unit::Seconds, "Time that tasks ran.");
     describe_gauge!(WORKERS, "Worker processes that are ready.");
     describe_counter!(STARTS, "Worker processes that became ready.");
-    describe_counter!(ENDS, "Worker processes that are gone, by cause.");
+    describe_counter!(ENDS, "Worker processes that ended, by cause.");
 }

@@ -21,8 +21,8 @@ pub(crate) use trace::Trace;
 #[cfg(feature = "tracing")]
 pub use trace::set_trace_propagator;
 
-/// The most verbose level that a subscriber here listens to, as a worker gets it: from 1, errors, to 5,
-/// all; 0 for none.
+/// The most verbose level of events that this process listens to, as a worker receives it: 1 is errors
+/// only, 5 is all, 0 is none.
 #[cfg(feature = "process")]
 pub(crate) fn level_of_events() -> u8 {
     #[cfg(feature = "tracing")]

@@ -1,5 +1,5 @@
-//! The events of tasks in other processes, given to this process's subscriber as if they had been
-//! written here.
+//! Passes the events of tasks in worker processes to this process's subscriber, as if they were written
+//! here.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -18,7 +18,7 @@ pub(super) fn level() -> u8 {
     level.map_or(0, event::number)
 }
 
-/// Gives an event to the subscriber, within the span of its task.
+/// Passes an event to the subscriber. Its parent is the span of its task.
 pub(crate) fn tell(event: event::LogEvent, task: Option<&Trace>) {
     let site: &'static dyn Callsite = site(event.place);
     let metadata = site.metadata();
@@ -45,19 +45,19 @@ fn boxed(value: event::FieldValue) -> Box<dyn Value> {
     }
 }
 
-/// What stands here for a place in the program where a worker has written an event.
+/// This process's callsite for a place in the program where a worker writes an event.
 struct Site(OnceLock<Metadata<'static>>);
 
 impl Callsite for Site {
-    fn set_interest(&self, _: Interest) {} // The subscriber is asked about each event.
+    fn set_interest(&self, _: Interest) {} // `tell` asks the subscriber for each event.
 
     fn metadata(&self) -> &Metadata<'_> {
-        self.0.get().expect("it was set as the site was made")
+        self.0.get().expect("`site` sets it")
     }
 }
 
-/// Finds, or makes, the site of a place. There are as many as places in the program, and they stay, as
-/// those do.
+/// Finds or creates the site of a place. There are as many sites as places in the program. Like the
+/// program's own callsites, they are never freed.
 fn site(place: CallsitePlace) -> &'static Site {
     static SITES: Mutex<Option<HashMap<CallsitePlace, &'static Site>>> = Mutex::new(None);
     let mut sites = SITES.lock().unwrap_or_else(PoisonError::into_inner);

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use tracing::Span;
 use tracing::field::Empty;
 
-/// Open until the task has its outcome. Its parent is the span in which the task was submitted.
-pub(crate) struct Trace(Mutex<Option<Arc<OpenSpan>>>); // Small where nobody traces.
+/// The span of a task, open until the task has its outcome. Its parent is the span in which the task was
+/// submitted.
+pub(crate) struct Trace(Mutex<Option<Arc<OpenSpan>>>); // Small while nothing traces.
 
 struct OpenSpan {
     span: Span,
@@ -20,14 +21,16 @@ type Propagator = Box<dyn Fn(&Span) -> Option<String> + Send + Sync>;
 
 static PROPAGATOR: OnceLock<Propagator> = OnceLock::new();
 
-/// Sets the function that returns the trace of a task's span, as a `traceparent` header of
-/// [W3C Trace Context](https://www.w3.org/TR/trace-context/) (feature `tracing`). It is called as a task is
-/// submitted. Tasks find the result in
-/// [`worker::Context::traceparent`](crate::worker::Context::traceparent), also in other processes. Returns
-/// false, and changes nothing, if one is already set.
+/// Sets the function that returns the trace context of a task's span, in the form of the `traceparent`
+/// header of [W3C Trace Context](https://www.w3.org/TR/trace-context/) (feature `tracing`).
 ///
-/// With `tracing-opentelemetry`, take the context of the span (`OpenTelemetrySpanExt::context`) and let a
-/// `TraceContextPropagator` write it.
+/// The function is called when a task, or a chunk of a `map`, is submitted, if the subscriber has enabled
+/// its span. The task reads the returned value by
+/// [`worker::Context::traceparent`](crate::worker::Context::traceparent), in a worker process too. The
+/// first call sets the function and returns true. Later calls change nothing and return false.
+///
+/// With `tracing-opentelemetry`, the function takes the span's context (`OpenTelemetrySpanExt::context`)
+/// and writes it with a `TraceContextPropagator`.
 ///
 /// ```
 /// concurrent_futures::set_trace_propagator(|span| {
@@ -42,7 +45,7 @@ pub fn set_trace_propagator(
 }
 
 impl Trace {
-    /// Opens the span of a task that is being submitted.
+    /// Opens the span of a task. The caller submits the task: the current span becomes the parent.
     pub(crate) fn begin(id: u64, name: &str) -> Self {
         let span = tracing::info_span!(
             "task",
@@ -87,7 +90,7 @@ impl Trace {
         self.lock().is_some()
     }
 
-    /// Runs the task, or an item of it, within its span.
+    /// Runs the task, or one of its items, inside the span.
     pub(crate) fn within<T>(&self, work: impl FnOnce() -> T) -> T {
         match self.span() {
             Some(span) => span.in_scope(work),
@@ -95,7 +98,7 @@ impl Trace {
         }
     }
 
-    /// The task ran for `time`, until now.
+    /// Records that the task ran for `time`, until now, and waited before that.
     pub(crate) fn ran(&self, worker: u64, time: Duration) {
         if let Some(open) = self.open() {
             let wait = open.submitted.elapsed().saturating_sub(time);
@@ -105,7 +108,7 @@ impl Trace {
         }
     }
 
-    /// The task has its outcome.
+    /// Records the outcome and closes the span.
     pub(crate) fn end(&self, outcome: &str) {
         let open = self.lock().take();
         if let Some(open) = open {

@@ -38,9 +38,9 @@ const SPAWN_TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum StartMethod {
-    /// The executable is started anew for each worker. Workers share nothing.
+    /// The executable is started again for each worker. Workers share nothing.
     Spawn,
-    /// The executable is started anew once, as a fork server: a process with one thread that only forks the
+    /// The executable is started once more, as a fork server: a process with one thread that only forks the
     /// workers. What it loads first, by [`preload`](ProcessPoolBuilder::preload), all workers have, and share
     /// until one writes to it. If the fork server dies, another one replaces it.
     #[default]

@@ -31,7 +31,7 @@ use crate::wire::outcomes::{Listener, Nonsense, Status, Told, Values};
 use crate::wire::page::Page;
 use crate::wire::ring::{PIECE, RingDirection};
 
-/// The time to end for a worker that was told to exit, or has hung up.
+/// How long a worker may take to end after it was asked to exit, or has closed its socket.
 const EXIT_GRACE: Duration = Duration::from_secs(5);
 /// The number of bytes to read at once: a little more than the usual 64 KiB of a payload.
 const READ: usize = 80 * 1024;

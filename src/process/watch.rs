@@ -134,7 +134,7 @@ mod tests {
             while write().is_ok() {}
             watch.watch_room(true).expect("there is memory");
             let full = poll_fn(|cx| watch.poll_write(cx, write)).now_or_never();
-            assert!(full.is_none(), "nobody has read");
+            assert!(full.is_none(), "nothing was read");
             while theirs.read(&mut [0; 65536]).is_ok() {}
             let room = poll_fn(|cx| watch.poll_write(cx, write)).await;
             room.expect("it is connected");

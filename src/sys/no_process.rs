@@ -1,4 +1,4 @@
-//! What stands for the platform where the crate is built without worker processes.
+//! The platform of a crate that is built without worker processes.
 
 /// No worker can die, so no signal needs a name.
 pub(crate) fn signal_name(_signal: i32) -> Option<&'static str> {

@@ -19,7 +19,7 @@ use crate::sys;
 
 /// How long an idle worker keeps its thread. A runtime that ends waits for this long, and so does other
 /// blocking work of a runtime without a free thread. A shorter time costs more: each wait would set the
-/// machine's timer anew.
+/// machine's timer again.
 const LINGER: Duration = Duration::from_millis(5);
 
 /// How often a worker that had several jobs in a row looks for the next one before its thread parks:

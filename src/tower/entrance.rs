@@ -9,7 +9,7 @@ use crate::executor::Executor;
 use crate::executor::error::TaskError;
 use crate::executor::room::Room;
 
-/// Where a service waits for room in its executor's queue.
+/// Waits for room in the queue of the service's executor.
 pub(super) struct Entrance {
     executor: Arc<dyn Executor>,
     place: RoomWait,
@@ -45,7 +45,7 @@ impl Entrance {
         Poll::Ready(Ok(()))
     }
 
-    /// Takes the held room, or else what the queue has now.
+    /// Takes the held room. Without one, tries to get room at once.
     pub(super) fn enter(&mut self) -> Result<Room, TaskError> {
         match std::mem::replace(&mut self.place, RoomWait::None) {
             RoomWait::Held(room) => Ok(room),

@@ -1,10 +1,10 @@
 //! Executors as [tower](https://docs.rs/tower) services and layers (feature `tower`).
 //!
-//! - `TaskService`: an executor with a function; a request is the function's arguments (needs the
+//! - `TaskService`: calls one function on an executor. A request holds the function's arguments (needs the
 //!   feature `process` too).
-//! - [`OffloadLayer`]: runs any service on a pool of threads.
+//! - [`OffloadLayer`]: runs the futures of any service on a thread pool.
 //!
-//! Both wait for room in the executor's queue in `poll_ready`. So load shedding, time-outs, buffers and
+//! Both wait in `poll_ready` for room in the executor's queue. So load shedding, timeouts, buffers and
 //! concurrency limits compose with them as with any other service.
 
 mod entrance;

@@ -1,4 +1,4 @@
-//! Any service, run on a pool of threads.
+//! Any service, run on a thread pool.
 
 use std::fmt;
 use std::pin::Pin;
@@ -15,18 +15,18 @@ use crate::executor::Intake as _;
 use crate::executor::handle::JoinHandle;
 use crate::thread::ThreadPoolExecutor;
 
-/// Runs a service on a pool of threads: for services that compute between their `.await`s and would
-/// block the runtime.
+/// A layer that runs a service on a thread pool. Use it for a service that computes between its `.await`s
+/// and would block the runtime.
 ///
-/// A thread of the pool polls the whole future of a call, within the caller's runtime. Dropping the
-/// response future ends the call at its next `.await`.
+/// A thread of the pool polls the whole future of a call, inside the caller's runtime. Dropping the future
+/// that the call returned ends the work at its next `.await`.
 ///
 #[cfg_attr(not(doctest), doc = include_str!("../guide/snippets/offload_layer.md"))]
 #[derive(Clone, Debug)]
 pub struct OffloadLayer(Arc<ThreadPoolExecutor>);
 
 impl OffloadLayer {
-    /// The layer that moves work to `pool`.
+    /// Creates a layer that runs services on `pool`.
     pub fn new(pool: Arc<ThreadPoolExecutor>) -> Self {
         Self(pool)
     }
@@ -44,7 +44,7 @@ impl<S> Layer<S> for OffloadLayer {
     }
 }
 
-/// A service that runs on a pool of threads; made by [`OffloadLayer`].
+/// A service that runs on a thread pool. [`OffloadLayer`] creates it.
 ///
 /// # Errors
 /// The service's own error, or the executor's [`TaskError`](crate::TaskError); `downcast_ref` tells which.
@@ -57,7 +57,7 @@ pub struct Offload<S> {
     pool: Arc<ThreadPoolExecutor>,
 }
 
-/// As tower defines it.
+/// The error type of tower's middleware.
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 impl<S, Request> Service<Request> for Offload<S>
@@ -77,7 +77,7 @@ where
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        // Call the service that is ready; a clone may not be.
+        // Only `self.inner` is known to be ready: the call takes it, and leaves the clone.
         let clone = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, clone);
         let runtime = Handle::current();
@@ -112,7 +112,7 @@ impl<S: fmt::Debug> fmt::Debug for Offload<S> {
     }
 }
 
-/// The response of an [`Offload`] service.
+/// The future of a call to an [`Offload`] service.
 #[derive(Debug)]
 pub struct OffloadFuture<R, E> {
     handle: JoinHandle<Option<Result<R, E>>>,

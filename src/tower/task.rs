@@ -1,4 +1,4 @@
-//! An executor with a function as a service.
+//! A function on an executor as a service.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -16,20 +16,22 @@ use crate::executor::options::TaskOptions;
 use crate::executor::submit::submit_to;
 use crate::executor::task::Task;
 
-/// An executor with a function: a service whose request is the function's arguments, and whose
+/// A service that calls one function on an executor. A request holds the function's arguments, and the
 /// response is its result.
 ///
-/// `poll_ready` waits for room in the executor's queue and holds it for the next call; a clone waits for
-/// its own room. A service that is ready and not called keeps its room. Dropping the future of a call
-/// cancels its task, so a request whose client disconnected frees its worker. The service does not keep
-/// its executor open.
+/// `poll_ready` waits for room in the executor's queue and holds it for the next call. Each clone waits for
+/// its own room. A service that is ready and is not called keeps its room.
+///
+/// Dropping the future of a call cancels its task. A process pool then frees the worker. On a thread, a
+/// function that already runs keeps its thread until it returns. The service does not keep its executor
+/// open.
 ///
 #[cfg_attr(not(doctest), doc = include_str!("../guide/snippets/task_service.md"))]
 ///
 /// # Errors
-/// `poll_ready` fails with `is_shutdown()` when the executor has been shut down; a call fails as
-/// [`submit`](crate::ExecutorExt::submit) does. A call without `poll_ready` fails with `is_rejected()`
-/// if the queue is full.
+/// `poll_ready` fails with `is_shutdown()` after the executor has shut down. A call fails as
+/// [`submit`](crate::ExecutorExt::submit) does. A call without `poll_ready` fails with `is_rejected()` if
+/// the queue is full.
 pub struct TaskService<F, A, M> {
     function: F,
     options: Option<Arc<TaskOptions>>,
@@ -41,7 +43,7 @@ impl<F, A, M> TaskService<F, A, M>
 where
     F: Task<A, M> + Copy + Send + Sync + 'static,
 {
-    /// The service that calls `function` on `executor`.
+    /// Creates a service that calls `function` on `executor`.
     pub fn new<E: Executor + ?Sized>(executor: &E, function: F) -> Self {
         Self {
             function,
@@ -51,7 +53,7 @@ where
         }
     }
 
-    /// Options for each call.
+    /// Sets the options of each call.
     pub fn options(mut self, options: TaskOptions) -> Self {
         self.options = Some(Arc::new(options));
         self

@@ -1,10 +1,9 @@
-//! What of a payload goes by the [`ring`](super::ring): its large pieces. The frame says where they
-//! belong; the rest of the payload is in the frame.
+//! Large pieces of a payload go through the [`ring`](super::ring). The frame says where they belong, and
+//! has the rest of the payload.
 //!
-//! Frames on the socket and bytes in the ring come in the same order, each as a stream of its own: a
-//! [`PayloadPart`] says how many of the next bytes in the ring are meant, whether they are there already or
-//! still to come. So a receiver reads a large piece straight to where it stays, while the sender is
-//! still writing it.
+//! Frames and the bytes in the ring are two streams in the same order. A [`PayloadPart`] says how many of
+//! the next bytes in the ring it means, whether they have arrived or not. So a receiver reads a large piece
+//! into its final buffer while the sender still writes it.
 
 use std::collections::VecDeque;
 use std::io;
@@ -16,32 +15,32 @@ use super::ring::{Moved, PayloadRing, RING};
 use super::spare::Spare;
 use crate::sys;
 
-/// From this size on, a piece goes by the ring. Less is sooner copied into a socket.
+/// From this size on, a piece goes through the ring. The socket is faster for smaller ones.
 pub(crate) const LARGE: usize = 32 * 1024;
 
-/// A length is believed when as much has come as the ring holds, and more memory than that is taken
-/// only then.
+/// A receiver allocates at most this much before that many bytes of a piece arrive. Then it trusts the
+/// length.
 const BELIEVED: usize = RING;
 
-/// A piece of a payload: `len` bytes that belong at `at` bytes of what is in the frame.
+/// A large piece of a payload: `len` bytes that belong at offset `at` of the bytes in the frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PayloadPart {
     pub(crate) at: u32,
     pub(crate) len: u32,
 }
 
-/// A payload with its large pieces taken out.
+/// A payload, split between frame and ring.
 #[derive(Debug, Default)]
 pub(crate) struct Split {
-    /// What goes into the frame.
+    /// The bytes for the frame.
     pub(crate) rest: Chain,
     pub(crate) parts: Vec<PayloadPart>,
-    /// The pieces, as `parts` tells.
+    /// The pieces for the ring, one for each part.
     pub(crate) pieces: VecDeque<Bytes>,
 }
 
 impl Split {
-    /// Nothing if no piece of it is large. The payload has to be sealed.
+    /// `None` if no piece is large. The payload must be sealed.
     pub(crate) fn of(payload: &Chain) -> Option<Self> {
         if payload.len() < LARGE {
             return None;
@@ -62,21 +61,21 @@ impl Split {
         (!split.parts.is_empty()).then_some(split)
     }
 
-    /// How many bytes go by the ring.
+    /// How many bytes go through the ring.
     pub(crate) fn len(&self) -> usize {
         self.pieces.iter().map(Bytes::len).sum()
     }
 }
 
-/// The parts of one payload, as they come out of the ring.
+/// The parts of one payload, as they arrive through the ring.
 #[derive(Debug)]
 pub(crate) struct IncomingPayload {
     parts: Vec<PayloadPart>,
-    /// Those that are there in full.
+    /// The complete parts.
     whole: Vec<Bytes>,
-    /// The next one, as far as it has come.
+    /// The next part, as far as it has arrived.
     next: Vec<u8>,
-    /// Where the largest of them is to go.
+    /// A buffer for the largest part.
     spare: Vec<u8>,
     missing: usize,
 }
@@ -92,18 +91,18 @@ impl IncomingPayload {
         }
     }
 
-    /// Lets the largest part be read to a buffer that is there.
+    /// Lets the largest part use the spare buffer.
     pub(crate) fn use_spare(&mut self, spare: &mut Spare) {
         let largest = self.parts.iter().map(|part| part.len as usize).max();
         self.spare = spare.take_for(largest.unwrap_or(0));
     }
 
-    /// How many bytes are still to come.
+    /// How many bytes are missing.
     pub(crate) fn missing(&self) -> usize {
         self.missing
     }
 
-    /// Reads a piece. An error if there is no memory for it.
+    /// Reads some of the missing bytes. An error if there is no memory for them.
     pub(crate) fn take(&mut self, ring: PayloadRing<'_>) -> io::Result<Moved> {
         let len = self
             .parts
@@ -129,8 +128,8 @@ impl IncomingPayload {
         Ok(moved)
     }
 
-    /// The payload, once nothing is missing: `rest` is what was in the frame. Nothing if the two do
-    /// not fit.
+    /// The payload, once nothing is missing. `rest` is the content of the frame. `None` if the two do not
+    /// fit together.
     pub(crate) fn join(self, mut rest: Reader) -> Option<Reader> {
         let mut payload = VecDeque::new();
         let mut at = 0;

@@ -1,6 +1,5 @@
-//! Bytes on their way out are a [`Chain`]: small pieces are copied together, large ones are kept
-//! as they are and written from where they lie, and descriptors go beside them. Bytes that came in are
-//! read off a [`Reader`].
+//! Outgoing bytes are a [`Chain`]: small pieces are copied together, and large ones are kept and written
+//! from their own memory. Descriptors travel beside the bytes. Incoming bytes are read from a [`Reader`].
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -12,17 +11,17 @@ use crate::sys::{self, AsFd, BorrowedFd};
 
 /// From this size on, a piece is linked in rather than copied.
 const LINKED: usize = 16 * 1024;
-/// How many pieces one vectored write takes at the most.
+/// The most pieces of one vectored write.
 const SLICES: usize = 16;
 
-/// A queue of bytes in pieces. Cloning a finished chain shares the pieces.
+/// A queue of bytes in pieces. Chains share their large pieces with the chains that they are put into.
 #[derive(Debug, Default)]
 pub struct Chain {
     pieces: VecDeque<Bytes>,
-    /// Small pieces, copied together; they come after all of `pieces`.
+    /// Small pieces, copied together. They follow all of `pieces`.
     tail: Vec<u8>,
     linked: usize,
-    /// What goes beside the bytes, no later than the last of them.
+    /// Sent beside the bytes, at the latest with the last one.
     descriptors: Vec<Descriptor>,
 }
 
@@ -39,7 +38,7 @@ impl Chain {
         self.len() == 0
     }
 
-    /// Adds what is to go beside the bytes.
+    /// Adds descriptors to send beside the bytes.
     pub(crate) fn attach(&mut self, descriptors: Vec<Descriptor>) {
         if self.descriptors.is_empty() {
             self.descriptors = descriptors;
@@ -52,22 +51,22 @@ impl Chain {
         &self.descriptors
     }
 
-    /// Lets go of what was to go beside the bytes.
+    /// Removes the descriptors and returns them.
     pub(crate) fn detach(&mut self) -> Vec<Descriptor> {
         std::mem::take(&mut self.descriptors)
     }
 
-    /// All of it, if nothing is linked in.
+    /// All bytes as one slice. `None` if a piece is linked in.
     pub(crate) fn in_one(&self) -> Option<&[u8]> {
         self.pieces.is_empty().then_some(&self.tail[..])
     }
 
-    /// Where small values are written.
+    /// The buffer for small values.
     pub(crate) fn tail(&mut self) -> &mut Vec<u8> {
         &mut self.tail
     }
 
-    /// Adds a piece: by reference when it is large.
+    /// Adds a piece, by reference if it is large.
     pub(crate) fn put_bytes(&mut self, bytes: Bytes) {
         if bytes.len() < LINKED {
             self.tail.extend_from_slice(&bytes);
@@ -78,7 +77,7 @@ impl Chain {
         }
     }
 
-    /// Adds what another chain holds.
+    /// Adds the content of another chain.
     pub(crate) fn put_chain(&mut self, other: &Self) {
         for piece in &other.pieces {
             if piece.len() < LINKED {
@@ -98,7 +97,8 @@ impl Chain {
         }
     }
 
-    /// Takes all of it out, to wait. It is left empty; what was small leaves its buffer.
+    /// Takes the content out, to be sent later, and leaves this chain empty. Its buffer stays here if the
+    /// content is small.
     pub(crate) fn finish(&mut self) -> Payload {
         if self.pieces.is_empty() && self.tail.len() < LINKED && self.descriptors.is_empty() {
             let bytes = self.tail[..].into();
@@ -119,7 +119,7 @@ impl Chain {
         self.descriptors.clear();
     }
 
-    /// Makes all of it shareable pieces, so that `put_chain` copies no large piece.
+    /// Turns all bytes into shareable pieces, so that `put_chain` copies no large piece.
     pub(crate) fn seal(&mut self) {
         if !self.tail.is_empty() {
             self.linked += self.tail.len();
@@ -127,7 +127,7 @@ impl Chain {
         }
     }
 
-    /// Takes the bytes from `at` on away.
+    /// Removes the bytes from `at` on.
     pub(crate) fn truncate(&mut self, at: usize) {
         self.tail.truncate(at.saturating_sub(self.linked));
         while self.linked > at
@@ -164,36 +164,37 @@ impl Chain {
 
     /// The pieces of a sealed chain, in order.
     pub(super) fn sealed(&self) -> impl Iterator<Item = &Bytes> {
-        debug_assert!(self.tail.is_empty(), "what was copied in is no piece yet");
+        debug_assert!(self.tail.is_empty(), "the chain is not sealed");
         self.pieces.iter()
     }
 
-    /// The pieces, except for what was copied in last.
+    /// The pieces, without the bytes that were copied in last.
     pub(super) fn into_pieces(self) -> impl Iterator<Item = Bytes> {
         self.pieces.into_iter()
     }
 
-    /// All of it.
+    /// A reader of all bytes.
     pub(crate) fn into_reader(mut self) -> Reader {
         self.seal();
         Reader::of(self.pieces)
     }
 
-    /// All of it in one piece.
+    /// All bytes in one piece.
     pub(crate) fn into_bytes(self) -> Bytes {
         self.into_reader().into_bytes()
     }
 
-    /// Writes all it can through `write`, which may take only a part, and drops what was written.
+    /// Writes all bytes through `write`, which may accept a part at a time. Removes what it accepted, also
+    /// before an error.
     pub(crate) fn write_with(
         &mut self,
         mut write: impl FnMut(&[IoSlice<'_>]) -> std::io::Result<usize>,
     ) -> std::io::Result<()> {
-        debug_assert!(self.descriptors.is_empty(), "they need a socket");
+        debug_assert!(self.descriptors.is_empty(), "descriptors need a socket");
         self.send_with(|slices, _| write(slices))
     }
 
-    /// As `write_with`, for a socket that takes descriptors beside the bytes.
+    /// As `write_with`, for a socket that sends descriptors beside the bytes.
     pub(crate) fn send_with(
         &mut self,
         mut send: impl FnMut(&[IoSlice<'_>], &[BorrowedFd<'_>]) -> std::io::Result<usize>,
@@ -201,7 +202,8 @@ impl Chain {
         while !self.descriptors.is_empty() {
             let count = self.descriptors.len().min(sys::MOST_FDS);
             let beside: Vec<_> = self.descriptors[..count].iter().map(AsFd::as_fd).collect();
-            // Where there are more, they go beside the bytes that follow: one is enough for each lot.
+            // Each batch of descriptors travels with at least one byte. Before the last batch, send no more
+            // than that.
             let is_last = count == self.descriptors.len();
             let first = self.pieces().next().unwrap_or_default();
             let bytes = if is_last {
@@ -256,12 +258,11 @@ impl Chain {
     }
 }
 
-/// A chain that is finished and waits to be sent. Of these there are as many as there are tasks, so
-/// a small one is its bytes and nothing else.
+/// A finished chain that waits to be sent. There are as many as tasks, so a small one is only its bytes.
 #[derive(Debug)]
 pub(crate) enum Payload {
     Small(Box<[u8]>),
-    /// Its pieces are shared by its copies.
+    /// Copies share its pieces.
     Large(Box<Chain>),
 }
 
@@ -273,7 +274,7 @@ impl Payload {
         }
     }
 
-    /// The chain that a large one is.
+    /// The chain of a large payload.
     pub(crate) fn chain(&self) -> Option<&Chain> {
         match self {
             Self::Small(_) => None,
@@ -288,12 +289,12 @@ impl Payload {
         }
     }
 
-    /// What goes beside the bytes.
+    /// The descriptors that travel beside the bytes.
     pub(crate) fn descriptors(&self) -> &[Descriptor] {
         self.chain().map_or(&[], Chain::descriptors)
     }
 
-    /// Lets go of it.
+    /// Removes the descriptors and returns them.
     pub(crate) fn detach(&mut self) -> Vec<Descriptor> {
         match self {
             Self::Small(_) => Vec::new(),
@@ -310,12 +311,11 @@ impl Clone for Payload {
     }
 }
 
-/// Bytes that came in, read from the front. They lie in one piece, or in several where a large one was
-/// not to be copied; whoever wrote them cut them between values, or between a value's length and its
-/// bytes.
+/// Incoming bytes, read from the front. They are in one piece, or in several if a large one was not copied.
+/// The sender cuts only between values, or between a value's length and its bytes.
 #[derive(Debug, Default)]
 pub struct Reader {
-    /// Where to read. Empty at the end only.
+    /// Where to read. Empty only at the end.
     pub(crate) front: Bytes,
     rest: VecDeque<Bytes>,
 }
@@ -347,14 +347,14 @@ impl Reader {
         self.rest.is_empty()
     }
 
-    /// Passes over bytes of the piece at the front.
+    /// Skips bytes of the front piece.
     #[inline]
     pub(super) fn advance(&mut self, len: usize) {
         self.front.advance(len);
         self.step();
     }
 
-    /// Goes on to the next piece, if it is time.
+    /// Moves to the next piece if the front one is used up.
     #[inline]
     fn step(&mut self) {
         while self.front.is_empty()
@@ -364,7 +364,8 @@ impl Reader {
         }
     }
 
-    /// The next `len` bytes: shared with the piece they came in, or copied if they lie in several.
+    /// The next `len` bytes: shared with their piece, or copied if they are in several. `None` if there are
+    /// fewer.
     pub(crate) fn take(&mut self, len: usize) -> Option<Bytes> {
         if len > self.front.len() {
             return Some(self.split_to(len)?.into_bytes());
@@ -374,7 +375,7 @@ impl Reader {
         Some(bytes)
     }
 
-    /// The next `len` bytes, in the pieces they lie in.
+    /// The next `len` bytes, in their pieces. `None` if there are fewer.
     pub(crate) fn split_to(&mut self, mut len: usize) -> Option<Self> {
         if len > self.len() {
             return None;
@@ -388,7 +389,7 @@ impl Reader {
         Some(Self::of(pieces))
     }
 
-    /// What is left, in one piece.
+    /// The rest, in one piece.
     pub(crate) fn into_bytes(self) -> Bytes {
         if self.is_in_one() {
             return self.front;
@@ -425,7 +426,7 @@ impl Reader {
         number
     }
 
-    /// A length as `front_varint` reads it.
+    /// A length, as `front_varint` reads it.
     pub(crate) fn varint(&mut self) -> Option<u64> {
         let (value, len) = front_varint(&self.front)?;
         self.advance(len);
@@ -433,12 +434,12 @@ impl Reader {
     }
 }
 
-/// The length at the front, of one to ten bytes, seven bits a byte, the low ones first (LEB128); and
-/// how many bytes it takes.
+/// The length at the front, and how many bytes it takes: one to ten, with seven bits each, the low ones
+/// first (LEB128).
 #[inline]
 pub(super) fn front_varint(bytes: &[u8]) -> Option<(u64, usize)> {
     match bytes.first() {
-        Some(&byte) if byte < 0x80 => Some((byte.into(), 1)), // As most are.
+        Some(&byte) if byte < 0x80 => Some((byte.into(), 1)), // Most are short.
         _ => long_varint(bytes),
     }
 }
@@ -454,19 +455,19 @@ fn long_varint(bytes: &[u8]) -> Option<(u64, usize)> {
     None
 }
 
-/// Appends a length as [`Reader::varint`] reads it.
+/// Appends a length that [`Reader::varint`] reads.
 pub(super) fn put_varint(out: &mut Vec<u8>, value: u64) {
     let at = out.len();
     out.put_bytes(0, varint_len(value));
     write_varint(&mut out[at..], value);
 }
 
-/// How many bytes a length takes.
+/// How many bytes an encoded length takes.
 pub(super) fn varint_len(value: u64) -> usize {
     (u64::BITS - (value | 1).leading_zeros()).div_ceil(7) as usize
 }
 
-/// Fills `out`, which must be as long as `varint_len` says.
+/// Fills `out`, whose length must be `varint_len(value)`.
 pub(super) fn write_varint(out: &mut [u8], mut value: u64) {
     let last = out.len() - 1;
     for byte in &mut out[..last] {

@@ -1,7 +1,7 @@
-//! Who may run what: one atomic word for each call in flight, shared by a worker and its parent. The
-//! worker claims an item just before it calls the function, the parent revokes what has not been
-//! claimed. So a cancelled item never runs, what a dead worker had not begun can run elsewhere without
-//! running twice, and a kill is aimed at the item that it means.
+//! Which process may run which item: one atomic word for each call in flight, shared by a worker and its
+//! parent. The worker claims an item just before it calls the function. The parent revokes items that are
+//! not claimed. So a cancelled item never runs, the items that a dead worker did not start can run
+//! elsewhere without running twice, and a kill hits the item that it is meant for.
 //!
 //! ```text
 //!  parent: offer          worker: claim            worker: finish
@@ -9,17 +9,17 @@
 //!                  │ parent: revoke       │ parent: condemn      │ parent: revoke
 //!                  ▼                      ▼                      ▼
 //!               Revoked               Condemned(i)            Revoked
-//!          (skipped by worker)    (worker is to be killed)   (the rest is skipped)
+//!          (skipped by worker)    (worker will be killed)    (the rest is skipped)
 //! ```
 //!
-//! A worker whose item ends may begin the next one in the same step (`go_on`): `Running(i)` becomes
-//! `Running(i + 1)`. The parent takes away what comes after an item that runs by cutting the call:
+//! A worker may end an item and start the next one in one step (`go_on`): `Running(i)` becomes `Running(i +
+//! 1)`. To revoke the items after a running one, the parent cuts the call:
 //!
 //! ```text
 //!  Running(i) ── parent: cut ──► Last(i) ── worker: finish ──► Revoked
 //! ```
 //!
-//! A task with a grace period is told before its worker is condemned:
+//! If the task has a grace period, the parent warns the item before it condemns the worker:
 //!
 //! ```text
 //!              parent: warn                  worker: finish
@@ -35,7 +35,7 @@
 use super::MOST_ITEMS;
 use super::atomic::{AtomicU64, Ordering};
 
-/// What a slot says: the call it is about, and how far that is.
+/// The content of a slot: a call, an item of it, and the stage of that item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Claim {
     pub(crate) seq: u32,
@@ -45,21 +45,21 @@ pub(crate) struct Claim {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
-    /// The worker may begin the item.
+    /// The worker may start the item.
     Offered,
-    /// The worker is running the item.
+    /// The worker runs the item.
     Running,
-    /// The worker has ended the item and left its outcome in the outbox or the pipe.
+    /// The worker finished the item and left its outcome in the outbox or the pipe.
     Done,
-    /// The worker must begin none of the items from here on.
+    /// The worker must not start this item or a later one.
     Revoked,
-    /// The parent is about to kill the worker for running this item.
+    /// The parent is about to kill the worker because it runs this item.
     Condemned,
-    /// As `Running`, but the item shall end soon.
+    /// As `Running`, but the item should end soon.
     Overdue,
-    /// As `Overdue`, and the worker must begin none of the items after it.
+    /// As `Overdue`, and the worker must start no later item.
     Cancelled,
-    /// As `Running`, and the worker must begin none of the items after it.
+    /// As `Running`, and the worker must start no later item.
     Last,
 }
 
@@ -91,7 +91,7 @@ impl Claim {
         }
     }
 
-    /// Whether it is about a call of which an item runs.
+    /// Whether an item of the call runs.
     pub(crate) fn is_running(self) -> bool {
         match self.stage {
             Stage::Running | Stage::Last | Stage::Overdue | Stage::Cancelled | Stage::Condemned => {
@@ -102,7 +102,8 @@ impl Claim {
     }
 }
 
-/// The word of one call. The slot may by now be another call's: then this one is over, or was revoked.
+/// The word of one call. The slot may belong to a later call by now: then this one has ended or was
+/// revoked.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ClaimSlot<'a> {
     word: &'a AtomicU64,
@@ -114,7 +115,7 @@ impl<'a> ClaimSlot<'a> {
         Self { word, seq }
     }
 
-    /// What it says, be it about this call or another.
+    /// The content, which may be about another call.
     pub(crate) fn look(&self) -> Claim {
         Claim::from_word(self.word.load(Ordering::Acquire))
     }
@@ -129,15 +130,15 @@ impl<'a> ClaimSlot<'a> {
         change.is_ok()
     }
 
-    /// Parent: the worker may run the call from `item` on. To be said before the call is sent. The
-    /// slot may still hold a revoked call that the worker has not come to; it will find that the slot
-    /// is about another and skip it all the same.
+    /// Parent: lets the worker run the call from `item` on. The parent does this before it sends the call.
+    /// The slot may still hold a revoked call that the worker has not reached. The worker skips that call,
+    /// because the slot is about another one.
     pub(crate) fn offer(&self, item: u32) {
         let claim = Claim::new(self.seq, item, Stage::Offered);
         self.word.store(claim.to_word(), Ordering::Release);
     }
 
-    /// Parent: goes from one stage to another, as `next` says, if it says so. Gives what was there.
+    /// Parent: changes the stage to what `next` returns for it, if anything. Returns the content before.
     fn advance(&self, next: impl Fn(Stage) -> Option<Stage>) -> Claim {
         loop {
             let claim = self.look();
@@ -147,12 +148,12 @@ impl<'a> ClaimSlot<'a> {
             };
             if self.change(claim, Claim { stage, ..claim }) {
                 return claim;
-            } // Else the worker has just said something: look again.
+            } // The worker changed the word: try again.
         }
     }
 
-    /// Parent: the worker shall begin no further item of the call. Gives what the slot said
-    /// before; if an item is running, nothing was changed.
+    /// Parent: the worker must start no further item of the call. Returns the content before. If an item
+    /// runs, nothing changes.
     pub(crate) fn revoke(&self) -> Claim {
         self.advance(|stage| match stage {
             Stage::Offered | Stage::Done => Some(Stage::Revoked),
@@ -160,8 +161,7 @@ impl<'a> ClaimSlot<'a> {
         })
     }
 
-    /// Parent: the worker shall begin no further item of the call than the one that it runs. Gives
-    /// what the slot said before.
+    /// Parent: the worker must start no item of the call after the running one. Returns the content before.
     pub(crate) fn cut(&self) -> Claim {
         self.advance(|stage| match stage {
             Stage::Offered | Stage::Done => Some(Stage::Revoked),
@@ -171,8 +171,8 @@ impl<'a> ClaimSlot<'a> {
         })
     }
 
-    /// Parent: the worker shall not begin the call at all. False if it has begun it; then nothing
-    /// was changed, also between two items: the rest of the call is left to it.
+    /// Parent: the worker must not start the call. Returns false, and changes nothing, if the worker has
+    /// started it. Between two items, too, the rest of the call stays with the worker.
     pub(crate) fn withdraw(&self) -> bool {
         let claim = self.look();
         let stage = Stage::Revoked;
@@ -180,7 +180,7 @@ impl<'a> ClaimSlot<'a> {
         offered && self.change(claim, Claim { stage, ..claim })
     }
 
-    /// Parent: the worker is to be killed for running `item`. False if it no longer does.
+    /// Parent: condemns the worker, because it runs `item`. Returns false if it no longer does.
     pub(crate) fn condemn(&self, item: u32) -> bool {
         use Stage::{Cancelled, Condemned, Last, Overdue, Running};
         self.tell(
@@ -189,14 +189,15 @@ impl<'a> ClaimSlot<'a> {
         )
     }
 
-    /// Parent: the item shall end soon; those after it may run. False if it no longer runs, or was
-    /// told before.
+    /// Parent: the item should end soon, and later items may run. Returns false if it no longer runs, or
+    /// was warned before.
     pub(crate) fn warn(&self, item: u32) -> bool {
         use Stage::{Cancelled, Last, Overdue, Running};
         self.tell(item, &[(Running, Overdue), (Last, Cancelled)])
     }
 
-    /// Parent: the item shall end soon, and be the last of its call. False if it no longer runs.
+    /// Parent: the item should end soon and be the last of its call. Returns false if it no longer runs, or
+    /// was cancelled before.
     pub(crate) fn cancel(&self, item: u32) -> bool {
         use Stage::{Cancelled, Last, Overdue, Running};
         self.tell(
@@ -205,8 +206,8 @@ impl<'a> ClaimSlot<'a> {
         )
     }
 
-    /// Only the parent goes from one of these stages to another, one thread at a time, so each
-    /// needs to be tried once.
+    /// Takes the first step that applies. Only the parent changes one of these stages into another, one
+    /// thread at a time. So one attempt for each step is enough.
     fn tell(&self, item: u32, steps: &[(Stage, Stage)]) -> bool {
         let claim = |stage| Claim::new(self.seq, item, stage);
         steps
@@ -214,7 +215,7 @@ impl<'a> ClaimSlot<'a> {
             .any(|(from, to)| self.change(claim(*from), claim(*to)))
     }
 
-    /// Worker: begins `item`, if it is still wanted.
+    /// Worker: starts `item`, if it is still wanted.
     pub(crate) fn claim(&self, item: u32) -> bool {
         let claim = self.look();
         let next = match claim.stage {
@@ -222,24 +223,24 @@ impl<'a> ClaimSlot<'a> {
             Stage::Done => claim.item + 1 == item,
             _ => false,
         };
-        // A failed exchange means that the parent has just revoked it.
+        // The exchange fails if the parent has just revoked the item.
         claim.seq == self.seq
             && next
             && self.change(claim, Claim::new(self.seq, item, Stage::Running))
     }
 
-    /// Worker: `item` has ended, its outcome is where the parent finds it, and the next one begins.
-    /// False if the parent has said anything about the item; then nothing was changed.
+    /// Worker: `item` has ended, its outcome is where the parent finds it, and the next item starts.
+    /// Returns false, and changes nothing, if the parent has changed the item's stage.
     pub(crate) fn go_on(&self, item: u32) -> bool {
         let running = |item| Claim::new(self.seq, item, Stage::Running);
         self.change(running(item), running(item + 1))
     }
 
-    /// Worker: `item` has ended and its outcome is where the parent finds it. False if the worker
-    /// is about to be killed; then it must not begin anything else.
+    /// Worker: `item` has ended, and its outcome is where the parent finds it. Returns false if the worker
+    /// is condemned. Then it must start nothing else.
     ///
-    /// The parent may have read the outcome already and given the slot to another call: that is no
-    /// condemnation, for a condemned call keeps its slot.
+    /// The parent may have read the outcome and reused the slot for another call. That is no condemnation,
+    /// because a condemned call keeps its slot.
     pub(crate) fn finish(&self, item: u32) -> bool {
         loop {
             let claim = self.look();
@@ -249,7 +250,7 @@ impl<'a> ClaimSlot<'a> {
                 Stage::Cancelled | Stage::Last => Stage::Revoked,
                 _ => return true,
             };
-            // A failed exchange means that the parent has just said something: look again.
+            // The exchange fails if the parent has just changed the word: try again.
             if claim.seq != self.seq || self.change(claim, Claim::new(self.seq, item, stage)) {
                 return true;
             }

@@ -1,13 +1,11 @@
 //! Values to bytes and back.
 //!
-//! A value is a length and so many bytes. The bytes are self-describing MessagePack with field
-//! names, so that whatever serde_json can carry travels too; or, for numbers and bulk types, the
-//! plain bytes themselves (little-endian numbers), at the cost of a memory copy. The low bit of the
-//! length tells which.
+//! A value is a length, then that many bytes. The bytes are self-describing MessagePack with field names,
+//! so whatever serde_json can carry works here too. Numbers and bulk types are plain bytes instead
+//! (little-endian numbers), which costs one memory copy. The low bit of the length says which.
 //!
-//! Types that have a readable and a compact form (an IP address) take the readable one: serde's
-//! own buffer, which `flatten`, `untagged` and `tag` read from, expects that form whatever the
-//! format is.
+//! Types with a readable and a compact form (an IP address) use the readable one. Serde's own buffer, which
+//! `flatten`, `untagged` and `tag` read from, expects that form in every format.
 
 use std::any::{Any, TypeId};
 use std::borrow::Cow;
@@ -20,11 +18,11 @@ use serde::de::DeserializeOwned;
 
 use super::chain::{Chain, Reader, front_varint, put_varint, varint_len, write_varint};
 
-/// A result this large keeps the buffer it came in rather than being copied out of it.
+/// From this size on, a result keeps the buffer that it arrived in, instead of being copied.
 const KEEP_BUFFER: usize = 32 * 1024;
 
-/// How deep arrays and maps may nest in a value that is read: as deep as in serde_json. Without a
-/// bound, a result could overflow the stack of the thread that awaits it.
+/// How deep arrays and maps may nest in a decoded value: as deep as in serde_json. Without a bound, a
+/// result could overflow the stack of the thread that awaits it.
 const MAX_DEPTH: usize = 128;
 
 /// Why a value could not be encoded or decoded.
@@ -45,7 +43,7 @@ impl fmt::Display for CodecError {
 
 const TORN: CodecError = CodecError(Cow::Borrowed("the bytes end in the middle of a value"));
 
-/// Appends `value`. On an error, `out` holds what it held before.
+/// Appends `value`. On an error, `out` is unchanged.
 pub(crate) fn put<T: Serialize + 'static>(value: T, out: &mut Chain) -> Result<(), CodecError> {
     if put_number(&value, out) {
         return Ok(());
@@ -58,8 +56,8 @@ pub(crate) fn put<T: Serialize + 'static>(value: T, out: &mut Chain) -> Result<(
         }
         Err(value) => value,
     };
-    // The length comes first and is known last. Most values fit one length byte: leave room for
-    // it, and move the others up.
+    // The length comes first but is known last. Leave one byte for it, which is enough for most values. For
+    // the others, move the bytes up.
     let start = out.len();
     out.tail().put_u8(0);
     if let Err(error) = write(&value, &mut out.tail().writer()) {
@@ -76,7 +74,7 @@ pub(crate) fn put<T: Serialize + 'static>(value: T, out: &mut Chain) -> Result<(
     Ok(())
 }
 
-/// Reads the next value, and passes over it also if it cannot be read.
+/// Reads the next value. Skips it even if it cannot be decoded.
 pub(crate) fn get<T: DeserializeOwned + 'static>(input: &mut Reader) -> Result<T, CodecError> {
     if let Some(number) = get_number(input) {
         return Ok(number);
@@ -86,13 +84,13 @@ pub(crate) fn get<T: DeserializeOwned + 'static>(input: &mut Reader) -> Result<T
         return bulk_from_bytes(input.take(len).ok_or(TORN)?);
     }
     if len > input.front.len() {
-        return Err(TORN); // Only plain bytes come apart from what stands before them.
+        return Err(TORN); // Only plain bytes may be in another piece than their length.
     }
     let passed = Passed { input, len };
     read(&passed.input.front[..len]).map_err(|error| CodecError::new(error.to_string()))
 }
 
-/// Passes over what is being read, whatever becomes of that: code of the user's reads it.
+/// Skips the value on drop: decoding calls user code, which may panic.
 struct Passed<'a> {
     input: &'a mut Reader,
     len: usize,
@@ -116,13 +114,13 @@ fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, rmp_serde::decode::Error
     T::deserialize(&mut deserializer)
 }
 
-/// What stands before an encoded value.
+/// The head of an encoded value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg(feature = "multiprocessing")]
 pub(crate) struct ValueHead {
-    /// How many bytes it takes itself.
+    /// The size of the head in bytes.
     pub(crate) own_len: usize,
-    /// How many follow, which are the value.
+    /// The size of the value in bytes.
     pub(crate) len: usize,
     pub(crate) is_plain: bool,
 }
@@ -138,8 +136,7 @@ pub(crate) fn value_head(bytes: &[u8]) -> Option<ValueHead> {
     })
 }
 
-/// Reads a value from all of `bytes`, which are what followed its head. A bulk value takes the buffer
-/// with it.
+/// Reads a value from all of `bytes`, which followed its head. A bulk value takes the buffer.
 #[cfg(feature = "multiprocessing")]
 pub(crate) fn get_bare<T: DeserializeOwned + 'static>(
     is_plain: bool,
@@ -151,7 +148,7 @@ pub(crate) fn get_bare<T: DeserializeOwned + 'static>(
     get_from(is_plain, bytes)
 }
 
-/// As [`get_bare`], from bytes that stay where they are.
+/// As [`get_bare`], but leaves the buffer.
 #[cfg(feature = "multiprocessing")]
 pub(crate) fn get_from<T: DeserializeOwned + 'static>(
     is_plain: bool,
@@ -169,12 +166,12 @@ pub(crate) fn get_from<T: DeserializeOwned + 'static>(
     numbers_from_bytes(bytes)
 }
 
-/// Passes over the next value.
+/// Skips the next value.
 pub(crate) fn skip(input: &mut Reader) -> Result<(), CodecError> {
     next(input).map(drop)
 }
 
-/// Takes the next value out, still encoded.
+/// Takes the next value, still encoded.
 pub(crate) fn next(input: &mut Reader) -> Result<Reader, CodecError> {
     let (head, len) = front_varint(&input.front).ok_or(TORN)?;
     let value = usize::try_from(head >> 1).map_err(|_| TORN)?;
@@ -182,15 +179,15 @@ pub(crate) fn next(input: &mut Reader) -> Result<Reader, CodecError> {
     input.split_to(end).ok_or(TORN)
 }
 
-/// How many bytes the value at the front takes. Nothing if it is not there in full.
+/// How many bytes the value at the front takes. `None` if it is incomplete.
 pub(crate) fn value_len(bytes: &[u8]) -> Option<usize> {
     let (head, len) = front_varint(bytes)?;
     let end = len.checked_add(usize::try_from(head >> 1).ok()?)?;
     (end <= bytes.len()).then_some(end)
 }
 
-/// Passes over the length of the next value, which is there in full. Gives it, and whether the
-/// value's bytes are plain.
+/// Reads the length of the next value. Returns it, and whether the value is plain bytes. An error if the
+/// value is incomplete.
 fn head(input: &mut Reader) -> Result<(usize, bool), CodecError> {
     let head = input.varint().ok_or(TORN)?;
     let len = usize::try_from(head >> 1).map_err(|_| TORN)?;
@@ -200,8 +197,7 @@ fn head(input: &mut Reader) -> Result<(usize, bool), CodecError> {
     Ok((len, head & 1 == 1))
 }
 
-/// Numbers whose vectors travel as the plain bytes they are. On a big-endian machine they take
-/// the ordinary way.
+/// Numbers whose vectors travel as plain bytes. On a big-endian machine these vectors are MessagePack.
 macro_rules! for_each_number {
     ($with:ident $(, $more:ty)*) => {
         $with!(i8, i16, i32, i64, u16, u32, u64, f32, f64 $(, $more)*)
@@ -213,7 +209,7 @@ const fn number_head<N>() -> u8 {
     (size_of::<N>() as u8) << 1 | 1
 }
 
-/// Appends a number as the plain bytes it is; false if the value is none.
+/// Appends a number as plain bytes. Returns false if the value is not a number.
 fn put_number<T: 'static>(value: &T, out: &mut Chain) -> bool {
     let any: &dyn Any = value;
     macro_rules! number {
@@ -231,7 +227,7 @@ fn put_number<T: 'static>(value: &T, out: &mut Chain) -> bool {
     false
 }
 
-/// Reads a number that `put_number` wrote. Nothing, with nothing read, if `T` is none, or if
+/// Reads a number that `put_number` wrote. Returns `None`, and reads nothing, if `T` is not a number or
 /// something else is at the front.
 pub(crate) fn get_number<T: 'static>(input: &mut Reader) -> Option<T> {
     let (number, len) = front_number(&input.front)?;
@@ -239,7 +235,7 @@ pub(crate) fn get_number<T: 'static>(input: &mut Reader) -> Option<T> {
     Some(number)
 }
 
-/// The number at the front, as `get_number` reads it, and how many bytes it takes.
+/// The number at the front, as `get_number` reads it, and its size in bytes.
 #[inline]
 pub(crate) fn front_number<T: 'static>(bytes: &[u8]) -> Option<(T, usize)> {
     macro_rules! number {
@@ -259,7 +255,7 @@ pub(crate) fn front_number<T: 'static>(bytes: &[u8]) -> Option<(T, usize)> {
     None
 }
 
-/// Reads a number whose head was taken off.
+/// Reads a number that has no head.
 #[cfg(feature = "multiprocessing")]
 fn bare_number<T: 'static>(bytes: &[u8]) -> Option<T> {
     macro_rules! number {
@@ -273,16 +269,16 @@ fn bare_number<T: 'static>(bytes: &[u8]) -> Option<T> {
     None
 }
 
-/// What the caller knows to be a `T`.
+/// Converts a value that the caller knows to be a `T`.
 fn found<V: 'static, T: 'static>(value: V) -> Option<T> {
     let mut slot = Some(value);
     let any: &mut dyn Any = &mut slot;
     any.downcast_mut::<Option<T>>().and_then(Option::take)
 }
 
-/// The bytes of a bulk value, or the value itself if it is none.
+/// The bytes of a bulk value, or the value itself if it is not one.
 fn bulk_to_bytes<T: 'static>(value: T) -> Result<Bytes, T> {
-    /// Lets the buffer of a vector of numbers be seen, and later freed, as what it is.
+    /// A vector of numbers that is read as bytes, and freed as a vector of numbers.
     struct Numbers<N>(Vec<N>);
 
     impl<N: bytemuck::NoUninit> AsRef<[u8]> for Numbers<N> {
@@ -315,7 +311,7 @@ fn bulk_to_bytes<T: 'static>(value: T) -> Result<Bytes, T> {
     Err(slot.expect("only a bulk type takes the value"))
 }
 
-/// Whether a bulk value of this type is the very bytes it came as, at no cost.
+/// Whether a bulk value of this type is its encoded bytes, at no cost.
 pub(crate) fn is_bytes<T: 'static>() -> bool {
     [TypeId::of::<Bytes>(), TypeId::of::<Vec<u8>>()].contains(&TypeId::of::<T>())
 }
@@ -327,7 +323,7 @@ pub(crate) fn is_text_or_bytes<T: 'static>() -> bool {
 
 fn bulk_from_bytes<T: 'static>(bytes: Bytes) -> Result<T, CodecError> {
     if TypeId::of::<T>() == TypeId::of::<Bytes>() {
-        // A small one must not keep the large buffer alive that it came in.
+        // A small value must not keep the large buffer alive that it arrived in.
         let small = bytes.len() < KEEP_BUFFER;
         return known(if small {
             Bytes::copy_from_slice(&bytes)
@@ -368,7 +364,7 @@ fn numbers_from_bytes<T: 'static>(bytes: &[u8]) -> Result<T, CodecError> {
     }
     for_each_number!(numbers);
     Err(CodecError::new(format!(
-        "plain bytes came where a `{}` was expected",
+        "expected a `{}`, found plain bytes",
         std::any::type_name::<T>()
     )))
 }
@@ -377,7 +373,7 @@ fn known<V: 'static, T: 'static>(value: V) -> Result<T, CodecError> {
     Ok(found(value).expect("the caller compared the types"))
 }
 
-/// A large value may keep the buffer it came in, a small one must not keep a large buffer alive.
+/// A large value may keep the buffer that it arrived in. A small one must not keep a large buffer alive.
 fn into_vec(bytes: Bytes) -> Vec<u8> {
     if bytes.len() < KEEP_BUFFER {
         bytes.to_vec()

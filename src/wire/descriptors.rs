@@ -1,7 +1,6 @@
 //! Descriptors beside a message, which serde cannot carry. While a message is encoded, a [`Descriptor`]
-//! that is serialized leaves itself here and writes its number; while the message is decoded, that
-//! number finds the descriptor that came with it. Anywhere else, in a JSON body or a file, both are a
-//! clear error.
+//! serializes as a number and is stored here. While the message is decoded, that number finds the
+//! descriptor that came with it. Elsewhere, in a JSON body or a file, both fail with a clear error.
 
 use std::cell::Cell;
 use std::fmt::Debug;
@@ -11,14 +10,14 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::sys::{AsFd, BorrowedFd, OwnedFd};
 
-/// An open descriptor, shared by the copies of this. It is closed when the last of them goes.
+/// An open descriptor, shared by its clones. Dropping the last clone closes it.
 #[derive(Clone, Debug)]
 pub(crate) struct Descriptor(Arc<OpenDescriptor>);
 
 #[derive(Debug)]
 struct OpenDescriptor {
     fd: OwnedFd,
-    /// What is dropped after it is closed.
+    /// Dropped after the descriptor is closed.
     #[cfg_attr(
         not(feature = "multiprocessing"),
         allow(dead_code, reason = "set by `keep_until_closed`")
@@ -27,22 +26,22 @@ struct OpenDescriptor {
 }
 
 thread_local! {
-    /// What the message that is being encoded has given so far.
+    /// The descriptors of the message that is being encoded.
     static OUTGOING: Cell<Option<Vec<Descriptor>>> = const { Cell::new(None) };
-    /// How many those are: asked for after each item of a job, of which most have none.
+    /// Their number, which is read after each item of a job: most items have none.
     static GATHERED: Cell<usize> = const { Cell::new(0) };
-    /// What came with the message that is being decoded.
+    /// The descriptors that came with the message that is being decoded.
     static INCOMING: Cell<Option<Vec<Descriptor>>> = const { Cell::new(None) };
 }
 
 type MessageSlot = std::thread::LocalKey<Cell<Option<Vec<Descriptor>>>>;
 
-/// Lends `held` to `slot` for as long as `work`, which is the user's code, takes.
+/// Moves `held` into `slot` while `work` runs, which is user code.
 fn lend<T>(slot: &'static MessageSlot, held: &mut Vec<Descriptor>, work: impl FnOnce() -> T) -> T {
     struct RestoreSlot<'a> {
         slot: &'static MessageSlot,
         held: &'a mut Vec<Descriptor>,
-        /// What an encoding around this one has.
+        /// The descriptors of the message around this one.
         outer: Option<Vec<Descriptor>>,
         gathered: usize,
     }
@@ -65,7 +64,7 @@ fn lend<T>(slot: &'static MessageSlot, held: &mut Vec<Descriptor>, work: impl Fn
     work()
 }
 
-/// Encodes (a part of) a message. The descriptors that it is to have beside it are added to `to`.
+/// Encodes (a part of) a message. Adds its descriptors to `to`.
 pub(crate) fn gather<T>(to: &mut Vec<Descriptor>, encode: impl FnOnce() -> T) -> T {
     let gathered = to.len();
     lend(&OUTGOING, to, || {
@@ -74,8 +73,8 @@ pub(crate) fn gather<T>(to: &mut Vec<Descriptor>, encode: impl FnOnce() -> T) ->
     })
 }
 
-/// Decodes (a part of) a message that came with the descriptors in `from`, in the order in which they
-/// were gathered. They stay there: a value may be read more than once, as serde does for some types.
+/// Decodes (a part of) a message. `from` holds its descriptors, in the order in which they were gathered.
+/// They stay there: serde reads some values more than once.
 pub(crate) fn supply<T>(from: &mut Vec<Descriptor>, decode: impl FnOnce() -> T) -> T {
     lend(&INCOMING, from, decode)
 }
@@ -106,7 +105,7 @@ impl From<OwnedFd> for Descriptor {
 }
 
 impl Descriptor {
-    /// Keeps something until the descriptor has been closed here. The first that is given is kept.
+    /// Keeps `what` until the descriptor is closed in this process. Only the first call has an effect.
     #[cfg(feature = "multiprocessing")]
     pub(crate) fn keep_until_closed(&self, what: impl Debug + Send + Sync + 'static) {
         let _ = self.0.afterwards.set(Box::new(what));
@@ -207,7 +206,7 @@ mod tests {
 
         impl Drop for Looks {
             fn drop(&mut self) {
-                // The other end has gone by now.
+                // The other end is closed by now.
                 assert!(matches!(std::io::Read::read(&mut self.0, &mut [0]), Ok(0)));
             }
         }

@@ -1,19 +1,19 @@
-//! An event that a task has written, on its way to the parent's subscriber (feature `tracing`).
+//! An event that a task wrote, on its way to the parent's subscriber (feature `tracing`).
 
 use tracing_core::Level;
 
 use super::chain::{Chain, Reader};
 use super::codec;
 
-/// What the event says, and where it was written.
+/// The content of the event, and where it was written.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct LogEvent {
     pub(crate) place: CallsitePlace,
-    /// For each field of the place its value, if it was given one.
+    /// One for each field of the place. `None` if the event has no value for it.
     pub(crate) values: Vec<Option<FieldValue>>,
 }
 
-/// Where an event is written in the program: it is the same each time.
+/// The place in the program that writes the event.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct CallsitePlace {
     pub(crate) level: Level,
@@ -32,11 +32,11 @@ pub(crate) enum FieldValue {
     Float(f64),
     Bool(bool),
     Text(String),
-    /// What its `Debug` has written.
+    /// The output of its `Debug`.
     Debug(String),
 }
 
-/// The levels in the order of their numbers, which are 1 to 5. Where 0 is said, it is none of them.
+/// The levels in the order of their numbers, 1 to 5. The number 0 is none of them.
 const LEVELS: [Level; 5] = [
     Level::ERROR,
     Level::WARN,
@@ -51,7 +51,7 @@ pub(crate) fn number(level: Level) -> u8 {
     place.map_or(0, |place| place as u8 + 1)
 }
 
-/// What level a number stands for.
+/// The level of a number.
 pub(crate) fn level(number: u8) -> Option<Level> {
     let place = usize::from(number).checked_sub(1)?;
     LEVELS.get(place).copied()
@@ -66,7 +66,7 @@ type EventHead = (
     Option<u32>,
     Vec<String>,
 );
-/// Which of the kinds it is, and the value as a number or as text.
+/// The kind of the value, and the value as a number or as text.
 type Encoded = (u8, u64, String);
 
 pub(crate) fn put(out: &mut Chain, event: &LogEvent) {

@@ -1,6 +1,6 @@
-//! Frames: a length of four bytes, low byte first, and that many bytes. Supervisors and starts read them with
-//! tokio-util's codec. [`Frames`] reads the same format where no task waits: in a worker, and in the parent
-//! when it reads how a `Process` ended.
+//! Frames: a length of four bytes, little-endian, then that many bytes. Supervisors and starts read them
+//! with tokio-util's codec. [`Frames`] reads the same format where no task waits: in a worker, and in the
+//! parent when it reads how a `Process` ended.
 
 use std::io::{self, Read};
 
@@ -9,16 +9,16 @@ use tokio_util::codec::LengthDelimitedCodec;
 
 use super::chain::Chain;
 
-/// How many bytes the length takes.
+/// The size of the length in bytes.
 pub(crate) const HEAD: usize = 4;
-/// The largest frame that can be told.
+/// The largest frame that the length can express.
 pub(crate) const LARGEST: usize = u32::MAX as usize;
 
-/// How much a worker reads at once: a page, and more once there is more. (To fill as much with zeros
-/// takes longer than the first words to a new worker, and one that has little to do needs no more.)
+/// How much one read takes: a page at first, and more once a read filled the page. (Zeroing a large buffer
+/// takes longer than a new worker's first messages, and a worker with small messages never needs one.)
 const READ: usize = 4 * 1024;
 const READ_MUCH: usize = 64 * 1024;
-/// From this size on, a frame is read to where it stays.
+/// A frame above this size is read into its final buffer.
 const LARGE: usize = 8 * 1024;
 
 /// The parent's side of the format.
@@ -30,22 +30,22 @@ pub(crate) fn codec(limit: usize) -> LengthDelimitedCodec {
         .new_codec()
 }
 
-/// Begins a frame at the end of `out`. Its length is filled in by `finish`.
+/// Starts a frame at the end of `out`. `finish` fills in its length.
 pub(crate) fn begin(out: &mut Chain) -> usize {
     let start = out.len();
     out.tail().put_u32_le(0);
     start
 }
 
-/// Ends the frame that `begin` began, but for its last part: a payload of so many bytes follows.
+/// Ends the frame that `begin` started, except for the last part of it: `payload` bytes must follow.
 pub(crate) fn finish(out: &mut Chain, start: usize, payload: usize) {
     let head = out.len() - start;
-    let len = u32::try_from(head - HEAD + payload).expect("the payload was held against the limit");
+    let len = u32::try_from(head - HEAD + payload).expect("the payload is within the limit");
     let at = out.tail().len() - head;
     out.tail()[at..at + HEAD].copy_from_slice(&len.to_le_bytes());
 }
 
-/// The worker's side of the format.
+/// Reads frames from a blocking source.
 #[derive(Debug)]
 pub(crate) struct Frames {
     buffer: BytesMut,
@@ -54,7 +54,7 @@ pub(crate) struct Frames {
 }
 
 impl Frames {
-    /// Frames of at most `limit` bytes.
+    /// A reader of frames of at most `limit` bytes.
     pub(crate) fn new(limit: usize) -> Self {
         Self {
             buffer: BytesMut::new(),
@@ -67,7 +67,7 @@ impl Frames {
         self.limit = limit;
     }
 
-    /// The next frame, or nothing at the end of the input.
+    /// The next frame. `None` at the end of the input.
     pub(crate) fn next(&mut self, input: &mut impl Read) -> io::Result<Option<Bytes>> {
         loop {
             if let Some(len) = self.head()? {
@@ -89,12 +89,12 @@ impl Frames {
         }
     }
 
-    /// Whether the next frame is there in full, so that `next` will not wait.
+    /// Whether the next frame is complete, so that `next` does not block.
     pub(crate) fn has_next(&self) -> bool {
         matches!(self.head(), Ok(Some(len)) if self.buffer.len() >= HEAD + len)
     }
 
-    /// The length of the frame at the front, if that much has come.
+    /// The length of the frame at the front. `None` if the length is incomplete.
     fn head(&self) -> io::Result<Option<usize>> {
         let Some(head) = self.buffer.first_chunk::<HEAD>() else {
             return Ok(None);
@@ -123,8 +123,8 @@ impl Frames {
         }
     }
 
-    /// A large frame is read to where it stays. Memory is taken as bytes come, not as the length
-    /// promises.
+    /// Reads a large frame into its final buffer. Memory grows as bytes arrive: the length alone allocates
+    /// at most 1 MiB.
     #[cold]
     fn read_large(&mut self, len: usize, input: &mut impl Read) -> io::Result<Bytes> {
         let _head = self.buffer.split_to(HEAD);

@@ -1,18 +1,18 @@
-//! Marks in a worker's stdout or stderr, where the parent tells its lines: what follows one was
-//! written while that task ran, or none. A pipe takes something so short in one piece, so whatever
-//! else writes there, a mark is whole; and no text holds the token by chance.
+//! Marks in a worker's stdout or stderr, if the parent reports its output by line. The text after a mark
+//! was written while that task ran, or while none ran. A mark is short enough for one atomic write to a
+//! pipe, so no other writer splits it. The token is random, so no text contains it by chance.
 //!
 //! A mark is the byte 0x1e, the token in 32 digits, the number of the task in 16, and a newline.
 //! The number 0 is no task.
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 
-/// How many bytes a mark has.
+/// The size of a mark in bytes.
 pub(crate) const MARK: usize = 1 + 32 + 16 + 1;
-/// How it begins: the record separator of ASCII, which text hardly has.
+/// The first byte of a mark: ASCII's record separator, which is rare in text.
 pub(crate) const FIRST_BYTE: u8 = 0x1e;
 
-/// Tells a worker's marks from its text. Each worker has its own.
+/// Distinguishes a worker's marks from its text. Each worker has its own token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Token(pub(crate) u128);
 
@@ -20,14 +20,14 @@ pub(crate) struct Token(pub(crate) u128);
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum MarkScan {
     Mark(Option<u64>),
-    /// The beginning of a mark.
+    /// The beginning of a mark, cut off.
     Torn,
     Other,
 }
 
 impl Token {
     pub(crate) fn random() -> Self {
-        // std takes the keys of its hash maps from the system's randomness.
+        // The keys of std's hash maps come from the system's randomness.
         let half = || u128::from(RandomState::new().build_hasher().finish());
         Self(half() << 64 | half())
     }
@@ -38,7 +38,7 @@ impl Token {
 
     pub(crate) fn look(self, bytes: &[u8]) -> MarkScan {
         let bytes = &bytes[..bytes.len().min(MARK)];
-        // What every mark has before the number.
+        // The part of each mark before the number.
         let mark = self.mark(None);
         let head = &mark.as_bytes()[..MARK - 17];
         let known = bytes.len().min(head.len());

@@ -1,6 +1,6 @@
-//! What each frame says. Tags are fixed numbers and fields have fixed places, the low byte first,
-//! so that a worker need not be written in Rust. The first two messages, [`Hello`] and
-//! [`Greeting`], stay as they are in every version of the protocol: they tell the version.
+//! The content of each frame. Tags are fixed numbers and fields have fixed positions, little-endian, so a
+//! worker need not be written in Rust. The first two messages, `Hello` and `Greeting`, are the same in
+//! every version of the protocol: they carry the version.
 
 use bytes::BufMut as _;
 
@@ -12,10 +12,11 @@ use super::{FunctionOffset, frame};
 use crate::panic::{Location, PanicReport};
 use crate::sys::Limit;
 
-/// The version of everything but `Hello` and `Greeting`.
+/// The version of all messages except `Hello` and `Greeting`.
 pub(crate) const VERSION: u16 = 1;
 
-/// The environment variable that makes a process something other than the program it is: a [`Role`].
+/// The environment variable that gives a child process its [`Role`]. Without it, a process is the program
+/// itself.
 pub(crate) const MARKER: &str = "CONCURRENT_FUTURES_ROLE";
 
 /// What a process is started as.
@@ -23,7 +24,7 @@ pub(crate) const MARKER: &str = "CONCURRENT_FUTURES_ROLE";
 pub(crate) enum Role {
     /// It serves calls.
     Worker = 0,
-    /// It forks the others.
+    /// It forks workers and runners.
     ForkServer = 1,
     /// It runs one function, its [`process_setup`](super::process_setup).
     Runner = 2,
@@ -32,7 +33,7 @@ pub(crate) enum Role {
 impl Role {
     const ALL: [Self; 3] = [Self::Worker, Self::ForkServer, Self::Runner];
 
-    /// What the marker says.
+    /// The value of the marker.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Worker => "worker",
@@ -73,13 +74,13 @@ mod tag {
     pub(super) const EVENT: u8 = 71;
 }
 
-/// How a function is named. Room is left for functions that are known by name.
+/// How a function is identified. Other kinds are free for functions that are known by name.
 mod function_kind {
     pub(super) const OFFSET: u8 = 0;
 }
 
-/// Who is speaking: sent by the parent as `Hello`, to a worker with the shared page beside it, and
-/// answered as `Greeting`.
+/// The version and the build of a process. The parent sends its own as `Hello`, to a worker with the shared
+/// page beside it. The child answers with its own as `Greeting`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct BuildIdentity {
     pub(crate) version: u16,
@@ -87,7 +88,7 @@ pub(crate) struct BuildIdentity {
 }
 
 impl BuildIdentity {
-    /// That of this process.
+    /// The identity of this process.
     pub(crate) fn own() -> Self {
         Self {
             version: VERSION,
@@ -96,30 +97,30 @@ impl BuildIdentity {
     }
 }
 
-/// What a worker is to be.
+/// The first message to a worker after the greetings.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Setup {
     pub(crate) worker_id: u64,
     pub(crate) max_frame: u64,
-    /// What it is to hold itself to.
+    /// The limits that it sets for itself.
     pub(crate) limits: Vec<(Limit, i64)>,
-    /// What it prints is told by lines.
+    /// Present if the parent reports its output by line.
     pub(crate) captured: Option<Captured>,
     pub(crate) initializer: Option<FunctionOffset>,
     /// How many descriptors came for the initializer.
     pub(crate) descriptors: u32,
-    /// Up to which level the parent listens to events: from 1, errors, to 5, all; 0 for none.
+    /// The most verbose level of events that the parent listens to: 1 is errors only, 5 is all, 0 is none.
     pub(crate) events: u8,
 }
 
 impl Setup {
-    /// Whether nothing can fail that it asks for.
+    /// Whether no part of the setup can fail.
     pub(crate) fn is_plain(&self) -> bool {
         self.limits.is_empty() && self.captured.is_none() && self.initializer.is_none()
     }
 }
 
-/// Which streams of a worker are to have marks, and with what token.
+/// Which streams of a worker need marks, and the token of the marks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Captured {
     pub(crate) token: Token,
@@ -135,57 +136,57 @@ pub(crate) struct CallHead {
     pub(crate) first: u32,
     pub(crate) end: u32,
     pub(crate) task_id: u64,
-    /// How long an item may run, in nanoseconds; 0 is no limit.
+    /// How long an item may run, in nanoseconds. 0 means no limit.
     pub(crate) timeout: u64,
     pub(crate) function: FunctionOffset,
 }
 
-/// What a parent may say.
+/// A message of the parent.
 #[derive(Debug)]
 pub(crate) enum ToWorker {
     Hello(BuildIdentity),
     Setup(Setup, Reader),
     Call(CallHead, Reader),
-    /// Parts of the payload of the call that follows come by the ring.
+    /// Parts of the next call's payload come through the ring.
     Bulk(Vec<PayloadPart>),
-    /// So many descriptors came for the call that follows.
+    /// How many descriptors came for the next call.
     Descriptors(u32),
-    /// The trace that the call that follows belongs to, as a W3C `traceparent`.
+    /// The trace of the next call, as a W3C `traceparent`.
     Trace(String),
-    /// There has been nothing to do for a while: no memory is to be kept for what comes.
+    /// The worker has been idle for a while: it frees the buffer that it keeps for the next payload.
     Rest,
     Exit,
 }
 
-/// What a worker may say.
+/// A message of a worker.
 #[derive(Debug)]
 pub(crate) enum FromWorker {
     Greeting(BuildIdentity),
     Ready,
     /// The initializer failed, with a reason or a panic.
     Failed(Result<String, PanicReport>),
-    /// What became of items; a [`Listener`](super::outcomes::Listener) understands it.
+    /// Outcomes of items. A [`Listener`](super::outcomes::Listener) reads them.
     Outcomes(Reader),
-    /// The page has a new report in the slot of the call of that number.
+    /// The page has a new progress report, in the slot of the call with this number.
     Progress(u32),
-    /// Parts of the payload of the outcome that follows come by the ring.
+    /// Parts of the next outcome's payload come through the ring.
     Bulk(Vec<PayloadPart>),
-    /// An event that the task of a call, or nobody, has written; see `event`.
+    /// An event, with the number of the call whose task wrote it, or without if no task did. See `event`.
     #[cfg(feature = "tracing")]
     Event(Option<u32>, Reader),
-    /// The item of a call that had descriptors beside it has begun: they are the worker's now.
+    /// The item of a call with descriptors has started: the worker owns them now.
     Taken(u32),
-    /// The parent waited for something to be written to a ring, or read from it: it has been.
+    /// The parent waits for bytes in a ring, or for room there: the worker has written or read some.
     Moved,
 }
 
-/// Appends one frame that `write` fills.
+/// Appends one frame: what `write` puts, then the payload.
 pub(super) fn put(out: &mut Chain, tag: u8, payload: &Chain, write: impl FnOnce(&mut Vec<u8>)) {
     put_head(out, tag, payload.len(), write);
     out.put_chain(payload);
 }
 
-/// As `put`, up to the payload of so many bytes, which is to follow.
+/// As `put`, without the payload: `payload` bytes must follow.
 fn put_head(out: &mut Chain, tag: u8, payload: usize, write: impl FnOnce(&mut Vec<u8>)) {
     let start = frame::begin(out);
     out.tail().put_u8(tag);
@@ -209,7 +210,7 @@ pub(crate) fn put_greeting(out: &mut Chain, identity: &BuildIdentity) {
     put_identity(out, tag::GREETING, identity);
 }
 
-/// `args` are the initializer's, with as many descriptors as `setup` says.
+/// `args` holds the initializer's arguments, with as many descriptors as `setup` says.
 pub(crate) fn put_setup(out: &mut Chain, setup: &Setup, args: &Chain) {
     debug_assert_eq!(setup.descriptors as usize, args.descriptors().len());
     put(out, tag::SETUP, args, |out| {
@@ -243,7 +244,7 @@ pub(crate) fn put_call(out: &mut Chain, head: &CallHead, payload: &Payload) {
     out.put_payload(payload);
 }
 
-/// Comes before the message whose payload has these parts, and goes to either side.
+/// Sent before the message whose payload has these parts, in either direction.
 pub(crate) fn put_bulk(out: &mut Chain, parts: &[PayloadPart]) {
     put(out, tag::BULK, &Chain::new(), |out| {
         for part in parts {
@@ -274,7 +275,7 @@ pub(crate) fn put_taken(out: &mut Chain, seq: u32) {
     put(out, tag::TAKEN, &Chain::new(), |out| out.put_u32_le(seq));
 }
 
-/// Comes before the call that belongs to the trace.
+/// Sent before the call that belongs to the trace.
 pub(crate) fn put_trace(out: &mut Chain, traceparent: &str) {
     let mut text = Chain::new();
     put_text(&mut text, traceparent);
@@ -310,12 +311,12 @@ pub(crate) fn put_failed(out: &mut Chain, failure: &Result<String, PanicReport>)
     });
 }
 
-/// How many bytes stand before the entries in a frame of outcomes.
+/// The size of the head of a frame of outcomes.
 pub(crate) const OUTCOMES_HEAD: usize = frame::HEAD + 1;
 
-/// The head of a frame with so many bytes of [entries](super::outcomes).
+/// The head of a frame with `len` bytes of [entries](super::outcomes).
 pub(crate) fn outcomes_head(len: usize) -> [u8; OUTCOMES_HEAD] {
-    let len = u32::try_from(1 + len).expect("a frame's length was held against the limit");
+    let len = u32::try_from(1 + len).expect("the length was checked against the limit");
     let mut head = [tag::OUTCOMES; OUTCOMES_HEAD];
     head[..frame::HEAD].copy_from_slice(&len.to_le_bytes());
     head
@@ -386,9 +387,9 @@ pub(super) fn put_function(out: &mut Vec<u8>, function: FunctionOffset) {
     out.put_i64_le(function.0);
 }
 
-/// A report of a failure may come on top of what a frame may hold for values, by so much.
+/// A frame with the report of a failure may exceed the limit for values by this much.
 pub(crate) const REPORT: usize = 256 * 1024;
-/// The most of each text that goes into a report.
+/// The most bytes of each text in a report.
 const TEXT: usize = 64 * 1024;
 
 /// Text in place of a value.
@@ -432,7 +433,7 @@ pub(crate) fn get_panic(input: &mut Reader) -> Option<PanicReport> {
 }
 
 impl ToWorker {
-    /// Nothing if the frame makes no sense.
+    /// `None` if the frame is invalid.
     pub(crate) fn parse(mut frame: Reader) -> Option<Self> {
         let message = match frame.u8()? {
             tag::HELLO => Self::Hello(get_identity(&mut frame)?),
@@ -478,7 +479,7 @@ impl ToWorker {
 }
 
 impl FromWorker {
-    /// Nothing if the frame makes no sense.
+    /// `None` if the frame is invalid.
     pub(crate) fn parse(mut frame: Reader) -> Option<Self> {
         let message = match frame.u8()? {
             tag::GREETING => Self::Greeting(get_identity(&mut frame)?),

@@ -1,17 +1,17 @@
-//! What travels between the parent and its workers, and nothing that acts on it. Reading order:
+//! The data that a parent and its child processes exchange. Nothing here acts on it. Reading order:
 //!
-//! - `chain`: bytes on their way out, and bytes that came in;
+//! - `chain`: outgoing bytes in pieces, and incoming bytes;
 //! - [`codec`]: values to bytes and back;
-//! - [`descriptors`]: what travels beside the bytes;
-//! - `event`: what a task has written to its log;
+//! - [`descriptors`]: file descriptors beside the bytes;
+//! - `event`: what a task writes to its log;
 //! - [`frame`]: bytes cut into frames;
-//! - [`message`]: what each frame says;
-//! - [`outcomes`]: what a worker tells of the items that it has ended;
-//! - [`mark`]: which task writes what is printed;
-//! - [`process_setup`]: what a process that runs one function is told, and what it leaves;
-//! - [`forkserver`]: what the process that forks others is asked, and answers;
-//! - [`claim`]: who may run what, exactly; [`page`]: the memory that a worker shares with its parent;
-//! - [`ring`]: large bytes through that memory; [`bulk`]: which those are; [`spare`]: where they go.
+//! - [`message`]: the content of each frame;
+//! - [`outcomes`]: how a worker reports the outcomes of items;
+//! - [`mark`]: which task writes to a worker's stdout or stderr;
+//! - [`process_setup`]: what a process that runs one function receives, and its outcome;
+//! - [`forkserver`]: the requests to a fork server, and its answers;
+//! - [`claim`]: which process may run which item; [`page`]: the memory that a worker shares with its parent;
+//! - [`ring`]: large payloads through that memory; [`bulk`]: which pieces those are; [`spare`]: their buffer.
 
 pub(crate) mod bulk;
 mod chain;
@@ -37,15 +37,15 @@ pub(crate) mod spare;
 pub(crate) use chain::{Chain, Payload, Reader};
 pub(crate) use codec::CodecError;
 
-/// What stands for a function in a message: its distance in bytes from a fixed one, which
-/// [`function`](crate::function) measures and follows.
+/// A function in a message: its distance in bytes from the anchor. [`function`](crate::function) computes
+/// and resolves it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FunctionOffset(pub(crate) i64);
 
-/// What [`claim`] is made of; a test puts something else in its place.
+/// The atomics of [`claim`]. A test that explores the orders of steps replaces them.
 mod atomic {
     pub(super) use std::sync::atomic::{AtomicU64, Ordering};
 }
 
-/// A job has fewer items than this: their number has 24 bits in the shared page.
+/// A job has fewer items than this: the shared page stores an item's number in 24 bits.
 pub(crate) const MOST_ITEMS: u32 = 1 << 24;

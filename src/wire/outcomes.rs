@@ -1,11 +1,11 @@
-//! What a worker tells of the items that it has ended, as a stream of entries. A frame holds as many
-//! as were there when it was written; so does the outbox in the shared page, from which the parent
-//! reads them when the worker is dead.
+//! How a worker reports the outcomes of items: as a stream of entries. A frame holds the entries that
+//! existed when it was written. The outbox in the shared page holds them too, and the parent reads it after
+//! the worker's death.
 //!
 //! ```text
-//!  CALL seq item    what follows is about this call, from this item on
-//!  TIME nanos       so long ran the items of the call that no entry has told the time of
-//!  status value     the outcome of the item, and then of the next one
+//!  CALL seq item    the next entries are about this call, from this item on
+//!  TIME nanos       the run time of the call's items that no earlier TIME covers
+//!  status value     the outcome of one item; the next status is about the next item
 //! ```
 
 use std::ops::Range;
@@ -18,18 +18,18 @@ use super::codec;
 const CALL: u8 = 64;
 const TIME: u8 = 65;
 
-/// The most that [`put_call`] and [`put_time`] write together, and a status.
+/// The most bytes that [`put_call`], [`put_time`] and a status take together.
 pub(crate) const MOST_HEAD: usize = 9 + 9 + 1;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Status {
     /// An encoded value follows.
     Value = 0,
-    /// A panic report.
+    /// A panic report follows.
     Panicked = 1,
-    /// The arguments could not be decoded; the reason follows.
+    /// The arguments could not be decoded. The reason follows.
     Undecodable = 2,
-    /// The value could not be encoded or is too large; the reason follows.
+    /// The value could not be encoded, or is too large. The reason follows.
     Unencodable = 3,
 }
 
@@ -56,12 +56,12 @@ pub(crate) fn put_time(out: &mut Vec<u8>, nanos: u64) {
     out.put_u64_le(nanos);
 }
 
-/// The value, or what stands in its place, is to follow.
+/// Starts an entry. The value, or what replaces it, must follow.
 pub(crate) fn put_status(out: &mut Chain, status: Status) {
     out.tail().put_u8(status as u8);
 }
 
-/// What the next entries tell.
+/// The content of one or more entries.
 #[derive(Debug)]
 pub(crate) enum Told {
     /// How long items of a call ran, in nanoseconds.
@@ -70,7 +70,7 @@ pub(crate) enum Told {
         nanos: u64,
     },
     Values(Values),
-    /// The outcome of an item that gave no value: why, in `reason`.
+    /// The outcome of an item without a value: `reason` says why.
     Failure {
         seq: u32,
         item: u32,
@@ -79,29 +79,29 @@ pub(crate) enum Told {
     },
 }
 
-/// The values of so many items of a call, one after the other.
+/// The values of consecutive items of a call.
 #[derive(Debug)]
 pub(crate) struct Values {
     pub(crate) seq: u32,
     pub(crate) first: u32,
     pub(crate) count: u32,
-    /// For each a status, and the encoded value.
+    /// For each a status and the encoded value, but without the first status.
     entries: Reader,
 }
 
-/// Reads what a worker tells, over the bounds of frames.
+/// Reads the entries of a worker. Its position lasts from frame to frame.
 #[derive(Debug, Default)]
 pub(crate) struct Listener {
     seq: u32,
     item: u32,
 }
 
-/// The entries make no sense.
+/// The entries are invalid.
 #[derive(Debug)]
 pub(crate) struct Nonsense;
 
 impl Listener {
-    /// What is told next, or nothing at the end of the frame.
+    /// The content of the next entries. `None` at the end of the frame.
     pub(crate) fn next(&mut self, frame: &mut Reader) -> Option<Result<Told, Nonsense>> {
         loop {
             if frame.is_empty() {
@@ -114,7 +114,7 @@ impl Listener {
         }
     }
 
-    /// Nothing if it makes no sense; `Some(None)` if it tells nothing by itself.
+    /// `None` if the entry is invalid. `Some(None)` if it has no content of its own.
     fn entry(&mut self, frame: &mut Reader) -> Option<Option<Told>> {
         let status = match frame.u8()? {
             CALL => {
@@ -129,7 +129,7 @@ impl Listener {
             }
             0 => {
                 let in_front = frame.is_in_one().then(|| count_values(&frame.front));
-                // One that comes in pieces is large, and by itself.
+                // A value in pieces is large, and the only one in its frame.
                 let (count, len) = in_front.unwrap_or_else(|| Some((1, frame.len())))?;
                 let values = Values {
                     seq: self.seq,
@@ -154,8 +154,8 @@ impl Listener {
     }
 }
 
-/// How many values there are one after the other, and how many bytes they take. The status of the
-/// first has been read.
+/// How many values follow each other, and how many bytes they take. The status of the first is already
+/// read.
 fn count_values(bytes: &[u8]) -> Option<(u32, usize)> {
     let mut end = codec::value_len(bytes)?;
     let mut count = 1;
@@ -167,12 +167,12 @@ fn count_values(bytes: &[u8]) -> Option<(u32, usize)> {
 }
 
 impl Values {
-    /// Passes over the values of the first items.
+    /// Skips the values of the first `items` items.
     pub(crate) fn skip(&mut self, items: u32) {
         drop(self.take(items));
     }
 
-    /// Takes the values of the first items out.
+    /// Takes the values of the first `items` items.
     pub(crate) fn take(&mut self, items: u32) -> Self {
         let items = items.min(self.count);
         let mut len = 0;
@@ -199,7 +199,7 @@ impl Values {
         }
     }
 
-    /// Of which items they are.
+    /// The items that the values belong to.
     pub(crate) fn items(&self) -> Range<u32> {
         self.first..self.first + self.count
     }
@@ -209,7 +209,7 @@ impl Values {
         self.entries.len()
     }
 
-    /// Takes those at the front out that are numbers of type `N`. All the others are left.
+    /// Takes numbers of type `N` from the front, and stops at the first other value.
     pub(crate) fn take_numbers<N: 'static>(&mut self, mut take: impl FnMut(N)) {
         let mut len = 0;
         while self.count > 0
@@ -223,7 +223,7 @@ impl Values {
         self.entries.advance(len);
     }
 
-    /// Reads each by `read`, which is given them in turn and must take one.
+    /// Calls `read` for each value. `read` must take exactly one.
     pub(crate) fn read(mut self, mut read: impl FnMut(&mut Reader)) {
         for left in (0..self.count).rev() {
             read(&mut self.entries);

@@ -1,6 +1,6 @@
-//! The memory that a worker shares with its parent: a [slot](super::claim) for each call in flight, when
-//! its item began and how far that is, and the outbox: what the worker has finished but perhaps not
-//! yet written to its parent. A worker that dies leaves it there for its parent.
+//! The memory that a worker shares with its parent: for each call in flight a [slot](super::claim), the
+//! start time of its item and the item's progress; and the outbox. The outbox holds outcomes that the
+//! worker may not have written to its parent yet. If the worker dies, the parent reads them here.
 
 use std::io::{self, PipeWriter, Write as _};
 use std::ops::Range;
@@ -10,15 +10,15 @@ use super::claim::ClaimSlot;
 use super::ring::{self, PayloadRing, RingDirection};
 use crate::sys::{AsFd as _, OwnedFd, SharedMapping};
 
-/// How many calls can be in flight to one worker.
+/// The most calls in flight to one worker.
 pub(crate) const SLOTS: u32 = 64;
-/// How many bytes the outbox holds.
+/// The size of the outbox in bytes.
 pub(crate) const OUTBOX: usize = 60 * 1024;
 
-/// Behind the claims come the times at which the latest items began, then the outbox's length.
+/// After the claims: the start times of the latest items, then the outbox's length.
 const BEGUN: usize = 8 * SLOTS as usize;
 const OUTBOX_LEN: usize = 2 * BEGUN;
-/// And the latest report on the progress of each call: for each of these a word a slot.
+/// Then the latest progress report of each call: for each of these constants, one word a slot.
 const REPORTS: usize = OUTBOX_LEN + 8;
 const NUDGED: usize = 0;
 const VERSION: usize = 1;
@@ -26,18 +26,18 @@ const ABOUT: usize = 2;
 const DONE: usize = 3;
 const TOTAL: usize = 4;
 const OUTBOX_AT: usize = 4096;
-/// In front of the outbox is room for the head of a frame.
+/// Space before the outbox for the head of a frame.
 const HEAD: usize = 8;
-/// And before that stand two words: how many bytes of memory the worker may hold, 0 for any number,
-/// and whether it has held more.
+/// Before that, two words: how many bytes of memory the worker may use (0 means no limit), and whether it
+/// has used more.
 const MEMORY_LIMIT: usize = OUTBOX_AT - HEAD - 16;
 const EXCEEDS_MEMORY_LIMIT: usize = OUTBOX_AT - HEAD - 8;
-/// Behind the outbox come the rings.
+/// The rings follow the outbox.
 const RINGS_AT: usize = OUTBOX_AT + OUTBOX;
 const LEN: usize = RINGS_AT + ring::LEN;
 const _: () = assert!(REPORTS + 5 * 8 * SLOTS as usize <= MEMORY_LIMIT);
 
-/// How far an item was when that was last told.
+/// The progress of an item, as last reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ProgressReport {
     pub(crate) seq: u32,
@@ -59,15 +59,15 @@ impl Page {
         SharedMapping::open(fd, LEN).map(Self)
     }
 
-    /// What is settled about the call `seq`.
+    /// The slot of the call `seq`.
     pub(crate) fn slot(&self, seq: u32) -> ClaimSlot<'_> {
         ClaimSlot::new(self.0.word(8 * (seq % SLOTS) as usize), seq)
     }
 
-    /// Worker: begins `item` at the time `now`, if it is still wanted.
+    /// Worker: starts `item` at the time `now`, if it is still wanted.
     pub(crate) fn claim(&self, seq: u32, item: u32, now: u64) -> bool {
-        // Told by the exchange that follows. If that fails, the time may stand in the slot of another
-        // call; that one has not begun then, and when it does it tells its own.
+        // The exchange that follows publishes the time. If it fails, the slot may belong to another call.
+        // That call has not started then, and stores its own time when it does.
         self.begun_at(seq).store(now, Ordering::Relaxed);
         self.slot(seq).claim(item)
     }
@@ -76,35 +76,35 @@ impl Page {
         self.0.word(BEGUN + 8 * (seq % SLOTS) as usize)
     }
 
-    /// Parent: when the item that is running, by `look`, began: nanoseconds of the system's
-    /// monotonic clock.
+    /// Parent: when the item that runs, by `look`, has started: nanoseconds of the system's monotonic
+    /// clock.
     pub(crate) fn begun(&self, seq: u32) -> u64 {
         self.begun_at(seq).load(Ordering::Relaxed)
     }
 
-    /// What carries large bytes one way.
+    /// The ring of one direction.
     pub(crate) fn ring(&self, way: RingDirection) -> PayloadRing<'_> {
         PayloadRing::new(&self.0, RINGS_AT, way)
     }
 
-    /// Parent: how many bytes of memory the worker may hold.
+    /// Parent: sets how many bytes of memory the worker may use.
     pub(crate) fn limit_memory(&self, bytes: u64) {
         self.0.word(MEMORY_LIMIT).store(bytes, Ordering::Release);
     }
 
-    /// Worker: how many bytes of memory it may hold, if that is limited.
+    /// Worker: how many bytes of memory it may use, if that is limited.
     pub(crate) fn memory_limit(&self) -> Option<u64> {
         Some(self.0.word(MEMORY_LIMIT).load(Ordering::Acquire)).filter(|bytes| *bytes > 0)
     }
 
-    /// Worker: it holds more memory than it may.
+    /// Worker: reports that it uses more memory than it may.
     pub(crate) fn report_memory_excess(&self) {
         self.0
             .word(EXCEEDS_MEMORY_LIMIT)
-            .store(1, Ordering::Relaxed); // Told by the outcome that follows.
+            .store(1, Ordering::Relaxed); // The next outcome publishes it.
     }
 
-    /// Parent: whether the worker holds more memory than it may.
+    /// Parent: whether the worker uses more memory than it may.
     pub(crate) fn exceeds_memory_limit(&self) -> bool {
         self.0.word(EXCEEDS_MEMORY_LIMIT).load(Ordering::Relaxed) != 0
     }
@@ -114,10 +114,10 @@ impl Page {
         self.0.word(REPORTS + 8 * (SLOTS as usize * which + slot))
     }
 
-    /// Worker, one thread at a time: leaves a report in place of the one before. True if the parent
-    /// has to be nudged to read it; otherwise it was nudged already, and has not read since.
+    /// Worker, one thread at a time: replaces the progress report. Returns true if a message must ask the
+    /// parent to read it. Otherwise an earlier message did, and the parent has not read a report since.
     ///
-    /// The version is odd while the numbers change, so the parent never takes half of a report.
+    /// The version is odd during the change, so the parent never takes a mix of two reports.
     pub(crate) fn put_report(&self, report: ProgressReport) -> bool {
         let word = |which| self.report_word(which, report.seq);
         let version = word(VERSION).load(Ordering::Relaxed);
@@ -131,15 +131,15 @@ impl Page {
         word(NUDGED).swap(1, Ordering::AcqRel) == 0
     }
 
-    /// Parent: whether there may be a report in the slot of `seq` that was not taken.
+    /// Parent: whether the slot of `seq` may have a report that was not taken.
     pub(crate) fn has_report(&self, seq: u32) -> bool {
         self.report_word(NUDGED, seq).load(Ordering::Acquire) != 0
     }
 
-    /// Parent: the latest report in the slot of `seq`, be it about that call or one before or after,
-    /// and its version, by which one that is taken twice is known. Nothing if there is none, or if it
-    /// is just being changed: then a nudge follows, because the mark of the last one is taken away
-    /// before the report is read.
+    /// Parent: the latest report in the slot of `seq`, which may be about an earlier or a later call, and
+    /// its version. The same version means the same report. `None` if there is none, or if the worker is
+    /// changing it: then another message follows, because this clears the mark of the last message before
+    /// it reads.
     pub(crate) fn take_report(&self, seq: u32) -> Option<(u64, ProgressReport)> {
         let word = |which| self.report_word(which, seq);
         word(NUDGED).swap(0, Ordering::AcqRel);
@@ -166,7 +166,7 @@ impl Page {
         len.unwrap_or(OUTBOX).min(OUTBOX)
     }
 
-    /// Worker, one thread: adds to the outbox, which holds `len` bytes so far.
+    /// Worker, one thread: appends to the outbox, which holds `len` bytes so far.
     pub(crate) fn post(&self, len: usize, bytes: &[u8]) {
         assert!(bytes.len() <= OUTBOX - len);
         self.0.write(OUTBOX_AT + len, bytes);
@@ -174,13 +174,13 @@ impl Page {
             .store((len + bytes.len()) as u64, Ordering::Release);
     }
 
-    /// Worker, the same thread: all that the outbox holds has been written to the parent.
+    /// Worker, the same thread: empties the outbox, all of which was written to the parent.
     pub(crate) fn clear_outbox(&self) {
         self.outbox_len().store(0, Ordering::Release);
     }
 
-    /// Worker: writes a part of what the outbox holds to its parent, `head` first. Says how much was
-    /// written.
+    /// Worker: writes a part of the outbox to its parent, after `head`. Returns how many bytes it wrote,
+    /// `head` included.
     pub(crate) fn write_posted(
         &self,
         mut answers: &PipeWriter,
@@ -195,15 +195,16 @@ impl Page {
             self.0.write(start, head);
             self.0.write_to(to, start, head.len() + posted.len())
         } else if !head.is_empty() {
-            // In front of these lies what was written before, and is read again should we die.
+            // The bytes before these in the page were written earlier, but the parent reads them again if
+            // this process dies.
             answers.write(head)
         } else {
             self.0.write_to(to, OUTBOX_AT + posted.start, posted.len())
         }
     }
 
-    /// Parent, once the worker is dead: what it left. Some may have been written
-    /// before.
+    /// Parent, after the worker's death: the content of the outbox. The worker may have written some of it
+    /// to the pipe, too.
     pub(crate) fn outbox(&self) -> Vec<u8> {
         self.0.read(OUTBOX_AT, self.posted())
     }
@@ -253,7 +254,7 @@ mod tests {
             scope.spawn(|| {
                 for done in 1..=LAST {
                     if page.put_report(report(1, done)) {
-                        nudge.send(()).expect("somebody reads");
+                        nudge.send(()).expect("the reader is alive");
                     }
                 }
                 drop(nudge);

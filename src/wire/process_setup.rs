@@ -16,14 +16,14 @@ use crate::sys::{self, AsRawFd, Limit, OwnedFd, RawFd};
 
 const TAG: u8 = 32;
 
-/// The function of a process, and how the process runs it. Descriptors travel beside it: the outcome's
-/// file, the stdin if there is one, and those of the arguments.
+/// The function of a process, and how the process runs it. Descriptors travel beside it: the outcome file,
+/// stdin if there is one, and those of the arguments.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct ProcessSetup {
-    /// It ends with the process that started it.
+    /// It ends when the process that started it ends.
     pub(crate) is_daemon: bool,
     pub(crate) has_stdin: bool,
-    /// Its whole environment, if that is not what it finds; and where it runs.
+    /// Its environment, if it does not inherit one.
     pub(crate) environment: Option<Vec<(OsString, OsString)>>,
     pub(crate) folder: Option<PathBuf>,
     pub(crate) limits: Vec<(Limit, i64)>,
@@ -33,7 +33,7 @@ pub(crate) struct ProcessSetup {
 }
 
 impl ProcessSetup {
-    /// Whether nothing that it asks for can end the process before that is ready.
+    /// Whether it sets no limits. A limit can fail, or end the process before it is ready.
     pub(crate) fn is_plain(&self) -> bool {
         self.limits.is_empty()
     }
@@ -59,7 +59,7 @@ impl ProcessSetup {
         });
     }
 
-    /// With the encoded arguments. Nothing if the frame makes no sense.
+    /// The setup and the encoded arguments. `None` if the frame is invalid.
     pub(crate) fn parse(mut frame: Reader) -> Option<(Self, Reader)> {
         if frame.u8()? != TAG {
             return None;
@@ -96,12 +96,12 @@ fn get_bytes(frame: &mut Reader) -> Option<OsString> {
     Some(sys::os_string(frame.take(len)?.to_vec()))
 }
 
-/// Where the outcome of a process setup goes: its length, as of the moment at which it is whole, and then a
-/// status with the value, or with what stands in its place.
+/// The file with the outcome of a process: a length, then a status and the value, or what replaces the
+/// value. The length is written last, so an outcome with a length is complete.
 #[derive(Debug)]
 pub(crate) struct OutcomeFile(OwnedFd);
 
-/// How many bytes the length takes.
+/// The size of the length in bytes.
 const HEAD: u64 = 8;
 
 impl OutcomeFile {
@@ -109,12 +109,12 @@ impl OutcomeFile {
         Ok(Self(sys::above_standard_streams(sys::growing_file()?)?))
     }
 
-    /// For the process that is to leave something here.
+    /// A descriptor for the process that writes the outcome.
     pub(crate) fn share(&self) -> io::Result<OwnedFd> {
         self.0.try_clone()
     }
 
-    /// Leaves an outcome in place of one that was not left in whole.
+    /// Writes the outcome. It replaces one that was not written completely.
     pub(crate) fn leave(&self, mut outcome: Chain) -> io::Result<()> {
         let len = outcome.len() as u64;
         sys::lengthen(&self.0, HEAD + len)?;
@@ -132,14 +132,14 @@ impl OutcomeFile {
         Ok(())
     }
 
-    /// How many bytes the outcome has; nothing if there is none.
+    /// The size of the outcome in bytes. `None` if there is none.
     pub(crate) fn len(&self) -> Option<u64> {
         let mut head = [0; HEAD as usize];
         sys::read_at(&self.0, &mut head, 0).ok()?;
         Some(u64::from_le_bytes(head)).filter(|len| *len > 0)
     }
 
-    /// The outcome. Nothing if the process has left none.
+    /// The outcome. `None` if the process left none.
     pub(crate) fn read(&self) -> io::Result<Option<(Status, Reader)>> {
         let Some(len) = self.len() else {
             return Ok(None);

@@ -1,56 +1,55 @@
-//! Bytes between two processes that no system call carries: a ring of memory for each direction,
-//! behind the shared page. What is large goes by it; see [`bulk`](super::bulk).
+//! Bytes between two processes that no system call copies: a ring of memory for each direction, behind the
+//! shared page. Large pieces go through it; see [`bulk`](super::bulk).
 //!
-//! The writer and the reader each have a place, counted in bytes from the beginning, and two marks:
+//! The writer and the reader each have a position, counted in bytes from the beginning, and a mark:
 //!
 //! ```text
 //!            read            written
-//!   ───────────┴───── held ─────┴────────────►  the memory is used in turn, `RING` bytes of it
+//!   ───────────┴───── held ─────┴────────────►  positions wrap around in `RING` bytes of memory
 //!                          ▲
-//!                    a mark of the reader: "wake me when `written` has come to here"
+//!                    a mark of the reader: "wake me when `written` reaches this"
 //! ```
 //!
-//! One that has to wait leaves its mark and looks once more; one that has moved its place looks
-//! whether it has gone over the other's mark. All four are sequentially consistent, so at least one
-//! of the two sees the other. An old mark lies behind and is not gone over again, or only after
-//! four GiB: then somebody is woken for nothing.
+//! A side that must wait stores its mark, then looks once more. A side that moved its position looks
+//! whether it passed the other side's mark. All four words are sequentially consistent, so at least one
+//! side sees the other. An old mark is behind the position. It is passed again only after 4 GiB, and then
+//! wakes a side for nothing.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::sys::{self, SharedMapping};
 
-/// How many bytes a ring holds.
+/// The size of a ring in bytes.
 pub(crate) const RING: usize = 1 << 20;
-/// The most that is moved at once: what takes some ten microseconds.
+/// The most bytes that are moved at once, which takes about ten microseconds.
 pub(crate) const PIECE: usize = 256 * 1024;
 
-/// One that waits is woken when so much can be moved, rather than for every few bytes.
+/// A waiting side is woken when this much can be moved, rather than for every few bytes.
 const WORTH_WAKING: usize = RING / 4;
-/// Memory is taken in steps of so much.
+/// Memory is allocated in steps of this size.
 const STEP: usize = 64 * 1024;
 
-/// The words of both rings have a page to themselves.
+/// The words of both rings are in a page of their own.
 const HEADS: usize = 4096;
 const HEAD: usize = 256;
-/// What the writer changes lies apart from what the reader changes.
+/// The words that the writer changes are in another cache line than those that the reader changes.
 const WRITTEN: usize = 0;
 const ROOM_WANTED: usize = 4;
 const SECURED: usize = 8;
 const READ: usize = 128;
 const BYTES_WANTED: usize = 132;
 
-/// What both rings take, at the end of the page.
+/// The size of both rings, at the end of the page.
 pub(super) const LEN: usize = HEADS + 2 * RING;
 
-/// Which way a ring carries.
+/// The direction of a ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RingDirection {
     ToWorker = 0,
     FromWorker = 1,
 }
 
-/// One of the two rings. Each process is the writer of one and the reader of the other, with one
-/// thread at a time.
+/// One of the two rings. Each process writes to one and reads from the other, with one thread at a time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PayloadRing<'a> {
     memory: &'a SharedMapping,
@@ -58,7 +57,7 @@ pub(crate) struct PayloadRing<'a> {
     bytes: usize,
 }
 
-/// Some bytes have been written, or read.
+/// How much was written or read.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Moved {
     pub(crate) len: usize,
@@ -66,7 +65,7 @@ pub(crate) struct Moved {
     pub(crate) is_awaited: bool,
 }
 
-/// The other process has not come so far.
+/// The other process has not moved its position far enough.
 #[derive(Debug)]
 pub(crate) struct RingWait<'a> {
     gate: &'a AtomicU32,
@@ -81,7 +80,7 @@ impl RingWait<'_> {
 }
 
 impl<'a> PayloadRing<'a> {
-    /// The ring in a memory that has `LEN` bytes for both from `at` on.
+    /// The ring in `memory`, which has `LEN` bytes for both rings from `at` on.
     pub(super) fn new(memory: &'a SharedMapping, at: usize, way: RingDirection) -> Self {
         Self {
             memory,
@@ -94,23 +93,24 @@ impl<'a> PayloadRing<'a> {
         self.memory.gate(self.head + offset)
     }
 
-    /// How many bytes are written and not read. What the other process says is not trusted.
+    /// How many bytes are written and not read. The result is bounded, because the other process is not
+    /// trusted.
     fn held(&self) -> usize {
         let written = self.word(WRITTEN).load(Ordering::SeqCst);
         let read = self.word(READ).load(Ordering::SeqCst);
         (written.wrapping_sub(read) as usize).min(RING)
     }
 
-    /// Whether all that was written has been read.
+    /// Whether everything that was written has been read.
     pub(crate) fn is_empty(&self) -> bool {
         self.held() == 0
     }
 
-    /// Writer: gets ready to put `total` bytes in. False if there is no memory for that.
+    /// Writer: prepares to put `total` bytes. Returns false if there is no memory for them.
     ///
-    /// If nothing else is `waiting` to be put in and the reader has all, it has nothing to look for
-    /// here until it is told of more; then the writer begins at the front again, so that payloads
-    /// that are not very large take turns in a little memory, which stays in the cache.
+    /// If nothing else is `waiting` to be put and the reader has read everything, the reader does not look
+    /// here until the next frame arrives. Then the writer starts at the front again, so that payloads of
+    /// medium size share a little memory, which stays in the cache.
     pub(crate) fn prepare(&self, total: usize, waiting: bool) -> bool {
         let mut reach = RING;
         if !waiting && self.is_empty() {
@@ -130,14 +130,14 @@ impl<'a> PayloadRing<'a> {
         got.is_ok()
     }
 
-    /// Parent, when the worker has nothing to do: gives the memory back to the system.
+    /// Parent, while the worker is idle: returns the memory to the system.
     pub(crate) fn release(&self) {
         if self.is_empty() && self.word(SECURED).swap(0, Ordering::Relaxed) > 0 {
             self.memory.release(self.bytes, RING);
         }
     }
 
-    /// Writer: puts in what there is room for, a piece at the most.
+    /// Writer: puts as many bytes as there is room for, at most `PIECE`.
     pub(crate) fn put(&self, bytes: &[u8]) -> Moved {
         let place = self.word(WRITTEN).load(Ordering::Relaxed);
         let at = place as usize % RING;
@@ -147,7 +147,7 @@ impl<'a> PayloadRing<'a> {
         self.advance(WRITTEN, place, bytes.len(), BYTES_WANTED)
     }
 
-    /// Reader: adds what is there to `target`, `most` bytes or a piece at the most.
+    /// Reader: appends the bytes that are there to `target`, at most `most` and at most `PIECE`.
     pub(crate) fn take(&self, target: &mut Vec<u8>, most: usize) -> Moved {
         let place = self.word(READ).load(Ordering::Relaxed);
         let at = place as usize % RING;
@@ -167,8 +167,8 @@ impl<'a> PayloadRing<'a> {
         }
     }
 
-    /// Writer: it is to be woken when there is room for `len` bytes, or enough of it. Nothing if
-    /// there is already.
+    /// Writer: asks to be woken when there is room for `len` bytes, or enough of it. `None` if there is
+    /// already.
     pub(crate) fn want_room(&self, len: usize) -> Option<RingWait<'a>> {
         let written = self.word(WRITTEN).load(Ordering::Relaxed);
         let len = len.min(WORTH_WAKING) as u32;
@@ -176,8 +176,7 @@ impl<'a> PayloadRing<'a> {
         self.want(ROOM_WANTED, mark, READ)
     }
 
-    /// Reader: it is to be woken when `len` bytes are there, or enough of them. Nothing if they are
-    /// already.
+    /// Reader: asks to be woken when `len` bytes are there, or enough of them. `None` if they are already.
     pub(crate) fn want_bytes(&self, len: usize) -> Option<RingWait<'a>> {
         let read = self.word(READ).load(Ordering::Relaxed);
         let mark = read.wrapping_add(len.min(WORTH_WAKING) as u32);
@@ -192,12 +191,12 @@ impl<'a> PayloadRing<'a> {
         is_ahead.then_some(RingWait { gate, seen })
     }
 
-    /// Writer: wakes a reader that sleeps.
+    /// Writer: wakes a sleeping reader.
     pub(crate) fn wake_reader(&self) {
         sys::open_gate(self.word(WRITTEN));
     }
 
-    /// Reader: wakes a writer that sleeps.
+    /// Reader: wakes a sleeping writer.
     pub(crate) fn wake_writer(&self) {
         sys::open_gate(self.word(READ));
     }

@@ -1,33 +1,33 @@
-//! A large buffer that nobody needs any more is kept for the next large payload. The system takes as
-//! long to get fresh memory ready as to copy bytes into it.
+//! Keeps a large buffer that is no longer used, for the next large payload. The system takes as long to
+//! prepare fresh memory as to copy bytes into it.
 //!
-//! A worker keeps one until its next call comes, and so never while a task runs; the parent one for
-//! each worker. Both let go of it when the worker has had nothing to do for a while.
+//! A worker keeps a buffer until its next call arrives, so never while a task runs. The parent keeps one
+//! for each worker. Both free it when the worker has been idle for a while.
 
 use bytes::Bytes;
 
 use super::chain::Chain;
 
-/// What is smaller the allocator keeps by itself; what is larger is too much to keep.
+/// The allocator itself keeps smaller buffers. Larger ones are too large to keep.
 const WORTH_KEEPING: std::ops::RangeInclusive<usize> = 1 << 20..=64 << 20;
 
-/// None or one buffer.
+/// At most one buffer.
 #[derive(Debug, Default)]
 pub(crate) struct Spare(Vec<u8>);
 
 impl Spare {
-    /// Keeps the largest piece of a payload, if nobody else has it.
+    /// Keeps the largest piece of a payload, if it has no other owner.
     pub(crate) fn keep(&mut self, payload: Chain) {
         let largest = payload.into_pieces().max_by_key(Bytes::len);
         let fit = largest.filter(|piece| WORTH_KEEPING.contains(&piece.len()) && piece.is_unique());
         if let Some(piece) = fit {
-            self.0 = Vec::from(piece); // It has the buffer for itself: no byte is copied.
+            self.0 = Vec::from(piece); // The only owner: no byte is copied.
             self.0.clear();
         }
     }
 
-    /// The buffer, if it is good for a payload whose largest part has `len` bytes: it holds them, and
-    /// not twice as many. Lets go of it if not.
+    /// The buffer, if it fits a payload whose largest part has `len` bytes: at least as large, and less
+    /// than twice as large. Otherwise frees it.
     pub(crate) fn take_for(&mut self, len: usize) -> Vec<u8> {
         let spare = std::mem::take(&mut self.0);
         let fits = (len..2 * len.max(1)).contains(&spare.capacity());
@@ -68,7 +68,7 @@ mod tests {
         assert_eq!(
             spare.take_for(3 << 20).capacity(),
             0,
-            "somebody else has it"
+            "it has another owner"
         );
         for (kept, wanted) in [
             (1 << 19, 1 << 19),

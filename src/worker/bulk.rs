@@ -1,5 +1,5 @@
-//! The worker's ends of the rings. It has nothing else to do while it waits for the parent there; the
-//! thread that watches for the parent's end ends such a wait too.
+//! The worker's ends of the rings. A worker that waits here for the parent has nothing else to do. If the
+//! parent exits, the attendant ends the process, and so the wait.
 
 use std::io;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::wire::message;
 use crate::wire::page::Page;
 use crate::wire::ring::RingDirection;
 
-/// Where the large parts of calls come in.
+/// Receives the large parts of calls.
 #[derive(Debug)]
 pub(super) struct Dock {
     page: Arc<Page>,
@@ -31,13 +31,13 @@ impl Dock {
         }
     }
 
-    /// Parts of the next call come by the ring.
+    /// Parts of the next call come through the ring.
     pub(super) fn announce(&mut self, parts: Vec<PayloadPart>) {
         self.announced = Some(IncomingPayload::new(parts));
     }
 
-    /// The whole payload of a call of which `rest` came in the frame. It is read whether the call is
-    /// wanted or not: what belongs to the next one comes behind it.
+    /// The whole payload of a call. `rest` came in the frame. It is read even if the call is no longer
+    /// wanted, because the bytes of the next call follow.
     pub(super) fn complete(&mut self, rest: Reader, log: &mut Log) -> io::Result<Reader> {
         let mut spare = log.take_spare();
         let Some(mut parts) = self.announced.take() else {
@@ -53,11 +53,11 @@ impl Dock {
             if moved.len == 0
                 && let Some(wait) = ring.want_bytes(parts.missing())
             {
-                log.flush()?; // What is done is not to wait for what comes.
+                log.flush()?; // Finished outcomes must not wait for this input.
                 wait.block();
             }
         }
         let joined = parts.join(rest);
-        joined.ok_or_else(|| invalid("the parent sent parts that do not fit"))
+        joined.ok_or_else(|| invalid("the parent sent parts that do not fit the frame"))
     }
 }

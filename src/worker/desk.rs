@@ -1,4 +1,4 @@
-//! One call, item by item: each is claimed in the shared page just before it runs, and its outcome
+//! One call, item by item. Each item is claimed in the shared page just before it runs, and its outcome is
 //! posted before it counts as done.
 
 use std::io;
@@ -23,7 +23,7 @@ use crate::wire::{Chain, Reader, codec};
 pub(super) struct Parent {
     page: Arc<Page>,
     outbox: Arc<WorkerOutbox>,
-    /// Held by the thread that leaves a report in the page.
+    /// Held by the thread that writes a progress report to the page.
     reporting: Mutex<()>,
 }
 
@@ -37,11 +37,11 @@ impl Parent {
     }
 }
 
-/// What every call of this worker finds.
+/// What all calls of this worker share.
 pub(super) struct Station {
     pub(super) worker_id: u64,
     pub(super) parent: Arc<Parent>,
-    /// If what it prints is told by lines.
+    /// Present if the parent reports output by line.
     pub(super) marks: Option<Marks>,
     pub(super) memory: MemoryWatch,
 }
@@ -49,14 +49,14 @@ pub(super) struct Station {
 pub(super) struct CallDesk<'a> {
     head: CallHead,
     input: Reader,
-    /// The descriptors that came with it. Such a call has one item.
+    /// The descriptors that came with the call. A call with descriptors has one item.
     beside: Vec<Descriptor>,
-    /// The trace that it belongs to.
+    /// The trace of the call.
     traceparent: Option<Arc<str>>,
     next: u32,
-    /// The next item has been claimed as the one before ended.
+    /// The next item was claimed when the previous one ended.
     is_claimed: bool,
-    /// When the first item began, by the monotonic clock.
+    /// When the first item started, by the monotonic clock.
     begun: Option<u64>,
     station: &'a Station,
     log: &'a mut Log,
@@ -92,7 +92,7 @@ impl<'a> CallDesk<'a> {
         self.head.timeout > 0
     }
 
-    /// What the item may ask of itself.
+    /// Sets the context of the item.
     fn enter(&self, is_first: bool) {
         let key = key(self.head.seq, self.next);
         if !is_first && !self.is_timed() {
@@ -111,8 +111,8 @@ impl<'a> CallDesk<'a> {
         });
     }
 
-    /// The parent has decided to end this process for the item that has just ended; were another
-    /// one begun, the kill would hit that. What the item gave may still be wanted.
+    /// The parent has decided to kill this process because of the item that has just ended. If another item
+    /// started, the kill would hit that one. The outcome of the ended item may still be wanted.
     #[cold]
     fn exit_after_item(&mut self) -> ! {
         let _ = self.log.flush();
@@ -147,8 +147,8 @@ impl Desk for CallDesk<'_> {
             self.begun.get_or_insert(now);
         }
         if !self.beside.is_empty() {
-            // They are ours, and in the parent's hands they would keep what they stand for open. A
-            // failure is met again when the worker has to wait.
+            // The descriptors are ours now. While the parent holds them too, it keeps the objects open. If
+            // this fails, so does the write before the worker waits.
             let _ = self
                 .station
                 .parent
@@ -186,8 +186,8 @@ impl Desk for CallDesk<'_> {
             self.exit_after_item();
         }
         if self.is_timed() {
-            // By the outcome of one item the parent knows when the next one began. A failure is
-            // met again when the worker has to wait.
+            // The outcome of one item lets the parent know when the next one started. If this fails, so
+            // does the write before the worker waits.
             let _ = self.log.flush();
         }
         self.claim()
@@ -204,7 +204,7 @@ fn key(seq: u32, item: u32) -> u64 {
     u64::from(seq) << 32 | u64::from(item)
 }
 
-/// The parent withdraws its interest by changing the stage of the item.
+/// The parent withdraws its interest by changing the item's stage.
 impl Wanted for Parent {
     fn is_wanted(&self, key: u64) -> bool {
         let claim = self.page.slot((key >> 32) as u32).look();
@@ -221,12 +221,13 @@ impl Wanted for Parent {
         };
         let reporting = self.reporting.lock();
         let reporting = reporting.unwrap_or_else(PoisonError::into_inner);
-        // A thread of a task that has ended just now may still put its report into the slot; but
-        // before one of the next task there, which waits for the lock, and the parent sees whose it is.
+        // A thread of a task that has just ended may still put its report into the slot. The slot's next
+        // task waits for the lock, so its report comes later, and the parent sees which task a report is
+        // about.
         let nudge = self.is_wanted(key) && self.page.put_report(report);
         drop(reporting);
         if nudge {
-            // A failure is met again when the worker has to wait.
+            // If this fails, so does the write before the worker waits.
             let _ = self
                 .outbox
                 .send(|out| message::put_progress(out, report.seq));
@@ -234,7 +235,7 @@ impl Wanted for Parent {
     }
 }
 
-/// Runs an initializer, or what is preloaded; `what` it is goes into the text of its failure.
+/// Runs an initializer or a preload. `what` names it in the text of its failure.
 pub(super) fn run_initializer(
     what: &str,
     function: Option<FunctionOffset>,
@@ -252,7 +253,7 @@ pub(super) fn run_initializer(
             match codec::get::<Option<String>>(&mut value.into_reader()) {
                 Ok(None) => Ok(()),
                 Ok(Some(error)) => Err(Ok(format!("the {what} failed: {error}"))),
-                Err(error) => Err(Ok(format!("the {what}'s outcome makes no sense: {error}"))),
+                Err(error) => Err(Ok(format!("the {what}'s outcome is invalid: {error}"))),
             }
         }
         Some(Answer::Panicked(report)) => Err(Err(report)),
@@ -260,18 +261,18 @@ pub(super) fn run_initializer(
             "the {what}'s arguments cannot be decoded: {reason}"
         ))),
         Some(Answer::Unencodable(reason)) => Err(Ok(reason)),
-        None => Err(Ok(format!("the {what} did not answer"))),
+        None => Err(Ok(format!("the {what} returned no outcome"))),
     }
 }
 
 /// The function that the parent named.
 pub(super) fn find(function: FunctionOffset) -> io::Result<EntryPoint> {
-    let outside = "a function was asked for that lies outside the executable";
+    let outside = "the parent named a function that is outside the executable";
     let outside = || io::Error::new(io::ErrorKind::InvalidData, outside);
     function.entry().ok_or_else(outside)
 }
 
-/// Calls a function outside of the calls that a worker serves. Its value is added to `value`.
+/// Calls a function that is not part of a worker's calls. Its value is appended to `value`.
 pub(super) fn call_alone(
     entry: EntryPoint,
     input: Reader,
@@ -288,7 +289,7 @@ pub(super) fn call_alone(
     (desk.answer, desk.value)
 }
 
-/// A call of one item, which nobody can take back.
+/// A call of one item, which cannot be revoked.
 struct LoneDesk {
     input: Reader,
     beside: Vec<Descriptor>,

@@ -184,7 +184,7 @@ impl ForkServerLoop {
                 let pidfd = match sys::open_child(pid) {
                     Ok(pidfd) => pidfd,
                     Err(error) => {
-                        sys::end_child(pid); // Nobody would know it.
+                        sys::end_child(pid); // No process would know it.
                         self.refuse(request, error.to_string())?;
                         return Ok(None);
                     }
@@ -233,7 +233,7 @@ impl ForkServerLoop {
                     return Ok(());
                 }
                 Err(_) => {
-                    sys::end_child(pid); // Whoever asked for its end need not wait for it.
+                    sys::end_child(pid); // So its exit status is known, and the parent need not wait.
                     sys::Exit::default()
                 }
             },

@@ -1,4 +1,4 @@
-//! What comes from the parent, before and beside the calls: messages, and descriptors with them.
+//! Reads from the parent's socket: messages, and the descriptors beside them.
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write as _};
@@ -10,22 +10,22 @@ use crate::wire::message::{self, BuildIdentity, Setup, ToWorker};
 use crate::wire::process_setup::ProcessSetup;
 use crate::wire::{Chain, Reader};
 
-/// The most that a `Hello` may have.
+/// The most bytes of a `Hello`.
 const HELLO_LIMIT: usize = 4096;
 
-/// The parent's frames, read so that no descriptor beside them is lost.
+/// Reads the parent's frames, and keeps every descriptor beside them.
 pub(super) struct Inlet {
     pub(super) socket: Socket,
     pub(super) frames: Frames,
     pub(super) fds: VecDeque<OwnedFd>,
-    /// The system has dropped some that came: this process may have no more.
+    /// The system has dropped descriptors that arrived, because this process may open no more.
     is_short: bool,
-    /// The parent is of the same build, so its functions are ours.
+    /// The parent is the same build, so its function offsets are valid here.
     is_kin: bool,
 }
 
 impl Inlet {
-    /// Learns who the parent is. Nothing if it has hung up.
+    /// Reads the parent's identity. `None` if the parent has closed the socket.
     pub(super) fn open(socket: Socket) -> io::Result<Option<Self>> {
         let mut inlet = Self {
             socket,
@@ -41,15 +41,15 @@ impl Inlet {
                 Ok(Some(inlet))
             }
             None => Ok(None),
-            Some(other) => Err(invalid(&format!("{other:?} came instead of a hello"))),
+            Some(other) => Err(invalid(&format!("expected a hello, not {other:?}"))),
         }
     }
 
-    /// What this process is to be, as a worker or what forks workers. Nothing if the parent has hung up, or
-    /// is of another build.
+    /// Reads the setup of a worker or a fork server. `None` if the parent has closed the socket, or is
+    /// another build.
     ///
-    /// The greeting is sent before anything is done that may take long, or may end this process. Else it is
-    /// given back, to go with the next word, so that the parent is woken once.
+    /// The greeting is sent before any step that may take long, or may end this process. Otherwise it is
+    /// returned, to go with the next message, so that the parent wakes once.
     pub(super) fn meet(&mut self) -> io::Result<Option<Met<Setup>>> {
         let Some(mut greeting) = self.greet()? else {
             return Ok(None);
@@ -66,7 +66,7 @@ impl Inlet {
                 }))
             }
             None | Some(ToWorker::Exit) => Ok(None),
-            Some(other) => Err(invalid(&format!("{other:?} came before the setup"))),
+            Some(other) => Err(invalid(&format!("expected a setup, not {other:?}"))),
         }
     }
 
@@ -89,9 +89,9 @@ impl Inlet {
         }))
     }
 
-    /// Greets the parent, or gives the greeting if the parent's next words have come already, behind the
-    /// hello. Nothing if it is of another build: what it says then means something else here. It learns
-    /// that from our greeting.
+    /// Sends the greeting, or returns it if the parent's next message has arrived with the hello. `None` if
+    /// the parent is another build: its messages have another meaning here. The greeting lets the parent
+    /// see that.
     fn greet(&mut self) -> io::Result<Option<Chain>> {
         let mut greeting = Chain::new();
         message::put_greeting(&mut greeting, &BuildIdentity::own());
@@ -101,13 +101,13 @@ impl Inlet {
         Ok(self.is_kin.then_some(greeting))
     }
 
-    /// Says something at once. In a worker, only before anything else does.
+    /// Sends a message at once. A worker uses it until it is ready; later messages go through the pipe.
     pub(super) fn say(&self, words: &mut Chain) -> io::Result<()> {
         let mut socket = &self.socket;
         words.write_with(|slices| socket.write_vectored(slices))
     }
 
-    /// What the parent says next. Nothing if it has hung up.
+    /// The parent's next message. `None` if the parent has closed the socket.
     pub(super) fn next_message(&mut self) -> io::Result<Option<ToWorker>> {
         let frame = self.next_frame()?;
         frame.map(parse).transpose()
@@ -122,26 +122,26 @@ impl Inlet {
         Ok(self.frames.next(&mut source)?.map(Reader::from))
     }
 
-    /// Takes so many of the descriptors that came.
+    /// Takes `count` of the descriptors that arrived.
     pub(super) fn take_descriptors(&mut self, count: u32) -> io::Result<Vec<Descriptor>> {
         let count = count as usize;
         if self.is_short || self.fds.len() < count {
             return Err(io::Error::other(
-                "it may not open as many files as came with a call; raise `Limits::open_files`, or the \
-                 limit of the parent",
+                "descriptors that came with a call are lost, because the process has reached its limit of open \
+                 files; raise `Limits::open_files`, or the limit of the parent",
             ));
         }
         Ok(self.fds.drain(..count).map(Descriptor::from).collect())
     }
 }
 
-/// What a process knows once it has met its parent.
+/// What a process knows after it has met its parent.
 pub(super) struct Met<T> {
-    /// What it is to be,
+    /// Its setup.
     pub(super) told: T,
-    /// and the arguments of what it is to call first.
+    /// The arguments of the function that it calls first.
     pub(super) args: Reader,
-    /// To be sent before the next word. Empty if that was done.
+    /// Sent before the next message. Empty if it was sent already.
     pub(super) greeting: Chain,
 }
 
@@ -164,7 +164,7 @@ fn parse(frame: Reader) -> io::Result<ToWorker> {
 }
 
 fn nonsense() -> io::Error {
-    invalid("the parent sent a frame that makes no sense")
+    invalid("the parent sent an invalid frame")
 }
 
 pub(super) fn invalid(what: &str) -> io::Error {
@@ -175,8 +175,8 @@ pub(super) fn invalid(what: &str) -> io::Error {
 mod tests {
     use super::*;
 
-    /// What a process makes of a parent that sends its hello and a setup at once: whether it greets at
-    /// once, and whether it heeds the setup.
+    /// A parent sends its hello and a setup together. Returns whether the process greets at once, and
+    /// whether it accepts the setup.
     fn meets(parent: &BuildIdentity) -> (bool, bool) {
         let (mut ours, theirs) = Socket::pair().expect("a socket pair");
         let setup = Setup {

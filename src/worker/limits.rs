@@ -1,9 +1,9 @@
-//! What this process may use of the system.
+//! The resource limits of this process.
 
 use crate::panic::PanicReport;
 use crate::sys::Limit;
 
-/// Holds this process to its limits, before any code of the user's runs.
+/// Sets the limits, before any user code runs.
 pub(super) fn limit(limits: &[(Limit, i64)]) -> Result<(), Result<String, PanicReport>> {
     for (limit, value) in limits {
         let refused = |error| {

@@ -1,4 +1,4 @@
-//! The outcomes of this worker in the making: entry by entry, each posted before the next item begins.
+//! The outcomes of this worker, entry by entry. Each is posted before the next item starts.
 
 use std::io;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::wire::outcomes::{self, MOST_HEAD, Status};
 use crate::wire::page::{OUTBOX, Page};
 use crate::wire::spare::Spare;
 
-/// A larger entry is sent by itself.
+/// A larger entry is not posted, but sent at once.
 const MOST_POSTED: usize = OUTBOX / 2;
 
 pub(super) struct Log {
@@ -19,14 +19,14 @@ pub(super) struct Log {
     outbox: Arc<WorkerOutbox>,
     /// The most bytes that a value may have.
     limit: usize,
-    /// The call and the item that an entry is about which says nothing of that.
+    /// The call and the item of the next entry, if that entry does not name them.
     cursor: Option<(u32, u32)>,
-    /// How many bytes have been posted since all was written.
+    /// How many bytes were posted since everything was written.
     posted: usize,
-    /// The entry that is being made: a status, and the value or what stands in its place.
+    /// The entry in progress: a status, and the value or what replaces it.
     entry: Chain,
     head: Vec<u8>,
-    /// What the last large result lay in.
+    /// The buffer of the last large result.
     spare: Spare,
 }
 
@@ -44,19 +44,19 @@ impl Log {
         }
     }
 
-    /// Begins an entry. The value is to be put into what it gives.
+    /// Starts an entry. The value goes into the returned chain.
     pub(super) fn begin(&mut self) -> &mut Chain {
         self.entry.clear();
         outcomes::put_status(&mut self.entry, Status::Value);
         &mut self.entry
     }
 
-    /// Ends the entry: if there is no value, with what stands in its place.
+    /// Completes the entry. A failure replaces the value.
     pub(super) fn end(&mut self, answer: Answer) {
         match answer {
             Answer::Value if self.entry.len() - 1 <= self.limit => {}
             Answer::Value => self.refuse(),
-            // Anew, without the memory that a part of a value may have taken.
+            // A new chain: the old one may hold the memory of a partial value.
             failure => self.entry = failure_entry(failure),
         }
     }
@@ -71,8 +71,8 @@ impl Log {
         self.entry = failure_entry(Answer::Unencodable(reason));
     }
 
-    /// Puts the entry where the parent will find it, whatever happens to this process. With a `time`
-    /// the parent is told, in nanoseconds, for how long the items of the call have run.
+    /// Puts the entry where the parent finds it, even if this process dies. `time` says how long the items
+    /// of the call have run, in nanoseconds.
     pub(super) fn post(&mut self, seq: u32, item: u32, time: Option<u64>) {
         let Some(len) = self
             .entry
@@ -83,14 +83,14 @@ impl Log {
             return self.send_large(seq, item, time);
         };
         if self.posted + MOST_HEAD + len > OUTBOX {
-            let _ = self.flush(); // A failure is met again when the worker has to wait.
+            let _ = self.flush(); // If it fails, so does the write before the worker waits.
         }
         if self.cursor != Some((seq, item)) || time.is_some() {
             self.put_head(seq, item, time);
             self.page.post(self.posted, &self.head);
             self.posted += self.head.len();
         }
-        // In one, for what is posted may be read.
+        // In one step, because the attendant may write whatever is posted.
         self.page
             .post(self.posted, self.entry.in_one().unwrap_or_default());
         self.posted += len;
@@ -118,13 +118,12 @@ impl Log {
         }
     }
 
-    /// The buffer that is kept for the next large payload, if there is one.
+    /// The buffer that is kept for the next large payload, if any.
     pub(super) fn take_spare(&mut self) -> Spare {
         std::mem::take(&mut self.spare)
     }
 
-    /// An item is about to run, nobody knows for how long: sees to it that what waits is written
-    /// meanwhile.
+    /// An item is about to run for an unknown time. Makes the attendant write what waits.
     pub(super) fn wake_attendant(&self) {
         if self.posted > 0 {
             self.outbox.wake_attendant();
@@ -139,7 +138,7 @@ impl Log {
     }
 }
 
-/// An entry of an item that gave no value.
+/// The entry of an item without a value.
 pub(super) fn failure_entry(answer: Answer) -> Chain {
     let mut entry = Chain::new();
     match answer {

@@ -1,5 +1,4 @@
-//! Where the parent tells what this process prints by lines, it is told in the stream itself which
-//! task runs.
+//! If the parent reports output by line, marks in the stream say which task runs.
 
 use std::io;
 
@@ -7,8 +6,7 @@ use crate::sys::{self, OwnedFd};
 use crate::wire::mark::Token;
 use crate::wire::message::Captured;
 
-/// The streams to mark. They are descriptors of our own: a task may close its stdout, or put
-/// another file in its place.
+/// The streams to mark. They are separate descriptors, because a task may close its stdout or replace it.
 #[derive(Debug)]
 pub(super) struct Marks {
     token: Token,
@@ -34,8 +32,8 @@ impl Marks {
         self.put(Some(task));
     }
 
-    /// The task is over. What it printed is in the pipe before the mark, and the mark before the
-    /// outcome is anywhere, so whoever has the outcome finds all of it.
+    /// The task has ended. Its output is in the pipe before the mark, and the mark before the outcome is
+    /// posted. So all output is in the pipe when the caller gets the outcome.
     pub(super) fn end(&self) {
         self.put(None);
     }
@@ -43,7 +41,7 @@ impl Marks {
     fn put(&self, task: Option<u64>) {
         sys::flush_stdout();
         let mark = self.token.mark(task);
-        // What fails here, the parent does not read: it is going, and this process with it.
+        // If this fails, the parent does not read the stream any more: it exits, and this process with it.
         for stream in &self.streams {
             let _ = sys::write_in_one(stream, mark.as_bytes());
         }

@@ -1,4 +1,4 @@
-//! How much memory this process holds, for a parent that replaces a worker which holds too much.
+//! Watches how much memory this process uses, for a parent that replaces workers that use too much.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use crate::sys;
 use crate::wire::page::Page;
 
-/// So long it is not looked again.
+/// The shortest time between two looks.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Tells the parent when there is too much. Without a limit it looks at nothing.
+/// Reports to the parent when the process uses too much. Without a limit, does nothing.
 #[derive(Debug)]
 pub(super) struct MemoryWatch {
     limit: Option<u64>,
@@ -24,7 +24,7 @@ impl MemoryWatch {
         }
     }
 
-    /// A task has ended, and its outcome is about to be sent.
+    /// Looks, after a task has ended and before its outcome is sent.
     #[inline]
     pub(super) fn look(&self, page: &Page) {
         if let Some(limit) = self.limit {

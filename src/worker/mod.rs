@@ -1,10 +1,10 @@
-//! What a task can learn about itself while it runs.
+//! What a task can learn about itself while it runs: [`current`] returns its [`Context`].
 
-// The rest of this module runs only in a worker process. Reading order: `serve` (from the first line of
-// `main` to the last frame), `inlet` (what comes in), `bulk` (the large parts of it), `desk` (one call,
-// item by item), `log` and `outbox` (what goes back), `marks` (whose output it is), `relay` (what it
-// logs), `memory` and `limits` (how much is held, and may be), `forkserver` (where workers are forked),
-// `run_process` (a process that runs one function).
+// The rest of this module runs only in child processes. Reading order: `serve` (from the first line of
+// `main` to the last frame), `inlet` (input from the parent), `bulk` (large parts of the input), `desk`
+// (one call, item by item), `log` and `outbox` (outcomes to the parent), `marks` (whose output it is),
+// `relay` (log events), `memory` and `limits` (how much the process uses, and may use), `forkserver` (forks
+// workers), `run_process` (runs one function).
 #[cfg(feature = "process")]
 mod bulk;
 #[cfg(feature = "process")]

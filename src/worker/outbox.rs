@@ -1,11 +1,10 @@
-//! What goes back to the parent. The outcome of an item is put into the shared page before anything
-//! else, so that it is not lost should this process die before it has written it to the pipe by which
-//! the parent is told.
+//! Sends outcomes to the parent. Each outcome goes into the shared page first, so that it is not lost if
+//! this process dies before it writes the outcome to the parent's pipe.
 //!
-//! Outcomes are written together where that delays none: at the latest when the worker would wait
-//! for input; and when an item runs for long, by the thread that watches for the parent's end. Only
-//! the thread that serves adds to what the page holds, without a lock; who writes to the pipe
-//! holds one.
+//! Several outcomes are written together where that delays none. The worker writes them before it waits for
+//! input, at the latest. If an item runs for long, the attendant writes them: the thread that also watches
+//! for the parent's end. Only the thread that serves calls appends to the page, without a lock. Writing to
+//! the pipe takes a lock.
 
 use std::io::{self, PipeWriter, Write as _};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,31 +20,31 @@ use crate::wire::ring::{PayloadRing, RingDirection};
 
 /// How long a finished outcome may wait while an item runs.
 const LINGER: Duration = Duration::from_millis(1);
-/// For so many times as long the watching thread goes on to look although nothing waits.
+/// After this many looks in which nothing waits, the attendant stops looking.
 const VAIN_LOOKS: u32 = 16;
 
 #[derive(Debug)]
 pub(super) struct WorkerOutbox {
     page: Arc<Page>,
     sender: Mutex<Sender>,
-    /// The watching thread looks every `LINGER` whether something waits.
+    /// The attendant looks every `LINGER` whether something waits.
     attended: AtomicBool,
     bell: WakeFd,
 }
 
 #[derive(Debug)]
 struct Sender {
-    /// Where the parent reads.
+    /// The pipe that the parent reads.
     answers: PipeWriter,
-    /// How much of what the page holds has been written.
+    /// How much of the page's outbox was written.
     sent: usize,
-    /// The pipe's failure. It ends the worker, but an entry cannot be told of it.
+    /// The pipe's failure, kept for `check`: it ends the worker.
     broken: Option<io::Error>,
 }
 
 impl WorkerOutbox {
-    /// Makes it, and the thread that watches: as soon as the parent goes away, it ends this process
-    /// and what that has started. A task that computes, or sleeps, would not notice.
+    /// Creates the outbox and the attendant. When the parent ends, the attendant kills this process and the
+    /// processes that it started. A task that computes or sleeps would not notice.
     pub(super) fn open(
         answers: PipeWriter,
         socket: Socket,
@@ -93,7 +92,7 @@ impl WorkerOutbox {
         self.lock().send(&mut message)
     }
 
-    /// Writes what waits, and empties the page.
+    /// Writes what waits, and empties the page's outbox.
     pub(super) fn flush(&self) -> io::Result<()> {
         let mut sender = self.lock();
         sender.flush(&self.page);
@@ -102,10 +101,10 @@ impl WorkerOutbox {
         sender.check()
     }
 
-    /// Writes an entry that the page cannot hold, and those before it in `head`; all that was posted
-    /// has been written.
+    /// Writes an entry that is too large for the page, after the entries in `head`. Everything that was
+    /// posted must have been written. Returns the memory of the entry.
     ///
-    /// Its large pieces go by the ring, all of it by the pipe if there is no memory for that.
+    /// Its large pieces go through the ring. Without memory for that, everything goes through the pipe.
     pub(super) fn send_large(&self, head: &[u8], mut entry: Chain) -> Chain {
         let mut outcome = Chain::new();
         outcome.tail().extend_from_slice(head);
@@ -134,16 +133,15 @@ impl WorkerOutbox {
         outcome
     }
 
-    /// An item is about to run, nobody knows for how long, and something waits: sees to it that it is
-    /// written meanwhile.
+    /// An item is about to run for an unknown time, and something waits. Makes the attendant write it.
     pub(super) fn wake_attendant(&self) {
         if !self.attended.load(Ordering::Acquire) && !self.attended.swap(true, Ordering::AcqRel) {
             self.bell.ring();
         }
     }
 
-    /// Writes what waits. False if nothing did for a while: then the bell has to ring again. (It says
-    /// so before it looks, so what is left after it has looked rings the bell.)
+    /// Writes what waits. Returns false if nothing waited for a while: then the bell must ring again.
+    /// Before that last look it clears `attended`, so whatever is posted after the look rings the bell.
     fn attend(&self, vain: &mut u32) -> bool {
         let is_last = *vain == VAIN_LOOKS;
         if is_last {
@@ -163,7 +161,7 @@ impl Sender {
         message.write_with(|slices| self.answers.write_vectored(slices))
     }
 
-    /// Puts pieces into the ring. Their frame is written as soon as the first bytes are there.
+    /// Puts pieces into the ring. Writes their frame as soon as the first bytes are there.
     fn send_by_ring(
         &mut self,
         mut frame: Chain,
@@ -189,7 +187,7 @@ impl Sender {
         Ok(())
     }
 
-    /// Writes what the page holds and has not been written. Says whether there was any.
+    /// Writes the part of the page's outbox that was not written. Returns whether there was any.
     fn flush(&mut self, page: &Page) -> bool {
         let posted = page.posted();
         if self.sent == posted {

@@ -1,4 +1,4 @@
-//! The subscriber of a worker process: what tasks write to their log goes to the parent's subscriber.
+//! The subscriber of a worker process. It sends the events of tasks to the parent's subscriber.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,9 +12,9 @@ use crate::executor::context;
 use crate::wire::event::{self, CallsitePlace, FieldValue};
 use crate::wire::message;
 
-/// The most of each text that is sent.
+/// The most bytes of each text that is sent.
 const TEXT: usize = 16 * 1024;
-/// The most that an event may take with all its texts; of a larger one only the message is sent.
+/// The most bytes of all texts of an event. Of a larger event, only the message is sent.
 const EVENT: usize = 128 * 1024;
 
 struct EventRelay {
@@ -22,11 +22,11 @@ struct EventRelay {
     most: LevelFilter,
 }
 
-/// Sends events up to a level, as `observe` tells it, from now on; unless there is a subscriber already,
-/// of an initializer's making or from before a fork: that one has its own ways.
+/// From now on, sends events up to `level`, a number as in `observe`. Does nothing if the process has a
+/// subscriber already, from an initializer or from before a fork.
 pub(super) fn listen(level: u8, outbox: &Arc<WorkerOutbox>) {
     let Some(level) = event::level(level) else {
-        return; // Nobody listens.
+        return; // The parent does not listen.
     };
     let (most, outbox) = (LevelFilter::from_level(level), outbox.clone());
     let _ = dispatcher::set_global_default(Dispatch::new(EventRelay { outbox, most }));
@@ -44,7 +44,7 @@ impl Subscriber for EventRelay {
     fn event(&self, event: &Event<'_>) {
         let call = context::current().map(|task| (task.key >> 32) as u32);
         let event = record(event);
-        // A failure is met again when the worker has to wait.
+        // If this fails, so does the write before the worker waits.
         let _ = self
             .outbox
             .send(|out| message::put_event(out, call, &event));

@@ -15,7 +15,7 @@ use crate::wire::outcomes::{self, Status};
 use crate::wire::process_setup::{OutcomeFile, ProcessSetup};
 use crate::wire::{Chain, Reader, message};
 
-/// As Rust programs exit when they panic.
+/// The exit code of a Rust program that panics.
 const PANICKED: i32 = 101;
 
 /// Runs the function that the parent names. Returns the exit code of this process.
@@ -31,7 +31,8 @@ pub(super) fn run(mut inlet: Inlet, parent: Option<OwnedFd>) -> io::Result<i32> 
     match prepare(&mut inlet, &process_setup, parent) {
         Ok(ready) => {
             message::put_ready(&mut words);
-            // Fails if the parent is gone, so from here on the parent was alive when the pidfd was opened.
+            // Fails if the parent has ended, so from here on the parent was alive when the pidfd was
+            // opened.
             inlet.say(&mut words)?;
             drop(inlet);
             Ok(ready.go(args))
@@ -118,7 +119,7 @@ impl Ready {
         };
         let reason = format!("no memory is left for the result: {error}");
         let failure = failure_entry(Answer::Unencodable(reason));
-        // Without even that, the code has to do.
+        // If this fails too, only the exit code reports the failure.
         let _ = self.outcome_file.leave(failure);
         1
     }

@@ -19,8 +19,8 @@ use crate::wire::frame;
 use crate::wire::message::{self, MARKER, Role, ToWorker};
 use crate::wire::page::Page;
 
-/// In a process that was started as something else than the program it is, serves as that and never
-/// returns. Elsewhere, does nothing.
+/// Serves in the role that the environment names, and never returns. Does nothing in a process without a
+/// role.
 pub(crate) fn serve_if_child() {
     let Some(prepared) = sys::become_child(MARKER) else {
         return;
@@ -29,13 +29,13 @@ pub(crate) fn serve_if_child() {
     let served = prepared.and_then(|(role, socket)| match Role::of_name(&role) {
         Some(Role::ForkServer) => serve_forked(Role::ForkServer, Ok(socket), parent),
         Some(role) => serve(role, socket, parent),
-        None => Err(invalid("nobody knows what this process is to be")),
+        None => Err(invalid("`CONCURRENT_FUTURES_ROLE` names no role: unset it")),
     });
     std::process::exit(exit_code(served))
 }
 
-/// Serves as the process that forks others, or in one that was forked. Either may be a fork of a program
-/// whose functions are still on the stack; nothing goes back there.
+/// Serves as the fork server, or in a process that it forked. Either may be a fork of a program whose
+/// functions are still on the stack. It never returns to them.
 pub(crate) fn serve_forked(role: Role, socket: io::Result<Socket>, parent: Option<OwnedFd>) -> ! {
     let serve = || {
         if role != Role::ForkServer {
@@ -51,7 +51,7 @@ pub(crate) fn serve_forked(role: Role, socket: io::Result<Socket>, parent: Optio
     sys::exit_forked(code.unwrap_or(101)) // A panic has been printed.
 }
 
-/// Says with what code to exit.
+/// Serves in its role. Returns the exit code.
 fn serve(role: Role, socket: Socket, parent: Option<OwnedFd>) -> io::Result<i32> {
     let Some(inlet) = Inlet::open(socket)? else {
         return Ok(0);
@@ -62,25 +62,25 @@ fn serve(role: Role, socket: Socket, parent: Option<OwnedFd>) -> io::Result<i32>
     }
 }
 
-/// With what code to exit; says why, if something failed.
+/// The exit code. Prints the error, if there is one.
 fn exit_code(served: io::Result<i32>) -> i32 {
     match served {
         Ok(code) => code,
-        // The parent is gone, and nobody is to be told of that.
+        // The parent has exited, so no process would read an error.
         Err(error) if sys::is_hangup(&error) => 0,
         Err(error) if error.kind() == io::ErrorKind::OutOfMemory => {
-            // Said as the allocator says it, by which the parent knows what it was.
+            // The allocator's words, which the parent recognizes.
             eprintln!("memory allocation of a frame failed");
             std::process::abort();
         }
         Err(error) => {
-            eprintln!("concurrent-futures: a worker process ends: {error}");
+            eprintln!("concurrent-futures: a worker process exits after an error: {error}");
             1
         }
     }
 }
 
-/// A worker that knows its parent.
+/// A worker that has its parent's page and pipe.
 struct WorkerLoop {
     inlet: Inlet,
     page: Arc<Page>,
@@ -90,10 +90,10 @@ struct WorkerLoop {
 impl WorkerLoop {
     fn open(mut inlet: Inlet, parent: Option<OwnedFd>) -> io::Result<Self> {
         let memory = inlet.fds.pop_front();
-        let memory = memory.ok_or_else(|| invalid("no memory came with the hello"))?;
+        let memory = memory.ok_or_else(|| invalid("the hello came without the shared memory"))?;
         let page = Arc::new(Page::open(memory)?);
         let answers = inlet.fds.pop_front();
-        let answers = answers.ok_or_else(|| invalid("no pipe came with the hello"))?;
+        let answers = answers.ok_or_else(|| invalid("the hello came without the pipe"))?;
         let socket = inlet.socket.try_clone()?;
         let outbox = WorkerOutbox::open(answers.into(), socket, parent, page.clone())?;
         Ok(Self {
@@ -138,7 +138,7 @@ impl WorkerLoop {
         let mut traceparent = None;
         loop {
             if !inlet.frames.has_next() {
-                log.flush()?; // It is about to wait.
+                log.flush()?; // The worker is about to wait.
             }
             match inlet.next_message()? {
                 Some(ToWorker::Bulk(parts)) => dock.announce(parts),
@@ -157,11 +157,11 @@ impl WorkerLoop {
                         &mut log,
                     ));
                     if head.end - head.first > 1 {
-                        log.flush()?; // Its caller has waited for all of them.
+                        log.flush()?; // The caller waits for all of its items.
                     }
                 }
                 None | Some(ToWorker::Exit) => return log.flush(),
-                Some(other) => return Err(invalid(&format!("{other:?} came instead of a call"))),
+                Some(other) => return Err(invalid(&format!("expected a call, not {other:?}"))),
             }
         }
     }

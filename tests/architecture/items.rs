@@ -161,7 +161,7 @@ impl Items<'_> {
         item.code(scope);
     }
 
-    /// Adds the code of an item, but for what stands under `#[cfg(test)]` in it.
+    /// Adds the code of an item, except for the parts under `#[cfg(test)]`.
     fn code(mut self, scope: &mut Scope) {
         while let Some(token) = self.peek() {
             if token.is('#') {

@@ -1,9 +1,9 @@
-//! A test in a process of its own: an executable of tests, started again for it only.
+//! Runs one test in its own process: an executable of tests, started again for that test only.
 
 use std::path::Path;
 use std::process::Command;
 
-/// Tells the process that it is the one.
+/// The environment variable that names the test of a process.
 const ALONE: &str = "CONCURRENT_FUTURES_TEST_ALONE";
 
 /// Whether this process was started for that test.
@@ -11,13 +11,13 @@ pub(crate) fn is_alone(test: &str) -> bool {
     std::env::var_os(ALONE).is_some_and(|alone| alone == test)
 }
 
-/// Starts an executable of tests for one of them.
+/// Starts an executable of tests for one test.
 #[allow(dead_code, reason = "one test starts a command of its own")]
 pub(crate) fn start(executable: &Path, test: &str) {
     run(&mut Command::new(executable), test);
 }
 
-/// Lets a command that starts an executable of tests run one of them.
+/// Runs one test by a command that starts an executable of tests.
 pub(crate) fn run(command: &mut Command, test: &str) {
     let command = command.args(["--exact", test, "--nocapture"]);
     let output = command.env(ALONE, test).output().expect("it starts");

@@ -1,5 +1,5 @@
-//! For a test that has to be alone in its process, because it counts what the process has, or
-//! changes what all its threads share.
+//! Runs a test alone in its process, because it counts the process's resources, or changes state that all
+//! threads share.
 
 use std::fs;
 use std::future::Future;
@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 
 use super::again::{is_alone, start};
 
-/// Runs `body`, the rest of the test called `test`, in a process of its own: this executable,
-/// started again for that test only.
+/// Runs `body`, the rest of the test called `test`, in its own process: this executable, started again for
+/// that test only.
 pub(crate) fn alone<F: Future<Output = ()>>(test: &str, body: impl FnOnce() -> F) {
     let executable = std::env::current_exe().expect("this executable");
     alone_as(&executable, test, body);
 }
 
-/// As `alone`, with another file that holds this executable.
+/// As `alone`, with another file that has the same content as this executable.
 pub(crate) fn alone_as<F: Future<Output = ()>>(
     executable: &Path,
     test: &str,
@@ -28,7 +28,7 @@ pub(crate) fn alone_as<F: Future<Output = ()>>(
     runtime.expect("a runtime").block_on(async { body().await });
 }
 
-/// The processes that this one has started and not waited for, zombies included.
+/// The children of this process that it has not waited for, zombies included.
 pub(crate) fn children() -> Vec<u32> {
     let own = std::process::id().to_string();
     let is_child = |entry: &fs::DirEntry| {
@@ -44,14 +44,14 @@ pub(crate) fn children() -> Vec<u32> {
         .collect()
 }
 
-/// The descriptors of this process, with what each stands for.
+/// The descriptors of this process, with their targets.
 pub(crate) fn descriptors() -> Vec<(i32, PathBuf)> {
     let entries = fs::read_dir("/proc/self/fd").expect("/proc").flatten();
     let described = entries.filter_map(|entry| {
         let fd = entry.file_name().to_str()?.parse().ok()?;
         Some((fd, fs::read_link(entry.path()).ok()?))
     });
-    // The directory that was just read is among them, and closed by now.
+    // The directory that was just read is in the list, and closed by now.
     described
         .filter(|(_, target)| !target.starts_with("/proc"))
         .collect()

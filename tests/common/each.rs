@@ -1,4 +1,4 @@
-//! Tests that run on every kind of executor, with tasks whose order the test decides.
+//! Runs tests on every kind of executor, with tasks whose order the test decides.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,8 @@ use super::common::{Gate, Guest, Key, within};
 /// Longer than any test takes; see `jump`.
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 
-/// One executor of each kind that works here, with so many workers and so much room in its queue.
+/// One executor of each kind that works on this platform, with `workers` workers and room for `room` tasks in
+/// its queue.
 fn executors(workers: usize, room: usize) -> Vec<Arc<dyn Executor>> {
     let threads = ThreadPoolExecutor::builder().max_workers(workers);
     let threads = threads.queue_capacity(room).build().expect("threads");
@@ -25,8 +26,8 @@ fn executors(workers: usize, room: usize) -> Vec<Arc<dyn Executor>> {
     executors
 }
 
-/// Runs a test on each kind of executor, with so many workers and so much room in its queue, and
-/// shuts that down after it.
+/// Runs a test on each kind of executor, with `workers` workers and room for `room` tasks in its queue.
+/// Shuts the executor down after the test.
 pub(crate) async fn on_each(workers: usize, room: usize, test: impl AsyncFn(Arc<dyn Executor>)) {
     for executor in executors(workers, room) {
         test(executor.clone()).await;
@@ -41,7 +42,7 @@ pub(crate) async fn jump() {
     tokio::time::resume();
 }
 
-/// A gate for each of some items. When they are dropped, all tasks may pass.
+/// A gate for each of some items. Dropping them lets all tasks pass.
 pub(crate) struct Gates(Vec<Gate>);
 
 impl Gates {
@@ -66,7 +67,7 @@ impl Gates {
     }
 }
 
-/// The task: waits at the gate, and gives the item back.
+/// The task: waits at the gate, and returns the item.
 pub(crate) fn pass(gate: Key, item: u64) -> u64 {
     gate.wait();
     item

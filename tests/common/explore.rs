@@ -1,8 +1,10 @@
-//! Runs a few tasks in every order in which they can be polled, and dropped while they wait. Each is a task of
-//! tokio's, so that locks know who takes them; its future is polled only when the order says so.
+//! Runs a few actors in every order in which they can be polled, and dropped while they wait. Each actor is
+//! a tokio task, so that locks know which task takes them. Its future is polled only when the order says
+//! so.
 //!
-//! An order is found by trying: each run follows the choices of the one before as far as they are to stay, and takes the
-//! first way from there on. The next run takes the next way at the last place where there is one.
+//! A search finds the orders. Each run repeats the choices of the run before up to some point, and takes
+//! the first alternative from there on. The next run takes the next alternative at the last point that has
+//! one.
 
 use std::any::Any;
 use std::future::{Future, poll_fn};
@@ -14,11 +16,11 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use tokio::sync::{mpsc, oneshot};
 
-/// Looks at how a run has ended.
+/// Checks how a run ended.
 type Check = Box<dyn FnOnce(&Ending)>;
 type Body = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// What runs side by side.
+/// The actors that run side by side.
 #[derive(Default)]
 pub(crate) struct Scene {
     actors: Vec<(&'static str, Mortality, Body)>,
@@ -27,15 +29,15 @@ pub(crate) struct Scene {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mortality {
-    /// May be dropped whenever it waits.
+    /// May be dropped while it waits.
     Mortal,
     Immortal,
 }
 
-/// How a run ended: nobody can go on.
+/// How a run ended: no actor can continue.
 #[derive(Debug)]
 pub(crate) struct Ending {
-    /// What was done, in order.
+    /// The steps, in order.
     pub(crate) story: Vec<String>,
     fates: Vec<(&'static str, Fate)>,
 }
@@ -53,7 +55,7 @@ impl Scene {
         Self::default()
     }
 
-    /// One who is polled until it is done.
+    /// Adds an actor that is polled until it is done.
     pub(crate) fn actor(
         self,
         name: &'static str,
@@ -62,7 +64,7 @@ impl Scene {
         self.with(name, Mortality::Immortal, body)
     }
 
-    /// One who may also be dropped at any place where it waits.
+    /// Adds an actor that may also be dropped wherever it waits.
     pub(crate) fn mortal(
         self,
         name: &'static str,
@@ -71,7 +73,7 @@ impl Scene {
         self.with(name, Mortality::Mortal, body)
     }
 
-    /// Called at the end of each run.
+    /// Sets the check at the end of each run.
     pub(crate) fn check(mut self, check: impl FnOnce(&Ending) + 'static) -> Self {
         self.check = Some(Box::new(check));
         self
@@ -110,7 +112,7 @@ impl Ending {
     }
 }
 
-/// Lets all others have their turn.
+/// Lets all other actors take a turn.
 pub(crate) async fn pause() {
     let mut is_paused = false;
     poll_fn(|cx| {
@@ -123,7 +125,7 @@ pub(crate) async fn pause() {
     .await;
 }
 
-/// Runs the scene in every order, and gives their number.
+/// Runs the scene in every order. Returns the number of orders.
 #[track_caller]
 pub(crate) fn explore(scene: impl Fn() -> Scene) -> usize {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
@@ -144,10 +146,10 @@ pub(crate) fn explore(scene: impl Fn() -> Scene) -> usize {
     }
 }
 
-/// The way through all runs.
+/// The choices of one run, and the next run.
 #[derive(Default)]
 struct Choices {
-    /// Of so many ways, which was taken.
+    /// For each point the number of alternatives, and the one that was taken.
     taken: Vec<(usize, usize)>,
     at: usize,
 }
@@ -175,7 +177,7 @@ impl Choices {
     }
 }
 
-/// One who is told when to go on.
+/// The exploring side of an actor: tells it when to take a step.
 struct Actor {
     name: &'static str,
     mortality: Mortality,
@@ -211,7 +213,7 @@ async fn play(actors: Vec<(&'static str, Mortality, Body)>, choices: &mut Choice
             }
         }
         if moves.is_empty() {
-            moves.push(None); // Nobody can go on: this may be the end.
+            moves.push(None); // No actor can continue: this may be the end.
         }
         for (index, actor) in actors.iter().enumerate().filter(|(_, actor)| waits(actor)) {
             if actor.mortality == Mortality::Mortal && actor.has_begun {
@@ -269,7 +271,7 @@ async fn act(
             (Order::Poll, None) => unreachable!("it is done"),
         };
         if fate != Fate::Waits {
-            body = None; // Here, as a part of its task.
+            body = None; // Dropped here, inside its task.
         }
         let _ = reply.send(fate);
     }
@@ -293,7 +295,8 @@ fn words_of(panic: &Box<dyn Any + Send>) -> String {
     })
 }
 
-/// Two who take three steps each: one is at its first, second or third when the other goes on. And the drops.
+/// Two actors take three steps each: one is at its first, second or third step when the other continues.
+/// Then the drops.
 #[test]
 fn every_order_is_found_once() {
     let three = || async {
@@ -311,7 +314,7 @@ fn every_order_is_found_once() {
             told.lock().expect("no panic").insert(ending.story.clone());
         })
     });
-    assert_eq!(runs, 20, "three of six places");
+    assert_eq!(runs, 20, "three of six steps");
     assert_eq!(stories.lock().expect("no panic").len(), runs);
     let runs = explore(|| Scene::new().mortal("a", pause()));
     assert_eq!(runs, 2, "polled twice, or polled and dropped");

@@ -1,10 +1,10 @@
-//! A folder for one test.
+//! A temporary folder for one test.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::{env, fs, process};
 
-/// An empty folder that nobody else uses. Dropping it deletes it with all its files.
+/// An empty folder that no other test uses. Dropping it deletes it with all its files.
 #[derive(Debug)]
 pub(crate) struct Folder(PathBuf);
 
@@ -17,7 +17,7 @@ impl Folder {
         for path in (0..).map(numbered) {
             match fs::create_dir(&path) {
                 Ok(()) => return Self(path),
-                // Another thread has it, or an earlier process of this number was killed.
+                // Another thread has it, or it is left from a killed process with the same id.
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
                 Err(error) => panic!("{}: {error}", path.display()),
             }
@@ -32,6 +32,6 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0); // A file may still come from a process that is being killed.
+        let _ = fs::remove_dir_all(&self.0); // Fails if a process that is being killed still writes a file.
     }
 }

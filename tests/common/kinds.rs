@@ -1,4 +1,4 @@
-//! For tests that run on every kind of executor: on threads, and in processes by each start method.
+//! Runs tests on every kind of executor: on threads, and in processes by each start method.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use concurrent_futures::{Executor, ThreadPoolExecutor};
 #[cfg(target_os = "linux")]
 use super::methods::{builder, processes};
 
-/// The executors that the promises are held against.
+/// The kinds of executors that are tested.
 #[derive(Clone, Copy)]
 pub(crate) enum Kind {
     Threads,
@@ -26,7 +26,7 @@ impl Kind {
         }
     }
 
-    /// With a queue of so many places.
+    /// A pool with a bounded queue.
     pub(crate) fn bounded(self, workers: usize, capacity: usize) -> Arc<dyn Executor> {
         match self {
             Self::Threads => {
@@ -42,8 +42,8 @@ impl Kind {
     }
 }
 
-/// Makes of each promise, an `async fn(Kind)`, one test on threads and one a start method, in a runtime
-/// of as many threads as stand before it.
+/// Turns each promise, an `async fn(Kind)`, into a test on threads and one for each start method. The
+/// number before the promises is the number of threads of the runtime.
 macro_rules! held_by_every_executor {
     ($($threads:literal; $($promise:ident,)*)+) => {
         mod threads {

@@ -1,4 +1,4 @@
-//! For tests that run for each way in which a worker can start.
+//! Runs tests with each start method.
 
 use std::future::Future;
 
@@ -10,8 +10,9 @@ use tokio::runtime;
 use super::again::{is_alone, start};
 
 #[cfg(target_os = "linux")]
-/// Makes of each promise, an `async fn(StartMethod)`, one test a method, in a runtime of as many threads
-/// as stand before it. (One is a runtime that runs in the test's own thread, as `Fork` needs it.)
+/// Turns each promise, an `async fn(StartMethod)`, into a test for each start method. The number before the
+/// promises is the number of threads of the runtime. (With one, the runtime runs in the test's own thread.
+/// `Fork` needs that.)
 macro_rules! held_by_every_start_method {
     ($($threads:literal; $($promise:ident,)*)+) => {
         mod spawn {
@@ -65,7 +66,8 @@ pub(crate) fn by_fork<F: Future<Output = ()>>(test: &str, body: impl FnOnce(Star
 }
 
 #[cfg(target_os = "linux")]
-/// As `held_by_every_start_method!`, one method after the other, for a test that makes its runtimes itself.
+/// As `held_by_every_start_method!`, but one method after the other in one test, which creates its own
+/// runtimes.
 pub(crate) fn for_every_start_method(test: &str, body: fn(StartMethod)) {
     if !is_alone(test) {
         body(StartMethod::Spawn);
@@ -75,7 +77,7 @@ pub(crate) fn for_every_start_method(test: &str, body: fn(StartMethod)) {
 }
 
 #[cfg(target_os = "linux")]
-/// What the test of a promise is called, for a method.
+/// The name of a promise's test for a start method.
 pub(crate) fn test_of(method: StartMethod, promise: &str) -> String {
     let module = match method {
         StartMethod::Spawn => "spawn",
@@ -99,14 +101,14 @@ pub(crate) fn processes(method: StartMethod, workers: usize) -> ProcessPoolExecu
 }
 
 #[cfg(target_os = "linux")]
-/// Runs `body`, the rest of the test called `test`, in a process that has one thread. (That of a test has two, the other of which waits
-/// for the test to end; a fork of it has one.)
+/// Runs `body`, the rest of the test called `test`, in a process with one thread. (A process of a test has
+/// two threads, one of which waits for the test to end. A fork of it has one.)
 pub(crate) fn alone_in_one_thread(test: &str, body: impl FnOnce()) {
     if !is_alone(test) {
         return start(&std::env::current_exe().expect("this executable"), test);
     }
     #[expect(unsafe_code, reason = "forks")]
-    // SAFETY: the other thread waits, and holds nothing that this one needs.
+    // SAFETY: the other thread waits, and holds no lock that this one needs.
     let pid = unsafe { libc::fork() };
     if pid == 0 {
         let passed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)).is_ok();
@@ -119,11 +121,11 @@ pub(crate) fn alone_in_one_thread(test: &str, body: impl FnOnce()) {
 }
 
 #[cfg(target_os = "linux")]
-/// Also the use of all that one test file or another leaves unused.
+/// Also uses the helpers that some test files leave unused.
 #[test]
 fn a_test_by_fork_has_one_thread() {
     for_every_start_method("methods::a_test_by_fork_has_one_thread", |method| {
         assert!(test_of(method, "a_promise").ends_with("::a_promise"));
-        drop(processes(method, 1)); // `Fork` is refused where there are more.
+        drop(processes(method, 1)); // `Fork` fails if there are more threads.
     });
 }

@@ -1,5 +1,5 @@
-//! What the tests wait with: a gate that a task, in whatever process, announces itself at and
-//! stands at until it is let in; and a watchdog, so that a hang is a failure and not a stop.
+//! How tests wait. A gate: a task in any process announces itself there and waits until the test lets it
+//! in. And a watchdog, so that a hang is a failure.
 
 use std::ffi::{OsStr, OsString};
 use std::future::Future;
@@ -17,10 +17,10 @@ use self::folder::Folder;
 mod door;
 pub(crate) mod folder;
 
-/// So long a test may wait for one thing.
+/// The longest wait for one thing.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Awaits `future`; a hang is a panic that tells the place.
+/// Awaits `future`. A hang is a panic that names the place.
 #[track_caller]
 pub(crate) fn within<F: Future>(future: F) -> impl Future<Output = F::Output> {
     let place = Location::caller();
@@ -32,7 +32,7 @@ pub(crate) fn within<F: Future>(future: F) -> impl Future<Output = F::Output> {
     }
 }
 
-/// Looks until `condition` holds, for what nobody announces.
+/// Polls until `condition` holds, for conditions that send no event.
 #[track_caller]
 pub(crate) fn eventually(mut condition: impl FnMut() -> bool) -> impl Future<Output = ()> {
     within(async move {
@@ -43,7 +43,7 @@ pub(crate) fn eventually(mut condition: impl FnMut() -> bool) -> impl Future<Out
     })
 }
 
-/// Runs something that blocks in a thread of its own. Should it hang, no runtime waits for it at its end.
+/// Runs blocking work in a separate thread. If it hangs, no runtime waits for it.
 pub(crate) fn in_thread<R: Send + 'static>(
     work: impl FnOnce() -> R + Send + 'static,
 ) -> impl Future<Output = R> {
@@ -52,13 +52,13 @@ pub(crate) fn in_thread<R: Send + 'static>(
     async move { outcome.await.expect("no panic") }
 }
 
-/// Where tasks wait until the test lets them go. When it is dropped, all may go.
+/// Where tasks wait until the test lets them in. Dropping it lets all of them in.
 pub(crate) struct Gate {
     listener: Listener,
     directory: Folder,
 }
 
-/// What a task needs to find its gate; can travel.
+/// How a task finds its gate. It can travel to other processes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Key(PathBuf);
 
@@ -106,12 +106,12 @@ impl Key {
         keys.try_into().expect("as many as were joined")
     }
 
-    /// Called by a task: says that it has arrived, and waits until it is let in.
+    /// Called by a task: announces it, and waits until the test lets it in.
     pub(crate) fn wait(&self) {
         self.wait_as(std::process::id());
     }
 
-    /// As `wait`, for another process that it names.
+    /// As `wait`, under the id of another process.
     pub(crate) fn wait_as(&self, pid: u32) {
         if let Ok(mut stream) = door::connect(&self.0) {
             let _ = stream.write_all(&pid.to_be_bytes());
@@ -121,17 +121,17 @@ impl Key {
 }
 
 impl Guest {
-    /// The process it runs in.
+    /// The id of the task's process.
     pub(crate) fn pid(&self) -> u32 {
         self.pid
     }
 
-    /// Lets it go on.
+    /// Lets the task continue.
     pub(crate) async fn let_in(mut self) {
         self.stream.write_u8(1).await.expect("the guest is there");
     }
 
-    /// Waits until it is no more at the gate though nobody has let it in: its process has ended.
+    /// Waits until the task has left the gate without being let in: its process has ended.
     #[track_caller]
     pub(crate) fn gone(mut self) -> impl Future<Output = ()> {
         within(async move {
@@ -141,7 +141,7 @@ impl Guest {
     }
 }
 
-/// Also the use of all that one test file or another leaves unused.
+/// Also uses the helpers that some test files leave unused.
 #[tokio::test]
 async fn a_gate_holds_its_guests_until_they_are_let_in() {
     let gate = Gate::new();

@@ -1,4 +1,4 @@
-//! For a test whose process must not be root's.
+//! Runs a test in a process that does not belong to root.
 
 use std::future::Future;
 use std::os::unix::process::CommandExt as _;
@@ -7,15 +7,15 @@ use std::process::Command;
 use super::again::run;
 use super::alone::alone;
 
-/// The user that owns nothing.
+/// The id of the user `nobody`.
 const NOBODY: u32 = 65_534;
 
-/// As `alone`, in a process that is not root's.
+/// As `alone`, in a process that does not belong to root.
 pub(crate) fn alone_as_nobody<F: Future<Output = ()>>(test: &str, body: impl FnOnce() -> F) {
     if !rustix::process::geteuid().is_root() {
         return alone(test, body);
     }
-    // Not by its path, which may lead through directories of root's.
+    // Not by its path: the user may not be able to enter all of its directories.
     let mut command = Command::new("/proc/self/exe");
     run(command.uid(NOBODY).gid(NOBODY), test);
 }

@@ -13,7 +13,7 @@ const RECORDED_WITH: &str = "rustc 1.95.";
 
 #[test]
 fn a_wrong_call_is_told_what_is_wrong() {
-    // The cases are a build of their own, and nobody debugs it.
+    // The cases are a separate build, which needs no debug information.
     let test = "a_wrong_call_is_told_what_is_wrong";
     if !again::is_alone(test) {
         let mut command = Command::new(env::current_exe().expect("this executable"));

@@ -30,7 +30,7 @@ held_by_every_executor! {
     2; whatever_is_mixed_no_quick_task_waits_for_the_long_one,
 }
 
-/// The long task, if it has a gate; else works for so many microseconds.
+/// The long task, if it has a gate. Otherwise works for `micros` microseconds.
 fn task(gate: Option<Key>, micros: u64, n: usize) -> usize {
     if let Some(gate) = gate {
         gate.wait();
@@ -108,7 +108,7 @@ async fn a_long_task_never_delays_another_while_a_worker_is_idle(kind: Kind) {
     let pool = kind.pool(2);
     for way in [Way::Submit, Way::Map, Way::MapInChunks(16)] {
         for before in [5000, 0, 1, 40] {
-            // Those before are quick, so many are sent ahead when the long one begins.
+            // The tasks before are quick, so many of them are sent ahead when the long one starts.
             let mix = Mix {
                 before,
                 after: 1000,

@@ -21,7 +21,7 @@ fn stand_at(key: Key) {
     key.wait();
 }
 
-/// The status, whether to try again, and that nothing of the inside is told.
+/// The status, and whether to retry. Checks that the body has no details of the error.
 async fn seen(error: TaskError) -> (u16, Option<String>) {
     let response: Response = error.into_response();
     let retry = response.headers().get("retry-after");

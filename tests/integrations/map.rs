@@ -42,7 +42,7 @@ fn pass_if_one(gate: Key, item: u64) -> u64 {
     if item == 1 { pass(gate, item) } else { item }
 }
 
-/// Waits at the gate; behind it, writes the file if somebody still wants the result.
+/// Waits at the gate, then writes the file if the result is still wanted.
 fn pass_and_write(gate: Key, file: PathBuf) {
     gate.wait();
     if !worker::current().is_some_and(|context| context.is_cancelled()) {
@@ -303,7 +303,7 @@ async fn a_panic_in_the_source_surfaces() {
 /// was cancelled and those in the queue have left it.
 async fn assert_cancelled(executor: &Arc<dyn Executor>, running: Guest, file: PathBuf) {
     if running.pid() == std::process::id() {
-        drop(running); // A thread goes on and is told.
+        drop(running); // A thread continues, and can see it.
     } else {
         running.gone().await; // A process is killed.
     }

@@ -17,7 +17,7 @@ fn stand_at(key: Key) {
     key.wait();
 }
 
-/// The value of a line, by its name and labels; nothing if there is no such line.
+/// The value of a line, by its name and labels. `None` if there is no line.
 fn value(text: &str, name: &str) -> Option<f64> {
     let line = text
         .lines()

@@ -38,7 +38,7 @@ fn abort() {
     std::process::abort();
 }
 
-/// A task that has a pool of its own, and returns what came of a call there.
+/// A task with its own pool. Returns the outcome of a call there.
 fn call_on_threads() -> Result<u32, TaskError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -213,7 +213,7 @@ fn endless() {
 
 /// Writes an event of each kind of value, and one that is below the level.
 fn write_events(number: u64) -> u32 {
-    tracing::debug!("too little to be told");
+    tracing::debug!("below the level");
     tracing::warn!(
         target: "inside",
         number,
@@ -358,7 +358,7 @@ async fn a_task_knows_the_trace_that_it_belongs_to() {
     processes.shutdown().await;
 }
 
-/// Asks of a task whether it runs, whenever it is told something of its span.
+/// Asks a task whether it runs, at each notification about its span.
 struct Asks(Arc<OnceLock<JoinHandle<()>>>);
 
 impl<S: Subscriber> Layer<S> for Asks {
@@ -387,5 +387,5 @@ fn a_subscriber_may_ask_for_the_task_that_it_is_told_of() {
         let _ = done.send(());
     });
     let ended = ended.recv_timeout(Duration::from_secs(60));
-    ended.expect("nothing is locked while a subscriber is told");
+    ended.expect("no lock is held while a subscriber runs");
 }

@@ -1,4 +1,4 @@
-//! A barrier: all pass together or nobody, and it breaks with whoever is killed while it waits.
+//! A barrier: either all pass together, or none does. The death of a waiting process breaks it.
 
 use concurrent_futures::multiprocessing::Barrier;
 use concurrent_futures::{ExecutorExt as _, ProcessPoolExecutor};
@@ -7,8 +7,8 @@ use super::board::{Board, Member};
 use super::common::{eventually, in_thread, within};
 use super::crew::{Crew, STEPS, TASKS, WORKERS, kill, leaves_nothing, tasks};
 
-/// Passes, and makes the barrier as new when it is broken: by whoever was killed there, maybe in the middle of
-/// just that.
+/// Passes the barrier, and resets it when it is broken: by a process that was killed there, maybe in the
+/// middle of a reset.
 fn pass(barrier: Barrier, member: Member) {
     while !member.board.is_over() {
         match barrier.blocking_wait() {
@@ -45,7 +45,7 @@ fn all_pass_a_barrier_together_or_nobody_though_some_are_killed_there() {
         });
         crew.kill_again_and_again().await;
         board.end();
-        // Somebody may have been about to make it as new.
+        // Another member may have been about to reset it.
         let break_all = async {
             while !crew.has_ended() || services.iter().any(|service| !service.is_finished()) {
                 barrier.abort().await;
@@ -57,13 +57,13 @@ fn all_pass_a_barrier_together_or_nobody_though_some_are_killed_there() {
             within(service).await.expect("it ends");
         }
         crew.end().await;
-        // Those who were there all the time have passed equally often.
+        // The members that were there all the time have passed equally often.
         let passed: Vec<u64> = tasks(&board).map(|member| member.own(STEPS)).collect();
         assert!(passed.iter().all(|times| *times == passed[0]), "{passed:?}");
     });
 }
 
-/// Nobody comes any more who would find it out.
+/// No other process arrives that could find it out.
 #[test]
 fn who_waits_at_a_barrier_is_told_of_the_death_of_another_be_it_a_task_or_a_thread() {
     fn wait(barrier: Barrier) {

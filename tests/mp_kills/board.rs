@@ -1,13 +1,13 @@
-//! Where those who take part note what they do: words in memory that all of them have, also when a
-//! process has been killed.
+//! The board, where members record what they do: words in memory that all of them share, and that outlives
+//! a killed process.
 
 use concurrent_futures::multiprocessing::SharedMemory;
 use serde::{Deserialize, Serialize};
 
-/// So many can take part in a trial, in all.
+/// The most members in a trial, in all.
 pub(super) const MOST: usize = 64;
 
-/// Words that are anybody's, before those that are each one's own.
+/// The words that all members share, before the words of each member.
 const COMMON: usize = 8;
 
 /// How many words each has.
@@ -16,7 +16,7 @@ const OWN: usize = 3;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Board(SharedMemory);
 
-/// One of those who take part, on the board.
+/// A member, and its place on the board.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Member {
     pub(super) board: Board,
@@ -48,7 +48,7 @@ impl Board {
         self.0.write(at * 8, &word.to_ne_bytes());
     }
 
-    /// A word that is anybody's, from 1 on.
+    /// A shared word, from 1 on.
     pub(super) fn common(&self, at: usize) -> u64 {
         self.word(at)
     }
@@ -66,7 +66,7 @@ impl Board {
         self.set_word(OVER, 1);
     }
 
-    /// The words of this number of all who take part.
+    /// Word number `at` of each member.
     pub(super) fn all(&self, at: usize) -> Vec<u64> {
         let word = |who| self.word(COMMON + OWN * who + at);
         (0..MOST).map(word).collect()

@@ -10,7 +10,7 @@ use super::alone::{alone, children, descriptors};
 use super::board::{Board, Member};
 use super::common::{eventually, within};
 
-/// So many processes and so many tasks of the service take part.
+/// How many processes and how many tasks of the service take part.
 pub(super) const WORKERS: usize = 4;
 pub(super) const TASKS: usize = 3;
 
@@ -99,7 +99,7 @@ impl<S: Fn(&ProcessPoolExecutor, Member) -> JoinHandle<()>> Crew<S> {
         self.running.iter().all(JoinHandle::is_finished)
     }
 
-    /// They have been told to end.
+    /// Waits until all have ended. The caller has asked them to.
     pub(super) async fn end(self) {
         for one in self.running {
             within(one).await.expect("it ends by itself");

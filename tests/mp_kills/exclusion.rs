@@ -1,4 +1,5 @@
-//! One at a time has it, whoever is killed, and the next one is told.
+//! One member at a time holds the lock, whichever process is killed, and the next owner learns of the
+//! death.
 
 use std::time::Duration;
 
@@ -54,7 +55,7 @@ impl Exclusive {
             }
             Self::Condition(condition) => {
                 let guard = condition.blocking_lock();
-                condition.notify_one(&guard); // Nobody waits.
+                condition.notify_one(&guard); // No task waits.
                 visit.blocking(guard.abandoned_by());
             }
             Self::Permit(permits) => {
@@ -112,7 +113,7 @@ impl Exclusive {
 const INSIDE: usize = 1;
 const VISITS: usize = 2;
 
-/// One who is alone in there.
+/// A member's visit: no other may be inside.
 struct Visit<'a>(&'a Member);
 
 impl Visit<'_> {
@@ -121,7 +122,7 @@ impl Visit<'_> {
         let before = board.common(INSIDE);
         assert!(
             before == 0 || abandoned_by.is_some(),
-            "{own} was not told that another was killed in there, or is there"
+            "{own} did not learn that another was killed inside, or is there"
         );
         board.set_common(INSIDE, own);
         board.common(VISITS)

@@ -1,6 +1,6 @@
-//! Locks, permits, events, conditions, barriers and memory under load, in several processes and several tasks
-//! of the service, while one process after the other is killed at some point: nobody else hangs, nobody
-//! has what another has, what the dead had comes back, and nothing is left of any of it.
+//! Locks, permits, events, conditions, barriers and memory under load, in several processes and several
+//! tasks of the service, while one process after the other is killed at some point. No other process hangs,
+//! none holds what another one holds, a dead process's share comes back, and nothing is left.
 
 #![cfg(feature = "multiprocessing")]
 #![cfg(target_os = "linux")]

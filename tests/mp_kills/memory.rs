@@ -22,8 +22,8 @@ fn work(name: &str, member: &Member) {
     member.count(STEPS);
 }
 
-/// Whose name this is has dropped what had it before. But a process that was just being started had that, too,
-/// and has it until it executes its program.
+/// The owner of this name has dropped its old memory. But a process that was just being started shares that
+/// memory, too, until it executes its program.
 fn create(name: &str) -> SharedMemory {
     loop {
         match SharedMemory::create_named(name, 5000) {
@@ -74,7 +74,7 @@ fn killed_owners_of_memory_take_nothing_from_the_others_and_leave_nothing() {
         }
         drop(memory);
         eventually(|| SharedMemory::open(&name).is_err()).await;
-        // Names of such as were killed are removed by the next one who creates a name.
+        // The next process that creates a name removes the names of killed ones.
         eventually(|| {
             drop(SharedMemory::create_named(&format!("{name}.last"), 1).expect("memory"));
             let names = fs::read_dir("/dev/shm").expect("it is there").flatten();

@@ -21,13 +21,13 @@ fn is_alive(pid: u64) -> bool {
         .is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
 }
 
-/// How many had a permit at one moment in between, if nobody has come or gone.
+/// How many members held a permit at one moment. `None` if one took or released a permit meanwhile.
 fn at_one_moment(board: &Board) -> Option<usize> {
     let before = board.all(HAS);
     if board.all(HAS) != before {
         return None;
     }
-    // What the dead have noted stays: they had a permit, and have it no more.
+    // The notes of dead members stay: each held a permit, and holds it no more.
     let members = before.into_iter().zip(board.all(PID));
     let have = members.filter(|(has, pid)| has % 2 == 1 && is_alive(*pid));
     Some(have.count())
@@ -90,7 +90,7 @@ fn no_more_have_a_permit_than_there_are_and_those_of_the_killed_come_back() {
 const TAKEN: usize = 1;
 const ADDED: usize = 2;
 
-/// Not too many, lest looking for a free one take long.
+/// Not too many, so that the search for a free one stays short.
 fn add(permits: &Semaphore, member: &Member) {
     if permits.available_permits() < 20 {
         permits.add_permits(1).expect("there is room");
@@ -122,7 +122,7 @@ fn a_permit_that_was_added_is_had_once_whoever_is_killed() {
             tokio::spawn(async move {
                 while !member.board.is_over() {
                     if member.who == 0 {
-                        add(&permits, &member); // There is always one who does.
+                        add(&permits, &member); // One member always does.
                         tokio::task::yield_now().await;
                     } else {
                         permits.acquire().await.forget();

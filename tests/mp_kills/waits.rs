@@ -1,4 +1,4 @@
-//! Events and conditions: who waits is woken, whoever is killed while it sets, notifies or waits.
+//! Events and conditions: a waiter is woken, whichever process is killed while it sets, notifies or waits.
 
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ fn who_waits_for_an_event_is_woken_though_those_who_set_and_clear_it_are_killed(
             tokio::spawn(async move {
                 while !member.board.is_over() {
                     if member.who == 0 {
-                        event.set(); // There is always one who does.
+                        event.set(); // One member always does.
                     } else {
                         event.wait().await;
                         member.count(STEPS);
@@ -73,7 +73,7 @@ const MOST: u64 = 4;
 const MADE: usize = 1;
 const TAKEN: usize = 2;
 
-/// Whether one of those who make things can go on, or of those who take them.
+/// Whether a member that makes things can continue, or a member that takes them.
 fn can(member: &Member, makes: bool) -> bool {
     let things = member.board.common(THINGS);
     member.board.is_over() || if makes { things < MOST } else { things > 0 }

@@ -83,7 +83,7 @@ async fn an_end_is_gone_with_the_last_who_has_it() {
     within(pool.shutdown()).await;
 }
 
-/// The other end is closed by nobody, but all who have it are dead.
+/// No process closes the other end, but all its holders are dead.
 #[tokio::test]
 async fn a_killed_process_has_no_end_any_more() {
     fn take_and_wait(key: Key, numbers: Connection<u8, u8>) -> u8 {
@@ -97,7 +97,7 @@ async fn a_killed_process_has_no_end_any_more() {
     let task = pool.submit(take_and_wait, (gate.key(), theirs));
     ours.send(3).await.expect("there is room");
     let guest = gate.guest().await;
-    ours.send(4).await.expect("there is room"); // Nobody will receive it.
+    ours.send(4).await.expect("there is room"); // No process will receive it.
     signal(guest.pid(), Signal::KILL);
     assert!(within(task).await.expect_err("it is dead").is_worker_lost());
     assert_eq!(within(ours.recv()).await.expect("it was sent"), 7);

@@ -1,5 +1,5 @@
-//! Whoever is killed at whatever point: nobody else hangs, nothing is torn, nothing that was sent is lost but what
-//! was in the hands of the dead, and nothing comes twice.
+//! Processes are killed at any point. No other process hangs and no value is torn. Only values that a dead
+//! process was handling are lost, and none arrives twice.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -45,7 +45,7 @@ impl Value {
     }
 }
 
-/// Mostly little, now and then so much that it comes by a stream.
+/// Mostly small, sometimes so large that the value travels by its own stream.
 fn filler(who: u64, number: u64) -> usize {
     match who.wrapping_mul(31).wrapping_add(number) % 100 {
         97.. => 3_000_000,
@@ -196,7 +196,7 @@ async fn kills_at_any_point_lose_only_what_the_dead_had_in_hands() {
     let mut trial = Trial::new();
     (0..SENDERS).for_each(|_| trial.start(Role::Sender));
     (0..RECEIVERS).for_each(|_| trial.start(Role::Receiver));
-    // Two tasks take part, which nobody kills.
+    // Two tasks take part that are not killed.
     let (to, ours) = (trial.to.clone(), LAST - 1);
     let sender = tokio::spawn(async move {
         for number in 0..EACH {
@@ -333,7 +333,7 @@ async fn who_talks_to_a_process_that_is_killed_learns_of_it() {
     within(pool.shutdown()).await;
 }
 
-/// Nobody is killed: many processes and many tasks, and all that is sent is received once.
+/// No process is killed: many processes and tasks, and everything that is sent is received once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_processes_and_tasks_lose_nothing_under_load() {
     const TASKS: u64 = 8;

@@ -1,4 +1,5 @@
-//! Values that come by a stream of their own: whole or not at all, whoever gives up in the middle.
+//! Values that travel by their own stream: they arrive complete or not at all, whichever side gives up in
+//! the middle.
 
 use std::time::Duration;
 
@@ -59,7 +60,7 @@ async fn a_recv_that_is_dropped_in_the_middle_has_received_nothing() {
     }
 }
 
-/// Who waits for news at the socket goes on with what another task has given up.
+/// A task that waits at the socket continues with the value that another task gave up.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_waits_goes_on_with_what_another_gives_up() {
     for is_thread in [false, true] {
@@ -103,7 +104,7 @@ fn a_thread_whose_time_is_over_in_the_middle_has_received_nothing() {
     assert!(received.expect("it comes") == value(1));
 }
 
-/// The one who had begun to receive it is dead; another has the end, too.
+/// The process that started to receive it is dead. Another process has the end, too.
 #[tokio::test]
 async fn what_a_dead_receiver_had_not_read_is_sent_to_another() {
     fn begin(key: Key, from: Connection<(), Vec<u8>>) {
@@ -136,7 +137,7 @@ async fn a_large_value_whose_receivers_are_all_gone_is_handed_back() {
     some_of(&mut sending, &mut receiving, 2);
     drop(receiving);
     drop(from);
-    let error = within(sending).await.expect_err("nobody receives it");
+    let error = within(sending).await.expect_err("it has no receiver");
     assert!(error.error().is_closed());
     assert!(error.into_value() == Some(value(1)));
 }

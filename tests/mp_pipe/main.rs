@@ -1,5 +1,5 @@
-//! Pipes between processes: what was sent is received, each value once and whole, and whoever is killed at
-//! whatever point holds up nobody.
+//! Pipes between processes: each value that was sent is received, once and complete. A process that is
+//! killed at any point holds up no other.
 
 #![cfg(feature = "multiprocessing")]
 #![cfg(target_os = "linux")]
@@ -27,7 +27,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 concurrent_futures::init_before_main!();
 
-/// So long a blocking method may wait for what is sure to come.
+/// How long a blocking method may wait for what is sure to arrive.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A pipe that is used in one direction: where values go in, and where they come out.

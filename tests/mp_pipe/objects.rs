@@ -47,7 +47,7 @@ async fn a_connection_travels_through_a_connection() {
             .expect("it is received");
         assert_eq!(within(from.recv()).await.expect("it comes"), number + 1);
         let end = within(from.recv()).await;
-        assert!(end.expect_err("the question is gone").is_closed());
+        assert!(end.expect_err("it is dropped").is_closed());
     }
     within(task).await.expect("it ends");
     within(pool.shutdown()).await;
@@ -80,13 +80,13 @@ async fn a_connection_is_an_item_of_a_queue_and_an_argument_of_an_initializer() 
     assert!(
         within(ours.recv())
             .await
-            .expect_err("it is gone")
+            .expect_err("it is closed")
             .is_closed()
     );
     within(pool.shutdown()).await;
 }
 
-/// An end that is in its own pipe, and nowhere else, is nobody's.
+/// An end that is in its own pipe, and nowhere else, has no owner.
 #[test]
 fn objects_in_a_pipe_go_with_it_and_leave_no_descriptor() {
     #[derive(Debug, Serialize, Deserialize)]
@@ -108,7 +108,7 @@ fn objects_in_a_pipe_go_with_it_and_leave_no_descriptor() {
             assert!(
                 within(end.recv())
                     .await
-                    .expect_err("it is gone")
+                    .expect_err("it is closed")
                     .is_closed()
             );
             let (one, other) = pipe().expect("a pipe");
@@ -132,7 +132,7 @@ fn more_objects_than_travel_together_are_refused_and_handed_back() {
     assert_eq!(from.try_recv().expect("it is there").len(), 250);
 }
 
-/// Lets this process have so many descriptors more than it has.
+/// Lets this process open `more` descriptors more than it has.
 fn allow(more: usize, body: impl FnOnce()) {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let taken: BTreeSet<i32> = descriptors().into_iter().map(|(fd, _)| fd).collect();
@@ -195,7 +195,7 @@ fn without_descriptors_objects_are_lost_and_that_is_told() {
             allow(3, || {
                 let error = from.try_recv().expect_err("there are too few");
                 assert!(error.is_no_space(), "{error}");
-                let error = other.try_recv().expect_err("they are gone");
+                let error = other.try_recv().expect_err("they are lost");
                 assert!(error.is_closed(), "{error}");
                 assert!(from.try_recv().expect("it is there").is_empty());
             });

@@ -163,7 +163,7 @@ async fn a_task_that_never_has_to_wait_lets_others_run() {
     assert!(busy.await.expect_err("it was aborted").is_cancelled());
 }
 
-/// In the second round the first runtime is gone; in the third, one still exists and does nothing.
+/// In the second round the first runtime has ended; in the third, one still exists and does nothing.
 #[test]
 fn a_connection_outlives_the_runtime_that_it_was_used_in() {
     let runtime = || {

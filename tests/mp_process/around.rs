@@ -220,7 +220,7 @@ async fn a_process_keeps_its_limits_and_one_that_is_refused_is_told(method: Star
     assert!(error.is_invalid_setting(), "{error}");
     let limits = Limits::new().open_files(u64::MAX);
     let error = within(builder().limits(limits).spawn(|| (), ())).await;
-    let error = error.expect_err("the system has not so many");
+    let error = error.expect_err("the system has fewer");
     assert!(error.to_string().contains("open_files"), "{error}");
 }
 
@@ -233,7 +233,7 @@ async fn a_process_starts_though_its_parent_has_closed_its_streams(method: Start
     if method != StartMethod::Fork && !is_alone(&test) {
         return again::start(&std::env::current_exe().expect("it is there"), &test);
     }
-    // The harness is to tell what becomes of it.
+    // The test harness must still be able to print.
     let kept: Vec<_> = (0..3)
         .map(|fd| borrow(fd).try_clone_to_owned().expect("it is open"))
         .collect();

@@ -1,4 +1,4 @@
-//! How a process ends, and what becomes of it without its parent or its handle.
+//! How a process ends, also without its parent or its handle.
 
 use std::io::Write as _;
 use std::os::fd::OwnedFd;
@@ -42,7 +42,7 @@ async fn a_kill_takes_along_what_the_process_has_started_and_its_own_end_does_no
     method: StartMethod,
 ) {
     let gate = Gate::new();
-    // Its stdin is ours, lest it ends with the process.
+    // Its stdin is ours, so that it does not end with the process.
     let start = |gate: Key| {
         let stdin = std::io::stdin();
         let stdin = std::os::fd::AsFd::as_fd(&stdin).try_clone_to_owned();
@@ -60,7 +60,7 @@ async fn a_kill_takes_along_what_the_process_has_started_and_its_own_end_does_no
         let mut stdout = receiver(process.take_stdout());
         ending(&process);
         within(process.join()).await.expect_err("it was ended");
-        // All that had it open have gone.
+        // Every process with it has ended.
         assert_eq!(within(stdout.read(&mut [0])).await.expect("its end"), 0);
     }
     let builder = builder(method).stdin(Stdio::piped()).stdout(Stdio::piped());
@@ -112,7 +112,7 @@ async fn a_parent_ends(method: StartMethod, test: &str, end: impl AsyncFn(common
     daemon.gone().await;
     free.let_in().await;
     after.guest().await.let_in().await; // It runs on,
-    eventually(|| !is_there(pid)).await; // to its end, and whoever adopted it has waited for it.
+    eventually(|| !is_there(pid)).await; // to its end, and its new parent has waited for it.
     within(tokio::task::spawn_blocking(move || started.wait()))
         .await
         .expect("no panic")

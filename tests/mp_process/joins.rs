@@ -47,7 +47,7 @@ async fn a_join_that_is_given_up_loses_nothing(method: StartMethod) {
     assert_eq!((one.expect("it ran"), two.expect("it ran")), (42, 42));
 }
 
-/// Were it written to somebody, the process would wait until somebody reads it.
+/// If the process wrote it to a reader, it would wait for that reader.
 async fn a_large_result_waits_for_nobody(method: StartMethod) {
     const LEN: usize = 8 << 20;
     let many = |len: usize| (vec![7_u8; len], "x".repeat(len));
@@ -168,7 +168,7 @@ async fn in_a_task_the_blocking_twins_panic() {
     )));
     assert!(panics(&blocking_join_all));
     within(process.join()).await.expect("it ran");
-    // On a thread for such, a runtime has nothing against it.
+    // On a thread for blocking work, the runtime allows it.
     let work = || {
         let process = Process::blocking_spawn(u64::pow, (2, 8)).expect("it starts");
         process.blocking_join().expect("it ran")

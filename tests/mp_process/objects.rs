@@ -73,7 +73,7 @@ async fn a_lock_of_a_process_that_was_killed_is_released_and_the_next_owner_is_t
 /// An item of a process: which, and its how-manieth.
 type Item = (u32, u32);
 
-/// So many items each process puts in.
+/// How many items each process puts.
 const ITEMS: u32 = 100;
 
 fn count_and_put(lock: Lock, count: Value<u64>, queue: Queue<Item>, who: u32) {

@@ -1,4 +1,4 @@
-//! What is told of a function that ran in a process.
+//! The outcomes of a function that ran in a process.
 
 use std::io::Read as _;
 
@@ -105,7 +105,7 @@ async fn a_death_by_a_signal_is_told_apart_from_an_exit(method: StartMethod) {
         let error = within(process.join()).await.expect_err("it was ended");
         assert_eq!((error.exit_code(), error.signal()), (None, Some(signal)));
         assert_eq!(process.signal(), Some(signal));
-        end(&process); // Nobody is hit.
+        end(&process); // It hits no other process.
     }
 }
 

@@ -1,4 +1,4 @@
-//! Starts that are given up, many of them, and the fork server.
+//! Abandoned starts, many starts, and the fork server.
 
 use std::fs;
 use std::future::poll_fn;
@@ -46,7 +46,7 @@ async fn starts_that_are_given_up_leave_nothing_behind(method: StartMethod) {
         if let Some(process) = outcome {
             process.expect("it starts").kill();
         }
-        // What was begun goes on, for about as long as a start takes, before it is given up.
+        // The start goes on for about as long as a start takes, before it is dropped.
         let status = Command::new("true").status();
         assert!(status.expect("there is a `true`").success());
         drop(start);
@@ -92,7 +92,7 @@ async fn polled<F: Future>(mut future: Pin<&mut F>, polls: usize) -> Option<F::O
         Some(less) => {
             left = less;
             match future.as_mut().poll(context) {
-                // The last one: nobody waits for what would come next.
+                // The last one: no task waits for the next.
                 Poll::Pending if left == 0 => Poll::Ready(None),
                 polled => polled.map(Some),
             }
@@ -189,7 +189,7 @@ fn the_death_of_the_fork_server_ends_no_process_and_hinders_no_start() {
         guest.let_in().await;
         assert_eq!(within(process.join()).await.expect("it ran"), 42);
         assert!(!process.is_alive());
-        assert_eq!(process.exit_code(), None, "nobody could tell");
+        assert_eq!(process.exit_code(), None, "it is not known");
         // One that gives nothing has at least ended.
         let process = within(Process::spawn(wait_at, gate.key()))
             .await
@@ -248,7 +248,7 @@ fn an_impatient_start_costs_no_other_process_its_exit_status() {
         };
         kill(server, Signal::STOP);
         let error = within(hasty().spawn(|| (), ())).await;
-        let error = error.expect_err("nobody forks it");
+        let error = error.expect_err("none can fork it");
         assert!(error.to_string().contains("within 1ms"), "{error}");
         kill(server, Signal::CONT);
         for _ in 0..20 {

@@ -141,7 +141,7 @@ async fn a_queue_that_grows_and_shrinks_is_the_same_for_every_process() {
     within(pool.shutdown()).await;
 }
 
-/// Python's would hang here: its putter waits at its end until somebody takes the item.
+/// Python's queue would hang here: its putter waits at its end until another process takes the item.
 #[tokio::test]
 async fn a_large_put_and_then_the_end_of_the_putter_does_not_hang() {
     fn put(queue: Queue<Vec<u8>>) {

@@ -118,10 +118,10 @@ async fn an_item_that_was_handed_on_is_done_by_whoever_has_it() {
     queue.task_done().await.expect("one was taken");
     assert_eq!(within(queue.join()).await, 0);
     within(pool.shutdown()).await;
-    assert_eq!(queue.join().await, 0, "its taker had none when it ended");
+    assert_eq!(queue.join().await, 0, "its taker ended without one");
 }
 
-/// Takes so many items, does the first and waits with the others.
+/// Takes `count` items, finishes the first and waits with the others.
 fn take_and_wait(queue: JoinableQueue<u64>, count: u64, gate: Key) {
     for _ in 0..count {
         queue.blocking_get_timeout(PATIENCE).expect("it comes");
@@ -138,7 +138,7 @@ async fn a_join_does_not_wait_for_items_in_the_hands_of_the_dead() {
     for number in 0..7 {
         queue.put(number).await.expect("there is room");
     }
-    // One whose taker dies before, and one whose taker dies while somebody joins.
+    // The taker of one item dies before the join, and another one during it.
     let first = pool.submit(take_and_wait, (queue.clone(), 3, gate.key()));
     let guest = gate.guest().await;
     signal(guest.pid(), Signal::KILL);
@@ -171,7 +171,7 @@ async fn a_join_does_not_wait_for_items_in_the_hands_of_the_dead() {
     queue.put(9).await.expect("there is room");
     queue.get().await.expect("it is there");
     queue.task_done().await.expect("one was taken");
-    assert_eq!(within(queue.join()).await, 5, "so many in all");
+    assert_eq!(within(queue.join()).await, 5, "all of them");
     within(pool.shutdown()).await;
 }
 

@@ -1,5 +1,5 @@
-//! Whoever is killed at whatever point: nobody else hangs, nothing that was accepted is lost but what was in
-//! the hands of the dead, and nothing comes twice.
+//! Processes are killed at any point. No other process hangs. Only accepted items that a dead process was
+//! handling are lost, and none arrives twice.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -49,7 +49,7 @@ impl Item {
     }
 }
 
-/// Mostly little, now and then so much that a ring grows, or that it travels in a file.
+/// Mostly small, sometimes so large that a ring grows, or that the item travels in a file.
 fn filler(who: u64, number: u64) -> usize {
     match who.wrapping_mul(31).wrapping_add(number) % 100 {
         99 => 2_500_000,
@@ -217,7 +217,7 @@ async fn kill_again_and_again(way: Way) {
     let mut trial = Trial::new(way.clone());
     (0..PUTTERS).for_each(|_| trial.start(Role::Putter));
     (0..GETTERS).for_each(|_| trial.start(Role::Getter));
-    // Two tasks take part, which nobody kills.
+    // Two tasks take part that are not killed.
     let (queue, ours) = (way.queue().clone(), LAST - 1);
     let putter = tokio::spawn(async move {
         for number in 0..EACH {
@@ -379,7 +379,7 @@ async fn kills_at_any_point_hang_no_join() {
     kill_again_and_again(Way::Joinable(JoinableQueue::bounded(20).expect("a queue"))).await;
 }
 
-/// Nobody is killed: many processes and many tasks, and all that goes in comes out once.
+/// No process is killed: many processes and tasks, and everything that goes in comes out once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_processes_and_tasks_lose_nothing_under_load() {
     const TASKS: u64 = 8;

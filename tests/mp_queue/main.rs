@@ -1,5 +1,5 @@
-//! Queues between processes: what was accepted is there, each item once, and whoever is killed at whatever
-//! point holds up nobody.
+//! Queues between processes: each accepted item is there, once. A process that is killed at any point holds
+//! up no other.
 
 #![cfg(feature = "multiprocessing")]
 #![cfg(target_os = "linux")]
@@ -24,7 +24,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 concurrent_futures::init_before_main!();
 
-/// So long a blocking method may wait for what is sure to come.
+/// How long a blocking method may wait for what is sure to arrive.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn pool(workers: usize) -> ProcessPoolExecutor {

@@ -70,7 +70,7 @@ async fn a_queue_travels_through_a_queue() {
     within(pool.shutdown()).await;
 }
 
-/// A queue that is in itself, and nowhere else, is nobody's.
+/// A queue that is in itself, and nowhere else, has no owner.
 #[test]
 fn objects_in_a_queue_go_with_it_and_leave_no_descriptor() {
     alone(
@@ -102,7 +102,7 @@ fn objects_in_a_queue_go_with_it_and_leave_no_descriptor() {
 #[derive(Debug, Serialize, Deserialize)]
 struct Holder(Queue<Holder>);
 
-/// The system lets only so many be under way, and a put of one more waits for one to be taken.
+/// The system limits how many descriptors travel at once. A further put waits until one is taken.
 #[tokio::test]
 async fn a_queue_full_of_objects_has_room_again_when_one_is_taken() {
     let queue = Queue::unbounded().expect("a queue");

@@ -151,7 +151,7 @@ fn writes() -> u64 {
 fn nobody_is_woken_where_nobody_waits_and_a_sleeper_once() {
     let test = "waits::nobody_is_woken_where_nobody_waits_and_a_sleeper_once";
     alone(test, async || {
-        /// Sleeps until there is an item, then takes so many.
+        /// Sleeps until there is an item, then takes `count` of them.
         fn get(queue: Queue<u64>, count: u64) -> u64 {
             (0..count)
                 .map(|_| queue.blocking_get().expect("it comes"))
@@ -171,13 +171,13 @@ fn nobody_is_woken_where_nobody_waits_and_a_sleeper_once() {
             }
             (0..1000).for_each(|number| queue.try_put(number).expect("there is room"));
             (0..1000).for_each(|number| assert_eq!(queue.try_get().expect("it is there"), number));
-            assert_eq!(writes() - before, 0, "nobody waits");
+            assert_eq!(writes() - before, 0, "none waits");
         }
         let task = pool.submit(get, (queue.clone(), 1000));
         eventually(|| task.is_running()).await;
         let pid = pool.workers()[0].pid();
         eventually(|| is_asleep(pid)).await;
-        signal(pid, Signal::STOP); // Lest it takes what there is, and sleeps again.
+        signal(pid, Signal::STOP); // Otherwise it takes the items, and sleeps again.
         let before = writes();
         (0..1000).for_each(|number| queue.try_put(number).expect("there is room"));
         assert_eq!(writes() - before, 1, "one sleeper is woken");

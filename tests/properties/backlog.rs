@@ -125,7 +125,7 @@ fn what_is_cancelled_leaves_neither_itself_nor_a_place_behind() {
         .chain((0..tickets.len()).step_by(2));
     for (done, at) in (1..).zip(odd_then_even) {
         assert_eq!(backlog.remove(&tickets[at]).len(), 1);
-        assert_eq!(Arc::strong_count(&tickets[at]), 1, "it is gone");
+        assert_eq!(Arc::strong_count(&tickets[at]), 1, "it is dropped");
         let places: usize = backlog.lanes.values().map(|lane| lane.places.len()).sum();
         assert!(places <= 2 * (tickets.len() - done) + 1);
         let memory: usize = backlog

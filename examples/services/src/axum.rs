@@ -1,5 +1,5 @@
-//! A web service to copy from: what computes is off the runtime, what may crash is in other processes,
-//! a client that goes away frees its worker, and overload is answered quickly.
+//! A web service to copy from. CPU-bound work is off the runtime. Work that may crash runs in other
+//! processes. A client that disconnects frees its worker. Overload gets a quick answer.
 //!
 //! ```sh
 //! cargo run --release -p services --bin axum_service -- --port 3000
@@ -12,7 +12,8 @@
 //! curl http://127.0.0.1:3000/healthz
 //! ```
 //!
-//! Ctrl-C, or SIGTERM, ends it: it takes no more connections, and gives what runs ten seconds.
+//! Ctrl-C or SIGTERM ends it: it accepts no more connections, and requests that run have ten seconds to
+//! finish.
 
 use std::error::Error;
 use std::io::Cursor;
@@ -39,21 +40,21 @@ use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// So many requests may wait for each pool; more are told to come back.
+/// How many requests may wait for each pool. Any more are refused, and the client may retry.
 const QUEUE: usize = 64;
-/// So long a request may wait, and then run.
+/// How long a request may wait, and then how long it may run.
 const WAIT: Duration = Duration::from_secs(2);
 const RUN: Duration = Duration::from_secs(5);
-/// So long a shutdown may take.
+/// How long a shutdown may take.
 const DRAIN: Duration = Duration::from_secs(10);
 /// The largest upload, in bytes.
 const UPLOAD: usize = 16 << 20;
 
 #[derive(Clone)]
 struct Service {
-    /// For work that is known to end and cannot crash.
+    /// For work that always ends and cannot crash.
     threads: Arc<ThreadPoolExecutor>,
-    /// For work that may take long, and for what strangers send.
+    /// For work that may take long, and for untrusted input.
     processes: Arc<ProcessPoolExecutor>,
     recorder: PrometheusHandle,
 }
@@ -65,7 +66,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 #[tokio::main]
 async fn run() -> Result<(), Box<dyn Error>> {
-    // Before the pools: they look for it as they are built.
+    // Before the pools, which look for the recorder when they are built.
     let recorder = PrometheusBuilder::new().install_recorder()?;
     let options = TaskOptions::new().timeout(RUN).queue_timeout(WAIT);
     let threads = ThreadPoolExecutor::builder()
@@ -73,14 +74,14 @@ async fn run() -> Result<(), Box<dyn Error>> {
         .task_options(options.clone());
     let processes = ProcessPoolExecutor::builder()
         .queue_capacity(QUEUE)
-        .limits(Limits::new().nice(10)) // The runtime comes first.
+        .limits(Limits::new().nice(10)) // The runtime has priority.
         .task_options(options);
     let service = Service {
         threads: Arc::new(threads.build()?),
         processes: Arc::new(processes.build()?),
         recorder,
     };
-    service.processes.warm_up().await?; // The first request need not wait for it.
+    service.processes.warm_up().await?; // So the first request does not wait for a start.
 
     let router = Router::new()
         .route("/hash", post(hash))
@@ -140,7 +141,7 @@ fn port() -> Result<u16, Box<dyn Error>> {
     }
 }
 
-/// On a thread: it takes a while, by design, but ends and cannot crash.
+/// On a thread: hashing is slow by design, but it ends and cannot crash.
 async fn hash(State(service): State<Service>, password: String) -> Result<String, TaskError> {
     let hashing = service.threads.submit(
         move || {
@@ -158,7 +159,7 @@ struct Size {
     width: u32,
 }
 
-/// In a process: a picture from a stranger may crash its decoder, or take all memory.
+/// In a process: an untrusted picture may crash its decoder, or use all memory.
 async fn thumbnail(
     State(service): State<Service>,
     Query(Size { width }): Query<Size>,
@@ -175,7 +176,7 @@ async fn thumbnail(
 
 fn shrink(upload: Bytes, width: u32) -> Result<Bytes, String> {
     if upload.starts_with(b"poison") {
-        std::process::abort(); // As a decoder with a fault might.
+        std::process::abort(); // As a decoder with a bug might do.
     }
     let picture = image::load_from_memory(&upload).map_err(|error| format!("{error}\n"))?;
     let mut png = Cursor::new(Vec::new());
@@ -214,7 +215,7 @@ struct Numbers {
     count: u64,
 }
 
-/// A line of JSON for each number, as soon as it is known. Whoever stops reading stops the work.
+/// Sends a line of JSON for each number as soon as it is known. A client that stops reading stops the work.
 async fn primes(State(service): State<Service>, Query(numbers): Query<Numbers>) -> Response {
     let numbers = numbers.from..numbers.from.saturating_add(numbers.count);
     let results = service.processes.map(is_prime, numbers.clone());
@@ -231,7 +232,7 @@ async fn primes(State(service): State<Service>, Query(numbers): Query<Numbers>) 
     (json_lines, Body::from_stream(lines)).into_response()
 }
 
-/// What the pools are doing, as Prometheus reads it.
+/// The metrics of the pools, in the format of Prometheus.
 async fn metrics(State(service): State<Service>) -> String {
     service.recorder.render()
 }

@@ -1,11 +1,11 @@
-//! The same without a framework: hyper alone, and a pool. Nothing binds the pools to axum.
+//! The same service without a framework: only hyper and a pool. The pools do not depend on axum.
 //!
 //! ```sh
 //! cargo run --release -p services --bin hyper_service -- --port 3001
 //! curl http://127.0.0.1:3001/prime/1099726899285419
 //! ```
 //!
-//! Ctrl-C, or SIGTERM, ends it.
+//! Ctrl-C or SIGTERM ends it.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -52,7 +52,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
         };
         let pool = pool.clone();
         let answer = service_fn(move |request| answer(pool.clone(), request));
-        // When its client goes away, the connection is dropped, and the answer in the making with it.
+        // When the client disconnects, the connection is dropped, and with it the response in progress.
         tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), answer));
     }
     pool.shutdown_with(Shutdown::new().deadline(Duration::from_secs(10)))
@@ -83,7 +83,7 @@ async fn answer(
         Some(number) => match pool.submit(is_prime, number).abort_on_drop().await {
             Ok(is_prime) => (StatusCode::OK, format!("{is_prime}\n")),
             Err(error) => {
-                eprintln!("{error}"); // The log has it all, the client no more than it needs.
+                eprintln!("{error}"); // The log gets the details, the client only the status.
                 (status(&error), "no answer\n".to_owned())
             }
         },

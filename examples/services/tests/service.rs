@@ -1,4 +1,4 @@
-//! The example service as its clients see it: a process that they speak HTTP with on loopback.
+//! The example service as its clients see it: a process that they connect to by HTTP on loopback.
 #![cfg(target_os = "linux")]
 
 #[path = "../../../tests/common/mod.rs"]
@@ -24,10 +24,10 @@ use tokio::net::TcpStream;
 
 use self::common::{eventually, within};
 
-/// The largest prime of 64 bits: to find that out takes longer than the service allows.
+/// The largest prime below 2^64: checking it takes longer than the service allows.
 const TOO_HARD: &str = "/prime/18446744073709551557";
 
-/// The service, ended when this is dropped.
+/// The service. Dropping this ends it.
 struct Service {
     process: Child,
     output: BufReader<ChildStdout>,
@@ -107,7 +107,7 @@ impl Service {
             .expect("an answer")
     }
 
-    /// Asks, and hangs up without waiting for the answer.
+    /// Sends a request, and closes the connection without waiting for the response.
     async fn ask_and_leave(&self, path: &str) -> TcpStream {
         let mut stream = within(TcpStream::connect(self.address))
             .await
@@ -119,7 +119,7 @@ impl Service {
         stream
     }
 
-    /// What `/metrics` says of the pool of processes; 0 of what has not happened yet.
+    /// A value of the process pool in `/metrics`. 0 if it is not there yet.
     async fn measured(&self, name: &str, labels: &str) -> u64 {
         let text = self.get("/metrics").await.body;
         let text = String::from_utf8(text.into()).expect("text");
@@ -136,13 +136,13 @@ impl Service {
         self.measured("tasks_queued", "").await
     }
 
-    /// How many tasks had an outcome.
+    /// How many tasks ended with an outcome.
     async fn ended(&self, outcome: &str) -> u64 {
         self.measured("tasks_total", &format!(",outcome=\"{outcome}\""))
             .await
     }
 
-    /// Waits until neither pool has anything to do.
+    /// Waits until both pools are idle.
     async fn idle(&self) {
         let idle = async {
             while self.running().await + self.queued().await > 0 {
@@ -152,7 +152,7 @@ impl Service {
         within(idle).await;
     }
 
-    /// How many descriptors it has open, apart from its connections.
+    /// How many descriptors the service has open, except for its connections.
     fn descriptors(&self) -> usize {
         let folder = format!("/proc/{}/fd", self.process.id());
         let open = std::fs::read_dir(folder).expect("it runs").flatten();
@@ -163,7 +163,7 @@ impl Service {
         open.filter(|entry| !is_socket(entry)).count()
     }
 
-    /// The processes that descend from it.
+    /// The descendants of the service.
     fn descendants(&self) -> Vec<u32> {
         let mut found = vec![self.process.id()];
         let mut next = 0;
@@ -188,7 +188,7 @@ impl Drop for Service {
     }
 }
 
-/// A picture of so many pixels a side.
+/// A square picture of `side` pixels a side.
 fn picture(side: u32) -> Bytes {
     let picture = RgbImage::from_fn(side, side, |x, y| {
         image::Rgb([x as u8, y as u8, (x ^ y) as u8])
@@ -264,7 +264,7 @@ async fn a_client_that_goes_away_frees_its_worker() {
     let client = service.ask_and_leave(TOO_HARD).await;
     within(async { while service.running().await == 0 {} }).await;
     drop(client);
-    service.idle().await; // Sooner than its time is up, or the next request would be late.
+    service.idle().await; // Before its timeout, or the next request would be late.
     assert_eq!(service.get("/prime/97").await.status, 200);
     assert_eq!(service.ended("cancelled").await, 1);
 }
@@ -300,7 +300,7 @@ async fn sigterm_drains_what_runs_and_takes_no_more() {
     let told = async {
         within(async { while service.running().await == 0 {} }).await;
         kill_process(service.pid(), Signal::TERM).expect("it runs");
-        // It closes its socket before it answers what it has.
+        // The service closes its socket before it answers the requests that it has.
         within(async { while TcpStream::connect(service.address).await.is_ok() {} }).await;
     };
     let (answer, ()) = tokio::join!(within(asked), told);
@@ -327,13 +327,13 @@ async fn plain_hyper_does_as_well() {
     assert_eq!((slow.status, other.status), (504, 200));
 }
 
-/// The time that only one in a hundred exceeds.
+/// The 99th percentile.
 fn p99(mut times: Vec<Duration>) -> Duration {
     times.sort_unstable();
     times[(times.len() * 99).div_ceil(100) - 1]
 }
 
-/// How long health checks take, of the one and the other in turn, until `during` has ended.
+/// How long health checks of the two services take, in turn, until `during` ends.
 async fn health<T>(
     services: [&Service; 2],
     during: impl Future<Output = T>,
@@ -365,7 +365,7 @@ async fn a_thousand_requests_with_hang_ups_and_crashes_leave_it_healthy_and_empt
     let service = Service::start();
     let warm = service.post("/thumbnail?width=8", picture(64)).await;
     assert_eq!(warm.status, 200);
-    let idle = Service::start(); // What it cannot do better on this machine at this time.
+    let idle = Service::start(); // The baseline on this machine at this time.
     let descriptors = service.descriptors();
     let upload = picture(256);
 
@@ -376,7 +376,7 @@ async fn a_thousand_requests_with_hang_ups_and_crashes_leave_it_healthy_and_empt
                 n if n % 50 == 0 => service.post("/thumbnail?width=8", "poison").await.status,
                 n if n % 10 == 1 => {
                     let client = service.ask_and_leave(TOO_HARD).await;
-                    tokio::time::sleep(Duration::from_millis(n.into())).await; // Each at a time of its own.
+                    tokio::time::sleep(Duration::from_millis(n.into())).await; // Each starts at another time.
                     drop(client);
                     0
                 }
@@ -406,7 +406,7 @@ async fn a_thousand_requests_with_hang_ups_and_crashes_leave_it_healthy_and_empt
         "{counts:?}"
     );
     let (idle, loaded) = (p99(idle), p99(loaded));
-    let most = 4 * idle + Duration::from_millis(50); // On a machine with other work, idle ones are late too.
+    let most = 4 * idle + Duration::from_millis(50); // On a busy machine, the idle service is late too.
     assert!(loaded < most, "idle {idle:?}, loaded {loaded:?}");
 
     service.idle().await;

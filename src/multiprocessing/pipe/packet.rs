@@ -18,7 +18,7 @@ pub(super) enum ValuePlace {
     File,
 }
 
-/// What follows the head of a value that is elsewhere.
+/// The content after the head of a value that is elsewhere.
 const STREAM: &[u8] = &[1];
 const FILE: &[u8] = &[2];
 

@@ -69,7 +69,7 @@ impl Sending {
         context: &mut Context<'_>,
     ) -> Poll<Sent> {
         if let Some((item, _)) = self.0.take_if(|(_, waiting)| waiting.is_elsewhere()) {
-            self.begin(end, item); // Nobody receives what was sent of it.
+            self.begin(end, item); // Sent from the start: no receiver has the first part.
         }
         let Some((_, waiting)) = &mut self.0 else {
             return Poll::Ready(Ok(()));

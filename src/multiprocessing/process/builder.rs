@@ -111,9 +111,9 @@ impl ProcessBuilder {
 
     /// How the process is created. Default: [`StartMethod::default`].
     ///
-    /// - [`ForkServer`](StartMethod::ForkServer): one fork server forks all such processes of the program. It
+    /// - [`ForkServer`](StartMethod::ForkServer): one fork server forks all these processes of the program. It
     ///   starts with the first of them and stays until the program ends.
-    /// - [`Spawn`](StartMethod::Spawn): the executable is started anew.
+    /// - [`Spawn`](StartMethod::Spawn): the executable is started again.
     /// - [`Fork`](StartMethod::Fork): this process is forked as it is when the start is awaited. It must have
     ///   only one thread, counting those of a runtime. The new process inherits every open descriptor,
     ///   including this process's ends of pipes to other processes, which then report their end later. If the
@@ -164,7 +164,7 @@ impl ProcessBuilder {
     }
 
     /// Limits for the process: memory, processor time, descriptors. Default: the limits of this process; with
-    /// [`StartMethod::ForkServer`], those that it had when the first such process was started.
+    /// [`StartMethod::ForkServer`], the limits at the start of the first of these processes.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self

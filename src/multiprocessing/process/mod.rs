@@ -139,7 +139,7 @@ impl<R: Data> Process<R> {
     }
 
     /// Waits until the process has ended, and returns the result of the function. It may be called again: each
-    /// call decodes the result anew.
+    /// call decodes the result again.
     ///
     /// ```
     /// use concurrent_futures::multiprocessing::Process;

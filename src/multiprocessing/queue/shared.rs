@@ -4,7 +4,7 @@
 //! Everything happens under one lock, by the rule of [`robust`](crate::multiprocessing::robust): ring, change,
 //! commit by one store. A ring happens only where a wait may be over: a put into an empty queue, a take from a
 //! full one, and the last item that is done. It wakes all waiters, and those that find nothing wait for the
-//! next ring. So many puts wake a sleeping consumer once.
+//! next ring. Many puts wake a sleeping consumer once.
 
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -380,7 +380,7 @@ mod tests {
             act: impl FnOnce(&mut RobustGuard<'_>) -> R,
         ) -> Result<R, Cut> {
             cut_after(steps, || {
-                let mut held = self.0.lock.try_lock().expect("nobody has it");
+                let mut held = self.0.lock.try_lock().expect("it is free");
                 act(&mut held)
             })
         }

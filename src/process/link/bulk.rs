@@ -1,5 +1,5 @@
 //! Large arguments go through shared memory: see [`bulk`](crate::wire::bulk). As much as fits goes in when the
-//! call is given, one piece at most. The supervisor's task does the rest, piece by piece, so that it does not
+//! call is sent, one piece at most. The supervisor's task does the rest, piece by piece, so that it does not
 //! delay its runtime for long.
 
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! When a worker is told that its time is up, and when it is killed for that. Only the front item has a time
+//! When a worker learns that its time is up, and when it is killed for that. Only the front item has a time
 //! limit: it begins when [`Link::fate`] first asks for it.
 
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::wire::claim::Stage;
 /// The interval of checks whether an item has begun that is to be warned of a shutdown.
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
-/// An item that has had its time and still runs: its caller gets the error.
+/// An item that has used up its time and still runs: its caller gets the error.
 pub(in crate::process) struct Late {
     pub(in crate::process) promise: Arc<dyn PromiseEncoded>,
     pub(in crate::process) item: u32,
@@ -141,8 +141,8 @@ impl Link {
         }
     }
 
-    /// The front item may have had its time, by the parent's knowledge of its beginning. The worker knows
-    /// better: arguments may take long to arrive.
+    /// The front item may have used up its time, by the parent's knowledge of its beginning. The worker
+    /// knows better: arguments may take long to arrive.
     fn time_out(&self, lane: &mut Lane) -> Option<Late> {
         let front = lane.in_flight.front_mut()?;
         let limit = front.call.ticket().timeout()?;

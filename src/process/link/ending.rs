@@ -14,7 +14,7 @@ pub(in crate::process) struct Tenure {
     pub(in crate::process) idle_timeout: Option<Duration>,
 }
 
-/// Why an idle worker is told to exit.
+/// Why an idle worker is asked to exit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::process) enum Dismissal {
     /// The pool is closed.
@@ -28,7 +28,7 @@ pub(in crate::process) enum Dismissal {
 /// Why the pool ends a worker.
 #[derive(Clone, Debug)]
 pub(in crate::process) enum Ending {
-    /// It was idle, and was told to exit.
+    /// It was idle, and was asked to exit.
     Dismissed(Dismissal),
     /// It ran an item for too long.
     TimedOut { limit: Duration },

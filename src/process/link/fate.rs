@@ -13,7 +13,7 @@ use crate::wire::message;
 pub(in crate::process) enum Fate {
     /// Serve it, and check the clock at this instant.
     Serve(Option<Instant>),
-    /// It was told to exit.
+    /// It was asked to exit.
     Leave,
     /// Ask it to end, and kill it at this instant.
     Terminate(Option<Instant>),
@@ -35,7 +35,7 @@ impl Link {
         self.wake.notify_one();
     }
 
-    /// Whether it accepts no more calls, because it has had its last one or has a successor. Then its place is
+    /// Whether it accepts no more calls, because it has its last one or has a successor. Then its place is
     /// free for another.
     pub(in crate::process) fn is_leaving(&self) -> bool {
         let lane = self.lock();

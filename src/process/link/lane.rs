@@ -23,16 +23,16 @@ pub(super) struct Lane {
     pub(super) in_flight: VecDeque<InFlight>,
     /// Bytes that the socket has not accepted yet.
     pub(super) unwritten: Chain,
-    /// Payloads that the ring had no room for yet, of calls that are written or about to be.
+    /// Payloads that did not fit into the ring yet, of calls that are written or about to be.
     pub(super) ring_backlog: VecDeque<Bytes>,
     /// When the rings were last used, if they may hold memory.
     pub(super) rings_used: Option<Instant>,
     /// Buffers of its former arguments.
     pub(super) spare: Spare,
     pub(super) next_seq: u32,
-    /// The number of calls that it was given.
+    /// The number of calls that were sent to it.
     pub(super) given: u64,
-    /// The number of reserved calls that were not given yet.
+    /// The number of reserved calls that were not sent yet.
     pub(super) reserved: usize,
     /// The duration of a call: a running average, in nanoseconds.
     pub(super) call_time: Option<u64>,
@@ -77,8 +77,8 @@ impl Lane {
         }));
     }
 
-    /// Takes back a call that it was given. A worker that had been given its last call leaves all the same: its
-    /// place may be taken by now.
+    /// Takes back a call. A worker that got its last call leaves all the same: its place may be taken by
+    /// now.
     pub(super) fn take_back(&mut self, max_tasks: u64) {
         self.leaving |= self.given >= max_tasks;
         self.given -= 1;
@@ -110,13 +110,13 @@ pub(super) fn before(end: Instant, span: Duration, now: Instant) -> Instant {
 pub(super) struct InFlight {
     pub(super) seq: u32,
     pub(super) call: EncodedCall,
-    /// The first item that it was given with.
+    /// The first item when it was sent.
     pub(super) first: u32,
     /// The earliest possible beginning of its front item, once that is needed.
     pub(super) began: Option<Beginning>,
     /// The time that its items have run so far, in nanoseconds.
     pub(super) elapsed: u64,
-    /// The running item that was told to end.
+    /// The running item that was asked to end.
     pub(super) overrun: Option<Overrun>,
     /// Since when it is known to be the front call, if it has more than one item.
     pub(super) fronts_since: Option<Instant>,
@@ -129,7 +129,7 @@ pub(super) struct InFlight {
     pub(super) _running: Raised,
 }
 
-/// An item that was told to end and still runs.
+/// An item that was asked to end and still runs.
 #[derive(Debug)]
 pub(super) struct Overrun {
     pub(super) item: u32,
@@ -191,7 +191,7 @@ impl InFlight {
         }
     }
 
-    /// When the front item is told to end.
+    /// When the front item is asked to end.
     pub(super) fn soft_end(&mut self, shutdown_at: Option<Instant>) -> Option<Instant> {
         if self.overrun.is_some() {
             return None;

@@ -18,7 +18,7 @@ const GRACE_OF_MANY: Duration = Duration::from_millis(2);
 #[derive(Default)]
 pub(in crate::process) struct Cancelled {
     pub(in crate::process) unstarted: usize,
-    /// Told to end.
+    /// Asked to end.
     pub(in crate::process) overrun: usize,
     /// Whether any had begun.
     pub(in crate::process) begun: bool,

@@ -134,7 +134,7 @@ impl Link {
         front.look_again = None;
         let mut end = items.end.min(next + front.call.owed.remaining());
         if let Some(overrun) = &front.overrun {
-            // The item that was told to end is settled by itself.
+            // The item that was asked to end is settled by itself.
             end = end.min(if overrun.item > next {
                 overrun.item
             } else {

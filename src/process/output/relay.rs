@@ -74,7 +74,7 @@ impl OutputRelay {
         sys::read_now(self.pipe.as_fd(), buffer)
     }
 
-    /// Reads what is there; false at the end.
+    /// Reads available bytes. False at the end.
     fn read(&self, read: fn(&Self, &mut [u8]) -> io::Result<usize>) -> bool {
         let mut text = self.lock();
         let mut buffer = [0; TAIL];

@@ -75,7 +75,7 @@ pub(super) async fn fork_at_server(
     Err(StartError::Gone)
 }
 
-/// One for all such processes of the program: none needs more than a bare process.
+/// One for all processes of the program that run one function: none needs more than a bare process.
 fn fork_server() -> Arc<ForkServer> {
     let mut held = FORK_SERVER.lock().unwrap_or_else(PoisonError::into_inner);
     match &*held {

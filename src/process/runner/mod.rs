@@ -1,6 +1,6 @@
-//! A process that runs one function, outside of any pool. Once it is ready it needs nothing of its parent: its
-//! output goes to its streams, its outcome to a file in memory, and it exits by itself. The parent does not
-//! drive it either: whoever wants to know waits for its pidfd, from any runtime, or none.
+//! A process that runs one function, outside of any pool. Once it is ready it needs nothing of its parent:
+//! its output goes to its streams, its outcome to a file in memory, and it exits by itself. The parent does
+//! not drive it either: a join waits for its pidfd, from any runtime, or none.
 //!
 //! Its exit status is taken by the process that created it: this process if it executed or forked it, or the
 //! fork server, which then writes it to a pipe.

@@ -116,7 +116,7 @@ mod tests {
         assert!(verdict.take(&noop_waker()).is_none());
         assert!(
             suspects.judge_next(&takes, PATIENCE).is_some(),
-            "nobody went on"
+            "none went on"
         );
         assert!(verdict.take(&noop_waker()).is_some());
         assert_eq!(suspects.next_due(), None);

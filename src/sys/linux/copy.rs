@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::memory::SharedMapping;
 
 impl SharedMapping {
-    /// Copies bytes out. Of those that somebody writes meanwhile each is the old one or the new; what
-    /// lies in one aligned word is all of one moment.
+    /// Copies bytes out. A byte that another process writes meanwhile is the old one or the new one. All
+    /// bytes of one aligned word are from one moment.
     pub(crate) fn load(&self, offset: usize, target: &mut [u8]) {
         let words = self.words(offset, target.len());
         let (first, rest) = target.split_at_mut(before_word(offset, target.len()));
@@ -25,7 +25,7 @@ impl SharedMapping {
         }
     }
 
-    /// Copies bytes in. Their neighbours stay as they are, or as somebody else writes them meanwhile.
+    /// Copies bytes in. Their neighbours keep their values, even if another process writes them meanwhile.
     pub(crate) fn store(&self, offset: usize, bytes: &[u8]) {
         let words = self.words(offset, bytes.len());
         let (first, rest) = bytes.split_at(before_word(offset, bytes.len()));

@@ -1,5 +1,5 @@
-//! Waiting for what becomes readable anew, though nobody reads it: that is how one write to an eventfd
-//! wakes everybody who listens, and how none of them can take it away from another.
+//! Waits for a descriptor to become readable again although no process reads it. So one write to an eventfd
+//! wakes every listener, and no listener can take the event from another.
 
 use std::future::poll_fn;
 use std::io;
@@ -51,13 +51,13 @@ impl Edges {
     /// # Panics
     /// Outside of a tokio runtime, or in one without an I/O driver.
     pub(crate) fn of(fd: OwnedFd) -> io::Result<Self> {
-        // SAFETY: an `OwnedFd` is open as long as it lives, and nobody can put another in the place of
+        // SAFETY: an `OwnedFd` is open as long as it lives, and nothing can replace
         // this one: the field is private, and nothing in this file changes it.
         let watched = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) };
         Ok(Self(watched.map_err(|error| error.into_parts().1)?))
     }
 
-    /// Waits for an edge that nobody has waited for. One task at a time.
+    /// Waits for an edge that no call has returned yet. One task at a time.
     pub(crate) fn poll_next(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut ready = ready!(self.0.poll_read_ready(context))?;
         ready.clear_ready();
@@ -98,12 +98,12 @@ impl BlockingEdges {
         Ok(epoll::add(&self.0, fd, kind, flags)?)
     }
 
-    /// Waits for an edge that nobody has waited for, until `end` at the latest. Gives the kinds of all those
-    /// that it takes. May return early, without any.
+    /// Waits for an edge that no call has returned yet, until `end` at the latest. Returns the kinds of all
+    /// edges that it takes. May return early, without any.
     pub(crate) fn next(&self, end: Option<Instant>) -> io::Result<u64> {
         // More than one edge is one reason to look: the others are there at the next call.
         let mut events = [const { std::mem::MaybeUninit::uninit() }; 8];
-        // Rounded up, lest the last part of a millisecond be spent looking again and again.
+        // Rounded up. Otherwise the last part of a millisecond would be a busy loop.
         let left = end.map(|end| end.saturating_duration_since(Instant::now()));
         let left = left.map(|left| timespec((left + Duration::from_micros(999)).min(LONGEST)));
         match epoll::wait(&self.0, &mut events[..], left.as_ref()) {

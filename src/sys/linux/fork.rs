@@ -48,8 +48,8 @@ pub(crate) enum Forked {
     Child,
 }
 
-/// Forks this process, which must have no other thread. What its standard output holds back is
-/// written first, lest both write it. The child leads a process group of its own.
+/// Forks this process, which must have no other thread. Flushes standard output first, so that not both
+/// processes write its buffer. The child leads a process group of its own.
 pub(crate) fn fork() -> io::Result<Forked> {
     let others = other_threads()?;
     if !others.is_empty() {
@@ -70,7 +70,7 @@ pub(crate) fn fork() -> io::Result<Forked> {
         }
         pid => {
             let pid = Pid::from_raw(pid).ok_or(io::ErrorKind::InvalidData)?;
-            // Whoever of the two comes first: nobody may signal a group that is not there yet.
+            // Parent and child both do this: no process may signal a group that does not exist yet.
             let _ = rustix::process::setpgid(Some(pid), Some(pid));
             Ok(Forked::Parent(pid.as_raw_nonzero().get().unsigned_abs()))
         }
@@ -88,7 +88,7 @@ fn flush_all() {
 /// In a process that was just forked, and never goes back to what owns these descriptors: closes them.
 pub(crate) fn abandon(fds: &[RawFd]) {
     for fd in fds {
-        // SAFETY: the caller says that nobody uses it any more.
+        // SAFETY: the caller guarantees that nothing uses it any more.
         drop(unsafe { OwnedFd::from_raw_fd(*fd) });
     }
 }

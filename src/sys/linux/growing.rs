@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
 use rustix::process::Resource;
 
-/// A new one, empty. Nobody can ever shorten it, so what has been mapped stays there.
+/// A new, empty file. No process can ever shorten it, so a mapping of it stays valid.
 pub(crate) fn growing_file() -> io::Result<OwnedFd> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     let fd = rustix::fs::memfd_create("concurrent-futures", flags)?;
@@ -14,7 +14,7 @@ pub(crate) fn growing_file() -> io::Result<OwnedFd> {
     Ok(fd)
 }
 
-/// Makes it at least so long. That takes no memory yet.
+/// Makes the file at least `len` bytes long. That allocates no memory yet.
 pub(crate) fn lengthen(file: impl AsFd, len: u64) -> io::Result<()> {
     if rustix::fs::fstat(&file)?.st_size.unsigned_abs() >= len {
         return Ok(());
@@ -23,8 +23,8 @@ pub(crate) fn lengthen(file: impl AsFd, len: u64) -> io::Result<()> {
     Ok(rustix::fs::ftruncate(file, len)?)
 }
 
-/// An error if this process may have no file of such a length. Otherwise the system would not only
-/// refuse it, but send a signal that ends the process.
+/// An error if this process may have no file of this length. Otherwise the system would not only refuse it,
+/// but also send a signal that kills the process.
 pub(crate) fn check_length(len: u64) -> io::Result<()> {
     let limit = rustix::process::getrlimit(Resource::Fsize).current;
     match limit {

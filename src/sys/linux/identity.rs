@@ -1,5 +1,5 @@
-//! Which process it is: one number that no other process has had since the system was booted. A process
-//! id alone may be another's by the time that somebody asks.
+//! The identity of a process: a number that no other process has had since the system booted. A process id
+//! alone may belong to another process by the time it is used.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -11,8 +11,8 @@ use rustix::process::{Pid, PidfdFlags};
 use super::edges::is_readable;
 use super::own::{HOME, IDENTITY, own_word};
 
-/// Process ids are smaller than 2^22; the rest says when the process began, in ticks of the system's
-/// clock since it was booted, or 0 if nobody could find out.
+/// Process ids are smaller than 2^22. The rest says when the process began, in ticks of the system's clock
+/// since it booted, or 0 if that is not known.
 const PID_BITS: u32 = 22;
 
 /// A process. As a number it is never 0.
@@ -54,7 +54,7 @@ impl ProcessIdentity {
         self != Self::own() && matches!(self.watch(), Ok(None))
     }
 
-    /// What becomes readable when the process ends; nothing if it has ended already.
+    /// A descriptor that becomes readable when the process ends. `None` if it has ended already.
     ///
     /// # Errors
     /// There is no descriptor left, and the process seems to be there.
@@ -64,9 +64,9 @@ impl ProcessIdentity {
         };
         let pidfd = match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
             Ok(pidfd) => pidfd,
-            // Nobody has the id, or it is that of a thread by now.
+            // No process has the id, or it is the id of a thread by now.
             Err(Errno::SRCH | Errno::INVAL | Errno::NOENT) => return Ok(None),
-            // To ask so takes no descriptor.
+            // This check takes no descriptor.
             Err(_) if rustix::process::test_kill_process(pid) == Err(Errno::SRCH) => {
                 return Ok(None);
             }
@@ -134,7 +134,7 @@ mod tests {
         // As if it had ended, and this were a later process with its id.
         let earlier = ProcessIdentity(identity.0 - (1 << PID_BITS));
         assert!(earlier.has_ended());
-        // Of one whose beginning is not known, the id has to do.
+        // Without a known beginning, only the id counts.
         assert!(!ProcessIdentity(u64::from(child.id())).has_ended());
         drop(child.stdin.take());
         assert!(await_readable(&pidfd, None));

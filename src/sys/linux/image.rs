@@ -56,8 +56,8 @@ impl Image {
             code: Vec::new(),
             build_id: Vec::new(),
         };
-        // SAFETY: the callback has the signature that is asked for, and gets back the pointer to
-        // `image`, which outlives the call and is not touched by anyone else during it.
+        // SAFETY: the callback has the required signature, and gets the pointer to `image`,
+        // which outlives the call. Nothing else accesses `image` during the call.
         unsafe { libc::dl_iterate_phdr(Some(visit), (&raw mut image).cast()) };
         image
     }
@@ -70,14 +70,14 @@ unsafe extern "C" fn visit(
     image: *mut c_void,
 ) -> c_int {
     const STOP: c_int = 1;
-    // SAFETY: `Image::load` passed a pointer to an `Image` that nobody else uses meanwhile.
+    // SAFETY: `Image::load` passed a pointer to an `Image` that nothing else uses meanwhile.
     let image = unsafe { &mut *image.cast::<Image>() };
     // SAFETY: the loader passes a pointer to a valid structure for the time of the call.
     let info = unsafe { &*info };
     if info.dlpi_phnum == 0 {
         return STOP;
     }
-    // SAFETY: the loader says that so many program headers lie there; they are never unmapped.
+    // SAFETY: the loader says how many program headers are there; they are never unmapped.
     let headers =
         unsafe { std::slice::from_raw_parts(info.dlpi_phdr, usize::from(info.dlpi_phnum)) };
     for header in headers {

@@ -39,9 +39,9 @@ impl<T: Pod, G> Deref for Lent<'_, T, G> {
 
     fn deref(&self) -> &[T] {
         let place = self.memory.place::<T>(self.offset, self.len);
-        // SAFETY: so many values are mapped there, aligned, for as long as the memory lives, which is
-        // borrowed. All bytes are values of such a type. Nobody writes them while the guard is there, and
-        // no reference that `deref_mut` gives lives as long as this one.
+        // SAFETY: `self.len` values are mapped there, aligned, as long as the memory lives, which is
+        // borrowed. All bytes are values of the type. Nothing writes them while the guard exists, and
+        // no reference from `deref_mut` lives as long as this one.
         unsafe { std::slice::from_raw_parts(place, self.len) }
     }
 }

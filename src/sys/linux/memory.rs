@@ -35,7 +35,7 @@ impl SharedMapping {
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         let fd = rustix::fs::memfd_create("concurrent-futures", flags)?;
         lengthen(fd.as_fd())?;
-        // Nobody can shorten it, so no access to the mapping can fault.
+        // No process can shorten it, so no access to the mapping can fault.
         rustix::fs::fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
         Ok((Self::map(fd.as_fd(), len)?, fd))
     }
@@ -52,7 +52,7 @@ impl SharedMapping {
         Self::map(fd, len)
     }
 
-    /// A part of a file that nobody can shorten, from a whole number of pages on.
+    /// A part of a file that no process can shorten, from a whole number of pages on.
     pub(crate) fn window(file: impl AsFd, offset: u64, len: usize) -> io::Result<Self> {
         let end = offset.checked_add(len as u64);
         let file_len = rustix::fs::fstat(&file)?.st_size.unsigned_abs();
@@ -86,8 +86,8 @@ impl SharedMapping {
         let count = (offset + len).div_ceil(8) - first;
         // SAFETY: the mapping begins on a page boundary, is a whole number of words, and has these.
         let start = unsafe { self.map.as_mut_ptr().cast::<AtomicU64>().add(first) };
-        // SAFETY: mapped and aligned, see above, for as long as `self` lives. Whoever asks for them
-        // uses them as atomics only, and so do all others that may use them at this time.
+        // SAFETY: mapped and aligned, see above, as long as `self` lives. The callers use them
+        // as atomics only, and so do all others that may use them at this time.
         unsafe { std::slice::from_raw_parts(start, count) }
     }
 
@@ -95,7 +95,7 @@ impl SharedMapping {
     pub(super) fn place<T>(&self, offset: usize, len: usize) -> *mut T {
         let room = self.map.len().checked_sub(offset);
         let size = size_of::<T>().checked_mul(len);
-        assert!(size.is_some() && size <= room, "so many lie in it");
+        assert!(size.is_some() && size <= room, "out of bounds");
         // SAFETY: in bounds, see above.
         let place = unsafe { self.map.as_mut_ptr().add(offset) }.cast::<T>();
         assert!(place.is_aligned());
@@ -113,18 +113,18 @@ impl SharedMapping {
         unsafe { AtomicU64::from_ptr(word.cast()) }
     }
 
-    /// Copies bytes in. The other process must not read them before it is told.
+    /// Copies bytes in. The other process must not read them until it learns of them.
     pub(crate) fn write(&self, offset: usize, bytes: &[u8]) {
         assert!(offset <= self.map.len() && bytes.len() <= self.map.len() - offset);
         // SAFETY: in bounds, see above.
         let target = unsafe { self.map.as_mut_ptr().add(offset) };
-        // SAFETY: the target is mapped for so many bytes, and `bytes` is not in the mapping, of
-        // which nobody holds a reference.
+        // SAFETY: the target is mapped for this many bytes, and `bytes` is not in the mapping.
+        // There are no references into the mapping.
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), target, bytes.len()) }
     }
 
-    /// Writes bytes to a file. Says how many were written. Nobody must change them meanwhile, lest the
-    /// other end gets something in between.
+    /// Writes bytes to a file. Returns how many were written. No process may change them meanwhile, because
+    /// the file could then get a mix.
     pub(crate) fn write_to(
         &self,
         file: BorrowedFd<'_>,
@@ -134,7 +134,7 @@ impl SharedMapping {
         assert!(offset <= self.map.len() && len <= self.map.len() - offset);
         // SAFETY: in bounds, see above.
         let start = unsafe { self.map.as_ptr().add(offset) };
-        // SAFETY: so many bytes are mapped from there on; the system only reads them.
+        // SAFETY: `len` bytes are mapped from there on; the system only reads them.
         let written = unsafe { libc::write(file.as_raw_fd(), start.cast(), len) };
         usize::try_from(written).map_err(|_| io::Error::last_os_error())
     }
@@ -153,10 +153,10 @@ impl SharedMapping {
         // SAFETY: in bounds, see above.
         let source = unsafe { self.map.as_ptr().add(offset) };
         let spare = target.spare_capacity_mut().as_mut_ptr();
-        // SAFETY: the source is mapped for so many bytes, and so many have just been reserved in the
+        // SAFETY: the source is mapped for `len` bytes, and `len` bytes have just been reserved in the
         // target, which is not in the mapping.
         unsafe { std::ptr::copy_nonoverlapping(source, spare.cast(), len) }
-        // SAFETY: so many bytes behind the old length have just been written.
+        // SAFETY: `len` bytes behind the old length have just been written.
         unsafe { target.set_len(target.len() + len) }
     }
 
@@ -171,18 +171,18 @@ impl SharedMapping {
         unsafe { AtomicU32::from_ptr(word.cast()) }
     }
 
-    /// Gets the memory behind whole pages at `offset`, so that writing to them cannot fail later. An
-    /// error if there is none to be had, or if the system cannot say so (Linux before 5.14).
+    /// Allocates the memory of whole pages at `offset`, so that a later write cannot fail. An error if
+    /// there is no memory, or if the system cannot tell (Linux before 5.14).
     pub(crate) fn secure(&self, offset: usize, len: usize) -> io::Result<()> {
         self.map.advise_range(Advice::PopulateWrite, offset, len)
     }
 
-    /// Gives the memory behind whole pages at `offset` back to the system. They are zeros from then on,
-    /// and have to be secured again.
+    /// Returns the memory of whole pages at `offset` to the system. They are zeros from then on, and need
+    /// `secure` again.
     pub(crate) fn release(&self, offset: usize, len: usize) {
         assert!(offset <= self.map.len() && len <= self.map.len() - offset);
-        // SAFETY: in bounds, see above. The pages stay mapped and readable, and nobody holds a
-        // reference to what they hold.
+        // SAFETY: in bounds, see above. The pages stay mapped and readable, and there are no
+        // references to their content.
         let _ = unsafe {
             self.map
                 .unchecked_advise_range(UncheckedAdvice::Remove, offset, len)
@@ -190,12 +190,12 @@ impl SharedMapping {
     }
 }
 
-/// Waits until `gate` says something else than `seen`, if it does not already. May return early.
+/// Waits until `gate` has another value than `seen`, if it has `seen` now. May return early.
 pub(crate) fn wait_at(gate: &AtomicU32, seen: u32) {
     let _ = futex::wait(gate, futex::Flags::empty(), seen, None);
 }
 
-/// Wakes whoever waits at `gate`.
+/// Wakes all that wait at `gate`.
 pub(crate) fn open_gate(gate: &AtomicU32) {
     let _ = futex::wake(gate, futex::Flags::empty(), i32::MAX as u32);
 }

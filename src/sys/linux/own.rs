@@ -54,7 +54,7 @@ impl Own {
     }
 }
 
-/// Words that are zeros in a process that is forked, where the system knows of such (Linux 4.14).
+/// Words that become zeros in a forked process, where the system supports that (Linux 4.14).
 fn wiped_on_fork() -> Option<&'static [AtomicU64; WORDS]> {
     let mut map = MmapOptions::new()
         .len(WORDS * size_of::<AtomicU64>())
@@ -66,8 +66,8 @@ fn wiped_on_fork() -> Option<&'static [AtomicU64; WORDS]> {
     let advised = unsafe { madvise(start.cast(), map.len(), Advice::LinuxWipeOnFork) };
     advised.ok()?;
     std::mem::forget(map);
-    // SAFETY: the mapping begins on a page boundary, is large enough, holds zeros, and was just given up
-    // for good, so that nothing else refers to it and nothing unmaps it.
+    // SAFETY: the mapping begins on a page boundary, is large enough, holds zeros, and was just leaked,
+    // so that nothing else refers to it and nothing unmaps it.
     Some(unsafe { &*start.cast() })
 }
 

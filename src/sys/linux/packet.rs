@@ -1,5 +1,5 @@
-//! Messages that travel whole over a socket, with many descriptors beside them, and that can be looked at
-//! before they are taken. Nobody waits here.
+//! Messages that travel whole over a socket, with many descriptors beside them, and that a receiver can
+//! inspect before it takes them. Nothing blocks here.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -73,8 +73,8 @@ pub(crate) fn next_packet(socket: impl AsFd) -> io::Result<Option<u64>> {
         .map(|received| received.map(|(number, _)| number))
 }
 
-/// Copies of the descriptors beside the next one, which stays where it is. An error if this process may not
-/// have so many.
+/// Copies of the descriptors beside the next message, which stays where it is. An error if this process may
+/// not open as many.
 pub(crate) fn descriptors_of_next_packet(socket: impl AsFd) -> io::Result<Vec<OwnedFd>> {
     let mut space = [MaybeUninit::uninit(); SPACE];
     let mut control = RecvAncillaryBuffer::new(&mut space);

@@ -46,8 +46,8 @@ pub(crate) fn nowhere() -> io::Result<OwnedFd> {
     above_standard_streams(null)
 }
 
-/// Writes a few bytes to a pipe, which takes so few in one piece. Waits while it is full, also if
-/// somebody has made it one that does not block.
+/// Writes a few bytes to a pipe, which takes that few in one piece. Waits while the pipe is full, even if
+/// something has made it non-blocking.
 pub(crate) fn write_in_one(to: &impl AsFd, bytes: &[u8]) -> io::Result<()> {
     loop {
         match rustix::io::retry_on_intr(|| rustix::io::write(to, bytes)) {
@@ -67,7 +67,7 @@ pub(crate) fn flush_stdout() {
         static stdout: *mut libc::FILE;
     }
     let _ = io::stdout().flush();
-    // SAFETY: the library has such a variable, and sets it before anything runs.
+    // SAFETY: the library has this variable, and sets it before anything runs.
     let stream = unsafe { stdout };
     // SAFETY: it is an open stream, which has a lock of its own. (Not all streams at once: one that
     // another thread is blocked in reading of would block this thread too.)

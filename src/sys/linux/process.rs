@@ -35,7 +35,7 @@ enum Reaper {
     Own,
     /// The process that forked it.
     Other,
-    /// Nobody any more.
+    /// No process: it was reaped.
     Done,
 }
 
@@ -55,7 +55,7 @@ impl ChildProcess {
         Self::own(command.process_group(0).spawn()?.id())
     }
 
-    /// A process that this one has just started or forked. Nobody else waits for it, so its id is its
+    /// A process that this one has just started or forked. Nothing else waits for it, so its id stays its
     /// own until we do.
     pub(crate) fn own(pid: u32) -> io::Result<Self> {
         let pid = to_pid(pid)?;
@@ -101,7 +101,7 @@ impl ChildProcess {
         is_readable(&self.pidfd)
     }
 
-    /// What stands for the child, also when this is gone.
+    /// The child's pidfd, which may outlive this.
     pub(crate) fn pidfd(&self) -> &Arc<OwnedFd> {
         &self.pidfd
     }
@@ -131,7 +131,7 @@ impl ChildProcess {
             Reaper::Done => return,
             // While we have not taken the exit status, the system gives neither id to anyone else.
             Reaper::Own => rustix::process::kill_process_group(self.pid, signal),
-            // Should the process that takes it have died, this one may be gone without our knowing.
+            // If its reaper has died, the child may have been reaped without our knowledge.
             Reaper::Other => self.signal_group_by_pidfd(signal),
         };
         if signal == Signal::KILL || group.is_err() {
@@ -197,7 +197,7 @@ fn wait_for(pidfd: BorrowedFd<'_>) -> Exit {
             code: status.exit_status(),
             signal: status.terminating_signal(),
         },
-        _ => Exit::default(), // Somebody else has taken it: nothing is known.
+        _ => Exit::default(), // It was reaped elsewhere: nothing is known.
     }
 }
 
@@ -218,7 +218,7 @@ pub(crate) fn end_child(pid: u32) {
     }
 }
 
-/// What stands for a child of this process that has not been reaped.
+/// A pidfd of a child of this process that has not been reaped.
 pub(crate) fn open_child(pid: u32) -> io::Result<OwnedFd> {
     Ok(rustix::process::pidfd_open(
         to_pid(pid)?,
@@ -285,7 +285,7 @@ pub(crate) fn monotonic_nanos() -> u64 {
 
 /// How often the kernel has killed a process for the memory it used, since it was booted.
 pub(crate) fn oom_kills() -> u64 {
-    // The kernel counts anew for each piece that is read, so it is read in large ones.
+    // The kernel counts again for each piece that is read, so it is read in large ones.
     let mut counters = String::with_capacity(16 * 1024);
     let file = std::fs::File::open("/proc/vmstat");
     let _ = file.and_then(|mut file| file.read_to_string(&mut counters));

@@ -1,5 +1,5 @@
-//! Waiting until a descriptor can be read, or written to, by any number of tasks and threads. Nobody
-//! takes anything here: whoever is woken tries, and may find that another was quicker.
+//! Waits until a descriptor can be read or written, for any number of tasks and threads. Nothing is read
+//! here: a woken task tries, and may find that another one was quicker.
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -33,17 +33,18 @@ impl Readiness {
             Direction::In => Interest::READABLE,
             Direction::Out => Interest::WRITABLE,
         };
-        // SAFETY: an `OwnedFd` is open as long as it lives, and nobody can put another in the place of
+        // SAFETY: an `OwnedFd` is open as long as it lives, and nothing can replace
         // this one: the field is private, and nothing in this file changes it.
         let watched = unsafe { AsyncFd::register_with_interest(fd, interest) };
         let fd = watched.map_err(|error| error.into_parts().1)?;
         Ok(Self { fd, interest })
     }
 
-    /// Looks whenever it is ready, until `look` gives something. An error if the runtime has ended.
+    /// Calls `look` whenever the descriptor is ready, until it returns something. An error if the runtime
+    /// has ended.
     ///
     /// # Cancel safety
-    /// Cancel safe: what `look` has given is returned at once.
+    /// Cancel safe: a value of `look` is returned at once.
     pub(crate) async fn until<T>(&self, mut look: impl FnMut() -> Option<T>) -> io::Result<T> {
         loop {
             let mut ready = self.fd.ready(self.interest).await?;

@@ -1,5 +1,5 @@
-//! Memory for a whole file at once. What was reserved can be written to without a fault, so "no space"
-//! is an error of whoever makes the file, and not the end of a process that writes to it later.
+//! Reserves the memory of a whole file at once. A write to reserved memory cannot fault. So a lack of
+//! memory is an error where the file is created, and does not kill a process that writes to it later.
 
 use std::fs;
 use std::io;
@@ -10,11 +10,11 @@ use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 use rustix::process::Resource;
 
-/// From this size on it is looked whether there is so much, before any is taken: where memory runs short
-/// while it is taken, the system may rather end a process than say so.
+/// From this size on, checks for enough memory before allocating any. If memory runs out during the
+/// allocation, the system may kill a process rather than return an error.
 const LARGE: u64 = 16 << 20;
 
-/// A signal that comes in the middle of a step makes that step begin again.
+/// A signal that arrives in the middle of a step makes that step start again.
 const STEP: u64 = 64 << 20;
 
 /// Gives a file in memory its length, and gets the memory behind all of it.

@@ -1,31 +1,32 @@
-//! Memory files with a name, for processes that have no other way to get at each other's memory.
+//! Memory files with a name, for processes that have no other way to reach each other's memory.
 //!
-//! A segment lives as long as it has an owner. Who has it open, or mapped, holds a shared `flock` on it,
-//! which the kernel releases with the last descriptor and mapping of whoever took it: by a drop, or by
-//! death. Everything else follows from one rule:
+//! A segment lives as long as it has an owner. A process that has it open or mapped holds a shared `flock` on
+//! it. The kernel releases that lock with the last descriptor and mapping, by a drop or by death. Everything
+//! else follows from one rule:
 //!
-//! > Whoever gets the exclusive lock of a segment has found it without owners, and removes its name.
+//! > A process that gets the exclusive lock of a segment has found it without owners, and removes its name.
 //!
-//! - The last owner's drop closes the segment first and then looks by that rule, as anybody may: it
-//!   needs not know whether it was the last. Two that go at the same time both look, or the later does.
-//! - An owner that was killed, or ended without a drop, looks no more. The others' last drop does, and so
-//!   do `open`, of that name, and `create`, of all names of this user: what they find without owners is
-//!   gone, as memory without a name would be.
-//! - A segment gets its name when it is complete and has its owner's lock, by one `linkat`. So nobody
-//!   opens one that is half made, or removes it because its owner has no lock yet.
-//! - `open` races a removal: it may have the file open when the last owner goes. Either its shared lock
-//!   comes first, and the other finds an owner; or the exclusive one does, and then the shared lock is
-//!   refused, or it is had of a file that has no name any more. Both mean "not found", which was
-//!   true at the moment of the removal.
-//! - A name is removed only by who has the exclusive lock of the very file that has it. While that is held
-//!   nobody else removes the name, so nobody can have given it to another file in between.
+//! - The last owner's drop closes the segment and then applies the rule. Any process may apply it, so an owner
+//!   need not know whether it was the last. If two owners leave at the same time, both apply the rule, or the
+//!   later one does.
+//! - An owner that was killed, or ended without a drop, does not apply the rule. The last drop of the others
+//!   does, and so do `open`, for that name, and `create`, for all names of this user: they remove what has no
+//!   owner.
+//! - A segment gets its name when it is complete and has its owner's lock, by one `linkat`. So no process opens
+//!   an incomplete one, or removes it because its owner has no lock yet.
+//! - `open` races a removal: it may have the file open when the last owner leaves. If its shared lock comes
+//!   first, the other process finds an owner. If the exclusive lock comes first, the shared lock fails, or it is
+//!   a lock of a file that has no name any more. Both mean "not found", which was true at the moment of the
+//!   removal.
+//! - Only the holder of the exclusive lock of a file removes that file's name. Meanwhile no other process
+//!   removes the name, so it cannot have become another file's name.
 //!
-//! - `create` waits while somebody else removes the name, lest it says that there is one when there is
-//!   none any more. That takes no time; but who removes it may have been stopped, so the wait has an end.
-//!   Whether the lock that it sees is an owner's it learns by having a shared one as well, for a moment. That
-//!   it also gets if the other has just removed the name, which is then of no file or of another, or was
-//!   killed before it did: so the name must still be of this file, and it looks once more.
-//!   Should the last owner go at that moment it finds an owner; so this one looks, too, when it is done.
+//! - `create` waits while another process removes the name. Otherwise it could report a name that no longer
+//!   exists. A removal takes no time, but its process may have been stopped, so the wait is limited. To learn
+//!   whether the lock that it sees is an owner's, `create` takes a shared one for a moment. It also gets that
+//!   one if the other process has just removed the name, which then has no file or another one, or was killed
+//!   before it did. So the name must still be this file's, and `create` looks twice. If the last owner leaves
+//!   at that moment, it takes `create` for an owner. So `create` applies the rule, too, when it is done.
 
 use std::fs;
 use std::io;
@@ -40,15 +41,15 @@ use super::reserve::reserve;
 /// Where the system keeps files in memory.
 const FOLDER: &str = "/dev/shm";
 
-/// So long a name can be, that with all that is put before it is the name of a file.
+/// The longest name. With its prefix, it still is the name of a file.
 const LONGEST: usize = 200;
 
-/// So long it is waited for somebody else who removes a name, with pauses.
+/// The longest wait for another process that removes a name, and the pause between two looks.
 const PATIENCE: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_micros(50);
 
-/// The name of a segment, or of none. When it is dropped, the segment goes if it has no owner: so it is
-/// to be dropped after descriptor and mapping.
+/// The name of a segment, or of none. Dropping it removes the segment if that has no owner. So drop it
+/// after descriptor and mapping.
 #[derive(Debug)]
 pub(crate) struct SegmentName {
     path: String,
@@ -81,7 +82,7 @@ impl SegmentName {
     /// A new segment, all zeros.
     pub(crate) fn create(&self, len: u64) -> io::Result<OwnedFd> {
         clear();
-        self.vacate()?; // Before memory is taken in vain.
+        self.vacate()?; // Before memory is allocated for nothing.
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
         let file = rustix::fs::open(FOLDER, flags, Mode::RUSR | Mode::WUSR)?;
         reserve(&file, len)?;
@@ -90,7 +91,7 @@ impl SegmentName {
         let link = || rustix::fs::linkat(CWD, &unnamed, CWD, &self.path, AtFlags::SYMLINK_FOLLOW);
         loop {
             match link() {
-                // Somebody else was faster. Should that one be gone already, it is our turn.
+                // Another process was faster. If its segment has no owner any more, try again.
                 Err(Errno::EXIST) => self.vacate()?,
                 outcome => return outcome.map(|()| file).map_err(io::Error::from),
             }
@@ -111,7 +112,7 @@ impl SegmentName {
         }
     }
 
-    /// Makes the name free, if no owner of a segment has it.
+    /// Frees the name. An error if a segment with an owner has it.
     fn vacate(&self) -> io::Result<()> {
         let (begun, mut times_owned) = (Instant::now(), 0);
         while let Some((file, stat)) = self.remove_unowned()? {
@@ -133,13 +134,13 @@ impl SegmentName {
         Ok(())
     }
 
-    /// Whether who has a lock of the file that had this name is an owner, as far as can be seen.
+    /// Whether the holder of a lock of the file that had this name is an owner, as far as can be seen.
     fn is_owned(&self, file: &OwnedFd, stat: &Stat) -> io::Result<bool> {
         let shared = rustix::fs::flock(file, FlockOperation::NonBlockingLockShared);
         Ok(shared.is_ok() && self.is_of(stat)?)
     }
 
-    /// What has this name, after it was removed if it had no owner.
+    /// The file with this name, after removing the name if the file has no owner.
     fn remove_unowned(&self) -> io::Result<Option<(OwnedFd, Stat)>> {
         let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = match rustix::fs::open(&self.path, flags, Mode::empty()) {
@@ -149,7 +150,7 @@ impl SegmentName {
         let stat = rustix::fs::fstat(&file)?;
         let ours = stat.st_uid == rustix::process::geteuid().as_raw();
         if !ours || FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-            // Anybody may put something there.
+            // Any user may put a file there.
             let text = format!(
                 "{} is not shared memory of this user; choose another name",
                 self.path
@@ -176,7 +177,7 @@ impl SegmentName {
     }
 }
 
-/// With what the names of this user's segments begin.
+/// The prefix of the names of this user's segments.
 fn prefix() -> String {
     let user = rustix::process::geteuid().as_raw();
     format!("concurrent-futures.{user}.")
@@ -208,11 +209,11 @@ mod tests {
     #[test]
     fn who_has_just_removed_a_name_was_no_owner() {
         let name = name("removed");
-        let owner = name.create(1).expect("nobody has it");
+        let owner = name.create(1).expect("it is free");
         let found = name.remove_unowned().expect("it can be looked at");
         let (file, stat) = found.expect("it has an owner");
         assert!(name.is_owned(&file, &stat).expect("it can be looked at"));
-        // As if that lock had been of somebody who removes it.
+        // As if that lock were a remover's.
         rustix::fs::unlink(&name.path).expect("it is there");
         drop(owner);
         assert!(!name.is_owned(&file, &stat).expect("it can be looked at"));
@@ -224,7 +225,7 @@ mod tests {
     #[test]
     fn who_is_killed_while_it_removes_a_name_leaves_it_to_the_next_one() {
         let name = name("killed");
-        drop(name.create(1).expect("nobody has it"));
+        drop(name.create(1).expect("it is free"));
         let remover = rustix::fs::open(&name.path, OFlags::RDWR, Mode::empty());
         let remover = remover.expect("it is there");
         let exclusive = FlockOperation::NonBlockingLockExclusive;

@@ -15,9 +15,9 @@ pub(crate) fn restore_interrupts() {
     unsafe { libc::signal(libc::SIGINT, libc::SIG_DFL) };
 }
 
-/// Handlers and blocked signals that a program, or a preload, has set are inherited by a fork, and may
-/// write to what that has not. From here on they are as in a new process, but for faults, whose handlers
-/// tell of a stack overflow, and for what is ignored.
+/// A fork inherits the handlers and blocked signals of a program or a preload. The handlers may use
+/// resources that the fork does not have. This resets them as in a new process, except for faults, whose
+/// handlers report a stack overflow, and for ignored signals.
 pub(crate) fn reset_signals() {
     const KEPT: [libc::c_int; 6] = [
         libc::SIGSEGV,
@@ -36,7 +36,7 @@ pub(crate) fn reset_signals() {
         }
     }
     let mut none = std::mem::MaybeUninit::uninit();
-    // SAFETY: it fills the set that it is given.
+    // SAFETY: it fills the set that it receives.
     unsafe { libc::sigemptyset(none.as_mut_ptr()) };
     // SAFETY: the set was filled above; the null says that the old mask is not wanted.
     unsafe { libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), std::ptr::null_mut()) };

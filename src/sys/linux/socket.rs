@@ -33,7 +33,7 @@ const PIPE: usize = 256 * 1024;
 pub(crate) fn pipe() -> io::Result<(PipeReader, OwnedFd)> {
     let (reader, writer) = io::pipe()?;
     rustix::io::ioctl_fionbio(&reader, true)?;
-    // A user has only so much memory for pipes. It holds less then.
+    // The system limits a user's memory for pipes. If that is used up, the pipe stays smaller.
     let _ = rustix::pipe::fcntl_setpipe_size(&writer, PIPE);
     Ok((reader, writer.into()))
 }
@@ -63,7 +63,7 @@ pub(crate) fn is_hangup(error: &io::Error) -> bool {
     [io::ErrorKind::BrokenPipe, io::ErrorKind::ConnectionReset].contains(&error.kind())
 }
 
-/// Reads what is there, from a descriptor that does not block.
+/// Reads available bytes from a descriptor that does not block.
 pub(crate) fn read_now(from: BorrowedFd<'_>, bytes: &mut [u8]) -> io::Result<usize> {
     Ok(rustix::io::retry_on_intr(|| {
         rustix::io::read(from, &mut *bytes)
@@ -76,7 +76,7 @@ pub(crate) fn read_onto(from: BorrowedFd<'_>, buffer: &mut BytesMut) -> io::Resu
         let (read, _) = rustix::io::read(from, buffer.spare_capacity_mut())?;
         Ok(read.len())
     })?;
-    // SAFETY: so many bytes behind the old length have just been written.
+    // SAFETY: `read` bytes behind the old length have just been written.
     unsafe { buffer.set_len(buffer.len() + read) }
     Ok(read)
 }
@@ -91,14 +91,14 @@ pub(crate) fn read_more(
         let (read, _) = rustix::io::read(from, &mut buffer.spare_capacity_mut()[..most])?;
         Ok(read.len())
     })?;
-    // SAFETY: so many bytes behind the old length have just been written.
+    // SAFETY: `read` bytes behind the old length have just been written.
     unsafe { buffer.set_len(buffer.len() + read) }
     Ok(read)
 }
 
 /// Says that nothing more will be sent, by no copy of this end of a socket.
 pub(crate) fn end_sending(socket: BorrowedFd<'_>) {
-    let _ = rustix::net::shutdown(socket, rustix::net::Shutdown::Write); // The other end may be gone.
+    let _ = rustix::net::shutdown(socket, rustix::net::Shutdown::Write); // The other end may be closed.
 }
 
 /// How many bytes there are to be read.
@@ -110,7 +110,7 @@ pub(crate) fn bytes_waiting(from: BorrowedFd<'_>) -> usize {
 /// The most descriptors that travel together (the kernel's `SCM_MAX_FD`).
 pub(crate) const MOST_FDS: usize = 253;
 
-/// Sends bytes with descriptors beside them. If the other end is gone, that is an error and no signal.
+/// Sends bytes with descriptors beside them. If the other end is closed, that is an error and no signal.
 pub(crate) fn send_with_fds(
     socket: BorrowedFd<'_>,
     bytes: &[io::IoSlice<'_>],
@@ -138,7 +138,7 @@ pub(crate) fn send_with_fds(
 pub(crate) struct Received {
     /// How many bytes.
     pub(crate) len: usize,
-    /// There were more descriptors than this process may have. Nobody can tell which ones are missing.
+    /// There were more descriptors than this process may open. It is not known which ones are missing.
     pub(crate) is_short: bool,
 }
 

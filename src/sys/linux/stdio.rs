@@ -96,7 +96,7 @@ fn close_inherited() -> io::Result<()> {
         }
     }
     for fd in inherited {
-        // SAFETY: it came through exec, and nobody has told this process to use it: its one thread
+        // SAFETY: it came through exec, and nothing in this process uses it: its one thread
         // is still in the first line of `main`, or before it.
         drop(unsafe { OwnedFd::from_raw_fd(fd) });
     }

@@ -36,8 +36,8 @@ pub(crate) fn wait_readable<'a>(
     Ok(polled.iter().map(|fd| !fd.revents().is_empty()).collect())
 }
 
-/// Runs `work`; should the parent end meanwhile, ends this process and what it has started. `work` must
-/// not panic. Afterwards the thread that watches for that is gone.
+/// Runs `work`. If the parent ends meanwhile, ends this process and the processes that it started. `work`
+/// must not panic. The watching thread ends with `work`.
 pub(crate) fn watched<R>(
     socket: &UnixStream,
     parent: Option<&OwnedFd>,
@@ -80,9 +80,9 @@ pub(crate) fn end_with(parent: OwnedFd) -> io::Result<()> {
     thread.stack_size(64 * 1024).spawn(watch).map(drop)
 }
 
-/// Waits until the parent has closed its end of `socket`, or has died: a child that the parent
-/// forked without exec could still hold that end. Meanwhile, once `bell` has been rung, calls `tick`
-/// at the given pace for as long as it says so.
+/// Waits until the parent has closed its end of `socket`, or has died: a child that the parent forked
+/// without exec could still hold that end. Meanwhile, once `bell` has rung, calls `tick` at the given pace
+/// until it returns false.
 pub(crate) fn wait_for_parents_end(
     socket: &impl AsFd,
     parent: Option<&OwnedFd>,

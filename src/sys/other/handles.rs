@@ -238,7 +238,7 @@ pub(crate) fn too_many_descriptors() -> io::Error {
     unsupported()
 }
 
-/// Only a worker reads such bytes, and there is none.
+/// Only a worker reads these bytes, and there is none.
 pub(crate) fn os_string(bytes: Vec<u8>) -> OsString {
     String::from_utf8_lossy(&bytes).into_owned().into()
 }

@@ -1,8 +1,8 @@
-//! For every target but Linux: no worker processes, and nothing that processes share. The names are those
-//! of `linux`, with the same signatures.
+//! For every target except Linux: no worker processes, and no objects that processes share. The names are
+//! those of `linux`, with the same signatures.
 //!
-//! What needs the system returns the error of [`unsupported`]. What only such a call could create is a type
-//! that has no values, so its methods need no body and cannot be wrong. The rest is the same everywhere, and
+//! Functions that need the system return the error of [`unsupported`]. A type that only they could create
+//! has no values, so its methods need no body and cannot be wrong. The rest is the same everywhere, and
 //! works: the clock, the names of limits, what the standard library does.
 
 mod handles;

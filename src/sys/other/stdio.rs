@@ -7,7 +7,7 @@ use std::path::Path;
 use super::handles::{AsFd, OwnedFd, Socket};
 use super::unsupported;
 
-/// This process is nobody's worker.
+/// This process is never a worker.
 pub(crate) fn become_child(_: &str) -> Option<io::Result<(OsString, Socket)>> {
     None
 }

@@ -1,4 +1,4 @@
-//! Waiting for a descriptor, or for another process. There are none, so nobody waits.
+//! Waits for a descriptor or for another process. There are none, so nothing waits.
 
 use std::convert::Infallible;
 use std::io;

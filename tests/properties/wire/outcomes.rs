@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// What is told of an item, with its value as a number.
+/// The reported outcome of an item, with its value as a number.
 type ToldItem = (u32, u32, Option<u64>);
 
 fn tell(listener: &mut Listener, entries: &[u8]) -> Vec<ToldItem> {

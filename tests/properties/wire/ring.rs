@@ -118,7 +118,7 @@ fn what_was_released_can_be_used_again_and_what_is_in_it_is_not_released() {
         assert!(read_all(ring, bytes.len()) == bytes);
         ring.release();
         let rest = memory.read(ring.bytes, 100_000);
-        assert!(rest.iter().all(|byte| *byte == 0), "it was given back");
+        assert!(rest.iter().all(|byte| *byte == 0), "it was released");
     }
 }
 

@@ -75,7 +75,7 @@ fn what_is_remembered_has_an_end() {
     assert_eq!(
         note(&mut order, 1, 0),
         Some(1),
-        "what is known is still told"
+        "what is known is still reported"
     );
     order.forget(0);
     assert_eq!(order.number, 0);

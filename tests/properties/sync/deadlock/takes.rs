@@ -17,8 +17,8 @@ fn owner(number: usize) -> LockOwner {
     OWNED[number]
 }
 
-/// Tasks that take and release locks, as they would: each waits for one lock at a time, and a lock goes to
-/// who has waited longest.
+/// Tasks that take and release locks: each waits for one lock at a time, and a lock goes to the task that
+/// has waited longest.
 #[derive(Debug, Default)]
 struct World {
     takes: Takes,
@@ -32,7 +32,7 @@ impl World {
         (0..OWNERS).find(|owner| self.held[*owner].iter().any(|hold| hold.lock == lock))
     }
 
-    /// Who waits for whom, from the one who wants `lock`.
+    /// The chain of waiting tasks, from the holder of `lock` on.
     fn chain(&self, mut lock: LockNumber) -> Vec<usize> {
         let mut chain = Vec::new();
         while let Some(holder) = self.holder(lock) {

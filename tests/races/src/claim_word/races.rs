@@ -1,5 +1,5 @@
-//! A worker runs the items of a call while its parent interferes. Whatever they say and when: each item
-//! runs once, by the one who may.
+//! A worker runs the items of a call while its parent interferes. In every order of their steps, each item
+//! runs once, in the process that may run it.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, atomic as standard};
@@ -14,7 +14,7 @@ use super::claim::{Claim, ClaimSlot, Stage};
 /// How many items a call has.
 const ITEMS: u32 = 3;
 
-/// An item: loom watches that nobody touches it while another may do so.
+/// An item: loom checks that no thread accesses it while another may do so.
 struct Item {
     memory: UnsafeCell<()>,
     runs: standard::AtomicU32,
@@ -108,7 +108,7 @@ use Step::{Cancel, Condemn, Cut, Revoke, Warn, Withdraw};
 
 const STEPS: [Step; 6] = [Revoke, Withdraw, Cut, Warn, Cancel, Condemn];
 
-/// The parent of the worker, and what it has been told.
+/// The parent of the worker, and what it has learned.
 struct Parent<'a> {
     call: &'a Call,
     /// The items from here on are its own again.
@@ -268,9 +268,9 @@ fn a_slot_that_is_given_to_another_call_is_left_alone_by_the_one_before() {
         let worker = thread::spawn(move || {
             while let Ok(Some(seq)) = calls.recv() {
                 let slot = ClaimSlot::new(&theirs, seq);
-                assert!(slot.claim(0), "nobody has revoked it");
+                assert!(slot.claim(0), "it is not revoked");
                 outcome.send(seq).expect("the parent waits");
-                assert!(slot.finish(0), "nobody is condemned");
+                assert!(slot.finish(0), "none is condemned");
             }
         });
         for seq in [1, 65] {

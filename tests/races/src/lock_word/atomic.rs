@@ -43,8 +43,8 @@ impl AtomicU64 {
     }
 }
 
-/// Runs a model in every order, with so many switches between its threads that are not for want of something
-/// to do.
+/// Runs a model in every order, with at most `preemptions` switches between threads that could have
+/// continued.
 pub(crate) fn explore(preemptions: usize, model: impl Fn() + Copy + Send + Sync + 'static) {
     for before in [false, true] {
         FENCE_BEFORE.set(before);

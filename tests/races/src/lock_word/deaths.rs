@@ -1,4 +1,4 @@
-//! Processes take a lock in turn, and some are killed. Whoever waits gets it, and has it alone.
+//! Processes take a lock in turn, and some are killed. Each waiter gets it, and holds it alone.
 
 use std::sync::atomic as standard;
 
@@ -16,7 +16,7 @@ enum Killed {
     Never,
     /// It has taken the lock.
     Holding,
-    /// It has given the lock back, and has not rung.
+    /// It has released the lock, and has not rung.
     BeforeItRings,
     /// It has rung, and has not taken the mark down.
     AfterItRang,
@@ -29,9 +29,9 @@ use Killed::{AfterItRang, BeforeItRings, Holding, Never, Waiting};
 struct Lock {
     holder: AtomicU64,
     waiting: AtomicU64,
-    /// Loom watches that nobody touches it while another may do so.
+    /// Loom checks that no thread accesses it while another may do so.
     guarded: UnsafeCell<()>,
-    /// How many have had the lock.
+    /// How many processes have held the lock.
     had: standard::AtomicUsize,
     system: System,
 }
@@ -63,7 +63,7 @@ impl Lock {
     fn run(&self, own: u64, killed: Killed) {
         self.run_until_killed(own, killed);
         if killed != Never {
-            self.system.end(own); // Else it lives on, and has woken whom it had to.
+            self.system.end(own); // Otherwise it lives on, and has woken the waiters.
         }
     }
 
@@ -87,8 +87,8 @@ impl Lock {
     }
 }
 
-/// Runs so many processes in every order, with so many switches between them that are not for want of
-/// something to do.
+/// Runs the processes in every order, with at most `preemptions` switches between processes that could have
+/// continued.
 fn in_every_order(preemptions: usize, processes: &'static [Killed]) {
     explore(preemptions, move || run(processes));
 }
@@ -105,7 +105,8 @@ fn run(processes: &'static [Killed]) {
     for process in others {
         process.join().unwrap();
     }
-    // Who was not killed while it waited has had it: they end, or loom finds them waiting for ever.
+    // Each process that was not killed while it waited has held the lock. They end, or loom finds them
+    // waiting forever.
     let alive = processes.iter().filter(|killed| **killed != Waiting);
     assert!(lock.had.load(standard::Ordering::Relaxed) >= alive.count());
 }

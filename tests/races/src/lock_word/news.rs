@@ -1,5 +1,5 @@
 //! Processes wait for changes that others make, under the lock or without it, and some of these are killed.
-//! Whoever waits sees each change that was made.
+//! Each waiter sees each change that was made.
 
 use loom::sync::Arc;
 use loom::thread;
@@ -145,7 +145,7 @@ impl Guarded {
                         self.system.ring();
                         die();
                     });
-                    die(); // Nobody waited.
+                    die(); // None waited.
                 });
             }),
             DiesBeforeItChanges => until_it_dies(|| {
@@ -188,7 +188,7 @@ fn in_every_order(preemptions: usize, processes: &'static [Process]) {
         let others: Vec<_> = others.collect();
         guarded.run(1, processes[0], goal, watched);
         for process in others {
-            process.join().unwrap(); // Each ends, or loom finds it waiting for ever.
+            process.join().unwrap(); // Each ends, or loom finds it waiting forever.
         }
     });
 }

@@ -1,4 +1,4 @@
-//! Processes take permits and add them, and some are killed. Whoever waits gets one, if there is one.
+//! Processes take permits and add them, and some are killed. Each waiter gets a permit, if there is one.
 
 use std::sync::atomic as standard;
 
@@ -61,7 +61,7 @@ impl Semaphore {
             assert!(semaphore.slot(slot).begin_to_add(9));
             semaphore.slot(slot).add(9);
         }
-        // What is left was about to be added by one who has ended.
+        // A process that has ended was about to add the rest.
         for slot in free..slots {
             assert!(semaphore.slot(slot).begin_to_add(DEAD));
         }
@@ -177,7 +177,7 @@ impl Semaphore {
     }
 }
 
-/// So many slots, of which so many have a permit at first; at most so many can be had at one time.
+/// `slots` slots, `free` of which have a permit at first. At most `most` can be taken at one time.
 fn in_every_order(
     preemptions: usize,
     (slots, free, most): (usize, usize, usize),
@@ -193,7 +193,7 @@ fn in_every_order(
         let others: Vec<_> = others.collect();
         semaphore.run(1, processes[0]);
         for process in others {
-            process.join().unwrap(); // Each ends, or loom finds it waiting for ever.
+            process.join().unwrap(); // Each ends, or loom finds it waiting forever.
         }
     });
 }

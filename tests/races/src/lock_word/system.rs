@@ -17,7 +17,7 @@ pub(crate) struct System {
     happened: Condvar,
 }
 
-/// Somebody who listens, and has heard so many rings.
+/// A listener, and the number of rings that it has heard.
 pub(crate) struct Listener<'a> {
     system: &'a System,
     heard: u32,
