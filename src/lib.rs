@@ -114,8 +114,8 @@ mod backlog;
 mod executor;
 #[cfg(feature = "process")]
 mod function;
+// A plain build does not contain the guide.
 #[cfg(all(any(doc, doctest), feature = "multiprocessing", feature = "sync"))]
-// A plain build does not contain it.
 pub mod guide;
 #[doc(alias = "Manager")]
 #[cfg(feature = "multiprocessing")]
@@ -158,10 +158,13 @@ pub use crate::process::{
 };
 pub use crate::thread::{ThreadPermit, ThreadPoolBuilder, ThreadPoolExecutor};
 
-/// Makes this process able to have worker processes, and a worker process serve.
+/// Prepares this process for worker processes. Call it first in `main`.
 ///
-/// Call it first in `main`. In a worker, which is this same executable started again, it never
-/// returns: the worker ends here when its parent has no more work for it.
+/// A worker is this same executable, started again. There `init` runs the tasks and never returns: the worker
+/// exits when its parent has no more work for it. In any other process it returns at once.
+///
+/// # Platform
+/// Elsewhere than on Linux it does nothing.
 ///
 /// ```no_run
 /// fn main() {
@@ -181,9 +184,9 @@ pub fn init() {
     worker::serve_if_child();
 }
 
-/// Calls [`init`] before `main` runs: for test files, and for libraries, which do not own `main`.
+/// Calls [`init`] before `main` runs. For test files and libraries, which do not own `main`.
 ///
-/// A worker then serves before `main` and never reaches it.
+/// A worker then runs its tasks before `main`, and never reaches it.
 ///
 /// ```
 /// concurrent_futures::init_before_main!();

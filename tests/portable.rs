@@ -1,6 +1,8 @@
 //! A program that uses the crate without any `#[cfg]`, for whatever platform it is built. On Linux its tasks run in
 //! processes, elsewhere on threads.
 
+#![cfg(feature = "multiprocessing")]
+
 use std::error::Error;
 use std::io;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! Which types can move between threads and be shared among them, checked by the compiler; and which stay
 //! small enough to hold by the thousand.
+
 #![cfg(feature = "multiprocessing")]
-#![cfg(target_os = "linux")]
 
 use std::cell::Cell;
 use std::marker::PhantomData;
