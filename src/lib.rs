@@ -36,7 +36,7 @@
 //! # The parts
 //!
 //! - [`ProcessPoolExecutor`] runs tasks in worker processes. A worker is this executable, started again. A task
-//!   there may crash, hang or leak: its death is its own error, and a time-out or an abort ends it. A task is
+//!   there may crash, hang or leak: its death is its own error, and a timeout or an abort ends it. A task is
 //!   a function, or a closure that captures nothing. Its arguments and its result are types that serde can
 //!   write and read (see [`Data`]).
 //! - [`ThreadPoolExecutor`] runs tasks on tokio's blocking threads, a bounded number at a time. Its own methods

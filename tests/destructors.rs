@@ -123,3 +123,21 @@ async fn a_panic_as_a_mapped_closure_is_dropped_costs_no_other_task() {
     map_before_another_task(2).await;
     map_before_another_task(1).await;
 }
+
+#[tokio::test]
+async fn a_panic_as_a_cancelled_closure_is_dropped_reaches_no_other_caller() {
+    let pool = ThreadPoolExecutor::with_workers(1).expect("a pool");
+    let release = hold(&pool);
+    let captured = PanicsAtItsEnd;
+    let cancelled = pool.submit(move || drop(captured), ());
+    let other = pool.submit(|| 7, ());
+    let shutdown = pool.shutdown_with(Shutdown::new().cancel_pending(true));
+    let end = async {
+        assert!(cancelled.await.expect_err("it never ran").is_cancelled());
+        assert!(other.await.expect_err("it never ran").is_cancelled());
+        drop(release);
+    };
+    let (report, ()) = futures::future::join(shutdown, end).await;
+    // The task that holds the thread may or may not have begun.
+    assert_eq!(report.finished + report.cancelled, 3);
+}

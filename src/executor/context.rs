@@ -57,7 +57,7 @@ impl Context {
         self.worker_id
     }
 
-    /// Returns whether the task should end: it was cancelled, exceeded its time-out, or its pool is
+    /// Returns whether the task should end: it was cancelled, exceeded its timeout, or its pool is
     /// about to end it. A long function should ask from time to time and return if so: on a thread,
     /// which cannot be killed, and in a process if it has a
     /// [grace period](crate::TaskOptions::grace_period).
@@ -108,7 +108,7 @@ impl Context {
         self.traceparent.as_deref()
     }
 
-    /// Returns the end of the task's time-out, if it has one. A grace period starts there.
+    /// Returns the end of the task's timeout, if it has one. A grace period starts there.
     pub fn deadline(&self) -> Option<Instant> {
         self.deadline
     }

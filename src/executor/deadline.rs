@@ -1,4 +1,4 @@
-//! The time-out of a stream or a wait.
+//! The timeout of a stream or a wait.
 
 use std::pin::Pin;
 use std::task::{self, Poll};

@@ -308,7 +308,7 @@ impl fmt::Display for TaskError {
             }
             Cause::WorkerLost(death) => write!(f, "lost its worker: {death}"),
             Cause::TimedOut { limit } => {
-                write!(f, "gave no result within its time-out of {limit:?}; raise `timeout` if it needs longer")
+                write!(f, "gave no result within its timeout of {limit:?}; raise `timeout` if it needs longer")
             }
             Cause::Rejected(rejection) => write!(f, "was refused: {rejection}"),
             Cause::Shutdown if self.0.started => {
@@ -330,7 +330,7 @@ impl fmt::Display for Rejection {
             ),
             Self::WaitedTooLong { limit } => write!(
                 f,
-                "it waited longer than its queue time-out of {limit:?}; add workers, or raise `queue_timeout`"
+                "it waited longer than its queue timeout of {limit:?}; add workers, or raise `queue_timeout`"
             ),
             Self::NoRuntime => {
                 f.write_str("no tokio runtime is there to drive it; build the executor or submit within a runtime")

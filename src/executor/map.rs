@@ -198,7 +198,7 @@ impl<R> Map<R> {
     /// Limits the time of the whole stream, counted from the call of `map`. Then the stream yields one
     /// error, `is_timeout()`, and ends; submitted items are cancelled. Default: no limit.
     ///
-    /// The [`options`](Self::options) have a time-out for each item.
+    /// The [`options`](Self::options) have a timeout for each item.
     ///
     /// ```
     /// # use std::time::Duration;

@@ -86,7 +86,7 @@ impl TaskOptions {
     /// more than once. Each item of a `map` counts by itself. If all runs are lost, the error is that
     /// of the last.
     ///
-    /// A panic, a time-out, a cancel and a shutdown cause no other run. No effect on threads. Default:
+    /// A panic, a timeout, a cancel and a shutdown cause no other run. No effect on threads. Default:
     /// 0, a task runs at most once.
     ///
     /// ```

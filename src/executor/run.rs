@@ -17,7 +17,7 @@ use crate::panic;
 pub(crate) trait JobThread {
     fn worker_id(&self) -> u64;
 
-    /// Called before an item runs. Returns the end of its time-out.
+    /// Called before an item runs. Returns the end of its timeout.
     fn begin(
         &self,
         ticket: &Ticket,
@@ -223,7 +223,7 @@ where
         while let Some((args, item)) = self.next() {
             let finished = runner.tally.finished as u32;
             if finished > 0 && self.unstarted() == 0 {
-                // Before the last outcome: after it, the stream may be gone.
+                // Before the last outcome: after it, the stream may be dropped.
                 self.promise.took(finished, begun.elapsed());
             }
             // A panic as an outcome is dropped must not stop the other items.

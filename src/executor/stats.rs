@@ -31,7 +31,7 @@ pub struct Stats {
 pub struct Restarts {
     /// Exited, crashed, or were killed from outside.
     pub crashed: u64,
-    /// Killed because a task exceeded its time-out.
+    /// Killed because a task exceeded its timeout.
     pub timed_out: u64,
     /// Killed because a running task was cancelled.
     pub cancelled: u64,

@@ -68,7 +68,7 @@ where
 /// The future made by [`wait`].
 ///
 /// # Panics
-/// Polling it again after it returned its output panics. With a time-out, so does polling it outside
+/// Polling it again after it returned its output panics. With a timeout, so does polling it outside
 /// a tokio runtime with timers.
 #[must_use = "a wait does nothing until it is awaited"]
 pub struct Wait<F: Future> {
@@ -92,7 +92,7 @@ pub struct Waited<F, T> {
 }
 
 impl<F: Future> Wait<F> {
-    /// Limits the wait, counted from the call of [`wait`]. At the time-out it returns the outcomes that
+    /// Limits the wait, counted from the call of [`wait`]. At the timeout it returns the outcomes that
     /// are there, even if there are none.
     ///
     /// ```
@@ -267,7 +267,7 @@ where
 /// The stream made by [`as_completed`].
 ///
 /// # Panics
-/// Polling it with a time-out outside a tokio runtime with timers panics.
+/// Polling it with a timeout outside a tokio runtime with timers panics.
 #[must_use = "a stream does nothing until it is polled"]
 pub struct AsCompleted<F> {
     deadline: Deadline,
@@ -277,7 +277,7 @@ pub struct AsCompleted<F> {
 }
 
 impl<F> AsCompleted<F> {
-    /// Limits the wait, counted from the call of [`as_completed`]. At the time-out the stream yields the
+    /// Limits the wait, counted from the call of [`as_completed`]. At the timeout the stream yields the
     /// outcomes that are there, then one error, [`is_timeout`](TaskError::is_timeout). It drops the
     /// other handles and ends.
     ///
@@ -344,7 +344,7 @@ where
             return Poll::Ready(outcome);
         }
         if self.unseen.len() > 0 {
-            return Poll::Pending; // Some may be done, and precede the time-out.
+            return Poll::Pending; // Some may be done, and precede the timeout.
         }
         let limit = ready!(self.deadline.poll_passed(cx));
         self.over = true;

@@ -32,7 +32,7 @@
 //! ```
 //!
 //! There is no helper process, no server and, unless you choose one, no name. An object is memory and a few
-//! descriptors, which travel with it and which the kernel counts. It is gone when the last process that has it
+//! descriptors, which travel with it and which the kernel counts. It ends when the last process that has it
 //! exits or drops it, however that process ends. A killed process never keeps a lock, a permit or a place: the
 //! waiters watch the holders.
 //!

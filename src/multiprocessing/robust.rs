@@ -380,7 +380,7 @@ mod tests {
             for lock in [&one, &other] {
                 scope.spawn(|| {
                     for _ in 0..ROUNDS {
-                        let held = lock.blocking_lock(None).expect("no time-out");
+                        let held = lock.blocking_lock(None).expect("no timeout");
                         assert!(lock.try_lock().is_none());
                         add(lock);
                         drop(held);
@@ -416,7 +416,7 @@ mod tests {
         give_to(&process, &lock);
         // Not in this thread, which drives a runtime.
         let held = std::thread::scope(|scope| scope.spawn(|| lock.blocking_lock(None)).join());
-        let held = held.expect("no panic").expect("no time-out");
+        let held = held.expect("no panic").expect("no timeout");
         assert_eq!(held.abandoned_by(), Some(process.id()));
         give_to(&process, &lock);
         drop(held); // As in a fork of the holder: the fork does not hold the lock.
@@ -428,7 +428,7 @@ mod tests {
     async fn who_waits_for_a_change_looks_after_each_and_after_the_end_of_whom_it_watches() {
         let (one, other) = two();
         let change = |to| {
-            let mut held = other.blocking_lock(None).expect("no time-out");
+            let mut held = other.blocking_lock(None).expect("no timeout");
             held.announce();
             data(&other).store(to, Ordering::Relaxed);
         };
@@ -517,7 +517,7 @@ mod tests {
         let soon = Some(Duration::from_millis(2));
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                let mut held = other.blocking_lock(None).expect("no time-out");
+                let mut held = other.blocking_lock(None).expect("no timeout");
                 held.announce();
                 data(&other).store(7, Ordering::Relaxed);
             });

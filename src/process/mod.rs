@@ -168,8 +168,8 @@ impl ProcessPoolExecutor {
         Self::builder().max_workers(max_workers).build()
     }
 
-    /// Starts all workers and waits until they are ready. It also makes a pool try again that
-    /// has given up on its initializer.
+    /// Starts all workers and waits until they are ready. A pool that gave up on its initializer
+    /// tries again.
     ///
     /// # Errors
     /// `is_init_failed()` if a worker does not become ready; `is_shutdown()` after a shutdown; `is_rejected()`

@@ -105,7 +105,7 @@ struct TakenPlace {
 }
 
 enum PlaceEnd {
-    /// The runtime had ended before the task could begin.
+    /// The runtime ended before the task could start.
     NeverPolled,
     /// Why the worker ended, if there was one, and how many items it took along.
     Gone(Option<Departure>, usize),
@@ -490,7 +490,7 @@ impl SupervisedWorker {
         self.link.end(Ending::Protocol(what.to_owned()));
     }
 
-    /// Reads what a dead worker had sent, and what it had finished but not sent. A frame that its death cut off
+    /// Reads what a dead worker sent, and what it finished but did not send. A frame that its death cut off
     /// is dropped.
     fn read_rest_after_death(&mut self, pool: &Arc<Pool>) {
         loop {

@@ -43,7 +43,7 @@ use super::block::block_on;
 /// ```
 pub struct Queue<T> {
     state: Mutex<QueueState<T>>,
-    /// One permit for each item. Whoever acquires one finds an item, unless the queue is closed.
+    /// One permit for each item. A task that acquires one finds an item, unless the queue is closed.
     filled: Semaphore,
     /// One permit for each free place.
     room: Semaphore,

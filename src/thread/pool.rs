@@ -34,7 +34,7 @@ use crate::executor::{Executor, Intake, Stats};
 /// Its methods take closures that capture and need nothing of serde: `submit` one that is called
 /// once ([`FnOnce`]), `map` one that is called once an item ([`Fn`]).
 ///
-/// A thread cannot be killed. A task that was cancelled or exceeded its time-out runs on until its
+/// A thread cannot be killed. A task that was cancelled or exceeded its timeout runs on until its
 /// function returns, and its place stays taken. The function can ask
 /// [`worker::current`](crate::worker::current) whether it should end.
 ///

@@ -336,7 +336,7 @@ async fn a_map_timeout_yields_one_error_and_cancels_the_rest() {
             jump().await;
             let error = next(&mut results).await.unwrap().unwrap_err();
             assert!(error.is_timeout(), "{error}");
-            assert!(error.to_string().contains("time-out of 3600s"), "{error}");
+            assert!(error.to_string().contains("timeout of 3600s"), "{error}");
             assert!(next(&mut results).await.is_none());
             assert_cancelled(&executor, running, second).await;
         }

@@ -233,7 +233,7 @@ fn documented() -> Vec<(Value, &'static str)> {
         ),
         (
             json!({"kind": "timed_out", "limit": limit}),
-            "time-out of 3.5s",
+            "timeout of 3.5s",
         ),
         (
             json!({"kind": "rejected", "refusal": "queue_full", "capacity": 16}),

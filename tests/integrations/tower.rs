@@ -131,7 +131,7 @@ async fn load_shedding_time_outs_buffers_and_limits_compose() {
     let guest = gate.guest().await;
     let error = within(slow).await.expect_err("it took too long");
     assert!(error.is::<Elapsed>(), "{error}");
-    guest.gone().await; // The time-out has dropped the call, and that has freed its worker.
+    guest.gone().await; // The timeout has dropped the call, and that has freed its worker.
     assert_eq!(within(pool.submit(double, 4)).await.expect("a result"), 8);
     pool.shutdown().await;
 }

@@ -317,7 +317,7 @@ struct ValuePart {
 enum Read {
     All,
     Some,
-    /// Its sender has gone away, or has stopped sending it.
+    /// Its sender has ended, or has stopped sending it.
     Torn,
 }
 

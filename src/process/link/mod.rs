@@ -4,7 +4,7 @@
 //! One task does the rest (reading, remaining writes, timeouts, the end of the worker), in
 //! [`supervisor`](super::supervisor). Reading order:
 //!
-//! - this file: how calls are given; [`mod@write`]: writing to the socket; [`bulk`]: payloads that go through
+//! - this file: how calls are sent; [`mod@write`]: writing to the socket; [`bulk`]: payloads that go through
 //!   shared memory;
 //! - [`lane`]: the calls in flight, and the decisions about them;
 //! - [`settle`]: who gets an outcome, and what follows for the calls of a dead worker;
@@ -115,7 +115,7 @@ impl Link {
         self.wake.notified()
     }
 
-    /// Reserves the worker for a call, so that it does not look idle until the call is given.
+    /// Reserves the worker for a call, so that it does not look idle until the call is sent.
     pub(super) fn reserve(&self) {
         self.lock().reserved += 1;
     }

@@ -35,7 +35,7 @@ pub(in crate::process) struct Answered {
 
 /// What a dead worker leaves behind.
 pub(in crate::process) struct Remains {
-    /// Calls, or rests of calls, that it had not begun, and items to run again.
+    /// Calls, or rests of calls, that it did not start, and items to run again.
     pub(in crate::process) unstarted: Vec<EncodedCall>,
     /// The number of items that died with it.
     pub(in crate::process) lost: usize,
@@ -171,8 +171,8 @@ impl Link {
         Some(answered)
     }
 
-    /// Settles what a dead worker still had to answer, after all its answers were read. `loss` is the failure
-    /// of its running item.
+    /// Settles the calls that a dead worker did not answer, after all its answers were read. `loss` is the
+    /// failure of its running item.
     pub(in crate::process) fn settle_death(&self, loss: &Cause) -> Remains {
         let in_flight = {
             let mut lane = self.lock();

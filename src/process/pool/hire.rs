@@ -142,7 +142,7 @@ impl Pool {
         state.closed && state.backlog.is_empty()
     }
 
-    /// Starts all workers, and tries again if the pool had given up.
+    /// Starts all workers. Tries again if the pool gave up before.
     pub(in crate::process) async fn warm_up(&self) -> Result<(), TaskError> {
         let error = |cause| TaskError::new(TaskName::Function("warm_up"), false, cause);
         {

@@ -36,7 +36,7 @@ pub(in crate::process) enum StartError {
         mute: bool,
         stderr_tail: String,
     },
-    /// The fork server is gone and cannot be replaced.
+    /// The fork server has ended and cannot be replaced.
     ForkServerLost,
     /// The pool was shut down.
     Closed,
@@ -89,7 +89,7 @@ impl fmt::Display for StartError {
                 Ok(())
             }
             Self::ForkServerLost => f.write_str(
-                "the fork server is gone, and with StartMethod::Fork it cannot be replaced; \
+                "the fork server has ended, and with StartMethod::Fork it cannot be replaced; \
                  build a new pool, or use StartMethod::ForkServer",
             ),
             Self::Closed => f.write_str("the pool was shut down"),

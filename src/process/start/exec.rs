@@ -38,7 +38,7 @@ impl Surroundings {
         Ok((variables.into_iter().collect(), folder))
     }
 
-    /// Starts a process in the given role, with these as its stdin, stdout and stderr. Blocks for about a
+    /// Starts a process in the role `role`, with these as its stdin, stdout and stderr. Blocks for about a
     /// millisecond.
     pub(super) fn execute(
         &self,

@@ -45,7 +45,7 @@ enum ForkServerState {
     /// may have been dropped meanwhile.
     Meeting(ChildProcess),
     Ready(Arc<ForkServerProcess>),
-    /// It is gone, and cannot be replaced.
+    /// It has ended, and cannot be replaced.
     Lost,
     Closed,
 }
@@ -228,7 +228,7 @@ impl ForkServer {
         Err(failure)
     }
 
-    /// The state after a fork server is gone.
+    /// The state after a fork server has ended.
     fn without(&self) -> ForkServerState {
         match self.executes {
             Some(_) => ForkServerState::Absent,

@@ -29,7 +29,7 @@ pub(in crate::process) struct Recipe {
 }
 
 impl Recipe {
-    /// Executes a process in the given role, with these as its stdin, stdout and stderr.
+    /// Executes a process in the role `role`, with these as its stdin, stdout and stderr.
     pub(in crate::process) async fn execute(
         self: &Arc<Self>,
         role: Role,

@@ -1,5 +1,5 @@
-//! The identity of a process: a number that no other process has had since the system booted. A process id
-//! alone may belong to another process by the time it is used.
+//! The identity of a process: a number that no other process gets until the system boots again. A process
+//! id alone may belong to another process by the time it is used.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -131,7 +131,7 @@ mod tests {
         let identity = of(child.id());
         let pidfd = identity.watch().expect("descriptors").expect("it runs");
         assert!(!identity.has_ended() && !is_readable(&pidfd));
-        // As if it had ended, and this were a later process with its id.
+        // As if this were a later process with the id of one that has ended.
         let earlier = ProcessIdentity(identity.0 - (1 << PID_BITS));
         assert!(earlier.has_ended());
         // Without a known beginning, only the id counts.
