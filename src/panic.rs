@@ -112,6 +112,13 @@ pub(crate) fn catch<R>(function: impl FnOnce() -> R) -> Result<R, PanicReport> {
     })
 }
 
+/// Drops a value of the user. A panic of its destructor ends here.
+pub(crate) fn contain_drop<T>(value: T) {
+    if std::mem::needs_drop::<T>() {
+        let _ = catch(|| drop(value));
+    }
+}
+
 /// Polls `future`; a panic in it comes back as an error. The payload is dropped.
 #[cfg(feature = "process")]
 pub(crate) async fn contain<F: Future>(future: F) -> Result<F::Output, Panicked> {

@@ -13,6 +13,7 @@ use super::promise::{Owed, Promise, PromiseOf, Ticket};
 use super::room::Room;
 use super::run::{ItemRunner, JobThread, Share, SharedChunk, Tally};
 use super::task::Task;
+use crate::panic;
 
 /// Work that a thread of this process can run. Dropping it gives its caller an error.
 pub(crate) trait Work: Send {
@@ -102,7 +103,15 @@ where
     }
 
     fn fail(self: Box<Self>, cause: &Cause) {
-        self.owed.fail_rest(cause);
+        let Self {
+            function,
+            args,
+            owed,
+            ..
+        } = *self;
+        owed.fail_rest(cause);
+        panic::contain_drop(args);
+        panic::contain_drop(function);
     }
 
     fn open(self: Box<Self>) -> OpenWork {
@@ -158,7 +167,8 @@ where
         } = *self;
         let promise = owed.promise().clone();
         let mut runner = ItemRunner::new(&promise, seat);
-        for args in items {
+        let mut items = items.into_iter();
+        for args in items.by_ref() {
             if promise.ticket().is_closed() {
                 break;
             }
@@ -171,11 +181,21 @@ where
                 result
             });
         }
+        panic::contain_drop(items);
+        panic::contain_drop(function);
         runner.tally
     }
 
     fn fail(self: Box<Self>, cause: &Cause) {
-        self.owed.fail_rest(cause);
+        let Self {
+            function,
+            items,
+            owed,
+            ..
+        } = *self;
+        owed.fail_rest(cause);
+        panic::contain_drop(items);
+        panic::contain_drop(function);
     }
 
     fn open(self: Box<Self>) -> OpenWork {

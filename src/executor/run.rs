@@ -117,30 +117,36 @@ pub(crate) trait SharedChunk: Send + Sync {
 
 /// A part of a chunk.
 pub(super) struct Share<F, A, M, P: Promise> {
-    function: F,
     promise: Arc<P>,
-    rest: Mutex<ChunkRest<A, P>>,
+    rest: Mutex<ChunkRest<F, A, P>>,
     marker: PhantomData<fn() -> M>,
 }
 
 /// The items that are not begun.
-struct ChunkRest<A, P: Promise> {
+struct ChunkRest<F, A, P: Promise> {
+    /// `None` once no item needs it. What a function captured is dropped where its panic is contained, and
+    /// not with the part, which the executor drops between two jobs.
+    function: Option<F>,
     args: VecDeque<A>,
     owed: Owed<P>,
     /// When an idle thread last looked, and how many items there were.
     seen: Option<(Instant, usize)>,
 }
 
-impl<A, P: Promise> ChunkRest<A, P> {
-    fn new(args: VecDeque<A>, owed: Owed<P>) -> Self {
-        let seen = None;
-        Self { args, owed, seen }
+impl<F: Clone, A, P: Promise> ChunkRest<F, A, P> {
+    fn new(function: Option<F>, args: VecDeque<A>, owed: Owed<P>) -> Self {
+        Self {
+            function,
+            args,
+            owed,
+            seen: None,
+        }
     }
 
     /// Takes out all items but the first `keep`.
     fn split_off(&mut self, keep: usize) -> Self {
         let owed = self.owed.split_off(self.owed.next() + keep as u32);
-        Self::new(self.args.split_off(keep), owed)
+        Self::new(self.function.clone(), self.args.split_off(keep), owed)
     }
 
     /// Whether its items have been slow since the last look.
@@ -160,17 +166,20 @@ impl<A, P: Promise> ChunkRest<A, P> {
     }
 }
 
-impl<F, A, M, P: Promise> Share<F, A, M, P> {
+impl<F: Clone, A, M, P: Promise> Share<F, A, M, P> {
     pub(super) fn new(function: F, args: VecDeque<A>, owed: Owed<P>) -> Self {
+        Self::of(ChunkRest::new(Some(function), args, owed))
+    }
+
+    fn of(rest: ChunkRest<F, A, P>) -> Self {
         Self {
-            function,
-            promise: owed.promise().clone(),
-            rest: Mutex::new(ChunkRest::new(args, owed)),
+            promise: rest.owed.promise().clone(),
+            rest: Mutex::new(rest),
             marker: PhantomData,
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, ChunkRest<A, P>> {
+    fn lock(&self) -> MutexGuard<'_, ChunkRest<F, A, P>> {
         self.rest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -206,6 +215,9 @@ where
     }
 
     fn run(&self, seat: &dyn JobThread) -> Tally {
+        let Some(function) = self.lock().function.clone() else {
+            return Tally::default(); // All its items have failed.
+        };
         let mut runner = ItemRunner::new(&self.promise, seat);
         let begun = Instant::now();
         while let Some((args, item)) = self.next() {
@@ -215,8 +227,11 @@ where
                 self.promise.took(finished, begun.elapsed());
             }
             // A panic as an outcome is dropped must not stop the other items.
-            let _ = panic::catch(|| runner.run(item, || self.function.call_item(args)));
+            let _ = panic::catch(|| runner.run(item, || function.call_item(args)));
         }
+        panic::contain_drop(function);
+        let kept = self.lock().function.take();
+        panic::contain_drop(kept);
         runner.tally
     }
 
@@ -226,17 +241,23 @@ where
             return None;
         }
         let keep = rest.args.len() / 2;
-        let ChunkRest { args, owed, .. } = rest.split_off(keep);
+        let half = rest.split_off(keep);
         if let Some((_, left)) = &mut rest.seen {
             *left = keep;
         }
-        Some(Arc::new(Self::new(self.function.clone(), args, owed)))
+        Some(Arc::new(Self::of(half)))
     }
 
     fn fail(&self, cause: &Cause) -> usize {
-        let ChunkRest { args, owed, .. } = self.lock().split_off(0);
+        let mut rest = self.lock();
+        let args = std::mem::take(&mut rest.args);
+        let next = rest.owed.next();
+        let owed = rest.owed.split_off(next);
+        let function = rest.function.take();
+        drop(rest);
         let count = owed.fail_rest(cause);
-        drop(args);
+        panic::contain_drop(args);
+        panic::contain_drop(function);
         count
     }
 }
