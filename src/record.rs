@@ -1,8 +1,9 @@
 //! Reports as data: serde's two traits for structs of named fields and for enums of plain words.
 //!
 //! A field keeps its name from the struct. A reader takes the fields in any order and ignores unknown
-//! ones. A format without names (bincode, postcard) holds them in the order of the
-//! `record!` line, so a new field goes to the end of that line and has a default.
+//! ones. A list without names holds them in the order of the `record!` line, so a new field goes to the
+//! end of that line and has a default: a reader takes a shorter list and a longer one. A format that
+//! writes no length either (bincode, postcard) is read only by the version that wrote it.
 //!
 //! Two macros rather than `#[derive]`: `serde_derive` would be one more crate in every build, for seven
 //! types.
@@ -42,6 +43,7 @@ macro_rules! record {
                         mut fields: A,
                     ) -> Result<$Type, A::Error> {
                         $(let $field = fields.next_element()?;)*
+                        while fields.next_element::<serde::de::IgnoredAny>()?.is_some() {}
                         Ok($Type { $($field: $crate::record::given!($field $(, $default)?)),* })
                     }
 
@@ -244,6 +246,9 @@ mod tests {
         assert_eq!(by_position(&[1, 2, 3]), Ok(Point { x: 1, y: 2, z: 3 }));
         // Written before there was a `z`.
         assert_eq!(by_position(&[1, 2]), Ok(Point { x: 1, y: 2, z: 7 }));
+        // Written when there is more than `z`.
+        let longer = rmp_serde::from_slice(&[0x94, 1, 2, 3, 4]);
+        assert_eq!(longer.expect("a point"), Point { x: 1, y: 2, z: 3 });
         assert!(by_position(&[1]).is_err());
     }
 

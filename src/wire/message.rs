@@ -394,7 +394,7 @@ const TEXT: usize = 64 * 1024;
 
 /// Text in place of a value.
 pub(crate) fn put_text(out: &mut Chain, text: &str) {
-    codec::put(cut(text), out).expect("text can be encoded");
+    codec::put(cut(text, TEXT), out).expect("text can be encoded");
 }
 
 /// A panic report in place of a value.
@@ -402,17 +402,18 @@ pub(crate) fn put_panic(out: &mut Chain, report: &PanicReport) {
     let location = report
         .location
         .as_ref()
-        .map(|at| (cut(at.file()), at.line(), at.column()));
+        .map(|at| (cut(at.file(), TEXT), at.line(), at.column()));
     let fields = (
-        cut(&report.message),
+        cut(&report.message, TEXT),
         location,
-        report.backtrace.as_deref().map(cut),
+        report.backtrace.as_deref().map(|text| cut(text, TEXT)),
     );
     codec::put(fields, out).expect("text and numbers can be encoded");
 }
 
-fn cut(text: &str) -> String {
-    let mut ends = (0..=TEXT.min(text.len())).rev();
+/// The text, cut at a character if it has more than `most` bytes.
+pub(crate) fn cut(text: &str, most: usize) -> String {
+    let mut ends = (0..=most.min(text.len())).rev();
     let end = ends.find(|end| text.is_char_boundary(*end));
     text[..end.unwrap_or(0)].to_owned()
 }

@@ -102,12 +102,6 @@ impl FieldValues {
     }
 }
 
-fn cut(text: &str) -> String {
-    let mut ends = (0..=TEXT.min(text.len())).rev();
-    let end = ends.find(|end| text.is_char_boundary(*end));
-    text[..end.unwrap_or(0)].to_owned()
-}
-
 impl Visit for FieldValues {
     fn record_i64(&mut self, field: &Field, value: i64) {
         self.put(field, FieldValue::Signed(value));
@@ -126,10 +120,13 @@ impl Visit for FieldValues {
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.put(field, FieldValue::Text(cut(value)));
+        self.put(field, FieldValue::Text(message::cut(value, TEXT)));
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.put(field, FieldValue::Debug(cut(&format!("{value:?}"))));
+        self.put(
+            field,
+            FieldValue::Debug(message::cut(&format!("{value:?}"), TEXT)),
+        );
     }
 }

@@ -32,11 +32,8 @@ enum StdioKind {
     Inherit,
     Null,
     Piped,
-    #[cfg_attr(
-        not(target_os = "linux"),
-        expect(dead_code, reason = "nothing has a descriptor there")
-    )]
-    Fd(OwnedFd),
+    #[cfg(unix)]
+    Fd(std::os::fd::OwnedFd),
 }
 
 impl Stdio {
@@ -62,6 +59,7 @@ impl Stdio {
         Ok(match self.0 {
             StdioKind::Null => (None, None),
             StdioKind::Inherit => (Some(sys::own_stream(&io::stdin())?), None),
+            #[cfg(unix)]
             StdioKind::Fd(fd) => (Some(sys::above_standard_streams(fd)?), None),
             StdioKind::Piped => {
                 let (theirs, ours) = sys::pipe_to_child()?;
@@ -75,6 +73,7 @@ impl Stdio {
         Ok(match self.0 {
             StdioKind::Null => (sys::nowhere()?, None),
             StdioKind::Inherit => (sys::own_stream(own)?, None),
+            #[cfg(unix)]
             StdioKind::Fd(fd) => (sys::above_standard_streams(fd)?, None),
             StdioKind::Piped => {
                 let (ours, theirs) = sys::pipe_from_child()?;
@@ -84,8 +83,8 @@ impl Stdio {
     }
 }
 
-#[cfg(target_os = "linux")]
-impl<T: Into<OwnedFd>> From<T> for Stdio {
+#[cfg(unix)]
+impl<T: Into<std::os::fd::OwnedFd>> From<T> for Stdio {
     fn from(stream: T) -> Self {
         Self(StdioKind::Fd(stream.into()))
     }

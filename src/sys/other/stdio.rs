@@ -50,8 +50,9 @@ pub(crate) fn own_stream(_: &impl AsFd) -> io::Result<OwnedFd> {
     Err(unsupported())
 }
 
-pub(crate) fn above_standard_streams(fd: OwnedFd) -> io::Result<OwnedFd> {
-    Ok(fd)
+/// Takes any descriptor: a Unix program has std's.
+pub(crate) fn above_standard_streams<Fd>(_: Fd) -> io::Result<OwnedFd> {
+    Err(unsupported())
 }
 
 pub(crate) fn nowhere() -> io::Result<OwnedFd> {
