@@ -247,7 +247,7 @@ mod tests {
         // Written before there was a `z`.
         assert_eq!(by_position(&[1, 2]), Ok(Point { x: 1, y: 2, z: 7 }));
         // Written when there is more than `z`.
-        let longer = rmp_serde::from_slice(&[0x94, 1, 2, 3, 4]);
+        let longer = rmp_serde::from_slice::<Point>(&[0x94, 1, 2, 3, 4]);
         assert_eq!(longer.expect("a point"), Point { x: 1, y: 2, z: 3 });
         assert!(by_position(&[1]).is_err());
     }
