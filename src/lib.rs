@@ -85,7 +85,8 @@
 //! says what to use instead. A [`std::io::Error`] has the kind [`Unsupported`](std::io::ErrorKind::Unsupported); any other
 //! error is `is_unsupported()`. So a portable program needs no `#[cfg]`:
 //!
-//! ```no_run
+#![cfg_attr(feature = "process", doc = "```no_run")]
+#![cfg_attr(not(feature = "process"), doc = "```text")]
 //! use std::sync::Arc;
 //! use concurrent_futures::{BuildError, Executor, ProcessPoolExecutor, ThreadPoolExecutor};
 //!
