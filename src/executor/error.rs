@@ -455,10 +455,12 @@ impl<A> Error for TrySubmitError<A> {}
 /// assert!(error.is_invalid_setting());
 /// assert_eq!(error.to_string(), "max_workers is 0; an executor needs at least one worker");
 /// ```
-#[derive(Clone, Debug)]
+///
+/// `Debug` prints the same text, because a `main` that returns the error prints it by `Debug`.
+#[derive(Clone)]
 pub struct BuildError(pub(crate) BuildFailure);
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[cfg_attr(
     not(feature = "process"),
     allow(dead_code, reason = "some failures need worker processes")
@@ -510,6 +512,12 @@ impl fmt::Display for BuildError {
                  or put concurrent_futures::init_before_main!() in a test file",
             ),
         }
+    }
+}
+
+impl fmt::Debug for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "BuildError({self})")
     }
 }
 
