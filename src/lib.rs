@@ -40,7 +40,7 @@
 //!   a function, or a closure that captures nothing. Its arguments and its result are types that serde can
 //!   write and read (see [`Data`]).
 //! - [`ThreadPoolExecutor`] runs tasks on tokio's blocking threads, a bounded number at a time. Its own methods
-//!   accept closures that capture and arguments of any type.
+//!   accept closures that capture and arguments of any `Send` type.
 //! - Both implement [`Executor`]. [`ExecutorExt`] has the calls: `submit`, `map`, `reserve`, `shutdown`. An
 //!   `Arc<dyn Executor>` lets configuration choose.
 //! - [`JoinHandle`] awaits one task, follows its progress and aborts it. [`wait`] and [`as_completed`] await
