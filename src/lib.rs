@@ -74,9 +74,10 @@
 //!
 //! # Runtimes
 //!
-//! Build, use and drop a pool inside or outside of a tokio runtime. A pool runs on the runtime of the last
-//! `submit`, or else on the one it was built in. That runtime needs its I/O and time drivers (`enable_all`). When
-//! the runtime ends, its workers end too; the next `submit` from another runtime starts new ones.
+//! A pool runs on the tokio runtime of the last `submit`, or else on the one it was built in. It may be built and
+//! dropped outside of a runtime, and a thread without one may submit. Without any runtime, a task's error is
+//! `is_rejected()`. The runtime needs its I/O and time drivers (`enable_all`). When it ends, its workers end too; the
+//! next `submit` from another runtime starts new ones.
 //!
 //! # Platforms
 //!
