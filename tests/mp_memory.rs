@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use concurrent_futures::multiprocessing::SharedMemory;
 use concurrent_futures::{Executor as _, ExecutorExt as _, Shutdown, StartMethod};
+use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, setrlimit};
 
 use self::alone::{alone, children, descriptors};
@@ -57,7 +58,8 @@ fn is_gone(name: &str) -> bool {
     let same = || {
         fs::metadata(&path).is_ok_and(|named| named.ino() == left.metadata().expect("a file").ino())
     };
-    left.try_lock().is_err() || !same()
+    let exclusive = FlockOperation::NonBlockingLockExclusive;
+    flock(&left, exclusive).is_err() || !same()
 }
 
 /// A process that is being started has all that its parent has open until it executes its program, so memory

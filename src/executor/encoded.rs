@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::data::{Arguments, Data};
 use super::decoded::PromiseEncoded;
-use super::erased::{ChunkCalls, OneCall, ThreadJob, ThreadWork, Work};
+use super::erased::{ChunkCalls, OneCall, ThreadJob, Work};
 use super::error::Cause;
 use super::mapper::Mapper;
 use super::promise::{Owed, Promise, PromiseOf, Ticket};
@@ -36,9 +36,6 @@ pub(crate) trait Portable: Work {
     /// Turns it into calls, each of at most `limit` bytes. An item that cannot be encoded fails by
     /// itself.
     fn encode(self: Box<Self>, limit: usize, emit: &mut dyn FnMut(EncodedCall));
-
-    /// Keeps it in this process.
-    fn into_thread_work(self: Box<Self>) -> ThreadWork;
 }
 
 impl Job {
@@ -49,7 +46,7 @@ impl Job {
     /// The same job, to run in this process.
     pub(crate) fn into_thread_job(self) -> ThreadJob {
         ThreadJob {
-            work: self.work.into_thread_work(),
+            work: self.work,
             room: self.room,
         }
     }
@@ -74,10 +71,6 @@ where
     fn encode(self: Box<Self>, limit: usize, emit: &mut dyn FnMut(EncodedCall)) {
         let args = std::iter::once(self.args);
         encode_items(&self.function, args, self.owed, limit, emit);
-    }
-
-    fn into_thread_work(self: Box<Self>) -> ThreadWork {
-        ThreadWork::One(self)
     }
 }
 
@@ -116,10 +109,6 @@ where
             limit,
             emit,
         );
-    }
-
-    fn into_thread_work(self: Box<Self>) -> ThreadWork {
-        ThreadWork::Chunk(self)
     }
 }
 

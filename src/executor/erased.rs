@@ -28,42 +28,23 @@ pub(crate) trait Work: Send {
 
     /// Fails all its items, none of them started.
     fn fail(self: Box<Self>, cause: &Cause);
+
+    /// Leaves the queue: a chunk of several items can then be shared among threads.
+    fn open(self: Box<Self>) -> OpenWork;
 }
 
-/// A chunk, which several threads can run together.
-pub(crate) trait ChunkWork: Work {
-    /// Opens it to several threads.
-    fn share(self: Box<Self>) -> Arc<dyn SharedChunk>;
-}
-
-/// What a thread pool runs.
-pub(crate) enum ThreadWork {
+/// Work that has left the queue.
+pub(crate) enum OpenWork {
+    /// One thread runs it.
     One(Box<dyn Work>),
-    Chunk(Box<dyn ChunkWork>),
+    /// A chunk, or a part of one, which several threads can run together.
+    Chunk(Arc<dyn SharedChunk>),
 }
 
 /// Work for a thread pool, with its room in the queue.
 pub(crate) struct ThreadJob {
-    pub(crate) work: ThreadWork,
+    pub(crate) work: Box<dyn Work>,
     pub(crate) room: Room,
-}
-
-impl ThreadWork {
-    /// A view of it that is the same for both.
-    pub(crate) fn as_work(&self) -> &dyn Work {
-        match self {
-            Self::One(call) => &**call,
-            Self::Chunk(chunk) => &**chunk,
-        }
-    }
-
-    /// As `as_work`, to run or fail it.
-    pub(crate) fn into_work(self) -> Box<dyn Work> {
-        match self {
-            Self::One(call) => call,
-            Self::Chunk(chunk) => chunk,
-        }
-    }
 }
 
 /// One call. Its function may capture, and is called once.
@@ -87,8 +68,9 @@ impl<F, A, M, P: Promise> OneCall<F, A, M, P> {
 
 impl<F, A, M, P> Work for OneCall<F, A, M, P>
 where
-    F: Task<A, M> + Send,
-    A: Send,
+    F: Task<A, M> + Send + 'static,
+    A: Send + 'static,
+    M: 'static,
     P: PromiseOf<F::Output> + 'static,
 {
     fn ticket(&self) -> &Ticket {
@@ -122,6 +104,10 @@ where
     fn fail(self: Box<Self>, cause: &Cause) {
         self.owed.fail_rest(cause);
     }
+
+    fn open(self: Box<Self>) -> OpenWork {
+        OpenWork::One(self)
+    }
 }
 
 /// The calls of one function that travel together.
@@ -147,7 +133,8 @@ impl<F, A, M, P: Promise> ChunkCalls<F, A, M, P> {
 impl<F, A, M, P> Work for ChunkCalls<F, A, M, P>
 where
     F: Mapper<A, M>,
-    A: Send,
+    A: Send + 'static,
+    M: 'static,
     P: PromiseOf<F::Output> + 'static,
 {
     fn ticket(&self) -> &Ticket {
@@ -190,16 +177,15 @@ where
     fn fail(self: Box<Self>, cause: &Cause) {
         self.owed.fail_rest(cause);
     }
-}
 
-impl<F, A, M, P> ChunkWork for ChunkCalls<F, A, M, P>
-where
-    F: Mapper<A, M>,
-    A: Send + 'static,
-    M: 'static,
-    P: PromiseOf<F::Output> + 'static,
-{
-    fn share(self: Box<Self>) -> Arc<dyn SharedChunk> {
-        Arc::new(Share::new(self.function, self.items.into(), self.owed))
+    fn open(self: Box<Self>) -> OpenWork {
+        if self.items.len() < 2 {
+            return OpenWork::One(self);
+        }
+        OpenWork::Chunk(Arc::new(Share::new(
+            self.function,
+            self.items.into(),
+            self.owed,
+        )))
     }
 }

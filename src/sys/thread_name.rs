@@ -55,10 +55,8 @@ fn cut(name: &str) -> &str {
     &name[..end.unwrap_or(0)]
 }
 
-#[cfg(all(test, not(properties)))]
+#[cfg(all(test, target_os = "linux", not(properties)))]
 mod tests {
-    #![cfg(target_os = "linux")]
-
     use super::*;
 
     #[test]

@@ -17,12 +17,12 @@ use crate::alarm::Alarm;
 use crate::backlog::{Backlog, Pending};
 #[cfg(feature = "process")]
 use crate::executor::encoded::Job;
-use crate::executor::erased::{ThreadJob, ThreadWork, Work};
+use crate::executor::erased::{OpenWork, ThreadJob};
 use crate::executor::error::{Cause, Rejection, TaskError};
 use crate::executor::options::{Shutdown, ShutdownReport};
 use crate::executor::promise::{TaskOwner, Terms, Ticket};
 use crate::executor::room::{Room, Rooms};
-use crate::executor::run::{SharedChunk, Tally};
+use crate::executor::run::Tally;
 use crate::executor::{Executor, Intake, Stats};
 use crate::observe::Meter;
 
@@ -62,7 +62,7 @@ struct WaitingJob {
 
 impl Pending for WaitingJob {
     fn ticket(&self) -> &Ticket {
-        self.job.work.as_work().ticket()
+        self.job.work.ticket()
     }
 
     fn first_item(&self) -> u32 {
@@ -70,20 +70,13 @@ impl Pending for WaitingJob {
     }
 
     fn items(&self) -> u32 {
-        self.job.work.as_work().items()
+        self.job.work.items()
     }
-}
-
-/// Work for a seat.
-pub(super) enum SeatWork {
-    Job(Box<dyn Work>),
-    /// A chunk, or a part of one that another seat runs.
-    Part(Arc<dyn SharedChunk>),
 }
 
 /// What a seat does next.
 pub(super) enum Next {
-    Work(SeatWork),
+    Work(OpenWork),
     /// Look for work while the count of news stays the same.
     Look(usize),
     /// Park its thread. With `watch`, look again soon: others run chunks that it may share.
@@ -108,28 +101,20 @@ type Left = (Room, Option<Box<Alarm>>);
 
 impl CoreState {
     /// Finds work for a seat. Also returns what the job held while it waited.
-    fn find(&mut self, seat: u64) -> Option<(SeatWork, Option<Left>)> {
+    fn find(&mut self, seat: u64) -> Option<(OpenWork, Option<Left>)> {
         if let Some(popped) = self.backlog.pop() {
             let WaitingJob { job, _expiry } = popped.entry;
-            let work = match job.work {
-                ThreadWork::Chunk(chunk) if popped.items > 1 => SeatWork::Part(chunk.share()),
-                work => SeatWork::Job(work.into_work()),
+            let work = job.work.open();
+            let chunk = match &work {
+                OpenWork::One(_) => None,
+                OpenWork::Chunk(chunk) => Some(chunk.clone()),
             };
-            self.seats.run(seat, popped.ticket, work.part());
+            self.seats.run(seat, popped.ticket, chunk);
             return Some((work, Some((job.room, _expiry))));
         }
         let part = self.seats.chunks().find_map(|chunk| chunk.split())?;
         self.seats.run(seat, part.ticket().id(), Some(part.clone()));
-        Some((SeatWork::Part(part), None))
-    }
-}
-
-impl SeatWork {
-    fn part(&self) -> Option<Arc<dyn SharedChunk>> {
-        match self {
-            Self::Job(_) => None,
-            Self::Part(part) => Some(part.clone()),
-        }
+        Some((OpenWork::Chunk(part), None))
     }
 }
 
@@ -214,7 +199,7 @@ impl Core {
                 }
             };
         };
-        let can_share = matches!(&work, SeatWork::Part(part) if part.unstarted() > 1);
+        let can_share = matches!(&work, OpenWork::Chunk(part) if part.unstarted() > 1);
         if can_share || !state.backlog.is_empty() {
             self.call(state);
         } else {
@@ -275,7 +260,7 @@ impl Core {
         let mut count = chunks.iter().map(|chunk| chunk.fail(cause)).sum();
         for waiting in pending {
             count += waiting.items() as usize;
-            waiting.job.work.into_work().fail(cause);
+            waiting.job.work.fail(cause);
         }
         count
     }
@@ -284,25 +269,21 @@ impl Core {
     fn expire(&self, ticket: &Ticket, limit: Duration) {
         let expired = self.lock().backlog.remove(ticket);
         for waiting in expired {
-            let work = waiting.job.work.into_work();
-            work.fail(&Cause::Rejected(Rejection::WaitedTooLong { limit }));
+            let cause = Cause::Rejected(Rejection::WaitedTooLong { limit });
+            waiting.job.work.fail(&cause);
         }
     }
 
     /// Queues a job, and calls a seat for it.
     pub(super) fn spawn(&self, job: ThreadJob) {
-        let work = job.work.as_work();
-        let ticket = work.ticket();
+        let ticket = job.work.ticket();
         ticket.accept(&self.terms);
         if self.runtime.is_none() && Handle::try_current().is_err() {
-            return job
-                .work
-                .into_work()
-                .fail(&Cause::Rejected(Rejection::NoRuntime));
+            return job.work.fail(&Cause::Rejected(Rejection::NoRuntime));
         }
         let expiry = ticket.queue_timeout().and_then(|limit| {
             let core = self.me.clone();
-            let promise = work.promise();
+            let promise = job.work.promise();
             let expire = move || {
                 if let Some(core) = core.upgrade() {
                     core.expire(promise.ticket(), limit);
@@ -317,7 +298,7 @@ impl Core {
         let mut state = self.lock();
         if state.closed {
             drop(state);
-            return job.work.into_work().fail(&Cause::Shutdown);
+            return job.work.fail(&Cause::Shutdown);
         }
         state.backlog.push(WaitingJob {
             job,

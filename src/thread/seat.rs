@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
-use super::core::{Core, Idle, Next, SeatWork};
+use super::core::{Core, Idle, Next};
 use crate::alarm::Alarm;
+use crate::executor::erased::OpenWork;
 use crate::executor::error::{Cause, InitFailure};
 use crate::executor::promise::{Promise, Ticket};
 use crate::executor::run::{self, NAP, Tally};
@@ -83,20 +84,20 @@ impl TakenSeat {
         self.core.next(self.id, done, idle)
     }
 
-    fn work(&self, work: SeatWork) -> Tally {
+    fn work(&self, work: OpenWork) -> Tally {
         if let Err(failure) = self.initialize() {
             let cause = Cause::InitFailed(*failure);
             match work {
-                SeatWork::Job(work) => work.fail(&cause),
-                SeatWork::Part(part) => drop(part.fail(&cause)),
+                OpenWork::One(work) => work.fail(&cause),
+                OpenWork::Chunk(chunk) => drop(chunk.fail(&cause)),
             }
             self.core.fail_pending(&cause);
             return Tally::default();
         }
         // A panic as user values are dropped must not cost the executor a seat.
         let tally = panic::catch(|| match work {
-            SeatWork::Job(work) => work.run(self),
-            SeatWork::Part(part) => part.run(self),
+            OpenWork::One(work) => work.run(self),
+            OpenWork::Chunk(chunk) => chunk.run(self),
         });
         tally.unwrap_or_default()
     }

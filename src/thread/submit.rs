@@ -6,7 +6,7 @@ use futures::future::BoxFuture;
 
 use super::core::Core;
 use crate::executor::Intake as _;
-use crate::executor::erased::{ChunkWork, OneCall, ThreadJob, ThreadWork};
+use crate::executor::erased::{OneCall, ThreadJob, Work};
 use crate::executor::error::TaskError;
 use crate::executor::feed::Destination;
 use crate::executor::handle::{JoinHandle, OutcomeCell};
@@ -34,7 +34,7 @@ where
     match room {
         Ok(room) => {
             let call = OneCall::new(function, args, cell.clone());
-            let work = ThreadWork::One(Box::new(call));
+            let work = Box::new(call);
             core.spawn(ThreadJob { work, room });
         }
         Err(refusal) => cell.refuse(&refusal),
@@ -43,14 +43,14 @@ where
 }
 
 /// A map holds the core alone: so it sees that its executor is dropped.
-impl<W: ChunkWork + 'static> Destination<W> for Arc<Core> {
+impl<W: Work + 'static> Destination<W> for Arc<Core> {
     fn room(&self) -> BoxFuture<'static, Result<Room, TaskError>> {
         let core = self.clone();
         Box::pin(async move { core.as_ref().room().await })
     }
 
     fn send(&self, chunk: W, room: Room) {
-        let work = ThreadWork::Chunk(Box::new(chunk));
+        let work = Box::new(chunk);
         self.spawn(ThreadJob { work, room });
     }
 }
