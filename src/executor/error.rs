@@ -299,7 +299,16 @@ impl fmt::Display for TaskError {
         } else {
             "before it started"
         };
-        write!(f, "task `{}` ", self.task_name())?;
+        let name = self.task_name();
+        // A task's own timeout counts from its start. This one belongs to a stream of results.
+        if let (false, Cause::TimedOut { limit }) = (self.0.started, &self.0.cause) {
+            return write!(
+                f,
+                "`{name}`: the stream of results did not end within its timeout of {limit:?}; raise the `timeout` \
+                 of the stream if it needs longer"
+            );
+        }
+        write!(f, "task `{name}` ")?;
         match &self.0.cause {
             Cause::Cancelled => write!(f, "was cancelled {when}"),
             Cause::Panic(panic) => write!(f, "{panic}"),
