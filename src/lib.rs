@@ -40,7 +40,7 @@
 //!   a function, or a closure that captures nothing. Its arguments and its result are types that serde can
 //!   write and read (see [`Data`]).
 //! - [`ThreadPoolExecutor`] runs tasks on tokio's blocking threads, a bounded number at a time. Its own methods
-//!   accept closures that capture and arguments of any type.
+//!   accept closures that capture and arguments of any `Send` type.
 //! - Both implement [`Executor`]. [`ExecutorExt`] has the calls: `submit`, `map`, `reserve`, `shutdown`. An
 //!   `Arc<dyn Executor>` lets configuration choose.
 //! - [`JoinHandle`] awaits one task, follows its progress and aborts it. [`wait`] and [`as_completed`] await
@@ -74,9 +74,10 @@
 //!
 //! # Runtimes
 //!
-//! Build, use and drop a pool inside or outside of a tokio runtime. A pool runs on the runtime of the last
-//! `submit`, or else on the one it was built in. That runtime needs its I/O and time drivers (`enable_all`). When
-//! the runtime ends, its workers end too; the next `submit` from another runtime starts new ones.
+//! A pool runs on the tokio runtime of the last `submit`, or else on the one it was built in. It may be built and
+//! dropped outside of a runtime, and a thread without one may submit. Without any runtime, a task's error is
+//! `is_rejected()`. The runtime needs its I/O and time drivers (`enable_all`). When it ends, its workers end too; the
+//! next `submit` from another runtime starts new ones.
 //!
 //! # Platforms
 //!

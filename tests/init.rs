@@ -25,6 +25,11 @@ async fn a_pool_without_init_is_one_clear_error_and_no_process() {
     let error = ProcessPoolExecutor::new().expect_err("init was not called");
     assert!(error.is_not_initialized(), "{error}");
     assert!(error.to_string().contains("first line of main"), "{error}");
+    // What `main` prints if it returns the error.
+    assert!(
+        format!("{error:?}").contains("first line of main"),
+        "{error:?}"
+    );
     let builder = ProcessPoolExecutor::builder().max_workers(1);
     let error = builder.build().expect_err("init was not called");
     assert!(error.is_not_initialized(), "{error}");
@@ -36,6 +41,10 @@ async fn a_process_without_init_is_one_clear_error_and_no_process() {
     let error = error.expect_err("init was not called");
     assert!(error.is_not_initialized(), "{error}");
     assert!(error.to_string().contains("first line of main"), "{error}");
+    assert!(
+        format!("{error:?}").contains("first line of main"),
+        "{error:?}"
+    );
 }
 
 /// The harness of this test has other threads when it comes to `init`.

@@ -231,7 +231,14 @@ async fn the_time_of_a_capturing_map_ends_it() {
     let results = pool.map(move |n: u64| n + one.0, 0..);
     let results: Vec<_> = within(results.timeout(Duration::from_millis(20)).collect()).await;
     let (last, before) = results.split_last().expect("an error");
-    assert!(last.as_ref().unwrap_err().is_timeout());
+    let error = last.as_ref().unwrap_err();
+    assert!(error.is_timeout());
+    assert!(
+        error
+            .to_string()
+            .contains("the stream of results did not end"),
+        "{error}"
+    );
     assert!(before.iter().all(Result::is_ok));
 }
 

@@ -299,7 +299,16 @@ impl fmt::Display for TaskError {
         } else {
             "before it started"
         };
-        write!(f, "task `{}` ", self.task_name())?;
+        let name = self.task_name();
+        // A task's own timeout counts from its start. This one belongs to a stream of results.
+        if let (false, Cause::TimedOut { limit }) = (self.0.started, &self.0.cause) {
+            return write!(
+                f,
+                "`{name}`: the stream of results did not end within its timeout of {limit:?}; raise the `timeout` \
+                 of the stream if it needs longer"
+            );
+        }
+        write!(f, "task `{name}` ")?;
         match &self.0.cause {
             Cause::Cancelled => write!(f, "was cancelled {when}"),
             Cause::Panic(panic) => write!(f, "{panic}"),
@@ -455,10 +464,12 @@ impl<A> Error for TrySubmitError<A> {}
 /// assert!(error.is_invalid_setting());
 /// assert_eq!(error.to_string(), "max_workers is 0; an executor needs at least one worker");
 /// ```
-#[derive(Clone, Debug)]
+///
+/// `Debug` prints the same text, because a `main` that returns the error prints it by `Debug`.
+#[derive(Clone)]
 pub struct BuildError(pub(crate) BuildFailure);
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[cfg_attr(
     not(feature = "process"),
     allow(dead_code, reason = "some failures need worker processes")
@@ -510,6 +521,12 @@ impl fmt::Display for BuildError {
                  or put concurrent_futures::init_before_main!() in a test file",
             ),
         }
+    }
+}
+
+impl fmt::Debug for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "BuildError({self})")
     }
 }
 

@@ -17,9 +17,10 @@ pub struct Stats {
     /// Live workers: processes, or threads that run a task. While a process retires, its successor
     /// counts too.
     pub workers: usize,
-    /// Tasks that ended by themselves, with a result or a panic.
+    /// Tasks that ended by themselves, with a result or a panic. An `Err` that a task returns is a result.
     pub finished: u64,
-    /// Tasks that started and gave no result: they panicked, lost their worker, or were killed.
+    /// Tasks that started and gave no result: they panicked, lost their worker, or were killed. A task that
+    /// panicked counts here and in `finished`.
     pub failed: u64,
     /// Workers that ended, by cause.
     pub restarts: Restarts,
