@@ -2,27 +2,28 @@
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::{env, fs, process};
 
-/// An empty folder that no other test uses. Dropping it deletes it with all its files.
+/// An empty folder with a name that this process uses only once: a task that comes late for one gate must not
+/// find another there. Dropping it deletes it with all its files.
 #[derive(Debug)]
 pub(crate) struct Folder(PathBuf);
 
 impl Folder {
     pub(crate) fn new() -> Self {
-        let numbered = |number: u32| {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        loop {
+            let number = NEXT.fetch_add(1, Ordering::Relaxed);
             let name = format!("concurrent-futures.{}.{number}", process::id());
-            env::temp_dir().join(name)
-        };
-        for path in (0..).map(numbered) {
+            let path = env::temp_dir().join(name);
             match fs::create_dir(&path) {
                 Ok(()) => return Self(path),
-                // Another thread has it, or it is left from a killed process with the same id.
+                // It is left from a killed process with the same id.
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
                 Err(error) => panic!("{}: {error}", path.display()),
             }
         }
-        unreachable!("there are more numbers than folders")
     }
 
     pub(crate) fn path(&self) -> &Path {
