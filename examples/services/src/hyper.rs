@@ -11,6 +11,7 @@ use std::convert::Infallible;
 use std::error::Error;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use concurrent_futures::{
@@ -35,7 +36,9 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let limits = TaskOptions::new()
         .timeout(Duration::from_secs(5))
         .queue_timeout(Duration::from_secs(2));
+    let cpus = thread::available_parallelism()?.get();
     let pool = ProcessPoolExecutor::builder()
+        .max_workers(cpus.max(2)) // On one CPU too, a slow request leaves a worker to the others.
         .queue_capacity(64)
         .task_options(limits)
         .build()?;
