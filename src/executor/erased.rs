@@ -7,8 +7,10 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::error::Cause;
+use super::error::{Cause, TaskError};
+use super::handle::{JoinHandle, OutcomeCell};
 use super::mapper::Mapper;
+use super::options::TaskOptions;
 use super::promise::{Owed, Promise, PromiseOf, Ticket};
 use super::room::Room;
 use super::run::{ItemRunner, JobThread, Share, SharedChunk, Tally};
@@ -65,6 +67,27 @@ impl<F, A, M, P: Promise> OneCall<F, A, M, P> {
             marker: PhantomData,
         }
     }
+}
+
+/// Submits one call: `send` takes it with its room. Without room the handle fails with the reason.
+pub(crate) fn submit_one<F, A, M>(
+    room: Result<Room, TaskError>,
+    options: Option<Arc<TaskOptions>>,
+    function: F,
+    args: A,
+    send: impl FnOnce(Box<OneCall<F, A, M, OutcomeCell<F::Output>>>, Room),
+) -> JoinHandle<F::Output>
+where
+    F: Task<A, M>,
+    F::Output: Send,
+{
+    let ticket = Ticket::new(std::any::type_name::<F>(), options);
+    let cell = Arc::new(OutcomeCell::new(ticket));
+    match room {
+        Ok(room) => send(Box::new(OneCall::new(function, args, cell.clone())), room),
+        Err(refusal) => cell.refuse(&refusal),
+    }
+    JoinHandle::new(cell)
 }
 
 impl<F, A, M, P> Work for OneCall<F, A, M, P>

@@ -8,13 +8,12 @@ use futures::future::BoxFuture;
 use super::contract::Executor;
 use super::data::{Arguments, Data};
 use super::encoded::{ByCopy, Job, Portable};
-use super::erased::OneCall;
+use super::erased::submit_one;
 use super::error::TaskError;
 use super::feed::{Calls, Destination};
-use super::handle::{JoinHandle, OutcomeCell};
+use super::handle::JoinHandle;
 use super::map::Map;
 use super::options::TaskOptions;
-use super::promise::Ticket;
 use super::room::Room;
 use super::task::Task;
 
@@ -33,16 +32,9 @@ where
     A: Arguments<M>,
     M: 'static,
 {
-    let ticket = Ticket::new(std::any::type_name::<F>(), options);
-    let cell = Arc::new(OutcomeCell::new(ticket));
-    match room {
-        Ok(room) => {
-            let call = OneCall::new(function, args, cell.clone());
-            executor.spawn_job(Job::new(Box::new(call), room));
-        }
-        Err(refusal) => cell.refuse(&refusal),
-    }
-    JoinHandle::new(cell)
+    submit_one(room, options, function, args, |call, room| {
+        executor.spawn_job(Job::new(call, room));
+    })
 }
 
 /// Calls a function without state on each item of `source`.

@@ -6,12 +6,11 @@ use futures::future::BoxFuture;
 
 use super::core::Core;
 use crate::executor::Intake as _;
-use crate::executor::erased::{OneCall, ThreadJob, Work};
+use crate::executor::erased::{ThreadJob, Work, submit_one};
 use crate::executor::error::TaskError;
 use crate::executor::feed::Destination;
-use crate::executor::handle::{JoinHandle, OutcomeCell};
+use crate::executor::handle::JoinHandle;
 use crate::executor::options::TaskOptions;
-use crate::executor::promise::Ticket;
 use crate::executor::room::Room;
 use crate::executor::task::Task;
 
@@ -29,17 +28,9 @@ where
     A: Send + 'static,
     M: 'static,
 {
-    let ticket = Ticket::new(std::any::type_name::<F>(), options);
-    let cell = Arc::new(OutcomeCell::new(ticket));
-    match room {
-        Ok(room) => {
-            let call = OneCall::new(function, args, cell.clone());
-            let work = Box::new(call);
-            core.spawn(ThreadJob { work, room });
-        }
-        Err(refusal) => cell.refuse(&refusal),
-    }
-    JoinHandle::new(cell)
+    submit_one(room, options, function, args, |work, room| {
+        core.spawn(ThreadJob { work, room });
+    })
 }
 
 /// A map holds the core alone: so it sees that its executor is dropped.
