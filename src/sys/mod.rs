@@ -7,6 +7,8 @@
 //! which this crate starts no processes yet: it says so in every error. Without the feature `process`,
 //! `no_process` stands for both.
 
+#[cfg(feature = "process")]
+mod limit;
 #[cfg(all(feature = "process", target_os = "linux"))]
 #[expect(
     unsafe_code,
@@ -35,6 +37,8 @@ mod no_process;
 mod other;
 mod thread_name;
 
+#[cfg(feature = "process")]
+pub(crate) use limit::Limit;
 #[cfg(all(feature = "process", target_os = "linux"))]
 #[cfg_attr(
     not(feature = "multiprocessing"),

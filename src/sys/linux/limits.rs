@@ -4,33 +4,9 @@ use std::io;
 
 use rustix::process::{Resource, Rlimit};
 
-/// One limit that a process can set for itself, soft and hard, so that it cannot lift it again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Limit {
-    /// Bytes of address space.
-    AddressSpace,
-    /// Seconds of processor time, at whose end comes SIGXCPU; a second later comes SIGKILL.
-    CpuTime,
-    /// Open descriptors.
-    OpenFiles,
-    /// Bytes of a core dump.
-    CoreSize,
-    /// What is added to the niceness of 0: from -20 to 19.
-    Nice,
-}
+use crate::sys::limit::Limit;
 
 impl Limit {
-    /// What a user knows it by.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::AddressSpace => "address_space",
-            Self::CpuTime => "cpu_time",
-            Self::OpenFiles => "open_files",
-            Self::CoreSize => "core_size",
-            Self::Nice => "nice",
-        }
-    }
-
     /// Holds this process to it. The niceness is that of the calling thread, and of the threads and
     /// processes that it starts from now on.
     pub(crate) fn set(self, value: i64) -> io::Result<()> {

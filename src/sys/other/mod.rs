@@ -28,9 +28,9 @@ pub(crate) use packet::{
     send_packet, stream_pair,
 };
 pub(crate) use process::{
-    ChildProcess, Exit, Forked, Limit, ProcessIdentity, abandon, build_identity, end_child,
-    exit_forked, fork, generation, home, in_executable, kill_own_group, monotonic_nanos, oom_kills,
-    open_child, other_threads, own_executable, reap_if_ended, reset_signals, resident_memory,
+    ChildProcess, Exit, Forked, ProcessIdentity, abandon, build_identity, end_child, exit_forked,
+    fork, generation, home, in_executable, kill_own_group, monotonic_nanos, oom_kills, open_child,
+    other_threads, own_executable, reap_if_ended, reset_signals, resident_memory,
     restore_interrupts, signal_name,
 };
 pub(crate) use socket::{

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use super::handles::{AsyncFd, OwnedFd, RawFd};
 use super::unsupported;
+use crate::sys::limit::Limit;
 
 /// A child process.
 #[derive(Debug)]
@@ -165,28 +166,7 @@ pub(crate) fn build_identity() -> Vec<u8> {
     Vec::new()
 }
 
-/// One limit that a process can set for itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Limit {
-    AddressSpace,
-    CpuTime,
-    OpenFiles,
-    CoreSize,
-    Nice,
-}
-
 impl Limit {
-    /// The name that users know.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::AddressSpace => "address_space",
-            Self::CpuTime => "cpu_time",
-            Self::OpenFiles => "open_files",
-            Self::CoreSize => "core_size",
-            Self::Nice => "nice",
-        }
-    }
-
     pub(crate) fn set(self, _: i64) -> io::Result<()> {
         Err(unsupported())
     }
