@@ -7,6 +7,12 @@
 mod again;
 mod common;
 #[path = "common/methods.rs"]
+#[expect(
+    dead_code,
+    unused_imports,
+    unused_macros,
+    reason = "the tests here create their own runtimes"
+)]
 mod methods;
 
 use std::io::{Read as _, Write as _};
