@@ -147,9 +147,11 @@ impl TaskKeeper for Home {
         drop(ended); // Not under the lock.
     }
 
-    fn runtime_failed(&self, task: &MovableTask) {
+    fn runtime_failed(&self, task: &MovableTask, runner: u64) {
         let state = self.lock();
         match state.runtime {
+            // Another thread moved all tasks before this one had the lock.
+            _ if !task.is_run_by(runner) => {}
             // Its thread has ended, which happens only as the program does.
             HomeRuntime::Own(_) => {
                 drop(state);
