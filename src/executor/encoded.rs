@@ -161,17 +161,13 @@ pub(crate) struct EncodedCall {
     pub(crate) expiry: Option<Arc<Alarm>>,
     /// How many workers died when it was the next to begin.
     pub(crate) strikes: u8,
-    /// How many workers were lost while they ran it.
-    pub(crate) losses: u32,
 }
 
 impl EncodedCall {
     /// Takes the next item out as a call of its own, to run once more.
     pub(crate) fn take_for_retry(&mut self) -> Self {
         let owed = self.owed.take_for_retry();
-        let mut again = self.with(owed);
-        again.losses += 1;
-        again
+        self.with(owed)
     }
 
     /// Splits off the items from `at` on.
@@ -189,7 +185,6 @@ impl EncodedCall {
             payload: self.payload.clone(),
             expiry: None, // It has left the queue before.
             strikes: 0,
-            losses: self.losses,
         }
     }
 
@@ -311,7 +306,6 @@ impl<P: PromiseEncoded + 'static> Outbound<'_, P> {
             payload,
             expiry: None,
             strikes: 0,
-            losses: 0,
         });
     }
 }

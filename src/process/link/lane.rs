@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::ending::{Ending, Tenure};
 use crate::executor::encoded::EncodedCall;
 use crate::executor::options::TaskName;
-use crate::observe::Raised;
+use crate::observe::RunningCount;
 use crate::sys;
 use crate::wire::Chain;
 use crate::wire::spare::Spare;
@@ -126,7 +126,7 @@ pub(super) struct InFlight {
     pub(super) look_again: Option<Instant>,
     /// The version of the last progress report that was passed on.
     pub(super) reported: u64,
-    pub(super) _running: Raised,
+    pub(super) _running: RunningCount,
 }
 
 /// An item that was asked to end and still runs.

@@ -260,7 +260,6 @@ mod tests {
             payload: Chain::new().finish(),
             expiry: None,
             strikes: 0,
-            losses: 0,
         };
         assert!(link.give(vec![call]).is_ok());
         assert!(worker.claim(0, 0, 0));

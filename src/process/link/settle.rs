@@ -70,7 +70,7 @@ impl Link {
         let mut calls = lane.in_flight.iter_mut();
         let call = calls.find_map(|entry| (entry.seq == seq).then_some(&mut entry.call));
         let unneeded = call
-            .filter(|call| call.losses >= call.ticket().retries())
+            .filter(|call| call.owed.losses() >= call.ticket().retries())
             .map(|call| call.payload.detach());
         drop(lane);
         drop(unneeded);
@@ -205,11 +205,11 @@ impl Link {
                     continue;
                 }
                 if let Cause::WorkerLost(death) = loss {
-                    if call.losses < call.ticket().retries() && !call.ticket().is_closed() {
+                    if call.owed.losses() < call.ticket().retries() && !call.ticket().is_closed() {
                         remains.unstarted.push(call.take_for_retry());
                         continue;
                     }
-                    let runs = call.losses + 1;
+                    let runs = call.owed.losses() + 1;
                     let death = death.clone();
                     call.owed
                         .fail_next(Cause::WorkerLost(Death { runs, ..death }));
