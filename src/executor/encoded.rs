@@ -188,6 +188,13 @@ impl EncodedCall {
         }
     }
 
+    /// Whether its queue timeout has ended.
+    pub(crate) fn has_expired(&self) -> bool {
+        self.expiry
+            .as_ref()
+            .is_some_and(|expiry| expiry.has_fired())
+    }
+
     pub(crate) fn ticket(&self) -> &Ticket {
         self.owed.ticket()
     }
