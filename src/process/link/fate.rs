@@ -1,98 +1,104 @@
 //! Why a worker ends or gets a successor. A dismissed worker exits by itself, and a terminated one may finish
-//! its item. Every other ending is a kill, at once or when its time is up.
+//! its item. Every other ending is a kill, at once or when its time is up. The steps are those of
+//! [`WorkerPhase`](super::phase::WorkerPhase).
 
 use std::time::{Duration, Instant};
 
 use super::Link;
-use super::ending::{Dismissal, Ending};
+use super::lane::Lane;
+use super::phase::{Dismissal, Ending, PhaseStep};
+use crate::executor::encoded::EncodedCall;
+use crate::wire::claim::Stage;
 use crate::wire::message;
 
-/// What the driving task is to do with the worker.
-pub(in crate::process) enum Fate {
-    /// Serve it, and check the clock at this instant.
-    Serve(Option<Instant>),
-    /// It was asked to exit.
-    Leave,
-    /// Ask it to end, and kill it at this instant.
-    Terminate(Option<Instant>),
-    Kill,
-}
-
 impl Link {
-    /// Tells the worker to exit, if it has nothing to do. The pool decides this under its lock, so nothing
+    /// Does what follows a step of the phase. Sends nothing.
+    pub(super) fn follow(&self, lane: &mut Lane, step: PhaseStep) {
+        match step {
+            PhaseStep::Stays => return,
+            PhaseStep::Moves => {}
+            PhaseStep::AsksToExit => message::put_exit(&mut lane.unwritten),
+        }
+        self.wake.notify();
+    }
+
+    /// Asks the worker to exit, if it has nothing to do. The pool decides this under its lock, so nothing
     /// is sent here: the task that drives the link does that (`write_now`).
     pub(in crate::process) fn dismiss(&self, why: Dismissal) {
         let mut lane = self.lock();
         // A worker that got work since it looked idle is dismissed when it is idle again.
-        if lane.ending.is_some() || !lane.in_flight.is_empty() || lane.reserved > 0 {
-            return;
+        if lane.is_idle() {
+            let step = lane.phase.dismiss(why);
+            self.follow(&mut lane, step);
         }
-        lane.closed = true;
-        lane.ending = Some(Ending::Dismissed(why));
-        message::put_exit(&mut lane.unwritten);
-        self.wake.notify();
+    }
+
+    /// Asks the worker to end, by a signal. It may still return the outcome of its running item. The calls
+    /// that it has not begun come back.
+    pub(in crate::process) fn terminate(&self) -> Vec<EncodedCall> {
+        let unstarted = self.revoke_unstarted();
+        let mut lane = self.lock();
+        let step = lane.phase.terminate();
+        if step == PhaseStep::Stays {
+            return unstarted;
+        }
+        self.follow(&mut lane, step);
+        for entry in &mut lane.in_flight {
+            let found = self.revoke_and_condemn(entry.seq, false);
+            if found.stage == Stage::Cancelled {
+                entry.end_with(found.item);
+            }
+        }
+        self.write(&mut lane);
+        unstarted
+    }
+
+    /// Kills the worker, whatever it does.
+    pub(in crate::process) fn end(&self, why: Ending) {
+        let mut lane = self.lock();
+        let step = lane.phase.kill(why);
+        self.follow(&mut lane, step);
+    }
+
+    /// Why the pool ends the worker, if it does.
+    pub(in crate::process) fn ending(&self) -> Option<Ending> {
+        self.lock().phase.ending()
     }
 
     /// Whether it accepts no more calls, because it has its last one or has a successor. Then its place is
     /// free for another.
     pub(in crate::process) fn is_leaving(&self) -> bool {
-        let lane = self.lock();
-        lane.leaving || lane.given >= self.max_tasks()
+        self.lock().phase.has_vacated()
     }
 
     /// It has a successor.
     pub(in crate::process) fn leave(&self) {
-        self.lock().leaving = true;
+        self.lock().phase.vacate();
     }
 
     /// Whether it needs a successor, for its age or its memory. True once, until the next attempt is due.
     pub(in crate::process) fn is_due(&self) -> bool {
-        let mut lane = self.lock();
         let exceeds_memory_limit = self.page.exceeds_memory_limit();
-        let is_news = exceeds_memory_limit
-            && !std::mem::replace(&mut lane.exceeds_memory_limit, exceeds_memory_limit);
-        let is_old = lane
-            .retires_at
-            .take_if(|moment| *moment <= Instant::now())
-            .is_some();
-        (is_news || is_old) && !lane.leaving && lane.ending.is_none()
+        let mut lane = self.lock();
+        lane.retirement.is_due(exceeds_memory_limit, Instant::now) && lane.phase.takes_more()
     }
 
     /// Its successor could not be started. It stays, and the pool tries again.
     pub(in crate::process) fn retire_later(&self, pause: impl FnOnce(u32) -> Duration) {
-        let mut lane = self.lock();
-        lane.retirements += 1;
-        lane.retires_at = Instant::now().checked_add(pause(lane.retirements));
+        self.lock().retirement.postpone(Instant::now(), pause);
         self.wake.notify();
-    }
-
-    pub(super) fn max_tasks(&self) -> u64 {
-        self.tenure.max_tasks.unwrap_or(u64::MAX)
-    }
-
-    /// Ends the worker, whatever it does.
-    pub(in crate::process) fn end(&self, ending: Ending) {
-        let mut lane = self.lock();
-        lane.condemn(ending, None);
-        lane.kill_at = None;
-        self.wake.notify();
-    }
-
-    /// Why the pool ends the worker, if it does.
-    pub(in crate::process) fn ending(&self) -> Option<Ending> {
-        self.lock().ending.clone()
     }
 
     /// It is idle from now on.
     pub(in crate::process) fn start_idle_time(&self) {
-        if self.tenure.idle_timeout.is_some() {
-            self.lock().idle_since = Some(Instant::now());
+        if let Some(limit) = self.idle_timeout {
+            self.lock().idle_until = Instant::now().checked_add(limit);
         }
     }
 
     /// Whether it was idle for longer than it may.
     pub(in crate::process) fn has_idled(&self) -> bool {
-        let end = self.lock().idle_end(&self.tenure);
+        let end = self.lock().idle_end();
         end.is_some_and(|end| end <= Instant::now())
     }
 }

@@ -2,14 +2,14 @@
 //! call whether it has begun; one that has not is safe to run elsewhere.
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::lane::InFlight;
+use super::in_flight::InFlight;
+use super::lane::Lane;
 use super::{Ending, Link};
 use crate::executor::encoded::EncodedCall;
 use crate::executor::promise::Ticket;
 use crate::wire::claim::{Claim, Stage};
-use crate::wire::message;
 
 /// The time to end for an item that was cancelled together with others of its call.
 const GRACE_OF_MANY: Duration = Duration::from_millis(2);
@@ -38,7 +38,7 @@ impl Link {
             if !self.page.slot(last.seq).withdraw() {
                 break;
             }
-            lane.take_back(self.max_tasks());
+            lane.count_taken_back();
             stolen.extend(lane.in_flight.pop_back().map(|entry| entry.call));
         }
         stolen.reverse();
@@ -82,7 +82,7 @@ impl Link {
         let mut revoked = Vec::new();
         for entry in std::mem::take(&mut lane.in_flight) {
             if wanted(&entry.call) && self.page.slot(entry.seq).withdraw() {
-                lane.take_back(self.max_tasks());
+                lane.count_taken_back();
                 revoked.push(entry.call);
             } else {
                 lane.in_flight.push_back(entry);
@@ -106,54 +106,66 @@ impl Link {
     /// is killed if it does not end within its grace period.
     pub(in crate::process) fn cancel(&self, ticket: &Ticket) -> Cancelled {
         let mut lane = self.lock();
+        let lane = &mut *lane;
         let mut met = Cancelled::default();
         let is_meant = |entry: &InFlight| entry.call.ticket().id() == ticket.id();
         if !lane.in_flight.iter().any(is_meant) {
             return met;
         }
-        for mut entry in std::mem::take(&mut lane.in_flight) {
-            if !is_meant(&entry) {
-                lane.in_flight.push_back(entry);
-                continue;
-            }
-            let mut grace = ticket.grace_period();
-            if entry.call.owed.remaining() > 1 {
-                // Items that travel together are quick, and replacing a worker takes longer.
-                grace = grace.max(GRACE_OF_MANY);
-            }
-            let found = self.revoke_and_condemn(entry.seq, grace.is_zero());
-            met.begun |= found.stage != Stage::Offered || entry.call.owed.has_begun();
-            match found.stage {
-                Stage::Condemned => {
-                    lane.condemn(Ending::Cancelled, None);
-                    lane.in_flight.push_back(entry);
-                }
-                Stage::Cancelled if found.item >= entry.call.owed.next() => {
-                    let ends = lane.end_of_grace(grace);
-                    met.overrun += usize::from(entry.cancel(found.item, ends));
-                    lane.in_flight.push_back(entry);
-                }
-                stage => {
-                    if stage == Stage::Offered {
-                        lane.take_back(self.max_tasks());
-                    }
-                    // An item whose outcome was read has ended, although its worker has not marked that in the
-                    // page yet. Then nothing more follows for this call.
-                    if matches!(stage, Stage::Done | Stage::Cancelled) {
-                        lane.left = Some((ticket.id(), ticket.name()));
-                    }
-                    met.unstarted += entry.call.owed.remaining() as usize;
-                }
-            }
+        for entry in std::mem::take(&mut lane.in_flight) {
+            let kept = if is_meant(&entry) {
+                self.cancel_call(lane, entry, &mut met)
+            } else {
+                Some(entry)
+            };
+            lane.in_flight.extend(kept);
         }
         self.wake.notify();
         met
     }
 
+    /// Cancels one call. Returns it if the worker still has to answer an item of it.
+    fn cancel_call(
+        &self,
+        lane: &mut Lane,
+        mut entry: InFlight,
+        met: &mut Cancelled,
+    ) -> Option<InFlight> {
+        let owed = &entry.call.owed;
+        let mut grace = owed.ticket().grace_period();
+        if owed.remaining() > 1 {
+            // Items that travel together are quick, and replacing a worker takes longer.
+            grace = grace.max(GRACE_OF_MANY);
+        }
+        let found = self.revoke_and_condemn(entry.seq, grace.is_zero());
+        met.begun |= found.stage != Stage::Offered || owed.has_begun();
+        match found.stage {
+            Stage::Condemned => {
+                let step = lane.phase.condemn(Ending::Cancelled);
+                self.follow(lane, step);
+                return Some(entry);
+            }
+            Stage::Cancelled if found.item >= owed.next() => {
+                let ends = lane.end_of_grace(grace, Instant::now());
+                met.overrun += usize::from(entry.cancel(found.item, ends));
+                return Some(entry);
+            }
+            Stage::Offered => lane.count_taken_back(),
+            // An item whose outcome was read has ended, although its worker has not marked that in the page yet.
+            // Then nothing more follows for this call.
+            Stage::Done | Stage::Cancelled => {
+                lane.last_cancelled = Some((owed.ticket().id(), owed.ticket().name()));
+            }
+            _ => {}
+        }
+        met.unstarted += owed.remaining() as usize;
+        None
+    }
+
     /// Keeps the worker from beginning another item of a call, and tells it to end the one that it runs.
     /// Returns the claim that it found: if an item runs, `Cancelled`, or `Condemned` if the worker has to be
     /// killed for it.
-    fn revoke_and_condemn(&self, seq: u32, at_once: bool) -> Claim {
+    pub(super) fn revoke_and_condemn(&self, seq: u32, at_once: bool) -> Claim {
         let slot = self.page.slot(seq);
         loop {
             let claim = slot.revoke();
@@ -173,28 +185,6 @@ impl Link {
                 return Claim { stage, ..claim };
             } // Otherwise the item has just ended: look again.
         }
-    }
-
-    /// The worker is asked to end, by a signal. It may still return the outcome of its running item. The calls
-    /// that it has not begun come back.
-    pub(in crate::process) fn terminate(&self) -> Vec<EncodedCall> {
-        let unstarted = self.revoke_unstarted();
-        let mut lane = self.lock();
-        if matches!(lane.ending, None | Some(Ending::Dismissed(_))) {
-            lane.closed = true;
-            if lane.ending.replace(Ending::Terminated).is_none() {
-                message::put_exit(&mut lane.unwritten);
-            }
-            for entry in &mut lane.in_flight {
-                let found = self.revoke_and_condemn(entry.seq, false);
-                if found.stage == Stage::Cancelled {
-                    entry.end_with(found.item);
-                }
-            }
-            self.write(&mut lane);
-            self.wake.notify();
-        }
-        unstarted
     }
 }
 
@@ -260,7 +250,6 @@ mod tests {
             payload: Chain::new().finish(),
             expiry: None,
             strikes: 0,
-            losses: 0,
         };
         assert!(link.give(vec![call]).is_ok());
         assert!(worker.claim(0, 0, 0));
