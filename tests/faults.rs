@@ -120,6 +120,38 @@ fn without_a_descriptor_left_starts_are_a_typed_error_and_the_pool_lives_on() {
     });
 }
 
+#[test]
+fn a_warm_up_with_too_few_descriptors_is_an_error_that_counts_the_ready_workers() {
+    let test = "a_warm_up_with_too_few_descriptors_is_an_error_that_counts_the_ready_workers";
+    alone(test, || async {
+        for method in [StartMethod::Spawn, StartMethod::ForkServer] {
+            let before = getrlimit(Resource::Nofile);
+            let few = Rlimit {
+                current: Some(160),
+                ..before
+            };
+            setrlimit(Resource::Nofile, few).expect("it may have fewer");
+            let pool = processes(method, 30);
+            let error = within(pool.warm_up()).await.expect_err("160 are too few");
+            assert!(error.is_init_failed() && !error.was_started(), "{error}");
+            let ready = pool.workers().len();
+            assert!((1..30).contains(&ready), "{ready} workers");
+            let text = error.to_string();
+            assert!(
+                text.contains(&format!("{ready} of 30 workers are ready")),
+                "{text}"
+            );
+            assert!(text.contains("Too many open files"), "{text}");
+            assert_eq!(within(pool.submit(double, 4)).await.expect("it ran"), 8);
+            setrlimit(Resource::Nofile, before).expect("it may have that many");
+            within(pool.warm_up()).await.expect("thirty workers");
+            assert_eq!(pool.workers().len(), 30);
+            within(pool.shutdown()).await;
+            assert_eq!(children(), []);
+        }
+    });
+}
+
 async fn a_worker_that_writes_garbage_is_ended_and_that_is_told(method: StartMethod) {
     #[expect(unsafe_code, reason = "writes to a descriptor that is not its own")]
     fn write_garbage() {

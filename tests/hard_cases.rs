@@ -26,6 +26,9 @@ use self::methods::{builder, held_by_every_start_method, processes};
 
 concurrent_futures::init_before_main!();
 
+/// The longest wait for one thing.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 held_by_every_start_method! { 1;
     an_item_that_cannot_be_decoded_leaves_its_neighbours_their_arguments,
     a_shutdown_returns_by_its_deadline_in_the_middle_of_a_chunk,
@@ -222,4 +225,55 @@ fn a_runtime_without_drivers_is_one_clear_error() {
         error.is_init_failed() && error.to_string().contains("enable_all"),
         "{error}"
     );
+}
+
+/// Asks the pool for its state whenever it is woken, as the waker of a foreign executor may.
+struct AsksThePool {
+    pool: std::sync::Arc<ProcessPoolExecutor>,
+    asked: std::sync::mpsc::Sender<usize>,
+}
+
+impl std::task::Wake for AsksThePool {
+    fn wake(self: std::sync::Arc<Self>) {
+        let _ = self.asked.send(self.pool.stats().workers);
+    }
+}
+
+#[tokio::test]
+async fn a_waker_may_ask_the_pool_that_wakes_it() {
+    let pool = ProcessPoolExecutor::builder()
+        .max_workers(1)
+        .queue_capacity(1);
+    let pool = std::sync::Arc::new(pool.build().expect("a pool"));
+    let (asked, answers) = std::sync::mpsc::channel();
+    let waker = AsksThePool {
+        pool: pool.clone(),
+        asked,
+    };
+    let waker = std::task::Waker::from(std::sync::Arc::new(waker));
+    let mut context = std::task::Context::from_waker(&waker);
+    let gate = Gate::new();
+    let busy = pool.submit(wait_at, gate.key());
+    let guest = gate.guest().await;
+    // Who waits for room is woken when a worker takes the waiting task, and when that expires.
+    let waits = pool.submit(wait_at, gate.key());
+    let mut room = std::pin::pin!(pool.reserve());
+    assert!(room.as_mut().poll(&mut context).is_pending());
+    guest.let_in().await;
+    let guest = gate.guest().await;
+    answers.recv_timeout(PATIENCE).expect("it was woken");
+    let std::task::Poll::Ready(permit) = room.as_mut().poll(&mut context) else {
+        panic!("there is room");
+    };
+    drop(permit);
+    let options = concurrent_futures::TaskOptions::new().queue_timeout(Duration::from_millis(50));
+    let expires = pool.submit_with(&options, double, 1);
+    let mut room = std::pin::pin!(pool.reserve());
+    assert!(room.as_mut().poll(&mut context).is_pending());
+    let error = within(expires).await.expect_err("it waited too long");
+    assert!(error.is_rejected(), "{error}");
+    answers.recv_timeout(PATIENCE).expect("it was woken");
+    guest.let_in().await;
+    within(busy).await.expect("it ran");
+    within(waits).await.expect("it ran");
 }

@@ -32,6 +32,12 @@ impl Room {
     pub(crate) fn unbounded() -> Self {
         Self::default()
     }
+
+    /// Whether dropping it wakes a caller or lowers a metric.
+    #[cfg(feature = "process")]
+    pub(crate) fn has_effect(&self) -> bool {
+        self.places.is_some() || cfg!(feature = "metrics")
+    }
 }
 
 /// All room of a queue.

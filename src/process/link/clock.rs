@@ -23,6 +23,7 @@ pub(in crate::process) struct Late {
 
 impl Link {
     /// Sets the deadline of the shutdown, as far as it is known: a task with a grace period is warned in time.
+    /// Called under the pool's lock; the caller wakes the supervisor after it.
     pub(in crate::process) fn end_by(&self, deadline: Option<Instant>) {
         let mut lane = self.lock();
         lane.shutdown_at = deadline;
@@ -38,7 +39,6 @@ impl Link {
                 (_, None) => None,
             };
         }
-        self.wake.notify_one();
     }
 
     /// What the supervisor has to do with the worker now. The time of the front item begins with the first

@@ -21,8 +21,8 @@ pub(in crate::process) enum Fate {
 }
 
 impl Link {
-    /// Tells the worker to exit, if it has nothing to do. The pool decides this under its lock, so nothing
-    /// is sent here: the task that drives the link does that (`write_now`).
+    /// Asks the worker to exit, if it has nothing to do. The pool decides this under its lock, so nothing is
+    /// sent and no task woken here. The supervisor sends it, and the caller wakes the supervisor without the lock.
     pub(in crate::process) fn dismiss(&self, why: Dismissal) {
         let mut lane = self.lock();
         // A worker that got work since it looked idle is dismissed when it is idle again.
@@ -32,7 +32,6 @@ impl Link {
         lane.closed = true;
         lane.ending = Some(Ending::Dismissed(why));
         message::put_exit(&mut lane.unwritten);
-        self.wake.notify_one();
     }
 
     /// Whether it accepts no more calls, because it has its last one or has a successor. Then its place is
@@ -65,7 +64,8 @@ impl Link {
         let mut lane = self.lock();
         lane.retirements += 1;
         lane.retires_at = Instant::now().checked_add(pause(lane.retirements));
-        self.wake.notify_one();
+        drop(lane);
+        self.wake();
     }
 
     pub(super) fn max_tasks(&self) -> u64 {
@@ -105,13 +105,16 @@ mod tests {
     use std::os::unix::net::UnixStream;
     use std::sync::Arc;
 
+    use futures::FutureExt as _;
+
     use super::*;
     use crate::process::link::Tenure;
     use crate::wire::page::Page;
 
-    /// All that a pool calls while it holds its lock. A worker that reads slowly must not hold up the pool.
+    /// All that a pool calls while it holds its lock. A worker that reads slowly must not hold up the pool. The
+    /// wake-up of a task may be a system call.
     #[tokio::test]
-    async fn what_a_pool_decides_under_its_lock_sends_nothing() {
+    async fn what_a_pool_decides_under_its_lock_sends_nothing_and_wakes_nobody() {
         let (ours, mut theirs) = UnixStream::pair().expect("a socket pair");
         for socket in [&ours, &theirs] {
             socket.set_nonblocking(true).expect("a socket");
@@ -119,13 +122,13 @@ mod tests {
         let (page, _) = Page::create().expect("memory");
         let link = Link::new(1, 1, page, Arc::new(ours), Tenure::default());
         link.end_by(Some(Instant::now()));
-        link.retire_later(|_| Duration::ZERO);
         assert!(link.is_idle() && link.room() > 0);
         assert!(link.steal(1).is_empty() && link.recall(1).is_empty());
         link.start_idle_time();
         link.leave();
         link.dismiss(Dismissal::Closed);
         assert!(matches!(link.ending(), Some(Ending::Dismissed(_))));
+        assert!(link.woken().now_or_never().is_none(), "it was woken");
         let mut byte = [0];
         let nothing = theirs.read(&mut byte).expect_err("nothing was sent");
         assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);

@@ -32,6 +32,7 @@ pub(super) use self::clock::Late;
 pub(super) use self::ending::{Dismissal, Ending, Tenure};
 pub(super) use self::fate::Fate;
 use self::lane::{InFlight, Lane};
+pub(super) use self::recall::TakenBack;
 pub(super) use self::settle::Answered;
 use crate::executor::encoded::EncodedCall;
 use crate::executor::error::{Cause, Rejection};
@@ -108,6 +109,11 @@ impl Link {
 
     pub(super) fn tasks_done(&self) -> u64 {
         self.tasks_done.load(Ordering::Relaxed)
+    }
+
+    /// Wakes the supervisor's task. It may be another runtime's, so this may be a system call.
+    pub(super) fn wake(&self) {
+        self.wake.notify_one();
     }
 
     /// Waits until another thread has something for the supervisor's task.

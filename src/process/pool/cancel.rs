@@ -13,7 +13,10 @@ use crate::executor::promise::{Promise, TaskOwner, Ticket};
 
 impl TaskOwner for Pool {
     fn abort(&self, ticket: &Ticket) -> bool {
-        let removed = self.lock().backlog.remove(ticket);
+        let mut state = self.lock();
+        let removed = state.backlog.remove(ticket);
+        state.settling += 1; // A shutdown counts what is cancelled here.
+        drop(state);
         let mut cancelled: usize = removed.iter().map(|waiting| waiting.items() as usize).sum();
         let mut begun = removed.iter().any(|waiting| waiting.call.owed.has_begun());
         drop(removed);
@@ -21,19 +24,13 @@ impl TaskOwner for Pool {
             let met = link.cancel(ticket);
             cancelled += met.unstarted;
             begun |= met.begun;
-            self.item_overran(met.overrun);
+            self.counts.items_cut_short(met.overrun);
         }
+        self.counts.items_cancelled(cancelled);
+        self.call_settled();
         // A call that is found nowhere is in transit to its caller or to a worker. Report it as begun, so that
         // no one runs it a second time by mistake.
-        begun |= cancelled == 0;
-        let mut state = self.lock();
-        state.cancelled += cancelled as u64;
-        let closed = state.closed;
-        drop(state);
-        if closed {
-            self.changed.notify_waiters(); // A worker that is starting may not be needed any more.
-        }
-        begun
+        begun || cancelled == 0
     }
 
     fn is_running(&self, ticket: &Ticket) -> bool {
@@ -44,26 +41,38 @@ impl TaskOwner for Pool {
 impl Pool {
     /// Refuses a call that has not begun after `limit`. (Without a runtime it is refused anyway.)
     pub(super) fn expiry(&self, promise: Arc<dyn Promise>, limit: Duration) -> Option<Arc<Alarm>> {
-        let runtime = self.lock().current_runtime()?;
+        let runtime = self.runtime.current()?;
         let pool = self.me.clone();
         Some(Arc::new(Alarm::set(&runtime, limit, move || {
             let Some(pool) = pool.upgrade() else { return };
             let ticket = promise.ticket();
-            let mut expired: Vec<EncodedCall> = pool
-                .lock()
-                .backlog
-                .remove(ticket)
-                .into_iter()
-                .map(|waiting| waiting.call)
-                .collect();
+            let mut state = pool.lock();
+            let removed = state.backlog.remove(ticket);
+            state.settling += 1;
+            drop(state);
+            let mut expired: Vec<EncodedCall> =
+                removed.into_iter().map(|waiting| waiting.call).collect();
             for link in pool.links() {
                 expired.extend(link.take_back(ticket));
             }
             for call in expired {
-                call.owed
-                    .fail_rest(&Cause::Rejected(Rejection::WaitedTooLong { limit }));
+                let cause = Cause::Rejected(Rejection::WaitedTooLong { limit });
+                let items = call.owed.fail_rest(&cause);
+                pool.counts.items_refused(items);
             }
-            pool.changed.notify_waiters(); // A worker that is starting may not be needed any more.
+            pool.call_settled();
         })))
+    }
+
+    /// A call that was taken out has its answer. If the pool is closed, a worker that is starting may not be
+    /// needed any more.
+    fn call_settled(&self) {
+        let mut state = self.lock();
+        state.settled();
+        let is_open = state.phase.is_open();
+        drop(state);
+        if !is_open {
+            self.changed.notify_waiters();
+        }
     }
 }

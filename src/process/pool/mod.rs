@@ -11,15 +11,18 @@
 
 mod cancel;
 mod config;
+mod counts;
 mod dispatch;
 mod end;
 mod hire;
+mod phase;
 mod retire;
+mod starts;
 mod state;
+mod warm_up;
 mod workers;
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use async_trait::async_trait;
@@ -27,11 +30,15 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 pub(super) use self::config::ProcessPoolConfig;
+use self::counts::Counts;
 pub(super) use self::end::EndWorkers;
 pub(super) use self::hire::AfterFailure;
+use self::hire::LastRuntime;
+use self::phase::CallOrigin;
 pub(super) use self::retire::Departure;
-use self::state::{CallOrigin, PoolState, WaitingCall};
-use super::link::{Ending, Link};
+use self::state::{PoolState, WaitingCall};
+use super::link::Link;
+use crate::alarm::Alarm;
 use crate::executor::encoded::Job;
 use crate::executor::error::{Cause, Rejection, TaskError};
 use crate::executor::options::{Shutdown, ShutdownReport};
@@ -53,8 +60,10 @@ pub(super) struct Pool {
     me: Weak<Pool>,
     terms: Arc<Terms>,
     state: Mutex<PoolState>,
-    finished: AtomicU64,
-    failed: AtomicU64,
+    counts: Counts,
+    runtime: LastRuntime,
+    /// Looks again whether another worker should start, after a place was given up.
+    next_look: Mutex<Option<Alarm>>,
     /// Notified when a worker starts, ends or fails to start, and when the backlog becomes empty.
     pub(super) changed: Notify,
 }
@@ -69,12 +78,10 @@ impl Pool {
             hire,
             generation: sys::generation(),
             me: me.clone(),
-            state: Mutex::new(PoolState {
-                runtime: Handle::try_current().ok(),
-                ..PoolState::default()
-            }),
-            finished: AtomicU64::new(0),
-            failed: AtomicU64::new(0),
+            state: Mutex::default(),
+            counts: Counts::default(),
+            runtime: LastRuntime::of_caller(),
+            next_look: Mutex::default(),
             changed: Notify::new(),
         })
     }
@@ -112,7 +119,7 @@ impl Intake for Pool {
                 call.expiry.clone_from(&expiry);
                 let waiting = WaitingCall {
                     call,
-                    _room: std::mem::take(&mut room),
+                    room: std::mem::take(&mut room),
                 };
                 self.dispatch(waiting, CallOrigin::Submitted);
             });
@@ -134,37 +141,7 @@ impl Intake for Pool {
 #[async_trait]
 impl Executor for Pool {
     async fn shutdown_with(&self, how: Shutdown) -> ShutdownReport {
-        let deadline = how.ends_at();
-        let before = self.tally();
-        self.close();
-        let mut cancelled = 0;
-        if how.cancel_pending {
-            cancelled += self.fail_pending(&Cause::Cancelled);
-        }
-        match deadline {
-            None => self.all_gone().await,
-            Some(deadline) => {
-                let _notice = self.announce_deadline(deadline);
-                if tokio::time::timeout_at(deadline, self.all_gone())
-                    .await
-                    .is_err()
-                {
-                    self.lock().stopped = true;
-                    cancelled += self.fail_pending(&Cause::Cancelled);
-                    for link in self.links() {
-                        link.end(Ending::Shutdown);
-                    }
-                    self.all_gone().await;
-                }
-            }
-        }
-        self.config.starter.close().await;
-        let after = self.tally();
-        ShutdownReport {
-            finished: (after.0 - before.0) as usize,
-            cancelled: cancelled + (after.1 - before.1) as usize,
-            killed: (after.2 - before.2) as usize,
-        }
+        self.shut_down(how).await
     }
 
     fn max_workers(&self) -> usize {
@@ -177,8 +154,8 @@ impl Executor for Pool {
             queued: state.backlog.items() + state.links().map(|link| link.waiting()).sum::<usize>(),
             running: state.links().map(|link| link.running()).sum(),
             workers: state.workers.len(),
-            finished: self.finished.load(Ordering::Relaxed),
-            failed: self.failed.load(Ordering::Relaxed),
+            finished: self.counts.finished(),
+            failed: self.counts.failed(),
             restarts: state.restarts,
         }
     }

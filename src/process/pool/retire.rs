@@ -1,12 +1,11 @@
 //! How workers leave. A place becomes free when its process has ended; the calls of the worker are settled
 //! after that.
 
-use std::sync::atomic::Ordering;
-
-use tokio::time::Instant;
+use std::time::Instant;
 
 use super::Pool;
-use super::hire::pause_after;
+use super::starts::pause_after;
+use super::state::PoolPlace;
 use crate::process::link::{Dismissal, Link};
 
 /// Why a worker has ended.
@@ -42,48 +41,42 @@ impl Pool {
     /// needed, it just leaves.
     pub(in crate::process) fn retire(&self, link: &Link) {
         let mut state = self.lock();
-        if state.closed || state.successors.values().any(|old| *old == link.id) {
+        if !state.phase.is_open() || state.is_replaced(link.id) {
             return;
         }
-        if state.serving() > self.config.min_workers && state.idle.contains(&link.id) {
-            state.idle.retain(|id| *id != link.id);
-            return link.dismiss(Dismissal::Retired);
+        if state.spare_idle(link, &self.config) {
+            link.dismiss(Dismissal::Retired);
+            return;
         }
-        let Some(runtime) = state.current_runtime().filter(|_| !state.broken) else {
+        if state.starts.refusal().is_some() {
+            drop(state);
             return link.retire_later(pause_after);
-        };
-        let successor = state.add_place();
-        state.successors.insert(successor, link.id);
+        }
+        let successor = state.add_place(Some(link.id));
         drop(state);
-        self.hire_all(&runtime, vec![successor]);
+        self.hire_all(vec![successor]);
     }
 
     /// The process of a worker has ended; its place is free.
     pub(in crate::process) fn free_place(&self, id: u64, departure: Departure) {
         let mut state = self.lock();
         if departure == Departure::Stillborn {
-            let pause = pause_after(state.stillborn);
-            state.stillborn += 1;
-            state.starts_after = Some(Instant::now() + pause);
+            state.starts.died_unused(Instant::now());
         }
-        let place = state.remove(id);
-        state.settling += usize::from(place.is_some());
+        let place = state.vacate(id);
         drop(state);
         drop(place); // Not under the lock.
     }
 
     /// A worker has done some work.
     pub(in crate::process) fn worker_proved(&self) {
-        let mut state = self.lock();
-        state.stillborn = 0;
-        state.starts_after = None;
+        self.lock().starts.worked();
     }
 
     /// A worker has been idle for too long: it leaves, unless it is one of those that are kept.
     pub(in crate::process) fn dismiss_idle(&self, link: &Link) {
         let mut state = self.lock();
-        if state.serving() > self.config.min_workers && state.idle.contains(&link.id) {
-            state.idle.retain(|id| *id != link.id);
+        if state.spare_idle(link, &self.config) {
             link.dismiss(Dismissal::Idle);
         } else {
             link.start_idle_time();
@@ -102,18 +95,23 @@ impl Pool {
         departure: Option<Departure>,
         lost: usize,
     ) {
+        match departure {
+            Some(Departure::Sent) | None => self.counts.items_killed(lost),
+            Some(_) => self.counts.items_cut_short(lost),
+        }
         let mut state = self.lock();
-        let place = state.remove(id);
-        state.settling -= usize::from(place.is_none()); // Its place was freed before.
-        self.failed.fetch_add(lost as u64, Ordering::Relaxed);
+        let place = state.vacate(id); // It may be free already.
+        if let Some(PoolPlace::Starting { replaces: None } | PoolPlace::Retrying) = &place {
+            state.starts.cut_off();
+        }
+        state.settled();
         match departure {
             Some(Departure::Crashed | Departure::Stillborn) => state.restarts.crashed += 1,
             Some(Departure::TimedOut) => state.restarts.timed_out += 1,
             Some(Departure::Cancelled) => state.restarts.cancelled += 1,
             Some(Departure::Retired) => state.restarts.retired += 1,
             Some(Departure::Idle) => state.restarts.idle += 1,
-            Some(Departure::Sent) => state.killed += lost as u64,
-            None => {}
+            Some(Departure::Sent) | None => {}
         }
         self.start_workers(state);
         drop(place); // Not under the lock.
