@@ -49,14 +49,21 @@ pub struct AbortHandle(Arc<dyn Abort>);
 pub(crate) struct OutcomeCell<T> {
     ticket: Ticket,
     state: Mutex<CellState<T>>,
-    reports: Reports,
 }
 
 struct CellState<T> {
     outcome: CellOutcome<T>,
     waker: Option<Waker>,
-    /// One pointer, since few handles have any.
-    callbacks: Option<Box<Callbacks>>,
+    /// One pointer, since few tasks have any.
+    extras: Option<Box<CellExtras>>,
+}
+
+/// What follows a task beside its outcome.
+#[derive(Default)]
+struct CellExtras {
+    callbacks: Callbacks,
+    /// Its progress reports.
+    reports: Option<Reports>,
 }
 
 type Callbacks = VecDeque<Box<dyn FnOnce() + Send>>;
@@ -72,12 +79,11 @@ impl<T> OutcomeCell<T> {
         let state = CellState {
             outcome: CellOutcome::Pending,
             waker: None,
-            callbacks: None,
+            extras: None,
         };
         Self {
             ticket,
             state: Mutex::new(state),
-            reports: Reports::default(),
         }
     }
 
@@ -96,13 +102,19 @@ impl<T> OutcomeCell<T> {
         let mut state = self.lock();
         state.outcome = CellOutcome::Ready(outcome);
         let waker = state.waker.take();
-        let callbacks = state.callbacks.take();
+        let extras = state.extras.as_mut().map(|extras| {
+            let callbacks = std::mem::take(&mut extras.callbacks);
+            (extras.reports.clone(), callbacks)
+        });
         drop(state); // User code runs below: wakers and callbacks may use this handle.
-        self.reports.end();
+        let (reports, callbacks) = extras.unwrap_or_default();
+        if let Some(reports) = reports {
+            reports.end();
+        }
         if let Some(waker) = waker {
             waker.wake();
         }
-        for callback in callbacks.into_iter().flat_map(|callbacks| *callbacks) {
+        for callback in callbacks {
             run_callback(callback);
         }
     }
@@ -115,6 +127,13 @@ impl<T> OutcomeCell<T> {
     /// Whether the outcome is there. The ticket closes a moment earlier.
     fn is_finished(&self) -> bool {
         !matches!(self.lock().outcome, CellOutcome::Pending)
+    }
+
+    /// The progress reports, which exist from the first use on. Used outside the lock: they wake tasks.
+    fn reports(&self) -> Reports {
+        let mut state = self.lock();
+        let extras = state.extras.get_or_insert_default();
+        extras.reports.get_or_insert_default().clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, CellState<T>> {
@@ -134,7 +153,7 @@ impl<T: Send> Wanted for OutcomeCell<T> {
 
     fn report(&self, _: u64, done: u64, total: u64) {
         if !self.ticket.is_closed() {
-            self.reports.put(done, total);
+            self.reports().put(done, total);
         }
     }
 }
@@ -218,8 +237,8 @@ impl<T> JoinHandle<T> {
     pub fn on_done(&self, callback: impl FnOnce() + Send + 'static) {
         let mut state = self.cell.lock();
         if matches!(state.outcome, CellOutcome::Pending) {
-            let callbacks = state.callbacks.get_or_insert_default();
-            callbacks.push_back(Box::new(callback));
+            let extras = state.extras.get_or_insert_default();
+            extras.callbacks.push_back(Box::new(callback));
         } else {
             drop(state);
             run_callback(Box::new(callback));
@@ -245,10 +264,11 @@ impl<T> JoinHandle<T> {
     /// # Ok(()) }
     /// ```
     pub fn progress(&self) -> ProgressStream {
-        let stream = self.cell.reports.watch();
-        // An outcome from before the first `watch` found no reports to end; a later one ends them.
+        let reports = self.cell.reports();
+        let stream = reports.watch();
+        // An outcome that was put in before there were reports found none to end; a later one ends them.
         if self.cell.is_finished() {
-            self.cell.reports.end();
+            reports.end();
         }
         stream
     }
@@ -332,7 +352,11 @@ impl<T> Future for JoinHandle<T> {
                 state.outcome = CellOutcome::Pending;
                 match &mut state.waker {
                     Some(waker) => waker.clone_from(cx.waker()),
-                    none => *none = Some(cx.waker().clone()),
+                    none => {
+                        *none = Some(cx.waker().clone());
+                        drop(state);
+                        self.cell.ticket.note_caller();
+                    }
                 }
                 Poll::Pending
             }

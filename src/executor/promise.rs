@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use super::context::Wanted;
 use super::error::{Cause, TaskError};
 use super::options::{TaskName, TaskOptions};
-use crate::observe::{Meter, Raised, Trace};
+use crate::home::Home;
+use crate::observe::{Meter, RunningCount, SubmitTime, Trace};
 
 /// The facts about a job from its submission to its end, shared by its handle and its executor.
 pub(crate) struct Ticket {
@@ -21,8 +22,7 @@ pub(crate) struct Ticket {
     /// No outcome is wanted any more: all items are answered, or the caller cancelled.
     closed: AtomicBool,
     trace: Trace,
-    #[cfg(feature = "metrics")]
-    submitted: Instant,
+    submitted: SubmitTime,
 }
 
 /// What an executor attaches to each job that it takes. All its jobs share one, so a job costs one
@@ -32,6 +32,7 @@ pub(crate) struct Terms {
     /// The executor's own options, for those that a task does not set.
     defaults: TaskOptions,
     meter: Meter,
+    home: Arc<Home>,
 }
 
 impl Terms {
@@ -39,11 +40,13 @@ impl Terms {
         owner: Weak<dyn TaskOwner>,
         defaults: TaskOptions,
         meter: Meter,
+        home: Arc<Home>,
     ) -> Arc<Self> {
         Arc::new(Self {
             owner,
             defaults,
             meter,
+            home,
         })
     }
 
@@ -74,8 +77,7 @@ impl Ticket {
             asked,
             terms: OnceLock::new(),
             closed: AtomicBool::new(false),
-            #[cfg(feature = "metrics")]
-            submitted: Instant::now(),
+            submitted: SubmitTime::now(),
         }
     }
 
@@ -88,7 +90,7 @@ impl Ticket {
     }
 
     /// Counts the job as running until the result is dropped.
-    pub(crate) fn running(&self) -> Raised {
+    pub(crate) fn running(&self) -> RunningCount {
         self.meter().map(Meter::running).unwrap_or_default()
     }
 
@@ -106,12 +108,9 @@ impl Ticket {
     /// Records that `items` items ran for `time` in all, until now.
     pub(crate) fn ran(&self, worker: u64, items: u32, time: Duration) {
         self.trace.ran(worker, time);
-        #[cfg(feature = "metrics")]
         if let Some(meter) = self.meter() {
             meter.ran(items, self.submitted.elapsed().saturating_sub(time), time);
         }
-        #[cfg(not(feature = "metrics"))]
-        let _ = items;
     }
 
     /// Counts `items` items with this outcome.
@@ -186,6 +185,13 @@ impl Ticket {
         let _ = self.terms.set(terms.clone());
     }
 
+    /// Takes note that the current task waits for the outcome: the executor must not depend on another runtime.
+    pub(crate) fn note_caller(&self) {
+        if let Some(terms) = self.terms.get() {
+            terms.home.note_caller();
+        }
+    }
+
     pub(crate) fn owner(&self) -> Option<Arc<dyn TaskOwner>> {
         self.terms.get()?.owner.upgrade()
     }
@@ -219,8 +225,8 @@ pub(crate) struct Owed<P: Promise + ?Sized> {
     promise: Arc<P>,
     next: u32,
     end: u32,
-    /// Whether they began before, in workers that were lost.
-    begun: bool,
+    /// How many workers were lost while they ran these items.
+    losses: u32,
 }
 
 impl<P: Promise + ?Sized> Owed<P> {
@@ -229,7 +235,7 @@ impl<P: Promise + ?Sized> Owed<P> {
             promise,
             next: items.start,
             end: items.end,
-            begun: false,
+            losses: 0,
         }
     }
 
@@ -275,7 +281,7 @@ impl<P: Promise + ?Sized> Owed<P> {
 
     fn fail_remaining(&mut self, cause: &Cause) {
         if self.remaining() > 0 {
-            let error = self.ticket().error(self.begun, cause.clone());
+            let error = self.ticket().error(self.losses > 0, cause.clone());
             while self.remaining() > 0 {
                 self.answer_next(|promise, item| promise.fail(item, error.clone()));
             }
@@ -289,7 +295,7 @@ impl<P: Promise + ?Sized> Owed<P> {
             promise: self.promise.clone(),
             next: at,
             end: self.end,
-            begun: self.begun,
+            losses: self.losses,
         };
         self.end = at;
         rest
@@ -299,9 +305,14 @@ impl<P: Promise + ?Sized> Owed<P> {
 /// What only the parent of worker processes does.
 #[cfg(feature = "process")]
 impl<P: Promise + ?Sized> Owed<P> {
+    /// How many workers were lost while they ran the items that are left.
+    pub(crate) fn losses(&self) -> u32 {
+        self.losses
+    }
+
     /// Whether the items that are left began before.
     pub(crate) fn has_begun(&self) -> bool {
-        self.begun
+        self.losses > 0
     }
 
     /// Takes the next item out, to run once more.
@@ -311,7 +322,7 @@ impl<P: Promise + ?Sized> Owed<P> {
             promise,
             next: item,
             end: item + 1,
-            begun: true,
+            losses: self.losses + 1,
         }
     }
 
@@ -348,7 +359,7 @@ impl<P: Promise + ?Sized> Owed<P> {
             promise: view(self.promise.clone()),
             next: self.next,
             end: self.end,
-            begun: self.begun,
+            losses: self.losses,
         };
         self.next = self.end;
         owed

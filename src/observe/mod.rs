@@ -16,7 +16,7 @@ mod trace;
 #[path = "no_trace.rs"]
 mod trace;
 
-pub(crate) use meter::{Meter, Raised};
+pub(crate) use meter::{Meter, RunningCount, SubmitTime};
 pub(crate) use trace::Trace;
 #[cfg(feature = "tracing")]
 pub use trace::set_trace_propagator;

@@ -1,16 +1,20 @@
-//! The state of a link under its lock: the calls that its worker has to answer, and the decisions about the
-//! worker. The worker runs only the front call; those behind it were sent ahead.
+//! The state of a link under its lock: the phase of its worker, and the calls that the worker has to answer. The
+//! worker runs only the front call; those behind it were sent ahead.
 
 use std::collections::VecDeque;
-use std::time::Duration;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::time::Instant;
 
-use super::ending::{Ending, Tenure};
+use super::overrun::Overrun;
+use super::phase::WorkerPhase;
+use super::tenure::{Retirement, Tenure};
+use crate::executor::decoded::PromiseEncoded;
 use crate::executor::encoded::EncodedCall;
 use crate::executor::options::TaskName;
-use crate::observe::Raised;
+use crate::observe::RunningCount;
 use crate::sys;
 use crate::wire::Chain;
 use crate::wire::spare::Spare;
@@ -20,7 +24,15 @@ const HOLD: Duration = Duration::from_millis(2);
 
 #[derive(Debug)]
 pub(super) struct Lane {
+    pub(super) phase: WorkerPhase,
     pub(super) in_flight: VecDeque<InFlight>,
+    /// The number of reserved calls that were not sent yet.
+    pub(super) reserved: usize,
+    pub(super) next_seq: u32,
+    /// The number of further calls that it may get in its life.
+    pub(super) calls_left: u64,
+    /// The duration of a call: a running average, in nanoseconds.
+    pub(super) call_time: Option<u64>,
     /// Bytes that the socket has not accepted yet.
     pub(super) unwritten: Chain,
     /// Payloads that did not fit into the ring yet, of calls that are written or about to be.
@@ -29,75 +41,96 @@ pub(super) struct Lane {
     pub(super) rings_used: Option<Instant>,
     /// Buffers of its former arguments.
     pub(super) spare: Spare,
-    pub(super) next_seq: u32,
-    /// The number of calls that were sent to it.
-    pub(super) given: u64,
-    /// The number of reserved calls that were not sent yet.
-    pub(super) reserved: usize,
-    /// The duration of a call: a running average, in nanoseconds.
-    pub(super) call_time: Option<u64>,
-    pub(super) ending: Option<Ending>,
-    /// When it is killed for `ending`, if it was asked to end before; otherwise at once.
-    pub(super) kill_at: Option<Instant>,
-    /// Since when it is idle, if that matters.
-    pub(super) idle_since: Option<Instant>,
-    /// When it is replaced for its age, or the next attempt to do so.
-    pub(super) retires_at: Option<Instant>,
-    /// It exceeds its memory limit.
-    pub(super) exceeds_memory_limit: bool,
-    /// The number of times that its successor could not be started.
-    pub(super) retirements: u32,
-    /// Its place belongs to a successor: it finishes its calls, and leaves.
-    pub(super) leaving: bool,
+    pub(super) retirement: Retirement,
+    /// The end of its idle timeout, if it has one and nothing else to do.
+    pub(super) idle_until: Option<Instant>,
     /// The deadline of the shutdown in progress.
     pub(super) shutdown_at: Option<Instant>,
     /// The task that was last cancelled between two of its items: some of its output may be unread.
-    pub(super) left: Option<(u64, TaskName)>,
-    /// Accepts no more calls.
-    pub(super) closed: bool,
+    pub(super) last_cancelled: Option<(u64, TaskName)>,
 }
 
 impl Lane {
-    /// Ends the worker. The first reason counts, unless it was to end by itself.
-    pub(super) fn condemn(&mut self, ending: Ending, kill_at: Option<Instant>) {
-        self.closed = true;
-        if matches!(
-            self.ending,
-            None | Some(Ending::Dismissed(_) | Ending::Terminated)
-        ) {
-            self.ending = Some(ending);
-            self.kill_at = kill_at;
+    pub(super) fn new(tenure: &Tenure) -> Self {
+        Self {
+            phase: WorkerPhase::new(),
+            in_flight: VecDeque::new(),
+            reserved: 0,
+            next_seq: 0,
+            calls_left: tenure.max_tasks.unwrap_or(u64::MAX),
+            call_time: None,
+            unwritten: Chain::new(),
+            ring_backlog: VecDeque::new(),
+            rings_used: None,
+            spare: Spare::default(),
+            retirement: Retirement::new(tenure.max_age, Instant::now()),
+            idle_until: None,
+            shutdown_at: None,
+            last_cancelled: None,
         }
     }
 
+    pub(super) fn is_idle(&self) -> bool {
+        self.in_flight.is_empty() && self.reserved == 0
+    }
+
+    /// Counts a call that it gets. With its last one it leaves its place to another worker.
+    pub(super) fn count_given(&mut self) {
+        self.calls_left = self.calls_left.saturating_sub(1);
+        if self.calls_left == 0 {
+            self.phase.vacate();
+        }
+    }
+
+    /// Counts a call that is taken back. A worker that left its place does not get it back.
+    pub(super) fn count_taken_back(&mut self) {
+        self.calls_left += 1;
+    }
+
     /// Records the duration of a call, in nanoseconds.
-    pub(super) fn count_call_time(&mut self, nanos: u64) {
+    fn count_call_time(&mut self, nanos: u64) {
         self.call_time = Some(self.call_time.map_or(nanos, |average| {
             (average - average / 8).saturating_add(nanos / 8)
         }));
     }
 
-    /// Takes back a call. A worker that got its last call leaves all the same: its place may be taken by
-    /// now.
-    pub(super) fn take_back(&mut self, max_tasks: u64) {
-        self.leaving |= self.given >= max_tasks;
-        self.given -= 1;
+    /// The front call is over. Returns its items that no worker runs, and how many have run, and for how long.
+    pub(super) fn finish_front(&mut self) -> (Option<EncodedCall>, Option<(u32, Duration)>) {
+        let Some(entry) = self.in_flight.pop_front() else {
+            return (None, None);
+        };
+        let call = entry.call;
+        let took = (entry.elapsed > 0).then(|| {
+            self.count_call_time(entry.elapsed);
+            let items = call.owed.next() - entry.first;
+            (items, Duration::from_nanos(entry.elapsed))
+        });
+        if call.owed.remaining() > 0 {
+            return (Some(call), took);
+        }
+        if self.rings_used.is_some()
+            && let Some(payload) = call.payload.into_chain()
+        {
+            self.spare.keep(payload);
+        }
+        (None, took)
     }
 
     /// When it will have been idle for too long.
-    pub(super) fn idle_end(&self, tenure: &Tenure) -> Option<Instant> {
-        if !self.in_flight.is_empty() || self.reserved > 0 {
-            return None;
-        }
-        self.idle_since?.checked_add(tenure.idle_timeout?)
+    pub(super) fn idle_end(&self) -> Option<Instant> {
+        self.idle_until.filter(|_| self.is_idle())
     }
 
-    /// When a task that is warned now, with the grace period `grace`, is asked to end by a signal.
-    pub(super) fn end_of_grace(&self, grace: Duration) -> Option<Instant> {
-        let now = Instant::now();
-        let by = self.shutdown_at.map(|end| before(end, grace, now));
-        let own = now.checked_add(grace);
-        own.into_iter().chain(by).min()
+    /// When the first of the items that were asked to end has used up its time.
+    pub(super) fn overrun_end(&self) -> Option<Instant> {
+        let overruns = self.in_flight.iter().filter_map(InFlight::overrun_end);
+        overruns.min()
+    }
+
+    /// When an item that is warned now, with the grace period `grace`, is asked to end by a signal.
+    pub(super) fn end_of_grace(&self, grace: Duration, now: Instant) -> Option<Instant> {
+        let by_shutdown = self.shutdown_at.map(|end| before(end, grace, now));
+        earlier(now.checked_add(grace), by_shutdown)
     }
 }
 
@@ -106,12 +139,18 @@ pub(super) fn before(end: Instant, span: Duration, now: Instant) -> Instant {
     end.checked_sub(span).unwrap_or(now)
 }
 
+/// The earlier of two instants, where there are any.
+pub(super) fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    one.into_iter().chain(other).min()
+}
+
+/// A call that the worker has, and has not answered completely.
 #[derive(Debug)]
 pub(super) struct InFlight {
     pub(super) seq: u32,
     pub(super) call: EncodedCall,
     /// The first item when it was sent.
-    pub(super) first: u32,
+    first: u32,
     /// The earliest possible beginning of its front item, once that is needed.
     pub(super) began: Option<Beginning>,
     /// The time that its items have run so far, in nanoseconds.
@@ -126,24 +165,46 @@ pub(super) struct InFlight {
     pub(super) look_again: Option<Instant>,
     /// The version of the last progress report that was passed on.
     pub(super) reported: u64,
-    pub(super) _running: Raised,
-}
-
-/// An item that was asked to end and still runs.
-#[derive(Debug)]
-pub(super) struct Overrun {
-    pub(super) item: u32,
-    /// The reason of the kill if it does not end in time.
-    pub(super) why: Ending,
-    /// When its time is up.
-    pub(super) ends: Option<Instant>,
-    /// Its caller has an answer: its outcome is dropped.
-    pub(super) answered: bool,
-    /// No item of its call begins after it.
-    pub(super) is_last: bool,
+    pub(super) _running: RunningCount,
 }
 
 impl InFlight {
+    pub(super) fn new(seq: u32, call: EncodedCall) -> Self {
+        Self {
+            seq,
+            first: call.owed.next(),
+            _running: call.ticket().running(),
+            call,
+            began: None,
+            elapsed: 0,
+            overrun: None,
+            fronts_since: None,
+            shares_at: None,
+            look_again: None,
+            reported: 0,
+        }
+    }
+
+    /// Takes out the items that have outcomes, of `items`, for as many as are treated alike. The first may have been
+    /// asked to end. `None` if none of them is awaited.
+    pub(super) fn take_answered(&mut self, items: &Range<u32>) -> Option<Taken> {
+        let next = self.call.owed.next();
+        let end = items.end.min(next + self.call.owed.remaining());
+        if next < items.start || end <= next {
+            return None;
+        }
+        self.began = None;
+        self.look_again = None;
+        let until = self
+            .overrun
+            .as_ref()
+            .map(|overrun| overrun.settles_until(next));
+        let overrun = self.overrun.take_if(|overrun| overrun.item == next);
+        let end = until.map_or(end, |until| until.min(end));
+        let (promise, items) = self.call.owed.take_until(end);
+        Some((promise, items, overrun))
+    }
+
     /// When to check whether other workers can run the rest of it.
     pub(super) fn share_moment(&mut self) -> Option<Instant> {
         if self.overrun.is_some() || self.call.owed.remaining() < 2 {
@@ -156,79 +217,80 @@ impl InFlight {
 
     /// Its caller cancelled while the item ran. Returns whether that answers the item.
     pub(super) fn cancel(&mut self, item: u32, ends: Option<Instant>) -> bool {
-        match &mut self.overrun {
-            Some(overrun) if overrun.item == item => {
-                overrun.is_last = true;
-                overrun.ends = overrun.ends.or(ends);
-                !std::mem::replace(&mut overrun.answered, true)
-            }
-            none => {
-                *none = Some(Overrun {
-                    item,
-                    why: Ending::Cancelled,
-                    ends,
-                    answered: true,
-                    is_last: true,
-                });
-                true
-            }
+        if let Some(overrun) = self.overrun_of(item) {
+            return overrun.cancel(ends);
         }
+        self.overrun = Some(Overrun::cancelled(item, ends));
+        true
     }
 
     /// Makes the item the last of its call. Its outcome counts.
     pub(super) fn end_with(&mut self, item: u32) {
-        match &mut self.overrun {
-            Some(overrun) if overrun.item == item => overrun.is_last = true,
-            none => {
-                *none = Some(Overrun {
-                    item,
-                    why: Ending::Terminated,
-                    ends: None,
-                    answered: false,
-                    is_last: true,
-                });
-            }
+        match self.overrun_of(item) {
+            Some(overrun) => overrun.make_last(),
+            None => self.overrun = Some(Overrun::last(item)),
         }
     }
 
-    /// When the front item is asked to end.
-    pub(super) fn soft_end(&mut self, shutdown_at: Option<Instant>) -> Option<Instant> {
+    fn overrun_of(&mut self, item: u32) -> Option<&mut Overrun> {
+        self.overrun.as_mut().filter(|overrun| overrun.item == item)
+    }
+
+    fn overrun_end(&self) -> Option<Instant> {
+        self.overrun.as_ref()?.ends()
+    }
+
+    /// When its front item has used up its time, if it was not asked to end before. The time begins with the first
+    /// call.
+    pub(super) fn timeout_end(&mut self) -> Option<Instant> {
+        let limit = self.call.ticket().timeout()?;
         if self.overrun.is_some() {
             return None;
         }
-        let by_timeout = self.call.ticket().timeout().and_then(|limit| {
-            let began = self.began.get_or_insert_with(Beginning::now);
-            began.tokio.checked_add(limit)
-        });
+        let began = self.began.get_or_insert_with(Beginning::now);
+        began.at.checked_add(limit)
+    }
+
+    /// When to warn its front item of a shutdown that ends at `end`: two grace periods before, if it has any.
+    pub(super) fn warning_time(&self, end: Instant) -> Option<Instant> {
         let grace = self.call.ticket().grace_period();
-        let by_shutdown = shutdown_at.filter(|_| !grace.is_zero()).map(|end| {
-            self.look_again
-                .unwrap_or_else(|| before(end, grace.saturating_mul(2), Instant::now()))
-        });
-        by_timeout.into_iter().chain(by_shutdown).min()
+        if grace.is_zero() || self.overrun.is_some() {
+            return None;
+        }
+        let first = || before(end, grace.saturating_mul(2), Instant::now());
+        Some(self.look_again.unwrap_or_else(first))
     }
 }
 
-/// An instant by two clocks: the system's, which the worker reads too, and tokio's, which a test may pause and
-/// advance.
+/// The receiver of outcomes, their items, and the first of them if it was asked to end.
+type Taken = (Arc<dyn PromiseEncoded>, Range<u32>, Option<Overrun>);
+
+/// When an item began, or could have begun at the earliest.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Beginning {
-    pub(super) tokio: Instant,
-    pub(super) system: u64,
+    at: Instant,
+    /// The same by the system's clock, in nanoseconds, which the worker reads too.
+    nanos: u64,
 }
 
 impl Beginning {
     pub(super) fn now() -> Self {
         Self {
-            tokio: Instant::now(),
-            system: sys::monotonic_nanos(),
+            at: Instant::now(),
+            nanos: sys::monotonic_nanos(),
         }
     }
 
-    pub(super) fn later_by(self, nanos: u64) -> Self {
+    /// This beginning, or that which the worker reports if it is later. None is later than now.
+    pub(super) fn or_later(self, reported: u64) -> Self {
+        let nanos = reported.min(sys::monotonic_nanos()).max(self.nanos);
         Self {
-            tokio: self.tokio + Duration::from_nanos(nanos),
-            system: self.system + nanos,
+            at: self.at + Duration::from_nanos(nanos - self.nanos),
+            nanos,
         }
+    }
+
+    pub(super) fn elapsed(self) -> Duration {
+        self.at.elapsed()
     }
 }

@@ -2,15 +2,14 @@
 //! call whether it has begun; one that has not is safe to run elsewhere.
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::lane::InFlight;
 use super::{Ending, Link};
 use crate::executor::encoded::EncodedCall;
 use crate::executor::promise::Ticket;
-use crate::observe::Raised;
+use crate::observe::RunningCount;
 use crate::wire::claim::{Claim, Stage};
-use crate::wire::message;
 
 /// The time to end for an item that was cancelled together with others of its call.
 const GRACE_OF_MANY: Duration = Duration::from_millis(2);
@@ -19,7 +18,7 @@ const GRACE_OF_MANY: Duration = Duration::from_millis(2);
 pub(in crate::process) struct TakenBack {
     pub(in crate::process) call: EncodedCall,
     /// Dropping it lowers a metric, by code of another crate: without a lock.
-    pub(in crate::process) running: Raised,
+    pub(in crate::process) running: RunningCount,
 }
 
 impl From<InFlight> for TakenBack {
@@ -55,7 +54,7 @@ impl Link {
             if !self.page.slot(last.seq).withdraw() {
                 break;
             }
-            lane.take_back(self.max_tasks());
+            lane.count_taken_back();
             stolen.extend(lane.in_flight.pop_back().map(TakenBack::from));
         }
         stolen.reverse();
@@ -85,7 +84,7 @@ impl Link {
             lane.in_flight.pop_front();
             self.tasks_done.fetch_add(1, Ordering::Relaxed);
         }
-        self.wake.notify_one();
+        self.wake.notify();
         Some(rest).filter(|rest| rest.owed.remaining() > 0)
     }
 
@@ -105,7 +104,7 @@ impl Link {
         let mut revoked = Vec::new();
         for entry in std::mem::take(&mut lane.in_flight) {
             if wanted(&entry.call) && self.page.slot(entry.seq).withdraw() {
-                lane.take_back(self.max_tasks());
+                lane.count_taken_back();
                 revoked.push(entry.into());
             } else {
                 lane.in_flight.push_back(entry);
@@ -115,7 +114,7 @@ impl Link {
     }
 
     /// Takes back the calls that it has not begun and that are less urgent than `priority`. Called under the
-    /// pool's lock; the caller wakes the supervisor after it.
+    /// pool's lock; the caller wakes the supervisor without it.
     pub(in crate::process) fn recall(&self, priority: i32) -> Vec<TakenBack> {
         self.revoke_if(|call| call.ticket().priority() < priority)
     }
@@ -148,35 +147,36 @@ impl Link {
             met.begun |= found.stage != Stage::Offered || entry.call.owed.has_begun();
             match found.stage {
                 Stage::Condemned => {
-                    lane.condemn(Ending::Cancelled, None);
+                    let step = lane.phase.condemn(Ending::Cancelled);
+                    self.follow(&mut lane, step);
                     lane.in_flight.push_back(entry);
                 }
                 Stage::Cancelled if found.item >= entry.call.owed.next() => {
-                    let ends = lane.end_of_grace(grace);
+                    let ends = lane.end_of_grace(grace, Instant::now());
                     met.overrun += usize::from(entry.cancel(found.item, ends));
                     lane.in_flight.push_back(entry);
                 }
                 stage => {
                     if stage == Stage::Offered {
-                        lane.take_back(self.max_tasks());
+                        lane.count_taken_back();
                     }
                     // An item whose outcome was read has ended, although its worker has not marked that in the
                     // page yet. Then nothing more follows for this call.
                     if matches!(stage, Stage::Done | Stage::Cancelled) {
-                        lane.left = Some((ticket.id(), ticket.name()));
+                        lane.last_cancelled = Some((ticket.id(), ticket.name()));
                     }
                     met.unstarted += entry.call.owed.remaining() as usize;
                 }
             }
         }
-        self.wake.notify_one();
+        self.wake.notify();
         met
     }
 
     /// Keeps the worker from beginning another item of a call, and tells it to end the one that it runs.
     /// Returns the claim that it found: if an item runs, `Cancelled`, or `Condemned` if the worker has to be
     /// killed for it.
-    fn revoke_and_condemn(&self, seq: u32, at_once: bool) -> Claim {
+    pub(super) fn revoke_and_condemn(&self, seq: u32, at_once: bool) -> Claim {
         let slot = self.page.slot(seq);
         loop {
             let claim = slot.revoke();
@@ -196,28 +196,6 @@ impl Link {
                 return Claim { stage, ..claim };
             } // Otherwise the item has just ended: look again.
         }
-    }
-
-    /// The worker is asked to end, by a signal. It may still return the outcome of its running item. The calls
-    /// that it has not begun come back.
-    pub(in crate::process) fn terminate(&self) -> Vec<EncodedCall> {
-        let unstarted = self.revoke_unstarted();
-        let mut lane = self.lock();
-        if matches!(lane.ending, None | Some(Ending::Dismissed(_))) {
-            lane.closed = true;
-            if lane.ending.replace(Ending::Terminated).is_none() {
-                message::put_exit(&mut lane.unwritten);
-            }
-            for entry in &mut lane.in_flight {
-                let found = self.revoke_and_condemn(entry.seq, false);
-                if found.stage == Stage::Cancelled {
-                    entry.end_with(found.item);
-                }
-            }
-            self.write(&mut lane);
-            self.wake.notify_one();
-        }
-        unstarted
     }
 }
 
@@ -283,7 +261,6 @@ mod tests {
             payload: Chain::new().finish(),
             expiry: None,
             strikes: 0,
-            losses: 0,
         };
         assert!(link.give(vec![call]).is_ok());
         assert!(worker.claim(0, 0, 0));

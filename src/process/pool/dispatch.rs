@@ -7,7 +7,7 @@ use super::Pool;
 use super::phase::CallOrigin;
 use super::state::WaitingCall;
 use crate::executor::encoded::EncodedCall;
-use crate::executor::error::{Cause, Rejection};
+use crate::executor::error::Cause;
 use crate::process::link::Link;
 
 impl Pool {
@@ -18,11 +18,6 @@ impl Pool {
             state.starts.work_arrived();
             if let Some(cause) = state.refusal(origin) {
                 drop(state);
-                return self.refuse(waiting, origin, &cause);
-            }
-            if state.workers.is_empty() && !self.runtime.is_known() {
-                drop(state);
-                let cause = Cause::Rejected(Rejection::NoRuntime);
                 return self.refuse(waiting, origin, &cause);
             }
             let Some(link) = state.take_idle() else {

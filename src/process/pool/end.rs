@@ -3,10 +3,13 @@
 
 use std::time::Instant;
 
+use tokio::sync::oneshot;
+
 use super::Pool;
 use crate::executor::encoded::EncodedCall;
 use crate::executor::error::Cause;
 use crate::executor::options::{Shutdown, ShutdownReport};
+use crate::home::within;
 use crate::process::link::{Dismissal, Ending};
 
 /// How to end all workers.
@@ -39,6 +42,7 @@ impl Pool {
     /// no item begins, and the workers are killed.
     pub(super) async fn shut_down(&self, how: Shutdown) -> ShutdownReport {
         let deadline = how.ends_at();
+        self.home.note_caller();
         let before = self.counts.now();
         self.close();
         if how.cancel_pending {
@@ -47,17 +51,15 @@ impl Pool {
         match deadline {
             None => self.all_gone().await,
             Some(deadline) => {
-                let _notice = self.announce_deadline(deadline.into_std());
-                if tokio::time::timeout_at(deadline, self.all_gone())
-                    .await
-                    .is_err()
-                {
+                let _notice = self.announce_deadline(deadline);
+                let gone = within(&self.home, deadline, self.all_gone()).await;
+                if gone.is_none() {
                     self.end_workers(EndWorkers::Kill);
                     self.all_gone().await;
                 }
             }
         }
-        self.config.starter.close().await;
+        self.close_starter().await;
         self.counts.since(&before)
     }
 
@@ -126,6 +128,17 @@ impl Pool {
         let gone = state.is_empty();
         self.start_workers(state);
         gone
+    }
+
+    /// Ends the fork server, if there is one. The caller may be outside of any runtime.
+    async fn close_starter(&self) {
+        let (ended, end) = oneshot::channel();
+        let pool = self.shared();
+        self.home.spawn(async move {
+            pool.config.starter.close().await;
+            let _ = ended.send(()); // The caller may have been dropped.
+        });
+        let _ = end.await;
     }
 }
 

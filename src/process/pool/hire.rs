@@ -1,7 +1,7 @@
 //! How workers start, and what follows a failed start: another try, after a growing pause, until the pool gives
 //! up and fails the waiting calls. [`starts`](super::starts) decides.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
@@ -9,42 +9,13 @@ use tokio::runtime::Handle;
 use super::Pool;
 use super::starts::{FailedStart, StartVerdict, pause_after};
 use super::state::{PoolPlace, PoolState, WaitingCall};
-use crate::alarm::Alarm;
 use crate::executor::error::{Cause, InitFailure};
+use crate::home::Alarm;
 
 /// What follows a failed start.
 pub(in crate::process) enum AfterFailure {
     TryAgain(Duration),
     GiveUp,
-}
-
-/// The runtime that was used last, for work that is submitted outside of one.
-pub(super) struct LastRuntime(Mutex<Option<Handle>>);
-
-impl LastRuntime {
-    pub(super) fn of_caller() -> Self {
-        Self(Mutex::new(Handle::try_current().ok()))
-    }
-
-    /// Whether there is one.
-    pub(super) fn is_known(&self) -> bool {
-        let last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        last.is_some() || Handle::try_current().is_ok()
-    }
-
-    /// The caller's runtime if there is one, which is then the last, or the last one.
-    pub(super) fn current(&self) -> Option<Handle> {
-        let current = Handle::try_current().ok();
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = match current {
-            Some(current) => last.replace(current),
-            None => None,
-        };
-        let known = last.clone();
-        drop(last);
-        drop(before); // The last handle of a runtime that has ended may free much.
-        known
-    }
 }
 
 impl Pool {
@@ -57,15 +28,8 @@ impl Pool {
 
     /// Starts the workers of new places.
     pub(super) fn hire_all(&self, places: Vec<u64>) {
-        if places.is_empty() {
-            return;
-        }
-        let runtime = self.runtime.current();
         for id in places {
-            match &runtime {
-                Some(runtime) => (self.hire)(runtime, self.shared(), id),
-                None => self.discard_place(id),
-            }
+            (self.hire)(self.shared(), id);
         }
     }
 
@@ -77,15 +41,12 @@ impl Pool {
                 pool.start_workers(pool.lock());
             }
         };
-        let alarm = self
-            .runtime
-            .current()
-            .map(|runtime| Alarm::set(&runtime, span, look));
+        let alarm = Alarm::set(&self.home, span, look);
         let mut next = self
             .next_look
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let before = std::mem::replace(&mut *next, alarm);
+        let before = next.replace(alarm);
         drop(next);
         drop(before); // It wakes the task that it cancels.
     }
@@ -139,14 +100,14 @@ impl Pool {
     }
 
     /// The instant before which no worker starts, because workers have died right after their start.
-    pub(in crate::process) fn starts_after(&self) -> Option<tokio::time::Instant> {
-        let starts_after = self.lock().starts.starts_after();
-        starts_after.map(tokio::time::Instant::from_std)
+    pub(in crate::process) fn starts_after(&self) -> Option<Instant> {
+        self.lock().starts.starts_after()
     }
 
-    /// Starts the workers that are kept, if there is a runtime.
+    /// Starts the workers that are kept. Outside of a runtime they start with the first task, since the runtime that
+    /// submits it drives them.
     pub(in crate::process) fn start_kept(&self) {
-        if self.config.min_workers > 0 {
+        if self.config.min_workers > 0 && Handle::try_current().is_ok() {
             self.start_workers(self.lock());
         }
     }

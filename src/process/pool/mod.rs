@@ -26,30 +26,28 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use async_trait::async_trait;
-use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 pub(super) use self::config::ProcessPoolConfig;
 use self::counts::Counts;
 pub(super) use self::end::EndWorkers;
 pub(super) use self::hire::AfterFailure;
-use self::hire::LastRuntime;
 use self::phase::CallOrigin;
 pub(super) use self::retire::Departure;
 use self::state::{PoolState, WaitingCall};
 use super::link::Link;
-use crate::alarm::Alarm;
 use crate::executor::encoded::Job;
 use crate::executor::error::{Cause, Rejection, TaskError};
 use crate::executor::options::{Shutdown, ShutdownReport};
 use crate::executor::promise::Terms;
 use crate::executor::room::{Room, Rooms};
 use crate::executor::{Executor, Intake, Stats};
+use crate::home::{Alarm, Home};
 use crate::observe::Meter;
 use crate::sys;
 
-/// Starts a worker for a place of the pool, on a runtime.
-pub(super) type HireWorker = fn(&Handle, Arc<Pool>, u64);
+/// Starts a worker for a place of the pool.
+pub(super) type HireWorker = fn(Arc<Pool>, u64);
 
 pub(super) struct Pool {
     pub(super) config: ProcessPoolConfig,
@@ -58,10 +56,11 @@ pub(super) struct Pool {
     generation: u32,
     rooms: Rooms,
     me: Weak<Pool>,
+    /// Where its supervisors run.
+    pub(super) home: Arc<Home>,
     terms: Arc<Terms>,
     state: Mutex<PoolState>,
     counts: Counts,
-    runtime: LastRuntime,
     /// Looks again whether another worker should start, after a place was given up.
     next_look: Mutex<Option<Alarm>>,
     /// Notified when a worker starts, ends or fails to start, and when the backlog becomes empty.
@@ -71,16 +70,17 @@ pub(super) struct Pool {
 impl Pool {
     pub(super) fn new(config: ProcessPoolConfig, hire: HireWorker) -> Arc<Self> {
         let meter = Meter::new(config.name.as_deref().unwrap_or("processes"));
+        let home = Home::new();
         Arc::new_cyclic(|me: &Weak<Self>| Self {
             rooms: Rooms::new(config.queue_capacity, meter.clone()),
-            terms: Terms::new(me.clone(), config.task_options.clone(), meter),
+            terms: Terms::new(me.clone(), config.task_options.clone(), meter, home.clone()),
+            home,
             config,
             hire,
             generation: sys::generation(),
             me: me.clone(),
             state: Mutex::default(),
             counts: Counts::default(),
-            runtime: LastRuntime::of_caller(),
             next_look: Mutex::default(),
             changed: Notify::new(),
         })
@@ -104,6 +104,7 @@ impl Intake for Pool {
     fn spawn_job(&self, job: Job) {
         let ticket = job.work.ticket();
         ticket.accept(&self.terms);
+        self.home.note_caller();
         if self.rooms.is_closed() {
             return job.work.fail(&Cause::Shutdown);
         }
@@ -112,7 +113,7 @@ impl Intake for Pool {
         }
         let expiry = ticket
             .queue_timeout()
-            .and_then(|limit| self.expiry(job.work.promise(), limit));
+            .map(|limit| self.expiry(job.work.promise(), limit));
         let mut room = job.room;
         job.work
             .encode(self.config.recipe.max_frame_length, &mut |mut call| {
@@ -130,6 +131,7 @@ impl Intake for Pool {
     }
 
     async fn room(&self) -> Result<Room, TaskError> {
+        self.home.note_caller();
         self.rooms.take().await
     }
 

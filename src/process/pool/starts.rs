@@ -126,7 +126,7 @@ impl Starts {
     pub(super) fn cut_off(&mut self) {
         self.missed += 1;
         self.last_failure = Some(InitFailure {
-            reason: "the runtime that started it has ended; call `warm_up` in one that lives on"
+            reason: "no runtime was left to start it in; call `warm_up` in one that lives on"
                 .to_owned(),
             ..InitFailure::default()
         });

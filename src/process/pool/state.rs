@@ -15,7 +15,7 @@ use crate::executor::encoded::EncodedCall;
 use crate::executor::error::Cause;
 use crate::executor::promise::Ticket;
 use crate::executor::room::Room;
-use crate::observe::Raised;
+use crate::observe::RunningCount;
 use crate::process::link::{Dismissal, Link, TakenBack};
 
 #[derive(Default)]
@@ -86,7 +86,7 @@ pub(super) struct Aftermath {
     wake: Vec<Arc<Link>>,
     /// What calls held while they waited or ran. To drop it is the work.
     _rooms: Vec<Room>,
-    _raised: Vec<Raised>,
+    _running: Vec<RunningCount>,
 }
 
 impl Aftermath {
@@ -115,7 +115,6 @@ impl PoolState {
 
     /// Gives all workers the deadline of the shutdown.
     pub(super) fn send_deadline(&self, deadline: Option<Instant>) -> Aftermath {
-        let deadline = deadline.map(tokio::time::Instant::from_std);
         for link in self.links() {
             link.end_by(deadline);
         }
@@ -162,7 +161,7 @@ impl PoolState {
             }
             for TakenBack { call, running } in recalled {
                 self.backlog.push(WaitingCall::again(call));
-                after._raised.push(running);
+                after._running.push(running);
             }
             after.wake.push(link);
         }
@@ -195,7 +194,7 @@ impl PoolState {
             if room > 0 {
                 for TakenBack { call, running } in self.steal_for(link, room) {
                     calls.push(call);
-                    after._raised.push(running);
+                    after._running.push(running);
                 }
             }
             if calls.is_empty() {
@@ -266,7 +265,7 @@ impl PoolState {
     pub(super) fn seat(&mut self, link: &Arc<Link>) -> Aftermath {
         let mut after = Aftermath::default();
         let before = self.workers.insert(link.id, PoolPlace::Ready(link.clone()));
-        link.end_by(self.phase.deadline().map(tokio::time::Instant::from_std));
+        link.end_by(self.phase.deadline());
         if let Some(PoolPlace::Starting {
             replaces: Some(old),
         }) = before

@@ -3,7 +3,7 @@
 use super::Pool;
 use super::config::ProcessPoolConfig;
 use super::state::{PoolPlace, PoolState};
-use crate::executor::error::{Cause, InitFailure, Rejection, Shortfall, TaskError};
+use crate::executor::error::{Cause, InitFailure, Shortfall, TaskError};
 use crate::executor::options::TaskName;
 
 /// A `warm_up` in progress.
@@ -80,9 +80,7 @@ impl Pool {
     /// Starts all workers. Tries again if the pool gave up before.
     pub(in crate::process) async fn warm_up(&self) -> Result<(), TaskError> {
         let error = |cause| TaskError::new(TaskName::Function("warm_up"), false, cause);
-        if self.runtime.current().is_none() {
-            return Err(error(Cause::Rejected(Rejection::NoRuntime)));
-        }
+        self.home.note_caller();
         let mut warm_up = None;
         loop {
             let changed = self.changed.notified();

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::error::StartError;
 use super::exec::Surroundings;
 use crate::function::FunctionOffset;
+use crate::home::unblock;
 use crate::observe;
 use crate::process::output::Outlets;
 use crate::sys::{ChildProcess, Limit, OwnedFd};
@@ -36,9 +37,7 @@ impl Recipe {
         fds: [OwnedFd; 3],
     ) -> Result<ChildProcess, StartError> {
         let recipe = self.clone();
-        let executed = tokio::task::spawn_blocking(move || recipe.surroundings.execute(role, fds));
-        // The blocking task fails only while the runtime shuts down.
-        executed.await.map_err(|_| StartError::Closed)?
+        unblock(move || recipe.surroundings.execute(role, fds)).await
     }
 
     /// The setup of a worker. Its own descriptors precede those of its initializer.

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::ffi::OsString;
+use std::fmt;
 use std::fs::File;
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::marker::PhantomData;
@@ -10,9 +11,10 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::io::{AsyncRead, ReadBuf};
 
 use super::unsupported;
+use super::wait::Direction;
 
 /// The number of a descriptor.
 pub(crate) type RawFd = i32;
@@ -54,7 +56,6 @@ pub(crate) trait AsRawFd {
 impl AsFd for OwnedFd {}
 impl AsFd for BorrowedFd<'_> {}
 impl AsFd for Socket {}
-impl AsFd for AsyncSocket {}
 impl AsFd for AsyncPipe {}
 impl<T> AsFd for AsyncFd<T> {}
 impl AsFd for PipeReader {}
@@ -130,42 +131,6 @@ impl Write for &Socket {
     }
 }
 
-/// A socket that a runtime watches.
-#[derive(Debug)]
-pub(crate) struct AsyncSocket(Infallible);
-
-impl AsyncSocket {
-    pub(crate) fn from_std(socket: Socket) -> io::Result<Self> {
-        match socket.0 {}
-    }
-
-    pub(crate) fn into_std(self) -> io::Result<Socket> {
-        match self.0 {}
-    }
-
-    pub(crate) async fn async_io<R>(
-        &self,
-        _: Interest,
-        _: impl FnMut() -> io::Result<R>,
-    ) -> io::Result<R> {
-        match self.0 {}
-    }
-}
-
-impl AsyncWrite for AsyncSocket {
-    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
-        match self.0 {}
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.0 {}
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.0 {}
-    }
-}
-
 /// The end of a pipe that a runtime reads.
 #[derive(Debug)]
 pub(crate) struct AsyncPipe(Infallible);
@@ -199,11 +164,7 @@ impl<T> AsyncFd<T> {
         match self.0 {}
     }
 
-    pub(crate) fn get_mut(&mut self) -> &mut T {
-        match self.0 {}
-    }
-
-    pub(crate) async fn readable(&self) -> io::Result<Ready> {
+    pub(crate) fn into_inner(self) -> T {
         match self.0 {}
     }
 
@@ -225,6 +186,22 @@ impl Ready {
         match self.0 {}
     }
 }
+
+/// What has a descriptor that stays the same.
+pub(crate) trait StableFd: fmt::Debug + Send + Sync + 'static {}
+
+impl StableFd for PipeReader {}
+impl StableFd for OwnedFd {}
+impl StableFd for Arc<OwnedFd> {}
+impl StableFd for Socket {}
+impl StableFd for Arc<Socket> {}
+
+pub(crate) fn register<T: StableFd>(fd: T, _: Direction) -> Result<AsyncFd<T>, (T, io::Error)> {
+    Err((fd, unsupported()))
+}
+
+/// Nothing needs to be registered.
+pub(crate) fn probe_events() {}
 
 pub(crate) fn pipe_from_child() -> io::Result<(PipeReader, OwnedFd)> {
     Err(unsupported())

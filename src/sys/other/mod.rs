@@ -16,8 +16,8 @@ mod wait;
 use std::io;
 
 pub(crate) use handles::{
-    AsFd, AsRawFd, AsyncFd, AsyncPipe, AsyncSocket, BorrowedFd, OwnedFd, RawFd, Socket, os_string,
-    pipe_from_child, pipe_to_child, too_many_descriptors,
+    AsFd, AsRawFd, AsyncFd, AsyncPipe, BorrowedFd, OwnedFd, RawFd, Socket, StableFd, os_string,
+    pipe_from_child, pipe_to_child, probe_events, register, too_many_descriptors,
 };
 pub(crate) use memory::{
     Lent, SegmentName, SharedMapping, enlarge, file_len, file_of, give_back, growing_file,
@@ -35,7 +35,7 @@ pub(crate) use process::{
 };
 pub(crate) use socket::{
     MOST_FDS, bytes_waiting, end_sending, is_hangup, pipe, read_more, read_now, read_onto,
-    receive_with_fds, send_with_fds, socket_pair, watch_output, watch_pipe, watch_room,
+    receive_with_fds, send_with_fds, socket_pair, watch_output,
 };
 pub(crate) use stdio::{
     above_standard_streams, become_child, flush_stdout, is_variable, nowhere, own_descriptor,
