@@ -11,10 +11,15 @@ mod methods;
 
 use std::fs::File;
 use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use concurrent_futures::{
-    Executor as _, ExecutorExt as _, ProcessPoolExecutor, Shutdown, StartMethod, ThreadPoolExecutor,
+    Executor as _, ExecutorExt as _, ProcessPoolExecutor, Shutdown, StartMethod, TaskOptions,
+    ThreadPoolExecutor,
 };
 use futures::{StreamExt as _, poll};
 use rustix::process::{Resource, Rlimit, setrlimit};
@@ -213,28 +218,14 @@ async fn a_call_that_no_worker_survives_reading_is_blamed_in_the_end(method: Sta
     within(pool.shutdown()).await;
 }
 
-#[test]
-fn a_runtime_without_drivers_is_one_clear_error() {
-    let bare = tokio::runtime::Builder::new_current_thread()
-        .build()
-        .expect("a runtime");
-    let pool = ProcessPoolExecutor::with_workers(1).expect("a pool");
-    let error = bare.block_on(async { pool.submit(double, 1).await });
-    let error = error.expect_err("nothing can be driven");
-    assert!(
-        error.is_init_failed() && error.to_string().contains("enable_all"),
-        "{error}"
-    );
-}
-
 /// Asks the pool for its state whenever it is woken, as the waker of a foreign executor may.
 struct AsksThePool {
-    pool: std::sync::Arc<ProcessPoolExecutor>,
-    asked: std::sync::mpsc::Sender<usize>,
+    pool: Arc<ProcessPoolExecutor>,
+    asked: Sender<usize>,
 }
 
-impl std::task::Wake for AsksThePool {
-    fn wake(self: std::sync::Arc<Self>) {
+impl Wake for AsksThePool {
+    fn wake(self: Arc<Self>) {
         let _ = self.asked.send(self.pool.stats().workers);
     }
 }
@@ -244,31 +235,31 @@ async fn a_waker_may_ask_the_pool_that_wakes_it() {
     let pool = ProcessPoolExecutor::builder()
         .max_workers(1)
         .queue_capacity(1);
-    let pool = std::sync::Arc::new(pool.build().expect("a pool"));
-    let (asked, answers) = std::sync::mpsc::channel();
+    let pool = Arc::new(pool.build().expect("a pool"));
+    let (asked, answers) = channel();
     let waker = AsksThePool {
         pool: pool.clone(),
         asked,
     };
-    let waker = std::task::Waker::from(std::sync::Arc::new(waker));
-    let mut context = std::task::Context::from_waker(&waker);
+    let waker = Waker::from(Arc::new(waker));
+    let mut context = Context::from_waker(&waker);
     let gate = Gate::new();
     let busy = pool.submit(wait_at, gate.key());
     let guest = gate.guest().await;
     // Who waits for room is woken when a worker takes the waiting task, and when that expires.
     let waits = pool.submit(wait_at, gate.key());
-    let mut room = std::pin::pin!(pool.reserve());
+    let mut room = pin!(pool.reserve());
     assert!(room.as_mut().poll(&mut context).is_pending());
     guest.let_in().await;
     let guest = gate.guest().await;
     answers.recv_timeout(PATIENCE).expect("it was woken");
-    let std::task::Poll::Ready(permit) = room.as_mut().poll(&mut context) else {
+    let Poll::Ready(permit) = room.as_mut().poll(&mut context) else {
         panic!("there is room");
     };
     drop(permit);
-    let options = concurrent_futures::TaskOptions::new().queue_timeout(Duration::from_millis(50));
+    let options = TaskOptions::new().queue_timeout(Duration::from_millis(50));
     let expires = pool.submit_with(&options, double, 1);
-    let mut room = std::pin::pin!(pool.reserve());
+    let mut room = pin!(pool.reserve());
     assert!(room.as_mut().poll(&mut context).is_pending());
     let error = within(expires).await.expect_err("it waited too long");
     assert!(error.is_rejected(), "{error}");

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use futures::future::{Either, select};
 use tokio::sync::oneshot;
 
-use super::clock::Timer;
+use super::clock::DeadlineTimer;
 use super::place::{Home, TaskAbort};
 
 /// Dropping it cancels the action.
@@ -36,7 +36,7 @@ impl Alarm {
         let task = home.spawn(async move {
             match end {
                 Some(end) => {
-                    let mut timer = Timer::new();
+                    let mut timer = DeadlineTimer::new();
                     poll_fn(|cx| timer.poll(cx, end)).await;
                 }
                 None => std::future::pending().await, // The clock cannot represent the end.

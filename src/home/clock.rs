@@ -20,7 +20,7 @@ pub(super) fn is_real() -> bool {
 
 /// Waits for one instant after another.
 #[derive(Debug, Default)]
-pub(crate) struct Timer {
+pub(crate) struct DeadlineTimer {
     sleep: Option<Pin<Box<Sleep>>>,
     /// What `sleep` waits for.
     armed: Option<Instant>,
@@ -28,7 +28,7 @@ pub(crate) struct Timer {
     runner: u64,
 }
 
-impl Timer {
+impl DeadlineTimer {
     pub(crate) fn new() -> Self {
         Self::default()
     }
@@ -78,7 +78,7 @@ pub(crate) async fn sleep(span: Duration) {
     let Some(end) = Instant::now().checked_add(span) else {
         return std::future::pending().await; // The clock cannot represent the end.
     };
-    let mut timer = Timer::new();
+    let mut timer = DeadlineTimer::new();
     poll_fn(|cx| timer.poll(cx, end)).await;
 }
 

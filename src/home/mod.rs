@@ -9,9 +9,12 @@
 //! - [`own`]: the crate's own runtime: one thread, while a moved executor exists;
 //! - [`probe`]: whether a runtime can drive such a task;
 //! - [`clock`]: the real time, whatever a runtime's clock says; [`alarm`]: an action at a later time;
+//! - [`anywhere`]: a future that runs on either runtime, for a caller without an executor;
 //! - [`watched`]: a descriptor that registers itself with the runtime that polls it.
 
 mod alarm;
+#[cfg(feature = "multiprocessing")]
+mod anywhere;
 mod clock;
 mod movable;
 mod own;
@@ -21,9 +24,10 @@ mod probe;
 mod watched;
 
 pub(crate) use self::alarm::{Alarm, within};
-pub(crate) use self::clock::Timer;
+#[cfg(feature = "multiprocessing")]
+pub(crate) use self::anywhere::anywhere;
 #[cfg(feature = "process")]
-pub(crate) use self::clock::{sleep, timeout};
+pub(crate) use self::clock::{DeadlineTimer, sleep, timeout};
 #[cfg(feature = "process")]
 pub(crate) use self::own::{detach, unblock};
 pub(crate) use self::place::Home;

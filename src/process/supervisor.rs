@@ -23,7 +23,7 @@ use super::watch::WorkerWatch;
 use crate::executor::decoded::PromiseEncoded;
 use crate::executor::error::{Cause, Death, InitFailure};
 use crate::executor::promise::Owed;
-use crate::home::{Timer, detach, sleep, timeout};
+use crate::home::{DeadlineTimer, detach, sleep, timeout};
 use crate::sys;
 use crate::wire::Reader;
 use crate::wire::bulk::IncomingPayload;
@@ -143,7 +143,7 @@ struct SupervisedWorker {
     has_more: bool,
     pipe: AnswerPipe,
     /// Waits for the next deadline of the link or the pipe.
-    timer: Timer,
+    timer: DeadlineTimer,
     /// When it is killed, if it was asked to exit.
     leaves_by: Option<Instant>,
     /// Whether it was asked to end by a signal.
@@ -267,7 +267,7 @@ async fn bring_up(pool: &Arc<Pool>, id: u64) -> Result<SupervisedWorker, Option<
         arriving: None,
         has_more: false,
         pipe: AnswerPipe::Open,
-        timer: Timer::new(),
+        timer: DeadlineTimer::new(),
         leaves_by: None,
         is_terminated: false,
         child,

@@ -27,6 +27,8 @@ pub(in crate::process) struct Recipe {
     pub(in crate::process) outlets: Outlets,
     pub(in crate::process) max_frame_length: usize,
     pub(in crate::process) spawn_timeout: Duration,
+    /// Whether the thread that starts a process may block, since it drives no other task.
+    pub(in crate::process) may_block: bool,
 }
 
 impl Recipe {
@@ -37,7 +39,11 @@ impl Recipe {
         fds: [OwnedFd; 3],
     ) -> Result<ChildProcess, StartError> {
         let recipe = self.clone();
-        unblock(move || recipe.surroundings.execute(role, fds)).await
+        let execute = move || recipe.surroundings.execute(role, fds);
+        match self.may_block {
+            true => execute(),
+            false => unblock(execute).await,
+        }
     }
 
     /// The setup of a worker. Its own descriptors precede those of its initializer.

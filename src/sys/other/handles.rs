@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::ffi::OsString;
-use std::fmt;
 use std::fs::File;
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::marker::PhantomData;
@@ -14,7 +13,6 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, ReadBuf};
 
 use super::unsupported;
-use super::wait::Direction;
 
 /// The number of a descriptor.
 pub(crate) type RawFd = i32;
@@ -186,22 +184,6 @@ impl Ready {
         match self.0 {}
     }
 }
-
-/// What has a descriptor that stays the same.
-pub(crate) trait StableFd: fmt::Debug + Send + Sync + 'static {}
-
-impl StableFd for PipeReader {}
-impl StableFd for OwnedFd {}
-impl StableFd for Arc<OwnedFd> {}
-impl StableFd for Socket {}
-impl StableFd for Arc<Socket> {}
-
-pub(crate) fn register<T: StableFd>(fd: T, _: Direction) -> Result<AsyncFd<T>, (T, io::Error)> {
-    Err((fd, unsupported()))
-}
-
-/// Nothing needs to be registered.
-pub(crate) fn probe_events() {}
 
 pub(crate) fn pipe_from_child() -> io::Result<(PipeReader, OwnedFd)> {
     Err(unsupported())

@@ -16,8 +16,8 @@ mod wait;
 use std::io;
 
 pub(crate) use handles::{
-    AsFd, AsRawFd, AsyncFd, AsyncPipe, BorrowedFd, OwnedFd, RawFd, Socket, StableFd, os_string,
-    pipe_from_child, pipe_to_child, probe_events, register, too_many_descriptors,
+    AsFd, AsRawFd, AsyncFd, AsyncPipe, BorrowedFd, OwnedFd, RawFd, Socket, os_string,
+    pipe_from_child, pipe_to_child, too_many_descriptors,
 };
 pub(crate) use memory::{
     Lent, SegmentName, SharedMapping, enlarge, file_len, file_of, give_back, growing_file,
@@ -42,9 +42,9 @@ pub(crate) use stdio::{
     own_stream, set_input, set_output, settle_forked, settle_surroundings, write_in_one,
 };
 pub(crate) use wait::{
-    BlockingEdges, Direction, Edges, Readiness, WakeFd, await_readable, end_with, eventfd,
-    is_readable, parent, readable, signal, silence, wait_for_parents_end, wait_readable,
-    wait_ready, watched,
+    BlockingEdges, Direction, Edges, Readiness, StableFd, WakeFd, await_readable, end_with,
+    eventfd, is_readable, parent, probe_events, readable, register, signal, silence,
+    wait_for_parents_end, wait_readable, wait_ready, watched,
 };
 
 /// An error, because this crate cannot start processes on this target.
