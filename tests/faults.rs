@@ -15,7 +15,7 @@ mod nobody;
 
 use std::fs;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use concurrent_futures::{
     Executor as _, ExecutorExt as _, ProcessPoolExecutor, StartMethod, TaskOptions,
@@ -259,6 +259,36 @@ async fn a_place_whose_starts_failed_is_filled_again_though_nothing_else_happens
     }
     std::fs::remove_file(&file).expect("no file");
     assert_eq!(within(waits).await.expect("it ran"), 8);
+    guest.let_in().await;
+    within(busy).await.expect("it ran");
+    within(pool.shutdown()).await;
+}
+
+/// After six failures a kept worker pauses for more than three seconds.
+#[tokio::test]
+async fn a_warm_up_does_not_wait_for_the_pause_of_a_kept_worker() {
+    let directory = Folder::new();
+    let file = directory.path().join("fails");
+    let pool = ProcessPoolExecutor::builder()
+        .max_workers(2)
+        .min_workers(2)
+        .initializer(fail_if_there, file.clone())
+        .build()
+        .expect("a pool");
+    within(pool.warm_up()).await.expect("two workers");
+    let gate = Gate::new();
+    let options = TaskOptions::new().timeout(Duration::from_millis(1));
+    std::fs::write(&file, "").expect("a file");
+    let busy = pool.submit(wait_at, gate.key());
+    let guest = gate.guest().await;
+    let late = within(pool.submit_with(&options, wait_at, gate.key())).await;
+    assert!(late.expect_err("it waits").is_timeout());
+    eventually(|| pool.stats().restarts.failed_to_start == 6).await;
+    std::fs::remove_file(&file).expect("it is there");
+    let begun = Instant::now();
+    within(pool.warm_up()).await.expect("two workers");
+    let took = begun.elapsed();
+    assert!(took < Duration::from_secs(3), "it took {took:?}");
     guest.let_in().await;
     within(busy).await.expect("it ran");
     within(pool.shutdown()).await;

@@ -79,6 +79,15 @@ async fn run_place(mut place: TakenPlace) {
                             return;
                         }
                     }
+                    AfterFailure::KeepTrying(span) => {
+                        let is_needed = tokio::select! {
+                            is_needed = pause(&place.pool, span) => is_needed,
+                            () = place.pool.pause_ended(place.id) => true,
+                        };
+                        if !is_needed {
+                            return;
+                        }
+                    }
                     AfterFailure::GiveUp => return,
                 }
             }

@@ -34,7 +34,10 @@ impl TaskOwner for Pool {
     }
 
     fn is_running(&self, ticket: &Ticket) -> bool {
-        self.lock().links().any(|link| link.is_running(ticket))
+        self.lock()
+            .places
+            .links()
+            .any(|link| link.is_running(ticket))
     }
 }
 

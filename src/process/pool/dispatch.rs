@@ -92,7 +92,7 @@ impl Pool {
         let free = self
             .config
             .max_workers
-            .saturating_sub(state.taken(&self.config));
+            .saturating_sub(state.places.taken(&self.config));
         let others = state.idle.len() + free;
         if others == 0 || !state.backlog.is_empty() || state.phase.is_stopped() {
             return;

@@ -27,7 +27,10 @@ impl Pool {
             true => std::mem::take(&mut state.idle),
             false => Vec::new(),
         };
-        let idle: Vec<_> = idle.iter().filter_map(|id| state.link(*id)).collect();
+        let idle: Vec<_> = idle
+            .iter()
+            .filter_map(|id| state.places.link(*id))
+            .collect();
         drop(state);
         self.rooms.close();
         for link in idle {

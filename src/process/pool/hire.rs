@@ -8,13 +8,16 @@ use tokio::runtime::Handle;
 
 use super::Pool;
 use super::starts::{FailedStart, StartVerdict, pause_after};
-use super::state::{PoolPlace, PoolState, WaitingCall};
+use super::state::{PoolState, WaitingCall};
 use crate::executor::error::{Cause, InitFailure};
 use crate::home::Alarm;
 
 /// What follows a failed start.
 pub(in crate::process) enum AfterFailure {
+    /// Try again after this pause.
     TryAgain(Duration),
+    /// Try again after this pause, or once a `warm_up` ends it.
+    KeepTrying(Duration),
     GiveUp,
 }
 
@@ -60,7 +63,7 @@ impl Pool {
     ) -> AfterFailure {
         let mut state = self.lock();
         state.restarts.failed_to_start += 1;
-        if let Some(old) = state.replaced_by(id).and_then(|old| state.link(old)) {
+        if let Some(old) = state.places.replaced_by(id) {
             let _starting = state.vacate(id);
             drop(state);
             old.retire_later(pause_after); // Nothing is lost: the old worker stays.
@@ -69,19 +72,19 @@ impl Pool {
         let start = FailedStart {
             failure,
             for_good,
-            others: state.workers.len().saturating_sub(1),
-            works: state.links().next().is_some(),
-            is_kept: state.taken(&self.config) <= self.config.min_workers,
+            others: state.places.len().saturating_sub(1),
+            works: state.places.links().next().is_some(),
+            is_kept: state.places.taken(&self.config) <= self.config.min_workers,
             is_needed: !state.is_drained(),
         };
         let verdict = state.starts.failed(start, Instant::now());
         match verdict {
             StartVerdict::TryAgain(pause) => return AfterFailure::TryAgain(pause),
             StartVerdict::KeepTrying(pause) => {
-                state.workers.insert(id, PoolPlace::Retrying);
+                state.places.keep_trying(id);
                 drop(state);
                 self.changed.notify_waiters(); // A `warm_up` does not wait for it.
-                return AfterFailure::TryAgain(pause);
+                return AfterFailure::KeepTrying(pause);
             }
             StartVerdict::Release(pause) => {
                 let _starting = state.vacate(id);
@@ -115,12 +118,12 @@ impl Pool {
     /// The runtime that was to start a worker has ended. If no worker is left, the waiting calls fail.
     pub(in crate::process) fn discard_place(&self, id: u64) {
         let mut state = self.lock();
-        let old = state.replaced_by(id).and_then(|old| state.link(old));
+        let old = state.places.replaced_by(id);
         let _starting = state.vacate(id);
         if old.is_none() {
             state.starts.cut_off();
         }
-        let pending = match state.workers.is_empty() {
+        let pending = match state.places.is_empty() {
             true => state.backlog.drain(),
             false => Vec::new(),
         };

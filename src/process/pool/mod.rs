@@ -16,6 +16,7 @@ mod dispatch;
 mod end;
 mod hire;
 mod phase;
+mod places;
 mod retire;
 mod starts;
 mod state;
@@ -95,7 +96,7 @@ impl Pool {
     }
 
     fn links(&self) -> Vec<Arc<Link>> {
-        self.lock().links().cloned().collect()
+        self.lock().places.links().cloned().collect()
     }
 }
 
@@ -153,9 +154,14 @@ impl Executor for Pool {
     fn stats(&self) -> Stats {
         let state = self.lock();
         Stats {
-            queued: state.backlog.items() + state.links().map(|link| link.waiting()).sum::<usize>(),
-            running: state.links().map(|link| link.running()).sum(),
-            workers: state.workers.len(),
+            queued: state.backlog.items()
+                + state
+                    .places
+                    .links()
+                    .map(|link| link.waiting())
+                    .sum::<usize>(),
+            running: state.places.links().map(|link| link.running()).sum(),
+            workers: state.places.len(),
             finished: self.counts.finished(),
             failed: self.counts.failed(),
             restarts: state.restarts,

@@ -4,8 +4,8 @@
 use std::time::Instant;
 
 use super::Pool;
+use super::places::{PoolPlace, StartReason};
 use super::starts::pause_after;
-use super::state::PoolPlace;
 use crate::process::link::{Dismissal, Link};
 
 /// Why a worker has ended.
@@ -41,7 +41,7 @@ impl Pool {
     /// needed, it just leaves.
     pub(in crate::process) fn retire(&self, link: &Link) {
         let mut state = self.lock();
-        if !state.phase.is_open() || state.is_replaced(link.id) {
+        if !state.phase.is_open() || state.places.is_replaced(link.id) {
             return;
         }
         if state.spare_idle(link, &self.config) {
@@ -52,7 +52,7 @@ impl Pool {
             drop(state);
             return link.retire_later(pause_after);
         }
-        let successor = state.add_place(Some(link.id));
+        let successor = state.places.add(StartReason::Replaces(link.id));
         drop(state);
         self.hire_all(vec![successor]);
     }
@@ -101,7 +101,7 @@ impl Pool {
         }
         let mut state = self.lock();
         let place = state.vacate(id); // It may be free already.
-        if let Some(PoolPlace::Starting { replaces: None } | PoolPlace::Retrying) = &place {
+        if let Some(PoolPlace::Starting(StartReason::Wanted) | PoolPlace::Retrying) = &place {
             state.starts.cut_off();
         }
         state.settled();

@@ -2,12 +2,12 @@
 //! start, which call is refused. Nothing here waits, answers a caller or wakes a task.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::config::ProcessPoolConfig;
 use super::phase::{CallOrigin, PoolPhase, TooLate};
+use super::places::{Places, PoolPlace, StartReason};
 use super::starts::{StartPermit, Starts};
 use crate::backlog::{Backlog, Pending};
 use crate::executor::Restarts;
@@ -23,28 +23,15 @@ pub(super) struct PoolState {
     pub(super) phase: PoolPhase,
     pub(super) starts: Starts,
     pub(super) backlog: Backlog<WaitingCall>,
-    pub(super) workers: BTreeMap<u64, PoolPlace>,
+    pub(super) places: Places,
     /// Workers without work. The last one that worked is on top: its caches are the warmest.
     pub(super) idle: Vec<u64>,
-    last_id: u64,
     /// The lowest priority of all calls that had to wait.
     lowest: Option<i32>,
     /// What has left the rest of the state, and is not settled yet: places whose workers have ended, and calls
     /// that are about to be answered.
     pub(super) settling: usize,
     pub(super) restarts: Restarts,
-}
-
-/// A worker's place in the pool, which is taken until its process has ended.
-pub(super) enum PoolPlace {
-    /// Its worker is being started. If it replaces a worker that still serves, it is that one's place until it
-    /// is ready.
-    Starting {
-        replaces: Option<u64>,
-    },
-    /// Its tries have failed, and it tries again later.
-    Retrying,
-    Ready(Arc<Link>),
 }
 
 /// A call in the backlog, with what it holds only while it waits.
@@ -99,27 +86,13 @@ impl Aftermath {
 }
 
 impl PoolState {
-    pub(super) fn link(&self, id: u64) -> Option<Arc<Link>> {
-        match self.workers.get(&id) {
-            Some(PoolPlace::Ready(link)) => Some(link.clone()),
-            _ => None,
-        }
-    }
-
-    pub(super) fn links(&self) -> impl Iterator<Item = &Arc<Link>> {
-        self.workers.values().filter_map(|place| match place {
-            PoolPlace::Ready(link) => Some(link),
-            PoolPlace::Starting { .. } | PoolPlace::Retrying => None,
-        })
-    }
-
     /// Gives all workers the deadline of the shutdown.
     pub(super) fn send_deadline(&self, deadline: Option<Instant>) -> Aftermath {
-        for link in self.links() {
+        for link in self.places.links() {
             link.end_by(deadline);
         }
         Aftermath {
-            wake: self.links().cloned().collect(),
+            wake: self.places.links().cloned().collect(),
             ..Aftermath::default()
         }
     }
@@ -127,7 +100,7 @@ impl PoolState {
     /// The idle worker that worked last.
     pub(super) fn take_idle(&mut self) -> Option<Arc<Link>> {
         let id = self.idle.pop()?;
-        let link = self.link(id)?;
+        let link = self.places.link(id)?;
         link.reserve();
         Some(link)
     }
@@ -153,7 +126,7 @@ impl PoolState {
         if self.lowest == Some(priority) {
             return after; // The usual case: no caller sets priorities.
         }
-        let links: Vec<_> = self.links().cloned().collect();
+        let links: Vec<_> = self.places.links().cloned().collect();
         for link in links {
             let recalled = link.recall(priority);
             if recalled.is_empty() {
@@ -175,7 +148,7 @@ impl PoolState {
         config: &ProcessPoolConfig,
     ) -> (Vec<EncodedCall>, Aftermath) {
         // A call is sent ahead only if no further worker can be started for it.
-        let is_full = self.taken(config) >= config.max_workers;
+        let is_full = self.places.taken(config) >= config.max_workers;
         let room = match is_full {
             true => link.room(),
             false => link.room().min(usize::from(link.is_idle())),
@@ -210,6 +183,7 @@ impl PoolState {
     /// Calls that were sent ahead to another worker, for one that is idle.
     fn steal_for(&self, thief: &Link, most: usize) -> Vec<TakenBack> {
         let mut victims: Vec<_> = self
+            .places
             .links()
             .filter(|link| link.id != thief.id)
             .map(|link| (link.queued_calls(), link))
@@ -220,62 +194,23 @@ impl PoolState {
         thefts.find(|stolen| !stolen.is_empty()).unwrap_or_default()
     }
 
-    /// The number of workers that are ready and stay.
-    pub(super) fn serving(&self) -> usize {
-        let stays = |link: &&Arc<Link>| link.ending().is_none() && !link.is_leaving();
-        self.links().filter(stays).count()
-    }
-
     /// Takes a worker off the idle ones, if it is one and more than the kept ones serve.
     pub(super) fn spare_idle(&mut self, link: &Link, config: &ProcessPoolConfig) -> bool {
         let place = self.idle.iter().position(|id| *id == link.id);
-        let spare = place.filter(|_| self.serving() > config.min_workers);
+        let spare = place.filter(|_| self.places.serving() > config.min_workers);
         spare.map(|place| self.idle.remove(place)).is_some()
-    }
-
-    /// The number of places that are taken. A leaving worker takes none, and neither does the successor of
-    /// one that stays until then.
-    pub(super) fn taken(&self, config: &ProcessPoolConfig) -> usize {
-        if !config.has_retirements() {
-            return self.workers.len();
-        }
-        let takes = |place: &&PoolPlace| match place {
-            PoolPlace::Ready(link) => !link.is_leaving(),
-            PoolPlace::Retrying | PoolPlace::Starting { replaces: None } => true,
-            // The successor of a leaving worker has its place already.
-            PoolPlace::Starting {
-                replaces: Some(old),
-            } => self.link(*old).is_none_or(|old| old.is_leaving()),
-        };
-        self.workers.values().filter(takes).count()
-    }
-
-    /// The number of workers that are being started, not counting successors.
-    fn starting(&self) -> usize {
-        let is_starting = |place: &&PoolPlace| {
-            matches!(
-                place,
-                PoolPlace::Starting { replaces: None } | PoolPlace::Retrying
-            )
-        };
-        self.workers.values().filter(is_starting).count()
     }
 
     /// The worker of a place is ready. The one that it replaces, if any, finishes its calls and leaves.
     pub(super) fn seat(&mut self, link: &Arc<Link>) -> Aftermath {
         let mut after = Aftermath::default();
-        let before = self.workers.insert(link.id, PoolPlace::Ready(link.clone()));
+        let replaced = self.places.seat(link);
         link.end_by(self.phase.deadline());
-        if let Some(PoolPlace::Starting {
-            replaces: Some(old),
-        }) = before
-        {
-            self.idle.retain(|idle| *idle != old);
-            if let Some(old) = self.link(old) {
-                old.leave();
-                old.dismiss(Dismissal::Retired); // Or later, when it becomes idle.
-                after.wake.push(old);
-            }
+        if let Some(old) = replaced {
+            self.idle.retain(|idle| *idle != old.id);
+            old.leave();
+            old.dismiss(Dismissal::Retired); // Or later, when it becomes idle.
+            after.wake.push(old);
         }
         after
     }
@@ -283,12 +218,14 @@ impl PoolState {
     /// Adds places for the workers that the pool wants now. Returns their ids.
     pub(super) fn add_wanted(&mut self, config: &ProcessPoolConfig) -> Vec<u64> {
         let wanted = self.wanted(config);
-        (0..wanted).map(|_| self.add_place(None)).collect()
+        (0..wanted)
+            .map(|_| self.places.add(StartReason::Wanted))
+            .collect()
     }
 
     /// The number of further workers that the pool wants and may start now.
     fn wanted(&self, config: &ProcessPoolConfig) -> usize {
-        let taken = self.taken(config);
+        let taken = self.places.taken(config);
         let free = config.max_workers.saturating_sub(taken);
         if free == 0 || self.phase.is_stopped() {
             return 0;
@@ -300,7 +237,7 @@ impl PoolState {
         else {
             return 0;
         };
-        let most = match (first_only, self.workers.is_empty()) {
+        let most = match (first_only, self.places.is_empty()) {
             (false, _) => free,
             (true, true) => 1,
             (true, false) => return 0,
@@ -309,9 +246,10 @@ impl PoolState {
             true => config.min_workers.saturating_sub(taken),
             false => 0,
         };
-        let ahead: usize = self.links().map(|link| link.queued_calls()).sum();
+        let ahead: usize = self.places.links().map(|link| link.queued_calls()).sum();
         let work = self.backlog.len() + ahead;
-        kept.max(work.saturating_sub(self.starting())).min(most)
+        let starting = self.places.starting() + self.places.retrying();
+        kept.max(work.saturating_sub(starting)).min(most)
     }
 
     /// Why a call cannot be accepted, if it cannot.
@@ -330,47 +268,19 @@ impl PoolState {
 
     /// Whether no work, no worker and nothing unsettled is left.
     pub(super) fn is_empty(&self) -> bool {
-        self.workers.is_empty() && self.settling == 0 && self.backlog.is_empty()
+        self.places.is_empty() && self.settling == 0 && self.backlog.is_empty()
     }
 
-    pub(super) fn add_place(&mut self, replaces: Option<u64>) -> u64 {
-        self.last_id += 1;
-        self.workers
-            .insert(self.last_id, PoolPlace::Starting { replaces });
-        self.last_id
-    }
-
-    /// The worker that the worker of a place replaces, while it is there.
-    pub(super) fn replaced_by(&self, id: u64) -> Option<u64> {
-        match self.workers.get(&id) {
-            Some(PoolPlace::Starting { replaces }) => *replaces,
-            _ => None,
-        }
-    }
-
-    /// Whether a successor of a worker is being started.
-    pub(super) fn is_replaced(&self, id: u64) -> bool {
-        let mut places = self.workers.values();
-        places
-            .any(|place| matches!(place, PoolPlace::Starting { replaces: Some(old) } if *old == id))
-    }
-
-    /// Frees a place whose worker has ended. It counts as unsettled until `settled`.
+    /// Frees a place whose worker has ended or was given up. It is unsettled from now on.
     #[must_use = "dropping a link may answer callers, so it is dropped without the lock"]
     pub(super) fn vacate(&mut self, id: u64) -> Option<PoolPlace> {
-        let place = self.workers.remove(&id)?;
+        let place = self.places.remove(id)?;
         self.idle.retain(|idle| *idle != id);
-        for place in self.workers.values_mut() {
-            if let PoolPlace::Starting { replaces } = place
-                && *replaces == Some(id)
-            {
-                *replaces = None; // The successor has a place of its own from now on.
-            }
-        }
         self.settling += 1;
         Some(place)
     }
 
+    /// A vacated place, or a call that was taken out, is settled.
     pub(super) fn settled(&mut self) {
         self.settling -= 1;
     }

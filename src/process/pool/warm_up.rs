@@ -2,7 +2,8 @@
 
 use super::Pool;
 use super::config::ProcessPoolConfig;
-use super::state::{PoolPlace, PoolState};
+use super::places::StartReason;
+use super::state::PoolState;
 use crate::executor::error::{Cause, InitFailure, Shortfall, TaskError};
 use crate::executor::options::TaskName;
 
@@ -29,12 +30,8 @@ enum Warmth {
 impl WarmUp {
     fn begin(state: &mut PoolState, config: &ProcessPoolConfig) -> Self {
         state.starts.warm_up();
-        for place in state.workers.values_mut() {
-            if let PoolPlace::Retrying = place {
-                *place = PoolPlace::Starting { replaces: None };
-            }
-        }
-        let there = state.serving() + starting(state);
+        state.places.retry_now();
+        let there = state.places.serving() + state.places.starting();
         Self {
             owed: config.max_workers.saturating_sub(there),
             missed_before: state.starts.missed(),
@@ -43,17 +40,21 @@ impl WarmUp {
 
     /// Adds a place for each worker that can start now. Returns their ids.
     fn add_places(&mut self, state: &mut PoolState, config: &ProcessPoolConfig) -> Vec<u64> {
-        let free = config.max_workers.saturating_sub(state.taken(config));
+        let free = config
+            .max_workers
+            .saturating_sub(state.places.taken(config));
         let now = self.owed.min(free);
         self.owed -= now;
-        (0..now).map(|_| state.add_place(None)).collect()
+        (0..now)
+            .map(|_| state.places.add(StartReason::Wanted))
+            .collect()
     }
 
     fn warmth(&self, state: &PoolState, config: &ProcessPoolConfig) -> Warmth {
-        let ready = state.serving();
+        let ready = state.places.serving();
         if ready >= config.max_workers {
             Warmth::Ready
-        } else if starting(state) > 0 {
+        } else if state.places.starting() > 0 {
             Warmth::Rising
         } else if state.starts.missed() > self.missed_before {
             let wanted = config.max_workers;
@@ -69,19 +70,12 @@ impl WarmUp {
     }
 }
 
-/// The number of workers that are being started, and whose tries have not failed.
-fn starting(state: &PoolState) -> usize {
-    let places = state.workers.values();
-    let is_starting = |place: &&PoolPlace| matches!(place, PoolPlace::Starting { replaces: None });
-    places.filter(is_starting).count()
-}
-
 impl Pool {
     /// Starts all workers. Tries again if the pool gave up before.
     pub(in crate::process) async fn warm_up(&self) -> Result<(), TaskError> {
         let error = |cause| TaskError::new(TaskName::Function("warm_up"), false, cause);
         self.home.note_caller();
-        let mut warm_up = None;
+        let mut warm_up = self.begin_warm_up();
         loop {
             let changed = self.changed.notified();
             match self.go_on_with(&mut warm_up) {
@@ -93,16 +87,32 @@ impl Pool {
         }
     }
 
-    fn go_on_with(&self, warm_up: &mut Option<WarmUp>) -> Warmth {
+    fn begin_warm_up(&self) -> WarmUp {
+        let warm_up = WarmUp::begin(&mut self.lock(), &self.config);
+        self.changed.notify_waiters(); // The pauses of kept workers end.
+        warm_up
+    }
+
+    fn go_on_with(&self, warm_up: &mut WarmUp) -> Warmth {
         let mut state = self.lock();
         if !state.phase.is_open() {
             return Warmth::Closed;
         }
-        let warm_up = warm_up.get_or_insert_with(|| WarmUp::begin(&mut state, &self.config));
         let new = warm_up.add_places(&mut state, &self.config);
         let warmth = warm_up.warmth(&state, &self.config);
         drop(state);
         self.hire_all(new);
         warmth
+    }
+
+    /// Waits until a `warm_up` ends the pause of a place that keeps trying.
+    pub(in crate::process) async fn pause_ended(&self, id: u64) {
+        loop {
+            let changed = self.changed.notified();
+            if !self.lock().places.is_retrying(id) {
+                return;
+            }
+            changed.await;
+        }
     }
 }
