@@ -173,8 +173,7 @@ impl ProcessPoolExecutor {
     ///
     /// # Errors
     /// `is_init_failed()` if a worker does not become ready: the error says how many are ready, and why another is not.
-    /// The ready ones run tasks. `is_shutdown()` after a shutdown; `is_rejected()`
-    /// outside of a runtime.
+    /// The ready ones run tasks. `is_shutdown()` after a shutdown.
     ///
     /// # Cancel safety
     /// Cancel safe; the workers go on starting.

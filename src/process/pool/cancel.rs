@@ -1,5 +1,5 @@
 //! How calls are cancelled or expire. They may wait in the backlog or in a worker. A call that is in neither is
-//! in transit between them, and its ticket carries a mark.
+//! in transit between them, and its ticket says that it is closed.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -21,9 +21,9 @@ impl Pool {
                 return self.refuse(waiting, origin, &cause);
             }
             let Some(link) = state.take_idle() else {
-                let after = state.enqueue(waiting);
+                let deferred = state.enqueue(waiting);
                 self.start_workers(state);
-                after.finish();
+                deferred.finish();
                 return;
             };
             drop(state);
@@ -58,10 +58,9 @@ impl Pool {
     /// A worker is ready: give it work.
     pub(in crate::process) fn worker_ready(&self, link: &Arc<Link>) {
         let mut state = self.lock();
-        state.starts.ready();
-        let after = state.seat(link);
+        let deferred = state.worker_ready(link);
         drop(state);
-        after.finish();
+        deferred.finish();
         self.terms.meter().worker_started();
         self.changed.notify_waiters();
         self.refill(link);
@@ -70,10 +69,10 @@ impl Pool {
     /// Gives a worker as much work as it has room for. A worker without any is idle, or dismissed.
     pub(in crate::process) fn refill(&self, link: &Link) {
         let mut state = self.lock();
-        let (calls, after) = state.take_work(link, &self.config);
+        let (calls, deferred) = state.take_work(link, &self.config);
         let is_drained = state.is_drained();
         drop(state);
-        after.finish();
+        deferred.finish();
         if is_drained {
             self.changed.notify_waiters();
         }

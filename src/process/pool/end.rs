@@ -1,4 +1,4 @@
-//! How a pool ends: it closes, finishes or fails the waiting calls, and dismisses, terminates or kills its
+//! How a pool ends: it closes, finishes or cancels the waiting calls, and dismisses, terminates or kills its
 //! workers.
 
 use std::time::Instant;
@@ -35,7 +35,7 @@ impl Pool {
         self.rooms.close();
         for link in idle {
             link.dismiss(Dismissal::Closed);
-            link.write_now(); // The runtime that drives it may be busy for long.
+            link.write_now(); // The runtime that drives it may be blocked.
             link.wake();
         }
         self.changed.notify_waiters();
@@ -66,13 +66,13 @@ impl Pool {
         self.counts.since(&before)
     }
 
-    /// Warns tasks with a grace period of the shutdown in time, while the returned notice exists.
+    /// Warns tasks with a grace period of the shutdown in time, until the returned notice is dropped.
     fn announce_deadline(&self, deadline: Instant) -> Notice<'_> {
         let mut state = self.lock();
         let nearest = state.phase.announce(deadline);
-        let after = state.send_deadline(nearest);
+        let deferred = state.send_deadline(nearest);
         drop(state);
-        after.finish();
+        deferred.finish();
         Notice {
             pool: self,
             deadline,
@@ -155,8 +155,8 @@ impl Drop for Notice<'_> {
     fn drop(&mut self) {
         let mut state = self.pool.lock();
         let nearest = state.phase.withdraw(self.deadline);
-        let after = state.send_deadline(nearest);
+        let deferred = state.send_deadline(nearest);
         drop(state);
-        after.finish();
+        deferred.finish();
     }
 }

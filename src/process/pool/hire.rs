@@ -22,7 +22,7 @@ pub(in crate::process) enum AfterFailure {
 }
 
 impl Pool {
-    /// Starts as many workers as the pool wants. Takes the lock in order to release it first.
+    /// Starts the workers that the pool wants. Takes the guard, because it releases the lock first.
     pub(super) fn start_workers(&self, mut state: MutexGuard<'_, PoolState>) {
         let new = state.add_wanted(&self.config);
         drop(state);
@@ -36,7 +36,7 @@ impl Pool {
         }
     }
 
-    /// Looks after `span` whether the pool wants another worker: the existing ones may be busy for long.
+    /// Checks after `span` whether the pool wants another worker. The existing ones may be busy until long after.
     fn look_again_in(&self, span: Duration) {
         let pool = self.me.clone();
         let look = move || {
@@ -115,7 +115,7 @@ impl Pool {
         }
     }
 
-    /// The runtime that was to start a worker has ended. If no worker is left, the waiting calls fail.
+    /// No runtime could start the worker of a place. If the pool has no other, the waiting calls fail.
     pub(in crate::process) fn discard_place(&self, id: u64) {
         let mut state = self.lock();
         let old = state.places.replaced_by(id);

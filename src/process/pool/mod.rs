@@ -1,13 +1,14 @@
 //! Decides which call goes to which worker, and when workers start. All of it happens under one lock.
-//! Under it the pool sends nothing to a worker, answers no caller, and runs no code of a task. Locks are
-//! taken in the order pool, link. Reading order:
+//! Under it the pool sends nothing to a worker, wakes no task, answers no caller, and runs no code of a task or of
+//! another crate. Locks are taken in the order pool, link. Reading order:
 //!
-//! - this file: what an executor promises, kept by a pool; [`config`]: its settings;
-//! - [`state`]: what is under the lock, and what is decided there;
+//! - this file: the contract of an executor, kept by a pool; [`config`]: its settings;
+//! - [`state`]: what is under the lock, and the decisions; [`places`]: the places of the workers;
+//! - [`starts`]: when workers may start; [`phase`]: how far the pool is on its way to its end. Both are pure;
 //! - [`dispatch`]: how a call and a worker find each other;
-//! - [`hire`]: how workers are started, and what becomes of a start that fails;
-//! - [`retire`]: how they go; [`cancel`]: how calls go; [`end`]: how the pool goes;
-//! - [`workers`]: what each worker does at the moment.
+//! - [`hire`]: how workers start, and what follows a failed start; [`warm_up`]: how all of them start;
+//! - [`retire`]: how workers leave; [`cancel`]: how calls are cancelled; [`end`]: how the pool ends;
+//! - [`counts`]: how many items ended, and how; [`workers`]: what each worker does now.
 
 mod cancel;
 mod config;

@@ -99,7 +99,7 @@ impl Places {
     }
 
     /// The worker of a place is ready. Returns the worker that it replaces, if that is there.
-    pub(super) fn seat(&mut self, link: &Arc<Link>) -> Option<Arc<Link>> {
+    pub(super) fn fill(&mut self, link: &Arc<Link>) -> Option<Arc<Link>> {
         let replaced = self.replaced_by(link.id);
         self.by_id.insert(link.id, PoolPlace::Ready(link.clone()));
         replaced

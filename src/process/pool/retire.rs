@@ -1,5 +1,4 @@
-//! How workers leave. A place becomes free when its process has ended; the calls of the worker are settled
-//! after that.
+//! How workers leave. A place becomes free when its process has ended. Then the calls of the worker are settled.
 
 use std::time::Instant;
 
@@ -13,25 +12,25 @@ use crate::process::link::{Dismissal, Link};
 pub(in crate::process) enum Departure {
     Crashed,
     /// Crashed before it began anything.
-    Stillborn,
+    CrashedUnused,
     TimedOut,
     Cancelled,
     Retired,
     Idle,
-    /// Dismissed, or killed by a shutdown.
-    Sent,
+    /// Dismissed or killed by a shutdown.
+    ShutDown,
 }
 
 impl Departure {
     /// Its name in metrics.
     pub(in crate::process) fn name(self) -> &'static str {
         match self {
-            Self::Crashed | Self::Stillborn => "crashed",
+            Self::Crashed | Self::CrashedUnused => "crashed",
             Self::TimedOut => "timed_out",
             Self::Cancelled => "cancelled",
             Self::Retired => "retired",
             Self::Idle => "idle",
-            Self::Sent => "shutdown",
+            Self::ShutDown => "shutdown",
         }
     }
 }
@@ -60,7 +59,7 @@ impl Pool {
     /// The process of a worker has ended; its place is free.
     pub(in crate::process) fn free_place(&self, id: u64, departure: Departure) {
         let mut state = self.lock();
-        if departure == Departure::Stillborn {
+        if departure == Departure::CrashedUnused {
             state.starts.died_unused(Instant::now());
         }
         let place = state.vacate(id);
@@ -96,7 +95,7 @@ impl Pool {
         lost: usize,
     ) {
         match departure {
-            Some(Departure::Sent) | None => self.counts.items_killed(lost),
+            Some(Departure::ShutDown) | None => self.counts.items_killed(lost),
             Some(_) => self.counts.items_cut_short(lost),
         }
         let mut state = self.lock();
@@ -106,12 +105,12 @@ impl Pool {
         }
         state.settled();
         match departure {
-            Some(Departure::Crashed | Departure::Stillborn) => state.restarts.crashed += 1,
+            Some(Departure::Crashed | Departure::CrashedUnused) => state.restarts.crashed += 1,
             Some(Departure::TimedOut) => state.restarts.timed_out += 1,
             Some(Departure::Cancelled) => state.restarts.cancelled += 1,
             Some(Departure::Retired) => state.restarts.retired += 1,
             Some(Departure::Idle) => state.restarts.idle += 1,
-            Some(Departure::Sent) | None => {}
+            Some(Departure::ShutDown) | None => {}
         }
         self.start_workers(state);
         drop(place); // Not under the lock.

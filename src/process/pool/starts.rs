@@ -1,5 +1,5 @@
 //! When workers may start, and what follows when a start fails or a worker dies unused. Decided from
-//! counts and the clock alone: no lock, no timer, no process.
+//! counts and the clock alone: this file has no lock, no timer and no process.
 
 use std::time::{Duration, Instant};
 
@@ -22,6 +22,7 @@ pub(super) struct Starts {
     failures: u32,
     last_failure: Option<InitFailure>,
     unused: Option<UnusedDeaths>,
+    /// How often a place was given up, or kept although its tries had failed, since the pool was made.
     missed: u64,
 }
 
@@ -96,30 +97,40 @@ impl Starts {
     /// A start failed.
     pub(super) fn failed(&mut self, start: FailedStart, now: Instant) -> StartVerdict {
         self.failures += 1;
-        let is_broken = self.is_broken();
-        let mut failure = start.failure;
-        let verdict = if self.failures < MOST_FAILURES && !is_broken && start.is_needed {
-            StartVerdict::TryAgain(pause_after(self.failures - 1))
-        } else if start.others == 0 || !start.works && self.failures >= most(start.others) {
-            failure.broken = start.for_good || is_broken;
-            self.failures = 0;
-            self.permission = match failure.broken {
-                true => Permission::Broken,
-                false => Permission::GaveUp,
-            };
-            StartVerdict::FailWaiting
-        } else {
-            let pause = pause_after(self.failures);
-            if start.works && start.is_kept && start.is_needed {
-                StartVerdict::KeepTrying(pause)
-            } else {
-                self.delayed_until = Some(now + pause);
-                StartVerdict::Release(pause)
-            }
-        };
+        let verdict = self.verdict(&start);
         self.missed += u64::from(!matches!(verdict, StartVerdict::TryAgain(_)));
-        self.last_failure = Some(failure);
+        match verdict {
+            StartVerdict::TryAgain(_) | StartVerdict::KeepTrying(_) => {}
+            StartVerdict::Release(pause) => self.delayed_until = Some(now + pause),
+            StartVerdict::FailWaiting => {
+                self.failures = 0;
+                self.permission = match start.for_good || self.is_broken() {
+                    true => Permission::Broken,
+                    false => Permission::GaveUp,
+                };
+            }
+        }
+        self.last_failure = Some(InitFailure {
+            broken: self.is_broken(),
+            ..start.failure
+        });
         verdict
+    }
+
+    fn verdict(&self, start: &FailedStart) -> StartVerdict {
+        if self.failures < MOST_FAILURES && !self.is_broken() && start.is_needed {
+            return StartVerdict::TryAgain(pause_after(self.failures - 1));
+        }
+        let is_hopeless = !start.works && self.failures >= most(start.others);
+        if start.others == 0 || is_hopeless {
+            return StartVerdict::FailWaiting;
+        }
+        let pause = pause_after(self.failures);
+        if start.works && start.is_kept && start.is_needed {
+            StartVerdict::KeepTrying(pause)
+        } else {
+            StartVerdict::Release(pause)
+        }
     }
 
     /// A start ended early, because its runtime has ended or because the pool is closed.
@@ -179,7 +190,6 @@ impl Starts {
         self.permission == Permission::Broken
     }
 
-    /// How often a place was given up, or kept although its tries had failed, since the pool was made.
     pub(super) fn missed(&self) -> u64 {
         self.missed
     }
@@ -190,8 +200,8 @@ impl Starts {
     }
 }
 
-/// The number of consecutive failures after which no worker is expected any more, though as many other
-/// places are still taken.
+/// The number of consecutive failures after which the pool expects no worker any more, although this number of
+/// other places is taken.
 fn most(others: usize) -> u32 {
     let places = u32::try_from(others).unwrap_or(u32::MAX).saturating_add(2);
     MOST_FAILURES.saturating_mul(places)

@@ -28,8 +28,8 @@ pub(super) struct PoolState {
     pub(super) idle: Vec<u64>,
     /// The lowest priority of all calls that had to wait.
     lowest: Option<i32>,
-    /// What has left the rest of the state, and is not settled yet: places whose workers have ended, and calls
-    /// that are about to be answered.
+    /// The number of freed places whose calls are not settled yet, and of cancels in progress. A shutdown waits
+    /// for them.
     pub(super) settling: usize,
     pub(super) restarts: Restarts,
 }
@@ -65,19 +65,19 @@ impl Pending for WaitingCall {
     }
 }
 
-/// What a decision leaves to do without the lock, since it wakes a task or runs code of another crate.
+/// What follows a decision once the lock is free, since it wakes a task or runs code of another crate.
 #[derive(Default)]
 #[must_use]
-pub(super) struct Aftermath {
+pub(super) struct Deferred {
     /// Workers with something new for their supervisors.
     wake: Vec<Arc<Link>>,
-    /// What calls held while they waited or ran. To drop it is the work.
+    /// What calls held while they waited or ran. Dropping it is all that is left to do.
     _rooms: Vec<Room>,
     _running: Vec<RunningCount>,
 }
 
-impl Aftermath {
-    /// Does it. The caller does not hold the lock.
+impl Deferred {
+    /// Does what was deferred. The caller does not hold the lock.
     pub(super) fn finish(self) {
         for link in self.wake {
             link.wake();
@@ -87,13 +87,13 @@ impl Aftermath {
 
 impl PoolState {
     /// Gives all workers the deadline of the shutdown.
-    pub(super) fn send_deadline(&self, deadline: Option<Instant>) -> Aftermath {
+    pub(super) fn send_deadline(&self, deadline: Option<Instant>) -> Deferred {
         for link in self.places.links() {
             link.end_by(deadline);
         }
-        Aftermath {
+        Deferred {
             wake: self.places.links().cloned().collect(),
-            ..Aftermath::default()
+            ..Deferred::default()
         }
     }
 
@@ -118,13 +118,13 @@ impl PoolState {
     }
 
     /// A call waits from now on. Less urgent calls that were sent ahead of it come back.
-    pub(super) fn enqueue(&mut self, waiting: WaitingCall) -> Aftermath {
+    pub(super) fn enqueue(&mut self, waiting: WaitingCall) -> Deferred {
         let priority = waiting.ticket().priority();
         self.backlog.push(waiting);
         self.lowest = Some(self.lowest.map_or(priority, |lowest| lowest.min(priority)));
-        let mut after = Aftermath::default();
+        let mut deferred = Deferred::default();
         if self.lowest == Some(priority) {
-            return after; // The usual case: no caller sets priorities.
+            return deferred; // The usual case: no caller sets priorities.
         }
         let links: Vec<_> = self.places.links().cloned().collect();
         for link in links {
@@ -134,11 +134,11 @@ impl PoolState {
             }
             for TakenBack { call, running } in recalled {
                 self.backlog.push(WaitingCall::again(call));
-                after._running.push(running);
+                deferred._running.push(running);
             }
-            after.wake.push(link);
+            deferred.wake.push(link);
         }
-        after
+        deferred
     }
 
     /// As much work as a worker has room for. A worker without any is idle, or dismissed.
@@ -146,28 +146,28 @@ impl PoolState {
         &mut self,
         link: &Link,
         config: &ProcessPoolConfig,
-    ) -> (Vec<EncodedCall>, Aftermath) {
+    ) -> (Vec<EncodedCall>, Deferred) {
         // A call is sent ahead only if no further worker can be started for it.
         let is_full = self.places.taken(config) >= config.max_workers;
         let room = match is_full {
             true => link.room(),
             false => link.room().min(usize::from(link.is_idle())),
         };
-        let (mut calls, mut after) = (Vec::new(), Aftermath::default());
+        let (mut calls, mut deferred) = (Vec::new(), Deferred::default());
         while calls.len() < room
             && let Some(popped) = self.backlog.pop()
         {
             let WaitingCall { call, room } = popped.entry;
             calls.push(call);
             if room.has_effect() {
-                after._rooms.push(room);
+                deferred._rooms.push(room);
             }
         }
         if calls.is_empty() && link.is_idle() {
             if room > 0 {
                 for TakenBack { call, running } in self.steal_for(link, room) {
                     calls.push(call);
-                    after._running.push(running);
+                    deferred._running.push(running);
                 }
             }
             if calls.is_empty() {
@@ -177,7 +177,7 @@ impl PoolState {
         if !calls.is_empty() {
             self.idle.retain(|id| *id != link.id);
         }
-        (calls, after)
+        (calls, deferred)
     }
 
     /// Calls that were sent ahead to another worker, for one that is idle.
@@ -202,17 +202,18 @@ impl PoolState {
     }
 
     /// The worker of a place is ready. The one that it replaces, if any, finishes its calls and leaves.
-    pub(super) fn seat(&mut self, link: &Arc<Link>) -> Aftermath {
-        let mut after = Aftermath::default();
-        let replaced = self.places.seat(link);
+    pub(super) fn worker_ready(&mut self, link: &Arc<Link>) -> Deferred {
+        let mut deferred = Deferred::default();
+        self.starts.ready();
+        let replaced = self.places.fill(link);
         link.end_by(self.phase.deadline());
         if let Some(old) = replaced {
             self.idle.retain(|idle| *idle != old.id);
             old.leave();
             old.dismiss(Dismissal::Retired); // Or later, when it becomes idle.
-            after.wake.push(old);
+            deferred.wake.push(old);
         }
-        after
+        deferred
     }
 
     /// Adds places for the workers that the pool wants now. Returns their ids.

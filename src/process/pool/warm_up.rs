@@ -16,11 +16,11 @@ struct WarmUp {
 }
 
 /// What a `warm_up` finds.
-enum Warmth {
+enum WarmUpProgress {
     /// Some workers are starting, or about to end and make room.
-    Rising,
+    Waits,
     /// Each worker was made ready.
-    Ready,
+    Done,
     /// The tries of some places have failed.
     Short(Box<InitFailure>),
     /// The pool is closed.
@@ -50,22 +50,22 @@ impl WarmUp {
             .collect()
     }
 
-    fn warmth(&self, state: &PoolState, config: &ProcessPoolConfig) -> Warmth {
+    fn progress(&self, state: &PoolState, config: &ProcessPoolConfig) -> WarmUpProgress {
         let ready = state.places.serving();
         if ready >= config.max_workers {
-            Warmth::Ready
+            WarmUpProgress::Done
         } else if state.places.starting() > 0 {
-            Warmth::Rising
+            WarmUpProgress::Waits
         } else if state.starts.missed() > self.missed_before {
             let wanted = config.max_workers;
-            Warmth::Short(Box::new(InitFailure {
+            WarmUpProgress::Short(Box::new(InitFailure {
                 shortfall: (ready > 0).then_some(Shortfall { ready, wanted }),
                 ..state.starts.last_failure()
             }))
         } else if self.owed > 0 {
-            Warmth::Rising
+            WarmUpProgress::Waits
         } else {
-            Warmth::Ready
+            WarmUpProgress::Done
         }
     }
 }
@@ -79,10 +79,10 @@ impl Pool {
         loop {
             let changed = self.changed.notified();
             match self.go_on_with(&mut warm_up) {
-                Warmth::Ready => return Ok(()),
-                Warmth::Short(failure) => return Err(error(Cause::InitFailed(*failure))),
-                Warmth::Closed => return Err(error(Cause::Shutdown)),
-                Warmth::Rising => changed.await,
+                WarmUpProgress::Done => return Ok(()),
+                WarmUpProgress::Short(failure) => return Err(error(Cause::InitFailed(*failure))),
+                WarmUpProgress::Closed => return Err(error(Cause::Shutdown)),
+                WarmUpProgress::Waits => changed.await,
             }
         }
     }
@@ -93,16 +93,16 @@ impl Pool {
         warm_up
     }
 
-    fn go_on_with(&self, warm_up: &mut WarmUp) -> Warmth {
+    fn go_on_with(&self, warm_up: &mut WarmUp) -> WarmUpProgress {
         let mut state = self.lock();
         if !state.phase.is_open() {
-            return Warmth::Closed;
+            return WarmUpProgress::Closed;
         }
         let new = warm_up.add_places(&mut state, &self.config);
-        let warmth = warm_up.warmth(&state, &self.config);
+        let progress = warm_up.progress(&state, &self.config);
         drop(state);
         self.hire_all(new);
-        warmth
+        progress
     }
 
     /// Waits until a `warm_up` ends the pause of a place that keeps trying.

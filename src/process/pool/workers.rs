@@ -1,4 +1,4 @@
-//! What each worker of a pool does at the moment.
+//! What each worker of a pool does now.
 
 use super::Pool;
 use crate::process::{WorkerInfo, WorkerState};
