@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::Link;
-use super::lane::InFlight;
+use super::in_flight::InFlight;
 use super::overrun::Overrun;
 use crate::executor::decoded::PromiseEncoded;
 use crate::executor::encoded::EncodedCall;

@@ -4,7 +4,8 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::lane::InFlight;
+use super::in_flight::InFlight;
+use super::lane::Lane;
 use super::{Ending, Link};
 use crate::executor::encoded::EncodedCall;
 use crate::executor::promise::Ticket;
@@ -128,49 +129,60 @@ impl Link {
     /// is killed if it does not end within its grace period.
     pub(in crate::process) fn cancel(&self, ticket: &Ticket) -> Cancelled {
         let mut lane = self.lock();
+        let lane = &mut *lane;
         let mut met = Cancelled::default();
         let is_meant = |entry: &InFlight| entry.call.ticket().id() == ticket.id();
         if !lane.in_flight.iter().any(is_meant) {
             return met;
         }
-        for mut entry in std::mem::take(&mut lane.in_flight) {
-            if !is_meant(&entry) {
-                lane.in_flight.push_back(entry);
-                continue;
-            }
-            let mut grace = ticket.grace_period();
-            if entry.call.owed.remaining() > 1 {
-                // Items that travel together are quick, and replacing a worker takes longer.
-                grace = grace.max(GRACE_OF_MANY);
-            }
-            let found = self.revoke_and_condemn(entry.seq, grace.is_zero());
-            met.begun |= found.stage != Stage::Offered || entry.call.owed.has_begun();
-            match found.stage {
-                Stage::Condemned => {
-                    let step = lane.phase.condemn(Ending::Cancelled);
-                    self.follow(&mut lane, step);
-                    lane.in_flight.push_back(entry);
-                }
-                Stage::Cancelled if found.item >= entry.call.owed.next() => {
-                    let ends = lane.end_of_grace(grace, Instant::now());
-                    met.overrun += usize::from(entry.cancel(found.item, ends));
-                    lane.in_flight.push_back(entry);
-                }
-                stage => {
-                    if stage == Stage::Offered {
-                        lane.count_taken_back();
-                    }
-                    // An item whose outcome was read has ended, although its worker has not marked that in the
-                    // page yet. Then nothing more follows for this call.
-                    if matches!(stage, Stage::Done | Stage::Cancelled) {
-                        lane.last_cancelled = Some((ticket.id(), ticket.name()));
-                    }
-                    met.unstarted += entry.call.owed.remaining() as usize;
-                }
-            }
+        for entry in std::mem::take(&mut lane.in_flight) {
+            let kept = if is_meant(&entry) {
+                self.cancel_call(lane, entry, &mut met)
+            } else {
+                Some(entry)
+            };
+            lane.in_flight.extend(kept);
         }
         self.wake.notify();
         met
+    }
+
+    /// Cancels one call. Returns it if the worker still has to answer an item of it.
+    fn cancel_call(
+        &self,
+        lane: &mut Lane,
+        mut entry: InFlight,
+        met: &mut Cancelled,
+    ) -> Option<InFlight> {
+        let owed = &entry.call.owed;
+        let mut grace = owed.ticket().grace_period();
+        if owed.remaining() > 1 {
+            // Items that travel together are quick, and replacing a worker takes longer.
+            grace = grace.max(GRACE_OF_MANY);
+        }
+        let found = self.revoke_and_condemn(entry.seq, grace.is_zero());
+        met.begun |= found.stage != Stage::Offered || owed.has_begun();
+        match found.stage {
+            Stage::Condemned => {
+                let step = lane.phase.condemn(Ending::Cancelled);
+                self.follow(lane, step);
+                return Some(entry);
+            }
+            Stage::Cancelled if found.item >= owed.next() => {
+                let ends = lane.end_of_grace(grace, Instant::now());
+                met.overrun += usize::from(entry.cancel(found.item, ends));
+                return Some(entry);
+            }
+            Stage::Offered => lane.count_taken_back(),
+            // An item whose outcome was read has ended, although its worker has not marked that in the page yet.
+            // Then nothing more follows for this call.
+            Stage::Done | Stage::Cancelled => {
+                lane.last_cancelled = Some((owed.ticket().id(), owed.ticket().name()));
+            }
+            _ => {}
+        }
+        met.unstarted += owed.remaining() as usize;
+        None
     }
 
     /// Keeps the worker from beginning another item of a call, and tells it to end the one that it runs.

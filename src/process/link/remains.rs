@@ -4,7 +4,7 @@
 use std::sync::atomic::Ordering;
 
 use super::Link;
-use super::lane::InFlight;
+use super::in_flight::InFlight;
 use super::overrun::Overrun;
 use crate::executor::encoded::EncodedCall;
 use crate::executor::error::{Cause, Death};

@@ -6,7 +6,8 @@ use std::sync::MutexGuard;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use super::lane::{InFlight, Lane};
+use super::in_flight::InFlight;
+use super::lane::Lane;
 use super::{Ending, Link};
 use crate::executor::encoded::EncodedCall;
 use crate::executor::error::{Cause, Rejection};
