@@ -216,13 +216,14 @@ impl Shutdown {
     }
 }
 
-/// What a shutdown did, in tasks, from the moment of the call.
+/// How the tasks of an executor ended, from the call of a shutdown to its end. Each task counts once.
 ///
 /// With the feature `serde` it can be written and read, as [`Stats`](crate::Stats) can.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ShutdownReport {
-    /// Tasks that ended by themselves, with a result or an error of their own.
+    /// Tasks that ended otherwise: with a result, or with an error such as a panic, a crash of their worker, a
+    /// timeout, an abort while they ran, or a worker that could not start.
     pub finished: usize,
     /// Tasks that were cancelled before they started.
     pub cancelled: usize,

@@ -30,6 +30,12 @@ impl Room {
     pub(crate) fn unbounded() -> Self {
         Self::default()
     }
+
+    /// Whether dropping it wakes a caller or lowers a metric.
+    #[cfg(feature = "process")]
+    pub(crate) fn has_effect(&self) -> bool {
+        self.0.is_some()
+    }
 }
 
 /// All room of a queue.

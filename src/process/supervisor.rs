@@ -79,6 +79,15 @@ async fn run_place(mut place: TakenPlace) {
                             return;
                         }
                     }
+                    AfterFailure::KeepTrying(span) => {
+                        let is_needed = tokio::select! {
+                            is_needed = pause(&place.pool, span) => is_needed,
+                            () = place.pool.pause_ended(place.id) => true,
+                        };
+                        if !is_needed {
+                            return;
+                        }
+                    }
                     AfterFailure::GiveUp => return,
                 }
             }
@@ -117,7 +126,8 @@ impl Drop for TakenPlace {
             .as_ref()
             .map_or(0, |link| link.settle_death(&Cause::Shutdown).lost);
         if let (Some(_), PlaceEnd::Gone(departure, _)) = (&self.link, &self.end) {
-            self.pool.worker_ended(departure.unwrap_or(Departure::Sent));
+            self.pool
+                .worker_ended(departure.unwrap_or(Departure::ShutDown));
         }
         match self.end {
             PlaceEnd::NeverPolled => self.pool.discard_place(self.id),
@@ -319,10 +329,10 @@ impl SupervisedWorker {
         let (departure, loss) = match ending {
             Some(Ending::TimedOut { limit }) => (Departure::TimedOut, Cause::TimedOut { limit }),
             Some(Ending::Cancelled) => (Departure::Cancelled, Cause::Cancelled),
-            Some(Ending::Shutdown | Ending::Terminated) => (Departure::Sent, Cause::Shutdown),
+            Some(Ending::Shutdown | Ending::Terminated) => (Departure::ShutDown, Cause::Shutdown),
             Some(Ending::Dismissed(why)) => {
                 let departure = match why {
-                    Dismissal::Closed => Departure::Sent,
+                    Dismissal::Closed => Departure::ShutDown,
                     Dismissal::Retired => Departure::Retired,
                     Dismissal::Idle => Departure::Idle,
                 };
@@ -336,7 +346,7 @@ impl SupervisedWorker {
         };
         let remains = self.link.settle_death(&loss);
         let departure = match departure {
-            Departure::Crashed if remains.was_useless => Departure::Stillborn,
+            Departure::Crashed if remains.was_useless => Departure::CrashedUnused,
             departure => departure,
         };
         // First the place, then the calls: they may need a new worker.

@@ -26,6 +26,7 @@ pub(super) fn init_failure(error: StartError, death: Option<Death>) -> InitFailu
             _ => None,
         },
         broken: false,
+        shortfall: None,
     }
 }
 

@@ -23,6 +23,7 @@ pub(in crate::process) struct Late {
 
 impl Link {
     /// Sets the deadline of the shutdown, as far as it is known: a task with a grace period is warned in time.
+    /// Called under the pool's lock; the caller wakes the supervisor without it.
     pub(in crate::process) fn end_by(&self, deadline: Option<Instant>) {
         let mut lane = self.lock();
         lane.shutdown_at = deadline;
@@ -32,7 +33,6 @@ impl Link {
                 overrun.shut_down(deadline.map(|end| before(end, grace, Instant::now())));
             }
         }
-        self.wake.notify();
     }
 
     /// What the supervisor has to do with the worker now. The time of the front item begins with the first

@@ -14,22 +14,24 @@ use crate::wire::message;
 impl Link {
     /// Does what follows a step of the phase. Sends nothing.
     pub(super) fn follow(&self, lane: &mut Lane, step: PhaseStep) {
-        match step {
-            PhaseStep::Stays => return,
-            PhaseStep::Moves => {}
-            PhaseStep::AsksToExit => message::put_exit(&mut lane.unwritten),
+        if step == PhaseStep::AsksToExit {
+            message::put_exit(&mut lane.unwritten);
         }
-        self.wake.notify();
+        if step != PhaseStep::Stays {
+            self.wake.notify();
+        }
     }
 
-    /// Asks the worker to exit, if it has nothing to do. The pool decides this under its lock, so nothing
-    /// is sent here: the task that drives the link does that (`write_now`).
+    /// Asks the worker to exit, if it has nothing to do. The pool decides this under its lock, so nothing is
+    /// sent here and no task woken: the caller does that without the lock (`wake`), and the supervisor sends.
     pub(in crate::process) fn dismiss(&self, why: Dismissal) {
         let mut lane = self.lock();
         // A worker that got work since it looked idle is dismissed when it is idle again.
         if lane.is_idle() {
             let step = lane.phase.dismiss(why);
-            self.follow(&mut lane, step);
+            if step == PhaseStep::AsksToExit {
+                message::put_exit(&mut lane.unwritten);
+            }
         }
     }
 
@@ -105,17 +107,21 @@ impl Link {
 
 #[cfg(all(test, target_os = "linux", not(properties)))]
 mod tests {
+    use std::future::poll_fn;
     use std::io::{self, Read as _};
     use std::os::unix::net::UnixStream;
     use std::sync::Arc;
+
+    use futures::FutureExt as _;
 
     use super::*;
     use crate::process::link::Tenure;
     use crate::wire::page::Page;
 
-    /// All that a pool calls while it holds its lock. A worker that reads slowly must not hold up the pool.
+    /// All that a pool calls while it holds its lock. A worker that reads slowly must not hold up the pool, and the
+    /// wake-up of a task may be a system call.
     #[tokio::test]
-    async fn what_a_pool_decides_under_its_lock_sends_nothing() {
+    async fn what_a_pool_decides_under_its_lock_sends_nothing_and_wakes_nobody() {
         let (ours, mut theirs) = UnixStream::pair().expect("a socket pair");
         for socket in [&ours, &theirs] {
             socket.set_nonblocking(true).expect("a socket");
@@ -123,13 +129,14 @@ mod tests {
         let (page, _) = Page::create().expect("memory");
         let link = Link::new(1, 1, page, Arc::new(ours), Tenure::default());
         link.end_by(Some(Instant::now()));
-        link.retire_later(|_| Duration::ZERO);
         assert!(link.is_idle() && link.room() > 0);
         assert!(link.steal(1).is_empty() && link.recall(1).is_empty());
         link.start_idle_time();
         link.leave();
         link.dismiss(Dismissal::Closed);
         assert!(matches!(link.ending(), Some(Ending::Dismissed(_))));
+        let woken = poll_fn(|cx| link.poll_woken(cx)).now_or_never();
+        assert!(woken.is_none(), "the supervisor was woken");
         let mut byte = [0];
         let nothing = theirs.read(&mut byte).expect_err("nothing was sent");
         assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);

@@ -34,7 +34,7 @@ pub(super) struct InFlight {
     pub(super) look_again: Option<Instant>,
     /// The version of the last progress report that was passed on.
     pub(super) reported: u64,
-    _running: RunningCount,
+    pub(super) _running: RunningCount,
 }
 
 impl InFlight {

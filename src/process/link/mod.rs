@@ -35,6 +35,7 @@ pub(super) use self::deadlines::Late;
 use self::in_flight::InFlight;
 use self::lane::Lane;
 pub(super) use self::phase::{Dismissal, Ending, Fate};
+pub(super) use self::recall::TakenBack;
 pub(super) use self::tenure::Tenure;
 use self::wake::SupervisorWake;
 use crate::executor::promise::Ticket;
@@ -80,6 +81,11 @@ impl Link {
 
     pub(super) fn tasks_done(&self) -> u64 {
         self.tasks_done.load(Ordering::Relaxed)
+    }
+
+    /// Wakes the supervisor's task. It may be another runtime's, so this may be a system call.
+    pub(super) fn wake(&self) {
+        self.wake.notify();
     }
 
     /// Waits until another thread has something for the supervisor's task.

@@ -9,10 +9,27 @@ use super::lane::Lane;
 use super::{Ending, Link};
 use crate::executor::encoded::EncodedCall;
 use crate::executor::promise::Ticket;
+use crate::observe::RunningCount;
 use crate::wire::claim::{Claim, Stage};
 
 /// The time to end for an item that was cancelled together with others of its call.
 const GRACE_OF_MANY: Duration = Duration::from_millis(2);
+
+/// A call that was taken back from its worker.
+pub(in crate::process) struct TakenBack {
+    pub(in crate::process) call: EncodedCall,
+    /// Dropping it lowers a metric, by code of another crate: without a lock.
+    pub(in crate::process) running: RunningCount,
+}
+
+impl From<InFlight> for TakenBack {
+    fn from(entry: InFlight) -> Self {
+        Self {
+            call: entry.call,
+            running: entry._running,
+        }
+    }
+}
 
 /// The result of a cancel, in items.
 #[derive(Default)]
@@ -26,7 +43,7 @@ pub(in crate::process) struct Cancelled {
 
 impl Link {
     /// Takes back up to half of the calls that it has not begun, the last first, for an idle worker.
-    pub(in crate::process) fn steal(&self, most: usize) -> Vec<EncodedCall> {
+    pub(in crate::process) fn steal(&self, most: usize) -> Vec<TakenBack> {
         let mut lane = self.lock();
         let mut stolen = Vec::new();
         // The first call runs or is about to.
@@ -39,7 +56,7 @@ impl Link {
                 break;
             }
             lane.count_taken_back();
-            stolen.extend(lane.in_flight.pop_back().map(|entry| entry.call));
+            stolen.extend(lane.in_flight.pop_back().map(TakenBack::from));
         }
         stolen.reverse();
         stolen
@@ -74,32 +91,38 @@ impl Link {
 
     /// Takes back all calls that it has not begun.
     pub(in crate::process) fn revoke_unstarted(&self) -> Vec<EncodedCall> {
-        self.revoke_if(|_| true)
+        self.revoke_and_wake(|_| true)
     }
 
-    fn revoke_if(&self, wanted: impl Fn(&EncodedCall) -> bool) -> Vec<EncodedCall> {
+    fn revoke_and_wake(&self, wanted: impl Fn(&EncodedCall) -> bool) -> Vec<EncodedCall> {
+        let revoked = self.revoke_if(wanted);
+        self.wake();
+        revoked.into_iter().map(|taken| taken.call).collect()
+    }
+
+    fn revoke_if(&self, wanted: impl Fn(&EncodedCall) -> bool) -> Vec<TakenBack> {
         let mut lane = self.lock();
         let mut revoked = Vec::new();
         for entry in std::mem::take(&mut lane.in_flight) {
             if wanted(&entry.call) && self.page.slot(entry.seq).withdraw() {
                 lane.count_taken_back();
-                revoked.push(entry.call);
+                revoked.push(entry.into());
             } else {
                 lane.in_flight.push_back(entry);
             }
         }
-        self.wake.notify();
         revoked
     }
 
-    /// Takes back the calls that it has not begun and that are less urgent than `priority`.
-    pub(in crate::process) fn recall(&self, priority: i32) -> Vec<EncodedCall> {
+    /// Takes back the calls that it has not begun and that are less urgent than `priority`. Called under the
+    /// pool's lock; the caller wakes the supervisor without it.
+    pub(in crate::process) fn recall(&self, priority: i32) -> Vec<TakenBack> {
         self.revoke_if(|call| call.ticket().priority() < priority)
     }
 
     /// Takes back the calls of `ticket` that it has not begun.
     pub(in crate::process) fn take_back(&self, ticket: &Ticket) -> Vec<EncodedCall> {
-        self.revoke_if(|call| call.ticket().id() == ticket.id())
+        self.revoke_and_wake(|call| call.ticket().id() == ticket.id())
     }
 
     /// The caller of `ticket` has cancelled. Items that have not begun never will, and a worker that runs one
