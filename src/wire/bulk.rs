@@ -11,6 +11,7 @@ use std::io;
 use bytes::Bytes;
 
 use super::chain::{Chain, Reader};
+use super::declare::message;
 use super::ring::{Moved, PayloadRing, RING};
 use super::spare::Spare;
 use crate::sys;
@@ -22,11 +23,13 @@ pub(crate) const LARGE: usize = 32 * 1024;
 /// length.
 const BELIEVED: usize = RING;
 
-/// A large piece of a payload: `len` bytes that belong at offset `at` of the bytes in the frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct PayloadPart {
-    pub(crate) at: u32,
-    pub(crate) len: u32,
+message! {
+    /// A large piece of a payload: `len` bytes that belong at offset `at` of the bytes in the frame.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(crate) struct PayloadPart {
+        pub(crate) at: u32,
+        pub(crate) len: u32,
+    }
 }
 
 /// A payload, split between frame and ring.

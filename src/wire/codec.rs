@@ -56,11 +56,16 @@ pub(crate) fn put<T: Serialize + 'static>(value: T, out: &mut Chain) -> Result<(
         }
         Err(value) => value,
     };
+    put_encoded(&value, out)
+}
+
+/// As `put`, for a value that is neither a number nor bulk. [`get`] reads it.
+pub(crate) fn put_encoded<T: Serialize>(value: &T, out: &mut Chain) -> Result<(), CodecError> {
     // The length comes first but is known last. Leave one byte for it, which is enough for most values. For
     // the others, move the bytes up.
     let start = out.len();
     out.tail().put_u8(0);
-    if let Err(error) = write(&value, &mut out.tail().writer()) {
+    if let Err(error) = write(value, &mut out.tail().writer()) {
         out.truncate(start);
         return Err(CodecError::new(error.to_string()));
     }

@@ -15,7 +15,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("alarm", &[]),
     ("observe", &["wire"]),
     ("sync", &[]),
-    ("wire", &["sys", "panic"]),
+    ("wire", &["record", "sys", "panic"]),
     ("function", &["sys", "panic", "wire"]),
     (
         "executor",

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::Link;
 use super::ending::{Dismissal, Ending};
-use crate::wire::message;
+use crate::wire::message::{self, ToWorker};
 
 /// What the driving task is to do with the worker.
 pub(in crate::process) enum Fate {
@@ -31,7 +31,7 @@ impl Link {
         }
         lane.closed = true;
         lane.ending = Some(Ending::Dismissed(why));
-        message::put_exit(&mut lane.unwritten);
+        message::put(&mut lane.unwritten, &ToWorker::Exit);
         self.wake.notify_one();
     }
 

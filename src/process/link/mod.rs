@@ -38,7 +38,7 @@ use crate::executor::error::{Cause, Rejection};
 use crate::executor::promise::Ticket;
 use crate::sys::Socket;
 use crate::wire::Chain;
-use crate::wire::message::{self, CallHead};
+use crate::wire::message::{self, CallHead, ToWorker};
 use crate::wire::page::{Page, SLOTS};
 use crate::wire::spare::Spare;
 
@@ -192,7 +192,8 @@ impl Link {
         };
         self.page.slot(seq).offer(head.first);
         if let Some(traceparent) = call.ticket().traceparent() {
-            message::put_trace(&mut lane.unwritten, &traceparent);
+            let traceparent = message::short(traceparent.as_ref().to_owned());
+            message::put(&mut lane.unwritten, &ToWorker::Trace(traceparent));
         }
         self.put_call(lane, &head, &call.payload);
         let has_deadline = timeout.is_some() || lane.shutdown_at.is_some();

@@ -9,7 +9,7 @@ use super::{Ending, Link};
 use crate::executor::encoded::EncodedCall;
 use crate::executor::promise::Ticket;
 use crate::wire::claim::{Claim, Stage};
-use crate::wire::message;
+use crate::wire::message::{self, ToWorker};
 
 /// The time to end for an item that was cancelled together with others of its call.
 const GRACE_OF_MANY: Duration = Duration::from_millis(2);
@@ -183,7 +183,7 @@ impl Link {
         if matches!(lane.ending, None | Some(Ending::Dismissed(_))) {
             lane.closed = true;
             if lane.ending.replace(Ending::Terminated).is_none() {
-                message::put_exit(&mut lane.unwritten);
+                message::put(&mut lane.unwritten, &ToWorker::Exit);
             }
             for entry in &mut lane.in_flight {
                 let found = self.revoke_and_condemn(entry.seq, false);

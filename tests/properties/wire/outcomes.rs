@@ -5,20 +5,20 @@ use super::*;
 /// The reported outcome of an item, with its value as a number.
 type ToldItem = (u32, u32, Option<u64>);
 
-fn tell(listener: &mut Listener, entries: &[u8]) -> Vec<ToldItem> {
+fn tell(listener: &mut OutcomeReader, entries: &[u8]) -> Vec<ToldItem> {
     let mut frame = Reader::from(entries.to_vec());
     let mut told = Vec::new();
     while let Some(next) = listener.next(&mut frame) {
         match next.expect("it makes sense") {
-            Told::Time { .. } => {}
-            Told::Values(values) => {
+            OutcomeEntry::Time { .. } => {}
+            OutcomeEntry::Values(values) => {
                 let (seq, first) = (values.seq, values.first);
                 let mut numbers = Vec::new();
                 values.read(|value| numbers.push(codec::get::<u64>(value).ok()));
                 let items = (first..).zip(numbers);
                 told.extend(items.map(|(item, number)| (seq, item, number)));
             }
-            Told::Failure { seq, item, .. } => told.push((seq, item, None)),
+            OutcomeEntry::Failure { seq, item, .. } => told.push((seq, item, None)),
         }
     }
     told
@@ -37,12 +37,11 @@ fn entries(calls: &[(u32, u32, Vec<Option<u64>>)]) -> (Vec<Chain>, Vec<ToldItem>
             let mut out = Chain::new();
             match outcome {
                 Some(value) => {
-                    put_status(&mut out, Status::Value);
+                    begin_value(&mut out);
                     codec::put(*value, &mut out).expect("a number");
                 }
                 None => {
-                    put_status(&mut out, Status::Unencodable);
-                    codec::put("why".to_owned(), &mut out).expect("text");
+                    put_failure(&mut out, ItemFailure::Unencodable("why".to_owned()));
                 }
             }
             pieces.push(out);
@@ -60,7 +59,7 @@ proptest! {
         cuts in prop::collection::vec(any::<bool>(), 100),
     ) {
         let (pieces, expected) = entries(&calls);
-        let mut listener = Listener::default();
+        let mut listener = OutcomeReader::default();
         let mut told = Vec::new();
         let mut frame = Vec::new();
         for (mut piece, cut) in pieces.into_iter().zip(cuts) {
@@ -81,11 +80,11 @@ proptest! {
             piece.write_with(|slices| std::io::Write::write_vectored(&mut frame, slices)).expect("memory");
         }
         let mut frame = Reader::from(frame);
-        let mut listener = Listener::default();
-        let Some(Ok(Told::Time { seq: 5, nanos: 7 })) = listener.next(&mut frame) else {
+        let mut listener = OutcomeReader::default();
+        let Some(Ok(OutcomeEntry::Time { seq: 5, nanos: 7 })) = listener.next(&mut frame) else {
             return Err(TestCaseError::fail("no time"));
         };
-        let Some(Ok(Told::Values(mut rest))) = listener.next(&mut frame) else {
+        let Some(Ok(OutcomeEntry::Values(mut rest))) = listener.next(&mut frame) else {
             return Err(TestCaseError::fail("no values"));
         };
         let start = rest.take(at);
@@ -101,9 +100,9 @@ proptest! {
     #[test]
     fn garbage_tells_nothing_and_is_no_panic(bytes: Vec<u8>) {
         let mut frame = Reader::from(bytes);
-        let mut listener = Listener::default();
+        let mut listener = OutcomeReader::default();
         while let Some(Ok(told)) = listener.next(&mut frame) {
-            if let Told::Values(values) = told {
+            if let OutcomeEntry::Values(values) = told {
                 values.read(|value| drop(codec::get::<String>(value)));
             }
         }
