@@ -91,17 +91,17 @@ pub(crate) fn get<T: DeserializeOwned + 'static>(input: &mut Reader) -> Result<T
     if len > input.front.len() {
         return Err(TORN); // Only plain bytes may be in another piece than their length.
     }
-    let passed = Passed { input, len };
-    read(&passed.input.front[..len]).map_err(|error| CodecError::new(error.to_string()))
+    let value = SkipOnDrop { input, len };
+    read(&value.input.front[..len]).map_err(|error| CodecError::new(error.to_string()))
 }
 
 /// Skips the value on drop: decoding calls user code, which may panic.
-struct Passed<'a> {
+struct SkipOnDrop<'a> {
     input: &'a mut Reader,
     len: usize,
 }
 
-impl Drop for Passed<'_> {
+impl Drop for SkipOnDrop<'_> {
     fn drop(&mut self) {
         self.input.advance(self.len);
     }
@@ -252,7 +252,7 @@ pub(crate) fn front_number<T: 'static>(bytes: &[u8]) -> Option<(T, usize)> {
                     return None;
                 }
                 let number = <$number>::from_le_bytes(bytes.try_into().ok()?);
-                return found(number).map(|number| (number, LEN));
+                return cast(number).map(|number| (number, LEN));
             }
         )*};
     }
@@ -266,7 +266,7 @@ fn bare_number<T: 'static>(bytes: &[u8]) -> Option<T> {
     macro_rules! number {
         ($($number:ty),*) => {$(
             if TypeId::of::<T>() == TypeId::of::<$number>() {
-                return found(<$number>::from_le_bytes(bytes.try_into().ok()?));
+                return cast(<$number>::from_le_bytes(bytes.try_into().ok()?));
             }
         )*};
     }
@@ -274,8 +274,8 @@ fn bare_number<T: 'static>(bytes: &[u8]) -> Option<T> {
     None
 }
 
-/// Converts a value that the caller knows to be a `T`.
-fn found<V: 'static, T: 'static>(value: V) -> Option<T> {
+/// The value, if its type is `T`.
+fn cast<V: 'static, T: 'static>(value: V) -> Option<T> {
     let mut slot = Some(value);
     let any: &mut dyn Any = &mut slot;
     any.downcast_mut::<Option<T>>().and_then(Option::take)
@@ -330,7 +330,7 @@ fn bulk_from_bytes<T: 'static>(bytes: Bytes) -> Result<T, CodecError> {
     if TypeId::of::<T>() == TypeId::of::<Bytes>() {
         // A small value must not keep the large buffer alive that it arrived in.
         let small = bytes.len() < KEEP_BUFFER;
-        return known(if small {
+        return cast_known(if small {
             Bytes::copy_from_slice(&bytes)
         } else {
             bytes
@@ -346,12 +346,12 @@ fn bulk_from_bytes<T: 'static>(bytes: Bytes) -> Result<T, CodecError> {
 fn bulk_from_vec<T: 'static>(bytes: Vec<u8>) -> Result<T, CodecError> {
     let wanted = TypeId::of::<T>();
     if wanted == TypeId::of::<Bytes>() {
-        known(Bytes::from(bytes))
+        cast_known(Bytes::from(bytes))
     } else if wanted == TypeId::of::<Vec<u8>>() {
-        known(bytes)
+        cast_known(bytes)
     } else {
         let text = String::from_utf8(bytes);
-        known(text.map_err(|error| CodecError::new(error.to_string()))?)
+        cast_known(text.map_err(|error| CodecError::new(error.to_string()))?)
     }
 }
 
@@ -363,7 +363,7 @@ fn numbers_from_bytes<T: 'static>(bytes: &[u8]) -> Result<T, CodecError> {
                 if bytes.len() % size_of::<$number>() != 0 {
                     return Err(TORN);
                 }
-                return known(bytemuck::pod_collect_to_vec::<u8, $number>(bytes));
+                return cast_known(bytemuck::pod_collect_to_vec::<u8, $number>(bytes));
             }
         )*};
     }
@@ -374,8 +374,9 @@ fn numbers_from_bytes<T: 'static>(bytes: &[u8]) -> Result<T, CodecError> {
     )))
 }
 
-fn known<V: 'static, T: 'static>(value: V) -> Result<T, CodecError> {
-    Ok(found(value).expect("the caller compared the types"))
+/// As `cast`, where the caller has compared the types.
+fn cast_known<V: 'static, T: 'static>(value: V) -> Result<T, CodecError> {
+    Ok(cast(value).expect("the caller compared the types"))
 }
 
 /// A large value may keep the buffer that it arrived in. A small one must not keep a large buffer alive.
