@@ -3,7 +3,8 @@
 //! `Ready` or `Failed`. Descriptors travel beside a frame.
 
 use super::declare::message;
-use super::message::{self, Role};
+use super::message::Role;
+use super::text::short;
 
 /// The most bytes of a request or an answer.
 pub(crate) const LONGEST: usize = 128 * 1024;
@@ -40,7 +41,7 @@ message! {
 impl FromForkServer {
     /// A refusal. Shortens its reason.
     pub(crate) fn refused(request: u64, reason: String) -> Self {
-        let reason = message::short(reason);
+        let reason = short(reason);
         Self::Refused { request, reason }
     }
 }

@@ -16,8 +16,9 @@ use super::declare::message;
 use super::event::LogEvent;
 use super::level::EventLevel;
 use super::mark::Token;
+use super::text::{short, short_report};
 use super::{FunctionOffset, frame};
-use crate::panic::{Location, PanicReport};
+use crate::panic::PanicReport;
 use crate::record::words;
 use crate::sys::Limit;
 
@@ -314,40 +315,6 @@ fn get_alone<M: DeserializeOwned + 'static>(mut rest: Reader) -> Option<M> {
 pub(crate) const LONGEST: usize = 256 * 1024;
 /// A frame with the report of a failure may exceed the limit for values by this much.
 pub(crate) const REPORT: usize = LONGEST;
-/// The most bytes of each text in a message.
-const TEXT: usize = 64 * 1024;
-
-/// Shortens a text of a message if it is very long.
-pub(crate) fn short(mut text: String) -> String {
-    text.truncate(char_boundary(&text, TEXT));
-    text
-}
-
-/// Shortens the texts of a panic report.
-pub(super) fn short_report(report: PanicReport) -> PanicReport {
-    let location = report.location.map(|at| {
-        let (line, column) = (at.line(), at.column());
-        Location::new(short(at.file().to_owned()), line, column)
-    });
-    PanicReport {
-        message: short(report.message),
-        location,
-        backtrace: report.backtrace.map(short),
-    }
-}
-
-/// The text, cut at a character if it has more than `most` bytes.
-#[cfg(feature = "tracing")]
-pub(crate) fn cut(text: &str, most: usize) -> String {
-    text[..char_boundary(text, most)].to_owned()
-}
-
-/// The last boundary of a character in the first `most` bytes.
-fn char_boundary(text: &str, most: usize) -> usize {
-    let mut ends = (0..=most.min(text.len())).rev();
-    ends.find(|end| text.is_char_boundary(*end)).unwrap_or(0)
-}
-
 #[cfg(all(test, properties))]
 #[path = "../../tests/properties/wire/message.rs"]
 mod tests;

@@ -6,7 +6,7 @@
 //! - [`frame`]: bytes cut into frames;
 //! - [`identity`]: the first message in each direction, which is the same in every build;
 //! - `declare`: how a type becomes a message;
-//! - [`message`]: the messages of parent and worker;
+//! - [`message`]: the messages of parent and worker; [`text`]: how long a text in one may be;
 //! - [`outcomes`]: how a worker reports the outcomes of items;
 //! - `event`: what a task writes to its log; [`level`]: how important that is;
 //! - [`mark`]: which task writes to a worker's stdout or stderr;
@@ -38,6 +38,7 @@ pub(crate) mod page;
 pub(crate) mod process_setup;
 pub(crate) mod ring;
 pub(crate) mod spare;
+pub(crate) mod text;
 
 pub(crate) use chain::{Chain, Payload, Reader};
 pub(crate) use codec::CodecError;

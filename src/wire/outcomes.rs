@@ -16,7 +16,7 @@ use bytes::BufMut as _;
 use super::chain::{Chain, Reader};
 use super::codec;
 use super::declare::message;
-use super::message::{short, short_report};
+use super::text::{short, short_report};
 use crate::panic::PanicReport;
 
 const VALUE: u8 = 0;

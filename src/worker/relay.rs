@@ -12,6 +12,7 @@ use crate::executor::context;
 use crate::wire::event::{self, CallsitePlace, FieldValue};
 use crate::wire::level::EventLevel;
 use crate::wire::message::{self, FromWorker};
+use crate::wire::text;
 
 /// The most bytes of each text that is sent.
 const TEXT: usize = 16 * 1024;
@@ -118,13 +119,13 @@ impl Visit for FieldValues {
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.put(field, FieldValue::Text(message::cut(value, TEXT)));
+        self.put(field, FieldValue::Text(text::cut(value, TEXT)));
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         self.put(
             field,
-            FieldValue::Debug(message::cut(&format!("{value:?}"), TEXT)),
+            FieldValue::Debug(text::cut(&format!("{value:?}"), TEXT)),
         );
     }
 }

@@ -41,6 +41,7 @@ use crate::wire::Chain;
 use crate::wire::message::{self, CallHead, ToWorker};
 use crate::wire::page::{Page, SLOTS};
 use crate::wire::spare::Spare;
+use crate::wire::text;
 
 /// The amount of work that is sent ahead to hide the latency of a round trip.
 const AHEAD: Duration = Duration::from_millis(1);
@@ -192,7 +193,7 @@ impl Link {
         };
         self.page.slot(seq).offer(head.first);
         if let Some(traceparent) = call.ticket().traceparent() {
-            let traceparent = message::short(traceparent.as_ref().to_owned());
+            let traceparent = text::short(traceparent.as_ref().to_owned());
             message::put(&mut lane.unwritten, &ToWorker::Trace(traceparent));
         }
         self.put_call(lane, &head, &call.payload);

@@ -3,6 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::wire::chain::{Chain, Reader};
 use crate::wire::frame::{Frames, LARGEST};
+use crate::wire::message;
 
 fn only_frame(out: Chain) -> Reader {
     let bytes = out.into_bytes();

@@ -5,6 +5,7 @@ use proptest::strategy::LazyJust;
 
 use super::super::event::{CallsitePlace, FieldValue};
 use super::*;
+use crate::panic::Location;
 
 fn only_frame(out: Chain) -> Reader {
     let bytes = out.into_bytes();
