@@ -10,7 +10,6 @@
 use std::any::{Any, TypeId};
 use std::borrow::Cow;
 use std::fmt;
-use std::io::Write;
 
 use bytes::{BufMut as _, Bytes};
 use serde::Serialize;
@@ -65,7 +64,7 @@ pub(crate) fn put_encoded<T: Serialize>(value: &T, out: &mut Chain) -> Result<()
     // the others, move the bytes up.
     let start = out.len();
     out.tail().put_u8(0);
-    if let Err(error) = write(value, &mut out.tail().writer()) {
+    if let Err(error) = write(value, out.tail()) {
         out.truncate(start);
         return Err(CodecError::new(error.to_string()));
     }
@@ -107,7 +106,7 @@ impl Drop for SkipOnDrop<'_> {
     }
 }
 
-fn write<T: Serialize>(value: &T, out: &mut impl Write) -> Result<(), rmp_serde::encode::Error> {
+fn write<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<(), rmp_serde::encode::Error> {
     let serializer = rmp_serde::Serializer::new(out).with_struct_map();
     value.serialize(&mut serializer.with_human_readable())
 }
