@@ -44,8 +44,7 @@ impl Inlet {
         Ok(Some(inlet))
     }
 
-    /// Reads the setup of this process: a worker, a fork server or a runner.
-    /// `None` if the parent has closed the socket, or is another build.
+    /// Reads the setup of this process. `None` if the parent has closed the socket, or is another build.
     ///
     /// The greeting is sent before any step that may take long, or may end this process. Otherwise it is
     /// returned, to go with the next message, so that the parent wakes once.
