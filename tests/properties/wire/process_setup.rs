@@ -58,7 +58,7 @@ fn outcome(reason: &str) -> Chain {
 }
 
 #[test]
-fn what_is_left_in_whole_is_found_and_nothing_else_is() {
+fn an_outcome_is_found_once_it_is_complete() {
     let outcome_file = OutcomeFile::create().expect("memory");
     assert!(
         outcome_file.read().expect("a file").is_none(),
