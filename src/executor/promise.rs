@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::context::Wanted;
 use super::error::{Cause, TaskError};
-use super::options::{TaskName, TaskOptions};
+use super::options::{OptionsInForce, TaskName, TaskOptions};
 use crate::home::Home;
 use crate::observe::{Meter, RunningCount, SubmitTime, Trace};
 
@@ -122,7 +122,7 @@ impl Ticket {
 
     /// The trace that the job belongs to, as a W3C `traceparent`.
     pub(crate) fn traceparent(&self) -> Option<Arc<str>> {
-        let asked = self.option(|options| options.traceparent.clone());
+        let asked = self.options().traceparent.cloned();
         asked.or_else(|| self.trace.propagated())
     }
 
@@ -131,40 +131,41 @@ impl Ticket {
     }
 
     pub(crate) fn name(&self) -> TaskName {
-        match self.option(|options| options.name.clone()) {
+        match self.options().name.cloned() {
             Some(name) => TaskName::Given(name),
             None => TaskName::Function(self.function),
         }
     }
 
     pub(crate) fn timeout(&self) -> Option<Duration> {
-        self.option(|options| options.timeout)
+        self.options().timeout
     }
 
     /// How long it may run on after a cancel.
     #[cfg(feature = "process")]
     pub(crate) fn grace_period(&self) -> Duration {
-        self.option(|options| options.grace_period)
-            .unwrap_or_default()
+        self.options().grace_period
     }
 
     /// How often it may run again.
     #[cfg(feature = "process")]
     pub(crate) fn retries(&self) -> u32 {
-        self.option(|options| options.retries).unwrap_or(0)
+        self.options().retries
     }
 
     pub(crate) fn queue_timeout(&self) -> Option<Duration> {
-        self.option(|options| options.queue_timeout)
+        self.options().queue_timeout
     }
 
     pub(crate) fn priority(&self) -> i32 {
-        self.option(|options| options.priority).unwrap_or(0)
+        self.options().priority
     }
 
-    fn option<T>(&self, get: impl Fn(&TaskOptions) -> Option<T>) -> Option<T> {
-        let asked = self.asked.as_deref().and_then(&get);
-        asked.or_else(|| self.terms.get().and_then(|terms| get(&terms.defaults)))
+    /// The options that apply: its own, then those of the executor that has taken it.
+    #[inline]
+    pub(crate) fn options(&self) -> OptionsInForce<'_> {
+        let defaults = self.terms.get().map(|terms| &terms.defaults);
+        OptionsInForce::of(self.asked.as_deref(), defaults)
     }
 
     pub(crate) fn error(&self, started: bool, cause: Cause) -> TaskError {

@@ -27,8 +27,8 @@ use crate::home::{DeadlineTimer, detach, sleep, timeout};
 use crate::sys;
 use crate::wire::Reader;
 use crate::wire::bulk::IncomingPayload;
-use crate::wire::message::FromWorker;
-use crate::wire::outcomes::{Listener, Nonsense, Status, Told, Values};
+use crate::wire::message::{FromWorker, WorkerFrame};
+use crate::wire::outcomes::{InvalidEntry, ItemFailure, OutcomeEntry, OutcomeReader, Values};
 use crate::wire::page::Page;
 use crate::wire::ring::{PIECE, RingDirection};
 
@@ -144,7 +144,7 @@ struct SupervisedWorker {
     watch: WorkerWatch,
     codec: LengthDelimitedCodec,
     buffer: BytesMut,
-    listener: Listener,
+    listener: OutcomeReader,
     /// Parts of the next outcomes arrive through the ring.
     announced: Option<IncomingPayload>,
     /// The outcomes that are arriving in that way. The contents of `buffer` follow them.
@@ -272,7 +272,7 @@ async fn bring_up(pool: &Arc<Pool>, id: u64) -> Result<SupervisedWorker, Option<
         watch,
         codec,
         buffer,
-        listener: Listener::default(),
+        listener: OutcomeReader::default(),
         announced: None,
         arriving: None,
         has_more: false,
@@ -528,8 +528,8 @@ impl SupervisedWorker {
                         // The frame gets memory of its own, so that a result can keep it.
                         self.buffer = BytesMut::new();
                     }
-                    let message = FromWorker::parse(Reader::from(frame.freeze()));
-                    if let Err(what) = self.act_on(message, pool) {
+                    let frame = WorkerFrame::parse(Reader::from(frame.freeze()));
+                    if let Err(what) = self.act_on(frame, pool) {
                         self.fail_protocol(what);
                         return false;
                     }
@@ -543,29 +543,33 @@ impl SupervisedWorker {
     }
 
     /// An error says what the worker did wrong.
-    fn act_on(
-        &mut self,
-        message: Option<FromWorker>,
-        pool: &Arc<Pool>,
-    ) -> Result<(), &'static str> {
+    fn act_on(&mut self, frame: Option<WorkerFrame>, pool: &Arc<Pool>) -> Result<(), &'static str> {
+        let message = match frame.ok_or("sending an invalid message")? {
+            WorkerFrame::Outcomes(entries) => {
+                match self.announced.take() {
+                    Some(parts) => self.arriving = Some(Arrival::new(entries, parts)),
+                    None => self.read_outcomes(entries, pool),
+                }
+                return Ok(());
+            }
+            WorkerFrame::Message(message) => message,
+        };
         match message {
-            Some(FromWorker::Outcomes(entries)) => match self.announced.take() {
-                Some(parts) => self.arriving = Some(Arrival::new(entries, parts)),
-                None => self.read_outcomes(entries, pool),
-            },
-            Some(FromWorker::Progress(seq)) => self.link.report(seq),
-            Some(FromWorker::Taken(seq)) => self.link.taken(seq),
+            FromWorker::Progress(seq) => self.link.report(seq),
+            FromWorker::Taken(seq) => self.link.taken(seq),
             #[cfg(feature = "tracing")]
-            Some(FromWorker::Event(call, event)) => self.link.tell(call, event),
-            Some(FromWorker::Bulk(parts)) => {
+            FromWorker::Event { call, event } => self.link.tell(call, event),
+            FromWorker::Bulk(parts) => {
                 let parts = self.link.expect(parts);
                 if parts.missing() > self.codec.max_frame_length() {
                     return Err("sending a result over the limit");
                 }
                 self.announced = Some(parts);
             }
-            Some(FromWorker::Moved) => {} // What it waited for is checked anyway.
-            _ => return Err("sending an invalid message"),
+            FromWorker::Moved => {} // What it waited for is checked anyway.
+            FromWorker::Ready | FromWorker::Failed(_) => {
+                return Err("sending a second answer to its setup");
+            }
         }
         Ok(())
     }
@@ -588,7 +592,7 @@ impl SupervisedWorker {
         }
         // If one was still arriving, a part of it died with the worker.
         (self.announced, self.arriving) = (None, None);
-        self.listener = Listener::default();
+        self.listener = OutcomeReader::default();
         self.read_outcomes(Reader::from(self.link.page.outbox()), pool);
         self.link.last_report();
     }
@@ -597,15 +601,12 @@ impl SupervisedWorker {
     fn read_outcomes(&mut self, mut entries: Reader, pool: &Arc<Pool>) {
         while let Some(told) = self.listener.next(&mut entries) {
             match told {
-                Ok(Told::Time { seq, nanos }) => self.link.ran(seq, nanos),
-                Ok(Told::Values(values)) => self.fulfil(values, pool),
-                Ok(Told::Failure {
-                    seq,
-                    item,
-                    status,
-                    reason,
-                }) => self.fail(seq, item, (status, reason), pool),
-                Err(Nonsense) => return self.fail_protocol("sending invalid outcomes"),
+                Ok(OutcomeEntry::Time { seq, nanos }) => self.link.ran(seq, nanos),
+                Ok(OutcomeEntry::Values(values)) => self.fulfil(values, pool),
+                Ok(OutcomeEntry::Failure { seq, item, failure }) => {
+                    self.fail(seq, item, failure, pool);
+                }
+                Err(InvalidEntry) => return self.fail_protocol("sending invalid outcomes"),
             }
         }
     }
@@ -630,13 +631,13 @@ impl SupervisedWorker {
         }
     }
 
-    fn fail(&self, seq: u32, item: u32, what: (Status, Reader), pool: &Arc<Pool>) {
+    fn fail(&self, seq: u32, item: u32, failure: ItemFailure, pool: &Arc<Pool>) {
         let Some((Some(promise), _)) = self.settle(seq, item..item + 1, pool) else {
             return;
         };
         pool.items_ended(1, 1);
-        let started = what.0 != Status::Undecodable;
-        promise.fail(item, promise.ticket().error(started, cause(what)));
+        let started = failure.has_started();
+        promise.fail(item, promise.ticket().error(started, cause(failure)));
     }
 
     /// Finds the receiver of the outcomes of some items, and of which of them first; without a receiver, if

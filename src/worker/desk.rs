@@ -15,7 +15,8 @@ use crate::panic::PanicReport;
 use crate::sys;
 use crate::wire::claim::{ClaimSlot, Stage};
 use crate::wire::descriptors::Descriptor;
-use crate::wire::message::{self, CallHead};
+use crate::wire::message::{self, CallHead, FromWorker};
+use crate::wire::outcomes::ItemFailure;
 use crate::wire::page::{Page, ProgressReport};
 use crate::wire::{Chain, Reader, codec};
 
@@ -153,7 +154,7 @@ impl Desk for CallDesk<'_> {
                 .station
                 .parent
                 .outbox
-                .send(|out| message::put_taken(out, self.head.seq));
+                .send(|out| message::put(out, &FromWorker::Taken(self.head.seq)));
         }
         self.log.wake_attendant();
         if let Some(marks) = &self.station.marks {
@@ -230,7 +231,7 @@ impl Wanted for Parent {
             // If this fails, so does the write before the worker waits.
             let _ = self
                 .outbox
-                .send(|out| message::put_progress(out, report.seq));
+                .send(|out| message::put(out, &FromWorker::Progress(report.seq)));
         }
     }
 }
@@ -248,7 +249,7 @@ pub(super) fn run_initializer(
     let entry = find(function).map_err(|error| Ok(error.to_string()))?;
     let (answer, value) = call_alone(entry, input, beside, Chain::new());
     match answer {
-        Some(Answer::Value) => {
+        Some(Ok(())) => {
             // The entry of an initializer answers with the text of its error, if there is one.
             match codec::get::<Option<String>>(&mut value.into_reader()) {
                 Ok(None) => Ok(()),
@@ -256,12 +257,14 @@ pub(super) fn run_initializer(
                 Err(error) => Err(Ok(format!("the {what}'s outcome is invalid: {error}"))),
             }
         }
-        Some(Answer::Panicked(report)) => Err(Err(report)),
-        Some(Answer::Undecodable(reason)) => Err(Ok(format!(
+        Some(Err(ItemFailure::Panicked(report))) => Err(Err(report)),
+        Some(Err(ItemFailure::Undecodable(reason))) => Err(Ok(format!(
             "the {what}'s arguments cannot be decoded: {reason}"
         ))),
-        Some(Answer::Unencodable(reason)) => Err(Ok(reason)),
-        None => Err(Ok(format!("the {what} returned no outcome"))),
+        Some(Err(ItemFailure::Unencodable(reason))) => Err(Ok(reason)),
+        Some(Err(ItemFailure::Invalid)) | None => {
+            Err(Ok(format!("the {what} returned no outcome")))
+        }
     }
 }
 

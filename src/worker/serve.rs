@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::bulk::Dock;
 use super::desk::{CallDesk, Parent, Station, find, run_initializer};
 use super::forkserver;
-use super::inlet::{Inlet, Met, invalid};
+use super::inlet::{Inlet, Met, invalid, invalid_frame};
 use super::limits::limit;
 use super::log::Log;
 use super::marks::Marks;
@@ -16,7 +16,7 @@ use super::outbox::WorkerOutbox;
 use super::run_process;
 use crate::sys::{self, OwnedFd, Socket};
 use crate::wire::frame;
-use crate::wire::message::{self, MARKER, Role, ToWorker};
+use crate::wire::message::{self, FromWorker, MARKER, ParentFrame, Role, Setup, ToWorker};
 use crate::wire::page::Page;
 
 /// Serves in the role that the environment names, and never returns. Does nothing in a process without a
@@ -104,7 +104,7 @@ impl WorkerLoop {
     }
 
     fn run(mut self) -> io::Result<()> {
-        let Some(met) = self.inlet.meet()? else {
+        let Some(met) = self.inlet.meet::<Setup>()? else {
             return Ok(());
         };
         let Met {
@@ -117,11 +117,13 @@ impl WorkerLoop {
         let opened = limit(&setup.limits)
             .and_then(|()| run_initializer("initializer", setup.initializer, args, beside));
         if let Err(failure) = opened {
-            message::put_failed(&mut words, &failure);
+            message::put(&mut words, &FromWorker::failed(failure));
             return self.inlet.say(&mut words);
         }
         #[cfg(feature = "tracing")]
-        super::relay::listen(setup.events, &self.outbox);
+        if let Some(level) = setup.events {
+            super::relay::listen(level, &self.outbox);
+        }
         let station = Station {
             worker_id: setup.worker_id,
             parent: Parent::new(self.page.clone(), self.outbox.clone()),
@@ -131,7 +133,7 @@ impl WorkerLoop {
         let max_frame = usize::try_from(setup.max_frame).unwrap_or(frame::LARGEST);
         let mut log = Log::new(self.page.clone(), self.outbox.clone(), max_frame);
         let mut dock = Dock::new(self.page.clone(), self.outbox.clone());
-        message::put_ready(&mut words);
+        message::put(&mut words, &FromWorker::Ready);
         self.inlet.say(&mut words)?;
         let mut inlet = self.inlet;
         let mut beside = Vec::new();
@@ -140,12 +142,18 @@ impl WorkerLoop {
             if !inlet.frames.has_next() {
                 log.flush()?; // The worker is about to wait.
             }
-            match inlet.next_message()? {
-                Some(ToWorker::Bulk(parts)) => dock.announce(parts),
-                Some(ToWorker::Descriptors(count)) => beside = inlet.take_descriptors(count)?,
-                Some(ToWorker::Trace(parent)) => traceparent = Some(parent.into()),
-                Some(ToWorker::Rest) => drop(log.take_spare()),
-                Some(ToWorker::Call(head, input)) => {
+            let Some(frame) = inlet.next_frame()? else {
+                return log.flush();
+            };
+            match ParentFrame::parse(frame).ok_or_else(invalid_frame)? {
+                ParentFrame::Message(ToWorker::Bulk(parts)) => dock.announce(parts),
+                ParentFrame::Message(ToWorker::Descriptors(count)) => {
+                    beside = inlet.take_descriptors(count)?;
+                }
+                ParentFrame::Message(ToWorker::Trace(parent)) => traceparent = Some(parent.into()),
+                ParentFrame::Message(ToWorker::Rest) => drop(log.take_spare()),
+                ParentFrame::Message(ToWorker::Exit) => return log.flush(),
+                ParentFrame::Call(head, input) => {
                     let input = dock.complete(input, &mut log)?;
                     let function = find(head.function)?;
                     function(&mut CallDesk::new(
@@ -160,8 +168,6 @@ impl WorkerLoop {
                         log.flush()?; // The caller waits for all of its items.
                     }
                 }
-                None | Some(ToWorker::Exit) => return log.flush(),
-                Some(other) => return Err(invalid(&format!("expected a call, not {other:?}"))),
             }
         }
     }

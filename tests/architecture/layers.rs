@@ -15,7 +15,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("home", &["sys", "panic"]),
     ("observe", &["wire"]),
     ("sync", &[]),
-    ("wire", &["sys", "panic"]),
+    ("wire", &["record", "sys", "panic"]),
     ("function", &["sys", "panic", "wire"]),
     (
         "executor",

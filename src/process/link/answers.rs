@@ -13,7 +13,7 @@ use crate::executor::encoded::EncodedCall;
 use crate::executor::options::TaskName;
 use crate::executor::promise::Ticket;
 #[cfg(feature = "tracing")]
-use crate::{observe, wire::Reader};
+use crate::{observe, wire::event::LogEvent};
 
 /// The receiver of some outcomes.
 pub(in crate::process) struct Answered {
@@ -105,10 +105,7 @@ impl Link {
 
     /// A worker has logged an event, in the task of a call or in none.
     #[cfg(feature = "tracing")]
-    pub(in crate::process) fn tell(&self, call: Option<u32>, mut event: Reader) {
-        let Some(event) = crate::wire::event::get(&mut event) else {
-            return;
-        };
+    pub(in crate::process) fn tell(&self, call: Option<u32>, event: LogEvent) {
         let promise = call.and_then(|seq| {
             let lane = self.lock();
             let entry = lane.in_flight.iter().find(|entry| entry.seq == seq);

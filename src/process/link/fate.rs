@@ -9,13 +9,13 @@ use super::lane::Lane;
 use super::phase::{Dismissal, Ending, PhaseStep};
 use crate::executor::encoded::EncodedCall;
 use crate::wire::claim::Stage;
-use crate::wire::message;
+use crate::wire::message::{self, ToWorker};
 
 impl Link {
     /// Does what follows a step of the phase. Sends nothing.
     pub(super) fn follow(&self, lane: &mut Lane, step: PhaseStep) {
         if step == PhaseStep::AsksToExit {
-            message::put_exit(&mut lane.unwritten);
+            message::put(&mut lane.unwritten, &ToWorker::Exit);
         }
         if step != PhaseStep::Stays {
             self.wake.notify();
@@ -30,7 +30,7 @@ impl Link {
         if lane.is_idle() {
             let step = lane.phase.dismiss(why);
             if step == PhaseStep::AsksToExit {
-                message::put_exit(&mut lane.unwritten);
+                message::put(&mut lane.unwritten, &ToWorker::Exit);
             }
         }
     }

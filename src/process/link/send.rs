@@ -13,8 +13,9 @@ use crate::executor::encoded::EncodedCall;
 use crate::executor::error::{Cause, Rejection};
 use crate::process::watch::WorkerWatch;
 use crate::sys::{self, AsFd as _};
-use crate::wire::message::{self, CallHead};
+use crate::wire::message::{self, CallHead, ToWorker};
 use crate::wire::page::SLOTS;
+use crate::wire::text;
 
 /// The amount of work that is sent ahead to hide the latency of a round trip.
 const AHEAD: Duration = Duration::from_millis(1);
@@ -93,7 +94,8 @@ impl Link {
         };
         self.page.slot(seq).offer(head.first);
         if let Some(traceparent) = call.ticket().traceparent() {
-            message::put_trace(&mut lane.unwritten, &traceparent);
+            let traceparent = text::short(traceparent.as_ref().to_owned());
+            message::put(&mut lane.unwritten, &ToWorker::Trace(traceparent));
         }
         self.put_call(lane, &head, &call.payload);
         let has_deadline = timeout.is_some() || lane.shutdown_at.is_some();

@@ -14,7 +14,7 @@ use crate::home::{Watched, timeout};
 use crate::sys::{self, AsFd as _, ChildProcess, Direction, Exit, OwnedFd, Socket};
 use crate::wire::descriptors::Descriptor;
 use crate::wire::forkserver::{FromForkServer, LONGEST, ToForkServer};
-use crate::wire::message::Role;
+use crate::wire::message::{self, Role};
 use crate::wire::{Chain, Reader, frame};
 
 /// The number of the request that goes with the first message.
@@ -50,7 +50,7 @@ impl ForkServerProcess {
     /// Appends the first request to the first message.
     pub(super) fn put_first_request(out: &mut Chain, role: Role, fds: Vec<Descriptor>) {
         let request = FIRST;
-        ToForkServer::Fork { request, role }.put(out);
+        message::put(out, &ToForkServer::Fork { request, role });
         out.attach(fds);
     }
 
@@ -273,7 +273,7 @@ impl ForkServerInbox {
         let Some(frame) = self.codec.decode(&mut self.bytes).map_err(|_| ())? else {
             return Ok(None);
         };
-        let answer = FromForkServer::parse(Reader::from(frame.freeze())).ok_or(())?;
+        let answer = message::get(Reader::from(frame.freeze())).ok_or(())?;
         let fd = match answer {
             FromForkServer::Forked { .. } => self.fds.pop_front(),
             _ => None,
@@ -284,6 +284,6 @@ impl ForkServerInbox {
 
 fn encode(request: ToForkServer) -> Chain {
     let mut out = Chain::new();
-    request.put(&mut out);
+    message::put(&mut out, &request);
     out
 }
