@@ -13,9 +13,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use concurrent_futures::{
-    ExecutorExt as _, Output, ProcessPoolExecutor, StartMethod,
-};
+use concurrent_futures::{ExecutorExt as _, Output, ProcessPoolExecutor, StartMethod};
 use rustix::process::{Signal, kill_process};
 
 use self::common::{Gate, Key, in_thread, within};

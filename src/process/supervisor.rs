@@ -1,6 +1,7 @@
 //! The life of one worker: start it, drive its link, settle what it leaves. One tokio task does all of this; if
 //! its runtime ends, the task is dropped and the worker ends too.
 
+use std::convert::Infallible;
 use std::future::poll_fn;
 use std::ops::Range;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use tokio_util::codec::{Decoder as _, LengthDelimitedCodec};
 
 use super::arrival::{Arrival, Arriving};
 use super::link::{Answered, Dismissal, Ending, Fate, Late, Link, Tenure};
-use super::output::Outputs;
+use super::output::{OutputWriter, Outputs};
 use super::pool::{AfterFailure, Departure, Pool};
 use super::start::{Child, ChildConnection, NewWorker, StartError};
 use super::verdict::{self, cause, death};
@@ -177,6 +178,9 @@ async fn bring_up(pool: &Arc<Pool>, id: u64) -> Result<SupervisedWorker, Option<
     if let Some(bytes) = pool.config.max_memory_per_child {
         page.limit_memory(bytes);
     }
+    if recipe.outlets.follows_stderr() {
+        page.follow_output();
+    }
     let (answers, theirs) = sys::pipe().map_err(system("make a pipe"))?;
     let own = [page_fd, theirs];
     let started = tokio::select! {
@@ -206,10 +210,10 @@ async fn bring_up(pool: &Arc<Pool>, id: u64) -> Result<SupervisedWorker, Option<
         () = not_needed(pool) => {
             child.kill();
             child.exit().await;
-            outputs.finish(None);
+            outputs.finish(OutputWriter::from(&page)).await;
             return Err(None);
         }
-        never = outputs.tell_lines() => match never {},
+        never = attend(&mut outputs, &page) => match never {},
     };
     if let Err(error) = outcome {
         // A process that ended by itself has an exit status of its own; wait for it.
@@ -219,8 +223,9 @@ async fn bring_up(pool: &Arc<Pool>, id: u64) -> Result<SupervisedWorker, Option<
         let killed = matches!(error, StartError::TimedOut(_));
         child.kill();
         let exit = child.exit().await;
-        outputs.finish(None);
-        let death = death(pid, exit, outputs.into_tail(), oom_kills);
+        let writer = OutputWriter::from(&page);
+        outputs.finish(writer).await;
+        let death = death(pid, exit, outputs.tail(writer), oom_kills);
         return Err(Some(describe(error, (!killed).then_some(death))));
     }
     let ChildConnection {
@@ -249,6 +254,12 @@ async fn bring_up(pool: &Arc<Pool>, id: u64) -> Result<SupervisedWorker, Option<
         outputs,
         oom_kills,
     })
+}
+
+/// Passes on what a process writes while it is made ready.
+async fn attend(outputs: &mut Outputs, page: &Page) -> Infallible {
+    outputs.attend(page.into()).await;
+    std::future::pending().await // It has closed its streams.
 }
 
 async fn not_needed(pool: &Pool) {
@@ -282,15 +293,12 @@ impl SupervisedWorker {
         pool.worker_ready(&self.link);
         self.drive(pool).await;
         let exit = self.child.exit().await;
-        self.outputs.finish(Some(&self.link)); // While the names of its tasks are known.
+        let writer = OutputWriter::from(&*self.link);
+        self.outputs.finish(writer).await; // While the names of its tasks are known.
         self.read_rest_after_death(pool);
         let ending = self.link.ending();
-        let mut death = death(
-            self.link.pid,
-            exit,
-            self.outputs.into_tail(),
-            self.oom_kills,
-        );
+        let tail = self.outputs.tail(OutputWriter::from(&*self.link));
+        let mut death = death(self.link.pid, exit, tail, self.oom_kills);
         let (departure, loss) = match ending {
             Some(Ending::TimedOut { limit }) => (Departure::TimedOut, Cause::TimedOut { limit }),
             Some(Ending::Cancelled) => (Departure::Cancelled, Cause::Cancelled),
@@ -349,10 +357,13 @@ impl SupervisedWorker {
                 self.link.end(Ending::failed(&error));
                 continue;
             }
+            let holds = self.outputs.holds_outcomes();
+            let resumes = (more && !holds) || has_room;
+            let output_deadline = self.outputs.deadline().map(Instant::from_std);
             self.buffer.reserve(READ);
             tokio::select! {
                 biased;
-                read = poll_fn(|cx| self.watch.poll_read(cx, &mut self.buffer)), if reading => {
+                read = poll_fn(|cx| self.watch.poll_read(cx, &mut self.buffer)), if reading && !holds => {
                     if matches!(read, Ok(0) | Err(_)) {
                         reading = false;
                         // Most likely it has ended, which will be reported in a moment.
@@ -369,8 +380,8 @@ impl SupervisedWorker {
                 () = self.link.woken() => pool.refill(&self.link),
                 () = poll_fn(|cx| self.link.poll_write(cx, &self.watch)), if has_unwritten => {}
                 // The other tasks of the runtime run between two pieces.
-                () = yield_now(), if more || has_room => {
-                    if more {
+                () = yield_now(), if resumes => {
+                    if more && !holds {
                         more = self.read_results(pool);
                     }
                 }
@@ -391,16 +402,21 @@ impl SupervisedWorker {
                         promise.fail(item, promise.ticket().error(true, Cause::TimedOut { limit }));
                     }
                 }
-                // Last, since a worker may write endlessly.
-                () = poll_fn(|cx| self.outputs.poll_lines(cx, Some(&self.link))) => {}
+                () = sleep_until_some(output_deadline), if output_deadline.is_some() => {
+                    self.outputs.on_deadline(std::time::Instant::now());
+                }
+                // Last, and not instead of what resumes, since a worker may write endlessly.
+                () = poll_fn(|cx| self.outputs.poll(cx, (&*self.link).into())), if !resumes => {}
             }
         }
     }
 
     /// Settles what has arrived. True if there is more, but this is enough at once.
     fn read_results(&mut self, pool: &Arc<Pool>) -> bool {
-        // A task's lines are passed on before its caller gets the outcome.
-        self.outputs.drain(Some(&self.link));
+        // What a task wrote is out before its caller gets the outcome.
+        if !self.outputs.drain((&*self.link).into()) {
+            return true;
+        }
         let more = self.read_frames(pool);
         pool.refill(&self.link);
         self.retire_if_due(pool);

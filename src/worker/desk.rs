@@ -58,6 +58,8 @@ pub(super) struct CallDesk<'a> {
     is_claimed: bool,
     /// When the first item started, by the monotonic clock.
     begun: Option<u64>,
+    /// For how long its items ran, in nanoseconds, once the last one has ended.
+    took: Option<u64>,
     station: &'a Station,
     log: &'a mut Log,
 }
@@ -79,9 +81,15 @@ impl<'a> CallDesk<'a> {
             next: head.first,
             is_claimed: false,
             begun: None,
+            took: None,
             station,
             log,
         }
+    }
+
+    /// For how long its items ran, in nanoseconds. `None` if the last one has not run.
+    pub(super) fn took(&self) -> Option<u64> {
+        self.took
     }
 
     fn slot(&self) -> ClaimSlot<'a> {
@@ -168,19 +176,23 @@ impl Desk for CallDesk<'_> {
     }
 
     fn answer(&mut self, answer: Answer) -> bool {
-        if let Some(marks) = &self.station.marks {
-            marks.end();
-        }
-        self.log.end(answer);
-        self.station.memory.look(&self.station.parent.page);
         let item = self.next;
         self.next += 1;
         let has_next = self.next < self.head.end;
-        let time = match self.begun {
+        match &self.station.marks {
+            Some(marks) => marks.end(),
+            // What it left in a buffer is out before its outcome is told. Flushing after each item of a chunk would
+            // take as long as a short item.
+            None if !has_next || self.is_timed() => sys::flush_stdout(),
+            None => {}
+        }
+        self.log.end(answer);
+        self.station.memory.look(&self.station.parent.page);
+        self.took = match self.begun {
             Some(begun) if !has_next => Some(sys::monotonic_nanos().saturating_sub(begun)),
             _ => None,
         };
-        self.log.post(self.head.seq, item, time);
+        self.log.post(self.head.seq, item, self.took);
         self.is_claimed = has_next && !self.is_timed() && self.slot().go_on(item);
         if !self.is_claimed && !self.slot().finish(item) {
             self.exit_after_item();
@@ -196,6 +208,9 @@ impl Desk for CallDesk<'_> {
 
 impl Drop for CallDesk<'_> {
     fn drop(&mut self) {
+        if self.took.is_none() && self.begun.is_some() {
+            sys::flush_stdout(); // The parent has taken back the rest of the call.
+        }
         context::leave();
     }
 }

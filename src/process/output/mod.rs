@@ -1,14 +1,23 @@
-//! What workers write to stdout and stderr. Reading order: this file, the options and the lines; [`outlets`],
-//! the pipes of one worker; [`relay`], which copies the output; [`lines`], which splits it into lines.
+//! What workers write to stdout and stderr. Reading order:
+//!
+//! - this file: the options and the lines; [`outlets`]: the pipes of one worker, and [`pipe`]: one of them;
+//! - [`outputs`]: the output of one worker, and when its outcomes wait for it;
+//! - [`relay`]: a stream that is copied, to [`parent_stream`]; [`lines`]: a stream that is split into lines;
+//! - [`tail`]: the last words of a worker.
 
 mod lines;
 mod outlets;
+mod outputs;
+mod parent_stream;
+mod pipe;
 mod relay;
+mod tail;
 
 use std::fmt;
 use std::sync::Arc;
 
-pub(super) use self::outlets::{Outlets, Outputs, Pipes};
+pub(super) use self::outlets::{Outlets, Pipes};
+pub(super) use self::outputs::{OutputWriter, Outputs};
 use crate::executor::options::TaskName;
 
 /// Where the stdout or stderr of workers goes. Set by

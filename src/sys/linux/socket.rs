@@ -14,8 +14,6 @@ use rustix::net::{
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use super::handles::AsyncPipe;
-
 /// Two connected sockets, closed on exec.
 pub(crate) fn socket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(rustix::net::socketpair(
@@ -47,8 +45,9 @@ pub(crate) fn watch_pipe(pipe: PipeReader) -> io::Result<AsyncFd<PipeReader>> {
 }
 
 /// Lets tokio read what a worker prints.
-pub(crate) fn watch_output(pipe: PipeReader) -> io::Result<AsyncPipe> {
-    AsyncPipe::from_owned_fd(pipe.into())
+pub(crate) fn watch_output(pipe: PipeReader) -> io::Result<AsyncFd<PipeReader>> {
+    rustix::io::ioctl_fionbio(&pipe, true)?;
+    watch_pipe(pipe)
 }
 
 /// Lets tokio tell when a socket can be written to.
@@ -63,14 +62,7 @@ pub(crate) fn is_hangup(error: &io::Error) -> bool {
     [io::ErrorKind::BrokenPipe, io::ErrorKind::ConnectionReset].contains(&error.kind())
 }
 
-/// Reads available bytes from a descriptor that does not block.
-pub(crate) fn read_now(from: BorrowedFd<'_>, bytes: &mut [u8]) -> io::Result<usize> {
-    Ok(rustix::io::retry_on_intr(|| {
-        rustix::io::read(from, &mut *bytes)
-    })?)
-}
-
-/// As `read_now`, to the end of `buffer`, as much as it has room for.
+/// Reads available bytes from a descriptor that does not block, to the end of `buffer`, as many as it has room for.
 pub(crate) fn read_onto(from: BorrowedFd<'_>, buffer: &mut BytesMut) -> io::Result<usize> {
     let read = rustix::io::retry_on_intr(|| {
         let (read, _) = rustix::io::read(from, buffer.spare_capacity_mut())?;
@@ -81,7 +73,7 @@ pub(crate) fn read_onto(from: BorrowedFd<'_>, buffer: &mut BytesMut) -> io::Resu
     Ok(read)
 }
 
-/// As `read_now`, to the end of `buffer`, which has room for `most` bytes more.
+/// As `read_onto`. The buffer has room for `most` bytes more.
 pub(crate) fn read_more(
     from: BorrowedFd<'_>,
     buffer: &mut Vec<u8>,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 
-use super::handles::{AsyncFd, AsyncPipe, BorrowedFd, OwnedFd, Socket};
+use super::handles::{AsyncFd, BorrowedFd, OwnedFd, Socket};
 use super::unsupported;
 
 /// The most descriptors that travel together.
@@ -23,7 +23,7 @@ pub(crate) fn watch_pipe(_: PipeReader) -> io::Result<AsyncFd<PipeReader>> {
     Err(unsupported())
 }
 
-pub(crate) fn watch_output(_: PipeReader) -> io::Result<AsyncPipe> {
+pub(crate) fn watch_output(_: PipeReader) -> io::Result<AsyncFd<PipeReader>> {
     Err(unsupported())
 }
 
@@ -34,10 +34,6 @@ pub(crate) fn watch_room(_: Arc<Socket>) -> io::Result<AsyncFd<Arc<Socket>>> {
 /// Whether a failure of a socket says that its other end was closed.
 pub(crate) fn is_hangup(error: &io::Error) -> bool {
     [io::ErrorKind::BrokenPipe, io::ErrorKind::ConnectionReset].contains(&error.kind())
-}
-
-pub(crate) fn read_now(_: BorrowedFd<'_>, _: &mut [u8]) -> io::Result<usize> {
-    Err(unsupported())
 }
 
 pub(crate) fn read_onto(_: BorrowedFd<'_>, _: &mut BytesMut) -> io::Result<usize> {
