@@ -59,7 +59,8 @@ fn program(method: StartMethod, promise: &str) -> Child {
 async fn all_of(mut program: Child) -> Vec<String> {
     let stderr = program.stderr.take().expect("a pipe");
     let lines = within(in_thread(move || lines_of(stderr))).await;
-    assert!(program.wait().expect("it is there").success());
+    let status = program.wait().expect("it is there");
+    assert!(status.success(), "{status}: {lines:?}");
     lines
 }
 
@@ -311,14 +312,17 @@ async fn a_stderr_that_nobody_reads_holds_up_no_other_task(method: StartMethod) 
     let stdout = child.stdout.take().expect("a pipe");
     let done = in_thread(move || {
         let mut lines = BufReader::new(stdout).lines();
-        lines.find(|line| line.as_ref().is_ok_and(|line| line.contains("are done")))
+        let found = lines.find(|line| line.as_ref().is_ok_and(|line| line.contains("are done")));
+        (found.is_some(), lines)
     });
-    assert!(within(done).await.is_some(), "the program failed");
+    let (is_done, _stdout) = within(done).await;
+    assert!(is_done, "the program failed");
     let lines = all_of(child).await;
     let babbled = lines.iter().filter(|line| line.trim_start() == "bla");
     assert_eq!(babbled.count(), 10_000);
     let others = lines.iter().filter(|line| line.trim_start() != "bla");
-    assert!(others.cloned().eq(numbers(20)), "in their order");
+    let others: Vec<_> = others.cloned().collect();
+    assert_eq!(others, numbers(20), "in their order");
 }
 
 async fn a_slow_reader_gets_everything_in_order(method: StartMethod) {

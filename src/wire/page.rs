@@ -154,7 +154,9 @@ impl Page {
             if before & 1 == 0 {
                 let waiting = waiting();
                 if word.load(Ordering::Acquire) == before {
-                    let start = (before >> 1).saturating_sub(1).saturating_add(waiting as u64);
+                    let start = (before >> 1)
+                        .saturating_sub(1)
+                        .saturating_add(waiting as u64);
                     self.0.word(OUTPUT_START).store(start, Ordering::Release);
                     return true;
                 }

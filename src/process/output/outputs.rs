@@ -146,7 +146,8 @@ impl Outputs {
     /// When to look at `holds_outcomes` and to call `on_deadline`.
     pub(in crate::process) fn deadline(&self) -> Option<Instant> {
         let unfinished = self.relays.iter().filter_map(OutputRelay::deadline);
-        unfinished.chain(self.hold).min()
+        let hold = self.hold.filter(|_| self.holds_outcomes());
+        unfinished.chain(hold).min()
     }
 
     pub(in crate::process) fn on_deadline(&mut self, now: Instant) {
@@ -180,7 +181,9 @@ impl Outputs {
         let is_stderr = |stream| stream == OutputStream::Stderr;
         let relays = self.relays.iter().filter(|relay| is_stderr(relay.stream()));
         let lines = self.lines.iter().filter(|lines| is_stderr(lines.stream()));
-        let mut tails = relays.map(|relay| relay.tail(start)).chain(lines.map(Lines::tail));
+        let mut tails = relays
+            .map(|relay| relay.tail(start))
+            .chain(lines.map(Lines::tail));
         String::from_utf8_lossy(tails.next().unwrap_or_default()).into_owned()
     }
 }

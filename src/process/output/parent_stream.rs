@@ -128,9 +128,7 @@ impl ParentStream {
         if !queue.has_thread {
             // Without a thread, the text waits until the next one arrives.
             let thread = thread::Builder::new().name("relayed-output".into());
-            let started = thread
-                .stack_size(64 * 1024)
-                .spawn(|| self.write_queue());
+            let started = thread.stack_size(64 * 1024).spawn(|| self.write_queue());
             queue.has_thread = started.is_ok();
         }
     }

@@ -61,9 +61,9 @@ impl OutputRelay {
     /// Reads once, and passes on the whole lines. Stays pending at the end, and while much waits for this
     /// process's stream.
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, page: Option<&Page>) -> Poll<()> {
-        if self.unwritten() >= MOST_UNWRITTEN {
+        if self.pauses() {
             self.progress.wake_on_change(cx.waker());
-            if self.unwritten() >= MOST_UNWRITTEN {
+            if self.pauses() {
                 return Poll::Pending;
             }
         }
@@ -137,16 +137,21 @@ impl OutputRelay {
         self.stream.patience_end()
     }
 
-    /// When to call `on_deadline`.
+    /// When to call `on_deadline`. While reading pauses, the end of a line may be in the pipe.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.unfinished_until
+        self.unfinished_until.filter(|_| !self.pauses())
     }
 
     /// Passes on a line whose end has not arrived in time.
     pub(super) fn on_deadline(&mut self, now: Instant) {
-        if self.unfinished_until.is_some_and(|end| end <= now) {
+        if self.deadline().is_some_and(|end| end <= now) {
             self.pass_on_unfinished();
         }
+    }
+
+    /// Whether too much waits for this process's stream.
+    fn pauses(&self) -> bool {
+        self.unwritten() >= MOST_UNWRITTEN
     }
 
     /// Passes on what an ended worker left, all of which is in the pipe by now.

@@ -52,8 +52,8 @@ pub(crate) use readiness::{Direction, Readiness, wait_ready};
 pub(crate) use segment::SegmentName;
 pub(crate) use signal::{reset_signals, restore_interrupts};
 pub(crate) use socket::{
-    MOST_FDS, bytes_waiting, end_sending, is_hangup, pipe, read_more, read_onto,
-    receive_with_fds, send_with_fds, socket_pair, watch_output, watch_pipe, watch_room,
+    MOST_FDS, bytes_waiting, end_sending, is_hangup, pipe, read_more, read_onto, receive_with_fds,
+    send_with_fds, socket_pair, watch_output, watch_pipe, watch_room,
 };
 pub(crate) use stdio::{become_child, is_variable, settle_forked, settle_surroundings};
 pub(crate) use stream::{WHOLE, write_now, write_patiently};

@@ -34,8 +34,8 @@ pub(crate) use process::{
     restore_interrupts, signal_name,
 };
 pub(crate) use socket::{
-    MOST_FDS, bytes_waiting, end_sending, is_hangup, pipe, read_more, read_onto,
-    receive_with_fds, send_with_fds, socket_pair, watch_output, watch_pipe, watch_room,
+    MOST_FDS, bytes_waiting, end_sending, is_hangup, pipe, read_more, read_onto, receive_with_fds,
+    send_with_fds, socket_pair, watch_output, watch_pipe, watch_room,
 };
 pub(crate) use stdio::{
     WHOLE, above_standard_streams, become_child, flush_stdout, is_variable, nowhere,
