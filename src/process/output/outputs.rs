@@ -7,6 +7,7 @@ use std::time::Instant;
 use super::OutputStream;
 use super::lines::Lines;
 use super::relay::OutputRelay;
+use crate::home::timeout;
 use crate::process::link::Link;
 use crate::wire::page::Page;
 
@@ -57,10 +58,9 @@ impl Outputs {
     pub(in crate::process) async fn attend(&mut self, writer: OutputWriter<'_>) {
         while self.is_open() {
             let deadline = self.deadline();
-            tokio::select! {
-                biased;
-                () = poll_fn(|cx| self.poll(cx, writer)) => {}
-                () = sleep_until(deadline) => self.on_deadline(Instant::now()),
+            let printed = poll_fn(|cx| self.poll(cx, writer));
+            if before(deadline, printed).await.is_none() {
+                self.on_deadline(Instant::now());
             }
         }
     }
@@ -167,11 +167,7 @@ impl Outputs {
         }
         if !self.is_out() {
             let end = self.patience_end();
-            tokio::select! {
-                biased;
-                () = poll_fn(|cx| self.poll_out(cx, writer)) => {}
-                () = sleep_until(end) => {}
-            }
+            before(end, poll_fn(|cx| self.poll_out(cx, writer))).await;
         }
     }
 
@@ -188,10 +184,10 @@ impl Outputs {
     }
 }
 
-/// Waits for an instant, or for ever.
-async fn sleep_until(moment: Option<Instant>) {
+/// Awaits `future` until an instant, if there is one. `None` after that.
+async fn before<F: Future>(moment: Option<Instant>, future: F) -> Option<F::Output> {
     match moment {
-        Some(moment) => tokio::time::sleep_until(moment.into()).await,
-        None => std::future::pending().await,
+        Some(moment) => timeout(moment.saturating_duration_since(Instant::now()), future).await,
+        None => Some(future.await),
     }
 }

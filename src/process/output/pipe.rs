@@ -1,19 +1,21 @@
 //! The parent's end of the pipe that is a worker's stdout or stderr.
 
 use std::io::{self, PipeReader};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
-use crate::sys::{self, AsFd as _, AsyncFd};
+use crate::home::Watched;
+use crate::sys::{self, AsFd as _, Direction};
 
 /// The most bytes to read at once.
 const READ: usize = 16 * 1024;
 
 #[derive(Debug)]
-pub(super) struct OutputPipe(AsyncFd<PipeReader>);
+pub(super) struct OutputPipe(Watched<PipeReader>);
 
 impl OutputPipe {
     pub(super) fn new(pipe: PipeReader) -> io::Result<Self> {
-        sys::watch_output(pipe).map(Self)
+        sys::never_wait(&pipe)?;
+        Ok(Self(Watched::new(pipe, Direction::In)))
     }
 
     /// Waits for bytes and calls `read`, which reads some of them.
@@ -22,13 +24,12 @@ impl OutputPipe {
         cx: &mut Context<'_>,
         read: impl Fn(&PipeReader) -> io::Result<Vec<u8>>,
     ) -> Poll<io::Result<Vec<u8>>> {
-        loop {
-            let mut ready = ready!(self.0.poll_read_ready(cx))?;
-            match read(self.0.get_ref()) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
-                outcome => return Poll::Ready(outcome),
-            }
-        }
+        self.0.poll_some(cx, |pipe| {
+            let bytes = read(pipe)?;
+            // Fewer bytes than there was room for were all. An event for later bytes follows.
+            let has_more = bytes.is_empty() || bytes.len() == READ;
+            Ok((bytes, has_more))
+        })
     }
 
     /// The number of bytes in the pipe.
