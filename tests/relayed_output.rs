@@ -111,9 +111,14 @@ async fn what_a_task_wrote_is_out_before_its_outcome_is_told(method: StartMethod
     }
 }
 
+fn print_both() {
+    println!("much more on stdout than on stderr");
+    eprintln!("on stderr");
+}
+
 #[expect(unsafe_code, reason = "prints as C code does")]
 async fn a_line_without_an_end_is_out_before_the_outcome_too(method: StartMethod) {
-    fn print_both() {
+    fn print_in_parts() {
         print!("from Rust, ");
         // SAFETY: it is a string that ends.
         unsafe { libc::puts(c"from C".as_ptr()) };
@@ -121,7 +126,9 @@ async fn a_line_without_an_end_is_out_before_the_outcome_too(method: StartMethod
     }
     if is_program() {
         let pool = processes(method, 1);
-        within(pool.submit(print_both, ())).await.expect("it ran");
+        within(pool.submit(print_in_parts, ()))
+            .await
+            .expect("it ran");
         eprintln!("from the caller");
         exit();
     }
@@ -166,16 +173,34 @@ async fn a_line_without_an_end_is_out_while_its_task_runs(method: StartMethod) {
     assert!(child.wait().expect("it is there").success());
 }
 
-/// A pool with one worker whose stderr is kept in two ways.
-fn pools(method: StartMethod) -> [ProcessPoolExecutor; 2] {
-    [Output::relay(), Output::lines(|_| ())].map(|output| {
-        let pool = builder(method).max_workers(1).stderr(output);
-        pool.build().expect("a pool")
-    })
+/// Pools with one worker whose last words are kept, together with its stdout or not.
+fn pools(method: StartMethod) -> [ProcessPoolExecutor; 4] {
+    let outputs = [Output::relay as fn() -> _, || Output::lines(|_| ())];
+    let mut pools = Vec::new();
+    for output in outputs {
+        let pool = || builder(method).max_workers(1).stderr(output());
+        pools.push(pool().build().expect("a pool"));
+        pools.push(pool().stdout(output()).build().expect("a pool"));
+    }
+    pools.try_into().expect("there are four")
 }
 
 async fn the_last_words_are_those_of_the_lost_task(method: StartMethod) {
     fn last_words() {
+        println!("not on stderr");
+        eprintln!("last words");
+        die();
+    }
+    for pool in pools(method).into_iter().skip(1).step_by(2) {
+        for _ in 0..3 {
+            within(pool.submit(print_both, ())).await.expect("it ran");
+            let error = within(pool.submit(last_words, ())).await;
+            let error = error.expect_err("it died");
+            assert_eq!(error.stderr_tail(), Some("last words\n"));
+        }
+        within(pool.shutdown()).await;
+    }
+    fn last_words_alone() {
         eprintln!("last words");
         die();
     }
@@ -185,7 +210,7 @@ async fn the_last_words_are_those_of_the_lost_task(method: StartMethod) {
                 let task = pool.submit(complain, format!("{n}\n"));
                 within(task).await.expect("it ran");
             }
-            let error = within(pool.submit(last_words, ())).await;
+            let error = within(pool.submit(last_words_alone, ())).await;
             let error = error.expect_err("it died");
             assert_eq!(error.stderr_tail(), Some("last words\n"));
         }

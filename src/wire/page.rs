@@ -32,10 +32,10 @@ const HEAD: usize = 8;
 /// has used more.
 const MEMORY_LIMIT: usize = OUTBOX_AT - HEAD - 16;
 const EXCEEDS_MEMORY_LIMIT: usize = OUTBOX_AT - HEAD - 8;
-/// Before that, two words about the worker's output: how much of it the parent has read, and where the output of
-/// the latest call begins.
+/// Before that, two words about the worker's stderr: how many bytes the parent has read, and how many the worker had
+/// written at the end of its last call.
 const OUTPUT_READ: usize = MEMORY_LIMIT - 16;
-const OUTPUT_START: usize = MEMORY_LIMIT - 8;
+const OUTPUT_WRITTEN: usize = MEMORY_LIMIT - 8;
 /// The rings follow the outbox.
 const RINGS_AT: usize = OUTBOX_AT + OUTBOX;
 const LEN: usize = RINGS_AT + ring::LEN;
@@ -116,7 +116,7 @@ impl Page {
         self.0.word(EXCEEDS_MEMORY_LIMIT).load(Ordering::Relaxed) != 0
     }
 
-    /// Parent, before the worker starts: makes the worker record where the output of each call begins.
+    /// Parent, before the worker starts: makes the worker record how much it has written.
     pub(crate) fn follow_output(&self) {
         self.end_output_read(0);
     }
@@ -137,38 +137,52 @@ impl Page {
         self.0.word(OUTPUT_READ).store(word, Ordering::Release);
     }
 
-    /// Worker: whether it has to record where the output of each call begins.
+    /// Worker: whether it has to record how much it has written.
     pub(crate) fn is_output_followed(&self) -> bool {
         self.0.word(OUTPUT_READ).load(Ordering::Acquire) != 0
     }
 
-    /// Worker: the output of the next call begins here. `waiting` returns how many bytes are in the pipe. Returns
-    /// false if the parent was reading each time.
+    /// Worker, one thread: records how much it has written so far. `waiting` returns how many bytes are in the pipe.
+    /// Returns false if the parent was reading each time: then the number is unknown.
     ///
     /// The pipe has a lock in the system. So if `waiting` sees that bytes have left the pipe, the load after it sees
     /// that the parent has begun to read them.
-    pub(crate) fn start_output(&self, waiting: impl Fn() -> usize) -> bool {
+    pub(crate) fn record_output(&self, waiting: impl Fn() -> usize) -> bool {
         let word = self.0.word(OUTPUT_READ);
         for _ in 0..OUTPUT_ATTEMPTS {
             let before = word.load(Ordering::Acquire);
             if before & 1 == 0 {
                 let waiting = waiting();
                 if word.load(Ordering::Acquire) == before {
-                    let start = (before >> 1)
-                        .saturating_sub(1)
-                        .saturating_add(waiting as u64);
-                    self.0.word(OUTPUT_START).store(start, Ordering::Release);
+                    let read = (before >> 1).saturating_sub(1);
+                    let written = read.saturating_add(waiting as u64);
+                    self.0
+                        .word(OUTPUT_WRITTEN)
+                        .store(written << 1, Ordering::Release);
                     return true;
                 }
             }
             std::thread::yield_now(); // Perhaps the parent has no CPU.
         }
+        self.forget_output();
         false
     }
 
-    /// Parent, after the worker's death: where the output of its latest call begins.
-    pub(crate) fn output_start(&self) -> u64 {
-        self.0.word(OUTPUT_START).load(Ordering::Acquire)
+    /// Worker, the same thread: from here on it may have written more than it has recorded.
+    pub(crate) fn forget_output(&self) {
+        let word = self.0.word(OUTPUT_WRITTEN);
+        word.store(word.load(Ordering::Relaxed) | 1, Ordering::Release);
+    }
+
+    /// Parent: whether it has read all that the ended calls of the worker have written, if it has read `total` bytes.
+    /// It may return false although that is so.
+    pub(crate) fn has_read_output(&self, total: u64) -> bool {
+        self.0.word(OUTPUT_WRITTEN).load(Ordering::Acquire) == total << 1
+    }
+
+    /// Parent, after the worker's death: how much it had written before its latest call.
+    pub(crate) fn output_before_last_call(&self) -> u64 {
+        self.0.word(OUTPUT_WRITTEN).load(Ordering::Acquire) >> 1
     }
 
     fn report_word(&self, which: usize, seq: u32) -> &AtomicU64 {
@@ -335,12 +349,12 @@ mod tests {
     }
 
     #[test]
-    fn the_start_of_a_calls_output_is_the_same_whoever_reads_the_output_meanwhile() {
+    fn what_was_written_is_counted_right_while_the_parent_reads_it() {
         const EACH: u64 = 7;
         let page = page();
         assert!(!page.is_output_followed());
         page.follow_output();
-        assert!(page.is_output_followed() && page.output_start() == 0);
+        assert!(page.is_output_followed() && page.has_read_output(0));
         let (ours, mut theirs) = io::pipe().expect("a pipe");
         std::thread::scope(|scope| {
             let parent = scope.spawn(|| {
@@ -364,9 +378,13 @@ mod tests {
             for _ in 0..20_000 {
                 theirs.write_all(&[b'x'; EACH as usize]).expect("a pipe");
                 written += EACH;
-                if page.start_output(|| sys::bytes_waiting(theirs.as_fd())) {
-                    assert_eq!(page.output_start(), written);
+                let is_known = page.record_output(|| sys::bytes_waiting(theirs.as_fd()));
+                assert_eq!(page.has_read_output(written), is_known);
+                if is_known {
+                    assert_eq!(page.output_before_last_call(), written);
                 }
+                page.forget_output();
+                assert!(!page.has_read_output(written));
             }
             theirs.write_all(b".").expect("a pipe");
             assert_eq!(parent.join().expect("no panic"), written + 1);

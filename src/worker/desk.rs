@@ -9,6 +9,7 @@ use super::log::Log;
 use super::marks::Marks;
 use super::memory::MemoryWatch;
 use super::outbox::WorkerOutbox;
+use super::output_count::OutputCount;
 use crate::executor::context::{self, Context, Wanted};
 use crate::function::{Answer, Desk, EntryPoint, FunctionOffset};
 use crate::panic::PanicReport;
@@ -43,6 +44,8 @@ pub(super) struct Station {
     pub(super) parent: Arc<Parent>,
     /// Present if the parent reports output by line.
     pub(super) marks: Option<Marks>,
+    /// Present if the parent relays stderr.
+    pub(super) output_count: Option<OutputCount>,
     pub(super) memory: MemoryWatch,
 }
 
@@ -85,11 +88,6 @@ impl<'a> CallDesk<'a> {
             station,
             log,
         }
-    }
-
-    /// For how long its items ran, in nanoseconds. `None` if the last one has not run.
-    pub(super) fn took(&self) -> Option<u64> {
-        self.took
     }
 
     fn slot(&self) -> ClaimSlot<'a> {
@@ -154,6 +152,12 @@ impl Desk for CallDesk<'_> {
             }
             self.begun.get_or_insert(now);
         }
+        if is_first
+            && self.head.end - self.head.first > 1
+            && let Some(count) = &self.station.output_count
+        {
+            count.begin_chunk();
+        }
         if !self.beside.is_empty() {
             // The descriptors are ours now. While the parent holds them too, it keeps the objects open. If
             // this fails, so does the write before the worker waits.
@@ -192,6 +196,9 @@ impl Desk for CallDesk<'_> {
             Some(begun) if !has_next => Some(sys::monotonic_nanos().saturating_sub(begun)),
             _ => None,
         };
+        if !has_next && let Some(count) = &self.station.output_count {
+            count.end_call(self.took);
+        }
         self.log.post(self.head.seq, item, self.took);
         self.is_claimed = has_next && !self.is_timed() && self.slot().go_on(item);
         if !self.is_claimed && !self.slot().finish(item) {
@@ -209,7 +216,11 @@ impl Desk for CallDesk<'_> {
 impl Drop for CallDesk<'_> {
     fn drop(&mut self) {
         if self.took.is_none() && self.begun.is_some() {
-            sys::flush_stdout(); // The parent has taken back the rest of the call.
+            // The parent has taken back the rest of the call.
+            sys::flush_stdout();
+            if let Some(count) = &self.station.output_count {
+                count.end_call(None);
+            }
         }
         context::leave();
     }

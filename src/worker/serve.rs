@@ -13,7 +13,7 @@ use super::log::Log;
 use super::marks::Marks;
 use super::memory::MemoryWatch;
 use super::outbox::WorkerOutbox;
-use super::output_start::OutputStart;
+use super::output_count::OutputCount;
 use super::run_process;
 use crate::sys::{self, OwnedFd, Socket};
 use crate::wire::frame;
@@ -127,11 +127,11 @@ impl WorkerLoop {
             worker_id: setup.worker_id,
             parent: Parent::new(self.page.clone(), self.outbox.clone()),
             marks,
+            output_count: OutputCount::open(&self.page)?,
             memory: MemoryWatch::new(&self.page),
         };
         let max_frame = usize::try_from(setup.max_frame).unwrap_or(frame::LARGEST);
         let mut log = Log::new(self.page.clone(), self.outbox.clone(), max_frame);
-        let mut output_start = OutputStart::open(&self.page)?;
         let mut dock = Dock::new(self.page.clone(), self.outbox.clone());
         message::put_ready(&mut words);
         self.inlet.say(&mut words)?;
@@ -142,9 +142,6 @@ impl WorkerLoop {
             if !inlet.frames.has_next() {
                 log.flush()?; // The worker is about to wait.
             }
-            if let Some(start) = &mut output_start {
-                start.record();
-            }
             match inlet.next_message()? {
                 Some(ToWorker::Bulk(parts)) => dock.announce(parts),
                 Some(ToWorker::Descriptors(count)) => beside = inlet.take_descriptors(count)?,
@@ -153,20 +150,14 @@ impl WorkerLoop {
                 Some(ToWorker::Call(head, input)) => {
                     let input = dock.complete(input, &mut log)?;
                     let function = find(head.function)?;
-                    let mut desk = CallDesk::new(
+                    function(&mut CallDesk::new(
                         head,
                         input,
                         std::mem::take(&mut beside),
                         traceparent.take(),
                         &station,
                         &mut log,
-                    );
-                    function(&mut desk);
-                    let took = desk.took();
-                    drop(desk);
-                    if let Some(start) = &mut output_start {
-                        start.call_ended(took);
-                    }
+                    ));
                     if head.end - head.first > 1 {
                         log.flush()?; // The caller waits for all of its items.
                     }

@@ -21,10 +21,17 @@ pub(in crate::process) struct Outputs {
 /// What is known of the process that writes.
 #[derive(Clone, Copy, Default)]
 pub(in crate::process) struct OutputWriter<'a> {
-    /// Shows the worker how much of its output was read.
+    /// Shows the worker how much of its stderr was read, and how much the worker has written.
     page: Option<&'a Page>,
     /// Has the names of its tasks.
     link: Option<&'a Link>,
+}
+
+impl<'a> OutputWriter<'a> {
+    /// The page, if it counts what this relay reads.
+    fn page_of(self, relay: &OutputRelay) -> Option<&'a Page> {
+        self.page.filter(|_| relay.stream() == OutputStream::Stderr)
+    }
 }
 
 impl<'a> From<&'a Page> for OutputWriter<'a> {
@@ -88,7 +95,7 @@ impl Outputs {
             };
         }
         for relay in &mut self.relays {
-            if relay.poll_read(cx, writer.page).is_ready() {
+            if relay.poll_read(cx, writer.page_of(relay)).is_ready() {
                 outcome = Poll::Ready(());
             }
         }
@@ -98,7 +105,7 @@ impl Outputs {
     fn poll_out(&mut self, cx: &mut Context<'_>, writer: OutputWriter<'_>) -> Poll<()> {
         let mut outcome = Poll::Ready(());
         for relay in &mut self.relays {
-            if relay.poll_out(cx, writer.page).is_pending() {
+            if relay.poll_out(cx, writer.page_of(relay)).is_pending() {
                 outcome = Poll::Pending;
             }
         }
@@ -119,7 +126,7 @@ impl Outputs {
         if self.hold.take().is_none() {
             let mut is_out = true;
             for relay in &mut self.relays {
-                is_out &= relay.drain(writer.page);
+                is_out &= relay.drain(writer.page_of(relay));
             }
             if !is_out {
                 self.hold = self.patience_end();
@@ -163,7 +170,7 @@ impl Outputs {
             lines.finish(writer.link);
         }
         for relay in &mut self.relays {
-            relay.finish(writer.page);
+            relay.finish(writer.page_of(relay));
         }
         if !self.is_out() {
             let end = self.patience_end();
@@ -173,7 +180,7 @@ impl Outputs {
 
     /// The end of what the last task of an ended process wrote to stderr; of all, if it ran none.
     pub(in crate::process) fn tail(&self, writer: OutputWriter<'_>) -> String {
-        let start = writer.page.map_or(0, Page::output_start);
+        let start = writer.page.map_or(0, Page::output_before_last_call);
         let is_stderr = |stream| stream == OutputStream::Stderr;
         let relays = self.relays.iter().filter(|relay| is_stderr(relay.stream()));
         let lines = self.lines.iter().filter(|lines| is_stderr(lines.stream()));

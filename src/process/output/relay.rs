@@ -84,6 +84,11 @@ impl OutputRelay {
     ///
     /// It reads no more than what is in the pipe now: another process may write endlessly.
     pub(super) fn drain(&mut self, page: Option<&Page>) -> bool {
+        if page.is_some_and(|page| page.has_read_output(self.tail.total())) {
+            self.awaited = self.tail.total();
+            self.pass_on_unfinished();
+            return self.is_out();
+        }
         let waiting = self.pipe.as_ref().map_or(0, OutputPipe::waiting);
         self.awaited = self.tail.total() + waiting as u64;
         self.read_awaited(page, MOST_UNWRITTEN);
