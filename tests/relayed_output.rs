@@ -14,6 +14,7 @@ use std::process::{Child, ChildStderr, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use concurrent_futures::{ExecutorExt as _, Output, ProcessPoolExecutor, StartMethod};
+use futures::StreamExt as _;
 use rustix::process::{Signal, kill_process};
 
 use self::common::{Gate, Key, in_thread, within};
@@ -25,6 +26,7 @@ held_by_every_start_method! {
     1;
     what_a_task_wrote_is_out_before_its_outcome_is_told,
     a_line_without_an_end_is_out_before_the_outcome_too,
+    what_the_items_of_a_chunk_wrote_is_out_before_their_outcomes,
     a_line_without_an_end_is_out_while_its_task_runs,
     the_last_words_are_those_of_the_lost_task,
     the_last_words_of_a_task_behind_others_are_its_own,
@@ -139,6 +141,29 @@ async fn a_line_without_an_end_is_out_before_the_outcome_too(method: StartMethod
         assert!(words.contains(part), "{words}");
     }
     assert!(words.ends_with("from the caller"), "{words}");
+}
+
+async fn what_the_items_of_a_chunk_wrote_is_out_before_their_outcomes(method: StartMethod) {
+    fn tell(n: u32) -> u32 {
+        eprintln!("item {n}");
+        n
+    }
+    if is_program() {
+        let pool = processes(method, 1);
+        let mut results = pool.map(tell, 0..500_u32).chunk_size(20);
+        while let Some(result) = within(results.next()).await {
+            eprintln!("result {}", result.expect("it ran"));
+        }
+        exit();
+    }
+    let promise = "what_the_items_of_a_chunk_wrote_is_out_before_their_outcomes";
+    let lines = all_of(program(method, promise)).await;
+    for n in 0..500 {
+        let position = |line: String| lines.iter().position(|other| *other == line);
+        let item = position(format!("item {n}")).expect("it was written");
+        let result = position(format!("result {n}")).expect("it was written");
+        assert!(item < result, "{n}");
+    }
 }
 
 async fn a_line_without_an_end_is_out_while_its_task_runs(method: StartMethod) {

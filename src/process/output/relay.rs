@@ -233,7 +233,3 @@ fn counted(
     page.end_output_read(total + outcome.as_ref().map_or(0, |bytes| bytes.len() as u64));
     outcome
 }
-
-#[cfg(all(test, properties))]
-#[path = "../../../tests/properties/process/output/relay.rs"]
-mod tests;
