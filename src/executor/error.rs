@@ -274,7 +274,8 @@ impl TaskError {
         self.death().map(|death| death.pid)
     }
 
-    /// Returns the last lines that the lost worker wrote to stderr, at most 16 KiB.
+    /// Returns the last lines that the lost worker wrote to stderr since the task began, at most 16 KiB. For an item of
+    /// a `map`, they may start with those of earlier items that travelled with it.
     pub fn stderr_tail(&self) -> Option<&str> {
         self.death().map(|death| death.stderr_tail.as_str())
     }

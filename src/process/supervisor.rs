@@ -1,6 +1,7 @@
 //! The life of one worker: start it, drive its link, settle what it leaves. One task does all of this. It moves to
 //! another runtime when its own ends, see [`home`](crate::home).
 
+use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
 use std::ops::{ControlFlow, Range};
@@ -15,7 +16,7 @@ use tokio_util::codec::{Decoder as _, LengthDelimitedCodec};
 
 use super::arrival::{Arrival, Arriving};
 use super::link::{Answered, Dismissal, Ending, Fate, Late, Link, Tenure};
-use super::output::Outputs;
+use super::output::{OutputWriter, Outputs};
 use super::pool::{AfterFailure, Departure, Pool};
 use super::start::{Child, ChildConnection, NewWorker, StartError};
 use super::verdict::{self, cause, death};
@@ -207,6 +208,9 @@ async fn bring_up(pool: &Arc<Pool>, id: u64) -> Result<SupervisedWorker, Option<
     if let Some(bytes) = pool.config.max_memory_per_child {
         page.limit_memory(bytes);
     }
+    if recipe.outlets.follows_stderr() {
+        page.follow_output();
+    }
     let (answers, theirs) = sys::pipe().map_err(system("make a pipe"))?;
     let own = [page_fd, theirs];
     let started = tokio::select! {
@@ -236,10 +240,10 @@ async fn bring_up(pool: &Arc<Pool>, id: u64) -> Result<SupervisedWorker, Option<
         () = not_needed(pool) => {
             child.kill();
             child.exit().await;
-            outputs.finish(None);
+            outputs.finish(OutputWriter::from(&page)).await;
             return Err(None);
         }
-        never = outputs.tell_lines() => match never {},
+        never = attend(&mut outputs, &page) => match never {},
     };
     if let Err(error) = outcome {
         // A process that ended by itself has an exit status of its own; wait for it.
@@ -249,8 +253,9 @@ async fn bring_up(pool: &Arc<Pool>, id: u64) -> Result<SupervisedWorker, Option<
         let killed = matches!(error, StartError::TimedOut(_));
         child.kill();
         let exit = child.exit().await;
-        outputs.finish(None);
-        let death = death(pid, exit, outputs.into_tail(), oom_kills);
+        let writer = OutputWriter::from(&page);
+        outputs.finish(writer).await;
+        let death = death(pid, exit, outputs.tail(writer), oom_kills);
         return Err(Some(describe(error, (!killed).then_some(death))));
     }
     let ChildConnection {
@@ -286,6 +291,12 @@ async fn bring_up(pool: &Arc<Pool>, id: u64) -> Result<SupervisedWorker, Option<
     })
 }
 
+/// Passes on what a process writes while it is made ready.
+async fn attend(outputs: &mut Outputs, page: &Page) -> Infallible {
+    outputs.attend(page.into()).await;
+    std::future::pending().await // It has closed its streams.
+}
+
 async fn not_needed(pool: &Pool) {
     loop {
         let changed = pool.changed.notified();
@@ -317,15 +328,12 @@ impl SupervisedWorker {
         pool.worker_ready(&self.link);
         self.drive(pool).await;
         let exit = self.child.exit().await;
-        self.outputs.finish(Some(&self.link)); // While the names of its tasks are known.
+        let writer = OutputWriter::from(&*self.link);
+        self.outputs.finish(writer).await; // While the names of its tasks are known.
         self.read_rest_after_death(pool);
         let ending = self.link.ending();
-        let mut death = death(
-            self.link.pid,
-            exit,
-            self.outputs.into_tail(),
-            self.oom_kills,
-        );
+        let tail = self.outputs.tail(OutputWriter::from(&*self.link));
+        let mut death = death(self.link.pid, exit, tail, self.oom_kills);
         let (departure, loss) = match ending {
             Some(Ending::TimedOut { limit }) => (Departure::TimedOut, Cause::TimedOut { limit }),
             Some(Ending::Cancelled) => (Departure::Cancelled, Cause::Cancelled),
@@ -390,7 +398,9 @@ impl SupervisedWorker {
             AnswerPipe::Closed(until) => Some(until),
             AnswerPipe::Open | AnswerPipe::Condemned => None,
         };
-        ControlFlow::Continue(moment.into_iter().chain(closed).min())
+        let output = self.outputs.deadline();
+        let moments = moment.into_iter().chain(closed).chain(output);
+        ControlFlow::Continue(moments.min())
     }
 
     /// Waits for the next event. The first that is ready wins, in the order of this function.
@@ -398,10 +408,13 @@ impl SupervisedWorker {
         let has_room = self.link.put_more();
         let has_unwritten = self.link.has_unwritten();
         self.watch.watch_room(has_unwritten);
+        let holds_outcomes = self.outputs.holds_outcomes();
+        let resumes = has_room || (self.has_more && !holds_outcomes);
         self.buffer.reserve(READ);
         let mut others = pin!(yield_now());
         poll_fn(|cx| {
             if let AnswerPipe::Open = self.pipe
+                && !holds_outcomes
                 && let Poll::Ready(read) = self.watch.poll_read(cx, &mut self.buffer)
             {
                 return Poll::Ready(SupervisorEvent::Read(read));
@@ -416,7 +429,7 @@ impl SupervisedWorker {
                 return Poll::Ready(SupervisorEvent::Written);
             }
             // The other tasks of the runtime run between two pieces.
-            if (self.has_more || has_room) && others.as_mut().poll(cx).is_ready() {
+            if resumes && others.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(SupervisorEvent::Resumed);
             }
             if let Some(deadline) = deadline
@@ -424,8 +437,11 @@ impl SupervisedWorker {
             {
                 return Poll::Ready(SupervisorEvent::Deadline);
             }
-            // Last, since a worker may write endlessly.
-            let printed = self.outputs.poll_lines(cx, Some(&self.link));
+            // Last, and not before what resumes, since a worker may write endlessly.
+            if resumes {
+                return Poll::Pending;
+            }
+            let printed = self.outputs.poll(cx, (&*self.link).into());
             printed.map(|()| SupervisorEvent::Printed)
         })
         .await
@@ -438,7 +454,9 @@ impl SupervisedWorker {
             SupervisorEvent::Read(Ok(0) | Err(_)) => {
                 self.pipe = AnswerPipe::Closed(Instant::now() + EXIT_GRACE);
             }
-            SupervisorEvent::Resumed if self.has_more => self.has_more = self.read_results(pool),
+            SupervisorEvent::Resumed if self.has_more && !self.outputs.holds_outcomes() => {
+                self.has_more = self.read_results(pool);
+            }
             SupervisorEvent::Resumed | SupervisorEvent::Written | SupervisorEvent::Printed => {}
             SupervisorEvent::Woken => pool.refill(&self.link),
             SupervisorEvent::Ended => return ControlFlow::Break(()),
@@ -463,6 +481,7 @@ impl SupervisedWorker {
         if self.link.has_idled() {
             pool.dismiss_idle(&self.link);
         }
+        self.outputs.on_deadline(now);
         self.retire_if_due(pool);
         if self.link.share_is_due() {
             pool.share(&self.link);
@@ -484,8 +503,10 @@ impl SupervisedWorker {
 
     /// Settles what has arrived. True if there is more, but this is enough at once.
     fn read_results(&mut self, pool: &Arc<Pool>) -> bool {
-        // A task's lines are passed on before its caller gets the outcome.
-        self.outputs.drain(Some(&self.link));
+        // What a task wrote is out before its caller gets the outcome.
+        if !self.outputs.drain((&*self.link).into()) {
+            return true;
+        }
         let more = self.read_frames(pool);
         pool.refill(&self.link);
         self.retire_if_due(pool);

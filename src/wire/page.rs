@@ -32,10 +32,17 @@ const HEAD: usize = 8;
 /// has used more.
 const MEMORY_LIMIT: usize = OUTBOX_AT - HEAD - 16;
 const EXCEEDS_MEMORY_LIMIT: usize = OUTBOX_AT - HEAD - 8;
+/// Before that, two words about the worker's stderr: how many bytes the parent has read, and how many the worker had
+/// written at the end of its last call.
+const OUTPUT_READ: usize = MEMORY_LIMIT - 16;
+const OUTPUT_WRITTEN: usize = MEMORY_LIMIT - 8;
 /// The rings follow the outbox.
 const RINGS_AT: usize = OUTBOX_AT + OUTBOX;
 const LEN: usize = RINGS_AT + ring::LEN;
-const _: () = assert!(REPORTS + 5 * 8 * SLOTS as usize <= MEMORY_LIMIT);
+const _: () = assert!(REPORTS + 5 * 8 * SLOTS as usize <= OUTPUT_READ);
+
+/// How often a worker tries to see how much output its parent has read.
+const OUTPUT_ATTEMPTS: u32 = 100;
 
 /// The progress of an item, as last reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,6 +114,75 @@ impl Page {
     /// Parent: whether the worker uses more memory than it may.
     pub(crate) fn exceeds_memory_limit(&self) -> bool {
         self.0.word(EXCEEDS_MEMORY_LIMIT).load(Ordering::Relaxed) != 0
+    }
+
+    /// Parent, before the worker starts: makes the worker record how much it has written.
+    pub(crate) fn follow_output(&self) {
+        self.end_output_read(0);
+    }
+
+    /// Parent: is about to read output from the pipe. It has read `total` bytes so far.
+    pub(crate) fn begin_output_read(&self, total: u64) {
+        self.put_output_read(total, true);
+    }
+
+    /// Parent: has read `total` bytes of the output so far.
+    pub(crate) fn end_output_read(&self, total: u64) {
+        self.put_output_read(total, false);
+    }
+
+    /// The lowest bit is set while the number changes. No number is stored as 0, which means that nobody asks.
+    fn put_output_read(&self, total: u64, changes: bool) {
+        let word = (total + 1) << 1 | u64::from(changes);
+        self.0.word(OUTPUT_READ).store(word, Ordering::Release);
+    }
+
+    /// Worker: whether it has to record how much it has written.
+    pub(crate) fn is_output_followed(&self) -> bool {
+        self.0.word(OUTPUT_READ).load(Ordering::Acquire) != 0
+    }
+
+    /// Worker, one thread: records how much it has written so far. `waiting` returns how many bytes are in the pipe.
+    /// Returns false if the parent was reading each time: then the number is unknown.
+    ///
+    /// The pipe has a lock in the system. So if `waiting` sees that bytes have left the pipe, the load after it sees
+    /// that the parent has begun to read them.
+    pub(crate) fn record_output(&self, waiting: impl Fn() -> usize) -> bool {
+        let word = self.0.word(OUTPUT_READ);
+        for _ in 0..OUTPUT_ATTEMPTS {
+            let before = word.load(Ordering::Acquire);
+            if before & 1 == 0 {
+                let waiting = waiting();
+                if word.load(Ordering::Acquire) == before {
+                    let read = (before >> 1).saturating_sub(1);
+                    let written = read.saturating_add(waiting as u64);
+                    self.0
+                        .word(OUTPUT_WRITTEN)
+                        .store(written << 1, Ordering::Release);
+                    return true;
+                }
+            }
+            std::thread::yield_now(); // Perhaps the parent has no CPU.
+        }
+        self.forget_output();
+        false
+    }
+
+    /// Worker, the same thread: from here on it may have written more than it has recorded.
+    pub(crate) fn forget_output(&self) {
+        let word = self.0.word(OUTPUT_WRITTEN);
+        word.store(word.load(Ordering::Relaxed) | 1, Ordering::Release);
+    }
+
+    /// Parent: whether it has read all that the ended calls of the worker have written, if it has read `total` bytes.
+    /// It may return false although that is so.
+    pub(crate) fn has_read_output(&self, total: u64) -> bool {
+        self.0.word(OUTPUT_WRITTEN).load(Ordering::Acquire) == total << 1
+    }
+
+    /// Parent, after the worker's death: how much it had written before its latest call.
+    pub(crate) fn output_before_last_call(&self) -> u64 {
+        self.0.word(OUTPUT_WRITTEN).load(Ordering::Acquire) >> 1
     }
 
     fn report_word(&self, which: usize, seq: u32) -> &AtomicU64 {
@@ -215,6 +291,7 @@ mod tests {
     use std::io::Read as _;
 
     use super::*;
+    use crate::sys;
 
     fn page() -> Page {
         Page::create().expect("memory").0
@@ -268,6 +345,49 @@ mod tests {
                 }
             }
             assert_eq!(latest, LAST);
+        });
+    }
+
+    #[test]
+    fn what_was_written_is_counted_right_while_the_parent_reads_it() {
+        const EACH: u64 = 7;
+        let page = page();
+        assert!(!page.is_output_followed());
+        page.follow_output();
+        assert!(page.is_output_followed() && page.has_read_output(0));
+        let (ours, mut theirs) = io::pipe().expect("a pipe");
+        std::thread::scope(|scope| {
+            let parent = scope.spawn(|| {
+                let mut total = 0;
+                loop {
+                    // The worker may have no chance while the word says that the parent reads.
+                    while sys::bytes_waiting(ours.as_fd()) == 0 {
+                        std::thread::yield_now();
+                    }
+                    page.begin_output_read(total);
+                    let mut bytes = Vec::with_capacity(100);
+                    let len = sys::read_more(ours.as_fd(), &mut bytes, 100).expect("a pipe");
+                    total += len as u64;
+                    page.end_output_read(total);
+                    if bytes.contains(&b'.') {
+                        return total;
+                    }
+                }
+            });
+            let mut written = 0;
+            for _ in 0..20_000 {
+                theirs.write_all(&[b'x'; EACH as usize]).expect("a pipe");
+                written += EACH;
+                let is_known = page.record_output(|| sys::bytes_waiting(theirs.as_fd()));
+                assert_eq!(page.has_read_output(written), is_known);
+                if is_known {
+                    assert_eq!(page.output_before_last_call(), written);
+                }
+                page.forget_output();
+                assert!(!page.has_read_output(written));
+            }
+            theirs.write_all(b".").expect("a pipe");
+            assert_eq!(parent.join().expect("no panic"), written + 1);
         });
     }
 

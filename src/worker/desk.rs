@@ -9,6 +9,7 @@ use super::log::Log;
 use super::marks::Marks;
 use super::memory::MemoryWatch;
 use super::outbox::WorkerOutbox;
+use super::output_count::OutputCount;
 use crate::executor::context::{self, Context, Wanted};
 use crate::function::{Answer, Desk, EntryPoint, FunctionOffset};
 use crate::panic::PanicReport;
@@ -44,6 +45,8 @@ pub(super) struct Station {
     pub(super) parent: Arc<Parent>,
     /// Present if the parent reports output by line.
     pub(super) marks: Option<Marks>,
+    /// Present if the parent relays stderr.
+    pub(super) output_count: Option<OutputCount>,
     pub(super) memory: MemoryWatch,
 }
 
@@ -59,6 +62,8 @@ pub(super) struct CallDesk<'a> {
     is_claimed: bool,
     /// When the first item started, by the monotonic clock.
     begun: Option<u64>,
+    /// For how long its items ran, in nanoseconds, once the last one has ended.
+    took: Option<u64>,
     station: &'a Station,
     log: &'a mut Log,
 }
@@ -80,6 +85,7 @@ impl<'a> CallDesk<'a> {
             next: head.first,
             is_claimed: false,
             begun: None,
+            took: None,
             station,
             log,
         }
@@ -147,6 +153,12 @@ impl Desk for CallDesk<'_> {
             }
             self.begun.get_or_insert(now);
         }
+        if is_first
+            && self.head.end - self.head.first > 1
+            && let Some(count) = &self.station.output_count
+        {
+            count.begin_chunk();
+        }
         if !self.beside.is_empty() {
             // The descriptors are ours now. While the parent holds them too, it keeps the objects open. If
             // this fails, so does the write before the worker waits.
@@ -169,19 +181,26 @@ impl Desk for CallDesk<'_> {
     }
 
     fn answer(&mut self, answer: Answer) -> bool {
-        if let Some(marks) = &self.station.marks {
-            marks.end();
-        }
-        self.log.end(answer);
-        self.station.memory.look(&self.station.parent.page);
         let item = self.next;
         self.next += 1;
         let has_next = self.next < self.head.end;
-        let time = match self.begun {
+        match &self.station.marks {
+            Some(marks) => marks.end(),
+            // What it left in a buffer is out before its outcome is told. Flushing after each item of a chunk would
+            // take as long as a short item.
+            None if !has_next || self.is_timed() => sys::flush_stdout(),
+            None => {}
+        }
+        self.log.end(answer);
+        self.station.memory.look(&self.station.parent.page);
+        self.took = match self.begun {
             Some(begun) if !has_next => Some(sys::monotonic_nanos().saturating_sub(begun)),
             _ => None,
         };
-        self.log.post(self.head.seq, item, time);
+        if !has_next && let Some(count) = &self.station.output_count {
+            count.end_call(self.took);
+        }
+        self.log.post(self.head.seq, item, self.took);
         self.is_claimed = has_next && !self.is_timed() && self.slot().go_on(item);
         if !self.is_claimed && !self.slot().finish(item) {
             self.exit_after_item();
@@ -197,6 +216,13 @@ impl Desk for CallDesk<'_> {
 
 impl Drop for CallDesk<'_> {
     fn drop(&mut self) {
+        if self.took.is_none() && self.begun.is_some() {
+            // The parent has taken back the rest of the call.
+            sys::flush_stdout();
+            if let Some(count) = &self.station.output_count {
+                count.end_call(None);
+            }
+        }
         context::leave();
     }
 }

@@ -13,6 +13,7 @@ use super::log::Log;
 use super::marks::Marks;
 use super::memory::MemoryWatch;
 use super::outbox::WorkerOutbox;
+use super::output_count::OutputCount;
 use super::run_process;
 use crate::sys::{self, OwnedFd, Socket};
 use crate::wire::frame;
@@ -128,6 +129,7 @@ impl WorkerLoop {
             worker_id: setup.worker_id,
             parent: Parent::new(self.page.clone(), self.outbox.clone()),
             marks,
+            output_count: OutputCount::open(&self.page)?,
             memory: MemoryWatch::new(&self.page),
         };
         let max_frame = usize::try_from(setup.max_frame).unwrap_or(frame::LARGEST);

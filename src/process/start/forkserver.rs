@@ -1,5 +1,6 @@
 //! [`ForkServer`]: keeps one fork server running, and asks it for processes. A dead one is replaced.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
@@ -13,10 +14,10 @@ use super::connection::ChildConnection;
 use super::error::StartError;
 use super::forkserver_process::ForkServerProcess;
 use super::recipe::Recipe;
-use crate::home::{Watched, timeout};
+use crate::home::{Home, Watched, timeout};
 #[cfg(feature = "multiprocessing")]
 use crate::process::output::Output;
-use crate::process::output::{Outlets, Outputs};
+use crate::process::output::{Outlets, OutputWriter, Outputs};
 use crate::sys::{self, ChildProcess, Direction, Forked, OwnedFd, Socket};
 use crate::wire::descriptors::Descriptor;
 use crate::wire::message::Role;
@@ -173,7 +174,7 @@ impl ForkServer {
             state.kill().await;
             *state = self.without();
         }
-        let (socket, outputs) = match std::mem::replace(state, ForkServerState::Lost) {
+        let (socket, mut outputs) = match std::mem::replace(state, ForkServerState::Lost) {
             ForkServerState::Lost => return Err(StartError::ForkServerLost),
             kept @ (ForkServerState::Ready(_) | ForkServerState::Closed) => {
                 *state = kept;
@@ -191,7 +192,12 @@ impl ForkServer {
                 (socket, Some(outputs))
             }
         };
-        let failure = match meet(recipe, socket, role, fds).await {
+        let met = tokio::select! {
+            biased;
+            met = meet(recipe, socket, role, fds) => met,
+            never = attend(outputs.as_mut()) => match never {},
+        };
+        let failure = match met {
             Ok(connection) => {
                 // No await from here on.
                 let ForkServerState::Meeting(process) = std::mem::replace(state, self.without())
@@ -200,15 +206,24 @@ impl ForkServer {
                 };
                 let fork_server = Arc::new(ForkServerProcess::new(process, connection));
                 *state = ForkServerState::Ready(fork_server.clone());
+                if let Some(mut outputs) = outputs {
+                    // It may still write, and so may a process that the preload started.
+                    Home::new().spawn(async move { outputs.attend(OutputWriter::default()).await });
+                }
                 return Ok(fork_server);
             }
             Err(error @ (StartError::Gone | StartError::Mute)) => {
                 let (pid, exit) = state.ended().await;
+                let mut stderr_tail = String::new();
+                if let Some(outputs) = &mut outputs {
+                    outputs.finish(OutputWriter::default()).await;
+                    stderr_tail = outputs.tail(OutputWriter::default());
+                }
                 StartError::ForkServerDied {
                     pid,
                     exit,
                     mute: matches!(error, StartError::Mute),
-                    stderr_tail: outputs.map(Outputs::into_tail).unwrap_or_default(),
+                    stderr_tail,
                 }
             }
             Err(error) => {
@@ -299,6 +314,14 @@ impl ForkServerState {
         poll_fn(|cx| end.poll_ready(cx)).await;
         (process.id(), process.reap())
     }
+}
+
+/// Passes on what a fork server writes.
+async fn attend(outputs: Option<&mut Outputs>) -> Infallible {
+    if let Some(outputs) = outputs {
+        outputs.attend(OutputWriter::default()).await;
+    }
+    std::future::pending().await // It has closed its streams.
 }
 
 /// Starts the process that becomes a fork server.

@@ -20,6 +20,7 @@ mod segment;
 mod signal;
 mod socket;
 mod stdio;
+mod stream;
 mod watch;
 
 pub(crate) use edges::{
@@ -28,8 +29,8 @@ pub(crate) use edges::{
 pub(crate) use fork::{Forked, abandon, exit_forked, fork, generation, other_threads};
 pub(crate) use growing::{give_back, growing_file, lengthen};
 pub(crate) use handles::{
-    AsFd, AsRawFd, AsyncFd, AsyncPipe, BorrowedFd, OwnedFd, RawFd, Socket, os_string,
-    pipe_from_child, pipe_to_child, too_many_descriptors,
+    AsFd, AsRawFd, AsyncFd, BorrowedFd, OwnedFd, RawFd, Socket, os_string, pipe_from_child,
+    pipe_to_child, too_many_descriptors,
 };
 pub(crate) use identity::{ProcessIdentity, home};
 pub(crate) use image::{build_identity, in_executable};
@@ -53,10 +54,11 @@ pub(crate) use register::{StableFd, probe_events, register};
 pub(crate) use segment::SegmentName;
 pub(crate) use signal::{reset_signals, restore_interrupts};
 pub(crate) use socket::{
-    MOST_FDS, bytes_waiting, end_sending, is_hangup, pipe, read_more, read_now, read_onto,
-    receive_with_fds, send_with_fds, socket_pair, watch_output,
+    MOST_FDS, bytes_waiting, end_sending, is_hangup, never_wait, pipe, read_more, read_onto,
+    receive_with_fds, send_with_fds, socket_pair,
 };
 pub(crate) use stdio::{become_child, is_variable, settle_forked, settle_surroundings};
+pub(crate) use stream::{WHOLE, write_now, write_patiently};
 pub(crate) use watch::{WakeFd, end_with, parent, wait_for_parents_end, wait_readable, watched};
 
 /// An error where this crate cannot start processes. Here it can.

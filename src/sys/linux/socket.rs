@@ -10,8 +10,6 @@ use rustix::net::{
     SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
 };
 
-use super::handles::AsyncPipe;
-
 /// Two connected sockets, closed on exec.
 pub(crate) fn socket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(rustix::net::socketpair(
@@ -34,9 +32,9 @@ pub(crate) fn pipe() -> io::Result<(PipeReader, OwnedFd)> {
     Ok((reader, writer.into()))
 }
 
-/// Lets tokio read what a worker prints.
-pub(crate) fn watch_output(pipe: PipeReader) -> io::Result<AsyncPipe> {
-    AsyncPipe::from_owned_fd(pipe.into())
+/// Makes reading from a pipe fail rather than block. The other end stays as it is.
+pub(crate) fn never_wait(pipe: &PipeReader) -> io::Result<()> {
+    Ok(rustix::io::ioctl_fionbio(pipe, true)?)
 }
 
 /// Whether a failure of a socket says that its other end was closed.
@@ -44,14 +42,7 @@ pub(crate) fn is_hangup(error: &io::Error) -> bool {
     [io::ErrorKind::BrokenPipe, io::ErrorKind::ConnectionReset].contains(&error.kind())
 }
 
-/// Reads available bytes from a descriptor that does not block.
-pub(crate) fn read_now(from: BorrowedFd<'_>, bytes: &mut [u8]) -> io::Result<usize> {
-    Ok(rustix::io::retry_on_intr(|| {
-        rustix::io::read(from, &mut *bytes)
-    })?)
-}
-
-/// As `read_now`, to the end of `buffer`, as much as it has room for.
+/// Reads available bytes from a descriptor that does not block, to the end of `buffer`, as many as it has room for.
 pub(crate) fn read_onto(from: BorrowedFd<'_>, buffer: &mut BytesMut) -> io::Result<usize> {
     let read = rustix::io::retry_on_intr(|| {
         let (read, _) = rustix::io::read(from, buffer.spare_capacity_mut())?;
@@ -62,7 +53,7 @@ pub(crate) fn read_onto(from: BorrowedFd<'_>, buffer: &mut BytesMut) -> io::Resu
     Ok(read)
 }
 
-/// As `read_now`, to the end of `buffer`, which has room for `most` bytes more.
+/// As `read_onto`. The buffer has room for `most` bytes more.
 pub(crate) fn read_more(
     from: BorrowedFd<'_>,
     buffer: &mut Vec<u8>,

@@ -54,7 +54,6 @@ pub(crate) trait AsRawFd {
 impl AsFd for OwnedFd {}
 impl AsFd for BorrowedFd<'_> {}
 impl AsFd for Socket {}
-impl AsFd for AsyncPipe {}
 impl<T> AsFd for AsyncFd<T> {}
 impl AsFd for PipeReader {}
 impl AsFd for PipeWriter {}
@@ -125,30 +124,6 @@ impl Write for &Socket {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        match self.0 {}
-    }
-}
-
-/// The end of a pipe that a runtime reads.
-#[derive(Debug)]
-pub(crate) struct AsyncPipe(Infallible);
-
-impl AsyncPipe {
-    pub(crate) async fn readable(&self) -> io::Result<()> {
-        match self.0 {}
-    }
-
-    pub(crate) fn try_read(&self, _: &mut [u8]) -> io::Result<usize> {
-        match self.0 {}
-    }
-}
-
-impl AsyncRead for AsyncPipe {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        _: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
         match self.0 {}
     }
 }

@@ -16,8 +16,8 @@ mod wait;
 use std::io;
 
 pub(crate) use handles::{
-    AsFd, AsRawFd, AsyncFd, AsyncPipe, BorrowedFd, OwnedFd, RawFd, Socket, os_string,
-    pipe_from_child, pipe_to_child, too_many_descriptors,
+    AsFd, AsRawFd, AsyncFd, BorrowedFd, OwnedFd, RawFd, Socket, os_string, pipe_from_child,
+    pipe_to_child, too_many_descriptors,
 };
 pub(crate) use memory::{
     Lent, SegmentName, SharedMapping, enlarge, file_len, file_of, give_back, growing_file,
@@ -34,12 +34,13 @@ pub(crate) use process::{
     restore_interrupts, signal_name,
 };
 pub(crate) use socket::{
-    MOST_FDS, bytes_waiting, end_sending, is_hangup, pipe, read_more, read_now, read_onto,
-    receive_with_fds, send_with_fds, socket_pair, watch_output,
+    MOST_FDS, bytes_waiting, end_sending, is_hangup, never_wait, pipe, read_more, read_onto,
+    receive_with_fds, send_with_fds, socket_pair,
 };
 pub(crate) use stdio::{
-    above_standard_streams, become_child, flush_stdout, is_variable, nowhere, own_descriptor,
-    own_stream, set_input, set_output, settle_forked, settle_surroundings, write_in_one,
+    WHOLE, above_standard_streams, become_child, flush_stdout, is_variable, nowhere,
+    own_descriptor, own_stream, set_input, set_output, settle_forked, settle_surroundings,
+    write_in_one, write_now, write_patiently,
 };
 pub(crate) use wait::{
     BlockingEdges, Direction, Edges, Readiness, StableFd, WakeFd, await_readable, end_with,
