@@ -113,6 +113,7 @@ mod alarm;
 #[cfg(feature = "axum")]
 mod axum;
 mod backlog;
+mod disposal;
 mod executor;
 #[cfg(feature = "process")]
 mod function;

@@ -8,6 +8,7 @@ use crate::executor::error::BuildError;
 use crate::executor::options::TaskOptions;
 use crate::executor::settings;
 use crate::executor::task::{Initialized, Task};
+use crate::panic::Contained;
 
 /// Configures a [`ThreadPoolExecutor`].
 ///
@@ -90,8 +91,9 @@ impl ThreadPoolBuilder {
         F::Output: Initialized,
         A: Clone + Send + Sync + 'static,
     {
+        let (function, args) = (Contained::new(function), Contained::new(args));
         self.initializer = Some(Initializer(Box::new(move || {
-            function.clone().call(args.clone()).into_error()
+            function.get().clone().call(args.get().clone()).into_error()
         })));
         self
     }

@@ -17,7 +17,7 @@ use crate::alarm::Alarm;
 use crate::backlog::{Backlog, Pending};
 #[cfg(feature = "process")]
 use crate::executor::encoded::Job;
-use crate::executor::erased::{OpenWork, ThreadJob};
+use crate::executor::erased::{OpenWork, ThreadJob, Unstarted, Work};
 use crate::executor::error::{Cause, Rejection, TaskError};
 use crate::executor::options::{Shutdown, ShutdownReport};
 use crate::executor::promise::{TaskOwner, Terms, Ticket};
@@ -58,6 +58,13 @@ struct CoreState {
 struct WaitingJob {
     job: ThreadJob,
     _expiry: Option<Box<Alarm>>,
+}
+
+impl WaitingJob {
+    /// Gives its room in the queue back. The caller then answers the job: who has an answer finds the room.
+    fn leave(self) -> Unstarted<dyn Work> {
+        self.job.work
+    }
 }
 
 impl Pending for WaitingJob {
@@ -104,7 +111,7 @@ impl CoreState {
     fn find(&mut self, seat: u64) -> Option<(OpenWork, Option<Left>)> {
         if let Some(popped) = self.backlog.pop() {
             let WaitingJob { job, _expiry } = popped.entry;
-            let work = job.work.open();
+            let work = job.work.begin().open();
             let chunk = match &work {
                 OpenWork::One(_) => None,
                 OpenWork::Chunk(chunk) => Some(chunk.clone()),
@@ -259,8 +266,7 @@ impl Core {
         drop(state);
         let mut count = chunks.iter().map(|chunk| chunk.fail(cause)).sum();
         for waiting in pending {
-            count += waiting.items() as usize;
-            waiting.job.work.fail(cause);
+            count += waiting.leave().fail(cause);
         }
         count
     }
@@ -270,16 +276,17 @@ impl Core {
         let expired = self.lock().backlog.remove(ticket);
         for waiting in expired {
             let cause = Cause::Rejected(Rejection::WaitedTooLong { limit });
-            waiting.job.work.fail(&cause);
+            waiting.leave().fail(&cause);
         }
     }
 
     /// Queues a job, and calls a seat for it.
-    pub(super) fn spawn(&self, job: ThreadJob) {
+    pub(super) fn spawn(&self, mut job: ThreadJob) {
         let ticket = job.work.ticket();
         ticket.accept(&self.terms);
         if self.runtime.is_none() && Handle::try_current().is_err() {
-            return job.work.fail(&Cause::Rejected(Rejection::NoRuntime));
+            job.work.fail(&Cause::Rejected(Rejection::NoRuntime));
+            return;
         }
         let expiry = ticket.queue_timeout().and_then(|limit| {
             let core = self.me.clone();
@@ -298,7 +305,8 @@ impl Core {
         let mut state = self.lock();
         if state.closed {
             drop(state);
-            return job.work.fail(&Cause::Shutdown);
+            job.work.fail(&Cause::Shutdown);
+            return;
         }
         state.backlog.push(WaitingJob {
             job,
@@ -324,15 +332,15 @@ impl Core {
 }
 
 impl TaskOwner for Core {
-    fn abort(&self, ticket: &Ticket) -> bool {
+    fn abort(&self, ticket: &Ticket, answer: &mut dyn FnMut(bool)) {
         let mut state = self.lock();
         let removed = state.backlog.remove(ticket);
         let items = removed.iter().map(|waiting| waiting.items() as usize);
         let cancelled: usize = items.sum();
         state.cancelled += cancelled;
         drop(state);
-        drop(removed); // Outside the lock: the arguments' destructors are user code.
-        cancelled == 0
+        let _unstarted: Vec<_> = removed.into_iter().map(WaitingJob::leave).collect();
+        answer(cancelled == 0);
     }
 
     fn is_running(&self, ticket: &Ticket) -> bool {

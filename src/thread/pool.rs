@@ -11,6 +11,7 @@ use super::core::Core;
 use super::permit::ThreadPermit;
 use super::seat::TakenSeat;
 use super::submit::submit_to;
+use crate::disposal;
 #[cfg(feature = "process")]
 use crate::executor::encoded::Job;
 use crate::executor::error::{TaskError, TrySubmitError};
@@ -124,7 +125,10 @@ impl ThreadPoolExecutor {
     {
         match self.core.try_room() {
             Ok(room) => Ok(submit_to(&self.core, Ok(room), None, function, args)),
-            Err(error) => Err(TrySubmitError::new(error, args)),
+            Err(error) => {
+                disposal::dispose(function);
+                Err(TrySubmitError::new(error, args))
+            }
         }
     }
 

@@ -88,15 +88,15 @@ impl TakenSeat {
         if let Err(failure) = self.initialize() {
             let cause = Cause::InitFailed(*failure);
             match work {
-                OpenWork::One(work) => work.fail(&cause),
+                OpenWork::One(mut work) => drop(work.fail(&cause)),
                 OpenWork::Chunk(chunk) => drop(chunk.fail(&cause)),
             }
             self.core.fail_pending(&cause);
             return Tally::default();
         }
-        // A panic as user values are dropped must not cost the executor a seat.
+        // What a caller wakes when it gets its outcome may panic. That must not cost the executor a seat.
         let tally = panic::catch(|| match work {
-            OpenWork::One(work) => work.run(self),
+            OpenWork::One(work) => work.begin().run(self),
             OpenWork::Chunk(chunk) => chunk.run(self),
         });
         tally.unwrap_or_default()

@@ -13,6 +13,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("record", &[]),
     ("panic", &["record"]),
     ("alarm", &[]),
+    ("disposal", &["panic"]),
     ("observe", &["wire"]),
     ("sync", &[]),
     ("wire", &["sys", "panic"]),
@@ -20,13 +21,13 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "executor",
         &[
-            "record", "sys", "panic", "alarm", "observe", "wire", "function",
+            "record", "sys", "panic", "alarm", "disposal", "observe", "wire", "function",
         ],
     ),
     ("backlog", &["executor"]),
     (
         "thread",
-        &["sys", "panic", "executor", "alarm", "backlog", "observe"],
+        &["sys", "panic", "executor", "alarm", "backlog", "disposal", "observe"],
     ),
     ("axum", &["executor"]),
     ("tower", &["executor", "thread"]),

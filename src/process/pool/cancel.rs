@@ -12,7 +12,7 @@ use crate::executor::error::{Cause, Rejection};
 use crate::executor::promise::{Promise, TaskOwner, Ticket};
 
 impl TaskOwner for Pool {
-    fn abort(&self, ticket: &Ticket) -> bool {
+    fn abort(&self, ticket: &Ticket, answer: &mut dyn FnMut(bool)) {
         let removed = self.lock().backlog.remove(ticket);
         let mut cancelled: usize = removed.iter().map(|waiting| waiting.items() as usize).sum();
         let mut begun = removed.iter().any(|waiting| waiting.call.owed.has_begun());
@@ -33,7 +33,7 @@ impl TaskOwner for Pool {
         if closed {
             self.changed.notify_waiters(); // A worker that is starting may not be needed any more.
         }
-        begun
+        answer(begun);
     }
 
     fn is_running(&self, ticket: &Ticket) -> bool {
