@@ -12,7 +12,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("sys", &[]),
     ("record", &[]),
     ("panic", &["record"]),
-    ("alarm", &[]),
+    ("home", &["sys", "panic"]),
     ("disposal", &["panic"]),
     ("observe", &["wire"]),
     ("sync", &[]),
@@ -21,20 +21,20 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "executor",
         &[
-            "record", "sys", "panic", "alarm", "disposal", "observe", "wire", "function",
+            "record", "sys", "panic", "home", "disposal", "observe", "wire", "function",
         ],
     ),
     ("backlog", &["executor"]),
     (
         "thread",
-        &["sys", "panic", "executor", "alarm", "backlog", "disposal", "observe"],
+        &["sys", "panic", "executor", "home", "backlog", "disposal", "observe"],
     ),
     ("axum", &["executor"]),
     ("tower", &["executor", "thread"]),
     (
         "process",
         &[
-            "record", "sys", "panic", "wire", "function", "executor", "alarm", "backlog", "observe",
+            "record", "sys", "panic", "wire", "function", "executor", "home", "backlog", "observe",
         ],
     ),
     (
@@ -43,7 +43,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     (
         "multiprocessing",
-        &["sys", "wire", "function", "executor", "process"],
+        &["sys", "wire", "function", "executor", "home", "process"],
     ),
     ("guide", &[]), // Pages of documentation alone.
 ];
