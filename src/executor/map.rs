@@ -71,8 +71,7 @@ const PULLS_A_POLL: usize = 1024;
 ///
 /// # Panics
 /// A panic in the source reaches the task that polls the stream, after the results of the items
-/// pulled before it. The stream has then ended. With a `timeout`, polling it outside a tokio runtime
-/// with timers panics.
+/// pulled before it. The stream has then ended.
 ///
 /// # Cancel safety
 /// Awaiting the next result is cancel safe: a result not yet yielded comes with the next poll.

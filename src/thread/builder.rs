@@ -100,7 +100,7 @@ impl ThreadPoolBuilder {
 
     /// The operating system's name of a thread while it works for this executor: the prefix, a dash
     /// and the worker's number, cut to the 15 bytes that Linux allows.
-    /// [`std::thread::Thread::name`] still returns tokio's name.
+    /// [`std::thread::Thread::name`] still returns tokio's name, or `cf-thread`.
     ///
     /// # Platform
     /// Linux with `/proc`; elsewhere it does nothing.
@@ -109,8 +109,7 @@ impl ThreadPoolBuilder {
         self
     }
 
-    /// Makes the executor. Called within a tokio runtime, that runtime also runs what is later
-    /// submitted from outside any runtime.
+    /// Makes the executor. It needs no runtime.
     ///
     /// # Errors
     /// `is_invalid_setting()` if a number of workers or a capacity is 0.
