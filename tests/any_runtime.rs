@@ -18,6 +18,7 @@ mod methods;
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -137,6 +138,7 @@ held_by_every_method! {
     a_blocked_runtime_holds_up_no_task_of_another = blocked,
     a_runtime_that_nobody_polls_holds_up_no_task_of_another = idle,
     the_end_of_a_runtime_takes_no_task_along = ended,
+    a_pool_survives_the_end_of_its_runtime_at_any_point = ended_at_any_point,
     a_pool_works_without_any_runtime = none,
     a_paused_clock_changes_nothing = paused,
     nothing_waits_for_a_blocking_thread_of_the_runtime = no_blocking_threads,
@@ -230,6 +232,32 @@ fn ended(method: StartMethod) {
     }
 }
 
+/// The runtime takes one more turn each time before it ends: while the worker starts, while it is met, while the task
+/// runs, while its outcome arrives.
+fn ended_at_any_point(method: StartMethod) {
+    // By `Fork`, a pool can only be built while there is one thread: all use the same one.
+    let shared = (method == StartMethod::Fork).then(|| shared_pool(method, 1));
+    for turns in 0..60 {
+        let pool = shared.unwrap_or_else(|| shared_pool(method, 1));
+        let first = runtime(1 + turns % 2);
+        let handle = first.block_on(async {
+            let handle = pool.submit(letters, 300_000);
+            for _ in 0..turns {
+                tokio::task::yield_now().await;
+                thread::sleep(Duration::from_micros(100)); // Time for the worker to get on.
+            }
+            handle
+        });
+        drop(first);
+        let text = in_time(|| runtime(1).block_on(handle)).expect("no runtime ends it");
+        assert_eq!(text.len(), 300_000);
+        if shared.is_none() {
+            end(pool);
+        }
+    }
+    shared.map(end);
+}
+
 fn none(method: StartMethod) {
     let pool = shared_pool(method, 2);
     in_time(move || {
@@ -317,4 +345,21 @@ fn no_drivers(method: StartMethod) {
     });
     assert_eq!(pool.stats().restarts.failed_to_start, 0);
     end(pool);
+}
+
+/// Tokio has no way to ask for its drivers but to panic.
+#[test]
+fn a_runtime_without_drivers_prints_no_panic() {
+    let own = std::env::current_exe().expect("it is there");
+    let test = [
+        "--exact",
+        "a_runtime_without_drivers_is_as_good_as_none",
+        "--nocapture",
+    ];
+    let output = Command::new(own).args(test).output().expect("it starts");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success() && !stderr.contains("panicked"),
+        "{stderr}"
+    );
 }
