@@ -292,8 +292,8 @@ impl Core {
         drop(left);
         let runtime = match seat.thread {
             SeatThread::Runtimes => None,
-            // A job from before the move has no runtime of its own: it is the first one's.
-            SeatThread::Own => runtime.or_else(|| self.runtimes.first()),
+            // A job from before the move is the first runtime's.
+            SeatThread::Own => runtime.or_else(|| self.runtimes.default()),
         };
         Next::Work(work, runtime)
     }

@@ -34,7 +34,8 @@ use crate::executor::{Executor, Intake, Stats};
 /// Once a second runtime uses it, or code outside of any, or that runtime ends, new tasks run on threads of the
 /// executor's own. A task lives as long as its submitter wants it, whatever becomes of any other runtime; and a
 /// runtime that ends waits for no other task than those that run on its threads then. A task finds the runtime
-/// that it was submitted from, if any, as [`Handle::current`](tokio::runtime::Handle::current).
+/// that it was submitted from as [`Handle::current`](tokio::runtime::Handle::current); without one, the first
+/// that used the executor, or that it was built in.
 ///
 /// It works without a runtime, too: any executor can await its handles, streams and shutdown.
 ///

@@ -21,6 +21,8 @@ pub(super) type SubmitterRuntime = Option<Handle>;
 pub(super) struct SeatRuntimes {
     /// The first runtime, with the task that notices its end.
     first: OnceLock<FirstRuntime>,
+    /// The runtime that the executor was built in.
+    built_in: SubmitterRuntime,
     /// Whether the seats have left the first runtime, or never had one. Only a hint: the lock of the executor
     /// decides.
     have_left: AtomicBool,
@@ -48,6 +50,7 @@ impl SeatRuntimes {
     pub(super) fn new(home: Arc<Home>) -> Self {
         Self {
             first: OnceLock::new(),
+            built_in: Handle::try_current().ok(),
             have_left: AtomicBool::new(false),
             home,
         }
@@ -107,6 +110,11 @@ impl SeatRuntimes {
     /// The first runtime.
     pub(super) fn first(&self) -> SubmitterRuntime {
         Some(self.first.get()?.runtime.clone())
+    }
+
+    /// The runtime for jobs whose submitter has none.
+    pub(super) fn default(&self) -> SubmitterRuntime {
+        self.first().or_else(|| self.built_in.clone())
     }
 
     pub(super) fn have_left(&self) -> bool {
