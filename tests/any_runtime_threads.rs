@@ -490,3 +490,34 @@ fn runtimes_that_end_at_any_moment_lose_no_task() {
         }
     });
 }
+
+#[test]
+fn a_runtime_that_ends_before_a_task_gets_one_of_its_threads_loses_no_task() {
+    for number in 0..2 {
+        in_time(move || {
+            let mut builder = match number {
+                0 => Builder::new_multi_thread(),
+                _ => Builder::new_current_thread(),
+            };
+            builder
+                .worker_threads(1)
+                .max_blocking_threads(1)
+                .enable_all();
+            let first = builder.build().expect("a runtime");
+            let (begun, has_begun) = mpsc::channel();
+            let (release, gate) = mpsc::channel::<()>();
+            first.spawn_blocking(move || {
+                let _ = begun.send(());
+                gate.recv().is_err()
+            });
+            has_begun.recv_timeout(PATIENCE).expect("it runs");
+            let pool = pool(2);
+            let limits = TaskOptions::new().queue_timeout(HOUR);
+            let of_first = first.block_on(async { pool.submit_with(&limits, || 1, ()) });
+            first.shutdown_background();
+            assert_eq!(block_on(of_first).expect("its submitter awaits it"), 1);
+            drop(release);
+            block_on(pool.shutdown());
+        });
+    }
+}
