@@ -59,7 +59,7 @@ use crate::panic::{Location, PanicReport};
 /// | `task`, `started` | [`task_name`](Self::task_name) and [`was_started`](Self::was_started) |
 /// | `kind` | `cancelled`, `panicked`, `worker_lost`, `timed_out`, `rejected`, `shutdown`, `codec` or `init_failed` |
 /// | `limit` | the time limit of `timed_out` and of the refusal `waited_too_long`: `secs` and `nanos` |
-/// | `refusal` | why it is `rejected`: `queue_full`, `waited_too_long`, `no_runtime`, `other_process` or `invalid_setting` |
+/// | `refusal` | why it is `rejected`: `queue_full`, `waited_too_long`, `other_process` or `invalid_setting` |
 /// | `capacity` | the places of the queue that is full |
 /// | `reason` | the text of `codec`, `init_failed` and `invalid_setting` |
 /// | `panic` | `message`, `location` (`file`, `line`, `column`) and `backtrace` of `panicked`, or of an initializer |
@@ -101,7 +101,6 @@ pub(crate) enum Cause {
 pub(crate) enum Rejection {
     QueueFull { capacity: usize },
     WaitedTooLong { limit: Duration },
-    NoRuntime,
     OtherProcess,
     InvalidSetting(Cow<'static, str>),
 }
@@ -355,9 +354,6 @@ impl fmt::Display for Rejection {
                 f,
                 "it waited longer than its queue timeout of {limit:?}; add workers, or raise `queue_timeout`"
             ),
-            Self::NoRuntime => {
-                f.write_str("no tokio runtime is there to drive it; build the executor or submit within a runtime")
-            }
             Self::OtherProcess => f.write_str(
                 "its executor belongs to the process that this one was forked from; build another one here",
             ),

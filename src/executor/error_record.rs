@@ -66,7 +66,6 @@ const KINDS: &[&str] = &[
 const REFUSALS: &[&str] = &[
     "queue_full",
     "waited_too_long",
-    "no_runtime",
     "other_process",
     "invalid_setting",
 ];
@@ -122,7 +121,6 @@ impl TaskErrorRecord {
                 self.limit = Some(limit);
                 "waited_too_long"
             }
-            Rejection::NoRuntime => "no_runtime",
             Rejection::OtherProcess => "other_process",
             Rejection::InvalidSetting(setting) => {
                 self.reason = Some(setting.into_owned());
@@ -149,7 +147,6 @@ impl TaskErrorRecord {
                 Some("waited_too_long") => Rejection::WaitedTooLong {
                     limit: self.limit.ok_or_else(|| missing("limit"))?,
                 },
-                Some("no_runtime") => Rejection::NoRuntime,
                 Some("other_process") => Rejection::OtherProcess,
                 Some("invalid_setting") => {
                     let setting = self.reason.ok_or_else(|| missing("reason"))?;
@@ -254,7 +251,6 @@ mod tests {
             },
             Cause::Rejected(Rejection::QueueFull { capacity: 16 }),
             Cause::Rejected(Rejection::WaitedTooLong { limit }),
-            Cause::Rejected(Rejection::NoRuntime),
             Cause::Rejected(Rejection::OtherProcess),
             Cause::Rejected(Rejection::InvalidSetting("chunk_size is 0".into())),
             Cause::Shutdown,

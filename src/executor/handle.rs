@@ -10,6 +10,7 @@ use super::context::Wanted;
 use super::error::{Cause, TaskError};
 use super::progress::{ProgressStream, Reports};
 use super::promise::{Promise, PromiseOf, Ticket};
+use crate::panic;
 
 /// An owned right to await the outcome of a task.
 ///
@@ -39,6 +40,8 @@ use super::promise::{Promise, PromiseOf, Ticket};
 pub struct JoinHandle<T> {
     cell: Arc<OutcomeCell<T>>,
     abort_on_drop: bool,
+    /// It has returned its outcome.
+    taken: bool,
 }
 
 /// A handle that can only cancel its task and query its state. Cheap to clone.
@@ -70,7 +73,10 @@ type Callbacks = VecDeque<Box<dyn FnOnce() + Send>>;
 
 enum CellOutcome<T> {
     Pending,
+    /// The handle was dropped: nobody can take the outcome.
+    Unwanted,
     Ready(Result<T, TaskError>),
+    /// Taken, or dropped as it came.
     Taken,
 }
 
@@ -87,20 +93,38 @@ impl<T> OutcomeCell<T> {
         }
     }
 
-    /// Puts the outcome in, unless there is one, or another thread is putting one in.
-    pub(super) fn resolve(&self, outcome: Result<T, TaskError>) {
-        if self.ticket.close() {
-            self.put(outcome);
+    /// Puts the outcome in, unless there is one, or another thread is putting one in. Returns an outcome that
+    /// nobody can take, for the caller to drop: its destructor is user code.
+    #[must_use = "its destructor may panic"]
+    pub(super) fn resolve(&self, outcome: Result<T, TaskError>) -> Option<Result<T, TaskError>> {
+        match self.ticket.close() {
+            true => self.put(outcome),
+            false => Some(outcome),
         }
     }
 
-    /// Puts the outcome in. Only the thread that closed the ticket may.
-    fn put(&self, outcome: Result<T, TaskError>) {
+    /// Puts the outcome in, or returns it if nobody can take it. Only the thread that closed the ticket may.
+    fn put(&self, outcome: Result<T, TaskError>) -> Option<Result<T, TaskError>> {
         let kind = outcome.as_ref().map_or_else(TaskError::kind, |_| "ok");
         self.ticket.count(kind, 1);
         self.ticket.trace().end(kind);
         let mut state = self.lock();
-        state.outcome = CellOutcome::Ready(outcome);
+        let unwanted = match state.outcome {
+            CellOutcome::Unwanted => Some(outcome),
+            _ => {
+                state.outcome = CellOutcome::Ready(outcome);
+                None
+            }
+        };
+        self.answer(state, unwanted.is_some());
+        unwanted
+    }
+
+    /// Wakes who waits for the outcome.
+    fn answer(&self, mut state: MutexGuard<'_, CellState<T>>, is_unwanted: bool) {
+        if is_unwanted {
+            state.outcome = CellOutcome::Taken;
+        }
         let waker = state.waker.take();
         let extras = state.extras.as_mut().map(|extras| {
             let callbacks = std::mem::take(&mut extras.callbacks);
@@ -115,18 +139,38 @@ impl<T> OutcomeCell<T> {
             waker.wake();
         }
         for callback in callbacks {
-            run_callback(callback);
+            panic::contain_panic(callback);
         }
+    }
+
+    /// Fails the task, unless it has an outcome.
+    fn resolve_error(&self, error: TaskError) {
+        drop(self.resolve(Err(error))); // An error has no destructor of the user.
+    }
+
+    /// The handle is dropped: drops the outcome, and each that comes later.
+    fn detach(&self) {
+        let mut state = self.lock();
+        let next = match state.outcome {
+            CellOutcome::Pending | CellOutcome::Unwanted => CellOutcome::Unwanted,
+            CellOutcome::Ready(_) | CellOutcome::Taken => CellOutcome::Taken,
+        };
+        let waker = state.waker.take();
+        let outcome = std::mem::replace(&mut state.outcome, next);
+        drop(state);
+        drop(waker);
+        panic::contain_drop(outcome);
     }
 
     /// Fails the task: the executor has no room for it.
     pub(crate) fn refuse(&self, refusal: &TaskError) {
-        self.resolve(Err(refusal.renamed(self.ticket.name())));
+        self.resolve_error(refusal.renamed(self.ticket.name()));
     }
 
     /// Whether the outcome is there. The ticket closes a moment earlier.
     fn is_finished(&self) -> bool {
-        !matches!(self.lock().outcome, CellOutcome::Pending)
+        let state = self.lock();
+        !matches!(state.outcome, CellOutcome::Pending | CellOutcome::Unwanted)
     }
 
     /// The progress reports, which exist from the first use on. Used outside the lock: they wake tasks.
@@ -141,9 +185,19 @@ impl<T> OutcomeCell<T> {
     }
 }
 
-/// A callback runs on the thread that puts the outcome in. Its panic must not reach that thread.
-fn run_callback(callback: Box<dyn FnOnce() + Send>) {
-    let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(callback));
+#[cfg(feature = "process")]
+impl<T> OutcomeCell<T> {
+    /// If nobody can take the result, puts in that there was one, and returns true. So it need not be
+    /// decoded.
+    pub(super) fn resolve_unwanted(&self) -> bool {
+        let is_unwanted = matches!(self.lock().outcome, CellOutcome::Unwanted);
+        if is_unwanted && self.ticket.close() {
+            self.ticket.count("ok", 1);
+            self.ticket.trace().end("ok");
+            self.answer(self.lock(), true);
+        }
+        is_unwanted
+    }
 }
 
 impl<T: Send> Wanted for OutcomeCell<T> {
@@ -164,13 +218,15 @@ impl<T: Send> Promise for OutcomeCell<T> {
     }
 
     fn fail(&self, _: u32, error: TaskError) {
-        self.resolve(Err(error));
+        self.resolve_error(error);
     }
 }
 
 impl<T: Send> PromiseOf<T> for OutcomeCell<T> {
     fn fulfil(&self, _: u32, value: T) {
-        self.resolve(Ok(value));
+        if let Some(unwanted) = self.resolve(Ok(value)) {
+            panic::contain_drop(unwanted);
+        }
     }
 }
 
@@ -195,11 +251,12 @@ impl<T> OutcomeCell<T> {
     /// between sees the closed ticket and drops it. The executor knows whether the job had begun.
     fn cancel(&self) {
         if self.ticket.close() {
-            let begun = self
-                .ticket
-                .owner()
-                .is_some_and(|owner| owner.abort(&self.ticket));
-            self.put(Err(self.ticket.error(begun, Cause::Cancelled)));
+            let mut answer =
+                |begun| drop(self.put(Err(self.ticket.error(begun, Cause::Cancelled))));
+            match self.ticket.owner() {
+                Some(owner) => owner.abort(&self.ticket, &mut answer),
+                None => answer(false),
+            }
         }
     }
 }
@@ -209,6 +266,7 @@ impl<T> JoinHandle<T> {
         Self {
             cell,
             abort_on_drop: false,
+            taken: false,
         }
     }
 
@@ -236,12 +294,12 @@ impl<T> JoinHandle<T> {
     #[doc(alias = "add_done_callback")]
     pub fn on_done(&self, callback: impl FnOnce() + Send + 'static) {
         let mut state = self.cell.lock();
-        if matches!(state.outcome, CellOutcome::Pending) {
+        if let CellOutcome::Pending = state.outcome {
             let extras = state.extras.get_or_insert_default();
             extras.callbacks.push_back(Box::new(callback));
         } else {
             drop(state);
-            run_callback(Box::new(callback));
+            panic::contain_panic(callback);
         }
     }
 
@@ -312,6 +370,9 @@ impl<T> Drop for JoinHandle<T> {
         if self.abort_on_drop {
             self.cell.cancel();
         }
+        if !self.taken {
+            self.cell.detach();
+        }
     }
 }
 
@@ -344,10 +405,14 @@ fn is_running(ticket: &Ticket) -> bool {
 impl<T> Future for JoinHandle<T> {
     type Output = Result<T, TaskError>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
         let mut state = self.cell.lock();
         match std::mem::replace(&mut state.outcome, CellOutcome::Taken) {
-            CellOutcome::Ready(outcome) => Poll::Ready(outcome),
+            CellOutcome::Ready(outcome) => {
+                drop(state);
+                self.taken = true;
+                Poll::Ready(outcome)
+            }
             CellOutcome::Pending => {
                 state.outcome = CellOutcome::Pending;
                 match &mut state.waker {
@@ -360,7 +425,9 @@ impl<T> Future for JoinHandle<T> {
                 }
                 Poll::Pending
             }
-            CellOutcome::Taken => panic!("a JoinHandle was polled after it returned its outcome"),
+            CellOutcome::Unwanted | CellOutcome::Taken => {
+                panic!("a JoinHandle was polled after it returned its outcome")
+            }
         }
     }
 }

@@ -58,8 +58,9 @@ impl Terms {
 
 /// The executor that holds a job, as its handle sees it.
 pub(crate) trait TaskOwner: Send + Sync {
-    /// Frees what a cancelled job holds. Its ticket is closed. Returns whether any of it had begun.
-    fn abort(&self, ticket: &Ticket) -> bool;
+    /// Frees what a cancelled job holds. Its ticket is closed. Calls `answer` once, with whether any of the
+    /// job had begun, before it drops what it has taken back.
+    fn abort(&self, ticket: &Ticket, answer: &mut dyn FnMut(bool));
 
     /// Whether a worker runs the job now.
     fn is_running(&self, ticket: &Ticket) -> bool;
@@ -275,18 +276,19 @@ impl<P: Promise + ?Sized> Owed<P> {
 
     /// Fails all items that are left; none of them runs. Returns their number.
     pub(crate) fn fail_rest(mut self, cause: &Cause) -> usize {
-        let count = self.remaining() as usize;
-        self.fail_remaining(cause);
-        count
+        self.fail_remaining(cause)
     }
 
-    fn fail_remaining(&mut self, cause: &Cause) {
-        if self.remaining() > 0 {
+    /// Fails all items that are left. Returns their number.
+    pub(crate) fn fail_remaining(&mut self, cause: &Cause) -> usize {
+        let count = self.remaining() as usize;
+        if count > 0 {
             let error = self.ticket().error(self.losses > 0, cause.clone());
             while self.remaining() > 0 {
                 self.answer_next(|promise, item| promise.fail(item, error.clone()));
             }
         }
+        count
     }
 
     /// Splits off the items from `at` on.

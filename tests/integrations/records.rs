@@ -244,10 +244,6 @@ fn documented() -> Vec<(Value, &'static str)> {
             "3.5s",
         ),
         (
-            json!({"kind": "rejected", "refusal": "no_runtime"}),
-            "runtime",
-        ),
-        (
             json!({"kind": "rejected", "refusal": "other_process"}),
             "process",
         ),

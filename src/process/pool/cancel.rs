@@ -12,7 +12,7 @@ use crate::executor::promise::{Promise, TaskOwner, Ticket};
 use crate::home::Alarm;
 
 impl TaskOwner for Pool {
-    fn abort(&self, ticket: &Ticket) -> bool {
+    fn abort(&self, ticket: &Ticket, answer: &mut dyn FnMut(bool)) {
         let mut state = self.lock();
         let removed = state.backlog.remove(ticket);
         state.settling += 1; // A shutdown counts what is cancelled here.
@@ -30,7 +30,7 @@ impl TaskOwner for Pool {
         self.call_settled();
         // A call that is found nowhere is in transit to its caller or to a worker. Report it as begun, so that
         // no one runs it a second time by mistake.
-        begun || cancelled == 0
+        answer(begun || cancelled == 0);
     }
 
     fn is_running(&self, ticket: &Ticket) -> bool {

@@ -104,20 +104,23 @@ impl Pool {
 #[async_trait]
 impl Intake for Pool {
     fn spawn_job(&self, job: Job) {
-        let ticket = job.work.ticket();
+        let mut work = job.work;
+        let ticket = work.ticket();
         ticket.accept(&self.terms);
         self.home.note_caller();
         if self.rooms.is_closed() {
-            return job.work.fail(&Cause::Shutdown);
+            work.fail(&Cause::Shutdown);
+            return;
         }
         if self.generation != sys::generation() {
-            return job.work.fail(&Cause::Rejected(Rejection::OtherProcess));
+            work.fail(&Cause::Rejected(Rejection::OtherProcess));
+            return;
         }
         let expiry = ticket
             .queue_timeout()
-            .map(|limit| self.expiry(job.work.promise(), limit));
+            .map(|limit| self.expiry(work.promise(), limit));
         let mut room = job.room;
-        job.work
+        work.begin()
             .encode(self.config.recipe.max_frame_length, &mut |mut call| {
                 call.expiry.clone_from(&expiry);
                 let waiting = WaitingCall {
