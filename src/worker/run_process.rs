@@ -74,7 +74,7 @@ fn prepare(
         ))
     })?;
     limit(&process_setup.limits)?;
-    sys::restore_interrupts();
+    sys::restore_signals();
     let entry = find(process_setup.function).map_err(told)?;
     if process_setup.is_daemon {
         // Last, because it starts a thread.

@@ -49,7 +49,7 @@ pub(crate) use process::{
 };
 pub(crate) use readiness::{Direction, Readiness, wait_ready};
 pub(crate) use segment::SegmentName;
-pub(crate) use signal::{reset_signals, restore_interrupts};
+pub(crate) use signal::{reset_signals, restore_signals};
 pub(crate) use socket::{
     MOST_FDS, bytes_waiting, end_sending, is_hangup, pipe, read_more, read_now, read_onto,
     receive_with_fds, send_with_fds, socket_pair, watch_output, watch_pipe, watch_room,

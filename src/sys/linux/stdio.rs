@@ -13,7 +13,7 @@ use rustix::io::FdFlags;
 
 use super::fork::other_threads;
 use super::print::{nowhere, own_stream};
-use super::signal::{reset_signals, settle_signals};
+use super::signal::{note_parent, reset_signals, settle_signals};
 
 /// Makes a worker, or what else a process may be, of this one if `marker` is in its environment: takes that
 /// out, moves the socket that is stdin to a descriptor of its own, and closes every other descriptor but
@@ -25,6 +25,7 @@ pub(crate) fn become_child(marker: &str) -> Option<io::Result<(OsString, UnixStr
 }
 
 fn prepare(marker: &str) -> io::Result<UnixStream> {
+    settle_signals(); // First: even an error could not be printed everywhere.
     if !other_threads()?.is_empty() {
         return Err(io::Error::other(
             "other threads run already; call concurrent_futures::init() first in main",
@@ -35,7 +36,6 @@ fn prepare(marker: &str) -> io::Result<UnixStream> {
     let socket = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
     empty_stdin()?;
     close_inherited()?;
-    settle_signals();
     Ok(UnixStream::from(socket))
 }
 
@@ -46,10 +46,10 @@ pub(crate) fn settle_forked(
     variables: &[(OsString, OsString)],
     folder: Option<&Path>,
 ) -> io::Result<()> {
+    note_parent();
+    reset_signals();
     empty_stdin()?;
     rustix::stdio::dup2_stdout(own_stream(&io::stderr())?)?;
-    reset_signals();
-    settle_signals();
     settle_surroundings(clear, variables, folder)
 }
 

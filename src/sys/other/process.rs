@@ -172,7 +172,7 @@ impl Limit {
     }
 }
 
-pub(crate) fn restore_interrupts() {}
+pub(crate) fn restore_signals() {}
 
 pub(crate) fn reset_signals() {}
 
