@@ -4,7 +4,8 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
-use rustix::process::Resource;
+
+use super::limits::check_length;
 
 /// A new, empty file. No process can ever shorten it, so a mapping of it stays valid.
 pub(crate) fn growing_file() -> io::Result<OwnedFd> {
@@ -21,16 +22,6 @@ pub(crate) fn lengthen(file: impl AsFd, len: u64) -> io::Result<()> {
     }
     check_length(len)?;
     Ok(rustix::fs::ftruncate(file, len)?)
-}
-
-/// An error if this process may have no file of this length. Otherwise the system would not only refuse it,
-/// but also send a signal that kills the process.
-pub(crate) fn check_length(len: u64) -> io::Result<()> {
-    let limit = rustix::process::getrlimit(Resource::Fsize).current;
-    match limit {
-        Some(limit) if len > limit => Err(io::ErrorKind::FileTooLarge.into()),
-        _ => Ok(()),
-    }
 }
 
 /// Gives the memory of a part back to the system. From then on it is zeros, and has to be secured again.

@@ -28,3 +28,25 @@ impl Limit {
         Ok(rustix::process::setrlimit(resource, limit)?)
     }
 }
+
+/// The longest file that this process may create or enlarge.
+pub(crate) fn longest_file() -> u64 {
+    let limit = rustix::process::getrlimit(Resource::Fsize).current;
+    limit.unwrap_or(u64::MAX)
+}
+
+/// An error if this process may have no file of this length. Otherwise the system would not only refuse it,
+/// but also send a signal that kills the process. Files in memory count.
+pub(super) fn check_length(len: u64) -> io::Result<()> {
+    let limit = longest_file();
+    if len <= limit {
+        return Ok(());
+    }
+    Err(io::Error::new(
+        io::ErrorKind::FileTooLarge,
+        format!(
+            "{len} bytes of shared memory exceed the file size limit of this process, which is {limit} \
+             (RLIMIT_FSIZE); raise the limit with `ulimit -f`"
+        ),
+    ))
+}

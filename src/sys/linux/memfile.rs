@@ -8,7 +8,7 @@ use rustix::buffer::spare_capacity;
 use rustix::fs::MemfdFlags;
 use rustix::io::Errno;
 
-use super::growing::check_length;
+use super::limits::check_length;
 use super::memory::enlarge;
 
 /// A file with these pieces in it, `len` bytes in all.

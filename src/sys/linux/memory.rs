@@ -8,6 +8,7 @@ use memmap2::{Advice, MmapOptions, MmapRaw, UncheckedAdvice};
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::thread::futex;
 
+use super::limits::check_length;
 use super::reserve::reserve;
 
 /// A mapped memory file. It goes when the last process that has it mapped or open goes.
@@ -20,7 +21,14 @@ impl SharedMapping {
     /// New memory, all zeros, and the descriptor to send to the other process. It may be that there is
     /// no memory behind it yet: see `secure`.
     pub(crate) fn create(len: usize) -> io::Result<(Self, OwnedFd)> {
+        check_length(len as u64)?;
         Self::with(len, |file| Ok(rustix::fs::ftruncate(file, len as u64)?))
+    }
+
+    /// Memory of this process alone, all zeros, in place of shared memory that there is none of.
+    pub(crate) fn private(len: usize) -> io::Result<Self> {
+        let map = MmapOptions::new().len(len).map_anon()?;
+        Ok(Self { map: map.into() })
     }
 
     /// As `create`, with the memory behind all of it, or else an error of the kind `OutOfMemory`.

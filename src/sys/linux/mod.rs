@@ -33,6 +33,7 @@ pub(crate) use handles::{
 pub(crate) use identity::{ProcessIdentity, home};
 pub(crate) use image::{build_identity, in_executable};
 pub(crate) use lent::Lent;
+pub(crate) use limits::longest_file;
 pub(crate) use memfile::{file_len, file_of, read_at, read_file, write_at};
 pub(crate) use memory::{SharedMapping, enlarge, open_gate, wait_at};
 pub(crate) use packet::{

@@ -8,7 +8,8 @@ use std::path::Path;
 
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
-use rustix::process::Resource;
+
+use super::limits::check_length;
 
 /// From this size on, checks for enough memory before allocating any. If memory runs out during the
 /// allocation, the system may kill a process rather than return an error.
@@ -19,6 +20,9 @@ const STEP: u64 = 64 << 20;
 
 /// Gives a file in memory its length, and gets the memory behind all of it.
 pub(super) fn reserve(file: impl AsFd, len: u64) -> io::Result<()> {
+    if let Err(error) = check_length(len) {
+        return Err(io::Error::new(io::ErrorKind::OutOfMemory, error));
+    }
     match try_reserve(file.as_fd(), len) {
         Err(error @ (Errno::NOSPC | Errno::NOMEM | Errno::FBIG)) => Err(io::Error::new(
             io::ErrorKind::OutOfMemory,
@@ -29,11 +33,6 @@ pub(super) fn reserve(file: impl AsFd, len: u64) -> io::Result<()> {
 }
 
 fn try_reserve(file: impl AsFd, len: u64) -> rustix::io::Result<()> {
-    // Past this limit the system would also send a signal that ends the process.
-    let limit = rustix::process::getrlimit(Resource::Fsize).current;
-    if limit.is_some_and(|limit| len > limit) {
-        return Err(Errno::FBIG);
-    }
     if len >= LARGE && len > available(Path::new("/")) {
         return Err(Errno::NOMEM);
     }

@@ -21,7 +21,7 @@ pub(crate) use handles::{
 };
 pub(crate) use memory::{
     Lent, SegmentName, SharedMapping, enlarge, file_len, file_of, give_back, growing_file,
-    lengthen, open_gate, read_at, read_file, wait_at, write_at,
+    lengthen, longest_file, open_gate, read_at, read_file, wait_at, write_at,
 };
 pub(crate) use packet::{
     descriptors_of_next_packet, drop_packet, next_packet, packet_pair, roomy_packet_pair,
