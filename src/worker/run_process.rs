@@ -15,9 +15,6 @@ use crate::wire::outcomes::{self, Status};
 use crate::wire::process_setup::{OutcomeFile, ProcessSetup};
 use crate::wire::{Chain, Reader, message};
 
-/// The exit code of a Rust program that panics.
-const PANICKED: i32 = 101;
-
 /// Runs the function that the parent names. Returns the exit code of this process.
 pub(super) fn run(mut inlet: Inlet, parent: Option<OwnedFd>) -> io::Result<i32> {
     let Some(met) = inlet.meet_for_process_setup()? else {
@@ -108,7 +105,7 @@ impl Ready {
             answer.unwrap_or_else(|| Answer::Undecodable("the arguments are missing".to_owned()));
         let code = match answer {
             Answer::Value => 0,
-            Answer::Panicked(_) => PANICKED,
+            Answer::Panicked(_) => sys::PANICKED,
             Answer::Undecodable(_) | Answer::Unencodable(_) => 1,
         };
         if !matches!(answer, Answer::Value) {

@@ -8,7 +8,7 @@ use crate::executor::error::InitFailure;
 use crate::process::ServeForked;
 use crate::process::start::{ChildConnection, ForkServer, MOST_FORK_SERVERS, Recipe, StartError};
 use crate::process::verdict::init_failure;
-use crate::sys::{self, ChildProcess, Forked, OwnedFd, RawFd};
+use crate::sys::{self, AsRawFd as _, ChildProcess, OwnedFd, RawFd};
 use crate::wire::Chain;
 use crate::wire::descriptors::Descriptor;
 use crate::wire::message::Role;
@@ -89,7 +89,7 @@ fn fork_server() -> Arc<ForkServer> {
     }
 }
 
-/// Forks this process as it is now; the fork never returns from here. `not_theirs` are descriptors that the
+/// Forks this process as it is now. `not_theirs` are descriptors that the
 /// fork closes: with its parent's ends of its own pipes open, it would never see their end.
 pub(super) fn fork_here(
     serve: ServeForked,
@@ -102,19 +102,17 @@ pub(super) fn fork_here(
     let theirs = sys::above_standard_streams(theirs).map_err(refused("move a socket"))?;
     let parent = sys::open_child(std::process::id()).and_then(sys::above_standard_streams);
     let parent = parent.map_err(refused("open a pidfd of this process"))?;
-    let process = match sys::fork().map_err(refused("fork this process"))? {
-        Forked::Parent(pid) => ChildProcess::own(pid),
-        Forked::Child => {
-            drop(ours);
-            sys::abandon(not_theirs);
-            let settled =
-                sys::settle_forked(false, &[], None).and_then(|()| sys::set_output(stdout, stderr));
-            let socket = settled.map(|()| theirs.into());
-            serve(Role::Runner, socket, Some(parent))
-        }
-    };
+    let pid = sys::fork_for(|way| {
+        sys::abandon(not_theirs);
+        sys::abandon(&[ours.as_raw_fd()]);
+        let settled =
+            sys::settle_forked(false, &[], None).and_then(|()| sys::set_output(stdout, stderr));
+        let socket = settled.map(|()| theirs.into());
+        serve(Role::Runner, socket, Some(parent), way)
+    });
+    let pid = pid.map_err(refused("fork this process"))?;
     Ok(Born {
-        process: process.map_err(refused("watch a process"))?,
+        process: ChildProcess::own(pid).map_err(refused("watch a process"))?,
         connection: ChildConnection::begin(ours, words())?,
         word: None,
     })

@@ -24,7 +24,9 @@ mod watch;
 pub(crate) use edges::{
     BlockingEdges, Edges, await_readable, eventfd, is_readable, readable, signal, silence,
 };
-pub(crate) use fork::{Forked, abandon, exit_forked, fork, generation, other_threads};
+pub(crate) use fork::{
+    Forked, OneWay, abandon, end_after, exit_forked, fork, fork_for, generation, other_threads,
+};
 pub(crate) use growing::{give_back, growing_file, lengthen};
 pub(crate) use handles::{
     AsFd, AsRawFd, AsyncFd, AsyncPipe, AsyncSocket, BorrowedFd, OwnedFd, RawFd, Socket, os_string,

@@ -28,10 +28,10 @@ pub(crate) use packet::{
     send_packet, stream_pair,
 };
 pub(crate) use process::{
-    ChildProcess, Exit, Forked, ProcessIdentity, abandon, build_identity, end_child, exit_forked,
-    fork, generation, home, in_executable, kill_own_group, monotonic_nanos, oom_kills, open_child,
-    other_threads, own_executable, reap_if_ended, reset_signals, resident_memory, restore_signals,
-    signal_name,
+    ChildProcess, Exit, Forked, OneWay, ProcessIdentity, abandon, build_identity, end_after,
+    end_child, exit_forked, fork, fork_for, generation, home, in_executable, kill_own_group,
+    monotonic_nanos, oom_kills, open_child, other_threads, own_executable, reap_if_ended,
+    reset_signals, resident_memory, restore_signals, signal_name,
 };
 pub(crate) use socket::{
     MOST_FDS, bytes_waiting, end_sending, is_hangup, pipe, read_more, read_now, read_onto,

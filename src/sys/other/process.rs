@@ -83,7 +83,19 @@ pub(crate) enum Forked {
     Child,
 }
 
-pub(crate) fn fork() -> io::Result<Forked> {
+/// No process is forked here.
+#[derive(Debug)]
+pub(crate) struct OneWay(());
+
+pub(crate) fn end_after(work: impl FnOnce(&OneWay) -> i32) -> ! {
+    std::process::exit(work(&OneWay(())))
+}
+
+pub(crate) fn fork_for(_: impl FnOnce(&OneWay) -> i32) -> io::Result<u32> {
+    Err(unsupported())
+}
+
+pub(crate) fn fork(_: &OneWay) -> io::Result<Forked> {
     Err(unsupported())
 }
 
