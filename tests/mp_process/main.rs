@@ -17,6 +17,7 @@ mod joins;
 mod methods;
 mod objects;
 mod outcomes;
+mod reaping;
 mod starts;
 
 use std::fs;

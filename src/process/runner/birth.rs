@@ -39,11 +39,11 @@ pub(super) async fn execute(
     words: impl Fn() -> Chain,
 ) -> Result<Born, StartError> {
     let (ours, theirs) = socket_pair()?;
-    let connection = ChildConnection::begin(ours, words())?;
     let fds = [theirs, stdout, stderr];
     Ok(Born {
         process: recipe.execute(Role::Runner, fds).await?,
-        connection,
+        // Not before there is a pidfd: a process that ended by then could not be watched.
+        connection: ChildConnection::begin(ours, words())?,
         word: None,
     })
 }

@@ -56,7 +56,8 @@ impl Child {
             Some(fork_server) => {
                 self.process.get_mut().kill_without_reaping();
                 let exit = tokio::time::timeout(ANSWER, fork_server.exit_of(self.id())).await;
-                let Ok(Some(exit)) = exit else {
+                let exit = exit.ok().flatten();
+                let Some(exit) = exit.or_else(|| self.process.get_ref().reap_orphan()) else {
                     return Exit::default(); // Nothing is known. The drop asks once more to have it reaped.
                 };
                 self.fork_server = None;
@@ -70,7 +71,8 @@ impl Drop for Child {
     fn drop(&mut self) {
         if let Some(fork_server) = &self.fork_server {
             self.process.get_mut().kill_without_reaping();
-            fork_server.forget(self.id());
+            let process = self.process.get_ref();
+            fork_server.forget(process.id(), process.pidfd().clone());
         }
     }
 }

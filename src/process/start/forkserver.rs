@@ -102,9 +102,9 @@ impl ForkServer {
         let Some((process, fork_server)) = forked else {
             return Ok(None);
         };
-        let pid = process.id();
+        let (pid, pidfd) = (process.id(), process.pidfd().clone());
         let child = Child::new(process, Some(fork_server.clone())).map_err(|error| {
-            fork_server.forget(pid);
+            fork_server.forget(pid, pidfd);
             StartError::system("watch a process")(error)
         });
         child.map(Some)

@@ -48,7 +48,7 @@ pub(crate) use print::{
 };
 pub(crate) use process::{
     ChildProcess, Exit, end_child, kill_own_group, monotonic_nanos, oom_kills, open_child,
-    own_executable, reap_if_ended, resident_memory, signal_name,
+    own_executable, reap_if_ended, reap_orphans_of, resident_memory, signal_name,
 };
 pub(crate) use readiness::{Direction, Readiness, wait_ready};
 pub(crate) use segment::SegmentName;

@@ -66,6 +66,10 @@ impl ChildProcess {
     pub(crate) fn kill_without_reaping(&mut self) {
         match self.0 {}
     }
+
+    pub(crate) fn reap_orphan(&self) -> Option<Exit> {
+        match self.0 {}
+    }
 }
 
 /// How a child ended.
@@ -117,6 +121,8 @@ pub(crate) fn exit_forked(code: i32) -> ! {
 pub(crate) fn reap_if_ended(_: u32) -> io::Result<Option<Exit>> {
     Err(unsupported())
 }
+
+pub(crate) fn reap_orphans_of(_: Arc<OwnedFd>, _: Vec<Arc<OwnedFd>>) {}
 
 pub(crate) fn end_child(_: u32) {}
 
