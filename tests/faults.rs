@@ -78,7 +78,12 @@ fn without_a_process_left_starts_are_a_typed_error_and_the_pool_lives_on() {
             prlimit(forks, Resource::Nproc, none).expect("it may have fewer");
             let text = no_other(&pool).await;
             prlimit(forks, Resource::Nproc, before).expect("it may have that many");
-            assert!(text.contains("Resource temporarily unavailable"), "{text}");
+            let call = match method {
+                StartMethod::ForkServer => "fork",
+                _ => "posix_spawn",
+            };
+            let reason = format!("{call}: Resource temporarily unavailable");
+            assert!(text.contains(&reason), "{text}");
             assert_eq!(within(pool.submit(double, 4)).await.expect("it ran"), 8);
             within(pool.shutdown()).await;
             assert_eq!(children(), []);

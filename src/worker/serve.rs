@@ -111,7 +111,7 @@ impl WorkerLoop {
         let page = Arc::new(Page::open(memory)?);
         let answers = inlet.fds.pop_front();
         let answers = answers.ok_or_else(|| invalid("the hello came without the pipe"))?;
-        let socket = inlet.socket.try_clone()?;
+        let socket = sys::own_descriptor(&inlet.socket)?.into();
         let outbox = WorkerOutbox::open(answers.into(), socket, parent, page.clone())?;
         Ok(Self {
             inlet,

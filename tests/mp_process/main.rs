@@ -18,6 +18,7 @@ mod methods;
 mod objects;
 mod outcomes;
 mod reaping;
+mod refused;
 mod starts;
 
 use std::fs;

@@ -43,7 +43,7 @@ impl ChildConnection {
         }
         let socket = Socket::from(socket);
         let stream = socket.set_nonblocking(true);
-        let stream = stream.and_then(|()| AsyncSocket::from_std(socket));
+        let stream = stream.and_then(|()| sys::drive_socket(socket));
         let stream = stream.map_err(StartError::system("use a socket"))?;
         let said = words.send_with(|bytes, fds| sys::send_with_fds(stream.as_fd(), bytes, fds));
         said.map_err(|_| StartError::Mute)?;

@@ -193,7 +193,9 @@ impl ForkServerProcess {
         request: Option<Chain>,
         mut pick: impl FnMut(FromForkServer, Option<OwnedFd>) -> Option<T>,
     ) -> Result<T, NoAnswer> {
-        let socket = self.socket.try_clone().and_then(AsyncSocket::from_std);
+        let socket = sys::own_descriptor(&self.socket)
+            .map(Socket::from)
+            .and_then(sys::drive_socket);
         let socket = socket.map_err(NoAnswer::Refused)?;
         if let Some(mut request) = request {
             // Reads answers before it writes: a fork server whose answers fill the socket reads no request. Each

@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use rustix::process::Pid;
 
+use super::call::Call as _;
+
 use crate::sys::PANICKED;
 
 /// How many forks lie between the process that was executed and this one.
@@ -31,8 +33,8 @@ pub(crate) fn other_threads() -> io::Result<Vec<String>> {
     }
     let own = rustix::thread::gettid().as_raw_nonzero().to_string();
     let mut names = Vec::new();
-    for thread in fs::read_dir(FOLDER)? {
-        let thread = thread?;
+    for thread in fs::read_dir(FOLDER).of_call("open")? {
+        let thread = thread.of_call("getdents64")?;
         if thread.file_name() != own.as_str() {
             // One without a name has just ended.
             names.extend(
@@ -103,7 +105,7 @@ fn fork_anywhere() -> io::Result<Forked> {
     // SAFETY: there is no other thread, so nothing (a lock, memory in the middle of a change) is
     // left behind in a state that only another thread could have ended.
     match unsafe { libc::fork() } {
-        -1 => Err(io::Error::last_os_error()),
+        -1 => Err(io::Error::last_os_error()).of_call("fork"),
         0 => {
             GENERATION.fetch_add(1, Ordering::Relaxed);
             let _ = rustix::process::setpgid(None, None);

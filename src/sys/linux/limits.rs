@@ -4,6 +4,7 @@ use std::io;
 
 use rustix::process::{Resource, Rlimit};
 
+use super::call::Call as _;
 use crate::sys::limit::Limit;
 
 impl Limit {
@@ -18,14 +19,14 @@ impl Limit {
             Self::CoreSize => (Resource::Core, most),
             Self::Nice => {
                 let nice = i32::try_from(value).map_err(io::Error::other)?;
-                return Ok(rustix::process::setpriority_process(None, nice)?);
+                return rustix::process::setpriority_process(None, nice).of_call("setpriority");
             }
         };
         let limit = Rlimit {
             current: Some(most),
             maximum: Some(hard),
         };
-        Ok(rustix::process::setrlimit(resource, limit)?)
+        rustix::process::setrlimit(resource, limit).of_call("setrlimit")
     }
 }
 

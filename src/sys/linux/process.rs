@@ -13,6 +13,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitOption
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use super::call::Call as _;
 use super::edges::{await_readable, is_readable, readable};
 
 /// A worker, the process that forks workers, or one that runs a function, in a process group of its
@@ -53,7 +54,13 @@ impl ChildProcess {
     /// costs the same however large the parent is.
     pub(crate) fn spawn(command: &mut Command) -> io::Result<Self> {
         // Dropping std's child leaves it alone. From here on it is known by its pidfd.
-        Self::own(command.process_group(0).spawn()?.id())
+        Self::own(
+            command
+                .process_group(0)
+                .spawn()
+                .of_call("posix_spawn")?
+                .id(),
+        )
     }
 
     /// A process that this one has just started or forked, and that waits for a message from this one. Its id
@@ -73,7 +80,7 @@ impl ChildProcess {
             )),
             Err(error) => {
                 end_child(pid.as_raw_nonzero().get().unsigned_abs());
-                Err(error.into())
+                Err(error).of_call("pidfd_open")
             }
         }
     }
@@ -93,7 +100,9 @@ impl ChildProcess {
         // SAFETY: the descriptor is owned by the child's `pidfd`, which is private to this file, and
         // neither replaced nor closed before the child is dropped.
         let watched = unsafe { AsyncFd::register_with_interest(self, Interest::READABLE) };
-        watched.map_err(|error| error.into_parts().1)
+        watched
+            .map_err(|error| error.into_parts().1)
+            .of_call("epoll_ctl")
     }
 
     /// Waits until the child has ended, and changes nothing about it: another may wait for it too.
@@ -246,7 +255,8 @@ fn reap_in_thread(wait: impl FnOnce() + Send + 'static) {
 
 /// Takes the exit status of a child of this process, if it has ended.
 pub(crate) fn reap_if_ended(pid: u32) -> io::Result<Option<Exit>> {
-    let waited = rustix::process::waitpid(Some(to_pid(pid)?), WaitOptions::NOHANG)?;
+    let waited = rustix::process::waitpid(Some(to_pid(pid)?), WaitOptions::NOHANG);
+    let waited = waited.of_call("waitpid")?;
     Ok(waited.map(|(_, status)| Exit {
         code: status.exit_status(),
         signal: status.terminating_signal(),
@@ -263,10 +273,7 @@ pub(crate) fn end_child(pid: u32) {
 
 /// A pidfd of a child of this process that has not been reaped.
 pub(crate) fn open_child(pid: u32) -> io::Result<OwnedFd> {
-    Ok(rustix::process::pidfd_open(
-        to_pid(pid)?,
-        PidfdFlags::empty(),
-    )?)
+    rustix::process::pidfd_open(to_pid(pid)?, PidfdFlags::empty()).of_call("pidfd_open")
 }
 
 impl AsRawFd for ChildProcess {

@@ -14,16 +14,13 @@ use rustix::net::{
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use super::call::Call as _;
 use super::handles::AsyncPipe;
 
 /// Two connected sockets, closed on exec.
 pub(crate) fn socket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
-    Ok(rustix::net::socketpair(
-        AddressFamily::UNIX,
-        SocketType::STREAM,
-        SocketFlags::CLOEXEC,
-        None,
-    )?)
+    let (kind, flags) = (SocketType::STREAM, SocketFlags::CLOEXEC);
+    rustix::net::socketpair(AddressFamily::UNIX, kind, flags, None).of_call("socketpair")
 }
 
 /// As much as a pipe for outcomes is to hold: a few times what a worker gathers.
@@ -31,8 +28,8 @@ const PIPE: usize = 256 * 1024;
 
 /// A pipe for outcomes: an end to read from, which never blocks, and one to write to.
 pub(crate) fn pipe() -> io::Result<(PipeReader, OwnedFd)> {
-    let (reader, writer) = io::pipe()?;
-    rustix::io::ioctl_fionbio(&reader, true)?;
+    let (reader, writer) = io::pipe().of_call("pipe2")?;
+    rustix::io::ioctl_fionbio(&reader, true).of_call("ioctl")?;
     // The system limits a user's memory for pipes. If that is used up, the pipe stays smaller.
     let _ = rustix::pipe::fcntl_setpipe_size(&writer, PIPE);
     Ok((reader, writer.into()))
@@ -43,19 +40,21 @@ pub(crate) fn watch_pipe(pipe: PipeReader) -> io::Result<AsyncFd<PipeReader>> {
     // SAFETY: the descriptor is owned by the pipe, which neither replaces nor closes it before it is
     // dropped.
     let watched = unsafe { AsyncFd::register_with_interest(pipe, Interest::READABLE) };
-    watched.map_err(|error| error.into_parts().1)
+    let watched = watched.map_err(|error| error.into_parts().1);
+    watched.of_call("epoll_ctl")
 }
 
 /// Lets tokio read what a worker prints.
 pub(crate) fn watch_output(pipe: PipeReader) -> io::Result<AsyncPipe> {
-    AsyncPipe::from_owned_fd(pipe.into())
+    AsyncPipe::from_owned_fd(pipe.into()).of_call("epoll_ctl")
 }
 
 /// Lets tokio tell when a socket can be written to.
 pub(crate) fn watch_room(socket: Arc<UnixStream>) -> io::Result<AsyncFd<Arc<UnixStream>>> {
     // SAFETY: the descriptor is owned by the socket, which stays as it is while it is shared.
     let watched = unsafe { AsyncFd::register_with_interest(socket, Interest::WRITABLE) };
-    watched.map_err(|error| error.into_parts().1)
+    let watched = watched.map_err(|error| error.into_parts().1);
+    watched.of_call("epoll_ctl")
 }
 
 /// Whether a failure of a socket says that its other end was closed.
@@ -65,9 +64,7 @@ pub(crate) fn is_hangup(error: &io::Error) -> bool {
 
 /// Reads available bytes from a descriptor that does not block.
 pub(crate) fn read_now(from: BorrowedFd<'_>, bytes: &mut [u8]) -> io::Result<usize> {
-    Ok(rustix::io::retry_on_intr(|| {
-        rustix::io::read(from, &mut *bytes)
-    })?)
+    rustix::io::retry_on_intr(|| rustix::io::read(from, &mut *bytes)).of_io("read")
 }
 
 /// As `read_now`, to the end of `buffer`, as much as it has room for.
@@ -75,7 +72,8 @@ pub(crate) fn read_onto(from: BorrowedFd<'_>, buffer: &mut BytesMut) -> io::Resu
     let read = rustix::io::retry_on_intr(|| {
         let (read, _) = rustix::io::read(from, buffer.spare_capacity_mut())?;
         Ok(read.len())
-    })?;
+    });
+    let read = read.of_io("read")?;
     // SAFETY: `read` bytes behind the old length have just been written.
     unsafe { buffer.set_len(buffer.len() + read) }
     Ok(read)
@@ -90,7 +88,8 @@ pub(crate) fn read_more(
     let read = rustix::io::retry_on_intr(|| {
         let (read, _) = rustix::io::read(from, &mut buffer.spare_capacity_mut()[..most])?;
         Ok(read.len())
-    })?;
+    });
+    let read = read.of_io("read")?;
     // SAFETY: `read` bytes behind the old length have just been written.
     unsafe { buffer.set_len(buffer.len() + read) }
     Ok(read)
@@ -118,19 +117,14 @@ pub(crate) fn send_with_fds(
 ) -> io::Result<usize> {
     if let ([bytes], []) = (bytes, fds) {
         // The system has less to look at.
-        return Ok(rustix::net::send(socket, bytes, SendFlags::NOSIGNAL)?);
+        return rustix::net::send(socket, bytes, SendFlags::NOSIGNAL).of_io("sendto");
     }
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_FDS))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
         return Err(io::ErrorKind::InvalidInput.into());
     }
-    Ok(rustix::net::sendmsg(
-        socket,
-        bytes,
-        &mut control,
-        SendFlags::NOSIGNAL,
-    )?)
+    rustix::net::sendmsg(socket, bytes, &mut control, SendFlags::NOSIGNAL).of_io("sendmsg")
 }
 
 /// What was received.
@@ -153,7 +147,8 @@ pub(crate) fn receive_with_fds(
     let mut slices = [io::IoSliceMut::new(bytes)];
     let received = rustix::io::retry_on_intr(|| {
         rustix::net::recvmsg(socket, &mut slices, &mut control, RecvFlags::CMSG_CLOEXEC)
-    })?;
+    });
+    let received = received.of_io("recvmsg")?;
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(received) = message {
             fds.extend(received);
