@@ -73,9 +73,9 @@ impl ForkServer {
     pub(in crate::process) fn forked(recipe: &Recipe, serve: ServeForked) -> io::Result<Self> {
         let (ours, theirs) = sys::socket_pair()?;
         let parent = sys::open_child(std::process::id()).ok();
+        let fd = ours.as_raw_fd();
         let socket = Socket::from(ours);
         socket.set_nonblocking(true)?;
-        let fd = socket.as_raw_fd();
         let pid = sys::fork_for(|way| {
             sys::abandon(&[fd]);
             let around = &recipe.surroundings;

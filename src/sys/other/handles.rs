@@ -93,10 +93,6 @@ impl From<OwnedFd> for Stdio {
 pub(crate) struct Socket(Infallible);
 
 impl Socket {
-    pub(crate) fn try_clone(&self) -> io::Result<Self> {
-        match self.0 {}
-    }
-
     pub(crate) fn set_nonblocking(&self, _: bool) -> io::Result<()> {
         match self.0 {}
     }
@@ -135,10 +131,6 @@ impl Write for &Socket {
 pub(crate) struct AsyncSocket(Infallible);
 
 impl AsyncSocket {
-    pub(crate) fn from_std(socket: Socket) -> io::Result<Self> {
-        match socket.0 {}
-    }
-
     pub(crate) fn into_std(self) -> io::Result<Socket> {
         match self.0 {}
     }

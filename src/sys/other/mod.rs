@@ -31,7 +31,7 @@ pub(crate) use process::{
     ChildProcess, Exit, Forked, OneWay, ProcessIdentity, abandon, build_identity, end_after,
     end_child, exit_forked, fork, fork_for, generation, home, in_executable, kill_own_group,
     monotonic_nanos, oom_kills, open_child, other_threads, own_executable, reap_if_ended,
-    reset_signals, resident_memory, restore_signals, signal_name,
+    reap_orphans_of, reset_signals, resident_memory, restore_signals, signal_name,
 };
 pub(crate) use socket::{
     MOST_FDS, bytes_waiting, end_sending, is_hangup, pipe, read_more, read_now, read_onto,
