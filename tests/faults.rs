@@ -78,7 +78,12 @@ fn without_a_process_left_starts_are_a_typed_error_and_the_pool_lives_on() {
             prlimit(forks, Resource::Nproc, none).expect("it may have fewer");
             let text = no_other(&pool).await;
             prlimit(forks, Resource::Nproc, before).expect("it may have that many");
-            assert!(text.contains("Resource temporarily unavailable"), "{text}");
+            let call = match method {
+                StartMethod::ForkServer => "fork",
+                _ => "posix_spawn",
+            };
+            let reason = format!("{call}: Resource temporarily unavailable");
+            assert!(text.contains(&reason), "{text}");
             assert_eq!(within(pool.submit(double, 4)).await.expect("it ran"), 8);
             within(pool.shutdown()).await;
             assert_eq!(children(), []);
@@ -414,4 +419,49 @@ fn fork_servers_that_are_killed_and_stopped_at_any_moment_cost_no_answer() {
             eventually(|| children().is_empty() && descriptors() == before).await;
         },
     );
+}
+
+fn same(bytes: Vec<u8>) -> Vec<u8> {
+    bytes
+}
+
+#[test]
+fn a_limit_of_file_sizes_costs_a_pool_its_shared_memory_and_the_program_no_signal() {
+    let test = "a_limit_of_file_sizes_costs_a_pool_its_shared_memory_and_the_program_no_signal";
+    alone(test, || async {
+        let large: Vec<u8> = (0..3 << 20).map(|n: u32| n.to_le_bytes()[1]).collect();
+        let before = getrlimit(Resource::Fsize);
+        let limit = |bytes| {
+            let limit = Rlimit {
+                current: Some(bytes),
+                ..before
+            };
+            setrlimit(Resource::Fsize, limit).expect("it may have less");
+        };
+        for method in [StartMethod::Spawn, StartMethod::ForkServer] {
+            // There is room for some of a worker's memory, but not for all.
+            for bytes in [2000 * 1024, 64 * 1024] {
+                limit(bytes);
+                let pool = processes(method, 1);
+                let echo = within(pool.submit(same, large.clone())).await;
+                assert!(echo.expect("it ran") == large, "{bytes}");
+                within(pool.shutdown()).await;
+            }
+            // There is none.
+            for bytes in [64 * 1024 - 1, 0] {
+                limit(bytes);
+                let pool = processes(method, 1);
+                let error = within(pool.submit(double, 1)).await.expect_err("no memory");
+                assert!(error.is_init_failed() && !error.was_started(), "{error}");
+                for part in ["RLIMIT_FSIZE", "ulimit -f", "65536", &bytes.to_string()] {
+                    assert!(error.to_string().contains(part), "{part}: {error}");
+                }
+                // The pool lives on.
+                setrlimit(Resource::Fsize, before).expect("it may have that much");
+                within(pool.warm_up()).await.expect("a worker");
+                assert_eq!(within(pool.submit(double, 4)).await.expect("it ran"), 8);
+                within(pool.shutdown()).await;
+            }
+        }
+    });
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use super::claim::ClaimSlot;
 use super::ring::{self, PayloadRing, RingDirection};
-use crate::sys::{AsFd as _, OwnedFd, SharedMapping};
+use crate::sys::{self, AsFd as _, OwnedFd, SharedMapping};
 
 /// The most calls in flight to one worker.
 pub(crate) const SLOTS: u32 = 64;
@@ -54,21 +54,39 @@ pub(crate) struct ProgressReport {
 }
 
 #[derive(Debug)]
-pub(crate) struct Page(SharedMapping);
+pub(crate) struct Page {
+    memory: SharedMapping,
+    /// In place of the rings, if the memory has none: each process may look at its own, and nothing travels.
+    unshared_rings: Option<SharedMapping>,
+}
 
 impl Page {
+    /// Creates it without rings if this process may create no file of that length. Then large payloads go by
+    /// the socket and the pipe.
     pub(crate) fn create() -> io::Result<(Self, OwnedFd)> {
-        let (memory, fd) = SharedMapping::create(LEN)?;
-        Ok((Self(memory), fd))
+        let has_rings = sys::longest_file() >= LEN as u64;
+        let len = if has_rings { LEN } else { RINGS_AT };
+        let (memory, fd) = SharedMapping::create(len)?;
+        Ok((Self::new(memory, has_rings)?, fd))
     }
 
     pub(crate) fn open(fd: OwnedFd) -> io::Result<Self> {
-        SharedMapping::open(fd, LEN).map(Self)
+        let has_rings = sys::file_len(&fd)? != RINGS_AT as u64;
+        let len = if has_rings { LEN } else { RINGS_AT };
+        Self::new(SharedMapping::open(fd, len)?, has_rings)
+    }
+
+    fn new(memory: SharedMapping, has_rings: bool) -> io::Result<Self> {
+        let unshared_rings = (!has_rings).then(|| SharedMapping::private(ring::LEN));
+        Ok(Self {
+            memory,
+            unshared_rings: unshared_rings.transpose()?,
+        })
     }
 
     /// The slot of the call `seq`.
     pub(crate) fn slot(&self, seq: u32) -> ClaimSlot<'_> {
-        ClaimSlot::new(self.0.word(8 * (seq % SLOTS) as usize), seq)
+        ClaimSlot::new(self.memory.word(8 * (seq % SLOTS) as usize), seq)
     }
 
     /// Worker: starts `item` at the time `now`, if it is still wanted.
@@ -80,7 +98,7 @@ impl Page {
     }
 
     fn begun_at(&self, seq: u32) -> &AtomicU64 {
-        self.0.word(BEGUN + 8 * (seq % SLOTS) as usize)
+        self.memory.word(BEGUN + 8 * (seq % SLOTS) as usize)
     }
 
     /// Parent: when the item that runs, by `look`, has started: nanoseconds of the system's monotonic
@@ -91,29 +109,37 @@ impl Page {
 
     /// The ring of one direction.
     pub(crate) fn ring(&self, way: RingDirection) -> PayloadRing<'_> {
-        PayloadRing::new(&self.0, RINGS_AT, way)
+        match &self.unshared_rings {
+            None => PayloadRing::new(&self.memory, RINGS_AT, way),
+            Some(own) => PayloadRing::unshared(own, way),
+        }
     }
 
     /// Parent: sets how many bytes of memory the worker may use.
     pub(crate) fn limit_memory(&self, bytes: u64) {
-        self.0.word(MEMORY_LIMIT).store(bytes, Ordering::Release);
+        self.memory
+            .word(MEMORY_LIMIT)
+            .store(bytes, Ordering::Release);
     }
 
     /// Worker: how many bytes of memory it may use, if that is limited.
     pub(crate) fn memory_limit(&self) -> Option<u64> {
-        Some(self.0.word(MEMORY_LIMIT).load(Ordering::Acquire)).filter(|bytes| *bytes > 0)
+        Some(self.memory.word(MEMORY_LIMIT).load(Ordering::Acquire)).filter(|bytes| *bytes > 0)
     }
 
     /// Worker: reports that it uses more memory than it may.
     pub(crate) fn report_memory_excess(&self) {
-        self.0
+        self.memory
             .word(EXCEEDS_MEMORY_LIMIT)
             .store(1, Ordering::Relaxed); // The next outcome publishes it.
     }
 
     /// Parent: whether the worker uses more memory than it may.
     pub(crate) fn exceeds_memory_limit(&self) -> bool {
-        self.0.word(EXCEEDS_MEMORY_LIMIT).load(Ordering::Relaxed) != 0
+        self.memory
+            .word(EXCEEDS_MEMORY_LIMIT)
+            .load(Ordering::Relaxed)
+            != 0
     }
 
     /// Parent, before the worker starts: makes the worker record how much it has written.
@@ -134,12 +160,12 @@ impl Page {
     /// The lowest bit is set while the number changes. No number is stored as 0, which means that nobody asks.
     fn put_output_read(&self, total: u64, changes: bool) {
         let word = (total + 1) << 1 | u64::from(changes);
-        self.0.word(OUTPUT_READ).store(word, Ordering::Release);
+        self.memory.word(OUTPUT_READ).store(word, Ordering::Release);
     }
 
     /// Worker: whether it has to record how much it has written.
     pub(crate) fn is_output_followed(&self) -> bool {
-        self.0.word(OUTPUT_READ).load(Ordering::Acquire) != 0
+        self.memory.word(OUTPUT_READ).load(Ordering::Acquire) != 0
     }
 
     /// Worker, one thread: records how much it has written so far. `waiting` returns how many bytes are in the pipe.
@@ -148,7 +174,7 @@ impl Page {
     /// The pipe has a lock in the system. So if `waiting` sees that bytes have left the pipe, the load after it sees
     /// that the parent has begun to read them.
     pub(crate) fn record_output(&self, waiting: impl Fn() -> usize) -> bool {
-        let word = self.0.word(OUTPUT_READ);
+        let word = self.memory.word(OUTPUT_READ);
         for _ in 0..OUTPUT_ATTEMPTS {
             let before = word.load(Ordering::Acquire);
             if before & 1 == 0 {
@@ -156,7 +182,7 @@ impl Page {
                 if word.load(Ordering::Acquire) == before {
                     let read = (before >> 1).saturating_sub(1);
                     let written = read.saturating_add(waiting as u64);
-                    self.0
+                    self.memory
                         .word(OUTPUT_WRITTEN)
                         .store(written << 1, Ordering::Release);
                     return true;
@@ -170,24 +196,25 @@ impl Page {
 
     /// Worker, the same thread: from here on it may have written more than it has recorded.
     pub(crate) fn forget_output(&self) {
-        let word = self.0.word(OUTPUT_WRITTEN);
+        let word = self.memory.word(OUTPUT_WRITTEN);
         word.store(word.load(Ordering::Relaxed) | 1, Ordering::Release);
     }
 
     /// Parent: whether it has read all that the ended calls of the worker have written, if it has read `total` bytes.
     /// It may return false although that is so.
     pub(crate) fn has_read_output(&self, total: u64) -> bool {
-        self.0.word(OUTPUT_WRITTEN).load(Ordering::Acquire) == total << 1
+        self.memory.word(OUTPUT_WRITTEN).load(Ordering::Acquire) == total << 1
     }
 
     /// Parent, after the worker's death: how much it had written before its latest call.
     pub(crate) fn output_before_last_call(&self) -> u64 {
-        self.0.word(OUTPUT_WRITTEN).load(Ordering::Acquire) >> 1
+        self.memory.word(OUTPUT_WRITTEN).load(Ordering::Acquire) >> 1
     }
 
     fn report_word(&self, which: usize, seq: u32) -> &AtomicU64 {
         let slot = (seq % SLOTS) as usize;
-        self.0.word(REPORTS + 8 * (SLOTS as usize * which + slot))
+        self.memory
+            .word(REPORTS + 8 * (SLOTS as usize * which + slot))
     }
 
     /// Worker, one thread at a time: replaces the progress report. Returns true if a message must ask the
@@ -233,7 +260,7 @@ impl Page {
     }
 
     fn outbox_len(&self) -> &AtomicU64 {
-        self.0.word(OUTBOX_LEN)
+        self.memory.word(OUTBOX_LEN)
     }
 
     /// How many bytes the outbox holds.
@@ -245,7 +272,7 @@ impl Page {
     /// Worker, one thread: appends to the outbox, which holds `len` bytes so far.
     pub(crate) fn post(&self, len: usize, bytes: &[u8]) {
         assert!(bytes.len() <= OUTBOX - len);
-        self.0.write(OUTBOX_AT + len, bytes);
+        self.memory.write(OUTBOX_AT + len, bytes);
         self.outbox_len()
             .store((len + bytes.len()) as u64, Ordering::Release);
     }
@@ -268,21 +295,22 @@ impl Page {
         if posted.start == 0 {
             // All in one piece, which costs the system less than two.
             let start = OUTBOX_AT - head.len();
-            self.0.write(start, head);
-            self.0.write_to(to, start, head.len() + posted.len())
+            self.memory.write(start, head);
+            self.memory.write_to(to, start, head.len() + posted.len())
         } else if !head.is_empty() {
             // The bytes before these in the page were written earlier, but the parent reads them again if
             // this process dies.
             answers.write(head)
         } else {
-            self.0.write_to(to, OUTBOX_AT + posted.start, posted.len())
+            self.memory
+                .write_to(to, OUTBOX_AT + posted.start, posted.len())
         }
     }
 
     /// Parent, after the worker's death: the content of the outbox. The worker may have written some of it
     /// to the pipe, too.
     pub(crate) fn outbox(&self) -> Vec<u8> {
-        self.0.read(OUTBOX_AT, self.posted())
+        self.memory.read(OUTBOX_AT, self.posted())
     }
 }
 

@@ -71,7 +71,7 @@ impl OutcomeFile {
 
     /// A descriptor for the process that writes the outcome.
     pub(crate) fn share(&self) -> io::Result<OwnedFd> {
-        self.0.try_clone()
+        sys::own_descriptor(&self.0)
     }
 
     /// Writes the outcome. It replaces one that was not written completely.

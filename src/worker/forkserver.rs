@@ -13,7 +13,7 @@ use super::desk::run_initializer;
 use super::inlet::{Inlet, Met, invalid};
 use crate::function::FunctionOffset;
 use crate::panic::PanicReport;
-use crate::sys::{self, AsFd as _, Forked, OwnedFd, Socket};
+use crate::sys::{self, AsFd as _, Forked, OneWay, OwnedFd, Socket};
 use crate::wire::descriptors::Descriptor;
 use crate::wire::forkserver::{FromForkServer, LONGEST, ToForkServer};
 use crate::wire::message::{self, FromWorker, Role, Setup};
@@ -26,7 +26,11 @@ const AGAIN: Duration = Duration::from_millis(10);
 pub(super) type ForkedProcess = (Role, Socket);
 
 /// Serves until the parent ends, and returns `None`. In a forked process, returns its role and socket.
-pub(super) fn serve(socket: Socket, parent: Option<OwnedFd>) -> io::Result<Option<ForkedProcess>> {
+pub(super) fn serve(
+    socket: Socket,
+    parent: Option<OwnedFd>,
+    way: &OneWay,
+) -> io::Result<Option<ForkedProcess>> {
     let Some(inlet) = Inlet::open(socket)? else {
         return Ok(None);
     };
@@ -38,7 +42,7 @@ pub(super) fn serve(socket: Socket, parent: Option<OwnedFd>) -> io::Result<Optio
     if !fork_server.get_ready()? {
         return Ok(None);
     }
-    fork_server.run()
+    fork_server.run(way)
 }
 
 /// The result of the preload, or why it failed.
@@ -96,7 +100,7 @@ impl ForkServerLoop {
         Ok(preloaded.and_then(|()| check_threads()))
     }
 
-    fn run(mut self) -> io::Result<Option<ForkedProcess>> {
+    fn run(mut self, way: &OneWay) -> io::Result<Option<ForkedProcess>> {
         loop {
             if !self.inlet.frames.has_next() {
                 self.wait()?;
@@ -106,7 +110,7 @@ impl ForkServerLoop {
             };
             match message::get(frame) {
                 Some(ToForkServer::Fork { request, role }) => {
-                    if let Some(socket) = self.fork(request, role)? {
+                    if let Some(socket) = self.fork(way, request, role)? {
                         return Ok(Some((role, socket)));
                     }
                 }
@@ -156,7 +160,7 @@ impl ForkServerLoop {
     }
 
     /// Forks. Returns `None` in this process, and the socket in the new one.
-    fn fork(&mut self, request: u64, role: Role) -> io::Result<Option<Socket>> {
+    fn fork(&mut self, way: &OneWay, request: u64, role: Role) -> io::Result<Option<Socket>> {
         let mut fds = self.inlet.fds.drain(..);
         let streams = (fds.next(), fds.next(), fds.next());
         let told_at = fds.next().map(File::from);
@@ -174,7 +178,7 @@ impl ForkServerLoop {
                 return Ok(None);
             }
         };
-        match sys::fork() {
+        match sys::fork(way) {
             Ok(Forked::Child) => {
                 sys::set_output(stdout, stderr)?;
                 Ok(Some(Socket::from(socket)))

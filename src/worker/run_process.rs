@@ -17,9 +17,6 @@ use crate::wire::outcomes::{self, ItemFailure};
 use crate::wire::process_setup::{OutcomeFile, ProcessSetup, SystemText};
 use crate::wire::{Chain, Reader};
 
-/// The exit code of a Rust program that panics.
-const PANICKED: i32 = 101;
-
 /// Runs the function that the parent names. Returns the exit code of this process.
 pub(super) fn run(mut inlet: Inlet, parent: Option<OwnedFd>) -> io::Result<i32> {
     let Some(met) = inlet.meet::<ProcessSetup>()? else {
@@ -77,7 +74,7 @@ fn prepare(
         ))
     })?;
     limit(&process_setup.limits)?;
-    sys::restore_interrupts();
+    sys::restore_signals();
     let entry = find(process_setup.function).map_err(told)?;
     if process_setup.is_daemon {
         // Last, because it starts a thread.
@@ -116,7 +113,7 @@ impl Ready {
             Err(failure) => {
                 let has_panicked = matches!(failure, ItemFailure::Panicked(_));
                 outcome = failure_entry(failure);
-                if has_panicked { PANICKED } else { 1 }
+                if has_panicked { sys::PANICKED } else { 1 }
             }
         };
         let Err(error) = self.outcome_file.leave(outcome) else {

@@ -15,7 +15,7 @@ use super::memory::MemoryWatch;
 use super::outbox::WorkerOutbox;
 use super::output_count::OutputCount;
 use super::run_process;
-use crate::sys::{self, OwnedFd, Socket};
+use crate::sys::{self, OneWay, OwnedFd, Socket};
 use crate::wire::frame;
 use crate::wire::message::{self, FromWorker, MARKER, ParentFrame, Role, Setup, ToWorker};
 use crate::wire::page::Page;
@@ -27,29 +27,46 @@ pub(crate) fn serve_if_child() {
         return;
     };
     let parent = sys::parent();
-    let served = prepared.and_then(|(role, socket)| match Role::of_name(&role) {
-        Some(Role::ForkServer) => serve_forked(Role::ForkServer, Ok(socket), parent),
+    let (role, socket) = match prepared {
+        Ok((role, socket)) => (Role::of_name(&role), socket),
+        Err(error) => std::process::exit(exit_code(Err(error))),
+    };
+    if role == Some(Role::ForkServer) {
+        sys::end_after(|way| serve_forked(Role::ForkServer, Ok(socket), parent, way));
+    }
+    let serve = || match role {
         Some(role) => serve(role, socket, parent),
         None => Err(invalid("`CONCURRENT_FUTURES_ROLE` names no role: unset it")),
-    });
-    std::process::exit(exit_code(served))
+    };
+    // A panic must not lead to what the program does after `init`.
+    let served = std::panic::catch_unwind(AssertUnwindSafe(serve));
+    std::process::exit(served.map_or_else(
+        |payload| {
+            std::mem::forget(payload); // The panic has been printed.
+            sys::PANICKED
+        },
+        exit_code,
+    ))
 }
 
-/// Serves as the fork server, or in a process that it forked. Either may be a fork of a program whose
-/// functions are still on the stack. It never returns to them.
-pub(crate) fn serve_forked(role: Role, socket: io::Result<Socket>, parent: Option<OwnedFd>) -> ! {
+/// Serves as the fork server, or in a process that it forked. Returns the exit code.
+pub(crate) fn serve_forked(
+    role: Role,
+    socket: io::Result<Socket>,
+    parent: Option<OwnedFd>,
+    way: &OneWay,
+) -> i32 {
     let serve = || {
         if role != Role::ForkServer {
             return serve(role, socket?, parent);
         }
         let inherited = parent.as_ref().and_then(|parent| parent.try_clone().ok());
-        match forkserver::serve(socket?, parent)? {
+        match forkserver::serve(socket?, parent, way)? {
             Some((role, socket)) => serve(role, socket, inherited),
             None => Ok(0),
         }
     };
-    let code = std::panic::catch_unwind(AssertUnwindSafe(|| exit_code(serve())));
-    sys::exit_forked(code.unwrap_or(101)) // A panic has been printed.
+    exit_code(serve())
 }
 
 /// Serves in its role. Returns the exit code.
@@ -95,7 +112,7 @@ impl WorkerLoop {
         let page = Arc::new(Page::open(memory)?);
         let answers = inlet.fds.pop_front();
         let answers = answers.ok_or_else(|| invalid("the hello came without the pipe"))?;
-        let socket = inlet.socket.try_clone()?;
+        let socket = sys::own_descriptor(&inlet.socket)?.into();
         let outbox = WorkerOutbox::open(answers.into(), socket, parent, page.clone())?;
         Ok(Self {
             inlet,

@@ -45,7 +45,7 @@ impl Outlets {
         let (stderr, our_stderr) = self.stderr.open(OutputStream::Stderr)?;
         let (stdout, our_stdout) = match &self.stdout {
             Some(output) => output.open(OutputStream::Stdout)?,
-            None => (stderr.try_clone()?, None),
+            None => (sys::own_descriptor(&stderr)?, None),
         };
         let pipes = Pipes {
             stdout: our_stdout,

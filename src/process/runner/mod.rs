@@ -93,7 +93,16 @@ impl RunningProcess {
                 None => state.process.reap(),
                 Some(word) => {
                     let gone = *state.gone.get_or_insert_with(Instant::now);
-                    read_word(word).or_else(|| (gone.elapsed() >= GRACE).then(Exit::default))?
+                    let told =
+                        read_word(word).or_else(|| (gone.elapsed() >= GRACE).then(Exit::default));
+                    match told? {
+                        // Its fork server ended first.
+                        Exit {
+                            code: None,
+                            signal: None,
+                        } => state.process.reap_orphan().unwrap_or_default(),
+                        exit => exit,
+                    }
                 }
             };
             let pid = self.pid;

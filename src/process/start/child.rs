@@ -63,7 +63,8 @@ impl Child {
             Some(fork_server) => {
                 self.process.kill_without_reaping();
                 let exit = timeout(ANSWER, fork_server.exit_of(self.id())).await;
-                let Some(Some(exit)) = exit else {
+                let exit = exit.flatten();
+                let Some(exit) = exit.or_else(|| self.process.reap_orphan()) else {
                     return Exit::default(); // Nothing is known. The drop asks once more to have it reaped.
                 };
                 self.fork_server = None;
@@ -77,7 +78,7 @@ impl Drop for Child {
     fn drop(&mut self) {
         if let Some(fork_server) = &self.fork_server {
             self.process.kill_without_reaping();
-            fork_server.forget(self.id());
+            fork_server.forget(self.process.id(), self.process.pidfd().clone());
         }
     }
 }

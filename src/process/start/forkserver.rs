@@ -18,7 +18,7 @@ use crate::home::{Home, Watched, timeout};
 #[cfg(feature = "multiprocessing")]
 use crate::process::output::Output;
 use crate::process::output::{Outlets, OutputWriter, Outputs};
-use crate::sys::{self, ChildProcess, Direction, Forked, OwnedFd, Socket};
+use crate::sys::{self, AsRawFd as _, ChildProcess, Direction, OneWay, OwnedFd, Socket};
 use crate::wire::descriptors::Descriptor;
 use crate::wire::message::Role;
 
@@ -28,9 +28,9 @@ const EXIT_GRACE: Duration = Duration::from_secs(5);
 /// lose their exit status with it. One that runs answers far sooner.
 const SILENCE: Duration = Duration::from_secs(1);
 
-/// Runs a forked process: in this role, with its socket, and with the pidfd of its parent. A function
-/// pointer, because this module does not import `worker`.
-pub(crate) type ServeForked = fn(Role, io::Result<Socket>, Option<OwnedFd>) -> !;
+/// Runs a forked process: in this role, with its socket, and with the pidfd of its parent. Returns its exit code.
+/// A function pointer, because this module does not import `worker`.
+pub(crate) type ServeForked = fn(Role, io::Result<Socket>, Option<OwnedFd>, &OneWay) -> i32;
 
 pub(in crate::process) struct ForkServer {
     /// Where the output of a replacement goes. `None` if there can be no replacement.
@@ -72,29 +72,25 @@ impl ForkServer {
         }
     }
 
-    /// A fork server that is a fork of this process as it is now. In the fork, this never returns.
+    /// A fork server that is a fork of this process as it is now.
     pub(in crate::process) fn forked(recipe: &Recipe, serve: ServeForked) -> io::Result<Self> {
         let (ours, theirs) = sys::socket_pair()?;
         let parent = sys::open_child(std::process::id()).ok();
-        match sys::fork()? {
-            Forked::Parent(pid) => {
-                let process = ChildProcess::own(pid)?;
-                let socket = Socket::from(ours);
-                socket.set_nonblocking(true)?;
-                Ok(Self {
-                    executes: None,
-                    fork_server: Mutex::new(ForkServerState::Unmet(process, socket)),
-                })
-            }
-            Forked::Child => {
-                drop(ours);
-                let around = &recipe.surroundings;
-                let folder = around.current_dir.as_deref();
-                let settled = sys::settle_forked(around.env_clear, &around.env, folder);
-                let socket = settled.map(|()| Socket::from(theirs));
-                serve(Role::ForkServer, socket, parent)
-            }
-        }
+        let fd = ours.as_raw_fd();
+        let socket = Socket::from(ours);
+        socket.set_nonblocking(true)?;
+        let pid = sys::fork_for(|way| {
+            sys::abandon(&[fd]);
+            let around = &recipe.surroundings;
+            let folder = around.current_dir.as_deref();
+            let settled = sys::settle_forked(around.env_clear, &around.env, folder);
+            let socket = settled.map(|()| Socket::from(theirs));
+            serve(Role::ForkServer, socket, parent, way)
+        })?;
+        Ok(Self {
+            executes: None,
+            fork_server: Mutex::new(ForkServerState::Unmet(ChildProcess::own(pid)?, socket)),
+        })
     }
 
     /// Forks a worker with its socket, stdout and stderr. `None` if the fork server was dead or did not

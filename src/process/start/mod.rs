@@ -68,9 +68,10 @@ impl Starter {
         let (child, connection) = match self {
             Self::Spawn => {
                 let (ours, theirs) = pair()?;
-                let connection = begin(ours)?;
                 let fds = [theirs, ends.stdout, ends.stderr];
                 let process = recipe.execute(Role::Worker, fds).await?;
+                // Not before there is a pidfd: a process that ended by then could not be watched.
+                let connection = begin(ours)?;
                 (Child::new(process, None), connection)
             }
             Self::Fork(server) => {

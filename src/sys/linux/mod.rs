@@ -1,3 +1,4 @@
+mod call;
 mod copy;
 mod edges;
 mod fork;
@@ -26,7 +27,9 @@ mod watch;
 pub(crate) use edges::{
     BlockingEdges, Edges, await_readable, eventfd, is_readable, readable, signal, silence,
 };
-pub(crate) use fork::{Forked, abandon, exit_forked, fork, generation, other_threads};
+pub(crate) use fork::{
+    Forked, OneWay, abandon, end_after, exit_forked, fork, fork_for, generation, other_threads,
+};
 pub(crate) use growing::{give_back, growing_file, lengthen};
 pub(crate) use handles::{
     AsFd, AsRawFd, AsyncFd, BorrowedFd, OwnedFd, RawFd, Socket, os_string, pipe_from_child,
@@ -35,6 +38,7 @@ pub(crate) use handles::{
 pub(crate) use identity::{ProcessIdentity, home};
 pub(crate) use image::{build_identity, in_executable};
 pub(crate) use lent::Lent;
+pub(crate) use limits::longest_file;
 pub(crate) use memfile::{file_len, file_of, read_at, read_file, write_at};
 pub(crate) use memory::{SharedMapping, enlarge, open_gate, wait_at};
 pub(crate) use packet::{
@@ -47,12 +51,12 @@ pub(crate) use print::{
 };
 pub(crate) use process::{
     ChildProcess, Exit, end_child, kill_own_group, monotonic_nanos, oom_kills, open_child,
-    own_executable, reap_if_ended, resident_memory, signal_name,
+    own_executable, reap_if_ended, reap_orphans_of, resident_memory, signal_name,
 };
 pub(crate) use readiness::{Direction, Readiness, wait_ready};
 pub(crate) use register::{StableFd, probe_events, register};
 pub(crate) use segment::SegmentName;
-pub(crate) use signal::{reset_signals, restore_interrupts};
+pub(crate) use signal::{reset_signals, restore_signals};
 pub(crate) use socket::{
     MOST_FDS, bytes_waiting, end_sending, is_hangup, never_wait, pipe, read_more, read_onto,
     receive_with_fds, send_with_fds, socket_pair,

@@ -91,10 +91,6 @@ impl From<OwnedFd> for Stdio {
 pub(crate) struct Socket(Infallible);
 
 impl Socket {
-    pub(crate) fn try_clone(&self) -> io::Result<Self> {
-        match self.0 {}
-    }
-
     pub(crate) fn set_nonblocking(&self, _: bool) -> io::Result<()> {
         match self.0 {}
     }
@@ -165,6 +161,10 @@ pub(crate) fn pipe_from_child() -> io::Result<(PipeReader, OwnedFd)> {
 }
 
 pub(crate) fn pipe_to_child() -> io::Result<(OwnedFd, PipeWriter)> {
+    Err(unsupported())
+}
+
+pub(crate) fn drive_socket(_: Socket) -> io::Result<AsyncSocket> {
     Err(unsupported())
 }
 

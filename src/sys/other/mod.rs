@@ -21,17 +21,17 @@ pub(crate) use handles::{
 };
 pub(crate) use memory::{
     Lent, SegmentName, SharedMapping, enlarge, file_len, file_of, give_back, growing_file,
-    lengthen, open_gate, read_at, read_file, wait_at, write_at,
+    lengthen, longest_file, open_gate, read_at, read_file, wait_at, write_at,
 };
 pub(crate) use packet::{
     descriptors_of_next_packet, drop_packet, next_packet, packet_pair, roomy_packet_pair,
     send_packet, stream_pair,
 };
 pub(crate) use process::{
-    ChildProcess, Exit, Forked, ProcessIdentity, abandon, build_identity, end_child, exit_forked,
-    fork, generation, home, in_executable, kill_own_group, monotonic_nanos, oom_kills, open_child,
-    other_threads, own_executable, reap_if_ended, reset_signals, resident_memory,
-    restore_interrupts, signal_name,
+    ChildProcess, Exit, Forked, OneWay, ProcessIdentity, abandon, build_identity, end_after,
+    end_child, exit_forked, fork, fork_for, generation, home, in_executable, kill_own_group,
+    monotonic_nanos, oom_kills, open_child, other_threads, own_executable, reap_if_ended,
+    reap_orphans_of, reset_signals, resident_memory, restore_signals, signal_name,
 };
 pub(crate) use socket::{
     MOST_FDS, bytes_waiting, end_sending, is_hangup, never_wait, pipe, read_more, read_onto,
