@@ -175,7 +175,7 @@ async fn what_executors_do_is_measured_under_names_that_prometheus_expects() {
     ]);
 }
 
-/// A recorder whose gauge of queued tasks asks the pool for its state at each change.
+/// A recorder whose gauges ask the pool for its state at each change.
 #[derive(Default)]
 struct AskingRecorder(Arc<AskingGauge>);
 
@@ -219,7 +219,9 @@ impl Recorder for AskingRecorder {
 
     fn register_gauge(&self, key: &metrics::Key, _: &Metadata<'_>) -> Gauge {
         match key.name() {
-            "concurrent_futures_tasks_queued" => Gauge::from_arc(self.0.clone()),
+            "concurrent_futures_tasks_queued" | "concurrent_futures_tasks_running" => {
+                Gauge::from_arc(self.0.clone())
+            }
             _ => Gauge::noop(),
         }
     }
@@ -243,11 +245,17 @@ async fn a_recorder_may_ask_the_pool_whose_metrics_change() {
     let options = TaskOptions::new().queue_timeout(Duration::from_millis(30));
     let expires = pool.submit_with(&options, || (), ());
     let aborted = pool.submit(|| (), ());
+    let urgent = pool.submit_with(&TaskOptions::new().priority(1), || (), ());
     within(expires).await.expect_err("it waited too long");
     aborted.abort();
     guest.let_in().await;
     within(busy).await.expect("a result");
     within(runs).await.expect("a result");
-    // Each of the four tasks entered the queue and left it.
-    assert_eq!(gauge.asked.load(Ordering::Relaxed), 8);
+    within(urgent).await.expect("a result");
+    let mut items = pool.map(|x: u32| x, 0..1000);
+    within(items.try_next()).await.expect("an item");
+    drop(items);
+    within(pool.shutdown()).await;
+    // Each of the five tasks entered the queue and left it, and three of them ran.
+    assert!(gauge.asked.load(Ordering::Relaxed) >= 16);
 }
