@@ -35,7 +35,7 @@ pub(super) struct Lane {
     /// Buffers of its former arguments.
     pub(super) spare: Spare,
     pub(super) retirement: Retirement,
-    /// The end of its idle timeout, if it has one and nothing else to do.
+    /// The end of its idle timeout, counted from when it last became idle.
     pub(super) idle_until: Option<Instant>,
     /// The deadline of the shutdown in progress.
     pub(super) shutdown_at: Option<Instant>,

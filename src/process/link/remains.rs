@@ -1,5 +1,5 @@
-//! What becomes of the calls that a dead worker did not answer: what it had begun fails or runs again, and the rest
-//! runs elsewhere.
+//! What becomes of the calls that a dead worker did not answer. Items that have begun fail or run again, and the
+//! rest runs elsewhere.
 
 use std::sync::atomic::Ordering;
 
