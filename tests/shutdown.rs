@@ -97,9 +97,9 @@ async fn a_shutdown_counts_each_task_once_however_it_ends(method: StartMethod) {
     let result = pool.submit(double, 4);
     let panic = pool.submit(|| -> () { panic!("on purpose") }, ());
     let crash = pool.submit(|| -> () { std::process::abort() }, ());
-    let timeout = TaskOptions::new().timeout(Duration::from_millis(30));
+    let timeout = TaskOptions::new().timeout(Duration::from_millis(300));
     let late = pool.submit_with(&timeout, wait_at, rest.key());
-    let warned = timeout.clone().grace_period(Duration::from_millis(30));
+    let warned = timeout.clone().grace_period(Duration::from_millis(100));
     let warned = pool.submit_with(&warned, wait_at, rest.key());
     let aborted = pool.submit(wait_at, rest.key());
     let unstarted = pool.submit(double, 5);

@@ -34,15 +34,16 @@ pub(super) struct InFlight {
     pub(super) look_again: Option<Instant>,
     /// The version of the last progress report that was passed on.
     pub(super) reported: u64,
-    pub(super) _running: RunningCount,
+    /// Dropping it lowers a metric, by code of another crate: without a lock.
+    pub(super) running: RunningCount,
 }
 
 impl InFlight {
-    pub(super) fn new(seq: u32, call: EncodedCall) -> Self {
+    pub(super) fn new(seq: u32, call: EncodedCall, running: RunningCount) -> Self {
         Self {
             seq,
             first: call.owed.next(),
-            _running: call.ticket().running(),
+            running,
             call,
             began: None,
             elapsed: 0,

@@ -11,6 +11,7 @@ use super::phase::WorkerPhase;
 use super::tenure::{Retirement, Tenure};
 use crate::executor::encoded::EncodedCall;
 use crate::executor::options::TaskName;
+use crate::observe::RunningCount;
 use crate::wire::Chain;
 use crate::wire::spare::Spare;
 
@@ -40,6 +41,17 @@ pub(super) struct Lane {
     pub(super) shutdown_at: Option<Instant>,
     /// The task that was last cancelled between two of its items: some of its output may be unread.
     pub(super) last_cancelled: Option<(u64, TaskName)>,
+}
+
+/// What is left of a call that its worker does not run any more.
+#[derive(Default)]
+pub(in crate::process) struct FinishedCall {
+    /// Its items that no worker runs.
+    pub(in crate::process) rest: Option<EncodedCall>,
+    /// How many of its items have run, and for how long.
+    pub(in crate::process) took: Option<(u32, Duration)>,
+    /// Dropping it lowers a metric, by code of another crate: without a lock.
+    _running: RunningCount,
 }
 
 impl Lane {
@@ -87,9 +99,9 @@ impl Lane {
     }
 
     /// The front call is over. Returns its items that no worker runs, and how many have run, and for how long.
-    pub(super) fn finish_front(&mut self) -> (Option<EncodedCall>, Option<(u32, Duration)>) {
+    pub(super) fn finish_front(&mut self) -> FinishedCall {
         let Some(entry) = self.in_flight.pop_front() else {
-            return (None, None);
+            return FinishedCall::default();
         };
         let call = entry.call;
         let took = (entry.elapsed > 0).then(|| {
@@ -97,15 +109,21 @@ impl Lane {
             let items = call.owed.next() - entry.first;
             (items, Duration::from_nanos(entry.elapsed))
         });
+        let finished = FinishedCall {
+            rest: None,
+            took,
+            _running: entry.running,
+        };
         if call.owed.remaining() > 0 {
-            return (Some(call), took);
+            let rest = Some(call);
+            return FinishedCall { rest, ..finished };
         }
         if self.rings_used.is_some()
             && let Some(payload) = call.payload.into_chain()
         {
             self.spare.keep(payload);
         }
-        (None, took)
+        finished
     }
 
     /// When it will have been idle for too long.

@@ -26,7 +26,7 @@ impl From<InFlight> for TakenBack {
     fn from(entry: InFlight) -> Self {
         Self {
             call: entry.call,
-            running: entry._running,
+            running: entry.running,
         }
     }
 }
@@ -64,6 +64,7 @@ impl Link {
 
     /// Takes back the items after the running one, of the front call.
     pub(in crate::process) fn cut(&self) -> Option<EncodedCall> {
+        let _over; // Dropped after the lock.
         let mut lane = self.lock();
         let front = lane.in_flight.front_mut()?;
         let slot = self.page.slot(front.seq);
@@ -82,7 +83,7 @@ impl Link {
         }
         if front.call.owed.remaining() == 0 {
             // The outcome of its last item was read.
-            lane.in_flight.pop_front();
+            _over = lane.in_flight.pop_front();
             self.tasks_done.fetch_add(1, Ordering::Relaxed);
         }
         self.wake.notify();
@@ -128,6 +129,7 @@ impl Link {
     /// The caller of `ticket` has cancelled. Items that have not begun never will, and a worker that runs one
     /// is killed if it does not end within its grace period.
     pub(in crate::process) fn cancel(&self, ticket: &Ticket) -> Cancelled {
+        let mut over = Vec::new(); // Dropped after the lock.
         let mut lane = self.lock();
         let lane = &mut *lane;
         let mut met = Cancelled::default();
@@ -135,25 +137,19 @@ impl Link {
         if !lane.in_flight.iter().any(is_meant) {
             return met;
         }
-        for entry in std::mem::take(&mut lane.in_flight) {
-            let kept = if is_meant(&entry) {
-                self.cancel_call(lane, entry, &mut met)
+        for mut entry in std::mem::take(&mut lane.in_flight) {
+            if is_meant(&entry) && self.cancel_call(lane, &mut entry, &mut met) {
+                over.push(entry);
             } else {
-                Some(entry)
-            };
-            lane.in_flight.extend(kept);
+                lane.in_flight.push_back(entry);
+            }
         }
         self.wake.notify();
         met
     }
 
-    /// Cancels one call. Returns it if the worker still has to answer an item of it.
-    fn cancel_call(
-        &self,
-        lane: &mut Lane,
-        mut entry: InFlight,
-        met: &mut Cancelled,
-    ) -> Option<InFlight> {
+    /// Cancels one call. Returns whether the worker answers no further item of it.
+    fn cancel_call(&self, lane: &mut Lane, entry: &mut InFlight, met: &mut Cancelled) -> bool {
         let owed = &entry.call.owed;
         let mut grace = owed.ticket().grace_period();
         if owed.remaining() > 1 {
@@ -166,12 +162,12 @@ impl Link {
             Stage::Condemned => {
                 let step = lane.phase.condemn(Ending::Cancelled);
                 self.follow(lane, step);
-                return Some(entry);
+                return false;
             }
             Stage::Cancelled if found.item >= owed.next() => {
                 let ends = lane.end_of_grace(grace, Instant::now());
                 met.overrun += usize::from(entry.cancel(found.item, ends));
-                return Some(entry);
+                return false;
             }
             Stage::Offered => lane.count_taken_back(),
             // An item whose outcome was read has ended, although its worker has not marked that in the page yet.
@@ -182,7 +178,7 @@ impl Link {
             _ => {}
         }
         met.unstarted += owed.remaining() as usize;
-        None
+        true
     }
 
     /// Keeps the worker from beginning another item of a call, and tells it to end the one that it runs.
