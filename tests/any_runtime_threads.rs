@@ -259,7 +259,7 @@ fn a_runtime_that_ends_waits_for_no_task_that_is_still_queued() {
 }
 
 #[test]
-fn a_pool_works_without_any_runtime() {
+fn a_thread_pool_works_without_any_runtime() {
     in_time(|| {
         let pool = pool(2);
         assert_eq!(block_on(pool.submit(|| 7, ())).expect("it runs"), 7);
@@ -389,12 +389,14 @@ fn a_runtime_without_timers_or_a_free_thread_delays_no_limit() {
         });
         has_begun.recv_timeout(PATIENCE).expect("it runs");
         let pool = pool(1);
-        let waits = runtime.block_on(async {
+        runtime.block_on(async {
             let options = TaskOptions::new().queue_timeout(MOMENT);
             let expired = pool.submit_with(&options, || (), ()).await;
             assert!(expired.expect_err("it waited too long").is_rejected());
-            pool.submit(|| 7, ())
         });
+        let inside = runtime.enter();
+        let waits = pool.submit(|| 7, ());
+        drop(inside);
         assert!(!waits.is_running());
         // A second runtime waits for no thread of the first.
         let of_second = current_thread().block_on(async { pool.submit(|| 8, ()).await });
@@ -513,7 +515,9 @@ fn a_runtime_that_ends_before_a_task_gets_one_of_its_threads_loses_no_task() {
             has_begun.recv_timeout(PATIENCE).expect("it runs");
             let pool = pool(2);
             let limits = TaskOptions::new().queue_timeout(HOUR);
-            let of_first = first.block_on(async { pool.submit_with(&limits, || 1, ()) });
+            let inside = first.enter();
+            let of_first = pool.submit_with(&limits, || 1, ());
+            drop(inside);
             first.shutdown_background();
             assert_eq!(block_on(of_first).expect("its submitter awaits it"), 1);
             drop(release);

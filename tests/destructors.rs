@@ -496,7 +496,6 @@ fn make(number: u64) -> Travels {
 
 /// Of worker processes: what never begins, and results that nobody takes.
 async fn every_end_in_a_process_pool(new_gate: Option<Receiver<()>>) {
-    let _one_at_a_time = ARMED_BY.lock().unwrap_or_else(PoisonError::into_inner);
     // One place is for the stream that nobody polls any more.
     let builder = ProcessPoolExecutor::builder();
     let pool = builder.max_workers(1).queue_capacity(3).build();
@@ -537,11 +536,13 @@ async fn every_end_in_a_process_pool(new_gate: Option<Receiver<()>>) {
 
 #[test]
 fn a_destructor_that_panics_costs_no_task_of_a_process_pool() {
+    let _one_at_a_time = ARMED_BY.lock().unwrap_or_else(PoisonError::into_inner);
     in_time(|| every_end_in_a_process_pool(None));
 }
 
 #[test]
 fn a_destructor_that_blocks_delays_no_task_of_a_process_pool() {
+    let _one_at_a_time = ARMED_BY.lock().unwrap_or_else(PoisonError::into_inner);
     let (release, gate) = channel();
     in_time(|| every_end_in_a_process_pool(Some(gate)));
     drop(release);

@@ -63,7 +63,9 @@ impl<W: Work + ?Sized> Unstarted<W> {
 
     /// Takes the work out. Its new owner answers its callers.
     pub(crate) fn begin(mut self) -> Box<W> {
-        self.0.take().expect("only this and the drop take it")
+        let work = self.0.take().expect("only this and the drop take it");
+        std::mem::forget(self); // Nothing is left in it. This spares the drop on the way of each call.
+        work
     }
 }
 

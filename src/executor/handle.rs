@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::mem::needs_drop;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{self, Poll, Waker};
@@ -148,7 +149,8 @@ impl<T> OutcomeCell<T> {
         drop(self.resolve(Err(error))); // An error has no destructor of the user.
     }
 
-    /// The handle is dropped: drops the outcome, and each that comes later.
+    /// The handle is dropped: drops the outcome, and each that comes later. Without this the cell would drop
+    /// it, on whatever thread has the last reference.
     fn detach(&self) {
         let mut state = self.lock();
         let next = match state.outcome {
@@ -370,7 +372,7 @@ impl<T> Drop for JoinHandle<T> {
         if self.abort_on_drop {
             self.cell.cancel();
         }
-        if !self.taken {
+        if !self.taken && needs_drop::<T>() {
             self.cell.detach();
         }
     }

@@ -134,10 +134,10 @@ impl CoreState {
         let work = job.work.begin().open();
         let chunk = match &work {
             OpenWork::One(_) => None,
-            OpenWork::Chunk(chunk) => Some(RunningChunk {
+            OpenWork::Chunk(chunk) => Some(Box::new(RunningChunk {
                 chunk: chunk.clone(),
                 runtime: runtime.clone(),
-            }),
+            })),
         };
         self.seats.run(seat, popped.ticket, chunk);
         Some(FoundWork {
@@ -155,7 +155,8 @@ impl CoreState {
             runtime: part.runtime.clone(),
             left: None,
         };
-        self.seats.run(seat, part.chunk.ticket().id(), Some(part));
+        self.seats
+            .run(seat, part.chunk.ticket().id(), Some(Box::new(part)));
         Some(found)
     }
 

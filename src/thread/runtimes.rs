@@ -14,15 +14,16 @@ use tokio::task::AbortHandle;
 use crate::home::Home;
 
 /// The runtime that a job was submitted from. A thread of the crate's own enters it while it runs the job, as
-/// blocking threads of that runtime would have done. `None` where seats run on that runtime's own threads.
-pub(super) type SubmitterRuntime = Option<Handle>;
+/// blocking threads of that runtime would have done. `None` where seats run on that runtime's own threads. One
+/// pointer, since each waiting job has one.
+pub(super) type SubmitterRuntime = Option<Box<Handle>>;
 
 /// Takes note of the runtimes that use an executor.
 pub(super) struct SeatRuntimes {
     /// The first runtime, with the task that notices its end.
     first: OnceLock<FirstRuntime>,
     /// The runtime that the executor was built in.
-    built_in: SubmitterRuntime,
+    built_in: Option<Handle>,
     /// Whether the seats have left the first runtime, or never had one. Only a hint: the lock of the executor
     /// decides.
     have_left: AtomicBool,
@@ -64,23 +65,16 @@ impl SeatRuntimes {
     ) -> Submitter {
         let caller = Handle::try_current().ok();
         if self.have_left() {
-            return Submitter::Other(caller);
+            return Submitter::Other(caller.map(Box::new));
         }
-        let first = self.first.get();
-        match caller {
-            Some(caller) if first.is_some_and(|first| first.runtime.id() == caller.id()) => {
-                Submitter::First
-            }
-            caller => self.note_another(caller, at_its_end()),
+        match (&caller, self.first.get()) {
+            (Some(caller), Some(first)) if first.runtime.id() == caller.id() => Submitter::First,
+            _ => self.note_another(caller, at_its_end()),
         }
     }
 
     #[cold]
-    fn note_another<T: Send + 'static>(
-        &self,
-        caller: SubmitterRuntime,
-        at_its_end: T,
-    ) -> Submitter {
+    fn note_another<T: Send + 'static>(&self, caller: Option<Handle>, at_its_end: T) -> Submitter {
         self.home.note_caller();
         let Some(runtime) = caller else {
             return Submitter::Second(None);
@@ -103,18 +97,19 @@ impl SeatRuntimes {
         }
         match first.runtime.id() == runtime.id() {
             true => Submitter::First,
-            false => Submitter::Second(Some(runtime)),
+            false => Submitter::Second(Some(Box::new(runtime))),
         }
     }
 
     /// The first runtime.
-    pub(super) fn first(&self) -> SubmitterRuntime {
+    pub(super) fn first(&self) -> Option<Handle> {
         Some(self.first.get()?.runtime.clone())
     }
 
     /// The runtime for jobs whose submitter has none.
     pub(super) fn default(&self) -> SubmitterRuntime {
-        self.first().or_else(|| self.built_in.clone())
+        let runtime = self.first().or_else(|| self.built_in.clone());
+        runtime.map(Box::new)
     }
 
     pub(super) fn have_left(&self) -> bool {

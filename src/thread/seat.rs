@@ -143,7 +143,7 @@ impl TakenSeat {
     }
 
     fn work(&self, work: OpenWork, runtime: SubmitterRuntime) -> Tally {
-        let _within = runtime.as_ref().map(Handle::enter);
+        let _within = runtime.as_deref().map(Handle::enter);
         if let Err(failure) = self.initialize() {
             let cause = Cause::InitFailed(*failure);
             match work {

@@ -52,7 +52,8 @@ enum SeatState {
     Coming,
     Running {
         task: u64,
-        chunk: Option<RunningChunk>,
+        /// One pointer, since most tasks are no chunks.
+        chunk: Option<Box<RunningChunk>>,
     },
     /// Its thread is parked.
     Resting(Thread),
@@ -118,13 +119,13 @@ impl Seats {
     }
 
     /// The seat runs a task from now on.
-    pub(super) fn run(&mut self, id: u64, task: u64, chunk: Option<RunningChunk>) {
+    pub(super) fn run(&mut self, id: u64, task: u64, chunk: Option<Box<RunningChunk>>) {
         self.set(id, SeatState::Running { task, chunk });
     }
 
     /// The seat looks for work. Returns the chunk that it ran; the caller drops it outside the lock, since
     /// it may be the last reference.
-    pub(super) fn look(&mut self, id: u64) -> Option<RunningChunk> {
+    pub(super) fn look(&mut self, id: u64) -> Option<Box<RunningChunk>> {
         match self.set(id, SeatState::Coming) {
             SeatState::Running { chunk, .. } => chunk,
             _ => None,
@@ -191,7 +192,7 @@ impl Seats {
 
     fn running_chunks(&self) -> impl Iterator<Item = &RunningChunk> {
         self.seats.iter().filter_map(|seat| match seat {
-            SeatState::Running { chunk, .. } => chunk.as_ref(),
+            SeatState::Running { chunk, .. } => chunk.as_deref(),
             _ => None,
         })
     }
