@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use concurrent_futures::{
-    Executor as _, ExecutorExt as _, ProcessPoolExecutor, Shutdown, StartMethod, ThreadPoolExecutor,
+    Executor as _, ExecutorExt as _, Shutdown, StartMethod, ThreadPoolExecutor,
 };
 use futures::{StreamExt as _, poll};
 use rustix::process::{Resource, Rlimit, setrlimit};
