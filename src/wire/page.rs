@@ -200,10 +200,11 @@ impl Page {
         word.store(word.load(Ordering::Relaxed) | 1, Ordering::Release);
     }
 
-    /// Parent: whether it has read all that the ended calls of the worker have written, if it has read `total` bytes.
-    /// It may return false although that is so.
-    pub(crate) fn has_read_output(&self, total: u64) -> bool {
-        self.memory.word(OUTPUT_WRITTEN).load(Ordering::Acquire) == total << 1
+    /// Parent: how much the worker had written when its last call ended. `None` if the worker does not know, or runs a
+    /// call of several items, of which some may have ended.
+    pub(crate) fn output_written(&self) -> Option<u64> {
+        let word = self.memory.word(OUTPUT_WRITTEN).load(Ordering::Acquire);
+        (word & 1 == 0).then_some(word >> 1)
     }
 
     /// Parent, after the worker's death: how much it had written before its latest call.
@@ -382,7 +383,7 @@ mod tests {
         let page = page();
         assert!(!page.is_output_followed());
         page.follow_output();
-        assert!(page.is_output_followed() && page.has_read_output(0));
+        assert!(page.is_output_followed() && page.output_written() == Some(0));
         let (ours, mut theirs) = io::pipe().expect("a pipe");
         std::thread::scope(|scope| {
             let parent = scope.spawn(|| {
@@ -407,12 +408,12 @@ mod tests {
                 theirs.write_all(&[b'x'; EACH as usize]).expect("a pipe");
                 written += EACH;
                 let is_known = page.record_output(|| sys::bytes_waiting(theirs.as_fd()));
-                assert_eq!(page.has_read_output(written), is_known);
+                assert_eq!(page.output_written(), is_known.then_some(written));
                 if is_known {
                     assert_eq!(page.output_before_last_call(), written);
                 }
                 page.forget_output();
-                assert!(!page.has_read_output(written));
+                assert_eq!(page.output_written(), None);
             }
             theirs.write_all(b".").expect("a pipe");
             assert_eq!(parent.join().expect("no panic"), written + 1);

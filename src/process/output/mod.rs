@@ -83,8 +83,9 @@ impl Output {
     /// pipe that nothing reads:
     ///
     /// - A worker that writes much blocks, as on any pipe. Its pipe and the pool hold about 128 KiB.
-    /// - The outcome of a task that has written something waits for at most a second, and other outcomes not at
-    ///   all. After that second no outcome waits until the stream accepts text again.
+    /// - The outcome of a task that has written something waits until the stream has accepted nothing for a second. Then
+    ///   no outcome waits any more until the stream accepts text again. For a stream that accepts text slowly, an
+    ///   outcome waits for at most ten seconds. An outcome of a worker that writes nothing never waits.
     /// - The rest of an ended worker's output waits too. The pool drops such rests while more than 1 MiB waits.
     pub fn relay() -> Self {
         Self(OutputKind::Relay)

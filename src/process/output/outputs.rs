@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::OutputStream;
 use super::lines::Lines;
@@ -11,10 +11,13 @@ use crate::home::timeout;
 use crate::process::link::Link;
 use crate::wire::page::Page;
 
+/// How long outcomes wait for a stream that accepts their output slowly.
+const LONGEST_HOLD: Duration = Duration::from_secs(10);
+
 pub(in crate::process) struct Outputs {
     relays: Vec<OutputRelay>,
     lines: Vec<Lines>,
-    /// Outcomes wait until this instant for the output before them.
+    /// Outcomes wait for the output before them, at most until this instant.
     hold: Option<Instant>,
 }
 
@@ -116,7 +119,7 @@ impl Outputs {
         self.relays.iter().all(OutputRelay::is_out)
     }
 
-    /// Passes on all that has been written by now. False if outcomes that have arrived have to wait for that, see
+    /// Passes on all that the ended calls of the worker have written. False if outcomes that have arrived have to wait for that, see
     /// `holds_outcomes`: this process's own stream does not accept it at once.
     pub(in crate::process) fn drain(&mut self, writer: OutputWriter<'_>) -> bool {
         for lines in &mut self.lines {
@@ -129,7 +132,7 @@ impl Outputs {
                 is_out &= relay.drain(writer.page_of(relay));
             }
             if !is_out {
-                self.hold = self.patience_end();
+                self.hold = Some(Instant::now() + LONGEST_HOLD);
             }
         }
         let holds = self.holds_outcomes();
@@ -140,21 +143,22 @@ impl Outputs {
     /// Whether outcomes have to wait. If so, `drain` must be called again when they need not: `poll` or `deadline`
     /// says when.
     pub(in crate::process) fn holds_outcomes(&self) -> bool {
-        self.hold
-            .is_some_and(|end| !self.is_out() && Instant::now() < end)
+        self.hold_end().is_some_and(|end| Instant::now() < end)
     }
 
-    /// Until when outcomes wait. A stream that has accepted nothing for long holds up none.
-    fn patience_end(&self) -> Option<Instant> {
+    /// Until when outcomes wait, if they do. A stream that has accepted nothing for long holds up none.
+    fn hold_end(&self) -> Option<Instant> {
+        let longest = self.hold.filter(|_| !self.is_out())?;
         let blocked = self.relays.iter().filter(|relay| !relay.is_out());
-        blocked.filter_map(OutputRelay::patience_end).max()
+        let patience_end = blocked.filter_map(OutputRelay::patience_end).max();
+        Some(patience_end.map_or(longest, |end| end.min(longest)))
     }
 
     /// When to look at `holds_outcomes` and to call `on_deadline`.
     pub(in crate::process) fn deadline(&self) -> Option<Instant> {
         let unfinished = self.relays.iter().filter_map(OutputRelay::deadline);
-        let hold = self.hold.filter(|_| self.holds_outcomes());
-        unfinished.chain(hold).min()
+        let hold_end = self.hold_end().filter(|_| self.holds_outcomes());
+        unfinished.chain(hold_end).min()
     }
 
     pub(in crate::process) fn on_deadline(&mut self, now: Instant) {
@@ -172,10 +176,11 @@ impl Outputs {
         for relay in &mut self.relays {
             relay.finish(writer.page_of(relay));
         }
-        if !self.is_out() {
-            let end = self.patience_end();
-            before(end, poll_fn(|cx| self.poll_out(cx, writer))).await;
+        self.hold = Some(Instant::now() + LONGEST_HOLD);
+        while self.holds_outcomes() {
+            before(self.hold_end(), poll_fn(|cx| self.poll_out(cx, writer))).await;
         }
+        self.hold = None;
     }
 
     /// The end of what the last task of an ended process wrote to stderr; of all, if it ran none.

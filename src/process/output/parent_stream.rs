@@ -17,7 +17,7 @@ use futures::task::AtomicWaker;
 use super::OutputStream;
 use crate::sys;
 
-/// How long outcomes wait for a stream that accepts nothing.
+/// How long an outcome waits for a stream that accepts nothing.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// While more bytes than this wait for a stream, the last words of ended workers are dropped.
 pub(super) const MOST_WAITING: usize = 1024 * 1024;
@@ -133,7 +133,7 @@ impl ParentStream {
         }
     }
 
-    /// Until when an outcome waits for this stream. `None` if nothing waits in the queue.
+    /// Until when an outcome waits, unless the stream accepts something before. `None` if nothing is queued.
     pub(super) fn patience_end(&self) -> Option<Instant> {
         let queue = self.lock();
         let moved_at = queue.moved_at.filter(|_| !queue.texts.is_empty())?;

@@ -79,18 +79,18 @@ impl OutputRelay {
         Poll::Ready(())
     }
 
-    /// Passes on what has been written by now, without the runtime, which may not know of it yet. Returns whether
-    /// all of it is out.
+    /// Passes on what the ended calls of the worker have written, without the runtime, which may not know of it yet.
+    /// Returns whether all of it is out.
     ///
     /// It reads no more than what is in the pipe now: another process may write endlessly.
     pub(super) fn drain(&mut self, page: Option<&Page>) -> bool {
-        if page.is_some_and(|page| page.has_read_output(self.tail.total())) {
-            self.awaited = self.tail.total();
-            self.pass_on_unfinished();
-            return self.is_out();
-        }
-        let waiting = self.pipe.as_ref().map_or(0, OutputPipe::waiting);
-        self.awaited = self.tail.total() + waiting as u64;
+        let written = page.map_or(Some(u64::MAX), Page::output_written);
+        let written = written.unwrap_or(u64::MAX);
+        self.awaited = if written <= self.tail.total() {
+            written // The usual case takes no system call.
+        } else {
+            written.min(self.written_so_far())
+        };
         self.read_awaited(page, MOST_UNWRITTEN);
         self.is_out()
     }
@@ -104,9 +104,15 @@ impl OutputRelay {
                 _ => self.close(),
             }
         }
-        if self.unread() == 0 && !self.unfinished.is_empty() {
-            self.pass_on_unfinished();
+        if self.unread() == 0 {
+            self.pass_on_awaited();
         }
+    }
+
+    /// The number of bytes that have been written, those in the pipe included.
+    fn written_so_far(&self) -> u64 {
+        let waiting = self.pipe.as_ref().map_or(0, OutputPipe::waiting);
+        self.tail.total() + waiting as u64
     }
 
     /// The number of bytes in the pipe that an outcome waits for.
@@ -161,8 +167,7 @@ impl OutputRelay {
 
     /// Passes on what an ended worker left, all of which is in the pipe by now.
     pub(super) fn finish(&mut self, page: Option<&Page>) {
-        let waiting = self.pipe.as_ref().map_or(0, OutputPipe::waiting);
-        self.awaited = self.tail.total() + waiting as u64;
+        self.awaited = self.written_so_far();
         self.most_waiting = MOST_WAITING;
         self.read_awaited(page, u64::MAX);
         self.close();
@@ -191,6 +196,22 @@ impl OutputRelay {
         self.unfinished_until = None;
         let text = std::mem::take(&mut self.unfinished);
         self.pass_on(&text);
+    }
+
+    /// Passes on the part of an unfinished line that an outcome waits for. What follows may be the start of the next
+    /// task's line.
+    fn pass_on_awaited(&mut self) {
+        let passed_on = self.tail.total() - self.unfinished.len() as u64;
+        let most = self.unfinished.len();
+        let awaited = self.awaited.saturating_sub(passed_on);
+        let awaited = usize::try_from(awaited).map_or(most, |awaited| awaited.min(most));
+        if awaited > 0 {
+            self.pass_on(&self.unfinished[..awaited]);
+            self.unfinished.drain(..awaited);
+        }
+        if self.unfinished.is_empty() {
+            self.unfinished_until = None;
+        }
     }
 
     fn pass_on(&self, text: &[u8]) {

@@ -5,12 +5,9 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::marker::PhantomData;
-use std::pin::Pin;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-
-use tokio::io::{AsyncRead, ReadBuf};
 
 use super::unsupported;
 

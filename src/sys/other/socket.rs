@@ -4,7 +4,7 @@ use std::io::{self, PipeReader};
 
 use bytes::BytesMut;
 
-use super::handles::{BorrowedFd, OwnedFd, Socket};
+use super::handles::{BorrowedFd, OwnedFd};
 use super::unsupported;
 
 /// The most descriptors that travel together.
