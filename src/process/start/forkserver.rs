@@ -1,6 +1,7 @@
 //! [`ForkServer`]: keeps one fork server running, and asks it for processes. A dead one is replaced.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,10 +13,11 @@ use super::connection::ChildConnection;
 use super::error::StartError;
 use super::forkserver_process::ForkServerProcess;
 use super::recipe::Recipe;
+use crate::home::{Watched, timeout};
 #[cfg(feature = "multiprocessing")]
 use crate::process::output::Output;
 use crate::process::output::{Outlets, Outputs};
-use crate::sys::{self, AsRawFd as _, ChildProcess, OneWay, OwnedFd, Socket};
+use crate::sys::{self, AsRawFd as _, ChildProcess, Direction, OneWay, OwnedFd, Socket};
 use crate::wire::descriptors::Descriptor;
 use crate::wire::message::Role;
 
@@ -102,12 +104,7 @@ impl ForkServer {
         let Some((process, fork_server)) = forked else {
             return Ok(None);
         };
-        let (pid, pidfd) = (process.id(), process.pidfd().clone());
-        let child = Child::new(process, Some(fork_server.clone())).map_err(|error| {
-            fork_server.forget(pid, pidfd);
-            StartError::system("watch a process")(error)
-        });
-        child.map(Some)
+        Ok(Some(Child::new(process, Some(fork_server))))
     }
 
     /// As `fork`, for a process that runs one function. The last descriptor is the pipe for its exit status,
@@ -121,10 +118,10 @@ impl ForkServer {
     ) -> Result<Option<ChildProcess>, StartError> {
         let limit = recipe.spawn_timeout;
         let forked = self.fork_as(Role::Runner, recipe, fds);
-        match tokio::time::timeout(limit, forked).await {
-            Ok(forked) => Ok(forked?.map(|(process, _)| process)),
-            Err(_) if self.kill_if_silent() => Ok(None),
-            Err(_) => Err(StartError::TimedOut(limit)),
+        match timeout(limit, forked).await {
+            Some(forked) => Ok(forked?.map(|(process, _)| process)),
+            None if self.kill_if_silent() => Ok(None),
+            None => Err(StartError::TimedOut(limit)),
         }
     }
 
@@ -197,9 +194,7 @@ impl ForkServer {
                 else {
                     return Err(StartError::Closed);
                 };
-                let fork_server = ForkServerProcess::new(process, connection);
-                let fork_server =
-                    Arc::new(fork_server.map_err(StartError::system("use a socket"))?);
+                let fork_server = Arc::new(ForkServerProcess::new(process, connection));
                 *state = ForkServerState::Ready(fork_server.clone());
                 return Ok(fork_server);
             }
@@ -294,9 +289,10 @@ impl ForkServerState {
             return Default::default();
         };
         // It may have closed its socket and still run.
-        let _ = tokio::time::timeout(EXIT_GRACE, process.ended()).await;
+        let mut end = Watched::new(process.pidfd().clone(), Direction::In);
+        timeout(EXIT_GRACE, poll_fn(|cx| end.poll_ready(cx))).await;
         process.kill();
-        let _ = process.ended().await;
+        poll_fn(|cx| end.poll_ready(cx)).await;
         (process.id(), process.reap())
     }
 }
@@ -326,10 +322,9 @@ async fn meet(
     let mut words = recipe.fork_server_setup();
     ForkServerProcess::put_first_request(&mut words, role, fds);
     let mut connection = ChildConnection::begin(socket.into(), words)?;
-    tokio::select! {
-        outcome = connection.establish(recipe.max_frame_length) => outcome?,
-        () = tokio::time::sleep(recipe.spawn_timeout) => return Err(StartError::TimedOut(recipe.spawn_timeout)),
-    }
+    let limit = recipe.spawn_timeout;
+    let established = timeout(limit, connection.establish(recipe.max_frame_length)).await;
+    established.unwrap_or(Err(StartError::TimedOut(limit)))?;
     Ok(connection)
 }
 

@@ -72,8 +72,7 @@ impl Starter {
                 let process = recipe.execute(Role::Worker, fds).await?;
                 // Not before there is a pidfd: a process that ended by then could not be watched.
                 let connection = begin(ours)?;
-                let child = Child::new(process, None).map_err(failed("watch a process"))?;
-                (child, connection)
+                (Child::new(process, None), connection)
             }
             Self::Fork(server) => {
                 let output = [ends.stdout, ends.stderr].map(Descriptor::from);

@@ -7,7 +7,6 @@ use std::os::unix::ffi::OsStringExt as _;
 pub(crate) use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 pub(crate) use std::os::unix::net::UnixStream as Socket;
 pub(crate) use tokio::io::unix::AsyncFd;
-pub(crate) use tokio::net::UnixStream as AsyncSocket;
 pub(crate) use tokio::net::unix::pipe::Receiver as AsyncPipe;
 
 use super::call::{Call as _, named};
@@ -27,11 +26,6 @@ pub(crate) fn pipe_to_child() -> io::Result<(OwnedFd, PipeWriter)> {
 /// The error for a descriptor over the limit of this process.
 pub(crate) fn too_many_descriptors() -> io::Error {
     named("recvmsg", rustix::io::Errno::MFILE.into())
-}
-
-/// Lets tokio drive a socket that does not block.
-pub(crate) fn drive_socket(socket: Socket) -> io::Result<AsyncSocket> {
-    AsyncSocket::from_std(socket).of_call("epoll_ctl")
 }
 
 /// Text of the system from the bytes that

@@ -15,6 +15,7 @@ mod packet;
 mod print;
 mod process;
 mod readiness;
+mod register;
 mod reserve;
 mod segment;
 mod signal;
@@ -30,8 +31,8 @@ pub(crate) use fork::{
 };
 pub(crate) use growing::{give_back, growing_file, lengthen};
 pub(crate) use handles::{
-    AsFd, AsRawFd, AsyncFd, AsyncPipe, AsyncSocket, BorrowedFd, OwnedFd, RawFd, Socket,
-    drive_socket, os_string, pipe_from_child, pipe_to_child, too_many_descriptors,
+    AsFd, AsRawFd, AsyncFd, AsyncPipe, BorrowedFd, OwnedFd, RawFd, Socket, os_string,
+    pipe_from_child, pipe_to_child, too_many_descriptors,
 };
 pub(crate) use identity::{ProcessIdentity, home};
 pub(crate) use image::{build_identity, in_executable};
@@ -52,11 +53,12 @@ pub(crate) use process::{
     own_executable, reap_if_ended, reap_orphans_of, resident_memory, signal_name,
 };
 pub(crate) use readiness::{Direction, Readiness, wait_ready};
+pub(crate) use register::{StableFd, probe_events, register};
 pub(crate) use segment::SegmentName;
 pub(crate) use signal::{reset_signals, restore_signals};
 pub(crate) use socket::{
     MOST_FDS, bytes_waiting, end_sending, is_hangup, pipe, read_more, read_now, read_onto,
-    receive_with_fds, send_with_fds, socket_pair, watch_output, watch_pipe, watch_room,
+    receive_with_fds, send_with_fds, socket_pair, watch_output,
 };
 pub(crate) use stdio::{become_child, is_variable, settle_forked, settle_surroundings};
 pub(crate) use watch::{WakeFd, end_with, parent, wait_for_parents_end, wait_readable, watched};
