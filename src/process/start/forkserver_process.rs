@@ -1,6 +1,7 @@
 //! The parent's end of a fork server: sends requests, and matches the answers to the requests.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -162,7 +163,9 @@ impl ForkServerProcess {
         let answered = answered.await;
         if matches!(answered, Err(NoAnswer::Gone)) {
             drop(self.take_process()); // Waited for now, rather than when the next one is needed.
-            let _ = sys::readable(&*self.pidfd).await; // Then its orphans have another parent.
+            // Once it has ended, its orphans have another parent.
+            let mut end = Watched::new(self.pidfd.clone(), Direction::In);
+            poll_fn(|cx| end.poll_ready(cx)).await;
         }
         answered.ok()
     }

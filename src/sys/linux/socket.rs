@@ -32,7 +32,7 @@ pub(crate) fn pipe() -> io::Result<(PipeReader, OwnedFd)> {
 
 /// Makes reading from a pipe fail rather than block. The other end stays as it is.
 pub(crate) fn never_wait(pipe: &PipeReader) -> io::Result<()> {
-    Ok(rustix::io::ioctl_fionbio(pipe, true)?)
+    rustix::io::ioctl_fionbio(pipe, true).of_call("ioctl")
 }
 
 /// Whether a failure of a socket says that its other end was closed.

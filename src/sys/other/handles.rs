@@ -161,10 +161,6 @@ pub(crate) fn pipe_to_child() -> io::Result<(OwnedFd, PipeWriter)> {
     Err(unsupported())
 }
 
-pub(crate) fn drive_socket(_: Socket) -> io::Result<AsyncSocket> {
-    Err(unsupported())
-}
-
 pub(crate) fn too_many_descriptors() -> io::Error {
     unsupported()
 }
