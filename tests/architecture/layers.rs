@@ -27,7 +27,9 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("backlog", &["executor"]),
     (
         "thread",
-        &["sys", "panic", "executor", "home", "backlog", "disposal", "observe"],
+        &[
+            "sys", "panic", "executor", "home", "backlog", "disposal", "observe",
+        ],
     ),
     ("axum", &["executor"]),
     ("tower", &["executor", "thread"]),
