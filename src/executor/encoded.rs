@@ -166,17 +166,13 @@ pub(crate) struct EncodedCall {
     pub(crate) expiry: Option<Arc<Alarm>>,
     /// How many workers died when it was the next to begin.
     pub(crate) strikes: u8,
-    /// How many workers were lost while they ran it.
-    pub(crate) losses: u32,
 }
 
 impl EncodedCall {
     /// Takes the next item out as a call of its own, to run once more.
     pub(crate) fn take_for_retry(&mut self) -> Self {
         let owed = self.owed.take_for_retry();
-        let mut again = self.with(owed);
-        again.losses += 1;
-        again
+        self.with(owed)
     }
 
     /// Splits off the items from `at` on.
@@ -194,8 +190,14 @@ impl EncodedCall {
             payload: self.payload.clone(),
             expiry: None, // It has left the queue before.
             strikes: 0,
-            losses: self.losses,
         }
+    }
+
+    /// Whether its queue timeout has ended.
+    pub(crate) fn has_expired(&self) -> bool {
+        self.expiry
+            .as_ref()
+            .is_some_and(|expiry| expiry.has_fired())
     }
 
     pub(crate) fn ticket(&self) -> &Ticket {
@@ -316,7 +318,6 @@ impl<P: PromiseEncoded + 'static> Outbound<'_, P> {
             payload,
             expiry: None,
             strikes: 0,
-            losses: 0,
         });
     }
 }

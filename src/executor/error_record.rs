@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::de::{Deserialize, Deserializer, Error};
 use serde::ser::{Serialize, Serializer};
 
-use super::error::{Cause, Death, InitFailure, Rejection, TaskError};
+use super::error::{Cause, Death, InitFailure, Rejection, Shortfall, TaskError};
 use super::options::TaskName;
 use crate::panic::PanicReport;
 use crate::record::record;
@@ -23,6 +23,8 @@ struct TaskErrorRecord {
     panic: Option<PanicReport>,
     death: Option<Death>,
     broken: bool,
+    ready: Option<usize>,
+    wanted: Option<usize>,
 }
 
 record!(TaskErrorRecord as "TaskError" {
@@ -36,6 +38,8 @@ record!(TaskErrorRecord as "TaskError" {
     panic = None,
     death = None,
     broken = false,
+    ready = None,
+    wanted = None,
 });
 
 record!(Death as "WorkerDeath" {
@@ -98,6 +102,8 @@ impl From<&TaskError> for TaskErrorRecord {
                 panic: failure.panic,
                 death: failure.death,
                 broken: failure.broken,
+                ready: failure.shortfall.map(|shortfall| shortfall.ready),
+                wanted: failure.shortfall.map(|shortfall| shortfall.wanted),
                 ..record
             },
         }
@@ -156,6 +162,8 @@ impl TaskErrorRecord {
                 panic: self.panic,
                 death: self.death,
                 broken: self.broken,
+                shortfall: (self.ready.zip(self.wanted))
+                    .map(|(ready, wanted)| Shortfall { ready, wanted }),
             }),
             unknown => return Err(E::unknown_variant(unknown, KINDS)),
         };
@@ -211,6 +219,10 @@ mod tests {
             panic: Some(panic()),
             death: Some(death()),
             broken: true,
+            shortfall: Some(Shortfall {
+                ready: 2,
+                wanted: 4,
+            }),
         }
     }
 

@@ -53,14 +53,21 @@ pub struct AbortHandle(Arc<dyn Abort>);
 pub(crate) struct OutcomeCell<T> {
     ticket: Ticket,
     state: Mutex<CellState<T>>,
-    reports: Reports,
 }
 
 struct CellState<T> {
     outcome: CellOutcome<T>,
     waker: Option<Waker>,
-    /// One pointer, since few handles have any.
-    callbacks: Option<Box<Callbacks>>,
+    /// One pointer, since few tasks have any.
+    extras: Option<Box<CellExtras>>,
+}
+
+/// What follows a task beside its outcome.
+#[derive(Default)]
+struct CellExtras {
+    callbacks: Callbacks,
+    /// Its progress reports.
+    reports: Option<Reports>,
 }
 
 type Callbacks = VecDeque<Box<dyn FnOnce() + Send>>;
@@ -79,12 +86,11 @@ impl<T> OutcomeCell<T> {
         let state = CellState {
             outcome: CellOutcome::Pending,
             waker: None,
-            callbacks: None,
+            extras: None,
         };
         Self {
             ticket,
             state: Mutex::new(state),
-            reports: Reports::default(),
         }
     }
 
@@ -121,13 +127,19 @@ impl<T> OutcomeCell<T> {
             state.outcome = CellOutcome::Taken;
         }
         let waker = state.waker.take();
-        let callbacks = state.callbacks.take();
+        let extras = state.extras.as_mut().map(|extras| {
+            let callbacks = std::mem::take(&mut extras.callbacks);
+            (extras.reports.clone(), callbacks)
+        });
         drop(state); // User code runs below: wakers and callbacks may use this handle.
-        self.reports.end();
+        let (reports, callbacks) = extras.unwrap_or_default();
+        if let Some(reports) = reports {
+            reports.end();
+        }
         if let Some(waker) = waker {
             waker.wake();
         }
-        for callback in callbacks.into_iter().flat_map(|callbacks| *callbacks) {
+        for callback in callbacks {
             panic::contain_panic(callback);
         }
     }
@@ -163,6 +175,13 @@ impl<T> OutcomeCell<T> {
         !matches!(state.outcome, CellOutcome::Pending | CellOutcome::Unwanted)
     }
 
+    /// The progress reports, which exist from the first use on. Used outside the lock: they wake tasks.
+    fn reports(&self) -> Reports {
+        let mut state = self.lock();
+        let extras = state.extras.get_or_insert_default();
+        extras.reports.get_or_insert_default().clone()
+    }
+
     fn lock(&self) -> MutexGuard<'_, CellState<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -190,7 +209,7 @@ impl<T: Send> Wanted for OutcomeCell<T> {
 
     fn report(&self, _: u64, done: u64, total: u64) {
         if !self.ticket.is_closed() {
-            self.reports.put(done, total);
+            self.reports().put(done, total);
         }
     }
 }
@@ -278,8 +297,8 @@ impl<T> JoinHandle<T> {
     pub fn on_done(&self, callback: impl FnOnce() + Send + 'static) {
         let mut state = self.cell.lock();
         if let CellOutcome::Pending = state.outcome {
-            let callbacks = state.callbacks.get_or_insert_default();
-            callbacks.push_back(Box::new(callback));
+            let extras = state.extras.get_or_insert_default();
+            extras.callbacks.push_back(Box::new(callback));
         } else {
             drop(state);
             panic::contain_panic(callback);
@@ -305,10 +324,11 @@ impl<T> JoinHandle<T> {
     /// # Ok(()) }
     /// ```
     pub fn progress(&self) -> ProgressStream {
-        let stream = self.cell.reports.watch();
-        // An outcome from before the first `watch` found no reports to end; a later one ends them.
+        let reports = self.cell.reports();
+        let stream = reports.watch();
+        // An outcome that was put in before there were reports found none to end; a later one ends them.
         if self.cell.is_finished() {
-            self.cell.reports.end();
+            reports.end();
         }
         stream
     }

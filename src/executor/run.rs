@@ -12,7 +12,7 @@ use super::error::Cause;
 use super::mapper::Mapper;
 use super::promise::{Owed, Promise, PromiseOf, Ticket};
 use crate::disposal;
-use crate::observe::Raised;
+use crate::observe::RunningCount;
 use crate::panic;
 
 /// The thread that runs a job.
@@ -45,7 +45,7 @@ pub(super) struct ItemRunner<'a, P> {
     /// The context of the running item, reused from one to the next.
     context: Option<Context>,
     pub(super) tally: Tally,
-    _running: Raised,
+    _running: RunningCount,
 }
 
 impl<'a, P: Promise + 'static> ItemRunner<'a, P> {

@@ -16,7 +16,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("disposal", &["panic"]),
     ("observe", &["wire"]),
     ("sync", &[]),
-    ("wire", &["sys", "panic"]),
+    ("wire", &["record", "sys", "panic"]),
     ("function", &["sys", "panic", "wire"]),
     (
         "executor",
