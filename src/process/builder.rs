@@ -286,7 +286,9 @@ impl ProcessPoolBuilder {
         self
     }
 
-    /// Sets a variable in the environment of the workers. The other variables are those of this process.
+    /// Sets a variable in the environment of the workers. The other variables are those that this process has
+    /// when a worker starts. A variable that a [`preload`](Self::preload) sets stays, unless this process
+    /// changes the same variable later.
     pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.env.push((name.into(), value.into()));
         self
@@ -298,13 +300,16 @@ impl ProcessPoolBuilder {
         self
     }
 
-    /// The working directory of the workers. Default: that of this process when a worker starts.
+    /// The working directory of the workers. A relative one begins at the working directory that this process
+    /// has when a worker starts. Default: that directory itself. A directory that a [`preload`](Self::preload)
+    /// enters stays, unless this process enters another one later.
     pub fn current_dir(mut self, folder: impl Into<PathBuf>) -> Self {
         self.current_dir = Some(folder.into());
         self
     }
 
-    /// Limits for each worker: memory, processor time, descriptors. Default: the limits of this process.
+    /// Limits for each worker: memory, processor time, descriptors. Default: the limits that this process has
+    /// when it starts the worker, or the fork server of the pool.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self

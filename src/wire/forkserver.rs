@@ -22,9 +22,18 @@ pub(crate) const LONGEST: usize = 128 * 1024;
 /// A request of the parent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ToForkServer {
-    /// Fork a process. Its socket, stdout and stderr travel beside it, and, for a process that runs one
-    /// function, a pipe: the fork server reaps it unasked and writes the exit status there.
-    Fork { request: u64, role: Role },
+    /// Fork a process. Descriptors travel beside it:
+    /// - the socket, stdout and stderr of the process;
+    /// - for a process that runs one function, a pipe: the fork server reaps it unasked and writes the exit
+    ///   status there;
+    /// - if it changes variables, the file with their [changes](super::surroundings);
+    /// - if it changes its folder, that folder.
+    Fork {
+        request: u64,
+        role: Role,
+        changes_variables: bool,
+        changes_folder: bool,
+    },
     /// Reap a worker when it ends, and send its exit status.
     Reap { pid: u32 },
 }
@@ -52,9 +61,16 @@ pub(crate) enum FromForkServer {
 impl ToForkServer {
     pub(crate) fn put(self, out: &mut Chain) {
         match self {
-            Self::Fork { request, role } => put(out, tag::FORK, &Chain::new(), |out| {
+            Self::Fork {
+                request,
+                role,
+                changes_variables,
+                changes_folder,
+            } => put(out, tag::FORK, &Chain::new(), |out| {
                 out.put_u64_le(request);
                 out.put_u8(role as u8);
+                out.put_u8(u8::from(changes_variables));
+                out.put_u8(u8::from(changes_folder));
             }),
             Self::Reap { pid } => put(out, tag::REAP, &Chain::new(), |out| out.put_u32_le(pid)),
         }
@@ -65,6 +81,8 @@ impl ToForkServer {
             tag::FORK => Some(Self::Fork {
                 request: frame.u64()?,
                 role: Role::of_byte(frame.u8()?)?,
+                changes_variables: frame.u8()? == 1,
+                changes_folder: frame.u8()? == 1,
             }),
             tag::REAP => Some(Self::Reap { pid: frame.u32()? }),
             _ => None,

@@ -2,9 +2,7 @@
 //! outcome, in a file in memory. The process never waits for a reader, and its parent can read the
 //! outcome at any time after the process ends.
 
-use std::ffi::OsString;
 use std::io;
-use std::path::PathBuf;
 
 use bytes::BufMut as _;
 
@@ -23,9 +21,6 @@ pub(crate) struct ProcessSetup {
     /// It ends when the process that started it ends.
     pub(crate) is_daemon: bool,
     pub(crate) has_stdin: bool,
-    /// Its environment, if it does not inherit one.
-    pub(crate) environment: Option<Vec<(OsString, OsString)>>,
-    pub(crate) folder: Option<PathBuf>,
     pub(crate) limits: Vec<(Limit, i64)>,
     pub(crate) function: FunctionOffset,
     /// How many descriptors came for the arguments.
@@ -43,16 +38,6 @@ impl ProcessSetup {
         put(out, TAG, args, |out| {
             out.put_u8(u8::from(self.is_daemon));
             out.put_u8(u8::from(self.has_stdin));
-            out.put_u8(u8::from(self.environment.is_some()));
-            let variables = self.environment.as_deref().unwrap_or_default();
-            out.put_u32_le(variables.len() as u32);
-            for (name, value) in variables {
-                put_bytes(out, name.as_encoded_bytes());
-                put_bytes(out, value.as_encoded_bytes());
-            }
-            out.put_u8(u8::from(self.folder.is_some()));
-            let folder = self.folder.as_deref().unwrap_or("".as_ref());
-            put_bytes(out, folder.as_os_str().as_encoded_bytes());
             put_limits(out, &self.limits);
             put_function(out, self.function);
             out.put_u32_le(self.descriptors);
@@ -66,34 +51,15 @@ impl ProcessSetup {
         }
         let is_daemon = frame.u8()? == 1;
         let has_stdin = frame.u8()? == 1;
-        let has_environment = frame.u8()? == 1;
-        let mut variables = Vec::new();
-        for _ in 0..frame.u32()? {
-            variables.push((get_bytes(&mut frame)?, get_bytes(&mut frame)?));
-        }
-        let has_folder = frame.u8()? == 1;
-        let folder = PathBuf::from(get_bytes(&mut frame)?);
         let process_setup = Self {
             is_daemon,
             has_stdin,
-            environment: has_environment.then_some(variables),
-            folder: has_folder.then_some(folder),
             limits: get_limits(&mut frame)?,
             function: get_function(&mut frame)?,
             descriptors: frame.u32()?,
         };
         Some((process_setup, frame))
     }
-}
-
-fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
-    out.put_u32_le(bytes.len() as u32);
-    out.put_slice(bytes);
-}
-
-fn get_bytes(frame: &mut Reader) -> Option<OsString> {
-    let len = frame.u32()? as usize;
-    Some(sys::os_string(frame.take(len)?.to_vec()))
 }
 
 /// The file with the outcome of a process: a length, then a status and the value, or what replaces the

@@ -17,6 +17,7 @@ use crate::sys::{self, AsFd as _, Forked, OwnedFd, Socket};
 use crate::wire::descriptors::Descriptor;
 use crate::wire::forkserver::{FromForkServer, LONGEST, ToForkServer};
 use crate::wire::message::{self, Role};
+use crate::wire::surroundings::VariableChanges;
 use crate::wire::{Chain, Reader};
 
 /// The pause before it tries again to reap a worker that has ended.
@@ -106,8 +107,14 @@ impl ForkServerLoop {
                 return Ok(None);
             };
             match ToForkServer::parse(frame) {
-                Some(ToForkServer::Fork { request, role }) => {
-                    if let Some(socket) = self.fork(request, role)? {
+                Some(ToForkServer::Fork {
+                    request,
+                    role,
+                    changes_variables,
+                    changes_folder,
+                }) => {
+                    let change = (changes_variables, changes_folder);
+                    if let Some(socket) = self.fork(request, role, change)? {
                         return Ok(Some((role, socket)));
                     }
                 }
@@ -157,27 +164,44 @@ impl ForkServerLoop {
     }
 
     /// Forks. Returns `None` in this process, and the socket in the new one.
-    fn fork(&mut self, request: u64, role: Role) -> io::Result<Option<Socket>> {
+    fn fork(
+        &mut self,
+        request: u64,
+        role: Role,
+        (changes_variables, changes_folder): (bool, bool),
+    ) -> io::Result<Option<Socket>> {
         let mut fds = self.inlet.fds.drain(..);
         let streams = (fds.next(), fds.next(), fds.next());
-        let told_at = fds.next().map(File::from);
+        let is_runner = role == Role::Runner;
+        let [told_at, variables, folder] = [is_runner, changes_variables, changes_folder]
+            .map(|is_there| is_there.then(|| fds.next().ok_or(())).transpose());
         drop(fds);
-        let (socket, stdout, stderr) = match streams {
-            (Some(socket), Some(stdout), Some(stderr))
-                if told_at.is_some() == (role == Role::Runner) =>
-            {
-                (socket, stdout, stderr)
-            }
-            _ => {
-                // Without a free descriptor here, the system drops those that arrive.
-                let reason = "the process that forks others has too many open files";
-                self.refuse(request, reason.to_owned())?;
-                return Ok(None);
-            }
-        };
+        let (socket, stdout, stderr, told_at, variables, folder) =
+            match (streams, told_at, variables, folder) {
+                (
+                    (Some(socket), Some(stdout), Some(stderr)),
+                    Ok(told_at),
+                    Ok(variables),
+                    Ok(folder),
+                ) => (
+                    socket,
+                    stdout,
+                    stderr,
+                    told_at.map(File::from),
+                    variables,
+                    folder,
+                ),
+                _ => {
+                    // Without a free descriptor here, the system drops those that arrive.
+                    let reason = "the process that forks others has too many open files";
+                    self.refuse(request, reason.to_owned())?;
+                    return Ok(None);
+                }
+            };
         match sys::fork() {
             Ok(Forked::Child) => {
                 sys::set_output(stdout, stderr)?;
+                change_surroundings(variables, folder)?;
                 Ok(Some(Socket::from(socket)))
             }
             Ok(Forked::Parent(pid)) => {
@@ -260,6 +284,15 @@ impl ForkServerLoop {
         put(&mut out);
         self.inlet.say(&mut out)
     }
+}
+
+/// Changes what the parent has changed since the fork server started.
+fn change_surroundings(variables: Option<OwnedFd>, folder: Option<OwnedFd>) -> io::Result<()> {
+    if let Some(file) = variables {
+        let changes = VariableChanges::from_file(&file)?;
+        sys::change_variables(&changes.removed, &changes.set)?;
+    }
+    folder.map_or(Ok(()), sys::enter_folder)
 }
 
 /// Refuses to fork while there is another thread: it would be missing in the worker, and its locks would

@@ -66,13 +66,6 @@ fn prepare(
     }
     let beside = inlet.take_descriptors(process_setup.descriptors);
     let beside = beside.map_err(told)?;
-    settle(process_setup).map_err(|error| {
-        let folder = process_setup.folder.as_deref().unwrap_or("".as_ref());
-        Ok(format!(
-            "the system refused to start a process in {}: {error}",
-            folder.display()
-        ))
-    })?;
     limit(&process_setup.limits)?;
     sys::restore_interrupts();
     let entry = find(process_setup.function).map_err(told)?;
@@ -90,13 +83,6 @@ fn prepare(
         beside,
         outcome_file: outcome_file.into(),
     })
-}
-
-fn settle(process_setup: &ProcessSetup) -> io::Result<()> {
-    let variables = process_setup.environment.as_deref();
-    let is_whole = variables.is_some();
-    let folder = process_setup.folder.as_deref();
-    sys::settle_surroundings(is_whole, variables.unwrap_or_default(), folder)
 }
 
 impl Ready {

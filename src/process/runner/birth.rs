@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::{GRACE, ProcessState, RunningProcess};
 use crate::executor::error::InitFailure;
 use crate::process::ServeForked;
-use crate::process::start::{ChildConnection, ForkServer, MOST_FORK_SERVERS, Recipe, StartError};
+use crate::process::start::{
+    ChildConnection, ForkServer, MOST_FORK_SERVERS, Recipe, StartError, Surroundings,
+};
 use crate::process::verdict::init_failure;
 use crate::sys::{self, ChildProcess, Forked, OwnedFd, RawFd};
 use crate::wire::Chain;
@@ -51,6 +53,7 @@ pub(super) async fn execute(
 /// Lets the fork server of this program fork it.
 pub(super) async fn fork_at_server(
     recipe: &Arc<Recipe>,
+    surroundings: &Surroundings,
     [stdout, stderr]: OutputPipes,
     words: impl Fn() -> Chain,
 ) -> Result<Born, StartError> {
@@ -62,7 +65,7 @@ pub(super) async fn fork_at_server(
         let mut fds = vec![Descriptor::from(theirs)];
         fds.extend_from_slice(&output);
         fds.push(told_at.into());
-        if let Some(process) = server.run(recipe, fds).await? {
+        if let Some(process) = server.run(recipe, surroundings, fds).await? {
             return Ok(Born {
                 process,
                 // Only once this process has it: otherwise it could run the function although no one wants it
@@ -93,11 +96,13 @@ fn fork_server() -> Arc<ForkServer> {
 /// fork closes: with its parent's ends of its own pipes open, it would never see their end.
 pub(super) fn fork_here(
     serve: ServeForked,
+    surroundings: &Surroundings,
     not_theirs: &[RawFd],
     [stdout, stderr]: OutputPipes,
     words: impl Fn() -> Chain,
 ) -> Result<Born, StartError> {
     let refused = StartError::system;
+    surroundings.check()?;
     let (ours, theirs) = socket_pair()?;
     let theirs = sys::above_standard_streams(theirs).map_err(refused("move a socket"))?;
     let parent = sys::open_child(std::process::id()).and_then(sys::above_standard_streams);
@@ -107,8 +112,9 @@ pub(super) fn fork_here(
         Forked::Child => {
             drop(ours);
             sys::abandon(not_theirs);
-            let settled =
-                sys::settle_forked(false, &[], None).and_then(|()| sys::set_output(stdout, stderr));
+            let folder = surroundings.current_dir.as_deref();
+            let settled = sys::settle_forked(surroundings.env_clear, &surroundings.env, folder)
+                .and_then(|()| sys::set_output(stdout, stderr));
             let socket = settled.map(|()| theirs.into());
             serve(Role::Runner, socket, Some(parent))
         }

@@ -55,7 +55,7 @@ impl Refusal {
 impl StartOrder {
     /// Starts the process, and waits until it is about to run the function. If this is dropped earlier, the
     /// process is killed.
-    pub(crate) async fn start(mut self) -> Result<Arc<RunningProcess>, Refusal> {
+    pub(crate) async fn start(self) -> Result<Arc<RunningProcess>, Refusal> {
         let not_initialized = BuildError(BuildFailure::NotInitialized);
         let serve = workers_allowed().ok_or(Refusal::Build(not_initialized))?;
         let outcome_file =
@@ -80,8 +80,13 @@ impl StartOrder {
             process_setup.put(&mut out, &args);
             out
         };
+        let (executed, forked) = match self.start_method {
+            StartMethod::Spawn => (self.surroundings, Surroundings::default()),
+            // Its fork server has those of the program.
+            _ => (Surroundings::default(), self.surroundings),
+        };
         let recipe = Arc::new(Recipe {
-            surroundings: self.surroundings,
+            surroundings: executed,
             preload: None,
             initializer: None,
             limits: Vec::new(),
@@ -92,8 +97,8 @@ impl StartOrder {
         let output = [self.stdout, self.stderr];
         let born = match self.start_method {
             StartMethod::Spawn => birth::execute(&recipe, output, words).await,
-            StartMethod::ForkServer => birth::fork_at_server(&recipe, output, words).await,
-            StartMethod::Fork => birth::fork_here(serve, &not_theirs, output, words),
+            StartMethod::ForkServer => birth::fork_at_server(&recipe, &forked, output, words).await,
+            StartMethod::Fork => birth::fork_here(serve, &forked, &not_theirs, output, words),
         };
         let is_fork = self.start_method == StartMethod::Fork;
         let Born {
@@ -113,24 +118,11 @@ impl StartOrder {
         }
     }
 
-    /// The setup of the process. What is left of `surroundings` is what it is executed with.
-    fn process_setup(&mut self) -> Result<ProcessSetup, Refusal> {
-        let (environment, folder) = match self.start_method {
-            StartMethod::Spawn => (None, None),
-            // It is forked from a process that may have been started long ago.
-            _ => {
-                let resolved = std::mem::take(&mut self.surroundings).resolve();
-                let (variables, folder) =
-                    resolved.map_err(Refusal::system("find the current folder"))?;
-                (Some(variables), folder)
-            }
-        };
+    fn process_setup(&self) -> Result<ProcessSetup, Refusal> {
         let (function, args) = &self.call;
         Ok(ProcessSetup {
             is_daemon: self.is_daemon,
             has_stdin: self.stdin.is_some(),
-            environment,
-            folder,
             limits: self.limits.check().map_err(Refusal::Build)?,
             function: *function,
             descriptors: args.descriptors().len() as u32, // There are few.

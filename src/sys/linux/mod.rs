@@ -1,5 +1,6 @@
 mod copy;
 mod edges;
+mod folder;
 mod fork;
 mod growing;
 mod handles;
@@ -24,6 +25,7 @@ mod watch;
 pub(crate) use edges::{
     BlockingEdges, Edges, await_readable, eventfd, is_readable, readable, signal, silence,
 };
+pub(crate) use folder::{FolderIdentity, current_folder, enter_folder, open_folder};
 pub(crate) use fork::{Forked, abandon, exit_forked, fork, generation, other_threads};
 pub(crate) use growing::{give_back, growing_file, lengthen};
 pub(crate) use handles::{
@@ -54,7 +56,7 @@ pub(crate) use socket::{
     MOST_FDS, bytes_waiting, end_sending, is_hangup, pipe, read_more, read_now, read_onto,
     receive_with_fds, send_with_fds, socket_pair, watch_output, watch_pipe, watch_room,
 };
-pub(crate) use stdio::{become_child, is_variable, settle_forked, settle_surroundings};
+pub(crate) use stdio::{become_child, change_variables, is_variable, settle_forked};
 pub(crate) use watch::{WakeFd, end_with, parent, wait_for_parents_end, wait_readable, watched};
 
 /// An error where this crate cannot start processes. Here it can.

@@ -50,25 +50,33 @@ pub(crate) fn settle_forked(
     rustix::stdio::dup2_stdout(own_stream(&io::stderr())?)?;
     reset_signals();
     settle_signals();
-    settle_surroundings(clear, variables, folder)
+    let removed = clear.then(std::env::vars_os).into_iter().flatten();
+    let removed: Vec<_> = removed.map(|(name, _)| name).collect();
+    change_variables(&removed, variables)?;
+    folder.map_or(Ok(()), std::env::set_current_dir)
 }
 
-/// Changes the environment and the folder of a process that was forked, and has one thread.
-pub(crate) fn settle_surroundings(
-    clear: bool,
-    variables: &[(OsString, OsString)],
-    folder: Option<&Path>,
+/// Changes the environment of a process that was forked, and has one thread.
+pub(crate) fn change_variables(
+    removed: &[OsString],
+    set: &[(OsString, OsString)],
 ) -> io::Result<()> {
-    let unwanted = std::env::vars_os().filter(|(name, _)| clear && is_variable(name));
-    for (name, _) in unwanted {
+    for name in removed.iter().filter(|name| is_variable(name)) {
         // SAFETY: there is no other thread that could use the environment.
         unsafe { std::env::remove_var(name) };
     }
-    for (name, value) in variables.iter().filter(|(name, _)| is_variable(name)) {
+    for (name, value) in set.iter().filter(|(name, _)| is_variable(name)) {
+        if value.as_bytes().contains(&0) {
+            let what = format!(
+                "the value of the environment variable {} contains a NUL",
+                name.display()
+            );
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+        }
         // SAFETY: as above.
         unsafe { std::env::set_var(name, value) };
     }
-    folder.map_or(Ok(()), std::env::set_current_dir)
+    Ok(())
 }
 
 /// Whether a variable can have that name. Others may still be found in an environment.

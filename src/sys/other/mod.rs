@@ -38,8 +38,9 @@ pub(crate) use socket::{
     receive_with_fds, send_with_fds, socket_pair, watch_output, watch_pipe, watch_room,
 };
 pub(crate) use stdio::{
-    above_standard_streams, become_child, flush_stdout, is_variable, nowhere, own_descriptor,
-    own_stream, set_input, set_output, settle_forked, settle_surroundings, write_in_one,
+    FolderIdentity, above_standard_streams, become_child, change_variables, current_folder,
+    enter_folder, flush_stdout, is_variable, nowhere, open_folder, own_descriptor, own_stream,
+    set_input, set_output, settle_forked, write_in_one,
 };
 pub(crate) use wait::{
     BlockingEdges, Direction, Edges, Readiness, WakeFd, await_readable, end_with, eventfd,

@@ -20,11 +20,22 @@ pub(crate) fn settle_forked(
     Err(unsupported())
 }
 
-pub(crate) fn settle_surroundings(
-    _: bool,
-    _: &[(OsString, OsString)],
-    _: Option<&Path>,
-) -> io::Result<()> {
+pub(crate) fn change_variables(_: &[OsString], _: &[(OsString, OsString)]) -> io::Result<()> {
+    Err(unsupported())
+}
+
+/// A directory that another process could enter.
+pub(crate) type FolderIdentity = u64;
+
+pub(crate) fn current_folder() -> Option<FolderIdentity> {
+    None
+}
+
+pub(crate) fn open_folder(_: &Path) -> io::Result<OwnedFd> {
+    Err(unsupported())
+}
+
+pub(crate) fn enter_folder(_: OwnedFd) -> io::Result<()> {
     Err(unsupported())
 }
 

@@ -4,22 +4,14 @@ use super::super::frame::{Frames, LARGEST};
 use super::super::outcomes::put_status;
 use super::*;
 
-fn texts() -> impl Strategy<Value = OsString> {
-    prop::collection::vec(1_u8.., 0..20).prop_map(sys::os_string)
-}
-
 fn setups() -> impl Strategy<Value = ProcessSetup> {
-    let environment = prop::option::of(prop::collection::vec((texts(), texts()), 0..5));
-    let folder = prop::option::of(texts().prop_map(PathBuf::from));
     let limits = prop::collection::vec((Just(Limit::CpuTime), any::<i64>()), 0..3);
     let flags = any::<(bool, bool, i64)>();
-    (flags, environment, folder, limits).prop_map(|(flags, environment, folder, limits)| {
+    (flags, limits).prop_map(|(flags, limits)| {
         let (is_daemon, has_stdin, offset) = flags;
         ProcessSetup {
             is_daemon,
             has_stdin,
-            environment,
-            folder,
             limits,
             function: FunctionOffset(offset),
             descriptors: 0,
