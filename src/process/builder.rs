@@ -12,7 +12,7 @@ use super::output::{Outlets, Output};
 use super::pool::{Pool, ProcessPoolConfig};
 use super::start::{ForkServer, Opening, Recipe, Starter, Surroundings};
 use super::supervisor;
-use super::{ProcessPoolExecutor, workers_allowed};
+use super::{ProcessPoolExecutor, check_functions, workers_allowed};
 use crate::executor::data::Arguments;
 use crate::executor::encoded::encode_initializer;
 use crate::executor::error::{BuildError, BuildFailure};
@@ -335,13 +335,15 @@ impl ProcessPoolBuilder {
     /// `is_not_initialized()` if [`init`](crate::init) was not called; `is_invalid_setting()` if a number is
     /// out of range, if the arguments of an initializer or a preload cannot be encoded, or for a preload with
     /// [`StartMethod::Spawn`]; `is_unsupported()` for [`StartMethod::Fork`] in a process that has more than one
-    /// thread or cannot be forked.
+    /// thread or cannot be forked, and if this crate is part of a shared library, such as an extension module of
+    /// another language.
     ///
     /// # Platform
     /// Only Linux has worker processes yet. Elsewhere the error is `is_unsupported()` and says what to use
     /// instead: a [`ThreadPoolExecutor`](crate::ThreadPoolExecutor).
     pub fn build(self) -> Result<ProcessPoolExecutor, BuildError> {
         sys::check_processes().map_err(|error| BuildError::unsupported(error.to_string()))?;
+        check_functions()?;
         let Some(serve_forked) = workers_allowed() else {
             return Err(BuildError(BuildFailure::NotInitialized));
         };

@@ -10,7 +10,7 @@ use super::FunctionOffset;
 use super::chain::{Chain, Reader};
 use super::message::{get_function, get_limits, put, put_function, put_limits};
 use super::outcomes::Status;
-use crate::sys::{self, AsRawFd, Limit, OwnedFd, RawFd};
+use crate::sys::{self, AsRawFd, FileIdentity, Limit, OwnedFd, RawFd};
 
 const TAG: u8 = 32;
 
@@ -65,33 +65,40 @@ impl ProcessSetup {
 /// The file with the outcome of a process: a length, then a status and the value, or what replaces the
 /// value. The length is written last, so an outcome with a length is complete.
 #[derive(Debug)]
-pub(crate) struct OutcomeFile(OwnedFd);
+pub(crate) struct OutcomeFile {
+    file: OwnedFd,
+    /// A function may close the descriptor, and open another file, which then has its number.
+    identity: Option<FileIdentity>,
+}
 
 /// The size of the length in bytes.
 const HEAD: u64 = 8;
 
 impl OutcomeFile {
     pub(crate) fn create() -> io::Result<Self> {
-        Ok(Self(sys::above_standard_streams(sys::growing_file()?)?))
+        Ok(sys::above_standard_streams(sys::growing_file()?)?.into())
     }
 
     /// A descriptor for the process that writes the outcome.
     pub(crate) fn share(&self) -> io::Result<OwnedFd> {
-        self.0.try_clone()
+        self.file.try_clone()
     }
 
     /// Writes the outcome. It replaces one that was not written completely.
     pub(crate) fn leave(&self, mut outcome: Chain) -> io::Result<()> {
+        if Some(sys::file_identity(&self.file)?) != self.identity {
+            return Err(sys::closed());
+        }
         let len = outcome.len() as u64;
-        sys::lengthen(&self.0, HEAD + len)?;
+        sys::lengthen(&self.file, HEAD + len)?;
         let mut at = HEAD;
         outcome.write_with(|slices| {
-            let written = sys::write_at(&self.0, slices, at)?;
+            let written = sys::write_at(&self.file, slices, at)?;
             at += written as u64;
             Ok(written)
         })?;
         let head = len.to_le_bytes();
-        let written = sys::write_at(&self.0, &[io::IoSlice::new(&head)], 0)?;
+        let written = sys::write_at(&self.file, &[io::IoSlice::new(&head)], 0)?;
         if written < head.len() {
             return Err(io::ErrorKind::WriteZero.into());
         }
@@ -101,7 +108,7 @@ impl OutcomeFile {
     /// The size of the outcome in bytes. `None` if there is none.
     pub(crate) fn len(&self) -> Option<u64> {
         let mut head = [0; HEAD as usize];
-        sys::read_at(&self.0, &mut head, 0).ok()?;
+        sys::read_at(&self.file, &mut head, 0).ok()?;
         Some(u64::from_le_bytes(head)).filter(|len| *len > 0)
     }
 
@@ -110,11 +117,11 @@ impl OutcomeFile {
         let Some(len) = self.len() else {
             return Ok(None);
         };
-        if len > sys::file_len(&self.0)? - HEAD {
+        if len > sys::file_len(&self.file)? - HEAD {
             return Err(io::ErrorKind::InvalidData.into());
         }
         let mut bytes = Vec::new();
-        sys::read_file(&self.0, (HEAD + len) as usize, &mut bytes)?;
+        sys::read_file(&self.file, (HEAD + len) as usize, &mut bytes)?;
         let mut outcome = Reader::from(bytes);
         let _len = outcome.u64();
         let status = outcome.u8().and_then(Status::of_byte);
@@ -125,13 +132,16 @@ impl OutcomeFile {
 
 impl AsRawFd for OutcomeFile {
     fn as_raw_fd(&self) -> RawFd {
-        self.0.as_raw_fd()
+        self.file.as_raw_fd()
     }
 }
 
 impl From<OwnedFd> for OutcomeFile {
     fn from(fd: OwnedFd) -> Self {
-        Self(fd)
+        Self {
+            identity: sys::file_identity(&fd).ok(),
+            file: fd,
+        }
     }
 }
 

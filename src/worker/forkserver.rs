@@ -5,6 +5,7 @@
 //! parent can kill it by that id. A process that runs one function is reaped unasked: its parent may never
 //! ask.
 
+use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, IoSlice, Write as _};
 use std::time::Duration;
@@ -33,8 +34,9 @@ pub(super) fn serve(socket: Socket, parent: Option<OwnedFd>) -> io::Result<Optio
     };
     let mut fork_server = ForkServerLoop {
         inlet,
-        parent,
+        parent: parent.map(sys::out_of_reach),
         watched: Vec::new(),
+        name: None,
     };
     if !fork_server.get_ready()? {
         return Ok(None);
@@ -50,6 +52,8 @@ struct ForkServerLoop {
     parent: Option<OwnedFd>,
     /// Running processes whose exit status is to be sent.
     watched: Vec<WatchedChild>,
+    /// The name that this process had.
+    name: Option<CString>,
 }
 
 struct WatchedChild {
@@ -72,6 +76,7 @@ impl ForkServerLoop {
         } = met;
         let beside = self.inlet.take_descriptors(setup.descriptors)?;
         let opened = self.preload(setup.initializer, args, beside)?;
+        self.name = sys::name_fork_server();
         sys::reset_signals(); // Once, for all workers: no user code runs here from now on.
         match &opened {
             Ok(()) => message::put_ready(&mut words),
@@ -200,6 +205,9 @@ impl ForkServerLoop {
             };
         match sys::fork() {
             Ok(Forked::Child) => {
+                if let Some(name) = &self.name {
+                    sys::restore_name(name);
+                }
                 sys::set_output(stdout, stderr)?;
                 change_surroundings(variables, folder)?;
                 Ok(Some(Socket::from(socket)))

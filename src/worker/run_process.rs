@@ -3,6 +3,7 @@
 
 use std::io;
 
+use super::closed::unless_closed;
 use super::desk::{call_alone, find};
 use super::inlet::{Inlet, Met, invalid};
 use super::limits::limit;
@@ -76,12 +77,12 @@ fn prepare(
                 "a daemon has to end with its parent, but its descriptor of the parent is missing";
             Ok(text.to_owned())
         })?;
-        sys::end_with(parent).map_err(told)?;
+        sys::end_with(sys::out_of_reach(parent)).map_err(told)?;
     }
     Ok(Ready {
         entry,
         beside,
-        outcome_file: outcome_file.into(),
+        outcome_file: sys::out_of_reach(outcome_file).into(),
     })
 }
 
@@ -100,7 +101,7 @@ impl Ready {
         if !matches!(answer, Answer::Value) {
             outcome = failure_entry(answer);
         }
-        let Err(error) = self.outcome_file.leave(outcome) else {
+        let Err(error) = unless_closed(self.outcome_file.leave(outcome)) else {
             return code;
         };
         let reason = format!("no memory is left for the result: {error}");

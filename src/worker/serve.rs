@@ -23,6 +23,7 @@ use crate::wire::page::Page;
 /// role.
 pub(crate) fn serve_if_child() {
     let Some(prepared) = sys::become_child(MARKER) else {
+        sys::reap_left_children(MARKER);
         return;
     };
     let parent = sys::parent();
@@ -94,8 +95,13 @@ impl WorkerLoop {
         let page = Arc::new(Page::open(memory)?);
         let answers = inlet.fds.pop_front();
         let answers = answers.ok_or_else(|| invalid("the hello came without the pipe"))?;
-        let socket = inlet.socket.try_clone()?;
-        let outbox = WorkerOutbox::open(answers.into(), socket, parent, page.clone())?;
+        let socket = sys::out_of_reach(inlet.socket.try_clone()?.into()).into();
+        let outbox = WorkerOutbox::open(
+            sys::out_of_reach(answers).into(),
+            socket,
+            parent.map(sys::out_of_reach),
+            page.clone(),
+        )?;
         Ok(Self {
             inlet,
             page,

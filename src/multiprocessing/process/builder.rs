@@ -22,7 +22,7 @@ use crate::executor::task::Task;
 use crate::function::assert_stateless;
 use crate::multiprocessing::waiter::may_block;
 use crate::process::runner::{Opening, Refusal, RunningProcess, StartOrder};
-use crate::process::{Limits, StartMethod, Surroundings};
+use crate::process::{Limits, StartMethod, Surroundings, check_functions};
 use crate::sys::{self, AsRawFd};
 
 const SPAWN_TIMEOUT: Duration = Duration::from_secs(30);
@@ -313,6 +313,7 @@ impl ProcessBuilder {
 
     fn check(&self) -> Result<(), BuildError> {
         sys::check_processes().map_err(|error| BuildError::unsupported(error.to_string()))?;
+        check_functions()?;
         for (name, value) in &self.env {
             if !sys::is_variable(name) || value.as_encoded_bytes().contains(&0) {
                 return Err(BuildError::invalid(format!(

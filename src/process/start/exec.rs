@@ -13,7 +13,7 @@ impl Surroundings {
         role: Role,
         [socket, stdout, stderr]: [OwnedFd; 3],
     ) -> Result<ChildProcess, StartError> {
-        let mut command = sys::own_executable();
+        let mut command = sys::own_executable().map_err(|error| self.refused(error))?;
         if self.env_clear {
             command.env_clear();
         }

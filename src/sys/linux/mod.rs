@@ -6,6 +6,7 @@ mod growing;
 mod handles;
 mod identity;
 mod image;
+mod left;
 mod lent;
 mod limits;
 mod memfile;
@@ -14,6 +15,7 @@ mod own;
 mod packet;
 mod print;
 mod process;
+mod reach;
 mod readiness;
 mod reserve;
 mod segment;
@@ -33,9 +35,12 @@ pub(crate) use handles::{
     pipe_from_child, pipe_to_child, too_many_descriptors,
 };
 pub(crate) use identity::{ProcessIdentity, home};
-pub(crate) use image::{build_identity, in_executable};
+pub(crate) use image::{build_identity, in_executable, library_of, own_executable};
+pub(crate) use left::{name_fork_server, reap_left_children, restore_name};
 pub(crate) use lent::Lent;
-pub(crate) use memfile::{file_len, file_of, read_at, read_file, write_at};
+pub(crate) use memfile::{
+    FileIdentity, file_identity, file_len, file_of, read_at, read_file, write_at,
+};
 pub(crate) use memory::{SharedMapping, enlarge, open_gate, wait_at};
 pub(crate) use packet::{
     descriptors_of_next_packet, drop_packet, next_packet, packet_pair, roomy_packet_pair,
@@ -47,8 +52,9 @@ pub(crate) use print::{
 };
 pub(crate) use process::{
     ChildProcess, Exit, end_child, kill_own_group, monotonic_nanos, oom_kills, open_child,
-    own_executable, reap_if_ended, resident_memory, signal_name,
+    reap_if_ended, resident_memory, signal_name,
 };
+pub(crate) use reach::{closed, is_closed, out_of_reach};
 pub(crate) use readiness::{Direction, Readiness, wait_ready};
 pub(crate) use segment::SegmentName;
 pub(crate) use signal::{reset_signals, restore_interrupts};

@@ -16,12 +16,12 @@ mod wait;
 use std::io;
 
 pub(crate) use handles::{
-    AsFd, AsRawFd, AsyncFd, AsyncPipe, AsyncSocket, BorrowedFd, OwnedFd, RawFd, Socket, os_string,
-    pipe_from_child, pipe_to_child, too_many_descriptors,
+    AsFd, AsRawFd, AsyncFd, AsyncPipe, AsyncSocket, BorrowedFd, OwnedFd, RawFd, Socket, closed,
+    is_closed, os_string, out_of_reach, pipe_from_child, pipe_to_child, too_many_descriptors,
 };
 pub(crate) use memory::{
-    Lent, SegmentName, SharedMapping, enlarge, file_len, file_of, give_back, growing_file,
-    lengthen, open_gate, read_at, read_file, wait_at, write_at,
+    FileIdentity, Lent, SegmentName, SharedMapping, enlarge, file_identity, file_len, file_of,
+    give_back, growing_file, lengthen, open_gate, read_at, read_file, wait_at, write_at,
 };
 pub(crate) use packet::{
     descriptors_of_next_packet, drop_packet, next_packet, packet_pair, roomy_packet_pair,
@@ -29,9 +29,10 @@ pub(crate) use packet::{
 };
 pub(crate) use process::{
     ChildProcess, Exit, Forked, ProcessIdentity, abandon, build_identity, end_child, exit_forked,
-    fork, generation, home, in_executable, kill_own_group, monotonic_nanos, oom_kills, open_child,
-    other_threads, own_executable, reap_if_ended, reset_signals, resident_memory,
-    restore_interrupts, signal_name,
+    fork, generation, home, in_executable, kill_own_group, library_of, monotonic_nanos,
+    name_fork_server, oom_kills, open_child, other_threads, own_executable, reap_if_ended,
+    reap_left_children, reset_signals, resident_memory, restore_interrupts, restore_name,
+    signal_name,
 };
 pub(crate) use socket::{
     MOST_FDS, bytes_waiting, end_sending, is_hangup, pipe, read_more, read_now, read_onto,

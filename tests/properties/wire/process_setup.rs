@@ -56,7 +56,7 @@ fn what_is_left_in_whole_is_found_and_nothing_else_is() {
     );
     let theirs = OutcomeFile::from(outcome_file.share().expect("a file"));
     let cut_off = [io::IoSlice::new(b"cut o")];
-    sys::write_at(&theirs.0, &cut_off, HEAD).expect("memory");
+    sys::write_at(&theirs.file, &cut_off, HEAD).expect("memory");
     assert!(
         outcome_file.read().expect("a file").is_none(),
         "a part was left"
@@ -71,7 +71,7 @@ fn what_is_left_in_whole_is_found_and_nothing_else_is() {
 fn a_huge_length_never_allocates() {
     let outcome_file = OutcomeFile::create().expect("memory");
     let length = u64::MAX.to_le_bytes();
-    sys::write_at(&outcome_file.0, &[io::IoSlice::new(&length)], 0).expect("memory");
+    sys::write_at(&outcome_file.file, &[io::IoSlice::new(&length)], 0).expect("memory");
     outcome_file
         .read()
         .expect_err("there is no more than the length");

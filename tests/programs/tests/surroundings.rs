@@ -1,0 +1,111 @@
+//! Programs that start, or contain the crate, in an unusual way.
+
+#![cfg(target_os = "linux")]
+
+use std::ffi::CString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::Mutex;
+
+const TASKS: &str = env!("CARGO_BIN_EXE_tasks");
+
+/// The lines that a command prints.
+fn lines(command: &mut Command) -> Vec<String> {
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = command.output().expect("it starts");
+    let stderr = String::from_utf8_lossy(&stderr);
+    let stdout = String::from_utf8_lossy(&stdout);
+    assert!(status.success(), "{status}\n{stdout}{stderr}");
+    stdout.lines().map(str::to_owned).collect()
+}
+
+/// The dynamic loader of this program.
+fn loader() -> PathBuf {
+    let maps = std::fs::read_to_string("/proc/self/maps").expect("/proc");
+    let paths = maps
+        .lines()
+        .filter_map(|line| line.find('/').map(|at| &line[at..]));
+    let is_loader = |path: &&str| {
+        let name = Path::new(path)
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy();
+        name.starts_with("ld-") && name.contains(".so")
+    };
+    paths.into_iter().find(is_loader).expect("a loader").into()
+}
+
+const RESULTS: [&str; 6] = [
+    "Fork: 256",
+    "Process by Fork: Ok(256)",
+    "Spawn: 256",
+    "Process by Spawn: Ok(256)",
+    "ForkServer: 256",
+    "Process by ForkServer: Ok(256)",
+];
+
+#[test]
+fn a_program_that_is_run_through_the_dynamic_loader_has_workers_by_every_start_method() {
+    assert_eq!(lines(&mut Command::new(TASKS)), RESULTS);
+    assert_eq!(lines(Command::new(loader()).arg(TASKS)), RESULTS);
+    // With options for the loader, and a path that is relative.
+    let (folder, name) = TASKS.rsplit_once('/').expect("a path");
+    let mut command = Command::new(loader());
+    command.args([
+        "--library-path",
+        folder,
+        &format!("./{name}"),
+        "an argument",
+    ]);
+    assert_eq!(lines(command.current_dir(folder)), RESULTS);
+}
+
+#[test]
+fn a_program_that_executes_itself_leaves_no_zombies() {
+    let lines = lines(Command::new(TASKS).arg("again"));
+    assert_eq!(lines, ["Fork: 256", "Spawn: 256", "ForkServer: 256", "[]"]);
+}
+
+fn assert_refused(lines: &[String], library: &str) {
+    assert_eq!(lines.len(), 5, "{lines:#?}");
+    for line in &lines[..3] {
+        assert!(line.contains(": unsupported: "), "{line}");
+        assert!(line.contains(library), "{line}");
+        assert!(line.contains("ThreadPoolExecutor"), "{line}");
+    }
+    assert_eq!(lines[3], "threads: ok");
+    assert!(lines[4].contains(library), "{}", lines[4]);
+}
+
+/// What the extension module has said.
+static SAID: Mutex<String> = Mutex::new(String::new());
+
+#[test]
+#[expect(unsafe_code, reason = "it loads a library, as another language does")]
+fn in_an_extension_module_a_process_pool_is_refused_and_says_why() {
+    extern "C" fn take(text: *const u8, len: usize) {
+        // SAFETY: the module passes a text of that length.
+        let text = unsafe { std::slice::from_raw_parts(text, len) };
+        *SAID.lock().expect("no panic") = String::from_utf8_lossy(text).into_owned();
+    }
+    let mut path = std::env::current_exe().expect("this executable");
+    path.set_file_name("libprograms.so");
+    let path = CString::new(path.into_os_string().into_encoded_bytes()).expect("a path");
+    // SAFETY: the library has no constructors that could do harm.
+    let library = unsafe { libc::dlopen(path.as_ptr(), libc::RTLD_NOW) };
+    assert!(!library.is_null(), "{path:?}");
+    let name = c"programs_what_the_constructors_say";
+    // SAFETY: the library was just loaded.
+    let function = unsafe { libc::dlsym(library, name.as_ptr()) };
+    assert!(!function.is_null());
+    // SAFETY: the function has this type.
+    let function: extern "C" fn(extern "C" fn(*const u8, usize)) =
+        unsafe { std::mem::transmute(function) };
+    function(take);
+    let said = SAID.lock().expect("no panic");
+    let lines: Vec<_> = said.lines().map(str::to_owned).collect();
+    assert_refused(&lines, "libprograms.so");
+}
