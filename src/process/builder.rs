@@ -38,11 +38,15 @@ const SPAWN_TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum StartMethod {
-    /// The executable is started again for each worker. Workers share nothing.
+    /// The executable is started again for each worker. Workers share nothing. It works even if a library starts
+    /// threads before `main`.
     Spawn,
     /// The executable is started once more, as a fork server: a process with one thread that only forks the
     /// workers. What it loads first, by [`preload`](ProcessPoolBuilder::preload), all workers have, and share
     /// until one writes to it. If the fork server dies, another one replaces it.
+    ///
+    /// If a library starts threads before `main`, the fork server has them too. It forks beside the background thread
+    /// of jemalloc, which is prepared for that. Any other thread is an error with its name.
     #[default]
     ForkServer,
     /// [`build`](ProcessPoolBuilder::build) forks the calling process, and that fork forks the workers. They
@@ -425,7 +429,7 @@ impl ProcessPoolBuilder {
 fn refused_fork(error: &io::Error) -> BuildError {
     let what = format!(
         "StartMethod::Fork cannot be used here: {error}; build the pool before the runtime and all other \
-         threads, or use StartMethod::ForkServer"
+         threads, or use StartMethod::ForkServer; if a library starts them before main, use StartMethod::Spawn"
     );
     BuildError::unsupported(what)
 }

@@ -93,14 +93,28 @@ impl ForkServerLoop {
         args: Reader,
         beside: Vec<Descriptor>,
     ) -> io::Result<Opened> {
-        if function.is_none() {
-            return Ok(check_threads());
+        let early = check_threads(|others| {
+            format!(
+                "threads run already in the process that forks others ({others}), and it cannot be forked safely \
+                 beside them; call concurrent_futures::init() first in main; if a library starts them before main, \
+                 use StartMethod::Spawn"
+            )
+        });
+        if function.is_none() || early.is_err() {
+            return Ok(early);
         }
         let parent = self.parent.as_ref();
         let preloaded = sys::watched(&self.inlet.socket, parent, || {
             run_initializer("preload", function, args, beside)
         })?;
-        Ok(preloaded.and_then(|()| check_threads()))
+        Ok(preloaded.and_then(|()| {
+            check_threads(|others| {
+                format!(
+                    "the preload left threads running ({others}), and a process with other threads cannot be forked \
+                     safely; start them in the initializer, which runs in each worker"
+                )
+            })
+        }))
     }
 
     fn run(mut self) -> io::Result<Option<ForkedProcess>> {
@@ -305,14 +319,10 @@ fn change_surroundings(variables: Option<OwnedFd>, folder: Option<OwnedFd>) -> i
 
 /// Refuses to fork while there is another thread: it would be missing in the worker, and its locks would
 /// stay locked.
-fn check_threads() -> Opened {
-    let others = sys::other_threads().map_err(|error| Ok(error.to_string()))?;
+fn check_threads(refusal: impl FnOnce(String) -> String) -> Opened {
+    let others = sys::lasting_threads().map_err(|error| Ok(error.to_string()))?;
     if others.is_empty() {
         return Ok(());
     }
-    Err(Ok(format!(
-        "the preload left threads running ({}), and a process with other threads cannot be forked \
-         safely; start them in the initializer, which runs in each worker",
-        others.join(", ")
-    )))
+    Err(Ok(refusal(others.join(", "))))
 }

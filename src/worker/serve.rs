@@ -22,7 +22,8 @@ use crate::wire::page::Page;
 /// Serves in the role that the environment names, and never returns. Does nothing in a process without a
 /// role.
 pub(crate) fn serve_if_child() {
-    let Some(prepared) = sys::become_child(MARKER) else {
+    let is_late = tokio::runtime::Handle::try_current().is_ok();
+    let Some(prepared) = sys::become_child(MARKER, is_late) else {
         sys::reap_left_children(MARKER);
         return;
     };

@@ -137,7 +137,8 @@ fn refused(error: StartError, is_fork: bool) -> Refusal {
         StartError::System { error, .. } if is_fork && error.raw_os_error().is_none() => {
             let what = format!(
                 "StartMethod::Fork cannot be used here: {error}; start the process before the runtime and \
-                 all other threads, or use StartMethod::ForkServer"
+                 all other threads, or use StartMethod::ForkServer; if a library starts them before main, use \
+                 StartMethod::Spawn"
             );
             Refusal::Build(BuildError::unsupported(what))
         }

@@ -6,7 +6,7 @@ use std::os::fd::{FromRawFd as _, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Pid;
 
@@ -18,7 +18,26 @@ pub(crate) fn generation() -> u32 {
     GENERATION.load(Ordering::Relaxed)
 }
 
-/// The other threads of this process, by name.
+/// Threads that do not hinder a fork, by name: an allocator starts them, stops them for the time of a fork, and has
+/// a fork go on without them (by `pthread_atfork`).
+const READY_FOR_FORKS: [&str; 1] = ["jemalloc_bg_thd"];
+
+/// How long a thread may take to get its name, or, once it has been joined, to vanish from the list.
+const LISTED: Duration = Duration::from_millis(100);
+
+/// As `other_threads`, once that is settled.
+pub(crate) fn lasting_threads() -> io::Result<Vec<String>> {
+    let begun = Instant::now();
+    loop {
+        let others = other_threads()?;
+        if others.is_empty() || begun.elapsed() >= LISTED {
+            return Ok(others);
+        }
+        thread::yield_now();
+    }
+}
+
+/// The other threads of this process that hinder a fork, by name.
 pub(crate) fn other_threads() -> io::Result<Vec<String>> {
     const FOLDER: &str = "/proc/self/task";
     // The folder counts one link for each thread, beside the two of every folder. To read it takes
@@ -32,8 +51,11 @@ pub(crate) fn other_threads() -> io::Result<Vec<String>> {
         let thread = thread?;
         if thread.file_name() != own.as_str() {
             // One without a name has just ended.
+            let name = fs::read_to_string(thread.path().join("comm"));
+            let name = name.map(|name| name.trim().to_owned());
             names.extend(
-                fs::read_to_string(thread.path().join("comm")).map(|name| name.trim().to_owned()),
+                name.ok()
+                    .filter(|name| !READY_FOR_FORKS.contains(&name.as_str())),
             );
         }
     }
@@ -51,7 +73,7 @@ pub(crate) enum Forked {
 /// Forks this process, which must have no other thread. Flushes standard output first, so that not both
 /// processes write its buffer. The child leads a process group of its own.
 pub(crate) fn fork() -> io::Result<Forked> {
-    let others = other_threads()?;
+    let others = lasting_threads()?;
     if !others.is_empty() {
         return Err(io::Error::other(format!(
             "a process with other threads cannot be forked safely, and this one has: {}",
@@ -60,7 +82,7 @@ pub(crate) fn fork() -> io::Result<Forked> {
     }
     flush_all();
     // SAFETY: there is no other thread, so nothing (a lock, memory in the middle of a change) is
-    // left behind in a state that only another thread could have ended.
+    // left behind in a state that only another thread could have ended. (See `READY_FOR_FORKS`.)
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()),
         0 => {

@@ -19,18 +19,28 @@ use super::signal::{reset_signals, settle_signals};
 /// out, moves the socket that is stdin to a descriptor of its own, and closes every other descriptor but
 /// stdout and stderr that came through exec, for none was meant for it. Then stdin is empty. Gives what
 /// the marker says.
-pub(crate) fn become_child(marker: &str) -> Option<io::Result<(OsString, UnixStream)>> {
+///
+/// `is_late` says that the program has begun already, so that its threads may be doing anything. Otherwise what
+/// threads there are were started before `main`, by a library.
+pub(crate) fn become_child(
+    marker: &str,
+    is_late: bool,
+) -> Option<io::Result<(OsString, UnixStream)>> {
     let role = std::env::var_os(marker)?;
-    Some(prepare(marker).map(|socket| (role, socket)))
+    Some(prepare(marker, is_late).map(|socket| (role, socket)))
 }
 
-fn prepare(marker: &str) -> io::Result<UnixStream> {
-    if !other_threads()?.is_empty() {
-        return Err(io::Error::other(
-            "other threads run already; call concurrent_futures::init() first in main",
-        ));
+fn prepare(marker: &str, is_late: bool) -> io::Result<UnixStream> {
+    let others = other_threads()?;
+    let is_main = rustix::thread::gettid() == rustix::process::getpid();
+    if !others.is_empty() && (is_late || !is_main) {
+        return Err(io::Error::other(format!(
+            "other threads run already ({}); call concurrent_futures::init() first in main",
+            others.join(", ")
+        )));
     }
-    // SAFETY: there is no other thread that could use the environment.
+    // SAFETY: there is no thread of the program that could use the environment. One that a library started before
+    // `main` would find each variable in place but, for a moment, this one: the system passed it, so it is not freed.
     unsafe { std::env::remove_var(marker) };
     let socket = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
     empty_stdin()?;
@@ -98,14 +108,15 @@ fn close_inherited() -> io::Result<()> {
     for entry in rustix::fs::Dir::read_from(&folder)? {
         let entry = entry?;
         if let Some(fd) = parse_fd(entry.file_name()).filter(|fd| *fd > 2)
-            && !rustix::io::fcntl_getfd(borrow(fd))?.contains(FdFlags::CLOEXEC)
+            && rustix::io::fcntl_getfd(borrow(fd))
+                .is_ok_and(|flags| !flags.contains(FdFlags::CLOEXEC))
         {
             inherited.push(fd);
         }
     }
     for fd in inherited {
-        // SAFETY: it came through exec, and nothing in this process uses it: its one thread
-        // is still in the first line of `main`, or before it.
+        // SAFETY: it came through exec, and nothing in this process uses it: the program is still in the
+        // first line of `main`, or before it.
         drop(unsafe { OwnedFd::from_raw_fd(fd) });
     }
     Ok(())
@@ -116,6 +127,7 @@ fn parse_fd(name: &CStr) -> Option<RawFd> {
 }
 
 fn borrow<'a>(fd: RawFd) -> BorrowedFd<'a> {
-    // SAFETY: the descriptor was just listed as open, and nothing else runs in this process yet.
+    // SAFETY: the descriptor was just listed as open, and is only asked for its flags. If a thread from before `main`
+    // has closed it since, that fails.
     unsafe { BorrowedFd::borrow_raw(fd) }
 }

@@ -4,13 +4,12 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec};
 use rustix::process::PidfdFlags;
 
 use super::edges::await_readable;
-use super::fork::other_threads;
 use super::process::kill_own_group;
 use super::reach::out_of_reach;
 
@@ -21,9 +20,6 @@ const DEAF: Timespec = Timespec {
 };
 /// The interval at which a process without any descriptor looks for its parent.
 const LOOK: Duration = Duration::from_millis(200);
-
-/// How long a thread that has been joined may go on being listed.
-const LISTED: Duration = Duration::from_millis(100);
 
 /// The process that started this one.
 pub(crate) fn parent() -> Option<OwnedFd> {
@@ -76,11 +72,6 @@ pub(crate) fn watched<R>(
     let (outcome, rang) = outcome?;
     if !rang {
         std::mem::forget(bell); // The work has closed it. It may be the number of another descriptor by now.
-    }
-    // A thread that was joined may still be listed for a moment.
-    let begun = Instant::now();
-    while !other_threads()?.is_empty() && begun.elapsed() < LISTED {
-        std::thread::yield_now();
     }
     Ok(outcome)
 }

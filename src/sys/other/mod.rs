@@ -29,8 +29,8 @@ pub(crate) use packet::{
 };
 pub(crate) use process::{
     ChildProcess, Exit, Forked, ProcessIdentity, abandon, build_identity, end_child, exit_forked,
-    fork, generation, home, in_executable, kill_own_group, library_of, monotonic_nanos,
-    name_fork_server, oom_kills, open_child, other_threads, own_executable, reap_if_ended,
+    fork, generation, home, in_executable, kill_own_group, lasting_threads, library_of,
+    monotonic_nanos, name_fork_server, oom_kills, open_child, own_executable, reap_if_ended,
     reap_left_children, reset_signals, resident_memory, restore_interrupts, restore_name,
     signal_name,
 };

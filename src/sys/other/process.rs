@@ -92,7 +92,7 @@ pub(crate) fn generation() -> u32 {
     0
 }
 
-pub(crate) fn other_threads() -> io::Result<Vec<String>> {
+pub(crate) fn lasting_threads() -> io::Result<Vec<String>> {
     Err(unsupported())
 }
 

@@ -8,7 +8,7 @@ use super::handles::{AsFd, OwnedFd, Socket};
 use super::unsupported;
 
 /// This process is never a worker.
-pub(crate) fn become_child(_: &str) -> Option<io::Result<(OsString, Socket)>> {
+pub(crate) fn become_child(_: &str, _: bool) -> Option<io::Result<(OsString, Socket)>> {
     None
 }
 

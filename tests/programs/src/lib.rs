@@ -1,4 +1,6 @@
-//! The crate in a shared library.
+//! The crate in a shared library, and what several programs do.
+
+pub mod tasks;
 
 use concurrent_futures::multiprocessing::Process;
 use concurrent_futures::{BuildError, ProcessPoolExecutor, StartMethod, ThreadPoolExecutor};

@@ -63,6 +63,31 @@ fn a_program_that_is_run_through_the_dynamic_loader_has_workers_by_every_start_m
     assert_eq!(lines(command.current_dir(folder)), RESULTS);
 }
 
+fn with_an_early_thread(name: &str) -> Vec<String> {
+    lines(Command::new(env!("CARGO_BIN_EXE_early_thread")).env("PROGRAMS_THREAD", name))
+}
+
+#[test]
+fn beside_the_background_thread_of_jemalloc_workers_start_by_every_start_method() {
+    assert_eq!(with_an_early_thread("jemalloc_bg_thd"), RESULTS);
+}
+
+#[test]
+fn beside_a_thread_from_before_main_workers_are_executed_and_a_fork_is_refused_by_its_name() {
+    let lines = with_an_early_thread("early_bird");
+    let text = lines.join("\n");
+    let lines: Vec<_> = lines.iter().map(String::as_str).collect();
+    assert!(lines.contains(&"Spawn: 256"), "{text}");
+    assert!(lines.contains(&"Process by Spawn: Ok(256)"), "{text}");
+    for method in ["Fork", "ForkServer", "Process by ForkServer"] {
+        let start = format!("{method}: ");
+        let error = lines.iter().find(|line| line.starts_with(&start));
+        let error = error.unwrap_or_else(|| panic!("{text}"));
+        assert!(error.contains("early_bird"), "{error}");
+        assert!(error.contains("StartMethod::Spawn"), "{error}");
+    }
+}
+
 #[test]
 fn a_program_that_executes_itself_leaves_no_zombies() {
     let lines = lines(Command::new(TASKS).arg("again"));
