@@ -83,6 +83,8 @@ impl ForkServerLoop {
             Err(failure) => message::put_failed(&mut words, failure),
         }
         self.inlet.frames.set_limit(LONGEST);
+        // The parent kills this process in the end. What it has run until then is of interest.
+        sys::write_profile();
         self.inlet.say(&mut words)?;
         Ok(opened.is_ok())
     }

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Pid;
 
+use super::coverage::{begin_profile, write_profile};
+
 /// How many forks lie between the process that was executed and this one.
 static GENERATION: AtomicU32 = AtomicU32::new(0);
 
@@ -87,6 +89,7 @@ pub(crate) fn fork() -> io::Result<Forked> {
         -1 => Err(io::Error::last_os_error()),
         0 => {
             GENERATION.fetch_add(1, Ordering::Relaxed);
+            begin_profile();
             let _ = rustix::process::setpgid(None, None);
             Ok(Forked::Child)
         }
@@ -134,6 +137,7 @@ pub(crate) fn exit_forked(code: i32) -> ! {
             let _ = flushed.recv_timeout(PATIENCE);
         }
     }
+    write_profile();
     // SAFETY: it only ends the process.
     unsafe { libc::_exit(code) }
 }

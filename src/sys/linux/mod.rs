@@ -1,4 +1,5 @@
 mod copy;
+mod coverage;
 mod edges;
 mod folder;
 mod fork;
@@ -24,6 +25,7 @@ mod socket;
 mod stdio;
 mod watch;
 
+pub(crate) use coverage::write_profile;
 pub(crate) use edges::{
     BlockingEdges, Edges, await_readable, eventfd, is_readable, readable, signal, silence,
 };

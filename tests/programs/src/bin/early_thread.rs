@@ -28,8 +28,10 @@ mod constructor {
         if !name.is_null() {
             // SAFETY: it is a variable's value, which ends with a NUL.
             let name = unsafe { CStr::from_ptr(name.cast()) };
+            // SAFETY: it has no condition.
+            let own = unsafe { libc::pthread_self() };
             // SAFETY: the thread names itself.
-            unsafe { libc::pthread_setname_np(libc::pthread_self(), name.as_ptr()) };
+            unsafe { libc::pthread_setname_np(own, name.as_ptr()) };
         }
         loop {
             // SAFETY: it only waits.
