@@ -54,8 +54,9 @@ pub enum StartMethod {
     ///
     /// The process must have only one thread: a lock that another thread holds would stay locked in the fork
     /// forever. So build the pool before the runtime. If it is built within a `current_thread` runtime, its
-    /// workers have the files of that runtime open and seem to run within it: a task that starts a runtime of
-    /// its own has to do so on another thread. Await the [`shutdown`](crate::ExecutorExt::shutdown) of one such
+    /// workers have the files of that runtime open. Tasks run in another thread than the program, so they seem to run in
+    /// no runtime, and a generator of random numbers that belongs to a thread starts anew. One in a `static` has the same
+    /// state in all workers: see [`preload`](ProcessPoolBuilder::preload). Await the [`shutdown`](crate::ExecutorExt::shutdown) of one such
     /// pool before you build the next: a dropped pool has a thread that waits for its end. If the process that
     /// forks the workers dies, it cannot be replaced: the pool goes on with the workers that it has.
     Fork,
@@ -209,6 +210,35 @@ impl ProcessPoolBuilder {
     /// function and arguments are those for a task. All workers have what it loads into memory (a model, a
     /// large table), and share it until one writes to it. Keep it in a `static`, such as a
     /// [`OnceLock`](std::sync::OnceLock).
+    ///
+    /// Tasks run in another thread than the preload: in a worker, a `thread_local!` starts anew. So each worker draws
+    /// other numbers from a generator that belongs to a thread, such as `rand::rng()`, although the preload has drawn
+    /// some. A generator in a `static` has the same state in all workers, as does one of a C library (`rand`, or one
+    /// that does not notice a fork). Give it a new seed in an [`initializer`](Self::initializer), which runs in each
+    /// worker:
+    ///
+    /// ```no_run
+    /// use std::sync::atomic::{AtomicU64, Ordering};
+    /// use concurrent_futures::ProcessPoolExecutor;
+    ///
+    /// static STATE: AtomicU64 = AtomicU64::new(0); // Of a generator.
+    ///
+    /// fn warm_up() {
+    ///     STATE.store(42, Ordering::Relaxed); // All workers begin with this state ...
+    /// }
+    ///
+    /// fn seed() {
+    ///     let seed = u64::from(std::process::id()); // ... unless each changes it. Better: bytes from the system.
+    ///     STATE.fetch_xor(seed, Ordering::Relaxed);
+    /// }
+    ///
+    /// # fn main() -> Result<(), concurrent_futures::BuildError> {
+    /// let pool = ProcessPoolExecutor::builder()
+    ///     .preload(warm_up, ())
+    ///     .initializer(seed, ())
+    ///     .build()?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// It must leave no thread running. An error or a panic fails the start, like that of an
     /// [`initializer`](Self::initializer). Its output goes to this process's stderr.

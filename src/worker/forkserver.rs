@@ -24,10 +24,16 @@ use crate::wire::{Chain, Reader};
 /// The pause before it tries again to reap a worker that has ended.
 const AGAIN: Duration = Duration::from_millis(10);
 
-/// The role of a forked process, and its socket.
-pub(super) type ForkedProcess = (Role, Socket);
+/// A forked process.
+pub(super) struct ForkedProcess {
+    pub(super) role: Role,
+    pub(super) socket: Socket,
+    /// Its one thread is a copy of one that has run code of the program, or a preload. So it has the same state:
+    /// of random number generators, and of a runtime.
+    pub(super) has_run_user_code: bool,
+}
 
-/// Serves until the parent ends, and returns `None`. In a forked process, returns its role and socket.
+/// Serves until the parent ends, and returns `None`. In a forked process, returns that.
 pub(super) fn serve(socket: Socket, parent: Option<OwnedFd>) -> io::Result<Option<ForkedProcess>> {
     let Some(inlet) = Inlet::open(socket)? else {
         return Ok(None);
@@ -36,6 +42,7 @@ pub(super) fn serve(socket: Socket, parent: Option<OwnedFd>) -> io::Result<Optio
         inlet,
         parent: parent.map(sys::out_of_reach),
         watched: Vec::new(),
+        has_run_user_code: sys::generation() > 0, // Then it is a fork of the program.
         name: None,
     };
     if !fork_server.get_ready()? {
@@ -52,6 +59,7 @@ struct ForkServerLoop {
     parent: Option<OwnedFd>,
     /// Running processes whose exit status is to be sent.
     watched: Vec<WatchedChild>,
+    has_run_user_code: bool,
     /// The name that this process had.
     name: Option<CString>,
 }
@@ -75,6 +83,7 @@ impl ForkServerLoop {
             greeting: mut words,
         } = met;
         let beside = self.inlet.take_descriptors(setup.descriptors)?;
+        self.has_run_user_code |= setup.initializer.is_some();
         let opened = self.preload(setup.initializer, args, beside)?;
         self.name = sys::name_fork_server();
         sys::reset_signals(); // Once, for all workers: no user code runs here from now on.
@@ -136,7 +145,11 @@ impl ForkServerLoop {
                 }) => {
                     let change = (changes_variables, changes_folder);
                     if let Some(socket) = self.fork(request, role, change)? {
-                        return Ok(Some((role, socket)));
+                        return Ok(Some(ForkedProcess {
+                            role,
+                            socket,
+                            has_run_user_code: self.has_run_user_code,
+                        }));
                     }
                 }
                 Some(ToForkServer::Reap { pid }) if self.is_watched(pid) => {}

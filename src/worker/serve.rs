@@ -45,10 +45,20 @@ pub(crate) fn serve_forked(role: Role, socket: io::Result<Socket>, parent: Optio
         }
         let inherited = parent.as_ref().and_then(|parent| parent.try_clone().ok());
         match forkserver::serve(socket?, parent)? {
-            Some((role, socket)) => serve(role, socket, inherited),
+            Some(forked) if forked.role == Role::Worker && forked.has_run_user_code => {
+                sys::go_on_in_another_thread(move || {
+                    end(|| serve(forked.role, forked.socket, inherited))
+                })
+            }
+            Some(forked) => serve(forked.role, forked.socket, inherited),
             None => Ok(0),
         }
     };
+    end(serve)
+}
+
+/// Serves, and ends this process.
+fn end(serve: impl FnOnce() -> io::Result<i32>) -> ! {
     let code = std::panic::catch_unwind(AssertUnwindSafe(|| exit_code(serve())));
     sys::exit_forked(code.unwrap_or(101)) // A panic has been printed.
 }

@@ -120,7 +120,9 @@ impl ProcessBuilder {
     ///   handle is dropped outside of a runtime, a thread waits for the end of the process. The function seems
     ///   to run within the runtime that awaited the start; [`blocking_spawn`](Self::blocking_spawn) creates one
     ///   for that too. So it can start a runtime of its own only on another thread, and cannot use `Fork`
-    ///   itself. Input that this process has buffered from its stdin is in the stdin of the new process too.
+    ///   itself. Input that this process has buffered from its stdin is in the stdin of the new process too. A
+    ///   generator of random numbers that has drawn some in this process draws the same numbers in each new one:
+    ///   give it a new seed at the beginning of the function.
     pub fn start_method(mut self, method: StartMethod) -> Self {
         self.start_method = method;
         self

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Pid;
 
 use super::coverage::{begin_profile, write_profile};
+use super::signal::block_signals;
 
 /// How many forks lie between the process that was executed and this one.
 static GENERATION: AtomicU32 = AtomicU32::new(0);
@@ -101,6 +102,29 @@ pub(crate) fn fork() -> io::Result<Forked> {
         }
     }
 }
+
+/// Runs `work`, which ends this process, in a new thread. What belongs to this thread, such as the state of its random
+/// number generators, stays with it. Signals reach the new thread, as they would reach the only one.
+pub(crate) fn go_on_in_another_thread(work: impl FnOnce() + Send + 'static) -> ! {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Stack).current;
+    let size = usize::try_from(limit.unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
+    // The name that Rust has for the first thread, in the lines of a panic too.
+    let new = thread::Builder::new().name("main".to_owned());
+    let new = new.stack_size(size.min(LARGEST_STACK)).spawn(work);
+    if let Err(error) = new {
+        eprintln!(
+            "concurrent-futures: a worker process exits, because it can start no thread: {error}"
+        );
+        exit_forked(1);
+    }
+    block_signals();
+    loop {
+        thread::park();
+    }
+}
+
+/// The most memory that a new thread reserves for its stack, where the system sets no limit.
+const LARGEST_STACK: usize = 256 << 20;
 
 /// Writes what Rust's standard output and all streams of C's library hold back. Another thread that has one
 /// of them holds it up.

@@ -30,7 +30,9 @@ pub(crate) use edges::{
     BlockingEdges, Edges, await_readable, eventfd, is_readable, readable, signal, silence,
 };
 pub(crate) use folder::{FolderIdentity, current_folder, enter_folder, open_folder};
-pub(crate) use fork::{Forked, abandon, exit_forked, fork, generation, lasting_threads};
+pub(crate) use fork::{
+    Forked, abandon, exit_forked, fork, generation, go_on_in_another_thread, lasting_threads,
+};
 pub(crate) use growing::{give_back, growing_file, lengthen};
 pub(crate) use handles::{
     AsFd, AsRawFd, AsyncFd, AsyncPipe, AsyncSocket, BorrowedFd, OwnedFd, RawFd, Socket, os_string,

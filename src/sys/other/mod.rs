@@ -29,10 +29,10 @@ pub(crate) use packet::{
 };
 pub(crate) use process::{
     ChildProcess, Exit, Forked, ProcessIdentity, abandon, build_identity, end_child, exit_forked,
-    fork, generation, home, in_executable, kill_own_group, lasting_threads, library_of,
-    monotonic_nanos, name_fork_server, oom_kills, open_child, own_executable, reap_if_ended,
-    reap_left_children, reset_signals, resident_memory, restore_interrupts, restore_name,
-    signal_name, write_profile,
+    fork, generation, go_on_in_another_thread, home, in_executable, kill_own_group,
+    lasting_threads, library_of, monotonic_nanos, name_fork_server, oom_kills, open_child,
+    own_executable, reap_if_ended, reap_left_children, reset_signals, resident_memory,
+    restore_interrupts, restore_name, signal_name, write_profile,
 };
 pub(crate) use socket::{
     MOST_FDS, bytes_waiting, end_sending, is_hangup, pipe, read_more, read_now, read_onto,

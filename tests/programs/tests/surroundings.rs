@@ -89,6 +89,36 @@ fn beside_a_thread_from_before_main_workers_are_executed_and_a_fork_is_refused_b
 }
 
 #[test]
+fn workers_draw_different_random_numbers_although_they_are_forks_of_a_process_that_has_drawn() {
+    let lines = lines(&mut Command::new(env!("CARGO_BIN_EXE_random")));
+    let numbers = lines.iter().filter_map(|line| line.split(' ').nth(1));
+    let different: std::collections::BTreeSet<_> = numbers.collect();
+    assert_eq!((lines.len(), different.len()), (8, 8), "{lines:#?}");
+}
+
+#[test]
+fn the_line_of_a_stack_overflow_names_the_thread_of_the_task() {
+    let lines = lines(&mut Command::new(env!("CARGO_BIN_EXE_overflow")));
+    assert_eq!(lines.len(), 3, "{lines:#?}");
+    for line in lines {
+        let mut parts = line.splitn(3, ' ');
+        let mut part = || parts.next().expect("three parts");
+        let (thread, process, error) = (part(), part(), part());
+        assert!(
+            error.contains(&format!("process {process} was killed")),
+            "{line}"
+        );
+        let start = error.find("thread 'main' ").expect("Rust's line");
+        let said = &error[start..];
+        assert!(said.contains("has overflowed its stack"), "{line}");
+        // Older compilers name the thread, but not its id.
+        if let Some((_, id)) = said.split_once("thread 'main' (") {
+            assert!(id.starts_with(&format!("{thread})")), "{line}");
+        }
+    }
+}
+
+#[test]
 fn a_program_that_executes_itself_leaves_no_zombies() {
     let lines = lines(Command::new(TASKS).arg("again"));
     assert_eq!(lines, ["Fork: 256", "Spawn: 256", "ForkServer: 256", "[]"]);
