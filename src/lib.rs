@@ -109,7 +109,6 @@
 )]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-mod alarm;
 #[cfg(feature = "axum")]
 mod axum;
 mod backlog;
@@ -119,6 +118,7 @@ mod function;
 // A plain build does not contain the guide.
 #[cfg(all(any(doc, doctest), feature = "multiprocessing", feature = "sync"))]
 pub mod guide;
+mod home;
 #[doc(alias = "Manager")]
 #[cfg(feature = "multiprocessing")]
 pub mod multiprocessing;

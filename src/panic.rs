@@ -7,8 +7,6 @@ use std::env;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, PanicHookInfo};
 use std::sync::{Once, OnceLock};
-#[cfg(feature = "process")]
-use std::task::Poll;
 
 #[cfg(feature = "serde")]
 use crate::record::record;
@@ -88,6 +86,8 @@ impl fmt::Display for PanicReport {
 thread_local! {
     /// How many calls of `catch` are on this thread's stack.
     static WATCHED: Cell<usize> = const { Cell::new(0) };
+    /// Whether a panic on this thread is expected, and of no interest.
+    static QUIET: Cell<bool> = const { Cell::new(false) };
     /// What the hook recorded of the latest panic on this thread.
     static SEEN: RefCell<Option<(Option<Location>, Option<String>)>> = const { RefCell::new(None) };
 }
@@ -119,22 +119,17 @@ pub(crate) fn contain_drop<T>(value: T) {
     }
 }
 
-/// Polls `future`; a panic in it comes back as an error. The payload is dropped.
-#[cfg(feature = "process")]
-pub(crate) async fn contain<F: Future>(future: F) -> Result<F::Output, Panicked> {
-    let mut future = std::pin::pin!(future);
-    std::future::poll_fn(|cx| {
-        let poll = AssertUnwindSafe(|| future.as_mut().poll(cx));
-        match std::panic::catch_unwind(poll) {
-            Ok(poll) => poll.map(Ok),
-            Err(_) => Poll::Ready(Err(Panicked)),
-        }
-    })
-    .await
+/// Calls `function` and swallows its panic: nothing is printed. For calls into libraries that report a failure only
+/// by a panic. If the program has replaced this crate's hook, its own hook runs.
+pub(crate) fn quietly<R>(function: impl FnOnce() -> R) -> Result<R, Panicked> {
+    install_hook();
+    QUIET.set(true);
+    let outcome = std::panic::catch_unwind(AssertUnwindSafe(function));
+    QUIET.set(false);
+    outcome.map_err(|_| Panicked)
 }
 
-/// A future panicked.
-#[cfg(feature = "process")]
+/// A call panicked.
 #[derive(Debug)]
 pub(crate) struct Panicked;
 
@@ -145,6 +140,9 @@ fn install_hook() {
     INSTALLED.call_once(|| {
         let next = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
+            if QUIET.get() {
+                return;
+            }
             if WATCHED.get() > 0 {
                 SEEN.set(Some(observe(info)));
             }

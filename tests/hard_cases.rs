@@ -14,8 +14,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use concurrent_futures::{
-    Executor as _, ExecutorExt as _, Output, ProcessPoolExecutor, Shutdown, StartMethod,
-    ThreadPoolExecutor,
+    Executor as _, ExecutorExt as _, Output, Shutdown, StartMethod, ThreadPoolExecutor,
 };
 use futures::{StreamExt as _, poll};
 use rustix::process::{Resource, Rlimit, setrlimit};
@@ -211,20 +210,6 @@ async fn a_call_that_no_worker_survives_reading_is_blamed_in_the_end(method: Sta
         100
     );
     within(pool.shutdown()).await;
-}
-
-#[test]
-fn a_runtime_without_drivers_is_one_clear_error() {
-    let bare = tokio::runtime::Builder::new_current_thread()
-        .build()
-        .expect("a runtime");
-    let pool = ProcessPoolExecutor::with_workers(1).expect("a pool");
-    let error = bare.block_on(async { pool.submit(double, 1).await });
-    let error = error.expect_err("nothing can be driven");
-    assert!(
-        error.is_init_failed() && error.to_string().contains("enable_all"),
-        "{error}"
-    );
 }
 
 /// Closes every descriptor from 3 on, and opens files, which get the numbers of the closed ones.

@@ -14,8 +14,8 @@ use super::promise::{Owed, Promise, PromiseOf, Ticket};
 use super::room::Room;
 use super::served::{ServeInitializer, ServeItems};
 use super::task::{Initialized, Task};
-use crate::alarm::Alarm;
 use crate::function::{FunctionOffset, Serve};
+use crate::home::Alarm;
 use crate::panic;
 use crate::wire::descriptors::{self, Descriptor};
 #[cfg(feature = "multiprocessing")]

@@ -332,7 +332,11 @@ impl<T> Future for JoinHandle<T> {
                 state.outcome = CellOutcome::Pending;
                 match &mut state.waker {
                     Some(waker) => waker.clone_from(cx.waker()),
-                    none => *none = Some(cx.waker().clone()),
+                    none => {
+                        *none = Some(cx.waker().clone());
+                        drop(state);
+                        self.cell.ticket.note_caller();
+                    }
                 }
                 Poll::Pending
             }

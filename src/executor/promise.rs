@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::context::Wanted;
 use super::error::{Cause, TaskError};
 use super::options::{TaskName, TaskOptions};
+use crate::home::Home;
 use crate::observe::{Meter, Raised, Trace};
 
 /// The facts about a job from its submission to its end, shared by its handle and its executor.
@@ -32,6 +33,7 @@ pub(crate) struct Terms {
     /// The executor's own options, for those that a task does not set.
     defaults: TaskOptions,
     meter: Meter,
+    home: Arc<Home>,
 }
 
 impl Terms {
@@ -39,11 +41,13 @@ impl Terms {
         owner: Weak<dyn TaskOwner>,
         defaults: TaskOptions,
         meter: Meter,
+        home: Arc<Home>,
     ) -> Arc<Self> {
         Arc::new(Self {
             owner,
             defaults,
             meter,
+            home,
         })
     }
 
@@ -184,6 +188,13 @@ impl Ticket {
     /// Notes the executor that takes the job. Only the first call counts.
     pub(crate) fn accept(&self, terms: &Arc<Terms>) {
         let _ = self.terms.set(terms.clone());
+    }
+
+    /// Takes note that the current task waits for the outcome: the executor must not depend on another runtime.
+    pub(crate) fn note_caller(&self) {
+        if let Some(terms) = self.terms.get() {
+            terms.home.note_caller();
+        }
     }
 
     pub(crate) fn owner(&self) -> Option<Arc<dyn TaskOwner>> {

@@ -405,6 +405,7 @@ impl ProcessPoolBuilder {
             outlets: Outlets::new(self.stdout, self.stderr),
             max_frame_length,
             spawn_timeout: positive("spawn_timeout", self.spawn_timeout.unwrap_or(SPAWN_TIMEOUT))?,
+            may_block: false,
         });
         if self.max_tasks_per_child == Some(0) {
             return Err(BuildError::invalid(

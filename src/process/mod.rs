@@ -71,8 +71,8 @@ fn workers_allowed() -> Option<ServeForked> {
 /// task that it ran, and a new worker replaces it.
 ///
 /// Workers start when there is work for them, and stay. Dropping the executor refuses new tasks, finishes the
-/// submitted ones in the background, and then ends the workers. If the runtime ends first, the workers are
-/// killed and the tasks fail with `is_shutdown()`.
+/// submitted ones in the background, and then ends the workers. That needs no runtime: the pool may be used from
+/// any number of them, or from none, see [the guide](crate::guide::calls#runtimes).
 ///
 /// A task cannot reach the pool of its parent, so it must not wait for another task there. It may build a pool
 /// of its own, in a runtime of its own.

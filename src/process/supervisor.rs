@@ -1,15 +1,16 @@
-//! The life of one worker: start it, drive its link, settle what it leaves. One tokio task does all of this; if
-//! its runtime ends, the task is dropped and the worker ends too.
+//! The life of one worker: start it, drive its link, settle what it leaves. One task does all of this. It moves to
+//! another runtime when its own ends, see [`home`](crate::home).
 
 use std::future::poll_fn;
-use std::ops::Range;
+use std::io;
+use std::ops::{ControlFlow, Range};
+use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::task::Poll;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use tokio::runtime::Handle;
 use tokio::task::yield_now;
-use tokio::time::{Instant, sleep_until};
 use tokio_util::codec::{Decoder as _, LengthDelimitedCodec};
 
 use super::arrival::{Arrival, Arriving};
@@ -22,7 +23,7 @@ use super::watch::WorkerWatch;
 use crate::executor::decoded::PromiseEncoded;
 use crate::executor::error::{Cause, Death, InitFailure};
 use crate::executor::promise::Owed;
-use crate::panic;
+use crate::home::{DeadlineTimer, detach, sleep, timeout};
 use crate::sys;
 use crate::wire::Reader;
 use crate::wire::bulk::IncomingPayload;
@@ -35,29 +36,34 @@ use crate::wire::ring::{PIECE, RingDirection};
 const EXIT_GRACE: Duration = Duration::from_secs(5);
 /// The number of bytes to read at once: a little more than the usual 64 KiB of a payload.
 const READ: usize = 80 * 1024;
-/// A result of this size or more is decoded on a blocking thread: it could stall the runtime.
+/// A result of this size or more is decoded on another thread: it could stall the runtime.
 const DECODE_ELSEWHERE: usize = 256 * 1024;
 
 /// Starts a worker in the place `id` of the pool.
-pub(super) fn start(runtime: &Handle, pool: Arc<Pool>, id: u64) {
+pub(super) fn start(pool: Arc<Pool>, id: u64) {
+    let home = pool.home.clone();
     let place = TakenPlace {
         pool,
         id,
         link: None,
         end: PlaceEnd::NeverPolled,
     };
-    runtime.spawn(run_place(place));
+    home.spawn(run_place(place));
 }
 
 async fn run_place(mut place: TakenPlace) {
     place.end = PlaceEnd::Gone(None, 0);
     if let Some(moment) = place.pool.starts_after()
-        && !pause(&place.pool, moment).await
+        && !pause(
+            &place.pool,
+            moment.saturating_duration_since(Instant::now()),
+        )
+        .await
     {
         return;
     }
     loop {
-        match try_bring_up(&place.pool, place.id).await {
+        match bring_up(&place.pool, place.id).await {
             Ok(worker) => {
                 place.link = Some(worker.link.clone());
                 let (departure, lost) = worker.supervise(&place.pool).await;
@@ -69,7 +75,7 @@ async fn run_place(mut place: TakenPlace) {
                 let Failure { what, for_good } = failure;
                 match place.pool.start_failed(place.id, *what, for_good) {
                     AfterFailure::TryAgain(span) => {
-                        if !pause(&place.pool, Instant::now() + span).await {
+                        if !pause(&place.pool, span).await {
                             return;
                         }
                     }
@@ -80,18 +86,10 @@ async fn run_place(mut place: TakenPlace) {
     }
 }
 
-/// Waits for an instant, if there is one. (Otherwise no timer is created.)
-async fn sleep_until_some(moment: Option<Instant>) {
-    match moment {
-        Some(moment) => sleep_until(moment).await,
-        None => std::future::pending().await,
-    }
-}
-
 /// Waits until a worker may start. False if none is needed any more.
-async fn pause(pool: &Pool, until: Instant) -> bool {
+async fn pause(pool: &Pool, span: Duration) -> bool {
     tokio::select! {
-        () = sleep_until(until) => true,
+        () = sleep(span) => true,
         () = not_needed(pool) => false,
     }
 }
@@ -105,7 +103,7 @@ struct TakenPlace {
 }
 
 enum PlaceEnd {
-    /// The runtime ended before the task could start.
+    /// No runtime could start the task.
     NeverPolled,
     /// Why the worker ended, if there was one, and how many items it took along.
     Gone(Option<Departure>, usize),
@@ -113,7 +111,7 @@ enum PlaceEnd {
 
 impl Drop for TakenPlace {
     fn drop(&mut self) {
-        // If anything is left, the runtime has ended in between.
+        // If anything is left, no runtime was left to go on in.
         let cut_off = self
             .link
             .as_ref()
@@ -141,9 +139,47 @@ struct SupervisedWorker {
     announced: Option<IncomingPayload>,
     /// The outcomes that are arriving in that way. The contents of `buffer` follow them.
     arriving: Option<Arrival>,
+    /// More has arrived than is settled at once.
+    has_more: bool,
+    pipe: AnswerPipe,
+    /// Waits for the next deadline of the link or the pipe.
+    timer: DeadlineTimer,
+    /// When it is killed, if it was asked to exit.
+    leaves_by: Option<Instant>,
+    /// Whether it was asked to end by a signal.
+    is_terminated: bool,
     child: Child,
     outputs: Outputs,
     oom_kills: u64,
+}
+
+/// The pipe with a worker's answers.
+#[derive(Clone, Copy)]
+enum AnswerPipe {
+    Open,
+    /// The worker closed it. Most likely it has ended, which is reported before this instant.
+    Closed(Instant),
+    /// It was closed for too long. The worker is being killed.
+    Condemned,
+}
+
+/// What the supervisor reacts to.
+#[derive(Debug)]
+enum SupervisorEvent {
+    /// Bytes of outcomes were read; none or an error is the end of the pipe.
+    Read(io::Result<usize>),
+    /// The process has ended.
+    Ended,
+    /// Another thread changed the link.
+    Woken,
+    /// Bytes were written to the socket.
+    Written,
+    /// The other tasks of the runtime ran since the last piece of a large payload.
+    Resumed,
+    /// The next deadline of the link or the pipe has passed.
+    Deadline,
+    /// Lines of output were passed on.
+    Printed,
 }
 
 /// Why a worker could not be made ready.
@@ -151,22 +187,6 @@ struct Failure {
     what: Box<InitFailure>,
     /// The failure would repeat.
     for_good: bool,
-}
-
-/// Like `bring_up`. Tokio panics if a runtime lacks a driver or a thread; that failure would repeat.
-async fn try_bring_up(pool: &Arc<Pool>, id: u64) -> Result<SupervisedWorker, Option<Failure>> {
-    let outcome = panic::contain(bring_up(pool, id)).await;
-    outcome.unwrap_or_else(|_| {
-        let reason = "the runtime cannot drive a worker; build it with `enable_all`";
-        let what = InitFailure {
-            reason: reason.to_owned(),
-            ..InitFailure::default()
-        };
-        Err(Some(Failure {
-            what: Box::new(what),
-            for_good: true,
-        }))
-    })
 }
 
 /// Starts a process and waits until it is ready. `Err(None)`: it is not needed any more.
@@ -202,7 +222,7 @@ async fn bring_up(pool: &Arc<Pool>, id: u64) -> Result<SupervisedWorker, Option<
         .map_err(system("read a pipe"))?;
     let outcome = tokio::select! {
         outcome = connection.establish(recipe.max_frame_length) => outcome,
-        () = tokio::time::sleep(recipe.spawn_timeout) => Err(StartError::TimedOut(recipe.spawn_timeout)),
+        () = sleep(recipe.spawn_timeout) => Err(StartError::TimedOut(recipe.spawn_timeout)),
         () = not_needed(pool) => {
             child.kill();
             child.exit().await;
@@ -214,7 +234,7 @@ async fn bring_up(pool: &Arc<Pool>, id: u64) -> Result<SupervisedWorker, Option<
     if let Err(error) = outcome {
         // A process that ended by itself has an exit status of its own; wait for it.
         if matches!(error, StartError::Mute | StartError::Gone) {
-            let _ = tokio::time::timeout(EXIT_GRACE, child.ended()).await;
+            timeout(EXIT_GRACE, child.ended()).await;
         }
         let killed = matches!(error, StartError::TimedOut(_));
         child.kill();
@@ -229,8 +249,8 @@ async fn bring_up(pool: &Arc<Pool>, id: u64) -> Result<SupervisedWorker, Option<
         buffer,
         ..
     } = connection;
-    let socket = Arc::new(stream.into_std().map_err(system("use a socket"))?);
-    let watch = WorkerWatch::new(answers, socket.clone()).map_err(system("use a socket"))?;
+    let socket = Arc::new(stream.into_inner());
+    let watch = WorkerWatch::new(answers, socket.clone());
     let tenure = Tenure {
         max_tasks: pool.config.max_tasks_per_child,
         max_age: pool.config.max_age_per_child,
@@ -245,6 +265,11 @@ async fn bring_up(pool: &Arc<Pool>, id: u64) -> Result<SupervisedWorker, Option<
         listener: Listener::default(),
         announced: None,
         arriving: None,
+        has_more: false,
+        pipe: AnswerPipe::Open,
+        timer: DeadlineTimer::new(),
+        leaves_by: None,
+        is_terminated: false,
         child,
         outputs,
         oom_kills,
@@ -322,79 +347,129 @@ impl SupervisedWorker {
 
     /// Reads, writes and watches the clock. Returns once the process has ended or been killed.
     async fn drive(&mut self, pool: &Arc<Pool>) {
-        let mut reading = true;
-        let mut hung_up: Option<Instant> = None;
-        let mut last_call = None;
-        let mut asked = false;
-        let mut more = false;
-        loop {
-            let deadline = match self.link.fate() {
-                Fate::Serve(moment) => moment,
-                Fate::Leave => Some(*last_call.get_or_insert_with(|| {
-                    self.link.write_now();
-                    Instant::now() + EXIT_GRACE
-                })),
-                Fate::Terminate(moment) => {
-                    last_call = None;
-                    if !std::mem::replace(&mut asked, true) {
-                        self.child.terminate();
-                    }
-                    moment
-                }
-                Fate::Kill => return self.child.kill(),
-            };
-            let has_room = self.link.put_more();
-            let has_unwritten = self.link.has_unwritten();
-            if let Err(error) = self.watch.watch_room(has_unwritten) {
-                self.link.end(Ending::failed(&error));
-                continue;
-            }
-            self.buffer.reserve(READ);
-            tokio::select! {
-                biased;
-                read = poll_fn(|cx| self.watch.poll_read(cx, &mut self.buffer)), if reading => {
-                    if matches!(read, Ok(0) | Err(_)) {
-                        reading = false;
-                        // Most likely it has ended, which will be reported in a moment.
-                        hung_up = Some(Instant::now() + EXIT_GRACE);
-                    } else {
-                        more = self.read_results(pool);
-                    }
-                }
-                () = self.child.ended() => return,
-                () = sleep_until_some(hung_up), if hung_up.is_some() => {
-                    hung_up = None;
-                    self.link.end(Ending::Protocol("closing its connection".to_owned()));
-                }
-                () = self.link.woken() => pool.refill(&self.link),
-                () = poll_fn(|cx| self.link.poll_write(cx, &self.watch)), if has_unwritten => {}
-                // The other tasks of the runtime run between two pieces.
-                () = yield_now(), if more || has_room => {
-                    if more {
-                        more = self.read_results(pool);
-                    }
-                }
-                () = sleep_until_some(deadline), if deadline.is_some() => {
-                    if last_call.is_some() {
-                        return self.child.kill();
-                    }
-                    if self.link.has_idled() {
-                        pool.dismiss_idle(&self.link);
-                    }
-                    self.retire_if_due(pool);
-                    if self.link.share_is_due() {
-                        pool.share(&self.link);
-                    }
-                    if let Some(late) = self.link.on_deadline() {
-                        let Late { promise, item, limit } = late;
-                        pool.item_overran(1);
-                        promise.fail(item, promise.ticket().error(true, Cause::TimedOut { limit }));
-                    }
-                }
-                // Last, since a worker may write endlessly.
-                () = poll_fn(|cx| self.outputs.poll_lines(cx, Some(&self.link))) => {}
+        while let ControlFlow::Continue(deadline) = self.next_deadline() {
+            let event = self.next_event(deadline).await;
+            if self.handle(event, pool).is_break() {
+                return;
             }
         }
+    }
+
+    /// Does what the link decided about the worker. Continues with the next instant to check the clock, or breaks
+    /// after a kill.
+    fn next_deadline(&mut self) -> ControlFlow<(), Option<Instant>> {
+        let moment = match self.link.fate() {
+            Fate::Serve(moment) => moment,
+            Fate::Leave => Some(*self.leaves_by.get_or_insert_with(|| {
+                self.link.write_now();
+                Instant::now() + EXIT_GRACE
+            })),
+            Fate::Terminate(moment) => {
+                self.leaves_by = None;
+                if !std::mem::replace(&mut self.is_terminated, true) {
+                    self.child.terminate();
+                }
+                moment
+            }
+            Fate::Kill => {
+                self.child.kill();
+                return ControlFlow::Break(());
+            }
+        };
+        let closed = match self.pipe {
+            AnswerPipe::Closed(until) => Some(until),
+            AnswerPipe::Open | AnswerPipe::Condemned => None,
+        };
+        ControlFlow::Continue(moment.into_iter().chain(closed).min())
+    }
+
+    /// Waits for the next event. The first that is ready wins, in the order of this function.
+    async fn next_event(&mut self, deadline: Option<Instant>) -> SupervisorEvent {
+        let has_room = self.link.put_more();
+        let has_unwritten = self.link.has_unwritten();
+        self.watch.watch_room(has_unwritten);
+        self.buffer.reserve(READ);
+        let mut others = pin!(yield_now());
+        poll_fn(|cx| {
+            if let AnswerPipe::Open = self.pipe
+                && let Poll::Ready(read) = self.watch.poll_read(cx, &mut self.buffer)
+            {
+                return Poll::Ready(SupervisorEvent::Read(read));
+            }
+            if self.child.poll_ended(cx).is_ready() {
+                return Poll::Ready(SupervisorEvent::Ended);
+            }
+            if self.link.poll_woken(cx).is_ready() {
+                return Poll::Ready(SupervisorEvent::Woken);
+            }
+            if has_unwritten && self.link.poll_write(cx, &mut self.watch).is_ready() {
+                return Poll::Ready(SupervisorEvent::Written);
+            }
+            // The other tasks of the runtime run between two pieces.
+            if (self.has_more || has_room) && others.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(SupervisorEvent::Resumed);
+            }
+            if let Some(deadline) = deadline
+                && self.timer.poll(cx, deadline).is_ready()
+            {
+                return Poll::Ready(SupervisorEvent::Deadline);
+            }
+            // Last, since a worker may write endlessly.
+            let printed = self.outputs.poll_lines(cx, Some(&self.link));
+            printed.map(|()| SupervisorEvent::Printed)
+        })
+        .await
+    }
+
+    /// Breaks when the process has ended or been killed.
+    fn handle(&mut self, event: SupervisorEvent, pool: &Arc<Pool>) -> ControlFlow<()> {
+        match event {
+            SupervisorEvent::Read(Ok(1..)) => self.has_more = self.read_results(pool),
+            SupervisorEvent::Read(Ok(0) | Err(_)) => {
+                self.pipe = AnswerPipe::Closed(Instant::now() + EXIT_GRACE);
+            }
+            SupervisorEvent::Resumed if self.has_more => self.has_more = self.read_results(pool),
+            SupervisorEvent::Resumed | SupervisorEvent::Written | SupervisorEvent::Printed => {}
+            SupervisorEvent::Woken => pool.refill(&self.link),
+            SupervisorEvent::Ended => return ControlFlow::Break(()),
+            SupervisorEvent::Deadline => return self.on_deadline(pool),
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn on_deadline(&mut self, pool: &Arc<Pool>) -> ControlFlow<()> {
+        let now = Instant::now();
+        if self.leaves_by.is_some_and(|end| end <= now) {
+            self.child.kill();
+            return ControlFlow::Break(());
+        }
+        if let AnswerPipe::Closed(until) = self.pipe
+            && until <= now
+        {
+            self.pipe = AnswerPipe::Condemned;
+            self.link
+                .end(Ending::Protocol("closing its connection".to_owned()));
+        }
+        if self.link.has_idled() {
+            pool.dismiss_idle(&self.link);
+        }
+        self.retire_if_due(pool);
+        if self.link.share_is_due() {
+            pool.share(&self.link);
+        }
+        if let Some(Late {
+            promise,
+            item,
+            limit,
+        }) = self.link.on_deadline()
+        {
+            pool.item_overran(1);
+            promise.fail(
+                item,
+                promise.ticket().error(true, Cause::TimedOut { limit }),
+            );
+        }
+        ControlFlow::Continue(())
     }
 
     /// Settles what has arrived. True if there is more, but this is enough at once.
@@ -538,7 +613,7 @@ impl SupervisedWorker {
             let owed = Owed::new(promise, items);
             let deliver = move || owed.answer_all(|promise| promise.fulfil_encoded(values));
             if may_stall {
-                tokio::task::spawn_blocking(deliver);
+                detach(deliver);
             } else {
                 deliver();
             }

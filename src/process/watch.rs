@@ -4,82 +4,66 @@
 
 use std::io::{self, PipeReader};
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use bytes::BytesMut;
 
-use crate::sys::{self, AsFd as _, AsyncFd, Socket};
+use crate::home::Watched;
+use crate::sys::{self, AsFd as _, Direction, Socket};
 
 /// The pipe with a worker's answers, and the room in its socket.
 #[derive(Debug)]
 pub(super) struct WorkerWatch {
-    answers: AsyncFd<PipeReader>,
+    answers: Watched<PipeReader>,
     socket: Arc<Socket>,
     /// Present while it is watched.
-    room: Option<AsyncFd<Arc<Socket>>>,
+    room: Option<Watched<Arc<Socket>>>,
 }
 
 impl WorkerWatch {
-    pub(super) fn new(answers: PipeReader, socket: Arc<Socket>) -> io::Result<Self> {
-        Ok(Self {
-            answers: sys::watch_pipe(answers)?,
+    pub(super) fn new(answers: PipeReader, socket: Arc<Socket>) -> Self {
+        Self {
+            answers: Watched::new(answers, Direction::In),
             socket,
             room: None,
-        })
+        }
     }
 
     /// Appends available bytes to `buffer`, as many as fit. 0 means the end.
     pub(super) fn poll_read(
-        &self,
+        &mut self,
         cx: &mut Context<'_>,
         buffer: &mut BytesMut,
     ) -> Poll<io::Result<usize>> {
-        loop {
-            let mut readable = ready!(self.answers.poll_read_ready(cx))?;
+        self.answers.poll_some(cx, |answers| {
             let room = buffer.spare_capacity_mut().len();
-            match self.read_now(buffer) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => readable.clear_ready(),
-                Ok(len @ 1..) => {
-                    if len < room {
-                        // That was all. An event for later bytes follows the clearing.
-                        readable.clear_ready();
-                    }
-                    return Poll::Ready(Ok(len));
-                }
-                end => return Poll::Ready(end),
-            }
-        }
+            let len = sys::read_onto(answers.as_fd(), buffer)?;
+            // Fewer bytes than there was room for were all. An event for later bytes follows.
+            Ok((len, len == 0 || len == room))
+        })
     }
 
     /// Like `poll_read`, regardless of events.
     pub(super) fn read_now(&self, buffer: &mut BytesMut) -> io::Result<usize> {
-        sys::read_onto(self.answers.as_fd(), buffer)
+        sys::read_onto(self.answers.get_ref().as_fd(), buffer)
     }
 
     /// Starts or stops watching for room.
-    pub(super) fn watch_room(&mut self, wanted: bool) -> io::Result<()> {
+    pub(super) fn watch_room(&mut self, wanted: bool) {
         if self.room.is_some() != wanted {
-            let watch = || sys::watch_room(self.socket.clone());
-            self.room = wanted.then(watch).transpose()?;
+            self.room = wanted.then(|| Watched::new(self.socket.clone(), Direction::Out));
         }
-        Ok(())
     }
 
     /// Calls `write` until it does not fail for lack of room, while that is watched.
     pub(super) fn poll_write(
-        &self,
+        &mut self,
         cx: &mut Context<'_>,
         mut write: impl FnMut() -> io::Result<()>,
     ) -> Poll<io::Result<()>> {
-        let Some(room) = &self.room else {
-            return Poll::Pending;
-        };
-        loop {
-            let mut writable = ready!(room.poll_write_ready(cx))?;
-            match write() {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => writable.clear_ready(),
-                outcome => return Poll::Ready(outcome),
-            }
+        match &mut self.room {
+            Some(room) => room.poll_io(cx, |_| write()),
+            None => Poll::Pending,
         }
     }
 }
@@ -99,13 +83,13 @@ mod tests {
         for socket in [&ours, &theirs] {
             socket.set_nonblocking(true).expect("a socket");
         }
-        let watch = WorkerWatch::new(answers, Arc::new(ours)).expect("a runtime");
+        let watch = WorkerWatch::new(answers, Arc::new(ours));
         (watch, writer.into(), theirs)
     }
 
     #[tokio::test]
     async fn what_comes_is_read_whatever_the_room_for_it_and_then_the_end() {
-        let (watch, mut worker, _socket) = watch();
+        let (mut watch, mut worker, _socket) = watch();
         let mut buffer = BytesMut::new();
         for round in 0..100_u8 {
             worker.write_all(&[round; 300]).expect("there is room");
@@ -132,13 +116,13 @@ mod tests {
         let write = || (&*socket).write(&[1; 4096]).map(drop);
         for _ in 0..3 {
             while write().is_ok() {}
-            watch.watch_room(true).expect("there is memory");
+            watch.watch_room(true);
             let full = poll_fn(|cx| watch.poll_write(cx, write)).now_or_never();
             assert!(full.is_none(), "nothing was read");
             while theirs.read(&mut [0; 65536]).is_ok() {}
             let room = poll_fn(|cx| watch.poll_write(cx, write)).await;
             room.expect("it is connected");
-            watch.watch_room(false).expect("nothing is needed");
+            watch.watch_room(false);
         }
     }
 }

@@ -4,3 +4,8 @@
 pub(crate) fn signal_name(_signal: i32) -> Option<&'static str> {
     None
 }
+
+/// This process is never forked by the crate.
+pub(crate) fn generation() -> u32 {
+    0
+}

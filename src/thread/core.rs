@@ -8,12 +8,10 @@ use std::thread::{self, Thread};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use super::config::ThreadPoolConfig;
 use super::seats::{Seats, ThreadSource};
-use crate::alarm::Alarm;
 use crate::backlog::{Backlog, Pending};
 #[cfg(feature = "process")]
 use crate::executor::encoded::Job;
@@ -24,10 +22,11 @@ use crate::executor::promise::{TaskOwner, Terms, Ticket};
 use crate::executor::room::{Room, Rooms};
 use crate::executor::run::Tally;
 use crate::executor::{Executor, Intake, Stats};
+use crate::home::{Alarm, Home, within};
 use crate::observe::Meter;
 
-/// Starts a seat on a thread of a runtime.
-pub(super) type HireThread = fn(&Handle, Arc<Core>, u64);
+/// Starts a seat on a thread.
+pub(super) type HireThread = fn(Arc<Core>, u64);
 
 pub(super) struct Core {
     pub(super) config: ThreadPoolConfig,
@@ -35,8 +34,8 @@ pub(super) struct Core {
     rooms: Rooms,
     me: Weak<Core>,
     terms: Arc<Terms>,
-    /// The runtime the executor was built in, for work submitted outside a runtime.
-    runtime: Option<Handle>,
+    /// Whose threads its seats use.
+    pub(super) home: Arc<Home>,
     state: Mutex<CoreState>,
     /// Counts the news for seats that look for work.
     news: AtomicUsize,
@@ -121,13 +120,14 @@ impl CoreState {
 impl Core {
     pub(super) fn new(config: ThreadPoolConfig, hire: HireThread) -> Arc<Self> {
         let meter = Meter::new(config.name.as_deref().unwrap_or("threads"));
+        let home = Home::new();
         Arc::new_cyclic(|me: &Weak<Self>| Self {
             rooms: Rooms::new(config.queue_capacity, meter.clone()),
-            terms: Terms::new(me.clone(), config.task_options.clone(), meter),
+            terms: Terms::new(me.clone(), config.task_options.clone(), meter, home.clone()),
             config,
             hire,
             me: me.clone(),
-            runtime: Handle::try_current().ok(),
+            home,
             state: Mutex::default(),
             news: AtomicUsize::new(0),
             all_left: Notify::new(),
@@ -216,10 +216,7 @@ impl Core {
         drop(state);
         match call {
             Some(ThreadSource::Wake(thread)) => thread.unpark(),
-            Some(ThreadSource::Hire(seat)) => match self.current_runtime() {
-                Some(runtime) => (self.hire)(&runtime, self.shared(), seat),
-                None => self.seat_lost(seat),
-            },
+            Some(ThreadSource::Hire(seat)) => (self.hire)(self.shared(), seat),
             None if is_news => self.announce_work(),
             None => {}
         }
@@ -278,10 +275,8 @@ impl Core {
     pub(super) fn spawn(&self, job: ThreadJob) {
         let ticket = job.work.ticket();
         ticket.accept(&self.terms);
-        if self.runtime.is_none() && Handle::try_current().is_err() {
-            return job.work.fail(&Cause::Rejected(Rejection::NoRuntime));
-        }
-        let expiry = ticket.queue_timeout().and_then(|limit| {
+        self.home.note_caller();
+        let expiry = ticket.queue_timeout().map(|limit| {
             let core = self.me.clone();
             let promise = job.work.promise();
             let expire = move || {
@@ -289,11 +284,7 @@ impl Core {
                     core.expire(promise.ticket(), limit);
                 }
             };
-            Some(Box::new(Alarm::set(
-                &self.current_runtime()?,
-                limit,
-                expire,
-            )))
+            Box::new(Alarm::set(&self.home, limit, expire))
         });
         let mut state = self.lock();
         if state.closed {
@@ -305,11 +296,6 @@ impl Core {
             _expiry: expiry,
         });
         self.call(state);
-    }
-
-    /// The runtime whose threads seats use.
-    fn current_runtime(&self) -> Option<Handle> {
-        Handle::try_current().ok().or_else(|| self.runtime.clone())
     }
 
     async fn all_seats_left(&self) {
@@ -364,6 +350,7 @@ impl Intake for Core {
 impl Executor for Core {
     async fn shutdown_with(&self, how: Shutdown) -> ShutdownReport {
         let deadline = how.ends_at();
+        self.home.note_caller();
         self.close();
         let (finished, before) = {
             let state = self.lock();
@@ -379,7 +366,7 @@ impl Executor for Core {
                 ended.await;
                 true
             }
-            Some(deadline) => tokio::time::timeout_at(deadline, ended).await.is_ok(),
+            Some(deadline) => within(&self.home, deadline, ended).await.is_some(),
         };
         if !in_time {
             cancelled += self.fail_pending(&Cause::Cancelled);

@@ -7,14 +7,12 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tokio::runtime::Handle;
-
 use super::core::{Core, Idle, Next};
-use crate::alarm::Alarm;
 use crate::executor::erased::OpenWork;
 use crate::executor::error::{Cause, InitFailure};
 use crate::executor::promise::{Promise, Ticket};
 use crate::executor::run::{self, NAP, Tally};
+use crate::home::Alarm;
 use crate::panic;
 use crate::sys;
 
@@ -31,7 +29,6 @@ const LOOKS: usize = 16;
 pub(super) struct TakenSeat {
     id: u64,
     core: Arc<Core>,
-    runtime: Handle,
     /// Freed: another seat may have the id by now.
     left: Cell<bool>,
     /// The timeout of the running item.
@@ -40,15 +37,15 @@ pub(super) struct TakenSeat {
 
 impl TakenSeat {
     /// Takes a thread of the runtime. If the runtime has ended, tokio drops the closure and the seat.
-    pub(super) fn hire(runtime: &Handle, core: Arc<Core>, id: u64) {
+    pub(super) fn hire(core: Arc<Core>, id: u64) {
+        let home = core.home.clone();
         let seat = Self {
             id,
             core,
-            runtime: runtime.clone(),
             left: Cell::new(false),
             time_out: Cell::new(None),
         };
-        drop(runtime.spawn_blocking(move || seat.serve()));
+        home.spawn_blocking(move || seat.serve());
     }
 
     /// Works until it has been idle for its full time.
@@ -169,7 +166,7 @@ impl run::JobThread for TakenSeat {
         let limit = ticket.timeout()?;
         let promise = promise();
         self.time_out
-            .set(Some(Alarm::set(&self.runtime, limit, move || {
+            .set(Some(Alarm::set(&self.core.home, limit, move || {
                 promise.fail(
                     item,
                     promise.ticket().error(true, Cause::TimedOut { limit }),

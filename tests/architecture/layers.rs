@@ -12,7 +12,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("sys", &[]),
     ("record", &[]),
     ("panic", &["record"]),
-    ("alarm", &[]),
+    ("home", &["sys", "panic"]),
     ("observe", &["wire"]),
     ("sync", &[]),
     ("wire", &["sys", "panic"]),
@@ -20,20 +20,20 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "executor",
         &[
-            "record", "sys", "panic", "alarm", "observe", "wire", "function",
+            "record", "sys", "panic", "home", "observe", "wire", "function",
         ],
     ),
     ("backlog", &["executor"]),
     (
         "thread",
-        &["sys", "panic", "executor", "alarm", "backlog", "observe"],
+        &["sys", "panic", "executor", "home", "backlog", "observe"],
     ),
     ("axum", &["executor"]),
     ("tower", &["executor", "thread"]),
     (
         "process",
         &[
-            "record", "sys", "panic", "wire", "function", "executor", "alarm", "backlog", "observe",
+            "record", "sys", "panic", "wire", "function", "executor", "home", "backlog", "observe",
         ],
     ),
     (
@@ -42,7 +42,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     (
         "multiprocessing",
-        &["sys", "wire", "function", "executor", "process"],
+        &["sys", "wire", "function", "executor", "home", "process"],
     ),
     ("guide", &[]), // Pages of documentation alone.
 ];

@@ -3,6 +3,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use crate::home::anywhere;
 use crate::multiprocessing::waiter::may_block;
 use crate::process::runner::{self, RunningProcess};
 use crate::sys::{self, OwnedFd};
@@ -96,7 +97,7 @@ pub fn active_children() -> Vec<ActiveChild> {
 /// Cancel safe.
 pub async fn join_all() {
     while let Some(pidfd) = next() {
-        runner::readable(&pidfd).await;
+        anywhere(async move { runner::readable(&pidfd).await }).await;
     }
 }
 

@@ -20,6 +20,7 @@ use crate::executor::options::TaskOptions;
 use crate::executor::promise::Ticket;
 use crate::executor::task::Task;
 use crate::function::assert_stateless;
+use crate::home::anywhere;
 use crate::multiprocessing::waiter::may_block;
 use crate::process::runner::{Opening, Refusal, RunningProcess, StartOrder};
 use crate::process::{Limits, StartMethod, Surroundings, check_functions};
@@ -191,9 +192,6 @@ impl ProcessBuilder {
     /// Like [`Process::spawn`]; `is_invalid_setting()` if a setting is invalid; `is_unsupported()` for
     /// [`StartMethod::Fork`] in a process with more than one thread.
     ///
-    /// # Panics
-    /// Outside of a tokio runtime, or in one without an I/O driver and a timer (`enable_all`).
-    ///
     /// # Cancel safety
     /// Like `Process::spawn`.
     pub async fn spawn<F, A, M>(
@@ -212,7 +210,13 @@ impl ProcessBuilder {
             ticket,
             rest,
         } = self.prepare(function, args)?;
-        match order.start().await {
+        let has_runtime = Handle::try_current().is_ok();
+        let started = match order.start_method {
+            // Another thread would forbid the fork.
+            StartMethod::Fork if !has_runtime => start_now(order),
+            _ => anywhere(order.start(false)).await,
+        };
+        match started {
             Ok(runner) => Ok(rest.complete(runner, ticket)),
             Err(refusal) => Err(SpawnError::refused(ticket.name(), refusal)),
         }
@@ -372,7 +376,7 @@ fn start_now(order: StartOrder) -> Result<Arc<RunningProcess>, Refusal> {
         let mut runtime = tokio::runtime::Builder::new_current_thread();
         let runtime = runtime.enable_all().build();
         let runtime = runtime.map_err(Refusal::system("make a runtime"))?;
-        runtime.block_on(order.start())
+        runtime.block_on(order.start(true))
     };
     if sys::generation() == 0 || Handle::try_current().is_err() {
         return start();

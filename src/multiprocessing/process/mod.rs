@@ -23,10 +23,11 @@ pub use self::error::SpawnError;
 pub use self::stdio::Stdio;
 use crate::executor::data::{Arguments, Data};
 use crate::executor::decoded::decode_result;
-use crate::executor::error::{Cause, TaskError};
+use crate::executor::error::{Death, TaskError};
 use crate::executor::options::TaskName;
 use crate::executor::promise::Ticket;
 use crate::executor::task::Task;
+use crate::home::{anywhere, timeout, unblock};
 use crate::multiprocessing::wait::end_of;
 use crate::multiprocessing::waiter::may_block;
 use crate::process::runner::{ProcessOutcome, RunningProcess};
@@ -98,9 +99,6 @@ impl<R: Data> Process<R> {
     /// `is_not_initialized()` if [`init`](crate::init) was not called; `is_codec()` if an argument cannot be
     /// encoded; otherwise the system refused the start, or the process ended before it was ready.
     ///
-    /// # Panics
-    /// Outside of a tokio runtime, or in one without an I/O driver and a timer (`enable_all`).
-    ///
     /// # Cancel safety
     /// If the future is dropped, the process is killed. It may have started to run the function by then.
     pub async fn spawn<F, A, M>(function: F, args: A) -> Result<Self, SpawnError>
@@ -158,22 +156,12 @@ impl<R: Data> Process<R> {
     /// process ended without a result; `is_codec()` if the arguments or the result could not be encoded or
     /// decoded. The error has no stderr output.
     ///
-    /// # Panics
-    /// Outside of a tokio runtime, or in one without an I/O driver and a timer (`enable_all`).
-    ///
     /// # Cancel safety
     /// Cancel safe.
     pub async fn join(&self) -> Result<R, TaskError> {
-        let death = self.runner.ended().await;
-        active::forget(&self.runner);
-        let outcome = self.runner.outcome(death);
-        if !outcome.may_stall() {
-            return decode(&self.ticket, outcome);
-        }
-        let ticket = self.ticket.clone();
-        let decoded = tokio::task::spawn_blocking(move || decode(&ticket, outcome)).await;
-        // The blocking task fails only while the runtime shuts down.
-        decoded.unwrap_or_else(|_| Err(self.ticket.error(true, Cause::Shutdown)))
+        let runner = self.runner.clone();
+        let death = anywhere(async move { runner.ended().await }).await;
+        self.outcome(death).await
     }
 
     /// Like [`join`](Self::join), but returns `None` if the process has not ended within `limit`.
@@ -195,13 +183,22 @@ impl<R: Data> Process<R> {
     /// # Errors
     /// Like `join`.
     ///
-    /// # Panics
-    /// Outside of a tokio runtime, or in one without an I/O driver and a timer (`enable_all`).
-    ///
     /// # Cancel safety
     /// Cancel safe.
     pub async fn join_timeout(&self, limit: Duration) -> Option<Result<R, TaskError>> {
-        tokio::time::timeout(limit, self.join()).await.ok()
+        let runner = self.runner.clone();
+        let ended = anywhere(async move { timeout(limit, runner.ended()).await }).await;
+        Some(self.outcome(ended?).await)
+    }
+
+    async fn outcome(&self, death: Death) -> Result<R, TaskError> {
+        active::forget(&self.runner);
+        let outcome = self.runner.outcome(death);
+        if !outcome.may_stall() {
+            return decode(&self.ticket, outcome);
+        }
+        let ticket = self.ticket.clone();
+        unblock(move || decode(&ticket, outcome)).await
     }
 
     /// Like [`join`](Self::join), for a thread that may block.

@@ -2,10 +2,9 @@
 //! call is sent, one piece at most. The supervisor's task does the rest, piece by piece, so that it does not
 //! delay its runtime for long.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Buf as _;
-use tokio::time::Instant;
 
 use super::Link;
 use super::lane::Lane;

@@ -2,9 +2,7 @@
 //! limit: it begins when [`Link::fate`] first asks for it.
 
 use std::sync::Arc;
-use std::time::Duration;
-
-use tokio::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::lane::{Beginning, Lane, Overrun, before};
 use super::{Ending, Fate, Link};
@@ -38,7 +36,7 @@ impl Link {
                 (_, None) => None,
             };
         }
-        self.wake.notify_one();
+        self.wake.notify();
     }
 
     /// What the supervisor has to do with the worker now. The time of the front item begins with the first
@@ -148,7 +146,7 @@ impl Link {
         let limit = front.call.ticket().timeout()?;
         let began = front.began?;
         let (seq, item) = (front.seq, front.call.owed.next());
-        if front.overrun.is_some() || began.tokio.elapsed() < limit {
+        if front.overrun.is_some() || began.instant.elapsed() < limit {
             return None;
         }
         let claim = self.page.slot(seq).look();
@@ -161,7 +159,7 @@ impl Link {
         let late = self.page.begun(seq).saturating_sub(began.system);
         let began = began.later_by(late);
         front.began = Some(began);
-        if began.tokio.elapsed() < limit {
+        if began.instant.elapsed() < limit {
             return None;
         }
         let grace = front.call.ticket().grace_period();

@@ -1,9 +1,7 @@
 //! Why a worker ends or gets a successor. A dismissed worker exits by itself, and a terminated one may finish
 //! its item. Every other ending is a kill, at once or when its time is up.
 
-use std::time::Duration;
-
-use tokio::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Link;
 use super::ending::{Dismissal, Ending};
@@ -32,7 +30,7 @@ impl Link {
         lane.closed = true;
         lane.ending = Some(Ending::Dismissed(why));
         message::put_exit(&mut lane.unwritten);
-        self.wake.notify_one();
+        self.wake.notify();
     }
 
     /// Whether it accepts no more calls, because it has its last one or has a successor. Then its place is
@@ -65,7 +63,7 @@ impl Link {
         let mut lane = self.lock();
         lane.retirements += 1;
         lane.retires_at = Instant::now().checked_add(pause(lane.retirements));
-        self.wake.notify_one();
+        self.wake.notify();
     }
 
     pub(super) fn max_tasks(&self) -> u64 {
@@ -77,7 +75,7 @@ impl Link {
         let mut lane = self.lock();
         lane.condemn(ending, None);
         lane.kill_at = None;
-        self.wake.notify_one();
+        self.wake.notify();
     }
 
     /// Why the pool ends the worker, if it does.

@@ -2,10 +2,9 @@
 //! worker. The worker runs only the front call; those behind it were sent ahead.
 
 use std::collections::VecDeque;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::time::Instant;
 
 use super::ending::{Ending, Tenure};
 use crate::executor::encoded::EncodedCall;
@@ -198,7 +197,7 @@ impl InFlight {
         }
         let by_timeout = self.call.ticket().timeout().and_then(|limit| {
             let began = self.began.get_or_insert_with(Beginning::now);
-            began.tokio.checked_add(limit)
+            began.instant.checked_add(limit)
         });
         let grace = self.call.ticket().grace_period();
         let by_shutdown = shutdown_at.filter(|_| !grace.is_zero()).map(|end| {
@@ -209,25 +208,24 @@ impl InFlight {
     }
 }
 
-/// An instant by two clocks: the system's, which the worker reads too, and tokio's, which a test may pause and
-/// advance.
+/// An instant, for computing with, and the same by the system's clock, which the worker reads too.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Beginning {
-    pub(super) tokio: Instant,
+    pub(super) instant: Instant,
     pub(super) system: u64,
 }
 
 impl Beginning {
     pub(super) fn now() -> Self {
         Self {
-            tokio: Instant::now(),
+            instant: Instant::now(),
             system: sys::monotonic_nanos(),
         }
     }
 
     pub(super) fn later_by(self, nanos: u64) -> Self {
         Self {
-            tokio: self.tokio + Duration::from_nanos(nanos),
+            instant: self.instant + Duration::from_nanos(nanos),
             system: self.system + nanos,
         }
     }

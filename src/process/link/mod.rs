@@ -18,21 +18,21 @@ mod fate;
 mod lane;
 mod recall;
 mod settle;
+mod wake;
 mod write;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
-
-use tokio::sync::Notify;
-use tokio::time::Instant;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant, SystemTime};
 
 pub(super) use self::clock::Late;
 pub(super) use self::ending::{Dismissal, Ending, Tenure};
 pub(super) use self::fate::Fate;
 use self::lane::{InFlight, Lane};
 pub(super) use self::settle::Answered;
+use self::wake::SupervisorWake;
 use crate::executor::encoded::EncodedCall;
 use crate::executor::error::{Cause, Rejection};
 use crate::executor::promise::Ticket;
@@ -57,7 +57,7 @@ pub(super) struct Link {
     socket: Arc<Socket>,
     lane: Mutex<Lane>,
     /// Wakes the supervisor's task.
-    wake: Notify,
+    wake: SupervisorWake,
     tasks_done: AtomicU64,
     /// It has answered something.
     proven: AtomicBool,
@@ -95,7 +95,7 @@ impl Link {
                 left: None,
                 closed: false,
             }),
-            wake: Notify::new(),
+            wake: SupervisorWake::default(),
             tasks_done: AtomicU64::new(0),
             proven: AtomicBool::new(false),
             tenure,
@@ -111,8 +111,8 @@ impl Link {
     }
 
     /// Waits until another thread has something for the supervisor's task.
-    pub(super) fn woken(&self) -> tokio::sync::futures::Notified<'_> {
-        self.wake.notified()
+    pub(super) fn poll_woken(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.wake.poll(cx)
     }
 
     /// Reserves the worker for a call, so that it does not look idle until the call is sent.
@@ -163,7 +163,7 @@ impl Link {
         if !lane.unwritten.is_empty() || !lane.ring_backlog.is_empty() || lane.in_flight.is_empty()
         {
             // Something is left to write or put, or the worker is idle since no new call is wanted.
-            self.wake.notify_one();
+            self.wake.notify();
         }
         drop(lane);
         for call in late {
@@ -197,7 +197,7 @@ impl Link {
         self.put_call(lane, &head, &call.payload);
         let has_deadline = timeout.is_some() || lane.shutdown_at.is_some();
         if has_deadline && lane.in_flight.is_empty() {
-            self.wake.notify_one(); // The supervisor has a deadline to watch.
+            self.wake.notify(); // The supervisor has a deadline to watch.
         }
         lane.in_flight.push_back(InFlight {
             seq,

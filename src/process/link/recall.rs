@@ -68,7 +68,7 @@ impl Link {
             lane.in_flight.pop_front();
             self.tasks_done.fetch_add(1, Ordering::Relaxed);
         }
-        self.wake.notify_one();
+        self.wake.notify();
         Some(rest).filter(|rest| rest.owed.remaining() > 0)
     }
 
@@ -88,7 +88,7 @@ impl Link {
                 lane.in_flight.push_back(entry);
             }
         }
-        self.wake.notify_one();
+        self.wake.notify();
         revoked
     }
 
@@ -146,7 +146,7 @@ impl Link {
                 }
             }
         }
-        self.wake.notify_one();
+        self.wake.notify();
         met
     }
 
@@ -192,7 +192,7 @@ impl Link {
                 }
             }
             self.write(&mut lane);
-            self.wake.notify_one();
+            self.wake.notify();
         }
         unstarted
     }

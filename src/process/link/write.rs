@@ -41,7 +41,7 @@ impl Link {
     pub(in crate::process) fn poll_write(
         &self,
         cx: &mut Context<'_>,
-        watch: &WorkerWatch,
+        watch: &mut WorkerWatch,
     ) -> Poll<()> {
         let outcome = ready!(watch.poll_write(cx, || self.try_write(&mut self.lock())));
         if let Err(error) = outcome {

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Pool;
-use crate::alarm::Alarm;
 use crate::backlog::Pending as _;
 use crate::executor::encoded::EncodedCall;
 use crate::executor::error::{Cause, Rejection};
 use crate::executor::promise::{Promise, TaskOwner, Ticket};
+use crate::home::Alarm;
 
 impl TaskOwner for Pool {
     fn abort(&self, ticket: &Ticket) -> bool {
@@ -42,11 +42,10 @@ impl TaskOwner for Pool {
 }
 
 impl Pool {
-    /// Refuses a call that has not begun after `limit`. (Without a runtime it is refused anyway.)
-    pub(super) fn expiry(&self, promise: Arc<dyn Promise>, limit: Duration) -> Option<Arc<Alarm>> {
-        let runtime = self.lock().current_runtime()?;
+    /// Refuses a call that has not begun after `limit`.
+    pub(super) fn expiry(&self, promise: Arc<dyn Promise>, limit: Duration) -> Arc<Alarm> {
         let pool = self.me.clone();
-        Some(Arc::new(Alarm::set(&runtime, limit, move || {
+        Arc::new(Alarm::set(&self.home, limit, move || {
             let Some(pool) = pool.upgrade() else { return };
             let ticket = promise.ticket();
             let mut expired: Vec<EncodedCall> = pool
@@ -64,6 +63,6 @@ impl Pool {
                     .fail_rest(&Cause::Rejected(Rejection::WaitedTooLong { limit }));
             }
             pool.changed.notify_waiters(); // A worker that is starting may not be needed any more.
-        })))
+        }))
     }
 }

@@ -2,8 +2,9 @@
 //! workers.
 
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
-use tokio::time::Instant;
+use tokio::sync::oneshot;
 
 use super::Pool;
 use crate::executor::encoded::EncodedCall;
@@ -93,6 +94,17 @@ impl Pool {
         let gone = state.workers.is_empty() && state.settling == 0 && state.backlog.is_empty();
         self.start_workers(state);
         gone
+    }
+
+    /// Ends the fork server, if there is one. The caller may be outside of any runtime.
+    pub(super) async fn close_starter(&self) {
+        let (ended, end) = oneshot::channel();
+        let pool = self.shared();
+        self.home.spawn(async move {
+            pool.config.starter.close().await;
+            let _ = ended.send(()); // The caller may have been dropped.
+        });
+        let _ = end.await;
     }
 
     /// The numbers of items that finished, were cancelled before they began, and were killed by a shutdown.

@@ -2,16 +2,15 @@
 //! up and fails the waiting calls.
 
 use std::sync::MutexGuard;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
-use tokio::time::Instant;
 
 use super::Pool;
 use super::state::PoolState;
-use crate::alarm::Alarm;
-use crate::executor::error::{Cause, InitFailure, Rejection, TaskError};
+use crate::executor::error::{Cause, InitFailure, TaskError};
 use crate::executor::options::TaskName;
+use crate::home::Alarm;
 
 /// The number of consecutive failed starts after which the pool gives up.
 const MOST_FAILURES: u32 = 3;
@@ -32,32 +31,29 @@ impl Pool {
         if !state.wants_another(&self.config) {
             return;
         }
-        let Some(runtime) = state.current_runtime() else {
-            return;
-        };
         let mut new = Vec::new();
         while state.wants_another(&self.config) {
             new.push(state.add_place());
         }
         drop(state);
-        self.hire_all(&runtime, new);
+        self.hire_all(new);
     }
 
-    pub(super) fn hire_all(&self, runtime: &Handle, places: Vec<u64>) {
+    pub(super) fn hire_all(&self, places: Vec<u64>) {
         for id in places {
-            (self.hire)(runtime, self.shared(), id);
+            (self.hire)(self.shared(), id);
         }
     }
 
     /// After `span`, checks whether calls wait for a worker: the existing ones may be busy for long.
-    fn start_workers_in(&self, span: Duration, runtime: Option<Handle>) -> Option<Alarm> {
+    fn start_workers_in(&self, span: Duration) -> Alarm {
         let pool = self.me.clone();
         let look = move || {
             if let Some(pool) = pool.upgrade() {
                 pool.start_workers(pool.lock());
             }
         };
-        Some(Alarm::set(&runtime?, span, look))
+        Alarm::set(&self.home, span, look)
     }
 
     /// Records a failed start and decides what follows.
@@ -101,7 +97,7 @@ impl Pool {
                 return AfterFailure::TryAgain(pause);
             }
             state.not_before = Some(Instant::now() + pause);
-            state.tries_again = self.start_workers_in(pause, state.current_runtime());
+            state.tries_again = Some(self.start_workers_in(pause));
         }
         let cause = Cause::InitFailed(failure.clone());
         state.last_failure = Some(failure);
@@ -117,9 +113,10 @@ impl Pool {
         self.lock().starts_after
     }
 
-    /// Starts the workers that are kept, if there is a runtime.
+    /// Starts the workers that are kept. Outside of a runtime they start with the first task, since the runtime that
+    /// submits it drives them.
     pub(in crate::process) fn start_kept(&self) {
-        if self.config.min_workers > 0 {
+        if self.config.min_workers > 0 && Handle::try_current().is_ok() {
             self.start_workers(self.lock());
         }
     }
@@ -145,14 +142,12 @@ impl Pool {
     /// Starts all workers. Tries again if the pool gave up before.
     pub(in crate::process) async fn warm_up(&self) -> Result<(), TaskError> {
         let error = |cause| TaskError::new(TaskName::Function("warm_up"), false, cause);
+        self.home.note_caller();
         {
             let mut state = self.lock();
             if state.closed {
                 return Err(error(Cause::Shutdown));
             }
-            let Some(runtime) = state.current_runtime() else {
-                return Err(error(Cause::Rejected(Rejection::NoRuntime)));
-            };
             state.broken = false;
             state.gave_up = false;
             state.failures = 0;
@@ -162,7 +157,7 @@ impl Pool {
                 new.push(state.add_place());
             }
             drop(state);
-            self.hire_all(&runtime, new);
+            self.hire_all(new);
         }
         loop {
             let changed = self.changed.notified();

@@ -23,7 +23,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use async_trait::async_trait;
-use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 pub(super) use self::config::ProcessPoolConfig;
@@ -38,11 +37,12 @@ use crate::executor::options::{Shutdown, ShutdownReport};
 use crate::executor::promise::Terms;
 use crate::executor::room::{Room, Rooms};
 use crate::executor::{Executor, Intake, Stats};
+use crate::home::{Home, within};
 use crate::observe::Meter;
 use crate::sys;
 
-/// Starts a worker for a place of the pool, on a runtime.
-pub(super) type HireWorker = fn(&Handle, Arc<Pool>, u64);
+/// Starts a worker for a place of the pool.
+pub(super) type HireWorker = fn(Arc<Pool>, u64);
 
 pub(super) struct Pool {
     pub(super) config: ProcessPoolConfig,
@@ -51,6 +51,8 @@ pub(super) struct Pool {
     generation: u32,
     rooms: Rooms,
     me: Weak<Pool>,
+    /// Where its supervisors run.
+    pub(super) home: Arc<Home>,
     terms: Arc<Terms>,
     state: Mutex<PoolState>,
     finished: AtomicU64,
@@ -62,17 +64,16 @@ pub(super) struct Pool {
 impl Pool {
     pub(super) fn new(config: ProcessPoolConfig, hire: HireWorker) -> Arc<Self> {
         let meter = Meter::new(config.name.as_deref().unwrap_or("processes"));
+        let home = Home::new();
         Arc::new_cyclic(|me: &Weak<Self>| Self {
             rooms: Rooms::new(config.queue_capacity, meter.clone()),
-            terms: Terms::new(me.clone(), config.task_options.clone(), meter),
+            terms: Terms::new(me.clone(), config.task_options.clone(), meter, home.clone()),
+            home,
             config,
             hire,
             generation: sys::generation(),
             me: me.clone(),
-            state: Mutex::new(PoolState {
-                runtime: Handle::try_current().ok(),
-                ..PoolState::default()
-            }),
+            state: Mutex::default(),
             finished: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             changed: Notify::new(),
@@ -97,6 +98,7 @@ impl Intake for Pool {
     fn spawn_job(&self, job: Job) {
         let ticket = job.work.ticket();
         ticket.accept(&self.terms);
+        self.home.note_caller();
         if self.rooms.is_closed() {
             return job.work.fail(&Cause::Shutdown);
         }
@@ -105,7 +107,7 @@ impl Intake for Pool {
         }
         let expiry = ticket
             .queue_timeout()
-            .and_then(|limit| self.expiry(job.work.promise(), limit));
+            .map(|limit| self.expiry(job.work.promise(), limit));
         let mut room = job.room;
         job.work
             .encode(self.config.recipe.max_frame_length, &mut |mut call| {
@@ -123,6 +125,7 @@ impl Intake for Pool {
     }
 
     async fn room(&self) -> Result<Room, TaskError> {
+        self.home.note_caller();
         self.rooms.take().await
     }
 
@@ -135,6 +138,7 @@ impl Intake for Pool {
 impl Executor for Pool {
     async fn shutdown_with(&self, how: Shutdown) -> ShutdownReport {
         let deadline = how.ends_at();
+        self.home.note_caller();
         let before = self.tally();
         self.close();
         let mut cancelled = 0;
@@ -145,10 +149,8 @@ impl Executor for Pool {
             None => self.all_gone().await,
             Some(deadline) => {
                 let _notice = self.announce_deadline(deadline);
-                if tokio::time::timeout_at(deadline, self.all_gone())
-                    .await
-                    .is_err()
-                {
+                let gone = within(&self.home, deadline, self.all_gone()).await;
+                if gone.is_none() {
                     self.lock().stopped = true;
                     cancelled += self.fail_pending(&Cause::Cancelled);
                     for link in self.links() {
@@ -158,7 +160,7 @@ impl Executor for Pool {
                 }
             }
         }
-        self.config.starter.close().await;
+        self.close_starter().await;
         let after = self.tally();
         ShutdownReport {
             finished: (after.0 - before.0) as usize,

@@ -2,8 +2,7 @@
 //! after that.
 
 use std::sync::atomic::Ordering;
-
-use tokio::time::Instant;
+use std::time::Instant;
 
 use super::Pool;
 use super::hire::pause_after;
@@ -49,13 +48,13 @@ impl Pool {
             state.idle.retain(|id| *id != link.id);
             return link.dismiss(Dismissal::Retired);
         }
-        let Some(runtime) = state.current_runtime().filter(|_| !state.broken) else {
+        if state.broken {
             return link.retire_later(pause_after);
-        };
+        }
         let successor = state.add_place();
         state.successors.insert(successor, link.id);
         drop(state);
-        self.hire_all(&runtime, vec![successor]);
+        self.hire_all(vec![successor]);
     }
 
     /// The process of a worker has ended; its place is free.

@@ -4,18 +4,16 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-
-use tokio::runtime::Handle;
-use tokio::time::Instant;
+use std::time::Instant;
 
 use super::config::ProcessPoolConfig;
-use crate::alarm::Alarm;
 use crate::backlog::{Backlog, Pending};
 use crate::executor::Restarts;
 use crate::executor::encoded::EncodedCall;
-use crate::executor::error::{Cause, InitFailure, Rejection};
+use crate::executor::error::{Cause, InitFailure};
 use crate::executor::promise::Ticket;
 use crate::executor::room::Room;
+use crate::home::Alarm;
 use crate::process::link::{Dismissal, Link};
 
 #[derive(Default)]
@@ -52,8 +50,6 @@ pub(super) struct PoolState {
     pub(super) settling: usize,
     /// No worker starts until `warm_up`.
     pub(super) broken: bool,
-    /// The runtime that was used last, for work that is submitted outside of one.
-    pub(super) runtime: Option<Handle>,
     pub(super) cancelled: u64,
     pub(super) killed: u64,
     pub(super) restarts: Restarts,
@@ -219,7 +215,7 @@ impl PoolState {
     }
 
     /// Why a call cannot be accepted, if it cannot.
-    pub(super) fn refusal(&mut self, origin: CallOrigin) -> Option<Cause> {
+    pub(super) fn refusal(&self, origin: CallOrigin) -> Option<Cause> {
         if self.stopped {
             return Some(Cause::Cancelled);
         }
@@ -229,8 +225,7 @@ impl PoolState {
         if self.broken {
             return Some(self.failure());
         }
-        (self.workers.is_empty() && self.current_runtime().is_none())
-            .then_some(Cause::Rejected(Rejection::NoRuntime))
+        None
     }
 
     pub(super) fn add_place(&mut self) -> u64 {
@@ -245,13 +240,6 @@ impl PoolState {
         self.successors
             .retain(|successor, old| *successor != id && *old != id);
         self.workers.remove(&id)
-    }
-
-    pub(super) fn current_runtime(&mut self) -> Option<Handle> {
-        if let Ok(current) = Handle::try_current() {
-            self.runtime = Some(current);
-        }
-        self.runtime.clone()
     }
 
     pub(super) fn failure(&self) -> Cause {

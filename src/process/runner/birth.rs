@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{GRACE, ProcessState, RunningProcess};
 use crate::executor::error::InitFailure;
+use crate::home::timeout;
 use crate::process::ServeForked;
 use crate::process::start::{
     ChildConnection, ForkServer, MOST_FORK_SERVERS, Recipe, StartError, Surroundings,
@@ -169,7 +170,7 @@ impl UnclaimedProcess {
     pub(super) async fn fail(self, error: StartError) -> InitFailure {
         // A process that ended by itself has an exit status of its own; wait for it.
         if matches!(error, StartError::Mute | StartError::Gone) {
-            let _ = tokio::time::timeout(GRACE, self.runner.ended()).await;
+            timeout(GRACE, self.runner.ended()).await;
         }
         self.runner.kill();
         init_failure(error, Some(self.runner.ended().await))

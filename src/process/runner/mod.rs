@@ -23,6 +23,7 @@ pub(crate) use self::outcome::ProcessOutcome;
 pub(crate) use super::start::Opening;
 use super::verdict::death;
 use crate::executor::error::Death;
+use crate::home::{sleep, timeout};
 use crate::sys::{self, AsFd, BorrowedFd, ChildProcess, Exit, OwnedFd};
 use crate::wire::forkserver::{FromForkServer, LONGEST};
 use crate::wire::frame::Frames;
@@ -109,7 +110,7 @@ impl RunningProcess {
             match self.next_sign() {
                 (sign, None) => readable(sign).await,
                 (sign, Some(limit)) => {
-                    let _ = tokio::time::timeout(limit, readable(sign)).await;
+                    timeout(limit, readable(sign)).await;
                 }
             }
         }
@@ -169,7 +170,7 @@ impl RunningProcess {
 /// Waits until `fd` is readable.
 pub(crate) async fn readable(fd: impl AsFd) {
     if sys::readable(fd).await.is_err() {
-        tokio::time::sleep(AGAIN).await; // Perhaps no descriptor is left to wait with.
+        sleep(AGAIN).await; // Perhaps no descriptor is left to wait with.
     }
 }
 

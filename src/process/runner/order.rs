@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::RunningProcess;
 use super::birth::{self, Born, UnclaimedProcess};
 use crate::executor::error::{BuildError, BuildFailure, InitFailure};
+use crate::home::timeout;
 use crate::process::limits::Limits;
 use crate::process::output::{Outlets, Output};
 use crate::process::start::{Opening, Recipe, StartError, Surroundings};
@@ -55,7 +56,9 @@ impl Refusal {
 impl StartOrder {
     /// Starts the process, and waits until it is about to run the function. If this is dropped earlier, the
     /// process is killed.
-    pub(crate) async fn start(self) -> Result<Arc<RunningProcess>, Refusal> {
+    ///
+    /// With `may_block`, the calling thread may block for about a millisecond.
+    pub(crate) async fn start(self, may_block: bool) -> Result<Arc<RunningProcess>, Refusal> {
         let not_initialized = BuildError(BuildFailure::NotInitialized);
         let serve = workers_allowed().ok_or(Refusal::Build(not_initialized))?;
         let outcome_file =
@@ -93,6 +96,7 @@ impl StartOrder {
             outlets: Outlets::new(Some(Output::inherit()), Some(Output::inherit())),
             max_frame_length: 0, // Only greetings arrive.
             spawn_timeout: self.spawn_timeout,
+            may_block,
         });
         let output = [self.stdout, self.stderr];
         let born = match self.start_method {
@@ -108,11 +112,8 @@ impl StartOrder {
         } = born.map_err(|error| refused(error, is_fork))?;
         let newborn = UnclaimedProcess::new(process, word, outcome_file, is_fork);
         let limit = recipe.spawn_timeout;
-        let outcome = tokio::select! {
-            outcome = connection.establish(recipe.max_frame_length) => outcome,
-            () = tokio::time::sleep(limit) => Err(StartError::TimedOut(limit)),
-        };
-        match outcome {
+        let established = timeout(limit, connection.establish(recipe.max_frame_length)).await;
+        match established.unwrap_or(Err(StartError::TimedOut(limit))) {
             Ok(()) => Ok(newborn.keep()),
             Err(error) => Err(Refusal::Start(Box::new(newborn.fail(error).await))),
         }

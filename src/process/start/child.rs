@@ -1,62 +1,69 @@
 //! A worker process, however it was started.
 
-use std::io;
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::forkserver_process::ForkServerProcess;
-use crate::sys::{AsyncFd, ChildProcess, Exit};
+use crate::home::{Watched, timeout};
+use crate::sys::{ChildProcess, Direction, Exit, OwnedFd};
 
 /// The time within which a fork server must report how a worker ended. A stopped one never does.
 const ANSWER: Duration = Duration::from_secs(5);
 
 /// Dropping it kills it.
 pub(in crate::process) struct Child {
-    process: AsyncFd<ChildProcess>,
+    process: ChildProcess,
+    /// Becomes readable when the process ends.
+    end: Watched<Arc<OwnedFd>>,
     /// The process that forked it, and takes its exit status.
     fork_server: Option<Arc<ForkServerProcess>>,
 }
 
 impl Child {
     /// A process that this one has started, or that a fork server has forked.
-    pub(super) fn new(
-        process: ChildProcess,
-        fork_server: Option<Arc<ForkServerProcess>>,
-    ) -> io::Result<Self> {
-        Ok(Self {
-            process: process.watch()?,
+    pub(super) fn new(process: ChildProcess, fork_server: Option<Arc<ForkServerProcess>>) -> Self {
+        Self {
+            end: Watched::new(process.pidfd().clone(), Direction::In),
+            process,
             fork_server,
-        })
+        }
     }
 
     pub(in crate::process) fn id(&self) -> u32 {
-        self.process.get_ref().id()
+        self.process.id()
     }
 
     /// Kills it and its process group.
     pub(in crate::process) fn kill(&self) {
-        self.process.get_ref().kill();
+        self.process.kill();
     }
 
     /// Asks it and its process group to end.
     pub(in crate::process) fn terminate(&self) {
-        self.process.get_ref().terminate();
+        self.process.terminate();
     }
 
     /// Waits until it has ended.
-    pub(in crate::process) async fn ended(&self) {
-        let _ = self.process.readable().await;
+    pub(in crate::process) async fn ended(&mut self) {
+        poll_fn(|cx| self.poll_ended(cx)).await;
+    }
+
+    /// Ready once it has ended.
+    pub(in crate::process) fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.end.poll_ready(cx)
     }
 
     /// Waits until it has ended, and returns how. Kills the rest of its process group.
     pub(in crate::process) async fn exit(&mut self) -> Exit {
         self.ended().await;
         match &self.fork_server {
-            None => self.process.get_mut().reap(),
+            None => self.process.reap(),
             Some(fork_server) => {
-                self.process.get_mut().kill_without_reaping();
-                let exit = tokio::time::timeout(ANSWER, fork_server.exit_of(self.id())).await;
-                let Ok(Some(exit)) = exit else {
+                self.process.kill_without_reaping();
+                let exit = timeout(ANSWER, fork_server.exit_of(self.id())).await;
+                let Some(Some(exit)) = exit else {
                     return Exit::default(); // Nothing is known. The drop asks once more to have it reaped.
                 };
                 self.fork_server = None;
@@ -69,7 +76,7 @@ impl Child {
 impl Drop for Child {
     fn drop(&mut self) {
         if let Some(fork_server) = &self.fork_server {
-            self.process.get_mut().kill_without_reaping();
+            self.process.kill_without_reaping();
             fork_server.forget(self.id());
         }
     }

@@ -4,18 +4,18 @@
 use std::collections::VecDeque;
 
 use bytes::BytesMut;
-use tokio::io::{AsyncWriteExt as _, Interest};
 use tokio_util::codec::{Decoder as _, LengthDelimitedCodec};
 
 use super::error::StartError;
-use crate::sys::{self, AsFd as _, AsyncSocket, OwnedFd, Socket};
+use crate::home::Watched;
+use crate::sys::{self, AsFd as _, Direction, OwnedFd, Socket};
 use crate::wire::frame;
 use crate::wire::message::{self, BuildIdentity, FromWorker};
 use crate::wire::{Chain, Reader};
 
 /// The parent's end of a connection to a process, from the first message on.
 pub(in crate::process) struct ChildConnection {
-    pub(in crate::process) stream: AsyncSocket,
+    pub(in crate::process) stream: Watched<Socket>,
     pub(in crate::process) codec: LengthDelimitedCodec,
     pub(in crate::process) buffer: BytesMut,
     /// The descriptors that came with the bytes in `buffer`.
@@ -42,13 +42,12 @@ impl ChildConnection {
             words.put_chain(&std::mem::take(&mut setup)); // A process of another build ignores it.
         }
         let socket = Socket::from(socket);
-        let stream = socket.set_nonblocking(true);
-        let stream = stream.and_then(|()| AsyncSocket::from_std(socket));
-        let stream = stream.map_err(StartError::system("use a socket"))?;
-        let said = words.send_with(|bytes, fds| sys::send_with_fds(stream.as_fd(), bytes, fds));
+        let set = socket.set_nonblocking(true);
+        set.map_err(StartError::system("use a socket"))?;
+        let said = words.send_with(|bytes, fds| sys::send_with_fds(socket.as_fd(), bytes, fds));
         said.map_err(|_| StartError::Mute)?;
         Ok(Self {
-            stream,
+            stream: Watched::new(socket, Direction::In),
             codec: frame::codec(Self::GREETING),
             buffer: BytesMut::new(),
             fds: VecDeque::new(),
@@ -81,13 +80,15 @@ impl ChildConnection {
                 .saturating_add(message::REPORT)
                 .min(frame::LARGEST),
         );
-        for piece in self.late.pieces() {
-            self.stream
-                .write_all(piece)
-                .await
-                .map_err(|_| StartError::Gone)?;
+        if !self.late.is_empty() {
+            self.stream.turn(Direction::Out);
+            let late = &mut self.late;
+            let sent = self.stream.io(|socket| {
+                late.send_with(|bytes, fds| sys::send_with_fds(socket.as_fd(), bytes, fds))
+            });
+            sent.await.map_err(|_| StartError::Gone)?;
+            self.stream.turn(Direction::In);
         }
-        self.late.clear();
         match self.receive().await? {
             FromWorker::Ready => Ok(()),
             FromWorker::Failed(failure) => Err(StartError::UserCode("initializer", failure)),
@@ -108,10 +109,10 @@ impl ChildConnection {
                 Ok(None) => {}
                 Err(_) => return Err(garbage(&seen)),
             }
-            let (stream, fds) = (&self.stream, &mut self.fds);
+            let (stream, fds) = (&mut self.stream, &mut self.fds);
             let mut bytes = [0; 1024];
-            let receive = || sys::receive_with_fds(stream.as_fd(), &mut bytes, fds);
-            let received = stream.async_io(Interest::READABLE, receive).await;
+            let receive = |socket: &Socket| sys::receive_with_fds(socket.as_fd(), &mut bytes, fds);
+            let received = stream.io(receive).await;
             match received.map(|received| received.len) {
                 Ok(0) | Err(_) if self.buffer.is_empty() => return Err(StartError::Gone),
                 Ok(0) | Err(_) => return Err(garbage(&self.buffer)),

@@ -1,6 +1,7 @@
 //! [`ForkServer`]: keeps one fork server running, and asks it for processes. A dead one is replaced.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,10 +14,11 @@ use super::error::StartError;
 use super::forkserver_process::{ForkRequest, ForkServerProcess};
 use super::recipe::Recipe;
 use super::surroundings::{ForkServerSurroundings, Surroundings};
+use crate::home::{Watched, timeout};
 #[cfg(feature = "multiprocessing")]
 use crate::process::output::Output;
 use crate::process::output::{Outlets, Outputs};
-use crate::sys::{self, ChildProcess, Forked, OwnedFd, Socket};
+use crate::sys::{self, ChildProcess, Direction, Forked, OwnedFd, Socket};
 use crate::wire::descriptors::Descriptor;
 use crate::wire::message::Role;
 
@@ -111,12 +113,7 @@ impl ForkServer {
         let Some((process, fork_server)) = forked else {
             return Ok(None);
         };
-        let pid = process.id();
-        let child = Child::new(process, Some(fork_server.clone())).map_err(|error| {
-            fork_server.forget(pid);
-            StartError::system("watch a process")(error)
-        });
-        child.map(Some)
+        Ok(Some(Child::new(process, Some(fork_server))))
     }
 
     /// As `fork`, for a process that runs one function. The last descriptor is the pipe for its exit status,
@@ -131,10 +128,10 @@ impl ForkServer {
     ) -> Result<Option<ChildProcess>, StartError> {
         let limit = recipe.spawn_timeout;
         let forked = self.fork_as(Role::Runner, recipe, surroundings, fds);
-        match tokio::time::timeout(limit, forked).await {
-            Ok(forked) => Ok(forked?.map(|(process, _)| process)),
-            Err(_) if self.kill_if_silent() => Ok(None),
-            Err(_) => Err(StartError::TimedOut(limit)),
+        match timeout(limit, forked).await {
+            Some(forked) => Ok(forked?.map(|(process, _)| process)),
+            None if self.kill_if_silent() => Ok(None),
+            None => Err(StartError::TimedOut(limit)),
         }
     }
 
@@ -218,9 +215,8 @@ impl ForkServer {
                 else {
                     return Err(StartError::Closed);
                 };
-                let fork_server = ForkServerProcess::new(process, connection, surroundings);
                 let fork_server =
-                    Arc::new(fork_server.map_err(StartError::system("use a socket"))?);
+                    Arc::new(ForkServerProcess::new(process, connection, surroundings));
                 *state = ForkServerState::Ready(fork_server.clone());
                 return Ok(fork_server);
             }
@@ -317,9 +313,10 @@ impl ForkServerState {
             return Default::default();
         };
         // It may have closed its socket and still run.
-        let _ = tokio::time::timeout(EXIT_GRACE, process.ended()).await;
+        let mut end = Watched::new(process.pidfd().clone(), Direction::In);
+        timeout(EXIT_GRACE, poll_fn(|cx| end.poll_ready(cx))).await;
         process.kill();
-        let _ = process.ended().await;
+        poll_fn(|cx| end.poll_ready(cx)).await;
         (process.id(), process.reap())
     }
 }
@@ -348,10 +345,9 @@ async fn meet(
     let mut words = recipe.fork_server_setup();
     ForkServerProcess::put_first_request(&mut words, request);
     let mut connection = ChildConnection::begin(socket.into(), words)?;
-    tokio::select! {
-        outcome = connection.establish(recipe.max_frame_length) => outcome?,
-        () = tokio::time::sleep(recipe.spawn_timeout) => return Err(StartError::TimedOut(recipe.spawn_timeout)),
-    }
+    let limit = recipe.spawn_timeout;
+    let established = timeout(limit, connection.establish(recipe.max_frame_length)).await;
+    established.unwrap_or(Err(StartError::TimedOut(limit)))?;
     Ok(connection)
 }
 

@@ -6,13 +6,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use tokio::io::Interest;
 use tokio_util::codec::{Decoder as _, LengthDelimitedCodec};
 
 use super::connection::ChildConnection;
 use super::error::StartError;
 use super::surroundings::{ForkServerSurroundings, SurroundingsChange};
-use crate::sys::{self, AsFd as _, AsyncSocket, ChildProcess, Exit, OwnedFd, Socket};
+use crate::home::{Watched, timeout};
+use crate::sys::{self, AsFd as _, ChildProcess, Direction, Exit, OwnedFd, Socket};
 use crate::wire::descriptors::Descriptor;
 use crate::wire::forkserver::{FromForkServer, LONGEST, ToForkServer};
 use crate::wire::message::Role;
@@ -82,11 +82,11 @@ impl ForkServerProcess {
         process: ChildProcess,
         connection: ChildConnection,
         surroundings: ForkServerSurroundings,
-    ) -> io::Result<Self> {
-        Ok(Self {
+    ) -> Self {
+        Self {
             process: Mutex::new(Some(process)),
             // Not bound to a runtime: the next request may come from another.
-            socket: connection.stream.into_std()?,
+            socket: connection.stream.into_inner(),
             surroundings,
             inbox: tokio::sync::Mutex::new(ForkServerInbox {
                 codec: frame::codec(LONGEST),
@@ -95,7 +95,7 @@ impl ForkServerProcess {
                 last_request: FIRST,
             }),
             silent_since: Mutex::new(None),
-        })
+        }
     }
 
     /// What it was started with.
@@ -161,11 +161,11 @@ impl ForkServerProcess {
         };
         let answered = self.ask(inbox, request, pick);
         // It has the lock: time that others took does not count.
-        match tokio::time::timeout(limit, answered).await {
-            Ok(Ok(outcome)) => outcome.map(Some).map_err(failed),
-            Ok(Err(NoAnswer::Refused(error))) => Err(failed(error)),
-            Ok(Err(NoAnswer::Gone)) => Ok(None),
-            Err(_) => {
+        match timeout(limit, answered).await {
+            Some(Ok(outcome)) => outcome.map(Some).map_err(failed),
+            Some(Err(NoAnswer::Refused(error))) => Err(failed(error)),
+            Some(Err(NoAnswer::Gone)) => Ok(None),
+            None => {
                 drop(self.take_process());
                 Ok(None)
             }
@@ -210,23 +210,27 @@ impl ForkServerProcess {
         request: Option<Chain>,
         mut pick: impl FnMut(FromForkServer, Option<OwnedFd>) -> Option<T>,
     ) -> Result<T, NoAnswer> {
-        let socket = self.socket.try_clone().and_then(AsyncSocket::from_std);
-        let socket = socket.map_err(NoAnswer::Refused)?;
+        let socket = self.socket.try_clone().map_err(NoAnswer::Refused)?;
+        let mut socket = Watched::new(socket, Direction::In);
         if let Some(mut request) = request {
             // Reads answers before it writes: a fork server whose answers fill the socket reads no request. Each
             // answer is handled before the next is received, so that each gets its own descriptor.
-            while self.receive(inbox, &socket).is_ok_and(|len| len > 0) {
+            while self.receive(inbox, &self.socket).is_ok_and(|len| len > 0) {
                 while let Some((answer, fd)) = inbox.next().map_err(|()| NoAnswer::Gone)? {
                     let _late = pick(answer, fd);
                 }
             }
             // The socket takes a short message as a whole or not at all.
-            let fd = socket.as_fd();
-            let mut send = || request.send_with(|bytes, fds| sys::send_with_fds(fd, bytes, fds));
-            let sent = match send() {
+            let mut send = |socket: &Socket| {
+                request.send_with(|bytes, fds| sys::send_with_fds(socket.as_fd(), bytes, fds))
+            };
+            let sent = match send(&self.socket) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.note_silence();
-                    socket.async_io(Interest::WRITABLE, send).await
+                    socket.turn(Direction::Out);
+                    let sent = socket.io(send).await;
+                    socket.turn(Direction::In);
+                    sent
                 }
                 at_once => at_once,
             };
@@ -243,16 +247,14 @@ impl ForkServerProcess {
                 }
             }
             self.note_silence();
-            let received = socket
-                .async_io(Interest::READABLE, || self.receive(inbox, &socket))
-                .await;
+            let received = socket.io(|socket| self.receive(inbox, socket)).await;
             if matches!(received, Ok(0) | Err(_)) {
                 return Err(NoAnswer::Gone);
             }
         }
     }
 
-    fn receive(&self, inbox: &mut ForkServerInbox, socket: &AsyncSocket) -> io::Result<usize> {
+    fn receive(&self, inbox: &mut ForkServerInbox, socket: &Socket) -> io::Result<usize> {
         let len = inbox.receive(socket)?;
         if len > 0 {
             *self.silent_since() = None;
@@ -289,7 +291,7 @@ impl ForkServerProcess {
 }
 
 impl ForkServerInbox {
-    fn receive(&mut self, socket: &AsyncSocket) -> io::Result<usize> {
+    fn receive(&mut self, socket: &Socket) -> io::Result<usize> {
         let mut bytes = [0; 1024];
         // A missing descriptor is an error when its answer is read.
         let len = sys::receive_with_fds(socket.as_fd(), &mut bytes, &mut self.fds)?.len;

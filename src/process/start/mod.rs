@@ -73,8 +73,7 @@ impl Starter {
                 let connection = begin(ours)?;
                 let fds = [theirs, ends.stdout, ends.stderr];
                 let process = recipe.execute(Role::Worker, fds).await?;
-                let child = Child::new(process, None).map_err(failed("watch a process"))?;
-                (child, connection)
+                (Child::new(process, None), connection)
             }
             Self::Fork(server) => {
                 let output = [ends.stdout, ends.stderr].map(Descriptor::from);

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::error::StartError;
 use super::surroundings::Surroundings;
 use crate::function::FunctionOffset;
+use crate::home::unblock;
 use crate::observe;
 use crate::process::output::Outlets;
 use crate::sys::{ChildProcess, Limit, OwnedFd};
@@ -26,6 +27,8 @@ pub(in crate::process) struct Recipe {
     pub(in crate::process) outlets: Outlets,
     pub(in crate::process) max_frame_length: usize,
     pub(in crate::process) spawn_timeout: Duration,
+    /// Whether the thread that starts a process may block, since it drives no other task.
+    pub(in crate::process) may_block: bool,
 }
 
 impl Recipe {
@@ -36,9 +39,11 @@ impl Recipe {
         fds: [OwnedFd; 3],
     ) -> Result<ChildProcess, StartError> {
         let recipe = self.clone();
-        let executed = tokio::task::spawn_blocking(move || recipe.surroundings.execute(role, fds));
-        // The blocking task fails only while the runtime shuts down.
-        executed.await.map_err(|_| StartError::Closed)?
+        let execute = move || recipe.surroundings.execute(role, fds);
+        match self.may_block {
+            true => execute(),
+            false => unblock(execute).await,
+        }
     }
 
     /// The setup of a worker. Its own descriptors precede those of its initializer.

@@ -7,7 +7,6 @@ use std::os::unix::ffi::OsStringExt as _;
 pub(crate) use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 pub(crate) use std::os::unix::net::UnixStream as Socket;
 pub(crate) use tokio::io::unix::AsyncFd;
-pub(crate) use tokio::net::UnixStream as AsyncSocket;
 pub(crate) use tokio::net::unix::pipe::Receiver as AsyncPipe;
 
 /// A pipe: an end to read from in this process, and one to write to in another.

@@ -18,6 +18,7 @@ mod print;
 mod process;
 mod reach;
 mod readiness;
+mod register;
 mod reserve;
 mod segment;
 mod signal;
@@ -35,7 +36,7 @@ pub(crate) use fork::{
 };
 pub(crate) use growing::{give_back, growing_file, lengthen};
 pub(crate) use handles::{
-    AsFd, AsRawFd, AsyncFd, AsyncPipe, AsyncSocket, BorrowedFd, OwnedFd, RawFd, Socket, os_string,
+    AsFd, AsRawFd, AsyncFd, AsyncPipe, BorrowedFd, OwnedFd, RawFd, Socket, os_string,
     pipe_from_child, pipe_to_child, too_many_descriptors,
 };
 pub(crate) use identity::{ProcessIdentity, home};
@@ -60,11 +61,12 @@ pub(crate) use process::{
 };
 pub(crate) use reach::{closed, is_closed, out_of_reach};
 pub(crate) use readiness::{Direction, Readiness, wait_ready};
+pub(crate) use register::{StableFd, probe_events, register};
 pub(crate) use segment::SegmentName;
 pub(crate) use signal::{reset_signals, restore_interrupts};
 pub(crate) use socket::{
     MOST_FDS, bytes_waiting, end_sending, is_hangup, pipe, read_more, read_now, read_onto,
-    receive_with_fds, send_with_fds, socket_pair, watch_output, watch_pipe, watch_room,
+    receive_with_fds, send_with_fds, socket_pair, watch_output,
 };
 pub(crate) use stdio::{become_child, change_variables, is_variable, settle_forked};
 pub(crate) use watch::{WakeFd, end_with, parent, wait_for_parents_end, wait_readable, watched};

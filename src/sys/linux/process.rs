@@ -8,10 +8,8 @@ use std::process::Command;
 use std::sync::Arc;
 
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitOptions};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 
-use super::edges::{is_readable, readable};
+use super::edges::is_readable;
 
 /// A worker, the process that forks workers, or one that runs a function, in a process group of its
 /// own.
@@ -80,19 +78,6 @@ impl ChildProcess {
             reaper: Reaper::Other,
             is_free: false,
         })
-    }
-
-    /// Lets tokio tell when the child ends: then it becomes readable.
-    pub(crate) fn watch(self) -> io::Result<AsyncFd<Self>> {
-        // SAFETY: the descriptor is owned by the child's `pidfd`, which is private to this file, and
-        // neither replaced nor closed before the child is dropped.
-        let watched = unsafe { AsyncFd::register_with_interest(self, Interest::READABLE) };
-        watched.map_err(|error| error.into_parts().1)
-    }
-
-    /// Waits until the child has ended, and changes nothing about it: another may wait for it too.
-    pub(crate) async fn ended(&self) -> io::Result<()> {
-        readable(&self.pidfd).await
     }
 
     /// Whether the child has ended by now.

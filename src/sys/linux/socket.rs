@@ -3,16 +3,12 @@
 use std::io::{self, PipeReader};
 use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::os::unix::net::UnixStream;
-use std::sync::Arc;
 
 use bytes::BytesMut;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
     SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
 };
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 
 use super::handles::AsyncPipe;
 
@@ -38,24 +34,9 @@ pub(crate) fn pipe() -> io::Result<(PipeReader, OwnedFd)> {
     Ok((reader, writer.into()))
 }
 
-/// Lets tokio tell when a pipe can be read.
-pub(crate) fn watch_pipe(pipe: PipeReader) -> io::Result<AsyncFd<PipeReader>> {
-    // SAFETY: the descriptor is owned by the pipe, which neither replaces nor closes it before it is
-    // dropped.
-    let watched = unsafe { AsyncFd::register_with_interest(pipe, Interest::READABLE) };
-    watched.map_err(|error| error.into_parts().1)
-}
-
 /// Lets tokio read what a worker prints.
 pub(crate) fn watch_output(pipe: PipeReader) -> io::Result<AsyncPipe> {
     AsyncPipe::from_owned_fd(pipe.into())
-}
-
-/// Lets tokio tell when a socket can be written to.
-pub(crate) fn watch_room(socket: Arc<UnixStream>) -> io::Result<AsyncFd<Arc<UnixStream>>> {
-    // SAFETY: the descriptor is owned by the socket, which stays as it is while it is shared.
-    let watched = unsafe { AsyncFd::register_with_interest(socket, Interest::WRITABLE) };
-    watched.map_err(|error| error.into_parts().1)
 }
 
 /// Whether a failure of a socket says that its other end was closed.

@@ -10,7 +10,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::io::{AsyncRead, ReadBuf};
 
 use super::unsupported;
 
@@ -67,7 +67,6 @@ pub(crate) trait AsRawFd {
 impl AsFd for OwnedFd {}
 impl AsFd for BorrowedFd<'_> {}
 impl AsFd for Socket {}
-impl AsFd for AsyncSocket {}
 impl AsFd for AsyncPipe {}
 impl<T> AsFd for AsyncFd<T> {}
 impl AsFd for PipeReader {}
@@ -143,42 +142,6 @@ impl Write for &Socket {
     }
 }
 
-/// A socket that a runtime watches.
-#[derive(Debug)]
-pub(crate) struct AsyncSocket(Infallible);
-
-impl AsyncSocket {
-    pub(crate) fn from_std(socket: Socket) -> io::Result<Self> {
-        match socket.0 {}
-    }
-
-    pub(crate) fn into_std(self) -> io::Result<Socket> {
-        match self.0 {}
-    }
-
-    pub(crate) async fn async_io<R>(
-        &self,
-        _: Interest,
-        _: impl FnMut() -> io::Result<R>,
-    ) -> io::Result<R> {
-        match self.0 {}
-    }
-}
-
-impl AsyncWrite for AsyncSocket {
-    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
-        match self.0 {}
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.0 {}
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.0 {}
-    }
-}
-
 /// The end of a pipe that a runtime reads.
 #[derive(Debug)]
 pub(crate) struct AsyncPipe(Infallible);
@@ -212,11 +175,7 @@ impl<T> AsyncFd<T> {
         match self.0 {}
     }
 
-    pub(crate) fn get_mut(&mut self) -> &mut T {
-        match self.0 {}
-    }
-
-    pub(crate) async fn readable(&self) -> io::Result<Ready> {
+    pub(crate) fn into_inner(self) -> T {
         match self.0 {}
     }
 

@@ -16,8 +16,8 @@ mod wait;
 use std::io;
 
 pub(crate) use handles::{
-    AsFd, AsRawFd, AsyncFd, AsyncPipe, AsyncSocket, BorrowedFd, OwnedFd, RawFd, Socket, closed,
-    is_closed, os_string, out_of_reach, pipe_from_child, pipe_to_child, too_many_descriptors,
+    AsFd, AsRawFd, AsyncFd, AsyncPipe, BorrowedFd, OwnedFd, RawFd, Socket, closed, is_closed,
+    os_string, out_of_reach, pipe_from_child, pipe_to_child, too_many_descriptors,
 };
 pub(crate) use memory::{
     FileIdentity, Lent, SegmentName, SharedMapping, enlarge, file_identity, file_len, file_of,
@@ -36,7 +36,7 @@ pub(crate) use process::{
 };
 pub(crate) use socket::{
     MOST_FDS, bytes_waiting, end_sending, is_hangup, pipe, read_more, read_now, read_onto,
-    receive_with_fds, send_with_fds, socket_pair, watch_output, watch_pipe, watch_room,
+    receive_with_fds, send_with_fds, socket_pair, watch_output,
 };
 pub(crate) use stdio::{
     FolderIdentity, above_standard_streams, become_child, change_variables, current_folder,
@@ -44,9 +44,9 @@ pub(crate) use stdio::{
     set_input, set_output, settle_forked, write_in_one,
 };
 pub(crate) use wait::{
-    BlockingEdges, Direction, Edges, Readiness, WakeFd, await_readable, end_with, eventfd,
-    is_readable, parent, readable, signal, silence, wait_for_parents_end, wait_readable,
-    wait_ready, watched,
+    BlockingEdges, Direction, Edges, Readiness, StableFd, WakeFd, await_readable, end_with,
+    eventfd, is_readable, parent, probe_events, readable, register, signal, silence,
+    wait_for_parents_end, wait_readable, wait_ready, watched,
 };
 
 /// An error, because this crate cannot start processes on this target.

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use super::handles::{AsyncFd, OwnedFd, RawFd};
+use super::handles::{OwnedFd, RawFd};
 use super::unsupported;
 use crate::sys::limit::Limit;
 
@@ -25,14 +25,6 @@ impl ChildProcess {
 
     pub(crate) fn of_another(_: u32, _: OwnedFd) -> io::Result<Self> {
         Err(unsupported())
-    }
-
-    pub(crate) fn watch(self) -> io::Result<AsyncFd<Self>> {
-        match self.0 {}
-    }
-
-    pub(crate) async fn ended(&self) -> io::Result<()> {
-        match self.0 {}
     }
 
     pub(crate) fn has_ended(&self) -> bool {

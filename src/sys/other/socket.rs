@@ -1,11 +1,10 @@
 //! Bytes over a socket, with descriptors beside them, or over a pipe. There are none.
 
 use std::io::{self, PipeReader};
-use std::sync::Arc;
 
 use bytes::BytesMut;
 
-use super::handles::{AsyncFd, AsyncPipe, BorrowedFd, OwnedFd, Socket};
+use super::handles::{AsyncPipe, BorrowedFd, OwnedFd, Socket};
 use super::unsupported;
 
 /// The most descriptors that travel together.
@@ -19,15 +18,7 @@ pub(crate) fn pipe() -> io::Result<(PipeReader, OwnedFd)> {
     Err(unsupported())
 }
 
-pub(crate) fn watch_pipe(_: PipeReader) -> io::Result<AsyncFd<PipeReader>> {
-    Err(unsupported())
-}
-
 pub(crate) fn watch_output(_: PipeReader) -> io::Result<AsyncPipe> {
-    Err(unsupported())
-}
-
-pub(crate) fn watch_room(_: Arc<Socket>) -> io::Result<AsyncFd<Arc<Socket>>> {
     Err(unsupported())
 }
 

@@ -1,11 +1,13 @@
 //! Waits for a descriptor or for another process. There are none, so nothing waits.
 
 use std::convert::Infallible;
-use std::io;
+use std::fmt;
+use std::io::{self, PipeReader};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use super::handles::{AsFd, BorrowedFd, OwnedFd, Socket};
+use super::handles::{AsFd, AsyncFd, BorrowedFd, OwnedFd, Socket};
 use super::unsupported;
 
 pub(crate) fn eventfd() -> io::Result<OwnedFd> {
@@ -27,6 +29,22 @@ pub(crate) fn await_readable(_: impl AsFd, _: Option<Instant>) -> bool {
 pub(crate) async fn readable(_: impl AsFd) -> io::Result<()> {
     Err(unsupported())
 }
+
+/// What has a descriptor that stays the same.
+pub(crate) trait StableFd: fmt::Debug + Send + Sync + 'static {}
+
+impl StableFd for PipeReader {}
+impl StableFd for OwnedFd {}
+impl StableFd for Arc<OwnedFd> {}
+impl StableFd for Socket {}
+impl StableFd for Arc<Socket> {}
+
+pub(crate) fn register<T: StableFd>(fd: T, _: Direction) -> Result<AsyncFd<T>, (T, io::Error)> {
+    Err((fd, unsupported()))
+}
+
+/// Nothing needs to be registered.
+pub(crate) fn probe_events() {}
 
 /// A descriptor that a runtime watches.
 #[derive(Debug)]

@@ -1,0 +1,72 @@
+//! An action that runs later, unless it is dropped first.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use futures::future::{Either, select};
+use tokio::sync::oneshot;
+
+use super::clock::DeadlineTimer;
+use super::place::{Home, TaskAbort};
+
+/// Dropping it cancels the action.
+#[derive(Debug)]
+pub(crate) struct Alarm {
+    task: TaskAbort,
+    #[cfg_attr(
+        not(feature = "process"),
+        allow(dead_code, reason = "only process pools ask")
+    )]
+    fired: Arc<AtomicBool>,
+}
+
+impl Alarm {
+    /// Runs `action` after `delay`, counted from now by the real clock.
+    pub(crate) fn set(
+        home: &Home,
+        delay: Duration,
+        action: impl FnOnce() + Send + 'static,
+    ) -> Self {
+        let end = Instant::now().checked_add(delay);
+        let fired = Arc::new(AtomicBool::new(false));
+        let ring = fired.clone();
+        let task = home.spawn(async move {
+            match end {
+                Some(end) => {
+                    let mut timer = DeadlineTimer::new();
+                    poll_fn(|cx| timer.poll(cx, end)).await;
+                }
+                None => std::future::pending().await, // The clock cannot represent the end.
+            }
+            ring.store(true, Ordering::Release);
+            action();
+        });
+        Self { task, fired }
+    }
+
+    /// Whether its time has come: the action has run, runs, or is about to run.
+    #[cfg(feature = "process")]
+    pub(crate) fn has_fired(&self) -> bool {
+        self.fired.load(Ordering::Acquire)
+    }
+}
+
+/// Awaits `future` until `end` by the real clock, `None` after that. The caller needs no runtime.
+pub(crate) async fn within<F: Future>(home: &Home, end: Instant, future: F) -> Option<F::Output> {
+    let (ring, rung) = oneshot::channel();
+    let span = end.saturating_duration_since(Instant::now());
+    let _alarm = Alarm::set(home, span, move || ring.send(()).unwrap_or_default());
+    match select(pin!(future), rung).await {
+        Either::Left((output, _)) => Some(output),
+        Either::Right(_) => None,
+    }
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}

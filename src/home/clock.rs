@@ -1,0 +1,93 @@
+//! Timers by the real clock. Workers run in real time, so a deadline of theirs has nothing to do with the clock of
+//! a runtime that a test has paused. A timer that meets such a clock moves its task to another runtime.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Instant;
+#[cfg(feature = "process")]
+use std::{future::poll_fn, time::Duration};
+
+use tokio::time::Sleep;
+
+use super::movable::{current_runner, leave_runtime};
+
+/// Whether the clock of the current runtime tells the real time.
+pub(super) fn is_real() -> bool {
+    let before = Instant::now();
+    let theirs = tokio::time::Instant::now().into_std();
+    (before..=Instant::now()).contains(&theirs)
+}
+
+/// Waits for one instant after another.
+#[derive(Debug, Default)]
+pub(crate) struct DeadlineTimer {
+    sleep: Option<Pin<Box<Sleep>>>,
+    /// What `sleep` waits for.
+    armed: Option<Instant>,
+    /// The runner whose runtime drives `sleep`.
+    runner: u64,
+}
+
+impl DeadlineTimer {
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    /// Ready from `moment` on.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, moment: Instant) -> Poll<()> {
+        let runner = current_runner();
+        let sleep = match &mut self.sleep {
+            Some(sleep) if self.runner == runner => {
+                if self.armed != Some(moment) {
+                    self.armed = Some(moment);
+                    sleep.as_mut().reset(moment.into());
+                }
+                sleep
+            }
+            stale => {
+                *stale = None;
+                if !is_real() && leave_runtime() {
+                    return Poll::Pending;
+                }
+                (self.runner, self.armed) = (runner, Some(moment));
+                stale.insert(Box::pin(tokio::time::sleep_until(moment.into())))
+            }
+        };
+        while sleep.as_mut().poll(cx).is_ready() {
+            let now = Instant::now();
+            if now >= moment {
+                self.armed = None;
+                return Poll::Ready(());
+            }
+            // The runtime's clock has jumped.
+            if leave_runtime() {
+                self.sleep = None;
+                return Poll::Pending;
+            }
+            sleep
+                .as_mut()
+                .reset(tokio::time::Instant::now() + (moment - now));
+        }
+        Poll::Pending
+    }
+}
+
+/// Waits for `span`.
+#[cfg(feature = "process")]
+pub(crate) async fn sleep(span: Duration) {
+    let Some(end) = Instant::now().checked_add(span) else {
+        return std::future::pending().await; // The clock cannot represent the end.
+    };
+    let mut timer = DeadlineTimer::new();
+    poll_fn(|cx| timer.poll(cx, end)).await;
+}
+
+/// Awaits `future` for at most `limit`. `None` after that.
+#[cfg(feature = "process")]
+pub(crate) async fn timeout<F: Future>(limit: Duration, future: F) -> Option<F::Output> {
+    tokio::select! {
+        biased;
+        output = future => Some(output),
+        () = sleep(limit) => None,
+    }
+}

@@ -1,0 +1,35 @@
+//! Where the background tasks of an executor run. While one runtime of tokio uses the executor, they run there:
+//! a wake-up then crosses no thread. Once a second runtime uses it, or code outside of any runtime, or the runtime
+//! ends, or its clock does not tell the real time, they move to a runtime of the crate's own, which no user blocks.
+//!
+//! Reading order:
+//!
+//! - [`place`]: [`Home`], the runtime that an executor's tasks run on, and the move to the other one;
+//! - [`movable`]: a task that goes on elsewhere, even if its old runtime is blocked;
+//! - [`own`]: the crate's own runtime: one thread, while a moved executor exists;
+//! - [`probe`]: whether a runtime can drive such a task;
+//! - [`clock`]: the real time, whatever a runtime's clock says; [`alarm`]: an action at a later time;
+//! - [`anywhere`]: a future that runs on either runtime, for a caller without an executor;
+//! - [`watched`]: a descriptor that registers itself with the runtime that polls it.
+
+mod alarm;
+#[cfg(feature = "multiprocessing")]
+mod anywhere;
+mod clock;
+mod movable;
+mod own;
+mod place;
+mod probe;
+#[cfg(feature = "process")]
+mod watched;
+
+pub(crate) use self::alarm::{Alarm, within};
+#[cfg(feature = "multiprocessing")]
+pub(crate) use self::anywhere::anywhere;
+#[cfg(feature = "process")]
+pub(crate) use self::clock::{DeadlineTimer, sleep, timeout};
+#[cfg(feature = "process")]
+pub(crate) use self::own::{detach, unblock};
+pub(crate) use self::place::Home;
+#[cfg(feature = "process")]
+pub(crate) use self::watched::Watched;

@@ -1,0 +1,216 @@
+//! A task that can go on in another runtime. Its future is in a lock that all its runners share; a runner is the
+//! tokio task that polls it in one runtime. To move the task, a new runner is spawned elsewhere. The old one finds
+//! out when it is polled, or never: its runtime may be blocked.
+//!
+//! Two runners can meet only while the old one is inside a poll. The new one then waits for the end of that poll,
+//! without blocking its thread.
+
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::task::{Context, Poll, Waker};
+
+/// What a task does.
+type TaskFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// What happens to a task that concerns its owner.
+pub(super) trait TaskKeeper: Send + Sync {
+    /// The task is over, or was aborted.
+    fn task_ended(&self, task: &MovableTask);
+
+    /// The runtime of this runner has ended, or cannot drive the task, which should move. It may have moved already.
+    fn runtime_failed(&self, task: &MovableTask, runner: u64);
+}
+
+/// A task that runs in one runtime at a time.
+pub(super) struct MovableTask {
+    number: u64,
+    keeper: Arc<dyn TaskKeeper>,
+    /// `None` once it is over.
+    future: Mutex<Option<TaskFuture>>,
+    /// The runner that may poll it.
+    runner: AtomicU64,
+    /// What others left while they found the future in use.
+    notes: Mutex<PollNotes>,
+}
+
+/// What happened to a task during a poll.
+#[derive(Default)]
+struct PollNotes {
+    /// A runner that waits for the end of the poll.
+    waiting: Option<Waker>,
+    aborted: bool,
+}
+
+/// A tokio task that polls a task in one runtime.
+pub(super) struct Runner {
+    task: Arc<MovableTask>,
+    number: u64,
+    is_over: bool,
+}
+
+thread_local! {
+    /// The runner that is being polled on this thread; 0 is none.
+    static RUNNER: Cell<u64> = const { Cell::new(0) };
+    /// Whether something in the poll found that its runtime cannot drive it.
+    static FAILED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Numbers of tasks and runners, never 0.
+fn next_number() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// The runner that polls the caller, or 0. What is bound to a runtime is bound anew when this changes.
+pub(super) fn current_runner() -> u64 {
+    RUNNER.get()
+}
+
+/// Tells the runner that polls the caller that its runtime cannot drive it: the task moves after this poll. Returns
+/// whether there is a runner.
+pub(super) fn leave_runtime() -> bool {
+    let is_run = RUNNER.get() != 0;
+    FAILED.set(is_run);
+    is_run
+}
+
+impl MovableTask {
+    pub(super) fn new(
+        keeper: Arc<dyn TaskKeeper>,
+        future: impl Future<Output = ()> + Send + 'static,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            number: next_number(),
+            keeper,
+            future: Mutex::new(Some(Box::pin(future))),
+            runner: AtomicU64::new(0),
+            notes: Mutex::default(),
+        })
+    }
+
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// A new runner. Earlier ones poll the task no more.
+    pub(super) fn new_runner(self: &Arc<Self>) -> Runner {
+        let number = next_number();
+        self.runner.store(number, Ordering::Release);
+        Runner {
+            task: self.clone(),
+            number,
+            is_over: false,
+        }
+    }
+
+    /// Whether this runner may poll it.
+    pub(super) fn is_run_by(&self, runner: u64) -> bool {
+        self.runner.load(Ordering::Acquire) == runner
+    }
+
+    /// Drops the future, now or at the end of the poll that is in progress.
+    pub(super) fn abort(&self) {
+        self.notes().aborted = true;
+        if let Some(mut future) = self.try_lock() {
+            let dropped = future.take();
+            drop(future);
+            self.end(dropped);
+        }
+    }
+
+    fn end(&self, future: Option<TaskFuture>) {
+        if let Some(future) = future {
+            drop(future);
+            self.keeper.task_ended(self);
+        }
+    }
+
+    fn try_lock(&self) -> Option<MutexGuard<'_, Option<TaskFuture>>> {
+        match self.future.try_lock() {
+            Ok(future) => Some(future),
+            Err(TryLockError::Poisoned(future)) => Some(future.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    /// As `try_lock`. The waker is woken at the end of the poll that is in progress.
+    fn lock_or_wait(&self, waker: &Waker) -> Option<MutexGuard<'_, Option<TaskFuture>>> {
+        self.try_lock().or_else(|| {
+            self.notes().waiting = Some(waker.clone());
+            self.try_lock() // That poll may have ended before it could see the waker.
+        })
+    }
+
+    fn notes(&self) -> MutexGuard<'_, PollNotes> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Runner {
+    fn is_current(&self) -> bool {
+        self.task.is_run_by(self.number)
+    }
+
+    fn poll_task(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let task = &*self.task;
+        let Some(mut future) = task.lock_or_wait(cx.waker()) else {
+            return Poll::Pending;
+        };
+        if !self.is_current() {
+            return Poll::Ready(()); // It has moved.
+        }
+        let Some(running) = &mut *future else {
+            return Poll::Ready(());
+        };
+        let outer = (RUNNER.replace(self.number), FAILED.replace(false));
+        let polled = catch_unwind(AssertUnwindSafe(|| running.as_mut().poll(cx)));
+        let failed = FAILED.replace(outer.1);
+        RUNNER.set(outer.0);
+        let mut ended = match polled {
+            Ok(Poll::Pending) => None,
+            Ok(Poll::Ready(())) | Err(_) => future.take(),
+        };
+        drop(future);
+        let notes = std::mem::take(&mut *task.notes());
+        if notes.aborted {
+            ended = ended.or_else(|| task.try_lock()?.take());
+        }
+        if let Some(waker) = notes.waiting {
+            waker.wake();
+        }
+        if let Some(ended) = ended {
+            task.end(Some(ended));
+            return Poll::Ready(());
+        }
+        if failed && self.is_current() {
+            task.keeper.runtime_failed(task, self.number);
+        }
+        if self.is_current() {
+            Poll::Pending
+        } else {
+            Poll::Ready(())
+        }
+    }
+}
+
+impl Future for Runner {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let polled = self.poll_task(cx);
+        self.is_over |= polled.is_ready();
+        polled
+    }
+}
+
+/// Its runtime has ended before the task.
+impl Drop for Runner {
+    fn drop(&mut self) {
+        if !self.is_over && self.is_current() {
+            self.task.keeper.runtime_failed(&self.task, self.number);
+        }
+    }
+}

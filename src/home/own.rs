@@ -1,0 +1,139 @@
+//! The crate's own runtime. It exists while an executor that moved to it does, or work for its blocking threads.
+//! The program's executors share it. Its thread starts with the first task.
+
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread;
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::sync::Notify;
+
+#[cfg(feature = "process")]
+use crate::panic;
+use crate::sys;
+
+/// How long an idle blocking thread stays.
+const LINGER: Duration = Duration::from_secs(1);
+/// The executors bound the number of blocking threads themselves.
+const MOST_BLOCKING: usize = 1 << 20;
+
+/// Ends with the last reference.
+#[derive(Debug)]
+pub(super) struct OwnRuntime {
+    handle: Handle,
+    /// Present until the thread starts, which takes it.
+    idle: Mutex<Option<Runtime>>,
+    ended: Arc<Notify>,
+}
+
+/// The runtime of this process, and the fork that made it: a fork of this process has none of its threads.
+static SHARED: Mutex<(u32, Weak<OwnRuntime>)> = Mutex::new((0, Weak::new()));
+
+impl OwnRuntime {
+    /// The one that exists, or a new one.
+    pub(super) fn shared() -> io::Result<Arc<Self>> {
+        let mut shared = lock(&SHARED);
+        let generation = sys::generation();
+        if let (own, Some(existing)) = (shared.0, shared.1.upgrade()) {
+            if own == generation {
+                return Ok(existing);
+            }
+            std::mem::forget(existing); // Its threads are in the parent, so nothing can end it here.
+        }
+        let mut builder = Builder::new_current_thread();
+        builder
+            .enable_all()
+            .thread_keep_alive(LINGER)
+            .max_blocking_threads(MOST_BLOCKING)
+            .thread_name("cf-blocking");
+        let runtime = builder.build()?;
+        let own = Arc::new(Self {
+            handle: runtime.handle().clone(),
+            idle: Mutex::new(Some(runtime)),
+            ended: Arc::new(Notify::new()),
+        });
+        *shared = (generation, Arc::downgrade(&own));
+        Ok(own)
+    }
+
+    /// Where to spawn tasks. Starts the thread that runs them.
+    pub(super) fn running(&self) -> io::Result<&Handle> {
+        let mut idle = lock(&self.idle);
+        if let Some(runtime) = idle.take() {
+            let ended = self.ended.clone();
+            let (give, take) = std::sync::mpsc::sync_channel::<Runtime>(1);
+            let thread = thread::Builder::new().name("cf-driver".to_owned());
+            let started = thread.spawn(move || {
+                if let Ok(runtime) = take.recv() {
+                    runtime.block_on(ended.notified());
+                    runtime.shutdown_background();
+                }
+            });
+            if let Err(error) = started {
+                *idle = Some(runtime);
+                return Err(error);
+            }
+            // The thread waits for it, so this cannot fail.
+            let _ = give.send(runtime);
+        }
+        Ok(&self.handle)
+    }
+
+    /// Where to spawn blocking work. This needs no thread that runs tasks.
+    pub(super) fn blocking(&self) -> &Handle {
+        &self.handle
+    }
+}
+
+impl Drop for OwnRuntime {
+    fn drop(&mut self) {
+        self.ended.notify_one();
+        if let Some(runtime) = lock(&self.idle).take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// Runs `work` on a blocking thread of the crate's own: all those of the caller's runtime may be taken. If the
+/// system has no thread left, `work` runs here.
+#[cfg(feature = "process")]
+pub(crate) fn detach(work: impl FnOnce() + Send + 'static) {
+    let work = Arc::new(Mutex::new(Some(work)));
+    let theirs = work.clone();
+    let started = OwnRuntime::shared().is_ok_and(|own| {
+        let handle = own.blocking().clone();
+        let run = move || {
+            run_once(&theirs);
+            drop(own); // The runtime lives until then.
+        };
+        // Tokio panics if it has no thread and gets none.
+        panic::quietly(|| drop(handle.spawn_blocking(run))).is_ok()
+    });
+    if !started {
+        run_once(&work);
+    }
+}
+
+/// As `detach`, and returns the value of `work`.
+#[cfg(feature = "process")]
+pub(crate) async fn unblock<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let (give, take) = tokio::sync::oneshot::channel();
+    detach(move || {
+        let _ = give.send(work()); // The caller may have been dropped.
+    });
+    take.await
+        .expect("blocking work of the crate does not panic")
+}
+
+#[cfg(feature = "process")]
+fn run_once(work: &Mutex<Option<impl FnOnce()>>) {
+    let work = lock(work).take();
+    if let Some(work) = work {
+        work();
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

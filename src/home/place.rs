@@ -1,0 +1,323 @@
+//! [`Home`]: which runtime an executor's background tasks run on. It starts without one, belongs to the first
+//! runtime that uses the executor, and moves at most once, to the crate's own runtime.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+
+use tokio::runtime::{Handle, Id};
+
+use super::movable::{MovableTask, Runner, TaskKeeper};
+use super::own::OwnRuntime;
+use super::probe;
+
+/// The runtime of an executor's background tasks.
+pub(crate) struct Home {
+    me: Weak<Home>,
+    /// The first runtime that used the executor, if it could drive tasks.
+    first: OnceLock<Id>,
+    /// Whether it moved to the crate's own runtime. Only a hint; `state` decides.
+    has_moved: AtomicBool,
+    state: Mutex<HomeState>,
+}
+
+#[derive(Default)]
+struct HomeState {
+    runtime: HomeRuntime,
+    tasks: HashMap<u64, Arc<MovableTask>>,
+}
+
+#[derive(Clone, Default)]
+enum HomeRuntime {
+    /// No runtime has used the executor yet.
+    #[default]
+    Unknown,
+    /// One runtime has used it.
+    First(Handle),
+    /// Several have, or code outside of one.
+    Own(Arc<OwnRuntime>),
+}
+
+/// Ends a task early. Dropping it does nothing.
+pub(crate) struct TaskAbort(Weak<MovableTask>);
+
+impl Home {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new_cyclic(|me| Self {
+            me: me.clone(),
+            first: OnceLock::new(),
+            has_moved: AtomicBool::new(false),
+            state: Mutex::default(),
+        })
+    }
+
+    /// Takes note of the runtime that calls this. Every use of the executor goes through here: whoever waits for
+    /// a task must not depend on a runtime that it does not run.
+    pub(crate) fn note_caller(&self) {
+        if self.has_moved.load(Ordering::Relaxed) {
+            return;
+        }
+        let caller = Handle::try_current();
+        let is_first = |handle: &Handle| self.first.get() == Some(&handle.id());
+        if !caller.as_ref().is_ok_and(is_first) {
+            self.note_another(caller.ok());
+        }
+    }
+
+    /// As `note_caller`, for a caller that is not known to be the first.
+    #[cold]
+    fn note_another(&self, caller: Option<Handle>) {
+        // The probe may block for some microseconds, so it comes before the lock.
+        let usable = caller.filter(probe::can_drive);
+        let mut state = self.lock();
+        match (&state.runtime, usable) {
+            (HomeRuntime::Own(_), _) => {}
+            (HomeRuntime::Unknown, Some(runtime)) => {
+                let _ = self.first.set(runtime.id());
+                state.runtime = HomeRuntime::First(runtime);
+            }
+            (HomeRuntime::First(first), Some(runtime)) if first.id() == runtime.id() => {}
+            _ => self.move_away(state),
+        }
+    }
+
+    /// Spawns a task. It runs until it is done or aborted, whatever runtimes end.
+    pub(crate) fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) -> TaskAbort {
+        self.note_caller();
+        let keeper = self.me.upgrade().expect("the caller holds the home");
+        let task = MovableTask::new(keeper, future);
+        let abort = TaskAbort(Arc::downgrade(&task));
+        let mut state = self.lock();
+        let runner = task.new_runner();
+        state.tasks.insert(task.number(), task);
+        let runtime = state.runtime.clone();
+        drop(state);
+        self.start(&runtime, runner);
+        abort
+    }
+
+    /// Runs `work` on a blocking thread of the home's runtime.
+    pub(crate) fn spawn_blocking(&self, work: impl FnOnce() + Send + 'static) {
+        let runtime = self.lock().runtime.clone();
+        match runtime {
+            HomeRuntime::First(handle) => drop(handle.spawn_blocking(work)),
+            HomeRuntime::Own(own) => drop(own.blocking().spawn_blocking(work)),
+            HomeRuntime::Unknown => {}
+        }
+    }
+
+    /// Starts a runner. Not under the lock: a runtime that has ended drops the runner at once.
+    fn start(&self, runtime: &HomeRuntime, runner: Runner) {
+        match runtime {
+            HomeRuntime::Unknown => {} // The caller was noted, so the crate's own runtime cannot be made.
+            HomeRuntime::First(handle) => drop(handle.spawn(runner)),
+            HomeRuntime::Own(own) => {
+                if let Ok(handle) = own.running() {
+                    handle.spawn(runner);
+                }
+            }
+        }
+    }
+
+    /// Moves all tasks to the crate's own runtime. If the system has no thread or descriptor for that, they stay.
+    fn move_away(&self, mut state: MutexGuard<'_, HomeState>) {
+        let own = match OwnRuntime::shared() {
+            Ok(own) if own.running().is_ok() => own,
+            _ => return,
+        };
+        state.runtime = HomeRuntime::Own(own);
+        self.has_moved.store(true, Ordering::Relaxed);
+        let runtime = state.runtime.clone();
+        let runners: Vec<_> = state.tasks.values().map(MovableTask::new_runner).collect();
+        drop(state);
+        for runner in runners {
+            self.start(&runtime, runner);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HomeState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl TaskKeeper for Home {
+    fn task_ended(&self, task: &MovableTask) {
+        let ended = self.lock().tasks.remove(&task.number());
+        drop(ended); // Not under the lock.
+    }
+
+    fn runtime_failed(&self, task: &MovableTask, runner: u64) {
+        let state = self.lock();
+        match state.runtime {
+            // Another thread moved all tasks before this one had the lock.
+            _ if !task.is_run_by(runner) => {}
+            // Its thread has ended, which happens only as the program does.
+            HomeRuntime::Own(_) => {
+                drop(state);
+                task.abort();
+            }
+            _ => self.move_away(state),
+        }
+    }
+}
+
+impl TaskAbort {
+    pub(crate) fn abort(&self) {
+        if let Some(task) = self.0.upgrade() {
+            task.abort();
+        }
+    }
+}
+
+impl fmt::Debug for Home {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let has_moved = self.has_moved.load(Ordering::Relaxed);
+        f.debug_struct("Home")
+            .field("has_moved", &has_moved)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for TaskAbort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TaskAbort")
+    }
+}
+
+#[cfg(all(test, not(properties)))]
+mod tests {
+    use std::future::poll_fn;
+    use std::sync::mpsc;
+    use std::task::Poll;
+    use std::thread;
+    use std::time::Duration;
+
+    use tokio::runtime::{Builder, Runtime};
+
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(60);
+
+    fn runtime() -> Runtime {
+        let mut builder = Builder::new_current_thread();
+        builder.enable_all().build().expect("a runtime")
+    }
+
+    /// The name of the thread that polls the task.
+    fn poller() -> String {
+        thread::current().name().unwrap_or("?").to_owned()
+    }
+
+    #[test]
+    fn a_task_moves_although_its_runtime_is_never_polled_again() {
+        let (home, first) = (Home::new(), runtime());
+        let (go, gone) = (Arc::new(tokio::sync::Notify::new()), mpsc::channel());
+        let waits = go.clone();
+        let _first = first.enter();
+        home.spawn(async move {
+            waits.notified().await;
+            gone.0.send(poller()).expect("the test waits");
+        });
+        first.block_on(tokio::task::yield_now()); // The task waits now.
+        home.note_another(None);
+        go.notify_one();
+        assert_eq!(gone.1.recv_timeout(LIMIT).as_deref(), Ok("cf-driver"));
+    }
+
+    #[test]
+    fn a_task_that_moves_inside_a_poll_goes_on_after_it() {
+        let home = Home::new();
+        let (inside, is_inside) = mpsc::channel();
+        let (leave, leaves) = mpsc::channel::<()>();
+        let (seen, sees) = mpsc::channel();
+        let theirs = home.clone();
+        let old = thread::Builder::new()
+            .name("old".to_owned())
+            .spawn(move || {
+                runtime().block_on(async {
+                    let mut polls = 0;
+                    theirs.spawn(poll_fn(move |_| {
+                        polls += 1;
+                        seen.send((polls, poller())).expect("the test waits");
+                        if polls == 1 {
+                            inside.send(()).expect("the test waits");
+                            leaves.recv().expect("the test ends the poll");
+                            return Poll::Pending; // Only its new runner polls it again.
+                        }
+                        Poll::Ready(())
+                    }));
+                    tokio::task::yield_now().await;
+                });
+            });
+        is_inside.recv_timeout(LIMIT).expect("it is polled");
+        home.note_another(None);
+        leave.send(()).expect("it waits");
+        assert_eq!(sees.recv_timeout(LIMIT), Ok((1, "old".to_owned())));
+        assert_eq!(sees.recv_timeout(LIMIT), Ok((2, "cf-driver".to_owned())));
+        old.expect("a thread").join().expect("no panic");
+        assert!(sees.recv().is_err(), "it is dropped when it is done");
+    }
+
+    #[test]
+    fn a_task_that_is_aborted_inside_its_poll_is_dropped_after_it() {
+        let home = Home::new();
+        let (dropped, drops) = mpsc::channel::<()>();
+        let abort = Arc::new(OnceLock::<TaskAbort>::new());
+        let theirs = abort.clone();
+        let task = async move {
+            let _dropped = dropped;
+            while theirs.get().is_none() {
+                tokio::task::yield_now().await;
+            }
+            theirs.get().expect("it is set").abort();
+            std::future::pending::<()>().await;
+        };
+        runtime().block_on(async {
+            let _ = abort.set(home.spawn(task));
+            while drops.try_recv() != Err(mpsc::TryRecvError::Disconnected) {
+                tokio::task::yield_now().await;
+            }
+        });
+        assert!(home.lock().tasks.is_empty());
+    }
+
+    #[test]
+    fn a_task_that_no_runtime_ever_polled_moves_too() {
+        let (home, first) = (Home::new(), runtime());
+        let (done, is_done) = mpsc::channel();
+        {
+            let _first = first.enter();
+            home.spawn(async move { done.send(poller()).expect("the test waits") });
+        }
+        drop(first);
+        assert_eq!(is_done.recv_timeout(LIMIT).as_deref(), Ok("cf-driver"));
+        home.spawn(async {}); // And so do later ones.
+    }
+
+    #[test]
+    fn the_thread_of_the_crate_ends_with_the_last_home_that_needs_it() {
+        let home = Home::new();
+        let (done, is_done) = mpsc::channel();
+        home.spawn(async move {
+            let handle = Handle::current();
+            // Dropped when the runtime ends.
+            handle.spawn(async move {
+                let _done = done;
+                std::future::pending::<()>().await;
+            });
+        });
+        drop(home);
+        let ended = is_done.recv_timeout(LIMIT);
+        assert_eq!(ended, Err::<(), _>(mpsc::RecvTimeoutError::Disconnected));
+    }
+
+    #[test]
+    fn a_panic_ends_its_task_alone() {
+        let home = Home::new();
+        let (done, is_done) = mpsc::channel();
+        home.spawn(async { panic!("out of cheese") });
+        home.spawn(async move { done.send(()).expect("the test waits") });
+        assert_eq!(is_done.recv_timeout(LIMIT), Ok(()));
+    }
+}

@@ -1,0 +1,37 @@
+//! Whether a runtime can drive background tasks: with an I/O driver, timers, and a clock that tells the real time.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::runtime::{Handle, Id};
+
+use super::clock;
+use crate::panic;
+#[cfg(feature = "process")]
+use crate::sys;
+
+/// Whether a task that runs on `runtime` can wait for descriptors and for points in time.
+pub(super) fn can_drive(runtime: &Handle) -> bool {
+    let _entered = runtime.enter();
+    has_drivers(runtime.id()) && clock::is_real()
+}
+
+/// Whether the current runtime, with this id, has its drivers. They stay, so the last answer is kept.
+fn has_drivers(runtime: Id) -> bool {
+    static KNOWN: Mutex<Option<(Id, bool)>> = Mutex::new(None);
+    let known = *KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((id, answer)) = known
+        && id == runtime
+    {
+        return answer;
+    }
+    // Tokio has no way to ask. It panics where a driver is missing.
+    let probed = panic::quietly(|| {
+        drop(tokio::time::sleep(Duration::ZERO));
+        #[cfg(feature = "process")]
+        sys::probe_events();
+    });
+    let answer = probed.is_ok();
+    *KNOWN.lock().unwrap_or_else(PoisonError::into_inner) = Some((runtime, answer));
+    answer
+}

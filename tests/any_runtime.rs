@@ -1,0 +1,401 @@
+//! One pool, used from any number of runtimes, or from none. A task depends on no runtime but that of its caller.
+
+#![cfg(feature = "process")]
+#![cfg(target_os = "linux")]
+
+#[path = "common/again.rs"]
+mod again;
+mod common;
+#[path = "common/methods.rs"]
+#[expect(
+    dead_code,
+    unused_imports,
+    unused_macros,
+    reason = "the tests here create their own runtimes"
+)]
+mod methods;
+
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use concurrent_futures::{
+    Executor as _, ExecutorExt as _, JoinHandle, ProcessPoolExecutor, Shutdown, StartMethod,
+    TaskOptions,
+};
+use futures::executor::block_on;
+use tokio::runtime::{Builder, Runtime};
+
+use self::common::folder::Folder;
+use self::common::within;
+use self::methods::{builder, for_every_start_method};
+
+concurrent_futures::init_before_main!();
+
+/// The longest that anything here may take.
+const LIMIT: Duration = Duration::from_secs(120);
+
+fn double(number: u64) -> u64 {
+    number * 2
+}
+
+fn letters(count: usize) -> String {
+    "x".repeat(count)
+}
+
+/// Sends its process id to whoever holds the door, and waits until that lets it in.
+fn wait_at(door: PathBuf) {
+    let mut stream = UnixStream::connect(door).expect("the test listens");
+    let pid = std::process::id().to_ne_bytes();
+    stream.write_all(&pid).expect("it is open");
+    let _ = stream.read(&mut [0]);
+}
+
+fn wait_forever() {
+    loop {
+        thread::park();
+    }
+}
+
+/// Where a task waits. It belongs to no runtime.
+struct Door {
+    listener: UnixListener,
+    path: PathBuf,
+    _folder: Folder,
+}
+
+impl Door {
+    fn new() -> Self {
+        let folder = Folder::new();
+        let path = folder.path().join("door");
+        Self {
+            listener: UnixListener::bind(&path).expect("a socket"),
+            path,
+            _folder: folder,
+        }
+    }
+
+    /// The task that waits, and the id of its process. Dropping it lets the task in.
+    fn guest(&self) -> (UnixStream, u32) {
+        let (mut stream, _) = self.listener.accept().expect("a task comes");
+        let mut pid = [0; 4];
+        stream.read_exact(&mut pid).expect("its process id");
+        (stream, u32::from_ne_bytes(pid))
+    }
+}
+
+/// A runtime of one thread, or of two.
+fn runtime(threads: usize) -> Runtime {
+    let mut builder = match threads {
+        1 => Builder::new_current_thread(),
+        _ => Builder::new_multi_thread(),
+    };
+    builder.worker_threads(threads).enable_all();
+    builder.build().expect("a runtime")
+}
+
+/// The outcome of `body`, which runs on a thread of its own. A hang fails the test.
+fn in_time<T: Send + 'static>(body: impl FnOnce() -> T + Send + 'static) -> T {
+    let (give, take) = mpsc::channel();
+    let thread = thread::spawn(move || give.send(body()).expect("the test waits"));
+    let outcome = take.recv_timeout(LIMIT);
+    if let Ok(outcome) = outcome {
+        thread.join().expect("it has sent its outcome");
+        return outcome;
+    }
+    assert!(thread.is_finished(), "it hangs");
+    std::panic::resume_unwind(thread.join().expect_err("it panicked"))
+}
+
+/// A pool that every thread of a test can use.
+fn shared_pool(method: StartMethod, workers: usize) -> &'static ProcessPoolExecutor {
+    let pool = builder(method).max_workers(workers).build();
+    Box::leak(Box::new(pool.expect("a pool")))
+}
+
+fn end(pool: &'static ProcessPoolExecutor) {
+    in_time(move || block_on(pool.shutdown()));
+    assert_eq!(pool.stats().workers, 0);
+}
+
+#[test]
+fn four_hundred_tasks_outlive_the_forty_runtimes_that_come_and_go() {
+    for_every_start_method(
+        "four_hundred_tasks_outlive_the_forty_runtimes_that_come_and_go",
+        come_and_go,
+    );
+}
+
+#[test]
+fn a_blocked_runtime_holds_up_no_task_of_another() {
+    for_every_start_method("a_blocked_runtime_holds_up_no_task_of_another", blocked);
+}
+
+#[test]
+fn a_runtime_that_nobody_polls_holds_up_no_task_of_another() {
+    for_every_start_method(
+        "a_runtime_that_nobody_polls_holds_up_no_task_of_another",
+        idle,
+    );
+}
+
+#[test]
+fn the_end_of_a_runtime_takes_no_task_along() {
+    for_every_start_method("the_end_of_a_runtime_takes_no_task_along", ended);
+}
+
+#[test]
+fn a_pool_survives_the_end_of_its_runtime_at_any_point() {
+    for_every_start_method(
+        "a_pool_survives_the_end_of_its_runtime_at_any_point",
+        ended_at_any_point,
+    );
+}
+
+#[test]
+fn a_pool_works_without_any_runtime() {
+    for_every_start_method("a_pool_works_without_any_runtime", none);
+}
+
+#[test]
+fn a_paused_clock_changes_nothing() {
+    for_every_start_method("a_paused_clock_changes_nothing", paused);
+}
+
+#[test]
+fn nothing_waits_for_a_blocking_thread_of_the_runtime() {
+    for_every_start_method(
+        "nothing_waits_for_a_blocking_thread_of_the_runtime",
+        no_blocking_threads,
+    );
+}
+
+#[test]
+fn a_runtime_without_drivers_is_as_good_as_none() {
+    for_every_start_method("a_runtime_without_drivers_is_as_good_as_none", no_drivers);
+}
+
+fn come_and_go(method: StartMethod) {
+    let pool = shared_pool(method, 2);
+    for round in 0..40_u64 {
+        let runtime = runtime(1 + (round % 2) as usize);
+        let outcomes: Vec<_> = runtime.block_on(async {
+            let handles: Vec<_> = (0..10).map(|n| pool.submit(double, n + round)).collect();
+            within(futures::future::join_all(handles)).await
+        });
+        for (n, outcome) in (0..).zip(outcomes) {
+            assert_eq!(outcome.expect("no runtime ends it"), 2 * (n + round));
+        }
+    }
+    assert_eq!(pool.stats().finished, 400);
+    end(pool);
+}
+
+fn blocked(method: StartMethod) {
+    // Both are built while this process has one thread.
+    for (threads, pool) in [1, 2].map(|threads| (threads, shared_pool(method, 2))) {
+        let (blocks, is_blocked) = mpsc::channel();
+        let (unblock, waits) = mpsc::channel::<()>();
+        let first = thread::spawn(move || {
+            runtime(1).block_on(async move {
+                assert_eq!(within(pool.submit(double, 1)).await.expect("it runs"), 2);
+                blocks.send(()).expect("the test listens");
+                waits.recv().expect("the test ends it"); // Blocks the only thread of the runtime.
+                assert_eq!(within(pool.submit(double, 2)).await.expect("it runs"), 4);
+            });
+        });
+        is_blocked.recv().expect("it blocks");
+        in_time(move || {
+            runtime(threads).block_on(async {
+                for n in 0..20 {
+                    let outcome = within(pool.submit(double, n)).await;
+                    assert_eq!(outcome.expect("it runs"), 2 * n);
+                }
+            });
+        });
+        unblock.send(()).expect("it waits");
+        first.join().expect("no panic");
+        end(pool);
+    }
+}
+
+fn idle(method: StartMethod) {
+    let pool = shared_pool(method, 1);
+    let (first, second) = (runtime(1), runtime(1));
+    // Each is polled only in its own `block_on`.
+    let [handle] = first.block_on(async {
+        within(pool.submit(double, 1)).await.expect("it runs");
+        [pool.submit(double, 2)]
+    });
+    in_time(move || {
+        second.block_on(async {
+            assert_eq!(within(pool.submit(double, 3)).await.expect("it runs"), 6);
+            assert_eq!(within(handle).await.expect("of the other runtime"), 4);
+        });
+    });
+    drop(first);
+    end(pool);
+}
+
+fn ended(method: StartMethod) {
+    for (threads, pool) in [1, 2].map(|threads| (threads, shared_pool(method, 1))) {
+        let door = Door::new();
+        let first = runtime(threads);
+        let (busy, waiting) = first.block_on(async {
+            within(pool.submit(double, 0)).await.expect("it runs"); // Then the worker is ready.
+            let busy = pool.submit(wait_at, door.path.clone());
+            let waiting: Vec<_> = (0..10).map(|n| pool.submit(double, n)).collect();
+            (busy, waiting)
+        });
+        let (guest, pid) = door.guest();
+        drop(first); // The worker, and what waits, belong to nobody's runtime.
+        let second = runtime(threads);
+        second.block_on(async {
+            drop(guest);
+            within(busy).await.expect("the running task goes on");
+            for (n, handle) in (0..).zip(waiting) {
+                assert_eq!(within(handle).await.expect("it still runs"), 2 * n);
+            }
+            assert_eq!(pool.workers()[0].pid(), pid, "its worker lives on");
+        });
+        end(pool);
+    }
+}
+
+/// The runtime takes one more turn each time before it ends: while the worker starts, while it is met, while the task
+/// runs, while its outcome arrives.
+fn ended_at_any_point(method: StartMethod) {
+    // By `Fork`, a pool can only be built while there is one thread: all use the same one.
+    let shared = (method == StartMethod::Fork).then(|| shared_pool(method, 1));
+    for turns in 0..60 {
+        let pool = shared.unwrap_or_else(|| shared_pool(method, 1));
+        let first = runtime(1 + turns % 2);
+        let [handle] = first.block_on(async {
+            let handle = pool.submit(letters, 300_000);
+            for _ in 0..turns {
+                tokio::task::yield_now().await;
+                thread::sleep(Duration::from_micros(100)); // Time for the worker to get on.
+            }
+            [handle]
+        });
+        drop(first);
+        let text = in_time(|| runtime(1).block_on(handle)).expect("no runtime ends it");
+        assert_eq!(text.len(), 300_000);
+        if shared.is_none() {
+            end(pool);
+        }
+    }
+    if let Some(pool) = shared {
+        end(pool);
+    }
+}
+
+fn none(method: StartMethod) {
+    let pool = shared_pool(method, 2);
+    in_time(move || {
+        block_on(async {
+            pool.warm_up().await.expect("ready");
+            assert_eq!(pool.submit(double, 4).await.expect("it runs"), 8);
+            let text = pool.submit(letters, 1 << 20).await.expect("it runs");
+            assert_eq!(text.len(), 1 << 20);
+            let limit = TaskOptions::new().timeout(Duration::from_millis(20));
+            let late = pool.submit_with(&limit, wait_forever, ());
+            assert!(late.await.expect_err("it waits for ever").is_timeout());
+            let how = Shutdown::new().deadline(Duration::from_secs(60));
+            pool.shutdown_with(how).await;
+        });
+    });
+    assert_eq!(pool.stats().workers, 0);
+}
+
+fn paused(method: StartMethod) {
+    let pool = shared_pool(method, 2);
+    in_time(move || {
+        let mut builder = Builder::new_current_thread();
+        let runtime = builder.enable_all().start_paused(true).build();
+        runtime.expect("a runtime").block_on(async {
+            assert_eq!(pool.submit(double, 5).await.expect("it runs"), 10);
+            let limit = TaskOptions::new().timeout(Duration::from_secs(3600));
+            let slow = pool.submit_with(&limit, double, 6);
+            assert_eq!(slow.await.expect("an hour has not passed"), 12);
+        });
+    });
+    in_time(move || {
+        // A clock that is paused later is noticed by the next timer.
+        runtime(1).block_on(async {
+            assert_eq!(pool.submit(double, 7).await.expect("it runs"), 14);
+            tokio::time::pause();
+            let limit = TaskOptions::new().timeout(Duration::from_secs(3600));
+            let door = Door::new();
+            let held = pool.submit_with(&limit, wait_at, door.path.clone());
+            let (guest, _) = door.guest();
+            tokio::time::advance(Duration::from_secs(7200)).await;
+            drop(guest);
+            held.await.expect("an hour has not passed");
+        });
+    });
+    end(pool);
+}
+
+fn no_blocking_threads(method: StartMethod) {
+    let pool = shared_pool(method, 2);
+    in_time(move || {
+        let mut builder = Builder::new_multi_thread();
+        builder
+            .worker_threads(1)
+            .max_blocking_threads(2)
+            .enable_all();
+        let runtime = builder.build().expect("a runtime");
+        let handle = runtime.handle().clone();
+        let submits = [1, 2].map(|n| {
+            let handle = handle.clone();
+            runtime.spawn_blocking(move || {
+                handle.block_on(async {
+                    let number = pool.submit(double, n).await.expect("it runs");
+                    let text = pool.submit(letters, 1 << 20).await.expect("it runs");
+                    (number, text.len())
+                })
+            })
+        });
+        runtime.block_on(async {
+            for (submit, n) in submits.into_iter().zip([1, 2]) {
+                assert_eq!(submit.await.expect("no panic"), (2 * n, 1 << 20));
+            }
+        });
+    });
+    end(pool);
+}
+
+fn no_drivers(method: StartMethod) {
+    let pool = shared_pool(method, 2);
+    in_time(move || {
+        let bare = Builder::new_current_thread().build().expect("a runtime");
+        bare.block_on(async {
+            let handle: JoinHandle<u64> = pool.submit(double, 8);
+            assert_eq!(handle.await.expect("it runs"), 16);
+        });
+    });
+    assert_eq!(pool.stats().restarts.failed_to_start, 0);
+    end(pool);
+}
+
+/// Tokio has no way to ask for its drivers but to panic.
+#[test]
+fn a_runtime_without_drivers_prints_no_panic() {
+    let own = std::env::current_exe().expect("it is there");
+    let test = [
+        "--exact",
+        "a_runtime_without_drivers_is_as_good_as_none",
+        "--nocapture",
+    ];
+    let output = Command::new(own).args(test).output().expect("it starts");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success() && !stderr.contains("panicked"),
+        "{stderr}"
+    );
+}
