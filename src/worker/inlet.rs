@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io::{self, Read, Write as _};
 
+use super::closed::unless_closed;
 use crate::sys::{self, AsFd as _, OwnedFd, Socket};
 use crate::wire::descriptors::Descriptor;
 use crate::wire::frame::{self, Frames};
@@ -28,7 +29,7 @@ impl Inlet {
     /// Reads the parent's identity. `None` if the parent has closed the socket.
     pub(super) fn open(socket: Socket) -> io::Result<Option<Self>> {
         let mut inlet = Self {
-            socket,
+            socket: sys::out_of_reach(socket.into()).into(),
             frames: Frames::new(HELLO_LIMIT),
             fds: VecDeque::new(),
             is_short: false,
@@ -81,7 +82,7 @@ impl Inlet {
     /// Sends a message at once. A worker uses it until it is ready; later messages go through the pipe.
     pub(super) fn say(&self, words: &mut Chain) -> io::Result<()> {
         let mut socket = &self.socket;
-        words.write_with(|slices| socket.write_vectored(slices))
+        unless_closed(words.write_with(|slices| socket.write_vectored(slices)))
     }
 
     /// The parent's next frame. `None` if the parent has closed the socket.
@@ -125,7 +126,8 @@ struct WithFds<'a> {
 
 impl Read for WithFds<'_> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        let received = sys::receive_with_fds(self.socket.as_fd(), bytes, self.fds)?;
+        let received = sys::receive_with_fds(self.socket.as_fd(), bytes, self.fds);
+        let received = unless_closed(received)?;
         *self.is_short |= received.is_short;
         Ok(received.len)
     }
