@@ -44,7 +44,7 @@ pub(super) fn serve(
     };
     let mut fork_server = ForkServerLoop {
         inlet,
-        parent: parent.map(sys::out_of_reach),
+        parent,
         watched: Vec::new(),
         has_run_user_code: sys::generation() > 0, // Then it is a fork of the program.
         name: None,
@@ -87,7 +87,11 @@ impl ForkServerLoop {
             greeting: mut words,
         } = met;
         let beside = self.inlet.take_descriptors(setup.descriptors)?;
-        self.has_run_user_code |= setup.initializer.is_some();
+        if setup.initializer.is_some() {
+            self.has_run_user_code = true;
+            self.inlet.socket = sys::out_of_reach(sys::own_descriptor(&self.inlet.socket)?).into();
+            self.parent = self.parent.take().map(sys::out_of_reach);
+        }
         let opened = self.preload(setup.initializer, args, beside)?;
         self.name = sys::name_fork_server();
         sys::reset_signals(); // Once, for all workers: no user code runs here from now on.

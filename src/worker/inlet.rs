@@ -29,7 +29,7 @@ impl Inlet {
     /// Reads the parent's identity. `None` if the parent has closed the socket.
     pub(super) fn open(socket: Socket) -> io::Result<Option<Self>> {
         let mut inlet = Self {
-            socket: sys::out_of_reach(socket.into()).into(),
+            socket,
             frames: Frames::new(HELLO_LIMIT),
             fds: VecDeque::new(),
             is_short: false,
@@ -43,6 +43,14 @@ impl Inlet {
         inlet.is_kin = parent == BuildIdentity::own();
         inlet.frames.set_limit(frame::LARGEST);
         Ok(Some(inlet))
+    }
+
+    /// For a process in which code of the user runs.
+    pub(super) fn out_of_reach(self) -> Self {
+        Self {
+            socket: sys::out_of_reach(self.socket.into()).into(),
+            ..self
+        }
     }
 
     /// Reads the setup of this process. `None` if the parent has closed the socket, or is another build.

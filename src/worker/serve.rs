@@ -82,8 +82,10 @@ fn serve(role: Role, socket: Socket, parent: Option<OwnedFd>) -> io::Result<i32>
         return Ok(0);
     };
     match role {
-        Role::Runner => run_process::run(inlet, parent),
-        _ => WorkerLoop::open(inlet, parent)?.run().map(|()| 0),
+        Role::Runner => run_process::run(inlet.out_of_reach(), parent),
+        _ => WorkerLoop::open(inlet.out_of_reach(), parent)?
+            .run()
+            .map(|()| 0),
     }
 }
 
