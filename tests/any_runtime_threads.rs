@@ -525,3 +525,25 @@ fn a_runtime_that_ends_before_a_task_gets_one_of_its_threads_loses_no_task() {
         });
     }
 }
+
+#[test]
+fn a_blocked_runtime_lets_no_task_run_after_its_queue_timeout() {
+    in_time(|| {
+        let pool = pool(1);
+        current_thread().block_on(async {
+            let held = occupy(&pool);
+            let options = TaskOptions::new().queue_timeout(MOMENT);
+            let late = pool.submit_with(&options, || (), ());
+            let began = Instant::now();
+            // This runtime drives the alarm, and does not get to it.
+            while began.elapsed() < 2 * MOMENT {
+                thread::yield_now();
+            }
+            drop(held.release);
+            while !late.is_finished() {
+                thread::yield_now();
+            }
+            assert!(late.await.expect_err("it waited too long").is_rejected());
+        });
+    });
+}

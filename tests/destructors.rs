@@ -1,6 +1,8 @@
 //! A destructor of the user may use the pool, and may panic: a pool runs no destructor under its lock, and
 //! none where a panic would cost another task.
 
+#![cfg(feature = "process")]
+
 use std::future::Future;
 use std::panic::panic_any;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -535,12 +537,14 @@ async fn every_end_in_a_process_pool(new_gate: Option<Receiver<()>>) {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
 fn a_destructor_that_panics_costs_no_task_of_a_process_pool() {
     let _one_at_a_time = ARMED_BY.lock().unwrap_or_else(PoisonError::into_inner);
     in_time(|| every_end_in_a_process_pool(None));
 }
 
 #[test]
+#[cfg(target_os = "linux")]
 fn a_destructor_that_blocks_delays_no_task_of_a_process_pool() {
     let _one_at_a_time = ARMED_BY.lock().unwrap_or_else(PoisonError::into_inner);
     let (release, gate) = channel();

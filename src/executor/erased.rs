@@ -97,6 +97,16 @@ pub(crate) enum OpenWork {
     Chunk(Arc<dyn SharedChunk>),
 }
 
+impl OpenWork {
+    /// Fails the items that have not begun. Returns their number.
+    pub(crate) fn fail(&mut self, cause: &Cause) -> usize {
+        match self {
+            Self::One(work) => work.fail(cause),
+            Self::Chunk(chunk) => chunk.fail(cause),
+        }
+    }
+}
+
 /// Work for a thread pool, with its room in the queue.
 pub(crate) struct ThreadJob {
     pub(crate) work: Unstarted<dyn Work>,

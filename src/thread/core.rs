@@ -6,7 +6,7 @@ use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::{self, Thread};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use tokio::runtime::Handle;
@@ -60,11 +60,26 @@ struct CoreState {
     cancelled: usize,
 }
 
-/// A job in the backlog, and the alarm of its queue timeout.
+/// A job in the backlog.
 struct WaitingJob {
     job: ThreadJob,
     runtime: SubmitterRuntime,
-    _expiry: Option<Box<Alarm>>,
+    expiry: Option<Box<Expiry>>,
+}
+
+/// The queue timeout of a job that waits.
+struct Expiry {
+    limit: Duration,
+    /// `None` if the clock cannot represent it.
+    end: Option<Instant>,
+    /// Refuses the job in time, unless the runtime that drives it is blocked.
+    _alarm: Alarm,
+}
+
+impl Expiry {
+    fn is_over(&self) -> bool {
+        self.end.is_some_and(|end| end <= Instant::now())
+    }
 }
 
 impl WaitingJob {
@@ -110,7 +125,7 @@ pub(super) enum Idle {
 }
 
 /// What a job holds only while it waits.
-type Left = (Room, Option<Box<Alarm>>);
+type Left = (Room, Option<Box<Expiry>>);
 
 /// What a seat has found.
 struct FoundWork {
@@ -129,7 +144,7 @@ impl CoreState {
         let WaitingJob {
             job,
             runtime,
-            _expiry,
+            expiry,
         } = popped.entry;
         let work = job.work.begin().open();
         let chunk = match &work {
@@ -143,7 +158,7 @@ impl CoreState {
         Some(FoundWork {
             work,
             runtime,
-            left: Some((job.room, _expiry)),
+            left: Some((job.room, expiry)),
         })
     }
 
@@ -280,7 +295,7 @@ impl Core {
             };
         };
         let FoundWork {
-            work,
+            mut work,
             runtime,
             left,
         } = found;
@@ -289,6 +304,13 @@ impl Core {
             self.call(state);
         } else {
             drop(state);
+        }
+        if let Some((_, Some(expiry))) = &left
+            && expiry.is_over()
+        {
+            // Its alarm has not rung: the runtime that drives the alarm is blocked. The seat drops the job.
+            let limit = expiry.limit;
+            work.fail(&Cause::Rejected(Rejection::WaitedTooLong { limit }));
         }
         drop(left);
         let runtime = match seat.thread {
@@ -428,7 +450,11 @@ impl Core {
                     core.expire(promise.ticket(), limit);
                 }
             };
-            Box::new(Alarm::set(&self.home, limit, expire))
+            Box::new(Expiry {
+                limit,
+                end: Instant::now().checked_add(limit),
+                _alarm: Alarm::set(&self.home, limit, expire),
+            })
         });
         let mut state = self.lock();
         if state.closed {
@@ -439,7 +465,7 @@ impl Core {
         state.backlog.push(WaitingJob {
             job,
             runtime,
-            _expiry: expiry,
+            expiry,
         });
         self.call(state);
     }

@@ -142,14 +142,11 @@ impl TakenSeat {
         }
     }
 
-    fn work(&self, work: OpenWork, runtime: SubmitterRuntime) -> Tally {
+    fn work(&self, mut work: OpenWork, runtime: SubmitterRuntime) -> Tally {
         let _within = runtime.as_deref().map(Handle::enter);
         if let Err(failure) = self.initialize() {
             let cause = Cause::InitFailed(*failure);
-            match work {
-                OpenWork::One(mut work) => drop(work.fail(&cause)),
-                OpenWork::Chunk(chunk) => drop(chunk.fail(&cause)),
-            }
+            work.fail(&cause);
             self.core.fail_pending(&cause);
             return Tally::default();
         }

@@ -86,7 +86,7 @@ impl Output {
     /// - The outcome of a task that has written something waits until the stream has accepted nothing for a second. Then
     ///   no outcome waits any more until the stream accepts text again. For a stream that accepts text slowly, an
     ///   outcome waits for at most ten seconds. An outcome of a worker that writes nothing never waits.
-    /// - The rest of an ended worker's output waits too. The pool drops such rests while more than 1 MiB waits.
+    /// - The rest of an ended worker's output waits too. The pool drops these rests while more than 1 MiB waits.
     pub fn relay() -> Self {
         Self(OutputKind::Relay)
     }

@@ -47,14 +47,14 @@ struct WaitingText {
 /// How much of a relay's text has left the queue.
 #[derive(Debug, Default)]
 pub(super) struct RelayProgress {
-    gone: AtomicU64,
+    settled: AtomicU64,
     waker: AtomicWaker,
 }
 
 impl RelayProgress {
     /// The number of bytes that were written, or that the stream has refused for good.
-    pub(super) fn gone(&self) -> u64 {
-        self.gone.load(Ordering::Acquire)
+    pub(super) fn settled(&self) -> u64 {
+        self.settled.load(Ordering::Acquire)
     }
 
     /// Wakes the task when the number changes next.
@@ -63,7 +63,7 @@ impl RelayProgress {
     }
 
     fn add(&self, len: usize) {
-        self.gone.fetch_add(len as u64, Ordering::AcqRel);
+        self.settled.fetch_add(len as u64, Ordering::AcqRel);
     }
 }
 

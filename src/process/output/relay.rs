@@ -122,12 +122,12 @@ impl OutputRelay {
 
     /// The number of bytes that wait for this process's stream.
     fn unwritten(&self) -> u64 {
-        self.tail.total() - self.unfinished.len() as u64 - self.progress.gone()
+        self.tail.total() - self.unfinished.len() as u64 - self.progress.settled()
     }
 
     /// Whether everything is out that an outcome waits for.
     pub(super) fn is_out(&self) -> bool {
-        self.progress.gone() >= self.awaited
+        self.progress.settled() >= self.awaited
     }
 
     /// As `is_out`. Reads on, and wakes the task when something changes.

@@ -50,7 +50,7 @@ proptest! {
             for of in bytes.drain(..write.min(rest)) {
                 gone[of] += 1;
             }
-            prop_assert_eq!(relays.each_ref().map(|relay| relay.gone()), gone);
+            prop_assert_eq!(relays.each_ref().map(|relay| relay.settled()), gone);
             prop_assert_eq!(queue.len, bytes.len());
         }
         if fails {
@@ -58,7 +58,7 @@ proptest! {
             for of in bytes {
                 gone[of] += 1;
             }
-            prop_assert_eq!(relays.each_ref().map(|relay| relay.gone()), gone);
+            prop_assert_eq!(relays.each_ref().map(|relay| relay.settled()), gone);
             prop_assert!(queue.len == 0 && queue.texts.is_empty());
         }
     }
