@@ -690,3 +690,166 @@ impl SupervisedWorker {
 
 /// The receiver of outcomes, if there is one, and their items.
 type Settled = (Option<Arc<dyn PromiseEncoded>>, Range<u32>);
+
+/// Events are fed to a supervisor, in place of a worker that would cause them.
+#[cfg(all(test, target_os = "linux", not(properties)))]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+    use crate::executor::options::TaskOptions;
+    use crate::process::output::{Outlets, Output};
+    use crate::process::pool::ProcessPoolConfig;
+    use crate::process::start::{Recipe, Starter, Surroundings};
+    use crate::sys::{ChildProcess, Socket};
+
+    /// A pool that starts no workers.
+    fn pool() -> Arc<Pool> {
+        let config = ProcessPoolConfig {
+            name: None,
+            max_workers: 1,
+            queue_capacity: None,
+            task_options: TaskOptions::new(),
+            min_workers: 0,
+            idle_timeout: Some(Duration::from_secs(3600)),
+            max_tasks_per_child: None,
+            max_age_per_child: None,
+            max_memory_per_child: None,
+            recipe: Arc::new(Recipe {
+                surroundings: Surroundings::default(),
+                preload: None,
+                initializer: None,
+                limits: Vec::new(),
+                outlets: Outlets::new(Some(Output::null()), Some(Output::null())),
+                max_frame_length: 1 << 20,
+                spawn_timeout: Duration::from_secs(30),
+                may_block: false,
+            }),
+            starter: Starter::Spawn,
+        };
+        Pool::new(config, |_, _| {})
+    }
+
+    /// A process that only waits, as a worker that never answers. The pool knows it as ready.
+    fn worker(pool: &Arc<Pool>) -> SupervisedWorker {
+        let process = ChildProcess::spawn(Command::new("sleep").arg("3600"));
+        let process = process.expect("a process");
+        let (page, _) = Page::create().expect("memory");
+        let (answers, _) = sys::pipe().expect("a pipe");
+        let (ours, _) = Socket::pair().expect("sockets");
+        let socket = Arc::new(ours);
+        let outlets = &pool.config.recipe.outlets;
+        let (_, pipes) = outlets.open().expect("streams");
+        let link = Link::new(1, process.id(), page, socket.clone(), Tenure::default());
+        let worker = SupervisedWorker {
+            link: Arc::new(link),
+            watch: WorkerWatch::new(answers, socket),
+            codec: LengthDelimitedCodec::new(),
+            buffer: BytesMut::new(),
+            listener: OutcomeReader::default(),
+            announced: None,
+            arriving: None,
+            has_more: false,
+            pipe: AnswerPipe::Open,
+            timer: DeadlineTimer::new(),
+            leaves_by: None,
+            is_terminated: false,
+            outputs: outlets.attend(pipes, 1, process.id()).expect("streams"),
+            child: Child::from(process),
+            oom_kills: 0,
+        };
+        pool.worker_ready(&worker.link);
+        worker
+    }
+
+    async fn exit(mut worker: SupervisedWorker) -> Option<i32> {
+        worker.child.exit().await.signal
+    }
+
+    #[tokio::test]
+    async fn a_worker_that_closes_its_pipe_and_lives_on_is_killed_for_that() {
+        let pool = pool();
+        let mut worker = worker(&pool);
+        let closed = SupervisorEvent::Read(Ok(0));
+        assert!(worker.handle(closed, &pool).is_continue());
+        let ControlFlow::Continue(Some(deadline)) = worker.next_deadline() else {
+            panic!("it has a last moment");
+        };
+        assert!(deadline <= Instant::now() + EXIT_GRACE);
+        assert!(
+            worker
+                .handle(SupervisorEvent::Deadline, &pool)
+                .is_continue()
+        );
+        assert!(worker.link.ending().is_none(), "it was early");
+        worker.pipe = AnswerPipe::Closed(Instant::now());
+        assert!(
+            worker
+                .handle(SupervisorEvent::Deadline, &pool)
+                .is_continue()
+        );
+        assert!(matches!(worker.link.ending(), Some(Ending::Protocol(_))));
+        assert!(worker.next_deadline().is_break(), "it is killed");
+        assert_eq!(exit(worker).await, Some(9));
+    }
+
+    #[tokio::test]
+    async fn a_dismissed_worker_that_stays_is_killed_after_its_time() {
+        let pool = pool();
+        let mut worker = worker(&pool);
+        pool.close();
+        assert!(worker.handle(SupervisorEvent::Woken, &pool).is_continue());
+        assert!(matches!(worker.link.fate(), Fate::Leave));
+        assert!(worker.next_deadline().is_continue());
+        assert!(
+            worker
+                .handle(SupervisorEvent::Deadline, &pool)
+                .is_continue()
+        );
+        worker.leaves_by = Some(Instant::now());
+        assert!(worker.handle(SupervisorEvent::Deadline, &pool).is_break());
+        assert_eq!(exit(worker).await, Some(9));
+    }
+
+    #[tokio::test]
+    async fn a_terminated_worker_gets_the_signal_once() {
+        let pool = pool();
+        let mut worker = worker(&pool);
+        assert!(worker.link.terminate().is_empty());
+        assert!(worker.next_deadline().is_continue());
+        assert!(worker.is_terminated && worker.next_deadline().is_continue());
+        assert_eq!(exit(worker).await, Some(15));
+    }
+
+    #[tokio::test]
+    async fn garbage_condemns_a_worker_and_the_end_of_its_process_ends_the_loop() {
+        let pool = pool();
+        let mut worker = worker(&pool);
+        worker.buffer.extend_from_slice(&[0, 0, 0, 2, 250, 250]);
+        let read = SupervisorEvent::Read(Ok(6));
+        assert!(worker.handle(read, &pool).is_continue());
+        assert!(matches!(worker.link.ending(), Some(Ending::Protocol(_))));
+        assert!(worker.handle(SupervisorEvent::Ended, &pool).is_break());
+        worker.child.kill();
+        assert_eq!(exit(worker).await, Some(9));
+    }
+
+    #[tokio::test]
+    async fn events_without_news_change_nothing() {
+        let pool = pool();
+        let mut worker = worker(&pool);
+        for event in [
+            SupervisorEvent::Woken,
+            SupervisorEvent::Written,
+            SupervisorEvent::Resumed,
+            SupervisorEvent::Printed,
+            SupervisorEvent::Deadline,
+        ] {
+            assert!(worker.handle(event, &pool).is_continue());
+            assert!(worker.link.ending().is_none() && worker.link.is_idle());
+        }
+        assert_eq!(pool.workers().len(), 1);
+        worker.child.kill();
+        assert_eq!(exit(worker).await, Some(9));
+    }
+}

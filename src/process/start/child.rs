@@ -22,13 +22,11 @@ pub(in crate::process) struct Child {
 }
 
 impl Child {
-    /// A process that this one has started, or that a fork server has forked.
-    pub(super) fn new(process: ChildProcess, fork_server: Option<Arc<ForkServerProcess>>) -> Self {
-        Self {
-            end: Watched::new(process.pidfd().clone(), Direction::In),
-            process,
-            fork_server,
-        }
+    /// A process that a fork server has forked.
+    pub(super) fn forked(process: ChildProcess, fork_server: Arc<ForkServerProcess>) -> Self {
+        let mut child = Self::from(process);
+        child.fork_server = Some(fork_server);
+        child
     }
 
     pub(in crate::process) fn id(&self) -> u32 {
@@ -70,6 +68,17 @@ impl Child {
                 self.fork_server = None;
                 exit
             }
+        }
+    }
+}
+
+/// A process that this one has started.
+impl From<ChildProcess> for Child {
+    fn from(process: ChildProcess) -> Self {
+        Self {
+            end: Watched::new(process.pidfd().clone(), Direction::In),
+            process,
+            fork_server: None,
         }
     }
 }

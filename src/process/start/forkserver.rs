@@ -111,7 +111,7 @@ impl ForkServer {
         let Some((process, fork_server)) = forked else {
             return Ok(None);
         };
-        Ok(Some(Child::new(process, Some(fork_server))))
+        Ok(Some(Child::forked(process, fork_server)))
     }
 
     /// As `fork`, for a process that runs one function. The last descriptor is the pipe for its exit status,

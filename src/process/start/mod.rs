@@ -74,7 +74,7 @@ impl Starter {
                 let process = recipe.execute(Role::Worker, fds).await?;
                 // Not before there is a pidfd: a process that ended by then could not be watched.
                 let connection = begin(ours)?;
-                (Child::new(process, None), connection)
+                (Child::from(process), connection)
             }
             Self::Fork(server) => {
                 let output = [ends.stdout, ends.stderr].map(Descriptor::from);
