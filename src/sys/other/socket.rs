@@ -4,7 +4,7 @@ use std::io::{self, PipeReader};
 
 use bytes::BytesMut;
 
-use super::handles::{AsyncPipe, BorrowedFd, OwnedFd, Socket};
+use super::handles::{AsyncPipe, BorrowedFd, OwnedFd};
 use super::unsupported;
 
 /// The most descriptors that travel together.
