@@ -46,9 +46,10 @@ pub(crate) fn serve_forked(role: Role, socket: io::Result<Socket>, parent: Optio
         let inherited = parent.as_ref().and_then(|parent| parent.try_clone().ok());
         match forkserver::serve(socket?, parent)? {
             Some(forked) if forked.role == Role::Worker && forked.has_run_user_code => {
-                sys::go_on_in_another_thread(move || {
-                    end(|| serve(forked.role, forked.socket, inherited))
-                })
+                // Before there are two threads: from then on the system would take milliseconds to enlarge the
+                // table of descriptors.
+                let socket = sys::out_of_reach(forked.socket.into()).into();
+                sys::go_on_in_another_thread(move || end(|| serve(forked.role, socket, inherited)))
             }
             Some(forked) => serve(forked.role, forked.socket, inherited),
             None => Ok(0),
