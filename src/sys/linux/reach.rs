@@ -35,3 +35,19 @@ pub(crate) fn is_closed(error: &io::Error) -> bool {
     let errno = errno_of(error);
     errno.is_some_and(|errno| [Errno::BADF, Errno::NOTSOCK].contains(&errno))
 }
+
+#[cfg(all(test, not(properties)))]
+mod tests {
+    use super::*;
+    use crate::sys::linux::call::Call as _;
+
+    #[test]
+    fn an_error_says_that_a_descriptor_is_closed_with_and_without_the_name_of_its_call() {
+        assert!(is_closed(&closed()));
+        let named = Err::<(), _>(Errno::NOTSOCK).of_call("recvmsg");
+        assert!(is_closed(&named.unwrap_err()));
+        let other = Err::<(), _>(Errno::PIPE).of_call("recvmsg");
+        assert!(!is_closed(&other.unwrap_err()));
+        assert!(!is_closed(&io::ErrorKind::BrokenPipe.into()));
+    }
+}
