@@ -50,13 +50,17 @@ impl<T: Pending> Backlog<T> {
     /// Adds an entry. An entry whose worker died before it started gets its former place again.
     pub(crate) fn push(&mut self, entry: T) {
         let (ticket, items) = (entry.ticket(), entry.items());
-        let number = (ticket.id(), entry.first_item());
         self.len += 1;
         self.items += items as usize;
         let spare = || std::mem::take(&mut self.spare);
         let priority = Reverse(ticket.priority());
         let lane = self.lanes.entry(priority).or_insert_with(spare);
-        lane.push(number, items, entry);
+        lane.push(BacklogPlace {
+            ticket: ticket.id(),
+            first_item: entry.first_item(),
+            items,
+            entry: Some(entry),
+        });
     }
 
     pub(crate) fn pop(&mut self) -> Option<Popped<T>> {
@@ -121,13 +125,18 @@ struct PriorityLane<T> {
 
 #[derive(Debug)]
 struct BacklogPlace<T> {
-    number: Number,
+    ticket: u64,
+    /// The number of the first item within the ticket.
+    first_item: u32,
     items: u32,
     entry: Option<T>,
 }
 
-/// The number of a ticket, and of the first item within it.
-type Number = (u64, u32);
+impl<T> BacklogPlace<T> {
+    fn number(&self) -> (u64, u32) {
+        (self.ticket, self.first_item)
+    }
+}
 
 /// A lane with more places than this frees memory that it no longer needs.
 const LARGE: usize = 1024;
@@ -146,19 +155,15 @@ impl<T> PriorityLane<T> {
         self.places.is_empty()
     }
 
-    fn push(&mut self, number: Number, items: u32, entry: T) {
-        let place = BacklogPlace {
-            number,
-            items,
-            entry: Some(entry),
-        };
-        if self.places.back().is_none_or(|last| last.number < number) {
+    fn push(&mut self, place: BacklogPlace<T>) {
+        let number = place.number();
+        if self.places.back().is_none_or(|last| last.number() < number) {
             return self.places.push_back(place);
         }
         // Two were submitted at the same time, or an entry returns. Its position is near an end.
-        let at = self.places.partition_point(|place| place.number < number);
+        let at = self.places.partition_point(|place| place.number() < number);
         match &mut self.places[at] {
-            gap if gap.number == number && gap.entry.is_none() => {
+            gap if gap.number() == number && gap.entry.is_none() => {
                 *gap = place;
                 self.gaps -= 1;
             }
@@ -170,7 +175,7 @@ impl<T> PriorityLane<T> {
         let first = self.places.pop_front()?;
         self.sweep();
         Some(Popped {
-            ticket: first.number.0,
+            ticket: first.ticket,
             items: first.items,
             entry: first.entry?,
         })
@@ -178,10 +183,10 @@ impl<T> PriorityLane<T> {
 
     /// Takes out the entries of a ticket.
     fn remove(&mut self, ticket: u64) -> Vec<T> {
-        let start = self.places.partition_point(|place| place.number.0 < ticket);
+        let start = self.places.partition_point(|place| place.ticket < ticket);
         let places = self.places.range_mut(start..);
         let removed: Vec<T> = places
-            .take_while(|place| place.number.0 == ticket)
+            .take_while(|place| place.ticket == ticket)
             .filter_map(|place| place.entry.take())
             .collect();
         self.gaps += removed.len();

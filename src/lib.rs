@@ -112,6 +112,7 @@
 #[cfg(feature = "axum")]
 mod axum;
 mod backlog;
+mod disposal;
 mod executor;
 #[cfg(feature = "process")]
 mod function;

@@ -106,16 +106,63 @@ pub(crate) fn catch<R>(function: impl FnOnce() -> R) -> Result<R, PanicReport> {
             location,
             backtrace,
         };
-        // Dropping the payload may panic too. Only the report matters.
-        let _ = std::panic::catch_unwind(AssertUnwindSafe(|| drop(payload)));
+        drop_payload(payload);
         report
     })
+}
+
+/// Runs code of the user that has no result. Its panic ends here, after the panic hook has run.
+pub(crate) fn contain_panic(code: impl FnOnce()) {
+    if let Err(payload) = std::panic::catch_unwind(AssertUnwindSafe(code)) {
+        drop_payload(payload);
+    }
 }
 
 /// Drops a value of the user. A panic of its destructor ends here.
 pub(crate) fn contain_drop<T>(value: T) {
     if std::mem::needs_drop::<T>() {
-        let _ = catch(|| drop(value));
+        contain_panic(|| drop(value));
+    }
+}
+
+/// Drops values of the user one by one, so that several destructors may panic. (A second panic while the
+/// first one unwinds would abort the process.)
+pub(crate) fn contain_drops<T>(values: impl IntoIterator<Item = T>) {
+    if std::mem::needs_drop::<T>() {
+        values.into_iter().for_each(contain_drop);
+    }
+}
+
+/// The payload's own destructor may panic, again and again.
+fn drop_payload(payload: Box<dyn Any + Send>) {
+    let mut payload = Some(payload);
+    // A payload that panics with another such payload, for ever, is leaked in the end.
+    for _ in 0..MOST_PAYLOADS {
+        let Some(value) = payload.take() else { return };
+        payload = std::panic::catch_unwind(AssertUnwindSafe(|| drop(value))).err();
+    }
+    std::mem::forget(payload);
+}
+
+/// How many payloads of one panic are dropped.
+const MOST_PAYLOADS: usize = 8;
+
+/// A value of the user. Dropping it contains a panic of the value's destructor.
+pub(crate) struct Contained<T>(Option<T>);
+
+impl<T> Contained<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self(Some(value))
+    }
+
+    pub(crate) fn get(&self) -> &T {
+        self.0.as_ref().expect("only the drop takes it")
+    }
+}
+
+impl<T> Drop for Contained<T> {
+    fn drop(&mut self) {
+        contain_drop(self.0.take());
     }
 }
 

@@ -15,7 +15,7 @@ mod nobody;
 
 use std::fs;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use concurrent_futures::{
     Executor as _, ExecutorExt as _, ProcessPoolExecutor, StartMethod, TaskOptions,
@@ -78,7 +78,12 @@ fn without_a_process_left_starts_are_a_typed_error_and_the_pool_lives_on() {
             prlimit(forks, Resource::Nproc, none).expect("it may have fewer");
             let text = no_other(&pool).await;
             prlimit(forks, Resource::Nproc, before).expect("it may have that many");
-            assert!(text.contains("Resource temporarily unavailable"), "{text}");
+            let call = match method {
+                StartMethod::ForkServer => "fork",
+                _ => "posix_spawn",
+            };
+            let reason = format!("{call}: Resource temporarily unavailable");
+            assert!(text.contains(&reason), "{text}");
             assert_eq!(within(pool.submit(double, 4)).await.expect("it ran"), 8);
             within(pool.shutdown()).await;
             assert_eq!(children(), []);
@@ -114,6 +119,38 @@ fn without_a_descriptor_left_starts_are_a_typed_error_and_the_pool_lives_on() {
                 assert_eq!(within(pool.submit(double, 4)).await.expect("it ran"), 8);
                 eventually(|| pool.workers().len() == 1).await;
             }
+            within(pool.shutdown()).await;
+            assert_eq!(children(), []);
+        }
+    });
+}
+
+#[test]
+fn a_warm_up_with_too_few_descriptors_is_an_error_that_counts_the_ready_workers() {
+    let test = "a_warm_up_with_too_few_descriptors_is_an_error_that_counts_the_ready_workers";
+    alone(test, || async {
+        for method in [StartMethod::Spawn, StartMethod::ForkServer] {
+            let before = getrlimit(Resource::Nofile);
+            let few = Rlimit {
+                current: Some(160),
+                ..before
+            };
+            setrlimit(Resource::Nofile, few).expect("it may have fewer");
+            let pool = processes(method, 30);
+            let error = within(pool.warm_up()).await.expect_err("160 are too few");
+            assert!(error.is_init_failed() && !error.was_started(), "{error}");
+            let ready = pool.workers().len();
+            assert!((1..30).contains(&ready), "{ready} workers");
+            let text = error.to_string();
+            assert!(
+                text.contains(&format!("{ready} of 30 workers are ready")),
+                "{text}"
+            );
+            assert!(text.contains("Too many open files"), "{text}");
+            assert_eq!(within(pool.submit(double, 4)).await.expect("it ran"), 8);
+            setrlimit(Resource::Nofile, before).expect("it may have that many");
+            within(pool.warm_up()).await.expect("thirty workers");
+            assert_eq!(pool.workers().len(), 30);
             within(pool.shutdown()).await;
             assert_eq!(children(), []);
         }
@@ -227,6 +264,36 @@ async fn a_place_whose_starts_failed_is_filled_again_though_nothing_else_happens
     }
     std::fs::remove_file(&file).expect("no file");
     assert_eq!(within(waits).await.expect("it ran"), 8);
+    guest.let_in().await;
+    within(busy).await.expect("it ran");
+    within(pool.shutdown()).await;
+}
+
+/// After six failures a kept worker pauses for more than three seconds.
+#[tokio::test]
+async fn a_warm_up_does_not_wait_for_the_pause_of_a_kept_worker() {
+    let directory = Folder::new();
+    let file = directory.path().join("fails");
+    let pool = ProcessPoolExecutor::builder()
+        .max_workers(2)
+        .min_workers(2)
+        .initializer(fail_if_there, file.clone())
+        .build()
+        .expect("a pool");
+    within(pool.warm_up()).await.expect("two workers");
+    let gate = Gate::new();
+    let options = TaskOptions::new().timeout(Duration::from_millis(1));
+    std::fs::write(&file, "").expect("a file");
+    let busy = pool.submit(wait_at, gate.key());
+    let guest = gate.guest().await;
+    let late = within(pool.submit_with(&options, wait_at, gate.key())).await;
+    assert!(late.expect_err("it waits").is_timeout());
+    eventually(|| pool.stats().restarts.failed_to_start == 6).await;
+    std::fs::remove_file(&file).expect("it is there");
+    let begun = Instant::now();
+    within(pool.warm_up()).await.expect("two workers");
+    let took = begun.elapsed();
+    assert!(took < Duration::from_secs(3), "it took {took:?}");
     guest.let_in().await;
     within(busy).await.expect("it ran");
     within(pool.shutdown()).await;
@@ -352,4 +419,49 @@ fn fork_servers_that_are_killed_and_stopped_at_any_moment_cost_no_answer() {
             eventually(|| children().is_empty() && descriptors() == before).await;
         },
     );
+}
+
+fn same(bytes: Vec<u8>) -> Vec<u8> {
+    bytes
+}
+
+#[test]
+fn a_limit_of_file_sizes_costs_a_pool_its_shared_memory_and_the_program_no_signal() {
+    let test = "a_limit_of_file_sizes_costs_a_pool_its_shared_memory_and_the_program_no_signal";
+    alone(test, || async {
+        let large: Vec<u8> = (0..3 << 20).map(|n: u32| n.to_le_bytes()[1]).collect();
+        let before = getrlimit(Resource::Fsize);
+        let limit = |bytes| {
+            let limit = Rlimit {
+                current: Some(bytes),
+                ..before
+            };
+            setrlimit(Resource::Fsize, limit).expect("it may have less");
+        };
+        for method in [StartMethod::Spawn, StartMethod::ForkServer] {
+            // There is room for some of a worker's memory, but not for all.
+            for bytes in [2000 * 1024, 64 * 1024] {
+                limit(bytes);
+                let pool = processes(method, 1);
+                let echo = within(pool.submit(same, large.clone())).await;
+                assert!(echo.expect("it ran") == large, "{bytes}");
+                within(pool.shutdown()).await;
+            }
+            // There is none.
+            for bytes in [64 * 1024 - 1, 0] {
+                limit(bytes);
+                let pool = processes(method, 1);
+                let error = within(pool.submit(double, 1)).await.expect_err("no memory");
+                assert!(error.is_init_failed() && !error.was_started(), "{error}");
+                for part in ["RLIMIT_FSIZE", "ulimit -f", "65536", &bytes.to_string()] {
+                    assert!(error.to_string().contains(part), "{part}: {error}");
+                }
+                // The pool lives on.
+                setrlimit(Resource::Fsize, before).expect("it may have that much");
+                within(pool.warm_up()).await.expect("a worker");
+                assert_eq!(within(pool.submit(double, 4)).await.expect("it ran"), 8);
+                within(pool.shutdown()).await;
+            }
+        }
+    });
 }

@@ -11,10 +11,15 @@ mod methods;
 
 use std::fs::File;
 use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use concurrent_futures::{
-    Executor as _, ExecutorExt as _, Shutdown, StartMethod, ThreadPoolExecutor,
+    Executor as _, ExecutorExt as _, ProcessPoolExecutor, Shutdown, StartMethod, TaskOptions,
+    ThreadPoolExecutor,
 };
 use futures::{StreamExt as _, poll};
 use rustix::process::{Resource, Rlimit, setrlimit};
@@ -25,6 +30,9 @@ use self::common::{Gate, Key, within};
 use self::methods::{builder, held_by_every_start_method, processes};
 
 concurrent_futures::init_before_main!();
+
+/// The longest wait for one thing.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 held_by_every_start_method! { 1;
     an_item_that_cannot_be_decoded_leaves_its_neighbours_their_arguments,
@@ -208,4 +216,61 @@ async fn a_call_that_no_worker_survives_reading_is_blamed_in_the_end(method: Sta
         100
     );
     within(pool.shutdown()).await;
+}
+
+/// Asks the pool for its state whenever it is woken, as the waker of a foreign executor may.
+struct AsksThePool {
+    pool: Arc<ProcessPoolExecutor>,
+    asked: Sender<Result<usize, RecvTimeoutError>>,
+}
+
+impl Wake for AsksThePool {
+    fn wake(self: Arc<Self>) {
+        let (pool, asked) = (self.pool.clone(), self.asked.clone());
+        // In another thread, so that a lock that is held here is a failure and no hang.
+        let (answer, answered) = channel();
+        std::thread::spawn(move || answer.send(pool.stats().workers));
+        let _ = asked.send(answered.recv_timeout(PATIENCE));
+    }
+}
+
+#[tokio::test]
+async fn a_waker_may_ask_the_pool_that_wakes_it() {
+    let pool = ProcessPoolExecutor::builder()
+        .max_workers(1)
+        .queue_capacity(1);
+    let pool = Arc::new(pool.build().expect("a pool"));
+    let (asked, answers) = channel();
+    let waker = AsksThePool {
+        pool: pool.clone(),
+        asked,
+    };
+    let waker = Waker::from(Arc::new(waker));
+    let mut context = Context::from_waker(&waker);
+    let gate = Gate::new();
+    let busy = pool.submit(wait_at, gate.key());
+    let guest = gate.guest().await;
+    // Who waits for room is woken when a worker takes the waiting task, and when that expires.
+    let waits = pool.submit(wait_at, gate.key());
+    let mut room = pin!(pool.reserve());
+    assert!(room.as_mut().poll(&mut context).is_pending());
+    guest.let_in().await;
+    let guest = gate.guest().await;
+    let answer = answers.recv_timeout(PATIENCE).expect("it was woken");
+    answer.expect("the pool answers");
+    let Poll::Ready(permit) = room.as_mut().poll(&mut context) else {
+        panic!("there is room");
+    };
+    drop(permit);
+    let options = TaskOptions::new().queue_timeout(Duration::from_millis(50));
+    let expires = pool.submit_with(&options, double, 1);
+    let mut room = pin!(pool.reserve());
+    assert!(room.as_mut().poll(&mut context).is_pending());
+    let error = within(expires).await.expect_err("it waited too long");
+    assert!(error.is_rejected(), "{error}");
+    let answer = answers.recv_timeout(PATIENCE).expect("it was woken");
+    answer.expect("the pool answers");
+    guest.let_in().await;
+    within(busy).await.expect("it ran");
+    within(waits).await.expect("it ran");
 }

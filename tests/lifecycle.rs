@@ -48,6 +48,8 @@ held_by_every_start_method! {
     an_old_worker_that_idles_is_dismissed_if_nobody_needs_it,
     a_shutdown_that_is_given_up_leaves_running_tasks_their_time,
     a_warm_up_of_kept_workers_that_cannot_start_is_an_error,
+    a_warm_up_with_some_workers_ready_is_an_error_that_counts_them,
+    a_warm_up_replaces_a_worker_that_is_about_to_end,
     2;
     retirement_by_tasks_age_and_memory_loses_no_task_and_the_replacement_starts_first,
 }
@@ -647,5 +649,80 @@ async fn a_warm_up_of_kept_workers_that_cannot_start_is_an_error(method: StartMe
         within(pool.submit(double, 1)).await.expect("the other can"),
         2
     );
+    within(pool.shutdown()).await;
+}
+
+async fn a_warm_up_with_some_workers_ready_is_an_error_that_counts_them(method: StartMethod) {
+    fn only_two(directory: PathBuf, gate: Key) -> Result<(), String> {
+        let take = |licence| fs::File::create_new(directory.join(licence)).is_ok();
+        if take("one") {
+            return Ok(());
+        }
+        if take("two") {
+            gate.wait();
+            return Ok(());
+        }
+        Err("there are two licences".to_owned())
+    }
+    let directory = Folder::new();
+    let gate = Gate::new();
+    let pool = builder(method)
+        .max_workers(4)
+        .initializer(only_two, (directory.path().to_owned(), gate.key()))
+        .build()
+        .expect("a pool");
+    // The second worker becomes ready after the pool has given up on the third and the fourth.
+    let second = async {
+        let guest = gate.guest().await;
+        eventually(|| pool.stats().workers == 2).await;
+        guest.let_in().await;
+    };
+    let (warm, ()) = futures::join!(within(pool.warm_up()), second);
+    let error = warm.expect_err("two are missing");
+    assert!(error.is_init_failed() && !error.was_started(), "{error}");
+    let text = error.to_string();
+    assert!(text.contains("2 of 4 workers are ready"), "{text}");
+    assert!(text.contains("there are two licences"), "{text}");
+    assert_eq!(pool.workers().len(), 2);
+    assert_eq!(within(pool.submit(double, 2)).await.expect("it ran"), 4);
+
+    for licence in ["one", "two"] {
+        fs::remove_file(directory.path().join(licence)).expect("it is taken");
+    }
+    let second = async { gate.guest().await.let_in().await };
+    let (warm, ()) = futures::join!(within(pool.warm_up()), second);
+    warm.expect("there are licences again");
+    assert_eq!(pool.workers().len(), 4);
+    within(pool.shutdown()).await;
+}
+
+/// It ignores the SIGTERM of its abort until its gate opens, and keeps its place that long.
+fn stay_terminated(gate: Key) {
+    handle_sigterm();
+    gate.wait();
+    loop {
+        std::thread::park();
+    }
+}
+
+async fn a_warm_up_replaces_a_worker_that_is_about_to_end(method: StartMethod) {
+    let pool = processes(method, 2);
+    within(pool.warm_up()).await.expect("two workers");
+    let gate = Gate::new();
+    let options = TaskOptions::new().grace_period(Duration::from_millis(300));
+    let aborted = pool.submit_with(&options, stay_terminated, gate.key());
+    let guest = gate.guest().await;
+    aborted.abort();
+    let is_ending = || {
+        let workers = pool.workers();
+        let mut ending = workers
+            .iter()
+            .filter(|worker| worker.state() == WorkerState::Ending);
+        ending.any(|worker| worker.pid() == guest.pid())
+    };
+    eventually(is_ending).await;
+    within(pool.warm_up()).await.expect("two workers");
+    let pids = pids(&pool);
+    assert!(pids.len() == 2 && !pids.contains(&guest.pid()), "{pids:?}");
     within(pool.shutdown()).await;
 }

@@ -11,13 +11,16 @@ mod common;
 #[path = "common/methods.rs"]
 mod methods;
 
+use std::error::Error as _;
 use std::fs;
 use std::io::{Error, ErrorKind};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use concurrent_futures::multiprocessing::SharedMemory;
+use concurrent_futures::multiprocessing::{
+    Array, Barrier, Condition, Lock, Process, Queue, RLock, Semaphore, SharedMemory, Value, pipe,
+};
 use concurrent_futures::{Executor as _, ExecutorExt as _, Shutdown, StartMethod};
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, setrlimit};
@@ -394,6 +397,80 @@ fn a_limit_of_the_process_is_an_error_at_creation_and_no_signal() {
             assert_eq!(error.kind(), ErrorKind::OutOfMemory, "{error}");
         }
         assert!(is_gone(&name));
+    });
+}
+
+#[test]
+fn under_a_limit_of_file_sizes_no_object_and_no_process_raises_a_signal() {
+    let test = "under_a_limit_of_file_sizes_no_object_and_no_process_raises_a_signal";
+    alone(test, || async {
+        let limit = |bytes| {
+            let limit = Rlimit {
+                current: Some(bytes),
+                maximum: None,
+            };
+            setrlimit(Resource::Fsize, limit).expect("a limit");
+        };
+        limit(1 << 20); // A fork server keeps the limit that it starts with.
+        for method in [StartMethod::Spawn, StartMethod::ForkServer] {
+            for (len, fits) in [(1 << 19, true), (1 << 21, false)] {
+                let process = Process::builder().start_method(method);
+                let result = |len: usize| vec![1_u8; len];
+                let process = within(process.spawn(result, len)).await.expect("it starts");
+                match within(process.join()).await {
+                    Ok(result) => assert!(fits && result.len() == len),
+                    Err(error) => {
+                        assert!(
+                            !fits && error.to_string().contains("RLIMIT_FSIZE"),
+                            "{error}"
+                        );
+                    }
+                }
+            }
+        }
+        // A large value waits in a file, which this process may not have, or travels in parts.
+        let (one, other) = pipe::<Vec<u8>, u8>().expect("a pipe");
+        let large = vec![1_u8; 1 << 21];
+        assert!(one.try_send(large.clone()).is_err(), "the limit is less");
+        let travels = futures::future::join(one.send(large.clone()), other.recv());
+        let (sent, received) = within(travels).await;
+        sent.expect("it is sent");
+        assert!(received.expect("it arrives") == large);
+        limit(0);
+        let errors = [
+            Lock::new().err(),
+            RLock::new().err(),
+            Semaphore::new(1).err(),
+            Barrier::new(2).err(),
+            Condition::new().err(),
+            Value::new(1_u64).err(),
+            Array::new(&[1_u64]).err(),
+            SharedMemory::create(1).err(),
+            SharedMemory::create_named(&name("none"), 1).err(),
+        ];
+        for error in errors {
+            let text = error.expect("no byte is allowed").to_string();
+            assert!(
+                text.contains("RLIMIT_FSIZE") && text.contains("ulimit -f"),
+                "{text}"
+            );
+        }
+        let error = Queue::<u64>::unbounded().expect_err("as above");
+        let text = error.source().expect("the system's error").to_string();
+        assert!(
+            error.is_no_space() && text.contains("RLIMIT_FSIZE"),
+            "{error}: {text}"
+        );
+        // The process itself needs no memory, but its result does.
+        let process = Process::builder().start_method(StartMethod::Spawn);
+        let process = within(process.spawn(|| 1, ())).await.expect("it starts");
+        let error = within(process.join()).await;
+        let error = error.expect_err("no byte is allowed");
+        assert_eq!(
+            (error.exit_code(), error.signal()),
+            (Some(1), None),
+            "{error}"
+        );
     });
 }
 

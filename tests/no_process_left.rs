@@ -235,9 +235,7 @@ async fn a_million_wait(pool: &impl Executor) {
     let handles: Vec<_> = (0..TASKS).map(|_| pool.submit(|| (), ())).collect();
     let each = (resident() - before.1) / TASKS;
     assert_eq!(descriptors().len(), before.0);
-    // With metrics, each task also has the time of its submission.
-    let most = if cfg!(feature = "metrics") { 350 } else { 300 };
-    assert!(each <= most, "{each} bytes for a task");
+    assert!(each <= 300, "{each} bytes for a task");
     let shutdown = pool.shutdown_with(Shutdown::new().cancel_pending(true));
     let (_, busy) = within(join(shutdown, async {
         guest.let_in().await;

@@ -10,23 +10,27 @@ mod common;
 #[path = "common/methods.rs"]
 mod methods;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use concurrent_futures::{
-    Executor as _, ExecutorExt as _, JoinHandle, Shutdown, StartMethod, TaskError,
+    Executor as _, ExecutorExt as _, JoinHandle, Shutdown, StartMethod, TaskError, TaskOptions,
     ThreadPoolExecutor,
 };
 use tokio::runtime::Runtime;
 
+use self::common::folder::Folder;
 use self::common::{Gate, Key, eventually, within};
-use self::methods::{for_every_start_method, held_by_every_start_method, processes};
+use self::methods::{builder, for_every_start_method, held_by_every_start_method, processes};
 
 concurrent_futures::init_before_main!();
 
 held_by_every_start_method! {
     1;
     by_the_deadline_busy_workers_are_killed_and_counted,
+    a_shutdown_counts_each_task_once_however_it_ends,
+    a_shutdown_counts_the_tasks_for_which_no_worker_starts,
     a_shutdown_that_nobody_awaits_still_closes_the_pool,
     a_shutdown_while_workers_start_leaves_none,
     shutting_down_a_pool_that_never_worked_returns,
@@ -82,6 +86,105 @@ async fn by_the_deadline_busy_workers_are_killed_and_counted(method: StartMethod
     assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1);
     outcomes.into_iter().for_each(is_answered);
     assert_eq!(pool.stats().workers, 0);
+}
+
+async fn a_shutdown_counts_each_task_once_however_it_ends(method: StartMethod) {
+    let pool = processes(method, 1);
+    let (first, rest) = (Gate::new(), Gate::new());
+    let busy = pool.submit(wait_at, first.key());
+    let guest = first.guest().await;
+    // All of these begin after the shutdown.
+    let result = pool.submit(double, 4);
+    let panic = pool.submit(|| -> () { panic!("on purpose") }, ());
+    let crash = pool.submit(|| -> () { std::process::abort() }, ());
+    let timeout = TaskOptions::new().timeout(Duration::from_millis(300));
+    let late = pool.submit_with(&timeout, wait_at, rest.key());
+    let warned = timeout.clone().grace_period(Duration::from_millis(100));
+    let warned = pool.submit_with(&warned, wait_at, rest.key());
+    let aborted = pool.submit(wait_at, rest.key());
+    let unstarted = pool.submit(double, 5);
+    let killed = pool.submit(wait_at, rest.key());
+    let never = pool.submit(double, 6);
+    let mut shutdown = std::pin::pin!(pool.shutdown());
+    assert!(futures::poll!(&mut shutdown).is_pending());
+    guest.let_in().await;
+    let tasks = async {
+        within(busy).await.expect("it ran");
+        assert_eq!(within(result).await.expect("it ran"), 8);
+        assert!(within(panic).await.expect_err("it panics").is_panic());
+        assert!(
+            within(crash)
+                .await
+                .expect_err("it crashes")
+                .is_worker_lost()
+        );
+        for task in [late, warned] {
+            let guest = rest.guest().await;
+            assert!(within(task).await.expect_err("it waits").is_timeout());
+            guest.gone().await;
+        }
+        unstarted.abort();
+        let guest = rest.guest().await;
+        aborted.abort();
+        guest.gone().await;
+        let guest = rest.guest().await;
+        pool.kill_workers();
+        assert!(within(killed).await.expect_err("it waits").is_shutdown());
+        guest.gone().await;
+        assert!(within(never).await.expect_err("too late").is_cancelled());
+    };
+    let (report, ()) = futures::join!(within(shutdown), tasks);
+    // Ended: `busy`, `result`, `panic`, `crash`, `late`, `warned`, `aborted`.
+    assert_eq!(
+        (report.finished, report.cancelled, report.killed),
+        (7, 2, 1)
+    );
+    within(unstarted).await.expect_err("it was aborted");
+}
+
+async fn a_shutdown_counts_the_tasks_for_which_no_worker_starts(method: StartMethod) {
+    fn fail_if_there(file: PathBuf) -> Result<(), String> {
+        if file.exists() {
+            return Err("it is there".to_owned());
+        }
+        Ok(())
+    }
+    fn crash_at(gate: Key) {
+        gate.wait();
+        std::process::abort();
+    }
+    let directory = Folder::new();
+    let file = directory.path().join("fails");
+    let pool = builder(method)
+        .max_workers(1)
+        .initializer(fail_if_there, file.clone())
+        .build()
+        .expect("a pool");
+    let gate = Gate::new();
+    let crash = pool.submit(crash_at, gate.key());
+    let guest = gate.guest().await;
+    std::fs::write(&file, "").expect("a file");
+    let expires = TaskOptions::new().queue_timeout(Duration::from_millis(400));
+    let expires = pool.submit_with(&expires, double, 1);
+    let waiting = [(); 3].map(|()| pool.submit(double, 1));
+    let mut shutdown = std::pin::pin!(pool.shutdown());
+    assert!(futures::poll!(&mut shutdown).is_pending());
+    assert!(within(expires).await.expect_err("too late").is_rejected());
+    guest.let_in().await;
+    let report = within(shutdown).await;
+    assert!(
+        within(crash)
+            .await
+            .expect_err("it crashes")
+            .is_worker_lost()
+    );
+    for task in waiting {
+        assert!(within(task).await.expect_err("no worker").is_init_failed());
+    }
+    assert_eq!(
+        (report.finished, report.cancelled, report.killed),
+        (5, 0, 0)
+    );
 }
 
 async fn a_shutdown_that_nobody_awaits_still_closes_the_pool(method: StartMethod) {

@@ -33,6 +33,7 @@ held_by_every_start_method! { 2;
     a_worker_that_is_asked_to_end_is_lost_by_that_signal,
     a_worker_knows_no_handler_of_its_parents,
     a_pool_inside_a_worker_works_or_says_why_not,
+    surroundings_with_a_zero_byte_are_refused_before_anything_starts,
 }
 
 fn double(x: u64) -> u64 {
@@ -550,5 +551,20 @@ async fn the_fork_server_of_a_killed_parent_goes_with_it() {
         if let Some(worker) = worker {
             worker.gone().await;
         }
+    }
+}
+
+async fn surroundings_with_a_zero_byte_are_refused_before_anything_starts(method: StartMethod) {
+    let pools = [
+        builder(method).env("ZERO\0NAME", "value"),
+        builder(method).env("ZERO_VALUE", "secret\0value"),
+        builder(method).current_dir("/zero\0folder"),
+    ];
+    for (pool, name) in pools.into_iter().zip(["ZERO", "ZERO_VALUE", "folder"]) {
+        let error = pool.build().expect_err("it has a zero byte");
+        assert!(error.is_invalid_setting(), "{error}");
+        let text = error.to_string();
+        assert!(text.contains(name) && text.contains("NUL"), "{text}");
+        assert!(!text.contains("secret"), "{text}");
     }
 }

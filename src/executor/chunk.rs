@@ -12,6 +12,7 @@ use futures::Stream;
 use super::context::Wanted;
 use super::error::TaskError;
 use super::promise::{Promise, PromiseOf, Ticket};
+use crate::panic;
 
 /// Where the outcomes of a chunk's items are put.
 pub(crate) struct Chunk<R> {
@@ -47,6 +48,20 @@ pub(crate) struct Arrived<R> {
 /// items without one.
 pub(crate) struct Outcomes<R>(Arc<Chunk<R>>);
 
+/// The outcomes of a chunk that its stream has given up.
+#[must_use = "their destructors are user code: drop them last"]
+pub(crate) struct Forgotten<R> {
+    outcomes: Vec<Result<R, TaskError>>,
+    /// Whether an outcome was missing.
+    unanswered: bool,
+}
+
+impl<R> Drop for Forgotten<R> {
+    fn drop(&mut self) {
+        panic::contain_drops(std::mem::take(&mut self.outcomes));
+    }
+}
+
 impl<R> Chunk<R> {
     pub(crate) fn new(ticket: Ticket, items: u32, ordered: bool) -> Arc<Self> {
         let answers = Answers {
@@ -69,8 +84,10 @@ impl<R> Chunk<R> {
         Outcomes(self.clone())
     }
 
-    /// Calls `put` to put outcomes in. It returns those that are not wanted.
-    fn answer<U>(&self, put: impl FnOnce(&mut Answers<R>) -> U) {
+    /// Calls `put` to put outcomes in. Returns those that are not wanted, for the caller to drop: their
+    /// destructors are user code.
+    #[must_use = "their destructors may panic"]
+    fn answer<U>(&self, put: impl FnOnce(&mut Answers<R>) -> U) -> U {
         let mut answers = self.lock();
         let unwanted = put(&mut answers);
         let is_over = answers.next == self.items;
@@ -85,10 +102,10 @@ impl<R> Chunk<R> {
         if is_over {
             self.ticket.trace().end("ok"); // Each item has an outcome of its own.
         }
-        drop(unwanted); // Outside the lock: their destructors are user code.
         if let Some(waker) = waker {
             waker.wake();
         }
+        unwanted
     }
 
     /// Counts the outcomes that the stream takes.
@@ -181,7 +198,8 @@ impl<R: Send> Promise for Chunk<R> {
     }
 
     fn fail(&self, item: u32, error: TaskError) {
-        self.answer(|answers| answers.put_one(item, Err(error), self.ordered));
+        let unwanted = self.answer(|answers| answers.put_one(item, Err(error), self.ordered));
+        drop(unwanted); // An error has no destructor of the user.
     }
 
     fn counts_time(&self) -> bool {
@@ -195,23 +213,29 @@ impl<R: Send> Promise for Chunk<R> {
 
 impl<R: Send> PromiseOf<R> for Chunk<R> {
     fn fulfil(&self, item: u32, value: R) {
-        self.answer(|answers| answers.put_one(item, Ok(value), self.ordered));
+        let unwanted = self.answer(|answers| answers.put_one(item, Ok(value), self.ordered));
+        if let Some(unwanted) = unwanted {
+            panic::contain_drop(unwanted);
+        }
     }
 }
 
 #[cfg(feature = "process")]
 impl<R> Chunk<R> {
-    /// Puts the outcomes of items that follow each other in.
-    pub(super) fn put_run(&self, first: u32, outcomes: Vec<Result<R, TaskError>>) {
-        self.answer(|answers| answers.put(first, outcomes, self.ordered));
+    /// Puts the outcomes of items that follow each other in. Returns those that are not wanted.
+    pub(super) fn put_run(
+        &self,
+        first: u32,
+        outcomes: Vec<Result<R, TaskError>>,
+    ) -> Vec<Result<R, TaskError>> {
+        self.answer(|answers| answers.put(first, outcomes, self.ordered))
     }
 }
 
 impl<R> Outcomes<R> {
-    /// Drops all outcomes, also those that arrive later. To cancel several chunks, forget each before
-    /// you drop the first: a worker that the first one frees must not start the next. Returns whether
-    /// an outcome was missing.
-    pub(crate) fn forget(&self) -> bool {
+    /// Takes all outcomes, and refuses those that arrive later. To cancel several chunks, forget each before
+    /// you drop the first: a worker that the first one frees must not start the next.
+    pub(crate) fn forget(&self) -> Forgotten<R> {
         let mut answers = self.0.lock();
         let unanswered = answers.next < self.0.items;
         answers.forgotten = unanswered;
@@ -225,18 +249,22 @@ impl<R> Outcomes<R> {
         if unanswered {
             self.0.ticket.trace().end("cancelled");
         }
-        drop((arrived, early));
-        unanswered
+        let early = early.into_values().flatten();
+        Forgotten {
+            outcomes: arrived.into_iter().chain(early).collect(),
+            unanswered,
+        }
     }
 }
 
 impl<R> Drop for Outcomes<R> {
     /// As for a handle: the caller gives up first, then the executor frees the work.
     fn drop(&mut self) {
-        if self.forget()
+        let forgotten = self.forget();
+        if forgotten.unanswered
             && let Some(owner) = self.0.ticket.owner()
         {
-            owner.abort(&self.0.ticket);
+            owner.abort(&self.0.ticket, &mut |_| {});
         }
     }
 }

@@ -1,18 +1,36 @@
-//! The timeout of a stream or a wait.
+//! The timeout of a stream or a wait. Whoever polls it also drives its timer, so a blocked runtime delays
+//! nobody else.
 
 use std::pin::Pin;
-use std::task::{self, Poll};
-use std::time::Duration;
+use std::task::{self, Poll, ready};
+use std::time::{Duration, Instant};
 
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::runtime::{Handle, Id};
+use tokio::sync::oneshot;
+use tokio::time::{Sleep, sleep_until};
 
-/// Counts from its creation. The first poll makes the timer, so everything else works outside a
-/// runtime.
+use crate::home::{Alarm, Home};
+use crate::panic;
+
+/// Counts from its creation. The first poll makes the timer.
 #[derive(Debug)]
 pub(crate) struct Deadline {
     since: Instant,
+    /// The same by the clock of the runtime, which a test may have paused.
+    since_here: tokio::time::Instant,
     limit: Option<Duration>,
-    timer: Option<Pin<Box<Sleep>>>,
+    timer: Option<WaitTimer>,
+}
+
+#[derive(Debug)]
+enum WaitTimer {
+    /// A timer of the runtime that polls.
+    Theirs(Id, Pin<Box<Sleep>>),
+    /// An alarm of the crate's own: the caller has no runtime, or one without timers.
+    Own(
+        oneshot::Receiver<()>,
+        #[expect(dead_code, reason = "kept until the end")] Alarm,
+    ),
 }
 
 impl Deadline {
@@ -20,6 +38,7 @@ impl Deadline {
     pub(crate) fn from_now() -> Self {
         Self {
             since: Instant::now(),
+            since_here: tokio::time::Instant::now(),
             limit: None,
             timer: None,
         }
@@ -39,16 +58,60 @@ impl Deadline {
         let Some(limit) = self.limit else {
             return Poll::Pending;
         };
-        // An end that the clock cannot represent never comes.
-        let Some(end) = self.since.checked_add(limit) else {
-            return Poll::Pending;
+        let ends = (
+            self.since.checked_add(limit),
+            self.since_here.checked_add(limit),
+        );
+        let (Some(end), Some(end_here)) = ends else {
+            return Poll::Pending; // An end that the clock cannot represent never comes.
         };
+        let here = Handle::try_current().map(|runtime| runtime.id()).ok();
         let timer = match &mut self.timer {
-            Some(timer) => timer,
-            // A timer that is due fires only at the runtime's next turn.
-            None if end <= Instant::now() => return Poll::Ready(limit),
-            none => none.insert(Box::pin(sleep_until(end))),
+            Some(timer) if timer.runs_in(here) => timer,
+            none => {
+                // A timer that is due fires only at the runtime's next turn.
+                let is_due = match here {
+                    Some(_) => end_here <= tokio::time::Instant::now(),
+                    None => end <= Instant::now(),
+                };
+                if is_due {
+                    return Poll::Ready(limit);
+                }
+                none.insert(WaitTimer::new(here, end, end_here))
+            }
         };
-        timer.as_mut().poll(cx).map(|()| limit)
+        ready!(timer.poll(cx));
+        Poll::Ready(limit)
+    }
+}
+
+impl WaitTimer {
+    fn new(here: Option<Id>, end: Instant, end_here: tokio::time::Instant) -> Self {
+        // Tokio panics if the runtime has no timers.
+        let sleep = |_| panic::quietly(|| Box::pin(sleep_until(end_here))).ok();
+        if let Some((here, sleep)) = here.and_then(|here| Some((here, sleep(here)?))) {
+            return Self::Theirs(here, sleep);
+        }
+        let (ring, rung) = oneshot::channel();
+        let span = end.saturating_duration_since(Instant::now());
+        let ring = move || ring.send(()).unwrap_or_default();
+        Self::Own(rung, Alarm::set(&Home::new(), span, ring))
+    }
+
+    fn runs_in(&self, here: Option<Id>) -> bool {
+        match self {
+            Self::Theirs(runtime, _) => here == Some(*runtime),
+            Self::Own(rung, _) => !rung.is_terminated(),
+        }
+    }
+
+    fn poll(&mut self, cx: &mut task::Context<'_>) -> Poll<()> {
+        match self {
+            Self::Theirs(_, sleep) => sleep.as_mut().poll(cx),
+            Self::Own(rung, _) => match ready!(Pin::new(rung).poll(cx)) {
+                Ok(()) => Poll::Ready(()),
+                Err(_) => Poll::Pending, // No thread is left for alarms. The next poll tries again.
+            },
+        }
     }
 }

@@ -1,11 +1,14 @@
 //! Results from another process, decoded and put where their callers wait.
 
+use std::mem::needs_drop;
+
 use serde::de::DeserializeOwned;
 
 use super::chunk::Chunk;
 use super::error::{Cause, TaskError};
 use super::handle::OutcomeCell;
 use super::promise::{Promise, Ticket};
+use crate::disposal;
 use crate::panic;
 use crate::wire::outcomes::Values;
 use crate::wire::{Reader, codec};
@@ -20,8 +23,13 @@ pub(crate) trait PromiseEncoded: Promise {
 
 impl<T: DeserializeOwned + Send + 'static> PromiseEncoded for OutcomeCell<T> {
     fn fulfil_encoded(&self, values: Values) {
-        if !self.ticket().is_closed() {
-            values.read(|value| self.resolve(decode_result(self.ticket(), value)));
+        if !self.ticket().is_closed() && !self.resolve_unwanted() {
+            values.read(|value| {
+                let unwanted = self.resolve(decode_result(self.ticket(), value));
+                if let Some(Ok(unwanted)) = unwanted {
+                    disposal::dispose(unwanted); // It was cancelled just now.
+                }
+            });
         }
     }
 
@@ -39,7 +47,10 @@ impl<R: DeserializeOwned + Send + 'static> PromiseEncoded for Chunk<R> {
         let mut outcomes = Vec::with_capacity(values.count as usize);
         values.take_numbers(|number| outcomes.push(Ok(number))); // No user code reads them.
         values.read(|value| outcomes.push(decode_result(self.ticket(), value)));
-        self.put_run(first, outcomes);
+        let unwanted = self.put_run(first, outcomes);
+        if needs_drop::<R>() && !unwanted.is_empty() {
+            disposal::dispose_by(move || panic::contain_drops(unwanted));
+        }
     }
 
     fn takes_bytes(&self) -> bool {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::data::{Arguments, Data};
 use super::decoded::PromiseEncoded;
-use super::erased::{ChunkCalls, OneCall, ThreadJob, Work};
+use super::erased::{ChunkCalls, OneCall, ThreadJob, Unstarted, Work};
 use super::error::Cause;
 use super::mapper::Mapper;
 use super::promise::{Owed, Promise, PromiseOf, Ticket};
@@ -27,7 +27,7 @@ use crate::wire::{Chain, CodecError, Payload};
 ///
 /// An [`Executor`](crate::Executor) gets these; callers use [`ExecutorExt`](crate::ExecutorExt).
 pub struct Job {
-    pub(crate) work: Box<dyn Portable>,
+    pub(crate) work: Unstarted<dyn Portable>,
     pub(crate) room: Room,
 }
 
@@ -40,13 +40,17 @@ pub(crate) trait Portable: Work {
 
 impl Job {
     pub(crate) fn new(work: Box<dyn Portable>, room: Room) -> Self {
-        Self { work, room }
+        Self {
+            work: Unstarted::new(work),
+            room,
+        }
     }
 
     /// The same job, to run in this process.
     pub(crate) fn into_thread_job(self) -> ThreadJob {
+        let work: Box<dyn Work> = self.work.begin();
         ThreadJob {
-            work: self.work,
+            work: Unstarted::new(work),
             room: self.room,
         }
     }
@@ -127,6 +131,7 @@ fn encode_items<F, A, M, P>(
 {
     let Some(function) = FunctionOffset::of::<F, ServeItems<A, M>>(function) else {
         owed.fail_rest(&Cause::Codec(NOT_IN_EXECUTABLE.into()));
+        panic::contain_drops(items);
         return;
     };
     let mut outbound = Outbound {
@@ -161,17 +166,13 @@ pub(crate) struct EncodedCall {
     pub(crate) expiry: Option<Arc<Alarm>>,
     /// How many workers died when it was the next to begin.
     pub(crate) strikes: u8,
-    /// How many workers were lost while they ran it.
-    pub(crate) losses: u32,
 }
 
 impl EncodedCall {
     /// Takes the next item out as a call of its own, to run once more.
     pub(crate) fn take_for_retry(&mut self) -> Self {
         let owed = self.owed.take_for_retry();
-        let mut again = self.with(owed);
-        again.losses += 1;
-        again
+        self.with(owed)
     }
 
     /// Splits off the items from `at` on.
@@ -189,8 +190,14 @@ impl EncodedCall {
             payload: self.payload.clone(),
             expiry: None, // It has left the queue before.
             strikes: 0,
-            losses: self.losses,
         }
+    }
+
+    /// Whether its queue timeout has ended.
+    pub(crate) fn has_expired(&self) -> bool {
+        self.expiry
+            .as_ref()
+            .is_some_and(|expiry| expiry.has_fired())
     }
 
     pub(crate) fn ticket(&self) -> &Ticket {
@@ -311,7 +318,6 @@ impl<P: PromiseEncoded + 'static> Outbound<'_, P> {
             payload,
             expiry: None,
             strikes: 0,
-            losses: 0,
         });
     }
 }

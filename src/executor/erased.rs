@@ -1,9 +1,12 @@
-//! A call that runs in this process, its types erased. Its caller always gets an outcome.
+//! A call that runs in this process, its types erased. Its caller always gets an outcome, and gets it before
+//! the destructor of a function or an argument runs.
 //!
 //! A call has one item (`submit`), a chunk has several that travel together (`map`). Each item
 //! starts, ends and fails by itself.
 
 use std::marker::PhantomData;
+use std::mem::needs_drop;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -15,9 +18,10 @@ use super::promise::{Owed, Promise, PromiseOf, Ticket};
 use super::room::Room;
 use super::run::{ItemRunner, JobThread, Share, SharedChunk, Tally};
 use super::task::Task;
+use crate::disposal;
 use crate::panic;
 
-/// Work that a thread of this process can run. Dropping it gives its caller an error.
+/// Work that a thread of this process can run. [`Unstarted`] owns it.
 pub(crate) trait Work: Send {
     fn ticket(&self) -> &Ticket;
 
@@ -29,24 +33,83 @@ pub(crate) trait Work: Send {
     /// Runs it on this thread, item by item.
     fn run(self: Box<Self>, seat: &dyn JobThread) -> Tally;
 
-    /// Fails all its items, none of them started.
-    fn fail(self: Box<Self>, cause: &Cause);
+    /// Fails all its items, none of them started. Returns their number. Its function and arguments stay.
+    fn fail(&mut self, cause: &Cause) -> usize;
+
+    /// Whether a destructor of the user runs when it is dropped.
+    fn has_destructors(&self) -> bool;
+
+    /// Drops its function and its arguments, each by itself. No panic leaves it.
+    fn drop_values(self: Box<Self>);
 
     /// Leaves the queue: a chunk of several items can then be shared among threads.
     fn open(self: Box<Self>) -> OpenWork;
 }
 
+/// Work that has not begun. If it is dropped, its callers get an error first. Then its function and arguments
+/// are dropped on another thread: their destructors may block or panic, and the caller of this one may be
+/// anybody.
+pub(crate) struct Unstarted<W: Work + ?Sized + 'static>(Option<Box<W>>);
+
+impl<W: Work + ?Sized> Unstarted<W> {
+    pub(crate) fn new(work: Box<W>) -> Self {
+        Self(Some(work))
+    }
+
+    /// Fails all its items. Returns their number.
+    pub(crate) fn fail(&mut self, cause: &Cause) -> usize {
+        self.0.as_mut().map_or(0, |work| work.fail(cause))
+    }
+
+    /// Takes the work out. Its new owner answers its callers.
+    pub(crate) fn begin(mut self) -> Box<W> {
+        let work = self.0.take().expect("only this and the drop take it");
+        std::mem::forget(self); // Nothing is left in it. This spares the drop on the way of each call.
+        work
+    }
+}
+
+impl<W: Work + ?Sized> Deref for Unstarted<W> {
+    type Target = W;
+
+    fn deref(&self) -> &W {
+        self.0.as_ref().expect("only `begin` and the drop take it")
+    }
+}
+
+impl<W: Work + ?Sized + 'static> Drop for Unstarted<W> {
+    fn drop(&mut self) {
+        let Some(mut work) = self.0.take() else {
+            return;
+        };
+        work.fail(&Cause::Shutdown);
+        if work.has_destructors() {
+            disposal::dispose_by(move || work.drop_values());
+        }
+    }
+}
+
 /// Work that has left the queue.
 pub(crate) enum OpenWork {
     /// One thread runs it.
-    One(Box<dyn Work>),
+    One(Unstarted<dyn Work>),
     /// A chunk, or a part of one, which several threads can run together.
     Chunk(Arc<dyn SharedChunk>),
 }
 
+impl OpenWork {
+    /// Fails the items that have not begun. Returns their number.
+    pub(crate) fn fail(&mut self, cause: &Cause) -> usize {
+        match self {
+            Self::One(work) => work.fail(cause),
+            Self::Chunk(chunk) => chunk.fail(cause),
+        }
+    }
+}
+
 /// Work for a thread pool, with its room in the queue.
 pub(crate) struct ThreadJob {
-    pub(crate) work: Box<dyn Work>,
+    pub(crate) work: Unstarted<dyn Work>,
     pub(crate) room: Room,
 }
 
@@ -69,7 +132,8 @@ impl<F, A, M, P: Promise> OneCall<F, A, M, P> {
     }
 }
 
-/// Submits one call: `send` takes it with its room. Without room the handle fails with the reason.
+/// Submits one call: `send` takes it with its room. Without room the handle fails with the reason, and
+/// another thread drops the function and its arguments.
 pub(crate) fn submit_one<F, A, M>(
     room: Result<Room, TaskError>,
     options: Option<Arc<TaskOptions>>,
@@ -78,14 +142,19 @@ pub(crate) fn submit_one<F, A, M>(
     send: impl FnOnce(Box<OneCall<F, A, M, OutcomeCell<F::Output>>>, Room),
 ) -> JoinHandle<F::Output>
 where
-    F: Task<A, M>,
+    F: Task<A, M> + Send + 'static,
     F::Output: Send,
+    A: Send + 'static,
 {
     let ticket = Ticket::new(std::any::type_name::<F>(), options);
     let cell = Arc::new(OutcomeCell::new(ticket));
     match room {
         Ok(room) => send(Box::new(OneCall::new(function, args, cell.clone())), room),
-        Err(refusal) => cell.refuse(&refusal),
+        Err(refusal) => {
+            cell.refuse(&refusal);
+            disposal::dispose(args);
+            disposal::dispose(function);
+        }
     }
     JoinHandle::new(cell)
 }
@@ -117,6 +186,8 @@ where
             ..
         } = *self;
         if owed.ticket().is_closed() {
+            panic::contain_drop(args);
+            panic::contain_drop(function);
             return Tally::default();
         }
         let item = owed.take_number();
@@ -125,20 +196,22 @@ where
         runner.tally
     }
 
-    fn fail(self: Box<Self>, cause: &Cause) {
-        let Self {
-            function,
-            args,
-            owed,
-            ..
-        } = *self;
-        owed.fail_rest(cause);
+    fn fail(&mut self, cause: &Cause) -> usize {
+        self.owed.fail_remaining(cause)
+    }
+
+    fn has_destructors(&self) -> bool {
+        needs_drop::<F>() || needs_drop::<A>()
+    }
+
+    fn drop_values(self: Box<Self>) {
+        let Self { function, args, .. } = *self;
         panic::contain_drop(args);
         panic::contain_drop(function);
     }
 
     fn open(self: Box<Self>) -> OpenWork {
-        OpenWork::One(self)
+        OpenWork::One(Unstarted::new(self))
     }
 }
 
@@ -204,26 +277,32 @@ where
                 result
             });
         }
-        panic::contain_drop(items);
+        let tally = runner.tally;
+        drop(owed); // Answers what is left, before its destructors run.
+        panic::contain_drops(items);
         panic::contain_drop(function);
-        runner.tally
+        tally
     }
 
-    fn fail(self: Box<Self>, cause: &Cause) {
+    fn fail(&mut self, cause: &Cause) -> usize {
+        self.owed.fail_remaining(cause)
+    }
+
+    fn has_destructors(&self) -> bool {
+        needs_drop::<F>() || needs_drop::<A>()
+    }
+
+    fn drop_values(self: Box<Self>) {
         let Self {
-            function,
-            items,
-            owed,
-            ..
+            function, items, ..
         } = *self;
-        owed.fail_rest(cause);
-        panic::contain_drop(items);
+        panic::contain_drops(items);
         panic::contain_drop(function);
     }
 
     fn open(self: Box<Self>) -> OpenWork {
         if self.items.len() < 2 {
-            return OpenWork::One(self);
+            return OpenWork::One(Unstarted::new(self));
         }
         OpenWork::Chunk(Arc::new(Share::new(
             self.function,

@@ -59,12 +59,13 @@ use crate::panic::{Location, PanicReport};
 /// | `task`, `started` | [`task_name`](Self::task_name) and [`was_started`](Self::was_started) |
 /// | `kind` | `cancelled`, `panicked`, `worker_lost`, `timed_out`, `rejected`, `shutdown`, `codec` or `init_failed` |
 /// | `limit` | the time limit of `timed_out` and of the refusal `waited_too_long`: `secs` and `nanos` |
-/// | `refusal` | why it is `rejected`: `queue_full`, `waited_too_long`, `no_runtime`, `other_process` or `invalid_setting` |
+/// | `refusal` | why it is `rejected`: `queue_full`, `waited_too_long`, `other_process` or `invalid_setting` |
 /// | `capacity` | the places of the queue that is full |
 /// | `reason` | the text of `codec`, `init_failed` and `invalid_setting` |
 /// | `panic` | `message`, `location` (`file`, `line`, `column`) and `backtrace` of `panicked`, or of an initializer |
 /// | `death` | of `worker_lost`, or of a worker that never became ready: `pid`, `exit_code`, `signal`, `stderr_tail`, `out_of_memory`, `runs`, and `protocol`, the rule that it broke if the pool ended it for that |
 /// | `broken` | whether the pool has stopped starting workers |
+/// | `ready`, `wanted` | of `init_failed` of a `warm_up`: how many workers are ready, if any, and how many it wanted |
 #[derive(Clone)]
 pub struct TaskError(Arc<TaskErrorInner>);
 
@@ -100,7 +101,6 @@ pub(crate) enum Cause {
 pub(crate) enum Rejection {
     QueueFull { capacity: usize },
     WaitedTooLong { limit: Duration },
-    NoRuntime,
     OtherProcess,
     InvalidSetting(Cow<'static, str>),
 }
@@ -127,6 +127,15 @@ pub(crate) struct InitFailure {
     pub(crate) death: Option<Death>,
     /// The pool starts no workers until `warm_up` is called.
     pub(crate) broken: bool,
+    /// Set if other workers are ready, but not as many as a `warm_up` wants.
+    pub(crate) shortfall: Option<Shortfall>,
+}
+
+/// Too few workers are ready.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shortfall {
+    pub(crate) ready: usize,
+    pub(crate) wanted: usize,
 }
 
 impl TaskError {
@@ -264,7 +273,8 @@ impl TaskError {
         self.death().map(|death| death.pid)
     }
 
-    /// Returns the last lines that the lost worker wrote to stderr, at most 16 KiB.
+    /// Returns the last lines that the lost worker wrote to stderr since the task began, at most 16 KiB. For an item of
+    /// a `map`, they may start with those of earlier items that travelled with it.
     pub fn stderr_tail(&self) -> Option<&str> {
         self.death().map(|death| death.stderr_tail.as_str())
     }
@@ -325,6 +335,9 @@ impl fmt::Display for TaskError {
             }
             Cause::Shutdown => f.write_str("was not run: its executor has been shut down; submit before the shutdown"),
             Cause::Codec(reason) => f.write_str(reason),
+            Cause::InitFailed(failure) if failure.shortfall.is_some() => {
+                write!(f, "did not succeed: {failure}")
+            }
             Cause::InitFailed(failure) => write!(f, "was not run: {failure}"),
         }
     }
@@ -341,9 +354,6 @@ impl fmt::Display for Rejection {
                 f,
                 "it waited longer than its queue timeout of {limit:?}; add workers, or raise `queue_timeout`"
             ),
-            Self::NoRuntime => {
-                f.write_str("no tokio runtime is there to drive it; build the executor or submit within a runtime")
-            }
             Self::OtherProcess => f.write_str(
                 "its executor belongs to the process that this one was forked from; build another one here",
             ),
@@ -373,7 +383,14 @@ impl fmt::Display for Death {
 
 impl fmt::Display for InitFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "no worker could be made ready: {}", self.reason)?;
+        match self.shortfall {
+            Some(Shortfall { ready, wanted }) => write!(
+                f,
+                "{ready} of {wanted} workers are ready, and another could not be made ready"
+            )?,
+            None => f.write_str("no worker could be made ready")?,
+        }
+        write!(f, ": {}", self.reason)?;
         if let Some(panic) = &self.panic {
             write!(f, " {panic}")?;
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::de::{Deserialize, Deserializer, Error};
 use serde::ser::{Serialize, Serializer};
 
-use super::error::{Cause, Death, InitFailure, Rejection, TaskError};
+use super::error::{Cause, Death, InitFailure, Rejection, Shortfall, TaskError};
 use super::options::TaskName;
 use crate::panic::PanicReport;
 use crate::record::record;
@@ -23,6 +23,8 @@ struct TaskErrorRecord {
     panic: Option<PanicReport>,
     death: Option<Death>,
     broken: bool,
+    ready: Option<usize>,
+    wanted: Option<usize>,
 }
 
 record!(TaskErrorRecord as "TaskError" {
@@ -36,6 +38,8 @@ record!(TaskErrorRecord as "TaskError" {
     panic = None,
     death = None,
     broken = false,
+    ready = None,
+    wanted = None,
 });
 
 record!(Death as "WorkerDeath" {
@@ -62,7 +66,6 @@ const KINDS: &[&str] = &[
 const REFUSALS: &[&str] = &[
     "queue_full",
     "waited_too_long",
-    "no_runtime",
     "other_process",
     "invalid_setting",
 ];
@@ -99,6 +102,8 @@ impl From<&TaskError> for TaskErrorRecord {
                 panic: failure.panic,
                 death: failure.death,
                 broken: failure.broken,
+                ready: failure.shortfall.map(|shortfall| shortfall.ready),
+                wanted: failure.shortfall.map(|shortfall| shortfall.wanted),
                 ..record
             },
         }
@@ -116,7 +121,6 @@ impl TaskErrorRecord {
                 self.limit = Some(limit);
                 "waited_too_long"
             }
-            Rejection::NoRuntime => "no_runtime",
             Rejection::OtherProcess => "other_process",
             Rejection::InvalidSetting(setting) => {
                 self.reason = Some(setting.into_owned());
@@ -143,7 +147,6 @@ impl TaskErrorRecord {
                 Some("waited_too_long") => Rejection::WaitedTooLong {
                     limit: self.limit.ok_or_else(|| missing("limit"))?,
                 },
-                Some("no_runtime") => Rejection::NoRuntime,
                 Some("other_process") => Rejection::OtherProcess,
                 Some("invalid_setting") => {
                     let setting = self.reason.ok_or_else(|| missing("reason"))?;
@@ -159,6 +162,8 @@ impl TaskErrorRecord {
                 panic: self.panic,
                 death: self.death,
                 broken: self.broken,
+                shortfall: (self.ready.zip(self.wanted))
+                    .map(|(ready, wanted)| Shortfall { ready, wanted }),
             }),
             unknown => return Err(E::unknown_variant(unknown, KINDS)),
         };
@@ -214,6 +219,10 @@ mod tests {
             panic: Some(panic()),
             death: Some(death()),
             broken: true,
+            shortfall: Some(Shortfall {
+                ready: 2,
+                wanted: 4,
+            }),
         }
     }
 
@@ -242,7 +251,6 @@ mod tests {
             },
             Cause::Rejected(Rejection::QueueFull { capacity: 16 }),
             Cause::Rejected(Rejection::WaitedTooLong { limit }),
-            Cause::Rejected(Rejection::NoRuntime),
             Cause::Rejected(Rejection::OtherProcess),
             Cause::Rejected(Rejection::InvalidSetting("chunk_size is 0".into())),
             Cause::Shutdown,

@@ -1,9 +1,11 @@
 //! The input of a map: items pulled from a source and gathered into chunks, their types erased.
 
 use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{self, Poll};
+use std::thread;
 
 use futures::Stream;
 use futures::future::BoxFuture;
@@ -15,6 +17,7 @@ use super::mapper::Mapper;
 use super::options::TaskOptions;
 use super::promise::Ticket;
 use super::room::Room;
+use crate::panic::{self, Contained};
 
 /// Where a map's chunks come from, and where they go.
 pub(crate) trait Feed<R>: Send {
@@ -22,8 +25,8 @@ pub(crate) trait Feed<R>: Send {
     fn function(&self) -> &'static str;
 
     /// Pulls from the source until `upto` items are gathered or the source has ended. User code
-    /// runs here; if it panics, the source counts as ended and the gathered items stay.
-    fn poll_gather(&mut self, cx: &mut task::Context<'_>, upto: usize) -> Poll<()>;
+    /// runs here. Returns its panic; then the source counts as ended and the gathered items stay.
+    fn poll_gather(&mut self, cx: &mut task::Context<'_>, upto: usize) -> thread::Result<Poll<()>>;
 
     /// How many items are gathered and not yet sent.
     fn gathered(&self) -> usize;
@@ -61,7 +64,8 @@ pub(crate) type MapChunk<F, A, M> = ChunkCalls<F, A, M, Chunk<<F as Mapper<A, M>
 /// A function, the items to call it with, and the executor to call it on.
 pub(crate) struct Calls<D, F, S: Stream, M> {
     destination: D,
-    function: F,
+    function: Contained<F>,
+    /// Its panics are contained one by one, as those of the items.
     source: Option<Pin<Box<S>>>,
     gathered: Vec<S::Item>,
     marker: PhantomData<fn() -> M>,
@@ -71,11 +75,25 @@ impl<D, F, S: Stream, M> Calls<D, F, S, M> {
     pub(crate) fn new(destination: D, function: F, source: S) -> Self {
         Self {
             destination,
-            function,
+            function: Contained::new(function),
             source: Some(Box::pin(source)),
             gathered: Vec::new(),
             marker: PhantomData,
         }
+    }
+}
+
+/// What stopped the pulling of items.
+enum Pulled {
+    Enough,
+    Pending,
+    End,
+}
+
+impl<D, F, S: Stream, M> Drop for Calls<D, F, S, M> {
+    fn drop(&mut self) {
+        panic::contain_drop(self.source.take());
+        panic::contain_drops(std::mem::take(&mut self.gathered));
     }
 }
 
@@ -91,26 +109,34 @@ where
         F::name()
     }
 
-    fn poll_gather(&mut self, cx: &mut task::Context<'_>, upto: usize) -> Poll<()> {
+    fn poll_gather(&mut self, cx: &mut task::Context<'_>, upto: usize) -> thread::Result<Poll<()>> {
         let Some(mut source) = self.source.take() else {
-            return Poll::Ready(());
+            return Ok(Poll::Ready(()));
         };
         if self.gathered.capacity() == 0 {
             self.gathered.reserve_exact(upto);
         }
-        let mut pulled = Poll::Ready(());
-        while self.gathered.len() < upto {
-            match source.as_mut().poll_next(cx) {
-                Poll::Ready(Some(item)) => self.gathered.push(item),
-                Poll::Ready(None) => return Poll::Ready(()),
-                Poll::Pending => {
-                    pulled = Poll::Pending;
-                    break;
+        let gathered = &mut self.gathered;
+        let pull = AssertUnwindSafe(|| {
+            while gathered.len() < upto {
+                match source.as_mut().poll_next(cx) {
+                    Poll::Ready(Some(item)) => gathered.push(item),
+                    Poll::Ready(None) => return Pulled::End,
+                    Poll::Pending => return Pulled::Pending,
                 }
             }
+            Pulled::Enough
+        });
+        let pulled = catch_unwind(pull);
+        match pulled {
+            Ok(Pulled::Enough | Pulled::Pending) => self.source = Some(source),
+            Ok(Pulled::End) | Err(_) => panic::contain_drop(source),
         }
-        self.source = Some(source);
-        pulled
+        match pulled {
+            Ok(Pulled::Pending) => Ok(Poll::Pending),
+            Ok(Pulled::Enough | Pulled::End) => Ok(Poll::Ready(())),
+            Err(panic) => Err(panic),
+        }
     }
 
     fn gathered(&self) -> usize {
@@ -143,7 +169,7 @@ where
         let count = u32::try_from(items.len()).expect("a map keeps its chunks that small");
         let chunk = Chunk::new(Ticket::new(F::name(), options), count, ordered);
         keep(chunk.outcomes());
-        let calls = ChunkCalls::new(self.function.clone(), items, chunk);
+        let calls = ChunkCalls::new(self.function.get().clone(), items, chunk);
         self.destination.send(calls, room);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::mem::needs_drop;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{self, Poll, Waker};
@@ -10,6 +11,7 @@ use super::context::Wanted;
 use super::error::{Cause, TaskError};
 use super::progress::{ProgressStream, Reports};
 use super::promise::{Promise, PromiseOf, Ticket};
+use crate::panic;
 
 /// An owned right to await the outcome of a task.
 ///
@@ -39,6 +41,8 @@ use super::promise::{Promise, PromiseOf, Ticket};
 pub struct JoinHandle<T> {
     cell: Arc<OutcomeCell<T>>,
     abort_on_drop: bool,
+    /// It has returned its outcome.
+    taken: bool,
 }
 
 /// A handle that can only cancel its task and query its state. Cheap to clone.
@@ -49,21 +53,31 @@ pub struct AbortHandle(Arc<dyn Abort>);
 pub(crate) struct OutcomeCell<T> {
     ticket: Ticket,
     state: Mutex<CellState<T>>,
-    reports: Reports,
 }
 
 struct CellState<T> {
     outcome: CellOutcome<T>,
     waker: Option<Waker>,
-    /// One pointer, since few handles have any.
-    callbacks: Option<Box<Callbacks>>,
+    /// One pointer, since few tasks have any.
+    extras: Option<Box<CellExtras>>,
+}
+
+/// What follows a task beside its outcome.
+#[derive(Default)]
+struct CellExtras {
+    callbacks: Callbacks,
+    /// Its progress reports.
+    reports: Option<Reports>,
 }
 
 type Callbacks = VecDeque<Box<dyn FnOnce() + Send>>;
 
 enum CellOutcome<T> {
     Pending,
+    /// The handle was dropped: nobody can take the outcome.
+    Unwanted,
     Ready(Result<T, TaskError>),
+    /// Taken, or dropped as it came.
     Taken,
 }
 
@@ -72,49 +86,100 @@ impl<T> OutcomeCell<T> {
         let state = CellState {
             outcome: CellOutcome::Pending,
             waker: None,
-            callbacks: None,
+            extras: None,
         };
         Self {
             ticket,
             state: Mutex::new(state),
-            reports: Reports::default(),
         }
     }
 
-    /// Puts the outcome in, unless there is one, or another thread is putting one in.
-    pub(super) fn resolve(&self, outcome: Result<T, TaskError>) {
-        if self.ticket.close() {
-            self.put(outcome);
+    /// Puts the outcome in, unless there is one, or another thread is putting one in. Returns an outcome that
+    /// nobody can take, for the caller to drop: its destructor is user code.
+    #[must_use = "its destructor may panic"]
+    pub(super) fn resolve(&self, outcome: Result<T, TaskError>) -> Option<Result<T, TaskError>> {
+        match self.ticket.close() {
+            true => self.put(outcome),
+            false => Some(outcome),
         }
     }
 
-    /// Puts the outcome in. Only the thread that closed the ticket may.
-    fn put(&self, outcome: Result<T, TaskError>) {
+    /// Puts the outcome in, or returns it if nobody can take it. Only the thread that closed the ticket may.
+    fn put(&self, outcome: Result<T, TaskError>) -> Option<Result<T, TaskError>> {
         let kind = outcome.as_ref().map_or_else(TaskError::kind, |_| "ok");
         self.ticket.count(kind, 1);
         self.ticket.trace().end(kind);
         let mut state = self.lock();
-        state.outcome = CellOutcome::Ready(outcome);
+        let unwanted = match state.outcome {
+            CellOutcome::Unwanted => Some(outcome),
+            _ => {
+                state.outcome = CellOutcome::Ready(outcome);
+                None
+            }
+        };
+        self.answer(state, unwanted.is_some());
+        unwanted
+    }
+
+    /// Wakes who waits for the outcome.
+    fn answer(&self, mut state: MutexGuard<'_, CellState<T>>, is_unwanted: bool) {
+        if is_unwanted {
+            state.outcome = CellOutcome::Taken;
+        }
         let waker = state.waker.take();
-        let callbacks = state.callbacks.take();
+        let extras = state.extras.as_mut().map(|extras| {
+            let callbacks = std::mem::take(&mut extras.callbacks);
+            (extras.reports.clone(), callbacks)
+        });
         drop(state); // User code runs below: wakers and callbacks may use this handle.
-        self.reports.end();
+        let (reports, callbacks) = extras.unwrap_or_default();
+        if let Some(reports) = reports {
+            reports.end();
+        }
         if let Some(waker) = waker {
             waker.wake();
         }
-        for callback in callbacks.into_iter().flat_map(|callbacks| *callbacks) {
-            run_callback(callback);
+        for callback in callbacks {
+            panic::contain_panic(callback);
         }
+    }
+
+    /// Fails the task, unless it has an outcome.
+    fn resolve_error(&self, error: TaskError) {
+        drop(self.resolve(Err(error))); // An error has no destructor of the user.
+    }
+
+    /// The handle is dropped: drops the outcome, and each that comes later. Without this the cell would drop
+    /// it, on whatever thread has the last reference.
+    fn detach(&self) {
+        let mut state = self.lock();
+        let next = match state.outcome {
+            CellOutcome::Pending | CellOutcome::Unwanted => CellOutcome::Unwanted,
+            CellOutcome::Ready(_) | CellOutcome::Taken => CellOutcome::Taken,
+        };
+        let waker = state.waker.take();
+        let outcome = std::mem::replace(&mut state.outcome, next);
+        drop(state);
+        drop(waker);
+        panic::contain_drop(outcome);
     }
 
     /// Fails the task: the executor has no room for it.
     pub(crate) fn refuse(&self, refusal: &TaskError) {
-        self.resolve(Err(refusal.renamed(self.ticket.name())));
+        self.resolve_error(refusal.renamed(self.ticket.name()));
     }
 
     /// Whether the outcome is there. The ticket closes a moment earlier.
     fn is_finished(&self) -> bool {
-        !matches!(self.lock().outcome, CellOutcome::Pending)
+        let state = self.lock();
+        !matches!(state.outcome, CellOutcome::Pending | CellOutcome::Unwanted)
+    }
+
+    /// The progress reports, which exist from the first use on. Used outside the lock: they wake tasks.
+    fn reports(&self) -> Reports {
+        let mut state = self.lock();
+        let extras = state.extras.get_or_insert_default();
+        extras.reports.get_or_insert_default().clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, CellState<T>> {
@@ -122,9 +187,19 @@ impl<T> OutcomeCell<T> {
     }
 }
 
-/// A callback runs on the thread that puts the outcome in. Its panic must not reach that thread.
-fn run_callback(callback: Box<dyn FnOnce() + Send>) {
-    let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(callback));
+#[cfg(feature = "process")]
+impl<T> OutcomeCell<T> {
+    /// If nobody can take the result, puts in that there was one, and returns true. So it need not be
+    /// decoded.
+    pub(super) fn resolve_unwanted(&self) -> bool {
+        let is_unwanted = matches!(self.lock().outcome, CellOutcome::Unwanted);
+        if is_unwanted && self.ticket.close() {
+            self.ticket.count("ok", 1);
+            self.ticket.trace().end("ok");
+            self.answer(self.lock(), true);
+        }
+        is_unwanted
+    }
 }
 
 impl<T: Send> Wanted for OutcomeCell<T> {
@@ -134,7 +209,7 @@ impl<T: Send> Wanted for OutcomeCell<T> {
 
     fn report(&self, _: u64, done: u64, total: u64) {
         if !self.ticket.is_closed() {
-            self.reports.put(done, total);
+            self.reports().put(done, total);
         }
     }
 }
@@ -145,13 +220,15 @@ impl<T: Send> Promise for OutcomeCell<T> {
     }
 
     fn fail(&self, _: u32, error: TaskError) {
-        self.resolve(Err(error));
+        self.resolve_error(error);
     }
 }
 
 impl<T: Send> PromiseOf<T> for OutcomeCell<T> {
     fn fulfil(&self, _: u32, value: T) {
-        self.resolve(Ok(value));
+        if let Some(unwanted) = self.resolve(Ok(value)) {
+            panic::contain_drop(unwanted);
+        }
     }
 }
 
@@ -176,11 +253,12 @@ impl<T> OutcomeCell<T> {
     /// between sees the closed ticket and drops it. The executor knows whether the job had begun.
     fn cancel(&self) {
         if self.ticket.close() {
-            let begun = self
-                .ticket
-                .owner()
-                .is_some_and(|owner| owner.abort(&self.ticket));
-            self.put(Err(self.ticket.error(begun, Cause::Cancelled)));
+            let mut answer =
+                |begun| drop(self.put(Err(self.ticket.error(begun, Cause::Cancelled))));
+            match self.ticket.owner() {
+                Some(owner) => owner.abort(&self.ticket, &mut answer),
+                None => answer(false),
+            }
         }
     }
 }
@@ -190,6 +268,7 @@ impl<T> JoinHandle<T> {
         Self {
             cell,
             abort_on_drop: false,
+            taken: false,
         }
     }
 
@@ -217,12 +296,12 @@ impl<T> JoinHandle<T> {
     #[doc(alias = "add_done_callback")]
     pub fn on_done(&self, callback: impl FnOnce() + Send + 'static) {
         let mut state = self.cell.lock();
-        if matches!(state.outcome, CellOutcome::Pending) {
-            let callbacks = state.callbacks.get_or_insert_default();
-            callbacks.push_back(Box::new(callback));
+        if let CellOutcome::Pending = state.outcome {
+            let extras = state.extras.get_or_insert_default();
+            extras.callbacks.push_back(Box::new(callback));
         } else {
             drop(state);
-            run_callback(Box::new(callback));
+            panic::contain_panic(callback);
         }
     }
 
@@ -245,10 +324,11 @@ impl<T> JoinHandle<T> {
     /// # Ok(()) }
     /// ```
     pub fn progress(&self) -> ProgressStream {
-        let stream = self.cell.reports.watch();
-        // An outcome from before the first `watch` found no reports to end; a later one ends them.
+        let reports = self.cell.reports();
+        let stream = reports.watch();
+        // An outcome that was put in before there were reports found none to end; a later one ends them.
         if self.cell.is_finished() {
-            self.cell.reports.end();
+            reports.end();
         }
         stream
     }
@@ -292,6 +372,9 @@ impl<T> Drop for JoinHandle<T> {
         if self.abort_on_drop {
             self.cell.cancel();
         }
+        if !self.taken && needs_drop::<T>() {
+            self.cell.detach();
+        }
     }
 }
 
@@ -324,10 +407,14 @@ fn is_running(ticket: &Ticket) -> bool {
 impl<T> Future for JoinHandle<T> {
     type Output = Result<T, TaskError>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
         let mut state = self.cell.lock();
         match std::mem::replace(&mut state.outcome, CellOutcome::Taken) {
-            CellOutcome::Ready(outcome) => Poll::Ready(outcome),
+            CellOutcome::Ready(outcome) => {
+                drop(state);
+                self.taken = true;
+                Poll::Ready(outcome)
+            }
             CellOutcome::Pending => {
                 state.outcome = CellOutcome::Pending;
                 match &mut state.waker {
@@ -340,7 +427,9 @@ impl<T> Future for JoinHandle<T> {
                 }
                 Poll::Pending
             }
-            CellOutcome::Taken => panic!("a JoinHandle was polled after it returned its outcome"),
+            CellOutcome::Unwanted | CellOutcome::Taken => {
+                panic!("a JoinHandle was polled after it returned its outcome")
+            }
         }
     }
 }

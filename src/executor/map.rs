@@ -4,7 +4,7 @@
 use std::any::Any;
 use std::collections::VecDeque;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::resume_unwind;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{self, Poll, ready};
@@ -15,13 +15,14 @@ use futures::future::BoxFuture;
 use futures::stream::{FusedStream, SelectAll, Stream, StreamExt as _};
 use tokio::task::coop;
 
-use super::chunk::{Arrived, Outcomes};
+use super::chunk::{Arrived, Forgotten, Outcomes};
 use super::deadline::Deadline;
 use super::error::{Cause, Rejection, TaskError};
 use super::feed::Feed;
 use super::options::{TaskName, TaskOptions};
 use super::progress::Progress;
 use super::room::Room;
+use crate::panic;
 
 /// The most items of a chunk, whatever size is set.
 pub(super) const MOST_ITEMS: usize = (1 << 24) - 1;
@@ -70,8 +71,7 @@ const PULLS_A_POLL: usize = 1024;
 ///
 /// # Panics
 /// A panic in the source reaches the task that polls the stream, after the results of the items
-/// pulled before it. The stream has then ended. With a `timeout`, polling it outside a tokio runtime
-/// with timers panics.
+/// pulled before it. The stream has then ended.
 ///
 /// # Cancel safety
 /// Awaiting the next result is cancel safe: a result not yet yielded comes with the next poll.
@@ -320,7 +320,7 @@ impl<R> Map<R> {
             let upto = chunk.min(before + pulls);
             let mut dry = false;
             if before < upto && !feed.is_drained() {
-                match catch_unwind(AssertUnwindSafe(|| feed.poll_gather(cx, upto))) {
+                match feed.poll_gather(cx, upto) {
                     Ok(pulled) => dry = pulled.is_pending(),
                     Err(panic) => self.last = Some(Last::Panic(panic)),
                 }
@@ -406,13 +406,14 @@ impl<R> Map<R> {
         }
     }
 
-    /// Ends the stream: drops the source, and cancels what was submitted.
+    /// Ends the stream: cancels what was submitted, then drops the source, the function and the outcomes.
     fn close(&mut self) {
         self.ended = true;
-        self.feed = None;
         self.room = None;
-        self.ready = Vec::new().into_iter();
-        self.submitted.cancel();
+        let forgotten = self.submitted.cancel();
+        self.feed = None;
+        panic::contain_drops(self.ready.by_ref());
+        drop(forgotten);
     }
 }
 
@@ -495,19 +496,18 @@ impl<R> Submitted<R> {
 
     /// Cancels all chunks. All are forgotten before the first is dropped, so no chunk starts on a worker
     /// that another one frees.
-    fn cancel(&mut self) {
+    /// Returns the outcomes that nobody took.
+    fn cancel(&mut self) -> Vec<Forgotten<R>> {
         match self {
             Self::InOrder(chunks) => {
-                for chunk in chunks.iter() {
-                    chunk.forget();
-                }
+                let forgotten = chunks.iter().map(Outcomes::forget).collect();
                 chunks.clear();
+                forgotten
             }
             Self::AsCompleted(chunks) => {
-                for chunk in chunks.iter() {
-                    chunk.forget();
-                }
+                let forgotten = chunks.iter().map(Outcomes::forget).collect();
                 chunks.clear();
+                forgotten
             }
         }
     }
@@ -561,8 +561,8 @@ impl<R> Map<R> {
     fn end_with_error(&mut self, error: TaskError) {
         self.feed = None;
         if let Submitted::InOrder(_) = self.submitted {
-            self.submitted.cancel();
-            self.ready = Vec::new().into_iter();
+            drop(self.submitted.cancel());
+            panic::contain_drops(self.ready.by_ref());
         }
         self.last = Some(Last::Error(error));
     }

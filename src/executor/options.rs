@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 ///     .queue_timeout(Duration::from_millis(500))
 ///     .priority(10);
 /// ```
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct TaskOptions {
     pub(crate) timeout: Option<Duration>,
     pub(crate) grace_period: Option<Duration>,
@@ -28,10 +28,24 @@ pub struct TaskOptions {
     pub(crate) traceparent: Option<Arc<str>>,
 }
 
+impl Default for TaskOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl TaskOptions {
     /// No options set; the pool's defaults apply.
-    pub fn new() -> Self {
-        Self::default()
+    pub const fn new() -> Self {
+        Self {
+            timeout: None,
+            grace_period: None,
+            retries: None,
+            queue_timeout: None,
+            priority: None,
+            name: None,
+            traceparent: None,
+        }
     }
 
     /// Limits how long the function may run, counted from its start. A process that runs longer is
@@ -144,6 +158,56 @@ impl TaskOptions {
     }
 }
 
+/// What applies to one task: its own options, and those of its pool where it sets none. An option that is not
+/// in here, or that no code reads from here, is an error of the compiler.
+#[deny(dead_code)]
+#[derive(Clone, Copy)]
+pub(crate) struct OptionsInForce<'a> {
+    pub(crate) timeout: Option<Duration>,
+    #[cfg_attr(
+        not(feature = "process"),
+        expect(dead_code, reason = "no effect on threads")
+    )]
+    pub(crate) grace_period: Duration,
+    #[cfg_attr(
+        not(feature = "process"),
+        expect(dead_code, reason = "no effect on threads")
+    )]
+    pub(crate) retries: u32,
+    pub(crate) queue_timeout: Option<Duration>,
+    pub(crate) priority: i32,
+    pub(crate) name: Option<&'a Arc<str>>,
+    pub(crate) traceparent: Option<&'a Arc<str>>,
+}
+
+impl<'a> OptionsInForce<'a> {
+    #[inline]
+    pub(crate) fn of(task: Option<&'a TaskOptions>, pool: Option<&'a TaskOptions>) -> Self {
+        static UNSET: TaskOptions = TaskOptions::new();
+
+        let pool = pool.unwrap_or(&UNSET);
+        // Without `..`, so that a new option has to be here.
+        let TaskOptions {
+            timeout,
+            grace_period,
+            retries,
+            queue_timeout,
+            priority,
+            name,
+            traceparent,
+        } = task.unwrap_or(&UNSET);
+        Self {
+            timeout: timeout.or(pool.timeout),
+            grace_period: grace_period.or(pool.grace_period).unwrap_or_default(),
+            retries: retries.or(pool.retries).unwrap_or(0),
+            queue_timeout: queue_timeout.or(pool.queue_timeout),
+            priority: priority.or(pool.priority).unwrap_or(0),
+            name: name.as_ref().or(pool.name.as_ref()),
+            traceparent: traceparent.as_ref().or(pool.traceparent.as_ref()),
+        }
+    }
+}
+
 /// The name of a task in errors.
 #[derive(Clone)]
 pub(crate) enum TaskName {
@@ -216,13 +280,14 @@ impl Shutdown {
     }
 }
 
-/// What a shutdown did, in tasks, from the moment of the call.
+/// How the tasks of an executor ended, from the call of a shutdown to its end. Each task counts once.
 ///
 /// With the feature `serde` it can be written and read, as [`Stats`](crate::Stats) can.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ShutdownReport {
-    /// Tasks that ended by themselves, with a result or an error of their own.
+    /// Tasks that ended otherwise: with a result, or with an error such as a panic, a crash of their worker, a
+    /// timeout, an abort while they ran, or a worker that could not start.
     pub finished: usize,
     /// Tasks that were cancelled before they started.
     pub cancelled: usize,

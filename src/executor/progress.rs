@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::sync::OnceLock;
 use std::task::{Context, Poll};
 
 use futures::stream::{self, BoxStream, Stream, StreamExt as _};
@@ -30,9 +29,9 @@ pub struct Progress {
 #[must_use = "a stream does nothing until it is polled"]
 pub struct ProgressStream(BoxStream<'static, Progress>);
 
-/// The reports of one task, and their watchers. Allocates nothing before the first of either.
-#[derive(Default)]
-pub(crate) struct Reports(OnceLock<watch::Sender<Latest>>);
+/// The reports of one task, and their watchers. Clones share them.
+#[derive(Clone, Default)]
+pub(crate) struct Reports(watch::Sender<Latest>);
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Latest {
@@ -44,13 +43,9 @@ struct Latest {
 }
 
 impl Reports {
-    fn sender(&self) -> &watch::Sender<Latest> {
-        self.0.get_or_init(|| watch::Sender::new(Latest::default()))
-    }
-
     /// Puts a report in; does nothing after the end.
     pub(crate) fn put(&self, done: u64, total: u64) {
-        self.sender().send_if_modified(|latest| {
+        self.0.send_if_modified(|latest| {
             if !latest.ended {
                 latest.progress = Progress { done, total };
                 latest.count += 1;
@@ -61,13 +56,11 @@ impl Reports {
 
     /// Ends the streams that exist. The maker of a later one calls this again.
     pub(crate) fn end(&self) {
-        if let Some(sender) = self.0.get() {
-            sender.send_modify(|latest| latest.ended = true);
-        }
+        self.0.send_modify(|latest| latest.ended = true);
     }
 
     pub(crate) fn watch(&self) -> ProgressStream {
-        let watched = (self.sender().subscribe(), 0);
+        let watched = (self.0.subscribe(), 0);
         let reports = stream::unfold(watched, |(mut receiver, seen)| async move {
             loop {
                 let latest = *receiver.borrow_and_update();

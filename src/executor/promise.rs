@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use super::context::Wanted;
 use super::error::{Cause, TaskError};
-use super::options::{TaskName, TaskOptions};
+use super::options::{OptionsInForce, TaskName, TaskOptions};
 use crate::home::Home;
-use crate::observe::{Meter, Raised, Trace};
+use crate::observe::{Meter, RunningCount, SubmitTime, Trace};
 
 /// The facts about a job from its submission to its end, shared by its handle and its executor.
 pub(crate) struct Ticket {
@@ -22,8 +22,7 @@ pub(crate) struct Ticket {
     /// No outcome is wanted any more: all items are answered, or the caller cancelled.
     closed: AtomicBool,
     trace: Trace,
-    #[cfg(feature = "metrics")]
-    submitted: Instant,
+    submitted: SubmitTime,
 }
 
 /// What an executor attaches to each job that it takes. All its jobs share one, so a job costs one
@@ -59,8 +58,9 @@ impl Terms {
 
 /// The executor that holds a job, as its handle sees it.
 pub(crate) trait TaskOwner: Send + Sync {
-    /// Frees what a cancelled job holds. Its ticket is closed. Returns whether any of it had begun.
-    fn abort(&self, ticket: &Ticket) -> bool;
+    /// Frees what a cancelled job holds. Its ticket is closed. Calls `answer` once, with whether any of the
+    /// job had begun, before it drops what it has taken back.
+    fn abort(&self, ticket: &Ticket, answer: &mut dyn FnMut(bool));
 
     /// Whether a worker runs the job now.
     fn is_running(&self, ticket: &Ticket) -> bool;
@@ -78,8 +78,7 @@ impl Ticket {
             asked,
             terms: OnceLock::new(),
             closed: AtomicBool::new(false),
-            #[cfg(feature = "metrics")]
-            submitted: Instant::now(),
+            submitted: SubmitTime::now(),
         }
     }
 
@@ -92,7 +91,7 @@ impl Ticket {
     }
 
     /// Counts the job as running until the result is dropped.
-    pub(crate) fn running(&self) -> Raised {
+    pub(crate) fn running(&self) -> RunningCount {
         self.meter().map(Meter::running).unwrap_or_default()
     }
 
@@ -110,12 +109,9 @@ impl Ticket {
     /// Records that `items` items ran for `time` in all, until now.
     pub(crate) fn ran(&self, worker: u64, items: u32, time: Duration) {
         self.trace.ran(worker, time);
-        #[cfg(feature = "metrics")]
         if let Some(meter) = self.meter() {
             meter.ran(items, self.submitted.elapsed().saturating_sub(time), time);
         }
-        #[cfg(not(feature = "metrics"))]
-        let _ = items;
     }
 
     /// Counts `items` items with this outcome.
@@ -127,7 +123,7 @@ impl Ticket {
 
     /// The trace that the job belongs to, as a W3C `traceparent`.
     pub(crate) fn traceparent(&self) -> Option<Arc<str>> {
-        let asked = self.option(|options| options.traceparent.clone());
+        let asked = self.options().traceparent.cloned();
         asked.or_else(|| self.trace.propagated())
     }
 
@@ -136,40 +132,41 @@ impl Ticket {
     }
 
     pub(crate) fn name(&self) -> TaskName {
-        match self.option(|options| options.name.clone()) {
+        match self.options().name.cloned() {
             Some(name) => TaskName::Given(name),
             None => TaskName::Function(self.function),
         }
     }
 
     pub(crate) fn timeout(&self) -> Option<Duration> {
-        self.option(|options| options.timeout)
+        self.options().timeout
     }
 
     /// How long it may run on after a cancel.
     #[cfg(feature = "process")]
     pub(crate) fn grace_period(&self) -> Duration {
-        self.option(|options| options.grace_period)
-            .unwrap_or_default()
+        self.options().grace_period
     }
 
     /// How often it may run again.
     #[cfg(feature = "process")]
     pub(crate) fn retries(&self) -> u32 {
-        self.option(|options| options.retries).unwrap_or(0)
+        self.options().retries
     }
 
     pub(crate) fn queue_timeout(&self) -> Option<Duration> {
-        self.option(|options| options.queue_timeout)
+        self.options().queue_timeout
     }
 
     pub(crate) fn priority(&self) -> i32 {
-        self.option(|options| options.priority).unwrap_or(0)
+        self.options().priority
     }
 
-    fn option<T>(&self, get: impl Fn(&TaskOptions) -> Option<T>) -> Option<T> {
-        let asked = self.asked.as_deref().and_then(&get);
-        asked.or_else(|| self.terms.get().and_then(|terms| get(&terms.defaults)))
+    /// The options that apply: its own, then those of the executor that has taken it.
+    #[inline]
+    pub(crate) fn options(&self) -> OptionsInForce<'_> {
+        let defaults = self.terms.get().map(|terms| &terms.defaults);
+        OptionsInForce::of(self.asked.as_deref(), defaults)
     }
 
     pub(crate) fn error(&self, started: bool, cause: Cause) -> TaskError {
@@ -230,8 +227,8 @@ pub(crate) struct Owed<P: Promise + ?Sized> {
     promise: Arc<P>,
     next: u32,
     end: u32,
-    /// Whether they began before, in workers that were lost.
-    begun: bool,
+    /// How many workers were lost while they ran these items.
+    losses: u32,
 }
 
 impl<P: Promise + ?Sized> Owed<P> {
@@ -240,7 +237,7 @@ impl<P: Promise + ?Sized> Owed<P> {
             promise,
             next: items.start,
             end: items.end,
-            begun: false,
+            losses: 0,
         }
     }
 
@@ -279,18 +276,19 @@ impl<P: Promise + ?Sized> Owed<P> {
 
     /// Fails all items that are left; none of them runs. Returns their number.
     pub(crate) fn fail_rest(mut self, cause: &Cause) -> usize {
-        let count = self.remaining() as usize;
-        self.fail_remaining(cause);
-        count
+        self.fail_remaining(cause)
     }
 
-    fn fail_remaining(&mut self, cause: &Cause) {
-        if self.remaining() > 0 {
-            let error = self.ticket().error(self.begun, cause.clone());
+    /// Fails all items that are left. Returns their number.
+    pub(crate) fn fail_remaining(&mut self, cause: &Cause) -> usize {
+        let count = self.remaining() as usize;
+        if count > 0 {
+            let error = self.ticket().error(self.losses > 0, cause.clone());
             while self.remaining() > 0 {
                 self.answer_next(|promise, item| promise.fail(item, error.clone()));
             }
         }
+        count
     }
 
     /// Splits off the items from `at` on.
@@ -300,7 +298,7 @@ impl<P: Promise + ?Sized> Owed<P> {
             promise: self.promise.clone(),
             next: at,
             end: self.end,
-            begun: self.begun,
+            losses: self.losses,
         };
         self.end = at;
         rest
@@ -310,9 +308,14 @@ impl<P: Promise + ?Sized> Owed<P> {
 /// What only the parent of worker processes does.
 #[cfg(feature = "process")]
 impl<P: Promise + ?Sized> Owed<P> {
+    /// How many workers were lost while they ran the items that are left.
+    pub(crate) fn losses(&self) -> u32 {
+        self.losses
+    }
+
     /// Whether the items that are left began before.
     pub(crate) fn has_begun(&self) -> bool {
-        self.begun
+        self.losses > 0
     }
 
     /// Takes the next item out, to run once more.
@@ -322,7 +325,7 @@ impl<P: Promise + ?Sized> Owed<P> {
             promise,
             next: item,
             end: item + 1,
-            begun: true,
+            losses: self.losses + 1,
         }
     }
 
@@ -359,7 +362,7 @@ impl<P: Promise + ?Sized> Owed<P> {
             promise: view(self.promise.clone()),
             next: self.next,
             end: self.end,
-            begun: self.begun,
+            losses: self.losses,
         };
         self.next = self.end;
         owed

@@ -8,20 +8,18 @@ use tokio::sync::{Semaphore, SemaphorePermit, TryAcquireError};
 
 use super::error::{Cause, Rejection, TaskError};
 use super::options::TaskName;
-use crate::observe::{Meter, Raised};
+use crate::observe::Meter;
 
 /// A place in an executor's queue. Dropping it gives the place back.
+///
+/// Each queued task has one, so it is one pointer.
 #[derive(Debug, Default)]
-pub struct Room {
-    /// Where the place belongs, in a bounded queue.
-    places: Option<Arc<Semaphore>>,
-    _queued: Raised,
-}
+pub struct Room(Option<Arc<RoomQueue>>);
 
 impl Drop for Room {
     fn drop(&mut self) {
-        if let Some(places) = &self.places {
-            places.add_permits(1);
+        if let Some(queue) = &self.0 {
+            queue.leave();
         }
     }
 }
@@ -32,23 +30,44 @@ impl Room {
     pub(crate) fn unbounded() -> Self {
         Self::default()
     }
+
+    /// Whether dropping it wakes a caller or lowers a metric.
+    #[cfg(feature = "process")]
+    pub(crate) fn has_effect(&self) -> bool {
+        self.0.is_some()
+    }
 }
 
 /// All room of a queue.
 #[derive(Debug)]
 pub(crate) struct Rooms {
-    places: Option<(usize, Arc<Semaphore>)>,
+    queue: Arc<RoomQueue>,
     closed: AtomicBool,
+}
+
+/// What a room gives back.
+#[derive(Debug)]
+struct RoomQueue {
+    /// The capacity and the free places of a bounded queue.
+    places: Option<(usize, Semaphore)>,
     meter: Meter,
+}
+
+impl RoomQueue {
+    fn leave(&self) {
+        self.meter.leave_queue();
+        if let Some((_, places)) = &self.places {
+            places.add_permits(1);
+        }
+    }
 }
 
 impl Rooms {
     pub(crate) fn new(capacity: Option<usize>, meter: Meter) -> Self {
-        let places = capacity.map(|capacity| (capacity, Arc::new(Semaphore::new(capacity))));
+        let places = capacity.map(|capacity| (capacity, Semaphore::new(capacity)));
         Self {
-            places,
+            queue: Arc::new(RoomQueue { places, meter }),
             closed: AtomicBool::new(false),
-            meter,
         }
     }
 
@@ -57,11 +76,11 @@ impl Rooms {
 
     /// Takes room, if there is any.
     pub(crate) fn try_take(&self) -> Result<Room, TaskError> {
-        let cause = match &self.places {
+        let cause = match &self.queue.places {
             _ if self.is_closed() => Cause::Shutdown,
-            None => return Ok(self.taken(None)),
+            None => return Ok(self.unbounded()),
             Some((capacity, places)) => match places.try_acquire() {
-                Ok(place) => return Ok(self.taken(Some((place, places)))),
+                Ok(place) => return Ok(self.taken(place)),
                 Err(TryAcquireError::Closed) => Cause::Shutdown,
                 Err(TryAcquireError::NoPermits) => Cause::Rejected(Rejection::QueueFull {
                     capacity: *capacity,
@@ -69,32 +88,36 @@ impl Rooms {
             },
         };
         let refusal = refused(cause);
-        self.meter.ended(refusal.kind(), 1);
+        self.queue.meter.ended(refusal.kind(), 1);
         Err(refusal)
-    }
-
-    /// Makes the permit one pointer, since each waiting task holds one.
-    fn taken(&self, place: Option<(SemaphorePermit<'_>, &Arc<Semaphore>)>) -> Room {
-        let places = place.map(|(place, places)| {
-            place.forget();
-            places.clone()
-        });
-        Room {
-            places,
-            _queued: self.meter.queued(),
-        }
     }
 
     /// Waits for room. Callers are served in order.
     pub(crate) async fn take(&self) -> Result<Room, TaskError> {
-        match &self.places {
+        match &self.queue.places {
             _ if self.is_closed() => Err(refused(Cause::Shutdown)),
-            None => Ok(self.taken(None)),
+            None => Ok(self.unbounded()),
             Some((_, places)) => match places.acquire().await {
-                Ok(place) => Ok(self.taken(Some((place, places)))),
+                Ok(place) => Ok(self.taken(place)),
                 Err(_) => Err(refused(Cause::Shutdown)),
             },
         }
+    }
+
+    /// Room in the unbounded queue.
+    fn unbounded(&self) -> Room {
+        if !Meter::COUNTS_QUEUED {
+            return Room(None); // Nothing is given back.
+        }
+        self.queue.meter.enter_queue();
+        Room(Some(self.queue.clone()))
+    }
+
+    /// Turns a permit, which is two words, into room.
+    fn taken(&self, place: SemaphorePermit<'_>) -> Room {
+        place.forget();
+        self.queue.meter.enter_queue();
+        Room(Some(self.queue.clone()))
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -104,7 +127,7 @@ impl Rooms {
     /// Refuses everyone who waits for room.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Release);
-        if let Some((_, places)) = &self.places {
+        if let Some((_, places)) = &self.queue.places {
             places.close();
         }
     }

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::marker::PhantomData;
+use std::mem::needs_drop;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,8 @@ use super::context::{self, Context};
 use super::error::Cause;
 use super::mapper::Mapper;
 use super::promise::{Owed, Promise, PromiseOf, Ticket};
-use crate::observe::Raised;
+use crate::disposal;
+use crate::observe::RunningCount;
 use crate::panic;
 
 /// The thread that runs a job.
@@ -43,7 +45,7 @@ pub(super) struct ItemRunner<'a, P> {
     /// The context of the running item, reused from one to the next.
     context: Option<Context>,
     pub(super) tally: Tally,
-    _running: Raised,
+    _running: RunningCount,
 }
 
 impl<'a, P: Promise + 'static> ItemRunner<'a, P> {
@@ -111,7 +113,7 @@ pub(crate) trait SharedChunk: Send + Sync {
     /// down. Ask again after [`NAP`].
     fn split(&self) -> Option<Arc<dyn SharedChunk>>;
 
-    /// Fails the items that are not begun. Returns their number.
+    /// Fails the items that are not begun. Returns their number. Another thread drops their arguments.
     fn fail(&self, cause: &Cause) -> usize;
 }
 
@@ -186,9 +188,12 @@ impl<F: Clone, A, M, P: Promise> Share<F, A, M, P> {
     fn next(&self) -> Option<(A, u32)> {
         let mut rest = self.lock();
         if self.promise.ticket().is_closed() {
-            let unwanted = rest.split_off(0);
-            drop(rest); // The destructors of the arguments are user code.
-            drop(unwanted);
+            let args = std::mem::take(&mut rest.args);
+            let next = rest.owed.next();
+            let owed = rest.owed.split_off(next);
+            drop(rest); // Destructors are user code.
+            drop(owed);
+            panic::contain_drops(args);
             return None;
         }
         let args = rest.args.pop_front()?;
@@ -226,8 +231,7 @@ where
                 // Before the last outcome: after it, the stream may be dropped.
                 self.promise.took(finished, begun.elapsed());
             }
-            // A panic as an outcome is dropped must not stop the other items.
-            let _ = panic::catch(|| runner.run(item, || function.call_item(args)));
+            runner.run(item, || function.call_item(args));
         }
         panic::contain_drop(function);
         let kept = self.lock().function.take();
@@ -256,8 +260,22 @@ where
         let function = rest.function.take();
         drop(rest);
         let count = owed.fail_rest(cause);
-        panic::contain_drop(args);
-        panic::contain_drop(function);
+        if needs_drop::<A>() || needs_drop::<F>() {
+            disposal::dispose_by(move || {
+                panic::contain_drops(args);
+                panic::contain_drop(function);
+            });
+        }
         count
+    }
+}
+
+/// Its callers get an error before the destructors of what is left run.
+impl<F, A, M, P: Promise> Drop for Share<F, A, M, P> {
+    fn drop(&mut self) {
+        let rest = self.rest.get_mut().unwrap_or_else(PoisonError::into_inner);
+        rest.owed.fail_remaining(&Cause::Shutdown);
+        panic::contain_drops(std::mem::take(&mut rest.args));
+        panic::contain_drop(rest.function.take());
     }
 }

@@ -7,6 +7,7 @@ use super::data::{Arguments, Data};
 use super::task::{Initialized, Task};
 use crate::function::{Answer, Desk, Serve};
 use crate::panic;
+use crate::wire::outcomes::ItemFailure;
 use crate::wire::{CodecError, codec, descriptors};
 
 /// Runs the items of a task.
@@ -46,7 +47,7 @@ fn serve_items<A: Arguments<M>, M, R: Data>(desk: &mut dyn Desk, function: impl 
     while claimed {
         let answer = match &torn {
             None => serve_run(desk, &function),
-            Some(error) => Some(Answer::Undecodable(error.to_string())),
+            Some(error) => Some(Err(ItemFailure::Undecodable(error.to_string()))),
         };
         claimed = answer.is_some_and(|answer| desk.answer(answer));
     }
@@ -88,12 +89,12 @@ fn serve_run<A: Arguments<M>, M, R: Data>(
             }
         }
     });
-    Some(match (outcome, step.get()) {
+    Some(Err(match (outcome, step.get()) {
         (Ok(Ok(())), _) => return None,
-        (Ok(Err(error)), ItemStep::Decode) => Answer::Undecodable(error.to_string()),
-        (Ok(Err(error)), _) => Answer::Unencodable(error.to_string()),
-        (Err(report), ItemStep::Decode) => Answer::Undecodable(report.to_string()),
-        (Err(report), ItemStep::Call) => Answer::Panicked(report),
-        (Err(report), ItemStep::Encode) => Answer::Unencodable(report.to_string()),
-    })
+        (Ok(Err(error)), ItemStep::Decode) => ItemFailure::Undecodable(error.to_string()),
+        (Ok(Err(error)), _) => ItemFailure::Unencodable(error.to_string()),
+        (Err(report), ItemStep::Decode) => ItemFailure::Undecodable(report.to_string()),
+        (Err(report), ItemStep::Call) => ItemFailure::Panicked(report),
+        (Err(report), ItemStep::Encode) => ItemFailure::Unencodable(report.to_string()),
+    }))
 }

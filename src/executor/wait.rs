@@ -68,8 +68,7 @@ where
 /// The future made by [`wait`].
 ///
 /// # Panics
-/// Polling it again after it returned its output panics. With a timeout, so does polling it outside
-/// a tokio runtime with timers.
+/// Polling it again after it returned its output panics.
 #[must_use = "a wait does nothing until it is awaited"]
 pub struct Wait<F: Future> {
     when: ReturnWhen,
@@ -265,9 +264,6 @@ where
 }
 
 /// The stream made by [`as_completed`].
-///
-/// # Panics
-/// Polling it with a timeout outside a tokio runtime with timers panics.
 #[must_use = "a stream does nothing until it is polled"]
 pub struct AsCompleted<F> {
     deadline: Deadline,

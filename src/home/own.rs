@@ -81,6 +81,7 @@ impl OwnRuntime {
     }
 
     /// Where to spawn blocking work. This needs no thread that runs tasks.
+    #[cfg(feature = "process")]
     pub(super) fn blocking(&self) -> &Handle {
         &self.handle
     }

@@ -113,16 +113,6 @@ impl Home {
         abort
     }
 
-    /// Runs `work` on a blocking thread of the home's runtime.
-    pub(crate) fn spawn_blocking(&self, work: impl FnOnce() + Send + 'static) {
-        let runtime = self.lock().runtime.clone();
-        match runtime {
-            HomeRuntime::First(handle) => drop(handle.spawn_blocking(work)),
-            HomeRuntime::Own(own) => drop(own.blocking().spawn_blocking(work)),
-            HomeRuntime::Unknown => {}
-        }
-    }
-
     /// Starts a runner. Not under the lock: a runtime that has ended drops the runner at once.
     fn start(&self, runtime: &HomeRuntime, runner: Runner) {
         match runtime {

@@ -27,7 +27,7 @@ impl Bell {
     /// # Panics
     /// Outside of a tokio runtime, or in one without an I/O driver.
     pub(super) fn listener(&self) -> io::Result<Edges> {
-        Edges::of(self.0.as_fd().try_clone_to_owned()?)
+        Edges::of(sys::own_descriptor(&self.0.as_fd())?)
     }
 
     /// Listens in a thread, for edges of this kind.

@@ -83,7 +83,7 @@ impl Event {
         let mut edges = None;
         while !self.is_set() {
             // A `set` before the first poll counts as an edge, so none is missed.
-            let listen = || self.0.as_fd().try_clone_to_owned().and_then(Edges::of);
+            let listen = || sys::own_descriptor(&self.0.as_fd()).and_then(Edges::of);
             let listening = match edges.take() {
                 Some(edges) => Ok(edges),
                 None => listen(),

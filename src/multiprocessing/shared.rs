@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::bell::Bell;
 use super::robust::RobustLock;
-use crate::sys::{AsFd as _, SharedMapping};
+use crate::sys::{self, AsFd as _, SharedMapping};
 use crate::wire::descriptors::Descriptor;
 
 /// Memory and bell of one object. They are freed with the last process that has them.
@@ -52,7 +52,7 @@ impl SharedObject {
         len: usize,
     ) -> Result<Self, D::Error> {
         let (descriptor, bell) = <(Descriptor, Bell)>::deserialize(deserializer)?;
-        let fd = descriptor.as_fd().try_clone_to_owned();
+        let fd = sys::own_descriptor(&descriptor.as_fd());
         let memory = fd.and_then(|fd| SharedMapping::open(fd, len));
         Ok(Self {
             memory: Arc::new(memory.map_err(serde::de::Error::custom)?),

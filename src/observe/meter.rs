@@ -2,8 +2,8 @@
 //! Prometheus's conventions; the label `executor` has the executor's name.
 
 use std::fmt;
-use std::sync::{Arc, Once};
-use std::time::Duration;
+use std::sync::{Arc, LazyLock, Once};
+use std::time::{Duration, Instant};
 
 use metrics::{Counter, Gauge, Histogram, Unit, counter, gauge, histogram};
 
@@ -48,14 +48,23 @@ impl Meter {
         }))
     }
 
-    /// Counts a task, or a chunk of a map, as queued until the result is dropped.
-    pub(crate) fn queued(&self) -> Raised {
-        Raised::by_one(self, |metrics| &metrics.queued)
+    /// Whether it counts queued tasks.
+    pub(crate) const COUNTS_QUEUED: bool = true;
+
+    /// A task, or a chunk of a map, enters the queue.
+    pub(crate) fn enter_queue(&self) {
+        self.0.queued.increment(1);
+    }
+
+    /// It leaves the queue.
+    pub(crate) fn leave_queue(&self) {
+        self.0.queued.decrement(1);
     }
 
     /// Counts one as running until the result is dropped.
-    pub(crate) fn running(&self) -> Raised {
-        Raised::by_one(self, |metrics| &metrics.running)
+    pub(crate) fn running(&self) -> RunningCount {
+        self.0.running.increment(1);
+        RunningCount(Some(self.clone()))
     }
 
     /// Records that `items` items that travelled together waited for `wait`, then ran for `time` in all.
@@ -90,37 +99,40 @@ impl Meter {
     }
 }
 
-/// Keeps a gauge raised by one until dropped, if there is a gauge.
-#[derive(Default)]
-pub(crate) struct Raised(Option<(Meter, Which)>);
+/// Counts a task as running until dropped, if there is a meter.
+#[derive(Debug, Default)]
+pub(crate) struct RunningCount(Option<Meter>);
 
-/// Selects a gauge among the metrics.
-type Which = fn(&Metrics) -> &Gauge;
+impl Drop for RunningCount {
+    fn drop(&mut self) {
+        if let Some(meter) = &self.0 {
+            meter.0.running.decrement(1);
+        }
+    }
+}
 
-impl Raised {
-    fn by_one(meter: &Meter, gauge: Which) -> Self {
-        gauge(&meter.0).increment(1);
-        Self(Some((meter.clone(), gauge)))
+/// When a task was submitted, in nanoseconds. Each queued task has one, so it takes half of an `Instant`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SubmitTime(u64);
+
+impl SubmitTime {
+    pub(crate) fn now() -> Self {
+        Self(Self::nanos())
+    }
+
+    pub(crate) fn elapsed(self) -> Duration {
+        Duration::from_nanos(Self::nanos().saturating_sub(self.0))
+    }
+
+    fn nanos() -> u64 {
+        static FIRST: LazyLock<Instant> = LazyLock::new(Instant::now);
+        u64::try_from(FIRST.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 }
 
 impl fmt::Debug for Meter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Meter").field(&self.0.executor).finish()
-    }
-}
-
-impl fmt::Debug for Raised {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Raised").finish_non_exhaustive()
-    }
-}
-
-impl Drop for Raised {
-    fn drop(&mut self) {
-        if let Some((meter, gauge)) = &self.0 {
-            gauge(&meter.0).decrement(1);
-        }
     }
 }
 

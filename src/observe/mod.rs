@@ -16,17 +16,19 @@ mod trace;
 #[path = "no_trace.rs"]
 mod trace;
 
-pub(crate) use meter::{Meter, Raised};
+pub(crate) use meter::{Meter, RunningCount, SubmitTime};
 pub(crate) use trace::Trace;
 #[cfg(feature = "tracing")]
 pub use trace::set_trace_propagator;
 
-/// The most verbose level of events that this process listens to, as a worker receives it: 1 is errors
-/// only, 5 is all, 0 is none.
 #[cfg(feature = "process")]
-pub(crate) fn level_of_events() -> u8 {
+use crate::wire::level::EventLevel;
+
+/// The most verbose level of events that this process listens to. `None` if it listens to none.
+#[cfg(feature = "process")]
+pub(crate) fn level_of_events() -> Option<EventLevel> {
     #[cfg(feature = "tracing")]
     return relay::level();
     #[cfg(not(feature = "tracing"))]
-    return 0;
+    return None;
 }

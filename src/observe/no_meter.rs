@@ -1,5 +1,7 @@
 //! The meter of an executor without the feature `metrics`.
 
+use std::time::Duration;
+
 #[derive(Clone, Debug)]
 pub(crate) struct Meter;
 
@@ -8,13 +10,17 @@ impl Meter {
         Self
     }
 
-    pub(crate) fn queued(&self) -> Raised {
-        Raised
+    pub(crate) const COUNTS_QUEUED: bool = false;
+
+    pub(crate) fn enter_queue(&self) {}
+
+    pub(crate) fn leave_queue(&self) {}
+
+    pub(crate) fn running(&self) -> RunningCount {
+        RunningCount
     }
 
-    pub(crate) fn running(&self) -> Raised {
-        Raised
-    }
+    pub(crate) fn ran(&self, _items: u32, _wait: Duration, _time: Duration) {}
 
     pub(crate) fn ended(&self, _outcome: &'static str, _count: usize) {}
 
@@ -26,4 +32,17 @@ impl Meter {
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Raised;
+pub(crate) struct RunningCount;
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SubmitTime;
+
+impl SubmitTime {
+    pub(crate) fn now() -> Self {
+        Self
+    }
+
+    pub(crate) fn elapsed(self) -> Duration {
+        Duration::ZERO
+    }
+}

@@ -12,10 +12,10 @@ use tracing_core::{Event, Interest, Kind, LevelFilter};
 
 use super::Trace;
 use crate::wire::event::{self, CallsitePlace};
+use crate::wire::level::EventLevel;
 
-pub(super) fn level() -> u8 {
-    let level = LevelFilter::current().into_level();
-    level.map_or(0, event::number)
+pub(super) fn level() -> Option<EventLevel> {
+    LevelFilter::current().into_level().map(EventLevel::from)
 }
 
 /// Passes an event to the subscriber. Its parent is the span of its task.
@@ -79,7 +79,7 @@ fn site(place: CallsitePlace) -> &'static Site {
     let metadata = Metadata::new(
         name.leak(),
         target.leak(),
-        level,
+        level.into(),
         file.map(|file| &*file.leak()),
         line,
         module.map(|module| &*module.leak()),

@@ -9,7 +9,7 @@ use tracing::field::Empty;
 
 /// The span of a task, open until the task has its outcome. Its parent is the span in which the task was
 /// submitted.
-pub(crate) struct Trace(Mutex<Option<Arc<OpenSpan>>>); // Small while nothing traces.
+pub(crate) struct Trace(Option<Box<Mutex<Option<Arc<OpenSpan>>>>>); // One pointer while nothing traces.
 
 struct OpenSpan {
     span: Span,
@@ -56,24 +56,26 @@ impl Trace {
             task.run_time_us = Empty,
             task.outcome = Empty,
         );
-        let open = (!span.is_disabled()).then(|| OpenSpan {
-            traceparent: PROPAGATOR
-                .get()
-                .and_then(|propagate| propagate(&span))
-                .map(Into::into),
+        if span.is_disabled() {
+            return Self(None);
+        }
+        let propagated = PROPAGATOR.get().and_then(|propagate| propagate(&span));
+        let open = OpenSpan {
+            traceparent: propagated.map(Into::into),
             span,
             submitted: Instant::now(),
-        });
-        Self(Mutex::new(open.map(Arc::new)))
+        };
+        Self(Some(Box::new(Mutex::new(Some(Arc::new(open))))))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Arc<OpenSpan>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> Option<MutexGuard<'_, Option<Arc<OpenSpan>>>> {
+        let open = self.0.as_deref()?;
+        Some(open.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The span is used outside the lock: a subscriber is foreign code.
     fn open(&self) -> Option<Arc<OpenSpan>> {
-        self.lock().clone()
+        self.lock()?.clone()
     }
 
     /// The span, while it is open.
@@ -87,7 +89,7 @@ impl Trace {
     }
 
     pub(crate) fn is_open(&self) -> bool {
-        self.lock().is_some()
+        self.lock().is_some_and(|open| open.is_some())
     }
 
     /// Runs the task, or one of its items, inside the span.
@@ -110,7 +112,7 @@ impl Trace {
 
     /// Records the outcome and closes the span.
     pub(crate) fn end(&self, outcome: &str) {
-        let open = self.lock().take();
+        let open = self.lock().and_then(|mut open| open.take());
         if let Some(open) = open {
             open.span.record("task.outcome", outcome);
         }

@@ -328,8 +328,8 @@ impl ProcessPoolBuilder {
     ///
     /// # Errors
     /// `is_not_initialized()` if [`init`](crate::init) was not called; `is_invalid_setting()` if a number is
-    /// out of range, if the arguments of an initializer or a preload cannot be encoded, or for a preload with
-    /// [`StartMethod::Spawn`]; `is_unsupported()` for [`StartMethod::Fork`] in a process that has more than one
+    /// out of range, if a variable or the working directory cannot be one, if the arguments of an initializer or a
+    /// preload cannot be encoded, or for a preload with [`StartMethod::Spawn`]; `is_unsupported()` for [`StartMethod::Fork`] in a process that has more than one
     /// thread or cannot be forked.
     ///
     /// # Platform
@@ -352,12 +352,14 @@ impl ProcessPoolBuilder {
                  which runs in each worker",
             ));
         }
+        let surroundings = Surroundings {
+            env: self.env,
+            env_clear: self.env_clear,
+            current_dir: self.current_dir,
+        };
+        surroundings.check()?;
         let recipe = Arc::new(Recipe {
-            surroundings: Surroundings {
-                env: self.env,
-                env_clear: self.env_clear,
-                current_dir: self.current_dir,
-            },
+            surroundings,
             preload: encode("preload", self.preload)?,
             initializer: encode("initializer", self.initializer)?,
             limits: self.limits.check()?,

@@ -168,12 +168,12 @@ impl ProcessPoolExecutor {
         Self::builder().max_workers(max_workers).build()
     }
 
-    /// Starts all workers and waits until they are ready. A pool that gave up on its initializer
-    /// tries again.
+    /// Starts all workers and waits until each of the [`max_workers`](Executor::max_workers) was made ready. A pool that
+    /// gave up on its initializer tries again.
     ///
     /// # Errors
-    /// `is_init_failed()` if a worker does not become ready; `is_shutdown()` after a shutdown; `is_rejected()`
-    /// outside of a runtime.
+    /// `is_init_failed()` if a worker does not become ready: the error says how many are ready, and why another is not.
+    /// The ready ones run tasks. `is_shutdown()` after a shutdown.
     ///
     /// # Cancel safety
     /// Cancel safe; the workers go on starting.

@@ -1,6 +1,7 @@
 //! The life of one worker: start it, drive its link, settle what it leaves. One task does all of this. It moves to
 //! another runtime when its own ends, see [`home`](crate::home).
 
+use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
 use std::ops::{ControlFlow, Range};
@@ -15,7 +16,7 @@ use tokio_util::codec::{Decoder as _, LengthDelimitedCodec};
 
 use super::arrival::{Arrival, Arriving};
 use super::link::{Answered, Dismissal, Ending, Fate, Late, Link, Tenure};
-use super::output::Outputs;
+use super::output::{OutputWriter, Outputs};
 use super::pool::{AfterFailure, Departure, Pool};
 use super::start::{Child, ChildConnection, NewWorker, StartError};
 use super::verdict::{self, cause, death};
@@ -27,8 +28,8 @@ use crate::home::{DeadlineTimer, detach, sleep, timeout};
 use crate::sys;
 use crate::wire::Reader;
 use crate::wire::bulk::IncomingPayload;
-use crate::wire::message::FromWorker;
-use crate::wire::outcomes::{Listener, Nonsense, Status, Told, Values};
+use crate::wire::message::{FromWorker, WorkerFrame};
+use crate::wire::outcomes::{InvalidEntry, ItemFailure, OutcomeEntry, OutcomeReader, Values};
 use crate::wire::page::Page;
 use crate::wire::ring::{PIECE, RingDirection};
 
@@ -79,6 +80,15 @@ async fn run_place(mut place: TakenPlace) {
                             return;
                         }
                     }
+                    AfterFailure::KeepTrying(span) => {
+                        let is_needed = tokio::select! {
+                            is_needed = pause(&place.pool, span) => is_needed,
+                            () = place.pool.pause_ended(place.id) => true,
+                        };
+                        if !is_needed {
+                            return;
+                        }
+                    }
                     AfterFailure::GiveUp => return,
                 }
             }
@@ -117,7 +127,8 @@ impl Drop for TakenPlace {
             .as_ref()
             .map_or(0, |link| link.settle_death(&Cause::Shutdown).lost);
         if let (Some(_), PlaceEnd::Gone(departure, _)) = (&self.link, &self.end) {
-            self.pool.worker_ended(departure.unwrap_or(Departure::Sent));
+            self.pool
+                .worker_ended(departure.unwrap_or(Departure::ShutDown));
         }
         match self.end {
             PlaceEnd::NeverPolled => self.pool.discard_place(self.id),
@@ -134,7 +145,7 @@ struct SupervisedWorker {
     watch: WorkerWatch,
     codec: LengthDelimitedCodec,
     buffer: BytesMut,
-    listener: Listener,
+    listener: OutcomeReader,
     /// Parts of the next outcomes arrive through the ring.
     announced: Option<IncomingPayload>,
     /// The outcomes that are arriving in that way. The contents of `buffer` follow them.
@@ -197,6 +208,9 @@ async fn bring_up(pool: &Arc<Pool>, id: u64) -> Result<SupervisedWorker, Option<
     if let Some(bytes) = pool.config.max_memory_per_child {
         page.limit_memory(bytes);
     }
+    if recipe.outlets.follows_stderr() {
+        page.follow_output();
+    }
     let (answers, theirs) = sys::pipe().map_err(system("make a pipe"))?;
     let own = [page_fd, theirs];
     let started = tokio::select! {
@@ -226,10 +240,10 @@ async fn bring_up(pool: &Arc<Pool>, id: u64) -> Result<SupervisedWorker, Option<
         () = not_needed(pool) => {
             child.kill();
             child.exit().await;
-            outputs.finish(None);
+            outputs.finish(OutputWriter::from(&page)).await;
             return Err(None);
         }
-        never = outputs.tell_lines() => match never {},
+        never = attend(&mut outputs, &page) => match never {},
     };
     if let Err(error) = outcome {
         // A process that ended by itself has an exit status of its own; wait for it.
@@ -239,8 +253,9 @@ async fn bring_up(pool: &Arc<Pool>, id: u64) -> Result<SupervisedWorker, Option<
         let killed = matches!(error, StartError::TimedOut(_));
         child.kill();
         let exit = child.exit().await;
-        outputs.finish(None);
-        let death = death(pid, exit, outputs.into_tail(), oom_kills);
+        let writer = OutputWriter::from(&page);
+        outputs.finish(writer).await;
+        let death = death(pid, exit, outputs.tail(writer), oom_kills);
         return Err(Some(describe(error, (!killed).then_some(death))));
     }
     let ChildConnection {
@@ -262,7 +277,7 @@ async fn bring_up(pool: &Arc<Pool>, id: u64) -> Result<SupervisedWorker, Option<
         watch,
         codec,
         buffer,
-        listener: Listener::default(),
+        listener: OutcomeReader::default(),
         announced: None,
         arriving: None,
         has_more: false,
@@ -274,6 +289,12 @@ async fn bring_up(pool: &Arc<Pool>, id: u64) -> Result<SupervisedWorker, Option<
         outputs,
         oom_kills,
     })
+}
+
+/// Passes on what a process writes while it is made ready.
+async fn attend(outputs: &mut Outputs, page: &Page) -> Infallible {
+    outputs.attend(page.into()).await;
+    std::future::pending().await // It has closed its streams.
 }
 
 async fn not_needed(pool: &Pool) {
@@ -307,22 +328,19 @@ impl SupervisedWorker {
         pool.worker_ready(&self.link);
         self.drive(pool).await;
         let exit = self.child.exit().await;
-        self.outputs.finish(Some(&self.link)); // While the names of its tasks are known.
+        let writer = OutputWriter::from(&*self.link);
+        self.outputs.finish(writer).await; // While the names of its tasks are known.
         self.read_rest_after_death(pool);
         let ending = self.link.ending();
-        let mut death = death(
-            self.link.pid,
-            exit,
-            self.outputs.into_tail(),
-            self.oom_kills,
-        );
+        let tail = self.outputs.tail(OutputWriter::from(&*self.link));
+        let mut death = death(self.link.pid, exit, tail, self.oom_kills);
         let (departure, loss) = match ending {
             Some(Ending::TimedOut { limit }) => (Departure::TimedOut, Cause::TimedOut { limit }),
             Some(Ending::Cancelled) => (Departure::Cancelled, Cause::Cancelled),
-            Some(Ending::Shutdown | Ending::Terminated) => (Departure::Sent, Cause::Shutdown),
+            Some(Ending::Shutdown | Ending::Terminated) => (Departure::ShutDown, Cause::Shutdown),
             Some(Ending::Dismissed(why)) => {
                 let departure = match why {
-                    Dismissal::Closed => Departure::Sent,
+                    Dismissal::Closed => Departure::ShutDown,
                     Dismissal::Retired => Departure::Retired,
                     Dismissal::Idle => Departure::Idle,
                 };
@@ -336,7 +354,7 @@ impl SupervisedWorker {
         };
         let remains = self.link.settle_death(&loss);
         let departure = match departure {
-            Departure::Crashed if remains.was_useless => Departure::Stillborn,
+            Departure::Crashed if remains.was_useless => Departure::CrashedUnused,
             departure => departure,
         };
         // First the place, then the calls: they may need a new worker.
@@ -380,7 +398,9 @@ impl SupervisedWorker {
             AnswerPipe::Closed(until) => Some(until),
             AnswerPipe::Open | AnswerPipe::Condemned => None,
         };
-        ControlFlow::Continue(moment.into_iter().chain(closed).min())
+        let output = self.outputs.deadline();
+        let moments = moment.into_iter().chain(closed).chain(output);
+        ControlFlow::Continue(moments.min())
     }
 
     /// Waits for the next event. The first that is ready wins, in the order of this function.
@@ -388,10 +408,13 @@ impl SupervisedWorker {
         let has_room = self.link.put_more();
         let has_unwritten = self.link.has_unwritten();
         self.watch.watch_room(has_unwritten);
+        let holds_outcomes = self.outputs.holds_outcomes();
+        let resumes = has_room || (self.has_more && !holds_outcomes);
         self.buffer.reserve(READ);
         let mut others = pin!(yield_now());
         poll_fn(|cx| {
             if let AnswerPipe::Open = self.pipe
+                && !holds_outcomes
                 && let Poll::Ready(read) = self.watch.poll_read(cx, &mut self.buffer)
             {
                 return Poll::Ready(SupervisorEvent::Read(read));
@@ -406,7 +429,7 @@ impl SupervisedWorker {
                 return Poll::Ready(SupervisorEvent::Written);
             }
             // The other tasks of the runtime run between two pieces.
-            if (self.has_more || has_room) && others.as_mut().poll(cx).is_ready() {
+            if resumes && others.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(SupervisorEvent::Resumed);
             }
             if let Some(deadline) = deadline
@@ -414,8 +437,11 @@ impl SupervisedWorker {
             {
                 return Poll::Ready(SupervisorEvent::Deadline);
             }
-            // Last, since a worker may write endlessly.
-            let printed = self.outputs.poll_lines(cx, Some(&self.link));
+            // Last, and not before what resumes, since a worker may write endlessly.
+            if resumes {
+                return Poll::Pending;
+            }
+            let printed = self.outputs.poll(cx, (&*self.link).into());
             printed.map(|()| SupervisorEvent::Printed)
         })
         .await
@@ -428,7 +454,9 @@ impl SupervisedWorker {
             SupervisorEvent::Read(Ok(0) | Err(_)) => {
                 self.pipe = AnswerPipe::Closed(Instant::now() + EXIT_GRACE);
             }
-            SupervisorEvent::Resumed if self.has_more => self.has_more = self.read_results(pool),
+            SupervisorEvent::Resumed if self.has_more && !self.outputs.holds_outcomes() => {
+                self.has_more = self.read_results(pool);
+            }
             SupervisorEvent::Resumed | SupervisorEvent::Written | SupervisorEvent::Printed => {}
             SupervisorEvent::Woken => pool.refill(&self.link),
             SupervisorEvent::Ended => return ControlFlow::Break(()),
@@ -453,6 +481,7 @@ impl SupervisedWorker {
         if self.link.has_idled() {
             pool.dismiss_idle(&self.link);
         }
+        self.outputs.on_deadline(now);
         self.retire_if_due(pool);
         if self.link.share_is_due() {
             pool.share(&self.link);
@@ -474,8 +503,10 @@ impl SupervisedWorker {
 
     /// Settles what has arrived. True if there is more, but this is enough at once.
     fn read_results(&mut self, pool: &Arc<Pool>) -> bool {
-        // A task's lines are passed on before its caller gets the outcome.
-        self.outputs.drain(Some(&self.link));
+        // What a task wrote is out before its caller gets the outcome.
+        if !self.outputs.drain((&*self.link).into()) {
+            return true;
+        }
         let more = self.read_frames(pool);
         pool.refill(&self.link);
         self.retire_if_due(pool);
@@ -518,8 +549,8 @@ impl SupervisedWorker {
                         // The frame gets memory of its own, so that a result can keep it.
                         self.buffer = BytesMut::new();
                     }
-                    let message = FromWorker::parse(Reader::from(frame.freeze()));
-                    if let Err(what) = self.act_on(message, pool) {
+                    let frame = WorkerFrame::parse(Reader::from(frame.freeze()));
+                    if let Err(what) = self.act_on(frame, pool) {
                         self.fail_protocol(what);
                         return false;
                     }
@@ -533,29 +564,33 @@ impl SupervisedWorker {
     }
 
     /// An error says what the worker did wrong.
-    fn act_on(
-        &mut self,
-        message: Option<FromWorker>,
-        pool: &Arc<Pool>,
-    ) -> Result<(), &'static str> {
+    fn act_on(&mut self, frame: Option<WorkerFrame>, pool: &Arc<Pool>) -> Result<(), &'static str> {
+        let message = match frame.ok_or("sending an invalid message")? {
+            WorkerFrame::Outcomes(entries) => {
+                match self.announced.take() {
+                    Some(parts) => self.arriving = Some(Arrival::new(entries, parts)),
+                    None => self.read_outcomes(entries, pool),
+                }
+                return Ok(());
+            }
+            WorkerFrame::Message(message) => message,
+        };
         match message {
-            Some(FromWorker::Outcomes(entries)) => match self.announced.take() {
-                Some(parts) => self.arriving = Some(Arrival::new(entries, parts)),
-                None => self.read_outcomes(entries, pool),
-            },
-            Some(FromWorker::Progress(seq)) => self.link.report(seq),
-            Some(FromWorker::Taken(seq)) => self.link.taken(seq),
+            FromWorker::Progress(seq) => self.link.report(seq),
+            FromWorker::Taken(seq) => self.link.taken(seq),
             #[cfg(feature = "tracing")]
-            Some(FromWorker::Event(call, event)) => self.link.tell(call, event),
-            Some(FromWorker::Bulk(parts)) => {
+            FromWorker::Event { call, event } => self.link.tell(call, event),
+            FromWorker::Bulk(parts) => {
                 let parts = self.link.expect(parts);
                 if parts.missing() > self.codec.max_frame_length() {
                     return Err("sending a result over the limit");
                 }
                 self.announced = Some(parts);
             }
-            Some(FromWorker::Moved) => {} // What it waited for is checked anyway.
-            _ => return Err("sending an invalid message"),
+            FromWorker::Moved => {} // What it waited for is checked anyway.
+            FromWorker::Ready | FromWorker::Failed(_) => {
+                return Err("sending a second answer to its setup");
+            }
         }
         Ok(())
     }
@@ -578,7 +613,7 @@ impl SupervisedWorker {
         }
         // If one was still arriving, a part of it died with the worker.
         (self.announced, self.arriving) = (None, None);
-        self.listener = Listener::default();
+        self.listener = OutcomeReader::default();
         self.read_outcomes(Reader::from(self.link.page.outbox()), pool);
         self.link.last_report();
     }
@@ -587,15 +622,12 @@ impl SupervisedWorker {
     fn read_outcomes(&mut self, mut entries: Reader, pool: &Arc<Pool>) {
         while let Some(told) = self.listener.next(&mut entries) {
             match told {
-                Ok(Told::Time { seq, nanos }) => self.link.ran(seq, nanos),
-                Ok(Told::Values(values)) => self.fulfil(values, pool),
-                Ok(Told::Failure {
-                    seq,
-                    item,
-                    status,
-                    reason,
-                }) => self.fail(seq, item, (status, reason), pool),
-                Err(Nonsense) => return self.fail_protocol("sending invalid outcomes"),
+                Ok(OutcomeEntry::Time { seq, nanos }) => self.link.ran(seq, nanos),
+                Ok(OutcomeEntry::Values(values)) => self.fulfil(values, pool),
+                Ok(OutcomeEntry::Failure { seq, item, failure }) => {
+                    self.fail(seq, item, failure, pool);
+                }
+                Err(InvalidEntry) => return self.fail_protocol("sending invalid outcomes"),
             }
         }
     }
@@ -620,13 +652,13 @@ impl SupervisedWorker {
         }
     }
 
-    fn fail(&self, seq: u32, item: u32, what: (Status, Reader), pool: &Arc<Pool>) {
+    fn fail(&self, seq: u32, item: u32, failure: ItemFailure, pool: &Arc<Pool>) {
         let Some((Some(promise), _)) = self.settle(seq, item..item + 1, pool) else {
             return;
         };
         pool.items_ended(1, 1);
-        let started = what.0 != Status::Undecodable;
-        promise.fail(item, promise.ticket().error(started, cause(what)));
+        let started = failure.has_started();
+        promise.fail(item, promise.ticket().error(started, cause(failure)));
     }
 
     /// Finds the receiver of the outcomes of some items, and of which of them first; without a receiver, if
@@ -640,14 +672,13 @@ impl SupervisedWorker {
             promise,
             items,
             late,
-            rest,
-            took,
+            finished,
         } = self.link.answered(seq, items)?;
-        if let Some((items, time)) = took {
+        if let Some((items, time)) = finished.took {
             promise.ticket().ran(self.link.id, items, time);
             promise.took(items, time);
         }
-        if let Some(rest) = rest.filter(|rest| !rest.ticket().is_closed()) {
+        if let Some(rest) = finished.rest.filter(|rest| !rest.ticket().is_closed()) {
             pool.give_back(vec![rest]);
         }
         if self.link.prove() {
@@ -659,3 +690,166 @@ impl SupervisedWorker {
 
 /// The receiver of outcomes, if there is one, and their items.
 type Settled = (Option<Arc<dyn PromiseEncoded>>, Range<u32>);
+
+/// Events are fed to a supervisor, in place of a worker that would cause them.
+#[cfg(all(test, target_os = "linux", not(properties)))]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+    use crate::executor::options::TaskOptions;
+    use crate::process::output::{Outlets, Output};
+    use crate::process::pool::ProcessPoolConfig;
+    use crate::process::start::{Recipe, Starter, Surroundings};
+    use crate::sys::{ChildProcess, Socket};
+
+    /// A pool that starts no workers.
+    fn pool() -> Arc<Pool> {
+        let config = ProcessPoolConfig {
+            name: None,
+            max_workers: 1,
+            queue_capacity: None,
+            task_options: TaskOptions::new(),
+            min_workers: 0,
+            idle_timeout: Some(Duration::from_secs(3600)),
+            max_tasks_per_child: None,
+            max_age_per_child: None,
+            max_memory_per_child: None,
+            recipe: Arc::new(Recipe {
+                surroundings: Surroundings::default(),
+                preload: None,
+                initializer: None,
+                limits: Vec::new(),
+                outlets: Outlets::new(Some(Output::null()), Some(Output::null())),
+                max_frame_length: 1 << 20,
+                spawn_timeout: Duration::from_secs(30),
+                may_block: false,
+            }),
+            starter: Starter::Spawn,
+        };
+        Pool::new(config, |_, _| {})
+    }
+
+    /// A process that only waits, as a worker that never answers. The pool knows it as ready.
+    fn worker(pool: &Arc<Pool>) -> SupervisedWorker {
+        let process = ChildProcess::spawn(Command::new("sleep").arg("3600"));
+        let process = process.expect("a process");
+        let (page, _) = Page::create().expect("memory");
+        let (answers, _) = sys::pipe().expect("a pipe");
+        let (ours, _) = Socket::pair().expect("sockets");
+        let socket = Arc::new(ours);
+        let outlets = &pool.config.recipe.outlets;
+        let (_, pipes) = outlets.open().expect("streams");
+        let link = Link::new(1, process.id(), page, socket.clone(), Tenure::default());
+        let worker = SupervisedWorker {
+            link: Arc::new(link),
+            watch: WorkerWatch::new(answers, socket),
+            codec: LengthDelimitedCodec::new(),
+            buffer: BytesMut::new(),
+            listener: OutcomeReader::default(),
+            announced: None,
+            arriving: None,
+            has_more: false,
+            pipe: AnswerPipe::Open,
+            timer: DeadlineTimer::new(),
+            leaves_by: None,
+            is_terminated: false,
+            outputs: outlets.attend(pipes, 1, process.id()).expect("streams"),
+            child: Child::from(process),
+            oom_kills: 0,
+        };
+        pool.worker_ready(&worker.link);
+        worker
+    }
+
+    async fn exit(mut worker: SupervisedWorker) -> Option<i32> {
+        worker.child.exit().await.signal
+    }
+
+    #[tokio::test]
+    async fn a_worker_that_closes_its_pipe_and_lives_on_is_killed_for_that() {
+        let pool = pool();
+        let mut worker = worker(&pool);
+        let closed = SupervisorEvent::Read(Ok(0));
+        assert!(worker.handle(closed, &pool).is_continue());
+        let ControlFlow::Continue(Some(deadline)) = worker.next_deadline() else {
+            panic!("it has a last moment");
+        };
+        assert!(deadline <= Instant::now() + EXIT_GRACE);
+        assert!(
+            worker
+                .handle(SupervisorEvent::Deadline, &pool)
+                .is_continue()
+        );
+        assert!(worker.link.ending().is_none(), "it was early");
+        worker.pipe = AnswerPipe::Closed(Instant::now());
+        assert!(
+            worker
+                .handle(SupervisorEvent::Deadline, &pool)
+                .is_continue()
+        );
+        assert!(matches!(worker.link.ending(), Some(Ending::Protocol(_))));
+        assert!(worker.next_deadline().is_break(), "it is killed");
+        assert_eq!(exit(worker).await, Some(9));
+    }
+
+    #[tokio::test]
+    async fn a_dismissed_worker_that_stays_is_killed_after_its_time() {
+        let pool = pool();
+        let mut worker = worker(&pool);
+        pool.close();
+        assert!(worker.handle(SupervisorEvent::Woken, &pool).is_continue());
+        assert!(matches!(worker.link.fate(), Fate::Leave));
+        assert!(worker.next_deadline().is_continue());
+        assert!(
+            worker
+                .handle(SupervisorEvent::Deadline, &pool)
+                .is_continue()
+        );
+        worker.leaves_by = Some(Instant::now());
+        assert!(worker.handle(SupervisorEvent::Deadline, &pool).is_break());
+        assert_eq!(exit(worker).await, Some(9));
+    }
+
+    #[tokio::test]
+    async fn a_terminated_worker_gets_the_signal_once() {
+        let pool = pool();
+        let mut worker = worker(&pool);
+        assert!(worker.link.terminate().is_empty());
+        assert!(worker.next_deadline().is_continue());
+        assert!(worker.is_terminated && worker.next_deadline().is_continue());
+        assert_eq!(exit(worker).await, Some(15));
+    }
+
+    #[tokio::test]
+    async fn garbage_condemns_a_worker_and_the_end_of_its_process_ends_the_loop() {
+        let pool = pool();
+        let mut worker = worker(&pool);
+        worker.buffer.extend_from_slice(&[0, 0, 0, 2, 250, 250]);
+        let read = SupervisorEvent::Read(Ok(6));
+        assert!(worker.handle(read, &pool).is_continue());
+        assert!(matches!(worker.link.ending(), Some(Ending::Protocol(_))));
+        assert!(worker.handle(SupervisorEvent::Ended, &pool).is_break());
+        worker.child.kill();
+        assert_eq!(exit(worker).await, Some(9));
+    }
+
+    #[tokio::test]
+    async fn events_without_news_change_nothing() {
+        let pool = pool();
+        let mut worker = worker(&pool);
+        for event in [
+            SupervisorEvent::Woken,
+            SupervisorEvent::Written,
+            SupervisorEvent::Resumed,
+            SupervisorEvent::Printed,
+            SupervisorEvent::Deadline,
+        ] {
+            assert!(worker.handle(event, &pool).is_continue());
+            assert!(worker.link.ending().is_none() && worker.link.is_idle());
+        }
+        assert_eq!(pool.workers().len(), 1);
+        worker.child.kill();
+        assert_eq!(exit(worker).await, Some(9));
+    }
+}

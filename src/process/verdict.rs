@@ -3,9 +3,7 @@
 use super::start::StartError;
 use crate::executor::error::{Cause, Death, InitFailure};
 use crate::sys::{self, Exit};
-use crate::wire::Reader;
-use crate::wire::message;
-use crate::wire::outcomes::Status;
+use crate::wire::outcomes::ItemFailure;
 
 /// The failure of a start; `death` is the end of the process, if it ended by itself.
 pub(super) fn init_failure(error: StartError, death: Option<Death>) -> InitFailure {
@@ -26,6 +24,7 @@ pub(super) fn init_failure(error: StartError, death: Option<Death>) -> InitFailu
             _ => None,
         },
         broken: false,
+        shortfall: None,
     }
 }
 
@@ -47,16 +46,15 @@ pub(super) fn death(pid: u32, exit: Exit, stderr_tail: String, oom_kills: u64) -
 }
 
 /// The cause of an item without a value.
-pub(super) fn cause((status, mut reason): (Status, Reader)) -> Cause {
-    let cause = match status {
-        Status::Value => None,
-        Status::Panicked => message::get_panic(&mut reason).map(Cause::Panic),
-        Status::Undecodable => message::get_text(&mut reason).map(|reason| {
-            Cause::Codec(format!("was not run: its arguments cannot be decoded: {reason}").into())
-        }),
-        Status::Unencodable => message::get_text(&mut reason).map(|reason| {
-            Cause::Codec(format!("ran, but its result cannot be sent: {reason}").into())
-        }),
-    };
-    cause.unwrap_or_else(|| Cause::Codec("ended with an invalid report".into()))
+pub(super) fn cause(failure: ItemFailure) -> Cause {
+    Cause::Codec(match failure {
+        ItemFailure::Panicked(report) => return Cause::Panic(report),
+        ItemFailure::Undecodable(reason) => {
+            format!("was not run: its arguments cannot be decoded: {reason}").into()
+        }
+        ItemFailure::Unencodable(reason) => {
+            format!("ran, but its result cannot be sent: {reason}").into()
+        }
+        ItemFailure::Invalid => "ended with an invalid report".into(),
+    })
 }

@@ -37,6 +37,10 @@ mod no_process;
 mod other;
 mod thread_name;
 
+/// The exit code of a Rust program that panics.
+#[cfg(feature = "process")]
+pub(crate) const PANICKED: i32 = 101;
+
 #[cfg(feature = "process")]
 pub(crate) use limit::Limit;
 #[cfg(all(feature = "process", target_os = "linux"))]

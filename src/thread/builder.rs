@@ -8,6 +8,7 @@ use crate::executor::error::BuildError;
 use crate::executor::options::TaskOptions;
 use crate::executor::settings;
 use crate::executor::task::{Initialized, Task};
+use crate::panic::Contained;
 
 /// Configures a [`ThreadPoolExecutor`].
 ///
@@ -90,15 +91,16 @@ impl ThreadPoolBuilder {
         F::Output: Initialized,
         A: Clone + Send + Sync + 'static,
     {
+        let (function, args) = (Contained::new(function), Contained::new(args));
         self.initializer = Some(Initializer(Box::new(move || {
-            function.clone().call(args.clone()).into_error()
+            function.get().clone().call(args.get().clone()).into_error()
         })));
         self
     }
 
     /// The operating system's name of a thread while it works for this executor: the prefix, a dash
     /// and the worker's number, cut to the 15 bytes that Linux allows.
-    /// [`std::thread::Thread::name`] still returns tokio's name.
+    /// [`std::thread::Thread::name`] still returns tokio's name, or `cf-thread`.
     ///
     /// # Platform
     /// Linux with `/proc`; elsewhere it does nothing.
@@ -107,8 +109,7 @@ impl ThreadPoolBuilder {
         self
     }
 
-    /// Makes the executor. Called within a tokio runtime, that runtime also runs what is later
-    /// submitted from outside any runtime.
+    /// Makes the executor. It needs no runtime.
     ///
     /// # Errors
     /// `is_invalid_setting()` if a number of workers or a capacity is 0.

@@ -2,21 +2,24 @@
 //! guards all decisions. No destructor of a task or an argument runs under it.
 
 use std::fmt;
+use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::{self, Thread};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use super::config::ThreadPoolConfig;
-use super::seats::{Seats, ThreadSource};
+use super::runtimes::{SeatRuntimes, Submitter, SubmitterRuntime};
+use super::seats::{RunningChunk, SeatKey, SeatThread, Seats, ThreadSource};
 use crate::backlog::{Backlog, Pending};
 #[cfg(feature = "process")]
 use crate::executor::encoded::Job;
-use crate::executor::erased::{OpenWork, ThreadJob};
-use crate::executor::error::{Cause, Rejection, TaskError};
+use crate::executor::erased::{OpenWork, ThreadJob, Unstarted, Work};
+use crate::executor::error::{Cause, InitFailure, Rejection, TaskError};
 use crate::executor::options::{Shutdown, ShutdownReport};
 use crate::executor::promise::{TaskOwner, Terms, Ticket};
 use crate::executor::room::{Room, Rooms};
@@ -25,8 +28,8 @@ use crate::executor::{Executor, Intake, Stats};
 use crate::home::{Alarm, Home, within};
 use crate::observe::Meter;
 
-/// Starts a seat on a thread.
-pub(super) type HireThread = fn(Arc<Core>, u64);
+/// Starts a seat on a thread: of this runtime, or else of the crate's own.
+pub(super) type HireThread = fn(Arc<Core>, SeatKey, Option<Handle>);
 
 pub(super) struct Core {
     pub(super) config: ThreadPoolConfig,
@@ -35,6 +38,8 @@ pub(super) struct Core {
     me: Weak<Core>,
     terms: Arc<Terms>,
     /// Whose threads its seats use.
+    runtimes: SeatRuntimes,
+    /// Where its alarms run.
     pub(super) home: Arc<Home>,
     state: Mutex<CoreState>,
     /// Counts the news for seats that look for work.
@@ -47,16 +52,41 @@ pub(super) struct Core {
 struct CoreState {
     backlog: Backlog<WaitingJob>,
     closed: bool,
+    /// The seats have left the threads of the first runtime.
+    has_left: bool,
     seats: Seats,
     finished: u64,
     failed: u64,
     cancelled: usize,
 }
 
-/// A job in the backlog, and the alarm of its queue timeout.
+/// A job in the backlog.
 struct WaitingJob {
     job: ThreadJob,
-    _expiry: Option<Box<Alarm>>,
+    runtime: SubmitterRuntime,
+    expiry: Option<Box<Expiry>>,
+}
+
+/// The queue timeout of a job that waits.
+struct Expiry {
+    limit: Duration,
+    /// `None` if the clock cannot represent it.
+    end: Option<Instant>,
+    /// Refuses the job in time, unless the runtime that drives it is blocked.
+    _alarm: Alarm,
+}
+
+impl Expiry {
+    fn is_over(&self) -> bool {
+        self.end.is_some_and(|end| end <= Instant::now())
+    }
+}
+
+impl WaitingJob {
+    /// Gives its room in the queue back. The caller then answers the job: who has an answer finds the room.
+    fn leave(self) -> Unstarted<dyn Work> {
+        self.job.work
+    }
 }
 
 impl Pending for WaitingJob {
@@ -75,13 +105,12 @@ impl Pending for WaitingJob {
 
 /// What a seat does next.
 pub(super) enum Next {
-    Work(OpenWork),
+    /// Run this, within this runtime.
+    Work(OpenWork, SubmitterRuntime),
     /// Look for work while the count of news stays the same.
     Look(usize),
     /// Park its thread. With `watch`, look again soon: others run chunks that it may share.
-    Rest {
-        watch: bool,
-    },
+    Rest { watch: bool },
     /// Leave the thread: the seat is free.
     Leave,
 }
@@ -96,24 +125,76 @@ pub(super) enum Idle {
 }
 
 /// What a job holds only while it waits.
-type Left = (Room, Option<Box<Alarm>>);
+type Left = (Room, Option<Box<Expiry>>);
+
+/// What a seat has found.
+struct FoundWork {
+    work: OpenWork,
+    runtime: SubmitterRuntime,
+    /// Dropped outside the lock: giving room back may wake others.
+    left: Option<Left>,
+}
 
 impl CoreState {
-    /// Finds work for a seat. Also returns what the job held while it waited.
-    fn find(&mut self, seat: u64) -> Option<(OpenWork, Option<Left>)> {
-        if let Some(popped) = self.backlog.pop() {
-            let WaitingJob { job, _expiry } = popped.entry;
-            let work = job.work.open();
-            let chunk = match &work {
-                OpenWork::One(_) => None,
-                OpenWork::Chunk(chunk) => Some(chunk.clone()),
-            };
-            self.seats.run(seat, popped.ticket, chunk);
-            return Some((work, Some((job.room, _expiry))));
+    /// Finds work for a seat.
+    fn find(&mut self, seat: u64) -> Option<FoundWork> {
+        let Some(popped) = self.backlog.pop() else {
+            return self.share(seat);
+        };
+        let WaitingJob {
+            job,
+            runtime,
+            expiry,
+        } = popped.entry;
+        let work = job.work.begin().open();
+        let chunk = match &work {
+            OpenWork::One(_) => None,
+            OpenWork::Chunk(chunk) => Some(Box::new(RunningChunk {
+                chunk: chunk.clone(),
+                runtime: runtime.clone(),
+            })),
+        };
+        self.seats.run(seat, popped.ticket, chunk);
+        Some(FoundWork {
+            work,
+            runtime,
+            left: Some((job.room, expiry)),
+        })
+    }
+
+    /// Finds a part of a chunk that another seat runs.
+    fn share(&mut self, seat: u64) -> Option<FoundWork> {
+        let part = self.seats.split()?;
+        let found = FoundWork {
+            work: OpenWork::Chunk(part.chunk.clone()),
+            runtime: part.runtime.clone(),
+            left: None,
+        };
+        self.seats
+            .run(seat, part.chunk.ticket().id(), Some(Box::new(part)));
+        Some(found)
+    }
+
+    /// Whether the seat must take no more work: another task would hold up the end of the runtime whose
+    /// thread it has.
+    fn must_leave(&self, seat: SeatKey) -> bool {
+        self.has_left && seat.thread == SeatThread::Runtimes
+    }
+
+    /// Whether nothing is left to do, and nobody to do it.
+    fn has_ended(&self) -> bool {
+        self.closed && self.seats.is_empty() && self.backlog.is_empty()
+    }
+}
+
+/// Dropped when the first runtime ends.
+struct RuntimeEnd(Weak<Core>);
+
+impl Drop for RuntimeEnd {
+    fn drop(&mut self) {
+        if let Some(core) = self.0.upgrade() {
+            core.leave_runtime();
         }
-        let part = self.seats.chunks().find_map(|chunk| chunk.split())?;
-        self.seats.run(seat, part.ticket().id(), Some(part.clone()));
-        Some((OpenWork::Chunk(part), None))
     }
 }
 
@@ -127,6 +208,7 @@ impl Core {
             config,
             hire,
             me: me.clone(),
+            runtimes: SeatRuntimes::new(home.clone()),
             home,
             state: Mutex::default(),
             news: AtomicUsize::new(0),
@@ -163,88 +245,170 @@ impl Core {
         self.news.load(Ordering::Relaxed)
     }
 
+    /// A seat has its thread. Returns false if the seats have left that runtime since: this one was freed then.
+    pub(super) fn arrive(&self, seat: SeatKey) -> bool {
+        let mut state = self.lock();
+        if state.must_leave(seat) {
+            return false;
+        }
+        let _none = state.seats.look(seat.id);
+        true
+    }
+
     /// What a seat does next. `done` is what it did.
-    pub(super) fn next(&self, seat: u64, done: Tally, idle: Idle) -> Next {
+    pub(super) fn next(&self, seat: SeatKey, done: Tally, idle: Idle) -> Next {
         let mut state = self.lock();
         state.finished += done.finished as u64;
         state.failed += done.failed as u64;
-        let _ran = state.seats.look(seat);
+        let _ran = state.seats.look(seat.id);
         self.find(state, seat, idle)
     }
 
     /// The thread of a resting seat woke up: it was called, its time is over, or the wake-up is
     /// spurious. `None` lets it rest on.
-    pub(super) fn wake_up(&self, seat: u64, is_over: bool) -> Option<Next> {
+    pub(super) fn wake_up(&self, seat: SeatKey, is_over: bool) -> Option<Next> {
         let mut state = self.lock();
-        if !state.seats.is_resting(seat) {
+        if !state.seats.is_resting(seat.id) {
             return Some(self.find(state, seat, Idle::Rest));
         }
         is_over.then(|| {
-            state.seats.wake_up(seat);
+            state.seats.wake_up(seat.id);
             self.find(state, seat, Idle::Leave)
         })
     }
 
     /// Finds work for a seat, or what it does without.
-    fn find(&self, mut state: MutexGuard<'_, CoreState>, seat: u64, idle: Idle) -> Next {
-        let Some((work, left)) = state.find(seat) else {
+    fn find(&self, mut state: MutexGuard<'_, CoreState>, seat: SeatKey, idle: Idle) -> Next {
+        if state.must_leave(seat) {
+            return self.give_back(state, seat.id);
+        }
+        let Some(found) = state.find(seat.id) else {
             let watch = state.seats.have_parts();
             return match idle {
-                Idle::Leave if !watch => self.give_back(state, seat),
-                _ if state.closed && !watch => self.give_back(state, seat),
+                Idle::Leave if !watch => self.give_back(state, seat.id),
+                _ if state.closed && !watch => self.give_back(state, seat.id),
                 Idle::Look => Next::Look(self.news()),
                 Idle::Rest | Idle::Leave => {
-                    state.seats.rest(seat, thread::current());
+                    state.seats.rest(seat.id, thread::current());
                     Next::Rest { watch }
                 }
             };
         };
+        let FoundWork {
+            mut work,
+            runtime,
+            left,
+        } = found;
         let can_share = matches!(&work, OpenWork::Chunk(part) if part.unstarted() > 1);
         if can_share || !state.backlog.is_empty() {
             self.call(state);
         } else {
             drop(state);
         }
-        drop(left); // Outside the lock: giving room back may wake others.
-        Next::Work(work)
+        if let Some((_, Some(expiry))) = &left
+            && expiry.is_over()
+        {
+            // Its alarm has not rung: the runtime that drives the alarm is blocked. The seat drops the job.
+            let limit = expiry.limit;
+            work.fail(&Cause::Rejected(Rejection::WaitedTooLong { limit }));
+        }
+        drop(left);
+        let runtime = match seat.thread {
+            SeatThread::Runtimes => None,
+            // A job from before the move is the first runtime's.
+            SeatThread::Own => runtime.or_else(|| self.runtimes.default()),
+        };
+        Next::Work(work, runtime)
     }
 
     /// Calls a seat for the work there is, unless one is coming.
     fn call(&self, mut state: MutexGuard<'_, CoreState>) {
         let call = state.seats.call(self.config.max_workers);
         let is_news = call.is_none() && state.seats.coming() > 0;
+        let has_left = state.has_left;
         drop(state);
         match call {
             Some(ThreadSource::Wake(thread)) => thread.unpark(),
-            Some(ThreadSource::Hire(seat)) => (self.hire)(self.shared(), seat),
+            Some(ThreadSource::Hire(id)) => self.hire(id, has_left),
             None if is_news => self.announce_work(),
             None => {}
         }
     }
 
+    fn hire(&self, id: u64, has_left: bool) {
+        // If the seats leave the runtime just now, they free this one: its thread finds that out.
+        let runtime = match has_left {
+            true => None,
+            false => self.runtimes.first(),
+        };
+        let thread = match runtime {
+            Some(_) => SeatThread::Runtimes,
+            None => SeatThread::Own,
+        };
+        (self.hire)(self.shared(), SeatKey { id, thread }, runtime);
+    }
+
     fn give_back(&self, mut state: MutexGuard<'_, CoreState>, seat: u64) -> Next {
         state.seats.leave(seat);
-        if state.closed && state.seats.is_empty() {
+        if state.has_ended() {
             self.all_left.notify_waiters();
+        } else if !state.backlog.is_empty() {
+            self.call(state); // It was called for work, and leaves without it.
         }
         Next::Leave
     }
 
-    /// Frees a seat whose thread ended early. It may have been called for work.
-    pub(super) fn seat_lost(&self, seat: u64) {
-        self.give_back(self.lock(), seat);
+    /// Frees a seat whose thread has panicked.
+    pub(super) fn seat_lost(&self, seat: SeatKey) {
+        self.give_back(self.lock(), seat.id);
+    }
+
+    /// Frees a seat for which the system has no thread. Without any seat, the waiting jobs fail.
+    pub(super) fn thread_refused(&self, seat: SeatKey, error: &io::Error) {
         let mut state = self.lock();
+        state.seats.leave(seat.id);
         let is_last = state.seats.is_empty();
-        let call = match state.backlog.is_empty() {
-            true => None,
-            false => state.seats.call(0),
-        };
         drop(state);
-        match call {
-            Some(ThreadSource::Wake(thread)) => thread.unpark(),
-            // The runtime has ended: no seat is left for waiting jobs.
-            _ if is_last => drop(self.fail_pending(&Cause::Shutdown)),
-            _ => {}
+        if is_last {
+            self.fail_pending(&Cause::InitFailed(InitFailure {
+                reason: format!("no thread can be started: {error}"),
+                ..InitFailure::default()
+            }));
+        }
+    }
+
+    /// Moves the seats to threads of the crate's own. Seats that run a task on a thread of the first runtime
+    /// leave after that task.
+    pub(super) fn leave_runtime(&self) {
+        let mut state = self.lock();
+        if state.has_left {
+            return;
+        }
+        state.has_left = true;
+        self.runtimes.leave();
+        state.seats.abandon_hired();
+        let resting = state.seats.call_all(); // They leave, too.
+        if state.has_ended() {
+            self.all_left.notify_waiters();
+        }
+        // A seat that leaves calls another for the work that waits. If none is left to leave, call one now.
+        match state.backlog.is_empty() {
+            true => drop(state),
+            false => self.call(state),
+        }
+        self.announce_work();
+        resting.iter().for_each(Thread::unpark);
+    }
+
+    /// Takes note of the runtime that uses the executor. Returns it for a seat that runs on another thread.
+    fn note_caller(&self) -> SubmitterRuntime {
+        match self.runtimes.note_submitter(|| RuntimeEnd(self.me.clone())) {
+            Submitter::First => None,
+            Submitter::Other(runtime) => runtime,
+            Submitter::Second(runtime) => {
+                self.leave_runtime();
+                runtime
+            }
         }
     }
 
@@ -253,11 +417,13 @@ impl Core {
         let mut state = self.lock();
         let pending = state.backlog.drain();
         let chunks: Vec<_> = state.seats.chunks().cloned().collect();
+        if state.has_ended() {
+            self.all_left.notify_waiters();
+        }
         drop(state);
         let mut count = chunks.iter().map(|chunk| chunk.fail(cause)).sum();
         for waiting in pending {
-            count += waiting.items() as usize;
-            waiting.job.work.fail(cause);
+            count += waiting.leave().fail(cause);
         }
         count
     }
@@ -267,15 +433,15 @@ impl Core {
         let expired = self.lock().backlog.remove(ticket);
         for waiting in expired {
             let cause = Cause::Rejected(Rejection::WaitedTooLong { limit });
-            waiting.job.work.fail(&cause);
+            waiting.leave().fail(&cause);
         }
     }
 
     /// Queues a job, and calls a seat for it.
-    pub(super) fn spawn(&self, job: ThreadJob) {
+    pub(super) fn spawn(&self, mut job: ThreadJob) {
         let ticket = job.work.ticket();
         ticket.accept(&self.terms);
-        self.home.note_caller();
+        let runtime = self.note_caller();
         let expiry = ticket.queue_timeout().map(|limit| {
             let core = self.me.clone();
             let promise = job.work.promise();
@@ -284,16 +450,22 @@ impl Core {
                     core.expire(promise.ticket(), limit);
                 }
             };
-            Box::new(Alarm::set(&self.home, limit, expire))
+            Box::new(Expiry {
+                limit,
+                end: Instant::now().checked_add(limit),
+                _alarm: Alarm::set(&self.home, limit, expire),
+            })
         });
         let mut state = self.lock();
         if state.closed {
             drop(state);
-            return job.work.fail(&Cause::Shutdown);
+            job.work.fail(&Cause::Shutdown);
+            return;
         }
         state.backlog.push(WaitingJob {
             job,
-            _expiry: expiry,
+            runtime,
+            expiry,
         });
         self.call(state);
     }
@@ -301,7 +473,7 @@ impl Core {
     async fn all_seats_left(&self) {
         loop {
             let left = self.all_left.notified();
-            if self.lock().seats.is_empty() {
+            if self.lock().has_ended() {
                 return;
             }
             left.await;
@@ -310,15 +482,15 @@ impl Core {
 }
 
 impl TaskOwner for Core {
-    fn abort(&self, ticket: &Ticket) -> bool {
+    fn abort(&self, ticket: &Ticket, answer: &mut dyn FnMut(bool)) {
         let mut state = self.lock();
         let removed = state.backlog.remove(ticket);
         let items = removed.iter().map(|waiting| waiting.items() as usize);
         let cancelled: usize = items.sum();
         state.cancelled += cancelled;
         drop(state);
-        drop(removed); // Outside the lock: the arguments' destructors are user code.
-        cancelled == 0
+        let _unstarted: Vec<_> = removed.into_iter().map(WaitingJob::leave).collect();
+        answer(cancelled == 0);
     }
 
     fn is_running(&self, ticket: &Ticket) -> bool {
@@ -338,6 +510,7 @@ impl Intake for Core {
     }
 
     async fn room(&self) -> Result<Room, TaskError> {
+        self.note_caller();
         self.rooms.take().await
     }
 
@@ -350,7 +523,7 @@ impl Intake for Core {
 impl Executor for Core {
     async fn shutdown_with(&self, how: Shutdown) -> ShutdownReport {
         let deadline = how.ends_at();
-        self.home.note_caller();
+        self.note_caller();
         self.close();
         let (finished, before) = {
             let state = self.lock();

@@ -1,13 +1,14 @@
-//! [`ThreadPoolExecutor`]: work on tokio's blocking threads, a bounded number at a time. Reading
-//! order: [`pool`], [`builder`], [`config`]; [`submit`] and [`permit`]: how a call and the chunks of a
-//! map reach it; [`core`]: what waits, and which seat takes it; [`seats`]: the state of all seats;
-//! [`seat`]: one of them, from inside.
+//! [`ThreadPoolExecutor`]: work on threads, a bounded number at a time. Reading order: [`pool`],
+//! [`builder`], [`config`]; [`submit`] and [`permit`]: how a call and the chunks of a map reach it;
+//! [`core`]: what waits, and which seat takes it; [`seats`]: the state of all seats; [`runtimes`]: on
+//! whose threads they run; [`seat`]: one of them, from inside.
 
 mod builder;
 mod config;
 mod core;
 mod permit;
 mod pool;
+mod runtimes;
 mod seat;
 mod seats;
 mod submit;

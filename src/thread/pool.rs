@@ -11,6 +11,7 @@ use super::core::Core;
 use super::permit::ThreadPermit;
 use super::seat::TakenSeat;
 use super::submit::submit_to;
+use crate::disposal;
 #[cfg(feature = "process")]
 use crate::executor::encoded::Job;
 use crate::executor::error::{TaskError, TrySubmitError};
@@ -23,13 +24,20 @@ use crate::executor::room::Room;
 use crate::executor::task::{MapTask, Task};
 use crate::executor::{Executor, Intake, Stats};
 
-/// Runs work on tokio's blocking threads, at most
-/// [`max_workers`](crate::ThreadPoolBuilder::max_workers) tasks at a time.
+/// Runs work on threads, at most [`max_workers`](crate::ThreadPoolBuilder::max_workers) tasks at a time.
 ///
-/// It starts no threads of its own: a worker is a place that a task takes on a thread of
-/// [`spawn_blocking`](tokio::task::spawn_blocking). So the runtime's own settings hold: stack size,
-/// keep-alive, the most threads. An idle worker keeps its thread for a few milliseconds, since the
-/// next task usually follows soon.
+/// While one tokio runtime uses it, a worker is a place on a blocking thread of that runtime, as of
+/// [`spawn_blocking`](tokio::task::spawn_blocking). So the runtime's own settings hold: stack size, keep-alive,
+/// the most threads. An idle worker keeps its thread for a few milliseconds, since the next task usually follows
+/// soon.
+///
+/// Once a second runtime uses it, or code outside of any, or that runtime ends, new tasks run on threads of the
+/// executor's own. A task lives as long as its submitter wants it, whatever becomes of any other runtime; and a
+/// runtime that ends waits for no other task than those that run on its threads then. A task finds the runtime
+/// that it was submitted from as [`Handle::current`](tokio::runtime::Handle::current); without one, the first
+/// that used the executor, or that it was built in.
+///
+/// It works without a runtime, too: any executor can await its handles, streams and shutdown.
 ///
 /// Its methods take closures that capture and need nothing of serde: `submit` one that is called
 /// once ([`FnOnce`]), `map` one that is called once an item ([`Fn`]).
@@ -124,7 +132,10 @@ impl ThreadPoolExecutor {
     {
         match self.core.try_room() {
             Ok(room) => Ok(submit_to(&self.core, Ok(room), None, function, args)),
-            Err(error) => Err(TrySubmitError::new(error, args)),
+            Err(error) => {
+                disposal::dispose(function);
+                Err(TrySubmitError::new(error, args))
+            }
         }
     }
 

@@ -1,13 +1,18 @@
-//! One worker: a seat on a blocking thread. It keeps the thread while there is work, and a moment
-//! longer, since the next job usually follows soon.
+//! One worker: a seat on a thread. It keeps the thread while there is work, and a moment longer, since the
+//! next job usually follows soon.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use tokio::runtime::Handle;
+
 use super::core::{Core, Idle, Next};
+use super::runtimes::SubmitterRuntime;
+use super::seats::{SeatKey, SeatThread};
 use crate::executor::erased::OpenWork;
 use crate::executor::error::{Cause, InitFailure};
 use crate::executor::promise::{Promise, Ticket};
@@ -16,10 +21,13 @@ use crate::home::Alarm;
 use crate::panic;
 use crate::sys;
 
-/// How long an idle worker keeps its thread. A runtime that ends waits for this long, and so does other
-/// blocking work of a runtime without a free thread. A shorter time costs more: each wait would set the
+/// How long an idle worker keeps a thread of a runtime. A runtime that ends waits for this long, and so does
+/// other blocking work of a runtime without a free thread. A shorter time costs more: each wait would set the
 /// machine's timer again.
 const LINGER: Duration = Duration::from_millis(5);
+
+/// How long an idle worker keeps a thread of its own, for which nobody waits.
+const LINGER_ON_OWN: Duration = Duration::from_secs(1);
 
 /// How often a worker that had several jobs in a row looks for the next one before its thread parks:
 /// a caller that submits many should not have to wake it for each.
@@ -27,41 +35,87 @@ const LOOKS: usize = 16;
 
 /// A taken seat. Dropping it frees it.
 pub(super) struct TakenSeat {
-    id: u64,
+    key: SeatKey,
     core: Arc<Core>,
-    /// Freed: another seat may have the id by now.
-    left: Cell<bool>,
+    phase: Cell<SeatPhase>,
     /// The timeout of the running item.
     time_out: Cell<Option<Alarm>>,
 }
 
+/// How far a seat is.
+#[derive(Clone, Copy)]
+enum SeatPhase {
+    /// It waits for its thread.
+    Hired,
+    /// It works on its thread.
+    Serving,
+    /// It is freed. Another seat may have the number by now.
+    Left,
+}
+
 impl TakenSeat {
-    /// Takes a thread of the runtime. If the runtime has ended, tokio drops the closure and the seat.
-    pub(super) fn hire(core: Arc<Core>, id: u64) {
-        let home = core.home.clone();
+    /// Takes a thread of the runtime, or else one of the crate's own.
+    pub(super) fn hire(core: Arc<Core>, key: SeatKey, runtime: Option<Handle>) {
         let seat = Self {
-            id,
-            core,
-            left: Cell::new(false),
+            key,
+            core: core.clone(),
+            phase: Cell::new(SeatPhase::Hired),
             time_out: Cell::new(None),
         };
-        home.spawn_blocking(move || seat.serve());
+        let Some(runtime) = runtime else {
+            return seat.start_thread();
+        };
+        // If the runtime has ended, tokio drops the closure and the seat. If the system has no thread, it panics.
+        let hired = panic::quietly(|| drop(runtime.spawn_blocking(move || seat.serve())));
+        if hired.is_err() {
+            core.leave_runtime();
+        }
+    }
+
+    fn start_thread(self) {
+        let seat = Arc::new(Mutex::new(Some(self)));
+        let take = |seat: &Mutex<Option<Self>>| {
+            let mut seat = seat.lock().unwrap_or_else(PoisonError::into_inner);
+            seat.take()
+        };
+        let theirs = seat.clone();
+        let thread = thread::Builder::new().name("cf-thread".to_owned());
+        let started = thread.spawn(move || {
+            if let Some(seat) = take(&theirs) {
+                seat.serve();
+            }
+        });
+        if let Err(error) = started
+            && let Some(seat) = take(&seat)
+        {
+            seat.refused(&error);
+        }
+    }
+
+    fn refused(self, error: &io::Error) {
+        self.phase.set(SeatPhase::Left);
+        self.core.thread_refused(self.key, error);
     }
 
     /// Works until it has been idle for its full time.
     fn serve(self) {
+        if !self.core.arrive(self.key) {
+            return self.phase.set(SeatPhase::Left);
+        }
+        self.phase.set(SeatPhase::Serving);
         let prefix = self.core.config.thread_name_prefix.as_deref();
-        let _name = prefix.map(|prefix| sys::ThreadName::set(&format!("{prefix}-{}", self.id)));
+        let _name = prefix.map(|prefix| sys::ThreadName::set(&format!("{prefix}-{}", self.key.id)));
         let mut next = self.next(Tally::default(), Idle::Rest);
         let mut had_several = false;
         loop {
             next = match next {
-                Next::Work(work) => {
+                Next::Work(work, runtime) => {
                     let idle = match std::mem::replace(&mut had_several, true) {
                         true => Idle::Look,
                         false => Idle::Rest,
                     };
-                    self.next(self.work(work), idle)
+                    let done = self.work(work, runtime);
+                    self.next(done, idle)
                 }
                 Next::Look(news) => {
                     had_several = false;
@@ -70,30 +124,35 @@ impl TakenSeat {
                 }
                 Next::Rest { watch } => {
                     had_several = false;
-                    self.rest(if watch { NAP } else { LINGER })
+                    self.rest(if watch { NAP } else { self.linger() })
                 }
-                Next::Leave => return self.left.set(true),
+                Next::Leave => return self.phase.set(SeatPhase::Left),
             };
         }
     }
 
     fn next(&self, done: Tally, idle: Idle) -> Next {
-        self.core.next(self.id, done, idle)
+        self.core.next(self.key, done, idle)
     }
 
-    fn work(&self, work: OpenWork) -> Tally {
+    fn linger(&self) -> Duration {
+        match self.key.thread {
+            SeatThread::Runtimes => LINGER,
+            SeatThread::Own => LINGER_ON_OWN,
+        }
+    }
+
+    fn work(&self, mut work: OpenWork, runtime: SubmitterRuntime) -> Tally {
+        let _within = runtime.as_deref().map(Handle::enter);
         if let Err(failure) = self.initialize() {
             let cause = Cause::InitFailed(*failure);
-            match work {
-                OpenWork::One(work) => work.fail(&cause),
-                OpenWork::Chunk(chunk) => drop(chunk.fail(&cause)),
-            }
+            work.fail(&cause);
             self.core.fail_pending(&cause);
             return Tally::default();
         }
-        // A panic as user values are dropped must not cost the executor a seat.
+        // What a caller wakes when it gets its outcome may panic. That must not cost the executor a seat.
         let tally = panic::catch(|| match work {
-            OpenWork::One(work) => work.run(self),
+            OpenWork::One(work) => work.begin().run(self),
             OpenWork::Chunk(chunk) => chunk.run(self),
         });
         tally.unwrap_or_default()
@@ -116,7 +175,7 @@ impl TakenSeat {
             let left = end.saturating_duration_since(Instant::now());
             thread::park_timeout(left);
             let is_over = Instant::now() >= end;
-            if let Some(next) = self.core.wake_up(self.id, is_over) {
+            if let Some(next) = self.core.wake_up(self.key, is_over) {
                 return next;
             }
         }
@@ -154,7 +213,7 @@ impl TakenSeat {
 
 impl run::JobThread for TakenSeat {
     fn worker_id(&self) -> u64 {
-        self.id
+        self.key.id
     }
 
     fn begin(
@@ -182,8 +241,10 @@ impl run::JobThread for TakenSeat {
 
 impl Drop for TakenSeat {
     fn drop(&mut self) {
-        if !self.left.get() {
-            self.core.seat_lost(self.id);
+        match self.phase.get() {
+            SeatPhase::Hired => self.core.leave_runtime(), // Its runtime has ended.
+            SeatPhase::Serving => self.core.seat_lost(self.key),
+            SeatPhase::Left => {}
         }
     }
 }

@@ -4,10 +4,34 @@
 use std::sync::Arc;
 use std::thread::Thread;
 
+use super::runtimes::SubmitterRuntime;
 use crate::executor::promise::Ticket;
 use crate::executor::run::SharedChunk;
 
-/// Seats have numbers from 1. The first free one is taken first.
+/// A seat, as its thread knows it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SeatKey {
+    /// Seats have numbers from 1.
+    pub(super) id: u64,
+    pub(super) thread: SeatThread,
+}
+
+/// What kind of thread a seat has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SeatThread {
+    /// A blocking thread of the first runtime.
+    Runtimes,
+    /// A thread of the crate's own.
+    Own,
+}
+
+/// A chunk that a seat runs, and others may share.
+pub(super) struct RunningChunk {
+    pub(super) chunk: Arc<dyn SharedChunk>,
+    pub(super) runtime: SubmitterRuntime,
+}
+
+/// The first free seat is taken first.
 #[derive(Default)]
 pub(super) struct Seats {
     seats: Vec<SeatState>,
@@ -22,14 +46,14 @@ pub(super) struct Seats {
 enum SeatState {
     #[default]
     Free,
-    /// Waits for a thread of its runtime.
+    /// Waits for a thread.
     Hired,
     /// Called, or awake and looking for work.
     Coming,
     Running {
         task: u64,
-        /// The chunk that others may share.
-        chunk: Option<Arc<dyn SharedChunk>>,
+        /// One pointer, since most tasks are no chunks.
+        chunk: Option<Box<RunningChunk>>,
     },
     /// Its thread is parked.
     Resting(Thread),
@@ -85,14 +109,23 @@ impl Seats {
         threads.collect()
     }
 
+    /// Frees the seats that wait for a thread. Those threads find that their seats are not theirs.
+    pub(super) fn abandon_hired(&mut self) {
+        for id in 1..=self.seats.len() as u64 {
+            if let SeatState::Hired = self.seats[id as usize - 1] {
+                self.set(id, SeatState::Free);
+            }
+        }
+    }
+
     /// The seat runs a task from now on.
-    pub(super) fn run(&mut self, id: u64, task: u64, chunk: Option<Arc<dyn SharedChunk>>) {
+    pub(super) fn run(&mut self, id: u64, task: u64, chunk: Option<Box<RunningChunk>>) {
         self.set(id, SeatState::Running { task, chunk });
     }
 
     /// The seat looks for work. Returns the chunk that it ran; the caller drops it outside the lock, since
     /// it may be the last reference.
-    pub(super) fn look(&mut self, id: u64) -> Option<Arc<dyn SharedChunk>> {
+    pub(super) fn look(&mut self, id: u64) -> Option<Box<RunningChunk>> {
         match self.set(id, SeatState::Coming) {
             SeatState::Running { chunk, .. } => chunk,
             _ => None,
@@ -144,8 +177,22 @@ impl Seats {
 
     /// The running chunks.
     pub(super) fn chunks(&self) -> impl Iterator<Item = &Arc<dyn SharedChunk>> {
+        self.running_chunks().map(|running| &running.chunk)
+    }
+
+    /// Splits a part off a running chunk.
+    pub(super) fn split(&self) -> Option<RunningChunk> {
+        self.running_chunks().find_map(|running| {
+            Some(RunningChunk {
+                chunk: running.chunk.split()?,
+                runtime: running.runtime.clone(),
+            })
+        })
+    }
+
+    fn running_chunks(&self) -> impl Iterator<Item = &RunningChunk> {
         self.seats.iter().filter_map(|seat| match seat {
-            SeatState::Running { chunk, .. } => chunk.as_ref(),
+            SeatState::Running { chunk, .. } => chunk.as_deref(),
             _ => None,
         })
     }

@@ -6,7 +6,7 @@ use futures::future::BoxFuture;
 
 use super::core::Core;
 use crate::executor::Intake as _;
-use crate::executor::erased::{ThreadJob, Work, submit_one};
+use crate::executor::erased::{ThreadJob, Unstarted, Work, submit_one};
 use crate::executor::error::TaskError;
 use crate::executor::feed::Destination;
 use crate::executor::handle::JoinHandle;
@@ -29,6 +29,7 @@ where
     M: 'static,
 {
     submit_one(room, options, function, args, |work, room| {
+        let work = Unstarted::new(work as Box<dyn Work>);
         core.spawn(ThreadJob { work, room });
     })
 }
@@ -41,7 +42,7 @@ impl<W: Work + 'static> Destination<W> for Arc<Core> {
     }
 
     fn send(&self, chunk: W, room: Room) {
-        let work = Box::new(chunk);
+        let work = Unstarted::new(Box::new(chunk) as Box<dyn Work>);
         self.spawn(ThreadJob { work, room });
     }
 }

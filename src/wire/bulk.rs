@@ -11,6 +11,7 @@ use std::io;
 use bytes::Bytes;
 
 use super::chain::{Chain, Reader};
+use super::declare::message;
 use super::ring::{Moved, PayloadRing, RING};
 use super::spare::Spare;
 use crate::sys;
@@ -18,15 +19,17 @@ use crate::sys;
 /// From this size on, a piece goes through the ring. The socket is faster for smaller ones.
 pub(crate) const LARGE: usize = 32 * 1024;
 
-/// A receiver allocates at most this much before that many bytes of a piece arrive. Then it trusts the
-/// length.
-const BELIEVED: usize = RING;
+/// The most memory that a receiver reserves for a piece before as many bytes of it arrive. Then it trusts
+/// the length of the piece.
+const UNTRUSTED: usize = RING;
 
-/// A large piece of a payload: `len` bytes that belong at offset `at` of the bytes in the frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct PayloadPart {
-    pub(crate) at: u32,
-    pub(crate) len: u32,
+message! {
+    /// A large piece of a payload: `len` bytes that belong at offset `at` of the bytes in the frame.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(crate) struct PayloadPart {
+        pub(crate) at: u32,
+        pub(crate) len: u32,
+    }
 }
 
 /// A payload, split between frame and ring.
@@ -111,15 +114,15 @@ impl IncomingPayload {
         if self.next.capacity() == 0 && (len..2 * len).contains(&self.spare.capacity()) {
             self.next = std::mem::take(&mut self.spare);
         }
-        let believed = if self.next.len() < BELIEVED {
-            len.min(BELIEVED)
+        let reserved = if self.next.len() < UNTRUSTED {
+            len.min(UNTRUSTED)
         } else {
             len
         };
-        if self.next.capacity() < believed {
-            sys::enlarge(&mut self.next, believed)?;
+        if self.next.capacity() < reserved {
+            sys::enlarge(&mut self.next, reserved)?;
         }
-        let most = believed - self.next.len();
+        let most = reserved - self.next.len();
         let moved = ring.take(&mut self.next, most);
         self.missing -= moved.len;
         if self.next.len() == len {

@@ -10,7 +10,6 @@
 use std::any::{Any, TypeId};
 use std::borrow::Cow;
 use std::fmt;
-use std::io::Write;
 
 use bytes::{BufMut as _, Bytes};
 use serde::Serialize;
@@ -56,11 +55,16 @@ pub(crate) fn put<T: Serialize + 'static>(value: T, out: &mut Chain) -> Result<(
         }
         Err(value) => value,
     };
+    put_encoded(&value, out)
+}
+
+/// As `put`, for a value that is neither a number nor bulk. [`get`] reads it.
+pub(crate) fn put_encoded<T: Serialize>(value: &T, out: &mut Chain) -> Result<(), CodecError> {
     // The length comes first but is known last. Leave one byte for it, which is enough for most values. For
     // the others, move the bytes up.
     let start = out.len();
     out.tail().put_u8(0);
-    if let Err(error) = write(&value, &mut out.tail().writer()) {
+    if let Err(error) = write(value, out.tail()) {
         out.truncate(start);
         return Err(CodecError::new(error.to_string()));
     }
@@ -86,23 +90,23 @@ pub(crate) fn get<T: DeserializeOwned + 'static>(input: &mut Reader) -> Result<T
     if len > input.front.len() {
         return Err(TORN); // Only plain bytes may be in another piece than their length.
     }
-    let passed = Passed { input, len };
-    read(&passed.input.front[..len]).map_err(|error| CodecError::new(error.to_string()))
+    let value = SkipOnDrop { input, len };
+    read(&value.input.front[..len]).map_err(|error| CodecError::new(error.to_string()))
 }
 
 /// Skips the value on drop: decoding calls user code, which may panic.
-struct Passed<'a> {
+struct SkipOnDrop<'a> {
     input: &'a mut Reader,
     len: usize,
 }
 
-impl Drop for Passed<'_> {
+impl Drop for SkipOnDrop<'_> {
     fn drop(&mut self) {
         self.input.advance(self.len);
     }
 }
 
-fn write<T: Serialize>(value: &T, out: &mut impl Write) -> Result<(), rmp_serde::encode::Error> {
+fn write<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<(), rmp_serde::encode::Error> {
     let serializer = rmp_serde::Serializer::new(out).with_struct_map();
     value.serialize(&mut serializer.with_human_readable())
 }
@@ -247,7 +251,7 @@ pub(crate) fn front_number<T: 'static>(bytes: &[u8]) -> Option<(T, usize)> {
                     return None;
                 }
                 let number = <$number>::from_le_bytes(bytes.try_into().ok()?);
-                return found(number).map(|number| (number, LEN));
+                return cast(number).map(|number| (number, LEN));
             }
         )*};
     }
@@ -261,7 +265,7 @@ fn bare_number<T: 'static>(bytes: &[u8]) -> Option<T> {
     macro_rules! number {
         ($($number:ty),*) => {$(
             if TypeId::of::<T>() == TypeId::of::<$number>() {
-                return found(<$number>::from_le_bytes(bytes.try_into().ok()?));
+                return cast(<$number>::from_le_bytes(bytes.try_into().ok()?));
             }
         )*};
     }
@@ -269,8 +273,8 @@ fn bare_number<T: 'static>(bytes: &[u8]) -> Option<T> {
     None
 }
 
-/// Converts a value that the caller knows to be a `T`.
-fn found<V: 'static, T: 'static>(value: V) -> Option<T> {
+/// The value, if its type is `T`.
+fn cast<V: 'static, T: 'static>(value: V) -> Option<T> {
     let mut slot = Some(value);
     let any: &mut dyn Any = &mut slot;
     any.downcast_mut::<Option<T>>().and_then(Option::take)
@@ -325,7 +329,7 @@ fn bulk_from_bytes<T: 'static>(bytes: Bytes) -> Result<T, CodecError> {
     if TypeId::of::<T>() == TypeId::of::<Bytes>() {
         // A small value must not keep the large buffer alive that it arrived in.
         let small = bytes.len() < KEEP_BUFFER;
-        return known(if small {
+        return cast_known(if small {
             Bytes::copy_from_slice(&bytes)
         } else {
             bytes
@@ -341,12 +345,12 @@ fn bulk_from_bytes<T: 'static>(bytes: Bytes) -> Result<T, CodecError> {
 fn bulk_from_vec<T: 'static>(bytes: Vec<u8>) -> Result<T, CodecError> {
     let wanted = TypeId::of::<T>();
     if wanted == TypeId::of::<Bytes>() {
-        known(Bytes::from(bytes))
+        cast_known(Bytes::from(bytes))
     } else if wanted == TypeId::of::<Vec<u8>>() {
-        known(bytes)
+        cast_known(bytes)
     } else {
         let text = String::from_utf8(bytes);
-        known(text.map_err(|error| CodecError::new(error.to_string()))?)
+        cast_known(text.map_err(|error| CodecError::new(error.to_string()))?)
     }
 }
 
@@ -358,7 +362,7 @@ fn numbers_from_bytes<T: 'static>(bytes: &[u8]) -> Result<T, CodecError> {
                 if bytes.len() % size_of::<$number>() != 0 {
                     return Err(TORN);
                 }
-                return known(bytemuck::pod_collect_to_vec::<u8, $number>(bytes));
+                return cast_known(bytemuck::pod_collect_to_vec::<u8, $number>(bytes));
             }
         )*};
     }
@@ -369,8 +373,9 @@ fn numbers_from_bytes<T: 'static>(bytes: &[u8]) -> Result<T, CodecError> {
     )))
 }
 
-fn known<V: 'static, T: 'static>(value: V) -> Result<T, CodecError> {
-    Ok(found(value).expect("the caller compared the types"))
+/// As `cast`, where the caller has compared the types.
+fn cast_known<V: 'static, T: 'static>(value: V) -> Result<T, CodecError> {
+    Ok(cast(value).expect("the caller compared the types"))
 }
 
 /// A large value may keep the buffer that it arrived in. A small one must not keep a large buffer alive.

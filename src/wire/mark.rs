@@ -7,14 +7,18 @@
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 
+use super::declare::message;
+
 /// The size of a mark in bytes.
 pub(crate) const MARK: usize = 1 + 32 + 16 + 1;
 /// The first byte of a mark: ASCII's record separator, which is rare in text.
 pub(crate) const FIRST_BYTE: u8 = 0x1e;
 
-/// Distinguishes a worker's marks from its text. Each worker has its own token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Token(pub(crate) u128);
+message! {
+    /// Distinguishes a worker's marks from its text. Each worker has its own token.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(crate) struct Token(pub(crate) u128);
+}
 
 /// What the bytes from a `FIRST_BYTE` on are.
 #[derive(Debug, PartialEq, Eq)]

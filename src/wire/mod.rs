@@ -3,10 +3,12 @@
 //! - `chain`: outgoing bytes in pieces, and incoming bytes;
 //! - [`codec`]: values to bytes and back;
 //! - [`descriptors`]: file descriptors beside the bytes;
-//! - `event`: what a task writes to its log;
 //! - [`frame`]: bytes cut into frames;
-//! - [`message`]: the content of each frame;
+//! - [`identity`]: the first message in each direction, which is the same in every build;
+//! - `declare`: how a type becomes a message;
+//! - [`message`]: the messages of parent and worker; [`text`]: how long a text in one may be;
 //! - [`outcomes`]: how a worker reports the outcomes of items;
+//! - `event`: what a task writes to its log; [`level`]: how important that is;
 //! - [`mark`]: which task writes to a worker's stdout or stderr;
 //! - [`process_setup`]: what a process that runs one function receives, and its outcome;
 //! - [`forkserver`]: the requests to a fork server, and its answers;
@@ -17,11 +19,14 @@ pub(crate) mod bulk;
 mod chain;
 pub(crate) mod claim;
 pub(crate) mod codec;
+mod declare;
 pub(crate) mod descriptors;
 #[cfg(feature = "tracing")]
 pub(crate) mod event;
 pub(crate) mod forkserver;
 pub(crate) mod frame;
+pub(crate) mod identity;
+pub(crate) mod level;
 pub(crate) mod mark;
 pub(crate) mod message;
 pub(crate) mod outcomes;
@@ -33,14 +38,18 @@ pub(crate) mod page;
 pub(crate) mod process_setup;
 pub(crate) mod ring;
 pub(crate) mod spare;
+pub(crate) mod text;
 
 pub(crate) use chain::{Chain, Payload, Reader};
 pub(crate) use codec::CodecError;
+use declare::message;
 
-/// A function in a message: its distance in bytes from the anchor. [`function`](crate::function) computes
-/// and resolves it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct FunctionOffset(pub(crate) i64);
+message! {
+    /// A function in a message: its distance in bytes from the anchor. [`function`](crate::function)
+    /// computes and resolves it.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(crate) struct FunctionOffset(pub(crate) i64);
+}
 
 /// The atomics of [`claim`]. A test that explores the orders of steps replaces them.
 mod atomic {

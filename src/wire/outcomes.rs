@@ -5,7 +5,8 @@
 //! ```text
 //!  CALL seq item    the next entries are about this call, from this item on
 //!  TIME nanos       the run time of the call's items that no earlier TIME covers
-//!  status value     the outcome of one item; the next status is about the next item
+//!  VALUE value      the outcome of one item; the next outcome is that of the next item
+//!  FAILURE failure  the same, of an item without a value
 //! ```
 
 use std::ops::Range;
@@ -14,34 +15,36 @@ use bytes::BufMut as _;
 
 use super::chain::{Chain, Reader};
 use super::codec;
+use super::declare::message;
+use super::text::{short, short_report};
+use crate::panic::PanicReport;
 
+const VALUE: u8 = 0;
+const FAILURE: u8 = 1;
 const CALL: u8 = 64;
 const TIME: u8 = 65;
 
-/// The most bytes that [`put_call`], [`put_time`] and a status take together.
+/// The most bytes that [`put_call`], [`put_time`] and the first byte of an outcome take together.
 pub(crate) const MOST_HEAD: usize = 9 + 9 + 1;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Status {
-    /// An encoded value follows.
-    Value = 0,
-    /// A panic report follows.
-    Panicked = 1,
-    /// The arguments could not be decoded. The reason follows.
-    Undecodable = 2,
-    /// The value could not be encoded, or is too large. The reason follows.
-    Unencodable = 3,
+message! {
+    /// The outcome of an item without a value.
+    #[derive(Debug)]
+    pub(crate) enum ItemFailure {
+        Panicked(report: PanicReport),
+        /// The arguments could not be decoded, so the item did not run.
+        Undecodable(reason: String),
+        /// The value could not be encoded, or is too large.
+        Unencodable(reason: String),
+        /// The bytes in place of the failure are invalid. No process sends this.
+        Invalid,
+    }
 }
 
-impl Status {
-    pub(crate) fn of_byte(byte: u8) -> Option<Self> {
-        let all = [
-            Self::Value,
-            Self::Panicked,
-            Self::Undecodable,
-            Self::Unencodable,
-        ];
-        all.into_iter().find(|status| *status as u8 == byte)
+impl ItemFailure {
+    /// Whether the function was called.
+    pub(crate) fn has_started(&self) -> bool {
+        !matches!(self, Self::Undecodable(_))
     }
 }
 
@@ -56,26 +59,53 @@ pub(crate) fn put_time(out: &mut Vec<u8>, nanos: u64) {
     out.put_u64_le(nanos);
 }
 
-/// Starts an entry. The value, or what replaces it, must follow.
-pub(crate) fn put_status(out: &mut Chain, status: Status) {
-    out.tail().put_u8(status as u8);
+/// Starts the entry of an item with a value. The encoded value must follow.
+pub(crate) fn begin_value(out: &mut Chain) {
+    out.tail().put_u8(VALUE);
+}
+
+/// The entry of an item without a value. Shortens the texts of the failure.
+pub(crate) fn put_failure(out: &mut Chain, failure: ItemFailure) {
+    let failure = match failure {
+        ItemFailure::Panicked(report) => ItemFailure::Panicked(short_report(report)),
+        ItemFailure::Undecodable(reason) => ItemFailure::Undecodable(short(reason)),
+        ItemFailure::Unencodable(reason) => ItemFailure::Unencodable(short(reason)),
+        ItemFailure::Invalid => ItemFailure::Invalid,
+    };
+    out.tail().put_u8(FAILURE);
+    codec::put_encoded(&failure, out).expect("text and numbers can be encoded");
+}
+
+/// Reads the entry of an item that is the only one: its encoded value, or what replaces it. `None` if the
+/// entry is invalid.
+pub(crate) fn get_single(mut entry: Reader) -> Option<Result<Reader, ItemFailure>> {
+    match entry.u8()? {
+        VALUE => Some(Ok(entry)),
+        FAILURE => Some(Err(get_failure(&mut entry)?)),
+        _ => None,
+    }
+}
+
+/// Reads a failure. `None` if it is incomplete.
+fn get_failure(input: &mut Reader) -> Option<ItemFailure> {
+    let mut failure = codec::next(input).ok()?;
+    Some(codec::get(&mut failure).unwrap_or(ItemFailure::Invalid))
 }
 
 /// The content of one or more entries.
 #[derive(Debug)]
-pub(crate) enum Told {
+pub(crate) enum OutcomeEntry {
     /// How long items of a call ran, in nanoseconds.
     Time {
         seq: u32,
         nanos: u64,
     },
     Values(Values),
-    /// The outcome of an item without a value: `reason` says why.
+    /// The outcome of an item without a value.
     Failure {
         seq: u32,
         item: u32,
-        status: Status,
-        reason: Reader,
+        failure: ItemFailure,
     },
 }
 
@@ -85,49 +115,50 @@ pub(crate) struct Values {
     pub(crate) seq: u32,
     pub(crate) first: u32,
     pub(crate) count: u32,
-    /// For each a status and the encoded value, but without the first status.
+    /// For each the byte `VALUE` and the encoded value, but without the first byte.
     entries: Reader,
 }
 
 /// Reads the entries of a worker. Its position lasts from frame to frame.
 #[derive(Debug, Default)]
-pub(crate) struct Listener {
+pub(crate) struct OutcomeReader {
     seq: u32,
     item: u32,
 }
 
-/// The entries are invalid.
+/// An entry is invalid.
 #[derive(Debug)]
-pub(crate) struct Nonsense;
+pub(crate) struct InvalidEntry;
 
-impl Listener {
+impl OutcomeReader {
     /// The content of the next entries. `None` at the end of the frame.
-    pub(crate) fn next(&mut self, frame: &mut Reader) -> Option<Result<Told, Nonsense>> {
+    pub(crate) fn next(
+        &mut self,
+        frame: &mut Reader,
+    ) -> Option<Result<OutcomeEntry, InvalidEntry>> {
         loop {
             if frame.is_empty() {
                 return None;
             }
-            let told = self.entry(frame).ok_or(Nonsense).transpose();
-            if told.is_some() {
-                return told;
+            let entry = self.entry(frame).ok_or(InvalidEntry).transpose();
+            if entry.is_some() {
+                return entry;
             }
         }
     }
 
     /// `None` if the entry is invalid. `Some(None)` if it has no content of its own.
-    fn entry(&mut self, frame: &mut Reader) -> Option<Option<Told>> {
-        let status = match frame.u8()? {
+    fn entry(&mut self, frame: &mut Reader) -> Option<Option<OutcomeEntry>> {
+        match frame.u8()? {
             CALL => {
                 (self.seq, self.item) = (frame.u32()?, frame.u32()?);
-                return Some(None);
+                Some(None)
             }
-            TIME => {
-                return Some(Some(Told::Time {
-                    seq: self.seq,
-                    nanos: frame.u64()?,
-                }));
-            }
-            0 => {
+            TIME => Some(Some(OutcomeEntry::Time {
+                seq: self.seq,
+                nanos: frame.u64()?,
+            })),
+            VALUE => {
                 let in_front = frame.is_in_one().then(|| count_values(&frame.front));
                 // A value in pieces is large, and the only one in its frame.
                 let (count, len) = in_front.unwrap_or_else(|| Some((1, frame.len())))?;
@@ -138,36 +169,36 @@ impl Listener {
                     entries: frame.split_to(len)?,
                 };
                 self.item = self.item.checked_add(count)?;
-                return Some(Some(Told::Values(values)));
+                Some(Some(OutcomeEntry::Values(values)))
             }
-            other => Status::of_byte(other)?,
-        };
-        let (seq, item) = (self.seq, self.item);
-        self.item = item.checked_add(1)?;
-        let reason = codec::next(frame).ok()?;
-        Some(Some(Told::Failure {
-            seq,
-            item,
-            status,
-            reason,
-        }))
+            FAILURE => {
+                let (seq, item) = (self.seq, self.item);
+                self.item = item.checked_add(1)?;
+                let failure = get_failure(frame)?;
+                Some(Some(OutcomeEntry::Failure { seq, item, failure }))
+            }
+            _ => None,
+        }
     }
 }
 
-/// How many values follow each other, and how many bytes they take. The status of the first is already
-/// read.
+/// How many values follow each other, and how many bytes they take. The first byte of the first is
+/// already read.
 fn count_values(bytes: &[u8]) -> Option<(u32, usize)> {
     let mut end = codec::value_len(bytes)?;
     let mut count = 1;
     // The values of a map often have one size. A head of one byte says it.
     let (len, head) = (1 + end, *bytes.first()?);
     if head < 0x80 {
-        let like_first = |entry: &&[u8]| entry[..2] == [Status::Value as u8, head];
-        let alike = bytes[end..].chunks_exact(len).take_while(like_first).count();
+        let like_first = |entry: &&[u8]| entry[..2] == [VALUE, head];
+        let alike = bytes[end..]
+            .chunks_exact(len)
+            .take_while(like_first)
+            .count();
         end += alike * len;
         count += alike as u32;
     }
-    while let Some(value) = bytes[end..].strip_prefix(&[Status::Value as u8]) {
+    while let Some(value) = bytes[end..].strip_prefix(&[VALUE]) {
         end += 1 + codec::value_len(value)?;
         count += 1;
     }
@@ -189,7 +220,7 @@ impl Values {
         } else {
             for _ in 0..items {
                 let value = codec::value_len(&self.entries.front[len..]).unwrap_or(0);
-                len += value + 1; // And the status of the next.
+                len += value + 1; // And the first byte of the next.
             }
         }
         let mut entries = self.entries.split_to(len).unwrap_or_default();
@@ -226,7 +257,7 @@ impl Values {
             take(number);
             self.first += 1;
             self.count -= 1;
-            len += value + usize::from(self.count > 0); // And the status of the next.
+            len += value + usize::from(self.count > 0); // And the first byte of the next.
         }
         self.entries.advance(len);
     }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use super::claim::ClaimSlot;
 use super::ring::{self, PayloadRing, RingDirection};
-use crate::sys::{AsFd as _, OwnedFd, SharedMapping};
+use crate::sys::{self, AsFd as _, OwnedFd, SharedMapping};
 
 /// The most calls in flight to one worker.
 pub(crate) const SLOTS: u32 = 64;
@@ -32,10 +32,17 @@ const HEAD: usize = 8;
 /// has used more.
 const MEMORY_LIMIT: usize = OUTBOX_AT - HEAD - 16;
 const EXCEEDS_MEMORY_LIMIT: usize = OUTBOX_AT - HEAD - 8;
+/// Before that, two words about the worker's stderr: how many bytes the parent has read, and how many the worker had
+/// written at the end of its last call.
+const OUTPUT_READ: usize = MEMORY_LIMIT - 16;
+const OUTPUT_WRITTEN: usize = MEMORY_LIMIT - 8;
 /// The rings follow the outbox.
 const RINGS_AT: usize = OUTBOX_AT + OUTBOX;
 const LEN: usize = RINGS_AT + ring::LEN;
-const _: () = assert!(REPORTS + 5 * 8 * SLOTS as usize <= MEMORY_LIMIT);
+const _: () = assert!(REPORTS + 5 * 8 * SLOTS as usize <= OUTPUT_READ);
+
+/// How often a worker tries to see how much output its parent has read.
+const OUTPUT_ATTEMPTS: u32 = 100;
 
 /// The progress of an item, as last reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,21 +54,39 @@ pub(crate) struct ProgressReport {
 }
 
 #[derive(Debug)]
-pub(crate) struct Page(SharedMapping);
+pub(crate) struct Page {
+    memory: SharedMapping,
+    /// In place of the rings, if the memory has none: each process may look at its own, and nothing travels.
+    unshared_rings: Option<SharedMapping>,
+}
 
 impl Page {
+    /// Creates it without rings if this process may create no file of that length. Then large payloads go by
+    /// the socket and the pipe.
     pub(crate) fn create() -> io::Result<(Self, OwnedFd)> {
-        let (memory, fd) = SharedMapping::create(LEN)?;
-        Ok((Self(memory), fd))
+        let has_rings = sys::longest_file() >= LEN as u64;
+        let len = if has_rings { LEN } else { RINGS_AT };
+        let (memory, fd) = SharedMapping::create(len)?;
+        Ok((Self::new(memory, has_rings)?, fd))
     }
 
     pub(crate) fn open(fd: OwnedFd) -> io::Result<Self> {
-        SharedMapping::open(fd, LEN).map(Self)
+        let has_rings = sys::file_len(&fd)? != RINGS_AT as u64;
+        let len = if has_rings { LEN } else { RINGS_AT };
+        Self::new(SharedMapping::open(fd, len)?, has_rings)
+    }
+
+    fn new(memory: SharedMapping, has_rings: bool) -> io::Result<Self> {
+        let unshared_rings = (!has_rings).then(|| SharedMapping::private(ring::LEN));
+        Ok(Self {
+            memory,
+            unshared_rings: unshared_rings.transpose()?,
+        })
     }
 
     /// The slot of the call `seq`.
     pub(crate) fn slot(&self, seq: u32) -> ClaimSlot<'_> {
-        ClaimSlot::new(self.0.word(8 * (seq % SLOTS) as usize), seq)
+        ClaimSlot::new(self.memory.word(8 * (seq % SLOTS) as usize), seq)
     }
 
     /// Worker: starts `item` at the time `now`, if it is still wanted.
@@ -73,7 +98,7 @@ impl Page {
     }
 
     fn begun_at(&self, seq: u32) -> &AtomicU64 {
-        self.0.word(BEGUN + 8 * (seq % SLOTS) as usize)
+        self.memory.word(BEGUN + 8 * (seq % SLOTS) as usize)
     }
 
     /// Parent: when the item that runs, by `look`, has started: nanoseconds of the system's monotonic
@@ -84,34 +109,113 @@ impl Page {
 
     /// The ring of one direction.
     pub(crate) fn ring(&self, way: RingDirection) -> PayloadRing<'_> {
-        PayloadRing::new(&self.0, RINGS_AT, way)
+        match &self.unshared_rings {
+            None => PayloadRing::new(&self.memory, RINGS_AT, way),
+            Some(own) => PayloadRing::unshared(own, way),
+        }
     }
 
     /// Parent: sets how many bytes of memory the worker may use.
     pub(crate) fn limit_memory(&self, bytes: u64) {
-        self.0.word(MEMORY_LIMIT).store(bytes, Ordering::Release);
+        self.memory
+            .word(MEMORY_LIMIT)
+            .store(bytes, Ordering::Release);
     }
 
     /// Worker: how many bytes of memory it may use, if that is limited.
     pub(crate) fn memory_limit(&self) -> Option<u64> {
-        Some(self.0.word(MEMORY_LIMIT).load(Ordering::Acquire)).filter(|bytes| *bytes > 0)
+        Some(self.memory.word(MEMORY_LIMIT).load(Ordering::Acquire)).filter(|bytes| *bytes > 0)
     }
 
     /// Worker: reports that it uses more memory than it may.
     pub(crate) fn report_memory_excess(&self) {
-        self.0
+        self.memory
             .word(EXCEEDS_MEMORY_LIMIT)
             .store(1, Ordering::Relaxed); // The next outcome publishes it.
     }
 
     /// Parent: whether the worker uses more memory than it may.
     pub(crate) fn exceeds_memory_limit(&self) -> bool {
-        self.0.word(EXCEEDS_MEMORY_LIMIT).load(Ordering::Relaxed) != 0
+        self.memory
+            .word(EXCEEDS_MEMORY_LIMIT)
+            .load(Ordering::Relaxed)
+            != 0
+    }
+
+    /// Parent, before the worker starts: makes the worker record how much it has written.
+    pub(crate) fn follow_output(&self) {
+        self.end_output_read(0);
+    }
+
+    /// Parent: is about to read output from the pipe. It has read `total` bytes so far.
+    pub(crate) fn begin_output_read(&self, total: u64) {
+        self.put_output_read(total, true);
+    }
+
+    /// Parent: has read `total` bytes of the output so far.
+    pub(crate) fn end_output_read(&self, total: u64) {
+        self.put_output_read(total, false);
+    }
+
+    /// The lowest bit is set while the number changes. No number is stored as 0, which means that nobody asks.
+    fn put_output_read(&self, total: u64, changes: bool) {
+        let word = (total + 1) << 1 | u64::from(changes);
+        self.memory.word(OUTPUT_READ).store(word, Ordering::Release);
+    }
+
+    /// Worker: whether it has to record how much it has written.
+    pub(crate) fn is_output_followed(&self) -> bool {
+        self.memory.word(OUTPUT_READ).load(Ordering::Acquire) != 0
+    }
+
+    /// Worker, one thread: records how much it has written so far. `waiting` returns how many bytes are in the pipe.
+    /// Returns false if the parent was reading each time: then the number is unknown.
+    ///
+    /// The pipe has a lock in the system. So if `waiting` sees that bytes have left the pipe, the load after it sees
+    /// that the parent has begun to read them.
+    pub(crate) fn record_output(&self, waiting: impl Fn() -> usize) -> bool {
+        let word = self.memory.word(OUTPUT_READ);
+        for _ in 0..OUTPUT_ATTEMPTS {
+            let before = word.load(Ordering::Acquire);
+            if before & 1 == 0 {
+                let waiting = waiting();
+                if word.load(Ordering::Acquire) == before {
+                    let read = (before >> 1).saturating_sub(1);
+                    let written = read.saturating_add(waiting as u64);
+                    self.memory
+                        .word(OUTPUT_WRITTEN)
+                        .store(written << 1, Ordering::Release);
+                    return true;
+                }
+            }
+            std::thread::yield_now(); // Perhaps the parent has no CPU.
+        }
+        self.forget_output();
+        false
+    }
+
+    /// Worker, the same thread: from here on it may have written more than it has recorded.
+    pub(crate) fn forget_output(&self) {
+        let word = self.memory.word(OUTPUT_WRITTEN);
+        word.store(word.load(Ordering::Relaxed) | 1, Ordering::Release);
+    }
+
+    /// Parent: how much the worker had written when its last call ended. `None` if the worker does not know, or runs a
+    /// call of several items, of which some may have ended.
+    pub(crate) fn output_written(&self) -> Option<u64> {
+        let word = self.memory.word(OUTPUT_WRITTEN).load(Ordering::Acquire);
+        (word & 1 == 0).then_some(word >> 1)
+    }
+
+    /// Parent, after the worker's death: how much it had written before its latest call.
+    pub(crate) fn output_before_last_call(&self) -> u64 {
+        self.memory.word(OUTPUT_WRITTEN).load(Ordering::Acquire) >> 1
     }
 
     fn report_word(&self, which: usize, seq: u32) -> &AtomicU64 {
         let slot = (seq % SLOTS) as usize;
-        self.0.word(REPORTS + 8 * (SLOTS as usize * which + slot))
+        self.memory
+            .word(REPORTS + 8 * (SLOTS as usize * which + slot))
     }
 
     /// Worker, one thread at a time: replaces the progress report. Returns true if a message must ask the
@@ -157,7 +261,7 @@ impl Page {
     }
 
     fn outbox_len(&self) -> &AtomicU64 {
-        self.0.word(OUTBOX_LEN)
+        self.memory.word(OUTBOX_LEN)
     }
 
     /// How many bytes the outbox holds.
@@ -169,7 +273,7 @@ impl Page {
     /// Worker, one thread: appends to the outbox, which holds `len` bytes so far.
     pub(crate) fn post(&self, len: usize, bytes: &[u8]) {
         assert!(bytes.len() <= OUTBOX - len);
-        self.0.write(OUTBOX_AT + len, bytes);
+        self.memory.write(OUTBOX_AT + len, bytes);
         self.outbox_len()
             .store((len + bytes.len()) as u64, Ordering::Release);
     }
@@ -192,21 +296,22 @@ impl Page {
         if posted.start == 0 {
             // All in one piece, which costs the system less than two.
             let start = OUTBOX_AT - head.len();
-            self.0.write(start, head);
-            self.0.write_to(to, start, head.len() + posted.len())
+            self.memory.write(start, head);
+            self.memory.write_to(to, start, head.len() + posted.len())
         } else if !head.is_empty() {
             // The bytes before these in the page were written earlier, but the parent reads them again if
             // this process dies.
             answers.write(head)
         } else {
-            self.0.write_to(to, OUTBOX_AT + posted.start, posted.len())
+            self.memory
+                .write_to(to, OUTBOX_AT + posted.start, posted.len())
         }
     }
 
     /// Parent, after the worker's death: the content of the outbox. The worker may have written some of it
     /// to the pipe, too.
     pub(crate) fn outbox(&self) -> Vec<u8> {
-        self.0.read(OUTBOX_AT, self.posted())
+        self.memory.read(OUTBOX_AT, self.posted())
     }
 }
 
@@ -215,6 +320,7 @@ mod tests {
     use std::io::Read as _;
 
     use super::*;
+    use crate::sys;
 
     fn page() -> Page {
         Page::create().expect("memory").0
@@ -268,6 +374,49 @@ mod tests {
                 }
             }
             assert_eq!(latest, LAST);
+        });
+    }
+
+    #[test]
+    fn what_was_written_is_counted_right_while_the_parent_reads_it() {
+        const EACH: u64 = 7;
+        let page = page();
+        assert!(!page.is_output_followed());
+        page.follow_output();
+        assert!(page.is_output_followed() && page.output_written() == Some(0));
+        let (ours, mut theirs) = io::pipe().expect("a pipe");
+        std::thread::scope(|scope| {
+            let parent = scope.spawn(|| {
+                let mut total = 0;
+                loop {
+                    // The worker may have no chance while the word says that the parent reads.
+                    while sys::bytes_waiting(ours.as_fd()) == 0 {
+                        std::thread::yield_now();
+                    }
+                    page.begin_output_read(total);
+                    let mut bytes = Vec::with_capacity(100);
+                    let len = sys::read_more(ours.as_fd(), &mut bytes, 100).expect("a pipe");
+                    total += len as u64;
+                    page.end_output_read(total);
+                    if bytes.contains(&b'.') {
+                        return total;
+                    }
+                }
+            });
+            let mut written = 0;
+            for _ in 0..20_000 {
+                theirs.write_all(&[b'x'; EACH as usize]).expect("a pipe");
+                written += EACH;
+                let is_known = page.record_output(|| sys::bytes_waiting(theirs.as_fd()));
+                assert_eq!(page.output_written(), is_known.then_some(written));
+                if is_known {
+                    assert_eq!(page.output_before_last_call(), written);
+                }
+                page.forget_output();
+                assert_eq!(page.output_written(), None);
+            }
+            theirs.write_all(b".").expect("a pipe");
+            assert_eq!(parent.join().expect("no panic"), written + 1);
         });
     }
 

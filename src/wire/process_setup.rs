@@ -1,103 +1,63 @@
-//! What a process that runs one function receives, in place of a worker's setup, and what it leaves: its
+//! What a process that runs one function receives in place of a worker's setup, and what it leaves: its
 //! outcome, in a file in memory. The process never waits for a reader, and its parent can read the
 //! outcome at any time after the process ends.
 
 use std::ffi::OsString;
 use std::io;
-use std::path::PathBuf;
 
-use bytes::BufMut as _;
+use bytes::Bytes;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::FunctionOffset;
 use super::chain::{Chain, Reader};
-use super::message::{get_function, get_limits, put, put_function, put_limits};
-use super::outcomes::Status;
+use super::declare::message;
+use super::message::FirstMessage;
+use super::outcomes::{self, ItemFailure};
 use crate::sys::{self, AsRawFd, Limit, OwnedFd, RawFd};
 
-const TAG: u8 = 32;
-
-/// The function of a process, and how the process runs it. Descriptors travel beside it: the outcome file,
-/// stdin if there is one, and those of the arguments.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct ProcessSetup {
-    /// It ends when the process that started it ends.
-    pub(crate) is_daemon: bool,
-    pub(crate) has_stdin: bool,
-    /// Its environment, if it does not inherit one.
-    pub(crate) environment: Option<Vec<(OsString, OsString)>>,
-    pub(crate) folder: Option<PathBuf>,
-    pub(crate) limits: Vec<(Limit, i64)>,
-    pub(crate) function: FunctionOffset,
-    /// How many descriptors came for the arguments.
-    pub(crate) descriptors: u32,
+message! {
+    /// The function of a process, and how the process runs it. The arguments follow it. Descriptors travel
+    /// beside it: the outcome file, stdin if there is one, and those of the arguments.
+    #[derive(Debug, PartialEq, Eq)]
+    pub(crate) struct ProcessSetup {
+        /// It ends when the process that started it ends.
+        pub(crate) is_daemon: bool,
+        pub(crate) has_stdin: bool,
+        /// Its environment, as names and values, if it does not inherit one.
+        pub(crate) environment: Option<Vec<(SystemText, SystemText)>>,
+        pub(crate) folder: Option<SystemText>,
+        pub(crate) limits: Vec<(Limit, i64)>,
+        pub(crate) function: FunctionOffset,
+        /// The number of descriptors beside the arguments.
+        pub(crate) descriptors: u32,
+    }
 }
 
-impl ProcessSetup {
-    /// Whether it sets no limits. A limit can fail, or end the process before it is ready.
-    pub(crate) fn is_plain(&self) -> bool {
+impl FirstMessage for ProcessSetup {
+    fn is_plain(&self) -> bool {
         self.limits.is_empty()
     }
+}
 
-    pub(crate) fn put(&self, out: &mut Chain, args: &Chain) {
-        debug_assert_eq!(self.descriptors as usize, args.descriptors().len());
-        put(out, TAG, args, |out| {
-            out.put_u8(u8::from(self.is_daemon));
-            out.put_u8(u8::from(self.has_stdin));
-            out.put_u8(u8::from(self.environment.is_some()));
-            let variables = self.environment.as_deref().unwrap_or_default();
-            out.put_u32_le(variables.len() as u32);
-            for (name, value) in variables {
-                put_bytes(out, name.as_encoded_bytes());
-                put_bytes(out, value.as_encoded_bytes());
-            }
-            out.put_u8(u8::from(self.folder.is_some()));
-            let folder = self.folder.as_deref().unwrap_or("".as_ref());
-            put_bytes(out, folder.as_os_str().as_encoded_bytes());
-            put_limits(out, &self.limits);
-            put_function(out, self.function);
-            out.put_u32_le(self.descriptors);
-        });
-    }
+/// A text of the system, which need not be UTF-8. It is encoded as its bytes.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct SystemText(pub(crate) OsString);
 
-    /// The setup and the encoded arguments. `None` if the frame is invalid.
-    pub(crate) fn parse(mut frame: Reader) -> Option<(Self, Reader)> {
-        if frame.u8()? != TAG {
-            return None;
-        }
-        let is_daemon = frame.u8()? == 1;
-        let has_stdin = frame.u8()? == 1;
-        let has_environment = frame.u8()? == 1;
-        let mut variables = Vec::new();
-        for _ in 0..frame.u32()? {
-            variables.push((get_bytes(&mut frame)?, get_bytes(&mut frame)?));
-        }
-        let has_folder = frame.u8()? == 1;
-        let folder = PathBuf::from(get_bytes(&mut frame)?);
-        let process_setup = Self {
-            is_daemon,
-            has_stdin,
-            environment: has_environment.then_some(variables),
-            folder: has_folder.then_some(folder),
-            limits: get_limits(&mut frame)?,
-            function: get_function(&mut frame)?,
-            descriptors: frame.u32()?,
-        };
-        Some((process_setup, frame))
+impl Serialize for SystemText {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(self.0.as_encoded_bytes())
     }
 }
 
-fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
-    out.put_u32_le(bytes.len() as u32);
-    out.put_slice(bytes);
+impl<'de> Deserialize<'de> for SystemText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let bytes = Bytes::deserialize(deserializer)?;
+        Ok(Self(sys::os_string(bytes.to_vec())))
+    }
 }
 
-fn get_bytes(frame: &mut Reader) -> Option<OsString> {
-    let len = frame.u32()? as usize;
-    Some(sys::os_string(frame.take(len)?.to_vec()))
-}
-
-/// The file with the outcome of a process: a length, then a status and the value, or what replaces the
-/// value. The length is written last, so an outcome with a length is complete.
+/// The file with the outcome of a process: a length, then the [entry](outcomes) of its only item. The length
+/// is written last, so an outcome with a length is complete.
 #[derive(Debug)]
 pub(crate) struct OutcomeFile(OwnedFd);
 
@@ -111,7 +71,7 @@ impl OutcomeFile {
 
     /// A descriptor for the process that writes the outcome.
     pub(crate) fn share(&self) -> io::Result<OwnedFd> {
-        self.0.try_clone()
+        sys::own_descriptor(&self.0)
     }
 
     /// Writes the outcome. It replaces one that was not written completely.
@@ -139,8 +99,8 @@ impl OutcomeFile {
         Some(u64::from_le_bytes(head)).filter(|len| *len > 0)
     }
 
-    /// The outcome. `None` if the process left none.
-    pub(crate) fn read(&self) -> io::Result<Option<(Status, Reader)>> {
+    /// The outcome: the encoded value or what replaces it. `None` if the process left none.
+    pub(crate) fn read(&self) -> io::Result<Option<Result<Reader, ItemFailure>>> {
         let Some(len) = self.len() else {
             return Ok(None);
         };
@@ -151,9 +111,8 @@ impl OutcomeFile {
         sys::read_file(&self.0, (HEAD + len) as usize, &mut bytes)?;
         let mut outcome = Reader::from(bytes);
         let _len = outcome.u64();
-        let status = outcome.u8().and_then(Status::of_byte);
-        let status = status.ok_or(io::ErrorKind::InvalidData)?;
-        Ok(Some((status, outcome)))
+        let outcome = outcomes::get_single(outcome).ok_or(io::ErrorKind::InvalidData)?;
+        Ok(Some(outcome))
     }
 }
 

@@ -55,6 +55,8 @@ pub(crate) struct PayloadRing<'a> {
     memory: &'a SharedMapping,
     head: usize,
     bytes: usize,
+    /// The other process has the same memory.
+    is_shared: bool,
 }
 
 /// How much was written or read.
@@ -86,6 +88,15 @@ impl<'a> PayloadRing<'a> {
             memory,
             head: at + HEAD * way as usize,
             bytes: at + HEADS + RING * way as usize,
+            is_shared: true,
+        }
+    }
+
+    /// In place of a ring that there is no memory for. Nothing is put into it.
+    pub(super) fn unshared(memory: &'a SharedMapping, way: RingDirection) -> Self {
+        Self {
+            is_shared: false,
+            ..Self::new(memory, 0, way)
         }
     }
 
@@ -112,6 +123,9 @@ impl<'a> PayloadRing<'a> {
     /// here until the next frame arrives. Then the writer starts at the front again, so that payloads of
     /// medium size share a little memory, which stays in the cache.
     pub(crate) fn prepare(&self, total: usize, waiting: bool) -> bool {
+        if !self.is_shared {
+            return false;
+        }
         let mut reach = RING;
         if !waiting && self.is_empty() {
             for word in [WRITTEN, ROOM_WANTED, READ, BYTES_WANTED] {

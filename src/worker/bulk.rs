@@ -9,7 +9,7 @@ use super::log::Log;
 use super::outbox::WorkerOutbox;
 use crate::wire::Reader;
 use crate::wire::bulk::{IncomingPayload, PayloadPart};
-use crate::wire::message;
+use crate::wire::message::{self, FromWorker};
 use crate::wire::page::Page;
 use crate::wire::ring::RingDirection;
 
@@ -48,7 +48,8 @@ impl Dock {
         while parts.missing() > 0 {
             let moved = parts.take(ring)?;
             if moved.is_awaited {
-                self.outbox.send(message::put_moved)?;
+                self.outbox
+                    .send(|out| message::put(out, &FromWorker::Moved))?;
             }
             if moved.len == 0
                 && let Some(wait) = ring.want_bytes(parts.missing())

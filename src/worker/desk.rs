@@ -9,13 +9,15 @@ use super::log::Log;
 use super::marks::Marks;
 use super::memory::MemoryWatch;
 use super::outbox::WorkerOutbox;
+use super::output_count::OutputCount;
 use crate::executor::context::{self, Context, Wanted};
 use crate::function::{Answer, Desk, EntryPoint, FunctionOffset};
 use crate::panic::PanicReport;
 use crate::sys;
 use crate::wire::claim::{ClaimSlot, Stage};
 use crate::wire::descriptors::Descriptor;
-use crate::wire::message::{self, CallHead};
+use crate::wire::message::{self, CallHead, FromWorker};
+use crate::wire::outcomes::ItemFailure;
 use crate::wire::page::{Page, ProgressReport};
 use crate::wire::{Chain, Reader, codec};
 
@@ -43,6 +45,8 @@ pub(super) struct Station {
     pub(super) parent: Arc<Parent>,
     /// Present if the parent reports output by line.
     pub(super) marks: Option<Marks>,
+    /// Present if the parent relays stderr.
+    pub(super) output_count: Option<OutputCount>,
     pub(super) memory: MemoryWatch,
 }
 
@@ -58,6 +62,8 @@ pub(super) struct CallDesk<'a> {
     is_claimed: bool,
     /// When the first item started, by the monotonic clock.
     begun: Option<u64>,
+    /// For how long its items ran, in nanoseconds, once the last one has ended.
+    took: Option<u64>,
     station: &'a Station,
     log: &'a mut Log,
 }
@@ -79,6 +85,7 @@ impl<'a> CallDesk<'a> {
             next: head.first,
             is_claimed: false,
             begun: None,
+            took: None,
             station,
             log,
         }
@@ -146,6 +153,12 @@ impl Desk for CallDesk<'_> {
             }
             self.begun.get_or_insert(now);
         }
+        if is_first
+            && self.head.end - self.head.first > 1
+            && let Some(count) = &self.station.output_count
+        {
+            count.begin_chunk();
+        }
         if !self.beside.is_empty() {
             // The descriptors are ours now. While the parent holds them too, it keeps the objects open. If
             // this fails, so does the write before the worker waits.
@@ -153,7 +166,7 @@ impl Desk for CallDesk<'_> {
                 .station
                 .parent
                 .outbox
-                .send(|out| message::put_taken(out, self.head.seq));
+                .send(|out| message::put(out, &FromWorker::Taken(self.head.seq)));
         }
         self.log.wake_attendant();
         if let Some(marks) = &self.station.marks {
@@ -168,37 +181,38 @@ impl Desk for CallDesk<'_> {
     }
 
     fn answer(&mut self, answer: Answer) -> bool {
-        self.end_output();
         self.log.end(answer);
         self.finish_item()
     }
 
     fn answer_value(&mut self) -> bool {
-        self.end_output();
         self.log.end_value();
         self.finish_item()
     }
 }
 
 impl CallDesk<'_> {
-    /// Marks the end of the item's output.
-    fn end_output(&self) {
-        if let Some(marks) = &self.station.marks {
-            marks.end();
-        }
-    }
-
     /// Posts the outcome of the item, which the log has, and claims the next item.
     fn finish_item(&mut self) -> bool {
-        self.station.memory.look(&self.station.parent.page);
         let item = self.next;
         self.next += 1;
         let has_next = self.next < self.head.end;
-        let time = match self.begun {
+        match &self.station.marks {
+            Some(marks) => marks.end(),
+            // What it left in a buffer is out before its outcome is told. Flushing after each item of a chunk would
+            // take as long as a short item.
+            None if !has_next || self.is_timed() => sys::flush_stdout(),
+            None => {}
+        }
+        self.station.memory.look(&self.station.parent.page);
+        self.took = match self.begun {
             Some(begun) if !has_next => Some(sys::monotonic_nanos().saturating_sub(begun)),
             _ => None,
         };
-        self.log.post(self.head.seq, item, time);
+        if !has_next && let Some(count) = &self.station.output_count {
+            count.end_call(self.took);
+        }
+        self.log.post(self.head.seq, item, self.took);
         self.is_claimed = has_next && !self.is_timed() && self.slot().go_on(item);
         if !self.is_claimed && !self.slot().finish(item) {
             self.exit_after_item();
@@ -214,6 +228,13 @@ impl CallDesk<'_> {
 
 impl Drop for CallDesk<'_> {
     fn drop(&mut self) {
+        if self.took.is_none() && self.begun.is_some() {
+            // The parent has taken back the rest of the call.
+            sys::flush_stdout();
+            if let Some(count) = &self.station.output_count {
+                count.end_call(None);
+            }
+        }
         context::leave();
     }
 }
@@ -248,7 +269,7 @@ impl Wanted for Parent {
             // If this fails, so does the write before the worker waits.
             let _ = self
                 .outbox
-                .send(|out| message::put_progress(out, report.seq));
+                .send(|out| message::put(out, &FromWorker::Progress(report.seq)));
         }
     }
 }
@@ -266,7 +287,7 @@ pub(super) fn run_initializer(
     let entry = find(function).map_err(|error| Ok(error.to_string()))?;
     let (answer, value) = call_alone(entry, input, beside, Chain::new());
     match answer {
-        Some(Answer::Value) => {
+        Some(Ok(())) => {
             // The entry of an initializer answers with the text of its error, if there is one.
             match codec::get::<Option<String>>(&mut value.into_reader()) {
                 Ok(None) => Ok(()),
@@ -274,12 +295,14 @@ pub(super) fn run_initializer(
                 Err(error) => Err(Ok(format!("the {what}'s outcome is invalid: {error}"))),
             }
         }
-        Some(Answer::Panicked(report)) => Err(Err(report)),
-        Some(Answer::Undecodable(reason)) => Err(Ok(format!(
+        Some(Err(ItemFailure::Panicked(report))) => Err(Err(report)),
+        Some(Err(ItemFailure::Undecodable(reason))) => Err(Ok(format!(
             "the {what}'s arguments cannot be decoded: {reason}"
         ))),
-        Some(Answer::Unencodable(reason)) => Err(Ok(reason)),
-        None => Err(Ok(format!("the {what} returned no outcome"))),
+        Some(Err(ItemFailure::Unencodable(reason))) => Err(Ok(reason)),
+        Some(Err(ItemFailure::Invalid)) | None => {
+            Err(Ok(format!("the {what} returned no outcome")))
+        }
     }
 }
 
@@ -338,6 +361,6 @@ impl Desk for LoneDesk {
     }
 
     fn answer_value(&mut self) -> bool {
-        self.answer(Answer::Value)
+        self.answer(Ok(()))
     }
 }

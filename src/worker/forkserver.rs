@@ -13,10 +13,10 @@ use super::desk::run_initializer;
 use super::inlet::{Inlet, Met, invalid};
 use crate::function::FunctionOffset;
 use crate::panic::PanicReport;
-use crate::sys::{self, AsFd as _, Forked, OwnedFd, Socket};
+use crate::sys::{self, AsFd as _, Forked, OneWay, OwnedFd, Socket};
 use crate::wire::descriptors::Descriptor;
 use crate::wire::forkserver::{FromForkServer, LONGEST, ToForkServer};
-use crate::wire::message::{self, Role};
+use crate::wire::message::{self, FromWorker, Role, Setup};
 use crate::wire::{Chain, Reader};
 
 /// The pause before it tries again to reap a worker that has ended.
@@ -26,7 +26,11 @@ const AGAIN: Duration = Duration::from_millis(10);
 pub(super) type ForkedProcess = (Role, Socket);
 
 /// Serves until the parent ends, and returns `None`. In a forked process, returns its role and socket.
-pub(super) fn serve(socket: Socket, parent: Option<OwnedFd>) -> io::Result<Option<ForkedProcess>> {
+pub(super) fn serve(
+    socket: Socket,
+    parent: Option<OwnedFd>,
+    way: &OneWay,
+) -> io::Result<Option<ForkedProcess>> {
     let Some(inlet) = Inlet::open(socket)? else {
         return Ok(None);
     };
@@ -38,7 +42,7 @@ pub(super) fn serve(socket: Socket, parent: Option<OwnedFd>) -> io::Result<Optio
     if !fork_server.get_ready()? {
         return Ok(None);
     }
-    fork_server.run()
+    fork_server.run(way)
 }
 
 /// The result of the preload, or why it failed.
@@ -61,7 +65,7 @@ struct WatchedChild {
 impl ForkServerLoop {
     /// Runs the preload. False if the parent closed the socket, or if the preload failed.
     fn get_ready(&mut self) -> io::Result<bool> {
-        let Some(met) = self.inlet.meet()? else {
+        let Some(met) = self.inlet.meet::<Setup>()? else {
             return Ok(false);
         };
         let Met {
@@ -72,13 +76,12 @@ impl ForkServerLoop {
         let beside = self.inlet.take_descriptors(setup.descriptors)?;
         let opened = self.preload(setup.initializer, args, beside)?;
         sys::reset_signals(); // Once, for all workers: no user code runs here from now on.
-        match &opened {
-            Ok(()) => message::put_ready(&mut words),
-            Err(failure) => message::put_failed(&mut words, failure),
-        }
+        let is_ready = opened.is_ok();
+        let answer = opened.map_or_else(FromWorker::failed, |()| FromWorker::Ready);
+        message::put(&mut words, &answer);
         self.inlet.frames.set_limit(LONGEST);
         self.inlet.say(&mut words)?;
-        Ok(opened.is_ok())
+        Ok(is_ready)
     }
 
     fn preload(
@@ -97,7 +100,7 @@ impl ForkServerLoop {
         Ok(preloaded.and_then(|()| check_threads()))
     }
 
-    fn run(mut self) -> io::Result<Option<ForkedProcess>> {
+    fn run(mut self, way: &OneWay) -> io::Result<Option<ForkedProcess>> {
         loop {
             if !self.inlet.frames.has_next() {
                 self.wait()?;
@@ -105,9 +108,9 @@ impl ForkServerLoop {
             let Some(frame) = self.inlet.next_frame()? else {
                 return Ok(None);
             };
-            match ToForkServer::parse(frame) {
+            match message::get(frame) {
                 Some(ToForkServer::Fork { request, role }) => {
-                    if let Some(socket) = self.fork(request, role)? {
+                    if let Some(socket) = self.fork(way, request, role)? {
                         return Ok(Some((role, socket)));
                     }
                 }
@@ -157,7 +160,7 @@ impl ForkServerLoop {
     }
 
     /// Forks. Returns `None` in this process, and the socket in the new one.
-    fn fork(&mut self, request: u64, role: Role) -> io::Result<Option<Socket>> {
+    fn fork(&mut self, way: &OneWay, request: u64, role: Role) -> io::Result<Option<Socket>> {
         let mut fds = self.inlet.fds.drain(..);
         let streams = (fds.next(), fds.next(), fds.next());
         let told_at = fds.next().map(File::from);
@@ -175,7 +178,7 @@ impl ForkServerLoop {
                 return Ok(None);
             }
         };
-        match sys::fork() {
+        match sys::fork(way) {
             Ok(Forked::Child) => {
                 sys::set_output(stdout, stderr)?;
                 Ok(Some(Socket::from(socket)))
@@ -190,7 +193,7 @@ impl ForkServerLoop {
                     }
                 };
                 let mut out = Chain::new();
-                FromForkServer::Forked { request, pid }.put(&mut out);
+                message::put(&mut out, &FromForkServer::Forked { request, pid });
                 let bytes = out.into_bytes();
                 let sent = sys::send_with_fds(
                     self.inlet.socket.as_fd(),
@@ -217,7 +220,7 @@ impl ForkServerLoop {
     }
 
     fn refuse(&self, request: u64, reason: String) -> io::Result<()> {
-        self.send(|out| FromForkServer::Refused { request, reason }.put(out))
+        self.send(&FromForkServer::refused(request, reason))
     }
 
     /// Sends how a process ended, now or when it does.
@@ -246,18 +249,18 @@ impl ForkServerLoop {
             signal: exit.signal,
         };
         let Some(mut pipe) = told_at else {
-            return self.send(|out| told.put(out));
+            return self.send(&told);
         };
         let mut out = Chain::new();
-        told.put(&mut out);
+        message::put(&mut out, &told);
         // An empty pipe has room for this. If it has no reader any more, none is needed.
         let _ = pipe.write_all(&out.into_bytes());
         Ok(())
     }
 
-    fn send(&self, put: impl FnOnce(&mut Chain)) -> io::Result<()> {
+    fn send(&self, answer: &FromForkServer) -> io::Result<()> {
         let mut out = Chain::new();
-        put(&mut out);
+        message::put(&mut out, answer);
         self.inlet.say(&mut out)
     }
 }

@@ -6,8 +6,8 @@ use std::io::{self, Read, Write as _};
 use crate::sys::{self, AsFd as _, OwnedFd, Socket};
 use crate::wire::descriptors::Descriptor;
 use crate::wire::frame::{self, Frames};
-use crate::wire::message::{self, BuildIdentity, Setup, ToWorker};
-use crate::wire::process_setup::ProcessSetup;
+use crate::wire::identity::BuildIdentity;
+use crate::wire::message::{self, FirstMessage};
 use crate::wire::{Chain, Reader};
 
 /// The most bytes of a `Hello`.
@@ -34,51 +34,28 @@ impl Inlet {
             is_short: false,
             is_kin: false,
         };
-        match inlet.next_message()? {
-            Some(ToWorker::Hello(parent)) => {
-                inlet.is_kin = parent == BuildIdentity::own();
-                inlet.frames.set_limit(frame::LARGEST);
-                Ok(Some(inlet))
-            }
-            None => Ok(None),
-            Some(other) => Err(invalid(&format!("expected a hello, not {other:?}"))),
-        }
+        let Some(frame) = inlet.next_frame()? else {
+            return Ok(None);
+        };
+        let parent = BuildIdentity::parse_hello(frame);
+        let parent = parent.ok_or_else(|| invalid("the parent's first message is not a hello"))?;
+        inlet.is_kin = parent == BuildIdentity::own();
+        inlet.frames.set_limit(frame::LARGEST);
+        Ok(Some(inlet))
     }
 
-    /// Reads the setup of a worker or a fork server. `None` if the parent has closed the socket, or is
-    /// another build.
+    /// Reads the setup of this process. `None` if the parent has closed the socket, or is another build.
     ///
     /// The greeting is sent before any step that may take long, or may end this process. Otherwise it is
     /// returned, to go with the next message, so that the parent wakes once.
-    pub(super) fn meet(&mut self) -> io::Result<Option<Met<Setup>>> {
-        let Some(mut greeting) = self.greet()? else {
-            return Ok(None);
-        };
-        match self.next_message()? {
-            Some(ToWorker::Setup(told, args)) => {
-                if !told.is_plain() {
-                    self.say(&mut greeting)?;
-                }
-                Ok(Some(Met {
-                    told,
-                    args,
-                    greeting,
-                }))
-            }
-            None | Some(ToWorker::Exit) => Ok(None),
-            Some(other) => Err(invalid(&format!("expected a setup, not {other:?}"))),
-        }
-    }
-
-    /// As `meet`, for a process that runs one function.
-    pub(super) fn meet_for_process_setup(&mut self) -> io::Result<Option<Met<ProcessSetup>>> {
+    pub(super) fn meet<T: FirstMessage>(&mut self) -> io::Result<Option<Met<T>>> {
         let Some(mut greeting) = self.greet()? else {
             return Ok(None);
         };
         let Some(frame) = self.next_frame()? else {
             return Ok(None);
         };
-        let (told, args) = ProcessSetup::parse(frame).ok_or_else(nonsense)?;
+        let (told, args) = message::get_with::<T>(frame).ok_or_else(invalid_frame)?;
         if !told.is_plain() {
             self.say(&mut greeting)?;
         }
@@ -94,7 +71,7 @@ impl Inlet {
     /// see that.
     fn greet(&mut self) -> io::Result<Option<Chain>> {
         let mut greeting = Chain::new();
-        message::put_greeting(&mut greeting, &BuildIdentity::own());
+        BuildIdentity::own().put_greeting(&mut greeting);
         if !self.is_kin || !self.frames.has_next() {
             self.say(&mut greeting)?;
         }
@@ -107,12 +84,7 @@ impl Inlet {
         words.write_with(|slices| socket.write_vectored(slices))
     }
 
-    /// The parent's next message. `None` if the parent has closed the socket.
-    pub(super) fn next_message(&mut self) -> io::Result<Option<ToWorker>> {
-        let frame = self.next_frame()?;
-        frame.map(parse).transpose()
-    }
-
+    /// The parent's next frame. `None` if the parent has closed the socket.
     pub(super) fn next_frame(&mut self) -> io::Result<Option<Reader>> {
         let mut source = WithFds {
             socket: &self.socket,
@@ -159,11 +131,8 @@ impl Read for WithFds<'_> {
     }
 }
 
-fn parse(frame: Reader) -> io::Result<ToWorker> {
-    ToWorker::parse(frame).ok_or_else(nonsense)
-}
-
-fn nonsense() -> io::Error {
+/// A frame of the parent is invalid.
+pub(super) fn invalid_frame() -> io::Error {
     invalid("the parent sent an invalid frame")
 }
 
@@ -174,6 +143,7 @@ pub(super) fn invalid(what: &str) -> io::Error {
 #[cfg(all(test, target_os = "linux", not(properties)))]
 mod tests {
     use super::*;
+    use crate::wire::message::Setup;
 
     /// A parent sends its hello and a setup together. Returns whether the process greets at once, and
     /// whether it accepts the setup.
@@ -186,15 +156,15 @@ mod tests {
             captured: None,
             initializer: None,
             descriptors: 0,
-            events: 0,
+            events: None,
         };
         let mut out = Chain::new();
-        message::put_hello(&mut out, parent);
-        message::put_setup(&mut out, &setup, &Chain::new());
+        parent.put_hello(&mut out);
+        message::put(&mut out, &setup);
         ours.write_all(&out.into_reader().front)
             .expect("it has room");
         let mut inlet = Inlet::open(theirs).expect("a hello").expect("a parent");
-        let met = inlet.meet().expect("frames");
+        let met = inlet.meet::<Setup>().expect("frames");
         (sys::bytes_waiting(ours.as_fd()) > 0, met.is_some())
     }
 

@@ -6,8 +6,7 @@ use std::sync::Arc;
 use super::outbox::WorkerOutbox;
 use crate::function::Answer;
 use crate::wire::Chain;
-use crate::wire::message;
-use crate::wire::outcomes::{self, MOST_HEAD, Status};
+use crate::wire::outcomes::{self, ItemFailure, MOST_HEAD};
 use crate::wire::page::{OUTBOX, Page};
 use crate::wire::spare::Spare;
 
@@ -23,7 +22,7 @@ pub(super) struct Log {
     cursor: Option<(u32, u32)>,
     /// How many bytes were posted since everything was written.
     posted: usize,
-    /// The entry in progress: a status, and the value or what replaces it.
+    /// The entry in progress: a value, or what replaces it.
     entry: Chain,
     head: Vec<u8>,
     /// The buffer of the last large result.
@@ -47,16 +46,16 @@ impl Log {
     /// Starts an entry. The value goes into the returned chain.
     pub(super) fn begin(&mut self) -> &mut Chain {
         self.entry.clear();
-        outcomes::put_status(&mut self.entry, Status::Value);
+        outcomes::begin_value(&mut self.entry);
         &mut self.entry
     }
 
     /// Completes the entry. A failure replaces the value.
     pub(super) fn end(&mut self, answer: Answer) {
         match answer {
-            Answer::Value => self.end_value(),
+            Ok(()) => self.end_value(),
             // A new chain: the old one may hold the memory of a partial value.
-            failure => self.entry = failure_entry(failure),
+            Err(failure) => self.entry = failure_entry(failure),
         }
     }
 
@@ -75,7 +74,7 @@ impl Log {
             self.entry.len() - 1,
             self.limit
         );
-        self.entry = failure_entry(Answer::Unencodable(reason));
+        self.entry = failure_entry(ItemFailure::Unencodable(reason));
     }
 
     /// Puts the entry where the parent finds it, even if this process dies. `time` says how long the items
@@ -146,22 +145,8 @@ impl Log {
 }
 
 /// The entry of an item without a value.
-pub(super) fn failure_entry(answer: Answer) -> Chain {
+pub(super) fn failure_entry(failure: ItemFailure) -> Chain {
     let mut entry = Chain::new();
-    match answer {
-        Answer::Value => {}
-        Answer::Panicked(report) => {
-            outcomes::put_status(&mut entry, Status::Panicked);
-            message::put_panic(&mut entry, &report);
-        }
-        Answer::Undecodable(reason) => {
-            outcomes::put_status(&mut entry, Status::Undecodable);
-            message::put_text(&mut entry, &reason);
-        }
-        Answer::Unencodable(reason) => {
-            outcomes::put_status(&mut entry, Status::Unencodable);
-            message::put_text(&mut entry, &reason);
-        }
-    }
+    outcomes::put_failure(&mut entry, failure);
     entry
 }

@@ -2,8 +2,8 @@
 
 // The rest of this module runs only in child processes. Reading order: `serve` (from the first line of
 // `main` to the last frame), `inlet` (input from the parent), `bulk` (large parts of the input), `desk`
-// (one call, item by item), `log` and `outbox` (outcomes to the parent), `marks` (whose output it is),
-// `relay` (log events), `memory` and `limits` (how much the process uses, and may use), `forkserver` (forks
+// (one call, item by item), `log` and `outbox` (outcomes to the parent), `marks` and `output_count` (whose
+// output it is), `relay` (log events), `memory` and `limits` (how much the process uses, and may use), `forkserver` (forks
 // workers), `run_process` (runs one function).
 #[cfg(feature = "process")]
 mod bulk;
@@ -23,6 +23,8 @@ mod marks;
 mod memory;
 #[cfg(feature = "process")]
 mod outbox;
+#[cfg(feature = "process")]
+mod output_count;
 #[cfg(all(feature = "tracing", feature = "process"))]
 mod relay;
 #[cfg(feature = "process")]

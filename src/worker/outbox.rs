@@ -14,7 +14,7 @@ use std::time::Duration;
 use crate::sys::{self, OwnedFd, Socket, WakeFd};
 use crate::wire::Chain;
 use crate::wire::bulk::Split;
-use crate::wire::message;
+use crate::wire::message::{self, FromWorker};
 use crate::wire::page::Page;
 use crate::wire::ring::{PayloadRing, RingDirection};
 
@@ -113,10 +113,11 @@ impl WorkerOutbox {
         outcome.seal();
         drop(entry);
         let ring = self.page.ring(RingDirection::FromWorker);
-        let split = Split::of(&outcome).filter(|split| ring.prepare(split.len(), false));
+        let mut split = Split::of(&outcome).filter(|split| ring.prepare(split.len(), false));
         let mut frame = Chain::new();
-        if let Some(split) = &split {
-            message::put_bulk(&mut frame, &split.parts);
+        if let Some(split) = &mut split {
+            let parts = std::mem::take(&mut split.parts);
+            message::put(&mut frame, &FromWorker::Bulk(parts));
         }
         let rest = split.as_ref().map_or(&outcome, |split| &split.rest);
         let head = message::outcomes_head(rest.len());
@@ -174,7 +175,7 @@ impl Sender {
                 let moved = ring.put(bytes);
                 bytes = &bytes[moved.len..];
                 if moved.is_awaited {
-                    message::put_moved(&mut frame);
+                    message::put(&mut frame, &FromWorker::Moved);
                 }
                 self.send(&mut frame)?;
                 if moved.len == 0

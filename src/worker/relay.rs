@@ -10,7 +10,9 @@ use tracing_core::{Dispatch, Event, LevelFilter, Metadata, Subscriber, dispatche
 use super::outbox::WorkerOutbox;
 use crate::executor::context;
 use crate::wire::event::{self, CallsitePlace, FieldValue};
-use crate::wire::message;
+use crate::wire::level::EventLevel;
+use crate::wire::message::{self, FromWorker};
+use crate::wire::text;
 
 /// The most bytes of each text that is sent.
 const TEXT: usize = 16 * 1024;
@@ -22,13 +24,10 @@ struct EventRelay {
     most: LevelFilter,
 }
 
-/// From now on, sends events up to `level`, a number as in `observe`. Does nothing if the process has a
-/// subscriber already, from an initializer or from before a fork.
-pub(super) fn listen(level: u8, outbox: &Arc<WorkerOutbox>) {
-    let Some(level) = event::level(level) else {
-        return; // The parent does not listen.
-    };
-    let (most, outbox) = (LevelFilter::from_level(level), outbox.clone());
+/// From now on, sends events up to `level`. Does nothing if the process has a subscriber already, from an
+/// initializer or from before a fork.
+pub(super) fn listen(level: EventLevel, outbox: &Arc<WorkerOutbox>) {
+    let (most, outbox) = (LevelFilter::from_level(level.into()), outbox.clone());
     let _ = dispatcher::set_global_default(Dispatch::new(EventRelay { outbox, most }));
 }
 
@@ -47,7 +46,7 @@ impl Subscriber for EventRelay {
         // If this fails, so does the write before the worker waits.
         let _ = self
             .outbox
-            .send(|out| message::put_event(out, call, &event));
+            .send(|out| message::put(out, &FromWorker::Event { call, event }));
     }
 
     // Spans are not enabled.
@@ -80,7 +79,7 @@ fn record(event: &Event<'_>) -> event::LogEvent {
         }
     }
     let place = CallsitePlace {
-        level: *metadata.level(),
+        level: (*metadata.level()).into(),
         name: metadata.name().to_owned(),
         target: metadata.target().to_owned(),
         module: metadata.module_path().map(str::to_owned),
@@ -120,13 +119,13 @@ impl Visit for FieldValues {
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.put(field, FieldValue::Text(message::cut(value, TEXT)));
+        self.put(field, FieldValue::Text(text::cut(value, TEXT)));
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         self.put(
             field,
-            FieldValue::Debug(message::cut(&format!("{value:?}"), TEXT)),
+            FieldValue::Debug(text::cut(&format!("{value:?}"), TEXT)),
         );
     }
 }

@@ -2,25 +2,24 @@
 //! in a file in memory, and exits. From `Ready` on it has no connection with its parent.
 
 use std::io;
+use std::path::{Path, PathBuf};
 
 use super::desk::{call_alone, find};
 use super::inlet::{Inlet, Met, invalid};
 use super::limits::limit;
 use super::log::failure_entry;
-use crate::function::{Answer, EntryPoint};
+use crate::function::EntryPoint;
 use crate::panic::PanicReport;
 use crate::sys::{self, OwnedFd};
 use crate::wire::descriptors::Descriptor;
-use crate::wire::outcomes::{self, Status};
-use crate::wire::process_setup::{OutcomeFile, ProcessSetup};
-use crate::wire::{Chain, Reader, message};
-
-/// The exit code of a Rust program that panics.
-const PANICKED: i32 = 101;
+use crate::wire::message::{self, FromWorker};
+use crate::wire::outcomes::{self, ItemFailure};
+use crate::wire::process_setup::{OutcomeFile, ProcessSetup, SystemText};
+use crate::wire::{Chain, Reader};
 
 /// Runs the function that the parent names. Returns the exit code of this process.
 pub(super) fn run(mut inlet: Inlet, parent: Option<OwnedFd>) -> io::Result<i32> {
-    let Some(met) = inlet.meet_for_process_setup()? else {
+    let Some(met) = inlet.meet::<ProcessSetup>()? else {
         return Ok(0);
     };
     let Met {
@@ -28,9 +27,9 @@ pub(super) fn run(mut inlet: Inlet, parent: Option<OwnedFd>) -> io::Result<i32> 
         args,
         greeting: mut words,
     } = met;
-    match prepare(&mut inlet, &process_setup, parent) {
+    match prepare(&mut inlet, process_setup, parent) {
         Ok(ready) => {
-            message::put_ready(&mut words);
+            message::put(&mut words, &FromWorker::Ready);
             // Fails if the parent has ended, so from here on the parent was alive when the pidfd was
             // opened.
             inlet.say(&mut words)?;
@@ -38,7 +37,7 @@ pub(super) fn run(mut inlet: Inlet, parent: Option<OwnedFd>) -> io::Result<i32> 
             Ok(ready.go(args))
         }
         Err(failure) => {
-            message::put_failed(&mut words, &failure);
+            message::put(&mut words, &FromWorker::failed(failure));
             inlet.say(&mut words)?;
             Ok(1)
         }
@@ -54,7 +53,7 @@ struct Ready {
 
 fn prepare(
     inlet: &mut Inlet,
-    process_setup: &ProcessSetup,
+    process_setup: ProcessSetup,
     parent: Option<OwnedFd>,
 ) -> Result<Ready, Result<String, PanicReport>> {
     let told = |error: io::Error| Ok(error.to_string());
@@ -66,15 +65,16 @@ fn prepare(
     }
     let beside = inlet.take_descriptors(process_setup.descriptors);
     let beside = beside.map_err(told)?;
-    settle(process_setup).map_err(|error| {
-        let folder = process_setup.folder.as_deref().unwrap_or("".as_ref());
+    let folder = process_setup.folder.map(|folder| PathBuf::from(folder.0));
+    settle(process_setup.environment, folder.as_deref()).map_err(|error| {
+        let folder = folder.unwrap_or_default();
         Ok(format!(
             "the system refused to start a process in {}: {error}",
             folder.display()
         ))
     })?;
     limit(&process_setup.limits)?;
-    sys::restore_interrupts();
+    sys::restore_signals();
     let entry = find(process_setup.function).map_err(told)?;
     if process_setup.is_daemon {
         // Last, because it starts a thread.
@@ -92,33 +92,35 @@ fn prepare(
     })
 }
 
-fn settle(process_setup: &ProcessSetup) -> io::Result<()> {
-    let variables = process_setup.environment.as_deref();
-    let is_whole = variables.is_some();
-    let folder = process_setup.folder.as_deref();
-    sys::settle_surroundings(is_whole, variables.unwrap_or_default(), folder)
+fn settle(
+    environment: Option<Vec<(SystemText, SystemText)>>,
+    folder: Option<&Path>,
+) -> io::Result<()> {
+    let is_whole = environment.is_some();
+    let variables = environment.into_iter().flatten();
+    let variables: Vec<_> = variables.map(|(name, value)| (name.0, value.0)).collect();
+    sys::settle_surroundings(is_whole, &variables, folder)
 }
 
 impl Ready {
     fn go(self, args: Reader) -> i32 {
         let mut outcome = Chain::new();
-        outcomes::put_status(&mut outcome, Status::Value);
+        outcomes::begin_value(&mut outcome);
         let (answer, mut outcome) = call_alone(self.entry, args, self.beside, outcome);
-        let answer =
-            answer.unwrap_or_else(|| Answer::Undecodable("the arguments are missing".to_owned()));
-        let code = match answer {
-            Answer::Value => 0,
-            Answer::Panicked(_) => PANICKED,
-            Answer::Undecodable(_) | Answer::Unencodable(_) => 1,
+        let missing = || ItemFailure::Undecodable("the arguments are missing".to_owned());
+        let code = match answer.unwrap_or_else(|| Err(missing())) {
+            Ok(()) => 0,
+            Err(failure) => {
+                let has_panicked = matches!(failure, ItemFailure::Panicked(_));
+                outcome = failure_entry(failure);
+                if has_panicked { sys::PANICKED } else { 1 }
+            }
         };
-        if !matches!(answer, Answer::Value) {
-            outcome = failure_entry(answer);
-        }
         let Err(error) = self.outcome_file.leave(outcome) else {
             return code;
         };
         let reason = format!("no memory is left for the result: {error}");
-        let failure = failure_entry(Answer::Unencodable(reason));
+        let failure = failure_entry(ItemFailure::Unencodable(reason));
         // If this fails too, only the exit code reports the failure.
         let _ = self.outcome_file.leave(failure);
         1

@@ -7,16 +7,17 @@ use std::sync::Arc;
 use super::bulk::Dock;
 use super::desk::{CallDesk, Parent, Station, find, run_initializer};
 use super::forkserver;
-use super::inlet::{Inlet, Met, invalid};
+use super::inlet::{Inlet, Met, invalid, invalid_frame};
 use super::limits::limit;
 use super::log::Log;
 use super::marks::Marks;
 use super::memory::MemoryWatch;
 use super::outbox::WorkerOutbox;
+use super::output_count::OutputCount;
 use super::run_process;
-use crate::sys::{self, OwnedFd, Socket};
+use crate::sys::{self, OneWay, OwnedFd, Socket};
 use crate::wire::frame;
-use crate::wire::message::{self, MARKER, Role, ToWorker};
+use crate::wire::message::{self, FromWorker, MARKER, ParentFrame, Role, Setup, ToWorker};
 use crate::wire::page::Page;
 
 /// Serves in the role that the environment names, and never returns. Does nothing in a process without a
@@ -26,29 +27,46 @@ pub(crate) fn serve_if_child() {
         return;
     };
     let parent = sys::parent();
-    let served = prepared.and_then(|(role, socket)| match Role::of_name(&role) {
-        Some(Role::ForkServer) => serve_forked(Role::ForkServer, Ok(socket), parent),
+    let (role, socket) = match prepared {
+        Ok((role, socket)) => (Role::of_name(&role), socket),
+        Err(error) => std::process::exit(exit_code(Err(error))),
+    };
+    if role == Some(Role::ForkServer) {
+        sys::end_after(|way| serve_forked(Role::ForkServer, Ok(socket), parent, way));
+    }
+    let serve = || match role {
         Some(role) => serve(role, socket, parent),
         None => Err(invalid("`CONCURRENT_FUTURES_ROLE` names no role: unset it")),
-    });
-    std::process::exit(exit_code(served))
+    };
+    // A panic must not lead to what the program does after `init`.
+    let served = std::panic::catch_unwind(AssertUnwindSafe(serve));
+    std::process::exit(served.map_or_else(
+        |payload| {
+            std::mem::forget(payload); // The panic has been printed.
+            sys::PANICKED
+        },
+        exit_code,
+    ))
 }
 
-/// Serves as the fork server, or in a process that it forked. Either may be a fork of a program whose
-/// functions are still on the stack. It never returns to them.
-pub(crate) fn serve_forked(role: Role, socket: io::Result<Socket>, parent: Option<OwnedFd>) -> ! {
+/// Serves as the fork server, or in a process that it forked. Returns the exit code.
+pub(crate) fn serve_forked(
+    role: Role,
+    socket: io::Result<Socket>,
+    parent: Option<OwnedFd>,
+    way: &OneWay,
+) -> i32 {
     let serve = || {
         if role != Role::ForkServer {
             return serve(role, socket?, parent);
         }
         let inherited = parent.as_ref().and_then(|parent| parent.try_clone().ok());
-        match forkserver::serve(socket?, parent)? {
+        match forkserver::serve(socket?, parent, way)? {
             Some((role, socket)) => serve(role, socket, inherited),
             None => Ok(0),
         }
     };
-    let code = std::panic::catch_unwind(AssertUnwindSafe(|| exit_code(serve())));
-    sys::exit_forked(code.unwrap_or(101)) // A panic has been printed.
+    exit_code(serve())
 }
 
 /// Serves in its role. Returns the exit code.
@@ -94,7 +112,7 @@ impl WorkerLoop {
         let page = Arc::new(Page::open(memory)?);
         let answers = inlet.fds.pop_front();
         let answers = answers.ok_or_else(|| invalid("the hello came without the pipe"))?;
-        let socket = inlet.socket.try_clone()?;
+        let socket = sys::own_descriptor(&inlet.socket)?.into();
         let outbox = WorkerOutbox::open(answers.into(), socket, parent, page.clone())?;
         Ok(Self {
             inlet,
@@ -104,7 +122,7 @@ impl WorkerLoop {
     }
 
     fn run(mut self) -> io::Result<()> {
-        let Some(met) = self.inlet.meet()? else {
+        let Some(met) = self.inlet.meet::<Setup>()? else {
             return Ok(());
         };
         let Met {
@@ -117,21 +135,24 @@ impl WorkerLoop {
         let opened = limit(&setup.limits)
             .and_then(|()| run_initializer("initializer", setup.initializer, args, beside));
         if let Err(failure) = opened {
-            message::put_failed(&mut words, &failure);
+            message::put(&mut words, &FromWorker::failed(failure));
             return self.inlet.say(&mut words);
         }
         #[cfg(feature = "tracing")]
-        super::relay::listen(setup.events, &self.outbox);
+        if let Some(level) = setup.events {
+            super::relay::listen(level, &self.outbox);
+        }
         let station = Station {
             worker_id: setup.worker_id,
             parent: Parent::new(self.page.clone(), self.outbox.clone()),
             marks,
+            output_count: OutputCount::open(&self.page)?,
             memory: MemoryWatch::new(&self.page),
         };
         let max_frame = usize::try_from(setup.max_frame).unwrap_or(frame::LARGEST);
         let mut log = Log::new(self.page.clone(), self.outbox.clone(), max_frame);
         let mut dock = Dock::new(self.page.clone(), self.outbox.clone());
-        message::put_ready(&mut words);
+        message::put(&mut words, &FromWorker::Ready);
         self.inlet.say(&mut words)?;
         let mut inlet = self.inlet;
         let mut beside = Vec::new();
@@ -140,12 +161,18 @@ impl WorkerLoop {
             if !inlet.frames.has_next() {
                 log.flush()?; // The worker is about to wait.
             }
-            match inlet.next_message()? {
-                Some(ToWorker::Bulk(parts)) => dock.announce(parts),
-                Some(ToWorker::Descriptors(count)) => beside = inlet.take_descriptors(count)?,
-                Some(ToWorker::Trace(parent)) => traceparent = Some(parent.into()),
-                Some(ToWorker::Rest) => drop(log.take_spare()),
-                Some(ToWorker::Call(head, input)) => {
+            let Some(frame) = inlet.next_frame()? else {
+                return log.flush();
+            };
+            match ParentFrame::parse(frame).ok_or_else(invalid_frame)? {
+                ParentFrame::Message(ToWorker::Bulk(parts)) => dock.announce(parts),
+                ParentFrame::Message(ToWorker::Descriptors(count)) => {
+                    beside = inlet.take_descriptors(count)?;
+                }
+                ParentFrame::Message(ToWorker::Trace(parent)) => traceparent = Some(parent.into()),
+                ParentFrame::Message(ToWorker::Rest) => drop(log.take_spare()),
+                ParentFrame::Message(ToWorker::Exit) => return log.flush(),
+                ParentFrame::Call(head, input) => {
                     let input = dock.complete(input, &mut log)?;
                     let function = find(head.function)?;
                     function(&mut CallDesk::new(
@@ -160,8 +187,6 @@ impl WorkerLoop {
                         log.flush()?; // The caller waits for all of its items.
                     }
                 }
-                None | Some(ToWorker::Exit) => return log.flush(),
-                Some(other) => return Err(invalid(&format!("expected a call, not {other:?}"))),
             }
         }
     }

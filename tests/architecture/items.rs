@@ -109,6 +109,12 @@ impl Items<'_> {
                 }
                 self.rest_of_item(scope, start);
             }
+            // `message! { … }` declares the type in it.
+            Some("message") if self.next_is('!') => {
+                self.at += 1;
+                self.read(scope);
+                self.at += 1;
+            }
             _ => self.rest_of_item(scope, start),
         }
     }
@@ -374,7 +380,8 @@ fn items_are_found_with_their_visibility() {
     let scope = Scope::of(
         "pub struct A(u8);\npub(super) enum B { C { d: u8 } }\nconst E: [u8; 2] = [0; 2];\n\
          pub const unsafe fn f() {}\nimpl A { type G = u8; }\n#[path = \"i.rs\"]\nmod h;\n\
-         macro_rules! j { () => {} }\nstatic K: L = L::new(|| { struct M; });\ntype N = u8;",
+         macro_rules! j { () => {} }\nstatic K: L = L::new(|| { struct M; });\ntype N = u8;\n\
+         message! { #[o] pub(crate) enum P { Q(r: S) } }\nstruct T;",
     );
     let found: Vec<(&str, bool)> = scope
         .items
@@ -390,7 +397,9 @@ fn items_are_found_with_their_visibility() {
             ("f", false),
             ("j", false),
             ("K", false),
-            ("N", true)
+            ("N", true),
+            ("P", true),
+            ("T", true)
         ]
     );
     assert_eq!(scope.items[0].visibility, Visibility::Public);

@@ -13,20 +13,23 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("record", &[]),
     ("panic", &["record"]),
     ("home", &["sys", "panic"]),
+    ("disposal", &["panic"]),
     ("observe", &["wire"]),
     ("sync", &[]),
-    ("wire", &["sys", "panic"]),
+    ("wire", &["record", "sys", "panic"]),
     ("function", &["sys", "panic", "wire"]),
     (
         "executor",
         &[
-            "record", "sys", "panic", "home", "observe", "wire", "function",
+            "record", "sys", "panic", "home", "disposal", "observe", "wire", "function",
         ],
     ),
     ("backlog", &["executor"]),
     (
         "thread",
-        &["sys", "panic", "executor", "home", "backlog", "observe"],
+        &[
+            "sys", "panic", "executor", "home", "backlog", "disposal", "observe",
+        ],
     ),
     ("axum", &["executor"]),
     ("tower", &["executor", "thread"]),

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// The environment variable that names the test of a process.
-const ALONE: &str = "CONCURRENT_FUTURES_TEST_ALONE";
+pub(crate) const ALONE: &str = "CONCURRENT_FUTURES_TEST_ALONE";
 
 /// Whether this process was started for that test.
 pub(crate) fn is_alone(test: &str) -> bool {

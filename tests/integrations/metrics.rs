@@ -3,10 +3,19 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, OnceLock};
+use std::thread;
 use std::time::Duration;
 
-use concurrent_futures::{ExecutorExt as _, ProcessPoolExecutor, TaskOptions, ThreadPoolExecutor};
+use concurrent_futures::{
+    Executor as _, ExecutorExt as _, ProcessPoolExecutor, TaskOptions, ThreadPoolExecutor,
+};
 use futures::TryStreamExt as _;
+use metrics::{
+    Counter, Gauge, GaugeFn, Histogram, KeyName, Metadata, Recorder, SharedString, Unit,
+};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 
 use self::common::{Gate, Key, eventually, within};
@@ -37,7 +46,7 @@ impl Scrape {
     }
 }
 
-// One test: there is one recorder.
+// One test uses the global recorder: there is one.
 #[tokio::test]
 async fn what_executors_do_is_measured_under_names_that_prometheus_expects() {
     let recorder = PrometheusBuilder::new().build_recorder();
@@ -166,4 +175,101 @@ async fn what_executors_do_is_measured_under_names_that_prometheus_expects() {
         (r#"concurrent_futures_tasks_running{executor="p"}"#, 0.0),
         (r#"concurrent_futures_tasks_queued{executor="p"}"#, 0.0),
     ]);
+}
+
+/// The longest wait for one answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A recorder whose gauges ask the pool for its state at each change.
+#[derive(Default)]
+struct AskingRecorder(Arc<AskingGauge>);
+
+#[derive(Default)]
+struct AskingGauge {
+    pool: OnceLock<Arc<ProcessPoolExecutor>>,
+    answered: AtomicUsize,
+    unanswered: AtomicUsize,
+}
+
+impl GaugeFn for AskingGauge {
+    fn increment(&self, _: f64) {
+        self.ask();
+    }
+
+    fn decrement(&self, _: f64) {
+        self.ask();
+    }
+
+    fn set(&self, _: f64) {}
+}
+
+impl AskingGauge {
+    fn ask(&self) {
+        let Some(pool) = self.pool.get().cloned() else {
+            return;
+        };
+        // In another thread, so that a lock that is held here is a failure and no hang.
+        let (answer, answered) = channel();
+        thread::spawn(move || answer.send(pool.stats()));
+        if answered.recv_timeout(PATIENCE).is_ok() {
+            self.answered.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.unanswered.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Recorder for AskingRecorder {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn register_counter(&self, _: &metrics::Key, _: &Metadata<'_>) -> Counter {
+        Counter::noop()
+    }
+
+    fn register_gauge(&self, key: &metrics::Key, _: &Metadata<'_>) -> Gauge {
+        match key.name() {
+            "concurrent_futures_tasks_queued" | "concurrent_futures_tasks_running" => {
+                Gauge::from_arc(self.0.clone())
+            }
+            _ => Gauge::noop(),
+        }
+    }
+
+    fn register_histogram(&self, _: &metrics::Key, _: &Metadata<'_>) -> Histogram {
+        Histogram::noop()
+    }
+}
+
+#[tokio::test]
+async fn a_recorder_may_ask_the_pool_whose_metrics_change() {
+    let recorder = AskingRecorder::default();
+    let builder = ProcessPoolExecutor::builder().max_workers(1);
+    let pool = metrics::with_local_recorder(&recorder, || builder.build().expect("a pool"));
+    let gauge = recorder.0;
+    let pool = gauge.pool.get_or_init(|| Arc::new(pool));
+    let gate = Gate::new();
+    let busy = pool.submit(stand_at, gate.key());
+    let guest = gate.guest().await;
+    let runs = pool.submit(|| (), ());
+    let options = TaskOptions::new().queue_timeout(Duration::from_millis(30));
+    let expires = pool.submit_with(&options, || (), ());
+    let aborted = pool.submit(|| (), ());
+    let urgent = pool.submit_with(&TaskOptions::new().priority(1), || (), ());
+    within(expires).await.expect_err("it waited too long");
+    aborted.abort();
+    guest.let_in().await;
+    within(busy).await.expect("a result");
+    within(runs).await.expect("a result");
+    within(urgent).await.expect("a result");
+    let mut items = pool.map(|x: u32| x, 0..1000);
+    within(items.try_next()).await.expect("an item");
+    drop(items);
+    within(pool.shutdown()).await;
+    // Each of the five tasks entered the queue and left it, and three of them ran.
+    assert!(gauge.answered.load(Ordering::Relaxed) >= 16);
+    assert_eq!(gauge.unanswered.load(Ordering::Relaxed), 0);
 }

@@ -26,6 +26,7 @@ held_by_every_start_method! { 1;
     a_stream_may_be_any_descriptor,
     environment_and_folder_are_the_parents_own_at_the_start_unless_told,
     a_folder_that_is_not_there_is_a_typed_error_that_names_it,
+    surroundings_of_a_process_with_a_zero_byte_are_refused_before_it_starts,
     a_process_holds_only_the_descriptors_meant_for_it,
     a_process_keeps_its_limits_and_one_that_is_refused_is_told,
     a_process_starts_though_its_parent_has_closed_its_streams,
@@ -179,6 +180,24 @@ async fn a_folder_that_is_not_there_is_a_typed_error_that_names_it(method: Start
     );
     assert!(text.contains("process `lost` was not started"), "{text}");
     assert_eq!(active() - before.min(active()), 0);
+}
+
+async fn surroundings_of_a_process_with_a_zero_byte_are_refused_before_it_starts(
+    method: StartMethod,
+) {
+    let processes = [
+        builder(method).env("ZERO\0NAME", "value"),
+        builder(method).env("ZERO_VALUE", "secret\0value"),
+        builder(method).current_dir("/zero\0folder"),
+    ];
+    for (process, name) in processes.into_iter().zip(["ZERO", "ZERO_VALUE", "folder"]) {
+        let error = within(process.spawn(|| (), ())).await;
+        let error = error.expect_err("it has a zero byte");
+        assert!(error.is_invalid_setting(), "{error}");
+        let text = error.to_string();
+        assert!(text.contains(name) && text.contains("NUL"), "{text}");
+        assert!(!text.contains("secret"), "{text}");
+    }
 }
 
 /// How many processes have that name and are running. (Those of other tests have others.)

@@ -17,6 +17,8 @@ mod joins;
 mod methods;
 mod objects;
 mod outcomes;
+mod reaping;
+mod refused;
 mod starts;
 
 use std::fs;

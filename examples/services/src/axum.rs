@@ -14,6 +14,9 @@
 //!
 //! Ctrl-C or SIGTERM ends it: it accepts no more connections, and requests that run have ten seconds to
 //! finish.
+//!
+//! Under systemd, set `TimeoutStopSec=20`, more than the time of the shutdown. Its default `KillMode` sends SIGTERM to
+//! the workers too. They leave that to this process. `KillMode=mixed` spares the programs that tasks start as well.
 
 use std::error::Error;
 use std::io::Cursor;

@@ -6,6 +6,9 @@
 //! ```
 //!
 //! Ctrl-C or SIGTERM ends it.
+//!
+//! Under systemd, set `TimeoutStopSec=20`, more than the time of the shutdown. Its default `KillMode` sends SIGTERM to
+//! the workers too. They leave that to this process. `KillMode=mixed` spares the programs that tasks start as well.
 
 use std::convert::Infallible;
 use std::error::Error;

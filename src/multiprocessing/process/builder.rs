@@ -58,9 +58,7 @@ pub struct ProcessBuilder {
     stdin: Option<Stdio>,
     stdout: Option<Stdio>,
     stderr: Option<Stdio>,
-    env: Vec<(OsString, OsString)>,
-    env_clear: bool,
-    current_dir: Option<PathBuf>,
+    surroundings: Surroundings,
     limits: Limits,
     spawn_timeout: Option<Duration>,
 }
@@ -148,19 +146,19 @@ impl ProcessBuilder {
     /// Sets a variable in the environment of the process. The other variables are those of this process at the
     /// start.
     pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
-        self.env.push((name.into(), value.into()));
+        self.surroundings.env.push((name.into(), value.into()));
         self
     }
 
     /// Clears the environment of the process, except for variables set by [`env`](Self::env).
     pub fn env_clear(mut self) -> Self {
-        self.env_clear = true;
+        self.surroundings.env_clear = true;
         self
     }
 
     /// The working directory of the process. Default: that of this process at the start.
     pub fn current_dir(mut self, folder: impl Into<PathBuf>) -> Self {
-        self.current_dir = Some(folder.into());
+        self.surroundings.current_dir = Some(folder.into());
         self
     }
 
@@ -292,11 +290,7 @@ impl ProcessBuilder {
         let order = StartOrder {
             call,
             start_method: self.start_method,
-            surroundings: Surroundings {
-                env: self.env,
-                env_clear: self.env_clear,
-                current_dir: self.current_dir,
-            },
+            surroundings: self.surroundings,
             is_daemon: self.daemon,
             limits: self.limits,
             spawn_timeout: self.spawn_timeout.unwrap_or(SPAWN_TIMEOUT),
@@ -317,14 +311,7 @@ impl ProcessBuilder {
 
     fn check(&self) -> Result<(), BuildError> {
         sys::check_processes().map_err(|error| BuildError::unsupported(error.to_string()))?;
-        for (name, value) in &self.env {
-            if !sys::is_variable(name) || value.as_encoded_bytes().contains(&0) {
-                return Err(BuildError::invalid(format!(
-                    "the environment variable {name:?}={value:?} is invalid: the name must not be empty \
-                     or contain `=`, and neither may contain NUL"
-                )));
-            }
-        }
+        self.surroundings.check()?;
         if self.spawn_timeout.is_some_and(|limit| limit.is_zero()) {
             return Err(BuildError::invalid(
                 "`spawn_timeout` is 0; it must be longer",

@@ -60,8 +60,9 @@ use crate::process::runner::{ProcessOutcome, RunningProcess};
 /// panicked, or the argument of [`std::process::exit`]. It is 1 if the arguments cannot be decoded or the
 /// result cannot be encoded. Or a signal ends it. As in any program, other threads do not delay the exit.
 ///
-/// It leads a process group of its own. So an interrupt at the terminal (Ctrl-C) reaches only this process, not
-/// the new one. [`terminate`](Self::terminate) and [`kill`](Self::kill) also reach the processes that it has
+/// It leads a process group of its own, in the background of the terminal. So a read from the terminal is an
+/// error there, and an interrupt (Ctrl-C) reaches only this process, not the new one.
+/// [`terminate`](Self::terminate) and [`kill`](Self::kill) also reach the processes that it has
 /// started. If it exits by itself, those run on.
 ///
 /// # Drop, and the end of the program

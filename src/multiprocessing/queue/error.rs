@@ -113,6 +113,13 @@ impl QueueError {
     }
 }
 
+impl QueueError {
+    /// There is nothing to create a queue with.
+    pub(super) fn no_space(error: io::Error) -> Self {
+        Self(QueueErrorKind::NoSpace(error))
+    }
+}
+
 impl From<io::Error> for QueueError {
     fn from(error: io::Error) -> Self {
         match error.kind() {

@@ -61,7 +61,7 @@ pub(super) struct SharedQueue {
 impl SharedQueue {
     pub(super) fn create(capacity: u64, counts_done: bool) -> Result<Self, QueueError> {
         let file = sys::growing_file()?;
-        sys::lengthen(&file, BASE)?;
+        sys::lengthen(&file, BASE).map_err(QueueError::no_space)?;
         let words = SharedMapping::window(&file, 0, BASE as usize)?;
         words.secure(0, if counts_done { BASE as usize } else { 4096 })?;
         for (at, value) in [

@@ -10,7 +10,7 @@ use super::Link;
 use super::lane::Lane;
 use crate::wire::Payload;
 use crate::wire::bulk::{IncomingPayload, PayloadPart, Split};
-use crate::wire::message::{self, CallHead};
+use crate::wire::message::{self, CallHead, ToWorker};
 use crate::wire::ring::RingDirection;
 use crate::wire::spare::Spare;
 
@@ -23,7 +23,8 @@ impl Link {
         let ring = self.page.ring(RingDirection::ToWorker);
         match payload.chain().and_then(Split::of) {
             Some(mut split) if ring.prepare(split.len(), !lane.ring_backlog.is_empty()) => {
-                message::put_bulk(&mut lane.unwritten, &split.parts);
+                let parts = std::mem::take(&mut split.parts);
+                message::put(&mut lane.unwritten, &ToWorker::Bulk(parts));
                 message::put_call(&mut lane.unwritten, head, &split.rest.finish());
                 lane.ring_backlog.extend(split.pieces);
                 lane.rings_used = Some(Instant::now());
@@ -78,7 +79,7 @@ impl Link {
         if Self::release_at(lane).is_some_and(is_due) {
             lane.rings_used = None;
             lane.spare = Spare::default();
-            message::put_rest(&mut lane.unwritten);
+            message::put(&mut lane.unwritten, &ToWorker::Rest);
             self.write(lane);
             self.page.ring(RingDirection::ToWorker).release();
             self.page.ring(RingDirection::FromWorker).release();

@@ -1,115 +1,127 @@
 //! Why a worker ends or gets a successor. A dismissed worker exits by itself, and a terminated one may finish
-//! its item. Every other ending is a kill, at once or when its time is up.
+//! its item. Every other ending is a kill, at once or when its time is up. The steps are those of
+//! [`WorkerPhase`](super::phase::WorkerPhase).
 
 use std::time::{Duration, Instant};
 
 use super::Link;
-use super::ending::{Dismissal, Ending};
-use crate::wire::message;
-
-/// What the driving task is to do with the worker.
-pub(in crate::process) enum Fate {
-    /// Serve it, and check the clock at this instant.
-    Serve(Option<Instant>),
-    /// It was asked to exit.
-    Leave,
-    /// Ask it to end, and kill it at this instant.
-    Terminate(Option<Instant>),
-    Kill,
-}
+use super::lane::Lane;
+use super::phase::{Dismissal, Ending, PhaseStep};
+use crate::executor::encoded::EncodedCall;
+use crate::wire::claim::Stage;
+use crate::wire::message::{self, ToWorker};
 
 impl Link {
-    /// Tells the worker to exit, if it has nothing to do. The pool decides this under its lock, so nothing
-    /// is sent here: the task that drives the link does that (`write_now`).
+    /// Does what follows a step of the phase. Sends nothing.
+    pub(super) fn follow(&self, lane: &mut Lane, step: PhaseStep) {
+        if step == PhaseStep::AsksToExit {
+            message::put(&mut lane.unwritten, &ToWorker::Exit);
+        }
+        if step != PhaseStep::Stays {
+            self.wake.notify();
+        }
+    }
+
+    /// Asks the worker to exit, if it has nothing to do. The pool decides this under its lock, so nothing is
+    /// sent here and no task woken: the caller does that without the lock (`wake`), and the supervisor sends.
     pub(in crate::process) fn dismiss(&self, why: Dismissal) {
         let mut lane = self.lock();
         // A worker that got work since it looked idle is dismissed when it is idle again.
-        if lane.ending.is_some() || !lane.in_flight.is_empty() || lane.reserved > 0 {
-            return;
+        if lane.is_idle() {
+            let step = lane.phase.dismiss(why);
+            if step == PhaseStep::AsksToExit {
+                message::put(&mut lane.unwritten, &ToWorker::Exit);
+            }
         }
-        lane.closed = true;
-        lane.ending = Some(Ending::Dismissed(why));
-        message::put_exit(&mut lane.unwritten);
-        self.wake.notify();
+    }
+
+    /// Asks the worker to end, by a signal. It may still return the outcome of its running item. The calls
+    /// that it has not begun come back.
+    pub(in crate::process) fn terminate(&self) -> Vec<EncodedCall> {
+        let unstarted = self.revoke_unstarted();
+        let mut lane = self.lock();
+        let step = lane.phase.terminate();
+        if step == PhaseStep::Stays {
+            return unstarted;
+        }
+        self.follow(&mut lane, step);
+        for entry in &mut lane.in_flight {
+            let found = self.revoke_and_condemn(entry.seq, false);
+            if found.stage == Stage::Cancelled {
+                entry.end_with(found.item);
+            }
+        }
+        self.write(&mut lane);
+        unstarted
+    }
+
+    /// Kills the worker, whatever it does.
+    pub(in crate::process) fn end(&self, why: Ending) {
+        let mut lane = self.lock();
+        let step = lane.phase.kill(why);
+        self.follow(&mut lane, step);
+    }
+
+    /// Why the pool ends the worker, if it does.
+    pub(in crate::process) fn ending(&self) -> Option<Ending> {
+        self.lock().phase.ending()
     }
 
     /// Whether it accepts no more calls, because it has its last one or has a successor. Then its place is
     /// free for another.
     pub(in crate::process) fn is_leaving(&self) -> bool {
-        let lane = self.lock();
-        lane.leaving || lane.given >= self.max_tasks()
+        self.lock().phase.has_vacated()
     }
 
     /// It has a successor.
     pub(in crate::process) fn leave(&self) {
-        self.lock().leaving = true;
+        self.lock().phase.vacate();
     }
 
     /// Whether it needs a successor, for its age or its memory. True once, until the next attempt is due.
     pub(in crate::process) fn is_due(&self) -> bool {
-        let mut lane = self.lock();
         let exceeds_memory_limit = self.page.exceeds_memory_limit();
-        let is_news = exceeds_memory_limit
-            && !std::mem::replace(&mut lane.exceeds_memory_limit, exceeds_memory_limit);
-        let is_old = lane
-            .retires_at
-            .take_if(|moment| *moment <= Instant::now())
-            .is_some();
-        (is_news || is_old) && !lane.leaving && lane.ending.is_none()
+        let mut lane = self.lock();
+        lane.retirement.is_due(exceeds_memory_limit, Instant::now) && lane.phase.takes_more()
     }
 
     /// Its successor could not be started. It stays, and the pool tries again.
     pub(in crate::process) fn retire_later(&self, pause: impl FnOnce(u32) -> Duration) {
-        let mut lane = self.lock();
-        lane.retirements += 1;
-        lane.retires_at = Instant::now().checked_add(pause(lane.retirements));
+        self.lock().retirement.postpone(Instant::now(), pause);
         self.wake.notify();
-    }
-
-    pub(super) fn max_tasks(&self) -> u64 {
-        self.tenure.max_tasks.unwrap_or(u64::MAX)
-    }
-
-    /// Ends the worker, whatever it does.
-    pub(in crate::process) fn end(&self, ending: Ending) {
-        let mut lane = self.lock();
-        lane.condemn(ending, None);
-        lane.kill_at = None;
-        self.wake.notify();
-    }
-
-    /// Why the pool ends the worker, if it does.
-    pub(in crate::process) fn ending(&self) -> Option<Ending> {
-        self.lock().ending.clone()
     }
 
     /// It is idle from now on.
     pub(in crate::process) fn start_idle_time(&self) {
-        if self.tenure.idle_timeout.is_some() {
-            self.lock().idle_since = Some(Instant::now());
+        if let Some(limit) = self.idle_timeout {
+            self.lock().idle_until = Instant::now().checked_add(limit);
         }
     }
 
     /// Whether it was idle for longer than it may.
     pub(in crate::process) fn has_idled(&self) -> bool {
-        let end = self.lock().idle_end(&self.tenure);
+        let end = self.lock().idle_end();
         end.is_some_and(|end| end <= Instant::now())
     }
 }
 
 #[cfg(all(test, target_os = "linux", not(properties)))]
 mod tests {
+    use std::future::poll_fn;
     use std::io::{self, Read as _};
     use std::os::unix::net::UnixStream;
     use std::sync::Arc;
+
+    use futures::FutureExt as _;
 
     use super::*;
     use crate::process::link::Tenure;
     use crate::wire::page::Page;
 
-    /// All that a pool calls while it holds its lock. A worker that reads slowly must not hold up the pool.
+    /// All that a pool calls while it holds its lock. A worker that reads slowly must not hold up the pool, and the
+    /// wake-up of a task may be a system call.
     #[tokio::test]
-    async fn what_a_pool_decides_under_its_lock_sends_nothing() {
+    async fn what_a_pool_decides_under_its_lock_sends_nothing_and_wakes_nobody() {
         let (ours, mut theirs) = UnixStream::pair().expect("a socket pair");
         for socket in [&ours, &theirs] {
             socket.set_nonblocking(true).expect("a socket");
@@ -117,13 +129,14 @@ mod tests {
         let (page, _) = Page::create().expect("memory");
         let link = Link::new(1, 1, page, Arc::new(ours), Tenure::default());
         link.end_by(Some(Instant::now()));
-        link.retire_later(|_| Duration::ZERO);
         assert!(link.is_idle() && link.room() > 0);
         assert!(link.steal(1).is_empty() && link.recall(1).is_empty());
         link.start_idle_time();
         link.leave();
         link.dismiss(Dismissal::Closed);
         assert!(matches!(link.ending(), Some(Ending::Dismissed(_))));
+        let woken = poll_fn(|cx| link.poll_woken(cx)).now_or_never();
+        assert!(woken.is_none(), "the supervisor was woken");
         let mut byte = [0];
         let nothing = theirs.read(&mut byte).expect_err("nothing was sent");
         assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);

@@ -1,25 +1,31 @@
-//! The state of a link under its lock: the calls that its worker has to answer, and the decisions about the
-//! worker. The worker runs only the front call; those behind it were sent ahead.
+//! The state of a link under its lock: the phase of its worker, and the calls that the worker has to answer. The
+//! worker runs only the front call; those behind it were sent ahead.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::ending::{Ending, Tenure};
+use super::in_flight::{InFlight, before};
+use super::phase::WorkerPhase;
+use super::tenure::{Retirement, Tenure};
 use crate::executor::encoded::EncodedCall;
 use crate::executor::options::TaskName;
-use crate::observe::Raised;
-use crate::sys;
+use crate::observe::RunningCount;
 use crate::wire::Chain;
 use crate::wire::spare::Spare;
 
-/// The time for which a worker keeps all items of a call to itself.
-const HOLD: Duration = Duration::from_millis(2);
-
 #[derive(Debug)]
 pub(super) struct Lane {
+    pub(super) phase: WorkerPhase,
     pub(super) in_flight: VecDeque<InFlight>,
+    /// The number of reserved calls that were not sent yet.
+    pub(super) reserved: usize,
+    pub(super) next_seq: u32,
+    /// The number of further calls that it may get in its life.
+    pub(super) calls_left: u64,
+    /// The duration of a call: a running average, in nanoseconds.
+    pub(super) call_time: Option<u64>,
     /// Bytes that the socket has not accepted yet.
     pub(super) unwritten: Chain,
     /// Payloads that did not fit into the ring yet, of calls that are written or about to be.
@@ -28,205 +34,117 @@ pub(super) struct Lane {
     pub(super) rings_used: Option<Instant>,
     /// Buffers of its former arguments.
     pub(super) spare: Spare,
-    pub(super) next_seq: u32,
-    /// The number of calls that were sent to it.
-    pub(super) given: u64,
-    /// The number of reserved calls that were not sent yet.
-    pub(super) reserved: usize,
-    /// The duration of a call: a running average, in nanoseconds.
-    pub(super) call_time: Option<u64>,
-    pub(super) ending: Option<Ending>,
-    /// When it is killed for `ending`, if it was asked to end before; otherwise at once.
-    pub(super) kill_at: Option<Instant>,
-    /// Since when it is idle, if that matters.
-    pub(super) idle_since: Option<Instant>,
-    /// When it is replaced for its age, or the next attempt to do so.
-    pub(super) retires_at: Option<Instant>,
-    /// It exceeds its memory limit.
-    pub(super) exceeds_memory_limit: bool,
-    /// The number of times that its successor could not be started.
-    pub(super) retirements: u32,
-    /// Its place belongs to a successor: it finishes its calls, and leaves.
-    pub(super) leaving: bool,
+    pub(super) retirement: Retirement,
+    /// The end of its idle timeout, counted from when it last became idle.
+    pub(super) idle_until: Option<Instant>,
     /// The deadline of the shutdown in progress.
     pub(super) shutdown_at: Option<Instant>,
     /// The task that was last cancelled between two of its items: some of its output may be unread.
-    pub(super) left: Option<(u64, TaskName)>,
-    /// Accepts no more calls.
-    pub(super) closed: bool,
+    pub(super) last_cancelled: Option<(u64, TaskName)>,
+}
+
+/// What is left of a call that its worker does not run any more.
+#[derive(Default)]
+pub(in crate::process) struct FinishedCall {
+    /// Its items that no worker runs.
+    pub(in crate::process) rest: Option<EncodedCall>,
+    /// How many of its items have run, and for how long.
+    pub(in crate::process) took: Option<(u32, Duration)>,
+    /// Dropping it lowers a metric, by code of another crate: without a lock.
+    _running: RunningCount,
 }
 
 impl Lane {
-    /// Ends the worker. The first reason counts, unless it was to end by itself.
-    pub(super) fn condemn(&mut self, ending: Ending, kill_at: Option<Instant>) {
-        self.closed = true;
-        if matches!(
-            self.ending,
-            None | Some(Ending::Dismissed(_) | Ending::Terminated)
-        ) {
-            self.ending = Some(ending);
-            self.kill_at = kill_at;
+    pub(super) fn new(tenure: &Tenure) -> Self {
+        Self {
+            phase: WorkerPhase::new(),
+            in_flight: VecDeque::new(),
+            reserved: 0,
+            next_seq: 0,
+            calls_left: tenure.max_tasks.unwrap_or(u64::MAX),
+            call_time: None,
+            unwritten: Chain::new(),
+            ring_backlog: VecDeque::new(),
+            rings_used: None,
+            spare: Spare::default(),
+            retirement: Retirement::new(tenure.max_age, Instant::now()),
+            idle_until: None,
+            shutdown_at: None,
+            last_cancelled: None,
         }
     }
 
+    pub(super) fn is_idle(&self) -> bool {
+        self.in_flight.is_empty() && self.reserved == 0
+    }
+
+    /// Counts a call that it gets. With its last one it leaves its place to another worker.
+    pub(super) fn count_given(&mut self) {
+        self.calls_left = self.calls_left.saturating_sub(1);
+        if self.calls_left == 0 {
+            self.phase.vacate();
+        }
+    }
+
+    /// Counts a call that is taken back. A worker that left its place does not get it back.
+    pub(super) fn count_taken_back(&mut self) {
+        self.calls_left += 1;
+    }
+
     /// Records the duration of a call, in nanoseconds.
-    pub(super) fn count_call_time(&mut self, nanos: u64) {
+    fn count_call_time(&mut self, nanos: u64) {
         self.call_time = Some(self.call_time.map_or(nanos, |average| {
             (average - average / 8).saturating_add(nanos / 8)
         }));
     }
 
-    /// Takes back a call. A worker that got its last call leaves all the same: its place may be taken by
-    /// now.
-    pub(super) fn take_back(&mut self, max_tasks: u64) {
-        self.leaving |= self.given >= max_tasks;
-        self.given -= 1;
+    /// The front call is over. Returns its items that no worker runs, and how many have run, and for how long.
+    pub(super) fn finish_front(&mut self) -> FinishedCall {
+        let Some(entry) = self.in_flight.pop_front() else {
+            return FinishedCall::default();
+        };
+        let call = entry.call;
+        let took = (entry.elapsed > 0).then(|| {
+            self.count_call_time(entry.elapsed);
+            let items = call.owed.next() - entry.first;
+            (items, Duration::from_nanos(entry.elapsed))
+        });
+        let finished = FinishedCall {
+            rest: None,
+            took,
+            _running: entry.running,
+        };
+        if call.owed.remaining() > 0 {
+            let rest = Some(call);
+            return FinishedCall { rest, ..finished };
+        }
+        if self.rings_used.is_some()
+            && let Some(payload) = call.payload.into_chain()
+        {
+            self.spare.keep(payload);
+        }
+        finished
     }
 
     /// When it will have been idle for too long.
-    pub(super) fn idle_end(&self, tenure: &Tenure) -> Option<Instant> {
-        if !self.in_flight.is_empty() || self.reserved > 0 {
-            return None;
-        }
-        self.idle_since?.checked_add(tenure.idle_timeout?)
+    pub(super) fn idle_end(&self) -> Option<Instant> {
+        self.idle_until.filter(|_| self.is_idle())
     }
 
-    /// When a task that is warned now, with the grace period `grace`, is asked to end by a signal.
-    pub(super) fn end_of_grace(&self, grace: Duration) -> Option<Instant> {
-        let now = Instant::now();
-        let by = self.shutdown_at.map(|end| before(end, grace, now));
-        let own = now.checked_add(grace);
-        own.into_iter().chain(by).min()
-    }
-}
-
-/// `span` before `end`, or `now` if that is out of range.
-pub(super) fn before(end: Instant, span: Duration, now: Instant) -> Instant {
-    end.checked_sub(span).unwrap_or(now)
-}
-
-#[derive(Debug)]
-pub(super) struct InFlight {
-    pub(super) seq: u32,
-    pub(super) call: EncodedCall,
-    /// The first item when it was sent.
-    pub(super) first: u32,
-    /// The earliest possible beginning of its front item, once that is needed.
-    pub(super) began: Option<Beginning>,
-    /// The time that its items have run so far, in nanoseconds.
-    pub(super) elapsed: u64,
-    /// The running item that was asked to end.
-    pub(super) overrun: Option<Overrun>,
-    /// Since when it is known to be the front call, if it has more than one item.
-    pub(super) fronts_since: Option<Instant>,
-    /// When to check whether other workers can run the rest of it.
-    pub(super) shares_at: Option<Instant>,
-    /// It was too early to warn its item of a shutdown; the next attempt is at this instant.
-    pub(super) look_again: Option<Instant>,
-    /// The version of the last progress report that was passed on.
-    pub(super) reported: u64,
-    pub(super) _running: Raised,
-}
-
-/// An item that was asked to end and still runs.
-#[derive(Debug)]
-pub(super) struct Overrun {
-    pub(super) item: u32,
-    /// The reason of the kill if it does not end in time.
-    pub(super) why: Ending,
-    /// When its time is up.
-    pub(super) ends: Option<Instant>,
-    /// Its caller has an answer: its outcome is dropped.
-    pub(super) answered: bool,
-    /// No item of its call begins after it.
-    pub(super) is_last: bool,
-}
-
-impl InFlight {
-    /// When to check whether other workers can run the rest of it.
-    pub(super) fn share_moment(&mut self) -> Option<Instant> {
-        if self.overrun.is_some() || self.call.owed.remaining() < 2 {
-            return None;
-        }
-        let now = Instant::now();
-        self.fronts_since.get_or_insert(now);
-        Some(*self.shares_at.get_or_insert(now + HOLD))
+    /// When the first of the items that were asked to end has used up its time.
+    pub(super) fn overrun_end(&self) -> Option<Instant> {
+        let overruns = self.in_flight.iter().filter_map(InFlight::overrun_end);
+        overruns.min()
     }
 
-    /// Its caller cancelled while the item ran. Returns whether that answers the item.
-    pub(super) fn cancel(&mut self, item: u32, ends: Option<Instant>) -> bool {
-        match &mut self.overrun {
-            Some(overrun) if overrun.item == item => {
-                overrun.is_last = true;
-                overrun.ends = overrun.ends.or(ends);
-                !std::mem::replace(&mut overrun.answered, true)
-            }
-            none => {
-                *none = Some(Overrun {
-                    item,
-                    why: Ending::Cancelled,
-                    ends,
-                    answered: true,
-                    is_last: true,
-                });
-                true
-            }
-        }
-    }
-
-    /// Makes the item the last of its call. Its outcome counts.
-    pub(super) fn end_with(&mut self, item: u32) {
-        match &mut self.overrun {
-            Some(overrun) if overrun.item == item => overrun.is_last = true,
-            none => {
-                *none = Some(Overrun {
-                    item,
-                    why: Ending::Terminated,
-                    ends: None,
-                    answered: false,
-                    is_last: true,
-                });
-            }
-        }
-    }
-
-    /// When the front item is asked to end.
-    pub(super) fn soft_end(&mut self, shutdown_at: Option<Instant>) -> Option<Instant> {
-        if self.overrun.is_some() {
-            return None;
-        }
-        let by_timeout = self.call.ticket().timeout().and_then(|limit| {
-            let began = self.began.get_or_insert_with(Beginning::now);
-            began.instant.checked_add(limit)
-        });
-        let grace = self.call.ticket().grace_period();
-        let by_shutdown = shutdown_at.filter(|_| !grace.is_zero()).map(|end| {
-            self.look_again
-                .unwrap_or_else(|| before(end, grace.saturating_mul(2), Instant::now()))
-        });
-        by_timeout.into_iter().chain(by_shutdown).min()
+    /// When an item that is warned now, with the grace period `grace`, is asked to end by a signal.
+    pub(super) fn end_of_grace(&self, grace: Duration, now: Instant) -> Option<Instant> {
+        let by_shutdown = self.shutdown_at.map(|end| before(end, grace, now));
+        earlier(now.checked_add(grace), by_shutdown)
     }
 }
 
-/// An instant, for computing with, and the same by the system's clock, which the worker reads too.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Beginning {
-    pub(super) instant: Instant,
-    pub(super) system: u64,
-}
-
-impl Beginning {
-    pub(super) fn now() -> Self {
-        Self {
-            instant: Instant::now(),
-            system: sys::monotonic_nanos(),
-        }
-    }
-
-    pub(super) fn later_by(self, nanos: u64) -> Self {
-        Self {
-            instant: self.instant + Duration::from_nanos(nanos),
-            system: self.system + nanos,
-        }
-    }
+/// The earlier of two instants, where there are any.
+pub(super) fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    one.into_iter().chain(other).min()
 }

@@ -2,17 +2,34 @@
 //! call whether it has begun; one that has not is safe to run elsewhere.
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::lane::InFlight;
+use super::in_flight::InFlight;
+use super::lane::Lane;
 use super::{Ending, Link};
 use crate::executor::encoded::EncodedCall;
 use crate::executor::promise::Ticket;
+use crate::observe::RunningCount;
 use crate::wire::claim::{Claim, Stage};
-use crate::wire::message;
 
 /// The time to end for an item that was cancelled together with others of its call.
 const GRACE_OF_MANY: Duration = Duration::from_millis(2);
+
+/// A call that was taken back from its worker.
+pub(in crate::process) struct TakenBack {
+    pub(in crate::process) call: EncodedCall,
+    /// Dropping it lowers a metric, by code of another crate: without a lock.
+    pub(in crate::process) running: RunningCount,
+}
+
+impl From<InFlight> for TakenBack {
+    fn from(entry: InFlight) -> Self {
+        Self {
+            call: entry.call,
+            running: entry.running,
+        }
+    }
+}
 
 /// The result of a cancel, in items.
 #[derive(Default)]
@@ -26,7 +43,7 @@ pub(in crate::process) struct Cancelled {
 
 impl Link {
     /// Takes back up to half of the calls that it has not begun, the last first, for an idle worker.
-    pub(in crate::process) fn steal(&self, most: usize) -> Vec<EncodedCall> {
+    pub(in crate::process) fn steal(&self, most: usize) -> Vec<TakenBack> {
         let mut lane = self.lock();
         let mut stolen = Vec::new();
         // The first call runs or is about to.
@@ -38,8 +55,8 @@ impl Link {
             if !self.page.slot(last.seq).withdraw() {
                 break;
             }
-            lane.take_back(self.max_tasks());
-            stolen.extend(lane.in_flight.pop_back().map(|entry| entry.call));
+            lane.count_taken_back();
+            stolen.extend(lane.in_flight.pop_back().map(TakenBack::from));
         }
         stolen.reverse();
         stolen
@@ -47,6 +64,7 @@ impl Link {
 
     /// Takes back the items after the running one, of the front call.
     pub(in crate::process) fn cut(&self) -> Option<EncodedCall> {
+        let _over; // Dropped after the lock.
         let mut lane = self.lock();
         let front = lane.in_flight.front_mut()?;
         let slot = self.page.slot(front.seq);
@@ -65,7 +83,7 @@ impl Link {
         }
         if front.call.owed.remaining() == 0 {
             // The outcome of its last item was read.
-            lane.in_flight.pop_front();
+            _over = lane.in_flight.pop_front();
             self.tasks_done.fetch_add(1, Ordering::Relaxed);
         }
         self.wake.notify();
@@ -74,86 +92,99 @@ impl Link {
 
     /// Takes back all calls that it has not begun.
     pub(in crate::process) fn revoke_unstarted(&self) -> Vec<EncodedCall> {
-        self.revoke_if(|_| true)
+        self.revoke_and_wake(|_| true)
     }
 
-    fn revoke_if(&self, wanted: impl Fn(&EncodedCall) -> bool) -> Vec<EncodedCall> {
+    fn revoke_and_wake(&self, wanted: impl Fn(&EncodedCall) -> bool) -> Vec<EncodedCall> {
+        let revoked = self.revoke_if(wanted);
+        self.wake();
+        revoked.into_iter().map(|taken| taken.call).collect()
+    }
+
+    fn revoke_if(&self, wanted: impl Fn(&EncodedCall) -> bool) -> Vec<TakenBack> {
         let mut lane = self.lock();
         let mut revoked = Vec::new();
         for entry in std::mem::take(&mut lane.in_flight) {
             if wanted(&entry.call) && self.page.slot(entry.seq).withdraw() {
-                lane.take_back(self.max_tasks());
-                revoked.push(entry.call);
+                lane.count_taken_back();
+                revoked.push(entry.into());
             } else {
                 lane.in_flight.push_back(entry);
             }
         }
-        self.wake.notify();
         revoked
     }
 
-    /// Takes back the calls that it has not begun and that are less urgent than `priority`.
-    pub(in crate::process) fn recall(&self, priority: i32) -> Vec<EncodedCall> {
+    /// Takes back the calls that it has not begun and that are less urgent than `priority`. Called under the
+    /// pool's lock; the caller wakes the supervisor without it.
+    pub(in crate::process) fn recall(&self, priority: i32) -> Vec<TakenBack> {
         self.revoke_if(|call| call.ticket().priority() < priority)
     }
 
     /// Takes back the calls of `ticket` that it has not begun.
     pub(in crate::process) fn take_back(&self, ticket: &Ticket) -> Vec<EncodedCall> {
-        self.revoke_if(|call| call.ticket().id() == ticket.id())
+        self.revoke_and_wake(|call| call.ticket().id() == ticket.id())
     }
 
     /// The caller of `ticket` has cancelled. Items that have not begun never will, and a worker that runs one
     /// is killed if it does not end within its grace period.
     pub(in crate::process) fn cancel(&self, ticket: &Ticket) -> Cancelled {
+        let mut over = Vec::new(); // Dropped after the lock.
         let mut lane = self.lock();
+        let lane = &mut *lane;
         let mut met = Cancelled::default();
         let is_meant = |entry: &InFlight| entry.call.ticket().id() == ticket.id();
         if !lane.in_flight.iter().any(is_meant) {
             return met;
         }
         for mut entry in std::mem::take(&mut lane.in_flight) {
-            if !is_meant(&entry) {
+            if is_meant(&entry) && self.cancel_call(lane, &mut entry, &mut met) {
+                over.push(entry);
+            } else {
                 lane.in_flight.push_back(entry);
-                continue;
-            }
-            let mut grace = ticket.grace_period();
-            if entry.call.owed.remaining() > 1 {
-                // Items that travel together are quick, and replacing a worker takes longer.
-                grace = grace.max(GRACE_OF_MANY);
-            }
-            let found = self.revoke_and_condemn(entry.seq, grace.is_zero());
-            met.begun |= found.stage != Stage::Offered || entry.call.owed.has_begun();
-            match found.stage {
-                Stage::Condemned => {
-                    lane.condemn(Ending::Cancelled, None);
-                    lane.in_flight.push_back(entry);
-                }
-                Stage::Cancelled if found.item >= entry.call.owed.next() => {
-                    let ends = lane.end_of_grace(grace);
-                    met.overrun += usize::from(entry.cancel(found.item, ends));
-                    lane.in_flight.push_back(entry);
-                }
-                stage => {
-                    if stage == Stage::Offered {
-                        lane.take_back(self.max_tasks());
-                    }
-                    // An item whose outcome was read has ended, although its worker has not marked that in the
-                    // page yet. Then nothing more follows for this call.
-                    if matches!(stage, Stage::Done | Stage::Cancelled) {
-                        lane.left = Some((ticket.id(), ticket.name()));
-                    }
-                    met.unstarted += entry.call.owed.remaining() as usize;
-                }
             }
         }
         self.wake.notify();
         met
     }
 
+    /// Cancels one call. Returns whether the worker answers no further item of it.
+    fn cancel_call(&self, lane: &mut Lane, entry: &mut InFlight, met: &mut Cancelled) -> bool {
+        let owed = &entry.call.owed;
+        let mut grace = owed.ticket().grace_period();
+        if owed.remaining() > 1 {
+            // Items that travel together are quick, and replacing a worker takes longer.
+            grace = grace.max(GRACE_OF_MANY);
+        }
+        let found = self.revoke_and_condemn(entry.seq, grace.is_zero());
+        met.begun |= found.stage != Stage::Offered || owed.has_begun();
+        match found.stage {
+            Stage::Condemned => {
+                let step = lane.phase.condemn(Ending::Cancelled);
+                self.follow(lane, step);
+                return false;
+            }
+            Stage::Cancelled if found.item >= owed.next() => {
+                let ends = lane.end_of_grace(grace, Instant::now());
+                met.overrun += usize::from(entry.cancel(found.item, ends));
+                return false;
+            }
+            Stage::Offered => lane.count_taken_back(),
+            // An item whose outcome was read has ended, although its worker has not marked that in the page yet.
+            // Then nothing more follows for this call.
+            Stage::Done | Stage::Cancelled => {
+                lane.last_cancelled = Some((owed.ticket().id(), owed.ticket().name()));
+            }
+            _ => {}
+        }
+        met.unstarted += owed.remaining() as usize;
+        true
+    }
+
     /// Keeps the worker from beginning another item of a call, and tells it to end the one that it runs.
     /// Returns the claim that it found: if an item runs, `Cancelled`, or `Condemned` if the worker has to be
     /// killed for it.
-    fn revoke_and_condemn(&self, seq: u32, at_once: bool) -> Claim {
+    pub(super) fn revoke_and_condemn(&self, seq: u32, at_once: bool) -> Claim {
         let slot = self.page.slot(seq);
         loop {
             let claim = slot.revoke();
@@ -173,28 +204,6 @@ impl Link {
                 return Claim { stage, ..claim };
             } // Otherwise the item has just ended: look again.
         }
-    }
-
-    /// The worker is asked to end, by a signal. It may still return the outcome of its running item. The calls
-    /// that it has not begun come back.
-    pub(in crate::process) fn terminate(&self) -> Vec<EncodedCall> {
-        let unstarted = self.revoke_unstarted();
-        let mut lane = self.lock();
-        if matches!(lane.ending, None | Some(Ending::Dismissed(_))) {
-            lane.closed = true;
-            if lane.ending.replace(Ending::Terminated).is_none() {
-                message::put_exit(&mut lane.unwritten);
-            }
-            for entry in &mut lane.in_flight {
-                let found = self.revoke_and_condemn(entry.seq, false);
-                if found.stage == Stage::Cancelled {
-                    entry.end_with(found.item);
-                }
-            }
-            self.write(&mut lane);
-            self.wake.notify();
-        }
-        unstarted
     }
 }
 
@@ -260,7 +269,6 @@ mod tests {
             payload: Chain::new().finish(),
             expiry: None,
             strikes: 0,
-            losses: 0,
         };
         assert!(link.give(vec![call]).is_ok());
         assert!(worker.claim(0, 0, 0));

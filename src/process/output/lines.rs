@@ -2,27 +2,21 @@
 //! [`mark`](crate::wire::mark). So however late the stream is read, each line belongs to the task that wrote
 //! it.
 
-use std::io::{self, PipeReader};
 use std::panic::AssertUnwindSafe;
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead as _, ReadBuf};
-
-use super::relay::keep_tail;
+use super::pipe::{OutputPipe, read_some};
+use super::tail::OutputTail;
 use super::{OutputLine, OutputOrigin, OutputStream, TaskIdentity, Tell};
 use crate::process::link::Link;
-use crate::sys::{self, AsFd as _, AsyncPipe};
 use crate::wire::mark::{FIRST_BYTE, MARK, MarkScan, Token};
 
 /// The maximal length of a line in bytes; a longer one arrives in pieces.
 const LONGEST: usize = 64 * 1024;
-/// The number of bytes to read at once.
-const READ: usize = 16 * 1024;
 
 pub(super) struct Lines {
     /// `None` once the end was reached.
-    pipe: Option<AsyncPipe>,
+    pipe: Option<OutputPipe>,
     text: LineText,
     teller: Teller,
 }
@@ -33,28 +27,34 @@ struct Teller {
     worker: OutputOrigin,
     task: Option<TaskIdentity>,
     tell: Tell,
-    tail: Vec<u8>,
+    /// What the running task, or else the last one, has written to stderr.
+    tail: OutputTail,
 }
 
 impl Lines {
     pub(super) fn new(
-        pipe: PipeReader,
+        pipe: OutputPipe,
         stream: OutputStream,
         worker: OutputOrigin,
         token: Token,
         tell: Tell,
-    ) -> io::Result<Self> {
-        Ok(Self {
-            pipe: Some(sys::watch_output(pipe)?),
+    ) -> Self {
+        Self {
+            pipe: Some(pipe),
             text: LineText::new(token),
             teller: Teller {
                 stream,
                 worker,
                 task: None,
                 tell,
-                tail: Vec::new(),
+                tail: OutputTail::default(),
             },
-        })
+        }
+    }
+
+    /// Whether more may be written.
+    pub(super) fn is_open(&self) -> bool {
+        self.pipe.is_some()
     }
 
     pub(super) fn stream(&self) -> OutputStream {
@@ -66,29 +66,24 @@ impl Lines {
         let Some(pipe) = &mut self.pipe else {
             return Poll::Pending;
         };
-        let mut buffer = [0; READ];
-        let mut buffer = ReadBuf::new(&mut buffer);
-        match std::task::ready!(Pin::new(pipe).poll_read(cx, &mut buffer)) {
-            Ok(()) if !buffer.filled().is_empty() => self.push(buffer.filled(), link),
+        match ready!(pipe.poll_read(cx, |pipe| read_some(pipe, usize::MAX))) {
+            Ok(bytes) if !bytes.is_empty() => self.push(&bytes, link),
             _ => self.pipe = None,
         }
         Poll::Ready(())
     }
 
-    /// Reads what is in the pipe now, without tokio, which may not know of it yet. It reads no more than that:
-    /// another process may write endlessly.
+    /// Reads what is in the pipe now, without the runtime, which may not know of it yet. It reads no more than
+    /// that: another process may write endlessly.
     pub(super) fn drain(&mut self, link: Option<&Link>) {
-        let mut buffer = [0; READ];
-        let Some(pipe) = &self.pipe else { return };
-        let mut waiting = sys::bytes_waiting(pipe.as_fd());
+        let mut waiting = self.pipe.as_ref().map_or(0, OutputPipe::waiting);
         while waiting > 0
             && let Some(pipe) = &self.pipe
         {
-            let most = waiting.min(READ);
-            match sys::read_now(pipe.as_fd(), &mut buffer[..most]) {
-                Ok(len @ 1..) => {
-                    waiting -= len;
-                    self.push(&buffer[..len], link);
+            match pipe.read_now(waiting) {
+                Ok(bytes) if !bytes.is_empty() => {
+                    waiting -= bytes.len();
+                    self.push(&bytes, link);
                 }
                 _ => return,
             }
@@ -107,8 +102,8 @@ impl Lines {
             .push(bytes, &mut |piece| self.teller.take(piece, link));
     }
 
-    pub(super) fn into_tail(self) -> Vec<u8> {
-        self.teller.tail
+    pub(super) fn tail(&self) -> &[u8] {
+        self.teller.tail.after(0)
     }
 }
 
@@ -117,8 +112,8 @@ impl Teller {
         match piece {
             Piece::Line(line) => {
                 if self.stream == OutputStream::Stderr {
-                    keep_tail(&mut self.tail, line);
-                    keep_tail(&mut self.tail, b"\n");
+                    self.tail.push(line);
+                    self.tail.push(b"\n");
                 }
                 let line = OutputLine {
                     text: String::from_utf8_lossy(line).into_owned(),
@@ -130,6 +125,9 @@ impl Teller {
                 let _ = std::panic::catch_unwind(AssertUnwindSafe(|| (self.tell)(line)));
             }
             Piece::Task(task) => {
+                if task.is_some() {
+                    self.tail.clear();
+                }
                 self.task = task.map(|id| TaskIdentity {
                     id,
                     name: link.and_then(|link| link.name_of(id)),

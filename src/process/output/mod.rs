@@ -1,14 +1,23 @@
-//! What workers write to stdout and stderr. Reading order: this file, the options and the lines; [`outlets`],
-//! the pipes of one worker; [`relay`], which copies the output; [`lines`], which splits it into lines.
+//! What workers write to stdout and stderr. Reading order:
+//!
+//! - this file: the options and the lines; [`outlets`]: the pipes of one worker, and [`pipe`]: one of them;
+//! - [`outputs`]: the output of one worker, and when its outcomes wait for it;
+//! - [`relay`]: a stream that is copied, to [`parent_stream`]; [`lines`]: a stream that is split into lines;
+//! - [`tail`]: the last words of a worker.
 
 mod lines;
 mod outlets;
+mod outputs;
+mod parent_stream;
+mod pipe;
 mod relay;
+mod tail;
 
 use std::fmt;
 use std::sync::Arc;
 
-pub(super) use self::outlets::{Outlets, Outputs, Pipes};
+pub(super) use self::outlets::{Outlets, Pipes};
+pub(super) use self::outputs::{OutputWriter, Outputs};
 use crate::executor::options::TaskName;
 
 /// Where the stdout or stderr of workers goes. Set by
@@ -51,8 +60,33 @@ impl Output {
     }
 
     /// The pool reads the output and writes it to the same stream of this process. It keeps the end of stderr
-    /// for [`stderr_tail`](crate::TaskError::stderr_tail). While this process's stream accepts nothing, a
-    /// worker that writes much blocks. This is the default for stderr.
+    /// for [`stderr_tail`](crate::TaskError::stderr_tail). This is the default for stderr.
+    ///
+    /// What a task wrote is out before its handle has the outcome. So it precedes what the caller prints next, and
+    /// it is not lost if `main` returns then. Text that the task left in Rust's or C's buffer of stdout is included;
+    /// for items of a `map` that travel together, at the end of the last one.
+    ///
+    /// ```no_run
+    /// # use concurrent_futures::{ExecutorExt as _, ProcessPoolExecutor};
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = ProcessPoolExecutor::new()?;
+    /// pool.submit(|| println!("first"), ()).await?;
+    /// eprintln!("second"); // By default a worker's stdout is relayed to stderr.
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// The text of one worker stays in order. A line of at most 4 KiB is written as a whole, so lines of other workers
+    /// do not split it. A line without an end is written after 50 ms. The pool writes to the descriptor, not through
+    /// [`std::io::stdout`], so text that this program left in that buffer follows later.
+    ///
+    /// No thread of a runtime blocks in these writes. While this process's stream accepts nothing, for example a
+    /// pipe that nothing reads:
+    ///
+    /// - A worker that writes much blocks, as on any pipe. Its pipe and the pool hold about 128 KiB.
+    /// - The outcome of a task that has written something waits until the stream has accepted nothing for a second. Then
+    ///   no outcome waits any more until the stream accepts text again. For a stream that accepts text slowly, an
+    ///   outcome waits for at most ten seconds. An outcome of a worker that writes nothing never waits.
+    /// - The rest of an ended worker's output waits too. The pool drops these rests while more than 1 MiB waits.
     pub fn relay() -> Self {
         Self(OutputKind::Relay)
     }

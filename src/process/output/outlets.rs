@@ -1,15 +1,12 @@
 //! The pipes of one worker, from their creation to their last byte.
 
-use std::convert::Infallible;
-use std::future::poll_fn;
 use std::io::{self, PipeReader};
-use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use super::lines::Lines;
+use super::outputs::Outputs;
+use super::pipe::OutputPipe;
 use super::relay::OutputRelay;
 use super::{Output, OutputKind, OutputOrigin, OutputStream};
-use crate::process::link::Link;
 use crate::sys::{self, OwnedFd};
 use crate::wire::mark::Token;
 use crate::wire::message::Captured;
@@ -48,7 +45,7 @@ impl Outlets {
         let (stderr, our_stderr) = self.stderr.open(OutputStream::Stderr)?;
         let (stdout, our_stdout) = match &self.stdout {
             Some(output) => output.open(OutputStream::Stdout)?,
-            None => (stderr.try_clone()?, None),
+            None => (sys::own_descriptor(&stderr)?, None),
         };
         let pipes = Pipes {
             stdout: our_stdout,
@@ -69,17 +66,19 @@ impl Outlets {
         (captured.stdout || captured.stderr).then_some(captured)
     }
 
-    /// Starts to handle the output of a worker.
+    /// Whether a worker has to record where the output of each call begins. A marked stream says it itself.
+    pub(in crate::process) fn follows_stderr(&self) -> bool {
+        matches!(self.stderr.0, OutputKind::Relay)
+    }
+
+    /// Takes over this process's ends of the pipes of a worker.
     pub(in crate::process) fn attend(
         &self,
         pipes: Pipes,
         worker_id: u64,
         worker_pid: u32,
     ) -> io::Result<Outputs> {
-        let mut outputs = Outputs {
-            relays: Vec::new(),
-            lines: Vec::new(),
-        };
+        let (mut relays, mut lines) = (Vec::new(), Vec::new());
         let worker = OutputOrigin {
             id: worker_id,
             pid: worker_pid,
@@ -91,16 +90,16 @@ impl Outlets {
         for (stream, output, pipe) in streams {
             match (output.map(|output| &output.0), pipe) {
                 (Some(OutputKind::Relay), Some(pipe)) => {
-                    outputs.relays.push(OutputRelay::start(stream, pipe)?);
+                    relays.push(OutputRelay::new(OutputPipe::new(pipe)?, stream));
                 }
                 (Some(OutputKind::Lines(tell)), Some(pipe)) => {
-                    let lines = Lines::new(pipe, stream, worker, pipes.token, tell.clone())?;
-                    outputs.lines.push(lines);
+                    let pipe = OutputPipe::new(pipe)?;
+                    lines.push(Lines::new(pipe, stream, worker, pipes.token, tell.clone()));
                 }
                 _ => {}
             }
         }
-        Ok(outputs)
+        Ok(Outputs::new(relays, lines))
     }
 }
 
@@ -120,68 +119,5 @@ impl Output {
                 Ok((theirs, Some(ours)))
             }
         }
-    }
-}
-
-/// The output of one worker.
-pub(in crate::process) struct Outputs {
-    relays: Vec<Arc<OutputRelay>>,
-    lines: Vec<Lines>,
-}
-
-impl Outputs {
-    /// Handles the lines of a worker that has no task yet.
-    pub(in crate::process) async fn tell_lines(&mut self) -> Infallible {
-        loop {
-            poll_fn(|cx| self.poll_lines(cx, None)).await;
-        }
-    }
-
-    /// Reads some output and passes on its lines. Ready when it has done so. The link has the names of the
-    /// tasks.
-    pub(in crate::process) fn poll_lines(
-        &mut self,
-        cx: &mut Context<'_>,
-        link: Option<&Link>,
-    ) -> Poll<()> {
-        let mut outcome = Poll::Pending;
-        for lines in &mut self.lines {
-            if lines.poll_read(cx, link).is_ready() {
-                outcome = Poll::Ready(());
-            }
-        }
-        outcome
-    }
-
-    /// Passes on all lines that have been written by now.
-    pub(in crate::process) fn drain(&mut self, link: Option<&Link>) {
-        for lines in &mut self.lines {
-            lines.drain(link);
-        }
-    }
-
-    /// Passes on the last lines of a worker that has ended. All its output is in the pipes by now.
-    pub(in crate::process) fn finish(&mut self, link: Option<&Link>) {
-        for lines in &mut self.lines {
-            lines.finish(link);
-        }
-    }
-
-    /// The end of the stderr of a worker that has ended, after its last lines.
-    pub(in crate::process) fn into_tail(self) -> String {
-        let mut stderr = Vec::new();
-        for relay in self.relays {
-            let is_stderr = relay.stream() == OutputStream::Stderr;
-            let tail = relay.into_tail();
-            if is_stderr {
-                stderr = tail;
-            }
-        }
-        for lines in self.lines {
-            if lines.stream() == OutputStream::Stderr {
-                stderr = lines.into_tail();
-            }
-        }
-        String::from_utf8_lossy(&stderr).into_owned()
     }
 }

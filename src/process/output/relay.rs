@@ -1,117 +1,256 @@
-//! A stream that is copied to this process's own. Its end is kept for the error that reports the worker's
-//! death.
+//! A stream that is copied to this process's own.
 
 use std::io::{self, PipeReader};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-use tokio::io::{AsyncWrite, AsyncWriteExt as _};
-use tokio::sync::Notify;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
 
 use super::OutputStream;
-use crate::sys::{self, AsFd as _, AsyncPipe};
+use super::parent_stream::{MOST_WAITING, ParentStream, RelayProgress};
+use super::pipe::{OutputPipe, read_some};
+use super::tail::OutputTail;
+use crate::sys;
+use crate::wire::page::Page;
 
-/// The number of bytes that are kept.
-const TAIL: usize = 16 * 1024;
+/// How long a line without an end waits for the rest. In this time, no other worker's line splits it.
+const UNFINISHED: Duration = Duration::from_millis(50);
+/// Reading stops while this number of bytes waits for this process's stream: then the worker's pipe fills, and the
+/// worker blocks.
+const MOST_UNWRITTEN: u64 = 64 * 1024;
 
-#[derive(Debug)]
 pub(super) struct OutputRelay {
-    stream: OutputStream,
-    pipe: AsyncPipe,
-    text: Mutex<RelayedText>,
-    ended: Notify,
-}
-
-#[derive(Debug, Default)]
-struct RelayedText {
-    tail: Vec<u8>,
-    unprinted: Vec<u8>,
+    /// `None` once the end was reached.
+    pipe: Option<OutputPipe>,
+    stream: &'static ParentStream,
+    /// The start of a line.
+    unfinished: Vec<u8>,
+    /// When `unfinished` is written without its end.
+    unfinished_until: Option<Instant>,
+    progress: Arc<RelayProgress>,
+    /// The end of what was read, and how much that is.
+    tail: OutputTail,
+    /// An outcome waits until this number of bytes is out.
+    awaited: u64,
+    /// The most bytes that may wait for `stream` when more are added.
+    most_waiting: usize,
 }
 
 impl OutputRelay {
-    /// Takes the read end of the worker's pipe and copies the output, in a task of its own.
-    pub(super) fn start(stream: OutputStream, pipe: PipeReader) -> io::Result<Arc<Self>> {
-        let relay = Arc::new(Self {
-            stream,
-            pipe: sys::watch_output(pipe)?,
-            text: Mutex::default(),
-            ended: Notify::new(),
-        });
-        tokio::spawn(relay.clone().pass_on());
-        Ok(relay)
+    pub(super) fn new(pipe: OutputPipe, stream: OutputStream) -> Self {
+        Self {
+            pipe: Some(pipe),
+            stream: ParentStream::of(stream),
+            unfinished: Vec::new(),
+            unfinished_until: None,
+            progress: Arc::default(),
+            tail: OutputTail::default(),
+            awaited: 0,
+            most_waiting: usize::MAX,
+        }
     }
 
     pub(super) fn stream(&self) -> OutputStream {
-        self.stream
+        self.stream.stream()
     }
 
-    async fn pass_on(self: Arc<Self>) {
-        let mut ours: Box<dyn AsyncWrite + Send + Unpin> = match self.stream {
-            OutputStream::Stdout => Box::new(tokio::io::stdout()),
-            OutputStream::Stderr => Box::new(tokio::io::stderr()),
+    /// Whether more may be written.
+    pub(super) fn is_open(&self) -> bool {
+        self.pipe.is_some()
+    }
+
+    /// Reads once, and passes on the whole lines. Stays pending at the end, and while much waits for this
+    /// process's stream.
+    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, page: Option<&Page>) -> Poll<()> {
+        if self.pauses() {
+            self.progress.wake_on_change(cx.waker());
+            if self.pauses() {
+                return Poll::Pending;
+            }
+        }
+        let Some(pipe) = &mut self.pipe else {
+            return Poll::Pending;
         };
-        let mut open = true;
-        while open {
-            open = tokio::select! {
-                biased;
-                // The worker has ended. A child of it may hold the pipe open for longer.
-                () = self.ended.notified() => false,
-                ready = self.pipe.readable() => ready.is_ok() && self.read(Self::try_read),
-            };
-            let unprinted = std::mem::take(&mut self.lock().unprinted);
-            // While this process's stream accepts nothing, the worker's pipe fills and the worker blocks.
-            let _ = ours.write_all(&unprinted).await;
-            let _ = ours.flush().await;
+        let total = self.tail.total();
+        let read = |pipe: &PipeReader| counted(page, total, || read_some(pipe, usize::MAX));
+        match ready!(pipe.poll_read(cx, read)) {
+            Ok(bytes) if !bytes.is_empty() => self.push(&bytes),
+            _ => self.close(),
+        }
+        Poll::Ready(())
+    }
+
+    /// Passes on what the ended calls of the worker have written, without the runtime, which may not know of it yet.
+    /// Returns whether all of it is out.
+    ///
+    /// It reads no more than what is in the pipe now: another process may write endlessly.
+    pub(super) fn drain(&mut self, page: Option<&Page>) -> bool {
+        let written = page.map_or(Some(u64::MAX), Page::output_written);
+        let written = written.unwrap_or(u64::MAX);
+        self.awaited = if written <= self.tail.total() {
+            written // The usual case takes no system call.
+        } else {
+            written.min(self.written_so_far())
+        };
+        self.read_awaited(page, MOST_UNWRITTEN);
+        self.is_out()
+    }
+
+    fn read_awaited(&mut self, page: Option<&Page>, most_unwritten: u64) {
+        while self.unread() > 0 && self.unwritten() < most_unwritten {
+            let Some(pipe) = &self.pipe else { break };
+            let most = usize::try_from(self.unread()).unwrap_or(usize::MAX);
+            match counted(page, self.tail.total(), || pipe.read_now(most)) {
+                Ok(bytes) if !bytes.is_empty() => self.push(&bytes),
+                _ => self.close(),
+            }
+        }
+        if self.unread() == 0 {
+            self.pass_on_awaited();
         }
     }
 
-    /// Reads through tokio, which then knows when nothing is left.
-    fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.pipe.try_read(buffer)
+    /// The number of bytes that have been written, those in the pipe included.
+    fn written_so_far(&self) -> u64 {
+        let waiting = self.pipe.as_ref().map_or(0, OutputPipe::waiting);
+        self.tail.total() + waiting as u64
     }
 
-    /// Reads without tokio, which may not know of the output yet.
-    fn read_now(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        sys::read_now(self.pipe.as_fd(), buffer)
+    /// The number of bytes in the pipe that an outcome waits for.
+    fn unread(&self) -> u64 {
+        self.awaited.saturating_sub(self.tail.total())
     }
 
-    /// Reads available bytes. False at the end.
-    fn read(&self, read: fn(&Self, &mut [u8]) -> io::Result<usize>) -> bool {
-        let mut text = self.lock();
-        let mut buffer = [0; TAIL];
-        loop {
-            match read(self, &mut buffer) {
-                Ok(0) => return false,
-                Ok(len) => text.push(&buffer[..len]),
-                Err(error) => return error.kind() == io::ErrorKind::WouldBlock,
-            }
-            if text.unprinted.len() > 16 * TAIL {
-                return true; // Write before the next read.
-            }
+    /// The number of bytes that wait for this process's stream.
+    fn unwritten(&self) -> u64 {
+        self.tail.total() - self.unfinished.len() as u64 - self.progress.settled()
+    }
+
+    /// Whether everything is out that an outcome waits for.
+    pub(super) fn is_out(&self) -> bool {
+        self.progress.settled() >= self.awaited
+    }
+
+    /// As `is_out`. Reads on, and wakes the task when something changes.
+    pub(super) fn poll_out(&mut self, cx: &mut Context<'_>, page: Option<&Page>) -> Poll<()> {
+        if !self.is_out() {
+            self.progress.wake_on_change(cx.waker());
+            self.read_awaited(page, MOST_UNWRITTEN);
+        }
+        if self.is_out() {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
         }
     }
 
-    /// Reads the last output of a worker that has ended, all of which is in the pipe by now.
-    pub(super) fn into_tail(self: Arc<Self>) -> Vec<u8> {
-        self.read(Self::read_now);
-        self.ended.notify_one();
-        std::mem::take(&mut self.lock().tail)
+    /// Until when an outcome waits. `None` if this process's stream accepts everything.
+    pub(super) fn patience_end(&self) -> Option<Instant> {
+        self.stream.patience_end()
     }
 
-    fn lock(&self) -> MutexGuard<'_, RelayedText> {
-        self.text.lock().unwrap_or_else(PoisonError::into_inner)
+    /// When to call `on_deadline`. While reading pauses, the end of a line may be in the pipe.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.unfinished_until.filter(|_| !self.pauses())
     }
-}
 
-impl RelayedText {
+    /// Passes on a line whose end has not arrived in time.
+    pub(super) fn on_deadline(&mut self, now: Instant) {
+        if self.deadline().is_some_and(|end| end <= now) {
+            self.pass_on_unfinished();
+        }
+    }
+
+    /// Whether too much waits for this process's stream.
+    fn pauses(&self) -> bool {
+        self.unwritten() >= MOST_UNWRITTEN
+    }
+
+    /// Passes on what an ended worker left, all of which is in the pipe by now.
+    pub(super) fn finish(&mut self, page: Option<&Page>) {
+        self.awaited = self.written_so_far();
+        self.most_waiting = MOST_WAITING;
+        self.read_awaited(page, u64::MAX);
+        self.close();
+    }
+
     fn push(&mut self, bytes: &[u8]) {
-        self.unprinted.extend_from_slice(bytes);
-        keep_tail(&mut self.tail, bytes);
+        self.tail.push(bytes);
+        let end = bytes.iter().rposition(|byte| *byte == b'\n');
+        let (lines, rest) = bytes.split_at(end.map_or(0, |end| end + 1));
+        if self.unfinished.is_empty() {
+            self.pass_on(lines);
+        } else if !lines.is_empty() {
+            self.unfinished.extend_from_slice(lines);
+            self.pass_on_unfinished();
+        }
+        self.unfinished.extend_from_slice(rest);
+        if self.unfinished.len() >= sys::WHOLE {
+            self.pass_on_unfinished(); // It would be split anyway.
+        } else if !self.unfinished.is_empty() {
+            let end = || Instant::now() + UNFINISHED;
+            self.unfinished_until.get_or_insert_with(end);
+        }
+    }
+
+    fn pass_on_unfinished(&mut self) {
+        self.unfinished_until = None;
+        let text = std::mem::take(&mut self.unfinished);
+        self.pass_on(&text);
+    }
+
+    /// Passes on the part of an unfinished line that an outcome waits for. What follows may be the start of the next
+    /// task's line.
+    fn pass_on_awaited(&mut self) {
+        let passed_on = self.tail.total() - self.unfinished.len() as u64;
+        let most = self.unfinished.len();
+        let awaited = self.awaited.saturating_sub(passed_on);
+        let awaited = usize::try_from(awaited).map_or(most, |awaited| awaited.min(most));
+        if awaited > 0 {
+            self.pass_on(&self.unfinished[..awaited]);
+            self.unfinished.drain(..awaited);
+        }
+        if self.unfinished.is_empty() {
+            self.unfinished_until = None;
+        }
+    }
+
+    fn pass_on(&self, text: &[u8]) {
+        if !text.is_empty() {
+            self.stream.write(text, &self.progress, self.most_waiting);
+        }
+    }
+
+    fn close(&mut self) {
+        self.pipe = None;
+        self.pass_on_unfinished();
+        self.awaited = self.tail.total();
+    }
+
+    /// The words that follow the first `start` bytes of the output.
+    pub(super) fn tail(&self, start: u64) -> &[u8] {
+        self.tail.after(start)
     }
 }
 
-/// Keeps the end of the output.
-pub(super) fn keep_tail(tail: &mut Vec<u8>, bytes: &[u8]) {
-    tail.extend_from_slice(bytes);
-    let excess = tail.len().saturating_sub(TAIL);
-    tail.drain(..excess);
+/// The rest of the output goes where it belongs even if no task reads it any more.
+impl Drop for OutputRelay {
+    fn drop(&mut self) {
+        if self.pipe.is_some() {
+            self.finish(None);
+        }
+    }
+}
+
+/// Reads bytes that follow the first `total` of the output, and counts them in the page. The worker sees there that
+/// bytes leave the pipe at this moment.
+fn counted(
+    page: Option<&Page>,
+    total: u64,
+    read: impl FnOnce() -> io::Result<Vec<u8>>,
+) -> io::Result<Vec<u8>> {
+    let Some(page) = page else { return read() };
+    page.begin_output_read(total);
+    let outcome = read();
+    page.end_output_read(total + outcome.as_ref().map_or(0, |bytes| bytes.len() as u64));
+    outcome
 }

@@ -1,5 +1,5 @@
 //! How calls are cancelled or expire. They may wait in the backlog or in a worker. A call that is in neither is
-//! in transit between them, and its ticket carries a mark.
+//! in transit between them, and its ticket says that it is closed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,8 +12,11 @@ use crate::executor::promise::{Promise, TaskOwner, Ticket};
 use crate::home::Alarm;
 
 impl TaskOwner for Pool {
-    fn abort(&self, ticket: &Ticket) -> bool {
-        let removed = self.lock().backlog.remove(ticket);
+    fn abort(&self, ticket: &Ticket, answer: &mut dyn FnMut(bool)) {
+        let mut state = self.lock();
+        let removed = state.backlog.remove(ticket);
+        state.settling += 1; // A shutdown counts what is cancelled here.
+        drop(state);
         let mut cancelled: usize = removed.iter().map(|waiting| waiting.items() as usize).sum();
         let mut begun = removed.iter().any(|waiting| waiting.call.owed.has_begun());
         drop(removed);
@@ -21,23 +24,20 @@ impl TaskOwner for Pool {
             let met = link.cancel(ticket);
             cancelled += met.unstarted;
             begun |= met.begun;
-            self.item_overran(met.overrun);
+            self.counts.items_cut_short(met.overrun);
         }
+        self.counts.items_cancelled(cancelled);
+        self.call_settled();
         // A call that is found nowhere is in transit to its caller or to a worker. Report it as begun, so that
         // no one runs it a second time by mistake.
-        begun |= cancelled == 0;
-        let mut state = self.lock();
-        state.cancelled += cancelled as u64;
-        let closed = state.closed;
-        drop(state);
-        if closed {
-            self.changed.notify_waiters(); // A worker that is starting may not be needed any more.
-        }
-        begun
+        answer(begun || cancelled == 0);
     }
 
     fn is_running(&self, ticket: &Ticket) -> bool {
-        self.lock().links().any(|link| link.is_running(ticket))
+        self.lock()
+            .places
+            .links()
+            .any(|link| link.is_running(ticket))
     }
 }
 
@@ -48,21 +48,33 @@ impl Pool {
         Arc::new(Alarm::set(&self.home, limit, move || {
             let Some(pool) = pool.upgrade() else { return };
             let ticket = promise.ticket();
-            let mut expired: Vec<EncodedCall> = pool
-                .lock()
-                .backlog
-                .remove(ticket)
-                .into_iter()
-                .map(|waiting| waiting.call)
-                .collect();
+            let mut state = pool.lock();
+            let removed = state.backlog.remove(ticket);
+            state.settling += 1;
+            drop(state);
+            let mut expired: Vec<EncodedCall> =
+                removed.into_iter().map(|waiting| waiting.call).collect();
             for link in pool.links() {
                 expired.extend(link.take_back(ticket));
             }
             for call in expired {
-                call.owed
-                    .fail_rest(&Cause::Rejected(Rejection::WaitedTooLong { limit }));
+                let cause = Cause::Rejected(Rejection::WaitedTooLong { limit });
+                let items = call.owed.fail_rest(&cause);
+                pool.counts.items_refused(items);
             }
-            pool.changed.notify_waiters(); // A worker that is starting may not be needed any more.
+            pool.call_settled();
         }))
+    }
+
+    /// A call that was taken out has its answer. If the pool is closed, a worker that is starting may not be
+    /// needed any more.
+    fn call_settled(&self) {
+        let mut state = self.lock();
+        state.settled();
+        let is_open = state.phase.is_open();
+        drop(state);
+        if !is_open {
+            self.changed.notify_waiters();
+        }
     }
 }

@@ -2,13 +2,12 @@
 //! waiting call, or one that was sent ahead to another worker.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use super::Pool;
-use super::state::{CallOrigin, PoolPlace, WaitingCall};
-use crate::backlog::Pending as _;
+use super::phase::CallOrigin;
+use super::state::WaitingCall;
 use crate::executor::encoded::EncodedCall;
-use crate::executor::room::Room;
+use crate::executor::error::Cause;
 use crate::process::link::Link;
 
 impl Pool {
@@ -16,20 +15,16 @@ impl Pool {
     pub(super) fn dispatch(&self, mut waiting: WaitingCall, origin: CallOrigin) {
         loop {
             let mut state = self.lock();
-            state.gave_up = false;
+            state.starts.work_arrived();
             if let Some(cause) = state.refusal(origin) {
-                if state.stopped {
-                    state.cancelled += u64::from(waiting.items());
-                }
                 drop(state);
-                waiting.call.owed.fail_rest(&cause);
-                return;
+                return self.refuse(waiting, origin, &cause);
             }
             let Some(link) = state.take_idle() else {
-                let priority = waiting.ticket().priority();
-                state.backlog.push(waiting);
-                state.recall_less_urgent(priority);
-                return self.start_workers(state);
+                let deferred = state.enqueue(waiting);
+                self.start_workers(state);
+                deferred.finish();
+                return;
             };
             drop(state);
             match link.give_reserved(waiting.call) {
@@ -43,6 +38,16 @@ impl Pool {
         }
     }
 
+    /// Fails a call that the pool does not run.
+    fn refuse(&self, waiting: WaitingCall, origin: CallOrigin, cause: &Cause) {
+        let items = waiting.call.owed.fail_rest(cause);
+        match (cause, origin) {
+            (Cause::Cancelled, _) => self.counts.items_cancelled(items),
+            (_, CallOrigin::GivenBack) => self.counts.items_refused(items),
+            (_, CallOrigin::Submitted) => {} // It was not accepted.
+        }
+    }
+
     /// If the worker got its last call, its place is free for another one.
     fn replace_if_leaving(&self, link: &Link) {
         if self.config.max_tasks_per_child.is_some() && link.is_leaving() {
@@ -53,17 +58,9 @@ impl Pool {
     /// A worker is ready: give it work.
     pub(in crate::process) fn worker_ready(&self, link: &Arc<Link>) {
         let mut state = self.lock();
-        state.failures = 0;
-        state.last_failure = None;
-        state.broken = false;
-        state.gave_up = false;
-        state.not_before = None;
-        state
-            .workers
-            .insert(link.id, PoolPlace::Ready(link.clone()));
-        state.succeed(link.id);
-        link.end_by(state.deadlines.iter().min().copied());
+        let deferred = state.worker_ready(link);
         drop(state);
+        deferred.finish();
         self.terms.meter().worker_started();
         self.changed.notify_waiters();
         self.refill(link);
@@ -72,33 +69,11 @@ impl Pool {
     /// Gives a worker as much work as it has room for. A worker without any is idle, or dismissed.
     pub(in crate::process) fn refill(&self, link: &Link) {
         let mut state = self.lock();
-        // A call is sent ahead only if no further worker can be started for it.
-        let full = state.taken(&self.config) >= self.config.max_workers;
-        let room = if full {
-            link.room()
-        } else {
-            link.room().min(usize::from(link.is_idle()))
-        };
-        let mut calls = Vec::new();
-        while calls.len() < room
-            && let Some(popped) = state.backlog.pop()
-        {
-            calls.push(popped.entry.call);
-        }
-        if calls.is_empty() && link.is_idle() {
-            if room > 0 {
-                calls = state.steal_for(link, room);
-            }
-            if calls.is_empty() {
-                state.rest(link);
-            }
-        }
-        if !calls.is_empty() {
-            state.idle.retain(|id| *id != link.id);
-        }
-        let drained = state.closed && state.backlog.is_empty();
+        let (calls, deferred) = state.take_work(link, &self.config);
+        let is_drained = state.is_drained();
         drop(state);
-        if drained {
+        deferred.finish();
+        if is_drained {
             self.changed.notify_waiters();
         }
         if calls.is_empty() {
@@ -116,9 +91,9 @@ impl Pool {
         let free = self
             .config
             .max_workers
-            .saturating_sub(state.taken(&self.config));
+            .saturating_sub(state.places.taken(&self.config));
         let others = state.idle.len() + free;
-        if others == 0 || !state.backlog.is_empty() || state.stopped {
+        if others == 0 || !state.backlog.is_empty() || state.phase.is_stopped() {
             return;
         }
         drop(state);
@@ -139,22 +114,17 @@ impl Pool {
     /// Dispatches calls that a dead worker did not begin.
     pub(in crate::process) fn give_back(&self, calls: Vec<EncodedCall>) {
         for call in calls {
-            let waiting = WaitingCall {
-                call,
-                _room: Room::unbounded(),
-            };
-            self.dispatch(waiting, CallOrigin::GivenBack);
+            self.dispatch(WaitingCall::again(call), CallOrigin::GivenBack);
         }
     }
 
     /// Counts items whose functions have ended, and how many of them returned no value.
     pub(in crate::process) fn items_ended(&self, items: usize, failed: u64) {
-        self.finished.fetch_add(items as u64, Ordering::Relaxed);
-        self.failed.fetch_add(failed, Ordering::Relaxed);
+        self.counts.items_ended(items, failed);
     }
 
     /// Counts items that still run although their callers have their error already.
     pub(in crate::process) fn item_overran(&self, items: usize) {
-        self.failed.fetch_add(items as u64, Ordering::Relaxed);
+        self.counts.items_cut_short(items);
     }
 }

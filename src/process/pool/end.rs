@@ -1,7 +1,6 @@
-//! How a pool ends: it closes, finishes or fails the waiting calls, and dismisses, terminates or kills its
+//! How a pool ends: it closes, finishes or cancels the waiting calls, and dismisses, terminates or kills its
 //! workers.
 
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use tokio::sync::oneshot;
@@ -9,6 +8,8 @@ use tokio::sync::oneshot;
 use super::Pool;
 use crate::executor::encoded::EncodedCall;
 use crate::executor::error::Cause;
+use crate::executor::options::{Shutdown, ShutdownReport};
+use crate::home::within;
 use crate::process::link::{Dismissal, Ending};
 
 /// How to end all workers.
@@ -19,66 +20,102 @@ pub(in crate::process) enum EndWorkers {
 }
 
 impl Pool {
+    /// Refuses new tasks from now on, and dismisses the idle workers.
     pub(in crate::process) fn close(&self) {
         let mut state = self.lock();
-        state.closed = true;
-        let idle = std::mem::take(&mut state.idle);
-        let idle: Vec<_> = idle.iter().filter_map(|id| state.link(*id)).collect();
+        let idle = match state.phase.close() {
+            true => std::mem::take(&mut state.idle),
+            false => Vec::new(),
+        };
+        let idle: Vec<_> = idle
+            .iter()
+            .filter_map(|id| state.places.link(*id))
+            .collect();
         drop(state);
         self.rooms.close();
         for link in idle {
             link.dismiss(Dismissal::Closed);
-            link.write_now(); // The runtime that drives it may be busy for long.
+            link.write_now(); // The runtime that drives it may be blocked.
+            link.wake();
         }
         self.changed.notify_waiters();
     }
 
-    /// Warns tasks with a grace period of the shutdown in time, while the returned notice exists.
-    pub(super) fn announce_deadline(&self, deadline: Instant) -> Notice<'_> {
+    /// Closes the pool, and waits until all its work is done and all workers have ended. From the deadline on,
+    /// no item begins, and the workers are killed.
+    pub(super) async fn shut_down(&self, how: Shutdown) -> ShutdownReport {
+        let deadline = how.ends_at();
+        self.home.note_caller();
+        let before = self.counts.now();
+        self.close();
+        if how.cancel_pending {
+            self.cancel_pending();
+        }
+        match deadline {
+            None => self.all_gone().await,
+            Some(deadline) => {
+                let _notice = self.announce_deadline(deadline);
+                let gone = within(&self.home, deadline, self.all_gone()).await;
+                if gone.is_none() {
+                    self.end_workers(EndWorkers::Kill);
+                    self.all_gone().await;
+                }
+            }
+        }
+        self.close_starter().await;
+        self.counts.since(&before)
+    }
+
+    /// Warns tasks with a grace period of the shutdown in time, until the returned notice is dropped.
+    fn announce_deadline(&self, deadline: Instant) -> Notice<'_> {
         let mut state = self.lock();
-        state.deadlines.push(deadline);
-        state.send_deadline();
+        let nearest = state.phase.announce(deadline);
+        let deferred = state.send_deadline(nearest);
+        drop(state);
+        deferred.finish();
         Notice {
             pool: self,
             deadline,
         }
     }
 
-    /// Fails all items that have not begun. Returns their number.
-    pub(super) fn fail_pending(&self, cause: &Cause) -> usize {
-        let pending = self.lock().backlog.drain();
+    /// Cancels all items that have not begun.
+    fn cancel_pending(&self) {
+        let mut state = self.lock();
+        state.settling += 1;
+        let pending = state.backlog.drain();
+        drop(state);
         let mut calls: Vec<EncodedCall> = pending.into_iter().map(|waiting| waiting.call).collect();
         for link in self.links() {
             calls.extend(link.revoke_unstarted());
             calls.extend(link.cut());
         }
+        self.cancel_all(calls);
+        self.lock().settled();
         self.changed.notify_waiters();
-        calls
-            .into_iter()
-            .map(|call| call.owed.fail_rest(cause))
-            .sum()
+    }
+
+    fn cancel_all(&self, calls: Vec<EncodedCall>) {
+        for call in calls {
+            let items = call.owed.fail_rest(&Cause::Cancelled);
+            self.counts.items_cancelled(items);
+        }
     }
 
     /// Ends all workers now, by SIGTERM or SIGKILL. Does not wait.
     pub(in crate::process) fn end_workers(&self, how: EndWorkers) {
         self.close();
-        self.lock().stopped = true;
-        let mut cancelled = self.fail_pending(&Cause::Cancelled);
+        self.lock().phase.stop();
+        self.cancel_pending();
         for link in self.links() {
             match how {
                 EndWorkers::Kill => link.end(Ending::Shutdown),
-                EndWorkers::Terminate => {
-                    let unstarted = link.terminate().into_iter();
-                    cancelled += unstarted
-                        .map(|call| call.owed.fail_rest(&Cause::Cancelled))
-                        .sum::<usize>();
-                }
+                EndWorkers::Terminate => self.cancel_all(link.terminate()),
             }
         }
-        self.lock().cancelled += cancelled as u64;
     }
 
-    pub(super) async fn all_gone(&self) {
+    async fn all_gone(&self) {
         loop {
             let changed = self.changed.notified();
             if self.is_all_gone() {
@@ -91,13 +128,13 @@ impl Pool {
     /// Whether no work and no workers are left; starts workers if work is left.
     fn is_all_gone(&self) -> bool {
         let state = self.lock();
-        let gone = state.workers.is_empty() && state.settling == 0 && state.backlog.is_empty();
+        let gone = state.is_empty();
         self.start_workers(state);
         gone
     }
 
     /// Ends the fork server, if there is one. The caller may be outside of any runtime.
-    pub(super) async fn close_starter(&self) {
+    async fn close_starter(&self) {
         let (ended, end) = oneshot::channel();
         let pool = self.shared();
         self.home.spawn(async move {
@@ -106,20 +143,10 @@ impl Pool {
         });
         let _ = end.await;
     }
-
-    /// The numbers of items that finished, were cancelled before they began, and were killed by a shutdown.
-    pub(super) fn tally(&self) -> (u64, u64, u64) {
-        let state = self.lock();
-        (
-            self.finished.load(Ordering::Relaxed),
-            state.cancelled,
-            state.killed,
-        )
-    }
 }
 
 /// A shutdown with a deadline is in progress. If its future is dropped, the deadline is cancelled.
-pub(super) struct Notice<'a> {
+struct Notice<'a> {
     pool: &'a Pool,
     deadline: Instant,
 }
@@ -127,10 +154,9 @@ pub(super) struct Notice<'a> {
 impl Drop for Notice<'_> {
     fn drop(&mut self) {
         let mut state = self.pool.lock();
-        let mut deadlines = state.deadlines.iter();
-        if let Some(place) = deadlines.position(|known| *known == self.deadline) {
-            state.deadlines.swap_remove(place);
-        }
-        state.send_deadline();
+        let nearest = state.phase.withdraw(self.deadline);
+        let deferred = state.send_deadline(nearest);
+        drop(state);
+        deferred.finish();
     }
 }

@@ -1,43 +1,50 @@
 //! Decides which call goes to which worker, and when workers start. All of it happens under one lock.
-//! Under it the pool sends nothing to a worker, answers no caller, and runs no code of a task. Locks are
-//! taken in the order pool, link. Reading order:
+//! Under it the pool sends nothing to a worker, wakes no task, answers no caller, and runs no code of a task or of
+//! another crate. Locks are taken in the order pool, link. Reading order:
 //!
-//! - this file: what an executor promises, kept by a pool; [`config`]: its settings;
-//! - [`state`]: what is under the lock, and what is decided there;
+//! - this file: the contract of an executor, kept by a pool; [`config`]: its settings;
+//! - [`state`]: what is under the lock, and the decisions; [`places`]: the places of the workers;
+//! - [`starts`]: when workers may start; [`phase`]: how far the pool is on its way to its end. Both are pure;
 //! - [`dispatch`]: how a call and a worker find each other;
-//! - [`hire`]: how workers are started, and what becomes of a start that fails;
-//! - [`retire`]: how they go; [`cancel`]: how calls go; [`end`]: how the pool goes;
-//! - [`workers`]: what each worker does at the moment.
+//! - [`hire`]: how workers start, and what follows a failed start; [`warm_up`]: how all of them start;
+//! - [`retire`]: how workers leave; [`cancel`]: how calls are cancelled; [`end`]: how the pool ends;
+//! - [`counts`]: how many items ended, and how; [`workers`]: what each worker does now.
 
 mod cancel;
 mod config;
+mod counts;
 mod dispatch;
 mod end;
 mod hire;
+mod phase;
+mod places;
 mod retire;
+mod starts;
 mod state;
+mod warm_up;
 mod workers;
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use async_trait::async_trait;
 use tokio::sync::Notify;
 
 pub(super) use self::config::ProcessPoolConfig;
+use self::counts::Counts;
 pub(super) use self::end::EndWorkers;
 pub(super) use self::hire::AfterFailure;
+use self::phase::CallOrigin;
 pub(super) use self::retire::Departure;
-use self::state::{CallOrigin, PoolState, WaitingCall};
-use super::link::{Ending, Link};
+use self::state::{PoolState, WaitingCall};
+use super::link::Link;
 use crate::executor::encoded::Job;
 use crate::executor::error::{Cause, Rejection, TaskError};
 use crate::executor::options::{Shutdown, ShutdownReport};
 use crate::executor::promise::Terms;
 use crate::executor::room::{Room, Rooms};
 use crate::executor::{Executor, Intake, Stats};
-use crate::home::{Home, within};
+use crate::home::{Alarm, Home};
 use crate::observe::Meter;
 use crate::sys;
 
@@ -55,8 +62,9 @@ pub(super) struct Pool {
     pub(super) home: Arc<Home>,
     terms: Arc<Terms>,
     state: Mutex<PoolState>,
-    finished: AtomicU64,
-    failed: AtomicU64,
+    counts: Counts,
+    /// Looks again whether another worker should start, after a place was given up.
+    next_look: Mutex<Option<Alarm>>,
     /// Notified when a worker starts, ends or fails to start, and when the backlog becomes empty.
     pub(super) changed: Notify,
 }
@@ -74,8 +82,8 @@ impl Pool {
             generation: sys::generation(),
             me: me.clone(),
             state: Mutex::default(),
-            finished: AtomicU64::new(0),
-            failed: AtomicU64::new(0),
+            counts: Counts::default(),
+            next_look: Mutex::default(),
             changed: Notify::new(),
         })
     }
@@ -89,32 +97,35 @@ impl Pool {
     }
 
     fn links(&self) -> Vec<Arc<Link>> {
-        self.lock().links().cloned().collect()
+        self.lock().places.links().cloned().collect()
     }
 }
 
 #[async_trait]
 impl Intake for Pool {
     fn spawn_job(&self, job: Job) {
-        let ticket = job.work.ticket();
+        let mut work = job.work;
+        let ticket = work.ticket();
         ticket.accept(&self.terms);
         self.home.note_caller();
         if self.rooms.is_closed() {
-            return job.work.fail(&Cause::Shutdown);
+            work.fail(&Cause::Shutdown);
+            return;
         }
         if self.generation != sys::generation() {
-            return job.work.fail(&Cause::Rejected(Rejection::OtherProcess));
+            work.fail(&Cause::Rejected(Rejection::OtherProcess));
+            return;
         }
         let expiry = ticket
             .queue_timeout()
-            .map(|limit| self.expiry(job.work.promise(), limit));
+            .map(|limit| self.expiry(work.promise(), limit));
         let mut room = job.room;
-        job.work
+        work.begin()
             .encode(self.config.recipe.max_frame_length, &mut |mut call| {
                 call.expiry.clone_from(&expiry);
                 let waiting = WaitingCall {
                     call,
-                    _room: std::mem::take(&mut room),
+                    room: std::mem::take(&mut room),
                 };
                 self.dispatch(waiting, CallOrigin::Submitted);
             });
@@ -137,36 +148,7 @@ impl Intake for Pool {
 #[async_trait]
 impl Executor for Pool {
     async fn shutdown_with(&self, how: Shutdown) -> ShutdownReport {
-        let deadline = how.ends_at();
-        self.home.note_caller();
-        let before = self.tally();
-        self.close();
-        let mut cancelled = 0;
-        if how.cancel_pending {
-            cancelled += self.fail_pending(&Cause::Cancelled);
-        }
-        match deadline {
-            None => self.all_gone().await,
-            Some(deadline) => {
-                let _notice = self.announce_deadline(deadline);
-                let gone = within(&self.home, deadline, self.all_gone()).await;
-                if gone.is_none() {
-                    self.lock().stopped = true;
-                    cancelled += self.fail_pending(&Cause::Cancelled);
-                    for link in self.links() {
-                        link.end(Ending::Shutdown);
-                    }
-                    self.all_gone().await;
-                }
-            }
-        }
-        self.close_starter().await;
-        let after = self.tally();
-        ShutdownReport {
-            finished: (after.0 - before.0) as usize,
-            cancelled: cancelled + (after.1 - before.1) as usize,
-            killed: (after.2 - before.2) as usize,
-        }
+        self.shut_down(how).await
     }
 
     fn max_workers(&self) -> usize {
@@ -176,11 +158,16 @@ impl Executor for Pool {
     fn stats(&self) -> Stats {
         let state = self.lock();
         Stats {
-            queued: state.backlog.items() + state.links().map(|link| link.waiting()).sum::<usize>(),
-            running: state.links().map(|link| link.running()).sum(),
-            workers: state.workers.len(),
-            finished: self.finished.load(Ordering::Relaxed),
-            failed: self.failed.load(Ordering::Relaxed),
+            queued: state.backlog.items()
+                + state
+                    .places
+                    .links()
+                    .map(|link| link.waiting())
+                    .sum::<usize>(),
+            running: state.places.links().map(|link| link.running()).sum(),
+            workers: state.places.len(),
+            finished: self.counts.finished(),
+            failed: self.counts.failed(),
             restarts: state.restarts,
         }
     }

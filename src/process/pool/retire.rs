@@ -1,11 +1,10 @@
-//! How workers leave. A place becomes free when its process has ended; the calls of the worker are settled
-//! after that.
+//! How workers leave. A place becomes free when its process has ended. Then the calls of the worker are settled.
 
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::Pool;
-use super::hire::pause_after;
+use super::places::{PoolPlace, StartReason};
+use super::starts::pause_after;
 use crate::process::link::{Dismissal, Link};
 
 /// Why a worker has ended.
@@ -13,25 +12,25 @@ use crate::process::link::{Dismissal, Link};
 pub(in crate::process) enum Departure {
     Crashed,
     /// Crashed before it began anything.
-    Stillborn,
+    CrashedUnused,
     TimedOut,
     Cancelled,
     Retired,
     Idle,
-    /// Dismissed, or killed by a shutdown.
-    Sent,
+    /// Dismissed or killed by a shutdown.
+    ShutDown,
 }
 
 impl Departure {
     /// Its name in metrics.
     pub(in crate::process) fn name(self) -> &'static str {
         match self {
-            Self::Crashed | Self::Stillborn => "crashed",
+            Self::Crashed | Self::CrashedUnused => "crashed",
             Self::TimedOut => "timed_out",
             Self::Cancelled => "cancelled",
             Self::Retired => "retired",
             Self::Idle => "idle",
-            Self::Sent => "shutdown",
+            Self::ShutDown => "shutdown",
         }
     }
 }
@@ -41,18 +40,18 @@ impl Pool {
     /// needed, it just leaves.
     pub(in crate::process) fn retire(&self, link: &Link) {
         let mut state = self.lock();
-        if state.closed || state.successors.values().any(|old| *old == link.id) {
+        if !state.phase.is_open() || state.places.is_replaced(link.id) {
             return;
         }
-        if state.serving() > self.config.min_workers && state.idle.contains(&link.id) {
-            state.idle.retain(|id| *id != link.id);
-            return link.dismiss(Dismissal::Retired);
+        if state.spare_idle(link, &self.config) {
+            link.dismiss(Dismissal::Retired);
+            return;
         }
-        if state.broken {
+        if state.starts.refusal().is_some() {
+            drop(state);
             return link.retire_later(pause_after);
         }
-        let successor = state.add_place();
-        state.successors.insert(successor, link.id);
+        let successor = state.places.add(StartReason::Replaces(link.id));
         drop(state);
         self.hire_all(vec![successor]);
     }
@@ -60,29 +59,23 @@ impl Pool {
     /// The process of a worker has ended; its place is free.
     pub(in crate::process) fn free_place(&self, id: u64, departure: Departure) {
         let mut state = self.lock();
-        if departure == Departure::Stillborn {
-            let pause = pause_after(state.stillborn);
-            state.stillborn += 1;
-            state.starts_after = Some(Instant::now() + pause);
+        if departure == Departure::CrashedUnused {
+            state.starts.died_unused(Instant::now());
         }
-        let place = state.remove(id);
-        state.settling += usize::from(place.is_some());
+        let place = state.vacate(id);
         drop(state);
         drop(place); // Not under the lock.
     }
 
     /// A worker has done some work.
     pub(in crate::process) fn worker_proved(&self) {
-        let mut state = self.lock();
-        state.stillborn = 0;
-        state.starts_after = None;
+        self.lock().starts.worked();
     }
 
     /// A worker has been idle for too long: it leaves, unless it is one of those that are kept.
     pub(in crate::process) fn dismiss_idle(&self, link: &Link) {
         let mut state = self.lock();
-        if state.serving() > self.config.min_workers && state.idle.contains(&link.id) {
-            state.idle.retain(|id| *id != link.id);
+        if state.spare_idle(link, &self.config) {
             link.dismiss(Dismissal::Idle);
         } else {
             link.start_idle_time();
@@ -101,18 +94,23 @@ impl Pool {
         departure: Option<Departure>,
         lost: usize,
     ) {
-        let mut state = self.lock();
-        let place = state.remove(id);
-        state.settling -= usize::from(place.is_none()); // Its place was freed before.
-        self.failed.fetch_add(lost as u64, Ordering::Relaxed);
         match departure {
-            Some(Departure::Crashed | Departure::Stillborn) => state.restarts.crashed += 1,
+            Some(Departure::ShutDown) | None => self.counts.items_killed(lost),
+            Some(_) => self.counts.items_cut_short(lost),
+        }
+        let mut state = self.lock();
+        let place = state.vacate(id); // It may be free already.
+        if let Some(PoolPlace::Starting(StartReason::Wanted) | PoolPlace::Retrying) = &place {
+            state.starts.cut_off();
+        }
+        state.settled();
+        match departure {
+            Some(Departure::Crashed | Departure::CrashedUnused) => state.restarts.crashed += 1,
             Some(Departure::TimedOut) => state.restarts.timed_out += 1,
             Some(Departure::Cancelled) => state.restarts.cancelled += 1,
             Some(Departure::Retired) => state.restarts.retired += 1,
             Some(Departure::Idle) => state.restarts.idle += 1,
-            Some(Departure::Sent) => state.killed += lost as u64,
-            None => {}
+            Some(Departure::ShutDown) | None => {}
         }
         self.start_workers(state);
         drop(place); // Not under the lock.

@@ -1,70 +1,54 @@
 //! The state of a pool under its lock, and its decisions: which worker is next, whether another one should
-//! start, which call is refused. Nothing here waits or answers a caller.
+//! start, which call is refused. Nothing here waits, answers a caller or wakes a task.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::config::ProcessPoolConfig;
+use super::phase::{CallOrigin, PoolPhase, TooLate};
+use super::places::{Places, PoolPlace, StartReason};
+use super::starts::{StartPermit, Starts};
 use crate::backlog::{Backlog, Pending};
 use crate::executor::Restarts;
 use crate::executor::encoded::EncodedCall;
-use crate::executor::error::{Cause, InitFailure};
+use crate::executor::error::Cause;
 use crate::executor::promise::Ticket;
 use crate::executor::room::Room;
-use crate::home::Alarm;
-use crate::process::link::{Dismissal, Link};
+use crate::observe::RunningCount;
+use crate::process::link::{Dismissal, Link, TakenBack};
 
 #[derive(Default)]
 pub(super) struct PoolState {
+    pub(super) phase: PoolPhase,
+    pub(super) starts: Starts,
     pub(super) backlog: Backlog<WaitingCall>,
-    pub(super) workers: BTreeMap<u64, PoolPlace>,
-    /// Workers that are being started to replace a retiring one, with that one. They take no place of their own
-    /// until they are ready.
-    pub(super) successors: BTreeMap<u64, u64>,
+    pub(super) places: Places,
     /// Workers without work. The last one that worked is on top: its caches are the warmest.
     pub(super) idle: Vec<u64>,
-    pub(super) last_id: u64,
     /// The lowest priority of all calls that had to wait.
-    pub(super) lowest: Option<i32>,
-    pub(super) closed: bool,
-    /// The deadline of a shutdown has passed: no item begins any more.
-    pub(super) stopped: bool,
-    /// The deadlines of the shutdowns in progress.
-    pub(super) deadlines: Vec<Instant>,
-    /// While some workers are ready, no other starts before this instant.
-    pub(super) not_before: Option<Instant>,
-    /// Starts one at that instant, if anything waits then.
-    pub(super) tries_again: Option<Alarm>,
-    /// The number of failed starts since the last successful one.
-    pub(super) failures: u32,
-    pub(super) last_failure: Option<InitFailure>,
-    /// No worker could be started, and none will be before new work arrives.
-    pub(super) gave_up: bool,
-    /// The number of workers that died before they did any work, since one last did some.
-    pub(super) stillborn: u32,
-    /// No worker starts before this instant.
-    pub(super) starts_after: Option<Instant>,
-    /// Workers that have ended, and whose calls are still being moved to other workers or answered.
+    lowest: Option<i32>,
+    /// The number of freed places whose calls are not settled yet, and of cancels in progress. A shutdown waits
+    /// for them.
     pub(super) settling: usize,
-    /// No worker starts until `warm_up`.
-    pub(super) broken: bool,
-    pub(super) cancelled: u64,
-    pub(super) killed: u64,
     pub(super) restarts: Restarts,
-}
-
-/// A worker's place in the pool, which is taken until its process has ended.
-pub(super) enum PoolPlace {
-    Starting,
-    Ready(Arc<Link>),
 }
 
 /// A call in the backlog, with what it holds only while it waits.
 pub(super) struct WaitingCall {
     pub(super) call: EncodedCall,
-    pub(super) _room: Room,
+    /// Dropping it may wake a caller and lower a metric, so it is dropped without the lock.
+    pub(super) room: Room,
+}
+
+impl WaitingCall {
+    /// A call that was accepted before, and has left the queue once.
+    pub(super) fn again(call: EncodedCall) -> Self {
+        Self {
+            call,
+            room: Room::unbounded(),
+        }
+    }
 }
 
 impl Pending for WaitingCall {
@@ -81,49 +65,51 @@ impl Pending for WaitingCall {
     }
 }
 
-/// Where a call that needs a worker comes from.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum CallOrigin {
-    Submitted,
-    /// From a worker that did not begin it; it was accepted before.
-    GivenBack,
+/// What follows a decision once the lock is free, since it wakes a task or runs code of another crate.
+#[derive(Default)]
+#[must_use]
+pub(super) struct Deferred {
+    /// Workers with something new for their supervisors.
+    wake: Vec<Arc<Link>>,
+    /// What calls held while they waited or ran. Dropping it is all that is left to do.
+    _rooms: Vec<Room>,
+    _running: Vec<RunningCount>,
+}
+
+impl Deferred {
+    /// Does what was deferred. The caller does not hold the lock.
+    pub(super) fn finish(self) {
+        for link in self.wake {
+            link.wake();
+        }
+    }
 }
 
 impl PoolState {
-    pub(super) fn send_deadline(&self) {
-        let deadline = self.deadlines.iter().min().copied();
-        for link in self.links() {
+    /// Gives all workers the deadline of the shutdown.
+    pub(super) fn send_deadline(&self, deadline: Option<Instant>) -> Deferred {
+        for link in self.places.links() {
             link.end_by(deadline);
         }
-    }
-
-    pub(super) fn link(&self, id: u64) -> Option<Arc<Link>> {
-        match self.workers.get(&id) {
-            Some(PoolPlace::Ready(link)) => Some(link.clone()),
-            _ => None,
+        Deferred {
+            wake: self.places.links().cloned().collect(),
+            ..Deferred::default()
         }
-    }
-
-    pub(super) fn links(&self) -> impl Iterator<Item = &Arc<Link>> {
-        self.workers.values().filter_map(|place| match place {
-            PoolPlace::Ready(link) => Some(link),
-            PoolPlace::Starting => None,
-        })
     }
 
     /// The idle worker that worked last.
     pub(super) fn take_idle(&mut self) -> Option<Arc<Link>> {
         let id = self.idle.pop()?;
-        let link = self.link(id)?;
+        let link = self.places.link(id)?;
         link.reserve();
         Some(link)
     }
 
-    /// A worker has nothing to do.
-    pub(super) fn rest(&mut self, link: &Link) {
+    /// A worker has nothing to do. Its supervisor says so, and learns of a dismissal by itself.
+    fn rest(&mut self, link: &Link) {
         if link.is_leaving() {
             link.dismiss(Dismissal::Retired);
-        } else if self.closed {
+        } else if !self.phase.is_open() {
             link.dismiss(Dismissal::Closed);
         } else if !self.idle.contains(&link.id) {
             self.idle.push(link.id);
@@ -131,24 +117,73 @@ impl PoolState {
         }
     }
 
-    /// A call of this priority waits: less urgent calls that were sent ahead of it come back.
-    pub(super) fn recall_less_urgent(&mut self, priority: i32) {
+    /// A call waits from now on. Less urgent calls that were sent ahead of it come back.
+    pub(super) fn enqueue(&mut self, waiting: WaitingCall) -> Deferred {
+        let priority = waiting.ticket().priority();
+        self.backlog.push(waiting);
         self.lowest = Some(self.lowest.map_or(priority, |lowest| lowest.min(priority)));
+        let mut deferred = Deferred::default();
         if self.lowest == Some(priority) {
-            return; // The usual case: no caller sets priorities.
+            return deferred; // The usual case: no caller sets priorities.
         }
-        let links: Vec<_> = self.links().cloned().collect();
-        for call in links.iter().flat_map(|link| link.recall(priority)) {
-            self.backlog.push(WaitingCall {
-                call,
-                _room: Room::unbounded(),
-            });
+        let links: Vec<_> = self.places.links().cloned().collect();
+        for link in links {
+            let recalled = link.recall(priority);
+            if recalled.is_empty() {
+                continue;
+            }
+            for TakenBack { call, running } in recalled {
+                self.backlog.push(WaitingCall::again(call));
+                deferred._running.push(running);
+            }
+            deferred.wake.push(link);
         }
+        deferred
+    }
+
+    /// As much work as a worker has room for. A worker without any is idle, or dismissed.
+    pub(super) fn take_work(
+        &mut self,
+        link: &Link,
+        config: &ProcessPoolConfig,
+    ) -> (Vec<EncodedCall>, Deferred) {
+        // A call is sent ahead only if no further worker can be started for it.
+        let is_full = self.places.taken(config) >= config.max_workers;
+        let room = match is_full {
+            true => link.room(),
+            false => link.room().min(usize::from(link.is_idle())),
+        };
+        let (mut calls, mut deferred) = (Vec::new(), Deferred::default());
+        while calls.len() < room
+            && let Some(popped) = self.backlog.pop()
+        {
+            let WaitingCall { call, room } = popped.entry;
+            calls.push(call);
+            if room.has_effect() {
+                deferred._rooms.push(room);
+            }
+        }
+        if calls.is_empty() && link.is_idle() {
+            if room > 0 {
+                for TakenBack { call, running } in self.steal_for(link, room) {
+                    calls.push(call);
+                    deferred._running.push(running);
+                }
+            }
+            if calls.is_empty() {
+                self.rest(link);
+            }
+        }
+        if !calls.is_empty() {
+            self.idle.retain(|id| *id != link.id);
+        }
+        (calls, deferred)
     }
 
     /// Calls that were sent ahead to another worker, for one that is idle.
-    pub(super) fn steal_for(&self, thief: &Link, most: usize) -> Vec<EncodedCall> {
+    fn steal_for(&self, thief: &Link, most: usize) -> Vec<TakenBack> {
         let mut victims: Vec<_> = self
+            .places
             .links()
             .filter(|link| link.id != thief.id)
             .map(|link| (link.queued_calls(), link))
@@ -159,90 +194,95 @@ impl PoolState {
         thefts.find(|stolen| !stolen.is_empty()).unwrap_or_default()
     }
 
-    /// The number of workers that are ready and stay.
-    pub(super) fn serving(&self) -> usize {
-        let stays = |link: &&Arc<Link>| link.ending().is_none() && !link.is_leaving();
-        self.links().filter(stays).count()
+    /// Takes a worker off the idle ones, if it is one and more than the kept ones serve.
+    pub(super) fn spare_idle(&mut self, link: &Link, config: &ProcessPoolConfig) -> bool {
+        let place = self.idle.iter().position(|id| *id == link.id);
+        let spare = place.filter(|_| self.places.serving() > config.min_workers);
+        spare.map(|place| self.idle.remove(place)).is_some()
     }
 
-    /// The number of places that are taken. A leaving worker takes none, and neither does a successor that is
-    /// being started.
-    pub(super) fn taken(&self, config: &ProcessPoolConfig) -> usize {
-        let mut taken = self.workers.len();
-        if config.has_retirements() {
-            taken -= self.links().filter(|link| link.is_leaving()).count();
-            // The successor of a leaving worker has its place already.
-            let stays = |old: &&u64| self.link(**old).is_some_and(|old| !old.is_leaving());
-            taken -= self.successors.values().filter(stays).count();
-        }
-        taken
-    }
-
-    /// The number of workers that are being started, not counting successors.
-    pub(super) fn starting(&self) -> usize {
-        let starting = self.workers.iter().filter(|(id, place)| {
-            matches!(place, PoolPlace::Starting) && !self.successors.contains_key(id)
-        });
-        starting.count()
-    }
-
-    /// A worker is ready. The one that it replaces, if any, finishes its calls and leaves.
-    pub(super) fn succeed(&mut self, id: u64) {
-        let Some(old) = self.successors.remove(&id) else {
-            return;
-        };
-        self.idle.retain(|idle| *idle != old);
-        if let Some(old) = self.link(old) {
+    /// The worker of a place is ready. The one that it replaces, if any, finishes its calls and leaves.
+    pub(super) fn worker_ready(&mut self, link: &Arc<Link>) -> Deferred {
+        let mut deferred = Deferred::default();
+        self.starts.ready();
+        let replaced = self.places.fill(link);
+        link.end_by(self.phase.deadline());
+        if let Some(old) = replaced {
+            self.idle.retain(|idle| *idle != old.id);
             old.leave();
             old.dismiss(Dismissal::Retired); // Or later, when it becomes idle.
+            deferred.wake.push(old);
         }
+        deferred
     }
 
-    pub(super) fn wants_another(&self, config: &ProcessPoolConfig) -> bool {
-        let taken = self.taken(config);
-        if self.broken || self.stopped || taken >= config.max_workers {
-            return false;
+    /// Adds places for the workers that the pool wants now. Returns their ids.
+    pub(super) fn add_wanted(&mut self, config: &ProcessPoolConfig) -> Vec<u64> {
+        let wanted = self.wanted(config);
+        (0..wanted)
+            .map(|_| self.places.add(StartReason::Wanted))
+            .collect()
+    }
+
+    /// The number of further workers that the pool wants and may start now.
+    fn wanted(&self, config: &ProcessPoolConfig) -> usize {
+        let taken = self.places.taken(config);
+        let free = config.max_workers.saturating_sub(taken);
+        if free == 0 || self.phase.is_stopped() {
+            return 0;
         }
-        let too_early = || self.not_before.is_some_and(|time| Instant::now() < time);
-        if !self.workers.is_empty() && too_early() {
-            return false;
-        }
-        if taken < config.min_workers && !self.closed && !self.gave_up {
-            return true;
-        }
-        let ahead: usize = self.links().map(|link| link.queued_calls()).sum();
-        self.starting() < self.backlog.len() + ahead
+        let Some(StartPermit {
+            for_kept,
+            first_only,
+        }) = self.starts.permit(Instant::now())
+        else {
+            return 0;
+        };
+        let most = match (first_only, self.places.is_empty()) {
+            (false, _) => free,
+            (true, true) => 1,
+            (true, false) => return 0,
+        };
+        let kept = match for_kept && self.phase.is_open() {
+            true => config.min_workers.saturating_sub(taken),
+            false => 0,
+        };
+        let ahead: usize = self.places.links().map(|link| link.queued_calls()).sum();
+        let work = self.backlog.len() + ahead;
+        let starting = self.places.starting() + self.places.retrying();
+        kept.max(work.saturating_sub(starting)).min(most)
     }
 
     /// Why a call cannot be accepted, if it cannot.
     pub(super) fn refusal(&self, origin: CallOrigin) -> Option<Cause> {
-        if self.stopped {
-            return Some(Cause::Cancelled);
+        match self.phase.refusal(origin) {
+            Some(TooLate::Stopped) => Some(Cause::Cancelled),
+            Some(TooLate::Closed) => Some(Cause::Shutdown),
+            None => self.starts.refusal().map(Cause::InitFailed),
         }
-        if self.closed && origin == CallOrigin::Submitted {
-            return Some(Cause::Shutdown);
-        }
-        if self.broken {
-            return Some(self.failure());
-        }
-        None
     }
 
-    pub(super) fn add_place(&mut self) -> u64 {
-        self.last_id += 1;
-        self.workers.insert(self.last_id, PoolPlace::Starting);
-        self.last_id
+    /// Whether no further worker is needed: the pool is closed, and nothing waits.
+    pub(super) fn is_drained(&self) -> bool {
+        !self.phase.is_open() && self.backlog.is_empty()
     }
 
-    #[must_use = "dropping a link may answer callers, which must not happen under the lock"]
-    pub(super) fn remove(&mut self, id: u64) -> Option<PoolPlace> {
+    /// Whether no work, no worker and nothing unsettled is left.
+    pub(super) fn is_empty(&self) -> bool {
+        self.places.is_empty() && self.settling == 0 && self.backlog.is_empty()
+    }
+
+    /// Frees a place whose worker has ended or was given up. It is unsettled from now on.
+    #[must_use = "dropping a link may answer callers, so it is dropped without the lock"]
+    pub(super) fn vacate(&mut self, id: u64) -> Option<PoolPlace> {
+        let place = self.places.remove(id)?;
         self.idle.retain(|idle| *idle != id);
-        self.successors
-            .retain(|successor, old| *successor != id && *old != id);
-        self.workers.remove(&id)
+        self.settling += 1;
+        Some(place)
     }
 
-    pub(super) fn failure(&self) -> Cause {
-        Cause::InitFailed(self.last_failure.clone().unwrap_or_default())
+    /// A vacated place, or a call that was taken out, is settled.
+    pub(super) fn settled(&mut self) {
+        self.settling -= 1;
     }
 }

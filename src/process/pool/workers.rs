@@ -1,4 +1,4 @@
-//! What each worker of a pool does at the moment.
+//! What each worker of a pool does now.
 
 use super::Pool;
 use crate::process::{WorkerInfo, WorkerState};
@@ -7,7 +7,7 @@ impl Pool {
     /// The workers that are ready, in the order of their start.
     pub(in crate::process) fn workers(&self) -> Vec<WorkerInfo> {
         let state = self.lock();
-        let ready = state.links().map(|link| WorkerInfo {
+        let ready = state.places.links().map(|link| WorkerInfo {
             id: link.id,
             pid: link.pid,
             state: match link.ending() {

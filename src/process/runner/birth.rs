@@ -9,7 +9,7 @@ use crate::home::timeout;
 use crate::process::ServeForked;
 use crate::process::start::{ChildConnection, ForkServer, MOST_FORK_SERVERS, Recipe, StartError};
 use crate::process::verdict::init_failure;
-use crate::sys::{self, ChildProcess, Forked, OwnedFd, RawFd};
+use crate::sys::{self, AsRawFd as _, ChildProcess, OwnedFd, RawFd};
 use crate::wire::Chain;
 use crate::wire::descriptors::Descriptor;
 use crate::wire::message::Role;
@@ -40,11 +40,11 @@ pub(super) async fn execute(
     words: impl Fn() -> Chain,
 ) -> Result<Born, StartError> {
     let (ours, theirs) = socket_pair()?;
-    let connection = ChildConnection::begin(ours, words())?;
     let fds = [theirs, stdout, stderr];
     Ok(Born {
         process: recipe.execute(Role::Runner, fds).await?,
-        connection,
+        // Not before there is a pidfd: a process that ended by then could not be watched.
+        connection: ChildConnection::begin(ours, words())?,
         word: None,
     })
 }
@@ -90,7 +90,7 @@ fn fork_server() -> Arc<ForkServer> {
     }
 }
 
-/// Forks this process as it is now; the fork never returns from here. `not_theirs` are descriptors that the
+/// Forks this process as it is now. `not_theirs` are descriptors that the
 /// fork closes: with its parent's ends of its own pipes open, it would never see their end.
 pub(super) fn fork_here(
     serve: ServeForked,
@@ -103,19 +103,17 @@ pub(super) fn fork_here(
     let theirs = sys::above_standard_streams(theirs).map_err(refused("move a socket"))?;
     let parent = sys::open_child(std::process::id()).and_then(sys::above_standard_streams);
     let parent = parent.map_err(refused("open a pidfd of this process"))?;
-    let process = match sys::fork().map_err(refused("fork this process"))? {
-        Forked::Parent(pid) => ChildProcess::own(pid),
-        Forked::Child => {
-            drop(ours);
-            sys::abandon(not_theirs);
-            let settled =
-                sys::settle_forked(false, &[], None).and_then(|()| sys::set_output(stdout, stderr));
-            let socket = settled.map(|()| theirs.into());
-            serve(Role::Runner, socket, Some(parent))
-        }
-    };
+    let pid = sys::fork_for(|way| {
+        sys::abandon(not_theirs);
+        sys::abandon(&[ours.as_raw_fd()]);
+        let settled =
+            sys::settle_forked(false, &[], None).and_then(|()| sys::set_output(stdout, stderr));
+        let socket = settled.map(|()| theirs.into());
+        serve(Role::Runner, socket, Some(parent), way)
+    });
+    let pid = pid.map_err(refused("fork this process"))?;
     Ok(Born {
-        process: process.map_err(refused("watch a process"))?,
+        process: ChildProcess::own(pid).map_err(refused("watch a process"))?,
         connection: ChildConnection::begin(ours, words())?,
         word: None,
     })

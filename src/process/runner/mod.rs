@@ -25,8 +25,9 @@ use super::verdict::death;
 use crate::executor::error::Death;
 use crate::home::{sleep, timeout};
 use crate::sys::{self, AsFd, BorrowedFd, ChildProcess, Exit, OwnedFd};
-use crate::wire::forkserver::{FromForkServer, LONGEST};
+use crate::wire::forkserver::{FromForkServer, LONGEST, MOST_EXITED};
 use crate::wire::frame::Frames;
+use crate::wire::message;
 use crate::wire::process_setup::OutcomeFile;
 
 /// The time to end for a process that has hung up, and for the fork server to report how one ended.
@@ -92,7 +93,16 @@ impl RunningProcess {
                 None => state.process.reap(),
                 Some(word) => {
                     let gone = *state.gone.get_or_insert_with(Instant::now);
-                    read_word(word).or_else(|| (gone.elapsed() >= GRACE).then(Exit::default))?
+                    let told =
+                        read_word(word).or_else(|| (gone.elapsed() >= GRACE).then(Exit::default));
+                    match told? {
+                        // Its fork server ended first.
+                        Exit {
+                            code: None,
+                            signal: None,
+                        } => state.process.reap_orphan().unwrap_or_default(),
+                        exit => exit,
+                    }
                 }
             };
             let pid = self.pid;
@@ -180,14 +190,11 @@ fn read_word(mut word: &PipeReader) -> Option<Exit> {
     if !sys::is_readable(word) {
         return None;
     }
-    let mut bytes = [0; 64];
+    let mut bytes = [0; MOST_EXITED];
     // A message this short arrives in one piece.
     let len = word.read(&mut bytes).unwrap_or(0);
     let frame = Frames::new(LONGEST).next(&mut &bytes[..len]);
-    let told = frame
-        .ok()
-        .flatten()
-        .map(|frame| FromForkServer::parse(frame.into()));
+    let told = frame.ok().flatten().map(|frame| message::get(frame.into()));
     Some(match told.flatten() {
         Some(FromForkServer::Exited { code, signal, .. }) => Exit { code, signal },
         _ => Exit::default(),

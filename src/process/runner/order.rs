@@ -16,7 +16,8 @@ use crate::process::{StartMethod, workers_allowed};
 use crate::sys::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
 use crate::wire::Chain;
 use crate::wire::descriptors::Descriptor;
-use crate::wire::process_setup::{OutcomeFile, ProcessSetup};
+use crate::wire::message;
+use crate::wire::process_setup::{OutcomeFile, ProcessSetup, SystemText};
 
 /// What to run, and in what kind of process.
 pub(crate) struct StartOrder {
@@ -80,7 +81,7 @@ impl StartOrder {
         let words = || {
             let mut out = Chain::new();
             out.attach(beside.clone());
-            process_setup.put(&mut out, &args);
+            message::put_with(&mut out, &process_setup, &args);
             out
         };
         let recipe = Arc::new(Recipe {
@@ -123,7 +124,11 @@ impl StartOrder {
                 let resolved = std::mem::take(&mut self.surroundings).resolve();
                 let (variables, folder) =
                     resolved.map_err(Refusal::system("find the current folder"))?;
-                (Some(variables), folder)
+                let variables = variables.into_iter();
+                let variables =
+                    variables.map(|(name, value)| (SystemText(name), SystemText(value)));
+                let folder = folder.map(|folder| SystemText(folder.into_os_string()));
+                (Some(variables.collect()), folder)
             }
         };
         let (function, args) = &self.call;
@@ -143,7 +148,7 @@ impl StartOrder {
 fn refused(error: StartError, is_fork: bool) -> Refusal {
     match error {
         // The reason is not the system but the other threads.
-        StartError::System { error, .. } if is_fork && error.raw_os_error().is_none() => {
+        StartError::System { error, .. } if is_fork && error.kind() == io::ErrorKind::Other => {
             let what = format!(
                 "StartMethod::Fork cannot be used here: {error}; start the process before the runtime and \
                  all other threads, or use StartMethod::ForkServer"

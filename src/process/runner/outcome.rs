@@ -6,7 +6,6 @@ use crate::executor::error::{Cause, Death, TaskError};
 use crate::executor::promise::Ticket;
 use crate::process::verdict::cause;
 use crate::wire::Reader;
-use crate::wire::outcomes::Status;
 use crate::wire::process_setup::OutcomeFile;
 
 /// An outcome of this size or more is read on a blocking thread: it could stall the runtime.
@@ -38,8 +37,8 @@ impl ProcessOutcome {
     /// The encoded value.
     pub(crate) fn read(self, ticket: &Ticket) -> Result<Reader, TaskError> {
         let (started, cause) = match self.outcome_file.read() {
-            Ok(Some((Status::Value, value))) => return Ok(value),
-            Ok(Some(failure)) => (failure.0 != Status::Undecodable, cause(failure)),
+            Ok(Some(Ok(value))) => return Ok(value),
+            Ok(Some(Err(failure))) => (failure.has_started(), cause(failure)),
             Ok(None) => (true, Cause::WorkerLost(self.death)),
             Err(error) => {
                 let what = format!("ran, but its result cannot be read: {error}");

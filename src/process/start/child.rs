@@ -22,13 +22,11 @@ pub(in crate::process) struct Child {
 }
 
 impl Child {
-    /// A process that this one has started, or that a fork server has forked.
-    pub(super) fn new(process: ChildProcess, fork_server: Option<Arc<ForkServerProcess>>) -> Self {
-        Self {
-            end: Watched::new(process.pidfd().clone(), Direction::In),
-            process,
-            fork_server,
-        }
+    /// A process that a fork server has forked.
+    pub(super) fn forked(process: ChildProcess, fork_server: Arc<ForkServerProcess>) -> Self {
+        let mut child = Self::from(process);
+        child.fork_server = Some(fork_server);
+        child
     }
 
     pub(in crate::process) fn id(&self) -> u32 {
@@ -63,7 +61,8 @@ impl Child {
             Some(fork_server) => {
                 self.process.kill_without_reaping();
                 let exit = timeout(ANSWER, fork_server.exit_of(self.id())).await;
-                let Some(Some(exit)) = exit else {
+                let exit = exit.flatten();
+                let Some(exit) = exit.or_else(|| self.process.reap_orphan()) else {
                     return Exit::default(); // Nothing is known. The drop asks once more to have it reaped.
                 };
                 self.fork_server = None;
@@ -73,11 +72,22 @@ impl Child {
     }
 }
 
+/// A process that this one has started.
+impl From<ChildProcess> for Child {
+    fn from(process: ChildProcess) -> Self {
+        Self {
+            end: Watched::new(process.pidfd().clone(), Direction::In),
+            process,
+            fork_server: None,
+        }
+    }
+}
+
 impl Drop for Child {
     fn drop(&mut self) {
         if let Some(fork_server) = &self.fork_server {
             self.process.kill_without_reaping();
-            fork_server.forget(self.id());
+            fork_server.forget(self.process.id(), self.process.pidfd().clone());
         }
     }
 }

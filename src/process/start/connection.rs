@@ -10,7 +10,8 @@ use super::error::StartError;
 use crate::home::Watched;
 use crate::sys::{self, AsFd as _, Direction, OwnedFd, Socket};
 use crate::wire::frame;
-use crate::wire::message::{self, BuildIdentity, FromWorker};
+use crate::wire::identity::BuildIdentity;
+use crate::wire::message::{self, FromWorker};
 use crate::wire::{Chain, Reader};
 
 /// The parent's end of a connection to a process, from the first message on.
@@ -36,7 +37,7 @@ impl ChildConnection {
     pub(in crate::process) fn begin(socket: OwnedFd, mut setup: Chain) -> Result<Self, StartError> {
         let own = BuildIdentity::own();
         let mut words = Chain::new();
-        message::put_hello(&mut words, &own);
+        own.put_hello(&mut words);
         words.attach(setup.detach());
         if setup.len() <= Self::EARLY {
             words.put_chain(&std::mem::take(&mut setup)); // A process of another build ignores it.
@@ -61,19 +62,16 @@ impl ChildConnection {
         &mut self,
         max_frame_length: usize,
     ) -> Result<(), StartError> {
-        let greeting = self.receive().await.map_err(|error| match error {
+        let theirs = self.receive(BuildIdentity::parse_greeting).await;
+        let theirs = theirs.map_err(|error| match error {
             StartError::Gone => StartError::Mute,
             other => other,
         })?;
-        match greeting {
-            FromWorker::Greeting(theirs) if theirs.version != self.own.version => {
-                return Err(StartError::OtherVersion(theirs.version));
-            }
-            FromWorker::Greeting(theirs) if theirs.build != self.own.build => {
-                return Err(StartError::OtherBuild);
-            }
-            FromWorker::Greeting(_) => {}
-            other => return Err(StartError::Garbage(format!("{other:?}"))),
+        if theirs.version != self.own.version {
+            return Err(StartError::OtherVersion(theirs.version));
+        }
+        if theirs.build != self.own.build {
+            return Err(StartError::OtherBuild);
         }
         self.codec.set_max_frame_length(
             max_frame_length
@@ -89,14 +87,15 @@ impl ChildConnection {
             sent.await.map_err(|_| StartError::Gone)?;
             self.stream.turn(Direction::In);
         }
-        match self.receive().await? {
+        match self.receive(message::get).await? {
             FromWorker::Ready => Ok(()),
             FromWorker::Failed(failure) => Err(StartError::UserCode("initializer", failure)),
             other => Err(StartError::Garbage(format!("{other:?}"))),
         }
     }
 
-    async fn receive(&mut self) -> Result<FromWorker, StartError> {
+    /// The next message of the process, as `parse` reads it.
+    async fn receive<T>(&mut self, parse: fn(Reader) -> Option<T>) -> Result<T, StartError> {
         loop {
             let garbage =
                 |bytes: &[u8]| StartError::Garbage(String::from_utf8_lossy(bytes).into_owned());
@@ -104,7 +103,7 @@ impl ChildConnection {
             match self.codec.decode(&mut self.buffer) {
                 Ok(Some(frame)) => {
                     let frame = frame.freeze();
-                    return FromWorker::parse(Reader::from(frame)).ok_or_else(|| garbage(&seen));
+                    return parse(Reader::from(frame)).ok_or_else(|| garbage(&seen));
                 }
                 Ok(None) => {}
                 Err(_) => return Err(garbage(&seen)),
@@ -152,7 +151,7 @@ mod tests {
     }
 
     fn greeting(identity: &BuildIdentity) -> Vec<u8> {
-        frames(|out| message::put_greeting(out, identity))
+        frames(|out| identity.put_greeting(out))
     }
 
     #[tokio::test]
@@ -209,7 +208,7 @@ mod tests {
     #[tokio::test]
     async fn a_worker_of_the_same_build_becomes_ready() {
         let mut bytes = greeting(&BuildIdentity::own());
-        bytes.extend(frames(message::put_ready));
+        bytes.extend(frames(|out| message::put(out, &FromWorker::Ready)));
         meet(bytes).await.expect("ready");
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::panic::PanicReport;
 use crate::sys::Exit;
-use crate::wire::message;
+use crate::wire::identity::VERSION;
 
 /// A hint for a process that does not serve as a worker.
 const IS_INIT_FIRST: &str = "if that always happens, call concurrent_futures::init() first in main";
@@ -74,7 +74,7 @@ impl fmt::Display for StartError {
                 f,
                 "a process uses version {version} of the protocol, and this one version {}; \
                  both must be the same build",
-                message::VERSION
+                VERSION
             ),
             Self::OtherBuild => f.write_str(
                 "a process runs another build of the executable than this one; restart this program",

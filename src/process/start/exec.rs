@@ -9,6 +9,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::error::StartError;
+use crate::executor::error::BuildError;
 use crate::sys::{self, ChildProcess, OwnedFd};
 use crate::wire::message::{MARKER, Role};
 
@@ -25,6 +26,26 @@ pub(crate) struct Surroundings {
 type Resolved = (Vec<(OsString, OsString)>, Option<PathBuf>);
 
 impl Surroundings {
+    /// An error if no process can have them.
+    pub(crate) fn check(&self) -> Result<(), BuildError> {
+        for (name, value) in &self.env {
+            if !sys::is_variable(name) || value.as_encoded_bytes().contains(&0) {
+                return Err(BuildError::invalid(format!(
+                    "the environment variable {name:?} is invalid: its name must not be empty or contain `=`, \
+                     and neither its name nor its value may contain NUL"
+                )));
+            }
+        }
+        match &self.current_dir {
+            Some(folder) if folder.as_os_str().as_encoded_bytes().contains(&0) => {
+                let text =
+                    format!("the working directory {folder:?} is invalid: it must not contain NUL");
+                Err(BuildError::invalid(text))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Resolves them for a process that is not executed.
     #[cfg(feature = "multiprocessing")]
     pub(in crate::process) fn resolve(&self) -> io::Result<Resolved> {

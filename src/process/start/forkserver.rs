@@ -1,5 +1,6 @@
 //! [`ForkServer`]: keeps one fork server running, and asks it for processes. A dead one is replaced.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
@@ -13,11 +14,11 @@ use super::connection::ChildConnection;
 use super::error::StartError;
 use super::forkserver_process::ForkServerProcess;
 use super::recipe::Recipe;
-use crate::home::{Watched, timeout};
+use crate::home::{Home, Watched, timeout};
 #[cfg(feature = "multiprocessing")]
 use crate::process::output::Output;
-use crate::process::output::{Outlets, Outputs};
-use crate::sys::{self, ChildProcess, Direction, Forked, OwnedFd, Socket};
+use crate::process::output::{Outlets, OutputWriter, Outputs};
+use crate::sys::{self, AsRawFd as _, ChildProcess, Direction, OneWay, OwnedFd, Socket};
 use crate::wire::descriptors::Descriptor;
 use crate::wire::message::Role;
 
@@ -27,9 +28,9 @@ const EXIT_GRACE: Duration = Duration::from_secs(5);
 /// lose their exit status with it. One that runs answers far sooner.
 const SILENCE: Duration = Duration::from_secs(1);
 
-/// Runs a forked process: in this role, with its socket, and with the pidfd of its parent. A function
-/// pointer, because this module does not import `worker`.
-pub(crate) type ServeForked = fn(Role, io::Result<Socket>, Option<OwnedFd>) -> !;
+/// Runs a forked process: in this role, with its socket, and with the pidfd of its parent. Returns its exit code.
+/// A function pointer, because this module does not import `worker`.
+pub(crate) type ServeForked = fn(Role, io::Result<Socket>, Option<OwnedFd>, &OneWay) -> i32;
 
 pub(in crate::process) struct ForkServer {
     /// Where the output of a replacement goes. `None` if there can be no replacement.
@@ -71,29 +72,25 @@ impl ForkServer {
         }
     }
 
-    /// A fork server that is a fork of this process as it is now. In the fork, this never returns.
+    /// A fork server that is a fork of this process as it is now.
     pub(in crate::process) fn forked(recipe: &Recipe, serve: ServeForked) -> io::Result<Self> {
         let (ours, theirs) = sys::socket_pair()?;
         let parent = sys::open_child(std::process::id()).ok();
-        match sys::fork()? {
-            Forked::Parent(pid) => {
-                let process = ChildProcess::own(pid)?;
-                let socket = Socket::from(ours);
-                socket.set_nonblocking(true)?;
-                Ok(Self {
-                    executes: None,
-                    fork_server: Mutex::new(ForkServerState::Unmet(process, socket)),
-                })
-            }
-            Forked::Child => {
-                drop(ours);
-                let around = &recipe.surroundings;
-                let folder = around.current_dir.as_deref();
-                let settled = sys::settle_forked(around.env_clear, &around.env, folder);
-                let socket = settled.map(|()| Socket::from(theirs));
-                serve(Role::ForkServer, socket, parent)
-            }
-        }
+        let fd = ours.as_raw_fd();
+        let socket = Socket::from(ours);
+        socket.set_nonblocking(true)?;
+        let pid = sys::fork_for(|way| {
+            sys::abandon(&[fd]);
+            let around = &recipe.surroundings;
+            let folder = around.current_dir.as_deref();
+            let settled = sys::settle_forked(around.env_clear, &around.env, folder);
+            let socket = settled.map(|()| Socket::from(theirs));
+            serve(Role::ForkServer, socket, parent, way)
+        })?;
+        Ok(Self {
+            executes: None,
+            fork_server: Mutex::new(ForkServerState::Unmet(ChildProcess::own(pid)?, socket)),
+        })
     }
 
     /// Forks a worker with its socket, stdout and stderr. `None` if the fork server was dead or did not
@@ -108,7 +105,7 @@ impl ForkServer {
         let Some((process, fork_server)) = forked else {
             return Ok(None);
         };
-        Ok(Some(Child::new(process, Some(fork_server))))
+        Ok(Some(Child::forked(process, fork_server)))
     }
 
     /// As `fork`, for a process that runs one function. The last descriptor is the pipe for its exit status,
@@ -173,7 +170,7 @@ impl ForkServer {
             state.kill().await;
             *state = self.without();
         }
-        let (socket, outputs) = match std::mem::replace(state, ForkServerState::Lost) {
+        let (socket, mut outputs) = match std::mem::replace(state, ForkServerState::Lost) {
             ForkServerState::Lost => return Err(StartError::ForkServerLost),
             kept @ (ForkServerState::Ready(_) | ForkServerState::Closed) => {
                 *state = kept;
@@ -191,7 +188,12 @@ impl ForkServer {
                 (socket, Some(outputs))
             }
         };
-        let failure = match meet(recipe, socket, role, fds).await {
+        let met = tokio::select! {
+            biased;
+            met = meet(recipe, socket, role, fds) => met,
+            never = attend(outputs.as_mut()) => match never {},
+        };
+        let failure = match met {
             Ok(connection) => {
                 // No await from here on.
                 let ForkServerState::Meeting(process) = std::mem::replace(state, self.without())
@@ -200,15 +202,24 @@ impl ForkServer {
                 };
                 let fork_server = Arc::new(ForkServerProcess::new(process, connection));
                 *state = ForkServerState::Ready(fork_server.clone());
+                if let Some(mut outputs) = outputs {
+                    // It may still write, and so may a process that the preload started.
+                    Home::new().spawn(async move { outputs.attend(OutputWriter::default()).await });
+                }
                 return Ok(fork_server);
             }
             Err(error @ (StartError::Gone | StartError::Mute)) => {
                 let (pid, exit) = state.ended().await;
+                let mut stderr_tail = String::new();
+                if let Some(outputs) = &mut outputs {
+                    outputs.finish(OutputWriter::default()).await;
+                    stderr_tail = outputs.tail(OutputWriter::default());
+                }
                 StartError::ForkServerDied {
                     pid,
                     exit,
                     mute: matches!(error, StartError::Mute),
-                    stderr_tail: outputs.map(Outputs::into_tail).unwrap_or_default(),
+                    stderr_tail,
                 }
             }
             Err(error) => {
@@ -299,6 +310,14 @@ impl ForkServerState {
         poll_fn(|cx| end.poll_ready(cx)).await;
         (process.id(), process.reap())
     }
+}
+
+/// Passes on what a fork server writes.
+async fn attend(outputs: Option<&mut Outputs>) -> Infallible {
+    if let Some(outputs) = outputs {
+        outputs.attend(OutputWriter::default()).await;
+    }
+    std::future::pending().await // It has closed its streams.
 }
 
 /// Starts the process that becomes a fork server.

@@ -1,8 +1,9 @@
 //! The parent's end of a fork server: sends requests, and matches the answers to the requests.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::io;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
@@ -14,7 +15,7 @@ use crate::home::{Watched, timeout};
 use crate::sys::{self, AsFd as _, ChildProcess, Direction, Exit, OwnedFd, Socket};
 use crate::wire::descriptors::Descriptor;
 use crate::wire::forkserver::{FromForkServer, LONGEST, ToForkServer};
-use crate::wire::message::Role;
+use crate::wire::message::{self, Role};
 use crate::wire::{Chain, Reader, frame};
 
 /// The number of the request that goes with the first message.
@@ -28,6 +29,9 @@ pub(super) struct ForkServerProcess {
     inbox: tokio::sync::Mutex<ForkServerInbox>,
     /// Since when a request has had no answer, even if its task was dropped meanwhile.
     silent_since: Mutex<Option<Instant>>,
+    pidfd: Arc<OwnedFd>,
+    /// Killed workers that it has not reported as reaped. If it ends first, this process may have to reap them.
+    forgotten: Mutex<Vec<(u32, Arc<OwnedFd>)>>,
 }
 
 /// Answers that no task has taken yet. The next task that asks finds the answers to dropped ones here.
@@ -37,6 +41,9 @@ struct ForkServerInbox {
     fds: VecDeque<OwnedFd>,
     last_request: u64,
 }
+
+/// An answer, and the descriptor beside it.
+type Answer = (FromForkServer, Option<OwnedFd>);
 
 /// Why there is no answer.
 enum NoAnswer {
@@ -50,13 +57,15 @@ impl ForkServerProcess {
     /// Appends the first request to the first message.
     pub(super) fn put_first_request(out: &mut Chain, role: Role, fds: Vec<Descriptor>) {
         let request = FIRST;
-        ToForkServer::Fork { request, role }.put(out);
+        message::put(out, &ToForkServer::Fork { request, role });
         out.attach(fds);
     }
 
     /// Takes over a fork server that is ready. Its first request has been sent.
     pub(super) fn new(process: ChildProcess, connection: ChildConnection) -> Self {
         Self {
+            pidfd: process.pidfd().clone(),
+            forgotten: Mutex::default(),
             process: Mutex::new(Some(process)),
             // Not bound to a runtime: the next request may come from another.
             socket: connection.stream.into_inner(),
@@ -110,7 +119,7 @@ impl ForkServerProcess {
                     Some(pidfd) => ChildProcess::of_another(pid, pidfd),
                     // No one can kill it, but its socket is closed as soon as this fails.
                     None => {
-                        self.forget(pid);
+                        self.ask_to_reap(pid);
                         Err(sys::too_many_descriptors()) // The system drops it in this case.
                     }
                 };
@@ -154,6 +163,9 @@ impl ForkServerProcess {
         let answered = answered.await;
         if matches!(answered, Err(NoAnswer::Gone)) {
             drop(self.take_process()); // Waited for now, rather than when the next one is needed.
+            // Once it has ended, its orphans have another parent.
+            let mut end = Watched::new(self.pidfd.clone(), Direction::In);
+            poll_fn(|cx| end.poll_ready(cx)).await;
         }
         answered.ok()
     }
@@ -161,11 +173,16 @@ impl ForkServerProcess {
     /// Ends a worker that no task waits for.
     fn abandon(&self, mut worker: ChildProcess) {
         worker.kill_without_reaping();
-        self.forget(worker.id());
+        self.forget(worker.id(), worker.pidfd().clone());
     }
 
-    /// As `exit_of`, without waiting for the exit. The process id may become another's.
-    pub(super) fn forget(&self, worker: u32) {
+    /// As `exit_of`, without waiting for the exit of a killed worker. The process id may become another's.
+    pub(super) fn forget(&self, worker: u32, pidfd: Arc<OwnedFd>) {
+        self.forgotten().push((worker, pidfd));
+        self.ask_to_reap(worker);
+    }
+
+    fn ask_to_reap(&self, worker: u32) {
         // If the socket is full, the zombie stays until the fork server ends.
         let _ = encode(ToForkServer::Reap { pid: worker })
             .send_with(|bytes, fds| sys::send_with_fds(self.socket.as_fd(), bytes, fds));
@@ -179,13 +196,13 @@ impl ForkServerProcess {
         request: Option<Chain>,
         mut pick: impl FnMut(FromForkServer, Option<OwnedFd>) -> Option<T>,
     ) -> Result<T, NoAnswer> {
-        let socket = self.socket.try_clone().map_err(NoAnswer::Refused)?;
-        let mut socket = Watched::new(socket, Direction::In);
+        let socket = sys::own_descriptor(&self.socket).map(Socket::from);
+        let mut socket = Watched::new(socket.map_err(NoAnswer::Refused)?, Direction::In);
         if let Some(mut request) = request {
             // Reads answers before it writes: a fork server whose answers fill the socket reads no request. Each
             // answer is handled before the next is received, so that each gets its own descriptor.
             while self.receive(inbox, &self.socket).is_ok_and(|len| len > 0) {
-                while let Some((answer, fd)) = inbox.next().map_err(|()| NoAnswer::Gone)? {
+                while let Some((answer, fd)) = self.next(inbox)? {
                     let _late = pick(answer, fd);
                 }
             }
@@ -210,7 +227,7 @@ impl ForkServerProcess {
             }
         }
         loop {
-            while let Some((answer, fd)) = inbox.next().map_err(|()| NoAnswer::Gone)? {
+            while let Some((answer, fd)) = self.next(inbox)? {
                 if let Some(picked) = pick(answer, fd) {
                     return Ok(picked);
                 }
@@ -221,6 +238,14 @@ impl ForkServerProcess {
                 return Err(NoAnswer::Gone);
             }
         }
+    }
+
+    fn next(&self, inbox: &mut ForkServerInbox) -> Result<Option<Answer>, NoAnswer> {
+        let next = inbox.next().map_err(|()| NoAnswer::Gone)?;
+        if let Some((FromForkServer::Exited { pid, .. }, _)) = next {
+            self.forgotten().retain(|(forgotten, _)| *forgotten != pid);
+        }
+        Ok(next)
     }
 
     fn receive(&self, inbox: &mut ForkServerInbox, socket: &Socket) -> io::Result<usize> {
@@ -244,6 +269,12 @@ impl ForkServerProcess {
         is_over && !sys::is_readable(&self.socket) // Perhaps no one has listened.
     }
 
+    fn forgotten(&self) -> MutexGuard<'_, Vec<(u32, Arc<OwnedFd>)>> {
+        self.forgotten
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn silent_since(&self) -> MutexGuard<'_, Option<Instant>> {
         self.silent_since
             .lock()
@@ -259,6 +290,17 @@ impl ForkServerProcess {
     }
 }
 
+impl Drop for ForkServerProcess {
+    fn drop(&mut self) {
+        drop(self.take_process());
+        let forgotten = std::mem::take(&mut *self.forgotten());
+        if !forgotten.is_empty() {
+            let orphans = forgotten.into_iter().map(|(_, pidfd)| pidfd).collect();
+            sys::reap_orphans_of(self.pidfd.clone(), orphans);
+        }
+    }
+}
+
 impl ForkServerInbox {
     fn receive(&mut self, socket: &Socket) -> io::Result<usize> {
         let mut bytes = [0; 1024];
@@ -269,11 +311,11 @@ impl ForkServerInbox {
     }
 
     /// The next complete answer, with the descriptor beside it.
-    fn next(&mut self) -> Result<Option<(FromForkServer, Option<OwnedFd>)>, ()> {
+    fn next(&mut self) -> Result<Option<Answer>, ()> {
         let Some(frame) = self.codec.decode(&mut self.bytes).map_err(|_| ())? else {
             return Ok(None);
         };
-        let answer = FromForkServer::parse(Reader::from(frame.freeze())).ok_or(())?;
+        let answer = message::get(Reader::from(frame.freeze())).ok_or(())?;
         let fd = match answer {
             FromForkServer::Forked { .. } => self.fds.pop_front(),
             _ => None,
@@ -284,6 +326,6 @@ impl ForkServerInbox {
 
 fn encode(request: ToForkServer) -> Chain {
     let mut out = Chain::new();
-    request.put(&mut out);
+    message::put(&mut out, &request);
     out
 }

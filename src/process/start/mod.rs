@@ -68,10 +68,11 @@ impl Starter {
         let (child, connection) = match self {
             Self::Spawn => {
                 let (ours, theirs) = pair()?;
-                let connection = begin(ours)?;
                 let fds = [theirs, ends.stdout, ends.stderr];
                 let process = recipe.execute(Role::Worker, fds).await?;
-                (Child::new(process, None), connection)
+                // Not before there is a pidfd: a process that ended by then could not be watched.
+                let connection = begin(ours)?;
+                (Child::from(process), connection)
             }
             Self::Fork(server) => {
                 let output = [ends.stdout, ends.stderr].map(Descriptor::from);

@@ -77,7 +77,7 @@ impl Recipe {
         };
         let (mut out, none) = (Chain::new(), Chain::new());
         out.attach(own);
-        message::put_setup(&mut out, &setup, opening.map_or(&none, |(_, args)| args));
+        message::put_with(&mut out, &setup, opening.map_or(&none, |(_, args)| args));
         out
     }
 }

@@ -11,12 +11,14 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, epoll};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use super::call::Call as _;
+use super::print::own_descriptor;
 use super::readiness::{Direction, LONGEST, timespec, wait_ready};
 
 /// A counter of the system's, 0 at first, which can be read when it is not 0.
 pub(crate) fn eventfd() -> io::Result<OwnedFd> {
     let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
-    Ok(rustix::event::eventfd(0, flags)?)
+    rustix::event::eventfd(0, flags).of_call("eventfd2")
 }
 
 /// Adds one to an eventfd, which wakes everybody who listens.
@@ -54,7 +56,8 @@ impl Edges {
         // SAFETY: an `OwnedFd` is open as long as it lives, and nothing can replace
         // this one: the field is private, and nothing in this file changes it.
         let watched = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) };
-        Ok(Self(watched.map_err(|error| error.into_parts().1)?))
+        let watched = watched.map_err(|error| error.into_parts().1);
+        Ok(Self(watched.of_call("epoll_ctl")?))
     }
 
     /// Waits for an edge that no call has returned yet. One task at a time.
@@ -71,7 +74,7 @@ impl Edges {
 /// # Panics
 /// Outside of a tokio runtime, or in one without an I/O driver.
 pub(crate) async fn readable(fd: impl AsFd) -> io::Result<()> {
-    let edges = Edges::of(fd.as_fd().try_clone_to_owned()?)?;
+    let edges = Edges::of(own_descriptor(&fd)?)?;
     poll_fn(|context| edges.poll_next(context)).await
 }
 
@@ -87,7 +90,8 @@ pub(crate) struct BlockingEdges(OwnedFd);
 
 impl BlockingEdges {
     pub(crate) fn new() -> io::Result<Self> {
-        Ok(Self(epoll::create(epoll::CreateFlags::CLOEXEC)?))
+        let created = epoll::create(epoll::CreateFlags::CLOEXEC);
+        Ok(Self(created.of_call("epoll_create1")?))
     }
 
     /// Listens to `fd` from now on, until it is closed, for edges of this kind: a bit. What can be read
@@ -95,7 +99,7 @@ impl BlockingEdges {
     pub(crate) fn add(&self, fd: impl AsFd, kind: u64) -> io::Result<()> {
         let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
         let kind = epoll::EventData::new_u64(kind);
-        Ok(epoll::add(&self.0, fd, kind, flags)?)
+        epoll::add(&self.0, fd, kind, flags).of_call("epoll_ctl")
     }
 
     /// Waits for an edge that no call has returned yet, until `end` at the latest. Returns the kinds of all
@@ -111,7 +115,7 @@ impl BlockingEdges {
                 .iter()
                 .fold(0, |kinds, event| kinds | event.data.u64())),
             Err(rustix::io::Errno::INTR) => Ok(0),
-            Err(error) => Err(error.into()),
+            Err(error) => Err(error).of_call("epoll_wait"),
         }
     }
 }

@@ -3,12 +3,17 @@
 use std::fs;
 use std::io::{self, Write as _};
 use std::os::fd::{FromRawFd as _, OwnedFd, RawFd};
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
 use rustix::process::Pid;
+
+use super::call::Call as _;
+
+use crate::sys::PANICKED;
 
 /// How many forks lie between the process that was executed and this one.
 static GENERATION: AtomicU32 = AtomicU32::new(0);
@@ -28,8 +33,8 @@ pub(crate) fn other_threads() -> io::Result<Vec<String>> {
     }
     let own = rustix::thread::gettid().as_raw_nonzero().to_string();
     let mut names = Vec::new();
-    for thread in fs::read_dir(FOLDER)? {
-        let thread = thread?;
+    for thread in fs::read_dir(FOLDER).of_call("open")? {
+        let thread = thread.of_call("getdents64")?;
         if thread.file_name() != own.as_str() {
             // One without a name has just ended.
             names.extend(
@@ -48,9 +53,47 @@ pub(crate) enum Forked {
     Child,
 }
 
-/// Forks this process, which must have no other thread. Flushes standard output first, so that not both
-/// processes write its buffer. The child leads a process group of its own.
-pub(crate) fn fork() -> io::Result<Forked> {
+/// Only [`end_after`] makes one. Whatever has it is in a process that never goes back to what called `end_after`,
+/// and so is each fork of that process.
+#[derive(Debug)]
+pub(crate) struct OneWay(());
+
+/// Runs `work` and ends this process with its exit code. Neither a return nor a panic leads back to the caller,
+/// whose functions, in a fork, are those of another process.
+pub(crate) fn end_after(work: impl FnOnce(&OneWay) -> i32) -> ! {
+    /// Ends this process where a panic would leave `end_after`.
+    struct Barrier;
+    impl Drop for Barrier {
+        fn drop(&mut self) {
+            // SAFETY: it only ends the process.
+            unsafe { libc::_exit(PANICKED) }
+        }
+    }
+    let _barrier = Barrier;
+    let outcome = panic::catch_unwind(AssertUnwindSafe(|| work(&OneWay(()))));
+    exit_forked(outcome.unwrap_or_else(|payload| {
+        std::mem::forget(payload); // Its panic has been printed. Its drop is user code.
+        PANICKED
+    }))
+}
+
+/// Forks this process, which must have no other thread. Returns the id of the child, which does `work` and
+/// nothing else.
+pub(crate) fn fork_for(work: impl FnOnce(&OneWay) -> i32) -> io::Result<u32> {
+    match fork_anywhere()? {
+        Forked::Parent(pid) => Ok(pid),
+        Forked::Child => end_after(work),
+    }
+}
+
+/// Forks a process that never goes back to its caller's, so neither does the child. Otherwise like `fork_for`.
+pub(crate) fn fork(_: &OneWay) -> io::Result<Forked> {
+    fork_anywhere()
+}
+
+/// Flushes standard output first, so that not both processes write its buffer. The child leads a process group
+/// of its own.
+fn fork_anywhere() -> io::Result<Forked> {
     let others = other_threads()?;
     if !others.is_empty() {
         return Err(io::Error::other(format!(
@@ -62,7 +105,7 @@ pub(crate) fn fork() -> io::Result<Forked> {
     // SAFETY: there is no other thread, so nothing (a lock, memory in the middle of a change) is
     // left behind in a state that only another thread could have ended.
     match unsafe { libc::fork() } {
-        -1 => Err(io::Error::last_os_error()),
+        -1 => Err(io::Error::last_os_error()).of_call("fork"),
         0 => {
             GENERATION.fetch_add(1, Ordering::Relaxed);
             let _ = rustix::process::setpgid(None, None);
@@ -114,4 +157,56 @@ pub(crate) fn exit_forked(code: i32) -> ! {
     }
     // SAFETY: it only ends the process.
     unsafe { libc::_exit(code) }
+}
+
+#[cfg(all(test, not(properties)))]
+mod tests {
+    use std::process::Command;
+
+    use rustix::process::{WaitOptions, waitpid};
+
+    use super::*;
+
+    /// A panic payload whose drop panics.
+    struct Bomb;
+
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic!("a payload's drop panics");
+        }
+    }
+
+    /// Runs in a process of its own, because it forks, and prints.
+    #[test]
+    fn no_panic_leads_a_fork_back_to_its_parents_code() {
+        const NAME: &str =
+            "sys::linux::fork::tests::no_panic_leads_a_fork_back_to_its_parents_code";
+        if !std::env::args().any(|argument| argument == "--exact") {
+            let executable = std::env::current_exe().expect("this executable");
+            let output = Command::new(executable).args([NAME, "--exact"]).output();
+            let output = output.expect("this executable starts");
+            let text = String::from_utf8_lossy(&output.stdout);
+            assert!(
+                output.status.success() && text.matches("1 passed").count() == 1,
+                "{text}"
+            );
+            return;
+        }
+        let panics: [fn() -> i32; 3] = [
+            || panic!("in a fork"),
+            || panic::panic_any(Bomb),
+            || 101, // No panic at all.
+        ];
+        for work in panics {
+            // SAFETY: the other thread of this process waits, and holds no lock that the child needs.
+            let pid = match unsafe { libc::fork() } {
+                0 => end_after(|_| work()),
+                pid => Pid::from_raw(pid).expect("it was forked"),
+            };
+            let (_, status) = waitpid(Some(pid), WaitOptions::empty())
+                .expect("it is a child")
+                .expect("it has ended");
+            assert_eq!(status.exit_status(), Some(101));
+        }
+    }
 }

@@ -4,33 +4,30 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
-use rustix::process::Resource;
+
+use super::call::Call as _;
+use super::limits::check_length;
 
 /// A new, empty file. No process can ever shorten it, so a mapping of it stays valid.
 pub(crate) fn growing_file() -> io::Result<OwnedFd> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-    let fd = rustix::fs::memfd_create("concurrent-futures", flags)?;
-    rustix::fs::fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::SEAL)?;
+    let fd = rustix::fs::memfd_create("concurrent-futures", flags).of_call("memfd_create")?;
+    rustix::fs::fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::SEAL).of_call("fcntl")?;
     Ok(fd)
 }
 
 /// Makes the file at least `len` bytes long. That allocates no memory yet.
 pub(crate) fn lengthen(file: impl AsFd, len: u64) -> io::Result<()> {
-    if rustix::fs::fstat(&file)?.st_size.unsigned_abs() >= len {
+    if rustix::fs::fstat(&file)
+        .of_call("fstat")?
+        .st_size
+        .unsigned_abs()
+        >= len
+    {
         return Ok(());
     }
     check_length(len)?;
-    Ok(rustix::fs::ftruncate(file, len)?)
-}
-
-/// An error if this process may have no file of this length. Otherwise the system would not only refuse it,
-/// but also send a signal that kills the process.
-pub(crate) fn check_length(len: u64) -> io::Result<()> {
-    let limit = rustix::process::getrlimit(Resource::Fsize).current;
-    match limit {
-        Some(limit) if len > limit => Err(io::ErrorKind::FileTooLarge.into()),
-        _ => Ok(()),
-    }
+    rustix::fs::ftruncate(file, len).of_call("ftruncate")
 }
 
 /// Gives the memory of a part back to the system. From then on it is zeros, and has to be secured again.

@@ -7,23 +7,24 @@ use std::os::unix::ffi::OsStringExt as _;
 pub(crate) use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 pub(crate) use std::os::unix::net::UnixStream as Socket;
 pub(crate) use tokio::io::unix::AsyncFd;
-pub(crate) use tokio::net::unix::pipe::Receiver as AsyncPipe;
+
+use super::call::{Call as _, named};
 
 /// A pipe: an end to read from in this process, and one to write to in another.
 pub(crate) fn pipe_from_child() -> io::Result<(PipeReader, OwnedFd)> {
-    let (ours, theirs) = io::pipe()?;
+    let (ours, theirs) = io::pipe().of_call("pipe2")?;
     Ok((ours, theirs.into()))
 }
 
 /// A pipe: an end to read from in another process, and one to write to in this one.
 pub(crate) fn pipe_to_child() -> io::Result<(OwnedFd, PipeWriter)> {
-    let (theirs, ours) = io::pipe()?;
+    let (theirs, ours) = io::pipe().of_call("pipe2")?;
     Ok((theirs.into(), ours))
 }
 
 /// The error for a descriptor over the limit of this process.
 pub(crate) fn too_many_descriptors() -> io::Error {
-    rustix::io::Errno::MFILE.into()
+    named("recvmsg", rustix::io::Errno::MFILE.into())
 }
 
 /// Text of the system from the bytes that

@@ -8,6 +8,7 @@ use std::os::unix::fs::MetadataExt as _;
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags};
 
+use super::call::Call as _;
 use super::edges::is_readable;
 use super::own::{HOME, IDENTITY, own_word};
 
@@ -70,7 +71,7 @@ impl ProcessIdentity {
             Err(_) if rustix::process::test_kill_process(pid) == Err(Errno::SRCH) => {
                 return Ok(None);
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(error).of_call("pidfd_open"),
         };
         // The order counts: who is there after its beginning was read, and was there before, is the one
         // that it was read of.

@@ -8,7 +8,8 @@ use rustix::buffer::spare_capacity;
 use rustix::fs::MemfdFlags;
 use rustix::io::Errno;
 
-use super::growing::check_length;
+use super::call::Call as _;
+use super::limits::check_length;
 use super::memory::enlarge;
 
 /// A file with these pieces in it, `len` bytes in all.
@@ -17,10 +18,11 @@ pub(crate) fn file_of<'a>(
     pieces: impl Iterator<Item = &'a [u8]>,
 ) -> io::Result<OwnedFd> {
     check_length(len as u64)?;
-    let fd = rustix::fs::memfd_create("concurrent-futures", MemfdFlags::CLOEXEC)?;
+    let fd = rustix::fs::memfd_create("concurrent-futures", MemfdFlags::CLOEXEC);
+    let fd = fd.of_call("memfd_create")?;
     let mut file = File::from(fd);
     for piece in pieces {
-        file.write_all(piece)?;
+        file.write_all(piece).of_call("write")?;
     }
     Ok(file.into())
 }
@@ -31,14 +33,13 @@ pub(crate) fn write_at(
     slices: &[io::IoSlice<'_>],
     offset: u64,
 ) -> io::Result<usize> {
-    Ok(rustix::io::retry_on_intr(|| {
-        rustix::io::pwritev(&file, slices, offset)
-    })?)
+    rustix::io::retry_on_intr(|| rustix::io::pwritev(&file, slices, offset)).of_call("pwritev")
 }
 
 /// Reads at `offset`. An error if the file has fewer bytes there.
 pub(crate) fn read_at(file: impl AsFd, bytes: &mut [u8], offset: u64) -> io::Result<()> {
-    let read = rustix::io::retry_on_intr(|| rustix::io::pread(&file, &mut *bytes, offset))?;
+    let read = rustix::io::retry_on_intr(|| rustix::io::pread(&file, &mut *bytes, offset));
+    let read = read.of_call("pread")?;
     if read < bytes.len() {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
@@ -47,7 +48,10 @@ pub(crate) fn read_at(file: impl AsFd, bytes: &mut [u8], offset: u64) -> io::Res
 
 /// The length of a file in bytes.
 pub(crate) fn file_len(file: impl AsFd) -> io::Result<u64> {
-    Ok(rustix::fs::fstat(file)?.st_size.unsigned_abs())
+    Ok(rustix::fs::fstat(file)
+        .of_call("fstat")?
+        .st_size
+        .unsigned_abs())
 }
 
 /// Reads the first `len` bytes of a file to the end of `target`.
@@ -59,7 +63,7 @@ pub(crate) fn read_file(file: impl AsFd, len: usize, target: &mut Vec<u8>) -> io
         match rustix::io::pread(&file, spare_capacity(target), at) {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(_) | Err(Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(error).of_call("pread"),
         }
     }
     target.truncate(start + len);

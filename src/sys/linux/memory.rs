@@ -8,6 +8,8 @@ use memmap2::{Advice, MmapOptions, MmapRaw, UncheckedAdvice};
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::thread::futex;
 
+use super::call::Call as _;
+use super::limits::check_length;
 use super::reserve::reserve;
 
 /// A mapped memory file. It goes when the last process that has it mapped or open goes.
@@ -20,7 +22,16 @@ impl SharedMapping {
     /// New memory, all zeros, and the descriptor to send to the other process. It may be that there is
     /// no memory behind it yet: see `secure`.
     pub(crate) fn create(len: usize) -> io::Result<(Self, OwnedFd)> {
-        Self::with(len, |file| Ok(rustix::fs::ftruncate(file, len as u64)?))
+        check_length(len as u64)?;
+        Self::with(len, |file| {
+            rustix::fs::ftruncate(file, len as u64).of_call("ftruncate")
+        })
+    }
+
+    /// Memory of this process alone, all zeros, in place of shared memory that there is none of.
+    pub(crate) fn private(len: usize) -> io::Result<Self> {
+        let map = MmapOptions::new().len(len).map_anon().of_call("mmap")?;
+        Ok(Self { map: map.into() })
     }
 
     /// As `create`, with the memory behind all of it, or else an error of the kind `OutOfMemory`.
@@ -33,17 +44,23 @@ impl SharedMapping {
         lengthen: impl FnOnce(BorrowedFd<'_>) -> io::Result<()>,
     ) -> io::Result<(Self, OwnedFd)> {
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-        let fd = rustix::fs::memfd_create("concurrent-futures", flags)?;
+        let fd = rustix::fs::memfd_create("concurrent-futures", flags).of_call("memfd_create")?;
         lengthen(fd.as_fd())?;
         // No process can shorten it, so no access to the mapping can fault.
-        rustix::fs::fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+        let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
+        rustix::fs::fcntl_add_seals(&fd, seals).of_call("fcntl")?;
         Ok((Self::map(fd.as_fd(), len)?, fd))
     }
 
     /// The memory behind a descriptor, made by `create` in this process or another.
     pub(crate) fn open(fd: impl AsFd, len: usize) -> io::Result<Self> {
         let fd = fd.as_fd();
-        if rustix::fs::fstat(fd)?.st_size.unsigned_abs() < len as u64 {
+        if rustix::fs::fstat(fd)
+            .of_call("fstat")?
+            .st_size
+            .unsigned_abs()
+            < len as u64
+        {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
                 "the received shared memory is shorter than announced",
@@ -55,7 +72,10 @@ impl SharedMapping {
     /// A part of a file that no process can shorten, from a whole number of pages on.
     pub(crate) fn window(file: impl AsFd, offset: u64, len: usize) -> io::Result<Self> {
         let end = offset.checked_add(len as u64);
-        let file_len = rustix::fs::fstat(&file)?.st_size.unsigned_abs();
+        let file_len = rustix::fs::fstat(&file)
+            .of_call("fstat")?
+            .st_size
+            .unsigned_abs();
         if end.is_none_or(|end| end > file_len) {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
@@ -66,7 +86,8 @@ impl SharedMapping {
             map: MmapOptions::new()
                 .offset(offset)
                 .len(len)
-                .map_raw(&file.as_fd())?,
+                .map_raw(&file.as_fd())
+                .of_call("mmap")?,
         })
     }
 
@@ -75,7 +96,7 @@ impl SharedMapping {
         let len = len.checked_next_multiple_of(8);
         let len = len.ok_or(io::ErrorKind::OutOfMemory)?;
         Ok(Self {
-            map: MmapOptions::new().len(len).map_raw(&fd)?,
+            map: MmapOptions::new().len(len).map_raw(&fd).of_call("mmap")?,
         })
     }
 
@@ -136,7 +157,9 @@ impl SharedMapping {
         let start = unsafe { self.map.as_ptr().add(offset) };
         // SAFETY: `len` bytes are mapped from there on; the system only reads them.
         let written = unsafe { libc::write(file.as_raw_fd(), start.cast(), len) };
-        usize::try_from(written).map_err(|_| io::Error::last_os_error())
+        usize::try_from(written)
+            .map_err(|_| io::Error::last_os_error())
+            .of_io("write")
     }
 
     /// Copies bytes out. The other process must have stopped writing them.
@@ -174,7 +197,8 @@ impl SharedMapping {
     /// Allocates the memory of whole pages at `offset`, so that a later write cannot fail. An error if
     /// there is no memory, or if the system cannot tell (Linux before 5.14).
     pub(crate) fn secure(&self, offset: usize, len: usize) -> io::Result<()> {
-        self.map.advise_range(Advice::PopulateWrite, offset, len)
+        let advised = self.map.advise_range(Advice::PopulateWrite, offset, len);
+        advised.of_call("madvise")
     }
 
     /// Returns the memory of whole pages at `offset` to the system. They are zeros from then on, and need

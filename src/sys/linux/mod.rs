@@ -1,3 +1,4 @@
+mod call;
 mod copy;
 mod edges;
 mod fork;
@@ -20,20 +21,24 @@ mod segment;
 mod signal;
 mod socket;
 mod stdio;
+mod stream;
 mod watch;
 
 pub(crate) use edges::{
     BlockingEdges, Edges, await_readable, eventfd, is_readable, readable, signal, silence,
 };
-pub(crate) use fork::{Forked, abandon, exit_forked, fork, generation, other_threads};
+pub(crate) use fork::{
+    Forked, OneWay, abandon, end_after, exit_forked, fork, fork_for, generation, other_threads,
+};
 pub(crate) use growing::{give_back, growing_file, lengthen};
 pub(crate) use handles::{
-    AsFd, AsRawFd, AsyncFd, AsyncPipe, BorrowedFd, OwnedFd, RawFd, Socket, os_string,
-    pipe_from_child, pipe_to_child, too_many_descriptors,
+    AsFd, AsRawFd, AsyncFd, BorrowedFd, OwnedFd, RawFd, Socket, os_string, pipe_from_child,
+    pipe_to_child, too_many_descriptors,
 };
 pub(crate) use identity::{ProcessIdentity, home};
 pub(crate) use image::{build_identity, in_executable};
 pub(crate) use lent::Lent;
+pub(crate) use limits::longest_file;
 pub(crate) use memfile::{file_len, file_of, read_at, read_file, write_at};
 pub(crate) use memory::{SharedMapping, enlarge, open_gate, wait_at};
 pub(crate) use packet::{
@@ -46,17 +51,18 @@ pub(crate) use print::{
 };
 pub(crate) use process::{
     ChildProcess, Exit, end_child, kill_own_group, monotonic_nanos, oom_kills, open_child,
-    own_executable, reap_if_ended, resident_memory, signal_name,
+    own_executable, reap_if_ended, reap_orphans_of, resident_memory, signal_name,
 };
 pub(crate) use readiness::{Direction, Readiness, wait_ready};
 pub(crate) use register::{StableFd, probe_events, register};
 pub(crate) use segment::SegmentName;
-pub(crate) use signal::{reset_signals, restore_interrupts};
+pub(crate) use signal::{reset_signals, restore_signals};
 pub(crate) use socket::{
-    MOST_FDS, bytes_waiting, end_sending, is_hangup, pipe, read_more, read_now, read_onto,
-    receive_with_fds, send_with_fds, socket_pair, watch_output,
+    MOST_FDS, bytes_waiting, end_sending, is_hangup, never_wait, pipe, read_more, read_onto,
+    receive_with_fds, send_with_fds, socket_pair,
 };
 pub(crate) use stdio::{become_child, is_variable, settle_forked, settle_surroundings};
+pub(crate) use stream::{WHOLE, write_now, write_patiently};
 pub(crate) use watch::{WakeFd, end_with, parent, wait_for_parents_end, wait_readable, watched};
 
 /// An error where this crate cannot start processes. Here it can.

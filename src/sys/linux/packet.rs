@@ -11,6 +11,7 @@ use rustix::net::{
     SocketType,
 };
 
+use super::call::Call as _;
 use super::socket::{MOST_FDS, send_with_fds};
 
 const SPACE: usize = rustix::cmsg_space!(ScmRights(MOST_FDS));
@@ -44,12 +45,7 @@ fn roomy(kind: SocketType) -> io::Result<(OwnedFd, OwnedFd)> {
 
 fn pair_of(kind: SocketType) -> io::Result<(OwnedFd, OwnedFd)> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    Ok(rustix::net::socketpair(
-        AddressFamily::UNIX,
-        kind,
-        flags,
-        None,
-    )?)
+    rustix::net::socketpair(AddressFamily::UNIX, kind, flags, None).of_call("socketpair")
 }
 
 /// Sends a number with descriptors beside it. False if there is no room for it until another is taken.
@@ -86,7 +82,9 @@ pub(crate) fn descriptors_of_next_packet(socket: impl AsFd) -> io::Result<Vec<Ow
         }
     }
     match received {
-        Some((_, flags)) if flags.contains(ReturnFlags::CTRUNC) => Err(Errno::MFILE.into()),
+        Some((_, flags)) if flags.contains(ReturnFlags::CTRUNC) => {
+            Err(Errno::MFILE).of_call("recvmsg")
+        }
         _ => Ok(found),
     }
 }
@@ -117,7 +115,7 @@ fn receive(
         }
         Ok(_) => Err(io::ErrorKind::InvalidData.into()),
         Err(Errno::AGAIN) => Ok(None),
-        Err(error) => Err(error.into()),
+        Err(error) => Err(error).of_call("recvmsg"),
     }
 }
 

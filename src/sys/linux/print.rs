@@ -6,21 +6,22 @@ use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{Mode, OFlags};
 
+use super::call::Call as _;
+
 /// Makes the two descriptors this process's standard output and standard error.
 pub(crate) fn set_output(stdout: OwnedFd, stderr: OwnedFd) -> io::Result<()> {
-    rustix::stdio::dup2_stdout(stdout)?;
-    rustix::stdio::dup2_stderr(stderr)?;
-    Ok(())
+    rustix::stdio::dup2_stdout(stdout).of_call("dup2")?;
+    rustix::stdio::dup2_stderr(stderr).of_call("dup2")
 }
 
 /// Makes the descriptor this process's standard input.
 pub(crate) fn set_input(stdin: OwnedFd) -> io::Result<()> {
-    Ok(rustix::stdio::dup2_stdin(stdin)?)
+    rustix::stdio::dup2_stdin(stdin).of_call("dup2")
 }
 
 /// Another descriptor for the same, which is not passed on by exec.
 pub(crate) fn own_descriptor(of: &impl AsFd) -> io::Result<OwnedFd> {
-    Ok(rustix::io::fcntl_dupfd_cloexec(of, 3)?)
+    rustix::io::fcntl_dupfd_cloexec(of, 3).of_call("fcntl")
 }
 
 /// Another descriptor for a standard stream of this process, which is not passed on by exec; for nowhere,
@@ -28,7 +29,7 @@ pub(crate) fn own_descriptor(of: &impl AsFd) -> io::Result<OwnedFd> {
 pub(crate) fn own_stream(stream: &impl AsFd) -> io::Result<OwnedFd> {
     match rustix::io::fcntl_dupfd_cloexec(stream, 3) {
         Err(rustix::io::Errno::BADF) => nowhere(),
-        outcome => Ok(outcome?),
+        outcome => outcome.of_call("fcntl"),
     }
 }
 
@@ -42,8 +43,8 @@ pub(crate) fn above_standard_streams(fd: OwnedFd) -> io::Result<OwnedFd> {
 
 /// A descriptor that gives nothing, and takes everything.
 pub(crate) fn nowhere() -> io::Result<OwnedFd> {
-    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
-    above_standard_streams(null)
+    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty());
+    above_standard_streams(null.of_call("open")?)
 }
 
 /// Writes a few bytes to a pipe, which takes that few in one piece. Waits while the pipe is full, even if
@@ -54,9 +55,10 @@ pub(crate) fn write_in_one(to: &impl AsFd, bytes: &[u8]) -> io::Result<()> {
             Err(rustix::io::Errno::AGAIN) => {
                 rustix::io::retry_on_intr(|| {
                     rustix::event::poll(&mut [PollFd::new(to, PollFlags::OUT)], None)
-                })?;
+                })
+                .of_call("poll")?;
             }
-            outcome => return outcome.map(drop).map_err(io::Error::from),
+            outcome => return outcome.map(drop).of_call("write"),
         }
     }
 }

@@ -8,14 +8,16 @@ use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 use std::sync::Arc;
 
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitOptions};
 
-use super::edges::is_readable;
+use super::call::Call as _;
+use super::edges::{await_readable, is_readable};
 
 /// A worker, the process that forks workers, or one that runs a function, in a process group of its
 /// own.
 ///
-/// One that this process has started is killed when it is dropped, unless it was set free; a thread that
+/// It is killed when it is dropped, unless it was set free. If it is a child of this process by then, a thread that
 /// lives no longer than that takes its exit status, so that no zombie is left.
 #[derive(Debug)]
 pub(crate) struct ChildProcess {
@@ -50,11 +52,17 @@ impl ChildProcess {
     /// costs the same however large the parent is.
     pub(crate) fn spawn(command: &mut Command) -> io::Result<Self> {
         // Dropping std's child leaves it alone. From here on it is known by its pidfd.
-        Self::own(command.process_group(0).spawn()?.id())
+        Self::own(
+            command
+                .process_group(0)
+                .spawn()
+                .of_call("posix_spawn")?
+                .id(),
+        )
     }
 
-    /// A process that this one has just started or forked. Nothing else waits for it, so its id stays its
-    /// own until we do.
+    /// A process that this one has just started or forked, and that waits for a message from this one. Its id
+    /// stays its own while it lives. If this program ignores SIGCHLD, or reaps every child, no longer.
     pub(crate) fn own(pid: u32) -> io::Result<Self> {
         let pid = to_pid(pid)?;
         match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
@@ -64,9 +72,13 @@ impl ChildProcess {
                 reaper: Reaper::Own,
                 is_free: false,
             }),
+            // Another may have that id by now.
+            Err(Errno::SRCH) => Err(io::Error::other(
+                "it ended at once, and the system reaped it",
+            )),
             Err(error) => {
                 end_child(pid.as_raw_nonzero().get().unsigned_abs());
-                Err(error.into())
+                Err(error).of_call("pidfd_open")
             }
         }
     }
@@ -112,13 +124,12 @@ impl ChildProcess {
     }
 
     fn signal(&self, signal: Signal) {
-        let group = match self.reaper {
-            Reaper::Done => return,
-            // While we have not taken the exit status, the system gives neither id to anyone else.
-            Reaper::Own => rustix::process::kill_process_group(self.pid, signal),
-            // If its reaper has died, the child may have been reaped without our knowledge.
-            Reaper::Other => self.signal_group_by_pidfd(signal),
-        };
+        if self.reaper == Reaper::Done {
+            return;
+        }
+        // The child may have been reaped without our knowledge: if its reaper has died, or if this program
+        // ignores the end of its children. So its id may be another's.
+        let group = self.signal_group_by_pidfd(signal);
         if signal == Signal::KILL || group.is_err() {
             // It may have left its group.
             let _ = rustix::process::pidfd_send_signal(&self.pidfd, signal);
@@ -142,7 +153,7 @@ impl ChildProcess {
         };
         match io::Error::last_os_error().raw_os_error() {
             _ if outcome == 0 => Ok(()),
-            Some(libc::ESRCH) => Err(rustix::io::Errno::SRCH),
+            Some(libc::ESRCH) => Err(Errno::SRCH),
             _ => {
                 rustix::process::pidfd_send_signal(&self.pidfd, signal)?;
                 rustix::process::kill_process_group(self.pid, signal)
@@ -168,6 +179,12 @@ impl ChildProcess {
         self.kill();
         self.reaper = Reaper::Done;
     }
+
+    /// Takes the exit status of an ended child whose reaper has died, if the system has given the child to this
+    /// process, which is process 1 of a container or a subreaper then. Otherwise nothing is known.
+    pub(crate) fn reap_orphan(&self) -> Option<Exit> {
+        reap_now(self.pidfd.as_fd()).ok().flatten()
+    }
 }
 
 fn to_pid(pid: u32) -> io::Result<Pid> {
@@ -186,9 +203,43 @@ fn wait_for(pidfd: BorrowedFd<'_>) -> Exit {
     }
 }
 
+/// Takes the exit status of a child, if it has ended. An error if it is not a child of this process.
+fn reap_now(pidfd: BorrowedFd<'_>) -> rustix::io::Result<Option<Exit>> {
+    let now = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+    let waited = rustix::process::waitid(WaitId::PidFd(pidfd), now)?;
+    Ok(waited.map(|status| Exit {
+        code: status.exit_status(),
+        signal: status.terminating_signal(),
+    }))
+}
+
+/// Takes the exit statuses of processes that another one has forked, once that has ended: whichever of them the
+/// system gives to this process. All of them were killed.
+pub(crate) fn reap_orphans_of(forker: Arc<OwnedFd>, orphans: Vec<Arc<OwnedFd>>) {
+    let have_ended = [&forker].into_iter().chain(&orphans).all(is_readable);
+    let wait = move || {
+        await_readable(&forker, None);
+        for orphan in &orphans {
+            await_readable(orphan, None);
+            let _ = reap_now(orphan.as_fd());
+        }
+    };
+    if have_ended {
+        wait();
+    } else {
+        reap_in_thread(wait);
+    }
+}
+
+fn reap_in_thread(wait: impl FnOnce() + Send + 'static) {
+    let waiting = std::thread::Builder::new().name("concurrent-futures-reaper".into());
+    let _ = waiting.stack_size(64 * 1024).spawn(wait);
+}
+
 /// Takes the exit status of a child of this process, if it has ended.
 pub(crate) fn reap_if_ended(pid: u32) -> io::Result<Option<Exit>> {
-    let waited = rustix::process::waitpid(Some(to_pid(pid)?), WaitOptions::NOHANG)?;
+    let waited = rustix::process::waitpid(Some(to_pid(pid)?), WaitOptions::NOHANG);
+    let waited = waited.of_call("waitpid")?;
     Ok(waited.map(|(_, status)| Exit {
         code: status.exit_status(),
         signal: status.terminating_signal(),
@@ -205,10 +256,7 @@ pub(crate) fn end_child(pid: u32) {
 
 /// A pidfd of a child of this process that has not been reaped.
 pub(crate) fn open_child(pid: u32) -> io::Result<OwnedFd> {
-    Ok(rustix::process::pidfd_open(
-        to_pid(pid)?,
-        PidfdFlags::empty(),
-    )?)
+    rustix::process::pidfd_open(to_pid(pid)?, PidfdFlags::empty()).of_call("pidfd_open")
 }
 
 impl AsRawFd for ChildProcess {
@@ -222,16 +270,13 @@ impl Drop for ChildProcess {
         if !self.is_free {
             self.kill();
         }
-        if self.reaper != Reaper::Own {
+        if self.reaper == Reaper::Done {
             return;
         }
-        let now = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
-        let waited = rustix::process::waitid(WaitId::PidFd(self.pidfd.as_fd()), now);
-        if matches!(waited, Ok(None)) {
+        // An error: it is the child of a process that reaps it.
+        if let Ok(None) = reap_now(self.pidfd.as_fd()) {
             let pidfd = self.pidfd.clone();
-            let waiting = std::thread::Builder::new().name("concurrent-futures-reaper".into());
-            let waiting = waiting.stack_size(64 * 1024);
-            let _ = waiting.spawn(move || wait_for(pidfd.as_fd()));
+            reap_in_thread(move || _ = wait_for(pidfd.as_fd()));
         }
     }
 }

@@ -9,6 +9,8 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use super::call::Call as _;
+
 /// What a descriptor is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Direction {
@@ -36,7 +38,8 @@ impl Readiness {
         // SAFETY: an `OwnedFd` is open as long as it lives, and nothing can replace
         // this one: the field is private, and nothing in this file changes it.
         let watched = unsafe { AsyncFd::register_with_interest(fd, interest) };
-        let fd = watched.map_err(|error| error.into_parts().1)?;
+        let fd = watched.map_err(|error| error.into_parts().1);
+        let fd = fd.of_call("epoll_ctl")?;
         Ok(Self { fd, interest })
     }
 

@@ -7,8 +7,9 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 use tokio::io::Interest;
-use tokio::io::unix::{AsyncFd, AsyncFdRegisterError};
+use tokio::io::unix::AsyncFd;
 
+use super::call::named;
 use super::readiness::Direction;
 
 /// What owns a descriptor, and neither replaces nor closes it before it is dropped. Only this file implements it.
@@ -31,7 +32,10 @@ pub(crate) fn register<T: StableFd>(fd: T, way: Direction) -> Result<AsyncFd<T>,
     };
     // SAFETY: a `StableFd` keeps its descriptor open and the same until it is dropped.
     let registered = unsafe { AsyncFd::register_with_interest(fd, interest) };
-    registered.map_err(AsyncFdRegisterError::into_parts)
+    registered.map_err(|error| {
+        let (fd, error) = error.into_parts();
+        (fd, named("epoll_ctl", error))
+    })
 }
 
 /// Registers some descriptor with the current runtime, for an instant.

@@ -8,7 +8,9 @@ use std::path::Path;
 
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
-use rustix::process::Resource;
+
+use super::call::Call as _;
+use super::limits::check_length;
 
 /// From this size on, checks for enough memory before allocating any. If memory runs out during the
 /// allocation, the system may kill a process rather than return an error.
@@ -19,29 +21,29 @@ const STEP: u64 = 64 << 20;
 
 /// Gives a file in memory its length, and gets the memory behind all of it.
 pub(super) fn reserve(file: impl AsFd, len: u64) -> io::Result<()> {
+    if let Err(error) = check_length(len) {
+        return Err(io::Error::new(io::ErrorKind::OutOfMemory, error));
+    }
     match try_reserve(file.as_fd(), len) {
-        Err(error @ (Errno::NOSPC | Errno::NOMEM | Errno::FBIG)) => Err(io::Error::new(
+        Err((call, error @ (Errno::NOSPC | Errno::NOMEM | Errno::FBIG))) => Err(io::Error::new(
             io::ErrorKind::OutOfMemory,
-            format!("no memory is left for {len} bytes of shared memory: {error}"),
+            format!("no memory is left for {len} bytes of shared memory: {call}: {error}"),
         )),
-        outcome => Ok(outcome?),
+        Err((call, error)) => Err(error).of_call(call),
+        Ok(()) => Ok(()),
     }
 }
 
-fn try_reserve(file: impl AsFd, len: u64) -> rustix::io::Result<()> {
-    // Past this limit the system would also send a signal that ends the process.
-    let limit = rustix::process::getrlimit(Resource::Fsize).current;
-    if limit.is_some_and(|limit| len > limit) {
-        return Err(Errno::FBIG);
-    }
+/// An error with the name of its call.
+fn try_reserve(file: impl AsFd, len: u64) -> Result<(), (&'static str, Errno)> {
     if len >= LARGE && len > available(Path::new("/")) {
-        return Err(Errno::NOMEM);
+        return Err(("fallocate", Errno::NOMEM));
     }
-    rustix::fs::ftruncate(&file, len)?;
+    rustix::fs::ftruncate(&file, len).map_err(|error| ("ftruncate", error))?;
     for start in (0..len).step_by(STEP as usize) {
         let part = STEP.min(len - start);
         let step = || rustix::fs::fallocate(&file, FallocateFlags::empty(), start, part);
-        rustix::io::retry_on_intr(step)?;
+        rustix::io::retry_on_intr(step).map_err(|error| ("fallocate", error))?;
     }
     Ok(())
 }

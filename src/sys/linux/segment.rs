@@ -36,6 +36,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
+use super::call::Call as _;
 use super::reserve::reserve;
 
 /// Where the system keeps files in memory.
@@ -84,16 +85,16 @@ impl SegmentName {
         clear();
         self.vacate()?; // Before memory is allocated for nothing.
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-        let file = rustix::fs::open(FOLDER, flags, Mode::RUSR | Mode::WUSR)?;
+        let file = rustix::fs::open(FOLDER, flags, Mode::RUSR | Mode::WUSR).of_call("open")?;
         reserve(&file, len)?;
-        rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared)?;
+        rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared).of_call("flock")?;
         let unnamed = format!("/proc/self/fd/{}", file.as_raw_fd());
         let link = || rustix::fs::linkat(CWD, &unnamed, CWD, &self.path, AtFlags::SYMLINK_FOLLOW);
         loop {
             match link() {
                 // Another process was faster. If its segment has no owner any more, try again.
                 Err(Errno::EXIST) => self.vacate()?,
-                outcome => return outcome.map(|()| file).map_err(io::Error::from),
+                outcome => return outcome.map(|()| file).of_call("linkat"),
             }
         }
     }
@@ -108,7 +109,7 @@ impl SegmentName {
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
             Ok(()) if self.is_of(&stat)? => Ok((file, stat.st_size.unsigned_abs())),
             Ok(()) | Err(Errno::WOULDBLOCK) => Err(missing()), // It is being removed, or was.
-            Err(error) => Err(error.into()),
+            Err(error) => Err(error).of_call("flock"),
         }
     }
 
@@ -145,9 +146,9 @@ impl SegmentName {
         let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = match rustix::fs::open(&self.path, flags, Mode::empty()) {
             Err(Errno::NOENT) => return Ok(None),
-            file => file?,
+            file => file.of_call("open")?,
         };
-        let stat = rustix::fs::fstat(&file)?;
+        let stat = rustix::fs::fstat(&file).of_call("fstat")?;
         let ours = stat.st_uid == rustix::process::geteuid().as_raw();
         if !ours || FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             // Any user may put a file there.
@@ -159,10 +160,10 @@ impl SegmentName {
         }
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Err(Errno::WOULDBLOCK) => return Ok(Some((file, stat))),
-            outcome => outcome?,
+            outcome => outcome.of_call("flock")?,
         }
         if self.is_of(&stat)? {
-            rustix::fs::unlink(&self.path)?;
+            rustix::fs::unlink(&self.path).of_call("unlink")?;
         }
         Ok(None)
     }
@@ -172,7 +173,7 @@ impl SegmentName {
         match rustix::fs::lstat(&self.path) {
             Ok(named) => Ok((named.st_dev, named.st_ino) == (file.st_dev, file.st_ino)),
             Err(Errno::NOENT) => Ok(false),
-            Err(error) => Err(error.into()),
+            Err(error) => Err(error).of_call("lstat"),
         }
     }
 }

@@ -1,43 +1,136 @@
 //! What a new process makes of the signals that it finds.
+//!
+//! A worker leaves SIGINT and SIGTERM to its parent, whoever sends them: a terminal, or a service manager that
+//! signals every process of a control group. It does not ignore them, because the programs that a task starts
+//! would inherit that. They do not inherit a handler.
 
-/// Interrupts are the parent's business, and a broken pipe is an error, not an end, as in every
-/// Rust program (where `main` has not begun yet, the latter is not yet so).
+use std::mem::MaybeUninit;
+use std::sync::atomic::{AtomicI32, Ordering};
+
+/// The process whose SIGTERM ends this one. 0 stands for every process outside of this one's pid namespace.
+static PARENT: AtomicI32 = AtomicI32::new(0);
+
+/// In a process that was executed: arranges its signals.
 pub(super) fn settle_signals() {
-    for signal in [libc::SIGINT, libc::SIGPIPE] {
-        // SAFETY: to ignore a signal installs no handler.
-        unsafe { libc::signal(signal, libc::SIG_IGN) };
-    }
+    note_parent();
+    arrange();
 }
 
-/// In a process that is on its own: an interrupt ends it, as any other.
-pub(crate) fn restore_interrupts() {
-    // SAFETY: the default action is no function that could be missing.
-    unsafe { libc::signal(libc::SIGINT, libc::SIG_DFL) };
+/// In a process that this one's parent has just started or forked.
+pub(super) fn note_parent() {
+    let parent = rustix::process::getppid();
+    let parent = parent.map_or(0, |parent| parent.as_raw_nonzero().get());
+    PARENT.store(parent, Ordering::Relaxed);
 }
 
 /// A fork inherits the handlers and blocked signals of a program or a preload. The handlers may use
 /// resources that the fork does not have. This resets them as in a new process, except for faults, whose
-/// handlers report a stack overflow, and for ignored signals.
+/// handlers report a stack overflow, and for ignored signals. Then it arranges the signals of a worker.
 pub(crate) fn reset_signals() {
-    const KEPT: [libc::c_int; 6] = [
+    const KEPT: [libc::c_int; 8] = [
         libc::SIGSEGV,
         libc::SIGBUS,
         libc::SIGILL,
         libc::SIGFPE,
         libc::SIGKILL,
         libc::SIGSTOP,
+        // `arrange` replaces their handlers. In between, the default action could end this process.
+        libc::SIGINT,
+        libc::SIGTERM,
     ];
     for signal in (1..=libc::SIGRTMAX()).filter(|signal| !KEPT.contains(signal)) {
-        // SAFETY: the default action is no function that could be missing.
-        let before = unsafe { libc::signal(signal, libc::SIG_DFL) };
-        if before == libc::SIG_IGN {
-            // SAFETY: neither is ignoring.
-            unsafe { libc::signal(signal, libc::SIG_IGN) };
+        if set(signal, libc::SIG_DFL) == libc::SIG_IGN {
+            set(signal, libc::SIG_IGN);
         }
     }
-    let mut none = std::mem::MaybeUninit::uninit();
+    arrange();
+    let mut none = MaybeUninit::uninit();
     // SAFETY: it fills the set that it receives.
     unsafe { libc::sigemptyset(none.as_mut_ptr()) };
     // SAFETY: the set was filled above; the null says that the old mask is not wanted.
     unsafe { libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), std::ptr::null_mut()) };
+}
+
+/// The signals of a worker, a fork server, and a process that is about to run one function.
+fn arrange() {
+    // A broken pipe is an error, as in every Rust program (where `main` has not begun yet, it is not so yet).
+    // A process in the background of its terminal cannot read there, which is an error too; what it writes
+    // passes. By default either would stop this process, without a word.
+    for signal in [libc::SIGPIPE, libc::SIGTTIN, libc::SIGTTOU] {
+        set(signal, libc::SIG_IGN);
+    }
+    // A parent that ignores the end of its children leaves that to them. Their own exit statuses count.
+    if current(libc::SIGCHLD).sa_sigaction == libc::SIG_IGN {
+        set(libc::SIGCHLD, libc::SIG_DFL);
+    }
+    let leave: extern "C" fn(libc::c_int) = leave_to_parent;
+    handle(libc::SIGINT, leave as libc::sighandler_t, 0);
+    if current(libc::SIGTERM).sa_sigaction != libc::SIG_IGN {
+        handle(libc::SIGTERM, end_handler(), libc::SA_SIGINFO);
+    }
+}
+
+/// In a process that is on its own: an interrupt or a request to end ends it, as any other.
+pub(crate) fn restore_signals() {
+    set(libc::SIGINT, libc::SIG_DFL);
+    if current(libc::SIGTERM).sa_sigaction == end_handler() {
+        set(libc::SIGTERM, libc::SIG_DFL);
+    }
+}
+
+extern "C" fn leave_to_parent(_: libc::c_int) {}
+
+fn end_handler() -> libc::sighandler_t {
+    let end: extern "C" fn(libc::c_int, *const libc::siginfo_t, *mut libc::c_void) = end_if_meant;
+    end as libc::sighandler_t
+}
+
+/// Ends this process by the signal if the parent or this process itself sent it.
+extern "C" fn end_if_meant(
+    signal: libc::c_int,
+    info: *const libc::siginfo_t,
+    _: *mut libc::c_void,
+) {
+    // SAFETY: the system passes the signal's information to a handler with SA_SIGINFO.
+    let info = unsafe { &*info };
+    if !matches!(
+        info.si_code,
+        libc::SI_USER | libc::SI_QUEUE | libc::SI_TKILL
+    ) {
+        return;
+    }
+    // SAFETY: a signal with one of these codes says which process sent it.
+    let sender = unsafe { info.si_pid() };
+    let parent = PARENT.load(Ordering::Relaxed);
+    if sender == parent || sender == std::process::id().cast_signed() {
+        set(signal, libc::SIG_DFL);
+        // SAFETY: it may be called in a handler. The signal is blocked until the handler returns, and ends this
+        // process then.
+        unsafe { libc::raise(signal) };
+    }
+}
+
+/// Lets `handler` run at a signal. System calls that it interrupts go on, where the system supports that.
+fn handle(signal: libc::c_int, handler: libc::sighandler_t, flags: libc::c_int) {
+    // SAFETY: all zeros are the default action, no flags and an empty mask.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = handler;
+    action.sa_flags = flags | libc::SA_RESTART | libc::SA_ONSTACK;
+    // SAFETY: the handler has the form that the flags say, and does only what a handler may do.
+    unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) };
+}
+
+/// How a signal is handled now.
+fn current(signal: libc::c_int) -> libc::sigaction {
+    // SAFETY: all zeros are the default action, no flags and an empty mask.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    // SAFETY: it fills the action that it receives; the null says that nothing changes.
+    unsafe { libc::sigaction(signal, std::ptr::null(), &raw mut action) };
+    action
+}
+
+/// Sets the default action, or ignores the signal. Returns what was set before.
+fn set(signal: libc::c_int, action: libc::sighandler_t) -> libc::sighandler_t {
+    // SAFETY: neither is a function that could be missing.
+    unsafe { libc::signal(signal, action) }
 }

@@ -10,16 +10,12 @@ use rustix::net::{
     SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
 };
 
-use super::handles::AsyncPipe;
+use super::call::Call as _;
 
 /// Two connected sockets, closed on exec.
 pub(crate) fn socket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
-    Ok(rustix::net::socketpair(
-        AddressFamily::UNIX,
-        SocketType::STREAM,
-        SocketFlags::CLOEXEC,
-        None,
-    )?)
+    let (kind, flags) = (SocketType::STREAM, SocketFlags::CLOEXEC);
+    rustix::net::socketpair(AddressFamily::UNIX, kind, flags, None).of_call("socketpair")
 }
 
 /// As much as a pipe for outcomes is to hold: a few times what a worker gathers.
@@ -27,16 +23,16 @@ const PIPE: usize = 256 * 1024;
 
 /// A pipe for outcomes: an end to read from, which never blocks, and one to write to.
 pub(crate) fn pipe() -> io::Result<(PipeReader, OwnedFd)> {
-    let (reader, writer) = io::pipe()?;
-    rustix::io::ioctl_fionbio(&reader, true)?;
+    let (reader, writer) = io::pipe().of_call("pipe2")?;
+    rustix::io::ioctl_fionbio(&reader, true).of_call("ioctl")?;
     // The system limits a user's memory for pipes. If that is used up, the pipe stays smaller.
     let _ = rustix::pipe::fcntl_setpipe_size(&writer, PIPE);
     Ok((reader, writer.into()))
 }
 
-/// Lets tokio read what a worker prints.
-pub(crate) fn watch_output(pipe: PipeReader) -> io::Result<AsyncPipe> {
-    AsyncPipe::from_owned_fd(pipe.into())
+/// Makes reading from a pipe fail rather than block. The other end stays as it is.
+pub(crate) fn never_wait(pipe: &PipeReader) -> io::Result<()> {
+    rustix::io::ioctl_fionbio(pipe, true).of_call("ioctl")
 }
 
 /// Whether a failure of a socket says that its other end was closed.
@@ -44,25 +40,19 @@ pub(crate) fn is_hangup(error: &io::Error) -> bool {
     [io::ErrorKind::BrokenPipe, io::ErrorKind::ConnectionReset].contains(&error.kind())
 }
 
-/// Reads available bytes from a descriptor that does not block.
-pub(crate) fn read_now(from: BorrowedFd<'_>, bytes: &mut [u8]) -> io::Result<usize> {
-    Ok(rustix::io::retry_on_intr(|| {
-        rustix::io::read(from, &mut *bytes)
-    })?)
-}
-
-/// As `read_now`, to the end of `buffer`, as much as it has room for.
+/// Reads available bytes from a descriptor that does not block, to the end of `buffer`, as many as it has room for.
 pub(crate) fn read_onto(from: BorrowedFd<'_>, buffer: &mut BytesMut) -> io::Result<usize> {
     let read = rustix::io::retry_on_intr(|| {
         let (read, _) = rustix::io::read(from, buffer.spare_capacity_mut())?;
         Ok(read.len())
-    })?;
+    });
+    let read = read.of_io("read")?;
     // SAFETY: `read` bytes behind the old length have just been written.
     unsafe { buffer.set_len(buffer.len() + read) }
     Ok(read)
 }
 
-/// As `read_now`, to the end of `buffer`, which has room for `most` bytes more.
+/// As `read_onto`. The buffer has room for `most` bytes more.
 pub(crate) fn read_more(
     from: BorrowedFd<'_>,
     buffer: &mut Vec<u8>,
@@ -71,7 +61,8 @@ pub(crate) fn read_more(
     let read = rustix::io::retry_on_intr(|| {
         let (read, _) = rustix::io::read(from, &mut buffer.spare_capacity_mut()[..most])?;
         Ok(read.len())
-    })?;
+    });
+    let read = read.of_io("read")?;
     // SAFETY: `read` bytes behind the old length have just been written.
     unsafe { buffer.set_len(buffer.len() + read) }
     Ok(read)
@@ -99,19 +90,14 @@ pub(crate) fn send_with_fds(
 ) -> io::Result<usize> {
     if let ([bytes], []) = (bytes, fds) {
         // The system has less to look at.
-        return Ok(rustix::net::send(socket, bytes, SendFlags::NOSIGNAL)?);
+        return rustix::net::send(socket, bytes, SendFlags::NOSIGNAL).of_io("sendto");
     }
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_FDS))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
         return Err(io::ErrorKind::InvalidInput.into());
     }
-    Ok(rustix::net::sendmsg(
-        socket,
-        bytes,
-        &mut control,
-        SendFlags::NOSIGNAL,
-    )?)
+    rustix::net::sendmsg(socket, bytes, &mut control, SendFlags::NOSIGNAL).of_io("sendmsg")
 }
 
 /// What was received.
@@ -134,7 +120,8 @@ pub(crate) fn receive_with_fds(
     let mut slices = [io::IoSliceMut::new(bytes)];
     let received = rustix::io::retry_on_intr(|| {
         rustix::net::recvmsg(socket, &mut slices, &mut control, RecvFlags::CMSG_CLOEXEC)
-    })?;
+    });
+    let received = received.of_io("recvmsg")?;
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(received) = message {
             fds.extend(received);

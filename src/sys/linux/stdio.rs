@@ -11,9 +11,10 @@ use std::path::Path;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::FdFlags;
 
+use super::call::Call as _;
 use super::fork::other_threads;
 use super::print::{nowhere, own_stream};
-use super::signal::{reset_signals, settle_signals};
+use super::signal::{note_parent, reset_signals, settle_signals};
 
 /// Makes a worker, or what else a process may be, of this one if `marker` is in its environment: takes that
 /// out, moves the socket that is stdin to a descriptor of its own, and closes every other descriptor but
@@ -25,6 +26,7 @@ pub(crate) fn become_child(marker: &str) -> Option<io::Result<(OsString, UnixStr
 }
 
 fn prepare(marker: &str) -> io::Result<UnixStream> {
+    settle_signals(); // First: even an error could not be printed everywhere.
     if !other_threads()?.is_empty() {
         return Err(io::Error::other(
             "other threads run already; call concurrent_futures::init() first in main",
@@ -32,10 +34,9 @@ fn prepare(marker: &str) -> io::Result<UnixStream> {
     }
     // SAFETY: there is no other thread that could use the environment.
     unsafe { std::env::remove_var(marker) };
-    let socket = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
+    let socket = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3).of_call("fcntl")?;
     empty_stdin()?;
     close_inherited()?;
-    settle_signals();
     Ok(UnixStream::from(socket))
 }
 
@@ -46,10 +47,10 @@ pub(crate) fn settle_forked(
     variables: &[(OsString, OsString)],
     folder: Option<&Path>,
 ) -> io::Result<()> {
-    empty_stdin()?;
-    rustix::stdio::dup2_stdout(own_stream(&io::stderr())?)?;
+    note_parent();
     reset_signals();
-    settle_signals();
+    empty_stdin()?;
+    rustix::stdio::dup2_stdout(own_stream(&io::stderr())?).of_call("dup2")?;
     settle_surroundings(clear, variables, folder)
 }
 
@@ -68,7 +69,9 @@ pub(crate) fn settle_surroundings(
         // SAFETY: as above.
         unsafe { std::env::set_var(name, value) };
     }
-    folder.map_or(Ok(()), std::env::set_current_dir)
+    folder
+        .map_or(Ok(()), std::env::set_current_dir)
+        .of_call("chdir")
 }
 
 /// Whether a variable can have that name. Others may still be found in an environment.
@@ -78,7 +81,7 @@ pub(crate) fn is_variable(name: &OsStr) -> bool {
 
 /// From here on stdin is empty.
 fn empty_stdin() -> io::Result<()> {
-    Ok(rustix::stdio::dup2_stdin(nowhere()?)?)
+    rustix::stdio::dup2_stdin(nowhere()?).of_call("dup2")
 }
 
 /// Closes the descriptors from 3 on that are not marked to be closed on exec. What this process
@@ -86,11 +89,13 @@ fn empty_stdin() -> io::Result<()> {
 fn close_inherited() -> io::Result<()> {
     let mut inherited = Vec::new();
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let folder = rustix::fs::open(c"/proc/self/fd", flags, Mode::empty())?;
-    for entry in rustix::fs::Dir::read_from(&folder)? {
-        let entry = entry?;
+    let folder = rustix::fs::open(c"/proc/self/fd", flags, Mode::empty()).of_call("open")?;
+    for entry in rustix::fs::Dir::read_from(&folder).of_call("open")? {
+        let entry = entry.of_call("getdents64")?;
         if let Some(fd) = parse_fd(entry.file_name()).filter(|fd| *fd > 2)
-            && !rustix::io::fcntl_getfd(borrow(fd))?.contains(FdFlags::CLOEXEC)
+            && !rustix::io::fcntl_getfd(borrow(fd))
+                .of_call("fcntl")?
+                .contains(FdFlags::CLOEXEC)
         {
             inherited.push(fd);
         }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec};
 use rustix::process::PidfdFlags;
 
+use super::call::Call as _;
 use super::edges::await_readable;
 use super::fork::other_threads;
 use super::process::kill_own_group;
@@ -32,7 +33,7 @@ pub(crate) fn wait_readable<'a>(
         .iter()
         .map(|fd| PollFd::from_borrowed_fd(fd.as_fd(), interest))
         .collect();
-    rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, None))?;
+    rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, None)).of_call("poll")?;
     Ok(polled.iter().map(|fd| !fd.revents().is_empty()).collect())
 }
 
@@ -57,7 +58,9 @@ pub(crate) fn watched<R>(
             }
         };
         let thread = std::thread::Builder::new().stack_size(64 * 1024);
-        thread.spawn_scoped(scope, watch)?;
+        thread
+            .spawn_scoped(scope, watch)
+            .of_call("pthread_create")?;
         let outcome = work();
         bell.ring();
         Ok::<_, io::Error>(outcome)
@@ -77,7 +80,8 @@ pub(crate) fn end_with(parent: OwnedFd) -> io::Result<()> {
         kill_own_group();
     };
     let thread = std::thread::Builder::new().name("parent-watch".into());
-    thread.stack_size(64 * 1024).spawn(watch).map(drop)
+    let started = thread.stack_size(64 * 1024).spawn(watch);
+    started.map(drop).of_call("pthread_create")
 }
 
 /// Waits until the parent has closed its end of `socket`, or has died: a child that the parent forked
@@ -107,7 +111,7 @@ pub(crate) fn wait_for_parents_end(
         ];
         match rustix::event::poll(&mut watched, ticking.then_some(&pace)) {
             Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(error).of_call("poll"),
             Ok(0) => ticking = tick(),
             Ok(_) if watched[1..].iter().any(|fd| !fd.revents().is_empty()) => return Ok(()),
             Ok(_) => ticking = bell.clear(),
@@ -127,10 +131,9 @@ impl AsFd for WakeFd {
 
 impl WakeFd {
     pub(crate) fn new() -> io::Result<Self> {
-        Ok(Self(rustix::event::eventfd(
-            0,
-            EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK,
-        )?))
+        let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
+        let eventfd = rustix::event::eventfd(0, flags).of_call("eventfd2");
+        Ok(Self(eventfd?))
     }
 
     pub(crate) fn ring(&self) {

@@ -5,12 +5,9 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::marker::PhantomData;
-use std::pin::Pin;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-
-use tokio::io::{AsyncRead, ReadBuf};
 
 use super::unsupported;
 
@@ -54,7 +51,6 @@ pub(crate) trait AsRawFd {
 impl AsFd for OwnedFd {}
 impl AsFd for BorrowedFd<'_> {}
 impl AsFd for Socket {}
-impl AsFd for AsyncPipe {}
 impl<T> AsFd for AsyncFd<T> {}
 impl AsFd for PipeReader {}
 impl AsFd for PipeWriter {}
@@ -92,10 +88,6 @@ impl From<OwnedFd> for Stdio {
 pub(crate) struct Socket(Infallible);
 
 impl Socket {
-    pub(crate) fn try_clone(&self) -> io::Result<Self> {
-        match self.0 {}
-    }
-
     pub(crate) fn set_nonblocking(&self, _: bool) -> io::Result<()> {
         match self.0 {}
     }
@@ -125,30 +117,6 @@ impl Write for &Socket {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        match self.0 {}
-    }
-}
-
-/// The end of a pipe that a runtime reads.
-#[derive(Debug)]
-pub(crate) struct AsyncPipe(Infallible);
-
-impl AsyncPipe {
-    pub(crate) async fn readable(&self) -> io::Result<()> {
-        match self.0 {}
-    }
-
-    pub(crate) fn try_read(&self, _: &mut [u8]) -> io::Result<usize> {
-        match self.0 {}
-    }
-}
-
-impl AsyncRead for AsyncPipe {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        _: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
         match self.0 {}
     }
 }

@@ -20,6 +20,10 @@ impl SharedMapping {
         Err(unsupported())
     }
 
+    pub(crate) fn private(_: usize) -> io::Result<Self> {
+        Err(unsupported())
+    }
+
     pub(crate) fn create_reserved(_: usize) -> io::Result<(Self, OwnedFd)> {
         Err(unsupported())
     }
@@ -115,6 +119,10 @@ impl SegmentName {
 
 pub(crate) fn growing_file() -> io::Result<OwnedFd> {
     Err(unsupported())
+}
+
+pub(crate) fn longest_file() -> u64 {
+    u64::MAX
 }
 
 pub(crate) fn lengthen(_: impl AsFd, _: u64) -> io::Result<()> {

@@ -16,30 +16,31 @@ mod wait;
 use std::io;
 
 pub(crate) use handles::{
-    AsFd, AsRawFd, AsyncFd, AsyncPipe, BorrowedFd, OwnedFd, RawFd, Socket, os_string,
-    pipe_from_child, pipe_to_child, too_many_descriptors,
+    AsFd, AsRawFd, AsyncFd, BorrowedFd, OwnedFd, RawFd, Socket, os_string, pipe_from_child,
+    pipe_to_child, too_many_descriptors,
 };
 pub(crate) use memory::{
     Lent, SegmentName, SharedMapping, enlarge, file_len, file_of, give_back, growing_file,
-    lengthen, open_gate, read_at, read_file, wait_at, write_at,
+    lengthen, longest_file, open_gate, read_at, read_file, wait_at, write_at,
 };
 pub(crate) use packet::{
     descriptors_of_next_packet, drop_packet, next_packet, packet_pair, roomy_packet_pair,
     send_packet, stream_pair,
 };
 pub(crate) use process::{
-    ChildProcess, Exit, Forked, ProcessIdentity, abandon, build_identity, end_child, exit_forked,
-    fork, generation, home, in_executable, kill_own_group, monotonic_nanos, oom_kills, open_child,
-    other_threads, own_executable, reap_if_ended, reset_signals, resident_memory,
-    restore_interrupts, signal_name,
+    ChildProcess, Exit, Forked, OneWay, ProcessIdentity, abandon, build_identity, end_after,
+    end_child, exit_forked, fork, fork_for, generation, home, in_executable, kill_own_group,
+    monotonic_nanos, oom_kills, open_child, other_threads, own_executable, reap_if_ended,
+    reap_orphans_of, reset_signals, resident_memory, restore_signals, signal_name,
 };
 pub(crate) use socket::{
-    MOST_FDS, bytes_waiting, end_sending, is_hangup, pipe, read_more, read_now, read_onto,
-    receive_with_fds, send_with_fds, socket_pair, watch_output,
+    MOST_FDS, bytes_waiting, end_sending, is_hangup, never_wait, pipe, read_more, read_onto,
+    receive_with_fds, send_with_fds, socket_pair,
 };
 pub(crate) use stdio::{
-    above_standard_streams, become_child, flush_stdout, is_variable, nowhere, own_descriptor,
-    own_stream, set_input, set_output, settle_forked, settle_surroundings, write_in_one,
+    WHOLE, above_standard_streams, become_child, flush_stdout, is_variable, nowhere,
+    own_descriptor, own_stream, set_input, set_output, settle_forked, settle_surroundings,
+    write_in_one, write_now, write_patiently,
 };
 pub(crate) use wait::{
     BlockingEdges, Direction, Edges, Readiness, StableFd, WakeFd, await_readable, end_with,

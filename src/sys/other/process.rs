@@ -58,6 +58,10 @@ impl ChildProcess {
     pub(crate) fn kill_without_reaping(&mut self) {
         match self.0 {}
     }
+
+    pub(crate) fn reap_orphan(&self) -> Option<Exit> {
+        match self.0 {}
+    }
 }
 
 /// How a child ended.
@@ -75,7 +79,19 @@ pub(crate) enum Forked {
     Child,
 }
 
-pub(crate) fn fork() -> io::Result<Forked> {
+/// No process is forked here.
+#[derive(Debug)]
+pub(crate) struct OneWay(());
+
+pub(crate) fn end_after(work: impl FnOnce(&OneWay) -> i32) -> ! {
+    std::process::exit(work(&OneWay(())))
+}
+
+pub(crate) fn fork_for(_: impl FnOnce(&OneWay) -> i32) -> io::Result<u32> {
+    Err(unsupported())
+}
+
+pub(crate) fn fork(_: &OneWay) -> io::Result<Forked> {
     Err(unsupported())
 }
 
@@ -97,6 +113,8 @@ pub(crate) fn exit_forked(code: i32) -> ! {
 pub(crate) fn reap_if_ended(_: u32) -> io::Result<Option<Exit>> {
     Err(unsupported())
 }
+
+pub(crate) fn reap_orphans_of(_: Arc<OwnedFd>, _: Vec<Arc<OwnedFd>>) {}
 
 pub(crate) fn end_child(_: u32) {}
 
@@ -164,7 +182,7 @@ impl Limit {
     }
 }
 
-pub(crate) fn restore_interrupts() {}
+pub(crate) fn restore_signals() {}
 
 pub(crate) fn reset_signals() {}
 

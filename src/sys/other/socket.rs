@@ -4,7 +4,7 @@ use std::io::{self, PipeReader};
 
 use bytes::BytesMut;
 
-use super::handles::{AsyncPipe, BorrowedFd, OwnedFd, Socket};
+use super::handles::{BorrowedFd, OwnedFd};
 use super::unsupported;
 
 /// The most descriptors that travel together.
@@ -18,17 +18,13 @@ pub(crate) fn pipe() -> io::Result<(PipeReader, OwnedFd)> {
     Err(unsupported())
 }
 
-pub(crate) fn watch_output(_: PipeReader) -> io::Result<AsyncPipe> {
+pub(crate) fn never_wait(_: &PipeReader) -> io::Result<()> {
     Err(unsupported())
 }
 
 /// Whether a failure of a socket says that its other end was closed.
 pub(crate) fn is_hangup(error: &io::Error) -> bool {
     [io::ErrorKind::BrokenPipe, io::ErrorKind::ConnectionReset].contains(&error.kind())
-}
-
-pub(crate) fn read_now(_: BorrowedFd<'_>, _: &mut [u8]) -> io::Result<usize> {
-    Err(unsupported())
 }
 
 pub(crate) fn read_onto(_: BorrowedFd<'_>, _: &mut BytesMut) -> io::Result<usize> {

@@ -63,6 +63,17 @@ pub(crate) fn write_in_one(_: &impl AsFd, _: &[u8]) -> io::Result<()> {
     Err(unsupported())
 }
 
+/// The most bytes that a pipe takes as one piece.
+pub(crate) const WHOLE: usize = 4096;
+
+pub(crate) fn write_now(_: &impl AsFd, _: &[u8]) -> io::Result<usize> {
+    Err(unsupported())
+}
+
+pub(crate) fn write_patiently(_: &impl AsFd, _: &[u8]) -> io::Result<usize> {
+    Err(unsupported())
+}
+
 pub(crate) fn flush_stdout() {
     let _ = io::stdout().flush();
 }

@@ -54,7 +54,7 @@ fn any_number_of_descriptors_comes_before_the_last_byte_of_its_chain() {
 
 proptest! {
     #[test]
-    fn a_chain_writes_what_was_put_in_whatever_the_pieces(
+    fn a_chain_writes_its_bytes_in_order_for_all_pieces(
         pieces in prop::collection::vec((any::<u8>(), 0_usize..40_000, any::<bool>()), 0..24),
         step in 1_usize..50_000,
         cut: usize,

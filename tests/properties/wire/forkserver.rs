@@ -1,7 +1,9 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::wire::chain::{Chain, Reader};
 use crate::wire::frame::{Frames, LARGEST};
+use crate::wire::message;
 
 fn only_frame(out: Chain) -> Reader {
     let bytes = out.into_bytes();
@@ -36,21 +38,34 @@ proptest! {
     #[test]
     fn a_request_survives_the_trip(request in requests()) {
         let mut out = Chain::new();
-        request.put(&mut out);
-        prop_assert_eq!(ToForkServer::parse(only_frame(out)), Some(request));
+        message::put(&mut out, &request);
+        prop_assert_eq!(message::get(only_frame(out)), Some(request));
     }
 
     #[test]
     fn an_answer_survives_the_trip(answer in answers()) {
         let mut out = Chain::new();
-        answer.put(&mut out);
+        message::put(&mut out, &answer);
         prop_assert!(out.len() <= LONGEST);
-        prop_assert_eq!(FromForkServer::parse(only_frame(out)), Some(answer));
+        prop_assert_eq!(message::get(only_frame(out)), Some(answer));
     }
 
     #[test]
     fn garbage_is_no_message_and_no_panic(bytes: Vec<u8>) {
-        let _ = ToForkServer::parse(Reader::from(bytes.clone()));
-        let _ = FromForkServer::parse(Reader::from(bytes));
+        let _ = message::get::<ToForkServer>(Reader::from(bytes.clone()));
+        let _ = message::get::<FromForkServer>(Reader::from(bytes));
     }
+}
+
+/// The pipe for the exit status of one process is read once.
+#[test]
+fn an_exit_status_is_short() {
+    let answer = FromForkServer::Exited {
+        pid: u32::MAX,
+        code: Some(i32::MIN),
+        signal: Some(i32::MIN),
+    };
+    let mut out = Chain::new();
+    message::put(&mut out, &answer);
+    assert!(out.len() <= MOST_EXITED, "{}", out.len());
 }

@@ -2,32 +2,35 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// The reported outcome of an item, with its value as a number.
-type ToldItem = (u32, u32, Option<u64>);
+/// The call, the item, and its value as a number.
+type ItemOutcome = (u32, u32, Option<u64>);
 
-fn tell(listener: &mut Listener, entries: &[u8]) -> Vec<ToldItem> {
+fn read_all(reader: &mut OutcomeReader, entries: &[u8]) -> Vec<ItemOutcome> {
     let mut frame = Reader::from(entries.to_vec());
-    let mut told = Vec::new();
-    while let Some(next) = listener.next(&mut frame) {
+    let mut outcomes = Vec::new();
+    while let Some(next) = reader.next(&mut frame) {
         match next.expect("it makes sense") {
-            Told::Time { .. } => {}
-            Told::Values(values) => {
+            OutcomeEntry::Time { .. } => {}
+            OutcomeEntry::Values(values) => {
                 let (seq, first) = (values.seq, values.first);
                 let mut numbers = Vec::new();
                 values.read(|value| numbers.push(codec::get::<u64>(value).ok()));
                 let items = (first..).zip(numbers);
-                told.extend(items.map(|(item, number)| (seq, item, number)));
+                outcomes.extend(items.map(|(item, number)| (seq, item, number)));
             }
-            Told::Failure { seq, item, .. } => told.push((seq, item, None)),
+            OutcomeEntry::Failure { seq, item, failure } => {
+                assert!(matches!(failure, ItemFailure::Unencodable(reason) if reason == "why"));
+                outcomes.push((seq, item, None));
+            }
         }
     }
-    told
+    outcomes
 }
 
-/// Entries about items of calls, and what they are to tell.
-fn entries(calls: &[(u32, u32, Vec<Option<u64>>)]) -> (Vec<Chain>, Vec<ToldItem>) {
+/// Entries about items of calls, and the outcomes in them.
+fn entries(calls: &[(u32, u32, Vec<Option<u64>>)]) -> (Vec<Chain>, Vec<ItemOutcome>) {
     let mut pieces = Vec::new();
-    let mut told = Vec::new();
+    let mut expected = Vec::new();
     for (seq, first, outcomes) in calls {
         let mut out = Chain::new();
         put_call(out.tail(), *seq, *first);
@@ -37,40 +40,39 @@ fn entries(calls: &[(u32, u32, Vec<Option<u64>>)]) -> (Vec<Chain>, Vec<ToldItem>
             let mut out = Chain::new();
             match outcome {
                 Some(value) => {
-                    put_status(&mut out, Status::Value);
+                    begin_value(&mut out);
                     codec::put(*value, &mut out).expect("a number");
                 }
                 None => {
-                    put_status(&mut out, Status::Unencodable);
-                    codec::put("why".to_owned(), &mut out).expect("text");
+                    put_failure(&mut out, ItemFailure::Unencodable("why".to_owned()));
                 }
             }
             pieces.push(out);
-            told.push((*seq, item, *outcome));
+            expected.push((*seq, item, *outcome));
         }
     }
-    (pieces, told)
+    (pieces, expected)
 }
 
 proptest! {
     #[test]
-    fn what_is_told_is_the_same_however_it_is_cut_into_frames(
+    fn outcomes_are_the_same_however_they_are_cut_into_frames(
         calls in prop::collection::vec(
             (any::<u32>(), 0_u32..1000, prop::collection::vec(any::<Option<u64>>(), 0..9)), 0..9),
         cuts in prop::collection::vec(any::<bool>(), 100),
     ) {
         let (pieces, expected) = entries(&calls);
-        let mut listener = Listener::default();
-        let mut told = Vec::new();
+        let mut reader = OutcomeReader::default();
+        let mut outcomes = Vec::new();
         let mut frame = Vec::new();
         for (mut piece, cut) in pieces.into_iter().zip(cuts) {
             piece.write_with(|slices| std::io::Write::write_vectored(&mut frame, slices)).expect("memory");
             if cut {
-                told.extend(tell(&mut listener, &std::mem::take(&mut frame)));
+                outcomes.extend(read_all(&mut reader, &std::mem::take(&mut frame)));
             }
         }
-        told.extend(tell(&mut listener, &frame));
-        prop_assert_eq!(told, expected);
+        outcomes.extend(read_all(&mut reader, &frame));
+        prop_assert_eq!(outcomes, expected);
     }
 
     #[test]
@@ -81,11 +83,11 @@ proptest! {
             piece.write_with(|slices| std::io::Write::write_vectored(&mut frame, slices)).expect("memory");
         }
         let mut frame = Reader::from(frame);
-        let mut listener = Listener::default();
-        let Some(Ok(Told::Time { seq: 5, nanos: 7 })) = listener.next(&mut frame) else {
+        let mut reader = OutcomeReader::default();
+        let Some(Ok(OutcomeEntry::Time { seq: 5, nanos: 7 })) = reader.next(&mut frame) else {
             return Err(TestCaseError::fail("no time"));
         };
-        let Some(Ok(Told::Values(mut rest))) = listener.next(&mut frame) else {
+        let Some(Ok(OutcomeEntry::Values(mut rest))) = reader.next(&mut frame) else {
             return Err(TestCaseError::fail("no values"));
         };
         let start = rest.take(at);
@@ -99,13 +101,68 @@ proptest! {
     }
 
     #[test]
-    fn garbage_tells_nothing_and_is_no_panic(bytes: Vec<u8>) {
+    fn garbage_is_no_outcome_and_no_panic(bytes: Vec<u8>) {
         let mut frame = Reader::from(bytes);
-        let mut listener = Listener::default();
-        while let Some(Ok(told)) = listener.next(&mut frame) {
-            if let Told::Values(values) = told {
+        let mut reader = OutcomeReader::default();
+        while let Some(Ok(entry)) = reader.next(&mut frame) {
+            if let OutcomeEntry::Values(values) = entry {
                 values.read(|value| drop(codec::get::<String>(value)));
             }
         }
     }
+}
+
+fn failure_of(entry: Vec<u8>) -> ItemFailure {
+    let outcome = get_single(Reader::from(entry)).expect("a complete entry");
+    outcome.expect_err("a failure")
+}
+
+/// One task has a wrong report then, and all others keep their outcomes.
+#[test]
+fn a_failure_that_cannot_be_decoded_is_the_failure_of_its_item_alone() {
+    let mut frame = Vec::new();
+    put_call(&mut frame, 1, 0);
+    frame.extend([FAILURE, 2 << 1, 0x92, 77]); // Half of a list.
+    frame.extend([VALUE, 8 << 1 | 1]);
+    frame.extend(7_u64.to_le_bytes());
+    let mut frame = Reader::from(frame);
+    let mut reader = OutcomeReader::default();
+    let first = reader.next(&mut frame).expect("an entry").expect("valid");
+    let OutcomeEntry::Failure {
+        item: 0, failure, ..
+    } = first
+    else {
+        panic!("not a failure: {first:?}");
+    };
+    assert!(matches!(failure, ItemFailure::Invalid));
+    let second = reader.next(&mut frame).expect("an entry").expect("valid");
+    let OutcomeEntry::Values(values) = second else {
+        panic!("not a value: {second:?}");
+    };
+    assert_eq!(values.items(), 1..2);
+    values.read(|value| assert_eq!(codec::get::<u64>(value).ok(), Some(7)));
+}
+
+#[test]
+fn a_failure_survives_the_trip_and_its_texts_are_cut() {
+    let mut out = Chain::new();
+    put_failure(&mut out, ItemFailure::Undecodable("ä".repeat(50_000)));
+    let ItemFailure::Undecodable(reason) = failure_of(out.into_bytes().to_vec()) else {
+        panic!("another failure");
+    };
+    assert_eq!(reason.len(), 64 * 1024);
+    let report = PanicReport {
+        message: "why".to_owned(),
+        location: None,
+        backtrace: Some("where".to_owned()),
+    };
+    let mut out = Chain::new();
+    put_failure(&mut out, ItemFailure::Panicked(report));
+    let ItemFailure::Panicked(report) = failure_of(out.into_bytes().to_vec()) else {
+        panic!("another failure");
+    };
+    assert_eq!(
+        (&report.message[..], report.backtrace.as_deref()),
+        ("why", Some("where"))
+    );
 }

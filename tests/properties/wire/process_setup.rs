@@ -1,16 +1,18 @@
 use proptest::prelude::*;
 
 use super::super::frame::{Frames, LARGEST};
-use super::super::outcomes::put_status;
+use super::super::message;
+use super::super::outcomes::put_failure;
 use super::*;
 
-fn texts() -> impl Strategy<Value = OsString> {
-    prop::collection::vec(1_u8.., 0..20).prop_map(sys::os_string)
+fn texts() -> impl Strategy<Value = SystemText> {
+    let bytes = prop::collection::vec(1_u8.., 0..20);
+    bytes.prop_map(|bytes| SystemText(sys::os_string(bytes)))
 }
 
 fn setups() -> impl Strategy<Value = ProcessSetup> {
     let environment = prop::option::of(prop::collection::vec((texts(), texts()), 0..5));
-    let folder = prop::option::of(texts().prop_map(PathBuf::from));
+    let folder = prop::option::of(texts());
     let limits = prop::collection::vec((Just(Limit::CpuTime), any::<i64>()), 0..3);
     let flags = any::<(bool, bool, i64)>();
     (flags, environment, folder, limits).prop_map(|(flags, environment, folder, limits)| {
@@ -33,30 +35,30 @@ proptest! {
         let mut chain = Chain::new();
         chain.put_bytes(args.clone().into());
         let mut out = Chain::new();
-        process_setup.put(&mut out, &chain);
+        message::put_with(&mut out, &process_setup, &chain);
         let bytes = out.into_bytes();
         let frame = Frames::new(LARGEST).next(&mut &bytes[..]).expect("a frame");
-        let parsed = ProcessSetup::parse(Reader::from(frame.expect("a frame")));
-        let (parsed, rest) = parsed.expect("a process setup");
+        let parsed = message::get_with(Reader::from(frame.expect("a frame")));
+        let (parsed, rest): (ProcessSetup, Reader) = parsed.expect("a process setup");
         prop_assert_eq!(parsed, process_setup);
         prop_assert_eq!(&rest.into_bytes()[..], &args[..]);
     }
 
     #[test]
     fn garbage_is_no_setup_and_no_panic(bytes: Vec<u8>) {
-        let _ = ProcessSetup::parse(Reader::from([&[TAG], &bytes[..]].concat()));
+        let head = [2, (bytes.len().min(63) as u8) << 1];
+        let _ = message::get_with::<ProcessSetup>(Reader::from([&head, &bytes[..]].concat()));
     }
 }
 
-fn outcome(value: &[u8]) -> Chain {
+fn outcome(reason: &str) -> Chain {
     let mut outcome = Chain::new();
-    put_status(&mut outcome, Status::Unencodable);
-    outcome.put_bytes(value.to_vec().into());
+    put_failure(&mut outcome, ItemFailure::Unencodable(reason.to_owned()));
     outcome
 }
 
 #[test]
-fn what_is_left_in_whole_is_found_and_nothing_else_is() {
+fn an_outcome_is_found_once_it_is_complete() {
     let outcome_file = OutcomeFile::create().expect("memory");
     assert!(
         outcome_file.read().expect("a file").is_none(),
@@ -69,10 +71,9 @@ fn what_is_left_in_whole_is_found_and_nothing_else_is() {
         outcome_file.read().expect("a file").is_none(),
         "a part was left"
     );
-    theirs.leave(outcome(b"whole")).expect("memory");
-    let (status, value) = outcome_file.read().expect("a file").expect("an outcome");
-    assert_eq!(status, Status::Unencodable);
-    assert_eq!(&value.into_bytes()[..], b"whole");
+    theirs.leave(outcome("whole")).expect("memory");
+    let outcome = outcome_file.read().expect("a file").expect("an outcome");
+    assert!(matches!(outcome, Err(ItemFailure::Unencodable(reason)) if reason == "whole"));
 }
 
 #[test]

@@ -1,0 +1,228 @@
+//! How far a worker is on its way from its first call to its end. It never turns back:
+//!
+//! ```text
+//!  Serving ───► Dismissed ───► Terminating ───► Terminating ───► Condemned ───► Dead
+//!            it is asked to    SIGTERM, and no   SIGTERM, and     SIGKILL      its process
+//!              exit, idle       time limit      later SIGKILL                   has ended
+//! ```
+//!
+//! A worker may skip any of these steps. Each after `Serving` has its [`Ending`]. Once an ending kills the worker,
+//! at once or at a time, no later ending replaces it.
+//!
+//! Independently of that, a worker may lose its place in the pool to another worker. One that still serves then
+//! is *leaving*: it takes no further calls, finishes its own, and is dismissed.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+/// Why an idle worker is asked to exit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::process) enum Dismissal {
+    /// The pool is closed.
+    Closed,
+    /// It has served for long enough.
+    Retired,
+    /// It was idle for long enough.
+    Idle,
+}
+
+/// Why the pool ends a worker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::process) enum Ending {
+    /// It was idle, and is asked to exit.
+    Dismissed(Dismissal),
+    /// It ran an item for too long.
+    TimedOut { limit: Duration },
+    /// It runs a call that was cancelled.
+    Cancelled,
+    /// It still runs at the deadline of a shutdown.
+    Shutdown,
+    /// The user of the pool ends its workers; it may still finish its item.
+    Terminated,
+    /// It sent something invalid.
+    Protocol(String),
+}
+
+impl Ending {
+    /// Its socket failed.
+    pub(in crate::process) fn failed(error: &io::Error) -> Self {
+        Self::Protocol(format!("a connection that failed: {error}"))
+    }
+}
+
+/// What the supervisor does with its worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::process) enum Fate {
+    /// Serve it, and check the clock at this instant.
+    Serve(Option<Instant>),
+    /// Wait until it exits: it was asked to.
+    Leave,
+    /// Ask it to end by a signal, and check the clock at this instant.
+    Terminate(Option<Instant>),
+    Kill,
+}
+
+#[derive(Debug)]
+pub(super) struct WorkerPhase {
+    course: Course,
+    /// Another worker has its place in the pool, or may take it. True from then on.
+    vacated: bool,
+}
+
+#[derive(Debug)]
+enum Course {
+    Serving,
+    Dismissed(Dismissal),
+    /// Without a time it may finish its item, unless that has a time limit of its own.
+    Terminating {
+        why: Ending,
+        kill_at: Option<Instant>,
+    },
+    Condemned(Ending),
+    Dead(Option<Ending>),
+}
+
+/// What follows a step of a [`WorkerPhase`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "the worker or its supervisor has to know"]
+pub(super) enum PhaseStep {
+    /// Nothing: the phase is the same as before.
+    Stays,
+    /// The supervisor acts on the new phase.
+    Moves,
+    /// The same, and the worker is asked to exit by a message.
+    AsksToExit,
+}
+
+impl WorkerPhase {
+    pub(super) fn new() -> Self {
+        Self {
+            course: Course::Serving,
+            vacated: false,
+        }
+    }
+
+    /// Whether it accepts calls that were meant for it before.
+    pub(super) fn is_serving(&self) -> bool {
+        matches!(self.course, Course::Serving)
+    }
+
+    /// Whether further calls may be meant for it.
+    pub(super) fn takes_more(&self) -> bool {
+        self.is_serving() && !self.vacated
+    }
+
+    /// Whether another worker has its place in the pool, or may take it.
+    pub(super) fn has_vacated(&self) -> bool {
+        self.vacated
+    }
+
+    /// Gives up its place in the pool.
+    pub(super) fn vacate(&mut self) {
+        self.vacated = true;
+    }
+
+    /// It is idle, and leaves.
+    pub(super) fn dismiss(&mut self, why: Dismissal) -> PhaseStep {
+        match self.course {
+            Course::Serving => self.move_to(Course::Dismissed(why), PhaseStep::AsksToExit),
+            _ => PhaseStep::Stays,
+        }
+    }
+
+    /// It ends as soon as its item has ended.
+    pub(super) fn terminate(&mut self) -> PhaseStep {
+        let step = match self.course {
+            Course::Serving => PhaseStep::AsksToExit,
+            Course::Dismissed(_) => PhaseStep::Moves, // It was asked to exit before.
+            _ => return PhaseStep::Stays,
+        };
+        let course = Course::Terminating {
+            why: Ending::Terminated,
+            kill_at: None,
+        };
+        self.move_to(course, step)
+    }
+
+    /// It ends by `kill_at`.
+    pub(super) fn terminate_by(&mut self, why: Ending, kill_at: Instant) -> PhaseStep {
+        if self.is_doomed() {
+            return PhaseStep::Stays;
+        }
+        let kill_at = Some(kill_at);
+        self.move_to(Course::Terminating { why, kill_at }, PhaseStep::Moves)
+    }
+
+    /// It is killed, unless that is about to happen anyway.
+    pub(super) fn condemn(&mut self, why: Ending) -> PhaseStep {
+        if self.is_doomed() {
+            return PhaseStep::Stays;
+        }
+        self.move_to(Course::Condemned(why), PhaseStep::Moves)
+    }
+
+    /// It is killed now, even if it has some time left. Then the earlier reason counts.
+    pub(super) fn kill(&mut self, why: Ending) -> PhaseStep {
+        let why = match &self.course {
+            Course::Condemned(_) | Course::Dead(_) => return PhaseStep::Stays,
+            Course::Terminating {
+                why: first,
+                kill_at: Some(_),
+            } => first.clone(),
+            _ => why,
+        };
+        self.move_to(Course::Condemned(why), PhaseStep::Moves)
+    }
+
+    /// Its process has ended.
+    pub(super) fn die(&mut self) {
+        self.course = Course::Dead(self.ending());
+    }
+
+    /// Whether it is killed, at once or at a time.
+    fn is_doomed(&self) -> bool {
+        match self.course {
+            Course::Serving | Course::Dismissed(_) => false,
+            Course::Terminating { kill_at, .. } => kill_at.is_some(),
+            Course::Condemned(_) | Course::Dead(_) => true,
+        }
+    }
+
+    fn move_to(&mut self, course: Course, step: PhaseStep) -> PhaseStep {
+        self.course = course;
+        step
+    }
+
+    /// Why it ends, if the pool ends it.
+    pub(super) fn ending(&self) -> Option<Ending> {
+        match &self.course {
+            Course::Serving => None,
+            Course::Dismissed(why) => Some(Ending::Dismissed(*why)),
+            Course::Terminating { why, .. } | Course::Condemned(why) => Some(why.clone()),
+            Course::Dead(why) => why.clone(),
+        }
+    }
+
+    /// What to do with it, unless it serves. `item_ends` is when the time of an item is up that was asked to end.
+    pub(super) fn fate(
+        &self,
+        item_ends: Option<Instant>,
+        now: impl FnOnce() -> Instant,
+    ) -> Option<Fate> {
+        let fate = match self.course {
+            Course::Serving => return None,
+            Course::Dismissed(_) => Fate::Leave,
+            Course::Terminating { kill_at: None, .. } => Fate::Terminate(item_ends),
+            Course::Terminating {
+                kill_at: Some(moment),
+                ..
+            } if moment > now() => Fate::Terminate(Some(moment)),
+            Course::Terminating { .. } | Course::Condemned(_) | Course::Dead(_) => Fate::Kill,
+        };
+        Some(fate)
+    }
+}
+
+#[cfg(all(test, properties))]
+#[path = "../../../tests/properties/process/link/phase.rs"]
+mod tests;

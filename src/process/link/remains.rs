@@ -1,0 +1,98 @@
+//! What becomes of the calls that a dead worker did not answer. Items that have begun fail or run again, and the
+//! rest runs elsewhere.
+
+use std::sync::atomic::Ordering;
+
+use super::Link;
+use super::in_flight::InFlight;
+use super::overrun::Overrun;
+use crate::executor::encoded::EncodedCall;
+use crate::executor::error::{Cause, Death};
+use crate::wire::claim::Stage;
+
+/// The number of worker deaths after which a queued call is blamed.
+const MOST_STRIKES: u8 = 3;
+
+/// What a dead worker leaves behind.
+pub(in crate::process) struct Remains {
+    /// Calls, or rests of calls, that it did not start, and items to run again.
+    pub(in crate::process) unstarted: Vec<EncodedCall>,
+    /// The number of items that died with it.
+    pub(in crate::process) lost: usize,
+    /// It ended without having begun anything.
+    pub(in crate::process) was_useless: bool,
+}
+
+impl Link {
+    /// Settles the calls that a dead worker did not answer, after all its answers were read. `loss` is the
+    /// failure of its running item.
+    pub(in crate::process) fn settle_death(&self, loss: &Cause) -> Remains {
+        let in_flight = {
+            let mut lane = self.lock();
+            lane.phase.die();
+            std::mem::take(&mut lane.in_flight)
+        };
+        let mut remains = Remains {
+            unstarted: Vec::new(),
+            lost: 0,
+            was_useless: !self.proven.load(Ordering::Relaxed),
+        };
+        for (place, mut entry) in in_flight.into_iter().enumerate() {
+            let claim = self.page.slot(entry.seq).look();
+            debug_assert_eq!(claim.seq, entry.seq, "a slot belongs to one call in flight");
+            if !matches!(claim.stage, Stage::Offered | Stage::Revoked) {
+                remains.was_useless = false;
+                remains.settle_begun(&mut entry, claim.item + 1, loss);
+            } else {
+                remains.settle_begun(&mut entry, claim.item, loss);
+            }
+            let was_next = place == 0 && claim.stage == Stage::Offered;
+            if was_next && matches!(loss, Cause::WorkerLost(_)) {
+                entry.call.strikes += 1; // Reading it may have killed the worker.
+            }
+            remains.keep_unstarted(entry.call, loss);
+        }
+        remains
+    }
+}
+
+impl Remains {
+    /// Fails the items before `end`, which have begun, or keeps them to run again.
+    fn settle_begun(&mut self, entry: &mut InFlight, end: u32, loss: &Cause) {
+        let answered = entry.overrun.take().filter(Overrun::is_answered);
+        let answered = answered.map(|overrun| overrun.item);
+        let call = &mut entry.call;
+        while call.owed.next() < end && call.owed.remaining() > 0 {
+            if answered == Some(call.owed.next()) {
+                call.owed.take_next();
+                continue;
+            }
+            let runs = call.owed.losses() + 1;
+            let cause = match loss {
+                Cause::WorkerLost(_)
+                    if runs <= call.ticket().retries() && !call.ticket().is_closed() =>
+                {
+                    self.unstarted.push(call.take_for_retry());
+                    continue;
+                }
+                Cause::WorkerLost(death) => Cause::WorkerLost(Death {
+                    runs,
+                    ..death.clone()
+                }),
+                other => other.clone(),
+            };
+            call.owed.fail_next(cause);
+            self.lost += 1;
+        }
+    }
+
+    /// Keeps the items that have not begun, if their caller wants them. A call under which several workers died is
+    /// blamed for that.
+    fn keep_unstarted(&mut self, call: EncodedCall, loss: &Cause) {
+        if call.strikes == MOST_STRIKES {
+            self.lost += call.owed.fail_rest(loss);
+        } else if call.owed.remaining() > 0 && !call.ticket().is_closed() {
+            self.unstarted.push(call);
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! How calls are sent. A worker that reads slowly delays no one: bytes that its socket does not accept at once
+//! stay in the lane, and the supervisor's task writes them later.
+
+use std::io;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use super::in_flight::InFlight;
+use super::lane::Lane;
+use super::{Ending, Link};
+use crate::executor::encoded::EncodedCall;
+use crate::executor::error::{Cause, Rejection};
+use crate::observe::RunningCount;
+use crate::process::watch::WorkerWatch;
+use crate::sys::{self, AsFd as _};
+use crate::wire::message::{self, CallHead, ToWorker};
+use crate::wire::page::SLOTS;
+use crate::wire::text;
+
+/// The amount of work that is sent ahead to hide the latency of a round trip.
+const AHEAD: Duration = Duration::from_millis(1);
+/// The maximal number of calls that are sent ahead, however short they are.
+const MOST_AHEAD: u64 = SLOTS as u64 / 2;
+
+impl Link {
+    /// Reserves the worker for a call, so that it does not look idle until the call is sent.
+    pub(in crate::process) fn reserve(&self) {
+        self.lock().reserved += 1;
+    }
+
+    /// Sends the reserved call. A worker that ends returns it.
+    pub(in crate::process) fn give_reserved(
+        &self,
+        call: EncodedCall,
+    ) -> Result<(), Vec<EncodedCall>> {
+        self.give_to(1, vec![call])
+    }
+
+    /// Sends calls, in order. A worker that ends returns them.
+    pub(in crate::process) fn give(&self, calls: Vec<EncodedCall>) -> Result<(), Vec<EncodedCall>> {
+        self.give_to(0, calls)
+    }
+
+    fn give_to(&self, reserved: usize, calls: Vec<EncodedCall>) -> Result<(), Vec<EncodedCall>> {
+        // Before the lock, and dropped after it: a recorder of metrics is code of another crate.
+        let running: Vec<_> = calls.iter().map(|call| call.ticket().running()).collect();
+        let mut lane = self.lock();
+        lane.reserved -= reserved; // Under one lock with the rest: in between, it would look idle.
+        if !lane.phase.is_serving() {
+            return Err(calls);
+        }
+        let mut unsent = Vec::new();
+        for (call, running) in calls.into_iter().zip(running) {
+            // A cancel, or the end of the queue timeout, that happened while the call was between backlog and
+            // link found it in neither. But it left its mark before it looked.
+            if call.has_expired() || call.ticket().is_closed() {
+                unsent.push((call, running));
+            } else {
+                self.send(&mut lane, call, running);
+            }
+        }
+        self.write(&mut lane);
+        if !lane.unwritten.is_empty() || !lane.ring_backlog.is_empty() || lane.in_flight.is_empty()
+        {
+            // Something is left to write or put, or the worker is idle since no new call is wanted.
+            self.wake.notify();
+        }
+        drop(lane);
+        for (call, _) in unsent {
+            if call.has_expired() {
+                let limit = call.ticket().queue_timeout().unwrap_or_default();
+                call.owed
+                    .fail_rest(&Cause::Rejected(Rejection::WaitedTooLong { limit }));
+            }
+        }
+        Ok(())
+    }
+
+    fn send(&self, lane: &mut Lane, call: EncodedCall, running: RunningCount) {
+        let seq = lane.next_seq;
+        lane.next_seq = seq.wrapping_add(1);
+        lane.count_given();
+        let timeout = call.ticket().timeout();
+        let head = CallHead {
+            seq,
+            base: call.base,
+            first: call.owed.next(),
+            end: call.owed.next() + call.owed.remaining(),
+            task_id: call.ticket().id(),
+            timeout: timeout.map_or(0, |limit| {
+                u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX)
+            }),
+            function: call.function,
+        };
+        self.page.slot(seq).offer(head.first);
+        if let Some(traceparent) = call.ticket().traceparent() {
+            let traceparent = text::short(traceparent.as_ref().to_owned());
+            message::put(&mut lane.unwritten, &ToWorker::Trace(traceparent));
+        }
+        self.put_call(lane, &head, &call.payload);
+        let has_deadline = timeout.is_some() || lane.shutdown_at.is_some();
+        if has_deadline && lane.in_flight.is_empty() {
+            self.wake.notify(); // The supervisor has a deadline to watch.
+        }
+        lane.in_flight.push_back(InFlight::new(seq, call, running));
+    }
+
+    /// The number of further calls that it may get now: enough that it is not idle while an answer and the next
+    /// call are in transit, but at most a millisecond of work, and a single call while the duration of calls is
+    /// unknown.
+    pub(in crate::process) fn room(&self) -> usize {
+        let lane = self.lock();
+        if !lane.phase.takes_more() || lane.in_flight.iter().any(|entry| entry.overrun.is_some()) {
+            return 0;
+        }
+        let ahead = lane.call_time.map_or(1, |time| {
+            (AHEAD.as_nanos() as u64 / time.max(1)).clamp(1, MOST_AHEAD)
+        });
+        // The sequence numbers in flight must fit the slots.
+        let oldest = lane
+            .in_flight
+            .front()
+            .map_or(lane.next_seq, |entry| entry.seq);
+        let slots = SLOTS.saturating_sub(lane.next_seq.wrapping_sub(oldest));
+        let most = ahead.saturating_sub(lane.in_flight.len() as u64);
+        most.min(slots.into()).min(lane.calls_left) as usize
+    }
+
+    /// Writes what the socket accepts. A failure is not reported here: then the worker is dead, and the
+    /// supervisor notices that by itself.
+    pub(super) fn write(&self, lane: &mut Lane) {
+        self.put(lane); // First, so that the worker finds it when it reads of it.
+        let _ = self.try_write(lane);
+    }
+
+    /// As `write`, for what was decided under the pool's lock.
+    pub(in crate::process) fn write_now(&self) {
+        self.write(&mut self.lock());
+    }
+
+    /// A write to a dead worker is an error here, not the signal that ends a program which does
+    /// not ignore it.
+    fn try_write(&self, lane: &mut Lane) -> io::Result<()> {
+        let socket = self.socket.as_fd();
+        lane.unwritten
+            .send_with(|slices, fds| sys::send_with_fds(socket, slices, fds))
+    }
+
+    /// Whether something is left to write.
+    pub(in crate::process) fn has_unwritten(&self) -> bool {
+        !self.lock().unwritten.is_empty()
+    }
+
+    /// Writes on, as far as the socket accepts it. Ready when nothing is left. Bytes for a dead worker are
+    /// dropped: a write that fails again and again at once would keep the supervisor's task from noticing the
+    /// death.
+    pub(in crate::process) fn poll_write(
+        &self,
+        cx: &mut Context<'_>,
+        watch: &mut WorkerWatch,
+    ) -> Poll<()> {
+        let outcome = ready!(watch.poll_write(cx, || self.try_write(&mut self.lock())));
+        if let Err(error) = outcome {
+            let mut lane = self.lock();
+            lane.unwritten.clear();
+            lane.ring_backlog.clear();
+            drop(lane);
+            if !sys::is_hangup(&error) {
+                // It is alive, but bytes for it are lost: only another worker can help.
+                self.end(Ending::failed(&error));
+            }
+        }
+        Poll::Ready(())
+    }
+}

@@ -1,0 +1,205 @@
+//! The output of one worker, from its first to its last byte. The task that drives the worker drives this too.
+
+use std::future::poll_fn;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use super::OutputStream;
+use super::lines::Lines;
+use super::relay::OutputRelay;
+use crate::home::timeout;
+use crate::process::link::Link;
+use crate::wire::page::Page;
+
+/// How long outcomes wait for a stream that accepts their output slowly.
+const LONGEST_HOLD: Duration = Duration::from_secs(10);
+
+pub(in crate::process) struct Outputs {
+    relays: Vec<OutputRelay>,
+    lines: Vec<Lines>,
+    /// Outcomes wait for the output before them, at most until this instant.
+    hold: Option<Instant>,
+}
+
+/// What is known of the process that writes.
+#[derive(Clone, Copy, Default)]
+pub(in crate::process) struct OutputWriter<'a> {
+    /// Shows the worker how much of its stderr was read, and how much the worker has written.
+    page: Option<&'a Page>,
+    /// Has the names of its tasks.
+    link: Option<&'a Link>,
+}
+
+impl<'a> OutputWriter<'a> {
+    /// The page, if it counts what this relay reads.
+    fn page_of(self, relay: &OutputRelay) -> Option<&'a Page> {
+        self.page.filter(|_| relay.stream() == OutputStream::Stderr)
+    }
+}
+
+impl<'a> From<&'a Page> for OutputWriter<'a> {
+    fn from(page: &'a Page) -> Self {
+        Self {
+            page: Some(page),
+            link: None,
+        }
+    }
+}
+
+impl<'a> From<&'a Link> for OutputWriter<'a> {
+    fn from(link: &'a Link) -> Self {
+        Self {
+            page: Some(&link.page),
+            link: Some(link),
+        }
+    }
+}
+
+impl Outputs {
+    pub(super) fn new(relays: Vec<OutputRelay>, lines: Vec<Lines>) -> Self {
+        Self {
+            relays,
+            lines,
+            hold: None,
+        }
+    }
+
+    /// Passes on output until the last pipe is closed: for a process that no supervisor drives yet, or ever.
+    pub(in crate::process) async fn attend(&mut self, writer: OutputWriter<'_>) {
+        while self.is_open() {
+            let deadline = self.deadline();
+            let printed = poll_fn(|cx| self.poll(cx, writer));
+            if before(deadline, printed).await.is_none() {
+                self.on_deadline(Instant::now());
+            }
+        }
+    }
+
+    fn is_open(&self) -> bool {
+        self.relays.iter().any(OutputRelay::is_open) || self.lines.iter().any(Lines::is_open)
+    }
+
+    /// Reads some output and passes it on. Ready when it has done so, or when outcomes need not wait any more.
+    pub(in crate::process) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        writer: OutputWriter<'_>,
+    ) -> Poll<()> {
+        let mut outcome = Poll::Pending;
+        for lines in &mut self.lines {
+            if lines.poll_read(cx, writer.link).is_ready() {
+                outcome = Poll::Ready(());
+            }
+        }
+        if self.hold.is_some() {
+            return match self.poll_out(cx, writer) {
+                Poll::Ready(()) => Poll::Ready(()),
+                Poll::Pending => outcome,
+            };
+        }
+        for relay in &mut self.relays {
+            if relay.poll_read(cx, writer.page_of(relay)).is_ready() {
+                outcome = Poll::Ready(());
+            }
+        }
+        outcome
+    }
+
+    fn poll_out(&mut self, cx: &mut Context<'_>, writer: OutputWriter<'_>) -> Poll<()> {
+        let mut outcome = Poll::Ready(());
+        for relay in &mut self.relays {
+            if relay.poll_out(cx, writer.page_of(relay)).is_pending() {
+                outcome = Poll::Pending;
+            }
+        }
+        outcome
+    }
+
+    fn is_out(&self) -> bool {
+        self.relays.iter().all(OutputRelay::is_out)
+    }
+
+    /// Passes on all that the ended calls of the worker have written. False if outcomes that have arrived have to wait for that, see
+    /// `holds_outcomes`: this process's own stream does not accept it at once.
+    pub(in crate::process) fn drain(&mut self, writer: OutputWriter<'_>) -> bool {
+        for lines in &mut self.lines {
+            lines.drain(writer.link);
+        }
+        // No outcome waits twice.
+        if self.hold.take().is_none() {
+            let mut is_out = true;
+            for relay in &mut self.relays {
+                is_out &= relay.drain(writer.page_of(relay));
+            }
+            if !is_out {
+                self.hold = Some(Instant::now() + LONGEST_HOLD);
+            }
+        }
+        let holds = self.holds_outcomes();
+        self.hold = self.hold.filter(|_| holds);
+        !holds
+    }
+
+    /// Whether outcomes have to wait. If so, `drain` must be called again when they need not: `poll` or `deadline`
+    /// says when.
+    pub(in crate::process) fn holds_outcomes(&self) -> bool {
+        self.hold_end().is_some_and(|end| Instant::now() < end)
+    }
+
+    /// Until when outcomes wait, if they do. A stream that has accepted nothing for long holds up none.
+    fn hold_end(&self) -> Option<Instant> {
+        let longest = self.hold.filter(|_| !self.is_out())?;
+        let blocked = self.relays.iter().filter(|relay| !relay.is_out());
+        let patience_end = blocked.filter_map(OutputRelay::patience_end).max();
+        Some(patience_end.map_or(longest, |end| end.min(longest)))
+    }
+
+    /// When to look at `holds_outcomes` and to call `on_deadline`.
+    pub(in crate::process) fn deadline(&self) -> Option<Instant> {
+        let unfinished = self.relays.iter().filter_map(OutputRelay::deadline);
+        let hold_end = self.hold_end().filter(|_| self.holds_outcomes());
+        unfinished.chain(hold_end).min()
+    }
+
+    pub(in crate::process) fn on_deadline(&mut self, now: Instant) {
+        for relay in &mut self.relays {
+            relay.on_deadline(now);
+        }
+    }
+
+    /// Passes on the last output of a process that has ended. All of it is in the pipes by now. Returns when it is
+    /// out, or when this process's own stream has accepted nothing for long.
+    pub(in crate::process) async fn finish(&mut self, writer: OutputWriter<'_>) {
+        for lines in &mut self.lines {
+            lines.finish(writer.link);
+        }
+        for relay in &mut self.relays {
+            relay.finish(writer.page_of(relay));
+        }
+        self.hold = Some(Instant::now() + LONGEST_HOLD);
+        while self.holds_outcomes() {
+            before(self.hold_end(), poll_fn(|cx| self.poll_out(cx, writer))).await;
+        }
+        self.hold = None;
+    }
+
+    /// The end of what the last task of an ended process wrote to stderr; of all, if it ran none.
+    pub(in crate::process) fn tail(&self, writer: OutputWriter<'_>) -> String {
+        let start = writer.page.map_or(0, Page::output_before_last_call);
+        let is_stderr = |stream| stream == OutputStream::Stderr;
+        let relays = self.relays.iter().filter(|relay| is_stderr(relay.stream()));
+        let lines = self.lines.iter().filter(|lines| is_stderr(lines.stream()));
+        let mut tails = relays
+            .map(|relay| relay.tail(start))
+            .chain(lines.map(Lines::tail));
+        String::from_utf8_lossy(tails.next().unwrap_or_default()).into_owned()
+    }
+}
+
+/// Awaits `future` until an instant, if there is one. `None` after that.
+async fn before<F: Future>(moment: Option<Instant>, future: F) -> Option<F::Output> {
+    match moment {
+        Some(moment) => timeout(moment.saturating_duration_since(Instant::now()), future).await,
+        None => Some(future.await),
+    }
+}

@@ -1,0 +1,216 @@
+//! The stdout or stderr of this process, as relays write to it. A write never waits. What the stream does not
+//! accept at once waits in a queue, and a thread writes it. The thread exists while there is a queue.
+//!
+//! All relays of a program share a queue, so their texts reach the stream one after the other, and a line is not
+//! split by another worker's.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use futures::task::AtomicWaker;
+
+use super::OutputStream;
+use crate::sys;
+
+/// How long an outcome waits for a stream that accepts nothing.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// While more bytes than this wait for a stream, the last words of ended workers are dropped.
+pub(super) const MOST_WAITING: usize = 1024 * 1024;
+
+pub(super) struct ParentStream {
+    stream: OutputStream,
+    queue: Mutex<StreamQueue>,
+}
+
+/// Texts that wait, in the order of their arrival.
+struct StreamQueue {
+    texts: VecDeque<WaitingText>,
+    /// The number of bytes in `texts`.
+    len: usize,
+    /// When the stream last accepted something. `None` before the first queue.
+    moved_at: Option<Instant>,
+    has_thread: bool,
+}
+
+struct WaitingText {
+    bytes: Vec<u8>,
+    /// How many bytes of it are written.
+    written: usize,
+    progress: Arc<RelayProgress>,
+}
+
+/// How much of a relay's text has left the queue.
+#[derive(Debug, Default)]
+pub(super) struct RelayProgress {
+    settled: AtomicU64,
+    waker: AtomicWaker,
+}
+
+impl RelayProgress {
+    /// The number of bytes that were written, or that the stream has refused for good.
+    pub(super) fn settled(&self) -> u64 {
+        self.settled.load(Ordering::Acquire)
+    }
+
+    /// Wakes the task when the number changes next.
+    pub(super) fn wake_on_change(&self, waker: &Waker) {
+        self.waker.register(waker);
+    }
+
+    fn add(&self, len: usize) {
+        self.settled.fetch_add(len as u64, Ordering::AcqRel);
+    }
+}
+
+impl ParentStream {
+    const fn new(stream: OutputStream) -> Self {
+        Self {
+            stream,
+            queue: Mutex::new(StreamQueue {
+                texts: VecDeque::new(),
+                len: 0,
+                moved_at: None,
+                has_thread: false,
+            }),
+        }
+    }
+
+    pub(super) fn of(stream: OutputStream) -> &'static Self {
+        static STDOUT: ParentStream = ParentStream::new(OutputStream::Stdout);
+        static STDERR: ParentStream = ParentStream::new(OutputStream::Stderr);
+        match stream {
+            OutputStream::Stdout => &STDOUT,
+            OutputStream::Stderr => &STDERR,
+        }
+    }
+
+    pub(super) fn stream(&self) -> OutputStream {
+        self.stream
+    }
+
+    /// Writes the text, or queues what the stream does not accept, unless more than `most` bytes wait already. It
+    /// discards text that the stream refuses with an error: there is no other place for it.
+    pub(super) fn write(&'static self, text: &[u8], progress: &Arc<RelayProgress>, most: usize) {
+        let mut queue = self.lock();
+        let mut rest = text;
+        while queue.texts.is_empty() && !rest.is_empty() {
+            match self.write_now(first_piece(rest)) {
+                Ok(len) => rest = &rest[len..],
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(_) => rest = &[],
+            }
+        }
+        if queue.len > most {
+            rest = &[];
+        }
+        progress.add(text.len() - rest.len());
+        if !rest.is_empty() {
+            self.queue(&mut queue, rest, progress);
+        }
+    }
+
+    #[cold]
+    fn queue(&'static self, queue: &mut StreamQueue, text: &[u8], progress: &Arc<RelayProgress>) {
+        if queue.texts.is_empty() {
+            queue.moved_at = Some(Instant::now());
+        }
+        queue.len += text.len();
+        queue.texts.push_back(WaitingText {
+            bytes: text.to_vec(),
+            written: 0,
+            progress: progress.clone(),
+        });
+        if !queue.has_thread {
+            // Without a thread, the text waits until the next one arrives.
+            let thread = thread::Builder::new().name("relayed-output".into());
+            let started = thread.stack_size(64 * 1024).spawn(|| self.write_queue());
+            queue.has_thread = started.is_ok();
+        }
+    }
+
+    /// Until when an outcome waits, unless the stream accepts something before. `None` if nothing is queued.
+    pub(super) fn patience_end(&self) -> Option<Instant> {
+        let queue = self.lock();
+        let moved_at = queue.moved_at.filter(|_| !queue.texts.is_empty())?;
+        moved_at.checked_add(PATIENCE)
+    }
+
+    /// The thread. It blocks without the lock.
+    fn write_queue(&self) {
+        let mut queue = self.lock();
+        while let Some(text) = queue.texts.front() {
+            let piece = first_piece(&text.bytes[text.written..]).to_vec();
+            drop(queue);
+            let written = self.write_patiently(&piece);
+            let moved = self.lock().advance(written, Instant::now());
+            for progress in moved {
+                progress.waker.wake();
+            }
+            queue = self.lock();
+        }
+        queue.has_thread = false;
+    }
+
+    fn write_now(&self, text: &[u8]) -> io::Result<usize> {
+        match self.stream {
+            OutputStream::Stdout => sys::write_now(&io::stdout(), text),
+            OutputStream::Stderr => sys::write_now(&io::stderr(), text),
+        }
+    }
+
+    fn write_patiently(&self, text: &[u8]) -> io::Result<usize> {
+        match self.stream {
+            OutputStream::Stdout => sys::write_patiently(&io::stdout(), text),
+            OutputStream::Stderr => sys::write_patiently(&io::stderr(), text),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, StreamQueue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl StreamQueue {
+    /// The stream has accepted a part of the first text, or refused it for good and so all others. Returns the
+    /// relays whose text has left the queue.
+    fn advance(&mut self, written: io::Result<usize>, now: Instant) -> Vec<Arc<RelayProgress>> {
+        self.moved_at = Some(now);
+        let mut moved = Vec::new();
+        while let Some(text) = self.texts.front_mut() {
+            let rest = text.bytes.len() - text.written;
+            let len = written.as_ref().map_or(rest, |len| rest.min(*len));
+            text.written += len;
+            text.progress.add(len);
+            moved.push(text.progress.clone());
+            self.len -= len;
+            if len == rest {
+                self.texts.pop_front();
+            }
+            if written.is_ok() {
+                break;
+            }
+        }
+        moved
+    }
+}
+
+/// What to write at once: whole lines, if a line is not too long for that.
+fn first_piece(text: &[u8]) -> &[u8] {
+    if text.len() <= sys::WHOLE {
+        return text;
+    }
+    let text = &text[..sys::WHOLE];
+    match text.iter().rposition(|byte| *byte == b'\n') {
+        Some(end) => &text[..=end],
+        None => text,
+    }
+}
+
+#[cfg(all(test, properties))]
+#[path = "../../../tests/properties/process/output/parent_stream.rs"]
+mod tests;

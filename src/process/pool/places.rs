@@ -1,0 +1,153 @@
+//! The places of a pool: one for each worker, from its start until its process has ended.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::config::ProcessPoolConfig;
+use crate::process::link::Link;
+
+#[derive(Default)]
+pub(super) struct Places {
+    by_id: BTreeMap<u64, PoolPlace>,
+    last_id: u64,
+}
+
+/// A worker's place.
+pub(super) enum PoolPlace {
+    Starting(StartReason),
+    /// Its tries have failed, and it tries again later.
+    Retrying,
+    Ready(Arc<Link>),
+}
+
+/// Why a worker is being started.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum StartReason {
+    /// The pool has a free place.
+    Wanted,
+    /// It replaces the worker with this id, which serves until the new one is ready. Until then both have one place.
+    Replaces(u64),
+}
+
+impl Places {
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// The link of a worker that is ready.
+    pub(super) fn link(&self, id: u64) -> Option<Arc<Link>> {
+        match self.by_id.get(&id) {
+            Some(PoolPlace::Ready(link)) => Some(link.clone()),
+            _ => None,
+        }
+    }
+
+    /// The links of the workers that are ready, in the order of their start.
+    pub(super) fn links(&self) -> impl Iterator<Item = &Arc<Link>> {
+        self.by_id.values().filter_map(|place| match place {
+            PoolPlace::Ready(link) => Some(link),
+            PoolPlace::Starting(_) | PoolPlace::Retrying => None,
+        })
+    }
+
+    /// The number of workers that are ready and stay.
+    pub(super) fn serving(&self) -> usize {
+        let stays = |link: &&Arc<Link>| link.ending().is_none() && !link.is_leaving();
+        self.links().filter(stays).count()
+    }
+
+    /// The number of places that are taken. A leaving worker takes none, and neither does the successor of
+    /// one that stays until then.
+    pub(super) fn taken(&self, config: &ProcessPoolConfig) -> usize {
+        if !config.has_retirements() {
+            return self.len();
+        }
+        let takes = |place: &&PoolPlace| match place {
+            PoolPlace::Ready(link) => !link.is_leaving(),
+            PoolPlace::Retrying | PoolPlace::Starting(StartReason::Wanted) => true,
+            // The successor of a leaving worker has its place already.
+            PoolPlace::Starting(StartReason::Replaces(old)) => {
+                self.link(*old).is_none_or(|old| old.is_leaving())
+            }
+        };
+        self.by_id.values().filter(takes).count()
+    }
+
+    /// The number of workers that are being started, not counting successors.
+    pub(super) fn starting(&self) -> usize {
+        self.count(|place| matches!(place, PoolPlace::Starting(StartReason::Wanted)))
+    }
+
+    /// The number of places whose tries have failed, and that try again later.
+    pub(super) fn retrying(&self) -> usize {
+        self.count(|place| matches!(place, PoolPlace::Retrying))
+    }
+
+    fn count(&self, which: impl Fn(&PoolPlace) -> bool) -> usize {
+        self.by_id.values().filter(|place| which(place)).count()
+    }
+
+    /// Adds a place, and returns its id.
+    pub(super) fn add(&mut self, why: StartReason) -> u64 {
+        self.last_id += 1;
+        self.by_id.insert(self.last_id, PoolPlace::Starting(why));
+        self.last_id
+    }
+
+    /// The worker of a place is ready. Returns the worker that it replaces, if that is there.
+    pub(super) fn fill(&mut self, link: &Arc<Link>) -> Option<Arc<Link>> {
+        let replaced = self.replaced_by(link.id);
+        self.by_id.insert(link.id, PoolPlace::Ready(link.clone()));
+        replaced
+    }
+
+    /// The tries of a place have failed, and it goes on trying.
+    pub(super) fn keep_trying(&mut self, id: u64) {
+        self.by_id.insert(id, PoolPlace::Retrying);
+    }
+
+    pub(super) fn is_retrying(&self, id: u64) -> bool {
+        matches!(self.by_id.get(&id), Some(PoolPlace::Retrying))
+    }
+
+    /// Lets the places whose tries have failed try again now.
+    pub(super) fn retry_now(&mut self) {
+        for place in self.by_id.values_mut() {
+            if let PoolPlace::Retrying = place {
+                *place = PoolPlace::Starting(StartReason::Wanted);
+            }
+        }
+    }
+
+    /// The worker that the worker of a place replaces, while it is there.
+    pub(super) fn replaced_by(&self, id: u64) -> Option<Arc<Link>> {
+        match self.by_id.get(&id) {
+            Some(PoolPlace::Starting(StartReason::Replaces(old))) => self.link(*old),
+            _ => None,
+        }
+    }
+
+    /// Whether a successor of a worker is being started.
+    pub(super) fn is_replaced(&self, id: u64) -> bool {
+        let is_successor = |place: &PoolPlace| matches!(place, PoolPlace::Starting(StartReason::Replaces(old)) if *old == id);
+        self.by_id.values().any(is_successor)
+    }
+
+    /// Frees a place. The successor of its worker has a place of its own from now on.
+    #[must_use = "dropping a link may answer callers, so it is dropped without the lock"]
+    pub(super) fn remove(&mut self, id: u64) -> Option<PoolPlace> {
+        let place = self.by_id.remove(&id)?;
+        for other in self.by_id.values_mut() {
+            if let PoolPlace::Starting(why) = other
+                && *why == StartReason::Replaces(id)
+            {
+                *why = StartReason::Wanted;
+            }
+        }
+        Some(place)
+    }
+}

@@ -1,0 +1,217 @@
+//! When workers may start, and what follows when a start fails or a worker dies unused. Decided from
+//! counts and the clock alone: this file has no lock, no timer and no process.
+
+use std::time::{Duration, Instant};
+
+use crate::executor::error::InitFailure;
+
+/// The number of consecutive failed starts after which a place is given up.
+const MOST_FAILURES: u32 = 3;
+/// The pause after the first failure. It doubles with each further one.
+const BACK_OFF: Duration = Duration::from_millis(50);
+/// The maximal number of doublings of the pause.
+const MOST_DOUBLINGS: u32 = 10;
+
+/// The history of a pool's starts, as far as it decides about the next ones.
+#[derive(Debug, Default)]
+pub(super) struct Starts {
+    permission: Permission,
+    /// A place was given up. Before this instant no worker starts beside another.
+    delayed_until: Option<Instant>,
+    /// The number of failed starts since the last successful one.
+    failures: u32,
+    last_failure: Option<InitFailure>,
+    unused: Option<UnusedDeaths>,
+    /// How often a place was given up, or kept although its tries had failed, since the pool was made.
+    missed: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Permission {
+    /// Workers start when the pool wants them.
+    #[default]
+    Granted,
+    /// No worker could be started: the next one starts for new work only.
+    GaveUp,
+    /// Every start would fail in the same way: none starts before `warm_up`.
+    Broken,
+}
+
+/// Workers that died before they did any work, since one last did some.
+#[derive(Debug)]
+struct UnusedDeaths {
+    count: u32,
+    /// No worker starts before this instant.
+    starts_after: Instant,
+}
+
+/// A failed start, and the pool at that moment.
+#[derive(Debug)]
+pub(super) struct FailedStart {
+    pub(super) failure: InitFailure,
+    /// The failure would repeat.
+    pub(super) for_good: bool,
+    /// The number of other places: ready, starting or ending.
+    pub(super) others: usize,
+    /// Whether any other worker is ready.
+    pub(super) works: bool,
+    /// Whether the pool keeps a worker in this place, even without work.
+    pub(super) is_kept: bool,
+    /// Whether the pool is open or has waiting calls.
+    pub(super) is_needed: bool,
+}
+
+/// What follows a failed start.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use]
+pub(super) enum StartVerdict {
+    /// The same place tries again after this pause.
+    TryAgain(Duration),
+    /// The tries of the place have failed. It tries again after this pause, since the pool keeps its worker.
+    KeepTrying(Duration),
+    /// The place is given up. The pool looks again after this pause whether it wants another worker.
+    Release(Duration),
+    /// The place is given up, and no other worker will take the waiting calls: they fail.
+    FailWaiting,
+}
+
+/// Which workers may start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(super) struct StartPermit {
+    /// Also those that the pool keeps without work.
+    pub(super) for_kept: bool,
+    /// Only the first worker of a pool that has none.
+    pub(super) first_only: bool,
+}
+
+impl Starts {
+    /// Which workers may start now, if any.
+    pub(super) fn permit(&self, now: Instant) -> Option<StartPermit> {
+        (self.permission != Permission::Broken).then(|| StartPermit {
+            for_kept: self.permission == Permission::Granted,
+            first_only: self.delayed_until.is_some_and(|until| now < until),
+        })
+    }
+
+    /// A start failed.
+    pub(super) fn failed(&mut self, start: FailedStart, now: Instant) -> StartVerdict {
+        self.failures += 1;
+        let verdict = self.verdict(&start);
+        self.missed += u64::from(!matches!(verdict, StartVerdict::TryAgain(_)));
+        match verdict {
+            StartVerdict::TryAgain(_) | StartVerdict::KeepTrying(_) => {}
+            StartVerdict::Release(pause) => self.delayed_until = Some(now + pause),
+            StartVerdict::FailWaiting => {
+                self.failures = 0;
+                self.permission = match start.for_good || self.is_broken() {
+                    true => Permission::Broken,
+                    false => Permission::GaveUp,
+                };
+            }
+        }
+        self.last_failure = Some(InitFailure {
+            broken: self.is_broken(),
+            ..start.failure
+        });
+        verdict
+    }
+
+    fn verdict(&self, start: &FailedStart) -> StartVerdict {
+        if self.failures < MOST_FAILURES && !self.is_broken() && start.is_needed {
+            return StartVerdict::TryAgain(pause_after(self.failures - 1));
+        }
+        let is_hopeless = !start.works && self.failures >= most(start.others);
+        if start.others == 0 || is_hopeless {
+            return StartVerdict::FailWaiting;
+        }
+        let pause = pause_after(self.failures);
+        if start.works && start.is_kept && start.is_needed {
+            StartVerdict::KeepTrying(pause)
+        } else {
+            StartVerdict::Release(pause)
+        }
+    }
+
+    /// A start ended early, because its runtime has ended or because the pool is closed.
+    pub(super) fn cut_off(&mut self) {
+        self.missed += 1;
+        self.last_failure = Some(InitFailure {
+            reason: "no runtime was left to start it in; call `warm_up` in one that lives on"
+                .to_owned(),
+            ..InitFailure::default()
+        });
+    }
+
+    /// A worker is ready.
+    pub(super) fn ready(&mut self) {
+        self.failures = 0;
+        self.permission = Permission::Granted;
+        self.delayed_until = None;
+    }
+
+    /// A worker did some work.
+    pub(super) fn worked(&mut self) {
+        self.unused = None;
+    }
+
+    /// A worker died before it did any work.
+    pub(super) fn died_unused(&mut self, now: Instant) {
+        let before = self.unused.as_ref().map_or(0, |deaths| deaths.count);
+        self.unused = Some(UnusedDeaths {
+            count: before + 1,
+            starts_after: now + pause_after(before),
+        });
+    }
+
+    /// The instant before which no worker starts, because workers have died unused.
+    pub(super) fn starts_after(&self) -> Option<Instant> {
+        self.unused.as_ref().map(|deaths| deaths.starts_after)
+    }
+
+    /// New work arrived.
+    pub(super) fn work_arrived(&mut self) {
+        if self.permission == Permission::GaveUp {
+            self.permission = Permission::Granted;
+        }
+    }
+
+    /// `warm_up` was called: everything is tried again.
+    pub(super) fn warm_up(&mut self) {
+        self.ready();
+    }
+
+    /// Why calls are refused, if they are: the pool is broken.
+    pub(super) fn refusal(&self) -> Option<InitFailure> {
+        self.is_broken().then(|| self.last_failure())
+    }
+
+    fn is_broken(&self) -> bool {
+        self.permission == Permission::Broken
+    }
+
+    pub(super) fn missed(&self) -> u64 {
+        self.missed
+    }
+
+    /// Why a start last failed.
+    pub(super) fn last_failure(&self) -> InitFailure {
+        self.last_failure.clone().unwrap_or_default()
+    }
+}
+
+/// The number of consecutive failures after which the pool expects no worker any more, although this number of
+/// other places is taken.
+fn most(others: usize) -> u32 {
+    let places = u32::try_from(others).unwrap_or(u32::MAX).saturating_add(2);
+    MOST_FAILURES.saturating_mul(places)
+}
+
+/// The pause after this number of failures.
+pub(super) fn pause_after(failures: u32) -> Duration {
+    BACK_OFF * 2_u32.pow(failures.min(MOST_DOUBLINGS))
+}
+
+#[cfg(all(test, properties))]
+#[path = "../../../tests/properties/process/pool/starts.rs"]
+mod tests;

@@ -1,0 +1,55 @@
+//! If the parent relays stderr, the worker records how many bytes it had written when its last call ended. So the
+//! parent knows without a system call whether something is left to read before it tells the outcome. And if the worker
+//! dies in the next call, the error has no words of this one.
+
+use std::cell::Cell;
+use std::io;
+use std::sync::Arc;
+
+use crate::sys::{self, AsFd as _, OwnedFd};
+use crate::wire::page::Page;
+
+/// A call that took less time, in nanoseconds, has written nothing: a system call takes longer.
+const SILENT: u64 = 150;
+
+pub(super) struct OutputCount {
+    page: Arc<Page>,
+    /// The pipe that is stderr. It is a separate descriptor, because a task may replace its stderr.
+    stderr: OwnedFd,
+    /// Something may have been written since the last record.
+    is_due: Cell<bool>,
+}
+
+impl OutputCount {
+    /// `None` if the parent does not ask.
+    pub(super) fn open(page: &Arc<Page>) -> io::Result<Option<Self>> {
+        if !page.is_output_followed() {
+            return Ok(None);
+        }
+        let count = Self {
+            page: page.clone(),
+            stderr: sys::own_descriptor(&io::stderr())?,
+            is_due: Cell::new(true), // The initializer may have written.
+        };
+        count.record();
+        Ok(Some(count))
+    }
+
+    /// A call of several items begins. The parent may get the outcomes of some before the call ends.
+    pub(super) fn begin_chunk(&self) {
+        self.page.forget_output();
+        self.is_due.set(true);
+    }
+
+    /// A call has run for this number of nanoseconds, if that is known. Its last outcome is not posted yet.
+    pub(super) fn end_call(&self, nanos: Option<u64>) {
+        if self.is_due.get() || nanos.is_none_or(|nanos| nanos >= SILENT) {
+            self.record();
+        }
+    }
+
+    fn record(&self) {
+        let waiting = || sys::bytes_waiting(self.stderr.as_fd());
+        self.is_due.set(!self.page.record_output(waiting));
+    }
+}

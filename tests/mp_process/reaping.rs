@@ -1,0 +1,251 @@
+//! Programs in which others reap: one that ignores SIGCHLD, and one that is process 1 of a container, or a
+//! subreaper, to which the system gives the children of a dead fork server.
+
+use std::process::Command;
+
+use concurrent_futures::{ExecutorExt as _, StartMethod};
+use rustix::process::Signal;
+
+use super::again::{self, is_alone};
+use super::alone::{alone, children};
+use super::common::{Gate, eventually, in_thread, within};
+use super::methods::{alone_in_one_thread, processes, run};
+use super::{builder, kill, wait_at};
+
+fn double(x: u64) -> u64 {
+    x * 2
+}
+
+fn exit(code: i32) {
+    std::process::exit(code);
+}
+
+/// The parent of a process. A zombie has one too.
+fn parent_of(pid: u32) -> Option<u32> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // pid (name) state parent ...
+    let after_name = stat.rsplit_once(") ")?.1;
+    after_name.split(' ').nth(1)?.parse().ok()
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Reaper {
+    /// The system reaps the children of a program that ignores SIGCHLD.
+    Ignored,
+    /// Or that says so by a flag.
+    NoWait,
+}
+
+#[expect(unsafe_code, reason = "signal actions have no safe form")]
+fn ignore_children(reaper: Reaper) {
+    // SAFETY: all zeros are the default action, no flags and an empty mask.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    match reaper {
+        Reaper::Ignored => action.sa_sigaction = libc::SIG_IGN,
+        Reaper::NoWait => action.sa_flags = libc::SA_NOCLDWAIT,
+    }
+    // SAFETY: the action has no handler.
+    let set = unsafe { libc::sigaction(libc::SIGCHLD, &raw const action, std::ptr::null_mut()) };
+    assert_eq!(set, 0);
+}
+
+async fn deaths_are_told_though_the_system_reaps(method: StartMethod, reaper: Reaper) {
+    let before = children().len();
+    ignore_children(reaper);
+    // Only the process that starts a worker can know how it ended.
+    let known = |end: Option<i32>, expected: i32| match (method, end) {
+        (StartMethod::Spawn, None) => true,
+        (_, end) => end == Some(expected),
+    };
+    // By `Fork`, a process has to come before the threads of a pool, and this program has forked it itself.
+    let is_known = |end: Option<i32>, expected: i32| match method {
+        StartMethod::Fork => end.is_none_or(|end| end == expected),
+        _ => known(end, expected),
+    };
+    let process = || builder(method);
+    let adds = within(process().spawn(double, 4)).await.expect("it starts");
+    assert_eq!(within(adds.join()).await.expect("it ran"), 8);
+    let exits = within(process().spawn(exit, 3)).await.expect("it starts");
+    let error = within(exits.join()).await.expect_err("it exits");
+    assert!(is_known(error.exit_code(), 3), "{method:?}: {error}");
+    let gate = Gate::new();
+    let killed = within(process().spawn(wait_at, gate.key())).await;
+    let killed = killed.expect("it starts");
+    let _guest = gate.guest().await;
+    killed.kill();
+    let error = within(killed.join()).await.expect_err("it was killed");
+    assert!(is_known(error.signal(), 9), "{method:?}: {error}");
+
+    let pool = processes(method, 1);
+    assert_eq!(within(pool.submit(double, 4)).await.expect("it ran"), 8);
+    let error = within(pool.submit(exit, 3)).await.expect_err("it exits");
+    assert!(
+        error.is_worker_lost() && known(error.exit_code(), 3),
+        "{method:?}: {error}"
+    );
+    let gate = Gate::new();
+    let handle = pool.submit(wait_at, gate.key());
+    kill(gate.guest().await.pid(), Signal::KILL);
+    let error = within(handle).await.expect_err("it was killed");
+    assert!(
+        error.is_worker_lost() && known(error.signal(), 9),
+        "{method:?}: {error}"
+    );
+    // A task finds the default, whatever its parent has chosen.
+    let shell = || {
+        Command::new("sh")
+            .args(["-c", "exit 5"])
+            .status()
+            .map(|status| status.code())
+    };
+    let code = within(pool.submit(move || shell().map_err(|error| error.to_string()), ())).await;
+    assert_eq!(code.expect("it ran"), Ok(Some(5)));
+    within(pool.shutdown()).await;
+    // The fork server of `Process` stays.
+    let stays = usize::from(method == StartMethod::ForkServer);
+    eventually(|| children().len() <= before + stays).await;
+}
+
+#[test]
+fn a_program_that_ignores_sigchld_has_no_wrong_reports_and_no_zombies() {
+    let test = "reaping::a_program_that_ignores_sigchld_has_no_wrong_reports_and_no_zombies";
+    if !is_alone(test) {
+        return again::start(&std::env::current_exe().expect("this executable"), test);
+    }
+    for reaper in [Reaper::Ignored, Reaper::NoWait] {
+        run(
+            2,
+            deaths_are_told_though_the_system_reaps(StartMethod::Spawn, reaper),
+        );
+        run(
+            2,
+            deaths_are_told_though_the_system_reaps(StartMethod::ForkServer, reaper),
+        );
+    }
+}
+
+#[test]
+fn a_program_of_one_thread_that_ignores_sigchld_has_no_wrong_reports_and_no_zombies() {
+    let test =
+        "reaping::a_program_of_one_thread_that_ignores_sigchld_has_no_wrong_reports_and_no_zombies";
+    for reaper in [Reaper::Ignored, Reaper::NoWait] {
+        alone_in_one_thread(test, || {
+            run(
+                1,
+                deaths_are_told_though_the_system_reaps(StartMethod::Fork, reaper),
+            );
+        });
+        if !is_alone(test) {
+            return; // That was the test, in its own process.
+        }
+    }
+}
+
+/// Kills the fork server of a process, and waits until the process is a child of this one.
+async fn orphan(pid: u32) {
+    let own = Some(std::process::id());
+    let fork_server = parent_of(pid).filter(|parent| Some(*parent) != own);
+    kill(fork_server.expect("a fork server"), Signal::KILL);
+    eventually(|| parent_of(pid) == own).await;
+}
+
+async fn orphans_are_reaped_here() {
+    // A worker serves on, and how it ends is known.
+    let pool = processes(StartMethod::ForkServer, 1);
+    let gate = Gate::new();
+    let handle = pool.submit(wait_at, gate.key());
+    let guest = gate.guest().await;
+    let worker = guest.pid();
+    orphan(worker).await;
+    guest.let_in().await;
+    within(handle).await.expect("it ran");
+    let handle = pool.submit(wait_at, gate.key());
+    let guest = gate.guest().await;
+    assert_eq!(guest.pid(), worker);
+    kill(worker, Signal::KILL);
+    let error = within(handle).await.expect_err("it was killed");
+    assert_eq!(error.signal(), Some(9), "{error}");
+    assert_eq!(within(pool.submit(double, 4)).await.expect("it ran"), 8);
+    within(pool.shutdown()).await;
+    assert_eq!(children(), []);
+
+    // One that nobody waits for: its runtime ends.
+    let key = gate.key();
+    let (runtime, pool) = in_thread(|| {
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        let pool = runtime.block_on(async {
+            let pool = processes(StartMethod::ForkServer, 2);
+            drop([key.clone(), key].map(|key| pool.submit(wait_at, key)));
+            pool
+        });
+        (runtime, pool)
+    })
+    .await;
+    let guests = [gate.guest().await, gate.guest().await];
+    orphan(guests[0].pid()).await;
+    in_thread(|| drop((runtime, pool))).await;
+    for guest in guests {
+        guest.gone().await;
+    }
+    eventually(|| children().is_empty()).await;
+
+    // Processes that run one function.
+    let start = async || {
+        let process = builder(StartMethod::ForkServer);
+        let process = within(process.spawn(wait_at, gate.key())).await;
+        (process.expect("it starts"), gate.guest().await)
+    };
+    let (process, guest) = start().await;
+    orphan(guest.pid()).await;
+    guest.let_in().await;
+    within(process.join()).await.expect("it ran");
+    let (process, guest) = start().await;
+    orphan(guest.pid()).await;
+    kill(guest.pid(), Signal::KILL);
+    let error = within(process.join()).await.expect_err("it was killed");
+    assert_eq!(error.signal(), Some(9), "{error}");
+    let (process, guest) = start().await;
+    orphan(guest.pid()).await;
+    drop(process);
+    guest.let_in().await;
+    let (process, guest) = start().await;
+    guest.let_in().await;
+    within(process.join()).await.expect("it ran");
+    eventually(|| children().len() == 1).await; // The fork server.
+}
+
+#[test]
+fn a_subreaper_reaps_the_orphans_of_a_dead_fork_server() {
+    let test = "reaping::a_subreaper_reaps_the_orphans_of_a_dead_fork_server";
+    alone(test, || async {
+        let own = rustix::process::getpid();
+        rustix::process::set_child_subreaper(Some(own)).expect("a subreaper");
+        orphans_are_reaped_here().await;
+    });
+}
+
+#[test]
+fn process_1_of_a_container_reaps_the_orphans_of_a_dead_fork_server() {
+    let test = "reaping::process_1_of_a_container_reaps_the_orphans_of_a_dead_fork_server";
+    let mut container = Command::new("unshare");
+    container.args([
+        "--user",
+        "--map-root-user",
+        "--pid",
+        "--fork",
+        "--mount-proc",
+    ]);
+    if is_alone(test) {
+        assert_eq!(std::process::id(), 1);
+        return run(2, orphans_are_reaped_here());
+    }
+    let mut trial = Command::new("unshare");
+    let may = trial.args(container.get_args()).arg("true").output();
+    if !may.is_ok_and(|trial| trial.status.success()) {
+        // The test above gives the same orphans to a process of another number.
+        eprintln!("this system does not let this user create a container");
+        return;
+    }
+    container.arg(std::env::current_exe().expect("this executable"));
+    again::run(&mut container, test);
+}

@@ -1,0 +1,65 @@
+use proptest::prelude::*;
+
+use super::*;
+
+proptest! {
+    #[test]
+    fn pieces_are_the_text_and_end_at_lines_where_they_can(
+        lines in prop::collection::vec(0..6000_usize, 0..12),
+        has_end in any::<bool>(),
+    ) {
+        let mut text = lines.iter().map(|len| "x".repeat(*len)).collect::<Vec<_>>().join("\n");
+        if has_end {
+            text.push('\n');
+        }
+        let mut rest = text.as_bytes();
+        while !rest.is_empty() {
+            let piece = first_piece(rest);
+            prop_assert!(!piece.is_empty() && piece.len() <= sys::WHOLE && rest.starts_with(piece));
+            let is_whole = piece.len() == rest.len() || piece.ends_with(b"\n");
+            prop_assert!(is_whole || !piece.contains(&b'\n') && piece.len() == sys::WHOLE);
+            rest = &rest[piece.len()..];
+        }
+    }
+
+    #[test]
+    fn each_relay_learns_how_much_of_its_text_has_left_the_queue(
+        texts in prop::collection::vec((0..3_usize, 1..50_usize), 1..10),
+        writes in prop::collection::vec(1..40_usize, 0..60),
+        fails in any::<bool>(),
+    ) {
+        let relays: [Arc<RelayProgress>; 3] = Default::default();
+        let mut queue = StreamQueue { texts: VecDeque::new(), len: 0, moved_at: None, has_thread: true };
+        let mut bytes = VecDeque::new();
+        for (of, len) in texts {
+            bytes.extend(std::iter::repeat_n(of, len));
+            queue.len += len;
+            queue.texts.push_back(WaitingText {
+                bytes: vec![0; len],
+                written: 0,
+                progress: relays[of].clone(),
+            });
+        }
+        let mut gone = [0_u64; 3];
+        let now = Instant::now();
+        for write in writes {
+            let Some(text) = queue.texts.front() else { break };
+            let rest = text.bytes.len() - text.written;
+            let moved = queue.advance(Ok(write.min(rest)), now);
+            prop_assert_eq!(moved.len(), 1);
+            for of in bytes.drain(..write.min(rest)) {
+                gone[of] += 1;
+            }
+            prop_assert_eq!(relays.each_ref().map(|relay| relay.settled()), gone);
+            prop_assert_eq!(queue.len, bytes.len());
+        }
+        if fails {
+            queue.advance(Err(io::ErrorKind::BrokenPipe.into()), now);
+            for of in bytes {
+                gone[of] += 1;
+            }
+            prop_assert_eq!(relays.each_ref().map(|relay| relay.settled()), gone);
+            prop_assert!(queue.len == 0 && queue.texts.is_empty());
+        }
+    }
+}

@@ -1,0 +1,211 @@
+use proptest::prelude::*;
+
+use super::*;
+
+/// Something that happens to a pool, some milliseconds after the last.
+#[derive(Clone, Debug)]
+enum Event {
+    Failed {
+        for_good: bool,
+        others: usize,
+        works: bool,
+        is_kept: bool,
+        is_needed: bool,
+    },
+    CutOff,
+    Ready,
+    Worked,
+    DiedUnused,
+    WorkArrived,
+    WarmUp,
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let failed = (
+        prop::bool::weighted(0.2),
+        0..4_usize,
+        any::<bool>(),
+        any::<bool>(),
+        prop::bool::weighted(0.8),
+    );
+    prop_oneof![
+        8 => failed.prop_map(|(for_good, others, works, is_kept, is_needed)| Event::Failed {
+            for_good,
+            others,
+            works: works && others > 0,
+            is_kept,
+            is_needed,
+        }),
+        1 => Just(Event::CutOff),
+        1 => Just(Event::Ready),
+        1 => Just(Event::Worked),
+        3 => Just(Event::DiedUnused),
+        2 => Just(Event::WorkArrived),
+        1 => Just(Event::WarmUp),
+    ]
+}
+
+/// All that has happened, with the verdicts. The model asks for nothing else: each answer is read off the history.
+#[derive(Default)]
+struct History(Vec<(Instant, Event, Option<StartVerdict>)>);
+
+impl History {
+    /// What happened after the last event of some kind.
+    fn since(
+        &self,
+        end: impl Fn(&Event, Option<&StartVerdict>) -> bool,
+    ) -> &[(Instant, Event, Option<StartVerdict>)] {
+        let last = self
+            .0
+            .iter()
+            .rposition(|(_, event, verdict)| end(event, verdict.as_ref()));
+        &self.0[last.map_or(0, |last| last + 1)..]
+    }
+
+    fn since_success(&self) -> &[(Instant, Event, Option<StartVerdict>)] {
+        self.since(|event, _| matches!(event, Event::Ready | Event::WarmUp))
+    }
+
+    fn failures(&self) -> usize {
+        let row = self.since(|event, verdict| {
+            matches!(event, Event::Ready | Event::WarmUp)
+                || verdict == Some(&StartVerdict::FailWaiting)
+        });
+        row.iter()
+            .filter(|(_, event, _)| matches!(event, Event::Failed { .. }))
+            .count()
+    }
+
+    fn is_broken(&self) -> bool {
+        self.since_success().iter().any(|(_, event, verdict)| {
+            matches!(event, Event::Failed { for_good: true, .. })
+                && *verdict == Some(StartVerdict::FailWaiting)
+        })
+    }
+
+    fn gave_up(&self) -> bool {
+        let row = self
+            .since(|event, _| matches!(event, Event::Ready | Event::WarmUp | Event::WorkArrived));
+        row.iter()
+            .any(|(_, _, verdict)| *verdict == Some(StartVerdict::FailWaiting))
+    }
+
+    fn delayed_until(&self) -> Option<Instant> {
+        let row = self.since_success().iter().rev();
+        row.filter_map(|(at, _, verdict)| match verdict {
+            Some(StartVerdict::Release(pause)) => Some(*at + *pause),
+            _ => None,
+        })
+        .next()
+    }
+
+    fn permit(&self, now: Instant) -> Option<StartPermit> {
+        (!self.is_broken()).then(|| StartPermit {
+            for_kept: !self.gave_up(),
+            first_only: self.delayed_until().is_some_and(|until| now < until),
+        })
+    }
+
+    fn starts_after(&self) -> Option<Instant> {
+        let row = self.since(|event, _| matches!(event, Event::Worked));
+        let deaths = row
+            .iter()
+            .filter(|(_, event, _)| matches!(event, Event::DiedUnused));
+        let deaths: Vec<_> = deaths.map(|(at, ..)| *at).collect();
+        deaths.last().map(|last| *last + pause(deaths.len() - 1))
+    }
+
+    fn missed(&self) -> usize {
+        let is_missed = |(_, event, verdict): &&(_, Event, Option<StartVerdict>)| match verdict {
+            Some(StartVerdict::TryAgain(_)) => false,
+            Some(_) => true,
+            None => matches!(event, Event::CutOff),
+        };
+        self.0.iter().filter(is_missed).count()
+    }
+}
+
+/// 50 ms, then 100 ms, and so on, up to about a minute.
+fn pause(doublings: usize) -> Duration {
+    Duration::from_millis(50 << doublings.min(10))
+}
+
+proptest! {
+    #[test]
+    fn what_follows_a_start_is_read_off_the_history_of_starts(
+        events in prop::collection::vec((event(), 0..2_000_u64), 1..60),
+    ) {
+        let mut starts = Starts::default();
+        let mut history = History::default();
+        let mut now = Instant::now();
+        for (number, (event, millis)) in events.into_iter().enumerate() {
+            now += Duration::from_millis(millis);
+            let mut verdict = None;
+            match event {
+                Event::Failed { for_good, others, works, is_kept, is_needed } => {
+                    let failures = history.failures() + 1;
+                    let failure = InitFailure { reason: number.to_string(), ..InitFailure::default() };
+                    let start = FailedStart { failure, for_good, others, works, is_kept, is_needed };
+                    let found = starts.failed(start, now);
+                    let is_over = failures >= 3 || history.is_broken() || !is_needed;
+                    let is_hopeless = others == 0 || !works && failures >= 3 * (2 + others);
+                    let expected = match (is_over, is_hopeless) {
+                        (false, _) => StartVerdict::TryAgain(pause(failures - 1)),
+                        (true, true) => StartVerdict::FailWaiting,
+                        (true, false) if works && is_kept && is_needed => StartVerdict::KeepTrying(pause(failures)),
+                        (true, false) => StartVerdict::Release(pause(failures)),
+                    };
+                    prop_assert_eq!(&found, &expected);
+                    verdict = Some(found);
+                    prop_assert_eq!(starts.last_failure().reason, number.to_string());
+                }
+                Event::CutOff => starts.cut_off(),
+                Event::Ready => starts.ready(),
+                Event::Worked => starts.worked(),
+                Event::DiedUnused => starts.died_unused(now),
+                Event::WorkArrived => starts.work_arrived(),
+                Event::WarmUp => starts.warm_up(),
+            }
+            history.0.push((now, event, verdict));
+            prop_assert_eq!(starts.permit(now), history.permit(now));
+            prop_assert_eq!(starts.starts_after(), history.starts_after());
+            prop_assert_eq!(starts.missed(), history.missed() as u64);
+            let refusal = starts.refusal();
+            prop_assert_eq!(refusal.is_some(), history.is_broken());
+            prop_assert!(refusal.is_none_or(|failure| failure.broken || failure.reason.contains("runtime")));
+        }
+    }
+
+    #[test]
+    fn a_pool_without_workers_gives_up_after_three_starts_of_each_place(
+        places in 1..8_usize,
+        for_good in any::<bool>(),
+    ) {
+        let mut starts = Starts::default();
+        let now = Instant::now();
+        let mut left = places;
+        for _ in 0..3 * places {
+            let start = FailedStart {
+                failure: InitFailure::default(),
+                for_good,
+                others: left - 1,
+                works: false,
+                is_kept: false,
+                is_needed: true,
+            };
+            match starts.failed(start, now) {
+                StartVerdict::TryAgain(_) => {}
+                StartVerdict::KeepTrying(_) => prop_assert!(false, "nothing works"),
+                StartVerdict::Release(_) => left -= 1,
+                StartVerdict::FailWaiting => {
+                    let permit = starts.permit(now);
+                    prop_assert_eq!(permit.is_none(), for_good);
+                    prop_assert!(permit.is_none_or(|permit| !permit.for_kept));
+                    return Ok(());
+                }
+            }
+            prop_assert!(left > 0);
+        }
+        prop_assert!(false, "it never gave up");
+    }
+}

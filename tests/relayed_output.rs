@@ -1,0 +1,432 @@
+//! Output that is relayed to the stdout and stderr of the program: when it gets there, and what it may hold up.
+
+#![cfg(feature = "process")]
+#![cfg(target_os = "linux")]
+
+#[path = "common/again.rs"]
+mod again;
+mod common;
+#[path = "common/methods.rs"]
+mod methods;
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use concurrent_futures::{ExecutorExt as _, Output, ProcessPoolExecutor, StartMethod};
+use futures::StreamExt as _;
+use rustix::process::{Signal, kill_process};
+
+use self::common::{Gate, Key, in_thread, within};
+use self::methods::{builder, held_by_every_start_method, processes, run, test_of};
+
+concurrent_futures::init_before_main!();
+
+held_by_every_start_method! {
+    1;
+    what_a_task_wrote_is_out_before_its_outcome_is_told,
+    a_line_without_an_end_is_out_before_the_outcome_too,
+    what_the_items_of_a_chunk_wrote_is_out_before_their_outcomes,
+    a_line_without_an_end_is_out_while_its_task_runs,
+    the_last_words_are_those_of_the_lost_task,
+    the_last_words_of_a_task_behind_others_are_its_own,
+    what_an_ended_worker_wrote_is_out_before_the_error_is_told,
+    what_a_worker_wrote_is_out_when_its_runtime_ends,
+    a_stderr_that_nobody_reads_holds_up_no_other_task,
+    a_slow_reader_gets_everything_in_order,
+    no_line_is_torn_by_the_line_of_another_worker,
+}
+
+/// The variable of a process that runs one of these tests once more, as the program whose output the test reads.
+const PROGRAM: &str = "CONCURRENT_FUTURES_TEST_PROGRAM";
+
+/// Whether this process is that program.
+fn is_program() -> bool {
+    std::env::var_os(PROGRAM).is_some()
+}
+
+/// Runs the test once more, in a process whose streams this one holds.
+fn program(method: StartMethod, promise: &str) -> Child {
+    Command::new(std::env::current_exe().expect("it is there"))
+        .args(["--exact", &test_of(method, promise), "--nocapture"])
+        .env(PROGRAM, "1")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts")
+}
+
+/// What a program writes to its stderr until it ends.
+async fn all_of(mut program: Child) -> Vec<String> {
+    let stderr = program.stderr.take().expect("a pipe");
+    let lines = within(in_thread(move || lines_of(stderr))).await;
+    let status = program.wait().expect("it is there");
+    assert!(status.success(), "{status}: {lines:?}");
+    lines
+}
+
+fn lines_of(stderr: ChildStderr) -> Vec<String> {
+    let lines = BufReader::new(stderr).lines();
+    lines.map(|line| line.expect("text")).collect()
+}
+
+/// Ends the program as a `main` that returns at this point.
+fn exit() -> ! {
+    std::process::exit(0)
+}
+
+fn die() {
+    kill_process(rustix::process::getpid(), Signal::KILL).expect("it is there");
+}
+
+fn count(upto: u32) {
+    for n in 0..upto {
+        eprintln!("{n}");
+    }
+}
+
+fn complain(text: String) {
+    eprint!("{text}");
+}
+
+fn numbers(upto: u32) -> Vec<String> {
+    (0..upto).map(|n| n.to_string()).collect()
+}
+
+async fn what_a_task_wrote_is_out_before_its_outcome_is_told(method: StartMethod) {
+    const LINES: u32 = 2000;
+    if is_program() {
+        let pool = processes(method, 1);
+        for _ in 0..2 {
+            within(pool.submit(count, LINES)).await.expect("it ran");
+            eprintln!("the caller");
+        }
+        exit();
+    }
+    let promise = "what_a_task_wrote_is_out_before_its_outcome_is_told";
+    for _ in 0..5 {
+        let lines = all_of(program(method, promise)).await;
+        let mut round = numbers(LINES);
+        round.push("the caller".to_owned());
+        assert_eq!(lines, [&round[..], &round].concat());
+    }
+}
+
+fn print_both() {
+    println!("much more on stdout than on stderr");
+    eprintln!("on stderr");
+}
+
+#[expect(unsafe_code, reason = "prints as C code does")]
+async fn a_line_without_an_end_is_out_before_the_outcome_too(method: StartMethod) {
+    fn print_in_parts() {
+        print!("from Rust, ");
+        // SAFETY: it is a string that ends.
+        unsafe { libc::puts(c"from C".as_ptr()) };
+        eprint!("from stderr, ");
+    }
+    if is_program() {
+        let pool = processes(method, 1);
+        within(pool.submit(print_in_parts, ()))
+            .await
+            .expect("it ran");
+        eprintln!("from the caller");
+        exit();
+    }
+    let promise = "a_line_without_an_end_is_out_before_the_outcome_too";
+    let lines = all_of(program(method, promise)).await;
+    let words = lines.join(" ");
+    for part in ["from Rust, ", "from C", "from stderr, "] {
+        assert!(words.contains(part), "{words}");
+    }
+    assert!(words.ends_with("from the caller"), "{words}");
+}
+
+async fn what_the_items_of_a_chunk_wrote_is_out_before_their_outcomes(method: StartMethod) {
+    fn tell(n: u32) -> u32 {
+        complain(format!("item {n}\n")); // In one piece, which the caller's line does not split.
+        n
+    }
+    if is_program() {
+        let pool = processes(method, 1);
+        let mut results = pool.map(tell, 0..500_u32).chunk_size(20);
+        while let Some(result) = within(results.next()).await {
+            eprintln!("result {}", result.expect("it ran"));
+        }
+        exit();
+    }
+    let promise = "what_the_items_of_a_chunk_wrote_is_out_before_their_outcomes";
+    let lines = all_of(program(method, promise)).await;
+    for n in 0..500 {
+        let position = |line: String| lines.iter().position(|other| *other == line);
+        let item = position(format!("item {n}"));
+        let result = position(format!("result {n}"));
+        assert!(
+            item.is_some() && item < result,
+            "{n}: {item:?} {result:?} {lines:?}"
+        );
+    }
+}
+
+async fn a_line_without_an_end_is_out_while_its_task_runs(method: StartMethod) {
+    fn ask(gate: Key) {
+        eprint!("are you sure? ");
+        gate.wait();
+    }
+    if is_program() {
+        let pool = processes(method, 1);
+        let [gate] = Key::split(&std::env::var_os("GATE").expect("the test sets it"));
+        within(pool.submit(ask, gate)).await.expect("it ran");
+        exit();
+    }
+    let gate = Gate::new();
+    let promise = "a_line_without_an_end_is_out_while_its_task_runs";
+    let mut child = Command::new(std::env::current_exe().expect("it is there"));
+    let mut child = child
+        .args(["--exact", &test_of(method, promise), "--nocapture"])
+        .env(PROGRAM, "1")
+        .env("GATE", Key::join(&[gate.key()]))
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let guest = gate.guest().await;
+    let mut stderr = child.stderr.take().expect("a pipe");
+    let mut question = [0; "are you sure? ".len()];
+    let seen = in_thread(move || stderr.read_exact(&mut question).map(|()| question));
+    let question = within(seen).await.expect("it asks");
+    assert_eq!(&question, b"are you sure? ");
+    guest.let_in().await;
+    assert!(child.wait().expect("it is there").success());
+}
+
+/// Pools with one worker whose last words are kept, together with its stdout or not.
+fn pools(method: StartMethod) -> [ProcessPoolExecutor; 4] {
+    let outputs = [Output::relay as fn() -> _, || Output::lines(|_| ())];
+    let mut pools = Vec::new();
+    for output in outputs {
+        let pool = || builder(method).max_workers(1).stderr(output());
+        pools.push(pool().build().expect("a pool"));
+        pools.push(pool().stdout(output()).build().expect("a pool"));
+    }
+    pools.try_into().expect("there are four")
+}
+
+async fn the_last_words_are_those_of_the_lost_task(method: StartMethod) {
+    fn last_words() {
+        println!("not on stderr");
+        eprintln!("last words");
+        die();
+    }
+    for pool in pools(method).into_iter().skip(1).step_by(2) {
+        for _ in 0..3 {
+            within(pool.submit(print_both, ())).await.expect("it ran");
+            let error = within(pool.submit(last_words, ())).await;
+            let error = error.expect_err("it died");
+            assert_eq!(error.stderr_tail(), Some("last words\n"));
+        }
+        within(pool.shutdown()).await;
+    }
+    fn last_words_alone() {
+        eprintln!("last words");
+        die();
+    }
+    for pool in pools(method) {
+        for _ in 0..3 {
+            for n in 0..3 {
+                let task = pool.submit(complain, format!("{n}\n"));
+                within(task).await.expect("it ran");
+            }
+            let error = within(pool.submit(last_words_alone, ())).await;
+            let error = error.expect_err("it died");
+            assert_eq!(error.stderr_tail(), Some("last words\n"));
+        }
+        let error = within(pool.submit(die, ())).await.expect_err("it died");
+        assert_eq!(error.stderr_tail(), Some(""));
+        within(pool.shutdown()).await;
+    }
+}
+
+async fn the_last_words_of_a_task_behind_others_are_its_own(method: StartMethod) {
+    fn last_words(n: u32) {
+        eprint!("the last of {n}");
+        die();
+    }
+    for pool in pools(method) {
+        for n in 0..50 {
+            let mut before = Vec::new();
+            for m in 0..n % 5 {
+                before.push(pool.submit(complain, format!("{n}: {m}\n")));
+            }
+            let lost = pool.submit(last_words, n);
+            for task in before {
+                within(task).await.expect("it ran");
+            }
+            let error = within(lost).await.expect_err("it died");
+            let words = error.stderr_tail().expect("a worker was lost").trim_end();
+            assert_eq!(words, format!("the last of {n}"));
+        }
+        within(pool.shutdown()).await;
+    }
+}
+
+async fn what_an_ended_worker_wrote_is_out_before_the_error_is_told(method: StartMethod) {
+    fn count_and_die(upto: u32) {
+        count(upto);
+        die();
+    }
+    const LINES: u32 = 3000;
+    if is_program() {
+        let pool = processes(method, 1);
+        let error = within(pool.submit(count_and_die, LINES)).await;
+        assert!(error.expect_err("it died").is_worker_lost());
+        eprintln!("the caller");
+        exit();
+    }
+    let promise = "what_an_ended_worker_wrote_is_out_before_the_error_is_told";
+    let lines = all_of(program(method, promise)).await;
+    let mut expected = numbers(LINES);
+    expected.push("the caller".to_owned());
+    assert_eq!(lines, expected);
+}
+
+async fn what_a_worker_wrote_is_out_when_its_runtime_ends(method: StartMethod) {
+    fn count_and_wait(gate: Key) {
+        count(1000);
+        gate.wait();
+    }
+    let promise = "what_a_worker_wrote_is_out_when_its_runtime_ends";
+    if is_program() {
+        // The runtime of this function is not used, and ends with the process.
+        let gate = Gate::new();
+        let key = gate.key();
+        let used = in_thread(move || {
+            run(1, async move {
+                let pool = processes(StartMethod::Spawn, 1);
+                let task = pool.submit(count_and_wait, key);
+                tokio::task::yield_now().await;
+                // Until all is written, but not until it is read.
+                drop(gate.guest().await);
+                drop((task, pool));
+            });
+        });
+        within(used).await;
+        eprintln!("the caller");
+        exit();
+    }
+    if method != StartMethod::Spawn {
+        return; // Only the parent's end matters.
+    }
+    let lines = all_of(program(method, promise)).await;
+    let mut expected = numbers(1000);
+    expected.push("the caller".to_owned());
+    assert_eq!(lines, expected);
+}
+
+async fn a_stderr_that_nobody_reads_holds_up_no_other_task(method: StartMethod) {
+    fn babble() {
+        for _ in 0..10_000 {
+            eprintln!("{:>99}", "bla");
+        }
+    }
+    fn nothing(n: u32) -> u32 {
+        n
+    }
+    fn wait(gate: Key) {
+        gate.wait();
+    }
+    let promise = "a_stderr_that_nobody_reads_holds_up_no_other_task";
+    if is_program() {
+        let pool = processes(method, 2);
+        let gate = Gate::new();
+        let babbler = pool.submit(babble, ());
+        let quiet = pool.submit(wait, gate.key());
+        gate.guest().await.let_in().await;
+        within(quiet).await.expect("it ran");
+        // The runtime lives, and the outcomes of the other worker arrive.
+        let mut longest = Duration::ZERO;
+        for n in 0..500 {
+            let begun = Instant::now();
+            assert_eq!(within(pool.submit(nothing, n)).await.expect("it ran"), n);
+            longest = longest.max(begun.elapsed());
+        }
+        assert!(!babbler.is_finished(), "its pipe is full");
+        // A task that writes a little gets its outcome although its words have no place to go.
+        for n in 0..20 {
+            let task = pool.submit(complain, format!("{n}\n"));
+            within(task).await.expect("it ran");
+        }
+        println!("the others are done after {longest:?}");
+        within(babbler).await.expect("it ran");
+        exit();
+    }
+    let mut child = program(method, promise);
+    let stdout = child.stdout.take().expect("a pipe");
+    let done = in_thread(move || {
+        let mut lines = BufReader::new(stdout).lines();
+        let found = lines.find(|line| line.as_ref().is_ok_and(|line| line.contains("are done")));
+        (found.is_some(), lines)
+    });
+    let (is_done, _stdout) = within(done).await;
+    assert!(is_done, "the program failed");
+    let lines = all_of(child).await;
+    let babbled = lines.iter().filter(|line| line.trim_start() == "bla");
+    assert_eq!(babbled.count(), 10_000);
+    let others = lines.iter().filter(|line| line.trim_start() != "bla");
+    let others: Vec<_> = others.cloned().collect();
+    assert_eq!(others, numbers(20), "in their order");
+}
+
+async fn a_slow_reader_gets_everything_in_order(method: StartMethod) {
+    const LINES: u32 = 30_000;
+    if is_program() {
+        let pool = processes(method, 1);
+        within(pool.submit(count, LINES)).await.expect("it ran");
+        eprintln!("the caller");
+        exit();
+    }
+    let mut child = program(method, "a_slow_reader_gets_everything_in_order");
+    let mut stderr = child.stderr.take().expect("a pipe");
+    let read = in_thread(move || {
+        let (mut text, mut buffer) = (Vec::new(), [0; 777]);
+        loop {
+            match stderr.read(&mut buffer).expect("a pipe") {
+                0 => return String::from_utf8(text).expect("text"),
+                len => text.extend_from_slice(&buffer[..len]),
+            }
+            std::thread::yield_now();
+        }
+    });
+    let text = within(read).await;
+    let mut expected = numbers(LINES);
+    expected.push("the caller".to_owned());
+    assert!(text.lines().eq(&expected));
+    assert!(child.wait().expect("it is there").success());
+}
+
+async fn no_line_is_torn_by_the_line_of_another_worker(method: StartMethod) {
+    /// Each word is a write of its own, so the lines of two workers often arrive half-finished.
+    fn by_words(worker: u32) {
+        for _ in 0..200 {
+            for word in ["all", "these", "words", "are", "of"] {
+                eprint!("{word} ");
+            }
+            eprintln!("{worker}");
+        }
+        std::io::stderr().flush().expect("a pipe");
+    }
+    if is_program() {
+        let pool = processes(method, 3);
+        let tasks: Vec<_> = (0..3).map(|n| pool.submit(by_words, n)).collect();
+        for task in tasks {
+            within(task).await.expect("it ran");
+        }
+        exit();
+    }
+    let promise = "no_line_is_torn_by_the_line_of_another_worker";
+    let mut lines = all_of(program(method, promise)).await;
+    lines.sort();
+    let line = |n: usize| format!("all these words are of {}", n / 200);
+    assert!(lines.into_iter().eq((0..600).map(line)));
+}
