@@ -122,27 +122,61 @@ fn end(pool: &'static ProcessPoolExecutor) {
     assert_eq!(pool.stats().workers, 0);
 }
 
-macro_rules! held_by_every_method {
-    ($($promise:ident = $body:ident,)*) => {
-        $(
-            #[test]
-            fn $promise() {
-                for_every_start_method(stringify!($promise), $body);
-            }
-        )*
-    };
+#[test]
+fn four_hundred_tasks_outlive_the_forty_runtimes_that_come_and_go() {
+    for_every_start_method(
+        "four_hundred_tasks_outlive_the_forty_runtimes_that_come_and_go",
+        come_and_go,
+    );
 }
 
-held_by_every_method! {
-    four_hundred_tasks_outlive_the_forty_runtimes_that_come_and_go = come_and_go,
-    a_blocked_runtime_holds_up_no_task_of_another = blocked,
-    a_runtime_that_nobody_polls_holds_up_no_task_of_another = idle,
-    the_end_of_a_runtime_takes_no_task_along = ended,
-    a_pool_survives_the_end_of_its_runtime_at_any_point = ended_at_any_point,
-    a_pool_works_without_any_runtime = none,
-    a_paused_clock_changes_nothing = paused,
-    nothing_waits_for_a_blocking_thread_of_the_runtime = no_blocking_threads,
-    a_runtime_without_drivers_is_as_good_as_none = no_drivers,
+#[test]
+fn a_blocked_runtime_holds_up_no_task_of_another() {
+    for_every_start_method("a_blocked_runtime_holds_up_no_task_of_another", blocked);
+}
+
+#[test]
+fn a_runtime_that_nobody_polls_holds_up_no_task_of_another() {
+    for_every_start_method(
+        "a_runtime_that_nobody_polls_holds_up_no_task_of_another",
+        idle,
+    );
+}
+
+#[test]
+fn the_end_of_a_runtime_takes_no_task_along() {
+    for_every_start_method("the_end_of_a_runtime_takes_no_task_along", ended);
+}
+
+#[test]
+fn a_pool_survives_the_end_of_its_runtime_at_any_point() {
+    for_every_start_method(
+        "a_pool_survives_the_end_of_its_runtime_at_any_point",
+        ended_at_any_point,
+    );
+}
+
+#[test]
+fn a_pool_works_without_any_runtime() {
+    for_every_start_method("a_pool_works_without_any_runtime", none);
+}
+
+#[test]
+fn a_paused_clock_changes_nothing() {
+    for_every_start_method("a_paused_clock_changes_nothing", paused);
+}
+
+#[test]
+fn nothing_waits_for_a_blocking_thread_of_the_runtime() {
+    for_every_start_method(
+        "nothing_waits_for_a_blocking_thread_of_the_runtime",
+        no_blocking_threads,
+    );
+}
+
+#[test]
+fn a_runtime_without_drivers_is_as_good_as_none() {
+    for_every_start_method("a_runtime_without_drivers_is_as_good_as_none", no_drivers);
 }
 
 fn come_and_go(method: StartMethod) {
@@ -193,9 +227,9 @@ fn idle(method: StartMethod) {
     let pool = shared_pool(method, 1);
     let (first, second) = (runtime(1), runtime(1));
     // Each is polled only in its own `block_on`.
-    let handle = first.block_on(async {
+    let [handle] = first.block_on(async {
         within(pool.submit(double, 1)).await.expect("it runs");
-        pool.submit(double, 2)
+        [pool.submit(double, 2)]
     });
     in_time(move || {
         second.block_on(async {
@@ -240,13 +274,13 @@ fn ended_at_any_point(method: StartMethod) {
     for turns in 0..60 {
         let pool = shared.unwrap_or_else(|| shared_pool(method, 1));
         let first = runtime(1 + turns % 2);
-        let handle = first.block_on(async {
+        let [handle] = first.block_on(async {
             let handle = pool.submit(letters, 300_000);
             for _ in 0..turns {
                 tokio::task::yield_now().await;
                 thread::sleep(Duration::from_micros(100)); // Time for the worker to get on.
             }
-            handle
+            [handle]
         });
         drop(first);
         let text = in_time(|| runtime(1).block_on(handle)).expect("no runtime ends it");
@@ -255,7 +289,9 @@ fn ended_at_any_point(method: StartMethod) {
             end(pool);
         }
     }
-    shared.map(end);
+    if let Some(pool) = shared {
+        end(pool);
+    }
 }
 
 fn none(method: StartMethod) {

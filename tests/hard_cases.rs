@@ -13,7 +13,7 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ use self::methods::{builder, held_by_every_start_method, processes};
 concurrent_futures::init_before_main!();
 
 /// The longest wait for one thing.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 held_by_every_start_method! { 1;
     an_item_that_cannot_be_decoded_leaves_its_neighbours_their_arguments,
@@ -221,12 +221,16 @@ async fn a_call_that_no_worker_survives_reading_is_blamed_in_the_end(method: Sta
 /// Asks the pool for its state whenever it is woken, as the waker of a foreign executor may.
 struct AsksThePool {
     pool: Arc<ProcessPoolExecutor>,
-    asked: Sender<usize>,
+    asked: Sender<Result<usize, RecvTimeoutError>>,
 }
 
 impl Wake for AsksThePool {
     fn wake(self: Arc<Self>) {
-        let _ = self.asked.send(self.pool.stats().workers);
+        let (pool, asked) = (self.pool.clone(), self.asked.clone());
+        // In another thread, so that a lock that is held here is a failure and no hang.
+        let (answer, answered) = channel();
+        std::thread::spawn(move || answer.send(pool.stats().workers));
+        let _ = asked.send(answered.recv_timeout(PATIENCE));
     }
 }
 
@@ -252,7 +256,8 @@ async fn a_waker_may_ask_the_pool_that_wakes_it() {
     assert!(room.as_mut().poll(&mut context).is_pending());
     guest.let_in().await;
     let guest = gate.guest().await;
-    answers.recv_timeout(PATIENCE).expect("it was woken");
+    let answer = answers.recv_timeout(PATIENCE).expect("it was woken");
+    answer.expect("the pool answers");
     let Poll::Ready(permit) = room.as_mut().poll(&mut context) else {
         panic!("there is room");
     };
@@ -263,7 +268,8 @@ async fn a_waker_may_ask_the_pool_that_wakes_it() {
     assert!(room.as_mut().poll(&mut context).is_pending());
     let error = within(expires).await.expect_err("it waited too long");
     assert!(error.is_rejected(), "{error}");
-    answers.recv_timeout(PATIENCE).expect("it was woken");
+    let answer = answers.recv_timeout(PATIENCE).expect("it was woken");
+    answer.expect("the pool answers");
     guest.let_in().await;
     within(busy).await.expect("it ran");
     within(waits).await.expect("it ran");

@@ -20,8 +20,8 @@ pub(super) trait TaskKeeper: Send + Sync {
     /// The task is over, or was aborted.
     fn task_ended(&self, task: &MovableTask);
 
-    /// The runtime of the task has ended, or cannot drive it. The task should move.
-    fn runtime_failed(&self, task: &MovableTask);
+    /// The runtime of this runner has ended, or cannot drive the task, which should move. It may have moved already.
+    fn runtime_failed(&self, task: &MovableTask, runner: u64);
 }
 
 /// A task that runs in one runtime at a time.
@@ -106,6 +106,11 @@ impl MovableTask {
         }
     }
 
+    /// Whether this runner may poll it.
+    pub(super) fn is_run_by(&self, runner: u64) -> bool {
+        self.runner.load(Ordering::Acquire) == runner
+    }
+
     /// Drops the future, now or at the end of the poll that is in progress.
     pub(super) fn abort(&self) {
         self.notes().aborted = true;
@@ -146,7 +151,7 @@ impl MovableTask {
 
 impl Runner {
     fn is_current(&self) -> bool {
-        self.task.runner.load(Ordering::Acquire) == self.number
+        self.task.is_run_by(self.number)
     }
 
     fn poll_task(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -181,7 +186,7 @@ impl Runner {
             return Poll::Ready(());
         }
         if failed && self.is_current() {
-            task.keeper.runtime_failed(task);
+            task.keeper.runtime_failed(task, self.number);
         }
         if self.is_current() {
             Poll::Pending
@@ -205,7 +210,7 @@ impl Future for Runner {
 impl Drop for Runner {
     fn drop(&mut self) {
         if !self.is_over && self.is_current() {
-            self.task.keeper.runtime_failed(&self.task);
+            self.task.keeper.runtime_failed(&self.task, self.number);
         }
     }
 }

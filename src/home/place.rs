@@ -147,9 +147,11 @@ impl TaskKeeper for Home {
         drop(ended); // Not under the lock.
     }
 
-    fn runtime_failed(&self, task: &MovableTask) {
+    fn runtime_failed(&self, task: &MovableTask, runner: u64) {
         let state = self.lock();
         match state.runtime {
+            // Another thread moved all tasks before this one had the lock.
+            _ if !task.is_run_by(runner) => {}
             // Its thread has ended, which happens only as the program does.
             HomeRuntime::Own(_) => {
                 drop(state);
@@ -180,5 +182,142 @@ impl fmt::Debug for Home {
 impl fmt::Debug for TaskAbort {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("TaskAbort")
+    }
+}
+
+#[cfg(all(test, not(properties)))]
+mod tests {
+    use std::future::poll_fn;
+    use std::sync::mpsc;
+    use std::task::Poll;
+    use std::thread;
+    use std::time::Duration;
+
+    use tokio::runtime::{Builder, Runtime};
+
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(60);
+
+    fn runtime() -> Runtime {
+        let mut builder = Builder::new_current_thread();
+        builder.enable_all().build().expect("a runtime")
+    }
+
+    /// The name of the thread that polls the task.
+    fn poller() -> String {
+        thread::current().name().unwrap_or("?").to_owned()
+    }
+
+    #[test]
+    fn a_task_moves_although_its_runtime_is_never_polled_again() {
+        let (home, first) = (Home::new(), runtime());
+        let (go, gone) = (Arc::new(tokio::sync::Notify::new()), mpsc::channel());
+        let waits = go.clone();
+        let _first = first.enter();
+        home.spawn(async move {
+            waits.notified().await;
+            gone.0.send(poller()).expect("the test waits");
+        });
+        first.block_on(tokio::task::yield_now()); // The task waits now.
+        home.note_another(None);
+        go.notify_one();
+        assert_eq!(gone.1.recv_timeout(LIMIT).as_deref(), Ok("cf-driver"));
+    }
+
+    #[test]
+    fn a_task_that_moves_inside_a_poll_goes_on_after_it() {
+        let home = Home::new();
+        let (inside, is_inside) = mpsc::channel();
+        let (leave, leaves) = mpsc::channel::<()>();
+        let (seen, sees) = mpsc::channel();
+        let theirs = home.clone();
+        let old = thread::Builder::new()
+            .name("old".to_owned())
+            .spawn(move || {
+                runtime().block_on(async {
+                    let mut polls = 0;
+                    theirs.spawn(poll_fn(move |_| {
+                        polls += 1;
+                        seen.send((polls, poller())).expect("the test waits");
+                        if polls == 1 {
+                            inside.send(()).expect("the test waits");
+                            leaves.recv().expect("the test ends the poll");
+                            return Poll::Pending; // Only its new runner polls it again.
+                        }
+                        Poll::Ready(())
+                    }));
+                    tokio::task::yield_now().await;
+                });
+            });
+        is_inside.recv_timeout(LIMIT).expect("it is polled");
+        home.note_another(None);
+        leave.send(()).expect("it waits");
+        assert_eq!(sees.recv_timeout(LIMIT), Ok((1, "old".to_owned())));
+        assert_eq!(sees.recv_timeout(LIMIT), Ok((2, "cf-driver".to_owned())));
+        old.expect("a thread").join().expect("no panic");
+        assert!(sees.recv().is_err(), "it is dropped when it is done");
+    }
+
+    #[test]
+    fn a_task_that_is_aborted_inside_its_poll_is_dropped_after_it() {
+        let home = Home::new();
+        let (dropped, drops) = mpsc::channel::<()>();
+        let abort = Arc::new(OnceLock::<TaskAbort>::new());
+        let theirs = abort.clone();
+        let task = async move {
+            let _dropped = dropped;
+            while theirs.get().is_none() {
+                tokio::task::yield_now().await;
+            }
+            theirs.get().expect("it is set").abort();
+            std::future::pending::<()>().await;
+        };
+        runtime().block_on(async {
+            let _ = abort.set(home.spawn(task));
+            while drops.try_recv() != Err(mpsc::TryRecvError::Disconnected) {
+                tokio::task::yield_now().await;
+            }
+        });
+        assert!(home.lock().tasks.is_empty());
+    }
+
+    #[test]
+    fn a_task_that_no_runtime_ever_polled_moves_too() {
+        let (home, first) = (Home::new(), runtime());
+        let (done, is_done) = mpsc::channel();
+        {
+            let _first = first.enter();
+            home.spawn(async move { done.send(poller()).expect("the test waits") });
+        }
+        drop(first);
+        assert_eq!(is_done.recv_timeout(LIMIT).as_deref(), Ok("cf-driver"));
+        home.spawn(async {}); // And so do later ones.
+    }
+
+    #[test]
+    fn the_thread_of_the_crate_ends_with_the_last_home_that_needs_it() {
+        let home = Home::new();
+        let (done, is_done) = mpsc::channel();
+        home.spawn(async move {
+            let handle = Handle::current();
+            // Dropped when the runtime ends.
+            handle.spawn(async move {
+                let _done = done;
+                std::future::pending::<()>().await;
+            });
+        });
+        drop(home);
+        let ended = is_done.recv_timeout(LIMIT);
+        assert_eq!(ended, Err::<(), _>(mpsc::RecvTimeoutError::Disconnected));
+    }
+
+    #[test]
+    fn a_panic_ends_its_task_alone() {
+        let home = Home::new();
+        let (done, is_done) = mpsc::channel();
+        home.spawn(async { panic!("out of cheese") });
+        home.spawn(async move { done.send(()).expect("the test waits") });
+        assert_eq!(is_done.recv_timeout(LIMIT), Ok(()));
     }
 }

@@ -650,14 +650,13 @@ impl SupervisedWorker {
             promise,
             items,
             late,
-            rest,
-            took,
+            finished,
         } = self.link.answered(seq, items)?;
-        if let Some((items, time)) = took {
+        if let Some((items, time)) = finished.took {
             promise.ticket().ran(self.link.id, items, time);
             promise.took(items, time);
         }
-        if let Some(rest) = rest.filter(|rest| !rest.ticket().is_closed()) {
+        if let Some(rest) = finished.rest.filter(|rest| !rest.ticket().is_closed()) {
             pool.give_back(vec![rest]);
         }
         if self.link.prove() {

@@ -4,7 +4,9 @@
 mod common;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
 use std::sync::{Arc, OnceLock};
+use std::thread;
 use std::time::Duration;
 
 use concurrent_futures::{
@@ -175,14 +177,18 @@ async fn what_executors_do_is_measured_under_names_that_prometheus_expects() {
     ]);
 }
 
-/// A recorder whose gauge of queued tasks asks the pool for its state at each change.
+/// The longest wait for one answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A recorder whose gauges ask the pool for its state at each change.
 #[derive(Default)]
 struct AskingRecorder(Arc<AskingGauge>);
 
 #[derive(Default)]
 struct AskingGauge {
-    pool: OnceLock<ProcessPoolExecutor>,
-    asked: AtomicUsize,
+    pool: OnceLock<Arc<ProcessPoolExecutor>>,
+    answered: AtomicUsize,
+    unanswered: AtomicUsize,
 }
 
 impl GaugeFn for AskingGauge {
@@ -199,9 +205,16 @@ impl GaugeFn for AskingGauge {
 
 impl AskingGauge {
     fn ask(&self) {
-        if let Some(pool) = self.pool.get() {
-            assert_eq!(pool.stats().failed, 0);
-            self.asked.fetch_add(1, Ordering::Relaxed);
+        let Some(pool) = self.pool.get().cloned() else {
+            return;
+        };
+        // In another thread, so that a lock that is held here is a failure and no hang.
+        let (answer, answered) = channel();
+        thread::spawn(move || answer.send(pool.stats()));
+        if answered.recv_timeout(PATIENCE).is_ok() {
+            self.answered.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.unanswered.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
@@ -219,7 +232,9 @@ impl Recorder for AskingRecorder {
 
     fn register_gauge(&self, key: &metrics::Key, _: &Metadata<'_>) -> Gauge {
         match key.name() {
-            "concurrent_futures_tasks_queued" => Gauge::from_arc(self.0.clone()),
+            "concurrent_futures_tasks_queued" | "concurrent_futures_tasks_running" => {
+                Gauge::from_arc(self.0.clone())
+            }
             _ => Gauge::noop(),
         }
     }
@@ -235,7 +250,7 @@ async fn a_recorder_may_ask_the_pool_whose_metrics_change() {
     let builder = ProcessPoolExecutor::builder().max_workers(1);
     let pool = metrics::with_local_recorder(&recorder, || builder.build().expect("a pool"));
     let gauge = recorder.0;
-    let pool = gauge.pool.get_or_init(|| pool);
+    let pool = gauge.pool.get_or_init(|| Arc::new(pool));
     let gate = Gate::new();
     let busy = pool.submit(stand_at, gate.key());
     let guest = gate.guest().await;
@@ -243,11 +258,18 @@ async fn a_recorder_may_ask_the_pool_whose_metrics_change() {
     let options = TaskOptions::new().queue_timeout(Duration::from_millis(30));
     let expires = pool.submit_with(&options, || (), ());
     let aborted = pool.submit(|| (), ());
+    let urgent = pool.submit_with(&TaskOptions::new().priority(1), || (), ());
     within(expires).await.expect_err("it waited too long");
     aborted.abort();
     guest.let_in().await;
     within(busy).await.expect("a result");
     within(runs).await.expect("a result");
-    // Each of the four tasks entered the queue and left it.
-    assert_eq!(gauge.asked.load(Ordering::Relaxed), 8);
+    within(urgent).await.expect("a result");
+    let mut items = pool.map(|x: u32| x, 0..1000);
+    within(items.try_next()).await.expect("an item");
+    drop(items);
+    within(pool.shutdown()).await;
+    // Each of the five tasks entered the queue and left it, and three of them ran.
+    assert!(gauge.answered.load(Ordering::Relaxed) >= 16);
+    assert_eq!(gauge.unanswered.load(Ordering::Relaxed), 0);
 }

@@ -3,13 +3,12 @@
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use super::Link;
-use super::lane::InFlight;
+use super::in_flight::InFlight;
+use super::lane::FinishedCall;
 use super::overrun::Overrun;
 use crate::executor::decoded::PromiseEncoded;
-use crate::executor::encoded::EncodedCall;
 use crate::executor::options::TaskName;
 use crate::executor::promise::Ticket;
 #[cfg(feature = "tracing")]
@@ -22,10 +21,8 @@ pub(in crate::process) struct Answered {
     pub(in crate::process) items: Range<u32>,
     /// They have an answer already.
     pub(in crate::process) late: bool,
-    /// The rest of their call, if no worker runs it.
-    pub(in crate::process) rest: Option<EncodedCall>,
-    /// How many items of the call have run, and for how long, once it is over.
-    pub(in crate::process) took: Option<(u32, Duration)>,
+    /// What is left of their call, if it is over.
+    pub(in crate::process) finished: FinishedCall,
 }
 
 impl Link {
@@ -39,17 +36,16 @@ impl Link {
             .filter(|front| front.seq == seq)?;
         let (promise, items, overrun) = front.take_answered(&items)?;
         let is_last = overrun.as_ref().is_some_and(Overrun::is_last);
-        let (mut rest, mut took) = (None, None);
+        let mut finished = FinishedCall::default();
         if is_last || front.call.owed.remaining() == 0 {
-            (rest, took) = lane.finish_front();
+            finished = lane.finish_front();
             self.tasks_done.fetch_add(1, Ordering::Relaxed);
         }
         Some(Answered {
             promise,
             items,
             late: overrun.is_some_and(|overrun| overrun.is_answered()),
-            rest,
-            took,
+            finished,
         })
     }
 

@@ -4,7 +4,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::lane::{Beginning, InFlight, Lane, before, earlier};
+use super::in_flight::{Beginning, InFlight, before};
+use super::lane::{Lane, earlier};
 use super::overrun::Overrun;
 use super::{Ending, Fate, Link};
 use crate::executor::decoded::PromiseEncoded;

@@ -5,7 +5,7 @@
 //! [`supervisor`](super::supervisor). Reading order:
 //!
 //! - [`lane`]: what is under the lock; [`phase`]: how far the worker is on its way to its end; [`tenure`]: how long
-//!   it serves; [`overrun`]: an item that was asked to end;
+//!   it serves; [`in_flight`]: a call that it has; [`overrun`]: an item that was asked to end;
 //! - [`send`]: how calls are sent; [`bulk`]: payloads that go through shared memory;
 //! - [`answers`]: who gets an outcome; [`remains`]: what follows for the calls of a dead worker;
 //! - [`recall`]: how calls are taken back or cancelled;
@@ -15,6 +15,7 @@ mod answers;
 mod bulk;
 mod deadlines;
 mod fate;
+mod in_flight;
 mod lane;
 mod overrun;
 mod phase;
@@ -31,7 +32,8 @@ use std::time::{Duration, SystemTime};
 
 pub(super) use self::answers::Answered;
 pub(super) use self::deadlines::Late;
-use self::lane::{InFlight, Lane};
+use self::in_flight::InFlight;
+use self::lane::Lane;
 pub(super) use self::phase::{Dismissal, Ending, Fate};
 pub(super) use self::recall::TakenBack;
 pub(super) use self::tenure::Tenure;

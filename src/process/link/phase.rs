@@ -161,7 +161,7 @@ impl WorkerPhase {
         self.move_to(Course::Condemned(why), PhaseStep::Moves)
     }
 
-    /// It is killed now, also if it had some time left. Then the earlier reason counts.
+    /// It is killed now, even if it has some time left. Then the earlier reason counts.
     pub(super) fn kill(&mut self, why: Ending) -> PhaseStep {
         let why = match &self.course {
             Course::Condemned(_) | Course::Dead(_) => return PhaseStep::Stays,

@@ -4,7 +4,8 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::lane::InFlight;
+use super::in_flight::InFlight;
+use super::lane::Lane;
 use super::{Ending, Link};
 use crate::executor::encoded::EncodedCall;
 use crate::executor::promise::Ticket;
@@ -25,7 +26,7 @@ impl From<InFlight> for TakenBack {
     fn from(entry: InFlight) -> Self {
         Self {
             call: entry.call,
-            running: entry._running,
+            running: entry.running,
         }
     }
 }
@@ -63,6 +64,7 @@ impl Link {
 
     /// Takes back the items after the running one, of the front call.
     pub(in crate::process) fn cut(&self) -> Option<EncodedCall> {
+        let _over; // Dropped after the lock.
         let mut lane = self.lock();
         let front = lane.in_flight.front_mut()?;
         let slot = self.page.slot(front.seq);
@@ -81,7 +83,7 @@ impl Link {
         }
         if front.call.owed.remaining() == 0 {
             // The outcome of its last item was read.
-            lane.in_flight.pop_front();
+            _over = lane.in_flight.pop_front();
             self.tasks_done.fetch_add(1, Ordering::Relaxed);
         }
         self.wake.notify();
@@ -127,50 +129,56 @@ impl Link {
     /// The caller of `ticket` has cancelled. Items that have not begun never will, and a worker that runs one
     /// is killed if it does not end within its grace period.
     pub(in crate::process) fn cancel(&self, ticket: &Ticket) -> Cancelled {
+        let mut over = Vec::new(); // Dropped after the lock.
         let mut lane = self.lock();
+        let lane = &mut *lane;
         let mut met = Cancelled::default();
         let is_meant = |entry: &InFlight| entry.call.ticket().id() == ticket.id();
         if !lane.in_flight.iter().any(is_meant) {
             return met;
         }
         for mut entry in std::mem::take(&mut lane.in_flight) {
-            if !is_meant(&entry) {
+            if is_meant(&entry) && self.cancel_call(lane, &mut entry, &mut met) {
+                over.push(entry);
+            } else {
                 lane.in_flight.push_back(entry);
-                continue;
-            }
-            let mut grace = ticket.grace_period();
-            if entry.call.owed.remaining() > 1 {
-                // Items that travel together are quick, and replacing a worker takes longer.
-                grace = grace.max(GRACE_OF_MANY);
-            }
-            let found = self.revoke_and_condemn(entry.seq, grace.is_zero());
-            met.begun |= found.stage != Stage::Offered || entry.call.owed.has_begun();
-            match found.stage {
-                Stage::Condemned => {
-                    let step = lane.phase.condemn(Ending::Cancelled);
-                    self.follow(&mut lane, step);
-                    lane.in_flight.push_back(entry);
-                }
-                Stage::Cancelled if found.item >= entry.call.owed.next() => {
-                    let ends = lane.end_of_grace(grace, Instant::now());
-                    met.overrun += usize::from(entry.cancel(found.item, ends));
-                    lane.in_flight.push_back(entry);
-                }
-                stage => {
-                    if stage == Stage::Offered {
-                        lane.count_taken_back();
-                    }
-                    // An item whose outcome was read has ended, although its worker has not marked that in the
-                    // page yet. Then nothing more follows for this call.
-                    if matches!(stage, Stage::Done | Stage::Cancelled) {
-                        lane.last_cancelled = Some((ticket.id(), ticket.name()));
-                    }
-                    met.unstarted += entry.call.owed.remaining() as usize;
-                }
             }
         }
         self.wake.notify();
         met
+    }
+
+    /// Cancels one call. Returns whether the worker answers no further item of it.
+    fn cancel_call(&self, lane: &mut Lane, entry: &mut InFlight, met: &mut Cancelled) -> bool {
+        let owed = &entry.call.owed;
+        let mut grace = owed.ticket().grace_period();
+        if owed.remaining() > 1 {
+            // Items that travel together are quick, and replacing a worker takes longer.
+            grace = grace.max(GRACE_OF_MANY);
+        }
+        let found = self.revoke_and_condemn(entry.seq, grace.is_zero());
+        met.begun |= found.stage != Stage::Offered || owed.has_begun();
+        match found.stage {
+            Stage::Condemned => {
+                let step = lane.phase.condemn(Ending::Cancelled);
+                self.follow(lane, step);
+                return false;
+            }
+            Stage::Cancelled if found.item >= owed.next() => {
+                let ends = lane.end_of_grace(grace, Instant::now());
+                met.overrun += usize::from(entry.cancel(found.item, ends));
+                return false;
+            }
+            Stage::Offered => lane.count_taken_back(),
+            // An item whose outcome was read has ended, although its worker has not marked that in the page yet.
+            // Then nothing more follows for this call.
+            Stage::Done | Stage::Cancelled => {
+                lane.last_cancelled = Some((owed.ticket().id(), owed.ticket().name()));
+            }
+            _ => {}
+        }
+        met.unstarted += owed.remaining() as usize;
+        true
     }
 
     /// Keeps the worker from beginning another item of a call, and tells it to end the one that it runs.

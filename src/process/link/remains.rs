@@ -1,10 +1,10 @@
-//! What becomes of the calls that a dead worker did not answer: what it had begun fails or runs again, and the rest
-//! runs elsewhere.
+//! What becomes of the calls that a dead worker did not answer. Items that have begun fail or run again, and the
+//! rest runs elsewhere.
 
 use std::sync::atomic::Ordering;
 
 use super::Link;
-use super::lane::InFlight;
+use super::in_flight::InFlight;
 use super::overrun::Overrun;
 use crate::executor::encoded::EncodedCall;
 use crate::executor::error::{Cause, Death};

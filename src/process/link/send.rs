@@ -2,14 +2,15 @@
 //! stay in the lane, and the supervisor's task writes them later.
 
 use std::io;
-use std::sync::MutexGuard;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use super::lane::{InFlight, Lane};
+use super::in_flight::InFlight;
+use super::lane::Lane;
 use super::{Ending, Link};
 use crate::executor::encoded::EncodedCall;
 use crate::executor::error::{Cause, Rejection};
+use crate::observe::RunningCount;
 use crate::process::watch::WorkerWatch;
 use crate::sys::{self, AsFd as _};
 use crate::wire::message::{self, CallHead};
@@ -33,32 +34,30 @@ impl Link {
         &self,
         call: EncodedCall,
     ) -> Result<(), Vec<EncodedCall>> {
-        let mut lane = self.lock();
-        lane.reserved -= 1; // Under one lock with the rest: in between, it would look idle.
-        self.give_to(lane, vec![call])
+        self.give_to(1, vec![call])
     }
 
     /// Sends calls, in order. A worker that ends returns them.
     pub(in crate::process) fn give(&self, calls: Vec<EncodedCall>) -> Result<(), Vec<EncodedCall>> {
-        self.give_to(self.lock(), calls)
+        self.give_to(0, calls)
     }
 
-    fn give_to(
-        &self,
-        mut lane: MutexGuard<'_, Lane>,
-        calls: Vec<EncodedCall>,
-    ) -> Result<(), Vec<EncodedCall>> {
+    fn give_to(&self, reserved: usize, calls: Vec<EncodedCall>) -> Result<(), Vec<EncodedCall>> {
+        // Before the lock, and dropped after it: a recorder of metrics is code of another crate.
+        let running: Vec<_> = calls.iter().map(|call| call.ticket().running()).collect();
+        let mut lane = self.lock();
+        lane.reserved -= reserved; // Under one lock with the rest: in between, it would look idle.
         if !lane.phase.is_serving() {
             return Err(calls);
         }
-        let mut late = Vec::new();
-        for call in calls {
+        let mut unsent = Vec::new();
+        for (call, running) in calls.into_iter().zip(running) {
             // A cancel, or the end of the queue timeout, that happened while the call was between backlog and
             // link found it in neither. But it left its mark before it looked.
-            if call.has_expired() {
-                late.push(call);
-            } else if !call.ticket().is_closed() {
-                self.send(&mut lane, call);
+            if call.has_expired() || call.ticket().is_closed() {
+                unsent.push((call, running));
+            } else {
+                self.send(&mut lane, call, running);
             }
         }
         self.write(&mut lane);
@@ -68,15 +67,17 @@ impl Link {
             self.wake.notify();
         }
         drop(lane);
-        for call in late {
-            let limit = call.ticket().queue_timeout().unwrap_or_default();
-            call.owed
-                .fail_rest(&Cause::Rejected(Rejection::WaitedTooLong { limit }));
+        for (call, _) in unsent {
+            if call.has_expired() {
+                let limit = call.ticket().queue_timeout().unwrap_or_default();
+                call.owed
+                    .fail_rest(&Cause::Rejected(Rejection::WaitedTooLong { limit }));
+            }
         }
         Ok(())
     }
 
-    fn send(&self, lane: &mut Lane, call: EncodedCall) {
+    fn send(&self, lane: &mut Lane, call: EncodedCall, running: RunningCount) {
         let seq = lane.next_seq;
         lane.next_seq = seq.wrapping_add(1);
         lane.count_given();
@@ -101,7 +102,7 @@ impl Link {
         if has_deadline && lane.in_flight.is_empty() {
             self.wake.notify(); // The supervisor has a deadline to watch.
         }
-        lane.in_flight.push_back(InFlight::new(seq, call));
+        lane.in_flight.push_back(InFlight::new(seq, call, running));
     }
 
     /// The number of further calls that it may get now, and whether it is idle. The number is enough that it is not idle while an answer and the next

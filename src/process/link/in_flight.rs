@@ -1,0 +1,171 @@
+//! A call that a worker has, and the times of the item that it runs.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::overrun::Overrun;
+use crate::executor::decoded::PromiseEncoded;
+use crate::executor::encoded::EncodedCall;
+use crate::observe::RunningCount;
+use crate::sys;
+
+/// The time for which a worker keeps all items of a call to itself.
+const HOLD: Duration = Duration::from_millis(2);
+
+/// A call that the worker has, and has not answered completely.
+#[derive(Debug)]
+pub(super) struct InFlight {
+    pub(super) seq: u32,
+    pub(super) call: EncodedCall,
+    /// The first item when it was sent.
+    pub(super) first: u32,
+    /// The earliest possible beginning of its front item, once that is needed.
+    pub(super) began: Option<Beginning>,
+    /// The time that its items have run so far, in nanoseconds.
+    pub(super) elapsed: u64,
+    /// The running item that was asked to end.
+    pub(super) overrun: Option<Overrun>,
+    /// Since when it is known to be the front call, if it has more than one item.
+    pub(super) fronts_since: Option<Instant>,
+    /// When to check whether other workers can run the rest of it.
+    pub(super) shares_at: Option<Instant>,
+    /// It was too early to warn its item of a shutdown; the next attempt is at this instant.
+    pub(super) look_again: Option<Instant>,
+    /// The version of the last progress report that was passed on.
+    pub(super) reported: u64,
+    /// Dropping it lowers a metric, by code of another crate: without a lock.
+    pub(super) running: RunningCount,
+}
+
+impl InFlight {
+    pub(super) fn new(seq: u32, call: EncodedCall, running: RunningCount) -> Self {
+        Self {
+            seq,
+            first: call.owed.next(),
+            running,
+            call,
+            began: None,
+            elapsed: 0,
+            overrun: None,
+            fronts_since: None,
+            shares_at: None,
+            look_again: None,
+            reported: 0,
+        }
+    }
+
+    /// Takes out the items that have outcomes, of `items`, for as many as are treated alike. The first may have been
+    /// asked to end. `None` if none of them is awaited.
+    pub(super) fn take_answered(&mut self, items: &Range<u32>) -> Option<Taken> {
+        let next = self.call.owed.next();
+        let end = items.end.min(next + self.call.owed.remaining());
+        if next < items.start || end <= next {
+            return None;
+        }
+        self.began = None;
+        self.look_again = None;
+        let until = self
+            .overrun
+            .as_ref()
+            .map(|overrun| overrun.settles_until(next));
+        let overrun = self.overrun.take_if(|overrun| overrun.item == next);
+        let end = until.map_or(end, |until| until.min(end));
+        let (promise, items) = self.call.owed.take_until(end);
+        Some((promise, items, overrun))
+    }
+
+    /// When to check whether other workers can run the rest of it.
+    pub(super) fn share_moment(&mut self) -> Option<Instant> {
+        if self.overrun.is_some() || self.call.owed.remaining() < 2 {
+            return None;
+        }
+        let now = Instant::now();
+        self.fronts_since.get_or_insert(now);
+        Some(*self.shares_at.get_or_insert(now + HOLD))
+    }
+
+    /// Its caller cancelled while the item ran. Returns whether that answers the item.
+    pub(super) fn cancel(&mut self, item: u32, ends: Option<Instant>) -> bool {
+        if let Some(overrun) = self.overrun_of(item) {
+            return overrun.cancel(ends);
+        }
+        self.overrun = Some(Overrun::cancelled(item, ends));
+        true
+    }
+
+    /// Makes the item the last of its call. Its outcome counts.
+    pub(super) fn end_with(&mut self, item: u32) {
+        match self.overrun_of(item) {
+            Some(overrun) => overrun.make_last(),
+            None => self.overrun = Some(Overrun::last(item)),
+        }
+    }
+
+    fn overrun_of(&mut self, item: u32) -> Option<&mut Overrun> {
+        self.overrun.as_mut().filter(|overrun| overrun.item == item)
+    }
+
+    pub(super) fn overrun_end(&self) -> Option<Instant> {
+        self.overrun.as_ref()?.ends()
+    }
+
+    /// When its front item has used up its time, if it was not asked to end before. The time begins with the first
+    /// call.
+    pub(super) fn timeout_end(&mut self) -> Option<Instant> {
+        let limit = self.call.ticket().timeout()?;
+        if self.overrun.is_some() {
+            return None;
+        }
+        let began = self.began.get_or_insert_with(Beginning::now);
+        began.at.checked_add(limit)
+    }
+
+    /// When to warn its front item of a shutdown that ends at `end`: two grace periods before, if it has any.
+    pub(super) fn warning_time(&self, end: Instant) -> Option<Instant> {
+        let grace = self.call.ticket().grace_period();
+        if grace.is_zero() || self.overrun.is_some() {
+            return None;
+        }
+        let first = || before(end, grace.saturating_mul(2), Instant::now());
+        Some(self.look_again.unwrap_or_else(first))
+    }
+}
+
+/// The receiver of outcomes, their items, and the first of them if it was asked to end.
+type Taken = (Arc<dyn PromiseEncoded>, Range<u32>, Option<Overrun>);
+
+/// When an item began, or could have begun at the earliest.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Beginning {
+    at: Instant,
+    /// The same by the system's clock, in nanoseconds, which the worker reads too.
+    nanos: u64,
+}
+
+impl Beginning {
+    pub(super) fn now() -> Self {
+        Self {
+            at: Instant::now(),
+            nanos: sys::monotonic_nanos(),
+        }
+    }
+
+    /// This beginning, or that which the worker reports if it is later. None is later than now.
+    pub(super) fn or_later(self, reported: u64) -> Self {
+        let nanos = reported.min(sys::monotonic_nanos()).max(self.nanos);
+        Self {
+            at: self.at + Duration::from_nanos(nanos - self.nanos),
+            nanos,
+        }
+    }
+
+    pub(super) fn elapsed(self) -> Duration {
+        self.at.elapsed()
+    }
+}
+
+/// `span` before `end`, or `now` if that is out of range.
+pub(super) fn before(end: Instant, span: Duration, now: Instant) -> Instant {
+    end.checked_sub(span).unwrap_or(now)
+}
