@@ -38,6 +38,9 @@ pub(crate) trait Desk {
     /// Leaves the outcome of the item and claims the next one. Returns false if there is none, or if it is
     /// no longer wanted.
     fn answer(&mut self, answer: Answer) -> bool;
+
+    /// As `answer` with [`Answer::Value`]. To pass that along would cost as much as the rest.
+    fn answer_value(&mut self) -> bool;
 }
 
 /// How one item ended.
@@ -148,6 +151,10 @@ mod tests {
 
         fn item(&mut self) -> (&mut Reader, &mut Vec<Descriptor>, &mut Chain) {
             unreachable!()
+        }
+
+        fn answer_value(&mut self) -> bool {
+            false
         }
 
         fn answer(&mut self, _: Answer) -> bool {

@@ -83,7 +83,7 @@ fn serve_run<A: Arguments<M>, M, R: Data>(
             let result = function(args);
             step.set(ItemStep::Encode);
             codec::put(result, value)?;
-            if !desk.answer(Answer::Value) {
+            if !desk.answer_value() {
                 return Ok::<_, CodecError>(());
             }
         }

@@ -110,13 +110,16 @@ impl Chain {
         Payload::Large(Box::new(chain))
     }
 
+    #[inline]
     pub(crate) fn clear(&mut self) {
         if self.linked > 0 {
             self.pieces.clear();
             self.linked = 0;
         }
         self.tail.clear();
-        self.descriptors.clear();
+        if !self.descriptors.is_empty() {
+            self.descriptors.clear();
+        }
     }
 
     /// Turns all bytes into shareable pieces, so that `put_chain` copies no large piece.

@@ -159,6 +159,14 @@ impl Listener {
 fn count_values(bytes: &[u8]) -> Option<(u32, usize)> {
     let mut end = codec::value_len(bytes)?;
     let mut count = 1;
+    // The values of a map often have one size. A head of one byte says it.
+    let (len, head) = (1 + end, *bytes.first()?);
+    if head < 0x80 {
+        let like_first = |entry: &&[u8]| entry[..2] == [Status::Value as u8, head];
+        let alike = bytes[end..].chunks_exact(len).take_while(like_first).count();
+        end += alike * len;
+        count += alike as u32;
+    }
     while let Some(value) = bytes[end..].strip_prefix(&[Status::Value as u8]) {
         end += 1 + codec::value_len(value)?;
         count += 1;

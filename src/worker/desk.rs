@@ -168,10 +168,28 @@ impl Desk for CallDesk<'_> {
     }
 
     fn answer(&mut self, answer: Answer) -> bool {
+        self.end_output();
+        self.log.end(answer);
+        self.finish_item()
+    }
+
+    fn answer_value(&mut self) -> bool {
+        self.end_output();
+        self.log.end_value();
+        self.finish_item()
+    }
+}
+
+impl CallDesk<'_> {
+    /// Marks the end of the item's output.
+    fn end_output(&self) {
         if let Some(marks) = &self.station.marks {
             marks.end();
         }
-        self.log.end(answer);
+    }
+
+    /// Posts the outcome of the item, which the log has, and claims the next item.
+    fn finish_item(&mut self) -> bool {
         self.station.memory.look(&self.station.parent.page);
         let item = self.next;
         self.next += 1;
@@ -317,5 +335,9 @@ impl Desk for LoneDesk {
     fn answer(&mut self, answer: Answer) -> bool {
         self.answer = Some(answer);
         false
+    }
+
+    fn answer_value(&mut self) -> bool {
+        self.answer(Answer::Value)
     }
 }
