@@ -204,6 +204,7 @@ fn documented() -> Vec<(Value, &'static str)> {
     let base = json!({
         "task": "shop::open", "kind": null, "started": false, "limit": null, "capacity": null,
         "refusal": null, "reason": null, "panic": null, "death": null, "broken": false,
+        "ready": null, "wanted": null,
     });
     let panic = json!({
         "message": "out of cheese", "backtrace": "0: main",
@@ -263,6 +264,10 @@ fn documented() -> Vec<(Value, &'static str)> {
         (
             json!({"kind": "init_failed", "reason": "the initializer", "panic": panic, "death": death, "broken": true}),
             "the initializer panicked at src/shop.rs:12:5",
+        ),
+        (
+            json!({"kind": "init_failed", "reason": "no licence", "ready": 2, "wanted": 4}),
+            "2 of 4 workers are ready, and another could not be made ready: no licence",
         ),
     ];
     let filled = cases.map(|(given, text)| {
