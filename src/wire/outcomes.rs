@@ -163,7 +163,10 @@ fn count_values(bytes: &[u8]) -> Option<(u32, usize)> {
     let (len, head) = (1 + end, *bytes.first()?);
     if head < 0x80 {
         let like_first = |entry: &&[u8]| entry[..2] == [Status::Value as u8, head];
-        let alike = bytes[end..].chunks_exact(len).take_while(like_first).count();
+        let alike = bytes[end..]
+            .chunks_exact(len)
+            .take_while(like_first)
+            .count();
         end += alike * len;
         count += alike as u32;
     }

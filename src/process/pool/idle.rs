@@ -45,3 +45,34 @@ impl IdleWorkers {
         std::mem::take(&mut self.0)
     }
 }
+
+#[cfg(all(test, target_os = "linux", not(properties)))]
+mod tests {
+    use super::*;
+    use crate::process::link::Tenure;
+    use crate::sys::Socket;
+    use crate::wire::page::Page;
+
+    fn link(id: u64) -> Arc<Link> {
+        let (ours, _) = Socket::pair().expect("a socket pair");
+        let (page, _) = Page::create().expect("memory");
+        Arc::new(Link::new(id, 1, page, Arc::new(ours), Tenure::default()))
+    }
+
+    #[test]
+    fn each_idle_worker_is_there_once_and_the_last_that_worked_comes_first() {
+        let [one, two, three] = [1, 2, 3].map(link);
+        let mut idle = IdleWorkers::default();
+        for link in [&one, &two, &three, &one] {
+            idle.push(link);
+        }
+        assert_eq!(idle.len(), 3);
+        assert!(idle.remove(&two) && !idle.remove(&two));
+        assert_eq!(idle.pop().map(|link| link.id), Some(3));
+        assert!(!three.is_idle(), "it is reserved");
+        idle.push(&two);
+        assert_eq!(idle.pop().map(|link| link.id), Some(2));
+        assert_eq!(idle.drain().len(), 1);
+        assert!(!one.rests() && idle.pop().is_none());
+    }
+}
