@@ -383,6 +383,9 @@ impl Reader {
         if len > self.len() {
             return None;
         }
+        if len <= self.front.len() {
+            return self.take(len).map(Self::from); // The usual case allocates nothing.
+        }
         let mut pieces = VecDeque::new();
         while len > 0 {
             let piece = self.take(len.min(self.front.len()))?;

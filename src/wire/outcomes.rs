@@ -208,7 +208,9 @@ fn count_values(bytes: &[u8]) -> Option<(u32, usize)> {
 impl Values {
     /// Skips the values of the first `items` items.
     pub(crate) fn skip(&mut self, items: u32) {
-        drop(self.take(items));
+        if items > 0 {
+            drop(self.take(items));
+        }
     }
 
     /// Takes the values of the first `items` items.
