@@ -72,6 +72,20 @@ fn enter<F: Copy + Send + Sync + 'static, S: Serve<F>>(desk: &mut dyn Desk) {
     S::serve(function, desk);
 }
 
+/// Why workers, which run this executable again, would not find functions. `None` if they would.
+pub(crate) fn why_unreachable() -> Option<String> {
+    if sys::in_executable(anchor_address()) {
+        return None;
+    }
+    let library = sys::library_of(anchor_address());
+    let library = library.map_or_else(String::new, |path| format!(" {}", path.display()));
+    Some(format!(
+        "a worker process is this executable, started again, but concurrent-futures is part of the shared library\
+         {library}, where a worker would not find its functions; link the crate into the executable, or use a \
+         ThreadPoolExecutor"
+    ))
+}
+
 impl FunctionOffset {
     /// The offset of the entry point of a function. `None` if it is not in the main executable: a shared
     /// library may have another address in a worker.

@@ -18,8 +18,8 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use concurrent_futures::{
-    Executor as _, ExecutorExt as _, ProcessPoolExecutor, Shutdown, StartMethod, TaskOptions,
-    ThreadPoolExecutor,
+    Executor as _, ExecutorExt as _, Output, ProcessPoolExecutor, Shutdown, StartMethod,
+    TaskOptions, ThreadPoolExecutor,
 };
 use futures::{StreamExt as _, poll};
 use rustix::process::{Resource, Rlimit, setrlimit};
@@ -43,6 +43,8 @@ held_by_every_start_method! { 1;
     a_call_that_no_worker_survives_reading_is_blamed_in_the_end,
     kept_workers_that_cannot_start_leave_no_task_waiting,
     a_worker_that_has_left_its_process_group_is_ended_all_the_same,
+    a_task_that_closes_every_descriptor_has_its_outcome_and_spoils_no_file,
+    an_initializer_or_a_preload_that_closes_every_descriptor_is_told_and_spoils_no_file,
 }
 
 fn double(x: u64) -> u64 {
@@ -273,4 +275,84 @@ async fn a_waker_may_ask_the_pool_that_wakes_it() {
     guest.let_in().await;
     within(busy).await.expect("it ran");
     within(waits).await.expect("it ran");
+}
+
+/// Closes every descriptor from 3 on, and opens files, which get the numbers of the closed ones.
+fn close_all_and_open_files(folder: PathBuf) -> usize {
+    #[expect(
+        unsafe_code,
+        reason = "closes what it does not own, as some libraries do"
+    )]
+    // SAFETY: no code of this test uses any of them later.
+    unsafe {
+        libc::close_range(3, libc::c_uint::MAX, 0);
+    }
+    let files = (0..64).map(|number| File::create(folder.join(number.to_string())));
+    // They stay open.
+    files
+        .map(|file| std::mem::forget(file.expect("a file")))
+        .count()
+}
+
+/// The folder has all those files, and they are empty.
+fn assert_unspoilt(folder: &Folder) {
+    let files: Vec<_> = std::fs::read_dir(folder.path())
+        .expect("it is there")
+        .collect();
+    assert_eq!(files.len(), 64);
+    for file in files {
+        let file = file.expect("a file");
+        let bytes = std::fs::read(file.path()).expect("a file");
+        assert_eq!(bytes, b"", "{:?}", file.path());
+    }
+}
+
+async fn a_task_that_closes_every_descriptor_has_its_outcome_and_spoils_no_file(
+    method: StartMethod,
+) {
+    // Built before the runtime has more threads, as `Fork` needs it.
+    let lines = || Output::lines(|_| ());
+    let by_line = builder(method).stdout(lines()).stderr(lines());
+    let pools =
+        [builder(method), by_line].map(|builder| builder.max_workers(1).build().expect("a pool"));
+    for pool in pools {
+        let folder = Folder::new();
+        let closes = pool.submit(close_all_and_open_files, folder.path().to_owned());
+        assert_eq!(within(closes).await.expect("it ran"), 64);
+        assert_eq!(within(pool.submit(double, 4)).await.expect("it ran"), 8);
+        within(pool.shutdown()).await;
+        assert_unspoilt(&folder);
+    }
+}
+
+async fn an_initializer_or_a_preload_that_closes_every_descriptor_is_told_and_spoils_no_file(
+    method: StartMethod,
+) {
+    fn close_and_open(folder: PathBuf) {
+        close_all_and_open_files(folder);
+    }
+    let folders = [Folder::new(), Folder::new()];
+    let [first, second] = folders.each_ref().map(|folder| folder.path().to_owned());
+    let mut builders = vec![builder(method).initializer(close_and_open, first)];
+    if method != StartMethod::Spawn {
+        builders.push(builder(method).preload(close_and_open, second));
+    }
+    let pools = builders
+        .into_iter()
+        .map(|builder| builder.max_workers(1).build());
+    let pools: Vec<_> = pools.map(|pool| pool.expect("a pool")).collect();
+    for (number, (pool, folder)) in pools.iter().zip(&folders).enumerate() {
+        let error = within(pool.submit(double, 4))
+            .await
+            .expect_err("its socket is closed");
+        assert!(error.is_init_failed(), "{error}");
+        let is_preload_of_a_fork = method == StartMethod::Fork && number == 1;
+        let text = error.to_string(); // The stderr of a fork is the program's own.
+        assert!(
+            is_preload_of_a_fork || text.contains("descriptors of its worker"),
+            "{text}"
+        );
+        within(pool.shutdown()).await;
+        assert_unspoilt(folder);
+    }
 }

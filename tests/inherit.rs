@@ -13,6 +13,7 @@ mod methods;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -24,7 +25,7 @@ use concurrent_futures::{
 use self::alone::{alone, alone_as, children, descriptors};
 use self::common::folder::Folder;
 use self::common::{Gate, Key, eventually, within};
-use self::methods::{builder, held_by_every_start_method, processes};
+use self::methods::{alone_in_one_thread, builder, held_by_every_start_method, processes};
 
 concurrent_futures::init_before_main!();
 
@@ -147,6 +148,156 @@ async fn environment_and_directory_are_the_parents_own_unless_told(method: Start
         there.expect("it ran"),
         elsewhere.path().canonicalize().expect("it is there")
     );
+}
+
+const NEW: &str = "CONCURRENT_FUTURES_TEST_NEW";
+const OLD: &str = "CONCURRENT_FUTURES_TEST_OLD";
+const SET: &str = "CONCURRENT_FUTURES_TEST_SET_BY_THE_BUILDER";
+
+/// What a worker finds around it: three variables, and the identity of its directory.
+type Around = ([Option<String>; 3], u64);
+
+fn around() -> Around {
+    let variables = [NEW, OLD, SET].map(|name| std::env::var(name).ok());
+    (variables, fs::metadata(".").expect("a directory").ino())
+}
+
+/// Changes a variable of this process. `None` removes it.
+#[expect(unsafe_code, reason = "it changes the environment")]
+fn set_variable(name: &str, value: Option<&str>) {
+    match value {
+        // SAFETY: no other thread of this process uses its environment meanwhile.
+        Some(value) => unsafe { std::env::set_var(name, value) },
+        // SAFETY: as above.
+        None => unsafe { std::env::remove_var(name) },
+    }
+}
+
+/// What the next worker finds around it. The worker before it exits.
+async fn around_the_next(pool: &ProcessPoolExecutor) -> Around {
+    let exit = || -> () { std::process::exit(0) };
+    let error = within(pool.submit(exit, ())).await.expect_err("it exits");
+    assert!(error.is_worker_lost(), "{error}");
+    within(pool.submit(around, ())).await.expect("it ran")
+}
+
+/// Runs a promise by each start method in turn, in a process that may change its environment and directory.
+fn alone_by_every_start_method(test: &str, body: impl AsyncFn(StartMethod)) {
+    alone_in_one_thread(test, || {
+        for method in [
+            StartMethod::Fork,
+            StartMethod::Spawn,
+            StartMethod::ForkServer,
+        ] {
+            methods::run(1, body(method));
+        }
+    });
+}
+
+#[test]
+fn a_worker_has_the_environment_and_the_directory_of_the_program_when_it_starts() {
+    let test = "a_worker_has_the_environment_and_the_directory_of_the_program_when_it_starts";
+    alone_by_every_start_method(test, async |method| {
+        let (first, second) = (Folder::new(), Folder::new());
+        std::env::set_current_dir(first.path()).expect("it is there");
+        set_variable(NEW, None);
+        set_variable(OLD, Some("old"));
+        set_variable(SET, Some("by the program"));
+        let pool = builder(method).max_workers(1).env(SET, "by the builder");
+        let pool = pool.build().expect("a pool");
+        let text = |text: &str| Some(text.to_owned());
+        let here = || fs::metadata(".").expect("a directory").ino();
+        let found = within(pool.submit(around, ())).await.expect("it ran");
+        let set = text("by the builder");
+        assert_eq!(found, ([None, text("old"), set.clone()], here()));
+
+        // More than fits into one message to a fork server.
+        let large = "x".repeat(100_000);
+        set_variable(NEW, Some(&large));
+        set_variable(OLD, None);
+        set_variable(SET, None);
+        std::env::set_current_dir(second.path()).expect("it is there");
+        let found = around_the_next(&pool).await;
+        assert_eq!(
+            found,
+            ([Some(large), None, set.clone()], here()),
+            "{method:?}"
+        );
+
+        set_variable(NEW, None);
+        set_variable(OLD, Some("old"));
+        std::env::set_current_dir(first.path()).expect("it is there");
+        let found = around_the_next(&pool).await;
+        assert_eq!(found, ([None, text("old"), set.clone()], here()));
+
+        fs::create_dir(second.path().join("gone")).expect("it is ours");
+        std::env::set_current_dir(second.path().join("gone")).expect("it is there");
+        fs::remove_dir(second.path().join("gone")).expect("it is empty");
+        let found = around_the_next(&pool).await;
+        assert_eq!(found.1, here(), "{method:?}: a directory without a name");
+        within(pool.shutdown()).await;
+        std::env::set_current_dir("/").expect("it is there");
+    });
+}
+
+#[test]
+fn a_relative_directory_of_workers_begins_at_that_of_the_program_when_they_start() {
+    let test = "a_relative_directory_of_workers_begins_at_that_of_the_program_when_they_start";
+    alone_by_every_start_method(test, async |method| {
+        let folders = [Folder::new(), Folder::new()];
+        let pool = builder(method).max_workers(1).current_dir("inner");
+        for folder in &folders {
+            fs::create_dir(folder.path().join("inner")).expect("it is ours");
+        }
+        std::env::set_current_dir(folders[0].path()).expect("it is there");
+        let pool = pool.build().expect("a pool");
+        let inner = || fs::metadata("inner").expect("a directory").ino();
+        let found = within(pool.submit(around, ())).await.expect("it ran");
+        assert_eq!(found.1, inner());
+        std::env::set_current_dir(folders[1].path()).expect("it is there");
+        assert_eq!(around_the_next(&pool).await.1, inner(), "{method:?}");
+        std::env::set_current_dir("/").expect("it is there");
+        let exit = || -> () { std::process::exit(0) };
+        let error = within(pool.submit(exit, ())).await.expect_err("it exits");
+        assert!(error.is_worker_lost(), "{error}");
+        let error = within(pool.submit(around, ())).await.expect_err("no inner");
+        assert!(error.is_init_failed(), "{error}");
+        let text = error.to_string();
+        assert!(text.contains("start a process in inner"), "{text}");
+        within(pool.shutdown()).await;
+    });
+}
+
+#[test]
+fn what_a_preload_changes_around_it_stays_unless_the_program_changes_the_same() {
+    fn change(directory: PathBuf) {
+        set_variable(NEW, Some("by the preload"));
+        set_variable(OLD, Some("by the preload"));
+        std::env::set_current_dir(directory).expect("it is there");
+    }
+    let test = "what_a_preload_changes_around_it_stays_unless_the_program_changes_the_same";
+    alone_by_every_start_method(test, async |method| {
+        if method == StartMethod::Spawn {
+            return; // It has no preload.
+        }
+        let (first, second) = (Folder::new(), Folder::new());
+        set_variable(NEW, None);
+        set_variable(OLD, Some("old"));
+        let builder = builder(method).max_workers(1);
+        let builder = builder.preload(change, first.path().to_owned());
+        let pool = builder.build().expect("a pool");
+        let found = within(pool.submit(around, ())).await.expect("it ran");
+        let by_the_preload = Some("by the preload".to_owned());
+        let ino = |folder: &Folder| fs::metadata(folder.path()).expect("it is there").ino();
+        let both = [by_the_preload.clone(), by_the_preload.clone(), None];
+        assert_eq!(found, (both, ino(&first)));
+        set_variable(OLD, Some("newer"));
+        std::env::set_current_dir(second.path()).expect("it is there");
+        let one = [by_the_preload, Some("newer".to_owned()), None];
+        assert_eq!(around_the_next(&pool).await, (one, ino(&second)));
+        within(pool.shutdown()).await;
+        std::env::set_current_dir("/").expect("it is there");
+    });
 }
 
 #[tokio::test]

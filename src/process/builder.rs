@@ -12,7 +12,7 @@ use super::output::{Outlets, Output};
 use super::pool::{Pool, ProcessPoolConfig};
 use super::start::{ForkServer, Opening, Recipe, Starter, Surroundings};
 use super::supervisor;
-use super::{ProcessPoolExecutor, workers_allowed};
+use super::{ProcessPoolExecutor, check_functions, workers_allowed};
 use crate::executor::data::Arguments;
 use crate::executor::encoded::encode_initializer;
 use crate::executor::error::{BuildError, BuildFailure};
@@ -38,11 +38,15 @@ const SPAWN_TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum StartMethod {
-    /// The executable is started again for each worker. Workers share nothing.
+    /// The executable is started again for each worker. Workers share nothing. It works even if a library starts
+    /// threads before `main`.
     Spawn,
     /// The executable is started once more, as a fork server: a process with one thread that only forks the
     /// workers. What it loads first, by [`preload`](ProcessPoolBuilder::preload), all workers have, and share
     /// until one writes to it. If the fork server dies, another one replaces it.
+    ///
+    /// If a library starts threads before `main`, the fork server has them too. It forks beside the background thread
+    /// of jemalloc, which is prepared for that. Any other thread is an error with its name.
     #[default]
     ForkServer,
     /// [`build`](ProcessPoolBuilder::build) forks the calling process, and that fork forks the workers. They
@@ -50,8 +54,9 @@ pub enum StartMethod {
     ///
     /// The process must have only one thread: a lock that another thread holds would stay locked in the fork
     /// forever. So build the pool before the runtime. If it is built within a `current_thread` runtime, its
-    /// workers have the files of that runtime open and seem to run within it: a task that starts a runtime of
-    /// its own has to do so on another thread. Await the [`shutdown`](crate::ExecutorExt::shutdown) of one such
+    /// workers have the files of that runtime open. Tasks run in another thread than the program, so they seem to run in
+    /// no runtime, and a generator of random numbers that belongs to a thread starts anew. One in a `static` has the same
+    /// state in all workers: see [`preload`](ProcessPoolBuilder::preload). Await the [`shutdown`](crate::ExecutorExt::shutdown) of one such
     /// pool before you build the next: a dropped pool has a thread that waits for its end. If the process that
     /// forks the workers dies, it cannot be replaced: the pool goes on with the workers that it has.
     Fork,
@@ -206,6 +211,35 @@ impl ProcessPoolBuilder {
     /// large table), and share it until one writes to it. Keep it in a `static`, such as a
     /// [`OnceLock`](std::sync::OnceLock).
     ///
+    /// Tasks run in another thread than the preload: in a worker, a `thread_local!` starts anew. So each worker draws
+    /// other numbers from a generator that belongs to a thread, such as `rand::rng()`, although the preload has drawn
+    /// some. A generator in a `static` has the same state in all workers, as does one of a C library (`rand`, or one
+    /// that does not notice a fork). Give it a new seed in an [`initializer`](Self::initializer), which runs in each
+    /// worker:
+    ///
+    /// ```no_run
+    /// use std::sync::atomic::{AtomicU64, Ordering};
+    /// use concurrent_futures::ProcessPoolExecutor;
+    ///
+    /// static STATE: AtomicU64 = AtomicU64::new(0); // Of a generator.
+    ///
+    /// fn warm_up() {
+    ///     STATE.store(42, Ordering::Relaxed); // All workers begin with this state ...
+    /// }
+    ///
+    /// fn seed() {
+    ///     let seed = u64::from(std::process::id()); // ... unless each changes it. Better: bytes from the system.
+    ///     STATE.fetch_xor(seed, Ordering::Relaxed);
+    /// }
+    ///
+    /// # fn main() -> Result<(), concurrent_futures::BuildError> {
+    /// let pool = ProcessPoolExecutor::builder()
+    ///     .preload(warm_up, ())
+    ///     .initializer(seed, ())
+    ///     .build()?;
+    /// # Ok(()) }
+    /// ```
+    ///
     /// It must leave no thread running. An error or a panic fails the start, like that of an
     /// [`initializer`](Self::initializer). Its output goes to this process's stderr.
     ///
@@ -286,7 +320,9 @@ impl ProcessPoolBuilder {
         self
     }
 
-    /// Sets a variable in the environment of the workers. The other variables are those of this process.
+    /// Sets a variable in the environment of the workers. The other variables are those that this process has
+    /// when a worker starts. A variable that a [`preload`](Self::preload) sets stays, unless this process
+    /// changes the same variable later.
     pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.env.push((name.into(), value.into()));
         self
@@ -298,13 +334,16 @@ impl ProcessPoolBuilder {
         self
     }
 
-    /// The working directory of the workers. Default: that of this process when a worker starts.
+    /// The working directory of the workers. A relative one begins at the working directory that this process
+    /// has when a worker starts. Default: that directory itself. A directory that a [`preload`](Self::preload)
+    /// enters stays, unless this process enters another one later.
     pub fn current_dir(mut self, folder: impl Into<PathBuf>) -> Self {
         self.current_dir = Some(folder.into());
         self
     }
 
-    /// Limits for each worker: memory, processor time, descriptors. Default: the limits of this process.
+    /// Limits for each worker: memory, processor time, descriptors. Default: the limits that this process has
+    /// when it starts the worker, or the fork server of the pool.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
@@ -329,14 +368,16 @@ impl ProcessPoolBuilder {
     /// # Errors
     /// `is_not_initialized()` if [`init`](crate::init) was not called; `is_invalid_setting()` if a number is
     /// out of range, if a variable or the working directory cannot be one, if the arguments of an initializer or a
-    /// preload cannot be encoded, or for a preload with [`StartMethod::Spawn`]; `is_unsupported()` for [`StartMethod::Fork`] in a process that has more than one
-    /// thread or cannot be forked.
+    /// preload cannot be encoded, or for a preload with [`StartMethod::Spawn`]; `is_unsupported()` for
+    /// [`StartMethod::Fork`] in a process that has more than one thread or cannot be forked, and if this crate is
+    /// part of a shared library, such as an extension module of another language.
     ///
     /// # Platform
     /// Only Linux has worker processes yet. Elsewhere the error is `is_unsupported()` and says what to use
     /// instead: a [`ThreadPoolExecutor`](crate::ThreadPoolExecutor).
     pub fn build(self) -> Result<ProcessPoolExecutor, BuildError> {
         sys::check_processes().map_err(|error| BuildError::unsupported(error.to_string()))?;
+        check_functions()?;
         let Some(serve_forked) = workers_allowed() else {
             return Err(BuildError(BuildFailure::NotInitialized));
         };
@@ -421,7 +462,7 @@ impl ProcessPoolBuilder {
 fn refused_fork(error: &io::Error) -> BuildError {
     let what = format!(
         "StartMethod::Fork cannot be used here: {error}; build the pool before the runtime and all other \
-         threads, or use StartMethod::ForkServer"
+         threads, or use StartMethod::ForkServer; if a library starts them before main, use StartMethod::Spawn"
     );
     BuildError::unsupported(what)
 }

@@ -41,6 +41,7 @@ use crate::executor::error::{BuildError, TaskError};
 use crate::executor::options::{Shutdown, ShutdownReport};
 use crate::executor::room::Room;
 use crate::executor::{Executor, Intake, Stats};
+use crate::function;
 #[cfg(feature = "serde")]
 use crate::record::{record, words};
 
@@ -49,6 +50,14 @@ static INITIALIZED: OnceLock<ServeForked> = OnceLock::new();
 
 pub(crate) fn allow_workers(serve: ServeForked) {
     let _ = INITIALIZED.set(serve);
+}
+
+/// Refuses processes that would not find the functions that they are to run.
+pub(crate) fn check_functions() -> Result<(), BuildError> {
+    match function::why_unreachable() {
+        None => Ok(()),
+        Some(reason) => Err(BuildError::unsupported(reason)),
+    }
 }
 
 fn workers_allowed() -> Option<ServeForked> {

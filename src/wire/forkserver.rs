@@ -16,10 +16,18 @@ message! {
     /// A request of the parent.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub(crate) enum ToForkServer {
-        /// Forks a process. Its socket, stdout and stderr travel beside the request. For a process that runs
-        /// one function a pipe does too: the fork server reaps that process unasked, and writes its exit
-        /// status to the pipe.
-        Fork { request: u64, role: Role },
+        /// Forks a process. Descriptors travel beside the request:
+        /// - the socket, stdout and stderr of the process;
+        /// - for a process that runs one function, a pipe: the fork server reaps that process unasked, and
+        ///   writes its exit status to the pipe;
+        /// - if it changes variables, the file with their [changes](super::surroundings);
+        /// - if it changes its folder, that folder.
+        Fork {
+            request: u64,
+            role: Role,
+            changes_variables: bool,
+            changes_folder: bool,
+        },
         /// Reaps a worker when it ends, and sends its exit status.
         Reap { pid: u32 },
     }

@@ -11,7 +11,8 @@
 //! - `event`: what a task writes to its log; [`level`]: how important that is;
 //! - [`mark`]: which task writes to a worker's stdout or stderr;
 //! - [`process_setup`]: what a process that runs one function receives, and its outcome;
-//! - [`forkserver`]: the requests to a fork server, and its answers;
+//! - [`forkserver`]: the requests to a fork server, and its answers; [`surroundings`]: the environment of
+//!   what it forks;
 //! - [`claim`]: which process may run which item; [`page`]: the memory that a worker shares with its parent;
 //! - [`ring`]: large payloads through that memory; [`bulk`]: which pieces those are; [`spare`]: their buffer.
 
@@ -38,6 +39,7 @@ pub(crate) mod page;
 pub(crate) mod process_setup;
 pub(crate) mod ring;
 pub(crate) mod spare;
+pub(crate) mod surroundings;
 pub(crate) mod text;
 
 pub(crate) use chain::{Chain, Payload, Reader};

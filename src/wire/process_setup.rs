@@ -2,18 +2,14 @@
 //! outcome, in a file in memory. The process never waits for a reader, and its parent can read the
 //! outcome at any time after the process ends.
 
-use std::ffi::OsString;
 use std::io;
-
-use bytes::Bytes;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::FunctionOffset;
 use super::chain::{Chain, Reader};
 use super::declare::message;
 use super::message::FirstMessage;
 use super::outcomes::{self, ItemFailure};
-use crate::sys::{self, AsRawFd, Limit, OwnedFd, RawFd};
+use crate::sys::{self, AsRawFd, FileIdentity, Limit, OwnedFd, RawFd};
 
 message! {
     /// The function of a process, and how the process runs it. The arguments follow it. Descriptors travel
@@ -23,9 +19,6 @@ message! {
         /// It ends when the process that started it ends.
         pub(crate) is_daemon: bool,
         pub(crate) has_stdin: bool,
-        /// Its environment, as names and values, if it does not inherit one.
-        pub(crate) environment: Option<Vec<(SystemText, SystemText)>>,
-        pub(crate) folder: Option<SystemText>,
         pub(crate) limits: Vec<(Limit, i64)>,
         pub(crate) function: FunctionOffset,
         /// The number of descriptors beside the arguments.
@@ -39,53 +32,43 @@ impl FirstMessage for ProcessSetup {
     }
 }
 
-/// A text of the system, which need not be UTF-8. It is encoded as its bytes.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct SystemText(pub(crate) OsString);
-
-impl Serialize for SystemText {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(self.0.as_encoded_bytes())
-    }
-}
-
-impl<'de> Deserialize<'de> for SystemText {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let bytes = Bytes::deserialize(deserializer)?;
-        Ok(Self(sys::os_string(bytes.to_vec())))
-    }
-}
-
 /// The file with the outcome of a process: a length, then the [entry](outcomes) of its only item. The length
 /// is written last, so an outcome with a length is complete.
 #[derive(Debug)]
-pub(crate) struct OutcomeFile(OwnedFd);
+pub(crate) struct OutcomeFile {
+    file: OwnedFd,
+    /// A function may close the descriptor, and open another file, which then has its number.
+    identity: Option<FileIdentity>,
+}
 
 /// The size of the length in bytes.
 const HEAD: u64 = 8;
 
 impl OutcomeFile {
     pub(crate) fn create() -> io::Result<Self> {
-        Ok(Self(sys::above_standard_streams(sys::growing_file()?)?))
+        Ok(sys::above_standard_streams(sys::growing_file()?)?.into())
     }
 
     /// A descriptor for the process that writes the outcome.
     pub(crate) fn share(&self) -> io::Result<OwnedFd> {
-        sys::own_descriptor(&self.0)
+        sys::own_descriptor(&self.file)
     }
 
     /// Writes the outcome. It replaces one that was not written completely.
     pub(crate) fn leave(&self, mut outcome: Chain) -> io::Result<()> {
+        if Some(sys::file_identity(&self.file)?) != self.identity {
+            return Err(sys::closed());
+        }
         let len = outcome.len() as u64;
-        sys::lengthen(&self.0, HEAD + len)?;
+        sys::lengthen(&self.file, HEAD + len)?;
         let mut at = HEAD;
         outcome.write_with(|slices| {
-            let written = sys::write_at(&self.0, slices, at)?;
+            let written = sys::write_at(&self.file, slices, at)?;
             at += written as u64;
             Ok(written)
         })?;
         let head = len.to_le_bytes();
-        let written = sys::write_at(&self.0, &[io::IoSlice::new(&head)], 0)?;
+        let written = sys::write_at(&self.file, &[io::IoSlice::new(&head)], 0)?;
         if written < head.len() {
             return Err(io::ErrorKind::WriteZero.into());
         }
@@ -95,7 +78,7 @@ impl OutcomeFile {
     /// The size of the outcome in bytes. `None` if there is none.
     pub(crate) fn len(&self) -> Option<u64> {
         let mut head = [0; HEAD as usize];
-        sys::read_at(&self.0, &mut head, 0).ok()?;
+        sys::read_at(&self.file, &mut head, 0).ok()?;
         Some(u64::from_le_bytes(head)).filter(|len| *len > 0)
     }
 
@@ -104,11 +87,11 @@ impl OutcomeFile {
         let Some(len) = self.len() else {
             return Ok(None);
         };
-        if len > sys::file_len(&self.0)? - HEAD {
+        if len > sys::file_len(&self.file)? - HEAD {
             return Err(io::ErrorKind::InvalidData.into());
         }
         let mut bytes = Vec::new();
-        sys::read_file(&self.0, (HEAD + len) as usize, &mut bytes)?;
+        sys::read_file(&self.file, (HEAD + len) as usize, &mut bytes)?;
         let mut outcome = Reader::from(bytes);
         let _len = outcome.u64();
         let outcome = outcomes::get_single(outcome).ok_or(io::ErrorKind::InvalidData)?;
@@ -118,13 +101,16 @@ impl OutcomeFile {
 
 impl AsRawFd for OutcomeFile {
     fn as_raw_fd(&self) -> RawFd {
-        self.0.as_raw_fd()
+        self.file.as_raw_fd()
     }
 }
 
 impl From<OwnedFd> for OutcomeFile {
     fn from(fd: OwnedFd) -> Self {
-        Self(fd)
+        Self {
+            identity: sys::file_identity(&fd).ok(),
+            file: fd,
+        }
     }
 }
 

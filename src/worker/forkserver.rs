@@ -5,6 +5,7 @@
 //! parent can kill it by that id. A process that runs one function is reaped unasked: its parent may never
 //! ask.
 
+use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, IoSlice, Write as _};
 use std::time::Duration;
@@ -17,15 +18,22 @@ use crate::sys::{self, AsFd as _, Forked, OneWay, OwnedFd, Socket};
 use crate::wire::descriptors::Descriptor;
 use crate::wire::forkserver::{FromForkServer, LONGEST, ToForkServer};
 use crate::wire::message::{self, FromWorker, Role, Setup};
+use crate::wire::surroundings::VariableChanges;
 use crate::wire::{Chain, Reader};
 
 /// The pause before it tries again to reap a worker that has ended.
 const AGAIN: Duration = Duration::from_millis(10);
 
-/// The role of a forked process, and its socket.
-pub(super) type ForkedProcess = (Role, Socket);
+/// A forked process.
+pub(super) struct ForkedProcess {
+    pub(super) role: Role,
+    pub(super) socket: Socket,
+    /// Its one thread is a copy of one that has run code of the program, or a preload. So it has the same state:
+    /// of random number generators, and of a runtime.
+    pub(super) has_run_user_code: bool,
+}
 
-/// Serves until the parent ends, and returns `None`. In a forked process, returns its role and socket.
+/// Serves until the parent ends, and returns `None`. In a forked process, returns that.
 pub(super) fn serve(
     socket: Socket,
     parent: Option<OwnedFd>,
@@ -38,6 +46,8 @@ pub(super) fn serve(
         inlet,
         parent,
         watched: Vec::new(),
+        has_run_user_code: sys::generation() > 0, // Then it is a fork of the program.
+        name: None,
     };
     if !fork_server.get_ready()? {
         return Ok(None);
@@ -53,6 +63,9 @@ struct ForkServerLoop {
     parent: Option<OwnedFd>,
     /// Running processes whose exit status is to be sent.
     watched: Vec<WatchedChild>,
+    has_run_user_code: bool,
+    /// The name that this process had.
+    name: Option<CString>,
 }
 
 struct WatchedChild {
@@ -74,12 +87,20 @@ impl ForkServerLoop {
             greeting: mut words,
         } = met;
         let beside = self.inlet.take_descriptors(setup.descriptors)?;
+        if setup.initializer.is_some() {
+            self.has_run_user_code = true;
+            self.inlet.socket = sys::out_of_reach(sys::own_descriptor(&self.inlet.socket)?).into();
+            self.parent = self.parent.take().map(sys::out_of_reach);
+        }
         let opened = self.preload(setup.initializer, args, beside)?;
+        self.name = sys::name_fork_server();
         sys::reset_signals(); // Once, for all workers: no user code runs here from now on.
         let is_ready = opened.is_ok();
         let answer = opened.map_or_else(FromWorker::failed, |()| FromWorker::Ready);
         message::put(&mut words, &answer);
         self.inlet.frames.set_limit(LONGEST);
+        // The parent kills this process in the end. What it has run until then is of interest.
+        sys::write_profile();
         self.inlet.say(&mut words)?;
         Ok(is_ready)
     }
@@ -90,14 +111,28 @@ impl ForkServerLoop {
         args: Reader,
         beside: Vec<Descriptor>,
     ) -> io::Result<Opened> {
-        if function.is_none() {
-            return Ok(check_threads());
+        let early = check_threads(|others| {
+            format!(
+                "threads run already in the process that forks others ({others}), and it cannot be forked safely \
+                 beside them; call concurrent_futures::init() first in main; if a library starts them before main, \
+                 use StartMethod::Spawn"
+            )
+        });
+        if function.is_none() || early.is_err() {
+            return Ok(early);
         }
         let parent = self.parent.as_ref();
         let preloaded = sys::watched(&self.inlet.socket, parent, || {
             run_initializer("preload", function, args, beside)
         })?;
-        Ok(preloaded.and_then(|()| check_threads()))
+        Ok(preloaded.and_then(|()| {
+            check_threads(|others| {
+                format!(
+                    "the preload left threads running ({others}), and a process with other threads cannot be forked \
+                     safely; start them in the initializer, which runs in each worker"
+                )
+            })
+        }))
     }
 
     fn run(mut self, way: &OneWay) -> io::Result<Option<ForkedProcess>> {
@@ -109,9 +144,19 @@ impl ForkServerLoop {
                 return Ok(None);
             };
             match message::get(frame) {
-                Some(ToForkServer::Fork { request, role }) => {
-                    if let Some(socket) = self.fork(way, request, role)? {
-                        return Ok(Some((role, socket)));
+                Some(ToForkServer::Fork {
+                    request,
+                    role,
+                    changes_variables,
+                    changes_folder,
+                }) => {
+                    let change = (changes_variables, changes_folder);
+                    if let Some(socket) = self.fork(way, request, role, change)? {
+                        return Ok(Some(ForkedProcess {
+                            role,
+                            socket,
+                            has_run_user_code: self.has_run_user_code,
+                        }));
                     }
                 }
                 Some(ToForkServer::Reap { pid }) if self.is_watched(pid) => {}
@@ -160,27 +205,48 @@ impl ForkServerLoop {
     }
 
     /// Forks. Returns `None` in this process, and the socket in the new one.
-    fn fork(&mut self, way: &OneWay, request: u64, role: Role) -> io::Result<Option<Socket>> {
+    fn fork(
+        &mut self,
+        way: &OneWay,
+        request: u64,
+        role: Role,
+        (changes_variables, changes_folder): (bool, bool),
+    ) -> io::Result<Option<Socket>> {
         let mut fds = self.inlet.fds.drain(..);
         let streams = (fds.next(), fds.next(), fds.next());
-        let told_at = fds.next().map(File::from);
+        let is_runner = role == Role::Runner;
+        let [told_at, variables, folder] = [is_runner, changes_variables, changes_folder]
+            .map(|is_there| is_there.then(|| fds.next().ok_or(())).transpose());
         drop(fds);
-        let (socket, stdout, stderr) = match streams {
-            (Some(socket), Some(stdout), Some(stderr))
-                if told_at.is_some() == (role == Role::Runner) =>
-            {
-                (socket, stdout, stderr)
-            }
-            _ => {
-                // Without a free descriptor here, the system drops those that arrive.
-                let reason = "the process that forks others has too many open files";
-                self.refuse(request, reason.to_owned())?;
-                return Ok(None);
-            }
-        };
+        let (socket, stdout, stderr, told_at, variables, folder) =
+            match (streams, told_at, variables, folder) {
+                (
+                    (Some(socket), Some(stdout), Some(stderr)),
+                    Ok(told_at),
+                    Ok(variables),
+                    Ok(folder),
+                ) => (
+                    socket,
+                    stdout,
+                    stderr,
+                    told_at.map(File::from),
+                    variables,
+                    folder,
+                ),
+                _ => {
+                    // Without a free descriptor here, the system drops those that arrive.
+                    let reason = "the process that forks others has too many open files";
+                    self.refuse(request, reason.to_owned())?;
+                    return Ok(None);
+                }
+            };
         match sys::fork(way) {
             Ok(Forked::Child) => {
+                if let Some(name) = &self.name {
+                    sys::restore_name(name);
+                }
                 sys::set_output(stdout, stderr)?;
+                change_surroundings(variables, folder)?;
                 Ok(Some(Socket::from(socket)))
             }
             Ok(Forked::Parent(pid)) => {
@@ -265,16 +331,21 @@ impl ForkServerLoop {
     }
 }
 
+/// Changes what the parent has changed since the fork server started.
+fn change_surroundings(variables: Option<OwnedFd>, folder: Option<OwnedFd>) -> io::Result<()> {
+    if let Some(file) = variables {
+        let changes = VariableChanges::from_file(&file)?;
+        sys::change_variables(changes.removed.into_iter(), changes.set.into_iter())?;
+    }
+    folder.map_or(Ok(()), sys::enter_folder)
+}
+
 /// Refuses to fork while there is another thread: it would be missing in the worker, and its locks would
 /// stay locked.
-fn check_threads() -> Opened {
-    let others = sys::other_threads().map_err(|error| Ok(error.to_string()))?;
+fn check_threads(refusal: impl FnOnce(String) -> String) -> Opened {
+    let others = sys::lasting_threads().map_err(|error| Ok(error.to_string()))?;
     if others.is_empty() {
         return Ok(());
     }
-    Err(Ok(format!(
-        "the preload left threads running ({}), and a process with other threads cannot be forked \
-         safely; start them in the initializer, which runs in each worker",
-        others.join(", ")
-    )))
+    Err(Ok(refusal(others.join(", "))))
 }

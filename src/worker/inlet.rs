@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io::{self, Read, Write as _};
 
+use super::closed::unless_closed;
 use crate::sys::{self, AsFd as _, OwnedFd, Socket};
 use crate::wire::descriptors::Descriptor;
 use crate::wire::frame::{self, Frames};
@@ -44,6 +45,14 @@ impl Inlet {
         Ok(Some(inlet))
     }
 
+    /// For a process in which code of the user runs.
+    pub(super) fn out_of_reach(self) -> Self {
+        Self {
+            socket: sys::out_of_reach(self.socket.into()).into(),
+            ..self
+        }
+    }
+
     /// Reads the setup of this process. `None` if the parent has closed the socket, or is another build.
     ///
     /// The greeting is sent before any step that may take long, or may end this process. Otherwise it is
@@ -81,7 +90,7 @@ impl Inlet {
     /// Sends a message at once. A worker uses it until it is ready; later messages go through the pipe.
     pub(super) fn say(&self, words: &mut Chain) -> io::Result<()> {
         let mut socket = &self.socket;
-        words.write_with(|slices| socket.write_vectored(slices))
+        unless_closed(words.write_with(|slices| socket.write_vectored(slices)))
     }
 
     /// The parent's next frame. `None` if the parent has closed the socket.
@@ -125,7 +134,8 @@ struct WithFds<'a> {
 
 impl Read for WithFds<'_> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        let received = sys::receive_with_fds(self.socket.as_fd(), bytes, self.fds)?;
+        let received = sys::receive_with_fds(self.socket.as_fd(), bytes, self.fds);
+        let received = unless_closed(received)?;
         *self.is_short |= received.is_short;
         Ok(received.len)
     }

@@ -17,10 +17,10 @@ impl Marks {
     pub(super) fn open(captured: &Captured) -> io::Result<Self> {
         let mut streams = Vec::new();
         if captured.stdout {
-            streams.push(sys::own_descriptor(&io::stdout())?);
+            streams.push(sys::out_of_reach(sys::own_descriptor(&io::stdout())?));
         }
         if captured.stderr {
-            streams.push(sys::own_descriptor(&io::stderr())?);
+            streams.push(sys::out_of_reach(sys::own_descriptor(&io::stderr())?));
         }
         Ok(Self {
             token: captured.token,

@@ -3,10 +3,13 @@
 // The rest of this module runs only in child processes. Reading order: `serve` (from the first line of
 // `main` to the last frame), `inlet` (input from the parent), `bulk` (large parts of the input), `desk`
 // (one call, item by item), `log` and `outbox` (outcomes to the parent), `marks` and `output_count` (whose
-// output it is), `relay` (log events), `memory` and `limits` (how much the process uses, and may use), `forkserver` (forks
+// output it is), `relay` (log events), `closed` (what ends a worker without descriptors), `memory` and `limits`
+// (how much the process uses, and may use), `forkserver` (forks
 // workers), `run_process` (runs one function).
 #[cfg(feature = "process")]
 mod bulk;
+#[cfg(feature = "process")]
+mod closed;
 #[cfg(feature = "process")]
 mod desk;
 #[cfg(feature = "process")]

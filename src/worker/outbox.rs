@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::closed::unless_closed;
 use crate::sys::{self, OwnedFd, Socket, WakeFd};
 use crate::wire::Chain;
 use crate::wire::bulk::Split;
@@ -96,9 +97,10 @@ impl WorkerOutbox {
     pub(super) fn flush(&self) -> io::Result<()> {
         let mut sender = self.lock();
         sender.flush(&self.page);
+        sender.check()?; // The parent finds in the page what it did not receive.
         sender.sent = 0;
         self.page.clear_outbox();
-        sender.check()
+        Ok(())
     }
 
     /// Writes an entry that is too large for the page, after the entries in `head`. Everything that was
@@ -219,6 +221,6 @@ impl Sender {
     }
 
     fn check(&mut self) -> io::Result<()> {
-        self.broken.take().map_or(Ok(()), Err)
+        unless_closed(self.broken.take().map_or(Ok(()), Err))
     }
 }

@@ -14,7 +14,7 @@ const SILENT: u64 = 150;
 
 pub(super) struct OutputCount {
     page: Arc<Page>,
-    /// The pipe that is stderr. It is a separate descriptor, because a task may replace its stderr.
+    /// The pipe that is stderr. It is a separate descriptor, because a task may replace its stderr, and out of reach of those that close what is not theirs.
     stderr: OwnedFd,
     /// Something may have been written since the last record.
     is_due: Cell<bool>,
@@ -28,7 +28,7 @@ impl OutputCount {
         }
         let count = Self {
             page: page.clone(),
-            stderr: sys::own_descriptor(&io::stderr())?,
+            stderr: sys::out_of_reach(sys::own_descriptor(&io::stderr())?),
             is_due: Cell::new(true), // The initializer may have written.
         };
         count.record();

@@ -2,8 +2,8 @@
 //! in a file in memory, and exits. From `Ready` on it has no connection with its parent.
 
 use std::io;
-use std::path::{Path, PathBuf};
 
+use super::closed::unless_closed;
 use super::desk::{call_alone, find};
 use super::inlet::{Inlet, Met, invalid};
 use super::limits::limit;
@@ -14,7 +14,7 @@ use crate::sys::{self, OwnedFd};
 use crate::wire::descriptors::Descriptor;
 use crate::wire::message::{self, FromWorker};
 use crate::wire::outcomes::{self, ItemFailure};
-use crate::wire::process_setup::{OutcomeFile, ProcessSetup, SystemText};
+use crate::wire::process_setup::{OutcomeFile, ProcessSetup};
 use crate::wire::{Chain, Reader};
 
 /// Runs the function that the parent names. Returns the exit code of this process.
@@ -65,14 +65,6 @@ fn prepare(
     }
     let beside = inlet.take_descriptors(process_setup.descriptors);
     let beside = beside.map_err(told)?;
-    let folder = process_setup.folder.map(|folder| PathBuf::from(folder.0));
-    settle(process_setup.environment, folder.as_deref()).map_err(|error| {
-        let folder = folder.unwrap_or_default();
-        Ok(format!(
-            "the system refused to start a process in {}: {error}",
-            folder.display()
-        ))
-    })?;
     limit(&process_setup.limits)?;
     sys::restore_signals();
     let entry = find(process_setup.function).map_err(told)?;
@@ -83,23 +75,13 @@ fn prepare(
                 "a daemon has to end with its parent, but its descriptor of the parent is missing";
             Ok(text.to_owned())
         })?;
-        sys::end_with(parent).map_err(told)?;
+        sys::end_with(sys::out_of_reach(parent)).map_err(told)?;
     }
     Ok(Ready {
         entry,
         beside,
-        outcome_file: outcome_file.into(),
+        outcome_file: sys::out_of_reach(outcome_file).into(),
     })
-}
-
-fn settle(
-    environment: Option<Vec<(SystemText, SystemText)>>,
-    folder: Option<&Path>,
-) -> io::Result<()> {
-    let is_whole = environment.is_some();
-    let variables = environment.into_iter().flatten();
-    let variables: Vec<_> = variables.map(|(name, value)| (name.0, value.0)).collect();
-    sys::settle_surroundings(is_whole, &variables, folder)
 }
 
 impl Ready {
@@ -116,7 +98,7 @@ impl Ready {
                 if has_panicked { sys::PANICKED } else { 1 }
             }
         };
-        let Err(error) = self.outcome_file.leave(outcome) else {
+        let Err(error) = unless_closed(self.outcome_file.leave(outcome)) else {
             return code;
         };
         let reason = format!("no memory is left for the result: {error}");

@@ -23,7 +23,9 @@ use crate::wire::page::Page;
 /// Serves in the role that the environment names, and never returns. Does nothing in a process without a
 /// role.
 pub(crate) fn serve_if_child() {
-    let Some(prepared) = sys::become_child(MARKER) else {
+    let is_late = tokio::runtime::Handle::try_current().is_ok();
+    let Some(prepared) = sys::become_child(MARKER, is_late) else {
+        sys::reap_left_children(MARKER);
         return;
     };
     let parent = sys::parent();
@@ -62,7 +64,15 @@ pub(crate) fn serve_forked(
         }
         let inherited = parent.as_ref().and_then(|parent| parent.try_clone().ok());
         match forkserver::serve(socket?, parent, way)? {
-            Some((role, socket)) => serve(role, socket, inherited),
+            Some(forked) if forked.role == Role::Worker && forked.has_run_user_code => {
+                // Before there are two threads: from then on the system would take milliseconds to enlarge the
+                // table of descriptors.
+                let socket = sys::out_of_reach(forked.socket.into()).into();
+                sys::go_on_in_another_thread(move || {
+                    sys::end_after(|_| exit_code(serve(forked.role, socket, inherited)))
+                })
+            }
+            Some(forked) => serve(forked.role, forked.socket, inherited),
             None => Ok(0),
         }
     };
@@ -75,8 +85,10 @@ fn serve(role: Role, socket: Socket, parent: Option<OwnedFd>) -> io::Result<i32>
         return Ok(0);
     };
     match role {
-        Role::Runner => run_process::run(inlet, parent),
-        _ => WorkerLoop::open(inlet, parent)?.run().map(|()| 0),
+        Role::Runner => run_process::run(inlet.out_of_reach(), parent),
+        _ => WorkerLoop::open(inlet.out_of_reach(), parent)?
+            .run()
+            .map(|()| 0),
     }
 }
 
@@ -112,8 +124,13 @@ impl WorkerLoop {
         let page = Arc::new(Page::open(memory)?);
         let answers = inlet.fds.pop_front();
         let answers = answers.ok_or_else(|| invalid("the hello came without the pipe"))?;
-        let socket = sys::own_descriptor(&inlet.socket)?.into();
-        let outbox = WorkerOutbox::open(answers.into(), socket, parent, page.clone())?;
+        let socket = sys::out_of_reach(sys::own_descriptor(&inlet.socket)?).into();
+        let outbox = WorkerOutbox::open(
+            sys::out_of_reach(answers).into(),
+            socket,
+            parent.map(sys::out_of_reach),
+            page.clone(),
+        )?;
         Ok(Self {
             inlet,
             page,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -164,7 +165,18 @@ async fn environment_and_folder_are_the_parents_own_at_the_start_unless_told(met
         let error = error.expect_err("it cannot be");
         assert!(error.is_invalid_setting(), "{error}");
     }
+    // A folder that was removed has no name.
+    fs::create_dir("gone").expect("it is ours");
+    std::env::set_current_dir("gone").expect("it is there");
+    fs::remove_dir(folder.path().join("gone")).expect("it is empty");
+    let process = within(builder(method).spawn(number_of_folder, ())).await;
+    let found = within(process.expect("it starts").join()).await;
+    assert_eq!(found.expect("it ran"), number_of_folder());
     std::env::set_current_dir("/").expect("it is there");
+}
+
+fn number_of_folder() -> u64 {
+    fs::metadata(".").expect("a folder").ino()
 }
 
 async fn a_folder_that_is_not_there_is_a_typed_error_that_names_it(method: StartMethod) {

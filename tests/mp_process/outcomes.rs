@@ -1,12 +1,16 @@
 //! The outcomes of a function that ran in a process.
 
+use std::fs::{self, File};
 use std::io::Read as _;
+use std::os::fd::AsRawFd as _;
+use std::path::PathBuf;
 
 use concurrent_futures::StartMethod;
 use concurrent_futures::multiprocessing::{Process, Stdio};
 use rustix::process::{Signal, kill_process};
 use serde::{Deserialize, Serialize};
 
+use super::common::folder::Folder;
 use super::common::{Gate, within};
 use super::methods::held_by_every_start_method;
 use super::{builder, wait_at};
@@ -18,6 +22,7 @@ held_by_every_start_method! { 1;
     a_death_by_a_signal_is_told_apart_from_an_exit,
     what_cannot_be_encoded_or_decoded_is_told_by_whom_it_concerns,
     a_thread_that_keeps_a_stream_does_not_hold_up_the_end,
+    a_function_that_closes_every_descriptor_loses_its_outcome_and_spoils_no_file,
 }
 
 fn kill_myself(signal: i32) {
@@ -191,4 +196,43 @@ async fn a_thread_that_keeps_a_stream_does_not_hold_up_the_end(method: StartMeth
     let process = process.expect("it starts");
     assert_eq!(within(process.join()).await.expect("it ran"), 7);
     assert_eq!(process.exit_code(), Some(0));
+}
+
+async fn a_function_that_closes_every_descriptor_loses_its_outcome_and_spoils_no_file(
+    method: StartMethod,
+) {
+    fn close_all_and_open_a_file(path: PathBuf) -> u32 {
+        #[expect(
+            unsafe_code,
+            reason = "closes what it does not own, as some libraries do"
+        )]
+        // SAFETY: no code of this test uses any of them later.
+        unsafe {
+            libc::close_range(3, libc::c_uint::MAX, 0);
+        }
+        let file = File::create(path).expect("a file");
+        // It gets all the numbers that were free.
+        while let Ok(another) = rustix::io::dup(&file)
+            && another.as_raw_fd() < 2000
+        {
+            std::mem::forget(another);
+        }
+        std::mem::forget(file);
+        7
+    }
+    let folder = Folder::new();
+    let path = folder.path().join("file");
+    let builder = builder(method).stderr(Stdio::piped());
+    let process = within(builder.spawn(close_all_and_open_a_file, path.clone())).await;
+    let mut process = process.expect("it starts");
+    let mut stderr = process.take_stderr().expect("it is piped");
+    let error = within(process.join())
+        .await
+        .expect_err("its outcome is lost");
+    assert!(error.is_worker_lost() && error.was_started(), "{error}");
+    assert_eq!(process.exit_code(), Some(1));
+    let mut text = String::new();
+    stderr.read_to_string(&mut text).expect("it has ended");
+    assert!(text.contains("descriptors of its worker"), "{text}");
+    assert_eq!(fs::read(path).expect("a file"), b"");
 }

@@ -169,7 +169,7 @@ async fn orphans_are_reaped_here() {
     within(pool.shutdown()).await;
     assert_eq!(children(), []);
 
-    // One that nobody waits for: its runtime ends.
+    // Workers that are killed, by a pool in another runtime that ends meanwhile.
     let key = gate.key();
     let (runtime, pool) = in_thread(|| {
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
@@ -183,7 +183,11 @@ async fn orphans_are_reaped_here() {
     .await;
     let guests = [gate.guest().await, gate.guest().await];
     orphan(guests[0].pid()).await;
-    in_thread(|| drop((runtime, pool))).await;
+    in_thread(move || {
+        pool.kill_workers();
+        drop((runtime, pool));
+    })
+    .await;
     for guest in guests {
         guest.gone().await;
     }

@@ -23,7 +23,7 @@ use crate::function::assert_stateless;
 use crate::home::anywhere;
 use crate::multiprocessing::waiter::may_block;
 use crate::process::runner::{Opening, Refusal, RunningProcess, StartOrder};
-use crate::process::{Limits, StartMethod, Surroundings};
+use crate::process::{Limits, StartMethod, Surroundings, check_functions};
 use crate::sys::{self, AsRawFd};
 
 const SPAWN_TIMEOUT: Duration = Duration::from_secs(30);
@@ -119,7 +119,9 @@ impl ProcessBuilder {
     ///   handle is dropped outside of a runtime, a thread waits for the end of the process. The function seems
     ///   to run within the runtime that awaited the start; [`blocking_spawn`](Self::blocking_spawn) creates one
     ///   for that too. So it can start a runtime of its own only on another thread, and cannot use `Fork`
-    ///   itself. Input that this process has buffered from its stdin is in the stdin of the new process too.
+    ///   itself. Input that this process has buffered from its stdin is in the stdin of the new process too. A
+    ///   generator of random numbers that has drawn some in this process draws the same numbers in each new one:
+    ///   give it a new seed at the beginning of the function.
     pub fn start_method(mut self, method: StartMethod) -> Self {
         self.start_method = method;
         self
@@ -311,6 +313,7 @@ impl ProcessBuilder {
 
     fn check(&self) -> Result<(), BuildError> {
         sys::check_processes().map_err(|error| BuildError::unsupported(error.to_string()))?;
+        check_functions()?;
         self.surroundings.check()?;
         if self.spawn_timeout.is_some_and(|limit| limit.is_zero()) {
             return Err(BuildError::invalid(

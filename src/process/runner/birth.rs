@@ -7,7 +7,9 @@ use super::{GRACE, ProcessState, RunningProcess};
 use crate::executor::error::InitFailure;
 use crate::home::timeout;
 use crate::process::ServeForked;
-use crate::process::start::{ChildConnection, ForkServer, MOST_FORK_SERVERS, Recipe, StartError};
+use crate::process::start::{
+    ChildConnection, ForkServer, MOST_FORK_SERVERS, Recipe, StartError, Surroundings,
+};
 use crate::process::verdict::init_failure;
 use crate::sys::{self, AsRawFd as _, ChildProcess, OwnedFd, RawFd};
 use crate::wire::Chain;
@@ -52,6 +54,7 @@ pub(super) async fn execute(
 /// Lets the fork server of this program fork it.
 pub(super) async fn fork_at_server(
     recipe: &Arc<Recipe>,
+    surroundings: &Surroundings,
     [stdout, stderr]: OutputPipes,
     words: impl Fn() -> Chain,
 ) -> Result<Born, StartError> {
@@ -63,7 +66,7 @@ pub(super) async fn fork_at_server(
         let mut fds = vec![Descriptor::from(theirs)];
         fds.extend_from_slice(&output);
         fds.push(told_at.into());
-        if let Some(process) = server.run(recipe, fds).await? {
+        if let Some(process) = server.run(recipe, surroundings, fds).await? {
             return Ok(Born {
                 process,
                 // Only once this process has it: otherwise it could run the function although no one wants it
@@ -94,20 +97,23 @@ fn fork_server() -> Arc<ForkServer> {
 /// fork closes: with its parent's ends of its own pipes open, it would never see their end.
 pub(super) fn fork_here(
     serve: ServeForked,
+    surroundings: &Surroundings,
     not_theirs: &[RawFd],
     [stdout, stderr]: OutputPipes,
     words: impl Fn() -> Chain,
 ) -> Result<Born, StartError> {
     let refused = StartError::system;
+    surroundings.check_folder()?;
     let (ours, theirs) = socket_pair()?;
     let theirs = sys::above_standard_streams(theirs).map_err(refused("move a socket"))?;
     let parent = sys::open_child(std::process::id()).and_then(sys::above_standard_streams);
     let parent = parent.map_err(refused("open a pidfd of this process"))?;
+    let folder = surroundings.current_dir.as_deref();
     let pid = sys::fork_for(|way| {
         sys::abandon(not_theirs);
         sys::abandon(&[ours.as_raw_fd()]);
-        let settled =
-            sys::settle_forked(false, &[], None).and_then(|()| sys::set_output(stdout, stderr));
+        let settled = sys::settle_forked(surroundings.env_clear, &surroundings.env, folder)
+            .and_then(|()| sys::set_output(stdout, stderr));
         let socket = settled.map(|()| theirs.into());
         serve(Role::Runner, socket, Some(parent), way)
     });

@@ -17,7 +17,7 @@ use crate::sys::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
 use crate::wire::Chain;
 use crate::wire::descriptors::Descriptor;
 use crate::wire::message;
-use crate::wire::process_setup::{OutcomeFile, ProcessSetup, SystemText};
+use crate::wire::process_setup::{OutcomeFile, ProcessSetup};
 
 /// What to run, and in what kind of process.
 pub(crate) struct StartOrder {
@@ -59,7 +59,7 @@ impl StartOrder {
     /// process is killed.
     ///
     /// With `may_block`, the calling thread may block for about a millisecond.
-    pub(crate) async fn start(mut self, may_block: bool) -> Result<Arc<RunningProcess>, Refusal> {
+    pub(crate) async fn start(self, may_block: bool) -> Result<Arc<RunningProcess>, Refusal> {
         let not_initialized = BuildError(BuildFailure::NotInitialized);
         let serve = workers_allowed().ok_or(Refusal::Build(not_initialized))?;
         let outcome_file =
@@ -84,8 +84,13 @@ impl StartOrder {
             message::put_with(&mut out, &process_setup, &args);
             out
         };
+        let (executed, forked) = match self.start_method {
+            StartMethod::Spawn => (self.surroundings, Surroundings::default()),
+            // Its fork server has those of the program.
+            _ => (Surroundings::default(), self.surroundings),
+        };
         let recipe = Arc::new(Recipe {
-            surroundings: self.surroundings,
+            surroundings: executed,
             preload: None,
             initializer: None,
             limits: Vec::new(),
@@ -97,8 +102,8 @@ impl StartOrder {
         let output = [self.stdout, self.stderr];
         let born = match self.start_method {
             StartMethod::Spawn => birth::execute(&recipe, output, words).await,
-            StartMethod::ForkServer => birth::fork_at_server(&recipe, output, words).await,
-            StartMethod::Fork => birth::fork_here(serve, &not_theirs, output, words),
+            StartMethod::ForkServer => birth::fork_at_server(&recipe, &forked, output, words).await,
+            StartMethod::Fork => birth::fork_here(serve, &forked, &not_theirs, output, words),
         };
         let is_fork = self.start_method == StartMethod::Fork;
         let Born {
@@ -115,28 +120,11 @@ impl StartOrder {
         }
     }
 
-    /// The setup of the process. What is left of `surroundings` is what it is executed with.
-    fn process_setup(&mut self) -> Result<ProcessSetup, Refusal> {
-        let (environment, folder) = match self.start_method {
-            StartMethod::Spawn => (None, None),
-            // It is forked from a process that may have been started long ago.
-            _ => {
-                let resolved = std::mem::take(&mut self.surroundings).resolve();
-                let (variables, folder) =
-                    resolved.map_err(Refusal::system("find the current folder"))?;
-                let variables = variables.into_iter();
-                let variables =
-                    variables.map(|(name, value)| (SystemText(name), SystemText(value)));
-                let folder = folder.map(|folder| SystemText(folder.into_os_string()));
-                (Some(variables.collect()), folder)
-            }
-        };
+    fn process_setup(&self) -> Result<ProcessSetup, Refusal> {
         let (function, args) = &self.call;
         Ok(ProcessSetup {
             is_daemon: self.is_daemon,
             has_stdin: self.stdin.is_some(),
-            environment,
-            folder,
             limits: self.limits.check().map_err(Refusal::Build)?,
             function: *function,
             descriptors: args.descriptors().len() as u32, // There are few.
@@ -151,7 +139,8 @@ fn refused(error: StartError, is_fork: bool) -> Refusal {
         StartError::System { error, .. } if is_fork && error.kind() == io::ErrorKind::Other => {
             let what = format!(
                 "StartMethod::Fork cannot be used here: {error}; start the process before the runtime and \
-                 all other threads, or use StartMethod::ForkServer"
+                 all other threads, or use StartMethod::ForkServer; if a library starts them before main, use \
+                 StartMethod::Spawn"
             );
             Refusal::Build(BuildError::unsupported(what))
         }

@@ -12,8 +12,9 @@ use tokio::sync::Mutex;
 use super::child::Child;
 use super::connection::ChildConnection;
 use super::error::StartError;
-use super::forkserver_process::ForkServerProcess;
+use super::forkserver_process::{ForkRequest, ForkServerProcess};
 use super::recipe::Recipe;
+use super::surroundings::{ForkServerSurroundings, Surroundings};
 use crate::home::{Home, Watched, timeout};
 #[cfg(feature = "multiprocessing")]
 use crate::process::output::Output;
@@ -43,7 +44,7 @@ enum ForkServerState {
     /// The next request starts one.
     Absent,
     /// Forked from this process; no message has been sent yet.
-    Unmet(ChildProcess, Socket),
+    Unmet(ChildProcess, Socket, ForkServerSurroundings),
     /// The task that holds the lock exchanges the first messages with it, or waits for its end. That task
     /// may have been dropped meanwhile.
     Meeting(ChildProcess),
@@ -76,6 +77,7 @@ impl ForkServer {
     pub(in crate::process) fn forked(recipe: &Recipe, serve: ServeForked) -> io::Result<Self> {
         let (ours, theirs) = sys::socket_pair()?;
         let parent = sys::open_child(std::process::id()).ok();
+        let surroundings = recipe.surroundings.of_fork_server();
         let fd = ours.as_raw_fd();
         let socket = Socket::from(ours);
         socket.set_nonblocking(true)?;
@@ -87,9 +89,10 @@ impl ForkServer {
             let socket = settled.map(|()| Socket::from(theirs));
             serve(Role::ForkServer, socket, parent, way)
         })?;
+        let process = ChildProcess::own(pid)?;
         Ok(Self {
             executes: None,
-            fork_server: Mutex::new(ForkServerState::Unmet(ChildProcess::own(pid)?, socket)),
+            fork_server: Mutex::new(ForkServerState::Unmet(process, socket, surroundings)),
         })
     }
 
@@ -101,7 +104,10 @@ impl ForkServer {
         recipe: &Arc<Recipe>,
         fds: Vec<Descriptor>,
     ) -> Result<Option<Child>, StartError> {
-        let forked = self.fork_as(Role::Worker, recipe, fds).await?;
+        let surroundings = &recipe.surroundings;
+        let forked = self
+            .fork_as(Role::Worker, recipe, surroundings, fds)
+            .await?;
         let Some((process, fork_server)) = forked else {
             return Ok(None);
         };
@@ -115,10 +121,11 @@ impl ForkServer {
     pub(in crate::process) async fn run(
         &self,
         recipe: &Arc<Recipe>,
+        surroundings: &Surroundings,
         fds: Vec<Descriptor>,
     ) -> Result<Option<ChildProcess>, StartError> {
         let limit = recipe.spawn_timeout;
-        let forked = self.fork_as(Role::Runner, recipe, fds);
+        let forked = self.fork_as(Role::Runner, recipe, surroundings, fds);
         match timeout(limit, forked).await {
             Some(forked) => Ok(forked?.map(|(process, _)| process)),
             None if self.kill_if_silent() => Ok(None),
@@ -130,20 +137,26 @@ impl ForkServer {
         &self,
         role: Role,
         recipe: &Arc<Recipe>,
+        surroundings: &Surroundings,
         fds: Vec<Descriptor>,
     ) -> Result<Option<(ChildProcess, Arc<ForkServerProcess>)>, StartError> {
         let limit = match role {
             Role::Runner => recipe.spawn_timeout.max(SILENCE),
             _ => recipe.spawn_timeout,
         };
+        let request = |server: &ForkServerSurroundings| {
+            let change = surroundings.change_from(server)?;
+            Ok(ForkRequest { role, fds, change })
+        };
         let mut state = self.fork_server.lock().await;
         let (fork_server, forked) = if let ForkServerState::Ready(fork_server) = &*state {
             let fork_server = fork_server.clone();
             drop(state);
-            let forked = fork_server.fork(role, fds, limit).await;
+            let request = request(fork_server.surroundings())?;
+            let forked = fork_server.fork(request, limit).await;
             (fork_server, forked)
         } else {
-            let fork_server = self.make_ready(&mut state, recipe, role, fds).await?;
+            let fork_server = self.make_ready(&mut state, recipe, request).await?;
             // While the lock is held, no other task sends a request.
             let forked = fork_server.first_fork(limit).await;
             drop(state);
@@ -162,36 +175,40 @@ impl ForkServer {
         &self,
         state: &mut ForkServerState,
         recipe: &Arc<Recipe>,
-        role: Role,
-        fds: Vec<Descriptor>,
+        request: impl FnOnce(&ForkServerSurroundings) -> Result<ForkRequest, StartError>,
     ) -> Result<Arc<ForkServerProcess>, StartError> {
         if matches!(state, ForkServerState::Meeting(_)) {
             // The task that started this one was dropped half-way.
             state.kill().await;
             *state = self.without();
         }
-        let (socket, mut outputs) = match std::mem::replace(state, ForkServerState::Lost) {
-            ForkServerState::Lost => return Err(StartError::ForkServerLost),
-            kept @ (ForkServerState::Ready(_) | ForkServerState::Closed) => {
-                *state = kept;
-                return Err(StartError::Closed);
-            }
-            ForkServerState::Unmet(process, socket) => {
-                *state = ForkServerState::Meeting(process);
-                (socket, None)
-            }
-            ForkServerState::Absent | ForkServerState::Meeting(_) => {
-                *state = self.without();
-                let outlets = self.executes.as_ref().ok_or(StartError::ForkServerLost)?;
-                let (process, socket, outputs) = execute(recipe, outlets).await?;
-                *state = ForkServerState::Meeting(process);
-                (socket, Some(outputs))
-            }
-        };
-        let met = tokio::select! {
-            biased;
-            met = meet(recipe, socket, role, fds) => met,
-            never = attend(outputs.as_mut()) => match never {},
+        let (socket, surroundings, mut outputs) =
+            match std::mem::replace(state, ForkServerState::Lost) {
+                ForkServerState::Lost => return Err(StartError::ForkServerLost),
+                kept @ (ForkServerState::Ready(_) | ForkServerState::Closed) => {
+                    *state = kept;
+                    return Err(StartError::Closed);
+                }
+                ForkServerState::Unmet(process, socket, surroundings) => {
+                    *state = ForkServerState::Meeting(process);
+                    (socket, surroundings, None)
+                }
+                ForkServerState::Absent | ForkServerState::Meeting(_) => {
+                    *state = self.without();
+                    let outlets = self.executes.as_ref().ok_or(StartError::ForkServerLost)?;
+                    let surroundings = recipe.surroundings.of_fork_server();
+                    let (process, socket, outputs) = execute(recipe, outlets).await?;
+                    *state = ForkServerState::Meeting(process);
+                    (socket, surroundings, Some(outputs))
+                }
+            };
+        let met = match request(&surroundings) {
+            Ok(request) => tokio::select! {
+                biased;
+                met = meet(recipe, socket, request) => met,
+                never = attend(outputs.as_mut()) => match never {},
+            },
+            Err(error) => Err(error),
         };
         let failure = match met {
             Ok(connection) => {
@@ -200,7 +217,8 @@ impl ForkServer {
                 else {
                     return Err(StartError::Closed);
                 };
-                let fork_server = Arc::new(ForkServerProcess::new(process, connection));
+                let fork_server =
+                    Arc::new(ForkServerProcess::new(process, connection, surroundings));
                 *state = ForkServerState::Ready(fork_server.clone());
                 if let Some(mut outputs) = outputs {
                     // It may still write, and so may a process that the preload started.
@@ -277,7 +295,9 @@ impl ForkServer {
         let mut state = self.fork_server.lock().await;
         let process = match std::mem::replace(&mut *state, ForkServerState::Closed) {
             ForkServerState::Ready(fork_server) => fork_server.take_process(),
-            ForkServerState::Unmet(process, _) | ForkServerState::Meeting(process) => Some(process),
+            ForkServerState::Unmet(process, ..) | ForkServerState::Meeting(process) => {
+                Some(process)
+            }
             ForkServerState::Absent | ForkServerState::Lost | ForkServerState::Closed => None,
         };
         if let Some(process) = process {
@@ -339,11 +359,10 @@ async fn execute(
 async fn meet(
     recipe: &Recipe,
     socket: Socket,
-    role: Role,
-    fds: Vec<Descriptor>,
+    request: ForkRequest,
 ) -> Result<ChildConnection, StartError> {
     let mut words = recipe.fork_server_setup();
-    ForkServerProcess::put_first_request(&mut words, role, fds);
+    ForkServerProcess::put_first_request(&mut words, request);
     let mut connection = ChildConnection::begin(socket.into(), words)?;
     let limit = recipe.spawn_timeout;
     let established = timeout(limit, connection.establish(recipe.max_frame_length)).await;

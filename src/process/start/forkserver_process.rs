@@ -11,6 +11,7 @@ use tokio_util::codec::{Decoder as _, LengthDelimitedCodec};
 
 use super::connection::ChildConnection;
 use super::error::StartError;
+use super::surroundings::{ForkServerSurroundings, SurroundingsChange};
 use crate::home::{Watched, timeout};
 use crate::sys::{self, AsFd as _, ChildProcess, Direction, Exit, OwnedFd, Socket};
 use crate::wire::descriptors::Descriptor;
@@ -25,6 +26,7 @@ const FIRST: u64 = 1;
 pub(super) struct ForkServerProcess {
     process: Mutex<Option<ChildProcess>>,
     socket: Socket,
+    surroundings: ForkServerSurroundings,
     /// One task asks at a time.
     inbox: tokio::sync::Mutex<ForkServerInbox>,
     /// Since when a request has had no answer, even if its task was dropped meanwhile.
@@ -32,6 +34,29 @@ pub(super) struct ForkServerProcess {
     pidfd: Arc<OwnedFd>,
     /// Killed workers that it has not reported as reaped. If it ends first, this process may have to reap them.
     forgotten: Mutex<Vec<(u32, Arc<OwnedFd>)>>,
+}
+
+/// What a fork server is asked for.
+pub(super) struct ForkRequest {
+    pub(super) role: Role,
+    /// As [`ToForkServer::Fork`] has them, without those of `change`.
+    pub(super) fds: Vec<Descriptor>,
+    pub(super) change: SurroundingsChange,
+}
+
+impl ForkRequest {
+    fn put(self, out: &mut Chain, request: u64) {
+        let message = ToForkServer::Fork {
+            request,
+            role: self.role,
+            changes_variables: self.change.variables.is_some(),
+            changes_folder: self.change.folder.is_some(),
+        };
+        message::put(out, &message);
+        let change = [self.change.variables, self.change.folder];
+        out.attach(self.fds);
+        out.attach(change.into_iter().flatten().collect());
+    }
 }
 
 /// Answers that no task has taken yet. The next task that asks finds the answers to dropped ones here.
@@ -55,20 +80,23 @@ enum NoAnswer {
 
 impl ForkServerProcess {
     /// Appends the first request to the first message.
-    pub(super) fn put_first_request(out: &mut Chain, role: Role, fds: Vec<Descriptor>) {
-        let request = FIRST;
-        message::put(out, &ToForkServer::Fork { request, role });
-        out.attach(fds);
+    pub(super) fn put_first_request(out: &mut Chain, request: ForkRequest) {
+        request.put(out, FIRST);
     }
 
     /// Takes over a fork server that is ready. Its first request has been sent.
-    pub(super) fn new(process: ChildProcess, connection: ChildConnection) -> Self {
+    pub(super) fn new(
+        process: ChildProcess,
+        connection: ChildConnection,
+        surroundings: ForkServerSurroundings,
+    ) -> Self {
         Self {
             pidfd: process.pidfd().clone(),
             forgotten: Mutex::default(),
             process: Mutex::new(Some(process)),
             // Not bound to a runtime: the next request may come from another.
             socket: connection.stream.into_inner(),
+            surroundings,
             inbox: tokio::sync::Mutex::new(ForkServerInbox {
                 codec: frame::codec(LONGEST),
                 bytes: connection.buffer,
@@ -79,19 +107,22 @@ impl ForkServerProcess {
         }
     }
 
-    /// Forks a process with these descriptors (see the request). `None` if the fork server has ended, or does
+    /// What it was started with.
+    pub(super) fn surroundings(&self) -> &ForkServerSurroundings {
+        &self.surroundings
+    }
+
+    /// Forks a process. `None` if the fork server has ended, or does
     /// not answer within `limit`. Then it is killed, because it would delay all others.
     pub(super) async fn fork(
         &self,
-        role: Role,
-        fds: Vec<Descriptor>,
+        request: ForkRequest,
         limit: Duration,
     ) -> Result<Option<ChildProcess>, StartError> {
         let mut inbox = self.inbox.lock().await;
         inbox.last_request += 1;
-        let request = inbox.last_request;
-        let mut message = encode(ToForkServer::Fork { request, role });
-        message.attach(fds);
+        let mut message = Chain::new();
+        request.put(&mut message, inbox.last_request);
         self.forked(&mut inbox, Some(message), limit).await
     }
 

@@ -3,6 +3,7 @@
 //! - this file: how workers are started; [`recipe`]: with what;
 //! - [`exec`]: the executable of this process is started again;
 //! - [`forkserver`]: or a fork server forks it, asked through its [`forkserver_process`];
+//! - [`surroundings`]: the environment and the directory of either;
 //! - [`connection`]: the first messages; [`child`]: the process; [`error`]: the errors of a start.
 
 mod child;
@@ -12,17 +13,18 @@ mod exec;
 mod forkserver;
 mod forkserver_process;
 mod recipe;
+mod surroundings;
 
 use std::sync::Arc;
 
 pub(super) use self::child::Child;
 pub(super) use self::connection::ChildConnection;
 pub(super) use self::error::StartError;
-pub(crate) use self::exec::Surroundings;
 pub(super) use self::forkserver::ForkServer;
 pub(crate) use self::forkserver::ServeForked;
 pub(crate) use self::recipe::Opening;
 pub(super) use self::recipe::Recipe;
+pub(crate) use self::surroundings::Surroundings;
 use super::output::Pipes;
 use crate::sys::{self, OwnedFd};
 use crate::wire::descriptors::Descriptor;

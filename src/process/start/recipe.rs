@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::error::StartError;
-use super::exec::Surroundings;
+use super::surroundings::Surroundings;
 use crate::function::FunctionOffset;
 use crate::home::unblock;
 use crate::observe;

@@ -4,6 +4,8 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 
+use rustix::io::Errno;
+
 /// Adds the name of the call to the error of a system call.
 pub(super) trait Call<T> {
     /// The error has the same kind, and says which call failed.
@@ -33,6 +35,12 @@ pub(super) fn named(call: &'static str, error: io::Error) -> io::Error {
     io::Error::new(error.kind(), CallError { call, error })
 }
 
+/// The code of an error that is the system's, with or without the name of its call.
+pub(super) fn errno_of(error: &io::Error) -> Option<Errno> {
+    let named = error.get_ref().and_then(|inner| inner.downcast_ref());
+    Errno::from_io_error(named.map_or(error, |named: &CallError| &named.error))
+}
+
 /// Not a source of one another: the text has both.
 #[derive(Debug)]
 struct CallError {
@@ -50,8 +58,6 @@ impl Error for CallError {}
 
 #[cfg(all(test, not(properties)))]
 mod tests {
-    use rustix::io::Errno;
-
     use super::*;
 
     #[test]

@@ -7,11 +7,13 @@ use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Pid;
 
 use super::call::Call as _;
+use super::coverage::{begin_profile, write_profile};
+use super::signal::block_signals;
 
 use crate::sys::PANICKED;
 
@@ -23,7 +25,26 @@ pub(crate) fn generation() -> u32 {
     GENERATION.load(Ordering::Relaxed)
 }
 
-/// The other threads of this process, by name.
+/// Threads that do not hinder a fork, by name: an allocator starts them, stops them for the time of a fork, and has
+/// a fork go on without them (by `pthread_atfork`).
+const READY_FOR_FORKS: [&str; 1] = ["jemalloc_bg_thd"];
+
+/// How long a thread may take to get its name, or, once it has been joined, to vanish from the list.
+const LISTED: Duration = Duration::from_millis(100);
+
+/// As `other_threads`, once that is settled.
+pub(crate) fn lasting_threads() -> io::Result<Vec<String>> {
+    let begun = Instant::now();
+    loop {
+        let others = other_threads()?;
+        if others.is_empty() || begun.elapsed() >= LISTED {
+            return Ok(others);
+        }
+        thread::yield_now();
+    }
+}
+
+/// The other threads of this process that hinder a fork, by name.
 pub(crate) fn other_threads() -> io::Result<Vec<String>> {
     const FOLDER: &str = "/proc/self/task";
     // The folder counts one link for each thread, beside the two of every folder. To read it takes
@@ -37,8 +58,11 @@ pub(crate) fn other_threads() -> io::Result<Vec<String>> {
         let thread = thread.of_call("getdents64")?;
         if thread.file_name() != own.as_str() {
             // One without a name has just ended.
+            let name = fs::read_to_string(thread.path().join("comm"));
+            let name = name.map(|name| name.trim().to_owned());
             names.extend(
-                fs::read_to_string(thread.path().join("comm")).map(|name| name.trim().to_owned()),
+                name.ok()
+                    .filter(|name| !READY_FOR_FORKS.contains(&name.as_str())),
             );
         }
     }
@@ -94,7 +118,7 @@ pub(crate) fn fork(_: &OneWay) -> io::Result<Forked> {
 /// Flushes standard output first, so that not both processes write its buffer. The child leads a process group
 /// of its own.
 fn fork_anywhere() -> io::Result<Forked> {
-    let others = other_threads()?;
+    let others = lasting_threads()?;
     if !others.is_empty() {
         return Err(io::Error::other(format!(
             "a process with other threads cannot be forked safely, and this one has: {}",
@@ -103,11 +127,12 @@ fn fork_anywhere() -> io::Result<Forked> {
     }
     flush_all();
     // SAFETY: there is no other thread, so nothing (a lock, memory in the middle of a change) is
-    // left behind in a state that only another thread could have ended.
+    // left behind in a state that only another thread could have ended. (See `READY_FOR_FORKS`.)
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()).of_call("fork"),
         0 => {
             GENERATION.fetch_add(1, Ordering::Relaxed);
+            begin_profile();
             let _ = rustix::process::setpgid(None, None);
             Ok(Forked::Child)
         }
@@ -119,6 +144,29 @@ fn fork_anywhere() -> io::Result<Forked> {
         }
     }
 }
+
+/// Runs `work`, which ends this process, in a new thread. What belongs to this thread, such as the state of its random
+/// number generators, stays with it. Signals reach the new thread, as they would reach the only one.
+pub(crate) fn go_on_in_another_thread(work: impl FnOnce() + Send + 'static) -> ! {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Stack).current;
+    let size = usize::try_from(limit.unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
+    // The name that Rust has for the first thread, in the lines of a panic too.
+    let new = thread::Builder::new().name("main".to_owned());
+    let new = new.stack_size(size.min(LARGEST_STACK)).spawn(work);
+    if let Err(error) = new {
+        eprintln!(
+            "concurrent-futures: a worker process exits, because it can start no thread: {error}"
+        );
+        exit_forked(1);
+    }
+    block_signals();
+    loop {
+        thread::park();
+    }
+}
+
+/// The most memory that a new thread reserves for its stack, where the system sets no limit.
+const LARGEST_STACK: usize = 256 << 20;
 
 /// Writes what Rust's standard output and all streams of C's library hold back. Another thread that has one
 /// of them holds it up.
@@ -155,6 +203,7 @@ pub(crate) fn exit_forked(code: i32) -> ! {
             let _ = flushed.recv_timeout(PATIENCE);
         }
     }
+    write_profile();
     // SAFETY: it only ends the process.
     unsafe { libc::_exit(code) }
 }

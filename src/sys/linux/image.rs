@@ -1,13 +1,21 @@
 //! The executable as it lies in memory: where its code is, and which build it is.
 
-use std::ffi::{c_int, c_void};
+use std::ffi::{CStr, OsStr, OsString, c_int, c_void};
+use std::io;
 use std::ops::Range;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::PathBuf;
+use std::process::Command;
 use std::sync::OnceLock;
+
+use super::call::Call as _;
 
 /// The main executable of this process, found once.
 struct Image {
     code: Vec<Range<usize>>,
     build_id: Vec<u8>,
+    /// It names the dynamic loader that the system starts it with.
+    names_loader: bool,
 }
 
 fn image() -> &'static Image {
@@ -34,8 +42,13 @@ pub(crate) fn build_identity() -> Vec<u8> {
 fn file_identity() -> Vec<u8> {
     use std::os::unix::fs::MetadataExt as _;
 
-    // Of the running file itself, also when another has taken its name.
-    let Ok(file) = std::fs::metadata("/proc/self/exe") else {
+    let file = if is_run_by_loader() {
+        mapped_file().and_then(std::fs::metadata)
+    } else {
+        // Of the running file itself, also when another has taken its name.
+        std::fs::metadata("/proc/self/exe")
+    };
+    let Ok(file) = file else {
         return Vec::new();
     };
     [
@@ -50,11 +63,87 @@ fn file_identity() -> Vec<u8> {
     .collect()
 }
 
+/// The shared library that an address lies in, if it lies in one that has a name.
+pub(crate) fn library_of(address: usize) -> Option<PathBuf> {
+    let mut info = std::mem::MaybeUninit::<libc::Dl_info>::zeroed();
+    // SAFETY: it only looks up the address, and fills the structure if it finds it.
+    let found = unsafe { libc::dladdr(address as *const c_void, info.as_mut_ptr()) };
+    // SAFETY: all of its fields are pointers, which may be null, as they are if nothing was found.
+    let info = unsafe { info.assume_init() };
+    if found == 0 || info.dli_fname.is_null() {
+        return None;
+    }
+    // SAFETY: the loader's name of the library, which ends with a NUL and stays while the library is loaded. The
+    // code that calls this is part of it.
+    let name = unsafe { CStr::from_ptr(info.dli_fname) };
+    Some(PathBuf::from(OsStr::from_bytes(name.to_bytes())))
+}
+
+/// A command that starts this executable again, under the name that this process was started by. It is
+/// the running file even if another file has its path by now.
+pub(crate) fn own_executable() -> io::Result<Command> {
+    use std::os::unix::process::CommandExt as _;
+
+    let mut command = Command::new("/proc/self/exe");
+    if is_run_by_loader() {
+        command.args(loader_arguments()).arg(mapped_file()?);
+    } else {
+        let name = std::env::args_os().next();
+        command.arg0(name.as_deref().unwrap_or(OsStr::new("worker")));
+    }
+    Ok(command)
+}
+
+/// Whether a user has started the dynamic loader with this executable as an argument. Then `/proc/self/exe` is the
+/// loader. Otherwise the system would have started the loader itself, and noted where it lies.
+fn is_run_by_loader() -> bool {
+    // SAFETY: it only looks up a number.
+    image().names_loader && unsafe { libc::getauxval(libc::AT_BASE) } == 0
+}
+
+/// The arguments of the loader before the executable. The loader hides them from the program, but not from the system.
+fn loader_arguments() -> Vec<OsString> {
+    let all = std::fs::read("/proc/self/cmdline").unwrap_or_default();
+    let all = all
+        .strip_suffix(&[0])
+        .unwrap_or(&all)
+        .split(|byte| *byte == 0);
+    let all: Vec<_> = all
+        .map(|argument| OsString::from_vec(argument.to_vec()))
+        .collect();
+    let own = std::env::args_os().count();
+    let end = all.len().saturating_sub(own).max(1);
+    all.get(1..end).unwrap_or_default().to_vec()
+}
+
+/// The path of the file that the code of this crate was loaded from.
+fn mapped_file() -> io::Result<PathBuf> {
+    const DELETED: &[u8] = b" (deleted)";
+    let address = mapped_file as fn() -> io::Result<PathBuf> as usize;
+    let maps = std::fs::read("/proc/self/maps").of_call("open")?;
+    let path = maps.split(|byte| *byte == b'\n').find_map(|line| {
+        // start-end permissions offset device inode path
+        let (range, _) = line.split_at_checked(line.iter().position(|byte| *byte == b' ')?)?;
+        let (start, end) = std::str::from_utf8(range).ok()?.split_once('-')?;
+        let start = usize::from_str_radix(start, 16).ok()?;
+        let end = usize::from_str_radix(end, 16).ok()?;
+        let path = line.iter().position(|byte| *byte == b'/')?;
+        (start..end).contains(&address).then(|| &line[path..])
+    });
+    let path = path.filter(|path| !path.ends_with(DELETED));
+    let path = path.map(|path| PathBuf::from(OsStr::from_bytes(path)));
+    path.ok_or_else(|| {
+        let what = "this program was run through the dynamic loader, and its file has been deleted";
+        io::Error::new(io::ErrorKind::NotFound, what)
+    })
+}
+
 impl Image {
     fn load() -> Self {
         let mut image = Self {
             code: Vec::new(),
             build_id: Vec::new(),
+            names_loader: false,
         };
         // SAFETY: the callback has the required signature, and gets the pointer to `image`,
         // which outlives the call. Nothing else accesses `image` during the call.
@@ -84,6 +173,8 @@ unsafe extern "C" fn visit(
         let start = (info.dlpi_addr as usize).wrapping_add(header.p_vaddr as usize);
         if header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_X != 0 {
             image.code.push(start..start + header.p_memsz as usize);
+        } else if header.p_type == libc::PT_INTERP {
+            image.names_loader = true;
         } else if header.p_type == libc::PT_NOTE {
             // SAFETY: a note segment is loaded and readable for all of its length, and stays so.
             let notes =

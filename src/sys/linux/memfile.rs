@@ -46,6 +46,22 @@ pub(crate) fn read_at(file: impl AsFd, bytes: &mut [u8], offset: u64) -> io::Res
     Ok(())
 }
 
+/// A file: no other has this identity while it is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FileIdentity {
+    device: u64,
+    inode: u64,
+}
+
+/// Which file it is.
+pub(crate) fn file_identity(file: impl AsFd) -> io::Result<FileIdentity> {
+    let found = rustix::fs::fstat(file).of_call("fstat")?;
+    Ok(FileIdentity {
+        device: found.st_dev,
+        inode: found.st_ino,
+    })
+}
+
 /// The length of a file in bytes.
 pub(crate) fn file_len(file: impl AsFd) -> io::Result<u64> {
     Ok(rustix::fs::fstat(file)

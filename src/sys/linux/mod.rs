@@ -1,11 +1,14 @@
 mod call;
 mod copy;
+mod coverage;
 mod edges;
+mod folder;
 mod fork;
 mod growing;
 mod handles;
 mod identity;
 mod image;
+mod left;
 mod lent;
 mod limits;
 mod memfile;
@@ -14,6 +17,7 @@ mod own;
 mod packet;
 mod print;
 mod process;
+mod reach;
 mod readiness;
 mod register;
 mod reserve;
@@ -24,11 +28,14 @@ mod stdio;
 mod stream;
 mod watch;
 
+pub(crate) use coverage::write_profile;
 pub(crate) use edges::{
     BlockingEdges, Edges, await_readable, eventfd, is_readable, readable, signal, silence,
 };
+pub(crate) use folder::{FolderIdentity, current_folder, enter_folder, open_folder};
 pub(crate) use fork::{
-    Forked, OneWay, abandon, end_after, exit_forked, fork, fork_for, generation, other_threads,
+    Forked, OneWay, abandon, end_after, exit_forked, fork, fork_for, generation,
+    go_on_in_another_thread, lasting_threads,
 };
 pub(crate) use growing::{give_back, growing_file, lengthen};
 pub(crate) use handles::{
@@ -36,10 +43,13 @@ pub(crate) use handles::{
     pipe_to_child, too_many_descriptors,
 };
 pub(crate) use identity::{ProcessIdentity, home};
-pub(crate) use image::{build_identity, in_executable};
+pub(crate) use image::{build_identity, in_executable, library_of, own_executable};
+pub(crate) use left::{name_fork_server, reap_left_children, restore_name};
 pub(crate) use lent::Lent;
 pub(crate) use limits::longest_file;
-pub(crate) use memfile::{file_len, file_of, read_at, read_file, write_at};
+pub(crate) use memfile::{
+    FileIdentity, file_identity, file_len, file_of, read_at, read_file, write_at,
+};
 pub(crate) use memory::{SharedMapping, enlarge, open_gate, wait_at};
 pub(crate) use packet::{
     descriptors_of_next_packet, drop_packet, next_packet, packet_pair, roomy_packet_pair,
@@ -51,8 +61,9 @@ pub(crate) use print::{
 };
 pub(crate) use process::{
     ChildProcess, Exit, end_child, kill_own_group, monotonic_nanos, oom_kills, open_child,
-    own_executable, reap_if_ended, reap_orphans_of, resident_memory, signal_name,
+    reap_if_ended, reap_orphans_of, resident_memory, signal_name,
 };
+pub(crate) use reach::{closed, is_closed, out_of_reach};
 pub(crate) use readiness::{Direction, Readiness, wait_ready};
 pub(crate) use register::{StableFd, probe_events, register};
 pub(crate) use segment::SegmentName;
@@ -61,7 +72,7 @@ pub(crate) use socket::{
     MOST_FDS, bytes_waiting, end_sending, is_hangup, never_wait, pipe, read_more, read_onto,
     receive_with_fds, send_with_fds, socket_pair,
 };
-pub(crate) use stdio::{become_child, is_variable, settle_forked, settle_surroundings};
+pub(crate) use stdio::{become_child, change_variables, is_variable, settle_forked};
 pub(crate) use stream::{WHOLE, write_now, write_patiently};
 pub(crate) use watch::{WakeFd, end_with, parent, wait_for_parents_end, wait_readable, watched};
 

@@ -1,7 +1,6 @@
 //! A child process that is never mistaken for another: it is killed and waited for while its
 //! process id is still its own.
 
-use std::ffi::OsStr;
 use std::io::{self, Read as _};
 use std::os::fd::{AsFd as _, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt as _;
@@ -289,15 +288,6 @@ pub(crate) fn kill_own_group() -> ! {
     }
     let _ = rustix::process::kill_process(own, Signal::KILL);
     std::process::abort();
-}
-
-/// A command that starts this executable again, under the name that this process was started by. It is
-/// the running file even if another file has its path by now.
-pub(crate) fn own_executable() -> Command {
-    let mut command = Command::new("/proc/self/exe");
-    let name = std::env::args_os().next();
-    command.arg0(name.as_deref().unwrap_or(OsStr::new("worker")));
-    command
 }
 
 /// The resident memory of this process in bytes, shared pages included.

@@ -134,3 +134,12 @@ fn set(signal: libc::c_int, action: libc::sighandler_t) -> libc::sighandler_t {
     // SAFETY: neither is a function that could be missing.
     unsafe { libc::signal(signal, action) }
 }
+
+/// From now on no signal interrupts this thread, if another can take it.
+pub(super) fn block_signals() {
+    let mut all = std::mem::MaybeUninit::uninit();
+    // SAFETY: it fills the set that it receives.
+    unsafe { libc::sigfillset(all.as_mut_ptr()) };
+    // SAFETY: the set was filled above; the null says that the old mask is not wanted.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), std::ptr::null_mut()) };
+}

@@ -20,19 +20,29 @@ use super::signal::{note_parent, reset_signals, settle_signals};
 /// out, moves the socket that is stdin to a descriptor of its own, and closes every other descriptor but
 /// stdout and stderr that came through exec, for none was meant for it. Then stdin is empty. Gives what
 /// the marker says.
-pub(crate) fn become_child(marker: &str) -> Option<io::Result<(OsString, UnixStream)>> {
+///
+/// `is_late` says that the program has begun already, so that its threads may be doing anything. Otherwise what
+/// threads there are were started before `main`, by a library.
+pub(crate) fn become_child(
+    marker: &str,
+    is_late: bool,
+) -> Option<io::Result<(OsString, UnixStream)>> {
     let role = std::env::var_os(marker)?;
-    Some(prepare(marker).map(|socket| (role, socket)))
+    Some(prepare(marker, is_late).map(|socket| (role, socket)))
 }
 
-fn prepare(marker: &str) -> io::Result<UnixStream> {
+fn prepare(marker: &str, is_late: bool) -> io::Result<UnixStream> {
     settle_signals(); // First: even an error could not be printed everywhere.
-    if !other_threads()?.is_empty() {
-        return Err(io::Error::other(
-            "other threads run already; call concurrent_futures::init() first in main",
-        ));
+    let others = other_threads()?;
+    let is_main = rustix::thread::gettid() == rustix::process::getpid();
+    if !others.is_empty() && (is_late || !is_main) {
+        return Err(io::Error::other(format!(
+            "other threads run already ({}); call concurrent_futures::init() first in main",
+            others.join(", ")
+        )));
     }
-    // SAFETY: there is no other thread that could use the environment.
+    // SAFETY: there is no thread of the program that could use the environment. One that a library started before
+    // `main` would find each variable in place but, for a moment, this one: the system passed it, so it is not freed.
     unsafe { std::env::remove_var(marker) };
     let socket = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3).of_call("fcntl")?;
     empty_stdin()?;
@@ -51,27 +61,40 @@ pub(crate) fn settle_forked(
     reset_signals();
     empty_stdin()?;
     rustix::stdio::dup2_stdout(own_stream(&io::stderr())?).of_call("dup2")?;
-    settle_surroundings(clear, variables, folder)
+    let removed = clear.then(std::env::vars_os).into_iter().flatten();
+    change_variables(
+        removed.map(|(name, _)| name),
+        variables.iter().map(|(name, value)| (name, value)),
+    )?;
+    let folder = folder.map_or(Ok(()), std::env::set_current_dir);
+    folder.of_call("chdir")
 }
 
-/// Changes the environment and the folder of a process that was forked, and has one thread.
-pub(crate) fn settle_surroundings(
-    clear: bool,
-    variables: &[(OsString, OsString)],
-    folder: Option<&Path>,
+/// Changes the environment of a process that was forked, and has one thread.
+pub(crate) fn change_variables(
+    removed: impl Iterator<Item = impl AsRef<OsStr>>,
+    set: impl Iterator<Item = (impl AsRef<OsStr>, impl AsRef<OsStr>)>,
 ) -> io::Result<()> {
-    let unwanted = std::env::vars_os().filter(|(name, _)| clear && is_variable(name));
-    for (name, _) in unwanted {
+    for name in removed.filter(|name| is_variable(name.as_ref())) {
         // SAFETY: there is no other thread that could use the environment.
         unsafe { std::env::remove_var(name) };
     }
-    for (name, value) in variables.iter().filter(|(name, _)| is_variable(name)) {
+    for (name, value) in set {
+        let (name, value) = (name.as_ref(), value.as_ref());
+        if !is_variable(name) {
+            continue;
+        }
+        if value.as_bytes().contains(&0) {
+            let what = format!(
+                "the value of the environment variable {} contains a NUL",
+                name.display()
+            );
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+        }
         // SAFETY: as above.
         unsafe { std::env::set_var(name, value) };
     }
-    folder
-        .map_or(Ok(()), std::env::set_current_dir)
-        .of_call("chdir")
+    Ok(())
 }
 
 /// Whether a variable can have that name. Others may still be found in an environment.
@@ -93,16 +116,15 @@ fn close_inherited() -> io::Result<()> {
     for entry in rustix::fs::Dir::read_from(&folder).of_call("open")? {
         let entry = entry.of_call("getdents64")?;
         if let Some(fd) = parse_fd(entry.file_name()).filter(|fd| *fd > 2)
-            && !rustix::io::fcntl_getfd(borrow(fd))
-                .of_call("fcntl")?
-                .contains(FdFlags::CLOEXEC)
+            && rustix::io::fcntl_getfd(borrow(fd))
+                .is_ok_and(|flags| !flags.contains(FdFlags::CLOEXEC))
         {
             inherited.push(fd);
         }
     }
     for fd in inherited {
-        // SAFETY: it came through exec, and nothing in this process uses it: its one thread
-        // is still in the first line of `main`, or before it.
+        // SAFETY: it came through exec, and nothing in this process uses it: the program is still in the
+        // first line of `main`, or before it.
         drop(unsafe { OwnedFd::from_raw_fd(fd) });
     }
     Ok(())
@@ -113,6 +135,7 @@ fn parse_fd(name: &CStr) -> Option<RawFd> {
 }
 
 fn borrow<'a>(fd: RawFd) -> BorrowedFd<'a> {
-    // SAFETY: the descriptor was just listed as open, and nothing else runs in this process yet.
+    // SAFETY: the descriptor was just listed as open, and is only asked for its flags. If a thread from before `main`
+    // has closed it since, that fails.
     unsafe { BorrowedFd::borrow_raw(fd) }
 }

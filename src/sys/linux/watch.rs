@@ -3,18 +3,24 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec};
 use rustix::process::PidfdFlags;
 
 use super::call::Call as _;
 use super::edges::await_readable;
-use super::fork::other_threads;
 use super::process::kill_own_group;
+use super::reach::out_of_reach;
 
-/// How long a thread that has been joined may go on being listed.
-const LISTED: Duration = Duration::from_millis(100);
+/// How long a thread that watches the parent may not notice that its bell was closed.
+const DEAF: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 250_000_000,
+};
+/// The interval at which a process without any descriptor looks for its parent.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// The process that started this one.
 pub(crate) fn parent() -> Option<OwnedFd> {
@@ -45,16 +51,16 @@ pub(crate) fn watched<R>(
     work: impl FnOnce() -> R,
 ) -> io::Result<R> {
     let bell = WakeFd::new()?;
+    let is_done = AtomicBool::new(false);
     let outcome = std::thread::scope(|scope| {
         let watch = || {
-            let watched = [
-                Some(bell.as_fd()),
-                Some(socket.as_fd()),
-                parent.map(AsFd::as_fd),
-            ];
-            match wait_readable(watched.into_iter().flatten()) {
-                Ok(ready) if !ready[0] => kill_own_group(),
-                _ => {}
+            while !is_done.load(Ordering::Acquire) {
+                let mut watched = ends_of_parent(&bell, socket, parent);
+                match rustix::event::poll(&mut watched, Some(&DEAF)) {
+                    Ok(0) | Err(rustix::io::Errno::INTR) => {}
+                    Ok(_) if has_ended(&watched) => kill_own_group(),
+                    _ => return, // It is done, or it has closed what is watched.
+                }
             }
         };
         let thread = std::thread::Builder::new().stack_size(64 * 1024);
@@ -62,13 +68,13 @@ pub(crate) fn watched<R>(
             .spawn_scoped(scope, watch)
             .of_call("pthread_create")?;
         let outcome = work();
-        bell.ring();
-        Ok::<_, io::Error>(outcome)
-    })?;
-    // A thread that was joined may still be listed for a moment.
-    let begun = Instant::now();
-    while !other_threads()?.is_empty() && begun.elapsed() < LISTED {
-        std::thread::yield_now();
+        is_done.store(true, Ordering::Release);
+        let rang = bell.ring();
+        Ok::<_, io::Error>((outcome, rang))
+    });
+    let (outcome, rang) = outcome?;
+    if !rang {
+        std::mem::forget(bell); // The work has closed it. It may be the number of another descriptor by now.
     }
     Ok(outcome)
 }
@@ -100,23 +106,54 @@ pub(crate) fn wait_for_parents_end(
     };
     let mut ticking = false;
     loop {
-        // Without a vector: for the first one that a thread makes, the allocator makes it a heap.
-        let mut watched = [
-            PollFd::new(&bell.0, PollFlags::IN),
-            PollFd::new(socket, PollFlags::RDHUP),
-            match parent {
-                Some(parent) => PollFd::new(parent, PollFlags::IN),
-                None => PollFd::new(socket, PollFlags::RDHUP),
-            },
-        ];
+        let mut watched = ends_of_parent(bell, socket, parent);
         match rustix::event::poll(&mut watched, ticking.then_some(&pace)) {
             Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error).of_call("poll"),
             Ok(0) => ticking = tick(),
-            Ok(_) if watched[1..].iter().any(|fd| !fd.revents().is_empty()) => return Ok(()),
+            Ok(_) if has_ended(&watched) => return Ok(()),
+            Ok(_) if watched.iter().any(is_closed) => return wait_for_another_parent(),
             Ok(_) => ticking = bell.clear(),
         }
     }
+}
+
+/// A bell, and what says that the parent has ended.
+fn ends_of_parent<'a>(
+    bell: &'a WakeFd,
+    socket: &'a impl AsFd,
+    parent: Option<&'a OwnedFd>,
+) -> [PollFd<'a>; 3] {
+    // Without a vector: for the first one that a thread makes, the allocator makes it a heap.
+    [
+        PollFd::new(&bell.0, PollFlags::IN),
+        PollFd::new(socket, PollFlags::RDHUP),
+        match parent {
+            Some(parent) => PollFd::new(parent, PollFlags::IN),
+            None => PollFd::new(socket, PollFlags::RDHUP),
+        },
+    ]
+}
+
+/// Whether the parent has ended, as far as these say.
+fn has_ended(watched: &[PollFd<'_>; 3]) -> bool {
+    let mut ends = watched[1..].iter();
+    ends.any(|fd| !fd.revents().is_empty() && !is_closed(fd))
+}
+
+/// A task has closed the descriptor.
+fn is_closed(fd: &PollFd<'_>) -> bool {
+    fd.revents().contains(PollFlags::NVAL)
+}
+
+/// Waits for the parent's end, or that of the process that forked this one, without any descriptor: then
+/// this process gets another parent.
+fn wait_for_another_parent() -> io::Result<()> {
+    let parent = rustix::process::getppid();
+    while rustix::process::getppid() == parent {
+        std::thread::sleep(LOOK);
+    }
+    Ok(())
 }
 
 /// Wakes a thread that waits for the parent's end.
@@ -133,12 +170,13 @@ impl WakeFd {
     pub(crate) fn new() -> io::Result<Self> {
         let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
         let eventfd = rustix::event::eventfd(0, flags).of_call("eventfd2");
-        Ok(Self(eventfd?))
+        Ok(Self(out_of_reach(eventfd?)))
     }
 
-    pub(crate) fn ring(&self) {
+    /// Returns false if it was closed.
+    pub(crate) fn ring(&self) -> bool {
         // A counter that is full rings already.
-        let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
+        rustix::io::write(&self.0, &1_u64.to_ne_bytes()) != Err(rustix::io::Errno::BADF)
     }
 
     /// Stops the ringing. Says whether it rang.

@@ -18,6 +18,19 @@ pub(crate) type RawFd = i32;
 #[derive(Debug)]
 pub(crate) struct OwnedFd(Infallible);
 
+/// No descriptor can be closed.
+pub(crate) fn is_closed(_: &io::Error) -> bool {
+    false
+}
+
+pub(crate) fn closed() -> io::Error {
+    unsupported()
+}
+
+pub(crate) fn out_of_reach(fd: OwnedFd) -> OwnedFd {
+    fd
+}
+
 impl OwnedFd {
     pub(crate) fn try_clone(&self) -> io::Result<Self> {
         match self.0 {}

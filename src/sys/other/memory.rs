@@ -147,6 +147,13 @@ pub(crate) fn read_at(_: impl AsFd, _: &mut [u8], _: u64) -> io::Result<()> {
     Err(unsupported())
 }
 
+/// A file that two processes could share.
+pub(crate) type FileIdentity = u64;
+
+pub(crate) fn file_identity(_: impl AsFd) -> io::Result<FileIdentity> {
+    Err(unsupported())
+}
+
 pub(crate) fn file_len(_: impl AsFd) -> io::Result<u64> {
     Err(unsupported())
 }

@@ -16,12 +16,13 @@ mod wait;
 use std::io;
 
 pub(crate) use handles::{
-    AsFd, AsRawFd, AsyncFd, BorrowedFd, OwnedFd, RawFd, Socket, os_string, pipe_from_child,
-    pipe_to_child, too_many_descriptors,
+    AsFd, AsRawFd, AsyncFd, BorrowedFd, OwnedFd, RawFd, Socket, closed, is_closed, os_string,
+    out_of_reach, pipe_from_child, pipe_to_child, too_many_descriptors,
 };
 pub(crate) use memory::{
-    Lent, SegmentName, SharedMapping, enlarge, file_len, file_of, give_back, growing_file,
-    lengthen, longest_file, open_gate, read_at, read_file, wait_at, write_at,
+    FileIdentity, Lent, SegmentName, SharedMapping, enlarge, file_identity, file_len, file_of,
+    give_back, growing_file, lengthen, longest_file, open_gate, read_at, read_file, wait_at,
+    write_at,
 };
 pub(crate) use packet::{
     descriptors_of_next_packet, drop_packet, next_packet, packet_pair, roomy_packet_pair,
@@ -29,18 +30,19 @@ pub(crate) use packet::{
 };
 pub(crate) use process::{
     ChildProcess, Exit, Forked, OneWay, ProcessIdentity, abandon, build_identity, end_after,
-    end_child, exit_forked, fork, fork_for, generation, home, in_executable, kill_own_group,
-    monotonic_nanos, oom_kills, open_child, other_threads, own_executable, reap_if_ended,
-    reap_orphans_of, reset_signals, resident_memory, restore_signals, signal_name,
+    end_child, exit_forked, fork, fork_for, generation, go_on_in_another_thread, home,
+    in_executable, kill_own_group, lasting_threads, library_of, monotonic_nanos, name_fork_server,
+    oom_kills, open_child, own_executable, reap_if_ended, reap_left_children, reap_orphans_of,
+    reset_signals, resident_memory, restore_name, restore_signals, signal_name, write_profile,
 };
 pub(crate) use socket::{
     MOST_FDS, bytes_waiting, end_sending, is_hangup, never_wait, pipe, read_more, read_onto,
     receive_with_fds, send_with_fds, socket_pair,
 };
 pub(crate) use stdio::{
-    WHOLE, above_standard_streams, become_child, flush_stdout, is_variable, nowhere,
-    own_descriptor, own_stream, set_input, set_output, settle_forked, settle_surroundings,
-    write_in_one, write_now, write_patiently,
+    FolderIdentity, WHOLE, above_standard_streams, become_child, change_variables, current_folder,
+    enter_folder, flush_stdout, is_variable, nowhere, open_folder, own_descriptor, own_stream,
+    set_input, set_output, settle_forked, write_in_one, write_now, write_patiently,
 };
 pub(crate) use wait::{
     BlockingEdges, Direction, Edges, Readiness, StableFd, WakeFd, await_readable, end_with,

@@ -100,7 +100,7 @@ pub(crate) fn generation() -> u32 {
     0
 }
 
-pub(crate) fn other_threads() -> io::Result<Vec<String>> {
+pub(crate) fn lasting_threads() -> io::Result<Vec<String>> {
     Err(unsupported())
 }
 
@@ -126,10 +126,23 @@ pub(crate) fn kill_own_group() -> ! {
     std::process::abort()
 }
 
-/// Never started, as [`ChildProcess::spawn`] refuses it.
-pub(crate) fn own_executable() -> Command {
-    Command::new(std::env::args_os().next().unwrap_or_default())
+pub(crate) fn own_executable() -> io::Result<Command> {
+    Err(unsupported())
 }
+
+pub(crate) fn write_profile() {}
+
+pub(crate) fn go_on_in_another_thread(_: impl FnOnce() + Send + 'static) -> ! {
+    std::process::abort()
+}
+
+pub(crate) fn reap_left_children(_: &str) {}
+
+pub(crate) fn name_fork_server() -> Option<std::ffi::CString> {
+    None
+}
+
+pub(crate) fn restore_name(_: &std::ffi::CStr) {}
 
 /// A process. As a number it is never 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -170,6 +183,10 @@ pub(crate) fn home() -> u64 {
 /// No function can be called in another process, so none has a number.
 pub(crate) fn in_executable(_: usize) -> bool {
     false
+}
+
+pub(crate) fn library_of(_: usize) -> Option<std::path::PathBuf> {
+    None
 }
 
 pub(crate) fn build_identity() -> Vec<u8> {

@@ -8,7 +8,7 @@ use super::handles::{AsFd, OwnedFd, Socket};
 use super::unsupported;
 
 /// This process is never a worker.
-pub(crate) fn become_child(_: &str) -> Option<io::Result<(OsString, Socket)>> {
+pub(crate) fn become_child(_: &str, _: bool) -> Option<io::Result<(OsString, Socket)>> {
     None
 }
 
@@ -20,11 +20,25 @@ pub(crate) fn settle_forked(
     Err(unsupported())
 }
 
-pub(crate) fn settle_surroundings(
-    _: bool,
-    _: &[(OsString, OsString)],
-    _: Option<&Path>,
+pub(crate) fn change_variables(
+    _: impl Iterator<Item = impl AsRef<OsStr>>,
+    _: impl Iterator<Item = (impl AsRef<OsStr>, impl AsRef<OsStr>)>,
 ) -> io::Result<()> {
+    Err(unsupported())
+}
+
+/// A directory that another process could enter.
+pub(crate) type FolderIdentity = u64;
+
+pub(crate) fn current_folder() -> Option<FolderIdentity> {
+    None
+}
+
+pub(crate) fn open_folder(_: &Path) -> io::Result<OwnedFd> {
+    Err(unsupported())
+}
+
+pub(crate) fn enter_folder(_: OwnedFd) -> io::Result<()> {
     Err(unsupported())
 }
 

@@ -145,7 +145,7 @@ impl WakeFd {
         Err(unsupported())
     }
 
-    pub(crate) fn ring(&self) {
+    pub(crate) fn ring(&self) -> bool {
         match self.0 {}
     }
 }

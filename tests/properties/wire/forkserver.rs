@@ -17,9 +17,17 @@ fn requests() -> impl Strategy<Value = ToForkServer> {
     prop_oneof![
         (
             any::<u64>(),
-            prop_oneof![Just(Role::Worker), Just(Role::Runner)]
+            prop_oneof![Just(Role::Worker), Just(Role::Runner)],
+            any::<(bool, bool)>(),
         )
-            .prop_map(|(request, role)| ToForkServer::Fork { request, role }),
+            .prop_map(|(request, role, (changes_variables, changes_folder))| {
+                ToForkServer::Fork {
+                    request,
+                    role,
+                    changes_variables,
+                    changes_folder,
+                }
+            }),
         any::<u32>().prop_map(|pid| ToForkServer::Reap { pid }),
     ]
 }

@@ -5,23 +5,14 @@ use super::super::message;
 use super::super::outcomes::put_failure;
 use super::*;
 
-fn texts() -> impl Strategy<Value = SystemText> {
-    let bytes = prop::collection::vec(1_u8.., 0..20);
-    bytes.prop_map(|bytes| SystemText(sys::os_string(bytes)))
-}
-
 fn setups() -> impl Strategy<Value = ProcessSetup> {
-    let environment = prop::option::of(prop::collection::vec((texts(), texts()), 0..5));
-    let folder = prop::option::of(texts());
     let limits = prop::collection::vec((Just(Limit::CpuTime), any::<i64>()), 0..3);
     let flags = any::<(bool, bool, i64)>();
-    (flags, environment, folder, limits).prop_map(|(flags, environment, folder, limits)| {
+    (flags, limits).prop_map(|(flags, limits)| {
         let (is_daemon, has_stdin, offset) = flags;
         ProcessSetup {
             is_daemon,
             has_stdin,
-            environment,
-            folder,
             limits,
             function: FunctionOffset(offset),
             descriptors: 0,
@@ -66,7 +57,7 @@ fn an_outcome_is_found_once_it_is_complete() {
     );
     let theirs = OutcomeFile::from(outcome_file.share().expect("a file"));
     let cut_off = [io::IoSlice::new(b"cut o")];
-    sys::write_at(&theirs.0, &cut_off, HEAD).expect("memory");
+    sys::write_at(&theirs.file, &cut_off, HEAD).expect("memory");
     assert!(
         outcome_file.read().expect("a file").is_none(),
         "a part was left"
@@ -80,7 +71,7 @@ fn an_outcome_is_found_once_it_is_complete() {
 fn a_huge_length_never_allocates() {
     let outcome_file = OutcomeFile::create().expect("memory");
     let length = u64::MAX.to_le_bytes();
-    sys::write_at(&outcome_file.0, &[io::IoSlice::new(&length)], 0).expect("memory");
+    sys::write_at(&outcome_file.file, &[io::IoSlice::new(&length)], 0).expect("memory");
     outcome_file
         .read()
         .expect_err("there is no more than the length");

@@ -1,0 +1,5 @@
+//! Runs a task by each start method.
+
+fn main() {
+    programs::tasks::main();
+}
