@@ -16,7 +16,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, SamplingMode, Throughput};
-use tokio::runtime::Runtime;
+use tokio::runtime::{Builder, Runtime};
 
 use crate::common::contender::{
     Contender, Echo, Inline, Maps, Noop, ProcessPool, Procspawn, SpawnBlocking, ThreadPool,
@@ -43,6 +43,9 @@ macro_rules! each_contender {
 /// How many tasks wait for a worker.
 const QUEUED: usize = 1_000_000;
 
+/// Many submits, by four runtimes.
+const FOUR_RUNTIMES: &str = "many submits, four runtimes";
+
 /// How long a heartbeat is watched.
 const WATCH: Duration = Duration::from_millis(2500);
 
@@ -67,6 +70,7 @@ fn main() {
     bench.on_one_cpu(|bench| bench.round_trip("round trip, one CPU"));
     bench.round_trip("round trip");
     bench.many_submits();
+    bench.many_submits_of_four();
     bench.map();
     bench.map_by_hand();
     bench.on_one_cpu(|bench| bench.echo("echo 64 KiB, one CPU", 64 << 10));
@@ -162,22 +166,39 @@ impl Bench {
 
     /// A batch of calls that do nothing: all submitted, then all awaited.
     fn many_submits(&mut self) {
-        async fn run<C: Contender>(contender: Arc<C>, times: u64, batch: u64) -> Duration {
-            let start = Instant::now();
-            for _ in 0..times {
-                let calls: Vec<_> = (0..batch).map(|_| contender.submit::<Noop>(())).collect();
-                for call in calls {
-                    call.await;
-                }
-            }
-            start.elapsed()
-        }
         let mut measure = self.measure("many submits", Unit::Call, 20);
         each_contender!(C => {
             let batch = measure.at_most(C::BATCH);
             measure.group.throughput(Throughput::Elements(batch));
-            measure.time(|contender: Arc<C>, times| run(contender, times, batch));
+            measure.time(|contender: Arc<C>, times| submit_batches(contender, times, batch));
         });
+    }
+
+    /// The same by four runtimes at once, which share the contender. Each submits and awaits a quarter of the batch.
+    fn many_submits_of_four(&mut self) {
+        const RUNTIMES: u64 = 4;
+        let mut measure = self.measure(FOUR_RUNTIMES, Unit::Call, 20);
+        let runtimes = [(); RUNTIMES as usize].map(|()| {
+            let runtime = Builder::new_multi_thread()
+                .worker_threads(1)
+                .enable_all()
+                .build();
+            runtime.expect("the threads start")
+        });
+        each_contender!(C => {
+            let quarter = (measure.at_most(C::BATCH) / RUNTIMES).max(1);
+            measure.group.throughput(Throughput::Elements(RUNTIMES * quarter));
+            measure.bench(|contender: &Arc<C>, times| {
+                let start = Instant::now();
+                let tasks = runtimes.each_ref().map(|runtime| {
+                    runtime.spawn(submit_batches(contender.clone(), times, quarter))
+                });
+                for (runtime, task) in runtimes.iter().zip(tasks) {
+                    runtime.block_on(task).expect("the task returns");
+                }
+                start.elapsed()
+            });
+        }, ProcessPool, ThreadPool, TokioRayon);
     }
 
     /// `x + 1` over as many integers as take half a second, by contenders with a `map`, without a chunk size.
@@ -344,11 +365,17 @@ impl Measure<'_> {
         C: Contender,
         F: Future<Output = Duration> + Send + 'static,
     {
+        let runtime = self.runtime;
+        self.bench(|contender: &Arc<C>, times| spawned(runtime, run(contender.clone(), times)));
+    }
+
+    /// As `time`, for work that says itself where it runs.
+    fn bench<C: Contender>(&mut self, run: impl Fn(&Arc<C>, u64) -> Duration) {
         let mut contender = None; // Started if criterion wants it to run.
         self.group.bench_function(C::NAME, |bencher| {
             let contender = contender
                 .get_or_insert_with(|| Arc::new(self.runtime.block_on(async { C::start() })));
-            bencher.iter_custom(|times| spawned(self.runtime, run(contender.clone(), times)));
+            bencher.iter_custom(|times| run(contender, times));
         });
         if let Some(contender) = contender.and_then(Arc::into_inner) {
             self.runtime.block_on(contender.stop());
@@ -361,6 +388,18 @@ impl Measure<'_> {
         self.group
             .bench_function(name, |bencher| bencher.iter_custom(&mut run));
     }
+}
+
+/// Batches of calls that do nothing: for each batch, all submitted, then all awaited.
+async fn submit_batches<C: Contender>(contender: Arc<C>, times: u64, batch: u64) -> Duration {
+    let start = Instant::now();
+    for _ in 0..times {
+        let calls: Vec<_> = (0..batch).map(|_| contender.submit::<Noop>(())).collect();
+        for call in calls {
+            call.await;
+        }
+    }
+    start.elapsed()
 }
 
 /// Awaits a future where a service does: in a task of the runtime, not on the thread outside.
@@ -397,12 +436,11 @@ fn print_goals(table: &Table) {
     let processes = |measure, goal| table.print_goal(measure, ProcessPool::NAME, goal);
     let threads = |measure, goal| table.print_goal(measure, ThreadPool::NAME, goal);
     let gib = |rate: f64| Goal::Value(1.0 / rate / f64::from(1 << 30));
-    for measure in ["round trip, one CPU", "round trip"] {
-        processes(measure, Goal::Times(1.5, LIMIT));
-    }
-    processes("many submits", Goal::Value(1.0 / 300e3));
+    processes("round trip, one CPU", Goal::Times(1.05, LIMIT));
+    processes("round trip", Goal::Times(1.3, LIMIT));
+    processes("many submits", Goal::Value(1.0 / 1e6));
     processes("many submits", Goal::Times(6.0, &[peers::POOL]));
-    processes("map", Goal::Value(1.0 / 20e6));
+    processes("map", Goal::Value(1.0 / 60e6));
     processes("map", Goal::Times(5.0, PYTHON));
     processes("map by hand", Goal::Times(1.0, &[Procspawn::NAME]));
     let echoes = [
@@ -418,6 +456,7 @@ fn print_goals(table: &Table) {
     threads("round trip", Goal::Times(1.0, THREADS));
     threads("many submits", Goal::Times(1.0, &[TokioRayon::NAME]));
     for on in [&processes as &dyn Fn(_, _), &threads] {
+        on(FOUR_RUNTIMES, Goal::OfRow(0.8, "many submits"));
         on("queued task", Goal::Value(300.0));
         on("queue's descriptors", Goal::Value(0.0));
         on("heartbeat, p99", Goal::Times(2.0, LIMIT));

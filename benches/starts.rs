@@ -180,7 +180,7 @@ impl Bench {
         self.table.report("starts");
         self.table.print_goals_head();
         let goals = [
-            (FIRST_RESULT, 3e-3),
+            (FIRST_RESULT, 1.5e-3),
             (ONE_MORE, 0.5e-3),
             (SHARED_MEMORY, f64::from(1 << 20)),
         ];

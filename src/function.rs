@@ -38,6 +38,9 @@ pub(crate) trait Desk {
     /// Leaves the outcome of the item and claims the next one. Returns false if there is none, or if it is
     /// no longer wanted.
     fn answer(&mut self, answer: Answer) -> bool;
+
+    /// As `answer(Ok(()))`, in about half of the time: a `Result` of this size passes through memory.
+    fn answer_value(&mut self) -> bool;
 }
 
 /// How one item ended. If it has a value, the value is in the chain that `item` returned.
@@ -156,6 +159,10 @@ mod tests {
 
         fn item(&mut self) -> (&mut Reader, &mut Vec<Descriptor>, &mut Chain) {
             unreachable!()
+        }
+
+        fn answer_value(&mut self) -> bool {
+            false
         }
 
         fn answer(&mut self, _: Answer) -> bool {

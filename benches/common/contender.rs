@@ -88,8 +88,18 @@ pub(crate) trait Contender: Sized + Send + Sync + 'static {
     /// How many small calls make a batch, all of them pending at once.
     const BATCH: u64 = 20_000;
 
-    /// Is called in a runtime.
-    fn start() -> Self;
+    /// Starts with the usual number of workers. Is called in a runtime.
+    fn start() -> Self {
+        Self::with_workers(WORKERS)
+    }
+
+    /// As `start`, with this number of workers, if the contender decides about that.
+    fn with_workers(workers: usize) -> Self;
+
+    /// Waits until all workers are ready.
+    fn warm_up(&self) -> impl Future<Output = ()> + Send {
+        async {}
+    }
 
     /// Submits the call at once, before the future is polled.
     fn submit<W: Work>(&self, input: W::Input) -> impl Future<Output = W::Output> + Send;
@@ -129,8 +139,12 @@ pub(crate) struct ProcessPool(ProcessPoolExecutor);
 impl Contender for ProcessPool {
     const NAME: &'static str = "process pool";
 
-    fn start() -> Self {
-        Self(ProcessPoolExecutor::with_workers(WORKERS).expect("the settings are valid"))
+    fn with_workers(workers: usize) -> Self {
+        Self(ProcessPoolExecutor::with_workers(workers).expect("the settings are valid"))
+    }
+
+    async fn warm_up(&self) {
+        self.0.warm_up().await.expect("the workers start");
     }
 
     fn submit<W: Work>(&self, input: W::Input) -> impl Future<Output = W::Output> + Send {
@@ -154,8 +168,8 @@ pub(crate) struct ThreadPool(ThreadPoolExecutor);
 impl Contender for ThreadPool {
     const NAME: &'static str = "thread pool";
 
-    fn start() -> Self {
-        Self(ThreadPoolExecutor::with_workers(WORKERS).expect("the settings are valid"))
+    fn with_workers(workers: usize) -> Self {
+        Self(ThreadPoolExecutor::with_workers(workers).expect("the settings are valid"))
     }
 
     fn submit<W: Work>(&self, input: W::Input) -> impl Future<Output = W::Output> + Send {
@@ -180,7 +194,7 @@ pub(crate) struct SpawnBlocking;
 impl Contender for SpawnBlocking {
     const NAME: &'static str = "spawn_blocking";
 
-    fn start() -> Self {
+    fn with_workers(_: usize) -> Self {
         Self
     }
 
@@ -196,7 +210,7 @@ pub(crate) struct Inline;
 impl Contender for Inline {
     const NAME: &'static str = "inline";
 
-    fn start() -> Self {
+    fn with_workers(_: usize) -> Self {
         Self
     }
 
@@ -211,8 +225,8 @@ pub(crate) struct TokioRayon(rayon::ThreadPool);
 impl Contender for TokioRayon {
     const NAME: &'static str = "tokio-rayon";
 
-    fn start() -> Self {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(WORKERS);
+    fn with_workers(workers: usize) -> Self {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(workers);
         Self(pool.build().expect("the threads start"))
     }
 
@@ -229,8 +243,8 @@ impl Contender for Procspawn {
     /// Each call holds three descriptors, and a process may often have no more than 1024.
     const BATCH: u64 = 200;
 
-    fn start() -> Self {
-        Self(procspawn::Pool::new(WORKERS).expect("the processes start"))
+    fn with_workers(workers: usize) -> Self {
+        Self(procspawn::Pool::new(workers).expect("the processes start"))
     }
 
     fn submit<W: Work>(&self, input: W::Input) -> impl Future<Output = W::Output> + Send {

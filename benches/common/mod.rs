@@ -15,9 +15,14 @@ pub(crate) mod table;
 
 /// A runtime of two threads, as in a service, with as many blocking threads as the others have workers.
 pub(crate) fn runtime() -> tokio::runtime::Runtime {
+    runtime_for(WORKERS)
+}
+
+/// As `runtime`, with this number of blocking threads.
+pub(crate) fn runtime_for(workers: usize) -> tokio::runtime::Runtime {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
-        .max_blocking_threads(WORKERS)
+        .max_blocking_threads(workers)
         .enable_all()
         .build();
     runtime.expect("the threads start")

@@ -25,6 +25,8 @@ pub(crate) struct Table {
 pub(crate) enum Goal {
     /// That many times the best of these: an upper bound of a time or of memory, a lower bound of a rate.
     Times(f64, &'static [&'static str]),
+    /// That many times the contender's own figure in another row.
+    OfRow(f64, &'static str),
     /// A figure of the row's unit.
     Value(f64),
 }
@@ -140,8 +142,8 @@ impl Table {
         } else {
             "at most"
         };
-        let medians = row.stands(contender, &goal, |figure| figure.median);
-        let best = row.stands(contender, &goal, |figure| figure.best);
+        let medians = self.stands(row, contender, &goal, |figure| figure.median);
+        let best = self.stands(row, contender, &goal, |figure| figure.best);
         let (Some((medians, of)), Some((best, _))) = (medians, best) else {
             return;
         };
@@ -155,35 +157,41 @@ impl Table {
             verdict(&best),
         );
     }
+
+    /// How a contender compares with a goal, and the goal in words.
+    fn stands(
+        &self,
+        row: &Row,
+        who: &'static str,
+        goal: &Goal,
+        by: fn(Figure) -> f64,
+    ) -> Option<(Stand, String)> {
+        let own = by(row.get(who)?);
+        let (times, name, other) = match goal {
+            Goal::Value(most) => {
+                let shown = row.unit.show(own);
+                let is_met = own <= *most;
+                return Some((Stand { shown, is_met }, row.unit.show(*most)));
+            }
+            Goal::Times(times, others) => {
+                let (name, other) = row.least(others, by)?;
+                (*times, name, other)
+            }
+            Goal::OfRow(times, measure) => (*times, *measure, by(self.row(measure)?.get(who)?)),
+        };
+        let is_rate = row.unit.is_rate();
+        let ratio = if is_rate { other / own } else { own / other };
+        let is_met = if is_rate {
+            ratio >= times
+        } else {
+            ratio <= times
+        };
+        let shown = format!("{ratio:.2}x");
+        Some((Stand { shown, is_met }, format!("{times} x {name}")))
+    }
 }
 
 struct Stand {
     shown: String,
     is_met: bool,
-}
-
-impl Row {
-    /// How a contender compares with a goal, and the goal in words.
-    fn stands(&self, who: &str, goal: &Goal, by: fn(Figure) -> f64) -> Option<(Stand, String)> {
-        let own = by(self.get(who)?);
-        match goal {
-            Goal::Value(most) => {
-                let shown = self.unit.show(own);
-                let is_met = own <= *most;
-                Some((Stand { shown, is_met }, self.unit.show(*most)))
-            }
-            Goal::Times(times, others) => {
-                let (name, other) = self.least(others, by)?;
-                let is_rate = self.unit.is_rate();
-                let ratio = if is_rate { other / own } else { own / other };
-                let is_met = if is_rate {
-                    ratio >= *times
-                } else {
-                    ratio <= *times
-                };
-                let shown = format!("{ratio:.2}x");
-                Some((Stand { shown, is_met }, format!("{times} x {name}")))
-            }
-        }
-    }
 }

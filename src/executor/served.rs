@@ -84,7 +84,7 @@ fn serve_run<A: Arguments<M>, M, R: Data>(
             let result = function(args);
             step.set(ItemStep::Encode);
             codec::put(result, value)?;
-            if !desk.answer(Ok(())) {
+            if !desk.answer_value() {
                 return Ok::<_, CodecError>(());
             }
         }

@@ -59,7 +59,7 @@ thread_local! {
 }
 
 /// Numbers of tasks and runners, never 0.
-fn next_number() -> u64 {
+pub(super) fn next_number() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     NEXT.fetch_add(1, Ordering::Relaxed)
 }

@@ -1,20 +1,23 @@
 //! [`Home`]: which runtime an executor's background tasks run on. It starts without one, belongs to the first
 //! runtime that uses the executor, and moves at most once, to the crate's own runtime.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use tokio::runtime::{Handle, Id};
+use tokio::task;
 
-use super::movable::{MovableTask, Runner, TaskKeeper};
+use super::movable::{MovableTask, Runner, TaskKeeper, next_number};
 use super::own::OwnRuntime;
 use super::probe;
 
 /// The runtime of an executor's background tasks.
 pub(crate) struct Home {
     me: Weak<Home>,
+    number: u64,
     /// The first runtime that used the executor, if it could drive tasks.
     first: OnceLock<Id>,
     /// Whether it moved to the crate's own runtime. Only a hint; `state` decides.
@@ -39,6 +42,12 @@ enum HomeRuntime {
     Own(Arc<OwnRuntime>),
 }
 
+thread_local! {
+    /// The task of the first runtime that last used an executor on this thread, and the number of that home. A task
+    /// stays in its runtime, so the home need not look at it again. To ask tokio for the runtime costs more.
+    static KNOWN: Cell<(Option<task::Id>, u64)> = const { Cell::new((None, 0)) };
+}
+
 /// Ends a task early. Dropping it does nothing.
 pub(crate) struct TaskAbort(Weak<MovableTask>);
 
@@ -46,6 +55,7 @@ impl Home {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new_cyclic(|me| Self {
             me: me.clone(),
+            number: next_number(),
             first: OnceLock::new(),
             has_moved: AtomicBool::new(false),
             state: Mutex::default(),
@@ -58,9 +68,15 @@ impl Home {
         if self.has_moved.load(Ordering::Relaxed) {
             return;
         }
+        let task = (task::try_id(), self.number);
+        if task.0.is_some() && KNOWN.get() == task {
+            return;
+        }
         let caller = Handle::try_current();
         let is_first = |handle: &Handle| self.first.get() == Some(&handle.id());
-        if !caller.as_ref().is_ok_and(is_first) {
+        if caller.as_ref().is_ok_and(is_first) {
+            KNOWN.set(task);
+        } else {
             self.note_another(caller.ok());
         }
     }

@@ -110,13 +110,16 @@ impl Chain {
         Payload::Large(Box::new(chain))
     }
 
+    #[inline]
     pub(crate) fn clear(&mut self) {
         if self.linked > 0 {
             self.pieces.clear();
             self.linked = 0;
         }
         self.tail.clear();
-        self.descriptors.clear();
+        if !self.descriptors.is_empty() {
+            self.descriptors.clear();
+        }
     }
 
     /// Turns all bytes into shareable pieces, so that `put_chain` copies no large piece.
@@ -379,6 +382,9 @@ impl Reader {
     pub(crate) fn split_to(&mut self, mut len: usize) -> Option<Self> {
         if len > self.len() {
             return None;
+        }
+        if len <= self.front.len() {
+            return self.take(len).map(Self::from); // The usual case allocates nothing.
         }
         let mut pieces = VecDeque::new();
         while len > 0 {

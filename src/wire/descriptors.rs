@@ -80,6 +80,7 @@ pub(crate) fn supply<T>(from: &mut Vec<Descriptor>, decode: impl FnOnce() -> T) 
 }
 
 /// How many descriptors the message that is being encoded has so far.
+#[inline]
 pub(crate) fn gathered() -> usize {
     GATHERED.get()
 }

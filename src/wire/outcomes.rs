@@ -187,6 +187,17 @@ impl OutcomeReader {
 fn count_values(bytes: &[u8]) -> Option<(u32, usize)> {
     let mut end = codec::value_len(bytes)?;
     let mut count = 1;
+    // The values of a map often have one size. A head of one byte says it.
+    let (len, head) = (1 + end, *bytes.first()?);
+    if head < 0x80 {
+        let like_first = |entry: &&[u8]| entry[..2] == [VALUE, head];
+        let alike = bytes[end..]
+            .chunks_exact(len)
+            .take_while(like_first)
+            .count();
+        end += alike * len;
+        count += alike as u32;
+    }
     while let Some(value) = bytes[end..].strip_prefix(&[VALUE]) {
         end += 1 + codec::value_len(value)?;
         count += 1;
@@ -197,7 +208,9 @@ fn count_values(bytes: &[u8]) -> Option<(u32, usize)> {
 impl Values {
     /// Skips the values of the first `items` items.
     pub(crate) fn skip(&mut self, items: u32) {
-        drop(self.take(items));
+        if items > 0 {
+            drop(self.take(items));
+        }
     }
 
     /// Takes the values of the first `items` items.

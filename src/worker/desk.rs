@@ -181,6 +181,19 @@ impl Desk for CallDesk<'_> {
     }
 
     fn answer(&mut self, answer: Answer) -> bool {
+        self.log.end(answer);
+        self.finish_item()
+    }
+
+    fn answer_value(&mut self) -> bool {
+        self.log.end_value();
+        self.finish_item()
+    }
+}
+
+impl CallDesk<'_> {
+    /// Posts the outcome of the item, which the log has, and claims the next item.
+    fn finish_item(&mut self) -> bool {
         let item = self.next;
         self.next += 1;
         let has_next = self.next < self.head.end;
@@ -191,7 +204,6 @@ impl Desk for CallDesk<'_> {
             None if !has_next || self.is_timed() => sys::flush_stdout(),
             None => {}
         }
-        self.log.end(answer);
         self.station.memory.look(&self.station.parent.page);
         self.took = match self.begun {
             Some(begun) if !has_next => Some(sys::monotonic_nanos().saturating_sub(begun)),
@@ -346,5 +358,9 @@ impl Desk for LoneDesk {
     fn answer(&mut self, answer: Answer) -> bool {
         self.answer = Some(answer);
         false
+    }
+
+    fn answer_value(&mut self) -> bool {
+        self.answer(Ok(()))
     }
 }

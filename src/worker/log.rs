@@ -53,10 +53,17 @@ impl Log {
     /// Completes the entry. A failure replaces the value.
     pub(super) fn end(&mut self, answer: Answer) {
         match answer {
-            Ok(()) if self.entry.len() - 1 <= self.limit => {}
-            Ok(()) => self.refuse(),
+            Ok(()) => self.end_value(),
             // A new chain: the old one may hold the memory of a partial value.
             Err(failure) => self.entry = failure_entry(failure),
+        }
+    }
+
+    /// Completes the entry with its value.
+    #[inline]
+    pub(super) fn end_value(&mut self) {
+        if self.entry.len() - 1 > self.limit {
+            self.refuse();
         }
     }
 

@@ -22,7 +22,7 @@ use crate::wire::ring::{PayloadRing, RingDirection};
 /// How long a finished outcome may wait while an item runs.
 const LINGER: Duration = Duration::from_millis(1);
 /// After this many looks in which nothing waits, the attendant stops looking.
-const VAIN_LOOKS: u32 = 16;
+const VAIN_LOOKS: u32 = 3;
 
 #[derive(Debug)]
 pub(super) struct WorkerOutbox {

@@ -91,10 +91,33 @@ impl Link {
         self.wake.notify();
     }
 
-    /// It is idle from now on.
-    pub(in crate::process) fn start_idle_time(&self) {
+    /// It is among the pool's idle workers from now on. False if it was before.
+    pub(in crate::process) fn start_rest(&self) -> bool {
+        let mut lane = self.lock();
+        let starts = !std::mem::replace(&mut lane.rests, true);
+        if starts {
+            self.start_idle_time(&mut lane);
+        }
+        starts
+    }
+
+    /// It is not among the pool's idle workers any more. Returns whether it was.
+    pub(in crate::process) fn end_rest(&self) -> bool {
+        std::mem::take(&mut self.lock().rests)
+    }
+
+    pub(in crate::process) fn rests(&self) -> bool {
+        self.lock().rests
+    }
+
+    /// It stays, however long it was idle.
+    pub(in crate::process) fn rest_on(&self) {
+        self.start_idle_time(&mut self.lock());
+    }
+
+    fn start_idle_time(&self, lane: &mut Lane) {
         if let Some(limit) = self.idle_timeout {
-            self.lock().idle_until = Instant::now().checked_add(limit);
+            lane.idle_until = Instant::now().checked_add(limit);
         }
     }
 
@@ -129,9 +152,10 @@ mod tests {
         let (page, _) = Page::create().expect("memory");
         let link = Link::new(1, 1, page, Arc::new(ours), Tenure::default());
         link.end_by(Some(Instant::now()));
-        assert!(link.is_idle() && link.room() > 0);
+        assert!(link.is_idle() && link.vacancy().0 > 0);
         assert!(link.steal(1).is_empty() && link.recall(1).is_empty());
-        link.start_idle_time();
+        assert!(link.start_rest() && link.rests() && link.end_rest());
+        link.rest_on();
         link.leave();
         link.dismiss(Dismissal::Closed);
         assert!(matches!(link.ending(), Some(Ending::Dismissed(_))));

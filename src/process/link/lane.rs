@@ -21,6 +21,8 @@ pub(super) struct Lane {
     pub(super) in_flight: VecDeque<InFlight>,
     /// The number of reserved calls that were not sent yet.
     pub(super) reserved: usize,
+    /// Whether it is among the pool's idle workers.
+    pub(super) rests: bool,
     pub(super) next_seq: u32,
     /// The number of further calls that it may get in its life.
     pub(super) calls_left: u64,
@@ -60,6 +62,7 @@ impl Lane {
             phase: WorkerPhase::new(),
             in_flight: VecDeque::new(),
             reserved: 0,
+            rests: false,
             next_seq: 0,
             calls_left: tenure.max_tasks.unwrap_or(u64::MAX),
             call_time: None,

@@ -25,7 +25,9 @@ const MOST_AHEAD: u64 = SLOTS as u64 / 2;
 impl Link {
     /// Reserves the worker for a call, so that it does not look idle until the call is sent.
     pub(in crate::process) fn reserve(&self) {
-        self.lock().reserved += 1;
+        let mut lane = self.lock();
+        lane.reserved += 1;
+        lane.rests = false;
     }
 
     /// Sends the reserved call. A worker that ends returns it.
@@ -105,11 +107,15 @@ impl Link {
         lane.in_flight.push_back(InFlight::new(seq, call, running));
     }
 
-    /// The number of further calls that it may get now: enough that it is not idle while an answer and the next
-    /// call are in transit, but at most a millisecond of work, and a single call while the duration of calls is
-    /// unknown.
-    pub(in crate::process) fn room(&self) -> usize {
+    /// The number of further calls that it may get now, and whether it is idle. The number is enough that it is not
+    /// idle while an answer and the next call are in transit, but at most a millisecond of work, and a single call
+    /// while the duration of calls is unknown.
+    pub(in crate::process) fn vacancy(&self) -> (usize, bool) {
         let lane = self.lock();
+        (Self::room(&lane), lane.is_idle())
+    }
+
+    fn room(lane: &Lane) -> usize {
         if !lane.phase.takes_more() || lane.in_flight.iter().any(|entry| entry.overrun.is_some()) {
             return 0;
         }

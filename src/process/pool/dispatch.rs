@@ -20,7 +20,7 @@ impl Pool {
                 drop(state);
                 return self.refuse(waiting, origin, &cause);
             }
-            let Some(link) = state.take_idle() else {
+            let Some(link) = state.idle.pop() else {
                 let deferred = state.enqueue(waiting);
                 self.start_workers(state);
                 deferred.finish();
@@ -67,7 +67,7 @@ impl Pool {
     }
 
     /// Gives a worker as much work as it has room for. A worker without any is idle, or dismissed.
-    pub(in crate::process) fn refill(&self, link: &Link) {
+    pub(in crate::process) fn refill(&self, link: &Arc<Link>) {
         let mut state = self.lock();
         let (calls, deferred) = state.take_work(link, &self.config);
         let is_drained = state.is_drained();

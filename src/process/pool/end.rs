@@ -24,13 +24,9 @@ impl Pool {
     pub(in crate::process) fn close(&self) {
         let mut state = self.lock();
         let idle = match state.phase.close() {
-            true => std::mem::take(&mut state.idle),
+            true => state.idle.drain(),
             false => Vec::new(),
         };
-        let idle: Vec<_> = idle
-            .iter()
-            .filter_map(|id| state.places.link(*id))
-            .collect();
         drop(state);
         self.rooms.close();
         for link in idle {

@@ -16,6 +16,7 @@ mod counts;
 mod dispatch;
 mod end;
 mod hire;
+mod idle;
 mod phase;
 mod places;
 mod retire;

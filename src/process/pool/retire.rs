@@ -78,7 +78,7 @@ impl Pool {
         if state.spare_idle(link, &self.config) {
             link.dismiss(Dismissal::Idle);
         } else {
-            link.start_idle_time();
+            link.rest_on();
         }
     }
 

@@ -2,10 +2,12 @@
 //! start, which call is refused. Nothing here waits, answers a caller or wakes a task.
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::config::ProcessPoolConfig;
+use super::idle::IdleWorkers;
 use super::phase::{CallOrigin, PoolPhase, TooLate};
 use super::places::{Places, PoolPlace, StartReason};
 use super::starts::{StartPermit, Starts};
@@ -24,8 +26,9 @@ pub(super) struct PoolState {
     pub(super) starts: Starts,
     pub(super) backlog: Backlog<WaitingCall>,
     pub(super) places: Places,
-    /// Workers without work. The last one that worked is on top: its caches are the warmest.
-    pub(super) idle: Vec<u64>,
+    pub(super) idle: IdleWorkers,
+    /// The ids of the workers that may have calls ahead. Each that has some is here.
+    loaded: BTreeSet<u64>,
     /// The lowest priority of all calls that had to wait.
     lowest: Option<i32>,
     /// The number of freed places whose calls are not settled yet, and of cancels in progress. A shutdown waits
@@ -97,23 +100,14 @@ impl PoolState {
         }
     }
 
-    /// The idle worker that worked last.
-    pub(super) fn take_idle(&mut self) -> Option<Arc<Link>> {
-        let id = self.idle.pop()?;
-        let link = self.places.link(id)?;
-        link.reserve();
-        Some(link)
-    }
-
     /// A worker has nothing to do. Its supervisor says so, and learns of a dismissal by itself.
-    fn rest(&mut self, link: &Link) {
+    fn rest(&mut self, link: &Arc<Link>) {
         if link.is_leaving() {
             link.dismiss(Dismissal::Retired);
         } else if !self.phase.is_open() {
             link.dismiss(Dismissal::Closed);
-        } else if !self.idle.contains(&link.id) {
-            self.idle.push(link.id);
-            link.start_idle_time();
+        } else {
+            self.idle.push(link);
         }
     }
 
@@ -144,14 +138,15 @@ impl PoolState {
     /// As much work as a worker has room for. A worker without any is idle, or dismissed.
     pub(super) fn take_work(
         &mut self,
-        link: &Link,
+        link: &Arc<Link>,
         config: &ProcessPoolConfig,
     ) -> (Vec<EncodedCall>, Deferred) {
         // A call is sent ahead only if no further worker can be started for it.
         let is_full = self.places.taken(config) >= config.max_workers;
+        let (room, is_idle) = link.vacancy();
         let room = match is_full {
-            true => link.room(),
-            false => link.room().min(usize::from(link.is_idle())),
+            true => room,
+            false => room.min(usize::from(is_idle)),
         };
         let (mut calls, mut deferred) = (Vec::new(), Deferred::default());
         while calls.len() < room
@@ -163,7 +158,7 @@ impl PoolState {
                 deferred._rooms.push(room);
             }
         }
-        if calls.is_empty() && link.is_idle() {
+        if calls.is_empty() && is_idle {
             if room > 0 {
                 for TakenBack { call, running } in self.steal_for(link, room) {
                     calls.push(call);
@@ -174,31 +169,57 @@ impl PoolState {
                 self.rest(link);
             }
         }
-        if !calls.is_empty() {
-            self.idle.retain(|id| *id != link.id);
+        if !calls.is_empty() && is_idle {
+            self.idle.remove(link);
+        }
+        if calls.len() > usize::from(is_idle) {
+            self.loaded.insert(link.id);
         }
         (calls, deferred)
     }
 
     /// Calls that were sent ahead to another worker, for one that is idle.
-    fn steal_for(&self, thief: &Link, most: usize) -> Vec<TakenBack> {
-        let mut victims: Vec<_> = self
-            .places
-            .links()
-            .filter(|link| link.id != thief.id)
-            .map(|link| (link.queued_calls(), link))
-            .filter(|(calls, _)| *calls > 0)
-            .collect();
-        victims.sort_by_key(|(calls, _)| Reverse(*calls));
-        let mut thefts = victims.iter().map(|(_, link)| link.steal(most));
-        thefts.find(|stolen| !stolen.is_empty()).unwrap_or_default()
+    fn steal_for(&mut self, thief: &Link, most: usize) -> Vec<TakenBack> {
+        let mut after = 0;
+        loop {
+            let mut victims = self.loaded_after(after, thief.id);
+            let Some((_, last)) = victims.last() else {
+                return Vec::new();
+            };
+            after = last.id;
+            victims.sort_by_key(|(calls, _)| Reverse(*calls));
+            let mut thefts = victims.iter().map(|(_, link)| link.steal(most));
+            if let Some(stolen) = thefts.find(|stolen| !stolen.is_empty()) {
+                return stolen;
+            }
+        }
+    }
+
+    /// Some workers with calls ahead, with how many, in the order of their ids after `after`. Not all: a theft takes
+    /// as long in a pool of hundreds as in a small one. Forgets the workers that have no more calls ahead.
+    fn loaded_after(&mut self, after: u64, thief: u64) -> Vec<(usize, Arc<Link>)> {
+        const MOST: usize = 8;
+        let mut found = Vec::new();
+        let mut unloaded = Vec::new();
+        for id in self.loaded.range(after + 1..).filter(|id| **id != thief) {
+            let link = self.places.link(*id);
+            match link.map(|link| (link.queued_calls(), link)) {
+                Some(victim) if victim.0 > 0 => found.push(victim),
+                _ => unloaded.push(*id),
+            }
+            if found.len() == MOST {
+                break;
+            }
+        }
+        for id in unloaded {
+            self.loaded.remove(&id);
+        }
+        found
     }
 
     /// Takes a worker off the idle ones, if it is one and more than the kept ones serve.
     pub(super) fn spare_idle(&mut self, link: &Link, config: &ProcessPoolConfig) -> bool {
-        let place = self.idle.iter().position(|id| *id == link.id);
-        let spare = place.filter(|_| self.places.serving() > config.min_workers);
-        spare.map(|place| self.idle.remove(place)).is_some()
+        link.rests() && self.places.serving() > config.min_workers && self.idle.remove(link)
     }
 
     /// The worker of a place is ready. The one that it replaces, if any, finishes its calls and leaves.
@@ -208,7 +229,7 @@ impl PoolState {
         let replaced = self.places.fill(link);
         link.end_by(self.phase.deadline());
         if let Some(old) = replaced {
-            self.idle.retain(|idle| *idle != old.id);
+            self.idle.remove(&old);
             old.leave();
             old.dismiss(Dismissal::Retired); // Or later, when it becomes idle.
             deferred.wake.push(old);
@@ -247,7 +268,8 @@ impl PoolState {
             true => config.min_workers.saturating_sub(taken),
             false => 0,
         };
-        let ahead: usize = self.places.links().map(|link| link.queued_calls()).sum();
+        let loaded = self.loaded.iter().filter_map(|id| self.places.link(*id));
+        let ahead: usize = loaded.map(|link| link.queued_calls()).sum();
         let work = self.backlog.len() + ahead;
         let starting = self.places.starting() + self.places.retrying();
         kept.max(work.saturating_sub(starting)).min(most)
@@ -276,7 +298,10 @@ impl PoolState {
     #[must_use = "dropping a link may answer callers, so it is dropped without the lock"]
     pub(super) fn vacate(&mut self, id: u64) -> Option<PoolPlace> {
         let place = self.places.remove(id)?;
-        self.idle.retain(|idle| *idle != id);
+        if let PoolPlace::Ready(link) = &place {
+            self.idle.remove(link);
+            self.loaded.remove(&id);
+        }
         self.settling += 1;
         Some(place)
     }

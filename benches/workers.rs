@@ -1,0 +1,156 @@
+//! What a call costs with few and with many workers, beside peers, in one run:
+//! `cargo bench -p benches --bench workers`. At the end it prints the medians side by side, and compares them with
+//! the goal: the cost is the same.
+//!
+//! - *round trip*: a no-op is submitted and awaited, before the next one. All but one worker are idle;
+//! - *many submits*: a whole batch of no-ops is submitted, then all are awaited. All workers get some.
+//!
+//! Everything runs on one CPU. More workers than CPUs do not run at once, so what is left is what they cost.
+
+#[expect(dead_code, reason = "the other benches use the rest")]
+mod common;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use criterion::{Criterion, SamplingMode, Throughput};
+use tokio::runtime::Runtime;
+
+use self::common::contender::{Contender, Noop, ProcessPool, Procspawn, ThreadPool, TokioRayon};
+use self::common::figure::{self, Unit};
+use self::common::table::{Goal, Table};
+use self::common::{limit, runtime_for};
+
+const WORKERS: [(usize, &str); 4] = [
+    (2, FEW),
+    (16, "16 workers"),
+    (64, "64 workers"),
+    (256, MANY),
+];
+const FEW: &str = "2 workers";
+const MANY: &str = "256 workers";
+
+fn main() {
+    // Children of these start here too. Each knows by an environment variable what it is, and serves.
+    limit::init();
+    concurrent_futures::init();
+    procspawn::init();
+
+    let mut bench = Bench::new();
+    bench.contender::<ProcessPool>();
+    bench.contender::<ThreadPool>();
+    bench.contender::<TokioRayon>();
+    bench.contender::<Procspawn>();
+    bench.criterion.final_summary();
+    if !bench.quick {
+        bench.tell();
+    }
+}
+
+struct Bench {
+    criterion: Criterion,
+    runtime: Runtime,
+    table: Table,
+    start: SystemTime,
+    /// Criterion only tests that everything runs, once.
+    quick: bool,
+    _cpu: limit::OneCpu,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let given = |wanted: &str| std::env::args().any(|arg| arg == wanted);
+        let cpu = limit::OneCpu::stay();
+        Self {
+            criterion: Criterion::default()
+                .output_directory(&figure::criterion_home())
+                .warm_up_time(Duration::from_millis(400))
+                .measurement_time(Duration::from_millis(1600))
+                .configure_from_args(),
+            runtime: runtime_for(256), // A thread pool runs on the blocking threads.
+            table: Table::new(WORKERS.map(|(_, name)| name).to_vec()),
+            start: SystemTime::now(),
+            quick: given("--test") || !given("--bench"),
+            _cpu: cpu,
+        }
+    }
+
+    fn contender<C: Contender>(&mut self) {
+        let measure = |what: &str| -> &'static str { format!("{what}, {}", C::NAME).leak() };
+        let (round_trip, submits) = (measure("round trip"), measure("many submits"));
+        self.table.add(round_trip, Unit::Time);
+        self.table.add(submits, Unit::Call);
+        let workers = match self.quick {
+            true => &WORKERS[..2],
+            false => &WORKERS,
+        };
+        for (workers, name) in workers {
+            let contender = self.runtime.block_on(async {
+                let contender = C::with_workers(*workers);
+                contender.warm_up().await;
+                Arc::new(contender)
+            });
+            self.measure(round_trip, name, 1, |times| {
+                calls(contender.clone(), times, 1)
+            });
+            self.measure(submits, name, C::BATCH, |times| {
+                calls(contender.clone(), times, C::BATCH)
+            });
+            if let Some(contender) = Arc::into_inner(contender) {
+                self.runtime.block_on(contender.stop());
+            }
+        }
+    }
+
+    fn measure<F>(&mut self, name: &str, column: &str, batch: u64, run: impl Fn(u64) -> F)
+    where
+        F: Future<Output = Duration> + Send + 'static,
+    {
+        let mut group = self.criterion.benchmark_group(name);
+        group.sample_size(20).sampling_mode(SamplingMode::Flat);
+        group.throughput(Throughput::Elements(batch));
+        group.bench_function(column, |bencher| {
+            bencher.iter_custom(|times| {
+                let task = self.runtime.spawn(run(times));
+                self.runtime.block_on(task).expect("the task returns")
+            });
+        });
+    }
+
+    /// Prints what was measured.
+    fn tell(mut self) {
+        let measures = self.table.measures();
+        for measure in &measures {
+            for (_, name) in WORKERS {
+                if let Some(figure) = figure::read(measure, name, self.start) {
+                    self.table.put(measure, name, figure);
+                }
+            }
+        }
+        self.table.print();
+        self.table.report("workers");
+        self.table.print_goals_head();
+        for measure in measures {
+            if measure.ends_with(ProcessPool::NAME) || measure.ends_with(ThreadPool::NAME) {
+                let times = match measure.starts_with("round trip") {
+                    true => 1.1,
+                    false => 0.9,
+                };
+                self.table
+                    .print_goal(measure, MANY, Goal::Times(times, &[FEW]));
+            }
+        }
+    }
+}
+
+/// Batches of calls: for each batch, all submitted, then all awaited.
+async fn calls<C: Contender>(contender: Arc<C>, times: u64, batch: u64) -> Duration {
+    let start = Instant::now();
+    for _ in 0..times {
+        let calls: Vec<_> = (0..batch).map(|_| contender.submit::<Noop>(())).collect();
+        for call in calls {
+            call.await;
+        }
+    }
+    start.elapsed()
+}
