@@ -8,7 +8,7 @@
 //! - [`movable`]: a task that goes on elsewhere, even if its old runtime is blocked;
 //! - [`own`]: the crate's own runtime: one thread, while a moved executor exists;
 //! - [`probe`]: whether a runtime can drive such a task;
-//! - [`clock`]: the real time, whatever a runtime's clock says; [`alarm`]: an action at a later time;
+//! - [`clock`]: the real time, even if a runtime's clock is paused; [`alarm`]: an action at a later time;
 //! - [`anywhere`]: a future that runs on either runtime, for a caller without an executor;
 //! - [`watched`]: a descriptor that registers itself with the runtime that polls it.
 

@@ -62,8 +62,8 @@ impl Home {
         })
     }
 
-    /// Takes note of the runtime that calls this. Every use of the executor goes through here: whoever waits for
-    /// a task must not depend on a runtime that it does not run.
+    /// Takes note of the runtime that calls this. Every use of the executor goes through here: a
+    /// caller must not depend on a runtime that may be blocked, idle or ended.
     pub(crate) fn note_caller(&self) {
         if self.has_moved.load(Ordering::Relaxed) {
             return;
@@ -98,7 +98,7 @@ impl Home {
         }
     }
 
-    /// Spawns a task. It runs until it is done or aborted, whatever runtimes end.
+    /// Spawns a task. It runs until it is done or aborted, even if its runtime ends.
     pub(crate) fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) -> TaskAbort {
         self.note_caller();
         let keeper = self.me.upgrade().expect("the caller holds the home");

@@ -104,7 +104,7 @@ async fn pause(pool: &Pool, span: Duration) -> bool {
     }
 }
 
-/// A place in the pool, which is released whatever happens to the task that holds it.
+/// A place in the pool, which is released however its task ends.
 struct TakenPlace {
     pool: Arc<Pool>,
     id: u64,
@@ -620,8 +620,8 @@ impl SupervisedWorker {
 
     /// Passes the worker's messages on to their receivers.
     fn read_outcomes(&mut self, mut entries: Reader, pool: &Arc<Pool>) {
-        while let Some(told) = self.listener.next(&mut entries) {
-            match told {
+        while let Some(entry) = self.listener.next(&mut entries) {
+            match entry {
                 Ok(OutcomeEntry::Time { seq, nanos }) => self.link.ran(seq, nanos),
                 Ok(OutcomeEntry::Values(values)) => self.fulfil(values, pool),
                 Ok(OutcomeEntry::Failure { seq, item, failure }) => {

@@ -181,7 +181,7 @@ impl CoreState {
         self.has_left && seat.thread == SeatThread::Runtimes
     }
 
-    /// Whether nothing is left to do, and nobody to do it.
+    /// Whether no work and no seat is left.
     fn has_ended(&self) -> bool {
         self.closed && self.seats.is_empty() && self.backlog.is_empty()
     }

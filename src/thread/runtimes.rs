@@ -3,7 +3,7 @@
 //! runtime ends, they run on threads of the crate's own: then no task waits for a thread of a runtime that is
 //! not its submitter's, and no runtime that ends waits for a task of another.
 //!
-//! A runtime that is blocked or that nobody polls still runs its blocking threads, so its seats go on.
+//! A runtime that is blocked or idle still runs its blocking threads, so its seats go on.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};

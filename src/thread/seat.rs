@@ -26,7 +26,7 @@ use crate::sys;
 /// machine's timer again.
 const LINGER: Duration = Duration::from_millis(5);
 
-/// How long an idle worker keeps a thread of its own, for which nobody waits.
+/// How long an idle worker keeps a thread of its own. No runtime waits for that thread.
 const LINGER_ON_OWN: Duration = Duration::from_secs(1);
 
 /// How often a worker that had several jobs in a row looks for the next one before its thread parks:

@@ -72,7 +72,7 @@ struct WatchedChild {
     pid: u32,
     pidfd: OwnedFd,
     /// The pipe for its exit status. `None` if the answer goes over the socket.
-    told_at: Option<File>,
+    exit_pipe: Option<File>,
 }
 
 impl ForkServerLoop {
@@ -82,7 +82,7 @@ impl ForkServerLoop {
             return Ok(false);
         };
         let Met {
-            told: setup,
+            setup,
             args,
             greeting: mut words,
         } = met;
@@ -188,8 +188,8 @@ impl ForkServerLoop {
                 .zip(children)
                 .partition::<Vec<_>, _>(|(_, ended)| **ended);
             self.watched = watched.into_iter().map(|(child, _)| child).collect();
-            for (WatchedChild { pid, told_at, .. }, _) in ended {
-                self.reap(pid, told_at)?;
+            for (WatchedChild { pid, exit_pipe, .. }, _) in ended {
+                self.reap(pid, exit_pipe)?;
                 if self.is_watched(pid) {
                     std::thread::sleep(AGAIN); // It has ended, but who traces it has it still.
                 }
@@ -215,21 +215,21 @@ impl ForkServerLoop {
         let mut fds = self.inlet.fds.drain(..);
         let streams = (fds.next(), fds.next(), fds.next());
         let is_runner = role == Role::Runner;
-        let [told_at, variables, folder] = [is_runner, changes_variables, changes_folder]
+        let [exit_pipe, variables, folder] = [is_runner, changes_variables, changes_folder]
             .map(|is_there| is_there.then(|| fds.next().ok_or(())).transpose());
         drop(fds);
-        let (socket, stdout, stderr, told_at, variables, folder) =
-            match (streams, told_at, variables, folder) {
+        let (socket, stdout, stderr, exit_pipe, variables, folder) =
+            match (streams, exit_pipe, variables, folder) {
                 (
                     (Some(socket), Some(stdout), Some(stderr)),
-                    Ok(told_at),
+                    Ok(exit_pipe),
                     Ok(variables),
                     Ok(folder),
                 ) => (
                     socket,
                     stdout,
                     stderr,
-                    told_at.map(File::from),
+                    exit_pipe.map(File::from),
                     variables,
                     folder,
                 ),
@@ -273,7 +273,7 @@ impl ForkServerLoop {
                     self.watched.push(WatchedChild {
                         pid,
                         pidfd,
-                        told_at,
+                        exit_pipe,
                     });
                 }
                 Ok(None)
@@ -290,14 +290,14 @@ impl ForkServerLoop {
     }
 
     /// Sends how a process ended, now or when it does.
-    fn reap(&mut self, pid: u32, told_at: Option<File>) -> io::Result<()> {
+    fn reap(&mut self, pid: u32, exit_pipe: Option<File>) -> io::Result<()> {
         let exit = match sys::reap_if_ended(pid) {
             Ok(None) => match sys::open_child(pid) {
                 Ok(pidfd) => {
                     self.watched.push(WatchedChild {
                         pid,
                         pidfd,
-                        told_at,
+                        exit_pipe,
                     });
                     return Ok(());
                 }
@@ -309,16 +309,16 @@ impl ForkServerLoop {
             Ok(Some(exit)) => exit,
             Err(_) => sys::Exit::default(), // No child, or no more: nothing is known.
         };
-        let told = FromForkServer::Exited {
+        let exited = FromForkServer::Exited {
             pid,
             code: exit.code,
             signal: exit.signal,
         };
-        let Some(mut pipe) = told_at else {
-            return self.send(&told);
+        let Some(mut pipe) = exit_pipe else {
+            return self.send(&exited);
         };
         let mut out = Chain::new();
-        message::put(&mut out, &told);
+        message::put(&mut out, &exited);
         // An empty pipe has room for this. If it has no reader any more, none is needed.
         let _ = pipe.write_all(&out.into_bytes());
         Ok(())

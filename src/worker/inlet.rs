@@ -64,12 +64,12 @@ impl Inlet {
         let Some(frame) = self.next_frame()? else {
             return Ok(None);
         };
-        let (told, args) = message::get_with::<T>(frame).ok_or_else(invalid_frame)?;
-        if !told.is_plain() {
+        let (setup, args) = message::get_with::<T>(frame).ok_or_else(invalid_frame)?;
+        if !setup.is_plain() {
             self.say(&mut greeting)?;
         }
         Ok(Some(Met {
-            told,
+            setup,
             args,
             greeting,
         }))
@@ -119,7 +119,7 @@ impl Inlet {
 /// What a process knows after it has met its parent.
 pub(super) struct Met<T> {
     /// Its setup.
-    pub(super) told: T,
+    pub(super) setup: T,
     /// The arguments of the function that it calls first.
     pub(super) args: Reader,
     /// Sent before the next message. Empty if it was sent already.

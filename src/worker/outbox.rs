@@ -144,7 +144,7 @@ impl WorkerOutbox {
     }
 
     /// Writes what waits. Returns false if nothing waited for a while: then the bell must ring again.
-    /// Before that last look it clears `attended`, so whatever is posted after the look rings the bell.
+    /// Before that last look it clears `attended`, so an outcome that is posted after the look rings the bell.
     fn attend(&self, vain: &mut u32) -> bool {
         let is_last = *vain == VAIN_LOOKS;
         if is_last {

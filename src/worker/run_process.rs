@@ -23,7 +23,7 @@ pub(super) fn run(mut inlet: Inlet, parent: Option<OwnedFd>) -> io::Result<i32> 
         return Ok(0);
     };
     let Met {
-        told: process_setup,
+        setup: process_setup,
         args,
         greeting: mut words,
     } = met;
@@ -56,18 +56,18 @@ fn prepare(
     process_setup: ProcessSetup,
     parent: Option<OwnedFd>,
 ) -> Result<Ready, Result<String, PanicReport>> {
-    let told = |error: io::Error| Ok(error.to_string());
-    let missing = || told(invalid("a descriptor of the process setup is missing"));
+    let refused = |error: io::Error| Ok(error.to_string());
+    let missing = || refused(invalid("a descriptor of the process setup is missing"));
     let outcome_file = inlet.fds.pop_front().ok_or_else(missing)?;
     if process_setup.has_stdin {
         let stdin = inlet.fds.pop_front().ok_or_else(missing)?;
-        sys::set_input(stdin).map_err(told)?;
+        sys::set_input(stdin).map_err(refused)?;
     }
     let beside = inlet.take_descriptors(process_setup.descriptors);
-    let beside = beside.map_err(told)?;
+    let beside = beside.map_err(refused)?;
     limit(&process_setup.limits)?;
     sys::restore_signals();
-    let entry = find(process_setup.function).map_err(told)?;
+    let entry = find(process_setup.function).map_err(refused)?;
     if process_setup.is_daemon {
         // Last, because it starts a thread.
         let parent = parent.ok_or_else(|| {
@@ -75,7 +75,7 @@ fn prepare(
                 "a daemon has to end with its parent, but its descriptor of the parent is missing";
             Ok(text.to_owned())
         })?;
-        sys::end_with(sys::out_of_reach(parent)).map_err(told)?;
+        sys::end_with(sys::out_of_reach(parent)).map_err(refused)?;
     }
     Ok(Ready {
         entry,

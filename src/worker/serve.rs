@@ -143,7 +143,7 @@ impl WorkerLoop {
             return Ok(());
         };
         let Met {
-            told: setup,
+            setup,
             args,
             greeting: mut words,
         } = met;

@@ -55,7 +55,7 @@ impl Link {
         unstarted
     }
 
-    /// Kills the worker, whatever it does.
+    /// Kills the worker.
     pub(in crate::process) fn end(&self, why: Ending) {
         let mut lane = self.lock();
         let step = lane.phase.kill(why);

@@ -31,7 +31,7 @@ pub(super) enum CallOrigin {
 pub(super) enum TooLate {
     /// The pool is closed to new calls.
     Closed,
-    /// The pool begins no call, whoever accepted it.
+    /// The pool begins no call, even one that it accepted.
     Stopped,
 }
 

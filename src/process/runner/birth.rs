@@ -62,10 +62,11 @@ pub(super) async fn fork_at_server(
     let output = [stdout, stderr].map(Descriptor::from);
     for _ in 0..MOST_FORK_SERVERS {
         let (ours, theirs) = socket_pair()?;
-        let (word, told_at) = sys::pipe_from_child().map_err(StartError::system("make a pipe"))?;
+        let (word, exit_pipe) =
+            sys::pipe_from_child().map_err(StartError::system("make a pipe"))?;
         let mut fds = vec![Descriptor::from(theirs)];
         fds.extend_from_slice(&output);
-        fds.push(told_at.into());
+        fds.push(exit_pipe.into());
         if let Some(process) = server.run(recipe, surroundings, fds).await? {
             return Ok(Born {
                 process,
