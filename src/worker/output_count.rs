@@ -14,7 +14,8 @@ const SILENT: u64 = 150;
 
 pub(super) struct OutputCount {
     page: Arc<Page>,
-    /// The pipe that is stderr. It is a separate descriptor, because a task may replace its stderr, and out of reach of those that close what is not theirs.
+    /// The pipe that is stderr. It is a separate descriptor, because a task may replace its stderr. A task may
+    /// close this one too, so it has a high number.
     stderr: OwnedFd,
     /// Something may have been written since the last record.
     is_due: Cell<bool>,

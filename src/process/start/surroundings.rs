@@ -1,6 +1,6 @@
 //! [`Surroundings`]: the environment and the working directory of a new process. An executed process inherits
-//! them from this one. A forked one has those of its fork server, so it is told what this process has changed
-//! since that started.
+//! them from this one. A forked one has those of its fork server. Its request says what this process has
+//! changed since the fork server started.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
