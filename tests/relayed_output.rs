@@ -31,7 +31,7 @@ held_by_every_start_method! {
     the_last_words_are_those_of_the_lost_task,
     the_last_words_of_a_task_behind_others_are_its_own,
     what_an_ended_worker_wrote_is_out_before_the_error_is_told,
-    what_a_worker_wrote_is_out_when_its_runtime_ends,
+    what_a_worker_wrote_is_out_although_its_runtime_ended,
     a_stderr_that_nobody_reads_holds_up_no_other_task,
     a_slow_reader_gets_everything_in_order,
     no_line_is_torn_by_the_line_of_another_worker,
@@ -291,27 +291,30 @@ async fn what_an_ended_worker_wrote_is_out_before_the_error_is_told(method: Star
     assert_eq!(lines, expected);
 }
 
-async fn what_a_worker_wrote_is_out_when_its_runtime_ends(method: StartMethod) {
+async fn what_a_worker_wrote_is_out_although_its_runtime_ended(method: StartMethod) {
     fn count_and_wait(gate: Key) {
         count(1000);
         gate.wait();
     }
-    let promise = "what_a_worker_wrote_is_out_when_its_runtime_ends";
+    let promise = "what_a_worker_wrote_is_out_although_its_runtime_ended";
     if is_program() {
-        // The runtime of this function is not used, and ends with the process.
         let gate = Gate::new();
         let key = gate.key();
+        let (give, take) = std::sync::mpsc::channel();
         let used = in_thread(move || {
             run(1, async move {
                 let pool = processes(StartMethod::Spawn, 1);
                 let task = pool.submit(count_and_wait, key);
                 tokio::task::yield_now().await;
                 // Until all is written, but not until it is read.
-                drop(gate.guest().await);
-                drop((task, pool));
+                give.send((gate.guest().await, task, pool))
+                    .expect("it is kept");
             });
         });
         within(used).await;
+        let (guest, task, _pool) = take.recv().expect("the task waits");
+        drop(guest); // Lets it in. Its runtime has ended.
+        within(task).await.expect("it returns");
         eprintln!("the caller");
         exit();
     }
