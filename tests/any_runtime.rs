@@ -28,6 +28,7 @@ use concurrent_futures::{
     TaskOptions,
 };
 use futures::executor::block_on;
+use futures::{FutureExt as _, StreamExt as _};
 use tokio::runtime::{Builder, Runtime};
 
 use self::common::folder::Folder;
@@ -229,12 +230,22 @@ fn idle(method: StartMethod) {
     // Each is polled only in its own `block_on`.
     let [handle] = first.block_on(async {
         within(pool.submit(double, 1)).await.expect("it runs");
-        [pool.submit(double, 2)]
+        let mut handle = pool.submit(double, 2);
+        // It waits here first.
+        assert!((&mut handle).now_or_never().is_none());
+        [handle]
+    });
+    let [mut map] = first.block_on(async {
+        let mut map = pool.map(double, 0..3);
+        assert!(map.next().now_or_never().is_none());
+        [map]
     });
     in_time(move || {
         second.block_on(async {
             assert_eq!(within(pool.submit(double, 3)).await.expect("it runs"), 6);
             assert_eq!(within(handle).await.expect("of the other runtime"), 4);
+            let first = within(map.next()).await.expect("three items");
+            assert_eq!(first.expect("of the other runtime"), 0);
         });
     });
     drop(first);

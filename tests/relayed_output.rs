@@ -34,6 +34,7 @@ held_by_every_start_method! {
     what_a_worker_wrote_is_out_although_its_runtime_ended,
     a_stderr_that_nobody_reads_holds_up_no_other_task,
     a_slow_reader_gets_everything_in_order,
+    a_thread_that_keeps_the_lock_of_stdout_holds_up_no_outcome,
     no_line_is_torn_by_the_line_of_another_worker,
 }
 
@@ -325,6 +326,35 @@ async fn what_a_worker_wrote_is_out_although_its_runtime_ended(method: StartMeth
     let mut expected = numbers(1000);
     expected.push("the caller".to_owned());
     assert_eq!(lines, expected);
+}
+
+async fn a_thread_that_keeps_the_lock_of_stdout_holds_up_no_outcome(method: StartMethod) {
+    fn start_printer() {
+        let (locked, is_locked) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let _lock = std::io::stdout().lock();
+            locked.send(()).expect("the task waits");
+            loop {
+                std::thread::park();
+            }
+        });
+        is_locked.recv().expect("it prints");
+    }
+    let pool = processes(method, 1);
+    within(pool.submit(start_printer, ()))
+        .await
+        .expect("its outcome comes");
+    let pid = within(pool.submit(std::process::id, ()))
+        .await
+        .expect("and others");
+    assert_eq!(pool.workers()[0].pid(), pid);
+    let pool = builder(method)
+        .max_workers(1)
+        .initializer(start_printer, ());
+    let pool = pool.build().expect("a pool");
+    within(pool.submit(std::process::id, ()))
+        .await
+        .expect("its outcome comes");
 }
 
 async fn a_stderr_that_nobody_reads_holds_up_no_other_task(method: StartMethod) {

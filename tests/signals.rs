@@ -32,10 +32,35 @@ held_by_every_start_method! { 2;
     a_blocking_read_of_a_task_survives_signals_that_are_the_parents,
     a_worker_leaves_a_strangers_sigterm_to_its_parent,
     a_process_on_its_own_ends_by_anyones_sigterm,
+    a_task_that_handles_sigterm_may_finish_when_its_pool_terminates_it,
 }
 
 fn wait_at(gate: Key) {
     gate.wait();
+}
+
+/// As services do it. The library behind this calls the handler that was there before.
+fn finish_at_sigterm(gate: Key) -> u32 {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    runtime.expect("a runtime").block_on(async {
+        let kind = tokio::signal::unix::SignalKind::terminate();
+        let mut terminated = tokio::signal::unix::signal(kind).expect("a handler");
+        gate.wait();
+        terminated.recv().await;
+        15
+    })
+}
+
+async fn a_task_that_handles_sigterm_may_finish_when_its_pool_terminates_it(method: StartMethod) {
+    let pool = processes(method, 1);
+    let gate = Gate::new();
+    let task = pool.submit(finish_at_sigterm, gate.key());
+    gate.guest().await.let_in().await;
+    pool.terminate_workers();
+    assert_eq!(within(task).await.expect("it finished"), 15);
+    within(pool.shutdown()).await;
 }
 
 /// Sends a signal from a process that is neither the pool's nor the worker's.

@@ -290,6 +290,8 @@ impl<R> Stream for Outcomes<R> {
             Some(waker) => waker.clone_from(cx.waker()),
             none => *none = Some(cx.waker().clone()),
         }
+        drop(answers);
+        self.0.ticket.note_caller();
         Poll::Pending
     }
 }

@@ -419,12 +419,11 @@ impl<T> Future for JoinHandle<T> {
                 state.outcome = CellOutcome::Pending;
                 match &mut state.waker {
                     Some(waker) => waker.clone_from(cx.waker()),
-                    none => {
-                        *none = Some(cx.waker().clone());
-                        drop(state);
-                        self.cell.ticket.note_caller();
-                    }
+                    none => *none = Some(cx.waker().clone()),
                 }
+                drop(state);
+                // Each time: another runtime may wait for it by now.
+                self.cell.ticket.note_caller();
                 Poll::Pending
             }
             CellOutcome::Unwanted | CellOutcome::Taken => {

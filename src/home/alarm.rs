@@ -61,7 +61,8 @@ pub(crate) async fn within<F: Future>(home: &Home, end: Instant, future: F) -> O
     let _alarm = Alarm::set(home, span, move || ring.send(()).unwrap_or_default());
     match select(pin!(future), rung).await {
         Either::Left((output, _)) => Some(output),
-        Either::Right(_) => None,
+        Either::Right((Ok(()), _)) => None,
+        Either::Right((Err(_), future)) => Some(future.await), // No runtime could wait for the end.
     }
 }
 

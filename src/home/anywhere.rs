@@ -23,7 +23,7 @@ where
         let _ = give.send(future.await); // The caller may have been dropped.
     }));
     take.await
-        .expect("the crate's own runtime drives its tasks to their end")
+        .expect("the system has a thread and a descriptor for the runtime of concurrent-futures")
 }
 
 struct AbortOnDrop(TaskAbort);

@@ -29,7 +29,7 @@ pub(crate) use self::anywhere::anywhere;
 #[cfg(feature = "process")]
 pub(crate) use self::clock::{DeadlineTimer, sleep, timeout};
 #[cfg(feature = "process")]
-pub(crate) use self::own::{detach, unblock};
+pub(crate) use self::own::unblock;
 pub(crate) use self::place::Home;
 #[cfg(feature = "process")]
 pub(crate) use self::watched::Watched;

@@ -12,6 +12,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::task::{Context, Poll, Waker};
 
+use tokio::task::AbortHandle;
+
 /// What a task does.
 type TaskFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -20,8 +22,9 @@ pub(super) trait TaskKeeper: Send + Sync {
     /// The task is over, or was aborted.
     fn task_ended(&self, task: &MovableTask);
 
-    /// The runtime of this runner has ended, or cannot drive the task, which should move. It may have moved already.
-    fn runtime_failed(&self, task: &MovableTask, runner: u64);
+    /// The runtime of this runner has ended, or cannot drive the task, which should move. Returns whether it has
+    /// another runner by now.
+    fn runtime_failed(&self, task: &MovableTask, runner: u64) -> bool;
 }
 
 /// A task that runs in one runtime at a time.
@@ -30,18 +33,19 @@ pub(super) struct MovableTask {
     keeper: Arc<dyn TaskKeeper>,
     /// `None` once it is over.
     future: Mutex<Option<TaskFuture>>,
-    /// The runner that may poll it.
+    /// The runner that may poll it; 0 once it is over.
     runner: AtomicU64,
-    /// What others left while they found the future in use.
-    notes: Mutex<PollNotes>,
+    notes: Mutex<TaskNotes>,
 }
 
-/// What happened to a task during a poll.
+/// What others leave for the runners of a task.
 #[derive(Default)]
-struct PollNotes {
-    /// A runner that waits for the end of the poll.
+struct TaskNotes {
+    /// A runner that found the future in use, and waits for the end of the poll.
     waiting: Option<Waker>,
     aborted: bool,
+    /// Ends the tokio task of the current runner. Otherwise one that nothing wakes would stay in its runtime.
+    runner_task: Option<AbortHandle>,
 }
 
 /// A tokio task that polls a task in one runtime.
@@ -98,7 +102,7 @@ impl MovableTask {
     /// A new runner. Earlier ones poll the task no more.
     pub(super) fn new_runner(self: &Arc<Self>) -> Runner {
         let number = next_number();
-        self.runner.store(number, Ordering::Release);
+        self.replace_runner(number);
         Runner {
             task: self.clone(),
             number,
@@ -111,12 +115,34 @@ impl MovableTask {
         self.runner.load(Ordering::Acquire) == runner
     }
 
+    /// Makes this runner the current one, and ends the tokio task of the one before.
+    fn replace_runner(&self, number: u64) {
+        let mut notes = self.notes();
+        self.runner.store(number, Ordering::Release);
+        let before = notes.runner_task.take();
+        drop(notes);
+        if let Some(before) = before {
+            before.abort();
+        }
+    }
+
+    /// The runner has become this tokio task.
+    pub(super) fn runner_started(&self, runner: u64, task: AbortHandle) {
+        let mut notes = self.notes();
+        if self.is_run_by(runner) {
+            notes.runner_task = Some(task);
+        } else {
+            drop(notes);
+            task.abort(); // Another runner came first, or the task is over.
+        }
+    }
+
     /// Drops the future, now or at the end of the poll that is in progress.
     pub(super) fn abort(&self) {
         self.notes().aborted = true;
         if let Some(mut future) = self.try_lock() {
             let dropped = future.take();
-            drop(future);
+            self.unlock(future);
             self.end(dropped);
         }
     }
@@ -124,8 +150,22 @@ impl MovableTask {
     fn end(&self, future: Option<TaskFuture>) {
         if let Some(future) = future {
             drop(future);
+            self.replace_runner(0);
             self.keeper.task_ended(self);
         }
+    }
+
+    /// Ends the use of the future, and wakes a runner that waits for that. Returns whether the task was aborted
+    /// meanwhile.
+    fn unlock(&self, future: MutexGuard<'_, Option<TaskFuture>>) -> bool {
+        drop(future);
+        let mut notes = self.notes();
+        let (waiting, aborted) = (notes.waiting.take(), notes.aborted);
+        drop(notes);
+        if let Some(waker) = waiting {
+            waker.wake();
+        }
+        aborted
     }
 
     fn try_lock(&self) -> Option<MutexGuard<'_, Option<TaskFuture>>> {
@@ -144,25 +184,38 @@ impl MovableTask {
         })
     }
 
-    fn notes(&self) -> MutexGuard<'_, PollNotes> {
+    fn notes(&self) -> MutexGuard<'_, TaskNotes> {
         self.notes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Runner {
+    pub(super) fn task(&self) -> Arc<MovableTask> {
+        self.task.clone()
+    }
+
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
     fn is_current(&self) -> bool {
         self.task.is_run_by(self.number)
     }
 
     fn poll_task(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let task = &*self.task;
+        if !self.is_current() {
+            return Poll::Ready(()); // It has moved, or is over.
+        }
         let Some(mut future) = task.lock_or_wait(cx.waker()) else {
             return Poll::Pending;
         };
         if !self.is_current() {
-            return Poll::Ready(()); // It has moved.
+            task.unlock(future);
+            return Poll::Ready(());
         }
         let Some(running) = &mut *future else {
+            task.unlock(future);
             return Poll::Ready(());
         };
         let outer = (RUNNER.replace(self.number), FAILED.replace(false));
@@ -173,20 +226,16 @@ impl Runner {
             Ok(Poll::Pending) => None,
             Ok(Poll::Ready(())) | Err(_) => future.take(),
         };
-        drop(future);
-        let notes = std::mem::take(&mut *task.notes());
-        if notes.aborted {
+        if task.unlock(future) {
+            // A runner that has the lock by now finds the note after its poll.
             ended = ended.or_else(|| task.try_lock()?.take());
-        }
-        if let Some(waker) = notes.waiting {
-            waker.wake();
         }
         if let Some(ended) = ended {
             task.end(Some(ended));
             return Poll::Ready(());
         }
-        if failed && self.is_current() {
-            task.keeper.runtime_failed(task, self.number);
+        if failed && self.is_current() && !task.keeper.runtime_failed(task, self.number) {
+            cx.waker().wake_by_ref(); // No other runtime can be made. The next poll may find this one working.
         }
         if self.is_current() {
             Poll::Pending
@@ -209,8 +258,9 @@ impl Future for Runner {
 /// Its runtime has ended before the task.
 impl Drop for Runner {
     fn drop(&mut self) {
-        if !self.is_over && self.is_current() {
-            self.task.keeper.runtime_failed(&self.task, self.number);
+        let is_lost = !self.is_over && self.is_current();
+        if is_lost && !self.task.keeper.runtime_failed(&self.task, self.number) {
+            self.task.abort(); // No runtime is left for it.
         }
     }
 }

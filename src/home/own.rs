@@ -99,15 +99,14 @@ impl Drop for OwnRuntime {
 /// Runs `work` on a blocking thread of the crate's own: all those of the caller's runtime may be taken. If the
 /// system has no thread left, `work` runs here.
 #[cfg(feature = "process")]
-pub(crate) fn detach(work: impl FnOnce() + Send + 'static) {
-    let work = Arc::new(Mutex::new(Some(work)));
+pub(super) fn detach(work: impl FnOnce() + Send + 'static) {
+    let own = OwnRuntime::shared().ok();
+    let handle = own.as_ref().map(|own| own.blocking().clone());
+    // The runtime lives until the work is done.
+    let work = Arc::new(Mutex::new(Some((work, own))));
     let theirs = work.clone();
-    let started = OwnRuntime::shared().is_ok_and(|own| {
-        let handle = own.blocking().clone();
-        let run = move || {
-            run_once(&theirs);
-            drop(own); // The runtime lives until then.
-        };
+    let started = handle.is_some_and(|handle| {
+        let run = move || run_once(&theirs);
         // Tokio panics if it has no thread and gets none.
         panic::quietly(|| drop(handle.spawn_blocking(run))).is_ok()
     });
@@ -128,9 +127,9 @@ pub(crate) async fn unblock<T: Send + 'static>(work: impl FnOnce() -> T + Send +
 }
 
 #[cfg(feature = "process")]
-fn run_once(work: &Mutex<Option<impl FnOnce()>>) {
+fn run_once(work: &Mutex<Option<(impl FnOnce(), Option<Arc<OwnRuntime>>)>>) {
     let work = lock(work).take();
-    if let Some(work) = work {
+    if let Some((work, _own)) = work {
         work();
     }
 }

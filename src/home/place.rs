@@ -4,6 +4,8 @@
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::fmt;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
@@ -11,13 +13,21 @@ use tokio::runtime::{Handle, Id};
 use tokio::task;
 
 use super::movable::{MovableTask, Runner, TaskKeeper, next_number};
+#[cfg(feature = "process")]
+use super::own;
 use super::own::OwnRuntime;
 use super::probe;
+use crate::sys;
 
 /// The runtime of an executor's background tasks.
 pub(crate) struct Home {
     me: Weak<Home>,
     number: u64,
+    /// The process that made it: a fork of that has none of its runtimes.
+    generation: u32,
+    /// Kept for the executor's blocking work, from the first on.
+    #[cfg(feature = "process")]
+    blocking: OnceLock<Option<Arc<OwnRuntime>>>,
     /// The first runtime that used the executor, if it could drive tasks.
     first: OnceLock<Id>,
     /// Whether it moved to the crate's own runtime. Only a hint; `state` decides.
@@ -56,6 +66,9 @@ impl Home {
         Arc::new_cyclic(|me| Self {
             me: me.clone(),
             number: next_number(),
+            generation: sys::generation(),
+            #[cfg(feature = "process")]
+            blocking: OnceLock::new(),
             first: OnceLock::new(),
             has_moved: AtomicBool::new(false),
             state: Mutex::default(),
@@ -84,6 +97,9 @@ impl Home {
     /// As `note_caller`, for a caller that is not known to be the first.
     #[cold]
     fn note_another(&self, caller: Option<Handle>) {
+        if self.generation != sys::generation() {
+            return; // In a fork the executor refuses everything.
+        }
         // The probe may block for some microseconds, so it comes before the lock.
         let usable = caller.filter(probe::can_drive);
         let mut state = self.lock();
@@ -94,8 +110,27 @@ impl Home {
                 state.runtime = HomeRuntime::First(runtime);
             }
             (HomeRuntime::First(first), Some(runtime)) if first.id() == runtime.id() => {}
-            _ => self.move_away(state),
+            _ => {
+                self.move_away(state);
+            }
         }
+    }
+
+    /// Awaits `future` for a caller who may poll it in several runtimes in turn.
+    pub(crate) async fn awaited<F: Future>(&self, future: F) -> F::Output {
+        let mut future = pin!(future);
+        poll_fn(|cx| {
+            self.note_caller();
+            future.as_mut().poll(cx)
+        })
+        .await
+    }
+
+    /// As [`own::detach`]. The threads stay for an idle moment, while this exists.
+    #[cfg(feature = "process")]
+    pub(crate) fn detach(&self, work: impl FnOnce() + Send + 'static) {
+        self.blocking.get_or_init(|| OwnRuntime::shared().ok());
+        own::detach(work);
     }
 
     /// Spawns a task. It runs until it is done or aborted, even if its runtime ends.
@@ -104,6 +139,9 @@ impl Home {
         let keeper = self.me.upgrade().expect("the caller holds the home");
         let task = MovableTask::new(keeper, future);
         let abort = TaskAbort(Arc::downgrade(&task));
+        if self.generation != sys::generation() {
+            return abort;
+        }
         let mut state = self.lock();
         let runner = task.new_runner();
         state.tasks.insert(task.number(), task);
@@ -115,22 +153,24 @@ impl Home {
 
     /// Starts a runner. Not under the lock: a runtime that has ended drops the runner at once.
     fn start(&self, runtime: &HomeRuntime, runner: Runner) {
-        match runtime {
-            HomeRuntime::Unknown => {} // The caller was noted, so the crate's own runtime cannot be made.
-            HomeRuntime::First(handle) => drop(handle.spawn(runner)),
-            HomeRuntime::Own(own) => {
-                if let Ok(handle) = own.running() {
-                    handle.spawn(runner);
-                }
-            }
+        let handle = match runtime {
+            HomeRuntime::Unknown => None, // The caller was noted, so the crate's own runtime cannot be made.
+            HomeRuntime::First(handle) => Some(handle),
+            HomeRuntime::Own(own) => own.running().ok(),
+        };
+        // A runner that is dropped here ends its task.
+        if let Some(handle) = handle {
+            let (task, number) = (runner.task(), runner.number());
+            task.runner_started(number, handle.spawn(runner).abort_handle());
         }
     }
 
-    /// Moves all tasks to the crate's own runtime. If the system has no thread or descriptor for that, they stay.
-    fn move_away(&self, mut state: MutexGuard<'_, HomeState>) {
+    /// Moves all tasks to the crate's own runtime. Returns false if the system has no thread or descriptor for that:
+    /// then they stay.
+    fn move_away(&self, mut state: MutexGuard<'_, HomeState>) -> bool {
         let own = match OwnRuntime::shared() {
-            Ok(own) if own.running().is_ok() => own,
-            _ => return,
+            Ok(own) if state.tasks.is_empty() || own.running().is_ok() => own,
+            _ => return false,
         };
         state.runtime = HomeRuntime::Own(own);
         self.has_moved.store(true, Ordering::Relaxed);
@@ -140,6 +180,7 @@ impl Home {
         for runner in runners {
             self.start(&runtime, runner);
         }
+        true
     }
 
     fn lock(&self) -> MutexGuard<'_, HomeState> {
@@ -153,16 +194,13 @@ impl TaskKeeper for Home {
         drop(ended); // Not under the lock.
     }
 
-    fn runtime_failed(&self, task: &MovableTask, runner: u64) {
+    fn runtime_failed(&self, task: &MovableTask, runner: u64) -> bool {
         let state = self.lock();
         match state.runtime {
             // Another thread moved all tasks before this one had the lock.
-            _ if !task.is_run_by(runner) => {}
-            // Its thread has ended, which happens only as the program does.
-            HomeRuntime::Own(_) => {
-                drop(state);
-                task.abort();
-            }
+            _ if !task.is_run_by(runner) => true,
+            // There is none after that.
+            HomeRuntime::Own(_) => false,
             _ => self.move_away(state),
         }
     }
@@ -316,6 +354,26 @@ mod tests {
         drop(home);
         let ended = is_done.recv_timeout(LIMIT);
         assert_eq!(ended, Err::<(), _>(mpsc::RecvTimeoutError::Disconnected));
+    }
+
+    /// Nothing would wake the tokio task of an aborted one.
+    #[test]
+    fn aborted_tasks_and_tasks_that_moved_leave_nothing_in_their_runtime() {
+        let first = runtime();
+        first.block_on(async {
+            let alive = || Handle::current().metrics().num_alive_tasks();
+            let home = Home::new();
+            let aborted = home.spawn(std::future::pending());
+            let moved = home.spawn(std::future::pending());
+            tokio::task::yield_now().await;
+            assert_eq!(alive(), 2);
+            aborted.abort();
+            home.note_another(None);
+            while alive() > 0 {
+                tokio::task::yield_now().await;
+            }
+            moved.abort(); // Then the runtime that it moved to can end.
+        });
     }
 
     #[test]

@@ -187,7 +187,7 @@ impl ProcessPoolExecutor {
     /// # Cancel safety
     /// Cancel safe; the workers go on starting.
     pub async fn warm_up(&self) -> Result<(), TaskError> {
-        self.pool.warm_up().await
+        self.pool.home.awaited(self.pool.warm_up()).await
     }
 
     /// Closes the pool, cancels the tasks that have not started, and sends SIGTERM to every worker and its

@@ -24,7 +24,7 @@ use super::watch::WorkerWatch;
 use crate::executor::decoded::PromiseEncoded;
 use crate::executor::error::{Cause, Death, InitFailure};
 use crate::executor::promise::Owed;
-use crate::home::{DeadlineTimer, detach, sleep, timeout};
+use crate::home::{DeadlineTimer, sleep, timeout};
 use crate::sys;
 use crate::wire::Reader;
 use crate::wire::bulk::IncomingPayload;
@@ -329,9 +329,16 @@ impl SupervisedWorker {
         self.drive(pool).await;
         let exit = self.child.exit().await;
         let writer = OutputWriter::from(&*self.link);
-        self.outputs.finish(writer).await; // While the names of its tasks are known.
-        self.read_rest_after_death(pool);
         let ending = self.link.ending();
+        // While the names of its tasks are known. A worker that was killed for its time does not wait for a slow
+        // stream: its caller waits for the error.
+        match ending {
+            None | Some(Ending::Dismissed(_) | Ending::Protocol(_)) => {
+                self.outputs.finish(writer).await;
+            }
+            Some(_) => self.outputs.read_rest(writer),
+        }
+        self.read_rest_after_death(pool);
         let tail = self.outputs.tail(OutputWriter::from(&*self.link));
         let mut death = death(self.link.pid, exit, tail, self.oom_kills);
         let (departure, loss) = match ending {
@@ -645,7 +652,7 @@ impl SupervisedWorker {
             let owed = Owed::new(promise, items);
             let deliver = move || owed.answer_all(|promise| promise.fulfil_encoded(values));
             if may_stall {
-                detach(deliver);
+                pool.home.detach(deliver);
             } else {
                 deliver();
             }

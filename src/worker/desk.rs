@@ -10,6 +10,7 @@ use super::marks::Marks;
 use super::memory::MemoryWatch;
 use super::outbox::WorkerOutbox;
 use super::output_count::OutputCount;
+use super::stdout_flush::StdoutFlush;
 use crate::executor::context::{self, Context, Wanted};
 use crate::function::{Answer, Desk, EntryPoint, FunctionOffset};
 use crate::panic::PanicReport;
@@ -48,6 +49,7 @@ pub(super) struct Station {
     /// Present if the parent relays stderr.
     pub(super) output_count: Option<OutputCount>,
     pub(super) memory: MemoryWatch,
+    pub(super) stdout: StdoutFlush,
 }
 
 pub(super) struct CallDesk<'a> {
@@ -197,18 +199,18 @@ impl CallDesk<'_> {
         let item = self.next;
         self.next += 1;
         let has_next = self.next < self.head.end;
-        match &self.station.marks {
-            Some(marks) => marks.end(),
-            // What it left in a buffer is out before its outcome is told. Flushing after each item of a chunk would
-            // take as long as a short item.
-            None if !has_next || self.is_timed() => sys::flush_stdout(),
-            None => {}
-        }
-        self.station.memory.look(&self.station.parent.page);
         self.took = match self.begun {
             Some(begun) if !has_next => Some(sys::monotonic_nanos().saturating_sub(begun)),
             _ => None,
         };
+        match &self.station.marks {
+            Some(marks) => marks.end(),
+            // Buffered text is out before the outcome. Flushing after each item of a chunk would take as long as a
+            // short item.
+            None if !has_next || self.is_timed() => self.station.stdout.flush_after(self.took),
+            None => {}
+        }
+        self.station.memory.look(&self.station.parent.page);
         if !has_next && let Some(count) = &self.station.output_count {
             count.end_call(self.took);
         }
@@ -230,7 +232,7 @@ impl Drop for CallDesk<'_> {
     fn drop(&mut self) {
         if self.took.is_none() && self.begun.is_some() {
             // The parent has taken back the rest of the call.
-            sys::flush_stdout();
+            self.station.stdout.flush_after(None);
             if let Some(count) = &self.station.output_count {
                 count.end_call(None);
             }

@@ -34,6 +34,8 @@ mod relay;
 mod run_process;
 #[cfg(feature = "process")]
 mod serve;
+#[cfg(feature = "process")]
+mod stdout_flush;
 
 pub use crate::executor::context::{Context, current};
 #[cfg(feature = "process")]

@@ -15,6 +15,7 @@ use super::memory::MemoryWatch;
 use super::outbox::WorkerOutbox;
 use super::output_count::OutputCount;
 use super::run_process;
+use super::stdout_flush::StdoutFlush;
 use crate::sys::{self, OneWay, OwnedFd, Socket};
 use crate::wire::frame;
 use crate::wire::message::{self, FromWorker, MARKER, ParentFrame, Role, Setup, ToWorker};
@@ -147,6 +148,7 @@ impl WorkerLoop {
             args,
             greeting: mut words,
         } = met;
+        let own_threads = sys::thread_count();
         let marks = setup.captured.as_ref().map(Marks::open).transpose()?;
         let beside = self.inlet.take_descriptors(setup.descriptors)?;
         let opened = limit(&setup.limits)
@@ -165,6 +167,7 @@ impl WorkerLoop {
             marks,
             output_count: OutputCount::open(&self.page)?,
             memory: MemoryWatch::new(&self.page),
+            stdout: StdoutFlush::new(own_threads),
         };
         let max_frame = usize::try_from(setup.max_frame).unwrap_or(frame::LARGEST);
         let mut log = Log::new(self.page.clone(), self.outbox.clone(), max_frame);

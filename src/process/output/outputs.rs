@@ -170,17 +170,22 @@ impl Outputs {
     /// Passes on the last output of a process that has ended. All of it is in the pipes by now. Returns when it is
     /// out, or when this process's own stream has accepted nothing for long.
     pub(in crate::process) async fn finish(&mut self, writer: OutputWriter<'_>) {
+        self.read_rest(writer);
+        self.hold = Some(Instant::now() + LONGEST_HOLD);
+        while self.holds_outcomes() {
+            before(self.hold_end(), poll_fn(|cx| self.poll_out(cx, writer))).await;
+        }
+        self.hold = None;
+    }
+
+    /// As `finish`, without waiting: the rest is written when this process's own stream accepts it.
+    pub(in crate::process) fn read_rest(&mut self, writer: OutputWriter<'_>) {
         for lines in &mut self.lines {
             lines.finish(writer.link);
         }
         for relay in &mut self.relays {
             relay.finish(writer.page_of(relay));
         }
-        self.hold = Some(Instant::now() + LONGEST_HOLD);
-        while self.holds_outcomes() {
-            before(self.hold_end(), poll_fn(|cx| self.poll_out(cx, writer))).await;
-        }
-        self.hold = None;
     }
 
     /// The end of what the last task of an ended process wrote to stderr; of all, if it ran none.

@@ -41,7 +41,6 @@ impl Pool {
     /// no item begins, and the workers are killed.
     pub(super) async fn shut_down(&self, how: Shutdown) -> ShutdownReport {
         let deadline = how.ends_at();
-        self.home.note_caller();
         let before = self.counts.now();
         self.close();
         if how.cancel_pending {

@@ -127,11 +127,12 @@ impl Pool {
             true => state.backlog.drain(),
             false => Vec::new(),
         };
+        let cause = Cause::InitFailed(state.starts.last_failure());
         drop(state);
         if let Some(old) = old {
             old.retire_later(pause_after);
         }
-        self.refuse_all(pending, &Cause::Shutdown);
+        self.refuse_all(pending, &cause);
         self.lock().settled();
         self.changed.notify_waiters();
     }

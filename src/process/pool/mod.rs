@@ -137,8 +137,7 @@ impl Intake for Pool {
     }
 
     async fn room(&self) -> Result<Room, TaskError> {
-        self.home.note_caller();
-        self.rooms.take().await
+        self.home.awaited(self.rooms.take()).await
     }
 
     fn handle(&self) -> Arc<dyn Executor> {
@@ -149,7 +148,7 @@ impl Intake for Pool {
 #[async_trait]
 impl Executor for Pool {
     async fn shutdown_with(&self, how: Shutdown) -> ShutdownReport {
-        self.shut_down(how).await
+        self.home.awaited(self.shut_down(how)).await
     }
 
     fn max_workers(&self) -> usize {

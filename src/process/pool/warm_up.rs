@@ -74,7 +74,6 @@ impl Pool {
     /// Starts all workers. Tries again if the pool gave up before.
     pub(in crate::process) async fn warm_up(&self) -> Result<(), TaskError> {
         let error = |cause| TaskError::new(TaskName::Function("warm_up"), false, cause);
-        self.home.note_caller();
         let mut warm_up = self.begin_warm_up();
         loop {
             let changed = self.changed.notified();

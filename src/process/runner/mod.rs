@@ -23,7 +23,7 @@ pub(crate) use self::outcome::ProcessOutcome;
 pub(crate) use super::start::Opening;
 use super::verdict::death;
 use crate::executor::error::Death;
-use crate::home::{sleep, timeout};
+use crate::home::{Home, sleep, timeout};
 use crate::sys::{self, AsFd, BorrowedFd, ChildProcess, Exit, OwnedFd};
 use crate::wire::forkserver::{FromForkServer, LONGEST, MOST_EXITED};
 use crate::wire::frame::Frames;
@@ -162,10 +162,8 @@ impl RunningProcess {
             return then(&self);
         }
         // A fork still seems to be in the runtime that it was forked in, which does not run there.
-        if sys::generation() == 0
-            && let Ok(runtime) = Handle::try_current()
-        {
-            runtime.spawn(async move {
+        if sys::generation() == 0 && Handle::try_current().is_ok() {
+            Home::new().spawn(async move {
                 self.ended().await;
                 then(&self);
             });

@@ -13,7 +13,7 @@ use rustix::process::Pid;
 
 use super::call::Call as _;
 use super::coverage::{begin_profile, write_profile};
-use super::signal::block_signals;
+use super::signal::{block_signals, note_own};
 
 use crate::sys::PANICKED;
 
@@ -44,17 +44,24 @@ pub(crate) fn lasting_threads() -> io::Result<Vec<String>> {
     }
 }
 
+const THREADS: &str = "/proc/self/task";
+
+/// The number of threads of this process, if the system says it.
+pub(crate) fn thread_count() -> Option<u64> {
+    // The folder counts one link for each thread, beside the two of every folder. To read it takes several times as
+    // long.
+    let folder = rustix::fs::stat(THREADS).ok()?;
+    u64::from(folder.st_nlink).checked_sub(2)
+}
+
 /// The other threads of this process that hinder a fork, by name.
 pub(crate) fn other_threads() -> io::Result<Vec<String>> {
-    const FOLDER: &str = "/proc/self/task";
-    // The folder counts one link for each thread, beside the two of every folder. To read it takes
-    // several times as long.
-    if rustix::fs::stat(FOLDER).is_ok_and(|folder| folder.st_nlink == 3) {
+    if thread_count() == Some(1) {
         return Ok(Vec::new());
     }
     let own = rustix::thread::gettid().as_raw_nonzero().to_string();
     let mut names = Vec::new();
-    for thread in fs::read_dir(FOLDER).of_call("open")? {
+    for thread in fs::read_dir(THREADS).of_call("open")? {
         let thread = thread.of_call("getdents64")?;
         if thread.file_name() != own.as_str() {
             // One without a name has just ended.
@@ -132,6 +139,7 @@ fn fork_anywhere() -> io::Result<Forked> {
         -1 => Err(io::Error::last_os_error()).of_call("fork"),
         0 => {
             GENERATION.fetch_add(1, Ordering::Relaxed);
+            note_own();
             begin_profile();
             let _ = rustix::process::setpgid(None, None);
             Ok(Forked::Child)

@@ -35,7 +35,7 @@ pub(crate) use edges::{
 pub(crate) use folder::{FolderIdentity, current_folder, enter_folder, open_folder};
 pub(crate) use fork::{
     Forked, OneWay, abandon, end_after, exit_forked, fork, fork_for, generation,
-    go_on_in_another_thread, lasting_threads,
+    go_on_in_another_thread, lasting_threads, thread_count,
 };
 pub(crate) use growing::{give_back, growing_file, lengthen};
 pub(crate) use handles::{

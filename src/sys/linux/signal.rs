@@ -10,8 +10,12 @@ use std::sync::atomic::{AtomicI32, Ordering};
 /// The process whose SIGTERM ends this one. 0 stands for every process outside of this one's pid namespace.
 static PARENT: AtomicI32 = AtomicI32::new(0);
 
+/// This process, unless a task forked it.
+static OWN: AtomicI32 = AtomicI32::new(0);
+
 /// In a process that was executed: arranges its signals.
 pub(super) fn settle_signals() {
+    note_own();
     note_parent();
     arrange();
 }
@@ -21,6 +25,11 @@ pub(super) fn note_parent() {
     let parent = rustix::process::getppid();
     let parent = parent.map_or(0, |parent| parent.as_raw_nonzero().get());
     PARENT.store(parent, Ordering::Relaxed);
+}
+
+/// In a process that this crate has executed or forked.
+pub(super) fn note_own() {
+    OWN.store(std::process::id().cast_signed(), Ordering::Relaxed);
 }
 
 /// A fork inherits the handlers and blocked signals of a program or a preload. The handlers may use
@@ -85,7 +94,8 @@ fn end_handler() -> libc::sighandler_t {
     end as libc::sighandler_t
 }
 
-/// Ends this process by the signal if the parent or this process itself sent it.
+/// Ends this process by the signal if the parent or this process itself sent it, unless the task handles it: a
+/// handler that replaced this one may call this one first.
 extern "C" fn end_if_meant(
     signal: libc::c_int,
     info: *const libc::siginfo_t,
@@ -101,8 +111,12 @@ extern "C" fn end_if_meant(
     }
     // SAFETY: a signal with one of these codes says which process sent it.
     let sender = unsafe { info.si_pid() };
-    let parent = PARENT.load(Ordering::Relaxed);
-    if sender == parent || sender == std::process::id().cast_signed() {
+    let is_replaced = current(signal).sa_sigaction != end_handler();
+    let own = std::process::id().cast_signed();
+    // A process that a task forked has the task's process as its parent.
+    let is_meant = [PARENT.load(Ordering::Relaxed), own].contains(&sender)
+        || own != OWN.load(Ordering::Relaxed);
+    if is_meant && !is_replaced {
         set(signal, libc::SIG_DFL);
         // SAFETY: it may be called in a handler. The signal is blocked until the handler returns, and ends this
         // process then.

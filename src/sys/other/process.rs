@@ -96,6 +96,10 @@ pub(crate) fn fork(_: &OneWay) -> io::Result<Forked> {
 }
 
 /// This process is no fork of another.
+pub(crate) fn thread_count() -> Option<u64> {
+    None
+}
+
 pub(crate) fn generation() -> u32 {
     0
 }
