@@ -102,8 +102,7 @@ impl Drop for OwnRuntime {
 pub(super) fn detach(work: impl FnOnce() + Send + 'static) {
     let own = OwnRuntime::shared().ok();
     let handle = own.as_ref().map(|own| own.blocking().clone());
-    // The runtime lives until the work is done.
-    let work = Arc::new(Mutex::new(Some((work, own))));
+    let work = Arc::new(Mutex::new(Some(BlockingWork { work, _own: own })));
     let theirs = work.clone();
     let started = handle.is_some_and(|handle| {
         let run = move || run_once(&theirs);
@@ -127,9 +126,16 @@ pub(crate) async fn unblock<T: Send + 'static>(work: impl FnOnce() -> T + Send +
 }
 
 #[cfg(feature = "process")]
-fn run_once(work: &Mutex<Option<(impl FnOnce(), Option<Arc<OwnRuntime>>)>>) {
+struct BlockingWork<F> {
+    work: F,
+    /// Lives until the work is done.
+    _own: Option<Arc<OwnRuntime>>,
+}
+
+#[cfg(feature = "process")]
+fn run_once<F: FnOnce()>(work: &Mutex<Option<BlockingWork<F>>>) {
     let work = lock(work).take();
-    if let Some((work, _own)) = work {
+    if let Some(BlockingWork { work, _own }) = work {
         work();
     }
 }

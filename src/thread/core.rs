@@ -539,7 +539,10 @@ impl Executor for Core {
                 ended.await;
                 true
             }
-            Some(deadline) => within(&self.home, deadline, ended).await.is_some(),
+            Some(deadline) => {
+                let ended = within(&self.home, deadline, ended);
+                self.home.awaited(ended).await.is_some()
+            }
         };
         if !in_time {
             cancelled += self.fail_pending(&Cause::Cancelled);

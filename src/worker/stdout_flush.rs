@@ -10,14 +10,14 @@ const QUICK: u64 = 10_000;
 
 pub(super) struct StdoutFlush {
     /// The number of threads before any user code ran.
-    own_threads: Option<u64>,
+    own_threads: Option<usize>,
     /// Whether other threads ran when that was last checked.
     has_others: Cell<bool>,
 }
 
 impl StdoutFlush {
     /// For a worker that had `own_threads` threads before its initializer ran.
-    pub(super) fn new(own_threads: Option<u64>) -> Self {
+    pub(super) fn new(own_threads: Option<usize>) -> Self {
         Self {
             own_threads,
             has_others: Cell::new(sys::thread_count() > own_threads),

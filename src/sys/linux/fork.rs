@@ -47,11 +47,12 @@ pub(crate) fn lasting_threads() -> io::Result<Vec<String>> {
 const THREADS: &str = "/proc/self/task";
 
 /// The number of threads of this process, if the system says it.
-pub(crate) fn thread_count() -> Option<u64> {
+pub(crate) fn thread_count() -> Option<usize> {
     // The folder counts one link for each thread, beside the two of every folder. To read it takes several times as
     // long.
     let folder = rustix::fs::stat(THREADS).ok()?;
-    u64::from(folder.st_nlink).checked_sub(2)
+    let links = usize::try_from(folder.st_nlink).ok()?;
+    links.checked_sub(2)
 }
 
 /// The other threads of this process that hinder a fork, by name.

@@ -96,7 +96,7 @@ pub(crate) fn fork(_: &OneWay) -> io::Result<Forked> {
 }
 
 /// This process is no fork of another.
-pub(crate) fn thread_count() -> Option<u64> {
+pub(crate) fn thread_count() -> Option<usize> {
     None
 }
 
