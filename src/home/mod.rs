@@ -1,6 +1,7 @@
 //! Where the background tasks of an executor run. While one runtime of tokio uses the executor, they run there:
 //! a wake-up then crosses no thread. Once a second runtime uses it, or code outside of any runtime, or the runtime
-//! ends, or its clock does not tell the real time, they move to a runtime of the crate's own, which no user blocks.
+//! ends, or its clock does not tell the real time, they move to a runtime of the crate's own. Only callbacks
+//! (`on_done`, `Output::lines`) run user code there.
 //!
 //! Reading order:
 //!
