@@ -191,7 +191,7 @@ impl ForkServerLoop {
             for (WatchedChild { pid, exit_pipe, .. }, _) in ended {
                 self.reap(pid, exit_pipe)?;
                 if self.is_watched(pid) {
-                    std::thread::sleep(AGAIN); // It has ended, but who traces it has it still.
+                    std::thread::sleep(AGAIN); // It has ended, but a tracer has not released it.
                 }
             }
             if always[0] {

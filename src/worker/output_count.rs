@@ -1,6 +1,6 @@
 //! If the parent relays stderr, the worker records how many bytes it had written when its last call ended. So the
-//! parent knows without a system call whether something is left to read before it tells the outcome. And if the worker
-//! dies in the next call, the error has no words of this one.
+//! parent knows without a system call whether something is left to read before it passes on the outcome. If the worker
+//! dies in the next call, the error has no output of this one.
 
 use std::cell::Cell;
 use std::io;

@@ -119,8 +119,8 @@ impl Outputs {
         self.relays.iter().all(OutputRelay::is_out)
     }
 
-    /// Passes on all that the ended calls of the worker have written. False if outcomes that have arrived have to wait for that, see
-    /// `holds_outcomes`: this process's own stream does not accept it at once.
+    /// Passes on all that the ended calls of the worker have written. False if this process's own stream does not accept
+    /// that at once: then outcomes that have arrived wait, see `holds_outcomes`.
     pub(in crate::process) fn drain(&mut self, writer: OutputWriter<'_>) -> bool {
         for lines in &mut self.lines {
             lines.drain(writer.link);

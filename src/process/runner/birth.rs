@@ -70,8 +70,8 @@ pub(super) async fn fork_at_server(
         if let Some(process) = server.run(recipe, surroundings, fds).await? {
             return Ok(Born {
                 process,
-                // Only once this process has it: otherwise it could run the function although no one wants it
-                // any more and no one can end it. As it is, it finds that the parent has hung up.
+                // Only once this process has the pidfd. If the start is dropped before that, the process finds a
+                // closed socket and exits.
                 connection: ChildConnection::begin(ours, words())?,
                 word: Some(word),
             });

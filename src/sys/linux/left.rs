@@ -1,6 +1,5 @@
-//! The processes that this program has started before it executed itself, or was executed by such a program. Their
-//! sockets were closed by that, so they end; but what started them does not know them any more, so nothing would take
-//! their exit status.
+//! Processes that this process started before it executed its present program. The exec closed their sockets, so they
+//! end. The present program does not know them, so nothing else takes their exit statuses.
 
 use std::fs;
 

@@ -12,15 +12,15 @@ use super::call::Call as _;
 use super::limits::check_length;
 use super::reserve::reserve;
 
-/// A mapped memory file. It goes when the last process that has it mapped or open goes.
+/// A mapped memory file. It ends with the last process that has it mapped or open.
 #[derive(Debug)]
 pub(crate) struct SharedMapping {
     map: MmapRaw,
 }
 
 impl SharedMapping {
-    /// New memory, all zeros, and the descriptor to send to the other process. It may be that there is
-    /// no memory behind it yet: see `secure`.
+    /// New memory, all zeros, and the descriptor to send to the other process. The system may not have reserved the
+    /// memory yet: see `secure`.
     pub(crate) fn create(len: usize) -> io::Result<(Self, OwnedFd)> {
         check_length(len as u64)?;
         Self::with(len, |file| {
@@ -28,7 +28,7 @@ impl SharedMapping {
         })
     }
 
-    /// Memory of this process alone, all zeros, in place of shared memory that there is none of.
+    /// Memory of this process alone, all zeros, where none can be shared.
     pub(crate) fn private(len: usize) -> io::Result<Self> {
         let map = MmapOptions::new().len(len).map_anon().of_call("mmap")?;
         Ok(Self { map: map.into() })

@@ -33,7 +33,7 @@ pub(crate) fn own_stream(stream: &impl AsFd) -> io::Result<OwnedFd> {
     }
 }
 
-/// Not one that a standard stream is to have, should this process have closed its own.
+/// The same descriptor with a number above 2. A process without standard streams gets their numbers for other files.
 pub(crate) fn above_standard_streams(fd: OwnedFd) -> io::Result<OwnedFd> {
     match fd.as_raw_fd() {
         0..=2 => own_descriptor(&fd),
@@ -41,14 +41,13 @@ pub(crate) fn above_standard_streams(fd: OwnedFd) -> io::Result<OwnedFd> {
     }
 }
 
-/// A descriptor that gives nothing, and takes everything.
+/// A descriptor of `/dev/null`.
 pub(crate) fn nowhere() -> io::Result<OwnedFd> {
     let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty());
     above_standard_streams(null.of_call("open")?)
 }
 
-/// Writes a few bytes to a pipe, which takes that few in one piece. Waits while the pipe is full, even if
-/// something has made it non-blocking.
+/// Writes at most `PIPE_BUF` bytes to a pipe, in one piece. Waits while the pipe is full, even if it is non-blocking.
 pub(crate) fn write_in_one(to: &impl AsFd, bytes: &[u8]) -> io::Result<()> {
     loop {
         match rustix::io::retry_on_intr(|| rustix::io::write(to, bytes)) {

@@ -16,13 +16,12 @@ use super::fork::other_threads;
 use super::print::{nowhere, own_stream};
 use super::signal::{note_parent, reset_signals, settle_signals};
 
-/// Makes a worker, or what else a process may be, of this one if `marker` is in its environment: takes that
-/// out, moves the socket that is stdin to a descriptor of its own, and closes every other descriptor but
-/// stdout and stderr that came through exec, for none was meant for it. Then stdin is empty. Gives what
-/// the marker says.
+/// Makes this process a child of the crate's if its environment has `marker`, and returns the marker's value. Removes
+/// the marker, moves the socket from stdin to a descriptor of its own, and empties stdin. Closes all other descriptors
+/// that came through exec, except stdout and stderr.
 ///
-/// `is_late` says that the program has begun already, so that its threads may be doing anything. Otherwise what
-/// threads there are were started before `main`, by a library.
+/// `is_late` means that the program has begun, so its threads may do anything. Otherwise a library started the other
+/// threads before `main`.
 pub(crate) fn become_child(
     marker: &str,
     is_late: bool,
@@ -41,17 +40,18 @@ fn prepare(marker: &str, is_late: bool) -> io::Result<UnixStream> {
             others.join(", ")
         )));
     }
-    // SAFETY: there is no thread of the program that could use the environment. One that a library started before
-    // `main` would find each variable in place but, for a moment, this one: the system passed it, so it is not freed.
+    // SAFETY: no thread of the program runs. A thread that a library started before `main` may read the environment by
+    // C's `getenv`. The removal moves pointers within the array and frees nothing, so that thread reads valid memory.
     unsafe { std::env::remove_var(marker) };
     let socket = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3).of_call("fcntl")?;
     empty_stdin()?;
-    close_inherited()?;
+    if others.is_empty() {
+        close_inherited()?; // A thread of a library may use one of these.
+    }
     Ok(UnixStream::from(socket))
 }
 
-/// What a process settles that was forked, rather than executed, to fork workers: its streams, its
-/// signals, its environment and its folder.
+/// Settles the streams, signals, environment and folder of a fork server that was forked, not executed.
 pub(crate) fn settle_forked(
     clear: bool,
     variables: &[(OsString, OsString)],
@@ -97,7 +97,7 @@ pub(crate) fn change_variables(
     Ok(())
 }
 
-/// Whether a variable can have that name. Others may still be found in an environment.
+/// Whether a variable can have that name. An environment may still have others.
 pub(crate) fn is_variable(name: &OsStr) -> bool {
     !name.is_empty() && !name.as_bytes().iter().any(|byte| b"=\0".contains(byte))
 }
@@ -107,8 +107,7 @@ fn empty_stdin() -> io::Result<()> {
     rustix::stdio::dup2_stdin(nowhere()?).of_call("dup2")
 }
 
-/// Closes the descriptors from 3 on that are not marked to be closed on exec. What this process
-/// opened itself is so marked: std, and all that is careful, always does that.
+/// Closes the descriptors from 3 on that are not marked to be closed on exec. Std marks all that it opens.
 fn close_inherited() -> io::Result<()> {
     let mut inherited = Vec::new();
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
