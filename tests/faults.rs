@@ -408,6 +408,9 @@ fn fork_servers_that_are_killed_and_stopped_at_any_moment_cost_no_answer() {
                     Signal::KILL
                 };
                 for child in children() {
+                    if signal == Signal::STOP && !is_executed(child) {
+                        continue; // The thread that starts it would wait for it for good.
+                    }
                     let child = Pid::from_raw(child.cast_signed()).expect("a pid");
                     let _ = kill_process(child, signal); // It may have just ended.
                 }
@@ -422,6 +425,13 @@ fn fork_servers_that_are_killed_and_stopped_at_any_moment_cost_no_answer() {
             eventually(|| children().is_empty() && descriptors() == before).await;
         },
     );
+}
+
+/// Whether a child is past its `exec`: until then it has the arguments of this process.
+fn is_executed(child: u32) -> bool {
+    let arguments = |process: &str| fs::read(format!("/proc/{process}/cmdline"));
+    let own = arguments("self").expect("/proc");
+    arguments(&child.to_string()).is_ok_and(|arguments| arguments != own)
 }
 
 fn same(bytes: Vec<u8>) -> Vec<u8> {
