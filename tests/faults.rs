@@ -132,12 +132,12 @@ fn a_warm_up_with_too_few_descriptors_is_an_error_that_counts_the_ready_workers(
         for method in [StartMethod::Spawn, StartMethod::ForkServer] {
             let before = getrlimit(Resource::Nofile);
             let few = Rlimit {
-                current: Some(160),
+                current: Some(100),
                 ..before
             };
             setrlimit(Resource::Nofile, few).expect("it may have fewer");
             let pool = processes(method, 30);
-            let error = within(pool.warm_up()).await.expect_err("160 are too few");
+            let error = within(pool.warm_up()).await.expect_err("100 are too few");
             assert!(error.is_init_failed() && !error.was_started(), "{error}");
             let ready = pool.workers().len();
             assert!((1..30).contains(&ready), "{ready} workers");
