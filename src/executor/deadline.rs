@@ -1,5 +1,5 @@
-//! The timeout of a stream or a wait. Whoever polls it also drives its timer, so a blocked runtime delays
-//! nobody else.
+//! The timeout of a stream or a wait. The task that polls it also drives its timer, so a blocked runtime delays no
+//! other task.
 
 use std::pin::Pin;
 use std::task::{self, Poll, ready};
@@ -92,10 +92,9 @@ impl WaitTimer {
         if let Some((here, sleep)) = here.and_then(|here| Some((here, sleep(here)?))) {
             return Self::Theirs(here, sleep);
         }
-        let (ring, rung) = oneshot::channel();
         let span = end.saturating_duration_since(Instant::now());
-        let ring = move || ring.send(()).unwrap_or_default();
-        Self::Own(rung, Alarm::set(&Home::new(), span, ring))
+        let (alarm, rung) = Alarm::channel(&Home::new(), span);
+        Self::Own(rung, alarm)
     }
 
     fn runs_in(&self, here: Option<Id>) -> bool {

@@ -1,6 +1,5 @@
 //! An action that runs later, unless it is dropped first.
 
-use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,13 +8,13 @@ use std::time::{Duration, Instant};
 use futures::future::{Either, select};
 use tokio::sync::oneshot;
 
-use super::clock::DeadlineTimer;
-use super::place::{Home, TaskAbort};
+use super::clock::sleep_until;
+use super::place::{Home, TaskGuard};
 
 /// Dropping it cancels the action.
 #[derive(Debug)]
 pub(crate) struct Alarm {
-    task: TaskAbort,
+    _task: TaskGuard,
     #[cfg_attr(
         not(feature = "process"),
         allow(dead_code, reason = "only process pools ask")
@@ -33,18 +32,19 @@ impl Alarm {
         let end = Instant::now().checked_add(delay);
         let fired = Arc::new(AtomicBool::new(false));
         let ring = fired.clone();
-        let task = home.spawn(async move {
-            match end {
-                Some(end) => {
-                    let mut timer = DeadlineTimer::new();
-                    poll_fn(|cx| timer.poll(cx, end)).await;
-                }
-                None => std::future::pending().await, // The clock cannot represent the end.
-            }
+        let task = home.spawn_guarded(async move {
+            sleep_until(end).await;
             ring.store(true, Ordering::Release);
             action();
         });
-        Self { task, fired }
+        Self { _task: task, fired }
+    }
+
+    /// An alarm that sends when it rings. It is closed without that if no runtime can be made for the alarm.
+    pub(crate) fn channel(home: &Home, delay: Duration) -> (Self, oneshot::Receiver<()>) {
+        let (ring, rung) = oneshot::channel();
+        let alarm = Self::set(home, delay, move || ring.send(()).unwrap_or_default());
+        (alarm, rung)
     }
 
     /// Whether its time has come: the action has run, runs, or is about to run.
@@ -56,18 +56,11 @@ impl Alarm {
 
 /// Awaits `future` until `end` by the real clock, `None` after that. The caller needs no runtime.
 pub(crate) async fn within<F: Future>(home: &Home, end: Instant, future: F) -> Option<F::Output> {
-    let (ring, rung) = oneshot::channel();
     let span = end.saturating_duration_since(Instant::now());
-    let _alarm = Alarm::set(home, span, move || ring.send(()).unwrap_or_default());
+    let (_alarm, rung) = Alarm::channel(home, span);
     match select(pin!(future), rung).await {
         Either::Left((output, _)) => Some(output),
         Either::Right((Ok(()), _)) => None,
         Either::Right((Err(_), future)) => Some(future.await), // No runtime could wait for the end.
-    }
-}
-
-impl Drop for Alarm {
-    fn drop(&mut self) {
-        self.task.abort();
     }
 }

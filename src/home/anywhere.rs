@@ -3,7 +3,7 @@
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-use super::place::{Home, TaskAbort};
+use super::place::Home;
 use super::probe;
 
 /// Awaits `future` here if the caller's runtime can drive it, and otherwise on the crate's own.
@@ -19,17 +19,9 @@ where
     }
     let (give, take) = oneshot::channel();
     let home = Home::new();
-    let _abort = AbortOnDrop(home.spawn(async move {
+    let _task = home.spawn_guarded(async move {
         let _ = give.send(future.await); // The caller may have been dropped.
-    }));
+    });
     take.await
         .expect("the system has a thread and a descriptor for the runtime of concurrent-futures")
-}
-
-struct AbortOnDrop(TaskAbort);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }

@@ -1,11 +1,12 @@
 //! Timers by the real clock. Workers run in real time, so a deadline of theirs has nothing to do with the clock of
 //! a runtime that a test has paused. A timer that meets such a clock moves its task to another runtime.
 
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Instant;
 #[cfg(feature = "process")]
-use std::{future::poll_fn, time::Duration};
+use std::time::Duration;
+use std::time::Instant;
 
 use tokio::time::Sleep;
 
@@ -72,14 +73,19 @@ impl DeadlineTimer {
     }
 }
 
-/// Waits for `span`.
-#[cfg(feature = "process")]
-pub(crate) async fn sleep(span: Duration) {
-    let Some(end) = Instant::now().checked_add(span) else {
-        return std::future::pending().await; // The clock cannot represent the end.
+/// Waits until `end`. `None` is an end that the clock cannot represent.
+pub(super) async fn sleep_until(end: Option<Instant>) {
+    let Some(end) = end else {
+        return std::future::pending().await;
     };
     let mut timer = DeadlineTimer::new();
     poll_fn(|cx| timer.poll(cx, end)).await;
+}
+
+/// Waits for `span`.
+#[cfg(feature = "process")]
+pub(crate) async fn sleep(span: Duration) {
+    sleep_until(Instant::now().checked_add(span)).await;
 }
 
 /// Awaits `future` for at most `limit`. `None` after that.

@@ -8,6 +8,7 @@
 //! - [`place`]: [`Home`], the runtime that an executor's tasks run on, and the move to the other one;
 //! - [`movable`]: a task that goes on elsewhere, even if its old runtime is blocked;
 //! - [`own`]: the crate's own runtime: one thread, while a moved executor exists;
+//! - [`handover`]: a thread that is started with a value;
 //! - [`probe`]: whether a runtime can drive such a task;
 //! - [`clock`]: the real time, even if a runtime's clock is paused; [`alarm`]: an action at a later time;
 //! - [`anywhere`]: a future that runs on either runtime, for a caller without an executor;
@@ -17,6 +18,7 @@ mod alarm;
 #[cfg(feature = "multiprocessing")]
 mod anywhere;
 mod clock;
+mod handover;
 mod movable;
 mod own;
 mod place;
@@ -29,6 +31,7 @@ pub(crate) use self::alarm::{Alarm, within};
 pub(crate) use self::anywhere::anywhere;
 #[cfg(feature = "process")]
 pub(crate) use self::clock::{DeadlineTimer, sleep, timeout};
+pub(crate) use self::handover::start_thread;
 #[cfg(feature = "process")]
 pub(crate) use self::own::unblock;
 pub(crate) use self::place::Home;

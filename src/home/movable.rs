@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::task::{Context, Poll, Waker};
 
+use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
 /// What a task does.
@@ -127,7 +128,7 @@ impl MovableTask {
     }
 
     /// The runner has become this tokio task.
-    pub(super) fn runner_started(&self, runner: u64, task: AbortHandle) {
+    fn runner_started(&self, runner: u64, task: AbortHandle) {
         let mut notes = self.notes();
         if self.is_run_by(runner) {
             notes.runner_task = Some(task);
@@ -190,12 +191,10 @@ impl MovableTask {
 }
 
 impl Runner {
-    pub(super) fn task(&self) -> Arc<MovableTask> {
-        self.task.clone()
-    }
-
-    pub(super) fn number(&self) -> u64 {
-        self.number
+    /// Becomes a task of this runtime.
+    pub(super) fn spawn(self, runtime: &Handle) {
+        let (task, number) = (self.task.clone(), self.number);
+        task.runner_started(number, runtime.spawn(self).abort_handle());
     }
 
     fn is_current(&self) -> bool {
@@ -210,13 +209,12 @@ impl Runner {
         let Some(mut future) = task.lock_or_wait(cx.waker()) else {
             return Poll::Pending;
         };
-        if !self.is_current() {
-            task.unlock(future);
-            return Poll::Ready(());
-        }
-        let Some(running) = &mut *future else {
-            task.unlock(future);
-            return Poll::Ready(());
+        let running = match &mut *future {
+            Some(running) if self.is_current() => running,
+            _ => {
+                task.unlock(future);
+                return Poll::Ready(());
+            }
         };
         let outer = (RUNNER.replace(self.number), FAILED.replace(false));
         let polled = catch_unwind(AssertUnwindSafe(|| running.as_mut().poll(cx)));

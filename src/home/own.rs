@@ -3,12 +3,14 @@
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::thread;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::Notify;
 
+#[cfg(feature = "process")]
+use super::handover::Handover;
+use super::handover::start_thread;
 #[cfg(feature = "process")]
 use crate::panic;
 use crate::sys;
@@ -62,28 +64,16 @@ impl OwnRuntime {
         let mut idle = lock(&self.idle);
         if let Some(runtime) = idle.take() {
             let ended = self.ended.clone();
-            let (give, take) = std::sync::mpsc::sync_channel::<Runtime>(1);
-            let thread = thread::Builder::new().name("cf-driver".to_owned());
-            let started = thread.spawn(move || {
-                if let Ok(runtime) = take.recv() {
-                    runtime.block_on(ended.notified());
-                    runtime.shutdown_background();
-                }
+            let started = start_thread("cf-driver", runtime, move |runtime| {
+                runtime.block_on(ended.notified());
+                runtime.shutdown_background();
             });
-            if let Err(error) = started {
-                *idle = Some(runtime);
+            if let Err((runtime, error)) = started {
+                *idle = runtime;
                 return Err(error);
             }
-            // The thread waits for it, so this cannot fail.
-            let _ = give.send(runtime);
         }
         Ok(&self.handle)
-    }
-
-    /// Where to spawn blocking work. This needs no thread that runs tasks.
-    #[cfg(feature = "process")]
-    pub(super) fn blocking(&self) -> &Handle {
-        &self.handle
     }
 }
 
@@ -101,16 +91,18 @@ impl Drop for OwnRuntime {
 #[cfg(feature = "process")]
 pub(super) fn detach(work: impl FnOnce() + Send + 'static) {
     let own = OwnRuntime::shared().ok();
-    let handle = own.as_ref().map(|own| own.blocking().clone());
-    let work = Arc::new(Mutex::new(Some(BlockingWork { work, _own: own })));
-    let theirs = work.clone();
+    // Blocking work needs no thread that runs tasks.
+    let handle = own.as_ref().map(|own| own.handle.clone());
+    // The runtime lives until the work is done.
+    let ours = Handover::new((work, own));
+    let theirs = ours.clone();
     let started = handle.is_some_and(|handle| {
-        let run = move || run_once(&theirs);
+        let run = move || run_taken(&theirs);
         // Tokio panics if it has no thread and gets none.
         panic::quietly(|| drop(handle.spawn_blocking(run))).is_ok()
     });
     if !started {
-        run_once(&work);
+        run_taken(&ours);
     }
 }
 
@@ -126,16 +118,8 @@ pub(crate) async fn unblock<T: Send + 'static>(work: impl FnOnce() -> T + Send +
 }
 
 #[cfg(feature = "process")]
-struct BlockingWork<F> {
-    work: F,
-    /// Lives until the work is done.
-    _own: Option<Arc<OwnRuntime>>,
-}
-
-#[cfg(feature = "process")]
-fn run_once<F: FnOnce()>(work: &Mutex<Option<BlockingWork<F>>>) {
-    let work = lock(work).take();
-    if let Some(BlockingWork { work, _own }) = work {
+fn run_taken<F: FnOnce(), R>(work: &Handover<(F, R)>) {
+    if let Some((work, _runtime)) = work.take() {
         work();
     }
 }

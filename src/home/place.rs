@@ -58,8 +58,8 @@ thread_local! {
     static KNOWN: Cell<(Option<task::Id>, u64)> = const { Cell::new((None, 0)) };
 }
 
-/// Ends a task early. Dropping it does nothing.
-pub(crate) struct TaskAbort(Weak<MovableTask>);
+/// Dropping it ends its task.
+pub(crate) struct TaskGuard(Weak<MovableTask>);
 
 impl Home {
     pub(crate) fn new() -> Arc<Self> {
@@ -73,6 +73,11 @@ impl Home {
             has_moved: AtomicBool::new(false),
             state: Mutex::default(),
         })
+    }
+
+    /// Whether this process is a fork of the one that made it.
+    pub(crate) fn is_inherited(&self) -> bool {
+        self.generation != sys::generation()
     }
 
     /// Takes note of the runtime that calls this. Every use of the executor goes through here: a
@@ -97,8 +102,8 @@ impl Home {
     /// As `note_caller`, for a caller that is not known to be the first.
     #[cold]
     fn note_another(&self, caller: Option<Handle>) {
-        if self.generation != sys::generation() {
-            return; // In a fork the executor refuses everything.
+        if self.is_inherited() {
+            return; // The executor refuses everything.
         }
         // The probe may block for some microseconds, so it comes before the lock.
         let usable = caller.filter(probe::can_drive);
@@ -133,36 +138,35 @@ impl Home {
         own::detach(work);
     }
 
-    /// Spawns a task. It runs until it is done or aborted, even if its runtime ends.
-    pub(crate) fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) -> TaskAbort {
+    /// Spawns a task. It runs until it is done, even if its runtime ends.
+    #[cfg(any(feature = "process", test))]
+    pub(crate) fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
+        self.spawn_task(future);
+    }
+
+    /// As `spawn`. The task also ends when the guard is dropped.
+    pub(crate) fn spawn_guarded(
+        &self,
+        future: impl Future<Output = ()> + Send + 'static,
+    ) -> TaskGuard {
+        TaskGuard(self.spawn_task(future))
+    }
+
+    fn spawn_task(&self, future: impl Future<Output = ()> + Send + 'static) -> Weak<MovableTask> {
         self.note_caller();
         let keeper = self.me.upgrade().expect("the caller holds the home");
         let task = MovableTask::new(keeper, future);
-        let abort = TaskAbort(Arc::downgrade(&task));
-        if self.generation != sys::generation() {
-            return abort;
+        let spawned = Arc::downgrade(&task);
+        if self.is_inherited() {
+            return spawned;
         }
         let mut state = self.lock();
         let runner = task.new_runner();
         state.tasks.insert(task.number(), task);
         let runtime = state.runtime.clone();
         drop(state);
-        self.start(&runtime, runner);
-        abort
-    }
-
-    /// Starts a runner. Not under the lock: a runtime that has ended drops the runner at once.
-    fn start(&self, runtime: &HomeRuntime, runner: Runner) {
-        let handle = match runtime {
-            HomeRuntime::Unknown => None, // The caller was noted, so the crate's own runtime cannot be made.
-            HomeRuntime::First(handle) => Some(handle),
-            HomeRuntime::Own(own) => own.running().ok(),
-        };
-        // A runner that is dropped here ends its task.
-        if let Some(handle) = handle {
-            let (task, number) = (runner.task(), runner.number());
-            task.runner_started(number, handle.spawn(runner).abort_handle());
-        }
+        start(&runtime, runner);
+        spawned
     }
 
     /// Moves all tasks to the crate's own runtime. Returns false if the system has no thread or descriptor for that:
@@ -178,13 +182,26 @@ impl Home {
         let runners: Vec<_> = state.tasks.values().map(MovableTask::new_runner).collect();
         drop(state);
         for runner in runners {
-            self.start(&runtime, runner);
+            start(&runtime, runner);
         }
         true
     }
 
     fn lock(&self) -> MutexGuard<'_, HomeState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Starts a runner. Not under the lock: a runtime that has ended drops the runner at once.
+fn start(runtime: &HomeRuntime, runner: Runner) {
+    let handle = match runtime {
+        HomeRuntime::Unknown => None, // The caller was noted, so the crate's own runtime cannot be made.
+        HomeRuntime::First(handle) => Some(handle),
+        HomeRuntime::Own(own) => own.running().ok(),
+    };
+    // A runner that is dropped here ends its task.
+    if let Some(handle) = handle {
+        runner.spawn(handle);
     }
 }
 
@@ -206,8 +223,8 @@ impl TaskKeeper for Home {
     }
 }
 
-impl TaskAbort {
-    pub(crate) fn abort(&self) {
+impl Drop for TaskGuard {
+    fn drop(&mut self) {
         if let Some(task) = self.0.upgrade() {
             task.abort();
         }
@@ -223,9 +240,9 @@ impl fmt::Debug for Home {
     }
 }
 
-impl fmt::Debug for TaskAbort {
+impl fmt::Debug for TaskGuard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("TaskAbort")
+        f.write_str("TaskGuard")
     }
 }
 
@@ -307,18 +324,22 @@ mod tests {
     fn a_task_that_is_aborted_inside_its_poll_is_dropped_after_it() {
         let home = Home::new();
         let (dropped, drops) = mpsc::channel::<()>();
-        let abort = Arc::new(OnceLock::<TaskAbort>::new());
-        let theirs = abort.clone();
+        let guard = Arc::new(Mutex::new(None::<TaskGuard>));
+        let theirs = guard.clone();
         let task = async move {
             let _dropped = dropped;
-            while theirs.get().is_none() {
-                tokio::task::yield_now().await;
-            }
-            theirs.get().expect("it is set").abort();
+            let guard = loop {
+                let guard = theirs.lock().expect("no panic").take();
+                match guard {
+                    Some(guard) => break guard,
+                    None => tokio::task::yield_now().await,
+                }
+            };
+            drop(guard);
             std::future::pending::<()>().await;
         };
         runtime().block_on(async {
-            let _ = abort.set(home.spawn(task));
+            *guard.lock().expect("no panic") = Some(home.spawn_guarded(task));
             while drops.try_recv() != Err(mpsc::TryRecvError::Disconnected) {
                 tokio::task::yield_now().await;
             }
@@ -363,16 +384,16 @@ mod tests {
         first.block_on(async {
             let alive = || Handle::current().metrics().num_alive_tasks();
             let home = Home::new();
-            let aborted = home.spawn(std::future::pending());
-            let moved = home.spawn(std::future::pending());
+            let aborted = home.spawn_guarded(std::future::pending());
+            let moved = home.spawn_guarded(std::future::pending());
             tokio::task::yield_now().await;
             assert_eq!(alive(), 2);
-            aborted.abort();
+            drop(aborted);
             home.note_another(None);
             while alive() > 0 {
                 tokio::task::yield_now().await;
             }
-            moved.abort(); // Then the runtime that it moved to can end.
+            drop(moved); // Then the runtime that it moved to can end.
         });
     }
 

@@ -4,7 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ use crate::executor::erased::OpenWork;
 use crate::executor::error::{Cause, InitFailure};
 use crate::executor::promise::{Promise, Ticket};
 use crate::executor::run::{self, NAP, Tally};
-use crate::home::Alarm;
+use crate::home::{Alarm, start_thread};
 use crate::panic;
 use crate::sys;
 
@@ -73,21 +73,7 @@ impl TakenSeat {
     }
 
     fn start_thread(self) {
-        let seat = Arc::new(Mutex::new(Some(self)));
-        let take = |seat: &Mutex<Option<Self>>| {
-            let mut seat = seat.lock().unwrap_or_else(PoisonError::into_inner);
-            seat.take()
-        };
-        let theirs = seat.clone();
-        let thread = thread::Builder::new().name("cf-thread".to_owned());
-        let started = thread.spawn(move || {
-            if let Some(seat) = take(&theirs) {
-                seat.serve();
-            }
-        });
-        if let Err(error) = started
-            && let Some(seat) = take(&seat)
-        {
+        if let Err((Some(seat), error)) = start_thread("cf-thread", self, Self::serve) {
             seat.refused(&error);
         }
     }
@@ -222,7 +208,7 @@ impl run::JobThread for TakenSeat {
         item: u32,
         promise: &dyn Fn() -> Arc<dyn Promise>,
     ) -> Option<Instant> {
-        let limit = ticket.timeout()?;
+        let limit = ticket.options().timeout?;
         let promise = promise();
         self.time_out
             .set(Some(Alarm::set(&self.core.home, limit, move || {
