@@ -20,7 +20,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::common::contender::{
     Contender, Echo, Inline, Maps, Noop, ProcessPool, Procspawn, SpawnBlocking, ThreadPool,
-    TokioRayon, map_by_hand,
+    TokioRayon, map_by_hand, submit_batches,
 };
 use crate::common::figure::{self, Unit};
 use crate::common::peers::{self, Peers};
@@ -96,11 +96,6 @@ struct Bench {
     quick: bool,
 }
 
-/// What the names of the wanted measures contain.
-fn filter() -> Option<String> {
-    std::env::args().skip(1).find(|arg| !arg.starts_with('-'))
-}
-
 fn columns() -> Vec<&'static str> {
     let mut contenders = Vec::new();
     each_contender!(C => contenders.push(C::NAME));
@@ -111,23 +106,18 @@ fn columns() -> Vec<&'static str> {
 
 impl Bench {
     fn new() -> Self {
-        let given = |wanted: &str| std::env::args().any(|arg| arg == wanted);
         Self {
-            criterion: Criterion::default()
-                .output_directory(&figure::criterion_home())
-                .warm_up_time(Duration::from_millis(400))
-                .measurement_time(Duration::from_millis(1600))
-                .configure_from_args(),
+            criterion: figure::criterion(Duration::from_millis(400), Duration::from_millis(1600)),
             runtime: runtime(),
             table: Table::new(columns()),
             start: SystemTime::now(),
-            quick: given("--test") || !given("--bench"),
+            quick: figure::is_quick(),
         }
     }
 
     /// Whether the command line selects this measure, by criterion's rule.
     fn wants(&self, name: &str) -> bool {
-        filter().is_none_or(|filter| name.contains(&filter))
+        figure::filter().is_none_or(|filter| name.contains(&filter))
     }
 
     fn measure(&mut self, name: &'static str, unit: Unit, samples: usize) -> Measure<'_> {
@@ -329,7 +319,7 @@ impl Bench {
 
     /// Adds the figures of Python's pools. Returns which pools are missing.
     fn ask_peers(&mut self) -> String {
-        let peers = match Peers::measure("calls", filter()) {
+        let peers = match Peers::measure("calls", figure::filter()) {
             Ok(peers) => peers,
             Err(error) => return format!("Without the pools of Python: {error}."),
         };
@@ -388,18 +378,6 @@ impl Measure<'_> {
         self.group
             .bench_function(name, |bencher| bencher.iter_custom(&mut run));
     }
-}
-
-/// Batches of calls that do nothing: for each batch, all submitted, then all awaited.
-async fn submit_batches<C: Contender>(contender: Arc<C>, times: u64, batch: u64) -> Duration {
-    let start = Instant::now();
-    for _ in 0..times {
-        let calls: Vec<_> = (0..batch).map(|_| contender.submit::<Noop>(())).collect();
-        for call in calls {
-            call.await;
-        }
-    }
-    start.elapsed()
 }
 
 /// Awaits a future where a service does: in a task of the runtime, not on the thread outside.

@@ -67,11 +67,6 @@ struct Bench {
     quick: bool,
 }
 
-/// What the names of the wanted measures contain.
-fn filter() -> Option<String> {
-    std::env::args().skip(1).find(|arg| !arg.starts_with('-'))
-}
-
 fn columns() -> Vec<&'static str> {
     let mut columns = Vec::new();
     each_channel!(C<u64> => columns.push(<C<u64> as Channel<u64>>::NAME));
@@ -81,16 +76,11 @@ fn columns() -> Vec<&'static str> {
 
 impl Bench {
     fn new() -> Self {
-        let given = |wanted: &str| std::env::args().any(|arg| arg == wanted);
         Self {
-            criterion: Criterion::default()
-                .output_directory(&figure::criterion_home())
-                .warm_up_time(Duration::from_millis(300))
-                .measurement_time(Duration::from_millis(1200))
-                .configure_from_args(),
+            criterion: figure::criterion(Duration::from_millis(300), Duration::from_millis(1200)),
             table: Table::new(columns()),
             start: SystemTime::now(),
-            quick: given("--test") || !given("--bench"),
+            quick: figure::is_quick(),
         }
     }
 
@@ -133,7 +123,7 @@ impl Bench {
     /// Prints what was measured.
     fn tell(mut self) {
         let measures = self.table.measures();
-        let peers = Peers::measure(filter());
+        let peers = Peers::measure(figure::filter());
         for measure in &measures {
             for contender in columns() {
                 let own = figure::read(measure, contender, self.start);

@@ -77,23 +77,13 @@ struct Bench {
     quick: bool,
 }
 
-/// What the names of the wanted measures contain.
-fn filter() -> Option<String> {
-    std::env::args().skip(1).find(|arg| !arg.starts_with('-'))
-}
-
 impl Bench {
     fn new() -> Self {
-        let given = |wanted: &str| std::env::args().any(|arg| arg == wanted);
         Self {
-            criterion: Criterion::default()
-                .output_directory(&figure::criterion_home())
-                .warm_up_time(Duration::from_millis(400))
-                .measurement_time(Duration::from_millis(1600))
-                .configure_from_args(),
+            criterion: figure::criterion(Duration::from_millis(400), Duration::from_millis(1600)),
             table: Table::new(COLUMNS.to_vec()),
             start: SystemTime::now(),
-            quick: given("--test") || !given("--bench"),
+            quick: figure::is_quick(),
         }
     }
 
@@ -139,7 +129,7 @@ impl Bench {
 
     fn memory(&mut self) {
         let names = [OWN_MEMORY, SHARED_MEMORY];
-        if filter().is_some_and(|filter| !names.iter().any(|name| name.contains(&filter))) {
+        if figure::filter().is_some_and(|filter| !names.iter().any(|name| name.contains(&filter))) {
             return;
         }
         for name in names {
@@ -165,7 +155,7 @@ impl Bench {
                 }
             }
         }
-        let peers = Peers::measure("starts", filter());
+        let peers = Peers::measure("starts", figure::filter());
         if let Ok(peers) = &peers {
             for measure in PYTHON {
                 self.table.add(measure, Unit::Time);

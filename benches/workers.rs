@@ -11,12 +11,14 @@
 mod common;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use criterion::{Criterion, SamplingMode, Throughput};
 use tokio::runtime::Runtime;
 
-use self::common::contender::{Contender, Noop, ProcessPool, Procspawn, ThreadPool, TokioRayon};
+use self::common::contender::{
+    Contender, ProcessPool, Procspawn, ThreadPool, TokioRayon, submit_batches,
+};
 use self::common::figure::{self, Unit};
 use self::common::table::{Goal, Table};
 use self::common::{limit, runtime_for};
@@ -59,18 +61,13 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let given = |wanted: &str| std::env::args().any(|arg| arg == wanted);
         let cpu = limit::OneCpu::stay();
         Self {
-            criterion: Criterion::default()
-                .output_directory(&figure::criterion_home())
-                .warm_up_time(Duration::from_millis(400))
-                .measurement_time(Duration::from_millis(1600))
-                .configure_from_args(),
+            criterion: figure::criterion(Duration::from_millis(400), Duration::from_millis(1600)),
             runtime: runtime_for(256), // A thread pool runs on the blocking threads.
             table: Table::new(WORKERS.map(|(_, name)| name).to_vec()),
             start: SystemTime::now(),
-            quick: given("--test") || !given("--bench"),
+            quick: figure::is_quick(),
             _cpu: cpu,
         }
     }
@@ -91,10 +88,10 @@ impl Bench {
                 Arc::new(contender)
             });
             self.measure(round_trip, name, 1, |times| {
-                calls(contender.clone(), times, 1)
+                submit_batches(contender.clone(), times, 1)
             });
             self.measure(submits, name, C::BATCH, |times| {
-                calls(contender.clone(), times, C::BATCH)
+                submit_batches(contender.clone(), times, C::BATCH)
             });
             if let Some(contender) = Arc::into_inner(contender) {
                 self.runtime.block_on(contender.stop());
@@ -141,16 +138,4 @@ impl Bench {
             }
         }
     }
-}
-
-/// Batches of calls: for each batch, all submitted, then all awaited.
-async fn calls<C: Contender>(contender: Arc<C>, times: u64, batch: u64) -> Duration {
-    let start = Instant::now();
-    for _ in 0..times {
-        let calls: Vec<_> = (0..batch).map(|_| contender.submit::<Noop>(())).collect();
-        for call in calls {
-            call.await;
-        }
-    }
-    start.elapsed()
 }

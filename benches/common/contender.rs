@@ -1,6 +1,7 @@
 //! The contenders. A new peer is one `impl Contender` here and one line in `each_contender!`.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use concurrent_futures::{Executor, ExecutorExt as _, ProcessPoolExecutor, ThreadPoolExecutor};
@@ -251,4 +252,20 @@ impl Contender for Procspawn {
         let handle = self.0.spawn(input, W::run);
         async { handle.join().expect("the task returns") }
     }
+}
+
+/// Batches of calls that do nothing: for each batch, all submitted, then all awaited.
+pub(crate) async fn submit_batches<C: Contender>(
+    contender: Arc<C>,
+    times: u64,
+    batch: u64,
+) -> Duration {
+    let start = Instant::now();
+    for _ in 0..times {
+        let calls: Vec<_> = (0..batch).map(|_| contender.submit::<Noop>(())).collect();
+        for call in calls {
+            call.await;
+        }
+    }
+    start.elapsed()
 }

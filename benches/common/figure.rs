@@ -2,8 +2,9 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
+use criterion::Criterion;
 use serde_json::Value;
 
 const NANOSECOND: f64 = 1e-9;
@@ -64,6 +65,26 @@ pub(crate) fn criterion_home() -> PathBuf {
         Some(home) => home.into(),
         None => Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("criterion"),
     }
+}
+
+/// Criterion, as the command line configures it. Each figure takes these times.
+pub(crate) fn criterion(warm_up: Duration, measurement: Duration) -> Criterion {
+    Criterion::default()
+        .output_directory(&criterion_home())
+        .warm_up_time(warm_up)
+        .measurement_time(measurement)
+        .configure_from_args()
+}
+
+/// Whether criterion only tests that everything runs, once.
+pub(crate) fn is_quick() -> bool {
+    let given = |wanted: &str| std::env::args().any(|arg| arg == wanted);
+    given("--test") || !given("--bench")
+}
+
+/// A part of the names of the measures that the command line selects.
+pub(crate) fn filter() -> Option<String> {
+    std::env::args().skip(1).find(|arg| !arg.starts_with('-'))
 }
 
 /// What criterion has written since then.
