@@ -7,6 +7,10 @@
 //! which this crate starts no processes yet: it says so in every error. Without the feature `process`,
 //! `no_process` stands for both.
 
+/// Runs a test in a process of its own.
+#[cfg(all(test, feature = "process", not(properties)))]
+#[path = "../../tests/common/again.rs"]
+pub(crate) mod again;
 #[cfg(feature = "process")]
 mod limit;
 #[cfg(all(feature = "process", target_os = "linux"))]

@@ -45,25 +45,16 @@ impl MemoryWatch {
 
 #[cfg(all(test, not(properties)))]
 mod tests {
-    use std::process::Command;
-
     use super::*;
+    use crate::sys::again;
 
     /// Runs in a process of its own: other tests allocate and free memory in this one.
     #[test]
     fn what_this_process_holds_grows_with_what_it_takes() {
         const NAME: &str =
             "worker::memory::tests::what_this_process_holds_grows_with_what_it_takes";
-        if !std::env::args().any(|argument| argument == "--exact") {
-            let executable = std::env::current_exe().expect("this executable");
-            let output = Command::new(executable).args([NAME, "--exact"]).output();
-            let output = output.expect("this executable starts");
-            let text = String::from_utf8_lossy(&output.stdout);
-            assert!(
-                output.status.success() && text.contains("1 passed"),
-                "{text}"
-            );
-            return;
+        if !again::is_alone(NAME) {
+            return again::start(&std::env::current_exe().expect("it is there"), NAME);
         }
         let before = sys::resident_memory().expect("/proc");
         let taken = vec![1_u8; 64 << 20];
