@@ -136,7 +136,9 @@ impl StartOrder {
 fn refused(error: StartError, is_fork: bool) -> Refusal {
     match error {
         // The reason is not the system but the other threads.
-        StartError::System { error, .. } if is_fork && error.kind() == io::ErrorKind::Other => {
+        StartError::System { error, .. }
+            if is_fork && error.kind() == io::ErrorKind::ResourceBusy =>
+        {
             let what = format!(
                 "StartMethod::Fork cannot be used here: {error}; start the process before the runtime and \
                  all other threads, or use StartMethod::ForkServer; if a library starts them before main, use \

@@ -124,14 +124,15 @@ pub(crate) fn fork(_: &OneWay) -> io::Result<Forked> {
 }
 
 /// Flushes standard output first, so that not both processes write its buffer. The child leads a process group
-/// of its own.
+/// of its own. Other threads are an error of the kind `ResourceBusy`.
 fn fork_anywhere() -> io::Result<Forked> {
     let others = lasting_threads()?;
     if !others.is_empty() {
-        return Err(io::Error::other(format!(
+        let text = format!(
             "a process with other threads cannot be forked safely, and this one has: {}",
             others.join(", ")
-        )));
+        );
+        return Err(io::Error::new(io::ErrorKind::ResourceBusy, text));
     }
     flush_all();
     // SAFETY: there is no other thread, so nothing (a lock, memory in the middle of a change) is
@@ -219,11 +220,10 @@ pub(crate) fn exit_forked(code: i32) -> ! {
 
 #[cfg(all(test, not(properties)))]
 mod tests {
-    use std::process::Command;
-
     use rustix::process::{WaitOptions, waitpid};
 
     use super::*;
+    use crate::sys::again;
 
     /// A panic payload whose drop panics.
     struct Bomb;
@@ -239,16 +239,8 @@ mod tests {
     fn no_panic_leads_a_fork_back_to_its_parents_code() {
         const NAME: &str =
             "sys::linux::fork::tests::no_panic_leads_a_fork_back_to_its_parents_code";
-        if !std::env::args().any(|argument| argument == "--exact") {
-            let executable = std::env::current_exe().expect("this executable");
-            let output = Command::new(executable).args([NAME, "--exact"]).output();
-            let output = output.expect("this executable starts");
-            let text = String::from_utf8_lossy(&output.stdout);
-            assert!(
-                output.status.success() && text.matches("1 passed").count() == 1,
-                "{text}"
-            );
-            return;
+        if !again::is_alone(NAME) {
+            return again::start(&std::env::current_exe().expect("it is there"), NAME);
         }
         let panics: [fn() -> i32; 3] = [
             || panic!("in a fork"),
