@@ -200,6 +200,7 @@ mod tests {
         );
     }
 
+    #[cfg(feature = "multiprocessing")]
     #[test]
     fn what_is_kept_until_it_is_closed_is_dropped_after_the_last_copy() {
         #[derive(Debug)]
