@@ -53,7 +53,7 @@ impl<T: Pending> Backlog<T> {
         self.len += 1;
         self.items += items as usize;
         let spare = || std::mem::take(&mut self.spare);
-        let priority = Reverse(ticket.priority());
+        let priority = Reverse(ticket.options().priority);
         let lane = self.lanes.entry(priority).or_insert_with(spare);
         lane.push(BacklogPlace {
             ticket: ticket.id(),
@@ -76,7 +76,7 @@ impl<T: Pending> Backlog<T> {
 
     /// Takes out all entries of a ticket.
     pub(crate) fn remove(&mut self, ticket: &Ticket) -> Vec<T> {
-        let priority = Reverse(ticket.priority());
+        let priority = Reverse(ticket.options().priority);
         let Some(lane) = self.lanes.get_mut(&priority) else {
             return Vec::new();
         };

@@ -138,30 +138,6 @@ impl Ticket {
         }
     }
 
-    pub(crate) fn timeout(&self) -> Option<Duration> {
-        self.options().timeout
-    }
-
-    /// How long it may run on after a cancel.
-    #[cfg(feature = "process")]
-    pub(crate) fn grace_period(&self) -> Duration {
-        self.options().grace_period
-    }
-
-    /// How often it may run again.
-    #[cfg(feature = "process")]
-    pub(crate) fn retries(&self) -> u32 {
-        self.options().retries
-    }
-
-    pub(crate) fn queue_timeout(&self) -> Option<Duration> {
-        self.options().queue_timeout
-    }
-
-    pub(crate) fn priority(&self) -> i32 {
-        self.options().priority
-    }
-
     /// The options that apply: its own, then those of the executor that has taken it.
     #[inline]
     pub(crate) fn options(&self) -> OptionsInForce<'_> {

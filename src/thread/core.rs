@@ -442,7 +442,7 @@ impl Core {
         let ticket = job.work.ticket();
         ticket.accept(&self.terms);
         let runtime = self.note_caller();
-        let expiry = ticket.queue_timeout().map(|limit| {
+        let expiry = ticket.options().queue_timeout.map(|limit| {
             let core = self.me.clone();
             let promise = job.work.promise();
             let expire = move || {

@@ -36,7 +36,7 @@ impl Model {
     fn push(&mut self, entry: TestEntry) {
         self.0.push(entry);
         self.0.sort_by_key(|TestEntry(ticket, first, _)| {
-            (Reverse(ticket.priority()), ticket.id(), *first)
+            (Reverse(ticket.options().priority), ticket.id(), *first)
         });
     }
 

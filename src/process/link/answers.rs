@@ -66,7 +66,7 @@ impl Link {
         let mut calls = lane.in_flight.iter_mut();
         let call = calls.find_map(|entry| (entry.seq == seq).then_some(&mut entry.call));
         let unneeded = call
-            .filter(|call| call.owed.losses() >= call.ticket().retries())
+            .filter(|call| call.owed.losses() >= call.ticket().options().retries)
             .map(|call| call.payload.detach());
         drop(lane);
         drop(unneeded);

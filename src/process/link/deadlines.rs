@@ -28,7 +28,7 @@ impl Link {
         let mut lane = self.lock();
         lane.shutdown_at = deadline;
         for entry in &mut lane.in_flight {
-            let grace = entry.call.ticket().grace_period();
+            let grace = entry.call.ticket().options().grace_period;
             if let Some(overrun) = &mut entry.overrun {
                 overrun.shut_down(deadline.map(|end| before(end, grace, Instant::now())));
             }
@@ -89,7 +89,7 @@ impl Link {
         let overran = lane.in_flight.iter_mut().find_map(|entry| {
             let overrun = entry.overrun.as_mut()?;
             let is_over = overrun.expires(now) && self.page.slot(entry.seq).condemn(overrun.item);
-            is_over.then(|| (overrun.why(), entry.call.ticket().grace_period()))
+            is_over.then(|| (overrun.why(), entry.call.ticket().options().grace_period))
         });
         let Some((why, grace)) = overran else {
             return false;
@@ -110,7 +110,7 @@ impl Link {
         }
         let item = front.call.owed.next();
         if self.page.slot(front.seq).warn(item) {
-            let grace = front.call.ticket().grace_period();
+            let grace = front.call.ticket().options().grace_period;
             front.overrun = Some(Overrun::warned(item, before(end, grace, now)));
         } else {
             front.look_again = Some(now + LOOK_AGAIN); // It has not begun, or has just ended.
@@ -121,12 +121,12 @@ impl Link {
     /// caller gets the error now.
     fn time_out(&self, lane: &mut Lane, now: Instant) -> Option<Late> {
         let front = lane.in_flight.front_mut()?;
-        let limit = front.call.ticket().timeout()?;
+        let limit = front.call.ticket().options().timeout?;
         if front.overrun.is_some() || !self.has_run_for(front, limit) {
             return None;
         }
         let (slot, item) = (self.page.slot(front.seq), front.call.owed.next());
-        let grace = front.call.ticket().grace_period();
+        let grace = front.call.ticket().options().grace_period;
         if grace.is_zero() {
             if slot.condemn(item) {
                 let step = lane.phase.condemn(Ending::TimedOut { limit });

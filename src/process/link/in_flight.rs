@@ -113,7 +113,7 @@ impl InFlight {
     /// When its front item has used up its time, if it was not asked to end before. The time begins with the first
     /// call.
     pub(super) fn timeout_end(&mut self) -> Option<Instant> {
-        let limit = self.call.ticket().timeout()?;
+        let limit = self.call.ticket().options().timeout?;
         if self.overrun.is_some() {
             return None;
         }
@@ -123,7 +123,7 @@ impl InFlight {
 
     /// When to warn its front item of a shutdown that ends at `end`: two grace periods before, if it has any.
     pub(super) fn warning_time(&self, end: Instant) -> Option<Instant> {
-        let grace = self.call.ticket().grace_period();
+        let grace = self.call.ticket().options().grace_period;
         if grace.is_zero() || self.overrun.is_some() {
             return None;
         }

@@ -118,7 +118,7 @@ impl Link {
     /// Takes back the calls that it has not begun and that are less urgent than `priority`. Called under the
     /// pool's lock; the caller wakes the supervisor without it.
     pub(in crate::process) fn recall(&self, priority: i32) -> Vec<TakenBack> {
-        self.revoke_if(|call| call.ticket().priority() < priority)
+        self.revoke_if(|call| call.ticket().options().priority < priority)
     }
 
     /// Takes back the calls of `ticket` that it has not begun.
@@ -151,7 +151,7 @@ impl Link {
     /// Cancels one call. Returns whether the worker answers no further item of it.
     fn cancel_call(&self, lane: &mut Lane, entry: &mut InFlight, met: &mut Cancelled) -> bool {
         let owed = &entry.call.owed;
-        let mut grace = owed.ticket().grace_period();
+        let mut grace = owed.ticket().options().grace_period;
         if owed.remaining() > 1 {
             // Items that travel together are quick, and replacing a worker takes longer.
             grace = grace.max(GRACE_OF_MANY);

@@ -70,7 +70,7 @@ impl Remains {
             let runs = call.owed.losses() + 1;
             let cause = match loss {
                 Cause::WorkerLost(_)
-                    if runs <= call.ticket().retries() && !call.ticket().is_closed() =>
+                    if runs <= call.ticket().options().retries && !call.ticket().is_closed() =>
                 {
                     self.unstarted.push(call.take_for_retry());
                     continue;

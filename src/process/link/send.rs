@@ -70,7 +70,7 @@ impl Link {
         drop(lane);
         for (call, _) in unsent {
             if call.has_expired() {
-                let limit = call.ticket().queue_timeout().unwrap_or_default();
+                let limit = call.ticket().options().queue_timeout.unwrap_or_default();
                 call.owed
                     .fail_rest(&Cause::Rejected(Rejection::WaitedTooLong { limit }));
             }
@@ -82,7 +82,7 @@ impl Link {
         let seq = lane.next_seq;
         lane.next_seq = seq.wrapping_add(1);
         lane.count_given();
-        let timeout = call.ticket().timeout();
+        let timeout = call.ticket().options().timeout;
         let head = CallHead {
             seq,
             base: call.base,

@@ -47,7 +47,6 @@ use crate::executor::room::{Room, Rooms};
 use crate::executor::{Executor, Intake, Stats};
 use crate::home::{Alarm, Home};
 use crate::observe::Meter;
-use crate::sys;
 
 /// Starts a worker for a place of the pool.
 pub(super) type HireWorker = fn(Arc<Pool>, u64);
@@ -55,8 +54,6 @@ pub(super) type HireWorker = fn(Arc<Pool>, u64);
 pub(super) struct Pool {
     pub(super) config: ProcessPoolConfig,
     hire: HireWorker,
-    /// The process that made the pool: a fork of that cannot use it.
-    generation: u32,
     rooms: Rooms,
     me: Weak<Pool>,
     /// Where its supervisors run.
@@ -80,7 +77,6 @@ impl Pool {
             home,
             config,
             hire,
-            generation: sys::generation(),
             me: me.clone(),
             state: Mutex::default(),
             counts: Counts::default(),
@@ -113,12 +109,13 @@ impl Intake for Pool {
             work.fail(&Cause::Shutdown);
             return;
         }
-        if self.generation != sys::generation() {
+        if self.home.is_inherited() {
             work.fail(&Cause::Rejected(Rejection::OtherProcess));
             return;
         }
         let expiry = ticket
-            .queue_timeout()
+            .options()
+            .queue_timeout
             .map(|limit| self.expiry(work.promise(), limit));
         let mut room = job.room;
         work.begin()

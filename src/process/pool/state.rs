@@ -75,8 +75,8 @@ pub(super) struct Deferred {
     /// Workers with something new for their supervisors.
     wake: Vec<Arc<Link>>,
     /// What calls held while they waited or ran. Dropping it is all that is left to do.
-    _rooms: Vec<Room>,
-    _running: Vec<RunningCount>,
+    rooms: Vec<Room>,
+    running: Vec<RunningCount>,
 }
 
 impl Deferred {
@@ -113,7 +113,7 @@ impl PoolState {
 
     /// A call waits from now on. Less urgent calls that were sent ahead of it come back.
     pub(super) fn enqueue(&mut self, waiting: WaitingCall) -> Deferred {
-        let priority = waiting.ticket().priority();
+        let priority = waiting.ticket().options().priority;
         self.backlog.push(waiting);
         self.lowest = Some(self.lowest.map_or(priority, |lowest| lowest.min(priority)));
         let mut deferred = Deferred::default();
@@ -128,7 +128,7 @@ impl PoolState {
             }
             for TakenBack { call, running } in recalled {
                 self.backlog.push(WaitingCall::again(call));
-                deferred._running.push(running);
+                deferred.running.push(running);
             }
             deferred.wake.push(link);
         }
@@ -155,14 +155,14 @@ impl PoolState {
             let WaitingCall { call, room } = popped.entry;
             calls.push(call);
             if room.has_effect() {
-                deferred._rooms.push(room);
+                deferred.rooms.push(room);
             }
         }
         if calls.is_empty() && is_idle {
             if room > 0 {
                 for TakenBack { call, running } in self.steal_for(link, room) {
                     calls.push(call);
-                    deferred._running.push(running);
+                    deferred.running.push(running);
                 }
             }
             if calls.is_empty() {
