@@ -272,23 +272,10 @@ async fn bring_up(pool: &Arc<Pool>, id: u64) -> Result<SupervisedWorker, Option<
         idle_timeout: pool.config.idle_timeout,
     };
     let link = Arc::new(Link::new(id, pid, page, socket, tenure));
-    Ok(SupervisedWorker {
-        link,
-        watch,
-        codec,
-        buffer,
-        listener: OutcomeReader::default(),
-        announced: None,
-        arriving: None,
-        has_more: false,
-        pipe: AnswerPipe::Open,
-        timer: DeadlineTimer::new(),
-        leaves_by: None,
-        is_terminated: false,
-        child,
-        outputs,
-        oom_kills,
-    })
+    let bytes = (codec, buffer);
+    Ok(SupervisedWorker::new(
+        link, watch, bytes, child, outputs, oom_kills,
+    ))
 }
 
 /// Passes on what a process writes while it is made ready.
@@ -323,6 +310,33 @@ fn describe(error: StartError, death: Option<Death>) -> Failure {
 }
 
 impl SupervisedWorker {
+    fn new(
+        link: Arc<Link>,
+        watch: WorkerWatch,
+        (codec, buffer): (LengthDelimitedCodec, BytesMut),
+        child: Child,
+        outputs: Outputs,
+        oom_kills: u64,
+    ) -> Self {
+        Self {
+            link,
+            watch,
+            codec,
+            buffer,
+            listener: OutcomeReader::default(),
+            announced: None,
+            arriving: None,
+            has_more: false,
+            pipe: AnswerPipe::Open,
+            timer: DeadlineTimer::new(),
+            leaves_by: None,
+            is_terminated: false,
+            child,
+            outputs,
+            oom_kills,
+        }
+    }
+
     /// Drives the worker until it has ended. Returns why, and how many items it took along.
     async fn supervise(mut self, pool: &Arc<Pool>) -> (Departure, usize) {
         pool.worker_ready(&self.link);
@@ -748,23 +762,11 @@ mod tests {
         let outlets = &pool.config.recipe.outlets;
         let (_, pipes) = outlets.open().expect("streams");
         let link = Link::new(1, process.id(), page, socket.clone(), Tenure::default());
-        let worker = SupervisedWorker {
-            link: Arc::new(link),
-            watch: WorkerWatch::new(answers, socket),
-            codec: LengthDelimitedCodec::new(),
-            buffer: BytesMut::new(),
-            listener: OutcomeReader::default(),
-            announced: None,
-            arriving: None,
-            has_more: false,
-            pipe: AnswerPipe::Open,
-            timer: DeadlineTimer::new(),
-            leaves_by: None,
-            is_terminated: false,
-            outputs: outlets.attend(pipes, 1, process.id()).expect("streams"),
-            child: Child::from(process),
-            oom_kills: 0,
-        };
+        let outputs = outlets.attend(pipes, 1, process.id()).expect("streams");
+        let watch = WorkerWatch::new(answers, socket);
+        let bytes = (LengthDelimitedCodec::new(), BytesMut::new());
+        let child = Child::from(process);
+        let worker = SupervisedWorker::new(Arc::new(link), watch, bytes, child, outputs, 0);
         pool.worker_ready(&worker.link);
         worker
     }

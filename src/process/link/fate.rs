@@ -14,11 +14,15 @@ use crate::wire::message::{self, ToWorker};
 impl Link {
     /// Does what follows a step of the phase. Sends nothing.
     pub(super) fn follow(&self, lane: &mut Lane, step: PhaseStep) {
-        if step == PhaseStep::AsksToExit {
-            message::put(&mut lane.unwritten, &ToWorker::Exit);
-        }
+        Self::put_exit(lane, step);
         if step != PhaseStep::Stays {
             self.wake.notify();
+        }
+    }
+
+    fn put_exit(lane: &mut Lane, step: PhaseStep) {
+        if step == PhaseStep::AsksToExit {
+            message::put(&mut lane.unwritten, &ToWorker::Exit);
         }
     }
 
@@ -29,9 +33,7 @@ impl Link {
         // A worker that got work since it looked idle is dismissed when it is idle again.
         if lane.is_idle() {
             let step = lane.phase.dismiss(why);
-            if step == PhaseStep::AsksToExit {
-                message::put(&mut lane.unwritten, &ToWorker::Exit);
-            }
+            Self::put_exit(&mut lane, step);
         }
     }
 

@@ -143,10 +143,15 @@ impl Outputs {
     /// Whether outcomes have to wait. If so, `drain` must be called again when they need not: `poll` or `deadline`
     /// says when.
     pub(in crate::process) fn holds_outcomes(&self) -> bool {
-        self.hold_end().is_some_and(|end| Instant::now() < end)
+        self.held_until().is_some()
     }
 
-    /// Until when outcomes wait, if they do. A stream that has accepted nothing for long holds up none.
+    /// Until when outcomes wait, if they do now.
+    fn held_until(&self) -> Option<Instant> {
+        self.hold_end().filter(|end| Instant::now() < *end)
+    }
+
+    /// Until when outcomes wait for output that is not out. A stream that has accepted nothing for long holds up none.
     fn hold_end(&self) -> Option<Instant> {
         let longest = self.hold.filter(|_| !self.is_out())?;
         let blocked = self.relays.iter().filter(|relay| !relay.is_out());
@@ -157,8 +162,7 @@ impl Outputs {
     /// When to look at `holds_outcomes` and to call `on_deadline`.
     pub(in crate::process) fn deadline(&self) -> Option<Instant> {
         let unfinished = self.relays.iter().filter_map(OutputRelay::deadline);
-        let hold_end = self.hold_end().filter(|_| self.holds_outcomes());
-        unfinished.chain(hold_end).min()
+        unfinished.chain(self.held_until()).min()
     }
 
     pub(in crate::process) fn on_deadline(&mut self, now: Instant) {

@@ -137,7 +137,7 @@ impl Starts {
     pub(super) fn cut_off(&mut self) {
         self.missed += 1;
         self.last_failure = Some(InitFailure {
-            reason: "no runtime was left to start it in; call `warm_up` in one that lives on"
+            reason: "the system has no thread or descriptor left to start it with; raise the limits of this process"
                 .to_owned(),
             ..InitFailure::default()
         });
