@@ -53,7 +53,7 @@ static DISPOSAL: Disposal = Disposal {
 
 struct Disposal {
     state: Mutex<DisposalState>,
-    /// Notified when a value comes and a thread idles.
+    /// Notified when a value arrives and a thread idles.
     called: Condvar,
 }
 

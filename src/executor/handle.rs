@@ -74,10 +74,10 @@ type Callbacks = VecDeque<Box<dyn FnOnce() + Send>>;
 
 enum CellOutcome<T> {
     Pending,
-    /// The handle was dropped: nobody can take the outcome.
+    /// The handle was dropped: no caller can take the outcome.
     Unwanted,
     Ready(Result<T, TaskError>),
-    /// Taken, or dropped as it came.
+    /// Taken, or dropped on arrival.
     Taken,
 }
 
@@ -95,7 +95,7 @@ impl<T> OutcomeCell<T> {
     }
 
     /// Puts the outcome in, unless there is one, or another thread is putting one in. Returns an outcome that
-    /// nobody can take, for the caller to drop: its destructor is user code.
+    /// no handle can take, for the caller to drop: its destructor is user code.
     #[must_use = "its destructor may panic"]
     pub(super) fn resolve(&self, outcome: Result<T, TaskError>) -> Option<Result<T, TaskError>> {
         match self.ticket.close() {
@@ -104,7 +104,7 @@ impl<T> OutcomeCell<T> {
         }
     }
 
-    /// Puts the outcome in, or returns it if nobody can take it. Only the thread that closed the ticket may.
+    /// Puts the outcome in, or returns it if no handle can take it. Only the thread that closed the ticket may.
     fn put(&self, outcome: Result<T, TaskError>) -> Option<Result<T, TaskError>> {
         let kind = outcome.as_ref().map_or_else(TaskError::kind, |_| "ok");
         self.ticket.count(kind, 1);
@@ -189,7 +189,7 @@ impl<T> OutcomeCell<T> {
 
 #[cfg(feature = "process")]
 impl<T> OutcomeCell<T> {
-    /// If nobody can take the result, puts in that there was one, and returns true. So it need not be
+    /// If no handle can take the result, records that there was one, and returns true. Then it need not be
     /// decoded.
     pub(super) fn resolve_unwanted(&self) -> bool {
         let is_unwanted = matches!(self.lock().outcome, CellOutcome::Unwanted);

@@ -496,7 +496,7 @@ impl<R> Submitted<R> {
 
     /// Cancels all chunks. All are forgotten before the first is dropped, so no chunk starts on a worker
     /// that another one frees.
-    /// Returns the outcomes that nobody took.
+    /// Returns the outcomes that the stream has not yielded.
     fn cancel(&mut self) -> Vec<Forgotten<R>> {
         match self {
             Self::InOrder(chunks) => {

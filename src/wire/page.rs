@@ -32,7 +32,7 @@ const HEAD: usize = 8;
 /// has used more.
 const MEMORY_LIMIT: usize = OUTBOX_AT - HEAD - 16;
 const EXCEEDS_MEMORY_LIMIT: usize = OUTBOX_AT - HEAD - 8;
-/// Before that, two words about the worker's stderr: how many bytes the parent has read, and how many the worker had
+/// Before that, two words about the worker's stderr: how many bytes the parent has read, and how many the worker has
 /// written at the end of its last call.
 const OUTPUT_READ: usize = MEMORY_LIMIT - 16;
 const OUTPUT_WRITTEN: usize = MEMORY_LIMIT - 8;
@@ -157,7 +157,7 @@ impl Page {
         self.put_output_read(total, false);
     }
 
-    /// The lowest bit is set while the number changes. No number is stored as 0, which means that nobody asks.
+    /// The lowest bit is set while the number changes. No number is stored as 0, which means that the parent does not ask.
     fn put_output_read(&self, total: u64, changes: bool) {
         let word = (total + 1) << 1 | u64::from(changes);
         self.memory.word(OUTPUT_READ).store(word, Ordering::Release);
@@ -200,14 +200,14 @@ impl Page {
         word.store(word.load(Ordering::Relaxed) | 1, Ordering::Release);
     }
 
-    /// Parent: how much the worker had written when its last call ended. `None` if the worker does not know, or runs a
+    /// Parent: how much the worker has written by the end of its last call. `None` if the worker does not know, or runs a
     /// call of several items, of which some may have ended.
     pub(crate) fn output_written(&self) -> Option<u64> {
         let word = self.memory.word(OUTPUT_WRITTEN).load(Ordering::Acquire);
         (word & 1 == 0).then_some(word >> 1)
     }
 
-    /// Parent, after the worker's death: how much it had written before its latest call.
+    /// Parent, after the worker's death: how much it wrote before its latest call.
     pub(crate) fn output_before_last_call(&self) -> u64 {
         self.memory.word(OUTPUT_WRITTEN).load(Ordering::Acquire) >> 1
     }

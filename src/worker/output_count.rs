@@ -1,4 +1,4 @@
-//! If the parent relays stderr, the worker records how many bytes it had written when its last call ended. So the
+//! If the parent relays stderr, the worker records how many bytes it has written by the end of each call. So the
 //! parent knows without a system call whether something is left to read before it passes on the outcome. If the worker
 //! dies in the next call, the error has no output of this one.
 

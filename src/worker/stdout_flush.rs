@@ -16,7 +16,7 @@ pub(super) struct StdoutFlush {
 }
 
 impl StdoutFlush {
-    /// For a worker that had `own_threads` threads before its initializer ran.
+    /// For a worker with `own_threads` threads before its initializer.
     pub(super) fn new(own_threads: Option<usize>) -> Self {
         Self {
             own_threads,

@@ -1,8 +1,8 @@
 //! What a new process makes of the signals that it finds.
 //!
-//! A worker leaves SIGINT and SIGTERM to its parent, whoever sends them: a terminal, or a service manager that
-//! signals every process of a control group. It does not ignore them, because the programs that a task starts
-//! would inherit that. They do not inherit a handler.
+//! A worker leaves SIGINT and SIGTERM to its parent. The sender may be a terminal, or a service manager that
+//! signals every process of a control group. A worker does not ignore them, because the programs that a task
+//! starts would inherit that. They do not inherit a handler.
 
 use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicI32, Ordering};
