@@ -136,7 +136,7 @@ pub(crate) fn contain_drops<T>(values: impl IntoIterator<Item = T>) {
 /// The payload's own destructor may panic, again and again.
 fn drop_payload(payload: Box<dyn Any + Send>) {
     let mut payload = Some(payload);
-    // A payload that panics with another such payload, for ever, is leaked in the end.
+    // A payload whose drop panics with another such payload, without end, is leaked.
     for _ in 0..MOST_PAYLOADS {
         let Some(value) = payload.take() else { return };
         payload = std::panic::catch_unwind(AssertUnwindSafe(|| drop(value))).err();

@@ -48,7 +48,7 @@ fn letters(count: usize) -> String {
     "x".repeat(count)
 }
 
-/// Sends its process id to whoever holds the door, and waits until that lets it in.
+/// Sends its process id through the door, and waits until the holder of the door lets it in.
 fn wait_at(door: PathBuf) {
     let mut stream = UnixStream::connect(door).expect("the test listens");
     let pid = std::process::id().to_ne_bytes();
@@ -263,7 +263,7 @@ fn ended(method: StartMethod) {
             (busy, waiting)
         });
         let (guest, pid) = door.guest();
-        drop(first); // The worker, and what waits, belong to nobody's runtime.
+        drop(first); // The worker and the waiting calls now belong to no runtime.
         let second = runtime(threads);
         second.block_on(async {
             drop(guest);

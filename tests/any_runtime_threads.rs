@@ -175,7 +175,7 @@ fn an_idle_runtime_delays_no_task_of_another() {
         let idle = current_thread();
         let (held, begun) = idle.block_on(async { submit_held(&pool) });
         begun.recv_timeout(PATIENCE).expect("it runs");
-        // Nobody polls the first runtime from here on.
+        // Nothing polls the first runtime from here on.
         let second = current_thread();
         second.block_on(async {
             let held = occupy(&pool);

@@ -324,7 +324,7 @@ fn a_destructor_that_blocks_delays_no_initializers_error() {
     });
 }
 
-/// Of a task whose result nobody takes.
+/// Of a task whose result is never taken.
 async fn results_that_nobody_takes() {
     let pool = ThreadPoolExecutor::with_workers(1).expect("a pool");
     let release = hold(&pool);
@@ -496,9 +496,9 @@ fn make(number: u64) -> Travels {
     Travels(number)
 }
 
-/// Of worker processes: what never begins, and results that nobody takes.
+/// Of worker processes: tasks that never begin, and results that are never taken.
 async fn every_end_in_a_process_pool(new_gate: Option<Receiver<()>>) {
-    // One place is for the stream that nobody polls any more.
+    // One place is for the stream that is no longer polled.
     let builder = ProcessPoolExecutor::builder();
     let pool = builder.max_workers(1).queue_capacity(3).build();
     let pool = pool.expect("a pool");

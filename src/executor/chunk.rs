@@ -48,7 +48,7 @@ pub(crate) struct Arrived<R> {
 /// items without one.
 pub(crate) struct Outcomes<R>(Arc<Chunk<R>>);
 
-/// The outcomes of a chunk that its stream has given up.
+/// The outcomes of a chunk that its stream no longer wants.
 #[must_use = "their destructors are user code: drop them last"]
 pub(crate) struct Forgotten<R> {
     outcomes: Vec<Result<R, TaskError>>,

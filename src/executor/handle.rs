@@ -62,7 +62,7 @@ struct CellState<T> {
     extras: Option<Box<CellExtras>>,
 }
 
-/// What follows a task beside its outcome.
+/// The limits and counters that end with a task, beside its outcome.
 #[derive(Default)]
 struct CellExtras {
     callbacks: Callbacks,

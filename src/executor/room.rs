@@ -107,7 +107,7 @@ impl Rooms {
     /// Room in the unbounded queue.
     fn unbounded(&self) -> Room {
         if !Meter::COUNTS_QUEUED {
-            return Room(None); // Nothing is given back.
+            return Room(None); // Nothing to return.
         }
         self.queue.meter.enter_queue();
         Room(Some(self.queue.clone()))

@@ -214,7 +214,7 @@ impl TaskKeeper for Home {
     fn runtime_failed(&self, task: &MovableTask, runner: u64) -> bool {
         let state = self.lock();
         match state.runtime {
-            // Another thread moved all tasks before this one had the lock.
+            // Another thread moved all tasks before this one took the lock.
             _ if !task.is_run_by(runner) => true,
             // There is none after that.
             HomeRuntime::Own(_) => false,

@@ -64,7 +64,7 @@ struct ForkServerLoop {
     /// Running processes whose exit status is to be sent.
     watched: Vec<WatchedChild>,
     has_run_user_code: bool,
-    /// The name that this process had.
+    /// The former name of this process.
     name: Option<CString>,
 }
 

@@ -12,7 +12,7 @@ use crate::wire::claim::Stage;
 use crate::wire::message::{self, ToWorker};
 
 impl Link {
-    /// Does what follows a step of the phase. Sends nothing.
+    /// Carries out a step of the phase. Sends nothing.
     pub(super) fn follow(&self, lane: &mut Lane, step: PhaseStep) {
         Self::put_exit(lane, step);
         if step != PhaseStep::Stays {

@@ -7,7 +7,7 @@
 //! - [`lane`]: what is under the lock; [`phase`]: how far the worker is on its way to its end; [`tenure`]: how long
 //!   it serves; [`in_flight`]: a call that it has; [`overrun`]: an item that was asked to end;
 //! - [`send`]: how calls are sent; [`bulk`]: payloads that go through shared memory;
-//! - [`answers`]: who gets an outcome; [`remains`]: what follows for the calls of a dead worker;
+//! - [`answers`]: who gets an outcome; [`remains`]: errors and retries for the calls of a dead worker;
 //! - [`recall`]: how calls are taken back or cancelled;
 //! - [`fate`]: why a worker ends; [`deadlines`]: when; [`wake`]: how its supervisor learns of that.
 

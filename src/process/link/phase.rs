@@ -82,7 +82,7 @@ enum Course {
     Dead(Option<Ending>),
 }
 
-/// What follows a step of a [`WorkerPhase`].
+/// The actions after a step of a [`WorkerPhase`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "the worker or its supervisor has to know"]
 pub(super) enum PhaseStep {

@@ -6,7 +6,7 @@
 //! - [`state`]: what is under the lock, and the decisions; [`places`]: the places of the workers;
 //! - [`starts`]: when workers may start; [`phase`]: how far the pool is on its way to its end. Both are pure;
 //! - [`dispatch`]: how a call and a worker find each other;
-//! - [`hire`]: how workers start, and what follows a failed start; [`warm_up`]: how all of them start;
+//! - [`hire`]: how workers start, and the pool's reaction to a failed start; [`warm_up`]: how all of them start;
 //! - [`retire`]: how workers leave; [`cancel`]: how calls are cancelled; [`end`]: how the pool ends;
 //! - [`counts`]: how many items ended, and how; [`workers`]: what each worker does now.
 

@@ -1,4 +1,4 @@
-//! When workers may start, and what follows when a start fails or a worker dies unused. Decided from
+//! When workers may start, and how the pool reacts when a start fails or a worker dies unused. Decided from
 //! counts and the clock alone: this file has no lock, no timer and no process.
 
 use std::time::{Duration, Instant};
@@ -61,7 +61,7 @@ pub(super) struct FailedStart {
     pub(super) is_needed: bool,
 }
 
-/// What follows a failed start.
+/// The pool's reaction to a failed start.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use]
 pub(super) enum StartVerdict {

@@ -68,13 +68,13 @@ impl Pending for WaitingCall {
     }
 }
 
-/// What follows a decision once the lock is free, since it wakes a task or runs code of another crate.
+/// The part of a decision that waits until the lock is free, since it wakes a task or runs code of another crate.
 #[derive(Default)]
 #[must_use]
 pub(super) struct Deferred {
     /// Workers with something new for their supervisors.
     wake: Vec<Arc<Link>>,
-    /// What calls held while they waited or ran. Dropping it is all that is left to do.
+    /// The places in limits that calls held while they waited or ran. Dropping them frees the places.
     rooms: Vec<Room>,
     running: Vec<RunningCount>,
 }

@@ -36,7 +36,7 @@ pub(super) struct ForkServerProcess {
     forgotten: Mutex<Vec<(u32, Arc<OwnedFd>)>>,
 }
 
-/// What a fork server is asked for.
+/// A request to a fork server.
 pub(super) struct ForkRequest {
     pub(super) role: Role,
     /// As [`ToForkServer::Fork`] has them, without those of `change`.

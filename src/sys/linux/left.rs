@@ -12,7 +12,7 @@ const FORK_SERVER: &str = "cf-fork-server";
 /// The name of a process that this crate executed: the last part of `/proc/self/exe`.
 const EXECUTED: &str = "exe";
 
-/// Gives this process, which forks others, a name of its own. Returns the name that it had.
+/// Gives this process, which forks others, a name of its own. Returns its former name.
 pub(crate) fn name_fork_server() -> Option<std::ffi::CString> {
     let before = rustix::thread::name().ok();
     let name = std::ffi::CString::new(FORK_SERVER).ok()?;
@@ -20,7 +20,7 @@ pub(crate) fn name_fork_server() -> Option<std::ffi::CString> {
     before
 }
 
-/// Gives a process that was just forked the name that its fork server had.
+/// Gives a forked process its fork server's former name.
 pub(crate) fn restore_name(name: &std::ffi::CStr) {
     let _ = rustix::thread::set_name(name);
 }
