@@ -110,10 +110,7 @@ impl Starts {
                 };
             }
         }
-        self.last_failure = Some(InitFailure {
-            broken: self.is_broken(),
-            ..start.failure
-        });
+        self.last_failure = Some(start.failure);
         verdict
     }
 
@@ -133,9 +130,13 @@ impl Starts {
         }
     }
 
-    /// A start ended early, because its runtime has ended or because the pool is closed.
+    /// A start ended early, because its runtime has ended or because the pool is closed. What has broken the pool
+    /// stays its last failure.
     pub(super) fn cut_off(&mut self) {
         self.missed += 1;
+        if self.is_broken() {
+            return;
+        }
         self.last_failure = Some(InitFailure {
             reason: "the system has no thread or descriptor left to start it with; raise the limits of this process"
                 .to_owned(),
@@ -196,7 +197,10 @@ impl Starts {
 
     /// Why a start last failed.
     pub(super) fn last_failure(&self) -> InitFailure {
-        self.last_failure.clone().unwrap_or_default()
+        InitFailure {
+            broken: self.is_broken(),
+            ..self.last_failure.clone().unwrap_or_default()
+        }
     }
 }
 

@@ -83,6 +83,11 @@ impl History {
         })
     }
 
+    fn last_failed(&self) -> Option<usize> {
+        let is_failed = |(_, event, _): &(_, Event, _)| matches!(event, Event::Failed { .. });
+        self.0.iter().rposition(is_failed)
+    }
+
     fn gave_up(&self) -> bool {
         let row = self
             .since(|event, _| matches!(event, Event::Ready | Event::WarmUp | Event::WorkArrived));
@@ -171,8 +176,9 @@ proptest! {
             prop_assert_eq!(starts.starts_after(), history.starts_after());
             prop_assert_eq!(starts.missed(), history.missed() as u64);
             let refusal = starts.refusal();
-            prop_assert_eq!(refusal.is_some(), history.is_broken());
-            prop_assert!(refusal.is_none_or(|failure| failure.broken || failure.reason.contains("runtime")));
+            let told = refusal.map(|failure| (failure.broken, failure.reason));
+            let number = history.last_failed().map(|number| (true, number.to_string()));
+            prop_assert_eq!(told, number.filter(|_| history.is_broken()));
         }
     }
 
