@@ -4,7 +4,7 @@
 //! - this file: the executor; [`builder`]: its configuration;
 //! - [`pool`]: which call goes to which worker;
 //! - [`supervisor`]: the life of one worker; [`start`]: its start; [`arrival`]: a large result in transit;
-//!   [`watch`]: when there is something to read;
+//!   [`watch`]: when there is something to read; [`turn`]: how much to read at once;
 //! - [`link`]: the parent's end of a worker, with the items that it still has to answer;
 //! - [`verdict`]: the errors for the end of a worker, a failed start, or an item without a value;
 //! - [`runner`]: a process that runs one function, outside of any pool;
@@ -20,6 +20,7 @@ mod pool;
 pub(crate) mod runner;
 mod start;
 mod supervisor;
+mod turn;
 mod verdict;
 mod watch;
 

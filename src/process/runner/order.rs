@@ -113,7 +113,7 @@ impl StartOrder {
         } = born.map_err(|error| refused(error, is_fork))?;
         let newborn = UnclaimedProcess::new(process, word, outcome_file, is_fork);
         let limit = recipe.spawn_timeout;
-        let established = timeout(limit, connection.establish(recipe.max_frame_length)).await;
+        let established = timeout(limit, connection.establish()).await;
         match established.unwrap_or(Err(StartError::TimedOut(limit))) {
             Ok(()) => Ok(newborn.keep()),
             Err(error) => Err(Refusal::Start(Box::new(newborn.fail(error).await))),

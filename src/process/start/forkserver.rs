@@ -364,8 +364,9 @@ async fn meet(
     let mut words = recipe.fork_server_setup();
     ForkServerProcess::put_first_request(&mut words, request);
     let mut connection = ChildConnection::begin(socket.into(), words)?;
+    connection.keep_descriptors();
     let limit = recipe.spawn_timeout;
-    let established = timeout(limit, connection.establish(recipe.max_frame_length)).await;
+    let established = timeout(limit, connection.establish()).await;
     established.unwrap_or(Err(StartError::TimedOut(limit)))?;
     Ok(connection)
 }

@@ -70,7 +70,7 @@ pub(crate) use segment::SegmentName;
 pub(crate) use signal::{reset_signals, restore_signals};
 pub(crate) use socket::{
     MOST_FDS, bytes_waiting, end_sending, is_hangup, never_wait, pipe, read_more, read_onto,
-    receive_with_fds, send_with_fds, socket_pair,
+    receive, receive_with_fd, receive_with_fds, send_with_fds, socket_pair,
 };
 pub(crate) use stdio::{become_child, change_variables, is_variable, settle_forked};
 pub(crate) use stream::{WHOLE, write_now, write_patiently};

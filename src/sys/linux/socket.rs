@@ -100,6 +100,24 @@ pub(crate) fn send_with_fds(
     rustix::net::sendmsg(socket, bytes, &mut control, SendFlags::NOSIGNAL).of_io("sendmsg")
 }
 
+/// Receives bytes. The system closes descriptors beside them.
+pub(crate) fn receive(socket: BorrowedFd<'_>, bytes: &mut [u8]) -> io::Result<usize> {
+    let flags = RecvFlags::empty();
+    let received = rustix::io::retry_on_intr(|| rustix::net::recv(socket, &mut *bytes, flags));
+    received.map(|(len, _)| len).of_io("recvfrom")
+}
+
+/// Receives bytes, and the descriptor beside them, if there is one. Further ones are closed.
+pub(crate) fn receive_with_fd(
+    socket: BorrowedFd<'_>,
+    bytes: &mut [u8],
+) -> io::Result<(usize, Option<OwnedFd>)> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut fds = Vec::new();
+    let received = receive_beside(socket, bytes, &mut space, &mut fds)?;
+    Ok((received.len, fds.into_iter().next()))
+}
+
 /// What was received.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Received {
@@ -116,7 +134,16 @@ pub(crate) fn receive_with_fds(
     fds: &mut impl Extend<OwnedFd>,
 ) -> io::Result<Received> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_FDS))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
+    receive_beside(socket, bytes, &mut space, fds)
+}
+
+fn receive_beside(
+    socket: BorrowedFd<'_>,
+    bytes: &mut [u8],
+    space: &mut [MaybeUninit<u8>],
+    fds: &mut impl Extend<OwnedFd>,
+) -> io::Result<Received> {
+    let mut control = RecvAncillaryBuffer::new(space);
     let mut slices = [io::IoSliceMut::new(bytes)];
     let received = rustix::io::retry_on_intr(|| {
         rustix::net::recvmsg(socket, &mut slices, &mut control, RecvFlags::CMSG_CLOEXEC)

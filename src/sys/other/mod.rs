@@ -38,7 +38,7 @@ pub(crate) use process::{
 };
 pub(crate) use socket::{
     MOST_FDS, bytes_waiting, end_sending, is_hangup, never_wait, pipe, read_more, read_onto,
-    receive_with_fds, send_with_fds, socket_pair,
+    receive, receive_with_fd, receive_with_fds, send_with_fds, socket_pair,
 };
 pub(crate) use stdio::{
     FolderIdentity, WHOLE, above_standard_streams, become_child, change_variables, current_folder,
