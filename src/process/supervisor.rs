@@ -441,8 +441,8 @@ impl SupervisedWorker {
         let holds_outcomes = self.outputs.holds_outcomes();
         let rests = self.turn.is_over();
         let resumes = has_room || rests || (self.has_more && !holds_outcomes);
-        let reads = !(rests || self.has_more || holds_outcomes)
-            && matches!(self.pipe, AnswerPipe::Open);
+        let reads =
+            !(rests || self.has_more || holds_outcomes) && matches!(self.pipe, AnswerPipe::Open);
         let mut others = pin!(yield_now());
         poll_fn(|cx| {
             if reads && let Poll::Ready(read) = self.watch.poll_read(cx, &mut self.frames) {
@@ -490,9 +490,7 @@ impl SupervisedWorker {
         if resumes {
             return Poll::Pending;
         }
-        let printed = self
-            .outputs
-            .poll(cx, (&*self.link).into(), &mut self.turn);
+        let printed = self.outputs.poll(cx, (&*self.link).into(), &mut self.turn);
         printed.map(|()| SupervisorEvent::Printed)
     }
 

@@ -208,10 +208,13 @@ fn page() -> usize {
 /// The descriptor with the highest number of its kind: a worker keeps its own out of the tasks' reach.
 fn last_descriptor(kind: &str, is_meant: impl Fn(BorrowedFd<'_>) -> bool) -> OwnedFd {
     let entries = fs::read_dir("/proc/self/fd").expect("/proc").flatten();
+    // The worker has another descriptor of its stderr.
+    let streams = [0, 1, 2].map(|number| fs::read_link(format!("/proc/self/fd/{number}")).ok());
     let numbers = entries.filter_map(|entry| {
         let number: i32 = entry.file_name().to_str()?.parse().ok()?;
         let target = fs::read_link(entry.path()).ok()?;
-        target.to_str()?.starts_with(kind).then_some(number)
+        let is_meant = target.to_str()?.starts_with(kind) && !streams.contains(&Some(target));
+        is_meant.then_some(number)
     });
     let mut numbers: Vec<i32> = numbers.collect();
     numbers.sort_unstable();

@@ -46,6 +46,9 @@ pub struct Output(OutputKind);
 #[derive(Clone)]
 enum OutputKind {
     Inherit,
+    /// As `Inherit`, for a process whose output no task can relay.
+    #[cfg(feature = "multiprocessing")]
+    Share,
     Relay,
     Null,
     Lines(Tell),
@@ -58,8 +61,18 @@ impl Output {
     /// The worker writes directly to this process's own stream. The pool does not see the output: there is no
     /// [`stderr_tail`](crate::TaskError::stderr_tail), and `is_out_of_memory()` is set only if the kernel
     /// killed the worker for lack of memory.
+    ///
+    /// The worker gets an open file of its own for the stream. So a worker that makes its stream non-blocking does not
+    /// make this process's prints fail. Where the system opens none, the pool relays the output as [`relay`](Self::relay)
+    /// does: for a socket, for a terminal of another user, and for a file that was not opened for appending.
     pub fn inherit() -> Self {
         Self(OutputKind::Inherit)
+    }
+
+    /// As `inherit`. Where the system opens no file of its own for the process, both share this process's open file.
+    #[cfg(feature = "multiprocessing")]
+    pub(super) fn share() -> Self {
+        Self(OutputKind::Share)
     }
 
     /// The pool reads the output and writes it to the same stream of this process. It keeps the end of stderr
@@ -89,7 +102,8 @@ impl Output {
     /// - The outcome of a task that has written something waits until the stream has accepted nothing for a second. Then
     ///   no outcome waits any more until the stream accepts text again. For a stream that accepts text slowly, an
     ///   outcome waits for at most ten seconds. An outcome of a worker that writes nothing never waits.
-    /// - The rest of an ended worker's output waits too. The pool drops these rests while more than 1 MiB waits.
+    /// - The rest of an ended worker's output waits too. The pool drops these rests while more than 1 MiB waits,
+    ///   and writes how much it has dropped when the stream accepts text again.
     pub fn relay() -> Self {
         Self(OutputKind::Relay)
     }
@@ -129,6 +143,8 @@ impl fmt::Debug for Output {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.0 {
             OutputKind::Inherit => "Output::inherit",
+            #[cfg(feature = "multiprocessing")]
+            OutputKind::Share => "Output::share",
             OutputKind::Relay => "Output::relay",
             OutputKind::Null => "Output::null",
             OutputKind::Lines(_) => "Output::lines",

@@ -34,6 +34,8 @@ struct StreamQueue {
     len: usize,
     /// When the stream last accepted something. `None` before the first queue.
     moved_at: Option<Instant>,
+    /// The number of bytes that were dropped, until the stream says so.
+    dropped: usize,
     has_thread: bool,
 }
 
@@ -75,6 +77,7 @@ impl ParentStream {
                 texts: VecDeque::new(),
                 len: 0,
                 moved_at: None,
+                dropped: 0,
                 has_thread: false,
             }),
         }
@@ -93,8 +96,9 @@ impl ParentStream {
         self.stream
     }
 
-    /// Writes the text, or queues what the stream does not accept, unless more than `most` bytes wait already. It
-    /// discards text that the stream refuses with an error: there is no other place for it.
+    /// Writes the text, or queues what the stream does not accept, unless more than `most` bytes wait already. Text that it
+    /// drops then is counted, and the stream says so later. It discards text that the stream refuses with an error: there
+    /// is no other place for it.
     pub(super) fn write(&'static self, text: &[u8], progress: &Arc<RelayProgress>, most: usize) {
         let mut queue = self.lock();
         let mut rest = text;
@@ -106,6 +110,7 @@ impl ParentStream {
             }
         }
         if queue.len > most {
+            queue.dropped += rest.len();
             rest = &[];
         }
         progress.add(text.len() - rest.len());
@@ -143,7 +148,7 @@ impl ParentStream {
     /// The thread. It blocks without the lock.
     fn write_queue(&self) {
         let mut queue = self.lock();
-        while let Some(text) = queue.texts.front() {
+        while let Some(text) = queue.next() {
             let piece = first_piece(&text.bytes[text.written..]).to_vec();
             drop(queue);
             let written = self.write_patiently(&piece);
@@ -176,6 +181,23 @@ impl ParentStream {
 }
 
 impl StreamQueue {
+    /// The next text to write. After all others, it says how much was dropped.
+    fn next(&mut self) -> Option<&WaitingText> {
+        if self.texts.is_empty() && self.dropped > 0 {
+            let bytes = format!(
+                "concurrent-futures: {} bytes of ended workers are dropped, because this stream accepted too little\n",
+                std::mem::take(&mut self.dropped)
+            );
+            self.len += bytes.len();
+            self.texts.push_back(WaitingText {
+                bytes: bytes.into(),
+                written: 0,
+                progress: Arc::default(),
+            });
+        }
+        self.texts.front()
+    }
+
     /// The stream has accepted a part of the first text, or refused it for good and so all others. Returns the
     /// relays whose text has left the queue.
     fn advance(&mut self, written: io::Result<usize>, now: Instant) -> Vec<Arc<RelayProgress>> {

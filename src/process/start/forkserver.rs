@@ -63,7 +63,7 @@ impl ForkServer {
     /// As `executed`, for a fork server that needs no task of a runtime.
     #[cfg(feature = "multiprocessing")]
     pub(in crate::process) fn unattended() -> Self {
-        Self::with_outlets(Outlets::new(Some(Output::null()), Some(Output::inherit())))
+        Self::with_outlets(Outlets::new(Some(Output::null()), Some(Output::share())))
     }
 
     fn with_outlets(outlets: Outlets) -> Self {

@@ -12,8 +12,8 @@ use super::surroundings::{ForkServerSurroundings, SurroundingsChange};
 use crate::home::{Watched, timeout};
 use crate::sys::{self, AsFd as _, ChildProcess, Direction, Exit, OwnedFd, Socket};
 use crate::wire::descriptors::Descriptor;
-use crate::wire::frame_buffer::FrameBuffer;
 use crate::wire::forkserver::{FromForkServer, LONGEST, ToForkServer};
+use crate::wire::frame_buffer::FrameBuffer;
 use crate::wire::message::{self, Role};
 use crate::wire::{Chain, Reader};
 
@@ -349,7 +349,11 @@ impl ForkServerInbox {
     /// incomplete.
     fn next(&mut self) -> Result<Option<Answer>, ()> {
         let Some(frame) = self.frames.next().map_err(|_| ())? else {
-            return if self.fds.len() > 1 { Err(()) } else { Ok(None) };
+            return if self.fds.len() > 1 {
+                Err(())
+            } else {
+                Ok(None)
+            };
         };
         let answer = message::get(Reader::from(frame)).ok_or(())?;
         let fd = match answer {

@@ -56,8 +56,8 @@ pub(crate) use packet::{
     send_packet, stream_pair,
 };
 pub(crate) use print::{
-    above_standard_streams, flush_stdout, nowhere, own_descriptor, own_stream, set_input,
-    set_output, write_in_one,
+    above_standard_streams, flush_stdout, nowhere, own_descriptor, own_stream, reopened_stream,
+    set_input, set_output, write_in_one,
 };
 pub(crate) use process::{
     ChildProcess, Exit, end_child, kill_own_group, monotonic_nanos, oom_kills, open_child,

@@ -60,7 +60,9 @@ pub(crate) fn settle_forked(
     note_parent();
     reset_signals();
     empty_stdin()?;
-    rustix::stdio::dup2_stdout(own_stream(&io::stderr())?).of_call("dup2")?;
+    let stderr = own_stream(&io::stderr())?;
+    rustix::stdio::dup2_stdout(&stderr).of_call("dup2")?;
+    rustix::stdio::dup2_stderr(stderr).of_call("dup2")?;
     let removed = clear.then(std::env::vars_os).into_iter().flatten();
     change_variables(
         removed.map(|(name, _)| name),

@@ -28,7 +28,10 @@ fn a_length_takes_memory_only_as_bytes_arrive() {
         assert_eq!(frames.len(), arrived);
         let large = frames.large.as_ref().expect("a large frame");
         let capacity = large.content.capacity();
-        assert!(capacity <= (4 * arrived).max(UNTRUSTED), "{capacity} for {arrived}");
+        assert!(
+            capacity <= (4 * arrived).max(UNTRUSTED),
+            "{capacity} for {arrived}"
+        );
         if arrived > 9 << 20 {
             return;
         }
