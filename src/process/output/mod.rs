@@ -16,12 +16,12 @@ mod tail;
 use std::fmt;
 use std::sync::Arc;
 
-/// The most of the last words of an ended worker: as much as an ordinary user's pipe can hold.
-const MOST_REST: usize = 1024 * 1024;
-
-pub(super) use self::outlets::{Outlets, Pipes};
+pub(super) use self::outlets::Outlets;
 pub(super) use self::outputs::{OutputWriter, Outputs};
 use crate::executor::options::TaskName;
+
+/// The most of the last words of an ended worker: as much as an ordinary user's pipe can hold.
+const MOST_REST: usize = 1024 * 1024;
 
 /// Where the stdout or stderr of workers goes. Set by
 /// [`ProcessPoolBuilder::stdout`](crate::ProcessPoolBuilder::stdout) and

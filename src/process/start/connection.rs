@@ -4,7 +4,8 @@
 use std::collections::VecDeque;
 
 use super::error::StartError;
-use crate::home::Watched;
+use super::recipe::Recipe;
+use crate::home::{Watched, timeout};
 use crate::sys::{self, AsFd as _, Direction, OwnedFd, Socket};
 use crate::wire::frame_buffer::FrameBuffer;
 use crate::wire::identity::BuildIdentity;
@@ -33,7 +34,7 @@ impl ChildConnection {
 
     /// Sends the first messages through one end of a new socket pair: the hello, and `setup`. The process at
     /// the other end need not exist yet; then the messages wait for it.
-    pub(in crate::process) fn begin(socket: OwnedFd, mut setup: Chain) -> Result<Self, StartError> {
+    pub(super) fn begin(socket: OwnedFd, mut setup: Chain) -> Result<Self, StartError> {
         let own = BuildIdentity::own();
         let mut words = Chain::new();
         own.put_hello(&mut words);
@@ -60,8 +61,15 @@ impl ChildConnection {
         self.fds = Some(VecDeque::new());
     }
 
-    /// Waits until the process is ready. Until then it sends two short messages.
-    pub(in crate::process) async fn establish(&mut self) -> Result<(), StartError> {
+    /// Waits until the process is ready, at most for the time that its start may take.
+    pub(super) async fn establish(&mut self, recipe: &Recipe) -> Result<(), StartError> {
+        let limit = recipe.spawn_timeout;
+        let met = timeout(limit, self.meet()).await;
+        met.unwrap_or(Err(StartError::TimedOut(limit)))
+    }
+
+    /// The process sends two short messages.
+    async fn meet(&mut self) -> Result<(), StartError> {
         let theirs = self.receive(BuildIdentity::parse_greeting).await;
         let theirs = theirs.map_err(|error| match error {
             StartError::Gone => StartError::Mute,
@@ -150,7 +158,7 @@ mod tests {
             let _ = socket.read_to_end(&mut Vec::new()); // Until the parent hangs up.
         });
         let mut connection = ChildConnection::begin(ours, Chain::new()).expect("a connection");
-        let outcome = connection.establish().await;
+        let outcome = connection.meet().await;
         drop(connection);
         worker.await.expect("no panic");
         outcome
