@@ -65,7 +65,7 @@ impl Inside {
         Self {
             page: page(),
             pipe: last_descriptor("pipe:", is_written).into(),
-            socket: last_descriptor("socket:", |_| true).into(),
+            socket: socket(),
         }
     }
 
@@ -139,6 +139,11 @@ impl Inside {
     pub(crate) fn send(&self, bytes: &[u8]) {
         (&self.pipe).write_all(bytes).expect("the parent reads");
     }
+}
+
+/// The connection of a process to its parent.
+pub(crate) fn socket() -> UnixStream {
+    last_descriptor("socket:", |_| true).into()
 }
 
 /// A frame with this content.

@@ -3,13 +3,14 @@
 //!
 //! - [`inside`]: what such a task finds of its worker;
 //! - [`trial`]: a pool with honest tasks, and what must be true at the end;
-//! - the others have the trials, by theme: [`claims`]; [`floods`].
+//! - the others have the trials, by theme: [`claims`]; [`before_ready`]; [`floods`].
 
 #![cfg(feature = "process")]
 #![cfg(target_os = "linux")]
 
 #[path = "../common/again.rs"]
 mod again;
+mod before_ready;
 mod claims;
 #[path = "../common/mod.rs"]
 mod common;

@@ -63,8 +63,9 @@ impl Output {
     /// killed the worker for lack of memory.
     ///
     /// The worker gets an open file of its own for the stream. So a worker that makes its stream non-blocking does not
-    /// make this process's prints fail. Where the system opens none, the pool relays the output as [`relay`](Self::relay)
-    /// does: for a socket, for a terminal of another user, and for a file that was not opened for appending.
+    /// make this process's prints fail. (Files that were not opened for appending are shared, and never block.) Where the
+    /// system opens none, for a socket or a terminal of another user, the pool relays the output as
+    /// [`relay`](Self::relay) does.
     pub fn inherit() -> Self {
         Self(OutputKind::Inherit)
     }
@@ -98,7 +99,8 @@ impl Output {
     /// No thread of a runtime blocks in these writes. While this process's stream accepts nothing, for example a
     /// pipe that nothing reads:
     ///
-    /// - A worker that writes much blocks, as on any pipe. Its pipe and the pool hold about 128 KiB.
+    /// - A worker that writes much blocks, as on any pipe. Its pipe and the pool hold about 128 KiB, and the pool at most
+    ///   1 MiB for all workers.
     /// - The outcome of a task that has written something waits until the stream has accepted nothing for a second. Then
     ///   no outcome waits any more until the stream accepts text again. For a stream that accepts text slowly, an
     ///   outcome waits for at most ten seconds. An outcome of a worker that writes nothing never waits.

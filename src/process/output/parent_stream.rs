@@ -19,7 +19,7 @@ use crate::sys;
 
 /// How long an outcome waits for a stream that accepts nothing.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// While more bytes than this wait for a stream, the last words of ended workers are dropped.
+/// While more bytes than this wait for a stream, no relay reads, and the last words of ended workers are dropped.
 pub(super) const MOST_WAITING: usize = 1024 * 1024;
 
 pub(super) struct ParentStream {
@@ -34,6 +34,8 @@ struct StreamQueue {
     len: usize,
     /// When the stream last accepted something. `None` before the first queue.
     moved_at: Option<Instant>,
+    /// The relays that read on when `texts` is shorter.
+    paused: Vec<Arc<RelayProgress>>,
     /// The number of bytes that were dropped, until the stream says so.
     dropped: usize,
     has_thread: bool,
@@ -77,6 +79,7 @@ impl ParentStream {
                 texts: VecDeque::new(),
                 len: 0,
                 moved_at: None,
+                paused: Vec::new(),
                 dropped: 0,
                 has_thread: false,
             }),
@@ -136,6 +139,16 @@ impl ParentStream {
             let started = thread.stack_size(64 * 1024).spawn(|| self.write_queue());
             queue.has_thread = started.is_ok();
         }
+    }
+
+    /// Whether so much waits that no relay reads. Wakes this one when that changes.
+    pub(super) fn is_crowded(&self, relay: &Arc<RelayProgress>) -> bool {
+        let mut queue = self.lock();
+        let is_crowded = queue.len > MOST_WAITING;
+        if is_crowded && !queue.paused.iter().any(|paused| Arc::ptr_eq(paused, relay)) {
+            queue.paused.push(relay.clone());
+        }
+        is_crowded
     }
 
     /// Until when an outcome waits, unless the stream accepts something before. `None` if nothing is queued.
@@ -199,7 +212,7 @@ impl StreamQueue {
     }
 
     /// The stream has accepted a part of the first text, or refused it for good and so all others. Returns the
-    /// relays whose text has left the queue.
+    /// relays whose text has left the queue, and those that read on.
     fn advance(&mut self, written: io::Result<usize>, now: Instant) -> Vec<Arc<RelayProgress>> {
         self.moved_at = Some(now);
         let mut moved = Vec::new();
@@ -216,6 +229,9 @@ impl StreamQueue {
             if written.is_ok() {
                 break;
             }
+        }
+        if self.len <= MOST_WAITING {
+            moved.append(&mut self.paused);
         }
         moved
     }

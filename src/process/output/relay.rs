@@ -184,7 +184,7 @@ impl OutputRelay {
 
     /// Whether too much waits for this process's stream.
     fn pauses(&self) -> bool {
-        self.unwritten() >= MOST_UNWRITTEN
+        self.unwritten() >= MOST_UNWRITTEN || self.stream.is_crowded(&self.progress)
     }
 
     /// Passes on a line that the ended worker did not finish.

@@ -29,7 +29,7 @@ proptest! {
         fails in any::<bool>(),
     ) {
         let relays: [Arc<RelayProgress>; 3] = Default::default();
-        let mut queue = StreamQueue { texts: VecDeque::new(), len: 0, moved_at: None, dropped: 0, has_thread: true };
+        let mut queue = StreamQueue { texts: VecDeque::new(), len: 0, moved_at: None, paused: Vec::new(), dropped: 0, has_thread: true };
         let mut bytes = VecDeque::new();
         for (of, len) in texts {
             bytes.extend(std::iter::repeat_n(of, len));
@@ -70,6 +70,7 @@ fn a_stream_says_once_and_last_how_much_was_dropped() {
         texts: VecDeque::new(),
         len: 4,
         moved_at: None,
+        paused: Vec::new(),
         dropped: 70,
         has_thread: true,
     };
