@@ -14,6 +14,8 @@ use super::Trace;
 use crate::wire::event::{self, CallsitePlace};
 use crate::wire::level::EventLevel;
 
+static SITES: LazyLock<Mutex<Sites>> = LazyLock::new(Mutex::default);
+
 /// The most places that this process keeps, and so the most memory: 16 MiB.
 const MOST_PLACES: usize = 4096;
 /// The most bytes of all texts of a place.
@@ -31,7 +33,6 @@ pub(crate) fn tell(event: event::LogEvent, task: Option<&Trace>) {
     if level().is_none_or(|most| most < event.place.level) {
         return;
     }
-    static SITES: LazyLock<Mutex<Sites>> = LazyLock::new(Mutex::default);
     let found = SITES
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
@@ -174,6 +175,19 @@ mod tests {
             line: Some(7),
             fields: vec!["message".to_owned()],
         }
+    }
+
+    #[test]
+    fn events_that_no_one_listens_to_keep_no_place() {
+        let place = place(usize::MAX);
+        let values = vec![Some(event::FieldValue::Text("text".to_owned()))];
+        let event = event::LogEvent {
+            place: place.clone(),
+            values,
+        };
+        tell(event, None);
+        let sites = SITES.lock().expect("no panic");
+        assert!(!sites.by_place.contains_key(&place));
     }
 
     #[test]

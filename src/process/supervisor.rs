@@ -234,7 +234,7 @@ impl SupervisedWorker {
             if reads && let Poll::Ready(read) = self.watch.poll_read(cx, &mut self.frames) {
                 return Poll::Ready(SupervisorEvent::Read(read));
             }
-            let others = resumes.then(|| others.as_mut());
+            let others = resumes.then_some(others.as_mut());
             let event = self.poll_event(cx, has_unwritten, others, deadline);
             if event.is_pending() {
                 self.turn = Turn::new(); // The other tasks run now.
@@ -571,6 +571,9 @@ mod tests {
     use crate::process::pool::ProcessPoolConfig;
     use crate::process::start::{Recipe, Starter, Surroundings};
     use crate::sys::{self, ChildProcess, Socket};
+    use crate::wire::Chain;
+    use crate::wire::message::outcomes_head;
+    use crate::wire::outcomes::put_failure;
     use crate::wire::page::Page;
 
     /// A pool that starts no workers.
@@ -709,5 +712,39 @@ mod tests {
         assert_eq!(pool.workers().len(), 1);
         worker.child.kill();
         assert_eq!(exit(worker).await, Some(9));
+    }
+
+    /// A worker that gathers outcomes sends a few thousand at once; one that lies may send as many as fit.
+    #[tokio::test]
+    async fn one_frame_of_many_entries_takes_many_turns() {
+        const LEN: usize = 4 << 20;
+        let other_call = [&[64][..], &[9; 8]].concat();
+        let failure = {
+            let mut out = Chain::new();
+            put_failure(&mut out, ItemFailure::Invalid);
+            out.into_bytes().to_vec()
+        };
+        for entry in [
+            other_call,
+            vec![65, 0, 0, 0, 0, 0, 0, 0, 0],
+            vec![0, 0],
+            failure,
+        ] {
+            let pool = pool();
+            let mut worker = worker(&pool);
+            let entries = entry.repeat(LEN / entry.len());
+            worker.frames = FrameBuffer::new(2 * LEN);
+            worker.frames.push(&outcomes_head(entries.len()));
+            worker.frames.push(&entries);
+            let mut turns = 1;
+            while worker.read_frames(&pool) {
+                worker.turn = Turn::new();
+                turns += 1;
+            }
+            assert!(worker.link.ending().is_none() && worker.frames.len() == 0);
+            assert!(turns >= LEN / (512 * 1024), "{turns} turns for {entry:?}");
+            worker.child.kill();
+            assert_eq!(exit(worker).await, Some(9));
+        }
     }
 }

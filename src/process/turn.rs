@@ -56,19 +56,18 @@ mod tests {
 
     #[test]
     fn a_turn_ends_whatever_it_is_spent_on() {
-        let kinds: [(fn(&mut Turn), usize); 4] = [
-            (|turn| turn.moved(0), 64),
-            (|turn| turn.moved(1 << 20), 1),
-            (|turn| turn.handled_messages(1), 2048),
-            (|turn| turn.handled_values(usize::MAX), 1),
-        ];
-        for (spend, times) in kinds {
-            let mut turn = Turn::new();
-            for _ in 0..times {
-                assert!(!turn.is_over());
-                spend(&mut turn);
-            }
-            assert!(turn.is_over());
+        let mut spent = [Turn::new(), Turn::new(), Turn::new(), Turn::new()];
+        let [calls, copies, messages, values] = &mut spent;
+        for _ in 0..64 {
+            assert!(!calls.is_over());
+            calls.moved(0);
         }
+        copies.moved(1 << 20);
+        for _ in 0..2048 {
+            assert!(!messages.is_over());
+            messages.handled_messages(1);
+        }
+        values.handled_values(usize::MAX);
+        assert!(spent.iter().all(Turn::is_over));
     }
 }

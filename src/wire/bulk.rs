@@ -138,3 +138,33 @@ impl IncomingPayload {
         Some(Reader::of(payload))
     }
 }
+
+#[cfg(all(test, target_os = "linux", not(properties)))]
+mod tests {
+    use super::*;
+    use crate::wire::page::Page;
+    use crate::wire::ring::RingDirection;
+
+    #[test]
+    fn a_part_takes_memory_only_as_bytes_arrive() {
+        const LEN: u32 = 1 << 30;
+        let (page, fd) = Page::create().expect("memory");
+        let worker = Page::open(fd).expect("the same page");
+        let (ours, theirs) = (
+            page.ring(RingDirection::FromWorker),
+            worker.ring(RingDirection::FromWorker),
+        );
+        assert!(theirs.prepare(LEN as usize, false));
+        let mut payload = IncomingPayload::new(vec![PayloadPart { at: 0, len: LEN }]);
+        let mut arrived = 0;
+        while arrived < 10 << 20 {
+            assert!(theirs.put(&[7; 100_000]).len > 0);
+            arrived += payload.take(ours).expect("there is memory").len;
+            let capacity = payload.next.capacity();
+            assert!(
+                capacity <= (4 * arrived).max(1 << 20),
+                "{capacity} for {arrived}"
+            );
+        }
+    }
+}
