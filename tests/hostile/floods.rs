@@ -124,6 +124,7 @@ async fn a_flood_of_answers_holds_up_no_timeout(method: StartMethod) {
     let mut trial = Trial::new(builder(method).max_workers(2));
     let options = TaskOptions::new().timeout(Duration::from_millis(300));
     for kind in FLOODS {
+        trial.is_quiet().await;
         let key = trial.key();
         let hostile = trial.pool.submit_with(&options, flood, (kind, key));
         trial.hostile().await.let_in().await;
@@ -138,6 +139,7 @@ async fn a_flood_of_answers_leaves_the_other_tasks_of_the_runtime_their_turns(me
     const SENT: usize = 4 * MIB;
     let mut trial = Trial::new(builder(method).max_workers(2));
     for kind in FLOODS {
+        trial.is_quiet().await;
         let hostile = trial.pool.submit(send, (kind, SENT, trial.key()));
         trial.submit_honest(20);
         trial.hostile().await.let_in().await;

@@ -3,13 +3,18 @@
 //!
 //! - [`inside`]: what such a task finds of its worker;
 //! - [`trial`]: a pool with honest tasks, and what must be true at the end;
-//! - the others have the trials, by theme: [`claims`]; [`before_ready`]; [`floods`].
+//! - the others have the trials, by theme: [`claims`]; [`before_ready`]; [`floods`];
+//!   [`announcements`].
 
 #![cfg(feature = "process")]
 #![cfg(target_os = "linux")]
 
 #[path = "../common/again.rs"]
 mod again;
+#[path = "../common/alone.rs"]
+#[allow(dead_code, reason = "a part of it is for other tests")]
+mod alone;
+mod announcements;
 mod before_ready;
 mod claims;
 #[path = "../common/mod.rs"]

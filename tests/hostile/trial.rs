@@ -61,6 +61,16 @@ impl Trial {
         }
     }
 
+    /// Waits until all that was submitted is answered. Then no worker has outcomes to write, which would get in between
+    /// what a hostile task writes.
+    pub(crate) async fn is_quiet(&self) {
+        eventually(|| {
+            let stats = self.pool.stats();
+            (stats.queued, stats.running) == (0, 0)
+        })
+        .await;
+    }
+
     /// The gate's key.
     pub(crate) fn key(&self) -> Key {
         self.gate.key()
@@ -73,8 +83,8 @@ impl Trial {
     }
 
     /// Each honest task has run once and returned its number, the pool works and is empty, and it ends.
-    pub(crate) async fn harms_nobody(self) {
-        for (number, handle) in self.honest.into_iter().enumerate() {
+    pub(crate) async fn harms_nobody(mut self) {
+        for (number, handle) in std::mem::take(&mut self.honest).into_iter().enumerate() {
             let returned = within(handle).await.expect("an honest task");
             assert_eq!(returned, number as u32);
             let run = fs::read(self.runs.path().join(number.to_string()));
@@ -86,11 +96,7 @@ impl Trial {
         for (number, doubled) in (0..).zip(doubled) {
             assert_eq!(doubled.expect("the pool works"), 2 * number);
         }
-        eventually(|| {
-            let stats = self.pool.stats();
-            (stats.queued, stats.running) == (0, 0)
-        })
-        .await;
+        self.is_quiet().await;
         within(self.pool.shutdown()).await;
         assert_eq!(self.pool.stats().workers, 0);
     }
