@@ -3,7 +3,7 @@
 //!
 //! - [`inside`]: what such a task finds of its worker;
 //! - [`trial`]: a pool with honest tasks, and what must be true at the end;
-//! - the others have the trials, by theme: [`claims`].
+//! - the others have the trials, by theme: [`claims`]; [`forkserver`]: a preload that answers for its fork server.
 
 #![cfg(feature = "process")]
 #![cfg(target_os = "linux")]
@@ -13,6 +13,7 @@ mod again;
 mod claims;
 #[path = "../common/mod.rs"]
 mod common;
+mod forkserver;
 mod inside;
 #[path = "../common/methods.rs"]
 mod methods;

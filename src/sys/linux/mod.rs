@@ -15,6 +15,7 @@ mod memfile;
 mod memory;
 mod own;
 mod packet;
+mod pidfd;
 mod print;
 mod process;
 mod reach;

@@ -12,6 +12,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitOption
 
 use super::call::Call as _;
 use super::edges::{await_readable, is_readable};
+use super::pidfd::PidfdProcess;
 
 /// A worker, the process that forks workers, or one that runs a function, in a process group of its
 /// own.
@@ -89,11 +90,26 @@ impl ChildProcess {
         }
     }
 
-    /// A process that another one has forked, and whose exit status that one takes.
-    pub(crate) fn of_another(pid: u32, pidfd: OwnedFd) -> io::Result<Self> {
+    /// A process that another one, `forker`, says to have forked as `pid`. The forker takes its exit status.
+    ///
+    /// # Errors
+    /// `InvalidData` if the system says otherwise: then it may be any process, and is not touched.
+    pub(crate) fn of_another(forker: u32, pid: u32, pidfd: OwnedFd) -> io::Result<Self> {
+        let process = PidfdProcess::of(pidfd.as_fd())?;
+        let is_own =
+            process.pid == rustix::process::getpid() || process.pid == rustix::process::getpgrp();
+        let forker = to_pid(forker)?;
+        if process.pid.is_init()
+            || is_own
+            || process.parent != Some(forker)
+            || process.pid != to_pid(pid)?
+        {
+            let text = format!("{process:?} is no process {pid} that {forker:?} has forked");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+        }
         Ok(Self {
             pidfd: Arc::new(pidfd),
-            pid: to_pid(pid)?,
+            pid: process.pid,
             reaper: Reaper::Other,
             is_free: false,
         })

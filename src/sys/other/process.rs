@@ -23,7 +23,7 @@ impl ChildProcess {
         Err(unsupported())
     }
 
-    pub(crate) fn of_another(_: u32, _: OwnedFd) -> io::Result<Self> {
+    pub(crate) fn of_another(_: u32, _: u32, _: OwnedFd) -> io::Result<Self> {
         Err(unsupported())
     }
 
