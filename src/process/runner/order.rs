@@ -26,6 +26,7 @@ pub(crate) struct StartOrder {
     pub(crate) start_method: StartMethod,
     pub(crate) surroundings: Surroundings,
     pub(crate) is_daemon: bool,
+    pub(crate) is_dumpable: bool,
     pub(crate) limits: Limits,
     pub(crate) spawn_timeout: Duration,
     /// `None` is an empty one.
@@ -94,6 +95,7 @@ impl StartOrder {
             surroundings: executed,
             preload: None,
             initializer: None,
+            is_dumpable: false,
             limits: Vec::new(),
             outlets: Outlets::new(Some(Output::inherit()), Some(Output::inherit())),
             max_frame_length: 0, // Only greetings arrive.
@@ -132,6 +134,7 @@ impl StartOrder {
         Ok(ProcessSetup {
             is_daemon: self.is_daemon,
             has_stdin: self.stdin.is_some(),
+            is_dumpable: self.is_dumpable || self.limits.dump_memory(),
             limits: self.limits.check().map_err(Refusal::Build)?,
             function: *function,
             descriptors: args.descriptors().len() as u32, // There are few.

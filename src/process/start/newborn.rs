@@ -137,6 +137,7 @@ mod tests {
             surroundings: Surroundings::default(),
             preload: None,
             initializer: None,
+            is_dumpable: false,
             limits: Vec::new(),
             outlets: Outlets::new(Some(Output::null()), Some(Output::lines(|_| ()))),
             max_frame_length: 1 << 20,

@@ -62,7 +62,7 @@ pub(crate) use print::{
 };
 pub(crate) use process::{
     ChildProcess, Exit, end_child, kill_own_group, monotonic_nanos, oom_kills, open_child,
-    reap_if_ended, reap_orphans_of, resident_memory, signal_name,
+    reap_if_ended, reap_orphans_of, resident_memory, set_dumpable, signal_name,
 };
 pub(crate) use reach::{closed, is_closed, out_of_reach};
 pub(crate) use readiness::{Direction, Readiness, wait_ready};

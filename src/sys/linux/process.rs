@@ -8,7 +8,9 @@ use std::process::Command;
 use std::sync::Arc;
 
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitOptions};
+use rustix::process::{
+    DumpableBehavior, Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitOptions,
+};
 
 use super::call::Call as _;
 use super::edges::{await_readable, is_readable};
@@ -311,6 +313,17 @@ pub(crate) fn kill_own_group() -> ! {
     }
     let _ = rustix::process::kill_process(own, Signal::KILL);
     std::process::abort();
+}
+
+/// Lets other processes of the same user trace this one and read its memory, and lets the system dump its memory when it
+/// crashes; or denies both. A program that it executes later is as any other.
+pub(crate) fn set_dumpable(is_dumpable: bool) {
+    let behavior = match is_dumpable {
+        true => DumpableBehavior::Dumpable,
+        false => DumpableBehavior::NotDumpable,
+    };
+    // Every system that has worker processes knows this.
+    let _ = rustix::process::set_dumpable_behavior(behavior);
 }
 
 /// The resident memory of this process in bytes, shared pages included.

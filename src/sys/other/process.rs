@@ -225,6 +225,9 @@ pub(crate) fn oom_kills() -> u64 {
     0
 }
 
+/// Processes of other kinds of systems say nothing of this here.
+pub(crate) fn set_dumpable(_: bool) {}
+
 pub(crate) fn resident_memory() -> Option<u64> {
     None
 }
