@@ -1,7 +1,10 @@
 //! The memory of other processes of the same user, as a debugger reads it.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::ErrorKind;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::FileExt as _;
 use std::process::Command;
 
 use concurrent_futures::multiprocessing::{Lock, Process, SharedMemory};
@@ -10,13 +13,15 @@ use concurrent_futures::{
 };
 use rustix::process::{DumpableBehavior, dumpable_behavior};
 
+use super::again::run;
 use super::alone::{children, descriptors};
 use super::common::{eventually, within};
-use super::methods::{builder, held_by_every_start_method};
+use super::methods::{builder, held_by_every_start_method, test_of};
 use super::nobody::alone_as_nobody;
 
 held_by_every_start_method! { 1;
     no_worker_is_dumpable_unless_the_builder_says_so,
+    a_cleared_environment_is_in_no_memory_of_a_worker_or_a_process,
 }
 
 const METHODS: [StartMethod; 2] = [StartMethod::Spawn, StartMethod::ForkServer];
@@ -160,4 +165,77 @@ fn a_worker_of_an_ordinary_user_misses_nothing_that_it_needs() {
             assert_eq!(children(), [], "{method:?}");
         }
     });
+}
+
+const SECRET: &str = "CONCURRENT_FUTURES_TEST_SECRET";
+/// The value of the secret, with each bit inverted. Memory that holds this text holds no secret.
+const HIDDEN: &[u8] = b"\xb7\x9a\x9d\x9a\x92\x9a\x8c\x8c\xbc\x90\x9b\x9a";
+
+fn is_secret(bytes: &[u8]) -> bool {
+    bytes
+        .iter()
+        .zip(HIDDEN)
+        .all(|(byte, hidden)| *byte == !hidden)
+}
+
+/// Where the secret is in the memory that this process can write, and whether its parent's environment shows it.
+fn find_secret() -> (Vec<String>, bool) {
+    const MOST: usize = 16 << 20;
+    let maps = fs::read_to_string("/proc/self/maps").expect("/proc");
+    let memory = File::open("/proc/self/mem").expect("it is dumpable");
+    let mut found = Vec::new();
+    for line in maps.lines().filter(|line| line.contains(" rw-p ")) {
+        let (range, _) = line.split_once(' ').expect("a range");
+        let (start, end) = range.split_once('-').expect("a range");
+        let [start, end] =
+            [start, end].map(|at| usize::from_str_radix(at, 16).expect("an address"));
+        let mut bytes = vec![0; (end - start).min(MOST)];
+        let Ok(len) = memory.read_at(&mut bytes, start as u64) else {
+            continue;
+        };
+        let windows = bytes[..len].windows(HIDDEN.len());
+        let mut secrets = windows.filter(|window| window[0] == !HIDDEN[0] && is_secret(window));
+        found.extend(secrets.next().map(|_| line.to_owned()));
+        bytes.fill(0); // Or it would be found where this was.
+    }
+    let parent = rustix::process::getppid()
+        .expect("a parent")
+        .as_raw_nonzero();
+    // One of an ordinary user that is not dumpable shows nothing.
+    let environ = fs::read(format!("/proc/{parent}/environ")).unwrap_or_default();
+    (found, environ.windows(HIDDEN.len()).any(is_secret))
+}
+
+async fn a_cleared_environment_is_in_no_memory_of_a_worker_or_a_process(method: StartMethod) {
+    let promise = "a_cleared_environment_is_in_no_memory_of_a_worker_or_a_process";
+    let test = format!("memory::{}", test_of(method, promise));
+    if std::env::var_os(SECRET).is_none() {
+        let secret: Vec<u8> = HIDDEN.iter().map(|byte| !byte).collect();
+        let mut command = Command::new(std::env::current_exe().expect("this executable"));
+        return run(command.env(SECRET, OsStr::from_bytes(&secret)), &test);
+    }
+    for clear in [false, true] {
+        let pool = builder(method).max_workers(1).dumpable(true);
+        let process = Process::builder().start_method(method).dumpable(true);
+        let (pool, process) = match clear {
+            true => (pool.env_clear(), process.env_clear()),
+            false => (pool, process),
+        };
+        // Forked first, while there is one thread.
+        let process = within(process.spawn(find_secret, ())).await;
+        let process = within(process.expect("it starts").join()).await;
+        let pool = pool.build().expect("a pool");
+        let worker = within(pool.submit(find_secret, ())).await;
+        within(pool.shutdown()).await;
+        for (what, found) in [("process", process), ("worker", worker)] {
+            let (places, at_parent) = found.expect("it ran");
+            assert_eq!(places.is_empty(), clear, "{what}: {places:?}");
+            // A worker that is no fork of a fork server has the program as its parent.
+            let is_server = method == StartMethod::ForkServer;
+            assert!(
+                !clear || !is_server || !at_parent,
+                "{what}: its fork server shows it"
+            );
+        }
+    }
 }

@@ -88,8 +88,7 @@ impl StartOrder {
         };
         let (executed, forked) = match self.start_method {
             StartMethod::Spawn => (self.surroundings, Surroundings::default()),
-            // Its fork server has those of the program.
-            _ => (Surroundings::default(), self.surroundings),
+            _ => (shared::surroundings(&self.surroundings), self.surroundings),
         };
         let recipe = Arc::new(Recipe {
             surroundings: executed,
@@ -104,7 +103,7 @@ impl StartOrder {
         });
         let starter = match self.start_method {
             StartMethod::Spawn => Starter::Spawn,
-            StartMethod::ForkServer => Starter::Fork(shared::fork_server()),
+            StartMethod::ForkServer => Starter::Fork(shared::fork_server(&recipe.surroundings)),
             StartMethod::Fork => Starter::ForkHere(ForkHere { serve, not_theirs }),
         };
         let new = NewProcess {

@@ -22,6 +22,7 @@ mod reach;
 mod readiness;
 mod register;
 mod reserve;
+mod scrub;
 mod segment;
 mod signal;
 mod socket;

@@ -16,6 +16,7 @@ use super::fork::other_threads;
 use super::left::name_child;
 use super::print::{nowhere, own_stream};
 use super::process::set_dumpable;
+use super::scrub::clear_environment;
 use super::signal::{note_parent, reset_signals, settle_signals};
 
 /// Makes this process a child of the crate's if its environment has `marker`, and returns the marker's value. Removes
@@ -66,11 +67,11 @@ pub(crate) fn settle_forked(
     set_dumpable(false);
     empty_stdin()?;
     rustix::stdio::dup2_stdout(own_stream(&io::stderr())?).of_call("dup2")?;
-    let removed = clear.then(std::env::vars_os).into_iter().flatten();
-    change_variables(
-        removed.map(|(name, _)| name),
-        variables.iter().map(|(name, value)| (name, value)),
-    )?;
+    if clear {
+        clear_environment();
+    }
+    let set = variables.iter().map(|(name, value)| (name, value));
+    change_variables(std::iter::empty::<&OsStr>(), set)?;
     let folder = folder.map_or(Ok(()), std::env::set_current_dir);
     folder.of_call("chdir")
 }
