@@ -10,8 +10,7 @@ use crate::executor::error::{BuildError, BuildFailure, InitFailure};
 use crate::process::limits::Limits;
 use crate::process::output::{Outlets, Output, OutputWriter, Outputs};
 use crate::process::start::{
-    Attendance, ForkHere, NewProcess, Newborn, Opening, Recipe, StartError, StartFailure, Starter,
-    Surroundings,
+    ForkHere, NewProcess, Newborn, Opening, Recipe, StartError, StartFailure, Starter, Surroundings,
 };
 use crate::process::{StartMethod, workers_allowed};
 use crate::sys::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
@@ -113,12 +112,17 @@ impl StartOrder {
             output: [self.stdout, self.stderr],
             setup: &setup,
         };
-        let attendance = Attendance {
-            begin: |_| Ok(Outputs::default()), // Its output goes to its streams.
-            writer: OutputWriter::default(),
+        // Its output goes to its streams.
+        let no_outputs = |_| Ok(Outputs::default());
+        let ready = match Newborn::create(&starter, new, no_outputs).await {
+            Ok(newborn) => {
+                let writer = OutputWriter::default();
+                newborn.make_ready(&recipe, writer, pending()).await
+            }
+            Err(failure) => Err(failure),
         };
         let is_fork = self.start_method == StartMethod::Fork;
-        match Newborn::start(&starter, new, attendance, pending()).await {
+        match ready {
             Ok(newborn) => {
                 let running = RunningProcess::from_newborn(newborn, outcome_file, is_fork);
                 Ok(Arc::new(running))
