@@ -109,6 +109,7 @@ pub struct ProcessPoolBuilder {
     env_clear: bool,
     current_dir: Option<PathBuf>,
     limits: Limits,
+    is_dumpable: bool,
     stdout: Option<Output>,
     stderr: Option<Output>,
 }
@@ -349,6 +350,27 @@ impl ProcessPoolBuilder {
         self
     }
 
+    /// Whether other processes of the same user may attach to the workers and the fork server as debuggers, and read
+    /// their memory. A worker may do that to another one too. A [`core_size`](Limits::core_size) above 0 implies it.
+    /// Default: false.
+    ///
+    /// A process that is not dumpable leaves no core dump, and root owns its files in `/proc`: a task of another user
+    /// cannot open its own `/proc/self/environ` or `/proc/self/mem`. Programs that a task starts are as usual. An
+    /// executed worker is not dumpable from its [`init`](crate::init) on.
+    ///
+    /// ```no_run
+    /// # use concurrent_futures::ProcessPoolExecutor;
+    /// # fn main() -> Result<(), concurrent_futures::BuildError> {
+    /// let pool = ProcessPoolExecutor::builder()
+    ///     .dumpable(cfg!(debug_assertions)) // For a debugger.
+    ///     .build()?;
+    /// # Ok(()) }
+    /// ```
+    pub fn dumpable(mut self, dumpable: bool) -> Self {
+        self.is_dumpable = dumpable;
+        self
+    }
+
     /// Where the stdout of the workers goes. Default: to the same place as their stderr.
     pub fn stdout(mut self, output: Output) -> Self {
         self.stdout = Some(output);
@@ -403,6 +425,7 @@ impl ProcessPoolBuilder {
             surroundings,
             preload: encode("preload", self.preload)?,
             initializer: encode("initializer", self.initializer)?,
+            is_dumpable: self.is_dumpable || self.limits.dump_memory(),
             limits: self.limits.check()?,
             outlets: Outlets::new(self.stdout, self.stderr),
             max_frame_length,

@@ -524,6 +524,7 @@ mod tests {
                 surroundings: Surroundings::default(),
                 preload: None,
                 initializer: None,
+                is_dumpable: false,
                 limits: Vec::new(),
                 outlets: Outlets::new(Some(Output::null()), Some(Output::null())),
                 max_frame_length: 1 << 20,

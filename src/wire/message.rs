@@ -70,6 +70,8 @@ message! {
     pub(crate) struct Setup {
         pub(crate) worker_id: u64,
         pub(crate) max_frame: u64,
+        /// Other processes of its user may trace it.
+        pub(crate) is_dumpable: bool,
         /// The limits that it sets for itself.
         pub(crate) limits: Vec<(Limit, i64)>,
         /// Present if the parent reports its output by line.

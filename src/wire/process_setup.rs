@@ -19,6 +19,8 @@ message! {
         /// It ends when the process that started it ends.
         pub(crate) is_daemon: bool,
         pub(crate) has_stdin: bool,
+        /// Other processes of its user may trace it.
+        pub(crate) is_dumpable: bool,
         pub(crate) limits: Vec<(Limit, i64)>,
         pub(crate) function: FunctionOffset,
         /// The number of descriptors beside the arguments.

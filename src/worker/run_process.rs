@@ -65,6 +65,7 @@ fn prepare(
     }
     let beside = inlet.take_descriptors(process_setup.descriptors);
     let beside = beside.map_err(refused)?;
+    sys::set_dumpable(process_setup.is_dumpable);
     limit(&process_setup.limits)?;
     sys::restore_signals();
     let entry = find(process_setup.function).map_err(refused)?;

@@ -149,6 +149,7 @@ impl WorkerLoop {
             greeting: mut words,
         } = met;
         let own_threads = sys::thread_count();
+        sys::set_dumpable(setup.is_dumpable);
         let marks = setup.captured.as_ref().map(Marks::open).transpose()?;
         let beside = self.inlet.take_descriptors(setup.descriptors)?;
         let opened = limit(&setup.limits)

@@ -65,7 +65,7 @@ impl Inside {
         Self {
             page: page(),
             pipe: last_descriptor("pipe:", is_written).into(),
-            socket: last_descriptor("socket:", |_| true).into(),
+            socket: own_socket(),
         }
     }
 
@@ -176,6 +176,7 @@ pub(crate) fn message(variant: u8, fields: &[u8]) -> Vec<u8> {
 }
 
 /// Variants of `FromWorker`.
+pub(crate) const READY: u8 = 0;
 pub(crate) const PROGRESS: u8 = 2;
 pub(crate) const BULK: u8 = 3;
 pub(crate) const EVENT: u8 = 4;
@@ -203,6 +204,11 @@ fn page() -> usize {
         panic!("this is no worker with one page:\n{maps}");
     };
     page
+}
+
+/// The socket of this process to its parent.
+pub(crate) fn own_socket() -> UnixStream {
+    last_descriptor("socket:", |_| true).into()
 }
 
 /// The descriptor with the highest number of its kind: a worker keeps its own out of the tasks' reach.

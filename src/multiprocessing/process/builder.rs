@@ -53,6 +53,7 @@ const SPAWN_TIMEOUT: Duration = Duration::from_secs(30);
 pub struct ProcessBuilder {
     name: Option<Arc<str>>,
     daemon: bool,
+    dumpable: bool,
     kill_on_drop: bool,
     start_method: StartMethod,
     stdin: Option<Stdio>,
@@ -168,6 +169,13 @@ impl ProcessBuilder {
     /// [`StartMethod::ForkServer`], the limits at the start of the first of these processes.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// Whether other processes of the same user may attach to the process as debuggers and read its memory, as
+    /// [`ProcessPoolBuilder::dumpable`](crate::ProcessPoolBuilder::dumpable) says. Default: false.
+    pub fn dumpable(mut self, dumpable: bool) -> Self {
+        self.dumpable = dumpable;
         self
     }
 
@@ -294,6 +302,7 @@ impl ProcessBuilder {
             start_method: self.start_method,
             surroundings: self.surroundings,
             is_daemon: self.daemon,
+            is_dumpable: self.dumpable,
             limits: self.limits,
             spawn_timeout: self.spawn_timeout.unwrap_or(SPAWN_TIMEOUT),
             stdin,

@@ -15,12 +15,14 @@ mod memfile;
 mod memory;
 mod own;
 mod packet;
+mod pidfd;
 mod print;
 mod process;
 mod reach;
 mod readiness;
 mod register;
 mod reserve;
+mod scrub;
 mod segment;
 mod signal;
 mod socket;
@@ -61,7 +63,7 @@ pub(crate) use print::{
 };
 pub(crate) use process::{
     ChildProcess, Exit, end_child, kill_own_group, monotonic_nanos, oom_kills, open_child,
-    reap_if_ended, reap_orphans_of, resident_memory, signal_name,
+    reap_if_ended, reap_orphans_of, resident_memory, set_dumpable, signal_name,
 };
 pub(crate) use reach::{closed, is_closed, out_of_reach};
 pub(crate) use readiness::{Direction, Readiness, wait_ready};

@@ -8,10 +8,13 @@ use std::process::Command;
 use std::sync::Arc;
 
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitOptions};
+use rustix::process::{
+    DumpableBehavior, Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitOptions,
+};
 
 use super::call::Call as _;
 use super::edges::{await_readable, is_readable};
+use super::pidfd::PidfdProcess;
 
 /// A worker, the process that forks workers, or one that runs a function, in a process group of its
 /// own.
@@ -89,11 +92,26 @@ impl ChildProcess {
         }
     }
 
-    /// A process that another one has forked, and whose exit status that one takes.
-    pub(crate) fn of_another(pid: u32, pidfd: OwnedFd) -> io::Result<Self> {
+    /// A process that another one, `forker`, says to have forked as `pid`. The forker takes its exit status.
+    ///
+    /// # Errors
+    /// `InvalidData` if the system says otherwise: then it may be any process, and is not touched.
+    pub(crate) fn of_another(forker: u32, pid: u32, pidfd: OwnedFd) -> io::Result<Self> {
+        let process = PidfdProcess::of(pidfd.as_fd())?;
+        let is_own =
+            process.pid == rustix::process::getpid() || process.pid == rustix::process::getpgrp();
+        let forker = to_pid(forker)?;
+        if process.pid.is_init()
+            || is_own
+            || process.parent != Some(forker)
+            || process.pid != to_pid(pid)?
+        {
+            let text = format!("{process:?} is no process {pid} that {forker:?} has forked");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+        }
         Ok(Self {
             pidfd: Arc::new(pidfd),
-            pid: to_pid(pid)?,
+            pid: process.pid,
             reaper: Reaper::Other,
             is_free: false,
         })
@@ -295,6 +313,17 @@ pub(crate) fn kill_own_group() -> ! {
     }
     let _ = rustix::process::kill_process(own, Signal::KILL);
     std::process::abort();
+}
+
+/// Lets other processes of the same user trace this one and read its memory, and lets the system dump its memory when it
+/// crashes; or denies both. A program that it executes later is as any other.
+pub(crate) fn set_dumpable(is_dumpable: bool) {
+    let behavior = match is_dumpable {
+        true => DumpableBehavior::Dumpable,
+        false => DumpableBehavior::NotDumpable,
+    };
+    // Every system that has worker processes knows this.
+    let _ = rustix::process::set_dumpable_behavior(behavior);
 }
 
 /// The resident memory of this process in bytes, shared pages included.

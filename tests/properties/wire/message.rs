@@ -122,6 +122,7 @@ fn setups() -> impl Strategy<Value = Setup> {
             |((worker_id, max_frame, initializer, descriptors), limits, captured, events)| Setup {
                 worker_id,
                 max_frame,
+                is_dumpable: max_frame.is_multiple_of(2),
                 limits,
                 captured,
                 initializer: initializer.map(FunctionOffset),
