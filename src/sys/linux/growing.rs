@@ -7,11 +7,11 @@ use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
 
 use super::call::Call as _;
 use super::limits::check_length;
+use super::memfile::memory_file;
 
 /// A new, empty file. No process can ever shorten it, so a mapping of it stays valid.
 pub(crate) fn growing_file() -> io::Result<OwnedFd> {
-    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-    let fd = rustix::fs::memfd_create("concurrent-futures", flags).of_call("memfd_create")?;
+    let fd = memory_file(MemfdFlags::ALLOW_SEALING)?;
     rustix::fs::fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::SEAL).of_call("fcntl")?;
     Ok(fd)
 }

@@ -1,4 +1,5 @@
 mod call;
+mod check;
 mod copy;
 mod coverage;
 mod edges;
@@ -28,6 +29,7 @@ mod stdio;
 mod stream;
 mod watch;
 
+pub(crate) use check::check_processes;
 pub(crate) use coverage::write_profile;
 pub(crate) use edges::{
     BlockingEdges, Edges, await_readable, eventfd, is_readable, readable, signal, silence,
@@ -76,7 +78,3 @@ pub(crate) use stdio::{become_child, change_variables, is_variable, settle_forke
 pub(crate) use stream::{WHOLE, write_now, write_patiently};
 pub(crate) use watch::{WakeFd, end_with, parent, wait_for_parents_end, wait_readable, watched};
 
-/// An error where this crate cannot start processes. Here it can.
-pub(crate) fn check_processes() -> std::io::Result<()> {
-    Ok(())
-}

@@ -13,7 +13,7 @@ use rustix::io::FdFlags;
 
 use super::call::Call as _;
 use super::fork::other_threads;
-use super::print::{nowhere, own_stream};
+use super::print::{empty_input, own_stream};
 use super::signal::{note_parent, reset_signals, settle_signals};
 
 /// Makes this process a child of the crate's if its environment has `marker`, and returns the marker's value. Removes
@@ -104,7 +104,7 @@ pub(crate) fn is_variable(name: &OsStr) -> bool {
 
 /// From here on stdin is empty.
 fn empty_stdin() -> io::Result<()> {
-    rustix::stdio::dup2_stdin(nowhere()?).of_call("dup2")
+    rustix::stdio::dup2_stdin(empty_input()?).of_call("dup2")
 }
 
 /// Closes the descriptors from 3 on that are not marked to be closed on exec. Std marks all that it opens.
