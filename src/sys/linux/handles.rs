@@ -23,6 +23,11 @@ pub(crate) fn pipe_to_child() -> io::Result<(OwnedFd, PipeWriter)> {
     Ok((theirs, ours.into()))
 }
 
+/// The error of a thread that the system did not start.
+pub(crate) fn no_thread(error: io::Error) -> io::Error {
+    named("pthread_create", error)
+}
+
 /// The error for a descriptor over the limit of this process.
 pub(crate) fn too_many_descriptors() -> io::Error {
     named("recvmsg", rustix::io::Errno::MFILE.into())

@@ -390,3 +390,39 @@ pub(crate) fn signal_name(signal: i32) -> Option<&'static str> {
         .find(|(known, _)| known.as_raw() == signal)
         .map(|(_, name)| *name)
 }
+
+#[cfg(all(test, not(properties)))]
+mod tests {
+    use std::process::Stdio;
+
+    use super::*;
+
+    #[test]
+    fn a_process_has_its_id_until_it_is_reaped_whoever_does_that() {
+        let mut command = Command::new("cat");
+        command.stdin(Stdio::piped());
+        let process = command.process_group(0).spawn().expect("a process");
+        let child = ChildProcess::own(process.id()).expect("it runs");
+        assert!(child.has_its_id());
+        child.signal_by_id(Signal::KILL);
+        assert!(await_readable(child.pidfd(), None));
+        assert!(child.has_its_id(), "a zombie has it");
+        wait_by_id(child.pid, WaitOptions::empty()).expect("it is a child");
+        assert!(!child.has_its_id());
+    }
+
+    #[test]
+    fn an_exit_status_is_the_same_by_pidfd_and_by_id() {
+        let start = || {
+            let process = Command::new("false").spawn().expect("a process");
+            let child = ChildProcess::own(process.id()).expect("it is a child");
+            assert!(await_readable(child.pidfd(), None));
+            child
+        };
+        let (mut one, mut other) = (start(), start());
+        let by_id = wait_by_id(other.pid, WaitOptions::NOHANG).expect("it is a child");
+        other.reaper = Reaper::Done;
+        assert_eq!(by_id, Some(one.reap()));
+        assert_eq!(by_id.and_then(|exit| exit.code), Some(1));
+    }
+}
