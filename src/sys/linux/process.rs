@@ -5,7 +5,8 @@ use std::io::{self, Read as _};
 use std::os::fd::{AsFd as _, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitOptions};
@@ -71,6 +72,7 @@ impl ChildProcess {
     /// A process that this one has just started or forked, and that waits for a message from this one. Its id
     /// stays its own while it lives. If this program ignores SIGCHLD, or reaps every child, no longer.
     pub(crate) fn own(pid: u32) -> io::Result<Self> {
+        reap_left();
         let pid = to_pid(pid)?;
         match pidfd_of(pid) {
             Ok(pidfd) => Ok(Self {
@@ -285,9 +287,33 @@ pub(crate) fn reap_orphans_of(forker: Arc<OwnedFd>, orphans: Vec<Arc<OwnedFd>>) 
     }
 }
 
-fn reap_in_thread(wait: impl FnOnce() + Send + 'static) {
+/// False if the system starts no thread.
+fn reap_in_thread(wait: impl FnOnce() + Send + 'static) -> bool {
     let waiting = std::thread::Builder::new().name("concurrent-futures-reaper".into());
-    let _ = waiting.stack_size(64 * 1024).spawn(wait);
+    waiting.stack_size(64 * 1024).spawn(wait).is_ok()
+}
+
+/// How long a drop waits for the end of a killed process if the system starts no thread.
+const SOON: Duration = Duration::from_millis(100);
+
+/// Children of this process that still ran when they were dropped, while the system started no thread.
+fn left() -> MutexGuard<'static, Vec<(Arc<OwnedFd>, Pid)>> {
+    static LEFT: Mutex<Vec<(Arc<OwnedFd>, Pid)>> = Mutex::new(Vec::new());
+    LEFT.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Takes the exit statuses of those that have ended since.
+fn reap_left() {
+    left().retain(|(pidfd, pid)| !reap_child_now(pidfd, *pid));
+}
+
+/// Takes the exit status of a child of this process if it has ended. False if it still runs.
+fn reap_child_now(pidfd: &OwnedFd, pid: Pid) -> bool {
+    let reaped = match reap_now(pidfd.as_fd()) {
+        Err(Errno::NOSYS | Errno::PERM) => wait_by_id(pid, WaitOptions::NOHANG), // As in `wait_for`.
+        reaped => reaped,
+    };
+    !matches!(reaped, Ok(None))
 }
 
 /// Takes the exit status of a child of this process, if it has ended.
@@ -322,15 +348,24 @@ impl Drop for ChildProcess {
         if self.reaper == Reaper::Done {
             return;
         }
-        let pid = self.pid;
-        let mut reaped = reap_now(self.pidfd.as_fd());
-        if self.reaper == Reaper::Own && matches!(reaped, Err(Errno::NOSYS | Errno::PERM)) {
-            reaped = wait_by_id(pid, WaitOptions::NOHANG); // As in `wait_for`.
+        let (pidfd, pid) = (self.pidfd.clone(), self.pid);
+        let is_running = match self.reaper {
+            Reaper::Own => !reap_child_now(&pidfd, pid),
+            // An error, unless its reaper has died and the system has given it to this process.
+            _ => matches!(reap_now(pidfd.as_fd()), Ok(None)),
+        };
+        if !is_running {
+            return;
         }
-        // An error: it is the child of a process that reaps it.
-        if let Ok(None) = reaped {
-            let pidfd = self.pidfd.clone();
-            reap_in_thread(move || _ = wait_for(pidfd.as_fd(), pid));
+        let waiting = pidfd.clone();
+        if reap_in_thread(move || _ = wait_for(waiting.as_fd(), pid)) {
+            return;
+        }
+        // Without a thread: a killed process ends soon.
+        if !self.is_free && await_readable(&pidfd, Some(Instant::now() + SOON)) {
+            wait_for(pidfd.as_fd(), pid);
+        } else {
+            left().push((pidfd, pid));
         }
     }
 }

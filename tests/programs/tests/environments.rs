@@ -26,6 +26,7 @@ const PROCESSES: &[&str] = &[
     "Spawn ",
     "ForkServer ",
     "dead holder",
+    "without a runtime",
     "standard streams",
 ];
 
@@ -35,6 +36,7 @@ const PROCESSES_AND_MEMORY: &[&str] = &[
     "Spawn ",
     "ForkServer ",
     "dead holder",
+    "without a runtime",
     "standard streams",
     "Lock",
     "RLock",
@@ -54,6 +56,7 @@ const PROCESSES_AND_NAMES: &[&str] = &[
     "Spawn ",
     "ForkServer ",
     "dead holder",
+    "without a runtime",
     "standard streams",
     "named SharedMemory",
 ];
@@ -158,9 +161,15 @@ fn a_call_that_is_needed_and_denied_is_named_with_what_to_do() {
     check(&["deny=socketpair:EPERM"], MaySay(&["socketpair"]));
     check(&["deny=fallocate:EPERM"], MaySay(&["fallocate"]));
     // The runtime of tokio needs one too.
-    check(&["deny=eventfd2:EPERM"], MaySay(&["eventfd2", "a runtime"]));
+    check(
+        &["deny=eventfd2:EPERM"],
+        MaySay(&["eventfd2", "a runtime", "no thread or descriptor"]),
+    );
     // In this form it is denied to glibc as well, for each thread of the program.
-    check(&["deny=clone3:EPERM"], MaySay(&["clone3", "a thread"]));
+    check(
+        &["deny=clone3:EPERM"],
+        MaySay(&["clone3", "a thread", "no thread or descriptor"]),
+    );
 }
 
 #[test]
@@ -186,12 +195,17 @@ fn a_limit_of_open_files_or_processes_is_named_with_what_to_do() {
         let what = &[
             "Too many open files (os error 24); close files, or raise",
             "a runtime",
+            "no thread or descriptor",
         ];
         check(&[&format!("limit=NOFILE:{limit}")], MaySay(what));
     }
     check(&["limit=NOFILE:64"], Works);
-    for limit in 1..4 {
-        let what = &["(os error 11); end processes, or raise", "a thread"];
+    for limit in 1..8 {
+        let what = &[
+            "(os error 11); end processes, or raise",
+            "a thread",
+            "no thread or descriptor",
+        ];
         check(&["not-root", &format!("limit=NPROC:{limit}")], MaySay(what));
     }
 }

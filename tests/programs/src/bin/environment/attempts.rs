@@ -2,6 +2,9 @@
 
 use std::error::Error;
 use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use concurrent_futures::multiprocessing::{
@@ -293,6 +296,33 @@ pub(crate) fn dead_holders(report: &Report) {
         process.kill();
         let guard = lock.blocking_lock();
         ensure(guard.abandoned_by() == Some(pid), "nobody died")
+    });
+}
+
+/// Wakes a thread.
+struct Unpark(std::thread::Thread);
+
+impl std::task::Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// A pool whose caller is in no runtime, which has a runtime of its own.
+pub(crate) fn without_a_runtime(report: &Report) {
+    report.attempt("without a runtime", || {
+        let builder = ProcessPoolExecutor::builder().start_method(StartMethod::Spawn);
+        let pool = builder.max_workers(1).build().map_err(text)?;
+        let mut task = pin!(pool.submit(double, 21));
+        let waker = Arc::new(Unpark(std::thread::current())).into();
+        let mut context = Context::from_waker(&waker);
+        let value = loop {
+            match task.as_mut().poll(&mut context) {
+                Poll::Ready(value) => break value,
+                Poll::Pending => std::thread::park(),
+            }
+        };
+        ensure(value.map_err(text)? == 42, "another value")
     });
 }
 

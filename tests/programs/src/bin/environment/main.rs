@@ -38,6 +38,7 @@ fn main() {
         attempts::process(&report, method);
     }
     attempts::dead_holders(&report);
+    attempts::without_a_runtime(&report);
     attempts::standard_streams(&report);
     attempts::nothing_left(&report);
 }
