@@ -7,7 +7,7 @@ use rustix::fs::MemfdFlags;
 use rustix::io::Errno;
 
 use super::call::{Call as _, errno_of, is_denied};
-use super::memfile::memory_file;
+use super::growing::memory_file;
 use super::process::pidfd_of;
 
 /// An error of the kind `Unsupported` where this crate cannot start processes. It says what is missing and what to do.

@@ -9,20 +9,9 @@ use rustix::fs::MemfdFlags;
 use rustix::io::Errno;
 
 use super::call::Call as _;
+use super::growing::memory_file;
 use super::limits::check_length;
 use super::memory::enlarge;
-use super::print::above_standard_streams;
-
-/// A new, empty file in memory. The kernel lets no process execute it, if it can (Linux 6.3): where a policy demands
-/// that (`vm.memfd_noexec`), it creates no other files.
-pub(super) fn memory_file(flags: MemfdFlags) -> io::Result<OwnedFd> {
-    let create = |more| rustix::fs::memfd_create("concurrent-futures", flags | more);
-    let created = match create(MemfdFlags::CLOEXEC | MemfdFlags::NOEXEC_SEAL) {
-        Err(Errno::INVAL) => create(MemfdFlags::CLOEXEC),
-        outcome => outcome,
-    };
-    above_standard_streams(created.of_call("memfd_create")?)
-}
 
 /// A file with these pieces in it, `len` bytes in all.
 pub(crate) fn file_of<'a>(

@@ -10,8 +10,8 @@ use rustix::io::Errno;
 use rustix::thread::futex;
 
 use super::call::Call as _;
+use super::growing::memory_file;
 use super::limits::check_length;
-use super::memfile::memory_file;
 use super::reserve::reserve;
 
 /// A mapped memory file. It ends with the last process that has it mapped or open.
