@@ -435,16 +435,14 @@ pub(crate) fn signal_name(signal: i32) -> Option<&'static str> {
 
 #[cfg(all(test, not(properties)))]
 mod tests {
-    use std::process::Stdio;
-
     use super::*;
 
     #[test]
     fn a_process_has_its_id_until_it_is_reaped_whoever_does_that() {
+        let (stdin, _open) = io::pipe().expect("a pipe");
         let mut command = Command::new("cat");
-        command.stdin(Stdio::piped());
-        let process = command.process_group(0).spawn().expect("a process");
-        let child = ChildProcess::own(process.id()).expect("it runs");
+        command.stdin(stdin);
+        let child = ChildProcess::spawn(&mut command).expect("it runs");
         assert!(child.has_its_id());
         child.signal_by_id(Signal::KILL);
         assert!(await_readable(child.pidfd(), None));
@@ -456,8 +454,7 @@ mod tests {
     #[test]
     fn an_exit_status_is_the_same_by_pidfd_and_by_id() {
         let start = || {
-            let process = Command::new("false").spawn().expect("a process");
-            let child = ChildProcess::own(process.id()).expect("it is a child");
+            let child = ChildProcess::spawn(&mut Command::new("false")).expect("it starts");
             assert!(await_readable(child.pidfd(), None));
             child
         };
