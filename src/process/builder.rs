@@ -483,11 +483,16 @@ impl ProcessPoolBuilder {
 }
 
 fn refused_fork(error: &io::Error) -> BuildError {
-    let what = format!(
-        "StartMethod::Fork cannot be used here: {error}; build the pool before the runtime and all other \
-         threads, or use StartMethod::ForkServer; if a library starts them before main, use StartMethod::Spawn"
-    );
-    BuildError::unsupported(what)
+    let advice = match error.kind() {
+        io::ErrorKind::ResourceBusy => {
+            "; build the pool before the runtime and all other threads, or use StartMethod::ForkServer; if a library \
+             starts them before main, use StartMethod::Spawn"
+        }
+        _ => "", // The system is the reason, not another thread.
+    };
+    BuildError::unsupported(format!(
+        "StartMethod::Fork cannot be used here: {error}{advice}"
+    ))
 }
 
 fn check_frame_length(bytes: usize) -> Result<usize, BuildError> {

@@ -45,10 +45,14 @@ pub(crate) struct OutcomeFile {
 
 /// The size of the length in bytes.
 const HEAD: u64 = 8;
+/// Room for an outcome that says why there is no other.
+const ROOM: u64 = 4096;
 
 impl OutcomeFile {
     pub(crate) fn create() -> io::Result<Self> {
-        Ok(sys::above_standard_streams(sys::growing_file()?)?.into())
+        let file = sys::growing_file()?;
+        sys::lengthen(&file, ROOM)?; // An error where the file size limit lets no process leave an outcome.
+        Ok(file.into())
     }
 
     /// A descriptor for the process that writes the outcome.

@@ -104,8 +104,9 @@ impl Ready {
         };
         let reason = format!("no memory is left for the result: {error}");
         let failure = failure_entry(ItemFailure::Unencodable(reason));
-        // If this fails too, only the exit code reports the failure.
-        let _ = self.outcome_file.leave(failure);
+        if let Err(error) = self.outcome_file.leave(failure) {
+            eprintln!("concurrent-futures: a process cannot leave its result: {error}");
+        }
         1
     }
 }

@@ -381,6 +381,7 @@ fn start_now(order: StartOrder) -> Result<Arc<RunningProcess>, Refusal> {
     // thread.
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().spawn_scoped(scope, start);
+        let thread = thread.map_err(sys::no_thread);
         let thread = thread.map_err(Refusal::system("start a thread"))?;
         thread.join().unwrap_or_else(|panic| resume_unwind(panic))
     })

@@ -13,6 +13,7 @@ use rustix::process::Pid;
 
 use super::call::Call as _;
 use super::coverage::{begin_profile, write_profile};
+use super::limits::OwnLimit;
 use super::signal::{block_signals, note_own};
 
 use crate::sys::PANICKED;
@@ -158,12 +159,12 @@ fn fork_anywhere() -> io::Result<Forked> {
 /// Runs `work`, which ends this process, in a new thread. What belongs to this thread, such as the state of its random
 /// number generators, stays with it. Signals reach the new thread, as they would reach the only one.
 pub(crate) fn go_on_in_another_thread(work: impl FnOnce() + Send + 'static) -> ! {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Stack).current;
-    let size = usize::try_from(limit.unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
+    let limit = OwnLimit::Stack.get().unwrap_or(u64::MAX);
+    let size = usize::try_from(limit).unwrap_or(usize::MAX);
     // The name that Rust has for the first thread, in the lines of a panic too.
     let new = thread::Builder::new().name("main".to_owned());
     let new = new.stack_size(size.min(LARGEST_STACK)).spawn(work);
-    if let Err(error) = new {
+    if let Err(error) = new.of_call("pthread_create") {
         eprintln!(
             "concurrent-futures: a worker process exits, because it can start no thread: {error}"
         );

@@ -1,4 +1,5 @@
 mod call;
+mod check;
 mod copy;
 mod coverage;
 mod edges;
@@ -30,6 +31,7 @@ mod stdio;
 mod stream;
 mod watch;
 
+pub(crate) use check::check_processes;
 pub(crate) use coverage::write_profile;
 pub(crate) use edges::{
     BlockingEdges, Edges, await_readable, eventfd, is_readable, readable, signal, silence,
@@ -41,8 +43,8 @@ pub(crate) use fork::{
 };
 pub(crate) use growing::{give_back, growing_file, lengthen};
 pub(crate) use handles::{
-    AsFd, AsRawFd, AsyncFd, BorrowedFd, OwnedFd, RawFd, Socket, os_string, pipe_from_child,
-    pipe_to_child, too_many_descriptors,
+    AsFd, AsRawFd, AsyncFd, BorrowedFd, OwnedFd, RawFd, Socket, no_thread, os_string,
+    pipe_from_child, pipe_to_child, too_many_descriptors,
 };
 pub(crate) use identity::{ProcessIdentity, home};
 pub(crate) use image::{build_identity, in_executable, library_of, own_executable};
@@ -77,8 +79,3 @@ pub(crate) use socket::{
 pub(crate) use stdio::{become_child, change_variables, is_variable, settle_forked};
 pub(crate) use stream::{WHOLE, write_now, write_patiently};
 pub(crate) use watch::{WakeFd, end_with, parent, wait_for_parents_end, wait_readable, watched};
-
-/// An error where this crate cannot start processes. Here it can.
-pub(crate) fn check_processes() -> std::io::Result<()> {
-    Ok(())
-}

@@ -16,8 +16,8 @@ mod wait;
 use std::io;
 
 pub(crate) use handles::{
-    AsFd, AsRawFd, AsyncFd, BorrowedFd, OwnedFd, RawFd, Socket, closed, is_closed, os_string,
-    out_of_reach, pipe_from_child, pipe_to_child, too_many_descriptors,
+    AsFd, AsRawFd, AsyncFd, BorrowedFd, OwnedFd, RawFd, Socket, closed, is_closed, no_thread,
+    os_string, out_of_reach, pipe_from_child, pipe_to_child, too_many_descriptors,
 };
 pub(crate) use memory::{
     FileIdentity, Lent, SegmentName, SharedMapping, enlarge, file_identity, file_len, file_of,
