@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(feature = "isolation")]
+use super::isolation::Isolation;
 use super::limits::Limits;
 use super::output::{Outlets, Output};
 use super::pool::{Pool, ProcessPoolConfig};
@@ -109,6 +111,8 @@ pub struct ProcessPoolBuilder {
     env_clear: bool,
     current_dir: Option<PathBuf>,
     limits: Limits,
+    #[cfg(feature = "isolation")]
+    isolation: Option<Isolation>,
     stdout: Option<Output>,
     stderr: Option<Output>,
 }
@@ -349,6 +353,21 @@ impl ProcessPoolBuilder {
         self
     }
 
+    /// A sandbox around each worker. Default: none, so a worker may do what this process may do.
+    ///
+    /// ```no_run
+    /// use concurrent_futures::{Isolation, ProcessPoolExecutor};
+    ///
+    /// # fn main() -> Result<(), concurrent_futures::BuildError> {
+    /// let pool = ProcessPoolExecutor::builder().isolation(Isolation::new()).build()?;
+    /// # Ok(()) }
+    /// ```
+    #[cfg(feature = "isolation")]
+    pub fn isolation(mut self, isolation: Isolation) -> Self {
+        self.isolation = Some(isolation);
+        self
+    }
+
     /// Where the stdout of the workers goes. Default: to the same place as their stderr.
     pub fn stdout(mut self, output: Output) -> Self {
         self.stdout = Some(output);
@@ -399,11 +418,16 @@ impl ProcessPoolBuilder {
             current_dir: self.current_dir,
         };
         surroundings.check()?;
+        #[cfg(feature = "isolation")]
+        let confinement = self.isolation.as_ref().map(Isolation::check).transpose()?;
+        #[cfg(not(feature = "isolation"))]
+        let confinement = None;
         let recipe = Arc::new(Recipe {
             surroundings,
             preload: encode("preload", self.preload)?,
             initializer: encode("initializer", self.initializer)?,
             limits: self.limits.check()?,
+            confinement,
             outlets: Outlets::new(self.stdout, self.stderr),
             max_frame_length,
             spawn_timeout: positive("spawn_timeout", self.spawn_timeout.unwrap_or(SPAWN_TIMEOUT))?,

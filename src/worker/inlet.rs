@@ -163,6 +163,7 @@ mod tests {
             worker_id: 1,
             max_frame: 1,
             limits: Vec::new(),
+            confinement: None,
             captured: None,
             initializer: None,
             descriptors: 0,

@@ -15,6 +15,7 @@ use crate::process::verdict::init_failure;
 use crate::process::{StartMethod, workers_allowed};
 use crate::sys::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
 use crate::wire::Chain;
+use crate::wire::confinement::Confinement;
 use crate::wire::descriptors::Descriptor;
 use crate::wire::message;
 use crate::wire::process_setup::{OutcomeFile, ProcessSetup};
@@ -26,6 +27,7 @@ pub(crate) struct StartOrder {
     pub(crate) surroundings: Surroundings,
     pub(crate) is_daemon: bool,
     pub(crate) limits: Limits,
+    pub(crate) confinement: Option<Confinement>,
     pub(crate) spawn_timeout: Duration,
     /// `None` is an empty one.
     pub(crate) stdin: Option<OwnedFd>,
@@ -94,6 +96,7 @@ impl StartOrder {
             preload: None,
             initializer: None,
             limits: Vec::new(),
+            confinement: None,
             outlets: Outlets::new(Some(Output::inherit()), Some(Output::inherit())),
             max_frame_length: 0, // Only greetings arrive.
             spawn_timeout: self.spawn_timeout,
@@ -126,6 +129,7 @@ impl StartOrder {
             is_daemon: self.is_daemon,
             has_stdin: self.stdin.is_some(),
             limits: self.limits.check().map_err(Refusal::Build)?,
+            confinement: self.confinement.clone(),
             function: *function,
             descriptors: args.descriptors().len() as u32, // There are few.
         })

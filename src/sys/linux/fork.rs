@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use std::os::fd::{FromRawFd as _, OwnedFd, RawFd};
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::mpsc;
+use std::sync::{OnceLock, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -60,18 +60,24 @@ pub(crate) fn other_threads() -> io::Result<Vec<String>> {
     if thread_count() == Some(1) {
         return Ok(Vec::new());
     }
-    let own = rustix::thread::gettid().as_raw_nonzero().to_string();
+    let mut names = names_of_threads_except(&[rustix::thread::gettid()])?;
+    names.retain(|name| !READY_FOR_FORKS.contains(&name.as_str()));
+    Ok(names)
+}
+
+/// The names of the threads of this process, except for these.
+pub(super) fn names_of_threads_except(known: &[Pid]) -> io::Result<Vec<String>> {
+    let known: Vec<_> = known
+        .iter()
+        .map(|id| id.as_raw_nonzero().to_string())
+        .collect();
     let mut names = Vec::new();
     for thread in fs::read_dir(THREADS).of_call("open")? {
         let thread = thread.of_call("getdents64")?;
-        if thread.file_name() != own.as_str() {
+        if !known.iter().any(|id| thread.file_name() == id.as_str()) {
             // One without a name has just ended.
             let name = fs::read_to_string(thread.path().join("comm"));
-            let name = name.map(|name| name.trim().to_owned());
-            names.extend(
-                name.ok()
-                    .filter(|name| !READY_FOR_FORKS.contains(&name.as_str())),
-            );
+            names.extend(name.map(|name| name.trim().to_owned()));
         }
     }
     Ok(names)
@@ -155,9 +161,43 @@ fn fork_anywhere() -> io::Result<Forked> {
     }
 }
 
+/// What the copied thread is to do.
+type Errand = Box<dyn FnOnce() + Send>;
+
+/// Where the copied thread takes its errands from, if there is one.
+static ERRANDS: OnceLock<mpsc::Sender<Errand>> = OnceLock::new();
+
+/// The thread that `go_on_in_another_thread` has left behind, if there is one.
+#[cfg_attr(
+    not(feature = "isolation"),
+    allow(dead_code, reason = "only an isolation asks")
+)]
+pub(super) fn copied_thread() -> Option<Pid> {
+    ERRANDS.get().map(|_| rustix::process::getpid())
+}
+
+/// Runs `errand` in the thread that `go_on_in_another_thread` has left behind, and waits for it. `None` if there is no
+/// such thread.
+#[cfg_attr(
+    not(feature = "isolation"),
+    allow(dead_code, reason = "only an isolation has errands")
+)]
+pub(super) fn on_copied_thread<R: Send + 'static>(
+    errand: impl FnOnce() -> R + Send + 'static,
+) -> Option<R> {
+    let (done, outcome) = mpsc::channel();
+    let errand = move || {
+        let _ = done.send(errand());
+    };
+    ERRANDS.get()?.send(Box::new(errand)).ok()?;
+    outcome.recv().ok()
+}
+
 /// Runs `work`, which ends this process, in a new thread. What belongs to this thread, such as the state of its random
 /// number generators, stays with it. Signals reach the new thread, as they would reach the only one.
 pub(crate) fn go_on_in_another_thread(work: impl FnOnce() + Send + 'static) -> ! {
+    let (errands, next) = mpsc::channel::<Errand>();
+    let _ = ERRANDS.set(errands);
     let limit = rustix::process::getrlimit(rustix::process::Resource::Stack).current;
     let size = usize::try_from(limit.unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
     // The name that Rust has for the first thread, in the lines of a panic too.
@@ -170,9 +210,10 @@ pub(crate) fn go_on_in_another_thread(work: impl FnOnce() + Send + 'static) -> !
         exit_forked(1);
     }
     block_signals();
-    loop {
-        thread::park();
+    for errand in next {
+        errand();
     }
+    unreachable!("the sender is never dropped")
 }
 
 /// The most memory that a new thread reserves for its stack, where the system sets no limit.

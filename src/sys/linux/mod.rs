@@ -8,6 +8,15 @@ mod growing;
 mod handles;
 mod identity;
 mod image;
+#[cfg(all(
+    feature = "isolation",
+    any(
+        target_arch = "aarch64",
+        target_arch = "riscv64",
+        target_arch = "x86_64"
+    )
+))]
+mod isolation;
 mod left;
 mod lent;
 mod limits;
@@ -44,6 +53,15 @@ pub(crate) use handles::{
 };
 pub(crate) use identity::{ProcessIdentity, home};
 pub(crate) use image::{build_identity, in_executable, library_of, own_executable};
+#[cfg(all(
+    feature = "isolation",
+    any(
+        target_arch = "aarch64",
+        target_arch = "riscv64",
+        target_arch = "x86_64"
+    )
+))]
+pub(crate) use isolation::*;
 pub(crate) use left::{name_fork_server, reap_left_children, restore_name};
 pub(crate) use lent::Lent;
 pub(crate) use limits::longest_file;
@@ -60,8 +78,8 @@ pub(crate) use print::{
     set_output, write_in_one,
 };
 pub(crate) use process::{
-    ChildProcess, Exit, end_child, kill_own_group, monotonic_nanos, oom_kills, open_child,
-    reap_if_ended, reap_orphans_of, resident_memory, signal_name,
+    ChildProcess, Exit, end_child, kill_own_group, memory_meter, monotonic_nanos, oom_kills,
+    open_child, reap_if_ended, reap_orphans_of, resident_memory, signal_name,
 };
 pub(crate) use reach::{closed, is_closed, out_of_reach};
 pub(crate) use readiness::{Direction, Readiness, wait_ready};

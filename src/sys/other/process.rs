@@ -1,6 +1,7 @@
 //! Other processes, which cannot be started here, and what is known about this one.
 
 use std::convert::Infallible;
+use std::fs::File;
 use std::io;
 use std::process::Command;
 use std::sync::{Arc, OnceLock};
@@ -218,7 +219,11 @@ pub(crate) fn oom_kills() -> u64 {
     0
 }
 
-pub(crate) fn resident_memory() -> Option<u64> {
+pub(crate) fn memory_meter() -> io::Result<File> {
+    Err(unsupported())
+}
+
+pub(crate) fn resident_memory(_: &File) -> Option<u64> {
     None
 }
 
