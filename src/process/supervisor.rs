@@ -741,6 +741,7 @@ mod tests {
                 preload: None,
                 initializer: None,
                 limits: Vec::new(),
+                confinement: None,
                 outlets: Outlets::new(Some(Output::null()), Some(Output::null())),
                 max_frame_length: 1 << 20,
                 spawn_timeout: Duration::from_secs(30),

@@ -81,6 +81,7 @@ impl WorkerOutbox {
             .name("parent-watch".into())
             .stack_size(64 * 1024)
             .spawn(watch)?;
+        sys::note_silent_thread();
         Ok(())
     }
 

@@ -20,7 +20,9 @@ use super::stdout_flush::StdoutFlush;
 use crate::panic::PanicReport;
 use crate::sys::{self, OneWay, OwnedFd, Socket};
 use crate::wire::frame;
-use crate::wire::message::{self, FromWorker, MARKER, ParentFrame, Role, Setup, ToWorker};
+use crate::wire::message::{
+    self, FirstMessage as _, FromWorker, MARKER, ParentFrame, Role, Setup, ToWorker,
+};
 use crate::wire::page::Page;
 
 /// Serves in the role that the environment names, and never returns. Does nothing in a process without a
@@ -141,6 +143,7 @@ impl WorkerLoop {
         let Some(mut met) = inlet.meet::<Setup>()? else {
             return Ok(None);
         };
+        sys::ask_once(!met.setup.is_plain());
         let confinement = met.setup.confinement.take();
         let begun = limit(&met.setup.limits)
             .and_then(|()| confinement.map(isolate::begin).transpose().map_err(Ok));
@@ -178,11 +181,15 @@ impl WorkerLoop {
         let own_threads = sys::thread_count().map(|count| count + 1); // The attendant.
         let marks = setup.captured.as_ref().map(Marks::open).transpose()?;
         let memory = MemoryWatch::open(&page);
+        let output_count = OutputCount::open(&page)?;
         let beside = inlet.take_descriptors(setup.descriptors)?;
         let initialize = || run_initializer("initializer", setup.initializer, args, beside);
         if let Err(failure) = settle(initialize, isolating, &outbox, watched)? {
             message::put(&mut words, &FromWorker::failed(failure));
             return inlet.say(&mut words);
+        }
+        if let Some(count) = &output_count {
+            count.begin();
         }
         #[cfg(feature = "tracing")]
         if let Some(level) = setup.events {
@@ -192,7 +199,7 @@ impl WorkerLoop {
             worker_id: setup.worker_id,
             parent: Parent::new(page.clone(), outbox.clone()),
             marks,
-            output_count: OutputCount::open(&page)?,
+            output_count,
             memory,
             stdout: StdoutFlush::new(own_threads),
         };

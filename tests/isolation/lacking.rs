@@ -7,7 +7,7 @@ use libc::c_long;
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter_all_threads};
 
 use super::alone::{alone, children, descriptors};
-use super::common::within;
+use super::common::{eventually, within};
 use super::nobody::alone_as_nobody;
 use super::{can_leave_the_network, done, isolated, read};
 
@@ -123,6 +123,23 @@ fn a_system_without_namespaces_is_an_error_that_names_them_or_a_warning() {
         );
         let warnings = written(pool, lines).await;
         assert!(warnings.contains("a network namespace"), "{warnings}");
+    });
+}
+
+#[test]
+fn an_isolated_pool_leaves_no_process_and_no_descriptor() {
+    const NAME: &str = "lacking::an_isolated_pool_leaves_no_process_and_no_descriptor";
+    alone(NAME, || async {
+        for method in [StartMethod::Spawn, StartMethod::ForkServer] {
+            let before = descriptors();
+            let Some(pool) = isolated(method, Isolation::new()).await else {
+                return;
+            };
+            assert_eq!(done(pool.submit(u64::pow, (2, 8))).await, 256);
+            within(pool.shutdown()).await;
+            drop(pool);
+            eventually(|| children().is_empty() && descriptors() == before).await;
+        }
     });
 }
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::os::fd::{FromRawFd as _, OwnedFd, RawFd};
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{OnceLock, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -210,6 +210,7 @@ pub(crate) fn go_on_in_another_thread(work: impl FnOnce() + Send + 'static) -> !
         exit_forked(1);
     }
     block_signals();
+    note_silent_thread();
     for errand in next {
         errand();
     }
@@ -238,10 +239,20 @@ pub(crate) fn abandon(fds: &[RawFd]) {
 /// How long a thread that has a stream may hold up the end of its process.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// Threads that never have a stream: the copied one, and those that `note_silent_thread` has counted.
+static SILENT_THREADS: AtomicUsize = AtomicUsize::new(0);
+
+/// In a process that starts a thread which never prints.
+pub(crate) fn note_silent_thread() {
+    SILENT_THREADS.fetch_add(1, Ordering::Relaxed);
+}
+
 /// Ends a forked process: what it printed is written, but what the program has registered to be done
 /// at its exit is the program's own, and not done.
 pub(crate) fn exit_forked(code: i32) -> ! {
-    if other_threads().is_ok_and(|others| others.is_empty()) {
+    // A worker may be forbidden to read more than the number of its threads.
+    let silent = 1 + SILENT_THREADS.load(Ordering::Relaxed);
+    if thread_count().is_some_and(|count| count <= silent) {
         flush_all();
     } else {
         // One of them may have a stream and never let go of it.

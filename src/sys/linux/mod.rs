@@ -44,7 +44,7 @@ pub(crate) use edges::{
 pub(crate) use folder::{FolderIdentity, current_folder, enter_folder, open_folder};
 pub(crate) use fork::{
     Forked, OneWay, abandon, end_after, exit_forked, fork, fork_for, generation,
-    go_on_in_another_thread, lasting_threads, thread_count,
+    go_on_in_another_thread, lasting_threads, note_silent_thread, thread_count,
 };
 pub(crate) use growing::{give_back, growing_file, lengthen};
 pub(crate) use handles::{
@@ -93,6 +93,16 @@ pub(crate) use socket::{
 pub(crate) use stdio::{become_child, change_variables, is_variable, settle_forked};
 pub(crate) use stream::{WHOLE, write_now, write_patiently};
 pub(crate) use watch::{WakeFd, end_with, parent, wait_for_parents_end, wait_readable, watched};
+
+/// Asks for what the system is asked once in a process. So nothing of that is asked after an initializer has forbidden
+/// it. With `by_name`, also for what tells this process from others.
+pub(crate) fn ask_once(by_name: bool) {
+    let _ = rustix::param::page_size();
+    let _ = monotonic_nanos(); // Finds the clock that needs no system call.
+    if by_name {
+        let _ = (ProcessIdentity::own(), home());
+    }
+}
 
 /// An error where this crate cannot start processes. Here it can.
 pub(crate) fn check_processes() -> std::io::Result<()> {
