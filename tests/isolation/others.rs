@@ -33,12 +33,12 @@ fn look_into(pid: u32, address: usize) -> [i32; 3] {
     // SAFETY: it changes nothing here.
     let traced = errno_of(unsafe { libc::ptrace(libc::PTRACE_SEIZE, pid, 0, 0) });
     if traced == 0 {
-        // SAFETY: it stops and releases the process that was seized above.
-        unsafe {
-            libc::ptrace(libc::PTRACE_INTERRUPT, pid, 0, 0);
-            libc::waitpid(pid, std::ptr::null_mut(), libc::__WALL);
-            libc::ptrace(libc::PTRACE_DETACH, pid, 0, 0);
-        }
+        // SAFETY: it stops the process that was seized above.
+        unsafe { libc::ptrace(libc::PTRACE_INTERRUPT, pid, 0, 0) };
+        // SAFETY: a null says that the status is not wanted.
+        unsafe { libc::waitpid(pid, std::ptr::null_mut(), libc::__WALL) };
+        // SAFETY: it releases the process.
+        unsafe { libc::ptrace(libc::PTRACE_DETACH, pid, 0, 0) };
     }
     [read, traced, code(fs::read(format!("/proc/{pid}/environ")))]
 }

@@ -106,11 +106,11 @@ async fn an_isolated_worker_is_killed_at_its_timeout_with_its_children(method: S
             .arg("3600")
             .stdin(Stdio::null())
             .spawn();
-        let child = child.expect("it starts");
+        let mut child = child.expect("it starts");
         worker::current()
             .expect("a task")
             .report_progress(child.id().into(), 0);
-        std::thread::park();
+        let _ = child.wait();
     }
     let options = TaskOptions::new().timeout(Duration::from_millis(500));
     let handle = pool.submit_with(&options, start_another_and_never_end, ());

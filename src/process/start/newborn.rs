@@ -138,6 +138,7 @@ mod tests {
             preload: None,
             initializer: None,
             limits: Vec::new(),
+            confinement: None,
             outlets: Outlets::new(Some(Output::null()), Some(Output::lines(|_| ()))),
             max_frame_length: 1 << 20,
             spawn_timeout,

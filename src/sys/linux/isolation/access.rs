@@ -14,7 +14,7 @@ use landlock::{
 
 use super::super::call::Call as _;
 use super::super::fork::on_copied_thread;
-use super::other_threads;
+use super::threads::other_threads;
 
 /// The first version in which no file can be changed without a right for it.
 const COMPLETE: ABI = ABI::V3;

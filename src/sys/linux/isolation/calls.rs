@@ -257,7 +257,7 @@ fn rule(conditions: &[(u8, SeccompCmpOp, libc::c_int)]) -> SeccompRule {
 fn install(calls: Calls, errno: libc::c_int) -> io::Result<()> {
     let mut rules = std::collections::BTreeMap::<_, Vec<_>>::new();
     for (call, limited) in calls {
-        rules.entry(i64::from(call)).or_default().extend(limited);
+        rules.entry(call).or_default().extend(limited);
     }
     let answer = SeccompAction::Errno(errno.cast_unsigned());
     let filter = SeccompFilter::new(rules, SeccompAction::Allow, answer, processor()?);
