@@ -196,6 +196,11 @@ impl ProcessPoolBuilder {
     /// If it returns an error or panics, or its process ends, the start is tried again, three times in all with
     /// growing pauses. Then the waiting tasks fail with that error, and the pool is broken until
     /// [`warm_up`](ProcessPoolExecutor::warm_up). While another worker is ready, it runs the tasks instead.
+    ///
+    /// It may install a filter of system calls (seccomp) for its thread. On Linux with glibc, a ready worker calls
+    /// recvmsg, read, write, writev, pread64, poll, ppoll, ioctl, fcntl, close, futex, mmap, munmap, mremap, mprotect,
+    /// madvise, brk, newfstatat, gettid, getpid, sigaltstack, rt_sigprocmask, rt_sigreturn and exit_group; a backtrace,
+    /// and a task, may call more. The feature `isolation` has a filter that denies only what no task needs.
     pub fn initializer<F, A, M>(mut self, function: F, args: A) -> Self
     where
         F: Task<A, M> + Copy + Send + Sync + 'static,

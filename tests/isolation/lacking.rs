@@ -1,8 +1,12 @@
 //! Systems that lack a part of an isolation. Each test runs alone, in a process that pretends that the system lacks it.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use concurrent_futures::{ExecutorExt as _, Isolation, Output, ProcessPoolExecutor, StartMethod};
+use concurrent_futures::multiprocessing::Process;
+use concurrent_futures::{
+    ExecutorExt as _, Isolation, Output, ProcessPoolExecutor, StartMethod, TaskOptions,
+};
 use libc::c_long;
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter_all_threads};
 
@@ -127,6 +131,31 @@ fn a_system_without_namespaces_is_an_error_that_names_them_or_a_warning() {
 }
 
 #[test]
+fn settings_of_an_isolation_that_contradict_are_refused() {
+    for (isolation, text) in [
+        (Isolation::new().allow_read("relative"), "relative"),
+        (Isolation::new().allow_write("/with\0zero"), "NUL"),
+        (Isolation::new().allow_connect(443), "share_network"),
+        (Isolation::new().allow_bind(8080), "share_network"),
+    ] {
+        let builder = ProcessPoolExecutor::builder().isolation(isolation.clone());
+        let error = builder.build().expect_err("it cannot be");
+        assert!(
+            error.is_invalid_setting() && error.to_string().contains(text),
+            "{error}"
+        );
+        let process = Process::builder().isolation(isolation);
+        let error = process
+            .blocking_spawn(u64::pow, (2, 8))
+            .expect_err("it cannot be");
+        assert!(
+            error.is_invalid_setting() && error.to_string().contains(text),
+            "{error}"
+        );
+    }
+}
+
+#[test]
 fn an_isolated_pool_leaves_no_process_and_no_descriptor() {
     const NAME: &str = "lacking::an_isolated_pool_leaves_no_process_and_no_descriptor";
     alone(NAME, || async {
@@ -147,6 +176,14 @@ fn an_isolated_pool_leaves_no_process_and_no_descriptor() {
 fn an_ordinary_user_has_isolated_workers_too() {
     const NAME: &str = "lacking::an_ordinary_user_has_isolated_workers_too";
     alone_as_nobody(NAME, || async {
+        let text = refusal(Isolation::new().user(1, 1));
+        assert!(text.contains("CAP_SETUID"), "{text}");
+        let (pool, lines) = with_best_effort(Isolation::new().user(1, 1)).await;
+        let warnings = written(pool, lines).await;
+        assert!(
+            warnings.contains("the right to become user 1"),
+            "{warnings}"
+        );
         for method in [StartMethod::Spawn, StartMethod::ForkServer] {
             if !can_leave_the_network() {
                 assert!(isolated(method, Isolation::new()).await.is_none());
@@ -163,6 +200,9 @@ fn an_ordinary_user_has_isolated_workers_too() {
             let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a listener");
             let port = listener.local_addr().expect("an address").port();
             assert_eq!(done(pool.submit(connect, port)).await, libc::ENETUNREACH);
+            let options = TaskOptions::new().timeout(Duration::from_millis(50));
+            let late = within(pool.submit_with(&options, std::thread::park, ())).await;
+            assert!(late.expect_err("its parent ends it").is_timeout());
             let user = || rustix::process::geteuid().as_raw();
             assert_eq!(
                 done(pool.submit(user, ())).await,
