@@ -526,6 +526,7 @@ mod tests {
                 initializer: None,
                 is_dumpable: false,
                 limits: Vec::new(),
+                confinement: None,
                 outlets: Outlets::new(Some(Output::null()), Some(Output::null())),
                 max_frame_length: 1 << 20,
                 spawn_timeout: Duration::from_secs(30),

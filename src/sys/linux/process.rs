@@ -1,8 +1,10 @@
 //! A child process that is never mistaken for another: it is killed and waited for while its
 //! process id is still its own.
 
+use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::{AsFd as _, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::fs::FileExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,6 +18,7 @@ use rustix::process::{
 use super::call::Call as _;
 use super::edges::{await_readable, is_readable};
 use super::pidfd::PidfdProcess;
+use super::reach::out_of_reach;
 use super::socket::raised;
 
 /// A worker, the process that forks workers, or one that runs a function, in a process group of its
@@ -409,9 +412,17 @@ pub(crate) fn set_dumpable(is_dumpable: bool) {
     let _ = rustix::process::set_dumpable_behavior(behavior);
 }
 
+/// What [`resident_memory`] reads.
+pub(crate) fn memory_meter() -> io::Result<File> {
+    let meter = File::open("/proc/self/statm").of_call("open")?;
+    Ok(out_of_reach(meter.into()).into())
+}
+
 /// The resident memory of this process in bytes, shared pages included.
-pub(crate) fn resident_memory() -> Option<u64> {
-    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
+pub(crate) fn resident_memory(meter: &File) -> Option<u64> {
+    let mut statm = [0; 256];
+    let len = meter.read_at(&mut statm, 0).ok()?;
+    let statm = std::str::from_utf8(&statm[..len]).ok()?;
     let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
     Some(pages * rustix::param::page_size() as u64)
 }
