@@ -28,6 +28,7 @@ use crate::home::{DeadlineTimer, sleep, timeout};
 use crate::sys;
 use crate::wire::Reader;
 use crate::wire::bulk::IncomingPayload;
+use crate::wire::claim::InvalidClaim;
 use crate::wire::message::{FromWorker, WorkerFrame};
 use crate::wire::outcomes::{InvalidEntry, ItemFailure, OutcomeEntry, OutcomeReader, Values};
 use crate::wire::page::Page;
@@ -511,7 +512,7 @@ impl SupervisedWorker {
             promise,
             item,
             limit,
-        }) = self.link.on_deadline()
+        }) = self.link.on_deadline(self.outputs.holds_outcomes())
         {
             pool.item_overran(1);
             promise.fail(
@@ -598,7 +599,10 @@ impl SupervisedWorker {
         };
         match message {
             FromWorker::Progress(seq) => self.link.report(seq),
-            FromWorker::Taken(seq) => self.link.taken(seq),
+            FromWorker::Taken(seq) => {
+                let taken = self.link.taken(seq);
+                taken.map_err(|InvalidClaim| "taking the objects of a call that it does not run")?;
+            }
             #[cfg(feature = "tracing")]
             FromWorker::Event { call, event } => self.link.tell(call, event),
             FromWorker::Bulk(parts) => {
@@ -609,6 +613,7 @@ impl SupervisedWorker {
                 self.announced = Some(parts);
             }
             FromWorker::Moved => {} // What it waited for is checked anyway.
+            FromWorker::Alive => self.link.is_alive(),
             FromWorker::Ready | FromWorker::Failed(_) => {
                 return Err("sending a second answer to its setup");
             }

@@ -71,13 +71,7 @@ impl Inside {
 
     /// The word at `offset` bytes of the page.
     pub(crate) fn word(&self, offset: usize) -> &'static AtomicU64 {
-        assert!(offset.is_multiple_of(8) && offset < PAGE);
-        let word = (self.page + offset) as *mut u64;
-        #[expect(unsafe_code, reason = "memory that it found")]
-        // SAFETY: the page is mapped as long as the worker lives, and the word is in it and aligned.
-        unsafe {
-            AtomicU64::from_ptr(word)
-        }
+        word(self.page, offset)
     }
 
     /// The claim of the call `seq`.
@@ -187,22 +181,35 @@ pub(crate) fn one_number(number: u32) -> Vec<u8> {
     [&[0x91, 0xce][..], &number.to_be_bytes()].concat()
 }
 
-/// The address of the page: the only mapping of such a file with this length.
+/// The address of the page: of all mappings of such a file with this length, the one in which a call began last. (A
+/// worker by `Fork` may have inherited its parent's mappings of others.)
 fn page() -> usize {
     let maps = fs::read_to_string("/proc/self/maps").expect("/proc");
-    let starts = maps
+    let files = maps
         .lines()
         .filter(|line| line.contains("/memfd:concurrent-futures"));
-    let pages = starts.filter_map(|line| {
+    let pages = files.filter_map(|line| {
         let (start, end) = line.split_once(' ')?.0.split_once('-')?;
         let [start, end] = [start, end].map(|at| usize::from_str_radix(at, 16));
         let (start, end) = (start.ok()?, end.ok()?);
         (end - start == PAGE).then_some(start)
     });
-    let [page] = pages.collect::<Vec<_>>()[..] else {
-        panic!("this is no worker with one page:\n{maps}");
+    let last_begun = |page: &usize| {
+        let begun = (0..SLOTS).map(|slot| word(*page, BEGUN + 8 * slot).load(Ordering::Relaxed));
+        begun.max()
     };
-    page
+    pages.max_by_key(last_begun).expect("this is a worker")
+}
+
+/// The word at `offset` bytes of a page.
+fn word(page: usize, offset: usize) -> &'static AtomicU64 {
+    assert!(offset.is_multiple_of(8) && offset < PAGE);
+    let word = (page + offset) as *mut u64;
+    #[expect(unsafe_code, reason = "memory that it found")]
+    // SAFETY: the page is mapped as long as the worker lives, and the word is in it and aligned.
+    unsafe {
+        AtomicU64::from_ptr(word)
+    }
 }
 
 /// The descriptor with the highest number of its kind: a worker keeps its own out of the tasks' reach.

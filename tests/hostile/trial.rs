@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A pool, its honest tasks, and what they left.
 pub(crate) struct Trial {
-    pub(crate) pool: ProcessPoolExecutor,
+    pub(crate) pool: Arc<ProcessPoolExecutor>,
     /// Where hostile tasks stand once they have done their work.
     pub(crate) gate: Gate,
     honest: Vec<JoinHandle<u32>>,
@@ -44,7 +45,7 @@ impl Trial {
     pub(crate) fn new(builder: ProcessPoolBuilder) -> Self {
         let pool = builder.build().expect("a pool");
         Self {
-            pool,
+            pool: Arc::new(pool),
             gate: Gate::new(),
             honest: Vec::new(),
             runs: Folder::new(),

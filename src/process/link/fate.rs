@@ -49,13 +49,13 @@ impl Link {
         self.follow(&mut lane, step);
         let mut is_sound = true;
         for entry in &mut lane.in_flight {
+            let begun = self.page.begun(entry.seq);
             let found = self.page.slot(entry.seq).stop(false);
-            match found.and_then(|claim| entry.check(claim)) {
+            match found.and_then(|claim| entry.see_stopped(claim, begun)) {
                 Ok(found) if found.stage == Stage::Cancelled => entry.end_with(found.item),
                 Ok(_) => {}
                 Err(InvalidClaim) => is_sound = false,
             }
-            entry.is_cut = true;
         }
         if !is_sound {
             self.end_for_claim(&mut lane);

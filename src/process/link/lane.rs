@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::in_flight::{InFlight, before};
 use super::phase::WorkerPhase;
+use super::stall::StallWatch;
 use super::tenure::{Retirement, Tenure};
 use crate::executor::encoded::EncodedCall;
 use crate::executor::options::TaskName;
@@ -37,6 +38,9 @@ pub(super) struct Lane {
     /// Buffers of its former arguments.
     pub(super) spare: Spare,
     pub(super) retirement: Retirement,
+    pub(super) stall: StallWatch,
+    /// The worker was asked for a sign of life, and has not given one yet.
+    pub(super) is_probed: bool,
     /// The end of its idle timeout, counted from when it last became idle.
     pub(super) idle_until: Option<Instant>,
     /// The deadline of the shutdown in progress.
@@ -71,6 +75,8 @@ impl Lane {
             rings_used: None,
             spare: Spare::default(),
             retirement: Retirement::new(tenure.max_age, Instant::now()),
+            stall: StallWatch::default(),
+            is_probed: false,
             idle_until: None,
             shutdown_at: None,
             last_cancelled: None,
@@ -79,6 +85,17 @@ impl Lane {
 
     pub(super) fn is_idle(&self) -> bool {
         self.in_flight.is_empty() && self.reserved == 0
+    }
+
+    /// Whether its worker has something to do.
+    pub(super) fn is_busy(&self) -> bool {
+        !self.in_flight.is_empty() || self.is_probed
+    }
+
+    /// The number of bytes that its worker has not accepted yet, without those in the ring.
+    pub(super) fn unsent(&self) -> usize {
+        let backlog = self.ring_backlog.iter().map(Bytes::len);
+        self.unwritten.len() + backlog.sum::<usize>()
     }
 
     /// Counts a call that it gets. With its last one it leaves its place to another worker.

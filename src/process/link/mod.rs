@@ -9,7 +9,8 @@
 //! - [`send`]: how calls are sent; [`bulk`]: payloads that go through shared memory;
 //! - [`answers`]: who gets an outcome; [`remains`]: errors and retries for the calls of a dead worker;
 //! - [`recall`]: how calls are taken back or cancelled;
-//! - [`fate`]: why a worker ends; [`deadlines`]: when; [`wake`]: how its supervisor learns of that.
+//! - [`fate`]: why a worker ends; [`deadlines`]: when; [`stall`]: when it counts as stalled; [`wake`]: how its
+//!   supervisor learns of that.
 
 mod answers;
 mod bulk;
@@ -22,13 +23,14 @@ mod phase;
 mod recall;
 mod remains;
 mod send;
+mod stall;
 mod tenure;
 mod wake;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 pub(super) use self::answers::Answered;
 pub(super) use self::deadlines::Late;
@@ -48,6 +50,7 @@ pub(super) struct Link {
     pub(super) id: u64,
     pub(super) pid: u32,
     pub(super) started_at: SystemTime,
+    ready_at: Instant,
     pub(super) page: Page,
     /// Non-blocking.
     socket: Arc<Socket>,
@@ -66,6 +69,7 @@ impl Link {
             id,
             pid,
             started_at: SystemTime::now(),
+            ready_at: Instant::now(),
             page,
             socket,
             lane: Mutex::new(Lane::new(&tenure)),

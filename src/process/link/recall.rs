@@ -11,6 +11,7 @@ use crate::executor::encoded::EncodedCall;
 use crate::executor::promise::Ticket;
 use crate::observe::RunningCount;
 use crate::wire::claim::{Claim, Stage};
+use crate::wire::message::{self, ToWorker};
 
 /// The time to end for an item that was cancelled together with others of its call.
 const GRACE_OF_MANY: Duration = Duration::from_millis(2);
@@ -76,7 +77,7 @@ impl Link {
             self.end_for_claim(&mut lane);
             return None;
         };
-        if !matches!(found.stage, Stage::Running | Stage::Done) {
+        if !matches!(found.stage, Stage::Running | Stage::Overdue | Stage::Done) {
             return None;
         }
         front.is_cut = true;
@@ -140,8 +141,12 @@ impl Link {
         if !lane.in_flight.iter().any(is_meant) {
             return met;
         }
-        for mut entry in std::mem::take(&mut lane.in_flight) {
+        let entries = std::mem::take(&mut lane.in_flight);
+        for (place, mut entry) in entries.into_iter().enumerate() {
             if is_meant(&entry) && self.cancel_call(lane, &mut entry, &mut met) {
+                if place == 0 {
+                    self.probe(lane);
+                }
                 over.push(entry);
             } else {
                 lane.in_flight.push_back(entry);
@@ -153,19 +158,19 @@ impl Link {
 
     /// Cancels one call. Returns whether the worker answers no further item of it.
     fn cancel_call(&self, lane: &mut Lane, entry: &mut InFlight, met: &mut Cancelled) -> bool {
-        let owed = &entry.call.owed;
-        let mut grace = owed.ticket().options().grace_period;
-        if owed.remaining() > 1 {
+        let mut grace = entry.call.ticket().options().grace_period;
+        if entry.call.owed.remaining() > 1 {
             // Items that travel together are quick, and replacing a worker takes longer.
             grace = grace.max(GRACE_OF_MANY);
         }
-        let found = self.page.slot(entry.seq).stop(grace.is_zero());
-        let Ok(found) = found.and_then(|claim| entry.check(claim)) else {
+        let begun = self.page.begun(entry.seq);
+        let stopped = self.page.slot(entry.seq).stop(grace.is_zero());
+        let Ok(found) = stopped.and_then(|claim| entry.see_stopped(claim, begun)) else {
             met.begun = true; // As far as the parent can tell.
             self.end_for_claim(lane);
             return false;
         };
-        entry.is_cut = true;
+        let owed = &entry.call.owed;
         met.begun |= found.stage != Stage::Offered || owed.has_begun();
         match found.stage {
             Stage::Condemned => {
@@ -188,6 +193,15 @@ impl Link {
         }
         met.unstarted += owed.remaining() as usize;
         true
+    }
+
+    /// Asks the worker for a sign of life: by its own word, it does not run the call that was cancelled. Without a sign
+    /// it counts as stalled.
+    fn probe(&self, lane: &mut Lane) {
+        if lane.phase.is_serving() && !std::mem::replace(&mut lane.is_probed, true) {
+            message::put(&mut lane.unwritten, &ToWorker::Probe);
+            self.write(lane);
+        }
     }
 
     /// Kills a worker for a claim that makes no sense.

@@ -100,7 +100,8 @@ impl Link {
             message::put(&mut lane.unwritten, &ToWorker::Trace(traceparent));
         }
         self.put_call(lane, &head, &call.payload);
-        let has_deadline = timeout.is_some() || lane.shutdown_at.is_some();
+        let has_deadline =
+            timeout.is_some() || lane.shutdown_at.is_some() || !lane.stall.is_armed();
         if has_deadline && lane.in_flight.is_empty() {
             self.wake.notify(); // The supervisor has a deadline to watch.
         }
