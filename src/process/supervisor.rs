@@ -601,7 +601,8 @@ impl SupervisedWorker {
             FromWorker::Progress(seq) => self.link.report(seq),
             FromWorker::Taken(seq) => {
                 let taken = self.link.taken(seq);
-                taken.map_err(|InvalidClaim| "taking the objects of a call that it does not run")?;
+                taken
+                    .map_err(|InvalidClaim| "taking the objects of a call that it does not run")?;
             }
             #[cfg(feature = "tracing")]
             FromWorker::Event { call, event } => self.link.tell(call, event),

@@ -21,11 +21,26 @@ held_by_every_start_method! { 1;
 /// How a task forges its claim.
 fn forge(claim: Claim, how: u8) -> Claim {
     match how {
-        8..=255 => Claim { stage: how, ..claim },
-        0 => Claim { seq: claim.seq + 1, ..claim },
-        1 => Claim { seq: claim.seq.wrapping_sub(64), ..claim },
-        2 => Claim { item: (1 << 24) - 1, ..claim },
-        _ => Claim { item: claim.item + 1, ..claim },
+        8..=255 => Claim {
+            stage: how,
+            ..claim
+        },
+        0 => Claim {
+            seq: claim.seq + 1,
+            ..claim
+        },
+        1 => Claim {
+            seq: claim.seq.wrapping_sub(64),
+            ..claim
+        },
+        2 => Claim {
+            item: (1 << 24) - 1,
+            ..claim
+        },
+        _ => Claim {
+            item: claim.item + 1,
+            ..claim
+        },
     }
 }
 

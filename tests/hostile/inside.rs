@@ -26,6 +26,9 @@ pub(crate) const RUNNING: u8 = 1;
 pub(crate) const DONE: u8 = 2;
 pub(crate) const REVOKED: u8 = 3;
 pub(crate) const CONDEMNED: u8 = 4;
+pub(crate) const OVERDUE: u8 = 5;
+pub(crate) const CANCELLED: u8 = 6;
+pub(crate) const LAST: u8 = 7;
 
 /// A worker, as a task in it finds it.
 pub(crate) struct Inside {
@@ -92,6 +95,17 @@ impl Inside {
         });
         let mut running = claims.filter(|claim| claim.stage == RUNNING);
         running.next().expect("the task runs")
+    }
+
+    /// The claims of the calls behind the task's own, which have not begun.
+    pub(crate) fn calls_ahead(&self) -> Vec<Claim> {
+        let first = self.own().seq + 1;
+        let claims = (first..first + SLOTS as u32 - 1).map(|seq| {
+            let claim = Claim::from_word(self.claim(seq).load(Ordering::Acquire));
+            let is_ahead = (claim.seq, claim.stage) == (seq, OFFERED);
+            is_ahead.then_some(claim)
+        });
+        claims.map_while(|claim| claim).collect()
     }
 
     /// Replaces the claim of the task's own call by what `change` returns for it.
@@ -212,13 +226,16 @@ fn word(page: usize, offset: usize) -> &'static AtomicU64 {
     }
 }
 
-/// The descriptor with the highest number of its kind: a worker keeps its own out of the tasks' reach.
+/// The descriptor with the highest number of its kind, stdout and stderr aside: a worker keeps its own out of the
+/// tasks' reach.
 fn last_descriptor(kind: &str, is_meant: impl Fn(BorrowedFd<'_>) -> bool) -> OwnedFd {
     let entries = fs::read_dir("/proc/self/fd").expect("/proc").flatten();
+    let output = [1, 2].map(|number| fs::read_link(format!("/proc/self/fd/{number}")).ok());
     let numbers = entries.filter_map(|entry| {
         let number: i32 = entry.file_name().to_str()?.parse().ok()?;
         let target = fs::read_link(entry.path()).ok()?;
-        target.to_str()?.starts_with(kind).then_some(number)
+        let is_of_kind = target.to_str()?.starts_with(kind);
+        (is_of_kind && !output.contains(&Some(target))).then_some(number)
     });
     let mut numbers: Vec<i32> = numbers.collect();
     numbers.sort_unstable();

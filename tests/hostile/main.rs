@@ -3,14 +3,16 @@
 //!
 //! - [`inside`]: what such a task finds of its worker;
 //! - [`trial`]: a pool with honest tasks, and what must be true at the end;
-//! - the others have the trials, by theme: [`claims`].
+//! - the others have the trials, by theme: [`ahead`], [`claims`], [`clocks`].
 
-#![cfg(feature = "process")]
+#![cfg(feature = "multiprocessing")]
 #![cfg(target_os = "linux")]
 
 #[path = "../common/again.rs"]
 mod again;
+mod ahead;
 mod claims;
+mod clocks;
 #[path = "../common/mod.rs"]
 mod common;
 mod inside;

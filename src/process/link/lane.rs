@@ -39,7 +39,7 @@ pub(super) struct Lane {
     pub(super) spare: Spare,
     pub(super) retirement: Retirement,
     pub(super) stall: StallWatch,
-    /// The worker was asked for a sign of life, and has not given one yet.
+    /// The worker was asked for a sign of life, and has not given one yet. Until then it gets no calls.
     pub(super) is_probed: bool,
     /// The end of its idle timeout, counted from when it last became idle.
     pub(super) idle_until: Option<Instant>,
@@ -84,7 +84,7 @@ impl Lane {
     }
 
     pub(super) fn is_idle(&self) -> bool {
-        self.in_flight.is_empty() && self.reserved == 0
+        self.in_flight.is_empty() && self.reserved == 0 && !self.is_probed
     }
 
     /// Whether its worker has something to do.

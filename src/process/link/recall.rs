@@ -280,6 +280,8 @@ mod tests {
         assert!(link.answered(0, 0..1).is_some());
         assert!(promise.ticket().close());
         link.cancel(promise.ticket());
+        assert!(!link.is_idle(), "it has to give a sign of life first");
+        link.is_alive();
         assert!(link.is_idle());
         assert!(worker.slot(0).finish(0), "it goes on");
         assert!(!worker.claim(0, 1, 0), "with something else");

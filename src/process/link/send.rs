@@ -117,7 +117,9 @@ impl Link {
     }
 
     fn room(lane: &Lane) -> usize {
-        if !lane.phase.takes_more() || lane.in_flight.iter().any(|entry| entry.overrun.is_some()) {
+        let is_held_up =
+            lane.is_probed || lane.in_flight.iter().any(|entry| entry.overrun.is_some());
+        if !lane.phase.takes_more() || is_held_up {
             return 0;
         }
         let ahead = lane.call_time.map_or(1, |time| {

@@ -3,9 +3,8 @@ use proptest::prelude::*;
 use super::*;
 
 fn results() -> impl Strategy<Value = LookResult> {
-    let stands = (0_u32..2, 0_u32..2, 0_usize..2).prop_map(|(seq, item, unsent)| {
-        LookResult::Stands(Standstill { seq, item, unsent })
-    });
+    let stands = (0_u32..2, 0_u32..2, 0_usize..2)
+        .prop_map(|(seq, item, unsent)| LookResult::Stands(Standstill { seq, item, unsent }));
     prop_oneof![
         1 => Just(LookResult::Idles),
         1 => Just(LookResult::Runs),
