@@ -36,7 +36,7 @@ pub(super) use self::answers::Answered;
 pub(super) use self::deadlines::Late;
 use self::in_flight::InFlight;
 use self::lane::Lane;
-pub(super) use self::phase::{Dismissal, Ending, Fate};
+pub(super) use self::phase::{Dismissal, EXIT_GRACE, Ending, Fate};
 pub(super) use self::recall::TakenBack;
 pub(super) use self::tenure::Tenure;
 use self::wake::SupervisorWake;
