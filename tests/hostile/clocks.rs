@@ -1,24 +1,18 @@
-//! Workers that lie about the time, or stand still. The parent's own clock decides.
+//! Workers that lie about the time, or stand still. The parent's own clock decides. Each test takes the ten seconds after
+//! which a worker counts as stalled, so it runs by one start method: all of them lead to the same worker.
 
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use concurrent_futures::{ExecutorExt as _, StartMethod, TaskOptions};
+use concurrent_futures::{ExecutorExt as _, ProcessPoolExecutor, TaskOptions};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::common::folder::Folder;
 use super::common::{Key, in_thread, within};
 use super::inside::{CONDEMNED, Claim, DONE, Inside, OFFERED, OVERDUE, REVOKED};
-use super::methods::{builder, held_by_every_start_method};
 use super::trial::Trial;
-
-held_by_every_start_method! { 1;
-    a_time_out_ends_a_task_whatever_its_worker_says,
-    an_abort_ends_a_task_whatever_its_worker_says,
-    a_call_to_a_stopped_worker_runs_in_another,
-}
 
 /// What a worker says about a task that goes on.
 const LIES: [&str; 9] = [
@@ -75,16 +69,17 @@ fn liars() -> impl Iterator<Item = (usize, Duration)> {
     (0..LIES.len()).flat_map(move |number| graces.map(|grace| (number, grace)))
 }
 
-fn trial(method: StartMethod) -> (Trial, Folder) {
+fn trial() -> (Trial, Folder) {
     let workers = liars().count() + 1;
     (
-        Trial::new(builder(method).max_workers(workers)),
+        Trial::new(ProcessPoolExecutor::builder().max_workers(workers)),
         Folder::new(),
     )
 }
 
-async fn a_time_out_ends_a_task_whatever_its_worker_says(method: StartMethod) {
-    let (mut trial, runs) = trial(method);
+#[tokio::test]
+async fn a_time_out_ends_a_task_whatever_its_worker_says() {
+    let (mut trial, runs) = trial();
     let mut tasks = Vec::new();
     for (place, (number, grace)) in liars().enumerate() {
         let options = TaskOptions::new().timeout(Duration::from_millis(50));
@@ -105,8 +100,9 @@ async fn a_time_out_ends_a_task_whatever_its_worker_says(method: StartMethod) {
     trial.harms_nobody().await;
 }
 
-async fn an_abort_ends_a_task_whatever_its_worker_says(method: StartMethod) {
-    let (mut trial, runs) = trial(method);
+#[tokio::test]
+async fn an_abort_ends_a_task_whatever_its_worker_says() {
+    let (mut trial, runs) = trial();
     let mut guests = Vec::new();
     for (place, (number, grace)) in liars().enumerate() {
         let options = TaskOptions::new().grace_period(grace);
@@ -129,8 +125,9 @@ async fn an_abort_ends_a_task_whatever_its_worker_says(method: StartMethod) {
     trial.harms_nobody().await;
 }
 
-async fn a_call_to_a_stopped_worker_runs_in_another(method: StartMethod) {
-    let mut trial = Trial::new(builder(method).max_workers(3));
+#[tokio::test]
+async fn a_call_to_a_stopped_worker_runs_in_another() {
+    let mut trial = Trial::new(ProcessPoolExecutor::builder().max_workers(3));
     within(trial.pool.warm_up()).await.expect("three workers");
     for worker in &trial.pool.workers()[..2] {
         let pid = Pid::from_raw(worker.pid().cast_signed()).expect("a pid");

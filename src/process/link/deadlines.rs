@@ -11,7 +11,6 @@ use super::stall::{LookResult, Standstill};
 use super::{Ending, Fate, Link};
 use crate::executor::decoded::PromiseEncoded;
 use crate::wire::claim::InvalidClaim;
-use crate::wire::ring::RingDirection;
 
 /// The interval of checks whether an item has begun that is to be warned of a shutdown.
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
@@ -79,6 +78,8 @@ impl Link {
     /// The instant of `fate` has arrived. Returns an item whose caller gets an error now. `holds_outcomes`: the parent
     /// itself delays the worker.
     pub(in crate::process) fn on_deadline(&self, holds_outcomes: bool) -> Option<Late> {
+        self.release_rings();
+        let unsent = self.outbound().unsent(self.ring_to_worker());
         let mut lane = self.lock();
         let lane = &mut *lane;
         let now = Instant::now();
@@ -88,10 +89,9 @@ impl Link {
         if lane.stall.is_due(now) && lane.phase.is_serving() {
             match holds_outcomes {
                 true => lane.stall.postpone(now),
-                false => self.end_for_stall(lane, now),
+                false => self.end_for_stall(lane, unsent, now),
             }
         }
-        self.release_rings(lane);
         self.warn_of_shutdown(lane, now);
         self.time_out(lane, now)
     }
@@ -114,7 +114,7 @@ impl Link {
         };
         let kill_at = earlier(now.checked_add(grace), lane.shutdown_at);
         let step = lane.phase.terminate_by(why, kill_at.unwrap_or(now));
-        self.follow(lane, step);
+        Self::follow(lane, step);
         true
     }
 
@@ -136,8 +136,7 @@ impl Link {
     }
 
     /// Kills a worker that has something to do and does not begin it, or whose claims make no sense.
-    fn end_for_stall(&self, lane: &mut Lane, now: Instant) {
-        let unsent = lane.unsent() + self.page.ring(RingDirection::ToWorker).held();
+    fn end_for_stall(&self, lane: &mut Lane, unsent: usize, now: Instant) {
         let stands = |seq, item| LookResult::Stands(Standstill { seq, item, unsent });
         let result = match lane.in_flight.front_mut() {
             Some(front) => match self.see(front) {
@@ -145,7 +144,7 @@ impl Link {
                 Ok(ItemStage::Waits | ItemStage::Ended) => {
                     stands(front.seq, front.call.owed.next())
                 }
-                Err(InvalidClaim) => return self.end_for_claim(lane),
+                Err(InvalidClaim) => return Self::end_for_claim(lane),
             },
             None if lane.is_probed => stands(lane.next_seq, 0),
             None => LookResult::Idles,
@@ -153,7 +152,7 @@ impl Link {
         if lane.stall.look(result, now) {
             let why = Ending::Protocol("standing still with a call to run".to_owned());
             let step = lane.phase.kill(why);
-            self.follow(lane, step);
+            Self::follow(lane, step);
         }
     }
 
@@ -177,7 +176,7 @@ impl Link {
                 return None;
             }
             Err(InvalidClaim) => {
-                self.end_for_claim(lane);
+                Self::end_for_claim(lane);
                 return None;
             }
         }
@@ -194,7 +193,7 @@ impl Link {
         }
         if grace.is_zero() {
             let step = lane.phase.condemn(Ending::TimedOut { limit });
-            self.follow(lane, step);
+            Self::follow(lane, step);
             return None;
         }
         let promise = front.call.owed.promise().clone();

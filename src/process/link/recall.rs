@@ -74,7 +74,7 @@ impl Link {
             return None;
         }
         let Ok(found) = slot.cut().and_then(|claim| front.check(claim)) else {
-            self.end_for_claim(&mut lane);
+            Self::end_for_claim(&mut lane);
             return None;
         };
         if !matches!(found.stage, Stage::Running | Stage::Overdue | Stage::Done) {
@@ -90,7 +90,7 @@ impl Link {
             _over = lane.in_flight.pop_front();
             self.tasks_done.fetch_add(1, Ordering::Relaxed);
         }
-        self.wake.notify();
+        lane.wakes = true;
         Some(rest).filter(|rest| rest.owed.remaining() > 0)
     }
 
@@ -134,8 +134,8 @@ impl Link {
     /// is killed if it does not end within its grace period.
     pub(in crate::process) fn cancel(&self, ticket: &Ticket) -> Cancelled {
         let mut over = Vec::new(); // Dropped after the lock.
-        let mut lane = self.lock();
-        let lane = &mut *lane;
+        let mut guard = self.lock();
+        let lane = &mut *guard;
         let mut met = Cancelled::default();
         let is_meant = |entry: &InFlight| entry.call.ticket().id() == ticket.id();
         if !lane.in_flight.iter().any(is_meant) {
@@ -145,14 +145,19 @@ impl Link {
         for (place, mut entry) in entries.into_iter().enumerate() {
             if is_meant(&entry) && self.cancel_call(lane, &mut entry, &mut met) {
                 if place == 0 {
-                    self.probe(lane);
+                    Self::probe(lane);
                 }
                 over.push(entry);
             } else {
                 lane.in_flight.push_back(entry);
             }
         }
-        self.wake.notify();
+        lane.wakes = true;
+        let has_messages = !lane.messages.is_empty();
+        drop(guard);
+        if has_messages {
+            self.write_now();
+        }
         met
     }
 
@@ -167,7 +172,7 @@ impl Link {
         let stopped = self.page.slot(entry.seq).stop(grace.is_zero());
         let Ok(found) = stopped.and_then(|claim| entry.see_stopped(claim, begun)) else {
             met.begun = true; // As far as the parent can tell.
-            self.end_for_claim(lane);
+            Self::end_for_claim(lane);
             return false;
         };
         let owed = &entry.call.owed;
@@ -175,7 +180,7 @@ impl Link {
         match found.stage {
             Stage::Condemned => {
                 let step = lane.phase.condemn(Ending::Cancelled);
-                self.follow(lane, step);
+                Self::follow(lane, step);
                 return false;
             }
             Stage::Cancelled if found.item >= owed.next() => {
@@ -197,18 +202,17 @@ impl Link {
 
     /// Asks the worker for a sign of life: by its own word, it does not run the call that was cancelled. Without a sign
     /// it counts as stalled.
-    fn probe(&self, lane: &mut Lane) {
+    fn probe(lane: &mut Lane) {
         if lane.phase.is_serving() && !std::mem::replace(&mut lane.is_probed, true) {
-            message::put(&mut lane.unwritten, &ToWorker::Probe);
-            self.write(lane);
+            message::put(&mut lane.messages, &ToWorker::Probe);
         }
     }
 
     /// Kills a worker for a claim that makes no sense.
-    pub(super) fn end_for_claim(&self, lane: &mut Lane) {
+    pub(super) fn end_for_claim(lane: &mut Lane) {
         let why = Ending::Protocol("writing an invalid claim".to_owned());
         let step = lane.phase.kill(why);
-        self.follow(lane, step);
+        Self::follow(lane, step);
     }
 }
 
