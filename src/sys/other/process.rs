@@ -71,6 +71,13 @@ pub(crate) struct Exit {
     pub(crate) signal: Option<i32>,
 }
 
+impl Exit {
+    /// Whether anything is known.
+    pub(crate) fn is_known(&self) -> bool {
+        self.code.is_some() || self.signal.is_some()
+    }
+}
+
 /// Which of the two processes that return from a fork this is.
 #[derive(Debug)]
 #[expect(dead_code, reason = "no fork returns here")]
