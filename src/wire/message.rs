@@ -134,6 +134,8 @@ message! {
         Rest,
         /// The worker exits.
         Exit,
+        /// The worker answers with `Alive`.
+        Probe,
     }
 }
 
@@ -156,6 +158,8 @@ message! {
         Taken(seq: u32),
         /// The parent waits for bytes in a ring, or for room there: the worker has written or read some.
         Moved,
+        /// The worker reads its messages: the answer to `Probe`.
+        Alive,
     }
 }
 

@@ -226,6 +226,9 @@ impl WorkerLoop {
                 ParentFrame::Message(ToWorker::Trace(parent)) => traceparent = Some(parent.into()),
                 ParentFrame::Message(ToWorker::Rest) => drop(log.take_spare()),
                 ParentFrame::Message(ToWorker::Exit) => return log.flush(),
+                ParentFrame::Message(ToWorker::Probe) => {
+                    outbox.send(|out| message::put(out, &FromWorker::Alive))?;
+                }
                 ParentFrame::Call(head, input) => {
                     let input = dock.complete(input, &mut log)?;
                     let function = find(head.function)?;
