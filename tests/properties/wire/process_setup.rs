@@ -14,6 +14,7 @@ fn setups() -> impl Strategy<Value = ProcessSetup> {
             is_daemon,
             has_stdin,
             limits,
+            confinement: None,
             function: FunctionOffset(offset),
             descriptors: 0,
         }
