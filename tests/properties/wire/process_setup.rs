@@ -15,6 +15,7 @@ fn setups() -> impl Strategy<Value = ProcessSetup> {
             has_stdin,
             is_dumpable,
             limits,
+            confinement: None,
             function: FunctionOffset(offset),
             descriptors: 0,
         }
