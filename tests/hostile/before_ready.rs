@@ -13,7 +13,7 @@ use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 
 use super::common::folder::Folder;
 use super::common::{Gate, Key, within};
-use super::inside::socket;
+use super::inside::own_socket;
 use super::methods::{builder, held_by_every_start_method};
 
 held_by_every_start_method! { 1;
@@ -28,7 +28,7 @@ const BATCHES: usize = 4;
 
 /// Sends descriptors, each batch beside one byte of a frame, and waits before it ends the frame.
 fn send_descriptors(gate: Key) {
-    let socket = socket();
+    let socket = own_socket();
     let (one, _other) = UnixStream::pair().expect("a pair");
     for byte in [255, 15, 0, 0].into_iter().take(BATCHES) {
         let beside = vec![one.as_fd(); MOST];
@@ -95,7 +95,7 @@ async fn a_fork_server_that_is_not_ready_sends_no_descriptors(method: StartMetho
 async fn a_worker_that_is_not_ready_sends_little(method: StartMethod) {
     /// Announces a frame, sends it byte by byte until the parent closes the connection, and notes its length.
     fn send_bytes(announced: u32, note: PathBuf) {
-        let mut socket = socket();
+        let mut socket = own_socket();
         let mut sent = 0_usize;
         if socket.write_all(&announced.to_le_bytes()).is_ok() {
             while sent < 2 << 20 && socket.write(&[0]).is_ok() {
