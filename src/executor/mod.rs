@@ -35,6 +35,7 @@ pub(crate) mod handle;
 pub(crate) mod map;
 pub(crate) mod mapper;
 pub(crate) mod options;
+mod patience;
 #[cfg(feature = "process")]
 mod permit;
 pub(crate) mod progress;

@@ -42,6 +42,7 @@ pub(crate) use self::alarm::{Alarm, within};
 pub(crate) use self::anywhere::anywhere;
 #[cfg(feature = "process")]
 pub(crate) use self::clock::{DeadlineTimer, sleep, timeout};
+pub(crate) use self::clock::is_real as has_real_clock;
 pub(crate) use self::handover::start_thread;
 #[cfg(feature = "process")]
 pub(crate) use self::own::unblock;
