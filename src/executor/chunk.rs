@@ -254,8 +254,8 @@ impl<R> Chunk<R> {
 impl<R> Outcomes<R> {
     /// From now on each outcome arrives as soon as it is there. Those that are held back arrive now.
     ///
-    /// A thread notes an outcome under its lock and looks at `urgent` after that. So it either finds this store, or
-    /// noted its outcome before this takes the lock.
+    /// A thread holds an outcome and looks at `urgent` under its lock. So it finds this store, or has held the outcome
+    /// before this takes the lock.
     pub(crate) fn hurry(&self) {
         self.0.urgent.store(true, Ordering::Relaxed);
         let holders = std::mem::take(&mut self.0.lock().holders);

@@ -37,7 +37,8 @@ const PULLS_A_POLL: usize = 1024;
 /// [`ExecutorExt`](crate::ExecutorExt).
 ///
 /// Results have the order of the items, unless [`unordered`](Self::unordered) is set. An item that
-/// fails is an error in its place, and the stream continues.
+/// fails is an error in its place, and the stream continues. Results of quick items arrive together; none
+/// waits for a slow item for more than about 2 ms.
 ///
 /// The stream pulls nothing before the first poll. At most [`buffer_size`](Self::buffer_size) items
 /// are pulled and not yet yielded, so the source may be endless. Each chunk waits for room in a bounded

@@ -149,6 +149,7 @@ impl Ticket {
         TaskError::new(self.name(), started, cause)
     }
 
+    #[inline]
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
     }

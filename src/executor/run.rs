@@ -232,10 +232,14 @@ where
 
     /// The next item, after the outcome of the one before.
     fn next(&self, outcome: Option<Result<F::Output, TaskError>>) -> Option<(A, u32)> {
-        let has_outcome = outcome.is_some();
         let mut rest = self.lock();
         if let Some(outcome) = outcome {
             rest.hold(outcome);
+            if self.promise.is_urgent() {
+                drop(rest);
+                self.publish();
+                rest = self.lock();
+            }
         }
         if self.promise.ticket().is_closed() {
             let args = std::mem::take(&mut rest.args);
@@ -247,12 +251,7 @@ where
             return None;
         }
         let args = rest.args.pop_front()?;
-        let item = rest.owed.take_number();
-        drop(rest);
-        if has_outcome && self.promise.is_urgent() {
-            self.publish();
-        }
-        Some((args, item))
+        Some((args, rest.owed.take_number()))
     }
 }
 
@@ -314,7 +313,8 @@ where
         runner.leave();
         if runner.tally.finished > 0 {
             // Before the last outcome: after it, the stream may be dropped.
-            self.promise.took(runner.tally.finished as u32, begun.elapsed());
+            self.promise
+                .took(runner.tally.finished as u32, begun.elapsed());
         }
         self.publish();
         panic::contain_drop(function);
