@@ -28,6 +28,8 @@ const AGAIN: Duration = Duration::from_millis(10);
 pub(super) struct ForkedProcess {
     pub(super) role: Role,
     pub(super) socket: Socket,
+    /// The parent's pidfd.
+    pub(super) parent: Option<OwnedFd>,
     /// Its one thread is a copy of one that has run code of the program, or a preload. So it has the same state:
     /// of random number generators, and of a runtime.
     pub(super) has_run_user_code: bool,
@@ -156,6 +158,7 @@ impl ForkServerLoop {
                         return Ok(Some(ForkedProcess {
                             role,
                             socket,
+                            parent: self.parent,
                             has_run_user_code: self.has_run_user_code,
                         }));
                     }

@@ -63,17 +63,16 @@ pub(crate) fn serve_forked(
         if role != Role::ForkServer {
             return serve(role, socket?, parent);
         }
-        let inherited = parent.as_ref().and_then(|parent| parent.try_clone().ok());
         match forkserver::serve(socket?, parent, way)? {
             Some(forked) if forked.role == Role::Worker && forked.has_run_user_code => {
                 // Before there are two threads: from then on the system would take milliseconds to enlarge the
                 // table of descriptors.
                 let socket = sys::out_of_reach(forked.socket.into()).into();
                 sys::go_on_in_another_thread(move || {
-                    sys::end_after(|_| exit_code(serve(forked.role, socket, inherited)))
+                    sys::end_after(|_| exit_code(serve(forked.role, socket, forked.parent)))
                 })
             }
-            Some(forked) => serve(forked.role, forked.socket, inherited),
+            Some(forked) => serve(forked.role, forked.socket, forked.parent),
             None => Ok(0),
         }
     };
