@@ -1,5 +1,6 @@
 //! A worker process, from the first line of `main` to the last frame.
 
+use std::ffi::CString;
 use std::io;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -38,7 +39,7 @@ pub(crate) fn serve_if_child() {
         sys::end_after(|way| serve_forked(Role::ForkServer, Ok(socket), parent, way));
     }
     let serve = || match role {
-        Some(role) => serve(role, socket, parent),
+        Some(role) => serve(role, socket, parent, None),
         None => Err(invalid("`CONCURRENT_FUTURES_ROLE` names no role: unset it")),
     };
     // A panic must not lead to what the program does after `init`.
@@ -61,7 +62,7 @@ pub(crate) fn serve_forked(
 ) -> i32 {
     let serve = || {
         if role != Role::ForkServer {
-            return serve(role, socket?, parent);
+            return serve(role, socket?, parent, None);
         }
         match forkserver::serve(socket?, parent, way)? {
             Some(forked) if forked.role == Role::Worker && forked.has_run_user_code => {
@@ -69,25 +70,32 @@ pub(crate) fn serve_forked(
                 // table of descriptors.
                 let socket = sys::out_of_reach(forked.socket.into()).into();
                 sys::go_on_in_another_thread(move || {
-                    sys::end_after(|_| exit_code(serve(forked.role, socket, forked.parent)))
+                    sys::end_after(|_| {
+                        exit_code(serve(forked.role, socket, forked.parent, forked.name))
+                    })
                 })
             }
-            Some(forked) => serve(forked.role, forked.socket, forked.parent),
+            Some(forked) => serve(forked.role, forked.socket, forked.parent, forked.name),
             None => Ok(0),
         }
     };
     exit_code(serve())
 }
 
-/// Serves in its role. Returns the exit code.
-fn serve(role: Role, socket: Socket, parent: Option<OwnedFd>) -> io::Result<i32> {
+/// Serves in its role, and under this name once the parent knows this process. Returns the exit code.
+fn serve(
+    role: Role,
+    socket: Socket,
+    parent: Option<OwnedFd>,
+    name: Option<CString>,
+) -> io::Result<i32> {
     let Some(inlet) = Inlet::open(socket)? else {
         return Ok(0);
     };
     match role {
-        Role::Runner => run_process::run(inlet.out_of_reach(), parent),
+        Role::Runner => run_process::run(inlet.out_of_reach(), parent, name),
         _ => WorkerLoop::open(inlet.out_of_reach(), parent)?
-            .run()
+            .run(name)
             .map(|()| 0),
     }
 }
@@ -138,7 +146,7 @@ impl WorkerLoop {
         })
     }
 
-    fn run(mut self) -> io::Result<()> {
+    fn run(mut self, mut name: Option<CString>) -> io::Result<()> {
         let Some(met) = self.inlet.meet::<Setup>()? else {
             return Ok(());
         };
@@ -193,6 +201,9 @@ impl WorkerLoop {
                 ParentFrame::Message(ToWorker::Rest) => drop(log.take_spare()),
                 ParentFrame::Message(ToWorker::Exit) => return log.flush(),
                 ParentFrame::Call(head, input) => {
+                    if let Some(name) = name.take() {
+                        sys::name_process(&name);
+                    }
                     let input = dock.complete(input, &mut log)?;
                     let function = find(head.function)?;
                     function(&mut CallDesk::new(

@@ -122,11 +122,11 @@ impl ForkServer {
         recipe: &Arc<Recipe>,
         surroundings: &Surroundings,
         fds: Vec<Descriptor>,
-    ) -> Result<Option<ChildProcess>, StartError> {
+    ) -> Result<Option<(ChildProcess, Arc<ForkServerProcess>)>, StartError> {
         let limit = recipe.spawn_timeout;
         let forked = self.fork_as(Role::Runner, recipe, surroundings, fds);
         match timeout(limit, forked).await {
-            Some(forked) => Ok(forked?.map(|(process, _)| process)),
+            Some(forked) => forked,
             None if self.kill_if_silent() => Ok(None),
             None => Err(StartError::TimedOut(limit)),
         }
@@ -330,7 +330,10 @@ impl ForkServerState {
         timeout(EXIT_GRACE, poll_fn(|cx| end.poll_ready(cx))).await;
         process.kill();
         poll_fn(|cx| end.poll_ready(cx)).await;
-        (process.id(), process.reap())
+        let exit = process.reap();
+        // It may have forked a process already.
+        sys::reap_orphans_of(process.id(), process.pidfd().clone(), Vec::new());
+        (process.id(), exit)
     }
 }
 

@@ -46,7 +46,7 @@ pub(crate) use handles::{
 };
 pub(crate) use identity::{ProcessIdentity, home};
 pub(crate) use image::{build_identity, in_executable, library_of, own_executable};
-pub(crate) use left::{name_fork_server, reap_left_children, restore_name};
+pub(crate) use left::{inherits_orphans, name_fork_server, name_process, reap_left_children};
 pub(crate) use lent::Lent;
 pub(crate) use limits::longest_file;
 pub(crate) use memfile::{

@@ -14,6 +14,7 @@ use rustix::process::{
 
 use super::call::Call as _;
 use super::edges::{await_readable, is_readable};
+use super::left::{end_unknown_orphans_of, inherits_orphans};
 use super::pidfd::PidfdProcess;
 
 /// A worker, the process that forks workers, or one that runs a function, in a process group of its
@@ -98,8 +99,10 @@ impl ChildProcess {
     /// `InvalidData` if the system says otherwise: then it may be any process, and is not touched.
     pub(crate) fn of_another(forker: u32, pid: u32, pidfd: OwnedFd) -> io::Result<Self> {
         let process = PidfdProcess::of(pidfd.as_fd())?;
-        let is_own =
-            process.pid == rustix::process::getpid() || process.pid == rustix::process::getpgrp();
+        // SAFETY: it only returns a number. Rust's wrapper accepts no 0, as a container has it.
+        let own_group = unsafe { libc::getpgrp() };
+        let is_own = process.pid == rustix::process::getpid()
+            || process.pid.as_raw_nonzero().get() == own_group;
         let forker = to_pid(forker)?;
         if process.pid.is_init()
             || is_own
@@ -238,14 +241,17 @@ fn reap_now(pidfd: BorrowedFd<'_>) -> rustix::io::Result<Option<Exit>> {
 }
 
 /// Takes the exit statuses of processes that another one has forked, once that has ended: whichever of them the
-/// system gives to this process. All of them were killed.
-pub(crate) fn reap_orphans_of(forker: Arc<OwnedFd>, orphans: Vec<Arc<OwnedFd>>) {
+/// system gives to this process. All of them were killed. Ends those too that this process has not heard of.
+pub(crate) fn reap_orphans_of(pid: u32, forker: Arc<OwnedFd>, orphans: Vec<Arc<OwnedFd>>) {
     let have_ended = [&forker].into_iter().chain(&orphans).all(is_readable);
     let wait = move || {
         await_readable(&forker, None);
         for orphan in &orphans {
             await_readable(orphan, None);
             let _ = reap_now(orphan.as_fd());
+        }
+        if inherits_orphans() {
+            end_unknown_orphans_of(pid);
         }
     };
     if have_ended {
