@@ -26,7 +26,7 @@ pub(super) fn name_child(role: &OsStr) {
     let _ = CString::new(name).map(|name| rustix::thread::set_name(&name));
 }
 
-fn name_of_fork_server(pid: u32) -> String {
+pub(super) fn name_of_fork_server(pid: u32) -> String {
     format!("{FORK_SERVER}{pid}")
 }
 
@@ -50,32 +50,6 @@ pub(crate) fn name_process(name: &CStr) {
     } else {
         let file = format!("/proc/self/task/{}/comm", main.as_raw_nonzero());
         let _ = fs::write(file, name.to_bytes());
-    }
-}
-
-/// Whether the system gives this process the children of a fork server that has ended.
-pub(crate) fn inherits_orphans() -> bool {
-    let is_subreaper = rustix::process::child_subreaper();
-    std::process::id() == 1 || is_subreaper.is_ok_and(|subreaper| subreaper.is_some())
-}
-
-/// Ends the processes that a dead fork server has left to this one, and takes their exit statuses. None of them is known
-/// to this process: the fork server has not said that it forked them, and they still have its name.
-pub(super) fn end_unknown_orphans_of(fork_server: u32) {
-    let name = name_of_fork_server(fork_server);
-    let threads = fs::read_dir("/proc/self/task")
-        .into_iter()
-        .flatten()
-        .flatten();
-    let children =
-        threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
-    for children in children {
-        let children = children
-            .split_ascii_whitespace()
-            .filter_map(ChildStat::read);
-        for child in children.filter(|child| child.name == name) {
-            child.end();
-        }
     }
 }
 
@@ -104,14 +78,14 @@ pub(crate) fn reap_left_children(marker: &str) {
 }
 
 /// A child of this process that leads its process group, as each of ours does.
-struct ChildStat {
+pub(super) struct ChildStat {
     pid: Pid,
-    name: String,
+    pub(super) name: String,
     has_ended: bool,
 }
 
 impl ChildStat {
-    fn read(pid: &str) -> Option<Self> {
+    pub(super) fn read(pid: &str) -> Option<Self> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         let (_, rest) = stat.split_once(" (")?;
         let (name, rest) = rest.rsplit_once(") ")?;
@@ -133,7 +107,7 @@ impl ChildStat {
     }
 
     /// Kills it and its process group, and takes its exit status.
-    fn end(&self) {
+    pub(super) fn end(&self) {
         let _ = rustix::process::kill_process_group(self.pid, Signal::KILL);
         end_child(self.id());
     }

@@ -13,8 +13,7 @@ use rustix::process::{
 };
 
 use super::call::Call as _;
-use super::edges::{await_readable, is_readable};
-use super::left::{end_unknown_orphans_of, inherits_orphans};
+use super::edges::is_readable;
 use super::pidfd::PidfdProcess;
 
 /// A worker, the process that forks workers, or one that runs a function, in a process group of its
@@ -231,7 +230,7 @@ fn wait_for(pidfd: BorrowedFd<'_>) -> Exit {
 }
 
 /// Takes the exit status of a child, if it has ended. An error if it is not a child of this process.
-fn reap_now(pidfd: BorrowedFd<'_>) -> rustix::io::Result<Option<Exit>> {
+pub(super) fn reap_now(pidfd: BorrowedFd<'_>) -> rustix::io::Result<Option<Exit>> {
     let now = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
     let waited = rustix::process::waitid(WaitId::PidFd(pidfd), now)?;
     Ok(waited.map(|status| Exit {
@@ -240,28 +239,7 @@ fn reap_now(pidfd: BorrowedFd<'_>) -> rustix::io::Result<Option<Exit>> {
     }))
 }
 
-/// Takes the exit statuses of processes that another one has forked, once that has ended: whichever of them the
-/// system gives to this process. All of them were killed. Ends those too that this process has not heard of.
-pub(crate) fn reap_orphans_of(pid: u32, forker: Arc<OwnedFd>, orphans: Vec<Arc<OwnedFd>>) {
-    let have_ended = [&forker].into_iter().chain(&orphans).all(is_readable);
-    let wait = move || {
-        await_readable(&forker, None);
-        for orphan in &orphans {
-            await_readable(orphan, None);
-            let _ = reap_now(orphan.as_fd());
-        }
-        if inherits_orphans() {
-            end_unknown_orphans_of(pid);
-        }
-    };
-    if have_ended {
-        wait();
-    } else {
-        reap_in_thread(wait);
-    }
-}
-
-fn reap_in_thread(wait: impl FnOnce() + Send + 'static) {
+pub(super) fn reap_in_thread(wait: impl FnOnce() + Send + 'static) {
     let waiting = std::thread::Builder::new().name("concurrent-futures-reaper".into());
     let _ = waiting.stack_size(64 * 1024).spawn(wait);
 }
