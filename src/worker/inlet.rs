@@ -164,6 +164,7 @@ mod tests {
             max_frame: 1,
             is_dumpable: false,
             limits: Vec::new(),
+            confinement: None,
             captured: None,
             initializer: None,
             descriptors: 0,

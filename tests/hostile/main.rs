@@ -3,27 +3,26 @@
 //!
 //! - [`inside`]: what such a task finds of its worker;
 //! - [`trial`]: a pool with honest tasks, and what must be true at the end;
-//! - the others have the trials, by theme: [`claims`]; [`forkserver`]: a preload that answers for its fork server;
-//!   [`memory`]: the memory of other processes.
+//! - the others have the trials, by theme: [`ahead`], [`claims`], [`clocks`]; [`forkserver`]: a preload that answers for
+//!   its fork server; [`memory`]: the memory of other processes.
 
-#![cfg(feature = "process")]
+#![cfg(feature = "multiprocessing")]
 #![cfg(target_os = "linux")]
 
 #[path = "../common/again.rs"]
 mod again;
-#[cfg(feature = "multiprocessing")]
+mod ahead;
 #[path = "../common/alone.rs"]
 mod alone;
 mod claims;
+mod clocks;
 #[path = "../common/mod.rs"]
 mod common;
 mod forkserver;
 mod inside;
-#[cfg(feature = "multiprocessing")]
 mod memory;
 #[path = "../common/methods.rs"]
 mod methods;
-#[cfg(feature = "multiprocessing")]
 #[path = "../common/nobody.rs"]
 mod nobody;
 mod trial;

@@ -15,6 +15,7 @@ use crate::process::start::{
 use crate::process::{StartMethod, workers_allowed};
 use crate::sys::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
 use crate::wire::Chain;
+use crate::wire::confinement::Confinement;
 use crate::wire::descriptors::Descriptor;
 use crate::wire::message::{self, Role};
 use crate::wire::process_setup::{OutcomeFile, ProcessSetup};
@@ -27,6 +28,7 @@ pub(crate) struct StartOrder {
     pub(crate) is_daemon: bool,
     pub(crate) is_dumpable: bool,
     pub(crate) limits: Limits,
+    pub(crate) confinement: Option<Confinement>,
     pub(crate) spawn_timeout: Duration,
     /// `None` is an empty one.
     pub(crate) stdin: Option<OwnedFd>,
@@ -95,6 +97,7 @@ impl StartOrder {
             initializer: None,
             is_dumpable: false,
             limits: Vec::new(),
+            confinement: None,
             outlets: Outlets::new(Some(Output::inherit()), Some(Output::inherit())),
             max_frame_length: 0, // Only greetings arrive.
             spawn_timeout: self.spawn_timeout,
@@ -139,6 +142,7 @@ impl StartOrder {
             has_stdin: self.stdin.is_some(),
             is_dumpable: self.is_dumpable || self.limits.dump_memory(),
             limits: self.limits.check().map_err(Refusal::Build)?,
+            confinement: self.confinement.clone(),
             function: *function,
             descriptors: args.descriptors().len() as u32, // There are few.
         })

@@ -110,6 +110,7 @@ mod tests {
             initializer: None,
             is_dumpable: false,
             limits: Vec::new(),
+            confinement: None,
             outlets: Outlets::new(Some(Output::null()), Some(Output::lines(|_| ()))),
             max_frame_length: 1 << 20,
             spawn_timeout,

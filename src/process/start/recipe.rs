@@ -11,6 +11,7 @@ use crate::observe;
 use crate::process::output::Outlets;
 use crate::sys::{ChildProcess, Limit, OwnedFd};
 use crate::wire::Chain;
+use crate::wire::confinement::Confinement;
 use crate::wire::descriptors::Descriptor;
 use crate::wire::message::{self, Captured, Role, Setup};
 
@@ -26,6 +27,7 @@ pub(in crate::process) struct Recipe {
     /// Other processes of the same user may trace the workers.
     pub(in crate::process) is_dumpable: bool,
     pub(in crate::process) limits: Vec<(Limit, i64)>,
+    pub(in crate::process) confinement: Option<Confinement>,
     pub(in crate::process) outlets: Outlets,
     pub(in crate::process) max_frame_length: usize,
     pub(in crate::process) spawn_timeout: Duration,
@@ -58,6 +60,7 @@ impl Recipe {
         let setup = Setup {
             worker_id,
             limits: self.limits.clone(),
+            confinement: self.confinement.clone(),
             captured,
             events: observe::level_of_events(),
             ..Setup::default()

@@ -14,7 +14,7 @@ use rustix::io::FdFlags;
 use super::call::Call as _;
 use super::fork::other_threads;
 use super::left::name_child;
-use super::print::{nowhere, own_stream};
+use super::print::{empty_input, own_stream};
 use super::process::set_dumpable;
 use super::scrub::clear_environment;
 use super::signal::{note_parent, reset_signals, settle_signals};
@@ -110,7 +110,7 @@ pub(crate) fn is_variable(name: &OsStr) -> bool {
 
 /// From here on stdin is empty.
 fn empty_stdin() -> io::Result<()> {
-    rustix::stdio::dup2_stdin(nowhere()?).of_call("dup2")
+    rustix::stdio::dup2_stdin(empty_input()?).of_call("dup2")
 }
 
 /// Closes the descriptors from 3 on that are not marked to be closed on exec. Std marks all that it opens.

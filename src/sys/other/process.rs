@@ -1,6 +1,7 @@
 //! Other processes, which cannot be started here, and what is known about this one.
 
 use std::convert::Infallible;
+use std::fs::File;
 use std::io;
 use std::process::Command;
 use std::sync::{Arc, OnceLock};
@@ -232,7 +233,15 @@ pub(crate) fn oom_kills() -> u64 {
 /// Processes of other kinds of systems say nothing of this here.
 pub(crate) fn set_dumpable(_: bool) {}
 
-pub(crate) fn resident_memory() -> Option<u64> {
+pub(crate) fn note_silent_thread() {}
+
+pub(crate) fn ask_once(_: bool) {}
+
+pub(crate) fn memory_meter() -> io::Result<File> {
+    Err(unsupported())
+}
+
+pub(crate) fn resident_memory(_: &File) -> Option<u64> {
     None
 }
 

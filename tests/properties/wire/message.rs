@@ -33,6 +33,7 @@ fn to_worker() -> impl Strategy<Value = ToWorker> {
         any::<String>().prop_map(ToWorker::Trace),
         LazyJust::new(|| ToWorker::Rest),
         LazyJust::new(|| ToWorker::Exit),
+        LazyJust::new(|| ToWorker::Probe),
     ]
 }
 
@@ -94,6 +95,7 @@ fn from_worker() -> impl Strategy<Value = FromWorker> {
             .prop_map(|(call, event)| FromWorker::Event { call, event }),
         any::<u32>().prop_map(FromWorker::Taken),
         LazyJust::new(|| FromWorker::Moved),
+        LazyJust::new(|| FromWorker::Alive),
     ]
 }
 
