@@ -170,6 +170,7 @@ async fn a_process_that_a_dead_worker_left_delays_no_outcome_however_much_it_wri
     method: StartMethod,
 ) {
     /// Leaves processes that write frames into the pipe, and lines to stderr. Their groups are not the worker's.
+    #[expect(clippy::zombie_processes, reason = "the worker dies before them")]
     fn leave_writers(frames: PathBuf) {
         std::fs::write(&frames, Flood::Progress.frames().repeat(32)).expect("a file");
         let inside = Inside::find();
