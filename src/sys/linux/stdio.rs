@@ -64,9 +64,9 @@ pub(crate) fn settle_forked(
 ) -> io::Result<()> {
     note_parent();
     reset_signals();
+    let stderr = own_stream(&io::stderr())?; // First: an ordinary user's process that is not dumpable opens no stream.
     set_dumpable(false);
     empty_stdin()?;
-    let stderr = own_stream(&io::stderr())?;
     rustix::stdio::dup2_stdout(&stderr).of_call("dup2")?;
     rustix::stdio::dup2_stderr(stderr).of_call("dup2")?;
     if clear {
