@@ -151,7 +151,10 @@ async fn start_worker(pool: &Pool, id: u64) -> Result<SupervisedWorker, Option<S
         idle_timeout: config.idle_timeout,
     };
     let link = Arc::new(Link::new(id, child.id(), page, socket, tenure));
-    let longest = config.recipe.max_frame_length.saturating_add(message::REPORT);
+    let longest = config
+        .recipe
+        .max_frame_length
+        .saturating_add(message::REPORT);
     let frames = FrameBuffer::new(longest.min(frame::LARGEST));
     Ok(SupervisedWorker::new(
         link, watch, frames, child, outputs, oom_kills,
