@@ -27,6 +27,7 @@ use crate::process::{Limits, StartMethod, Surroundings, check_functions};
 use crate::sys::{self, AsRawFd};
 
 const SPAWN_TIMEOUT: Duration = Duration::from_secs(30);
+const MAX_RESULT_LENGTH: usize = 1 << 30;
 
 /// Configures a [`Process`]. Created by [`Process::builder`].
 ///
@@ -61,6 +62,7 @@ pub struct ProcessBuilder {
     surroundings: Surroundings,
     limits: Limits,
     spawn_timeout: Option<Duration>,
+    max_result_length: Option<usize>,
 }
 
 impl Process<()> {
@@ -184,6 +186,24 @@ impl ProcessBuilder {
         self
     }
 
+    /// The maximal size in bytes of the encoded result. A larger one is an error: `is_codec()` of the join. Must
+    /// not be 0. Default: 1 GiB.
+    ///
+    /// ```
+    /// use concurrent_futures::multiprocessing::Process;
+    /// # concurrent_futures::init_before_main!();
+    ///
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let builder = Process::builder().max_result_length(1000);
+    /// let process = builder.spawn(|| "long".repeat(1000), ()).await?;
+    /// assert!(process.join().await.unwrap_err().is_codec());
+    /// # Ok(()) }
+    /// ```
+    pub fn max_result_length(mut self, bytes: usize) -> Self {
+        self.max_result_length = Some(bytes);
+        self
+    }
+
     /// Starts the process, and waits until it is about to call the function.
     ///
     /// # Errors
@@ -295,6 +315,7 @@ impl ProcessBuilder {
             surroundings: self.surroundings,
             is_daemon: self.daemon,
             limits: self.limits,
+            max_result: self.max_result_length.unwrap_or(MAX_RESULT_LENGTH) as u64,
             spawn_timeout: self.spawn_timeout.unwrap_or(SPAWN_TIMEOUT),
             stdin,
             stdout,
@@ -318,6 +339,11 @@ impl ProcessBuilder {
         if self.spawn_timeout.is_some_and(|limit| limit.is_zero()) {
             return Err(BuildError::invalid(
                 "`spawn_timeout` is 0; it must be longer",
+            ));
+        }
+        if self.max_result_length == Some(0) {
+            return Err(BuildError::invalid(
+                "`max_result_length` is 0; it must be at least 1",
             ));
         }
         Ok(())

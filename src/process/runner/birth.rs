@@ -3,6 +3,7 @@
 use std::io::PipeReader;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::outcome::LeftOutcome;
 use super::{GRACE, ProcessState, RunningProcess};
 use crate::executor::error::InitFailure;
 use crate::home::timeout;
@@ -15,7 +16,6 @@ use crate::sys::{self, AsRawFd as _, ChildProcess, OwnedFd, RawFd};
 use crate::wire::Chain;
 use crate::wire::descriptors::Descriptor;
 use crate::wire::message::Role;
-use crate::wire::process_setup::OutcomeFile;
 
 /// The fork server of this program, and the process that created it: a fork of that cannot use it.
 static FORK_SERVER: Mutex<Option<(u32, Arc<ForkServer>)>> = Mutex::new(None);
@@ -136,14 +136,14 @@ impl UnclaimedProcess {
     pub(super) fn new(
         mut process: ChildProcess,
         word: Option<PipeReader>,
-        outcome_file: OutcomeFile,
+        left: LeftOutcome,
         is_fork: bool,
     ) -> Self {
         process.set_free();
         let runner = RunningProcess {
             pid: process.id(),
             pidfd: process.pidfd().clone(),
-            outcome_file: Arc::new(outcome_file),
+            left,
             word,
             state: Mutex::new(ProcessState {
                 process,

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 
 pub(crate) use self::order::{Refusal, StartOrder};
+use self::outcome::LeftOutcome;
 pub(crate) use self::outcome::ProcessOutcome;
 pub(crate) use super::start::Opening;
 use super::verdict::death;
@@ -28,7 +29,6 @@ use crate::sys::{self, AsFd, BorrowedFd, ChildProcess, Exit, OwnedFd};
 use crate::wire::forkserver::{FromForkServer, LONGEST, MOST_EXITED};
 use crate::wire::frame::Frames;
 use crate::wire::message;
-use crate::wire::process_setup::OutcomeFile;
 
 /// The time to end for a process that has hung up, and for the fork server to report how one ended.
 const GRACE: Duration = Duration::from_secs(5);
@@ -40,7 +40,7 @@ const AGAIN: Duration = Duration::from_millis(10);
 pub(crate) struct RunningProcess {
     pid: u32,
     pidfd: Arc<OwnedFd>,
-    outcome_file: Arc<OutcomeFile>,
+    left: LeftOutcome,
     /// The pipe through which the fork server reports how it ended, if that has forked it.
     word: Option<PipeReader>,
     state: Mutex<ProcessState>,
@@ -150,9 +150,8 @@ impl RunningProcess {
     }
 
     /// The outcome of the ended process.
-    pub(crate) fn outcome(&self, death: Death) -> ProcessOutcome {
-        // Where there is only one thread, another would prevent the next fork.
-        ProcessOutcome::new(self.outcome_file.clone(), death, !self.is_fork)
+    pub(crate) fn outcome(self: &Arc<Self>, death: Death) -> ProcessOutcome {
+        ProcessOutcome::new(self.clone(), death)
     }
 
     /// No one waits for it any more: ensures that its exit status is taken, and calls `then`. If there is no

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::RunningProcess;
 use super::birth::{self, Born, UnclaimedProcess};
+use super::outcome::LeftOutcome;
 use crate::executor::error::{BuildError, BuildFailure, InitFailure};
 use crate::home::timeout;
 use crate::process::limits::Limits;
@@ -26,6 +27,8 @@ pub(crate) struct StartOrder {
     pub(crate) surroundings: Surroundings,
     pub(crate) is_daemon: bool,
     pub(crate) limits: Limits,
+    /// The most bytes that its encoded result may have.
+    pub(crate) max_result: u64,
     pub(crate) spawn_timeout: Duration,
     /// `None` is an empty one.
     pub(crate) stdin: Option<OwnedFd>,
@@ -65,6 +68,7 @@ impl StartOrder {
         let outcome_file =
             OutcomeFile::create().map_err(Refusal::system("make a file in memory"))?;
         let process_setup = self.process_setup()?;
+        let max_result = self.max_result;
         let mut not_theirs = self.ours;
         // These travel with the process setup, whichever start method is used.
         let shared = outcome_file
@@ -111,7 +115,8 @@ impl StartOrder {
             mut connection,
             word,
         } = born.map_err(|error| refused(error, is_fork))?;
-        let newborn = UnclaimedProcess::new(process, word, outcome_file, is_fork);
+        let left = LeftOutcome::new(outcome_file, max_result);
+        let newborn = UnclaimedProcess::new(process, word, left, is_fork);
         let limit = recipe.spawn_timeout;
         let established = timeout(limit, connection.establish(recipe.max_frame_length)).await;
         match established.unwrap_or(Err(StartError::TimedOut(limit))) {
@@ -126,6 +131,7 @@ impl StartOrder {
             is_daemon: self.is_daemon,
             has_stdin: self.stdin.is_some(),
             limits: self.limits.check().map_err(Refusal::Build)?,
+            max_result: self.max_result,
             function: *function,
             descriptors: args.descriptors().len() as u32, // There are few.
         })

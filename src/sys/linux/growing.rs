@@ -16,6 +16,18 @@ pub(crate) fn growing_file() -> io::Result<OwnedFd> {
     Ok(fd)
 }
 
+/// A new, empty file that [`seal`] can make final.
+pub(crate) fn sealable_file() -> io::Result<OwnedFd> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    rustix::fs::memfd_create("concurrent-futures", flags).of_call("memfd_create")
+}
+
+/// Makes the file final: no process can change it from now on. An error if a process has mapped it to write to it.
+pub(crate) fn seal(file: impl AsFd) -> io::Result<()> {
+    let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
+    rustix::fs::fcntl_add_seals(file, seals).of_call("fcntl")
+}
+
 /// Makes the file at least `len` bytes long. That allocates no memory yet.
 pub(crate) fn lengthen(file: impl AsFd, len: u64) -> io::Result<()> {
     if rustix::fs::fstat(&file)

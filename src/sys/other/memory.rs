@@ -121,6 +121,14 @@ pub(crate) fn growing_file() -> io::Result<OwnedFd> {
     Err(unsupported())
 }
 
+pub(crate) fn sealable_file() -> io::Result<OwnedFd> {
+    Err(unsupported())
+}
+
+pub(crate) fn seal(_: impl AsFd) -> io::Result<()> {
+    Err(unsupported())
+}
+
 pub(crate) fn longest_file() -> u64 {
     u64::MAX
 }
@@ -155,6 +163,10 @@ pub(crate) fn file_identity(_: impl AsFd) -> io::Result<FileIdentity> {
 }
 
 pub(crate) fn file_len(_: impl AsFd) -> io::Result<u64> {
+    Err(unsupported())
+}
+
+pub(crate) fn file_memory(_: impl AsFd) -> io::Result<u64> {
     Err(unsupported())
 }
 
