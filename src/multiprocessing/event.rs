@@ -153,6 +153,8 @@ impl Serialize for Event {
 
 impl<'de> Deserialize<'de> for Event {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Descriptor::deserialize(deserializer).map(Self)
+        let descriptor = Descriptor::deserialize(deserializer)?;
+        sys::check_eventfd(&descriptor).map_err(serde::de::Error::custom)?;
+        Ok(Self(descriptor))
     }
 }

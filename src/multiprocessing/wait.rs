@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::bell::Bell;
-use super::waiter::{BlockingWaiter, Waiter};
+use super::waiter::{BlockingWaiter, MOST_WATCHED, Waiter};
 use super::word::Mark;
 use crate::sys::ProcessIdentity;
 
@@ -20,7 +20,9 @@ pub(super) struct SeenHolders {
 impl SeenHolders {
     /// Looks again when `process` has ended.
     pub(super) fn watch(&mut self, process: ProcessIdentity) {
-        if !self.watched.contains(&process) {
+        // With more, the waiter watches them in turn, and looks at intervals.
+        let known = &self.watched[..self.watched.len().min(MOST_WATCHED)];
+        if !known.contains(&process) {
             self.watched.push(process);
         }
     }
@@ -65,12 +67,17 @@ pub(super) async fn until<T>(
             return found;
         }
         let ended = waiter.watch(seen.watched());
-        if ended.is_none() {
-            waiter.wait().await;
+        match ended {
+            None => drop(waiter.wait().await),
+            // A process that names one dead process after another must not keep this task busy.
+            Some(_) => tokio::task::yield_now().await,
         }
         seen.renew(ended);
     }
 }
+
+/// The number of ended processes that a thread finds in a row before it looks at the time.
+pub(super) const MOST_ENDED: usize = 64;
 
 /// Like [`until`], in a thread, and gives up at `end`.
 pub(super) fn blocking_until<T>(
@@ -80,20 +87,22 @@ pub(super) fn blocking_until<T>(
     mut look: impl FnMut(&mut SeenHolders) -> Option<T>,
 ) -> Option<T> {
     let (mut waiter, mut seen) = (BlockingWaiter::new(bell), SeenHolders::default());
-    loop {
+    for looks in 0.. {
         mark.raise();
         if let Some(found) = look(&mut seen) {
             return Some(found);
         }
         let ended = waiter.watch(seen.watched());
+        // The lock of one that has ended is free, so that deserves a look. But a process may name any number of them.
+        if (ended.is_none() || looks >= MOST_ENDED) && is_over(end) {
+            return None;
+        }
         if ended.is_none() {
-            if is_over(end) {
-                return None;
-            }
             waiter.wait(end);
         }
         seen.renew(ended);
     }
+    None
 }
 
 /// The deadline of a wait that begins now, if it has one.

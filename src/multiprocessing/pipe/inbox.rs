@@ -16,11 +16,21 @@ use super::error::ConnectionError;
 use super::packet::{self, LONGEST, ValuePlace};
 use super::watch::{Other, SocketWatch};
 use crate::executor::data::Data;
+use crate::multiprocessing::item::LARGEST_ITEM;
 use crate::multiprocessing::linger::{linger, linger_in_turn};
+use crate::multiprocessing::wait::is_over;
 use crate::sys::{self, AsFd as _, Direction, OwnedFd};
 use crate::wire::CodecError;
 use crate::wire::codec::{self, ValueHead};
 use crate::wire::descriptors::{self, Descriptor};
+
+/// The number of values that a receiver which must not wait skips because they never arrived completely.
+const MOST_TORN: usize = 64;
+
+/// The memory that is reserved for a large value before any of it arrives. From then on the memory grows by this factor:
+/// a value takes memory in proportion to the bytes that are there.
+const FIRST: usize = 16 << 20;
+const GROWTH: usize = 8;
 
 /// The number of bytes to copy before the other tasks of the runtime run.
 const AT_ONCE: usize = 256 * 1024;
@@ -86,6 +96,8 @@ impl PipeInbox {
                     if let Some(value) = self.held(large).finish().await? {
                         return Ok(value);
                     }
+                    // A sender of values that never arrive must not keep this task busy.
+                    coop::consume_budget().await;
                 }
             }
         }
@@ -93,7 +105,7 @@ impl PipeInbox {
 
     /// Receives a value if there is one. `None` if not.
     pub(super) fn try_receive<T: Data>(&self) -> Option<Result<T, ConnectionError>> {
-        loop {
+        for _ in 0..MOST_TORN {
             match self.look()? {
                 Ok(ReceivedValue::Value(value)) => return Some(Ok(value)),
                 Ok(ReceivedValue::Large(large)) => match self.held(large).finish_now() {
@@ -105,6 +117,7 @@ impl PipeInbox {
                 Err(error) => return Some(Err(error)),
             }
         }
+        None
     }
 
     /// Receives a value in this thread. `None` if there is none until `end`.
@@ -121,6 +134,7 @@ impl PipeInbox {
                 Ok(ReceivedValue::Value(value)) => return Some(Ok(value)),
                 Ok(ReceivedValue::Large(large)) => match self.held(large).blocking_finish(end)? {
                     Ok(Some(value)) => return Some(Ok(value)),
+                    Ok(None) if is_over(end) => return None,
                     Ok(None) => {}
                     Err(error) => return Some(Err(error)),
                 },
@@ -290,10 +304,15 @@ fn arrive<T: Data>(head: ValueHead, place: ValuePlace, mut beside: Vec<Descripto
         bytes: Vec::new(),
         beside,
     };
+    if head.len > LARGEST_ITEM {
+        return Err(CodecError::new("a received value is larger than any that can be sent").into());
+    }
     if place == ValuePlace::File {
+        sys::check_reserved(&part.from, head.len as u64)?;
         sys::read_file(&part.from, head.len, &mut part.bytes)?;
         return part.decode().map(ReceivedValue::Value);
     }
+    sys::check_stream(&part.from)?;
     Ok(ReceivedValue::Large(Large { news, part }))
 }
 
@@ -324,15 +343,16 @@ enum Read {
 impl ValuePart {
     /// Reads what is available. `None` if that is not all yet.
     fn read(&mut self) -> Option<Result<Read, ConnectionError>> {
-        if self.bytes.capacity() < self.len
-            && let Err(error) = sys::enlarge(&mut self.bytes, self.len)
-        {
-            return Some(Err(error.into()));
-        }
         let enough = self.len.min(self.bytes.len() + AT_ONCE);
+        if self.bytes.capacity() < enough {
+            let larger = FIRST.max(self.bytes.len().saturating_mul(GROWTH));
+            if let Err(error) = sys::enlarge(&mut self.bytes, self.len.min(larger)) {
+                return Some(Err(error.into()));
+            }
+        }
         while self.bytes.len() < enough {
             let most = enough - self.bytes.len();
-            match sys::read_more(self.from.as_fd(), &mut self.bytes, most) {
+            match sys::receive_more(self.from.as_fd(), &mut self.bytes, most) {
                 Ok(1..) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
                 Ok(0) | Err(_) => return Some(Ok(Read::Torn)),

@@ -366,6 +366,8 @@ impl<S, R> Serialize for Connection<S, R> {
 
 impl<'de, S, R> Deserialize<'de> for Connection<S, R> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Descriptor::deserialize(deserializer).map(Self::new)
+        let socket = Descriptor::deserialize(deserializer)?;
+        sys::check_packets(&socket).map_err(serde::de::Error::custom)?;
+        Ok(Self::new(socket))
     }
 }

@@ -127,6 +127,8 @@ impl From<io::Error> for QueueError {
                 "the item exceeds the file size limit of this process; raise RLIMIT_FSIZE or send less",
             ),
             io::ErrorKind::Unsupported => Self(QueueErrorKind::Unsupported(error)),
+            // A check of what another process has sent.
+            io::ErrorKind::InvalidData => Self(QueueErrorKind::Damaged),
             _ => Self(QueueErrorKind::NoSpace(error)),
         }
     }

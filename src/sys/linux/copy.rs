@@ -53,13 +53,27 @@ fn bytes_of(word: &AtomicU64) -> [u8; 8] {
     word.load(Ordering::Relaxed).to_ne_bytes()
 }
 
+/// How often a part of a word is written beside others who write the rest. More is no accident: a process writes to the
+/// word all the time.
+const ATTEMPTS: usize = 1000;
+
 /// Writes a part of a word.
 fn replace(word: &AtomicU64, from: usize, bytes: &[u8]) {
-    let _ = word.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |word| {
+    let with = |word: u64| {
         let mut all = word.to_ne_bytes();
         all[from..from + bytes.len()].copy_from_slice(bytes);
-        Some(u64::from_ne_bytes(all))
-    });
+        u64::from_ne_bytes(all)
+    };
+    let mut seen = word.load(Ordering::Relaxed);
+    for _ in 0..ATTEMPTS {
+        let changed =
+            word.compare_exchange_weak(seen, with(seen), Ordering::Relaxed, Ordering::Relaxed);
+        match changed {
+            Ok(_) => return,
+            Err(now) => seen = now,
+        }
+    }
+    word.store(with(seen), Ordering::Relaxed);
 }
 
 #[cfg(all(test, not(properties)))]

@@ -10,6 +10,7 @@ use rustix::thread::futex;
 
 use super::call::Call as _;
 use super::limits::check_length;
+use super::received::{check_mappable, check_reserved};
 use super::reserve::reserve;
 
 /// A mapped memory file. It ends with the last process that has it mapped or open.
@@ -52,36 +53,23 @@ impl SharedMapping {
         Ok((Self::map(fd.as_fd(), len)?, fd))
     }
 
-    /// The memory behind a descriptor, made by `create` in this process or another.
+    /// The memory behind a descriptor, made by `create` in this process or another. An error if a process could
+    /// shorten it.
     pub(crate) fn open(fd: impl AsFd, len: usize) -> io::Result<Self> {
-        let fd = fd.as_fd();
-        if rustix::fs::fstat(fd)
-            .of_call("fstat")?
-            .st_size
-            .unsigned_abs()
-            < len as u64
-        {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "the received shared memory is shorter than announced",
-            ));
-        }
-        Self::map(fd, len)
+        check_mappable(&fd, len as u64)?;
+        Self::map(fd.as_fd(), len)
+    }
+
+    /// As `open`, of memory that was made by `create_reserved`. An error also if it has holes.
+    pub(crate) fn open_reserved(fd: impl AsFd, len: usize) -> io::Result<Self> {
+        check_reserved(&fd, len as u64)?;
+        Self::open(fd, len)
     }
 
     /// A part of a file that no process can shorten, from a whole number of pages on.
     pub(crate) fn window(file: impl AsFd, offset: u64, len: usize) -> io::Result<Self> {
-        let end = offset.checked_add(len as u64);
-        let file_len = rustix::fs::fstat(&file)
-            .of_call("fstat")?
-            .st_size
-            .unsigned_abs();
-        if end.is_none_or(|end| end > file_len) {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "the received shared memory is shorter than announced",
-            ));
-        }
+        let end = offset.checked_add(len as u64).ok_or(io::ErrorKind::InvalidData)?;
+        check_mappable(&file, end)?;
         Ok(Self {
             map: MmapOptions::new()
                 .offset(offset)

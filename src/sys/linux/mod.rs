@@ -19,6 +19,7 @@ mod print;
 mod process;
 mod reach;
 mod readiness;
+mod received;
 mod register;
 mod reserve;
 mod segment;
@@ -30,7 +31,8 @@ mod watch;
 
 pub(crate) use coverage::write_profile;
 pub(crate) use edges::{
-    BlockingEdges, Edges, await_readable, eventfd, is_readable, readable, signal, silence,
+    BlockingEdges, Edges, await_readable, bell, eventfd, is_readable, readable, ring, signal,
+    silence,
 };
 pub(crate) use folder::{FolderIdentity, current_folder, enter_folder, open_folder};
 pub(crate) use fork::{
@@ -65,12 +67,13 @@ pub(crate) use process::{
 };
 pub(crate) use reach::{closed, is_closed, out_of_reach};
 pub(crate) use readiness::{Direction, Readiness, wait_ready};
+pub(crate) use received::{check_eventfd, check_packets, check_reserved, check_stream};
 pub(crate) use register::{StableFd, probe_events, register};
 pub(crate) use segment::SegmentName;
 pub(crate) use signal::{reset_signals, restore_signals};
 pub(crate) use socket::{
     MOST_FDS, bytes_waiting, end_sending, is_hangup, never_wait, pipe, read_more, read_onto,
-    receive_with_fds, send_with_fds, socket_pair,
+    receive_more, receive_patiently, receive_with_fds, send_patiently, send_with_fds, socket_pair,
 };
 pub(crate) use stdio::{become_child, change_variables, is_variable, settle_forked};
 pub(crate) use stream::{WHOLE, write_now, write_patiently};

@@ -32,6 +32,10 @@ impl SharedMapping {
         Err(unsupported())
     }
 
+    pub(crate) fn open_reserved(_: impl AsFd, _: usize) -> io::Result<Self> {
+        Err(unsupported())
+    }
+
     pub(crate) fn window(_: impl AsFd, _: u64, _: usize) -> io::Result<Self> {
         Err(unsupported())
     }
@@ -163,6 +167,10 @@ pub(crate) fn file_identity(_: impl AsFd) -> io::Result<FileIdentity> {
 }
 
 pub(crate) fn file_len(_: impl AsFd) -> io::Result<u64> {
+    Err(unsupported())
+}
+
+pub(crate) fn check_reserved(_: impl AsFd, _: u64) -> io::Result<()> {
     Err(unsupported())
 }
 
