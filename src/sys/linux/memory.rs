@@ -9,6 +9,7 @@ use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::thread::futex;
 
 use super::call::Call as _;
+use super::copy::{LONG, copy_out};
 use super::limits::check_length;
 use super::received::{check_mappable, check_reserved};
 use super::reserve::reserve;
@@ -124,11 +125,10 @@ impl SharedMapping {
 
     /// Copies bytes in. The other process must not read them until it learns of them.
     pub(crate) fn write(&self, offset: usize, bytes: &[u8]) {
-        assert!(offset <= self.map.len() && bytes.len() <= self.map.len() - offset);
-        // SAFETY: in bounds, see above.
-        let target = unsafe { self.map.as_mut_ptr().add(offset) };
-        // SAFETY: the target is mapped for this many bytes, and `bytes` is not in the mapping.
-        // There are no references into the mapping.
+        let target = self.place::<u8>(offset, bytes.len());
+        // SAFETY: the target is mapped for this many bytes, and `bytes` is not in the mapping. There are no references
+        // into the mapping. A process that writes there at the same time leaves any bytes; nothing here counts on those
+        // that were written, for what is read is a copy that `copy_out` made.
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), target, bytes.len()) }
     }
 
@@ -140,9 +140,7 @@ impl SharedMapping {
         offset: usize,
         len: usize,
     ) -> io::Result<usize> {
-        assert!(offset <= self.map.len() && len <= self.map.len() - offset);
-        // SAFETY: in bounds, see above.
-        let start = unsafe { self.map.as_ptr().add(offset) };
+        let start = self.place::<u8>(offset, len);
         // SAFETY: `len` bytes are mapped from there on; the system only reads them.
         let written = unsafe { libc::write(file.as_raw_fd(), start.cast(), len) };
         usize::try_from(written)
@@ -150,7 +148,7 @@ impl SharedMapping {
             .of_io("write")
     }
 
-    /// Copies bytes out. The other process must have stopped writing them.
+    /// Copies bytes out, once. If the other process still writes them, the copy may be a mix.
     pub(crate) fn read(&self, offset: usize, len: usize) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(len);
         self.read_onto(offset, len, &mut bytes);
@@ -159,14 +157,17 @@ impl SharedMapping {
 
     /// As `read`, to the end of `target`.
     pub(crate) fn read_onto(&self, offset: usize, len: usize, target: &mut Vec<u8>) {
-        assert!(offset <= self.map.len() && len <= self.map.len() - offset);
+        if len < LONG {
+            let start = target.len();
+            target.resize(start + len, 0);
+            return self.load(offset, &mut target[start..]);
+        }
+        let source = self.place::<u8>(offset, len);
         target.reserve(len);
-        // SAFETY: in bounds, see above.
-        let source = unsafe { self.map.as_ptr().add(offset) };
         let spare = target.spare_capacity_mut().as_mut_ptr();
         // SAFETY: the source is mapped for `len` bytes, and `len` bytes have just been reserved in the
         // target, which is not in the mapping.
-        unsafe { std::ptr::copy_nonoverlapping(source, spare.cast(), len) }
+        unsafe { copy_out(source, spare.cast(), len) }
         // SAFETY: `len` bytes behind the old length have just been written.
         unsafe { target.set_len(target.len() + len) }
     }
