@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use super::limits::Limits;
 use super::output::{Outlets, Output};
+use super::place;
 use super::pool::{Pool, ProcessPoolConfig};
 use super::start::{ForkServer, Opening, Recipe, Starter, Surroundings};
-use super::supervisor;
 use super::{ProcessPoolExecutor, check_functions, workers_allowed};
 use crate::executor::data::Arguments;
 use crate::executor::encoded::encode_initializer;
@@ -445,15 +445,15 @@ impl ProcessPoolBuilder {
             // Last: earlier steps may fail, and a fork creates a process.
             starter: match self.start_method {
                 StartMethod::Spawn => Starter::Spawn,
-                StartMethod::ForkServer => Starter::Fork(ForkServer::executed()),
+                StartMethod::ForkServer => Starter::Fork(Arc::new(ForkServer::executed())),
                 StartMethod::Fork => {
                     let server = ForkServer::forked(&recipe, serve_forked);
-                    Starter::Fork(server.map_err(|error| refused_fork(&error))?)
+                    Starter::Fork(Arc::new(server.map_err(|error| refused_fork(&error))?))
                 }
             },
             recipe,
         };
-        let pool = Pool::new(config, supervisor::start);
+        let pool = Pool::new(config, place::start);
         pool.start_kept();
         Ok(ProcessPoolExecutor { pool })
     }

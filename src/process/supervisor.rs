@@ -1,7 +1,6 @@
-//! The life of one worker: start it, drive its link, settle what it leaves. One task does all of this. It moves to
-//! another runtime when its own ends, see [`home`](crate::home).
+//! The life of one worker that is ready: drive its link, settle what it leaves. The task of its
+//! [`place`](super::place) does this.
 
-use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
 use std::ops::{ControlFlow, Range};
@@ -15,22 +14,20 @@ use tokio::task::yield_now;
 use tokio_util::codec::{Decoder as _, LengthDelimitedCodec};
 
 use super::arrival::{Arrival, Arriving};
-use super::link::{Answered, Dismissal, Ending, Fate, Late, Link, Tenure};
+use super::link::{Answered, Dismissal, Ending, Fate, Late, Link};
 use super::output::{OutputWriter, Outputs};
-use super::pool::{AfterFailure, Departure, Pool};
-use super::start::{Child, ChildConnection, NewWorker, StartError};
-use super::verdict::{self, cause, death};
+use super::pool::{Departure, Pool};
+use super::start::Child;
+use super::verdict::{cause, death};
 use super::watch::WorkerWatch;
 use crate::executor::decoded::PromiseEncoded;
-use crate::executor::error::{Cause, Death, InitFailure};
+use crate::executor::error::Cause;
 use crate::executor::promise::Owed;
-use crate::home::{DeadlineTimer, sleep, timeout};
-use crate::sys;
+use crate::home::DeadlineTimer;
 use crate::wire::Reader;
 use crate::wire::bulk::IncomingPayload;
 use crate::wire::message::{FromWorker, WorkerFrame};
 use crate::wire::outcomes::{InvalidEntry, ItemFailure, OutcomeEntry, OutcomeReader, Values};
-use crate::wire::page::Page;
 use crate::wire::ring::{PIECE, RingDirection};
 
 /// How long a worker may take to end after it was asked to exit, or has closed its socket.
@@ -40,108 +37,9 @@ const READ: usize = 80 * 1024;
 /// A result of this size or more is decoded on another thread: it could stall the runtime.
 const DECODE_ELSEWHERE: usize = 256 * 1024;
 
-/// Starts a worker in the place `id` of the pool.
-pub(super) fn start(pool: Arc<Pool>, id: u64) {
-    let home = pool.home.clone();
-    let place = TakenPlace {
-        pool,
-        id,
-        link: None,
-        end: PlaceEnd::NeverPolled,
-    };
-    home.spawn(run_place(place));
-}
-
-async fn run_place(mut place: TakenPlace) {
-    place.end = PlaceEnd::Gone(None, 0);
-    if let Some(moment) = place.pool.starts_after()
-        && !pause(
-            &place.pool,
-            moment.saturating_duration_since(Instant::now()),
-        )
-        .await
-    {
-        return;
-    }
-    loop {
-        match bring_up(&place.pool, place.id).await {
-            Ok(worker) => {
-                place.link = Some(worker.link.clone());
-                let (departure, lost) = worker.supervise(&place.pool).await;
-                place.end = PlaceEnd::Gone(Some(departure), lost);
-                return;
-            }
-            Err(None) => return,
-            Err(Some(failure)) => {
-                let Failure { what, for_good } = failure;
-                match place.pool.start_failed(place.id, *what, for_good) {
-                    AfterFailure::TryAgain(span) => {
-                        if !pause(&place.pool, span).await {
-                            return;
-                        }
-                    }
-                    AfterFailure::KeepTrying(span) => {
-                        let is_needed = tokio::select! {
-                            is_needed = pause(&place.pool, span) => is_needed,
-                            () = place.pool.pause_ended(place.id) => true,
-                        };
-                        if !is_needed {
-                            return;
-                        }
-                    }
-                    AfterFailure::GiveUp => return,
-                }
-            }
-        }
-    }
-}
-
-/// Waits until a worker may start. False if none is needed any more.
-async fn pause(pool: &Pool, span: Duration) -> bool {
-    tokio::select! {
-        () = sleep(span) => true,
-        () = not_needed(pool) => false,
-    }
-}
-
-/// A place in the pool, which is released however its task ends.
-struct TakenPlace {
-    pool: Arc<Pool>,
-    id: u64,
-    link: Option<Arc<Link>>,
-    end: PlaceEnd,
-}
-
-enum PlaceEnd {
-    /// No runtime could start the task.
-    NeverPolled,
-    /// Why the worker ended, if there was one, and how many items it took along.
-    Gone(Option<Departure>, usize),
-}
-
-impl Drop for TakenPlace {
-    fn drop(&mut self) {
-        // If anything is left, no runtime was left to go on in.
-        let cut_off = self
-            .link
-            .as_ref()
-            .map_or(0, |link| link.settle_death(&Cause::Shutdown).lost);
-        if let (Some(_), PlaceEnd::Gone(departure, _)) = (&self.link, &self.end) {
-            self.pool
-                .worker_ended(departure.unwrap_or(Departure::ShutDown));
-        }
-        match self.end {
-            PlaceEnd::NeverPolled => self.pool.discard_place(self.id),
-            PlaceEnd::Gone(departure, lost) => {
-                self.pool.worker_gone(self.id, departure, lost + cut_off)
-            }
-        }
-    }
-}
-
 /// A worker that is ready, with everything that the parent has of it.
-struct SupervisedWorker {
-    link: Arc<Link>,
+pub(super) struct SupervisedWorker {
+    pub(super) link: Arc<Link>,
     watch: WorkerWatch,
     codec: LengthDelimitedCodec,
     buffer: BytesMut,
@@ -193,124 +91,8 @@ enum SupervisorEvent {
     Printed,
 }
 
-/// Why a worker could not be made ready.
-struct Failure {
-    what: Box<InitFailure>,
-    /// The failure would repeat.
-    for_good: bool,
-}
-
-/// Starts a process and waits until it is ready. `Err(None)`: it is not needed any more.
-async fn bring_up(pool: &Arc<Pool>, id: u64) -> Result<SupervisedWorker, Option<Failure>> {
-    let recipe = &pool.config.recipe;
-    let system = |doing| move |error| Some(describe(StartError::system(doing)(error), None));
-    let (page, page_fd) = Page::create().map_err(system("make shared memory"))?;
-    if let Some(bytes) = pool.config.max_memory_per_child {
-        page.limit_memory(bytes);
-    }
-    if recipe.outlets.follows_stderr() {
-        page.follow_output();
-    }
-    let (answers, theirs) = sys::pipe().map_err(system("make a pipe"))?;
-    let own = [page_fd, theirs];
-    let started = tokio::select! {
-        started = pool.config.starter.start(recipe, id, own) => started,
-        // A process that was started by then is killed when it is dropped.
-        () = not_needed(pool) => return Err(None),
-    };
-    let newborn = match started {
-        Ok(newborn) => newborn,
-        Err(StartError::Closed) => return Err(None),
-        Err(error) => return Err(Some(describe(error, None))),
-    };
-    let NewWorker {
-        mut child,
-        mut connection,
-        pipes,
-        oom_kills,
-    } = newborn;
-    let pid = child.id();
-    let outlets = &pool.config.recipe.outlets;
-    let mut outputs = outlets
-        .attend(pipes, id, pid)
-        .map_err(system("read a pipe"))?;
-    let outcome = tokio::select! {
-        outcome = connection.establish(recipe.max_frame_length) => outcome,
-        () = sleep(recipe.spawn_timeout) => Err(StartError::TimedOut(recipe.spawn_timeout)),
-        () = not_needed(pool) => {
-            child.kill();
-            child.exit().await;
-            outputs.finish(OutputWriter::from(&page)).await;
-            return Err(None);
-        }
-        never = attend(&mut outputs, &page) => match never {},
-    };
-    if let Err(error) = outcome {
-        // A process that ended by itself has an exit status of its own; wait for it.
-        if matches!(error, StartError::Mute | StartError::Gone) {
-            timeout(EXIT_GRACE, child.ended()).await;
-        }
-        let killed = matches!(error, StartError::TimedOut(_));
-        child.kill();
-        let exit = child.exit().await;
-        let writer = OutputWriter::from(&page);
-        outputs.finish(writer).await;
-        let death = death(pid, exit, outputs.tail(writer), oom_kills);
-        return Err(Some(describe(error, (!killed).then_some(death))));
-    }
-    let ChildConnection {
-        stream,
-        codec,
-        buffer,
-        ..
-    } = connection;
-    let socket = Arc::new(stream.into_inner());
-    let watch = WorkerWatch::new(answers, socket.clone());
-    let tenure = Tenure {
-        max_tasks: pool.config.max_tasks_per_child,
-        max_age: pool.config.max_age_per_child,
-        idle_timeout: pool.config.idle_timeout,
-    };
-    let link = Arc::new(Link::new(id, pid, page, socket, tenure));
-    let bytes = (codec, buffer);
-    Ok(SupervisedWorker::new(
-        link, watch, bytes, child, outputs, oom_kills,
-    ))
-}
-
-/// Passes on what a process writes while it is made ready.
-async fn attend(outputs: &mut Outputs, page: &Page) -> Infallible {
-    outputs.attend(page.into()).await;
-    std::future::pending().await // It has closed its streams.
-}
-
-async fn not_needed(pool: &Pool) {
-    loop {
-        let changed = pool.changed.notified();
-        if pool.needs_no_worker() {
-            return;
-        }
-        changed.await;
-    }
-}
-
-fn describe(error: StartError, death: Option<Death>) -> Failure {
-    let for_good = matches!(
-        error,
-        StartError::UserCode(..)
-            | StartError::ForkServerLost
-            | StartError::OtherVersion(_)
-            | StartError::OtherBuild
-            | StartError::Garbage(_)
-    );
-    Failure {
-        what: Box::new(verdict::init_failure(error, death)),
-        for_good,
-    }
-}
-
 impl SupervisedWorker {
-    fn new(
+    pub(super) fn new(
         link: Arc<Link>,
         watch: WorkerWatch,
         (codec, buffer): (LengthDelimitedCodec, BytesMut),
@@ -338,7 +120,7 @@ impl SupervisedWorker {
     }
 
     /// Drives the worker until it has ended. Returns why, and how many items it took along.
-    async fn supervise(mut self, pool: &Arc<Pool>) -> (Departure, usize) {
+    pub(super) async fn supervise(mut self, pool: &Arc<Pool>) -> (Departure, usize) {
         pool.worker_ready(&self.link);
         self.drive(pool).await;
         let exit = self.child.exit().await;
@@ -719,10 +501,12 @@ mod tests {
 
     use super::*;
     use crate::executor::options::TaskOptions;
+    use crate::process::link::Tenure;
     use crate::process::output::{Outlets, Output};
     use crate::process::pool::ProcessPoolConfig;
     use crate::process::start::{Recipe, Starter, Surroundings};
-    use crate::sys::{ChildProcess, Socket};
+    use crate::sys::{self, ChildProcess, Socket};
+    use crate::wire::page::Page;
 
     /// A pool that starts no workers.
     fn pool() -> Arc<Pool> {

@@ -15,7 +15,7 @@ use crate::executor::context::{self, Context, Wanted};
 use crate::function::{Answer, Desk, EntryPoint, FunctionOffset};
 use crate::panic::PanicReport;
 use crate::sys;
-use crate::wire::claim::{ClaimSlot, Stage};
+use crate::wire::claim::{Claim, ClaimSlot, Stage};
 use crate::wire::descriptors::Descriptor;
 use crate::wire::message::{self, CallHead, FromWorker};
 use crate::wire::outcomes::ItemFailure;
@@ -249,8 +249,10 @@ fn key(seq: u32, item: u32) -> u64 {
 impl Wanted for Parent {
     fn is_wanted(&self, key: u64) -> bool {
         let claim = self.page.slot((key >> 32) as u32).look();
-        (claim.seq, claim.item) == ((key >> 32) as u32, key as u32)
-            && matches!(claim.stage, Stage::Running | Stage::Last)
+        let is_wanted = |claim: Claim| {
+            claim.item == key as u32 && matches!(claim.stage, Stage::Running | Stage::Last)
+        };
+        claim.is_ok_and(is_wanted)
     }
 
     fn report(&self, key: u64, done: u64, total: u64) {

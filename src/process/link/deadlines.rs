@@ -154,9 +154,11 @@ impl Link {
         let Some(began) = front.began.filter(|began| began.elapsed() >= limit) else {
             return false;
         };
+        let item = front.call.owed.next();
         let claim = self.page.slot(front.seq).look();
-        let runs = (claim.seq, claim.item) == (front.seq, front.call.owed.next())
-            && matches!(claim.stage, Stage::Running | Stage::Last);
+        let runs = claim.is_ok_and(|claim| {
+            claim.item == item && matches!(claim.stage, Stage::Running | Stage::Last)
+        });
         let began = if runs {
             began.or_later(self.page.begun(front.seq))
         } else {

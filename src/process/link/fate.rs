@@ -8,7 +8,7 @@ use super::Link;
 use super::lane::Lane;
 use super::phase::{Dismissal, Ending, PhaseStep};
 use crate::executor::encoded::EncodedCall;
-use crate::wire::claim::Stage;
+use crate::wire::claim::{InvalidClaim, Stage};
 use crate::wire::message::{self, ToWorker};
 
 impl Link {
@@ -47,11 +47,18 @@ impl Link {
             return unstarted;
         }
         self.follow(&mut lane, step);
+        let mut is_sound = true;
         for entry in &mut lane.in_flight {
-            let found = self.revoke_and_condemn(entry.seq, false);
-            if found.stage == Stage::Cancelled {
-                entry.end_with(found.item);
+            let found = self.page.slot(entry.seq).stop(false);
+            match found.and_then(|claim| entry.check(claim)) {
+                Ok(found) if found.stage == Stage::Cancelled => entry.end_with(found.item),
+                Ok(_) => {}
+                Err(InvalidClaim) => is_sound = false,
             }
+            entry.is_cut = true;
+        }
+        if !is_sound {
+            self.end_for_claim(&mut lane);
         }
         self.write(&mut lane);
         unstarted

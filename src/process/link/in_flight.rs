@@ -9,6 +9,7 @@ use crate::executor::decoded::PromiseEncoded;
 use crate::executor::encoded::EncodedCall;
 use crate::observe::RunningCount;
 use crate::sys;
+use crate::wire::claim::{Claim, InvalidClaim, Stage};
 
 /// The time for which a worker keeps all items of a call to itself.
 const HOLD: Duration = Duration::from_millis(2);
@@ -24,6 +25,8 @@ pub(super) struct InFlight {
     pub(super) began: Option<Beginning>,
     /// The time that its items have run so far, in nanoseconds.
     pub(super) elapsed: u64,
+    /// The parent has told the worker to begin no further item of it.
+    pub(super) is_cut: bool,
     /// The running item that was asked to end.
     pub(super) overrun: Option<Overrun>,
     /// Since when it is known to be the front call, if it has more than one item.
@@ -47,12 +50,26 @@ impl InFlight {
             call,
             began: None,
             elapsed: 0,
+            is_cut: false,
             overrun: None,
             fronts_since: None,
             shares_at: None,
             look_again: None,
             reported: 0,
         }
+    }
+
+    /// The claim of this call, if it fits what the parent knows of the call: a worker posts each outcome before it
+    /// goes on to the next item, and only the parent ends a call early.
+    pub(super) fn check(&self, claim: Claim) -> Result<Claim, InvalidClaim> {
+        let next = self.call.owed.next();
+        let fits = match claim.stage {
+            Stage::Offered => claim.item == self.first && next == self.first,
+            Stage::Revoked | Stage::Last | Stage::Cancelled if !self.is_cut => false,
+            _ => claim.item >= self.first && claim.item + 1 >= next,
+        };
+        let is_sent = claim.item < next + self.call.owed.remaining();
+        (fits && is_sent).then_some(claim).ok_or(InvalidClaim)
     }
 
     /// Takes out the items that have outcomes, of `items`, for as many as are treated alike. The first may have been

@@ -40,6 +40,7 @@ pub(super) use self::tenure::Tenure;
 use self::wake::SupervisorWake;
 use crate::executor::promise::Ticket;
 use crate::sys::Socket;
+use crate::wire::claim::Claim;
 use crate::wire::page::Page;
 
 #[derive(Debug)]
@@ -130,7 +131,7 @@ impl Link {
 
     fn runs(&self, entry: &InFlight) -> bool {
         let claim = self.page.slot(entry.seq).look();
-        claim.seq == entry.seq && claim.is_running()
+        claim.is_ok_and(Claim::is_running)
     }
 
     pub(super) fn is_running(&self, ticket: &Ticket) -> bool {

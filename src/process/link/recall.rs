@@ -68,16 +68,19 @@ impl Link {
         let mut lane = self.lock();
         let front = lane.in_flight.front_mut()?;
         let slot = self.page.slot(front.seq);
-        if front.overrun.is_some() || slot.look().stage == Stage::Offered {
+        let has_begun = |claim: Claim| claim.stage != Stage::Offered;
+        if front.overrun.is_some() || !slot.look().is_ok_and(has_begun) {
             return None;
         }
-        let found = slot.cut();
+        let Ok(found) = slot.cut().and_then(|claim| front.check(claim)) else {
+            self.end_for_claim(&mut lane);
+            return None;
+        };
         if !matches!(found.stage, Stage::Running | Stage::Done) {
             return None;
         }
-        let owed = &front.call.owed;
-        let unstarted = (found.item + 1).min(owed.next() + owed.remaining());
-        let rest = front.call.split_off(unstarted);
+        front.is_cut = true;
+        let rest = front.call.split_off(found.item + 1);
         if let Some(since) = front.fronts_since {
             front.elapsed = u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX);
         }
@@ -156,7 +159,13 @@ impl Link {
             // Items that travel together are quick, and replacing a worker takes longer.
             grace = grace.max(GRACE_OF_MANY);
         }
-        let found = self.revoke_and_condemn(entry.seq, grace.is_zero());
+        let found = self.page.slot(entry.seq).stop(grace.is_zero());
+        let Ok(found) = found.and_then(|claim| entry.check(claim)) else {
+            met.begun = true; // As far as the parent can tell.
+            self.end_for_claim(lane);
+            return false;
+        };
+        entry.is_cut = true;
         met.begun |= found.stage != Stage::Offered || owed.has_begun();
         match found.stage {
             Stage::Condemned => {
@@ -181,29 +190,11 @@ impl Link {
         true
     }
 
-    /// Keeps the worker from beginning another item of a call, and tells it to end the one that it runs.
-    /// Returns the claim that it found: if an item runs, `Cancelled`, or `Condemned` if the worker has to be
-    /// killed for it.
-    pub(super) fn revoke_and_condemn(&self, seq: u32, at_once: bool) -> Claim {
-        let slot = self.page.slot(seq);
-        loop {
-            let claim = slot.revoke();
-            let stage = match claim.stage {
-                Stage::Offered | Stage::Done | Stage::Revoked | Stage::Condemned => return claim,
-                Stage::Running | Stage::Last | Stage::Overdue | Stage::Cancelled if at_once => {
-                    Stage::Condemned
-                }
-                Stage::Running | Stage::Last | Stage::Overdue => Stage::Cancelled,
-                Stage::Cancelled => return claim,
-            };
-            let changed = match stage {
-                Stage::Condemned => slot.condemn(claim.item),
-                _ => slot.cancel(claim.item),
-            };
-            if changed {
-                return Claim { stage, ..claim };
-            } // Otherwise the item has just ended: look again.
-        }
+    /// Kills a worker for a claim that makes no sense.
+    pub(super) fn end_for_claim(&self, lane: &mut Lane) {
+        let why = Ending::Protocol("writing an invalid claim".to_owned());
+        let step = lane.phase.kill(why);
+        self.follow(lane, step);
     }
 }
 

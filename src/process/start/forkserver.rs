@@ -1,6 +1,5 @@
 //! [`ForkServer`]: keeps one fork server running, and asks it for processes. A dead one is replaced.
 
-use std::convert::Infallible;
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
@@ -82,7 +81,11 @@ impl ForkServer {
         let socket = Socket::from(ours);
         socket.set_nonblocking(true)?;
         let pid = sys::fork_for(|way| {
-            sys::abandon(&[fd]);
+            #[expect(unsafe_code, reason = "a fork leaves what its parent owns")]
+            // SAFETY: this is the fork. `fork_for` ends it after this function, which does not use it.
+            unsafe {
+                sys::abandon(&[fd]);
+            }
             let around = &recipe.surroundings;
             let folder = around.current_dir.as_deref();
             let settled = sys::settle_forked(around.env_clear, &around.env, folder);
@@ -102,9 +105,9 @@ impl ForkServer {
     pub(super) async fn fork(
         &self,
         recipe: &Arc<Recipe>,
+        surroundings: &Surroundings,
         fds: Vec<Descriptor>,
     ) -> Result<Option<Child>, StartError> {
-        let surroundings = &recipe.surroundings;
         let forked = self
             .fork_as(Role::Worker, recipe, surroundings, fds)
             .await?;
@@ -118,7 +121,7 @@ impl ForkServer {
     /// which the fork server writes unasked. Fails if it takes longer than the start may; `None` if the fork
     /// server caused that.
     #[cfg(feature = "multiprocessing")]
-    pub(in crate::process) async fn run(
+    pub(super) async fn run(
         &self,
         recipe: &Arc<Recipe>,
         surroundings: &Surroundings,
@@ -191,7 +194,7 @@ impl ForkServer {
                 }
                 ForkServerState::Unmet(process, socket, surroundings) => {
                     *state = ForkServerState::Meeting(process);
-                    (socket, surroundings, None)
+                    (socket, surroundings, Outputs::default())
                 }
                 ForkServerState::Absent | ForkServerState::Meeting(_) => {
                     *state = self.without();
@@ -199,14 +202,14 @@ impl ForkServer {
                     let surroundings = recipe.surroundings.of_fork_server();
                     let (process, socket, outputs) = execute(recipe, outlets).await?;
                     *state = ForkServerState::Meeting(process);
-                    (socket, surroundings, Some(outputs))
+                    (socket, surroundings, outputs)
                 }
             };
         let met = match request(&surroundings) {
             Ok(request) => tokio::select! {
                 biased;
                 met = meet(recipe, socket, request) => met,
-                never = attend(outputs.as_mut()) => match never {},
+                never = outputs.attend_on(OutputWriter::default()) => match never {},
             },
             Err(error) => Err(error),
         };
@@ -220,7 +223,7 @@ impl ForkServer {
                 let fork_server =
                     Arc::new(ForkServerProcess::new(process, connection, surroundings));
                 *state = ForkServerState::Ready(fork_server.clone());
-                if let Some(mut outputs) = outputs {
+                if outputs.is_open() {
                     // It may still write, and so may a process that the preload started.
                     Home::new().spawn(async move { outputs.attend(OutputWriter::default()).await });
                 }
@@ -228,11 +231,8 @@ impl ForkServer {
             }
             Err(error @ (StartError::Gone | StartError::Mute)) => {
                 let (pid, exit) = state.ended().await;
-                let mut stderr_tail = String::new();
-                if let Some(outputs) = &mut outputs {
-                    outputs.finish(OutputWriter::default()).await;
-                    stderr_tail = outputs.tail(OutputWriter::default());
-                }
+                outputs.finish(OutputWriter::default()).await;
+                let stderr_tail = outputs.tail(OutputWriter::default());
                 StartError::ForkServerDied {
                     pid,
                     exit,
@@ -332,14 +332,6 @@ impl ForkServerState {
     }
 }
 
-/// Passes on what a fork server writes.
-async fn attend(outputs: Option<&mut Outputs>) -> Infallible {
-    if let Some(outputs) = outputs {
-        outputs.attend(OutputWriter::default()).await;
-    }
-    std::future::pending().await // It has closed its streams.
-}
-
 /// Starts the process that becomes a fork server.
 async fn execute(
     recipe: &Arc<Recipe>,
@@ -364,9 +356,7 @@ async fn meet(
     let mut words = recipe.fork_server_setup();
     ForkServerProcess::put_first_request(&mut words, request);
     let mut connection = ChildConnection::begin(socket.into(), words)?;
-    let limit = recipe.spawn_timeout;
-    let established = timeout(limit, connection.establish(recipe.max_frame_length)).await;
-    established.unwrap_or(Err(StartError::TimedOut(limit)))?;
+    connection.establish(recipe).await?;
     Ok(connection)
 }
 

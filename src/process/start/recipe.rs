@@ -47,7 +47,7 @@ impl Recipe {
     }
 
     /// The setup of a worker. Its own descriptors precede those of its initializer.
-    pub(super) fn setup(
+    pub(in crate::process) fn setup(
         &self,
         worker_id: u64,
         captured: Option<Captured>,

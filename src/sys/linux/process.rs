@@ -45,6 +45,13 @@ pub(crate) struct Exit {
     pub(crate) signal: Option<i32>,
 }
 
+impl Exit {
+    /// Whether anything is known.
+    pub(crate) fn is_known(&self) -> bool {
+        self.code.is_some() || self.signal.is_some()
+    }
+}
+
 impl ChildProcess {
     /// Starts `command` in a process group of its own, so that a Ctrl-C at the terminal does not
     /// reach it and a kill reaches its own children too. std uses `posix_spawn` for this, which

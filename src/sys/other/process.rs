@@ -71,6 +71,13 @@ pub(crate) struct Exit {
     pub(crate) signal: Option<i32>,
 }
 
+impl Exit {
+    /// Whether anything is known.
+    pub(crate) fn is_known(&self) -> bool {
+        self.code.is_some() || self.signal.is_some()
+    }
+}
+
 /// Which of the two processes that return from a fork this is.
 #[derive(Debug)]
 #[expect(dead_code, reason = "no fork returns here")]
@@ -108,7 +115,8 @@ pub(crate) fn lasting_threads() -> io::Result<Vec<String>> {
     Err(unsupported())
 }
 
-pub(crate) fn abandon(_: &[RawFd]) {}
+#[expect(unsafe_code, reason = "the name has a promise to keep where there are forks")]
+pub(crate) unsafe fn abandon(_: &[RawFd]) {}
 
 pub(crate) fn exit_forked(code: i32) -> ! {
     std::process::exit(code)
