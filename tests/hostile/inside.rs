@@ -206,7 +206,7 @@ fn page() -> usize {
 }
 
 /// The descriptor with the highest number of its kind: a worker keeps its own out of the tasks' reach.
-fn last_descriptor(kind: &str, is_meant: impl Fn(BorrowedFd<'_>) -> bool) -> OwnedFd {
+pub(crate) fn last_descriptor(kind: &str, is_meant: impl Fn(BorrowedFd<'_>) -> bool) -> OwnedFd {
     let entries = fs::read_dir("/proc/self/fd").expect("/proc").flatten();
     let numbers = entries.filter_map(|entry| {
         let number: i32 = entry.file_name().to_str()?.parse().ok()?;

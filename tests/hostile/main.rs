@@ -3,7 +3,7 @@
 //!
 //! - [`inside`]: what such a task finds of its worker;
 //! - [`trial`]: a pool with honest tasks, and what must be true at the end;
-//! - the others have the trials, by theme: [`claims`].
+//! - the others have the trials, by theme: [`claims`], [`objects`], [`outcome`].
 
 #![cfg(feature = "process")]
 #![cfg(target_os = "linux")]
@@ -16,6 +16,10 @@ mod common;
 mod inside;
 #[path = "../common/methods.rs"]
 mod methods;
+#[cfg(feature = "multiprocessing")]
+mod objects;
+#[cfg(feature = "multiprocessing")]
+mod outcome;
 mod trial;
 
 concurrent_futures::init_before_main!();

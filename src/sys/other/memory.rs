@@ -156,6 +156,14 @@ pub(crate) fn write_at(_: impl AsFd, _: &[io::IoSlice<'_>], _: u64) -> io::Resul
     Err(unsupported())
 }
 
+pub(crate) fn write_all_at(_: impl AsFd, _: &[u8], _: u64) -> io::Result<()> {
+    Err(unsupported())
+}
+
+pub(crate) fn check_length(_: u64) -> io::Result<()> {
+    Err(unsupported())
+}
+
 pub(crate) fn read_at(_: impl AsFd, _: &mut [u8], _: u64) -> io::Result<()> {
     Err(unsupported())
 }

@@ -20,9 +20,9 @@ pub(crate) use handles::{
     out_of_reach, pipe_from_child, pipe_to_child, too_many_descriptors,
 };
 pub(crate) use memory::{
-    FileIdentity, Lent, SegmentName, SharedMapping, check_reserved, enlarge, file_identity, file_len, file_memory,
+    FileIdentity, Lent, SegmentName, SharedMapping, check_length, check_reserved, enlarge, file_identity, file_len, file_memory,
     file_of, give_back, growing_file, lengthen, longest_file, open_gate, read_at, read_file, seal,
-    sealable_file, wait_at, write_at,
+    sealable_file, wait_at, write_all_at, write_at,
 };
 pub(crate) use packet::{
     descriptors_of_next_packet, drop_packet, next_packet, packet_pair, roomy_packet_pair,
