@@ -352,7 +352,10 @@ impl<T: Pod> Array<T> {
     /// Replaces one value under the lock, by a copy.
     fn replace(&self, _held: &RobustGuard<'_>, index: usize, value: T) {
         let len = self.len;
-        assert!(index < len, "the index is {index}, but the array has {len} values");
+        assert!(
+            index < len,
+            "the index is {index}, but the array has {len} values"
+        );
         let offset = offset::<T>() + index * size_of::<T>();
         let memory = self.locked.memory();
         memory.store(offset, bytemuck::bytes_of(&value));

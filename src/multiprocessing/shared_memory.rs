@@ -178,12 +178,7 @@ impl SharedMemory {
         Ok(Self::of(Access::File, descriptor, len, Some(name.into())))
     }
 
-    fn of(
-        access: Access,
-        descriptor: Descriptor,
-        len: usize,
-        name: Option<Box<str>>,
-    ) -> Self {
+    fn of(access: Access, descriptor: Descriptor, len: usize, name: Option<Box<str>>) -> Self {
         let segment = Segment {
             access,
             descriptor,
@@ -249,7 +244,11 @@ impl SharedMemory {
         self.check(offset, target.len());
         match &self.segment.access {
             Access::Mapped(memory) => memory.load(offset, target),
-            Access::File => self.of_file(sys::read_at(&self.segment.descriptor, target, offset as u64)),
+            Access::File => self.of_file(sys::read_at(
+                &self.segment.descriptor,
+                target,
+                offset as u64,
+            )),
         }
     }
 

@@ -113,3 +113,63 @@ pub(super) fn end_of(timeout: Option<Duration>) -> Option<Instant> {
 pub(super) fn is_over(end: Option<Instant>) -> bool {
     end.is_some_and(|end| end <= Instant::now())
 }
+
+#[cfg(all(test, target_os = "linux", not(properties)))]
+mod tests {
+    use std::sync::atomic::AtomicU64;
+
+    use super::*;
+
+    /// A dead process, another one each time: no process has an id of 0.
+    fn dead(number: u64) -> ProcessIdentity {
+        ProcessIdentity::from_word((number + 1) << 22).expect("it is not 0")
+    }
+
+    #[test]
+    fn a_thread_that_finds_one_dead_process_after_another_gives_up_in_time() {
+        let (bell, word, mut looks) = (Bell::new().expect("a bell"), AtomicU64::new(0), 0);
+        let end = end_of(Some(Duration::from_millis(1)));
+        let found = blocking_until(&bell, Mark(&word), end, |seen| {
+            looks += 1;
+            seen.watch(dead(looks));
+            None::<()>
+        });
+        assert!(found.is_none() && looks >= MOST_ENDED as u64);
+    }
+
+    #[tokio::test]
+    async fn a_task_that_finds_one_dead_process_after_another_lets_others_run() {
+        let (bell, word, mut looks) = (Bell::new().expect("a bell"), AtomicU64::new(0), 0);
+        let waits = until(&bell, Mark(&word), |seen| {
+            looks += 1;
+            seen.watch(dead(looks));
+            None::<()>
+        });
+        let other = async {
+            for _ in 0..100 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            () = waits => unreachable!("it finds nothing"),
+            () = other => {}
+        }
+        assert!(looks >= 50);
+    }
+
+    #[test]
+    fn a_mark_of_any_value_is_set_and_answered() {
+        for seen in [0, 1, u64::MAX - 2, u64::MAX - 1, u64::MAX] {
+            let word = AtomicU64::new(seen);
+            let mut rings = 0;
+            Mark(&word).raise();
+            for _ in 0..2 {
+                Mark(&word).answer(|| rings += 1);
+            }
+            assert_eq!(rings, 1);
+            word.store(u64::MAX, std::sync::atomic::Ordering::SeqCst);
+            Mark(&word).answer(|| rings += 1);
+            assert_eq!(rings, 2);
+        }
+    }
+}

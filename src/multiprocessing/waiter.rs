@@ -238,6 +238,29 @@ mod tests {
         process.wait().expect("it has ended");
     }
 
+    #[test]
+    fn of_too_many_processes_a_few_are_watched_in_turn() {
+        let mut watched = WatchedProcesses::default();
+        let own = u64::from(std::process::id());
+        // None of them has a beginning that is known, or an end.
+        let all: Vec<_> = (1..=MOST_WATCHED as u64 + 10)
+            .map(|number| ProcessIdentity::from_word(number << 22 | own).expect("it is not 0"))
+            .collect();
+        let mut listened = Vec::new();
+        let mut watch = |whom: &[ProcessIdentity]| {
+            let ended = watched.watch(whom, |process| Ok(process));
+            listened.push(watched.processes.len());
+            (ended, watched.blind)
+        };
+        // They have ended: their beginnings are not that of this process.
+        let first = watch(&all).0.expect("it has ended");
+        assert_eq!(first, all[0]);
+        let later = watch(&all).0.expect("it has ended");
+        assert_eq!(later, all[MOST_WATCHED]);
+        assert!(watch(&all).1 && !watch(&all[..1]).1);
+        assert!(listened.into_iter().all(|count| count <= MOST_WATCHED));
+    }
+
     #[tokio::test]
     async fn a_task_hears_a_ring_and_the_end_of_a_process_and_which_it_was() {
         let bell = Bell::new().expect("a bell");

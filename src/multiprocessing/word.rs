@@ -91,9 +91,12 @@ impl Mark<'_> {
         if seen & 1 == 1 {
             ring();
             // If a new waiter, which may have missed the ring, set the mark meanwhile, it stays.
-            let _ = self
-                .0
-                .compare_exchange(seen, seen.wrapping_add(1), Ordering::Release, Ordering::Relaxed);
+            let _ = self.0.compare_exchange(
+                seen,
+                seen.wrapping_add(1),
+                Ordering::Release,
+                Ordering::Relaxed,
+            );
         }
     }
 }

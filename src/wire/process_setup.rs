@@ -87,9 +87,8 @@ impl OutcomeFile {
     /// It cannot be final, its memory is not there, or a value in it exceeds `max_result` bytes.
     pub(crate) fn settle(&self, max_result: u64) -> io::Result<Option<u64>> {
         let invalid = |text: String| io::Error::new(io::ErrorKind::InvalidData, text);
-        sys::seal(&self.file).map_err(|error| {
-            invalid(format!("another process still writes to it: {error}"))
-        })?;
+        sys::seal(&self.file)
+            .map_err(|error| invalid(format!("another process still writes to it: {error}")))?;
         let Some(len) = self.len() else {
             return Ok(None);
         };

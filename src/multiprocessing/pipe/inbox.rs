@@ -443,3 +443,114 @@ impl Drop for HeldValue<'_> {
         }
     }
 }
+
+#[cfg(all(test, target_os = "linux", not(properties)))]
+mod tests {
+    use std::io::IoSlice;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::multiprocessing::wait::end_of;
+    use crate::sys::BorrowedFd;
+
+    /// An end whose other end sends packets of any form.
+    fn inbox() -> (PipeInbox, OwnedFd) {
+        let (ours, theirs) = sys::roomy_packet_pair().expect("sockets");
+        (PipeInbox::new(ours.into()), theirs)
+    }
+
+    /// Announces a value of `len` bytes that is elsewhere.
+    fn announce(to: &OwnedFd, len: u64, place: ValuePlace, beside: &[BorrowedFd<'_>]) {
+        let mut packet = Vec::new();
+        let mut rest = len << 1 | 1;
+        while rest >= 0x80 {
+            packet.push(rest as u8 | 0x80);
+            rest >>= 7;
+        }
+        packet.push(rest as u8);
+        packet.extend_from_slice(place.mark());
+        let sent = sys::send_with_fds(to.as_fd(), &[IoSlice::new(&packet)], beside);
+        assert_eq!(sent.expect("there is room"), packet.len());
+    }
+
+    fn received(inbox: &PipeInbox) -> Option<Result<Vec<u8>, ConnectionError>> {
+        inbox.blocking_receive(end_of(Some(Duration::from_millis(2))))
+    }
+
+    #[test]
+    fn a_value_that_arrives_through_anything_but_a_stream_is_an_error_and_blocks_no_one() {
+        let (inbox, theirs) = inbox();
+        let (reader, _writer) = io::pipe().expect("a pipe");
+        let (packets, _other) = sys::packet_pair().expect("sockets");
+        let eventfd = sys::eventfd().expect("an eventfd");
+        for fd in [reader.as_fd(), packets.as_fd(), eventfd.as_fd()] {
+            announce(&theirs, 1 << 20, ValuePlace::Stream, &[fd]);
+            let error = received(&inbox).expect("a packet").expect_err("no stream");
+            assert!(error.is_codec(), "{error}");
+        }
+        announce(&theirs, 1 << 20, ValuePlace::Stream, &[]);
+        assert!(
+            received(&inbox)
+                .expect("a packet")
+                .expect_err("no stream")
+                .is_codec()
+        );
+    }
+
+    #[test]
+    fn a_value_in_anything_but_a_whole_file_in_memory_is_an_error_and_takes_no_memory() {
+        let (inbox, theirs) = inbox();
+        let (reader, _writer) = io::pipe().expect("a pipe");
+        let sparse = sys::growing_file().expect("a file");
+        sys::lengthen(&sparse, 1 << 29).expect("it grows");
+        let short = sys::file_of(5, [&b"short"[..]].into_iter()).expect("a file");
+        for fd in [reader.as_fd(), sparse.as_fd(), short.as_fd()] {
+            announce(&theirs, 1 << 29, ValuePlace::File, &[fd]);
+            let error = received(&inbox).expect("a packet").expect_err("no file");
+            assert!(error.is_codec(), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_value_takes_memory_as_it_arrives() {
+        let (inbox, theirs) = inbox();
+        let (ours, stream) = sys::stream_pair().expect("sockets");
+        announce(&theirs, 1 << 29, ValuePlace::Stream, &[stream.as_fd()]);
+        drop(stream);
+        sys::send_with_fds(ours.as_fd(), &[IoSlice::new(b"part")], &[]).expect("there is room");
+        assert!(received(&inbox).is_none(), "a part is there");
+        let kept = inbox.take_back().expect("it was put back");
+        assert_eq!(kept.part.bytes, b"part");
+        assert!(kept.part.bytes.capacity() <= 2 * FIRST);
+        let too_large = LARGEST_ITEM as u64 + 1;
+        announce(&theirs, too_large, ValuePlace::Stream, &[ours.as_fd()]);
+        assert!(
+            received(&inbox)
+                .expect("a packet")
+                .expect_err("too large")
+                .is_codec()
+        );
+    }
+
+    #[tokio::test]
+    async fn values_that_never_arrive_keep_no_receiver_busy() {
+        let (inbox, theirs) = inbox();
+        let (ours, stream) = sys::stream_pair().expect("sockets");
+        drop(ours);
+        for _ in 0..MOST_TORN {
+            announce(&theirs, 1 << 20, ValuePlace::Stream, &[stream.as_fd()]);
+        }
+        announce(&theirs, 1 << 20, ValuePlace::Stream, &[]);
+        assert!(inbox.try_receive::<Vec<u8>>().is_none(), "it must not wait");
+        assert!(received(&inbox).expect("the last").is_err());
+        for _ in 0..3 {
+            announce(&theirs, 1 << 20, ValuePlace::Stream, &[stream.as_fd()]);
+        }
+        let end = Some(Instant::now());
+        assert!(
+            inbox.blocking_receive::<Vec<u8>>(end).is_none(),
+            "its time is over"
+        );
+        assert!(sys::is_readable(&inbox.socket), "two are left");
+    }
+}

@@ -270,7 +270,10 @@ impl SharedQueue {
                 let file = file.filter(|file| sys::check_reserved(file, head.len).is_ok());
                 is_missing |= file.is_none();
                 // Allocate its memory first: without that, the item has to stay.
-                sys::enlarge(&mut item.bytes, file.as_ref().map_or(0, |_| head.len as usize))?;
+                sys::enlarge(
+                    &mut item.bytes,
+                    file.as_ref().map_or(0, |_| head.len as usize),
+                )?;
                 item.file = file.map(|file| (file, head.len));
             }
         }

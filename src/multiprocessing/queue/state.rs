@@ -132,7 +132,8 @@ impl<'a> Kept<'a> {
             let place = self.number(count.wrapping_add(1), index);
             place.store(number, Ordering::Relaxed);
         }
-        self.counter().store(count.wrapping_add(1), Ordering::Release);
+        self.counter()
+            .store(count.wrapping_add(1), Ordering::Release);
     }
 
     /// The state a moment ago. Needs no lock.

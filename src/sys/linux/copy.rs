@@ -142,7 +142,9 @@ mod tests {
         let (memory, _) = SharedMapping::create(len).expect("memory");
         let bytes: Vec<u8> = (0..len).map(|n| (n * 7 % 251) as u8).collect();
         memory.write(0, &bytes);
-        for (offset, count) in (0..40).flat_map(|at| [(at, at), (at, LONG.min(500) + at), (2 * at, 0)]) {
+        for (offset, count) in
+            (0..40).flat_map(|at| [(at, at), (at, LONG.min(500) + at), (2 * at, 0)])
+        {
             let mut target = vec![9];
             memory.read_onto(offset, count, &mut target);
             assert_eq!(target, [&[9], &bytes[offset..][..count]].concat());

@@ -24,7 +24,12 @@ impl SharedMapping {
     /// # Safety
     /// Until it is dropped, `guard` keeps all others from these bytes, in this process and in every other. That makes it
     /// sound to have a plain reference to them.
-    pub(crate) unsafe fn lend<T: Pod, G>(&self, offset: usize, len: usize, guard: G) -> Lent<'_, T, G> {
+    pub(crate) unsafe fn lend<T: Pod, G>(
+        &self,
+        offset: usize,
+        len: usize,
+        guard: G,
+    ) -> Lent<'_, T, G> {
         self.place::<T>(offset, len); // It panics if they do not lie there.
         Lent {
             memory: self,

@@ -69,7 +69,9 @@ impl SharedMapping {
 
     /// A part of a file that no process can shorten, from a whole number of pages on.
     pub(crate) fn window(file: impl AsFd, offset: u64, len: usize) -> io::Result<Self> {
-        let end = offset.checked_add(len as u64).ok_or(io::ErrorKind::InvalidData)?;
+        let end = offset
+            .checked_add(len as u64)
+            .ok_or(io::ErrorKind::InvalidData)?;
         check_mappable(&file, end)?;
         Ok(Self {
             map: MmapOptions::new()

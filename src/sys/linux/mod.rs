@@ -50,8 +50,8 @@ pub(crate) use left::{name_fork_server, reap_left_children, restore_name};
 pub(crate) use lent::Lent;
 pub(crate) use limits::{check_length, longest_file};
 pub(crate) use memfile::{
-    FileIdentity, file_identity, file_len, file_memory, file_of, read_at, read_file,
-    write_all_at, write_at,
+    FileIdentity, file_identity, file_len, file_memory, file_of, read_at, read_file, write_all_at,
+    write_at,
 };
 pub(crate) use memory::{SharedMapping, enlarge, open_gate, wait_at};
 pub(crate) use packet::{

@@ -80,7 +80,10 @@ impl SharedMapping {
         match self.0 {}
     }
 
-    #[expect(unsafe_code, reason = "the name has a promise to keep where there is memory")]
+    #[expect(
+        unsafe_code,
+        reason = "the name has a promise to keep where there is memory"
+    )]
     pub(crate) unsafe fn lend<T: Pod, G>(&self, _: usize, _: usize, _: G) -> Lent<'_, T, G> {
         match self.0 {}
     }

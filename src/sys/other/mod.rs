@@ -20,9 +20,9 @@ pub(crate) use handles::{
     out_of_reach, pipe_from_child, pipe_to_child, too_many_descriptors,
 };
 pub(crate) use memory::{
-    FileIdentity, Lent, SegmentName, SharedMapping, check_length, check_reserved, enlarge, file_identity, file_len, file_memory,
-    file_of, give_back, growing_file, lengthen, longest_file, open_gate, read_at, read_file, seal,
-    sealable_file, wait_at, write_all_at, write_at,
+    FileIdentity, Lent, SegmentName, SharedMapping, check_length, check_reserved, enlarge,
+    file_identity, file_len, file_memory, file_of, give_back, growing_file, lengthen, longest_file,
+    open_gate, read_at, read_file, seal, sealable_file, wait_at, write_all_at, write_at,
 };
 pub(crate) use packet::{
     descriptors_of_next_packet, drop_packet, next_packet, packet_pair, roomy_packet_pair,
@@ -49,8 +49,7 @@ pub(crate) use stdio::{
 pub(crate) use wait::{
     BlockingEdges, Direction, Edges, Readiness, StableFd, WakeFd, await_readable, bell,
     check_eventfd, end_with, eventfd, is_readable, parent, probe_events, readable, register, ring,
-    signal, silence,
-    wait_for_parents_end, wait_readable, wait_ready, watched,
+    signal, silence, wait_for_parents_end, wait_readable, wait_ready, watched,
 };
 
 /// An error, because this crate cannot start processes on this target.

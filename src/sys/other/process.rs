@@ -115,7 +115,10 @@ pub(crate) fn lasting_threads() -> io::Result<Vec<String>> {
     Err(unsupported())
 }
 
-#[expect(unsafe_code, reason = "the name has a promise to keep where there are forks")]
+#[expect(
+    unsafe_code,
+    reason = "the name has a promise to keep where there are forks"
+)]
 pub(crate) unsafe fn abandon(_: &[RawFd]) {}
 
 pub(crate) fn exit_forked(code: i32) -> ! {
