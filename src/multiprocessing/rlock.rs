@@ -39,6 +39,9 @@ use crate::sys::ProcessIdentity;
 /// Like [`Lock`](super::Lock): it becomes free, and the next owner learns of it by
 /// [`abandoned_by`](RLockGuard::abandoned_by).
 ///
+/// A process that misuses the memory can keep, release or spoil the lock, and no more: see
+/// [hostile processes](super#hostile-processes).
+///
 /// # Cost
 /// Like [`Lock`](super::Lock). Taking it again is one more atomic instruction.
 ///

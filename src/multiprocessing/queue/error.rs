@@ -91,7 +91,8 @@ impl QueueError {
         matches!(self.0, QueueErrorKind::Codec(_))
     }
 
-    /// The item exceeds the file size limit of this process, or holds more shared objects than one item can.
+    /// The item encodes to more than 1 GiB, exceeds the file size limit of this process, or holds more shared objects than
+    /// one item can.
     pub fn is_too_large(&self) -> bool {
         matches!(self.0, QueueErrorKind::TooLarge(_))
     }
