@@ -3,22 +3,30 @@
 //!
 //! - [`inside`]: what such a task finds of its worker;
 //! - [`trial`]: a pool with honest tasks, and what must be true at the end;
-//! - the others have the trials, by theme: [`claims`], [`objects`], [`outcome`].
+//! - the others have the trials, by theme: [`ahead`], [`claims`], [`clocks`]; [`forkserver`]: a preload that answers for
+//!   its fork server; [`memory`]: the memory of other processes; [`objects`]: shared
+//!   objects; [`outcome`]: a `Process`.
 
-#![cfg(feature = "process")]
+#![cfg(feature = "multiprocessing")]
 #![cfg(target_os = "linux")]
 
 #[path = "../common/again.rs"]
 mod again;
+mod ahead;
+#[path = "../common/alone.rs"]
+mod alone;
 mod claims;
+mod clocks;
 #[path = "../common/mod.rs"]
 mod common;
+mod forkserver;
 mod inside;
+mod memory;
 #[path = "../common/methods.rs"]
 mod methods;
-#[cfg(feature = "multiprocessing")]
+#[path = "../common/nobody.rs"]
+mod nobody;
 mod objects;
-#[cfg(feature = "multiprocessing")]
 mod outcome;
 mod trial;
 

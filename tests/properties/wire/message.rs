@@ -33,6 +33,7 @@ fn to_worker() -> impl Strategy<Value = ToWorker> {
         any::<String>().prop_map(ToWorker::Trace),
         LazyJust::new(|| ToWorker::Rest),
         LazyJust::new(|| ToWorker::Exit),
+        LazyJust::new(|| ToWorker::Probe),
     ]
 }
 
@@ -94,6 +95,7 @@ fn from_worker() -> impl Strategy<Value = FromWorker> {
             .prop_map(|(call, event)| FromWorker::Event { call, event }),
         any::<u32>().prop_map(FromWorker::Taken),
         LazyJust::new(|| FromWorker::Moved),
+        LazyJust::new(|| FromWorker::Alive),
     ]
 }
 
@@ -122,6 +124,7 @@ fn setups() -> impl Strategy<Value = Setup> {
             |((worker_id, max_frame, initializer, descriptors), limits, captured, events)| Setup {
                 worker_id,
                 max_frame,
+                is_dumpable: max_frame.is_multiple_of(2),
                 limits,
                 captured,
                 initializer: initializer.map(FunctionOffset),
