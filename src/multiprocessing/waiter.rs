@@ -248,7 +248,7 @@ mod tests {
             .collect();
         let mut listened = Vec::new();
         let mut watch = |whom: &[ProcessIdentity]| {
-            let ended = watched.watch(whom, |process| Ok(process));
+            let ended = watched.watch(whom, Ok);
             listened.push(watched.processes.len());
             (ended, watched.blind)
         };

@@ -64,6 +64,7 @@ async fn an_outcome_without_memory_behind_it_costs_its_reader_none(method: Start
 }
 
 /// Leaves a shell that has the outcome file, and replaces the outcome by 2 once it can read a line from `gate`.
+#[expect(clippy::zombie_processes, reason = "it outlives this process")]
 fn leave_a_writer(folder: PathBuf) -> u64 {
     let file = outcome_file();
     let flags = rustix::io::fcntl_getfd(&file).expect("a descriptor");

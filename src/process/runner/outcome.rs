@@ -40,18 +40,18 @@ impl LeftOutcome {
     }
 
     /// `death` counts if the process left nothing.
-    fn read(&self, death: Death) -> Result<Reader, (bool, Cause)> {
+    fn read(&self, death: Death, ticket: &Ticket) -> Result<Reader, TaskError> {
         let unreadable = |reason: &str| {
             let what = format!("ran, but its result cannot be read: {reason}");
-            (true, Cause::Codec(what.into()))
+            ticket.error(true, Cause::Codec(what.into()))
         };
         let len = self.find().as_ref().map_err(|reason| unreadable(reason))?;
         let Some(len) = len else {
-            return Err((true, Cause::WorkerLost(death)));
+            return Err(ticket.error(true, Cause::WorkerLost(death)));
         };
         match self.file.read(*len) {
             Ok(Ok(value)) => Ok(value),
-            Ok(Err(failure)) => Err((failure.has_started(), cause(failure))),
+            Ok(Err(failure)) => Err(ticket.error(failure.has_started(), cause(failure))),
             Err(error) => Err(unreadable(&error.to_string())),
         }
     }
@@ -77,7 +77,6 @@ impl ProcessOutcome {
 
     /// The encoded value.
     pub(crate) fn read(self, ticket: &Ticket) -> Result<Reader, TaskError> {
-        let outcome = self.runner.left.read(self.death);
-        outcome.map_err(|(started, cause)| ticket.error(started, cause))
+        self.runner.left.read(self.death, ticket)
     }
 }
