@@ -44,42 +44,6 @@ impl SharedMapping {
     }
 }
 
-/// From this size on, [`copy_out`] is faster than single words.
-#[cfg(target_arch = "x86_64")]
-pub(super) const LONG: usize = 256;
-#[cfg(not(target_arch = "x86_64"))]
-pub(super) const LONG: usize = usize::MAX;
-
-/// Copies bytes out of memory that another process may write at the same time, once, as fast as any copy.
-///
-/// A plain copy would be undefined then: the compiler may read the source again later, in place of the copy that was
-/// checked. It knows nothing of what this instruction reads, as of a copy by the system.
-///
-/// # Safety
-/// `from` is mapped for `len` bytes, and `to` is valid for writes of as many, which are elsewhere.
-#[cfg(target_arch = "x86_64")]
-pub(super) unsafe fn copy_out(from: *const u8, to: *mut u8, len: usize) {
-    // SAFETY: it writes `len` bytes to `to`, by the caller's promise; the direction flag is clear in all Rust code.
-    unsafe {
-        std::arch::asm!(
-            "rep movsb",
-            inout("rcx") len => _,
-            inout("rsi") from => _,
-            inout("rdi") to => _,
-            options(nostack, preserves_flags),
-        );
-    }
-}
-
-/// Not used: no copy is long.
-///
-/// # Safety
-/// As on the other processors.
-#[cfg(not(target_arch = "x86_64"))]
-pub(super) unsafe fn copy_out(_: *const u8, _: *mut u8, _: usize) {
-    unreachable!("no copy is that long");
-}
-
 /// How many of `len` bytes at `offset` lie before the first word that begins in them.
 fn before_word(offset: usize, len: usize) -> usize {
     (offset.next_multiple_of(8) - offset).min(len)
@@ -114,6 +78,7 @@ fn replace(word: &AtomicU64, from: usize, bytes: &[u8]) {
 
 #[cfg(all(test, not(properties)))]
 mod tests {
+    use super::super::copy_once::LONG;
     use super::*;
 
     #[test]

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use rustix::thread::futex;
 
 use super::call::Call as _;
-use super::copy::{LONG, copy_out};
+use super::copy_once::{LONG, copy_out};
 use super::growing::memory_file;
 use super::limits::check_length;
 use super::received::{check_mappable, check_reserved};

@@ -1,6 +1,7 @@
 mod call;
 mod check;
 mod copy;
+mod copy_once;
 mod coverage;
 mod edges;
 mod folder;
