@@ -53,6 +53,12 @@ pub(crate) fn lengthen(file: impl AsFd, len: u64) -> io::Result<()> {
     rustix::fs::ftruncate(file, len).of_call("ftruncate")
 }
 
+/// How many bytes of memory a file in memory takes: fewer than its length if it has holes.
+pub(crate) fn file_memory(file: impl AsFd) -> io::Result<u64> {
+    let blocks = rustix::fs::fstat(file).of_call("fstat")?.st_blocks;
+    Ok(blocks.unsigned_abs().saturating_mul(512))
+}
+
 /// Gives the memory of a part back to the system. From then on it is zeros, and has to be secured again.
 pub(crate) fn give_back(file: impl AsFd, offset: u64, len: u64) {
     let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;

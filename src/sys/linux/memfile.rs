@@ -86,12 +86,6 @@ pub(crate) fn file_len(file: impl AsFd) -> io::Result<u64> {
         .unsigned_abs())
 }
 
-/// How many bytes of memory a file in memory takes: fewer than its length if it has holes.
-pub(crate) fn file_memory(file: impl AsFd) -> io::Result<u64> {
-    let blocks = rustix::fs::fstat(file).of_call("fstat")?.st_blocks;
-    Ok(blocks.unsigned_abs().saturating_mul(512))
-}
-
 /// Reads the first `len` bytes of a file to the end of `target`.
 pub(crate) fn read_file(file: impl AsFd, len: usize, target: &mut Vec<u8>) -> io::Result<()> {
     let start = target.len();

@@ -53,7 +53,7 @@ pub(crate) use fork::{
     Forked, OneWay, abandon, end_after, exit_forked, fork, fork_for, generation,
     go_on_in_another_thread, lasting_threads, note_silent_thread, thread_count,
 };
-pub(crate) use growing::{give_back, growing_file, lengthen, seal, sealable_file};
+pub(crate) use growing::{file_memory, give_back, growing_file, lengthen, seal, sealable_file};
 pub(crate) use handles::{
     AsFd, AsRawFd, AsyncFd, BorrowedFd, OwnedFd, RawFd, Socket, no_thread, os_string,
     pipe_from_child, pipe_to_child, too_many_descriptors,
@@ -73,8 +73,7 @@ pub(crate) use left::{name_fork_server, reap_left_children, restore_name};
 pub(crate) use lent::Lent;
 pub(crate) use limits::{check_length, longest_file};
 pub(crate) use memfile::{
-    FileIdentity, file_identity, file_len, file_memory, file_of, read_at, read_file, write_all_at,
-    write_at,
+    FileIdentity, file_identity, file_len, file_of, read_at, read_file, write_all_at, write_at,
 };
 pub(crate) use memory::{SharedMapping, enlarge, open_gate, wait_at};
 pub(crate) use packet::{

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketType, sockopt};
 
 use super::call::Call as _;
-use super::memfile::file_memory;
+use super::growing::file_memory;
 
 /// The kind of the file system of memory files with small pages. Those with huge pages may lack memory at any access.
 const SMALL_PAGES: u64 = 0x0102_1994;
