@@ -16,13 +16,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::chain::{Chain, Reader, front_varint, put_varint, varint_len, write_varint};
+use super::msgpack;
 
 /// From this size on, a result keeps the buffer that it arrived in, instead of being copied.
 const KEEP_BUFFER: usize = 32 * 1024;
-
-/// How deep arrays and maps may nest in a decoded value: as deep as in serde_json. Without a bound, a
-/// result could overflow the stack of the thread that awaits it.
-const MAX_DEPTH: usize = 128;
 
 /// Why a value could not be encoded or decoded.
 #[derive(Debug)]
@@ -66,7 +63,7 @@ pub(crate) fn put_encoded<T: Serialize>(value: &T, out: &mut Chain) -> Result<()
     out.tail().put_u8(0);
     if let Err(error) = write(value, out.tail()) {
         out.truncate(start);
-        return Err(CodecError::new(error.to_string()));
+        return Err(error);
     }
     let len = out.len() - start - 1;
     let head = varint_len((len as u64) << 1);
@@ -91,7 +88,7 @@ pub(crate) fn get<T: DeserializeOwned + 'static>(input: &mut Reader) -> Result<T
         return Err(TORN); // Only plain bytes may be in another piece than their length.
     }
     let value = SkipOnDrop { input, len };
-    read(&value.input.front[..len]).map_err(|error| CodecError::new(error.to_string()))
+    read(&value.input.front[..len])
 }
 
 /// Skips the value on drop: decoding calls user code, which may panic.
@@ -106,16 +103,17 @@ impl Drop for SkipOnDrop<'_> {
     }
 }
 
-fn write<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<(), rmp_serde::encode::Error> {
-    let serializer = rmp_serde::Serializer::new(out).with_struct_map();
-    value.serialize(&mut serializer.with_human_readable())
+fn write<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<(), CodecError> {
+    msgpack::write(value, out).map_err(|error| failed::<T>(error))
 }
 
-fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, rmp_serde::decode::Error> {
-    let deserializer = rmp_serde::Deserializer::from_read_ref(bytes);
-    let mut deserializer = deserializer.with_human_readable();
-    deserializer.set_max_depth(MAX_DEPTH);
-    T::deserialize(&mut deserializer)
+fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
+    msgpack::read(bytes).map_err(|error| failed::<T>(error))
+}
+
+#[cold]
+fn failed<T>(error: impl fmt::Display) -> CodecError {
+    CodecError::new(format!("`{}`: {error}", std::any::type_name::<T>()))
 }
 
 /// The head of an encoded value.
@@ -159,7 +157,7 @@ pub(crate) fn get_from<T: DeserializeOwned + 'static>(
     bytes: &[u8],
 ) -> Result<T, CodecError> {
     if !is_plain {
-        return read(bytes).map_err(|error| CodecError::new(error.to_string()));
+        return read(bytes);
     }
     if let Some(number) = bare_number(bytes) {
         return Ok(number);

@@ -30,6 +30,7 @@ pub(crate) mod identity;
 pub(crate) mod level;
 pub(crate) mod mark;
 pub(crate) mod message;
+mod msgpack;
 pub(crate) mod outcomes;
 pub(crate) mod page;
 #[cfg_attr(
