@@ -202,7 +202,7 @@ fn head(input: &mut Reader) -> Result<(usize, bool), CodecError> {
 /// Numbers whose vectors travel as plain bytes. On a big-endian machine these vectors are MessagePack.
 macro_rules! for_each_number {
     ($with:ident $(, $more:ty)*) => {
-        $with!(i8, i16, i32, i64, u16, u32, u64, f32, f64 $(, $more)*)
+        $with!(i8, i16, i32, i64, i128, isize, u16, u32, u64, u128, usize, f32, f64 $(, $more)*)
     };
 }
 
@@ -225,7 +225,7 @@ fn put_number<T: 'static>(value: &T, out: &mut Chain) -> bool {
             }
         )*};
     }
-    for_each_number!(number, u8, usize, isize);
+    for_each_number!(number, u8);
     false
 }
 
@@ -253,7 +253,7 @@ pub(crate) fn front_number<T: 'static>(bytes: &[u8]) -> Option<(T, usize)> {
             }
         )*};
     }
-    for_each_number!(number, u8, usize, isize);
+    for_each_number!(number, u8);
     None
 }
 
@@ -267,7 +267,7 @@ fn bare_number<T: 'static>(bytes: &[u8]) -> Option<T> {
             }
         )*};
     }
-    for_each_number!(number, u8, usize, isize);
+    for_each_number!(number, u8);
     None
 }
 

@@ -50,3 +50,7 @@ pub(super) fn read<'de, T: Deserialize<'de>>(mut bytes: &'de [u8]) -> Result<T, 
         Err(DataError::left_over(bytes.len()))
     }
 }
+
+#[cfg(all(test, properties))]
+#[path = "../../../tests/properties/wire/msgpack/mod.rs"]
+mod tests;
