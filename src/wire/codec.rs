@@ -1,11 +1,8 @@
 //! Values to bytes and back.
 //!
-//! A value is a length, then that many bytes. The bytes are self-describing MessagePack with field names,
-//! so whatever serde_json can carry works here too. Numbers and bulk types are plain bytes instead
-//! (little-endian numbers), which costs one memory copy. The low bit of the length says which.
-//!
-//! Types with a readable and a compact form (an IP address) use the readable one. Serde's own buffer, which
-//! `flatten`, `untagged` and `tag` read from, expects that form in every format.
+//! A value is a length, then that many bytes. The bytes are self-describing MessagePack with field names
+//! (see [`msgpack`]), so whatever serde_json can carry works here too. Numbers and bulk types are plain bytes
+//! instead (little-endian numbers), which costs one memory copy. The low bit of the length says which.
 
 use std::any::{Any, TypeId};
 use std::borrow::Cow;

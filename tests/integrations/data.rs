@@ -429,8 +429,13 @@ async fn a_value_that_nests_too_deep_is_refused_where_it_is_sent() {
             refused(sent.expect_err("too deep"));
         }
         assert!(queue.is_empty());
-        within(ours.send(nested(most, wrap))).await.expect("it is read");
-        assert_eq!(within(theirs.recv()).await.expect("it comes"), nested(most, wrap));
+        within(ours.send(nested(most, wrap)))
+            .await
+            .expect("it is read");
+        assert_eq!(
+            within(theirs.recv()).await.expect("it comes"),
+            nested(most, wrap)
+        );
     }
     fn deep(levels: usize) -> Nested {
         nested(levels, variant)
@@ -485,11 +490,14 @@ async fn a_part_over_4_gib_is_refused_before_anything_is_sent() {
     let queue = Queue::unbounded().expect("a queue");
     let (ours, _theirs) = pipe::<(u32, Long, u32), u8>().expect("a pipe");
     for which in 0..3 {
-        let error = within(pool.submit(|_: u8, _: (u32, Long, u32)| (), (which, long(which)))).await;
+        let error =
+            within(pool.submit(|_: u8, _: (u32, Long, u32)| (), (which, long(which)))).await;
         let error = error.expect_err("too long");
         assert!(error.is_codec() && !error.was_started(), "{error}");
         refused(error);
-        let error = within(pool.submit(long, which)).await.expect_err("too long");
+        let error = within(pool.submit(long, which))
+            .await
+            .expect_err("too long");
         assert!(error.is_codec() && error.was_started(), "{error}");
         refused(error);
         refused(queue.try_put(long(which)).expect_err("too long"));

@@ -43,7 +43,10 @@ impl<'de> SeqAccess<'de> for NumberBlock<'de> {
     type Error = DataError;
 
     #[inline]
-    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, DataError> {
+    fn next_element_seed<T: DeserializeSeed<'de>>(
+        &mut self,
+        seed: T,
+    ) -> Result<Option<T::Value>, DataError> {
         let Some(number) = self.next() else {
             return Ok(None);
         };
@@ -71,7 +74,10 @@ impl<'de> SeqAccess<'de> for ByteBlock<'de> {
     type Error = DataError;
 
     #[inline]
-    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, DataError> {
+    fn next_element_seed<T: DeserializeSeed<'de>>(
+        &mut self,
+        seed: T,
+    ) -> Result<Option<T::Value>, DataError> {
         let Some((byte, rest)) = self.0.split_first() else {
             return Ok(None);
         };

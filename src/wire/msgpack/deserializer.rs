@@ -7,8 +7,9 @@ use serde::forward_to_deserialize_any;
 
 use super::error::DataError;
 use super::format::{
-    ARRAY16, ARRAY32, BIN8, BIN32, EXT32, F32, F64, FALSE, FIX_LIST, FIX_MAP, FIX_TEXT, FIXEXT1, FIXEXT16, I8, I16,
-    I32, I64, LEAST_FIX_NUMBER, MAP16, MAP32, NIL, SOMES, STR8, STR32, TRUE, U8, U16, U32, U64, WIDE_SIGNED, WIDE_UNSIGNED,
+    ARRAY16, ARRAY32, BIN8, BIN32, EXT32, F32, F64, FALSE, FIX_LIST, FIX_MAP, FIX_TEXT, FIXEXT1,
+    FIXEXT16, I8, I16, I32, I64, LEAST_FIX_NUMBER, MAP16, MAP32, NIL, SOMES, STR8, STR32, TRUE, U8,
+    U16, U32, U64, WIDE_SIGNED, WIDE_UNSIGNED,
 };
 use super::list_reader::{visit_block, visit_bytes, visit_list};
 use super::map_reader::{visit_map, visit_variant};
@@ -55,7 +56,9 @@ impl<'de> Deserializer<'de> for ValueReader<'_, 'de> {
                 let len = take_list_len(marker, self.input)?;
                 visit_list(self, len, visitor)
             }
-            FIX_TEXT..NIL | STR8..=STR32 => visitor.visit_borrowed_str(take_text(marker, self.input)?),
+            FIX_TEXT..NIL | STR8..=STR32 => {
+                visitor.visit_borrowed_str(take_text(marker, self.input)?)
+            }
             LEAST_FIX.. => visitor.visit_i8(marker as i8),
             NIL => visitor.visit_unit(),
             FALSE => visitor.visit_bool(false),
@@ -139,7 +142,9 @@ impl<'de> Deserializer<'de> for ValueReader<'_, 'de> {
             }
             [marker @ (FIX_TEXT..NIL | STR8..=STR32), rest @ ..] => {
                 *self.input = rest;
-                visitor.visit_enum(BorrowedStrDeserializer::new(take_text(*marker, self.input)?))
+                visitor.visit_enum(BorrowedStrDeserializer::new(take_text(
+                    *marker, self.input,
+                )?))
             }
             _ => self.deserialize_any(visitor),
         }
@@ -151,7 +156,11 @@ impl<'de> Deserializer<'de> for ValueReader<'_, 'de> {
     }
 
     #[inline]
-    fn deserialize_tuple<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, DataError> {
+    fn deserialize_tuple<V: Visitor<'de>>(
+        self,
+        _: usize,
+        visitor: V,
+    ) -> Result<V::Value, DataError> {
         self.visit_sequence(visitor)
     }
 

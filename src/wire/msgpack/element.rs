@@ -97,6 +97,7 @@ impl<'a> Serializer for &'a mut ListWriter<'_> {
         name: &'static str,
         value: &T,
     ) -> Result<(), DataError> {
-        self.element()?.serialize_newtype_variant(of, index, name, value)
+        self.element()?
+            .serialize_newtype_variant(of, index, name, value)
     }
 }

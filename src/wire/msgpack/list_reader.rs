@@ -2,8 +2,8 @@
 
 use serde::de::{DeserializeSeed, SeqAccess, Visitor};
 
-use super::error::DataError;
 use super::block_reader::ByteBlock;
+use super::error::DataError;
 use super::number_block::NumberBlock;
 use super::value_reader::ValueReader;
 
@@ -45,7 +45,10 @@ pub(super) fn visit_block<'de, V: Visitor<'de>>(
 }
 
 /// Shows a visitor bytes as a list.
-pub(super) fn visit_bytes<'de, V: Visitor<'de>>(bytes: &'de [u8], visitor: V) -> Result<V::Value, DataError> {
+pub(super) fn visit_bytes<'de, V: Visitor<'de>>(
+    bytes: &'de [u8],
+    visitor: V,
+) -> Result<V::Value, DataError> {
     let mut block = ByteBlock(bytes);
     let value = visitor.visit_seq(&mut block)?;
     check_end(bytes.len(), block.0.len())?;
@@ -62,14 +65,20 @@ fn check_end(len: usize, left: usize) -> Result<(), DataError> {
 
 #[cold]
 fn too_many(len: usize, left: usize) -> DataError {
-    DataError::new(format!("a list of {len} elements, where {} are expected", len - left))
+    DataError::new(format!(
+        "a list of {len} elements, where {} are expected",
+        len - left
+    ))
 }
 
 impl<'de> SeqAccess<'de> for ListReader<'_, 'de> {
     type Error = DataError;
 
     #[inline]
-    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, DataError> {
+    fn next_element_seed<T: DeserializeSeed<'de>>(
+        &mut self,
+        seed: T,
+    ) -> Result<Option<T::Value>, DataError> {
         let Some(left) = self.left.checked_sub(1) else {
             return Ok(None);
         };

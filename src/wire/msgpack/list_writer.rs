@@ -4,7 +4,9 @@
 //! [`BLOCK_FROM`] elements becomes a block at its first number, and the block becomes a list of elements if
 //! anything but a number of that type follows.
 
-use serde::ser::{Serialize, SerializeSeq, SerializeTuple, SerializeTupleStruct, SerializeTupleVariant};
+use serde::ser::{
+    Serialize, SerializeSeq, SerializeTuple, SerializeTupleStruct, SerializeTupleVariant,
+};
 
 use super::error::DataError;
 use super::format::{BLOCK_FROM, BLOCK_HEAD, EXT32, LIST};
@@ -54,7 +56,11 @@ impl<'a> ListWriter<'a> {
             LIST.head(expected)?; // Too long for a list is too long for a block.
             ListForm::Undecided
         };
-        let progress = Progress { start, expected, form };
+        let progress = Progress {
+            start,
+            expected,
+            form,
+        };
         Ok(Self { writer, progress })
     }
 
@@ -89,7 +95,9 @@ impl<'a> ListWriter<'a> {
             }
             _ => {}
         }
-        self.progress = self.progress.with_number(number, kind, &bytes, self.writer.out)?;
+        self.progress = self
+            .progress
+            .with_number(number, kind, &bytes, self.writer.out)?;
         Ok(())
     }
 

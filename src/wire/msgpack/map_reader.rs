@@ -1,6 +1,8 @@
 //! The entries of a map, which can be a struct's fields, and the content of a variant.
 
-use serde::de::{Deserialize as _, DeserializeSeed, Deserializer, EnumAccess, MapAccess, VariantAccess, Visitor};
+use serde::de::{
+    Deserialize as _, DeserializeSeed, Deserializer, EnumAccess, MapAccess, VariantAccess, Visitor,
+};
 
 use super::error::DataError;
 use super::format::{FIX_TEXT, NIL, STR8, STR32};
@@ -49,7 +51,10 @@ impl<'de> MapAccess<'de> for MapReader<'_, 'de> {
     type Error = DataError;
 
     #[inline]
-    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, DataError> {
+    fn next_key_seed<K: DeserializeSeed<'de>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, DataError> {
         let Some(left) = self.left.checked_sub(1) else {
             return Ok(None);
         };

@@ -52,7 +52,9 @@ impl<'a> MapWriter<'a> {
             return Ok(());
         }
         if !self.parts.is_multiple_of(2) {
-            return Err(DataError::new("the `Serialize` of a map wrote a key without a value"));
+            return Err(DataError::new(
+                "the `Serialize` of a map wrote a key without a value",
+            ));
         }
         MAP.set_head(self.start, self.expected, self.parts / 2, self.writer.out)
     }

@@ -1,8 +1,8 @@
 //! A number as it is written by itself: with the shortest marker that holds it.
 
 use super::format::{
-    F32, F64, FIXEXT16, I8, I16, I32, I64, LEAST_FIX_NUMBER, MOST_FIX_NUMBER, U8, U16, U32, U64, WIDE_SIGNED,
-    WIDE_UNSIGNED,
+    F32, F64, FIXEXT16, I8, I16, I32, I64, LEAST_FIX_NUMBER, MOST_FIX_NUMBER, U8, U16, U32, U64,
+    WIDE_SIGNED, WIDE_UNSIGNED,
 };
 
 /// A number of any type.
@@ -31,18 +31,18 @@ impl AnyNumber {
         match self {
             Self::Unsigned(number) => match number {
                 ..=MOST_FIX_NUMBER => out.push(number as u8),
-                ..=0xff => out.extend_from_slice(&[U8, number as u8]),
-                ..=0xffff => put_marked(U16, (number as u16).to_be_bytes(), out),
-                ..=0xffff_ffff => put_marked(U32, (number as u32).to_be_bytes(), out),
-                _ => put_marked(U64, number.to_be_bytes(), out),
+                0x80..=0xff => out.extend_from_slice(&[U8, number as u8]),
+                0x100..=0xffff => put_marked(U16, (number as u16).to_be_bytes(), out),
+                0x1_0000..=0xffff_ffff => put_marked(U32, (number as u32).to_be_bytes(), out),
+                0x1_0000_0000.. => put_marked(U64, number.to_be_bytes(), out),
             },
             Self::Signed(number) => match number {
                 0.. => Self::Unsigned(number as u64).put_long(out),
-                LEAST_FIX_NUMBER.. => out.push(number as u8),
-                -0x80.. => out.extend_from_slice(&[I8, number as u8]),
-                -0x8000.. => put_marked(I16, (number as i16).to_be_bytes(), out),
-                -0x8000_0000.. => put_marked(I32, (number as i32).to_be_bytes(), out),
-                _ => put_marked(I64, number.to_be_bytes(), out),
+                LEAST_FIX_NUMBER..=-1 => out.push(number as u8),
+                -0x80..=-0x21 => out.extend_from_slice(&[I8, number as u8]),
+                -0x8000..=-0x81 => put_marked(I16, (number as i16).to_be_bytes(), out),
+                -0x8000_0000..=-0x8001 => put_marked(I32, (number as i32).to_be_bytes(), out),
+                ..=-0x8000_0001 => put_marked(I64, number.to_be_bytes(), out),
             },
             Self::WideUnsigned(number) => match u64::try_from(number) {
                 Ok(short) => Self::Unsigned(short).put_long(out),

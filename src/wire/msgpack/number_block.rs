@@ -24,7 +24,20 @@ pub(super) enum NumberKind {
 
 const KINDS: [NumberKind; 12] = {
     use NumberKind as K;
-    [K::U8, K::U16, K::U32, K::U64, K::U128, K::I8, K::I16, K::I32, K::I64, K::I128, K::F32, K::F64]
+    [
+        K::U8,
+        K::U16,
+        K::U32,
+        K::U64,
+        K::U128,
+        K::I8,
+        K::I16,
+        K::I32,
+        K::I64,
+        K::I128,
+        K::F32,
+        K::F64,
+    ]
 };
 
 impl NumberKind {
@@ -60,7 +73,8 @@ impl<'de> NumberBlock<'de> {
     pub(super) fn take(input: &mut &'de [u8]) -> Result<Self, DataError> {
         let len = take_len32(input)?;
         let extension = take_byte(input)?;
-        let kind = NumberKind::of_extension(extension).ok_or_else(|| DataError::unknown(extension))?;
+        let kind =
+            NumberKind::of_extension(extension).ok_or_else(|| DataError::unknown(extension))?;
         let bytes = take(input, len)?;
         if len.is_multiple_of(kind.width()) {
             Ok(Self { kind, bytes })

@@ -107,7 +107,12 @@ impl<'a> Serializer for ValueWriter<'a> {
     }
 
     #[inline]
-    fn serialize_unit_variant(self, _: &'static str, _: u32, name: &'static str) -> Result<(), DataError> {
+    fn serialize_unit_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        name: &'static str,
+    ) -> Result<(), DataError> {
         put_text(name, self.out)
     }
 
@@ -144,7 +149,11 @@ impl<'a> Serializer for ValueWriter<'a> {
     }
 
     #[inline]
-    fn serialize_tuple_struct(self, _: &'static str, len: usize) -> Result<ListWriter<'a>, DataError> {
+    fn serialize_tuple_struct(
+        self,
+        _: &'static str,
+        len: usize,
+    ) -> Result<ListWriter<'a>, DataError> {
         self.serialize_tuple(len)
     }
 

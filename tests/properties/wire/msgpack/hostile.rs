@@ -132,10 +132,17 @@ proptest! {
 /// Each level takes one byte, or none.
 #[test]
 fn bytes_that_nest_without_end_are_an_error() {
-    for head in [&[0x91][..], &[0x81, 0x01], &[0x81, 0xa4, b'M', b'o', b'r', b'e'], &[0xd4, 0, 255]] {
+    for head in [
+        &[0x91][..],
+        &[0x81, 0x01],
+        &[0x81, 0xa4, b'M', b'o', b'r', b'e'],
+        &[0xd4, 0, 255],
+    ] {
         read_as_anything(&head.repeat(100_000));
     }
-    let error = read::<IgnoredAny>(&[0x91; 200]).expect_err("too deep").to_string();
+    let error = read::<IgnoredAny>(&[0x91; 200])
+        .expect_err("too deep")
+        .to_string();
     assert!(error.contains("128 levels"), "{error}");
     let error = read::<Somes>(&[7]).expect_err("no end").to_string();
     assert!(error.contains("128 levels"), "{error}");
@@ -157,6 +164,11 @@ fn an_error_names_the_part() {
     }
     let points = vec![(1, 2), (3, -4)];
     let bytes = bytes_of(&Sent { name: "x", points });
-    let error = read::<Expected>(&bytes).expect_err("-4 is no u8").to_string();
-    assert!(error.contains("-4") && error.ends_with("(at `points[1][1]`)"), "{error}");
+    let error = read::<Expected>(&bytes)
+        .expect_err("-4 is no u8")
+        .to_string();
+    assert!(
+        error.contains("-4") && error.ends_with("(at `points[1][1]`)"),
+        "{error}"
+    );
 }

@@ -18,7 +18,10 @@ fn a_length_over_32_bits_is_refused() {
     for kind in [TEXT, BYTES, LIST, MAP] {
         assert!(kind.head(MOST).is_ok());
         let error = kind.head(MOST + 6).err().expect("too long").to_string();
-        assert!(error.contains("4294967301") && error.contains("4294967295"), "{error}");
+        assert!(
+            error.contains("4294967301") && error.contains("4294967295"),
+            "{error}"
+        );
     }
 }
 
@@ -39,7 +42,9 @@ fn parts_over_4_gib_are_refused_before_they_are_copied() {
     let mut options = memmap2::MmapOptions::new();
     let memory = options.len(MOST + 6).no_reserve_swap().map_anon();
     let parts = (1, Some(Bytes(memory.expect("addresses"))));
-    let error = written(&Holder { id: 7, parts }).expect_err("too long").to_string();
+    let error = written(&Holder { id: 7, parts })
+        .expect_err("too long")
+        .to_string();
     assert!(error.contains("byte string of 4294967301 bytes"), "{error}");
     assert!(error.contains("`parts[1]`"), "{error}");
 }
@@ -52,7 +57,10 @@ fn an_announced_length_over_32_bits_is_refused() {
     };
     for len in [MOST + 1, usize::MAX] {
         let error = written(&(7, list(len))).expect_err("too long").to_string();
-        assert!(error.contains(&len.to_string()) && error.contains("[1]"), "{error}");
+        assert!(
+            error.contains(&len.to_string()) && error.contains("[1]"),
+            "{error}"
+        );
         let content = BTreeMap::from([(1, 2)]);
         let map = SaysMap {
             len: Some(len),
@@ -123,17 +131,27 @@ where
 
 #[test]
 fn a_value_that_nests_deeper_than_it_can_be_read_is_refused() {
-    nests(127, |levels| nest(levels, List(vec![]), |inner| List(vec![inner])));
     nests(127, |levels| {
-        nest(levels, Map(BTreeMap::new()), |inner| Map(BTreeMap::from([(String::new(), inner)])))
+        nest(levels, List(vec![]), |inner| List(vec![inner]))
+    });
+    nests(127, |levels| {
+        nest(levels, Map(BTreeMap::new()), |inner| {
+            Map(BTreeMap::from([(String::new(), inner)]))
+        })
     });
     nests(127, |levels| {
         nest(levels, Chain { next: None }, |inner| Chain {
             next: Some(Box::new(inner)),
         })
     });
-    nests(128, |levels| nest(levels, Variants::End, |inner| Variants::More(Box::new(inner))));
-    nests(129, |levels| nest(levels, Somes(None), |inner| Somes(Some(Box::new(inner)))));
+    nests(128, |levels| {
+        nest(levels, Variants::End, |inner| {
+            Variants::More(Box::new(inner))
+        })
+    });
+    nests(129, |levels| {
+        nest(levels, Somes(None), |inner| Somes(Some(Box::new(inner))))
+    });
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -133,13 +133,16 @@ fn nested(leaf: BoxedStrategy<Model>) -> BoxedStrategy<Model> {
             boxed().prop_map(|inner| Model::Wrapper(Wrapper(inner))),
             (boxed(), boxed()).prop_map(|(a, b)| Model::Pair(Pair(a, b))),
             (boxed(), any::<bool>()).prop_map(Model::Tuple),
-            (boxed(), prop::option::of(boxed()), any::<Option<Option<u8>>>()).prop_map(
-                |(first, second, third)| Model::Record(Record {
+            (
+                boxed(),
+                prop::option::of(boxed()),
+                any::<Option<Option<u8>>>()
+            )
+                .prop_map(|(first, second, third)| Model::Record(Record {
                     first,
                     second,
                     third
-                })
-            ),
+                })),
             (boxed(), vec(inner.clone(), 0..20)).prop_map(|(one, two)| Model::Fields { one, two }),
             vec(inner.clone(), 0..20).prop_map(Model::List),
             btree_map(any::<String>(), inner, 0..20).prop_map(Model::Map),

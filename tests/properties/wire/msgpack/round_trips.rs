@@ -50,15 +50,20 @@ proptest! {
     fn lists_of_numbers_and_other_elements_arrive_whatever_their_order(
         parts in prop::collection::vec(prop_oneof![
             any::<u8>().prop_map(Mixed::Byte),
+            any::<f32>().prop_map(Mixed::Float),
             any::<i64>().prop_map(Mixed::Number),
             any::<String>().prop_map(Mixed::Text),
             Just(Mixed::Nothing),
         ], 0..60),
-        prefix: u8,
+        prefix in prop_oneof![
+            any::<u8>().prop_map(Mixed::Byte),
+            any::<i64>().prop_map(Mixed::Number),
+            any::<f32>().prop_map(Mixed::Float),
+        ],
     ) {
         // Numbers of one type first, so that a block begins and is broken off.
-        let bytes = vec![Mixed::Byte(prefix); 20];
-        let list: Vec<_> = bytes.into_iter().chain(parts).collect();
+        let numbers = vec![prefix; 20];
+        let list: Vec<_> = numbers.into_iter().chain(parts).collect();
         prop_assert_eq!(trip_as::<Value>(&list), serde_json::to_value(&list).expect("JSON can hold it"));
     }
 
@@ -81,6 +86,7 @@ proptest! {
 enum Mixed {
     Byte(u8),
     Number(i64),
+    Float(f32),
     Text(String),
     Nothing,
 }
@@ -158,7 +164,10 @@ fn a_some_around_nothing_is_no_none() {
     arrives(Some(Newtype(Some(()))));
     arrives(Some(Value::Null));
     arrives((Some(()), None::<()>, Some(None::<String>)));
-    arrives(BTreeMap::from([(Some(None::<u8>), Some(Some(()))), (None, None)]));
+    arrives(BTreeMap::from([
+        (Some(None::<u8>), Some(Some(()))),
+        (None, None),
+    ]));
     for a in [None, Some(())] {
         for b in [None, Some(None), Some(Some(1))] {
             let c = vec![None, Some(None), Some(Some(None)), Some(Some(Some(())))];
@@ -169,12 +178,26 @@ fn a_some_around_nothing_is_no_none() {
 
 #[test]
 fn a_number_that_is_not_one_arrives_with_all_its_bits() {
-    let (short, long) = (f32::from_bits(0x7fa0_0001), f64::from_bits(0xfff4_0000_0000_0001));
+    let (short, long) = (
+        f32::from_bits(0x7fa0_0001),
+        f64::from_bits(0xfff4_0000_0000_0001),
+    );
     let single: (f32, f64) = trip(&(short, long));
-    assert_eq!((single.0.to_bits(), single.1.to_bits()), (short.to_bits(), long.to_bits()));
+    assert_eq!(
+        (single.0.to_bits(), single.1.to_bits()),
+        (short.to_bits(), long.to_bits())
+    );
     let many: (Vec<f32>, Vec<f64>) = trip(&(vec![short; 20], vec![long; 20]));
-    assert!(many.0.iter().all(|number| number.to_bits() == short.to_bits()));
-    assert!(many.1.iter().all(|number| number.to_bits() == long.to_bits()));
+    assert!(
+        many.0
+            .iter()
+            .all(|number| number.to_bits() == short.to_bits())
+    );
+    assert!(
+        many.1
+            .iter()
+            .all(|number| number.to_bits() == long.to_bits())
+    );
 }
 
 #[test]
