@@ -13,7 +13,7 @@ use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter_all_thr
 use super::alone::{alone, children, descriptors};
 use super::common::{eventually, within};
 use super::nobody::alone_as_nobody;
-use super::{can_leave_the_network, done, isolated, read};
+use super::{can_leave_the_network, done, isolated, never_end, read};
 
 /// From now on the system answers this call with an error.
 fn lack(call: c_long, errno: i32) {
@@ -201,7 +201,7 @@ fn an_ordinary_user_has_isolated_workers_too() {
             let port = listener.local_addr().expect("an address").port();
             assert_eq!(done(pool.submit(connect, port)).await, libc::ENETUNREACH);
             let options = TaskOptions::new().timeout(Duration::from_millis(50));
-            let late = within(pool.submit_with(&options, std::thread::park, ())).await;
+            let late = within(pool.submit_with(&options, never_end, ())).await;
             assert!(late.expect_err("its parent ends it").is_timeout());
             let user = || rustix::process::geteuid().as_raw();
             assert_eq!(

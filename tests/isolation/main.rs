@@ -91,3 +91,9 @@ pub(crate) fn code<T>(outcome: io::Result<T>) -> i32 {
 pub(crate) fn read(path: PathBuf) -> i32 {
     code(fs::read(path))
 }
+
+pub(crate) fn never_end() {
+    loop {
+        std::thread::park();
+    }
+}

@@ -15,7 +15,7 @@ use rustix::process::geteuid;
 use super::common::folder::Folder;
 use super::common::within;
 use super::methods::held_by_every_start_method;
-use super::{done, errno_of, isolated, isolated_builder, ready};
+use super::{done, errno_of, isolated, isolated_builder, never_end, ready};
 
 held_by_every_start_method! { 1;
     an_isolated_worker_has_no_privilege_and_gets_none,
@@ -250,7 +250,7 @@ async fn as_another_user_a_worker_has_no_right_of_its_parents(method: StartMetho
     assert_eq!(done(pool.submit(super::read, file)).await, libc::EACCES);
     // Its parent can still end it.
     let options = TaskOptions::new().timeout(Duration::from_millis(50));
-    let late = within(pool.submit_with(&options, std::thread::park, ())).await;
+    let late = within(pool.submit_with(&options, never_end, ())).await;
     assert!(late.expect_err("it never ends").is_timeout());
     assert_eq!(done(pool.submit(user, ())).await.0, 65_534);
 }

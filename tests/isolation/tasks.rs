@@ -170,9 +170,9 @@ async fn an_isolated_worker_ends_with_its_parent_and_its_children_do_too(method:
         .spawn()
         .expect("it starts");
     // It may be a fork of what was started.
-    let parent = lives.guest().await.pid();
+    let guest = lives.guest().await;
     let ids = fs::read_to_string(&ids).expect("it has written it");
-    let parent = Pid::from_raw(parent.cast_signed()).expect("an id");
+    let parent = Pid::from_raw(guest.pid().cast_signed()).expect("an id");
     kill_process(parent, Signal::KILL).expect("it is there");
     for id in ids.split(' ') {
         eventually(|| has_ended(id)).await;

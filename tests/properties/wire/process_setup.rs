@@ -16,6 +16,7 @@ fn setups() -> impl Strategy<Value = ProcessSetup> {
             is_dumpable,
             limits,
             max_result: offset.unsigned_abs(),
+            confinement: None,
             function: FunctionOffset(offset),
             descriptors: 0,
         }
