@@ -37,7 +37,7 @@ const AGAIN: Duration = Duration::from_millis(10);
 pub(crate) struct RunningProcess {
     pid: u32,
     pidfd: Arc<OwnedFd>,
-    left: LeftOutcome,
+    left: Arc<LeftOutcome>,
     /// The pipe through which the fork server reports how it ended, if that has forked it.
     exit_pipe: Option<ExitPipe>,
     state: Mutex<ProcessState>,
@@ -64,7 +64,7 @@ impl RunningProcess {
         Self {
             pid: process.id(),
             pidfd: process.pidfd().clone(),
-            left,
+            left: Arc::new(left),
             exit_pipe,
             state: Mutex::new(ProcessState {
                 process,
@@ -163,8 +163,9 @@ impl RunningProcess {
     }
 
     /// The outcome of the ended process.
-    pub(crate) fn outcome(self: &Arc<Self>, death: Death) -> ProcessOutcome {
-        ProcessOutcome::new(self.clone(), death)
+    pub(crate) fn outcome(&self, death: Death) -> ProcessOutcome {
+        // Where there is only one thread, another would prevent the next fork.
+        ProcessOutcome::new(self.left.clone(), death, !self.is_fork)
     }
 
     /// No one waits for it any more: ensures that its exit status is taken, and calls `then`. If there is no

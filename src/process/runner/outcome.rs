@@ -3,7 +3,6 @@
 
 use std::sync::{Arc, OnceLock};
 
-use super::RunningProcess;
 use crate::executor::error::{Cause, Death, TaskError};
 use crate::executor::promise::Ticket;
 use crate::process::verdict::cause;
@@ -60,23 +59,27 @@ impl LeftOutcome {
 /// The outcome of a process that has ended.
 #[derive(Debug)]
 pub(crate) struct ProcessOutcome {
-    runner: Arc<RunningProcess>,
+    left: Arc<LeftOutcome>,
     death: Death,
+    has_threads: bool,
 }
 
 impl ProcessOutcome {
-    pub(super) fn new(runner: Arc<RunningProcess>, death: Death) -> Self {
-        Self { runner, death }
+    pub(super) fn new(left: Arc<LeftOutcome>, death: Death, has_threads: bool) -> Self {
+        Self {
+            left,
+            death,
+            has_threads,
+        }
     }
 
     /// Whether to read it on another thread, because that takes long.
     pub(crate) fn may_stall(&self) -> bool {
-        // Where there is only one thread, another would prevent the next fork.
-        !self.runner.is_fork && matches!(self.runner.left.find(), Ok(Some(LARGE..)))
+        self.has_threads && matches!(self.left.find(), Ok(Some(LARGE..)))
     }
 
     /// The encoded value.
     pub(crate) fn read(self, ticket: &Ticket) -> Result<Reader, TaskError> {
-        self.runner.left.read(self.death, ticket)
+        self.left.read(self.death, ticket)
     }
 }
