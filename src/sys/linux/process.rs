@@ -150,10 +150,11 @@ impl ChildProcess {
     /// Signals the process and its group by number, where signals by pidfd are denied.
     ///
     /// The number is that of this process as long as it is unreaped. This process reaps its own children in `reap`
-    /// only, which borrows `self` mutably, and a fork server reaps when it is asked to, which comes after the change
-    /// to `Done`. What remains is a reaper that this process does not know: the system, for a program that ignores
-    /// SIGCHLD, and the parent of a dead fork server's orphans. That one takes only what has ended, so the check
-    /// comes right before the signal. It would have to reap, and the system to use all other numbers, in between.
+    /// only, which borrows `self` mutably. A fork server reaps a worker when it is asked to, which comes after the
+    /// change to `Done`. Three reapers act unasked: a fork server, for a process that runs one function; the system,
+    /// for a program that ignores SIGCHLD; and the parent of a dead fork server's orphans. They take only what has
+    /// ended, so the check comes right before the signal. In between, such a process would have to end and be reaped,
+    /// and the system to use all other numbers once.
     fn signal_by_id(&self, signal: Signal) {
         if self.has_its_id() {
             let _ = rustix::process::kill_process_group(self.pid, signal);
