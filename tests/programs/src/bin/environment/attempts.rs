@@ -302,7 +302,7 @@ pub(crate) fn dead_holders(report: &Report) {
             holder.kill();
             let dead = match is_blind {
                 true => {
-                    let next = start().blocking_spawn(take_blindly, (lock,));
+                    let next = start().blocking_spawn(take_blindly, lock);
                     next.map_err(text)?.blocking_join().map_err(text)?
                 }
                 false => lock.blocking_lock().abandoned_by(),
