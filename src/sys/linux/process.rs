@@ -59,6 +59,7 @@ impl ChildProcess {
     /// reach it and a kill reaches its own children too. std uses `posix_spawn` for this, which
     /// costs the same however large the parent is.
     pub(crate) fn spawn(command: &mut Command) -> io::Result<Self> {
+        reap_left(); // Each counts among the processes that this user may have.
         // Dropping std's child leaves it alone. From here on it is known by its pidfd.
         Self::own(
             command
@@ -72,7 +73,6 @@ impl ChildProcess {
     /// A process that this one has just started or forked, and that waits for a message from this one. Its id
     /// stays its own while it lives. If this program ignores SIGCHLD, or reaps every child, no longer.
     pub(crate) fn own(pid: u32) -> io::Result<Self> {
-        reap_left();
         let pid = to_pid(pid)?;
         match pidfd_of(pid) {
             Ok(pidfd) => Ok(Self {
@@ -349,6 +349,7 @@ impl Drop for ChildProcess {
         if self.reaper == Reaper::Done {
             return;
         }
+        reap_left();
         let (pidfd, pid) = (self.pidfd.clone(), self.pid);
         let is_running = match self.reaper {
             Reaper::Own => !reap_child_now(&pidfd, pid),
