@@ -6,6 +6,7 @@ use std::io;
 use super::closed::unless_closed;
 use super::desk::{call_alone, find};
 use super::inlet::{Inlet, Met, invalid};
+use super::isolate::{self, HalfIsolated};
 use super::limits::limit;
 use super::log::failure_entry;
 use crate::function::EntryPoint;
@@ -65,9 +66,15 @@ fn prepare(
     }
     let beside = inlet.take_descriptors(process_setup.descriptors);
     let beside = beside.map_err(refused)?;
+    sys::set_dumpable(process_setup.is_dumpable);
     limit(&process_setup.limits)?;
+    let isolating = process_setup.confinement.map(isolate::begin);
+    let isolating = isolating.transpose().map_err(Ok)?;
     sys::restore_signals();
     let entry = find(process_setup.function).map_err(refused)?;
+    isolating
+        .map_or(Ok(()), HalfIsolated::complete)
+        .map_err(Ok)?;
     if process_setup.is_daemon {
         // Last, because it starts a thread.
         let parent = parent.ok_or_else(|| {

@@ -1,18 +1,24 @@
 //! A child process that is never mistaken for another: it is killed and waited for while its
 //! process id is still its own.
 
+use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::{AsFd as _, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::fs::FileExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitOptions};
+use rustix::process::{
+    DumpableBehavior, Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitOptions,
+};
 
 use super::call::Call as _;
 use super::edges::{await_readable, is_readable};
+use super::pidfd::PidfdProcess;
+use super::reach::out_of_reach;
 use super::socket::raised;
 
 /// A worker, the process that forks workers, or one that runs a function, in a process group of its
@@ -92,11 +98,26 @@ impl ChildProcess {
         }
     }
 
-    /// A process that another one has forked, and whose exit status that one takes.
-    pub(crate) fn of_another(pid: u32, pidfd: OwnedFd) -> io::Result<Self> {
+    /// A process that another one, `forker`, says to have forked as `pid`. The forker takes its exit status.
+    ///
+    /// # Errors
+    /// `InvalidData` if the system says otherwise: then it may be any process, and is not touched.
+    pub(crate) fn of_another(forker: u32, pid: u32, pidfd: OwnedFd) -> io::Result<Self> {
+        let process = PidfdProcess::of(pidfd.as_fd())?;
+        let is_own =
+            process.pid == rustix::process::getpid() || process.pid == rustix::process::getpgrp();
+        let forker = to_pid(forker)?;
+        if process.pid.is_init()
+            || is_own
+            || process.parent != Some(forker)
+            || process.pid != to_pid(pid)?
+        {
+            let text = format!("{process:?} is no process {pid} that {forker:?} has forked");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+        }
         Ok(Self {
             pidfd: Arc::new(pidfd),
-            pid: to_pid(pid)?,
+            pid: process.pid,
             reaper: Reaper::Other,
             is_free: false,
         })
@@ -382,9 +403,28 @@ pub(crate) fn kill_own_group() -> ! {
     std::process::abort();
 }
 
+/// Lets other processes of the same user trace this one and read its memory, and lets the system dump its memory when it
+/// crashes; or denies both. A program that it executes later is as any other.
+pub(crate) fn set_dumpable(is_dumpable: bool) {
+    let behavior = match is_dumpable {
+        true => DumpableBehavior::Dumpable,
+        false => DumpableBehavior::NotDumpable,
+    };
+    // Every system that has worker processes knows this.
+    let _ = rustix::process::set_dumpable_behavior(behavior);
+}
+
+/// What [`resident_memory`] reads.
+pub(crate) fn memory_meter() -> io::Result<File> {
+    let meter = File::open("/proc/self/statm").of_call("open")?;
+    Ok(out_of_reach(meter.into()).into())
+}
+
 /// The resident memory of this process in bytes, shared pages included.
-pub(crate) fn resident_memory() -> Option<u64> {
-    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
+pub(crate) fn resident_memory(meter: &File) -> Option<u64> {
+    let mut statm = [0; 256];
+    let len = meter.read_at(&mut statm, 0).ok()?;
+    let statm = std::str::from_utf8(&statm[..len]).ok()?;
     let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
     Some(pages * rustix::param::page_size() as u64)
 }

@@ -1,6 +1,7 @@
 //! Other processes, which cannot be started here, and what is known about this one.
 
 use std::convert::Infallible;
+use std::fs::File;
 use std::io;
 use std::process::Command;
 use std::sync::{Arc, OnceLock};
@@ -23,7 +24,7 @@ impl ChildProcess {
         Err(unsupported())
     }
 
-    pub(crate) fn of_another(_: u32, _: OwnedFd) -> io::Result<Self> {
+    pub(crate) fn of_another(_: u32, _: u32, _: OwnedFd) -> io::Result<Self> {
         Err(unsupported())
     }
 
@@ -225,7 +226,18 @@ pub(crate) fn oom_kills() -> u64 {
     0
 }
 
-pub(crate) fn resident_memory() -> Option<u64> {
+/// Processes of other kinds of systems say nothing of this here.
+pub(crate) fn set_dumpable(_: bool) {}
+
+pub(crate) fn note_silent_thread() {}
+
+pub(crate) fn ask_once(_: bool) {}
+
+pub(crate) fn memory_meter() -> io::Result<File> {
+    Err(unsupported())
+}
+
+pub(crate) fn resident_memory(_: &File) -> Option<u64> {
     None
 }
 
