@@ -17,7 +17,7 @@ use rustix::process::{
 
 use super::call::Call as _;
 use super::edges::{await_readable, is_readable};
-use super::pidfd::PidfdProcess;
+use super::pidfd::{PidfdProcess, listed_pid};
 use super::reach::out_of_reach;
 use super::socket::raised;
 
@@ -185,14 +185,7 @@ impl ChildProcess {
 
     /// Whether the number is still that of this process: it runs, or it is a zombie.
     fn has_its_id(&self) -> bool {
-        if !self.has_ended() {
-            return true;
-        }
-        let about = format!("/proc/self/fdinfo/{}", self.pidfd.as_raw_fd());
-        let about = std::fs::read_to_string(about).unwrap_or_default();
-        let pid = about.lines().find_map(|line| line.strip_prefix("Pid:"));
-        // -1 for a process that was reaped.
-        pid.and_then(|pid| pid.trim().parse().ok()) == Some(self.id())
+        !self.has_ended() || listed_pid(self.pidfd.as_fd()).is_ok_and(|pid| pid == self.pid)
     }
 
     /// Signals the process group without naming it by number, on Linux 6.9 and later. Earlier, the
