@@ -106,6 +106,8 @@ impl From<io::Error> for ConnectionError {
                 "the value exceeds the file size limit of this process; raise RLIMIT_FSIZE or send less",
             ))),
             io::ErrorKind::Unsupported => Self(ConnectionErrorKind::Unsupported(error)),
+            // A check of what another process has sent.
+            io::ErrorKind::InvalidData => CodecError::new(error.to_string()).into(),
             _ => Self(ConnectionErrorKind::NoSpace(error)),
         }
     }
