@@ -1,6 +1,7 @@
 //! Large results in transit. Their frame has arrived; their parts come out of the ring, in pieces, between
 //! which other tasks of the runtime run.
 
+use super::turn::Turn;
 use crate::wire::Reader;
 use crate::wire::bulk::IncomingPayload;
 use crate::wire::ring::PayloadRing;
@@ -16,9 +17,9 @@ pub(super) struct Arrival {
 /// The progress of an arrival.
 #[derive(Debug)]
 pub(super) enum Arriving {
-    /// The ring has more, but this is enough at once.
+    /// The turn is over.
     More(Arrival),
-    /// The worker reports on the socket when there is more.
+    /// The worker reports in the pipe when there is more.
     Waits(Arrival),
     Whole(Reader),
     /// The data is invalid, or no memory is left: the reason.
@@ -30,10 +31,18 @@ impl Arrival {
         Self { rest, parts }
     }
 
-    /// Reads on, `most` bytes or a little more.
-    pub(super) fn read(mut self, ring: PayloadRing<'_>, most: &mut usize) -> Arriving {
+    /// Reads on until the turn is over, and at most about `most` bytes.
+    pub(super) fn read(
+        mut self,
+        ring: PayloadRing<'_>,
+        turn: &mut Turn,
+        most: &mut usize,
+    ) -> Arriving {
         while self.parts.missing() > 0 {
             if *most == 0 {
+                return Arriving::Waits(self);
+            }
+            if turn.is_over() {
                 return Arriving::More(self);
             }
             let moved = match self.parts.take(ring) {
@@ -41,6 +50,7 @@ impl Arrival {
                 Err(error) => return Arriving::Failed(format!("sending a large result: {error}")),
             };
             *most = most.saturating_sub(moved.len);
+            turn.moved(moved.len);
             if moved.is_awaited {
                 ring.wake_writer();
             }
