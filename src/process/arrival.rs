@@ -5,6 +5,10 @@ use crate::wire::Reader;
 use crate::wire::bulk::IncomingPayload;
 use crate::wire::ring::PayloadRing;
 
+/// What a look into the ring costs at least, in bytes: a worker that keeps changing the ring's words, and puts nothing
+/// in, does not keep the parent here.
+const LEAST: usize = 1024;
+
 /// Outcomes with missing parts.
 #[derive(Debug)]
 pub(super) struct Arrival {
@@ -40,7 +44,7 @@ impl Arrival {
                 Ok(moved) => moved,
                 Err(error) => return Arriving::Failed(format!("sending a large result: {error}")),
             };
-            *most = most.saturating_sub(moved.len);
+            *most = most.saturating_sub(moved.len.max(LEAST));
             if moved.is_awaited {
                 ring.wake_writer();
             }
