@@ -198,8 +198,7 @@ impl SupervisedWorker {
 
     /// Waits for the next event. The first that is ready wins, in the order of this function.
     async fn next_event(&mut self, deadline: Option<Instant>) -> SupervisorEvent {
-        let has_room = self.link.put_more();
-        let has_unwritten = self.link.has_unwritten();
+        let (has_room, has_unwritten) = self.link.put_more();
         self.watch.watch_room(has_unwritten);
         let holds_outcomes = self.outputs.holds_outcomes();
         let resumes = has_room || (self.has_more && !holds_outcomes);
