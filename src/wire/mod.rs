@@ -1,7 +1,7 @@
 //! The data that a parent and its child processes exchange. Nothing here acts on it. Reading order:
 //!
 //! - `chain`: outgoing bytes in pieces, and incoming bytes;
-//! - [`codec`]: values to bytes and back;
+//! - [`codec`]: values to bytes and back; [`msgpack`]: those that are no plain bytes;
 //! - [`descriptors`]: file descriptors beside the bytes;
 //! - [`frame`]: bytes cut into frames;
 //! - [`identity`]: the first message in each direction, which is the same in every build;
@@ -11,6 +11,7 @@
 //! - `event`: what a task writes to its log; [`level`]: how important that is;
 //! - [`mark`]: which task writes to a worker's stdout or stderr;
 //! - [`process_setup`]: what a process that runs one function receives, and its outcome;
+//! - [`confinement`]: what a process gives up;
 //! - [`forkserver`]: the requests to a fork server, and its answers; [`surroundings`]: the environment of
 //!   what it forks;
 //! - [`claim`]: which process may run which item; [`page`]: the memory that a worker shares with its parent;
@@ -20,6 +21,7 @@ pub(crate) mod bulk;
 mod chain;
 pub(crate) mod claim;
 pub(crate) mod codec;
+pub(crate) mod confinement;
 mod declare;
 pub(crate) mod descriptors;
 #[cfg(feature = "tracing")]
@@ -30,6 +32,7 @@ pub(crate) mod identity;
 pub(crate) mod level;
 pub(crate) mod mark;
 pub(crate) mod message;
+mod msgpack;
 pub(crate) mod outcomes;
 pub(crate) mod page;
 #[cfg_attr(

@@ -68,7 +68,7 @@ impl Inside {
         Self {
             page: page(),
             pipe: last_descriptor("pipe:", is_written).into(),
-            socket: last_descriptor("socket:", |_| true).into(),
+            socket: own_socket(),
         }
     }
 
@@ -184,6 +184,7 @@ pub(crate) fn message(variant: u8, fields: &[u8]) -> Vec<u8> {
 }
 
 /// Variants of `FromWorker`.
+pub(crate) const READY: u8 = 0;
 pub(crate) const PROGRESS: u8 = 2;
 pub(crate) const BULK: u8 = 3;
 pub(crate) const EVENT: u8 = 4;
@@ -213,6 +214,11 @@ fn page() -> usize {
         begun.max()
     };
     pages.max_by_key(last_begun).expect("this is a worker")
+}
+
+/// The socket of this process to its parent.
+pub(crate) fn own_socket() -> UnixStream {
+    last_descriptor("socket:", |_| true).into()
 }
 
 /// The word at `offset` bytes of a page.
