@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use tokio::time::Sleep;
 
-use super::movable::{current_runner, leave_runtime};
+use super::current::{current_runner, leave_runtime};
 
 /// Whether the clock of the current runtime tells the real time.
 pub(super) fn is_real() -> bool {

@@ -111,6 +111,7 @@ pub struct ProcessPoolBuilder {
     env_clear: bool,
     current_dir: Option<PathBuf>,
     limits: Limits,
+    is_dumpable: bool,
     #[cfg(feature = "isolation")]
     isolation: Option<Isolation>,
     stdout: Option<Output>,
@@ -358,6 +359,27 @@ impl ProcessPoolBuilder {
         self
     }
 
+    /// Whether other processes of the same user may attach to the workers and the fork server as debuggers, and read
+    /// their memory. A worker may do that to another one too. A [`core_size`](Limits::core_size) above 0 implies it.
+    /// Default: false.
+    ///
+    /// A process that is not dumpable leaves no core dump, and root owns its files in `/proc`: a task of another user
+    /// cannot open its own `/proc/self/environ` or `/proc/self/mem`. Programs that a task starts are as usual. An
+    /// executed worker is not dumpable from its [`init`](crate::init) on.
+    ///
+    /// ```no_run
+    /// # use concurrent_futures::ProcessPoolExecutor;
+    /// # fn main() -> Result<(), concurrent_futures::BuildError> {
+    /// let pool = ProcessPoolExecutor::builder()
+    ///     .dumpable(cfg!(debug_assertions)) // For a debugger.
+    ///     .build()?;
+    /// # Ok(()) }
+    /// ```
+    pub fn dumpable(mut self, dumpable: bool) -> Self {
+        self.is_dumpable = dumpable;
+        self
+    }
+
     /// A sandbox around each worker. Default: none, so a worker may do what this process may do.
     ///
     /// ```no_run
@@ -431,6 +453,7 @@ impl ProcessPoolBuilder {
             surroundings,
             preload: encode("preload", self.preload)?,
             initializer: encode("initializer", self.initializer)?,
+            is_dumpable: self.is_dumpable || self.limits.dump_memory(),
             limits: self.limits.check()?,
             confinement,
             outlets: Outlets::new(self.stdout, self.stderr),
@@ -489,11 +512,16 @@ impl ProcessPoolBuilder {
 }
 
 fn refused_fork(error: &io::Error) -> BuildError {
-    let what = format!(
-        "StartMethod::Fork cannot be used here: {error}; build the pool before the runtime and all other \
-         threads, or use StartMethod::ForkServer; if a library starts them before main, use StartMethod::Spawn"
-    );
-    BuildError::unsupported(what)
+    let advice = match error.kind() {
+        io::ErrorKind::ResourceBusy => {
+            "; build the pool before the runtime and all other threads, or use StartMethod::ForkServer; if a library \
+             starts them before main, use StartMethod::Spawn"
+        }
+        _ => "", // The system is the reason, not another thread.
+    };
+    BuildError::unsupported(format!(
+        "StartMethod::Fork cannot be used here: {error}{advice}"
+    ))
 }
 
 fn check_frame_length(bytes: usize) -> Result<usize, BuildError> {

@@ -1,6 +1,7 @@
 //! A place in a pool: its task starts a worker, tries again after a failure, drives the worker, and frees the place
 //! however it ends. It moves to another runtime when its own ends, see [`home`](crate::home).
 
+use std::io::PipeReader;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::link::{Link, Tenure};
 use super::output::OutputWriter;
 use super::pool::{AfterFailure, Departure, Pool};
-use super::start::{Attendance, NewProcess, Newborn, StartError, StartFailure};
+use super::start::{NewProcess, Newborn, StartError, StartFailure};
 use super::supervisor::SupervisedWorker;
 use super::watch::WorkerWatch;
 use crate::executor::error::Cause;
@@ -74,9 +75,7 @@ impl TakenPlace {
 
     /// Waits for the next try, if there is one.
     async fn after(&self, failure: StartFailure) -> ControlFlow<()> {
-        let would_repeat = failure.would_repeat();
-        let report = *failure.into_report();
-        match self.pool.start_failed(self.id, report, would_repeat) {
+        match self.pool.start_failed(self.id, failure) {
             AfterFailure::TryAgain(span) => pause(&self.pool, span).await,
             AfterFailure::KeepTrying(span) => tokio::select! {
                 flow = pause(&self.pool, span) => flow,
@@ -127,6 +126,42 @@ async fn not_needed(pool: &Pool) {
 
 /// Starts a worker and waits until it is ready. `Err(None)`: it is not needed any more.
 async fn start_worker(pool: &Pool, id: u64) -> Result<SupervisedWorker, Option<StartFailure>> {
+    let created = tokio::select! {
+        created = create_worker(pool, id) => created,
+        // A process that was created by then is killed when it is dropped.
+        () = not_needed(pool) => return Err(None),
+    };
+    let (newborn, page, answers) = created?;
+    let config = &pool.config;
+    let writer = OutputWriter::from(&page);
+    let ready = newborn.make_ready(&config.recipe, writer, not_needed(pool));
+    let Newborn {
+        child,
+        connection,
+        outputs,
+        oom_kills,
+    } = ready.await?;
+    let socket = Arc::new(connection.stream.into_inner());
+    let watch = WorkerWatch::new(answers, socket.clone());
+    let tenure = Tenure {
+        max_tasks: config.max_tasks_per_child,
+        max_age: config.max_age_per_child,
+        idle_timeout: config.idle_timeout,
+    };
+    let link = Arc::new(Link::new(id, child.id(), page, socket, tenure));
+    let bytes = (connection.codec, connection.buffer);
+    Ok(SupervisedWorker::new(
+        link, watch, bytes, child, outputs, oom_kills,
+    ))
+}
+
+/// Creates the process of a worker, its page and the pipe with its answers.
+async fn create_worker(
+    pool: &Pool,
+    id: u64,
+) -> Result<(Newborn, Page, PipeReader), Option<StartFailure>> {
+    // Until it has both ends of everything, a start takes more descriptors than a worker.
+    let _turn = pool.start_turn().await;
     let config = &pool.config;
     let recipe = &config.recipe;
     let system = |doing| move |error| Some(StartFailure::from(StartError::system(doing)(error)));
@@ -149,27 +184,7 @@ async fn start_worker(pool: &Pool, id: u64) -> Result<SupervisedWorker, Option<S
         output: [ends.stdout, ends.stderr],
         setup: &|| recipe.setup(id, captured, own.to_vec()),
     };
-    let attendance = Attendance {
-        begin: |pid| recipe.outlets.attend(pipes, id, pid),
-        writer: OutputWriter::from(&page),
-    };
-    let newborn = Newborn::start(&config.starter, new, attendance, not_needed(pool)).await?;
-    let Newborn {
-        child,
-        connection,
-        outputs,
-        oom_kills,
-    } = newborn;
-    let socket = Arc::new(connection.stream.into_inner());
-    let watch = WorkerWatch::new(answers, socket.clone());
-    let tenure = Tenure {
-        max_tasks: config.max_tasks_per_child,
-        max_age: config.max_age_per_child,
-        idle_timeout: config.idle_timeout,
-    };
-    let link = Arc::new(Link::new(id, child.id(), page, socket, tenure));
-    let bytes = (connection.codec, connection.buffer);
-    Ok(SupervisedWorker::new(
-        link, watch, bytes, child, outputs, oom_kills,
-    ))
+    let attend = |pid| recipe.outlets.attend(pipes, id, pid);
+    let newborn = Newborn::create(&config.starter, new, attend).await?;
+    Ok((newborn, page, answers))
 }

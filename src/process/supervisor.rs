@@ -7,14 +7,14 @@ use std::ops::{ControlFlow, Range};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::BytesMut;
 use tokio::task::yield_now;
 use tokio_util::codec::{Decoder as _, LengthDelimitedCodec};
 
 use super::arrival::{Arrival, Arriving};
-use super::link::{Answered, Dismissal, Ending, Fate, Late, Link};
+use super::link::{Answered, Dismissal, EXIT_GRACE, Ending, Fate, Late, Link};
 use super::output::{OutputWriter, Outputs};
 use super::pool::{Departure, Pool};
 use super::start::Child;
@@ -26,12 +26,11 @@ use crate::executor::promise::Owed;
 use crate::home::DeadlineTimer;
 use crate::wire::Reader;
 use crate::wire::bulk::IncomingPayload;
+use crate::wire::claim::InvalidClaim;
 use crate::wire::message::{FromWorker, WorkerFrame};
 use crate::wire::outcomes::{InvalidEntry, ItemFailure, OutcomeEntry, OutcomeReader, Values};
 use crate::wire::ring::{PIECE, RingDirection};
 
-/// How long a worker may take to end after it was asked to exit, or has closed its socket.
-const EXIT_GRACE: Duration = Duration::from_secs(5);
 /// The number of bytes to read at once: a little more than the usual 64 KiB of a payload.
 const READ: usize = 80 * 1024;
 /// A result of this size or more is decoded on another thread: it could stall the runtime.
@@ -53,10 +52,6 @@ pub(super) struct SupervisedWorker {
     pipe: AnswerPipe,
     /// Waits for the next deadline of the link or the pipe.
     timer: DeadlineTimer,
-    /// When it is killed, if it was asked to exit.
-    leaves_by: Option<Instant>,
-    /// Whether it was asked to end by a signal.
-    is_terminated: bool,
     child: Child,
     outputs: Outputs,
     oom_kills: u64,
@@ -111,8 +106,6 @@ impl SupervisedWorker {
             has_more: false,
             pipe: AnswerPipe::Open,
             timer: DeadlineTimer::new(),
-            leaves_by: None,
-            is_terminated: false,
             child,
             outputs,
             oom_kills,
@@ -180,16 +173,13 @@ impl SupervisedWorker {
     /// after a kill.
     fn next_deadline(&mut self) -> ControlFlow<(), Option<Instant>> {
         let moment = match self.link.fate() {
-            Fate::Serve(moment) => moment,
-            Fate::Leave => Some(*self.leaves_by.get_or_insert_with(|| {
+            Fate::Serve(moment) | Fate::Wait(moment) => moment,
+            Fate::Dismiss(moment) => {
                 self.link.write_now();
-                Instant::now() + EXIT_GRACE
-            })),
+                Some(moment)
+            }
             Fate::Terminate(moment) => {
-                self.leaves_by = None;
-                if !std::mem::replace(&mut self.is_terminated, true) {
-                    self.child.terminate();
-                }
+                self.child.terminate();
                 moment
             }
             Fate::Kill => {
@@ -263,17 +253,13 @@ impl SupervisedWorker {
             SupervisorEvent::Resumed | SupervisorEvent::Written | SupervisorEvent::Printed => {}
             SupervisorEvent::Woken => pool.refill(&self.link),
             SupervisorEvent::Ended => return ControlFlow::Break(()),
-            SupervisorEvent::Deadline => return self.on_deadline(pool),
+            SupervisorEvent::Deadline => self.on_deadline(pool),
         }
         ControlFlow::Continue(())
     }
 
-    fn on_deadline(&mut self, pool: &Arc<Pool>) -> ControlFlow<()> {
+    fn on_deadline(&mut self, pool: &Arc<Pool>) {
         let now = Instant::now();
-        if self.leaves_by.is_some_and(|end| end <= now) {
-            self.child.kill();
-            return ControlFlow::Break(());
-        }
         if let AnswerPipe::Closed(until) = self.pipe
             && until <= now
         {
@@ -293,7 +279,7 @@ impl SupervisedWorker {
             promise,
             item,
             limit,
-        }) = self.link.on_deadline()
+        }) = self.link.on_deadline(self.outputs.holds_outcomes())
         {
             pool.item_overran(1);
             promise.fail(
@@ -301,7 +287,6 @@ impl SupervisedWorker {
                 promise.ticket().error(true, Cause::TimedOut { limit }),
             );
         }
-        ControlFlow::Continue(())
     }
 
     /// Settles what has arrived. True if there is more, but this is enough at once.
@@ -380,7 +365,11 @@ impl SupervisedWorker {
         };
         match message {
             FromWorker::Progress(seq) => self.link.report(seq),
-            FromWorker::Taken(seq) => self.link.taken(seq),
+            FromWorker::Taken(seq) => {
+                let taken = self.link.taken(seq);
+                taken
+                    .map_err(|InvalidClaim| "taking the objects of a call that it does not run")?;
+            }
             #[cfg(feature = "tracing")]
             FromWorker::Event { call, event } => self.link.tell(call, event),
             FromWorker::Bulk(parts) => {
@@ -391,6 +380,7 @@ impl SupervisedWorker {
                 self.announced = Some(parts);
             }
             FromWorker::Moved => {} // What it waited for is checked anyway.
+            FromWorker::Alive => self.link.is_alive(),
             FromWorker::Ready | FromWorker::Failed(_) => {
                 return Err("sending a second answer to its setup");
             }
@@ -497,7 +487,9 @@ type Settled = (Option<Arc<dyn PromiseEncoded>>, Range<u32>);
 /// Events are fed to a supervisor, in place of a worker that would cause them.
 #[cfg(all(test, target_os = "linux", not(properties)))]
 mod tests {
+    use std::io::Read as _;
     use std::process::Command;
+    use std::time::Duration;
 
     use super::*;
     use crate::executor::options::TaskOptions;
@@ -524,6 +516,7 @@ mod tests {
                 surroundings: Surroundings::default(),
                 preload: None,
                 initializer: None,
+                is_dumpable: false,
                 limits: Vec::new(),
                 confinement: None,
                 outlets: Outlets::new(Some(Output::null()), Some(Output::null())),
@@ -538,11 +531,18 @@ mod tests {
 
     /// A process that only waits, as a worker that never answers. The pool knows it as ready.
     fn worker(pool: &Arc<Pool>) -> SupervisedWorker {
+        worker_and_socket(pool).0
+    }
+
+    fn worker_and_socket(pool: &Arc<Pool>) -> (SupervisedWorker, Socket) {
         let process = ChildProcess::spawn(Command::new("sleep").arg("3600"));
         let process = process.expect("a process");
         let (page, _) = Page::create().expect("memory");
         let (answers, _) = sys::pipe().expect("a pipe");
-        let (ours, _) = Socket::pair().expect("sockets");
+        let (ours, theirs) = Socket::pair().expect("sockets");
+        for socket in [&ours, &theirs] {
+            socket.set_nonblocking(true).expect("a socket");
+        }
         let socket = Arc::new(ours);
         let outlets = &pool.config.recipe.outlets;
         let (_, pipes) = outlets.open().expect("streams");
@@ -553,7 +553,7 @@ mod tests {
         let child = Child::from(process);
         let worker = SupervisedWorker::new(Arc::new(link), watch, bytes, child, outputs, 0);
         pool.worker_ready(&worker.link);
-        worker
+        (worker, theirs)
     }
 
     async fn exit(mut worker: SupervisedWorker) -> Option<i32> {
@@ -588,20 +588,22 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_dismissed_worker_that_stays_is_killed_after_its_time() {
+    async fn a_dismissed_worker_is_asked_to_exit_once_and_has_a_last_moment() {
         let pool = pool();
-        let mut worker = worker(&pool);
+        let (mut worker, mut theirs) = worker_and_socket(&pool);
         pool.close();
         assert!(worker.handle(SupervisorEvent::Woken, &pool).is_continue());
-        assert!(matches!(worker.link.fate(), Fate::Leave));
-        assert!(worker.next_deadline().is_continue());
-        assert!(
-            worker
-                .handle(SupervisorEvent::Deadline, &pool)
-                .is_continue()
-        );
-        worker.leaves_by = Some(Instant::now());
-        assert!(worker.handle(SupervisorEvent::Deadline, &pool).is_break());
+        let ControlFlow::Continue(Some(deadline)) = worker.next_deadline() else {
+            panic!("it has a last moment");
+        };
+        assert!(deadline <= Instant::now() + EXIT_GRACE);
+        let mut request = [0; 64];
+        assert!(theirs.read(&mut request).expect("it was asked") > 0);
+        assert!(worker.next_deadline() == ControlFlow::Continue(Some(deadline)));
+        let nothing = theirs.read(&mut request).expect_err("once is enough");
+        assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
+        assert_eq!(worker.link.fate(), Fate::Wait(Some(deadline)));
+        worker.child.kill();
         assert_eq!(exit(worker).await, Some(9));
     }
 
@@ -611,7 +613,8 @@ mod tests {
         let mut worker = worker(&pool);
         assert!(worker.link.terminate().is_empty());
         assert!(worker.next_deadline().is_continue());
-        assert!(worker.is_terminated && worker.next_deadline().is_continue());
+        assert_eq!(worker.link.fate(), Fate::Wait(None), "it has the signal");
+        assert!(worker.next_deadline().is_continue());
         assert_eq!(exit(worker).await, Some(15));
     }
 

@@ -71,6 +71,8 @@ message! {
     pub(crate) struct Setup {
         pub(crate) worker_id: u64,
         pub(crate) max_frame: u64,
+        /// Other processes of its user may trace it.
+        pub(crate) is_dumpable: bool,
         /// The limits that it sets for itself.
         pub(crate) limits: Vec<(Limit, i64)>,
         /// What it gives up before it is ready.
@@ -132,6 +134,8 @@ message! {
         Rest,
         /// The worker exits.
         Exit,
+        /// The worker answers with `Alive`.
+        Probe,
     }
 }
 
@@ -154,6 +158,8 @@ message! {
         Taken(seq: u32),
         /// The parent waits for bytes in a ring, or for room there: the worker has written or read some.
         Moved,
+        /// The worker reads its messages: the answer to `Probe`.
+        Alive,
     }
 }
 

@@ -162,8 +162,10 @@ impl Desk for CallDesk<'_> {
             count.begin_chunk();
         }
         if !self.beside.is_empty() {
-            // The descriptors are ours now. While the parent holds them too, it keeps the objects open. If
-            // this fails, so does the write before the worker waits.
+            // The descriptors are ours now. While the parent holds them too, it keeps the objects open. The
+            // outcomes before this are sent first: a parent believes only the call whose turn it is. If a write
+            // fails, so does the one before the worker waits.
+            let _ = self.log.flush();
             let _ = self
                 .station
                 .parent

@@ -86,6 +86,7 @@ impl ForkServerLoop {
             args,
             greeting: mut words,
         } = met;
+        sys::set_dumpable(setup.is_dumpable);
         let beside = self.inlet.take_descriptors(setup.descriptors)?;
         if setup.initializer.is_some() {
             self.has_run_user_code = true;

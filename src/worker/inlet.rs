@@ -162,6 +162,7 @@ mod tests {
         let setup = Setup {
             worker_id: 1,
             max_frame: 1,
+            is_dumpable: false,
             limits: Vec::new(),
             confinement: None,
             captured: None,

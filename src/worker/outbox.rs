@@ -80,7 +80,8 @@ impl WorkerOutbox {
         std::thread::Builder::new()
             .name("parent-watch".into())
             .stack_size(64 * 1024)
-            .spawn(watch)?;
+            .spawn(watch)
+            .map_err(sys::no_thread)?;
         sys::note_silent_thread();
         Ok(())
     }

@@ -66,6 +66,7 @@ fn prepare(
     }
     let beside = inlet.take_descriptors(process_setup.descriptors);
     let beside = beside.map_err(refused)?;
+    sys::set_dumpable(process_setup.is_dumpable);
     limit(&process_setup.limits)?;
     let isolating = process_setup.confinement.map(isolate::begin);
     let isolating = isolating.transpose().map_err(Ok)?;
@@ -109,8 +110,9 @@ impl Ready {
         };
         let reason = format!("no memory is left for the result: {error}");
         let failure = failure_entry(ItemFailure::Unencodable(reason));
-        // If this fails too, only the exit code reports the failure.
-        let _ = self.outcome_file.leave(failure);
+        if let Err(error) = self.outcome_file.leave(failure) {
+            eprintln!("concurrent-futures: a process cannot leave its result: {error}");
+        }
         1
     }
 }

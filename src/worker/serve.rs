@@ -179,6 +179,7 @@ impl WorkerLoop {
             greeting: mut words,
         } = met;
         let own_threads = sys::thread_count().map(|count| count + 1); // The attendant.
+        sys::set_dumpable(setup.is_dumpable);
         let marks = setup.captured.as_ref().map(Marks::open).transpose()?;
         let memory = MemoryWatch::open(&page);
         let output_count = OutputCount::open(&page)?;
@@ -225,6 +226,9 @@ impl WorkerLoop {
                 ParentFrame::Message(ToWorker::Trace(parent)) => traceparent = Some(parent.into()),
                 ParentFrame::Message(ToWorker::Rest) => drop(log.take_spare()),
                 ParentFrame::Message(ToWorker::Exit) => return log.flush(),
+                ParentFrame::Message(ToWorker::Probe) => {
+                    outbox.send(|out| message::put(out, &FromWorker::Alive))?;
+                }
                 ParentFrame::Call(head, input) => {
                     let input = dock.complete(input, &mut log)?;
                     let function = find(head.function)?;

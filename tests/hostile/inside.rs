@@ -26,6 +26,9 @@ pub(crate) const RUNNING: u8 = 1;
 pub(crate) const DONE: u8 = 2;
 pub(crate) const REVOKED: u8 = 3;
 pub(crate) const CONDEMNED: u8 = 4;
+pub(crate) const OVERDUE: u8 = 5;
+pub(crate) const CANCELLED: u8 = 6;
+pub(crate) const LAST: u8 = 7;
 
 /// A worker, as a task in it finds it.
 pub(crate) struct Inside {
@@ -65,19 +68,13 @@ impl Inside {
         Self {
             page: page(),
             pipe: last_descriptor("pipe:", is_written).into(),
-            socket: last_descriptor("socket:", |_| true).into(),
+            socket: own_socket(),
         }
     }
 
     /// The word at `offset` bytes of the page.
     pub(crate) fn word(&self, offset: usize) -> &'static AtomicU64 {
-        assert!(offset.is_multiple_of(8) && offset < PAGE);
-        let word = (self.page + offset) as *mut u64;
-        #[expect(unsafe_code, reason = "memory that it found")]
-        // SAFETY: the page is mapped as long as the worker lives, and the word is in it and aligned.
-        unsafe {
-            AtomicU64::from_ptr(word)
-        }
+        word(self.page, offset)
     }
 
     /// The claim of the call `seq`.
@@ -98,6 +95,17 @@ impl Inside {
         });
         let mut running = claims.filter(|claim| claim.stage == RUNNING);
         running.next().expect("the task runs")
+    }
+
+    /// The claims of the calls behind the task's own, which have not begun.
+    pub(crate) fn calls_ahead(&self) -> Vec<Claim> {
+        let first = self.own().seq + 1;
+        let claims = (first..first + SLOTS as u32 - 1).map(|seq| {
+            let claim = Claim::from_word(self.claim(seq).load(Ordering::Acquire));
+            let is_ahead = (claim.seq, claim.stage) == (seq, OFFERED);
+            is_ahead.then_some(claim)
+        });
+        claims.map_while(|claim| claim).collect()
     }
 
     /// Replaces the claim of the task's own call by what `change` returns for it.
@@ -176,6 +184,7 @@ pub(crate) fn message(variant: u8, fields: &[u8]) -> Vec<u8> {
 }
 
 /// Variants of `FromWorker`.
+pub(crate) const READY: u8 = 0;
 pub(crate) const PROGRESS: u8 = 2;
 pub(crate) const BULK: u8 = 3;
 pub(crate) const EVENT: u8 = 4;
@@ -187,31 +196,52 @@ pub(crate) fn one_number(number: u32) -> Vec<u8> {
     [&[0x91, 0xce][..], &number.to_be_bytes()].concat()
 }
 
-/// The address of the page: the only mapping of such a file with this length.
+/// The address of the page: of all mappings of such a file with this length, the one in which a call began last. (A
+/// worker by `Fork` may have inherited its parent's mappings of others.)
 fn page() -> usize {
     let maps = fs::read_to_string("/proc/self/maps").expect("/proc");
-    let starts = maps
+    let files = maps
         .lines()
         .filter(|line| line.contains("/memfd:concurrent-futures"));
-    let pages = starts.filter_map(|line| {
+    let pages = files.filter_map(|line| {
         let (start, end) = line.split_once(' ')?.0.split_once('-')?;
         let [start, end] = [start, end].map(|at| usize::from_str_radix(at, 16));
         let (start, end) = (start.ok()?, end.ok()?);
         (end - start == PAGE).then_some(start)
     });
-    let [page] = pages.collect::<Vec<_>>()[..] else {
-        panic!("this is no worker with one page:\n{maps}");
+    let last_begun = |page: &usize| {
+        let begun = (0..SLOTS).map(|slot| word(*page, BEGUN + 8 * slot).load(Ordering::Relaxed));
+        begun.max()
     };
-    page
+    pages.max_by_key(last_begun).expect("this is a worker")
 }
 
-/// The descriptor with the highest number of its kind: a worker keeps its own out of the tasks' reach.
+/// The socket of this process to its parent.
+pub(crate) fn own_socket() -> UnixStream {
+    last_descriptor("socket:", |_| true).into()
+}
+
+/// The word at `offset` bytes of a page.
+fn word(page: usize, offset: usize) -> &'static AtomicU64 {
+    assert!(offset.is_multiple_of(8) && offset < PAGE);
+    let word = (page + offset) as *mut u64;
+    #[expect(unsafe_code, reason = "memory that it found")]
+    // SAFETY: the page is mapped as long as the worker lives, and the word is in it and aligned.
+    unsafe {
+        AtomicU64::from_ptr(word)
+    }
+}
+
+/// The descriptor with the highest number of its kind, stdout and stderr aside: a worker keeps its own out of the
+/// tasks' reach.
 fn last_descriptor(kind: &str, is_meant: impl Fn(BorrowedFd<'_>) -> bool) -> OwnedFd {
     let entries = fs::read_dir("/proc/self/fd").expect("/proc").flatten();
+    let output = [1, 2].map(|number| fs::read_link(format!("/proc/self/fd/{number}")).ok());
     let numbers = entries.filter_map(|entry| {
         let number: i32 = entry.file_name().to_str()?.parse().ok()?;
         let target = fs::read_link(entry.path()).ok()?;
-        target.to_str()?.starts_with(kind).then_some(number)
+        let is_of_kind = target.to_str()?.starts_with(kind);
+        (is_of_kind && !output.contains(&Some(target))).then_some(number)
     });
     let mut numbers: Vec<i32> = numbers.collect();
     numbers.sort_unstable();

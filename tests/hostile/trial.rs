@@ -3,9 +3,11 @@
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
+use concurrent_futures::multiprocessing::Lock;
 use concurrent_futures::{
     Executor as _, ExecutorExt as _, JoinHandle, ProcessPoolBuilder, ProcessPoolExecutor, TaskError,
 };
@@ -19,10 +21,12 @@ const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A pool, its honest tasks, and what they left.
 pub(crate) struct Trial {
-    pub(crate) pool: ProcessPoolExecutor,
+    pub(crate) pool: Arc<ProcessPoolExecutor>,
     /// Where hostile tasks stand once they have done their work.
     pub(crate) gate: Gate,
     honest: Vec<JoinHandle<u32>>,
+    /// The number of honest tasks that are known to have ended well.
+    checked: u32,
     runs: Folder,
     _watchdog: mpsc::Sender<()>,
 }
@@ -36,7 +40,12 @@ fn honest(runs: PathBuf, number: u32) -> u32 {
     number
 }
 
-fn double(number: u64) -> u64 {
+fn honest_with_object(lock: Lock, runs: PathBuf, number: u32) -> u32 {
+    let _held = lock.blocking_lock();
+    honest(runs, number)
+}
+
+pub(crate) fn double(number: u64) -> u64 {
     number * 2
 }
 
@@ -44,9 +53,10 @@ impl Trial {
     pub(crate) fn new(builder: ProcessPoolBuilder) -> Self {
         let pool = builder.build().expect("a pool");
         Self {
-            pool,
+            pool: Arc::new(pool),
             gate: Gate::new(),
             honest: Vec::new(),
+            checked: 0,
             runs: Folder::new(),
             _watchdog: watchdog(), // After the pool: `Fork` needs a process with one thread.
         }
@@ -54,10 +64,32 @@ impl Trial {
 
     /// Submits honest tasks.
     pub(crate) fn submit_honest(&mut self, count: u32) {
-        let first = self.honest.len() as u32;
+        let first = self.checked + self.honest.len() as u32;
         for number in first..first + count {
             let runs = self.runs.path().to_owned();
             self.honest.push(self.pool.submit(honest, (runs, number)));
+        }
+    }
+
+    /// As `submit_honest`, with an object that processes share.
+    pub(crate) fn submit_with_objects(&mut self, count: u32) {
+        let first = self.checked + self.honest.len() as u32;
+        for number in first..first + count {
+            let lock = Lock::new().expect("a lock");
+            let runs = self.runs.path().to_owned();
+            let args = (lock, runs, number);
+            self.honest.push(self.pool.submit(honest_with_object, args));
+        }
+    }
+
+    /// Each honest task so far has run once and returned its number.
+    pub(crate) async fn all_honest(&mut self) {
+        for handle in self.honest.drain(..) {
+            let number = within(handle).await.expect("an honest task");
+            assert_eq!(number, self.checked);
+            let run = fs::read(self.runs.path().join(number.to_string()));
+            assert_eq!(run.expect("it ran").len(), 1, "{number} ran once");
+            self.checked += 1;
         }
     }
 
@@ -73,13 +105,8 @@ impl Trial {
     }
 
     /// Each honest task has run once and returned its number, the pool works and is empty, and it ends.
-    pub(crate) async fn harms_nobody(self) {
-        for (number, handle) in self.honest.into_iter().enumerate() {
-            let returned = within(handle).await.expect("an honest task");
-            assert_eq!(returned, number as u32);
-            let run = fs::read(self.runs.path().join(number.to_string()));
-            assert_eq!(run.expect("it ran").len(), 1, "{number} ran once");
-        }
+    pub(crate) async fn harms_nobody(mut self) {
+        self.all_honest().await;
         let numbers: Vec<u64> = (0..200).collect();
         let doubled = self.pool.map(double, numbers);
         let doubled: Vec<Result<u64, TaskError>> = within(doubled.collect()).await;

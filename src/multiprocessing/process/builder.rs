@@ -56,6 +56,7 @@ const SPAWN_TIMEOUT: Duration = Duration::from_secs(30);
 pub struct ProcessBuilder {
     name: Option<Arc<str>>,
     daemon: bool,
+    dumpable: bool,
     kill_on_drop: bool,
     start_method: StartMethod,
     stdin: Option<Stdio>,
@@ -173,6 +174,13 @@ impl ProcessBuilder {
     /// [`StartMethod::ForkServer`], the limits at the start of the first of these processes.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// Whether other processes of the same user may attach to the process as debuggers and read its memory, as
+    /// [`ProcessPoolBuilder::dumpable`](crate::ProcessPoolBuilder::dumpable) says. Default: false.
+    pub fn dumpable(mut self, dumpable: bool) -> Self {
+        self.dumpable = dumpable;
         self
     }
 
@@ -324,6 +332,7 @@ impl ProcessBuilder {
             start_method: self.start_method,
             surroundings: self.surroundings,
             is_daemon: self.daemon,
+            is_dumpable: self.dumpable,
             limits: self.limits,
             confinement,
             spawn_timeout: self.spawn_timeout.unwrap_or(SPAWN_TIMEOUT),
@@ -403,6 +412,7 @@ fn start_now(order: StartOrder) -> Result<Arc<RunningProcess>, Refusal> {
     // thread.
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().spawn_scoped(scope, start);
+        let thread = thread.map_err(sys::no_thread);
         let thread = thread.map_err(Refusal::system("start a thread"))?;
         thread.join().unwrap_or_else(|panic| resume_unwind(panic))
     })

@@ -10,8 +10,7 @@ use crate::executor::error::{BuildError, BuildFailure, InitFailure};
 use crate::process::limits::Limits;
 use crate::process::output::{Outlets, Output, OutputWriter, Outputs};
 use crate::process::start::{
-    Attendance, ForkHere, NewProcess, Newborn, Opening, Recipe, StartError, StartFailure, Starter,
-    Surroundings,
+    ForkHere, NewProcess, Newborn, Opening, Recipe, StartError, StartFailure, Starter, Surroundings,
 };
 use crate::process::{StartMethod, workers_allowed};
 use crate::sys::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
@@ -27,6 +26,7 @@ pub(crate) struct StartOrder {
     pub(crate) start_method: StartMethod,
     pub(crate) surroundings: Surroundings,
     pub(crate) is_daemon: bool,
+    pub(crate) is_dumpable: bool,
     pub(crate) limits: Limits,
     pub(crate) confinement: Option<Confinement>,
     pub(crate) spawn_timeout: Duration,
@@ -89,13 +89,13 @@ impl StartOrder {
         };
         let (executed, forked) = match self.start_method {
             StartMethod::Spawn => (self.surroundings, Surroundings::default()),
-            // Its fork server has those of the program.
-            _ => (Surroundings::default(), self.surroundings),
+            _ => (shared::surroundings(&self.surroundings), self.surroundings),
         };
         let recipe = Arc::new(Recipe {
             surroundings: executed,
             preload: None,
             initializer: None,
+            is_dumpable: false,
             limits: Vec::new(),
             confinement: None,
             outlets: Outlets::new(Some(Output::inherit()), Some(Output::inherit())),
@@ -105,7 +105,7 @@ impl StartOrder {
         });
         let starter = match self.start_method {
             StartMethod::Spawn => Starter::Spawn,
-            StartMethod::ForkServer => Starter::Fork(shared::fork_server()),
+            StartMethod::ForkServer => Starter::Fork(shared::fork_server(&recipe.surroundings)),
             StartMethod::Fork => Starter::ForkHere(ForkHere { serve, not_theirs }),
         };
         let new = NewProcess {
@@ -115,12 +115,17 @@ impl StartOrder {
             output: [self.stdout, self.stderr],
             setup: &setup,
         };
-        let attendance = Attendance {
-            begin: |_| Ok(Outputs::default()), // Its output goes to its streams.
-            writer: OutputWriter::default(),
+        // Its output goes to its streams.
+        let no_outputs = |_| Ok(Outputs::default());
+        let ready = match Newborn::create(&starter, new, no_outputs).await {
+            Ok(newborn) => {
+                let writer = OutputWriter::default();
+                newborn.make_ready(&recipe, writer, pending()).await
+            }
+            Err(failure) => Err(failure),
         };
         let is_fork = self.start_method == StartMethod::Fork;
-        match Newborn::start(&starter, new, attendance, pending()).await {
+        match ready {
             Ok(newborn) => {
                 let running = RunningProcess::from_newborn(newborn, outcome_file, is_fork);
                 Ok(Arc::new(running))
@@ -135,6 +140,7 @@ impl StartOrder {
         Ok(ProcessSetup {
             is_daemon: self.is_daemon,
             has_stdin: self.stdin.is_some(),
+            is_dumpable: self.is_dumpable || self.limits.dump_memory(),
             limits: self.limits.check().map_err(Refusal::Build)?,
             confinement: self.confinement.clone(),
             function: *function,

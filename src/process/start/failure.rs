@@ -12,21 +12,31 @@ pub(in crate::process) struct StartFailure {
     pub(in crate::process) death: Option<Death>,
 }
 
+/// What a failed start says about the next one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::process) enum FailureKind {
+    /// The system refused something. It may grant that later, and refuses it to every start until then.
+    Refused,
+    /// The process ended or was not ready in time.
+    Lost,
+    /// Every start would fail in the same way.
+    Permanent,
+}
+
 impl StartFailure {
-    /// Whether every start would fail in the same way.
-    pub(in crate::process) fn would_repeat(&self) -> bool {
+    pub(in crate::process) fn kind(&self) -> FailureKind {
         match self.error {
+            StartError::System { .. } => FailureKind::Refused,
+            StartError::TimedOut(_)
+            | StartError::Mute
+            | StartError::Gone
+            | StartError::ForkServerDied { .. }
+            | StartError::Closed => FailureKind::Lost,
             StartError::UserCode(..)
             | StartError::ForkServerLost
             | StartError::OtherVersion(_)
             | StartError::OtherBuild
-            | StartError::Garbage(_) => true,
-            StartError::System { .. }
-            | StartError::TimedOut(_)
-            | StartError::Mute
-            | StartError::Gone
-            | StartError::ForkServerDied { .. }
-            | StartError::Closed => false,
+            | StartError::Garbage(_) => FailureKind::Permanent,
         }
     }
 
@@ -70,18 +80,23 @@ mod tests {
     use crate::sys::Exit;
 
     #[test]
-    fn what_the_program_or_its_code_caused_would_repeat_and_what_the_system_refused_would_not() {
-        let code = || StartError::UserCode("initializer", Ok("no".to_owned()));
-        for error in [code(), StartError::OtherBuild, StartError::ForkServerLost] {
-            assert!(StartFailure::from(error).would_repeat());
-        }
-        let refused = StartError::system("fork a process")(io::ErrorKind::OutOfMemory.into());
-        for error in [
-            refused,
-            StartError::Mute,
-            StartError::TimedOut(Duration::ZERO),
+    fn what_the_program_caused_is_permanent_and_what_the_system_refused_is_not() {
+        let refused = io::ErrorKind::OutOfMemory.into();
+        for (error, kind) in [
+            (
+                StartError::UserCode("preload", Ok("no".to_owned())),
+                FailureKind::Permanent,
+            ),
+            (StartError::OtherBuild, FailureKind::Permanent),
+            (StartError::ForkServerLost, FailureKind::Permanent),
+            (
+                StartError::system("fork a process")(refused),
+                FailureKind::Refused,
+            ),
+            (StartError::TimedOut(Duration::ZERO), FailureKind::Lost),
+            (StartError::Mute, FailureKind::Lost),
         ] {
-            assert!(!StartFailure::from(error).would_repeat());
+            assert_eq!(StartFailure::from(error).kind(), kind);
         }
     }
 

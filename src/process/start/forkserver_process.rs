@@ -31,6 +31,7 @@ pub(super) struct ForkServerProcess {
     inbox: tokio::sync::Mutex<ForkServerInbox>,
     /// Since when a request has had no answer, even if its task was dropped meanwhile.
     silent_since: Mutex<Option<Instant>>,
+    pid: u32,
     pidfd: Arc<OwnedFd>,
     /// Killed workers that it has not reported as reaped. If it ends first, this process may have to reap them.
     forgotten: Mutex<Vec<(u32, Arc<OwnedFd>)>>,
@@ -91,6 +92,7 @@ impl ForkServerProcess {
         surroundings: ForkServerSurroundings,
     ) -> Self {
         Self {
+            pid: process.id(),
             pidfd: process.pidfd().clone(),
             forgotten: Mutex::default(),
             process: Mutex::new(Some(process)),
@@ -147,7 +149,7 @@ impl ForkServerProcess {
         let pick = |answer, fd: Option<OwnedFd>| match answer {
             FromForkServer::Forked { request, pid } => {
                 let process = match fd {
-                    Some(pidfd) => ChildProcess::of_another(pid, pidfd),
+                    Some(pidfd) => self.check(ChildProcess::of_another(self.pid, pid, pidfd)),
                     // No one can kill it, but its socket is closed as soon as this fails.
                     None => {
                         self.ask_to_reap(pid);
@@ -179,6 +181,19 @@ impl ForkServerProcess {
                 Ok(None)
             }
         }
+    }
+
+    /// Kills the fork server if it lies about a process.
+    fn check(&self, forked: io::Result<ChildProcess>) -> io::Result<ChildProcess> {
+        forked.map_err(|error| {
+            if error.kind() != io::ErrorKind::InvalidData {
+                return error;
+            }
+            drop(self.take_process());
+            io::Error::other(
+                "the fork server answered with a process that is none of its own, and was killed",
+            )
+        })
     }
 
     /// How a worker ended, if the fork server knows. From now on its process id may be another's.

@@ -31,13 +31,13 @@ pub(super) use self::create::Starter;
 pub(super) use self::error::StartError;
 #[cfg(feature = "multiprocessing")]
 pub(super) use self::exit_pipe::ExitPipe;
-pub(super) use self::failure::StartFailure;
+pub(super) use self::failure::{FailureKind, StartFailure};
 #[cfg(feature = "multiprocessing")]
 pub(super) use self::fork_here::ForkHere;
 pub(super) use self::forkserver::ForkServer;
 pub(crate) use self::forkserver::ServeForked;
 pub(super) use self::new_process::NewProcess;
-pub(super) use self::newborn::{Attendance, Newborn};
+pub(super) use self::newborn::Newborn;
 pub(crate) use self::recipe::Opening;
 pub(super) use self::recipe::Recipe;
 pub(crate) use self::surroundings::Surroundings;

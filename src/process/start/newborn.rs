@@ -4,7 +4,6 @@
 
 use std::future::Future;
 use std::io;
-use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use super::child::Child;
@@ -31,72 +30,44 @@ pub(in crate::process) struct Newborn {
     pub(in crate::process) oom_kills: u64,
 }
 
-/// What the parent does with the output of a process.
-pub(in crate::process) struct Attendance<'a, A> {
-    /// Begins to read it, once the process has this id.
-    pub(in crate::process) begin: A,
-    pub(in crate::process) writer: OutputWriter<'a>,
-}
-
 impl Newborn {
-    /// Starts a process and waits until it is ready. If `unwanted` ends first, the process is killed and the error is
-    /// `None`.
-    pub(in crate::process) async fn start<A>(
+    /// Creates a process. `attend` begins to read its output, once it has an id. The error is `None` if no process is
+    /// to start any more.
+    pub(in crate::process) async fn create(
         starter: &Starter,
         new: NewProcess<'_>,
-        attendance: Attendance<'_, A>,
-        unwanted: impl Future<Output = ()>,
-    ) -> Result<Self, Option<StartFailure>>
-    where
-        A: FnOnce(u32) -> io::Result<Outputs>,
-    {
-        let mut unwanted = pin!(unwanted);
-        let recipe = new.recipe;
-        let created = tokio::select! {
-            created = starter.create(new) => created,
-            // A process that was created by then is killed when it is dropped.
-            () = &mut unwanted => return Err(None),
-        };
-        let (child, connection) = match created {
+        attend: impl FnOnce(u32) -> io::Result<Outputs>,
+    ) -> Result<Self, Option<StartFailure>> {
+        let (child, connection) = match starter.create(new).await {
             Ok(created) => created,
             Err(StartError::Closed) => return Err(None),
             Err(error) => return Err(Some(error.into())),
         };
         let oom_kills = sys::oom_kills(); // Read during the start of the process, which takes longer.
-        let outputs = (attendance.begin)(child.id()).map_err(StartError::system("read a pipe"));
-        let newborn = Self {
+        let outputs = attend(child.id()).map_err(StartError::system("read a pipe"));
+        Ok(Self {
             child,
             connection,
             outputs: outputs.map_err(|error| Some(error.into()))?,
             oom_kills,
-        };
-        newborn.settle(recipe, attendance.writer, unwanted).await
+        })
     }
 
-    /// Waits until the process is ready, or ends it.
-    async fn settle(
+    /// Waits until the process is ready, or ends it. If `unwanted` ends first, the error is `None`.
+    pub(in crate::process) async fn make_ready(
         mut self,
         recipe: &Recipe,
         writer: OutputWriter<'_>,
-        unwanted: Pin<&mut impl Future<Output = ()>>,
+        unwanted: impl Future<Output = ()>,
     ) -> Result<Self, Option<StartFailure>> {
-        match self.meet(recipe, writer, unwanted).await {
-            Ok(()) => Ok(self),
-            Err(error) => Err(self.fail(error, writer).await),
-        }
-    }
-
-    /// Waits until the process is ready. The error is `None` if `unwanted` ends first.
-    async fn meet(
-        &mut self,
-        recipe: &Recipe,
-        writer: OutputWriter<'_>,
-        unwanted: Pin<&mut impl Future<Output = ()>>,
-    ) -> Result<(), Option<StartError>> {
-        tokio::select! {
+        let met = tokio::select! {
             met = self.connection.establish(recipe) => met.map_err(Some),
             () = unwanted => Err(None),
             never = self.outputs.attend_on(writer) => match never {},
+        };
+        match met {
+            Ok(()) => Ok(self),
+            Err(error) => Err(self.fail(error, writer).await),
         }
     }
 
@@ -137,6 +108,7 @@ mod tests {
             surroundings: Surroundings::default(),
             preload: None,
             initializer: None,
+            is_dumpable: false,
             limits: Vec::new(),
             confinement: None,
             outlets: Outlets::new(Some(Output::null()), Some(Output::lines(|_| ()))),
@@ -174,7 +146,7 @@ mod tests {
         let newborn = newborn(recipe, script);
         let pidfd = newborn.child.pidfd().clone();
         let writer = OutputWriter::default();
-        let settled = newborn.settle(recipe, writer, pin!(unwanted)).await;
+        let settled = newborn.make_ready(recipe, writer, unwanted).await;
         let error = settled.err().expect("it is no worker");
         assert!(sys::is_readable(pidfd), "the process has ended");
         error

@@ -24,6 +24,8 @@ pub(in crate::process) struct Recipe {
     pub(in crate::process) surroundings: Surroundings,
     pub(in crate::process) preload: Option<Opening>,
     pub(in crate::process) initializer: Option<Opening>,
+    /// Other processes of the same user may trace the workers.
+    pub(in crate::process) is_dumpable: bool,
     pub(in crate::process) limits: Vec<(Limit, i64)>,
     pub(in crate::process) confinement: Option<Confinement>,
     pub(in crate::process) outlets: Outlets,
@@ -74,6 +76,7 @@ impl Recipe {
     fn put_setup(&self, own: Vec<Descriptor>, setup: Setup, opening: Option<&Opening>) -> Chain {
         let setup = Setup {
             max_frame: self.max_frame_length as u64,
+            is_dumpable: self.is_dumpable,
             initializer: opening.map(|(function, _)| *function),
             descriptors: opening.map_or(0, |(_, args)| args.descriptors().len() as u32),
             ..setup

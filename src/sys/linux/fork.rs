@@ -13,6 +13,7 @@ use rustix::process::Pid;
 
 use super::call::Call as _;
 use super::coverage::{begin_profile, write_profile};
+use super::limits::OwnLimit;
 use super::signal::{block_signals, note_own};
 
 use crate::sys::PANICKED;
@@ -198,12 +199,12 @@ pub(super) fn on_copied_thread<R: Send + 'static>(
 pub(crate) fn go_on_in_another_thread(work: impl FnOnce() + Send + 'static) -> ! {
     let (errands, next) = mpsc::channel::<Errand>();
     let _ = ERRANDS.set(errands);
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Stack).current;
-    let size = usize::try_from(limit.unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
+    let limit = OwnLimit::Stack.get().unwrap_or(u64::MAX);
+    let size = usize::try_from(limit).unwrap_or(usize::MAX);
     // The name that Rust has for the first thread, in the lines of a panic too.
     let new = thread::Builder::new().name("main".to_owned());
     let new = new.stack_size(size.min(LARGEST_STACK)).spawn(work);
-    if let Err(error) = new {
+    if let Err(error) = new.of_call("pthread_create") {
         eprintln!(
             "concurrent-futures: a worker process exits, because it can start no thread: {error}"
         );

@@ -1,6 +1,7 @@
 //! Processes that this process started before it executed its present program. The exec closed their sockets, so they
 //! end. The present program does not know them, so nothing else takes their exit statuses.
 
+use std::ffi::{CStr, CString, OsStr};
 use std::fs;
 
 use rustix::process::{Pid, Signal};
@@ -9,19 +10,34 @@ use super::process::end_child;
 
 /// The name of a process that forks others. A program's own name would not tell it from other forks of the program.
 const FORK_SERVER: &str = "cf-fork-server";
-/// The name of a process that this crate executed: the last part of `/proc/self/exe`.
+/// The name of an executed worker. Its environment, which says the same, cannot be read any more.
+const WORKER: &str = "cf-worker";
+/// The name of any other process that this crate executed: the last part of `/proc/self/exe`.
 const EXECUTED: &str = "exe";
 
-/// Gives this process, which forks others, a name of its own. Returns its former name.
-pub(crate) fn name_fork_server() -> Option<std::ffi::CString> {
-    let before = rustix::thread::name().ok();
-    let name = std::ffi::CString::new(FORK_SERVER).ok()?;
-    rustix::thread::set_name(&name).ok()?;
-    before
+/// Gives this process, which was executed in this role, a name of its own if it serves its parent.
+pub(super) fn name_child(role: &OsStr) {
+    let name = match role.to_str() {
+        Some("worker") => WORKER,
+        Some("fork-server") => FORK_SERVER,
+        _ => return,
+    };
+    let _ = CString::new(name).map(|name| rustix::thread::set_name(&name));
 }
 
-/// Gives a forked process its fork server's former name.
-pub(crate) fn restore_name(name: &std::ffi::CStr) {
+/// Gives this process, which forks others, a name of its own. Returns the name of those that it forks.
+pub(crate) fn name_fork_server() -> Option<CString> {
+    let before = rustix::thread::name().ok()?;
+    if before.as_bytes() == FORK_SERVER.as_bytes() {
+        return CString::new(EXECUTED).ok(); // It was executed, and has the name already.
+    }
+    let name = CString::new(FORK_SERVER).ok()?;
+    rustix::thread::set_name(&name).ok()?;
+    Some(before)
+}
+
+/// Gives a forked process a name other than its fork server's.
+pub(crate) fn restore_name(name: &CStr) {
     let _ = rustix::thread::set_name(name);
 }
 
@@ -68,8 +84,9 @@ impl LeftChild {
             return None; // Each of ours leads its group.
         }
         let serves = match name {
-            FORK_SERVER => true,
+            FORK_SERVER | WORKER => true,
             EXECUTED if has_ended => false,
+            // It has not begun.
             EXECUTED => ["worker", "fork-server"].iter().any(|role| {
                 let environ = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
                 let variable = format!("{marker}={role}");

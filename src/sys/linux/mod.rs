@@ -1,4 +1,5 @@
 mod call;
+mod check;
 mod copy;
 mod coverage;
 mod edges;
@@ -24,12 +25,14 @@ mod memfile;
 mod memory;
 mod own;
 mod packet;
+mod pidfd;
 mod print;
 mod process;
 mod reach;
 mod readiness;
 mod register;
 mod reserve;
+mod scrub;
 mod segment;
 mod signal;
 mod socket;
@@ -37,6 +40,7 @@ mod stdio;
 mod stream;
 mod watch;
 
+pub(crate) use check::check_processes;
 pub(crate) use coverage::write_profile;
 pub(crate) use edges::{
     BlockingEdges, Edges, await_readable, eventfd, is_readable, readable, signal, silence,
@@ -48,8 +52,8 @@ pub(crate) use fork::{
 };
 pub(crate) use growing::{give_back, growing_file, lengthen};
 pub(crate) use handles::{
-    AsFd, AsRawFd, AsyncFd, BorrowedFd, OwnedFd, RawFd, Socket, os_string, pipe_from_child,
-    pipe_to_child, too_many_descriptors,
+    AsFd, AsRawFd, AsyncFd, BorrowedFd, OwnedFd, RawFd, Socket, no_thread, os_string,
+    pipe_from_child, pipe_to_child, too_many_descriptors,
 };
 pub(crate) use identity::{ProcessIdentity, home};
 pub(crate) use image::{build_identity, in_executable, library_of, own_executable};
@@ -79,7 +83,7 @@ pub(crate) use print::{
 };
 pub(crate) use process::{
     ChildProcess, Exit, end_child, kill_own_group, memory_meter, monotonic_nanos, oom_kills,
-    open_child, reap_if_ended, reap_orphans_of, resident_memory, signal_name,
+    open_child, reap_if_ended, reap_orphans_of, resident_memory, set_dumpable, signal_name,
 };
 pub(crate) use reach::{closed, is_closed, out_of_reach};
 pub(crate) use readiness::{Direction, Readiness, wait_ready};
@@ -102,9 +106,4 @@ pub(crate) fn ask_once(by_name: bool) {
     if by_name {
         let _ = (ProcessIdentity::own(), home());
     }
-}
-
-/// An error where this crate cannot start processes. Here it can.
-pub(crate) fn check_processes() -> std::io::Result<()> {
-    Ok(())
 }

@@ -24,7 +24,7 @@ impl ChildProcess {
         Err(unsupported())
     }
 
-    pub(crate) fn of_another(_: u32, _: OwnedFd) -> io::Result<Self> {
+    pub(crate) fn of_another(_: u32, _: u32, _: OwnedFd) -> io::Result<Self> {
         Err(unsupported())
     }
 
@@ -225,6 +225,9 @@ pub(crate) fn monotonic_nanos() -> u64 {
 pub(crate) fn oom_kills() -> u64 {
     0
 }
+
+/// Processes of other kinds of systems say nothing of this here.
+pub(crate) fn set_dumpable(_: bool) {}
 
 pub(crate) fn note_silent_thread() {}
 

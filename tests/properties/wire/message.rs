@@ -34,6 +34,7 @@ fn to_worker() -> impl Strategy<Value = ToWorker> {
         any::<String>().prop_map(ToWorker::Trace),
         LazyJust::new(|| ToWorker::Rest),
         LazyJust::new(|| ToWorker::Exit),
+        LazyJust::new(|| ToWorker::Probe),
     ]
 }
 
@@ -95,6 +96,7 @@ fn from_worker() -> impl Strategy<Value = FromWorker> {
             .prop_map(|(call, event)| FromWorker::Event { call, event }),
         any::<u32>().prop_map(FromWorker::Taken),
         LazyJust::new(|| FromWorker::Moved),
+        LazyJust::new(|| FromWorker::Alive),
     ]
 }
 
@@ -147,6 +149,7 @@ fn setups() -> impl Strategy<Value = Setup> {
             Setup {
                 worker_id,
                 max_frame,
+                is_dumpable: max_frame.is_multiple_of(2),
                 limits,
                 confinement,
                 captured,
