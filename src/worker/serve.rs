@@ -147,6 +147,7 @@ impl WorkerLoop {
         let confinement = met.setup.confinement.take();
         let begun = limit(&met.setup.limits)
             .and_then(|()| confinement.map(isolate::begin).transpose().map_err(Ok));
+        sys::set_dumpable(met.setup.is_dumpable); // Another user has changed it.
         match begun {
             Ok(isolating) => Ok(Some(Self {
                 inlet,
@@ -179,7 +180,6 @@ impl WorkerLoop {
             greeting: mut words,
         } = met;
         let own_threads = sys::thread_count().map(|count| count + 1); // The attendant.
-        sys::set_dumpable(setup.is_dumpable);
         let marks = setup.captured.as_ref().map(Marks::open).transpose()?;
         let memory = MemoryWatch::open(&page);
         let output_count = OutputCount::open(&page)?;
