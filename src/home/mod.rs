@@ -40,6 +40,7 @@ mod primitives {
 pub(crate) use self::alarm::{Alarm, within};
 #[cfg(feature = "multiprocessing")]
 pub(crate) use self::anywhere::anywhere;
+pub(crate) use self::clock::is_real as has_real_clock;
 #[cfg(feature = "process")]
 pub(crate) use self::clock::{DeadlineTimer, sleep, timeout};
 pub(crate) use self::handover::start_thread;

@@ -1,6 +1,7 @@
 //! A process that runs one function. It receives the function, sends `Ready`, runs it, leaves the outcome
 //! in a file in memory, and exits. From `Ready` on it has no connection with its parent.
 
+use std::ffi::CString;
 use std::io;
 
 use super::closed::unless_closed;
@@ -19,10 +20,17 @@ use crate::wire::process_setup::{OutcomeFile, ProcessSetup};
 use crate::wire::{Chain, Reader};
 
 /// Runs the function that the parent names. Returns the exit code of this process.
-pub(super) fn run(mut inlet: Inlet, parent: Option<OwnedFd>) -> io::Result<i32> {
+pub(super) fn run(
+    mut inlet: Inlet,
+    parent: Option<OwnedFd>,
+    name: Option<CString>,
+) -> io::Result<i32> {
     let Some(met) = inlet.meet::<ProcessSetup>()? else {
         return Ok(0);
     };
+    if let Some(name) = name {
+        sys::name_process(&name);
+    }
     let Met {
         setup: process_setup,
         args,

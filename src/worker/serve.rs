@@ -1,5 +1,6 @@
 //! A worker process, from the first line of `main` to the last frame.
 
+use std::ffi::CString;
 use std::io;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -42,7 +43,7 @@ pub(crate) fn serve_if_child() {
         sys::end_after(|way| serve_forked(Role::ForkServer, Ok(socket), parent, way));
     }
     let serve = || match role {
-        Some(role) => serve(role, socket, parent),
+        Some(role) => serve(role, socket, parent, None),
         None => Err(invalid("`CONCURRENT_FUTURES_ROLE` names no role: unset it")),
     };
     // A panic must not lead to what the program does after `init`.
@@ -65,35 +66,39 @@ pub(crate) fn serve_forked(
 ) -> i32 {
     let serve = || {
         if role != Role::ForkServer {
-            return serve(role, socket?, parent);
+            return serve(role, socket?, parent, None);
         }
-        let inherited = parent.as_ref().and_then(|parent| parent.try_clone().ok());
         match forkserver::serve(socket?, parent, way)? {
             Some(forked) if forked.role == Role::Worker && forked.has_run_user_code => {
-                let Some(worker) = WorkerLoop::open(forked.socket, inherited)? else {
+                let Some(worker) = WorkerLoop::open(forked.socket, forked.parent)? else {
                     return Ok(0);
                 };
                 sys::go_on_in_another_thread(move || {
-                    sys::end_after(|_| exit_code(worker.run().map(|()| 0)))
+                    sys::end_after(|_| exit_code(worker.run(forked.name).map(|()| 0)))
                 })
             }
-            Some(forked) => serve(forked.role, forked.socket, inherited),
+            Some(forked) => serve(forked.role, forked.socket, forked.parent, forked.name),
             None => Ok(0),
         }
     };
     exit_code(serve())
 }
 
-/// Serves in its role. Returns the exit code.
-fn serve(role: Role, socket: Socket, parent: Option<OwnedFd>) -> io::Result<i32> {
+/// Serves in its role, and under this name once the parent knows this process. Returns the exit code.
+fn serve(
+    role: Role,
+    socket: Socket,
+    parent: Option<OwnedFd>,
+    name: Option<CString>,
+) -> io::Result<i32> {
     if role == Role::Runner {
         let inlet = Inlet::open(socket)?;
         return inlet.map_or(Ok(0), |inlet| {
-            run_process::run(inlet.out_of_reach(), parent)
+            run_process::run(inlet.out_of_reach(), parent, name)
         });
     }
     let worker = WorkerLoop::open(socket, parent)?;
-    worker.map_or(Ok(()), WorkerLoop::run).map(|()| 0)
+    worker.map_or(Ok(()), |worker| worker.run(name)).map(|()| 0)
 }
 
 /// The exit code. Prints the error, if there is one.
@@ -111,6 +116,13 @@ fn exit_code(served: io::Result<i32>) -> i32 {
             eprintln!("concurrent-futures: a worker process exits after an error: {error}");
             1
         }
+    }
+}
+
+/// Gives this process its name, once.
+fn rename(name: &mut Option<CString>) {
+    if let Some(name) = name.take() {
+        sys::name_process(&name);
     }
 }
 
@@ -165,7 +177,7 @@ impl WorkerLoop {
         }
     }
 
-    fn run(self) -> io::Result<()> {
+    fn run(self, mut name: Option<CString>) -> io::Result<()> {
         let Self {
             mut inlet,
             watched,
@@ -180,6 +192,9 @@ impl WorkerLoop {
             greeting: mut words,
         } = met;
         let own_threads = sys::thread_count().map(|count| count + 1); // The attendant.
+        if setup.initializer.is_some() {
+            rename(&mut name); // It may forbid what that takes.
+        }
         let marks = setup.captured.as_ref().map(Marks::open).transpose()?;
         let memory = MemoryWatch::open(&page);
         let output_count = OutputCount::open(&page)?;
@@ -230,6 +245,7 @@ impl WorkerLoop {
                     outbox.send(|out| message::put(out, &FromWorker::Alive))?;
                 }
                 ParentFrame::Call(head, input) => {
+                    rename(&mut name);
                     let input = dock.complete(input, &mut log)?;
                     let function = find(head.function)?;
                     function(&mut CallDesk::new(

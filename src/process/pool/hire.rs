@@ -14,10 +14,6 @@ use crate::executor::error::Cause;
 use crate::home::Alarm;
 use crate::process::start::StartFailure;
 
-/// The maximal number of workers that a pool creates at the same time. Each holds some ten descriptors for that time, and
-/// four afterwards. Under a low limit, forty at once would leave none of them enough.
-pub(super) const MOST_CREATED_AT_ONCE: usize = 4;
-
 /// What follows a failed start.
 pub(in crate::process) enum AfterFailure {
     /// Try again after this pause.

@@ -31,11 +31,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use async_trait::async_trait;
 use tokio::sync::{Notify, Semaphore};
 
+use self::config::MOST_CREATED_AT_ONCE;
 pub(super) use self::config::ProcessPoolConfig;
 use self::counts::Counts;
 pub(super) use self::end::EndWorkers;
 pub(super) use self::hire::AfterFailure;
-use self::hire::MOST_CREATED_AT_ONCE;
 use self::phase::CallOrigin;
 pub(super) use self::retire::Departure;
 use self::state::{PoolState, WaitingCall};
@@ -62,7 +62,7 @@ pub(super) struct Pool {
     terms: Arc<Terms>,
     state: Mutex<PoolState>,
     counts: Counts,
-    /// The right to create a worker. Few are created at the same time: see [`hire`].
+    /// The right to create a worker. Few are created at the same time.
     start_turns: Semaphore,
     /// Looks again whether another worker should start, after a place was given up.
     next_look: Mutex<Option<Alarm>>,

@@ -29,9 +29,12 @@ enum ChildReaper {
     Own,
     /// The fork server that forked it, on request.
     ForkServer(UnreapedChild),
-    /// The fork server that forked it, unasked.
+    /// The fork server that forked it, unasked. It is held while the process starts.
     #[cfg(feature = "multiprocessing")]
-    Unasked(ExitPipe),
+    Unasked(
+        ExitPipe,
+        #[expect(dead_code, reason = "held")] Arc<ForkServerProcess>,
+    ),
 }
 
 /// A child whose exit status its fork server has to take. Dropping this asks for that, and does not wait.
@@ -54,8 +57,12 @@ impl Child {
 
     /// A process that a fork server has forked. It reports the exit status unasked.
     #[cfg(feature = "multiprocessing")]
-    pub(super) fn reported(process: ChildProcess, pipe: ExitPipe) -> Self {
-        Self::new(process, ChildReaper::Unasked(pipe))
+    pub(super) fn reported(
+        process: ChildProcess,
+        pipe: ExitPipe,
+        fork_server: Arc<ForkServerProcess>,
+    ) -> Self {
+        Self::new(process, ChildReaper::Unasked(pipe, fork_server))
     }
 
     fn new(process: ChildProcess, reaper: ChildReaper) -> Self {
@@ -105,7 +112,7 @@ impl Child {
                 unreaped.exit().await
             }
             #[cfg(feature = "multiprocessing")]
-            ChildReaper::Unasked(pipe) => timeout(ANSWER, pipe.read()).await,
+            ChildReaper::Unasked(pipe, _) => timeout(ANSWER, pipe.read()).await,
         };
         // Without an answer, nothing is known. Then the drop asks once more to have it reaped.
         let exit = exit.filter(Exit::is_known);
@@ -120,7 +127,7 @@ impl Child {
         let mut process = self.process;
         process.set_free();
         match self.reaper {
-            ChildReaper::Unasked(pipe) => (process, Some(pipe)),
+            ChildReaper::Unasked(pipe, _) => (process, Some(pipe)),
             ChildReaper::Own | ChildReaper::ForkServer(_) => (process, None),
         }
     }

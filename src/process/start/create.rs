@@ -7,8 +7,6 @@ use super::child::Child;
 use super::connection::ChildConnection;
 use super::error::StartError;
 #[cfg(feature = "multiprocessing")]
-use super::exit_pipe::ExitPipe;
-#[cfg(feature = "multiprocessing")]
 use super::fork_here::ForkHere;
 use super::forkserver::ForkServer;
 use super::new_process::{CreatedProcess, NewProcess, socket_pair};
@@ -83,8 +81,8 @@ async fn fork_at(
                 let pipe = sys::pipe_from_child().map_err(StartError::system("make a pipe"));
                 let (exit_pipe, theirs) = pipe?;
                 fds.push(theirs.into());
-                if let Some(process) = server.run(recipe, surroundings, fds).await? {
-                    let child = Child::reported(process, ExitPipe::from(exit_pipe));
+                if let Some((process, server)) = server.run(recipe, surroundings, fds).await? {
+                    let child = Child::reported(process, exit_pipe.into(), server);
                     // Only once this process has the pidfd. If the start is dropped before that, the process finds a
                     // closed socket and exits.
                     return Ok((child, ChildConnection::begin(ours, setup())?));

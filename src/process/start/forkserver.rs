@@ -122,11 +122,11 @@ impl ForkServer {
         recipe: &Arc<Recipe>,
         surroundings: &Surroundings,
         fds: Vec<Descriptor>,
-    ) -> Result<Option<ChildProcess>, StartError> {
+    ) -> Result<Option<(ChildProcess, Arc<ForkServerProcess>)>, StartError> {
         let limit = recipe.spawn_timeout;
         let forked = self.fork_as(Role::Runner, recipe, surroundings, fds);
         match timeout(limit, forked).await {
-            Some(forked) => Ok(forked?.map(|(process, _)| process)),
+            Some(forked) => forked,
             None if self.kill_if_silent() => Ok(None),
             None => Err(StartError::TimedOut(limit)),
         }
@@ -181,7 +181,7 @@ impl ForkServer {
             state.kill().await;
             *state = self.without();
         }
-        let (socket, surroundings, mut outputs) =
+        let (socket, surroundings, mut outputs, request) =
             match std::mem::replace(state, ForkServerState::Lost) {
                 ForkServerState::Lost => return Err(StartError::ForkServerLost),
                 kept @ (ForkServerState::Ready(_) | ForkServerState::Closed) => {
@@ -189,25 +189,31 @@ impl ForkServer {
                     return Err(StartError::Closed);
                 }
                 ForkServerState::Unmet(process, socket, surroundings) => {
+                    let request = match request(&surroundings) {
+                        Ok(request) => request,
+                        Err(error) => {
+                            // It cannot be replaced, and has done nothing wrong.
+                            *state = ForkServerState::Unmet(process, socket, surroundings);
+                            return Err(error);
+                        }
+                    };
                     *state = ForkServerState::Meeting(process);
-                    (socket, surroundings, Outputs::default())
+                    (socket, surroundings, Outputs::default(), request)
                 }
                 ForkServerState::Absent | ForkServerState::Meeting(_) => {
                     *state = self.without();
                     let outlets = self.executes.as_ref().ok_or(StartError::ForkServerLost)?;
                     let surroundings = recipe.surroundings.of_fork_server();
+                    let request = request(&surroundings)?;
                     let (process, socket, outputs) = execute(recipe, outlets).await?;
                     *state = ForkServerState::Meeting(process);
-                    (socket, surroundings, outputs)
+                    (socket, surroundings, outputs, request)
                 }
             };
-        let met = match request(&surroundings) {
-            Ok(request) => tokio::select! {
-                biased;
-                met = meet(recipe, socket, request) => met,
-                never = outputs.attend_on(OutputWriter::default()) => match never {},
-            },
-            Err(error) => Err(error),
+        let met = tokio::select! {
+            biased;
+            met = meet(recipe, socket, request) => met,
+            never = outputs.attend_on(OutputWriter::default()) => match never {},
         };
         let failure = match met {
             Ok(connection) => {
@@ -324,7 +330,10 @@ impl ForkServerState {
         timeout(EXIT_GRACE, poll_fn(|cx| end.poll_ready(cx))).await;
         process.kill();
         poll_fn(|cx| end.poll_ready(cx)).await;
-        (process.id(), process.reap())
+        let exit = process.reap();
+        // It may have forked a process already.
+        sys::reap_orphans_of(process.id(), process.pidfd().clone(), Vec::new());
+        (process.id(), exit)
     }
 }
 

@@ -22,7 +22,8 @@ use crate::wire::{Chain, Reader, frame};
 /// The number of the request that goes with the first message.
 const FIRST: u64 = 1;
 
-/// A fork server that is ready. Dropping it kills the process; its workers live on.
+/// A fork server that is ready. Dropping it kills the process. Whatever it has forked and this process knows holds it:
+/// after the drop no such process is left.
 pub(super) struct ForkServerProcess {
     process: Mutex<Option<ChildProcess>>,
     socket: Socket,
@@ -173,6 +174,7 @@ impl ForkServerProcess {
         let answered = self.ask(inbox, request, pick);
         // It has the lock: time that others took does not count.
         match timeout(limit, answered).await {
+            Some(Ok(Err(error))) if error.kind() == io::ErrorKind::BrokenPipe => Ok(None),
             Some(Ok(outcome)) => outcome.map(Some).map_err(failed),
             Some(Err(NoAnswer::Refused(error))) => Err(failed(error)),
             Some(Err(NoAnswer::Gone)) => Ok(None),
@@ -183,13 +185,18 @@ impl ForkServerProcess {
         }
     }
 
-    /// Kills the fork server if it lies about a process.
+    /// Kills the fork server if it lies about a process. `BrokenPipe` if it has ended: then the system knows no more whose
+    /// that process was.
     fn check(&self, forked: io::Result<ChildProcess>) -> io::Result<ChildProcess> {
         forked.map_err(|error| {
             if error.kind() != io::ErrorKind::InvalidData {
                 return error;
             }
+            let has_ended = sys::is_readable(&self.pidfd);
             drop(self.take_process());
+            if has_ended {
+                return io::ErrorKind::BrokenPipe.into();
+            }
             io::Error::other(
                 "the fork server answered with a process that is none of its own, and was killed",
             )
@@ -340,9 +347,9 @@ impl Drop for ForkServerProcess {
     fn drop(&mut self) {
         drop(self.take_process());
         let forgotten = std::mem::take(&mut *self.forgotten());
-        if !forgotten.is_empty() {
+        if !forgotten.is_empty() || sys::inherits_orphans() {
             let orphans = forgotten.into_iter().map(|(_, pidfd)| pidfd).collect();
-            sys::reap_orphans_of(self.pidfd.clone(), orphans);
+            sys::reap_orphans_of(self.pid, self.pidfd.clone(), orphans);
         }
     }
 }

@@ -23,6 +23,7 @@ mod lent;
 mod limits;
 mod memfile;
 mod memory;
+mod orphans;
 mod own;
 mod packet;
 mod pidfd;
@@ -66,13 +67,14 @@ pub(crate) use image::{build_identity, in_executable, library_of, own_executable
     )
 ))]
 pub(crate) use isolation::*;
-pub(crate) use left::{name_fork_server, reap_left_children, restore_name};
+pub(crate) use left::{name_fork_server, name_process, reap_left_children};
 pub(crate) use lent::Lent;
 pub(crate) use limits::longest_file;
 pub(crate) use memfile::{
     FileIdentity, file_identity, file_len, file_of, read_at, read_file, write_at,
 };
 pub(crate) use memory::{SharedMapping, enlarge, open_gate, wait_at};
+pub(crate) use orphans::{inherits_orphans, reap_orphans_of};
 pub(crate) use packet::{
     descriptors_of_next_packet, drop_packet, next_packet, packet_pair, roomy_packet_pair,
     send_packet, stream_pair,
@@ -83,7 +85,7 @@ pub(crate) use print::{
 };
 pub(crate) use process::{
     ChildProcess, Exit, end_child, kill_own_group, memory_meter, monotonic_nanos, oom_kills,
-    open_child, reap_if_ended, reap_orphans_of, resident_memory, set_dumpable, signal_name,
+    open_child, reap_if_ended, resident_memory, set_dumpable, signal_name,
 };
 pub(crate) use reach::{closed, is_closed, out_of_reach};
 pub(crate) use readiness::{Direction, Readiness, wait_ready};

@@ -104,8 +104,10 @@ impl ChildProcess {
     /// `InvalidData` if the system says otherwise: then it may be any process, and is not touched.
     pub(crate) fn of_another(forker: u32, pid: u32, pidfd: OwnedFd) -> io::Result<Self> {
         let process = PidfdProcess::of(pidfd.as_fd())?;
-        let is_own =
-            process.pid == rustix::process::getpid() || process.pid == rustix::process::getpgrp();
+        // SAFETY: it only returns a number. Rust's wrapper accepts no 0, as a container has it.
+        let own_group = unsafe { libc::getpgrp() };
+        let is_own = process.pid == rustix::process::getpid()
+            || process.pid.as_raw_nonzero().get() == own_group;
         let forker = to_pid(forker)?;
         if process.pid.is_init()
             || is_own
@@ -286,30 +288,12 @@ fn wait_by_id(pid: Pid, options: WaitOptions) -> rustix::io::Result<Option<Exit>
 
 /// Takes the exit status of a child, if it has ended. An error if it is not a child of this process, or if that cannot
 /// be known: then its number may be another child's.
-fn reap_now(pidfd: BorrowedFd<'_>) -> rustix::io::Result<Option<Exit>> {
+pub(super) fn reap_now(pidfd: BorrowedFd<'_>) -> rustix::io::Result<Option<Exit>> {
     wait_by_pidfd(pidfd, WaitIdOptions::EXITED | WaitIdOptions::NOHANG)
 }
 
-/// Takes the exit statuses of processes that another one has forked, once that has ended: whichever of them the
-/// system gives to this process. All of them were killed.
-pub(crate) fn reap_orphans_of(forker: Arc<OwnedFd>, orphans: Vec<Arc<OwnedFd>>) {
-    let have_ended = [&forker].into_iter().chain(&orphans).all(is_readable);
-    let wait = move || {
-        await_readable(&forker, None);
-        for orphan in &orphans {
-            await_readable(orphan, None);
-            let _ = reap_now(orphan.as_fd());
-        }
-    };
-    if have_ended {
-        wait();
-    } else {
-        reap_in_thread(wait);
-    }
-}
-
 /// False if the system starts no thread.
-fn reap_in_thread(wait: impl FnOnce() + Send + 'static) -> bool {
+pub(super) fn reap_in_thread(wait: impl FnOnce() + Send + 'static) -> bool {
     let waiting = std::thread::Builder::new().name("concurrent-futures-reaper".into());
     waiting.stack_size(64 * 1024).spawn(wait).is_ok()
 }

@@ -31,10 +31,10 @@ pub(crate) use packet::{
 pub(crate) use process::{
     ChildProcess, Exit, Forked, OneWay, ProcessIdentity, abandon, ask_once, build_identity,
     end_after, end_child, exit_forked, fork, fork_for, generation, go_on_in_another_thread, home,
-    in_executable, kill_own_group, lasting_threads, library_of, memory_meter, monotonic_nanos,
-    name_fork_server, note_silent_thread, oom_kills, open_child, own_executable, reap_if_ended,
-    reap_left_children, reap_orphans_of, reset_signals, resident_memory, restore_name,
-    restore_signals, set_dumpable, signal_name, thread_count, write_profile,
+    in_executable, inherits_orphans, kill_own_group, lasting_threads, library_of, memory_meter,
+    monotonic_nanos, name_fork_server, name_process, note_silent_thread, oom_kills, open_child,
+    own_executable, reap_if_ended, reap_left_children, reap_orphans_of, reset_signals,
+    resident_memory, restore_signals, set_dumpable, signal_name, thread_count, write_profile,
 };
 pub(crate) use socket::{
     MOST_FDS, bytes_waiting, end_sending, is_hangup, never_wait, pipe, read_more, read_onto,

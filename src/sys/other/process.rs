@@ -126,7 +126,7 @@ pub(crate) fn reap_if_ended(_: u32) -> io::Result<Option<Exit>> {
     Err(unsupported())
 }
 
-pub(crate) fn reap_orphans_of(_: Arc<OwnedFd>, _: Vec<Arc<OwnedFd>>) {}
+pub(crate) fn reap_orphans_of(_: u32, _: Arc<OwnedFd>, _: Vec<Arc<OwnedFd>>) {}
 
 pub(crate) fn end_child(_: u32) {}
 
@@ -154,7 +154,11 @@ pub(crate) fn name_fork_server() -> Option<std::ffi::CString> {
     None
 }
 
-pub(crate) fn restore_name(_: &std::ffi::CStr) {}
+pub(crate) fn name_process(_: &std::ffi::CStr) {}
+
+pub(crate) fn inherits_orphans() -> bool {
+    false
+}
 
 /// A process. As a number it is never 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

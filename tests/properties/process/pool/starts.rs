@@ -79,19 +79,16 @@ impl History {
         let mut count = 0;
         let mut refused_until = None;
         for (at, event, _) in row {
-            match event {
-                Event::Failed {
-                    kind: FailureKind::Refused,
-                    ..
-                } => {
-                    if refused_until.is_none_or(|until| *at >= until) {
-                        refused_until = Some(*at + pause(count));
-                        count += 1;
-                    }
+            let Event::Failed { kind, .. } = event else {
+                continue;
+            };
+            if *kind == FailureKind::Refused {
+                if refused_until.is_some_and(|until| *at < until) {
+                    continue; // One of several at a time.
                 }
-                Event::Failed { .. } => count += 1,
-                _ => {}
+                refused_until = Some(*at + pause(count));
             }
+            count += 1;
         }
         count
     }
