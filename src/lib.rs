@@ -58,6 +58,7 @@
 //! | `process` | yes | `ProcessPoolExecutor`; `submit`, `map` and `reserve` on any [`Executor`] |
 //! | `multiprocessing` | yes | the module `multiprocessing`; needs `process` |
 //! | `sync` | yes | the module `sync` |
+//! | `isolation` | no | [`Isolation`], a sandbox around worker processes; needs `process` |
 //! | `serde` | yes | reports that can be serialized; part of `process` |
 //! | `axum` | no | [`TaskError`] as a response |
 //! | `tower` | no | the module `tower`; with `process`, its `TaskService` too |
@@ -154,6 +155,8 @@ pub use crate::executor::{Executor, ExecutorExt, Restarts, Stats};
 #[cfg(feature = "tracing")]
 pub use crate::observe::set_trace_propagator;
 pub use crate::panic::Location;
+#[cfg(feature = "isolation")]
+pub use crate::process::Isolation;
 #[cfg(feature = "process")]
 pub use crate::process::{
     Limits, Output, OutputLine, OutputStream, ProcessPoolBuilder, ProcessPoolExecutor, StartMethod,

@@ -182,9 +182,17 @@ pub(crate) struct Panicked;
 
 /// Only a hook sees where a panic happened, so ours runs before the existing one. A hook set later
 /// replaces it; then reports have no location and no backtrace.
+#[inline]
 fn install_hook() {
     static INSTALLED: Once = Once::new();
-    INSTALLED.call_once(|| {
+    if !INSTALLED.is_completed() {
+        install_hook_once(&INSTALLED);
+    }
+}
+
+#[cold]
+fn install_hook_once(installed: &Once) {
+    installed.call_once(|| {
         let next = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
             if QUIET.get() {

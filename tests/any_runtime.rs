@@ -145,6 +145,11 @@ fn a_runtime_that_nobody_polls_holds_up_no_task_of_another() {
 }
 
 #[test]
+fn a_caller_that_only_asks_depends_on_no_runtime() {
+    for_every_start_method("a_caller_that_only_asks_depends_on_no_runtime", asked);
+}
+
+#[test]
 fn the_end_of_a_runtime_takes_no_task_along() {
     for_every_start_method("the_end_of_a_runtime_takes_no_task_along", ended);
 }
@@ -247,6 +252,24 @@ fn idle(method: StartMethod) {
             let first = within(map.next()).await.expect("three items");
             assert_eq!(first.expect("of the other runtime"), 0);
         });
+    });
+    drop(first);
+    end(pool);
+}
+
+/// The first runtime is polled only in its `block_on`.
+fn asked(method: StartMethod) {
+    let pool = shared_pool(method, 1);
+    let first = runtime(1);
+    let [handle] = first.block_on(async {
+        within(pool.submit(double, 1)).await.expect("it runs");
+        [pool.submit(double, 2)]
+    });
+    in_time(move || {
+        while !handle.is_finished() {
+            thread::yield_now();
+        }
+        assert_eq!(block_on(handle).expect("it ran"), 4);
     });
     drop(first);
     end(pool);

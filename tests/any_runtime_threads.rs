@@ -4,7 +4,7 @@
 use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -299,6 +299,62 @@ fn a_thread_pool_works_without_any_runtime() {
         drop((release, held.release));
         block_on(pool.shutdown());
         assert!(block_on(pool.submit(|| (), ())).is_err_and(|error| error.is_shutdown()));
+    });
+}
+
+/// The pool has one thread, which the slow item has.
+async fn take_what_is_before_a_slow_item(ordered: bool) {
+    let pool = pool(1);
+    let (release, gate) = mpsc::channel::<()>();
+    let gate = Mutex::new(gate);
+    let slow_fourth = move |n: usize| {
+        if n == 3 {
+            let _ = gate.lock().expect("no panic").recv();
+        }
+        n
+    };
+    let map = pool.map(slow_fourth, 0..8).chunk_size(8);
+    let mut map = match ordered {
+        true => map,
+        false => map.unordered(),
+    };
+    for n in 0..3 {
+        let outcome = map.next().await.expect("eight items");
+        assert_eq!(outcome.expect("it runs"), n);
+    }
+    assert!(map.next().now_or_never().is_none());
+    drop(release);
+    let rest: Vec<usize> = map.try_collect().await.expect("they run");
+    assert_eq!(rest, [3, 4, 5, 6, 7]);
+}
+
+#[test]
+fn outcomes_before_a_slow_item_of_a_chunk_arrive_while_it_runs() {
+    for ordered in [true, false] {
+        in_time(move || {
+            for number in 0..2 {
+                runtime(number).block_on(take_what_is_before_a_slow_item(ordered));
+            }
+            block_on(take_what_is_before_a_slow_item(ordered));
+            let bare = Builder::new_current_thread().build().expect("a runtime");
+            bare.block_on(take_what_is_before_a_slow_item(ordered));
+            let mut paused = Builder::new_current_thread();
+            let paused = paused.enable_all().start_paused(true).build();
+            let paused = paused.expect("a runtime");
+            paused.block_on(take_what_is_before_a_slow_item(ordered));
+        });
+    }
+}
+
+#[test]
+fn outcomes_before_a_slow_item_arrive_although_the_runtime_that_waited_is_idle() {
+    in_time(|| {
+        let (first, second) = (current_thread(), current_thread());
+        let mut task = Box::pin(take_what_is_before_a_slow_item(true));
+        // It waits here first. Nothing polls this runtime again.
+        let pending = first.block_on(async { (&mut task).now_or_never() });
+        assert!(pending.is_none());
+        second.block_on(task);
     });
 }
 

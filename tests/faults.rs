@@ -25,7 +25,7 @@ use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, pr
 use self::alone::{alone, children, descriptors};
 use self::common::folder::Folder;
 use self::common::{Gate, Key, eventually, within};
-use self::methods::{held_by_every_start_method, processes};
+use self::methods::{builder, held_by_every_start_method, processes};
 use self::nobody::alone_as_nobody;
 
 concurrent_futures::init_before_main!();
@@ -153,6 +153,51 @@ fn a_warm_up_with_too_few_descriptors_is_an_error_that_counts_the_ready_workers(
             assert_eq!(pool.workers().len(), 30);
             within(pool.shutdown()).await;
             assert_eq!(children(), []);
+        }
+    });
+}
+
+fn slow_number(number: u32) -> u32 {
+    std::thread::sleep(Duration::from_millis(2)); // The work of the task.
+    number
+}
+
+fn slow_start() {
+    std::thread::sleep(Duration::from_millis(200)); // The work of the initializer.
+}
+
+#[test]
+fn with_few_descriptors_tasks_run_on_as_many_workers_as_fit() {
+    let test = "with_few_descriptors_tasks_run_on_as_many_workers_as_fit";
+    alone(test, || async {
+        for method in [StartMethod::Spawn, StartMethod::ForkServer] {
+            for is_slow in [false, true] {
+                let before = getrlimit(Resource::Nofile);
+                let few = Rlimit {
+                    current: Some(64),
+                    ..before
+                };
+                setrlimit(Resource::Nofile, few).expect("it may have fewer");
+                let mut builder = builder(method).max_workers(40);
+                if is_slow {
+                    builder = builder.initializer(slow_start, ());
+                }
+                let pool = builder.build().expect("a pool");
+                let tasks: Vec<_> = (0..160)
+                    .map(|number| pool.submit(slow_number, number))
+                    .collect();
+                for (number, task) in (0..).zip(tasks) {
+                    let returned = within(task).await.expect("some workers fit");
+                    assert_eq!(returned, number);
+                }
+                let ready = pool.workers().len();
+                assert!((2..40).contains(&ready), "{ready} workers");
+                let failed = pool.stats().restarts.failed_to_start;
+                assert!(failed < 200, "{failed} starts have failed");
+                within(pool.shutdown()).await;
+                setrlimit(Resource::Nofile, before).expect("it may have that many");
+                assert_eq!(children(), []);
+            }
         }
     });
 }

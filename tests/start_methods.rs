@@ -415,6 +415,70 @@ fn the_death_of_a_fork_is_a_typed_error_when_another_worker_is_needed() {
     );
 }
 
+/// Its directory is relative, and there is none of that name where the program is for a while.
+async fn a_request_that_cannot_be_made_leaves_the_fork_server(method: StartMethod) {
+    let (folder, elsewhere) = (Folder::new(), Folder::new());
+    fs::create_dir(folder.path().join("inner")).expect("it is ours");
+    std::env::set_current_dir(folder.path()).expect("it is there");
+    let pool = builder(method).max_workers(1).current_dir("inner");
+    let pool = pool.build().expect("a pool");
+    std::env::set_current_dir(elsewhere.path()).expect("it is there");
+    let error = within(pool.submit(double, 1)).await;
+    let text = error.expect_err("there is no such directory").to_string();
+    assert!(text.contains("inner"), "{text}");
+    std::env::set_current_dir(folder.path()).expect("it is there");
+    assert_eq!(within(pool.submit(double, 4)).await.expect("it ran"), 8);
+    within(pool.shutdown()).await;
+    std::env::set_current_dir("/").expect("it is there");
+}
+
+#[test]
+fn a_request_that_cannot_be_made_costs_no_fork_server() {
+    by_fork(
+        "start_methods::a_request_that_cannot_be_made_costs_no_fork_server",
+        a_request_that_cannot_be_made_leaves_the_fork_server,
+    );
+}
+
+/// Closes low descriptors as if they were its own, and opens files that always have something to read.
+fn replace_low_descriptors() {
+    let low = descriptors().into_iter().map(|(fd, _)| fd);
+    for fd in low.filter(|fd| (3..300).contains(fd)) {
+        #[expect(unsafe_code, reason = "closes descriptors that are not its own")]
+        // SAFETY: what loses one of them notices that.
+        unsafe {
+            rustix::io::close(fd);
+        }
+    }
+    for _ in 0..50 {
+        std::mem::forget(File::open("/dev/null").expect("a file"));
+    }
+}
+
+async fn a_preload_that_replaces_low_descriptors_harms_no_worker(method: StartMethod) {
+    let pool = builder(method).max_workers(1);
+    let pool = pool
+        .preload(replace_low_descriptors, ())
+        .build()
+        .expect("a pool");
+    for _ in 0..3 {
+        let worker = within(pool.submit(std::process::id, ()))
+            .await
+            .expect("it runs");
+        kill(worker, Signal::KILL);
+        eventually(|| pool.workers().iter().all(|other| other.pid() != worker)).await;
+    }
+    within(pool.shutdown()).await;
+}
+
+#[test]
+fn what_a_preload_closes_and_opens_is_not_taken_for_the_parent() {
+    methods::run(
+        2,
+        a_preload_that_replaces_low_descriptors_harms_no_worker(StartMethod::ForkServer),
+    );
+}
+
 async fn its_pools_are_of_no_use_in_a_worker(method: StartMethod) {
     static POOL: OnceLock<ProcessPoolExecutor> = OnceLock::new();
     POOL.get_or_init(|| processes(StartMethod::ForkServer, 1));

@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{self, Poll, Waker};
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use futures::Stream;
 
 use super::context::Wanted;
 use super::error::TaskError;
-use super::promise::{Promise, PromiseOf, Ticket};
+use super::promise::{HeldOutcomes, Promise, PromiseOf, Ticket};
 use crate::panic;
 
 /// Where the outcomes of a chunk's items are put.
@@ -20,6 +21,8 @@ pub(crate) struct Chunk<R> {
     items: u32,
     /// Whether an outcome waits for those of earlier items.
     ordered: bool,
+    /// Whether the stream waits for each outcome.
+    urgent: AtomicBool,
     answers: Mutex<Answers<R>>,
 }
 
@@ -35,6 +38,8 @@ struct Answers<R> {
     /// The latest measurement: how many items ran, for how long in all.
     took: Option<(u32, Duration)>,
     waker: Option<Waker>,
+    /// The threads that run it, until it is urgent.
+    holders: Vec<Weak<dyn HeldOutcomes>>,
 }
 
 /// What the stream takes at once.
@@ -71,11 +76,13 @@ impl<R> Chunk<R> {
             forgotten: false,
             took: None,
             waker: None,
+            holders: Vec::new(),
         };
         Arc::new(Self {
             ticket,
             items,
             ordered,
+            urgent: AtomicBool::new(false),
             answers: Mutex::new(answers),
         })
     }
@@ -127,7 +134,6 @@ impl<R> Chunk<R> {
 
 impl<R> Answers<R> {
     /// Puts the outcomes of items that follow each other in. Gives back those of items that have one.
-    #[cfg(feature = "process")]
     fn put(
         &mut self,
         first: u32,
@@ -218,9 +224,22 @@ impl<R: Send> PromiseOf<R> for Chunk<R> {
             panic::contain_drop(unwanted);
         }
     }
+
+    fn take_run(&self, first: u32, outcomes: Vec<Result<R, TaskError>>) {
+        panic::contain_drops(self.put_run(first, outcomes));
+    }
+
+    fn is_urgent(&self) -> bool {
+        self.urgent.load(Ordering::Relaxed)
+    }
+
+    fn watch(&self, held: Weak<dyn HeldOutcomes>) {
+        let mut answers = self.lock();
+        answers.holders.retain(|holder| holder.strong_count() > 0);
+        answers.holders.push(held);
+    }
 }
 
-#[cfg(feature = "process")]
 impl<R> Chunk<R> {
     /// Puts the outcomes of items that follow each other in. Returns those that are not wanted.
     pub(super) fn put_run(
@@ -233,6 +252,22 @@ impl<R> Chunk<R> {
 }
 
 impl<R> Outcomes<R> {
+    /// From now on each outcome arrives as soon as it is there. Those that are held back arrive now.
+    ///
+    /// A thread holds an outcome and looks at `urgent` under its lock. So it finds this store, or has held the outcome
+    /// before this takes the lock.
+    pub(crate) fn hurry(&self) {
+        self.0.urgent.store(true, Ordering::Relaxed);
+        let holders = std::mem::take(&mut self.0.lock().holders);
+        for holder in holders.iter().filter_map(Weak::upgrade) {
+            holder.publish();
+        }
+    }
+
+    pub(crate) fn is_urgent(&self) -> bool {
+        self.0.urgent.load(Ordering::Relaxed)
+    }
+
     /// Takes all outcomes, and refuses those that arrive later. To cancel several chunks, forget each before
     /// you drop the first: a worker that the first one frees must not start the next.
     pub(crate) fn forget(&self) -> Forgotten<R> {

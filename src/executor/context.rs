@@ -137,7 +137,7 @@ pub(crate) fn enter(context: Context) {
 }
 
 /// Moves the current context to the next item of its call.
-#[cfg(feature = "process")]
+#[inline]
 pub(crate) fn go_on(key: u64) {
     KEY.set(key);
 }

@@ -238,6 +238,7 @@ impl<F, A, M, P: Promise> ChunkCalls<F, A, M, P> {
 impl<F, A, M, P> Work for ChunkCalls<F, A, M, P>
 where
     F: Mapper<A, M>,
+    F::Output: Send,
     A: Send + 'static,
     M: 'static,
     P: PromiseOf<F::Output> + 'static,
@@ -304,10 +305,6 @@ where
         if self.items.len() < 2 {
             return OpenWork::One(Unstarted::new(self));
         }
-        OpenWork::Chunk(Arc::new(Share::new(
-            self.function,
-            self.items.into(),
-            self.owed,
-        )))
+        OpenWork::Chunk(Share::new(self.function, self.items.into(), self.owed))
     }
 }

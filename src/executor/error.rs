@@ -413,6 +413,9 @@ impl fmt::Display for SignalName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "signal {}", self.0)?;
         match crate::sys::signal_name(self.0) {
+            Some("SIGSYS") => {
+                f.write_str(" (SIGSYS): a filter (seccomp) denies a system call that it made")
+            }
             Some(name) => write!(f, " ({name})"),
             None => Ok(()),
         }

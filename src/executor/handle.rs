@@ -171,8 +171,14 @@ impl<T> OutcomeCell<T> {
 
     /// Whether the outcome is there. The ticket closes a moment earlier.
     fn is_finished(&self) -> bool {
-        let state = self.lock();
-        !matches!(state.outcome, CellOutcome::Pending | CellOutcome::Unwanted)
+        let is_finished = {
+            let state = self.lock();
+            !matches!(state.outcome, CellOutcome::Pending | CellOutcome::Unwanted)
+        };
+        if !is_finished {
+            self.ticket.note_caller(); // The caller may ask until it is.
+        }
+        is_finished
     }
 
     /// The progress reports, which exist from the first use on. Used outside the lock: they wake tasks.

@@ -20,6 +20,7 @@ use super::deadline::Deadline;
 use super::error::{Cause, Rejection, TaskError};
 use super::feed::Feed;
 use super::options::{TaskName, TaskOptions};
+use super::patience::Patience;
 use super::progress::Progress;
 use super::room::Room;
 use crate::panic;
@@ -36,7 +37,8 @@ const PULLS_A_POLL: usize = 1024;
 /// [`ExecutorExt`](crate::ExecutorExt).
 ///
 /// Results have the order of the items, unless [`unordered`](Self::unordered) is set. An item that
-/// fails is an error in its place, and the stream continues.
+/// fails is an error in its place, and the stream continues. Results of quick items arrive together; none
+/// waits for a slow item for more than about 2 ms.
 ///
 /// The stream pulls nothing before the first poll. At most [`buffer_size`](Self::buffer_size) items
 /// are pulled and not yet yielded, so the source may be endless. Each chunk waits for room in a bounded
@@ -90,6 +92,8 @@ pub struct Map<R> {
     /// Submitting resumes once at most this many items are ahead.
     resume_at: usize,
     submitted: Submitted<R>,
+    /// The wait for the next outcomes.
+    patience: Patience,
     /// Outcomes to yield next.
     ready: vec::IntoIter<Result<R, TaskError>>,
     /// How many items are submitted and not yet yielded.
@@ -136,6 +140,7 @@ impl<R> Map<R> {
             feed: Some(Box::new(feed)),
             room: None,
             submitted: Submitted::InOrder(VecDeque::new()),
+            patience: Patience::default(),
             ready: Vec::new().into_iter(),
             ahead: 0,
             yielded: 0,
@@ -395,10 +400,18 @@ impl<R> Map<R> {
                 return Poll::Ready(Some(outcome));
             }
             let turn = ready!(coop::poll_proceed(cx));
-            let Some(arrived) = ready!(self.submitted.poll_arrived(cx)) else {
-                return Poll::Ready(None);
+            let arrived = match self.submitted.poll_arrived(cx) {
+                Poll::Ready(Some(arrived)) => arrived,
+                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Pending if self.submitted.is_urgent() => return Poll::Pending,
+                Poll::Pending => {
+                    ready!(self.patience.poll_over(cx));
+                    self.submitted.hurry();
+                    continue;
+                }
             };
             turn.made_progress();
+            self.patience.renew();
             if let Some((items, time)) = arrived.took {
                 self.pace.measured(items, time);
             }
@@ -491,6 +504,22 @@ impl<R> Submitted<R> {
                 }
                 Poll::Ready(None)
             }
+        }
+    }
+
+    /// Whether each outcome arrives as soon as it is there.
+    fn is_urgent(&self) -> bool {
+        match self {
+            Self::InOrder(chunks) => chunks.front().is_none_or(Outcomes::is_urgent),
+            Self::AsCompleted(chunks) => chunks.iter().all(Outcomes::is_urgent),
+        }
+    }
+
+    /// Asks for each outcome that the stream waits for.
+    fn hurry(&mut self) {
+        match self {
+            Self::InOrder(chunks) => chunks.front().into_iter().for_each(Outcomes::hurry),
+            Self::AsCompleted(chunks) => chunks.iter().for_each(Outcomes::hurry),
         }
     }
 

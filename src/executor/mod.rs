@@ -10,7 +10,7 @@
 //! - [`promise`]: the outcomes that an executor owes; [`room`]: a place in its queue; [`run`]: how a
 //!   thread runs a call;
 //! - [`map`]: many calls as one stream; [`feed`]: its input; [`mapper`]: its function; [`chunk`]: its
-//!   output;
+//!   output; [`patience`]: how long it waits for a whole chunk;
 //! - [`wait`]: many handles at once; [`deadline`]: for how long;
 //! - [`context`]: what a task knows about itself; [`progress`]: what it reports; [`settings`]: what all
 //!   executors check.
@@ -35,6 +35,7 @@ pub(crate) mod handle;
 pub(crate) mod map;
 pub(crate) mod mapper;
 pub(crate) mod options;
+mod patience;
 #[cfg(feature = "process")]
 mod permit;
 pub(crate) mod progress;

@@ -149,6 +149,7 @@ impl Ticket {
         TaskError::new(self.name(), started, cause)
     }
 
+    #[inline]
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
     }
@@ -196,6 +197,29 @@ pub(crate) trait Promise: Wanted {
 /// A promise that takes the result itself, from a thread of this process.
 pub(crate) trait PromiseOf<R>: Promise {
     fn fulfil(&self, item: u32, value: R);
+
+    /// Takes the outcomes of items that follow each other.
+    fn take_run(&self, first: u32, outcomes: Vec<Result<R, TaskError>>) {
+        for (item, outcome) in (first..).zip(outcomes) {
+            match outcome {
+                Ok(value) => self.fulfil(item, value),
+                Err(error) => self.fail(item, error),
+            }
+        }
+    }
+
+    /// Whether the caller waits for each outcome, and not for those of many items at once.
+    fn is_urgent(&self) -> bool {
+        true
+    }
+
+    /// Publishes what this thread holds back once the caller waits for each outcome.
+    fn watch(&self, _held: Weak<dyn HeldOutcomes>) {}
+}
+
+/// Outcomes that a thread holds back while the caller waits for many at once.
+pub(crate) trait HeldOutcomes: Send + Sync {
+    fn publish(&self);
 }
 
 /// The items of a job that have no outcome yet: `next..end`.
@@ -269,7 +293,7 @@ impl<P: Promise + ?Sized> Owed<P> {
 
     /// Splits off the items from `at` on.
     pub(crate) fn split_off(&mut self, at: u32) -> Self {
-        debug_assert!((self.next..=self.end).contains(&at));
+        let at = at.clamp(self.next, self.end);
         let rest = Self {
             promise: self.promise.clone(),
             next: at,
@@ -313,7 +337,7 @@ impl<P: Promise + ?Sized> Owed<P> {
 
     /// Takes the items before `end` out; the caller answers them.
     pub(crate) fn take_until(&mut self, end: u32) -> (Arc<P>, Range<u32>) {
-        debug_assert!((self.next..=self.end).contains(&end));
+        let end = end.clamp(self.next, self.end);
         let items = self.next..end;
         self.next = end;
         (self.promise.clone(), items)

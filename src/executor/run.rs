@@ -4,13 +4,13 @@
 use std::collections::VecDeque;
 use std::marker::PhantomData;
 use std::mem::needs_drop;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use super::context::{self, Context};
-use super::error::Cause;
+use super::error::{Cause, TaskError};
 use super::mapper::Mapper;
-use super::promise::{Owed, Promise, PromiseOf, Ticket};
+use super::promise::{HeldOutcomes, Owed, Promise, PromiseOf, Ticket};
 use crate::disposal;
 use crate::observe::RunningCount;
 use crate::panic;
@@ -44,6 +44,8 @@ pub(super) struct ItemRunner<'a, P> {
     seat: &'a dyn JobThread,
     /// The context of the running item, reused from one to the next.
     context: Option<Context>,
+    /// Whether each item has a timeout of its own.
+    has_limit: bool,
     pub(super) tally: Tally,
     _running: RunningCount,
 }
@@ -62,6 +64,7 @@ impl<'a, P: Promise + 'static> ItemRunner<'a, P> {
             promise,
             seat,
             context: Some(context),
+            has_limit: promise.ticket().options().timeout.is_some(),
             tally: Tally::default(),
             _running: promise.ticket().running(),
         }
@@ -71,24 +74,46 @@ impl<'a, P: Promise + 'static> ItemRunner<'a, P> {
     where
         P: PromiseOf<R>,
     {
+        let outcome = self.outcome(item, call);
+        self.leave();
+        match outcome {
+            Ok(value) => self.promise.fulfil(item, value),
+            Err(error) => self.promise.fail(item, error),
+        }
+    }
+
+    /// Runs an item. The context stays for the next one.
+    fn outcome<R>(&mut self, item: u32, call: impl FnOnce() -> R) -> Result<R, TaskError> {
         let (promise, seat) = (self.promise, self.seat);
-        let deadline = seat.begin(promise.ticket(), item, &|| promise.clone());
-        if let Some(mut context) = self.context.take() {
-            context.key = u64::from(item);
-            context.deadline = deadline;
-            context::enter(context);
+        let mut deadline = None;
+        if self.has_limit {
+            self.leave();
+            deadline = seat.begin(promise.ticket(), item, &|| promise.clone());
+        }
+        match self.context.take() {
+            Some(mut context) => {
+                context.key = u64::from(item);
+                context.deadline = deadline;
+                context::enter(context);
+            }
+            None => context::go_on(u64::from(item)),
         }
         let ticket = promise.ticket();
         let outcome = ticket.run(seat.worker_id(), || panic::catch(call));
-        self.context = context::leave();
-        seat.end();
+        if self.has_limit {
+            seat.end();
+        }
         self.tally.finished += 1;
-        match outcome {
-            Ok(value) => promise.fulfil(item, value),
-            Err(report) => {
-                self.tally.failed += 1;
-                promise.fail(item, promise.ticket().error(true, Cause::Panic(report)));
-            }
+        outcome.map_err(|report| {
+            self.tally.failed += 1;
+            ticket.error(true, Cause::Panic(report))
+        })
+    }
+
+    /// Takes the context out. User code that is no task may run after this.
+    fn leave(&mut self) {
+        if self.context.is_none() {
+            self.context = context::leave();
         }
     }
 }
@@ -118,28 +143,34 @@ pub(crate) trait SharedChunk: Send + Sync {
 }
 
 /// A part of a chunk.
-pub(super) struct Share<F, A, M, P: Promise> {
+pub(super) struct Share<F, A, M, R, P: Promise> {
     promise: Arc<P>,
-    rest: Mutex<ChunkRest<F, A, P>>,
+    rest: Mutex<ChunkRest<F, A, R, P>>,
     marker: PhantomData<fn() -> M>,
 }
 
-/// The items that are not begun.
-struct ChunkRest<F, A, P: Promise> {
+/// The items that are not begun, and the outcomes that are held back.
+struct ChunkRest<F, A, R, P: Promise> {
     /// `None` once no item needs it. What a function captured is dropped where its panic is contained, and
     /// not with the part, which the executor drops between two jobs.
     function: Option<F>,
     args: VecDeque<A>,
     owed: Owed<P>,
+    /// The outcomes of items that follow each other. Under the same lock as the arguments, so an item takes it once.
+    held: Vec<Result<R, TaskError>>,
+    /// The item of the first of them.
+    held_from: u32,
     /// When an idle thread last looked, and how many items there were.
     seen: Option<(Instant, usize)>,
 }
 
-impl<F: Clone, A, P: Promise> ChunkRest<F, A, P> {
+impl<F: Clone, A, R, P: Promise> ChunkRest<F, A, R, P> {
     fn new(function: Option<F>, args: VecDeque<A>, owed: Owed<P>) -> Self {
         Self {
             function,
             args,
+            held: Vec::new(),
+            held_from: owed.next(),
             owed,
             seen: None,
         }
@@ -149,6 +180,14 @@ impl<F: Clone, A, P: Promise> ChunkRest<F, A, P> {
     fn split_off(&mut self, keep: usize) -> Self {
         let owed = self.owed.split_off(self.owed.next() + keep as u32);
         Self::new(self.function.clone(), self.args.split_off(keep), owed)
+    }
+
+    /// Holds the outcome of the item that was begun last.
+    fn hold(&mut self, outcome: Result<R, TaskError>) {
+        if self.held.capacity() == 0 {
+            self.held.reserve_exact(self.args.len() + 1);
+        }
+        self.held.push(outcome);
     }
 
     /// Whether its items have been slow since the last look.
@@ -168,25 +207,40 @@ impl<F: Clone, A, P: Promise> ChunkRest<F, A, P> {
     }
 }
 
-impl<F: Clone, A, M, P: Promise> Share<F, A, M, P> {
-    pub(super) fn new(function: F, args: VecDeque<A>, owed: Owed<P>) -> Self {
+impl<F, A, M, P> Share<F, A, M, F::Output, P>
+where
+    F: Mapper<A, M>,
+    F::Output: Send,
+    A: Send + 'static,
+    M: 'static,
+    P: PromiseOf<F::Output> + 'static,
+{
+    pub(super) fn new(function: F, args: VecDeque<A>, owed: Owed<P>) -> Arc<Self> {
         Self::of(ChunkRest::new(Some(function), args, owed))
     }
 
-    fn of(rest: ChunkRest<F, A, P>) -> Self {
-        Self {
+    fn of(rest: ChunkRest<F, A, F::Output, P>) -> Arc<Self> {
+        let share = Arc::new(Self {
             promise: rest.owed.promise().clone(),
             rest: Mutex::new(rest),
             marker: PhantomData,
-        }
+        });
+        let held: Weak<Self> = Arc::downgrade(&share);
+        share.promise.watch(held);
+        share
     }
 
-    fn lock(&self) -> MutexGuard<'_, ChunkRest<F, A, P>> {
-        self.rest.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn next(&self) -> Option<(A, u32)> {
+    /// The next item, after the outcome of the one before.
+    fn next(&self, outcome: Option<Result<F::Output, TaskError>>) -> Option<(A, u32)> {
         let mut rest = self.lock();
+        if let Some(outcome) = outcome {
+            rest.hold(outcome);
+            if self.promise.is_urgent() {
+                drop(rest);
+                self.publish();
+                rest = self.lock();
+            }
+        }
         if self.promise.ticket().is_closed() {
             let args = std::mem::take(&mut rest.args);
             let next = rest.owed.next();
@@ -201,9 +255,36 @@ impl<F: Clone, A, M, P: Promise> Share<F, A, M, P> {
     }
 }
 
-impl<F, A, M, P> SharedChunk for Share<F, A, M, P>
+impl<F, A, M, R, P: Promise> Share<F, A, M, R, P> {
+    fn lock(&self) -> MutexGuard<'_, ChunkRest<F, A, R, P>> {
+        self.rest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<F, A, M, P> HeldOutcomes for Share<F, A, M, F::Output, P>
 where
     F: Mapper<A, M>,
+    F::Output: Send,
+    A: Send + 'static,
+    M: 'static,
+    P: PromiseOf<F::Output> + 'static,
+{
+    fn publish(&self) {
+        let mut rest = self.lock();
+        let first = rest.held_from;
+        let held = std::mem::take(&mut rest.held);
+        rest.held_from += held.len() as u32;
+        drop(rest);
+        if !held.is_empty() {
+            self.promise.take_run(first, held);
+        }
+    }
+}
+
+impl<F, A, M, P> SharedChunk for Share<F, A, M, F::Output, P>
+where
+    F: Mapper<A, M>,
+    F::Output: Send,
     A: Send + 'static,
     M: 'static,
     P: PromiseOf<F::Output> + 'static,
@@ -225,14 +306,17 @@ where
         };
         let mut runner = ItemRunner::new(&self.promise, seat);
         let begun = Instant::now();
-        while let Some((args, item)) = self.next() {
-            let finished = runner.tally.finished as u32;
-            if finished > 0 && self.unstarted() == 0 {
-                // Before the last outcome: after it, the stream may be dropped.
-                self.promise.took(finished, begun.elapsed());
-            }
-            runner.run(item, || function.call_item(args));
+        let mut outcome = None;
+        while let Some((args, item)) = self.next(outcome.take()) {
+            outcome = Some(runner.outcome(item, || function.call_item(args)));
         }
+        runner.leave();
+        if runner.tally.finished > 0 {
+            // Before the last outcome: after it, the stream may be dropped.
+            self.promise
+                .took(runner.tally.finished as u32, begun.elapsed());
+        }
+        self.publish();
         panic::contain_drop(function);
         let kept = self.lock().function.take();
         panic::contain_drop(kept);
@@ -249,7 +333,8 @@ where
         if let Some((_, left)) = &mut rest.seen {
             *left = keep;
         }
-        Some(Arc::new(Self::of(half)))
+        drop(rest);
+        Some(Self::of(half))
     }
 
     fn fail(&self, cause: &Cause) -> usize {
@@ -271,10 +356,11 @@ where
 }
 
 /// Its callers get an error before the destructors of what is left run.
-impl<F, A, M, P: Promise> Drop for Share<F, A, M, P> {
+impl<F, A, M, R, P: Promise> Drop for Share<F, A, M, R, P> {
     fn drop(&mut self) {
         let rest = self.rest.get_mut().unwrap_or_else(PoisonError::into_inner);
         rest.owed.fail_remaining(&Cause::Shutdown);
+        panic::contain_drops(std::mem::take(&mut rest.held));
         panic::contain_drops(std::mem::take(&mut rest.args));
         panic::contain_drop(rest.function.take());
     }

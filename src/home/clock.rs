@@ -10,10 +10,10 @@ use std::time::Instant;
 
 use tokio::time::Sleep;
 
-use super::movable::{current_runner, leave_runtime};
+use super::current::{current_runner, leave_runtime};
 
 /// Whether the clock of the current runtime tells the real time.
-pub(super) fn is_real() -> bool {
+pub(crate) fn is_real() -> bool {
     let before = Instant::now();
     let theirs = tokio::time::Instant::now().into_std();
     (before..=Instant::now()).contains(&theirs)

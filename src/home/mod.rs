@@ -6,7 +6,8 @@
 //! Reading order:
 //!
 //! - [`place`]: [`Home`], the runtime that an executor's tasks run on, and the move to the other one;
-//! - [`movable`]: a task that goes on elsewhere, even if its old runtime is blocked;
+//! - [`movable`]: a task that goes on elsewhere, even if its old runtime is blocked; [`current`]: the runner that polls
+//!   it;
 //! - [`own`]: the crate's own runtime: one thread, while a moved executor exists;
 //! - [`handover`]: a thread that is started with a value;
 //! - [`probe`]: whether a runtime can drive such a task;
@@ -18,6 +19,7 @@ mod alarm;
 #[cfg(feature = "multiprocessing")]
 mod anywhere;
 mod clock;
+mod current;
 mod handover;
 mod movable;
 mod own;
@@ -26,9 +28,19 @@ mod probe;
 #[cfg(feature = "process")]
 mod watched;
 
+/// What `movable` is made of. `tests/races` compiles it on other primitives.
+mod primitives {
+    pub(super) use std::sync::atomic::AtomicU64;
+    pub(super) use std::sync::{Mutex, MutexGuard};
+
+    pub(super) use tokio::runtime::Handle;
+    pub(super) use tokio::task::AbortHandle;
+}
+
 pub(crate) use self::alarm::{Alarm, within};
 #[cfg(feature = "multiprocessing")]
 pub(crate) use self::anywhere::anywhere;
+pub(crate) use self::clock::is_real as has_real_clock;
 #[cfg(feature = "process")]
 pub(crate) use self::clock::{DeadlineTimer, sleep, timeout};
 pub(crate) use self::handover::start_thread;

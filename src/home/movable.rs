@@ -5,15 +5,14 @@
 //! Two runners can meet only while the old one is inside a poll. The new one then waits for the end of that poll,
 //! without blocking its thread.
 
-use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError, TryLockError};
 use std::task::{Context, Poll, Waker};
 
-use tokio::runtime::Handle;
-use tokio::task::AbortHandle;
+use super::current::{next_number, poll_as};
+use super::primitives::{AbortHandle, AtomicU64, Handle, Mutex, MutexGuard};
 
 /// What a task does.
 type TaskFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -54,32 +53,6 @@ pub(super) struct Runner {
     task: Arc<MovableTask>,
     number: u64,
     is_over: bool,
-}
-
-thread_local! {
-    /// The runner that is being polled on this thread; 0 is none.
-    static RUNNER: Cell<u64> = const { Cell::new(0) };
-    /// Whether something in the poll found that its runtime cannot drive it.
-    static FAILED: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Numbers of tasks and runners, never 0.
-pub(super) fn next_number() -> u64 {
-    static NEXT: AtomicU64 = AtomicU64::new(1);
-    NEXT.fetch_add(1, Ordering::Relaxed)
-}
-
-/// The runner that polls the caller, or 0. What is bound to a runtime is bound anew when this changes.
-pub(super) fn current_runner() -> u64 {
-    RUNNER.get()
-}
-
-/// Tells the runner that polls the caller that its runtime cannot drive it: the task moves after this poll. Returns
-/// whether there is a runner.
-pub(super) fn leave_runtime() -> bool {
-    let is_run = RUNNER.get() != 0;
-    FAILED.set(is_run);
-    is_run
 }
 
 impl MovableTask {
@@ -141,9 +114,14 @@ impl MovableTask {
     /// Drops the future, now or at the end of the poll that is in progress.
     pub(super) fn abort(&self) {
         self.notes().aborted = true;
+        self.end_aborted();
+    }
+
+    fn end_aborted(&self) {
+        // If another thread has the future, it finds the note when it unlocks it.
         if let Some(mut future) = self.try_lock() {
             let dropped = future.take();
-            self.unlock(future);
+            self.release(future);
             self.end(dropped);
         }
     }
@@ -156,9 +134,16 @@ impl MovableTask {
         }
     }
 
-    /// Ends the use of the future, and wakes a runner that waits for that. Returns whether the task was aborted
-    /// meanwhile.
-    fn unlock(&self, future: MutexGuard<'_, Option<TaskFuture>>) -> bool {
+    /// Ends the use of the future. Whoever used it, also a runner that is not the current one, ends a task that was
+    /// aborted meanwhile.
+    fn unlock(&self, future: MutexGuard<'_, Option<TaskFuture>>) {
+        if self.release(future) {
+            self.end_aborted();
+        }
+    }
+
+    /// Unlocks the future, and wakes a runner that waits for that. Returns whether the task was aborted meanwhile.
+    fn release(&self, future: MutexGuard<'_, Option<TaskFuture>>) -> bool {
         drop(future);
         let mut notes = self.notes();
         let (waiting, aborted) = (notes.waiting.take(), notes.aborted);
@@ -216,22 +201,14 @@ impl Runner {
                 return Poll::Ready(());
             }
         };
-        let outer = (RUNNER.replace(self.number), FAILED.replace(false));
-        let polled = catch_unwind(AssertUnwindSafe(|| running.as_mut().poll(cx)));
-        let failed = FAILED.replace(outer.1);
-        RUNNER.set(outer.0);
-        let mut ended = match polled {
+        let poll = AssertUnwindSafe(|| running.as_mut().poll(cx));
+        let (polled, failed) = poll_as(self.number, || catch_unwind(poll));
+        let ended = match polled {
             Ok(Poll::Pending) => None,
             Ok(Poll::Ready(())) | Err(_) => future.take(),
         };
-        if task.unlock(future) {
-            // A runner that has the lock by now finds the note after its poll.
-            ended = ended.or_else(|| task.try_lock()?.take());
-        }
-        if let Some(ended) = ended {
-            task.end(Some(ended));
-            return Poll::Ready(());
-        }
+        task.unlock(future);
+        task.end(ended);
         if failed && self.is_current() && !task.keeper.runtime_failed(task, self.number) {
             cx.waker().wake_by_ref(); // No other runtime can be made. The next poll may find this one working.
         }

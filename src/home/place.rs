@@ -12,7 +12,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use tokio::runtime::{Handle, Id};
 use tokio::task;
 
-use super::movable::{MovableTask, Runner, TaskKeeper, next_number};
+use super::current::next_number;
+use super::movable::{MovableTask, Runner, TaskKeeper};
 #[cfg(feature = "process")]
 use super::own;
 use super::own::OwnRuntime;

@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll, ready};
 
-use super::movable::{current_runner, leave_runtime};
+use super::current::{current_runner, leave_runtime};
 use crate::sys::{self, AsyncFd, Direction, StableFd};
 
 /// Needs no runtime until it is polled.

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::shared::{SharedObject, secure};
+use super::shared::SharedObject;
 use super::slot::{PermitSlot, Taken};
 use super::wait::{SeenHolders, blocking_until, until};
 use super::word::Mark;
@@ -200,7 +200,8 @@ impl Permits {
             }
             if slot == there {
                 there = bound.min(slot + count);
-                secure(self.shared.memory(), SLOTS + slot * 8, (there - slot) * 8)?;
+                let memory = self.shared.memory();
+                memory.secure(SLOTS + slot * 8, (there - slot) * 8)?;
             }
             if self.begin_to_add_at(slot) {
                 self.word(USED).fetch_max(slot as u64 + 1, Ordering::SeqCst);

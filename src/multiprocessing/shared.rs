@@ -25,7 +25,7 @@ impl SharedObject {
     /// No memory or no descriptor is left.
     pub(super) fn new(len: usize, used: usize) -> io::Result<Self> {
         let (memory, fd) = SharedMapping::create(len)?;
-        secure(&memory, 0, used)?;
+        memory.secure(0, used)?;
         Ok(Self {
             memory: Arc::new(memory),
             descriptor: Descriptor::from(fd),
@@ -59,15 +59,6 @@ impl SharedObject {
             descriptor,
             bell,
         })
-    }
-}
-
-/// Allocates a range of the memory, so that writing to it cannot fail later.
-pub(super) fn secure(memory: &SharedMapping, offset: usize, len: usize) -> io::Result<()> {
-    match memory.secure(offset, len) {
-        // The kernel is too old for this call. Assume this few pages.
-        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
-        outcome => outcome,
     }
 }
 

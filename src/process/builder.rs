@@ -7,11 +7,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(feature = "isolation")]
+use super::isolation::Isolation;
 use super::limits::Limits;
 use super::output::{Outlets, Output};
+use super::place;
 use super::pool::{Pool, ProcessPoolConfig};
 use super::start::{ForkServer, Opening, Recipe, Starter, Surroundings};
-use super::supervisor;
 use super::{ProcessPoolExecutor, check_functions, workers_allowed};
 use crate::executor::data::Arguments;
 use crate::executor::encoded::encode_initializer;
@@ -109,6 +111,9 @@ pub struct ProcessPoolBuilder {
     env_clear: bool,
     current_dir: Option<PathBuf>,
     limits: Limits,
+    is_dumpable: bool,
+    #[cfg(feature = "isolation")]
+    isolation: Option<Isolation>,
     stdout: Option<Output>,
     stderr: Option<Output>,
 }
@@ -192,6 +197,11 @@ impl ProcessPoolBuilder {
     /// If it returns an error or panics, or its process ends, the start is tried again, three times in all with
     /// growing pauses. Then the waiting tasks fail with that error, and the pool is broken until
     /// [`warm_up`](ProcessPoolExecutor::warm_up). While another worker is ready, it runs the tasks instead.
+    ///
+    /// It may install a filter of system calls (seccomp) for its thread. On Linux with glibc, a ready worker calls
+    /// recvmsg, read, write, writev, pread64, poll, ppoll, ioctl, fcntl, close, futex, mmap, munmap, mremap, mprotect,
+    /// madvise, brk, newfstatat, gettid, getpid, sigaltstack, rt_sigprocmask, rt_sigreturn and exit_group; a backtrace,
+    /// and a task, may call more. The feature `isolation` has a filter that denies only what no task needs.
     pub fn initializer<F, A, M>(mut self, function: F, args: A) -> Self
     where
         F: Task<A, M> + Copy + Send + Sync + 'static,
@@ -349,6 +359,42 @@ impl ProcessPoolBuilder {
         self
     }
 
+    /// Whether other processes of the same user may attach to the workers and the fork server as debuggers, and read
+    /// their memory. A worker may do that to another one too. A [`core_size`](Limits::core_size) above 0 implies it.
+    /// Default: false.
+    ///
+    /// A process that is not dumpable leaves no core dump, and root owns its files in `/proc`: a task of another user
+    /// cannot open its own `/proc/self/environ` or `/proc/self/mem`. Programs that a task starts are as usual. An
+    /// executed worker is not dumpable from its [`init`](crate::init) on.
+    ///
+    /// ```no_run
+    /// # use concurrent_futures::ProcessPoolExecutor;
+    /// # fn main() -> Result<(), concurrent_futures::BuildError> {
+    /// let pool = ProcessPoolExecutor::builder()
+    ///     .dumpable(cfg!(debug_assertions)) // For a debugger.
+    ///     .build()?;
+    /// # Ok(()) }
+    /// ```
+    pub fn dumpable(mut self, dumpable: bool) -> Self {
+        self.is_dumpable = dumpable;
+        self
+    }
+
+    /// A sandbox around each worker. Default: none, so a worker may do what this process may do.
+    ///
+    /// ```no_run
+    /// use concurrent_futures::{Isolation, ProcessPoolExecutor};
+    ///
+    /// # fn main() -> Result<(), concurrent_futures::BuildError> {
+    /// let pool = ProcessPoolExecutor::builder().isolation(Isolation::new()).build()?;
+    /// # Ok(()) }
+    /// ```
+    #[cfg(feature = "isolation")]
+    pub fn isolation(mut self, isolation: Isolation) -> Self {
+        self.isolation = Some(isolation);
+        self
+    }
+
     /// Where the stdout of the workers goes. Default: to the same place as their stderr.
     pub fn stdout(mut self, output: Output) -> Self {
         self.stdout = Some(output);
@@ -399,11 +445,17 @@ impl ProcessPoolBuilder {
             current_dir: self.current_dir,
         };
         surroundings.check()?;
+        #[cfg(feature = "isolation")]
+        let confinement = self.isolation.as_ref().map(Isolation::check).transpose()?;
+        #[cfg(not(feature = "isolation"))]
+        let confinement = None;
         let recipe = Arc::new(Recipe {
             surroundings,
             preload: encode("preload", self.preload)?,
             initializer: encode("initializer", self.initializer)?,
+            is_dumpable: self.is_dumpable || self.limits.dump_memory(),
             limits: self.limits.check()?,
+            confinement,
             outlets: Outlets::new(self.stdout, self.stderr),
             max_frame_length,
             spawn_timeout: positive("spawn_timeout", self.spawn_timeout.unwrap_or(SPAWN_TIMEOUT))?,
@@ -445,26 +497,31 @@ impl ProcessPoolBuilder {
             // Last: earlier steps may fail, and a fork creates a process.
             starter: match self.start_method {
                 StartMethod::Spawn => Starter::Spawn,
-                StartMethod::ForkServer => Starter::Fork(ForkServer::executed()),
+                StartMethod::ForkServer => Starter::Fork(Arc::new(ForkServer::executed())),
                 StartMethod::Fork => {
                     let server = ForkServer::forked(&recipe, serve_forked);
-                    Starter::Fork(server.map_err(|error| refused_fork(&error))?)
+                    Starter::Fork(Arc::new(server.map_err(|error| refused_fork(&error))?))
                 }
             },
             recipe,
         };
-        let pool = Pool::new(config, supervisor::start);
+        let pool = Pool::new(config, place::start);
         pool.start_kept();
         Ok(ProcessPoolExecutor { pool })
     }
 }
 
 fn refused_fork(error: &io::Error) -> BuildError {
-    let what = format!(
-        "StartMethod::Fork cannot be used here: {error}; build the pool before the runtime and all other \
-         threads, or use StartMethod::ForkServer; if a library starts them before main, use StartMethod::Spawn"
-    );
-    BuildError::unsupported(what)
+    let advice = match error.kind() {
+        io::ErrorKind::ResourceBusy => {
+            "; build the pool before the runtime and all other threads, or use StartMethod::ForkServer; if a library \
+             starts them before main, use StartMethod::Spawn"
+        }
+        _ => "", // The system is the reason, not another thread.
+    };
+    BuildError::unsupported(format!(
+        "StartMethod::Fork cannot be used here: {error}{advice}"
+    ))
 }
 
 fn check_frame_length(bytes: usize) -> Result<usize, BuildError> {

@@ -86,7 +86,8 @@ impl Limits {
     }
 
     /// The maximal size of a core dump of a worker, in bytes; 0 for none. A larger dump is truncated, without
-    /// an error.
+    /// an error. Without this limit, the system dumps no worker, unless it is
+    /// [`dumpable`](crate::ProcessPoolBuilder::dumpable).
     #[must_use]
     pub fn core_size(mut self, bytes: u64) -> Self {
         self.core_size = Some(bytes);
@@ -98,6 +99,11 @@ impl Limits {
     pub fn nice(mut self, nice: i32) -> Self {
         self.nice = Some(nice);
         self
+    }
+
+    /// Whether the memory of a worker that crashes is to be written to a file.
+    pub(super) fn dump_memory(&self) -> bool {
+        self.core_size.is_some_and(|bytes| bytes > 0)
     }
 
     /// The limits that a worker has to set, or an error for an invalid one.

@@ -3,18 +3,22 @@
 //!
 //! - this file: the executor; [`builder`]: its configuration;
 //! - [`pool`]: which call goes to which worker;
-//! - [`supervisor`]: the life of one worker; [`start`]: its start; [`arrival`]: a large result in transit;
-//!   [`watch`]: when there is something to read;
+//! - [`place`]: the place of one worker, from its start to its end; [`start`]: how a process starts;
+//!   [`supervisor`]: the life of a worker that is ready; [`arrival`]: a large result in transit; [`watch`]: when there
+//!   is something to read;
 //! - [`link`]: the parent's end of a worker, with the items that it still has to answer;
-//! - [`verdict`]: the errors for the end of a worker, a failed start, or an item without a value;
+//! - [`verdict`]: the errors for the end of a worker, or an item without a value;
 //! - [`runner`]: a process that runs one function, outside of any pool;
-//! - [`limits`]: the resource limits of a worker; [`output`]: what it writes to stdout and stderr.
+//! - [`limits`]: the resource limits of a worker; `isolation`: its sandbox; [`output`]: what it writes to stdout and stderr.
 
 mod arrival;
 mod builder;
+#[cfg(feature = "isolation")]
+mod isolation;
 mod limits;
 mod link;
 mod output;
+mod place;
 mod pool;
 #[cfg(feature = "multiprocessing")]
 pub(crate) mod runner;
@@ -30,6 +34,8 @@ use std::time::SystemTime;
 use async_trait::async_trait;
 
 pub use self::builder::{ProcessPoolBuilder, StartMethod};
+#[cfg(feature = "isolation")]
+pub use self::isolation::Isolation;
 pub use self::limits::Limits;
 pub use self::output::{Output, OutputLine, OutputStream};
 use self::pool::{EndWorkers, Pool};

@@ -1,147 +1,44 @@
-//! The life of one worker: start it, drive its link, settle what it leaves. One task does all of this. It moves to
-//! another runtime when its own ends, see [`home`](crate::home).
+//! The life of one worker that is ready: drive its link, settle what it leaves. The task of its
+//! [`place`](super::place) does this.
 
-use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
 use std::ops::{ControlFlow, Range};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::BytesMut;
 use tokio::task::yield_now;
 use tokio_util::codec::{Decoder as _, LengthDelimitedCodec};
 
 use super::arrival::{Arrival, Arriving};
-use super::link::{Answered, Dismissal, Ending, Fate, Late, Link, Tenure};
+use super::link::{Answered, Dismissal, EXIT_GRACE, Ending, Fate, Late, Link};
 use super::output::{OutputWriter, Outputs};
-use super::pool::{AfterFailure, Departure, Pool};
-use super::start::{Child, ChildConnection, NewWorker, StartError};
-use super::verdict::{self, cause, death};
+use super::pool::{Departure, Pool};
+use super::start::Child;
+use super::verdict::{cause, death};
 use super::watch::WorkerWatch;
 use crate::executor::decoded::PromiseEncoded;
-use crate::executor::error::{Cause, Death, InitFailure};
+use crate::executor::error::Cause;
 use crate::executor::promise::Owed;
-use crate::home::{DeadlineTimer, sleep, timeout};
-use crate::sys;
+use crate::home::DeadlineTimer;
 use crate::wire::Reader;
 use crate::wire::bulk::IncomingPayload;
+use crate::wire::claim::InvalidClaim;
 use crate::wire::message::{FromWorker, WorkerFrame};
 use crate::wire::outcomes::{InvalidEntry, ItemFailure, OutcomeEntry, OutcomeReader, Values};
-use crate::wire::page::Page;
 use crate::wire::ring::{PIECE, RingDirection};
 
-/// How long a worker may take to end after it was asked to exit, or has closed its socket.
-const EXIT_GRACE: Duration = Duration::from_secs(5);
 /// The number of bytes to read at once: a little more than the usual 64 KiB of a payload.
 const READ: usize = 80 * 1024;
 /// A result of this size or more is decoded on another thread: it could stall the runtime.
 const DECODE_ELSEWHERE: usize = 256 * 1024;
 
-/// Starts a worker in the place `id` of the pool.
-pub(super) fn start(pool: Arc<Pool>, id: u64) {
-    let home = pool.home.clone();
-    let place = TakenPlace {
-        pool,
-        id,
-        link: None,
-        end: PlaceEnd::NeverPolled,
-    };
-    home.spawn(run_place(place));
-}
-
-async fn run_place(mut place: TakenPlace) {
-    place.end = PlaceEnd::Gone(None, 0);
-    if let Some(moment) = place.pool.starts_after()
-        && !pause(
-            &place.pool,
-            moment.saturating_duration_since(Instant::now()),
-        )
-        .await
-    {
-        return;
-    }
-    loop {
-        match bring_up(&place.pool, place.id).await {
-            Ok(worker) => {
-                place.link = Some(worker.link.clone());
-                let (departure, lost) = worker.supervise(&place.pool).await;
-                place.end = PlaceEnd::Gone(Some(departure), lost);
-                return;
-            }
-            Err(None) => return,
-            Err(Some(failure)) => {
-                let Failure { what, for_good } = failure;
-                match place.pool.start_failed(place.id, *what, for_good) {
-                    AfterFailure::TryAgain(span) => {
-                        if !pause(&place.pool, span).await {
-                            return;
-                        }
-                    }
-                    AfterFailure::KeepTrying(span) => {
-                        let is_needed = tokio::select! {
-                            is_needed = pause(&place.pool, span) => is_needed,
-                            () = place.pool.pause_ended(place.id) => true,
-                        };
-                        if !is_needed {
-                            return;
-                        }
-                    }
-                    AfterFailure::GiveUp => return,
-                }
-            }
-        }
-    }
-}
-
-/// Waits until a worker may start. False if none is needed any more.
-async fn pause(pool: &Pool, span: Duration) -> bool {
-    tokio::select! {
-        () = sleep(span) => true,
-        () = not_needed(pool) => false,
-    }
-}
-
-/// A place in the pool, which is released however its task ends.
-struct TakenPlace {
-    pool: Arc<Pool>,
-    id: u64,
-    link: Option<Arc<Link>>,
-    end: PlaceEnd,
-}
-
-enum PlaceEnd {
-    /// No runtime could start the task.
-    NeverPolled,
-    /// Why the worker ended, if there was one, and how many items it took along.
-    Gone(Option<Departure>, usize),
-}
-
-impl Drop for TakenPlace {
-    fn drop(&mut self) {
-        // If anything is left, no runtime was left to go on in.
-        let cut_off = self
-            .link
-            .as_ref()
-            .map_or(0, |link| link.settle_death(&Cause::Shutdown).lost);
-        if let (Some(_), PlaceEnd::Gone(departure, _)) = (&self.link, &self.end) {
-            self.pool
-                .worker_ended(departure.unwrap_or(Departure::ShutDown));
-        }
-        match self.end {
-            PlaceEnd::NeverPolled => self.pool.discard_place(self.id),
-            PlaceEnd::Gone(departure, lost) => {
-                self.pool.worker_gone(self.id, departure, lost + cut_off)
-            }
-        }
-    }
-}
-
 /// A worker that is ready, with everything that the parent has of it.
-struct SupervisedWorker {
-    link: Arc<Link>,
+pub(super) struct SupervisedWorker {
+    pub(super) link: Arc<Link>,
     watch: WorkerWatch,
     codec: LengthDelimitedCodec,
     buffer: BytesMut,
@@ -155,10 +52,6 @@ struct SupervisedWorker {
     pipe: AnswerPipe,
     /// Waits for the next deadline of the link or the pipe.
     timer: DeadlineTimer,
-    /// When it is killed, if it was asked to exit.
-    leaves_by: Option<Instant>,
-    /// Whether it was asked to end by a signal.
-    is_terminated: bool,
     child: Child,
     outputs: Outputs,
     oom_kills: u64,
@@ -193,124 +86,8 @@ enum SupervisorEvent {
     Printed,
 }
 
-/// Why a worker could not be made ready.
-struct Failure {
-    what: Box<InitFailure>,
-    /// The failure would repeat.
-    for_good: bool,
-}
-
-/// Starts a process and waits until it is ready. `Err(None)`: it is not needed any more.
-async fn bring_up(pool: &Arc<Pool>, id: u64) -> Result<SupervisedWorker, Option<Failure>> {
-    let recipe = &pool.config.recipe;
-    let system = |doing| move |error| Some(describe(StartError::system(doing)(error), None));
-    let (page, page_fd) = Page::create().map_err(system("make shared memory"))?;
-    if let Some(bytes) = pool.config.max_memory_per_child {
-        page.limit_memory(bytes);
-    }
-    if recipe.outlets.follows_stderr() {
-        page.follow_output();
-    }
-    let (answers, theirs) = sys::pipe().map_err(system("make a pipe"))?;
-    let own = [page_fd, theirs];
-    let started = tokio::select! {
-        started = pool.config.starter.start(recipe, id, own) => started,
-        // A process that was started by then is killed when it is dropped.
-        () = not_needed(pool) => return Err(None),
-    };
-    let newborn = match started {
-        Ok(newborn) => newborn,
-        Err(StartError::Closed) => return Err(None),
-        Err(error) => return Err(Some(describe(error, None))),
-    };
-    let NewWorker {
-        mut child,
-        mut connection,
-        pipes,
-        oom_kills,
-    } = newborn;
-    let pid = child.id();
-    let outlets = &pool.config.recipe.outlets;
-    let mut outputs = outlets
-        .attend(pipes, id, pid)
-        .map_err(system("read a pipe"))?;
-    let outcome = tokio::select! {
-        outcome = connection.establish(recipe.max_frame_length) => outcome,
-        () = sleep(recipe.spawn_timeout) => Err(StartError::TimedOut(recipe.spawn_timeout)),
-        () = not_needed(pool) => {
-            child.kill();
-            child.exit().await;
-            outputs.finish(OutputWriter::from(&page)).await;
-            return Err(None);
-        }
-        never = attend(&mut outputs, &page) => match never {},
-    };
-    if let Err(error) = outcome {
-        // A process that ended by itself has an exit status of its own; wait for it.
-        if matches!(error, StartError::Mute | StartError::Gone) {
-            timeout(EXIT_GRACE, child.ended()).await;
-        }
-        let killed = matches!(error, StartError::TimedOut(_));
-        child.kill();
-        let exit = child.exit().await;
-        let writer = OutputWriter::from(&page);
-        outputs.finish(writer).await;
-        let death = death(pid, exit, outputs.tail(writer), oom_kills);
-        return Err(Some(describe(error, (!killed).then_some(death))));
-    }
-    let ChildConnection {
-        stream,
-        codec,
-        buffer,
-        ..
-    } = connection;
-    let socket = Arc::new(stream.into_inner());
-    let watch = WorkerWatch::new(answers, socket.clone());
-    let tenure = Tenure {
-        max_tasks: pool.config.max_tasks_per_child,
-        max_age: pool.config.max_age_per_child,
-        idle_timeout: pool.config.idle_timeout,
-    };
-    let link = Arc::new(Link::new(id, pid, page, socket, tenure));
-    let bytes = (codec, buffer);
-    Ok(SupervisedWorker::new(
-        link, watch, bytes, child, outputs, oom_kills,
-    ))
-}
-
-/// Passes on what a process writes while it is made ready.
-async fn attend(outputs: &mut Outputs, page: &Page) -> Infallible {
-    outputs.attend(page.into()).await;
-    std::future::pending().await // It has closed its streams.
-}
-
-async fn not_needed(pool: &Pool) {
-    loop {
-        let changed = pool.changed.notified();
-        if pool.needs_no_worker() {
-            return;
-        }
-        changed.await;
-    }
-}
-
-fn describe(error: StartError, death: Option<Death>) -> Failure {
-    let for_good = matches!(
-        error,
-        StartError::UserCode(..)
-            | StartError::ForkServerLost
-            | StartError::OtherVersion(_)
-            | StartError::OtherBuild
-            | StartError::Garbage(_)
-    );
-    Failure {
-        what: Box::new(verdict::init_failure(error, death)),
-        for_good,
-    }
-}
-
 impl SupervisedWorker {
-    fn new(
+    pub(super) fn new(
         link: Arc<Link>,
         watch: WorkerWatch,
         (codec, buffer): (LengthDelimitedCodec, BytesMut),
@@ -329,8 +106,6 @@ impl SupervisedWorker {
             has_more: false,
             pipe: AnswerPipe::Open,
             timer: DeadlineTimer::new(),
-            leaves_by: None,
-            is_terminated: false,
             child,
             outputs,
             oom_kills,
@@ -338,7 +113,7 @@ impl SupervisedWorker {
     }
 
     /// Drives the worker until it has ended. Returns why, and how many items it took along.
-    async fn supervise(mut self, pool: &Arc<Pool>) -> (Departure, usize) {
+    pub(super) async fn supervise(mut self, pool: &Arc<Pool>) -> (Departure, usize) {
         pool.worker_ready(&self.link);
         self.drive(pool).await;
         let exit = self.child.exit().await;
@@ -398,16 +173,13 @@ impl SupervisedWorker {
     /// after a kill.
     fn next_deadline(&mut self) -> ControlFlow<(), Option<Instant>> {
         let moment = match self.link.fate() {
-            Fate::Serve(moment) => moment,
-            Fate::Leave => Some(*self.leaves_by.get_or_insert_with(|| {
+            Fate::Serve(moment) | Fate::Wait(moment) => moment,
+            Fate::Dismiss(moment) => {
                 self.link.write_now();
-                Instant::now() + EXIT_GRACE
-            })),
+                Some(moment)
+            }
             Fate::Terminate(moment) => {
-                self.leaves_by = None;
-                if !std::mem::replace(&mut self.is_terminated, true) {
-                    self.child.terminate();
-                }
+                self.child.terminate();
                 moment
             }
             Fate::Kill => {
@@ -481,17 +253,13 @@ impl SupervisedWorker {
             SupervisorEvent::Resumed | SupervisorEvent::Written | SupervisorEvent::Printed => {}
             SupervisorEvent::Woken => pool.refill(&self.link),
             SupervisorEvent::Ended => return ControlFlow::Break(()),
-            SupervisorEvent::Deadline => return self.on_deadline(pool),
+            SupervisorEvent::Deadline => self.on_deadline(pool),
         }
         ControlFlow::Continue(())
     }
 
-    fn on_deadline(&mut self, pool: &Arc<Pool>) -> ControlFlow<()> {
+    fn on_deadline(&mut self, pool: &Arc<Pool>) {
         let now = Instant::now();
-        if self.leaves_by.is_some_and(|end| end <= now) {
-            self.child.kill();
-            return ControlFlow::Break(());
-        }
         if let AnswerPipe::Closed(until) = self.pipe
             && until <= now
         {
@@ -511,7 +279,7 @@ impl SupervisedWorker {
             promise,
             item,
             limit,
-        }) = self.link.on_deadline()
+        }) = self.link.on_deadline(self.outputs.holds_outcomes())
         {
             pool.item_overran(1);
             promise.fail(
@@ -519,7 +287,6 @@ impl SupervisedWorker {
                 promise.ticket().error(true, Cause::TimedOut { limit }),
             );
         }
-        ControlFlow::Continue(())
     }
 
     /// Settles what has arrived. True if there is more, but this is enough at once.
@@ -598,7 +365,11 @@ impl SupervisedWorker {
         };
         match message {
             FromWorker::Progress(seq) => self.link.report(seq),
-            FromWorker::Taken(seq) => self.link.taken(seq),
+            FromWorker::Taken(seq) => {
+                let taken = self.link.taken(seq);
+                taken
+                    .map_err(|InvalidClaim| "taking the objects of a call that it does not run")?;
+            }
             #[cfg(feature = "tracing")]
             FromWorker::Event { call, event } => self.link.tell(call, event),
             FromWorker::Bulk(parts) => {
@@ -609,6 +380,7 @@ impl SupervisedWorker {
                 self.announced = Some(parts);
             }
             FromWorker::Moved => {} // What it waited for is checked anyway.
+            FromWorker::Alive => self.link.is_alive(),
             FromWorker::Ready | FromWorker::Failed(_) => {
                 return Err("sending a second answer to its setup");
             }
@@ -715,14 +487,18 @@ type Settled = (Option<Arc<dyn PromiseEncoded>>, Range<u32>);
 /// Events are fed to a supervisor, in place of a worker that would cause them.
 #[cfg(all(test, target_os = "linux", not(properties)))]
 mod tests {
+    use std::io::Read as _;
     use std::process::Command;
+    use std::time::Duration;
 
     use super::*;
     use crate::executor::options::TaskOptions;
+    use crate::process::link::Tenure;
     use crate::process::output::{Outlets, Output};
     use crate::process::pool::ProcessPoolConfig;
     use crate::process::start::{Recipe, Starter, Surroundings};
-    use crate::sys::{ChildProcess, Socket};
+    use crate::sys::{self, ChildProcess, Socket};
+    use crate::wire::page::Page;
 
     /// A pool that starts no workers.
     fn pool() -> Arc<Pool> {
@@ -740,7 +516,9 @@ mod tests {
                 surroundings: Surroundings::default(),
                 preload: None,
                 initializer: None,
+                is_dumpable: false,
                 limits: Vec::new(),
+                confinement: None,
                 outlets: Outlets::new(Some(Output::null()), Some(Output::null())),
                 max_frame_length: 1 << 20,
                 spawn_timeout: Duration::from_secs(30),
@@ -753,11 +531,18 @@ mod tests {
 
     /// A process that only waits, as a worker that never answers. The pool knows it as ready.
     fn worker(pool: &Arc<Pool>) -> SupervisedWorker {
+        worker_and_socket(pool).0
+    }
+
+    fn worker_and_socket(pool: &Arc<Pool>) -> (SupervisedWorker, Socket) {
         let process = ChildProcess::spawn(Command::new("sleep").arg("3600"));
         let process = process.expect("a process");
         let (page, _) = Page::create().expect("memory");
         let (answers, _) = sys::pipe().expect("a pipe");
-        let (ours, _) = Socket::pair().expect("sockets");
+        let (ours, theirs) = Socket::pair().expect("sockets");
+        for socket in [&ours, &theirs] {
+            socket.set_nonblocking(true).expect("a socket");
+        }
         let socket = Arc::new(ours);
         let outlets = &pool.config.recipe.outlets;
         let (_, pipes) = outlets.open().expect("streams");
@@ -768,7 +553,7 @@ mod tests {
         let child = Child::from(process);
         let worker = SupervisedWorker::new(Arc::new(link), watch, bytes, child, outputs, 0);
         pool.worker_ready(&worker.link);
-        worker
+        (worker, theirs)
     }
 
     async fn exit(mut worker: SupervisedWorker) -> Option<i32> {
@@ -803,20 +588,22 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_dismissed_worker_that_stays_is_killed_after_its_time() {
+    async fn a_dismissed_worker_is_asked_to_exit_once_and_has_a_last_moment() {
         let pool = pool();
-        let mut worker = worker(&pool);
+        let (mut worker, mut theirs) = worker_and_socket(&pool);
         pool.close();
         assert!(worker.handle(SupervisorEvent::Woken, &pool).is_continue());
-        assert!(matches!(worker.link.fate(), Fate::Leave));
-        assert!(worker.next_deadline().is_continue());
-        assert!(
-            worker
-                .handle(SupervisorEvent::Deadline, &pool)
-                .is_continue()
-        );
-        worker.leaves_by = Some(Instant::now());
-        assert!(worker.handle(SupervisorEvent::Deadline, &pool).is_break());
+        let ControlFlow::Continue(Some(deadline)) = worker.next_deadline() else {
+            panic!("it has a last moment");
+        };
+        assert!(deadline <= Instant::now() + EXIT_GRACE);
+        let mut request = [0; 64];
+        assert!(theirs.read(&mut request).expect("it was asked") > 0);
+        assert!(worker.next_deadline() == ControlFlow::Continue(Some(deadline)));
+        let nothing = theirs.read(&mut request).expect_err("once is enough");
+        assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
+        assert_eq!(worker.link.fate(), Fate::Wait(Some(deadline)));
+        worker.child.kill();
         assert_eq!(exit(worker).await, Some(9));
     }
 
@@ -826,7 +613,8 @@ mod tests {
         let mut worker = worker(&pool);
         assert!(worker.link.terminate().is_empty());
         assert!(worker.next_deadline().is_continue());
-        assert!(worker.is_terminated && worker.next_deadline().is_continue());
+        assert_eq!(worker.link.fate(), Fate::Wait(None), "it has the signal");
+        assert!(worker.next_deadline().is_continue());
         assert_eq!(exit(worker).await, Some(15));
     }
 

@@ -1,32 +1,8 @@
-//! The errors for the end of a process, a failed start, and an item without a value.
+//! The errors for the end of a process and for an item without a value.
 
-use super::start::StartError;
-use crate::executor::error::{Cause, Death, InitFailure};
+use crate::executor::error::{Cause, Death};
 use crate::sys::{self, Exit};
 use crate::wire::outcomes::ItemFailure;
-
-/// The failure of a start; `death` is the end of the process, if it ended by itself.
-pub(super) fn init_failure(error: StartError, death: Option<Death>) -> InitFailure {
-    InitFailure {
-        reason: error.to_string(),
-        death: match error {
-            StartError::ForkServerDied {
-                pid,
-                exit,
-                ref stderr_tail,
-                ..
-            } => Some(self::death(pid, exit, stderr_tail.clone(), u64::MAX)),
-            StartError::Mute | StartError::Gone => death,
-            _ => None,
-        },
-        panic: match error {
-            StartError::UserCode(_, Err(report)) => Some(report),
-            _ => None,
-        },
-        broken: false,
-        shortfall: None,
-    }
-}
 
 /// The end of a process. `oom_kills` is the kernel's count of kills for lack of memory at its start.
 pub(super) fn death(pid: u32, exit: Exit, stderr_tail: String, oom_kills: u64) -> Death {

@@ -27,6 +27,20 @@ mod limit;
     )
 )]
 mod linux;
+/// Stands for `linux::isolation` where that does not exist.
+#[cfg(all(
+    feature = "process",
+    not(all(
+        feature = "isolation",
+        target_os = "linux",
+        any(
+            target_arch = "aarch64",
+            target_arch = "riscv64",
+            target_arch = "x86_64"
+        )
+    ))
+))]
+mod no_isolation;
 #[cfg(not(feature = "process"))]
 mod no_process;
 #[cfg(all(feature = "process", not(target_os = "linux")))]
@@ -53,6 +67,19 @@ pub(crate) use limit::Limit;
     allow(unused_imports, reason = "as above")
 )]
 pub(crate) use linux::*;
+#[cfg(all(
+    feature = "process",
+    not(all(
+        feature = "isolation",
+        target_os = "linux",
+        any(
+            target_arch = "aarch64",
+            target_arch = "riscv64",
+            target_arch = "x86_64"
+        )
+    ))
+))]
+pub(crate) use no_isolation::*;
 #[cfg(not(feature = "process"))]
 pub(crate) use no_process::*;
 #[cfg(all(feature = "process", not(target_os = "linux")))]

@@ -24,13 +24,16 @@
 //! ```text
 //!              parent: warn                  worker: finish
 //!  Running(i) ──────────────► Overdue(i) ─────────────────────► Done(i)
-//!      │                          │ parent: cancel or cut
-//!      └────────► Cancelled(i) ◄──┴── parent: warn or cancel ── Last(i)
-//!  parent: cancel     │  worker: finish
+//!      │                          │ parent: stop or cut
+//!      └────────► Cancelled(i) ◄──┴── parent: warn or stop ── Last(i)
+//!  parent: stop       │  worker: finish
 //!                     └──────────────────► Revoked
 //!
 //!  Running(i), Last(i), Overdue(i), Cancelled(i) ── parent: condemn ──► Condemned(i)
 //! ```
+//!
+//! The worker can write anything into the word. So the parent takes a word only if it is about the call that it
+//! means, and has a stage; anything else is a breach of the protocol. It tries a change a bounded number of times.
 
 use super::MOST_ITEMS;
 use super::atomic::{AtomicU64, Ordering};
@@ -63,6 +66,15 @@ pub(crate) enum Stage {
     Last,
 }
 
+/// The word of a call in flight is about another call, or has no stage, or changes faster than the parent can
+/// follow: the worker breaks the protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct InvalidClaim;
+
+/// How often the parent tries to change a word. A worker that runs items of a few nanoseconds gets in between
+/// several times in a row, but not this often.
+const ATTEMPTS: u32 = 10_000;
+
 impl Claim {
     fn new(seq: u32, item: u32, stage: Stage) -> Self {
         debug_assert!(item < MOST_ITEMS);
@@ -73,7 +85,8 @@ impl Claim {
         u64::from(self.seq) << 32 | u64::from(self.item) << 8 | self.stage as u64
     }
 
-    fn from_word(word: u64) -> Self {
+    /// `None` if it has no stage.
+    fn from_word(word: u64) -> Option<Self> {
         let stage = match word & 0xff {
             0 => Stage::Offered,
             1 => Stage::Running,
@@ -82,13 +95,14 @@ impl Claim {
             4 => Stage::Condemned,
             5 => Stage::Overdue,
             6 => Stage::Cancelled,
-            _ => Stage::Last,
+            7 => Stage::Last,
+            _ => return None,
         };
-        Self {
+        Some(Self {
             seq: (word >> 32) as u32,
             item: (word >> 8) as u32 & (MOST_ITEMS - 1),
             stage,
-        }
+        })
     }
 
     /// Whether an item of the call runs.
@@ -115,9 +129,12 @@ impl<'a> ClaimSlot<'a> {
         Self { word, seq }
     }
 
-    /// The content, which may be about another call.
-    pub(crate) fn look(&self) -> Claim {
-        Claim::from_word(self.word.load(Ordering::Acquire))
+    /// The content. For the worker, it may be about another call by now: then it is as good as none.
+    pub(crate) fn look(&self) -> Result<Claim, InvalidClaim> {
+        let claim = Claim::from_word(self.word.load(Ordering::Acquire));
+        claim
+            .filter(|claim| claim.seq == self.seq)
+            .ok_or(InvalidClaim)
     }
 
     fn change(&self, from: Claim, to: Claim) -> bool {
@@ -138,46 +155,57 @@ impl<'a> ClaimSlot<'a> {
         self.word.store(claim.to_word(), Ordering::Release);
     }
 
-    /// Parent: changes the stage to what `next` returns for it, if anything. Returns the content before.
-    fn advance(&self, next: impl Fn(Stage) -> Option<Stage>) -> Claim {
-        loop {
-            let claim = self.look();
-            let stage = match next(claim.stage) {
-                Some(stage) if claim.seq == self.seq => stage,
-                _ => return claim,
+    /// Parent: changes the stage to what `next` returns for it, if anything. Returns the content before and after.
+    fn advance(
+        &self,
+        next: impl Fn(Stage) -> Option<Stage>,
+    ) -> Result<(Claim, Claim), InvalidClaim> {
+        for _ in 0..ATTEMPTS {
+            let before = self.look()?;
+            let Some(stage) = next(before.stage) else {
+                return Ok((before, before));
             };
-            if self.change(claim, Claim { stage, ..claim }) {
-                return claim;
+            let after = Claim { stage, ..before };
+            if self.change(before, after) {
+                return Ok((before, after));
             } // The worker changed the word: try again.
         }
-    }
-
-    /// Parent: the worker must start no further item of the call. Returns the content before. If an item
-    /// runs, nothing changes.
-    pub(crate) fn revoke(&self) -> Claim {
-        self.advance(|stage| match stage {
-            Stage::Offered | Stage::Done => Some(Stage::Revoked),
-            _ => None,
-        })
+        Err(InvalidClaim)
     }
 
     /// Parent: the worker must start no item of the call after the running one. Returns the content before.
-    pub(crate) fn cut(&self) -> Claim {
-        self.advance(|stage| match stage {
+    pub(crate) fn cut(&self) -> Result<Claim, InvalidClaim> {
+        let (before, _) = self.advance(|stage| match stage {
             Stage::Offered | Stage::Done => Some(Stage::Revoked),
             Stage::Running => Some(Stage::Last),
             Stage::Overdue => Some(Stage::Cancelled),
             _ => None,
-        })
+        })?;
+        Ok(before)
+    }
+
+    /// Parent: the worker must start no further item of the call, and should end the one that it runs. If one runs,
+    /// returns the content after: `Cancelled`, or `Condemned` if the worker has to be killed for it, as it always is
+    /// if the item ends `at_once`. Otherwise the content before.
+    pub(crate) fn stop(&self, at_once: bool) -> Result<Claim, InvalidClaim> {
+        let (before, after) = self.advance(|stage| match stage {
+            Stage::Offered | Stage::Done => Some(Stage::Revoked),
+            Stage::Running | Stage::Last | Stage::Overdue | Stage::Cancelled if at_once => {
+                Some(Stage::Condemned)
+            }
+            Stage::Running | Stage::Last | Stage::Overdue => Some(Stage::Cancelled),
+            Stage::Cancelled | Stage::Revoked | Stage::Condemned => None,
+        })?;
+        Ok(if before.is_running() { after } else { before })
     }
 
     /// Parent: the worker must not start the call. Returns false, and changes nothing, if the worker has
     /// started it. Between two items, too, the rest of the call stays with the worker.
     pub(crate) fn withdraw(&self) -> bool {
-        let claim = self.look();
         let stage = Stage::Revoked;
-        let offered = claim.seq == self.seq && claim.stage == Stage::Offered;
-        offered && self.change(claim, Claim { stage, ..claim })
+        let offered = |claim: &Claim| claim.stage == Stage::Offered;
+        let claim = self.look().ok().filter(offered);
+        claim.is_some_and(|claim| self.change(claim, Claim { stage, ..claim }))
     }
 
     /// Parent: condemns the worker, because it runs `item`. Returns false if it no longer does.
@@ -196,16 +224,6 @@ impl<'a> ClaimSlot<'a> {
         self.tell(item, &[(Running, Overdue), (Last, Cancelled)])
     }
 
-    /// Parent: the item should end soon and be the last of its call. Returns false if it no longer runs, or
-    /// was cancelled before.
-    pub(crate) fn cancel(&self, item: u32) -> bool {
-        use Stage::{Cancelled, Last, Overdue, Running};
-        self.tell(
-            item,
-            &[Running, Last, Overdue].map(|from| (from, Cancelled)),
-        )
-    }
-
     /// Takes the first step that applies. Only the parent changes one of these stages into another, one
     /// thread at a time. So one attempt for each step is enough.
     fn tell(&self, item: u32, steps: &[(Stage, Stage)]) -> bool {
@@ -217,16 +235,14 @@ impl<'a> ClaimSlot<'a> {
 
     /// Worker: starts `item`, if it is still wanted.
     pub(crate) fn claim(&self, item: u32) -> bool {
-        let claim = self.look();
-        let next = match claim.stage {
+        let next = |claim: &Claim| match claim.stage {
             Stage::Offered => claim.item == item,
             Stage::Done => claim.item + 1 == item,
             _ => false,
         };
+        let claim = self.look().ok().filter(next);
         // The exchange fails if the parent has just revoked the item.
-        claim.seq == self.seq
-            && next
-            && self.change(claim, Claim::new(self.seq, item, Stage::Running))
+        claim.is_some_and(|claim| self.change(claim, Claim::new(self.seq, item, Stage::Running)))
     }
 
     /// Worker: `item` has ended, its outcome is where the parent finds it, and the next item starts.
@@ -242,18 +258,19 @@ impl<'a> ClaimSlot<'a> {
     /// The parent may have read the outcome and reused the slot for another call. That is no condemnation,
     /// because a condemned call keeps its slot.
     pub(crate) fn finish(&self, item: u32) -> bool {
-        loop {
-            let claim = self.look();
+        // The word is about another call, or has the end that the parent decided: nothing is left to mark.
+        while let Ok(claim) = self.look() {
             let stage = match claim.stage {
-                Stage::Condemned if claim.seq == self.seq => return false,
+                Stage::Condemned => return false,
                 Stage::Running | Stage::Overdue => Stage::Done,
                 Stage::Cancelled | Stage::Last => Stage::Revoked,
-                _ => return true,
+                Stage::Offered | Stage::Done | Stage::Revoked => return true,
             };
             // The exchange fails if the parent has just changed the word: try again.
-            if claim.seq != self.seq || self.change(claim, Claim::new(self.seq, item, stage)) {
+            if self.change(claim, Claim::new(self.seq, item, stage)) {
                 return true;
             }
         }
+        true
     }
 }

@@ -37,7 +37,7 @@ message! {
     /// An answer of the fork server.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub(crate) enum FromForkServer {
-        /// The process runs. A pidfd travels beside the answer.
+        /// The process runs. A pidfd travels beside the answer. The parent believes what the system says of that.
         Forked { request: u64, pid: u32 },
         /// There is no process.
         Refused { request: u64, reason: String },

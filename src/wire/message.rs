@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use super::bulk::{self, PayloadPart};
 use super::chain::{Chain, Payload, Reader};
 use super::codec;
+use super::confinement::Confinement;
 use super::declare::message;
 #[cfg(feature = "tracing")]
 use super::event::LogEvent;
@@ -70,8 +71,12 @@ message! {
     pub(crate) struct Setup {
         pub(crate) worker_id: u64,
         pub(crate) max_frame: u64,
+        /// Other processes of its user may trace it.
+        pub(crate) is_dumpable: bool,
         /// The limits that it sets for itself.
         pub(crate) limits: Vec<(Limit, i64)>,
+        /// What it gives up before it is ready.
+        pub(crate) confinement: Option<Confinement>,
         /// Present if the parent reports its output by line.
         pub(crate) captured: Option<Captured>,
         pub(crate) initializer: Option<FunctionOffset>,
@@ -90,7 +95,10 @@ pub(crate) trait FirstMessage: DeserializeOwned + 'static {
 
 impl FirstMessage for Setup {
     fn is_plain(&self) -> bool {
-        self.limits.is_empty() && self.captured.is_none() && self.initializer.is_none()
+        self.limits.is_empty()
+            && self.confinement.is_none()
+            && self.captured.is_none()
+            && self.initializer.is_none()
     }
 }
 
@@ -126,6 +134,8 @@ message! {
         Rest,
         /// The worker exits.
         Exit,
+        /// The worker answers with `Alive`.
+        Probe,
     }
 }
 
@@ -148,6 +158,8 @@ message! {
         Taken(seq: u32),
         /// The parent waits for bytes in a ring, or for room there: the worker has written or read some.
         Moved,
+        /// The worker reads its messages: the answer to `Probe`.
+        Alive,
     }
 }
 

@@ -11,6 +11,7 @@
 //! - `event`: what a task writes to its log; [`level`]: how important that is;
 //! - [`mark`]: which task writes to a worker's stdout or stderr;
 //! - [`process_setup`]: what a process that runs one function receives, and its outcome;
+//! - [`confinement`]: what a process gives up;
 //! - [`forkserver`]: the requests to a fork server, and its answers; [`surroundings`]: the environment of
 //!   what it forks;
 //! - [`claim`]: which process may run which item; [`page`]: the memory that a worker shares with its parent;
@@ -20,6 +21,7 @@ pub(crate) mod bulk;
 mod chain;
 pub(crate) mod claim;
 pub(crate) mod codec;
+pub(crate) mod confinement;
 mod declare;
 pub(crate) mod descriptors;
 #[cfg(feature = "tracing")]

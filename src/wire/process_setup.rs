@@ -6,6 +6,7 @@ use std::io;
 
 use super::FunctionOffset;
 use super::chain::{Chain, Reader};
+use super::confinement::Confinement;
 use super::declare::message;
 use super::message::FirstMessage;
 use super::outcomes::{self, ItemFailure};
@@ -19,7 +20,11 @@ message! {
         /// It ends when the process that started it ends.
         pub(crate) is_daemon: bool,
         pub(crate) has_stdin: bool,
+        /// Other processes of its user may trace it.
+        pub(crate) is_dumpable: bool,
         pub(crate) limits: Vec<(Limit, i64)>,
+        /// What it gives up before it is ready.
+        pub(crate) confinement: Option<Confinement>,
         pub(crate) function: FunctionOffset,
         /// The number of descriptors beside the arguments.
         pub(crate) descriptors: u32,
@@ -28,7 +33,7 @@ message! {
 
 impl FirstMessage for ProcessSetup {
     fn is_plain(&self) -> bool {
-        self.limits.is_empty()
+        self.limits.is_empty() && self.confinement.is_none()
     }
 }
 
@@ -43,10 +48,14 @@ pub(crate) struct OutcomeFile {
 
 /// The size of the length in bytes.
 const HEAD: u64 = 8;
+/// Room for an outcome that says why there is no other.
+const ROOM: u64 = 4096;
 
 impl OutcomeFile {
     pub(crate) fn create() -> io::Result<Self> {
-        Ok(sys::above_standard_streams(sys::growing_file()?)?.into())
+        let file = sys::growing_file()?;
+        sys::lengthen(&file, ROOM)?; // An error where the file size limit lets no process leave an outcome.
+        Ok(file.into())
     }
 
     /// A descriptor for the process that writes the outcome.

@@ -106,7 +106,7 @@ impl<'a> PayloadRing<'a> {
 
     /// How many bytes are written and not read. The result is bounded, because the other process is not
     /// trusted.
-    fn held(&self) -> usize {
+    pub(crate) fn held(&self) -> usize {
         let written = self.word(WRITTEN).load(Ordering::SeqCst);
         let read = self.word(READ).load(Ordering::SeqCst);
         (written.wrapping_sub(read) as usize).min(RING)

@@ -14,7 +14,7 @@ use super::declare::message;
 use crate::sys::{self, OwnedFd};
 
 /// A text of the system, which need not be UTF-8. It is encoded as its bytes.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SystemText(pub(crate) OsString);
 
 message! {

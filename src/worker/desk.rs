@@ -15,7 +15,7 @@ use crate::executor::context::{self, Context, Wanted};
 use crate::function::{Answer, Desk, EntryPoint, FunctionOffset};
 use crate::panic::PanicReport;
 use crate::sys;
-use crate::wire::claim::{ClaimSlot, Stage};
+use crate::wire::claim::{Claim, ClaimSlot, Stage};
 use crate::wire::descriptors::Descriptor;
 use crate::wire::message::{self, CallHead, FromWorker};
 use crate::wire::outcomes::ItemFailure;
@@ -162,8 +162,10 @@ impl Desk for CallDesk<'_> {
             count.begin_chunk();
         }
         if !self.beside.is_empty() {
-            // The descriptors are ours now. While the parent holds them too, it keeps the objects open. If
-            // this fails, so does the write before the worker waits.
+            // The descriptors are ours now. While the parent holds them too, it keeps the objects open. The
+            // outcomes before this are sent first: a parent believes only the call whose turn it is. If a write
+            // fails, so does the one before the worker waits.
+            let _ = self.log.flush();
             let _ = self
                 .station
                 .parent
@@ -249,8 +251,10 @@ fn key(seq: u32, item: u32) -> u64 {
 impl Wanted for Parent {
     fn is_wanted(&self, key: u64) -> bool {
         let claim = self.page.slot((key >> 32) as u32).look();
-        (claim.seq, claim.item) == ((key >> 32) as u32, key as u32)
-            && matches!(claim.stage, Stage::Running | Stage::Last)
+        let is_wanted = |claim: Claim| {
+            claim.item == key as u32 && matches!(claim.stage, Stage::Running | Stage::Last)
+        };
+        claim.is_ok_and(is_wanted)
     }
 
     fn report(&self, key: u64, done: u64, total: u64) {

@@ -28,6 +28,10 @@ const AGAIN: Duration = Duration::from_millis(10);
 pub(super) struct ForkedProcess {
     pub(super) role: Role,
     pub(super) socket: Socket,
+    /// The parent's pidfd.
+    pub(super) parent: Option<OwnedFd>,
+    /// The name that it gets once its parent knows it.
+    pub(super) name: Option<CString>,
     /// Its one thread is a copy of one that has run code of the program, or a preload. So it has the same state:
     /// of random number generators, and of a runtime.
     pub(super) has_run_user_code: bool,
@@ -47,7 +51,7 @@ pub(super) fn serve(
         parent,
         watched: Vec::new(),
         has_run_user_code: sys::generation() > 0, // Then it is a fork of the program.
-        name: None,
+        name: sys::name_fork_server(),
     };
     if !fork_server.get_ready()? {
         return Ok(None);
@@ -64,7 +68,7 @@ struct ForkServerLoop {
     /// Running processes whose exit status is to be sent.
     watched: Vec<WatchedChild>,
     has_run_user_code: bool,
-    /// The former name of this process.
+    /// The name of the forked processes.
     name: Option<CString>,
 }
 
@@ -86,6 +90,7 @@ impl ForkServerLoop {
             args,
             greeting: mut words,
         } = met;
+        sys::set_dumpable(setup.is_dumpable);
         let beside = self.inlet.take_descriptors(setup.descriptors)?;
         if setup.initializer.is_some() {
             self.has_run_user_code = true;
@@ -93,7 +98,6 @@ impl ForkServerLoop {
             self.parent = self.parent.take().map(sys::out_of_reach);
         }
         let opened = self.preload(setup.initializer, args, beside)?;
-        self.name = sys::name_fork_server();
         sys::reset_signals(); // Once, for all workers: no user code runs here from now on.
         let is_ready = opened.is_ok();
         let answer = opened.map_or_else(FromWorker::failed, |()| FromWorker::Ready);
@@ -155,6 +159,8 @@ impl ForkServerLoop {
                         return Ok(Some(ForkedProcess {
                             role,
                             socket,
+                            parent: self.parent,
+                            name: self.name,
                             has_run_user_code: self.has_run_user_code,
                         }));
                     }
@@ -242,9 +248,6 @@ impl ForkServerLoop {
             };
         match sys::fork(way) {
             Ok(Forked::Child) => {
-                if let Some(name) = &self.name {
-                    sys::restore_name(name);
-                }
                 sys::set_output(stdout, stderr)?;
                 change_surroundings(variables, folder)?;
                 Ok(Some(Socket::from(socket)))

@@ -162,7 +162,9 @@ mod tests {
         let setup = Setup {
             worker_id: 1,
             max_frame: 1,
+            is_dumpable: false,
             limits: Vec::new(),
+            confinement: None,
             captured: None,
             initializer: None,
             descriptors: 0,

@@ -1,6 +1,7 @@
 //! Watches how much memory this process uses, for a parent that replaces workers that use too much.
 
 use std::cell::Cell;
+use std::fs::File;
 use std::time::{Duration, Instant};
 
 use crate::sys;
@@ -12,14 +13,17 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// Reports to the parent when the process uses too much. Without a limit, does nothing.
 #[derive(Debug)]
 pub(super) struct MemoryWatch {
-    limit: Option<u64>,
+    /// Present if there is a limit: the limit, and what says how much the process uses. It is opened once, because an
+    /// initializer or an isolation may forbid to open files.
+    limit: Option<(u64, Option<File>)>,
     looked: Cell<Option<Instant>>,
 }
 
 impl MemoryWatch {
-    pub(super) fn new(page: &Page) -> Self {
+    pub(super) fn open(page: &Page) -> Self {
+        let limit = page.memory_limit();
         Self {
-            limit: page.memory_limit(),
+            limit: limit.map(|limit| (limit, sys::memory_meter().ok())),
             looked: Cell::new(None),
         }
     }
@@ -27,17 +31,17 @@ impl MemoryWatch {
     /// Looks, after a task has ended and before its outcome is sent.
     #[inline]
     pub(super) fn look(&self, page: &Page) {
-        if let Some(limit) = self.limit {
-            self.compare(limit, page);
+        if let Some((limit, Some(meter))) = &self.limit {
+            self.compare(*limit, meter, page);
         }
     }
 
-    fn compare(&self, limit: u64, page: &Page) {
+    fn compare(&self, limit: u64, meter: &File, page: &Page) {
         if self.looked.get().is_some_and(|then| then.elapsed() < PAUSE) {
             return;
         }
         self.looked.set(Some(Instant::now()));
-        if sys::resident_memory().is_some_and(|bytes| bytes > limit) {
+        if sys::resident_memory(meter).is_some_and(|bytes| bytes > limit) {
             page.report_memory_excess();
         }
     }
@@ -56,9 +60,10 @@ mod tests {
         if !again::is_alone(NAME) {
             return again::start(&std::env::current_exe().expect("it is there"), NAME);
         }
-        let before = sys::resident_memory().expect("/proc");
+        let meter = sys::memory_meter().expect("/proc");
+        let before = sys::resident_memory(&meter).expect("/proc");
         let taken = vec![1_u8; 64 << 20];
-        let after = sys::resident_memory().expect("/proc");
+        let after = sys::resident_memory(&meter).expect("/proc");
         assert!(after >= before + (32 << 20), "{before} {after}");
         drop(taken);
     }

@@ -4,7 +4,7 @@
 // `main` to the last frame), `inlet` (input from the parent), `bulk` (large parts of the input), `desk`
 // (one call, item by item), `log` and `outbox` (outcomes to the parent), `marks` and `output_count` (whose
 // output it is), `relay` (log events), `closed` (what ends a worker without descriptors), `memory` and `limits`
-// (how much the process uses, and may use), `forkserver` (forks
+// (how much the process uses, and may use), `isolate` (what it gives up), `forkserver` (forks
 // workers), `run_process` (runs one function).
 #[cfg(feature = "process")]
 mod bulk;
@@ -16,6 +16,8 @@ mod desk;
 mod forkserver;
 #[cfg(feature = "process")]
 mod inlet;
+#[cfg(feature = "process")]
+mod isolate;
 #[cfg(feature = "process")]
 mod limits;
 #[cfg(feature = "process")]

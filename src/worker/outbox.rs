@@ -44,26 +44,28 @@ struct Sender {
 }
 
 impl WorkerOutbox {
-    /// Creates the outbox and the attendant. When the parent ends, the attendant kills this process and the
-    /// processes that it started. A task that computes or sleeps would not notice.
-    pub(super) fn open(
-        answers: PipeWriter,
-        socket: Socket,
-        parent: Option<OwnedFd>,
-        page: Arc<Page>,
-    ) -> io::Result<Arc<Self>> {
+    pub(super) fn open(answers: PipeWriter, page: Arc<Page>) -> io::Result<Arc<Self>> {
         let sender = Sender {
             answers,
             sent: 0,
             broken: None,
         };
-        let outbox = Arc::new(Self {
+        Ok(Arc::new(Self {
             page,
             sender: Mutex::new(sender),
             attended: AtomicBool::new(false),
             bell: WakeFd::new()?,
-        });
-        let attendant = outbox.clone();
+        }))
+    }
+
+    /// Starts the attendant. When the parent ends, the attendant kills this process and the processes that it started. A
+    /// task that computes or sleeps would not notice.
+    pub(super) fn start_attendant(
+        self: &Arc<Self>,
+        socket: Socket,
+        parent: Option<OwnedFd>,
+    ) -> io::Result<()> {
+        let attendant = self.clone();
         let watch = move || {
             let mut vain = 0;
             let _ = sys::wait_for_parents_end(
@@ -78,8 +80,10 @@ impl WorkerOutbox {
         std::thread::Builder::new()
             .name("parent-watch".into())
             .stack_size(64 * 1024)
-            .spawn(watch)?;
-        Ok(outbox)
+            .spawn(watch)
+            .map_err(sys::no_thread)?;
+        sys::note_silent_thread();
+        Ok(())
     }
 
     fn lock(&self) -> MutexGuard<'_, Sender> {

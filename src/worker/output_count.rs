@@ -22,18 +22,16 @@ pub(super) struct OutputCount {
 }
 
 impl OutputCount {
-    /// `None` if the parent does not ask.
+    /// Before the initializer, which may replace its stderr. `None` if the parent does not ask.
     pub(super) fn open(page: &Arc<Page>) -> io::Result<Option<Self>> {
         if !page.is_output_followed() {
             return Ok(None);
         }
-        let count = Self {
+        Ok(Some(Self {
             page: page.clone(),
             stderr: sys::out_of_reach(sys::own_descriptor(&io::stderr())?),
-            is_due: Cell::new(true), // The initializer may have written.
-        };
-        count.record();
-        Ok(Some(count))
+            is_due: Cell::new(true),
+        }))
     }
 
     /// A call of several items begins. The parent may get the outcomes of some before the call ends.
@@ -47,6 +45,11 @@ impl OutputCount {
         if self.is_due.get() || nanos.is_none_or(|nanos| nanos >= SILENT) {
             self.record();
         }
+    }
+
+    /// The initializer has ended. It may have written.
+    pub(super) fn begin(&self) {
+        self.record();
     }
 
     fn record(&self) {

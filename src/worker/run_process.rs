@@ -1,11 +1,13 @@
 //! A process that runs one function. It receives the function, sends `Ready`, runs it, leaves the outcome
 //! in a file in memory, and exits. From `Ready` on it has no connection with its parent.
 
+use std::ffi::CString;
 use std::io;
 
 use super::closed::unless_closed;
 use super::desk::{call_alone, find};
 use super::inlet::{Inlet, Met, invalid};
+use super::isolate::{self, HalfIsolated};
 use super::limits::limit;
 use super::log::failure_entry;
 use crate::function::EntryPoint;
@@ -18,10 +20,17 @@ use crate::wire::process_setup::{OutcomeFile, ProcessSetup};
 use crate::wire::{Chain, Reader};
 
 /// Runs the function that the parent names. Returns the exit code of this process.
-pub(super) fn run(mut inlet: Inlet, parent: Option<OwnedFd>) -> io::Result<i32> {
+pub(super) fn run(
+    mut inlet: Inlet,
+    parent: Option<OwnedFd>,
+    name: Option<CString>,
+) -> io::Result<i32> {
     let Some(met) = inlet.meet::<ProcessSetup>()? else {
         return Ok(0);
     };
+    if let Some(name) = name {
+        sys::name_process(&name);
+    }
     let Met {
         setup: process_setup,
         args,
@@ -65,9 +74,15 @@ fn prepare(
     }
     let beside = inlet.take_descriptors(process_setup.descriptors);
     let beside = beside.map_err(refused)?;
+    sys::set_dumpable(process_setup.is_dumpable);
     limit(&process_setup.limits)?;
+    let isolating = process_setup.confinement.map(isolate::begin);
+    let isolating = isolating.transpose().map_err(Ok)?;
     sys::restore_signals();
     let entry = find(process_setup.function).map_err(refused)?;
+    isolating
+        .map_or(Ok(()), HalfIsolated::complete)
+        .map_err(Ok)?;
     if process_setup.is_daemon {
         // Last, because it starts a thread.
         let parent = parent.ok_or_else(|| {
@@ -103,8 +118,9 @@ impl Ready {
         };
         let reason = format!("no memory is left for the result: {error}");
         let failure = failure_entry(ItemFailure::Unencodable(reason));
-        // If this fails too, only the exit code reports the failure.
-        let _ = self.outcome_file.leave(failure);
+        if let Err(error) = self.outcome_file.leave(failure) {
+            eprintln!("concurrent-futures: a process cannot leave its result: {error}");
+        }
         1
     }
 }

@@ -1,5 +1,6 @@
 //! A worker process, from the first line of `main` to the last frame.
 
+use std::ffi::CString;
 use std::io;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use super::bulk::Dock;
 use super::desk::{CallDesk, Parent, Station, find, run_initializer};
 use super::forkserver;
 use super::inlet::{Inlet, Met, invalid, invalid_frame};
+use super::isolate::{self, HalfIsolated};
 use super::limits::limit;
 use super::log::Log;
 use super::marks::Marks;
@@ -16,9 +18,12 @@ use super::outbox::WorkerOutbox;
 use super::output_count::OutputCount;
 use super::run_process;
 use super::stdout_flush::StdoutFlush;
+use crate::panic::PanicReport;
 use crate::sys::{self, OneWay, OwnedFd, Socket};
 use crate::wire::frame;
-use crate::wire::message::{self, FromWorker, MARKER, ParentFrame, Role, Setup, ToWorker};
+use crate::wire::message::{
+    self, FirstMessage as _, FromWorker, MARKER, ParentFrame, Role, Setup, ToWorker,
+};
 use crate::wire::page::Page;
 
 /// Serves in the role that the environment names, and never returns. Does nothing in a process without a
@@ -38,7 +43,7 @@ pub(crate) fn serve_if_child() {
         sys::end_after(|way| serve_forked(Role::ForkServer, Ok(socket), parent, way));
     }
     let serve = || match role {
-        Some(role) => serve(role, socket, parent),
+        Some(role) => serve(role, socket, parent, None),
         None => Err(invalid("`CONCURRENT_FUTURES_ROLE` names no role: unset it")),
     };
     // A panic must not lead to what the program does after `init`.
@@ -61,36 +66,39 @@ pub(crate) fn serve_forked(
 ) -> i32 {
     let serve = || {
         if role != Role::ForkServer {
-            return serve(role, socket?, parent);
+            return serve(role, socket?, parent, None);
         }
-        let inherited = parent.as_ref().and_then(|parent| parent.try_clone().ok());
         match forkserver::serve(socket?, parent, way)? {
             Some(forked) if forked.role == Role::Worker && forked.has_run_user_code => {
-                // Before there are two threads: from then on the system would take milliseconds to enlarge the
-                // table of descriptors.
-                let socket = sys::out_of_reach(forked.socket.into()).into();
+                let Some(worker) = WorkerLoop::open(forked.socket, forked.parent)? else {
+                    return Ok(0);
+                };
                 sys::go_on_in_another_thread(move || {
-                    sys::end_after(|_| exit_code(serve(forked.role, socket, inherited)))
+                    sys::end_after(|_| exit_code(worker.run(forked.name).map(|()| 0)))
                 })
             }
-            Some(forked) => serve(forked.role, forked.socket, inherited),
+            Some(forked) => serve(forked.role, forked.socket, forked.parent, forked.name),
             None => Ok(0),
         }
     };
     exit_code(serve())
 }
 
-/// Serves in its role. Returns the exit code.
-fn serve(role: Role, socket: Socket, parent: Option<OwnedFd>) -> io::Result<i32> {
-    let Some(inlet) = Inlet::open(socket)? else {
-        return Ok(0);
-    };
-    match role {
-        Role::Runner => run_process::run(inlet.out_of_reach(), parent),
-        _ => WorkerLoop::open(inlet.out_of_reach(), parent)?
-            .run()
-            .map(|()| 0),
+/// Serves in its role, and under this name once the parent knows this process. Returns the exit code.
+fn serve(
+    role: Role,
+    socket: Socket,
+    parent: Option<OwnedFd>,
+    name: Option<CString>,
+) -> io::Result<i32> {
+    if role == Role::Runner {
+        let inlet = Inlet::open(socket)?;
+        return inlet.map_or(Ok(0), |inlet| {
+            run_process::run(inlet.out_of_reach(), parent, name)
+        });
     }
+    let worker = WorkerLoop::open(socket, parent)?;
+    worker.map_or(Ok(()), |worker| worker.run(name)).map(|()| 0)
 }
 
 /// The exit code. Prints the error, if there is one.
@@ -111,70 +119,111 @@ fn exit_code(served: io::Result<i32>) -> i32 {
     }
 }
 
-/// A worker that has its parent's page and pipe.
+/// Gives this process its name, once.
+fn rename(name: &mut Option<CString>) {
+    if let Some(name) = name.take() {
+        sys::name_process(&name);
+    }
+}
+
+/// A worker that has its parent's page and pipe, its limits, and the first half of its isolation.
 struct WorkerLoop {
     inlet: Inlet,
+    watched: WatchedParent,
     page: Arc<Page>,
     outbox: Arc<WorkerOutbox>,
+    met: Met<Setup>,
+    isolating: Option<HalfIsolated>,
 }
 
 impl WorkerLoop {
-    fn open(mut inlet: Inlet, parent: Option<OwnedFd>) -> io::Result<Self> {
+    /// Does what must be done while this process has one thread. `None` if it is not to serve.
+    fn open(socket: Socket, parent: Option<OwnedFd>) -> io::Result<Option<Self>> {
+        // With a second thread, the system takes milliseconds to enlarge the table of descriptors.
+        let Some(inlet) = Inlet::open(socket)? else {
+            return Ok(None);
+        };
+        let mut inlet = inlet.out_of_reach();
         let memory = inlet.fds.pop_front();
         let memory = memory.ok_or_else(|| invalid("the hello came without the shared memory"))?;
         let page = Arc::new(Page::open(memory)?);
         let answers = inlet.fds.pop_front();
         let answers = answers.ok_or_else(|| invalid("the hello came without the pipe"))?;
         let socket = sys::out_of_reach(sys::own_descriptor(&inlet.socket)?).into();
-        let outbox = WorkerOutbox::open(
-            sys::out_of_reach(answers).into(),
-            socket,
-            parent.map(sys::out_of_reach),
-            page.clone(),
-        )?;
-        Ok(Self {
-            inlet,
-            page,
-            outbox,
-        })
+        let outbox = WorkerOutbox::open(sys::out_of_reach(answers).into(), page.clone())?;
+        let watched = (socket, parent.map(sys::out_of_reach));
+        let Some(mut met) = inlet.meet::<Setup>()? else {
+            return Ok(None);
+        };
+        sys::ask_once(!met.setup.is_plain());
+        sys::set_dumpable(met.setup.is_dumpable);
+        let confinement = met.setup.confinement.take();
+        let begun = limit(&met.setup.limits)
+            .and_then(|()| confinement.map(isolate::begin).transpose().map_err(Ok));
+        match begun {
+            Ok(isolating) => Ok(Some(Self {
+                inlet,
+                watched,
+                page,
+                outbox,
+                met,
+                isolating,
+            })),
+            Err(failure) => {
+                message::put(&mut met.greeting, &FromWorker::failed(failure));
+                inlet.say(&mut met.greeting)?;
+                Ok(None)
+            }
+        }
     }
 
-    fn run(mut self) -> io::Result<()> {
-        let Some(met) = self.inlet.meet::<Setup>()? else {
-            return Ok(());
-        };
+    fn run(self, mut name: Option<CString>) -> io::Result<()> {
+        let Self {
+            mut inlet,
+            watched,
+            page,
+            outbox,
+            met,
+            isolating,
+        } = self;
         let Met {
             setup,
             args,
             greeting: mut words,
         } = met;
-        let own_threads = sys::thread_count();
+        let own_threads = sys::thread_count().map(|count| count + 1); // The attendant.
+        if setup.initializer.is_some() {
+            rename(&mut name); // It may forbid what that takes.
+        }
         let marks = setup.captured.as_ref().map(Marks::open).transpose()?;
-        let beside = self.inlet.take_descriptors(setup.descriptors)?;
-        let opened = limit(&setup.limits)
-            .and_then(|()| run_initializer("initializer", setup.initializer, args, beside));
-        if let Err(failure) = opened {
+        let memory = MemoryWatch::open(&page);
+        let output_count = OutputCount::open(&page)?;
+        let beside = inlet.take_descriptors(setup.descriptors)?;
+        let initialize = || run_initializer("initializer", setup.initializer, args, beside);
+        if let Err(failure) = settle(initialize, isolating, &outbox, watched)? {
             message::put(&mut words, &FromWorker::failed(failure));
-            return self.inlet.say(&mut words);
+            return inlet.say(&mut words);
+        }
+        if let Some(count) = &output_count {
+            count.begin();
         }
         #[cfg(feature = "tracing")]
         if let Some(level) = setup.events {
-            super::relay::listen(level, &self.outbox);
+            super::relay::listen(level, &outbox);
         }
         let station = Station {
             worker_id: setup.worker_id,
-            parent: Parent::new(self.page.clone(), self.outbox.clone()),
+            parent: Parent::new(page.clone(), outbox.clone()),
             marks,
-            output_count: OutputCount::open(&self.page)?,
-            memory: MemoryWatch::new(&self.page),
+            output_count,
+            memory,
             stdout: StdoutFlush::new(own_threads),
         };
         let max_frame = usize::try_from(setup.max_frame).unwrap_or(frame::LARGEST);
-        let mut log = Log::new(self.page.clone(), self.outbox.clone(), max_frame);
-        let mut dock = Dock::new(self.page.clone(), self.outbox.clone());
+        let mut log = Log::new(page.clone(), outbox.clone(), max_frame);
+        let mut dock = Dock::new(page.clone(), outbox.clone());
         message::put(&mut words, &FromWorker::Ready);
-        self.inlet.say(&mut words)?;
-        let mut inlet = self.inlet;
+        inlet.say(&mut words)?;
         let mut beside = Vec::new();
         let mut traceparent = None;
         loop {
@@ -192,7 +241,11 @@ impl WorkerLoop {
                 ParentFrame::Message(ToWorker::Trace(parent)) => traceparent = Some(parent.into()),
                 ParentFrame::Message(ToWorker::Rest) => drop(log.take_spare()),
                 ParentFrame::Message(ToWorker::Exit) => return log.flush(),
+                ParentFrame::Message(ToWorker::Probe) => {
+                    outbox.send(|out| message::put(out, &FromWorker::Alive))?;
+                }
                 ParentFrame::Call(head, input) => {
+                    rename(&mut name);
                     let input = dock.complete(input, &mut log)?;
                     let function = find(head.function)?;
                     function(&mut CallDesk::new(
@@ -211,3 +264,27 @@ impl WorkerLoop {
         }
     }
 }
+
+/// Runs the initializer, isolates this process, and starts the attendant. An isolated worker starts the attendant last:
+/// what an isolation denies, it denies to a thread and to those that the thread starts later.
+fn settle(
+    initialize: impl FnOnce() -> Settled,
+    isolating: Option<HalfIsolated>,
+    outbox: &Arc<WorkerOutbox>,
+    (socket, parent): WatchedParent,
+) -> io::Result<Settled> {
+    let Some(isolating) = isolating else {
+        outbox.start_attendant(socket, parent)?;
+        return Ok(initialize());
+    };
+    let initialized = sys::watched(&socket, parent.as_ref(), initialize)?;
+    let isolated = initialized.and_then(|()| isolating.complete().map_err(Ok));
+    outbox.start_attendant(socket, parent)?;
+    Ok(isolated)
+}
+
+/// Whether a worker is ready, or why not.
+type Settled = Result<(), Result<String, PanicReport>>;
+
+/// The socket and the pidfd that say when the parent has ended.
+type WatchedParent = (Socket, Option<OwnedFd>);

@@ -8,6 +8,8 @@ use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
+#[cfg(target_os = "linux")]
+use concurrent_futures::Isolation;
 use concurrent_futures::{
     ExecutorExt as _, JoinHandle, ProcessPoolExecutor, TaskOptions, ThreadPoolExecutor,
     set_trace_propagator, worker,
@@ -305,6 +307,21 @@ async fn a_worker_sends_nothing_that_nobody_listens_to() {
         notes.spans.lock().expect("no panic").is_empty(),
         "a task's span is of the level INFO"
     );
+    pool.shutdown().await;
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn an_isolated_worker_sends_its_events() {
+    let (notes, _guard) = Notes::begin(LevelFilter::INFO);
+    // Only what every system has: the rest is tested elsewhere.
+    let isolation = Isolation::new().share_network().best_effort();
+    let builder = ProcessPoolExecutor::builder().max_workers(1);
+    let pool = builder.isolation(isolation).build().expect("a pool");
+    let written = within(pool.submit_with(&named("isolated"), write_events, 9)).await;
+    written.expect("a result");
+    let (id, _) = notes.task("isolated");
+    eventually(|| notes.events().iter().any(|event| event.span == Some(id))).await;
     pool.shutdown().await;
 }
 

@@ -4,7 +4,7 @@
 use std::process::Command;
 
 use concurrent_futures::{ExecutorExt as _, StartMethod};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::again::{self, is_alone};
 use super::alone::{alone, children};
@@ -216,6 +216,43 @@ async fn orphans_are_reaped_here() {
     guest.let_in().await;
     within(process.join()).await.expect("it ran");
     eventually(|| children().len() == 1).await; // The fork server.
+}
+
+/// A fork server that dies between a fork and its answer leaves a process that no one has heard of.
+async fn unknown_orphans_are_reaped_here() {
+    for round in 0..100_u32 {
+        let before = children();
+        let pool = processes(StartMethod::ForkServer, 4);
+        let kill_it = async {
+            let fork_server = loop {
+                let new = children().into_iter().find(|pid| !before.contains(pid));
+                match new {
+                    Some(pid) => break pid,
+                    None => tokio::task::yield_now().await,
+                }
+            };
+            for _ in 0..2 * round {
+                tokio::task::yield_now().await;
+            }
+            let pid = Pid::from_raw(fork_server.cast_signed()).expect("a process id");
+            let _ = kill_process(pid, Signal::KILL);
+        };
+        let (warm, ()) = tokio::join!(pool.warm_up(), kill_it);
+        drop(warm);
+        within(pool.shutdown()).await;
+        drop(pool);
+        eventually(|| children() == before).await;
+    }
+}
+
+#[test]
+fn a_subreaper_reaps_workers_that_a_dead_fork_server_has_not_named() {
+    let test = "reaping::a_subreaper_reaps_workers_that_a_dead_fork_server_has_not_named";
+    alone(test, || async {
+        let own = rustix::process::getpid();
+        rustix::process::set_child_subreaper(Some(own)).expect("a subreaper");
+        unknown_orphans_are_reaped_here().await;
+    });
 }
 
 #[test]

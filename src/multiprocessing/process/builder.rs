@@ -22,9 +22,12 @@ use crate::executor::task::Task;
 use crate::function::assert_stateless;
 use crate::home::anywhere;
 use crate::multiprocessing::waiter::may_block;
+#[cfg(feature = "isolation")]
+use crate::process::Isolation;
 use crate::process::runner::{Opening, Refusal, RunningProcess, StartOrder};
 use crate::process::{Limits, StartMethod, Surroundings, check_functions};
 use crate::sys::{self, AsRawFd};
+use crate::wire::confinement::Confinement;
 
 const SPAWN_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -53,6 +56,7 @@ const SPAWN_TIMEOUT: Duration = Duration::from_secs(30);
 pub struct ProcessBuilder {
     name: Option<Arc<str>>,
     daemon: bool,
+    dumpable: bool,
     kill_on_drop: bool,
     start_method: StartMethod,
     stdin: Option<Stdio>,
@@ -60,6 +64,8 @@ pub struct ProcessBuilder {
     stderr: Option<Stdio>,
     surroundings: Surroundings,
     limits: Limits,
+    #[cfg(feature = "isolation")]
+    isolation: Option<Isolation>,
     spawn_timeout: Option<Duration>,
 }
 
@@ -171,6 +177,29 @@ impl ProcessBuilder {
         self
     }
 
+    /// Whether other processes of the same user may attach to the process as debuggers and read its memory, as
+    /// [`ProcessPoolBuilder::dumpable`](crate::ProcessPoolBuilder::dumpable) says. Default: false.
+    pub fn dumpable(mut self, dumpable: bool) -> Self {
+        self.dumpable = dumpable;
+        self
+    }
+
+    /// A sandbox around the process. Default: none.
+    ///
+    /// ```no_run
+    /// use concurrent_futures::Isolation;
+    /// use concurrent_futures::multiprocessing::Process;
+    ///
+    /// # async fn parse() -> Result<(), Box<dyn std::error::Error>> {
+    /// let process = Process::builder().isolation(Isolation::new()).spawn(str::len, "text".to_owned()).await?;
+    /// # Ok(()) }
+    /// ```
+    #[cfg(feature = "isolation")]
+    pub fn isolation(mut self, isolation: Isolation) -> Self {
+        self.isolation = Some(isolation);
+        self
+    }
+
     /// The time within which the process must become ready; after it, the process is killed. Default: 30
     /// seconds. Must not be 0.
     ///
@@ -264,9 +293,14 @@ impl ProcessBuilder {
         let ticket = Ticket::new(std::any::type_name::<F>(), Some(Arc::new(options)));
         self.check()
             .map_err(|error| SpawnError::invalid(ticket.name(), error))?;
+        #[cfg(feature = "isolation")]
+        let confinement = self.isolation.as_ref().map(Isolation::check).transpose();
+        #[cfg(not(feature = "isolation"))]
+        let confinement = Ok(None);
+        let confinement = confinement.map_err(|error| SpawnError::invalid(ticket.name(), error))?;
         let call = encode_process_setup(function, args)
             .map_err(|reason| SpawnError::codec(ticket.name(), reason))?;
-        let opened = self.into_order(call);
+        let opened = self.into_order(call, confinement);
         let opened = opened.map_err(Refusal::system("open its standard streams"));
         let (order, rest) =
             opened.map_err(|refusal| SpawnError::refused(ticket.name(), refusal))?;
@@ -277,7 +311,11 @@ impl ProcessBuilder {
         })
     }
 
-    fn into_order(self, call: Opening) -> io::Result<(StartOrder, ParentSide)> {
+    fn into_order(
+        self,
+        call: Opening,
+        confinement: Option<Confinement>,
+    ) -> io::Result<(StartOrder, ParentSide)> {
         let stdin = self.stdin.unwrap_or_else(Stdio::null);
         let (stdin, our_stdin) = stdin.open_input()?;
         let stdout = self.stdout.unwrap_or_else(Stdio::inherit);
@@ -294,7 +332,9 @@ impl ProcessBuilder {
             start_method: self.start_method,
             surroundings: self.surroundings,
             is_daemon: self.daemon,
+            is_dumpable: self.dumpable,
             limits: self.limits,
+            confinement,
             spawn_timeout: self.spawn_timeout.unwrap_or(SPAWN_TIMEOUT),
             stdin,
             stdout,
@@ -372,6 +412,7 @@ fn start_now(order: StartOrder) -> Result<Arc<RunningProcess>, Refusal> {
     // thread.
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().spawn_scoped(scope, start);
+        let thread = thread.map_err(sys::no_thread);
         let thread = thread.map_err(Refusal::system("start a thread"))?;
         thread.join().unwrap_or_else(|panic| resume_unwind(panic))
     })

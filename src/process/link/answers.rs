@@ -5,14 +5,18 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::Link;
-use super::in_flight::InFlight;
+use super::in_flight::{InFlight, ItemStage};
 use super::lane::FinishedCall;
 use super::overrun::Overrun;
 use crate::executor::decoded::PromiseEncoded;
 use crate::executor::options::TaskName;
 use crate::executor::promise::Ticket;
+use crate::wire::claim::InvalidClaim;
 #[cfg(feature = "tracing")]
 use crate::{observe, wire::event::LogEvent};
+
+/// From this time on, in nanoseconds, it is worth a system call to check how long items have run: an hour.
+const UNUSUAL: u64 = 3600 * 1_000_000_000;
 
 /// The receiver of some outcomes.
 pub(in crate::process) struct Answered {
@@ -49,8 +53,12 @@ impl Link {
         })
     }
 
-    /// Items of a call have run for `nanos` nanoseconds.
+    /// Items of a call have run for `nanos` nanoseconds, by the worker's word: no longer than it lives.
     pub(in crate::process) fn ran(&self, seq: u32, nanos: u64) {
+        let nanos = match nanos {
+            0..UNUSUAL => nanos,
+            _ => nanos.min(u64::try_from(self.ready_at.elapsed().as_nanos()).unwrap_or(u64::MAX)),
+        };
         let mut lane = self.lock();
         if let Some(front) = lane.in_flight.front_mut()
             && front.seq == seq
@@ -60,16 +68,27 @@ impl Link {
     }
 
     /// The single item of a call with descriptors has begun. Their objects have to end when the worker is done
-    /// with them, so the parent keeps the descriptors only if the item may be run again.
-    pub(in crate::process) fn taken(&self, seq: u32) {
+    /// with them, so the parent keeps the descriptors only if the item may be run again. An error if it has not begun:
+    /// a worker sends the outcomes of the calls before it first, so it is the front call by now.
+    pub(in crate::process) fn taken(&self, seq: u32) -> Result<(), InvalidClaim> {
         let mut lane = self.lock();
-        let mut calls = lane.in_flight.iter_mut();
-        let call = calls.find_map(|entry| (entry.seq == seq).then_some(&mut entry.call));
-        let unneeded = call
-            .filter(|call| call.owed.losses() >= call.ticket().options().retries)
-            .map(|call| call.payload.detach());
+        let Some(place) = lane.in_flight.iter().position(|entry| entry.seq == seq) else {
+            return Ok(()); // It was cancelled.
+        };
+        let entry = &mut lane.in_flight[place];
+        if place > 0 || self.see(entry)? == ItemStage::Waits {
+            return Err(InvalidClaim);
+        }
+        let is_last_run = entry.call.owed.losses() >= entry.call.ticket().options().retries;
+        let unneeded = is_last_run.then(|| entry.call.payload.detach());
         drop(lane);
         drop(unneeded);
+        Ok(())
+    }
+
+    /// The worker has given a sign of life.
+    pub(in crate::process) fn is_alive(&self) {
+        self.lock().is_probed = false;
     }
 
     /// Passes on the latest progress report of a call.

@@ -4,57 +4,24 @@
 
 use std::time::{Duration, Instant};
 
-use bytes::Buf as _;
-
 use super::Link;
 use super::lane::Lane;
-use crate::wire::Payload;
-use crate::wire::bulk::{IncomingPayload, PayloadPart, Split};
-use crate::wire::message::{self, CallHead, ToWorker};
-use crate::wire::ring::RingDirection;
-use crate::wire::spare::Spare;
+use crate::wire::bulk::{IncomingPayload, PayloadPart};
+use crate::wire::message::{self, ToWorker};
+use crate::wire::ring::{PayloadRing, RingDirection};
 
 /// The time for which the rings of an idle worker keep their memory.
 const KEPT: Duration = Duration::from_secs(1);
 
 impl Link {
-    /// Adds a call to the unwritten bytes. If the ring has no memory, all of the call goes through the socket.
-    pub(super) fn put_call(&self, lane: &mut Lane, head: &CallHead, payload: &Payload) {
-        let ring = self.page.ring(RingDirection::ToWorker);
-        match payload.chain().and_then(Split::of) {
-            Some(mut split) if ring.prepare(split.len(), !lane.ring_backlog.is_empty()) => {
-                let parts = std::mem::take(&mut split.parts);
-                message::put(&mut lane.unwritten, &ToWorker::Bulk(parts));
-                message::put_call(&mut lane.unwritten, head, &split.rest.finish());
-                lane.ring_backlog.extend(split.pieces);
-                lane.rings_used = Some(Instant::now());
-            }
-            _ => message::put_call(&mut lane.unwritten, head, payload),
-        }
+    pub(super) fn ring_to_worker(&self) -> PayloadRing<'_> {
+        self.page.ring(RingDirection::ToWorker)
     }
 
-    /// Puts a piece of the backlog into the ring. True if there is room for more.
-    pub(super) fn put(&self, lane: &mut Lane) -> bool {
-        let ring = self.page.ring(RingDirection::ToWorker);
-        let Some(bytes) = lane.ring_backlog.front_mut() else {
-            return false;
-        };
-        let moved = ring.put(bytes);
-        bytes.advance(moved.len);
-        if bytes.is_empty() {
-            lane.ring_backlog.pop_front();
-        }
-        if moved.is_awaited {
-            ring.wake_reader();
-        }
-        let next = lane.ring_backlog.front();
-        next.is_some_and(|bytes| ring.want_room(bytes.len()).is_none())
-    }
-
-    /// Like `put`, for the supervisor's task. If there is no room, the worker reports on the socket when there
-    /// is again.
+    /// Puts a piece of the backlog into the ring. True if there is room for more. If there is none, the worker reports
+    /// on the socket when there is again.
     pub(in crate::process) fn put_more(&self) -> bool {
-        self.put(&mut self.lock())
+        self.outbound().put(self.ring_to_worker())
     }
 
     /// Parts of a result will arrive through shared memory.
@@ -68,21 +35,30 @@ impl Link {
 
     /// When to release the memory of the rings.
     pub(super) fn release_at(lane: &Lane) -> Option<Instant> {
-        let idles = lane.in_flight.is_empty() && lane.ring_backlog.is_empty();
+        let idles = lane.in_flight.is_empty();
         lane.rings_used.filter(|_| idles)?.checked_add(KEPT)
     }
 
     /// Releases it, if it is time, with the other buffers for large payloads. A worker without calls sends
     /// nothing that is wanted.
-    pub(super) fn release_rings(&self, lane: &mut Lane) {
+    pub(super) fn release_rings(&self) {
         let is_due = |at| at <= Instant::now();
-        if Self::release_at(lane).is_some_and(is_due) {
-            lane.rings_used = None;
-            lane.spare = Spare::default();
-            message::put(&mut lane.unwritten, &ToWorker::Rest);
-            self.write(lane);
-            self.page.ring(RingDirection::ToWorker).release();
-            self.page.ring(RingDirection::FromWorker).release();
+        let mut out = self.outbound(); // No call is sent meanwhile.
+        let mut lane = self.lock();
+        if !Self::release_at(&lane).is_some_and(is_due) {
+            return;
         }
+        if out.has_backlog() {
+            lane.rings_used = Some(Instant::now()); // Of a call that was cancelled.
+            return;
+        }
+        lane.rings_used = None;
+        let spare = std::mem::take(&mut lane.spare);
+        drop(lane);
+        drop(spare);
+        message::put(&mut out.unwritten, &ToWorker::Rest);
+        out.write(self.ring_to_worker());
+        self.ring_to_worker().release();
+        self.page.ring(RingDirection::FromWorker).release();
     }
 }

@@ -4,12 +4,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::in_flight::{Beginning, InFlight, before};
+use super::in_flight::{Beginning, InFlight, ItemStage, before};
 use super::lane::{Lane, earlier};
 use super::overrun::Overrun;
+use super::stall::{LookResult, Standstill};
 use super::{Ending, Fate, Link};
 use crate::executor::decoded::PromiseEncoded;
-use crate::wire::claim::Stage;
+use crate::wire::claim::InvalidClaim;
 
 /// The interval of checks whether an item has begun that is to be warned of a shutdown.
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
@@ -44,6 +45,8 @@ impl Link {
         if let Some(fate) = lane.phase.fate(item_ends, Instant::now) {
             return fate;
         }
+        let is_busy = lane.is_busy();
+        let look = lane.stall.moment(is_busy, Instant::now);
         let front = lane.in_flight.front_mut();
         let [timeout, warning, share] = front.map_or([None; 3], |front| {
             let warning = lane.shutdown_at.and_then(|end| front.warning_time(end));
@@ -51,6 +54,7 @@ impl Link {
         });
         let moments = [
             item_ends,
+            look,
             timeout,
             warning,
             share,
@@ -71,15 +75,23 @@ impl Link {
         due.is_some()
     }
 
-    /// The instant of `fate` has arrived. Returns an item whose caller gets an error now.
-    pub(in crate::process) fn on_deadline(&self) -> Option<Late> {
+    /// The instant of `fate` has arrived. Returns an item whose caller gets an error now. `holds_outcomes`: the parent
+    /// itself delays the worker.
+    pub(in crate::process) fn on_deadline(&self, holds_outcomes: bool) -> Option<Late> {
+        self.release_rings();
+        let unsent = self.outbound().unsent(self.ring_to_worker());
         let mut lane = self.lock();
         let lane = &mut *lane;
         let now = Instant::now();
         if self.end_for_overrun(lane, now) {
             return None;
         }
-        self.release_rings(lane);
+        if lane.stall.is_due(now) && lane.phase.is_serving() {
+            match holds_outcomes {
+                true => lane.stall.postpone(now),
+                false => self.end_for_stall(lane, unsent, now),
+            }
+        }
         self.warn_of_shutdown(lane, now);
         self.time_out(lane, now)
     }
@@ -88,15 +100,21 @@ impl Link {
     fn end_for_overrun(&self, lane: &mut Lane, now: Instant) -> bool {
         let overran = lane.in_flight.iter_mut().find_map(|entry| {
             let overrun = entry.overrun.as_mut()?;
-            let is_over = overrun.expires(now) && self.page.slot(entry.seq).condemn(overrun.item);
-            is_over.then(|| (overrun.why(), entry.call.ticket().options().grace_period))
+            if !overrun.expires(now) {
+                return None;
+            }
+            if !self.page.slot(entry.seq).condemn(overrun.item) {
+                entry.seen = ItemStage::Ended;
+                return None;
+            }
+            Some((overrun.why(), entry.call.ticket().options().grace_period))
         });
         let Some((why, grace)) = overran else {
             return false;
         };
         let kill_at = earlier(now.checked_add(grace), lane.shutdown_at);
         let step = lane.phase.terminate_by(why, kill_at.unwrap_or(now));
-        self.follow(lane, step);
+        Self::follow(lane, step);
         true
     }
 
@@ -117,25 +135,66 @@ impl Link {
         }
     }
 
+    /// Kills a worker that has something to do and does not begin it, or whose claims make no sense.
+    fn end_for_stall(&self, lane: &mut Lane, unsent: usize, now: Instant) {
+        let stands = |seq, item| LookResult::Stands(Standstill { seq, item, unsent });
+        let result = match lane.in_flight.front_mut() {
+            Some(front) => match self.see(front) {
+                Ok(ItemStage::Runs) => LookResult::Runs,
+                Ok(ItemStage::Waits | ItemStage::Ended) => {
+                    stands(front.seq, front.call.owed.next())
+                }
+                Err(InvalidClaim) => return Self::end_for_claim(lane),
+            },
+            None if lane.is_probed => stands(lane.next_seq, 0),
+            None => LookResult::Idles,
+        };
+        if lane.stall.look(result, now) {
+            let why = Ending::Protocol("standing still with a call to run".to_owned());
+            let step = lane.phase.kill(why);
+            Self::follow(lane, step);
+        }
+    }
+
     /// Ends the worker if the front item has used up its time, or warns the item if it has a grace period. Then its
     /// caller gets the error now.
+    ///
+    /// The parent knows when the item began at the earliest. The worker knows better, since arguments may take long to
+    /// arrive. But it may move the beginning only once, and not beyond the moment at which the parent sees it. An item
+    /// that never begins, or has ended and has no outcome, is left to the [`StallWatch`](super::stall).
     fn time_out(&self, lane: &mut Lane, now: Instant) -> Option<Late> {
         let front = lane.in_flight.front_mut()?;
-        let limit = front.call.ticket().options().timeout?;
-        if front.overrun.is_some() || !self.has_run_for(front, limit) {
+        let is_over = |front: &mut InFlight| front.timeout_end().is_some_and(|end| end <= now);
+        if !is_over(front) {
             return None;
         }
-        let (slot, item) = (self.page.slot(front.seq), front.call.owed.next());
-        let grace = front.call.ticket().options().grace_period;
-        if grace.is_zero() {
-            if slot.condemn(item) {
-                let step = lane.phase.condemn(Ending::TimedOut { limit });
-                self.follow(lane, step);
+        match self.see(front) {
+            Ok(ItemStage::Runs) if is_over(front) => {}
+            Ok(ItemStage::Runs | ItemStage::Ended) => return None,
+            Ok(ItemStage::Waits) => {
+                front.began = Some(Beginning::now());
+                return None;
             }
+            Err(InvalidClaim) => {
+                Self::end_for_claim(lane);
+                return None;
+            }
+        }
+        let options = front.call.ticket().options();
+        let (limit, grace) = (options.timeout?, options.grace_period);
+        let (slot, item) = (self.page.slot(front.seq), front.call.owed.next());
+        let runs = match grace.is_zero() {
+            true => slot.condemn(item),
+            false => slot.warn(item),
+        };
+        if !runs {
+            front.seen = ItemStage::Ended; // Just now.
             return None;
         }
-        if !slot.warn(item) {
-            return None; // It has just ended.
+        if grace.is_zero() {
+            let step = lane.phase.condemn(Ending::TimedOut { limit });
+            Self::follow(lane, step);
+            return None;
         }
         let promise = front.call.owed.promise().clone();
         let ends = lane.end_of_grace(grace, now);
@@ -148,21 +207,9 @@ impl Link {
         })
     }
 
-    /// Whether the front item has run for `limit`. The parent knows when it began at the earliest. The worker
-    /// knows better: arguments may take long to arrive.
-    fn has_run_for(&self, front: &mut InFlight, limit: Duration) -> bool {
-        let Some(began) = front.began.filter(|began| began.elapsed() >= limit) else {
-            return false;
-        };
-        let claim = self.page.slot(front.seq).look();
-        let runs = (claim.seq, claim.item) == (front.seq, front.call.owed.next())
-            && matches!(claim.stage, Stage::Running | Stage::Last);
-        let began = if runs {
-            began.or_later(self.page.begun(front.seq))
-        } else {
-            Beginning::now() // It has not begun.
-        };
-        front.began = Some(began);
-        runs && began.elapsed() >= limit
+    /// How far the front item of a call is.
+    pub(super) fn see(&self, entry: &mut InFlight) -> Result<ItemStage, InvalidClaim> {
+        let claim = self.page.slot(entry.seq).look()?;
+        entry.see(claim, self.page.begun(entry.seq))
     }
 }

@@ -8,21 +8,19 @@ use super::Link;
 use super::lane::Lane;
 use super::phase::{Dismissal, Ending, PhaseStep};
 use crate::executor::encoded::EncodedCall;
-use crate::wire::claim::Stage;
+use crate::wire::claim::{InvalidClaim, Stage};
 use crate::wire::message::{self, ToWorker};
 
 impl Link {
     /// Carries out a step of the phase. Sends nothing.
-    pub(super) fn follow(&self, lane: &mut Lane, step: PhaseStep) {
+    pub(super) fn follow(lane: &mut Lane, step: PhaseStep) {
         Self::put_exit(lane, step);
-        if step != PhaseStep::Stays {
-            self.wake.notify();
-        }
+        lane.wakes |= step != PhaseStep::Stays;
     }
 
     fn put_exit(lane: &mut Lane, step: PhaseStep) {
         if step == PhaseStep::AsksToExit {
-            message::put(&mut lane.unwritten, &ToWorker::Exit);
+            message::put(&mut lane.messages, &ToWorker::Exit);
         }
     }
 
@@ -46,14 +44,22 @@ impl Link {
         if step == PhaseStep::Stays {
             return unstarted;
         }
-        self.follow(&mut lane, step);
+        Self::follow(&mut lane, step);
+        let mut is_sound = true;
         for entry in &mut lane.in_flight {
-            let found = self.revoke_and_condemn(entry.seq, false);
-            if found.stage == Stage::Cancelled {
-                entry.end_with(found.item);
+            let begun = self.page.begun(entry.seq);
+            let found = self.page.slot(entry.seq).stop(false);
+            match found.and_then(|claim| entry.see_stopped(claim, begun)) {
+                Ok(found) if found.stage == Stage::Cancelled => entry.end_with(found.item),
+                Ok(_) => {}
+                Err(InvalidClaim) => is_sound = false,
             }
         }
-        self.write(&mut lane);
+        if !is_sound {
+            Self::end_for_claim(&mut lane);
+        }
+        drop(lane);
+        self.write_now();
         unstarted
     }
 
@@ -61,7 +67,7 @@ impl Link {
     pub(in crate::process) fn end(&self, why: Ending) {
         let mut lane = self.lock();
         let step = lane.phase.kill(why);
-        self.follow(&mut lane, step);
+        Self::follow(&mut lane, step);
     }
 
     /// Why the pool ends the worker, if it does.
@@ -89,8 +95,9 @@ impl Link {
 
     /// Its successor could not be started. It stays, and the pool tries again.
     pub(in crate::process) fn retire_later(&self, pause: impl FnOnce(u32) -> Duration) {
-        self.lock().retirement.postpone(Instant::now(), pause);
-        self.wake.notify();
+        let mut lane = self.lock();
+        lane.retirement.postpone(Instant::now(), pause);
+        lane.wakes = true;
     }
 
     /// It is among the pool's idle workers from now on. False if it was before.
@@ -153,8 +160,13 @@ mod tests {
         }
         let (page, _) = Page::create().expect("memory");
         let link = Link::new(1, 1, page, Arc::new(ours), Tenure::default());
+        let out = link.outbound(); // A thread writes to the worker all the time.
         link.end_by(Some(Instant::now()));
-        assert!(link.is_idle() && link.vacancy().0 > 0);
+        link.reserve();
+        assert!(!link.is_idle() && link.queued_calls() == 0);
+        link.lock().reserved = 0;
+        assert!((link.running(), link.waiting()) == (0, 0) && !link.is_due());
+        assert!(link.is_idle() && link.vacancy().0 > 0 && !link.is_leaving());
         assert!(link.steal(1).is_empty() && link.recall(1).is_empty());
         assert!(link.start_rest() && link.rests() && link.end_rest());
         link.rest_on();
@@ -163,6 +175,7 @@ mod tests {
         assert!(matches!(link.ending(), Some(Ending::Dismissed(_))));
         let woken = poll_fn(|cx| link.poll_woken(cx)).now_or_never();
         assert!(woken.is_none(), "the supervisor was woken");
+        drop(out);
         let mut byte = [0];
         let nothing = theirs.read(&mut byte).expect_err("nothing was sent");
         assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);

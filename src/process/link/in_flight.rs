@@ -1,5 +1,6 @@
 //! A call that a worker has, and the times of the item that it runs.
 
+use std::cmp::Ordering;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,6 +10,7 @@ use crate::executor::decoded::PromiseEncoded;
 use crate::executor::encoded::EncodedCall;
 use crate::observe::RunningCount;
 use crate::sys;
+use crate::wire::claim::{Claim, InvalidClaim, Stage};
 
 /// The time for which a worker keeps all items of a call to itself.
 const HOLD: Duration = Duration::from_millis(2);
@@ -22,8 +24,12 @@ pub(super) struct InFlight {
     pub(super) first: u32,
     /// The earliest possible beginning of its front item, once that is needed.
     pub(super) began: Option<Beginning>,
+    /// How far its front item is, as far as the parent has seen.
+    pub(super) seen: ItemStage,
     /// The time that its items have run so far, in nanoseconds.
     pub(super) elapsed: u64,
+    /// The parent has told the worker to begin no further item of it.
+    pub(super) is_cut: bool,
     /// The running item that was asked to end.
     pub(super) overrun: Option<Overrun>,
     /// Since when it is known to be the front call, if it has more than one item.
@@ -46,13 +52,56 @@ impl InFlight {
             running,
             call,
             began: None,
+            seen: ItemStage::Waits,
             elapsed: 0,
+            is_cut: false,
             overrun: None,
             fronts_since: None,
             shares_at: None,
             look_again: None,
             reported: 0,
         }
+    }
+
+    /// The claim of this call, if it fits what the parent knows of the call: a worker posts each outcome before it
+    /// goes on to the next item, and only the parent ends a call early.
+    pub(super) fn check(&self, claim: Claim) -> Result<Claim, InvalidClaim> {
+        let next = self.call.owed.next();
+        let fits = match claim.stage {
+            Stage::Offered => claim.item == self.first && next == self.first,
+            Stage::Revoked | Stage::Last | Stage::Cancelled if !self.is_cut => false,
+            _ => claim.item >= self.first && claim.item + 1 >= next,
+        };
+        let is_sent = claim.item < next + self.call.owed.remaining();
+        (fits && is_sent).then_some(claim).ok_or(InvalidClaim)
+    }
+
+    /// Takes note of the claim of this call: how far its front item is. `begun` is when the item began, by the worker's
+    /// word. The first time that the item is seen to run counts: from then on the parent's own clock decides.
+    pub(super) fn see(&mut self, claim: Claim, begun: u64) -> Result<ItemStage, InvalidClaim> {
+        let claim = self.check(claim)?;
+        let seen = match claim.item.cmp(&self.call.owed.next()) {
+            Ordering::Less => ItemStage::Waits, // The item before has an outcome, and ends just now.
+            Ordering::Equal if claim.stage == Stage::Offered => ItemStage::Waits,
+            Ordering::Equal if claim.is_running() => ItemStage::Runs,
+            Ordering::Equal | Ordering::Greater => ItemStage::Ended,
+        };
+        if seen < self.seen {
+            return Err(InvalidClaim);
+        }
+        if seen == ItemStage::Runs && self.seen == ItemStage::Waits {
+            self.began = self.began.map(|began| began.or_later(begun));
+        }
+        self.seen = seen;
+        Ok(seen)
+    }
+
+    /// As `see`, for a call that the parent has just stopped. Returns the claim.
+    pub(super) fn see_stopped(&mut self, claim: Claim, begun: u64) -> Result<Claim, InvalidClaim> {
+        self.is_cut |= claim.stage == Stage::Cancelled; // By the parent.
+        self.see(claim, begun)?;
+        self.is_cut = true;
+        Ok(claim)
     }
 
     /// Takes out the items that have outcomes, of `items`, for as many as are treated alike. The first may have been
@@ -64,6 +113,7 @@ impl InFlight {
             return None;
         }
         self.began = None;
+        self.seen = ItemStage::Waits;
         self.look_again = None;
         let until = self
             .overrun
@@ -110,11 +160,11 @@ impl InFlight {
         self.overrun.as_ref()?.ends()
     }
 
-    /// When its front item has used up its time, if it was not asked to end before. The time begins with the first
-    /// call.
+    /// When its front item has used up its time, if it was not asked to end before and has not ended. The time begins
+    /// with the first call.
     pub(super) fn timeout_end(&mut self) -> Option<Instant> {
         let limit = self.call.ticket().options().timeout?;
-        if self.overrun.is_some() {
+        if self.overrun.is_some() || self.seen == ItemStage::Ended {
             return None;
         }
         let began = self.began.get_or_insert_with(Beginning::now);
@@ -130,6 +180,16 @@ impl InFlight {
         let first = || before(end, grace.saturating_mul(2), Instant::now());
         Some(self.look_again.unwrap_or_else(first))
     }
+}
+
+/// How far an item is, by the claim of its call. It never turns back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum ItemStage {
+    /// It has not begun.
+    Waits,
+    Runs,
+    /// It has ended, and its outcome is in transit.
+    Ended,
 }
 
 /// The receiver of outcomes, their items, and the first of them if it was asked to end.
@@ -158,10 +218,6 @@ impl Beginning {
             at: self.at + Duration::from_nanos(nanos - self.nanos),
             nanos,
         }
-    }
-
-    pub(super) fn elapsed(self) -> Duration {
-        self.at.elapsed()
     }
 }
 

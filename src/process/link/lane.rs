@@ -2,13 +2,15 @@
 //! worker runs only the front call; those behind it were sent ahead.
 
 use std::collections::VecDeque;
+use std::ops::{Deref, DerefMut};
+use std::sync::MutexGuard;
 use std::time::{Duration, Instant};
-
-use bytes::Bytes;
 
 use super::in_flight::{InFlight, before};
 use super::phase::WorkerPhase;
+use super::stall::StallWatch;
 use super::tenure::{Retirement, Tenure};
+use super::wake::SupervisorWake;
 use crate::executor::encoded::EncodedCall;
 use crate::executor::options::TaskName;
 use crate::observe::RunningCount;
@@ -28,21 +30,56 @@ pub(super) struct Lane {
     pub(super) calls_left: u64,
     /// The duration of a call: a running average, in nanoseconds.
     pub(super) call_time: Option<u64>,
-    /// Bytes that the socket has not accepted yet.
-    pub(super) unwritten: Chain,
-    /// Payloads that did not fit into the ring yet, of calls that are written or about to be.
-    pub(super) ring_backlog: VecDeque<Bytes>,
+    /// Messages for the worker, which the next write takes along.
+    pub(super) messages: Chain,
+    /// The supervisor has something to act on, and is woken when the lock is free.
+    pub(super) wakes: bool,
     /// When the rings were last used, if they may hold memory.
     pub(super) rings_used: Option<Instant>,
     /// Buffers of its former arguments.
     pub(super) spare: Spare,
     pub(super) retirement: Retirement,
+    pub(super) stall: StallWatch,
+    /// The worker was asked for a sign of life, and has not given one yet. Until then it gets no calls.
+    pub(super) is_probed: bool,
     /// The end of its idle timeout, counted from when it last became idle.
     pub(super) idle_until: Option<Instant>,
     /// The deadline of the shutdown in progress.
     pub(super) shutdown_at: Option<Instant>,
     /// The task that was last cancelled between two of its items: some of its output may be unread.
     pub(super) last_cancelled: Option<(u64, TaskName)>,
+}
+
+/// A locked lane. Wakes the supervisor, if that is due, when the lock is free: it may be a system call.
+#[derive(Debug)]
+pub(super) struct LaneGuard<'a> {
+    /// `None` only while it is dropped.
+    pub(super) lane: Option<MutexGuard<'a, Lane>>,
+    pub(super) wake: &'a SupervisorWake,
+}
+
+impl Deref for LaneGuard<'_> {
+    type Target = Lane;
+
+    fn deref(&self) -> &Lane {
+        self.lane.as_ref().expect("it is not dropped")
+    }
+}
+
+impl DerefMut for LaneGuard<'_> {
+    fn deref_mut(&mut self) -> &mut Lane {
+        self.lane.as_mut().expect("it is not dropped")
+    }
+}
+
+impl Drop for LaneGuard<'_> {
+    fn drop(&mut self) {
+        let wakes = std::mem::take(&mut self.wakes);
+        drop(self.lane.take());
+        if wakes {
+            self.wake.notify();
+        }
+    }
 }
 
 /// What is left of a call that its worker does not run any more.
@@ -66,11 +103,13 @@ impl Lane {
             next_seq: 0,
             calls_left: tenure.max_tasks.unwrap_or(u64::MAX),
             call_time: None,
-            unwritten: Chain::new(),
-            ring_backlog: VecDeque::new(),
+            messages: Chain::new(),
+            wakes: false,
             rings_used: None,
             spare: Spare::default(),
             retirement: Retirement::new(tenure.max_age, Instant::now()),
+            stall: StallWatch::default(),
+            is_probed: false,
             idle_until: None,
             shutdown_at: None,
             last_cancelled: None,
@@ -78,7 +117,12 @@ impl Lane {
     }
 
     pub(super) fn is_idle(&self) -> bool {
-        self.in_flight.is_empty() && self.reserved == 0
+        self.in_flight.is_empty() && self.reserved == 0 && !self.is_probed
+    }
+
+    /// Whether its worker has something to do.
+    pub(super) fn is_busy(&self) -> bool {
+        !self.in_flight.is_empty() || self.is_probed
     }
 
     /// Counts a call that it gets. With its last one it leaves its place to another worker.

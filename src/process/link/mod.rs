@@ -6,10 +6,11 @@
 //!
 //! - [`lane`]: what is under the lock; [`phase`]: how far the worker is on its way to its end; [`tenure`]: how long
 //!   it serves; [`in_flight`]: a call that it has; [`overrun`]: an item that was asked to end;
-//! - [`send`]: how calls are sent; [`bulk`]: payloads that go through shared memory;
+//! - [`send`]: how calls are sent; [`outbound`]: what is on its way; [`bulk`]: payloads that go through shared memory;
 //! - [`answers`]: who gets an outcome; [`remains`]: errors and retries for the calls of a dead worker;
 //! - [`recall`]: how calls are taken back or cancelled;
-//! - [`fate`]: why a worker ends; [`deadlines`]: when; [`wake`]: how its supervisor learns of that.
+//! - [`fate`]: why a worker ends; [`deadlines`]: when; [`stall`]: when it counts as stalled; [`wake`]: how its
+//!   supervisor learns of that.
 
 mod answers;
 mod bulk;
@@ -17,29 +18,33 @@ mod deadlines;
 mod fate;
 mod in_flight;
 mod lane;
+mod outbound;
 mod overrun;
 mod phase;
 mod recall;
 mod remains;
 mod send;
+mod stall;
 mod tenure;
 mod wake;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 pub(super) use self::answers::Answered;
 pub(super) use self::deadlines::Late;
 use self::in_flight::InFlight;
-use self::lane::Lane;
-pub(super) use self::phase::{Dismissal, Ending, Fate};
+use self::lane::{Lane, LaneGuard};
+use self::outbound::Outbound;
+pub(super) use self::phase::{Dismissal, EXIT_GRACE, Ending, Fate};
 pub(super) use self::recall::TakenBack;
 pub(super) use self::tenure::Tenure;
 use self::wake::SupervisorWake;
 use crate::executor::promise::Ticket;
 use crate::sys::Socket;
+use crate::wire::claim::Claim;
 use crate::wire::page::Page;
 
 #[derive(Debug)]
@@ -47,9 +52,10 @@ pub(super) struct Link {
     pub(super) id: u64,
     pub(super) pid: u32,
     pub(super) started_at: SystemTime,
+    ready_at: Instant,
     pub(super) page: Page,
-    /// Non-blocking.
-    socket: Arc<Socket>,
+    /// Locked before the lane, and never under a pool's lock.
+    outbound: Mutex<Outbound>,
     lane: Mutex<Lane>,
     /// Wakes the supervisor's task.
     wake: SupervisorWake,
@@ -65,8 +71,9 @@ impl Link {
             id,
             pid,
             started_at: SystemTime::now(),
+            ready_at: Instant::now(),
             page,
-            socket,
+            outbound: Mutex::new(Outbound::new(socket)),
             lane: Mutex::new(Lane::new(&tenure)),
             wake: SupervisorWake::default(),
             tasks_done: AtomicU64::new(0),
@@ -75,8 +82,16 @@ impl Link {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Lane> {
-        self.lane.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> LaneGuard<'_> {
+        let lane = self.lane.lock().unwrap_or_else(PoisonError::into_inner);
+        LaneGuard {
+            lane: Some(lane),
+            wake: &self.wake,
+        }
+    }
+
+    fn outbound(&self) -> MutexGuard<'_, Outbound> {
+        self.outbound.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn tasks_done(&self) -> u64 {
@@ -130,7 +145,7 @@ impl Link {
 
     fn runs(&self, entry: &InFlight) -> bool {
         let claim = self.page.slot(entry.seq).look();
-        claim.seq == entry.seq && claim.is_running()
+        claim.is_ok_and(Claim::is_running)
     }
 
     pub(super) fn is_running(&self, ticket: &Ticket) -> bool {

@@ -6,7 +6,7 @@
 //!              exit, idle       time limit      later SIGKILL                   has ended
 //! ```
 //!
-//! A worker may skip any of these steps. Each after `Serving` has its [`Ending`]. Once an ending kills the worker,
+//! A dismissed worker that does not exit in time is condemned. A worker may skip any of these steps. Each after `Serving` has its [`Ending`]. Once an ending kills the worker,
 //! at once or at a time, no later ending replaces it.
 //!
 //! Independently of that, a worker may lose its place in the pool to another worker. One that still serves then
@@ -50,15 +50,20 @@ impl Ending {
     }
 }
 
-/// What the supervisor does with its worker.
+/// How long a worker may take to exit after it was asked to.
+pub(in crate::process) const EXIT_GRACE: Duration = Duration::from_secs(5);
+
+/// What the supervisor does with its worker, and when it checks the clock again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::process) enum Fate {
-    /// Serve it, and check the clock at this instant.
+    /// Serve it.
     Serve(Option<Instant>),
-    /// Wait until it exits: it was asked to.
-    Leave,
-    /// Ask it to end by a signal, and check the clock at this instant.
+    /// Send it the request to exit. Once.
+    Dismiss(Instant),
+    /// Ask it to end by a signal. Once.
     Terminate(Option<Instant>),
+    /// Wait until it exits: it was asked to.
+    Wait(Option<Instant>),
     Kill,
 }
 
@@ -72,11 +77,17 @@ pub(super) struct WorkerPhase {
 #[derive(Debug)]
 enum Course {
     Serving,
-    Dismissed(Dismissal),
+    Dismissed {
+        why: Dismissal,
+        /// Set when the supervisor sends the request.
+        leaves_by: Option<Instant>,
+    },
     /// Without a time it may finish its item, unless that has a time limit of its own.
     Terminating {
         why: Ending,
         kill_at: Option<Instant>,
+        /// The supervisor has sent the signal.
+        is_asked: bool,
     },
     Condemned(Ending),
     Dead(Option<Ending>),
@@ -125,7 +136,10 @@ impl WorkerPhase {
     /// It is idle, and leaves.
     pub(super) fn dismiss(&mut self, why: Dismissal) -> PhaseStep {
         match self.course {
-            Course::Serving => self.move_to(Course::Dismissed(why), PhaseStep::AsksToExit),
+            Course::Serving => {
+                let leaves_by = None;
+                self.move_to(Course::Dismissed { why, leaves_by }, PhaseStep::AsksToExit)
+            }
             _ => PhaseStep::Stays,
         }
     }
@@ -134,12 +148,13 @@ impl WorkerPhase {
     pub(super) fn terminate(&mut self) -> PhaseStep {
         let step = match self.course {
             Course::Serving => PhaseStep::AsksToExit,
-            Course::Dismissed(_) => PhaseStep::Moves, // It was asked to exit before.
+            Course::Dismissed { .. } => PhaseStep::Moves, // It was asked to exit before.
             _ => return PhaseStep::Stays,
         };
         let course = Course::Terminating {
             why: Ending::Terminated,
             kill_at: None,
+            is_asked: false,
         };
         self.move_to(course, step)
     }
@@ -149,8 +164,12 @@ impl WorkerPhase {
         if self.is_doomed() {
             return PhaseStep::Stays;
         }
-        let kill_at = Some(kill_at);
-        self.move_to(Course::Terminating { why, kill_at }, PhaseStep::Moves)
+        let course = Course::Terminating {
+            why,
+            kill_at: Some(kill_at),
+            is_asked: matches!(self.course, Course::Terminating { is_asked: true, .. }),
+        };
+        self.move_to(course, PhaseStep::Moves)
     }
 
     /// It is killed, unless that is about to happen anyway.
@@ -168,6 +187,7 @@ impl WorkerPhase {
             Course::Terminating {
                 why: first,
                 kill_at: Some(_),
+                ..
             } => first.clone(),
             _ => why,
         };
@@ -182,7 +202,7 @@ impl WorkerPhase {
     /// Whether it is killed, at once or at a time.
     fn is_doomed(&self) -> bool {
         match self.course {
-            Course::Serving | Course::Dismissed(_) => false,
+            Course::Serving | Course::Dismissed { .. } => false,
             Course::Terminating { kill_at, .. } => kill_at.is_some(),
             Course::Condemned(_) | Course::Dead(_) => true,
         }
@@ -197,7 +217,7 @@ impl WorkerPhase {
     pub(super) fn ending(&self) -> Option<Ending> {
         match &self.course {
             Course::Serving => None,
-            Course::Dismissed(why) => Some(Ending::Dismissed(*why)),
+            Course::Dismissed { why, .. } => Some(Ending::Dismissed(*why)),
             Course::Terminating { why, .. } | Course::Condemned(why) => Some(why.clone()),
             Course::Dead(why) => why.clone(),
         }
@@ -205,20 +225,34 @@ impl WorkerPhase {
 
     /// What to do with it, unless it serves. `item_ends` is when the time of an item is up that was asked to end.
     pub(super) fn fate(
-        &self,
+        &mut self,
         item_ends: Option<Instant>,
-        now: impl FnOnce() -> Instant,
+        now: impl Fn() -> Instant,
     ) -> Option<Fate> {
-        let fate = match self.course {
+        let fate = match &mut self.course {
             Course::Serving => return None,
-            Course::Dismissed(_) => Fate::Leave,
-            Course::Terminating { kill_at: None, .. } => Fate::Terminate(item_ends),
+            Course::Dismissed { leaves_by, .. } => match *leaves_by {
+                None => Fate::Dismiss(*leaves_by.insert(now() + EXIT_GRACE)),
+                Some(end) if end > now() => Fate::Wait(Some(end)),
+                Some(_) => Fate::Kill,
+            },
             Course::Terminating {
-                kill_at: Some(moment),
-                ..
-            } if moment > now() => Fate::Terminate(Some(moment)),
-            Course::Terminating { .. } | Course::Condemned(_) | Course::Dead(_) => Fate::Kill,
+                kill_at, is_asked, ..
+            } => match *kill_at {
+                Some(end) if end <= now() => Fate::Kill,
+                end => {
+                    let moment = end.or(item_ends);
+                    match std::mem::replace(is_asked, true) {
+                        false => Fate::Terminate(moment),
+                        true => Fate::Wait(moment),
+                    }
+                }
+            },
+            Course::Condemned(_) | Course::Dead(_) => Fate::Kill,
         };
+        if let (Fate::Kill, Course::Dismissed { why, .. }) = (fate, &self.course) {
+            self.course = Course::Condemned(Ending::Dismissed(*why));
+        }
         Some(fate)
     }
 }

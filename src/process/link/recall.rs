@@ -11,6 +11,7 @@ use crate::executor::encoded::EncodedCall;
 use crate::executor::promise::Ticket;
 use crate::observe::RunningCount;
 use crate::wire::claim::{Claim, Stage};
+use crate::wire::message::{self, ToWorker};
 
 /// The time to end for an item that was cancelled together with others of its call.
 const GRACE_OF_MANY: Duration = Duration::from_millis(2);
@@ -68,16 +69,19 @@ impl Link {
         let mut lane = self.lock();
         let front = lane.in_flight.front_mut()?;
         let slot = self.page.slot(front.seq);
-        if front.overrun.is_some() || slot.look().stage == Stage::Offered {
+        let has_begun = |claim: Claim| claim.stage != Stage::Offered;
+        if front.overrun.is_some() || !slot.look().is_ok_and(has_begun) {
             return None;
         }
-        let found = slot.cut();
-        if !matches!(found.stage, Stage::Running | Stage::Done) {
+        let Ok(found) = slot.cut().and_then(|claim| front.check(claim)) else {
+            Self::end_for_claim(&mut lane);
+            return None;
+        };
+        if !matches!(found.stage, Stage::Running | Stage::Overdue | Stage::Done) {
             return None;
         }
-        let owed = &front.call.owed;
-        let unstarted = (found.item + 1).min(owed.next() + owed.remaining());
-        let rest = front.call.split_off(unstarted);
+        front.is_cut = true;
+        let rest = front.call.split_off(found.item + 1);
         if let Some(since) = front.fronts_since {
             front.elapsed = u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX);
         }
@@ -86,7 +90,7 @@ impl Link {
             _over = lane.in_flight.pop_front();
             self.tasks_done.fetch_add(1, Ordering::Relaxed);
         }
-        self.wake.notify();
+        lane.wakes = true;
         Some(rest).filter(|rest| rest.owed.remaining() > 0)
     }
 
@@ -130,38 +134,53 @@ impl Link {
     /// is killed if it does not end within its grace period.
     pub(in crate::process) fn cancel(&self, ticket: &Ticket) -> Cancelled {
         let mut over = Vec::new(); // Dropped after the lock.
-        let mut lane = self.lock();
-        let lane = &mut *lane;
+        let mut guard = self.lock();
+        let lane = &mut *guard;
         let mut met = Cancelled::default();
         let is_meant = |entry: &InFlight| entry.call.ticket().id() == ticket.id();
         if !lane.in_flight.iter().any(is_meant) {
             return met;
         }
-        for mut entry in std::mem::take(&mut lane.in_flight) {
+        let entries = std::mem::take(&mut lane.in_flight);
+        for (place, mut entry) in entries.into_iter().enumerate() {
             if is_meant(&entry) && self.cancel_call(lane, &mut entry, &mut met) {
+                if place == 0 {
+                    Self::probe(lane);
+                }
                 over.push(entry);
             } else {
                 lane.in_flight.push_back(entry);
             }
         }
-        self.wake.notify();
+        lane.wakes = true;
+        let has_messages = !lane.messages.is_empty();
+        drop(guard);
+        if has_messages {
+            self.write_now();
+        }
         met
     }
 
     /// Cancels one call. Returns whether the worker answers no further item of it.
     fn cancel_call(&self, lane: &mut Lane, entry: &mut InFlight, met: &mut Cancelled) -> bool {
-        let owed = &entry.call.owed;
-        let mut grace = owed.ticket().options().grace_period;
-        if owed.remaining() > 1 {
+        let mut grace = entry.call.ticket().options().grace_period;
+        if entry.call.owed.remaining() > 1 {
             // Items that travel together are quick, and replacing a worker takes longer.
             grace = grace.max(GRACE_OF_MANY);
         }
-        let found = self.revoke_and_condemn(entry.seq, grace.is_zero());
+        let begun = self.page.begun(entry.seq);
+        let stopped = self.page.slot(entry.seq).stop(grace.is_zero());
+        let Ok(found) = stopped.and_then(|claim| entry.see_stopped(claim, begun)) else {
+            met.begun = true; // As far as the parent can tell.
+            Self::end_for_claim(lane);
+            return false;
+        };
+        let owed = &entry.call.owed;
         met.begun |= found.stage != Stage::Offered || owed.has_begun();
         match found.stage {
             Stage::Condemned => {
                 let step = lane.phase.condemn(Ending::Cancelled);
-                self.follow(lane, step);
+                Self::follow(lane, step);
                 return false;
             }
             Stage::Cancelled if found.item >= owed.next() => {
@@ -181,29 +200,19 @@ impl Link {
         true
     }
 
-    /// Keeps the worker from beginning another item of a call, and tells it to end the one that it runs.
-    /// Returns the claim that it found: if an item runs, `Cancelled`, or `Condemned` if the worker has to be
-    /// killed for it.
-    pub(super) fn revoke_and_condemn(&self, seq: u32, at_once: bool) -> Claim {
-        let slot = self.page.slot(seq);
-        loop {
-            let claim = slot.revoke();
-            let stage = match claim.stage {
-                Stage::Offered | Stage::Done | Stage::Revoked | Stage::Condemned => return claim,
-                Stage::Running | Stage::Last | Stage::Overdue | Stage::Cancelled if at_once => {
-                    Stage::Condemned
-                }
-                Stage::Running | Stage::Last | Stage::Overdue => Stage::Cancelled,
-                Stage::Cancelled => return claim,
-            };
-            let changed = match stage {
-                Stage::Condemned => slot.condemn(claim.item),
-                _ => slot.cancel(claim.item),
-            };
-            if changed {
-                return Claim { stage, ..claim };
-            } // Otherwise the item has just ended: look again.
+    /// Asks the worker for a sign of life: by its own word, it does not run the call that was cancelled. Without a sign
+    /// it counts as stalled.
+    fn probe(lane: &mut Lane) {
+        if lane.phase.is_serving() && !std::mem::replace(&mut lane.is_probed, true) {
+            message::put(&mut lane.messages, &ToWorker::Probe);
         }
+    }
+
+    /// Kills a worker for a claim that makes no sense.
+    pub(super) fn end_for_claim(lane: &mut Lane) {
+        let why = Ending::Protocol("writing an invalid claim".to_owned());
+        let step = lane.phase.kill(why);
+        Self::follow(lane, step);
     }
 }
 
@@ -275,6 +284,8 @@ mod tests {
         assert!(link.answered(0, 0..1).is_some());
         assert!(promise.ticket().close());
         link.cancel(promise.ticket());
+        assert!(!link.is_idle(), "it has to give a sign of life first");
+        link.is_alive();
         assert!(link.is_idle());
         assert!(worker.slot(0).finish(0), "it goes on");
         assert!(!worker.claim(0, 1, 0), "with something else");

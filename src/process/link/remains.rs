@@ -8,7 +8,7 @@ use super::in_flight::InFlight;
 use super::overrun::Overrun;
 use crate::executor::encoded::EncodedCall;
 use crate::executor::error::{Cause, Death};
-use crate::wire::claim::Stage;
+use crate::wire::claim::{Claim, InvalidClaim, Stage};
 
 /// The number of worker deaths after which a queued call is blamed.
 const MOST_STRIKES: u8 = 3;
@@ -38,18 +38,10 @@ impl Link {
             was_useless: !self.proven.load(Ordering::Relaxed),
         };
         for (place, mut entry) in in_flight.into_iter().enumerate() {
-            let claim = self.page.slot(entry.seq).look();
-            debug_assert_eq!(claim.seq, entry.seq, "a slot belongs to one call in flight");
-            if !matches!(claim.stage, Stage::Offered | Stage::Revoked) {
-                remains.was_useless = false;
-                remains.settle_begun(&mut entry, claim.item + 1, loss);
-            } else {
-                remains.settle_begun(&mut entry, claim.item, loss);
-            }
-            let was_next = place == 0 && claim.stage == Stage::Offered;
-            if was_next && matches!(loss, Cause::WorkerLost(_)) {
-                entry.call.strikes += 1; // Reading it may have killed the worker.
-            }
+            if place == 0 {
+                let claim = self.page.slot(entry.seq).look();
+                remains.settle_front(&mut entry, claim, loss);
+            } // A worker begins a call when it has answered those before it, so it has not begun this one.
             remains.keep_unstarted(entry.call, loss);
         }
         remains
@@ -57,6 +49,27 @@ impl Link {
 }
 
 impl Remains {
+    /// Settles the items of the first call that have begun. Without a valid claim, the next item may have.
+    fn settle_front(
+        &mut self,
+        entry: &mut InFlight,
+        claim: Result<Claim, InvalidClaim>,
+        loss: &Cause,
+    ) {
+        let claim = claim.and_then(|claim| entry.check(claim));
+        let begun = match claim {
+            Ok(claim) if matches!(claim.stage, Stage::Offered | Stage::Revoked) => claim.item,
+            Ok(claim) => claim.item + 1,
+            Err(InvalidClaim) => entry.call.owed.next() + 1,
+        };
+        let was_next = claim.is_ok_and(|claim| claim.stage == Stage::Offered);
+        self.was_useless &= begun == entry.first;
+        self.settle_begun(entry, begun, loss);
+        if was_next && matches!(loss, Cause::WorkerLost(_)) {
+            entry.call.strikes += 1; // Reading it may have killed the worker.
+        }
+    }
+
     /// Fails the items before `end`, which have begun, or keeps them to run again.
     fn settle_begun(&mut self, entry: &mut InFlight, end: u32, loss: &Cause) {
         let answered = entry.overrun.take().filter(Overrun::is_answered);

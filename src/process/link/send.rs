@@ -1,18 +1,19 @@
 //! How calls are sent. A worker that reads slowly delays no one: bytes that its socket does not accept at once
-//! stay in the lane, and the supervisor's task writes them later.
+//! stay in [`Outbound`], and the supervisor's task writes them later.
 
-use std::io;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::in_flight::InFlight;
 use super::lane::Lane;
+use super::outbound::Outbound;
 use super::{Ending, Link};
 use crate::executor::encoded::EncodedCall;
 use crate::executor::error::{Cause, Rejection};
 use crate::observe::RunningCount;
 use crate::process::watch::WorkerWatch;
-use crate::sys::{self, AsFd as _};
+use crate::sys;
+use crate::wire::bulk::Split;
 use crate::wire::message::{self, CallHead, ToWorker};
 use crate::wire::page::SLOTS;
 use crate::wire::text;
@@ -46,6 +47,10 @@ impl Link {
     fn give_to(&self, reserved: usize, calls: Vec<EncodedCall>) -> Result<(), Vec<EncodedCall>> {
         // Before the lock, and dropped after it: a recorder of metrics is code of another crate.
         let running: Vec<_> = calls.iter().map(|call| call.ticket().running()).collect();
+        let ring = self.ring_to_worker();
+        let mut out = self.outbound();
+        let payloads = calls.iter().map(|call| &call.payload);
+        let mut splits = out.split_all(payloads, ring).into_iter();
         let mut lane = self.lock();
         lane.reserved -= reserved; // Under one lock with the rest: in between, it would look idle.
         if !lane.phase.is_serving() {
@@ -53,21 +58,24 @@ impl Link {
         }
         let mut unsent = Vec::new();
         for (call, running) in calls.into_iter().zip(running) {
+            let split = splits.next().flatten();
             // A cancel, or the end of the queue timeout, that happened while the call was between backlog and
             // link found it in neither. But it left its mark before it looked.
             if call.has_expired() || call.ticket().is_closed() {
                 unsent.push((call, running));
             } else {
-                self.send(&mut lane, call, running);
+                self.send(&mut out, &mut lane, (call, running), split);
             }
         }
-        self.write(&mut lane);
-        if !lane.unwritten.is_empty() || !lane.ring_backlog.is_empty() || lane.in_flight.is_empty()
-        {
-            // Something is left to write or put, or the worker is idle since no new call is wanted.
+        // The worker is idle since no new call is wanted.
+        lane.wakes |= lane.in_flight.is_empty();
+        drop(lane);
+        out.write(ring);
+        let is_left = !out.is_empty();
+        drop(out);
+        if is_left {
             self.wake.notify();
         }
-        drop(lane);
         for (call, _) in unsent {
             if call.has_expired() {
                 let limit = call.ticket().options().queue_timeout.unwrap_or_default();
@@ -78,7 +86,13 @@ impl Link {
         Ok(())
     }
 
-    fn send(&self, lane: &mut Lane, call: EncodedCall, running: RunningCount) {
+    fn send(
+        &self,
+        out: &mut Outbound,
+        lane: &mut Lane,
+        (call, running): (EncodedCall, RunningCount),
+        split: Option<Split>,
+    ) {
         let seq = lane.next_seq;
         lane.next_seq = seq.wrapping_add(1);
         lane.count_given();
@@ -97,12 +111,16 @@ impl Link {
         self.page.slot(seq).offer(head.first);
         if let Some(traceparent) = call.ticket().traceparent() {
             let traceparent = text::short(traceparent.as_ref().to_owned());
-            message::put(&mut lane.unwritten, &ToWorker::Trace(traceparent));
+            message::put(&mut out.unwritten, &ToWorker::Trace(traceparent));
         }
-        self.put_call(lane, &head, &call.payload);
-        let has_deadline = timeout.is_some() || lane.shutdown_at.is_some();
+        if split.is_some() {
+            lane.rings_used = Some(Instant::now());
+        }
+        out.put_call(&head, &call.payload, split);
+        let has_deadline =
+            timeout.is_some() || lane.shutdown_at.is_some() || !lane.stall.is_armed();
         if has_deadline && lane.in_flight.is_empty() {
-            self.wake.notify(); // The supervisor has a deadline to watch.
+            lane.wakes = true; // The supervisor has a deadline to watch.
         }
         lane.in_flight.push_back(InFlight::new(seq, call, running));
     }
@@ -116,7 +134,9 @@ impl Link {
     }
 
     fn room(lane: &Lane) -> usize {
-        if !lane.phase.takes_more() || lane.in_flight.iter().any(|entry| entry.overrun.is_some()) {
+        let is_held_up =
+            lane.is_probed || lane.in_flight.iter().any(|entry| entry.overrun.is_some());
+        if !lane.phase.takes_more() || is_held_up {
             return 0;
         }
         let ahead = lane.call_time.map_or(1, |time| {
@@ -132,29 +152,26 @@ impl Link {
         most.min(slots.into()).min(lane.calls_left) as usize
     }
 
-    /// Writes what the socket accepts. A failure is not reported here: then the worker is dead, and the
-    /// supervisor notices that by itself.
-    pub(super) fn write(&self, lane: &mut Lane) {
-        self.put(lane); // First, so that the worker finds it when it reads of it.
-        let _ = self.try_write(lane);
-    }
-
-    /// As `write`, for what was decided under the pool's lock.
+    /// Writes what the socket accepts, messages of the lane first.
     pub(in crate::process) fn write_now(&self) {
-        self.write(&mut self.lock());
-    }
-
-    /// A write to a dead worker is an error here, not the signal that ends a program which does
-    /// not ignore it.
-    fn try_write(&self, lane: &mut Lane) -> io::Result<()> {
-        let socket = self.socket.as_fd();
-        lane.unwritten
-            .send_with(|slices, fds| sys::send_with_fds(socket, slices, fds))
+        let mut out = self.outbound();
+        let mut lane = self.lock();
+        if !lane.messages.is_empty() {
+            out.unwritten.put_chain(&lane.messages);
+            lane.messages.clear();
+        }
+        drop(lane);
+        out.write(self.ring_to_worker());
+        let is_left = !out.is_empty();
+        drop(out);
+        if is_left {
+            self.wake.notify();
+        }
     }
 
     /// Whether something is left to write.
     pub(in crate::process) fn has_unwritten(&self) -> bool {
-        !self.lock().unwritten.is_empty()
+        !self.outbound().unwritten.is_empty()
     }
 
     /// Writes on, as far as the socket accepts it. Ready when nothing is left. Bytes for a dead worker are
@@ -165,12 +182,9 @@ impl Link {
         cx: &mut Context<'_>,
         watch: &mut WorkerWatch,
     ) -> Poll<()> {
-        let outcome = ready!(watch.poll_write(cx, || self.try_write(&mut self.lock())));
+        let outcome = ready!(watch.poll_write(cx, || self.outbound().try_write()));
         if let Err(error) = outcome {
-            let mut lane = self.lock();
-            lane.unwritten.clear();
-            lane.ring_backlog.clear();
-            drop(lane);
+            self.outbound().clear();
             if !sys::is_hangup(&error) {
                 // It is alive, but bytes for it are lost: only another worker can help.
                 self.end(Ending::failed(&error));

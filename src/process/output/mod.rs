@@ -16,7 +16,7 @@ mod tail;
 use std::fmt;
 use std::sync::Arc;
 
-pub(super) use self::outlets::{Outlets, Pipes};
+pub(super) use self::outlets::Outlets;
 pub(super) use self::outputs::{OutputWriter, Outputs};
 use crate::executor::options::TaskName;
 

@@ -1,6 +1,7 @@
 //! The output of one worker, from its first to its last byte. The task that drives the worker drives this too.
 
-use std::future::poll_fn;
+use std::convert::Infallible;
+use std::future::{pending, poll_fn};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,7 @@ use crate::wire::page::Page;
 /// How long outcomes wait for a stream that accepts their output slowly.
 const LONGEST_HOLD: Duration = Duration::from_secs(10);
 
+#[derive(Default)]
 pub(in crate::process) struct Outputs {
     relays: Vec<OutputRelay>,
     lines: Vec<Lines>,
@@ -75,7 +77,14 @@ impl Outputs {
         }
     }
 
-    fn is_open(&self) -> bool {
+    /// As `attend`, and goes on to wait once the process has closed its streams.
+    pub(in crate::process) async fn attend_on(&mut self, writer: OutputWriter<'_>) -> Infallible {
+        self.attend(writer).await;
+        pending().await
+    }
+
+    /// Whether the process may still write.
+    pub(in crate::process) fn is_open(&self) -> bool {
         self.relays.iter().any(OutputRelay::is_open) || self.lines.iter().any(Lines::is_open)
     }
 

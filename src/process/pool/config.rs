@@ -6,6 +6,10 @@ use std::time::Duration;
 use crate::executor::options::TaskOptions;
 use crate::process::start::{Recipe, Starter};
 
+/// The maximal number of workers that a pool creates at the same time. Each holds some ten descriptors for that time, and
+/// four afterwards. Under a low limit, forty at once would leave none of them enough.
+pub(super) const MOST_CREATED_AT_ONCE: usize = 4;
+
 /// A pool's settings, checked by its builder.
 pub(in crate::process) struct ProcessPoolConfig {
     pub(in crate::process) name: Option<String>,

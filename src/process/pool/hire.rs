@@ -5,12 +5,14 @@ use std::sync::{MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
+use tokio::sync::SemaphorePermit;
 
 use super::Pool;
 use super::starts::{FailedStart, StartVerdict, pause_after};
 use super::state::{PoolState, WaitingCall};
-use crate::executor::error::{Cause, InitFailure};
+use crate::executor::error::Cause;
 use crate::home::Alarm;
+use crate::process::start::StartFailure;
 
 /// What follows a failed start.
 pub(in crate::process) enum AfterFailure {
@@ -54,13 +56,13 @@ impl Pool {
         drop(before); // It wakes the task that it cancels.
     }
 
+    /// Waits until a worker may be created. The next one may be once this is dropped.
+    pub(in crate::process) async fn start_turn(&self) -> Option<SemaphorePermit<'_>> {
+        self.start_turns.acquire().await.ok() // It is never closed.
+    }
+
     /// Records a failed start and decides what follows.
-    pub(in crate::process) fn start_failed(
-        &self,
-        id: u64,
-        failure: InitFailure,
-        for_good: bool,
-    ) -> AfterFailure {
+    pub(in crate::process) fn start_failed(&self, id: u64, failure: StartFailure) -> AfterFailure {
         let mut state = self.lock();
         state.restarts.failed_to_start += 1;
         if let Some(old) = state.places.replaced_by(id) {
@@ -70,8 +72,8 @@ impl Pool {
             return AfterFailure::GiveUp;
         }
         let start = FailedStart {
-            failure,
-            for_good,
+            kind: failure.kind(),
+            failure: *failure.into_report(),
             others: state.places.len().saturating_sub(1),
             works: state.places.links().next().is_some(),
             is_kept: state.places.taken(&self.config) <= self.config.min_workers,

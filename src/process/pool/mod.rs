@@ -29,8 +29,9 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use async_trait::async_trait;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
+use self::config::MOST_CREATED_AT_ONCE;
 pub(super) use self::config::ProcessPoolConfig;
 use self::counts::Counts;
 pub(super) use self::end::EndWorkers;
@@ -61,6 +62,8 @@ pub(super) struct Pool {
     terms: Arc<Terms>,
     state: Mutex<PoolState>,
     counts: Counts,
+    /// The right to create a worker. Few are created at the same time.
+    start_turns: Semaphore,
     /// Looks again whether another worker should start, after a place was given up.
     next_look: Mutex<Option<Alarm>>,
     /// Notified when a worker starts, ends or fails to start, and when the backlog becomes empty.
@@ -80,6 +83,7 @@ impl Pool {
             me: me.clone(),
             state: Mutex::default(),
             counts: Counts::default(),
+            start_turns: Semaphore::new(MOST_CREATED_AT_ONCE),
             next_look: Mutex::default(),
             changed: Notify::new(),
         })

@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use crate::executor::error::InitFailure;
+use crate::process::start::FailureKind;
 
 /// The number of consecutive failed starts after which a place is given up.
 const MOST_FAILURES: u32 = 3;
@@ -18,8 +19,11 @@ pub(super) struct Starts {
     permission: Permission,
     /// A place was given up. Before this instant no worker starts beside another.
     delayed_until: Option<Instant>,
-    /// The number of failed starts since the last successful one.
+    /// The number of failed starts since the last successful one. What the system refuses to many starts at the same
+    /// time counts as one.
     failures: u32,
+    /// Until then, what the system refuses counts as refused before.
+    refused_until: Option<Instant>,
     last_failure: Option<InitFailure>,
     unused: Option<UnusedDeaths>,
     /// How often a place was given up, or kept although its tries had failed, since the pool was made.
@@ -49,8 +53,7 @@ struct UnusedDeaths {
 #[derive(Debug)]
 pub(super) struct FailedStart {
     pub(super) failure: InitFailure,
-    /// The failure would repeat.
-    pub(super) for_good: bool,
+    pub(super) kind: FailureKind,
     /// The number of other places: ready, starting or ending.
     pub(super) others: usize,
     /// Whether any other worker is ready.
@@ -96,15 +99,17 @@ impl Starts {
 
     /// A start failed.
     pub(super) fn failed(&mut self, start: FailedStart, now: Instant) -> StartVerdict {
-        self.failures += 1;
+        if self.counts(start.kind, now) {
+            self.failures += 1;
+        }
         let verdict = self.verdict(&start);
         self.missed += u64::from(!matches!(verdict, StartVerdict::TryAgain(_)));
         match verdict {
             StartVerdict::TryAgain(_) | StartVerdict::KeepTrying(_) => {}
             StartVerdict::Release(pause) => self.delayed_until = Some(now + pause),
             StartVerdict::FailWaiting => {
-                self.failures = 0;
-                self.permission = match start.for_good || self.is_broken() {
+                (self.failures, self.refused_until) = (0, None);
+                self.permission = match start.kind == FailureKind::Permanent || self.is_broken() {
                     true => Permission::Broken,
                     false => Permission::GaveUp,
                 };
@@ -112,6 +117,19 @@ impl Starts {
         }
         self.last_failure = Some(start.failure);
         verdict
+    }
+
+    /// Whether it is another failure, rather than the last one again. Many starts at the same time take from each other
+    /// what the system has left. So a refusal counts once in the pause that follows it.
+    fn counts(&mut self, kind: FailureKind, now: Instant) -> bool {
+        if kind != FailureKind::Refused {
+            return true;
+        }
+        if self.refused_until.is_some_and(|until| now < until) {
+            return false;
+        }
+        self.refused_until = Some(now + pause_after(self.failures));
+        true
     }
 
     fn verdict(&self, start: &FailedStart) -> StartVerdict {
@@ -146,7 +164,7 @@ impl Starts {
 
     /// A worker is ready.
     pub(super) fn ready(&mut self) {
-        self.failures = 0;
+        (self.failures, self.refused_until) = (0, None);
         self.permission = Permission::Granted;
         self.delayed_until = None;
     }

@@ -5,14 +5,13 @@
 //! Its exit status is taken by the process that created it: this process if it executed or forked it, or the
 //! fork server, which then writes it to a pipe.
 //!
-//! Reading order: [`order`], what to run; [`birth`], how it starts; this file, how its end is awaited;
-//! [`outcome`], what it leaves.
+//! Reading order: [`order`], what to run, and how it starts; [`shared`], the fork server that all of these processes
+//! share; this file, how its end is awaited; [`outcome`], what it leaves.
 
-mod birth;
 mod order;
 mod outcome;
+mod shared;
 
-use std::io::{PipeReader, Read as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -21,16 +20,14 @@ use tokio::runtime::Handle;
 pub(crate) use self::order::{Refusal, StartOrder};
 pub(crate) use self::outcome::ProcessOutcome;
 pub(crate) use super::start::Opening;
+use super::start::{ExitPipe, Newborn};
 use super::verdict::death;
 use crate::executor::error::Death;
 use crate::home::{Home, sleep, timeout};
 use crate::sys::{self, AsFd, BorrowedFd, ChildProcess, Exit, OwnedFd};
-use crate::wire::forkserver::{FromForkServer, LONGEST, MOST_EXITED};
-use crate::wire::frame::Frames;
-use crate::wire::message;
 use crate::wire::process_setup::OutcomeFile;
 
-/// The time to end for a process that has hung up, and for the fork server to report how one ended.
+/// The time within which the fork server must report how a process ended.
 const GRACE: Duration = Duration::from_secs(5);
 /// The interval of retries after the system refused something.
 const AGAIN: Duration = Duration::from_millis(10);
@@ -42,7 +39,7 @@ pub(crate) struct RunningProcess {
     pidfd: Arc<OwnedFd>,
     outcome_file: Arc<OutcomeFile>,
     /// The pipe through which the fork server reports how it ended, if that has forked it.
-    word: Option<PipeReader>,
+    exit_pipe: Option<ExitPipe>,
     state: Mutex<ProcessState>,
     /// It was forked from this process, which must have no other thread when it forks again.
     is_fork: bool,
@@ -60,6 +57,25 @@ struct ProcessState {
 }
 
 impl RunningProcess {
+    /// A process that is ready, and is left to itself.
+    fn from_newborn(newborn: Newborn, outcome_file: OutcomeFile, is_fork: bool) -> Self {
+        let oom_kills = newborn.oom_kills;
+        let (process, exit_pipe) = newborn.child.set_free();
+        Self {
+            pid: process.id(),
+            pidfd: process.pidfd().clone(),
+            outcome_file: Arc::new(outcome_file),
+            exit_pipe,
+            state: Mutex::new(ProcessState {
+                process,
+                oom_kills,
+                gone: None,
+                end: None,
+            }),
+            is_fork,
+        }
+    }
+
     pub(crate) fn id(&self) -> u32 {
         self.pid
     }
@@ -89,19 +105,16 @@ impl RunningProcess {
     pub(crate) fn try_end(&self) -> Option<Death> {
         let mut state = self.lock();
         if state.end.is_none() && state.process.has_ended() {
-            let exit = match &self.word {
+            let exit = match &self.exit_pipe {
                 None => state.process.reap(),
-                Some(word) => {
+                Some(pipe) => {
                     let gone = *state.gone.get_or_insert_with(Instant::now);
-                    let told =
-                        read_word(word).or_else(|| (gone.elapsed() >= GRACE).then(Exit::default));
-                    match told? {
+                    let overdue = || (gone.elapsed() >= GRACE).then(Exit::default);
+                    let exit = pipe.try_read().or_else(overdue)?;
+                    match exit.is_known() {
+                        true => exit,
                         // Its fork server ended first.
-                        Exit {
-                            code: None,
-                            signal: None,
-                        } => state.process.reap_orphan().unwrap_or_default(),
-                        exit => exit,
+                        false => state.process.reap_orphan().unwrap_or_default(),
                     }
                 }
             };
@@ -143,8 +156,8 @@ impl RunningProcess {
 
     /// The descriptor that becomes readable with the next news of its end, and how long to wait for it.
     fn next_sign(&self) -> (BorrowedFd<'_>, Option<Duration>) {
-        match (&self.word, self.lock().gone) {
-            (Some(word), Some(gone)) => (word.as_fd(), Some(GRACE.saturating_sub(gone.elapsed()))),
+        match (&self.exit_pipe, self.lock().gone) {
+            (Some(pipe), Some(gone)) => (pipe.as_fd(), Some(GRACE.saturating_sub(gone.elapsed()))),
             _ => (self.pidfd.as_fd(), None),
         }
     }
@@ -180,21 +193,4 @@ pub(crate) async fn readable(fd: impl AsFd) {
     if sys::readable(fd).await.is_err() {
         sleep(AGAIN).await; // Perhaps no descriptor is left to wait with.
     }
-}
-
-/// How a process ended, as reported by the fork server; `None` if it has not reported yet. Without the fork
-/// server it remains unknown.
-fn read_word(mut word: &PipeReader) -> Option<Exit> {
-    if !sys::is_readable(word) {
-        return None;
-    }
-    let mut bytes = [0; MOST_EXITED];
-    // A message this short arrives in one piece.
-    let len = word.read(&mut bytes).unwrap_or(0);
-    let frame = Frames::new(LONGEST).next(&mut &bytes[..len]);
-    let told = frame.ok().flatten().map(|frame| message::get(frame.into()));
-    Some(match told.flatten() {
-        Some(FromForkServer::Exited { code, signal, .. }) => Exit { code, signal },
-        _ => Exit::default(),
-    })
 }

@@ -1,22 +1,23 @@
 //! What to run, and in what kind of process.
 
+use std::future::pending;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::RunningProcess;
-use super::birth::{self, Born, UnclaimedProcess};
+use super::{RunningProcess, shared};
 use crate::executor::error::{BuildError, BuildFailure, InitFailure};
-use crate::home::timeout;
 use crate::process::limits::Limits;
-use crate::process::output::{Outlets, Output};
-use crate::process::start::{Opening, Recipe, StartError, Surroundings};
-use crate::process::verdict::init_failure;
+use crate::process::output::{Outlets, Output, OutputWriter, Outputs};
+use crate::process::start::{
+    ForkHere, NewProcess, Newborn, Opening, Recipe, StartError, StartFailure, Starter, Surroundings,
+};
 use crate::process::{StartMethod, workers_allowed};
 use crate::sys::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
 use crate::wire::Chain;
+use crate::wire::confinement::Confinement;
 use crate::wire::descriptors::Descriptor;
-use crate::wire::message;
+use crate::wire::message::{self, Role};
 use crate::wire::process_setup::{OutcomeFile, ProcessSetup};
 
 /// What to run, and in what kind of process.
@@ -25,7 +26,9 @@ pub(crate) struct StartOrder {
     pub(crate) start_method: StartMethod,
     pub(crate) surroundings: Surroundings,
     pub(crate) is_daemon: bool,
+    pub(crate) is_dumpable: bool,
     pub(crate) limits: Limits,
+    pub(crate) confinement: Option<Confinement>,
     pub(crate) spawn_timeout: Duration,
     /// `None` is an empty one.
     pub(crate) stdin: Option<OwnedFd>,
@@ -48,8 +51,8 @@ impl Refusal {
     /// The system refused something.
     pub(crate) fn system(doing: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |error| {
-            let error = StartError::system(doing)(error);
-            Self::Start(Box::new(init_failure(error, None)))
+            let failure = StartFailure::from(StartError::system(doing)(error));
+            Self::Start(failure.into_report())
         }
     }
 }
@@ -78,7 +81,7 @@ impl StartOrder {
         not_theirs.push(outcome_file.as_raw_fd());
         not_theirs.extend(beside.iter().map(|fd| fd.as_fd().as_raw_fd()));
         let args = self.call.1;
-        let words = || {
+        let setup = || {
             let mut out = Chain::new();
             out.attach(beside.clone());
             message::put_with(&mut out, &process_setup, &args);
@@ -86,37 +89,49 @@ impl StartOrder {
         };
         let (executed, forked) = match self.start_method {
             StartMethod::Spawn => (self.surroundings, Surroundings::default()),
-            // Its fork server has those of the program.
-            _ => (Surroundings::default(), self.surroundings),
+            _ => (shared::surroundings(&self.surroundings), self.surroundings),
         };
         let recipe = Arc::new(Recipe {
             surroundings: executed,
             preload: None,
             initializer: None,
+            is_dumpable: false,
             limits: Vec::new(),
+            confinement: None,
             outlets: Outlets::new(Some(Output::inherit()), Some(Output::inherit())),
             max_frame_length: 0, // Only greetings arrive.
             spawn_timeout: self.spawn_timeout,
             may_block,
         });
-        let output = [self.stdout, self.stderr];
-        let born = match self.start_method {
-            StartMethod::Spawn => birth::execute(&recipe, output, words).await,
-            StartMethod::ForkServer => birth::fork_at_server(&recipe, &forked, output, words).await,
-            StartMethod::Fork => birth::fork_here(serve, &forked, &not_theirs, output, words),
+        let starter = match self.start_method {
+            StartMethod::Spawn => Starter::Spawn,
+            StartMethod::ForkServer => Starter::Fork(shared::fork_server(&recipe.surroundings)),
+            StartMethod::Fork => Starter::ForkHere(ForkHere { serve, not_theirs }),
+        };
+        let new = NewProcess {
+            recipe: &recipe,
+            role: Role::Runner,
+            surroundings: &forked,
+            output: [self.stdout, self.stderr],
+            setup: &setup,
+        };
+        // Its output goes to its streams.
+        let no_outputs = |_| Ok(Outputs::default());
+        let ready = match Newborn::create(&starter, new, no_outputs).await {
+            Ok(newborn) => {
+                let writer = OutputWriter::default();
+                newborn.make_ready(&recipe, writer, pending()).await
+            }
+            Err(failure) => Err(failure),
         };
         let is_fork = self.start_method == StartMethod::Fork;
-        let Born {
-            process,
-            mut connection,
-            word,
-        } = born.map_err(|error| refused(error, is_fork))?;
-        let newborn = UnclaimedProcess::new(process, word, outcome_file, is_fork);
-        let limit = recipe.spawn_timeout;
-        let established = timeout(limit, connection.establish(recipe.max_frame_length)).await;
-        match established.unwrap_or(Err(StartError::TimedOut(limit))) {
-            Ok(()) => Ok(newborn.keep()),
-            Err(error) => Err(Refusal::Start(Box::new(newborn.fail(error).await))),
+        match ready {
+            Ok(newborn) => {
+                let running = RunningProcess::from_newborn(newborn, outcome_file, is_fork);
+                Ok(Arc::new(running))
+            }
+            Err(Some(failure)) => Err(refused(failure, is_fork)),
+            Err(None) => Err(refused(StartError::Closed.into(), is_fork)),
         }
     }
 
@@ -125,16 +140,18 @@ impl StartOrder {
         Ok(ProcessSetup {
             is_daemon: self.is_daemon,
             has_stdin: self.stdin.is_some(),
+            is_dumpable: self.is_dumpable || self.limits.dump_memory(),
             limits: self.limits.check().map_err(Refusal::Build)?,
+            confinement: self.confinement.clone(),
             function: *function,
             descriptors: args.descriptors().len() as u32, // There are few.
         })
     }
 }
 
-/// Why nothing was started.
-fn refused(error: StartError, is_fork: bool) -> Refusal {
-    match error {
+/// Why there is no process.
+fn refused(failure: StartFailure, is_fork: bool) -> Refusal {
+    match &failure.error {
         // The reason is not the system but the other threads.
         StartError::System { error, .. }
             if is_fork && error.kind() == io::ErrorKind::ResourceBusy =>
@@ -146,6 +163,6 @@ fn refused(error: StartError, is_fork: bool) -> Refusal {
             );
             Refusal::Build(BuildError::unsupported(what))
         }
-        error => Refusal::Start(Box::new(init_failure(error, None))),
+        _ => Refusal::Start(failure.into_report()),
     }
 }

@@ -1,36 +1,85 @@
-//! A worker process, however it was started.
+//! A process that was started, however that was done.
 
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+#[cfg(feature = "multiprocessing")]
+use super::exit_pipe::ExitPipe;
 use super::forkserver_process::ForkServerProcess;
 use crate::home::{Watched, timeout};
 use crate::sys::{ChildProcess, Direction, Exit, OwnedFd};
 
-/// The time within which a fork server must report how a worker ended. A stopped one never does.
+/// The time within which a fork server must report how a process ended. A stopped one never does.
 const ANSWER: Duration = Duration::from_secs(5);
 
 /// Dropping it kills it.
 pub(in crate::process) struct Child {
+    // Dropped first: what follows asks for the exit status of a process that has been killed.
     process: ChildProcess,
     /// Becomes readable when the process ends.
     end: Watched<Arc<OwnedFd>>,
-    /// The process that forked it, and takes its exit status.
+    reaper: ChildReaper,
+}
+
+/// The process that takes a child's exit status.
+enum ChildReaper {
+    /// This process.
+    Own,
+    /// The fork server that forked it, on request.
+    ForkServer(UnreapedChild),
+    /// The fork server that forked it, unasked. It is held while the process starts.
+    #[cfg(feature = "multiprocessing")]
+    Unasked(
+        ExitPipe,
+        #[expect(dead_code, reason = "held")] Arc<ForkServerProcess>,
+    ),
+}
+
+/// A child whose exit status its fork server has to take. Dropping this asks for that, and does not wait.
+struct UnreapedChild {
     fork_server: Option<Arc<ForkServerProcess>>,
+    pid: u32,
+    pidfd: Arc<OwnedFd>,
 }
 
 impl Child {
-    /// A process that a fork server has forked.
+    /// A worker that a fork server has forked.
     pub(super) fn forked(process: ChildProcess, fork_server: Arc<ForkServerProcess>) -> Self {
-        let mut child = Self::from(process);
-        child.fork_server = Some(fork_server);
-        child
+        let unreaped = UnreapedChild {
+            fork_server: Some(fork_server),
+            pid: process.id(),
+            pidfd: process.pidfd().clone(),
+        };
+        Self::new(process, ChildReaper::ForkServer(unreaped))
+    }
+
+    /// A process that a fork server has forked. It reports the exit status unasked.
+    #[cfg(feature = "multiprocessing")]
+    pub(super) fn reported(
+        process: ChildProcess,
+        pipe: ExitPipe,
+        fork_server: Arc<ForkServerProcess>,
+    ) -> Self {
+        Self::new(process, ChildReaper::Unasked(pipe, fork_server))
+    }
+
+    fn new(process: ChildProcess, reaper: ChildReaper) -> Self {
+        Self {
+            end: Watched::new(process.pidfd().clone(), Direction::In),
+            process,
+            reaper,
+        }
     }
 
     pub(in crate::process) fn id(&self) -> u32 {
         self.process.id()
+    }
+
+    #[cfg(all(test, target_os = "linux", not(properties)))]
+    pub(super) fn pidfd(&self) -> &Arc<OwnedFd> {
+        self.process.pidfd()
     }
 
     /// Kills it and its process group.
@@ -56,38 +105,56 @@ impl Child {
     /// Waits until it has ended, and returns how. Kills the rest of its process group.
     pub(in crate::process) async fn exit(&mut self) -> Exit {
         self.ended().await;
-        match &self.fork_server {
-            None => self.process.reap(),
-            Some(fork_server) => {
+        let exit = match &mut self.reaper {
+            ChildReaper::Own => return self.process.reap(),
+            ChildReaper::ForkServer(unreaped) => {
                 self.process.kill_without_reaping();
-                let exit = timeout(ANSWER, fork_server.exit_of(self.id())).await;
-                let exit = exit.flatten();
-                let Some(exit) = exit.or_else(|| self.process.reap_orphan()) else {
-                    return Exit::default(); // Nothing is known. The drop asks once more to have it reaped.
-                };
-                self.fork_server = None;
-                exit
+                unreaped.exit().await
             }
+            #[cfg(feature = "multiprocessing")]
+            ChildReaper::Unasked(pipe, _) => timeout(ANSWER, pipe.read()).await,
+        };
+        // Without an answer, nothing is known. Then the drop asks once more to have it reaped.
+        let exit = exit.filter(Exit::is_known);
+        exit.or_else(|| self.process.reap_orphan())
+            .unwrap_or_default()
+    }
+
+    /// Leaves the process to itself: neither a drop nor its own end is the end of what is in its process group. Returns
+    /// it, with the pipe for its exit status unless this process takes that.
+    #[cfg(feature = "multiprocessing")]
+    pub(in crate::process) fn set_free(self) -> (ChildProcess, Option<ExitPipe>) {
+        let mut process = self.process;
+        process.set_free();
+        match self.reaper {
+            ChildReaper::Unasked(pipe, _) => (process, Some(pipe)),
+            ChildReaper::Own | ChildReaper::ForkServer(_) => (process, None),
         }
     }
 }
 
-/// A process that this one has started.
+/// A process that this one has executed or forked.
 impl From<ChildProcess> for Child {
     fn from(process: ChildProcess) -> Self {
-        Self {
-            end: Watched::new(process.pidfd().clone(), Direction::In),
-            process,
-            fork_server: None,
-        }
+        Self::new(process, ChildReaper::Own)
     }
 }
 
-impl Drop for Child {
+impl UnreapedChild {
+    async fn exit(&mut self) -> Option<Exit> {
+        let fork_server = self.fork_server.as_ref()?;
+        let exit = timeout(ANSWER, fork_server.exit_of(self.pid))
+            .await
+            .flatten()?;
+        self.fork_server = None;
+        Some(exit)
+    }
+}
+
+impl Drop for UnreapedChild {
     fn drop(&mut self) {
         if let Some(fork_server) = &self.fork_server {
-            self.process.kill_without_reaping();
-            fork_server.forget(self.process.id(), self.process.pidfd().clone());
+            fork_server.forget(self.pid, self.pidfd.clone());
         }
     }
 }

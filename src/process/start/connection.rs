@@ -7,7 +7,8 @@ use bytes::BytesMut;
 use tokio_util::codec::{Decoder as _, LengthDelimitedCodec};
 
 use super::error::StartError;
-use crate::home::Watched;
+use super::recipe::Recipe;
+use crate::home::{Watched, timeout};
 use crate::sys::{self, AsFd as _, Direction, OwnedFd, Socket};
 use crate::wire::frame;
 use crate::wire::identity::BuildIdentity;
@@ -34,7 +35,7 @@ impl ChildConnection {
 
     /// Sends the first messages through one end of a new socket pair: the hello, and `setup`. The process at
     /// the other end need not exist yet; then the messages wait for it.
-    pub(in crate::process) fn begin(socket: OwnedFd, mut setup: Chain) -> Result<Self, StartError> {
+    pub(super) fn begin(socket: OwnedFd, mut setup: Chain) -> Result<Self, StartError> {
         let own = BuildIdentity::own();
         let mut words = Chain::new();
         own.put_hello(&mut words);
@@ -57,11 +58,14 @@ impl ChildConnection {
         })
     }
 
-    /// Waits until the process is ready.
-    pub(in crate::process) async fn establish(
-        &mut self,
-        max_frame_length: usize,
-    ) -> Result<(), StartError> {
+    /// Waits until the process is ready, at most for the time that its start may take.
+    pub(super) async fn establish(&mut self, recipe: &Recipe) -> Result<(), StartError> {
+        let limit = recipe.spawn_timeout;
+        let met = timeout(limit, self.meet(recipe.max_frame_length)).await;
+        met.unwrap_or(Err(StartError::TimedOut(limit)))
+    }
+
+    async fn meet(&mut self, max_frame_length: usize) -> Result<(), StartError> {
         let theirs = self.receive(BuildIdentity::parse_greeting).await;
         let theirs = theirs.map_err(|error| match error {
             StartError::Gone => StartError::Mute,
@@ -138,7 +142,7 @@ mod tests {
             let _ = socket.read_to_end(&mut Vec::new()); // Until the parent hangs up.
         });
         let mut connection = ChildConnection::begin(ours, Chain::new()).expect("a connection");
-        let outcome = connection.establish(1 << 20).await;
+        let outcome = connection.meet(1 << 20).await;
         drop(connection);
         worker.await.expect("no panic");
         outcome

@@ -1,6 +1,5 @@
 //! [`ForkServer`]: keeps one fork server running, and asks it for processes. A dead one is replaced.
 
-use std::convert::Infallible;
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
@@ -102,9 +101,9 @@ impl ForkServer {
     pub(super) async fn fork(
         &self,
         recipe: &Arc<Recipe>,
+        surroundings: &Surroundings,
         fds: Vec<Descriptor>,
     ) -> Result<Option<Child>, StartError> {
-        let surroundings = &recipe.surroundings;
         let forked = self
             .fork_as(Role::Worker, recipe, surroundings, fds)
             .await?;
@@ -118,16 +117,16 @@ impl ForkServer {
     /// which the fork server writes unasked. Fails if it takes longer than the start may; `None` if the fork
     /// server caused that.
     #[cfg(feature = "multiprocessing")]
-    pub(in crate::process) async fn run(
+    pub(super) async fn run(
         &self,
         recipe: &Arc<Recipe>,
         surroundings: &Surroundings,
         fds: Vec<Descriptor>,
-    ) -> Result<Option<ChildProcess>, StartError> {
+    ) -> Result<Option<(ChildProcess, Arc<ForkServerProcess>)>, StartError> {
         let limit = recipe.spawn_timeout;
         let forked = self.fork_as(Role::Runner, recipe, surroundings, fds);
         match timeout(limit, forked).await {
-            Some(forked) => Ok(forked?.map(|(process, _)| process)),
+            Some(forked) => forked,
             None if self.kill_if_silent() => Ok(None),
             None => Err(StartError::TimedOut(limit)),
         }
@@ -182,7 +181,7 @@ impl ForkServer {
             state.kill().await;
             *state = self.without();
         }
-        let (socket, surroundings, mut outputs) =
+        let (socket, surroundings, mut outputs, request) =
             match std::mem::replace(state, ForkServerState::Lost) {
                 ForkServerState::Lost => return Err(StartError::ForkServerLost),
                 kept @ (ForkServerState::Ready(_) | ForkServerState::Closed) => {
@@ -190,25 +189,31 @@ impl ForkServer {
                     return Err(StartError::Closed);
                 }
                 ForkServerState::Unmet(process, socket, surroundings) => {
+                    let request = match request(&surroundings) {
+                        Ok(request) => request,
+                        Err(error) => {
+                            // It cannot be replaced, and has done nothing wrong.
+                            *state = ForkServerState::Unmet(process, socket, surroundings);
+                            return Err(error);
+                        }
+                    };
                     *state = ForkServerState::Meeting(process);
-                    (socket, surroundings, None)
+                    (socket, surroundings, Outputs::default(), request)
                 }
                 ForkServerState::Absent | ForkServerState::Meeting(_) => {
                     *state = self.without();
                     let outlets = self.executes.as_ref().ok_or(StartError::ForkServerLost)?;
                     let surroundings = recipe.surroundings.of_fork_server();
+                    let request = request(&surroundings)?;
                     let (process, socket, outputs) = execute(recipe, outlets).await?;
                     *state = ForkServerState::Meeting(process);
-                    (socket, surroundings, Some(outputs))
+                    (socket, surroundings, outputs, request)
                 }
             };
-        let met = match request(&surroundings) {
-            Ok(request) => tokio::select! {
-                biased;
-                met = meet(recipe, socket, request) => met,
-                never = attend(outputs.as_mut()) => match never {},
-            },
-            Err(error) => Err(error),
+        let met = tokio::select! {
+            biased;
+            met = meet(recipe, socket, request) => met,
+            never = outputs.attend_on(OutputWriter::default()) => match never {},
         };
         let failure = match met {
             Ok(connection) => {
@@ -220,7 +225,7 @@ impl ForkServer {
                 let fork_server =
                     Arc::new(ForkServerProcess::new(process, connection, surroundings));
                 *state = ForkServerState::Ready(fork_server.clone());
-                if let Some(mut outputs) = outputs {
+                if outputs.is_open() {
                     // It may still write, and so may a process that the preload started.
                     Home::new().spawn(async move { outputs.attend(OutputWriter::default()).await });
                 }
@@ -228,11 +233,8 @@ impl ForkServer {
             }
             Err(error @ (StartError::Gone | StartError::Mute)) => {
                 let (pid, exit) = state.ended().await;
-                let mut stderr_tail = String::new();
-                if let Some(outputs) = &mut outputs {
-                    outputs.finish(OutputWriter::default()).await;
-                    stderr_tail = outputs.tail(OutputWriter::default());
-                }
+                outputs.finish(OutputWriter::default()).await;
+                let stderr_tail = outputs.tail(OutputWriter::default());
                 StartError::ForkServerDied {
                     pid,
                     exit,
@@ -328,16 +330,11 @@ impl ForkServerState {
         timeout(EXIT_GRACE, poll_fn(|cx| end.poll_ready(cx))).await;
         process.kill();
         poll_fn(|cx| end.poll_ready(cx)).await;
-        (process.id(), process.reap())
+        let exit = process.reap();
+        // It may have forked a process already.
+        sys::reap_orphans_of(process.id(), process.pidfd().clone(), Vec::new());
+        (process.id(), exit)
     }
-}
-
-/// Passes on what a fork server writes.
-async fn attend(outputs: Option<&mut Outputs>) -> Infallible {
-    if let Some(outputs) = outputs {
-        outputs.attend(OutputWriter::default()).await;
-    }
-    std::future::pending().await // It has closed its streams.
 }
 
 /// Starts the process that becomes a fork server.
@@ -364,9 +361,7 @@ async fn meet(
     let mut words = recipe.fork_server_setup();
     ForkServerProcess::put_first_request(&mut words, request);
     let mut connection = ChildConnection::begin(socket.into(), words)?;
-    let limit = recipe.spawn_timeout;
-    let established = timeout(limit, connection.establish(recipe.max_frame_length)).await;
-    established.unwrap_or(Err(StartError::TimedOut(limit)))?;
+    connection.establish(recipe).await?;
     Ok(connection)
 }
 

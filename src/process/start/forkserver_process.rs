@@ -22,7 +22,8 @@ use crate::wire::{Chain, Reader, frame};
 /// The number of the request that goes with the first message.
 const FIRST: u64 = 1;
 
-/// A fork server that is ready. Dropping it kills the process; its workers live on.
+/// A fork server that is ready. Dropping it kills the process. Whatever it has forked and this process knows holds it:
+/// after the drop no such process is left.
 pub(super) struct ForkServerProcess {
     process: Mutex<Option<ChildProcess>>,
     socket: Socket,
@@ -31,6 +32,7 @@ pub(super) struct ForkServerProcess {
     inbox: tokio::sync::Mutex<ForkServerInbox>,
     /// Since when a request has had no answer, even if its task was dropped meanwhile.
     silent_since: Mutex<Option<Instant>>,
+    pid: u32,
     pidfd: Arc<OwnedFd>,
     /// Killed workers that it has not reported as reaped. If it ends first, this process may have to reap them.
     forgotten: Mutex<Vec<(u32, Arc<OwnedFd>)>>,
@@ -91,6 +93,7 @@ impl ForkServerProcess {
         surroundings: ForkServerSurroundings,
     ) -> Self {
         Self {
+            pid: process.id(),
             pidfd: process.pidfd().clone(),
             forgotten: Mutex::default(),
             process: Mutex::new(Some(process)),
@@ -147,7 +150,7 @@ impl ForkServerProcess {
         let pick = |answer, fd: Option<OwnedFd>| match answer {
             FromForkServer::Forked { request, pid } => {
                 let process = match fd {
-                    Some(pidfd) => ChildProcess::of_another(pid, pidfd),
+                    Some(pidfd) => self.check(ChildProcess::of_another(self.pid, pid, pidfd)),
                     // No one can kill it, but its socket is closed as soon as this fails.
                     None => {
                         self.ask_to_reap(pid);
@@ -171,6 +174,7 @@ impl ForkServerProcess {
         let answered = self.ask(inbox, request, pick);
         // It has the lock: time that others took does not count.
         match timeout(limit, answered).await {
+            Some(Ok(Err(error))) if error.kind() == io::ErrorKind::BrokenPipe => Ok(None),
             Some(Ok(outcome)) => outcome.map(Some).map_err(failed),
             Some(Err(NoAnswer::Refused(error))) => Err(failed(error)),
             Some(Err(NoAnswer::Gone)) => Ok(None),
@@ -179,6 +183,24 @@ impl ForkServerProcess {
                 Ok(None)
             }
         }
+    }
+
+    /// Kills the fork server if it lies about a process. `BrokenPipe` if it has ended: then the system knows no more whose
+    /// that process was.
+    fn check(&self, forked: io::Result<ChildProcess>) -> io::Result<ChildProcess> {
+        forked.map_err(|error| {
+            if error.kind() != io::ErrorKind::InvalidData {
+                return error;
+            }
+            let has_ended = sys::is_readable(&self.pidfd);
+            drop(self.take_process());
+            if has_ended {
+                return io::ErrorKind::BrokenPipe.into();
+            }
+            io::Error::other(
+                "the fork server answered with a process that is none of its own, and was killed",
+            )
+        })
     }
 
     /// How a worker ended, if the fork server knows. From now on its process id may be another's.
@@ -325,9 +347,9 @@ impl Drop for ForkServerProcess {
     fn drop(&mut self) {
         drop(self.take_process());
         let forgotten = std::mem::take(&mut *self.forgotten());
-        if !forgotten.is_empty() {
+        if !forgotten.is_empty() || sys::inherits_orphans() {
             let orphans = forgotten.into_iter().map(|(_, pidfd)| pidfd).collect();
-            sys::reap_orphans_of(self.pidfd.clone(), orphans);
+            sys::reap_orphans_of(self.pid, self.pidfd.clone(), orphans);
         }
     }
 }

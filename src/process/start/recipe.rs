@@ -11,6 +11,7 @@ use crate::observe;
 use crate::process::output::Outlets;
 use crate::sys::{ChildProcess, Limit, OwnedFd};
 use crate::wire::Chain;
+use crate::wire::confinement::Confinement;
 use crate::wire::descriptors::Descriptor;
 use crate::wire::message::{self, Captured, Role, Setup};
 
@@ -23,7 +24,10 @@ pub(in crate::process) struct Recipe {
     pub(in crate::process) surroundings: Surroundings,
     pub(in crate::process) preload: Option<Opening>,
     pub(in crate::process) initializer: Option<Opening>,
+    /// Other processes of the same user may trace the workers.
+    pub(in crate::process) is_dumpable: bool,
     pub(in crate::process) limits: Vec<(Limit, i64)>,
+    pub(in crate::process) confinement: Option<Confinement>,
     pub(in crate::process) outlets: Outlets,
     pub(in crate::process) max_frame_length: usize,
     pub(in crate::process) spawn_timeout: Duration,
@@ -47,7 +51,7 @@ impl Recipe {
     }
 
     /// The setup of a worker. Its own descriptors precede those of its initializer.
-    pub(super) fn setup(
+    pub(in crate::process) fn setup(
         &self,
         worker_id: u64,
         captured: Option<Captured>,
@@ -56,6 +60,7 @@ impl Recipe {
         let setup = Setup {
             worker_id,
             limits: self.limits.clone(),
+            confinement: self.confinement.clone(),
             captured,
             events: observe::level_of_events(),
             ..Setup::default()
@@ -71,6 +76,7 @@ impl Recipe {
     fn put_setup(&self, own: Vec<Descriptor>, setup: Setup, opening: Option<&Opening>) -> Chain {
         let setup = Setup {
             max_frame: self.max_frame_length as u64,
+            is_dumpable: self.is_dumpable,
             initializer: opening.map(|(function, _)| *function),
             descriptors: opening.map_or(0, |(_, args)| args.descriptors().len() as u32),
             ..setup

@@ -1,4 +1,4 @@
-//! Errors that name their system call. A reader of "Too many open files" cannot know which step failed.
+//! Errors that name their system call. A reader of "Too many open files" cannot know which step failed, nor what to do.
 
 use std::error::Error;
 use std::fmt;
@@ -8,7 +8,8 @@ use rustix::io::Errno;
 
 /// Adds the name of the call to the error of a system call.
 pub(super) trait Call<T> {
-    /// The error has the same kind, and says which call failed.
+    /// The error says which call failed, and what to do where that helps. It has the same kind, except that the
+    /// error of a call that is denied is `Unsupported`.
     fn of_call(self, call: &'static str) -> io::Result<T>;
 
     /// As `of_call`, for a call that is repeated when the descriptor is ready: no name is added to that error,
@@ -32,7 +33,58 @@ impl<T, E: Into<io::Error>> Call<T> for Result<T, E> {
 /// An error that says which call failed.
 #[cold]
 pub(super) fn named(call: &'static str, error: io::Error) -> io::Error {
-    io::Error::new(error.kind(), CallError { call, error })
+    let kind = match Errno::from_io_error(&error) {
+        Some(errno) if is_denied(call, errno) => io::ErrorKind::Unsupported,
+        _ => error.kind(),
+    };
+    io::Error::new(kind, CallError { call, error })
+}
+
+/// Calls that every process may use, in the way this crate does. If the system refuses one for lack of permission, a
+/// filter denies it.
+const PERMITTED: [&str; 10] = [
+    "clone3",
+    "epoll_create1",
+    "eventfd2",
+    "fork",
+    "madvise",
+    "memfd_create",
+    "pidfd_open",
+    "pipe2",
+    "prlimit64",
+    "socketpair",
+];
+
+/// Whether the kernel does not have the call, or a filter denies it.
+pub(super) fn is_denied(call: &str, errno: Errno) -> bool {
+    match errno {
+        Errno::NOSYS => true,
+        Errno::PERM | Errno::ACCESS => PERMITTED.contains(&call),
+        _ => false,
+    }
+}
+
+/// What the reader of an error can do.
+fn advice(call: &str, errno: Errno) -> Option<&'static str> {
+    Some(match errno {
+        _ if is_denied(call, errno) => {
+            "the kernel lacks this call, or a filter (seccomp), as of a container runtime, denies it; permit it, or \
+             update the kernel or the runtime"
+        }
+        // glibc starts processes and threads by clone3, and knows no other way if that is denied in this form.
+        Errno::PERM if ["posix_spawn", "pthread_create"].contains(&call) => {
+            "a filter (seccomp) may deny clone3; permit it, or update the container runtime"
+        }
+        Errno::MFILE => "close files, or raise the limit of open files with `ulimit -n`",
+        Errno::NFILE => "the system has too many open files; raise `fs.file-max`",
+        Errno::AGAIN if ["fork", "posix_spawn", "pthread_create"].contains(&call) => {
+            "end processes, or raise their limit: `ulimit -u`, or `pids.max` of the control group"
+        }
+        Errno::NOMEM => {
+            "free memory, or raise its limit: `ulimit -v`, or `memory.max` of the control group"
+        }
+        _ => return None,
+    })
 }
 
 /// The code of an error that is the system's, with or without the name of its call.
@@ -50,7 +102,12 @@ struct CallError {
 
 impl fmt::Display for CallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.call, self.error)
+        write!(f, "{}: {}", self.call, self.error)?;
+        let errno = Errno::from_io_error(&self.error);
+        match errno.and_then(|errno| advice(self.call, errno)) {
+            Some(advice) => write!(f, "; {advice}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -73,5 +130,29 @@ mod tests {
         assert!(error.to_string().starts_with("sendmsg: "));
         let error = Err::<(), _>(Errno::AGAIN).of_io("sendmsg").unwrap_err();
         assert_eq!(error.raw_os_error(), Some(Errno::AGAIN.raw_os_error()));
+    }
+
+    #[test]
+    fn an_error_of_a_call_says_what_to_do_where_that_helps() {
+        let error = |call, errno| Err::<(), _>(errno).of_call(call).unwrap_err();
+        for errno in [Errno::PERM, Errno::NOSYS] {
+            let denied = error("pidfd_open", errno);
+            assert_eq!(denied.kind(), io::ErrorKind::Unsupported);
+            assert!(denied.to_string().contains("seccomp"), "{denied}");
+            assert_eq!(errno_of(&denied), Some(errno));
+        }
+        // The niceness, for one, may be refused without any filter.
+        let refused = error("setpriority", Errno::PERM);
+        assert_eq!(refused.kind(), io::ErrorKind::PermissionDenied);
+        assert!(!refused.to_string().contains("seccomp"), "{refused}");
+        for (call, errno, advice) in [
+            ("pipe2", Errno::MFILE, "ulimit -n"),
+            ("fork", Errno::AGAIN, "ulimit -u"),
+            ("posix_spawn", Errno::PERM, "clone3"),
+            ("mmap", Errno::NOMEM, "ulimit -v"),
+        ] {
+            let text = error(call, errno).to_string();
+            assert!(text.contains(advice), "{text}");
+        }
     }
 }

@@ -12,13 +12,13 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::call::Call as _;
-use super::print::own_descriptor;
+use super::print::{above_standard_streams, own_descriptor};
 use super::readiness::{Direction, LONGEST, timespec, wait_ready};
 
 /// A counter of the system's, 0 at first, which can be read when it is not 0.
 pub(crate) fn eventfd() -> io::Result<OwnedFd> {
     let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
-    rustix::event::eventfd(0, flags).of_call("eventfd2")
+    above_standard_streams(rustix::event::eventfd(0, flags).of_call("eventfd2")?)
 }
 
 /// Adds one to an eventfd, which wakes everybody who listens.
@@ -91,7 +91,8 @@ pub(crate) struct BlockingEdges(OwnedFd);
 impl BlockingEdges {
     pub(crate) fn new() -> io::Result<Self> {
         let created = epoll::create(epoll::CreateFlags::CLOEXEC);
-        Ok(Self(created.of_call("epoll_create1")?))
+        let created = created.of_call("epoll_create1")?;
+        Ok(Self(above_standard_streams(created)?))
     }
 
     /// Listens to `fd` from now on, until it is closed, for edges of this kind: a bit. What can be read

@@ -7,6 +7,7 @@ use std::path::Path;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags};
 
 use super::call::Call as _;
+use super::print::above_standard_streams;
 
 /// A directory: no other has this identity while a process uses it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,17 +20,29 @@ pub(crate) struct FolderIdentity {
 pub(crate) fn current_folder() -> Option<FolderIdentity> {
     // Without asking a file server, which may not answer.
     let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
-    let found = rustix::fs::statx(CWD, "", flags, StatxFlags::INO).ok()?;
-    Some(FolderIdentity {
-        device: (found.stx_dev_major, found.stx_dev_minor),
-        inode: found.stx_ino,
-    })
+    match rustix::fs::statx(CWD, "", flags, StatxFlags::INO) {
+        Ok(found) => Some(FolderIdentity {
+            device: (found.stx_dev_major, found.stx_dev_minor),
+            inode: found.stx_ino,
+        }),
+        // Some container runtimes deny that call.
+        Err(_) => {
+            let found = rustix::fs::stat(".").ok()?;
+            Some(FolderIdentity {
+                device: (
+                    rustix::fs::major(found.st_dev),
+                    rustix::fs::minor(found.st_dev),
+                ),
+                inode: found.st_ino,
+            })
+        }
+    }
 }
 
 /// Opens a directory for another process to enter.
 pub(crate) fn open_folder(path: &Path) -> io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::open(path, flags, Mode::empty()).of_call("open")
+    above_standard_streams(rustix::fs::open(path, flags, Mode::empty()).of_call("open")?)
 }
 
 /// Makes a directory the working directory of this process.

@@ -4,8 +4,8 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::os::fd::{FromRawFd as _, OwnedFd, RawFd};
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{OnceLock, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,7 @@ use rustix::process::Pid;
 
 use super::call::Call as _;
 use super::coverage::{begin_profile, write_profile};
+use super::limits::OwnLimit;
 use super::signal::{block_signals, note_own};
 
 use crate::sys::PANICKED;
@@ -60,18 +61,24 @@ pub(crate) fn other_threads() -> io::Result<Vec<String>> {
     if thread_count() == Some(1) {
         return Ok(Vec::new());
     }
-    let own = rustix::thread::gettid().as_raw_nonzero().to_string();
+    let mut names = names_of_threads_except(&[rustix::thread::gettid()])?;
+    names.retain(|name| !READY_FOR_FORKS.contains(&name.as_str()));
+    Ok(names)
+}
+
+/// The names of the threads of this process, except for these.
+pub(super) fn names_of_threads_except(known: &[Pid]) -> io::Result<Vec<String>> {
+    let known: Vec<_> = known
+        .iter()
+        .map(|id| id.as_raw_nonzero().to_string())
+        .collect();
     let mut names = Vec::new();
     for thread in fs::read_dir(THREADS).of_call("open")? {
         let thread = thread.of_call("getdents64")?;
-        if thread.file_name() != own.as_str() {
+        if !known.iter().any(|id| thread.file_name() == id.as_str()) {
             // One without a name has just ended.
             let name = fs::read_to_string(thread.path().join("comm"));
-            let name = name.map(|name| name.trim().to_owned());
-            names.extend(
-                name.ok()
-                    .filter(|name| !READY_FOR_FORKS.contains(&name.as_str())),
-            );
+            names.extend(name.map(|name| name.trim().to_owned()));
         }
     }
     Ok(names)
@@ -155,24 +162,60 @@ fn fork_anywhere() -> io::Result<Forked> {
     }
 }
 
+/// What the copied thread is to do.
+type Errand = Box<dyn FnOnce() + Send>;
+
+/// Where the copied thread takes its errands from, if there is one.
+static ERRANDS: OnceLock<mpsc::Sender<Errand>> = OnceLock::new();
+
+/// The thread that `go_on_in_another_thread` has left behind, if there is one.
+#[cfg_attr(
+    not(feature = "isolation"),
+    allow(dead_code, reason = "only an isolation asks")
+)]
+pub(super) fn copied_thread() -> Option<Pid> {
+    ERRANDS.get().map(|_| rustix::process::getpid())
+}
+
+/// Runs `errand` in the thread that `go_on_in_another_thread` has left behind, and waits for it. `None` if there is no
+/// such thread.
+#[cfg_attr(
+    not(feature = "isolation"),
+    allow(dead_code, reason = "only an isolation has errands")
+)]
+pub(super) fn on_copied_thread<R: Send + 'static>(
+    errand: impl FnOnce() -> R + Send + 'static,
+) -> Option<R> {
+    let (done, outcome) = mpsc::channel();
+    let errand = move || {
+        let _ = done.send(errand());
+    };
+    ERRANDS.get()?.send(Box::new(errand)).ok()?;
+    outcome.recv().ok()
+}
+
 /// Runs `work`, which ends this process, in a new thread. What belongs to this thread, such as the state of its random
 /// number generators, stays with it. Signals reach the new thread, as they would reach the only one.
 pub(crate) fn go_on_in_another_thread(work: impl FnOnce() + Send + 'static) -> ! {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Stack).current;
-    let size = usize::try_from(limit.unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
+    let (errands, next) = mpsc::channel::<Errand>();
+    let _ = ERRANDS.set(errands);
+    let limit = OwnLimit::Stack.get().unwrap_or(u64::MAX);
+    let size = usize::try_from(limit).unwrap_or(usize::MAX);
     // The name that Rust has for the first thread, in the lines of a panic too.
     let new = thread::Builder::new().name("main".to_owned());
     let new = new.stack_size(size.min(LARGEST_STACK)).spawn(work);
-    if let Err(error) = new {
+    if let Err(error) = new.of_call("pthread_create") {
         eprintln!(
             "concurrent-futures: a worker process exits, because it can start no thread: {error}"
         );
         exit_forked(1);
     }
     block_signals();
-    loop {
-        thread::park();
+    note_silent_thread();
+    for errand in next {
+        errand();
     }
+    unreachable!("the sender is never dropped")
 }
 
 /// The most memory that a new thread reserves for its stack, where the system sets no limit.
@@ -197,10 +240,20 @@ pub(crate) fn abandon(fds: &[RawFd]) {
 /// How long a thread that has a stream may hold up the end of its process.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// Threads that never have a stream: the copied one, and those that `note_silent_thread` has counted.
+static SILENT_THREADS: AtomicUsize = AtomicUsize::new(0);
+
+/// In a process that starts a thread which never prints.
+pub(crate) fn note_silent_thread() {
+    SILENT_THREADS.fetch_add(1, Ordering::Relaxed);
+}
+
 /// Ends a forked process: what it printed is written, but what the program has registered to be done
 /// at its exit is the program's own, and not done.
 pub(crate) fn exit_forked(code: i32) -> ! {
-    if other_threads().is_ok_and(|others| others.is_empty()) {
+    // A worker may be forbidden to read more than the number of its threads.
+    let silent = 1 + SILENT_THREADS.load(Ordering::Relaxed);
+    if thread_count().is_some_and(|count| count <= silent) {
         flush_all();
     } else {
         // One of them may have a stream and never let go of it.

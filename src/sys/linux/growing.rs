@@ -1,19 +1,31 @@
-//! A memory file that grows, and is seen through windows.
+//! Memory files: a new one, and one that grows, and is seen through windows.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
+use rustix::io::Errno;
 
 use super::call::Call as _;
 use super::limits::check_length;
+use super::print::above_standard_streams;
 
 /// A new, empty file. No process can ever shorten it, so a mapping of it stays valid.
 pub(crate) fn growing_file() -> io::Result<OwnedFd> {
-    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-    let fd = rustix::fs::memfd_create("concurrent-futures", flags).of_call("memfd_create")?;
+    let fd = memory_file(MemfdFlags::ALLOW_SEALING)?;
     rustix::fs::fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::SEAL).of_call("fcntl")?;
     Ok(fd)
+}
+
+/// A new, empty file in memory. The kernel lets no process execute it, if it can (Linux 6.3): where a policy demands
+/// that (`vm.memfd_noexec`), it creates no other files.
+pub(super) fn memory_file(flags: MemfdFlags) -> io::Result<OwnedFd> {
+    let create = |more| rustix::fs::memfd_create("concurrent-futures", flags | more);
+    let created = match create(MemfdFlags::CLOEXEC | MemfdFlags::NOEXEC_SEAL) {
+        Err(Errno::INVAL) => create(MemfdFlags::CLOEXEC),
+        outcome => outcome,
+    };
+    above_standard_streams(created.of_call("memfd_create")?)
 }
 
 /// Makes the file at least `len` bytes long. That allocates no memory yet.

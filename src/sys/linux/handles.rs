@@ -9,17 +9,23 @@ pub(crate) use std::os::unix::net::UnixStream as Socket;
 pub(crate) use tokio::io::unix::AsyncFd;
 
 use super::call::{Call as _, named};
+use super::print::both_above_standard_streams;
 
 /// A pipe: an end to read from in this process, and one to write to in another.
 pub(crate) fn pipe_from_child() -> io::Result<(PipeReader, OwnedFd)> {
-    let (ours, theirs) = io::pipe().of_call("pipe2")?;
-    Ok((ours, theirs.into()))
+    let (ours, theirs) = both_above_standard_streams(io::pipe().of_call("pipe2")?)?;
+    Ok((ours.into(), theirs))
 }
 
 /// A pipe: an end to read from in another process, and one to write to in this one.
 pub(crate) fn pipe_to_child() -> io::Result<(OwnedFd, PipeWriter)> {
-    let (theirs, ours) = io::pipe().of_call("pipe2")?;
-    Ok((theirs.into(), ours))
+    let (theirs, ours) = both_above_standard_streams(io::pipe().of_call("pipe2")?)?;
+    Ok((theirs, ours.into()))
+}
+
+/// The error of a thread that the system did not start.
+pub(crate) fn no_thread(error: io::Error) -> io::Error {
+    named("pthread_create", error)
 }
 
 /// The error for a descriptor over the limit of this process.

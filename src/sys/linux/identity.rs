@@ -6,11 +6,12 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt as _;
 
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags};
+use rustix::process::Pid;
 
 use super::call::Call as _;
 use super::edges::is_readable;
 use super::own::{HOME, IDENTITY, own_word};
+use super::process::pidfd_of;
 
 /// Process ids are smaller than 2^22. The rest says when the process began, in ticks of the system's clock
 /// since it booted, or 0 if that is not known.
@@ -27,8 +28,8 @@ impl ProcessIdentity {
         Self(own_word(IDENTITY, fits, || {
             let pid = std::process::id();
             // A `/proc` of other processes than those that this one can name would mislead.
-            let (listed, began) = process_stat("self").unwrap_or_default();
-            let began = if listed == pid { began } else { 0 };
+            let listed = ListedProcess::find("self").filter(|listed| listed.pid == pid);
+            let began = listed.map_or(0, |listed| listed.began);
             u64::from(pid) | began << PID_BITS
         }))
     }
@@ -63,7 +64,7 @@ impl ProcessIdentity {
         let Some(pid) = Pid::from_raw(self.pid() as i32) else {
             return Ok(None);
         };
-        let pidfd = match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
+        let pidfd = match pidfd_of(pid) {
             Ok(pidfd) => pidfd,
             // No process has the id, or it is the id of a thread by now.
             Err(Errno::SRCH | Errno::INVAL | Errno::NOENT) => return Ok(None),
@@ -71,27 +72,52 @@ impl ProcessIdentity {
             Err(_) if rustix::process::test_kill_process(pid) == Err(Errno::SRCH) => {
                 return Ok(None);
             }
+            Err(_) if self.listed().is_some_and(|found| found.has_ended(self)) => return Ok(None),
             Err(error) => return Err(error).of_call("pidfd_open"),
         };
         // The order counts: who is there after its beginning was read, and was there before, is the one
         // that it was read of.
-        let began = match Self::own().began() {
-            0 => None,
-            _ => process_stat(&self.pid().to_string()).map(|(_, began)| began),
-        };
-        let another = began.is_some_and(|began| self.began() != 0 && began != self.began());
+        let another = self.listed().is_some_and(|found| !found.is(self));
         Ok((!another && !is_readable(&pidfd)).then_some(pidfd))
+    }
+
+    /// The process that has its id now, if `/proc` is that of this process's ids.
+    fn listed(self) -> Option<ListedProcess> {
+        let is_known = Self::own().began() != 0;
+        is_known
+            .then(|| ListedProcess::find(&self.pid().to_string()))
+            .flatten()
     }
 }
 
-/// The id of a process and when it began, as `/proc` has it.
-fn process_stat(process: &str) -> Option<(u32, u64)> {
-    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-    // The name of the executable stands in parentheses, and may hold any character.
-    let (pid, _) = stat.split_once(' ')?;
-    let (_, fields) = stat.rsplit_once(") ")?;
-    let began = fields.split(' ').nth(19)?;
-    Some((pid.parse().ok()?, began.parse().ok()?))
+/// A process as `/proc` has it.
+#[derive(Debug)]
+struct ListedProcess {
+    pid: u32,
+    is_zombie: bool,
+    began: u64,
+}
+
+impl ListedProcess {
+    fn find(process: &str) -> Option<Self> {
+        let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+        // The name of the executable stands in parentheses, and may hold any character.
+        let (pid, _) = stat.split_once(' ')?;
+        let (_, fields) = stat.rsplit_once(") ")?;
+        Some(Self {
+            pid: pid.parse().ok()?,
+            is_zombie: fields.starts_with(['Z', 'X']),
+            began: fields.split(' ').nth(19)?.parse().ok()?,
+        })
+    }
+
+    fn is(&self, process: ProcessIdentity) -> bool {
+        process.began() == 0 || process.began() == self.began
+    }
+
+    fn has_ended(&self, process: ProcessIdentity) -> bool {
+        self.is_zombie || !self.is(process)
+    }
 }
 
 /// Where identities mean what they mean here: processes with another home have other ids and clocks.
@@ -112,8 +138,8 @@ mod tests {
     use crate::sys::await_readable;
 
     fn of(pid: u32) -> ProcessIdentity {
-        let (_, began) = process_stat(&pid.to_string()).expect("it is there");
-        ProcessIdentity(u64::from(pid) | began << PID_BITS)
+        let listed = ListedProcess::find(&pid.to_string()).expect("it is there");
+        ProcessIdentity(u64::from(pid) | listed.began << PID_BITS)
     }
 
     #[test]
@@ -132,14 +158,17 @@ mod tests {
         let identity = of(child.id());
         let pidfd = identity.watch().expect("descriptors").expect("it runs");
         assert!(!identity.has_ended() && !is_readable(&pidfd));
+        let listed = |identity: ProcessIdentity| identity.listed().expect("it is there");
+        assert!(!listed(identity).has_ended(identity));
         // As if this were a later process with the id of one that has ended.
         let earlier = ProcessIdentity(identity.0 - (1 << PID_BITS));
-        assert!(earlier.has_ended());
+        assert!(earlier.has_ended() && listed(earlier).has_ended(earlier));
         // Without a known beginning, only the id counts.
         assert!(!ProcessIdentity(u64::from(child.id())).has_ended());
         drop(child.stdin.take());
         assert!(await_readable(&pidfd, None));
         assert!(identity.has_ended(), "a zombie has ended");
+        assert!(listed(identity).has_ended(identity), "as seen by /proc too");
         child.wait().expect("it has ended");
         assert!(identity.has_ended() && is_readable(&pidfd));
     }

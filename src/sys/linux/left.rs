@@ -1,28 +1,56 @@
 //! Processes that this process started before it executed its present program. The exec closed their sockets, so they
 //! end. The present program does not know them, so nothing else takes their exit statuses.
 
+use std::ffi::{CStr, CString, OsStr};
 use std::fs;
 
 use rustix::process::{Pid, Signal};
 
 use super::process::end_child;
 
-/// The name of a process that forks others. A program's own name would not tell it from other forks of the program.
-const FORK_SERVER: &str = "cf-fork-server";
-/// The name of a process that this crate executed: the last part of `/proc/self/exe`.
+/// How the name of a process that forks others begins. Its process id follows, so it and its forks are told from all
+/// other processes. A program's own name would not tell it from other forks of the program.
+const FORK_SERVER: &str = "cf-fork-";
+/// The name of an executed worker. Its environment, which says the same, cannot be read any more.
+const WORKER: &str = "cf-worker";
+/// The name of any other process that this crate executed: the last part of `/proc/self/exe`.
 const EXECUTED: &str = "exe";
 
-/// Gives this process, which forks others, a name of its own. Returns its former name.
-pub(crate) fn name_fork_server() -> Option<std::ffi::CString> {
-    let before = rustix::thread::name().ok();
-    let name = std::ffi::CString::new(FORK_SERVER).ok()?;
-    rustix::thread::set_name(&name).ok()?;
-    before
+/// Gives this process, which was executed in this role, a name of its own if it serves its parent.
+pub(super) fn name_child(role: &OsStr) {
+    let name = match role.to_str() {
+        Some("worker") => WORKER.to_owned(),
+        Some("fork-server") => name_of_fork_server(std::process::id()),
+        _ => return,
+    };
+    let _ = CString::new(name).map(|name| rustix::thread::set_name(&name));
 }
 
-/// Gives a forked process its fork server's former name.
-pub(crate) fn restore_name(name: &std::ffi::CStr) {
-    let _ = rustix::thread::set_name(name);
+pub(super) fn name_of_fork_server(pid: u32) -> String {
+    format!("{FORK_SERVER}{pid}")
+}
+
+/// Gives this process, which forks others, a name of its own. Its forks have it too, until each gets the name that this
+/// returns.
+pub(crate) fn name_fork_server() -> Option<CString> {
+    let before = rustix::thread::name().ok()?;
+    let name = CString::new(name_of_fork_server(std::process::id())).ok()?;
+    if before == name {
+        return CString::new(EXECUTED).ok(); // It was executed, and has the name already.
+    }
+    rustix::thread::set_name(&name).ok()?;
+    Some(before)
+}
+
+/// Names this process, whichever thread this is.
+pub(crate) fn name_process(name: &CStr) {
+    let main = rustix::process::getpid();
+    if rustix::thread::gettid() == main {
+        let _ = rustix::thread::set_name(name);
+    } else {
+        let file = format!("/proc/self/task/{}/comm", main.as_raw_nonzero());
+        let _ = fs::write(file, name.to_bytes());
+    }
 }
 
 /// Ends the children of this process that an earlier program in it has left: fork servers and workers. Takes the exit
@@ -42,22 +70,22 @@ pub(crate) fn reap_left_children(marker: &str) {
         return;
     }
     for child in left {
-        if child.serves {
-            let _ = rustix::process::kill_process_group(child.pid, Signal::KILL);
+        match child.serves {
+            true => child.stat.end(),
+            false => end_child(child.stat.id()),
         }
-        end_child(child.pid.as_raw_nonzero().get().unsigned_abs());
     }
 }
 
-struct LeftChild {
+/// A child of this process that leads its process group, as each of ours does.
+pub(super) struct ChildStat {
     pid: Pid,
-    /// It serves this process, or did.
-    serves: bool,
+    pub(super) name: String,
+    has_ended: bool,
 }
 
-impl LeftChild {
-    /// The child with this id, if this crate started it, and it has ended or serves none but this process.
-    fn find(pid: &str, marker: &str) -> Option<Self> {
+impl ChildStat {
+    pub(super) fn read(pid: &str) -> Option<Self> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         let (_, rest) = stat.split_once(" (")?;
         let (name, rest) = rest.rsplit_once(") ")?;
@@ -65,11 +93,41 @@ impl LeftChild {
         let mut rest = rest.split(' ');
         let has_ended = rest.next()? == "Z";
         if rest.nth(1)? != pid {
-            return None; // Each of ours leads its group.
+            return None;
         }
-        let serves = match name {
-            FORK_SERVER => true,
-            EXECUTED if has_ended => false,
+        Some(Self {
+            pid: Pid::from_raw(pid.parse().ok()?)?,
+            name: name.to_owned(),
+            has_ended,
+        })
+    }
+
+    fn id(&self) -> u32 {
+        self.pid.as_raw_nonzero().get().unsigned_abs()
+    }
+
+    /// Kills it and its process group, and takes its exit status.
+    pub(super) fn end(&self) {
+        let _ = rustix::process::kill_process_group(self.pid, Signal::KILL);
+        end_child(self.id());
+    }
+}
+
+struct LeftChild {
+    stat: ChildStat,
+    /// It serves this process, or did.
+    serves: bool,
+}
+
+impl LeftChild {
+    /// The child with this id, if this crate started it, and it has ended or serves none but this process.
+    fn find(pid: &str, marker: &str) -> Option<Self> {
+        let stat = ChildStat::read(pid)?;
+        let serves = match &*stat.name {
+            WORKER => true,
+            name if name.starts_with(FORK_SERVER) => true,
+            EXECUTED if stat.has_ended => false,
+            // It has not begun.
             EXECUTED => ["worker", "fork-server"].iter().any(|role| {
                 let environ = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
                 let variable = format!("{marker}={role}");
@@ -79,8 +137,7 @@ impl LeftChild {
             }),
             _ => return None,
         };
-        let pid = Pid::from_raw(pid.parse().ok()?)?;
-        (serves || has_ended).then_some(Self { pid, serves })
+        (serves || stat.has_ended).then_some(Self { stat, serves })
     }
 }
 

@@ -1,6 +1,8 @@
 //! What a process may use, as the system enforces it.
 
+use std::fs;
 use std::io;
+use std::mem::MaybeUninit;
 
 use rustix::process::{Resource, Rlimit};
 
@@ -26,14 +28,46 @@ impl Limit {
             current: Some(most),
             maximum: Some(hard),
         };
-        rustix::process::setrlimit(resource, limit).of_call("setrlimit")
+        rustix::process::setrlimit(resource, limit).of_call("prlimit64")
+    }
+}
+
+/// A soft limit that this process has.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum OwnLimit {
+    FileSize,
+    OpenFiles,
+    Stack,
+}
+
+impl OwnLimit {
+    /// Its value. `None` if there is no limit, or if the system does not say.
+    pub(super) fn get(self) -> Option<u64> {
+        let (resource, name) = match self {
+            Self::FileSize => (libc::RLIMIT_FSIZE, "Max file size"),
+            Self::OpenFiles => (libc::RLIMIT_NOFILE, "Max open files"),
+            Self::Stack => (libc::RLIMIT_STACK, "Max stack size"),
+        };
+        let mut limit = MaybeUninit::<libc::rlimit>::uninit();
+        // SAFETY: it fills the limit, or fails.
+        if unsafe { libc::getrlimit(resource, limit.as_mut_ptr()) } == 0 {
+            // SAFETY: it has just been filled.
+            let soft = unsafe { limit.assume_init() }.rlim_cur;
+            return (soft != libc::RLIM_INFINITY).then_some(soft);
+        }
+        Self::parse(&fs::read_to_string("/proc/self/limits").ok()?, name) // The call is denied.
+    }
+
+    /// The number in the table of `/proc`: name, soft limit, hard limit, unit.
+    fn parse(table: &str, name: &str) -> Option<u64> {
+        let mut rows = table.lines().filter_map(|row| row.strip_prefix(name));
+        rows.next()?.split_whitespace().next()?.parse().ok()
     }
 }
 
 /// The longest file that this process may create or enlarge.
 pub(crate) fn longest_file() -> u64 {
-    let limit = rustix::process::getrlimit(Resource::Fsize).current;
-    limit.unwrap_or(u64::MAX)
+    OwnLimit::FileSize.get().unwrap_or(u64::MAX)
 }
 
 /// An error if this process may have no file of this length. Otherwise the system would not only refuse it,
@@ -50,4 +84,26 @@ pub(super) fn check_length(len: u64) -> io::Result<()> {
              (RLIMIT_FSIZE); raise the limit with `ulimit -f`"
         ),
     ))
+}
+
+#[cfg(all(test, not(properties)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_is_the_one_that_the_table_of_the_system_has() {
+        let table = fs::read_to_string("/proc/self/limits").expect("/proc");
+        for (limit, name) in [
+            (OwnLimit::FileSize, "Max file size"),
+            (OwnLimit::OpenFiles, "Max open files"),
+            (OwnLimit::Stack, "Max stack size"),
+        ] {
+            assert_eq!(limit.get(), OwnLimit::parse(&table, name), "{name}");
+        }
+        let table = "Limit  Soft Limit  Hard Limit  Units\nMax open files  64  unlimited  files\n";
+        assert_eq!(OwnLimit::parse(table, "Max open files"), Some(64));
+        assert_eq!(OwnLimit::parse(table, "Max file size"), None);
+        let table = "Max file size             unlimited            unlimited            bytes";
+        assert_eq!(OwnLimit::parse(table, "Max file size"), None);
+    }
 }

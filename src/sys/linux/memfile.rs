@@ -9,6 +9,7 @@ use rustix::fs::MemfdFlags;
 use rustix::io::Errno;
 
 use super::call::Call as _;
+use super::growing::memory_file;
 use super::limits::check_length;
 use super::memory::enlarge;
 
@@ -18,9 +19,7 @@ pub(crate) fn file_of<'a>(
     pieces: impl Iterator<Item = &'a [u8]>,
 ) -> io::Result<OwnedFd> {
     check_length(len as u64)?;
-    let fd = rustix::fs::memfd_create("concurrent-futures", MemfdFlags::CLOEXEC);
-    let fd = fd.of_call("memfd_create")?;
-    let mut file = File::from(fd);
+    let mut file = File::from(memory_file(MemfdFlags::empty())?);
     for piece in pieces {
         file.write_all(piece).of_call("write")?;
     }

@@ -6,9 +6,11 @@ use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use memmap2::{Advice, MmapOptions, MmapRaw, UncheckedAdvice};
 use rustix::fs::{MemfdFlags, SealFlags};
+use rustix::io::Errno;
 use rustix::thread::futex;
 
 use super::call::Call as _;
+use super::growing::memory_file;
 use super::limits::check_length;
 use super::reserve::reserve;
 
@@ -43,8 +45,7 @@ impl SharedMapping {
         len: usize,
         lengthen: impl FnOnce(BorrowedFd<'_>) -> io::Result<()>,
     ) -> io::Result<(Self, OwnedFd)> {
-        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-        let fd = rustix::fs::memfd_create("concurrent-futures", flags).of_call("memfd_create")?;
+        let fd = memory_file(MemfdFlags::ALLOW_SEALING)?;
         lengthen(fd.as_fd())?;
         // No process can shorten it, so no access to the mapping can fault.
         let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
@@ -195,10 +196,27 @@ impl SharedMapping {
     }
 
     /// Allocates the memory of whole pages at `offset`, so that a later write cannot fail. An error if
-    /// there is no memory, or if the system cannot tell (Linux before 5.14).
+    /// there is no memory.
     pub(crate) fn secure(&self, offset: usize, len: usize) -> io::Result<()> {
         let advised = self.map.advise_range(Advice::PopulateWrite, offset, len);
-        advised.of_call("madvise")
+        match advised.as_ref().err().and_then(Errno::from_io_error) {
+            // Linux before 5.14, or a filter.
+            Some(Errno::INVAL | Errno::NOSYS | Errno::PERM) => self.touch(offset, len),
+            _ => advised.of_call("madvise"),
+        }
+    }
+
+    /// As `secure`, one page after the other. A write to a page without memory would be a signal. To wake those who
+    /// wait at a word of a page gets its memory too, changes nothing, and fails with an error.
+    fn touch(&self, offset: usize, len: usize) -> io::Result<()> {
+        let size = rustix::param::page_size();
+        for page in (offset / size * size..offset + len).step_by(size) {
+            match futex::wake(self.gate(page), futex::Flags::empty(), 0) {
+                Err(Errno::FAULT) => return Err(Errno::NOMEM).of_call("futex"),
+                outcome => outcome.of_call("futex")?,
+            };
+        }
+        Ok(())
     }
 
     /// Returns the memory of whole pages at `offset` to the system. They are zeros from then on, and need
@@ -262,6 +280,28 @@ mod tests {
         ours.write(4096, b"hello");
         assert_eq!(theirs.word(64).load(Ordering::Acquire), 7);
         assert_eq!(theirs.read(4096, 5), b"hello");
+    }
+
+    #[test]
+    fn memory_is_allocated_without_the_call_that_is_for_it_and_keeps_its_content() {
+        use std::os::unix::fs::MetadataExt as _;
+
+        let page = rustix::param::page_size();
+        let (memory, fd) = SharedMapping::create(3 * page).expect("memory");
+        memory.write(2 * page + 5, b"hello");
+        // From the middle of the second page to the beginning of the third.
+        memory.touch(page + 8, page).expect("there is memory");
+        let file = std::fs::File::from(fd.try_clone().expect("a descriptor"));
+        let taken = file.metadata().expect("the system tells").blocks() * 512;
+        assert_eq!(taken, 2 * page as u64);
+        assert_eq!(memory.read(2 * page + 5, 5), b"hello");
+        // There is none behind the end of a file: for a plain write that would be a signal.
+        let short = super::super::growing::growing_file().expect("a file");
+        rustix::fs::ftruncate(&short, page as u64).expect("it grows");
+        let beyond = SharedMapping::map(short.as_fd(), 2 * page).expect("a mapping");
+        beyond.touch(0, page).expect("there is memory");
+        let error = beyond.touch(0, 2 * page).expect_err("there is none");
+        assert_eq!(error.kind(), io::ErrorKind::OutOfMemory);
     }
 
     #[test]

@@ -1,4 +1,5 @@
 mod call;
+mod check;
 mod copy;
 mod coverage;
 mod edges;
@@ -8,19 +9,31 @@ mod growing;
 mod handles;
 mod identity;
 mod image;
+#[cfg(all(
+    feature = "isolation",
+    any(
+        target_arch = "aarch64",
+        target_arch = "riscv64",
+        target_arch = "x86_64"
+    )
+))]
+mod isolation;
 mod left;
 mod lent;
 mod limits;
 mod memfile;
 mod memory;
+mod orphans;
 mod own;
 mod packet;
+mod pidfd;
 mod print;
 mod process;
 mod reach;
 mod readiness;
 mod register;
 mod reserve;
+mod scrub;
 mod segment;
 mod signal;
 mod socket;
@@ -28,6 +41,7 @@ mod stdio;
 mod stream;
 mod watch;
 
+pub(crate) use check::check_processes;
 pub(crate) use coverage::write_profile;
 pub(crate) use edges::{
     BlockingEdges, Edges, await_readable, eventfd, is_readable, readable, signal, silence,
@@ -35,22 +49,32 @@ pub(crate) use edges::{
 pub(crate) use folder::{FolderIdentity, current_folder, enter_folder, open_folder};
 pub(crate) use fork::{
     Forked, OneWay, abandon, end_after, exit_forked, fork, fork_for, generation,
-    go_on_in_another_thread, lasting_threads, thread_count,
+    go_on_in_another_thread, lasting_threads, note_silent_thread, thread_count,
 };
 pub(crate) use growing::{give_back, growing_file, lengthen};
 pub(crate) use handles::{
-    AsFd, AsRawFd, AsyncFd, BorrowedFd, OwnedFd, RawFd, Socket, os_string, pipe_from_child,
-    pipe_to_child, too_many_descriptors,
+    AsFd, AsRawFd, AsyncFd, BorrowedFd, OwnedFd, RawFd, Socket, no_thread, os_string,
+    pipe_from_child, pipe_to_child, too_many_descriptors,
 };
 pub(crate) use identity::{ProcessIdentity, home};
 pub(crate) use image::{build_identity, in_executable, library_of, own_executable};
-pub(crate) use left::{name_fork_server, reap_left_children, restore_name};
+#[cfg(all(
+    feature = "isolation",
+    any(
+        target_arch = "aarch64",
+        target_arch = "riscv64",
+        target_arch = "x86_64"
+    )
+))]
+pub(crate) use isolation::*;
+pub(crate) use left::{name_fork_server, name_process, reap_left_children};
 pub(crate) use lent::Lent;
 pub(crate) use limits::longest_file;
 pub(crate) use memfile::{
     FileIdentity, file_identity, file_len, file_of, read_at, read_file, write_at,
 };
 pub(crate) use memory::{SharedMapping, enlarge, open_gate, wait_at};
+pub(crate) use orphans::{inherits_orphans, reap_orphans_of};
 pub(crate) use packet::{
     descriptors_of_next_packet, drop_packet, next_packet, packet_pair, roomy_packet_pair,
     send_packet, stream_pair,
@@ -60,8 +84,8 @@ pub(crate) use print::{
     set_output, write_in_one,
 };
 pub(crate) use process::{
-    ChildProcess, Exit, end_child, kill_own_group, monotonic_nanos, oom_kills, open_child,
-    reap_if_ended, reap_orphans_of, resident_memory, signal_name,
+    ChildProcess, Exit, end_child, kill_own_group, memory_meter, monotonic_nanos, oom_kills,
+    open_child, reap_if_ended, resident_memory, set_dumpable, signal_name,
 };
 pub(crate) use reach::{closed, is_closed, out_of_reach};
 pub(crate) use readiness::{Direction, Readiness, wait_ready};
@@ -76,7 +100,12 @@ pub(crate) use stdio::{become_child, change_variables, is_variable, settle_forke
 pub(crate) use stream::{WHOLE, write_now, write_patiently};
 pub(crate) use watch::{WakeFd, end_with, parent, wait_for_parents_end, wait_readable, watched};
 
-/// An error where this crate cannot start processes. Here it can.
-pub(crate) fn check_processes() -> std::io::Result<()> {
-    Ok(())
+/// Asks for what the system is asked once in a process. So nothing of that is asked after an initializer has forbidden
+/// it. With `by_name`, also for what tells this process from others.
+pub(crate) fn ask_once(by_name: bool) {
+    let _ = rustix::param::page_size();
+    let _ = monotonic_nanos(); // Finds the clock that needs no system call.
+    if by_name {
+        let _ = (ProcessIdentity::own(), home());
+    }
 }

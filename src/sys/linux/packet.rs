@@ -12,7 +12,8 @@ use rustix::net::{
 };
 
 use super::call::Call as _;
-use super::socket::{MOST_FDS, send_with_fds};
+use super::print::both_above_standard_streams;
+use super::socket::{MOST_FDS, raised, send_with_fds};
 
 const SPACE: usize = rustix::cmsg_space!(ScmRights(MOST_FDS));
 
@@ -45,7 +46,8 @@ fn roomy(kind: SocketType) -> io::Result<(OwnedFd, OwnedFd)> {
 
 fn pair_of(kind: SocketType) -> io::Result<(OwnedFd, OwnedFd)> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    rustix::net::socketpair(AddressFamily::UNIX, kind, flags, None).of_call("socketpair")
+    let pair = rustix::net::socketpair(AddressFamily::UNIX, kind, flags, None);
+    both_above_standard_streams(pair.of_call("socketpair")?)
 }
 
 /// Sends a number with descriptors beside it. False if there is no room for it until another is taken.
@@ -78,7 +80,7 @@ pub(crate) fn descriptors_of_next_packet(socket: impl AsFd) -> io::Result<Vec<Ow
     let mut found = Vec::new();
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(received) = message {
-            found.extend(received);
+            found.extend(received.map(raised));
         }
     }
     match received {

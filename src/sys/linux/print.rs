@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 
 use super::call::Call as _;
 
@@ -21,19 +22,27 @@ pub(crate) fn set_input(stdin: OwnedFd) -> io::Result<()> {
 
 /// Another descriptor for the same, which is not passed on by exec.
 pub(crate) fn own_descriptor(of: &impl AsFd) -> io::Result<OwnedFd> {
-    rustix::io::fcntl_dupfd_cloexec(of, 3).of_call("fcntl")
+    copy_above_standard_streams(of).of_call("fcntl")
+}
+
+fn copy_above_standard_streams(of: &impl AsFd) -> rustix::io::Result<OwnedFd> {
+    match rustix::io::fcntl_dupfd_cloexec(of, 3) {
+        Err(Errno::INVAL) => Err(Errno::MFILE), // This process may have no number above 2.
+        outcome => outcome,
+    }
 }
 
 /// Another descriptor for a standard stream of this process, which is not passed on by exec; for nowhere,
 /// if that stream has been closed.
 pub(crate) fn own_stream(stream: &impl AsFd) -> io::Result<OwnedFd> {
-    match rustix::io::fcntl_dupfd_cloexec(stream, 3) {
-        Err(rustix::io::Errno::BADF) => nowhere(),
+    match copy_above_standard_streams(stream) {
+        Err(Errno::BADF) => nowhere(),
         outcome => outcome.of_call("fcntl"),
     }
 }
 
-/// The same descriptor with a number above 2. A process without standard streams gets their numbers for other files.
+/// The same descriptor with a number above 2. A process without standard streams gets their numbers for other files,
+/// and whatever the program prints would go there.
 pub(crate) fn above_standard_streams(fd: OwnedFd) -> io::Result<OwnedFd> {
     match fd.as_raw_fd() {
         0..=2 => own_descriptor(&fd),
@@ -41,17 +50,46 @@ pub(crate) fn above_standard_streams(fd: OwnedFd) -> io::Result<OwnedFd> {
     }
 }
 
+/// As `above_standard_streams`, for both ends of a pipe or a pair of sockets.
+pub(super) fn both_above_standard_streams(
+    (one, other): (impl Into<OwnedFd>, impl Into<OwnedFd>),
+) -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok((
+        above_standard_streams(one.into())?,
+        above_standard_streams(other.into())?,
+    ))
+}
+
 /// A descriptor of `/dev/null`.
 pub(crate) fn nowhere() -> io::Result<OwnedFd> {
     let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty());
-    above_standard_streams(null.of_call("open")?)
+    match null {
+        Err(error) if ![Errno::MFILE, Errno::NFILE, Errno::NOMEM].contains(&error) => {
+            Err(io::Error::new(
+                io::Error::from(error).kind(),
+                format!(
+                    "open /dev/null: {error}; create it with `mknod -m 666 /dev/null c 1 3`, or mount /dev"
+                ),
+            ))
+        }
+        null => above_standard_streams(null.of_call("open")?),
+    }
+}
+
+/// An input that is at its end.
+pub(super) fn empty_input() -> io::Result<OwnedFd> {
+    match nowhere() {
+        // Without /dev/null: a pipe that nothing writes to.
+        Err(_) => Ok(both_above_standard_streams(io::pipe().of_call("pipe2")?)?.0),
+        null => null,
+    }
 }
 
 /// Writes at most `PIPE_BUF` bytes to a pipe, in one piece. Waits while the pipe is full, even if it is non-blocking.
 pub(crate) fn write_in_one(to: &impl AsFd, bytes: &[u8]) -> io::Result<()> {
     loop {
         match rustix::io::retry_on_intr(|| rustix::io::write(to, bytes)) {
-            Err(rustix::io::Errno::AGAIN) => {
+            Err(Errno::AGAIN) => {
                 rustix::io::retry_on_intr(|| {
                     rustix::event::poll(&mut [PollFd::new(to, PollFlags::OUT)], None)
                 })

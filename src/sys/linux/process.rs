@@ -1,17 +1,25 @@
 //! A child process that is never mistaken for another: it is killed and waited for while its
 //! process id is still its own.
 
+use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::{AsFd as _, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::fs::FileExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitOptions};
+use rustix::process::{
+    DumpableBehavior, Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitOptions,
+};
 
 use super::call::Call as _;
 use super::edges::{await_readable, is_readable};
+use super::pidfd::PidfdProcess;
+use super::reach::out_of_reach;
+use super::socket::raised;
 
 /// A worker, the process that forks workers, or one that runs a function, in a process group of its
 /// own.
@@ -45,6 +53,13 @@ pub(crate) struct Exit {
     pub(crate) signal: Option<i32>,
 }
 
+impl Exit {
+    /// Whether anything is known.
+    pub(crate) fn is_known(&self) -> bool {
+        self.code.is_some() || self.signal.is_some()
+    }
+}
+
 impl ChildProcess {
     /// Starts `command` in a process group of its own, so that a Ctrl-C at the terminal does not
     /// reach it and a kill reaches its own children too. std uses `posix_spawn` for this, which
@@ -63,8 +78,9 @@ impl ChildProcess {
     /// A process that this one has just started or forked, and that waits for a message from this one. Its id
     /// stays its own while it lives. If this program ignores SIGCHLD, or reaps every child, no longer.
     pub(crate) fn own(pid: u32) -> io::Result<Self> {
+        reap_left();
         let pid = to_pid(pid)?;
-        match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
+        match pidfd_of(pid) {
             Ok(pidfd) => Ok(Self {
                 pidfd: Arc::new(pidfd),
                 pid,
@@ -82,11 +98,28 @@ impl ChildProcess {
         }
     }
 
-    /// A process that another one has forked, and whose exit status that one takes.
-    pub(crate) fn of_another(pid: u32, pidfd: OwnedFd) -> io::Result<Self> {
+    /// A process that another one, `forker`, says to have forked as `pid`. The forker takes its exit status.
+    ///
+    /// # Errors
+    /// `InvalidData` if the system says otherwise: then it may be any process, and is not touched.
+    pub(crate) fn of_another(forker: u32, pid: u32, pidfd: OwnedFd) -> io::Result<Self> {
+        let process = PidfdProcess::of(pidfd.as_fd())?;
+        // SAFETY: it only returns a number. Rust's wrapper accepts no 0, as a container has it.
+        let own_group = unsafe { libc::getpgrp() };
+        let is_own = process.pid == rustix::process::getpid()
+            || process.pid.as_raw_nonzero().get() == own_group;
+        let forker = to_pid(forker)?;
+        if process.pid.is_init()
+            || is_own
+            || process.parent != Some(forker)
+            || process.pid != to_pid(pid)?
+        {
+            let text = format!("{process:?} is no process {pid} that {forker:?} has forked");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+        }
         Ok(Self {
             pidfd: Arc::new(pidfd),
-            pid: to_pid(pid)?,
+            pid: process.pid,
             reaper: Reaper::Other,
             is_free: false,
         })
@@ -129,10 +162,38 @@ impl ChildProcess {
         // The child may have been reaped without our knowledge: if its reaper has died, or if this program
         // ignores the end of its children. So its id may be another's.
         let group = self.signal_group_by_pidfd(signal);
-        if signal == Signal::KILL || group.is_err() {
+        if let Err(Errno::NOSYS | Errno::PERM) = group {
+            self.signal_by_id(signal);
+        } else if signal == Signal::KILL || group.is_err() {
             // It may have left its group.
             let _ = rustix::process::pidfd_send_signal(&self.pidfd, signal);
         }
+    }
+
+    /// Signals the process and its group by number, where signals by pidfd are denied.
+    ///
+    /// The number is that of this process as long as it is unreaped. This process reaps its own children in `reap`
+    /// only, which borrows `self` mutably, and a fork server reaps when it is asked to, which comes after the change
+    /// to `Done`. What remains is a reaper that this process does not know: the system, for a program that ignores
+    /// SIGCHLD, and the parent of a dead fork server's orphans. That one takes only what has ended, so the check
+    /// comes right before the signal. It would have to reap, and the system to use all other numbers, in between.
+    fn signal_by_id(&self, signal: Signal) {
+        if self.has_its_id() {
+            let _ = rustix::process::kill_process_group(self.pid, signal);
+            let _ = rustix::process::kill_process(self.pid, signal); // It may have left its group.
+        }
+    }
+
+    /// Whether the number is still that of this process: it runs, or it is a zombie.
+    fn has_its_id(&self) -> bool {
+        if !self.has_ended() {
+            return true;
+        }
+        let about = format!("/proc/self/fdinfo/{}", self.pidfd.as_raw_fd());
+        let about = std::fs::read_to_string(about).unwrap_or_default();
+        let pid = about.lines().find_map(|line| line.strip_prefix("Pid:"));
+        // -1 for a process that was reaped.
+        pid.and_then(|pid| pid.trim().parse().ok()) == Some(self.id())
     }
 
     /// Signals the process group without naming it by number, on Linux 6.9 and later. Earlier, the
@@ -170,7 +231,7 @@ impl ChildProcess {
             return Exit::default();
         }
         self.reaper = Reaper::Done;
-        wait_for(self.pidfd.as_fd())
+        wait_for(self.pidfd.as_fd(), self.pid)
     }
 
     /// The process that forked it takes its exit status now: its id may soon be another's.
@@ -191,71 +252,91 @@ fn to_pid(pid: u32) -> io::Result<Pid> {
     pid.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no process can have this id"))
 }
 
-fn wait_for(pidfd: BorrowedFd<'_>) -> Exit {
-    let wait = || rustix::process::waitid(WaitId::PidFd(pidfd), WaitIdOptions::EXITED);
-    match rustix::io::retry_on_intr(wait) {
-        Ok(Some(status)) => Exit {
-            code: status.exit_status(),
-            signal: status.terminating_signal(),
-        },
-        _ => Exit::default(), // It was reaped elsewhere: nothing is known.
-    }
+/// A pidfd of a process. Without the numbers of the standard streams, to which a program may print.
+pub(super) fn pidfd_of(pid: Pid) -> rustix::io::Result<OwnedFd> {
+    rustix::process::pidfd_open(pid, PidfdFlags::empty()).map(raised)
 }
 
-/// Takes the exit status of a child, if it has ended. An error if it is not a child of this process.
-fn reap_now(pidfd: BorrowedFd<'_>) -> rustix::io::Result<Option<Exit>> {
-    let now = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
-    let waited = rustix::process::waitid(WaitId::PidFd(pidfd), now)?;
+/// Waits for the end of a child of this process, which has not been reaped, and takes its exit status.
+fn wait_for(pidfd: BorrowedFd<'_>, pid: Pid) -> Exit {
+    let exit = match wait_by_pidfd(pidfd, WaitIdOptions::EXITED) {
+        Err(Errno::NOSYS | Errno::PERM) => wait_by_id(pid, WaitOptions::empty()), // It is denied.
+        exit => exit,
+    };
+    exit.ok().flatten().unwrap_or_default() // It was reaped elsewhere: nothing is known.
+}
+
+fn wait_by_pidfd(
+    pidfd: BorrowedFd<'_>,
+    options: WaitIdOptions,
+) -> rustix::io::Result<Option<Exit>> {
+    let wait = || rustix::process::waitid(WaitId::PidFd(pidfd), options);
+    let waited = rustix::io::retry_on_intr(wait)?;
     Ok(waited.map(|status| Exit {
         code: status.exit_status(),
         signal: status.terminating_signal(),
     }))
 }
 
-/// Takes the exit statuses of processes that another one has forked, once that has ended: whichever of them the
-/// system gives to this process. All of them were killed.
-pub(crate) fn reap_orphans_of(forker: Arc<OwnedFd>, orphans: Vec<Arc<OwnedFd>>) {
-    let have_ended = [&forker].into_iter().chain(&orphans).all(is_readable);
-    let wait = move || {
-        await_readable(&forker, None);
-        for orphan in &orphans {
-            await_readable(orphan, None);
-            let _ = reap_now(orphan.as_fd());
-        }
-    };
-    if have_ended {
-        wait();
-    } else {
-        reap_in_thread(wait);
-    }
-}
-
-fn reap_in_thread(wait: impl FnOnce() + Send + 'static) {
-    let waiting = std::thread::Builder::new().name("concurrent-futures-reaper".into());
-    let _ = waiting.stack_size(64 * 1024).spawn(wait);
-}
-
-/// Takes the exit status of a child of this process, if it has ended.
-pub(crate) fn reap_if_ended(pid: u32) -> io::Result<Option<Exit>> {
-    let waited = rustix::process::waitpid(Some(to_pid(pid)?), WaitOptions::NOHANG);
-    let waited = waited.of_call("waitpid")?;
+fn wait_by_id(pid: Pid, options: WaitOptions) -> rustix::io::Result<Option<Exit>> {
+    let waited = rustix::io::retry_on_intr(|| rustix::process::waitpid(Some(pid), options))?;
     Ok(waited.map(|(_, status)| Exit {
         code: status.exit_status(),
         signal: status.terminating_signal(),
     }))
 }
 
+/// Takes the exit status of a child, if it has ended. An error if it is not a child of this process, or if that cannot
+/// be known: then its number may be another child's.
+pub(super) fn reap_now(pidfd: BorrowedFd<'_>) -> rustix::io::Result<Option<Exit>> {
+    wait_by_pidfd(pidfd, WaitIdOptions::EXITED | WaitIdOptions::NOHANG)
+}
+
+/// False if the system starts no thread.
+pub(super) fn reap_in_thread(wait: impl FnOnce() + Send + 'static) -> bool {
+    let waiting = std::thread::Builder::new().name("concurrent-futures-reaper".into());
+    waiting.stack_size(64 * 1024).spawn(wait).is_ok()
+}
+
+/// How long a drop waits for the end of a killed process if the system starts no thread.
+const SOON: Duration = Duration::from_millis(100);
+
+/// Children of this process that still ran when they were dropped, while the system started no thread.
+fn left() -> MutexGuard<'static, Vec<(Arc<OwnedFd>, Pid)>> {
+    static LEFT: Mutex<Vec<(Arc<OwnedFd>, Pid)>> = Mutex::new(Vec::new());
+    LEFT.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Takes the exit statuses of those that have ended since.
+fn reap_left() {
+    left().retain(|(pidfd, pid)| !reap_child_now(pidfd, *pid));
+}
+
+/// Takes the exit status of a child of this process if it has ended. False if it still runs.
+fn reap_child_now(pidfd: &OwnedFd, pid: Pid) -> bool {
+    let reaped = match reap_now(pidfd.as_fd()) {
+        Err(Errno::NOSYS | Errno::PERM) => wait_by_id(pid, WaitOptions::NOHANG), // As in `wait_for`.
+        reaped => reaped,
+    };
+    !matches!(reaped, Ok(None))
+}
+
+/// Takes the exit status of a child of this process, if it has ended.
+pub(crate) fn reap_if_ended(pid: u32) -> io::Result<Option<Exit>> {
+    wait_by_id(to_pid(pid)?, WaitOptions::NOHANG).of_call("waitpid")
+}
+
 /// Kills a child of this process that has not been reaped, and takes its exit status.
 pub(crate) fn end_child(pid: u32) {
     if let Ok(pid) = to_pid(pid) {
         let _ = rustix::process::kill_process(pid, Signal::KILL);
-        let _ = rustix::process::waitpid(Some(pid), WaitOptions::empty());
+        let _ = wait_by_id(pid, WaitOptions::empty());
     }
 }
 
 /// A pidfd of a child of this process that has not been reaped.
 pub(crate) fn open_child(pid: u32) -> io::Result<OwnedFd> {
-    rustix::process::pidfd_open(to_pid(pid)?, PidfdFlags::empty()).of_call("pidfd_open")
+    pidfd_of(to_pid(pid)?).of_call("pidfd_open")
 }
 
 impl AsRawFd for ChildProcess {
@@ -272,10 +353,24 @@ impl Drop for ChildProcess {
         if self.reaper == Reaper::Done {
             return;
         }
-        // An error: it is the child of a process that reaps it.
-        if let Ok(None) = reap_now(self.pidfd.as_fd()) {
-            let pidfd = self.pidfd.clone();
-            reap_in_thread(move || _ = wait_for(pidfd.as_fd()));
+        let (pidfd, pid) = (self.pidfd.clone(), self.pid);
+        let is_running = match self.reaper {
+            Reaper::Own => !reap_child_now(&pidfd, pid),
+            // An error, unless its reaper has died and the system has given it to this process.
+            _ => matches!(reap_now(pidfd.as_fd()), Ok(None)),
+        };
+        if !is_running {
+            return;
+        }
+        let waiting = pidfd.clone();
+        if reap_in_thread(move || _ = wait_for(waiting.as_fd(), pid)) {
+            return;
+        }
+        // Without a thread: a killed process ends soon.
+        if !self.is_free && await_readable(&pidfd, Some(Instant::now() + SOON)) {
+            wait_for(pidfd.as_fd(), pid);
+        } else {
+            left().push((pidfd, pid));
         }
     }
 }
@@ -290,9 +385,28 @@ pub(crate) fn kill_own_group() -> ! {
     std::process::abort();
 }
 
+/// Lets other processes of the same user trace this one and read its memory, and lets the system dump its memory when it
+/// crashes; or denies both. A program that it executes later is as any other.
+pub(crate) fn set_dumpable(is_dumpable: bool) {
+    let behavior = match is_dumpable {
+        true => DumpableBehavior::Dumpable,
+        false => DumpableBehavior::NotDumpable,
+    };
+    // Every system that has worker processes knows this.
+    let _ = rustix::process::set_dumpable_behavior(behavior);
+}
+
+/// What [`resident_memory`] reads.
+pub(crate) fn memory_meter() -> io::Result<File> {
+    let meter = File::open("/proc/self/statm").of_call("open")?;
+    Ok(out_of_reach(meter.into()).into())
+}
+
 /// The resident memory of this process in bytes, shared pages included.
-pub(crate) fn resident_memory() -> Option<u64> {
-    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
+pub(crate) fn resident_memory(meter: &File) -> Option<u64> {
+    let mut statm = [0; 256];
+    let len = meter.read_at(&mut statm, 0).ok()?;
+    let statm = std::str::from_utf8(&statm[..len]).ok()?;
     let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
     Some(pages * rustix::param::page_size() as u64)
 }
@@ -341,4 +455,37 @@ pub(crate) fn signal_name(signal: i32) -> Option<&'static str> {
         .iter()
         .find(|(known, _)| known.as_raw() == signal)
         .map(|(_, name)| *name)
+}
+
+#[cfg(all(test, not(properties)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_has_its_id_until_it_is_reaped_whoever_does_that() {
+        let (stdin, _open) = io::pipe().expect("a pipe");
+        let mut command = Command::new("cat");
+        command.stdin(stdin);
+        let child = ChildProcess::spawn(&mut command).expect("it runs");
+        assert!(child.has_its_id());
+        child.signal_by_id(Signal::KILL);
+        assert!(await_readable(child.pidfd(), None));
+        assert!(child.has_its_id(), "a zombie has it");
+        wait_by_id(child.pid, WaitOptions::empty()).expect("it is a child");
+        assert!(!child.has_its_id());
+    }
+
+    #[test]
+    fn an_exit_status_is_the_same_by_pidfd_and_by_id() {
+        let start = || {
+            let child = ChildProcess::spawn(&mut Command::new("false")).expect("it starts");
+            assert!(await_readable(child.pidfd(), None));
+            child
+        };
+        let (mut one, mut other) = (start(), start());
+        let by_id = wait_by_id(other.pid, WaitOptions::NOHANG).expect("it is a child");
+        other.reaper = Reaper::Done;
+        assert_eq!(by_id, Some(one.reap()));
+        assert_eq!(by_id.and_then(|exit| exit.code), Some(1));
+    }
 }

@@ -6,9 +6,9 @@ use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 
 use rustix::io::Errno;
-use rustix::process::Resource;
 
 use super::call::errno_of;
+use super::limits::OwnLimit;
 
 /// Below this number, the system's table of descriptors is small.
 const END: u64 = 1024;
@@ -17,7 +17,7 @@ const ROOM: u64 = 64;
 
 /// The same, under a high number if this process may have one.
 pub(crate) fn out_of_reach(fd: OwnedFd) -> OwnedFd {
-    let limit = rustix::process::getrlimit(Resource::Nofile).current;
+    let limit = OwnLimit::OpenFiles.get();
     let first = limit.unwrap_or(END).min(END).saturating_sub(ROOM) as RawFd;
     if fd.as_raw_fd() >= first {
         return fd;

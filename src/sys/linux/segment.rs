@@ -36,7 +36,8 @@ use std::time::{Duration, Instant};
 use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use super::call::Call as _;
+use super::call::{Call as _, named};
+use super::print::above_standard_streams;
 use super::reserve::reserve;
 
 /// Where the system keeps files in memory.
@@ -85,7 +86,8 @@ impl SegmentName {
         clear();
         self.vacate()?; // Before memory is allocated for nothing.
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-        let file = rustix::fs::open(FOLDER, flags, Mode::RUSR | Mode::WUSR).of_call("open")?;
+        let file = rustix::fs::open(FOLDER, flags, Mode::RUSR | Mode::WUSR);
+        let file = above_standard_streams(file.map_err(|error| without_folder("open", error))?)?;
         reserve(&file, len)?;
         rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared).of_call("flock")?;
         let unnamed = format!("/proc/self/fd/{}", file.as_raw_fd());
@@ -94,6 +96,13 @@ impl SegmentName {
             match link() {
                 // Another process was faster. If its segment has no owner any more, try again.
                 Err(Errno::EXIST) => self.vacate()?,
+                Err(Errno::NOENT) if !fs::exists(&unnamed).unwrap_or(false) => {
+                    return Err(io::Error::new(
+                        io::ErrorKind::NotFound,
+                        "named shared memory needs /proc, and /proc/self/fd is missing; mount it with \
+                         `mount -t proc proc /proc`, or create memory without a name",
+                    ));
+                }
                 outcome => return outcome.map(|()| file).of_call("linkat"),
             }
         }
@@ -146,7 +155,7 @@ impl SegmentName {
         let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = match rustix::fs::open(&self.path, flags, Mode::empty()) {
             Err(Errno::NOENT) => return Ok(None),
-            file => file.of_call("open")?,
+            file => above_standard_streams(file.of_call("open")?)?,
         };
         let stat = rustix::fs::fstat(&file).of_call("fstat")?;
         let ours = stat.st_uid == rustix::process::geteuid().as_raw();
@@ -175,6 +184,21 @@ impl SegmentName {
             Err(Errno::NOENT) => Ok(false),
             Err(error) => Err(error).of_call("lstat"),
         }
+    }
+}
+
+/// Why there is no new file in the folder.
+fn without_folder(call: &'static str, error: Errno) -> io::Error {
+    let named = named(call, error.into());
+    match error {
+        Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOSPC => named,
+        _ => io::Error::new(
+            named.kind(),
+            format!(
+                "named shared memory needs a file system in memory at {FOLDER}, writable for this user; {named}; \
+                 mount one with `mount -t tmpfs tmpfs {FOLDER}`, or create memory without a name"
+            ),
+        ),
     }
 }
 

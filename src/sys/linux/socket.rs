@@ -2,7 +2,7 @@
 
 use std::io::{self, PipeReader};
 use std::mem::MaybeUninit;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
 
 use bytes::BytesMut;
 use rustix::net::{
@@ -11,11 +11,14 @@ use rustix::net::{
 };
 
 use super::call::Call as _;
+use super::handles::pipe_from_child;
+use super::print::{both_above_standard_streams, own_descriptor};
 
 /// Two connected sockets, closed on exec.
 pub(crate) fn socket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
     let (kind, flags) = (SocketType::STREAM, SocketFlags::CLOEXEC);
-    rustix::net::socketpair(AddressFamily::UNIX, kind, flags, None).of_call("socketpair")
+    let pair = rustix::net::socketpair(AddressFamily::UNIX, kind, flags, None);
+    both_above_standard_streams(pair.of_call("socketpair")?)
 }
 
 /// As much as a pipe for outcomes is to hold: a few times what a worker gathers.
@@ -23,11 +26,11 @@ const PIPE: usize = 256 * 1024;
 
 /// A pipe for outcomes: an end to read from, which never blocks, and one to write to.
 pub(crate) fn pipe() -> io::Result<(PipeReader, OwnedFd)> {
-    let (reader, writer) = io::pipe().of_call("pipe2")?;
+    let (reader, writer) = pipe_from_child()?;
     rustix::io::ioctl_fionbio(&reader, true).of_call("ioctl")?;
     // The system limits a user's memory for pipes. If that is used up, the pipe stays smaller.
     let _ = rustix::pipe::fcntl_setpipe_size(&writer, PIPE);
-    Ok((reader, writer.into()))
+    Ok((reader, writer))
 }
 
 /// Makes reading from a pipe fail rather than block. The other end stays as it is.
@@ -109,6 +112,14 @@ pub(crate) struct Received {
     pub(crate) is_short: bool,
 }
 
+/// The same above the numbers of the standard streams, if this process may have another number.
+pub(super) fn raised(fd: OwnedFd) -> OwnedFd {
+    match fd.as_raw_fd() {
+        0..=2 => own_descriptor(&fd).unwrap_or(fd),
+        _ => fd,
+    }
+}
+
 /// Receives bytes, and the descriptors beside them.
 pub(crate) fn receive_with_fds(
     socket: BorrowedFd<'_>,
@@ -124,7 +135,7 @@ pub(crate) fn receive_with_fds(
     let received = received.of_io("recvmsg")?;
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(received) = message {
-            fds.extend(received);
+            fds.extend(received.map(raised));
         }
     }
     Ok(Received {

@@ -13,11 +13,14 @@ use rustix::io::FdFlags;
 
 use super::call::Call as _;
 use super::fork::other_threads;
-use super::print::{nowhere, own_stream};
+use super::left::name_child;
+use super::print::{empty_input, own_stream};
+use super::process::set_dumpable;
+use super::scrub::clear_environment;
 use super::signal::{note_parent, reset_signals, settle_signals};
 
 /// Makes this process a child of the crate's if its environment has `marker`, and returns the marker's value. Removes
-/// the marker, moves the socket from stdin to a descriptor of its own, and empties stdin. Closes all other descriptors
+/// the marker, denies its memory to other processes, moves the socket from stdin to a descriptor of its own, and empties stdin. Closes all other descriptors
 /// that came through exec, except stdout and stderr.
 ///
 /// `is_late` means that the program has begun, so its threads may do anything. Otherwise a library started the other
@@ -27,6 +30,8 @@ pub(crate) fn become_child(
     is_late: bool,
 ) -> Option<io::Result<(OsString, UnixStream)>> {
     let role = std::env::var_os(marker)?;
+    name_child(&role);
+    set_dumpable(false);
     Some(prepare(marker, is_late).map(|socket| (role, socket)))
 }
 
@@ -59,13 +64,14 @@ pub(crate) fn settle_forked(
 ) -> io::Result<()> {
     note_parent();
     reset_signals();
+    set_dumpable(false);
     empty_stdin()?;
     rustix::stdio::dup2_stdout(own_stream(&io::stderr())?).of_call("dup2")?;
-    let removed = clear.then(std::env::vars_os).into_iter().flatten();
-    change_variables(
-        removed.map(|(name, _)| name),
-        variables.iter().map(|(name, value)| (name, value)),
-    )?;
+    if clear {
+        clear_environment();
+    }
+    let set = variables.iter().map(|(name, value)| (name, value));
+    change_variables(std::iter::empty::<&OsStr>(), set)?;
     let folder = folder.map_or(Ok(()), std::env::set_current_dir);
     folder.of_call("chdir")
 }
@@ -104,7 +110,7 @@ pub(crate) fn is_variable(name: &OsStr) -> bool {
 
 /// From here on stdin is empty.
 fn empty_stdin() -> io::Result<()> {
-    rustix::stdio::dup2_stdin(nowhere()?).of_call("dup2")
+    rustix::stdio::dup2_stdin(empty_input()?).of_call("dup2")
 }
 
 /// Closes the descriptors from 3 on that are not marked to be closed on exec. Std marks all that it opens.

@@ -6,12 +6,11 @@ use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec};
-use rustix::process::PidfdFlags;
+use rustix::event::{PollFd, PollFlags, Timespec};
 
 use super::call::Call as _;
-use super::edges::await_readable;
-use super::process::kill_own_group;
+use super::edges::{await_readable, eventfd};
+use super::process::{kill_own_group, pidfd_of};
 use super::reach::out_of_reach;
 
 /// How long a thread that watches the parent may not notice that its bell was closed.
@@ -25,7 +24,7 @@ const LOOK: Duration = Duration::from_millis(200);
 /// The process that started this one.
 pub(crate) fn parent() -> Option<OwnedFd> {
     let parent = rustix::process::getppid()?;
-    rustix::process::pidfd_open(parent, PidfdFlags::empty()).ok()
+    pidfd_of(parent).ok()
 }
 
 /// Waits until one of the descriptors can be read, has hung up, or stands for a process that has
@@ -168,9 +167,7 @@ impl AsFd for WakeFd {
 
 impl WakeFd {
     pub(crate) fn new() -> io::Result<Self> {
-        let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
-        let eventfd = rustix::event::eventfd(0, flags).of_call("eventfd2");
-        Ok(Self(out_of_reach(eventfd?)))
+        Ok(Self(out_of_reach(eventfd()?)))
     }
 
     /// Returns false if it was closed.

@@ -174,6 +174,10 @@ pub(crate) fn pipe_to_child() -> io::Result<(OwnedFd, PipeWriter)> {
     Err(unsupported())
 }
 
+pub(crate) fn no_thread(error: io::Error) -> io::Error {
+    error
+}
+
 pub(crate) fn too_many_descriptors() -> io::Error {
     unsupported()
 }

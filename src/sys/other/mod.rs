@@ -16,8 +16,8 @@ mod wait;
 use std::io;
 
 pub(crate) use handles::{
-    AsFd, AsRawFd, AsyncFd, BorrowedFd, OwnedFd, RawFd, Socket, closed, is_closed, os_string,
-    out_of_reach, pipe_from_child, pipe_to_child, too_many_descriptors,
+    AsFd, AsRawFd, AsyncFd, BorrowedFd, OwnedFd, RawFd, Socket, closed, is_closed, no_thread,
+    os_string, out_of_reach, pipe_from_child, pipe_to_child, too_many_descriptors,
 };
 pub(crate) use memory::{
     FileIdentity, Lent, SegmentName, SharedMapping, enlarge, file_identity, file_len, file_of,
@@ -29,12 +29,12 @@ pub(crate) use packet::{
     send_packet, stream_pair,
 };
 pub(crate) use process::{
-    ChildProcess, Exit, Forked, OneWay, ProcessIdentity, abandon, build_identity, end_after,
-    end_child, exit_forked, fork, fork_for, generation, go_on_in_another_thread, home,
-    in_executable, kill_own_group, lasting_threads, library_of, monotonic_nanos, name_fork_server,
-    oom_kills, open_child, own_executable, reap_if_ended, reap_left_children, reap_orphans_of,
-    reset_signals, resident_memory, restore_name, restore_signals, signal_name, thread_count,
-    write_profile,
+    ChildProcess, Exit, Forked, OneWay, ProcessIdentity, abandon, ask_once, build_identity,
+    end_after, end_child, exit_forked, fork, fork_for, generation, go_on_in_another_thread, home,
+    in_executable, inherits_orphans, kill_own_group, lasting_threads, library_of, memory_meter,
+    monotonic_nanos, name_fork_server, name_process, note_silent_thread, oom_kills, open_child,
+    own_executable, reap_if_ended, reap_left_children, reap_orphans_of, reset_signals,
+    resident_memory, restore_signals, set_dumpable, signal_name, thread_count, write_profile,
 };
 pub(crate) use socket::{
     MOST_FDS, bytes_waiting, end_sending, is_hangup, never_wait, pipe, read_more, read_onto,

@@ -1,6 +1,7 @@
 //! Other processes, which cannot be started here, and what is known about this one.
 
 use std::convert::Infallible;
+use std::fs::File;
 use std::io;
 use std::process::Command;
 use std::sync::{Arc, OnceLock};
@@ -23,7 +24,7 @@ impl ChildProcess {
         Err(unsupported())
     }
 
-    pub(crate) fn of_another(_: u32, _: OwnedFd) -> io::Result<Self> {
+    pub(crate) fn of_another(_: u32, _: u32, _: OwnedFd) -> io::Result<Self> {
         Err(unsupported())
     }
 
@@ -69,6 +70,13 @@ impl ChildProcess {
 pub(crate) struct Exit {
     pub(crate) code: Option<i32>,
     pub(crate) signal: Option<i32>,
+}
+
+impl Exit {
+    /// Whether anything is known.
+    pub(crate) fn is_known(&self) -> bool {
+        self.code.is_some() || self.signal.is_some()
+    }
 }
 
 /// Which of the two processes that return from a fork this is.
@@ -118,7 +126,7 @@ pub(crate) fn reap_if_ended(_: u32) -> io::Result<Option<Exit>> {
     Err(unsupported())
 }
 
-pub(crate) fn reap_orphans_of(_: Arc<OwnedFd>, _: Vec<Arc<OwnedFd>>) {}
+pub(crate) fn reap_orphans_of(_: u32, _: Arc<OwnedFd>, _: Vec<Arc<OwnedFd>>) {}
 
 pub(crate) fn end_child(_: u32) {}
 
@@ -146,7 +154,11 @@ pub(crate) fn name_fork_server() -> Option<std::ffi::CString> {
     None
 }
 
-pub(crate) fn restore_name(_: &std::ffi::CStr) {}
+pub(crate) fn name_process(_: &std::ffi::CStr) {}
+
+pub(crate) fn inherits_orphans() -> bool {
+    false
+}
 
 /// A process. As a number it is never 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -218,7 +230,18 @@ pub(crate) fn oom_kills() -> u64 {
     0
 }
 
-pub(crate) fn resident_memory() -> Option<u64> {
+/// Processes of other kinds of systems say nothing of this here.
+pub(crate) fn set_dumpable(_: bool) {}
+
+pub(crate) fn note_silent_thread() {}
+
+pub(crate) fn ask_once(_: bool) {}
+
+pub(crate) fn memory_meter() -> io::Result<File> {
+    Err(unsupported())
+}
+
+pub(crate) fn resident_memory(_: &File) -> Option<u64> {
     None
 }
 

@@ -63,10 +63,11 @@ pub fn main() {
 }
 
 /// The children of this process that it has not waited for, zombies included, with their names and states.
-fn children() -> Vec<String> {
+pub fn children() -> Vec<String> {
     let own = std::process::id().to_string();
     let mut children = Vec::new();
-    for entry in std::fs::read_dir("/proc").expect("/proc").flatten() {
+    let processes = std::fs::read_dir("/proc").into_iter().flatten();
+    for entry in processes.flatten() {
         let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
         // pid (name) state parent ...
         let Some((name, rest)) = stat.rsplit_once(") ") else {

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use proptest::strategy::LazyJust;
 
 use super::super::event::{CallsitePlace, FieldValue};
+use super::super::surroundings::SystemText;
 use super::*;
 use crate::panic::Location;
 
@@ -33,6 +34,7 @@ fn to_worker() -> impl Strategy<Value = ToWorker> {
         any::<String>().prop_map(ToWorker::Trace),
         LazyJust::new(|| ToWorker::Rest),
         LazyJust::new(|| ToWorker::Exit),
+        LazyJust::new(|| ToWorker::Probe),
     ]
 }
 
@@ -94,7 +96,30 @@ fn from_worker() -> impl Strategy<Value = FromWorker> {
             .prop_map(|(call, event)| FromWorker::Event { call, event }),
         any::<u32>().prop_map(FromWorker::Taken),
         LazyJust::new(|| FromWorker::Moved),
+        LazyJust::new(|| FromWorker::Alive),
     ]
+}
+
+fn confinements() -> impl Strategy<Value = Confinement> {
+    let texts = || {
+        let text = any::<Vec<u8>>().prop_map(|bytes| SystemText(crate::sys::os_string(bytes)));
+        prop::collection::vec(text, 0..3)
+    };
+    let ports = || prop::collection::vec(any::<u16>(), 0..3);
+    let words = any::<(u32, bool, Option<(u32, u32)>, bool)>();
+    (words, ports(), ports(), texts(), texts(), texts()).prop_map(
+        |(words, connect, bind, read, write, execute)| Confinement {
+            parent: words.0,
+            is_best_effort: words.1,
+            user: words.2,
+            shares_network: words.3,
+            connect,
+            bind,
+            read,
+            write,
+            execute,
+        },
+    )
 }
 
 fn setups() -> impl Strategy<Value = Setup> {
@@ -117,18 +142,22 @@ fn setups() -> impl Strategy<Value = Setup> {
         limits,
         prop::option::of(captured),
         prop::option::of(levels()),
+        prop::option::of(confinements()),
     )
-        .prop_map(
-            |((worker_id, max_frame, initializer, descriptors), limits, captured, events)| Setup {
+        .prop_map(|(numbers, limits, captured, events, confinement)| {
+            let (worker_id, max_frame, initializer, descriptors) = numbers;
+            Setup {
                 worker_id,
                 max_frame,
+                is_dumpable: max_frame.is_multiple_of(2),
                 limits,
+                confinement,
                 captured,
                 initializer: initializer.map(FunctionOffset),
                 descriptors,
                 events,
-            },
-        )
+            }
+        })
 }
 
 /// All that a message says: a report's `Debug` leaves out the backtrace.

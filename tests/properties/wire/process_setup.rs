@@ -7,13 +7,15 @@ use super::*;
 
 fn setups() -> impl Strategy<Value = ProcessSetup> {
     let limits = prop::collection::vec((Just(Limit::CpuTime), any::<i64>()), 0..3);
-    let flags = any::<(bool, bool, i64)>();
+    let flags = any::<(bool, bool, bool, i64)>();
     (flags, limits).prop_map(|(flags, limits)| {
-        let (is_daemon, has_stdin, offset) = flags;
+        let (is_daemon, has_stdin, is_dumpable, offset) = flags;
         ProcessSetup {
             is_daemon,
             has_stdin,
+            is_dumpable,
             limits,
+            confinement: None,
             function: FunctionOffset(offset),
             descriptors: 0,
         }

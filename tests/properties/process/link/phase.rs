@@ -1,3 +1,5 @@
+use std::mem::discriminant;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -109,28 +111,45 @@ impl History<'_> {
         }
     }
 
-    fn fate(&self, start: Instant, now: u64, item_ends: Option<Instant>) -> Option<Fate> {
+    /// `asked`: what the supervisor was asked to send before.
+    fn fate(
+        &self,
+        (start, now): (Instant, u64),
+        item_ends: Option<Instant>,
+        asked: &mut Vec<Fate>,
+    ) -> Option<Fate> {
         if self.lifetime().len() < self.0.len() {
             return Some(Fate::Kill);
         }
-        match (self.killed_at(), self.ending()) {
-            (Some(at), _) if at <= now => Some(Fate::Kill),
-            (Some(at), _) => Some(Fate::Terminate(Some(after(start, at)))),
-            (None, Some(Ending::Terminated)) => Some(Fate::Terminate(item_ends)),
-            (None, Some(_)) => Some(Fate::Leave),
-            (None, None) => None,
+        let request = match (self.killed_at(), self.ending()) {
+            (Some(at), _) if at <= now => return Some(Fate::Kill),
+            (Some(at), _) => Fate::Terminate(Some(after(start, at))),
+            (None, Some(Ending::Terminated)) => Fate::Terminate(item_ends),
+            (None, Some(_)) => Fate::Dismiss(after(start, now) + EXIT_GRACE),
+            (None, None) => return None,
+        };
+        let is_alike = |before: &Fate| discriminant(before) == discriminant(&request);
+        if !asked.iter().any(is_alike) {
+            asked.push(request);
+            return Some(request);
         }
+        Some(Fate::Wait(match request {
+            Fate::Dismiss(end) => Some(end),
+            Fate::Terminate(moment) => moment,
+            _ => None,
+        }))
     }
 }
 
-/// How far a fate is.
-fn rank(fate: Option<Fate>) -> u8 {
-    match fate {
-        None | Some(Fate::Serve(_)) => 0,
-        Some(Fate::Leave) => 1,
-        Some(Fate::Terminate(None)) => 2,
-        Some(Fate::Terminate(Some(_))) => 3,
-        Some(Fate::Kill) => 4,
+/// How far a phase is.
+fn rank(phase: &mut WorkerPhase, now: Instant) -> u8 {
+    let fate = phase.fate(None, || now);
+    match (fate, phase.ending()) {
+        (None | Some(Fate::Serve(_)), _) => 0,
+        (Some(Fate::Kill), _) => 4,
+        (Some(_), Some(Ending::Dismissed(_))) => 1,
+        (Some(Fate::Terminate(None) | Fate::Wait(None)), _) => 2,
+        (Some(_), _) => 3,
     }
 }
 
@@ -143,13 +162,13 @@ proptest! {
     ) {
         let start = Instant::now();
         let item_ends = item_ends.map(|at| after(start, at.into()));
-        let mut phase = WorkerPhase::new();
+        let (mut phase, mut asked) = (WorkerPhase::new(), Vec::new());
         for (done, event) in events.iter().enumerate() {
             let _ = event.happen_to(&mut phase, start);
             let history = History(&events[..=done]);
             prop_assert_eq!(phase.ending(), history.ending());
             let fate = phase.fate(item_ends, || after(start, now));
-            prop_assert_eq!(fate, history.fate(start, now, item_ends));
+            prop_assert_eq!(fate, history.fate((start, now), item_ends, &mut asked));
         }
     }
 
@@ -161,7 +180,7 @@ proptest! {
         for (event, pause) in events.iter().zip(pauses) {
             let _ = event.happen_to(&mut phase, start);
             now += pause;
-            let reached = rank(phase.fate(None, || after(start, now)));
+            let reached = rank(&mut phase, after(start, now));
             prop_assert!(before <= reached, "{:?} in {:?}", event, phase);
             prop_assert!(!had_vacated || phase.has_vacated());
             prop_assert!(served || !phase.is_serving());
@@ -173,23 +192,24 @@ proptest! {
     #[test]
     fn a_step_says_what_has_changed_and_asks_to_exit_once(events in events(), now in 0_u64..10) {
         let start = Instant::now();
-        let seen = |phase: &WorkerPhase| {
+        let seen = |phase: &mut WorkerPhase| {
+            let _request = phase.fate(None, || after(start, now)); // What is asked once is asked here.
             (phase.is_serving(), phase.ending(), phase.fate(None, || after(start, now)))
         };
         let mut phase = WorkerPhase::new();
         let mut requests = 0;
         for event in events {
-            let before = seen(&phase);
+            let before = seen(&mut phase);
             let step = event.happen_to(&mut phase, start);
             requests += usize::from(step == Some(PhaseStep::AsksToExit));
             let by_itself = matches!(event, Event::Die | Event::Vacate);
             prop_assert_eq!(step.is_none(), by_itself);
             if step == Some(PhaseStep::Stays) {
-                prop_assert_eq!(before, seen(&phase));
+                prop_assert_eq!(before, seen(&mut phase));
             } else if !by_itself {
                 // A kill may come when the time is up anyway.
                 let hastened = matches!(event, Event::Kill(_));
-                prop_assert!(hastened || before != seen(&phase), "{:?}", event);
+                prop_assert!(hastened || before != seen(&mut phase), "{:?}", event);
             }
         }
         prop_assert!(requests <= 1);
@@ -213,13 +233,33 @@ proptest! {
         let start = Instant::now();
         let mut phase = WorkerPhase::new();
         prop_assert_eq!(phase.dismiss(Dismissal::Idle), PhaseStep::AsksToExit);
-        prop_assert_eq!(phase.fate(None, || start), Some(Fate::Leave));
+        prop_assert_eq!(phase.fate(None, || start), Some(Fate::Dismiss(start + EXIT_GRACE)));
         prop_assert_eq!(phase.terminate(), PhaseStep::Moves);
         prop_assert_eq!(phase.fate(None, || start), Some(Fate::Terminate(None)));
         prop_assert_eq!(phase.condemn(why.clone()), PhaseStep::Moves);
         prop_assert_eq!(phase.fate(None, || start), Some(Fate::Kill));
         prop_assert_eq!(phase.ending(), Some(why));
     }
+}
+
+#[test]
+fn a_dismissed_worker_that_stays_is_killed_after_its_time() {
+    let start = Instant::now();
+    let end = start + EXIT_GRACE;
+    let mut phase = WorkerPhase::new();
+    let _ = phase.dismiss(Dismissal::Retired);
+    assert_eq!(phase.fate(None, || start), Some(Fate::Dismiss(end)));
+    let just_before = end - Duration::from_nanos(1);
+    let waits = Some(Fate::Wait(Some(end)));
+    assert_eq!(phase.fate(None, || just_before), waits);
+    assert_eq!(phase.fate(None, || end), Some(Fate::Kill));
+    let why = Some(Ending::Dismissed(Dismissal::Retired));
+    assert_eq!(phase.ending(), why);
+    assert_eq!(phase.terminate(), PhaseStep::Stays, "it is too late");
+    assert_eq!(
+        (phase.fate(None, || start), phase.ending()),
+        (Some(Fate::Kill), why)
+    );
 }
 
 #[test]

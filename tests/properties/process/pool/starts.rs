@@ -6,7 +6,7 @@ use super::*;
 #[derive(Clone, Debug)]
 enum Event {
     Failed {
-        for_good: bool,
+        kind: FailureKind,
         others: usize,
         works: bool,
         is_kept: bool,
@@ -21,16 +21,21 @@ enum Event {
 }
 
 fn event() -> impl Strategy<Value = Event> {
+    let kind = prop_oneof![
+        4 => Just(FailureKind::Lost),
+        3 => Just(FailureKind::Refused),
+        2 => Just(FailureKind::Permanent),
+    ];
     let failed = (
-        prop::bool::weighted(0.2),
+        kind,
         0..4_usize,
         any::<bool>(),
         any::<bool>(),
         prop::bool::weighted(0.8),
     );
     prop_oneof![
-        8 => failed.prop_map(|(for_good, others, works, is_kept, is_needed)| Event::Failed {
-            for_good,
+        8 => failed.prop_map(|(kind, others, works, is_kept, is_needed)| Event::Failed {
+            kind,
             others,
             works: works && others > 0,
             is_kept,
@@ -71,15 +76,32 @@ impl History {
             matches!(event, Event::Ready | Event::WarmUp)
                 || verdict == Some(&StartVerdict::FailWaiting)
         });
-        row.iter()
-            .filter(|(_, event, _)| matches!(event, Event::Failed { .. }))
-            .count()
+        let mut count = 0;
+        let mut refused_until = None;
+        for (at, event, _) in row {
+            let Event::Failed { kind, .. } = event else {
+                continue;
+            };
+            if *kind == FailureKind::Refused {
+                if refused_until.is_some_and(|until| *at < until) {
+                    continue; // One of several at a time.
+                }
+                refused_until = Some(*at + pause(count));
+            }
+            count += 1;
+        }
+        count
     }
 
     fn is_broken(&self) -> bool {
         self.since_success().iter().any(|(_, event, verdict)| {
-            matches!(event, Event::Failed { for_good: true, .. })
-                && *verdict == Some(StartVerdict::FailWaiting)
+            matches!(
+                event,
+                Event::Failed {
+                    kind: FailureKind::Permanent,
+                    ..
+                }
+            ) && *verdict == Some(StartVerdict::FailWaiting)
         })
     }
 
@@ -147,10 +169,13 @@ proptest! {
             now += Duration::from_millis(millis);
             let mut verdict = None;
             match event {
-                Event::Failed { for_good, others, works, is_kept, is_needed } => {
-                    let failures = history.failures() + 1;
+                Event::Failed { kind, others, works, is_kept, is_needed } => {
+                    let known = Event::Failed { kind, others, works, is_kept, is_needed };
+                    history.0.push((now, known, None));
+                    let failures = history.failures();
+                    history.0.pop();
                     let failure = InitFailure { reason: number.to_string(), ..InitFailure::default() };
-                    let start = FailedStart { failure, for_good, others, works, is_kept, is_needed };
+                    let start = FailedStart { failure, kind, others, works, is_kept, is_needed };
                     let found = starts.failed(start, now);
                     let is_over = failures >= 3 || history.is_broken() || !is_needed;
                     let is_hopeless = others == 0 || !works && failures >= 3 * (2 + others);
@@ -187,13 +212,14 @@ proptest! {
         places in 1..8_usize,
         for_good in any::<bool>(),
     ) {
+        let kind = if for_good { FailureKind::Permanent } else { FailureKind::Lost };
         let mut starts = Starts::default();
         let now = Instant::now();
         let mut left = places;
         for _ in 0..3 * places {
             let start = FailedStart {
                 failure: InitFailure::default(),
-                for_good,
+                kind,
                 others: left - 1,
                 works: false,
                 is_kept: false,
@@ -213,5 +239,30 @@ proptest! {
             prop_assert!(left > 0);
         }
         prop_assert!(false, "it never gave up");
+    }
+
+    /// As with forty starts that take each other's descriptors.
+    #[test]
+    fn what_the_system_refuses_to_many_starts_at_once_is_one_failure(places in 2..100_usize) {
+        let mut starts = Starts::default();
+        let now = Instant::now();
+        let refused = |others| FailedStart {
+            failure: InitFailure::default(),
+            kind: FailureKind::Refused,
+            others,
+            works: false,
+            is_kept: false,
+            is_needed: true,
+        };
+        for (round, at) in [(0, 0), (1, 50), (2, 150)] {
+            for left in (0..places).rev() {
+                let verdict = starts.failed(refused(left), now + Duration::from_millis(at));
+                match (round, left) {
+                    (2, 0) => prop_assert_eq!(verdict, StartVerdict::FailWaiting),
+                    (2, _) => prop_assert_eq!(verdict, StartVerdict::Release(pause(3))),
+                    (round, _) => prop_assert_eq!(verdict, StartVerdict::TryAgain(pause(round))),
+                }
+            }
+        }
     }
 }

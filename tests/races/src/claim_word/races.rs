@@ -95,18 +95,18 @@ enum Pace {
 /// What the parent does.
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    Revoke,
+    Stop,
+    StopAtOnce,
     Withdraw,
     Cut,
     Warn,
-    Cancel,
     Condemn,
 }
 
 use Pace::{Finishes, GoesOn};
-use Step::{Cancel, Condemn, Cut, Revoke, Warn, Withdraw};
+use Step::{Condemn, Cut, Stop, StopAtOnce, Warn, Withdraw};
 
-const STEPS: [Step; 6] = [Revoke, Withdraw, Cut, Warn, Cancel, Condemn];
+const STEPS: [Step; 6] = [Stop, StopAtOnce, Withdraw, Cut, Warn, Condemn];
 
 /// The parent of the worker, and what it has learned.
 struct Parent<'a> {
@@ -128,25 +128,26 @@ impl<'a> Parent<'a> {
     fn take(&mut self, step: Step) {
         let slot = self.call.slot();
         let found = match step {
-            Revoke => slot.revoke(),
+            Stop => slot.stop(false),
+            StopAtOnce => slot.stop(true),
             Cut => slot.cut(),
             Withdraw if slot.withdraw() => return self.run_elsewhere(0),
             Withdraw => return,
-            Warn | Cancel | Condemn => slot.look(),
+            Warn | Condemn => slot.look(),
         };
+        let found = found.expect("an honest worker");
+        self.condemned |= found.stage == Stage::Condemned;
         self.read_what_ended(found);
         match (step, found.stage) {
-            (Revoke | Cut, Stage::Offered) => self.run_elsewhere(found.item),
-            (Revoke | Cut, Stage::Done) => self.run_elsewhere(found.item + 1),
+            (Stop | StopAtOnce | Cut, Stage::Offered) => self.run_elsewhere(found.item),
+            (Stop | StopAtOnce | Cut, Stage::Done) => self.run_elsewhere(found.item + 1),
             (Cut, Stage::Running | Stage::Overdue) => self.run_elsewhere(found.item + 1),
-            (Cancel, _) if found.is_running() && slot.cancel(found.item) => {
-                self.run_elsewhere(found.item + 1);
-            }
+            (Stop | StopAtOnce, _) if found.is_running() => self.run_elsewhere(found.item + 1),
             (Condemn, _) if found.is_running() => {
                 self.condemned |= slot.condemn(found.item);
                 match self.condemned {
                     true => self.run_elsewhere(found.item + 1),
-                    false => assert_ne!(slot.look(), found, "it has ended"),
+                    false => assert_ne!(slot.look(), Ok(found), "it has ended"),
                 }
             }
             (Warn, _) if found.is_running() => drop(slot.warn(found.item)),
@@ -194,10 +195,15 @@ fn taken(pace: Pace, steps: &[Step]) -> BTreeSet<Option<u32>> {
 const NONE: Option<u32> = None;
 
 #[test]
-fn what_is_revoked_never_runs_and_what_runs_is_left_alone() {
-    let either = taken(Finishes, &[Revoke]);
-    assert_eq!(either, [NONE, Some(0), Some(1), Some(2), Some(3)].into());
-    assert_eq!(taken(GoesOn, &[Revoke]), [NONE, Some(0), Some(3)].into());
+fn what_is_stopped_begins_no_further_item() {
+    let any = BTreeSet::from([Some(0), Some(1), Some(2), Some(3)]);
+    for pace in [Finishes, GoesOn] {
+        for stop in [Stop, StopAtOnce] {
+            assert_eq!(taken(pace, &[stop]), any);
+            assert_eq!(taken(pace, &[Warn, stop]), any);
+            assert_eq!(taken(pace, &[Stop, stop]), any);
+        }
+    }
 }
 
 #[test]
@@ -218,21 +224,13 @@ fn what_is_cut_off_never_runs_and_what_ran_before_has_ended() {
 }
 
 #[test]
-fn a_cancelled_item_is_the_last_of_its_call() {
-    for pace in [Finishes, GoesOn] {
-        let any = BTreeSet::from([NONE, Some(1), Some(2), Some(3)]);
-        assert_eq!(taken(pace, &[Cancel]), any);
-        assert_eq!(taken(pace, &[Warn, Cancel]), any);
-    }
-}
-
-#[test]
 fn a_condemned_item_is_the_last_of_its_worker() {
     for pace in [Finishes, GoesOn] {
         let any = BTreeSet::from([NONE, Some(1), Some(2), Some(3)]);
         assert_eq!(taken(pace, &[Condemn]), any);
         assert_eq!(taken(pace, &[Warn, Condemn]), any);
-        assert_eq!(taken(pace, &[Cancel, Condemn]), any);
+        let stopped = BTreeSet::from([Some(0), Some(1), Some(2), Some(3)]);
+        assert_eq!(taken(pace, &[Stop, Condemn]), stopped);
     }
 }
 
@@ -280,7 +278,7 @@ fn a_slot_that_is_given_to_another_call_is_left_alone_by_the_one_before() {
         }
         call.send(None).expect("the worker waits");
         worker.join().expect("no panic");
-        let last = ClaimSlot::new(&word, 65).look();
+        let last = ClaimSlot::new(&word, 65).look().expect("it is its own");
         assert_eq!((last.seq, last.stage), (65, Stage::Done));
     });
 }

@@ -1,0 +1,119 @@
+//! What is on its way to a worker: bytes for its socket, and pieces for its ring. It has a lock of its own, and only
+//! its holder writes. So whoever takes the lock of the lane, as a pool does under its own lock, waits for no system
+//! call and no copy of a large payload. The order of the locks is outbound, lane.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+
+use bytes::{Buf as _, Bytes};
+
+use crate::sys::{self, AsFd as _, Socket};
+use crate::wire::bulk::{LARGE, Split};
+use crate::wire::message::{self, CallHead, ToWorker};
+use crate::wire::ring::PayloadRing;
+use crate::wire::{Chain, Payload};
+
+#[derive(Debug)]
+pub(super) struct Outbound {
+    /// Non-blocking.
+    socket: Arc<Socket>,
+    /// Bytes that the socket has not accepted yet.
+    pub(super) unwritten: Chain,
+    /// Payloads that did not fit into the ring yet, of calls that are written or about to be.
+    ring_backlog: VecDeque<Bytes>,
+}
+
+impl Outbound {
+    pub(super) fn new(socket: Arc<Socket>) -> Self {
+        Self {
+            socket,
+            unwritten: Chain::new(),
+            ring_backlog: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.unwritten.is_empty() && self.ring_backlog.is_empty()
+    }
+
+    /// Whether the ring gets more.
+    pub(super) fn has_backlog(&self) -> bool {
+        !self.ring_backlog.is_empty()
+    }
+
+    /// The number of bytes that the worker has not accepted yet, those in the ring included.
+    pub(super) fn unsent(&self, ring: PayloadRing<'_>) -> usize {
+        let backlog = self.ring_backlog.iter().map(Bytes::len);
+        self.unwritten.len() + backlog.sum::<usize>() + ring.held()
+    }
+
+    /// Splits payloads of which large pieces go through the ring. `None` for each that has none, or if the ring has no
+    /// memory: then all of the call goes through the socket. Without a large payload, returns nothing.
+    pub(super) fn split_all<'a>(
+        &self,
+        payloads: impl Iterator<Item = &'a Payload> + Clone,
+        ring: PayloadRing<'_>,
+    ) -> Vec<Option<Split>> {
+        if payloads.clone().all(|payload| payload.len() < LARGE) {
+            return Vec::new(); // The usual case.
+        }
+        let mut waiting = self.has_backlog();
+        let split = |payload: &Payload| {
+            let split = payload.chain().and_then(Split::of)?;
+            let has_memory = ring.prepare(split.len(), waiting);
+            waiting |= has_memory;
+            has_memory.then_some(split)
+        };
+        payloads.map(split).collect()
+    }
+
+    /// Adds a call to the unwritten bytes.
+    pub(super) fn put_call(&mut self, head: &CallHead, payload: &Payload, split: Option<Split>) {
+        let Some(mut split) = split else {
+            return message::put_call(&mut self.unwritten, head, payload);
+        };
+        let parts = std::mem::take(&mut split.parts);
+        message::put(&mut self.unwritten, &ToWorker::Bulk(parts));
+        message::put_call(&mut self.unwritten, head, &split.rest.finish());
+        self.ring_backlog.extend(split.pieces);
+    }
+
+    /// Writes what the socket accepts, and puts a piece into the ring. A failure is not reported here: then the worker
+    /// is dead, and the supervisor notices that by itself.
+    pub(super) fn write(&mut self, ring: PayloadRing<'_>) {
+        self.put(ring); // First, so that the worker finds it when it reads of it.
+        let _ = self.try_write();
+    }
+
+    /// A write to a dead worker is an error here, not the signal that ends a program which does
+    /// not ignore it.
+    pub(super) fn try_write(&mut self) -> io::Result<()> {
+        let socket = self.socket.as_fd();
+        self.unwritten
+            .send_with(|slices, fds| sys::send_with_fds(socket, slices, fds))
+    }
+
+    /// Puts a piece of the backlog into the ring. True if there is room for more.
+    pub(super) fn put(&mut self, ring: PayloadRing<'_>) -> bool {
+        let Some(bytes) = self.ring_backlog.front_mut() else {
+            return false;
+        };
+        let moved = ring.put(bytes);
+        bytes.advance(moved.len);
+        if bytes.is_empty() {
+            self.ring_backlog.pop_front();
+        }
+        if moved.is_awaited {
+            ring.wake_reader();
+        }
+        let next = self.ring_backlog.front();
+        next.is_some_and(|bytes| ring.want_room(bytes.len()).is_none())
+    }
+
+    /// Drops everything: the worker is dead.
+    pub(super) fn clear(&mut self) {
+        self.unwritten.clear();
+        self.ring_backlog.clear();
+    }
+}

@@ -1,0 +1,31 @@
+//! [`NewProcess`]: what to create, whichever way that is done.
+
+use std::sync::Arc;
+
+use super::child::Child;
+use super::connection::ChildConnection;
+use super::error::StartError;
+use super::recipe::Recipe;
+use super::surroundings::Surroundings;
+use crate::sys::{self, OwnedFd};
+use crate::wire::Chain;
+use crate::wire::message::Role;
+
+/// What to create.
+pub(in crate::process) struct NewProcess<'a> {
+    pub(in crate::process) recipe: &'a Arc<Recipe>,
+    pub(in crate::process) role: Role,
+    /// Those of a forked process. An executed one has those of the recipe.
+    pub(in crate::process) surroundings: &'a Surroundings,
+    /// Its stdout and its stderr.
+    pub(in crate::process) output: [OwnedFd; 2],
+    /// Makes its setup, once for each attempt.
+    pub(in crate::process) setup: &'a (dyn Fn() -> Chain + Sync),
+}
+
+/// A process and the connection to it, which has the hello and the setup.
+pub(super) type CreatedProcess = (Child, ChildConnection);
+
+pub(super) fn socket_pair() -> Result<(OwnedFd, OwnedFd), StartError> {
+    sys::socket_pair().map_err(StartError::system("make a socket pair"))
+}

@@ -1,0 +1,40 @@
+//! What this crate cannot do without, checked before anything starts. Otherwise each start would fail, in a place that
+//! says little of the cause.
+
+use std::io;
+
+use rustix::fs::MemfdFlags;
+use rustix::io::Errno;
+
+use super::call::{Call as _, errno_of, is_denied};
+use super::growing::memory_file;
+use super::process::pidfd_of;
+
+/// An error of the kind `Unsupported` where this crate cannot start processes. It says what is missing and what to do.
+pub(crate) fn check_processes() -> io::Result<()> {
+    check_call("pidfd_open", || {
+        pidfd_of(rustix::process::getpid()).of_call("pidfd_open")
+    })?;
+    check_call("memfd_create", || memory_file(MemfdFlags::ALLOW_SEALING))?;
+    match rustix::fs::readlink("/proc/self/exe", Vec::new()) {
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS) => Err(without(
+            "processes need /proc, and /proc/self/exe is missing; mount it with `mount -t proc proc /proc`",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// A lack of descriptors or memory is no reason to refuse: it may be over when a process starts.
+fn check_call<T>(call: &str, attempt: impl FnOnce() -> io::Result<T>) -> io::Result<()> {
+    match attempt() {
+        Err(error) if errno_of(&error).is_some_and(|errno| is_denied(call, errno)) => {
+            Err(without(&format!("processes need {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn without(what: &str) -> io::Error {
+    let text = format!("{what}; or use ThreadPoolExecutor, which needs no processes");
+    io::Error::new(io::ErrorKind::Unsupported, text)
+}

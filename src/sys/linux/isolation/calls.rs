@@ -1,0 +1,314 @@
+//! System calls that no task needs, denied by seccomp: to look into other processes, to load code into the system, to
+//! mount, to get more rights in a namespace, and new or rare interfaces, in which most faults of the system are found.
+//!
+//! A denied call is an error, as it is for an ordinary user. So libraries that try one do without.
+
+use std::io;
+use std::ops::Range;
+
+use libc::c_long;
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule, TargetArch, apply_filter_all_threads, sock_filter,
+};
+
+type Calls = Vec<(c_long, Vec<SeccompRule>)>;
+
+/// Denied whatever their arguments.
+const DENIED: &[c_long] = &[
+    // Other processes, their memory and their descriptors.
+    libc::SYS_ptrace,
+    libc::SYS_process_vm_readv,
+    libc::SYS_process_vm_writev,
+    libc::SYS_process_madvise,
+    libc::SYS_process_mrelease,
+    libc::SYS_pidfd_getfd,
+    libc::SYS_kcmp,
+    libc::SYS_migrate_pages,
+    libc::SYS_move_pages,
+    libc::SYS_perf_event_open,
+    libc::SYS_fanotify_init,
+    // Keys of the user.
+    libc::SYS_add_key,
+    libc::SYS_request_key,
+    libc::SYS_keyctl,
+    // Objects of System V and message queues, which have no other guard than the user.
+    libc::SYS_shmget,
+    libc::SYS_shmat,
+    libc::SYS_shmctl,
+    libc::SYS_semget,
+    libc::SYS_semctl,
+    libc::SYS_msgget,
+    libc::SYS_msgctl,
+    libc::SYS_mq_open,
+    libc::SYS_mq_unlink,
+    // Mounts, and other views of the files.
+    libc::SYS_mount,
+    libc::SYS_umount2,
+    libc::SYS_pivot_root,
+    libc::SYS_chroot,
+    libc::SYS_move_mount,
+    libc::SYS_open_tree,
+    libc::SYS_mount_setattr,
+    libc::SYS_fsopen,
+    libc::SYS_fsconfig,
+    libc::SYS_fsmount,
+    libc::SYS_fspick,
+    libc::SYS_name_to_handle_at,
+    libc::SYS_open_by_handle_at,
+    libc::SYS_quotactl,
+    libc::SYS_quotactl_fd,
+    libc::SYS_swapon,
+    libc::SYS_swapoff,
+    // Namespaces.
+    libc::SYS_unshare,
+    libc::SYS_setns,
+    // Code for the system, and its state.
+    libc::SYS_bpf,
+    libc::SYS_init_module,
+    libc::SYS_finit_module,
+    libc::SYS_delete_module,
+    libc::SYS_kexec_load,
+    libc::SYS_kexec_file_load,
+    libc::SYS_reboot,
+    libc::SYS_acct,
+    libc::SYS_syslog,
+    libc::SYS_sethostname,
+    libc::SYS_setdomainname,
+    libc::SYS_settimeofday,
+    libc::SYS_clock_settime,
+    libc::SYS_clock_adjtime,
+    libc::SYS_adjtimex,
+    libc::SYS_vhangup,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_iopl,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_ioperm,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_modify_ldt,
+    // Large interfaces that reach deep into the system.
+    libc::SYS_userfaultfd,
+    libc::SYS_io_uring_setup,
+    libc::SYS_io_uring_enter,
+    libc::SYS_io_uring_register,
+];
+
+/// Denied to a process that may write no file: what Landlock does not see.
+const METADATA: &[c_long] = &[
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_chmod,
+    libc::SYS_fchmod,
+    libc::SYS_fchmodat,
+    libc::SYS_fchmodat2,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_chown,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_lchown,
+    libc::SYS_fchown,
+    libc::SYS_fchownat,
+    libc::SYS_setxattr,
+    libc::SYS_lsetxattr,
+    libc::SYS_fsetxattr,
+    libc::SYS_removexattr,
+    libc::SYS_lremovexattr,
+    libc::SYS_fremovexattr,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_utime,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_utimes,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_futimesat,
+    libc::SYS_utimensat,
+];
+
+/// A flag that makes a namespace, of `clone`.
+const NAMESPACES: [libc::c_int; 7] = [
+    libc::CLONE_NEWNS,
+    libc::CLONE_NEWCGROUP,
+    libc::CLONE_NEWUTS,
+    libc::CLONE_NEWIPC,
+    libc::CLONE_NEWUSER,
+    libc::CLONE_NEWPID,
+    libc::CLONE_NEWNET,
+];
+
+/// Sockets that a process may make. One of a path or an abstract name could reach any service of the user: only pairs of
+/// these are allowed.
+const FAMILIES: [libc::c_int; 3] = [libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
+
+/// Denies, for all threads, the calls that no task needs. Without `may_write`, the attributes of files stay too.
+/// `guarded` is the parent if Landlock cannot forbid to signal it here.
+pub(crate) fn deny_calls(may_write: bool, guarded: Option<u32>) -> io::Result<()> {
+    let all = |calls: &'static [c_long]| calls.iter().map(|call| (*call, Vec::new()));
+    let mut denied: Calls = all(DENIED).collect();
+    denied.extend(limited());
+    if !may_write {
+        denied.extend(all(METADATA));
+    }
+    if let Some(parent) = guarded {
+        denied.extend(signals(parent));
+    }
+    install(denied, libc::EPERM)?;
+    // Its flags lie in memory, where a filter cannot see them. Libraries then use `clone`.
+    install(vec![(libc::SYS_clone3, Vec::new())], libc::ENOSYS)
+}
+
+/// Calls with arguments that no task needs.
+fn limited() -> Calls {
+    let is = |at, value: libc::c_int| rule(&[(at, SeccompCmpOp::Eq, value)]);
+    let masked = |mask: libc::c_int| SeccompCmpOp::MaskedEq(mask as u64);
+    let flag = |flag: &libc::c_int| rule(&[(0, masked(*flag), *flag)]);
+    let other_families = FAMILIES.map(|family| (0, SeccompCmpOp::Ne, family));
+    let kind = |kind| rule(&[(1, masked(0xf), kind)]);
+    vec![
+        (libc::SYS_clone, NAMESPACES.iter().map(flag).collect()),
+        (libc::SYS_socket, vec![rule(&other_families)]),
+        // A pair of these can send to any path.
+        (
+            libc::SYS_socketpair,
+            vec![kind(libc::SOCK_DGRAM), kind(libc::SOCK_RAW)],
+        ),
+        // Input for the terminal, as if the user typed it.
+        (
+            libc::SYS_ioctl,
+            vec![
+                is(1, libc::TIOCSTI as libc::c_int),
+                is(1, libc::TIOCLINUX as libc::c_int),
+            ],
+        ),
+        // Of another process, of a group, of all of the user.
+        (libc::SYS_prlimit64, vec![rule(&[(0, SeccompCmpOp::Ne, 0)])]),
+        (
+            libc::SYS_setpriority,
+            vec![rule(&[(
+                0,
+                SeccompCmpOp::Ne,
+                libc::PRIO_PROCESS as libc::c_int,
+            )])],
+        ),
+        (
+            libc::SYS_ioprio_set,
+            vec![rule(&[(0, SeccompCmpOp::Ne, IOPRIO_WHO_PROCESS)])],
+        ),
+    ]
+}
+
+const IOPRIO_WHO_PROCESS: libc::c_int = 1;
+
+/// Signals to certain processes, to all, and through descriptors, whose process a filter cannot see.
+fn signals(parent: u32) -> Calls {
+    let forked_by = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get());
+    let group_of = |pid: &i32| rustix::process::getpgid(rustix::process::Pid::from_raw(*pid)).ok();
+    let processes: Vec<_> = [parent.cast_signed()]
+        .into_iter()
+        .chain(forked_by)
+        .collect();
+    let first = |value: &libc::c_int| rule(&[(0, SeccompCmpOp::Eq, *value)]);
+    let to_them = || processes.iter().map(first);
+    // A negative number is a group, whose first process has that id, or stands for all.
+    let groups = processes.iter().filter_map(group_of);
+    let groups: Vec<_> = groups
+        .map(|group| -group.as_raw_nonzero().get())
+        .chain([-1])
+        .collect();
+    let owner = |at, command: libc::c_int| rule(&[(at, SeccompCmpOp::Eq, command)]);
+    const FIOSETOWN: libc::c_int = 0x8901;
+    const SIOCSPGRP: libc::c_int = 0x8902;
+    vec![
+        (
+            libc::SYS_kill,
+            to_them().chain(groups.iter().map(first)).collect(),
+        ),
+        (libc::SYS_tkill, to_them().collect()),
+        (libc::SYS_tgkill, to_them().collect()),
+        (libc::SYS_rt_sigqueueinfo, to_them().collect()),
+        (libc::SYS_rt_tgsigqueueinfo, to_them().collect()),
+        (libc::SYS_pidfd_send_signal, Vec::new()),
+        // The system signals the owner of a descriptor.
+        (
+            libc::SYS_fcntl,
+            [F_SETSIG, libc::F_SETOWN, F_SETOWN_EX]
+                .map(|command| owner(1, command))
+                .into(),
+        ),
+        (
+            libc::SYS_ioctl,
+            [FIOSETOWN, SIOCSPGRP]
+                .map(|command| owner(1, command))
+                .into(),
+        ),
+    ]
+}
+
+const F_SETSIG: libc::c_int = 10;
+const F_SETOWN_EX: libc::c_int = 15;
+
+/// Matches a call if each of these arguments, as a number of 32 bits, compares so.
+fn rule(conditions: &[(u8, SeccompCmpOp, libc::c_int)]) -> SeccompRule {
+    let conditions = conditions.iter().map(|(at, operator, value)| {
+        let value = u64::from(value.cast_unsigned());
+        SeccompCondition::new(*at, SeccompCmpArgLen::Dword, operator.clone(), value)
+            .expect("a call has six arguments")
+    });
+    SeccompRule::new(conditions.collect()).expect("it has a condition")
+}
+
+/// Answers these calls with an error, in all threads.
+fn install(calls: Calls, errno: libc::c_int) -> io::Result<()> {
+    let mut rules = std::collections::BTreeMap::<_, Vec<_>>::new();
+    for (call, limited) in calls {
+        rules.entry(call).or_default().extend(limited);
+    }
+    let answer = SeccompAction::Errno(errno.cast_unsigned());
+    let filter = SeccompFilter::new(rules, SeccompAction::Allow, answer, processor()?);
+    let filter: BpfProgram = filter
+        .and_then(TryInto::try_into)
+        .map_err(io::Error::other)?;
+    let mut program = without_x32();
+    program.extend(filter);
+    apply_filter_all_threads(&program).map_err(io::Error::other)
+}
+
+/// On x86-64 the system may know a second number for each call, with this bit. No filter by number holds for these, so
+/// they do not exist.
+fn without_x32() -> BpfProgram {
+    const X32: Range<u32> = 0x4000_0000..0x8000_0000;
+    const NUMBER: u32 = 0; // Where the number of the call lies.
+    let step = |code: u32, jt, jf, k| sock_filter {
+        code: code as u16,
+        jt,
+        jf,
+        k,
+    };
+    vec![
+        step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, NUMBER),
+        step(libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K, 0, 2, X32.start),
+        step(libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K, 1, 0, X32.end),
+        step(
+            libc::BPF_RET | libc::BPF_K,
+            0,
+            0,
+            libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32,
+        ),
+    ]
+}
+
+fn processor() -> io::Result<TargetArch> {
+    std::env::consts::ARCH.try_into().map_err(io::Error::other)
+}
+
+/// What this system lacks.
+pub(super) fn missing() -> Option<&'static str> {
+    let action = libc::SECCOMP_RET_ERRNO;
+    // SAFETY: it reads the action, and changes nothing.
+    let answer = unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_GET_ACTION_AVAIL,
+            0,
+            &raw const action,
+        )
+    };
+    (answer != 0)
+        .then_some("seccomp, which denies system calls (Linux 4.14 with CONFIG_SECCOMP_FILTER)")
+}

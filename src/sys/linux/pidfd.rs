@@ -1,0 +1,146 @@
+//! Which process a pidfd stands for, and which process is the parent of that. A pidfd that arrives from another process
+//! may stand for any process, and may be no pidfd at all.
+
+use std::io;
+use std::os::fd::{AsRawFd as _, BorrowedFd};
+
+use rustix::io::Errno;
+use rustix::process::{Pid, WaitId, WaitIdOptions};
+
+use super::call::Call as _;
+
+/// A process and its parent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct PidfdProcess {
+    pub(super) pid: Pid,
+    pub(super) parent: Option<Pid>,
+}
+
+impl PidfdProcess {
+    /// The process of a pidfd that is no child of this process.
+    pub(super) fn of(pidfd: BorrowedFd<'_>) -> io::Result<Self> {
+        check(pidfd)?;
+        match ask_system(pidfd) {
+            // Before Linux 6.13.
+            Err(Errno::NOTTY | Errno::INVAL | Errno::NOSYS | Errno::PERM) => find(pidfd),
+            asked => asked.of_call("ioctl"),
+        }
+    }
+}
+
+/// An error unless this is a pidfd, of a process that is no child of this one. Of all system calls that take a
+/// descriptor, this one reaches no driver or server behind it.
+fn check(pidfd: BorrowedFd<'_>) -> io::Result<()> {
+    let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    match rustix::process::waitid(WaitId::PidFd(pidfd), look) {
+        Err(Errno::CHILD) => Ok(()),
+        Err(Errno::BADF | Errno::INVAL) => Err(invalid("it is no pidfd")),
+        Ok(_) => Err(invalid("it is a child of this process")),
+        Err(error) => Err(error).of_call("waitid"),
+    }
+}
+
+fn invalid(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
+}
+
+/// As <linux/pidfd.h> has it, in its first version.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+struct PidfdInfo {
+    mask: u64,
+    control_group: u64,
+    pid: u32,
+    thread_group: u32,
+    parent: u32,
+    users_and_groups: [u32; 8],
+    exit_code: i32,
+}
+
+const GET_INFO: rustix::ioctl::Opcode = rustix::ioctl::opcode::read_write::<PidfdInfo>(0xff, 11);
+
+fn ask_system(pidfd: BorrowedFd<'_>) -> rustix::io::Result<PidfdProcess> {
+    let mut info = PidfdInfo::default();
+    // SAFETY: the operation reads and writes a structure of this size and layout, and nothing else.
+    let call = unsafe { rustix::ioctl::Updater::<GET_INFO, _>::new(&mut info) };
+    // SAFETY: `check` has found that this is a pidfd, for which the number means this operation.
+    unsafe { rustix::ioctl::ioctl(pidfd, call) }?;
+    Ok(PidfdProcess {
+        // One of a single thread would not tell the end of the process.
+        pid: to_pid(info.pid)
+            .filter(|_| info.pid == info.thread_group)
+            .ok_or(Errno::SRCH)?,
+        parent: to_pid(info.parent),
+    })
+}
+
+/// The same from `/proc`.
+fn find(pidfd: BorrowedFd<'_>) -> io::Result<PidfdProcess> {
+    let pid = listed_pid(pidfd)?;
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
+    let stat = stat.of_call("open")?;
+    // If it is there after its parent was read, its id was its own until then.
+    if listed_pid(pidfd)? != pid {
+        return Err(Errno::SRCH.into());
+    }
+    // The name of the executable stands in parentheses, and may hold any character. State and parent follow.
+    let fields = stat.rsplit_once(") ").map(|(_, fields)| fields.split(' '));
+    let parent = fields.and_then(|mut fields| fields.nth(1)?.parse().ok());
+    Ok(PidfdProcess {
+        pid,
+        parent: parent.and_then(to_pid),
+    })
+}
+
+/// The process id, as the system lists it with the descriptor.
+fn listed_pid(pidfd: BorrowedFd<'_>) -> io::Result<Pid> {
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd()));
+    let info = info.of_call("open")?;
+    let pid = info.lines().find_map(|line| line.strip_prefix("Pid:"));
+    // A process that was reaped has -1, and one that cannot be named here 0.
+    let pid = pid.and_then(|pid| to_pid(pid.trim().parse().ok()?));
+    pid.ok_or(Errno::SRCH.into())
+}
+
+fn to_pid(pid: u32) -> Option<Pid> {
+    Pid::from_raw(i32::try_from(pid).ok()?)
+}
+
+#[cfg(all(test, not(properties)))]
+mod tests {
+    use std::fs::File;
+    use std::os::fd::AsFd as _;
+    use std::process::{Command, Stdio};
+
+    use rustix::process::{PidfdFlags, getppid, pidfd_open};
+
+    use super::*;
+
+    #[test]
+    fn a_pidfd_names_its_process_and_the_parent_of_that() {
+        let parent = getppid().expect("this process has a parent");
+        let pidfd = pidfd_open(parent, PidfdFlags::empty()).expect("a pidfd");
+        let process = PidfdProcess::of(pidfd.as_fd()).expect("it is there");
+        assert_eq!(process.pid, parent);
+        assert_eq!(find(pidfd.as_fd()).expect("it is listed"), process);
+    }
+
+    #[test]
+    fn what_is_no_pidfd_and_what_is_a_child_of_this_process_is_refused() {
+        let file = File::open("/dev/null").expect("a file");
+        assert!(PidfdProcess::of(file.as_fd()).is_err());
+        let folder = File::open("/proc/self").expect("a folder");
+        assert!(PidfdProcess::of(folder.as_fd()).is_err());
+
+        let mut child = Command::new("cat");
+        let mut child = child.stdin(Stdio::piped()).spawn().expect("a process");
+        let pid = to_pid(child.id()).expect("an id");
+        let pidfd = pidfd_open(pid, PidfdFlags::empty()).expect("a pidfd");
+        assert!(PidfdProcess::of(pidfd.as_fd()).is_err());
+        assert_eq!(listed_pid(pidfd.as_fd()).expect("it is listed"), pid);
+        drop(child.stdin.take());
+        child.wait().expect("it ends");
+        assert!(listed_pid(pidfd.as_fd()).is_err(), "it was reaped");
+        assert!(PidfdProcess::of(pidfd.as_fd()).is_err(), "it was reaped");
+    }
+}

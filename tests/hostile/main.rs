@@ -1,0 +1,30 @@
+//! Tasks that take over their worker: each finds the memory and the descriptors that the worker shares with its
+//! parent, and writes what it likes. It loses its own outcome, and harms no other task.
+//!
+//! - [`inside`]: what such a task finds of its worker;
+//! - [`trial`]: a pool with honest tasks, and what must be true at the end;
+//! - the others have the trials, by theme: [`ahead`], [`claims`], [`clocks`]; [`forkserver`]: a preload that answers for
+//!   its fork server; [`memory`]: the memory of other processes.
+
+#![cfg(feature = "multiprocessing")]
+#![cfg(target_os = "linux")]
+
+#[path = "../common/again.rs"]
+mod again;
+mod ahead;
+#[path = "../common/alone.rs"]
+mod alone;
+mod claims;
+mod clocks;
+#[path = "../common/mod.rs"]
+mod common;
+mod forkserver;
+mod inside;
+mod memory;
+#[path = "../common/methods.rs"]
+mod methods;
+#[path = "../common/nobody.rs"]
+mod nobody;
+mod trial;
+
+concurrent_futures::init_before_main!();
