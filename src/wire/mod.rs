@@ -3,7 +3,7 @@
 //! - `chain`: outgoing bytes in pieces, and incoming bytes;
 //! - [`codec`]: values to bytes and back; [`msgpack`]: those that are no plain bytes;
 //! - [`descriptors`]: file descriptors beside the bytes;
-//! - [`frame`]: bytes cut into frames;
+//! - [`frame`]: bytes cut into frames; [`frame_buffer`]: frames of a process that is not trusted;
 //! - [`identity`]: the first message in each direction, which is the same in every build;
 //! - `declare`: how a type becomes a message;
 //! - [`message`]: the messages of parent and worker; [`text`]: how long a text in one may be;
@@ -28,6 +28,7 @@ pub(crate) mod descriptors;
 pub(crate) mod event;
 pub(crate) mod forkserver;
 pub(crate) mod frame;
+pub(crate) mod frame_buffer;
 pub(crate) mod identity;
 pub(crate) mod level;
 pub(crate) mod mark;

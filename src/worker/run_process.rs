@@ -75,10 +75,10 @@ fn prepare(
     }
     let beside = inlet.take_descriptors(process_setup.descriptors);
     let beside = beside.map_err(refused)?;
-    sys::set_dumpable(process_setup.is_dumpable);
     limit(&process_setup.limits)?;
     let isolating = process_setup.confinement.map(isolate::begin);
     let isolating = isolating.transpose().map_err(Ok)?;
+    sys::set_dumpable(process_setup.is_dumpable); // Another user has changed it.
     sys::restore_signals();
     let entry = find(process_setup.function).map_err(refused)?;
     isolating

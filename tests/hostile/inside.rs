@@ -191,6 +191,9 @@ pub(crate) const EVENT: u8 = 4;
 /// One before, if there are no events.
 pub(crate) const TAKEN: u8 = if cfg!(feature = "tracing") { 5 } else { 4 };
 
+/// The last one.
+pub(crate) const MOVED: u8 = TAKEN + 1;
+
 /// A number as the only field of a message.
 pub(crate) fn one_number(number: u32) -> Vec<u8> {
     [&[0x91, 0xce][..], &number.to_be_bytes()].concat()

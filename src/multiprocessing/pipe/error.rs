@@ -78,7 +78,7 @@ impl ConnectionError {
         matches!(self.0, ConnectionErrorKind::NoSpace(_))
     }
 
-    /// This platform has no pipes that processes share.
+    /// This platform has no pipes that processes share, or a filter denies a system call that they need.
     ///
     /// # Platform
     /// Only Linux has them yet. For the tasks of one process, use the channels of [`tokio::sync`].

@@ -193,7 +193,7 @@ impl ProcessBuilder {
     /// use concurrent_futures::multiprocessing::Process;
     ///
     /// # async fn parse() -> Result<(), Box<dyn std::error::Error>> {
-    /// let process = Process::builder().isolation(Isolation::new()).spawn(str::len, "text".to_owned()).await?;
+    /// let process = Process::builder().isolation(Isolation::new()).spawn(u64::pow, (2, 8)).await?;
     /// # Ok(()) }
     /// ```
     #[cfg(feature = "isolation")]

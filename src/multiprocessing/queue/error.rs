@@ -78,7 +78,7 @@ impl QueueError {
         matches!(self.0, QueueErrorKind::NoSpace(_))
     }
 
-    /// This platform has no queues that processes share.
+    /// This platform has no queues that processes share, or a filter denies a system call that they need.
     ///
     /// # Platform
     /// Only Linux has them yet. For the tasks of one process, use [`sync::Queue`](crate::sync::Queue).

@@ -62,7 +62,7 @@ impl ForkServer {
     /// As `executed`, for a fork server that needs no task of a runtime.
     #[cfg(feature = "multiprocessing")]
     pub(in crate::process) fn unattended() -> Self {
-        Self::with_outlets(Outlets::new(Some(Output::null()), Some(Output::inherit())))
+        Self::with_outlets(Outlets::new(Some(Output::null()), Some(Output::share())))
     }
 
     fn with_outlets(outlets: Outlets) -> Self {
@@ -365,6 +365,7 @@ async fn meet(
     let mut words = recipe.fork_server_setup();
     ForkServerProcess::put_first_request(&mut words, request);
     let mut connection = ChildConnection::begin(socket.into(), words)?;
+    connection.keep_descriptors();
     connection.establish(recipe).await?;
     Ok(connection)
 }

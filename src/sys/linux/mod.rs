@@ -83,8 +83,8 @@ pub(crate) use packet::{
     send_packet, stream_pair,
 };
 pub(crate) use print::{
-    above_standard_streams, flush_stdout, nowhere, own_descriptor, own_stream, set_input,
-    set_output, write_in_one,
+    above_standard_streams, flush_stdout, nowhere, own_descriptor, own_stream, reopened_stream,
+    set_input, set_output, write_in_one,
 };
 pub(crate) use process::{
     ChildProcess, Exit, end_child, kill_own_group, memory_meter, monotonic_nanos, oom_kills,
@@ -98,7 +98,8 @@ pub(crate) use segment::SegmentName;
 pub(crate) use signal::{reset_signals, restore_signals};
 pub(crate) use socket::{
     MOST_FDS, bytes_waiting, end_sending, is_hangup, never_wait, pipe, read_more, read_onto,
-    receive_more, receive_patiently, receive_with_fds, send_patiently, send_with_fds, socket_pair,
+    receive, receive_more, receive_patiently, receive_with_fd, receive_with_fds, send_patiently,
+    send_with_fds, socket_pair,
 };
 pub(crate) use stdio::{become_child, change_variables, is_variable, settle_forked};
 pub(crate) use stream::{WHOLE, write_now, write_patiently};

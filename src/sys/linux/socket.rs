@@ -140,6 +140,24 @@ fn send_by(
     rustix::net::sendmsg(socket, bytes, &mut control, flags).of_io("sendmsg")
 }
 
+/// Receives bytes. The system closes descriptors beside them. Never blocks.
+pub(crate) fn receive(socket: BorrowedFd<'_>, bytes: &mut [u8]) -> io::Result<usize> {
+    let flags = RecvFlags::DONTWAIT;
+    let received = rustix::io::retry_on_intr(|| rustix::net::recv(socket, &mut *bytes, flags));
+    received.map(|(len, _)| len).of_io("recvfrom")
+}
+
+/// Receives bytes, and the descriptor beside them, if there is one. Further ones are closed. Never blocks.
+pub(crate) fn receive_with_fd(
+    socket: BorrowedFd<'_>,
+    bytes: &mut [u8],
+) -> io::Result<(usize, Option<OwnedFd>)> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut fds = Vec::new();
+    let received = receive_beside(RecvFlags::DONTWAIT, socket, bytes, &mut space, &mut fds)?;
+    Ok((received.len, fds.into_iter().next()))
+}
+
 /// What was received.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Received {
@@ -181,9 +199,19 @@ fn receive_by(
     bytes: &mut [u8],
     fds: &mut impl Extend<OwnedFd>,
 ) -> io::Result<Received> {
-    let flags = flags | RecvFlags::CMSG_CLOEXEC;
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_FDS))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
+    receive_beside(flags, socket, bytes, &mut space, fds)
+}
+
+fn receive_beside(
+    flags: RecvFlags,
+    socket: BorrowedFd<'_>,
+    bytes: &mut [u8],
+    space: &mut [MaybeUninit<u8>],
+    fds: &mut impl Extend<OwnedFd>,
+) -> io::Result<Received> {
+    let flags = flags | RecvFlags::CMSG_CLOEXEC;
+    let mut control = RecvAncillaryBuffer::new(space);
     let mut slices = [io::IoSliceMut::new(bytes)];
     let received = rustix::io::retry_on_intr(|| {
         rustix::net::recvmsg(socket, &mut slices, &mut control, flags)

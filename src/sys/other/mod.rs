@@ -38,13 +38,14 @@ pub(crate) use process::{
 };
 pub(crate) use socket::{
     MOST_FDS, bytes_waiting, check_packets, check_stream, end_sending, is_hangup, never_wait, pipe,
-    read_more, read_onto, receive_more, receive_patiently, receive_with_fds, send_patiently,
-    send_with_fds, socket_pair,
+    read_more, read_onto, receive, receive_more, receive_patiently, receive_with_fd,
+    receive_with_fds, send_patiently, send_with_fds, socket_pair,
 };
 pub(crate) use stdio::{
     FolderIdentity, WHOLE, above_standard_streams, become_child, change_variables, current_folder,
     enter_folder, flush_stdout, is_variable, nowhere, open_folder, own_descriptor, own_stream,
-    set_input, set_output, settle_forked, write_in_one, write_now, write_patiently,
+    reopened_stream, set_input, set_output, settle_forked, write_in_one, write_now,
+    write_patiently,
 };
 pub(crate) use wait::{
     BlockingEdges, Direction, Edges, Readiness, StableFd, WakeFd, await_readable, bell,

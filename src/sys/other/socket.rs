@@ -69,6 +69,17 @@ pub(crate) fn send_patiently(
     Err(unsupported())
 }
 
+pub(crate) fn receive(_: BorrowedFd<'_>, _: &mut [u8]) -> io::Result<usize> {
+    Err(unsupported())
+}
+
+pub(crate) fn receive_with_fd(
+    _: BorrowedFd<'_>,
+    _: &mut [u8],
+) -> io::Result<(usize, Option<OwnedFd>)> {
+    Err(unsupported())
+}
+
 /// What was received.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Received {

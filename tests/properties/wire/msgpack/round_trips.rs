@@ -29,7 +29,9 @@ proptest! {
     }
 
     #[test]
-    fn parts_that_serde_buffers_arrive_as_they_are(value in model::for_json(), blob: Vec<u8>, maybe: Option<Option<u8>>) {
+    fn parts_that_serde_buffers_arrive_as_they_are(
+        value in model::for_json(), blob: Vec<u8>, maybe: Option<Option<u8>>,
+    ) {
         #[derive(Debug, PartialEq, Serialize, Deserialize)]
         #[serde(tag = "kind")]
         enum Tagged {
