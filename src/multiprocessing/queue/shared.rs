@@ -143,13 +143,6 @@ impl SharedQueue {
         self.capacity > 0 && state.len() >= self.capacity
     }
 
-    /// The current state, which makes sense. Only for the holder of the lock.
-    fn state(&self) -> Result<RingState, QueueError> {
-        let state = self.kept().load();
-        check(&state)?;
-        Ok(state)
-    }
-
     fn kept(&self) -> Kept<'_> {
         Kept::new(&self.words, STATE)
     }
@@ -183,10 +176,7 @@ impl SharedQueue {
         held: &mut RobustGuard<'_>,
         item: &OutgoingItem,
     ) -> Option<Result<(), QueueError>> {
-        let mut state = match self.state() {
-            Ok(state) => state,
-            Err(error) => return Some(Err(error)),
-        };
+        let mut state = self.kept().load();
         if self.is_full(&state) {
             return None;
         }
@@ -221,7 +211,7 @@ impl SharedQueue {
     fn send(&self, state: &mut RingState, item: &OutgoingItem) -> io::Result<bool> {
         let [to, from] = &self.sockets;
         let beside: Vec<BorrowedFd<'_>> = item.beside.iter().map(|fd| fd.as_fd()).collect();
-        state.parcels += 1;
+        state.parcels = state.parcels.wrapping_add(1);
         self.kept().commit(state);
         step();
         let sent = sys::send_packet(to, state.parcels, &beside)?;
@@ -252,7 +242,7 @@ impl SharedQueue {
         held: &mut RobustGuard<'_>,
         item: &mut IncomingItem,
     ) -> Result<Option<()>, QueueError> {
-        let state = self.state()?;
+        let state = self.kept().load();
         let mut ring = self.ring();
         let Some(head) = ring.first(&state)? else {
             return Ok(None);
@@ -327,7 +317,8 @@ impl SharedQueue {
 
     /// Marks a taken item as done.
     pub(super) fn task_done(&self, held: &mut RobustGuard<'_>) -> Result<(), QueueError> {
-        let mut state = self.state()?;
+        let mut state = self.kept().load();
+        check(&state)?;
         if state.done >= state.taken {
             return Err(QueueError::NOTHING_TAKEN);
         }

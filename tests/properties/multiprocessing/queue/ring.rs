@@ -200,7 +200,8 @@ fn look_at(words: &[u64; 12]) {
         lost: 0,
     };
     for (at, word) in rest.into_iter().enumerate() {
-        let ring = tried.ring.mapped(BASE).expect("it is there");
+        let own = tried.state();
+        let ring = tried.ring.mapped(&own).expect("it is there");
         ring.word(8 * at).store(word, Ordering::Relaxed);
     }
     let (own, bytes) = tried.item(64);
