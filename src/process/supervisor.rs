@@ -35,6 +35,8 @@ use crate::wire::ring::{RING, RingDirection};
 const MOST_REST: usize = 1 << 20;
 /// The most bytes in the pipe behind a large result that is still arriving. A worker sends a few messages there.
 const MOST_BEHIND: usize = 1 << 20;
+/// The entries of a large result: its call, its time and its value. They are settled in the turn in which it is complete.
+const FEW: usize = 3;
 /// An event costs as much as this number of other messages: a subscriber formats it.
 #[cfg(feature = "tracing")]
 const EVENT: usize = 8;
@@ -346,7 +348,7 @@ impl SupervisedWorker {
         loop {
             self.read_outcomes(pool);
             if self.turn.is_over() {
-                return true;
+                return self.has_unsettled();
             }
             if let Some(arriving) = self.arriving.take() {
                 let ring = self.link.page.ring(RingDirection::FromWorker);
@@ -383,6 +385,11 @@ impl SupervisedWorker {
                 }
             }
         }
+    }
+
+    /// Whether something has arrived that is not settled.
+    fn has_unsettled(&self) -> bool {
+        !self.outcomes.is_empty() || self.arriving.is_some() || self.frames.len() > 0
     }
 
     /// An error says what the worker did wrong.
@@ -467,9 +474,11 @@ impl SupervisedWorker {
 
     /// Passes the outcomes of a frame on to their receivers, until the turn is over.
     fn read_outcomes(&mut self, pool: &Arc<Pool>) {
-        while !self.turn.is_over()
+        let mut settled = 0;
+        while (settled < FEW || !self.turn.is_over())
             && let Some(entry) = self.listener.next(&mut self.outcomes, Turn::VALUES)
         {
+            settled += 1;
             match entry {
                 Ok(OutcomeEntry::Call) => self.turn.handled_values(1),
                 Ok(OutcomeEntry::Time { seq, nanos }) => {

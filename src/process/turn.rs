@@ -15,7 +15,7 @@ impl Turn {
     /// What a message, a line or a failure costs.
     const MESSAGE: usize = 128;
     /// What a value costs beside its bytes.
-    const VALUE: usize = 16;
+    const VALUE: usize = 8;
     /// The most values to handle at once.
     pub(super) const VALUES: u32 = (Self::WHOLE / Self::VALUE) as u32;
 
