@@ -6,6 +6,10 @@ use crate::wire::Reader;
 use crate::wire::bulk::IncomingPayload;
 use crate::wire::ring::PayloadRing;
 
+/// What a look into the ring costs at least, in bytes: a worker that keeps changing the ring's words, and puts nothing
+/// in, does not keep the parent here.
+const LEAST: usize = 1024;
+
 /// Outcomes with missing parts.
 #[derive(Debug)]
 pub(super) struct Arrival {
@@ -49,8 +53,9 @@ impl Arrival {
                 Ok(moved) => moved,
                 Err(error) => return Arriving::Failed(format!("sending a large result: {error}")),
             };
-            *most = most.saturating_sub(moved.len);
-            turn.moved(moved.len);
+            let cost = moved.len.max(LEAST);
+            *most = most.saturating_sub(cost);
+            turn.moved(cost);
             if moved.is_awaited {
                 ring.wake_writer();
             }

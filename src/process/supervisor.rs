@@ -213,8 +213,7 @@ impl SupervisedWorker {
 
     /// Waits for the next event. The first that is ready wins, in the order of `poll_event`.
     async fn next_event(&mut self, deadline: Option<Instant>) -> SupervisorEvent {
-        let has_room = self.link.put_more();
-        let has_unwritten = self.link.has_unwritten();
+        let (has_room, has_unwritten) = self.link.put_more();
         self.watch.watch_room(has_unwritten);
         let holds_outcomes = self.outputs.holds_outcomes();
         let rests = self.turn.is_over();

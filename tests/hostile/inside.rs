@@ -237,7 +237,7 @@ fn word(page: usize, offset: usize) -> &'static AtomicU64 {
 
 /// The descriptor with the highest number of its kind, stdout and stderr aside: a worker keeps its own out of the
 /// tasks' reach.
-fn last_descriptor(kind: &str, is_meant: impl Fn(BorrowedFd<'_>) -> bool) -> OwnedFd {
+pub(crate) fn last_descriptor(kind: &str, is_meant: impl Fn(BorrowedFd<'_>) -> bool) -> OwnedFd {
     let entries = fs::read_dir("/proc/self/fd").expect("/proc").flatten();
     let output = [1, 2].map(|number| fs::read_link(format!("/proc/self/fd/{number}")).ok());
     let numbers = entries.filter_map(|entry| {

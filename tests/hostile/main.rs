@@ -4,7 +4,8 @@
 //! - [`inside`]: what such a task finds of its worker;
 //! - [`trial`]: a pool with honest tasks, and what must be true at the end;
 //! - the others have the trials, by theme: [`ahead`], [`announcements`], [`before_ready`], [`claims`], [`clocks`],
-//!   [`floods`]; [`forkserver`]: a preload that answers for its fork server; [`memory`]: the memory of other processes.
+//!   [`floods`]; [`forkserver`]: a preload that answers for its fork server; [`memory`]: the memory of other processes;
+//!   [`objects`]: shared objects; [`outcome`]: a `Process`.
 
 #![cfg(feature = "multiprocessing")]
 #![cfg(target_os = "linux")]
@@ -28,6 +29,8 @@ mod memory;
 mod methods;
 #[path = "../common/nobody.rs"]
 mod nobody;
+mod objects;
+mod outcome;
 mod trial;
 
 concurrent_futures::init_before_main!();

@@ -17,7 +17,7 @@ use super::common::folder::Folder;
 use super::common::{Gate, Guest, Key, eventually, within};
 
 /// A test that takes this long hangs, with the locks that it holds.
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(240);
 
 /// A pool, its honest tasks, and what they left.
 pub(crate) struct Trial {

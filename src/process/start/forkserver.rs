@@ -81,7 +81,11 @@ impl ForkServer {
         let socket = Socket::from(ours);
         socket.set_nonblocking(true)?;
         let pid = sys::fork_for(|way| {
-            sys::abandon(&[fd]);
+            #[expect(unsafe_code, reason = "a fork leaves what its parent owns")]
+            // SAFETY: this is the fork. `fork_for` ends it after this function, which does not use it.
+            unsafe {
+                sys::abandon(&[fd]);
+            }
             let around = &recipe.surroundings;
             let folder = around.current_dir.as_deref();
             let settled = sys::settle_forked(around.env_clear, &around.env, folder);
