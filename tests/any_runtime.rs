@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use concurrent_futures::{
     Executor as _, ExecutorExt as _, JoinHandle, Output, ProcessPoolExecutor, Shutdown,
-    StartMethod, TaskOptions,
+    StartMethod, TaskOptions, worker,
 };
 use futures::executor::block_on;
 use futures::{FutureExt as _, StreamExt as _};
@@ -54,6 +54,12 @@ fn wait_at(door: PathBuf) {
     let pid = std::process::id().to_ne_bytes();
     stream.write_all(&pid).expect("it is open");
     let _ = stream.read(&mut [0]);
+}
+
+fn report_at(door: PathBuf) {
+    wait_at(door);
+    let context = worker::current().expect("a task runs");
+    context.report_progress(1, 1);
 }
 
 fn print_line() {
@@ -151,6 +157,11 @@ fn a_runtime_that_nobody_polls_holds_up_no_task_of_another() {
 #[test]
 fn a_caller_that_only_asks_depends_on_no_runtime() {
     for_every_start_method("a_caller_that_only_asks_depends_on_no_runtime", asked);
+}
+
+#[test]
+fn a_reader_of_progress_depends_on_no_runtime() {
+    for_every_start_method("a_reader_of_progress_depends_on_no_runtime", read_progress);
 }
 
 #[test]
@@ -283,6 +294,35 @@ fn asked(method: StartMethod) {
         }
         assert_eq!(block_on(handle).expect("it ran"), 4);
     });
+    drop(first);
+    end(pool);
+}
+
+/// The first runtime is polled only in its `block_on`.
+fn read_progress(method: StartMethod) {
+    let pool = shared_pool(method, 1);
+    let first = runtime(1);
+    let door = Door::new();
+    let [(handle, mut progress)] = first.block_on(async {
+        within(pool.submit(double, 1)).await.expect("it runs");
+        let handle = pool.submit(report_at, door.path.clone());
+        let mut progress = handle.progress();
+        assert!(progress.next().now_or_never().is_none());
+        for _ in 0..10 {
+            tokio::task::yield_now().await; // The call is sent.
+        }
+        [(handle, progress)]
+    });
+    in_time(move || {
+        block_on(async {
+            let mut next = progress.next();
+            assert!(futures::poll!(&mut next).is_pending());
+            drop(door.guest());
+            assert_eq!(next.await.expect("a report").done, 1);
+            assert!(progress.next().await.is_none());
+        });
+    });
+    block_on(handle).expect("it ran");
     drop(first);
     end(pool);
 }

@@ -334,7 +334,7 @@ impl<T> JoinHandle<T> {
     /// ```
     pub fn progress(&self) -> ProgressStream {
         let reports = self.cell.reports();
-        let stream = reports.watch();
+        let stream = reports.watch(self.cell.ticket.home().cloned());
         // An outcome that was put in before there were reports found none to end; a later one ends them.
         if self.cell.is_finished() {
             reports.end();
