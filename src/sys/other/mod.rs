@@ -47,7 +47,7 @@ pub(crate) use stdio::{
 };
 pub(crate) use wait::{
     BlockingEdges, Direction, Edges, Readiness, StableFd, WakeFd, await_readable, end_with,
-    eventfd, is_readable, parent, probe_events, readable, register, signal, silence,
+    eventfd, is_readable, is_ready, parent, probe_events, register, signal, silence,
     wait_for_parents_end, wait_readable, wait_ready, watched,
 };
 
