@@ -96,13 +96,14 @@ impl FunctionOffset {
     }
 
     /// The entry point at this offset. `None` if it is outside the executable's code.
-    pub(crate) fn entry(self) -> Option<EntryPoint> {
+    ///
+    /// # Safety
+    /// [`of`](Self::of) has returned it, in this process or in another one of the same build.
+    pub(crate) unsafe fn entry(self) -> Option<EntryPoint> {
         let address = anchor_address().wrapping_add(self.0 as usize);
         sys::in_executable(address).then(|| {
-            // SAFETY: only `of` creates offsets. A worker receives them only from its parent, after the
-            // parent has compared the build identities of both (see `process::start`). So an `EntryPoint`
-            // is at this distance from the anchor in this same build: loading an executable keeps the
-            // distances within its code.
+            // SAFETY: an `EntryPoint` is at this distance from the anchor, by the caller's promise: loading an
+            // executable keeps the distances within its code.
             unsafe { std::mem::transmute::<usize, EntryPoint>(address) }
         })
     }
@@ -178,12 +179,15 @@ mod tests {
         };
         let offset = FunctionOffset::of::<_, Probe>(&function);
         let offset = offset.expect("a test's code lies in its executable");
-        offset.entry().expect("the offset lies there")(&mut Bare);
+        // SAFETY: it is from `of`.
+        let entry = unsafe { offset.entry() };
+        entry.expect("the offset lies there")(&mut Bare);
         assert_eq!(CALLS.load(Ordering::Relaxed), 1);
     }
 
     #[test]
     fn an_offset_out_of_the_executable_is_refused() {
-        assert!(FunctionOffset(i64::MAX).entry().is_none());
+        // SAFETY: it is outside, so nothing is made of it.
+        assert!(unsafe { FunctionOffset(i64::MAX).entry() }.is_none());
     }
 }

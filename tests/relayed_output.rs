@@ -9,12 +9,14 @@ mod common;
 #[path = "common/methods.rs"]
 mod methods;
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read, Write as _};
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use concurrent_futures::{ExecutorExt as _, Output, ProcessPoolExecutor, StartMethod};
 use futures::StreamExt as _;
+use rustix::fs::{FileType, OFlags};
 use rustix::process::{Signal, kill_process};
 
 use self::common::{Gate, Key, in_thread, within};
@@ -36,6 +38,8 @@ held_by_every_start_method! {
     a_slow_reader_gets_everything_in_order,
     a_thread_that_keeps_the_lock_of_stdout_holds_up_no_outcome,
     no_line_is_torn_by_the_line_of_another_worker,
+    a_stderr_that_nobody_reads_costs_one_thread_and_says_what_was_dropped,
+    a_worker_that_makes_its_stderr_non_blocking_leaves_that_of_the_program_as_it_is,
 }
 
 /// The variable of a process that runs one of these tests once more, as the program whose output the test reads.
@@ -462,4 +466,164 @@ async fn no_line_is_torn_by_the_line_of_another_worker(method: StartMethod) {
     lines.sort();
     let line = |n: usize| format!("all these words are of {}", n / 200);
     assert!(lines.into_iter().eq((0..600).map(line)));
+}
+
+async fn a_stderr_that_nobody_reads_costs_one_thread_and_says_what_was_dropped(
+    method: StartMethod,
+) {
+    /// What it writes fits in its pipe.
+    fn babble_and_die() {
+        for _ in 0..320 {
+            eprintln!("{:>99}", "bla");
+        }
+        die();
+    }
+    fn babble_on() {
+        loop {
+            eprintln!("{:>99}", "bla");
+        }
+    }
+    fn writers() -> usize {
+        let threads = std::fs::read_dir("/proc/self/task").expect("/proc");
+        let names = threads.flatten().filter_map(|thread| {
+            let name = std::fs::read_to_string(thread.path().join("comm"));
+            name.ok()
+        });
+        names.filter(|name| name.trim() == "relayed-output").count()
+    }
+    let promise = "a_stderr_that_nobody_reads_costs_one_thread_and_says_what_was_dropped";
+    if is_program() {
+        let pool = processes(method, 4);
+        let used = in_thread(move || {
+            run(1, async move {
+                for _ in 0..16 {
+                    let tasks: Vec<_> = (0..4).map(|_| pool.submit(babble_and_die, ())).collect();
+                    for task in tasks {
+                        let error = within(task).await.expect_err("it died");
+                        assert!(error.is_worker_lost(), "{error}");
+                    }
+                }
+                let _endless: Vec<_> = (0..4).map(|_| pool.submit(babble_on, ())).collect();
+                tokio::task::yield_now().await;
+            });
+        });
+        within(used).await; // The runtime has ended, and so has the pool.
+        println!("{} of its threads write", writers());
+        std::io::stdin()
+            .read_to_end(&mut Vec::new())
+            .expect("a pipe");
+        exit();
+    }
+    let mut child = program(method, promise);
+    let stdout = child.stdout.take().expect("a pipe");
+    let told = first_line_with(stdout, "of its threads write");
+    let (told, _stdout) = within(told).await;
+    assert!(told.starts_with("1 of"), "{told}");
+    let stderr = child.stderr.take().expect("a pipe");
+    let told = first_line_with(stderr, "bytes of ended workers are dropped");
+    let (_, _stderr) = within(told).await;
+    drop(child.stdin.take());
+    assert!(child.wait().expect("it is there").success());
+}
+
+/// Reads lines until one has these words. Returns it, and the open stream.
+async fn first_line_with<R: Read + Send + 'static>(
+    stream: R,
+    words: &'static str,
+) -> (String, BufReader<R>) {
+    let found = in_thread(move || {
+        let mut stream = BufReader::new(stream);
+        let mut line = String::new();
+        while !line.contains(words) {
+            line.clear();
+            assert!(stream.read_line(&mut line).expect("text") > 0, "no {words}");
+        }
+        (line, stream)
+    });
+    found.await
+}
+
+async fn a_worker_that_makes_its_stderr_non_blocking_leaves_that_of_the_program_as_it_is(
+    method: StartMethod,
+) {
+    /// Whether a stream that can block has stopped to.
+    fn is_non_blocking() -> bool {
+        fn is(stream: impl AsFd) -> bool {
+            let flags = rustix::fs::fcntl_getfl(&stream).expect("it is open");
+            let mode = rustix::fs::fstat(&stream).expect("it is open").st_mode;
+            let is_file = FileType::from_raw_mode(mode) == FileType::RegularFile;
+            !is_file && flags.contains(OFlags::NONBLOCK)
+        }
+        is(std::io::stdout()) || is(std::io::stderr())
+    }
+    fn stop_blocking() {
+        rustix::io::ioctl_fionbio(std::io::stdout(), true).expect("a stream");
+        rustix::io::ioctl_fionbio(std::io::stderr(), true).expect("a stream");
+        eprintln!("the worker");
+    }
+    let promise = "a_worker_that_makes_its_stderr_non_blocking_leaves_that_of_the_program_as_it_is";
+    if is_program() {
+        let pool = builder(method)
+            .max_workers(1)
+            .stdout(Output::inherit())
+            .stderr(Output::inherit());
+        let pool = pool.build().expect("a pool");
+        for _ in 0..2 {
+            within(pool.submit(stop_blocking, ()))
+                .await
+                .expect("it ran");
+            assert!(!is_non_blocking());
+            eprintln!("the caller");
+        }
+        exit();
+    }
+    let folder = common::folder::Folder::new();
+    let log = |append: bool| {
+        let mut options = std::fs::File::options();
+        let path = folder.path().join(format!("append-{append}"));
+        options.create(true).read(true).write(true).append(append);
+        options.open(path).expect("a file")
+    };
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair().expect("a pair");
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    let files = [log(true), log(false)];
+    let streams: [(OwnedFd, Box<dyn Read + Send>); 4] = [
+        (theirs.into(), Box::new(ours)),
+        (writer.into(), Box::new(reader)),
+        (
+            files[0].try_clone().expect("a file").into(),
+            reopened(&files[0]),
+        ),
+        (
+            files[1].try_clone().expect("a file").into(),
+            reopened(&files[1]),
+        ),
+    ];
+    for (theirs, mut ours) in streams {
+        let mut child = Command::new(std::env::current_exe().expect("it is there"));
+        child
+            .args(["--exact", &test_of(method, promise), "--nocapture"])
+            .env(PROGRAM, "1")
+            .stdout(theirs.try_clone().expect("a descriptor"))
+            .stderr(theirs);
+        let mut running = child.spawn().expect("it starts");
+        drop(child); // It has the other ends.
+        let ended = in_thread(move || {
+            let status = running.wait().expect("it is there");
+            let mut text = String::new();
+            ours.read_to_string(&mut text).expect("text");
+            (status, text)
+        });
+        let (status, text) = within(ended).await;
+        assert!(status.success(), "{status}: {text}");
+        let lines = text.lines().filter(|line| line.starts_with("the "));
+        let expected = ["the worker", "the caller"].repeat(2);
+        assert!(lines.eq(expected), "{text}");
+    }
+}
+
+/// The same file, from its start on.
+fn reopened(file: &std::fs::File) -> Box<dyn Read + Send> {
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    Box::new(std::fs::File::open(path).expect("a file"))
 }

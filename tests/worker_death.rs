@@ -36,6 +36,7 @@ held_by_every_start_method! { 1;
     an_exit_in_a_task_is_an_error_for_that_task_and_its_place_is_filled_again,
     a_death_in_the_middle_of_writing_a_result_throws_the_part_away,
     the_error_says_signal_pid_task_name_and_last_words,
+    the_last_words_in_an_error_do_nothing_to_a_terminal,
     a_lack_of_memory_is_told_as_such,
     an_abort_costs_one_task,
     a_segmentation_fault_costs_one_task,
@@ -275,6 +276,25 @@ fn has_ended(stat: &str) -> bool {
 
 fn state(stat: &str) -> Option<char> {
     stat.rsplit_once(") ")?.1.chars().next()
+}
+
+async fn the_last_words_in_an_error_do_nothing_to_a_terminal(method: StartMethod) {
+    const WORDS: &str = "\u{1b}]0;title\u{7}\u{1b}[2J\rsecond\u{202e}\n\tthird";
+    fn last_words() {
+        eprint!("{WORDS}");
+        kill_myself(Signal::TERM);
+    }
+    let pool = processes(method, 1);
+    let error = within(pool.submit(last_words, ())).await;
+    let error = error.expect_err("it died");
+    assert_eq!(error.stderr_tail(), Some(WORDS));
+    let shown = error.to_string();
+    let acts = |found: char| found.is_control() && found != '\n' && found != '\t';
+    assert!(
+        !shown.contains(acts) && !shown.contains('\u{202e}'),
+        "{shown:?}"
+    );
+    assert!(shown.ends_with("\\rsecond\\u{202e}\n\tthird"), "{shown}");
 }
 
 async fn the_error_says_signal_pid_task_name_and_last_words(method: StartMethod) {

@@ -6,13 +6,14 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::escaped::Escaped;
 use super::options::TaskName;
 use crate::panic::{Location, PanicReport};
 
 /// Why a task gave no result.
 ///
-/// The predicates tell the cause; `Display` says what happened, to which task, and what to do. Cheap
-/// to clone.
+/// The predicates tell the cause; `Display` says what happened, to which task, and what to do. It escapes control
+/// characters, for it may contain words of the task. Cheap to clone.
 ///
 /// ```
 /// use concurrent_futures::ThreadPoolExecutor;
@@ -274,7 +275,8 @@ impl TaskError {
     }
 
     /// Returns the last lines that the lost worker wrote to stderr since the task began, at most 16 KiB. For an item of
-    /// a `map`, they may start with those of earlier items that travelled with it.
+    /// a `map`, they may start with those of earlier items that travelled with it. They are as the worker wrote them: a
+    /// terminal acts on the control characters in them.
     pub fn stderr_tail(&self) -> Option<&str> {
         self.death().map(|death| death.stderr_tail.as_str())
     }
@@ -302,8 +304,15 @@ impl TaskError {
     }
 }
 
+/// Control characters in the words of a worker are escaped.
 impl fmt::Display for TaskError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.describe(&mut Escaped(f))
+    }
+}
+
+impl TaskError {
+    fn describe(&self, f: &mut impl fmt::Write) -> fmt::Result {
         let when = if self.0.started {
             "while it ran"
         } else {

@@ -4,7 +4,8 @@
 //!   reports;
 //! - [`task`]: what can be submitted; `data`: what can travel;
 //! - [`options`]: how a task runs;
-//! - [`handle`]: what a caller gets; [`error`]: why there is no result (as data: `error_record`);
+//! - [`handle`]: what a caller gets; [`error`]: why there is no result (as data: `error_record`;
+//!   [`escaped`]: its text);
 //! - [`erased`]: a call on its way to a thread; `encoded`: or to a process; `served`: how it runs there;
 //!   `decoded`: its result; `submit` and `permit`: how it reaches an executor;
 //! - [`promise`]: the outcomes that an executor owes; [`room`]: a place in its queue; [`run`]: how a
@@ -29,6 +30,7 @@ pub(crate) mod erased;
 pub(crate) mod error;
 #[cfg(feature = "serde")]
 mod error_record;
+pub(crate) mod escaped;
 mod extension;
 pub(crate) mod feed;
 pub(crate) mod handle;

@@ -108,11 +108,8 @@ impl<T: Pod> Array<T> {
     /// control group, or within the limits of this process. Other errors are the system's, such as when no two
     /// descriptors are left.
     pub fn new(values: &[T]) -> io::Result<Self> {
-        let (len, nobody) = (values.len(), ()); // No other process has it yet.
-        Self::create(len, |memory| {
-            memory
-                .lend(offset::<T>(), len, nobody)
-                .copy_from_slice(values);
+        Self::create(values.len(), |memory| {
+            memory.store(offset::<T>(), bytemuck::cast_slice(values));
         })
     }
 
@@ -234,7 +231,7 @@ impl<T: Pod> Array<T> {
     /// # Cancel safety
     /// Cancel safe.
     pub async fn get(&self, index: usize) -> Option<T> {
-        self.with(|values| values.get(index).copied()).await
+        self.read(&self.locked.lock().await, index)
     }
 
     /// Like [`get`](Self::get), for a thread that may block.
@@ -248,7 +245,7 @@ impl<T: Pod> Array<T> {
     /// # Panics
     /// Like [`blocking_lock`](Self::blocking_lock).
     pub fn blocking_get(&self, index: usize) -> Option<T> {
-        self.blocking_with(|values| values.get(index).copied())
+        self.read(&self.locked.blocking_lock(), index)
     }
 
     /// Replaces the value at `index`.
@@ -269,7 +266,7 @@ impl<T: Pod> Array<T> {
     /// # Cancel safety
     /// Cancel safe: the value is replaced completely or not at all.
     pub async fn set(&self, index: usize, value: T) {
-        self.with(|values| values[index] = value).await;
+        self.replace(&self.locked.lock().await, index, value);
     }
 
     /// Like [`set`](Self::set), for a thread that may block.
@@ -285,7 +282,7 @@ impl<T: Pod> Array<T> {
     /// # Panics
     /// If `index` is out of bounds, and like [`blocking_lock`](Self::blocking_lock).
     pub fn blocking_set(&self, index: usize, value: T) {
-        self.blocking_with(|values| values[index] = value);
+        self.replace(&self.locked.blocking_lock(), index, value);
     }
 
     /// Reads or changes the values by a function that runs under the lock. Returns the function's result.
@@ -332,10 +329,36 @@ impl<T: Pod> Array<T> {
         }
     }
 
-    /// The lock excludes all other accesses: it lies in the same memory, and every process that has the memory
-    /// goes through this type.
+    #[expect(
+        unsafe_code,
+        reason = "the values are used where they lie, which no type can make sound for all processes"
+    )]
     fn lend<'a>(&'a self, held: RobustGuard<'a>) -> Lent<'a, T, RobustGuard<'a>> {
-        self.locked.memory().lend(offset::<T>(), self.len, held)
+        let memory = self.locked.memory();
+        // SAFETY: the lock excludes all other accesses. It lies in the same memory, and every process that has the
+        // memory goes through this type: the documentation asks for processes that do.
+        unsafe { memory.lend(offset::<T>(), self.len, held) }
+    }
+
+    /// Reads one value under the lock, by a copy.
+    fn read(&self, _held: &RobustGuard<'_>, index: usize) -> Option<T> {
+        let mut value = T::zeroed();
+        let offset = (index < self.len).then(|| offset::<T>() + index * size_of::<T>())?;
+        let memory = self.locked.memory();
+        memory.load(offset, bytemuck::bytes_of_mut(&mut value));
+        Some(value)
+    }
+
+    /// Replaces one value under the lock, by a copy.
+    fn replace(&self, _held: &RobustGuard<'_>, index: usize, value: T) {
+        let len = self.len;
+        assert!(
+            index < len,
+            "the index is {index}, but the array has {len} values"
+        );
+        let offset = offset::<T>() + index * size_of::<T>();
+        let memory = self.locked.memory();
+        memory.store(offset, bytemuck::bytes_of(&value));
     }
 }
 

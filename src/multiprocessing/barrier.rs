@@ -34,6 +34,9 @@ use crate::sys::ProcessIdentity;
 /// later call, until a [`reset`](Self::reset). The barrier knows nothing of a process that has not arrived yet:
 /// the others wait for it.
 ///
+/// A process that misuses the memory can keep, release or spoil the barrier, and no more: see
+/// [hostile processes](super#hostile-processes).
+///
 /// # Cost
 /// Two descriptors in each process that has it, and one page of memory for each 250 parties. A waiter uses one
 /// descriptor, and another for each other process that waits. The first waiter of a process wakes the others,

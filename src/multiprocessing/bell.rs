@@ -14,12 +14,12 @@ pub(super) struct Bell(Descriptor);
 
 impl Bell {
     pub(super) fn new() -> io::Result<Self> {
-        Ok(Self(sys::eventfd()?.into()))
+        Ok(Self(sys::bell()?.into()))
     }
 
     /// One system call.
     pub(super) fn ring(&self) {
-        sys::signal(self.0.as_fd());
+        sys::ring(self.0.as_fd());
     }
 
     /// Listens in a task. (Tokio registers a descriptor only once, so it is cloned.)
@@ -55,6 +55,7 @@ impl<'de> Deserialize<'de> for Bell {
                  of its holder cannot be detected; share objects within one namespace only",
             ));
         }
+        sys::check_eventfd(&descriptor).map_err(serde::de::Error::custom)?;
         Ok(Self(descriptor))
     }
 }

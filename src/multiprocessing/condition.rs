@@ -43,6 +43,9 @@ use super::wait::{end_of, is_over};
 /// not after: waiters do not look before the lock is released, so the order makes no difference to them. But if
 /// the process is killed in the middle of its change, they are already woken and see what it left.
 ///
+/// A process that misuses the memory can keep, release or spoil the lock, and no more: see
+/// [hostile processes](super#hostile-processes).
+///
 /// # Cost
 /// That of one [`Lock`]. Several conditions can [share one lock](Self::with_lock); a notification wakes the
 /// waiters of all of them. Notifying is at most one system call, and none if no one waits. A waiter uses one

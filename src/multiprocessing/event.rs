@@ -37,6 +37,9 @@ use crate::wire::descriptors::Descriptor;
 /// The event does not change: setting and clearing is one system call each. It keeps its state while any
 /// process has it.
 ///
+/// A process that misuses the descriptor can set and clear the event. One that fills it in the middle of a `set` of
+/// another process can make that block: see [hostile processes](super#hostile-processes).
+///
 /// # Cost
 /// One descriptor in each process that has it, and no memory. Each method is one system call. A task that waits
 /// uses one more descriptor.
@@ -153,6 +156,8 @@ impl Serialize for Event {
 
 impl<'de> Deserialize<'de> for Event {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Descriptor::deserialize(deserializer).map(Self)
+        let descriptor = Descriptor::deserialize(deserializer)?;
+        sys::check_eventfd(&descriptor).map_err(serde::de::Error::custom)?;
+        Ok(Self(descriptor))
     }
 }

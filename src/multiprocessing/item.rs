@@ -10,6 +10,9 @@ use crate::wire::codec::{self, ValueHead};
 use crate::wire::descriptors::{self, Descriptor};
 use crate::wire::{Chain, CodecError};
 
+/// The most bytes that an item may encode to. A process that sends more without end costs its receiver no more.
+pub(super) const LARGEST_ITEM: usize = 1 << 30;
+
 /// The size of the largest buffer that is kept.
 const KEPT: usize = 64 * 1024;
 
@@ -33,7 +36,7 @@ fn keep_spare(mut buffer: Vec<u8>) {
 #[derive(Debug)]
 pub(super) enum ItemError {
     Codec(CodecError),
-    /// Its descriptors cannot travel together.
+    /// It has too many bytes, or its descriptors cannot travel together.
     TooLarge(String),
     System(io::Error),
 }
@@ -84,8 +87,14 @@ impl OutgoingItem {
         Ok(())
     }
 
-    /// Whether its descriptors can travel together with `others` more.
+    /// Whether it is not too large, and its descriptors can travel together with `others` more.
     pub(super) fn fits_with(&self, others: usize) -> Result<(), ItemError> {
+        if self.head.len > LARGEST_ITEM {
+            return Err(ItemError::TooLarge(format!(
+                "the item encodes to {} bytes; at most {LARGEST_ITEM} can be sent in one item; use a `SharedMemory`",
+                self.head.len
+            )));
+        }
         if self.beside.len() + others > sys::MOST_FDS {
             return Err(ItemError::TooLarge(format!(
                 "the item holds {} descriptors of shared objects; at most {} can be sent in one item",

@@ -56,6 +56,9 @@ use super::shared::SharedObject;
 /// executes another program while it holds the lock keeps it until that program exits. A stopped process keeps
 /// it until it continues.
 ///
+/// A process that misuses the memory can keep, release or spoil the lock, and no more: see
+/// [hostile processes](super#hostile-processes).
+///
 /// # Cost
 /// Two descriptors and one page of memory in each process that has it. Taking a free lock, and releasing it
 /// while no one waits, is one atomic instruction each, without a system call. A waiter uses one descriptor, and

@@ -105,7 +105,7 @@ impl Locked {
         let (descriptor, bell, size) = <(Descriptor, Bell, usize)>::deserialize(deserializer)?;
         let len = len(size)
             .ok_or_else(|| D::Error::custom("the received size of a shared value is not valid"))?;
-        let memory = SharedMapping::open(&descriptor, len).map_err(D::Error::custom)?;
+        let memory = SharedMapping::open_reserved(&descriptor, len).map_err(D::Error::custom)?;
         Ok((Self::of(memory, descriptor, bell), size))
     }
 }

@@ -23,6 +23,12 @@ const SLOTS: usize = 64;
 
 const BYTES: usize = SLOTS + MOST * 8;
 
+/// How often a step is tried while others change the same word. More is no accident: a process writes to it all the time.
+const ATTEMPTS: usize = 1000;
+
+/// The number of holders that a call which must not wait asks whether they have ended.
+const MOST_ASKED: usize = 1024;
+
 #[derive(Debug)]
 pub(super) struct Permits {
     shared: SharedObject,
@@ -99,14 +105,16 @@ impl Permits {
     pub(super) fn try_take(&self) -> Option<Taking> {
         self.take().or_else(|| {
             let mut seen = SeenHolders::default();
-            loop {
+            for _ in 0..ATTEMPTS {
                 if let Some(taking) = self.look(&mut seen) {
                     return Some(taking);
                 }
-                let ended = seen.watched().iter().find(|process| process.has_ended());
+                let mut watched = seen.watched().iter().take(MOST_ASKED);
+                let ended = watched.find(|process| process.has_ended());
                 let ended = Some(*ended?);
                 seen.renew(ended);
             }
+            None
         })
     }
 
@@ -136,7 +144,7 @@ impl Permits {
 
     fn look_at(&self, slot: usize, seen: &mut SeenHolders) -> Option<Taking> {
         let (own, word) = (ProcessIdentity::own().to_word(), self.slot(slot));
-        loop {
+        for _ in 0..ATTEMPTS {
             // If another process is quicker, the waiter has to see that one.
             match word.look() {
                 None if word.take(own) => return Some(Taking { slot, ended: None }),
@@ -154,6 +162,7 @@ impl Permits {
                 }
             }
         }
+        None
     }
 
     /// Releases a permit that this process holds.
@@ -204,7 +213,7 @@ impl Permits {
                 memory.secure(SLOTS + slot * 8, (there - slot) * 8)?;
             }
             if self.begin_to_add_at(slot) {
-                self.word(USED).fetch_max(slot as u64 + 1, Ordering::SeqCst);
+                self.use_up_to(slot + 1);
                 added.push(slot);
             }
         }
@@ -214,9 +223,24 @@ impl Permits {
         Err(too_many(bound))
     }
 
+    /// Raises the number of slots ever used.
+    fn use_up_to(&self, slots: usize) {
+        let (used, slots) = (self.word(USED), slots as u64);
+        let mut seen = used.load(Ordering::SeqCst);
+        for _ in 0..ATTEMPTS {
+            if seen >= slots {
+                return;
+            }
+            match used.compare_exchange_weak(seen, slots, Ordering::SeqCst, Ordering::SeqCst) {
+                Ok(_) => return,
+                Err(now) => seen = now,
+            }
+        }
+    }
+
     fn begin_to_add_at(&self, slot: usize) -> bool {
         let (own, word) = (ProcessIdentity::own().to_word(), self.slot(slot));
-        loop {
+        for _ in 0..ATTEMPTS {
             // If another process is quicker, which can only undo what a dead one left, look again.
             let begun = match word.look() {
                 Some(Taken::Absent) => word.begin_to_add(own),
@@ -230,6 +254,7 @@ impl Permits {
                 return true;
             }
         }
+        false
     }
 }
 

@@ -39,6 +39,9 @@ use crate::sys::ProcessIdentity;
 /// Like [`Lock`](super::Lock): it becomes free, and the next owner learns of it by
 /// [`abandoned_by`](RLockGuard::abandoned_by).
 ///
+/// A process that misuses the memory can keep, release or spoil the lock, and no more: see
+/// [hostile processes](super#hostile-processes).
+///
 /// # Cost
 /// Like [`Lock`](super::Lock). Taking it again is one more atomic instruction.
 ///
@@ -57,6 +60,10 @@ struct RLockInner {
 const OWNER: usize = RobustLock::BYTES;
 const DEPTH: usize = OWNER + 8;
 const BYTES: usize = DEPTH + 8;
+
+/// How often an owner tries to take the lock again beside its other threads. More is no accident: a process writes to the
+/// word all the time.
+const ATTEMPTS: usize = 1000;
 
 /// No owner.
 const NOBODY: u64 = 0;
@@ -157,11 +164,21 @@ impl RLock {
             return None;
         }
         // Another thread may be dropping the last guard. Then the lock is about to be free.
-        let deeper = |depth| (depth > 0).then_some(depth + 1);
-        let taken = self
-            .depth()
-            .fetch_update(Ordering::Acquire, Ordering::Relaxed, deeper);
-        taken.is_ok().then(|| self.guard(None))
+        let mut depth = self.depth().load(Ordering::Relaxed);
+        for _ in 0..ATTEMPTS {
+            let deeper = depth.checked_add(1).filter(|_| depth > 0)?;
+            let taken = self.depth().compare_exchange_weak(
+                depth,
+                deeper,
+                Ordering::Acquire,
+                Ordering::Relaxed,
+            );
+            match taken {
+                Ok(_) => return Some(self.guard(None)),
+                Err(now) => depth = now,
+            }
+        }
+        None
     }
 
     fn first(&self, held: RobustGuard<'_>) -> RLockGuard {

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use super::bell::Bell;
 use super::changes::Changes;
 use super::linger::{linger, linger_in_turn};
-use super::wait::{SeenHolders, blocking_until, end_of, is_over, until};
+use super::wait::{MOST_ENDED, SeenHolders, blocking_until, end_of, is_over, until};
 use super::waiter::{BlockingWaiter, Waiter, Woken};
 use super::word::{Mark, Word};
 use crate::sys::{ProcessIdentity, SharedMapping};
@@ -135,7 +135,10 @@ impl RobustLock {
                 Look::Version(version) => version,
             };
             let ended = waiter.watch(seen.watched());
-            if ended.is_none() {
+            if ended.is_some() {
+                // A process that names one dead process after another must not keep this task busy.
+                tokio::task::yield_now().await;
+            } else {
                 while waiter.wait().await == Woken::Rang && !self.changes().are_after(version) {}
             }
             seen.renew(ended);
@@ -156,12 +159,15 @@ impl RobustLock {
             return Some(found);
         }
         let (mut waiter, mut seen) = (BlockingWaiter::new(&self.bell), SeenHolders::default());
-        loop {
+        for looks in 0.. {
             let version = match self.blocking_lock_by(end)?.look(&mut seen, &mut look) {
                 Look::Found(found) => return Some(found),
                 Look::Version(version) => version,
             };
             let ended = waiter.watch(seen.watched());
+            if ended.is_some() && looks >= MOST_ENDED && is_over(end) {
+                return None;
+            }
             if ended.is_none() {
                 loop {
                     if is_over(end) {
@@ -174,6 +180,7 @@ impl RobustLock {
             }
             seen.renew(ended);
         }
+        None
     }
 
     fn blocking_lock_by(&self, end: Option<Instant>) -> Option<RobustGuard<'_>> {

@@ -47,6 +47,9 @@ use crate::sys::ProcessIdentity;
 /// [`abandoned_by`](SemaphorePermit::abandoned_by). Of permits that it was adding, either all are added or only
 /// the first of them.
 ///
+/// A process that misuses the memory can keep, release or spoil any permit, and no more: see
+/// [hostile processes](super#hostile-processes).
+///
 /// # Cost
 /// Two descriptors and one page of memory in each process that has it, plus one page for each 500 permits.
 /// Acquiring and releasing is one atomic instruction each, without a system call, while no one has to wait.

@@ -48,14 +48,21 @@ use crate::wire::descriptors::Descriptor;
 /// # Concurrent access
 /// Bytes are copied in and out; there are no references to them, so no access is undefined behaviour, whatever
 /// the other processes do. But a copy is not atomic. A read during a write may see old bytes beside new ones;
-/// only eight bytes at a multiple of eight are read or written as one. Nor does a write wake any reader. So let
+/// only of memory without a name, eight bytes at a multiple of eight are read or written as one. Nor does a write wake any reader. So let
 /// the processes take turns: by the end of a task, a queue, an event or a lock. [`Value`](super::Value) and
 /// [`Array`](super::Array) have a lock.
 ///
 /// # Memory
 /// All of it is allocated at creation. So a lack of memory is an error there, and never kills a process that
-/// writes to it later. Memory without a name is sealed: no process can shorten it. Memory with a name is a
-/// file: a process of the same user that shortens the file kills the processes that use it.
+/// writes to it later. Memory without a name is sealed and mapped: no process can shorten it, and access to a few bytes
+/// takes some nanoseconds. Memory with a name is a file, which any process of the same user can shorten. So each access
+/// is a system call, which takes some hundred nanoseconds more, and fails with a panic if the bytes are gone.
+///
+/// # Other processes
+/// A process that has the memory can write any bytes at any time. It can neither end another process that uses the
+/// memory, nor make it wait. It can free pages of the memory: then these bytes are zeros, and another access allocates
+/// them again. What is received has to be sealed, or a file in memory, and of the announced size without holes;
+/// otherwise it cannot be decoded.
 ///
 /// # Platform
 /// Linux.
@@ -65,11 +72,18 @@ pub struct SharedMemory {
 }
 
 struct Segment {
-    /// Drops before the descriptor, which then checks whether another process has the segment.
-    memory: sys::SharedMapping,
+    access: Access,
     descriptor: Descriptor,
     len: usize,
     name: Option<Box<str>>,
+}
+
+/// How its bytes are read and written.
+enum Access {
+    /// In place. No process can shorten it.
+    Mapped(sys::SharedMapping),
+    /// Through the system. Its user's processes can shorten it, and an access to a mapping would then be a signal.
+    File,
 }
 
 impl SharedMemory {
@@ -92,7 +106,7 @@ impl SharedMemory {
     /// is left.
     pub fn create(len: usize) -> io::Result<Self> {
         let (memory, fd) = sys::SharedMapping::create_reserved(len)?;
-        Ok(Self::of(memory, fd.into(), len, None))
+        Ok(Self::of(Access::Mapped(memory), fd.into(), len, None))
     }
 
     /// Like [`create`](Self::create), with a name by which other processes of this user can
@@ -159,18 +173,14 @@ impl SharedMemory {
         name: &str,
     ) -> io::Result<Self> {
         descriptor.keep_until_closed(file);
-        let memory = sys::SharedMapping::open(&descriptor, len)?;
-        Ok(Self::of(memory, descriptor, len, Some(name.into())))
+        sys::check_reserved(&descriptor, len as u64)?;
+        sys::check_length(len as u64)?;
+        Ok(Self::of(Access::File, descriptor, len, Some(name.into())))
     }
 
-    fn of(
-        memory: sys::SharedMapping,
-        descriptor: Descriptor,
-        len: usize,
-        name: Option<Box<str>>,
-    ) -> Self {
+    fn of(access: Access, descriptor: Descriptor, len: usize, name: Option<Box<str>>) -> Self {
         let segment = Segment {
-            memory,
+            access,
             descriptor,
             len,
             name,
@@ -228,11 +238,18 @@ impl SharedMemory {
     /// ```
     ///
     /// # Panics
-    /// If the range is not within the memory.
+    /// If the range is not within the memory, or if it has a name and its file was shortened.
     #[track_caller]
     pub fn read(&self, offset: usize, target: &mut [u8]) {
         self.check(offset, target.len());
-        self.segment.memory.load(offset, target);
+        match &self.segment.access {
+            Access::Mapped(memory) => memory.load(offset, target),
+            Access::File => self.of_file(sys::read_at(
+                &self.segment.descriptor,
+                target,
+                offset as u64,
+            )),
+        }
     }
 
     /// Copies `bytes` into the memory, from `offset` on.
@@ -241,11 +258,19 @@ impl SharedMemory {
     /// [`read`](Self::read).
     ///
     /// # Panics
-    /// If the range is not within the memory; then nothing is written.
+    /// If the range is not within the memory; then nothing is written. If it has a name, and its file was shortened and
+    /// no memory is left.
     #[track_caller]
     pub fn write(&self, offset: usize, bytes: &[u8]) {
         self.check(offset, bytes.len());
-        self.segment.memory.store(offset, bytes);
+        match &self.segment.access {
+            Access::Mapped(memory) => memory.store(offset, bytes),
+            Access::File => self.of_file(sys::write_all_at(
+                &self.segment.descriptor,
+                bytes,
+                offset as u64,
+            )),
+        }
     }
 
     /// Returns a copy of all bytes.
@@ -261,6 +286,14 @@ impl SharedMemory {
         let mut bytes = vec![0; self.len()];
         self.read(0, &mut bytes);
         bytes
+    }
+
+    #[track_caller]
+    fn of_file(&self, outcome: io::Result<()>) {
+        if let Err(error) = outcome {
+            let name = self.name().unwrap_or_default();
+            panic!("the file of the shared memory {name:?} was changed by other means: {error}");
+        }
     }
 
     #[track_caller]
@@ -298,8 +331,8 @@ impl<'de> Deserialize<'de> for SharedMemory {
             Some(name) => {
                 SegmentName::new(&name).and_then(|file| Self::named(file, descriptor, len, &name))
             }
-            None => sys::SharedMapping::open(&descriptor, len)
-                .map(|memory| Self::of(memory, descriptor, len, None)),
+            None => sys::SharedMapping::open_reserved(&descriptor, len)
+                .map(|memory| Self::of(Access::Mapped(memory), descriptor, len, None)),
         };
         opened.map_err(serde::de::Error::custom)
     }

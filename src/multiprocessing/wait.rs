@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::bell::Bell;
-use super::waiter::{BlockingWaiter, Waiter};
+use super::waiter::{BlockingWaiter, MOST_WATCHED, Waiter};
 use super::word::Mark;
 use crate::sys::ProcessIdentity;
 
@@ -20,7 +20,9 @@ pub(super) struct SeenHolders {
 impl SeenHolders {
     /// Looks again when `process` has ended.
     pub(super) fn watch(&mut self, process: ProcessIdentity) {
-        if !self.watched.contains(&process) {
+        // With more, the waiter watches them in turn, and looks at intervals.
+        let known = &self.watched[..self.watched.len().min(MOST_WATCHED)];
+        if !known.contains(&process) {
             self.watched.push(process);
         }
     }
@@ -65,12 +67,17 @@ pub(super) async fn until<T>(
             return found;
         }
         let ended = waiter.watch(seen.watched());
-        if ended.is_none() {
-            waiter.wait().await;
+        match ended {
+            None => drop(waiter.wait().await),
+            // A process that names one dead process after another must not keep this task busy.
+            Some(_) => tokio::task::yield_now().await,
         }
         seen.renew(ended);
     }
 }
+
+/// The number of ended processes that a thread finds in a row before it looks at the time.
+pub(super) const MOST_ENDED: usize = 64;
 
 /// Like [`until`], in a thread, and gives up at `end`.
 pub(super) fn blocking_until<T>(
@@ -80,20 +87,22 @@ pub(super) fn blocking_until<T>(
     mut look: impl FnMut(&mut SeenHolders) -> Option<T>,
 ) -> Option<T> {
     let (mut waiter, mut seen) = (BlockingWaiter::new(bell), SeenHolders::default());
-    loop {
+    for looks in 0.. {
         mark.raise();
         if let Some(found) = look(&mut seen) {
             return Some(found);
         }
         let ended = waiter.watch(seen.watched());
+        // The lock of one that has ended is free, so that deserves a look. But a process may name any number of them.
+        if (ended.is_none() || looks >= MOST_ENDED) && is_over(end) {
+            return None;
+        }
         if ended.is_none() {
-            if is_over(end) {
-                return None;
-            }
             waiter.wait(end);
         }
         seen.renew(ended);
     }
+    None
 }
 
 /// The deadline of a wait that begins now, if it has one.
@@ -103,4 +112,64 @@ pub(super) fn end_of(timeout: Option<Duration>) -> Option<Instant> {
 
 pub(super) fn is_over(end: Option<Instant>) -> bool {
     end.is_some_and(|end| end <= Instant::now())
+}
+
+#[cfg(all(test, target_os = "linux", not(properties)))]
+mod tests {
+    use std::sync::atomic::AtomicU64;
+
+    use super::*;
+
+    /// A dead process, another one each time: no process has an id of 0.
+    fn dead(number: u64) -> ProcessIdentity {
+        ProcessIdentity::from_word((number + 1) << 22).expect("it is not 0")
+    }
+
+    #[test]
+    fn a_thread_that_finds_one_dead_process_after_another_gives_up_in_time() {
+        let (bell, word, mut looks) = (Bell::new().expect("a bell"), AtomicU64::new(0), 0);
+        let end = end_of(Some(Duration::from_millis(1)));
+        let found = blocking_until(&bell, Mark(&word), end, |seen| {
+            looks += 1;
+            seen.watch(dead(looks));
+            None::<()>
+        });
+        assert!(found.is_none() && looks >= MOST_ENDED as u64);
+    }
+
+    #[tokio::test]
+    async fn a_task_that_finds_one_dead_process_after_another_lets_others_run() {
+        let (bell, word, mut looks) = (Bell::new().expect("a bell"), AtomicU64::new(0), 0);
+        let waits = until(&bell, Mark(&word), |seen| {
+            looks += 1;
+            seen.watch(dead(looks));
+            None::<()>
+        });
+        let other = async {
+            for _ in 0..100 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            () = waits => unreachable!("it finds nothing"),
+            () = other => {}
+        }
+        assert!(looks >= 50);
+    }
+
+    #[test]
+    fn a_mark_of_any_value_is_set_and_answered() {
+        for seen in [0, 1, u64::MAX - 2, u64::MAX - 1, u64::MAX] {
+            let word = AtomicU64::new(seen);
+            let mut rings = 0;
+            Mark(&word).raise();
+            for _ in 0..2 {
+                Mark(&word).answer(|| rings += 1);
+            }
+            assert_eq!(rings, 1);
+            word.store(u64::MAX, std::sync::atomic::Ordering::SeqCst);
+            Mark(&word).answer(|| rings += 1);
+            assert_eq!(rings, 2);
+        }
+    }
 }

@@ -14,6 +14,9 @@ use crate::sys::{self, AsFd, BlockingEdges, Edges, OwnedFd, ProcessIdentity};
 /// The interval of polling when no descriptor is left to listen with.
 pub(super) const BLIND: Duration = Duration::from_millis(10);
 
+/// The number of processes that a waiter watches at a time. Each takes a descriptor.
+pub(super) const MOST_WATCHED: usize = 256;
+
 /// The reason of a wake-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Woken {
@@ -161,8 +164,10 @@ impl<'a> BlockingWaiter<'a> {
 #[derive(Debug)]
 struct WatchedProcesses<E> {
     processes: Vec<(ProcessIdentity, E)>,
-    /// Whether one of them cannot be watched.
+    /// Whether one of them cannot be watched, or there are too many.
     blind: bool,
+    /// Which of too many are watched.
+    turn: usize,
 }
 
 impl<E> Default for WatchedProcesses<E> {
@@ -170,6 +175,7 @@ impl<E> Default for WatchedProcesses<E> {
         Self {
             processes: Vec::new(),
             blind: false,
+            turn: 0,
         }
     }
 }
@@ -180,7 +186,12 @@ impl<E: AsFd> WatchedProcesses<E> {
         whom: &[ProcessIdentity],
         listen: impl Fn(OwnedFd) -> io::Result<E>,
     ) -> Option<ProcessIdentity> {
-        self.blind = false;
+        let first = self.turn % whom.len().max(1);
+        self.blind = whom.len() > MOST_WATCHED;
+        self.turn = if self.blind { first + MOST_WATCHED } else { 0 };
+        let (before, after) = whom.split_at(first);
+        let whom = [after, before].concat();
+        let whom = &whom[..whom.len().min(MOST_WATCHED)];
         self.processes.retain(|(known, _)| whom.contains(known));
         // A process cannot wait for its own end.
         for who in whom.iter().filter(|who| **who != ProcessIdentity::own()) {
@@ -225,6 +236,29 @@ mod tests {
         assert_eq!(waiter.wait(end), Woken::Rang);
         assert_eq!(waiter.watch(&[identity]), Some(identity));
         process.wait().expect("it has ended");
+    }
+
+    #[test]
+    fn of_too_many_processes_a_few_are_watched_in_turn() {
+        let mut watched = WatchedProcesses::default();
+        let own = u64::from(std::process::id());
+        // None of them has a beginning that is known, or an end.
+        let all: Vec<_> = (1..=MOST_WATCHED as u64 + 10)
+            .map(|number| ProcessIdentity::from_word(number << 22 | own).expect("it is not 0"))
+            .collect();
+        let mut listened = Vec::new();
+        let mut watch = |whom: &[ProcessIdentity]| {
+            let ended = watched.watch(whom, Ok);
+            listened.push(watched.processes.len());
+            (ended, watched.blind)
+        };
+        // They have ended: their beginnings are not that of this process.
+        let first = watch(&all).0.expect("it has ended");
+        assert_eq!(first, all[0]);
+        let later = watch(&all).0.expect("it has ended");
+        assert_eq!(later, all[MOST_WATCHED]);
+        assert!(watch(&all).1 && !watch(&all[..1]).1);
+        assert!(listened.into_iter().all(|count| count <= MOST_WATCHED));
     }
 
     #[tokio::test]

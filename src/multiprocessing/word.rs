@@ -31,7 +31,7 @@ pub(crate) struct Word<'a> {
 }
 
 /// The mark of waiters: odd while there are some. Each change increases it, so a value that is read twice has
-/// not changed in between.
+/// not changed in between. (It wraps around, but no one counts that far.)
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mark<'a>(pub(crate) &'a AtomicU64);
 
@@ -46,19 +46,16 @@ impl Word<'_> {
     /// Like [`take`](Self::take), but also takes the lock over from `ended`, a dead process. Returns whether it
     /// did.
     pub(crate) fn take_or_seize(&self, own: u64, ended: Option<u64>) -> Result<bool, u64> {
-        loop {
-            match (self.take(own), ended) {
-                (Ok(()), _) => return Ok(false),
-                (Err(holder), Some(ended)) if holder == ended => {
-                    if self.change(ended, own).is_ok() {
-                        return Ok(true);
-                    }
-                    // Another process was quicker, and may be killed too. The waiter has to see that one, since
-                    // no one else would ring for it. No process takes the lock for `ended`, so the
-                    // next round ends the loop.
-                }
-                (Err(holder), _) => return Err(holder),
-            }
+        match (self.take(own), ended) {
+            (Ok(()), _) => Ok(false),
+            (Err(holder), Some(ended)) if holder == ended => match self.change(ended, own) {
+                Ok(()) => Ok(true),
+                // Another process was quicker, and may be killed too. The waiter has to see that one, since no one
+                // else would ring for it. No process takes the lock for `ended`: if `ended` is there again, a process
+                // writes what it likes, and the waiter takes another turn.
+                Err(_) => self.take(own).map(|()| false),
+            },
+            (Err(holder), _) => Err(holder),
         }
     }
 
@@ -80,14 +77,12 @@ impl Word<'_> {
 
 impl Mark<'_> {
     /// Sets the mark. The caller listens to the bell already.
+    ///
+    /// Two steps without a loop, which a process that writes to the word all the time could keep from its end. In
+    /// between, the mark is what it was: a ringer may find and clear it, but then the second step sets it again.
     pub(crate) fn raise(&self) {
-        let mut seen = self.0.load(Ordering::Relaxed);
-        while let Err(now) =
-            self.0
-                .compare_exchange(seen, (seen + 1) | 1, Ordering::SeqCst, Ordering::Relaxed)
-        {
-            seen = now;
-        }
+        self.0.fetch_add(2, Ordering::SeqCst);
+        self.0.fetch_or(1, Ordering::SeqCst);
     }
 
     /// Rings if there are waiters.
@@ -96,9 +91,12 @@ impl Mark<'_> {
         if seen & 1 == 1 {
             ring();
             // If a new waiter, which may have missed the ring, set the mark meanwhile, it stays.
-            let _ = self
-                .0
-                .compare_exchange(seen, seen + 1, Ordering::Release, Ordering::Relaxed);
+            let _ = self.0.compare_exchange(
+                seen,
+                seen.wrapping_add(1),
+                Ordering::Release,
+                Ordering::Relaxed,
+            );
         }
     }
 }

@@ -1,9 +1,14 @@
 //! Large results in transit. Their frame has arrived; their parts come out of the ring, in pieces, between
 //! which other tasks of the runtime run.
 
+use super::turn::Turn;
 use crate::wire::Reader;
 use crate::wire::bulk::IncomingPayload;
 use crate::wire::ring::PayloadRing;
+
+/// What a look into the ring costs at least, in bytes: a worker that keeps changing the ring's words, and puts nothing
+/// in, does not keep the parent here.
+const LEAST: usize = 1024;
 
 /// Outcomes with missing parts.
 #[derive(Debug)]
@@ -16,9 +21,9 @@ pub(super) struct Arrival {
 /// The progress of an arrival.
 #[derive(Debug)]
 pub(super) enum Arriving {
-    /// The ring has more, but this is enough at once.
+    /// The turn is over.
     More(Arrival),
-    /// The worker reports on the socket when there is more.
+    /// The worker reports in the pipe when there is more.
     Waits(Arrival),
     Whole(Reader),
     /// The data is invalid, or no memory is left: the reason.
@@ -30,17 +35,27 @@ impl Arrival {
         Self { rest, parts }
     }
 
-    /// Reads on, `most` bytes or a little more.
-    pub(super) fn read(mut self, ring: PayloadRing<'_>, most: &mut usize) -> Arriving {
+    /// Reads on until the turn is over, and at most about `most` bytes.
+    pub(super) fn read(
+        mut self,
+        ring: PayloadRing<'_>,
+        turn: &mut Turn,
+        most: &mut usize,
+    ) -> Arriving {
         while self.parts.missing() > 0 {
             if *most == 0 {
+                return Arriving::Waits(self);
+            }
+            if turn.is_over() {
                 return Arriving::More(self);
             }
             let moved = match self.parts.take(ring) {
                 Ok(moved) => moved,
                 Err(error) => return Arriving::Failed(format!("sending a large result: {error}")),
             };
-            *most = most.saturating_sub(moved.len);
+            let cost = moved.len.max(LEAST);
+            *most = most.saturating_sub(cost);
+            turn.moved(cost);
             if moved.is_awaited {
                 ring.wake_writer();
             }

@@ -415,8 +415,9 @@ impl ProcessPoolBuilder {
     /// `is_not_initialized()` if [`init`](crate::init) was not called; `is_invalid_setting()` if a number is
     /// out of range, if a variable or the working directory cannot be one, if the arguments of an initializer or a
     /// preload cannot be encoded, or for a preload with [`StartMethod::Spawn`]; `is_unsupported()` for
-    /// [`StartMethod::Fork`] in a process that has more than one thread or cannot be forked, and if this crate is
-    /// part of a shared library, such as an extension module of another language.
+    /// [`StartMethod::Fork`] in a process that has more than one thread or cannot be forked, if this crate is
+    /// part of a shared library, such as an extension module of another language, and where the system lacks what
+    /// processes need: the text says what, and what to do.
     ///
     /// # Platform
     /// Only Linux has worker processes yet. Elsewhere the error is `is_unsupported()` and says what to use

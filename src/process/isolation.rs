@@ -21,6 +21,7 @@ use crate::wire::surroundings::SystemText;
 /// - reach no network, because it has one of its own, without any connection, until
 ///   [`share_network`](Self::share_network); and no service of the machine by a socket with a path or a name;
 /// - not trace, read, change or signal any process that it has not started itself;
+/// - start no program, and so no pool of its own, until `allow_execute` allows it;
 /// - gain no privilege, also by a program that it executes, and use none: a worker of root has no capability;
 /// - not make the system calls that no task needs: to mount, to load code into the kernel, to make namespaces, io_uring,
 ///   bpf, userfaultfd, keys, System V IPC, and others. They fail with EPERM, or as unknown.

@@ -5,7 +5,7 @@
 //! - [`pool`]: which call goes to which worker;
 //! - [`place`]: the place of one worker, from its start to its end; [`start`]: how a process starts;
 //!   [`supervisor`]: the life of a worker that is ready; [`arrival`]: a large result in transit; [`watch`]: when there
-//!   is something to read;
+//!   is something to read; [`turn`]: how much to read at once;
 //! - [`link`]: the parent's end of a worker, with the items that it still has to answer;
 //! - [`verdict`]: the errors for the end of a worker, or an item without a value;
 //! - [`runner`]: a process that runs one function, outside of any pool;
@@ -24,6 +24,7 @@ mod pool;
 pub(crate) mod runner;
 mod start;
 mod supervisor;
+mod turn;
 mod verdict;
 mod watch;
 

@@ -16,7 +16,9 @@ use crate::executor::error::Cause;
 use crate::home::sleep;
 use crate::sys;
 use crate::wire::descriptors::Descriptor;
-use crate::wire::message::Role;
+use crate::wire::frame;
+use crate::wire::frame_buffer::FrameBuffer;
+use crate::wire::message::{self, Role};
 use crate::wire::page::Page;
 
 /// Starts a worker in the place `id` of the pool.
@@ -149,9 +151,13 @@ async fn start_worker(pool: &Pool, id: u64) -> Result<SupervisedWorker, Option<S
         idle_timeout: config.idle_timeout,
     };
     let link = Arc::new(Link::new(id, child.id(), page, socket, tenure));
-    let bytes = (connection.codec, connection.buffer);
+    let longest = config
+        .recipe
+        .max_frame_length
+        .saturating_add(message::REPORT);
+    let frames = FrameBuffer::new(longest.min(frame::LARGEST));
     Ok(SupervisedWorker::new(
-        link, watch, bytes, child, outputs, oom_kills,
+        link, watch, frames, child, outputs, oom_kills,
     ))
 }
 

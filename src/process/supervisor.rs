@@ -4,20 +4,19 @@
 use std::future::poll_fn;
 use std::io;
 use std::ops::{ControlFlow, Range};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Instant;
 
-use bytes::BytesMut;
 use tokio::task::yield_now;
-use tokio_util::codec::{Decoder as _, LengthDelimitedCodec};
 
 use super::arrival::{Arrival, Arriving};
 use super::link::{Answered, Dismissal, EXIT_GRACE, Ending, Fate, Late, Link};
 use super::output::{OutputWriter, Outputs};
 use super::pool::{Departure, Pool};
 use super::start::Child;
+use super::turn::Turn;
 use super::verdict::{cause, death};
 use super::watch::WorkerWatch;
 use crate::executor::decoded::PromiseEncoded;
@@ -27,12 +26,20 @@ use crate::home::DeadlineTimer;
 use crate::wire::Reader;
 use crate::wire::bulk::IncomingPayload;
 use crate::wire::claim::InvalidClaim;
+use crate::wire::frame_buffer::FrameBuffer;
 use crate::wire::message::{FromWorker, WorkerFrame};
 use crate::wire::outcomes::{InvalidEntry, ItemFailure, OutcomeEntry, OutcomeReader, Values};
-use crate::wire::ring::{PIECE, RingDirection};
+use crate::wire::ring::{RING, RingDirection};
 
-/// The number of bytes to read at once: a little more than the usual 64 KiB of a payload.
-const READ: usize = 80 * 1024;
+/// The most bytes to read from the pipe of a dead worker: as much as an ordinary user's pipe can hold.
+const MOST_REST: usize = 1 << 20;
+/// The most bytes in the pipe behind a large result that is still arriving. A worker sends a few messages there.
+const MOST_BEHIND: usize = 1 << 20;
+/// The entries of a large result: its call, its time and its value. They are settled in the turn in which it is complete.
+const FEW: usize = 3;
+/// An event costs as much as this number of other messages: a subscriber formats it.
+#[cfg(feature = "tracing")]
+const EVENT: usize = 8;
 /// A result of this size or more is decoded on another thread: it could stall the runtime.
 const DECODE_ELSEWHERE: usize = 256 * 1024;
 
@@ -40,14 +47,20 @@ const DECODE_ELSEWHERE: usize = 256 * 1024;
 pub(super) struct SupervisedWorker {
     pub(super) link: Arc<Link>,
     watch: WorkerWatch,
-    codec: LengthDelimitedCodec,
-    buffer: BytesMut,
+    /// What has arrived and is not read. It follows `outcomes` and `arriving`.
+    frames: FrameBuffer,
     listener: OutcomeReader,
+    /// The outcomes of a frame that are not settled.
+    outcomes: Reader,
     /// Parts of the next outcomes arrive through the ring.
     announced: Option<IncomingPayload>,
-    /// The outcomes that are arriving in that way. The contents of `buffer` follow them.
+    /// The outcomes that are arriving in that way.
     arriving: Option<Arrival>,
-    /// More has arrived than is settled at once.
+    /// How many bytes of the ring may still be read.
+    ring_rest: usize,
+    /// What is left of the present turn.
+    turn: Turn,
+    /// The turn ended before everything that has arrived was settled.
     has_more: bool,
     pipe: AnswerPipe,
     /// Waits for the next deadline of the link or the pipe.
@@ -78,7 +91,7 @@ enum SupervisorEvent {
     Woken,
     /// Bytes were written to the socket.
     Written,
-    /// The other tasks of the runtime ran since the last piece of a large payload.
+    /// The other tasks of the runtime ran since the last turn, or the last piece of a large payload.
     Resumed,
     /// The next deadline of the link or the pipe has passed.
     Deadline,
@@ -90,7 +103,7 @@ impl SupervisedWorker {
     pub(super) fn new(
         link: Arc<Link>,
         watch: WorkerWatch,
-        (codec, buffer): (LengthDelimitedCodec, BytesMut),
+        frames: FrameBuffer,
         child: Child,
         outputs: Outputs,
         oom_kills: u64,
@@ -98,11 +111,13 @@ impl SupervisedWorker {
         Self {
             link,
             watch,
-            codec,
-            buffer,
+            frames,
             listener: OutcomeReader::default(),
+            outcomes: Reader::default(),
             announced: None,
             arriving: None,
+            ring_rest: usize::MAX,
+            turn: Turn::new(),
             has_more: false,
             pipe: AnswerPipe::Open,
             timer: DeadlineTimer::new(),
@@ -125,9 +140,9 @@ impl SupervisedWorker {
             None | Some(Ending::Dismissed(_) | Ending::Protocol(_)) => {
                 self.outputs.finish(writer).await;
             }
-            Some(_) => self.outputs.read_rest(writer),
+            Some(_) => self.outputs.read_rest(writer).await,
         }
-        self.read_rest_after_death(pool);
+        self.read_rest_after_death(pool).await;
         let tail = self.outputs.tail(OutputWriter::from(&*self.link));
         let mut death = death(self.link.pid, exit, tail, self.oom_kills);
         let (departure, loss) = match ending {
@@ -196,54 +211,73 @@ impl SupervisedWorker {
         ControlFlow::Continue(moments.min())
     }
 
-    /// Waits for the next event. The first that is ready wins, in the order of this function.
+    /// Waits for the next event. The first that is ready wins, in the order of `poll_event`.
     async fn next_event(&mut self, deadline: Option<Instant>) -> SupervisorEvent {
-        let has_room = self.link.put_more();
-        let has_unwritten = self.link.has_unwritten();
+        let (has_room, has_unwritten) = self.link.put_more();
         self.watch.watch_room(has_unwritten);
         let holds_outcomes = self.outputs.holds_outcomes();
-        let resumes = has_room || (self.has_more && !holds_outcomes);
-        self.buffer.reserve(READ);
+        let rests = self.turn.is_over();
+        let resumes = has_room || rests || (self.has_more && !holds_outcomes);
+        let reads =
+            !(rests || self.has_more || holds_outcomes) && matches!(self.pipe, AnswerPipe::Open);
         let mut others = pin!(yield_now());
         poll_fn(|cx| {
-            if let AnswerPipe::Open = self.pipe
-                && !holds_outcomes
-                && let Poll::Ready(read) = self.watch.poll_read(cx, &mut self.buffer)
-            {
+            if reads && let Poll::Ready(read) = self.watch.poll_read(cx, &mut self.frames) {
                 return Poll::Ready(SupervisorEvent::Read(read));
             }
-            if self.child.poll_ended(cx).is_ready() {
-                return Poll::Ready(SupervisorEvent::Ended);
+            let others = resumes.then_some(others.as_mut());
+            let event = self.poll_event(cx, has_unwritten, others, deadline);
+            if event.is_pending() {
+                self.turn = Turn::new(); // The other tasks run now.
             }
-            if self.link.poll_woken(cx).is_ready() {
-                return Poll::Ready(SupervisorEvent::Woken);
-            }
-            if has_unwritten && self.link.poll_write(cx, &mut self.watch).is_ready() {
-                return Poll::Ready(SupervisorEvent::Written);
-            }
-            // The other tasks of the runtime run between two pieces.
-            if resumes && others.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(SupervisorEvent::Resumed);
-            }
-            if let Some(deadline) = deadline
-                && self.timer.poll(cx, deadline).is_ready()
-            {
-                return Poll::Ready(SupervisorEvent::Deadline);
-            }
-            // Last, and not before what resumes, since a worker may write endlessly.
-            if resumes {
-                return Poll::Pending;
-            }
-            let printed = self.outputs.poll(cx, (&*self.link).into());
-            printed.map(|()| SupervisorEvent::Printed)
+            event
         })
         .await
+    }
+
+    /// As `next_event`, for all events but the most frequent one. With `others`, waits until the other tasks of the
+    /// runtime have run.
+    fn poll_event(
+        &mut self,
+        cx: &mut Context<'_>,
+        has_unwritten: bool,
+        others: Option<Pin<&mut impl Future<Output = ()>>>,
+        deadline: Option<Instant>,
+    ) -> Poll<SupervisorEvent> {
+        if self.child.poll_ended(cx).is_ready() {
+            return Poll::Ready(SupervisorEvent::Ended);
+        }
+        if self.link.poll_woken(cx).is_ready() {
+            return Poll::Ready(SupervisorEvent::Woken);
+        }
+        if has_unwritten && self.link.poll_write(cx, &mut self.watch).is_ready() {
+            return Poll::Ready(SupervisorEvent::Written);
+        }
+        // The other tasks of the runtime run between two turns.
+        let resumes = others.is_some();
+        if others.is_some_and(|others| others.poll(cx).is_ready()) {
+            return Poll::Ready(SupervisorEvent::Resumed);
+        }
+        if let Some(deadline) = deadline
+            && self.timer.poll(cx, deadline).is_ready()
+        {
+            return Poll::Ready(SupervisorEvent::Deadline);
+        }
+        // Last, and not before what resumes, since a worker may write endlessly.
+        if resumes {
+            return Poll::Pending;
+        }
+        let printed = self.outputs.poll(cx, (&*self.link).into(), &mut self.turn);
+        printed.map(|()| SupervisorEvent::Printed)
     }
 
     /// Breaks when the process has ended or been killed.
     fn handle(&mut self, event: SupervisorEvent, pool: &Arc<Pool>) -> ControlFlow<()> {
         match event {
-            SupervisorEvent::Read(Ok(1..)) => self.has_more = self.read_results(pool),
+            SupervisorEvent::Read(Ok(len @ 1..)) => {
+                self.turn.moved(len);
+                self.has_more = self.read_results(pool);
+            }
             SupervisorEvent::Read(Ok(0) | Err(_)) => {
                 self.pipe = AnswerPipe::Closed(Instant::now() + EXIT_GRACE);
             }
@@ -289,10 +323,10 @@ impl SupervisedWorker {
         }
     }
 
-    /// Settles what has arrived. True if there is more, but this is enough at once.
+    /// Settles what has arrived. True if the turn is over before all of it is settled.
     fn read_results(&mut self, pool: &Arc<Pool>) -> bool {
         // What a task wrote is out before its caller gets the outcome.
-        if !self.outputs.drain((&*self.link).into()) {
+        if !self.outputs.drain((&*self.link).into(), &mut self.turn) {
             return true;
         }
         let more = self.read_frames(pool);
@@ -311,17 +345,21 @@ impl SupervisedWorker {
 
     /// Like `read_results`.
     fn read_frames(&mut self, pool: &Arc<Pool>) -> bool {
-        let mut most = PIECE;
         loop {
+            self.read_outcomes(pool);
+            if self.turn.is_over() {
+                return self.has_unsettled();
+            }
             if let Some(arriving) = self.arriving.take() {
-                match arriving.read(self.link.page.ring(RingDirection::FromWorker), &mut most) {
-                    Arriving::Whole(outcomes) => self.read_outcomes(outcomes, pool),
-                    Arriving::More(arriving) => {
-                        self.arriving = Some(arriving);
-                        return true;
-                    }
+                let ring = self.link.page.ring(RingDirection::FromWorker);
+                match arriving.read(ring, &mut self.turn, &mut self.ring_rest) {
+                    Arriving::Whole(outcomes) => self.outcomes = outcomes,
+                    Arriving::More(arriving) => self.arriving = Some(arriving),
                     Arriving::Waits(arriving) => {
                         self.arriving = Some(arriving);
+                        if self.frames.len() > MOST_BEHIND {
+                            self.fail_protocol("sending more before a large result is complete");
+                        }
                         return false;
                     }
                     Arriving::Failed(what) => {
@@ -329,16 +367,14 @@ impl SupervisedWorker {
                         return false;
                     }
                 }
+                continue;
             }
-            match self.codec.decode(&mut self.buffer) {
+            match self.frames.next() {
                 Ok(None) => return false,
                 Ok(Some(frame)) => {
-                    if frame.len() > READ && self.buffer.is_empty() {
-                        // The frame gets memory of its own, so that a result can keep it.
-                        self.buffer = BytesMut::new();
-                    }
-                    let frame = WorkerFrame::parse(Reader::from(frame.freeze()));
-                    if let Err(what) = self.act_on(frame, pool) {
+                    self.turn.handled_messages(1);
+                    let frame = WorkerFrame::parse(Reader::from(frame));
+                    if let Err(what) = self.act_on(frame) {
                         self.fail_protocol(what);
                         return false;
                     }
@@ -351,13 +387,18 @@ impl SupervisedWorker {
         }
     }
 
+    /// Whether something has arrived that is not settled.
+    fn has_unsettled(&self) -> bool {
+        !self.outcomes.is_empty() || self.arriving.is_some() || self.frames.len() > 0
+    }
+
     /// An error says what the worker did wrong.
-    fn act_on(&mut self, frame: Option<WorkerFrame>, pool: &Arc<Pool>) -> Result<(), &'static str> {
+    fn act_on(&mut self, frame: Option<WorkerFrame>) -> Result<(), &'static str> {
         let message = match frame.ok_or("sending an invalid message")? {
             WorkerFrame::Outcomes(entries) => {
                 match self.announced.take() {
                     Some(parts) => self.arriving = Some(Arrival::new(entries, parts)),
-                    None => self.read_outcomes(entries, pool),
+                    None => self.outcomes = entries,
                 }
                 return Ok(());
             }
@@ -371,10 +412,13 @@ impl SupervisedWorker {
                     .map_err(|InvalidClaim| "taking the objects of a call that it does not run")?;
             }
             #[cfg(feature = "tracing")]
-            FromWorker::Event { call, event } => self.link.tell(call, event),
+            FromWorker::Event { call, event } => {
+                self.turn.handled_messages(EVENT);
+                self.link.tell(call, event);
+            }
             FromWorker::Bulk(parts) => {
                 let parts = self.link.expect(parts);
-                if parts.missing() > self.codec.max_frame_length() {
+                if parts.missing() > self.frames.limit() {
                     return Err("sending a result over the limit");
                 }
                 self.announced = Some(parts);
@@ -389,38 +433,67 @@ impl SupervisedWorker {
     }
 
     fn fail_protocol(&mut self, what: &str) {
-        self.buffer.clear();
+        self.frames.clear();
+        self.outcomes = Reader::default();
+        (self.announced, self.arriving) = (None, None);
         self.link.end(Ending::Protocol(what.to_owned()));
     }
 
     /// Reads what a dead worker sent, and what it finished but did not send. A frame that its death cut off
-    /// is dropped.
-    fn read_rest_after_death(&mut self, pool: &Arc<Pool>) {
+    /// is dropped. A process that it left behind may still write, so what was there at its death is all that is read.
+    async fn read_rest_after_death(&mut self, pool: &Arc<Pool>) {
+        let mut rest = self.watch.waiting().min(MOST_REST);
+        self.ring_rest = RING;
         loop {
-            while self.read_frames(pool) {}
-            self.buffer.reserve(READ);
-            // The runtime may not have reported it yet.
-            let Ok(1..) = self.watch.read_now(&mut self.buffer) else {
+            self.settle_frames(pool).await;
+            if rest == 0 {
+                break;
+            }
+            let Ok(len @ 1..) = self.watch.read_now(&mut self.frames) else {
                 break;
             };
+            rest = rest.saturating_sub(len);
         }
         // If one was still arriving, a part of it died with the worker.
         (self.announced, self.arriving) = (None, None);
+        self.frames.clear();
         self.listener = OutcomeReader::default();
-        self.read_outcomes(Reader::from(self.link.page.outbox()), pool);
+        self.outcomes = Reader::from(self.link.page.outbox());
+        self.settle_frames(pool).await;
         self.link.last_report();
     }
 
-    /// Passes the worker's messages on to their receivers.
-    fn read_outcomes(&mut self, mut entries: Reader, pool: &Arc<Pool>) {
-        while let Some(entry) = self.listener.next(&mut entries) {
+    /// Settles all that has arrived, turn by turn.
+    async fn settle_frames(&mut self, pool: &Arc<Pool>) {
+        self.turn = Turn::new();
+        while self.read_frames(pool) {
+            yield_now().await;
+            self.turn = Turn::new();
+        }
+    }
+
+    /// Passes the outcomes of a frame on to their receivers, until the turn is over.
+    fn read_outcomes(&mut self, pool: &Arc<Pool>) {
+        let mut settled = 0;
+        while (settled < FEW || !self.turn.is_over())
+            && let Some(entry) = self.listener.next(&mut self.outcomes, Turn::VALUES)
+        {
+            settled += 1;
             match entry {
-                Ok(OutcomeEntry::Time { seq, nanos }) => self.link.ran(seq, nanos),
-                Ok(OutcomeEntry::Values(values)) => self.fulfil(values, pool),
+                Ok(OutcomeEntry::Call) => self.turn.handled_values(1),
+                Ok(OutcomeEntry::Time { seq, nanos }) => {
+                    self.turn.handled_values(1);
+                    self.link.ran(seq, nanos);
+                }
+                Ok(OutcomeEntry::Values(values)) => {
+                    self.turn.handled_values(values.count as usize);
+                    self.fulfil(values, pool);
+                }
                 Ok(OutcomeEntry::Failure { seq, item, failure }) => {
+                    self.turn.handled_messages(1);
                     self.fail(seq, item, failure, pool);
                 }
-                Err(InvalidEntry) => return self.fail_protocol("sending invalid outcomes"),
+                Err(InvalidEntry) => self.fail_protocol("sending invalid outcomes"),
             }
         }
     }
@@ -498,6 +571,9 @@ mod tests {
     use crate::process::pool::ProcessPoolConfig;
     use crate::process::start::{Recipe, Starter, Surroundings};
     use crate::sys::{self, ChildProcess, Socket};
+    use crate::wire::Chain;
+    use crate::wire::message::outcomes_head;
+    use crate::wire::outcomes::put_failure;
     use crate::wire::page::Page;
 
     /// A pool that starts no workers.
@@ -549,9 +625,9 @@ mod tests {
         let link = Link::new(1, process.id(), page, socket.clone(), Tenure::default());
         let outputs = outlets.attend(pipes, 1, process.id()).expect("streams");
         let watch = WorkerWatch::new(answers, socket);
-        let bytes = (LengthDelimitedCodec::new(), BytesMut::new());
+        let frames = FrameBuffer::new(1 << 20);
         let child = Child::from(process);
-        let worker = SupervisedWorker::new(Arc::new(link), watch, bytes, child, outputs, 0);
+        let worker = SupervisedWorker::new(Arc::new(link), watch, frames, child, outputs, 0);
         pool.worker_ready(&worker.link);
         (worker, theirs)
     }
@@ -622,7 +698,7 @@ mod tests {
     async fn garbage_condemns_a_worker_and_the_end_of_its_process_ends_the_loop() {
         let pool = pool();
         let mut worker = worker(&pool);
-        worker.buffer.extend_from_slice(&[0, 0, 0, 2, 250, 250]);
+        worker.frames.push(&[2, 0, 0, 0, 250, 250]);
         let read = SupervisorEvent::Read(Ok(6));
         assert!(worker.handle(read, &pool).is_continue());
         assert!(matches!(worker.link.ending(), Some(Ending::Protocol(_))));
@@ -648,5 +724,39 @@ mod tests {
         assert_eq!(pool.workers().len(), 1);
         worker.child.kill();
         assert_eq!(exit(worker).await, Some(9));
+    }
+
+    /// A worker that gathers outcomes sends a few thousand at once; one that lies may send as many as fit.
+    #[tokio::test]
+    async fn one_frame_of_many_entries_takes_many_turns() {
+        const LEN: usize = 4 << 20;
+        let other_call = [&[64][..], &[9; 8]].concat();
+        let failure = {
+            let mut out = Chain::new();
+            put_failure(&mut out, ItemFailure::Invalid);
+            out.into_bytes().to_vec()
+        };
+        for entry in [
+            other_call,
+            vec![65, 0, 0, 0, 0, 0, 0, 0, 0],
+            vec![0, 0],
+            failure,
+        ] {
+            let pool = pool();
+            let mut worker = worker(&pool);
+            let entries = entry.repeat(LEN / entry.len());
+            worker.frames = FrameBuffer::new(2 * LEN);
+            worker.frames.push(&outcomes_head(entries.len()));
+            worker.frames.push(&entries);
+            let mut turns = 1;
+            while worker.read_frames(&pool) {
+                worker.turn = Turn::new();
+                turns += 1;
+            }
+            assert!(worker.link.ending().is_none() && worker.frames.len() == 0);
+            assert!(turns >= LEN / (512 * 1024), "{turns} turns for {entry:?}");
+            worker.child.kill();
+            assert_eq!(exit(worker).await, Some(9));
+        }
     }
 }

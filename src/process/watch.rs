@@ -6,10 +6,9 @@ use std::io::{self, PipeReader};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::BytesMut;
-
 use crate::home::Watched;
 use crate::sys::{self, AsFd as _, Direction, Socket};
+use crate::wire::frame_buffer::FrameBuffer;
 
 /// The pipe with a worker's answers, and the room in its socket.
 #[derive(Debug)]
@@ -29,23 +28,26 @@ impl WorkerWatch {
         }
     }
 
-    /// Appends available bytes to `buffer`, as many as fit. 0 means the end.
+    /// Reads available bytes once. 0 means the end.
     pub(super) fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
-        buffer: &mut BytesMut,
+        frames: &mut FrameBuffer,
     ) -> Poll<io::Result<usize>> {
-        self.answers.poll_some(cx, |answers| {
-            let room = buffer.spare_capacity_mut().len();
-            let len = sys::read_onto(answers.as_fd(), buffer)?;
-            // Fewer bytes than there was room for were all. An event for later bytes follows.
-            Ok((len, len == 0 || len == room))
-        })
+        // Fewer bytes than there was room for were all. An event for later bytes follows.
+        self.answers
+            .poll_some(cx, |answers| frames.fill(answers.as_fd()))
     }
 
     /// Like `poll_read`, regardless of events.
-    pub(super) fn read_now(&self, buffer: &mut BytesMut) -> io::Result<usize> {
-        sys::read_onto(self.answers.get_ref().as_fd(), buffer)
+    pub(super) fn read_now(&self, frames: &mut FrameBuffer) -> io::Result<usize> {
+        let (len, _) = frames.fill(self.answers.get_ref().as_fd())?;
+        Ok(len)
+    }
+
+    /// The number of bytes in the pipe.
+    pub(super) fn waiting(&self) -> usize {
+        sys::bytes_waiting(self.answers.get_ref().as_fd())
     }
 
     /// Starts or stops watching for room.
@@ -90,22 +92,21 @@ mod tests {
     #[tokio::test]
     async fn what_comes_is_read_whatever_the_room_for_it_and_then_the_end() {
         let (mut watch, mut worker, _socket) = watch();
-        let mut buffer = BytesMut::new();
+        let mut frames = FrameBuffer::new(1000);
         for round in 0..100_u8 {
-            worker.write_all(&[round; 300]).expect("there is room");
-            while buffer.len() < 300 {
-                buffer.reserve(100);
-                let read = poll_fn(|cx| watch.poll_read(cx, &mut buffer)).await;
+            let frame = [&300_u32.to_le_bytes()[..], &[round; 300]].concat();
+            for part in frame.chunks(100) {
+                worker.write_all(part).expect("there is room");
+                let read = poll_fn(|cx| watch.poll_read(cx, &mut frames)).await;
                 assert!(read.expect("it is open") > 0);
             }
-            assert!(buffer.iter().all(|byte| *byte == round));
-            buffer.clear();
-            buffer.reserve(100);
-            let nothing = poll_fn(|cx| watch.poll_read(cx, &mut buffer)).now_or_never();
+            let frame = frames.next().expect("valid").expect("whole");
+            assert!(frame.len() == 300 && frame.iter().all(|byte| *byte == round));
+            let nothing = poll_fn(|cx| watch.poll_read(cx, &mut frames)).now_or_never();
             assert!(nothing.is_none(), "all has been read");
         }
         drop(worker);
-        let end = poll_fn(|cx| watch.poll_read(cx, &mut buffer)).await;
+        let end = poll_fn(|cx| watch.poll_read(cx, &mut frames)).await;
         assert_eq!(end.expect("no failure"), 0);
     }
 

@@ -48,10 +48,6 @@ pub(crate) fn drop_capabilities() -> io::Result<()> {
     unsupported()
 }
 
-pub(crate) fn forbid_tracing() -> io::Result<()> {
-    unsupported()
-}
-
 pub(crate) fn deny_calls(_: bool, _: Option<u32>) -> io::Result<()> {
     unsupported()
 }

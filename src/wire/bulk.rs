@@ -12,16 +12,13 @@ use bytes::Bytes;
 
 use super::chain::{Chain, Reader};
 use super::declare::message;
-use super::ring::{Moved, PayloadRing, RING};
+use super::frame_buffer::trusted;
+use super::ring::{Moved, PayloadRing};
 use super::spare::Spare;
 use crate::sys;
 
 /// From this size on, a piece goes through the ring. The socket is faster for smaller ones.
 pub(crate) const LARGE: usize = 32 * 1024;
-
-/// The most memory that a receiver reserves for a piece before as many bytes of it arrive. Then it trusts
-/// the length of the piece.
-const UNTRUSTED: usize = RING;
 
 message! {
     /// A large piece of a payload: `len` bytes that belong at offset `at` of the bytes in the frame.
@@ -114,15 +111,11 @@ impl IncomingPayload {
         if self.next.capacity() == 0 && (len..2 * len).contains(&self.spare.capacity()) {
             self.next = std::mem::take(&mut self.spare);
         }
-        let reserved = if self.next.len() < UNTRUSTED {
-            len.min(UNTRUSTED)
-        } else {
-            len
-        };
-        if self.next.capacity() < reserved {
-            sys::enlarge(&mut self.next, reserved)?;
+        if self.next.len() == self.next.capacity() {
+            let room = trusted(len, self.next.len());
+            sys::enlarge(&mut self.next, room)?;
         }
-        let most = reserved - self.next.len();
+        let most = len.min(self.next.capacity()) - self.next.len();
         let moved = ring.take(&mut self.next, most);
         self.missing -= moved.len;
         if self.next.len() == len {
@@ -143,5 +136,35 @@ impl IncomingPayload {
         }
         payload.push_back(rest.take(rest.len())?);
         Some(Reader::of(payload))
+    }
+}
+
+#[cfg(all(test, target_os = "linux", not(properties)))]
+mod tests {
+    use super::*;
+    use crate::wire::page::Page;
+    use crate::wire::ring::RingDirection;
+
+    #[test]
+    fn a_part_takes_memory_only_as_bytes_arrive() {
+        const LEN: u32 = 1 << 30;
+        let (page, fd) = Page::create().expect("memory");
+        let worker = Page::open(fd).expect("the same page");
+        let (ours, theirs) = (
+            page.ring(RingDirection::FromWorker),
+            worker.ring(RingDirection::FromWorker),
+        );
+        assert!(theirs.prepare(LEN as usize, false));
+        let mut payload = IncomingPayload::new(vec![PayloadPart { at: 0, len: LEN }]);
+        let mut arrived = 0;
+        while arrived < 10 << 20 {
+            assert!(theirs.put(&[7; 100_000]).len > 0);
+            arrived += payload.take(ours).expect("there is memory").len;
+            let capacity = payload.next.capacity();
+            assert!(
+                capacity <= (4 * arrived).max(1 << 20),
+                "{capacity} for {arrived}"
+            );
+        }
     }
 }

@@ -1,11 +1,8 @@
 //! Values to bytes and back.
 //!
-//! A value is a length, then that many bytes. The bytes are self-describing MessagePack with field names,
-//! so whatever serde_json can carry works here too. Numbers and bulk types are plain bytes instead
-//! (little-endian numbers), which costs one memory copy. The low bit of the length says which.
-//!
-//! Types with a readable and a compact form (an IP address) use the readable one. Serde's own buffer, which
-//! `flatten`, `untagged` and `tag` read from, expects that form in every format.
+//! A value is a length, then that many bytes. The bytes are self-describing MessagePack with field names
+//! (see [`msgpack`]), so whatever serde_json can carry works here too. Numbers and bulk types are plain bytes
+//! instead (little-endian numbers), which costs one memory copy. The low bit of the length says which.
 
 use std::any::{Any, TypeId};
 use std::borrow::Cow;
@@ -16,13 +13,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::chain::{Chain, Reader, front_varint, put_varint, varint_len, write_varint};
+use super::msgpack;
 
 /// From this size on, a result keeps the buffer that it arrived in, instead of being copied.
 const KEEP_BUFFER: usize = 32 * 1024;
-
-/// How deep arrays and maps may nest in a decoded value: as deep as in serde_json. Without a bound, a
-/// result could overflow the stack of the thread that awaits it.
-const MAX_DEPTH: usize = 128;
 
 /// Why a value could not be encoded or decoded.
 #[derive(Debug)]
@@ -66,7 +60,7 @@ pub(crate) fn put_encoded<T: Serialize>(value: &T, out: &mut Chain) -> Result<()
     out.tail().put_u8(0);
     if let Err(error) = write(value, out.tail()) {
         out.truncate(start);
-        return Err(CodecError::new(error.to_string()));
+        return Err(error);
     }
     let len = out.len() - start - 1;
     let head = varint_len((len as u64) << 1);
@@ -91,7 +85,7 @@ pub(crate) fn get<T: DeserializeOwned + 'static>(input: &mut Reader) -> Result<T
         return Err(TORN); // Only plain bytes may be in another piece than their length.
     }
     let value = SkipOnDrop { input, len };
-    read(&value.input.front[..len]).map_err(|error| CodecError::new(error.to_string()))
+    read(&value.input.front[..len])
 }
 
 /// Skips the value on drop: decoding calls user code, which may panic.
@@ -106,16 +100,17 @@ impl Drop for SkipOnDrop<'_> {
     }
 }
 
-fn write<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<(), rmp_serde::encode::Error> {
-    let serializer = rmp_serde::Serializer::new(out).with_struct_map();
-    value.serialize(&mut serializer.with_human_readable())
+fn write<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<(), CodecError> {
+    msgpack::write(value, out).map_err(|error| failed::<T>(error))
 }
 
-fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, rmp_serde::decode::Error> {
-    let deserializer = rmp_serde::Deserializer::from_read_ref(bytes);
-    let mut deserializer = deserializer.with_human_readable();
-    deserializer.set_max_depth(MAX_DEPTH);
-    T::deserialize(&mut deserializer)
+fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
+    msgpack::read(bytes).map_err(|error| failed::<T>(error))
+}
+
+#[cold]
+fn failed<T>(error: impl fmt::Display) -> CodecError {
+    CodecError::new(format!("`{}`: {error}", std::any::type_name::<T>()))
 }
 
 /// The head of an encoded value.
@@ -159,7 +154,7 @@ pub(crate) fn get_from<T: DeserializeOwned + 'static>(
     bytes: &[u8],
 ) -> Result<T, CodecError> {
     if !is_plain {
-        return read(bytes).map_err(|error| CodecError::new(error.to_string()));
+        return read(bytes);
     }
     if let Some(number) = bare_number(bytes) {
         return Ok(number);
@@ -204,7 +199,7 @@ fn head(input: &mut Reader) -> Result<(usize, bool), CodecError> {
 /// Numbers whose vectors travel as plain bytes. On a big-endian machine these vectors are MessagePack.
 macro_rules! for_each_number {
     ($with:ident $(, $more:ty)*) => {
-        $with!(i8, i16, i32, i64, u16, u32, u64, f32, f64 $(, $more)*)
+        $with!(i8, i16, i32, i64, i128, isize, u16, u32, u64, u128, usize, f32, f64 $(, $more)*)
     };
 }
 
@@ -227,7 +222,7 @@ fn put_number<T: 'static>(value: &T, out: &mut Chain) -> bool {
             }
         )*};
     }
-    for_each_number!(number, u8, usize, isize);
+    for_each_number!(number, u8);
     false
 }
 
@@ -255,7 +250,7 @@ pub(crate) fn front_number<T: 'static>(bytes: &[u8]) -> Option<(T, usize)> {
             }
         )*};
     }
-    for_each_number!(number, u8, usize, isize);
+    for_each_number!(number, u8);
     None
 }
 
@@ -269,7 +264,7 @@ fn bare_number<T: 'static>(bytes: &[u8]) -> Option<T> {
             }
         )*};
     }
-    for_each_number!(number, u8, usize, isize);
+    for_each_number!(number, u8);
     None
 }
 

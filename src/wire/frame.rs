@@ -1,11 +1,10 @@
 //! Frames: a length of four bytes, little-endian, then that many bytes. Supervisors and starts read them
-//! with tokio-util's codec. [`Frames`] reads the same format where no task waits: in a worker, and in the
-//! parent when it reads how a `Process` ended.
+//! with a [`FrameBuffer`](super::frame_buffer::FrameBuffer). [`Frames`] reads them where no task waits: in a worker,
+//! and in the parent when it reads how a `Process` ended.
 
 use std::io::{self, Read};
 
 use bytes::{BufMut as _, Bytes, BytesMut};
-use tokio_util::codec::LengthDelimitedCodec;
 
 use super::chain::Chain;
 
@@ -21,15 +20,6 @@ const READ_MUCH: usize = 64 * 1024;
 /// A frame above this size is read into its final buffer.
 const LARGE: usize = 8 * 1024;
 
-/// The parent's side of the format.
-pub(crate) fn codec(limit: usize) -> LengthDelimitedCodec {
-    LengthDelimitedCodec::builder()
-        .little_endian()
-        .length_field_length(HEAD)
-        .max_frame_length(limit)
-        .new_codec()
-}
-
 /// Starts a frame at the end of `out`. `finish` fills in its length.
 pub(crate) fn begin(out: &mut Chain) -> usize {
     let start = out.len();
@@ -43,6 +33,19 @@ pub(crate) fn finish(out: &mut Chain, start: usize, payload: usize) {
     let len = u32::try_from(head - HEAD + payload).expect("the payload is within the limit");
     let at = out.tail().len() - head;
     out.tail()[at..at + HEAD].copy_from_slice(&len.to_le_bytes());
+}
+
+/// The length of the frame at the front. `None` if the length is incomplete.
+pub(super) fn head(bytes: &[u8], limit: usize) -> io::Result<Option<usize>> {
+    let Some(head) = bytes.first_chunk::<HEAD>() else {
+        return Ok(None);
+    };
+    let len = u32::from_le_bytes(*head) as usize;
+    if len > limit {
+        let message = format!("a frame of {len} bytes is over the limit of {limit}");
+        return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+    }
+    Ok(Some(len))
 }
 
 /// Reads frames from a blocking source.
@@ -70,7 +73,7 @@ impl Frames {
     /// The next frame. `None` at the end of the input.
     pub(crate) fn next(&mut self, input: &mut impl Read) -> io::Result<Option<Bytes>> {
         loop {
-            if let Some(len) = self.head()? {
+            if let Some(len) = head(&self.buffer, self.limit)? {
                 if self.buffer.len() >= HEAD + len {
                     let _head = self.buffer.split_to(HEAD);
                     return Ok(Some(self.buffer.split_to(len).freeze()));
@@ -91,20 +94,7 @@ impl Frames {
 
     /// Whether the next frame is complete, so that `next` does not block.
     pub(crate) fn has_next(&self) -> bool {
-        matches!(self.head(), Ok(Some(len)) if self.buffer.len() >= HEAD + len)
-    }
-
-    /// The length of the frame at the front. `None` if the length is incomplete.
-    fn head(&self) -> io::Result<Option<usize>> {
-        let Some(head) = self.buffer.first_chunk::<HEAD>() else {
-            return Ok(None);
-        };
-        let len = u32::from_le_bytes(*head) as usize;
-        if len > self.limit {
-            let message = format!("a frame of {len} bytes is over the limit of {}", self.limit);
-            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
-        }
-        Ok(Some(len))
+        matches!(head(&self.buffer, self.limit), Ok(Some(len)) if self.buffer.len() >= HEAD + len)
     }
 
     fn fill(&mut self, input: &mut impl Read) -> io::Result<bool> {

@@ -6,8 +6,8 @@ use tracing_core::Level;
 use super::declare::message;
 
 message! {
-    /// The level of an event that a task writes.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    /// The level of an event that a task writes. The most important comes first.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
     pub(crate) enum EventLevel {
         Error,
         Warn,

@@ -1,9 +1,9 @@
 //! The data that a parent and its child processes exchange. Nothing here acts on it. Reading order:
 //!
 //! - `chain`: outgoing bytes in pieces, and incoming bytes;
-//! - [`codec`]: values to bytes and back;
+//! - [`codec`]: values to bytes and back; [`msgpack`]: those that are no plain bytes;
 //! - [`descriptors`]: file descriptors beside the bytes;
-//! - [`frame`]: bytes cut into frames;
+//! - [`frame`]: bytes cut into frames; [`frame_buffer`]: frames of a process that is not trusted;
 //! - [`identity`]: the first message in each direction, which is the same in every build;
 //! - `declare`: how a type becomes a message;
 //! - [`message`]: the messages of parent and worker; [`text`]: how long a text in one may be;
@@ -28,10 +28,12 @@ pub(crate) mod descriptors;
 pub(crate) mod event;
 pub(crate) mod forkserver;
 pub(crate) mod frame;
+pub(crate) mod frame_buffer;
 pub(crate) mod identity;
 pub(crate) mod level;
 pub(crate) mod mark;
 pub(crate) mod message;
+mod msgpack;
 pub(crate) mod outcomes;
 pub(crate) mod page;
 #[cfg_attr(

@@ -95,6 +95,8 @@ fn get_failure(input: &mut Reader) -> Option<ItemFailure> {
 /// The content of one or more entries.
 #[derive(Debug)]
 pub(crate) enum OutcomeEntry {
+    /// The next entries are about another call, or another item.
+    Call,
     /// How long items of a call ran, in nanoseconds.
     Time {
         seq: u32,
@@ -131,35 +133,28 @@ pub(crate) struct OutcomeReader {
 pub(crate) struct InvalidEntry;
 
 impl OutcomeReader {
-    /// The content of the next entries. `None` at the end of the frame.
+    /// The next entry, or the next values, at most `most` of them. `None` at the end of the frame.
     pub(crate) fn next(
         &mut self,
         frame: &mut Reader,
+        most: u32,
     ) -> Option<Result<OutcomeEntry, InvalidEntry>> {
-        loop {
-            if frame.is_empty() {
-                return None;
-            }
-            let entry = self.entry(frame).ok_or(InvalidEntry).transpose();
-            if entry.is_some() {
-                return entry;
-            }
-        }
+        (!frame.is_empty()).then(|| self.entry(frame, most).ok_or(InvalidEntry))
     }
 
-    /// `None` if the entry is invalid. `Some(None)` if it has no content of its own.
-    fn entry(&mut self, frame: &mut Reader) -> Option<Option<OutcomeEntry>> {
+    /// `None` if the entry is invalid.
+    fn entry(&mut self, frame: &mut Reader, most: u32) -> Option<OutcomeEntry> {
         match frame.u8()? {
             CALL => {
                 (self.seq, self.item) = (frame.u32()?, frame.u32()?);
-                Some(None)
+                Some(OutcomeEntry::Call)
             }
-            TIME => Some(Some(OutcomeEntry::Time {
+            TIME => Some(OutcomeEntry::Time {
                 seq: self.seq,
                 nanos: frame.u64()?,
-            })),
+            }),
             VALUE => {
-                let in_front = frame.is_in_one().then(|| count_values(&frame.front));
+                let in_front = frame.is_in_one().then(|| count_values(&frame.front, most));
                 // A value in pieces is large, and the only one in its frame.
                 let (count, len) = in_front.unwrap_or_else(|| Some((1, frame.len())))?;
                 let values = Values {
@@ -169,22 +164,22 @@ impl OutcomeReader {
                     entries: frame.split_to(len)?,
                 };
                 self.item = self.item.checked_add(count)?;
-                Some(Some(OutcomeEntry::Values(values)))
+                Some(OutcomeEntry::Values(values))
             }
             FAILURE => {
                 let (seq, item) = (self.seq, self.item);
                 self.item = item.checked_add(1)?;
                 let failure = get_failure(frame)?;
-                Some(Some(OutcomeEntry::Failure { seq, item, failure }))
+                Some(OutcomeEntry::Failure { seq, item, failure })
             }
             _ => None,
         }
     }
 }
 
-/// How many values follow each other, and how many bytes they take. The first byte of the first is
+/// How many values follow each other, at most `most`, and how many bytes they take. The first byte of the first is
 /// already read.
-fn count_values(bytes: &[u8]) -> Option<(u32, usize)> {
+fn count_values(bytes: &[u8], most: u32) -> Option<(u32, usize)> {
     let mut end = codec::value_len(bytes)?;
     let mut count = 1;
     // The values of a map often have one size. A head of one byte says it.
@@ -194,11 +189,14 @@ fn count_values(bytes: &[u8]) -> Option<(u32, usize)> {
         let alike = bytes[end..]
             .chunks_exact(len)
             .take_while(like_first)
+            .take(most.saturating_sub(1) as usize)
             .count();
         end += alike * len;
         count += alike as u32;
     }
-    while let Some(value) = bytes[end..].strip_prefix(&[VALUE]) {
+    while count < most
+        && let Some(value) = bytes[end..].strip_prefix(&[VALUE])
+    {
         end += 1 + codec::value_len(value)?;
         count += 1;
     }

@@ -89,6 +89,13 @@ impl Page {
         ClaimSlot::new(self.memory.word(8 * (seq % SLOTS) as usize), seq)
     }
 
+    /// A worker that lies: any word in the slot of a call.
+    #[cfg(all(test, properties))]
+    pub(crate) fn forge_claim(&self, seq: u32, word: u64) {
+        let slot = self.memory.word(8 * (seq % SLOTS) as usize);
+        slot.store(word, Ordering::Release);
+    }
+
     /// Worker: starts `item` at the time `now`, if it is still wanted.
     pub(crate) fn claim(&self, seq: u32, item: u32, now: u64) -> bool {
         // The exchange that follows publishes the time. If it fails, the slot may belong to another call.

@@ -1,6 +1,7 @@
 //! What a process that runs one function receives in place of a worker's setup, and what it leaves: its
 //! outcome, in a file in memory. The process never waits for a reader, and its parent can read the
-//! outcome at any time after the process ends.
+//! outcome at any time after the process ends. The parent seals the file first: a process that the dead one
+//! has forked may still have it.
 
 use std::io;
 
@@ -23,6 +24,8 @@ message! {
         /// Other processes of its user may trace it.
         pub(crate) is_dumpable: bool,
         pub(crate) limits: Vec<(Limit, i64)>,
+        /// The most bytes that its encoded result may have.
+        pub(crate) max_result: u64,
         /// What it gives up before it is ready.
         pub(crate) confinement: Option<Confinement>,
         pub(crate) function: FunctionOffset,
@@ -48,12 +51,14 @@ pub(crate) struct OutcomeFile {
 
 /// The size of the length in bytes.
 const HEAD: u64 = 8;
+/// The most bytes of an outcome without a value, whose texts are [short](super::text).
+const MOST_FAILURE: u64 = 256 * 1024;
 /// Room for an outcome that says why there is no other.
 const ROOM: u64 = 4096;
 
 impl OutcomeFile {
     pub(crate) fn create() -> io::Result<Self> {
-        let file = sys::growing_file()?;
+        let file = sys::sealable_file()?;
         sys::lengthen(&file, ROOM)?; // An error where the file size limit lets no process leave an outcome.
         Ok(file.into())
     }
@@ -84,27 +89,45 @@ impl OutcomeFile {
         Ok(())
     }
 
-    /// The size of the outcome in bytes. `None` if there is none.
-    pub(crate) fn len(&self) -> Option<u64> {
+    /// Parent, once the process has ended: makes the outcome final. Returns its size in bytes, or `None` if there
+    /// is none.
+    ///
+    /// # Errors
+    /// It cannot be final, its memory is not there, or a value in it exceeds `max_result` bytes.
+    pub(crate) fn settle(&self, max_result: u64) -> io::Result<Option<u64>> {
+        let invalid = |text: String| io::Error::new(io::ErrorKind::InvalidData, text);
+        sys::seal(&self.file)
+            .map_err(|error| invalid(format!("another process still writes to it: {error}")))?;
+        let Some(len) = self.len() else {
+            return Ok(None);
+        };
+        // The first byte says what kind of outcome it is.
+        if len > max_result.max(MOST_FAILURE).saturating_add(1) {
+            return Err(invalid(format!(
+                "it has {len} bytes, and may have {max_result}; raise `max_result_length`"
+            )));
+        }
+        let held = sys::file_memory(&self.file)?;
+        if len > sys::file_len(&self.file)? - HEAD || HEAD + len > held {
+            return Err(invalid("its length is not that of its memory".to_owned()));
+        }
+        Ok(Some(len))
+    }
+
+    /// The size of the outcome in bytes, as the process tells it.
+    fn len(&self) -> Option<u64> {
         let mut head = [0; HEAD as usize];
         sys::read_at(&self.file, &mut head, 0).ok()?;
         Some(u64::from_le_bytes(head)).filter(|len| *len > 0)
     }
 
-    /// The outcome: the encoded value or what replaces it. `None` if the process left none.
-    pub(crate) fn read(&self) -> io::Result<Option<Result<Reader, ItemFailure>>> {
-        let Some(len) = self.len() else {
-            return Ok(None);
-        };
-        if len > sys::file_len(&self.file)? - HEAD {
-            return Err(io::ErrorKind::InvalidData.into());
-        }
+    /// The outcome, whose size [`settle`](Self::settle) has returned: the encoded value or what replaces it.
+    pub(crate) fn read(&self, len: u64) -> io::Result<Result<Reader, ItemFailure>> {
         let mut bytes = Vec::new();
         sys::read_file(&self.file, (HEAD + len) as usize, &mut bytes)?;
         let mut outcome = Reader::from(bytes);
         let _len = outcome.u64();
-        let outcome = outcomes::get_single(outcome).ok_or(io::ErrorKind::InvalidData)?;
-        Ok(Some(outcome))
+        Ok(outcomes::get_single(outcome).ok_or(io::ErrorKind::InvalidData)?)
     }
 }
 

@@ -264,7 +264,7 @@ impl ForkServerLoop {
                 let mut out = Chain::new();
                 message::put(&mut out, &FromForkServer::Forked { request, pid });
                 let bytes = out.into_bytes();
-                let sent = sys::send_with_fds(
+                let sent = sys::send_patiently(
                     self.inlet.socket.as_fd(),
                     &[IoSlice::new(&bytes)],
                     &[pidfd.as_fd()],

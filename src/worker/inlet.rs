@@ -134,7 +134,7 @@ struct WithFds<'a> {
 
 impl Read for WithFds<'_> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        let received = sys::receive_with_fds(self.socket.as_fd(), bytes, self.fds);
+        let received = sys::receive_patiently(self.socket.as_fd(), bytes, self.fds);
         let received = unless_closed(received)?;
         *self.is_short |= received.is_short;
         Ok(received.len)

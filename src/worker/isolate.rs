@@ -42,7 +42,6 @@ pub(super) fn begin(confinement: Confinement) -> Result<HalfIsolated, String> {
         confinement.accept(left, || NETWORK.to_owned())?;
     }
     step(sys::drop_capabilities())?;
-    step(sys::forbid_tracing())?;
     Ok(HalfIsolated { rules, confinement })
 }
 

@@ -58,6 +58,7 @@ struct Ready {
     entry: EntryPoint,
     beside: Vec<Descriptor>,
     outcome_file: OutcomeFile,
+    max_result: u64,
 }
 
 fn prepare(
@@ -74,10 +75,10 @@ fn prepare(
     }
     let beside = inlet.take_descriptors(process_setup.descriptors);
     let beside = beside.map_err(refused)?;
-    sys::set_dumpable(process_setup.is_dumpable);
     limit(&process_setup.limits)?;
     let isolating = process_setup.confinement.map(isolate::begin);
     let isolating = isolating.transpose().map_err(Ok)?;
+    sys::set_dumpable(process_setup.is_dumpable); // Another user has changed it.
     sys::restore_signals();
     let entry = find(process_setup.function).map_err(refused)?;
     isolating
@@ -96,6 +97,7 @@ fn prepare(
         entry,
         beside,
         outcome_file: sys::out_of_reach(outcome_file).into(),
+        max_result: process_setup.max_result,
     })
 }
 
@@ -103,9 +105,19 @@ impl Ready {
     fn go(self, args: Reader) -> i32 {
         let mut outcome = Chain::new();
         outcomes::begin_value(&mut outcome);
+        let head = outcome.len();
         let (answer, mut outcome) = call_alone(self.entry, args, self.beside, outcome);
         let missing = || ItemFailure::Undecodable("the arguments are missing".to_owned());
-        let code = match answer.unwrap_or_else(|| Err(missing())) {
+        let len = outcome.len() - head;
+        let too_long = len as u64 > self.max_result;
+        let answer = match answer.unwrap_or_else(|| Err(missing())) {
+            Ok(()) if too_long => Err(ItemFailure::Unencodable(format!(
+                "its result encodes to {len} bytes, and may have {}; raise `max_result_length`",
+                self.max_result
+            ))),
+            answer => answer,
+        };
+        let code = match answer {
             Ok(()) => 0,
             Err(failure) => {
                 let has_panicked = matches!(failure, ItemFailure::Panicked(_));

@@ -156,10 +156,10 @@ impl WorkerLoop {
             return Ok(None);
         };
         sys::ask_once(!met.setup.is_plain());
-        sys::set_dumpable(met.setup.is_dumpable);
         let confinement = met.setup.confinement.take();
         let begun = limit(&met.setup.limits)
             .and_then(|()| confinement.map(isolate::begin).transpose().map_err(Ok));
+        sys::set_dumpable(met.setup.is_dumpable); // Another user has changed it.
         match begun {
             Ok(isolating) => Ok(Some(Self {
                 inlet,

@@ -113,7 +113,7 @@ fn die_as(stage: u8, runs: PathBuf) {
 
 async fn a_dying_worker_has_its_own_task_run_a_bounded_number_of_times(method: StartMethod) {
     let (mut trial, runs) = (Trial::new(builder(method).max_workers(1)), Folder::new());
-    // A worker that has not begun a call is believed, but not for ever.
+    // A worker that says that it has not begun a call is believed three times.
     for (stage, most) in [(REVOKED, 1), (DONE, 1), (LAST, 1), (200, 1), (OFFERED, 3)] {
         let file = runs.path().join(stage.to_string());
         let hostile = trial.pool.submit(die_as, (stage, file.clone()));

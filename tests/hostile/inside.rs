@@ -191,6 +191,9 @@ pub(crate) const EVENT: u8 = 4;
 /// One before, if there are no events.
 pub(crate) const TAKEN: u8 = if cfg!(feature = "tracing") { 5 } else { 4 };
 
+/// The last one.
+pub(crate) const MOVED: u8 = TAKEN + 1;
+
 /// A number as the only field of a message.
 pub(crate) fn one_number(number: u32) -> Vec<u8> {
     [&[0x91, 0xce][..], &number.to_be_bytes()].concat()
@@ -234,7 +237,7 @@ fn word(page: usize, offset: usize) -> &'static AtomicU64 {
 
 /// The descriptor with the highest number of its kind, stdout and stderr aside: a worker keeps its own out of the
 /// tasks' reach.
-fn last_descriptor(kind: &str, is_meant: impl Fn(BorrowedFd<'_>) -> bool) -> OwnedFd {
+pub(crate) fn last_descriptor(kind: &str, is_meant: impl Fn(BorrowedFd<'_>) -> bool) -> OwnedFd {
     let entries = fs::read_dir("/proc/self/fd").expect("/proc").flatten();
     let output = [1, 2].map(|number| fs::read_link(format!("/proc/self/fd/{number}")).ok());
     let numbers = entries.filter_map(|entry| {

@@ -3,8 +3,9 @@
 //!
 //! - [`inside`]: what such a task finds of its worker;
 //! - [`trial`]: a pool with honest tasks, and what must be true at the end;
-//! - the others have the trials, by theme: [`ahead`], [`claims`], [`clocks`]; [`forkserver`]: a preload that answers for
-//!   its fork server; [`memory`]: the memory of other processes.
+//! - the others have the trials, by theme: [`ahead`], [`announcements`], [`before_ready`], [`claims`], [`clocks`],
+//!   [`floods`]; [`forkserver`]: a preload that answers for its fork server; [`memory`]: the memory of other processes;
+//!   [`objects`]: shared objects; [`outcome`]: a `Process`.
 
 #![cfg(feature = "multiprocessing")]
 #![cfg(target_os = "linux")]
@@ -14,10 +15,13 @@ mod again;
 mod ahead;
 #[path = "../common/alone.rs"]
 mod alone;
+mod announcements;
+mod before_ready;
 mod claims;
 mod clocks;
 #[path = "../common/mod.rs"]
 mod common;
+mod floods;
 mod forkserver;
 mod inside;
 mod memory;
@@ -25,6 +29,8 @@ mod memory;
 mod methods;
 #[path = "../common/nobody.rs"]
 mod nobody;
+mod objects;
+mod outcome;
 mod trial;
 
 concurrent_futures::init_before_main!();

@@ -17,7 +17,7 @@ use super::common::folder::Folder;
 use super::common::{Gate, Guest, Key, eventually, within};
 
 /// A test that takes this long hangs, with the locks that it holds.
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(240);
 
 /// A pool, its honest tasks, and what they left.
 pub(crate) struct Trial {
@@ -93,6 +93,16 @@ impl Trial {
         }
     }
 
+    /// Waits until all that was submitted is answered. Then no worker has outcomes to write, which would get in between
+    /// what a hostile task writes.
+    pub(crate) async fn is_quiet(&self) {
+        eventually(|| {
+            let stats = self.pool.stats();
+            (stats.queued, stats.running) == (0, 0)
+        })
+        .await;
+    }
+
     /// The gate's key.
     pub(crate) fn key(&self) -> Key {
         self.gate.key()
@@ -113,11 +123,7 @@ impl Trial {
         for (number, doubled) in (0..).zip(doubled) {
             assert_eq!(doubled.expect("the pool works"), 2 * number);
         }
-        eventually(|| {
-            let stats = self.pool.stats();
-            (stats.queued, stats.running) == (0, 0)
-        })
-        .await;
+        self.is_quiet().await;
         within(self.pool.shutdown()).await;
         assert_eq!(self.pool.stats().workers, 0);
     }

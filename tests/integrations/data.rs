@@ -272,7 +272,7 @@ async fn bulk_types_survive_at_the_top_and_within() {
         numbers: Vec<f32>,
     }
     let pool = processes(1);
-    for size in [0, 1, 127, 128, 70_000] {
+    for size in [0, 1, 15, 16, 127, 128, 70_000] {
         let bytes: Vec<u8> = (0..size).map(|n: u32| n as u8).collect();
         survives(&pool, Bytes::from(bytes.clone())).await;
         survives(&pool, "é".repeat(bytes.len())).await;
@@ -325,28 +325,40 @@ async fn tuples_and_types_of_the_standard_library_survive() {
     survives(&pool, '\u{10ffff}').await;
 }
 
-/// What the docs of `Data` say is lost, as in serde_json: nothing tells a `Some` around nothing
-/// from a `None`.
 #[tokio::test]
-async fn some_of_nothing_comes_back_as_none_as_from_json() {
-    fn by_json<T: Serialize + DeserializeOwned>(value: &T) -> T {
-        serde_json::from_str(&serde_json::to_string(value).expect("json")).expect("json")
+async fn a_some_around_nothing_arrives_as_it_is() {
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    struct Unit;
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    struct Holder {
+        unit: Option<()>,
+        inner: Option<Option<u8>>,
+        list: Vec<Option<Option<Unit>>>,
     }
     let pool = processes(1);
-    let some_none: Option<Option<u8>> = Some(None);
-    assert_eq!(by_json(&some_none), None);
-    assert_eq!(trip(&pool, some_none).await, None);
-    assert_eq!(by_json(&Some(())), None);
-    assert_eq!(trip(&pool, Some(())).await, None);
-    assert_eq!(by_json(&Some(Value::Null)), None);
-    assert_eq!(trip(&pool, Some(Value::Null)).await, None);
-    survives(&pool, Some(Some(1))).await;
-    survives(&pool, None::<Option<u8>>).await;
+    assert_eq!(trip(&pool, Some(())).await, Some(()));
+    assert_eq!(trip(&pool, Some(Unit)).await, Some(Unit));
+    assert_eq!(trip(&pool, Some(None::<u8>)).await, Some(None));
+    assert_eq!(trip(&pool, None::<Option<u8>>).await, None);
+    assert_eq!(trip(&pool, Some(Value::Null)).await, Some(Value::Null));
+    let queue = Queue::unbounded().expect("a queue");
+    let (ours, theirs) = pipe::<Holder, Holder>().expect("a pipe");
+    for unit in [None, Some(())] {
+        for inner in [None, Some(None), Some(Some(1))] {
+            let list = vec![None, Some(None), Some(Some(Unit))];
+            let holder = Holder { unit, inner, list };
+            assert_eq!(trip(&pool, holder.clone()).await, holder);
+            queue.try_put(holder.clone()).expect("there is room");
+            assert_eq!(queue.try_get().expect("it is there"), holder);
+            within(ours.send(holder.clone())).await.expect("it is read");
+            assert_eq!(within(theirs.recv()).await.expect("it comes"), holder);
+        }
+    }
 }
 
-/// The other exceptions that the docs of `Data` name; serde_json keeps these apart.
+/// The exception that the docs of `Data` name; serde_json keeps these apart.
 #[tokio::test]
-async fn an_untagged_enum_confuses_bytes_with_text_and_a_unit_struct_with_nothing() {
+async fn an_untagged_enum_confuses_bytes_with_text_and_nothing_else() {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(untagged)]
     enum Untagged {
@@ -360,36 +372,139 @@ async fn an_untagged_enum_confuses_bytes_with_text_and_a_unit_struct_with_nothin
     enum WithUnit {
         Unit(Unit),
         Many(Vec<u8>),
+        Text(String),
     }
     let pool = processes(1);
     survives(&pool, Untagged::Text("text".to_owned())).await;
     survives(&pool, Untagged::Raw(Bytes::from_static(b"\xff"))).await;
     let text = Untagged::Raw(Bytes::from_static(b"text"));
     assert_eq!(trip(&pool, text).await, Untagged::Text("text".to_owned()));
-    survives(&pool, WithUnit::Many(vec![1])).await;
-    let unit = WithUnit::Unit(Unit);
-    assert_eq!(trip(&pool, unit).await, WithUnit::Many(vec![]));
+    survives(&pool, WithUnit::Unit(Unit)).await;
+    survives(&pool, WithUnit::Text("text".to_owned())).await;
+    for len in [0, 1, 15, 16, 5000] {
+        survives(&pool, WithUnit::Many(vec![b'x'; len])).await;
+    }
 }
 
 #[tokio::test]
-async fn a_value_may_nest_as_deep_as_in_json_and_no_deeper() {
+async fn a_value_that_nests_too_deep_is_refused_where_it_is_sent() {
     #[derive(Debug, PartialEq, Serialize, Deserialize)]
-    struct Nested(Vec<Nested>);
-    fn nested(depth: usize) -> Nested {
-        (1..depth).fold(Nested(vec![]), |inner, _| Nested(vec![inner]))
+    enum Nested {
+        End,
+        List(Vec<Nested>),
+        Variant(Box<Nested>),
+        Field { inner: Option<Box<Nested>> },
     }
-    fn by_json(value: &Nested) -> bool {
-        let text = serde_json::to_string(value).expect("json");
-        serde_json::from_str::<Nested>(&text).is_ok()
+    fn list(inner: Nested) -> Nested {
+        Nested::List(vec![inner])
+    }
+    fn variant(inner: Nested) -> Nested {
+        Nested::Variant(Box::new(inner))
+    }
+    fn field(inner: Nested) -> Nested {
+        let inner = Some(Box::new(inner));
+        Nested::Field { inner }
+    }
+    type Wrap = fn(Nested) -> Nested;
+    fn nested(levels: usize, wrap: Wrap) -> Nested {
+        (0..levels).fold(Nested::End, |inner, _| wrap(inner))
+    }
+    fn refused(error: impl std::fmt::Display) {
+        assert!(error.to_string().contains("128 levels"), "{error}");
     }
     let pool = processes(1);
-    assert!(by_json(&nested(127)) && !by_json(&nested(128)));
-    assert_eq!(trip(&pool, nested(127)).await, nested(127));
-    // Far deeper than a stack would bear, there and back.
-    let error = within(pool.submit(same::<Nested>, nested(1000))).await;
-    assert!(error.expect_err("too deep").is_codec());
-    let error = within(pool.submit(nested, 1000)).await;
-    assert!(error.expect_err("too deep").is_codec());
+    let queue = Queue::unbounded().expect("a queue");
+    let (ours, theirs) = pipe::<Nested, Nested>().expect("a pipe");
+    // A list or a struct in a variant is two levels.
+    let wraps: [(Wrap, usize); 3] = [(list, 64), (variant, 128), (field, 64)];
+    for (wrap, most) in wraps {
+        assert_eq!(trip(&pool, nested(most, wrap)).await, nested(most, wrap));
+        for levels in [most + 1, 1000, 5000] {
+            let error = within(pool.submit(same::<Nested>, nested(levels, wrap))).await;
+            let error = error.expect_err("too deep");
+            assert!(error.is_codec() && !error.was_started(), "{error}");
+            refused(error);
+            refused(queue.try_put(nested(levels, wrap)).expect_err("too deep"));
+            let sent = within(ours.send(nested(levels, wrap))).await;
+            refused(sent.expect_err("too deep"));
+        }
+        assert!(queue.is_empty());
+        within(ours.send(nested(most, wrap)))
+            .await
+            .expect("it is read");
+        assert_eq!(
+            within(theirs.recv()).await.expect("it comes"),
+            nested(most, wrap)
+        );
+    }
+    fn deep(levels: usize) -> Nested {
+        nested(levels, variant)
+    }
+    let error = within(pool.submit(deep, 5000)).await.expect_err("too deep");
+    assert!(error.is_codec() && error.was_started(), "{error}");
+    refused(error);
+    assert_eq!(pool.stats().restarts, Default::default());
+}
+
+/// Of every kind that has a length, between parts that would be misread if the length was cut.
+#[cfg(target_pointer_width = "64")]
+#[tokio::test]
+async fn a_part_over_4_gib_is_refused_before_anything_is_sent() {
+    const LEN: usize = (4 << 30) + 5;
+
+    #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+    enum Long {
+        Bytes,
+        List,
+        Map,
+    }
+
+    impl Serialize for Long {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            use serde::ser::{SerializeMap as _, SerializeSeq as _};
+            match self {
+                // The memory is never touched.
+                Self::Bytes => serializer.serialize_bytes(&vec![0; LEN]),
+                Self::List => {
+                    let mut list = serializer.serialize_seq(Some(LEN))?;
+                    (0..5).try_for_each(|_| list.serialize_element("a"))?;
+                    list.end()
+                }
+                Self::Map => {
+                    let mut map = serializer.serialize_map(Some(LEN))?;
+                    (0..5).try_for_each(|key| map.serialize_entry(&key, "a"))?;
+                    map.end()
+                }
+            }
+        }
+    }
+
+    fn long(which: u8) -> (u32, Long, u32) {
+        let kinds = [Long::Bytes, Long::List, Long::Map];
+        (7, kinds[usize::from(which)], 8)
+    }
+    fn refused(error: impl std::fmt::Display) {
+        assert!(error.to_string().contains(&LEN.to_string()), "{error}");
+    }
+    let pool = processes(1);
+    let queue = Queue::unbounded().expect("a queue");
+    let (ours, _theirs) = pipe::<(u32, Long, u32), u8>().expect("a pipe");
+    for which in 0..3 {
+        let error =
+            within(pool.submit(|_: u8, _: (u32, Long, u32)| (), (which, long(which)))).await;
+        let error = error.expect_err("too long");
+        assert!(error.is_codec() && !error.was_started(), "{error}");
+        refused(error);
+        let error = within(pool.submit(long, which))
+            .await
+            .expect_err("too long");
+        assert!(error.is_codec() && error.was_started(), "{error}");
+        refused(error);
+        refused(queue.try_put(long(which)).expect_err("too long"));
+        refused(within(queue.put(long(which))).await.expect_err("too long"));
+        refused(within(ours.send(long(which))).await.expect_err("too long"));
+    }
+    assert!(queue.is_empty());
     assert_eq!(pool.stats().restarts, Default::default());
 }
 

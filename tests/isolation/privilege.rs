@@ -248,6 +248,18 @@ async fn as_another_user_a_worker_has_no_right_of_its_parents(method: StartMetho
     fs::write(&file, "of root").expect("a file");
     fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("it is root's");
     assert_eq!(done(pool.submit(super::read, file)).await, libc::EACCES);
+    // The change of the user does not make it dumpable, and does not keep a debugger away for good.
+    let is_dumpable = || {
+        // SAFETY: it takes a number.
+        #[expect(unsafe_code, reason = "calls the system")]
+        unsafe {
+            libc::prctl(libc::PR_GET_DUMPABLE)
+        }
+    };
+    assert_eq!(done(pool.submit(is_dumpable, ())).await, 0);
+    let builder = isolated_builder(method, Isolation::new().user(65_534, 65_533)).dumpable(true);
+    let debugged = ready(builder).await.expect("there was one before");
+    assert_eq!(done(debugged.submit(is_dumpable, ())).await, 1);
     // Its parent can still end it.
     let options = TaskOptions::new().timeout(Duration::from_millis(50));
     let late = within(pool.submit_with(&options, never_end, ())).await;

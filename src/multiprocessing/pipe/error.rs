@@ -78,7 +78,7 @@ impl ConnectionError {
         matches!(self.0, ConnectionErrorKind::NoSpace(_))
     }
 
-    /// This platform has no pipes that processes share.
+    /// This platform has no pipes that processes share, or a filter denies a system call that they need.
     ///
     /// # Platform
     /// Only Linux has them yet. For the tasks of one process, use the channels of [`tokio::sync`].
@@ -106,6 +106,8 @@ impl From<io::Error> for ConnectionError {
                 "the value exceeds the file size limit of this process; raise RLIMIT_FSIZE or send less",
             ))),
             io::ErrorKind::Unsupported => Self(ConnectionErrorKind::Unsupported(error)),
+            // A check of what another process has sent.
+            io::ErrorKind::InvalidData => CodecError::new(error.to_string()).into(),
             _ => Self(ConnectionErrorKind::NoSpace(error)),
         }
     }

@@ -16,11 +16,21 @@ use super::error::ConnectionError;
 use super::packet::{self, LONGEST, ValuePlace};
 use super::watch::{Other, SocketWatch};
 use crate::executor::data::Data;
+use crate::multiprocessing::item::LARGEST_ITEM;
 use crate::multiprocessing::linger::{linger, linger_in_turn};
+use crate::multiprocessing::wait::is_over;
 use crate::sys::{self, AsFd as _, Direction, OwnedFd};
 use crate::wire::CodecError;
 use crate::wire::codec::{self, ValueHead};
 use crate::wire::descriptors::{self, Descriptor};
+
+/// The number of values that a receiver which must not wait skips because they never arrived completely.
+const MOST_TORN: usize = 64;
+
+/// The memory that is reserved for a large value before any of it arrives. From then on the memory grows by this factor:
+/// a value takes memory in proportion to the bytes that are there.
+const FIRST: usize = 16 << 20;
+const GROWTH: usize = 8;
 
 /// The number of bytes to copy before the other tasks of the runtime run.
 const AT_ONCE: usize = 256 * 1024;
@@ -86,6 +96,8 @@ impl PipeInbox {
                     if let Some(value) = self.held(large).finish().await? {
                         return Ok(value);
                     }
+                    // A sender of values that never arrive must not keep this task busy.
+                    coop::consume_budget().await;
                 }
             }
         }
@@ -93,7 +105,7 @@ impl PipeInbox {
 
     /// Receives a value if there is one. `None` if not.
     pub(super) fn try_receive<T: Data>(&self) -> Option<Result<T, ConnectionError>> {
-        loop {
+        for _ in 0..MOST_TORN {
             match self.look()? {
                 Ok(ReceivedValue::Value(value)) => return Some(Ok(value)),
                 Ok(ReceivedValue::Large(large)) => match self.held(large).finish_now() {
@@ -105,6 +117,7 @@ impl PipeInbox {
                 Err(error) => return Some(Err(error)),
             }
         }
+        None
     }
 
     /// Receives a value in this thread. `None` if there is none until `end`.
@@ -121,6 +134,7 @@ impl PipeInbox {
                 Ok(ReceivedValue::Value(value)) => return Some(Ok(value)),
                 Ok(ReceivedValue::Large(large)) => match self.held(large).blocking_finish(end)? {
                     Ok(Some(value)) => return Some(Ok(value)),
+                    Ok(None) if is_over(end) => return None,
                     Ok(None) => {}
                     Err(error) => return Some(Err(error)),
                 },
@@ -290,10 +304,15 @@ fn arrive<T: Data>(head: ValueHead, place: ValuePlace, mut beside: Vec<Descripto
         bytes: Vec::new(),
         beside,
     };
+    if head.len > LARGEST_ITEM {
+        return Err(CodecError::new("a received value is larger than any that can be sent").into());
+    }
     if place == ValuePlace::File {
+        sys::check_reserved(&part.from, head.len as u64)?;
         sys::read_file(&part.from, head.len, &mut part.bytes)?;
         return part.decode().map(ReceivedValue::Value);
     }
+    sys::check_stream(&part.from)?;
     Ok(ReceivedValue::Large(Large { news, part }))
 }
 
@@ -324,15 +343,16 @@ enum Read {
 impl ValuePart {
     /// Reads what is available. `None` if that is not all yet.
     fn read(&mut self) -> Option<Result<Read, ConnectionError>> {
-        if self.bytes.capacity() < self.len
-            && let Err(error) = sys::enlarge(&mut self.bytes, self.len)
-        {
-            return Some(Err(error.into()));
-        }
         let enough = self.len.min(self.bytes.len() + AT_ONCE);
+        if self.bytes.capacity() < enough {
+            let larger = FIRST.max(self.bytes.len().saturating_mul(GROWTH));
+            if let Err(error) = sys::enlarge(&mut self.bytes, self.len.min(larger)) {
+                return Some(Err(error.into()));
+            }
+        }
         while self.bytes.len() < enough {
             let most = enough - self.bytes.len();
-            match sys::read_more(self.from.as_fd(), &mut self.bytes, most) {
+            match sys::receive_more(self.from.as_fd(), &mut self.bytes, most) {
                 Ok(1..) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
                 Ok(0) | Err(_) => return Some(Ok(Read::Torn)),
@@ -421,5 +441,116 @@ impl Drop for HeldValue<'_> {
         if let Some(large) = self.large.take() {
             self.inbox.put_back(large);
         }
+    }
+}
+
+#[cfg(all(test, target_os = "linux", not(properties)))]
+mod tests {
+    use std::io::IoSlice;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::multiprocessing::wait::end_of;
+    use crate::sys::BorrowedFd;
+
+    /// An end whose other end sends packets of any form.
+    fn inbox() -> (PipeInbox, OwnedFd) {
+        let (ours, theirs) = sys::roomy_packet_pair().expect("sockets");
+        (PipeInbox::new(ours.into()), theirs)
+    }
+
+    /// Announces a value of `len` bytes that is elsewhere.
+    fn announce(to: &OwnedFd, len: u64, place: ValuePlace, beside: &[BorrowedFd<'_>]) {
+        let mut packet = Vec::new();
+        let mut rest = len << 1 | 1;
+        while rest >= 0x80 {
+            packet.push(rest as u8 | 0x80);
+            rest >>= 7;
+        }
+        packet.push(rest as u8);
+        packet.extend_from_slice(place.mark());
+        let sent = sys::send_with_fds(to.as_fd(), &[IoSlice::new(&packet)], beside);
+        assert_eq!(sent.expect("there is room"), packet.len());
+    }
+
+    fn received(inbox: &PipeInbox) -> Option<Result<Vec<u8>, ConnectionError>> {
+        inbox.blocking_receive(end_of(Some(Duration::from_millis(2))))
+    }
+
+    #[test]
+    fn a_value_that_arrives_through_anything_but_a_stream_is_an_error_and_blocks_no_one() {
+        let (inbox, theirs) = inbox();
+        let (reader, _writer) = io::pipe().expect("a pipe");
+        let (packets, _other) = sys::packet_pair().expect("sockets");
+        let eventfd = sys::eventfd().expect("an eventfd");
+        for fd in [reader.as_fd(), packets.as_fd(), eventfd.as_fd()] {
+            announce(&theirs, 1 << 20, ValuePlace::Stream, &[fd]);
+            let error = received(&inbox).expect("a packet").expect_err("no stream");
+            assert!(error.is_codec(), "{error}");
+        }
+        announce(&theirs, 1 << 20, ValuePlace::Stream, &[]);
+        assert!(
+            received(&inbox)
+                .expect("a packet")
+                .expect_err("no stream")
+                .is_codec()
+        );
+    }
+
+    #[test]
+    fn a_value_in_anything_but_a_whole_file_in_memory_is_an_error_and_takes_no_memory() {
+        let (inbox, theirs) = inbox();
+        let (reader, _writer) = io::pipe().expect("a pipe");
+        let sparse = sys::growing_file().expect("a file");
+        sys::lengthen(&sparse, 1 << 29).expect("it grows");
+        let short = sys::file_of(5, [&b"short"[..]].into_iter()).expect("a file");
+        for fd in [reader.as_fd(), sparse.as_fd(), short.as_fd()] {
+            announce(&theirs, 1 << 29, ValuePlace::File, &[fd]);
+            let error = received(&inbox).expect("a packet").expect_err("no file");
+            assert!(error.is_codec(), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_value_takes_memory_as_it_arrives() {
+        let (inbox, theirs) = inbox();
+        let (ours, stream) = sys::stream_pair().expect("sockets");
+        announce(&theirs, 1 << 29, ValuePlace::Stream, &[stream.as_fd()]);
+        drop(stream);
+        sys::send_with_fds(ours.as_fd(), &[IoSlice::new(b"part")], &[]).expect("there is room");
+        assert!(received(&inbox).is_none(), "a part is there");
+        let kept = inbox.take_back().expect("it was put back");
+        assert_eq!(kept.part.bytes, b"part");
+        assert!(kept.part.bytes.capacity() <= 2 * FIRST);
+        let too_large = LARGEST_ITEM as u64 + 1;
+        announce(&theirs, too_large, ValuePlace::Stream, &[ours.as_fd()]);
+        assert!(
+            received(&inbox)
+                .expect("a packet")
+                .expect_err("too large")
+                .is_codec()
+        );
+    }
+
+    #[tokio::test]
+    async fn values_that_never_arrive_keep_no_receiver_busy() {
+        let (inbox, theirs) = inbox();
+        let (ours, stream) = sys::stream_pair().expect("sockets");
+        drop(ours);
+        for _ in 0..MOST_TORN {
+            announce(&theirs, 1 << 20, ValuePlace::Stream, &[stream.as_fd()]);
+        }
+        announce(&theirs, 1 << 20, ValuePlace::Stream, &[]);
+        assert!(inbox.try_receive::<Vec<u8>>().is_none(), "it must not wait");
+        assert!(received(&inbox).expect("the last").is_err());
+        for _ in 0..3 {
+            announce(&theirs, 1 << 20, ValuePlace::Stream, &[stream.as_fd()]);
+        }
+        let end = Some(Instant::now());
+        assert!(
+            inbox.blocking_receive::<Vec<u8>>(end).is_none(),
+            "its time is over"
+        );
+        assert!(sys::is_readable(&inbox.socket), "two are left");
     }
 }

@@ -128,6 +128,9 @@ type ConnectedEnds<A, B> = (Connection<A, B>, Connection<B, A>);
 /// no other process gets it. A value that the stream has started to read belongs to the stream until it is
 /// polled again or dropped. So do not mix `next` and `recv` on one connection.
 ///
+/// A process that misuses its end can send anything, or nothing. What is no value is an error of the receive, and takes
+/// little memory: see [hostile processes](super#hostile-processes).
+///
 /// # Capacity
 ///
 /// Each direction holds some hundreds of small values (less than 1 KiB), or a few of 64 KiB. Then a sender
@@ -137,7 +140,7 @@ type ConnectedEnds<A, B> = (Connection<A, B>, Connection<B, A>);
 /// [`split`](futures::StreamExt::split)), or use a [`Queue`](super::Queue).
 ///
 /// Values can be anything that an argument of a task can be (see [`Data`]), including shared objects such as
-/// another connection. The sender encodes and the receiver decodes them: a value of many MiB that is not plain
+/// another connection. A value encodes to at most 1 GiB. The sender encodes and the receiver decodes them: a value of many MiB that is not plain
 /// bytes or numbers occupies a thread of the runtime for that time.
 ///
 /// # Platform
@@ -366,6 +369,8 @@ impl<S, R> Serialize for Connection<S, R> {
 
 impl<'de, S, R> Deserialize<'de> for Connection<S, R> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Descriptor::deserialize(deserializer).map(Self::new)
+        let socket = Descriptor::deserialize(deserializer)?;
+        sys::check_packets(&socket).map_err(serde::de::Error::custom)?;
+        Ok(Self::new(socket))
     }
 }

@@ -75,6 +75,8 @@ impl PipeOutbox {
                     Poured::ForNobody => break,
                 }
             }
+            // A receiver that takes no value must not keep this task busy.
+            tokio::task::coop::consume_budget().await;
         }
     }
 

@@ -30,6 +30,7 @@ use crate::sys::{self, AsRawFd};
 use crate::wire::confinement::Confinement;
 
 const SPAWN_TIMEOUT: Duration = Duration::from_secs(30);
+const MAX_RESULT_LENGTH: usize = 1 << 30;
 
 /// Configures a [`Process`]. Created by [`Process::builder`].
 ///
@@ -67,6 +68,7 @@ pub struct ProcessBuilder {
     #[cfg(feature = "isolation")]
     isolation: Option<Isolation>,
     spawn_timeout: Option<Duration>,
+    max_result_length: Option<usize>,
 }
 
 impl Process<()> {
@@ -191,7 +193,7 @@ impl ProcessBuilder {
     /// use concurrent_futures::multiprocessing::Process;
     ///
     /// # async fn parse() -> Result<(), Box<dyn std::error::Error>> {
-    /// let process = Process::builder().isolation(Isolation::new()).spawn(str::len, "text".to_owned()).await?;
+    /// let process = Process::builder().isolation(Isolation::new()).spawn(u64::pow, (2, 8)).await?;
     /// # Ok(()) }
     /// ```
     #[cfg(feature = "isolation")]
@@ -210,6 +212,24 @@ impl ProcessBuilder {
     /// only this start fails.
     pub fn spawn_timeout(mut self, limit: Duration) -> Self {
         self.spawn_timeout = Some(limit);
+        self
+    }
+
+    /// The maximal size in bytes of the encoded result. A larger one is an error: `is_codec()` of the join. Must
+    /// not be 0. Default: 1 GiB.
+    ///
+    /// ```
+    /// use concurrent_futures::multiprocessing::Process;
+    /// # concurrent_futures::init_before_main!();
+    ///
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let builder = Process::builder().max_result_length(1000);
+    /// let process = builder.spawn(|| "long".repeat(1000), ()).await?;
+    /// assert!(process.join().await.unwrap_err().is_codec());
+    /// # Ok(()) }
+    /// ```
+    pub fn max_result_length(mut self, bytes: usize) -> Self {
+        self.max_result_length = Some(bytes);
         self
     }
 
@@ -334,6 +354,7 @@ impl ProcessBuilder {
             is_daemon: self.daemon,
             is_dumpable: self.dumpable,
             limits: self.limits,
+            max_result: self.max_result_length.unwrap_or(MAX_RESULT_LENGTH) as u64,
             confinement,
             spawn_timeout: self.spawn_timeout.unwrap_or(SPAWN_TIMEOUT),
             stdin,
@@ -358,6 +379,11 @@ impl ProcessBuilder {
         if self.spawn_timeout.is_some_and(|limit| limit.is_zero()) {
             return Err(BuildError::invalid(
                 "`spawn_timeout` is 0; it must be longer",
+            ));
+        }
+        if self.max_result_length == Some(0) {
+            return Err(BuildError::invalid(
+                "`max_result_length` is 0; it must be at least 1",
             ));
         }
         Ok(())

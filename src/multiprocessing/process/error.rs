@@ -1,9 +1,10 @@
 //! The errors of a start.
 
 use std::error::Error;
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use crate::executor::error::{BuildError, InitFailure};
+use crate::executor::escaped::Escaped;
 use crate::executor::options::TaskName;
 use crate::process::runner::Refusal;
 
@@ -89,6 +90,7 @@ impl SpawnError {
 
 impl fmt::Display for SpawnError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut f = Escaped(f);
         write!(f, "process `{}` ", self.name.as_str())?;
         match &self.why {
             Why::Build(error) => write!(f, "was not started: {error}"),

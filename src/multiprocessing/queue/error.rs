@@ -78,7 +78,7 @@ impl QueueError {
         matches!(self.0, QueueErrorKind::NoSpace(_))
     }
 
-    /// This platform has no queues that processes share.
+    /// This platform has no queues that processes share, or a filter denies a system call that they need.
     ///
     /// # Platform
     /// Only Linux has them yet. For the tasks of one process, use [`sync::Queue`](crate::sync::Queue).
@@ -91,7 +91,8 @@ impl QueueError {
         matches!(self.0, QueueErrorKind::Codec(_))
     }
 
-    /// The item exceeds the file size limit of this process, or holds more shared objects than one item can.
+    /// The item encodes to more than 1 GiB, exceeds the file size limit of this process, or holds more shared objects than
+    /// one item can.
     pub fn is_too_large(&self) -> bool {
         matches!(self.0, QueueErrorKind::TooLarge(_))
     }
@@ -127,6 +128,8 @@ impl From<io::Error> for QueueError {
                 "the item exceeds the file size limit of this process; raise RLIMIT_FSIZE or send less",
             ),
             io::ErrorKind::Unsupported => Self(QueueErrorKind::Unsupported(error)),
+            // A check of what another process has sent.
+            io::ErrorKind::InvalidData => Self(QueueErrorKind::Damaged),
             _ => Self(QueueErrorKind::NoSpace(error)),
         }
     }

@@ -57,7 +57,8 @@ impl<'a> Holders<'a> {
     /// Counts an item that the process at this place is about to take.
     pub(super) fn add(self, place: usize) {
         let count = self.count(place).load(Ordering::Relaxed);
-        self.count(place).store(count + 1, Ordering::Relaxed);
+        let count = count.saturating_add(1);
+        self.count(place).store(count, Ordering::Relaxed);
     }
 
     /// Removes one item from the count of `place`, or of another process if that has none: an item may have
@@ -69,7 +70,8 @@ impl<'a> Holders<'a> {
             .or_else(|| (0..PLACES).find(has_some))
         {
             let count = self.count(place).load(Ordering::Relaxed);
-            self.count(place).store(count - 1, Ordering::Relaxed);
+            let count = count.saturating_sub(1);
+            self.count(place).store(count, Ordering::Relaxed);
         }
     }
 

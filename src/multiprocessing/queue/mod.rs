@@ -65,10 +65,13 @@ const LARGE: usize = ring::KEPT as usize / 2;
 /// # Items
 ///
 /// An item can be anything that an argument of a task can be (see [`Data`]), including shared objects such as
-/// another queue. A queue holds some hundreds of shared objects at a time. Then [`put`](Self::put) waits and
+/// another queue. It encodes to at most 1 GiB. A queue holds some hundreds of shared objects at a time. Then [`put`](Self::put) waits and
 /// [`try_put`](Self::try_put) returns `is_full()`, until some are taken. One item holds at most about 80
 /// queues, which have four descriptors each. For a user without privileges, the descriptors in transit in all
 /// queues are limited to the number that one process may have open: a `put` beyond that is an error.
+///
+/// A process that misuses the memory can lose, invent and reorder items, or damage the queue, which is then
+/// `is_damaged()`. It can do no more: see [hostile processes](super#hostile-processes).
 ///
 /// # Cost
 ///

@@ -18,6 +18,7 @@ use std::sync::atomic::Ordering;
 
 use super::state::{Kept, RingState};
 use super::store::step;
+use crate::multiprocessing::item::LARGEST_ITEM;
 use crate::sys::{self, SharedMapping};
 use crate::wire::descriptors::Descriptor;
 
@@ -26,6 +27,12 @@ pub(super) const BASE: u64 = 64 * 1024;
 
 /// Memory is allocated in steps of this size.
 const STEP: u64 = BASE;
+
+/// More than any address space has.
+const LARGEST: u64 = 1 << 46;
+
+/// More than any process counts to.
+const MOST: u64 = 1 << 60;
 
 /// A larger ring shrinks to this size when it is empty.
 pub(super) const KEPT: u64 = 4 << 20;
@@ -154,7 +161,7 @@ impl QueueRing {
             head.parcel = Some(self.word(state, state.head + 8)?);
         }
         match head.item_len() {
-            Some(len) if len <= state.held() => Ok(Some(head)),
+            Some(len) if len <= state.held() && head.len <= LARGEST_ITEM as u64 => Ok(Some(head)),
             _ => Err(Trouble::Damaged),
         }
     }
@@ -168,7 +175,7 @@ impl QueueRing {
     ) -> Result<(), Trouble> {
         let len = head.bytes() as usize;
         sys::enlarge(target, target.len() + len).map_err(Trouble::NoSpace)?;
-        let ring = self.mapped(state.ring)?;
+        let ring = self.mapped(state)?;
         for (start, len) in parts(state, state.head + head.own_len(), len) {
             ring.read_onto(start, len, target);
         }
@@ -211,7 +218,7 @@ impl QueueRing {
             ..*state
         };
         if held > 0 {
-            self.mapped(state.ring)?;
+            self.mapped(state)?;
         }
         let old = self.mapped.take();
         step();
@@ -241,7 +248,7 @@ impl QueueRing {
         }
         step();
         let (start, len) = (state.secured as usize, (end - state.secured) as usize);
-        let secured = self.mapped(state.ring)?.secure(start, len);
+        let secured = self.mapped(state)?.secure(start, len);
         if let Err(error) = secured {
             sys::give_back(&self.file, state.ring + state.secured, end - state.secured);
             return Err(Trouble::NoSpace(error));
@@ -259,7 +266,7 @@ impl QueueRing {
     }
 
     fn write(&mut self, state: &RingState, at: u64, mut bytes: &[u8]) -> Result<(), Trouble> {
-        let ring = self.mapped(state.ring)?;
+        let ring = self.mapped(state)?;
         for (start, len) in parts(state, at, bytes.len()) {
             let (part, rest) = bytes.split_at(len);
             step();
@@ -271,18 +278,23 @@ impl QueueRing {
 
     fn word(&mut self, state: &RingState, at: u64) -> Result<u64, Trouble> {
         let start = (at & (state.ring - 1)) as usize;
-        let word = self.mapped(state.ring)?.word(start);
+        let word = self.mapped(state)?.word(start);
         Ok(u64::from_le(word.load(Ordering::Relaxed)))
     }
 
-    /// The ring of this size.
-    fn mapped(&mut self, size: u64) -> Result<&SharedMapping, Trouble> {
+    /// The current ring.
+    fn mapped(&mut self, state: &RingState) -> Result<&SharedMapping, Trouble> {
+        let size = state.ring;
         if self
             .mapped
             .as_ref()
             .is_none_or(|(mapped, _)| *mapped != size)
         {
             self.mapped = None;
+            // No one can be made to pay for memory that is not there yet.
+            if sys::file_memory(&self.file).map_err(Trouble::NoSpace)? < state.secured {
+                return Err(Trouble::Damaged);
+            }
             let window = SharedMapping::window(&self.file, size, size as usize);
             self.mapped = Some((size, window.map_err(Trouble::NoSpace)?));
         }
@@ -294,16 +306,25 @@ impl QueueRing {
 }
 
 /// Checks the numbers, which another process may have overwritten: they must not lead out of the memory.
-fn check(state: &RingState) -> Result<(), Trouble> {
-    let is_ring = state.ring.is_power_of_two() && state.ring >= BASE;
+pub(super) fn check(state: &RingState) -> Result<(), Trouble> {
+    let is_ring = state.ring.is_power_of_two() && (BASE..=LARGEST).contains(&state.ring);
     let is_held = state.head <= state.tail && state.tail - state.head <= state.ring;
     let is_whole = (state.head | state.tail).is_multiple_of(8);
     let is_none = state.ring == 0 && state.len() == 0 && state.head == state.tail;
-    if is_none || is_ring && is_held && is_whole && state.secured <= state.ring {
+    let is_sane = state.numbers().into_iter().all(|number| number <= MOST);
+    if is_sane && (is_none || is_ring && is_held && is_whole && is_secured(state)) {
         Ok(())
     } else {
         Err(Trouble::Damaged)
     }
+}
+
+/// Whether all that is held has memory behind it.
+fn is_secured(state: &RingState) -> bool {
+    let end = (state.head & (state.ring - 1)) + state.held();
+    let wraps = end > state.ring;
+    state.secured <= state.ring
+        && (state.held() == 0 || state.secured >= if wraps { state.ring } else { end })
 }
 
 /// The ranges of these bytes in the ring: up to its end, and from its start.

@@ -15,7 +15,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::error::QueueError;
 use super::holders::{self, Holders};
-use super::ring::{BASE, ItemHead, QueueRing};
+use super::ring::{BASE, ItemHead, QueueRing, check};
 use super::state::{Kept, RingState};
 use super::store::step;
 use crate::multiprocessing::bell::Bell;
@@ -36,6 +36,9 @@ const _: () = assert!(LOCK + RobustLock::BYTES <= STATE && STATE + Kept::BYTES <
 
 /// The first word of a queue's memory.
 const QUEUE: u64 = u64::from_le_bytes(*b"cf queue");
+
+/// More packets than a socket holds. After them, a process sends faster than this one drops.
+const MOST_PACKETS: usize = 4096;
 
 /// How often a method that must not wait tries to take the lock.
 const TRIES: usize = 16;
@@ -82,6 +85,7 @@ impl SharedQueue {
 
     fn open(file: Descriptor, bell: Bell, sockets: [Descriptor; 2]) -> io::Result<Self> {
         let words = SharedMapping::window(&file, 0, BASE as usize)?;
+        sockets.iter().try_for_each(sys::check_packets)?;
         if words.word(MAGIC).load(Ordering::Relaxed) != QUEUE {
             let what = "the received memory is not that of a queue";
             return Err(io::Error::new(io::ErrorKind::InvalidData, what));
@@ -207,14 +211,17 @@ impl SharedQueue {
     fn send(&self, state: &mut RingState, item: &OutgoingItem) -> io::Result<bool> {
         let [to, from] = &self.sockets;
         let beside: Vec<BorrowedFd<'_>> = item.beside.iter().map(|fd| fd.as_fd()).collect();
-        state.parcels += 1;
+        state.parcels = state.parcels.wrapping_add(1);
         self.kept().commit(state);
         step();
         let sent = sys::send_packet(to, state.parcels, &beside)?;
         if !sent && state.len() == 0 {
             // Only packets of killed processes are left.
-            while sys::next_packet(from)?.is_some() {
-                sys::drop_packet(from);
+            for _ in 0..MOST_PACKETS {
+                match sys::next_packet(from)? {
+                    Some(_) => sys::drop_packet(from),
+                    None => break,
+                }
             }
             return sys::send_packet(to, state.parcels, &beside);
         }
@@ -242,17 +249,22 @@ impl SharedQueue {
         };
         ring.read(&state, &head, &mut item.bytes)?;
         item.is_plain = head.is_plain;
-        let mut is_missing = false;
+        let (mut was_found, mut is_missing) = (false, false);
         if let Some(number) = head.parcel {
             match self.find(number)? {
-                Some(found) => item.beside = found,
+                Some(found) => (item.beside, was_found) = (found, true),
                 None => is_missing = true,
             }
             if head.is_in_file {
+                let file = item.beside.pop();
+                let file = file.filter(|file| sys::check_reserved(file, head.len).is_ok());
+                is_missing |= file.is_none();
                 // Allocate its memory first: without that, the item has to stay.
-                let len = usize::try_from(head.len).unwrap_or(usize::MAX);
-                sys::enlarge(&mut item.bytes, len)?;
-                item.file = item.beside.pop().map(|file| (file, head.len));
+                sys::enlarge(
+                    &mut item.bytes,
+                    file.as_ref().map_or(0, |_| head.len as usize),
+                )?;
+                item.file = file.map(|file| (file, head.len));
             }
         }
         let is_new = self.counts_done && self.enter()?;
@@ -263,12 +275,12 @@ impl SharedQueue {
             self.holders().add(self.hint.load(Ordering::Relaxed));
         }
         ring.pass(self.kept(), state, &head)?;
-        if head.parcel.is_some() && !is_missing {
+        if was_found {
             step(); // If the packet stays, the search for a later one drops it.
             sys::drop_packet(&self.sockets[1]);
         }
         if is_missing {
-            return Err(CodecError::new("the descriptors of the item are missing").into());
+            return Err(CodecError::new("a descriptor of the item is missing or invalid").into());
         }
         Ok(Some(()))
     }
@@ -276,7 +288,10 @@ impl SharedQueue {
     /// Copies of the descriptors that were sent under this number. Earlier packets are from killed processes.
     fn find(&self, number: u64) -> io::Result<Option<Vec<Descriptor>>> {
         let from = &self.sockets[1];
-        while let Some(next) = sys::next_packet(from)?.filter(|next| *next <= number) {
+        for _ in 0..MOST_PACKETS {
+            let Some(next) = sys::next_packet(from)?.filter(|next| *next <= number) else {
+                break;
+            };
             if next == number {
                 let found = sys::descriptors_of_next_packet(from)?;
                 return Ok(Some(found.into_iter().map(Descriptor::from).collect()));
@@ -303,6 +318,7 @@ impl SharedQueue {
     /// Marks a taken item as done.
     pub(super) fn task_done(&self, held: &mut RobustGuard<'_>) -> Result<(), QueueError> {
         let mut state = self.kept().load();
+        check(&state)?;
         if state.done >= state.taken {
             return Err(QueueError::NOTHING_TAKEN);
         }
@@ -324,13 +340,13 @@ impl SharedQueue {
         if !state.is_done() {
             let mut had_by_living = 0;
             for (who, count) in self.holders().without(held.ended()) {
-                had_by_living += count;
+                had_by_living = u64::saturating_add(had_by_living, count);
                 held.watch(who);
             }
             let lost = (state.taken.saturating_sub(state.done)).saturating_sub(had_by_living);
             if lost > 0 {
-                state.done += lost;
-                state.lost += lost;
+                state.done = state.done.saturating_add(lost);
+                state.lost = state.lost.saturating_add(lost);
                 if state.is_done() {
                     held.announce();
                 }

@@ -14,6 +14,10 @@ use std::sync::atomic::{Ordering, fence};
 use super::store::Store;
 use crate::sys::SharedMapping;
 
+/// How often a glance tries to see a whole state. It fails only beside a change, which takes longer than a glance: so
+/// many failures are the work of a process that does nothing but change the counter.
+const GLANCES: usize = 10_000;
+
 /// How many numbers there are.
 const NUMBERS: usize = 9;
 
@@ -56,7 +60,7 @@ impl RingState {
         self.done >= self.put
     }
 
-    fn numbers(&self) -> [u64; NUMBERS] {
+    pub(super) fn numbers(&self) -> [u64; NUMBERS] {
         [
             self.ring,
             self.secured,
@@ -125,23 +129,26 @@ impl<'a> Kept<'a> {
         // A glance that reads one of these numbers also reads this value of the counter.
         fence(Ordering::Release);
         for (index, number) in state.numbers().into_iter().enumerate() {
-            let place = self.number(count + 1, index);
+            let place = self.number(count.wrapping_add(1), index);
             place.store(number, Ordering::Relaxed);
         }
-        self.counter().store(count + 1, Ordering::Release);
+        self.counter()
+            .store(count.wrapping_add(1), Ordering::Release);
     }
 
     /// The state a moment ago. Needs no lock.
     pub(super) fn glance(&self) -> RingState {
-        loop {
+        let mut state = RingState::default();
+        for _ in 0..GLANCES {
             let before = self.counter().load(Ordering::Acquire);
-            let state = self.read(before);
+            state = self.read(before);
             fence(Ordering::Acquire);
             // These numbers are overwritten only after the counter has changed.
             if self.counter().load(Ordering::Relaxed) == before {
-                return state;
+                break;
             }
         }
+        state
     }
 }
 

@@ -18,12 +18,6 @@ impl Link {
         self.page.ring(RingDirection::ToWorker)
     }
 
-    /// Puts a piece of the backlog into the ring. True if there is room for more. If there is none, the worker reports
-    /// on the socket when there is again.
-    pub(in crate::process) fn put_more(&self) -> bool {
-        self.outbound().put(self.ring_to_worker())
-    }
-
     /// Parts of a result will arrive through shared memory.
     pub(in crate::process) fn expect(&self, parts: Vec<PayloadPart>) -> IncomingPayload {
         let mut parts = IncomingPayload::new(parts);

@@ -291,3 +291,7 @@ mod tests {
         assert!(!worker.claim(0, 1, 0), "with something else");
     }
 }
+
+#[cfg(all(test, target_os = "linux", properties))]
+#[path = "../../../tests/properties/process/link/recall.rs"]
+mod tests;

@@ -169,9 +169,12 @@ impl Link {
         }
     }
 
-    /// Whether something is left to write.
-    pub(in crate::process) fn has_unwritten(&self) -> bool {
-        !self.outbound().unwritten.is_empty()
+    /// Puts a piece of the backlog into the ring. Returns whether there is room for more, and whether something is left
+    /// to write. Without room, the worker reports on the socket when there is some again.
+    pub(in crate::process) fn put_more(&self) -> (bool, bool) {
+        let mut out = self.outbound();
+        let has_room = out.put(self.ring_to_worker());
+        (has_room, !out.unwritten.is_empty())
     }
 
     /// Writes on, as far as the socket accepts it. Ready when nothing is left. Bytes for a dead worker are

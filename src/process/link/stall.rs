@@ -41,7 +41,7 @@ pub(super) struct StallWatch {
 }
 
 impl StallWatch {
-    /// Whether somebody looks while the worker has something to do.
+    /// Whether a look is planned.
     pub(super) fn is_armed(&self) -> bool {
         self.next_look.is_some()
     }

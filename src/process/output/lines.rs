@@ -7,8 +7,9 @@ use std::task::{Context, Poll, ready};
 
 use super::pipe::{OutputPipe, read_some};
 use super::tail::OutputTail;
-use super::{OutputLine, OutputOrigin, OutputStream, TaskIdentity, Tell};
+use super::{MOST_REST, OutputLine, OutputOrigin, OutputStream, TaskIdentity, Tell};
 use crate::process::link::Link;
+use crate::process::turn::Turn;
 use crate::wire::mark::{FIRST_BYTE, MARK, MarkScan, Token};
 
 /// The maximal length of a line in bytes; a longer one arrives in pieces.
@@ -19,6 +20,8 @@ pub(super) struct Lines {
     pipe: Option<OutputPipe>,
     text: LineText,
     teller: Teller,
+    /// The number of bytes that an outcome waits for.
+    awaited: usize,
 }
 
 /// The state of the next line, and its callback.
@@ -49,6 +52,7 @@ impl Lines {
                 tell,
                 tail: OutputTail::default(),
             },
+            awaited: 0,
         }
     }
 
@@ -62,44 +66,69 @@ impl Lines {
     }
 
     /// Reads once, and calls `tell` for the lines. Stays pending at the end.
-    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, link: Option<&Link>) -> Poll<()> {
+    pub(super) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        link: Option<&Link>,
+        turn: &mut Turn,
+    ) -> Poll<()> {
         let Some(pipe) = &mut self.pipe else {
             return Poll::Pending;
         };
         match ready!(pipe.poll_read(cx, |pipe| read_some(pipe, usize::MAX))) {
-            Ok(bytes) if !bytes.is_empty() => self.push(&bytes, link),
-            _ => self.pipe = None,
+            Ok(bytes) if !bytes.is_empty() => self.push(&bytes, link, turn),
+            _ => self.close(),
         }
         Poll::Ready(())
     }
 
-    /// Reads what is in the pipe now, without the runtime, which may not know of it yet. It reads no more than
-    /// that: another process may write endlessly.
-    pub(super) fn drain(&mut self, link: Option<&Link>) {
-        let mut waiting = self.pipe.as_ref().map_or(0, OutputPipe::waiting);
-        while waiting > 0
+    /// From now on, an outcome waits for what is in the pipe, and for no more: another process may write endlessly.
+    pub(super) fn await_written(&mut self) {
+        self.awaited = self.pipe.as_ref().map_or(0, OutputPipe::waiting);
+    }
+
+    /// As `await_written`, for the last words of an ended worker.
+    pub(super) fn await_rest(&mut self) {
+        self.await_written();
+        self.awaited = self.awaited.min(MOST_REST);
+    }
+
+    /// Whether all is read that an outcome waits for.
+    pub(super) fn is_read(&self) -> bool {
+        self.awaited == 0
+    }
+
+    /// Reads what an outcome waits for until the turn is over, without the runtime, which may not know of it yet.
+    pub(super) fn read_awaited(&mut self, link: Option<&Link>, turn: &mut Turn) {
+        while self.awaited > 0
+            && !turn.is_over()
             && let Some(pipe) = &self.pipe
         {
-            match pipe.read_now(waiting) {
-                Ok(bytes) if !bytes.is_empty() => {
-                    waiting -= bytes.len();
-                    self.push(&bytes, link);
-                }
-                _ => return,
+            match pipe.read_now(self.awaited) {
+                Ok(bytes) if !bytes.is_empty() => self.push(&bytes, link, turn),
+                _ => self.awaited = 0, // `poll_read` finds the end of the pipe.
             }
         }
     }
 
-    /// Reads what the ended worker left. A line that it did not finish ends here.
+    /// A line that the ended worker did not finish ends here.
     pub(super) fn finish(&mut self, link: Option<&Link>) {
-        self.drain(link);
-        self.pipe = None;
+        self.close();
         self.text.finish(&mut |piece| self.teller.take(piece, link));
     }
 
-    fn push(&mut self, bytes: &[u8], link: Option<&Link>) {
-        self.text
-            .push(bytes, &mut |piece| self.teller.take(piece, link));
+    fn close(&mut self) {
+        self.pipe = None;
+        self.awaited = 0;
+    }
+
+    fn push(&mut self, bytes: &[u8], link: Option<&Link>, turn: &mut Turn) {
+        self.awaited = self.awaited.saturating_sub(bytes.len());
+        turn.moved(bytes.len());
+        self.text.push(bytes, &mut |piece| {
+            turn.handled_messages(1);
+            self.teller.take(piece, link);
+        });
     }
 
     pub(super) fn tail(&self) -> &[u8] {

@@ -20,6 +20,9 @@ pub(super) use self::outlets::Outlets;
 pub(super) use self::outputs::{OutputWriter, Outputs};
 use crate::executor::options::TaskName;
 
+/// The most of the last words of an ended worker: as much as an ordinary user's pipe can hold.
+const MOST_REST: usize = 1024 * 1024;
+
 /// Where the stdout or stderr of workers goes. Set by
 /// [`ProcessPoolBuilder::stdout`](crate::ProcessPoolBuilder::stdout) and
 /// [`stderr`](crate::ProcessPoolBuilder::stderr).
@@ -43,6 +46,9 @@ pub struct Output(OutputKind);
 #[derive(Clone)]
 enum OutputKind {
     Inherit,
+    /// As `Inherit`, for a process whose output no task can relay.
+    #[cfg(feature = "multiprocessing")]
+    Share,
     Relay,
     Null,
     Lines(Tell),
@@ -55,8 +61,19 @@ impl Output {
     /// The worker writes directly to this process's own stream. The pool does not see the output: there is no
     /// [`stderr_tail`](crate::TaskError::stderr_tail), and `is_out_of_memory()` is set only if the kernel
     /// killed the worker for lack of memory.
+    ///
+    /// The worker gets an open file of its own for the stream. So a worker that makes its stream non-blocking does not
+    /// make this process's prints fail. (Files that were not opened for appending are shared, and never block.) Where the
+    /// system opens none, for a socket or a terminal of another user, the pool relays the output as
+    /// [`relay`](Self::relay) does.
     pub fn inherit() -> Self {
         Self(OutputKind::Inherit)
+    }
+
+    /// As `inherit`. Where the system opens no file of its own for the process, both share this process's open file.
+    #[cfg(feature = "multiprocessing")]
+    pub(super) fn share() -> Self {
+        Self(OutputKind::Share)
     }
 
     /// The pool reads the output and writes it to the same stream of this process. It keeps the end of stderr
@@ -82,11 +99,13 @@ impl Output {
     /// No thread of a runtime blocks in these writes. While this process's stream accepts nothing, for example a
     /// pipe that nothing reads:
     ///
-    /// - A worker that writes much blocks, as on any pipe. Its pipe and the pool hold about 128 KiB.
+    /// - A worker that writes much blocks, as on any pipe. Its pipe and the pool hold about 128 KiB, and the pool at most
+    ///   1 MiB for all workers.
     /// - The outcome of a task that has written something waits until the stream has accepted nothing for a second. Then
     ///   no outcome waits any more until the stream accepts text again. For a stream that accepts text slowly, an
     ///   outcome waits for at most ten seconds. An outcome of a worker that writes nothing never waits.
-    /// - The rest of an ended worker's output waits too. The pool drops these rests while more than 1 MiB waits.
+    /// - The rest of an ended worker's output waits too. The pool drops these rests while more than 1 MiB waits,
+    ///   and writes how much it has dropped when the stream accepts text again.
     pub fn relay() -> Self {
         Self(OutputKind::Relay)
     }
@@ -126,6 +145,8 @@ impl fmt::Debug for Output {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.0 {
             OutputKind::Inherit => "Output::inherit",
+            #[cfg(feature = "multiprocessing")]
+            OutputKind::Share => "Output::share",
             OutputKind::Relay => "Output::relay",
             OutputKind::Null => "Output::null",
             OutputKind::Lines(_) => "Output::lines",

@@ -7,7 +7,7 @@ use super::outputs::Outputs;
 use super::pipe::OutputPipe;
 use super::relay::OutputRelay;
 use super::{Output, OutputKind, OutputOrigin, OutputStream};
-use crate::sys::{self, OwnedFd};
+use crate::sys::{self, AsFd, OwnedFd};
 use crate::wire::mark::Token;
 use crate::wire::message::Captured;
 
@@ -97,7 +97,7 @@ impl Outlets {
         ];
         for (stream, output, pipe) in streams {
             match (output.map(|output| &output.0), pipe) {
-                (Some(OutputKind::Relay), Some(pipe)) => {
+                (Some(OutputKind::Relay | OutputKind::Inherit), Some(pipe)) => {
                     relays.push(OutputRelay::new(OutputPipe::new(pipe)?, stream));
                 }
                 (Some(OutputKind::Lines(tell)), Some(pipe)) => {
@@ -115,17 +115,31 @@ impl Output {
     /// The worker's end of a stream, and this process's end if it is a pipe.
     fn open(&self, stream: OutputStream) -> io::Result<(OwnedFd, Option<PipeReader>)> {
         match (&self.0, stream) {
-            (OutputKind::Inherit, OutputStream::Stdout) => {
+            (OutputKind::Inherit, OutputStream::Stdout) => inherited(&io::stdout()),
+            (OutputKind::Inherit, OutputStream::Stderr) => inherited(&io::stderr()),
+            #[cfg(feature = "multiprocessing")]
+            (OutputKind::Share, OutputStream::Stdout) => {
                 Ok((sys::own_stream(&io::stdout())?, None))
             }
-            (OutputKind::Inherit, OutputStream::Stderr) => {
+            #[cfg(feature = "multiprocessing")]
+            (OutputKind::Share, OutputStream::Stderr) => {
                 Ok((sys::own_stream(&io::stderr())?, None))
             }
             (OutputKind::Null, _) => Ok((sys::nowhere()?, None)),
-            (OutputKind::Relay | OutputKind::Lines(_), _) => {
-                let (ours, theirs) = sys::pipe_from_child()?;
-                Ok((theirs, Some(ours)))
-            }
+            (OutputKind::Relay | OutputKind::Lines(_), _) => piped(),
         }
     }
+}
+
+/// The worker's own open file for a stream of this process. Where there is none, its output is relayed.
+fn inherited(stream: &impl AsFd) -> io::Result<(OwnedFd, Option<PipeReader>)> {
+    match sys::reopened_stream(stream) {
+        Ok(own) => Ok((own, None)),
+        Err(_) => piped(),
+    }
+}
+
+fn piped() -> io::Result<(OwnedFd, Option<PipeReader>)> {
+    let (ours, theirs) = sys::pipe_from_child()?;
+    Ok((theirs, Some(ours)))
 }

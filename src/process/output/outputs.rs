@@ -5,11 +5,14 @@ use std::future::{pending, poll_fn};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use tokio::task::yield_now;
+
 use super::OutputStream;
 use super::lines::Lines;
 use super::relay::OutputRelay;
 use crate::home::timeout;
 use crate::process::link::Link;
+use crate::process::turn::Turn;
 use crate::wire::page::Page;
 
 /// How long outcomes wait for a stream that accepts their output slowly.
@@ -69,10 +72,11 @@ impl Outputs {
     /// Passes on output until the last pipe is closed: for a process that no supervisor drives yet, or ever.
     pub(in crate::process) async fn attend(&mut self, writer: OutputWriter<'_>) {
         while self.is_open() {
-            let deadline = self.deadline();
-            let printed = poll_fn(|cx| self.poll(cx, writer));
-            if before(deadline, printed).await.is_none() {
-                self.on_deadline(Instant::now());
+            let (deadline, mut turn) = (self.deadline(), Turn::new());
+            let printed = poll_fn(|cx| self.poll(cx, writer, &mut turn));
+            match before(deadline, printed).await {
+                Some(()) => yield_now().await, // The process may write endlessly.
+                None => self.on_deadline(Instant::now()),
             }
         }
     }
@@ -88,36 +92,49 @@ impl Outputs {
         self.relays.iter().any(OutputRelay::is_open) || self.lines.iter().any(Lines::is_open)
     }
 
-    /// Reads some output and passes it on. Ready when it has done so, or when outcomes need not wait any more.
+    /// Reads some output and passes it on. Ready when it has done so, when outcomes need not wait any more, or when the
+    /// turn is over.
     pub(in crate::process) fn poll(
         &mut self,
         cx: &mut Context<'_>,
         writer: OutputWriter<'_>,
+        turn: &mut Turn,
     ) -> Poll<()> {
         let mut outcome = Poll::Pending;
         for lines in &mut self.lines {
-            if lines.poll_read(cx, writer.link).is_ready() {
+            if lines.poll_read(cx, writer.link, turn).is_ready() {
                 outcome = Poll::Ready(());
             }
         }
         if self.hold.is_some() {
-            return match self.poll_out(cx, writer) {
-                Poll::Ready(()) => Poll::Ready(()),
-                Poll::Pending => outcome,
+            return match self.poll_out(cx, writer, turn) {
+                Poll::Pending if !turn.is_over() => outcome,
+                _ => Poll::Ready(()),
             };
         }
         for relay in &mut self.relays {
-            if relay.poll_read(cx, writer.page_of(relay)).is_ready() {
+            if relay.poll_read(cx, writer.page_of(relay), turn).is_ready() {
                 outcome = Poll::Ready(());
             }
         }
         outcome
     }
 
-    fn poll_out(&mut self, cx: &mut Context<'_>, writer: OutputWriter<'_>) -> Poll<()> {
+    fn poll_out(
+        &mut self,
+        cx: &mut Context<'_>,
+        writer: OutputWriter<'_>,
+        turn: &mut Turn,
+    ) -> Poll<()> {
         let mut outcome = Poll::Ready(());
+        for lines in &mut self.lines {
+            lines.read_awaited(writer.link, turn);
+            if !lines.is_read() {
+                outcome = Poll::Pending;
+            }
+        }
         for relay in &mut self.relays {
-            if relay.poll_out(cx, writer.page_of(relay)).is_pending() {
+            if relay.poll_out(cx, writer.page_of(relay), turn).is_pending() {
                 outcome = Poll::Pending;
             }
         }
@@ -125,22 +142,28 @@ impl Outputs {
     }
 
     fn is_out(&self) -> bool {
-        self.relays.iter().all(OutputRelay::is_out)
+        self.relays.iter().all(OutputRelay::is_out) && self.are_lines_read()
     }
 
-    /// Passes on all that the ended calls of the worker have written. False if this process's own stream does not accept
-    /// that at once: then outcomes that have arrived wait, see `holds_outcomes`.
-    pub(in crate::process) fn drain(&mut self, writer: OutputWriter<'_>) -> bool {
-        for lines in &mut self.lines {
-            lines.drain(writer.link);
-        }
+    fn are_lines_read(&self) -> bool {
+        self.lines.iter().all(Lines::is_read)
+    }
+
+    /// Passes on all that the ended calls of the worker have written. False if the turn ends before that, or if this
+    /// process's own stream does not accept it at once: then outcomes that have arrived wait, see `holds_outcomes`.
+    pub(in crate::process) fn drain(&mut self, writer: OutputWriter<'_>, turn: &mut Turn) -> bool {
         // No outcome waits twice.
         if self.hold.take().is_none() {
-            let mut is_out = true;
-            for relay in &mut self.relays {
-                is_out &= relay.drain(writer.page_of(relay));
+            for lines in &mut self.lines {
+                lines.await_written();
+                lines.read_awaited(writer.link, turn);
             }
-            if !is_out {
+            for relay in &mut self.relays {
+                let page = writer.page_of(relay);
+                relay.await_written(page);
+                relay.read_awaited(page, turn);
+            }
+            if !self.is_out() {
                 self.hold = Some(Instant::now() + LONGEST_HOLD);
             }
         }
@@ -163,6 +186,9 @@ impl Outputs {
     /// Until when outcomes wait for output that is not out. A stream that has accepted nothing for long holds up none.
     fn hold_end(&self) -> Option<Instant> {
         let longest = self.hold.filter(|_| !self.is_out())?;
+        if !self.are_lines_read() {
+            return Some(longest);
+        }
         let blocked = self.relays.iter().filter(|relay| !relay.is_out());
         let patience_end = blocked.filter_map(OutputRelay::patience_end).max();
         Some(patience_end.map_or(longest, |end| end.min(longest)))
@@ -183,22 +209,37 @@ impl Outputs {
     /// Passes on the last output of a process that has ended. All of it is in the pipes by now. Returns when it is
     /// out, or when this process's own stream has accepted nothing for long.
     pub(in crate::process) async fn finish(&mut self, writer: OutputWriter<'_>) {
-        self.read_rest(writer);
+        self.read_rest(writer).await;
         self.hold = Some(Instant::now() + LONGEST_HOLD);
         while self.holds_outcomes() {
-            before(self.hold_end(), poll_fn(|cx| self.poll_out(cx, writer))).await;
+            let (end, mut turn) = (self.hold_end(), Turn::new());
+            let out = poll_fn(|cx| self.poll_out(cx, writer, &mut turn));
+            before(end, out).await;
         }
         self.hold = None;
     }
 
-    /// As `finish`, without waiting: the rest is written when this process's own stream accepts it.
-    pub(in crate::process) fn read_rest(&mut self, writer: OutputWriter<'_>) {
+    /// As `finish`, without waiting for this process's own stream: the rest is written when it accepts that.
+    pub(in crate::process) async fn read_rest(&mut self, writer: OutputWriter<'_>) {
+        self.lines.iter_mut().for_each(Lines::await_rest);
+        self.relays.iter_mut().for_each(OutputRelay::await_rest);
+        loop {
+            let mut turn = Turn::new();
+            for lines in &mut self.lines {
+                lines.read_awaited(writer.link, &mut turn);
+            }
+            for relay in &mut self.relays {
+                relay.read_awaited(writer.page_of(relay), &mut turn);
+            }
+            if self.are_lines_read() && self.relays.iter().all(OutputRelay::is_read) {
+                break;
+            }
+            yield_now().await;
+        }
         for lines in &mut self.lines {
             lines.finish(writer.link);
         }
-        for relay in &mut self.relays {
-            relay.finish(writer.page_of(relay));
-        }
+        self.relays.iter_mut().for_each(OutputRelay::finish);
     }
 
     /// The end of what the last task of an ended process wrote to stderr; of all, if it ran none.

@@ -19,7 +19,7 @@ use crate::sys;
 
 /// How long an outcome waits for a stream that accepts nothing.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// While more bytes than this wait for a stream, the last words of ended workers are dropped.
+/// While more bytes than this wait for a stream, no relay reads, and the last words of ended workers are dropped.
 pub(super) const MOST_WAITING: usize = 1024 * 1024;
 
 pub(super) struct ParentStream {
@@ -34,6 +34,10 @@ struct StreamQueue {
     len: usize,
     /// When the stream last accepted something. `None` before the first queue.
     moved_at: Option<Instant>,
+    /// The relays that read on when `texts` is shorter.
+    paused: Vec<Arc<RelayProgress>>,
+    /// The number of bytes that were dropped, until the stream says so.
+    dropped: usize,
     has_thread: bool,
 }
 
@@ -75,6 +79,8 @@ impl ParentStream {
                 texts: VecDeque::new(),
                 len: 0,
                 moved_at: None,
+                paused: Vec::new(),
+                dropped: 0,
                 has_thread: false,
             }),
         }
@@ -93,8 +99,9 @@ impl ParentStream {
         self.stream
     }
 
-    /// Writes the text, or queues what the stream does not accept, unless more than `most` bytes wait already. It
-    /// discards text that the stream refuses with an error: there is no other place for it.
+    /// Writes the text, or queues what the stream does not accept, unless more than `most` bytes wait already. Text that it
+    /// drops then is counted, and the stream says so later. It discards text that the stream refuses with an error: there
+    /// is no other place for it.
     pub(super) fn write(&'static self, text: &[u8], progress: &Arc<RelayProgress>, most: usize) {
         let mut queue = self.lock();
         let mut rest = text;
@@ -106,6 +113,7 @@ impl ParentStream {
             }
         }
         if queue.len > most {
+            queue.dropped += rest.len();
             rest = &[];
         }
         progress.add(text.len() - rest.len());
@@ -133,6 +141,16 @@ impl ParentStream {
         }
     }
 
+    /// Whether so much waits that no relay reads. Wakes this one when that changes.
+    pub(super) fn is_crowded(&self, relay: &Arc<RelayProgress>) -> bool {
+        let mut queue = self.lock();
+        let is_crowded = queue.len > MOST_WAITING;
+        if is_crowded && !queue.paused.iter().any(|paused| Arc::ptr_eq(paused, relay)) {
+            queue.paused.push(relay.clone());
+        }
+        is_crowded
+    }
+
     /// Until when an outcome waits, unless the stream accepts something before. `None` if nothing is queued.
     pub(super) fn patience_end(&self) -> Option<Instant> {
         let queue = self.lock();
@@ -143,7 +161,7 @@ impl ParentStream {
     /// The thread. It blocks without the lock.
     fn write_queue(&self) {
         let mut queue = self.lock();
-        while let Some(text) = queue.texts.front() {
+        while let Some(text) = queue.next() {
             let piece = first_piece(&text.bytes[text.written..]).to_vec();
             drop(queue);
             let written = self.write_patiently(&piece);
@@ -176,8 +194,25 @@ impl ParentStream {
 }
 
 impl StreamQueue {
+    /// The next text to write. After all others, it says how much was dropped.
+    fn next(&mut self) -> Option<&WaitingText> {
+        if self.texts.is_empty() && self.dropped > 0 {
+            let bytes = format!(
+                "concurrent-futures: {} bytes of ended workers are dropped, because this stream accepted too little\n",
+                std::mem::take(&mut self.dropped)
+            );
+            self.len += bytes.len();
+            self.texts.push_back(WaitingText {
+                bytes: bytes.into(),
+                written: 0,
+                progress: Arc::default(),
+            });
+        }
+        self.texts.front()
+    }
+
     /// The stream has accepted a part of the first text, or refused it for good and so all others. Returns the
-    /// relays whose text has left the queue.
+    /// relays whose text has left the queue, and those that read on.
     fn advance(&mut self, written: io::Result<usize>, now: Instant) -> Vec<Arc<RelayProgress>> {
         self.moved_at = Some(now);
         let mut moved = Vec::new();
@@ -194,6 +229,9 @@ impl StreamQueue {
             if written.is_ok() {
                 break;
             }
+        }
+        if self.len <= MOST_WAITING {
+            moved.append(&mut self.paused);
         }
         moved
     }

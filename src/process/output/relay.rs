@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use super::OutputStream;
 use super::parent_stream::{MOST_WAITING, ParentStream, RelayProgress};
 use super::pipe::{OutputPipe, read_some};
 use super::tail::OutputTail;
+use super::{MOST_REST, OutputStream};
+use crate::process::turn::Turn;
 use crate::sys;
 use crate::wire::page::Page;
 
@@ -60,7 +61,12 @@ impl OutputRelay {
 
     /// Reads once, and passes on the whole lines. Stays pending at the end, and while much waits for this
     /// process's stream.
-    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, page: Option<&Page>) -> Poll<()> {
+    pub(super) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        page: Option<&Page>,
+        turn: &mut Turn,
+    ) -> Poll<()> {
         if self.pauses() {
             self.progress.wake_on_change(cx.waker());
             if self.pauses() {
@@ -73,17 +79,15 @@ impl OutputRelay {
         let total = self.tail.total();
         let read = |pipe: &PipeReader| counted(page, total, || read_some(pipe, usize::MAX));
         match ready!(pipe.poll_read(cx, read)) {
-            Ok(bytes) if !bytes.is_empty() => self.push(&bytes),
+            Ok(bytes) if !bytes.is_empty() => self.push(&bytes, turn),
             _ => self.close(),
         }
         Poll::Ready(())
     }
 
-    /// Passes on what the ended calls of the worker have written, without the runtime, which may not know of it yet.
-    /// Returns whether all of it is out.
-    ///
-    /// It reads no more than what is in the pipe now: another process may write endlessly.
-    pub(super) fn drain(&mut self, page: Option<&Page>) -> bool {
+    /// From now on, an outcome waits for what the ended calls of the worker have written, and for no more than what is in
+    /// the pipe: another process may write endlessly.
+    pub(super) fn await_written(&mut self, page: Option<&Page>) {
         let written = page.map_or(Some(u64::MAX), Page::output_written);
         let written = written.unwrap_or(u64::MAX);
         self.awaited = if written <= self.tail.total() {
@@ -91,16 +95,29 @@ impl OutputRelay {
         } else {
             written.min(self.written_so_far())
         };
-        self.read_awaited(page, MOST_UNWRITTEN);
-        self.is_out()
     }
 
-    fn read_awaited(&mut self, page: Option<&Page>, most_unwritten: u64) {
-        while self.unread() > 0 && self.unwritten() < most_unwritten {
+    /// As `await_written`, for the last words of an ended worker, all of which are in the pipe by now.
+    pub(super) fn await_rest(&mut self) {
+        let most = self.tail.total().saturating_add(MOST_REST as u64);
+        self.awaited = self.written_so_far().min(most);
+        self.most_waiting = MOST_WAITING;
+    }
+
+    /// Whether all is read that an outcome waits for.
+    pub(super) fn is_read(&self) -> bool {
+        self.unread() == 0
+    }
+
+    /// Passes on what an outcome waits for until the turn is over, without the runtime, which may not know of it yet.
+    /// Stops while much waits for this process's stream, unless these are last words.
+    pub(super) fn read_awaited(&mut self, page: Option<&Page>, turn: &mut Turn) {
+        let is_rest = self.most_waiting == MOST_WAITING;
+        while self.unread() > 0 && !turn.is_over() && (is_rest || !self.pauses()) {
             let Some(pipe) = &self.pipe else { break };
             let most = usize::try_from(self.unread()).unwrap_or(usize::MAX);
             match counted(page, self.tail.total(), || pipe.read_now(most)) {
-                Ok(bytes) if !bytes.is_empty() => self.push(&bytes),
+                Ok(bytes) if !bytes.is_empty() => self.push(&bytes, turn),
                 _ => self.close(),
             }
         }
@@ -131,10 +148,15 @@ impl OutputRelay {
     }
 
     /// As `is_out`. Reads on, and wakes the task when something changes.
-    pub(super) fn poll_out(&mut self, cx: &mut Context<'_>, page: Option<&Page>) -> Poll<()> {
+    pub(super) fn poll_out(
+        &mut self,
+        cx: &mut Context<'_>,
+        page: Option<&Page>,
+        turn: &mut Turn,
+    ) -> Poll<()> {
         if !self.is_out() {
             self.progress.wake_on_change(cx.waker());
-            self.read_awaited(page, MOST_UNWRITTEN);
+            self.read_awaited(page, turn);
         }
         if self.is_out() {
             Poll::Ready(())
@@ -162,18 +184,16 @@ impl OutputRelay {
 
     /// Whether too much waits for this process's stream.
     fn pauses(&self) -> bool {
-        self.unwritten() >= MOST_UNWRITTEN
+        self.unwritten() >= MOST_UNWRITTEN || self.stream.is_crowded(&self.progress)
     }
 
-    /// Passes on what an ended worker left, all of which is in the pipe by now.
-    pub(super) fn finish(&mut self, page: Option<&Page>) {
-        self.awaited = self.written_so_far();
-        self.most_waiting = MOST_WAITING;
-        self.read_awaited(page, u64::MAX);
+    /// Passes on a line that the ended worker did not finish.
+    pub(super) fn finish(&mut self) {
         self.close();
     }
 
-    fn push(&mut self, bytes: &[u8]) {
+    fn push(&mut self, bytes: &[u8], turn: &mut Turn) {
+        turn.moved(bytes.len());
         self.tail.push(bytes);
         let end = bytes.iter().rposition(|byte| *byte == b'\n');
         let (lines, rest) = bytes.split_at(end.map_or(0, |end| end + 1));
@@ -236,7 +256,9 @@ impl OutputRelay {
 impl Drop for OutputRelay {
     fn drop(&mut self) {
         if self.pipe.is_some() {
-            self.finish(None);
+            self.await_rest();
+            self.read_awaited(None, &mut Turn::endless());
+            self.finish();
         }
     }
 }

@@ -156,7 +156,8 @@ impl Starts {
             return;
         }
         self.last_failure = Some(InitFailure {
-            reason: "the system has no thread or descriptor left to start it with; raise the limits of this process"
+            reason: "the system has no thread or descriptor left to start it with; raise the limits of this process \
+                     (`ulimit -n`, `ulimit -u`), or permit clone3 if a filter (seccomp) denies it"
                 .to_owned(),
             ..InitFailure::default()
         });

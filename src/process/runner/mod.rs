@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 
 pub(crate) use self::order::{Refusal, StartOrder};
+use self::outcome::LeftOutcome;
 pub(crate) use self::outcome::ProcessOutcome;
 pub(crate) use super::start::Opening;
 use super::start::{ExitPipe, Newborn};
@@ -25,7 +26,6 @@ use super::verdict::death;
 use crate::executor::error::Death;
 use crate::home::{self, Home, sleep, timeout};
 use crate::sys::{self, AsFd, BorrowedFd, ChildProcess, Exit, OwnedFd};
-use crate::wire::process_setup::OutcomeFile;
 
 /// The time within which the fork server must report how a process ended.
 const GRACE: Duration = Duration::from_secs(5);
@@ -37,7 +37,7 @@ const AGAIN: Duration = Duration::from_millis(10);
 pub(crate) struct RunningProcess {
     pid: u32,
     pidfd: Arc<OwnedFd>,
-    outcome_file: Arc<OutcomeFile>,
+    left: Arc<LeftOutcome>,
     /// The pipe through which the fork server reports how it ended, if that has forked it.
     exit_pipe: Option<ExitPipe>,
     state: Mutex<ProcessState>,
@@ -58,13 +58,13 @@ struct ProcessState {
 
 impl RunningProcess {
     /// A process that is ready, and is left to itself.
-    fn from_newborn(newborn: Newborn, outcome_file: OutcomeFile, is_fork: bool) -> Self {
+    fn from_newborn(newborn: Newborn, left: LeftOutcome, is_fork: bool) -> Self {
         let oom_kills = newborn.oom_kills;
         let (process, exit_pipe) = newborn.child.set_free();
         Self {
             pid: process.id(),
             pidfd: process.pidfd().clone(),
-            outcome_file: Arc::new(outcome_file),
+            left: Arc::new(left),
             exit_pipe,
             state: Mutex::new(ProcessState {
                 process,
@@ -165,7 +165,7 @@ impl RunningProcess {
     /// The outcome of the ended process.
     pub(crate) fn outcome(&self, death: Death) -> ProcessOutcome {
         // Where there is only one thread, another would prevent the next fork.
-        ProcessOutcome::new(self.outcome_file.clone(), death, !self.is_fork)
+        ProcessOutcome::new(self.left.clone(), death, !self.is_fork)
     }
 
     /// No one waits for it any more: ensures that its exit status is taken, and calls `then`. If there is no

@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::outcome::LeftOutcome;
 use super::{RunningProcess, shared};
 use crate::executor::error::{BuildError, BuildFailure, InitFailure};
 use crate::process::limits::Limits;
@@ -28,6 +29,8 @@ pub(crate) struct StartOrder {
     pub(crate) is_daemon: bool,
     pub(crate) is_dumpable: bool,
     pub(crate) limits: Limits,
+    /// The most bytes that its encoded result may have.
+    pub(crate) max_result: u64,
     pub(crate) confinement: Option<Confinement>,
     pub(crate) spawn_timeout: Duration,
     /// `None` is an empty one.
@@ -68,6 +71,7 @@ impl StartOrder {
         let outcome_file =
             OutcomeFile::create().map_err(Refusal::system("make a file in memory"))?;
         let process_setup = self.process_setup()?;
+        let max_result = self.max_result;
         let mut not_theirs = self.ours;
         // These travel with the process setup, whichever start method is used.
         let shared = outcome_file
@@ -127,7 +131,8 @@ impl StartOrder {
         let is_fork = self.start_method == StartMethod::Fork;
         match ready {
             Ok(newborn) => {
-                let running = RunningProcess::from_newborn(newborn, outcome_file, is_fork);
+                let left = LeftOutcome::new(outcome_file, max_result);
+                let running = RunningProcess::from_newborn(newborn, left, is_fork);
                 Ok(Arc::new(running))
             }
             Err(Some(failure)) => Err(refused(failure, is_fork)),
@@ -142,6 +147,7 @@ impl StartOrder {
             has_stdin: self.stdin.is_some(),
             is_dumpable: self.is_dumpable || self.limits.dump_memory(),
             limits: self.limits.check().map_err(Refusal::Build)?,
+            max_result: self.max_result,
             confinement: self.confinement.clone(),
             function: *function,
             descriptors: args.descriptors().len() as u32, // There are few.

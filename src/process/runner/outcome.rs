@@ -1,6 +1,7 @@
-//! The outcome of a process.
+//! The outcome of a process. The first join fixes it for all later ones: a file in memory can change as long as
+//! any process has it.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::executor::error::{Cause, Death, TaskError};
 use crate::executor::promise::Ticket;
@@ -11,19 +12,62 @@ use crate::wire::process_setup::OutcomeFile;
 /// An outcome of this size or more is read on a blocking thread: it could stall the runtime.
 const LARGE: u64 = 256 * 1024;
 
-/// The outcome of a process.
+/// What a process leaves.
+#[derive(Debug)]
+pub(super) struct LeftOutcome {
+    file: OutcomeFile,
+    max_result: u64,
+    /// What the first join has found: the size of the outcome if there is one, or why it cannot be read.
+    found: OnceLock<Result<Option<u64>, String>>,
+}
+
+impl LeftOutcome {
+    pub(super) fn new(file: OutcomeFile, max_result: u64) -> Self {
+        let found = OnceLock::new();
+        Self {
+            file,
+            max_result,
+            found,
+        }
+    }
+
+    fn find(&self) -> &Result<Option<u64>, String> {
+        self.found.get_or_init(|| {
+            let settled = self.file.settle(self.max_result);
+            settled.map_err(|error| error.to_string())
+        })
+    }
+
+    /// `death` counts if the process left nothing.
+    fn read(&self, death: Death, ticket: &Ticket) -> Result<Reader, TaskError> {
+        let unreadable = |reason: &str| {
+            let what = format!("ran, but its result cannot be read: {reason}");
+            ticket.error(true, Cause::Codec(what.into()))
+        };
+        let len = self.find().as_ref().map_err(|reason| unreadable(reason))?;
+        let Some(len) = len else {
+            return Err(ticket.error(true, Cause::WorkerLost(death)));
+        };
+        match self.file.read(*len) {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(failure)) => Err(ticket.error(failure.has_started(), cause(failure))),
+            Err(error) => Err(unreadable(&error.to_string())),
+        }
+    }
+}
+
+/// The outcome of a process that has ended.
 #[derive(Debug)]
 pub(crate) struct ProcessOutcome {
-    outcome_file: Arc<OutcomeFile>,
+    left: Arc<LeftOutcome>,
     death: Death,
     has_threads: bool,
 }
 
 impl ProcessOutcome {
-    /// `death` counts if the process left nothing.
-    pub(super) fn new(outcome_file: Arc<OutcomeFile>, death: Death, has_threads: bool) -> Self {
+    pub(super) fn new(left: Arc<LeftOutcome>, death: Death, has_threads: bool) -> Self {
         Self {
-            outcome_file,
+            left,
             death,
             has_threads,
         }
@@ -31,20 +75,11 @@ impl ProcessOutcome {
 
     /// Whether to read it on another thread, because that takes long.
     pub(crate) fn may_stall(&self) -> bool {
-        self.has_threads && self.outcome_file.len().is_some_and(|len| len > LARGE)
+        self.has_threads && matches!(self.left.find(), Ok(Some(LARGE..)))
     }
 
     /// The encoded value.
     pub(crate) fn read(self, ticket: &Ticket) -> Result<Reader, TaskError> {
-        let (started, cause) = match self.outcome_file.read() {
-            Ok(Some(Ok(value))) => return Ok(value),
-            Ok(Some(Err(failure))) => (failure.has_started(), cause(failure)),
-            Ok(None) => (true, Cause::WorkerLost(self.death)),
-            Err(error) => {
-                let what = format!("ran, but its result cannot be read: {error}");
-                (true, Cause::Codec(what.into()))
-            }
-        };
-        Err(ticket.error(started, cause))
+        self.left.read(self.death, ticket)
     }
 }

@@ -3,14 +3,11 @@
 
 use std::collections::VecDeque;
 
-use bytes::BytesMut;
-use tokio_util::codec::{Decoder as _, LengthDelimitedCodec};
-
 use super::error::StartError;
 use super::recipe::Recipe;
 use crate::home::{Watched, timeout};
 use crate::sys::{self, AsFd as _, Direction, OwnedFd, Socket};
-use crate::wire::frame;
+use crate::wire::frame_buffer::FrameBuffer;
 use crate::wire::identity::BuildIdentity;
 use crate::wire::message::{self, FromWorker};
 use crate::wire::{Chain, Reader};
@@ -18,10 +15,10 @@ use crate::wire::{Chain, Reader};
 /// The parent's end of a connection to a process, from the first message on.
 pub(in crate::process) struct ChildConnection {
     pub(in crate::process) stream: Watched<Socket>,
-    pub(in crate::process) codec: LengthDelimitedCodec,
-    pub(in crate::process) buffer: BytesMut,
-    /// The descriptors that came with the bytes in `buffer`.
-    pub(super) fds: VecDeque<OwnedFd>,
+    pub(super) frames: FrameBuffer,
+    /// The descriptors that came with the bytes in `frames`. `None` if the system closes them: only a fork server
+    /// sends any.
+    pub(super) fds: Option<VecDeque<OwnedFd>>,
     own: BuildIdentity,
     /// What is left to send after its greeting.
     late: Chain,
@@ -30,6 +27,8 @@ pub(in crate::process) struct ChildConnection {
 impl ChildConnection {
     /// The greeting is small; a process that announces more is no worker.
     const GREETING: usize = 4096;
+    /// How much of something else an error quotes.
+    const QUOTED: usize = 1024;
     /// A setup up to this size goes with the hello: every new socket has room for it.
     const EARLY: usize = 4096;
 
@@ -50,22 +49,27 @@ impl ChildConnection {
         said.map_err(|_| StartError::Mute)?;
         Ok(Self {
             stream: Watched::new(socket, Direction::In),
-            codec: frame::codec(Self::GREETING),
-            buffer: BytesMut::new(),
-            fds: VecDeque::new(),
+            frames: FrameBuffer::new(Self::GREETING),
+            fds: None,
             own,
             late: setup,
         })
     }
 
+    /// Keeps the descriptors that a fork server sends.
+    pub(super) fn keep_descriptors(&mut self) {
+        self.fds = Some(VecDeque::new());
+    }
+
     /// Waits until the process is ready, at most for the time that its start may take.
     pub(super) async fn establish(&mut self, recipe: &Recipe) -> Result<(), StartError> {
         let limit = recipe.spawn_timeout;
-        let met = timeout(limit, self.meet(recipe.max_frame_length)).await;
+        let met = timeout(limit, self.meet()).await;
         met.unwrap_or(Err(StartError::TimedOut(limit)))
     }
 
-    async fn meet(&mut self, max_frame_length: usize) -> Result<(), StartError> {
+    /// The process sends two short messages.
+    async fn meet(&mut self) -> Result<(), StartError> {
         let theirs = self.receive(BuildIdentity::parse_greeting).await;
         let theirs = theirs.map_err(|error| match error {
             StartError::Gone => StartError::Mute,
@@ -77,11 +81,7 @@ impl ChildConnection {
         if theirs.build != self.own.build {
             return Err(StartError::OtherBuild);
         }
-        self.codec.set_max_frame_length(
-            max_frame_length
-                .saturating_add(message::REPORT)
-                .min(frame::LARGEST),
-        );
+        self.frames.set_limit(message::LONGEST);
         if !self.late.is_empty() {
             self.stream.turn(Direction::Out);
             let late = &mut self.late;
@@ -100,26 +100,41 @@ impl ChildConnection {
 
     /// The next message of the process, as `parse` reads it.
     async fn receive<T>(&mut self, parse: fn(Reader) -> Option<T>) -> Result<T, StartError> {
+        let garbage = |bytes: &[u8]| {
+            let start = &bytes[..bytes.len().min(Self::QUOTED)];
+            StartError::Garbage(String::from_utf8_lossy(start).into_owned())
+        };
         loop {
-            let garbage =
-                |bytes: &[u8]| StartError::Garbage(String::from_utf8_lossy(bytes).into_owned());
-            let seen = self.buffer.clone();
-            match self.codec.decode(&mut self.buffer) {
+            match self.frames.next() {
                 Ok(Some(frame)) => {
-                    let frame = frame.freeze();
-                    return parse(Reader::from(frame)).ok_or_else(|| garbage(&seen));
+                    let message = parse(Reader::from(frame.clone()));
+                    return message.ok_or_else(|| garbage(&frame));
                 }
                 Ok(None) => {}
-                Err(_) => return Err(garbage(&seen)),
+                Err(_) => return Err(garbage(self.frames.unread())),
             }
-            let (stream, fds) = (&mut self.stream, &mut self.fds);
             let mut bytes = [0; 1024];
-            let receive = |socket: &Socket| sys::receive_with_fds(socket.as_fd(), &mut bytes, fds);
-            let received = stream.io(receive).await;
-            match received.map(|received| received.len) {
-                Ok(0) | Err(_) if self.buffer.is_empty() => return Err(StartError::Gone),
-                Ok(0) | Err(_) => return Err(garbage(&self.buffer)),
-                Ok(len) => self.buffer.extend_from_slice(&bytes[..len]),
+            let mut beside = None;
+            let fds = self.fds.is_some();
+            let received = self.stream.io(|socket| {
+                if !fds {
+                    return sys::receive(socket.as_fd(), &mut bytes);
+                }
+                let (len, fd) = sys::receive_with_fd(socket.as_fd(), &mut bytes)?;
+                beside = fd;
+                Ok(len)
+            });
+            let received = received.await;
+            if let Some(fds) = &mut self.fds {
+                fds.extend(beside);
+                if fds.len() > 1 {
+                    return Err(StartError::Garbage("too many descriptors".to_owned()));
+                }
+            }
+            match received {
+                Ok(0) | Err(_) if self.frames.len() == 0 => return Err(StartError::Gone),
+                Ok(0) | Err(_) => return Err(garbage(self.frames.unread())),
+                Ok(len) => self.frames.push(&bytes[..len]),
             }
         }
     }
@@ -130,6 +145,7 @@ mod tests {
     use std::io::{Read as _, Write as _};
 
     use super::*;
+    use crate::wire::frame;
 
     /// The parent's verdict on a process that sends `bytes` after it has read the hello.
     async fn meet(bytes: Vec<u8>) -> Result<(), StartError> {
@@ -142,7 +158,7 @@ mod tests {
             let _ = socket.read_to_end(&mut Vec::new()); // Until the parent hangs up.
         });
         let mut connection = ChildConnection::begin(ours, Chain::new()).expect("a connection");
-        let outcome = connection.meet(1 << 20).await;
+        let outcome = connection.meet().await;
         drop(connection);
         worker.await.expect("no panic");
         outcome

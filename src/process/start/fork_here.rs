@@ -27,8 +27,11 @@ impl ForkHere {
         let folder = surroundings.current_dir.as_deref();
         let [stdout, stderr] = new.output;
         let pid = sys::fork_for(|way| {
-            sys::abandon(&self.not_theirs);
-            sys::abandon(&[ours.as_raw_fd()]);
+            #[expect(unsafe_code, reason = "a fork leaves what its parent owns")]
+            // SAFETY: this is the fork. `fork_for` ends it after this function, which uses none of them.
+            unsafe {
+                sys::abandon(&[&self.not_theirs[..], &[ours.as_raw_fd()]].concat());
+            }
             let settled = sys::settle_forked(surroundings.env_clear, &surroundings.env, folder)
                 .and_then(|()| sys::set_output(stdout, stderr));
             let socket = settled.map(|()| theirs.into());

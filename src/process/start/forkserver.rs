@@ -62,7 +62,7 @@ impl ForkServer {
     /// As `executed`, for a fork server that needs no task of a runtime.
     #[cfg(feature = "multiprocessing")]
     pub(in crate::process) fn unattended() -> Self {
-        Self::with_outlets(Outlets::new(Some(Output::null()), Some(Output::inherit())))
+        Self::with_outlets(Outlets::new(Some(Output::null()), Some(Output::share())))
     }
 
     fn with_outlets(outlets: Outlets) -> Self {
@@ -81,7 +81,11 @@ impl ForkServer {
         let socket = Socket::from(ours);
         socket.set_nonblocking(true)?;
         let pid = sys::fork_for(|way| {
-            sys::abandon(&[fd]);
+            #[expect(unsafe_code, reason = "a fork leaves what its parent owns")]
+            // SAFETY: this is the fork. `fork_for` ends it after this function, which does not use it.
+            unsafe {
+                sys::abandon(&[fd]);
+            }
             let around = &recipe.surroundings;
             let folder = around.current_dir.as_deref();
             let settled = sys::settle_forked(around.env_clear, &around.env, folder);
@@ -361,6 +365,7 @@ async fn meet(
     let mut words = recipe.fork_server_setup();
     ForkServerProcess::put_first_request(&mut words, request);
     let mut connection = ChildConnection::begin(socket.into(), words)?;
+    connection.keep_descriptors();
     connection.establish(recipe).await?;
     Ok(connection)
 }

@@ -6,9 +6,6 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
-use tokio_util::codec::{Decoder as _, LengthDelimitedCodec};
-
 use super::connection::ChildConnection;
 use super::error::StartError;
 use super::surroundings::{ForkServerSurroundings, SurroundingsChange};
@@ -16,9 +13,12 @@ use crate::home::{Watched, timeout};
 use crate::sys::{self, AsFd as _, ChildProcess, Direction, Exit, OwnedFd, Socket};
 use crate::wire::descriptors::Descriptor;
 use crate::wire::forkserver::{FromForkServer, LONGEST, ToForkServer};
+use crate::wire::frame_buffer::FrameBuffer;
 use crate::wire::message::{self, Role};
-use crate::wire::{Chain, Reader, frame};
+use crate::wire::{Chain, Reader};
 
+/// The most bytes of answers to read before a request is sent: more than a socket holds.
+const MOST_DRAINED: usize = 1 << 20;
 /// The number of the request that goes with the first message.
 const FIRST: u64 = 1;
 
@@ -63,8 +63,7 @@ impl ForkRequest {
 
 /// Answers that no task has taken yet. The next task that asks finds the answers to dropped ones here.
 struct ForkServerInbox {
-    codec: LengthDelimitedCodec,
-    bytes: BytesMut,
+    frames: FrameBuffer,
     fds: VecDeque<OwnedFd>,
     last_request: u64,
 }
@@ -89,9 +88,10 @@ impl ForkServerProcess {
     /// Takes over a fork server that is ready. Its first request has been sent.
     pub(super) fn new(
         process: ChildProcess,
-        connection: ChildConnection,
+        mut connection: ChildConnection,
         surroundings: ForkServerSurroundings,
     ) -> Self {
+        connection.frames.set_limit(LONGEST);
         Self {
             pid: process.id(),
             pidfd: process.pidfd().clone(),
@@ -101,9 +101,8 @@ impl ForkServerProcess {
             socket: connection.stream.into_inner(),
             surroundings,
             inbox: tokio::sync::Mutex::new(ForkServerInbox {
-                codec: frame::codec(LONGEST),
-                bytes: connection.buffer,
-                fds: connection.fds,
+                frames: connection.frames,
+                fds: connection.fds.unwrap_or_default(),
                 last_request: FIRST,
             }),
             silent_since: Mutex::new(None),
@@ -254,7 +253,11 @@ impl ForkServerProcess {
         if let Some(mut request) = request {
             // Reads answers before it writes: a fork server whose answers fill the socket reads no request. Each
             // answer is handled before the next is received, so that each gets its own descriptor.
-            while self.receive(inbox, &self.socket).is_ok_and(|len| len > 0) {
+            let mut drained = 0;
+            while drained < MOST_DRAINED
+                && let Ok(len @ 1..) = self.receive(inbox, &self.socket)
+            {
+                drained += len;
                 while let Some((answer, fd)) = self.next(inbox)? {
                     let _late = pick(answer, fd);
                 }
@@ -358,17 +361,23 @@ impl ForkServerInbox {
     fn receive(&mut self, socket: &Socket) -> io::Result<usize> {
         let mut bytes = [0; 1024];
         // A missing descriptor is an error when its answer is read.
-        let len = sys::receive_with_fds(socket.as_fd(), &mut bytes, &mut self.fds)?.len;
-        self.bytes.extend_from_slice(&bytes[..len]);
+        let (len, fd) = sys::receive_with_fd(socket.as_fd(), &mut bytes)?;
+        self.fds.extend(fd);
+        self.frames.push(&bytes[..len]);
         Ok(len)
     }
 
-    /// The next complete answer, with the descriptor beside it.
+    /// The next complete answer, with the descriptor beside it. At most one descriptor belongs to an answer that is
+    /// incomplete.
     fn next(&mut self) -> Result<Option<Answer>, ()> {
-        let Some(frame) = self.codec.decode(&mut self.bytes).map_err(|_| ())? else {
-            return Ok(None);
+        let Some(frame) = self.frames.next().map_err(|_| ())? else {
+            return if self.fds.len() > 1 {
+                Err(())
+            } else {
+                Ok(None)
+            };
         };
-        let answer = message::get(Reader::from(frame.freeze())).ok_or(())?;
+        let answer = message::get(Reader::from(frame)).ok_or(())?;
         let fd = match answer {
             FromForkServer::Forked { .. } => self.fds.pop_front(),
             _ => None,

@@ -53,17 +53,32 @@ fn bytes_of(word: &AtomicU64) -> [u8; 8] {
     word.load(Ordering::Relaxed).to_ne_bytes()
 }
 
+/// How often a part of a word is written beside others who write the rest. More is no accident: a process writes to the
+/// word all the time.
+const ATTEMPTS: usize = 1000;
+
 /// Writes a part of a word.
 fn replace(word: &AtomicU64, from: usize, bytes: &[u8]) {
-    let _ = word.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |word| {
+    let with = |word: u64| {
         let mut all = word.to_ne_bytes();
         all[from..from + bytes.len()].copy_from_slice(bytes);
-        Some(u64::from_ne_bytes(all))
-    });
+        u64::from_ne_bytes(all)
+    };
+    let mut seen = word.load(Ordering::Relaxed);
+    for _ in 0..ATTEMPTS {
+        let changed =
+            word.compare_exchange_weak(seen, with(seen), Ordering::Relaxed, Ordering::Relaxed);
+        match changed {
+            Ok(_) => return,
+            Err(now) => seen = now,
+        }
+    }
+    word.store(with(seen), Ordering::Relaxed);
 }
 
 #[cfg(all(test, not(properties)))]
 mod tests {
+    use super::super::copy_once::LONG;
     use super::*;
 
     #[test]
@@ -83,6 +98,21 @@ mod tests {
                 memory.load(offset, &mut part);
                 assert_eq!(part, bytes, "{len} at {offset}");
             }
+        }
+    }
+
+    #[test]
+    fn whatever_is_written_is_read_onto_what_is_there() {
+        let len = 3 * LONG.min(1000);
+        let (memory, _) = SharedMapping::create(len).expect("memory");
+        let bytes: Vec<u8> = (0..len).map(|n| (n * 7 % 251) as u8).collect();
+        memory.write(0, &bytes);
+        for (offset, count) in
+            (0..40).flat_map(|at| [(at, at), (at, LONG.min(500) + at), (2 * at, 0)])
+        {
+            let mut target = vec![9];
+            memory.read_onto(offset, count, &mut target);
+            assert_eq!(target, [&[9], &bytes[offset..][..count]].concat());
         }
     }
 

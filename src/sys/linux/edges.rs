@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, epoll};
+use rustix::io::{Errno, ReadWriteFlags};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -20,15 +21,36 @@ pub(crate) fn eventfd() -> io::Result<OwnedFd> {
     above_standard_streams(rustix::event::eventfd(0, flags).of_call("eventfd2")?)
 }
 
-/// Adds one to an eventfd, which wakes everybody who listens.
+/// An eventfd to ring: it can always be read, and is never read.
+pub(crate) fn bell() -> io::Result<OwnedFd> {
+    let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
+    rustix::event::eventfd(1, flags).of_call("eventfd2")
+}
+
+/// Wakes everybody who listens to a bell.
+pub(crate) fn ring(bell: impl AsFd) {
+    // Nothing is added, so there is room for it. Otherwise a process that fills the eventfd, and makes its writers wait,
+    // would block this one.
+    let _ = rustix::io::write(bell, &0_u64.to_ne_bytes());
+}
+
+/// Makes an eventfd readable, which wakes everybody who listens.
 pub(crate) fn signal(eventfd: impl AsFd) {
-    // One that is full has been signalled often enough.
-    let _ = rustix::io::write(eventfd, &1_u64.to_ne_bytes());
+    // One that can be read has been signalled. It may be full: see `ring`.
+    if !is_readable(&eventfd) {
+        let _ = rustix::io::write(eventfd, &1_u64.to_ne_bytes());
+    }
 }
 
 /// Sets an eventfd back to 0.
 pub(crate) fn silence(eventfd: impl AsFd) {
-    let _ = rustix::io::read(eventfd, &mut [0; 8]); // It may be 0 already.
+    let (mut count, here) = ([0; 8], u64::MAX); // Not at an offset.
+    let mut slices = [io::IoSliceMut::new(&mut count)];
+    let read = rustix::io::preadv2(&eventfd, &mut slices, here, ReadWriteFlags::NOWAIT);
+    // Linux before 5.8 cannot do that.
+    if matches!(read, Err(Errno::OPNOTSUPP | Errno::NOSYS)) && is_readable(&eventfd) {
+        let _ = rustix::io::read(eventfd, &mut count);
+    }
 }
 
 /// Whether it can be read, or stands for a process that has ended.
@@ -122,7 +144,7 @@ mod tests {
 
     #[test]
     fn each_signal_is_an_edge_for_every_thread_that_listens() {
-        let bell = eventfd().expect("an eventfd");
+        let bell = bell().expect("an eventfd");
         let ears = [(); 3].map(|()| BlockingEdges::new().expect("an epoll"));
         for ear in &ears {
             ear.add(&bell, 1).expect("it can be listened to");
@@ -133,9 +155,10 @@ mod tests {
             let (heard, _) = epoll::wait(&ear.0, &mut events[..], Some(&now)).expect("events");
             heard.len()
         };
+        assert_eq!(ears.each_ref().map(heard), [1; 3], "it can be read");
         assert_eq!(ears.each_ref().map(heard), [0; 3]);
         for _ in 0..3 {
-            signal(&bell);
+            ring(&bell);
             assert_eq!(ears.each_ref().map(heard), [1; 3]);
             assert_eq!(ears.each_ref().map(heard), [0; 3]);
         }
@@ -146,10 +169,12 @@ mod tests {
 
     #[tokio::test]
     async fn each_signal_is_an_edge_for_every_task_that_listens() {
-        let bell = eventfd().expect("an eventfd");
+        let bell = bell().expect("an eventfd");
         let ears = [(); 3].map(|()| Edges::of(dup(&bell)).expect("it can be listened to"));
-        for _ in 0..3 {
-            signal(&bell);
+        for rings in 0..3 {
+            if rings > 0 {
+                ring(&bell); // A new one counts as one edge.
+            }
             for ear in &ears {
                 poll_fn(|context| ear.poll_next(context))
                     .await
@@ -158,5 +183,38 @@ mod tests {
                 assert!(!again.await);
             }
         }
+    }
+
+    /// As a hostile process leaves it: full, and its writers and readers wait.
+    fn made_hostile(fd: &OwnedFd, count: u64) {
+        let add = count.to_ne_bytes();
+        rustix::io::write(fd, &add).expect("there is room");
+        let flags = rustix::fs::fcntl_getfl(fd).expect("it is open");
+        let blocking = flags - rustix::fs::OFlags::NONBLOCK;
+        rustix::fs::fcntl_setfl(fd, blocking).expect("it is open");
+    }
+
+    #[test]
+    fn an_eventfd_that_is_full_and_blocks_is_rung_all_the_same() {
+        let bell = bell().expect("an eventfd");
+        let ear = BlockingEdges::new().expect("an epoll");
+        ear.add(&bell, 1).expect("it can be listened to");
+        made_hostile(&bell, u64::MAX - 2);
+        assert_eq!(ear.next(None).expect("it waits"), 1);
+        ring(&bell);
+        assert_eq!(ear.next(None).expect("it waits"), 1);
+    }
+
+    #[test]
+    fn an_eventfd_that_blocks_is_set_when_it_is_full_and_cleared_when_it_is_not_set() {
+        let fd = eventfd().expect("an eventfd");
+        made_hostile(&fd, u64::MAX - 1);
+        signal(&fd);
+        assert!(is_readable(&fd));
+        silence(&fd);
+        assert!(!is_readable(&fd));
+        silence(&fd);
+        signal(&fd);
+        assert!(is_readable(&fd));
     }
 }

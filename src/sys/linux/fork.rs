@@ -229,10 +229,13 @@ fn flush_all() {
     unsafe { libc::fflush(std::ptr::null_mut()) };
 }
 
-/// In a process that was just forked, and never goes back to what owns these descriptors: closes them.
-pub(crate) fn abandon(fds: &[RawFd]) {
+/// Closes descriptors that what this process was forked from owns.
+///
+/// # Safety
+/// This process was just forked, and never goes back to what owns them, or uses them.
+pub(crate) unsafe fn abandon(fds: &[RawFd]) {
     for fd in fds {
-        // SAFETY: the caller guarantees that nothing uses it any more.
+        // SAFETY: nothing else uses it any more, by the caller's promise.
         drop(unsafe { OwnedFd::from_raw_fd(*fd) });
     }
 }

@@ -17,6 +17,17 @@ pub(crate) fn growing_file() -> io::Result<OwnedFd> {
     Ok(fd)
 }
 
+/// A new, empty file that [`seal`] can make final.
+pub(crate) fn sealable_file() -> io::Result<OwnedFd> {
+    memory_file(MemfdFlags::ALLOW_SEALING)
+}
+
+/// Makes the file final: no process can change it from now on. An error if a process has mapped it to write to it.
+pub(crate) fn seal(file: impl AsFd) -> io::Result<()> {
+    let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
+    rustix::fs::fcntl_add_seals(file, seals).of_call("fcntl")
+}
+
 /// A new, empty file in memory. The kernel lets no process execute it, if it can (Linux 6.3): where a policy demands
 /// that (`vm.memfd_noexec`), it creates no other files.
 pub(super) fn memory_file(flags: MemfdFlags) -> io::Result<OwnedFd> {
@@ -40,6 +51,12 @@ pub(crate) fn lengthen(file: impl AsFd, len: u64) -> io::Result<()> {
     }
     check_length(len)?;
     rustix::fs::ftruncate(file, len).of_call("ftruncate")
+}
+
+/// How many bytes of memory a file in memory takes: fewer than its length if it has holes.
+pub(crate) fn file_memory(file: impl AsFd) -> io::Result<u64> {
+    let blocks = rustix::fs::fstat(file).of_call("fstat")?.st_blocks;
+    Ok(blocks.unsigned_abs().saturating_mul(512))
 }
 
 /// Gives the memory of a part back to the system. From then on it is zeros, and has to be secured again.

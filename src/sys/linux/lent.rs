@@ -19,10 +19,17 @@ pub(crate) struct Lent<'a, T, G> {
 }
 
 impl SharedMapping {
-    /// Gives `len` values at `offset`. The caller vouches that `guard`, until it is dropped, keeps all
-    /// others from these bytes, in this process and in every other: that is what makes it sound to have a
-    /// plain reference to them. (Whatever bytes are there are values.)
-    pub(crate) fn lend<T: Pod, G>(&self, offset: usize, len: usize, guard: G) -> Lent<'_, T, G> {
+    /// Gives `len` values at `offset`. (Whatever bytes are there are values.)
+    ///
+    /// # Safety
+    /// Until it is dropped, `guard` keeps all others from these bytes, in this process and in every other. That makes it
+    /// sound to have a plain reference to them.
+    pub(crate) unsafe fn lend<T: Pod, G>(
+        &self,
+        offset: usize,
+        len: usize,
+        guard: G,
+    ) -> Lent<'_, T, G> {
         self.place::<T>(offset, len); // It panics if they do not lie there.
         Lent {
             memory: self,

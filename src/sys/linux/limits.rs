@@ -72,7 +72,7 @@ pub(crate) fn longest_file() -> u64 {
 
 /// An error if this process may have no file of this length. Otherwise the system would not only refuse it,
 /// but also send a signal that kills the process. Files in memory count.
-pub(super) fn check_length(len: u64) -> io::Result<()> {
+pub(crate) fn check_length(len: u64) -> io::Result<()> {
     let limit = longest_file();
     if len <= limit {
         return Ok(());

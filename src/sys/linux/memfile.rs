@@ -37,10 +37,27 @@ pub(crate) fn write_at(
 
 /// Reads at `offset`. An error if the file has fewer bytes there.
 pub(crate) fn read_at(file: impl AsFd, bytes: &mut [u8], offset: u64) -> io::Result<()> {
-    let read = rustix::io::retry_on_intr(|| rustix::io::pread(&file, &mut *bytes, offset));
-    let read = read.of_call("pread")?;
-    if read < bytes.len() {
-        return Err(io::ErrorKind::UnexpectedEof.into());
+    let mut done = 0;
+    while done < bytes.len() {
+        let rest = &mut bytes[done..];
+        let read = rustix::io::retry_on_intr(|| {
+            rustix::io::pread(&file, &mut *rest, offset + done as u64)
+        });
+        match read.of_call("pread")? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            read => done += read,
+        }
+    }
+    Ok(())
+}
+
+/// Writes all bytes at `offset`.
+pub(crate) fn write_all_at(file: impl AsFd, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match write_at(&file, &[io::IoSlice::new(bytes)], offset)? {
+            0 => return Err(io::ErrorKind::WriteZero.into()),
+            written => (bytes, offset) = (&bytes[written..], offset + written as u64),
+        }
     }
     Ok(())
 }

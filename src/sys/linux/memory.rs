@@ -10,8 +10,10 @@ use rustix::io::Errno;
 use rustix::thread::futex;
 
 use super::call::Call as _;
+use super::copy_once::{LONG, copy_out};
 use super::growing::memory_file;
 use super::limits::check_length;
+use super::received::{check_mappable, check_reserved};
 use super::reserve::reserve;
 
 /// A mapped memory file. It ends with the last process that has it mapped or open.
@@ -53,36 +55,25 @@ impl SharedMapping {
         Ok((Self::map(fd.as_fd(), len)?, fd))
     }
 
-    /// The memory behind a descriptor, made by `create` in this process or another.
+    /// The memory behind a descriptor, made by `create` in this process or another. An error if a process could
+    /// shorten it.
     pub(crate) fn open(fd: impl AsFd, len: usize) -> io::Result<Self> {
-        let fd = fd.as_fd();
-        if rustix::fs::fstat(fd)
-            .of_call("fstat")?
-            .st_size
-            .unsigned_abs()
-            < len as u64
-        {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "the received shared memory is shorter than announced",
-            ));
-        }
-        Self::map(fd, len)
+        check_mappable(&fd, len as u64)?;
+        Self::map(fd.as_fd(), len)
+    }
+
+    /// As `open`, of memory that was made by `create_reserved`. An error also if it has holes.
+    pub(crate) fn open_reserved(fd: impl AsFd, len: usize) -> io::Result<Self> {
+        check_reserved(&fd, len as u64)?;
+        Self::open(fd, len)
     }
 
     /// A part of a file that no process can shorten, from a whole number of pages on.
     pub(crate) fn window(file: impl AsFd, offset: u64, len: usize) -> io::Result<Self> {
-        let end = offset.checked_add(len as u64);
-        let file_len = rustix::fs::fstat(&file)
-            .of_call("fstat")?
-            .st_size
-            .unsigned_abs();
-        if end.is_none_or(|end| end > file_len) {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "the received shared memory is shorter than announced",
-            ));
-        }
+        let end = offset
+            .checked_add(len as u64)
+            .ok_or(io::ErrorKind::InvalidData)?;
+        check_mappable(&file, end)?;
         Ok(Self {
             map: MmapOptions::new()
                 .offset(offset)
@@ -137,11 +128,10 @@ impl SharedMapping {
 
     /// Copies bytes in. The other process must not read them until it learns of them.
     pub(crate) fn write(&self, offset: usize, bytes: &[u8]) {
-        assert!(offset <= self.map.len() && bytes.len() <= self.map.len() - offset);
-        // SAFETY: in bounds, see above.
-        let target = unsafe { self.map.as_mut_ptr().add(offset) };
-        // SAFETY: the target is mapped for this many bytes, and `bytes` is not in the mapping.
-        // There are no references into the mapping.
+        let target = self.place::<u8>(offset, bytes.len());
+        // SAFETY: the target is mapped for this many bytes, and `bytes` is not in the mapping. There are no references
+        // into the mapping. A process that writes there at the same time leaves any bytes; nothing here counts on those
+        // that were written, for what is read is a copy that `copy_out` made.
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), target, bytes.len()) }
     }
 
@@ -153,9 +143,7 @@ impl SharedMapping {
         offset: usize,
         len: usize,
     ) -> io::Result<usize> {
-        assert!(offset <= self.map.len() && len <= self.map.len() - offset);
-        // SAFETY: in bounds, see above.
-        let start = unsafe { self.map.as_ptr().add(offset) };
+        let start = self.place::<u8>(offset, len);
         // SAFETY: `len` bytes are mapped from there on; the system only reads them.
         let written = unsafe { libc::write(file.as_raw_fd(), start.cast(), len) };
         usize::try_from(written)
@@ -163,7 +151,7 @@ impl SharedMapping {
             .of_io("write")
     }
 
-    /// Copies bytes out. The other process must have stopped writing them.
+    /// Copies bytes out, once. If the other process still writes them, the copy may be a mix.
     pub(crate) fn read(&self, offset: usize, len: usize) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(len);
         self.read_onto(offset, len, &mut bytes);
@@ -172,14 +160,17 @@ impl SharedMapping {
 
     /// As `read`, to the end of `target`.
     pub(crate) fn read_onto(&self, offset: usize, len: usize, target: &mut Vec<u8>) {
-        assert!(offset <= self.map.len() && len <= self.map.len() - offset);
+        if len < LONG {
+            let start = target.len();
+            target.resize(start + len, 0);
+            return self.load(offset, &mut target[start..]);
+        }
+        let source = self.place::<u8>(offset, len);
         target.reserve(len);
-        // SAFETY: in bounds, see above.
-        let source = unsafe { self.map.as_ptr().add(offset) };
         let spare = target.spare_capacity_mut().as_mut_ptr();
         // SAFETY: the source is mapped for `len` bytes, and `len` bytes have just been reserved in the
         // target, which is not in the mapping.
-        unsafe { std::ptr::copy_nonoverlapping(source, spare.cast(), len) }
+        unsafe { copy_out(source, spare.cast(), len) }
         // SAFETY: `len` bytes behind the old length have just been written.
         unsafe { target.set_len(target.len() + len) }
     }
@@ -247,22 +238,27 @@ const WORTH_HUGE_PAGES: usize = 4 << 20;
 
 /// Makes a buffer large enough for `len` bytes in all, or says that there is no memory for it.
 pub(crate) fn enlarge(buffer: &mut Vec<u8>, len: usize) -> io::Result<()> {
-    buffer.try_reserve_exact(len.saturating_sub(buffer.len()))?;
-    if len >= WORTH_HUGE_PAGES {
-        let page = rustix::param::page_size();
-        let spare = buffer.spare_capacity_mut();
-        let first = spare.as_ptr().align_offset(page);
-        let pages = spare.get_mut(first..).unwrap_or_default();
-        let whole = pages.len() / page * page;
-        // SAFETY: whole pages of memory that is ours. What they hold stays as it is.
-        let _ = unsafe {
-            rustix::mm::madvise(
-                pages.as_mut_ptr().cast(),
-                whole,
-                rustix::mm::Advice::LinuxHugepage,
-            )
-        };
+    if len < WORTH_HUGE_PAGES {
+        return Ok(buffer.try_reserve_exact(len.saturating_sub(buffer.len()))?);
     }
+    // Memory of its own, which is copied to: memory that grows where it is keeps its small pages.
+    let mut larger = Vec::new();
+    larger.try_reserve_exact(len)?;
+    let page = rustix::param::page_size();
+    let spare = larger.spare_capacity_mut();
+    let first = spare.as_ptr().align_offset(page);
+    let pages: &mut [_] = spare.get_mut(first..).unwrap_or_default();
+    let whole = pages.len() / page * page;
+    // SAFETY: whole pages of memory that is ours. What they hold stays as it is.
+    let _ = unsafe {
+        rustix::mm::madvise(
+            pages.as_mut_ptr().cast(),
+            whole,
+            rustix::mm::Advice::LinuxHugepage,
+        )
+    };
+    larger.extend_from_slice(buffer);
+    *buffer = larger;
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 mod call;
 mod check;
 mod copy;
+mod copy_once;
 mod coverage;
 mod edges;
 mod folder;
@@ -31,6 +32,7 @@ mod print;
 mod process;
 mod reach;
 mod readiness;
+mod received;
 mod register;
 mod reserve;
 mod scrub;
@@ -44,14 +46,14 @@ mod watch;
 pub(crate) use check::check_processes;
 pub(crate) use coverage::write_profile;
 pub(crate) use edges::{
-    BlockingEdges, Edges, await_readable, eventfd, is_readable, signal, silence,
+    BlockingEdges, Edges, await_readable, bell, eventfd, is_readable, ring, signal, silence,
 };
 pub(crate) use folder::{FolderIdentity, current_folder, enter_folder, open_folder};
 pub(crate) use fork::{
     Forked, OneWay, abandon, end_after, exit_forked, fork, fork_for, generation,
     go_on_in_another_thread, lasting_threads, note_silent_thread, thread_count,
 };
-pub(crate) use growing::{give_back, growing_file, lengthen};
+pub(crate) use growing::{file_memory, give_back, growing_file, lengthen, seal, sealable_file};
 pub(crate) use handles::{
     AsFd, AsRawFd, AsyncFd, BorrowedFd, OwnedFd, RawFd, Socket, no_thread, os_string,
     pipe_from_child, pipe_to_child, too_many_descriptors,
@@ -69,9 +71,9 @@ pub(crate) use image::{build_identity, in_executable, library_of, own_executable
 pub(crate) use isolation::*;
 pub(crate) use left::{name_fork_server, name_process, reap_left_children};
 pub(crate) use lent::Lent;
-pub(crate) use limits::longest_file;
+pub(crate) use limits::{check_length, longest_file};
 pub(crate) use memfile::{
-    FileIdentity, file_identity, file_len, file_of, read_at, read_file, write_at,
+    FileIdentity, file_identity, file_len, file_of, read_at, read_file, write_all_at, write_at,
 };
 pub(crate) use memory::{SharedMapping, enlarge, open_gate, wait_at};
 pub(crate) use orphans::{inherits_orphans, reap_orphans_of};
@@ -80,8 +82,8 @@ pub(crate) use packet::{
     send_packet, stream_pair,
 };
 pub(crate) use print::{
-    above_standard_streams, flush_stdout, nowhere, own_descriptor, own_stream, set_input,
-    set_output, write_in_one,
+    above_standard_streams, flush_stdout, nowhere, own_descriptor, own_stream, reopened_stream,
+    set_input, set_output, write_in_one,
 };
 pub(crate) use process::{
     ChildProcess, Exit, end_child, kill_own_group, memory_meter, monotonic_nanos, oom_kills,
@@ -89,12 +91,14 @@ pub(crate) use process::{
 };
 pub(crate) use reach::{closed, is_closed, out_of_reach};
 pub(crate) use readiness::{Direction, Readiness, wait_ready};
+pub(crate) use received::{check_eventfd, check_packets, check_reserved, check_stream};
 pub(crate) use register::{StableFd, is_ready, probe_events, register};
 pub(crate) use segment::SegmentName;
 pub(crate) use signal::{reset_signals, restore_signals};
 pub(crate) use socket::{
     MOST_FDS, bytes_waiting, end_sending, is_hangup, never_wait, pipe, read_more, read_onto,
-    receive_with_fds, send_with_fds, socket_pair,
+    receive, receive_more, receive_patiently, receive_with_fd, receive_with_fds, send_patiently,
+    send_with_fds, socket_pair,
 };
 pub(crate) use stdio::{become_child, change_variables, is_variable, settle_forked};
 pub(crate) use stream::{WHOLE, write_now, write_patiently};

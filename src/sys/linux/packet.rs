@@ -108,7 +108,8 @@ fn receive(
     let mut number = [0; 8];
     let received = rustix::io::retry_on_intr(|| {
         let mut slices = [io::IoSliceMut::new(&mut number)];
-        let flags = flags | RecvFlags::CMSG_CLOEXEC;
+        // Whether the socket blocks is a property that every process with this end can change.
+        let flags = flags | RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
         rustix::net::recvmsg(&socket, &mut slices, control, flags)
     });
     match received {

@@ -36,8 +36,19 @@ fn check(pidfd: BorrowedFd<'_>) -> io::Result<()> {
         Err(Errno::CHILD) => Ok(()),
         Err(Errno::BADF | Errno::INVAL) => Err(invalid("it is no pidfd")),
         Ok(_) => Err(invalid("it is a child of this process")),
+        // It is denied. What the file is called reaches none either, and the parent of the process is checked later.
+        Err(Errno::NOSYS | Errno::PERM) if is_called_pidfd(pidfd)? => Ok(()),
+        Err(Errno::NOSYS | Errno::PERM) => Err(invalid("it is no pidfd")),
         Err(error) => Err(error).of_call("waitid"),
     }
+}
+
+fn is_called_pidfd(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    let link = format!("/proc/self/fd/{}", fd.as_raw_fd());
+    let name = rustix::fs::readlink(link, Vec::new()).of_call("readlink")?;
+    let name = name.as_bytes();
+    // The second is the name before Linux 6.9.
+    Ok(name.starts_with(b"pidfd:[") || name == b"anon_inode:[pidfd]")
 }
 
 fn invalid(what: &str) -> io::Error {
@@ -93,7 +104,7 @@ fn find(pidfd: BorrowedFd<'_>) -> io::Result<PidfdProcess> {
 }
 
 /// The process id, as the system lists it with the descriptor.
-fn listed_pid(pidfd: BorrowedFd<'_>) -> io::Result<Pid> {
+pub(super) fn listed_pid(pidfd: BorrowedFd<'_>) -> io::Result<Pid> {
     let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd()));
     let info = info.of_call("open")?;
     let pid = info.lines().find_map(|line| line.strip_prefix("Pid:"));
@@ -123,6 +134,7 @@ mod tests {
         let process = PidfdProcess::of(pidfd.as_fd()).expect("it is there");
         assert_eq!(process.pid, parent);
         assert_eq!(find(pidfd.as_fd()).expect("it is listed"), process);
+        assert!(is_called_pidfd(pidfd.as_fd()).expect("it has a name"));
     }
 
     #[test]
@@ -131,6 +143,9 @@ mod tests {
         assert!(PidfdProcess::of(file.as_fd()).is_err());
         let folder = File::open("/proc/self").expect("a folder");
         assert!(PidfdProcess::of(folder.as_fd()).is_err());
+        for file in [file, folder] {
+            assert!(!is_called_pidfd(file.as_fd()).expect("it has a name"));
+        }
 
         let mut child = Command::new("cat");
         let mut child = child.stdin(Stdio::piped()).spawn().expect("a process");

@@ -4,7 +4,7 @@ use std::io::{self, Write as _};
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::call::Call as _;
@@ -32,13 +32,33 @@ fn copy_above_standard_streams(of: &impl AsFd) -> rustix::io::Result<OwnedFd> {
     }
 }
 
-/// Another descriptor for a standard stream of this process, which is not passed on by exec; for nowhere,
-/// if that stream has been closed.
-pub(crate) fn own_stream(stream: &impl AsFd) -> io::Result<OwnedFd> {
-    match copy_above_standard_streams(stream) {
-        Err(Errno::BADF) => nowhere(),
-        outcome => outcome.of_call("fcntl"),
+/// Another open file for a standard stream of this process, so that a process that has it cannot make this one's
+/// non-blocking. For a file that is not opened for appending, it is the same open file: both need one position, and
+/// files never block. For nowhere, if that stream has been closed. Fails where the system opens none: for a socket, for
+/// a terminal of another user, without `/proc`.
+pub(crate) fn reopened_stream(stream: &impl AsFd) -> io::Result<OwnedFd> {
+    let stream = stream.as_fd();
+    let flags = match rustix::fs::fcntl_getfl(stream) {
+        Err(Errno::BADF) => return nowhere(),
+        flags => flags.of_call("fcntl")?,
+    };
+    let stat = rustix::fs::fstat(stream).of_call("fstat")?;
+    let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+    if is_file && !flags.contains(OFlags::APPEND) {
+        return own_descriptor(&stream);
     }
+    let path = format!("/proc/self/fd/{}", stream.as_raw_fd());
+    let kept = flags & (OFlags::RWMODE | OFlags::APPEND);
+    // A named pipe that no process reads would block the opening.
+    let opened = kept | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let own = rustix::fs::open(path, opened, Mode::empty()).of_call("open")?;
+    rustix::fs::fcntl_setfl(&own, kept).of_call("fcntl")?;
+    above_standard_streams(own)
+}
+
+/// As [`reopened_stream`] where that is possible, or else another descriptor of the same open file.
+pub(crate) fn own_stream(stream: &impl AsFd) -> io::Result<OwnedFd> {
+    reopened_stream(stream).or_else(|_| own_descriptor(stream))
 }
 
 /// The same descriptor with a number above 2. A process without standard streams gets their numbers for other files,
@@ -111,4 +131,56 @@ pub(crate) fn flush_stdout() {
     // SAFETY: it is an open stream, which has a lock of its own. (Not all streams at once: one that
     // another thread is blocked in reading of would block this thread too.)
     unsafe { libc::fflush(stream) };
+}
+
+#[cfg(all(test, not(properties)))]
+mod tests {
+    use std::io::{PipeReader, PipeWriter, Read as _};
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    fn is_non_blocking(fd: &impl AsFd) -> bool {
+        let flags = rustix::fs::fcntl_getfl(fd).expect("it is open");
+        flags.contains(OFlags::NONBLOCK)
+    }
+
+    #[test]
+    fn a_reopened_stream_has_a_mode_of_its_own() {
+        let (mut reader, pipe): (PipeReader, PipeWriter) = io::pipe().expect("a pipe");
+        let own = reopened_stream(&pipe).expect("a pipe can be opened again");
+        assert!(!is_non_blocking(&own));
+        rustix::io::ioctl_fionbio(&own, true).expect("a pipe");
+        assert!(is_non_blocking(&own) && !is_non_blocking(&pipe));
+        rustix::io::write(&own, b"text").expect("there is room");
+        drop((own, pipe));
+        let mut text = String::new();
+        reader.read_to_string(&mut text).expect("a pipe");
+        assert_eq!(text, "text");
+    }
+
+    #[test]
+    fn what_two_processes_write_to_a_reopened_file_is_all_there() {
+        let path = std::env::temp_dir().join(format!("reopened-{}", std::process::id()));
+        for append in [true, false] {
+            let mut options = std::fs::File::options();
+            options.create(true).write(true).append(append);
+            let log = options.open(&path).expect("a file");
+            let own = reopened_stream(&log).expect("a file can be opened again");
+            for _ in 0..2 {
+                rustix::io::write(&own, b"theirs.").expect("a file");
+                rustix::io::write(&log, b"ours.").expect("a file");
+            }
+            let text = std::fs::read_to_string(&path).expect("a file");
+            std::fs::remove_file(&path).expect("a file");
+            assert_eq!(text, "theirs.ours.theirs.ours.");
+        }
+    }
+
+    #[test]
+    fn a_socket_cannot_be_opened_again() {
+        let (socket, _other) = UnixStream::pair().expect("a pair");
+        assert!(reopened_stream(&socket).is_err());
+        assert!(own_stream(&socket).is_ok());
+    }
 }

@@ -17,7 +17,7 @@ use rustix::process::{
 
 use super::call::Call as _;
 use super::edges::{await_readable, is_readable};
-use super::pidfd::PidfdProcess;
+use super::pidfd::{PidfdProcess, listed_pid};
 use super::reach::out_of_reach;
 use super::socket::raised;
 
@@ -65,6 +65,7 @@ impl ChildProcess {
     /// reach it and a kill reaches its own children too. std uses `posix_spawn` for this, which
     /// costs the same however large the parent is.
     pub(crate) fn spawn(command: &mut Command) -> io::Result<Self> {
+        reap_left(); // Each counts among the processes that this user may have.
         // Dropping std's child leaves it alone. From here on it is known by its pidfd.
         Self::own(
             command
@@ -78,7 +79,6 @@ impl ChildProcess {
     /// A process that this one has just started or forked, and that waits for a message from this one. Its id
     /// stays its own while it lives. If this program ignores SIGCHLD, or reaps every child, no longer.
     pub(crate) fn own(pid: u32) -> io::Result<Self> {
-        reap_left();
         let pid = to_pid(pid)?;
         match pidfd_of(pid) {
             Ok(pidfd) => Ok(Self {
@@ -173,10 +173,11 @@ impl ChildProcess {
     /// Signals the process and its group by number, where signals by pidfd are denied.
     ///
     /// The number is that of this process as long as it is unreaped. This process reaps its own children in `reap`
-    /// only, which borrows `self` mutably, and a fork server reaps when it is asked to, which comes after the change
-    /// to `Done`. What remains is a reaper that this process does not know: the system, for a program that ignores
-    /// SIGCHLD, and the parent of a dead fork server's orphans. That one takes only what has ended, so the check
-    /// comes right before the signal. It would have to reap, and the system to use all other numbers, in between.
+    /// only, which borrows `self` mutably. A fork server reaps a worker when it is asked to, which comes after the
+    /// change to `Done`. Three reapers act unasked: a fork server, for a process that runs one function; the system,
+    /// for a program that ignores SIGCHLD; and the parent of a dead fork server's orphans. They take only what has
+    /// ended, so the check comes right before the signal. In between, such a process would have to end and be reaped,
+    /// and the system to use all other numbers once.
     fn signal_by_id(&self, signal: Signal) {
         if self.has_its_id() {
             let _ = rustix::process::kill_process_group(self.pid, signal);
@@ -186,14 +187,7 @@ impl ChildProcess {
 
     /// Whether the number is still that of this process: it runs, or it is a zombie.
     fn has_its_id(&self) -> bool {
-        if !self.has_ended() {
-            return true;
-        }
-        let about = format!("/proc/self/fdinfo/{}", self.pidfd.as_raw_fd());
-        let about = std::fs::read_to_string(about).unwrap_or_default();
-        let pid = about.lines().find_map(|line| line.strip_prefix("Pid:"));
-        // -1 for a process that was reaped.
-        pid.and_then(|pid| pid.trim().parse().ok()) == Some(self.id())
+        !self.has_ended() || listed_pid(self.pidfd.as_fd()).is_ok_and(|pid| pid == self.pid)
     }
 
     /// Signals the process group without naming it by number, on Linux 6.9 and later. Earlier, the
@@ -353,6 +347,7 @@ impl Drop for ChildProcess {
         if self.reaper == Reaper::Done {
             return;
         }
+        reap_left();
         let (pidfd, pid) = (self.pidfd.clone(), self.pid);
         let is_running = match self.reaper {
             Reaper::Own => !reap_child_now(&pidfd, pid),

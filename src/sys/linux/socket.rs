@@ -71,6 +71,23 @@ pub(crate) fn read_more(
     Ok(read)
 }
 
+/// As `read_more`, from a socket, and never blocks: see `send_with_fds`.
+pub(crate) fn receive_more(
+    from: BorrowedFd<'_>,
+    buffer: &mut Vec<u8>,
+    most: usize,
+) -> io::Result<usize> {
+    let received = rustix::io::retry_on_intr(|| {
+        let room = &mut buffer.spare_capacity_mut()[..most];
+        let (_, len) = rustix::net::recv(from, room, RecvFlags::DONTWAIT)?;
+        Ok(len)
+    });
+    let received = received.of_io("recvfrom")?;
+    // SAFETY: `received` bytes behind the old length have just been written.
+    unsafe { buffer.set_len(buffer.len() + received) }
+    Ok(received)
+}
+
 /// Says that nothing more will be sent, by no copy of this end of a socket.
 pub(crate) fn end_sending(socket: BorrowedFd<'_>) {
     let _ = rustix::net::shutdown(socket, rustix::net::Shutdown::Write); // The other end may be closed.
@@ -85,22 +102,60 @@ pub(crate) fn bytes_waiting(from: BorrowedFd<'_>) -> usize {
 /// The most descriptors that travel together (the kernel's `SCM_MAX_FD`).
 pub(crate) const MOST_FDS: usize = 253;
 
-/// Sends bytes with descriptors beside them. If the other end is closed, that is an error and no signal.
+/// Sends bytes with descriptors beside them. If the other end is closed, that is an error and no signal. Never blocks:
+/// whether the socket does is a property that every process with this end can change.
 pub(crate) fn send_with_fds(
     socket: BorrowedFd<'_>,
     bytes: &[io::IoSlice<'_>],
     fds: &[BorrowedFd<'_>],
 ) -> io::Result<usize> {
+    send_by(SendFlags::DONTWAIT, socket, bytes, fds)
+}
+
+/// As `send_with_fds`. Blocks if the socket does.
+pub(crate) fn send_patiently(
+    socket: BorrowedFd<'_>,
+    bytes: &[io::IoSlice<'_>],
+    fds: &[BorrowedFd<'_>],
+) -> io::Result<usize> {
+    send_by(SendFlags::empty(), socket, bytes, fds)
+}
+
+fn send_by(
+    flags: SendFlags,
+    socket: BorrowedFd<'_>,
+    bytes: &[io::IoSlice<'_>],
+    fds: &[BorrowedFd<'_>],
+) -> io::Result<usize> {
+    let flags = flags | SendFlags::NOSIGNAL;
     if let ([bytes], []) = (bytes, fds) {
         // The system has less to look at.
-        return rustix::net::send(socket, bytes, SendFlags::NOSIGNAL).of_io("sendto");
+        return rustix::net::send(socket, bytes, flags).of_io("sendto");
     }
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_FDS))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
         return Err(io::ErrorKind::InvalidInput.into());
     }
-    rustix::net::sendmsg(socket, bytes, &mut control, SendFlags::NOSIGNAL).of_io("sendmsg")
+    rustix::net::sendmsg(socket, bytes, &mut control, flags).of_io("sendmsg")
+}
+
+/// Receives bytes. The system closes descriptors beside them. Never blocks.
+pub(crate) fn receive(socket: BorrowedFd<'_>, bytes: &mut [u8]) -> io::Result<usize> {
+    let flags = RecvFlags::DONTWAIT;
+    let received = rustix::io::retry_on_intr(|| rustix::net::recv(socket, &mut *bytes, flags));
+    received.map(|(len, _)| len).of_io("recvfrom")
+}
+
+/// Receives bytes, and the descriptor beside them, if there is one. Further ones are closed. Never blocks.
+pub(crate) fn receive_with_fd(
+    socket: BorrowedFd<'_>,
+    bytes: &mut [u8],
+) -> io::Result<(usize, Option<OwnedFd>)> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut fds = Vec::new();
+    let received = receive_beside(RecvFlags::DONTWAIT, socket, bytes, &mut space, &mut fds)?;
+    Ok((received.len, fds.into_iter().next()))
 }
 
 /// What was received.
@@ -120,17 +175,46 @@ pub(super) fn raised(fd: OwnedFd) -> OwnedFd {
     }
 }
 
-/// Receives bytes, and the descriptors beside them.
+/// Receives bytes, and the descriptors beside them. Never blocks: see `send_with_fds`.
 pub(crate) fn receive_with_fds(
     socket: BorrowedFd<'_>,
     bytes: &mut [u8],
     fds: &mut impl Extend<OwnedFd>,
 ) -> io::Result<Received> {
+    receive_by(RecvFlags::DONTWAIT, socket, bytes, fds)
+}
+
+/// As `receive_with_fds`. Blocks if the socket does.
+pub(crate) fn receive_patiently(
+    socket: BorrowedFd<'_>,
+    bytes: &mut [u8],
+    fds: &mut impl Extend<OwnedFd>,
+) -> io::Result<Received> {
+    receive_by(RecvFlags::empty(), socket, bytes, fds)
+}
+
+fn receive_by(
+    flags: RecvFlags,
+    socket: BorrowedFd<'_>,
+    bytes: &mut [u8],
+    fds: &mut impl Extend<OwnedFd>,
+) -> io::Result<Received> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_FDS))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
+    receive_beside(flags, socket, bytes, &mut space, fds)
+}
+
+fn receive_beside(
+    flags: RecvFlags,
+    socket: BorrowedFd<'_>,
+    bytes: &mut [u8],
+    space: &mut [MaybeUninit<u8>],
+    fds: &mut impl Extend<OwnedFd>,
+) -> io::Result<Received> {
+    let flags = flags | RecvFlags::CMSG_CLOEXEC;
+    let mut control = RecvAncillaryBuffer::new(space);
     let mut slices = [io::IoSliceMut::new(bytes)];
     let received = rustix::io::retry_on_intr(|| {
-        rustix::net::recvmsg(socket, &mut slices, &mut control, RecvFlags::CMSG_CLOEXEC)
+        rustix::net::recvmsg(socket, &mut slices, &mut control, flags)
     });
     let received = received.of_io("recvmsg")?;
     for message in control.drain() {

@@ -64,9 +64,11 @@ pub(crate) fn settle_forked(
 ) -> io::Result<()> {
     note_parent();
     reset_signals();
+    let stderr = own_stream(&io::stderr())?; // First: an ordinary user's process that is not dumpable opens no stream.
     set_dumpable(false);
     empty_stdin()?;
-    rustix::stdio::dup2_stdout(own_stream(&io::stderr())?).of_call("dup2")?;
+    rustix::stdio::dup2_stdout(&stderr).of_call("dup2")?;
+    rustix::stdio::dup2_stderr(stderr).of_call("dup2")?;
     if clear {
         clear_environment();
     }

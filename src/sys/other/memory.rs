@@ -32,6 +32,10 @@ impl SharedMapping {
         Err(unsupported())
     }
 
+    pub(crate) fn open_reserved(_: impl AsFd, _: usize) -> io::Result<Self> {
+        Err(unsupported())
+    }
+
     pub(crate) fn window(_: impl AsFd, _: u64, _: usize) -> io::Result<Self> {
         Err(unsupported())
     }
@@ -76,7 +80,11 @@ impl SharedMapping {
         match self.0 {}
     }
 
-    pub(crate) fn lend<T: Pod, G>(&self, _: usize, _: usize, _: G) -> Lent<'_, T, G> {
+    #[expect(
+        unsafe_code,
+        reason = "the name has a promise to keep where there is memory"
+    )]
+    pub(crate) unsafe fn lend<T: Pod, G>(&self, _: usize, _: usize, _: G) -> Lent<'_, T, G> {
         match self.0 {}
     }
 }
@@ -121,6 +129,14 @@ pub(crate) fn growing_file() -> io::Result<OwnedFd> {
     Err(unsupported())
 }
 
+pub(crate) fn sealable_file() -> io::Result<OwnedFd> {
+    Err(unsupported())
+}
+
+pub(crate) fn seal(_: impl AsFd) -> io::Result<()> {
+    Err(unsupported())
+}
+
 pub(crate) fn longest_file() -> u64 {
     u64::MAX
 }
@@ -143,6 +159,14 @@ pub(crate) fn write_at(_: impl AsFd, _: &[io::IoSlice<'_>], _: u64) -> io::Resul
     Err(unsupported())
 }
 
+pub(crate) fn write_all_at(_: impl AsFd, _: &[u8], _: u64) -> io::Result<()> {
+    Err(unsupported())
+}
+
+pub(crate) fn check_length(_: u64) -> io::Result<()> {
+    Err(unsupported())
+}
+
 pub(crate) fn read_at(_: impl AsFd, _: &mut [u8], _: u64) -> io::Result<()> {
     Err(unsupported())
 }
@@ -155,6 +179,14 @@ pub(crate) fn file_identity(_: impl AsFd) -> io::Result<FileIdentity> {
 }
 
 pub(crate) fn file_len(_: impl AsFd) -> io::Result<u64> {
+    Err(unsupported())
+}
+
+pub(crate) fn check_reserved(_: impl AsFd, _: u64) -> io::Result<()> {
+    Err(unsupported())
+}
+
+pub(crate) fn file_memory(_: impl AsFd) -> io::Result<u64> {
     Err(unsupported())
 }
 

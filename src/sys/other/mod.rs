@@ -20,9 +20,9 @@ pub(crate) use handles::{
     os_string, out_of_reach, pipe_from_child, pipe_to_child, too_many_descriptors,
 };
 pub(crate) use memory::{
-    FileIdentity, Lent, SegmentName, SharedMapping, enlarge, file_identity, file_len, file_of,
-    give_back, growing_file, lengthen, longest_file, open_gate, read_at, read_file, wait_at,
-    write_at,
+    FileIdentity, Lent, SegmentName, SharedMapping, check_length, check_reserved, enlarge,
+    file_identity, file_len, file_memory, file_of, give_back, growing_file, lengthen, longest_file,
+    open_gate, read_at, read_file, seal, sealable_file, wait_at, write_all_at, write_at,
 };
 pub(crate) use packet::{
     descriptors_of_next_packet, drop_packet, next_packet, packet_pair, roomy_packet_pair,
@@ -37,18 +37,20 @@ pub(crate) use process::{
     resident_memory, restore_signals, set_dumpable, signal_name, thread_count, write_profile,
 };
 pub(crate) use socket::{
-    MOST_FDS, bytes_waiting, end_sending, is_hangup, never_wait, pipe, read_more, read_onto,
-    receive_with_fds, send_with_fds, socket_pair,
+    MOST_FDS, bytes_waiting, check_packets, check_stream, end_sending, is_hangup, never_wait, pipe,
+    read_more, read_onto, receive, receive_more, receive_patiently, receive_with_fd,
+    receive_with_fds, send_patiently, send_with_fds, socket_pair,
 };
 pub(crate) use stdio::{
     FolderIdentity, WHOLE, above_standard_streams, become_child, change_variables, current_folder,
     enter_folder, flush_stdout, is_variable, nowhere, open_folder, own_descriptor, own_stream,
-    set_input, set_output, settle_forked, write_in_one, write_now, write_patiently,
+    reopened_stream, set_input, set_output, settle_forked, write_in_one, write_now,
+    write_patiently,
 };
 pub(crate) use wait::{
-    BlockingEdges, Direction, Edges, Readiness, StableFd, WakeFd, await_readable, end_with,
-    eventfd, is_readable, is_ready, parent, probe_events, register, signal, silence,
-    wait_for_parents_end, wait_readable, wait_ready, watched,
+    BlockingEdges, Direction, Edges, Readiness, StableFd, WakeFd, await_readable, bell,
+    check_eventfd, end_with, eventfd, is_readable, is_ready, parent, probe_events, register, ring,
+    signal, silence, wait_for_parents_end, wait_readable, wait_ready, watched,
 };
 
 /// An error, because this crate cannot start processes on this target.

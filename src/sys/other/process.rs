@@ -116,7 +116,11 @@ pub(crate) fn lasting_threads() -> io::Result<Vec<String>> {
     Err(unsupported())
 }
 
-pub(crate) fn abandon(_: &[RawFd]) {}
+#[expect(
+    unsafe_code,
+    reason = "the name has a promise to keep where there are forks"
+)]
+pub(crate) unsafe fn abandon(_: &[RawFd]) {}
 
 pub(crate) fn exit_forked(code: i32) -> ! {
     std::process::exit(code)

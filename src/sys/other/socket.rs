@@ -4,7 +4,7 @@ use std::io::{self, PipeReader};
 
 use bytes::BytesMut;
 
-use super::handles::{BorrowedFd, OwnedFd};
+use super::handles::{AsFd, BorrowedFd, OwnedFd};
 use super::unsupported;
 
 /// The most descriptors that travel together.
@@ -35,6 +35,18 @@ pub(crate) fn read_more(_: BorrowedFd<'_>, _: &mut Vec<u8>, _: usize) -> io::Res
     Err(unsupported())
 }
 
+pub(crate) fn receive_more(_: BorrowedFd<'_>, _: &mut Vec<u8>, _: usize) -> io::Result<usize> {
+    Err(unsupported())
+}
+
+pub(crate) fn check_packets(_: impl AsFd) -> io::Result<()> {
+    Err(unsupported())
+}
+
+pub(crate) fn check_stream(_: impl AsFd) -> io::Result<()> {
+    Err(unsupported())
+}
+
 pub(crate) fn end_sending(_: BorrowedFd<'_>) {}
 
 pub(crate) fn bytes_waiting(_: BorrowedFd<'_>) -> usize {
@@ -49,6 +61,25 @@ pub(crate) fn send_with_fds(
     Err(unsupported())
 }
 
+pub(crate) fn send_patiently(
+    _: BorrowedFd<'_>,
+    _: &[io::IoSlice<'_>],
+    _: &[BorrowedFd<'_>],
+) -> io::Result<usize> {
+    Err(unsupported())
+}
+
+pub(crate) fn receive(_: BorrowedFd<'_>, _: &mut [u8]) -> io::Result<usize> {
+    Err(unsupported())
+}
+
+pub(crate) fn receive_with_fd(
+    _: BorrowedFd<'_>,
+    _: &mut [u8],
+) -> io::Result<(usize, Option<OwnedFd>)> {
+    Err(unsupported())
+}
+
 /// What was received.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Received {
@@ -57,6 +88,14 @@ pub(crate) struct Received {
 }
 
 pub(crate) fn receive_with_fds(
+    _: BorrowedFd<'_>,
+    _: &mut [u8],
+    _: &mut impl Extend<OwnedFd>,
+) -> io::Result<Received> {
+    Err(unsupported())
+}
+
+pub(crate) fn receive_patiently(
     _: BorrowedFd<'_>,
     _: &mut [u8],
     _: &mut impl Extend<OwnedFd>,

@@ -64,6 +64,10 @@ pub(crate) fn own_stream(_: &impl AsFd) -> io::Result<OwnedFd> {
     Err(unsupported())
 }
 
+pub(crate) fn reopened_stream(_: &impl AsFd) -> io::Result<OwnedFd> {
+    Err(unsupported())
+}
+
 /// Takes any descriptor: a Unix program has std's.
 pub(crate) fn above_standard_streams<Fd>(_: Fd) -> io::Result<OwnedFd> {
     Err(unsupported())

@@ -14,6 +14,16 @@ pub(crate) fn eventfd() -> io::Result<OwnedFd> {
     Err(unsupported())
 }
 
+pub(crate) fn bell() -> io::Result<OwnedFd> {
+    Err(unsupported())
+}
+
+pub(crate) fn check_eventfd(_: impl AsFd) -> io::Result<()> {
+    Err(unsupported())
+}
+
+pub(crate) fn ring(_: impl AsFd) {}
+
 pub(crate) fn signal(_: impl AsFd) {}
 
 pub(crate) fn silence(_: impl AsFd) {}

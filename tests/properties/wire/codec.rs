@@ -22,6 +22,8 @@ fn read_as_anything(bytes: &[u8]) {
     read_as::<String>(bytes);
     read_as::<Bytes>(bytes);
     read_as::<Vec<f64>>(bytes);
+    read_as::<Vec<usize>>(bytes);
+    read_as::<Vec<u128>>(bytes);
     read_as::<u64>(bytes);
     read_as::<Vec<Vec<u8>>>(bytes);
     read_as::<(u8, char, Option<i128>)>(bytes);
@@ -42,7 +44,8 @@ proptest! {
 
     #[test]
     fn a_value_whose_head_was_taken_off_is_the_same(
-        nested in nested(), text: String, bytes: Vec<u8>, numbers: Vec<u32>, number: i16,
+        nested in nested(), text: String, bytes: Vec<u8>, numbers: Vec<u32>, number: i16, sizes: Vec<usize>,
+        wide: Vec<i128>, widest: u128,
     ) {
         fn same<T: PartialEq + Clone + Serialize + DeserializeOwned + 'static>(value: &T) -> bool {
             let mut out = Chain::new();
@@ -55,6 +58,7 @@ proptest! {
             copied && get_bare::<T>(head.is_plain, &mut bare).is_ok_and(|read| read == *value)
         }
         prop_assert!(same(&nested) && same(&text) && same(&bytes) && same(&numbers));
+        prop_assert!(same(&sizes) && same(&wide) && same(&widest));
         prop_assert!(same(&number) && same(&Bytes::from(bytes)) && same(&(number, text)));
     }
 

@@ -5,14 +5,15 @@ use super::*;
 /// The call, the item, and its value as a number.
 type ItemOutcome = (u32, u32, Option<u64>);
 
-fn read_all(reader: &mut OutcomeReader, entries: &[u8]) -> Vec<ItemOutcome> {
+fn read_all(reader: &mut OutcomeReader, entries: &[u8], most: u32) -> Vec<ItemOutcome> {
     let mut frame = Reader::from(entries.to_vec());
     let mut outcomes = Vec::new();
-    while let Some(next) = reader.next(&mut frame) {
+    while let Some(next) = reader.next(&mut frame, most) {
         match next.expect("it makes sense") {
-            OutcomeEntry::Time { .. } => {}
+            OutcomeEntry::Call | OutcomeEntry::Time { .. } => {}
             OutcomeEntry::Values(values) => {
                 let (seq, first) = (values.seq, values.first);
+                assert!((1..=most).contains(&values.count));
                 let mut numbers = Vec::new();
                 values.read(|value| numbers.push(codec::get::<u64>(value).ok()));
                 let items = (first..).zip(numbers);
@@ -60,6 +61,7 @@ proptest! {
         calls in prop::collection::vec(
             (any::<u32>(), 0_u32..1000, prop::collection::vec(any::<Option<u64>>(), 0..9)), 0..9),
         cuts in prop::collection::vec(any::<bool>(), 100),
+        most in prop_oneof![1_u32..5, Just(u32::MAX)],
     ) {
         let (pieces, expected) = entries(&calls);
         let mut reader = OutcomeReader::default();
@@ -68,10 +70,10 @@ proptest! {
         for (mut piece, cut) in pieces.into_iter().zip(cuts) {
             piece.write_with(|slices| std::io::Write::write_vectored(&mut frame, slices)).expect("memory");
             if cut {
-                outcomes.extend(read_all(&mut reader, &std::mem::take(&mut frame)));
+                outcomes.extend(read_all(&mut reader, &std::mem::take(&mut frame), most));
             }
         }
-        outcomes.extend(read_all(&mut reader, &frame));
+        outcomes.extend(read_all(&mut reader, &frame, most));
         prop_assert_eq!(outcomes, expected);
     }
 
@@ -84,10 +86,13 @@ proptest! {
         }
         let mut frame = Reader::from(frame);
         let mut reader = OutcomeReader::default();
-        let Some(Ok(OutcomeEntry::Time { seq: 5, nanos: 7 })) = reader.next(&mut frame) else {
+        let Some(Ok(OutcomeEntry::Call)) = reader.next(&mut frame, u32::MAX) else {
+            return Err(TestCaseError::fail("no call"));
+        };
+        let Some(Ok(OutcomeEntry::Time { seq: 5, nanos: 7 })) = reader.next(&mut frame, u32::MAX) else {
             return Err(TestCaseError::fail("no time"));
         };
-        let Some(Ok(OutcomeEntry::Values(mut rest))) = reader.next(&mut frame) else {
+        let Some(Ok(OutcomeEntry::Values(mut rest))) = reader.next(&mut frame, u32::MAX) else {
             return Err(TestCaseError::fail("no values"));
         };
         let start = rest.take(at);
@@ -104,7 +109,7 @@ proptest! {
     fn garbage_is_no_outcome_and_no_panic(bytes: Vec<u8>) {
         let mut frame = Reader::from(bytes);
         let mut reader = OutcomeReader::default();
-        while let Some(Ok(entry)) = reader.next(&mut frame) {
+        while let Some(Ok(entry)) = reader.next(&mut frame, u32::MAX) {
             if let OutcomeEntry::Values(values) = entry {
                 values.read(|value| drop(codec::get::<String>(value)));
             }
@@ -127,7 +132,12 @@ fn a_failure_that_cannot_be_decoded_is_the_failure_of_its_item_alone() {
     frame.extend(7_u64.to_le_bytes());
     let mut frame = Reader::from(frame);
     let mut reader = OutcomeReader::default();
-    let first = reader.next(&mut frame).expect("an entry").expect("valid");
+    let mut next = || {
+        let next = reader.next(&mut frame, u32::MAX);
+        next.expect("an entry").expect("valid")
+    };
+    assert!(matches!(next(), OutcomeEntry::Call));
+    let first = next();
     let OutcomeEntry::Failure {
         item: 0, failure, ..
     } = first
@@ -135,7 +145,7 @@ fn a_failure_that_cannot_be_decoded_is_the_failure_of_its_item_alone() {
         panic!("not a failure: {first:?}");
     };
     assert!(matches!(failure, ItemFailure::Invalid));
-    let second = reader.next(&mut frame).expect("an entry").expect("valid");
+    let second = next();
     let OutcomeEntry::Values(values) = second else {
         panic!("not a value: {second:?}");
     };

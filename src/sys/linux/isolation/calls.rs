@@ -14,6 +14,17 @@ use seccompiler::{
 
 type Calls = Vec<(c_long, Vec<SeccompRule>)>;
 
+// What libc does not name for each of the processors. Numbers from 424 on are the same on all.
+const QUOTACTL_FD: c_long = 443;
+const PROCESS_MRELEASE: c_long = 448;
+const FCHMODAT2: c_long = 452;
+const OPEN_TREE_ATTR: c_long = 467;
+const KEXEC_FILE_LOAD: c_long = if cfg!(target_arch = "x86_64") {
+    320
+} else {
+    294
+};
+
 /// Denied whatever their arguments.
 const DENIED: &[c_long] = &[
     // Other processes, their memory and their descriptors.
@@ -21,7 +32,7 @@ const DENIED: &[c_long] = &[
     libc::SYS_process_vm_readv,
     libc::SYS_process_vm_writev,
     libc::SYS_process_madvise,
-    libc::SYS_process_mrelease,
+    PROCESS_MRELEASE,
     libc::SYS_pidfd_getfd,
     libc::SYS_kcmp,
     libc::SYS_migrate_pages,
@@ -49,6 +60,7 @@ const DENIED: &[c_long] = &[
     libc::SYS_chroot,
     libc::SYS_move_mount,
     libc::SYS_open_tree,
+    OPEN_TREE_ATTR,
     libc::SYS_mount_setattr,
     libc::SYS_fsopen,
     libc::SYS_fsconfig,
@@ -57,7 +69,7 @@ const DENIED: &[c_long] = &[
     libc::SYS_name_to_handle_at,
     libc::SYS_open_by_handle_at,
     libc::SYS_quotactl,
-    libc::SYS_quotactl_fd,
+    QUOTACTL_FD,
     libc::SYS_swapon,
     libc::SYS_swapoff,
     // Namespaces.
@@ -69,7 +81,7 @@ const DENIED: &[c_long] = &[
     libc::SYS_finit_module,
     libc::SYS_delete_module,
     libc::SYS_kexec_load,
-    libc::SYS_kexec_file_load,
+    KEXEC_FILE_LOAD,
     libc::SYS_reboot,
     libc::SYS_acct,
     libc::SYS_syslog,
@@ -99,7 +111,7 @@ const METADATA: &[c_long] = &[
     libc::SYS_chmod,
     libc::SYS_fchmod,
     libc::SYS_fchmodat,
-    libc::SYS_fchmodat2,
+    FCHMODAT2,
     #[cfg(target_arch = "x86_64")]
     libc::SYS_chown,
     #[cfg(target_arch = "x86_64")]

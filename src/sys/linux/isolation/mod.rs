@@ -9,8 +9,7 @@ mod threads;
 pub(crate) use access::AccessRules;
 pub(crate) use calls::deny_calls;
 pub(crate) use privilege::{
-    change_user, check_change_of_user, drop_capabilities, forbid_new_privileges, forbid_tracing,
-    leave_network,
+    change_user, check_change_of_user, drop_capabilities, forbid_new_privileges, leave_network,
 };
 pub(crate) use threads::check_no_other_thread;
 

@@ -10,6 +10,7 @@ use rustix::thread::{
 };
 
 use super::super::call::Call as _;
+use super::super::process::set_dumpable;
 
 /// From now on, no program that is executed has more rights than this process.
 pub(crate) fn forbid_new_privileges() -> io::Result<()> {
@@ -57,19 +58,6 @@ pub(crate) fn drop_capabilities() -> io::Result<()> {
     set_capabilities(None, sets).of_call("capset")
 }
 
-/// No process of the same user can read its memory, or trace it.
-pub(crate) fn forbid_tracing() -> io::Result<()> {
-    set_dumpable(false)
-}
-
-fn set_dumpable(is_dumpable: bool) -> io::Result<()> {
-    // SAFETY: it takes a number, and changes who may look into this process.
-    match unsafe { libc::prctl(libc::PR_SET_DUMPABLE, libc::c_ulong::from(is_dumpable)) } {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()).of_call("prctl"),
-    }
-}
-
 /// Moves into a new network namespace, which has no connection to any other. With `as_root` only if the system lets
 /// this process do that as it is. Otherwise as an ordinary user, in a user namespace of its own.
 pub(crate) fn leave_network(as_root: bool) -> io::Result<()> {
@@ -80,11 +68,18 @@ pub(crate) fn leave_network(as_root: bool) -> io::Result<()> {
     let group = rustix::process::getgid().as_raw();
     unshare(UnshareFlags::NEWUSER | UnshareFlags::NEWNET).of_call("unshare")?;
     // The files below belong to root while this process is not dumpable.
-    set_dumpable(true)?;
+    set_dumpable(true);
     // In its user namespace this process keeps its ids. Otherwise it could create no file.
-    fs::write("/proc/self/setgroups", "deny").of_call("open")?;
-    fs::write("/proc/self/uid_map", format!("{user} {user} 1")).of_call("open")?;
-    fs::write("/proc/self/gid_map", format!("{group} {group} 1")).of_call("open")
+    let kept = [
+        ("setgroups", "deny".to_owned()),
+        ("uid_map", format!("{user} {user} 1")),
+        ("gid_map", format!("{group} {group} 1")),
+    ];
+    let kept = kept
+        .iter()
+        .try_for_each(|(file, ids)| fs::write(format!("/proc/self/{file}"), ids).of_call("open"));
+    set_dumpable(false);
+    kept
 }
 
 fn unshare(flags: UnshareFlags) -> Result<(), Errno> {

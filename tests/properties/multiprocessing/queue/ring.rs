@@ -200,7 +200,8 @@ fn look_at(words: &[u64; 12]) {
         lost: 0,
     };
     for (at, word) in rest.into_iter().enumerate() {
-        let ring = tried.ring.mapped(BASE).expect("it is there");
+        let own = tried.state();
+        let ring = tried.ring.mapped(&own).expect("it is there");
         ring.word(8 * at).store(word, Ordering::Relaxed);
     }
     let (own, bytes) = tried.item(64);
@@ -290,4 +291,38 @@ fn a_put_does_what_it_does_in_few_steps() {
     tried.put(8);
     // Head, two pieces, the numbers and the counter.
     assert!(stores(|| tried.put(8)) <= 14);
+}
+
+#[test]
+fn a_ring_without_memory_and_numbers_out_of_bounds_are_damage() {
+    let mut tried = TriedRing::new();
+    tried.put(100);
+    let state = tried.state();
+    tried.ring.first(&state).expect("it makes sense");
+    let far = RingState {
+        ring: 1 << 30,
+        secured: 1 << 30,
+        tail: 1 << 29,
+        ..state
+    };
+    sys::lengthen(&tried.file, 2 << 30).expect("it takes no memory");
+    let changes: [fn(&mut RingState); 6] = [
+        |_| {},
+        |state| state.put = u64::MAX,
+        |state| state.taken = u64::MAX,
+        |state| state.parcels = u64::MAX,
+        |state| state.secured = 0,
+        |state| (state.ring, state.secured) = (1 << 63, 1 << 63),
+    ];
+    for change in changes {
+        let mut spoilt = far;
+        change(&mut spoilt);
+        tried.change_process();
+        let found = tried.ring.first(&spoilt);
+        assert!(matches!(found, Err(Trouble::Damaged)), "{spoilt:?}");
+        let (head, bytes) = tried.item(64);
+        let kept = Kept::new(&tried.words, 0);
+        let put = tried.ring.put(kept, spoilt, head, [&bytes[..]].into_iter());
+        assert!(matches!(put, Err(Trouble::Damaged)), "{spoilt:?}");
+    }
 }

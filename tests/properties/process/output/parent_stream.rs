@@ -29,7 +29,7 @@ proptest! {
         fails in any::<bool>(),
     ) {
         let relays: [Arc<RelayProgress>; 3] = Default::default();
-        let mut queue = StreamQueue { texts: VecDeque::new(), len: 0, moved_at: None, has_thread: true };
+        let mut queue = StreamQueue { texts: VecDeque::new(), len: 0, moved_at: None, paused: Vec::new(), dropped: 0, has_thread: true };
         let mut bytes = VecDeque::new();
         for (of, len) in texts {
             bytes.extend(std::iter::repeat_n(of, len));
@@ -62,4 +62,33 @@ proptest! {
             prop_assert!(queue.len == 0 && queue.texts.is_empty());
         }
     }
+}
+
+#[test]
+fn a_stream_says_once_and_last_how_much_was_dropped() {
+    let mut queue = StreamQueue {
+        texts: VecDeque::new(),
+        len: 4,
+        moved_at: None,
+        paused: Vec::new(),
+        dropped: 70,
+        has_thread: true,
+    };
+    queue.texts.push_back(WaitingText {
+        bytes: b"text".to_vec(),
+        written: 0,
+        progress: Arc::default(),
+    });
+    let mut written = Vec::new();
+    while let Some(text) = queue.next() {
+        let piece = text.bytes.clone();
+        queue.advance(Ok(piece.len()), Instant::now());
+        written.push(String::from_utf8(piece).expect("text"));
+    }
+    assert_eq!(written.len(), 2);
+    assert!(
+        written[0] == "text" && written[1].contains("70 bytes"),
+        "{written:?}"
+    );
+    assert_eq!((queue.len, queue.dropped), (0, 0));
 }

@@ -30,6 +30,10 @@ impl AtomicU64 {
         fenced(order, || self.0.fetch_add(value, order))
     }
 
+    pub(crate) fn fetch_or(&self, bits: u64, order: Ordering) -> u64 {
+        fenced(order, || self.0.fetch_or(bits, order))
+    }
+
     pub(crate) fn compare_exchange(
         &self,
         from: u64,

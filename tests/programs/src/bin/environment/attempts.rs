@@ -282,21 +282,34 @@ fn hold(lock: Lock, has_it: Event) {
     never_end();
 }
 
-/// A lock of a killed process is free for the next one.
+/// Takes a lock without the means to watch its holder.
+fn take_blindly(lock: Lock) -> Option<u32> {
+    filter::deny("pidfd_open", Answer::Error(libc::EPERM));
+    lock.blocking_lock().abandoned_by()
+}
+
+/// A lock of a killed process is free for the next one, which sees a zombie and may have no pidfd of it.
 pub(crate) fn dead_holders(report: &Report) {
-    report.attempt("dead holder", || {
-        let lock = Lock::new().map_err(text)?;
-        let has_it = Event::new().map_err(text)?;
-        let process = Process::builder()
-            .start_method(StartMethod::Spawn)
-            .blocking_spawn(hold, (lock.clone(), has_it.clone()))
-            .map_err(text)?;
-        has_it.blocking_wait();
-        let pid = process.pid();
-        process.kill();
-        let guard = lock.blocking_lock();
-        ensure(guard.abandoned_by() == Some(pid), "nobody died")
-    });
+    let start = || Process::builder().start_method(StartMethod::Spawn);
+    for is_blind in [false, true] {
+        let name = ["dead holder", "dead holder that cannot be watched"][usize::from(is_blind)];
+        report.attempt(name, || {
+            let lock = Lock::new().map_err(text)?;
+            let has_it = Event::new().map_err(text)?;
+            let holder = start().blocking_spawn(hold, (lock.clone(), has_it.clone()));
+            let holder = holder.map_err(text)?;
+            has_it.blocking_wait();
+            holder.kill();
+            let dead = match is_blind {
+                true => {
+                    let next = start().blocking_spawn(take_blindly, lock);
+                    next.map_err(text)?.blocking_join().map_err(text)?
+                }
+                false => lock.blocking_lock().abandoned_by(),
+            };
+            ensure(dead == Some(holder.pid()), "nobody died")
+        });
+    }
 }
 
 /// Wakes a thread.

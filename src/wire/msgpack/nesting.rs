@@ -1,0 +1,43 @@
+//! How deep a value may nest. Both sides count in the same way, so what is written can be read.
+
+use super::error::DataError;
+
+/// How deep lists, maps, variants with content, and `Some`s right inside a `Some` may nest. More could
+/// overflow the stack of the thread that reads or writes the value.
+pub(super) const MOST_LEVELS: u32 = 128;
+
+/// The levels that a value may still use, and in the lowest bit whether it is what a `Some` holds. In one
+/// word, since it is copied for each value.
+#[derive(Clone, Copy)]
+pub(super) struct Nesting(u32);
+
+impl Nesting {
+    /// Of a whole value.
+    pub(super) const TOP: Self = Self(MOST_LEVELS << 1);
+
+    /// Of the parts of this value.
+    #[inline]
+    pub(super) fn of_parts(self) -> Result<Self, DataError> {
+        match (self.0 & !1).checked_sub(2) {
+            Some(left) => Ok(Self(left)),
+            None => Err(too_deep()),
+        }
+    }
+
+    /// Of what this value holds, which is a `Some`. One right inside another is a level: without that, a type
+    /// that holds an `Option` of itself would be read without end.
+    #[inline]
+    pub(super) fn of_some(self) -> Result<Self, DataError> {
+        let is_in_some = self.0 & 1 == 1;
+        let outer = if is_in_some { self.of_parts()? } else { self };
+        Ok(Self(outer.0 | 1))
+    }
+}
+
+#[cold]
+fn too_deep() -> DataError {
+    DataError::new(format!(
+        "the value nests more than {MOST_LEVELS} levels deep: flatten it, for example into a list whose elements \
+         refer to each other by index"
+    ))
+}
