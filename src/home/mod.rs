@@ -50,4 +50,6 @@ pub(crate) use self::own::call_back;
 pub(crate) use self::own::unblock;
 pub(crate) use self::place::Home;
 #[cfg(feature = "process")]
-pub(crate) use self::watched::{Watched, readable};
+pub(crate) use self::watched::Watched;
+#[cfg(feature = "multiprocessing")]
+pub(crate) use self::watched::readable;

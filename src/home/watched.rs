@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::clock::DeadlineTimer;
 use super::current::{current_runner, leave_runtime};
-use crate::sys::{self, AsFd, AsyncFd, Direction, StableFd};
+use crate::sys::{self, AsyncFd, Direction, StableFd};
 
 /// How often it looks at a descriptor that the system refuses to watch.
 const LOOK_PAUSE: Duration = Duration::from_millis(10);
@@ -184,7 +184,8 @@ fn runtime_ended<R>(error: io::Error) -> Poll<io::Result<R>> {
 }
 
 /// Waits until `fd` is readable. Others may wait for it too.
-pub(crate) async fn readable(fd: impl AsFd) -> io::Result<()> {
+#[cfg(feature = "multiprocessing")]
+pub(crate) async fn readable(fd: impl sys::AsFd) -> io::Result<()> {
     let mut watched = Watched::new(sys::own_descriptor(&fd)?, Direction::In);
     poll_fn(|cx| watched.poll_ready(cx)).await;
     Ok(())
