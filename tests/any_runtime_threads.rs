@@ -168,6 +168,36 @@ fn a_blocked_runtime_delays_no_task_of_another() {
     }
 }
 
+/// Without a runtime, both pools have their alarms on the one thread of the crate.
+#[test]
+fn a_callback_that_blocks_delays_no_other_pool() {
+    let (unblock, gate) = mpsc::channel::<()>();
+    let (blocks, is_blocked) = mpsc::channel();
+    let limit = TaskOptions::new().timeout(MOMENT);
+    let first = pool(1);
+    let held = submit_late(&first, &limit);
+    held.handle.on_done(move || {
+        let _ = blocks.send(());
+        let _ = gate.recv();
+    });
+    is_blocked.recv_timeout(PATIENCE).expect("it timed out");
+    let second = pool(1);
+    let other = submit_late(&second, &limit);
+    let late = wait_for(other.handle).expect_err("it timed out, too");
+    assert!(late.is_timeout());
+    drop((unblock, held.release, other.release));
+}
+
+/// A task that ends when the sender is dropped.
+fn submit_late(pool: &ThreadPoolExecutor, limit: &TaskOptions) -> Held {
+    let (release, gate) = mpsc::channel::<()>();
+    let task = move || {
+        let _ = gate.recv();
+    };
+    let handle = pool.submit_with(limit, task, ());
+    Held { handle, release }
+}
+
 #[test]
 fn an_idle_runtime_delays_no_task_of_another() {
     in_time(|| {

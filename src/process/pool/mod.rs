@@ -73,7 +73,10 @@ pub(super) struct Pool {
 impl Pool {
     pub(super) fn new(config: ProcessPoolConfig, hire: HireWorker) -> Arc<Self> {
         let meter = Meter::new(config.name.as_deref().unwrap_or("processes"));
-        let home = Home::new();
+        let home = match config.recipe.outlets.call_back() {
+            true => Home::apart(),
+            false => Home::new(),
+        };
         Arc::new_cyclic(|me: &Weak<Self>| Self {
             rooms: Rooms::new(config.queue_capacity, meter.clone()),
             terms: Terms::new(me.clone(), config.task_options.clone(), meter, home.clone()),
