@@ -388,6 +388,42 @@ fn outcomes_before_a_slow_item_arrive_although_the_runtime_that_waited_is_idle()
     });
 }
 
+/// The handle of a runtime that has ended still drives a future, without timers.
+#[test]
+fn a_map_is_awaited_by_the_handle_of_a_runtime_that_has_ended() {
+    for (number, has_waited_before) in [(0, false), (0, true), (1, false), (1, true)] {
+        in_time(move || {
+            let (first, pool) = (runtime(number), pool(1));
+            let handle = first.handle().clone();
+            let (releases, gate) = mpsc::channel::<()>();
+            let gate = Arc::new(Mutex::new(gate));
+            let wait = move |n: usize| {
+                let _ = gate.lock().expect("no panic").recv();
+                n
+            };
+            let mut map = pool.map(wait, 0..20).chunk_size(10);
+            if has_waited_before {
+                // The timer of this wait is one of the first runtime.
+                let outcome = first.block_on(async {
+                    assert!(map.next().now_or_never().is_none());
+                    let _ = releases.send(());
+                    map.next().await
+                });
+                assert_eq!(outcome.expect("an item").expect("it runs"), 0);
+            }
+            first.shutdown_background();
+            let rest = handle.block_on(async {
+                assert!(map.next().now_or_never().is_none());
+                drop(releases);
+                map.try_collect::<Vec<_>>().await
+            });
+            let first_left = usize::from(has_waited_before);
+            let rest = rest.expect("no runtime ends it");
+            assert_eq!(rest, (first_left..20).collect::<Vec<_>>());
+        });
+    }
+}
+
 #[test]
 fn a_paused_clock_changes_no_limit_of_a_task() {
     in_time(|| {

@@ -79,7 +79,7 @@ impl Link {
     /// itself delays the worker.
     pub(in crate::process) fn on_deadline(&self, holds_outcomes: bool) -> Option<Late> {
         self.release_rings();
-        let unsent = self.outbound().unsent(self.ring_to_worker());
+        let unsent = self.outbound().unsent();
         let mut lane = self.lock();
         let lane = &mut *lane;
         let now = Instant::now();

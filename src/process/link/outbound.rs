@@ -42,10 +42,11 @@ impl Outbound {
         !self.ring_backlog.is_empty()
     }
 
-    /// The number of bytes that the worker has not accepted yet, those in the ring included.
-    pub(super) fn unsent(&self, ring: PayloadRing<'_>) -> usize {
+    /// The number of bytes that neither the socket nor the ring has accepted yet. What is in the ring does not count: how
+    /// much that is, is the worker's word, which it can change all the time.
+    pub(super) fn unsent(&self) -> usize {
         let backlog = self.ring_backlog.iter().map(Bytes::len);
-        self.unwritten.len() + backlog.sum::<usize>() + ring.held()
+        self.unwritten.len() + backlog.sum::<usize>()
     }
 
     /// Splits payloads of which large pieces go through the ring. `None` for each that has none, or if the ring has no
