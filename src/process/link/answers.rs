@@ -8,9 +8,9 @@ use super::Link;
 use super::in_flight::{InFlight, ItemStage};
 use super::lane::FinishedCall;
 use super::overrun::Overrun;
-use crate::executor::decoded::PromiseEncoded;
 use crate::executor::options::TaskName;
 use crate::executor::promise::Ticket;
+use crate::executor::served::PromiseEncoded;
 use crate::wire::claim::InvalidClaim;
 #[cfg(feature = "tracing")]
 use crate::{observe, wire::event::LogEvent};

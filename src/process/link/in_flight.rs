@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::overrun::Overrun;
-use crate::executor::decoded::PromiseEncoded;
 use crate::executor::encoded::EncodedCall;
+use crate::executor::served::PromiseEncoded;
 use crate::observe::RunningCount;
 use crate::sys;
 use crate::wire::claim::{Claim, InvalidClaim, Stage};

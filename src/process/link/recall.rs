@@ -223,9 +223,9 @@ mod tests {
     use super::*;
     use crate::TaskOptions;
     use crate::executor::context::Wanted;
-    use crate::executor::decoded::PromiseEncoded;
     use crate::executor::error::TaskError;
     use crate::executor::promise::{Owed, Promise};
+    use crate::executor::served::PromiseEncoded;
     use crate::process::link::Tenure;
     use crate::sys::Socket;
     use crate::wire::outcomes::Values;
