@@ -8,7 +8,7 @@
 //! - [`dispatch`]: how a call and a worker find each other;
 //! - [`hire`]: how workers start, and the pool's reaction to a failed start; [`warm_up`]: how all of them start;
 //! - [`retire`]: how workers leave; [`cancel`]: how calls are cancelled; [`end`]: how the pool ends;
-//! - [`counts`]: how many items ended, and how.
+//! - [`counts`]: how many items ended, and how; [`workers`]: what each worker does now.
 
 mod cancel;
 mod config;
@@ -22,6 +22,7 @@ mod retire;
 mod starts;
 mod state;
 mod warm_up;
+mod workers;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -38,7 +39,6 @@ use self::phase::CallOrigin;
 pub(super) use self::retire::Departure;
 use self::state::{PoolState, WaitingCall};
 use super::link::Link;
-use super::{WorkerInfo, WorkerState};
 use crate::executor::encoded::Job;
 use crate::executor::error::{Cause, Rejection, TaskError};
 use crate::executor::options::{Shutdown, ShutdownReport};
@@ -98,23 +98,6 @@ impl Pool {
 
     fn links(&self) -> Vec<Arc<Link>> {
         self.lock().places.links().cloned().collect()
-    }
-
-    /// The workers that are ready, in the order of their start.
-    pub(in crate::process) fn workers(&self) -> Vec<WorkerInfo> {
-        let state = self.lock();
-        let ready = state.places.links().map(|link| WorkerInfo {
-            id: link.id,
-            pid: link.pid,
-            state: match link.ending() {
-                Some(_) => WorkerState::Ending,
-                None if link.is_idle() => WorkerState::Idle,
-                None => WorkerState::Busy,
-            },
-            tasks_done: link.tasks_done(),
-            started_at: link.started_at,
-        });
-        ready.collect()
     }
 }
 
