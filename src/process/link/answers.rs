@@ -86,7 +86,7 @@ impl Link {
         Ok(())
     }
 
-    /// The worker has given a sign of life.
+    /// The worker has answered a probe.
     pub(in crate::process) fn is_alive(&self) {
         self.lock().is_probed = false;
     }

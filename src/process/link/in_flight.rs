@@ -28,7 +28,7 @@ pub(super) struct InFlight {
     pub(super) seen: ItemStage,
     /// The time that its items have run so far, in nanoseconds.
     pub(super) elapsed: u64,
-    /// The parent has told the worker to begin no further item of it.
+    /// The parent has taken back the items that have not begun.
     pub(super) is_cut: bool,
     /// The running item that was asked to end.
     pub(super) overrun: Option<Overrun>,

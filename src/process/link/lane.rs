@@ -43,7 +43,7 @@ pub(super) struct Lane {
     pub(super) spare: Spare,
     pub(super) retirement: Retirement,
     pub(super) stall: StallWatch,
-    /// The worker was asked for a sign of life, and has not given one yet. Until then it gets no calls.
+    /// The supervisor has sent a probe, and the worker has not answered. Until it does, it gets no calls.
     pub(super) is_probed: bool,
     /// The end of its idle timeout, counted from when it last became idle.
     pub(super) idle_until: Option<Instant>,

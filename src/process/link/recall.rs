@@ -38,7 +38,7 @@ pub(in crate::process) struct Cancelled {
     pub(in crate::process) unstarted: usize,
     /// Asked to end.
     pub(in crate::process) overrun: usize,
-    /// Whether any had begun.
+    /// Whether any of them has begun.
     pub(in crate::process) begun: bool,
 }
 
@@ -200,8 +200,8 @@ impl Link {
         true
     }
 
-    /// Asks the worker for a sign of life: by its own word, it does not run the call that was cancelled. Without a sign
-    /// it counts as stalled.
+    /// Sends a probe: by its own word, the worker does not run the call that was cancelled. Without an answer it
+    /// counts as stalled.
     fn probe(lane: &mut Lane) {
         if lane.phase.is_serving() && !std::mem::replace(&mut lane.is_probed, true) {
             message::put(&mut lane.messages, &ToWorker::Probe);
