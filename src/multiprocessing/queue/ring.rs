@@ -291,7 +291,7 @@ impl QueueRing {
             .is_none_or(|(mapped, _)| *mapped != size)
         {
             self.mapped = None;
-            // A ring without memory would cost this process that memory.
+            // Of a file with holes, this process would pay for the memory.
             if sys::file_memory(&self.file).map_err(Trouble::NoSpace)? < state.secured {
                 return Err(Trouble::Damaged);
             }
