@@ -44,6 +44,8 @@ pub(crate) use self::clock::is_real as has_real_clock;
 #[cfg(feature = "process")]
 pub(crate) use self::clock::{DeadlineTimer, sleep, timeout};
 pub(crate) use self::handover::start_thread;
+#[cfg(feature = "multiprocessing")]
+pub(crate) use self::own::build_runtime;
 #[cfg(feature = "process")]
 pub(crate) use self::own::unblock;
 pub(crate) use self::place::Home;

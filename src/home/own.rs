@@ -11,7 +11,6 @@ use tokio::sync::Notify;
 #[cfg(feature = "process")]
 use super::handover::Handover;
 use super::handover::start_thread;
-#[cfg(feature = "process")]
 use crate::panic;
 use crate::sys;
 
@@ -49,7 +48,7 @@ impl OwnRuntime {
             .thread_keep_alive(LINGER)
             .max_blocking_threads(MOST_BLOCKING)
             .thread_name("cf-blocking");
-        let runtime = builder.build()?;
+        let runtime = build_runtime(&mut builder)?;
         let own = Arc::new(Self {
             handle: runtime.handle().clone(),
             idle: Mutex::new(Some(runtime)),
@@ -75,6 +74,15 @@ impl OwnRuntime {
         }
         Ok(&self.handle)
     }
+}
+
+/// Builds a runtime. Where a crate of the program uses tokio's signals, tokio panics if it finds no descriptor for them.
+pub(crate) fn build_runtime(builder: &mut Builder) -> io::Result<Runtime> {
+    panic::quietly(|| builder.build()).unwrap_or_else(|_| {
+        Err(io::Error::other(
+            "tokio cannot make a pair of sockets; close files, or raise the limit of open files with `ulimit -n`",
+        ))
+    })
 }
 
 impl Drop for OwnRuntime {

@@ -18,14 +18,17 @@ use super::readiness::{Direction, LONGEST, timespec, wait_ready};
 
 /// A counter of the system's, 0 at first, which can be read when it is not 0.
 pub(crate) fn eventfd() -> io::Result<OwnedFd> {
-    let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
-    above_standard_streams(rustix::event::eventfd(0, flags).of_call("eventfd2")?)
+    eventfd_of(0)
 }
 
 /// An eventfd to ring: it can always be read, and is never read.
 pub(crate) fn bell() -> io::Result<OwnedFd> {
+    eventfd_of(1)
+}
+
+fn eventfd_of(count: u32) -> io::Result<OwnedFd> {
     let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
-    rustix::event::eventfd(1, flags).of_call("eventfd2")
+    above_standard_streams(rustix::event::eventfd(count, flags).of_call("eventfd2")?)
 }
 
 /// Wakes every listener of a bell.
