@@ -9,7 +9,7 @@ use super::lane::{Lane, earlier};
 use super::overrun::Overrun;
 use super::stall::{LookResult, Standstill};
 use super::{Ending, Fate, Link};
-use crate::executor::decoded::PromiseEncoded;
+use crate::executor::served::PromiseEncoded;
 use crate::wire::claim::InvalidClaim;
 
 /// The interval of checks whether an item has begun that is to be warned of a shutdown.

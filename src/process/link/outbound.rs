@@ -1,6 +1,6 @@
 //! What is on its way to a worker: bytes for its socket, and pieces for its ring. It has a lock of its own, and only
-//! its holder writes. So whoever takes the lock of the lane, as a pool does under its own lock, waits for no system
-//! call and no copy of a large payload. The order of the locks is outbound, lane.
+//! its holder writes. So a thread that takes the lock of the lane, as a pool does under its own lock, waits for no
+//! system call and no copy of a large payload. The order of the locks is outbound, lane.
 
 use std::collections::VecDeque;
 use std::io;

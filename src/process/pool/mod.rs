@@ -3,7 +3,7 @@
 //! another crate. Locks are taken in the order pool, link. Reading order:
 //!
 //! - this file: the contract of an executor, kept by a pool; [`config`]: its settings;
-//! - [`state`]: what is under the lock, and the decisions; [`places`]: the places of the workers;
+//! - [`state`]: what is under the lock, and the decisions; [`places`]: the places of the workers, and who is idle;
 //! - [`starts`]: when workers may start; [`phase`]: how far the pool is on its way to its end. Both are pure;
 //! - [`dispatch`]: how a call and a worker find each other;
 //! - [`hire`]: how workers start, and the pool's reaction to a failed start; [`warm_up`]: how all of them start;
@@ -16,7 +16,6 @@ mod counts;
 mod dispatch;
 mod end;
 mod hire;
-mod idle;
 mod phase;
 mod places;
 mod retire;

@@ -30,14 +30,14 @@ fn eventfd_of(count: u32) -> io::Result<OwnedFd> {
     above_standard_streams(rustix::event::eventfd(count, flags).of_call("eventfd2")?)
 }
 
-/// Wakes everybody who listens to a bell.
+/// Wakes every listener of a bell.
 pub(crate) fn ring(bell: impl AsFd) {
     // Nothing is added, so there is room for it. Otherwise a process that fills the eventfd, and makes its writers wait,
     // would block this one.
     let _ = rustix::io::write(bell, &0_u64.to_ne_bytes());
 }
 
-/// Makes an eventfd readable, which wakes everybody who listens.
+/// Makes an eventfd readable, which wakes every listener.
 pub(crate) fn signal(eventfd: impl AsFd) {
     // One that can be read has been signalled. It may be full: see `ring`.
     if !is_readable(&eventfd) {
