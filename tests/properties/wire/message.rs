@@ -85,7 +85,7 @@ fn events() -> impl Strategy<Value = LogEvent> {
     })
 }
 
-fn from_worker() -> impl Strategy<Value = FromWorker> {
+pub(crate) fn from_worker() -> impl Strategy<Value = FromWorker> {
     prop_oneof![
         LazyJust::new(|| FromWorker::Ready),
         any::<String>().prop_map(|reason| FromWorker::Failed(Ok(reason))),

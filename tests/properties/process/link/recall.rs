@@ -202,7 +202,7 @@ impl Scene {
                 stage,
             } => {
                 let word = u64::from(seq) << 32 | u64::from(item) << 8 & 0xffff_ff00;
-                self.worker.forge_claim(call, word | u64::from(stage));
+                self.worker.forge(call as usize, word | u64::from(stage));
             }
             Step::Begun { call, nanos } => {
                 let _ = self.worker.claim(call, u32::MAX >> 9, nanos);

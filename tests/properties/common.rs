@@ -1,0 +1,87 @@
+//! What property tests of hostile input share: how many cases they try, and how much memory a case takes.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+use proptest::test_runner::Config;
+
+/// The number of cases of a test without a number of its own.
+const USUAL: u64 = 256;
+
+/// A test tries `cases` cases, in proportion to `PROPTEST_CASES`.
+pub(crate) fn cases(cases: u32) -> Config {
+    let usual = Config::default();
+    let cases = u64::from(cases) * u64::from(usual.cases) / USUAL;
+    Config {
+        cases: u32::try_from(cases).unwrap_or(u32::MAX).max(1),
+        max_shrink_iters: 20_000,
+        ..usual
+    }
+}
+
+thread_local! {
+    /// The bytes that this thread has allocated and not freed, and the most since a measurement began.
+    static HELD: Cell<(isize, isize)> = const { Cell::new((0, 0)) };
+}
+
+/// Runs `act`. Also returns the most bytes that this thread held meanwhile, beside what it held before.
+pub(crate) fn memory_of<T>(act: impl FnOnce() -> T) -> (T, usize) {
+    let (before, _) = HELD.get();
+    HELD.set((before, before));
+    let result = act();
+    let (_, most) = HELD.get();
+    (result, most.abs_diff(before))
+}
+
+fn count(change: isize) {
+    // A thread that ends has no count any more.
+    let _ = HELD.try_with(|held| {
+        let (now, most) = held.get();
+        held.set((now + change, most.max(now + change)));
+    });
+}
+
+/// Counts what each thread allocates.
+struct CountingAllocator;
+
+#[global_allocator]
+static ALLOCATOR: CountingAllocator = CountingAllocator;
+
+#[expect(unsafe_code, reason = "an allocator is unsafe")]
+// SAFETY: each call goes to the allocator of the system as it is.
+unsafe impl GlobalAlloc for CountingAllocator {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(layout.size().cast_signed());
+        // SAFETY: the caller keeps the promises.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count(layout.size().cast_signed());
+        // SAFETY: the caller keeps the promises.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, memory: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        count(new_size.cast_signed() - layout.size().cast_signed());
+        // SAFETY: the caller keeps the promises.
+        unsafe { System.realloc(memory, layout, new_size) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        count(-layout.size().cast_signed());
+        // SAFETY: the caller keeps the promises.
+        unsafe { System.dealloc(memory, layout) }
+    }
+}
+
+#[test]
+fn memory_is_counted_for_each_thread() {
+    let (bytes, most) = memory_of(|| {
+        drop(vec![1_u8; 1 << 20]);
+        vec![1_u8; 100]
+    });
+    assert!((1 << 20..2 << 20).contains(&most) && bytes.len() == 100);
+    let (_, most) = memory_of(|| std::thread::spawn(|| vec![1_u8; 1 << 20]).join());
+    assert!(most < 1 << 20);
+}
