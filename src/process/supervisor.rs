@@ -557,7 +557,7 @@ impl SupervisedWorker {
 /// The receiver of outcomes, if there is one, and their items.
 type Settled = (Option<Arc<dyn PromiseEncoded>>, Range<u32>);
 
-#[cfg(all(test, properties))]
+#[cfg(all(test, target_os = "linux", properties))]
 #[path = "../../tests/properties/process/supervisor.rs"]
 mod properties;
 

@@ -1,8 +1,10 @@
-//! What property tests of hostile input share: how many cases they try, and how much memory a case takes.
+//! What property tests of hostile input share: how many cases they try, how they change what is sent, and how much
+//! memory a case takes.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
+use proptest::prelude::*;
 use proptest::test_runner::Config;
 
 /// The number of cases of a test without a number of its own.
@@ -16,6 +18,46 @@ pub(crate) fn cases(cases: u32) -> Config {
         cases: u32::try_from(cases).unwrap_or(u32::MAX).max(1),
         max_shrink_iters: 20_000,
         ..usual
+    }
+}
+
+/// What happens to the bytes of a message before they are sent.
+#[derive(Clone, Debug)]
+pub(crate) enum Change {
+    Nothing,
+    Flip {
+        at: usize,
+        bit: u8,
+    },
+    Cut(usize),
+    Repeat(usize),
+    /// Another length in the head of the frame.
+    Length(u32),
+}
+
+pub(crate) fn changes() -> impl Strategy<Value = Change> {
+    prop_oneof![
+        12 => Just(Change::Nothing),
+        1 => (any::<usize>(), 0_u8..8).prop_map(|(at, bit)| Change::Flip { at, bit }),
+        1 => any::<usize>().prop_map(Change::Cut),
+        1 => (0_usize..50).prop_map(Change::Repeat),
+        1 => any::<u32>().prop_map(Change::Length),
+    ]
+}
+
+impl Change {
+    pub(crate) fn make(&self, mut bytes: Vec<u8>) -> Vec<u8> {
+        match *self {
+            Self::Flip { at, bit } if !bytes.is_empty() => {
+                let at = at % bytes.len();
+                bytes[at] ^= 1 << bit;
+            }
+            Self::Cut(at) => bytes.truncate(at % (bytes.len() + 1)),
+            Self::Repeat(times) => bytes = bytes.repeat(times),
+            Self::Length(len) if bytes.len() >= 4 => bytes[..4].copy_from_slice(&len.to_le_bytes()),
+            Self::Nothing | Self::Flip { .. } | Self::Length(_) => {}
+        }
+        bytes
     }
 }
 
