@@ -573,7 +573,7 @@ fn whatever_a_worker_does_every_task_of_another_worker_has_its_outcome() {
     let runtime = runtime.enable_all().build().expect("a runtime");
     let _inside = runtime.enter();
     let names = Names::default();
-    let mut runner = TestRunner::new(cases(4000));
+    let mut runner = TestRunner::new(cases(2500));
     let steps = prop::collection::vec(step(), 0..40);
     let tried = runner.run(&steps, |steps| {
         let children = names.two();

@@ -56,6 +56,8 @@ fn entries(calls: &[(u32, u32, Vec<Option<u64>>)]) -> (Vec<Chain>, Vec<ItemOutco
 }
 
 proptest! {
+    #![proptest_config(crate::common::cases(4000))]
+
     #[test]
     fn outcomes_are_the_same_however_they_are_cut_into_frames(
         calls in prop::collection::vec(

@@ -259,6 +259,8 @@ impl Scene {
 }
 
 proptest! {
+    #![proptest_config(crate::common::cases(2000))]
+
     #[test]
     fn whatever_a_worker_writes_each_item_has_one_outcome_and_every_number_is_sound(
         steps in steps(),

@@ -72,7 +72,7 @@ fn whatever_a_process_that_starts_sends_it_is_ready_or_an_error_and_takes_little
     let runtime = runtime.enable_all().build().expect("a runtime");
     let greeting = framed(|out| BuildIdentity::own().put_greeting(out));
     let ready = framed(|out| message::put(out, &FromWorker::Ready));
-    let mut runner = TestRunner::new(cases(6000));
+    let mut runner = TestRunner::new(cases(4000));
     let input = (prop::collection::vec(said(), 0..5), any::<bool>());
     let tried = runner.run(&input, |(said, keeps)| {
         let (met, memory) = runtime.block_on(meet(&said, keeps));

@@ -164,7 +164,7 @@ fn whatever_a_fork_server_answers_only_a_child_of_its_own_is_believed() {
         file: std::fs::File::open("/dev/null").expect("a file").into(),
     };
     let forked = std::cell::RefCell::new(Forked::new());
-    let mut runner = TestRunner::new(cases(4000));
+    let mut runner = TestRunner::new(cases(3000));
     let input = prop::collection::vec(said(), 0..5);
     let tried = runner.run(&input, |said| {
         if forked.borrow().0.has_ended() {
