@@ -1,5 +1,23 @@
 //! What property tests of hostile input share: how many cases they try, how they change what is sent, and how much
-//! memory a case takes.
+//! memory a case takes. What the parent reads of another process, and the tests that try it:
+//!
+//! | read | by property tests | by a hostile process, in `tests/hostile` |
+//! |---|---|---|
+//! | frames of the answer pipe | `wire/{frame,frame_buffer,message,outcomes}`, `process/supervisor` | `floods`, `announcements` |
+//! | values | `wire/{codec,chain,msgpack}` | `announcements` |
+//! | claims, times and reports in the page | `process/link/recall`, `process/supervisor` | `claims`, `clocks`, `ahead` |
+//! | outbox, memory and output words of the page | `process/supervisor` | |
+//! | rings and what is announced for them | `wire/ring`, `process/supervisor` | `floods`, `announcements` |
+//! | captured stdout and stderr, and their marks | `process/output/lines`, `process/supervisor` | `floods` |
+//! | events | `wire/message`, `process/supervisor` | `announcements` |
+//! | the start socket | `wire/identity`, `process/start/connection` | `before_ready` |
+//! | answers of a fork server | `wire/forkserver`, `process/start/forkserver_process` | `forkserver` |
+//! | descriptors beside messages | both of the above, `multiprocessing/pipe` | `before_ready`, `objects` |
+//! | the outcome file of a `Process` | `wire/process_setup` | `outcome` |
+//! | packets of a pipe | `multiprocessing/pipe` | `objects` |
+//! | items and words of a queue | `multiprocessing/queue/ring`, `multiprocessing/objects` | `objects` |
+//! | words of the other objects | `multiprocessing/objects` | `objects` |
+//! | shared memory that is shortened or has holes | | `objects` |
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
