@@ -138,6 +138,10 @@ pub mod tower;
 mod wire;
 pub mod worker;
 
+#[cfg(all(test, properties))]
+#[path = "../tests/properties/common.rs"]
+mod common;
+
 #[cfg(feature = "process")]
 pub use crate::executor::Permit;
 #[cfg(feature = "process")]

@@ -557,6 +557,10 @@ impl SupervisedWorker {
 /// The receiver of outcomes, if there is one, and their items.
 type Settled = (Option<Arc<dyn PromiseEncoded>>, Range<u32>);
 
+#[cfg(all(test, target_os = "linux", properties))]
+#[path = "../../tests/properties/process/supervisor.rs"]
+mod properties;
+
 /// Events are fed to a supervisor, in place of a worker that would cause them.
 #[cfg(all(test, target_os = "linux", not(properties)))]
 mod tests {

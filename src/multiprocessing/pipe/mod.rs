@@ -374,3 +374,7 @@ impl<'de, S, R> Deserialize<'de> for Connection<S, R> {
         Ok(Self::new(socket))
     }
 }
+
+#[cfg(all(test, target_os = "linux", properties))]
+#[path = "../../../tests/properties/multiprocessing/pipe.rs"]
+mod properties;

@@ -85,6 +85,8 @@ fn a_failure_has_the_length_of_its_texts_at_most() {
 }
 
 proptest! {
+    #![proptest_config(crate::common::cases(4000))]
+
     #[test]
     fn outcomes_are_the_same_however_they_are_cut_into_frames(
         calls in prop::collection::vec(
