@@ -112,3 +112,7 @@ pub use self::value::{Value, ValueGuard};
 mod atomic {
     pub(super) use std::sync::atomic::{AtomicU64, Ordering};
 }
+
+#[cfg(all(test, target_os = "linux", properties))]
+#[path = "../../tests/properties/multiprocessing/objects.rs"]
+mod properties;

@@ -19,9 +19,9 @@ use super::start::Child;
 use super::turn::Turn;
 use super::verdict::{cause, death};
 use super::watch::WorkerWatch;
-use crate::executor::decoded::PromiseEncoded;
 use crate::executor::error::Cause;
 use crate::executor::promise::Owed;
+use crate::executor::served::PromiseEncoded;
 use crate::home::DeadlineTimer;
 use crate::wire::Reader;
 use crate::wire::bulk::IncomingPayload;
@@ -556,6 +556,10 @@ impl SupervisedWorker {
 
 /// The receiver of outcomes, if there is one, and their items.
 type Settled = (Option<Arc<dyn PromiseEncoded>>, Range<u32>);
+
+#[cfg(all(test, target_os = "linux", properties))]
+#[path = "../../tests/properties/process/supervisor.rs"]
+mod properties;
 
 /// Events are fed to a supervisor, in place of a worker that would cause them.
 #[cfg(all(test, target_os = "linux", not(properties)))]

@@ -329,4 +329,4 @@ pub(crate) const LONGEST: usize = 256 * 1024;
 pub(crate) const REPORT: usize = LONGEST;
 #[cfg(all(test, properties))]
 #[path = "../../tests/properties/wire/message.rs"]
-mod tests;
+pub(crate) mod tests;

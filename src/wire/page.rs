@@ -89,11 +89,10 @@ impl Page {
         ClaimSlot::new(self.memory.word(8 * (seq % SLOTS) as usize), seq)
     }
 
-    /// A worker that lies: any word in the slot of a call.
+    /// A worker that lies: the word at any place before the rings' bytes.
     #[cfg(all(test, properties))]
-    pub(crate) fn forge_claim(&self, seq: u32, word: u64) {
-        let slot = self.memory.word(8 * (seq % SLOTS) as usize);
-        slot.store(word, Ordering::Release);
+    pub(crate) fn forge(&self, place: usize, word: u64) {
+        self.memory.word(8 * place).store(word, Ordering::Release);
     }
 
     /// Worker: starts `item` at the time `now`, if it is still wanted.

@@ -140,6 +140,10 @@ impl ChildConnection {
     }
 }
 
+#[cfg(all(test, target_os = "linux", properties))]
+#[path = "../../../tests/properties/process/start/connection.rs"]
+mod properties;
+
 #[cfg(all(test, target_os = "linux", not(properties)))]
 mod tests {
     use std::io::{Read as _, Write as _};

@@ -391,3 +391,7 @@ fn encode(request: ToForkServer) -> Chain {
     message::put(&mut out, &request);
     out
 }
+
+#[cfg(all(test, target_os = "linux", properties))]
+#[path = "../../../tests/properties/process/start/forkserver_process.rs"]
+mod properties;

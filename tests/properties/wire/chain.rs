@@ -53,6 +53,8 @@ fn any_number_of_descriptors_comes_before_the_last_byte_of_its_chain() {
 }
 
 proptest! {
+    #![proptest_config(crate::common::cases(2000))]
+
     #[test]
     fn a_chain_writes_its_bytes_in_order_for_all_pieces(
         pieces in prop::collection::vec((any::<u8>(), 0_usize..40_000, any::<bool>()), 0..24),

@@ -37,6 +37,8 @@ fn nested() -> impl Strategy<Value = Nested> {
 }
 
 proptest! {
+    #![proptest_config(crate::common::cases(1000))]
+
     #[test]
     fn garbage_is_no_value_and_no_panic(bytes: Vec<u8>) {
         read_as_anything(&bytes);

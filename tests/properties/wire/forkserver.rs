@@ -43,6 +43,8 @@ fn answers() -> impl Strategy<Value = FromForkServer> {
 }
 
 proptest! {
+    #![proptest_config(crate::common::cases(4000))]
+
     #[test]
     fn a_request_survives_the_trip(request in requests()) {
         let mut out = Chain::new();

@@ -37,6 +37,8 @@ fn payloads() -> impl Strategy<Value = Vec<Vec<u8>>> {
 }
 
 proptest! {
+    #![proptest_config(crate::common::cases(2000))]
+
     #[test]
     fn both_sides_read_what_was_written_however_it_is_cut(payloads in payloads(), step in 1_usize..100_000) {
         let bytes = framed(&payloads);

@@ -27,6 +27,8 @@ fn the_bytes_of_hello_and_greeting_never_change() {
 }
 
 proptest! {
+    #![proptest_config(crate::common::cases(3000))]
+
     #[test]
     fn an_identity_survives_the_trip(
         version: u16, build in prop::collection::vec(any::<u8>(), 0..50),

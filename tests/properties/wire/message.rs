@@ -85,7 +85,7 @@ fn events() -> impl Strategy<Value = LogEvent> {
     })
 }
 
-fn from_worker() -> impl Strategy<Value = FromWorker> {
+pub(crate) fn from_worker() -> impl Strategy<Value = FromWorker> {
     prop_oneof![
         LazyJust::new(|| FromWorker::Ready),
         any::<String>().prop_map(|reason| FromWorker::Failed(Ok(reason))),
@@ -188,6 +188,8 @@ fn read_as_anything(frame: &[u8]) {
 }
 
 proptest! {
+    #![proptest_config(crate::common::cases(1500))]
+
     #[test]
     fn a_call_survives_the_trip(
         (seq, base, first, end) in any::<(u32, u32, u32, u32)>(),

@@ -24,6 +24,8 @@ fn setups() -> impl Strategy<Value = ProcessSetup> {
 }
 
 proptest! {
+    #![proptest_config(crate::common::cases(3000))]
+
     #[test]
     fn a_process_setup_survives_the_trip(process_setup in setups(), args: Vec<u8>) {
         let mut chain = Chain::new();
@@ -108,6 +110,8 @@ fn an_outcome_without_memory_behind_it_or_over_its_limit_is_refused() {
 }
 
 proptest! {
+    #![proptest_config(crate::common::cases(3000))]
+
     #[test]
     fn no_outcome_file_makes_its_reader_panic(head: u64, small in 0..200_u64, is_small: bool, bytes: Vec<u8>) {
         let outcome_file = OutcomeFile::create().expect("memory");

@@ -46,7 +46,8 @@ fn read_all(ring: PayloadRing<'_>, len: usize) -> Vec<u8> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(crate::common::cases(24))]
+
     #[test]
     fn two_threads_read_what_was_written_whatever_the_sizes(
         sizes in prop::collection::vec(prop_oneof![1_usize..5000, 1_usize..5 * RING], 1..8),

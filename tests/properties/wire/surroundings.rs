@@ -12,6 +12,8 @@ fn environments() -> impl Strategy<Value = BTreeMap<OsString, OsString>> {
 }
 
 proptest! {
+    #![proptest_config(crate::common::cases(3000))]
+
     #[test]
     fn changes_turn_one_environment_into_the_other(old in environments(), new in environments()) {
         let mut changed = old.clone();

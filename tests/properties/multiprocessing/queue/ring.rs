@@ -231,7 +231,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(crate::common::cases(64))]
 
     /// Each act is cut off before each of its steps in turn, as if its process were killed there, and
     /// another process goes on.
@@ -270,6 +270,10 @@ proptest! {
         }
         prop_assert_eq!(tried.state().held(), 0);
     }
+}
+
+proptest! {
+    #![proptest_config(crate::common::cases(4000))]
 
     #[test]
     fn garbage_in_memory_is_an_error_and_leads_nowhere(

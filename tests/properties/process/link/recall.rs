@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::TaskOptions;
 use crate::executor::context::Wanted;
-use crate::executor::decoded::PromiseEncoded;
+use crate::executor::served::PromiseEncoded;
 use crate::executor::error::{Cause, Death, TaskError};
 use crate::executor::promise::{Owed, Promise, Ticket};
 use crate::process::link::Tenure;
@@ -202,7 +202,7 @@ impl Scene {
                 stage,
             } => {
                 let word = u64::from(seq) << 32 | u64::from(item) << 8 & 0xffff_ff00;
-                self.worker.forge_claim(call, word | u64::from(stage));
+                self.worker.forge(call as usize, word | u64::from(stage));
             }
             Step::Begun { call, nanos } => {
                 let _ = self.worker.claim(call, u32::MAX >> 9, nanos);
@@ -259,6 +259,8 @@ impl Scene {
 }
 
 proptest! {
+    #![proptest_config(crate::common::cases(2000))]
+
     #[test]
     fn whatever_a_worker_writes_each_item_has_one_outcome_and_every_number_is_sound(
         steps in steps(),

@@ -28,6 +28,8 @@ fn line(text: &str) -> Owned {
 }
 
 proptest! {
+    #![proptest_config(crate::common::cases(1500))]
+
     #[test]
     fn lines_and_marks_are_the_same_however_the_input_is_cut(
         parts in prop::collection::vec(prop_oneof![
