@@ -3,7 +3,7 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 #[cfg(feature = "process")]
 use std::time::Duration;
 use std::time::Instant;
@@ -27,6 +27,8 @@ pub(crate) struct DeadlineTimer {
     armed: Option<Instant>,
     /// The runner whose runtime drives `sleep`.
     runner: u64,
+    /// What `sleep` wakes.
+    waker: Option<Waker>,
 }
 
 impl DeadlineTimer {
@@ -37,6 +39,9 @@ impl DeadlineTimer {
     /// Ready from `moment` on.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>, moment: Instant) -> Poll<()> {
         let runner = current_runner();
+        if self.still_waits(cx, moment, runner) {
+            return Poll::Pending;
+        }
         let sleep = match &mut self.sleep {
             Some(sleep) if self.runner == runner => {
                 if self.armed != Some(moment) {
@@ -69,7 +74,18 @@ impl DeadlineTimer {
                 .as_mut()
                 .reset(tokio::time::Instant::now() + (moment - now));
         }
+        self.waker = Some(cx.waker().clone());
         Poll::Pending
+    }
+
+    /// Whether a former poll did all that this one has to do. Then it costs next to nothing: a supervisor polls it with
+    /// each result.
+    fn still_waits(&self, cx: &Context<'_>, moment: Instant, runner: u64) -> bool {
+        let wakes = |waker: &Waker| waker.will_wake(cx.waker());
+        self.armed == Some(moment)
+            && self.runner == runner
+            && self.waker.as_ref().is_some_and(wakes)
+            && self.sleep.as_ref().is_some_and(|sleep| !sleep.is_elapsed())
     }
 }
 
@@ -95,5 +111,31 @@ pub(crate) async fn timeout<F: Future>(limit: Duration, future: F) -> Option<F::
         biased;
         output = future => Some(output),
         () = sleep(limit) => None,
+    }
+}
+
+#[cfg(all(test, not(properties)))]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// A timer that another task has polled before wakes the task that polls it now, also for a moment that it waits
+    /// for already.
+    #[tokio::test]
+    async fn a_timer_wakes_the_task_that_polled_it_last() {
+        for later in [Duration::ZERO, Duration::from_secs(3600)] {
+            let mut timer = DeadlineTimer::new();
+            let moment = Instant::now() + Duration::from_millis(20);
+            let mut other = Context::from_waker(Waker::noop());
+            for _ in 0..2 {
+                assert!(timer.poll(&mut other, moment + later).is_pending());
+            }
+            tokio::select! {
+                biased;
+                () = tokio::time::sleep(Duration::from_secs(60)) => panic!("nothing woke this task"),
+                () = poll_fn(|cx| timer.poll(cx, moment)) => assert!(Instant::now() >= moment),
+            }
+        }
     }
 }

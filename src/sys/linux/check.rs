@@ -2,6 +2,7 @@
 //! says little of the cause.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::MemfdFlags;
 use rustix::io::Errno;
@@ -11,7 +12,19 @@ use super::growing::memory_file;
 use super::process::pidfd_of;
 
 /// An error of the kind `Unsupported` where this crate cannot start processes. It says what is missing and what to do.
+///
+/// What is there once is there until the program gives it up. From then on, the start that needs it says so.
 pub(crate) fn check_processes() -> io::Result<()> {
+    static PASSED: AtomicBool = AtomicBool::new(false);
+    if PASSED.load(Ordering::Relaxed) {
+        return Ok(());
+    }
+    check()?;
+    PASSED.store(true, Ordering::Relaxed);
+    Ok(())
+}
+
+fn check() -> io::Result<()> {
     check_call("pidfd_open", || {
         pidfd_of(rustix::process::getpid()).of_call("pidfd_open")
     })?;

@@ -414,14 +414,26 @@ pub(crate) fn monotonic_nanos() -> u64 {
 
 /// How often the kernel has killed a process for the memory it used, since it was booted.
 pub(crate) fn oom_kills() -> u64 {
-    // The kernel counts again for each piece that is read, so it is read in large ones.
-    let mut counters = String::with_capacity(16 * 1024);
-    let file = std::fs::File::open("/proc/vmstat");
-    let _ = file.and_then(|mut file| file.read_to_string(&mut counters));
-    let count = counters
-        .lines()
-        .find_map(|line| line.strip_prefix("oom_kill "));
-    count.and_then(|count| count.parse().ok()).unwrap_or(0)
+    read_oom_kills().unwrap_or(0)
+}
+
+fn read_oom_kills() -> Option<u64> {
+    let mut file = File::open("/proc/vmstat").ok()?;
+    let mut counters = [0; 16 * 1024];
+    let mut len = 0;
+    // The kernel counts again for each piece that is read, so nothing is read behind the line.
+    loop {
+        let read = file.read(&mut counters[len..]).ok()?;
+        len += read;
+        let lines = std::str::from_utf8(&counters[..len]).ok()?;
+        let mut whole = lines
+            .split_inclusive('\n')
+            .filter_map(|line| line.strip_suffix('\n'));
+        let count = whole.find_map(|line| line.strip_prefix("oom_kill "));
+        if count.is_some() || read == 0 {
+            return count?.parse().ok();
+        }
+    }
 }
 
 /// The name of a signal, as `kill -l` has it with its prefix.
@@ -455,6 +467,17 @@ pub(crate) fn signal_name(signal: i32) -> Option<&'static str> {
 #[cfg(all(test, not(properties)))]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_kills_are_those_that_the_system_counts() {
+        let listed = |name: &str| {
+            let counters = std::fs::read_to_string("/proc/vmstat").expect("the system counts");
+            counters.lines().any(|line| line == name)
+        };
+        let kills = read_oom_kills().expect("the system counts kills");
+        assert_eq!(kills, oom_kills());
+        assert!(listed(&format!("oom_kill {kills}")));
+    }
 
     #[test]
     fn a_process_has_its_id_until_it_is_reaped_whoever_does_that() {
