@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 /// The time between two looks.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// The number of looks in a row that find the same before a worker counts as stalled.
+/// The number of looks in a row that find no move before a worker counts as stalled.
 const MOST_LOOKS: u32 = 10;
 
 /// What a look finds.
@@ -21,7 +21,7 @@ pub(super) enum LookResult {
     Stands(Standstill),
 }
 
-/// How far a worker is that runs nothing. If two looks find the same, nothing has moved in between.
+/// How far a worker is that runs nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Standstill {
     /// The call that it has to begin or to answer, and the item.
@@ -31,12 +31,19 @@ pub(super) struct Standstill {
     pub(super) unsent: usize,
 }
 
+impl Standstill {
+    /// Whether the worker has moved since an earlier look. More to send is the parent's doing.
+    fn has_moved_since(self, before: Self) -> bool {
+        (self.seq, self.item) != (before.seq, before.item) || self.unsent < before.unsent
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct StallWatch {
     /// `None` while the worker has nothing to do, so an idle worker wakes no task.
     next_look: Option<Instant>,
     found: Option<Standstill>,
-    /// The number of looks that have found this.
+    /// The number of looks in a row that have found no move.
     looks: u32,
 }
 
@@ -78,8 +85,8 @@ impl StallWatch {
             LookResult::Stands(found) => Some(found),
         };
         self.postpone(now);
-        self.looks = match found {
-            Some(_) if found == self.found => self.looks + 1,
+        self.looks = match (self.found, found) {
+            (Some(before), Some(now)) if !now.has_moved_since(before) => self.looks + 1,
             _ => u32::from(found.is_some()),
         };
         self.found = found;

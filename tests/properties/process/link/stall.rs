@@ -21,6 +21,13 @@ fn looks() -> impl Strategy<Value = Vec<LookResult>> {
     })
 }
 
+fn is_still(before: LookResult, now: LookResult) -> bool {
+    let (LookResult::Stands(before), LookResult::Stands(now)) = (before, now) else {
+        return false;
+    };
+    (now.seq, now.item) == (before.seq, before.item) && now.unsent >= before.unsent
+}
+
 proptest! {
     #[test]
     fn only_a_worker_that_stands_still_for_all_looks_in_a_row_is_stalled(looks in looks()) {
@@ -34,11 +41,31 @@ proptest! {
                 now = moment;
             }
             let stalled = watch.look(*result, now);
-            let same = looks[..=done].iter().rev().take_while(|look| *look == result).count();
+            let pairs = looks[..=done].windows(2).rev();
+            let still = 1 + pairs.take_while(|pair| is_still(pair[0], pair[1])).count();
             let stands = matches!(result, LookResult::Stands(_));
-            prop_assert_eq!(stalled, stands && same >= MOST_LOOKS as usize);
+            prop_assert_eq!(stalled, stands && still >= MOST_LOOKS as usize);
             prop_assert_eq!(watch.is_armed(), is_busy);
         }
+    }
+
+    /// A pool gives a worker further calls, and takes them back, while the first does not begin.
+    #[test]
+    fn more_to_send_is_no_move(more in prop::collection::vec(0_usize..3, MOST_LOOKS as usize - 1)) {
+        let mut watch = StallWatch::default();
+        let now = Instant::now();
+        let mut look = |unsent| {
+            watch.look(LookResult::Stands(Standstill { seq: 1, item: 0, unsent }), now)
+        };
+        let mut unsent = 5;
+        let first = look(unsent);
+        let stalled: Vec<bool> = more.iter().map(|more| {
+            unsent += more;
+            look(unsent)
+        }).collect();
+        prop_assert!(!first && stalled.iter().filter(|stalled| **stalled).count() == 1);
+        prop_assert!(stalled[stalled.len() - 1]);
+        prop_assert!(!look(unsent - 1), "it has accepted a byte");
     }
 
     #[test]
