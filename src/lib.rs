@@ -75,10 +75,8 @@
 //!
 //! # Runtimes
 //!
-//! A pool runs on the tokio runtime of the last `submit`, or else on the one it was built in. It may be built and
-//! dropped outside of a runtime, and a thread without one may submit. Without any runtime, a task's error is
-//! `is_rejected()`. The runtime needs its I/O and time drivers (`enable_all`). When it ends, its workers end too; the
-//! next `submit` from another runtime starts new ones.
+//! A pool works with any number of tokio runtimes, and with none. A task depends on no runtime but that of its caller.
+//! See [the guide](guide::calls#runtimes).
 //!
 //! # Platforms
 //!

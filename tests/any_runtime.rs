@@ -19,13 +19,13 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::Duration;
 
 use concurrent_futures::{
-    Executor as _, ExecutorExt as _, JoinHandle, ProcessPoolExecutor, Shutdown, StartMethod,
-    TaskOptions,
+    Executor as _, ExecutorExt as _, JoinHandle, Output, ProcessPoolExecutor, Shutdown,
+    StartMethod, TaskOptions, worker,
 };
 use futures::executor::block_on;
 use futures::{FutureExt as _, StreamExt as _};
@@ -54,6 +54,16 @@ fn wait_at(door: PathBuf) {
     let pid = std::process::id().to_ne_bytes();
     stream.write_all(&pid).expect("it is open");
     let _ = stream.read(&mut [0]);
+}
+
+fn report_at(door: PathBuf) {
+    wait_at(door);
+    let context = worker::current().expect("a task runs");
+    context.report_progress(1, 1);
+}
+
+fn print_line() {
+    println!("a line");
 }
 
 fn wait_forever() {
@@ -150,6 +160,11 @@ fn a_caller_that_only_asks_depends_on_no_runtime() {
 }
 
 #[test]
+fn a_reader_of_progress_depends_on_no_runtime() {
+    for_every_start_method("a_reader_of_progress_depends_on_no_runtime", read_progress);
+}
+
+#[test]
 fn the_end_of_a_runtime_takes_no_task_along() {
     for_every_start_method("the_end_of_a_runtime_takes_no_task_along", ended);
 }
@@ -183,6 +198,14 @@ fn nothing_waits_for_a_blocking_thread_of_the_runtime() {
 #[test]
 fn a_runtime_without_drivers_is_as_good_as_none() {
     for_every_start_method("a_runtime_without_drivers_is_as_good_as_none", no_drivers);
+}
+
+#[test]
+fn a_callback_that_blocks_holds_up_no_other_pool() {
+    for_every_start_method(
+        "a_callback_that_blocks_holds_up_no_other_pool",
+        blocking_callbacks,
+    );
 }
 
 fn come_and_go(method: StartMethod) {
@@ -271,6 +294,35 @@ fn asked(method: StartMethod) {
         }
         assert_eq!(block_on(handle).expect("it ran"), 4);
     });
+    drop(first);
+    end(pool);
+}
+
+/// The first runtime is polled only in its `block_on`.
+fn read_progress(method: StartMethod) {
+    let pool = shared_pool(method, 1);
+    let first = runtime(1);
+    let door = Door::new();
+    let [(handle, mut progress)] = first.block_on(async {
+        within(pool.submit(double, 1)).await.expect("it runs");
+        let handle = pool.submit(report_at, door.path.clone());
+        let mut progress = handle.progress();
+        assert!(progress.next().now_or_never().is_none());
+        for _ in 0..10 {
+            tokio::task::yield_now().await; // The call is sent.
+        }
+        [(handle, progress)]
+    });
+    in_time(move || {
+        block_on(async {
+            let mut next = progress.next();
+            assert!(futures::poll!(&mut next).is_pending());
+            drop(door.guest());
+            assert_eq!(next.await.expect("a report").done, 1);
+            assert!(progress.next().await.is_none());
+        });
+    });
+    block_on(handle).expect("it ran");
     drop(first);
     end(pool);
 }
@@ -373,6 +425,39 @@ fn paused(method: StartMethod) {
         });
     });
     end(pool);
+}
+
+/// Without a runtime, the crate's own threads drive all pools.
+fn blocking_callbacks(method: StartMethod) {
+    let (blocks, is_blocked) = mpsc::channel();
+    let (unblock, gate) = mpsc::channel::<()>();
+    let gate = Arc::new(Mutex::new(gate));
+    let callback = move || {
+        let _ = blocks.send(());
+        let _ = gate.lock().unwrap_or_else(PoisonError::into_inner).recv();
+    };
+    let tell = callback.clone();
+    // All are built while this process has one thread.
+    let called = shared_pool(method, 1);
+    let read = builder(method)
+        .max_workers(1)
+        .stdout(Output::lines(move |_| tell()));
+    let read: &ProcessPoolExecutor = Box::leak(Box::new(read.build().expect("a pool")));
+    let other = shared_pool(method, 1);
+    let handle = called.submit(double, 1);
+    handle.on_done(callback);
+    is_blocked.recv_timeout(LIMIT).expect("the task is done");
+    let reading = read.submit(print_line, ());
+    is_blocked.recv_timeout(LIMIT).expect("it has a line");
+    in_time(move || {
+        assert_eq!(block_on(other.submit(double, 2)).expect("it runs"), 4);
+        assert_eq!(block_on(called.submit(double, 3)).expect("it runs"), 6);
+    });
+    drop(unblock);
+    in_time(move || block_on(reading).expect("it ran"));
+    for pool in [called, read, other] {
+        end(pool);
+    }
 }
 
 fn no_blocking_threads(method: StartMethod) {

@@ -168,6 +168,36 @@ fn a_blocked_runtime_delays_no_task_of_another() {
     }
 }
 
+/// Without a runtime, both pools have their alarms on the one thread of the crate.
+#[test]
+fn a_callback_that_blocks_delays_no_other_pool() {
+    let (unblock, gate) = mpsc::channel::<()>();
+    let (blocks, is_blocked) = mpsc::channel();
+    let limit = TaskOptions::new().timeout(MOMENT);
+    let first = pool(1);
+    let held = submit_late(&first, &limit);
+    held.handle.on_done(move || {
+        let _ = blocks.send(());
+        let _ = gate.recv();
+    });
+    is_blocked.recv_timeout(PATIENCE).expect("it timed out");
+    let second = pool(1);
+    let other = submit_late(&second, &limit);
+    let late = wait_for(other.handle).expect_err("it timed out, too");
+    assert!(late.is_timeout());
+    drop((unblock, held.release, other.release));
+}
+
+/// A task that ends when the sender is dropped.
+fn submit_late(pool: &ThreadPoolExecutor, limit: &TaskOptions) -> Held {
+    let (release, gate) = mpsc::channel::<()>();
+    let task = move || {
+        let _ = gate.recv();
+    };
+    let handle = pool.submit_with(limit, task, ());
+    Held { handle, release }
+}
+
 #[test]
 fn an_idle_runtime_delays_no_task_of_another() {
     in_time(|| {
@@ -356,6 +386,42 @@ fn outcomes_before_a_slow_item_arrive_although_the_runtime_that_waited_is_idle()
         assert!(pending.is_none());
         second.block_on(task);
     });
+}
+
+/// The handle of a runtime that has ended still drives a future, without timers.
+#[test]
+fn a_map_is_awaited_by_the_handle_of_a_runtime_that_has_ended() {
+    for (number, has_waited_before) in [(0, false), (0, true), (1, false), (1, true)] {
+        in_time(move || {
+            let (first, pool) = (runtime(number), pool(1));
+            let handle = first.handle().clone();
+            let (releases, gate) = mpsc::channel::<()>();
+            let gate = Arc::new(Mutex::new(gate));
+            let wait = move |n: usize| {
+                let _ = gate.lock().expect("no panic").recv();
+                n
+            };
+            let mut map = pool.map(wait, 0..20).chunk_size(10);
+            if has_waited_before {
+                // The timer of this wait is one of the first runtime.
+                let outcome = first.block_on(async {
+                    assert!(map.next().now_or_never().is_none());
+                    let _ = releases.send(());
+                    map.next().await
+                });
+                assert_eq!(outcome.expect("an item").expect("it runs"), 0);
+            }
+            first.shutdown_background();
+            let rest = handle.block_on(async {
+                assert!(map.next().now_or_never().is_none());
+                drop(releases);
+                map.try_collect::<Vec<_>>().await
+            });
+            let first_left = usize::from(has_waited_before);
+            let rest = rest.expect("no runtime ends it");
+            assert_eq!(rest, (first_left..20).collect::<Vec<_>>());
+        });
+    }
 }
 
 #[test]

@@ -282,10 +282,9 @@ fn large_payloads_leave_no_descriptor_and_no_memory_when_the_worker_idles() {
     );
 }
 
-/// Makes the system say to this process, and to what it starts, that it knows no way to get memory
-/// ready, as before Linux 5.14.
+/// Makes the system say to this process, and to what it starts, that there is no memory for shared pages.
 #[expect(unsafe_code, reason = "installs a filter of system calls")]
-fn forget_populate() {
+fn refuse_memory() {
     use libc::{BPF_ABS, BPF_JEQ, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W, sock_filter};
     let load = |k| sock_filter {
         code: (BPF_LD | BPF_W | BPF_ABS) as u16,
@@ -312,7 +311,7 @@ fn forget_populate() {
         skip_unless(libc::SYS_madvise as u32, 3),
         load(THIRD_ARGUMENT),
         skip_unless(libc::MADV_POPULATE_WRITE as u32, 1),
-        answer(libc::SECCOMP_RET_ERRNO | libc::EINVAL as u32),
+        answer(libc::SECCOMP_RET_ERRNO | libc::ENOMEM as u32),
         answer(libc::SECCOMP_RET_ALLOW),
     ];
     let program = libc::sock_fprog {
@@ -341,7 +340,7 @@ fn without_memory_to_share_large_payloads_go_by_the_socket() {
     alone(
         "without_memory_to_share_large_payloads_go_by_the_socket",
         || async {
-            forget_populate();
+            refuse_memory();
             let pool = ProcessPoolExecutor::with_workers(1).expect("a pool");
             within(pool.submit(same, 1_u8)).await.expect("it ran");
             let own = status("self", "RssShmem");

@@ -507,7 +507,8 @@ async fn every_end_in_a_process_pool(new_gate: Option<Receiver<()>>) {
     ARMED.store(true, Ordering::SeqCst);
 
     for number in 0..4 {
-        drop(pool.reserve().await.expect("room").submit(make, number));
+        let handle = pool.reserve().await.expect("room").submit(make, number);
+        thread::spawn(move || drop(handle)); // Which drops the value, if it is there already.
         let next = pool.reserve().await.expect("room").submit(u64::pow, (7, 1));
         assert_eq!(next.await.expect("another task"), 7);
     }

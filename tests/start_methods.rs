@@ -19,7 +19,9 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use concurrent_futures::{ExecutorExt as _, ProcessPoolExecutor, StartMethod};
+use concurrent_futures::{
+    ExecutorExt as _, ProcessPoolExecutor, StartMethod, TaskOptions, ThreadPoolExecutor,
+};
 use rustix::process::{Pid, Signal, kill_process};
 
 use self::alone::{alone, children, descriptors};
@@ -490,6 +492,36 @@ async fn its_pools_are_of_no_use_in_a_worker(method: StartMethod) {
     };
     let text = within(pool.submit(use_parents, ())).await.expect("it ran");
     assert!(text.contains("forked from"), "{text}");
+}
+
+async fn its_threads_are_of_no_use_in_a_worker(method: StartMethod) {
+    static POOL: OnceLock<ThreadPoolExecutor> = OnceLock::new();
+    POOL.get_or_init(|| ThreadPoolExecutor::with_workers(1).expect("a pool"));
+    let pool = processes(method, 1);
+    let use_parents = || {
+        let pool = POOL.get().expect("a worker finds it");
+        let limit = TaskOptions::new().timeout(Duration::from_millis(1));
+        let outcome = in_another_runtime(move || pool.submit_with(&limit, wait_forever, ()));
+        let error = outcome.expect_err("it is the parent's");
+        (error.is_rejected(), error.to_string())
+    };
+    let outcome = within(pool.submit(use_parents, ())).await;
+    let (is_rejected, text) = outcome.expect("it ran");
+    assert!(is_rejected && text.contains("forked from"), "{text}");
+}
+
+fn wait_forever() {
+    loop {
+        std::thread::park();
+    }
+}
+
+#[test]
+fn a_thread_pool_of_the_process_it_was_forked_from_is_refused_in_a_worker() {
+    by_fork(
+        "start_methods::a_thread_pool_of_the_process_it_was_forked_from_is_refused_in_a_worker",
+        its_threads_are_of_no_use_in_a_worker,
+    );
 }
 
 #[test]

@@ -6,13 +6,12 @@
 use std::sync::Arc;
 
 use super::data::{Arguments, Data};
-use super::decoded::PromiseEncoded;
 use super::erased::{ChunkCalls, OneCall, ThreadJob, Unstarted, Work};
 use super::error::Cause;
 use super::mapper::Mapper;
 use super::promise::{Owed, Promise, PromiseOf, Ticket};
 use super::room::Room;
-use super::served::{ServeInitializer, ServeItems};
+use super::served::{PromiseEncoded, ServeInitializer, ServeItems};
 use super::task::{Initialized, Task};
 use crate::function::{FunctionOffset, Serve};
 use crate::home::Alarm;

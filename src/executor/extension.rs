@@ -1,16 +1,22 @@
-//! The methods that callers use on any executor.
+//! The methods that callers use on any executor, and how they reach it.
 
 #[cfg(feature = "process")]
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 #[cfg(feature = "process")]
-use futures::Stream;
+use futures::{Stream, future::BoxFuture};
 
 use super::contract::Executor;
 #[cfg(feature = "process")]
 use super::data::{Arguments, Data};
 #[cfg(feature = "process")]
+use super::encoded::{ByCopy, Job, Portable};
+#[cfg(feature = "process")]
+use super::erased::submit_one;
+#[cfg(feature = "process")]
 use super::error::{TaskError, TrySubmitError};
+#[cfg(feature = "process")]
+use super::feed::{Calls, Destination};
 #[cfg(feature = "process")]
 use super::handle::JoinHandle;
 #[cfg(feature = "process")]
@@ -19,9 +25,7 @@ use super::map::Map;
 use super::options::TaskOptions;
 use super::options::{Shutdown, ShutdownReport};
 #[cfg(feature = "process")]
-use super::permit::Permit;
-#[cfg(feature = "process")]
-use super::submit::{map_on, submit_to};
+use super::room::Room;
 #[cfg(feature = "process")]
 use super::task::Task;
 #[cfg(feature = "process")]
@@ -183,3 +187,103 @@ pub trait ExecutorExt: Executor {
 }
 
 impl<E: Executor + ?Sized> ExecutorExt for E {}
+
+/// Room for one task in an executor's queue; see [`ExecutorExt::reserve`](crate::ExecutorExt::reserve).
+/// Dropping it gives the room back.
+#[cfg(feature = "process")]
+#[must_use = "a permit that is dropped gives its room back"]
+pub struct Permit<'a, E: Executor + ?Sized> {
+    executor: &'a E,
+    room: Room,
+}
+
+#[cfg(feature = "process")]
+impl<'a, E: Executor + ?Sized> Permit<'a, E> {
+    fn new(executor: &'a E, room: Room) -> Self {
+        Self { executor, room }
+    }
+
+    /// Submits a call in the reserved place.
+    pub fn submit<F, A, M>(self, function: F, args: A) -> JoinHandle<F::Output>
+    where
+        F: Task<A, M> + Copy + Send + Sync + 'static,
+        F::Output: Data,
+        A: Arguments<M>,
+        M: 'static,
+    {
+        const { assert_stateless::<F>() };
+        submit_to(self.executor, Ok(self.room), None, function, args)
+    }
+
+    /// Like [`submit`](Self::submit), with options for this task.
+    pub fn submit_with<F, A, M>(
+        self,
+        options: &TaskOptions,
+        function: F,
+        args: A,
+    ) -> JoinHandle<F::Output>
+    where
+        F: Task<A, M> + Copy + Send + Sync + 'static,
+        F::Output: Data,
+        A: Arguments<M>,
+        M: 'static,
+    {
+        const { assert_stateless::<F>() };
+        let options = Some(Arc::new(options.clone()));
+        submit_to(self.executor, Ok(self.room), options, function, args)
+    }
+}
+
+#[cfg(feature = "process")]
+impl<E: Executor + ?Sized> fmt::Debug for Permit<'_, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Permit").finish_non_exhaustive()
+    }
+}
+
+/// Submits a call into `room`, or fails its handle with the reason why there is none.
+#[cfg(feature = "process")]
+pub(crate) fn submit_to<E, F, A, M>(
+    executor: &E,
+    room: Result<Room, TaskError>,
+    options: Option<Arc<TaskOptions>>,
+    function: F,
+    args: A,
+) -> JoinHandle<F::Output>
+where
+    E: Executor + ?Sized,
+    F: Task<A, M> + Copy + Send + Sync + 'static,
+    F::Output: Data,
+    A: Arguments<M>,
+    M: 'static,
+{
+    submit_one(room, options, function, args, |call, room| {
+        executor.spawn_job(Job::new(call, room));
+    })
+}
+
+/// Calls a function without state on each item of `source`.
+#[cfg(feature = "process")]
+fn map_on<F, S, M>(executor: Arc<dyn Executor>, function: F, source: S) -> Map<F::Output>
+where
+    S: Stream + Send + 'static,
+    S::Item: Arguments<M>,
+    F: Task<S::Item, M> + Copy + Send + Sync + 'static,
+    F::Output: Data,
+    M: 'static,
+{
+    let workers = executor.max_workers();
+    Map::new(workers, Calls::new(executor, ByCopy(function), source))
+}
+
+#[cfg(feature = "process")]
+impl<W: Portable + 'static> Destination<W> for Arc<dyn Executor> {
+    fn room(&self) -> BoxFuture<'static, Result<Room, TaskError>> {
+        let executor = self.clone();
+        Box::pin(async move { executor.as_ref().room().await })
+    }
+
+    fn send(&self, chunk: W, room: Room) {
+        self.spawn_job(Job::new(Box::new(chunk), room));
+    }
+}

@@ -11,6 +11,7 @@ use super::context::Wanted;
 use super::error::{Cause, TaskError};
 use super::progress::{ProgressStream, Reports};
 use super::promise::{Promise, PromiseOf, Ticket};
+use crate::home::call_back;
 use crate::panic;
 
 /// An owned right to await the outcome of a task.
@@ -139,8 +140,8 @@ impl<T> OutcomeCell<T> {
         if let Some(waker) = waker {
             waker.wake();
         }
-        for callback in callbacks {
-            panic::contain_panic(callback);
+        if !callbacks.is_empty() {
+            call_back(move || callbacks.into_iter().for_each(panic::contain_panic));
         }
     }
 
@@ -294,8 +295,10 @@ impl<T> JoinHandle<T> {
         self.cell.ticket.id()
     }
 
-    /// Calls `callback` when the outcome is there: at once if it is already. It runs on the thread that
-    /// found the outcome, so it should be short.
+    /// Calls `callback` when the outcome is there: at once if it is already. The callbacks of one handle run in
+    /// order. They run on the thread that found the outcome, so they should be short: one that blocks a thread of a
+    /// runtime delays the other tasks of that runtime. The crate's own thread, which drives pools that several
+    /// runtimes use, leaves callbacks to another thread.
     ///
     /// # Panics
     /// A panic of `callback` is caught and dropped.
@@ -331,7 +334,7 @@ impl<T> JoinHandle<T> {
     /// ```
     pub fn progress(&self) -> ProgressStream {
         let reports = self.cell.reports();
-        let stream = reports.watch();
+        let stream = reports.watch(self.cell.ticket.home().cloned());
         // An outcome that was put in before there were reports found none to end; a later one ends them.
         if self.cell.is_finished() {
             reports.end();

@@ -1,13 +1,13 @@
 //! What a caller holds, whatever runs the work. Reading order:
 //!
-//! - [`contract`]: what an executor is; [`extension`]: the methods that callers use; [`stats`]: what it
-//!   reports;
+//! - [`contract`]: what an executor is; [`extension`]: the methods that callers use, and how they reach it;
+//!   [`stats`]: what it reports;
 //! - [`task`]: what can be submitted; `data`: what can travel;
 //! - [`options`]: how a task runs;
 //! - [`handle`]: what a caller gets; [`error`]: why there is no result (as data: `error_record`;
 //!   [`escaped`]: its text);
-//! - [`erased`]: a call on its way to a thread; `encoded`: or to a process; `served`: how it runs there;
-//!   `decoded`: its result; `submit` and `permit`: how it reaches an executor;
+//! - [`erased`]: a call on its way to a thread; `encoded`: or to a process; `served`: how it runs there, and
+//!   its result;
 //! - [`promise`]: the outcomes that an executor owes; [`room`]: a place in its queue; [`run`]: how a
 //!   thread runs a call;
 //! - [`map`]: many calls as one stream; [`feed`]: its input; [`mapper`]: its function; [`chunk`]: its
@@ -23,8 +23,6 @@ mod contract;
 pub(crate) mod data;
 pub(crate) mod deadline;
 #[cfg(feature = "process")]
-pub(crate) mod decoded;
-#[cfg(feature = "process")]
 pub(crate) mod encoded;
 pub(crate) mod erased;
 pub(crate) mod error;
@@ -38,18 +36,14 @@ pub(crate) mod map;
 pub(crate) mod mapper;
 pub(crate) mod options;
 mod patience;
-#[cfg(feature = "process")]
-mod permit;
 pub(crate) mod progress;
 pub(crate) mod promise;
 pub(crate) mod room;
 pub(crate) mod run;
 #[cfg(feature = "process")]
-mod served;
+pub(crate) mod served;
 pub(crate) mod settings;
 mod stats;
-#[cfg(feature = "process")]
-pub(crate) mod submit;
 pub(crate) mod task;
 pub(crate) mod wait;
 
@@ -57,5 +51,7 @@ pub use contract::Executor;
 pub(crate) use contract::Intake;
 pub use extension::ExecutorExt;
 #[cfg(feature = "process")]
-pub use permit::Permit;
+pub use extension::Permit;
+#[cfg(all(feature = "process", feature = "tower"))]
+pub(crate) use extension::submit_to;
 pub use stats::{Restarts, Stats};

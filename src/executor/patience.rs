@@ -37,6 +37,15 @@ impl Patience {
         let (Ok(here), false) = (here, left.is_zero()) else {
             return Poll::Ready(());
         };
+        // Tokio panics if the runtime has no timers, or has ended: its handle still drives a `block_on`.
+        panic::quietly(|| self.poll_timer(cx, here, left)).unwrap_or_else(|_| {
+            self.timer = None;
+            Poll::Ready(())
+        })
+    }
+
+    /// Ready after `left`, or if the runtime's clock is not the real one.
+    fn poll_timer(&mut self, cx: &mut task::Context<'_>, here: Id, left: Duration) -> Poll<()> {
         let timer = match &mut self.timer {
             Some((runtime, timer)) if *runtime == here => timer,
             none => {
@@ -44,11 +53,7 @@ impl Patience {
                 if !has_real_clock() {
                     return Poll::Ready(());
                 }
-                // Tokio panics if the runtime has no timers.
-                match panic::quietly(|| Box::pin(tokio::time::sleep(left))) {
-                    Ok(timer) => &mut none.insert((here, timer)).1,
-                    Err(_) => return Poll::Ready(()),
-                }
+                &mut none.insert((here, Box::pin(tokio::time::sleep(left)))).1
             }
         };
         ready!(timer.as_mut().poll(cx));

@@ -2,10 +2,13 @@
 
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures::stream::{self, BoxStream, Stream, StreamExt as _};
 use tokio::sync::watch;
+
+use crate::home::Home;
 
 /// How far a task is; reported by
 /// [`worker::Context::report_progress`](crate::worker::Context::report_progress).
@@ -27,7 +30,11 @@ pub struct Progress {
 /// # Cancel safety
 /// Awaiting the next report is cancel safe.
 #[must_use = "a stream does nothing until it is polled"]
-pub struct ProgressStream(BoxStream<'static, Progress>);
+pub struct ProgressStream {
+    reports: BoxStream<'static, Progress>,
+    /// Of the executor that has the task.
+    home: Option<Arc<Home>>,
+}
 
 /// The reports of one task, and their watchers. Clones share them.
 #[derive(Clone, Default)]
@@ -59,7 +66,7 @@ impl Reports {
         self.0.send_modify(|latest| latest.ended = true);
     }
 
-    pub(crate) fn watch(&self) -> ProgressStream {
+    pub(crate) fn watch(&self, home: Option<Arc<Home>>) -> ProgressStream {
         let watched = (self.0.subscribe(), 0);
         let reports = stream::unfold(watched, |(mut receiver, seen)| async move {
             loop {
@@ -72,7 +79,10 @@ impl Reports {
                 }
             }
         });
-        ProgressStream(reports.fuse().boxed())
+        ProgressStream {
+            reports: reports.fuse().boxed(),
+            home,
+        }
     }
 }
 
@@ -80,7 +90,13 @@ impl Stream for ProgressStream {
     type Item = Progress;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Progress>> {
-        self.0.as_mut().poll_next(cx)
+        let polled = self.reports.as_mut().poll_next(cx);
+        if polled.is_pending()
+            && let Some(home) = &self.home
+        {
+            home.note_caller(); // Each time: another runtime may wait for the report by now.
+        }
+        polled
     }
 }
 
@@ -99,17 +115,17 @@ mod tests {
     #[test]
     fn a_watcher_gets_the_latest_report_however_late_it_comes_and_then_the_end() {
         let reports = Reports::default();
-        let mut early = reports.watch();
+        let mut early = reports.watch(None);
         assert!(early.next().now_or_never().is_none());
         reports.put(1, 3);
         reports.put(2, 3);
         let two_of_three = Progress { done: 2, total: 3 };
         assert_eq!(early.next().now_or_never(), Some(Some(two_of_three)));
         assert!(early.next().now_or_never().is_none());
-        let mut late = reports.watch();
+        let mut late = reports.watch(None);
         reports.end();
         reports.put(3, 3);
-        let mut too_late = reports.watch();
+        let mut too_late = reports.watch(None);
         assert_eq!(early.next().now_or_never(), Some(None));
         assert_eq!(early.next().now_or_never(), Some(None));
         for stream in [&mut late, &mut too_late] {
@@ -121,7 +137,7 @@ mod tests {
     #[test]
     fn the_same_report_twice_is_two_reports() {
         let reports = Reports::default();
-        let mut stream = reports.watch();
+        let mut stream = reports.watch(None);
         for _ in 0..2 {
             reports.put(0, 0);
             assert_eq!(

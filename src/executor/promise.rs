@@ -166,9 +166,14 @@ impl Ticket {
 
     /// Takes note that the current task waits for the outcome: the executor must not depend on another runtime.
     pub(crate) fn note_caller(&self) {
-        if let Some(terms) = self.terms.get() {
-            terms.home.note_caller();
+        if let Some(home) = self.home() {
+            home.note_caller();
         }
+    }
+
+    /// Where the executor that took the job runs its background tasks.
+    pub(crate) fn home(&self) -> Option<&Arc<Home>> {
+        self.terms.get().map(|terms| &terms.home)
     }
 
     pub(crate) fn owner(&self) -> Option<Arc<dyn TaskOwner>> {

@@ -182,9 +182,10 @@ impl<F: Clone, A, R, P: Promise> ChunkRest<F, A, R, P> {
         Self::new(self.function.clone(), self.args.split_off(keep), owed)
     }
 
-    /// Holds the outcome of the item that was begun last.
-    fn hold(&mut self, outcome: Result<R, TaskError>) {
-        if self.held.capacity() == 0 {
+    /// Holds the outcome of the item that was begun last. Makes room for those of all later items, unless it `is_urgent`:
+    /// then it is published at once, with the memory that it has here.
+    fn hold(&mut self, outcome: Result<R, TaskError>, is_urgent: bool) {
+        if self.held.capacity() == 0 && !is_urgent {
             self.held.reserve_exact(self.args.len() + 1);
         }
         self.held.push(outcome);
@@ -234,8 +235,9 @@ where
     fn next(&self, outcome: Option<Result<F::Output, TaskError>>) -> Option<(A, u32)> {
         let mut rest = self.lock();
         if let Some(outcome) = outcome {
-            rest.hold(outcome);
-            if self.promise.is_urgent() {
+            let is_urgent = self.promise.is_urgent();
+            rest.hold(outcome, is_urgent);
+            if is_urgent {
                 drop(rest);
                 self.publish();
                 rest = self.lock();
@@ -363,5 +365,26 @@ impl<F, A, M, R, P: Promise> Drop for Share<F, A, M, R, P> {
         panic::contain_drops(std::mem::take(&mut rest.held));
         panic::contain_drops(std::mem::take(&mut rest.args));
         panic::contain_drop(rest.function.take());
+    }
+}
+
+#[cfg(all(test, not(properties)))]
+mod tests {
+    use super::*;
+    use crate::executor::chunk::Chunk;
+
+    #[test]
+    fn an_outcome_that_is_published_at_once_takes_no_memory_for_those_of_later_items() {
+        const ITEMS: u32 = 1000;
+        let hold = |is_urgent| {
+            let promise = Chunk::<u64>::new(Ticket::new("test", None), ITEMS, true);
+            let args: VecDeque<u32> = (1..ITEMS).collect();
+            let owed = Owed::new(promise, 1..ITEMS);
+            let mut rest = ChunkRest::<fn(u32) -> u64, _, _, _>::new(None, args, owed);
+            rest.hold(Ok(7), is_urgent);
+            rest.held.capacity()
+        };
+        assert!(hold(true) < 10);
+        assert_eq!(hold(false), ITEMS as usize);
     }
 }

@@ -1,7 +1,8 @@
 //! Where the background tasks of an executor run. While one runtime of tokio uses the executor, they run there:
 //! a wake-up then crosses no thread. Once a second runtime uses it, or code outside of any runtime, or the runtime
-//! ends, or its clock does not tell the real time, they move to a runtime of the crate's own. Only callbacks
-//! (`on_done`, `Output::lines`) run user code there.
+//! ends, or its clock does not tell the real time, they move to a runtime of the crate's own. That one runs no
+//! code of the user that may block: callbacks of `on_done` run on another thread, and a pool with `Output::lines`
+//! has a runtime of its own.
 //!
 //! Reading order:
 //!
@@ -44,8 +45,13 @@ pub(crate) use self::clock::is_real as has_real_clock;
 #[cfg(feature = "process")]
 pub(crate) use self::clock::{DeadlineTimer, sleep, timeout};
 pub(crate) use self::handover::start_thread;
+#[cfg(feature = "multiprocessing")]
+pub(crate) use self::own::build_runtime;
+pub(crate) use self::own::call_back;
 #[cfg(feature = "process")]
 pub(crate) use self::own::unblock;
 pub(crate) use self::place::Home;
 #[cfg(feature = "process")]
 pub(crate) use self::watched::Watched;
+#[cfg(feature = "multiprocessing")]
+pub(crate) use self::watched::readable;

@@ -1,6 +1,8 @@
 //! The crate's own runtime. It exists while an executor that moved to it does, or work for its blocking threads.
-//! The program's executors share it. Its thread starts with the first task.
+//! The program's executors share it, except for those whose tasks call the user's code: a call that blocks must
+//! delay no other executor. Its thread starts with the first task.
 
+use std::cell::Cell;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -8,10 +10,7 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::Notify;
 
-#[cfg(feature = "process")]
-use super::handover::Handover;
-use super::handover::start_thread;
-#[cfg(feature = "process")]
+use super::handover::{Handover, start_thread};
 use crate::panic;
 use crate::sys;
 
@@ -32,6 +31,11 @@ pub(super) struct OwnRuntime {
 /// The runtime of this process, and the fork that made it: a fork of this process has none of its threads.
 static SHARED: Mutex<(u32, Weak<OwnRuntime>)> = Mutex::new((0, Weak::new()));
 
+thread_local! {
+    /// Whether this thread runs the tasks of executors that moved.
+    static IS_DRIVER: Cell<bool> = const { Cell::new(false) };
+}
+
 impl OwnRuntime {
     /// The one that exists, or a new one.
     pub(super) fn shared() -> io::Result<Arc<Self>> {
@@ -43,20 +47,25 @@ impl OwnRuntime {
             }
             std::mem::forget(existing); // Its threads are in the parent, so nothing can end it here.
         }
+        let own = Self::separate()?;
+        *shared = (generation, Arc::downgrade(&own));
+        Ok(own)
+    }
+
+    /// One that no other executor shares.
+    pub(super) fn separate() -> io::Result<Arc<Self>> {
         let mut builder = Builder::new_current_thread();
         builder
             .enable_all()
             .thread_keep_alive(LINGER)
             .max_blocking_threads(MOST_BLOCKING)
             .thread_name("cf-blocking");
-        let runtime = builder.build()?;
-        let own = Arc::new(Self {
+        let runtime = build_runtime(&mut builder)?;
+        Ok(Arc::new(Self {
             handle: runtime.handle().clone(),
             idle: Mutex::new(Some(runtime)),
             ended: Arc::new(Notify::new()),
-        });
-        *shared = (generation, Arc::downgrade(&own));
-        Ok(own)
+        }))
     }
 
     /// Where to spawn tasks. Starts the thread that runs them.
@@ -65,6 +74,7 @@ impl OwnRuntime {
         if let Some(runtime) = idle.take() {
             let ended = self.ended.clone();
             let started = start_thread("cf-driver", runtime, move |runtime| {
+                IS_DRIVER.set(true);
                 runtime.block_on(ended.notified());
                 runtime.shutdown_background();
             });
@@ -75,6 +85,15 @@ impl OwnRuntime {
         }
         Ok(&self.handle)
     }
+}
+
+/// Builds a runtime. Where a crate of the program uses tokio's signals, tokio panics if it finds no descriptor for them.
+pub(crate) fn build_runtime(builder: &mut Builder) -> io::Result<Runtime> {
+    panic::quietly(|| builder.build()).unwrap_or_else(|_| {
+        Err(io::Error::other(
+            "tokio cannot make a pair of sockets; close files, or raise the limit of open files with `ulimit -n`",
+        ))
+    })
 }
 
 impl Drop for OwnRuntime {
@@ -88,7 +107,6 @@ impl Drop for OwnRuntime {
 
 /// Runs `work` on a blocking thread of the crate's own: all those of the caller's runtime may be taken. If the
 /// system has no thread left, `work` runs here.
-#[cfg(feature = "process")]
 pub(super) fn detach(work: impl FnOnce() + Send + 'static) {
     let own = OwnRuntime::shared().ok();
     // Blocking work needs no thread that runs tasks.
@@ -106,6 +124,16 @@ pub(super) fn detach(work: impl FnOnce() + Send + 'static) {
     }
 }
 
+/// Runs a callback of the user: here, but not on the thread that drives the program's executors. A callback that
+/// blocks must not delay them, so that thread leaves it to a blocking one.
+pub(crate) fn call_back(callback: impl FnOnce() + Send + 'static) {
+    let callback = move || panic::contain_panic(callback);
+    match IS_DRIVER.get() {
+        true => detach(callback),
+        false => callback(),
+    }
+}
+
 /// As `detach`, and returns the value of `work`.
 #[cfg(feature = "process")]
 pub(crate) async fn unblock<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
@@ -117,7 +145,6 @@ pub(crate) async fn unblock<T: Send + 'static>(work: impl FnOnce() -> T + Send +
         .expect("blocking work of the crate does not panic")
 }
 
-#[cfg(feature = "process")]
 fn run_taken<F: FnOnce(), R>(work: &Handover<(F, R)>) {
     if let Some((work, _runtime)) = work.take() {
         work();

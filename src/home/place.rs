@@ -5,6 +5,7 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::fmt;
 use std::future::poll_fn;
+use std::io;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
@@ -26,6 +27,8 @@ pub(crate) struct Home {
     number: u64,
     /// The process that made it: a fork of that has none of its runtimes.
     generation: u32,
+    /// Finds the crate's own runtime for it.
+    own: fn() -> io::Result<Arc<OwnRuntime>>,
     /// Kept for the executor's blocking work, from the first on.
     #[cfg(feature = "process")]
     blocking: OnceLock<Option<Arc<OwnRuntime>>>,
@@ -64,10 +67,21 @@ pub(crate) struct TaskGuard(Weak<MovableTask>);
 
 impl Home {
     pub(crate) fn new() -> Arc<Self> {
+        Self::with_own(OwnRuntime::shared)
+    }
+
+    /// A home whose tasks call code of the user. If they move, they share a thread with no other home.
+    #[cfg(feature = "process")]
+    pub(crate) fn apart() -> Arc<Self> {
+        Self::with_own(OwnRuntime::separate)
+    }
+
+    fn with_own(own: fn() -> io::Result<Arc<OwnRuntime>>) -> Arc<Self> {
         Arc::new_cyclic(|me| Self {
             me: me.clone(),
             number: next_number(),
             generation: sys::generation(),
+            own,
             #[cfg(feature = "process")]
             blocking: OnceLock::new(),
             first: OnceLock::new(),
@@ -173,7 +187,7 @@ impl Home {
     /// Moves all tasks to the crate's own runtime. Returns false if the system has no thread or descriptor for that:
     /// then they stay.
     fn move_away(&self, mut state: MutexGuard<'_, HomeState>) -> bool {
-        let own = match OwnRuntime::shared() {
+        let own = match (self.own)() {
             Ok(own) if state.tasks.is_empty() || own.running().is_ok() => own,
             _ => return false,
         };

@@ -1,17 +1,25 @@
-//! A descriptor that a movable task waits for. It registers itself with the runtime that polls it.
+//! A descriptor that a movable task waits for. It registers itself with the runtime that polls it. Where the system
+//! refuses that (it limits how many descriptors a user watches), the task looks at it from time to time.
 
 use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
 
+use super::clock::DeadlineTimer;
 use super::current::{current_runner, leave_runtime};
 use crate::sys::{self, AsyncFd, Direction, StableFd};
+
+/// How often it looks at a descriptor that the system refuses to watch.
+const LOOK_PAUSE: Duration = Duration::from_millis(10);
 
 /// Needs no runtime until it is polled.
 #[derive(Debug)]
 pub(crate) struct Watched<T: StableFd> {
     fd: Option<WatchedFd<T>>,
     way: Direction,
+    /// When it looks again, while the system refuses to watch it.
+    next_look: Option<Box<(Instant, DeadlineTimer)>>,
 }
 
 #[derive(Debug)]
@@ -26,6 +34,7 @@ impl<T: StableFd> Watched<T> {
         Self {
             fd: Some(WatchedFd::Free(fd)),
             way,
+            next_look: None,
         }
     }
 
@@ -60,21 +69,19 @@ impl<T: StableFd> Watched<T> {
         }
     }
 
-    fn registered(&mut self) -> io::Result<&AsyncFd<T>> {
+    /// Ensures that the runtime that polls it watches it.
+    fn register(&mut self) -> io::Result<()> {
         let runner = current_runner();
-        if !matches!(self.fd(), WatchedFd::Registered(_, of) if *of == runner) {
-            let fd = self.release();
-            let (fd, outcome) = match sys::register(fd, self.way) {
-                Ok(fd) => (WatchedFd::Registered(fd, runner), Ok(())),
-                Err((fd, error)) => (WatchedFd::Free(fd), Err(error)),
-            };
-            self.fd = Some(fd);
-            outcome?;
+        if matches!(self.fd(), WatchedFd::Registered(_, of) if *of == runner) {
+            return Ok(());
         }
-        match self.fd() {
-            WatchedFd::Registered(fd, _) => Ok(fd),
-            WatchedFd::Free(_) => Err(io::ErrorKind::Other.into()),
-        }
+        let fd = self.release();
+        let (fd, outcome) = match sys::register(fd, self.way) {
+            Ok(fd) => (WatchedFd::Registered(fd, runner), Ok(())),
+            Err((fd, error)) => (WatchedFd::Free(fd), Err(error)),
+        };
+        self.fd = Some(fd);
+        outcome
     }
 
     /// Calls `operation` whenever the descriptor is ready, until that does not fail with `WouldBlock`.
@@ -97,7 +104,14 @@ impl<T: StableFd> Watched<T> {
         mut operation: impl FnMut(&T) -> io::Result<(R, bool)>,
     ) -> Poll<io::Result<R>> {
         let way = self.way;
-        let fd = self.registered()?;
+        let refusal = self.register().err();
+        let fd = match (self.fd(), refusal) {
+            (WatchedFd::Registered(fd, _), _) => fd,
+            (WatchedFd::Free(_), Some(error)) if error.raw_os_error().is_none() => {
+                return runtime_ended(error);
+            }
+            (WatchedFd::Free(_), _) => return self.poll_unwatched(cx, operation),
+        };
         loop {
             let polled = match way {
                 Direction::In => fd.poll_read_ready(cx),
@@ -105,9 +119,7 @@ impl<T: StableFd> Watched<T> {
             };
             let mut event = match ready!(polled) {
                 Ok(event) => event,
-                // The runtime is ending.
-                Err(_) if leave_runtime() => return Poll::Pending,
-                Err(error) => return Poll::Ready(Err(error)),
+                Err(error) => return runtime_ended(error),
             };
             match operation(fd.get_ref()) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => event.clear_ready(),
@@ -122,6 +134,30 @@ impl<T: StableFd> Watched<T> {
         }
     }
 
+    /// As `poll_some`, without events.
+    #[cold]
+    fn poll_unwatched<R>(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut operation: impl FnMut(&T) -> io::Result<(R, bool)>,
+    ) -> Poll<io::Result<R>> {
+        let fd = self.get_ref();
+        if sys::is_ready(fd, self.way) {
+            match operation(fd) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                outcome => return Poll::Ready(outcome.map(|(done, _)| done)),
+            }
+        }
+        let next_look = || Instant::now() + LOOK_PAUSE;
+        let (look, timer) = &mut **self
+            .next_look
+            .get_or_insert_with(|| Box::new((next_look(), DeadlineTimer::new())));
+        while timer.poll(cx, *look).is_ready() {
+            *look = next_look();
+        }
+        Poll::Pending
+    }
+
     pub(crate) async fn io<R>(
         &mut self,
         mut operation: impl FnMut(&T) -> io::Result<R>,
@@ -129,8 +165,58 @@ impl<T: StableFd> Watched<T> {
         poll_fn(|cx| self.poll_io(cx, &mut operation)).await
     }
 
-    /// Ready as long as the descriptor is: for one that stays readable, such as a pidfd.
+    /// Ready as long as the descriptor is: for one that stays readable, such as a pidfd. Never ready for another
+    /// reason: the end of a runtime is not the end of a process.
     pub(crate) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.poll_io(cx, |_| Ok(())).map(drop)
+        match ready!(self.poll_io(cx, |_| Ok(()))) {
+            Ok(()) => Poll::Ready(()),
+            Err(_) => Poll::Pending, // A runtime that has ended polls no more.
+        }
+    }
+}
+
+/// The runtime that polls has ended, or is ending: the task moves, if it can.
+fn runtime_ended<R>(error: io::Error) -> Poll<io::Result<R>> {
+    match leave_runtime() {
+        true => Poll::Pending,
+        false => Poll::Ready(Err(error)),
+    }
+}
+
+/// Waits until `fd` is readable. Others may wait for it too.
+#[cfg(feature = "multiprocessing")]
+pub(crate) async fn readable(fd: impl sys::AsFd) -> io::Result<()> {
+    let mut watched = Watched::new(sys::own_descriptor(&fd)?, Direction::In);
+    poll_fn(|cx| watched.poll_ready(cx)).await;
+    Ok(())
+}
+
+#[cfg(all(test, target_os = "linux", not(properties)))]
+mod tests {
+    use std::io::Write as _;
+    use std::sync::Arc;
+
+    use futures::FutureExt as _;
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::sys::OwnedFd;
+
+    /// Takes the place of a descriptor in the runtime, which then refuses to watch it twice.
+    #[tokio::test]
+    async fn a_descriptor_that_the_system_refuses_to_watch_is_ready_when_it_is() {
+        let (reader, mut writer) = std::io::pipe().expect("a pipe");
+        let fd = Arc::new(OwnedFd::from(reader));
+        let first = sys::register(fd.clone(), Direction::In).expect("it is the first");
+        assert!(sys::register(fd.clone(), Direction::In).is_err());
+        let mut second = Watched::new(fd, Direction::In);
+        let mut ready = std::pin::pin!(poll_fn(|cx| second.poll_ready(cx)));
+        assert!(ready.as_mut().now_or_never().is_none(), "it is empty");
+        writer.write_all(b"x").expect("there is room");
+        let limit = Duration::from_secs(60);
+        timeout(limit, ready).await.expect("it is ready");
+        drop(first);
+        let ready = poll_fn(|cx| second.poll_ready(cx)).now_or_never();
+        assert!(second.next_look.is_some() && ready.is_none_or(|()| true));
     }
 }

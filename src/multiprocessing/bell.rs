@@ -1,4 +1,4 @@
-//! A bell that every process hears. One ring wakes everyone who listens at that moment, and no one can take it
+//! A bell that every process hears. One ring wakes every listener of that moment, and no process can take it
 //! away: it is an eventfd that is never read, and each listener waits for its edges.
 
 use std::io;

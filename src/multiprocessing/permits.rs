@@ -194,7 +194,7 @@ impl Permits {
             Ok(()) => self.slot(*slot).add(own),
             Err(_) => self.slot(*slot).undo(own),
         };
-        self.ring(); // The waiters see who adds: if this process is killed, they look again.
+        self.ring(); // The waiters see which process adds: if it is killed, they look again.
         added.iter().for_each(finish);
         self.ring();
         begun

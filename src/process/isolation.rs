@@ -9,11 +9,11 @@ use crate::wire::surroundings::SystemText;
 
 /// A sandbox around each worker of a pool, set by
 /// [`ProcessPoolBuilder::isolation`](crate::ProcessPoolBuilder::isolation), or around a process, set by
-/// `multiprocessing::ProcessBuilder::isolation`. For tasks that parse input of strangers: code that takes such a task over
-/// can reach little beside the task's own arguments.
+/// `multiprocessing::ProcessBuilder::isolation`. For tasks that parse untrusted input: code that takes such a task over can
+/// reach little beside the task's own arguments.
 ///
 /// A new isolation is the strictest. Its methods allow more. A task in it computes, allocates, starts threads, reports
-/// progress and logs as without, and uses the descriptors that it receives. It can
+/// progress and logs as without one, and uses the descriptors that it receives. It can
 ///
 /// - open no file, except for its executable, `/dev/null`, `/dev/zero` and the generators of random numbers, until
 ///   [`allow_read`](Self::allow_read), [`allow_write`](Self::allow_write) and [`allow_execute`](Self::allow_execute)
@@ -45,6 +45,18 @@ use crate::wire::surroundings::SystemText;
 ///     .build()?;
 /// # Ok(()) }
 /// ```
+///
+/// # What a task misses
+/// A library may need more than its task. What fails then, and what to allow:
+///
+/// | in the task | allow |
+/// |---|---|
+/// | "Permission denied" for a temporary file | [`allow_write`](Self::allow_write) for a folder of its own, [`allow_read`](Self::allow_read) to read it again |
+/// | local time is UTC, without an error | `allow_read("/etc/localtime")` and `allow_read("/usr/share/zoneinfo")` |
+/// | "Temporary failure in name resolution" | `allow_read` for `/etc/hosts`, `/etc/nsswitch.conf` and `/etc/resolv.conf`; for other hosts `share_network` too |
+/// | "Network is unreachable" | `share_network` |
+/// | "Permission denied" for a connection | [`allow_connect`](Self::allow_connect) for its port |
+/// | "Permission denied" for a program | `allow_execute` for the program and its libraries, as `/usr`; `allow_read("/etc/ld.so.cache")` |
 ///
 /// # Errors
 /// [`build`](crate::ProcessPoolBuilder::build) fails with `is_unsupported()` if this system lacks a part, and with

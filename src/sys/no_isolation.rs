@@ -1,5 +1,5 @@
 //! Where there is no isolation: on other systems and processors than those that [`UNSUPPORTED`] names, and without the
-//! feature `isolation`. Then no process is asked for one.
+//! feature `isolation`. Then no process has one.
 
 use std::convert::Infallible;
 use std::io;

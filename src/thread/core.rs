@@ -441,6 +441,10 @@ impl Core {
     pub(super) fn spawn(&self, mut job: ThreadJob) {
         let ticket = job.work.ticket();
         ticket.accept(&self.terms);
+        if self.home.is_inherited() {
+            job.work.fail(&Cause::Rejected(Rejection::OtherProcess));
+            return;
+        }
         let runtime = self.note_caller();
         let expiry = ticket.options().queue_timeout.map(|limit| {
             let core = self.me.clone();

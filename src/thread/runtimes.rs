@@ -4,6 +4,10 @@
 //! not its submitter's, and no runtime that ends waits for a task of another.
 //!
 //! A runtime that is blocked or idle still runs its blocking threads, so its seats go on.
+//!
+//! This is not [`Home`]'s record of the same runtimes, since the two decide differently. A home leaves a runtime that
+//! has no timers or whose clock is paused. Seats stay there, as they need neither: while a blocking thread works,
+//! tokio does not move a paused clock, and a test that waits for a task relies on that.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};

@@ -13,7 +13,7 @@ use crate::executor::data::{Arguments, Data};
 use crate::executor::error::TaskError;
 use crate::executor::handle::JoinHandle;
 use crate::executor::options::TaskOptions;
-use crate::executor::submit::submit_to;
+use crate::executor::submit_to;
 use crate::executor::task::Task;
 
 /// A service that calls one function on an executor. A request holds the function's arguments, and the

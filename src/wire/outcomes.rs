@@ -27,6 +27,9 @@ const TIME: u8 = 65;
 /// The most bytes that [`put_call`], [`put_time`] and the first byte of an outcome take together.
 pub(crate) const MOST_HEAD: usize = 9 + 9 + 1;
 
+/// The most bytes of an encoded [`ItemFailure`], whose texts are [short](super::text).
+pub(super) const MOST_FAILURE: usize = 256 * 1024;
+
 message! {
     /// The outcome of an item without a value.
     #[derive(Debug)]
@@ -86,9 +89,12 @@ pub(crate) fn get_single(mut entry: Reader) -> Option<Result<Reader, ItemFailure
     }
 }
 
-/// Reads a failure. `None` if it is incomplete.
+/// Reads a failure. `None` if it is incomplete, or longer than any that is sent: to decode it would take long.
 fn get_failure(input: &mut Reader) -> Option<ItemFailure> {
     let mut failure = codec::next(input).ok()?;
+    if failure.len() > MOST_FAILURE {
+        return None;
+    }
     Some(codec::get(&mut failure).unwrap_or(ItemFailure::Invalid))
 }
 

@@ -10,7 +10,7 @@ use super::chain::{Chain, Reader};
 use super::confinement::Confinement;
 use super::declare::message;
 use super::message::FirstMessage;
-use super::outcomes::{self, ItemFailure};
+use super::outcomes::{self, ItemFailure, MOST_FAILURE};
 use crate::sys::{self, AsRawFd, FileIdentity, Limit, OwnedFd, RawFd};
 
 message! {
@@ -51,8 +51,6 @@ pub(crate) struct OutcomeFile {
 
 /// The size of the length in bytes.
 const HEAD: u64 = 8;
-/// The most bytes of an outcome without a value, whose texts are [short](super::text).
-const MOST_FAILURE: u64 = 256 * 1024;
 /// Room for an outcome that says why there is no other.
 const ROOM: u64 = 4096;
 
@@ -102,7 +100,7 @@ impl OutcomeFile {
             return Ok(None);
         };
         // The first byte says what kind of outcome it is.
-        if len > max_result.max(MOST_FAILURE).saturating_add(1) {
+        if len > max_result.max(MOST_FAILURE as u64).saturating_add(1) {
             return Err(invalid(format!(
                 "it has {len} bytes, and may have {max_result}; raise `max_result_length`"
             )));

@@ -135,6 +135,6 @@ fn failed(why: &str, hint: &str) -> String {
 
 fn warn(missing: &str) {
     eprintln!(
-        "concurrent-futures: a process is isolated less than it was to be, because it lacks {missing}"
+        "concurrent-futures: the isolation of a process is incomplete, because it lacks {missing}"
     );
 }

@@ -5,10 +5,9 @@ use std::io;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use super::bulk::Dock;
 use super::desk::{CallDesk, Parent, Station, find, run_initializer};
 use super::forkserver;
-use super::inlet::{Inlet, Met, invalid, invalid_frame};
+use super::inlet::{Dock, Inlet, Met, invalid, invalid_frame};
 use super::isolate::{self, HalfIsolated};
 use super::limits::limit;
 use super::log::Log;

@@ -83,13 +83,16 @@ impl Gate {
         Key(self.directory.path().join("gate"))
     }
 
-    /// The next task that arrives.
+    /// The next task that arrives. One that is killed before it says who it is has not arrived.
     #[track_caller]
     pub(crate) fn guest(&self) -> impl Future<Output = Guest> {
         within(async {
-            let (mut stream, _) = self.listener.accept().await.expect("a guest");
-            let pid = stream.read_u32().await.expect("a guest says who it is");
-            Guest { stream, pid }
+            loop {
+                let (mut stream, _) = self.listener.accept().await.expect("a guest");
+                if let Ok(pid) = stream.read_u32().await {
+                    return Guest { stream, pid };
+                }
+            }
         })
     }
 }

@@ -11,7 +11,9 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::common::folder::Folder;
 use super::common::{Key, in_thread, within};
-use super::inside::{CONDEMNED, Claim, DONE, Inside, OFFERED, OVERDUE, REVOKED};
+use super::inside::{
+    CONDEMNED, Claim, DONE, Inside, OFFERED, OVERDUE, REVOKED, call, outcomes, value,
+};
 use super::trial::Trial;
 
 /// What a worker says about a task that goes on.
@@ -137,5 +139,27 @@ async fn a_call_to_a_stopped_worker_runs_in_another() {
     let timed = trial.pool.submit_with(&options, std::process::id, ());
     trial.submit_honest(50);
     within(timed).await.expect("it ran in another worker");
+    trial.harms_nobody().await;
+}
+
+#[tokio::test]
+async fn a_worker_that_only_pretends_to_accept_bytes_stands_still() {
+    /// Answers for itself and never returns. Meanwhile its ring looks as if it accepted bytes all the time.
+    fn answer_and_stay() -> u64 {
+        let inside = Inside::find();
+        let own = inside.own();
+        inside.claim_as(|own| Claim { stage: DONE, ..own });
+        inside.send(&outcomes(&[call(own.seq, own.item), value(7)].concat()));
+        for held in (1..1 << 20).cycle() {
+            let read = 0_u32.wrapping_sub(held);
+            inside.ring(0, 128).store(read.into(), Ordering::SeqCst);
+            std::thread::yield_now();
+        }
+        0
+    }
+    let mut trial = Trial::new(ProcessPoolExecutor::builder().max_workers(1));
+    let answered = trial.pool.submit(answer_and_stay, ());
+    assert_eq!(within(answered).await.expect("it says so"), 7);
+    trial.submit_honest(5);
     trial.harms_nobody().await;
 }

@@ -1,10 +1,13 @@
 //! Waiting for a process, from anywhere.
 
+use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
 
-use concurrent_futures::multiprocessing::{Process, blocking_join_all};
+use concurrent_futures::multiprocessing::{Process, Stdio, blocking_join_all};
 use concurrent_futures::{ExecutorExt as _, StartMethod};
 use futures::FutureExt as _;
+use futures::executor::block_on;
 use serde::{Deserialize, Serialize};
 
 use super::common::{Gate, Key, eventually, within};
@@ -151,6 +154,52 @@ async fn a_process_in_a_process_and_in_a_worker_works(method: StartMethod) {
     let square = within(pool.submit(square_elsewhere, (inner, 5))).await;
     assert_eq!(square.expect("it ran"), 25);
     within(pool.shutdown()).await;
+}
+
+/// The first runtime is never polled again.
+#[test]
+fn a_join_goes_on_in_another_runtime_or_in_none() {
+    let runtime = || {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        builder.enable_all().build().expect("a runtime")
+    };
+    let read_all = || {
+        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        7
+    };
+    for method in [StartMethod::Spawn, StartMethod::ForkServer] {
+        for has_second in [true, false] {
+            let first = runtime();
+            let builder = builder(method).stdin(Stdio::piped());
+            let process = first.block_on(within(builder.spawn(read_all, ())));
+            let mut process = process.expect("it starts");
+            let stdin = process.take_stdin();
+            let mut join = Box::pin(async move { process.join().await });
+            first.block_on(async {
+                for _ in 0..10 {
+                    assert!(futures::poll!(join.as_mut()).is_pending());
+                    tokio::task::yield_now().await;
+                }
+            });
+            let (done, is_done) = mpsc::channel();
+            thread::spawn(move || {
+                let joined = async {
+                    assert!(futures::poll!(join.as_mut()).is_pending());
+                    drop(stdin); // The process ends.
+                    join.await
+                };
+                let outcome = match has_second {
+                    true => runtime().block_on(joined),
+                    false => block_on(joined),
+                };
+                done.send(outcome).expect("the test waits");
+            });
+            let outcome = is_done.recv_timeout(Duration::from_secs(60));
+            let outcome = outcome.expect("it ends, although nobody polls the first runtime");
+            assert_eq!(outcome.expect("it ran"), 7);
+            drop(first);
+        }
+    }
 }
 
 /// They would stop what else runs in it.

@@ -113,7 +113,7 @@ type ConnectedEnds<A, B> = (Connection<A, B>, Connection<B, A>);
 ///
 /// A clone is the same end. So is the end that another process receives. Values that several copies send arrive
 /// in some order, each complete, and each value is received by one copy. An end is closed when the last copy is
-/// dropped; a process that ends, however it does, drops its copies. A pool keeps the copy that it was given
+/// dropped; a process that ends, however it does, drops its copies. A pool keeps the copy that it received
 /// until the task starts, or, if the task may be retried, until it has an outcome.
 ///
 /// # Guarantees

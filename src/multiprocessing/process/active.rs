@@ -90,9 +90,6 @@ pub fn active_children() -> Vec<ActiveChild> {
 /// # Ok(()) }
 /// ```
 ///
-/// # Panics
-/// If it has to wait outside of a tokio runtime, or in one without an I/O driver and a timer (`enable_all`).
-///
 /// # Cancel safety
 /// Cancel safe.
 pub async fn join_all() {

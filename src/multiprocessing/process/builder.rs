@@ -20,7 +20,7 @@ use crate::executor::options::TaskOptions;
 use crate::executor::promise::Ticket;
 use crate::executor::task::Task;
 use crate::function::assert_stateless;
-use crate::home::anywhere;
+use crate::home::{anywhere, build_runtime};
 use crate::multiprocessing::waiter::may_block;
 #[cfg(feature = "isolation")]
 use crate::process::Isolation;
@@ -427,7 +427,7 @@ impl ParentSide {
 fn start_now(order: StartOrder) -> Result<Arc<RunningProcess>, Refusal> {
     let start = || {
         let mut runtime = tokio::runtime::Builder::new_current_thread();
-        let runtime = runtime.enable_all().build();
+        let runtime = build_runtime(runtime.enable_all());
         let runtime = runtime.map_err(Refusal::system("make a runtime"))?;
         runtime.block_on(order.start(true))
     };

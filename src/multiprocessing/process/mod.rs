@@ -22,10 +22,10 @@ pub use self::builder::ProcessBuilder;
 pub use self::error::SpawnError;
 pub use self::stdio::Stdio;
 use crate::executor::data::{Arguments, Data};
-use crate::executor::decoded::decode_result;
 use crate::executor::error::{Death, TaskError};
 use crate::executor::options::TaskName;
 use crate::executor::promise::Ticket;
+use crate::executor::served::decode_result;
 use crate::executor::task::Task;
 use crate::home::{anywhere, timeout, unblock};
 use crate::multiprocessing::wait::end_of;
@@ -67,9 +67,8 @@ use crate::process::runner::{ProcessOutcome, RunningProcess};
 ///
 /// # Drop, and the end of the program
 /// Dropping the handle does not end the process, unless [`kill_on_drop`](ProcessBuilder::kill_on_drop) is set.
-/// Neither does the end of the runtime. If the handle is dropped in a runtime, a task there waits for the end
-/// of the process. In a runtime without an I/O driver and a timer (`enable_all`) that task panics, and a thread
-/// waits instead.
+/// Neither does the end of the runtime. If the handle is dropped in a runtime, a background task waits for the
+/// end of the process. Elsewhere a thread waits.
 ///
 /// When this process ends, in any way, a [daemon](ProcessBuilder::daemon) is killed at once. Every other
 /// process runs on, and this process does not wait for it. Python joins its processes at exit; here, call

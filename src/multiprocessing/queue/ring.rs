@@ -291,7 +291,7 @@ impl QueueRing {
             .is_none_or(|(mapped, _)| *mapped != size)
         {
             self.mapped = None;
-            // No one can be made to pay for memory that is not there yet.
+            // Of a file with holes, this process would pay for the memory.
             if sys::file_memory(&self.file).map_err(Trouble::NoSpace)? < state.secured {
                 return Err(Trouble::Damaged);
             }

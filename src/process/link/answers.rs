@@ -8,9 +8,9 @@ use super::Link;
 use super::in_flight::{InFlight, ItemStage};
 use super::lane::FinishedCall;
 use super::overrun::Overrun;
-use crate::executor::decoded::PromiseEncoded;
 use crate::executor::options::TaskName;
 use crate::executor::promise::Ticket;
+use crate::executor::served::PromiseEncoded;
 use crate::wire::claim::InvalidClaim;
 #[cfg(feature = "tracing")]
 use crate::{observe, wire::event::LogEvent};
@@ -86,7 +86,7 @@ impl Link {
         Ok(())
     }
 
-    /// The worker has given a sign of life.
+    /// The worker has answered a probe.
     pub(in crate::process) fn is_alive(&self) {
         self.lock().is_probed = false;
     }

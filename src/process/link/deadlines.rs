@@ -9,7 +9,7 @@ use super::lane::{Lane, earlier};
 use super::overrun::Overrun;
 use super::stall::{LookResult, Standstill};
 use super::{Ending, Fate, Link};
-use crate::executor::decoded::PromiseEncoded;
+use crate::executor::served::PromiseEncoded;
 use crate::wire::claim::InvalidClaim;
 
 /// The interval of checks whether an item has begun that is to be warned of a shutdown.
@@ -79,7 +79,7 @@ impl Link {
     /// itself delays the worker.
     pub(in crate::process) fn on_deadline(&self, holds_outcomes: bool) -> Option<Late> {
         self.release_rings();
-        let unsent = self.outbound().unsent(self.ring_to_worker());
+        let unsent = self.outbound().unsent();
         let mut lane = self.lock();
         let lane = &mut *lane;
         let now = Instant::now();

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::overrun::Overrun;
-use crate::executor::decoded::PromiseEncoded;
 use crate::executor::encoded::EncodedCall;
+use crate::executor::served::PromiseEncoded;
 use crate::observe::RunningCount;
 use crate::sys;
 use crate::wire::claim::{Claim, InvalidClaim, Stage};
@@ -28,7 +28,7 @@ pub(super) struct InFlight {
     pub(super) seen: ItemStage,
     /// The time that its items have run so far, in nanoseconds.
     pub(super) elapsed: u64,
-    /// The parent has told the worker to begin no further item of it.
+    /// The parent has taken back the items that have not begun.
     pub(super) is_cut: bool,
     /// The running item that was asked to end.
     pub(super) overrun: Option<Overrun>,

@@ -4,13 +4,16 @@
 use std::collections::VecDeque;
 use std::ops::{Deref, DerefMut};
 use std::sync::MutexGuard;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
+
+use futures::task::AtomicWaker;
 
 use super::in_flight::{InFlight, before};
 use super::phase::WorkerPhase;
 use super::stall::StallWatch;
 use super::tenure::{Retirement, Tenure};
-use super::wake::SupervisorWake;
 use crate::executor::encoded::EncodedCall;
 use crate::executor::options::TaskName;
 use crate::observe::RunningCount;
@@ -40,7 +43,7 @@ pub(super) struct Lane {
     pub(super) spare: Spare,
     pub(super) retirement: Retirement,
     pub(super) stall: StallWatch,
-    /// The worker was asked for a sign of life, and has not given one yet. Until then it gets no calls.
+    /// The supervisor has sent a probe, and the worker has not answered. Until it does, it gets no calls.
     pub(super) is_probed: bool,
     /// The end of its idle timeout, counted from when it last became idle.
     pub(super) idle_until: Option<Instant>,
@@ -79,6 +82,37 @@ impl Drop for LaneGuard<'_> {
         if wakes {
             self.wake.notify();
         }
+    }
+}
+
+/// Wakes the supervisor of a worker, from any thread. Notifications that arrive before the next poll count as one.
+#[derive(Debug, Default)]
+pub(super) struct SupervisorWake {
+    is_due: AtomicBool,
+    waker: AtomicWaker,
+}
+
+impl SupervisorWake {
+    pub(super) fn notify(&self) {
+        if !self.is_due.swap(true, Ordering::AcqRel) {
+            self.waker.wake();
+        }
+    }
+
+    /// Ready once after one or more notifications. One task at a time.
+    pub(super) fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
+        // The usual case is a task that is woken for something else, so the flag is read first.
+        if !self.take() {
+            self.waker.register(cx.waker());
+            if !self.take() {
+                return Poll::Pending;
+            }
+        }
+        Poll::Ready(())
+    }
+
+    fn take(&self) -> bool {
+        self.is_due.load(Ordering::Acquire) && self.is_due.swap(false, Ordering::AcqRel)
     }
 }
 

@@ -4,13 +4,12 @@
 //! One task does the rest (reading, remaining writes, timeouts, the end of the worker), in
 //! [`supervisor`](super::supervisor). Reading order:
 //!
-//! - [`lane`]: what is under the lock; [`phase`]: how far the worker is on its way to its end; [`tenure`]: how long
+//! - [`lane`]: what is under the lock, and what wakes the supervisor; [`phase`]: how far the worker is on its way to its end; [`tenure`]: how long
 //!   it serves; [`in_flight`]: a call that it has; [`overrun`]: an item that was asked to end;
 //! - [`send`]: how calls are sent; [`outbound`]: what is on its way; [`bulk`]: payloads that go through shared memory;
 //! - [`answers`]: who gets an outcome; [`remains`]: errors and retries for the calls of a dead worker;
 //! - [`recall`]: how calls are taken back or cancelled;
-//! - [`fate`]: why a worker ends; [`deadlines`]: when; [`stall`]: when it counts as stalled; [`wake`]: how its
-//!   supervisor learns of that.
+//! - [`fate`]: why a worker ends; [`deadlines`]: when; [`stall`]: when it counts as stalled.
 
 mod answers;
 mod bulk;
@@ -26,7 +25,6 @@ mod remains;
 mod send;
 mod stall;
 mod tenure;
-mod wake;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -36,12 +34,11 @@ use std::time::{Duration, Instant, SystemTime};
 pub(super) use self::answers::Answered;
 pub(super) use self::deadlines::Late;
 use self::in_flight::InFlight;
-use self::lane::{Lane, LaneGuard};
+use self::lane::{Lane, LaneGuard, SupervisorWake};
 use self::outbound::Outbound;
 pub(super) use self::phase::{Dismissal, EXIT_GRACE, Ending, Fate};
 pub(super) use self::recall::TakenBack;
 pub(super) use self::tenure::Tenure;
-use self::wake::SupervisorWake;
 use crate::executor::promise::Ticket;
 use crate::sys::Socket;
 use crate::wire::claim::Claim;

@@ -1,6 +1,6 @@
 //! What is on its way to a worker: bytes for its socket, and pieces for its ring. It has a lock of its own, and only
-//! its holder writes. So whoever takes the lock of the lane, as a pool does under its own lock, waits for no system
-//! call and no copy of a large payload. The order of the locks is outbound, lane.
+//! its holder writes. So a thread that takes the lock of the lane, as a pool does under its own lock, waits for no
+//! system call and no copy of a large payload. The order of the locks is outbound, lane.
 
 use std::collections::VecDeque;
 use std::io;
@@ -42,10 +42,11 @@ impl Outbound {
         !self.ring_backlog.is_empty()
     }
 
-    /// The number of bytes that the worker has not accepted yet, those in the ring included.
-    pub(super) fn unsent(&self, ring: PayloadRing<'_>) -> usize {
+    /// The number of bytes that neither the socket nor the ring has accepted yet. What is in the ring does not count: how
+    /// much that is, is the worker's word, which it can change all the time.
+    pub(super) fn unsent(&self) -> usize {
         let backlog = self.ring_backlog.iter().map(Bytes::len);
-        self.unwritten.len() + backlog.sum::<usize>() + ring.held()
+        self.unwritten.len() + backlog.sum::<usize>()
     }
 
     /// Splits payloads of which large pieces go through the ring. `None` for each that has none, or if the ring has no

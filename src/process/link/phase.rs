@@ -6,8 +6,8 @@
 //!              exit, idle       time limit      later SIGKILL                   has ended
 //! ```
 //!
-//! A dismissed worker that does not exit in time is condemned. A worker may skip any of these steps. Each after `Serving` has its [`Ending`]. Once an ending kills the worker,
-//! at once or at a time, no later ending replaces it.
+//! A dismissed worker that does not exit in time is condemned. A worker may skip any of these steps. Each after `Serving`
+//! has its [`Ending`]. Once an ending kills the worker, at once or at a time, no later ending replaces it.
 //!
 //! Independently of that, a worker may lose its place in the pool to another worker. One that still serves then
 //! is *leaving*: it takes no further calls, finishes its own, and is dismissed.

@@ -38,7 +38,7 @@ pub(in crate::process) struct Cancelled {
     pub(in crate::process) unstarted: usize,
     /// Asked to end.
     pub(in crate::process) overrun: usize,
-    /// Whether any had begun.
+    /// Whether any of them has begun.
     pub(in crate::process) begun: bool,
 }
 
@@ -200,8 +200,8 @@ impl Link {
         true
     }
 
-    /// Asks the worker for a sign of life: by its own word, it does not run the call that was cancelled. Without a sign
-    /// it counts as stalled.
+    /// Sends a probe: by its own word, the worker does not run the call that was cancelled. Without an answer it
+    /// counts as stalled.
     fn probe(lane: &mut Lane) {
         if lane.phase.is_serving() && !std::mem::replace(&mut lane.is_probed, true) {
             message::put(&mut lane.messages, &ToWorker::Probe);
@@ -223,9 +223,9 @@ mod tests {
     use super::*;
     use crate::TaskOptions;
     use crate::executor::context::Wanted;
-    use crate::executor::decoded::PromiseEncoded;
     use crate::executor::error::TaskError;
     use crate::executor::promise::{Owed, Promise};
+    use crate::executor::served::PromiseEncoded;
     use crate::process::link::Tenure;
     use crate::sys::Socket;
     use crate::wire::outcomes::Values;

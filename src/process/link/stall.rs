@@ -27,7 +27,7 @@ pub(super) struct Standstill {
     /// The call that it has to begin or to answer, and the item.
     pub(super) seq: u32,
     pub(super) item: u32,
-    /// The number of bytes that it has not accepted yet.
+    /// The number of bytes that are still to be sent to it.
     pub(super) unsent: usize,
 }
 

@@ -130,7 +130,7 @@ impl Output {
     /// of a process that it leaves behind is discarded.
     ///
     /// The task that drives the worker calls `tell`: while it blocks, that worker's results and a thread of the
-    /// runtime block too. Send lines that take long to handle elsewhere, through a channel. Streams that are
+    /// runtime block too. If several runtimes use the pool, that is a thread of the pool alone. Send lines that take long to handle elsewhere, through a channel. Streams that are
     /// not split into lines cost nothing; for those that are, each task costs two more small writes for each
     /// stream.
     ///

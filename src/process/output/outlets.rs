@@ -32,6 +32,10 @@ pub(in crate::process) struct Pipes {
     token: Token,
 }
 
+fn is_captured(output: &Output) -> bool {
+    matches!(output.0, OutputKind::Lines(_))
+}
+
 impl Outlets {
     pub(in crate::process) fn new(stdout: Option<Output>, stderr: Option<Output>) -> Self {
         Self {
@@ -57,13 +61,17 @@ impl Outlets {
 
     /// The streams that a worker has to mark, if any.
     pub(in crate::process) fn captured(&self, pipes: &Pipes) -> Option<Captured> {
-        let is_captured = |output: &Output| matches!(output.0, OutputKind::Lines(_));
         let captured = Captured {
             token: pipes.token,
             stdout: self.stdout.as_ref().is_some_and(is_captured),
             stderr: is_captured(&self.stderr),
         };
         (captured.stdout || captured.stderr).then_some(captured)
+    }
+
+    /// Whether the tasks that read the streams call code of the user.
+    pub(in crate::process) fn call_back(&self) -> bool {
+        self.stdout.as_ref().is_some_and(is_captured) || is_captured(&self.stderr)
     }
 
     /// Whether a worker has to record where the output of each call begins. A marked stream says it itself.

@@ -3,7 +3,7 @@
 //! another crate. Locks are taken in the order pool, link. Reading order:
 //!
 //! - this file: the contract of an executor, kept by a pool; [`config`]: its settings;
-//! - [`state`]: what is under the lock, and the decisions; [`places`]: the places of the workers;
+//! - [`state`]: what is under the lock, and the decisions; [`places`]: the places of the workers, and who is idle;
 //! - [`starts`]: when workers may start; [`phase`]: how far the pool is on its way to its end. Both are pure;
 //! - [`dispatch`]: how a call and a worker find each other;
 //! - [`hire`]: how workers start, and the pool's reaction to a failed start; [`warm_up`]: how all of them start;
@@ -16,7 +16,6 @@ mod counts;
 mod dispatch;
 mod end;
 mod hire;
-mod idle;
 mod phase;
 mod places;
 mod retire;
@@ -73,7 +72,10 @@ pub(super) struct Pool {
 impl Pool {
     pub(super) fn new(config: ProcessPoolConfig, hire: HireWorker) -> Arc<Self> {
         let meter = Meter::new(config.name.as_deref().unwrap_or("processes"));
-        let home = Home::new();
+        let home = match config.recipe.outlets.call_back() {
+            true => Home::apart(),
+            false => Home::new(),
+        };
         Arc::new_cyclic(|me: &Weak<Self>| Self {
             rooms: Rooms::new(config.queue_capacity, meter.clone()),
             terms: Terms::new(me.clone(), config.task_options.clone(), meter, home.clone()),

@@ -7,9 +7,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::config::ProcessPoolConfig;
-use super::idle::IdleWorkers;
 use super::phase::{CallOrigin, PoolPhase, TooLate};
-use super::places::{Places, PoolPlace, StartReason};
+use super::places::{IdleWorkers, Places, PoolPlace, StartReason};
 use super::starts::{StartPermit, Starts};
 use crate::backlog::{Backlog, Pending};
 use crate::executor::Restarts;

@@ -24,7 +24,7 @@ pub(crate) use super::start::Opening;
 use super::start::{ExitPipe, Newborn};
 use super::verdict::death;
 use crate::executor::error::Death;
-use crate::home::{Home, sleep, timeout};
+use crate::home::{self, Home, sleep, timeout};
 use crate::sys::{self, AsFd, BorrowedFd, ChildProcess, Exit, OwnedFd};
 
 /// The time within which the fork server must report how a process ended.
@@ -190,7 +190,7 @@ impl RunningProcess {
 
 /// Waits until `fd` is readable.
 pub(crate) async fn readable(fd: impl AsFd) {
-    if sys::readable(fd).await.is_err() {
+    if home::readable(fd).await.is_err() {
         sleep(AGAIN).await; // Perhaps no descriptor is left to wait with.
     }
 }

@@ -3,7 +3,7 @@
 use std::io::{PipeReader, Read as _};
 use std::time::Duration;
 
-use crate::home::sleep;
+use crate::home::{readable, sleep};
 use crate::sys::{self, AsFd, BorrowedFd, Exit};
 use crate::wire::forkserver::{FromForkServer, LONGEST, MOST_EXITED};
 use crate::wire::frame::Frames;
@@ -41,7 +41,7 @@ impl ExitPipe {
             if let Some(exit) = self.try_read() {
                 return exit;
             }
-            if sys::readable(self).await.is_err() {
+            if readable(self).await.is_err() {
                 sleep(AGAIN).await;
             }
         }

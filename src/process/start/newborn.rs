@@ -122,13 +122,15 @@ mod tests {
     fn newborn(recipe: &Recipe, script: &str) -> Newborn {
         let (ends, pipes) = recipe.outlets.open().expect("streams");
         let (ours, theirs) = sys::socket_pair().expect("a socket pair");
+        // Before the shell, which may end at once.
+        let connection = ChildConnection::begin(ours, Chain::new()).expect("a connection");
         let mut shell = Command::new("sh");
         shell.args(["-c", script]).stdin(theirs);
         shell.stdout(ends.stdout).stderr(ends.stderr);
         let process = ChildProcess::spawn(&mut shell).expect("a process");
         drop(shell); // It has the other ends.
         Newborn {
-            connection: ChildConnection::begin(ours, Chain::new()).expect("a connection"),
+            connection,
             outputs: recipe
                 .outlets
                 .attend(pipes, 1, process.id())

@@ -1,7 +1,6 @@
 //! Waits for a descriptor to become readable again although no process reads it. So one write to an eventfd
 //! wakes every listener, and no listener can take the event from another.
 
-use std::future::poll_fn;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::task::{Context, Poll, ready};
@@ -13,29 +12,32 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::call::Call as _;
-use super::print::{above_standard_streams, own_descriptor};
+use super::print::above_standard_streams;
 use super::readiness::{Direction, LONGEST, timespec, wait_ready};
 
 /// A counter of the system's, 0 at first, which can be read when it is not 0.
 pub(crate) fn eventfd() -> io::Result<OwnedFd> {
-    let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
-    above_standard_streams(rustix::event::eventfd(0, flags).of_call("eventfd2")?)
+    eventfd_of(0)
 }
 
 /// An eventfd to ring: it can always be read, and is never read.
 pub(crate) fn bell() -> io::Result<OwnedFd> {
-    let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
-    rustix::event::eventfd(1, flags).of_call("eventfd2")
+    eventfd_of(1)
 }
 
-/// Wakes everybody who listens to a bell.
+fn eventfd_of(count: u32) -> io::Result<OwnedFd> {
+    let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
+    above_standard_streams(rustix::event::eventfd(count, flags).of_call("eventfd2")?)
+}
+
+/// Wakes every listener of a bell.
 pub(crate) fn ring(bell: impl AsFd) {
     // Nothing is added, so there is room for it. Otherwise a process that fills the eventfd, and makes its writers wait,
     // would block this one.
     let _ = rustix::io::write(bell, &0_u64.to_ne_bytes());
 }
 
-/// Makes an eventfd readable, which wakes everybody who listens.
+/// Makes an eventfd readable, which wakes every listener.
 pub(crate) fn signal(eventfd: impl AsFd) {
     // One that can be read has been signalled. It may be full: see `ring`.
     if !is_readable(&eventfd) {
@@ -90,16 +92,6 @@ impl Edges {
     }
 }
 
-/// Waits until it can be read, or stands for a process that has ended. Nothing is changed about it: others
-/// may wait for it too.
-///
-/// # Panics
-/// Outside of a tokio runtime, or in one without an I/O driver.
-pub(crate) async fn readable(fd: impl AsFd) -> io::Result<()> {
-    let edges = Edges::of(own_descriptor(&fd)?)?;
-    poll_fn(|context| edges.poll_next(context)).await
-}
-
 impl AsFd for Edges {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.get_ref().as_fd()
@@ -145,6 +137,8 @@ impl BlockingEdges {
 
 #[cfg(all(test, not(properties)))]
 mod tests {
+    use std::future::poll_fn;
+
     use super::*;
 
     fn dup(fd: &OwnedFd) -> OwnedFd {

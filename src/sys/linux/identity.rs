@@ -75,8 +75,8 @@ impl ProcessIdentity {
             Err(_) if self.listed().is_some_and(|found| found.has_ended(self)) => return Ok(None),
             Err(error) => return Err(error).of_call("pidfd_open"),
         };
-        // The order counts: who is there after its beginning was read, and was there before, is the one
-        // that it was read of.
+        // The order counts. A process that is there before and after its beginning was read is the one that the
+        // beginning belongs to.
         let another = self.listed().is_some_and(|found| !found.is(self));
         Ok((!another && !is_readable(&pidfd)).then_some(pidfd))
     }

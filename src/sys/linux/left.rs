@@ -8,8 +8,8 @@ use rustix::process::{Pid, Signal};
 
 use super::process::end_child;
 
-/// How the name of a process that forks others begins. Its process id follows, so it and its forks are told from all
-/// other processes. A program's own name would not tell it from other forks of the program.
+/// How the name of a process that forks others begins. Its process id follows, so it and its forks differ from all
+/// other processes. With the program's own name, it would look like any other fork of the program.
 const FORK_SERVER: &str = "cf-fork-";
 /// The name of an executed worker. Its environment, which says the same, cannot be read any more.
 const WORKER: &str = "cf-worker";

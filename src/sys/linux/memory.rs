@@ -238,22 +238,27 @@ const WORTH_HUGE_PAGES: usize = 4 << 20;
 
 /// Makes a buffer large enough for `len` bytes in all, or says that there is no memory for it.
 pub(crate) fn enlarge(buffer: &mut Vec<u8>, len: usize) -> io::Result<()> {
-    buffer.try_reserve_exact(len.saturating_sub(buffer.len()))?;
-    if len >= WORTH_HUGE_PAGES {
-        let page = rustix::param::page_size();
-        let spare = buffer.spare_capacity_mut();
-        let first = spare.as_ptr().align_offset(page);
-        let pages = spare.get_mut(first..).unwrap_or_default();
-        let whole = pages.len() / page * page;
-        // SAFETY: whole pages of memory that is ours. What they hold stays as it is.
-        let _ = unsafe {
-            rustix::mm::madvise(
-                pages.as_mut_ptr().cast(),
-                whole,
-                rustix::mm::Advice::LinuxHugepage,
-            )
-        };
+    if len < WORTH_HUGE_PAGES {
+        return Ok(buffer.try_reserve_exact(len.saturating_sub(buffer.len()))?);
     }
+    // Memory of its own, which is copied to: memory that grows where it is keeps its small pages.
+    let mut larger = Vec::new();
+    larger.try_reserve_exact(len)?;
+    let page = rustix::param::page_size();
+    let spare = larger.spare_capacity_mut();
+    let first = spare.as_ptr().align_offset(page);
+    let pages: &mut [_] = spare.get_mut(first..).unwrap_or_default();
+    let whole = pages.len() / page * page;
+    // SAFETY: whole pages of memory that is ours. What they hold stays as it is.
+    let _ = unsafe {
+        rustix::mm::madvise(
+            pages.as_mut_ptr().cast(),
+            whole,
+            rustix::mm::Advice::LinuxHugepage,
+        )
+    };
+    larger.extend_from_slice(buffer);
+    *buffer = larger;
     Ok(())
 }
 

@@ -46,8 +46,7 @@ mod watch;
 pub(crate) use check::check_processes;
 pub(crate) use coverage::write_profile;
 pub(crate) use edges::{
-    BlockingEdges, Edges, await_readable, bell, eventfd, is_readable, readable, ring, signal,
-    silence,
+    BlockingEdges, Edges, await_readable, bell, eventfd, is_readable, ring, signal, silence,
 };
 pub(crate) use folder::{FolderIdentity, current_folder, enter_folder, open_folder};
 pub(crate) use fork::{
@@ -93,7 +92,7 @@ pub(crate) use process::{
 pub(crate) use reach::{closed, is_closed, out_of_reach};
 pub(crate) use readiness::{Direction, Readiness, wait_ready};
 pub(crate) use received::{check_eventfd, check_packets, check_reserved, check_stream};
-pub(crate) use register::{StableFd, probe_events, register};
+pub(crate) use register::{StableFd, is_ready, probe_events, register};
 pub(crate) use segment::SegmentName;
 pub(crate) use signal::{reset_signals, restore_signals};
 pub(crate) use socket::{

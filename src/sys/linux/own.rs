@@ -1,6 +1,5 @@
-//! A few words that are this process's own: a process that is forked from it does not find them. So what
-//! a process has found out about itself is never taken for the truth about another, without a system
-//! call to see who one is.
+//! A few words that are this process's own: a fork of it finds them empty. So a fork never uses what its parent
+//! has found out about itself, and no system call is needed to notice the fork.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -58,7 +58,7 @@ pub(crate) fn reopened_stream(stream: &impl AsFd) -> io::Result<OwnedFd> {
 
 /// As [`reopened_stream`] where that is possible, or else another descriptor of the same open file.
 pub(crate) fn own_stream(stream: &impl AsFd) -> io::Result<OwnedFd> {
-    reopened_stream(stream).or_else(|_| own_descriptor(stream))
+    reopened_stream(stream).or_else(|error| own_descriptor(stream).map_err(|_| error))
 }
 
 /// The same descriptor with a number above 2. A process without standard streams gets their numbers for other files,

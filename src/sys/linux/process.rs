@@ -351,7 +351,7 @@ impl Drop for ChildProcess {
         let (pidfd, pid) = (self.pidfd.clone(), self.pid);
         let is_running = match self.reaper {
             Reaper::Own => !reap_child_now(&pidfd, pid),
-            // An error, unless its reaper has died and the system has given it to this process.
+            // An error, unless its reaper has died and this process has become its parent.
             _ => matches!(reap_now(pidfd.as_fd()), Ok(None)),
         };
         if !is_running {

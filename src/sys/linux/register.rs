@@ -2,15 +2,15 @@
 
 use std::fmt::Debug;
 use std::io::{self, PipeReader};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use super::call::named;
-use super::readiness::Direction;
+use super::readiness::{Direction, wait_ready};
 
 /// What owns a descriptor, and neither replaces nor closes it before it is dropped. Only this file implements it.
 pub(crate) trait StableFd: AsRawFd + Debug + Send + Sync + 'static {}
@@ -21,7 +21,15 @@ impl StableFd for Arc<OwnedFd> {}
 impl StableFd for UnixStream {}
 impl StableFd for Arc<UnixStream> {}
 
-/// Registers it with the current runtime, for one direction. A failure returns it.
+/// Whether it is ready now.
+pub(crate) fn is_ready<T: StableFd>(fd: &T, way: Direction) -> bool {
+    // SAFETY: a `StableFd` keeps its descriptor open while it lives.
+    let fd = unsafe { BorrowedFd::borrow_raw(fd.as_raw_fd()) };
+    wait_ready(fd, way, None, Some(Instant::now()))
+}
+
+/// Registers it with the current runtime, for one direction. A failure returns it. The error has a code of the system
+/// if the system refused it, and none if the runtime has ended.
 ///
 /// # Panics
 /// Outside of a tokio runtime, or in one without an I/O driver.
@@ -32,10 +40,7 @@ pub(crate) fn register<T: StableFd>(fd: T, way: Direction) -> Result<AsyncFd<T>,
     };
     // SAFETY: a `StableFd` keeps its descriptor open and the same until it is dropped.
     let registered = unsafe { AsyncFd::register_with_interest(fd, interest) };
-    registered.map_err(|error| {
-        let (fd, error) = error.into_parts();
-        (fd, named("epoll_ctl", error))
-    })
+    registered.map_err(|error| error.into_parts())
 }
 
 /// Registers some descriptor with the current runtime, for an instant.

@@ -62,7 +62,7 @@ pub(crate) fn reset_signals() {
 
 /// The signals of a worker, a fork server, and a process that is about to run one function.
 fn arrange() {
-    // A broken pipe is an error, as in every Rust program (where `main` has not begun yet, it is not so yet).
+    // A broken pipe is an error, as in every Rust program from its `main` on.
     // A process in the background of its terminal cannot read there, which is an error too; what it writes
     // passes. By default either would stop this process, without a word.
     for signal in [libc::SIGPIPE, libc::SIGTTIN, libc::SIGTTOU] {

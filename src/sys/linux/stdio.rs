@@ -142,7 +142,7 @@ fn parse_fd(name: &CStr) -> Option<RawFd> {
 }
 
 fn borrow<'a>(fd: RawFd) -> BorrowedFd<'a> {
-    // SAFETY: the descriptor was just listed as open, and is only asked for its flags. If a thread from before `main`
+    // SAFETY: the descriptor was just listed as open, and this only reads its flags. If a thread from before `main`
     // has closed it since, that fails.
     unsafe { BorrowedFd::borrow_raw(fd) }
 }

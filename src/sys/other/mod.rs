@@ -49,7 +49,7 @@ pub(crate) use stdio::{
 };
 pub(crate) use wait::{
     BlockingEdges, Direction, Edges, Readiness, StableFd, WakeFd, await_readable, bell,
-    check_eventfd, end_with, eventfd, is_readable, parent, probe_events, readable, register, ring,
+    check_eventfd, end_with, eventfd, is_readable, is_ready, parent, probe_events, register, ring,
     signal, silence, wait_for_parents_end, wait_readable, wait_ready, watched,
 };
 

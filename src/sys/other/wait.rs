@@ -36,10 +36,6 @@ pub(crate) fn await_readable(_: impl AsFd, _: Option<Instant>) -> bool {
     false
 }
 
-pub(crate) async fn readable(_: impl AsFd) -> io::Result<()> {
-    Err(unsupported())
-}
-
 /// What has a descriptor that stays the same.
 pub(crate) trait StableFd: fmt::Debug + Send + Sync + 'static {}
 
@@ -48,6 +44,10 @@ impl StableFd for OwnedFd {}
 impl StableFd for Arc<OwnedFd> {}
 impl StableFd for Socket {}
 impl StableFd for Arc<Socket> {}
+
+pub(crate) fn is_ready<T: StableFd>(_: &T, _: Direction) -> bool {
+    false
+}
 
 pub(crate) fn register<T: StableFd>(fd: T, _: Direction) -> Result<AsyncFd<T>, (T, io::Error)> {
     Err((fd, unsupported()))

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::panic::Location;
 
 /// The call, the item, and its value as a number.
 type ItemOutcome = (u32, u32, Option<u64>);
@@ -53,6 +54,34 @@ fn entries(calls: &[(u32, u32, Vec<Option<u64>>)]) -> (Vec<Chain>, Vec<ItemOutco
         }
     }
     (pieces, expected)
+}
+
+fn read_failure(failure: Chain) -> Option<ItemFailure> {
+    let mut frame = Reader::from(failure.into_bytes().to_vec());
+    match OutcomeReader::default().next(&mut frame, 1) {
+        Some(Ok(OutcomeEntry::Failure { failure, .. })) => Some(failure),
+        Some(Err(InvalidEntry)) => None,
+        other => panic!("it is a failure, not {other:?}"),
+    }
+}
+
+#[test]
+fn a_failure_has_the_length_of_its_texts_at_most() {
+    let long = "é".repeat(1 << 20);
+    let mut sent = Chain::new();
+    let report = PanicReport {
+        message: long.clone(),
+        location: Some(Location::new(long.clone(), u32::MAX, u32::MAX)),
+        backtrace: Some(long),
+    };
+    put_failure(&mut sent, ItemFailure::Panicked(report));
+    let received = read_failure(sent).expect("the longest that is sent");
+    assert!(matches!(received, ItemFailure::Panicked(_)));
+    let mut longer = Chain::new();
+    longer.tail().put_u8(FAILURE);
+    let failure = ItemFailure::Undecodable("x".repeat(MOST_FAILURE));
+    codec::put_encoded(&failure, &mut longer).expect("text");
+    assert!(read_failure(longer).is_none(), "no honest process sends it");
 }
 
 proptest! {

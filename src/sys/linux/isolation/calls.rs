@@ -18,7 +18,10 @@ type Calls = Vec<(c_long, Vec<SeccompRule>)>;
 const QUOTACTL_FD: c_long = 443;
 const PROCESS_MRELEASE: c_long = 448;
 const FCHMODAT2: c_long = 452;
+const SETXATTRAT: c_long = 463;
+const REMOVEXATTRAT: c_long = 466;
 const OPEN_TREE_ATTR: c_long = 467;
+const FILE_SETATTR: c_long = 469;
 const KEXEC_FILE_LOAD: c_long = if cfg!(target_arch = "x86_64") {
     320
 } else {
@@ -43,13 +46,18 @@ const DENIED: &[c_long] = &[
     libc::SYS_add_key,
     libc::SYS_request_key,
     libc::SYS_keyctl,
-    // Objects of System V and message queues, which have no other guard than the user.
+    // Objects of System V and message queues, which have no other guard than the user. Their ids can be guessed, so what
+    // takes an id is denied too.
     libc::SYS_shmget,
     libc::SYS_shmat,
     libc::SYS_shmctl,
     libc::SYS_semget,
+    libc::SYS_semop,
+    libc::SYS_semtimedop,
     libc::SYS_semctl,
     libc::SYS_msgget,
+    libc::SYS_msgsnd,
+    libc::SYS_msgrcv,
     libc::SYS_msgctl,
     libc::SYS_mq_open,
     libc::SYS_mq_unlink,
@@ -121,9 +129,12 @@ const METADATA: &[c_long] = &[
     libc::SYS_setxattr,
     libc::SYS_lsetxattr,
     libc::SYS_fsetxattr,
+    SETXATTRAT,
     libc::SYS_removexattr,
     libc::SYS_lremovexattr,
     libc::SYS_fremovexattr,
+    REMOVEXATTRAT,
+    FILE_SETATTR,
     #[cfg(target_arch = "x86_64")]
     libc::SYS_utime,
     #[cfg(target_arch = "x86_64")]

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::TaskOptions;
 use crate::executor::context::Wanted;
-use crate::executor::decoded::PromiseEncoded;
+use crate::executor::served::PromiseEncoded;
 use crate::executor::error::{Cause, Death, TaskError};
 use crate::executor::promise::{Owed, Promise, Ticket};
 use crate::process::link::Tenure;

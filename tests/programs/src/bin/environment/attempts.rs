@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -42,8 +43,12 @@ fn ensure(condition: bool, what: &str) -> Outcome {
 
 fn runtime() -> Result<Runtime, String> {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
-    let runtime = runtime.enable_all().build();
-    runtime.map_err(|error| format!("a runtime: {error}"))
+    let runtime = runtime.enable_all();
+    // Tokio panics if it finds no descriptors for its signals.
+    match catch_unwind(AssertUnwindSafe(|| runtime.build())) {
+        Ok(built) => built.map_err(|error| format!("a runtime: {error}")),
+        Err(_) => Err("a runtime: tokio panicked".to_owned()),
+    }
 }
 
 fn double(x: u64) -> u64 {
