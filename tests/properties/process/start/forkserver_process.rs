@@ -1,6 +1,8 @@
-//! What a fork server may answer: anything about any request and any process, with any descriptors beside it. This
-//! process is the fork server here, and its child is the one that was forked.
+//! What a fork server may answer: anything about any request and any process, with any descriptors beside it. A
+//! shell is the fork server here, and its child is the one that was forked.
 
+use std::cell::RefCell;
+use std::io::{BufRead as _, Write as _};
 use std::net::Shutdown;
 use std::process::Command;
 
@@ -14,7 +16,7 @@ use crate::process::start::Surroundings;
 /// The most memory that answers take: a frame of the greatest length, decoded.
 const MOST_MEMORY: usize = 4 * LONGEST + (64 << 10);
 /// The number of the request that has to be answered.
-const WANTED: u64 = FIRST + 1;
+const WANTED: u64 = FIRST;
 
 /// The descriptor beside an answer.
 #[derive(Clone, Copy, Debug)]
@@ -75,18 +77,47 @@ fn said() -> impl Strategy<Value = Said> {
     (words, changes(), beside)
 }
 
-/// The child, which a case that takes it over kills.
-struct Forked(ChildProcess);
+/// A shell, which forks as a fork server does. Whatever it has forked is in its process group, and ends with it.
+struct Shell {
+    process: ChildProcess,
+    requests: io::PipeWriter,
+    pids: io::BufReader<io::PipeReader>,
+}
 
-impl Forked {
+impl Shell {
     fn new() -> Self {
-        let process = ChildProcess::spawn(Command::new("sleep").arg("3600"));
-        Self(process.expect("a process"))
+        let (stdin, requests) = io::pipe().expect("a pipe");
+        let (pids, stdout) = io::pipe().expect("a pipe");
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "while read line; do sleep 3600 & echo $!; done"]);
+        let process = ChildProcess::spawn(shell.stdin(stdin).stdout(stdout));
+        Self {
+            process: process.expect("a process"),
+            requests,
+            pids: io::BufReader::new(pids),
+        }
     }
 
+    fn fork(&mut self) -> Forked {
+        self.requests.write_all(b"fork\n").expect("it reads");
+        let mut pid = String::new();
+        self.pids.read_line(&mut pid).expect("it answers");
+        let pid = pid.trim().parse().expect("a number");
+        let pidfd = sys::open_child(pid).expect("a process");
+        Forked { pid, pidfd }
+    }
+}
+
+/// A child of the shell, which a case that takes it over kills.
+struct Forked {
+    pid: u32,
+    pidfd: OwnedFd,
+}
+
+impl Forked {
     fn number(&self, named: Named) -> u32 {
         match named {
-            Named::Child => self.0.id(),
+            Named::Child => self.pid,
             Named::Own => std::process::id(),
             Named::Other(pid) => pid,
         }
@@ -119,11 +150,16 @@ struct Others {
 }
 
 /// The parent's end of a fork server that has sent `said` and will send no more.
-fn fork_server(said: Vec<Said>, forked: &Forked, others: &Others) -> (ForkServerProcess, Socket) {
+fn fork_server(
+    said: Vec<Said>,
+    shell: &ChildProcess,
+    forked: &Forked,
+    others: &Others,
+) -> (ForkServerProcess, Socket) {
     let (ours, theirs) = sys::socket_pair().expect("a socket pair");
     let (ours, theirs) = (Socket::from(ours), Socket::from(theirs));
     ours.set_nonblocking(true).expect("a socket");
-    let pidfd = forked.0.pidfd();
+    let pidfd = &forked.pidfd;
     for (words, change, beside) in said {
         let bytes = forked.bytes(words, &change);
         let fds = match beside {
@@ -147,8 +183,8 @@ fn fork_server(said: Vec<Said>, forked: &Forked, others: &Others) -> (ForkServer
             last_request: FIRST,
         }),
         silent_since: Mutex::new(None),
-        pid: std::process::id(),
-        pidfd: pidfd.clone(),
+        pid: shell.id(),
+        pidfd: shell.pidfd().clone(),
         forgotten: Mutex::default(),
     };
     (process, theirs)
@@ -163,32 +199,52 @@ fn whatever_a_fork_server_answers_only_a_child_of_its_own_is_believed() {
         parent: sys::open_child(std::os::unix::process::parent_id()).expect("a pidfd"),
         file: std::fs::File::open("/dev/null").expect("a file").into(),
     };
-    let forked = std::cell::RefCell::new(Forked::new());
+    let mut shell = Shell::new();
+    let first = shell.fork();
+    let (shell, forked) = (RefCell::new(shell), RefCell::new(first));
     let mut runner = TestRunner::new(cases(3000));
-    let input = prop::collection::vec(said(), 0..5);
-    let tried = runner.run(&input, |said| {
-        if forked.borrow().0.has_ended() {
-            forked.replace(Forked::new());
+    let input = (prop::collection::vec(said(), 0..5), any::<bool>());
+    let tried = runner.run(&input, |(said, asks_again)| {
+        if sys::is_readable(&forked.borrow().pidfd) {
+            forked.replace(shell.borrow_mut().fork());
         }
-        let is_asked =
-            |(words, ..): &Said| matches!(words, Words::Forked(WANTED, _) | Words::Other(_));
-        let is_possible = said.iter().any(is_asked)
-            || said
-                .iter()
-                .any(|(_, change, _)| !matches!(change, Change::Nothing));
-        let (server, _theirs) = fork_server(said, &forked.borrow(), &others);
-        let request = ForkRequest {
-            role: Role::Worker,
-            fds: Vec::new(),
-            change: SurroundingsChange::default(),
+        let is_asked = |(words, change, _): &Said| {
+            let is_other = matches!(words, Words::Forked(WANTED, _) | Words::Other(_));
+            is_other || !matches!(change, Change::Nothing)
         };
+        let is_possible = said.iter().any(is_asked) && !asks_again;
+        let is_plain = matches!(
+            said[..],
+            [(
+                Words::Forked(WANTED, Named::Child),
+                Change::Nothing,
+                Beside::Child
+            )]
+        );
+        let (server, _theirs) =
+            fork_server(said, &shell.borrow().process, &forked.borrow(), &others);
         let limit = Duration::from_secs(60);
-        let (outcome, memory) = memory_of(|| runtime.block_on(server.fork(request, limit)));
-        server.forgotten().clear(); // This process reaps them itself.
+        let ask = async {
+            if !asks_again {
+                return server.first_fork(limit).await;
+            }
+            // All answers are older than this request.
+            let request = ForkRequest {
+                role: Role::Worker,
+                fds: Vec::new(),
+                change: SurroundingsChange::default(),
+            };
+            server.fork(request, limit).await
+        };
+        let (outcome, memory) = memory_of(|| runtime.block_on(ask));
+        server.forgotten().clear(); // The shell reaps them.
         prop_assert!(memory <= MOST_MEMORY, "{} bytes", memory);
-        if let Ok(Some(process)) = outcome {
-            prop_assert!(is_possible);
-            prop_assert_eq!(process.id(), forked.borrow().0.id());
+        match outcome {
+            Ok(Some(process)) => {
+                prop_assert!(is_possible);
+                prop_assert_eq!(process.id(), forked.borrow().pid);
+            }
+            other => prop_assert!(!is_plain || asks_again, "{:?}", other.err()),
         }
         Ok(())
     });
