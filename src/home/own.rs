@@ -89,6 +89,8 @@ impl OwnRuntime {
 
 /// Builds a runtime. Where a crate of the program uses tokio's signals, tokio panics if it finds no descriptor for them.
 pub(crate) fn build_runtime(builder: &mut Builder) -> io::Result<Runtime> {
+    #[cfg(feature = "process")]
+    let _standard_numbers = sys::standard_numbers();
     panic::quietly(|| builder.build()).unwrap_or_else(|_| {
         Err(io::Error::other(
             "tokio cannot make a pair of sockets; close files, or raise the limit of open files with `ulimit -n`",

@@ -2,7 +2,7 @@
 //! wakes every listener, and no listener can take the event from another.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -28,6 +28,13 @@ pub(crate) fn bell() -> io::Result<OwnedFd> {
 fn eventfd_of(count: u32) -> io::Result<OwnedFd> {
     let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
     above_standard_streams(rustix::event::eventfd(count, flags).of_call("eventfd2")?)
+}
+
+/// Takes the numbers of the standard streams that this process has closed, until the result is dropped. What a library
+/// opens meanwhile has other numbers.
+pub(crate) fn standard_numbers() -> Vec<OwnedFd> {
+    let numbers = std::iter::from_fn(|| rustix::event::eventfd(0, EventfdFlags::CLOEXEC).ok());
+    numbers.take_while(|fd| fd.as_raw_fd() <= 2).collect()
 }
 
 /// Wakes every listener of a bell.

@@ -47,6 +47,7 @@ pub(crate) use check::check_processes;
 pub(crate) use coverage::write_profile;
 pub(crate) use edges::{
     BlockingEdges, Edges, await_readable, bell, eventfd, is_readable, ring, signal, silence,
+    standard_numbers,
 };
 pub(crate) use folder::{FolderIdentity, current_folder, enter_folder, open_folder};
 pub(crate) use fork::{

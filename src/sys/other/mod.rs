@@ -50,7 +50,7 @@ pub(crate) use stdio::{
 pub(crate) use wait::{
     BlockingEdges, Direction, Edges, Readiness, StableFd, WakeFd, await_readable, bell,
     check_eventfd, end_with, eventfd, is_readable, is_ready, parent, probe_events, register, ring,
-    signal, silence, wait_for_parents_end, wait_readable, wait_ready, watched,
+    signal, silence, standard_numbers, wait_for_parents_end, wait_readable, wait_ready, watched,
 };
 
 /// An error, because this crate cannot start processes on this target.

@@ -10,6 +10,10 @@ use std::time::{Duration, Instant};
 use super::handles::{AsFd, AsyncFd, BorrowedFd, OwnedFd, Socket};
 use super::unsupported;
 
+pub(crate) fn standard_numbers() -> Vec<OwnedFd> {
+    Vec::new()
+}
+
 pub(crate) fn eventfd() -> io::Result<OwnedFd> {
     Err(unsupported())
 }
