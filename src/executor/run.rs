@@ -232,13 +232,18 @@ where
     }
 
     /// The next item, after the outcome of the one before.
-    fn next(&self, outcome: Option<Result<F::Output, TaskError>>) -> Option<(A, u32)> {
+    fn next(
+        &self,
+        outcome: Option<Result<F::Output, TaskError>>,
+        runner: &mut ItemRunner<'_, P>,
+    ) -> Option<(A, u32)> {
         let mut rest = self.lock();
         if let Some(outcome) = outcome {
             let is_urgent = self.promise.is_urgent();
             rest.hold(outcome, is_urgent);
             if is_urgent {
                 drop(rest);
+                runner.leave();
                 self.publish();
                 rest = self.lock();
             }
@@ -247,7 +252,8 @@ where
             let args = std::mem::take(&mut rest.args);
             let next = rest.owed.next();
             let owed = rest.owed.split_off(next);
-            drop(rest); // Destructors are user code.
+            drop(rest);
+            runner.leave(); // Destructors are user code.
             drop(owed);
             panic::contain_drops(args);
             return None;
@@ -309,7 +315,7 @@ where
         let mut runner = ItemRunner::new(&self.promise, seat);
         let begun = Instant::now();
         let mut outcome = None;
-        while let Some((args, item)) = self.next(outcome.take()) {
+        while let Some((args, item)) = self.next(outcome.take(), &mut runner) {
             outcome = Some(runner.outcome(item, || function.call_item(args)));
         }
         runner.leave();

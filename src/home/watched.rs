@@ -170,7 +170,7 @@ impl<T: StableFd> Watched<T> {
     pub(crate) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match ready!(self.poll_io(cx, |_| Ok(()))) {
             Ok(()) => Poll::Ready(()),
-            Err(_) => Poll::Pending, // A runtime that has ended polls no more.
+            Err(_) => Poll::Pending, // The runtime has ended. The task moves to another, which polls again.
         }
     }
 }

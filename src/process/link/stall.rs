@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 const INTERVAL: Duration = Duration::from_secs(1);
 /// The number of looks in a row that find no move before a worker counts as stalled.
 const MOST_LOOKS: u32 = 10;
+/// The number of bytes that a worker accepts between two looks, at least, if it reads a large payload. One that accepts
+/// a byte at a time would hold its call up, and the call's timeout with it.
+const LEAST_BYTES: usize = 64 * 1024;
 
 /// What a look finds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +37,9 @@ pub(super) struct Standstill {
 impl Standstill {
     /// Whether the worker has moved since an earlier look. More to send is the parent's doing.
     fn has_moved_since(self, before: Self) -> bool {
-        (self.seq, self.item) != (before.seq, before.item) || self.unsent < before.unsent
+        let accepted = before.unsent.saturating_sub(self.unsent);
+        let is_sent = self.unsent == 0 && accepted > 0;
+        (self.seq, self.item) != (before.seq, before.item) || is_sent || accepted >= LEAST_BYTES
     }
 }
 

@@ -3,7 +3,11 @@ use proptest::prelude::*;
 use super::*;
 
 fn results() -> impl Strategy<Value = LookResult> {
-    let stands = (0_u32..2, 0_u32..2, 0_usize..2)
+    let stands = (
+        0_u32..2,
+        0_u32..2,
+        prop::sample::select(vec![0, 1, LEAST_BYTES, 2 * LEAST_BYTES]),
+    )
         .prop_map(|(seq, item, unsent)| LookResult::Stands(Standstill { seq, item, unsent }));
     prop_oneof![
         1 => Just(LookResult::Idles),
@@ -25,7 +29,11 @@ fn is_still(before: LookResult, now: LookResult) -> bool {
     let (LookResult::Stands(before), LookResult::Stands(now)) = (before, now) else {
         return false;
     };
-    (now.seq, now.item) == (before.seq, before.item) && now.unsent >= before.unsent
+    let accepted = match now.unsent {
+        0 => before.unsent > 0,
+        left => before.unsent >= left + LEAST_BYTES,
+    };
+    (now.seq, now.item) == (before.seq, before.item) && !accepted
 }
 
 proptest! {
@@ -65,7 +73,8 @@ proptest! {
         }).collect();
         prop_assert!(!first && stalled.iter().filter(|stalled| **stalled).count() == 1);
         prop_assert!(stalled[stalled.len() - 1]);
-        prop_assert!(!look(unsent - 1), "it has accepted a byte");
+        prop_assert!(look(unsent - 1), "it has accepted a byte");
+        prop_assert!(!look(0), "it has accepted all of them");
     }
 
     #[test]
