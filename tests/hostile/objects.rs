@@ -95,7 +95,8 @@ fn fill_events(meant: Vec<String>, _: Event, _: Lock, _: Queue<u8>) {
             filled += 1;
         }
     }
-    assert_eq!(filled, 3);
+    // The system may have given the name of one that another test has closed to one of this worker's own.
+    assert!(filled >= 3, "{filled} are here");
 }
 
 async fn an_eventfd_that_blocks_and_is_full_holds_up_no_one(method: StartMethod) {
