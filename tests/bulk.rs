@@ -262,18 +262,19 @@ fn large_payloads_leave_no_descriptor_and_no_memory_when_the_worker_idles() {
             let (own, theirs) = (status("self", "RssShmem"), status(&worker, "RssShmem"));
             let before = descriptors();
             for round in 0..3 {
-                let mut bytes = vec![round; 48 * MIB];
+                let mut bytes = vec![round; 64 * MIB];
                 for _ in 0..5 {
                     bytes = within(pool.submit(same, bytes)).await.expect("an echo");
                 }
-                assert!(bytes == vec![round; 48 * MIB]);
+                assert!(bytes == vec![round; 64 * MIB]);
                 let shared = within(pool.submit(shared_while_it_runs, bytes)).await;
                 assert!(shared.expect("it ran") > theirs + OTHERS);
                 // The shared memory is freed, and so are the buffers that both kept for the next payload.
                 eventually(|| status("self", "RssShmem") < own + OTHERS).await;
                 eventually(|| status(&worker, "RssShmem") < theirs + OTHERS).await;
-                eventually(|| status(&worker, "RssAnon") < 40 * KIB).await;
-                eventually(|| status("self", "RssAnon") < 40 * KIB).await;
+                // The allocator may keep up to 32 MiB of what a buffer had before it grew.
+                eventually(|| status(&worker, "RssAnon") < 56 * KIB).await;
+                eventually(|| status("self", "RssAnon") < 56 * KIB).await;
                 assert_eq!(descriptors(), before, "{round}");
             }
             within(pool.shutdown()).await;
