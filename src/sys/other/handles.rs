@@ -31,12 +31,6 @@ pub(crate) fn out_of_reach(fd: OwnedFd) -> OwnedFd {
     fd
 }
 
-impl OwnedFd {
-    pub(crate) fn try_clone(&self) -> io::Result<Self> {
-        match self.0 {}
-    }
-}
-
 /// Stands for whatever has a descriptor on Linux. Nothing can be done with it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BorrowedFd<'a>(PhantomData<&'a ()>);
