@@ -41,8 +41,8 @@ const RINGS_AT: usize = OUTBOX_AT + OUTBOX;
 const LEN: usize = RINGS_AT + ring::LEN;
 const _: () = assert!(REPORTS + 5 * 8 * SLOTS as usize <= OUTPUT_READ);
 
-/// How often a worker tries to see how much output its parent has read.
-const OUTPUT_ATTEMPTS: u32 = 100;
+/// How often a worker tries to see how much output its parent has read. A parent that reads may wait for a CPU.
+const OUTPUT_ATTEMPTS: u32 = 20_000;
 
 /// The progress of an item, as last reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
