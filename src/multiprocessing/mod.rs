@@ -58,61 +58,34 @@
 //! # Platform
 //! Linux.
 
-// Reading order: `word` (the holder of a lock and the mark of its waiters), `bell` (wakes waiters), `waiter`
-// (waits for a bell or for the end of a process), `wait` (looks between waits), `changes` (versions of what a
-// lock guards), `robust` (a lock in shared memory that outlives a killed holder, and waiting for what it
-// guards), `shared` (memory and bell, as they travel); `lock`, `rlock`, `condition`, `event`; `slot` and
-// `permits` (permits that outlive a killed holder), `semaphore`, `bounded_semaphore`; `meeting` (the state of a
-// barrier), `barrier`; `item` (an encoded item in transit), `linger` (a short wait before a long one), `queue`,
-// `pipe`; `shared_memory`, `locked` (memory with a lock), `value`, `array`; `process`.
+// Reading order: `waiting` (wakes and waits across processes), `robust` (locks and permits that survive the death of their
+// holder), `locks`, `item` (an encoded item in transit), `queue`, `pipe`, `memory`, `process`. Each room's `mod.rs` has
+// its rules. A room imports only rooms before it.
 
-mod array;
-mod barrier;
-mod bell;
-mod bounded_semaphore;
-mod changes;
-mod condition;
-mod event;
 mod item;
-mod linger;
-mod lock;
-mod locked;
-mod meeting;
-mod permits;
+mod locks;
+mod memory;
 mod pipe;
 mod process;
 mod queue;
-mod rlock;
 mod robust;
-mod semaphore;
-mod shared;
-mod shared_memory;
-mod slot;
-mod value;
-mod wait;
-mod waiter;
-mod word;
+mod waiting;
 
-pub use self::array::{Array, ArrayGuard};
-pub use self::barrier::{Barrier, BarrierWaitResult, BrokenBarrier};
-pub use self::bounded_semaphore::BoundedSemaphore;
-pub use self::condition::Condition;
-pub use self::event::Event;
-pub use self::lock::{Lock, LockGuard};
+pub use self::locks::{
+    Barrier, BarrierWaitResult, BoundedSemaphore, BrokenBarrier, Condition, Event, Lock, LockGuard,
+    RLock, RLockGuard, Semaphore, SemaphorePermit,
+};
+pub use self::memory::{Array, ArrayGuard, SharedMemory, Value, ValueGuard};
 pub use self::pipe::{Connection, ConnectionError, SendError, pipe};
 pub use self::process::{
     ActiveChild, Process, ProcessBuilder, SpawnError, Stdio, active_children, blocking_join_all,
     join_all,
 };
 pub use self::queue::{JoinableQueue, PutError, Queue, QueueError};
-pub use self::rlock::{RLock, RLockGuard};
-pub use self::semaphore::{Semaphore, SemaphorePermit};
-pub use self::shared_memory::SharedMemory;
-pub use self::value::{Value, ValueGuard};
 
 /// The atomics of the shared words; a loom test replaces them.
 mod atomic {
-    pub(super) use std::sync::atomic::{AtomicU64, Ordering};
+    pub(crate) use std::sync::atomic::{AtomicU64, Ordering};
 }
 
 #[cfg(all(test, target_os = "linux", properties))]

@@ -8,7 +8,7 @@ use crate::sources::sources;
 const UNSAFE: &[&str] = &[
     "sys/",
     "function.rs",
-    "multiprocessing/array.rs",
+    "multiprocessing/memory/array.rs",
     "process/start/fork_here.rs",
     "process/start/forkserver.rs",
     "worker/desk.rs",

@@ -24,10 +24,10 @@ use self::end::ConnectionEnd;
 pub use self::error::{ConnectionError, SendError};
 use self::outbox::check;
 use self::transfer::{Receiving, Sending};
-use super::item::OutgoingItem;
-use super::wait::end_of;
-use super::waiter::may_block;
 use crate::executor::data::Data;
+use crate::multiprocessing::item::OutgoingItem;
+use crate::multiprocessing::waiting::wait::end_of;
+use crate::multiprocessing::waiting::waiter::may_block;
 use crate::sys;
 use crate::wire::descriptors::Descriptor;
 

@@ -10,7 +10,7 @@ use super::error::ConnectionError;
 use super::packet::{MOST, ValuePlace};
 use super::watch::{Other, SocketWatch};
 use crate::multiprocessing::item::OutgoingItem;
-use crate::multiprocessing::linger::{linger, linger_in_turn};
+use crate::multiprocessing::waiting::linger::{linger, linger_in_turn};
 use crate::sys::{self, AsFd as _, BorrowedFd, Direction, OwnedFd};
 use crate::wire::descriptors::Descriptor;
 

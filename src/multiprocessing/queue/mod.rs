@@ -26,7 +26,7 @@ use self::shared::SharedQueue;
 use self::state::RingState;
 use crate::executor::data::Data;
 use crate::multiprocessing::item::{IncomingItem, OutgoingItem};
-use crate::multiprocessing::robust::RobustGuard;
+use crate::multiprocessing::robust::lock::RobustGuard;
 
 /// An item of this size or more travels in a file of its own, which is written and read outside of the lock. A
 /// new file gets fresh memory from the system, which takes several times as long as a copy to and from an

@@ -1,7 +1,7 @@
 //! The queue as one process sees it: memory, bell and sockets together. This file knows items only as bytes and
 //! descriptors.
 //!
-//! Everything happens under one lock, by the rule of [`robust`](crate::multiprocessing::robust): ring, change,
+//! Everything happens under one lock, by the rule of [`robust`](crate::multiprocessing::robust::lock): ring, change,
 //! commit by one store. A ring happens only where a wait may be over: a put into an empty queue, a take from a
 //! full one, and the last item that is done. It wakes all waiters, and those that find nothing wait for the
 //! next ring. Many puts wake a sleeping consumer once.
@@ -18,10 +18,10 @@ use super::holders::{self, Holders};
 use super::ring::{BASE, ItemHead, QueueRing, check};
 use super::state::{Kept, RingState};
 use super::store::step;
-use crate::multiprocessing::bell::Bell;
 use crate::multiprocessing::item::{IncomingItem, OutgoingItem};
-use crate::multiprocessing::linger::{linger, linger_in_turn};
-use crate::multiprocessing::robust::{RobustGuard, RobustLock};
+use crate::multiprocessing::robust::lock::{RobustGuard, RobustLock};
+use crate::multiprocessing::waiting::bell::Bell;
+use crate::multiprocessing::waiting::linger::{linger, linger_in_turn};
 use crate::sys::{self, AsFd as _, BorrowedFd, ProcessIdentity, SharedMapping};
 use crate::wire::CodecError;
 use crate::wire::descriptors::Descriptor;

@@ -7,8 +7,9 @@ use loom::sync::Arc;
 use loom::thread;
 
 use super::atomic::{AtomicU64, explore};
+use super::mark::Mark;
 use super::system::{System, die, until_it_dies};
-use super::word::{Mark, Word};
+use super::word::Word;
 
 /// Where a process is killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

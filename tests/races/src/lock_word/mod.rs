@@ -1,13 +1,15 @@
-//! The lock word, `src/multiprocessing/word.rs`, with the permit of `slot.rs` and the news of `changes.rs` beside it.
+//! The lock word, `src/multiprocessing/robust/word.rs`, with the permit of `slot.rs` and the news of `changes.rs` beside it.
 
 mod atomic;
-#[path = "../../../../src/multiprocessing/changes.rs"]
+#[path = "../../../../src/multiprocessing/robust/changes.rs"]
 mod changes;
 mod deaths;
+#[path = "../../../../src/multiprocessing/waiting/mark.rs"]
+mod mark;
 mod news;
 mod permits;
-#[path = "../../../../src/multiprocessing/slot.rs"]
+#[path = "../../../../src/multiprocessing/robust/slot.rs"]
 mod slot;
 mod system;
-#[path = "../../../../src/multiprocessing/word.rs"]
+#[path = "../../../../src/multiprocessing/robust/word.rs"]
 mod word;

@@ -6,8 +6,9 @@ use loom::thread;
 
 use super::atomic::{AtomicU64, Ordering, explore};
 use super::changes::Changes;
+use super::mark::Mark;
 use super::system::{System, die, until_it_dies};
-use super::word::{Mark, Word};
+use super::word::Word;
 
 /// What a process does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,9 +6,9 @@ use loom::sync::Arc;
 use loom::thread;
 
 use super::atomic::{AtomicU64, explore};
+use super::mark::Mark;
 use super::slot::{PermitSlot, Taken};
 use super::system::System;
-use super::word::Mark;
 
 /// What a process does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::bell::Bell;
-use super::robust::RobustLock;
+use super::lock::RobustLock;
+use crate::multiprocessing::waiting::bell::Bell;
 use crate::sys::{self, AsFd as _, SharedMapping};
 use crate::wire::descriptors::Descriptor;
 
 /// Memory and bell of one object. They are freed with the last process that has them.
 #[derive(Debug)]
-pub(super) struct SharedObject {
+pub(crate) struct SharedObject {
     memory: Arc<SharedMapping>,
     descriptor: Descriptor,
     bell: Bell,
@@ -23,7 +23,7 @@ impl SharedObject {
     ///
     /// # Errors
     /// No memory or no descriptor is left.
-    pub(super) fn new(len: usize, used: usize) -> io::Result<Self> {
+    pub(crate) fn new(len: usize, used: usize) -> io::Result<Self> {
         let (memory, fd) = SharedMapping::create(len)?;
         memory.secure(0, used)?;
         Ok(Self {
@@ -33,21 +33,21 @@ impl SharedObject {
         })
     }
 
-    pub(super) fn memory(&self) -> &SharedMapping {
+    pub(crate) fn memory(&self) -> &SharedMapping {
         &self.memory
     }
 
-    pub(super) fn bell(&self) -> &Bell {
+    pub(crate) fn bell(&self) -> &Bell {
         &self.bell
     }
 
     /// The robust lock at the start of the memory.
-    pub(super) fn robust(&self) -> RobustLock {
+    pub(crate) fn robust(&self) -> RobustLock {
         RobustLock::new(self.memory.clone(), 0, self.bell.clone())
     }
 
     /// The received object; `len` is the memory's length for this kind of object.
-    pub(super) fn receive<'de, D: Deserializer<'de>>(
+    pub(crate) fn receive<'de, D: Deserializer<'de>>(
         deserializer: D,
         len: usize,
     ) -> Result<Self, D::Error> {

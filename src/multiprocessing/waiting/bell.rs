@@ -10,15 +10,15 @@ use crate::wire::descriptors::Descriptor;
 
 /// Wakes tasks and threads of all processes that have it. A clone is the same bell.
 #[derive(Clone, Debug)]
-pub(super) struct Bell(Descriptor);
+pub(crate) struct Bell(Descriptor);
 
 impl Bell {
-    pub(super) fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         Ok(Self(sys::bell()?.into()))
     }
 
     /// One system call.
-    pub(super) fn ring(&self) {
+    pub(crate) fn ring(&self) {
         sys::ring(self.0.as_fd());
     }
 
@@ -26,12 +26,12 @@ impl Bell {
     ///
     /// # Panics
     /// Outside of a tokio runtime, or in one without an I/O driver.
-    pub(super) fn listener(&self) -> io::Result<Edges> {
+    pub(crate) fn listener(&self) -> io::Result<Edges> {
         Edges::of(sys::own_descriptor(&self.0.as_fd())?)
     }
 
     /// Listens in a thread, for edges of this kind.
-    pub(super) fn edges(&self, kind: u64) -> io::Result<BlockingEdges> {
+    pub(crate) fn edges(&self, kind: u64) -> io::Result<BlockingEdges> {
         let edges = BlockingEdges::new()?;
         edges.add(self.0.as_fd(), kind)?;
         Ok(edges)

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::lock::{Lock, LockGuard};
-use super::wait::{end_of, is_over};
+use crate::multiprocessing::waiting::wait::{end_of, is_over};
 
 /// A [`Lock`] with waiters for a change of what it guards, among all processes that have it.
 ///
@@ -44,7 +44,7 @@ use super::wait::{end_of, is_over};
 /// the process is killed in the middle of its change, they are already woken and see what it left.
 ///
 /// A process that misuses the memory can keep, release or spoil the lock, and no more: see
-/// [hostile processes](super#hostile-processes).
+/// [hostile processes](crate::multiprocessing#hostile-processes).
 ///
 /// # Cost
 /// That of one [`Lock`]. Several conditions can [share one lock](Self::with_lock); a notification wakes the

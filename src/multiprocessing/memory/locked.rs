@@ -8,14 +8,14 @@ use std::time::Duration;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::bell::Bell;
-use super::robust::{RobustGuard, RobustLock};
+use crate::multiprocessing::robust::lock::{RobustGuard, RobustLock};
+use crate::multiprocessing::waiting::bell::Bell;
 use crate::sys::SharedMapping;
 use crate::wire::descriptors::Descriptor;
 
 /// Memory with a lock. A clone is the same memory.
 #[derive(Clone)]
-pub(super) struct Locked {
+pub(crate) struct Locked {
     memory: Arc<SharedMapping>,
     descriptor: Descriptor,
     bell: Bell,
@@ -28,10 +28,10 @@ const ABANDONED_BY: usize = RobustLock::BYTES;
 
 impl Locked {
     /// The memory from here on belongs to the user of this type.
-    pub(super) const DATA: usize = ABANDONED_BY + 8;
+    pub(crate) const DATA: usize = ABANDONED_BY + 8;
 
     /// Creates memory, all zeros except for what `fill` writes before any other process has it.
-    pub(super) fn create(
+    pub(crate) fn create(
         len: Option<usize>,
         fill: impl FnOnce(&SharedMapping),
     ) -> io::Result<Self> {
@@ -51,24 +51,24 @@ impl Locked {
         }
     }
 
-    pub(super) fn memory(&self) -> &SharedMapping {
+    pub(crate) fn memory(&self) -> &SharedMapping {
         &self.memory
     }
 
-    pub(super) async fn lock(&self) -> RobustGuard<'_> {
+    pub(crate) async fn lock(&self) -> RobustGuard<'_> {
         self.note(self.lock.lock().await)
     }
 
-    pub(super) fn try_lock(&self) -> Option<RobustGuard<'_>> {
+    pub(crate) fn try_lock(&self) -> Option<RobustGuard<'_>> {
         self.lock.try_lock().map(|held| self.note(held))
     }
 
-    pub(super) fn blocking_lock(&self) -> RobustGuard<'_> {
+    pub(crate) fn blocking_lock(&self) -> RobustGuard<'_> {
         let held = self.lock.blocking_lock(None);
         self.note(held.expect("a wait without a timeout always has a result"))
     }
 
-    pub(super) fn blocking_lock_timeout(&self, timeout: Duration) -> Option<RobustGuard<'_>> {
+    pub(crate) fn blocking_lock_timeout(&self, timeout: Duration) -> Option<RobustGuard<'_>> {
         let held = self.lock.blocking_lock(Some(timeout));
         held.map(|held| self.note(held))
     }
@@ -83,13 +83,13 @@ impl Locked {
     }
 
     /// The last process that died as the holder, if no guard has asked since.
-    pub(super) fn abandoned_by(&self, _held: &RobustGuard<'_>) -> Option<u32> {
+    pub(crate) fn abandoned_by(&self, _held: &RobustGuard<'_>) -> Option<u32> {
         let word = self.memory.word(ABANDONED_BY);
         let pid = word.swap(0, Ordering::Relaxed);
         (pid != 0).then_some(pid as u32)
     }
 
-    pub(super) fn serialize<S: Serializer>(
+    pub(crate) fn serialize<S: Serializer>(
         &self,
         serializer: S,
         size: usize,
@@ -98,7 +98,7 @@ impl Locked {
     }
 
     /// The received memory, and the size sent with it; `len` computes the memory's length from that.
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
         len: impl FnOnce(usize) -> Option<usize>,
     ) -> Result<(Self, usize), D::Error> {

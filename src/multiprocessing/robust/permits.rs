@@ -8,12 +8,12 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::shared::SharedObject;
 use super::slot::{PermitSlot, Taken};
-use super::wait::{SeenHolders, blocking_until, until};
-use super::word::Mark;
+use crate::multiprocessing::waiting::mark::Mark;
+use crate::multiprocessing::waiting::wait::{SeenHolders, blocking_until, until};
 use crate::sys::ProcessIdentity;
 
 /// The maximal number of permits at one time.
-pub(super) const MOST: usize = 1 << 16;
+pub(crate) const MOST: usize = 1 << 16;
 
 /// The layout: the mark of the waiters, the number of slots ever used, the bound, the slots.
 const WAITING: usize = 0;
@@ -30,7 +30,7 @@ const ATTEMPTS: usize = 1000;
 const MOST_ASKED: usize = 1024;
 
 #[derive(Debug)]
-pub(super) struct Permits {
+pub(crate) struct Permits {
     shared: SharedObject,
     /// The slot that was free last, where the next search starts.
     hint: AtomicUsize,
@@ -38,15 +38,15 @@ pub(super) struct Permits {
 
 /// A permit that was taken.
 #[derive(Debug)]
-pub(super) struct Taking {
+pub(crate) struct Taking {
     slot: usize,
     /// The dead process that it was taken over from.
-    pub(super) ended: Option<ProcessIdentity>,
+    pub(crate) ended: Option<ProcessIdentity>,
 }
 
 impl Permits {
     /// Creates `permits` permits, of which there can never be more than `bound`.
-    pub(super) fn new(permits: usize, bound: usize) -> io::Result<Self> {
+    pub(crate) fn new(permits: usize, bound: usize) -> io::Result<Self> {
         if bound > MOST || permits > bound {
             return Err(too_many(MOST));
         }
@@ -86,13 +86,13 @@ impl Permits {
     }
 
     /// The number of free permits.
-    pub(super) fn free(&self) -> usize {
+    pub(crate) fn free(&self) -> usize {
         let is_free = |slot: &usize| self.slot(*slot).look().is_none();
         (0..self.used()).filter(is_free).count()
     }
 
     /// Takes a free permit.
-    pub(super) fn take(&self) -> Option<Taking> {
+    pub(crate) fn take(&self) -> Option<Taking> {
         let (own, used) = (ProcessIdentity::own().to_word(), self.used());
         let hint = self.hint.load(Ordering::Relaxed).min(used);
         let mut slots = (hint..used).chain(0..hint);
@@ -102,7 +102,7 @@ impl Permits {
     }
 
     /// Takes a permit that is free, or whose holder has ended.
-    pub(super) fn try_take(&self) -> Option<Taking> {
+    pub(crate) fn try_take(&self) -> Option<Taking> {
         self.take().or_else(|| {
             let mut seen = SeenHolders::default();
             for _ in 0..ATTEMPTS {
@@ -122,7 +122,7 @@ impl Permits {
     ///
     /// # Cancel safety
     /// Cancel safe.
-    pub(super) async fn wait(&self) -> Taking {
+    pub(crate) async fn wait(&self) -> Taking {
         tokio::task::coop::consume_budget().await;
         match self.take() {
             Some(taking) => taking,
@@ -131,7 +131,7 @@ impl Permits {
     }
 
     /// Like [`wait`](Self::wait), in a thread, until `end` at the latest.
-    pub(super) fn blocking_wait(&self, end: Option<Instant>) -> Option<Taking> {
+    pub(crate) fn blocking_wait(&self, end: Option<Instant>) -> Option<Taking> {
         let look = |seen: &mut SeenHolders| self.look(seen);
         self.take()
             .or_else(|| blocking_until(self.shared.bell(), self.waiting(), end, look))
@@ -166,7 +166,7 @@ impl Permits {
     }
 
     /// Releases a permit that this process holds.
-    pub(super) fn give_back(&self, taking: Taking) {
+    pub(crate) fn give_back(&self, taking: Taking) {
         if self
             .slot(taking.slot)
             .give_back(ProcessIdentity::own().to_word())
@@ -177,7 +177,7 @@ impl Permits {
     }
 
     /// Removes a permit that this process holds.
-    pub(super) fn forget(&self, taking: Taking) {
+    pub(crate) fn forget(&self, taking: Taking) {
         self.slot(taking.slot)
             .forget(ProcessIdentity::own().to_word());
     }
@@ -186,7 +186,7 @@ impl Permits {
     ///
     /// # Errors
     /// There would be too many, or no memory is left.
-    pub(super) fn add(&self, count: usize) -> io::Result<()> {
+    pub(crate) fn add(&self, count: usize) -> io::Result<()> {
         let own = ProcessIdentity::own().to_word();
         let mut added = Vec::new();
         let begun = self.begin_to_add(count, &mut added);

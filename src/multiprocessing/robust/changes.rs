@@ -19,7 +19,7 @@
 //! four accesses are sequentially consistent, so at least one side sees the other.
 
 use super::atomic::{AtomicU64, Ordering};
-use super::word::Mark;
+use super::mark::Mark;
 
 /// The version of the guarded data, and the mark of those that wait for another version.
 #[derive(Clone, Copy, Debug)]

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::permits::{MOST, Permits, Taking};
-use super::wait::end_of;
+use crate::multiprocessing::robust::permits::{MOST, Permits, Taking};
+use crate::multiprocessing::waiting::wait::end_of;
 use crate::sys::ProcessIdentity;
 
 /// A number of permits for the tasks and threads of all processes that have the semaphore.
@@ -48,7 +48,7 @@ use crate::sys::ProcessIdentity;
 /// the first of them.
 ///
 /// A process that misuses the memory can keep, release or spoil any permit, and no more: see
-/// [hostile processes](super#hostile-processes).
+/// [hostile processes](crate::multiprocessing#hostile-processes).
 ///
 /// # Cost
 /// Two descriptors and one page of memory in each process that has it, plus one page for each 500 permits.
@@ -75,7 +75,7 @@ impl Semaphore {
     }
 
     /// Like [`new`](Self::new), with an upper bound of `most` permits.
-    pub(super) fn bounded(permits: usize, most: usize) -> io::Result<Self> {
+    pub(crate) fn bounded(permits: usize, most: usize) -> io::Result<Self> {
         Ok(Self(Arc::new(Permits::new(permits, most)?)))
     }
 

@@ -27,7 +27,7 @@ use super::semaphore::{Semaphore, SemaphorePermit};
 /// What happens when a process ends, and the cost, are the same as for [`Semaphore`].
 ///
 /// A process that misuses the memory can keep, release or spoil any permit, and no more: see
-/// [hostile processes](super#hostile-processes).
+/// [hostile processes](crate::multiprocessing#hostile-processes).
 ///
 /// # Platform
 /// Linux.

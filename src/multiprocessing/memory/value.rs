@@ -12,7 +12,7 @@ use bytemuck::Pod;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::locked::Locked;
-use super::robust::RobustGuard;
+use crate::multiprocessing::robust::lock::RobustGuard;
 use crate::sys::SharedMapping;
 
 /// A value that processes share, with a lock.

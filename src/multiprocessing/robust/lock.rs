@@ -15,17 +15,20 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::bell::Bell;
 use super::changes::Changes;
-use super::linger::{linger, linger_in_turn};
-use super::wait::{MOST_ENDED, SeenHolders, blocking_until, end_of, is_over, until};
-use super::waiter::{BlockingWaiter, Waiter, Woken};
-use super::word::{Mark, Word};
+use super::word::Word;
+use crate::multiprocessing::waiting::bell::Bell;
+use crate::multiprocessing::waiting::linger::{linger, linger_in_turn};
+use crate::multiprocessing::waiting::mark::Mark;
+use crate::multiprocessing::waiting::wait::{
+    MOST_ENDED, SeenHolders, blocking_until, end_of, is_over, until,
+};
+use crate::multiprocessing::waiting::waiter::{BlockingWaiter, Waiter, Woken};
 use crate::sys::{ProcessIdentity, SharedMapping};
 
 /// A robust lock. A clone is the same lock.
 #[derive(Clone, Debug)]
-pub(super) struct RobustLock {
+pub(crate) struct RobustLock {
     memory: Arc<SharedMapping>,
     at: usize,
     bell: Bell,
@@ -39,10 +42,10 @@ const VERSION: usize = 24;
 
 impl RobustLock {
     /// The memory needed, in bytes. All zeros is a free lock.
-    pub(super) const BYTES: usize = 32;
+    pub(crate) const BYTES: usize = 32;
 
     /// The lock at offset `at`. All its users have this bell; several locks may share one.
-    pub(super) fn new(memory: Arc<SharedMapping>, at: usize, bell: Bell) -> Self {
+    pub(crate) fn new(memory: Arc<SharedMapping>, at: usize, bell: Bell) -> Self {
         Self { memory, at, bell }
     }
 
@@ -62,7 +65,7 @@ impl RobustLock {
 
     /// Takes the lock if it is free or its holder has ended. It costs no system call, unless another process
     /// holds the lock; then it checks whether that process is alive.
-    pub(super) fn try_lock(&self) -> Option<RobustGuard<'_>> {
+    pub(crate) fn try_lock(&self) -> Option<RobustGuard<'_>> {
         match self.take() {
             Ok(held) => Some(held),
             Err(holder) if holder.has_ended() => self.take_or_seize(Some(holder)).ok(),
@@ -77,7 +80,7 @@ impl RobustLock {
     ///
     /// # Cancel safety
     /// Cancel safe. There is no queue, so no place in one is lost.
-    pub(super) async fn lock(&self) -> RobustGuard<'_> {
+    pub(crate) async fn lock(&self) -> RobustGuard<'_> {
         // A task that takes a free lock in a loop lets other tasks run.
         tokio::task::coop::consume_budget().await;
         let mut held = self.take().ok();
@@ -94,7 +97,7 @@ impl RobustLock {
     ///
     /// # Panics
     /// If it has to wait on a thread that drives async code.
-    pub(super) fn blocking_lock(&self, timeout: Option<Duration>) -> Option<RobustGuard<'_>> {
+    pub(crate) fn blocking_lock(&self, timeout: Option<Duration>) -> Option<RobustGuard<'_>> {
         match self.take() {
             Ok(held) => Some(held),
             Err(_) => self.blocking_lock_until(end_of(timeout)),
@@ -121,7 +124,7 @@ impl RobustLock {
     ///
     /// # Cancel safety
     /// Cancel safe: a value that `look` returns is returned at once.
-    pub(super) async fn wait_until<T>(
+    pub(crate) async fn wait_until<T>(
         &self,
         mut look: impl FnMut(&mut RobustGuard<'_>) -> Option<T>,
     ) -> T {
@@ -149,7 +152,7 @@ impl RobustLock {
     ///
     /// # Panics
     /// Like [`blocking_lock`](Self::blocking_lock).
-    pub(super) fn blocking_wait_until<T>(
+    pub(crate) fn blocking_wait_until<T>(
         &self,
         timeout: Option<Duration>,
         mut look: impl FnMut(&mut RobustGuard<'_>) -> Option<T>,
@@ -198,7 +201,7 @@ impl RobustLock {
     ///
     /// # Cancel safety
     /// Cancel safe.
-    pub(super) fn next_change(&self) -> impl Future<Output = ()> + Send {
+    pub(crate) fn next_change(&self) -> impl Future<Output = ()> + Send {
         let mut waiter = Waiter::new(&self.bell);
         let version = self.changes().listen();
         async move { while waiter.wait().await == Woken::Rang && !self.changes().are_after(version) {} }
@@ -209,7 +212,7 @@ impl RobustLock {
     ///
     /// # Panics
     /// On a thread that drives async code.
-    pub(super) fn next_change_by(&self, end: Option<Instant>) -> impl FnOnce() {
+    pub(crate) fn next_change_by(&self, end: Option<Instant>) -> impl FnOnce() {
         let mut waiter = BlockingWaiter::new(&self.bell);
         let version = self.changes().listen();
         move || {
@@ -221,13 +224,13 @@ impl RobustLock {
     }
 
     /// The process that holds the lock.
-    pub(super) fn holder(&self) -> Option<ProcessIdentity> {
+    pub(crate) fn holder(&self) -> Option<ProcessIdentity> {
         ProcessIdentity::from_word(self.word().holder.load(Ordering::SeqCst))
     }
 
     /// Wakes the waiters for a change that was made without the lock, by one atomic instruction. The waiters
     /// have to watch every process that can make such a change, since it may be killed before this call.
-    pub(super) fn announce(&self) {
+    pub(crate) fn announce(&self) {
         self.changes().announce(|| self.bell.ring());
     }
 
@@ -271,7 +274,7 @@ impl RobustLock {
     }
 
     /// Releases the lock after [`keep`](RobustGuard::keep), and wakes the waiters for it.
-    pub(super) fn give_back(&self) {
+    pub(crate) fn give_back(&self) {
         let own = ProcessIdentity::own().to_word();
         self.word().give_back(own, || self.bell.ring());
     }
@@ -285,7 +288,7 @@ enum Look<T> {
 
 /// Holds the lock. Dropping it releases the lock and wakes the waiters for it.
 #[derive(Debug)]
-pub(super) struct RobustGuard<'a> {
+pub(crate) struct RobustGuard<'a> {
     robust: &'a RobustLock,
     ended: Option<ProcessIdentity>,
     seen: SeenHolders,
@@ -294,27 +297,27 @@ pub(super) struct RobustGuard<'a> {
 impl RobustGuard<'_> {
     /// The process that ended while it held the lock, if the lock was taken over from it. The guarded data may
     /// be half changed.
-    pub(super) fn abandoned_by(&self) -> Option<u32> {
+    pub(crate) fn abandoned_by(&self) -> Option<u32> {
         self.ended.map(ProcessIdentity::pid)
     }
 
     /// Wakes the waiters for a change. Call it before the change.
-    pub(super) fn announce(&mut self) {
+    pub(crate) fn announce(&mut self) {
         self.robust.announce();
     }
 
     /// Waiters look again when `process` has ended.
-    pub(super) fn watch(&mut self, process: ProcessIdentity) {
+    pub(crate) fn watch(&mut self, process: ProcessIdentity) {
         self.seen.watch(process);
     }
 
     /// The watched process whose end is the reason for this look.
-    pub(super) fn ended(&self) -> Option<ProcessIdentity> {
+    pub(crate) fn ended(&self) -> Option<ProcessIdentity> {
         self.seen.ended
     }
 
     /// Keeps the lock until [`give_back`](RobustLock::give_back).
-    pub(super) fn keep(self) {
+    pub(crate) fn keep(self) {
         let mut kept = ManuallyDrop::new(self);
         drop(std::mem::take(&mut kept.seen));
     }

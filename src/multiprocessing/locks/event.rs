@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::wait::end_of;
-use super::waiter::{may_block, pause};
+use crate::multiprocessing::waiting::wait::end_of;
+use crate::multiprocessing::waiting::waiter::{may_block, pause};
 use crate::sys::{self, AsFd as _, Edges};
 use crate::wire::descriptors::Descriptor;
 
@@ -38,7 +38,7 @@ use crate::wire::descriptors::Descriptor;
 /// process has it.
 ///
 /// A process that misuses the descriptor can set and clear the event. One that fills it in the middle of a `set` of
-/// another process can make that block: see [hostile processes](super#hostile-processes).
+/// another process can make that block: see [hostile processes](crate::multiprocessing#hostile-processes).
 ///
 /// # Cost
 /// One descriptor in each process that has it, and no memory. Each method is one system call. A task that waits

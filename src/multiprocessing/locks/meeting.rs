@@ -1,5 +1,5 @@
 //! The state of a barrier in shared memory: the round, and who waits in it. All changes are made under a
-//! [robust lock](super::robust) and follow its rule: each change is one atomic store, announced before. So a
+//! [robust lock](crate::multiprocessing::robust::lock) and follow its rule: each change is one atomic store, announced before. So a
 //! process that is killed in between leaves either the old or the new state.
 //!
 //! A place holds a ticket (its round, and whether that broke) and its owner; the ticket is written last. One
@@ -18,7 +18,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::robust::RobustLock;
+use crate::multiprocessing::robust::lock::RobustLock;
 use crate::sys::{ProcessIdentity, SharedMapping};
 
 /// The layout: the number of parties, the round, the places.
@@ -28,35 +28,35 @@ const PLACES: usize = ROUND + 8;
 const PLACE: usize = 16;
 
 /// The maximal number of parties.
-pub(super) const MOST: usize = 1 << 16;
+pub(crate) const MOST: usize = 1 << 16;
 
 /// The memory needed for `parties` parties.
-pub(super) const fn bytes(parties: usize) -> usize {
+pub(crate) const fn bytes(parties: usize) -> usize {
     PLACES + parties * PLACE
 }
 
 /// The state of a barrier in its memory. Read and change it under the lock, except where a method says
 /// otherwise.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Meeting<'a>(pub(super) &'a SharedMapping);
+pub(crate) struct Meeting<'a>(pub(crate) &'a SharedMapping);
 
 /// The round, and whether it is broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Round {
+pub(crate) struct Round {
     number: u64,
-    pub(super) broken: bool,
+    pub(crate) broken: bool,
 }
 
 /// A place that is taken in a round.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct BarrierPlace {
+pub(crate) struct BarrierPlace {
     place: usize,
     round: u64,
 }
 
 /// The result of a wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum RoundOutcome {
+pub(crate) enum RoundOutcome {
     Passed,
     Broken,
 }
@@ -70,18 +70,18 @@ fn ticket(round: u64, broken: bool) -> u64 {
 
 impl<'a> Meeting<'a> {
     /// Sets the number of parties, once.
-    pub(super) fn begin(&self, parties: usize) {
+    pub(crate) fn begin(&self, parties: usize) {
         let word = self.0.word(PARTIES);
         word.store(parties as u64, Ordering::Release);
     }
 
     /// The number of parties. Needs no lock.
-    pub(super) fn parties(&self) -> usize {
+    pub(crate) fn parties(&self) -> usize {
         (self.0.word(PARTIES).load(Ordering::Acquire) as usize).min(MOST)
     }
 
     /// Needs no lock.
-    pub(super) fn round(&self) -> Round {
+    pub(crate) fn round(&self) -> Round {
         let word = self.0.word(ROUND).load(Ordering::SeqCst);
         Round {
             number: word >> 1,
@@ -113,13 +113,13 @@ impl<'a> Meeting<'a> {
     }
 
     /// The owners of all places in this round, one entry for each place. Counting them needs no lock.
-    pub(super) fn waiting(self) -> impl Iterator<Item = ProcessIdentity> {
+    pub(crate) fn waiting(self) -> impl Iterator<Item = ProcessIdentity> {
         let ticket = ticket(self.round().number, false);
         self.owners(ticket).map(|(_, owner)| owner)
     }
 
     /// A place that is neither taken nor kept.
-    pub(super) fn free_place(&self) -> Option<usize> {
+    pub(crate) fn free_place(&self) -> Option<usize> {
         let next = ticket(self.round().number, false);
         let is_free = |place: &usize| match self.ticket(*place).load(Ordering::SeqCst) {
             NONE => true,
@@ -130,7 +130,7 @@ impl<'a> Meeting<'a> {
     }
 
     /// Takes a free place in this round.
-    pub(super) fn take_place(&self, place: usize) -> BarrierPlace {
+    pub(crate) fn take_place(&self, place: usize) -> BarrierPlace {
         let round = self.round().number;
         let owner = ProcessIdentity::own().to_word();
         self.owner(place).store(owner, Ordering::Release);
@@ -140,7 +140,7 @@ impl<'a> Meeting<'a> {
     }
 
     /// The owners of places that are kept after their round has ended.
-    pub(super) fn kept(self) -> impl Iterator<Item = ProcessIdentity> {
+    pub(crate) fn kept(self) -> impl Iterator<Item = ProcessIdentity> {
         let kept = self.kept_places();
         kept.filter_map(move |place| {
             ProcessIdentity::from_word(self.owner(place).load(Ordering::Acquire))
@@ -156,7 +156,7 @@ impl<'a> Meeting<'a> {
     }
 
     /// Clears the kept places of a process that has ended.
-    pub(super) fn release_dead(self, ended: ProcessIdentity) {
+    pub(crate) fn release_dead(self, ended: ProcessIdentity) {
         for place in self.kept_places() {
             if self.owner(place).load(Ordering::Acquire) == ended.to_word() {
                 self.ticket(place).store(NONE, Ordering::SeqCst);
@@ -165,7 +165,7 @@ impl<'a> Meeting<'a> {
     }
 
     /// The result for a place, if its round has ended.
-    pub(super) fn outcome(&self, place: BarrierPlace) -> Option<RoundOutcome> {
+    pub(crate) fn outcome(&self, place: BarrierPlace) -> Option<RoundOutcome> {
         let round = self.round();
         let marked = self.ticket(place.place).load(Ordering::SeqCst) == ticket(place.round, true);
         if marked || (round.number == place.round && round.broken) {
@@ -176,17 +176,17 @@ impl<'a> Meeting<'a> {
     }
 
     /// Ends the round: its waiters have passed.
-    pub(super) fn pass(&self) {
+    pub(crate) fn pass(&self) {
         self.set_round(self.round().number + 1, false);
     }
 
     /// Breaks the round until a reset.
-    pub(super) fn break_round(&self) {
+    pub(crate) fn break_round(&self) {
         self.set_round(self.round().number, true);
     }
 
     /// Breaks the round for its waiters, and starts the next one.
-    pub(super) fn reset(&self) {
+    pub(crate) fn reset(&self) {
         self.break_round(); // If this process is killed before all are marked, the barrier stays broken.
         let round = self.round().number;
         for place in 0..self.parties() {
@@ -199,7 +199,7 @@ impl<'a> Meeting<'a> {
 
     /// Leaves a place, also after its round has ended. Needs no lock. Returns whether the place was kept: then
     /// a party may wait for it.
-    pub(super) fn leave(&self, place: BarrierPlace) -> bool {
+    pub(crate) fn leave(&self, place: BarrierPlace) -> bool {
         let clear = |broken| {
             let ticket = ticket(place.round, broken);
             let word = self.ticket(place.place);

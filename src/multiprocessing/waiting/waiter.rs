@@ -12,14 +12,14 @@ use super::bell::Bell;
 use crate::sys::{self, AsFd, BlockingEdges, Edges, OwnedFd, ProcessIdentity};
 
 /// The interval of polling when no descriptor is left to listen with.
-pub(super) const BLIND: Duration = Duration::from_millis(10);
+pub(crate) const BLIND: Duration = Duration::from_millis(10);
 
 /// The number of processes that a waiter watches at a time. Each takes a descriptor.
-pub(super) const MOST_WATCHED: usize = 256;
+pub(crate) const MOST_WATCHED: usize = 256;
 
 /// The reason of a wake-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Woken {
+pub(crate) enum Woken {
     /// The bell has rung.
     Rang,
     /// A watched process has ended, or the reason is unknown.
@@ -28,7 +28,7 @@ pub(super) enum Woken {
 
 /// What one task listens to.
 #[derive(Debug)]
-pub(super) struct Waiter<'a> {
+pub(crate) struct Waiter<'a> {
     bell: &'a Bell,
     listener: Option<Edges>,
     watched: WatchedProcesses<Edges>,
@@ -39,7 +39,7 @@ impl<'a> Waiter<'a> {
     ///
     /// # Panics
     /// Outside of a tokio runtime, or in one without an I/O driver.
-    pub(super) fn new(bell: &'a Bell) -> Self {
+    pub(crate) fn new(bell: &'a Bell) -> Self {
         Self {
             bell,
             listener: bell.listener().ok(),
@@ -48,7 +48,7 @@ impl<'a> Waiter<'a> {
     }
 
     /// Watches these processes, and no others. Returns one of them that has ended.
-    pub(super) fn watch(&mut self, whom: &[ProcessIdentity]) -> Option<ProcessIdentity> {
+    pub(crate) fn watch(&mut self, whom: &[ProcessIdentity]) -> Option<ProcessIdentity> {
         self.watched.watch(whom, Edges::of)
     }
 
@@ -56,7 +56,7 @@ impl<'a> Waiter<'a> {
     ///
     /// # Cancel safety
     /// Cancel safe.
-    pub(super) async fn wait(&mut self) -> Woken {
+    pub(crate) async fn wait(&mut self) -> Woken {
         let Some(listener) = self.listener.as_ref().filter(|_| !self.watched.blind) else {
             pause().await;
             self.listener = self.bell.listener().ok();
@@ -83,7 +83,7 @@ impl<'a> Waiter<'a> {
 ///
 /// # Panics
 /// On a thread that drives async code.
-pub(super) fn may_block() {
+pub(crate) fn may_block() {
     // A fork still seems to be in the runtime that it was forked in, which does not run there.
     if sys::generation() == 0 {
         // The mutex is free, so this does not wait; it checks the thread.
@@ -92,7 +92,7 @@ pub(super) fn may_block() {
 }
 
 /// Sleeps for `BLIND`. The runtime may have no timer and no free blocking thread, so this starts a thread.
-pub(super) async fn pause() {
+pub(crate) async fn pause() {
     let (done, over) = oneshot::channel::<()>();
     let thread = std::thread::Builder::new().stack_size(64 * 1024);
     let spawned = thread.spawn(|| {
@@ -111,7 +111,7 @@ const END: u64 = 2;
 
 /// What one thread listens to.
 #[derive(Debug)]
-pub(super) struct BlockingWaiter<'a> {
+pub(crate) struct BlockingWaiter<'a> {
     bell: &'a Bell,
     edges: Option<BlockingEdges>,
     watched: WatchedProcesses<OwnedFd>,
@@ -122,7 +122,7 @@ impl<'a> BlockingWaiter<'a> {
     ///
     /// # Panics
     /// On a thread that drives async code.
-    pub(super) fn new(bell: &'a Bell) -> Self {
+    pub(crate) fn new(bell: &'a Bell) -> Self {
         may_block();
         Self {
             bell,
@@ -132,7 +132,7 @@ impl<'a> BlockingWaiter<'a> {
     }
 
     /// Like [`Waiter::watch`].
-    pub(super) fn watch(&mut self, whom: &[ProcessIdentity]) -> Option<ProcessIdentity> {
+    pub(crate) fn watch(&mut self, whom: &[ProcessIdentity]) -> Option<ProcessIdentity> {
         let edges = self.edges.as_ref();
         self.watched.watch(whom, |process| {
             if let Some(edges) = edges {
@@ -143,7 +143,7 @@ impl<'a> BlockingWaiter<'a> {
     }
 
     /// Like [`Waiter::wait`], but returns at `end` at the latest.
-    pub(super) fn wait(&mut self, end: Option<Instant>) -> Woken {
+    pub(crate) fn wait(&mut self, end: Option<Instant>) -> Woken {
         if let Some(edges) = self.edges.as_ref().filter(|_| !self.watched.blind)
             && let Ok(heard) = edges.next(end)
         {

@@ -10,7 +10,7 @@ const SHORT: Duration = Duration::from_micros(20);
 const LOOKS: usize = 50;
 
 /// Calls `look` for a short time, in a thread, until it returns a value.
-pub(super) fn linger<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
+pub(crate) fn linger<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
     for _ in 0..LOOKS {
         let found = look();
         if found.is_some() {
@@ -32,7 +32,7 @@ pub(super) fn linger<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
 ///
 /// # Cancel safety
 /// Cancel safe: a value that `look` returns is returned at once.
-pub(super) async fn linger_in_turn<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
+pub(crate) async fn linger_in_turn<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
     let found = look();
     if found.is_some() {
         return found;

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::robust::{RobustGuard, RobustLock};
-use super::shared::SharedObject;
+use crate::multiprocessing::robust::lock::{RobustGuard, RobustLock};
+use crate::multiprocessing::robust::shared::SharedObject;
 use crate::sys::ProcessIdentity;
 
 /// Like [`Lock`](super::Lock), but its owner may take it again.
@@ -40,7 +40,7 @@ use crate::sys::ProcessIdentity;
 /// [`abandoned_by`](RLockGuard::abandoned_by).
 ///
 /// A process that misuses the memory can keep, release or spoil the lock, and no more: see
-/// [hostile processes](super#hostile-processes).
+/// [hostile processes](crate::multiprocessing#hostile-processes).
 ///
 /// # Cost
 /// Like [`Lock`](super::Lock). Taking it again is one more atomic instruction.

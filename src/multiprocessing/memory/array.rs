@@ -10,7 +10,7 @@ use bytemuck::Pod;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::locked::Locked;
-use super::robust::RobustGuard;
+use crate::multiprocessing::robust::lock::RobustGuard;
 use crate::sys::{Lent, SharedMapping};
 
 /// A fixed number of values that processes share, with one lock.

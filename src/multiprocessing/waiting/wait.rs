@@ -4,22 +4,22 @@
 use std::time::{Duration, Instant};
 
 use super::bell::Bell;
+use super::mark::Mark;
 use super::waiter::{BlockingWaiter, MOST_WATCHED, Waiter};
-use super::word::Mark;
 use crate::sys::ProcessIdentity;
 
 /// The processes that a waiter found in the words.
 #[derive(Debug, Default)]
-pub(super) struct SeenHolders {
+pub(crate) struct SeenHolders {
     /// A watched process that has ended.
-    pub(super) ended: Option<ProcessIdentity>,
+    pub(crate) ended: Option<ProcessIdentity>,
     /// The processes whose end is a reason to look again.
     watched: Vec<ProcessIdentity>,
 }
 
 impl SeenHolders {
     /// Looks again when `process` has ended.
-    pub(super) fn watch(&mut self, process: ProcessIdentity) {
+    pub(crate) fn watch(&mut self, process: ProcessIdentity) {
         // With more, the waiter watches them in turn, and looks at intervals.
         let known = &self.watched[..self.watched.len().min(MOST_WATCHED)];
         if !known.contains(&process) {
@@ -28,7 +28,7 @@ impl SeenHolders {
     }
 
     /// Like [`watch`](Self::watch), for the word of a process. Returns the process if it has ended.
-    pub(super) fn watch_word(&mut self, word: u64) -> Option<ProcessIdentity> {
+    pub(crate) fn watch_word(&mut self, word: u64) -> Option<ProcessIdentity> {
         let process = ProcessIdentity::from_word(word)?;
         if self.ended != Some(process) {
             self.watch(process);
@@ -36,12 +36,12 @@ impl SeenHolders {
         self.ended.filter(|ended| *ended == process)
     }
 
-    pub(super) fn watched(&self) -> &[ProcessIdentity] {
+    pub(crate) fn watched(&self) -> &[ProcessIdentity] {
         &self.watched
     }
 
     /// Resets this for the next look.
-    pub(super) fn renew(&mut self, ended: Option<ProcessIdentity>) {
+    pub(crate) fn renew(&mut self, ended: Option<ProcessIdentity>) {
         self.ended = ended;
         self.watched.clear();
     }
@@ -55,7 +55,7 @@ impl SeenHolders {
 ///
 /// # Cancel safety
 /// Cancel safe: a value that `look` returns is returned at once.
-pub(super) async fn until<T>(
+pub(crate) async fn until<T>(
     bell: &Bell,
     mark: Mark<'_>,
     mut look: impl FnMut(&mut SeenHolders) -> Option<T>,
@@ -77,10 +77,10 @@ pub(super) async fn until<T>(
 }
 
 /// The number of ended processes that a thread finds in a row before it looks at the time.
-pub(super) const MOST_ENDED: usize = 64;
+pub(crate) const MOST_ENDED: usize = 64;
 
 /// Like [`until`], in a thread, and gives up at `end`.
-pub(super) fn blocking_until<T>(
+pub(crate) fn blocking_until<T>(
     bell: &Bell,
     mark: Mark<'_>,
     end: Option<Instant>,
@@ -106,11 +106,11 @@ pub(super) fn blocking_until<T>(
 }
 
 /// The deadline of a wait that begins now, if it has one.
-pub(super) fn end_of(timeout: Option<Duration>) -> Option<Instant> {
+pub(crate) fn end_of(timeout: Option<Duration>) -> Option<Instant> {
     timeout.and_then(|timeout| Instant::now().checked_add(timeout))
 }
 
-pub(super) fn is_over(end: Option<Instant>) -> bool {
+pub(crate) fn is_over(end: Option<Instant>) -> bool {
     end.is_some_and(|end| end <= Instant::now())
 }
 

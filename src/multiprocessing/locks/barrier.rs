@@ -9,8 +9,8 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::meeting::{BarrierPlace, MOST, Meeting, RoundOutcome, bytes};
-use super::robust::{RobustGuard, RobustLock};
-use super::shared::SharedObject;
+use crate::multiprocessing::robust::lock::{RobustGuard, RobustLock};
+use crate::multiprocessing::robust::shared::SharedObject;
 use crate::sys::ProcessIdentity;
 
 /// Lets tasks and threads of all processes pass once a fixed number of them have arrived, again and again.
@@ -35,7 +35,7 @@ use crate::sys::ProcessIdentity;
 /// the others wait for it.
 ///
 /// A process that misuses the memory can keep, release or spoil the barrier, and no more: see
-/// [hostile processes](super#hostile-processes).
+/// [hostile processes](crate::multiprocessing#hostile-processes).
 ///
 /// # Cost
 /// Two descriptors in each process that has it, and one page of memory for each 250 parties. A waiter uses one

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::robust::{RobustGuard, RobustLock};
-use super::shared::SharedObject;
+use crate::multiprocessing::robust::lock::{RobustGuard, RobustLock};
+use crate::multiprocessing::robust::shared::SharedObject;
 
 /// A lock for one task or thread at a time, among all processes that have it.
 ///
@@ -57,7 +57,7 @@ use super::shared::SharedObject;
 /// it until it continues.
 ///
 /// A process that misuses the memory can keep, release or spoil the lock, and no more: see
-/// [hostile processes](super#hostile-processes).
+/// [hostile processes](crate::multiprocessing#hostile-processes).
 ///
 /// # Cost
 /// Two descriptors and one page of memory in each process that has it. Taking a free lock, and releasing it
@@ -147,7 +147,7 @@ impl Lock {
         Some(LockGuard::new(self, held))
     }
 
-    pub(super) fn robust(&self) -> &RobustLock {
+    pub(crate) fn robust(&self) -> &RobustLock {
         &self.0.robust
     }
 }

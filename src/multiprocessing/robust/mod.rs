@@ -1,0 +1,24 @@
+//! Locks and permits that survive the death of their holder. Reading order:
+//!
+//! - [`word`]: the word of a lock; [`slot`]: the word of a permit; [`changes`]: versions of what a lock guards;
+//! - [`lock`]: a lock in shared memory, and waiting for a change of what it guards; [`permits`]: a semaphore's permits;
+//! - [`shared`]: memory and bell of one object, as they travel to another process.
+//!
+//! Two rules hold for everything in shared memory:
+//!
+//! - **Ring first.** A process that changes more than one word takes the lock, rings, changes, and commits by one atomic
+//!   store. The waiters take the lock before they look. So a process that is killed anywhere leaves the old state or the
+//!   new one, and every waiter looks at it.
+//! - **A word names its owner.** A holder writes its process identity (process id and start time) into the word. A
+//!   release changes the word only if it holds the caller's own identity. So a forked child, which finds its parent's
+//!   guards in its memory, releases nothing.
+
+pub(crate) mod changes;
+pub(crate) mod lock;
+pub(crate) mod permits;
+pub(crate) mod shared;
+pub(crate) mod slot;
+pub(crate) mod word;
+
+use super::atomic;
+use super::waiting::mark;

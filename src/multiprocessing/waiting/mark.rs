@@ -1,0 +1,34 @@
+//! The mark of waiters: an atomic word in shared memory that tells whoever changes an object to ring the bell.
+
+use super::atomic::{AtomicU64, Ordering};
+
+/// The mark of waiters: odd while there are some. Each change increases it, so a value that is read twice has
+/// not changed in between. (It wraps around, but no one counts that far.)
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mark<'a>(pub(crate) &'a AtomicU64);
+
+impl Mark<'_> {
+    /// Sets the mark. The caller listens to the bell already.
+    ///
+    /// Two steps without a loop, which a process that writes to the word all the time could keep from its end. In
+    /// between, the mark is what it was: a ringer may find and clear it, but then the second step sets it again.
+    pub(crate) fn raise(&self) {
+        self.0.fetch_add(2, Ordering::SeqCst);
+        self.0.fetch_or(1, Ordering::SeqCst);
+    }
+
+    /// Rings if there are waiters.
+    pub(crate) fn answer(&self, ring: impl FnOnce()) {
+        let seen = self.0.load(Ordering::SeqCst);
+        if seen & 1 == 1 {
+            ring();
+            // If a new waiter, which may have missed the ring, set the mark meanwhile, it stays.
+            let _ = self.0.compare_exchange(
+                seen,
+                seen.wrapping_add(1),
+                Ordering::Release,
+                Ordering::Relaxed,
+            );
+        }
+    }
+}
