@@ -111,6 +111,7 @@
 #[cfg(feature = "axum")]
 mod axum;
 mod backlog;
+mod block;
 mod disposal;
 mod executor;
 #[cfg(feature = "process")]
@@ -144,6 +145,7 @@ mod common;
 
 #[cfg(feature = "process")]
 pub use crate::executor::Permit;
+pub use crate::executor::blocking::BlockingIter;
 #[cfg(feature = "process")]
 pub use crate::executor::data::{Arguments, Data};
 pub use crate::executor::error::{BuildError, TaskError, TrySubmitError};

@@ -28,6 +28,7 @@ use super::options::{Shutdown, ShutdownReport};
 use super::room::Room;
 #[cfg(feature = "process")]
 use super::task::Task;
+use crate::block::block_on;
 #[cfg(feature = "process")]
 use crate::function::assert_stateless;
 
@@ -183,6 +184,35 @@ pub trait ExecutorExt: Executor {
     #[doc(alias = "close")]
     fn shutdown(&self) -> impl Future<Output = ShutdownReport> + Send {
         self.shutdown_with(Shutdown::new())
+    }
+
+    /// Like [`shutdown`](Self::shutdown), on a thread that may block. Needs no runtime.
+    ///
+    /// ```
+    /// use concurrent_futures::{ExecutorExt as _, ThreadPoolExecutor};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = ThreadPoolExecutor::new()?;
+    /// let handle = pool.submit(|| 6 * 7, ());
+    /// assert_eq!(pool.blocking_shutdown().finished, 1);
+    /// assert_eq!(handle.blocking_join()?, 42);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Panics
+    /// On a thread that drives async code.
+    #[track_caller]
+    fn blocking_shutdown(&self) -> ShutdownReport {
+        self.blocking_shutdown_with(Shutdown::new())
+    }
+
+    /// Like [`shutdown_with`](Executor::shutdown_with), on a thread that may block. Needs no runtime.
+    ///
+    /// # Panics
+    /// On a thread that drives async code.
+    #[track_caller]
+    fn blocking_shutdown_with(&self, how: Shutdown) -> ShutdownReport {
+        block_on(self.shutdown_with(how))
     }
 }
 

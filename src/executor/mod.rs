@@ -12,10 +12,11 @@
 //!   thread runs a call;
 //! - [`map`]: many calls as one stream; [`feed`]: its input; [`mapper`]: its function; [`chunk`]: its
 //!   output; [`patience`]: how long it waits for a whole chunk;
-//! - [`wait`]: many handles at once; [`deadline`]: for how long;
+//! - [`wait`]: many handles at once; [`deadline`]: for how long; [`blocking`]: on a thread;
 //! - [`context`]: what a task knows about itself; [`progress`]: what it reports; [`settings`]: what all
 //!   executors check.
 
+pub(crate) mod blocking;
 pub(crate) mod chunk;
 pub(crate) mod context;
 mod contract;

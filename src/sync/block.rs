@@ -1,12 +1,10 @@
-//! Waits for a future on a thread that may block.
+//! Blocks a thread on a future, and marks the thread: the deadlock watcher then counts the wait as the thread's own.
 
 use std::cell::Cell;
+use std::future::poll_fn;
 use std::pin::pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, Thread};
 
-use tokio::sync::Mutex;
+use crate::block;
 
 thread_local! {
     static IS_BLOCKED: Cell<bool> = const { Cell::new(false) };
@@ -17,30 +15,17 @@ pub(super) fn is_blocked() -> bool {
     IS_BLOCKED.get()
 }
 
-struct Parked(Thread);
-
-impl Wake for Parked {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
-}
-
-/// Blocks the thread until `future` is ready. Panics on a thread that drives async code, with tokio's own
-/// message.
+/// Blocks the thread until `future` is ready.
+///
+/// # Panics
+/// On a thread that drives async code.
+#[track_caller]
 pub(super) fn block_on<F: Future>(future: F) -> F::Output {
-    drop(Mutex::new(()).blocking_lock()); // It is free; the call checks the thread first.
-    let waker = Waker::from(Arc::new(Parked(thread::current())));
-    let mut cx = Context::from_waker(&waker);
     let mut future = pin!(future);
-    loop {
-        let outer = Blocked(IS_BLOCKED.replace(true));
-        let polled = future.as_mut().poll(&mut cx);
-        drop(outer);
-        match polled {
-            Poll::Ready(output) => return output,
-            Poll::Pending => thread::park(),
-        }
-    }
+    block::block_on(poll_fn(|context| {
+        let _outer = Blocked(IS_BLOCKED.replace(true));
+        future.as_mut().poll(context)
+    }))
 }
 
 /// The previous value of the flag; restores it, also after a panic.
@@ -49,24 +34,5 @@ struct Blocked(bool);
 impl Drop for Blocked {
     fn drop(&mut self) {
         IS_BLOCKED.set(self.0);
-    }
-}
-
-#[cfg(all(test, not(properties)))]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_thread_waits_until_its_future_is_woken() {
-        let (sender, receiver) = tokio::sync::oneshot::channel();
-        let waiter = thread::spawn(move || block_on(receiver));
-        sender.send(1).expect("it waits");
-        assert_eq!(waiter.join().expect("no panic"), Ok(1));
-    }
-
-    #[tokio::test]
-    #[should_panic(expected = "Cannot block the current thread from within a runtime")]
-    async fn a_thread_of_the_runtime_is_never_blocked() {
-        block_on(async {});
     }
 }

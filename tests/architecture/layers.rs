@@ -10,18 +10,19 @@ use crate::model::Model;
 /// What each module at the top of the crate may import, lowest first. `lib.rs` imports them all.
 const LAYERS: &[(&str, &[&str])] = &[
     ("sys", &[]),
+    ("block", &[]),
     ("record", &[]),
     ("panic", &["record"]),
     ("home", &["sys", "panic"]),
     ("disposal", &["panic"]),
     ("observe", &["wire"]),
-    ("sync", &[]),
+    ("sync", &["block"]),
     ("wire", &["record", "sys", "panic"]),
     ("function", &["sys", "panic", "wire"]),
     (
         "executor",
         &[
-            "record", "sys", "panic", "home", "disposal", "observe", "wire", "function",
+            "record", "sys", "block", "panic", "home", "disposal", "observe", "wire", "function",
         ],
     ),
     ("backlog", &["executor"]),
@@ -45,7 +46,9 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     (
         "multiprocessing",
-        &["sys", "wire", "function", "executor", "home", "process"],
+        &[
+            "sys", "block", "wire", "function", "executor", "home", "process",
+        ],
     ),
     ("guide", &[]), // Pages of documentation alone.
 ];

@@ -6,7 +6,7 @@ use std::io;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Mutex, oneshot};
+use tokio::sync::oneshot;
 
 use super::bell::Bell;
 use crate::sys::{self, AsFd, BlockingEdges, Edges, OwnedFd, ProcessIdentity};
@@ -86,8 +86,7 @@ impl<'a> Waiter<'a> {
 pub(crate) fn may_block() {
     // A fork still seems to be in the runtime that it was forked in, which does not run there.
     if sys::generation() == 0 {
-        // The mutex is free, so this does not wait; it checks the thread.
-        drop(Mutex::new(()).blocking_lock());
+        crate::block::may_block();
     }
 }
 
