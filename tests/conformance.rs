@@ -15,7 +15,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use concurrent_futures::{
-    Executor, ExecutorExt as _, JoinHandle, Shutdown, ShutdownReport, TaskOptions, worker,
+    Executor, ExecutorExt as _, JoinHandle, Shutdown, ShutdownReport, TaskOptions,
+    ThreadPoolExecutor, as_completed, worker,
 };
 use futures::StreamExt as _;
 
@@ -57,6 +58,9 @@ held_by_every_executor! { 2;
     submitting_after_shutdown_is_refused,
     a_dropped_pool_leaves_no_handle_unresolved,
     stats_tell_what_is_going_on,
+    a_thread_that_blocks_gets_what_async_code_gets,
+    a_task_may_block_on_another_pool,
+    a_blocking_call_in_async_code_panics,
 }
 
 fn nothing() {}
@@ -633,4 +637,78 @@ async fn stats_tell_what_is_going_on(kind: Kind) {
     eventually(|| pool.stats().running == 0).await;
     let stats = pool.stats();
     assert_eq!((stats.queued, stats.finished, stats.failed), (0, 8, 1));
+}
+
+/// Runs `test` on a thread that belongs to no runtime.
+async fn on_a_thread<T: Send + 'static>(test: impl FnOnce() -> T + Send + 'static) -> T {
+    let (done, outcome) = tokio::sync::oneshot::channel();
+    std::thread::spawn(|| drop(done.send(test())));
+    within(outcome).await.expect("the test passes")
+}
+
+async fn a_thread_that_blocks_gets_what_async_code_gets(kind: Kind) {
+    fn fail() {
+        panic!("as it should");
+    }
+    let gate = Gate::new();
+    let (pool, key) = (kind.pool(2), gate.key());
+    let (pool, waiting) = on_a_thread(move || {
+        let doubled = pool.submit(double, 21).blocking_join();
+        assert_eq!(doubled.expect("it ran"), 42);
+        let error = pool.submit(fail, ()).blocking_join();
+        assert!(error.expect_err("a panic").is_panic());
+
+        let doubled = pool.map(double, 0..100).blocking_iter();
+        let doubled: Vec<u64> = doubled.collect::<Result<_, _>>().expect("they ran");
+        assert!(doubled.into_iter().eq((0..100).map(double)));
+        let handles = (0..10).map(|n| pool.submit(double, n));
+        let sum = as_completed(handles)
+            .blocking_iter()
+            .map(Result::unwrap)
+            .sum::<u64>();
+        assert_eq!(sum, 90);
+
+        let mut waiting = pool.submit(wait_at, key);
+        let early = waiting.blocking_join_timeout(Duration::from_millis(1));
+        assert!(early.is_none());
+        (pool, waiting)
+    })
+    .await;
+    gate.guest().await.let_in().await;
+    on_a_thread(move || {
+        waiting.blocking_join().expect("it was let in");
+        let report = pool.blocking_shutdown();
+        assert_eq!(report, ShutdownReport::default());
+        let late = pool.submit(double, 1).blocking_join();
+        assert!(late.expect_err("too late").is_shutdown());
+    })
+    .await;
+}
+
+async fn a_task_may_block_on_another_pool(kind: Kind) {
+    fn double_elsewhere(n: u64) -> u64 {
+        let pool = ThreadPoolExecutor::with_workers(1).expect("a pool");
+        let doubled = pool.submit(double, n).blocking_join().expect("it ran");
+        pool.blocking_shutdown();
+        doubled
+    }
+    let pool = kind.pool(1);
+    let doubled = within(pool.submit(double_elsewhere, 21)).await;
+    assert_eq!(doubled.expect("it ran"), 42);
+}
+
+async fn a_blocking_call_in_async_code_panics(kind: Kind) {
+    let pool = kind.pool(1);
+    let panics = |call: &dyn Fn()| {
+        let call = std::panic::AssertUnwindSafe(call);
+        let panic = std::panic::catch_unwind(call).expect_err("it may not block here");
+        let message = panic.downcast_ref::<String>().expect("a message");
+        assert!(message.contains("Cannot block"), "{message}");
+    };
+    panics(&|| drop(pool.submit(double, 1).blocking_join()));
+    panics(&|| drop(pool.submit(double, 1).blocking_join_timeout(Duration::ZERO)));
+    panics(&|| drop(pool.map(double, 0..3).blocking_iter().next()));
+    panics(&|| drop(pool.blocking_shutdown()));
+    let doubled = within(pool.submit(double, 1)).await;
+    assert_eq!(doubled.expect("no call above closed the pool"), 2);
 }

@@ -13,11 +13,11 @@ use concurrent_futures::multiprocessing::{
     Value, ValueGuard,
 };
 use concurrent_futures::{
-    AbortHandle, AsCompleted, BuildError, Executor, JoinHandle, Limits, Location, Map, Output,
-    OutputLine, OutputStream, Permit, ProcessPoolBuilder, ProcessPoolExecutor, Progress,
-    ProgressStream, Restarts, ReturnWhen, Shutdown, ShutdownReport, StartMethod, Stats, TaskError,
-    TaskOptions, ThreadPermit, ThreadPoolBuilder, ThreadPoolExecutor, TrySubmitError, Wait, Waited,
-    WorkerInfo, WorkerState, worker,
+    AbortHandle, AsCompleted, BlockingIter, BuildError, Executor, JoinHandle, Limits, Location,
+    Map, Output, OutputLine, OutputStream, Permit, ProcessPoolBuilder, ProcessPoolExecutor,
+    Progress, ProgressStream, Restarts, ReturnWhen, Shutdown, ShutdownReport, StartMethod, Stats,
+    TaskError, TaskOptions, ThreadPermit, ThreadPoolBuilder, ThreadPoolExecutor, TrySubmitError,
+    Wait, Waited, WorkerInfo, WorkerState, worker,
 };
 
 /// May be sent, must not be shared.
@@ -94,6 +94,7 @@ const _: () = {
     both::<JoinHandle<SendOnly>>();
     send::<Map<SendOnly>>();
     unpin::<Map<SendOnly>>();
+    send::<BlockingIter<Map<SendOnly>>>();
     lives_on::<Map<SendOnly>>();
     send::<Wait<JoinHandle<SendOnly>>>();
     unpin::<Wait<JoinHandle<SendOnly>>>();
