@@ -166,7 +166,7 @@ pub use crate::process::{
     Limits, Output, OutputLine, OutputStream, ProcessPoolBuilder, ProcessPoolExecutor, StartMethod,
     WorkerInfo, WorkerState,
 };
-pub use crate::thread::{ThreadPermit, ThreadPoolBuilder, ThreadPoolExecutor};
+pub use crate::thread::{Scope, ScopedHandle, ThreadPermit, ThreadPoolBuilder, ThreadPoolExecutor};
 
 /// Prepares this process for worker processes. Call it first in `main`.
 ///

@@ -462,3 +462,105 @@ fn every_form_of_a_call_compiles_with_worker_processes_and_without() {
         assert_eq!(all(as_completed(handles)).await.iter().sum::<u32>(), 21);
     });
 }
+
+#[test]
+fn tasks_of_a_scope_borrow_and_the_scope_waits_for_them() {
+    let pool = pool(2);
+    let words = ["one".to_owned(), "three".to_owned()];
+    let (mut lengths, total) = ([0; 2], AtomicUsize::new(0));
+    let sum = pool.scope(|scope| {
+        for (word, length) in words.iter().zip(&mut lengths) {
+            let _detached = scope.submit(|| *length = word.len(), ());
+        }
+        let add = || total.fetch_add(words[0].len(), Ordering::Relaxed);
+        let _nested = scope.submit(move || drop(scope.submit(add, ())), ());
+        scope
+            .submit(|word: &String| word.len(), &words[1])
+            .blocking_join()
+    });
+    assert_eq!(sum.expect("it ran"), 5);
+    assert_eq!((lengths, total.into_inner()), ([3, 5], 3));
+}
+
+#[test]
+fn a_scope_waits_for_a_task_that_was_aborted_while_it_ran() {
+    let (pool, has_returned) = (pool(1), AtomicBool::new(false));
+    let (begun, has_begun) = mpsc::channel();
+    let (release, gate) = mpsc::channel::<()>();
+    let returned = &has_returned;
+    pool.scope(|scope| {
+        let task = scope.submit(
+            move || {
+                begun.send(()).expect("the test waits");
+                let _ = gate.recv();
+                returned.store(true, Ordering::Relaxed);
+            },
+            (),
+        );
+        has_begun.recv().expect("it begins");
+        task.abort();
+        assert!(task.blocking_join().expect_err("aborted").is_cancelled());
+        assert!(!has_returned.load(Ordering::Relaxed));
+        drop(release);
+    });
+    assert!(has_returned.into_inner());
+}
+
+#[test]
+fn what_a_task_of_a_scope_borrows_is_unused_once_the_scope_ends_also_if_it_never_ran() {
+    struct Count<'a>(&'a AtomicUsize);
+
+    impl Drop for Count<'_> {
+        fn drop(&mut self) {
+            std::thread::yield_now();
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    let (pool, dropped) = (pool(1), AtomicUsize::new(0));
+    pool.scope(|scope| {
+        let count = Count(&dropped);
+        let fail = move |_: Count<'_>| {
+            let _count = count;
+            panic!("as it should");
+        };
+        let fails = scope.submit(fail, Count(&dropped));
+        assert!(fails.blocking_join().expect_err("a panic").is_panic());
+        assert_eq!(dropped.load(Ordering::Relaxed), 2);
+        let value = scope.submit(|| Count(&dropped), ());
+        drop(value);
+    });
+    assert_eq!(dropped.load(Ordering::Relaxed), 3);
+    let counts = dropped.load(Ordering::Relaxed);
+    pool.blocking_shutdown();
+    for round in 1..100 {
+        pool.scope(|scope| {
+            let count = Count(&dropped);
+            let refused = scope.submit(move || drop(count), ());
+            let error = refused.blocking_join().expect_err("it is shut down");
+            assert!(
+                error.is_shutdown() && error.to_string().contains("scope"),
+                "{error}"
+            );
+        });
+        assert_eq!(dropped.load(Ordering::Relaxed), counts + round);
+    }
+}
+
+#[test]
+fn a_scope_whose_body_panics_waits_first() {
+    let (pool, has_returned) = (pool(1), AtomicBool::new(false));
+    let panics = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        pool.scope(|scope| {
+            let _task = scope.submit(|| has_returned.store(true, Ordering::Relaxed), ());
+            panic!("as it should");
+        })
+    }));
+    assert!(panics.is_err() && has_returned.into_inner());
+}
+
+#[tokio::test]
+#[should_panic(expected = "Cannot block the current thread from within a runtime")]
+async fn a_scope_in_async_code_panics() {
+    pool(1).scope(|_| unreachable!("it may not block here"));
+}

@@ -135,6 +135,7 @@ impl<F, A, M, P: Promise> OneCall<F, A, M, P> {
 /// Submits one call: `send` takes it with its room. Without room the handle fails with the reason, and
 /// another thread drops the function and its arguments.
 pub(crate) fn submit_one<F, A, M>(
+    name: &'static str,
     room: Result<Room, TaskError>,
     options: Option<Arc<TaskOptions>>,
     function: F,
@@ -146,7 +147,7 @@ where
     F::Output: Send,
     A: Send + 'static,
 {
-    let ticket = Ticket::new(std::any::type_name::<F>(), options);
+    let ticket = Ticket::new(name, options);
     let cell = Arc::new(OutcomeCell::new(ticket));
     match room {
         Ok(room) => send(Box::new(OneCall::new(function, args, cell.clone())), room),

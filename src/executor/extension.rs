@@ -287,7 +287,8 @@ where
     A: Arguments<M>,
     M: 'static,
 {
-    submit_one(room, options, function, args, |call, room| {
+    let name = std::any::type_name::<F>();
+    submit_one(name, room, options, function, args, |call, room| {
         executor.spawn_job(Job::new(call, room));
     })
 }

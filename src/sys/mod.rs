@@ -11,6 +11,11 @@
 #[cfg(all(test, feature = "process", not(properties)))]
 #[path = "../../tests/common/again.rs"]
 pub(crate) mod again;
+#[expect(
+    unsafe_code,
+    reason = "this is where it lives; each block says why it is sound"
+)]
+mod lifetime;
 #[cfg(feature = "process")]
 mod limit;
 #[cfg(all(feature = "process", target_os = "linux"))]
@@ -59,6 +64,7 @@ mod thread_name;
 #[cfg(feature = "process")]
 pub(crate) const PANICKED: i32 = 101;
 
+pub(crate) use lifetime::{Call, without_lifetime};
 #[cfg(feature = "process")]
 pub(crate) use limit::Limit;
 #[cfg(all(feature = "process", target_os = "linux"))]

@@ -1,6 +1,6 @@
 //! [`ThreadPoolExecutor`]: work on threads, a bounded number at a time. Reading order: [`pool`],
 //! [`builder`], [`config`]; [`submit`] and [`permit`]: how a call and the chunks of a map reach it;
-//! [`core`]: what waits, and which seat takes it; [`seats`]: the state of all seats; [`runtimes`]: on
+//! [`scope`]: tasks that borrow; [`core`]: what waits, and which seat takes it; [`seats`]: the state of all seats; [`runtimes`]: on
 //! whose threads they run; [`seat`]: one of them, from inside.
 
 mod builder;
@@ -9,6 +9,7 @@ mod core;
 mod permit;
 mod pool;
 mod runtimes;
+mod scope;
 mod seat;
 mod seats;
 mod submit;
@@ -16,3 +17,4 @@ mod submit;
 pub use builder::ThreadPoolBuilder;
 pub use permit::ThreadPermit;
 pub use pool::ThreadPoolExecutor;
+pub use scope::{Scope, ScopedHandle};

@@ -9,6 +9,7 @@ use futures::Stream;
 use super::config::ThreadPoolConfig;
 use super::core::Core;
 use super::permit::ThreadPermit;
+use super::scope::{self, Scope};
 use super::seat::TakenSeat;
 use super::submit::submit_to;
 use crate::disposal;
@@ -208,6 +209,43 @@ impl ThreadPoolExecutor {
     {
         let calls = Calls::new(self.core.clone(), ByArc::new(function), items);
         Map::new(self.core.max_workers(), calls)
+    }
+
+    /// Calls `body` with a [`Scope`], whose tasks may borrow what lives longer than this call. Returns when all of them
+    /// have ended, also if `body` panics.
+    ///
+    /// ```
+    /// use concurrent_futures::ThreadPoolExecutor;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = ThreadPoolExecutor::with_workers(2)?;
+    /// let words = vec!["borrowed".to_owned(), "not cloned".to_owned()];
+    /// let mut lengths = vec![0; words.len()];
+    /// pool.scope(|scope| {
+    ///     for (word, length) in words.iter().zip(&mut lengths) {
+    ///         let _task = scope.submit(|| *length = word.len(), ());
+    ///     }
+    /// });
+    /// assert_eq!(lengths, [8, 10]);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// It blocks its thread. In async code, call it in [`spawn_blocking`](tokio::task::spawn_blocking), or in
+    /// `tokio::task::block_in_place`. An async scope cannot be sound: a future can be leaked at an `.await`, and then no
+    /// code is left that waits for the tasks before the borrow ends.
+    ///
+    /// A task that is cancelled or exceeds its timeout runs on until its function returns, and the scope waits for it. So
+    /// does `scope` for a task that never returns. A task of the same pool that calls it occupies a worker meanwhile: if
+    /// all workers wait, none is left to run what they wait for.
+    ///
+    /// # Panics
+    /// On a thread that drives async code. A panic of `body` goes on once all tasks have ended. A panic of a task is the
+    /// error of its handle.
+    pub fn scope<'env, R>(
+        &'env self,
+        body: impl for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> R,
+    ) -> R {
+        scope::run(&self.core, body)
     }
 
     /// As `submit`, into `room`.

@@ -28,7 +28,32 @@ where
     A: Send + 'static,
     M: 'static,
 {
-    submit_one(room, options, function, args, |work, room| {
+    submit_named(
+        std::any::type_name::<F>(),
+        core,
+        room,
+        options,
+        function,
+        args,
+    )
+}
+
+/// Like [`submit_to`], with the name of the function that errors and spans show.
+pub(super) fn submit_named<F, A, M>(
+    name: &'static str,
+    core: &Core,
+    room: Result<Room, TaskError>,
+    options: Option<Arc<TaskOptions>>,
+    function: F,
+    args: A,
+) -> JoinHandle<F::Output>
+where
+    F: Task<A, M> + Send + 'static,
+    F::Output: Send + 'static,
+    A: Send + 'static,
+    M: 'static,
+{
+    submit_one(name, room, options, function, args, |work, room| {
         let work = Unstarted::new(work as Box<dyn Work>);
         core.spawn(ThreadJob { work, room });
     })

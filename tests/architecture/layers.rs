@@ -29,7 +29,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "thread",
         &[
-            "sys", "panic", "executor", "home", "backlog", "disposal", "observe",
+            "sys", "block", "panic", "executor", "home", "backlog", "disposal", "observe",
         ],
     ),
     ("axum", &["executor"]),

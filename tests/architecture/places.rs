@@ -4,13 +4,14 @@ use crate::model::{Model, Part};
 use crate::sources::sources;
 
 /// The system's calls, and the number that becomes a function. Then the callers of an unsafe function of these, each of
-/// which keeps its promise: an array's guard, the forks, and a worker that runs what its parent names.
+/// which keeps its promise: an array's guard, the forks, a scope, and a worker that runs what its parent names.
 const UNSAFE: &[&str] = &[
     "sys/",
     "function.rs",
     "multiprocessing/memory/array.rs",
     "process/start/fork_here.rs",
     "process/start/forkserver.rs",
+    "thread/scope.rs",
     "worker/desk.rs",
 ];
 
