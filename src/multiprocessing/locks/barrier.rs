@@ -4,6 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -11,6 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::meeting::{BarrierPlace, MOST, Meeting, RoundOutcome, bytes};
 use crate::multiprocessing::robust::lock::{RobustGuard, RobustLock};
 use crate::multiprocessing::robust::shared::SharedObject;
+use crate::multiprocessing::waiting::driver::{InTask, InThread, forever};
 use crate::sys::ProcessIdentity;
 
 /// Lets tasks and threads of all processes pass once a fixed number of them have arrived, again and again.
@@ -50,6 +52,8 @@ pub struct Barrier(Arc<BarrierInner>);
 struct BarrierInner {
     shared: SharedObject,
     robust: RobustLock,
+    /// The place that this process took last, near which it finds the next one.
+    last_place: AtomicUsize,
 }
 
 /// Returned to each party that passes a [`Barrier`].
@@ -103,7 +107,11 @@ impl Barrier {
 
     fn of(shared: SharedObject) -> Self {
         let robust = shared.robust();
-        Self(Arc::new(BarrierInner { shared, robust }))
+        Self(Arc::new(BarrierInner {
+            shared,
+            robust,
+            last_place: AtomicUsize::new(0),
+        }))
     }
 
     fn meeting(&self) -> Meeting<'_> {
@@ -122,7 +130,8 @@ impl Barrier {
     /// Dropping the future takes this party's arrival back, unless the others have passed by then.
     pub async fn wait(&self) -> Result<BarrierWaitResult, BrokenBarrier> {
         let mut visit = Visit::new(self);
-        self.0.robust.wait_until(|held| visit.look(held)).await
+        let look = |held: &mut RobustGuard<'_>| visit.look(held);
+        forever(self.0.robust.wait_until(&InTask, look).await)
     }
 
     /// Like [`wait`](Self::wait), for a thread that may block.
@@ -144,12 +153,7 @@ impl Barrier {
     /// # Panics
     /// If it has to wait on a thread that drives async code.
     pub fn blocking_wait(&self) -> Result<BarrierWaitResult, BrokenBarrier> {
-        let mut visit = Visit::new(self);
-        let outcome = self
-            .0
-            .robust
-            .blocking_wait_until(None, |held| visit.look(held));
-        outcome.expect("a wait without a timeout always has a result")
+        forever(Visit::new(self).blocking_wait(None))
     }
 
     /// Like [`blocking_wait`](Self::blocking_wait), but returns `None` after `timeout` and takes this party's
@@ -164,9 +168,7 @@ impl Barrier {
         &self,
         timeout: Duration,
     ) -> Option<Result<BarrierWaitResult, BrokenBarrier>> {
-        let mut visit = Visit::new(self);
-        let look = |held: &mut RobustGuard<'_>| visit.look(held);
-        self.0.robust.blocking_wait_until(Some(timeout), look)
+        Visit::new(self).blocking_wait(Some(timeout))
     }
 
     /// Breaks the barrier until it is reset.
@@ -261,6 +263,11 @@ impl<'a> Visit<'a> {
         Self { barrier, place }
     }
 
+    fn blocking_wait(&mut self, timeout: Option<Duration>) -> Option<VisitResult> {
+        let (driver, robust) = (InThread::within(timeout), &self.barrier.0.robust);
+        InThread::run(robust.wait_until(&driver, |held| self.look(held)))
+    }
+
     fn look(&mut self, held: &mut RobustGuard<'_>) -> Option<VisitResult> {
         match self.place {
             None => self.enter(held),
@@ -273,8 +280,7 @@ impl<'a> Visit<'a> {
         if meeting.round().broken {
             return Some(Err(BrokenBarrier));
         }
-        let is_last = meeting.waiting().count() + 1 >= meeting.parties();
-        if is_last {
+        if meeting.is_next_the_last() {
             // Otherwise they would pass together with a process that has just ended.
             let mut others: Vec<_> = meeting.waiting().collect();
             others.sort();
@@ -290,14 +296,17 @@ impl<'a> Visit<'a> {
         if let Some(ended) = held.ended() {
             meeting.release_dead(ended);
         }
-        let Some(place) = meeting.free_place() else {
+        let last = self.barrier.0.last_place.load(Ordering::Relaxed);
+        let Some(place) = meeting.free_place(last + 1) else {
             meeting.kept().for_each(|owner| held.watch(owner));
             return None;
         };
-        if meeting.waiting().all(|other| other != own) {
+        if !meeting.has_arrived(own, last) {
             held.announce(); // The waiters have to watch this process.
         }
         self.place = Some(meeting.take_place(place));
+        self.barrier.0.last_place.store(place, Ordering::Relaxed);
+        self.watch_others(held);
         None
     }
 
@@ -308,13 +317,22 @@ impl<'a> Visit<'a> {
             Some(RoundOutcome::Broken) => return Some(Err(BrokenBarrier)),
             None => {}
         }
-        let ended = held.ended();
-        if meeting.waiting().any(|other| Some(other) == ended) {
+        if let Some(ended) = held.ended()
+            && meeting.waiting().any(|other| other == ended)
+        {
             self.barrier.break_under(held);
             return Some(Err(BrokenBarrier));
         }
-        meeting.waiting().for_each(|other| held.watch(other));
+        self.watch_others(held);
         None
+    }
+
+    /// One task of a runtime watches for all: with many parties, this takes long.
+    fn watch_others(&self, held: &mut RobustGuard<'_>) {
+        if held.leads() {
+            let others = self.barrier.meeting().waiting();
+            others.for_each(|other| held.watch(other));
+        }
     }
 }
 

@@ -1,12 +1,12 @@
 //! [`Condition`]: waiting for a change of what a lock guards.
 
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::lock::{Lock, LockGuard};
-use crate::multiprocessing::waiting::wait::{end_of, is_over};
+use crate::multiprocessing::waiting::driver::{Driver as _, InTask, InThread};
 
 /// A [`Lock`] with waiters for a change of what it guards, among all processes that have it.
 ///
@@ -102,7 +102,7 @@ impl Condition {
     /// # Cancel safety
     /// Dropping the future leaves the lock released, also if it was taken again already.
     pub async fn wait(&self, guard: LockGuard) -> LockGuard {
-        let changed = self.lock.robust().next_change();
+        let changed = self.lock.robust().next_change(&InTask);
         let lock = guard.lock().clone();
         drop(guard);
         changed.await;
@@ -132,7 +132,7 @@ impl Condition {
     /// # Panics
     /// On a thread that drives async code.
     pub fn blocking_wait(&self, guard: LockGuard) -> LockGuard {
-        self.blocking_wait_by(guard, None)
+        self.blocking_wait_by(guard, InThread::within(None))
     }
 
     /// Like [`blocking_wait`](Self::blocking_wait), for at most `timeout`. It then takes the lock again in any
@@ -141,7 +141,7 @@ impl Condition {
     /// # Panics
     /// On a thread that drives async code.
     pub fn blocking_wait_timeout(&self, guard: LockGuard, timeout: Duration) -> LockGuard {
-        self.blocking_wait_by(guard, end_of(Some(timeout)))
+        self.blocking_wait_by(guard, InThread::within(Some(timeout)))
     }
 
     /// Like [`wait_for`](Self::wait_for), for a thread that may block.
@@ -188,21 +188,21 @@ impl Condition {
         timeout: Duration,
         mut predicate: impl FnMut() -> bool,
     ) -> (LockGuard, bool) {
-        let end = end_of(Some(timeout));
+        let driver = InThread::within(Some(timeout));
         loop {
             let holds = predicate();
-            if holds || is_over(end) {
+            if holds || driver.is_over() {
                 return (guard, holds);
             }
-            guard = self.blocking_wait_by(guard, end);
+            guard = self.blocking_wait_by(guard, driver);
         }
     }
 
-    fn blocking_wait_by(&self, guard: LockGuard, end: Option<Instant>) -> LockGuard {
-        let changed = self.lock.robust().next_change_by(end);
+    fn blocking_wait_by(&self, guard: LockGuard, driver: InThread) -> LockGuard {
+        let changed = self.lock.robust().next_change(&driver);
         let lock = guard.lock().clone();
         drop(guard);
-        changed();
+        InThread::run(changed);
         lock.blocking_lock()
     }
 

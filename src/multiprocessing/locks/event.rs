@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::multiprocessing::waiting::wait::end_of;
-use crate::multiprocessing::waiting::waiter::{may_block, pause};
+use crate::multiprocessing::waiting::driver::{end_of, may_block};
+use crate::multiprocessing::waiting::pause::pause;
 use crate::sys::{self, AsFd as _, Edges};
 use crate::wire::descriptors::Descriptor;
 
@@ -83,6 +83,7 @@ impl Event {
     /// # Cancel safety
     /// Cancel safe.
     pub async fn wait(&self) {
+        tokio::task::coop::consume_budget().await;
         let mut edges = None;
         while !self.is_set() {
             // A `set` before the first poll counts as an edge, so none is missed.
@@ -132,10 +133,8 @@ impl Event {
     }
 
     fn blocking_wait_by(&self, end: Option<Instant>) -> bool {
-        self.is_set() || {
-            may_block();
-            sys::await_readable(self.0.as_fd(), end)
-        }
+        may_block();
+        self.is_set() || sys::await_readable(self.0.as_fd(), end)
     }
 }
 

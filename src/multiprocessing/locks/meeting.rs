@@ -21,11 +21,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::multiprocessing::robust::lock::RobustLock;
 use crate::sys::{ProcessIdentity, SharedMapping};
 
-/// The layout: the number of parties, the round, the places.
+/// The layout: the number of parties, the round, the arrivals, the places.
 const PARTIES: usize = RobustLock::BYTES;
 const ROUND: usize = PARTIES + 8;
-const PLACES: usize = ROUND + 8;
+const ARRIVALS: usize = ROUND + 8;
+const PLACES: usize = ARRIVALS + 8;
 const PLACE: usize = 16;
+
+/// The word of the arrivals has its round above these bits, and the number below. It is never less than the number of
+/// places that are taken in this round: only if it says that all the others are there, they are counted.
+const COUNT_BITS: u32 = 20;
+
+/// How often a step is tried while others change the same word. More is no accident: a process writes to it all the time.
+const ATTEMPTS: usize = 1000;
 
 /// The maximal number of parties.
 pub(crate) const MOST: usize = 1 << 16;
@@ -118,21 +126,74 @@ impl<'a> Meeting<'a> {
         self.owners(ticket).map(|(_, owner)| owner)
     }
 
-    /// A place that is neither taken nor kept.
-    pub(crate) fn free_place(&self) -> Option<usize> {
+    /// Whether all parties but one have arrived.
+    pub(crate) fn is_next_the_last(self) -> bool {
+        let is_last = |arrived: usize| arrived + 1 >= self.parties();
+        is_last(self.most_arrived()) && is_last(self.waiting().count())
+    }
+
+    /// Whether a process waits in this round; `place` is one that it may have.
+    pub(crate) fn has_arrived(self, process: ProcessIdentity, place: usize) -> bool {
+        let ticket = ticket(self.round().number, false);
+        let is_its = self.ticket(place).load(Ordering::SeqCst) == ticket
+            && self.owner(place).load(Ordering::Acquire) == process.to_word();
+        is_its || self.waiting().any(|other| other == process)
+    }
+
+    fn most_arrived(&self) -> usize {
+        let word = self.0.word(ARRIVALS).load(Ordering::SeqCst);
+        let is_of_this_round = word >> COUNT_BITS == self.round().number;
+        let count = word & ((1 << COUNT_BITS) - 1);
+        if is_of_this_round { count as usize } else { 0 }
+    }
+
+    /// Counts one more in this round. The caller has the lock, and takes a place afterwards.
+    fn count_on(&self, round: u64) {
+        let (word, most) = (self.0.word(ARRIVALS), (1 << COUNT_BITS) - 1);
+        for _ in 0..ATTEMPTS {
+            let seen = word.load(Ordering::SeqCst);
+            let is_of_this_round = seen >> COUNT_BITS == round;
+            let count = if is_of_this_round { seen & most } else { 0 };
+            let next = round << COUNT_BITS | (count + 1).min(most);
+            let counted = word.compare_exchange(seen, next, Ordering::SeqCst, Ordering::SeqCst);
+            if counted.is_ok() {
+                return;
+            }
+        }
+        word.store(round << COUNT_BITS | most, Ordering::SeqCst);
+    }
+
+    /// Counts one less, if the round is still that one. If this process is killed before, or others write to the word all
+    /// the time, the number stays too large.
+    fn count_off(&self, round: u64) {
+        let word = self.0.word(ARRIVALS);
+        for _ in 0..ATTEMPTS {
+            let seen = word.load(Ordering::SeqCst);
+            let is_counted = seen >> COUNT_BITS == round && seen & ((1 << COUNT_BITS) - 1) > 0;
+            let off = || word.compare_exchange(seen, seen - 1, Ordering::SeqCst, Ordering::SeqCst);
+            if !is_counted || off().is_ok() {
+                return;
+            }
+        }
+    }
+
+    /// A place that is neither taken nor kept, from `start` on if there is one.
+    pub(crate) fn free_place(&self, start: usize) -> Option<usize> {
         let next = ticket(self.round().number, false);
         let is_free = |place: &usize| match self.ticket(*place).load(Ordering::SeqCst) {
             NONE => true,
             // The places of a passed round are free; marked ones are kept.
             found => found < next && found == ticket(found >> 2, false),
         };
-        (0..self.parties()).find(is_free)
+        let start = start.min(self.parties());
+        (start..self.parties()).chain(0..start).find(is_free)
     }
 
     /// Takes a free place in this round.
     pub(crate) fn take_place(&self, place: usize) -> BarrierPlace {
         let round = self.round().number;
         let owner = ProcessIdentity::own().to_word();
+        self.count_on(round);
         self.owner(place).store(owner, Ordering::Release);
         let ticket = ticket(round, false);
         self.ticket(place).store(ticket, Ordering::SeqCst);
@@ -206,6 +267,12 @@ impl<'a> Meeting<'a> {
             word.compare_exchange(ticket, NONE, Ordering::SeqCst, Ordering::SeqCst)
         };
         // In this order: it may be marked at this moment, but a mark is never removed by others.
-        clear(false).is_err() && clear(true).is_ok()
+        match clear(false) {
+            Ok(_) => {
+                self.count_off(place.round);
+                false
+            }
+            Err(_) => clear(true).is_ok(),
+        }
     }
 }

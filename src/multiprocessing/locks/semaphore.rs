@@ -8,7 +8,6 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::multiprocessing::robust::permits::{MOST, Permits, Taking};
-use crate::multiprocessing::waiting::wait::end_of;
 use crate::sys::ProcessIdentity;
 
 /// A number of permits for the tasks and threads of all processes that have the semaphore.
@@ -123,7 +122,7 @@ impl Semaphore {
     /// # Panics
     /// If it has to wait on a thread that drives async code.
     pub fn blocking_acquire_timeout(&self, timeout: Duration) -> Option<SemaphorePermit> {
-        let taking = self.0.blocking_wait(end_of(Some(timeout)));
+        let taking = self.0.blocking_wait(Some(timeout));
         taking.map(|taking| self.permit(taking))
     }
 

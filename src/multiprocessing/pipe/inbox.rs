@@ -17,8 +17,8 @@ use super::packet::{self, LONGEST, ValuePlace};
 use super::watch::{Other, SocketWatch};
 use crate::executor::data::Data;
 use crate::multiprocessing::item::LARGEST_ITEM;
+use crate::multiprocessing::waiting::driver::is_over;
 use crate::multiprocessing::waiting::linger::{linger, linger_in_turn};
-use crate::multiprocessing::waiting::wait::is_over;
 use crate::sys::{self, AsFd as _, Direction, OwnedFd};
 use crate::wire::CodecError;
 use crate::wire::codec::{self, ValueHead};
@@ -450,7 +450,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::multiprocessing::waiting::wait::end_of;
+    use crate::multiprocessing::waiting::driver::end_of;
     use crate::sys::BorrowedFd;
 
     /// An end whose other end sends packets of any form.

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use tokio::runtime::{self, Handle};
 
-use crate::multiprocessing::waiting::waiter::{BLIND, pause};
+use crate::multiprocessing::waiting::pause::{BLIND, pause};
 use crate::sys::{self, AsFd as _, Direction, Readiness};
 use crate::wire::descriptors::Descriptor;
 

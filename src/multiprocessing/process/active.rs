@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use crate::home::anywhere;
-use crate::multiprocessing::waiting::waiter::may_block;
+use crate::multiprocessing::waiting::driver::may_block;
 use crate::process::runner::{self, RunningProcess};
 use crate::sys::{self, OwnedFd};
 

@@ -21,7 +21,7 @@ use crate::executor::promise::Ticket;
 use crate::executor::task::Task;
 use crate::function::assert_stateless;
 use crate::home::{anywhere, build_runtime};
-use crate::multiprocessing::waiting::waiter::may_block;
+use crate::multiprocessing::waiting::driver::may_block;
 #[cfg(feature = "isolation")]
 use crate::process::Isolation;
 use crate::process::runner::{Opening, Refusal, RunningProcess, StartOrder};

@@ -28,8 +28,7 @@ use crate::executor::promise::Ticket;
 use crate::executor::served::decode_result;
 use crate::executor::task::Task;
 use crate::home::{anywhere, timeout, unblock};
-use crate::multiprocessing::waiting::wait::end_of;
-use crate::multiprocessing::waiting::waiter::may_block;
+use crate::multiprocessing::waiting::driver::{end_of, may_block};
 use crate::process::runner::{ProcessOutcome, RunningProcess};
 
 /// Runs a function in a process of its own, which ends when the function returns.

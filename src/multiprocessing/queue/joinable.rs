@@ -8,9 +8,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::error::QueueError;
 use super::shared::SharedQueue;
-use super::state::RingState;
 use super::{Queue, checked};
 use crate::executor::data::Data;
+use crate::multiprocessing::robust::lock::RobustGuard;
+use crate::multiprocessing::waiting::driver::{InTask, InThread, forever};
 
 /// A [`Queue`] whose items are work: the consumer marks each item as done, and others wait until all are. It
 /// derefs to [`Queue`].
@@ -78,10 +79,7 @@ impl<T: Data> JoinableQueue<T> {
     /// Cancel safe: a dropped future has not marked the item.
     pub async fn task_done(&self) -> Result<(), QueueError> {
         let shared = &*self.0.shared;
-        let taken = |_: &RingState| true;
-        shared
-            .wait(taken, |held| Some(shared.task_done(held)))
-            .await
+        shared.task_done(&mut shared.lock.lock().await)
     }
 
     /// Like [`task_done`](Self::task_done), for a thread that may block.
@@ -93,9 +91,7 @@ impl<T: Data> JoinableQueue<T> {
     /// If it has to wait for the lock of the queue on a thread that drives async code.
     pub fn blocking_task_done(&self) -> Result<(), QueueError> {
         let shared = &*self.0.shared;
-        let taken = |_: &RingState| true;
-        let done = shared.blocking_wait(None, taken, |held| Some(shared.task_done(held)));
-        done.unwrap_or(Err(QueueError::TIMED_OUT))
+        shared.task_done(&mut forever(shared.lock.blocking_lock(None)))
     }
 
     /// Waits until all items that were put are done. Returns how many of them, since the queue was created,
@@ -108,9 +104,8 @@ impl<T: Data> JoinableQueue<T> {
     /// Cancel safe.
     pub async fn join(&self) -> u64 {
         let shared = &*self.0.shared;
-        shared
-            .wait(RingState::is_done, |held| shared.all_done(held))
-            .await
+        let look = |held: &mut RobustGuard<'_>| shared.all_done(held);
+        forever(shared.lock.wait_until(&InTask, look).await)
     }
 
     /// Like [`join`](Self::join), for a thread that may block.
@@ -118,11 +113,7 @@ impl<T: Data> JoinableQueue<T> {
     /// # Panics
     /// If it has to wait on a thread that drives async code.
     pub fn blocking_join(&self) -> u64 {
-        loop {
-            if let Some(lost) = self.join_within(None) {
-                return lost;
-            }
-        }
+        forever(self.join_within(None))
     }
 
     /// Like [`blocking_join`](Self::blocking_join), for at most `timeout`.
@@ -138,7 +129,9 @@ impl<T: Data> JoinableQueue<T> {
 
     fn join_within(&self, timeout: Option<Duration>) -> Option<u64> {
         let shared = &*self.0.shared;
-        shared.blocking_wait(timeout, RingState::is_done, |held| shared.all_done(held))
+        let look = |held: &mut RobustGuard<'_>| shared.all_done(held);
+        let driver = InThread::within(timeout);
+        InThread::run(shared.lock.wait_until(&driver, look))
     }
 }
 

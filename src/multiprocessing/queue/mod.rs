@@ -23,10 +23,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub use self::error::{PutError, QueueError};
 pub use self::joinable::JoinableQueue;
 use self::shared::SharedQueue;
-use self::state::RingState;
 use crate::executor::data::Data;
 use crate::multiprocessing::item::{IncomingItem, OutgoingItem};
-use crate::multiprocessing::robust::lock::RobustGuard;
+use crate::multiprocessing::waiting::driver::{InTask, InThread, forever};
 
 /// An item of this size or more travels in a file of its own, which is written and read outside of the lock. A
 /// new file gets fresh memory from the system, which takes several times as long as a copy to and from an
@@ -151,9 +150,8 @@ impl<T: Data> Queue<T> {
     pub async fn put(&self, item: T) -> Result<(), PutError<T>> {
         let item = packed(item)?;
         let shared = &*self.shared;
-        let has_room = |state: &RingState| !shared.is_full(state);
-        let put = shared.wait(has_room, |held| shared.put(held, &item)).await;
-        put.map_err(|error| not_put(item, error))
+        let put = shared.wait_to_put(&InTask, |held| shared.put(held, &item));
+        forever(put.await).map_err(|error| not_put(item, error))
     }
 
     /// Puts an item if there is room.
@@ -208,9 +206,9 @@ impl<T: Data> Queue<T> {
     fn put_within(&self, item: T, timeout: Option<Duration>) -> Result<(), PutError<T>> {
         let item = packed(item)?;
         let shared = &*self.shared;
-        let has_room = |state: &RingState| !shared.is_full(state);
-        let put = shared.blocking_wait(timeout, has_room, |held| shared.put(held, &item));
-        let put = put.unwrap_or(Err(QueueError::TIMED_OUT));
+        let driver = InThread::within(timeout);
+        let put = shared.wait_to_put(&driver, |held| shared.put(held, &item));
+        let put = InThread::run(put).unwrap_or(Err(QueueError::TIMED_OUT));
         put.map_err(|error| not_put(item, error))
     }
 
@@ -239,9 +237,8 @@ impl<T: Data> Queue<T> {
     pub async fn get(&self) -> Result<T, QueueError> {
         let mut item = IncomingItem::for_type::<T>();
         let shared = &*self.shared;
-        let has_some = |state: &RingState| state.len() > 0;
-        let taken = shared.wait(has_some, |held| shared.take(held, &mut item));
-        taken.await?;
+        let taken = shared.wait_to_get(&InTask, |held| shared.take(held, &mut item));
+        forever(taken.await)?;
         Ok(item.into_item()?)
     }
 
@@ -293,10 +290,9 @@ impl<T: Data> Queue<T> {
     fn get_within(&self, timeout: Option<Duration>) -> Result<T, QueueError> {
         let mut item = IncomingItem::for_type::<T>();
         let shared = &*self.shared;
-        let has_some = |state: &RingState| state.len() > 0;
-        let look = |held: &mut RobustGuard<'_>| shared.take(held, &mut item);
-        let taken = shared.blocking_wait(timeout, has_some, look);
-        taken.unwrap_or(Err(QueueError::TIMED_OUT))?;
+        let driver = InThread::within(timeout);
+        let taken = shared.wait_to_get(&driver, |held| shared.take(held, &mut item));
+        InThread::run(taken).unwrap_or(Err(QueueError::TIMED_OUT))?;
         Ok(item.into_item()?)
     }
 }

@@ -9,7 +9,6 @@
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -21,7 +20,8 @@ use super::store::step;
 use crate::multiprocessing::item::{IncomingItem, OutgoingItem};
 use crate::multiprocessing::robust::lock::{RobustGuard, RobustLock};
 use crate::multiprocessing::waiting::bell::Bell;
-use crate::multiprocessing::waiting::linger::{linger, linger_in_turn};
+use crate::multiprocessing::waiting::driver::Driver;
+use crate::multiprocessing::waiting::turns::Turns;
 use crate::sys::{self, AsFd as _, BorrowedFd, ProcessIdentity, SharedMapping};
 use crate::wire::CodecError;
 use crate::wire::descriptors::Descriptor;
@@ -50,7 +50,9 @@ pub(super) struct SharedQueue {
     /// One end is for sending, the other for receiving.
     sockets: [Descriptor; 2],
     words: Arc<SharedMapping>,
-    lock: RobustLock,
+    pub(super) lock: RobustLock,
+    putters: Turns,
+    getters: Turns,
     /// Used only under the lock.
     ring: Mutex<QueueRing>,
     /// 0 for an unbounded queue.
@@ -97,6 +99,8 @@ impl SharedQueue {
         let words = Arc::new(words);
         Self {
             lock: RobustLock::new(words.clone(), LOCK, bell.clone()),
+            putters: Turns::default(),
+            getters: Turns::default(),
             ring: Mutex::new(QueueRing::new(file.clone())),
             capacity: words.word(CAPACITY).load(Ordering::Relaxed),
             counts_done: words.word(COUNTS_DONE).load(Ordering::Relaxed) != 0,
@@ -117,26 +121,28 @@ impl SharedQueue {
         self.kept().glance()
     }
 
-    /// Calls `look` under the lock until it returns a value. `is_so` tells from the state whether that is
-    /// worthwhile.
-    pub(super) async fn wait<R>(
+    /// Waits until `put` returns a result under the lock. Putters take turns. `None` if time is up.
+    pub(super) async fn wait_to_put<D: Driver, R>(
         &self,
-        is_so: impl Fn(&RingState) -> bool,
-        look: impl FnMut(&mut RobustGuard<'_>) -> Option<R>,
-    ) -> R {
-        linger_in_turn(|| is_so(&self.glance()).then_some(())).await;
-        self.lock.wait_until(look).await
+        driver: &D,
+        put: impl FnMut(&mut RobustGuard<'_>) -> Option<R>,
+    ) -> Option<R> {
+        let has_room = || !self.is_full(&self.glance());
+        let wait = self.lock.wait_in_turn(driver, &self.putters, has_room, put);
+        wait.await
     }
 
-    /// Like [`wait`](Self::wait), in a thread, for at most `timeout`.
-    pub(super) fn blocking_wait<R>(
+    /// Waits until `take` returns a result under the lock. Getters take turns. `None` if time is up.
+    pub(super) async fn wait_to_get<D: Driver, R>(
         &self,
-        timeout: Option<Duration>,
-        is_so: impl Fn(&RingState) -> bool,
-        look: impl FnMut(&mut RobustGuard<'_>) -> Option<R>,
+        driver: &D,
+        take: impl FnMut(&mut RobustGuard<'_>) -> Option<R>,
     ) -> Option<R> {
-        linger(|| is_so(&self.glance()).then_some(()));
-        self.lock.blocking_wait_until(timeout, look)
+        let has_some = || self.glance().len() > 0;
+        let wait = self
+            .lock
+            .wait_in_turn(driver, &self.getters, has_some, take);
+        wait.await
     }
 
     pub(super) fn is_full(&self, state: &RingState) -> bool {
@@ -373,10 +379,12 @@ impl<'de> Deserialize<'de> for SharedQueue {
 #[cfg(all(test, not(properties)))]
 mod tests {
     use std::process::{Child, Command};
+    use std::time::Duration;
 
     use super::super::store::{Cut, cut_after};
     use super::*;
     use crate::multiprocessing::Event;
+    use crate::multiprocessing::waiting::driver::InThread;
 
     /// A queue of processes that are cut off after a number of steps. They leave what a killed process leaves:
     /// it does not release the lock, which is taken over from it.
@@ -445,7 +453,8 @@ mod tests {
 
         fn all_done(&self) -> Option<u64> {
             let look = |held: &mut RobustGuard<'_>| self.0.all_done(held);
-            self.0.lock.blocking_wait_until(Some(Duration::ZERO), look)
+            let driver = InThread::within(Some(Duration::ZERO));
+            InThread::run(self.0.lock.wait_until(&driver, look))
         }
     }
 

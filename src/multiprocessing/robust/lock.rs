@@ -8,22 +8,23 @@
 //! death.
 //!
 //! The lock and the changes share one bell. A version lets waiters for a change ignore the rings that are meant
-//! for the lock: see [`changes`](super::changes).
+//! for the lock: see [`changes`](crate::multiprocessing::waiting::changes).
 
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::changes::Changes;
 use super::word::Word;
 use crate::multiprocessing::waiting::bell::Bell;
-use crate::multiprocessing::waiting::linger::{linger, linger_in_turn};
+use crate::multiprocessing::waiting::changes::Changes;
+use crate::multiprocessing::waiting::crowd::Crowds;
+use crate::multiprocessing::waiting::driver::{Driver, InTask, InThread, forever};
 use crate::multiprocessing::waiting::mark::Mark;
-use crate::multiprocessing::waiting::wait::{
-    MOST_ENDED, SeenHolders, blocking_until, end_of, is_over, until,
-};
-use crate::multiprocessing::waiting::waiter::{BlockingWaiter, Waiter, Woken};
+use crate::multiprocessing::waiting::member::Member;
+use crate::multiprocessing::waiting::turns::Turns;
+use crate::multiprocessing::waiting::wait::{Interest, wait_for};
+use crate::multiprocessing::waiting::waiter::Woken;
 use crate::sys::{ProcessIdentity, SharedMapping};
 
 /// A robust lock. A clone is the same lock.
@@ -32,6 +33,8 @@ pub(crate) struct RobustLock {
     memory: Arc<SharedMapping>,
     at: usize,
     bell: Bell,
+    turns: Turns,
+    crowds: Crowds,
 }
 
 /// The layout: the holder, the mark of waiters for the lock, the mark of waiters for a change, the version.
@@ -46,7 +49,13 @@ impl RobustLock {
 
     /// The lock at offset `at`. All its users have this bell; several locks may share one.
     pub(crate) fn new(memory: Arc<SharedMapping>, at: usize, bell: Bell) -> Self {
-        Self { memory, at, bell }
+        Self {
+            memory,
+            at,
+            bell,
+            turns: Turns::default(),
+            crowds: Crowds::default(),
+        }
     }
 
     fn word(&self) -> Word<'_> {
@@ -79,35 +88,37 @@ impl RobustLock {
     /// If it has to wait outside of a tokio runtime, or in one without an I/O driver.
     ///
     /// # Cancel safety
-    /// Cancel safe. There is no queue, so no place in one is lost.
+    /// Cancel safe. A dropped future loses its place in the line.
     pub(crate) async fn lock(&self) -> RobustGuard<'_> {
-        // A task that takes a free lock in a loop lets other tasks run.
-        tokio::task::coop::consume_budget().await;
-        let mut held = self.take().ok();
-        if held.is_none() {
-            held = linger_in_turn(|| self.take_if_free()).await;
-        }
-        match held {
-            Some(held) => held,
-            None => until(&self.bell, self.word().waiting, |seen| self.look(seen)).await,
-        }
+        forever(self.lock_by(&InTask).await)
     }
 
     /// Like [`lock`](Self::lock), in a thread; returns `None` after `timeout`.
     ///
     /// # Panics
-    /// If it has to wait on a thread that drives async code.
+    /// On a thread that drives async code.
     pub(crate) fn blocking_lock(&self, timeout: Option<Duration>) -> Option<RobustGuard<'_>> {
-        match self.take() {
-            Ok(held) => Some(held),
-            Err(_) => self.blocking_lock_until(end_of(timeout)),
-        }
+        InThread::run(self.lock_by(&InThread::within(timeout)))
     }
 
-    fn blocking_lock_until(&self, end: Option<Instant>) -> Option<RobustGuard<'_>> {
-        let waiting = self.word().waiting;
-        linger(|| self.take_if_free())
-            .or_else(|| blocking_until(&self.bell, waiting, end, |seen| self.look(seen)))
+    /// Takes the lock. `None` if time is up.
+    pub(crate) async fn lock_by<D: Driver>(&self, driver: &D) -> Option<RobustGuard<'_>> {
+        driver.begin().await;
+        if self.turns.are_free()
+            && let Ok(held) = self.take()
+        {
+            return Some(held);
+        }
+        let mut turn = driver.turn(&self.turns).await?;
+        if let Some(held) = driver.linger(|| self.take_if_free()).await {
+            return Some(held);
+        }
+        wait_for(driver, turn.waiter(&self.bell), |interest| {
+            self.word().waiting.raise();
+            let taken = self.take().or_else(|_| self.take_or_seize(interest.ended));
+            taken.map_err(|holder| interest.watch(holder)).ok()
+        })
+        .await
     }
 
     /// Takes the lock if it looks free.
@@ -117,109 +128,93 @@ impl RobustLock {
     }
 
     /// Calls `look` under the lock until it returns a value: now, after each announced change, and after the
-    /// end of each process that `look` watches.
+    /// end of each process that `look` watches. Each waiter looks after each change. `None` if time is up.
     ///
     /// # Panics
-    /// Like [`lock`](Self::lock).
+    /// Like [`lock`](Self::lock), or [`blocking_lock`](Self::blocking_lock).
     ///
     /// # Cancel safety
     /// Cancel safe: a value that `look` returns is returned at once.
-    pub(crate) async fn wait_until<T>(
+    pub(crate) async fn wait_until<D: Driver, T>(
         &self,
-        mut look: impl FnMut(&mut RobustGuard<'_>) -> Option<T>,
-    ) -> T {
-        if let Some(found) = look(&mut self.lock().await) {
-            return found;
-        }
-        let (mut waiter, mut seen) = (Waiter::new(&self.bell), SeenHolders::default());
-        loop {
-            let version = match self.lock().await.look(&mut seen, &mut look) {
-                Look::Found(found) => return found,
-                Look::Version(version) => version,
-            };
-            let ended = waiter.watch(seen.watched());
-            if ended.is_some() {
-                // A process that names one dead process after another must not keep this task busy.
-                tokio::task::yield_now().await;
-            } else {
-                while waiter.wait().await == Woken::Rang && !self.changes().are_after(version) {}
-            }
-            seen.renew(ended);
-        }
-    }
-
-    /// Like [`wait_until`](Self::wait_until), in a thread; returns `None` after `timeout`.
-    ///
-    /// # Panics
-    /// Like [`blocking_lock`](Self::blocking_lock).
-    pub(crate) fn blocking_wait_until<T>(
-        &self,
-        timeout: Option<Duration>,
+        driver: &D,
         mut look: impl FnMut(&mut RobustGuard<'_>) -> Option<T>,
     ) -> Option<T> {
-        let end = end_of(timeout);
-        if let Some(found) = look(&mut self.blocking_lock_by(end)?) {
-            return Some(found);
-        }
-        let (mut waiter, mut seen) = (BlockingWaiter::new(&self.bell), SeenHolders::default());
-        for looks in 0.. {
-            let version = match self.blocking_lock_by(end)?.look(&mut seen, &mut look) {
+        let mut member = Member::new(driver.crowd(&self.crowds));
+        let mut interest = Interest::default();
+        loop {
+            let held = self.lock_by(driver).await?;
+            let version = match held.look(&mut interest, member.leads(), &mut look) {
                 Look::Found(found) => return Some(found),
                 Look::Version(version) => version,
             };
-            let ended = waiter.watch(seen.watched());
-            if ended.is_some() && looks >= MOST_ENDED && is_over(end) {
-                return None;
-            }
-            if ended.is_none() {
-                loop {
-                    if is_over(end) {
-                        return None;
-                    }
-                    if waiter.wait(end) == Woken::Ended || self.changes().are_after(version) {
-                        break;
-                    }
+            let changes = self.changes();
+            let changed = member.changed(driver, &self.bell, changes, version, &mut interest);
+            changed.await?;
+        }
+    }
+
+    /// Like [`wait_until`](Self::wait_until), but those that wait in these turns look one at a time: a change is for one
+    /// of them. `is_worthwhile` says, without the lock, whether a look may find something.
+    pub(crate) async fn wait_in_turn<D: Driver, T>(
+        &self,
+        driver: &D,
+        turns: &Turns,
+        is_worthwhile: impl Fn() -> bool,
+        mut look: impl FnMut(&mut RobustGuard<'_>) -> Option<T>,
+    ) -> Option<T> {
+        driver.begin().await;
+        if turns.are_free()
+            && is_worthwhile()
+            && let Some(mut held) = self.take_if_free()
+            && let Some(found) = look(&mut held)
+        {
+            return Some(found);
+        }
+        let mut turn = driver.turn(turns).await?;
+        if !turn.has_waited {
+            driver.linger(|| is_worthwhile().then_some(())).await;
+        }
+        let mut interest = Interest::default();
+        loop {
+            let held = self.lock_by(driver).await?;
+            let version = match held.look(&mut interest, true, &mut look) {
+                Look::Found(found) => return Some(found),
+                Look::Version(version) => version,
+            };
+            let waiter = turn.waiter(&self.bell);
+            let ended = loop {
+                if self.changes().listen() != version {
+                    break None;
                 }
-            }
-            seen.renew(ended);
-        }
-        None
-    }
-
-    fn blocking_lock_by(&self, end: Option<Instant>) -> Option<RobustGuard<'_>> {
-        match self.take() {
-            Ok(held) => Some(held),
-            Err(_) => self.blocking_lock_until(end),
+                if let Woken::Ended(ended) = interest.wait(driver, waiter).await? {
+                    break ended;
+                }
+            };
+            interest.renew(ended);
         }
     }
 
-    /// Waits for the next announced change. It listens from this call on. Call it under the lock, and await the
-    /// result after the lock is released. It may return without a change.
+    /// Waits for the next announced change. Call it under the lock, and await the result after the lock is released. It
+    /// may return without a change. The result is `None` if time is up.
     ///
     /// # Panics
-    /// The call itself, outside of a tokio runtime, or in one without an I/O driver.
+    /// The result, outside of a tokio runtime, or in one without an I/O driver.
     ///
     /// # Cancel safety
     /// Cancel safe.
-    pub(crate) fn next_change(&self) -> impl Future<Output = ()> + Send {
-        let mut waiter = Waiter::new(&self.bell);
-        let version = self.changes().listen();
-        async move { while waiter.wait().await == Woken::Rang && !self.changes().are_after(version) {} }
-    }
-
-    /// Like [`next_change`](Self::next_change), in a thread, until `end` at the latest. It waits when the
-    /// returned function is called.
-    ///
-    /// # Panics
-    /// On a thread that drives async code.
-    pub(crate) fn next_change_by(&self, end: Option<Instant>) -> impl FnOnce() {
-        let mut waiter = BlockingWaiter::new(&self.bell);
-        let version = self.changes().listen();
-        move || {
-            while !is_over(end)
-                && waiter.wait(end) == Woken::Rang
-                && !self.changes().are_after(version)
-            {}
+    pub(crate) fn next_change<D: Driver>(&self, driver: &D) -> impl Future<Output = Option<()>> {
+        let version = self.changes().version();
+        async move {
+            driver.begin().await;
+            let mut member = Member::new(driver.crowd(&self.crowds));
+            let mut interest = Interest::default();
+            while self.changes().version() == version {
+                let changes = self.changes();
+                let changed = member.changed(driver, &self.bell, changes, version, &mut interest);
+                changed.await?;
+            }
+            Some(())
         }
     }
 
@@ -259,17 +254,12 @@ impl RobustLock {
         }
     }
 
-    /// One look at the word by a waiter for the lock.
-    fn look(&self, seen: &mut SeenHolders) -> Option<RobustGuard<'_>> {
-        let taken = self.take().or_else(|_| self.take_or_seize(seen.ended));
-        taken.map_err(|holder| seen.watch(holder)).ok()
-    }
-
     fn held(&self, ended: Option<ProcessIdentity>) -> RobustGuard<'_> {
         RobustGuard {
             robust: self,
             ended,
-            seen: SeenHolders::default(),
+            interest: Interest::default(),
+            leads: true,
         }
     }
 
@@ -291,7 +281,8 @@ enum Look<T> {
 pub(crate) struct RobustGuard<'a> {
     robust: &'a RobustLock,
     ended: Option<ProcessIdentity>,
-    seen: SeenHolders,
+    interest: Interest,
+    leads: bool,
 }
 
 impl RobustGuard<'_> {
@@ -308,30 +299,38 @@ impl RobustGuard<'_> {
 
     /// Waiters look again when `process` has ended.
     pub(crate) fn watch(&mut self, process: ProcessIdentity) {
-        self.seen.watch(process);
+        self.interest.watch(process);
     }
 
     /// The watched process whose end is the reason for this look.
     pub(crate) fn ended(&self) -> Option<ProcessIdentity> {
-        self.seen.ended
+        self.interest.ended
     }
 
     /// Keeps the lock until [`give_back`](RobustLock::give_back).
     pub(crate) fn keep(self) {
         let mut kept = ManuallyDrop::new(self);
-        drop(std::mem::take(&mut kept.seen));
+        drop(std::mem::take(&mut kept.interest));
+    }
+
+    /// Whether this waiter watches processes for all tasks of its runtime that wait for the same. Others may leave that to
+    /// it.
+    pub(crate) fn leads(&self) -> bool {
+        self.leads
     }
 
     fn look<T>(
         mut self,
-        seen: &mut SeenHolders,
+        interest: &mut Interest,
+        leads: bool,
         look: &mut impl FnMut(&mut Self) -> Option<T>,
     ) -> Look<T> {
         // Before the look: a change without the lock is either seen, or makes another version.
-        let version = self.robust.changes().listen();
-        std::mem::swap(&mut self.seen, seen);
+        let version = self.robust.changes().version();
+        self.leads = leads;
+        std::mem::swap(&mut self.interest, interest);
         let found = look(&mut self);
-        std::mem::swap(&mut self.seen, seen);
+        std::mem::swap(&mut self.interest, interest);
         found.map_or(Look::Version(version), Look::Found)
     }
 }
@@ -371,6 +370,14 @@ mod tests {
     fn give_to(process: &Child, lock: &RobustLock) {
         let holder = lock.memory.word(lock.at + HOLDER);
         holder.store(process.id().into(), Ordering::SeqCst);
+    }
+
+    fn blocking_wait_until<T>(
+        lock: &RobustLock,
+        timeout: Option<Duration>,
+        look: impl FnMut(&mut RobustGuard<'_>) -> Option<T>,
+    ) -> Option<T> {
+        InThread::run(lock.wait_until(&InThread::within(timeout), look))
     }
 
     #[test]
@@ -438,12 +445,12 @@ mod tests {
     async fn who_waits_for_a_change_looks_after_each_and_after_the_end_of_whom_it_watches() {
         let (one, other) = two();
         let change = |to| {
-            let mut held = other.blocking_lock(None).expect("no timeout");
+            let mut held = other.try_lock().expect("it is free");
             held.announce();
             data(&other).store(to, Ordering::Relaxed);
         };
         let reach = |goal| {
-            one.wait_until(move |held| {
+            one.wait_until(&InTask, move |held: &mut RobustGuard<'_>| {
                 let seen = data(held.robust).load(Ordering::Relaxed);
                 (seen >= goal).then_some(seen)
             })
@@ -454,10 +461,10 @@ mod tests {
                 tokio::task::yield_now().await;
             }
         });
-        assert_eq!(seen, 3);
+        assert_eq!(seen, Some(3));
         let mut process = process();
         let identity = ProcessIdentity::from_word(process.id().into()).expect("not 0");
-        let until_it_ends = one.wait_until(|held| {
+        let until_it_ends = one.wait_until(&InTask, |held: &mut RobustGuard<'_>| {
             held.watch(identity);
             identity.has_ended().then_some(())
         });
@@ -469,7 +476,7 @@ mod tests {
     async fn who_was_woken_for_what_he_has_seen_is_woken_for_the_next_change_too() {
         let (one, other) = two();
         let looks = Cell::new(0);
-        let waiting = one.wait_until(|held| {
+        let waiting = one.wait_until(&InTask, |held: &mut RobustGuard<'_>| {
             looks.set(looks.get() + 1);
             (data(held.robust).load(Ordering::Relaxed) == 2).then_some(())
         });
@@ -509,12 +516,10 @@ mod tests {
         let identity = ProcessIdentity::from_word(process.id().into()).expect("not 0");
         let input = Cell::new(process.stdin.take());
         let looks = Cell::new(0);
-        let ended = one.blocking_wait_until(Some(Duration::from_secs(30)), |held| {
+        let ended = blocking_wait_until(&one, Some(Duration::from_secs(30)), |held| {
             held.watch(identity);
             looks.set(looks.get() + 1);
-            if looks.get() == 2 {
-                drop(input.take()); // From now on it watches, and waits.
-            }
+            drop(input.take()); // From now on it watches, and waits.
             held.ended()
         });
         assert_eq!(ended, Some(identity));
@@ -531,16 +536,16 @@ mod tests {
                 held.announce();
                 data(&other).store(7, Ordering::Relaxed);
             });
-            let seen = one.blocking_wait_until(None, |held| {
+            let seen = blocking_wait_until(&one, None, |held| {
                 let seen = data(held.robust).load(Ordering::Relaxed);
                 (seen == 7).then_some(seen)
             });
             assert_eq!(seen, Some(7));
         });
-        assert_eq!(one.blocking_wait_until(soon, |_| None::<()>), None);
+        assert_eq!(blocking_wait_until(&one, soon, |_| None::<()>), None);
         let held = other.try_lock().expect("it is free");
         assert!(one.blocking_lock(soon).is_none());
-        assert_eq!(one.blocking_wait_until(soon, |_| None::<()>), None);
+        assert_eq!(blocking_wait_until(&one, soon, |_| None::<()>), None);
         drop(held);
     }
 

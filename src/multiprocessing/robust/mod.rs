@@ -1,6 +1,6 @@
 //! Locks and permits that survive the death of their holder. Reading order:
 //!
-//! - [`word`]: the word of a lock; [`slot`]: the word of a permit; [`changes`]: versions of what a lock guards;
+//! - [`word`]: the word of a lock; [`slot`]: the word of a permit;
 //! - [`lock`]: a lock in shared memory, and waiting for a change of what it guards; [`permits`]: a semaphore's permits;
 //! - [`shared`]: memory and bell of one object, as they travel to another process.
 //!
@@ -13,7 +13,6 @@
 //!   release changes the word only if it holds the caller's own identity. So a forked child, which finds its parent's
 //!   guards in its memory, releases nothing.
 
-pub(crate) mod changes;
 pub(crate) mod lock;
 pub(crate) mod permits;
 pub(crate) mod shared;

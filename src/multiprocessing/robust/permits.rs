@@ -2,14 +2,16 @@
 
 use std::io;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::shared::SharedObject;
 use super::slot::{PermitSlot, Taken};
+use crate::multiprocessing::waiting::driver::{Driver, InTask, InThread, forever};
 use crate::multiprocessing::waiting::mark::Mark;
-use crate::multiprocessing::waiting::wait::{SeenHolders, blocking_until, until};
+use crate::multiprocessing::waiting::turns::Turns;
+use crate::multiprocessing::waiting::wait::{Interest, wait_for};
 use crate::sys::ProcessIdentity;
 
 /// The maximal number of permits at one time.
@@ -34,6 +36,7 @@ pub(crate) struct Permits {
     shared: SharedObject,
     /// The slot that was free last, where the next search starts.
     hint: AtomicUsize,
+    turns: Turns,
 }
 
 /// A permit that was taken.
@@ -60,6 +63,7 @@ impl Permits {
         Self {
             shared,
             hint: AtomicUsize::new(0),
+            turns: Turns::default(),
         }
     }
 
@@ -104,15 +108,15 @@ impl Permits {
     /// Takes a permit that is free, or whose holder has ended.
     pub(crate) fn try_take(&self) -> Option<Taking> {
         self.take().or_else(|| {
-            let mut seen = SeenHolders::default();
+            let mut interest = Interest::default();
             for _ in 0..ATTEMPTS {
-                if let Some(taking) = self.look(&mut seen) {
+                if let Some(taking) = self.look(&mut interest) {
                     return Some(taking);
                 }
-                let mut watched = seen.watched().iter().take(MOST_ASKED);
+                let mut watched = interest.watched().iter().take(MOST_ASKED);
                 let ended = watched.find(|process| process.has_ended());
                 let ended = Some(*ended?);
-                seen.renew(ended);
+                interest.renew(ended);
             }
             None
         })
@@ -121,28 +125,37 @@ impl Permits {
     /// Waits for a permit.
     ///
     /// # Cancel safety
-    /// Cancel safe.
+    /// Cancel safe. A dropped future loses its place in the line.
     pub(crate) async fn wait(&self) -> Taking {
-        tokio::task::coop::consume_budget().await;
-        match self.take() {
-            Some(taking) => taking,
-            None => until(self.shared.bell(), self.waiting(), |seen| self.look(seen)).await,
-        }
+        forever(self.wait_by(&InTask).await)
     }
 
-    /// Like [`wait`](Self::wait), in a thread, until `end` at the latest.
-    pub(crate) fn blocking_wait(&self, end: Option<Instant>) -> Option<Taking> {
-        let look = |seen: &mut SeenHolders| self.look(seen);
-        self.take()
-            .or_else(|| blocking_until(self.shared.bell(), self.waiting(), end, look))
+    /// Like [`wait`](Self::wait), in a thread; returns `None` after `timeout`.
+    pub(crate) fn blocking_wait(&self, timeout: Option<Duration>) -> Option<Taking> {
+        InThread::run(self.wait_by(&InThread::within(timeout)))
+    }
+
+    async fn wait_by<D: Driver>(&self, driver: &D) -> Option<Taking> {
+        driver.begin().await;
+        if self.turns.are_free()
+            && let Some(taking) = self.take()
+        {
+            return Some(taking);
+        }
+        let mut turn = driver.turn(&self.turns).await?;
+        wait_for(driver, turn.waiter(self.shared.bell()), |interest| {
+            self.waiting().raise();
+            self.look(interest)
+        })
+        .await
     }
 
     /// Looks at all slots once.
-    fn look(&self, seen: &mut SeenHolders) -> Option<Taking> {
-        (0..self.used()).find_map(|slot| self.look_at(slot, seen))
+    fn look(&self, interest: &mut Interest) -> Option<Taking> {
+        (0..self.used()).find_map(|slot| self.look_at(slot, interest))
     }
 
-    fn look_at(&self, slot: usize, seen: &mut SeenHolders) -> Option<Taking> {
+    fn look_at(&self, slot: usize, interest: &mut Interest) -> Option<Taking> {
         let (own, word) = (ProcessIdentity::own().to_word(), self.slot(slot));
         for _ in 0..ATTEMPTS {
             // If another process is quicker, the waiter has to see that one.
@@ -150,12 +163,12 @@ impl Permits {
                 None if word.take(own) => return Some(Taking { slot, ended: None }),
                 None => {}
                 Some(Taken::Absent) => return None,
-                Some(Taken::Adder(adder)) => match seen.watch_word(adder) {
+                Some(Taken::Adder(adder)) => match interest.watch_word(adder) {
                     Some(_) => word.undo(adder), // The dead process has not added it.
                     None => return None,
                 },
                 Some(Taken::Holder(holder)) => {
-                    let ended = Some(seen.watch_word(holder)?);
+                    let ended = Some(interest.watch_word(holder)?);
                     if word.seize(holder, own) {
                         return Some(Taking { slot, ended });
                     }

@@ -1,23 +1,28 @@
-//! Waits in a task or in a thread until shared words have a wanted state. A waiter listens first, then sets its
-//! mark, then looks: so it misses nothing that happens after the look.
+//! Waits until shared words have a wanted state. A wait is a step that is repeated: it looks at the words, and returns
+//! what it finds, or writes down its interest and waits.
+//!
+//! A step sets the mark before it looks, and the waiter listens already. So it misses nothing that happens after the
+//! look.
 
-use std::time::{Duration, Instant};
-
-use super::bell::Bell;
-use super::mark::Mark;
-use super::waiter::{BlockingWaiter, MOST_WATCHED, Waiter};
+use super::driver::Driver;
+use super::waiter::{MOST_WATCHED, Waiter, Woken};
 use crate::sys::ProcessIdentity;
 
-/// The processes that a waiter found in the words.
+/// The number of ended processes that a thread finds before it looks at the time.
+const MOST_ENDED: usize = 64;
+
+/// What a waiter waits for beside the bell: the processes that a step found in the words.
 #[derive(Debug, Default)]
-pub(crate) struct SeenHolders {
+pub(crate) struct Interest {
     /// A watched process that has ended.
     pub(crate) ended: Option<ProcessIdentity>,
     /// The processes whose end is a reason to look again.
     watched: Vec<ProcessIdentity>,
+    /// How many of them have ended.
+    ends: usize,
 }
 
-impl SeenHolders {
+impl Interest {
     /// Looks again when `process` has ended.
     pub(crate) fn watch(&mut self, process: ProcessIdentity) {
         // With more, the waiter watches them in turn, and looks at intervals.
@@ -45,104 +50,89 @@ impl SeenHolders {
         self.ended = ended;
         self.watched.clear();
     }
-}
 
-/// Calls `look` until it returns a value: again after each ring of the bell, and after the end of each process
-/// that `look` watches.
-///
-/// # Panics
-/// Outside of a tokio runtime, or in one without an I/O driver.
-///
-/// # Cancel safety
-/// Cancel safe: a value that `look` returns is returned at once.
-pub(crate) async fn until<T>(
-    bell: &Bell,
-    mark: Mark<'_>,
-    mut look: impl FnMut(&mut SeenHolders) -> Option<T>,
-) -> T {
-    let (mut waiter, mut seen) = (Waiter::new(bell), SeenHolders::default());
-    loop {
-        mark.raise();
-        if let Some(found) = look(&mut seen) {
-            return found;
-        }
-        let ended = waiter.watch(seen.watched());
-        match ended {
-            None => drop(waiter.wait().await),
-            // A process that names one dead process after another must not keep this task busy.
-            Some(_) => tokio::task::yield_now().await,
-        }
-        seen.renew(ended);
-    }
-}
-
-/// The number of ended processes that a thread finds in a row before it looks at the time.
-pub(crate) const MOST_ENDED: usize = 64;
-
-/// Like [`until`], in a thread, and gives up at `end`.
-pub(crate) fn blocking_until<T>(
-    bell: &Bell,
-    mark: Mark<'_>,
-    end: Option<Instant>,
-    mut look: impl FnMut(&mut SeenHolders) -> Option<T>,
-) -> Option<T> {
-    let (mut waiter, mut seen) = (BlockingWaiter::new(bell), SeenHolders::default());
-    for looks in 0.. {
-        mark.raise();
-        if let Some(found) = look(&mut seen) {
-            return Some(found);
-        }
-        let ended = waiter.watch(seen.watched());
-        // The lock of one that has ended is free, so that deserves a look. But a process may name any number of them.
-        if (ended.is_none() || looks >= MOST_ENDED) && is_over(end) {
+    /// Waits for a ring, or for the end of a watched process. `None` if time is up.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub(crate) async fn wait<D: Driver>(
+        &mut self,
+        driver: &D,
+        waiter: &mut D::Waiter,
+    ) -> Option<Woken> {
+        let ended = waiter.watch(&self.watched);
+        self.ends += usize::from(ended.is_some());
+        // What one that has ended held is free, so that deserves a look. But a process may name any number of them.
+        if (ended.is_none() || self.ends > MOST_ENDED) && driver.is_over() {
             return None;
         }
-        if ended.is_none() {
-            waiter.wait(end);
+        match ended {
+            None => Some(waiter.wait(driver.end()).await),
+            Some(_) => {
+                // A process that names one dead process after another must not keep this task busy.
+                driver.pass().await;
+                Some(Woken::Ended(ended))
+            }
         }
-        seen.renew(ended);
     }
-    None
 }
 
-/// The deadline of a wait that begins now, if it has one.
-pub(crate) fn end_of(timeout: Option<Duration>) -> Option<Instant> {
-    timeout.and_then(|timeout| Instant::now().checked_add(timeout))
-}
-
-pub(crate) fn is_over(end: Option<Instant>) -> bool {
-    end.is_some_and(|end| end <= Instant::now())
+/// Repeats `step` until it returns a value: again after each ring of the bell, and after the end of each process that
+/// it watches. `None` if time is up.
+///
+/// # Cancel safety
+/// Cancel safe: a value that `step` returns is returned at once.
+pub(crate) async fn wait_for<D: Driver, T>(
+    driver: &D,
+    waiter: &mut D::Waiter,
+    mut step: impl FnMut(&mut Interest) -> Option<T>,
+) -> Option<T> {
+    let mut interest = Interest::default();
+    loop {
+        if let Some(found) = step(&mut interest) {
+            return Some(found);
+        }
+        let woken = interest.wait(driver, waiter).await?;
+        interest.renew(woken.ended());
+    }
 }
 
 #[cfg(all(test, target_os = "linux", not(properties)))]
 mod tests {
-    use std::sync::atomic::AtomicU64;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::time::Duration;
 
+    use super::super::bell::Bell;
+    use super::super::driver::{InTask, InThread};
+    use super::super::mark::Mark;
+    use super::super::waiter::{TaskWaiter, ThreadWaiter};
     use super::*;
 
     /// A dead process, another one each time: no process has an id of 0.
-    fn dead(number: u64) -> ProcessIdentity {
-        ProcessIdentity::from_word((number + 1) << 22).expect("it is not 0")
+    fn dead(number: usize) -> ProcessIdentity {
+        ProcessIdentity::from_word((number as u64 + 1) << 22).expect("it is not 0")
     }
 
     #[test]
     fn a_thread_that_finds_one_dead_process_after_another_gives_up_in_time() {
-        let (bell, word, mut looks) = (Bell::new().expect("a bell"), AtomicU64::new(0), 0);
-        let end = end_of(Some(Duration::from_millis(1)));
-        let found = blocking_until(&bell, Mark(&word), end, |seen| {
+        let (bell, mut looks) = (Bell::new().expect("a bell"), 0);
+        let driver = InThread::within(Some(Duration::from_millis(1)));
+        let mut waiter = ThreadWaiter::new(&bell);
+        let found = InThread::run(wait_for(&driver, &mut waiter, |interest| {
             looks += 1;
-            seen.watch(dead(looks));
+            interest.watch(dead(looks));
             None::<()>
-        });
-        assert!(found.is_none() && looks >= MOST_ENDED as u64);
+        }));
+        assert!(found.is_none() && looks >= MOST_ENDED);
     }
 
     #[tokio::test]
     async fn a_task_that_finds_one_dead_process_after_another_lets_others_run() {
-        let (bell, word, mut looks) = (Bell::new().expect("a bell"), AtomicU64::new(0), 0);
-        let waits = until(&bell, Mark(&word), |seen| {
+        let (bell, mut looks) = (Bell::new().expect("a bell"), 0);
+        let mut waiter = TaskWaiter::new(&bell);
+        let waits = wait_for(&InTask, &mut waiter, |interest| {
             looks += 1;
-            seen.watch(dead(looks));
+            interest.watch(dead(looks));
             None::<()>
         });
         let other = async {
@@ -151,7 +141,7 @@ mod tests {
             }
         };
         tokio::select! {
-            () = waits => unreachable!("it finds nothing"),
+            _ = waits => unreachable!("it finds nothing"),
             () = other => {}
         }
         assert!(looks >= 50);
@@ -167,7 +157,7 @@ mod tests {
                 Mark(&word).answer(|| rings += 1);
             }
             assert_eq!(rings, 1);
-            word.store(u64::MAX, std::sync::atomic::Ordering::SeqCst);
+            word.store(u64::MAX, Ordering::SeqCst);
             Mark(&word).answer(|| rings += 1);
             assert_eq!(rings, 2);
         }

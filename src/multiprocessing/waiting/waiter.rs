@@ -1,18 +1,14 @@
-//! Waits for a bell to ring or for a process to end, in a task ([`Waiter`]) or a thread ([`BlockingWaiter`]).
+//! Waits for a bell to ring or for a process to end, in a task ([`TaskWaiter`]) or a thread ([`ThreadWaiter`]).
 //! Wake-ups may be spurious, so the owner has to look again.
 
 use std::future::poll_fn;
 use std::io;
 use std::task::Poll;
-use std::time::{Duration, Instant};
-
-use tokio::sync::oneshot;
+use std::time::Instant;
 
 use super::bell::Bell;
+use super::pause::{BLIND, pause};
 use crate::sys::{self, AsFd, BlockingEdges, Edges, OwnedFd, ProcessIdentity};
-
-/// The interval of polling when no descriptor is left to listen with.
-pub(crate) const BLIND: Duration = Duration::from_millis(10);
 
 /// The number of processes that a waiter watches at a time. Each takes a descriptor.
 pub(crate) const MOST_WATCHED: usize = 256;
@@ -22,50 +18,69 @@ pub(crate) const MOST_WATCHED: usize = 256;
 pub(crate) enum Woken {
     /// The bell has rung.
     Rang,
-    /// A watched process has ended, or the reason is unknown.
-    Ended,
+    /// A watched process has ended, if it is known which, or the reason is unknown.
+    Ended(Option<ProcessIdentity>),
 }
 
-/// What one task listens to.
+impl Woken {
+    /// The process that has ended.
+    pub(crate) fn ended(self) -> Option<ProcessIdentity> {
+        match self {
+            Self::Rang => None,
+            Self::Ended(process) => process,
+        }
+    }
+}
+
+/// What one task or thread listens to.
+pub(crate) trait Waiter: Send {
+    /// Starts to listen.
+    ///
+    /// # Panics
+    /// In a task, outside of a tokio runtime, or in one without an I/O driver.
+    fn new(bell: &Bell) -> Self;
+
+    /// Watches these processes, and no others. Returns one of them that has ended.
+    fn watch(&mut self, whom: &[ProcessIdentity]) -> Option<ProcessIdentity>;
+
+    /// Waits until the bell has rung since the last wait, a watched process has ended, or `end` has passed.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    async fn wait(&mut self, end: Option<Instant>) -> Woken;
+}
+
+/// Listens in a task. It has no deadline.
 #[derive(Debug)]
-pub(crate) struct Waiter<'a> {
-    bell: &'a Bell,
+pub(crate) struct TaskWaiter {
+    bell: Bell,
     listener: Option<Edges>,
     watched: WatchedProcesses<Edges>,
 }
 
-impl<'a> Waiter<'a> {
-    /// Starts to listen.
-    ///
-    /// # Panics
-    /// Outside of a tokio runtime, or in one without an I/O driver.
-    pub(crate) fn new(bell: &'a Bell) -> Self {
+impl Waiter for TaskWaiter {
+    fn new(bell: &Bell) -> Self {
         Self {
-            bell,
+            bell: bell.clone(),
             listener: bell.listener().ok(),
             watched: WatchedProcesses::default(),
         }
     }
 
-    /// Watches these processes, and no others. Returns one of them that has ended.
-    pub(crate) fn watch(&mut self, whom: &[ProcessIdentity]) -> Option<ProcessIdentity> {
+    fn watch(&mut self, whom: &[ProcessIdentity]) -> Option<ProcessIdentity> {
         self.watched.watch(whom, Edges::of)
     }
 
-    /// Waits until the bell has rung since the last wait, or a watched process has ended.
-    ///
-    /// # Cancel safety
-    /// Cancel safe.
-    pub(crate) async fn wait(&mut self) -> Woken {
+    async fn wait(&mut self, _end: Option<Instant>) -> Woken {
         let Some(listener) = self.listener.as_ref().filter(|_| !self.watched.blind) else {
             pause().await;
             self.listener = self.bell.listener().ok();
-            return Woken::Ended;
+            return Woken::Ended(None);
         };
         let woken = poll_fn(|context| {
             for (_, process) in &self.watched.processes {
                 if let Poll::Ready(outcome) = process.poll_next(context) {
-                    return Poll::Ready(outcome.map(|()| Woken::Ended));
+                    return Poll::Ready(outcome.map(|()| Woken::Ended(None)));
                 }
             }
             listener.poll_next(context).map_ok(|()| Woken::Rang)
@@ -74,64 +89,33 @@ impl<'a> Waiter<'a> {
             // The runtime that listened has ended; the next one may be another.
             self.listener = None;
             self.watched = WatchedProcesses::default();
-            Woken::Ended
+            Woken::Ended(None)
         })
     }
-}
-
-/// Checks that this thread may block.
-///
-/// # Panics
-/// On a thread that drives async code.
-pub(crate) fn may_block() {
-    // A fork still seems to be in the runtime that it was forked in, which does not run there.
-    if sys::generation() == 0 {
-        crate::block::may_block();
-    }
-}
-
-/// Sleeps for `BLIND`. The runtime may have no timer and no free blocking thread, so this starts a thread.
-pub(crate) async fn pause() {
-    let (done, over) = oneshot::channel::<()>();
-    let thread = std::thread::Builder::new().stack_size(64 * 1024);
-    let spawned = thread.spawn(|| {
-        std::thread::sleep(BLIND);
-        drop(done);
-    });
-    if spawned.is_err() {
-        tokio::task::yield_now().await;
-    }
-    let _ = over.await;
 }
 
 /// The kinds of edges: the bell, or the end of a watched process.
 const RING: u64 = 1;
 const END: u64 = 2;
 
-/// What one thread listens to.
+/// Listens in a thread.
 #[derive(Debug)]
-pub(crate) struct BlockingWaiter<'a> {
-    bell: &'a Bell,
+pub(crate) struct ThreadWaiter {
+    bell: Bell,
     edges: Option<BlockingEdges>,
     watched: WatchedProcesses<OwnedFd>,
 }
 
-impl<'a> BlockingWaiter<'a> {
-    /// Starts to listen.
-    ///
-    /// # Panics
-    /// On a thread that drives async code.
-    pub(crate) fn new(bell: &'a Bell) -> Self {
-        may_block();
+impl Waiter for ThreadWaiter {
+    fn new(bell: &Bell) -> Self {
         Self {
-            bell,
+            bell: bell.clone(),
             edges: bell.edges(RING).ok(),
             watched: WatchedProcesses::default(),
         }
     }
 
-    /// Like [`Waiter::watch`].
-    pub(crate) fn watch(&mut self, whom: &[ProcessIdentity]) -> Option<ProcessIdentity> {
+    fn watch(&mut self, whom: &[ProcessIdentity]) -> Option<ProcessIdentity> {
         let edges = self.edges.as_ref();
         self.watched.watch(whom, |process| {
             if let Some(edges) = edges {
@@ -141,21 +125,20 @@ impl<'a> BlockingWaiter<'a> {
         })
     }
 
-    /// Like [`Waiter::wait`], but returns at `end` at the latest.
-    pub(crate) fn wait(&mut self, end: Option<Instant>) -> Woken {
+    async fn wait(&mut self, end: Option<Instant>) -> Woken {
         if let Some(edges) = self.edges.as_ref().filter(|_| !self.watched.blind)
             && let Ok(heard) = edges.next(end)
         {
             return if heard & END == 0 {
                 Woken::Rang
             } else {
-                Woken::Ended
+                Woken::Ended(None)
             };
         }
         let left = end.map_or(BLIND, |end| end.saturating_duration_since(Instant::now()));
         std::thread::sleep(left.min(BLIND));
-        *self = Self::new(self.bell);
-        Woken::Ended
+        *self = Self::new(&self.bell);
+        Woken::Ended(None)
     }
 }
 
@@ -215,24 +198,28 @@ impl<E: AsFd> WatchedProcesses<E> {
 #[cfg(all(test, not(properties)))]
 mod tests {
     use std::process::{Command, Stdio};
+    use std::time::Duration;
+
+    use futures::FutureExt as _;
 
     use super::*;
 
     #[test]
     fn a_thread_hears_a_ring_and_the_end_of_a_process_and_which_it_was() {
         let bell = Bell::new().expect("a bell");
-        let mut waiter = BlockingWaiter::new(&bell);
+        let mut waiter = ThreadWaiter::new(&bell);
         let mut process = Command::new("cat");
         let mut process = process.stdin(Stdio::piped()).spawn().expect("a process");
         let identity = ProcessIdentity::from_word(process.id().into()).expect("not 0");
         let end = Instant::now().checked_add(Duration::from_secs(30));
         assert_eq!(waiter.watch(&[identity]), None);
         bell.ring();
-        assert_eq!(waiter.wait(end), Woken::Rang);
+        let mut wait = || waiter.wait(end).now_or_never().expect("it blocks");
+        assert_eq!(wait(), Woken::Rang);
         drop(process.stdin.take());
-        assert_eq!(waiter.wait(end), Woken::Ended);
+        assert_eq!(wait(), Woken::Ended(None));
         bell.ring();
-        assert_eq!(waiter.wait(end), Woken::Rang);
+        assert_eq!(wait(), Woken::Rang);
         assert_eq!(waiter.watch(&[identity]), Some(identity));
         process.wait().expect("it has ended");
     }
@@ -263,17 +250,17 @@ mod tests {
     #[tokio::test]
     async fn a_task_hears_a_ring_and_the_end_of_a_process_and_which_it_was() {
         let bell = Bell::new().expect("a bell");
-        let mut waiter = Waiter::new(&bell);
+        let mut waiter = TaskWaiter::new(&bell);
         let mut process = Command::new("cat");
         let mut process = process.stdin(Stdio::piped()).spawn().expect("a process");
         let identity = ProcessIdentity::from_word(process.id().into()).expect("not 0");
         assert_eq!(waiter.watch(&[identity]), None);
         bell.ring();
-        assert_eq!(waiter.wait().await, Woken::Rang);
+        assert_eq!(waiter.wait(None).await, Woken::Rang);
         drop(process.stdin.take());
-        assert_eq!(waiter.wait().await, Woken::Ended);
+        assert_eq!(waiter.wait(None).await, Woken::Ended(None));
         bell.ring();
-        assert_eq!(waiter.wait().await, Woken::Rang);
+        assert_eq!(waiter.wait(None).await, Woken::Rang);
         assert_eq!(waiter.watch(&[identity]), Some(identity));
         process.wait().expect("it has ended");
     }

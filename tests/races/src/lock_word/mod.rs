@@ -1,7 +1,7 @@
-//! The lock word, `src/multiprocessing/robust/word.rs`, with the permit of `slot.rs` and the news of `changes.rs` beside it.
+//! The lock word, `src/multiprocessing/robust/word.rs`, with the permit of `slot.rs` and the news of `../waiting/changes.rs` beside it.
 
 mod atomic;
-#[path = "../../../../src/multiprocessing/robust/changes.rs"]
+#[path = "../../../../src/multiprocessing/waiting/changes.rs"]
 mod changes;
 mod deaths;
 #[path = "../../../../src/multiprocessing/waiting/mark.rs"]

@@ -92,24 +92,22 @@ impl Guarded {
         outcome
     }
 
-    /// As `robust.rs` waits, who also watches those that may change something without the lock.
+    /// As `robust/lock.rs` waits. It also watches those that may change something without the lock.
     fn wait_until(&self, own: u64, goal: u64, mut watched: Vec<u64>) {
-        let mut listener = self.system.listen();
+        let mut listener = None;
         loop {
             let look = || {
-                let version = self.changes().listen();
+                let version = self.changes().version();
                 (version, self.made.load(Ordering::SeqCst))
             };
             let (version, made) = self.locked(own, look);
             if made == goal {
                 return;
             }
-            loop {
+            let listener = listener.get_or_insert_with(|| self.system.listen());
+            while self.changes().listen() == version {
                 if let Some(ended) = listener.wait(&watched) {
                     watched.retain(|process| *process != ended);
-                    break;
-                }
-                if self.changes().are_after(version) {
                     break;
                 }
             }

@@ -1,0 +1,194 @@
+//! The two ways to wait: in a task ([`InTask`]) and in a thread ([`InThread`]). Each wait is written once, as async code
+//! over a [`Driver`].
+//!
+//! In a thread, the driver's methods block until they have a result. So a wait is over when its future is polled once:
+//! [`InThread::run`] does that. Only a thread has a deadline; a task has `tokio::time::timeout`.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Mutex;
+use tokio::task::{coop, yield_now};
+
+use super::crowd::{Crowd, Crowds};
+use super::linger::{linger, linger_in_turn};
+use super::turns::{Turn, Turns};
+use super::waiter::{TaskWaiter, ThreadWaiter, Waiter};
+use crate::sys;
+
+/// A task or a thread that waits.
+pub(crate) trait Driver: Sync {
+    type Waiter: Waiter;
+
+    /// Comes first in each wait: checks that the caller may wait here.
+    async fn begin(&self);
+
+    /// Lets others run.
+    async fn pass(&self);
+
+    /// Calls `look` for a short time, until it returns a value.
+    async fn linger<T>(&self, look: impl FnMut() -> Option<T>) -> Option<T>;
+
+    /// Waits until the caller is the head of its line. `None` if time is up before.
+    async fn turn<'a>(&self, turns: &'a Turns) -> Option<Turn<'a, Self::Waiter>>;
+
+    /// The crowd to join for a wait in which all look.
+    fn crowd(&self, crowds: &Crowds) -> Arc<Crowd<Self::Waiter>>;
+
+    /// When the wait is over at the latest.
+    fn end(&self) -> Option<Instant>;
+
+    fn is_over(&self) -> bool {
+        is_over(self.end())
+    }
+}
+
+/// Waits in a task.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct InTask;
+
+/// The result of a wait without a deadline.
+pub(crate) fn forever<T>(found: Option<T>) -> T {
+    found.expect("a wait without a deadline always has a result")
+}
+
+impl Driver for InTask {
+    type Waiter = TaskWaiter;
+
+    /// A task that finds what it wants each time lets other tasks run.
+    async fn begin(&self) {
+        coop::consume_budget().await;
+    }
+
+    async fn pass(&self) {
+        yield_now().await;
+    }
+
+    async fn linger<T>(&self, look: impl FnMut() -> Option<T>) -> Option<T> {
+        linger_in_turn(look).await
+    }
+
+    async fn turn<'a>(&self, turns: &'a Turns) -> Option<Turn<'a, TaskWaiter>> {
+        let (waits, line) = (turns.enter(), turns.of_tasks());
+        if let Ok(head) = line.clone().try_lock_owned() {
+            return Some(Turn::new(head, false, waits));
+        }
+        Some(Turn::new(line.lock_owned().await, true, waits))
+    }
+
+    fn crowd(&self, crowds: &Crowds) -> Arc<Crowd<TaskWaiter>> {
+        crowds.here()
+    }
+
+    fn end(&self) -> Option<Instant> {
+        None
+    }
+}
+
+/// Waits in a thread, until the deadline if there is one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct InThread {
+    pub(crate) end: Option<Instant>,
+}
+
+impl InThread {
+    /// From now on.
+    pub(crate) fn within(timeout: Option<Duration>) -> Self {
+        let end = end_of(timeout);
+        Self { end }
+    }
+
+    /// Runs a wait that this drives.
+    pub(crate) fn run<T>(wait: impl Future<Output = T>) -> T {
+        match pin!(wait).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(found) => found,
+            Poll::Pending => unreachable!("a wait in a thread blocks until it has a result"),
+        }
+    }
+}
+
+impl Driver for InThread {
+    type Waiter = ThreadWaiter;
+
+    /// # Panics
+    /// On a thread that drives async code.
+    async fn begin(&self) {
+        may_block();
+    }
+
+    async fn pass(&self) {}
+
+    async fn linger<T>(&self, look: impl FnMut() -> Option<T>) -> Option<T> {
+        linger(look)
+    }
+
+    async fn turn<'a>(&self, turns: &'a Turns) -> Option<Turn<'a, ThreadWaiter>> {
+        let (waits, line) = (turns.enter(), turns.of_threads());
+        if let Ok(head) = line.clone().try_lock_owned() {
+            return Some(Turn::new(head, false, waits));
+        }
+        let head = block_until(self.end, line.lock_owned())?;
+        Some(Turn::new(head, true, waits))
+    }
+
+    /// A thread leads no other: it may be about to block elsewhere.
+    fn crowd(&self, _crowds: &Crowds) -> Arc<Crowd<ThreadWaiter>> {
+        Arc::default()
+    }
+
+    fn end(&self) -> Option<Instant> {
+        self.end
+    }
+}
+
+/// Checks that this thread may block.
+///
+/// # Panics
+/// On a thread that drives async code.
+pub(crate) fn may_block() {
+    // A fork still seems to be in the runtime that it was forked in, which does not run there.
+    if sys::generation() == 0 {
+        // The mutex is free, so this does not wait; it checks the thread.
+        drop(Mutex::new(()).blocking_lock());
+    }
+}
+
+/// The deadline of a wait that begins now, if it has one.
+pub(crate) fn end_of(timeout: Option<Duration>) -> Option<Instant> {
+    timeout.and_then(|timeout| Instant::now().checked_add(timeout))
+}
+
+pub(crate) fn is_over(end: Option<Instant>) -> bool {
+    end.is_some_and(|end| end <= Instant::now())
+}
+
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Blocks until the future is ready. `None` at `end`.
+fn block_until<T>(end: Option<Instant>, future: impl Future<Output = T>) -> Option<T> {
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut context = Context::from_waker(&waker);
+    // In a fork the budget of the task that it was forked in is never renewed.
+    let mut future = pin!(coop::unconstrained(future));
+    loop {
+        if let Poll::Ready(found) = future.as_mut().poll(&mut context) {
+            return Some(found);
+        }
+        match end {
+            None => thread::park(),
+            Some(end) => match end.checked_duration_since(Instant::now()) {
+                Some(left) if !left.is_zero() => thread::park_timeout(left),
+                _ => return None,
+            },
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! A wait without a descriptor: all tasks of a process that have none left look again at the same intervals.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::task::yield_now;
+
+use super::local::Local;
+
+/// The interval of polling when no descriptor is left to listen with.
+pub(crate) const BLIND: Duration = Duration::from_millis(10);
+
+/// Those that pause in this process, and the thread that wakes them.
+#[derive(Debug, Default)]
+struct Pauses {
+    waiting: Vec<oneshot::Sender<()>>,
+    has_thread: bool,
+}
+
+static PAUSES: Local<Mutex<Pauses>> = Local::first(Mutex::new(Pauses {
+    waiting: Vec::new(),
+    has_thread: false,
+}));
+
+/// Sleeps until the end of an interval of `BLIND`.
+///
+/// The runtime may have no timer and no free blocking thread. So a thread wakes the tasks: one in the process, however
+/// many tasks pause, and none while no task does.
+///
+/// # Cancel safety
+/// Cancel safe.
+pub(crate) async fn pause() {
+    match begin() {
+        Some(over) => drop(over.await),
+        None => yield_now().await, // No thread is left either.
+    }
+}
+
+fn begin() -> Option<oneshot::Receiver<()>> {
+    let (done, over) = oneshot::channel();
+    let mut pauses = lock();
+    if !pauses.has_thread {
+        let thread = std::thread::Builder::new().stack_size(64 * 1024);
+        thread.spawn(wake_at_intervals).ok()?;
+        pauses.has_thread = true;
+    }
+    pauses.waiting.push(done);
+    Some(over)
+}
+
+fn wake_at_intervals() {
+    loop {
+        std::thread::sleep(BLIND);
+        let mut pauses = lock();
+        let due = std::mem::take(&mut pauses.waiting);
+        pauses.has_thread = !due.is_empty();
+        if due.is_empty() {
+            return;
+        }
+        drop(pauses);
+        drop(due); // Wakes each.
+    }
+}
+
+fn lock() -> std::sync::MutexGuard<'static, Pauses> {
+    PAUSES.get().lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(all(test, target_os = "linux", not(properties)))]
+mod tests {
+    use super::*;
+
+    /// The threads of this process that wake tasks at intervals. They have no name of their own, so count all.
+    fn threads() -> usize {
+        std::fs::read_dir("/proc/self/task")
+            .expect("the list of threads")
+            .count()
+    }
+
+    #[tokio::test]
+    async fn a_thousand_tasks_that_pause_share_one_thread() {
+        let before = threads();
+        let pauses: Vec<_> = (0..1000).map(|_| tokio::spawn(pause())).collect();
+        tokio::task::yield_now().await;
+        // Other tests of this process start threads too, but not hundreds.
+        assert!(threads() < before + 100);
+        for pause in pauses {
+            pause.await.expect("it ends");
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! Turns within a process: its tasks wait in a line, first come first served. Only the head of a line listens and
+//! looks, so one release wakes one task.
+//!
+//! Each runtime has a line of its own, and all threads have one together. A runtime that is blocked, idle or ended
+//! holds up no task of another one. Between lines, and between processes, the first to find the object free takes it.
+//!
+//! The lines are tokio's mutexes. What a mutex guards is the waiter of its line: each head hands it to the next with
+//! its descriptors.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use tokio::runtime::{Handle, Id};
+use tokio::sync::OwnedMutexGuard;
+
+use super::bell::Bell;
+use super::local::Local;
+use super::waiter::{TaskWaiter, ThreadWaiter, Waiter};
+
+/// Something that exists once in each runtime, while it is used there.
+#[derive(Debug)]
+pub(crate) struct OfRuntimes<L>(Mutex<Vec<(Id, Weak<L>)>>);
+
+impl<L> Default for OfRuntimes<L> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<L: Default> OfRuntimes<L> {
+    /// That of this runtime; without a runtime, a new one.
+    pub(crate) fn here(&self) -> Arc<L> {
+        let Ok(runtime) = Handle::try_current() else {
+            return Arc::default();
+        };
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let here = known.iter().find(|(id, _)| *id == runtime.id());
+        if let Some(here) = here.and_then(|(_, here)| here.upgrade()) {
+            return here;
+        }
+        known.retain(|(_, other)| other.strong_count() > 0);
+        let here = Arc::default();
+        known.push((runtime.id(), Arc::downgrade(&here)));
+        here
+    }
+}
+
+/// The tasks of one runtime that wait, or the threads. The first has the lock.
+pub(crate) type Line<W> = tokio::sync::Mutex<Option<W>>;
+
+/// The lines in front of one object. A clone is the same.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Turns(Arc<Local<Lines>>);
+
+#[derive(Debug, Default)]
+struct Lines {
+    /// How many wait.
+    count: AtomicUsize,
+    tasks: OfRuntimes<Line<TaskWaiter>>,
+    threads: Mutex<Weak<Line<ThreadWaiter>>>,
+}
+
+impl Turns {
+    /// Whether no task and no thread of this process waits. Then a newcomer passes no one by.
+    pub(crate) fn are_free(&self) -> bool {
+        self.0.get().count.load(Ordering::Relaxed) == 0
+    }
+
+    /// Counts one that waits, until the result is dropped.
+    pub(crate) fn enter(&self) -> Waits<'_> {
+        let count = &self.0.get().count;
+        count.fetch_add(1, Ordering::Relaxed);
+        Waits(count)
+    }
+
+    /// The line of this runtime.
+    pub(crate) fn of_tasks(&self) -> Arc<Line<TaskWaiter>> {
+        self.0.get().tasks.here()
+    }
+
+    /// The line of all threads.
+    pub(crate) fn of_threads(&self) -> Arc<Line<ThreadWaiter>> {
+        let threads = &self.0.get().threads;
+        let mut line = threads.lock().unwrap_or_else(PoisonError::into_inner);
+        line.upgrade().unwrap_or_else(|| {
+            let new = Arc::default();
+            *line = Arc::downgrade(&new);
+            new
+        })
+    }
+}
+
+/// One that waits.
+#[derive(Debug)]
+pub(crate) struct Waits<'a>(&'a AtomicUsize);
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The head of a line, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Turn<'a, W> {
+    head: OwnedMutexGuard<Option<W>>,
+    /// Whether others were before it.
+    pub(crate) has_waited: bool,
+    _waits: Waits<'a>,
+}
+
+impl<'a, W: Waiter> Turn<'a, W> {
+    pub(crate) fn new(
+        head: OwnedMutexGuard<Option<W>>,
+        has_waited: bool,
+        waits: Waits<'a>,
+    ) -> Self {
+        Self {
+            head,
+            has_waited,
+            _waits: waits,
+        }
+    }
+
+    /// What it listens with, from the first call in its line on.
+    ///
+    /// # Panics
+    /// In a task, outside of a tokio runtime, or in one without an I/O driver.
+    pub(crate) fn waiter(&mut self, bell: &Bell) -> &mut W {
+        self.head.get_or_insert_with(|| W::new(bell))
+    }
+}
