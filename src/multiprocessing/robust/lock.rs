@@ -110,8 +110,14 @@ impl RobustLock {
             return Some(held);
         }
         let mut turn = driver.turn(&self.turns).await?;
-        if let Some(held) = driver.linger(|| self.take_if_free()).await {
-            return Some(held);
+        let mut held = None;
+        let take = || {
+            held = self.take_if_free();
+            held.is_some()
+        };
+        driver.linger(take).await;
+        if held.is_some() {
+            return held;
         }
         wait_for(driver, turn.waiter(&self.bell), |interest| {
             self.word().waiting.raise();
@@ -173,7 +179,7 @@ impl RobustLock {
         }
         let mut turn = driver.turn(turns).await?;
         if !turn.has_waited {
-            driver.linger(|| is_worthwhile().then_some(())).await;
+            driver.linger(&is_worthwhile).await;
         }
         let mut interest = Interest::default();
         loop {

@@ -29,8 +29,9 @@ pub(crate) trait Driver: Sync {
     /// Lets others run.
     async fn pass(&self);
 
-    /// Calls `look` for a short time, until it returns a value.
-    async fn linger<T>(&self, look: impl FnMut() -> Option<T>) -> Option<T>;
+    /// Calls `look` for a short time, until it returns true. (If it returned what it found, the compiler could not prove
+    /// that the futures of users are `Send`.)
+    async fn linger(&self, look: impl FnMut() -> bool);
 
     /// Waits until the caller is the head of its line. `None` if time is up before.
     async fn turn<'a>(&self, turns: &'a Turns) -> Option<Turn<'a, Self::Waiter>>;
@@ -67,8 +68,8 @@ impl Driver for InTask {
         yield_now().await;
     }
 
-    async fn linger<T>(&self, look: impl FnMut() -> Option<T>) -> Option<T> {
-        linger_in_turn(look).await
+    async fn linger(&self, mut look: impl FnMut() -> bool) {
+        linger_in_turn(|| look().then_some(())).await;
     }
 
     async fn turn<'a>(&self, turns: &'a Turns) -> Option<Turn<'a, TaskWaiter>> {
@@ -121,8 +122,8 @@ impl Driver for InThread {
 
     async fn pass(&self) {}
 
-    async fn linger<T>(&self, look: impl FnMut() -> Option<T>) -> Option<T> {
-        linger(look)
+    async fn linger(&self, mut look: impl FnMut() -> bool) {
+        linger(|| look().then_some(()));
     }
 
     async fn turn<'a>(&self, turns: &'a Turns) -> Option<Turn<'a, ThreadWaiter>> {
