@@ -7,6 +7,7 @@ use bytes::Bytes;
 use concurrent_futures::multiprocessing::{JoinableQueue, Queue};
 use concurrent_futures::{Data, ExecutorExt as _, Limits, ProcessPoolExecutor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use tokio::task::spawn_blocking;
 
 use super::alone::{alone, descriptors};
 use super::common::within;
@@ -130,13 +131,21 @@ async fn a_queue_that_grows_and_shrinks_is_the_same_for_every_process() {
     let pool = pool(2);
     let queue = Queue::unbounded().expect("a queue");
     for round in 0..3 {
-        put_many(queue.clone(), 0, 10);
+        let putter = queue.clone();
+        within(spawn_blocking(move || put_many(putter, 0, 10)))
+            .await
+            .expect("it puts");
         let put = pool.submit(put_many, (queue.clone(), 10, 6000));
         within(put).await.expect("it puts");
-        get_many(queue.clone(), 0, 3000 * round / 2);
+        let getter = queue.clone();
+        let get = spawn_blocking(move || get_many(getter, 0, 3000 * round / 2));
+        within(get).await.expect("it gets");
         let get = pool.submit(get_many, (queue.clone(), 3000 * round / 2, 5000));
         within(get).await.expect("it gets");
-        get_many(queue.clone(), 5000, 6000);
+        let getter = queue.clone();
+        within(spawn_blocking(move || get_many(getter, 5000, 6000)))
+            .await
+            .expect("it gets");
     }
     within(pool.shutdown()).await;
 }
