@@ -33,6 +33,11 @@ pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
 #[track_caller]
 pub(crate) fn block_on_until<F: Future>(future: F, end: Option<Instant>) -> Option<F::Output> {
     may_block();
+    park_until(future, end)
+}
+
+/// Like [`block_on_until`], for a caller that has checked that its thread may block.
+pub(crate) fn park_until<F: Future>(future: F, end: Option<Instant>) -> Option<F::Output> {
     let waker = Waker::from(Arc::new(Parked(thread::current())));
     let mut context = Context::from_waker(&waker);
     let mut future = pin!(future);

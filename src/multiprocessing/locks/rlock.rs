@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::multiprocessing::robust::lock::{RobustGuard, RobustLock};
 use crate::multiprocessing::robust::shared::SharedObject;
+use crate::multiprocessing::waiting::driver::may_block;
 use crate::sys::ProcessIdentity;
 
 /// Like [`Lock`](super::Lock), but its owner may take it again.
@@ -102,6 +103,7 @@ impl RLock {
     /// # Cancel safety
     /// Cancel safe: a dropped future has not taken the lock.
     pub async fn lock(&self) -> RLockGuard {
+        tokio::task::coop::consume_budget().await;
         match self.again() {
             Some(guard) => guard,
             None => self.first(self.0.robust.lock().await),
@@ -128,6 +130,7 @@ impl RLock {
     /// # Panics
     /// If it has to wait on a thread that drives async code.
     pub fn blocking_lock(&self) -> RLockGuard {
+        may_block();
         self.again().unwrap_or_else(|| {
             let held = self.0.robust.blocking_lock(None);
             self.first(held.expect("a wait without a timeout always has a result"))
@@ -140,6 +143,7 @@ impl RLock {
     /// # Panics
     /// If it has to wait on a thread that drives async code.
     pub fn blocking_lock_timeout(&self, timeout: Duration) -> Option<RLockGuard> {
+        may_block();
         let first = || Some(self.first(self.0.robust.blocking_lock(Some(timeout))?));
         self.again().or_else(first)
     }

@@ -189,6 +189,7 @@ impl<S, R> Connection<S, R> {
     /// # Cancel safety
     /// Cancel safe: it receives nothing.
     pub async fn poll(&self, timeout: Duration) -> bool {
+        tokio::task::coop::consume_budget().await;
         if self.end.inbox.has_news() || timeout.is_zero() {
             return self.end.inbox.has_news();
         }

@@ -6,18 +6,16 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, Thread};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use tokio::sync::Mutex;
 use tokio::task::{coop, yield_now};
 
 use super::crowd::{Crowd, Crowds};
 use super::linger::{linger, linger_in_turn};
 use super::turns::{Turn, Turns};
 use super::waiter::{TaskWaiter, ThreadWaiter, Waiter};
-use crate::sys;
+use crate::{block, sys};
 
 /// A task or a thread that waits.
 pub(crate) trait Driver: Sync {
@@ -131,7 +129,9 @@ impl Driver for InThread {
         if let Ok(head) = line.clone().try_lock_owned() {
             return Some(Turn::new(head, false, waits));
         }
-        let head = block_until(self.end, line.lock_owned())?;
+        // In a fork, the budget of the task that it was forked in is never renewed.
+        let head = coop::unconstrained(line.lock_owned());
+        let head = block::park_until(head, self.end)?;
         Some(Turn::new(head, true, waits))
     }
 
@@ -149,11 +149,11 @@ impl Driver for InThread {
 ///
 /// # Panics
 /// On a thread that drives async code.
+#[track_caller]
 pub(crate) fn may_block() {
     // A fork still seems to be in the runtime that it was forked in, which does not run there.
     if sys::generation() == 0 {
-        // The mutex is free, so this does not wait; it checks the thread.
-        drop(Mutex::new(()).blocking_lock());
+        block::may_block();
     }
 }
 
@@ -164,32 +164,4 @@ pub(crate) fn end_of(timeout: Option<Duration>) -> Option<Instant> {
 
 pub(crate) fn is_over(end: Option<Instant>) -> bool {
     end.is_some_and(|end| end <= Instant::now())
-}
-
-struct Unpark(Thread);
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
-}
-
-/// Blocks until the future is ready. `None` at `end`.
-fn block_until<T>(end: Option<Instant>, future: impl Future<Output = T>) -> Option<T> {
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
-    let mut context = Context::from_waker(&waker);
-    // In a fork the budget of the task that it was forked in is never renewed.
-    let mut future = pin!(coop::unconstrained(future));
-    loop {
-        if let Poll::Ready(found) = future.as_mut().poll(&mut context) {
-            return Some(found);
-        }
-        match end {
-            None => thread::park(),
-            Some(end) => match end.checked_duration_since(Instant::now()) {
-                Some(left) if !left.is_zero() => thread::park_timeout(left),
-                _ => return None,
-            },
-        }
-    }
 }
