@@ -5,8 +5,10 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 
 use concurrent_futures::multiprocessing::{
-    Array, BoundedSemaphore, Condition, JoinableQueue, Lock, Queue, RLock, Semaphore, Value,
+    Array, Barrier, BoundedSemaphore, Condition, JoinableQueue, Lock, Queue, RLock, Semaphore,
+    Value,
 };
+use concurrent_futures::{ExecutorExt as _, ProcessPoolExecutor};
 use tokio::task::{JoinSet, LocalSet, yield_now};
 
 use super::common::within;
@@ -164,4 +166,34 @@ fn threads_that_want_one_lock_take_turns() {
             });
         }
     });
+}
+
+/// Takes it until all have had some turns.
+fn take(turns: Array<u64>, who: usize, start: Barrier) -> Vec<u64> {
+    start.blocking_wait().expect("all arrive");
+    loop {
+        let mut kept = turns.blocking_lock();
+        kept[who] += 1;
+        if kept.iter().all(|turns| *turns >= 20) || kept[who] > 100_000 {
+            return kept.to_vec();
+        }
+        std::thread::yield_now();
+    }
+}
+
+#[tokio::test]
+async fn processes_that_want_one_lock_all_have_their_turns() {
+    const PROCESSES: usize = 4;
+    let pool = ProcessPoolExecutor::with_workers(PROCESSES).expect("the settings are valid");
+    let turns = Array::zeroed(PROCESSES).expect("an array");
+    let start = Barrier::new(PROCESSES).expect("a barrier");
+    let calls: Vec<_> = (0..PROCESSES)
+        .map(|who| pool.submit(take, (turns.clone(), who, start.clone())))
+        .collect();
+    for call in calls {
+        let turns = within(call).await.expect("it ends");
+        eprintln!("{turns:?}");
+        assert!(turns.iter().all(|turns| *turns >= 20), "{turns:?}");
+    }
+    within(pool.shutdown()).await;
 }
