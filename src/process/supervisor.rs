@@ -573,7 +573,7 @@ mod tests {
     use crate::process::link::Tenure;
     use crate::process::output::{Outlets, Output};
     use crate::process::pool::ProcessPoolConfig;
-    use crate::process::start::{Recipe, Starter, Surroundings};
+    use crate::process::start::{Recipe, Starter};
     use crate::sys::{self, ChildProcess, Socket};
     use crate::wire::Chain;
     use crate::wire::message::outcomes_head;
@@ -592,18 +592,10 @@ mod tests {
             max_tasks_per_child: None,
             max_age_per_child: None,
             max_memory_per_child: None,
-            recipe: Arc::new(Recipe {
-                surroundings: Surroundings::default(),
-                preload: None,
-                initializer: None,
-                is_dumpable: false,
-                limits: Vec::new(),
-                confinement: None,
-                outlets: Outlets::new(Some(Output::null()), Some(Output::null())),
-                max_frame_length: 1 << 20,
-                spawn_timeout: Duration::from_secs(30),
-                may_block: false,
-            }),
+            recipe: Arc::new(Recipe::plain(Outlets::new(
+                Some(Output::null()),
+                Some(Output::null()),
+            ))),
             starter: Starter::Spawn,
         };
         Pool::new(config, |_, _| {})

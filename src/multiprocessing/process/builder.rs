@@ -24,7 +24,7 @@ use crate::home::{anywhere, build_runtime};
 use crate::multiprocessing::waiting::driver::may_block;
 #[cfg(feature = "isolation")]
 use crate::process::Isolation;
-use crate::process::runner::{Opening, Refusal, RunningProcess, StartOrder};
+use crate::process::runner::{Opening, Refusal, StartOrder, StartedProcess};
 use crate::process::{Limits, StartMethod, Surroundings, check_functions};
 use crate::sys::{self, AsRawFd};
 use crate::wire::confinement::Confinement;
@@ -264,7 +264,7 @@ impl ProcessBuilder {
             _ => anywhere(order.start(false)).await,
         };
         match started {
-            Ok(runner) => Ok(rest.complete(runner, ticket)),
+            Ok(started) => Ok(rest.complete(started, ticket)),
             Err(refusal) => Err(SpawnError::refused(ticket.name(), refusal)),
         }
     }
@@ -294,7 +294,7 @@ impl ProcessBuilder {
             rest,
         } = self.prepare(function, args)?;
         match start_now(order) {
-            Ok(runner) => Ok(rest.complete(runner, ticket)),
+            Ok(started) => Ok(rest.complete(started, ticket)),
             Err(refusal) => Err(SpawnError::refused(ticket.name(), refusal)),
         }
     }
@@ -407,7 +407,8 @@ struct ParentSide {
 }
 
 impl ParentSide {
-    fn complete<R>(self, runner: Arc<RunningProcess>, ticket: Ticket) -> Process<R> {
+    fn complete<R>(self, started: StartedProcess, ticket: Ticket) -> Process<R> {
+        let runner = started.keep();
         let name = ticket.name();
         active::add(&runner, name.as_str(), self.daemon);
         Process {
@@ -424,7 +425,7 @@ impl ParentSide {
 }
 
 /// Starts a process in a temporary runtime, which has no thread of its own (`Spawn` uses a blocking one).
-fn start_now(order: StartOrder) -> Result<Arc<RunningProcess>, Refusal> {
+fn start_now(order: StartOrder) -> Result<StartedProcess, Refusal> {
     let start = || {
         let mut runtime = tokio::runtime::Builder::new_current_thread();
         let runtime = build_runtime(runtime.enable_all());

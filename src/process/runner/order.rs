@@ -60,12 +60,36 @@ impl Refusal {
     }
 }
 
+/// A process that is about to run its function. Dropping this kills the process.
+///
+/// The start runs in a task of its own. So its caller may be dropped after the process is ready, and before the caller
+/// receives it.
+#[must_use = "dropping it kills the process"]
+pub(crate) struct StartedProcess(Option<Arc<RunningProcess>>);
+
+impl StartedProcess {
+    /// Leaves the process to itself.
+    pub(crate) fn keep(mut self) -> Arc<RunningProcess> {
+        let running = self.0.take();
+        running.expect("only this takes it")
+    }
+}
+
+impl Drop for StartedProcess {
+    fn drop(&mut self) {
+        if let Some(running) = self.0.take() {
+            running.kill();
+            running.reap_in_background(|_| ());
+        }
+    }
+}
+
 impl StartOrder {
     /// Starts the process, and waits until it is about to run the function. If this is dropped earlier, the
     /// process is killed.
     ///
     /// With `may_block`, the calling thread may block for about a millisecond.
-    pub(crate) async fn start(self, may_block: bool) -> Result<Arc<RunningProcess>, Refusal> {
+    pub(crate) async fn start(self, may_block: bool) -> Result<StartedProcess, Refusal> {
         let not_initialized = BuildError(BuildFailure::NotInitialized);
         let serve = workers_allowed().ok_or(Refusal::Build(not_initialized))?;
         let outcome_file =
@@ -133,7 +157,7 @@ impl StartOrder {
             Ok(newborn) => {
                 let left = LeftOutcome::new(outcome_file, max_result);
                 let running = RunningProcess::from_newborn(newborn, left, is_fork);
-                Ok(Arc::new(running))
+                Ok(StartedProcess(Some(Arc::new(running))))
             }
             Err(Some(failure)) => Err(refused(failure, is_fork)),
             Err(None) => Err(refused(StartError::Closed.into(), is_fork)),

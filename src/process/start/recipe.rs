@@ -73,6 +73,23 @@ impl Recipe {
         self.put_setup(Vec::new(), Setup::default(), self.preload.as_ref())
     }
 
+    /// One that asks for nothing, and has a time-out that no test reaches.
+    #[cfg(all(test, target_os = "linux"))]
+    pub(in crate::process) fn plain(outlets: Outlets) -> Self {
+        Self {
+            surroundings: Surroundings::default(),
+            preload: None,
+            initializer: None,
+            is_dumpable: false,
+            limits: Vec::new(),
+            confinement: None,
+            outlets,
+            max_frame_length: 1 << 20,
+            spawn_timeout: Duration::from_secs(60),
+            may_block: false,
+        }
+    }
+
     fn put_setup(&self, own: Vec<Descriptor>, setup: Setup, opening: Option<&Opening>) -> Chain {
         let setup = Setup {
             max_frame: self.max_frame_length as u64,
