@@ -218,14 +218,7 @@ mod tests {
         let (mut ours, theirs) = Socket::pair().expect("a socket pair");
         let setup = Setup {
             worker_id: 1,
-            max_frame: 1,
-            is_dumpable: false,
-            limits: Vec::new(),
-            confinement: None,
-            captured: None,
-            initializer: None,
-            descriptors: 0,
-            events: None,
+            ..Setup::default()
         };
         let mut out = Chain::new();
         parent.put_hello(&mut out);

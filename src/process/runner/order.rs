@@ -14,16 +14,19 @@ use crate::process::start::{
     ForkHere, NewProcess, Newborn, Opening, Recipe, StartError, StartFailure, Starter, Surroundings,
 };
 use crate::process::{StartMethod, workers_allowed};
-use crate::sys::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
+use crate::sys::{AsFd as _, AsRawFd as _, OwnedFd, ProcessIdentity, RawFd};
 use crate::wire::Chain;
 use crate::wire::confinement::Confinement;
 use crate::wire::descriptors::Descriptor;
-use crate::wire::message::{self, Role};
+use crate::wire::message::{self, ChildIdentity, Role};
 use crate::wire::process_setup::{OutcomeFile, ProcessSetup};
 
 /// What to run, and in what kind of process.
 pub(crate) struct StartOrder {
+    pub(crate) name: String,
     pub(crate) call: Opening,
+    /// What its fork server calls before the first fork.
+    pub(crate) preload: Option<Opening>,
     pub(crate) start_method: StartMethod,
     pub(crate) surroundings: Surroundings,
     pub(crate) is_daemon: bool,
@@ -121,7 +124,7 @@ impl StartOrder {
         };
         let recipe = Arc::new(Recipe {
             surroundings: executed,
-            preload: None,
+            preload: self.preload,
             initializer: None,
             is_dumpable: false,
             limits: Vec::new(),
@@ -133,7 +136,10 @@ impl StartOrder {
         });
         let starter = match self.start_method {
             StartMethod::Spawn => Starter::Spawn,
-            StartMethod::ForkServer => Starter::Fork(shared::fork_server(&recipe.surroundings)),
+            StartMethod::ForkServer => {
+                let server = shared::fork_server(&recipe).map_err(Refusal::Build)?;
+                Starter::Fork(server)
+            }
             StartMethod::Fork => Starter::ForkHere(ForkHere { serve, not_theirs }),
         };
         let new = NewProcess {
@@ -167,7 +173,11 @@ impl StartOrder {
     fn process_setup(&self) -> Result<ProcessSetup, Refusal> {
         let (function, args) = &self.call;
         Ok(ProcessSetup {
-            is_daemon: self.is_daemon,
+            identity: ChildIdentity {
+                name: self.name.clone(),
+                parent: ProcessIdentity::own().to_word(),
+                is_daemon: self.is_daemon,
+            },
             has_stdin: self.stdin.is_some(),
             is_dumpable: self.is_dumpable || self.limits.dump_memory(),
             limits: self.limits.check().map_err(Refusal::Build)?,

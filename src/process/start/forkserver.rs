@@ -59,10 +59,10 @@ impl ForkServer {
         Self::with_outlets(Outlets::new(None, None))
     }
 
-    /// As `executed`, for a fork server that needs no task of a runtime.
+    /// As `executed`, for a fork server that needs no task of a runtime: its preload writes to our stderr itself.
     #[cfg(feature = "multiprocessing")]
     pub(in crate::process) fn unattended() -> Self {
-        Self::with_outlets(Outlets::new(Some(Output::null()), Some(Output::share())))
+        Self::with_outlets(Outlets::new(None, Some(Output::share())))
     }
 
     fn with_outlets(outlets: Outlets) -> Self {
