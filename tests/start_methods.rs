@@ -686,8 +686,12 @@ fn a_default_start_method_is_set_once_for_pools_and_processes() {
         let pool = pool.expect("a pool");
         assert_eq!(within(pool.submit(parent, ())).await.expect("it ran"), own);
         within(pool.shutdown()).await;
-        let process = within(Process::spawn(parent, ())).await.expect("it starts");
-        assert_eq!(within(process.join()).await.expect("it ran"), own);
+        #[cfg(feature = "multiprocessing")]
+        {
+            let process = concurrent_futures::multiprocessing::Process::spawn(parent, ());
+            let process = within(process).await.expect("it starts");
+            assert_eq!(within(process.join()).await.expect("it ran"), own);
+        }
         // What a builder sets counts, and one from before has the default from before.
         let builder = ProcessPoolExecutor::builder().start_method(StartMethod::ForkServer);
         for builder in [before, builder.max_workers(1)] {
