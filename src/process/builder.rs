@@ -55,11 +55,12 @@ pub enum StartMethod {
     ///
     /// The process must have only one thread: a lock that another thread holds would stay locked in the fork
     /// forever. So build the pool before the runtime. If it is built within a `current_thread` runtime, its
-    /// workers have the files of that runtime open. Tasks run in another thread than the program, so they seem to run in
-    /// no runtime, and a generator of random numbers that belongs to a thread starts anew. One in a `static` has the same
-    /// state in all workers: see [`preload`](ProcessPoolBuilder::preload). Await the [`shutdown`](crate::ExecutorExt::shutdown) of one such
-    /// pool before you build the next: a dropped pool has a thread that waits for its end. If the process that
-    /// forks the workers dies, it cannot be replaced: the pool goes on with the workers that it has.
+    /// workers have the files of that runtime open. Tasks run in another thread than the program, so they seem to run
+    /// in no runtime, and a generator of random numbers that belongs to a thread starts anew. One in a `static` has the
+    /// same state in all workers: see [`preload`](ProcessPoolBuilder::preload). Await the
+    /// [`shutdown`](crate::ExecutorExt::shutdown) of one such pool before you build the next: a dropped pool has a
+    /// thread that waits for its end. If the process that forks the workers dies, it cannot be replaced: the pool goes
+    /// on with the workers that it has.
     Fork,
 }
 

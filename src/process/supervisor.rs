@@ -35,7 +35,8 @@ use crate::wire::ring::{RING, RingDirection};
 const MOST_REST: usize = 1 << 20;
 /// The most bytes in the pipe behind a large result that is still arriving. A worker sends a few messages there.
 const MOST_BEHIND: usize = 1 << 20;
-/// The entries of a large result: its call, its time and its value. They are settled in the turn in which it is complete.
+/// The entries of a large result: its call, its time and its value. They are settled in the turn in which it is
+/// complete.
 const FEW: usize = 3;
 /// An event costs as much as this number of other messages: a subscriber formats it.
 #[cfg(feature = "tracing")]

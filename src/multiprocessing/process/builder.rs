@@ -121,9 +121,9 @@ impl ProcessBuilder {
     /// How the process is created. Default: [`StartMethod::default`], which [`StartMethod::set_default`] sets for the
     /// program.
     ///
-    /// - [`ForkServer`](StartMethod::ForkServer): one fork server forks all these processes of the program, except those
-    ///   with a [`preload`](Self::preload) or with [`env_clear`](Self::env_clear). It starts with the first of them and
-    ///   stays until the program ends.
+    /// - [`ForkServer`](StartMethod::ForkServer): one fork server forks all these processes of the program, except
+    ///   those with a [`preload`](Self::preload) or with [`env_clear`](Self::env_clear). It starts with the first of
+    ///   them and stays until the program ends.
     /// - [`Spawn`](StartMethod::Spawn): the executable is started again.
     /// - [`Fork`](StartMethod::Fork): this process is forked as it is when the start is awaited. It must have
     ///   only one thread, counting those of a runtime. The new process inherits every open descriptor,
@@ -140,9 +140,9 @@ impl ProcessBuilder {
     }
 
     /// Sets a function that the fork server calls once, before it forks the first of these processes. The rules for
-    /// function and arguments are those for a task, but the arguments must not contain objects that processes share. All
-    /// processes with the same preload (the same function and equal arguments) have what it loads into memory, such as a
-    /// model or a large table, and share it until one writes to it. Keep it in a `static`, such as a
+    /// function and arguments are those for a task, but the arguments must not contain objects that processes share.
+    /// All processes with the same preload (the same function and equal arguments) have what it loads into memory, such
+    /// as a model or a large table, and share it until one writes to it. Keep it in a `static`, such as a
     /// [`OnceLock`](std::sync::OnceLock).
     ///
     /// ```
@@ -168,18 +168,18 @@ impl ProcessBuilder {
     /// # Ok(()) }
     /// ```
     ///
-    /// Each different preload has a fork server of its own, which stays until the program ends. A program can have 32 of
-    /// them. If one dies, the next start runs the preload again. It counts towards the
+    /// Each different preload has a fork server of its own, which stays until the program ends. A program can have 32
+    /// of them. If one dies, the next start runs the preload again. It counts towards the
     /// [`spawn_timeout`](Self::spawn_timeout) of the start that waits for it.
     ///
-    /// The preload must leave no thread running. Its output goes to the stderr that this process has at the first start. A
-    /// generator of random numbers that it has used draws the same numbers in each process: give it a new seed at the
-    /// beginning of the function.
+    /// The preload must leave no thread running. Its output goes to the stderr that this process has at the first
+    /// start. A generator of random numbers that it has used draws the same numbers in each process: give it a new seed
+    /// at the beginning of the function.
     ///
     /// # Errors
     /// A start fails if the preload returns an error or panics: the text says it. With another start method than
-    /// [`StartMethod::ForkServer`], for which there is no fork server, and for arguments that cannot be used, the error is
-    /// `is_invalid_setting()`.
+    /// [`StartMethod::ForkServer`], for which there is no fork server, and for arguments that cannot be used, the error
+    /// is `is_invalid_setting()`.
     #[doc(alias = "set_forkserver_preload")]
     pub fn preload<F, A, M>(mut self, function: F, args: A) -> Self
     where

@@ -65,9 +65,9 @@ pub struct CurrentProcess {
 }
 
 impl CurrentProcess {
-    /// The [name](super::Process::name) of a [`Process`](super::Process). A worker has the name of its pool, or `worker`,
-    /// and its number, as in `worker-3`. A [preload](super::ProcessBuilder::preload) runs in the `fork-server`. The
-    /// program itself is called `main`.
+    /// The [name](super::Process::name) of a [`Process`](super::Process). A worker has the name of its pool, or
+    /// `worker`, and its number, as in `worker-3`. A [preload](super::ProcessBuilder::preload) runs in the
+    /// `fork-server`. The program itself is called `main`.
     pub fn name(&self) -> &str {
         self.child.as_ref().map_or("main", |child| &child.name)
     }
@@ -109,7 +109,8 @@ impl ParentProcess {
         !self.identity.has_ended()
     }
 
-    /// Waits until the process has ended. A process that is no daemon can do so to end in its own time after its parent.
+    /// Waits until the process has ended. A process that is no daemon can do so to end in its own time after its
+    /// parent.
     ///
     /// # Cancel safety
     /// Cancel safe.

@@ -67,10 +67,10 @@ use crate::process::runner::{ProcessOutcome, RunningProcess};
 /// started. If it exits by itself, those run on.
 ///
 /// # Signals
-/// By every start method, the process starts with no signal blocked and with the default action for each signal, whatever
-/// this process blocks or handles. What this process ignores (SIGHUP, if `nohup` has started it) stays ignored, as in any
-/// program that another one starts. Exceptions are SIGINT and SIGCHLD, which get the default action, and SIGPIPE, SIGTTIN
-/// and SIGTTOU, which are ignored: a failed write or read is an error of the function.
+/// By every start method, the process starts with no signal blocked and with the default action for each signal,
+/// whatever this process blocks or handles. What this process ignores (SIGHUP, if `nohup` has started it) stays
+/// ignored, as in any program that another one starts. Exceptions are SIGINT and SIGCHLD, which get the default action,
+/// and SIGPIPE, SIGTTIN and SIGTTOU, which are ignored: a failed write or read is an error of the function.
 ///
 /// # Drop, and the end of the program
 /// Dropping the handle does not end the process, unless [`kill_on_drop`](ProcessBuilder::kill_on_drop) is set.
@@ -260,9 +260,9 @@ impl<R> Process<R> {
     }
 
     /// The exit code. `None` while the process is alive, if a [signal](Self::signal) ended it, or if the code is
-    /// unknown: because the fork server was killed meanwhile, or, before Linux 6.15, because another part of the program
-    /// has reaped the process, or the program ignores SIGCHLD. The text of the error of [`join`](Self::join) names
-    /// SIGCHLD then.
+    /// unknown: because the fork server was killed meanwhile, or, before Linux 6.15, because another part of the
+    /// program has reaped the process, or the program ignores SIGCHLD. The text of the error of [`join`](Self::join)
+    /// names SIGCHLD then.
     ///
     /// ```
     /// use concurrent_futures::multiprocessing::Process;

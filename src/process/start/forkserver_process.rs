@@ -201,8 +201,8 @@ impl ForkServerProcess {
         }
     }
 
-    /// Kills the fork server if it lies about a process. `BrokenPipe` if it has ended: then the system knows no more whose
-    /// that process was.
+    /// Kills the fork server if it lies about a process. `BrokenPipe` if it has ended: then the system knows no more
+    /// whose that process was.
     fn check(&self, forked: io::Result<ChildProcess>) -> io::Result<ChildProcess> {
         forked.map_err(|error| {
             if error.kind() != io::ErrorKind::InvalidData {

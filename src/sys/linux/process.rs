@@ -403,8 +403,8 @@ pub(crate) fn kill_own_group() -> ! {
     std::process::abort();
 }
 
-/// Lets other processes of the same user trace this one and read its memory, and lets the system dump its memory when it
-/// crashes; or denies both. A program that it executes later is as any other.
+/// Lets other processes of the same user trace this one and read its memory, and lets the system dump its memory when
+/// it crashes; or denies both. A program that it executes later is as any other.
 pub(crate) fn set_dumpable(is_dumpable: bool) {
     let behavior = match is_dumpable {
         true => DumpableBehavior::Dumpable,
