@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use crate::executor::context::process::child;
 use crate::home::{anywhere, sleep};
-use crate::multiprocessing::waiting::wait::end_of;
-use crate::multiprocessing::waiting::waiter::may_block;
+use crate::multiprocessing::waiting::driver::{end_of, may_block};
 use crate::process::runner::readable;
 use crate::sys::{self, OwnedFd, ProcessIdentity};
 use crate::wire::message::ChildIdentity;
