@@ -2,7 +2,8 @@
 //! `multiprocessing`, for async code and for worker processes.
 //!
 //! - [`Process`] runs one function in a process of its own, which ends when the function returns.
-//!   [`active_children`] lists the running processes of this program, [`join_all`] waits for them.
+//!   [`active_children`] lists the running processes of this program, [`join_all`] waits for them. Inside,
+//!   [`current_process`] and [`parent_process`] say which process this is, and which has started it.
 //! - [`Queue`] and [`JoinableQueue`] carry items from many processes to many.
 //! - [`pipe()`] creates two connected ends, each a [`Connection`].
 //! - [`Lock`], [`RLock`], [`Condition`], [`Event`], [`Semaphore`], [`BoundedSemaphore`] and [`Barrier`]
@@ -78,8 +79,8 @@ pub use self::locks::{
 pub use self::memory::{Array, ArrayGuard, SharedMemory, Value, ValueGuard};
 pub use self::pipe::{Connection, ConnectionError, SendError, pipe};
 pub use self::process::{
-    ActiveChild, Process, ProcessBuilder, SpawnError, Stdio, active_children, blocking_join_all,
-    join_all,
+    ActiveChild, CurrentProcess, ParentProcess, Process, ProcessBuilder, SpawnError, Stdio,
+    active_children, blocking_join_all, current_process, join_all, parent_process,
 };
 pub use self::queue::{JoinableQueue, PutError, Queue, QueueError};
 

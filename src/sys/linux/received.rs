@@ -31,7 +31,8 @@ fn seals_of(file: BorrowedFd<'_>) -> io::Result<SealFlags> {
     Ok(seals)
 }
 
-/// Checks that no process can shorten the file, so that no access to a mapping of it faults, and that it has `end` bytes.
+/// Checks that no process can shorten the file, so that no access to a mapping of it faults, and that it has `end`
+/// bytes.
 pub(super) fn check_mappable(file: impl AsFd, end: u64) -> io::Result<()> {
     let file = file.as_fd();
     if !seals_of(file)?.contains(SealFlags::SHRINK) {
