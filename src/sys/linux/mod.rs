@@ -41,6 +41,7 @@ mod signal;
 mod socket;
 mod stdio;
 mod stream;
+mod sweep;
 mod watch;
 
 pub(crate) use check::check_processes;
