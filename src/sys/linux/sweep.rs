@@ -6,7 +6,7 @@
 //! of a creation does not grow with the number of names. With up to `SHARE` names, each creation still checks them all.
 
 /// The number of names that a creation checks.
-const SHARE: usize = 16;
+const SHARE: usize = 8;
 
 /// The names that are still to be checked.
 #[derive(Debug)]
