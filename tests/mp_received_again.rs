@@ -182,6 +182,31 @@ fn what_a_process_gets_back_costs_it_nothing() {
     });
 }
 
+/// Handles of one object have one queue in a process, however each came.
+#[tokio::test]
+async fn tasks_that_wait_by_any_handle_take_turns_in_one_queue() {
+    let (lock, queue) = (
+        Lock::new().expect("a lock"),
+        Queue::unbounded().expect("a queue"),
+    );
+    queue.try_put(lock.clone()).expect("there is memory");
+    let handles = [lock, queue.try_get().expect("it is there")];
+    let held = handles[0].lock().await;
+    let order = Mutex::new(Vec::new());
+    let wait = async |number: usize| {
+        let _turn = handles[number % 2].lock().await;
+        order.lock().expect("no panic").push(number);
+    };
+    let mut waiting: Vec<_> = (0..20).map(|number| Box::pin(wait(number))).collect();
+    for task in &mut waiting {
+        assert!(futures::poll!(task).is_pending());
+    }
+    drop(held);
+    within(futures::future::join_all(waiting)).await;
+    let order = order.into_inner().expect("no panic");
+    assert!(order.iter().copied().eq(0..20), "{order:?}");
+}
+
 /// What was dropped everywhere is no longer there, whatever the system calls the next one.
 #[test]
 fn an_object_that_is_dropped_is_not_found_in_a_new_one() {

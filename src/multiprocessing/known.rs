@@ -1,11 +1,11 @@
 //! The objects that this process has. One that arrives again is recognised: it becomes a handle of the one that is
 //! there, and the descriptors that came with it are closed. So it costs no descriptor and no mapping a second time, and
-//! what a process keeps beside an object, such as the queue of its waiting tasks, exists once.
+//! what a process keeps beside an object, for example the queue of its waiting tasks, exists once.
 //!
 //! An object is recognised by its parts, as the system identifies them, and all of them must be the same. Another
-//! process may send one part of a known object beside a foreign one, such as a lock's memory with a bell that nobody
-//! else hears. That makes an object of its own here, as bad as its sender made it. It takes nothing from the real one,
-//! whichever of them arrives first.
+//! process may send one part of a known object beside a foreign one: a lock's memory with a bell that no other process
+//! hears. That becomes an object of its own here, as bad as its sender made it. It takes nothing from the real one, also
+//! if it arrives first.
 //!
 //! An identity is valid while the part is open, and a known object has its parts open. So an entry whose object is
 //! alive is right, and one whose object is dropped is replaced or swept.
@@ -20,7 +20,7 @@ use std::thread;
 
 use crate::sys::{self, AsFd, FileIdentity};
 
-/// A part of an object, as the system identifies it, or what one of its handles alone says.
+/// A part of an object, as the system identifies it, or what the object's sender says of it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Part {
     File(FileIdentity),
@@ -56,8 +56,8 @@ struct Known {
 
 struct KnownObject {
     object: Weak<dyn Any + Send + Sync>,
-    /// The other parts, once they were needed. An object that has one without identity is like no other.
-    others: Option<Option<Vec<Part>>>,
+    /// The other parts, once they were needed and the system identified them.
+    others: Option<Vec<Part>>,
 }
 
 static KNOWN: Mutex<Known> = Mutex::new(Known {
@@ -84,7 +84,7 @@ fn soon<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
     None
 }
 
-/// Returns the known object of this type with these parts, or else makes `new` known. Without a first part, no object is
+/// Returns the known object of this type with these parts, or else makes `new` known. Without a first part, none is
 /// recognised.
 pub(crate) fn recognised<T: Any + Send + Sync>(
     new: T,
@@ -106,16 +106,20 @@ impl Known {
         new: &Arc<T>,
     ) -> Option<Arc<T>> {
         let alike = self.objects.entry((TypeId::of::<T>(), first)).or_default();
-        let mut new_others = None;
-        for known in alike.iter_mut() {
-            let object = known.object.upgrade();
-            let Some(object) = object.and_then(|object| object.downcast::<T>().ok()) else {
-                continue; // It is dropped.
-            };
-            let known_others = known.others.get_or_insert_with(|| others(&object));
-            let new_others = new_others.get_or_insert_with(|| others(new));
-            if known_others.is_some() && known_others == new_others {
-                return Some(object);
+        let is_alive = |known: &KnownObject| known.object.strong_count() > 0;
+        let new_others = alike.iter().any(is_alive).then(|| others(new)).flatten();
+        if let Some(new_others) = &new_others {
+            for known in alike.iter_mut() {
+                let object = known.object.upgrade();
+                let Some(object) = object.and_then(|object| object.downcast::<T>().ok()) else {
+                    continue; // It is dropped.
+                };
+                if known.others.is_none() {
+                    known.others = others(&object);
+                }
+                if known.others.as_ref() == Some(new_others) {
+                    return Some(object);
+                }
             }
         }
         let object = Arc::downgrade(new);

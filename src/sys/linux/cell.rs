@@ -38,8 +38,8 @@ impl SharedMapping {
     /// The number at `offset` bytes. All that use the memory use it with this size.
     pub(crate) fn cell<A: AtomicCell>(&self, offset: usize) -> &A {
         let place = self.place::<A>(offset, 1);
-        // SAFETY: `place` is in bounds and aligned, and stays mapped as long as `self` lives. All bytes are a value, and
-        // other threads and processes change it by atomic instructions only, which a shared reference allows.
+        // SAFETY: in bounds and aligned, see `place`, and mapped as long as `self` lives. Any bytes are a value. Others
+        // change it by atomic instructions only, which a shared reference allows.
         unsafe { &*place }
     }
 
