@@ -76,7 +76,8 @@ mod tests {
     fn every_name_is_checked_in_turn() {
         let mut sweep = Sweep::new();
         sweep.next(Vec::new);
-        let mut checked: Vec<_> = (0..7).flat_map(|_| sweep.next(|| names(100))).collect();
+        let turns = 0..100_usize.div_ceil(SHARE);
+        let mut checked: Vec<_> = turns.flat_map(|_| sweep.next(|| names(100))).collect();
         assert_eq!(checked.len(), 100);
         checked.sort();
         checked.dedup();
