@@ -8,7 +8,8 @@
 //! - [`pipe()`] creates two connected ends, each a [`Connection`].
 //! - [`Lock`], [`RLock`], [`Condition`], [`Event`], [`Semaphore`], [`BoundedSemaphore`] and [`Barrier`]
 //!   synchronize.
-//! - [`SharedMemory`] shares bytes; [`Value`] and [`Array`] share plain data with a lock.
+//! - [`SharedMemory`] shares bytes; [`Value`] and [`Array`] share plain data with a lock; [`Atomic`] and [`AtomicBool`]
+//!   share a number or a flag without one.
 //!
 //! Each has async methods, and `blocking_` twins for threads and for tasks in worker processes. Each can be an
 //! argument of a task, an initializer or a [`Process`], an item of a [`Queue`], and a value sent through a
@@ -33,7 +34,8 @@
 //! ```
 //!
 //! There is no helper process, no server and, unless you choose one, no name. An object is memory and a few
-//! descriptors, which travel with it and which the kernel counts. It ends when the last process that has it
+//! descriptors, which travel with it and which the kernel counts. A process that receives an object again has one more
+//! handle of the same object, and no more descriptors. It ends when the last process that has it
 //! exits or drops it, however that process ends. A killed process never keeps a lock, a permit or a place: the
 //! waiters watch the holders.
 //!
@@ -59,11 +61,12 @@
 //! # Platform
 //! Linux.
 
-// Reading order: `waiting` (wakes and waits across processes), `robust` (locks and permits that survive the death of their
+// Reading order: `known` (an object that arrives again is the one that is there), `waiting` (wakes and waits across processes), `robust` (locks and permits that survive the death of their
 // holder), `locks`, `item` (an encoded item in transit), `queue`, `pipe`, `memory`, `process`. Each room's `mod.rs` has
 // its rules. A room imports only rooms before it.
 
 mod item;
+mod known;
 mod locks;
 mod memory;
 mod pipe;
@@ -76,7 +79,11 @@ pub use self::locks::{
     Barrier, BarrierWaitResult, BoundedSemaphore, BrokenBarrier, Condition, Event, Lock, LockGuard,
     RLock, RLockGuard, Semaphore, SemaphorePermit,
 };
-pub use self::memory::{Array, ArrayGuard, SharedMemory, Value, ValueGuard};
+pub use self::memory::{
+    Array, ArrayGuard, Atomic, AtomicBool, AtomicI8, AtomicI16, AtomicI32, AtomicI64, AtomicIsize,
+    AtomicNumber, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, SharedMemory, Value,
+    ValueGuard,
+};
 pub use self::pipe::{Connection, ConnectionError, SendError, pipe};
 pub use self::process::{
     ActiveChild, CurrentProcess, ParentProcess, Process, ProcessBuilder, SpawnError, Stdio,

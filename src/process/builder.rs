@@ -246,7 +246,8 @@ impl ProcessPoolBuilder {
     /// It may install a filter of system calls (seccomp) for its thread. On Linux with glibc, a ready worker calls
     /// recvmsg, read, write, writev, pread64, poll, ppoll, ioctl, fcntl, close, futex, mmap, munmap, mremap, mprotect,
     /// madvise, brk, newfstatat, gettid, getpid, sigaltstack, rt_sigprocmask, rt_sigreturn and exit_group; a backtrace,
-    /// and a task, may call more. The feature `isolation` has a filter that denies only what no task needs.
+    /// and a task, may call more. To receive a shared object, a worker also calls fstat, fstatfs, statx, getsockopt and
+    /// openat. The feature `isolation` has a filter that denies only what no task needs.
     pub fn initializer<F, A, M>(mut self, function: F, args: A) -> Self
     where
         F: Task<A, M> + Copy + Send + Sync + 'static,

@@ -75,7 +75,7 @@ impl Semaphore {
 
     /// Like [`new`](Self::new), with an upper bound of `most` permits.
     pub(crate) fn bounded(permits: usize, most: usize) -> io::Result<Self> {
-        Ok(Self(Arc::new(Permits::new(permits, most)?)))
+        Permits::new(permits, most).map(Self)
     }
 
     /// Takes a permit. Waits until one is free.
@@ -205,6 +205,6 @@ impl Serialize for Semaphore {
 
 impl<'de> Deserialize<'de> for Semaphore {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Self(Arc::new(Permits::deserialize(deserializer)?)))
+        Permits::receive(deserializer).map(Self)
     }
 }

@@ -1,10 +1,11 @@
 //! The permits of a semaphore: a [slot](super::slot) for each, and the mark of the waiters.
 
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserializer, Serialize, Serializer};
 
 use super::shared::SharedObject;
 use super::slot::{PermitSlot, Taken};
@@ -49,7 +50,7 @@ pub(crate) struct Taking {
 
 impl Permits {
     /// Creates `permits` permits, of which there can never be more than `bound`.
-    pub(crate) fn new(permits: usize, bound: usize) -> io::Result<Self> {
+    pub(crate) fn new(permits: usize, bound: usize) -> io::Result<Arc<Self>> {
         if bound > MOST || permits > bound {
             return Err(too_many(MOST));
         }
@@ -59,12 +60,20 @@ impl Permits {
         Ok(new)
     }
 
-    fn of(shared: SharedObject) -> Self {
-        Self {
+    fn of(shared: SharedObject) -> Arc<Self> {
+        let make = |shared| Self {
             shared,
             hint: AtomicUsize::new(0),
             turns: Turns::default(),
-        }
+        };
+        shared.recognised(make, |permits| &permits.shared)
+    }
+
+    /// The received permits.
+    pub(crate) fn receive<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Arc<Self>, D::Error> {
+        SharedObject::receive(deserializer, BYTES).map(Self::of)
     }
 
     fn word(&self, at: usize) -> &AtomicU64 {
@@ -281,11 +290,5 @@ fn too_many(bound: usize) -> io::Error {
 impl Serialize for Permits {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.shared.serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for Permits {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        SharedObject::receive(deserializer, BYTES).map(Self::of)
     }
 }

@@ -26,6 +26,10 @@ pub(crate) fn check_eventfd(_: impl AsFd) -> io::Result<()> {
     Err(unsupported())
 }
 
+pub(crate) fn eventfd_identity(_: impl AsFd) -> Option<u64> {
+    None
+}
+
 pub(crate) fn ring(_: impl AsFd) {}
 
 pub(crate) fn signal(_: impl AsFd) {}
