@@ -6,6 +6,7 @@ mod coverage;
 mod edges;
 mod folder;
 mod fork;
+mod generation;
 mod growing;
 mod handles;
 mod identity;
@@ -51,9 +52,10 @@ pub(crate) use edges::{
 };
 pub(crate) use folder::{FolderIdentity, current_folder, enter_folder, open_folder};
 pub(crate) use fork::{
-    Forked, OneWay, abandon, end_after, exit_forked, fork, fork_for, generation,
-    go_on_in_another_thread, lasting_threads, note_silent_thread, thread_count,
+    Forked, OneWay, abandon, end_after, exit_forked, fork, fork_for, go_on_in_another_thread,
+    lasting_threads, note_silent_thread, thread_count,
 };
+pub(crate) use generation::generation;
 pub(crate) use growing::{file_memory, give_back, growing_file, lengthen, seal, sealable_file};
 pub(crate) use handles::{
     AsFd, AsRawFd, AsyncFd, BorrowedFd, OwnedFd, RawFd, Socket, no_thread, os_string,

@@ -10,8 +10,9 @@ use rustix::mm::{Advice, madvise};
 /// Which word is what.
 pub(super) const IDENTITY: usize = 0;
 pub(super) const HOME: usize = 1;
+pub(super) const FORKS: usize = 2;
 
-const WORDS: usize = 2;
+const WORDS: usize = 3;
 
 static OWN: OnceLock<Own> = OnceLock::new();
 
