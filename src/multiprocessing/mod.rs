@@ -73,7 +73,7 @@ mod waiting;
 
 pub use self::locks::{
     Barrier, BarrierWaitResult, BoundedSemaphore, BrokenBarrier, Condition, Event, Lock, LockGuard,
-    RLock, RLockGuard, Semaphore, SemaphorePermit,
+    RLock, RLockGuard, Semaphore, SemaphorePermit, WaitTimeoutResult,
 };
 pub use self::memory::{Array, ArrayGuard, SharedMemory, Value, ValueGuard};
 pub use self::pipe::{Connection, ConnectionError, SendError, pipe};

@@ -338,7 +338,7 @@ impl<'a> Visit<'a> {
 
 impl Drop for Visit<'_> {
     fn drop(&mut self) {
-        if let Some(place) = self.place
+        if let Some(place) = self.place.filter(BarrierPlace::is_own)
             && self.barrier.meeting().leave(place)
         {
             self.barrier.0.robust.announce();

@@ -147,6 +147,11 @@ impl Lock {
         Some(LockGuard::new(self, held))
     }
 
+    /// Whether both are the same lock.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.0.shared.is_same(&other.0.shared)
+    }
+
     pub(crate) fn robust(&self) -> &RobustLock {
         &self.0.robust
     }

@@ -15,7 +15,7 @@ mod semaphore;
 
 pub use self::barrier::{Barrier, BarrierWaitResult, BrokenBarrier};
 pub use self::bounded_semaphore::BoundedSemaphore;
-pub use self::condition::Condition;
+pub use self::condition::{Condition, WaitTimeoutResult};
 pub use self::event::Event;
 pub use self::lock::{Lock, LockGuard};
 pub use self::rlock::{RLock, RLockGuard};

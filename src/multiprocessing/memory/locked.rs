@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::multiprocessing::robust::lock::{RobustGuard, RobustLock};
 use crate::multiprocessing::waiting::bell::Bell;
-use crate::sys::SharedMapping;
+use crate::sys::{ProcessIdentity, SharedMapping};
 use crate::wire::descriptors::Descriptor;
 
 /// Memory with a lock. A clone is the same memory.
@@ -53,6 +53,11 @@ impl Locked {
 
     pub(crate) fn memory(&self) -> &SharedMapping {
         &self.memory
+    }
+
+    /// Whether this process holds the lock. A fork of the holder finds its guard in its memory, but does not.
+    pub(crate) fn is_held(&self) -> bool {
+        self.lock.holder() == Some(ProcessIdentity::own())
     }
 
     pub(crate) async fn lock(&self) -> RobustGuard<'_> {

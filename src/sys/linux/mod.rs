@@ -94,7 +94,9 @@ pub(crate) use process::{
 };
 pub(crate) use reach::{closed, is_closed, out_of_reach};
 pub(crate) use readiness::{Direction, Readiness, wait_ready};
-pub(crate) use received::{check_eventfd, check_packets, check_reserved, check_stream};
+pub(crate) use received::{
+    check_eventfd, check_packets, check_reserved, check_stream, is_same_file,
+};
 pub(crate) use register::{StableFd, is_ready, probe_events, register};
 pub(crate) use segment::SegmentName;
 pub(crate) use signal::{reset_signals, restore_signals};
