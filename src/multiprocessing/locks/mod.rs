@@ -10,6 +10,7 @@ mod condition;
 mod event;
 mod lock;
 mod meeting;
+mod permit;
 mod rlock;
 mod semaphore;
 
@@ -18,5 +19,6 @@ pub use self::bounded_semaphore::BoundedSemaphore;
 pub use self::condition::{Condition, WaitTimeoutResult};
 pub use self::event::Event;
 pub use self::lock::{Lock, LockGuard};
+pub use self::permit::SemaphorePermit;
 pub use self::rlock::{RLock, RLockGuard};
-pub use self::semaphore::{Semaphore, SemaphorePermit};
+pub use self::semaphore::Semaphore;

@@ -2,13 +2,13 @@
 
 use std::io;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::lock::RobustLock;
 use super::shared::SharedObject;
 use super::slot::{PermitSlot, Taken};
-use crate::multiprocessing::waiting::driver::{Driver, InTask, InThread, forever};
+use crate::multiprocessing::waiting::driver::Driver;
 use crate::multiprocessing::waiting::mark::Mark;
 use crate::multiprocessing::waiting::turns::Turns;
 use crate::multiprocessing::waiting::wait::{Interest, wait_for};
@@ -17,11 +17,13 @@ use crate::sys::ProcessIdentity;
 /// The maximal number of permits at one time.
 pub(crate) const MOST: usize = 1 << 16;
 
-/// The layout: the mark of the waiters, the number of slots ever used, the bound, the slots.
+/// The layout: the mark of the waiters, the number of slots ever used, the bound, the collector, the slots.
 const WAITING: usize = 0;
 const USED: usize = 8;
 const BOUND: usize = 16;
+const COLLECTOR: usize = 24;
 const SLOTS: usize = 64;
+const _: () = assert!(COLLECTOR + RobustLock::BYTES <= SLOTS);
 
 const BYTES: usize = SLOTS + MOST * 8;
 
@@ -37,6 +39,8 @@ pub(crate) struct Permits {
     /// The slot that was free last, where the next search starts.
     hint: AtomicUsize,
     turns: Turns,
+    /// Held by the one caller that collects several permits.
+    pub(super) collector: RobustLock,
 }
 
 /// A permit that was taken.
@@ -61,6 +65,7 @@ impl Permits {
 
     fn of(shared: SharedObject) -> Self {
         Self {
+            collector: shared.robust_at(COLLECTOR),
             shared,
             hint: AtomicUsize::new(0),
             turns: Turns::default(),
@@ -82,6 +87,11 @@ impl Permits {
 
     fn waiting(&self) -> Mark<'_> {
         Mark(self.word(WAITING))
+    }
+
+    /// The number of permits that there can be.
+    pub(crate) fn bound(&self) -> usize {
+        (self.word(BOUND).load(Ordering::Acquire) as usize).min(MOST)
     }
 
     /// Wakes the waiters.
@@ -122,20 +132,11 @@ impl Permits {
         })
     }
 
-    /// Waits for a permit.
+    /// Waits for a permit. `None` if time is up.
     ///
     /// # Cancel safety
     /// Cancel safe. A dropped future loses its place in the line.
-    pub(crate) async fn wait(&self) -> Taking {
-        forever(self.wait_by(&InTask).await)
-    }
-
-    /// Like [`wait`](Self::wait), in a thread; returns `None` after `timeout`.
-    pub(crate) fn blocking_wait(&self, timeout: Option<Duration>) -> Option<Taking> {
-        InThread::run(self.wait_by(&InThread::within(timeout)))
-    }
-
-    async fn wait_by<D: Driver>(&self, driver: &D) -> Option<Taking> {
+    pub(super) async fn wait_by<D: Driver>(&self, driver: &D) -> Option<Taking> {
         driver.begin().await;
         if self.turns.are_free()
             && let Some(taking) = self.take()
@@ -214,7 +215,7 @@ impl Permits {
     }
 
     fn begin_to_add(&self, count: usize, added: &mut Vec<usize>) -> io::Result<()> {
-        let bound = (self.word(BOUND).load(Ordering::Acquire) as usize).min(MOST);
+        let bound = self.bound();
         let mut there = self.used();
         for slot in 0..bound {
             if added.len() == count {
