@@ -5,7 +5,7 @@
 //!   [`active_children`] lists the running processes of this program, [`join_all`] waits for them.
 //! - [`Queue`] and [`JoinableQueue`] carry items from many processes to many.
 //! - [`pipe()`] creates two connected ends, each a [`Connection`].
-//! - [`Lock`], [`RLock`], [`Condition`], [`Event`], [`Semaphore`], [`BoundedSemaphore`] and [`Barrier`]
+//! - [`Lock`], [`RLock`], [`RwLock`], [`Condition`], [`Event`], [`Semaphore`], [`BoundedSemaphore`] and [`Barrier`]
 //!   synchronize.
 //! - [`SharedMemory`] shares bytes; [`Value`] and [`Array`] share plain data with a lock.
 //!
@@ -73,7 +73,8 @@ mod waiting;
 
 pub use self::locks::{
     Barrier, BarrierWaitResult, BoundedSemaphore, BrokenBarrier, Condition, Event, Lock, LockGuard,
-    RLock, RLockGuard, Semaphore, SemaphorePermit, WaitTimeoutResult,
+    RLock, RLockGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, Semaphore, SemaphorePermit,
+    WaitTimeoutResult,
 };
 pub use self::memory::{Array, ArrayGuard, SharedMemory, Value, ValueGuard};
 pub use self::pipe::{Connection, ConnectionError, SendError, pipe};

@@ -56,11 +56,11 @@ impl SemaphorePermit {
     /// ```
     ///
     /// # Panics
-    /// If `other` is of another semaphore, or of a handle that this process received separately.
+    /// If `other` is of another semaphore.
     #[track_caller]
     pub fn merge(&mut self, mut other: Self) {
         assert!(
-            Arc::ptr_eq(&self.permits, &other.permits),
+            self.permits.is_same(&other.permits),
             "permits of different semaphores cannot be merged"
         );
         while let Some(taking) = other.takings.pop() {

@@ -89,6 +89,11 @@ impl Permits {
         Mark(self.word(WAITING))
     }
 
+    /// Whether both are the permits of one semaphore.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.shared.is_same(&other.shared)
+    }
+
     /// The number of permits that there can be.
     pub(crate) fn bound(&self) -> usize {
         (self.word(BOUND).load(Ordering::Acquire) as usize).min(MOST)

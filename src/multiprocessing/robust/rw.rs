@@ -1,0 +1,357 @@
+//! A read-write lock in shared memory that outlives killed readers and writers. For its words see
+//! [`readers`](super::readers).
+
+use std::io;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Instant;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::lock::{RobustGuard, RobustLock};
+use super::readers::ReaderPlace;
+use super::shared::SharedObject;
+use crate::multiprocessing::waiting::linger::{linger, linger_in_turn};
+use crate::multiprocessing::waiting::mark::Mark;
+use crate::multiprocessing::waiting::wait::{SeenHolders, blocking_until, until};
+use crate::sys::ProcessIdentity;
+
+/// The layout: the gate, the mark of the writer that waits for readers, who writes, who died while it wrote, the number
+/// of places ever used, the places.
+const WAITING: usize = RobustLock::BYTES;
+const WRITER: usize = WAITING + 8;
+const ABANDONED_BY: usize = WRITER + 8;
+const USED: usize = ABANDONED_BY + 8;
+const START: usize = USED + 8;
+const PLACE: usize = 16;
+const BYTES: usize = 4096;
+
+/// The number of processes that can read at the same time. More read one at a time.
+const PLACES: usize = (BYTES - START) / PLACE;
+
+/// How often a call that must not wait looks whether the gate is still closed. A reader closes it for a moment.
+const TRIES: usize = 16;
+
+#[derive(Debug)]
+pub(crate) struct RobustRw {
+    shared: SharedObject,
+    /// Held by the writer, and for a moment by each reader that had to wait.
+    gate: RobustLock,
+    /// The place of this process.
+    hint: AtomicUsize,
+}
+
+/// How a reader holds the lock.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum ReadHold {
+    /// It counts at this place.
+    Place(usize),
+    /// All places are taken by other processes, so it keeps the gate.
+    Gate,
+}
+
+/// What a new reader or writer learns.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Taken<H> {
+    pub(crate) hold: H,
+    /// The process that died while it wrote, if no writer has had the lock since.
+    pub(crate) abandoned_by: Option<u32>,
+    /// A fork of this process does not hold the lock.
+    pub(crate) owner: ProcessIdentity,
+}
+
+impl RobustRw {
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Self::of(SharedObject::new(BYTES, BYTES)?))
+    }
+
+    fn of(shared: SharedObject) -> Self {
+        Self {
+            gate: shared.robust(),
+            shared,
+            hint: AtomicUsize::new(0),
+        }
+    }
+
+    fn word(&self, at: usize) -> &AtomicU64 {
+        self.shared.memory().word(at)
+    }
+
+    fn place(&self, place: usize) -> ReaderPlace<'_> {
+        let at = START + place * PLACE;
+        ReaderPlace {
+            process: self.word(at),
+            readers: self.word(at + 8),
+        }
+    }
+
+    fn used(&self) -> usize {
+        (self.word(USED).load(Ordering::SeqCst) as usize).min(PLACES)
+    }
+
+    fn waiting(&self) -> Mark<'_> {
+        Mark(self.word(WAITING))
+    }
+
+    /// Takes the lock for reading.
+    ///
+    /// # Panics
+    /// If it has to wait outside of a tokio runtime, or in one without an I/O driver.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub(crate) async fn read(&self) -> Taken<ReadHold> {
+        // A task that takes a free lock in a loop lets other tasks run.
+        tokio::task::coop::consume_budget().await;
+        match self.enter() {
+            Some(taken) => taken,
+            None => self.enter_under(self.gate.lock().await),
+        }
+    }
+
+    /// Like [`read`](Self::read), in a thread, until `end` at the latest.
+    pub(crate) fn blocking_read(&self, end: Option<Instant>) -> Option<Taken<ReadHold>> {
+        let enter = || Some(self.enter_under(self.gate.blocking_lock_by(end)?));
+        self.enter().or_else(enter)
+    }
+
+    /// Takes the lock for reading if no writer holds it or waits for its readers.
+    pub(crate) fn try_read(&self) -> Option<Taken<ReadHold>> {
+        self.at_once(|| {
+            let enter = || Some(self.enter_under(self.gate.try_lock()?));
+            self.enter().or_else(enter)
+        })
+    }
+
+    /// Takes the lock for writing.
+    ///
+    /// # Panics
+    /// Like [`read`](Self::read).
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub(crate) async fn write(&self) -> Taken<()> {
+        let held = self.gate.lock().await;
+        self.note_dead_writer(&held);
+        if linger_in_turn(|| self.look_once()).await.is_none() {
+            until(self.shared.bell(), self.waiting(), |seen| self.look(seen)).await;
+        }
+        self.begin_to_write(held)
+    }
+
+    /// Like [`write`](Self::write), in a thread, until `end` at the latest.
+    pub(crate) fn blocking_write(&self, end: Option<Instant>) -> Option<Taken<()>> {
+        let held = self.gate.blocking_lock_by(end)?;
+        self.note_dead_writer(&held);
+        let look = |seen: &mut SeenHolders| self.look(seen);
+        linger(|| self.look_once())
+            .or_else(|| blocking_until(self.shared.bell(), self.waiting(), end, look))?;
+        Some(self.begin_to_write(held))
+    }
+
+    /// Takes the lock for writing if it is free.
+    pub(crate) fn try_write(&self) -> Option<Taken<()>> {
+        let held = self.at_once(|| self.gate.try_lock())?;
+        self.note_dead_writer(&held);
+        self.clear_dead(&held);
+        self.look_once().map(|()| self.begin_to_write(held))
+    }
+
+    fn at_once<T>(&self, mut look: impl FnMut() -> Option<T>) -> Option<T> {
+        (0..TRIES).find_map(|_| {
+            let found = look();
+            if found.is_none() {
+                std::thread::yield_now(); // Who has the gate may wait for this CPU.
+            }
+            found
+        })
+    }
+
+    /// Enters while the gate is open.
+    fn enter(&self) -> Option<Taken<ReadHold>> {
+        let is_open = || self.gate.holder().is_none();
+        let number = is_open().then(|| self.own_place())??;
+        let place = self.place(number);
+        place.enter();
+        if is_open() {
+            return Some(self.taken(ReadHold::Place(number)));
+        }
+        place.leave(self.waiting(), || self.shared.bell().ring());
+        None
+    }
+
+    /// Enters as the holder of the gate.
+    fn enter_under(&self, held: RobustGuard<'_>) -> Taken<ReadHold> {
+        self.note_dead_writer(&held);
+        let taken = self.taken(self.hold_under(&held));
+        if matches!(taken.hold, ReadHold::Gate) {
+            held.keep();
+        }
+        taken
+    }
+
+    fn hold_under(&self, held: &RobustGuard<'_>) -> ReadHold {
+        let place = self.own_place().or_else(|| {
+            self.clear_dead(held);
+            self.own_place()
+        });
+        match place {
+            Some(place) => {
+                self.place(place).enter();
+                ReadHold::Place(place)
+            }
+            None => ReadHold::Gate,
+        }
+    }
+
+    /// The place of this process, which it claims if it has none.
+    fn own_place(&self) -> Option<usize> {
+        let (own, hint) = (
+            ProcessIdentity::own().to_word(),
+            self.hint.load(Ordering::Relaxed),
+        );
+        if self.place(hint).is_of(own) {
+            return Some(hint);
+        }
+        let is_own = |place: &usize| self.place(*place).is_of(own);
+        let claim = |place: &usize| {
+            self.place(*place).is_free() && {
+                // First, so that no thread of this process enters where a writer does not look.
+                self.word(USED)
+                    .fetch_max(*place as u64 + 1, Ordering::SeqCst);
+                self.place(*place).claim(own)
+            }
+        };
+        let found = (0..self.used()).find(is_own);
+        let place = found.or_else(|| (0..PLACES).find(claim))?;
+        self.hint.store(place, Ordering::Relaxed);
+        Some(place)
+    }
+
+    /// A writer's look at the readers, with the gate closed.
+    fn look(&self, seen: &mut SeenHolders) -> Option<()> {
+        let mut reading = false;
+        for place in (0..self.used()).map(|place| self.place(place)) {
+            if let Some(process) = place.reading() {
+                match seen.watch_word(process) {
+                    Some(ended) => place.clear(ended.to_word()),
+                    None => reading = true,
+                }
+            }
+        }
+        (!reading).then_some(())
+    }
+
+    fn look_once(&self) -> Option<()> {
+        self.look(&mut SeenHolders::default())
+    }
+
+    /// Clears the places of all dead processes.
+    fn clear_dead(&self, _held: &RobustGuard<'_>) {
+        for place in (0..self.used()).map(|place| self.place(place)) {
+            let process = place.process.load(Ordering::SeqCst);
+            if ProcessIdentity::from_word(process).is_some_and(ProcessIdentity::has_ended) {
+                place.clear(process);
+            }
+        }
+    }
+
+    /// A writer that still writes, although its gate was taken over, has died.
+    fn note_dead_writer(&self, _held: &RobustGuard<'_>) {
+        let writer = self.word(WRITER).load(Ordering::Acquire);
+        if let Some(dead) = ProcessIdentity::from_word(writer) {
+            // In this order: this process may be killed in between.
+            self.word(ABANDONED_BY)
+                .store(dead.pid().into(), Ordering::Release);
+            self.word(WRITER).store(0, Ordering::Release);
+        }
+    }
+
+    fn begin_to_write(&self, held: RobustGuard<'_>) -> Taken<()> {
+        let taken = self.taken(());
+        self.word(WRITER)
+            .store(taken.owner.to_word(), Ordering::Release);
+        held.keep();
+        taken
+    }
+
+    fn taken<H>(&self, hold: H) -> Taken<H> {
+        let dead = self.word(ABANDONED_BY).load(Ordering::Acquire) as u32;
+        Taken {
+            hold,
+            abandoned_by: (dead != 0).then_some(dead),
+            owner: ProcessIdentity::own(),
+        }
+    }
+
+    /// Releases the lock after reading.
+    pub(crate) fn end_reading(&self, taken: &Taken<ReadHold>) {
+        if taken.owner != ProcessIdentity::own() {
+            return;
+        }
+        match taken.hold {
+            ReadHold::Place(place) => {
+                let place = self.place(place);
+                place.leave(self.waiting(), || self.shared.bell().ring());
+            }
+            ReadHold::Gate => self.gate.give_back(),
+        }
+    }
+
+    /// Releases the lock after writing.
+    pub(crate) fn end_writing(&self, taken: &Taken<()>) {
+        if taken.owner == ProcessIdentity::own() {
+            self.stop_writing(taken);
+            self.gate.give_back();
+        }
+    }
+
+    /// Keeps the lock for reading instead of writing. No other writer can come in between.
+    pub(crate) fn downgrade(&self, taken: &Taken<()>) -> Taken<ReadHold> {
+        let mut reading = Taken {
+            hold: ReadHold::Gate,
+            abandoned_by: taken.abandoned_by,
+            owner: taken.owner,
+        };
+        if taken.owner == ProcessIdentity::own() {
+            if let Some(place) = self.own_place() {
+                self.place(place).enter();
+                reading.hold = ReadHold::Place(place);
+            }
+            self.stop_writing(taken);
+            if matches!(reading.hold, ReadHold::Place(_)) {
+                self.gate.give_back();
+            }
+        }
+        reading
+    }
+
+    fn stop_writing(&self, taken: &Taken<()>) {
+        if taken.abandoned_by.is_some() {
+            self.word(ABANDONED_BY).store(0, Ordering::Release); // This writer knew.
+        }
+        self.word(WRITER).store(0, Ordering::Release);
+    }
+
+    /// The process that writes.
+    pub(crate) fn writer(&self) -> Option<ProcessIdentity> {
+        ProcessIdentity::from_word(self.word(WRITER).load(Ordering::Acquire))
+    }
+
+    /// The number of processes that read.
+    pub(crate) fn reading(&self) -> usize {
+        let places = (0..self.used()).map(|place| self.place(place));
+        places.filter(|place| place.reading().is_some()).count()
+    }
+}
+
+impl Serialize for RobustRw {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.shared.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for RobustRw {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        SharedObject::receive(deserializer, BYTES).map(Self::of)
+    }
+}
