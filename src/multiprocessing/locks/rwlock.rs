@@ -3,13 +3,12 @@
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::multiprocessing::robust::rw::{ReadHold, RobustRw, Taken};
-use crate::multiprocessing::waiting::wait::end_of;
-use crate::multiprocessing::waiting::waiter::may_block;
+use crate::multiprocessing::waiting::driver::{InTask, InThread, forever};
 use crate::sys::ProcessIdentity;
 
 /// A lock for any number of readers or one writer at a time, among the tasks and threads of all processes that have it.
@@ -96,7 +95,7 @@ impl RwLock {
     /// # Cancel safety
     /// Cancel safe: a dropped future has not taken the lock.
     pub async fn read(&self) -> RwLockReadGuard {
-        self.reading(self.0.read().await)
+        self.reading(forever(self.0.read(&InTask).await))
     }
 
     /// Takes the lock for reading if no writer holds it or waits for readers.
@@ -118,8 +117,7 @@ impl RwLock {
     /// # Panics
     /// On a thread that drives async code.
     pub fn blocking_read(&self) -> RwLockReadGuard {
-        let guard = self.blocking_read_by(None);
-        guard.expect("a wait without a timeout always has a result")
+        forever(self.blocking_read_by(InThread::within(None)))
     }
 
     /// Like [`blocking_read`](Self::blocking_read), but returns `None` if it has not taken the lock within `timeout`.
@@ -137,12 +135,12 @@ impl RwLock {
     /// # Panics
     /// On a thread that drives async code.
     pub fn blocking_read_timeout(&self, timeout: Duration) -> Option<RwLockReadGuard> {
-        self.blocking_read_by(end_of(Some(timeout)))
+        self.blocking_read_by(InThread::within(Some(timeout)))
     }
 
-    fn blocking_read_by(&self, end: Option<Instant>) -> Option<RwLockReadGuard> {
-        may_block();
-        self.0.blocking_read(end).map(|taken| self.reading(taken))
+    fn blocking_read_by(&self, driver: InThread) -> Option<RwLockReadGuard> {
+        let taken = InThread::run(self.0.read(&driver))?;
+        Some(self.reading(taken))
     }
 
     /// Takes the lock for writing. Waits until no one else holds it.
@@ -153,7 +151,7 @@ impl RwLock {
     /// # Cancel safety
     /// Cancel safe: a dropped future has not taken the lock, and lets readers in again.
     pub async fn write(&self) -> RwLockWriteGuard {
-        self.writing(self.0.write().await)
+        self.writing(forever(self.0.write(&InTask).await))
     }
 
     /// Takes the lock for writing if it is free.
@@ -168,8 +166,7 @@ impl RwLock {
     /// # Panics
     /// On a thread that drives async code.
     pub fn blocking_write(&self) -> RwLockWriteGuard {
-        let guard = self.blocking_write_by(None);
-        guard.expect("a wait without a timeout always has a result")
+        forever(self.blocking_write_by(InThread::within(None)))
     }
 
     /// Like [`blocking_write`](Self::blocking_write), but returns `None` if the lock is not free within `timeout`.
@@ -188,12 +185,12 @@ impl RwLock {
     /// # Panics
     /// On a thread that drives async code.
     pub fn blocking_write_timeout(&self, timeout: Duration) -> Option<RwLockWriteGuard> {
-        self.blocking_write_by(end_of(Some(timeout)))
+        self.blocking_write_by(InThread::within(Some(timeout)))
     }
 
-    fn blocking_write_by(&self, end: Option<Instant>) -> Option<RwLockWriteGuard> {
-        may_block();
-        self.0.blocking_write(end).map(|taken| self.writing(taken))
+    fn blocking_write_by(&self, driver: InThread) -> Option<RwLockWriteGuard> {
+        let taken = InThread::run(self.0.write(&driver))?;
+        Some(self.writing(taken))
     }
 
     fn reading(&self, taken: Taken<ReadHold>) -> RwLockReadGuard {

@@ -3,16 +3,16 @@
 
 use std::io;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::Instant;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::lock::{RobustGuard, RobustLock};
 use super::readers::ReaderPlace;
 use super::shared::SharedObject;
-use crate::multiprocessing::waiting::linger::{linger, linger_in_turn};
+use crate::multiprocessing::waiting::driver::Driver;
 use crate::multiprocessing::waiting::mark::Mark;
-use crate::multiprocessing::waiting::wait::{SeenHolders, blocking_until, until};
+use crate::multiprocessing::waiting::wait::{Interest, wait_for};
+use crate::multiprocessing::waiting::waiter::Waiter as _;
 use crate::sys::ProcessIdentity;
 
 /// The layout: the gate, the mark of the writer that waits for readers, who writes, who died while it wrote, the number
@@ -92,26 +92,20 @@ impl RobustRw {
         Mark(self.word(WAITING))
     }
 
-    /// Takes the lock for reading.
+    /// Takes the lock for reading. `None` if time is up.
     ///
     /// # Panics
-    /// If it has to wait outside of a tokio runtime, or in one without an I/O driver.
+    /// If it has to wait outside of a tokio runtime, or in one without an I/O driver. On a thread that drives async code,
+    /// if the driver is that of a thread.
     ///
     /// # Cancel safety
     /// Cancel safe.
-    pub(crate) async fn read(&self) -> Taken<ReadHold> {
-        // A task that takes a free lock in a loop lets other tasks run.
-        tokio::task::coop::consume_budget().await;
+    pub(crate) async fn read<D: Driver>(&self, driver: &D) -> Option<Taken<ReadHold>> {
+        driver.begin().await;
         match self.enter() {
-            Some(taken) => taken,
-            None => self.enter_under(self.gate.lock().await),
+            Some(taken) => Some(taken),
+            None => Some(self.enter_under(self.gate.lock_by(driver).await?)),
         }
-    }
-
-    /// Like [`read`](Self::read), in a thread, until `end` at the latest.
-    pub(crate) fn blocking_read(&self, end: Option<Instant>) -> Option<Taken<ReadHold>> {
-        let enter = || Some(self.enter_under(self.gate.blocking_lock_by(end)?));
-        self.enter().or_else(enter)
     }
 
     /// Takes the lock for reading if no writer holds it or waits for its readers.
@@ -122,29 +116,24 @@ impl RobustRw {
         })
     }
 
-    /// Takes the lock for writing.
+    /// Takes the lock for writing. `None` if time is up.
     ///
     /// # Panics
     /// Like [`read`](Self::read).
     ///
     /// # Cancel safety
     /// Cancel safe.
-    pub(crate) async fn write(&self) -> Taken<()> {
-        let held = self.gate.lock().await;
+    pub(crate) async fn write<D: Driver>(&self, driver: &D) -> Option<Taken<()>> {
+        let held = self.gate.lock_by(driver).await?;
         self.note_dead_writer(&held);
-        if linger_in_turn(|| self.look_once()).await.is_none() {
-            until(self.shared.bell(), self.waiting(), |seen| self.look(seen)).await;
+        if driver.linger(|| self.look_once()).await.is_none() {
+            let mut waiter = D::Waiter::new(self.shared.bell());
+            let drained = wait_for(driver, &mut waiter, |interest| {
+                self.waiting().raise();
+                self.look(interest)
+            });
+            drained.await?;
         }
-        self.begin_to_write(held)
-    }
-
-    /// Like [`write`](Self::write), in a thread, until `end` at the latest.
-    pub(crate) fn blocking_write(&self, end: Option<Instant>) -> Option<Taken<()>> {
-        let held = self.gate.blocking_lock_by(end)?;
-        self.note_dead_writer(&held);
-        let look = |seen: &mut SeenHolders| self.look(seen);
-        linger(|| self.look_once())
-            .or_else(|| blocking_until(self.shared.bell(), self.waiting(), end, look))?;
         Some(self.begin_to_write(held))
     }
 
@@ -228,11 +217,11 @@ impl RobustRw {
     }
 
     /// A writer's look at the readers, with the gate closed.
-    fn look(&self, seen: &mut SeenHolders) -> Option<()> {
+    fn look(&self, interest: &mut Interest) -> Option<()> {
         let mut reading = false;
         for place in (0..self.used()).map(|place| self.place(place)) {
             if let Some(process) = place.reading() {
-                match seen.watch_word(process) {
+                match interest.watch_word(process) {
                     Some(ended) => place.clear(ended.to_word()),
                     None => reading = true,
                 }
@@ -242,7 +231,7 @@ impl RobustRw {
     }
 
     fn look_once(&self) -> Option<()> {
-        self.look(&mut SeenHolders::default())
+        self.look(&mut Interest::default())
     }
 
     /// Clears the places of all dead processes.
