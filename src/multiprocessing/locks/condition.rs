@@ -155,7 +155,8 @@ impl Condition {
         guard: LockGuard,
         timeout: Duration,
     ) -> (LockGuard, WaitTimeoutResult) {
-        self.wait_by(guard, Instant::now().checked_add(timeout)).await
+        self.wait_by(guard, Instant::now().checked_add(timeout))
+            .await
     }
 
     /// Waits until `predicate` returns true. It is called under the lock: now, and after each notification.

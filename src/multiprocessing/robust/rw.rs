@@ -126,7 +126,13 @@ impl RobustRw {
     pub(crate) async fn write<D: Driver>(&self, driver: &D) -> Option<Taken<()>> {
         let held = self.gate.lock_by(driver).await?;
         self.note_dead_writer(&held);
-        if driver.linger(|| self.look_once()).await.is_none() {
+        let mut is_drained = false;
+        let look_once = || {
+            is_drained = self.look_once().is_some();
+            is_drained
+        };
+        driver.linger(look_once).await;
+        if !is_drained {
             let mut waiter = D::Waiter::new(self.shared.bell());
             let drained = wait_for(driver, &mut waiter, |interest| {
                 self.waiting().raise();
