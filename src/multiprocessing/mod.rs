@@ -59,9 +59,10 @@
 //! Linux.
 
 // Reading order: `waiting` (wakes and waits across processes), `robust` (locks and permits that survive the death of their
-// holder), `locks`, `item` (an encoded item in transit), `queue`, `pipe`, `memory`, `process`. Each room's `mod.rs` has
-// its rules. A room imports only rooms before it.
+// holder), `handle` (what every handle has), `locks`, `item` (an encoded item in transit), `queue`, `pipe`, `memory`,
+// `process`. Each room's `mod.rs` has its rules. A room imports only rooms before it.
 
+mod handle;
 mod item;
 mod locks;
 mod memory;

@@ -7,9 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
 use super::meeting::{BarrierPlace, MOST, Meeting, RoundOutcome, bytes};
+use crate::multiprocessing::handle::shared_handle;
 use crate::multiprocessing::robust::lock::{RobustGuard, RobustLock};
 use crate::multiprocessing::robust::shared::SharedObject;
 use crate::multiprocessing::waiting::driver::{InTask, InThread, forever};
@@ -346,25 +345,13 @@ impl Drop for Visit<'_> {
     }
 }
 
-impl fmt::Debug for Barrier {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Barrier")
-            .field("parties", &self.parties())
-            .field("waiting", &self.waiting())
-            .field("is_broken", &self.is_broken())
-            .finish()
-    }
-}
-
-/// Serializes only when it is sent to a process; anywhere else this is an error.
-impl Serialize for Barrier {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.shared.serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for Barrier {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        SharedObject::receive(deserializer, bytes(MOST)).map(Self::of)
+shared_handle! {
+    Barrier as barrier;
+    sends barrier.0.shared;
+    receives deserializer => SharedObject::receive(deserializer, bytes(MOST)).map(Self::of);
+    shows {
+        parties: barrier.parties(),
+        waiting: barrier.waiting(),
+        is_broken: barrier.is_broken(),
     }
 }

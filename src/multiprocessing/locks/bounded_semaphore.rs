@@ -1,13 +1,11 @@
 //! [`BoundedSemaphore`]: a semaphore that never has more permits than at its creation.
 
-use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
 use super::permit::SemaphorePermit;
 use super::semaphore::Semaphore;
+use crate::multiprocessing::handle::shared_handle;
 
 /// Like [`Semaphore`], but never has more permits than at its creation: adding one too many is an error.
 ///
@@ -141,23 +139,9 @@ impl BoundedSemaphore {
     }
 }
 
-impl fmt::Debug for BoundedSemaphore {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BoundedSemaphore")
-            .field("available_permits", &self.available_permits())
-            .finish()
-    }
-}
-
-/// Serializes only when it is sent to a process; anywhere else this is an error.
-impl Serialize for BoundedSemaphore {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for BoundedSemaphore {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Semaphore::deserialize(deserializer).map(Self)
-    }
+shared_handle! {
+    BoundedSemaphore as semaphore;
+    sends semaphore.0;
+    receives deserializer => Semaphore::deserialize(deserializer).map(Self);
+    shows { available_permits: semaphore.available_permits() }
 }

@@ -3,10 +3,10 @@
 use std::io;
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tokio::time::{Instant, timeout_at};
 
 use super::lock::{Lock, LockGuard};
+use crate::multiprocessing::handle::shared_handle;
 use crate::multiprocessing::waiting::driver::{Driver, InTask, InThread, may_block};
 
 /// A [`Lock`] with waiters for a change of what it guards, among all processes that have it.
@@ -54,7 +54,7 @@ use crate::multiprocessing::waiting::driver::{Driver, InTask, InThread, may_bloc
 ///
 /// # Platform
 /// Linux.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Condition {
     lock: Lock,
 }
@@ -382,16 +382,9 @@ impl Condition {
     }
 }
 
-/// Serializes only when it is sent to a process; anywhere else this is an error.
-impl Serialize for Condition {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.lock.serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for Condition {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let lock = Lock::deserialize(deserializer)?;
-        Ok(Self { lock })
-    }
+shared_handle! {
+    Condition as condition;
+    sends condition.lock;
+    receives deserializer => Lock::deserialize(deserializer).map(|lock| Self { lock });
+    shows { lock: condition.lock }
 }

@@ -1,12 +1,10 @@
 //! [`Event`]: a flag that processes wait for.
 
-use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
+use crate::multiprocessing::handle::shared_handle;
 use crate::multiprocessing::waiting::driver::{end_of, may_block};
 use crate::multiprocessing::waiting::pause::pause;
 use crate::sys::{self, AsFd as _, Edges};
@@ -138,25 +136,13 @@ impl Event {
     }
 }
 
-impl fmt::Debug for Event {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Event")
-            .field("is_set", &self.is_set())
-            .finish()
-    }
-}
-
-/// Serializes only when it is sent to a process; anywhere else this is an error.
-impl Serialize for Event {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for Event {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+shared_handle! {
+    Event as event;
+    sends event.0;
+    receives deserializer => {
         let descriptor = Descriptor::deserialize(deserializer)?;
         sys::check_eventfd(&descriptor).map_err(serde::de::Error::custom)?;
         Ok(Self(descriptor))
-    }
+    };
+    shows { is_set: event.is_set() }
 }

@@ -5,8 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
+use crate::multiprocessing::handle::shared_handle;
 use crate::multiprocessing::robust::lock::{RobustGuard, RobustLock};
 use crate::multiprocessing::robust::shared::SharedObject;
 
@@ -67,6 +66,7 @@ use crate::multiprocessing::robust::shared::SharedObject;
 ///
 /// # Platform
 /// Linux.
+#[derive(Clone)]
 pub struct Lock(Arc<LockInner>);
 
 struct LockInner {
@@ -204,20 +204,6 @@ impl Drop for LockGuard {
     }
 }
 
-impl Clone for Lock {
-    fn clone(&self) -> Self {
-        Self(self.0.clone())
-    }
-}
-
-impl fmt::Debug for Lock {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lock")
-            .field("held_by", &self.0.robust.holder())
-            .finish()
-    }
-}
-
 impl fmt::Debug for LockGuard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LockGuard")
@@ -226,15 +212,9 @@ impl fmt::Debug for LockGuard {
     }
 }
 
-/// Serializes only when it is sent to a process; anywhere else this is an error.
-impl Serialize for Lock {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.shared.serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for Lock {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        SharedObject::receive(deserializer, RobustLock::BYTES).map(Self::of)
-    }
+shared_handle! {
+    Lock as lock;
+    sends lock.0.shared;
+    receives deserializer => SharedObject::receive(deserializer, RobustLock::BYTES).map(Self::of);
+    shows { held_by: lock.0.robust.holder() }
 }

@@ -7,8 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
+use crate::multiprocessing::handle::shared_handle;
 use crate::multiprocessing::robust::lock::{RobustGuard, RobustLock};
 use crate::multiprocessing::robust::shared::SharedObject;
 use crate::multiprocessing::waiting::driver::may_block;
@@ -48,6 +47,7 @@ use crate::sys::ProcessIdentity;
 ///
 /// # Platform
 /// Linux.
+#[derive(Clone)]
 pub struct RLock(Arc<RLockInner>);
 
 struct RLockInner {
@@ -229,21 +229,6 @@ impl Drop for RLockGuard {
     }
 }
 
-impl Clone for RLock {
-    fn clone(&self) -> Self {
-        Self(self.0.clone())
-    }
-}
-
-impl fmt::Debug for RLock {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let holder = self.0.robust.holder();
-        f.debug_struct("RLock")
-            .field("held_by", &holder.map(ProcessIdentity::pid))
-            .finish()
-    }
-}
-
 impl fmt::Debug for RLockGuard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RLockGuard")
@@ -252,15 +237,9 @@ impl fmt::Debug for RLockGuard {
     }
 }
 
-/// Serializes only when it is sent to a process; anywhere else this is an error.
-impl Serialize for RLock {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.shared.serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for RLock {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        SharedObject::receive(deserializer, BYTES).map(Self::of)
-    }
+shared_handle! {
+    RLock as lock;
+    sends lock.0.shared;
+    receives deserializer => SharedObject::receive(deserializer, BYTES).map(Self::of);
+    shows { held_by: lock.0.robust.holder().map(ProcessIdentity::pid) }
 }

@@ -5,8 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
+use crate::multiprocessing::handle::shared_handle;
 use crate::multiprocessing::robust::rw::{ReadHold, RobustRw, Taken};
 use crate::multiprocessing::waiting::driver::{InTask, InThread, forever};
 use crate::sys::ProcessIdentity;
@@ -282,15 +281,6 @@ impl Drop for RwLockWriteGuard {
     }
 }
 
-impl fmt::Debug for RwLock {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RwLock")
-            .field("written_by", &self.0.writer().map(ProcessIdentity::pid))
-            .field("reading_processes", &self.0.reading())
-            .finish()
-    }
-}
-
 impl fmt::Debug for RwLockReadGuard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RwLockReadGuard")
@@ -307,15 +297,12 @@ impl fmt::Debug for RwLockWriteGuard {
     }
 }
 
-/// Serializes only when it is sent to a process; anywhere else this is an error.
-impl Serialize for RwLock {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        RobustRw::serialize(&self.0, serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for RwLock {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Self(Arc::new(RobustRw::deserialize(deserializer)?)))
+shared_handle! {
+    RwLock as lock;
+    sends *lock.0;
+    receives deserializer => Ok(Self(Arc::new(RobustRw::deserialize(deserializer)?)));
+    shows {
+        written_by: lock.0.writer().map(ProcessIdentity::pid),
+        reading_processes: lock.0.reading(),
     }
 }

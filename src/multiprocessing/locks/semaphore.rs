@@ -1,13 +1,11 @@
 //! [`Semaphore`]: a limited number of permits, among all processes.
 
-use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
 use super::permit::SemaphorePermit;
+use crate::multiprocessing::handle::shared_handle;
 use crate::multiprocessing::robust::permits::{MOST, Permits};
 use crate::multiprocessing::waiting::driver::{InTask, InThread, forever};
 
@@ -230,23 +228,9 @@ impl Semaphore {
     }
 }
 
-impl fmt::Debug for Semaphore {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Semaphore")
-            .field("available_permits", &self.available_permits())
-            .finish()
-    }
-}
-
-/// Serializes only when it is sent to a process; anywhere else this is an error.
-impl Serialize for Semaphore {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        Permits::serialize(&self.0, serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for Semaphore {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Self(Arc::new(Permits::deserialize(deserializer)?)))
-    }
+shared_handle! {
+    Semaphore as semaphore;
+    sends *semaphore.0;
+    receives deserializer => Ok(Self(Arc::new(Permits::deserialize(deserializer)?)));
+    shows { available_permits: semaphore.available_permits() }
 }
