@@ -38,6 +38,9 @@ use crate::sys::ProcessIdentity;
 /// A process that misuses the memory can keep, release or spoil the barrier, and no more: see
 /// [hostile processes](crate::multiprocessing#hostile-processes).
 ///
+/// A process that is forked by other means than this crate has not arrived with its parent: the copy of a future there
+/// takes nothing back.
+///
 /// # Cost
 /// Two descriptors in each process that has it, and one page of memory for each 250 parties. A waiter uses one
 /// descriptor, and another for each other process that waits. The first waiter of a process wakes the others,
@@ -150,7 +153,7 @@ impl Barrier {
     /// Like [`wait`](Self::wait).
     ///
     /// # Panics
-    /// If it has to wait on a thread that drives async code.
+    /// On a thread that drives async code.
     pub fn blocking_wait(&self) -> Result<BarrierWaitResult, BrokenBarrier> {
         forever(Visit::new(self).blocking_wait(None))
     }
@@ -162,7 +165,7 @@ impl Barrier {
     /// Like [`wait`](Self::wait).
     ///
     /// # Panics
-    /// If it has to wait on a thread that drives async code.
+    /// On a thread that drives async code.
     pub fn blocking_wait_timeout(
         &self,
         timeout: Duration,
@@ -196,7 +199,7 @@ impl Barrier {
     /// Like [`abort`](Self::abort), for a thread that may block.
     ///
     /// # Panics
-    /// On a thread that drives async code, if it has to wait for another call on the barrier.
+    /// On a thread that drives async code.
     pub fn blocking_abort(&self) {
         let held = self.0.robust.blocking_lock(None);
         self.break_under(&mut held.expect("a wait without a timeout always has a result"));

@@ -23,7 +23,7 @@ use crate::multiprocessing::handle::shared_handle;
 /// # }
 /// ```
 ///
-/// What happens when a process ends, and the cost, are the same as for [`Semaphore`].
+/// What happens when a process ends or forks, the cost and the fairness are the same as for [`Semaphore`].
 ///
 /// A process that misuses the memory can keep, release or spoil any permit, and no more: see
 /// [hostile processes](crate::multiprocessing#hostile-processes).

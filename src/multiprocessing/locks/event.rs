@@ -117,7 +117,7 @@ impl Event {
     /// ```
     ///
     /// # Panics
-    /// If it has to wait on a thread that drives async code.
+    /// On a thread that drives async code.
     pub fn blocking_wait(&self) {
         self.blocking_wait_by(None);
     }
@@ -125,7 +125,7 @@ impl Event {
     /// Like [`blocking_wait`](Self::blocking_wait), for at most `timeout`. Returns whether the event is set.
     ///
     /// # Panics
-    /// If it has to wait on a thread that drives async code.
+    /// On a thread that drives async code.
     pub fn blocking_wait_timeout(&self, timeout: Duration) -> bool {
         self.blocking_wait_by(end_of(Some(timeout)))
     }

@@ -61,8 +61,15 @@ use crate::multiprocessing::robust::shared::SharedObject;
 /// # Cost
 /// Two descriptors and one page of memory in each process that has it. Taking a free lock, and releasing it
 /// while no one waits, is one atomic instruction each, without a system call. A waiter uses one descriptor, and
-/// another to watch the process that holds the lock. There is no queue: every release wakes all waiters, and
-/// any of them may get the lock.
+/// another to watch the process that holds the lock.
+///
+/// # Fairness
+/// Tasks of one process take turns, and so do its threads. Between processes there is no queue: a release wakes the next
+/// of each process, and any of them may get the lock.
+///
+/// # In a fork
+/// A process that is forked by other means than this crate has a copy of each guard, and not the lock: dropping the copy
+/// does nothing. It can wait for the lock by the `blocking_` methods.
 ///
 /// # Platform
 /// Linux.
@@ -128,7 +135,7 @@ impl Lock {
     /// ```
     ///
     /// # Panics
-    /// If it has to wait on a thread that drives async code.
+    /// On a thread that drives async code.
     pub fn blocking_lock(&self) -> LockGuard {
         let held = self.0.robust.blocking_lock(None);
         LockGuard::new(
@@ -141,7 +148,7 @@ impl Lock {
     /// `timeout`.
     ///
     /// # Panics
-    /// If it has to wait on a thread that drives async code.
+    /// On a thread that drives async code.
     pub fn blocking_lock_timeout(&self, timeout: Duration) -> Option<LockGuard> {
         let held = self.0.robust.blocking_lock(Some(timeout))?;
         Some(LockGuard::new(self, held))

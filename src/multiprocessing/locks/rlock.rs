@@ -42,8 +42,8 @@ use crate::sys::ProcessIdentity;
 /// A process that misuses the memory can keep, release or spoil the lock, and no more: see
 /// [hostile processes](crate::multiprocessing#hostile-processes).
 ///
-/// # Cost
-/// Like [`Lock`](super::Lock). Taking it again is one more atomic instruction.
+/// # Cost, fairness, forks
+/// Like [`Lock`](super::Lock). Taking it again is one more atomic instruction, and passes no one who waits.
 ///
 /// # Platform
 /// Linux.
@@ -128,7 +128,7 @@ impl RLock {
     /// ```
     ///
     /// # Panics
-    /// If it has to wait on a thread that drives async code.
+    /// On a thread that drives async code.
     pub fn blocking_lock(&self) -> RLockGuard {
         may_block();
         self.again().unwrap_or_else(|| {
@@ -141,7 +141,7 @@ impl RLock {
     /// `timeout`.
     ///
     /// # Panics
-    /// If it has to wait on a thread that drives async code.
+    /// On a thread that drives async code.
     pub fn blocking_lock_timeout(&self, timeout: Duration) -> Option<RLockGuard> {
         may_block();
         let first = || Some(self.first(self.0.robust.blocking_lock(Some(timeout))?));

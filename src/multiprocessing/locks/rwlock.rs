@@ -59,6 +59,9 @@ use crate::sys::ProcessIdentity;
 /// [`Lock`](super::Lock) do, so neither side starves the other. So a task that holds a read guard and takes another one
 /// may wait forever, if a writer comes in between.
 ///
+/// # In a fork
+/// Like [`Lock`](super::Lock#in-a-fork).
+///
 /// # When a process ends
 /// The guards of its tasks and threads are released, however it ended. If it was writing, the guarded data may be half
 /// changed: [`abandoned_by`](RwLockWriteGuard::abandoned_by) of every later guard has its process id, until a writer that
@@ -69,8 +72,8 @@ use crate::sys::ProcessIdentity;
 ///
 /// # Cost
 /// Two descriptors and one page of memory in each process that has it. Reading takes four atomic instructions and
-/// writing takes a few more, without a system call, while no one has to wait. At most 251 processes read at the same
-/// time; more of them read one at a time.
+/// writing takes a few more, without a system call, while no one has to wait. About 250 processes read at the same
+/// time; if there are more, the rest read one at a time.
 ///
 /// # Platform
 /// Linux.

@@ -55,8 +55,11 @@ use crate::multiprocessing::waiting::driver::{InTask, InThread, forever};
 /// each process that holds permits.
 ///
 /// # Fairness
-/// Tasks and threads of one process take turns. Between processes there is no queue: a release wakes those that wait,
-/// and any of them may get the permit.
+/// Tasks of one process take turns, and so do its threads. Between processes there is no queue: a release wakes the next
+/// of each process, and any of them may get the permit.
+///
+/// # In a fork
+/// Like [`Lock`](super::Lock#in-a-fork).
 ///
 /// # Platform
 /// Linux.
@@ -207,7 +210,7 @@ impl Semaphore {
     /// More permits than there can be would never be free.
     #[track_caller]
     fn check(&self, permits: usize) {
-        let bound = self.0.bound();
+        let bound = self.0.bound().max(1); // One may be waited for in any case.
         assert!(
             permits <= bound,
             "{permits} permits can never be free at once: this semaphore has at most {bound}"

@@ -39,6 +39,8 @@ pub(crate) struct Permits {
     /// The slot that was free last, where the next search starts.
     hint: AtomicUsize,
     turns: Turns,
+    /// The word is read once: a process that misuses the memory may change it.
+    bound: usize,
     /// Held by the one caller that collects several permits.
     pub(super) collector: RobustLock,
 }
@@ -57,14 +59,20 @@ impl Permits {
         if bound > MOST || permits > bound {
             return Err(too_many(MOST));
         }
-        let new = Self::of(SharedObject::new(BYTES, SLOTS)?);
-        new.word(BOUND).store(bound as u64, Ordering::Release);
+        let shared = SharedObject::new(BYTES, SLOTS)?;
+        shared
+            .memory()
+            .word(BOUND)
+            .store(bound as u64, Ordering::Release);
+        let new = Self::of(shared);
         new.add(permits)?;
         Ok(new)
     }
 
     fn of(shared: SharedObject) -> Self {
+        let bound = shared.memory().word(BOUND).load(Ordering::Acquire);
         Self {
+            bound: (bound as usize).min(MOST),
             collector: shared.robust_at(COLLECTOR),
             shared,
             hint: AtomicUsize::new(0),
@@ -96,7 +104,7 @@ impl Permits {
 
     /// The number of permits that there can be.
     pub(crate) fn bound(&self) -> usize {
-        (self.word(BOUND).load(Ordering::Acquire) as usize).min(MOST)
+        self.bound
     }
 
     /// Wakes the waiters.
@@ -220,7 +228,7 @@ impl Permits {
     }
 
     fn begin_to_add(&self, count: usize, added: &mut Vec<usize>) -> io::Result<()> {
-        let bound = self.bound();
+        let bound = self.bound;
         let mut there = self.used();
         for slot in 0..bound {
             if added.len() == count {

@@ -65,9 +65,10 @@ impl ReaderPlace<'_> {
 
     /// The process, if it has readers. For the holder of the gate.
     pub(crate) fn reading(&self) -> Option<u64> {
-        // A process that misuses the memory may have made it negative.
+        // A process that misuses the memory may have made it negative, or that of no process.
         let readers = self.readers.load(Ordering::SeqCst).cast_signed();
-        (readers > 0).then(|| self.process.load(Ordering::SeqCst))
+        let process = (readers > 0).then(|| self.process.load(Ordering::SeqCst));
+        process.filter(|process| *process != NONE)
     }
 
     /// Frees the place of `ended`, a dead process. For the holder of the gate.
