@@ -1,5 +1,5 @@
-//! Read-write locks, conditions and permits of `multiprocessing`, among the tasks and threads of one process and between
-//! two processes. What holds when a process is killed is in `mp_kills`.
+//! Read-write locks, conditions and permits of `multiprocessing`, among the tasks and threads of one process and
+//! between two processes. What holds when a process is killed is in `mp_kills`.
 
 #![cfg(feature = "multiprocessing")]
 #![cfg(target_os = "linux")]

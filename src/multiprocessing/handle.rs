@@ -2,8 +2,8 @@
 
 /// Implements `Debug`, `Serialize` and `Deserialize` for a handle.
 ///
-/// `sends` is what travels: descriptors, which are an error anywhere but on the way to a process. `receives` makes a handle
-/// of what arrives. `shows` must not wait.
+/// `sends` is what travels: descriptors, which are an error anywhere but on the way to a process. `receives` makes a
+/// handle of what arrives. `shows` must not wait.
 macro_rules! shared_handle {
     (
         $name:ident as $handle:ident;

@@ -48,9 +48,9 @@ use crate::multiprocessing::waiting::driver::{Driver, InTask, InThread, may_bloc
 /// [hostile processes](crate::multiprocessing#hostile-processes).
 ///
 /// # Cost
-/// That of one [`Lock`]. Several conditions can [share one lock](Self::with_lock); a notification wakes the
-/// waiters of all of them. Notifying is at most one system call, and none if no one waits. The waiters of one runtime use
-/// one descriptor, and so do those of all threads of a process.
+/// That of one [`Lock`]. Several conditions can [share one lock](Self::with_lock); a notification wakes the waiters of
+/// all of them. Notifying is at most one system call, and none if no one waits. The waiters of one runtime use one
+/// descriptor, and so do those of all threads of a process.
 ///
 /// # Fairness, forks
 /// Those that are woken take the lock in turn, like all that wait for a [`Lock`].

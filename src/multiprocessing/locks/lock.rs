@@ -64,12 +64,12 @@ use crate::multiprocessing::robust::shared::SharedObject;
 /// another to watch the process that holds the lock.
 ///
 /// # Fairness
-/// Tasks of one process take turns, and so do its threads. Between processes there is no queue: a release wakes the next
-/// of each process, and any of them may get the lock.
+/// Tasks of one process take turns, and so do its threads. Between processes there is no queue: a release wakes the
+/// next of each process, and any of them may get the lock.
 ///
 /// # In a fork
-/// A process that is forked by other means than this crate has a copy of each guard, and not the lock: dropping the copy
-/// does nothing. It can wait for the lock by the `blocking_` methods.
+/// A process that is forked by other means than this crate has a copy of each guard, and not the lock: dropping the
+/// copy does nothing. It can wait for the lock by the `blocking_` methods.
 ///
 /// # Platform
 /// Linux.

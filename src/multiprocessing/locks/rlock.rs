@@ -62,8 +62,8 @@ const OWNER: usize = RobustLock::BYTES;
 const DEPTH: usize = OWNER + 8;
 const BYTES: usize = DEPTH + 8;
 
-/// How often an owner tries to take the lock again beside its other threads. More is no accident: a process writes to the
-/// word all the time.
+/// How often an owner tries to take the lock again beside its other threads. More is no accident: a process writes to
+/// the word all the time.
 const ATTEMPTS: usize = 1000;
 
 /// No owner.

@@ -12,8 +12,8 @@ use crate::sys::ProcessIdentity;
 
 /// A lock for any number of readers or one writer at a time, among the tasks and threads of all processes that have it.
 ///
-/// Like [`Lock`](super::Lock) it guards no value of its own, but what processes share: memory, a file, a service. A clone
-/// is the same lock, and so is what another process receives.
+/// Like [`Lock`](super::Lock) it guards no value of its own, but what processes share: memory, a file, a service. A
+/// clone is the same lock, and so is what another process receives.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -55,17 +55,17 @@ use crate::sys::ProcessIdentity;
 /// ```
 ///
 /// # Fairness
-/// A writer that waits for readers lets no new reader in. Readers and writers that have to wait take turns, as those of a
-/// [`Lock`](super::Lock) do, so neither side starves the other. So a task that holds a read guard and takes another one
-/// may wait forever, if a writer comes in between.
+/// A writer that waits for readers lets no new reader in. Readers and writers that have to wait take turns, as those of
+/// a [`Lock`](super::Lock) do, so neither side starves the other. So a task that holds a read guard and takes another
+/// one may wait forever, if a writer comes in between.
 ///
 /// # In a fork
 /// Like [`Lock`](super::Lock#in-a-fork).
 ///
 /// # When a process ends
 /// The guards of its tasks and threads are released, however it ended. If it was writing, the guarded data may be half
-/// changed: [`abandoned_by`](RwLockWriteGuard::abandoned_by) of every later guard has its process id, until a writer that
-/// had this id has released the lock. A killed reader leaves nothing behind.
+/// changed: [`abandoned_by`](RwLockWriteGuard::abandoned_by) of every later guard has its process id, until a writer
+/// that had this id has released the lock. A killed reader leaves nothing behind.
 ///
 /// A process that misuses the memory can keep, release or spoil the lock, and no more: see
 /// [hostile processes](crate::multiprocessing#hostile-processes).

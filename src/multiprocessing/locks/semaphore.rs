@@ -55,8 +55,8 @@ use crate::multiprocessing::waiting::driver::{InTask, InThread, forever};
 /// each process that holds permits.
 ///
 /// # Fairness
-/// Tasks of one process take turns, and so do its threads. Between processes there is no queue: a release wakes the next
-/// of each process, and any of them may get the permit.
+/// Tasks of one process take turns, and so do its threads. Between processes there is no queue: a release wakes the
+/// next of each process, and any of them may get the permit.
 ///
 /// # In a fork
 /// Like [`Lock`](super::Lock#in-a-fork).

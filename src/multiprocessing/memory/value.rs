@@ -374,8 +374,8 @@ impl<'de, T: Pod> Deserialize<'de> for Value<T> {
 
 /// Holds the lock of a [`Value`], with a copy of the value that replaces it when this is dropped.
 ///
-/// If a panic drops it, the value does not change. Nor does the copy of a guard change it that a `fork` makes: the child
-/// holds no lock.
+/// If a panic drops it, the value does not change. Nor does the copy of a guard change it that a `fork` makes: the
+/// child holds no lock.
 ///
 /// ```
 /// # use concurrent_futures::multiprocessing::Value;

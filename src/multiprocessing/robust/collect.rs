@@ -1,9 +1,9 @@
 //! Several permits for one caller: all of them or none.
 //!
-//! One caller at a time collects, under the [robust lock](super::lock) `collector`, and keeps what it finds until it has
-//! all. So two callers never wait for what the other has collected, and a stream of callers that want one permit each
-//! does not pass a caller that wants many. A collector that is killed leaves permits of a dead holder and a lock of a dead
-//! holder, which the others take over.
+//! One caller at a time collects, under the [robust lock](super::lock) `collector`, and keeps what it finds until it
+//! has all. So two callers never wait for what the other has collected, and a stream of callers that want one permit
+//! each does not pass a caller that wants many. A collector that is killed leaves permits of a dead holder and a lock
+//! of a dead holder, which the others take over.
 
 use super::lock::RobustGuard;
 use super::permits::{Permits, Taking};
@@ -87,8 +87,8 @@ impl Permits {
     /// Waits for `count` permits. `None` if time is up.
     ///
     /// # Panics
-    /// If it has to wait outside of a tokio runtime, or in one without an I/O driver. On a thread that drives async code,
-    /// if the driver is that of a thread.
+    /// If it has to wait outside of a tokio runtime, or in one without an I/O driver. On a thread that drives async
+    /// code, if the driver is that of a thread.
     ///
     /// # Cancel safety
     /// Cancel safe: what is collected so far is released.
@@ -106,8 +106,8 @@ impl Permits {
         Some(found.into_takings())
     }
 
-    /// Takes `count` permits if all of them are free, or of holders that have ended. While another caller collects, none
-    /// is free.
+    /// Takes `count` permits if all of them are free, or of holders that have ended. While another caller collects,
+    /// none is free.
     pub(crate) fn try_take_many(&self, count: usize) -> Option<Takings> {
         let mut found = Collection::new(self, count);
         let _alone = match count {

@@ -1,5 +1,5 @@
-//! The readers of a read-write lock: for each process a place of two atomic words in shared memory, its identity and the
-//! number of its readers. Any process may be killed between any two steps.
+//! The readers of a read-write lock: for each process a place of two atomic words in shared memory, its identity and
+//! the number of its readers. Any process may be killed between any two steps.
 //!
 //! ```text
 //!   reader:  readers + 1 ──► is the gate open? ──► reads ──► readers - 1 ──► was it the last? a mark? ring, clear it
@@ -8,13 +8,13 @@
 //!   writer:  closes the gate ──► mark ──► are there readers? ──► waits for a ring or the end of one
 //! ```
 //!
-//! The gate is a [lock](super::word). A writer holds it from before it waits for the readers until it has written, so no
-//! reader enters meanwhile and writers do not starve. A reader that finds the gate closed takes the gate in turn, enters
-//! while it holds the gate, and opens it again. So readers do not starve either.
+//! The gate is a [lock](super::word). A writer holds it from before it waits for the readers until it has written, so
+//! no reader enters meanwhile and writers do not starve. A reader that finds the gate closed takes the gate in turn,
+//! enters while it holds the gate, and opens it again. So readers do not starve either.
 //!
 //! The reader writes its number and reads the gate; the writer writes the gate and reads the numbers. The reader also
-//! writes its number before it reads the mark; the writer writes the mark before it reads the numbers. All these accesses
-//! are sequentially consistent, so at least one side sees the other.
+//! writes its number before it reads the mark; the writer writes the mark before it reads the numbers. All these
+//! accesses are sequentially consistent, so at least one side sees the other.
 //!
 //! The readers of a killed process stay in its place. A writer that has seen them watches the process, and clears its
 //! place. Only the holder of the gate does so: a slower one could clear the place of the next process that claims it.

@@ -95,8 +95,8 @@ impl RobustRw {
     /// Takes the lock for reading. `None` if time is up.
     ///
     /// # Panics
-    /// If it has to wait outside of a tokio runtime, or in one without an I/O driver. On a thread that drives async code,
-    /// if the driver is that of a thread.
+    /// If it has to wait outside of a tokio runtime, or in one without an I/O driver. On a thread that drives async
+    /// code, if the driver is that of a thread.
     ///
     /// # Cancel safety
     /// Cancel safe.

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::identity::PID_BITS;
 use super::own::{FORKS, own_word};
 
-/// The process that last looked at its generation, and that generation: `generation << PID_BITS | pid`. A fork finds its
-/// parent's.
+/// The process that last looked at its generation, and that generation: `generation << PID_BITS | pid`. A fork finds
+/// its parent's.
 static LOOKED: AtomicU64 = AtomicU64::new(0);
 
 /// The number of forks between the process that was executed and this one, whoever made them. What a process finds in

@@ -1,5 +1,5 @@
-//! Forks by the system call alone, in a runtime, while it holds shared objects and waits for them. The argument says what
-//! parent and child try.
+//! Forks by the system call alone, in a runtime, while it holds shared objects and waits for them. The argument says
+//! what parent and child try.
 
 #![expect(unsafe_code, reason = "forks by the system call")]
 
