@@ -36,6 +36,15 @@
 //! exits or drops it, however that process ends. A killed process never keeps a lock, a permit or a place: the
 //! waiters watch the holders.
 //!
+//! # Turns
+//! Tasks of one process that wait for the same lock, permit or item take turns, and so do its threads. Between processes
+//! there is no queue: the first that finds the object free takes it.
+//!
+//! # Forks
+//! A process that is forked by other means than this crate has its parent's handles. It can use them by the methods that
+//! do not wait and by the `blocking_` methods. It does not hold what its parent holds: its copies of guards, permits and
+//! futures release and write nothing when they are dropped. It must not use a copied [`ArrayGuard`].
+//!
 //! # Hostile processes
 //! An object trusts every process that has it. A process that was taken over can keep a lock for as long as it lives,
 //! release what others hold, wake waiters for nothing, change values, and lose or invent items. It cannot do more to the

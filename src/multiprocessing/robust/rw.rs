@@ -350,3 +350,70 @@ impl<'de> Deserialize<'de> for RobustRw {
         SharedObject::receive(deserializer, BYTES).map(Self::of)
     }
 }
+
+#[cfg(all(test, target_os = "linux", not(properties)))]
+mod tests {
+    use std::process::{Child, Command, Stdio};
+
+    use super::*;
+
+    fn process(program: &str) -> (Child, ProcessIdentity) {
+        let mut process = Command::new(program);
+        let process = process.stdin(Stdio::piped()).spawn().expect("a process");
+        let identity = ProcessIdentity::from_word(process.id().into()).expect("not 0");
+        (process, identity)
+    }
+
+    fn ended() -> (Child, ProcessIdentity) {
+        let (process, identity) = process("true");
+        while !identity.has_ended() {
+            std::thread::yield_now();
+        }
+        (process, identity)
+    }
+
+    #[test]
+    fn a_dead_writer_is_named_to_all_until_a_writer_has_released_the_lock() {
+        let (rw, (mut process, dead)) = (RobustRw::new().expect("memory"), ended());
+        let gate = 0;
+        rw.word(gate).store(dead.to_word(), Ordering::SeqCst);
+        rw.word(WRITER).store(dead.to_word(), Ordering::SeqCst);
+        for _ in 0..2 {
+            let reading = rw.try_read().expect("it is free");
+            assert_eq!(reading.abandoned_by, Some(process.id()));
+            rw.end_reading(&reading);
+        }
+        let writing = rw.try_write().expect("it is free");
+        assert_eq!(writing.abandoned_by, Some(process.id()));
+        rw.end_writing(&writing);
+        assert_eq!(rw.try_write().expect("it is free").abandoned_by, None);
+        process.wait().expect("it has ended");
+    }
+
+    #[test]
+    fn readers_without_a_place_for_their_process_read_one_at_a_time() {
+        let (rw, (mut process, other)) = (RobustRw::new().expect("memory"), process("cat"));
+        for place in 0..PLACES {
+            assert!(rw.place(place).claim(other.to_word()));
+        }
+        rw.word(USED).store(PLACES as u64, Ordering::SeqCst);
+        let reading = rw.try_read().expect("it is free");
+        assert!(matches!(reading.hold, ReadHold::Gate));
+        assert!(rw.try_read().is_none() && rw.try_write().is_none());
+        rw.end_reading(&reading);
+        let writing = rw.downgrade(&rw.try_write().expect("it is free"));
+        assert!(matches!(writing.hold, ReadHold::Gate) && rw.try_write().is_none());
+        rw.end_reading(&writing);
+        // The places of dead processes are used again.
+        rw.place(7).enter();
+        drop(process.stdin.take());
+        while !other.has_ended() {
+            std::thread::yield_now();
+        }
+        let reading = rw.try_read().expect("it is free");
+        assert!(matches!(reading.hold, ReadHold::Place(_)) && rw.reading() == 1);
+        rw.end_reading(&reading);
+        assert!(rw.try_write().is_some());
+        process.wait().expect("it has ended");
+    }
+}
