@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::multiprocessing::handle::shared_handle;
-use crate::multiprocessing::robust::rw::{ReadHold, RobustRw, Taken};
+use crate::multiprocessing::robust::rw::{ReadHold, RobustRw, RwHeld};
 use crate::multiprocessing::waiting::driver::{InTask, InThread, forever};
 use crate::sys::ProcessIdentity;
 
@@ -195,12 +195,12 @@ impl RwLock {
         Some(self.writing(taken))
     }
 
-    fn reading(&self, taken: Taken<ReadHold>) -> RwLockReadGuard {
+    fn reading(&self, taken: RwHeld<ReadHold>) -> RwLockReadGuard {
         let lock = self.clone();
         RwLockReadGuard { lock, taken }
     }
 
-    fn writing(&self, taken: Taken<()>) -> RwLockWriteGuard {
+    fn writing(&self, taken: RwHeld<()>) -> RwLockWriteGuard {
         RwLockWriteGuard {
             lock: self.clone(),
             taken: Some(taken),
@@ -215,7 +215,7 @@ impl RwLock {
 #[must_use = "the lock is released as soon as the guard is dropped"]
 pub struct RwLockReadGuard {
     lock: RwLock,
-    taken: Taken<ReadHold>,
+    taken: RwHeld<ReadHold>,
 }
 
 impl RwLockReadGuard {
@@ -240,7 +240,7 @@ impl Drop for RwLockReadGuard {
 pub struct RwLockWriteGuard {
     lock: RwLock,
     /// `None` once it is downgraded.
-    taken: Option<Taken<()>>,
+    taken: Option<RwHeld<()>>,
 }
 
 impl RwLockWriteGuard {

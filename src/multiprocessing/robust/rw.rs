@@ -51,7 +51,7 @@ pub(crate) enum ReadHold {
 
 /// What a new reader or writer learns.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Taken<H> {
+pub(crate) struct RwHeld<H> {
     pub(crate) hold: H,
     /// The process that died while it wrote, if no writer has had the lock since.
     pub(crate) abandoned_by: Option<u32>,
@@ -100,7 +100,7 @@ impl RobustRw {
     ///
     /// # Cancel safety
     /// Cancel safe.
-    pub(crate) async fn read<D: Driver>(&self, driver: &D) -> Option<Taken<ReadHold>> {
+    pub(crate) async fn read<D: Driver>(&self, driver: &D) -> Option<RwHeld<ReadHold>> {
         driver.begin().await;
         match self.enter() {
             Some(taken) => Some(taken),
@@ -109,7 +109,7 @@ impl RobustRw {
     }
 
     /// Takes the lock for reading if no writer holds it or waits for its readers.
-    pub(crate) fn try_read(&self) -> Option<Taken<ReadHold>> {
+    pub(crate) fn try_read(&self) -> Option<RwHeld<ReadHold>> {
         self.at_once(|| {
             let enter = || Some(self.enter_under(self.gate.try_lock()?));
             self.enter().or_else(enter)
@@ -123,7 +123,7 @@ impl RobustRw {
     ///
     /// # Cancel safety
     /// Cancel safe.
-    pub(crate) async fn write<D: Driver>(&self, driver: &D) -> Option<Taken<()>> {
+    pub(crate) async fn write<D: Driver>(&self, driver: &D) -> Option<RwHeld<()>> {
         let held = self.gate.lock_by(driver).await?;
         self.note_dead_writer(&held);
         let mut is_drained = false;
@@ -144,7 +144,7 @@ impl RobustRw {
     }
 
     /// Takes the lock for writing if it is free.
-    pub(crate) fn try_write(&self) -> Option<Taken<()>> {
+    pub(crate) fn try_write(&self) -> Option<RwHeld<()>> {
         let held = self.at_once(|| self.gate.try_lock())?;
         self.note_dead_writer(&held);
         self.clear_dead(&held);
@@ -162,7 +162,7 @@ impl RobustRw {
     }
 
     /// Enters while the gate is open.
-    fn enter(&self) -> Option<Taken<ReadHold>> {
+    fn enter(&self) -> Option<RwHeld<ReadHold>> {
         let is_open = || self.gate.holder().is_none();
         let number = is_open().then(|| self.own_place())??;
         let place = self.place(number);
@@ -175,7 +175,7 @@ impl RobustRw {
     }
 
     /// Enters as the holder of the gate.
-    fn enter_under(&self, held: RobustGuard<'_>) -> Taken<ReadHold> {
+    fn enter_under(&self, held: RobustGuard<'_>) -> RwHeld<ReadHold> {
         self.note_dead_writer(&held);
         let taken = self.taken(self.hold_under(&held));
         if matches!(taken.hold, ReadHold::Gate) {
@@ -261,7 +261,7 @@ impl RobustRw {
         }
     }
 
-    fn begin_to_write(&self, held: RobustGuard<'_>) -> Taken<()> {
+    fn begin_to_write(&self, held: RobustGuard<'_>) -> RwHeld<()> {
         let taken = self.taken(());
         self.word(WRITER)
             .store(taken.owner.to_word(), Ordering::Release);
@@ -269,9 +269,9 @@ impl RobustRw {
         taken
     }
 
-    fn taken<H>(&self, hold: H) -> Taken<H> {
+    fn taken<H>(&self, hold: H) -> RwHeld<H> {
         let dead = self.word(ABANDONED_BY).load(Ordering::Acquire) as u32;
-        Taken {
+        RwHeld {
             hold,
             abandoned_by: (dead != 0).then_some(dead),
             owner: ProcessIdentity::own(),
@@ -279,7 +279,7 @@ impl RobustRw {
     }
 
     /// Releases the lock after reading.
-    pub(crate) fn end_reading(&self, taken: &Taken<ReadHold>) {
+    pub(crate) fn end_reading(&self, taken: &RwHeld<ReadHold>) {
         if taken.owner != ProcessIdentity::own() {
             return;
         }
@@ -293,7 +293,7 @@ impl RobustRw {
     }
 
     /// Releases the lock after writing.
-    pub(crate) fn end_writing(&self, taken: &Taken<()>) {
+    pub(crate) fn end_writing(&self, taken: &RwHeld<()>) {
         if taken.owner == ProcessIdentity::own() {
             self.stop_writing(taken);
             self.gate.give_back();
@@ -301,8 +301,8 @@ impl RobustRw {
     }
 
     /// Keeps the lock for reading instead of writing. No other writer can come in between.
-    pub(crate) fn downgrade(&self, taken: &Taken<()>) -> Taken<ReadHold> {
-        let mut reading = Taken {
+    pub(crate) fn downgrade(&self, taken: &RwHeld<()>) -> RwHeld<ReadHold> {
+        let mut reading = RwHeld {
             hold: ReadHold::Gate,
             abandoned_by: taken.abandoned_by,
             owner: taken.owner,
@@ -320,7 +320,7 @@ impl RobustRw {
         reading
     }
 
-    fn stop_writing(&self, taken: &Taken<()>) {
+    fn stop_writing(&self, taken: &RwHeld<()>) {
         if taken.abandoned_by.is_some() {
             self.word(ABANDONED_BY).store(0, Ordering::Release); // This writer knew.
         }

@@ -2,8 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::identity::PID_BITS;
-use super::own::{FORKS, own_word};
+use super::own::{FORKS, PID_BITS, own_word};
 
 /// The process that last looked at its generation, and that generation: `generation << PID_BITS | pid`. A fork finds
 /// its parent's.
