@@ -14,8 +14,8 @@ pub(super) const FORKS: usize = 2;
 
 const WORDS: usize = 3;
 
-/// Process ids are smaller than 2^22. The rest says when the process began, in ticks of the system's clock
-/// since it booted, or 0 if that is not known.
+/// Process ids are smaller than 2^22. The rest of an identity says when the process began, in ticks of the clock
+/// since the system has booted, or 0 if that is not known.
 pub(super) const PID_BITS: u32 = 22;
 
 static OWN: OnceLock<Own> = OnceLock::new();
