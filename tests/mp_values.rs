@@ -14,12 +14,16 @@ mod methods;
 use std::fs;
 use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytemuck::{Pod, Zeroable};
-use concurrent_futures::multiprocessing::{Array, Value};
+use concurrent_futures::multiprocessing::{
+    Array, AtomicBool, AtomicI8, AtomicU32, AtomicU64, Queue, Value,
+};
 use concurrent_futures::{ExecutorExt as _, StartMethod};
 use rustix::process::{Pid, Signal, kill_process};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use self::alone::{alone, children, descriptors};
 use self::common::{Gate, Guest, Key, eventually, within};
@@ -30,7 +34,86 @@ concurrent_futures::init_before_main!();
 held_by_every_start_method! { 2;
     tasks_in_all_processes_count_to_the_exact_number,
     a_killed_holder_leaves_the_old_value_and_the_next_one_is_told,
+    a_killed_process_leaves_each_atomic_number_whole,
     a_killed_holder_leaves_an_array_in_the_middle_of_a_change_and_the_next_one_is_told,
+}
+
+/// A task: adds to each in its own way, until it is killed.
+fn add_without_end(done: AtomicU64, running: AtomicI8, found: AtomicBool, gate: Key) {
+    running.fetch_add(1, Ordering::Relaxed);
+    found.store(true, Ordering::Relaxed);
+    gate.wait();
+    loop {
+        done.fetch_add(1 << 32 | 1, Ordering::Relaxed);
+    }
+}
+
+async fn a_killed_process_leaves_each_atomic_number_whole(method: StartMethod) {
+    let pool = processes(method, 2);
+    let (done, running) = (AtomicU64::new(0), AtomicI8::new(0));
+    let (done, running) = (done.expect("a number"), running.expect("a number"));
+    let found = AtomicBool::new(false).expect("a flag");
+    let arguments = |gate: &Gate| (done.clone(), running.clone(), found.clone(), gate.key());
+    let gate = Gate::new();
+    let tasks = [(); 2].map(|()| pool.submit(add_without_end, arguments(&gate)));
+    let guests = [gate.guest().await, gate.guest().await];
+    assert_eq!(running.load(Ordering::Relaxed), 2);
+    assert!(found.load(Ordering::Relaxed));
+    for guest in guests {
+        let pid = Pid::from_raw(guest.pid().cast_signed()).expect("a pid");
+        guest.let_in().await;
+        let seen = done.load(Ordering::Relaxed);
+        eventually(|| done.load(Ordering::Relaxed) > seen).await;
+        kill_process(pid, Signal::KILL).expect("it is there");
+    }
+    for task in tasks {
+        assert!(within(task).await.expect_err("killed").is_worker_lost());
+    }
+    let left = done.load(Ordering::Relaxed);
+    assert_eq!(left >> 32, left & u64::from(u32::MAX));
+    assert_eq!(
+        running.load(Ordering::Relaxed),
+        2,
+        "the dead subtract nothing"
+    );
+    within(pool.shutdown()).await;
+}
+
+/// Is sent as a number of 4 bytes, and received as one of 8.
+#[derive(Debug)]
+enum Mistaken {
+    Narrow(AtomicU32),
+    Wide(AtomicU64),
+}
+
+impl Serialize for Mistaken {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Narrow(number) => number.serialize(serializer),
+            Self::Wide(number) => number.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Mistaken {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        AtomicU64::deserialize(deserializer).map(Self::Wide)
+    }
+}
+
+#[test]
+fn an_atomic_number_of_another_size_is_refused() {
+    let queue = Queue::unbounded().expect("a queue");
+    let number = AtomicU32::new(7).expect("a number");
+    queue
+        .try_put(Mistaken::Narrow(number))
+        .expect("there is memory");
+    let error = queue.try_get().expect_err("it has 4 bytes");
+    let text = format!(
+        "{error} {:?}",
+        std::error::Error::source(&error).map(ToString::to_string)
+    );
+    assert!(text.contains("8 bytes") && text.contains("of 4"), "{text}");
 }
 
 fn kill(guest: &Guest) {
@@ -257,6 +340,14 @@ async fn who_waits_for_a_lock_holds_up_no_other_task() {
     within(pool.shutdown()).await;
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Zeroable, Pod)]
+#[repr(C)]
+struct Sample {
+    at: u32,
+    name: [u8; 33],
+    of: [u8; 3],
+}
+
 /// Nothing lies between two of them, and each begins on a page.
 #[derive(Clone, Copy, Zeroable, Pod)]
 #[repr(C, align(4096))]
@@ -284,6 +375,15 @@ fn values_lie_where_they_have_to_whatever_their_type() {
     check::<u8>(&[1, 2, 3]);
     check::<u8>(&[]);
     check::<()>(&[(); 5]);
+    check::<[u8; 100]>(&[[7; 100], [8; 100]]);
+    check::<[[u16; 37]; 33]>(&[[[7; 37]; 33]; 2]);
+    check::<Sample>(
+        &[Sample {
+            at: 1,
+            name: [b'x'; 33],
+            of: [7; 3],
+        }; 3],
+    );
     check::<[u8; 3]>(&[[1, 2, 3], [4, 5, 6]]);
     check::<i128>(&[i128::MIN, 0, i128::MAX]);
     check::<f32>(&[f32::MIN, f32::MAX]);
@@ -338,7 +438,9 @@ fn an_index_beyond_the_end_is_a_panic_and_gives_the_lock_back() {
 fn sent_anywhere_else_they_are_a_clear_error() {
     let value = Value::new(1).expect("a value");
     let array = Array::new(&[1]).expect("an array");
+    let number = AtomicU64::new(1).expect("a number");
     for error in [
+        rmp_serde::to_vec(&number).expect_err("MessagePack carries no numbers of processes"),
         rmp_serde::to_vec(&value).expect_err("MessagePack carries no values"),
         rmp_serde::to_vec(&array).expect_err("MessagePack carries no arrays"),
     ] {

@@ -23,7 +23,7 @@ use rustix::process::Signal;
 
 use self::again::is_alone;
 use self::common::{Gate, Key, within};
-use self::methods::{alone_in_one_thread, held_by_every_start_method, processes, run};
+use self::methods::{alone_in_one_thread, builder, held_by_every_start_method, processes, run};
 
 concurrent_futures::init_before_main!();
 
@@ -165,6 +165,181 @@ async fn a_process_on_its_own_ends_by_anyones_sigterm(method: StartMethod) {
     guest.gone().await;
     let error = within(process.join()).await.expect_err("it was terminated");
     assert_eq!(error.signal(), Some(Signal::TERM.as_raw()));
+}
+
+/// Runs a test by each start method, in a process of its own, whose signals `prepare` changes.
+fn with_other_signals<F: Future<Output = ()>>(
+    test: &str,
+    prepare: fn(),
+    body: impl Fn(StartMethod) -> F,
+) {
+    if !is_alone(test) {
+        return again::start(&std::env::current_exe().expect("this executable"), test);
+    }
+    // By `Fork` first: the test waits for a process, which it cannot while it ignores SIGCHLD.
+    alone_in_one_thread(test, || {
+        prepare();
+        run(1, body(StartMethod::Fork));
+    });
+    prepare();
+    run(2, body(StartMethod::Spawn));
+    run(2, body(StartMethod::ForkServer));
+}
+
+/// As a program does that receives its signals by `sigwait` or a signalfd.
+#[expect(unsafe_code, reason = "blocked signals have no safe form")]
+fn block_signals() {
+    let mut all = MaybeUninit::uninit();
+    // SAFETY: it fills the set that it receives.
+    unsafe { libc::sigfillset(all.as_mut_ptr()) };
+    // SAFETY: the set was filled above; the null says that the old mask is not wanted.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), std::ptr::null_mut()) };
+}
+
+/// A set of signals of a thread, as a number. `thread` is a folder in `/proc`.
+fn signals(thread: &str, field: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{thread}/status")).expect("/proc");
+    let line = status.lines().find_map(|line| line.strip_prefix(field));
+    let set = line.expect("a field").trim_start_matches(':').trim();
+    u64::from_str_radix(set, 16).expect("a number")
+}
+
+/// The signals that this thread blocks, and those that a program that it starts blocks.
+fn blocked() -> (u64, u64) {
+    let output = Command::new("grep")
+        .args(["^SigBlk", "/proc/self/status"])
+        .output();
+    let output = String::from_utf8(output.expect("there is a `grep`").stdout).expect("text");
+    let set = output.split_whitespace().nth(1).expect("a set");
+    let theirs = u64::from_str_radix(set, 16).expect("a number");
+    (signals("thread-self", "SigBlk"), theirs)
+}
+
+fn block_none() -> Result<(), String> {
+    match blocked() {
+        (0, 0) => Ok(()),
+        other => Err(format!("{other:?} are blocked")),
+    }
+}
+
+async fn sigterm_ends_what_is_started(method: StartMethod) {
+    assert_ne!(signals("thread-self", "SigBlk"), 0);
+    let gate = Gate::new();
+    let process = || Process::builder().start_method(method);
+    let asks = within(process().spawn(blocked, ()))
+        .await
+        .expect("it starts");
+    assert_eq!(within(asks.join()).await.expect("it ran"), (0, 0));
+    let waits = within(process().spawn(wait_at, gate.key()))
+        .await
+        .expect("it starts");
+    let guest = gate.guest().await;
+    waits.terminate();
+    guest.gone().await;
+    let error = within(waits.join()).await.expect_err("it was terminated");
+    assert_eq!(error.signal(), Some(Signal::TERM.as_raw()), "{error}");
+
+    let builder = builder(method).max_workers(1).initializer(block_none, ());
+    let builder = match method {
+        StartMethod::Spawn => builder,
+        _ => builder.preload(block_none, ()),
+    };
+    let pool = builder.build().expect("a pool");
+    let asks = within(pool.submit(blocked, ())).await.expect("it ran");
+    assert_eq!(asks, (0, 0), "{method:?}");
+    let task = pool.submit(wait_at, gate.key());
+    let guest = gate.guest().await;
+    let fork_server = parent_of(guest.pid()).filter(|parent| *parent != std::process::id());
+    assert_eq!(fork_server.is_some(), method != StartMethod::Spawn);
+    if let Some(fork_server) = fork_server {
+        assert_eq!(signals(&fork_server.to_string(), "SigBlk"), 0);
+    }
+    pool.terminate_workers();
+    guest.gone().await;
+    within(task).await.expect_err("its worker was terminated");
+    within(pool.shutdown()).await;
+}
+
+#[test]
+fn a_program_that_blocks_its_signals_ends_its_processes_by_sigterm() {
+    let test = "a_program_that_blocks_its_signals_ends_its_processes_by_sigterm";
+    with_other_signals(test, block_signals, sigterm_ends_what_is_started);
+}
+
+/// As `nohup` and other launchers leave them, and some of their own.
+#[expect(unsafe_code, reason = "signal actions have no safe form")]
+fn ignore_signals() {
+    for signal in [
+        libc::SIGHUP,
+        libc::SIGINT,
+        libc::SIGUSR1,
+        libc::SIGTERM,
+        libc::SIGCHLD,
+    ] {
+        // SAFETY: no handler can be missing.
+        unsafe { libc::signal(signal, libc::SIG_IGN) };
+    }
+}
+
+/// The signals that this thread ignores, and whether it learns how a program that it starts has ended.
+fn ignored() -> (u64, Option<i32>) {
+    let status = Command::new("sh").args(["-c", "exit 5"]).status();
+    let reserved = 3 << 31; // C's library uses signals 32 and 33 itself.
+    (
+        signals("thread-self", "SigIgn") & !reserved,
+        status.ok().and_then(|status| status.code()),
+    )
+}
+
+async fn ignored_signals_stay_ignored(method: StartMethod) {
+    let set = |signals: &[i32]| signals.iter().fold(0_u64, |set, one| set | 1 << (one - 1));
+    let always = [libc::SIGPIPE, libc::SIGTTIN, libc::SIGTTOU];
+    let expected = set(&[libc::SIGHUP, libc::SIGUSR1, libc::SIGTERM]) | set(&always);
+    let process = Process::builder().start_method(method);
+    let process = within(process.spawn(ignored, ())).await.expect("it starts");
+    let found = within(process.join()).await.expect("it ran");
+    assert_eq!(found, (expected, Some(5)), "{method:?}");
+    let pool = processes(method, 1);
+    let found = within(pool.submit(ignored, ())).await.expect("it ran");
+    assert_eq!(found, (expected, Some(5)), "{method:?}");
+    within(pool.shutdown()).await;
+}
+
+#[test]
+fn a_signal_that_the_program_ignores_stays_ignored_except_for_sigchld_and_sigint() {
+    let test = "a_signal_that_the_program_ignores_stays_ignored_except_for_sigchld_and_sigint";
+    with_other_signals(test, ignore_signals, ignored_signals_stay_ignored);
+}
+
+/// A launcher may start a program so: an ignored signal stays ignored through an exec.
+#[test]
+#[expect(unsafe_code, reason = "runs code before an exec")]
+fn a_program_that_is_started_with_sigchld_ignored_has_workers_that_know_how_programs_end() {
+    let test =
+        "a_program_that_is_started_with_sigchld_ignored_has_workers_that_know_how_programs_end";
+    if is_alone(test) {
+        let chld = 1 << (libc::SIGCHLD - 1);
+        assert_ne!(signals("thread-self", "SigIgn") & chld, 0);
+        let code = |method| async move {
+            let process = Process::builder().start_method(method);
+            let process = within(process.spawn(ignored, ())).await.expect("it starts");
+            assert_eq!(within(process.join()).await.expect("it ran").1, Some(5));
+            let pool = processes(method, 1);
+            let found = within(pool.submit(ignored, ())).await.expect("it ran");
+            assert_eq!((found.0 & chld, found.1), (0, Some(5)));
+            within(pool.shutdown()).await;
+        };
+        run(2, code(StartMethod::Spawn));
+        return run(2, code(StartMethod::ForkServer));
+    }
+    let mut command = Command::new(std::env::current_exe().expect("this executable"));
+    let ignore = || {
+        // SAFETY: no handler can be missing, and it may be called after a fork.
+        unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
+        Ok(())
+    };
+    // SAFETY: it is one system call, and nothing else.
+    again::run(unsafe { command.pre_exec(ignore) }, test);
 }
 
 /// What a password prompt does. Returns whether it wrote and set the terminal, and the error of its read.

@@ -664,3 +664,41 @@ async fn surroundings_with_a_zero_byte_are_refused_before_anything_starts(method
         assert!(!text.contains("secret"), "{text}");
     }
 }
+
+#[test]
+fn a_default_start_method_is_set_once_for_pools_and_processes() {
+    let test = "a_default_start_method_is_set_once_for_pools_and_processes";
+    alone(test, || async {
+        let before = ProcessPoolExecutor::builder().max_workers(1);
+        StartMethod::set_default(StartMethod::Spawn).expect("it is the first");
+        StartMethod::set_default(StartMethod::Spawn).expect("it is the same");
+        assert_eq!(StartMethod::default(), StartMethod::Spawn);
+        let error = StartMethod::set_default(StartMethod::ForkServer).expect_err("it is another");
+        assert!(error.is_invalid_setting(), "{error}");
+        let text = error.to_string();
+        assert!(
+            text.contains("Spawn") && text.contains("ForkServer"),
+            "{text}"
+        );
+        let own = std::process::id();
+        let parent = || std::os::unix::process::parent_id();
+        let pool = ProcessPoolExecutor::builder().max_workers(1).build();
+        let pool = pool.expect("a pool");
+        assert_eq!(within(pool.submit(parent, ())).await.expect("it ran"), own);
+        within(pool.shutdown()).await;
+        #[cfg(feature = "multiprocessing")]
+        {
+            let process = concurrent_futures::multiprocessing::Process::spawn(parent, ());
+            let process = within(process).await.expect("it starts");
+            assert_eq!(within(process.join()).await.expect("it ran"), own);
+        }
+        // What a builder sets counts, and one from before has the default from before.
+        let builder = ProcessPoolExecutor::builder().start_method(StartMethod::ForkServer);
+        for builder in [before, builder.max_workers(1)] {
+            let pool = builder.build().expect("a pool");
+            let parent = within(pool.submit(parent, ())).await.expect("it ran");
+            assert_eq!(parent, fork_server());
+            within(pool.shutdown()).await;
+        }
+    });
+}

@@ -64,7 +64,7 @@ use crate::panic::{Location, PanicReport};
 /// | `capacity` | the places of the queue that is full |
 /// | `reason` | the text of `codec`, `init_failed` and `invalid_setting` |
 /// | `panic` | `message`, `location` (`file`, `line`, `column`) and `backtrace` of `panicked`, or of an initializer |
-/// | `death` | of `worker_lost`, or of a worker that never became ready: `pid`, `exit_code`, `signal`, `stderr_tail`, `out_of_memory`, `runs`, and `protocol`, the rule that it broke if the pool ended it for that |
+/// | `death` | of `worker_lost`, or of a worker that never became ready: `pid`, `exit_code`, `signal`, `exit_discarded` (whether neither is known because the program ignores SIGCHLD), `stderr_tail`, `out_of_memory`, `runs`, and `protocol`, the rule that it broke if the pool ended it for that |
 /// | `broken` | whether the pool has stopped starting workers |
 /// | `ready`, `wanted` | of `init_failed` of a `warm_up`: how many workers are ready, if any, and how many it wanted |
 #[derive(Clone)]
@@ -112,6 +112,8 @@ pub(crate) struct Death {
     pub(crate) pid: u32,
     pub(crate) exit_code: Option<i32>,
     pub(crate) signal: Option<i32>,
+    /// Neither is known, because this program ignores SIGCHLD.
+    pub(crate) exit_discarded: bool,
     pub(crate) stderr_tail: String,
     pub(crate) out_of_memory: bool,
     /// How often the task ran; each worker was lost.
@@ -378,6 +380,10 @@ impl fmt::Display for Death {
             (Some(protocol), ..) => write!(f, "was ended by the pool, for {protocol}")?,
             (None, Some(signal), _) => write!(f, "was killed by {}", SignalName(signal))?,
             (None, None, Some(code)) => write!(f, "exited with code {code}")?,
+            (None, None, None) if self.exit_discarded => f.write_str(
+                "ended, its exit status unknown: this program ignores SIGCHLD, so the system discards the exit statuses \
+                 of its children; set the default action (SIG_DFL), or use StartMethod::ForkServer",
+            )?,
             (None, None, None) => f.write_str("ended, its exit status unknown")?,
         }
         if self.out_of_memory {

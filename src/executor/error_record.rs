@@ -50,6 +50,7 @@ record!(Death as "WorkerDeath" {
     out_of_memory = false,
     runs = 0,
     protocol = None,
+    exit_discarded = false,
 });
 
 const KINDS: &[&str] = &[
@@ -206,6 +207,7 @@ mod tests {
             pid: 4711,
             exit_code: None,
             signal: Some(9),
+            exit_discarded: true,
             stderr_tail: "last words\n".to_owned(),
             out_of_memory: true,
             runs: 3,

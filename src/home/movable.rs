@@ -1,9 +1,9 @@
-//! A task that can go on in another runtime. Its future is in a lock that all its runners share; a runner is the
-//! tokio task that polls it in one runtime. To move the task, a new runner is spawned elsewhere. The old one finds
-//! out when it is polled, or never: its runtime may be blocked.
+//! A task that can move to another runtime. A *runner* is the tokio task that polls it in one runtime. All runners of a
+//! task share its future, under a lock. To move the task, a new runner is spawned in the other runtime. The old runner
+//! ends when it is next polled, which may be never: its runtime may be blocked.
 //!
-//! Two runners can meet only while the old one is inside a poll. The new one then waits for the end of that poll,
-//! without blocking its thread.
+//! Two runners use the future at the same time only if the old one is inside a poll. Then the new one waits for the end
+//! of that poll, without blocking its thread.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -14,12 +14,12 @@ use std::task::{Context, Poll, Waker};
 use super::current::{next_number, poll_as};
 use super::primitives::{AbortHandle, AtomicU64, Handle, Mutex, MutexGuard};
 
-/// What a task does.
+/// The future of a task.
 type TaskFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// What happens to a task that concerns its owner.
+/// The owner of tasks, which is notified of what happens to them.
 pub(super) trait TaskKeeper: Send + Sync {
-    /// The task is over, or was aborted.
+    /// The task has ended, or was aborted.
     fn task_ended(&self, task: &MovableTask);
 
     /// The runtime of this runner has ended, or cannot drive the task, which should move. Returns whether it has
@@ -31,14 +31,14 @@ pub(super) trait TaskKeeper: Send + Sync {
 pub(super) struct MovableTask {
     number: u64,
     keeper: Arc<dyn TaskKeeper>,
-    /// `None` once it is over.
+    /// `None` once the task has ended.
     future: Mutex<Option<TaskFuture>>,
-    /// The runner that may poll it; 0 once it is over.
+    /// The runner that may poll it; 0 once the task has ended.
     runner: AtomicU64,
     notes: Mutex<TaskNotes>,
 }
 
-/// What others leave for the runners of a task.
+/// What other threads leave for the runners of a task.
 #[derive(Default)]
 struct TaskNotes {
     /// A runner that found the future in use, and waits for the end of the poll.
@@ -73,7 +73,7 @@ impl MovableTask {
         self.number
     }
 
-    /// A new runner. Earlier ones poll the task no more.
+    /// Makes a new runner. Earlier ones no longer poll the task.
     pub(super) fn new_runner(self: &Arc<Self>) -> Runner {
         let number = next_number();
         self.replace_runner(number);
@@ -107,7 +107,7 @@ impl MovableTask {
             notes.runner_task = Some(task);
         } else {
             drop(notes);
-            task.abort(); // Another runner came first, or the task is over.
+            task.abort(); // Another runner has replaced it, or the task has ended.
         }
     }
 
@@ -134,8 +134,7 @@ impl MovableTask {
         }
     }
 
-    /// Ends the use of the future. Whoever used it, also a runner that is not the current one, ends a task that was
-    /// aborted meanwhile.
+    /// Unlocks the future. Ends a task that was aborted meanwhile, even if the caller is not the current runner.
     fn unlock(&self, future: MutexGuard<'_, Option<TaskFuture>>) {
         if self.release(future) {
             self.end_aborted();
@@ -189,7 +188,7 @@ impl Runner {
     fn poll_task(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let task = &*self.task;
         if !self.is_current() {
-            return Poll::Ready(()); // It has moved, or is over.
+            return Poll::Ready(()); // The task has moved, or has ended.
         }
         let Some(mut future) = task.lock_or_wait(cx.waker()) else {
             return Poll::Pending;

@@ -87,7 +87,8 @@ impl OwnRuntime {
     }
 }
 
-/// Builds a runtime. Where a crate of the program uses tokio's signals, tokio panics if it finds no descriptor for them.
+/// Builds a runtime. Where a crate of the program uses tokio's signals, tokio panics if it finds no descriptor for
+/// them.
 pub(crate) fn build_runtime(builder: &mut Builder) -> io::Result<Runtime> {
     #[cfg(feature = "process")]
     let _standard_numbers = sys::standard_numbers();

@@ -2,12 +2,14 @@
 //! `multiprocessing`, for async code and for worker processes.
 //!
 //! - [`Process`] runs one function in a process of its own, which ends when the function returns.
-//!   [`active_children`] lists the running processes of this program, [`join_all`] waits for them.
+//!   [`active_children`] lists the running processes of this program, [`join_all`] waits for them. Inside,
+//!   [`current_process`] and [`parent_process`] say which process this is, and which has started it.
 //! - [`Queue`] and [`JoinableQueue`] carry items from many processes to many.
 //! - [`pipe()`] creates two connected ends, each a [`Connection`].
 //! - [`Lock`], [`RLock`], [`RwLock`], [`Condition`], [`Event`], [`Semaphore`], [`BoundedSemaphore`] and [`Barrier`]
 //!   synchronize.
-//! - [`SharedMemory`] shares bytes; [`Value`] and [`Array`] share plain data with a lock.
+//! - [`SharedMemory`] shares bytes; [`Value`] and [`Array`] share plain data with a lock; [`Atomic`] and [`AtomicBool`]
+//!   share a number or a flag without one.
 //!
 //! Each has async methods, and `blocking_` twins for threads and for tasks in worker processes. Each can be an
 //! argument of a task, an initializer or a [`Process`], an item of a [`Queue`], and a value sent through a
@@ -32,7 +34,8 @@
 //! ```
 //!
 //! There is no helper process, no server and, unless you choose one, no name. An object is memory and a few
-//! descriptors, which travel with it and which the kernel counts. It ends when the last process that has it
+//! descriptors, which travel with it and which the kernel counts. A process that receives an object again has one more
+//! handle of the same object, and no more descriptors. It ends when the last process that has it
 //! exits or drops it, however that process ends. A killed process never keeps a lock, a permit or a place: the
 //! waiters watch the holders.
 //!
@@ -67,12 +70,14 @@
 //! # Platform
 //! Linux.
 
-// Reading order: `waiting` (wakes and waits across processes), `robust` (locks and permits that survive the death of their
-// holder), `handle` (what every handle has), `locks`, `item` (an encoded item in transit), `queue`, `pipe`, `memory`,
-// `process`. Each room's `mod.rs` has its rules. A room imports only rooms before it.
+// Reading order: `known` (an object that arrives again is the one that is there), `waiting` (wakes and waits across
+// processes), `robust` (locks and permits that survive the death of their holder), `handle` (what every handle has),
+// `locks`, `item` (an encoded item in transit), `queue`, `pipe`, `memory`, `process`. Each room's `mod.rs` has its rules. A
+// room imports only rooms before it.
 
 mod handle;
 mod item;
+mod known;
 mod locks;
 mod memory;
 mod pipe;
@@ -86,11 +91,15 @@ pub use self::locks::{
     RLock, RLockGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, Semaphore, SemaphorePermit,
     WaitTimeoutResult,
 };
-pub use self::memory::{Array, ArrayGuard, SharedMemory, Value, ValueGuard};
+pub use self::memory::{
+    Array, ArrayGuard, Atomic, AtomicBool, AtomicI8, AtomicI16, AtomicI32, AtomicI64, AtomicIsize,
+    AtomicNumber, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, SharedMemory, Value,
+    ValueGuard,
+};
 pub use self::pipe::{Connection, ConnectionError, SendError, pipe};
 pub use self::process::{
-    ActiveChild, Process, ProcessBuilder, SpawnError, Stdio, active_children, blocking_join_all,
-    join_all,
+    ActiveChild, CurrentProcess, ParentProcess, Process, ProcessBuilder, SpawnError, Stdio,
+    active_children, blocking_join_all, current_process, join_all, parent_process,
 };
 pub use self::queue::{JoinableQueue, PutError, Queue, QueueError};
 

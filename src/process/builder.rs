@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 #[cfg(feature = "isolation")]
@@ -28,7 +28,7 @@ use crate::wire::frame;
 const MAX_FRAME_LENGTH: usize = 1 << 30;
 const SPAWN_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How a worker process is created.
+/// How a worker process, or a [`Process`](crate::multiprocessing::Process), is created.
 ///
 /// ```
 /// use concurrent_futures::StartMethod;
@@ -36,8 +36,8 @@ const SPAWN_TIMEOUT: Duration = Duration::from_secs(30);
 /// assert_eq!(StartMethod::default(), StartMethod::ForkServer);
 /// assert!(StartMethod::available().any(|method| method == StartMethod::Spawn));
 /// ```
-#[doc(alias("get_context", "set_start_method"))]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[doc(alias("get_context", "get_start_method"))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum StartMethod {
     /// The executable is started again for each worker. Workers share nothing. It works even if a library starts
@@ -49,22 +49,66 @@ pub enum StartMethod {
     ///
     /// If a library starts threads before `main`, the fork server has them too. It forks beside the background thread
     /// of jemalloc, which is prepared for that. Any other thread is an error with its name.
-    #[default]
     ForkServer,
     /// [`build`](ProcessPoolBuilder::build) forks the calling process, and that fork forks the workers. They
     /// have everything that the program has set up by then, open files included.
     ///
     /// The process must have only one thread: a lock that another thread holds would stay locked in the fork
     /// forever. So build the pool before the runtime. If it is built within a `current_thread` runtime, its
-    /// workers have the files of that runtime open. Tasks run in another thread than the program, so they seem to run in
-    /// no runtime, and a generator of random numbers that belongs to a thread starts anew. One in a `static` has the same
-    /// state in all workers: see [`preload`](ProcessPoolBuilder::preload). Await the [`shutdown`](crate::ExecutorExt::shutdown) of one such
-    /// pool before you build the next: a dropped pool has a thread that waits for its end. If the process that
-    /// forks the workers dies, it cannot be replaced: the pool goes on with the workers that it has.
+    /// workers have the files of that runtime open. Tasks run in another thread than the program, so they seem to run
+    /// in no runtime, and a generator of random numbers that belongs to a thread starts anew. One in a `static` has the
+    /// same state in all workers: see [`preload`](ProcessPoolBuilder::preload). Await the
+    /// [`shutdown`](crate::ExecutorExt::shutdown) of one such pool before you build the next: a dropped pool has a
+    /// thread that waits for its end. If the process that forks the workers dies, it cannot be replaced: the pool goes
+    /// on with the workers that it has.
     Fork,
 }
 
+/// What `set_default` has set.
+static DEFAULT_START_METHOD: OnceLock<StartMethod> = OnceLock::new();
+
+/// What [`set_default`](StartMethod::set_default) has set, or else [`ForkServer`](StartMethod::ForkServer).
+impl Default for StartMethod {
+    fn default() -> Self {
+        let set = DEFAULT_START_METHOD.get();
+        set.copied().unwrap_or(Self::ForkServer)
+    }
+}
+
 impl StartMethod {
+    /// Sets the start method of all pools and processes of this program whose builder is created later and sets none.
+    /// Only the first call has an effect: call it at the beginning of `main`, after [`init`](crate::init). A library
+    /// should set the method of its own builders instead.
+    ///
+    /// Workers and processes do not inherit it. A task that builds a pool of its own has the default of the crate, or
+    /// sets one.
+    ///
+    /// ```no_run
+    /// use concurrent_futures::StartMethod;
+    ///
+    /// fn main() -> Result<(), concurrent_futures::BuildError> {
+    ///     concurrent_futures::init();
+    ///     StartMethod::set_default(StartMethod::Spawn)?;
+    ///     assert_eq!(StartMethod::default(), StartMethod::Spawn);
+    ///     // Everything else.
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// `is_invalid_setting()` if another method was set before.
+    #[doc(alias = "set_start_method")]
+    pub fn set_default(method: Self) -> Result<(), BuildError> {
+        let set = *DEFAULT_START_METHOD.get_or_init(|| method);
+        if set == method {
+            return Ok(());
+        }
+        Err(BuildError::invalid(format!(
+            "the default start method is {set:?} already, and cannot become {method:?}; set it once, at the beginning \
+             of `main`"
+        )))
+    }
+
     /// Lists the methods that work on this platform.
     ///
     /// # Platform
@@ -185,7 +229,8 @@ impl ProcessPoolBuilder {
         self
     }
 
-    /// How workers are created. Default: [`StartMethod::default`].
+    /// How workers are created. Default: [`StartMethod::default`], which [`StartMethod::set_default`] sets for the
+    /// program.
     pub fn start_method(mut self, method: StartMethod) -> Self {
         self.start_method = method;
         self
@@ -201,7 +246,8 @@ impl ProcessPoolBuilder {
     /// It may install a filter of system calls (seccomp) for its thread. On Linux with glibc, a ready worker calls
     /// recvmsg, read, write, writev, pread64, poll, ppoll, ioctl, fcntl, close, futex, mmap, munmap, mremap, mprotect,
     /// madvise, brk, newfstatat, gettid, getpid, sigaltstack, rt_sigprocmask, rt_sigreturn and exit_group; a backtrace,
-    /// and a task, may call more. The feature `isolation` has a filter that denies only what no task needs.
+    /// and a task, may call more. To receive a shared object, a worker also calls fstat, fstatfs, statx, getsockopt and
+    /// openat. The feature `isolation` has a filter that denies only what no task needs.
     pub fn initializer<F, A, M>(mut self, function: F, args: A) -> Self
     where
         F: Task<A, M> + Copy + Send + Sync + 'static,

@@ -9,8 +9,8 @@ use crate::wire::surroundings::SystemText;
 
 /// A sandbox around each worker of a pool, set by
 /// [`ProcessPoolBuilder::isolation`](crate::ProcessPoolBuilder::isolation), or around a process, set by
-/// `multiprocessing::ProcessBuilder::isolation`. For tasks that parse untrusted input: code that takes such a task over can
-/// reach little beside the task's own arguments.
+/// `multiprocessing::ProcessBuilder::isolation`. For tasks that parse untrusted input: code that takes such a task over
+/// can reach little beside the task's own arguments.
 ///
 /// A new isolation is the strictest. Its methods allow more. A task in it computes, allocates, starts threads, reports
 /// progress and logs as without one, and uses the descriptors that it receives. It can
@@ -23,13 +23,13 @@ use crate::wire::surroundings::SystemText;
 /// - not trace, read, change or signal any process that it has not started itself;
 /// - start no program, and so no pool of its own, until `allow_execute` allows it;
 /// - gain no privilege, also by a program that it executes, and use none: a worker of root has no capability;
-/// - not make the system calls that no task needs: to mount, to load code into the kernel, to make namespaces, io_uring,
-///   bpf, userfaultfd, keys, System V IPC, and others. They fail with EPERM, or as unknown.
+/// - not make the system calls that no task needs: to mount, to load code into the kernel, to make namespaces,
+///   io_uring, bpf, userfaultfd, keys, System V IPC, and others. They fail with EPERM, or as unknown.
 ///
 /// The worker gives up privileges, user and network first, then runs the
 /// [`initializer`](crate::ProcessPoolBuilder::initializer), then gives up files and system calls, and then is ready. So
-/// an initializer may open any file that the user of the worker may read. What it has opened stays open. A thread that it
-/// leaves running is an error before Linux 7.0, because such a thread would keep its rights.
+/// an initializer may open any file that the user of the worker may read. What it has opened stays open. A thread that
+/// it leaves running is an error before Linux 7.0, because such a thread would keep its rights.
 ///
 /// What a hostile task can still do is in SECURITY.md of the repository: above all use processor time and memory (see
 /// [`Limits`](crate::Limits)), return a wrong result, look at the names, sizes and owners of files, and change what it
@@ -102,8 +102,8 @@ impl Isolation {
         self
     }
 
-    /// Allows to write this file, or to create, write and remove everything beneath this folder. Reading is separate. The
-    /// path must be absolute, and exist when a worker starts.
+    /// Allows to write this file, or to create, write and remove everything beneath this folder. Reading is separate.
+    /// The path must be absolute, and exist when a worker starts.
     ///
     /// A worker that may write somewhere may also change modes, owners and times of files elsewhere, as far as its
     /// [`user`](Self::user) may: Landlock does not limit that.
@@ -121,9 +121,9 @@ impl Isolation {
         self
     }
 
-    /// Allows to read and to execute this program, or everything beneath this folder. A program needs its libraries, and
-    /// the dynamic loader, too. It runs within the same isolation. The path must be absolute, and exist when a worker
-    /// starts.
+    /// Allows to read and to execute this program, or everything beneath this folder. A program needs its libraries,
+    /// and the dynamic loader, too. It runs within the same isolation. The path must be absolute, and exist when a
+    /// worker starts.
     ///
     /// ```
     /// use concurrent_futures::Isolation;
@@ -164,9 +164,9 @@ impl Isolation {
         self
     }
 
-    /// Lets the worker run as this user and this group, by their numbers, without any other group. So it cannot touch what
-    /// belongs to the user of its parent. It needs the privileges CAP_SETUID, CAP_SETGID and CAP_KILL, as root has them.
-    /// The paths above are opened as the user of the parent; their modes count when a task uses them.
+    /// Lets the worker run as this user and this group, by their numbers, without any other group. So it cannot touch
+    /// what belongs to the user of its parent. It needs the privileges CAP_SETUID, CAP_SETGID and CAP_KILL, as root has
+    /// them. The paths above are opened as the user of the parent; their modes count when a task uses them.
     ///
     /// Default: the user of the parent.
     ///
@@ -181,7 +181,8 @@ impl Isolation {
         self
     }
 
-    /// Does without the parts that this system lacks. Each worker then writes a warning for each such part to its stderr.
+    /// Does without the parts that this system lacks. Each worker then writes a warning for each such part to its
+    /// stderr.
     ///
     /// ```
     /// use concurrent_futures::Isolation;

@@ -9,7 +9,8 @@
 //! - [`link`]: the parent's end of a worker, with the items that it still has to answer;
 //! - [`verdict`]: the errors for the end of a worker, or an item without a value;
 //! - [`runner`]: a process that runs one function, outside of any pool;
-//! - [`limits`]: the resource limits of a worker; `isolation`: its sandbox; [`output`]: what it writes to stdout and stderr.
+//! - [`limits`]: the resource limits of a worker; `isolation`: its sandbox; [`output`]: what it writes to stdout and
+//!   stderr.
 
 mod arrival;
 mod builder;
@@ -52,14 +53,14 @@ use crate::function;
 #[cfg(feature = "serde")]
 use crate::record::{record, words};
 
-/// Set once `init` has declared that this executable can be a worker.
+/// Set once `init` was called, so that this executable can be a worker.
 static INITIALIZED: OnceLock<ServeForked> = OnceLock::new();
 
 pub(crate) fn allow_workers(serve: ServeForked) {
     let _ = INITIALIZED.set(serve);
 }
 
-/// Refuses processes that would not find the functions that they are to run.
+/// An error if a new process could not find the functions that it runs.
 pub(crate) fn check_functions() -> Result<(), BuildError> {
     match function::why_unreachable() {
         None => Ok(()),
@@ -184,8 +185,8 @@ impl ProcessPoolExecutor {
         Self::builder().max_workers(max_workers).build()
     }
 
-    /// Starts all workers and waits until each of the [`max_workers`](Executor::max_workers) was made ready. A pool that
-    /// gave up on its initializer tries again.
+    /// Starts all workers and waits until each of the [`max_workers`](Executor::max_workers) was made ready. A pool
+    /// that gave up on its initializer tries again.
     ///
     /// # Errors
     /// `is_init_failed()` if a worker does not become ready: the error says how many are ready, and why another is not.

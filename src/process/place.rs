@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::link::{Link, Tenure};
 use super::output::OutputWriter;
-use super::pool::{AfterFailure, Departure, Pool};
+use super::pool::{AfterFailure, Departure, Pool, ProcessPoolConfig};
 use super::start::{NewProcess, Newborn, StartError, StartFailure};
 use super::supervisor::SupervisedWorker;
 use super::watch::WorkerWatch;
@@ -161,6 +161,12 @@ async fn start_worker(pool: &Pool, id: u64) -> Result<SupervisedWorker, Option<S
     ))
 }
 
+/// The name that a worker has for itself.
+fn name_of(config: &ProcessPoolConfig, id: u64) -> String {
+    let pool = config.name.as_deref().unwrap_or("worker");
+    format!("{pool}-{id}")
+}
+
 /// Creates the process of a worker, its page and the pipe with its answers.
 async fn create_worker(
     pool: &Pool,
@@ -188,7 +194,7 @@ async fn create_worker(
         role: Role::Worker,
         surroundings: &recipe.surroundings,
         output: [ends.stdout, ends.stderr],
-        setup: &|| recipe.setup(id, captured, own.to_vec()),
+        setup: &|| recipe.setup(id, name_of(config, id), captured, own.to_vec()),
     };
     let attend = |pid| recipe.outlets.attend(pipes, id, pid);
     let newborn = Newborn::create(&config.starter, new, attend).await?;

@@ -35,7 +35,8 @@ use crate::wire::ring::{RING, RingDirection};
 const MOST_REST: usize = 1 << 20;
 /// The most bytes in the pipe behind a large result that is still arriving. A worker sends a few messages there.
 const MOST_BEHIND: usize = 1 << 20;
-/// The entries of a large result: its call, its time and its value. They are settled in the turn in which it is complete.
+/// The entries of a large result: its call, its time and its value. They are settled in the turn in which it is
+/// complete.
 const FEW: usize = 3;
 /// An event costs as much as this number of other messages: a subscriber formats it.
 #[cfg(feature = "tracing")]
@@ -573,7 +574,7 @@ mod tests {
     use crate::process::link::Tenure;
     use crate::process::output::{Outlets, Output};
     use crate::process::pool::ProcessPoolConfig;
-    use crate::process::start::{Recipe, Starter, Surroundings};
+    use crate::process::start::{Recipe, Starter};
     use crate::sys::{self, ChildProcess, Socket};
     use crate::wire::Chain;
     use crate::wire::message::outcomes_head;
@@ -592,18 +593,10 @@ mod tests {
             max_tasks_per_child: None,
             max_age_per_child: None,
             max_memory_per_child: None,
-            recipe: Arc::new(Recipe {
-                surroundings: Surroundings::default(),
-                preload: None,
-                initializer: None,
-                is_dumpable: false,
-                limits: Vec::new(),
-                confinement: None,
-                outlets: Outlets::new(Some(Output::null()), Some(Output::null())),
-                max_frame_length: 1 << 20,
-                spawn_timeout: Duration::from_secs(30),
-                may_block: false,
-            }),
+            recipe: Arc::new(Recipe::plain(Outlets::new(
+                Some(Output::null()),
+                Some(Output::null()),
+            ))),
             starter: Starter::Spawn,
         };
         Pool::new(config, |_, _| {})

@@ -14,6 +14,7 @@ pub(super) fn death(pid: u32, exit: Exit, stderr_tail: String, oom_kills: u64) -
         pid,
         exit_code: exit.code,
         signal: exit.signal,
+        exit_discarded: exit.is_discarded,
         stderr_tail,
         out_of_memory: gave_up || was_chosen,
         runs: 0,

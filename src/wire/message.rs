@@ -65,10 +65,23 @@ impl Role {
 }
 
 message! {
+    /// What a process learns about itself.
+    #[derive(Debug, Default, PartialEq, Eq)]
+    pub(crate) struct ChildIdentity {
+        pub(crate) name: String,
+        /// The word of the parent's process identity.
+        pub(crate) parent: u64,
+        /// It ends when its parent ends.
+        pub(crate) is_daemon: bool,
+    }
+}
+
+message! {
     /// The first message to a worker or a fork server after the hello. The arguments of the initializer
     /// follow it.
     #[derive(Debug, Default, PartialEq, Eq)]
     pub(crate) struct Setup {
+        pub(crate) identity: ChildIdentity,
         pub(crate) worker_id: u64,
         pub(crate) max_frame: u64,
         /// Other processes of its user may trace it.

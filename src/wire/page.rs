@@ -35,14 +35,17 @@ const EXCEEDS_MEMORY_LIMIT: usize = OUTBOX_AT - HEAD - 8;
 /// Before that, two words about the worker's stderr: how many bytes the parent has read, and how many the worker has
 /// written at the end of its last call.
 const OUTPUT_READ: usize = MEMORY_LIMIT - 16;
+/// Before that, the gate at which the worker waits while the parent is inside a read: 1 while it waits.
+const OUTPUT_GATE: usize = OUTPUT_READ - 8;
 const OUTPUT_WRITTEN: usize = MEMORY_LIMIT - 8;
 /// The rings follow the outbox.
 const RINGS_AT: usize = OUTBOX_AT + OUTBOX;
 const LEN: usize = RINGS_AT + ring::LEN;
-const _: () = assert!(REPORTS + 5 * 8 * SLOTS as usize <= OUTPUT_READ);
+const _: () = assert!(REPORTS + 5 * 8 * SLOTS as usize <= OUTPUT_GATE);
 
-/// How often a worker tries to see how much output its parent has read. A parent that reads may wait for a CPU.
-const OUTPUT_ATTEMPTS: u32 = 20_000;
+/// How often a worker tries to see how much output its parent has read. It fails only if the parent has begun another
+/// read meanwhile, as it does time and again while another process floods the same pipe.
+const OUTPUT_ATTEMPTS: u32 = 1000;
 
 /// The progress of an item, as last reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,9 +161,28 @@ impl Page {
         self.put_output_read(total, true);
     }
 
-    /// Parent: has read `total` bytes of the output so far.
+    /// Parent: has read `total` bytes of the output so far. Wakes a worker that waits for this.
     pub(crate) fn end_output_read(&self, total: u64) {
         self.put_output_read(total, false);
+        // Here the number is stored before the gate is read; in `await_output_read`, the other way round. So either the
+        // worker sees this number, or this sees that it waits.
+        fence(Ordering::SeqCst);
+        let gate = self.memory.gate(OUTPUT_GATE);
+        if gate.load(Ordering::Relaxed) != 0 {
+            gate.store(0, Ordering::Relaxed);
+            sys::open_gate(gate);
+        }
+    }
+
+    /// Worker: waits until the parent is not inside a read any more. May return early. If the parent ends, the attendant
+    /// ends this process.
+    fn await_output_read(&self) {
+        let gate = self.memory.gate(OUTPUT_GATE);
+        gate.store(1, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        if self.memory.word(OUTPUT_READ).load(Ordering::Acquire) & 1 != 0 {
+            sys::wait_at(gate, 1);
+        }
     }
 
     /// The lowest bit is set while the number changes. No number is stored as 0, which means that the parent does not ask.
@@ -175,7 +197,7 @@ impl Page {
     }
 
     /// Worker, one thread: records how much it has written so far. `waiting` returns how many bytes are in the pipe.
-    /// Returns false if the parent was reading each time: then the number is unknown.
+    /// Returns false if the parent has begun to read each time: then the number is unknown.
     ///
     /// The pipe has a lock in the system. So if `waiting` sees that bytes have left the pipe, the load after it sees
     /// that the parent has begun to read them.
@@ -183,18 +205,19 @@ impl Page {
         let word = self.memory.word(OUTPUT_READ);
         for _ in 0..OUTPUT_ATTEMPTS {
             let before = word.load(Ordering::Acquire);
-            if before & 1 == 0 {
-                let waiting = waiting();
-                if word.load(Ordering::Acquire) == before {
-                    let read = (before >> 1).saturating_sub(1);
-                    let written = read.saturating_add(waiting as u64);
-                    self.memory
-                        .word(OUTPUT_WRITTEN)
-                        .store(written << 1, Ordering::Release);
-                    return true;
-                }
+            if before & 1 != 0 {
+                self.await_output_read();
+                continue;
             }
-            std::thread::yield_now(); // Perhaps the parent has no CPU.
+            let waiting = waiting();
+            if word.load(Ordering::Acquire) == before {
+                let read = (before >> 1).saturating_sub(1);
+                let written = read.saturating_add(waiting as u64);
+                self.memory
+                    .word(OUTPUT_WRITTEN)
+                    .store(written << 1, Ordering::Release);
+                return true;
+            }
         }
         self.forget_output();
         false
@@ -424,6 +447,25 @@ mod tests {
             theirs.write_all(b".").expect("a pipe");
             assert_eq!(parent.join().expect("no panic"), written + 1);
         });
+    }
+
+    #[test]
+    fn a_worker_sleeps_while_its_parent_is_inside_a_read_and_knows_the_number_then() {
+        let page = page();
+        for total in [0, 5] {
+            page.begin_output_read(total);
+            std::thread::scope(|scope| {
+                let worker = scope.spawn(|| page.record_output(|| 2));
+                let gate = page.memory.gate(OUTPUT_GATE);
+                while gate.load(Ordering::Relaxed) == 0 {
+                    std::thread::yield_now();
+                }
+                assert!(!worker.is_finished());
+                page.end_output_read(total + 3);
+                assert!(worker.join().expect("no panic"));
+            });
+            assert_eq!(page.output_written(), Some(total + 5));
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::FunctionOffset;
 use super::chain::{Chain, Reader};
 use super::confinement::Confinement;
 use super::declare::message;
-use super::message::FirstMessage;
+use super::message::{ChildIdentity, FirstMessage};
 use super::outcomes::{self, ItemFailure, MOST_FAILURE};
 use crate::sys::{self, AsRawFd, FileIdentity, Limit, OwnedFd, RawFd};
 
@@ -18,8 +18,7 @@ message! {
     /// beside it: the outcome file, stdin if there is one, and those of the arguments.
     #[derive(Debug, PartialEq, Eq)]
     pub(crate) struct ProcessSetup {
-        /// It ends when the process that started it ends.
-        pub(crate) is_daemon: bool,
+        pub(crate) identity: ChildIdentity,
         pub(crate) has_stdin: bool,
         /// Other processes of its user may trace it.
         pub(crate) is_dumpable: bool,

@@ -320,8 +320,8 @@ pub(super) fn run_initializer(
 pub(super) fn find(function: FunctionOffset) -> io::Result<EntryPoint> {
     let outside = "the parent named a function that is outside the executable";
     let outside = || io::Error::new(io::ErrorKind::InvalidData, outside);
-    // SAFETY: the parent has made it by `of`. It sends a setup and calls only after it has compared the build identities
-    // of both, and a worker of another build ignores them.
+    // SAFETY: the parent has made it by `of`. It sends a setup and calls only after it has compared the build
+    // identities of both, and a worker of another build ignores them.
     let entry = unsafe { function.entry() };
     entry.ok_or_else(outside)
 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use super::desk::run_initializer;
 use super::inlet::{Inlet, Met, invalid};
+use crate::executor::context::process::become_child;
 use crate::function::FunctionOffset;
 use crate::panic::PanicReport;
 use crate::sys::{self, AsFd as _, Forked, OneWay, OwnedFd, Socket};
@@ -86,10 +87,11 @@ impl ForkServerLoop {
             return Ok(false);
         };
         let Met {
-            setup,
+            mut setup,
             args,
             greeting: mut words,
         } = met;
+        become_child(std::mem::take(&mut setup.identity));
         sys::set_dumpable(setup.is_dumpable);
         let beside = self.inlet.take_descriptors(setup.descriptors)?;
         if setup.initializer.is_some() {

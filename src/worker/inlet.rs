@@ -1,4 +1,5 @@
-//! Input from the parent: messages on the socket, the descriptors beside them, and the large parts of calls in the ring.
+//! Input from the parent: messages on the socket, the descriptors beside them, and the large parts of calls in the
+//! ring.
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write as _};
@@ -156,8 +157,8 @@ pub(super) fn invalid(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what.to_owned())
 }
 
-/// Receives the large parts of calls. A worker that waits here for the parent has nothing else to do. If the parent exits,
-/// the attendant ends the process, and so the wait.
+/// Receives the large parts of calls. A worker that waits here for the parent has nothing else to do. If the parent
+/// exits, the attendant ends the process, and so the wait.
 #[derive(Debug)]
 pub(super) struct Dock {
     page: Arc<Page>,
@@ -218,14 +219,7 @@ mod tests {
         let (mut ours, theirs) = Socket::pair().expect("a socket pair");
         let setup = Setup {
             worker_id: 1,
-            max_frame: 1,
-            is_dumpable: false,
-            limits: Vec::new(),
-            confinement: None,
-            captured: None,
-            initializer: None,
-            descriptors: 0,
-            events: None,
+            ..Setup::default()
         };
         let mut out = Chain::new();
         parent.put_hello(&mut out);

@@ -58,8 +58,8 @@ impl WorkerOutbox {
         }))
     }
 
-    /// Starts the attendant. When the parent ends, the attendant kills this process and the processes that it started. A
-    /// task that computes or sleeps would not notice.
+    /// Starts the attendant. When the parent ends, the attendant kills this process and the processes that it started.
+    /// A task that computes or sleeps would not notice.
     pub(super) fn start_attendant(
         self: &Arc<Self>,
         socket: Socket,

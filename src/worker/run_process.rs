@@ -10,6 +10,7 @@ use super::inlet::{Inlet, Met, invalid};
 use super::isolate::{self, HalfIsolated};
 use super::limits::limit;
 use super::log::failure_entry;
+use crate::executor::context::process::become_child;
 use crate::function::EntryPoint;
 use crate::panic::PanicReport;
 use crate::sys::{self, OwnedFd};
@@ -84,7 +85,9 @@ fn prepare(
     isolating
         .map_or(Ok(()), HalfIsolated::complete)
         .map_err(Ok)?;
-    if process_setup.is_daemon {
+    let is_daemon = process_setup.identity.is_daemon;
+    become_child(process_setup.identity);
+    if is_daemon {
         // Last, because it starts a thread.
         let parent = parent.ok_or_else(|| {
             let text =

@@ -17,6 +17,7 @@ use super::outbox::WorkerOutbox;
 use super::output_count::OutputCount;
 use super::run_process;
 use super::stdout_flush::StdoutFlush;
+use crate::executor::context::process::become_child;
 use crate::panic::PanicReport;
 use crate::sys::{self, OneWay, OwnedFd, Socket};
 use crate::wire::frame;
@@ -154,6 +155,7 @@ impl WorkerLoop {
         let Some(mut met) = inlet.meet::<Setup>()? else {
             return Ok(None);
         };
+        become_child(std::mem::take(&mut met.setup.identity));
         sys::ask_once(!met.setup.is_plain());
         let confinement = met.setup.confinement.take();
         let begun = limit(&met.setup.limits)

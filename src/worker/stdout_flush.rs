@@ -1,5 +1,5 @@
-//! Flushes stdout after a call. A thread that a task or an initializer started may hold the lock of stdout for good, and
-//! the worker would wait for it for good. So nothing is flushed while such threads run.
+//! Flushes stdout after a call. A thread that a task or an initializer started may hold the lock of stdout for good,
+//! and the worker would wait for it for good. So nothing is flushed while such threads run.
 
 use std::cell::Cell;
 

@@ -212,7 +212,7 @@ fn documented() -> Vec<(Value, &'static str)> {
     });
     let death = json!({
         "pid": 4711, "exit_code": null, "signal": 9, "stderr_tail": "last words\n",
-        "out_of_memory": true, "runs": 3, "protocol": null,
+        "out_of_memory": true, "runs": 3, "protocol": null, "exit_discarded": false,
     });
     let limit = json!({"secs": 3, "nanos": 500_000_000});
     let cases = [

@@ -21,6 +21,26 @@ held_by_every_start_method! { 1;
     when_its_parent_ends_a_daemon_goes_and_another_runs_to_its_end,
     a_dropped_handle_leaves_its_process_alone_and_no_zombie,
     a_handle_that_kills_on_drop_takes_its_process_along,
+    a_start_that_is_dropped_after_it_succeeded_ends_its_process,
+}
+
+/// The start succeeds in a task of its own, and no one takes its result.
+async fn a_start_that_is_dropped_after_it_succeeded_ends_its_process(method: StartMethod) {
+    let gate = Gate::new();
+    let mut start = Box::pin(builder(method).spawn(wait_at, gate.key()));
+    tokio::select! {
+        biased;
+        _ = &mut start => panic!("one poll is too few for a start"),
+        () = std::future::ready(()) => {}
+    }
+    let guest = gate.guest().await;
+    let runtime = tokio::runtime::Handle::current();
+    eventually(|| runtime.metrics().num_alive_tasks() == 0).await;
+    let pid = guest.pid();
+    assert!(is_there(pid));
+    drop(start);
+    guest.gone().await;
+    eventually(|| !is_there(pid)).await;
 }
 
 async fn an_interrupt_ends_a_process_only_if_it_is_meant(method: StartMethod) {

@@ -12,11 +12,13 @@ mod around;
 #[path = "../common/mod.rs"]
 mod common;
 mod ends;
+mod inside;
 mod joins;
 #[path = "../common/methods.rs"]
 mod methods;
 mod objects;
 mod outcomes;
+mod preloads;
 mod reaping;
 mod refused;
 mod starts;

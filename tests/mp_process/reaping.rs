@@ -3,7 +3,7 @@
 
 use std::process::Command;
 
-use concurrent_futures::{ExecutorExt as _, StartMethod};
+use concurrent_futures::{ExecutorExt as _, StartMethod, TaskError};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::again::{self, is_alone};
@@ -14,6 +14,13 @@ use super::{builder, kill, wait_at};
 
 fn double(x: u64) -> u64 {
     x * 2
+}
+
+/// What a program that this process starts has returned.
+fn code_of_shell() -> Result<Option<i32>, String> {
+    let status = Command::new("sh").args(["-c", "exit 5"]).status();
+    let code = status.map(|status| status.code());
+    code.map_err(|error| error.to_string())
 }
 
 fn exit(code: i32) {
@@ -52,55 +59,54 @@ fn ignore_children(reaper: Reaper) {
 async fn deaths_are_told_though_the_system_reaps(method: StartMethod, reaper: Reaper) {
     let before = children().len();
     ignore_children(reaper);
-    // Only the process that starts a worker can know how it ended.
-    let known = |end: Option<i32>, expected: i32| match (method, end) {
-        (StartMethod::Spawn, None) => true,
-        (_, end) => end == Some(expected),
+    // The children of this program are those that it has executed or forked itself. Before Linux 6.15, it cannot know
+    // how they ended.
+    let is_right = |error: &TaskError, end: Option<i32>, expected: i32, is_child: bool| match end {
+        Some(end) => end == expected,
+        None => is_child && error.to_string().contains("this program ignores SIGCHLD"),
     };
-    // By `Fork`, a process has to come before the threads of a pool, and this program has forked it itself.
-    let is_known = |end: Option<i32>, expected: i32| match method {
-        StartMethod::Fork => end.is_none_or(|end| end == expected),
-        _ => known(end, expected),
-    };
+    let is_child = method != StartMethod::ForkServer;
     let process = || builder(method);
     let adds = within(process().spawn(double, 4)).await.expect("it starts");
     assert_eq!(within(adds.join()).await.expect("it ran"), 8);
     let exits = within(process().spawn(exit, 3)).await.expect("it starts");
     let error = within(exits.join()).await.expect_err("it exits");
-    assert!(is_known(error.exit_code(), 3), "{method:?}: {error}");
+    assert!(is_right(&error, error.exit_code(), 3, is_child), "{error}");
+    assert_eq!(exits.exit_code(), error.exit_code());
     let gate = Gate::new();
     let killed = within(process().spawn(wait_at, gate.key())).await;
     let killed = killed.expect("it starts");
     let _guest = gate.guest().await;
     killed.kill();
     let error = within(killed.join()).await.expect_err("it was killed");
-    assert!(is_known(error.signal(), 9), "{method:?}: {error}");
+    assert!(is_right(&error, error.signal(), 9, is_child), "{error}");
 
+    let is_child = method == StartMethod::Spawn;
     let pool = processes(method, 1);
     assert_eq!(within(pool.submit(double, 4)).await.expect("it ran"), 8);
     let error = within(pool.submit(exit, 3)).await.expect_err("it exits");
     assert!(
-        error.is_worker_lost() && known(error.exit_code(), 3),
-        "{method:?}: {error}"
+        error.is_worker_lost() && is_right(&error, error.exit_code(), 3, is_child),
+        "{error}"
     );
     let gate = Gate::new();
     let handle = pool.submit(wait_at, gate.key());
     kill(gate.guest().await.pid(), Signal::KILL);
     let error = within(handle).await.expect_err("it was killed");
     assert!(
-        error.is_worker_lost() && known(error.signal(), 9),
-        "{method:?}: {error}"
+        error.is_worker_lost() && is_right(&error, error.signal(), 9, is_child),
+        "{error}"
     );
     // A task finds the default, whatever its parent has chosen.
-    let shell = || {
-        Command::new("sh")
-            .args(["-c", "exit 5"])
-            .status()
-            .map(|status| status.code())
-    };
-    let code = within(pool.submit(move || shell().map_err(|error| error.to_string()), ())).await;
+    let code = within(pool.submit(code_of_shell, ())).await;
     assert_eq!(code.expect("it ran"), Ok(Some(5)));
     within(pool.shutdown()).await;
+    if method != StartMethod::Fork {
+        let asks = within(process().spawn(code_of_shell, ()))
+            .await
+            .expect("it starts");
+        assert_eq!(within(asks.join()).await.expect("it ran"), Ok(Some(5)));
+    }
     // The fork server of `Process` stays.
     let stays = usize::from(method == StartMethod::ForkServer);
     eventually(|| children().len() <= before + stays).await;

@@ -1,10 +1,8 @@
 //! Abandoned starts, many starts, and the fork server.
 
 use std::fs;
-use std::future::poll_fn;
 use std::pin::Pin;
 use std::process::Command;
-use std::task::Poll;
 use std::time::Duration;
 
 use concurrent_futures::StartMethod;
@@ -28,20 +26,19 @@ async fn starts_that_are_given_up_leave_nothing_behind(method: StartMethod) {
     let fork_server = usize::from(method == StartMethod::ForkServer);
     eventually(|| children().len() == fork_server).await;
     let before = left();
-    // Each start has a number of polls, and each last one in twenty has as many as it needs. A process answers
-    // through a descriptor, which this runtime of one thread looks at between two polls. So no start is complete
-    // after its first poll.
-    let polls = (0..19).map(Some).chain([None]);
-    for polls in polls.cycle().take(100) {
+    // Each start has a number of turns of this runtime of one thread, and each last one in twenty has as many as it
+    // needs. A process answers through a descriptor, at which the runtime looks between two turns.
+    let turns = (0..19).map(|n| Some(n * n)).chain([None]);
+    for turns in turns.cycle().take(200) {
         let (ours, theirs) = std::io::pipe().expect("a pipe");
         let builder = builder(method).stdout(theirs).stderr(Stdio::null());
         let mut start = Box::pin(builder.spawn(never_end, ()));
-        let outcome = match polls {
-            Some(polls) => within(polled(start.as_mut(), polls)).await,
+        let outcome = match turns {
+            Some(turns) => turned(start.as_mut(), turns).await,
             None => Some(within(&mut start).await),
         };
-        if let Some(0 | 1) = polls {
-            assert!(outcome.is_none(), "one poll is too few for a start");
+        if let Some(0 | 1) = turns {
+            assert!(outcome.is_none(), "one turn is too few for a start");
         }
         if let Some(process) = outcome {
             process.expect("it starts").kill();
@@ -84,21 +81,19 @@ fn never_end() {
     }
 }
 
-/// What a future gives that is polled so often, whenever it wants to be, and no more.
-async fn polled<F: Future>(mut future: Pin<&mut F>, polls: usize) -> Option<F::Output> {
-    let mut left = polls;
-    poll_fn(|context| match left.checked_sub(1) {
-        None => Poll::Ready(None),
-        Some(less) => {
-            left = less;
-            match future.as_mut().poll(context) {
-                // The last one: no task waits for the next.
-                Poll::Pending if left == 0 => Poll::Ready(None),
-                polled => polled.map(Some),
-            }
+/// The output of a future that has at most this number of turns of the runtime. In each turn, the runtime runs all
+/// other tasks that are ready.
+async fn turned<F: Future>(future: Pin<&mut F>, turns: usize) -> Option<F::Output> {
+    let end = async {
+        for _ in 0..turns {
+            tokio::task::yield_now().await;
         }
-    })
-    .await
+    };
+    tokio::select! {
+        biased;
+        output = future => Some(output),
+        () = end => None,
+    }
 }
 
 /// The memory that this process has in use, in bytes.

@@ -108,12 +108,12 @@ impl Barrier {
     }
 
     fn of(shared: SharedObject) -> Self {
-        let robust = shared.robust();
-        Self(Arc::new(BarrierInner {
+        let make = |shared: SharedObject| BarrierInner {
+            robust: shared.robust(),
             shared,
-            robust,
             last_place: AtomicUsize::new(0),
-        }))
+        };
+        Self(shared.recognised(make, |inner| &inner.shared))
     }
 
     fn meeting(&self) -> Meeting<'_> {

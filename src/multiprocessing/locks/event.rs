@@ -2,12 +2,14 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::multiprocessing::handle::shared_handle;
+use crate::multiprocessing::known::{Part, recognised};
 use crate::multiprocessing::waiting::driver::{end_of, may_block};
 use crate::multiprocessing::waiting::pause::pause;
-use crate::sys::{self, AsFd as _, Edges};
+use crate::sys::{self, AsFd as _, BorrowedFd, Edges};
 use crate::wire::descriptors::Descriptor;
 
 /// A flag that the tasks and threads of all processes that have it can set and wait for.
@@ -45,7 +47,10 @@ use crate::wire::descriptors::Descriptor;
 /// # Platform
 /// Linux.
 #[derive(Clone)]
-pub struct Event(Descriptor);
+pub struct Event(Arc<EventFd>);
+
+/// The eventfd of an event.
+struct EventFd(Descriptor);
 
 impl Event {
     /// Creates an event that is not set.
@@ -53,24 +58,28 @@ impl Event {
     /// # Errors
     /// No descriptor is left.
     pub fn new() -> io::Result<Self> {
-        Ok(Self(sys::eventfd()?.into()))
+        Ok(Self(Arc::new(EventFd(sys::eventfd()?.into()))))
+    }
+
+    fn fd(&self) -> BorrowedFd<'_> {
+        self.0.0.as_fd()
     }
 
     /// Sets the event: wakes all waiters. Later waits return at once until [`clear`](Self::clear).
     pub fn set(&self) {
-        sys::signal(self.0.as_fd());
+        sys::signal(self.fd());
     }
 
     /// Clears the event.
     ///
     /// A waiter that an earlier [`set`](Self::set) has not yet woken goes on waiting.
     pub fn clear(&self) {
-        sys::silence(self.0.as_fd());
+        sys::silence(self.fd());
     }
 
     /// Whether the event is set.
     pub fn is_set(&self) -> bool {
-        sys::is_readable(self.0.as_fd())
+        sys::is_readable(self.fd())
     }
 
     /// Waits until the event is set. Returns at once if it is.
@@ -85,7 +94,7 @@ impl Event {
         let mut edges = None;
         while !self.is_set() {
             // A `set` before the first poll counts as an edge, so none is missed.
-            let listen = || sys::own_descriptor(&self.0.as_fd()).and_then(Edges::of);
+            let listen = || sys::own_descriptor(&self.fd()).and_then(Edges::of);
             let listening = match edges.take() {
                 Some(edges) => Ok(edges),
                 None => listen(),
@@ -132,17 +141,22 @@ impl Event {
 
     fn blocking_wait_by(&self, end: Option<Instant>) -> bool {
         may_block();
-        self.is_set() || sys::await_readable(self.0.as_fd(), end)
+        self.is_set() || sys::await_readable(self.fd(), end)
     }
 }
 
 shared_handle! {
     Event as event;
-    sends event.0;
+    sends event.0.0;
     receives deserializer => {
         let descriptor = Descriptor::deserialize(deserializer)?;
         sys::check_eventfd(&descriptor).map_err(serde::de::Error::custom)?;
-        Ok(Self(descriptor))
+        // One that was made here is not known, because to identify it takes longer than to make it. So it costs one
+        // descriptor more when it comes back, once.
+        let eventfd = Part::eventfd(&descriptor);
+        Ok(Self(recognised(EventFd(descriptor), eventfd, |_| {
+            Some(Vec::new())
+        })))
     };
     shows { is_set: event.is_set() }
 }

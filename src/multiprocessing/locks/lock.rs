@@ -94,8 +94,11 @@ impl Lock {
     }
 
     fn of(shared: SharedObject) -> Self {
-        let robust = shared.robust();
-        Self(Arc::new(LockInner { shared, robust }))
+        let make = |shared: SharedObject| LockInner {
+            robust: shared.robust(),
+            shared,
+        };
+        Self(shared.recognised(make, |inner| &inner.shared))
     }
 
     /// Takes the lock. Waits until it is free.

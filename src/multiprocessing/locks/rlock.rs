@@ -91,8 +91,11 @@ impl RLock {
     }
 
     fn of(shared: SharedObject) -> Self {
-        let robust = shared.robust();
-        Self(Arc::new(RLockInner { shared, robust }))
+        let make = |shared: SharedObject| RLockInner {
+            robust: shared.robust(),
+            shared,
+        };
+        Self(shared.recognised(make, |inner| &inner.shared))
     }
 
     /// Takes the lock. Waits until no other owner holds it.

@@ -86,7 +86,7 @@ impl RwLock {
     /// # Errors
     /// No descriptor or no memory is left.
     pub fn new() -> io::Result<Self> {
-        Ok(Self(Arc::new(RobustRw::new()?)))
+        RobustRw::new().map(Self)
     }
 
     /// Takes the lock for reading. Waits until no writer holds it, and none that came earlier waits for readers.
@@ -303,7 +303,7 @@ impl fmt::Debug for RwLockWriteGuard {
 shared_handle! {
     RwLock as lock;
     sends *lock.0;
-    receives deserializer => Ok(Self(Arc::new(RobustRw::deserialize(deserializer)?)));
+    receives deserializer => RobustRw::receive(deserializer).map(Self);
     shows {
         written_by: lock.0.writer().map(ProcessIdentity::pid),
         reading_processes: lock.0.reading(),

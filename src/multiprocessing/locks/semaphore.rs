@@ -80,7 +80,7 @@ impl Semaphore {
 
     /// Like [`new`](Self::new), with an upper bound of `most` permits.
     pub(crate) fn bounded(permits: usize, most: usize) -> io::Result<Self> {
-        Ok(Self(Arc::new(Permits::new(permits, most)?)))
+        Permits::new(permits, most).map(Self)
     }
 
     /// Takes a permit. Waits until one is free.
@@ -234,6 +234,6 @@ impl Semaphore {
 shared_handle! {
     Semaphore as semaphore;
     sends *semaphore.0;
-    receives deserializer => Ok(Self(Arc::new(Permits::deserialize(deserializer)?)));
+    receives deserializer => Permits::receive(deserializer).map(Self);
     shows { available_permits: semaphore.available_permits() }
 }

@@ -65,8 +65,9 @@ use crate::sys::{Lent, SharedMapping};
 /// Every process uses the values through this type, and so only under the lock. The compiler relies on that. If
 /// a process writes to the memory by other means, such as a stray pointer, while another holds the lock, the
 /// holder may read any values, even different ones in two reads. That is undefined behaviour, although any
-/// bytes are valid values. For a process that may do so, use a [`SharedMemory`](super::SharedMemory). No
-/// process can shorten the memory.
+/// bytes are valid values. [`get`](Self::get) and [`set`](Self::set) copy, and have no such rule. For a process that
+/// may do so, use these, a [`Value`](super::Value), or a [`SharedMemory`](super::SharedMemory) with a
+/// [`Lock`](crate::multiprocessing::Lock). No process can shorten the memory.
 ///
 /// # Platform
 /// Linux.
@@ -185,7 +186,7 @@ impl<T: Pod> Array<T> {
     /// ```
     ///
     /// # Panics
-    /// If it has to wait on a thread that drives async code.
+    /// On a thread that drives async code.
     pub fn blocking_lock(&self) -> ArrayGuard<'_, T> {
         self.guard(self.locked.blocking_lock())
     }
@@ -204,7 +205,7 @@ impl<T: Pod> Array<T> {
     /// ```
     ///
     /// # Panics
-    /// If it has to wait on a thread that drives async code.
+    /// On a thread that drives async code.
     pub fn blocking_lock_timeout(&self, timeout: Duration) -> Option<ArrayGuard<'_, T>> {
         let held = self.locked.blocking_lock_timeout(timeout)?;
         Some(self.guard(held))

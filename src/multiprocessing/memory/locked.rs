@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::multiprocessing::known::{Part, recognised};
 use crate::multiprocessing::robust::lock::{RobustGuard, RobustLock};
 use crate::multiprocessing::waiting::bell::Bell;
 use crate::sys::{ProcessIdentity, SharedMapping};
@@ -15,8 +16,11 @@ use crate::wire::descriptors::Descriptor;
 
 /// Memory with a lock. A clone is the same memory.
 #[derive(Clone)]
-pub(crate) struct Locked {
+pub(crate) struct Locked(Arc<LockedMemory>);
+
+struct LockedMemory {
     memory: Arc<SharedMapping>,
+    len: usize,
     descriptor: Descriptor,
     bell: Bell,
     lock: RobustLock,
@@ -38,50 +42,54 @@ impl Locked {
         let len = len.ok_or(io::ErrorKind::OutOfMemory)?;
         let (memory, fd) = SharedMapping::create_reserved(len)?;
         fill(&memory);
-        Ok(Self::of(memory, fd.into(), Bell::new()?))
+        Ok(Self::of(memory, len, fd.into(), Bell::new()?))
     }
 
-    fn of(memory: SharedMapping, descriptor: Descriptor, bell: Bell) -> Self {
-        let memory = Arc::new(memory);
-        Self {
+    fn of(memory: SharedMapping, len: usize, descriptor: Descriptor, bell: Bell) -> Self {
+        let (file, memory) = (Part::file(&descriptor), Arc::new(memory));
+        let locked = LockedMemory {
             lock: RobustLock::new(memory.clone(), LOCK, bell.clone()),
             memory,
+            len,
             descriptor,
             bell,
-        }
+        };
+        Self(recognised(locked, file, |known| {
+            Some(vec![known.bell.part()?, Part::Size(known.len)])
+        }))
     }
 
     pub(crate) fn memory(&self) -> &SharedMapping {
-        &self.memory
+        &self.0.memory
     }
 
     /// Whether this process holds the lock. A fork of the holder finds its guard in its memory, but does not.
     pub(crate) fn is_held(&self) -> bool {
-        self.lock.holder() == Some(ProcessIdentity::own())
+        self.0.lock.holder() == Some(ProcessIdentity::own())
     }
 
     pub(crate) async fn lock(&self) -> RobustGuard<'_> {
-        self.note(self.lock.lock().await)
+        self.note(self.0.lock.lock().await)
     }
 
     pub(crate) fn try_lock(&self) -> Option<RobustGuard<'_>> {
-        self.lock.try_lock().map(|held| self.note(held))
+        self.0.lock.try_lock().map(|held| self.note(held))
     }
 
     pub(crate) fn blocking_lock(&self) -> RobustGuard<'_> {
-        let held = self.lock.blocking_lock(None);
+        let held = self.0.lock.blocking_lock(None);
         self.note(held.expect("a wait without a timeout always has a result"))
     }
 
     pub(crate) fn blocking_lock_timeout(&self, timeout: Duration) -> Option<RobustGuard<'_>> {
-        let held = self.lock.blocking_lock(Some(timeout));
+        let held = self.0.lock.blocking_lock(Some(timeout));
         held.map(|held| self.note(held))
     }
 
     /// The lock reports a dead holder only to the next holder, which may not ask. So it is kept here.
     fn note<'a>(&'a self, held: RobustGuard<'a>) -> RobustGuard<'a> {
         if let Some(pid) = held.abandoned_by() {
-            let word = self.memory.word(ABANDONED_BY);
+            let word = self.memory().word(ABANDONED_BY);
             word.store(pid.into(), Ordering::Relaxed);
         }
         held
@@ -89,7 +97,7 @@ impl Locked {
 
     /// The last process that died as the holder, if no guard has asked since.
     pub(crate) fn abandoned_by(&self, _held: &RobustGuard<'_>) -> Option<u32> {
-        let word = self.memory.word(ABANDONED_BY);
+        let word = self.memory().word(ABANDONED_BY);
         let pid = word.swap(0, Ordering::Relaxed);
         (pid != 0).then_some(pid as u32)
     }
@@ -99,7 +107,7 @@ impl Locked {
         serializer: S,
         size: usize,
     ) -> Result<S::Ok, S::Error> {
-        (&self.descriptor, &self.bell, size).serialize(serializer)
+        (&self.0.descriptor, &self.0.bell, size).serialize(serializer)
     }
 
     /// The received memory, and the size sent with it; `len` computes the memory's length from that.
@@ -111,6 +119,6 @@ impl Locked {
         let len = len(size)
             .ok_or_else(|| D::Error::custom("the received size of a shared value is not valid"))?;
         let memory = SharedMapping::open_reserved(&descriptor, len).map_err(D::Error::custom)?;
-        Ok((Self::of(memory, descriptor, bell), size))
+        Ok((Self::of(memory, len, descriptor, bell), size))
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::multiprocessing::known::{Part, recognised};
 use crate::sys::{self, SegmentName};
 use crate::wire::descriptors::Descriptor;
 
@@ -113,12 +114,15 @@ impl SharedMemory {
     /// [`open`](Self::open) it.
     ///
     /// The name is 1 to 200 bytes of letters (of any script), digits, `-`, `_` and `.`; each user has separate
-    /// names. It exists while any process has the memory, and is removed when the last handle is dropped. A process that
-    /// is killed, or exits without dropping its handle, does not remove it: if it was the last, the name can no
-    /// longer be opened, and the next `create_named` of any name removes the rest. (A fork of a process that
-    /// has the memory has it too. So has a process that is being started, until it executes its program: if the
-    /// last handle is dropped at that moment, the name may be removed only by the next `create_named` or
-    /// `open`.)
+    /// names. It exists while any process has the memory, and is removed when the last handle is dropped.
+    ///
+    /// A process that is killed, or exits without dropping its handle, does not remove the name. If it was the last
+    /// owner, the name can no longer be opened, and the memory is freed later: by the first `create_named` of another
+    /// process, or by one of the next in this process. Each checks 8 of the existing names in turn, so its cost does
+    /// not depend on their number. One that finds no memory left checks all names and tries again.
+    ///
+    /// A fork of a process that has the memory has it too. So has a process that is being started, until it executes
+    /// its program. If the last handle is dropped at that moment, the name is removed like that of a killed process.
     ///
     /// ```
     /// use concurrent_futures::multiprocessing::SharedMemory;
@@ -185,8 +189,13 @@ impl SharedMemory {
             len,
             name,
         };
+        let file = Part::file(&segment.descriptor);
+        let others = |known: &Segment| {
+            let name = Part::Name(known.name.clone());
+            Some(vec![Part::Size(known.len), name])
+        };
         Self {
-            segment: Arc::new(segment),
+            segment: recognised(segment, file, others),
         }
     }
 

@@ -18,7 +18,8 @@ use crate::sys::SharedMapping;
 /// A value that processes share, with a lock.
 ///
 /// Its type is plain data ([`bytemuck::Pod`]): numbers, arrays of numbers, and [structures](#structures) of
-/// those. For large data use an [`Array`](super::Array), which is not copied.
+/// those. For large data use an [`Array`](super::Array), which is not copied. For one number that needs no lock, use an
+/// [`AtomicU64`](super::AtomicU64).
 ///
 /// It is a handle. All clones refer to the same value, in this process and in every process that receives one.
 /// The value is freed with the last of them.
@@ -56,6 +57,9 @@ use crate::sys::SharedMapping;
 /// ```
 ///
 /// # Structures
+/// Values that change together belong into one structure: it has one lock, and after the death of a process all of a
+/// change is there, or none of it.
+///
 /// The derive macro of the crate `bytemuck` (its feature `derive`) checks that a structure is plain data: that
 /// all of its fields are, and that there is no padding between them.
 ///
@@ -71,8 +75,12 @@ use crate::sys::SharedMapping;
 /// }
 ///
 /// let progress = Value::new(Progress { done: 0, failed: 0 })?;
-/// progress.blocking_lock().failed += 1;
-/// assert_eq!(progress.blocking_get().failed, 1);
+/// let mut guard = progress.blocking_lock();
+/// guard.done += 1;
+/// guard.failed += 1;
+/// drop(guard); // Both change at once.
+/// let Progress { done, failed } = progress.blocking_get();
+/// assert_eq!((done, failed), (1, 1));
 /// # Ok::<(), std::io::Error>(())
 /// ```
 ///
@@ -178,7 +186,7 @@ impl<T: Pod> Value<T> {
     /// ```
     ///
     /// # Panics
-    /// If it has to wait on a thread that drives async code.
+    /// On a thread that drives async code.
     pub fn blocking_lock(&self) -> ValueGuard<'_, T> {
         ValueGuard::new(self, self.locked.blocking_lock())
     }
@@ -197,7 +205,7 @@ impl<T: Pod> Value<T> {
     /// ```
     ///
     /// # Panics
-    /// If it has to wait on a thread that drives async code.
+    /// On a thread that drives async code.
     pub fn blocking_lock_timeout(&self, timeout: Duration) -> Option<ValueGuard<'_, T>> {
         let held = self.locked.blocking_lock_timeout(timeout)?;
         Some(ValueGuard::new(self, held))

@@ -14,23 +14,24 @@ use super::error::SpawnError;
 use super::stdio::Stdio;
 use super::{Process, active};
 use crate::executor::data::{Arguments, Data};
-use crate::executor::encoded::encode_process_setup;
+use crate::executor::encoded::{encode_initializer, encode_process_setup};
 use crate::executor::error::BuildError;
 use crate::executor::options::TaskOptions;
 use crate::executor::promise::Ticket;
-use crate::executor::task::Task;
+use crate::executor::task::{Initialized, Task};
 use crate::function::assert_stateless;
 use crate::home::{anywhere, build_runtime};
 use crate::multiprocessing::waiting::driver::may_block;
 #[cfg(feature = "isolation")]
 use crate::process::Isolation;
-use crate::process::runner::{Opening, Refusal, RunningProcess, StartOrder};
+use crate::process::runner::{Opening, Refusal, StartOrder, StartedProcess};
 use crate::process::{Limits, StartMethod, Surroundings, check_functions};
 use crate::sys::{self, AsRawFd};
 use crate::wire::confinement::Confinement;
 
 const SPAWN_TIMEOUT: Duration = Duration::from_secs(30);
 const MAX_RESULT_LENGTH: usize = 1 << 30;
+const MAX_PRELOAD_LENGTH: usize = 1 << 30;
 
 /// Configures a [`Process`]. Created by [`Process::builder`].
 ///
@@ -60,6 +61,7 @@ pub struct ProcessBuilder {
     dumpable: bool,
     kill_on_drop: bool,
     start_method: StartMethod,
+    preload: Option<Result<Opening, String>>,
     stdin: Option<Stdio>,
     stdout: Option<Stdio>,
     stderr: Option<Stdio>,
@@ -94,8 +96,8 @@ impl Process<()> {
 }
 
 impl ProcessBuilder {
-    /// The name of the process, in errors and in [`active_children`](super::active_children). Default: the path
-    /// of its function.
+    /// The name of the process: in errors, in [`active_children`](super::active_children), and inside the process, by
+    /// [`current_process`](super::current_process). Default: the path of its function.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into().into());
         self
@@ -116,10 +118,12 @@ impl ProcessBuilder {
         self
     }
 
-    /// How the process is created. Default: [`StartMethod::default`].
+    /// How the process is created. Default: [`StartMethod::default`], which [`StartMethod::set_default`] sets for the
+    /// program.
     ///
-    /// - [`ForkServer`](StartMethod::ForkServer): one fork server forks all these processes of the program. It
-    ///   starts with the first of them and stays until the program ends.
+    /// - [`ForkServer`](StartMethod::ForkServer): one fork server forks all these processes of the program, except
+    ///   those with a [`preload`](Self::preload) or with [`env_clear`](Self::env_clear). It starts with the first of
+    ///   them and stays until the program ends.
     /// - [`Spawn`](StartMethod::Spawn): the executable is started again.
     /// - [`Fork`](StartMethod::Fork): this process is forked as it is when the start is awaited. It must have
     ///   only one thread, counting those of a runtime. The new process inherits every open descriptor,
@@ -132,6 +136,60 @@ impl ProcessBuilder {
     ///   give it a new seed at the beginning of the function.
     pub fn start_method(mut self, method: StartMethod) -> Self {
         self.start_method = method;
+        self
+    }
+
+    /// Sets a function that the fork server calls once, before it forks the first of these processes. The rules for
+    /// function and arguments are those for a task, but the arguments must not contain objects that processes share.
+    /// All processes with the same preload (the same function and equal arguments) have what it loads into memory, such
+    /// as a model or a large table, and share it until one writes to it. Keep it in a `static`, such as a
+    /// [`OnceLock`](std::sync::OnceLock).
+    ///
+    /// ```
+    /// use std::sync::OnceLock;
+    /// use concurrent_futures::multiprocessing::Process;
+    /// # concurrent_futures::init_before_main!();
+    ///
+    /// static SQUARES: OnceLock<Vec<u64>> = OnceLock::new();
+    ///
+    /// fn load(count: u64) {
+    ///     SQUARES.get_or_init(|| (0..count).map(|n| n * n).collect());
+    /// }
+    ///
+    /// fn square(n: usize) -> Option<u64> {
+    ///     SQUARES.get()?.get(n).copied()
+    /// }
+    ///
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// for n in [7, 8] {
+    ///     let process = Process::builder().preload(load, 1000).spawn(square, n).await?;
+    ///     assert_eq!(process.join().await?, Some((n * n) as u64));
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// Each different preload has a fork server of its own, which stays until the program ends. A program can have 32
+    /// of them. If one dies, the next start runs the preload again. It counts towards the
+    /// [`spawn_timeout`](Self::spawn_timeout) of the start that waits for it.
+    ///
+    /// The preload must leave no thread running. Its output goes to the stderr that this process has at the first
+    /// start. A generator of random numbers that it has used draws the same numbers in each process: give it a new seed
+    /// at the beginning of the function.
+    ///
+    /// # Errors
+    /// A start fails if the preload returns an error or panics: the text says it. With another start method than
+    /// [`StartMethod::ForkServer`], for which there is no fork server, and for arguments that cannot be used, the error
+    /// is `is_invalid_setting()`.
+    #[doc(alias = "set_forkserver_preload")]
+    pub fn preload<F, A, M>(mut self, function: F, args: A) -> Self
+    where
+        F: Task<A, M> + Copy + Send + Sync + 'static,
+        F::Output: Initialized,
+        A: Arguments<M>,
+        M: 'static,
+    {
+        const { assert_stateless::<F>() };
+        self.preload = Some(encode_initializer(function, args, MAX_PRELOAD_LENGTH));
         self
     }
 
@@ -264,7 +322,7 @@ impl ProcessBuilder {
             _ => anywhere(order.start(false)).await,
         };
         match started {
-            Ok(runner) => Ok(rest.complete(runner, ticket)),
+            Ok(started) => Ok(rest.complete(started, ticket)),
             Err(refusal) => Err(SpawnError::refused(ticket.name(), refusal)),
         }
     }
@@ -294,12 +352,12 @@ impl ProcessBuilder {
             rest,
         } = self.prepare(function, args)?;
         match start_now(order) {
-            Ok(runner) => Ok(rest.complete(runner, ticket)),
+            Ok(started) => Ok(rest.complete(started, ticket)),
             Err(refusal) => Err(SpawnError::refused(ticket.name(), refusal)),
         }
     }
 
-    fn prepare<F, A, M>(self, function: F, args: A) -> Result<Prepared, SpawnError>
+    fn prepare<F, A, M>(mut self, function: F, args: A) -> Result<Prepared, SpawnError>
     where
         F: Task<A, M> + Copy + Send + Sync + 'static,
         F::Output: Data,
@@ -311,8 +369,8 @@ impl ProcessBuilder {
             ..TaskOptions::new()
         };
         let ticket = Ticket::new(std::any::type_name::<F>(), Some(Arc::new(options)));
-        self.check()
-            .map_err(|error| SpawnError::invalid(ticket.name(), error))?;
+        let checked = self.check();
+        let preload = checked.map_err(|error| SpawnError::invalid(ticket.name(), error))?;
         #[cfg(feature = "isolation")]
         let confinement = self.isolation.as_ref().map(Isolation::check).transpose();
         #[cfg(not(feature = "isolation"))]
@@ -320,7 +378,8 @@ impl ProcessBuilder {
         let confinement = confinement.map_err(|error| SpawnError::invalid(ticket.name(), error))?;
         let call = encode_process_setup(function, args)
             .map_err(|reason| SpawnError::codec(ticket.name(), reason))?;
-        let opened = self.into_order(call, confinement);
+        let name = ticket.name().as_str().to_owned();
+        let opened = self.into_order(name, call, preload, confinement);
         let opened = opened.map_err(Refusal::system("open its standard streams"));
         let (order, rest) =
             opened.map_err(|refusal| SpawnError::refused(ticket.name(), refusal))?;
@@ -333,7 +392,9 @@ impl ProcessBuilder {
 
     fn into_order(
         self,
+        name: String,
         call: Opening,
+        preload: Option<Opening>,
         confinement: Option<Confinement>,
     ) -> io::Result<(StartOrder, ParentSide)> {
         let stdin = self.stdin.unwrap_or_else(Stdio::null);
@@ -348,7 +409,9 @@ impl ProcessBuilder {
             our_stderr.as_ref().map(AsRawFd::as_raw_fd),
         ];
         let order = StartOrder {
+            name,
             call,
+            preload,
             start_method: self.start_method,
             surroundings: self.surroundings,
             is_daemon: self.daemon,
@@ -372,7 +435,8 @@ impl ProcessBuilder {
         Ok((order, rest))
     }
 
-    fn check(&self) -> Result<(), BuildError> {
+    /// Checks the settings, and takes the preload.
+    fn check(&mut self) -> Result<Option<Opening>, BuildError> {
         sys::check_processes().map_err(|error| BuildError::unsupported(error.to_string()))?;
         check_functions()?;
         self.surroundings.check()?;
@@ -386,8 +450,31 @@ impl ProcessBuilder {
                 "`max_result_length` is 0; it must be at least 1",
             ));
         }
-        Ok(())
+        self.preload
+            .take()
+            .map(|preload| check_preload(preload, self.start_method))
+            .transpose()
     }
+}
+
+fn check_preload(
+    preload: Result<Opening, String>,
+    start_method: StartMethod,
+) -> Result<Opening, BuildError> {
+    let (function, args) =
+        preload.map_err(|reason| BuildError::invalid(format!("the preload {reason}")))?;
+    if start_method != StartMethod::ForkServer {
+        return Err(BuildError::invalid(
+            "`preload` needs a fork server; use StartMethod::ForkServer, or load at the beginning of the function",
+        ));
+    }
+    // Two objects are never equal arguments, so each start would have a fork server of its own.
+    if !args.descriptors().is_empty() {
+        return Err(BuildError::invalid(
+            "the preload has arguments that processes share; pass them to the function",
+        ));
+    }
+    Ok((function, args))
 }
 
 /// Everything that exists before the process.
@@ -407,7 +494,8 @@ struct ParentSide {
 }
 
 impl ParentSide {
-    fn complete<R>(self, runner: Arc<RunningProcess>, ticket: Ticket) -> Process<R> {
+    fn complete<R>(self, started: StartedProcess, ticket: Ticket) -> Process<R> {
+        let runner = started.keep();
         let name = ticket.name();
         active::add(&runner, name.as_str(), self.daemon);
         Process {
@@ -424,7 +512,7 @@ impl ParentSide {
 }
 
 /// Starts a process in a temporary runtime, which has no thread of its own (`Spawn` uses a blocking one).
-fn start_now(order: StartOrder) -> Result<Arc<RunningProcess>, Refusal> {
+fn start_now(order: StartOrder) -> Result<StartedProcess, Refusal> {
     let start = || {
         let mut runtime = tokio::runtime::Builder::new_current_thread();
         let runtime = build_runtime(runtime.enable_all());

@@ -97,6 +97,9 @@ impl fmt::Display for SpawnError {
             Why::Codec(reason) => f.write_str(reason),
             Why::Start(failure) => {
                 write!(f, "was not started: {}", failure.reason)?;
+                if let Some(panic) = &failure.panic {
+                    write!(f, " {panic}")?;
+                }
                 match &failure.death {
                     Some(death) => write!(f, ": {death}"),
                     None => Ok(()),

@@ -2,12 +2,13 @@
 //!
 //! - this file: the handle; [`builder`]: its configuration and start;
 //! - [`stdio`]: the standard streams; [`error`]: the errors of a start;
-//! - [`active`]: the running processes of this program.
+//! - [`active`]: the running processes of this program; [`current`]: what a process knows about itself and its parent.
 //!
 //! The system's side is in [`runner`](crate::process::runner).
 
 mod active;
 mod builder;
+mod current;
 mod error;
 mod stdio;
 
@@ -19,6 +20,7 @@ use std::time::Duration;
 
 pub use self::active::{ActiveChild, active_children, blocking_join_all, join_all};
 pub use self::builder::ProcessBuilder;
+pub use self::current::{CurrentProcess, ParentProcess, current_process, parent_process};
 pub use self::error::SpawnError;
 pub use self::stdio::Stdio;
 use crate::executor::data::{Arguments, Data};
@@ -63,6 +65,12 @@ use crate::process::runner::{ProcessOutcome, RunningProcess};
 /// error there, and an interrupt (Ctrl-C) reaches only this process, not the new one.
 /// [`terminate`](Self::terminate) and [`kill`](Self::kill) also reach the processes that it has
 /// started. If it exits by itself, those run on.
+///
+/// # Signals
+/// By every start method, the process starts with no signal blocked and with the default action for each signal,
+/// whatever this process blocks or handles. What this process ignores (SIGHUP, if `nohup` has started it) stays
+/// ignored, as in any program that another one starts. Exceptions are SIGINT and SIGCHLD, which get the default action,
+/// and SIGPIPE, SIGTTIN and SIGTTOU, which are ignored: a failed write or read is an error of the function.
 ///
 /// # Drop, and the end of the program
 /// Dropping the handle does not end the process, unless [`kill_on_drop`](ProcessBuilder::kill_on_drop) is set.
@@ -251,9 +259,10 @@ impl<R> Process<R> {
         self.runner.try_end().is_none()
     }
 
-    /// The exit code. `None` while the process is alive, if a [signal](Self::signal) ended it, or if the code
-    /// is unknown: because another part of the program has reaped the process, or the fork server was killed
-    /// meanwhile.
+    /// The exit code. `None` while the process is alive, if a [signal](Self::signal) ended it, or if the code is
+    /// unknown: because the fork server was killed meanwhile, or, before Linux 6.15, because another part of the
+    /// program has reaped the process, or the program ignores SIGCHLD. The text of the error of [`join`](Self::join)
+    /// names SIGCHLD then.
     ///
     /// ```
     /// use concurrent_futures::multiprocessing::Process;
@@ -276,7 +285,8 @@ impl<R> Process<R> {
     }
 
     /// Sends SIGTERM to the process and its process group, which they may handle or ignore. Does nothing if the
-    /// process has ended.
+    /// process has ended. Whether this process blocks SIGTERM does not matter: a new process blocks no signal. One that
+    /// this process ignores, it ignores too (see [signals](Self#signals)).
     pub fn terminate(&self) {
         self.runner.terminate();
     }

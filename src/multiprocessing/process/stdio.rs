@@ -40,7 +40,8 @@ impl Stdio {
     /// The same stream as this process's. The default for stdout and stderr.
     ///
     /// The process gets an open file of its own where the system opens one. It opens none for a socket or a terminal of
-    /// another user. Then both processes share an open file: if one makes it non-blocking, prints of the other may fail.
+    /// another user. Then both processes share an open file: if one makes it non-blocking, prints of the other may
+    /// fail.
     ///
     /// The process is not in the foreground of a terminal: if it reads from the terminal, that stops it.
     pub fn inherit() -> Self {

@@ -175,7 +175,7 @@ impl<T> Serialize for JoinableQueue<T> {
 
 impl<'de, T: Data> Deserialize<'de> for JoinableQueue<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let shared = SharedQueue::deserialize(deserializer)?;
+        let shared = SharedQueue::receive(deserializer)?;
         if !shared.counts_done {
             let error = "expected a `JoinableQueue`, received a `Queue`";
             return Err(serde::de::Error::custom(error));

@@ -118,12 +118,13 @@ impl<T: Data> Queue<T> {
     }
 
     fn create(capacity: u64, counts_done: bool) -> Result<Self, QueueError> {
-        SharedQueue::create(capacity, counts_done).map(Self::of)
+        let new = SharedQueue::create(capacity, counts_done)?;
+        Ok(Self::of(new.recognised()))
     }
 
-    fn of(shared: SharedQueue) -> Self {
+    fn of(shared: Arc<SharedQueue>) -> Self {
         Self {
-            shared: Arc::new(shared),
+            shared,
             items: PhantomData,
         }
     }
@@ -360,6 +361,6 @@ impl<T> Serialize for Queue<T> {
 
 impl<'de, T: Data> Deserialize<'de> for Queue<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        SharedQueue::deserialize(deserializer).map(Self::of)
+        SharedQueue::receive(deserializer).map(Self::of)
     }
 }

@@ -18,6 +18,7 @@ use super::ring::{BASE, ItemHead, QueueRing, check};
 use super::state::{Kept, RingState};
 use super::store::step;
 use crate::multiprocessing::item::{IncomingItem, OutgoingItem};
+use crate::multiprocessing::known::{Part, recognised};
 use crate::multiprocessing::robust::lock::{RobustGuard, RobustLock};
 use crate::multiprocessing::waiting::bell::Bell;
 use crate::multiprocessing::waiting::driver::Driver;
@@ -83,6 +84,27 @@ impl SharedQueue {
             [to.into(), from.into()],
             words,
         ))
+    }
+
+    /// The queue of this process that this one is.
+    pub(super) fn recognised(self) -> Arc<Self> {
+        let first = Part::file(&self.file);
+        recognised(self, first, |known| {
+            let [to, from] = &known.sockets;
+            Some(vec![
+                known.bell.part()?,
+                Part::socket(to)?,
+                Part::socket(from)?,
+            ])
+        })
+    }
+
+    pub(super) fn receive<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Arc<Self>, D::Error> {
+        let (file, bell, sockets) = Deserialize::deserialize(deserializer)?;
+        let received = Self::open(file, bell, sockets).map_err(serde::de::Error::custom)?;
+        Ok(received.recognised())
     }
 
     fn open(file: Descriptor, bell: Bell, sockets: [Descriptor; 2]) -> io::Result<Self> {
@@ -366,13 +388,6 @@ impl SharedQueue {
 impl Serialize for SharedQueue {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         (&self.file, &self.bell, &self.sockets).serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for SharedQueue {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let (file, bell, sockets) = Deserialize::deserialize(deserializer)?;
-        Self::open(file, bell, sockets).map_err(serde::de::Error::custom)
     }
 }
 

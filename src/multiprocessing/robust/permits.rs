@@ -1,9 +1,10 @@
 //! The permits of a semaphore: a [slot](super::slot) for each, and the mark of the waiters.
 
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserializer, Serialize, Serializer};
 
 use super::lock::RobustLock;
 use super::shared::SharedObject;
@@ -56,7 +57,7 @@ pub(crate) struct Taking {
 
 impl Permits {
     /// Creates `permits` permits, of which there can never be more than `bound`.
-    pub(crate) fn new(permits: usize, bound: usize) -> io::Result<Self> {
+    pub(crate) fn new(permits: usize, bound: usize) -> io::Result<Arc<Self>> {
         if bound > MOST || permits > bound {
             return Err(too_many(MOST));
         }
@@ -70,15 +71,22 @@ impl Permits {
         Ok(new)
     }
 
-    fn of(shared: SharedObject) -> Self {
-        let bound = shared.memory().word(BOUND).load(Ordering::Acquire);
-        Self {
-            bound: (bound as usize).min(MOST),
+    fn of(shared: SharedObject) -> Arc<Self> {
+        let make = |shared: SharedObject| Self {
+            bound: (shared.memory().word(BOUND).load(Ordering::Acquire) as usize).min(MOST),
             collector: shared.robust_at(COLLECTOR),
             shared,
             hint: AtomicUsize::new(0),
             turns: Turns::default(),
-        }
+        };
+        shared.recognised(make, |permits| &permits.shared)
+    }
+
+    /// The received permits.
+    pub(crate) fn receive<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Arc<Self>, D::Error> {
+        SharedObject::receive(deserializer, BYTES).map(Self::of)
     }
 
     fn word(&self, at: usize) -> &AtomicU64 {
@@ -296,11 +304,5 @@ fn too_many(bound: usize) -> io::Error {
 impl Serialize for Permits {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.shared.serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for Permits {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        SharedObject::receive(deserializer, BYTES).map(Self::of)
     }
 }

@@ -2,9 +2,10 @@
 //! [`readers`](super::readers).
 
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserializer, Serialize, Serializer};
 
 use super::lock::{RobustGuard, RobustLock};
 use super::readers::ReaderPlace;
@@ -60,16 +61,24 @@ pub(crate) struct RwHeld<H> {
 }
 
 impl RobustRw {
-    pub(crate) fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Arc<Self>> {
         Ok(Self::of(SharedObject::new(BYTES, BYTES)?))
     }
 
-    fn of(shared: SharedObject) -> Self {
-        Self {
+    fn of(shared: SharedObject) -> Arc<Self> {
+        let make = |shared: SharedObject| Self {
             gate: shared.robust(),
             shared,
             hint: AtomicUsize::new(0),
-        }
+        };
+        shared.recognised(make, |rw| &rw.shared)
+    }
+
+    /// The received lock.
+    pub(crate) fn receive<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Arc<Self>, D::Error> {
+        SharedObject::receive(deserializer, BYTES).map(Self::of)
     }
 
     fn word(&self, at: usize) -> &AtomicU64 {
@@ -342,12 +351,6 @@ impl RobustRw {
 impl Serialize for RobustRw {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.shared.serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for RobustRw {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        SharedObject::receive(deserializer, BYTES).map(Self::of)
     }
 }
 

@@ -5,6 +5,7 @@ use std::io;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::multiprocessing::known::Part;
 use crate::sys::{self, AsFd as _, BlockingEdges, Edges};
 use crate::wire::descriptors::Descriptor;
 
@@ -20,6 +21,11 @@ impl Bell {
     /// One system call.
     pub(crate) fn ring(&self) {
         sys::ring(self.0.as_fd());
+    }
+
+    /// The bell as a part of an object.
+    pub(crate) fn part(&self) -> Option<Part> {
+        Part::eventfd(self.0.as_fd())
     }
 
     /// Listens in a task. (Tokio registers a descriptor only once, so it is cloned.)

@@ -26,20 +26,20 @@ pub(super) struct Lane {
     pub(super) in_flight: VecDeque<InFlight>,
     /// The number of reserved calls that were not sent yet.
     pub(super) reserved: usize,
-    /// Whether it is among the pool's idle workers.
+    /// Whether it is in the pool's list of idle workers.
     pub(super) rests: bool,
     pub(super) next_seq: u32,
     /// The number of further calls that it may get in its life.
     pub(super) calls_left: u64,
     /// The duration of a call: a running average, in nanoseconds.
     pub(super) call_time: Option<u64>,
-    /// Messages for the worker, which the next write takes along.
+    /// Messages for the worker, sent with the next write.
     pub(super) messages: Chain,
-    /// The supervisor has something to act on, and is woken when the lock is free.
+    /// The supervisor has something to do, and is woken when the lock is free.
     pub(super) wakes: bool,
     /// When the rings were last used, if they may hold memory.
     pub(super) rings_used: Option<Instant>,
-    /// Buffers of its former arguments.
+    /// Buffers of earlier arguments, to be used again.
     pub(super) spare: Spare,
     pub(super) retirement: Retirement,
     pub(super) stall: StallWatch,
@@ -53,7 +53,7 @@ pub(super) struct Lane {
     pub(super) last_cancelled: Option<(u64, TaskName)>,
 }
 
-/// A locked lane. Wakes the supervisor, if that is due, when the lock is free: it may be a system call.
+/// A locked lane. Wakes the supervisor, if that is due, after it has freed the lock: waking may be a system call.
 #[derive(Debug)]
 pub(super) struct LaneGuard<'a> {
     /// `None` only while it is dropped.
@@ -123,7 +123,7 @@ pub(in crate::process) struct FinishedCall {
     pub(in crate::process) rest: Option<EncodedCall>,
     /// How many of its items have run, and for how long.
     pub(in crate::process) took: Option<(u32, Duration)>,
-    /// Dropping it lowers a metric, by code of another crate: without a lock.
+    /// Dropping it lowers a metric, which calls code of another crate, so it must happen without a lock.
     _running: RunningCount,
 }
 
@@ -159,15 +159,15 @@ impl Lane {
         !self.in_flight.is_empty() || self.is_probed
     }
 
-    /// Counts a call that it gets. With its last one it leaves its place to another worker.
-    pub(super) fn count_given(&mut self) {
+    /// Counts a call that the worker gets. With the last call of its life, it leaves its place to another worker.
+    pub(super) fn count_sent(&mut self) {
         self.calls_left = self.calls_left.saturating_sub(1);
         if self.calls_left == 0 {
             self.phase.vacate();
         }
     }
 
-    /// Counts a call that is taken back. A worker that left its place does not get it back.
+    /// Counts a call that is taken back. A worker that has left its place stays without one.
     pub(super) fn count_taken_back(&mut self) {
         self.calls_left += 1;
     }
@@ -179,7 +179,8 @@ impl Lane {
         }));
     }
 
-    /// The front call is over. Returns its items that no worker runs, and how many have run, and for how long.
+    /// Removes the front call, which is over. Returns its items that no worker runs, how many have run, and for how
+    /// long.
     pub(super) fn finish_front(&mut self) -> FinishedCall {
         let Some(entry) = self.in_flight.pop_front() else {
             return FinishedCall::default();
@@ -212,7 +213,7 @@ impl Lane {
         self.idle_until.filter(|_| self.is_idle())
     }
 
-    /// When the first of the items that were asked to end has used up its time.
+    /// The earliest end of the time of an item that was asked to end.
     pub(super) fn overrun_end(&self) -> Option<Instant> {
         let overruns = self.in_flight.iter().filter_map(InFlight::overrun_end);
         overruns.min()

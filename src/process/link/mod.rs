@@ -4,8 +4,9 @@
 //! One task does the rest (reading, remaining writes, timeouts, the end of the worker), in
 //! [`supervisor`](super::supervisor). Reading order:
 //!
-//! - [`lane`]: what is under the lock, and what wakes the supervisor; [`phase`]: how far the worker is on its way to its end; [`tenure`]: how long
-//!   it serves; [`in_flight`]: a call that it has; [`overrun`]: an item that was asked to end;
+//! - [`lane`]: what is under the lock, and what wakes the supervisor; [`phase`]: how far the worker is on its way to
+//!   its end; [`tenure`]: how long it serves; [`in_flight`]: a call that it has; [`overrun`]: an item that was asked to
+//!   end;
 //! - [`send`]: how calls are sent; [`outbound`]: what is on its way; [`bulk`]: payloads that go through shared memory;
 //! - [`answers`]: who gets an outcome; [`remains`]: errors and retries for the calls of a dead worker;
 //! - [`recall`]: how calls are taken back or cancelled;

@@ -20,7 +20,7 @@ pub(super) struct Outbound {
     socket: Arc<Socket>,
     /// Bytes that the socket has not accepted yet.
     pub(super) unwritten: Chain,
-    /// Payloads that did not fit into the ring yet, of calls that are written or about to be.
+    /// Pieces that did not fit into the ring yet, of calls that were written or are about to be.
     ring_backlog: VecDeque<Bytes>,
 }
 
@@ -37,20 +37,21 @@ impl Outbound {
         self.unwritten.is_empty() && self.ring_backlog.is_empty()
     }
 
-    /// Whether the ring gets more.
+    /// Whether pieces wait for room in the ring.
     pub(super) fn has_backlog(&self) -> bool {
         !self.ring_backlog.is_empty()
     }
 
-    /// The number of bytes that neither the socket nor the ring has accepted yet. What is in the ring does not count: how
-    /// much that is, is the worker's word, which it can change all the time.
+    /// The number of bytes that neither the socket nor the ring has accepted yet. Bytes in the ring do not count: their
+    /// number is in memory that the worker can change all the time.
     pub(super) fn unsent(&self) -> usize {
         let backlog = self.ring_backlog.iter().map(Bytes::len);
         self.unwritten.len() + backlog.sum::<usize>()
     }
 
-    /// Splits payloads of which large pieces go through the ring. `None` for each that has none, or if the ring has no
-    /// memory: then all of the call goes through the socket. Without a large payload, returns nothing.
+    /// Splits off the large pieces of payloads, which go through the ring. `None` for a payload without large pieces,
+    /// and if the ring has no memory: then the whole call goes through the socket. Without a large payload, returns
+    /// nothing.
     pub(super) fn split_all<'a>(
         &self,
         payloads: impl Iterator<Item = &'a Payload> + Clone,
@@ -80,15 +81,14 @@ impl Outbound {
         self.ring_backlog.extend(split.pieces);
     }
 
-    /// Writes what the socket accepts, and puts a piece into the ring. A failure is not reported here: then the worker
-    /// is dead, and the supervisor notices that by itself.
+    /// Writes what the socket accepts, and puts a piece into the ring. A failure is not reported here: it means that
+    /// the worker is dead, which the supervisor notices by itself.
     pub(super) fn write(&mut self, ring: PayloadRing<'_>) {
-        self.put(ring); // First, so that the worker finds it when it reads of it.
+        self.put(ring); // First, so that the worker finds the piece when it reads the frame that announces it.
         let _ = self.try_write();
     }
 
-    /// A write to a dead worker is an error here, not the signal that ends a program which does
-    /// not ignore it.
+    /// Writes what the socket accepts. A write to a dead worker is an error, not a SIGPIPE.
     pub(super) fn try_write(&mut self) -> io::Result<()> {
         let socket = self.socket.as_fd();
         self.unwritten

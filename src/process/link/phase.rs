@@ -1,4 +1,4 @@
-//! How far a worker is on its way from its first call to its end. It never turns back:
+//! The phases of a worker from its first call to its end. It never returns to an earlier one:
 //!
 //! ```text
 //!  Serving ───► Dismissed ───► Terminating ───► Terminating ───► Condemned ───► Dead
@@ -6,11 +6,11 @@
 //!              exit, idle       time limit      later SIGKILL                   has ended
 //! ```
 //!
-//! A dismissed worker that does not exit in time is condemned. A worker may skip any of these steps. Each after `Serving`
-//! has its [`Ending`]. Once an ending kills the worker, at once or at a time, no later ending replaces it.
+//! A dismissed worker that does not exit in time is condemned. A worker may skip any of these phases. Each phase after
+//! `Serving` has its [`Ending`]. Once an ending kills the worker, at once or at a time, no later ending replaces it.
 //!
-//! Independently of that, a worker may lose its place in the pool to another worker. One that still serves then
-//! is *leaving*: it takes no further calls, finishes its own, and is dismissed.
+//! Independently of that, a worker may lose its place in the pool to another worker. If it still serves then, it is
+//! *leaving*: it gets no further calls, finishes its own, and is dismissed.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -69,13 +69,13 @@ pub(in crate::process) enum Fate {
 
 #[derive(Debug)]
 pub(super) struct WorkerPhase {
-    course: Course,
-    /// Another worker has its place in the pool, or may take it. True from then on.
-    vacated: bool,
+    state: PhaseState,
+    /// Another worker has its place in the pool, or may take it. It never becomes false again.
+    has_left_place: bool,
 }
 
 #[derive(Debug)]
-enum Course {
+enum PhaseState {
     Serving,
     Dismissed {
         why: Dismissal,
@@ -95,50 +95,53 @@ enum Course {
 
 /// The actions after a step of a [`WorkerPhase`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use = "the worker or its supervisor has to know"]
+#[must_use = "the worker or its supervisor must act on it"]
 pub(super) enum PhaseStep {
-    /// Nothing: the phase is the same as before.
+    /// Nothing: the phase did not change.
     Stays,
     /// The supervisor acts on the new phase.
     Moves,
-    /// The same, and the worker is asked to exit by a message.
+    /// As `Moves`, and a message asks the worker to exit.
     AsksToExit,
 }
 
 impl WorkerPhase {
     pub(super) fn new() -> Self {
         Self {
-            course: Course::Serving,
-            vacated: false,
+            state: PhaseState::Serving,
+            has_left_place: false,
         }
     }
 
-    /// Whether it accepts calls that were meant for it before.
+    /// Whether it still gets the calls that it was chosen for.
     pub(super) fn is_serving(&self) -> bool {
-        matches!(self.course, Course::Serving)
+        matches!(self.state, PhaseState::Serving)
     }
 
-    /// Whether further calls may be meant for it.
+    /// Whether it may be chosen for further calls.
     pub(super) fn takes_more(&self) -> bool {
-        self.is_serving() && !self.vacated
+        self.is_serving() && !self.has_left_place
     }
 
     /// Whether another worker has its place in the pool, or may take it.
     pub(super) fn has_vacated(&self) -> bool {
-        self.vacated
+        self.has_left_place
     }
 
-    /// Gives up its place in the pool.
+    /// Leaves its place in the pool to another worker.
     pub(super) fn vacate(&mut self) {
-        self.vacated = true;
+        self.has_left_place = true;
     }
 
     /// It is idle, and leaves.
     pub(super) fn dismiss(&mut self, why: Dismissal) -> PhaseStep {
-        match self.course {
-            Course::Serving => {
+        match self.state {
+            PhaseState::Serving => {
                 let leaves_by = None;
-                self.move_to(Course::Dismissed { why, leaves_by }, PhaseStep::AsksToExit)
+                self.move_to(
+                    PhaseState::Dismissed { why, leaves_by },
+                    PhaseStep::AsksToExit,
+                )
             }
             _ => PhaseStep::Stays,
         }
@@ -146,97 +149,97 @@ impl WorkerPhase {
 
     /// It ends as soon as its item has ended.
     pub(super) fn terminate(&mut self) -> PhaseStep {
-        let step = match self.course {
-            Course::Serving => PhaseStep::AsksToExit,
-            Course::Dismissed { .. } => PhaseStep::Moves, // It was asked to exit before.
+        let step = match self.state {
+            PhaseState::Serving => PhaseStep::AsksToExit,
+            PhaseState::Dismissed { .. } => PhaseStep::Moves, // It was asked to exit before.
             _ => return PhaseStep::Stays,
         };
-        let course = Course::Terminating {
+        let state = PhaseState::Terminating {
             why: Ending::Terminated,
             kill_at: None,
             is_asked: false,
         };
-        self.move_to(course, step)
+        self.move_to(state, step)
     }
 
     /// It ends by `kill_at`.
     pub(super) fn terminate_by(&mut self, why: Ending, kill_at: Instant) -> PhaseStep {
-        if self.is_doomed() {
+        if self.will_be_killed() {
             return PhaseStep::Stays;
         }
-        let course = Course::Terminating {
+        let state = PhaseState::Terminating {
             why,
             kill_at: Some(kill_at),
-            is_asked: matches!(self.course, Course::Terminating { is_asked: true, .. }),
+            is_asked: matches!(self.state, PhaseState::Terminating { is_asked: true, .. }),
         };
-        self.move_to(course, PhaseStep::Moves)
+        self.move_to(state, PhaseStep::Moves)
     }
 
-    /// It is killed, unless that is about to happen anyway.
+    /// It is killed, unless an earlier ending kills it anyway.
     pub(super) fn condemn(&mut self, why: Ending) -> PhaseStep {
-        if self.is_doomed() {
+        if self.will_be_killed() {
             return PhaseStep::Stays;
         }
-        self.move_to(Course::Condemned(why), PhaseStep::Moves)
+        self.move_to(PhaseState::Condemned(why), PhaseStep::Moves)
     }
 
     /// It is killed now, even if it has some time left. Then the earlier reason counts.
     pub(super) fn kill(&mut self, why: Ending) -> PhaseStep {
-        let why = match &self.course {
-            Course::Condemned(_) | Course::Dead(_) => return PhaseStep::Stays,
-            Course::Terminating {
+        let why = match &self.state {
+            PhaseState::Condemned(_) | PhaseState::Dead(_) => return PhaseStep::Stays,
+            PhaseState::Terminating {
                 why: first,
                 kill_at: Some(_),
                 ..
             } => first.clone(),
             _ => why,
         };
-        self.move_to(Course::Condemned(why), PhaseStep::Moves)
+        self.move_to(PhaseState::Condemned(why), PhaseStep::Moves)
     }
 
     /// Its process has ended.
     pub(super) fn die(&mut self) {
-        self.course = Course::Dead(self.ending());
+        self.state = PhaseState::Dead(self.ending());
     }
 
     /// Whether it is killed, at once or at a time.
-    fn is_doomed(&self) -> bool {
-        match self.course {
-            Course::Serving | Course::Dismissed { .. } => false,
-            Course::Terminating { kill_at, .. } => kill_at.is_some(),
-            Course::Condemned(_) | Course::Dead(_) => true,
+    fn will_be_killed(&self) -> bool {
+        match self.state {
+            PhaseState::Serving | PhaseState::Dismissed { .. } => false,
+            PhaseState::Terminating { kill_at, .. } => kill_at.is_some(),
+            PhaseState::Condemned(_) | PhaseState::Dead(_) => true,
         }
     }
 
-    fn move_to(&mut self, course: Course, step: PhaseStep) -> PhaseStep {
-        self.course = course;
+    fn move_to(&mut self, state: PhaseState, step: PhaseStep) -> PhaseStep {
+        self.state = state;
         step
     }
 
     /// Why it ends, if the pool ends it.
     pub(super) fn ending(&self) -> Option<Ending> {
-        match &self.course {
-            Course::Serving => None,
-            Course::Dismissed { why, .. } => Some(Ending::Dismissed(*why)),
-            Course::Terminating { why, .. } | Course::Condemned(why) => Some(why.clone()),
-            Course::Dead(why) => why.clone(),
+        match &self.state {
+            PhaseState::Serving => None,
+            PhaseState::Dismissed { why, .. } => Some(Ending::Dismissed(*why)),
+            PhaseState::Terminating { why, .. } | PhaseState::Condemned(why) => Some(why.clone()),
+            PhaseState::Dead(why) => why.clone(),
         }
     }
 
-    /// What to do with it, unless it serves. `item_ends` is when the time of an item is up that was asked to end.
+    /// What to do with it, unless it serves. `item_ends` is the end of the time of an item that was asked to end.
     pub(super) fn fate(
         &mut self,
         item_ends: Option<Instant>,
         now: impl Fn() -> Instant,
     ) -> Option<Fate> {
-        let fate = match &mut self.course {
-            Course::Serving => return None,
-            Course::Dismissed { leaves_by, .. } => match *leaves_by {
+        let fate = match &mut self.state {
+            PhaseState::Serving => return None,
+            PhaseState::Dismissed { leaves_by, .. } => match *leaves_by {
                 None => Fate::Dismiss(*leaves_by.insert(now() + EXIT_GRACE)),
                 Some(end) if end > now() => Fate::Wait(Some(end)),
                 Some(_) => Fate::Kill,
             },
-            Course::Terminating {
+            PhaseState::Terminating {
                 kill_at, is_asked, ..
             } => match *kill_at {
                 Some(end) if end <= now() => Fate::Kill,
@@ -248,10 +251,10 @@ impl WorkerPhase {
                     }
                 }
             },
-            Course::Condemned(_) | Course::Dead(_) => Fate::Kill,
+            PhaseState::Condemned(_) | PhaseState::Dead(_) => Fate::Kill,
         };
-        if let (Fate::Kill, Course::Dismissed { why, .. }) = (fate, &self.course) {
-            self.course = Course::Condemned(Ending::Dismissed(*why));
+        if let (Fate::Kill, PhaseState::Dismissed { why, .. }) = (fate, &self.state) {
+            self.state = PhaseState::Condemned(Ending::Dismissed(*why));
         }
         Some(fate)
     }

@@ -95,7 +95,7 @@ impl Link {
     ) {
         let seq = lane.next_seq;
         lane.next_seq = seq.wrapping_add(1);
-        lane.count_given();
+        lane.count_sent();
         let timeout = call.ticket().options().timeout;
         let head = CallHead {
             seq,

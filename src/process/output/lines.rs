@@ -1,13 +1,12 @@
 //! A stream that is split into lines. The worker marks in the stream itself where a task starts and ends, see
-//! [`mark`](crate::wire::mark). So however late the stream is read, each line belongs to the task that wrote
-//! it.
+//! [`mark`](crate::wire::mark). So each line is attributed to the task that wrote it, however late it is read.
 
 use std::panic::AssertUnwindSafe;
 use std::task::{Context, Poll, ready};
 
 use super::pipe::{OutputPipe, read_some};
 use super::tail::OutputTail;
-use super::{MOST_REST, OutputLine, OutputOrigin, OutputStream, TaskIdentity, Tell};
+use super::{LineCallback, MOST_REST, OutputLine, OutputOrigin, OutputStream, TaskIdentity};
 use crate::process::link::Link;
 use crate::process::turn::Turn;
 use crate::wire::mark::{FIRST_BYTE, MARK, MarkScan, Token};
@@ -19,17 +18,17 @@ pub(super) struct Lines {
     /// `None` once the end was reached.
     pipe: Option<OutputPipe>,
     text: LineText,
-    teller: Teller,
+    reporter: LineReporter,
     /// The number of bytes that an outcome waits for.
     awaited: usize,
 }
 
-/// The state of the next line, and its callback.
-struct Teller {
+/// Passes lines to the callback of the user, each with the task that wrote it.
+struct LineReporter {
     stream: OutputStream,
     worker: OutputOrigin,
     task: Option<TaskIdentity>,
-    tell: Tell,
+    callback: LineCallback,
     /// What the running task, or else the last one, has written to stderr.
     tail: OutputTail,
 }
@@ -40,16 +39,16 @@ impl Lines {
         stream: OutputStream,
         worker: OutputOrigin,
         token: Token,
-        tell: Tell,
+        callback: LineCallback,
     ) -> Self {
         Self {
             pipe: Some(pipe),
             text: LineText::new(token),
-            teller: Teller {
+            reporter: LineReporter {
                 stream,
                 worker,
                 task: None,
-                tell,
+                callback,
                 tail: OutputTail::default(),
             },
             awaited: 0,
@@ -62,10 +61,10 @@ impl Lines {
     }
 
     pub(super) fn stream(&self) -> OutputStream {
-        self.teller.stream
+        self.reporter.stream
     }
 
-    /// Reads once, and calls `tell` for the lines. Stays pending at the end.
+    /// Reads once, and calls the callback for each line. Stays pending at the end.
     pub(super) fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
@@ -114,7 +113,8 @@ impl Lines {
     /// A line that the ended worker did not finish ends here.
     pub(super) fn finish(&mut self, link: Option<&Link>) {
         self.close();
-        self.text.finish(&mut |piece| self.teller.take(piece, link));
+        self.text
+            .finish(&mut |piece| self.reporter.take(piece, link));
     }
 
     fn close(&mut self) {
@@ -127,16 +127,16 @@ impl Lines {
         turn.moved(bytes.len());
         self.text.push(bytes, &mut |piece| {
             turn.handled_messages(1);
-            self.teller.take(piece, link);
+            self.reporter.take(piece, link);
         });
     }
 
     pub(super) fn tail(&self) -> &[u8] {
-        self.teller.tail.after(0)
+        self.reporter.tail.after(0)
     }
 }
 
-impl Teller {
+impl LineReporter {
     fn take(&mut self, piece: Piece<'_>, link: Option<&Link>) {
         match piece {
             Piece::Line(line) => {
@@ -151,7 +151,7 @@ impl Teller {
                     task: self.task.clone(),
                 };
                 // It runs in the task that drives the worker, which must survive its panic.
-                let _ = std::panic::catch_unwind(AssertUnwindSafe(|| (self.tell)(line)));
+                let _ = std::panic::catch_unwind(AssertUnwindSafe(|| (self.callback)(line)));
             }
             Piece::Task(task) => {
                 if task.is_some() {
@@ -172,7 +172,7 @@ struct LineText {
     /// An unfinished line, and perhaps the first part of a mark.
     pending: Vec<u8>,
     /// The number of these bytes that were scanned.
-    looked_at: usize,
+    scanned: usize,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -187,14 +187,14 @@ impl LineText {
         Self {
             token,
             pending: Vec::new(),
-            looked_at: 0,
+            scanned: 0,
         }
     }
 
-    fn push(&mut self, bytes: &[u8], tell: &mut dyn FnMut(Piece<'_>)) {
+    fn push(&mut self, bytes: &[u8], emit: &mut dyn FnMut(Piece<'_>)) {
         self.pending.extend_from_slice(bytes);
         let mut start = 0;
-        let mut at = self.looked_at;
+        let mut at = self.scanned;
         loop {
             let Some(found) = self.pending[at..].iter().position(|byte| is_special(*byte)) else {
                 at = self.pending.len();
@@ -203,15 +203,15 @@ impl LineText {
             at += found;
             let (before, rest) = (&self.pending[start..at], &self.pending[at..]);
             if rest[0] == b'\n' {
-                tell_pieces(before.strip_suffix(b"\r").unwrap_or(before), tell);
+                emit_pieces(before.strip_suffix(b"\r").unwrap_or(before), emit);
                 at += 1;
                 start = at;
                 continue;
             }
             match self.token.look(rest) {
                 MarkScan::Mark(task) => {
-                    tell_rest(before, tell); // No other task's text may be joined to it.
-                    tell(Piece::Task(task));
+                    emit_rest(before, emit); // No other task's text may be joined to it.
+                    emit(Piece::Task(task));
                     at += MARK;
                     start = at;
                 }
@@ -221,17 +221,17 @@ impl LineText {
         }
         while at - start > LONGEST {
             let cut = cut(&self.pending[start..at]);
-            tell(Piece::Line(&self.pending[start..start + cut]));
+            emit(Piece::Line(&self.pending[start..start + cut]));
             start += cut;
         }
         self.pending.drain(..start);
-        self.looked_at = at - start;
+        self.scanned = at - start;
     }
 
-    /// Ends the last line: no more bytes follow.
-    fn finish(&mut self, tell: &mut dyn FnMut(Piece<'_>)) {
-        tell_rest(&std::mem::take(&mut self.pending), tell);
-        self.looked_at = 0;
+    /// Emits the last line: no more bytes follow.
+    fn finish(&mut self, emit: &mut dyn FnMut(Piece<'_>)) {
+        emit_rest(&std::mem::take(&mut self.pending), emit);
+        self.scanned = 0;
     }
 }
 
@@ -239,20 +239,20 @@ fn is_special(byte: u8) -> bool {
     byte == b'\n' || byte == FIRST_BYTE
 }
 
-/// Passes on an unfinished line.
-fn tell_rest(text: &[u8], tell: &mut dyn FnMut(Piece<'_>)) {
+/// Emits an unfinished line.
+fn emit_rest(text: &[u8], emit: &mut dyn FnMut(Piece<'_>)) {
     if !text.is_empty() {
-        tell_pieces(text, tell);
+        emit_pieces(text, emit);
     }
 }
 
-fn tell_pieces(mut line: &[u8], tell: &mut dyn FnMut(Piece<'_>)) {
+fn emit_pieces(mut line: &[u8], emit: &mut dyn FnMut(Piece<'_>)) {
     while line.len() > LONGEST {
         let (piece, rest) = line.split_at(cut(line));
-        tell(Piece::Line(piece));
+        emit(Piece::Line(piece));
         line = rest;
     }
-    tell(Piece::Line(line));
+    emit(Piece::Line(line));
 }
 
 /// The place to cut a line that is too long, which is not within a character.

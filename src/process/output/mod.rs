@@ -20,7 +20,7 @@ pub(super) use self::outlets::Outlets;
 pub(super) use self::outputs::{OutputWriter, Outputs};
 use crate::executor::options::TaskName;
 
-/// The most of the last words of an ended worker: as much as an ordinary user's pipe can hold.
+/// The most bytes that are read from an ended worker: as much as an ordinary user's pipe can hold.
 const MOST_REST: usize = 1024 * 1024;
 
 /// Where the stdout or stderr of workers goes. Set by
@@ -51,11 +51,11 @@ enum OutputKind {
     Share,
     Relay,
     Null,
-    Lines(Tell),
+    Lines(LineCallback),
 }
 
-/// The callback for each line.
-type Tell = Arc<dyn Fn(OutputLine) + Send + Sync>;
+/// The user's function that receives each line.
+type LineCallback = Arc<dyn Fn(OutputLine) + Send + Sync>;
 
 impl Output {
     /// The worker writes directly to this process's own stream. The pool does not see the output: there is no
@@ -63,8 +63,8 @@ impl Output {
     /// killed the worker for lack of memory.
     ///
     /// The worker gets an open file of its own for the stream. So a worker that makes its stream non-blocking does not
-    /// make this process's prints fail. (Files that were not opened for appending are shared, and never block.) Where the
-    /// system opens none, for a socket or a terminal of another user, the pool relays the output as
+    /// make this process's prints fail. (Files that were not opened for appending are shared, and never block.) Where
+    /// the system opens none, for a socket or a terminal of another user, the pool relays the output as
     /// [`relay`](Self::relay) does.
     pub fn inherit() -> Self {
         Self(OutputKind::Inherit)
@@ -99,10 +99,10 @@ impl Output {
     /// No thread of a runtime blocks in these writes. While this process's stream accepts nothing, for example a
     /// pipe that nothing reads:
     ///
-    /// - A worker that writes much blocks, as on any pipe. Its pipe and the pool hold about 128 KiB, and the pool at most
-    ///   1 MiB for all workers.
-    /// - The outcome of a task that has written something waits until the stream has accepted nothing for a second. Then
-    ///   no outcome waits any more until the stream accepts text again. For a stream that accepts text slowly, an
+    /// - A worker that writes much blocks, as on any pipe. Its pipe and the pool hold about 128 KiB, and the pool at
+    ///   most 1 MiB for all workers.
+    /// - The outcome of a task that has written something waits until the stream has accepted nothing for a second.
+    ///   Then no outcome waits any more until the stream accepts text again. For a stream that accepts text slowly, an
     ///   outcome waits for at most ten seconds. An outcome of a worker that writes nothing never waits.
     /// - The rest of an ended worker's output waits too. The pool drops these rests while more than 1 MiB waits,
     ///   and writes how much it has dropped when the stream accepts text again.
@@ -115,7 +115,7 @@ impl Output {
         Self(OutputKind::Null)
     }
 
-    /// Calls `tell` with each line and the task that wrote it. The pool keeps the end of stderr for
+    /// Calls `callback` with each line and the task that wrote it. The pool keeps the end of stderr for
     /// [`stderr_tail`](crate::TaskError::stderr_tail), and writes nothing itself.
     ///
     /// The lines of one stream of one worker arrive in order, one at a time; those of several workers arrive
@@ -125,19 +125,19 @@ impl Output {
     /// Lines before the first task, such as those of an initializer, and between two tasks belong to no task.
     ///
     /// A line has at most 64 KiB; a longer one arrives in several pieces. Bytes that are not UTF-8 are replaced
-    /// by `U+FFFD`. No line is lost while the worker lives: if `tell` is slow, the worker blocks, as on any
+    /// by `U+FFFD`. No line is lost while the worker lives: if `callback` is slow, the worker blocks, as on any
     /// pipe. When the worker ends, the rest of its output still arrives, unless the runtime ends first. Output
     /// of a process that it leaves behind is discarded.
     ///
-    /// The task that drives the worker calls `tell`: while it blocks, that worker's results and a thread of the
-    /// runtime block too. If several runtimes use the pool, that is a thread of the pool alone. Send lines that take long to handle elsewhere, through a channel. Streams that are
-    /// not split into lines cost nothing; for those that are, each task costs two more small writes for each
-    /// stream.
+    /// The task that drives the worker calls `callback`. While it blocks, that worker's results wait, and so does a
+    /// thread of the runtime; if several runtimes use the pool, it is a thread of the pool instead. So send lines that
+    /// take long to handle through a channel. Streams that are not split into lines cost nothing. For those that are,
+    /// each task costs two more small writes for each stream.
     ///
     /// # Panics
-    /// A panic of `tell` is caught and costs only that line.
-    pub fn lines(tell: impl Fn(OutputLine) + Send + Sync + 'static) -> Self {
-        Self(OutputKind::Lines(Arc::new(tell)))
+    /// A panic of `callback` is caught and costs only that line.
+    pub fn lines(callback: impl Fn(OutputLine) + Send + Sync + 'static) -> Self {
+        Self(OutputKind::Lines(Arc::new(callback)))
     }
 }
 

@@ -100,9 +100,15 @@ impl Outlets {
                 (Some(OutputKind::Relay | OutputKind::Inherit), Some(pipe)) => {
                     relays.push(OutputRelay::new(OutputPipe::new(pipe)?, stream));
                 }
-                (Some(OutputKind::Lines(tell)), Some(pipe)) => {
+                (Some(OutputKind::Lines(callback)), Some(pipe)) => {
                     let pipe = OutputPipe::new(pipe)?;
-                    lines.push(Lines::new(pipe, stream, worker, pipes.token, tell.clone()));
+                    lines.push(Lines::new(
+                        pipe,
+                        stream,
+                        worker,
+                        pipes.token,
+                        callback.clone(),
+                    ));
                 }
                 _ => {}
             }

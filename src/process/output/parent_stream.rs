@@ -99,9 +99,9 @@ impl ParentStream {
         self.stream
     }
 
-    /// Writes the text, or queues what the stream does not accept, unless more than `most` bytes wait already. Text that it
-    /// drops then is counted, and the stream says so later. It discards text that the stream refuses with an error: there
-    /// is no other place for it.
+    /// Writes the text, or queues what the stream does not accept, unless more than `most` bytes wait already. Text
+    /// that it drops then is counted, and the stream says so later. It discards text that the stream refuses with an
+    /// error: there is no other place for it.
     pub(super) fn write(&'static self, text: &[u8], progress: &Arc<RelayProgress>, most: usize) {
         let mut queue = self.lock();
         let mut rest = text;

@@ -85,8 +85,8 @@ impl OutputRelay {
         Poll::Ready(())
     }
 
-    /// From now on, an outcome waits for what the ended calls of the worker have written, and for no more than what is in
-    /// the pipe: another process may write endlessly.
+    /// From now on, an outcome waits for what the ended calls of the worker have written, and for no more than what is
+    /// in the pipe: another process may write endlessly.
     pub(super) fn await_written(&mut self, page: Option<&Page>) {
         let written = page.map_or(Some(u64::MAX), Page::output_written);
         let written = written.unwrap_or(u64::MAX);

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
-pub(crate) use self::order::{Refusal, StartOrder};
+pub(crate) use self::order::{Refusal, StartOrder, StartedProcess};
 use self::outcome::LeftOutcome;
 pub(crate) use self::outcome::ProcessOutcome;
 pub(crate) use super::start::Opening;

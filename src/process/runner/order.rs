@@ -14,16 +14,19 @@ use crate::process::start::{
     ForkHere, NewProcess, Newborn, Opening, Recipe, StartError, StartFailure, Starter, Surroundings,
 };
 use crate::process::{StartMethod, workers_allowed};
-use crate::sys::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
+use crate::sys::{AsFd as _, AsRawFd as _, OwnedFd, ProcessIdentity, RawFd};
 use crate::wire::Chain;
 use crate::wire::confinement::Confinement;
 use crate::wire::descriptors::Descriptor;
-use crate::wire::message::{self, Role};
+use crate::wire::message::{self, ChildIdentity, Role};
 use crate::wire::process_setup::{OutcomeFile, ProcessSetup};
 
 /// What to run, and in what kind of process.
 pub(crate) struct StartOrder {
+    pub(crate) name: String,
     pub(crate) call: Opening,
+    /// What its fork server calls before the first fork.
+    pub(crate) preload: Option<Opening>,
     pub(crate) start_method: StartMethod,
     pub(crate) surroundings: Surroundings,
     pub(crate) is_daemon: bool,
@@ -60,12 +63,36 @@ impl Refusal {
     }
 }
 
+/// A process that is about to run its function. Dropping this kills the process.
+///
+/// The start runs in a task of its own. So its caller may be dropped after the process is ready, and before the caller
+/// receives it.
+#[must_use = "dropping it kills the process"]
+pub(crate) struct StartedProcess(Option<Arc<RunningProcess>>);
+
+impl StartedProcess {
+    /// Leaves the process to itself.
+    pub(crate) fn keep(mut self) -> Arc<RunningProcess> {
+        let running = self.0.take();
+        running.expect("only this takes it")
+    }
+}
+
+impl Drop for StartedProcess {
+    fn drop(&mut self) {
+        if let Some(running) = self.0.take() {
+            running.kill();
+            running.reap_in_background(|_| ());
+        }
+    }
+}
+
 impl StartOrder {
     /// Starts the process, and waits until it is about to run the function. If this is dropped earlier, the
     /// process is killed.
     ///
     /// With `may_block`, the calling thread may block for about a millisecond.
-    pub(crate) async fn start(self, may_block: bool) -> Result<Arc<RunningProcess>, Refusal> {
+    pub(crate) async fn start(self, may_block: bool) -> Result<StartedProcess, Refusal> {
         let not_initialized = BuildError(BuildFailure::NotInitialized);
         let serve = workers_allowed().ok_or(Refusal::Build(not_initialized))?;
         let outcome_file =
@@ -97,7 +124,7 @@ impl StartOrder {
         };
         let recipe = Arc::new(Recipe {
             surroundings: executed,
-            preload: None,
+            preload: self.preload,
             initializer: None,
             is_dumpable: false,
             limits: Vec::new(),
@@ -109,7 +136,10 @@ impl StartOrder {
         });
         let starter = match self.start_method {
             StartMethod::Spawn => Starter::Spawn,
-            StartMethod::ForkServer => Starter::Fork(shared::fork_server(&recipe.surroundings)),
+            StartMethod::ForkServer => {
+                let server = shared::fork_server(&recipe).map_err(Refusal::Build)?;
+                Starter::Fork(server)
+            }
             StartMethod::Fork => Starter::ForkHere(ForkHere { serve, not_theirs }),
         };
         let new = NewProcess {
@@ -133,7 +163,7 @@ impl StartOrder {
             Ok(newborn) => {
                 let left = LeftOutcome::new(outcome_file, max_result);
                 let running = RunningProcess::from_newborn(newborn, left, is_fork);
-                Ok(Arc::new(running))
+                Ok(StartedProcess(Some(Arc::new(running))))
             }
             Err(Some(failure)) => Err(refused(failure, is_fork)),
             Err(None) => Err(refused(StartError::Closed.into(), is_fork)),
@@ -143,7 +173,11 @@ impl StartOrder {
     fn process_setup(&self) -> Result<ProcessSetup, Refusal> {
         let (function, args) = &self.call;
         Ok(ProcessSetup {
-            is_daemon: self.is_daemon,
+            identity: ChildIdentity {
+                name: self.name.clone(),
+                parent: ProcessIdentity::own().to_word(),
+                is_daemon: self.is_daemon,
+            },
             has_stdin: self.stdin.is_some(),
             is_dumpable: self.is_dumpable || self.limits.dump_memory(),
             limits: self.limits.check().map_err(Refusal::Build)?,

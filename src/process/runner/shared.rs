@@ -1,17 +1,47 @@
-//! The fork servers of the program. One is for all of its processes that run one function, since none needs more than a
-//! bare process. Those without the environment of the program have another one: a fork has the memory of its fork
-//! server, and so must not find that environment there.
+//! The fork servers of the program's processes that run one function. They share what differs least: a bare fork server
+//! serves all that have no preload, and each preload has a fork server of its own. Processes without the environment of
+//! the program do not share one with others: a fork has the memory of its fork server, and so must not find that
+//! environment there.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::process::start::{ForkServer, Surroundings};
+use crate::executor::error::BuildError;
+use crate::process::start::{ForkServer, Opening, Recipe, Surroundings};
 use crate::sys;
+use crate::wire::FunctionOffset;
 
-/// A fork server, and the process that created it: a fork of that process cannot use it.
-type SharedForkServer = Mutex<Option<(u32, Arc<ForkServer>)>>;
+/// The most fork servers of a program. Each is a process that stays.
+const MOST: usize = 32;
 
-static FORK_SERVER: SharedForkServer = Mutex::new(None);
-static WITHOUT_ENVIRONMENT: SharedForkServer = Mutex::new(None);
+static FORK_SERVERS: Mutex<SharedForkServers> = Mutex::new(SharedForkServers {
+    generation: 0,
+    servers: Vec::new(),
+});
+
+struct SharedForkServers {
+    /// The process that created them: a fork of that process cannot use them.
+    generation: u32,
+    servers: Vec<(ForkServerKey, Arc<ForkServer>)>,
+}
+
+/// What a fork server has done before its first fork.
+#[derive(PartialEq, Eq)]
+struct ForkServerKey {
+    env_clear: bool,
+    /// The function and its encoded arguments.
+    preload: Option<(FunctionOffset, Vec<u8>)>,
+}
+
+impl ForkServerKey {
+    fn of(recipe: &Recipe) -> Self {
+        let encoded =
+            |(function, args): &Opening| (*function, args.pieces().flatten().copied().collect());
+        Self {
+            env_clear: recipe.surroundings.env_clear,
+            preload: recipe.preload.as_ref().map(encoded),
+        }
+    }
+}
 
 /// What the fork server of a process with these surroundings starts with. The process changes the rest.
 pub(super) fn surroundings(process: &Surroundings) -> Surroundings {
@@ -21,20 +51,28 @@ pub(super) fn surroundings(process: &Surroundings) -> Surroundings {
     }
 }
 
-/// The fork server that starts with these surroundings.
-pub(super) fn fork_server(surroundings: &Surroundings) -> Arc<ForkServer> {
-    let held = match surroundings.env_clear {
-        false => &FORK_SERVER,
-        true => &WITHOUT_ENVIRONMENT,
-    };
-    let mut held = held.lock().unwrap_or_else(PoisonError::into_inner);
-    match &*held {
-        Some((generation, server)) if *generation == sys::generation() => server.clone(),
-        _ => {
-            let server = Arc::new(ForkServer::unattended());
-            let parents = held.replace((sys::generation(), server.clone()));
-            std::mem::forget(parents); // Its drop would end the fork server of another process.
-            server
-        }
+/// The fork server that starts by this recipe.
+///
+/// # Errors
+/// The program has too many.
+pub(super) fn fork_server(recipe: &Recipe) -> Result<Arc<ForkServer>, BuildError> {
+    let key = ForkServerKey::of(recipe);
+    let mut shared = FORK_SERVERS.lock().unwrap_or_else(PoisonError::into_inner);
+    if shared.generation != sys::generation() {
+        shared.generation = sys::generation();
+        // Their drop would end the fork servers of another process.
+        std::mem::forget(std::mem::take(&mut shared.servers));
     }
+    if let Some((_, server)) = shared.servers.iter().find(|(known, _)| *known == key) {
+        return Ok(server.clone());
+    }
+    if shared.servers.len() >= MOST {
+        return Err(BuildError::invalid(format!(
+            "processes of this program have {MOST} different preloads, each with a fork server that stays, and \
+             may have no more; pass what differs as an argument of the function"
+        )));
+    }
+    let server = Arc::new(ForkServer::unattended());
+    shared.servers.push((key, server.clone()));
+    Ok(server)
 }

@@ -28,7 +28,11 @@ impl ExitPipe {
         let frame = Frames::new(LONGEST).next(&mut &bytes[..len]);
         let report = frame.ok().flatten().map(|frame| message::get(frame.into()));
         Some(match report.flatten() {
-            Some(FromForkServer::Exited { code, signal, .. }) => Exit { code, signal },
+            Some(FromForkServer::Exited { code, signal, .. }) => Exit {
+                code,
+                signal,
+                ..Exit::default()
+            },
             _ => Exit::default(),
         })
     }

@@ -104,7 +104,7 @@ mod tests {
     fn the_end_of_a_fork_server_is_reported_as_that_of_a_worker() {
         let exit = Exit {
             code: Some(7),
-            signal: None,
+            ..Exit::default()
         };
         let error = StartError::ForkServerDied {
             pid: 12,

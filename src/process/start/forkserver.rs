@@ -59,10 +59,10 @@ impl ForkServer {
         Self::with_outlets(Outlets::new(None, None))
     }
 
-    /// As `executed`, for a fork server that needs no task of a runtime.
+    /// As `executed`, for a fork server that needs no task of a runtime: its preload writes to our stderr itself.
     #[cfg(feature = "multiprocessing")]
     pub(in crate::process) fn unattended() -> Self {
-        Self::with_outlets(Outlets::new(Some(Output::null()), Some(Output::share())))
+        Self::with_outlets(Outlets::new(None, Some(Output::share())))
     }
 
     fn with_outlets(outlets: Outlets) -> Self {
@@ -159,7 +159,7 @@ impl ForkServer {
             let forked = fork_server.fork(request, limit).await;
             (fork_server, forked)
         } else {
-            let fork_server = self.make_ready(&mut state, recipe, request).await?;
+            let fork_server = self.make_ready(&mut state, recipe, role, request).await?;
             // While the lock is held, no other task sends a request.
             let forked = fork_server.first_fork(limit).await;
             drop(state);
@@ -178,6 +178,7 @@ impl ForkServer {
         &self,
         state: &mut ForkServerState,
         recipe: &Arc<Recipe>,
+        role: Role,
         request: impl FnOnce(&ForkServerSurroundings) -> Result<ForkRequest, StartError>,
     ) -> Result<Arc<ForkServerProcess>, StartError> {
         if matches!(state, ForkServerState::Meeting(_)) {
@@ -226,8 +227,8 @@ impl ForkServer {
                 else {
                     return Err(StartError::Closed);
                 };
-                let fork_server =
-                    Arc::new(ForkServerProcess::new(process, connection, surroundings));
+                let fork_server = ForkServerProcess::new(process, connection, surroundings, role);
+                let fork_server = Arc::new(fork_server);
                 *state = ForkServerState::Ready(fork_server.clone());
                 if outputs.is_open() {
                     // It may still write, and so may a process that the preload started.

@@ -28,6 +28,8 @@ pub(super) struct ForkServerProcess {
     process: Mutex<Option<ChildProcess>>,
     socket: Socket,
     surroundings: ForkServerSurroundings,
+    /// What it forks. It reaps a runner unasked.
+    role: Role,
     /// One task asks at a time.
     inbox: tokio::sync::Mutex<ForkServerInbox>,
     /// Since when a request has had no answer, even if its task was dropped meanwhile.
@@ -90,6 +92,7 @@ impl ForkServerProcess {
         process: ChildProcess,
         mut connection: ChildConnection,
         surroundings: ForkServerSurroundings,
+        role: Role,
     ) -> Self {
         connection.frames.set_limit(LONGEST);
         Self {
@@ -100,6 +103,7 @@ impl ForkServerProcess {
             // Not bound to a runtime: the next request may come from another.
             socket: connection.stream.into_inner(),
             surroundings,
+            role,
             inbox: tokio::sync::Mutex::new(ForkServerInbox {
                 frames: connection.frames,
                 fds: connection.fds.unwrap_or_default(),
@@ -146,29 +150,14 @@ impl ForkServerProcess {
     ) -> Result<Option<ChildProcess>, StartError> {
         let failed = StartError::system("fork a process");
         let wanted = inbox.last_request;
-        let pick = |answer, fd: Option<OwnedFd>| match answer {
-            FromForkServer::Forked { request, pid } => {
-                let process = match fd {
-                    Some(pidfd) => self.check(ChildProcess::of_another(self.pid, pid, pidfd)),
-                    // No one can kill it, but its socket is closed as soon as this fails.
-                    None => {
-                        self.ask_to_reap(pid);
-                        Err(sys::too_many_descriptors()) // The system drops it in this case.
-                    }
-                };
-                if request == wanted {
-                    return Some(process);
-                }
-                // The task that asked was dropped.
-                if let Ok(process) = process {
-                    self.abandon(process);
-                }
-                None
+        let pick = |(answer, fd): Answer| match answer {
+            FromForkServer::Forked { request, pid } if request == wanted => {
+                Ok(self.forked_process(pid, fd))
             }
-            FromForkServer::Refused { request, reason } => {
-                (request == wanted).then(|| Err(io::Error::other(reason)))
+            FromForkServer::Refused { request, reason } if request == wanted => {
+                Ok(Err(io::Error::other(reason)))
             }
-            FromForkServer::Exited { .. } => None,
+            other => Err((other, fd)),
         };
         let answered = self.ask(inbox, request, pick);
         // It has the lock: time that others took does not count.
@@ -184,8 +173,36 @@ impl ForkServerProcess {
         }
     }
 
-    /// Kills the fork server if it lies about a process. `BrokenPipe` if it has ended: then the system knows no more whose
-    /// that process was.
+    /// The process of an answer.
+    fn forked_process(&self, pid: u32, pidfd: Option<OwnedFd>) -> io::Result<ChildProcess> {
+        match pidfd {
+            Some(pidfd) => self.check(ChildProcess::of_another(self.pid, pid, pidfd)),
+            // The system drops it if this process may open no more files. So nothing here can kill the process, but its
+            // socket is closed as soon as this fails.
+            None => {
+                self.ask_to_reap(pid);
+                Err(sys::too_many_descriptors())
+            }
+        }
+    }
+
+    /// Handles an answer whose task was dropped: ends the process, which no task waits for.
+    fn discard(&self, (answer, fd): Answer) {
+        let FromForkServer::Forked { pid, .. } = answer else {
+            return;
+        };
+        match self.forked_process(pid, fd) {
+            Ok(process) if self.role == Role::Runner => drop(process), // This kills it.
+            Ok(mut process) => {
+                process.kill_without_reaping();
+                self.forget(process.id(), process.pidfd().clone());
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// Kills the fork server if it lies about a process. `BrokenPipe` if it has ended: then the system knows no more
+    /// whose that process was.
     fn check(&self, forked: io::Result<ChildProcess>) -> io::Result<ChildProcess> {
         forked.map_err(|error| {
             if error.kind() != io::ErrorKind::InvalidData {
@@ -206,11 +223,13 @@ impl ForkServerProcess {
     pub(super) async fn exit_of(&self, worker: u32) -> Option<Exit> {
         let mut inbox = self.inbox.lock().await;
         let request = encode(ToForkServer::Reap { pid: worker });
-        let answered = self.ask(&mut inbox, Some(request), |answer, _| match answer {
-            FromForkServer::Exited { pid, code, signal } if pid == worker => {
-                Some(Exit { code, signal })
-            }
-            _ => None,
+        let answered = self.ask(&mut inbox, Some(request), |answer| match answer {
+            (FromForkServer::Exited { pid, code, signal }, _) if pid == worker => Ok(Exit {
+                code,
+                signal,
+                ..Exit::default()
+            }),
+            other => Err(other),
         });
         let answered = answered.await;
         if matches!(answered, Err(NoAnswer::Gone)) {
@@ -222,12 +241,6 @@ impl ForkServerProcess {
         answered.ok()
     }
 
-    /// Ends a worker that no task waits for.
-    fn abandon(&self, mut worker: ChildProcess) {
-        worker.kill_without_reaping();
-        self.forget(worker.id(), worker.pidfd().clone());
-    }
-
     /// As `exit_of`, without waiting for the exit of a killed worker. The process id may become another's.
     pub(super) fn forget(&self, worker: u32, pidfd: Arc<OwnedFd>) {
         self.forgotten().push((worker, pidfd));
@@ -235,18 +248,21 @@ impl ForkServerProcess {
     }
 
     fn ask_to_reap(&self, worker: u32) {
+        if self.role == Role::Runner {
+            return;
+        }
         // If the socket is full, the zombie stays until the fork server ends.
         let _ = encode(ToForkServer::Reap { pid: worker })
             .send_with(|bytes, fds| sys::send_with_fds(self.socket.as_fd(), bytes, fds));
     }
 
-    /// Sends the request, unless that was done, and offers each answer to `pick` until it takes one. The others
-    /// belong to dropped tasks.
+    /// Sends the request, unless that was done, and offers each answer to `pick` until it takes one. It returns the
+    /// others, which belong to dropped tasks.
     async fn ask<T>(
         &self,
         inbox: &mut ForkServerInbox,
         request: Option<Chain>,
-        mut pick: impl FnMut(FromForkServer, Option<OwnedFd>) -> Option<T>,
+        mut pick: impl FnMut(Answer) -> Result<T, Answer>,
     ) -> Result<T, NoAnswer> {
         let socket = sys::own_descriptor(&self.socket).map(Socket::from);
         let mut socket = Watched::new(socket.map_err(NoAnswer::Refused)?, Direction::In);
@@ -258,8 +274,8 @@ impl ForkServerProcess {
                 && let Ok(len @ 1..) = self.receive(inbox, &self.socket)
             {
                 drained += len;
-                while let Some((answer, fd)) = self.next(inbox)? {
-                    let _late = pick(answer, fd);
+                while let Some(late) = self.next(inbox)? {
+                    self.discard(late);
                 }
             }
             // The socket takes a short message as a whole or not at all.
@@ -283,9 +299,10 @@ impl ForkServerProcess {
             }
         }
         loop {
-            while let Some((answer, fd)) = self.next(inbox)? {
-                if let Some(picked) = pick(answer, fd) {
-                    return Ok(picked);
+            while let Some(answer) = self.next(inbox)? {
+                match pick(answer) {
+                    Ok(picked) => return Ok(picked),
+                    Err(late) => self.discard(late),
                 }
             }
             self.note_silence();

@@ -99,22 +99,14 @@ mod tests {
 
     use super::*;
     use crate::process::output::{Outlets, Output};
-    use crate::process::start::Surroundings;
     use crate::sys::ChildProcess;
     use crate::wire::Chain;
 
     fn recipe(spawn_timeout: Duration) -> Recipe {
+        let outlets = Outlets::new(Some(Output::null()), Some(Output::lines(|_| ())));
         Recipe {
-            surroundings: Surroundings::default(),
-            preload: None,
-            initializer: None,
-            is_dumpable: false,
-            limits: Vec::new(),
-            confinement: None,
-            outlets: Outlets::new(Some(Output::null()), Some(Output::lines(|_| ()))),
-            max_frame_length: 1 << 20,
             spawn_timeout,
-            may_block: false,
+            ..Recipe::plain(outlets)
         }
     }
 

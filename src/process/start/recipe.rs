@@ -9,11 +9,11 @@ use crate::function::FunctionOffset;
 use crate::home::unblock;
 use crate::observe;
 use crate::process::output::Outlets;
-use crate::sys::{ChildProcess, Limit, OwnedFd};
+use crate::sys::{ChildProcess, Limit, OwnedFd, ProcessIdentity};
 use crate::wire::Chain;
 use crate::wire::confinement::Confinement;
 use crate::wire::descriptors::Descriptor;
-use crate::wire::message::{self, Captured, Role, Setup};
+use crate::wire::message::{self, Captured, ChildIdentity, Role, Setup};
 
 /// A function and its encoded arguments, to call once in a new process.
 pub(crate) type Opening = (FunctionOffset, Chain);
@@ -54,10 +54,12 @@ impl Recipe {
     pub(in crate::process) fn setup(
         &self,
         worker_id: u64,
+        name: String,
         captured: Option<Captured>,
         own: Vec<Descriptor>,
     ) -> Chain {
         let setup = Setup {
+            identity: child_identity(name),
             worker_id,
             limits: self.limits.clone(),
             confinement: self.confinement.clone(),
@@ -70,7 +72,28 @@ impl Recipe {
 
     /// The setup of a fork server.
     pub(super) fn fork_server_setup(&self) -> Chain {
-        self.put_setup(Vec::new(), Setup::default(), self.preload.as_ref())
+        let setup = Setup {
+            identity: child_identity("fork-server".to_owned()),
+            ..Setup::default()
+        };
+        self.put_setup(Vec::new(), setup, self.preload.as_ref())
+    }
+
+    /// One that asks for nothing, and has a time-out that no test reaches.
+    #[cfg(all(test, target_os = "linux"))]
+    pub(in crate::process) fn plain(outlets: Outlets) -> Self {
+        Self {
+            surroundings: Surroundings::default(),
+            preload: None,
+            initializer: None,
+            is_dumpable: false,
+            limits: Vec::new(),
+            confinement: None,
+            outlets,
+            max_frame_length: 1 << 20,
+            spawn_timeout: Duration::from_secs(60),
+            may_block: false,
+        }
     }
 
     fn put_setup(&self, own: Vec<Descriptor>, setup: Setup, opening: Option<&Opening>) -> Chain {
@@ -85,5 +108,14 @@ impl Recipe {
         out.attach(own);
         message::put_with(&mut out, &setup, opening.map_or(&none, |(_, args)| args));
         out
+    }
+}
+
+/// Of a child that ends with this process.
+fn child_identity(name: String) -> ChildIdentity {
+    ChildIdentity {
+        name,
+        parent: ProcessIdentity::own().to_word(),
+        is_daemon: true,
     }
 }

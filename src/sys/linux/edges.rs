@@ -41,8 +41,8 @@ pub(crate) fn standard_numbers() -> Vec<OwnedFd> {
 
 /// Wakes every listener of a bell.
 pub(crate) fn ring(bell: impl AsFd) {
-    // Nothing is added, so there is room for it. Otherwise a process that fills the eventfd, and makes its writers wait,
-    // would block this one.
+    // Nothing is added, so there is room for it. Otherwise a process that fills the eventfd, and makes its writers
+    // wait, would block this one.
     let _ = rustix::io::write(bell, &0_u64.to_ne_bytes());
 }
 

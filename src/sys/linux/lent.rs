@@ -22,8 +22,8 @@ impl SharedMapping {
     /// Gives `len` values at `offset`. (Whatever bytes are there are values.)
     ///
     /// # Safety
-    /// Until it is dropped, `guard` keeps all others from these bytes, in this process and in every other. That makes it
-    /// sound to have a plain reference to them.
+    /// Until it is dropped, `guard` keeps all others from these bytes, in this process and in every other. That makes
+    /// it sound to have a plain reference to them.
     pub(crate) unsafe fn lend<T: Pod, G>(
         &self,
         offset: usize,

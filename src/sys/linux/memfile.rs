@@ -63,7 +63,7 @@ pub(crate) fn write_all_at(file: impl AsFd, mut bytes: &[u8], mut offset: u64) -
 }
 
 /// A file: no other has this identity while it is open.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct FileIdentity {
     device: u64,
     inode: u64,

@@ -115,17 +115,6 @@ impl SharedMapping {
         place
     }
 
-    /// The word at `offset` bytes.
-    pub(crate) fn word(&self, offset: usize) -> &AtomicU64 {
-        assert!(offset.is_multiple_of(8) && offset + 8 <= self.map.len());
-        // SAFETY: the offset lies in the mapping, which begins on a page boundary and lives as long as
-        // `self`; it was checked to be aligned.
-        let word = unsafe { self.map.as_mut_ptr().add(offset) };
-        // SAFETY: aligned and in bounds, see above. Words are only ever used as atomics, by
-        // both processes, which never touch them through `write` and `read`.
-        unsafe { AtomicU64::from_ptr(word.cast()) }
-    }
-
     /// Copies bytes in. The other process must not read them until it learns of them.
     pub(crate) fn write(&self, offset: usize, bytes: &[u8]) {
         let target = self.place::<u8>(offset, bytes.len());
@@ -173,17 +162,6 @@ impl SharedMapping {
         unsafe { copy_out(source, spare.cast(), len) }
         // SAFETY: `len` bytes behind the old length have just been written.
         unsafe { target.set_len(target.len() + len) }
-    }
-
-    /// The half word at `offset` bytes, which threads of both processes can wait at.
-    pub(crate) fn gate(&self, offset: usize) -> &AtomicU32 {
-        assert!(offset.is_multiple_of(4) && offset + 4 <= self.map.len());
-        // SAFETY: the offset lies in the mapping, which begins on a page boundary and lives as long as
-        // `self`; it was checked to be aligned.
-        let word = unsafe { self.map.as_mut_ptr().add(offset) };
-        // SAFETY: aligned and in bounds, see above. It is only ever used as an atomic, by both
-        // processes.
-        unsafe { AtomicU32::from_ptr(word.cast()) }
     }
 
     /// Allocates the memory of whole pages at `offset`, so that a later write cannot fail. An error if

@@ -1,4 +1,5 @@
 mod call;
+mod cell;
 mod check;
 mod copy;
 mod copy_once;
@@ -42,7 +43,9 @@ mod signal;
 mod socket;
 mod stdio;
 mod stream;
+mod sweep;
 mod watch;
+mod which;
 
 pub(crate) use check::check_processes;
 pub(crate) use coverage::write_profile;
@@ -108,6 +111,7 @@ pub(crate) use socket::{
 pub(crate) use stdio::{become_child, change_variables, is_variable, settle_forked};
 pub(crate) use stream::{WHOLE, write_now, write_patiently};
 pub(crate) use watch::{WakeFd, end_with, parent, wait_for_parents_end, wait_readable, watched};
+pub(crate) use which::{eventfd_identity, socket_identity};
 
 /// Asks for what the system is asked once in a process. So nothing of that is asked after an initializer has forbidden
 /// it. With `by_name`, also for what tells this process from others.

@@ -35,8 +35,8 @@ pub(crate) fn inherits_orphans() -> bool {
     std::process::id() == 1 || is_subreaper.is_ok_and(|subreaper| subreaper.is_some())
 }
 
-/// Ends the processes that a dead fork server has left to this one, and takes their exit statuses. None of them is known
-/// to this process: the fork server has not said that it forked them, and they still have its name.
+/// Ends the processes that a dead fork server has left to this one, and takes their exit statuses. None of them is
+/// known to this process: the fork server has not said that it forked them, and they still have its name.
 fn end_unknown_orphans_of(fork_server: u32) {
     let name = name_of_fork_server(fork_server);
     let threads = fs::read_dir("/proc/self/task")

@@ -1,9 +1,10 @@
-//! Which process a pidfd stands for, and which process is the parent of that. A pidfd that arrives from another process
-//! may stand for any process, and may be no pidfd at all.
+//! What the system knows of the process that a pidfd stands for: its id, its parent, and how it ended. A pidfd that
+//! arrives from another process may stand for any process, and may be no pidfd at all.
 
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::process::{Pid, WaitId, WaitIdOptions};
 
@@ -20,7 +21,8 @@ impl PidfdProcess {
     /// The process of a pidfd that is no child of this process.
     pub(super) fn of(pidfd: BorrowedFd<'_>) -> io::Result<Self> {
         check(pidfd)?;
-        match ask_system(pidfd) {
+        // SAFETY: `check` has found that this is a pidfd.
+        match unsafe { ask_system(pidfd, 0) }.and_then(Self::try_from) {
             // Before Linux 6.13.
             Err(Errno::NOTTY | Errno::INVAL | Errno::NOSYS | Errno::PERM) => find(pidfd),
             asked => asked.of_call("ioctl"),
@@ -70,19 +72,59 @@ struct PidfdInfo {
 
 const GET_INFO: rustix::ioctl::Opcode = rustix::ioctl::opcode::read_write::<PidfdInfo>(0xff, 11);
 
-fn ask_system(pidfd: BorrowedFd<'_>) -> rustix::io::Result<PidfdProcess> {
-    let mut info = PidfdInfo::default();
+/// What the system knows of a process. `mask` says what it is to add, and the answer what it has added.
+///
+/// # Safety
+/// `pidfd` is a pidfd. For another file, the number may mean any operation.
+unsafe fn ask_system(pidfd: BorrowedFd<'_>, mask: u64) -> rustix::io::Result<PidfdInfo> {
+    let mut info = PidfdInfo {
+        mask,
+        ..PidfdInfo::default()
+    };
     // SAFETY: the operation reads and writes a structure of this size and layout, and nothing else.
     let call = unsafe { rustix::ioctl::Updater::<GET_INFO, _>::new(&mut info) };
-    // SAFETY: `check` has found that this is a pidfd, for which the number means this operation.
+    // SAFETY: for a pidfd, the number means this operation, by the caller's promise.
     unsafe { rustix::ioctl::ioctl(pidfd, call) }?;
-    Ok(PidfdProcess {
-        // One of a single thread would not tell the end of the process.
-        pid: to_pid(info.pid)
-            .filter(|_| info.pid == info.thread_group)
-            .ok_or(Errno::SRCH)?,
-        parent: to_pid(info.parent),
-    })
+    Ok(info)
+}
+
+impl TryFrom<PidfdInfo> for PidfdProcess {
+    type Error = Errno;
+
+    fn try_from(info: PidfdInfo) -> rustix::io::Result<Self> {
+        // A pidfd of a single thread does not become readable at the end of the process.
+        let pid = to_pid(info.pid).filter(|_| info.pid == info.thread_group);
+        Ok(Self {
+            pid: pid.ok_or(Errno::SRCH)?,
+            parent: to_pid(info.parent),
+        })
+    }
+}
+
+/// The wait status of a process that has ended and was reaped, whichever process did that, or the system itself. `None`
+/// before Linux 6.15, which keeps it with the pidfd.
+///
+/// # Safety
+/// `pidfd` is a pidfd.
+pub(super) unsafe fn status_of_reaped(pidfd: BorrowedFd<'_>) -> Option<i32> {
+    const EXIT: u64 = 1 << 3;
+    /// The system reaps a child of a program that ignores SIGCHLD within microseconds of its end.
+    const MOMENT: Timespec = Timespec {
+        tv_sec: 0,
+        tv_nsec: 100_000_000,
+    };
+    let exit_code = || {
+        // SAFETY: it is a pidfd, by the caller's promise.
+        let info = unsafe { ask_system(pidfd, EXIT) }.ok()?;
+        Some((info.mask & EXIT != 0).then_some(info.exit_code))
+    };
+    if let Some(code) = exit_code()? {
+        return Some(code);
+    }
+    // It is about to be reaped, which is a hangup.
+    let mut reaped = [PollFd::from_borrowed_fd(pidfd, PollFlags::empty())];
+    let _ = rustix::event::poll(&mut reaped, Some(&MOMENT));
+    exit_code()?
 }
 
 /// The same from `/proc`.

@@ -17,8 +17,9 @@ use rustix::process::{
 
 use super::call::Call as _;
 use super::edges::{await_readable, is_readable};
-use super::pidfd::{PidfdProcess, listed_pid};
+use super::pidfd::{PidfdProcess, listed_pid, status_of_reaped};
 use super::reach::out_of_reach;
+use super::signal::ignores_children;
 use super::socket::raised;
 
 /// A worker, the process that forks workers, or one that runs a function, in a process group of its
@@ -51,12 +52,30 @@ enum Reaper {
 pub(crate) struct Exit {
     pub(crate) code: Option<i32>,
     pub(crate) signal: Option<i32>,
+    /// Neither is known, because this program ignores SIGCHLD: the system discards the exit statuses of its children.
+    pub(crate) is_discarded: bool,
 }
 
 impl Exit {
     /// Whether anything is known.
     pub(crate) fn is_known(&self) -> bool {
         self.code.is_some() || self.signal.is_some()
+    }
+
+    /// Of a process whose exit status another process, or the system itself, has taken.
+    fn of_reaped(pidfd: BorrowedFd<'_>) -> Self {
+        // SAFETY: this file passes only descriptors that the system has returned as pidfds.
+        let Some(status) = (unsafe { status_of_reaped(pidfd) }) else {
+            return Self {
+                is_discarded: ignores_children(),
+                ..Self::default()
+            };
+        };
+        Self {
+            code: libc::WIFEXITED(status).then(|| libc::WEXITSTATUS(status)),
+            signal: libc::WIFSIGNALED(status).then(|| libc::WTERMSIG(status)),
+            is_discarded: false,
+        }
     }
 }
 
@@ -257,7 +276,9 @@ fn wait_for(pidfd: BorrowedFd<'_>, pid: Pid) -> Exit {
         Err(Errno::NOSYS | Errno::PERM) => wait_by_id(pid, WaitOptions::empty()), // It is denied.
         exit => exit,
     };
-    exit.ok().flatten().unwrap_or_default() // It was reaped elsewhere: nothing is known.
+    exit.ok()
+        .flatten()
+        .unwrap_or_else(|| Exit::of_reaped(pidfd))
 }
 
 fn wait_by_pidfd(
@@ -269,6 +290,7 @@ fn wait_by_pidfd(
     Ok(waited.map(|status| Exit {
         code: status.exit_status(),
         signal: status.terminating_signal(),
+        is_discarded: false,
     }))
 }
 
@@ -277,6 +299,7 @@ fn wait_by_id(pid: Pid, options: WaitOptions) -> rustix::io::Result<Option<Exit>
     Ok(waited.map(|(_, status)| Exit {
         code: status.exit_status(),
         signal: status.terminating_signal(),
+        is_discarded: false,
     }))
 }
 
@@ -380,8 +403,8 @@ pub(crate) fn kill_own_group() -> ! {
     std::process::abort();
 }
 
-/// Lets other processes of the same user trace this one and read its memory, and lets the system dump its memory when it
-/// crashes; or denies both. A program that it executes later is as any other.
+/// Lets other processes of the same user trace this one and read its memory, and lets the system dump its memory when
+/// it crashes; or denies both. A program that it executes later is as any other.
 pub(crate) fn set_dumpable(is_dumpable: bool) {
     let behavior = match is_dumpable {
         true => DumpableBehavior::Dumpable,

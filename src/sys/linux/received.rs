@@ -41,7 +41,8 @@ pub(crate) fn is_same_file(one: impl AsFd, other: impl AsFd) -> bool {
     one.is_some() && one == file(other.as_fd())
 }
 
-/// Checks that no process can shorten the file, so that no access to a mapping of it faults, and that it has `end` bytes.
+/// Checks that no process can shorten the file, so that no access to a mapping of it faults, and that it has `end`
+/// bytes.
 pub(super) fn check_mappable(file: impl AsFd, end: u64) -> io::Result<()> {
     let file = file.as_fd();
     if !seals_of(file)?.contains(SealFlags::SHRINK) {

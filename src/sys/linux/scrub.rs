@@ -56,8 +56,8 @@ fn environment_block() -> Option<Range<usize>> {
     (block.start > 0 && block.start <= block.end).then_some(block)
 }
 
-/// Fills memory with zeros. A program may have put a variable into memory that cannot be written: the system refuses that
-/// part, where a write of this process's own would end it.
+/// Fills memory with zeros. A program may have put a variable into memory that cannot be written: the system refuses
+/// that part, where a write of this process's own would end it.
 fn overwrite(memory: &Range<usize>) {
     const ZEROS: [u8; 4096] = [0; 4096];
     let mut at = memory.start;
@@ -72,7 +72,8 @@ fn overwrite(memory: &Range<usize>) {
             iov_len: len,
         };
         let own = getpid().as_raw_nonzero().get();
-        // SAFETY: nothing refers to the variables but the environment, which the caller clears. The zeros are only read.
+        // SAFETY: nothing refers to the variables but the environment, which the caller clears. The zeros are only
+        // read.
         unsafe { libc::process_vm_writev(own, &raw const zeros, 1, &raw const target, 1, 0) };
         at += len;
     }

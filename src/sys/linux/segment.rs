@@ -10,8 +10,8 @@
 //!   need not know whether it was the last. If two owners leave at the same time, both apply the rule, or the
 //!   later one does.
 //! - An owner that was killed, or ended without a drop, does not apply the rule. The last drop of the others
-//!   does, and so do `open`, for that name, and `create`, for all names of this user: they remove what has no
-//!   owner.
+//!   does, and so do `open` and `create`, for that name. `create` also applies it to other names of this user: see
+//!   [`sweep`](super::sweep). If no memory is left, it applies it to all of them.
 //! - A segment gets its name when it is complete and has its owner's lock, by one `linkat`. So no process opens
 //!   an incomplete one, or removes it because its owner has no lock yet.
 //! - `open` races a removal: it may have the file open when the last owner leaves. If its shared lock comes
@@ -31,6 +31,7 @@
 use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, Stat};
@@ -39,6 +40,7 @@ use rustix::io::Errno;
 use super::call::{Call as _, named};
 use super::print::above_standard_streams;
 use super::reserve::reserve;
+use super::sweep::Sweep;
 
 /// Where the system keeps files in memory.
 const FOLDER: &str = "/dev/shm";
@@ -83,12 +85,15 @@ impl SegmentName {
 
     /// A new segment, all zeros.
     pub(crate) fn create(&self, len: u64) -> io::Result<OwnedFd> {
-        clear();
+        clear_some();
         self.vacate()?; // Before memory is allocated for nothing.
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
         let file = rustix::fs::open(FOLDER, flags, Mode::RUSR | Mode::WUSR);
         let file = above_standard_streams(file.map_err(|error| without_folder("open", error))?)?;
-        reserve(&file, len)?;
+        reserve(&file, len).or_else(|_| {
+            clear(names()); // Memory without an owner may have taken the space.
+            reserve(&file, len)
+        })?;
         rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared).of_call("flock")?;
         let unnamed = format!("/proc/self/fd/{}", file.as_raw_fd());
         let link = || rustix::fs::linkat(CWD, &unnamed, CWD, &self.path, AtFlags::SYMLINK_FOLLOW);
@@ -208,18 +213,29 @@ fn prefix() -> String {
     format!("concurrent-futures.{user}.")
 }
 
-/// Removes all segments of this user that have no owner.
-fn clear() {
+/// The names of all segments of this user.
+fn names() -> Vec<String> {
     let prefix = prefix();
-    for entry in fs::read_dir(FOLDER).into_iter().flatten().flatten() {
-        if let Ok(name) = entry.file_name().into_string()
-            && name.starts_with(&prefix)
-        {
-            drop(SegmentName {
-                path: format!("{FOLDER}/{name}"),
-            });
-        }
+    let entries = fs::read_dir(FOLDER).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    names.filter(|name| name.starts_with(&prefix)).collect()
+}
+
+/// Removes the names of segments that have no owner.
+fn clear(names: Vec<String>) {
+    for name in names {
+        drop(SegmentName {
+            path: format!("{FOLDER}/{name}"),
+        });
     }
+}
+
+/// Removes segments of this user that have no owner, as many as [`Sweep`] finds.
+fn clear_some() {
+    static SWEEP: Mutex<Sweep> = Mutex::new(Sweep::new());
+    // Another thread lists the names. Or it did when this process was forked, and never releases the lock.
+    let names = SWEEP.try_lock().map(|mut sweep| sweep.next(names));
+    clear(names.unwrap_or_default());
 }
 
 #[cfg(all(test, not(properties)))]

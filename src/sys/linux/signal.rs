@@ -1,4 +1,5 @@
-//! What a new process makes of the signals that it finds.
+//! The signals of a new process. It blocks none, even if its parent does: it has no thread that would accept them. A
+//! signal that the parent ignores stays ignored, except for SIGINT and SIGCHLD.
 //!
 //! A worker leaves SIGINT and SIGTERM to its parent. The sender may be a terminal, or a service manager that
 //! signals every process of a control group. A worker does not ignore them, because the programs that a task
@@ -13,11 +14,13 @@ static PARENT: AtomicI32 = AtomicI32::new(0);
 /// This process, unless a task forked it.
 static OWN: AtomicI32 = AtomicI32::new(0);
 
-/// In a process that was executed: arranges its signals.
+/// In a process that was executed: arranges its signals. An exec has reset the handlers, but not the blocked signals.
 pub(super) fn settle_signals() {
     note_own();
     note_parent();
     arrange();
+    // Last: a SIGTERM that has arrived since the exec is handled now.
+    unblock_signals();
 }
 
 /// In a process that this one's parent has just started or forked.
@@ -53,11 +56,7 @@ pub(crate) fn reset_signals() {
         }
     }
     arrange();
-    let mut none = MaybeUninit::uninit();
-    // SAFETY: it fills the set that it receives.
-    unsafe { libc::sigemptyset(none.as_mut_ptr()) };
-    // SAFETY: the set was filled above; the null says that the old mask is not wanted.
-    unsafe { libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), std::ptr::null_mut()) };
+    unblock_signals();
 }
 
 /// The signals of a worker, a fork server, and a process that is about to run one function.
@@ -68,7 +67,7 @@ fn arrange() {
     for signal in [libc::SIGPIPE, libc::SIGTTIN, libc::SIGTTOU] {
         set(signal, libc::SIG_IGN);
     }
-    // A parent that ignores the end of its children leaves that to them. Their own exit statuses count.
+    // With SIGCHLD ignored, a task could not learn how a program that it starts has ended.
     if current(libc::SIGCHLD).sa_sigaction == libc::SIG_IGN {
         set(libc::SIGCHLD, libc::SIG_DFL);
     }
@@ -149,9 +148,24 @@ fn set(signal: libc::c_int, action: libc::sighandler_t) -> libc::sighandler_t {
     unsafe { libc::signal(signal, action) }
 }
 
+/// Whether the system discards the exit statuses of this process's children.
+pub(super) fn ignores_children() -> bool {
+    let action = current(libc::SIGCHLD);
+    action.sa_sigaction == libc::SIG_IGN || action.sa_flags & libc::SA_NOCLDWAIT != 0
+}
+
+/// From now on this thread blocks no signal.
+fn unblock_signals() {
+    let mut none = MaybeUninit::uninit();
+    // SAFETY: it fills the set that it receives.
+    unsafe { libc::sigemptyset(none.as_mut_ptr()) };
+    // SAFETY: the set was filled above; the null says that the old mask is not wanted.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, none.as_ptr(), std::ptr::null_mut()) };
+}
+
 /// From now on no signal interrupts this thread, if another can take it.
 pub(super) fn block_signals() {
-    let mut all = std::mem::MaybeUninit::uninit();
+    let mut all = MaybeUninit::uninit();
     // SAFETY: it fills the set that it receives.
     unsafe { libc::sigfillset(all.as_mut_ptr()) };
     // SAFETY: the set was filled above; the null says that the old mask is not wanted.

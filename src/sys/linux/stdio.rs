@@ -20,8 +20,8 @@ use super::scrub::clear_environment;
 use super::signal::{note_parent, reset_signals, settle_signals};
 
 /// Makes this process a child of the crate's if its environment has `marker`, and returns the marker's value. Removes
-/// the marker, denies its memory to other processes, moves the socket from stdin to a descriptor of its own, and empties stdin. Closes all other descriptors
-/// that came through exec, except stdout and stderr.
+/// the marker, denies its memory to other processes, moves the socket from stdin to a descriptor of its own, and
+/// empties stdin. Closes all other descriptors that came through exec, except stdout and stderr.
 ///
 /// `is_late` means that the program has begun, so its threads may do anything. Otherwise a library started the other
 /// threads before `main`.

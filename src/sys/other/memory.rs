@@ -4,7 +4,10 @@ use std::convert::Infallible;
 use std::io;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
-use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::atomic::{
+    AtomicI8, AtomicI16, AtomicI32, AtomicI64, AtomicIsize, AtomicU8, AtomicU16, AtomicU32,
+    AtomicU64, AtomicUsize,
+};
 
 use bytemuck::Pod;
 
@@ -38,6 +41,10 @@ impl SharedMapping {
 
     pub(crate) fn window(_: impl AsFd, _: u64, _: usize) -> io::Result<Self> {
         Err(unsupported())
+    }
+
+    pub(crate) fn cell<A: AtomicCell>(&self, _: usize) -> &A {
+        match self.0 {}
     }
 
     pub(crate) fn word(&self, _: usize) -> &AtomicU64 {
@@ -88,6 +95,20 @@ impl SharedMapping {
         match self.0 {}
     }
 }
+
+/// A number that is only used by atomic instructions.
+pub(crate) trait AtomicCell {}
+
+impl AtomicCell for AtomicI8 {}
+impl AtomicCell for AtomicI16 {}
+impl AtomicCell for AtomicI32 {}
+impl AtomicCell for AtomicI64 {}
+impl AtomicCell for AtomicIsize {}
+impl AtomicCell for AtomicU8 {}
+impl AtomicCell for AtomicU16 {}
+impl AtomicCell for AtomicU32 {}
+impl AtomicCell for AtomicU64 {}
+impl AtomicCell for AtomicUsize {}
 
 /// A part of shared memory as values.
 #[derive(Debug)]

@@ -26,7 +26,7 @@ pub(crate) use memory::{
 };
 pub(crate) use packet::{
     descriptors_of_next_packet, drop_packet, next_packet, packet_pair, roomy_packet_pair,
-    send_packet, stream_pair,
+    send_packet, socket_identity, stream_pair,
 };
 pub(crate) use process::{
     ChildProcess, Exit, Forked, OneWay, ProcessIdentity, abandon, ask_once, build_identity,
@@ -49,9 +49,9 @@ pub(crate) use stdio::{
 };
 pub(crate) use wait::{
     BlockingEdges, Direction, Edges, Readiness, StableFd, WakeFd, await_readable, bell,
-    check_eventfd, end_with, eventfd, is_readable, is_ready, is_same_file, parent, probe_events,
-    register, ring, signal, silence, standard_numbers, wait_for_parents_end, wait_readable,
-    wait_ready, watched,
+    check_eventfd, end_with, eventfd, eventfd_identity, is_readable, is_ready, is_same_file,
+    parent, probe_events, register, ring, signal, silence, standard_numbers, wait_for_parents_end,
+    wait_readable, wait_ready, watched,
 };
 
 /// An error, because this crate cannot start processes on this target.

@@ -30,3 +30,7 @@ pub(crate) fn descriptors_of_next_packet(_: impl AsFd) -> io::Result<Vec<OwnedFd
 }
 
 pub(crate) fn drop_packet(_: impl AsFd) {}
+
+pub(crate) fn socket_identity(_: impl AsFd) -> Option<u64> {
+    None
+}

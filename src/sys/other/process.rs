@@ -70,6 +70,7 @@ impl ChildProcess {
 pub(crate) struct Exit {
     pub(crate) code: Option<i32>,
     pub(crate) signal: Option<i32>,
+    pub(crate) is_discarded: bool,
 }
 
 impl Exit {

@@ -30,6 +30,10 @@ pub(crate) fn is_same_file(_: impl AsFd, _: impl AsFd) -> bool {
     false
 }
 
+pub(crate) fn eventfd_identity(_: impl AsFd) -> Option<u64> {
+    None
+}
+
 pub(crate) fn ring(_: impl AsFd) {}
 
 pub(crate) fn signal(_: impl AsFd) {}

@@ -127,6 +127,19 @@ fn what_the_system_denies_is_done_another_way_where_there_is_one() {
     }
 }
 
+/// Linux keeps the exit status of a process with its pidfd from 6.15 on.
+#[test]
+fn a_program_that_ignores_sigchld_works_and_an_unknown_exit_status_says_so() {
+    check(&["ignore=CHLD"], MaySay(&["this program ignores SIGCHLD"]));
+    check(
+        &["linux=5.4", "ignore=CHLD"],
+        Says(
+            &["Spawn filter in a task"],
+            &["this program ignores SIGCHLD"],
+        ),
+    );
+}
+
 #[test]
 fn an_old_kernel_with_a_strict_filter_is_enough() {
     check(

@@ -23,7 +23,7 @@ use crate::executor::promise::{Promise, TaskOwner, Ticket};
 use crate::process::link::Tenure;
 use crate::process::output::{Outlets, Output};
 use crate::process::pool::ProcessPoolConfig;
-use crate::process::start::{Recipe, Starter, Surroundings};
+use crate::process::start::{Recipe, Starter};
 use crate::sys::{self, ChildProcess, Socket};
 use crate::wire::bulk::PayloadPart;
 use crate::wire::mark::Token;
@@ -320,16 +320,8 @@ fn pool() -> Arc<Pool> {
         max_age_per_child: None,
         max_memory_per_child: None,
         recipe: Arc::new(Recipe {
-            surroundings: Surroundings::default(),
-            preload: None,
-            initializer: None,
-            is_dumpable: false,
-            limits: Vec::new(),
-            confinement: None,
-            outlets: Outlets::new(lines(), lines()),
             max_frame_length: LIMIT,
-            spawn_timeout: Duration::from_secs(30),
-            may_block: false,
+            ..Recipe::plain(Outlets::new(lines(), lines()))
         }),
         starter: Starter::Spawn,
     };

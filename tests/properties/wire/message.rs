@@ -147,6 +147,11 @@ fn setups() -> impl Strategy<Value = Setup> {
         .prop_map(|(numbers, limits, captured, events, confinement)| {
             let (worker_id, max_frame, initializer, descriptors) = numbers;
             Setup {
+                identity: ChildIdentity {
+                    name: max_frame.to_string(),
+                    parent: worker_id,
+                    is_daemon: worker_id.is_multiple_of(2),
+                },
                 worker_id,
                 max_frame,
                 is_dumpable: max_frame.is_multiple_of(2),

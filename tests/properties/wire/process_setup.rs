@@ -11,7 +11,11 @@ fn setups() -> impl Strategy<Value = ProcessSetup> {
     (flags, limits).prop_map(|(flags, limits)| {
         let (is_daemon, has_stdin, is_dumpable, offset) = flags;
         ProcessSetup {
-            is_daemon,
+            identity: ChildIdentity {
+                name: offset.to_string(),
+                parent: offset.unsigned_abs(),
+                is_daemon,
+            },
             has_stdin,
             is_dumpable,
             limits,

@@ -177,6 +177,7 @@ fn fork_server(
         process: Mutex::new(None),
         socket: ours,
         surroundings: Surroundings::default().of_fork_server(),
+        role: Role::Worker,
         inbox: tokio::sync::Mutex::new(ForkServerInbox {
             frames: FrameBuffer::new(LONGEST),
             fds: VecDeque::new(),

@@ -134,6 +134,9 @@ pub(crate) fn pool(report: &Report, method: StartMethod) {
         let value = runtime.block_on(async { pool.submit(filter_and_call, ()).await });
         let error = value.expect_err("it is killed");
         ensure(error.is_worker_lost(), &text(&error))?;
+        if error.signal().is_none() && text(&error).contains("SIGCHLD") {
+            return Err(text(error)); // The system has discarded it.
+        }
         for part in ["SIGSYS", "seccomp"] {
             ensure(error.to_string().contains(part), &text(&error))?;
         }

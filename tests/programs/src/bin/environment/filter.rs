@@ -59,6 +59,8 @@ pub(crate) fn behave_like_linux_5_4() {
     ];
     let unknown = unknown.map(|call| Denial(call, When::Always, Answer::Error(ENOSYS)));
     let invalid = [
+        // Operations that read and write a structure: of those, this crate uses PIDFD_GET_INFO alone.
+        (libc::SYS_ioctl, When::IsAtLeast(1, 0xc000_0000)),
         (libc::SYS_madvise, When::IsAtLeast(2, 22)), // MADV_POPULATE_READ and later.
         (libc::SYS_memfd_create, When::HasBits(1, !7)),
         (libc::SYS_pidfd_open, When::HasBits(1, !0)),

@@ -24,6 +24,11 @@ pub(crate) fn change(change: &str) -> Result<(), String> {
         "deny-by-kill" => filter::deny(value, Answer::Kill),
         "linux" => filter::behave_like_linux_5_4(),
         "no-executable-memory" => filter::deny_executable_memory(),
+        "ignore" => {
+            assert_eq!(value, "CHLD", "{value} is not in this list yet");
+            // SAFETY: no handler can be missing.
+            unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
+        }
         "limit" => limit(value),
         "close" => {
             // SAFETY: nothing in this program uses a standard stream from here on.

@@ -1,5 +1,8 @@
 //! What a task knows about itself while it runs, on a thread or in a process.
 
+#[cfg(feature = "process")]
+pub(crate) mod process;
+
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::sync::Arc;
@@ -18,7 +21,7 @@ use std::time::Instant;
 /// assert!(worker::current().is_none());
 /// # Ok(()) }
 /// ```
-#[doc(alias = "current_process")]
+#[doc(alias = "current_task")]
 pub fn current() -> Option<Context> {
     let mut current = CURRENT.with_borrow(Option::clone)?;
     current.key = KEY.get();

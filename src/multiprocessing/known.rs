@@ -1,0 +1,239 @@
+//! The objects that this process has. One that arrives again is recognised: it becomes a handle of the one that is
+//! there, and the descriptors that came with it are closed. So it costs no descriptor and no mapping a second time, and
+//! what a process keeps beside an object, for example the queue of its waiting tasks, exists once.
+//!
+//! An object is recognised by its parts, as the system identifies them, and all of them must be the same. Another
+//! process may send one part of a known object beside a foreign one: a lock's memory with a bell that no other process
+//! hears. That becomes an object of its own here, as bad as its sender made it. It takes nothing from the real one, also
+//! if it arrives first.
+//!
+//! An identity is valid while the part is open, and a known object has its parts open. So an entry whose object is
+//! alive is right, and one whose object is dropped is replaced or swept.
+//!
+//! To identify a file costs one system call, and to identify an eventfd a look into `/proc`. So the file comes first,
+//! and the other parts are identified when a file arrives again.
+
+use std::any::{Any, TypeId};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError, Weak};
+use std::thread;
+
+use crate::sys::{self, AsFd, FileIdentity};
+
+/// A part of an object, as the system identifies it, or what the object's sender says of it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Part {
+    File(FileIdentity),
+    Eventfd(u64),
+    Socket(u64),
+    Size(usize),
+    Name(Option<Box<str>>),
+}
+
+impl Part {
+    /// A file in memory. Any other file may wait for a process that serves it.
+    pub(crate) fn file(file: impl AsFd) -> Option<Self> {
+        sys::file_identity(file).ok().map(Self::File)
+    }
+
+    /// `None` if the system does not identify eventfds: without `/proc`, or in a sandbox that hides it.
+    pub(crate) fn eventfd(fd: impl AsFd) -> Option<Self> {
+        sys::eventfd_identity(fd).map(Self::Eventfd)
+    }
+
+    pub(crate) fn socket(socket: impl AsFd) -> Option<Self> {
+        sys::socket_identity(socket).map(Self::Socket)
+    }
+}
+
+/// The known objects, by their type and their first part.
+struct Known {
+    objects: BTreeMap<(TypeId, Part), Vec<KnownObject>>,
+    /// The number of objects, dropped ones included, and that at which those are removed.
+    count: usize,
+    most: usize,
+}
+
+struct KnownObject {
+    object: Weak<dyn Any + Send + Sync>,
+    /// The other parts, once they were needed and the system identified them.
+    others: Option<Vec<Part>>,
+}
+
+static KNOWN: Mutex<Known> = Mutex::new(Known {
+    objects: BTreeMap::new(),
+    count: 0,
+    most: FEW,
+});
+
+/// Fewer entries are not worth a sweep.
+const FEW: usize = 64;
+
+/// How often a thread looks for the free lock. A process that was forked while another thread had it never finds it
+/// free, and recognises no object.
+const TRIES: usize = 1000;
+
+fn soon<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+    for _ in 0..TRIES {
+        match mutex.try_lock() {
+            Ok(held) => return Some(held),
+            Err(TryLockError::Poisoned(held)) => return Some(held.into_inner()),
+            Err(TryLockError::WouldBlock) => thread::yield_now(),
+        }
+    }
+    None
+}
+
+/// Returns the known object of this type with these parts, or else makes `new` known. Without a first part, none is
+/// recognised.
+pub(crate) fn recognised<T: Any + Send + Sync>(
+    new: T,
+    first: Option<Part>,
+    others: impl Fn(&T) -> Option<Vec<Part>>,
+) -> Arc<T> {
+    let new = Arc::new(new);
+    let Some(first) = first else { return new };
+    // `new`, if it is not needed, is dropped after the lock is released: that closes its descriptors.
+    let found = soon(&KNOWN).and_then(|mut known| known.of(first, others, &new));
+    found.unwrap_or(new)
+}
+
+impl Known {
+    fn of<T: Any + Send + Sync>(
+        &mut self,
+        first: Part,
+        others: impl Fn(&T) -> Option<Vec<Part>>,
+        new: &Arc<T>,
+    ) -> Option<Arc<T>> {
+        let alike = self.objects.entry((TypeId::of::<T>(), first)).or_default();
+        let is_alive = |known: &KnownObject| known.object.strong_count() > 0;
+        let new_others = alike.iter().any(is_alive).then(|| others(new)).flatten();
+        if let Some(new_others) = &new_others {
+            for known in alike.iter_mut() {
+                let object = known.object.upgrade();
+                let Some(object) = object.and_then(|object| object.downcast::<T>().ok()) else {
+                    continue; // It is dropped.
+                };
+                if known.others.is_none() {
+                    known.others = others(&object);
+                }
+                if known.others.as_ref() == Some(new_others) {
+                    return Some(object);
+                }
+            }
+        }
+        let object = Arc::downgrade(new);
+        alike.push(KnownObject {
+            object,
+            others: new_others,
+        });
+        self.count += 1;
+        if self.count >= self.most {
+            self.sweep();
+        }
+        None
+    }
+
+    /// Removes the dropped objects. As many new ones follow before the next sweep as are left, so each costs little.
+    fn sweep(&mut self) {
+        self.objects.retain(|_, alike| {
+            alike.retain(|known| known.object.strong_count() > 0);
+            !alike.is_empty()
+        });
+        self.count = self.objects.values().map(Vec::len).sum();
+        self.most = FEW.max(2 * self.count);
+    }
+}
+
+#[cfg(all(test, target_os = "linux", not(properties)))]
+mod tests {
+    use super::*;
+
+    /// An object in a test: its first part, and the others.
+    #[derive(Debug, PartialEq)]
+    struct Thing(usize, Option<&'static str>);
+
+    fn thing(first: usize, other: Option<&'static str>) -> Arc<Thing> {
+        let others = |thing: &Thing| Some(vec![Part::Name(Some(thing.1?.into()))]);
+        recognised(Thing(first, other), Some(Part::Size(first)), others)
+    }
+
+    #[test]
+    fn an_object_is_recognised_by_its_type_and_all_its_parts_while_it_exists() {
+        let (first, other) = (thing(1, Some("a")), thing(1, Some("b")));
+        assert_eq!(
+            (&*first, &*other),
+            (&Thing(1, Some("a")), &Thing(1, Some("b")))
+        );
+        for _ in 0..3 {
+            assert!(Arc::ptr_eq(&thing(1, Some("a")), &first));
+            assert!(Arc::ptr_eq(&thing(1, Some("b")), &other));
+            assert_eq!(*thing(2, Some("a")), Thing(2, Some("a")));
+            assert_eq!(*thing(1, None), Thing(1, None), "it cannot be identified");
+        }
+        assert_eq!(
+            *recognised(5_u8, Some(Part::Size(1)), |_| Some(Vec::new())),
+            5
+        );
+        let weak = Arc::downgrade(&first);
+        drop(first);
+        assert!(weak.upgrade().is_none(), "it is not kept");
+        assert_eq!(*thing(1, Some("a")), Thing(1, Some("a")));
+    }
+
+    #[test]
+    fn dropped_objects_leave_few_entries() {
+        let mut known = Known {
+            objects: BTreeMap::new(),
+            count: 0,
+            most: FEW,
+        };
+        let mut add = |number: usize| {
+            let new = Arc::new(number);
+            let found = known.of(Part::Size(number % 3000), |_| Some(Vec::new()), &new);
+            (found.unwrap_or(new), known.count)
+        };
+        let kept: Vec<_> = (0..100).map(|number| add(number).0).collect();
+        for number in 1000..10_000 {
+            assert!(add(number).1 <= 2 * (kept.len() + 2));
+        }
+        for (number, object) in kept.iter().enumerate() {
+            assert!(Arc::ptr_eq(&add(number).0, object));
+        }
+    }
+
+    #[test]
+    fn threads_that_find_an_object_at_the_same_time_have_one() {
+        for round in 20_000..20_100 {
+            let found = thread::scope(|scope| {
+                let find = || scope.spawn(|| thing(round, Some("a")));
+                [find(), find()].map(|thread| thread.join().expect("no panic"))
+            });
+            assert!(Arc::ptr_eq(&found[0], &found[1]));
+        }
+    }
+
+    /// As in a process that was forked while another thread of its parent had the lock.
+    #[test]
+    fn a_lock_that_is_never_released_is_not_waited_for() {
+        let mutex = Mutex::new(());
+        let _held = mutex.lock().expect("it is free");
+        assert!(soon(&mutex).is_none());
+    }
+
+    #[test]
+    fn the_system_identifies_eventfds_and_sockets() {
+        let [one, other] = [(); 2].map(|()| sys::eventfd().expect("an eventfd"));
+        let copy = one.try_clone().expect("a descriptor");
+        let identity = |fd: &sys::OwnedFd| Part::eventfd(fd).expect("/proc is mounted");
+        assert_eq!(identity(&one), identity(&copy));
+        assert_ne!(identity(&one), identity(&other));
+        let (one, other) = sys::packet_pair().expect("sockets");
+        assert_ne!(Part::socket(&one), Part::socket(&other));
+        assert_eq!(
+            Part::socket(&one),
+            Part::socket(&one.try_clone().expect("a descriptor"))
+        );
+        assert!(Part::eventfd(&one).is_none() && Part::socket(&copy).is_none());
+    }
+}

@@ -1,0 +1,141 @@
+//! [`AtomicBool`]: a flag that processes share without a lock.
+
+use std::fmt;
+use std::io;
+use std::sync::atomic::Ordering;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::atomic::Atomic;
+
+/// A flag that processes share without a lock.
+///
+/// It has the methods of the standard library's type. Like an [`Atomic`](super::Atomic), it is a handle, can be an
+/// argument of a task, and costs one descriptor and one page. To wait for a flag, use an
+/// [`Event`](crate::multiprocessing::Event).
+///
+/// ```
+/// use std::sync::atomic::Ordering::Relaxed;
+/// use concurrent_futures::multiprocessing::AtomicBool;
+///
+/// # fn main() -> std::io::Result<()> {
+/// let found = AtomicBool::new(false)?;
+/// let other = found.clone(); // The same as one sent to another process.
+/// other.store(true, Relaxed);
+/// assert!(found.load(Relaxed));
+/// # Ok(()) }
+/// ```
+///
+/// # When a process is killed
+/// Each operation is one instruction: it happens or it does not. The flag stays as it is.
+///
+/// # Platform
+/// Linux.
+// Not the standard library's `AtomicBool` in place: another process could write a byte that is no `bool`.
+#[derive(Clone)]
+pub struct AtomicBool(Atomic<u8>);
+
+impl AtomicBool {
+    /// Creates a flag that can be sent to other processes.
+    ///
+    /// # Errors
+    /// Like [`Atomic::new`](super::Atomic::new).
+    pub fn new(flag: bool) -> io::Result<Self> {
+        Atomic::new(flag.into()).map(Self)
+    }
+
+    /// Returns the flag.
+    ///
+    /// # Panics
+    /// If `order` is `Release` or `AcqRel`.
+    pub fn load(&self, order: Ordering) -> bool {
+        self.0.load(order) != 0
+    }
+
+    /// Sets the flag.
+    ///
+    /// # Panics
+    /// If `order` is `Acquire` or `AcqRel`.
+    pub fn store(&self, flag: bool, order: Ordering) {
+        self.0.store(flag.into(), order);
+    }
+
+    /// Sets the flag. Returns what it was.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::AtomicBool;
+    /// use std::sync::atomic::Ordering::SeqCst;
+    ///
+    /// let is_first = AtomicBool::new(true)?;
+    /// assert!(is_first.swap(false, SeqCst));
+    /// assert!(!is_first.swap(false, SeqCst));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn swap(&self, flag: bool, order: Ordering) -> bool {
+        self.0.swap(flag.into(), order) != 0
+    }
+
+    /// Sets the flag to `new` if it is `current`. Returns what it was, as an error if it is not `current`.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::AtomicBool;
+    /// use std::sync::atomic::Ordering::SeqCst;
+    ///
+    /// let taken = AtomicBool::new(false)?;
+    /// assert_eq!(taken.compare_exchange(false, true, SeqCst, SeqCst), Ok(false));
+    /// assert_eq!(taken.compare_exchange(false, true, SeqCst, SeqCst), Err(true));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// What the flag is, if it is not `current`.
+    ///
+    /// # Panics
+    /// If `failure` is `Release` or `AcqRel`.
+    pub fn compare_exchange(
+        &self,
+        current: bool,
+        new: bool,
+        success: Ordering,
+        failure: Ordering,
+    ) -> Result<bool, bool> {
+        let (current, new) = (current.into(), new.into());
+        let outcome = self.0.compare_exchange(current, new, success, failure);
+        outcome.map(|flag| flag != 0).map_err(|flag| flag != 0)
+    }
+
+    /// Keeps the flag if it and `flag` are set. Returns what it was.
+    pub fn fetch_and(&self, flag: bool, order: Ordering) -> bool {
+        self.0.fetch_and(flag.into(), order) != 0
+    }
+
+    /// Sets the flag if `flag` is set. Returns what it was.
+    pub fn fetch_or(&self, flag: bool, order: Ordering) -> bool {
+        self.0.fetch_or(flag.into(), order) != 0
+    }
+
+    /// Inverts the flag if `flag` is set. Returns what it was.
+    pub fn fetch_xor(&self, flag: bool, order: Ordering) -> bool {
+        self.0.fetch_xor(flag.into(), order) != 0
+    }
+}
+
+impl fmt::Debug for AtomicBool {
+    /// Shows the flag, as the standard library does.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.load(Ordering::Relaxed).fmt(f)
+    }
+}
+
+/// Serializes only when it is sent to a process; anywhere else this is an error.
+impl Serialize for AtomicBool {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for AtomicBool {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Atomic::deserialize(deserializer).map(Self)
+    }
+}
