@@ -19,7 +19,8 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use concurrent_futures::multiprocessing::{
-    Array, Barrier, Condition, Lock, Process, Queue, RLock, Semaphore, SharedMemory, Value, pipe,
+    Array, Barrier, Condition, Lock, Process, Queue, RLock, RwLock, Semaphore, SharedMemory, Value,
+    pipe,
 };
 use concurrent_futures::{Executor as _, ExecutorExt as _, Shutdown, StartMethod};
 use rustix::fs::{FlockOperation, flock};
@@ -437,6 +438,7 @@ fn under_a_limit_of_file_sizes_no_object_and_no_process_raises_a_signal() {
         let errors = [
             Lock::new().err(),
             RLock::new().err(),
+            RwLock::new().err(),
             Semaphore::new(1).err(),
             Barrier::new(2).err(),
             Condition::new().err(),

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use concurrent_futures::multiprocessing::{
     Array, Barrier, BoundedSemaphore, Condition, Event, JoinableQueue, Lock, Process, Queue, RLock,
-    Semaphore, SharedMemory, Value, active_children, pipe,
+    RwLock, Semaphore, SharedMemory, Value, active_children, pipe,
 };
 use concurrent_futures::{
     BuildError, Executor, ExecutorExt as _, ProcessPoolExecutor, StartMethod, ThreadPoolExecutor,
@@ -95,6 +95,7 @@ fn objects_that_processes_share_work_or_say_what_to_use_instead() {
     let unsupported = |error: &io::Error| error.kind() == io::ErrorKind::Unsupported;
     check(Lock::new(), unsupported);
     check(RLock::new(), unsupported);
+    check(RwLock::new(), unsupported);
     check(Event::new(), unsupported);
     check(Semaphore::new(1), unsupported);
     check(BoundedSemaphore::new(1), unsupported);

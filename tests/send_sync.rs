@@ -9,8 +9,8 @@ use std::marker::PhantomData;
 use concurrent_futures::multiprocessing::{
     ActiveChild, Array, ArrayGuard, Barrier, BoundedSemaphore, Condition, Connection,
     ConnectionError, Event, JoinableQueue, Lock, LockGuard, Process, ProcessBuilder, PutError,
-    Queue, QueueError, RLock, Semaphore, SemaphorePermit, SendError, SharedMemory, SpawnError,
-    Value, ValueGuard,
+    Queue, QueueError, RLock, RwLock, RwLockReadGuard, RwLockWriteGuard, Semaphore,
+    SemaphorePermit, SendError, SharedMemory, SpawnError, Value, ValueGuard, WaitTimeoutResult,
 };
 use concurrent_futures::{
     AbortHandle, AsCompleted, BlockingIter, BuildError, Executor, JoinHandle, Limits, Location,
@@ -48,7 +48,11 @@ const _: () = {
     both::<Lock>();
     send::<LockGuard>();
     both::<RLock>();
+    both::<RwLock>();
+    send::<RwLockReadGuard>();
+    send::<RwLockWriteGuard>();
     both::<Condition>();
+    both::<WaitTimeoutResult>();
     both::<Event>();
     both::<Semaphore>();
     both::<BoundedSemaphore>();

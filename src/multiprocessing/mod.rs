@@ -6,7 +6,7 @@
 //!   [`current_process`] and [`parent_process`] say which process this is, and which has started it.
 //! - [`Queue`] and [`JoinableQueue`] carry items from many processes to many.
 //! - [`pipe()`] creates two connected ends, each a [`Connection`].
-//! - [`Lock`], [`RLock`], [`Condition`], [`Event`], [`Semaphore`], [`BoundedSemaphore`] and [`Barrier`]
+//! - [`Lock`], [`RLock`], [`RwLock`], [`Condition`], [`Event`], [`Semaphore`], [`BoundedSemaphore`] and [`Barrier`]
 //!   synchronize.
 //! - [`SharedMemory`] shares bytes; [`Value`] and [`Array`] share plain data with a lock; [`Atomic`] and [`AtomicBool`]
 //!   share a number or a flag without one.
@@ -39,6 +39,15 @@
 //! exits or drops it, however that process ends. A killed process never keeps a lock, a permit or a place: the
 //! waiters watch the holders.
 //!
+//! # Turns
+//! Tasks of one process that wait for the same lock, permit or item take turns, and so do its threads. Between processes
+//! there is no queue: the first that finds the object free takes it.
+//!
+//! # Forks
+//! A process that is forked by other means than this crate has its parent's handles. It can use them by the methods that
+//! do not wait and by the `blocking_` methods. It does not hold what its parent holds: its copies of guards, permits and
+//! futures release and write nothing when they are dropped. It must not use a copied [`ArrayGuard`].
+//!
 //! # Hostile processes
 //! An object trusts every process that has it. A process that was taken over can keep a lock for as long as it lives,
 //! release what others hold, wake waiters for nothing, change values, and lose or invent items. It cannot do more to the
@@ -61,10 +70,12 @@
 //! # Platform
 //! Linux.
 
-// Reading order: `known` (an object that arrives again is the one that is there), `waiting` (wakes and waits across processes), `robust` (locks and permits that survive the death of their
-// holder), `locks`, `item` (an encoded item in transit), `queue`, `pipe`, `memory`, `process`. Each room's `mod.rs` has
-// its rules. A room imports only rooms before it.
+// Reading order: `known` (an object that arrives again is the one that is there), `waiting` (wakes and waits across
+// processes), `robust` (locks and permits that survive the death of their holder), `handle` (what every handle has),
+// `locks`, `item` (an encoded item in transit), `queue`, `pipe`, `memory`, `process`. Each room's `mod.rs` has its rules. A
+// room imports only rooms before it.
 
+mod handle;
 mod item;
 mod known;
 mod locks;
@@ -77,7 +88,8 @@ mod waiting;
 
 pub use self::locks::{
     Barrier, BarrierWaitResult, BoundedSemaphore, BrokenBarrier, Condition, Event, Lock, LockGuard,
-    RLock, RLockGuard, Semaphore, SemaphorePermit,
+    RLock, RLockGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, Semaphore, SemaphorePermit,
+    WaitTimeoutResult,
 };
 pub use self::memory::{
     Array, ArrayGuard, Atomic, AtomicBool, AtomicI8, AtomicI16, AtomicI32, AtomicI64, AtomicIsize,

@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use concurrent_futures::ExecutorExt as _;
-use concurrent_futures::multiprocessing::{Array, BoundedSemaphore, Condition, Lock, RLock, Value};
+use concurrent_futures::multiprocessing::{
+    Array, BoundedSemaphore, Condition, Lock, RLock, RwLock, Value,
+};
 use serde::{Deserialize, Serialize};
 
 use super::board::{Board, Member};
@@ -16,6 +18,7 @@ use super::crew::{Crew, STEPS, any, leaves_nothing, tasks};
 enum Exclusive {
     Lock(Lock),
     RLock(RLock),
+    RwLock(RwLock),
     Condition(Condition),
     Permit(BoundedSemaphore),
     Value(Value<u64>),
@@ -53,6 +56,10 @@ impl Exclusive {
                 let _again = lock.blocking_lock();
                 visit.blocking(guard.abandoned_by());
             }
+            Self::RwLock(lock) => {
+                let guard = enter!(lock, blocking_write, blocking_write_timeout, try_write);
+                visit.blocking(guard.abandoned_by());
+            }
             Self::Condition(condition) => {
                 let guard = condition.blocking_lock();
                 condition.notify_one(&guard); // No task waits.
@@ -87,6 +94,10 @@ impl Exclusive {
             Self::RLock(lock) => {
                 let guard = lock.lock().await;
                 let _again = lock.lock().await;
+                visit.visit(guard.abandoned_by()).await;
+            }
+            Self::RwLock(lock) => {
+                let guard = lock.write().await;
                 visit.visit(guard.abandoned_by()).await;
             }
             Self::Condition(condition) => {
@@ -198,6 +209,14 @@ fn one_at_a_time_has_a_lock_again_and_again_though_holders_are_killed() {
     let test = "exclusion::one_at_a_time_has_a_lock_again_and_again_though_holders_are_killed";
     leaves_nothing(test, async || {
         one_at_a_time(Exclusive::RLock(RLock::new().expect("a lock"))).await;
+    });
+}
+
+#[test]
+fn one_at_a_time_writes_under_a_read_write_lock_though_holders_are_killed() {
+    let test = "exclusion::one_at_a_time_writes_under_a_read_write_lock_though_holders_are_killed";
+    leaves_nothing(test, async || {
+        one_at_a_time(Exclusive::RwLock(RwLock::new().expect("a lock"))).await;
     });
 }
 

@@ -17,6 +17,7 @@ mod crew;
 mod exclusion;
 mod memory;
 mod permits;
+mod reading;
 mod waits;
 
 concurrent_futures::init_before_main!();

@@ -1,15 +1,17 @@
 //! The permits of a semaphore: no more have one than there are, and those of the dead come back.
 
 use std::fs;
+use std::time::Duration;
 
 use concurrent_futures::ExecutorExt as _;
-use concurrent_futures::multiprocessing::Semaphore;
+use concurrent_futures::multiprocessing::{BoundedSemaphore, Semaphore};
 
 use super::board::{Board, Member};
 use super::common::within;
-use super::crew::{Crew, STEPS, leaves_nothing, tasks};
+use super::crew::{Crew, STEPS, any, leaves_nothing, tasks};
 
 const PERMITS: usize = 3;
+const SHORT: Duration = Duration::from_micros(200);
 
 /// Of each member's words: odd while it has a permit, and how it is called.
 const HAS: usize = 1;
@@ -83,6 +85,90 @@ fn no_more_have_a_permit_than_there_are_and_those_of_the_killed_come_back() {
         let all: Vec<_> = (0..PERMITS).map(|_| permits.try_acquire()).collect();
         assert!(all.iter().all(Option::is_some), "all have come back");
         assert!(permits.try_acquire().is_none(), "and no more");
+    });
+}
+
+/// How many permits a member takes at once.
+fn share(who: usize) -> usize {
+    1 + who % PERMITS
+}
+
+/// How many permits were held at one moment: see [`at_one_moment`].
+fn held_at_one_moment(board: &Board) -> Option<usize> {
+    let before = board.all(HAS);
+    if board.all(HAS) != before {
+        return None;
+    }
+    let members = before.into_iter().zip(board.all(PID)).enumerate();
+    let have = members.filter(|(_, (has, pid))| has % 2 == 1 && is_alive(*pid));
+    Some(have.map(|(who, _)| share(who)).sum())
+}
+
+fn have_several(member: &Member) {
+    member.count(HAS);
+    if let Some(count) = held_at_one_moment(&member.board) {
+        assert!(count <= PERMITS, "{count} are held");
+    }
+    member.count(HAS);
+}
+
+fn use_several_permits(permits: BoundedSemaphore, member: Member) {
+    let several = share(member.who);
+    member.set_own(PID, std::process::id().into());
+    while !member.board.is_over() {
+        let permit = match any() % 4 {
+            0 => permits.try_acquire_many(several),
+            1 => permits.blocking_acquire_many_timeout(several, SHORT),
+            _ => Some(permits.blocking_acquire_many(several)),
+        };
+        if permit.is_some() {
+            have_several(&member);
+            drop(permit);
+            member.count(STEPS);
+        } else {
+            std::thread::yield_now();
+        }
+    }
+}
+
+#[test]
+fn callers_that_each_want_several_permits_get_all_of_them_though_some_are_killed_with_a_part() {
+    let test = "permits::callers_that_each_want_several_permits_get_all_of_them_though_some_are_killed_with_a_part";
+    leaves_nothing(test, async || {
+        let (board, permits) = (
+            Board::new(),
+            BoundedSemaphore::new(PERMITS).expect("permits"),
+        );
+        let services = tasks(&board).map(|member| {
+            let permits = permits.clone();
+            tokio::spawn(async move {
+                member.set_own(PID, std::process::id().into());
+                while !member.board.is_over() {
+                    let permit = permits.acquire_many(share(member.who)).await;
+                    have_several(&member);
+                    tokio::task::yield_now().await;
+                    drop(permit);
+                    member.count(STEPS);
+                }
+            })
+        });
+        let services: Vec<_> = services.collect();
+        let mut crew = Crew::new(&board, |pool, member| {
+            pool.submit(use_several_permits, (permits.clone(), member))
+        });
+        crew.kill_again_and_again().await;
+        board.end();
+        for service in services {
+            within(service).await.expect("it ends");
+        }
+        crew.end().await;
+        let steps: Vec<u64> = tasks(&board).map(|member| member.own(STEPS)).collect();
+        assert!(steps.iter().all(|steps| *steps > 0), "{steps:?}");
+        let all = permits
+            .try_acquire_many(PERMITS)
+            .expect("all have come back");
+        assert!(permits.try_acquire().is_none(), "and no more");
+        drop(all);
     });
 }
 

@@ -101,10 +101,10 @@ fn make_or_take(condition: Condition, member: Member) {
         if any().is_multiple_of(2) {
             guard = condition.blocking_wait_for(guard, || can(&member, makes));
         } else {
-            let (again, holds) =
+            let (again, result) =
                 condition.blocking_wait_for_timeout(guard, SHORT, || can(&member, makes));
             guard = again;
-            if !holds {
+            if result.timed_out() {
                 continue;
             }
         }

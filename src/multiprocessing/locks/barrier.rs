@@ -7,9 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
 use super::meeting::{BarrierPlace, MOST, Meeting, RoundOutcome, bytes};
+use crate::multiprocessing::handle::shared_handle;
 use crate::multiprocessing::robust::lock::{RobustGuard, RobustLock};
 use crate::multiprocessing::robust::shared::SharedObject;
 use crate::multiprocessing::waiting::driver::{InTask, InThread, forever};
@@ -38,6 +37,9 @@ use crate::sys::ProcessIdentity;
 ///
 /// A process that misuses the memory can keep, release or spoil the barrier, and no more: see
 /// [hostile processes](crate::multiprocessing#hostile-processes).
+///
+/// A process that is forked by other means than this crate has not arrived with its parent: the copy of a future there
+/// takes nothing back.
 ///
 /// # Cost
 /// Two descriptors in each process that has it, and one page of memory for each 250 parties. A waiter uses one
@@ -151,7 +153,7 @@ impl Barrier {
     /// Like [`wait`](Self::wait).
     ///
     /// # Panics
-    /// If it has to wait on a thread that drives async code.
+    /// On a thread that drives async code.
     pub fn blocking_wait(&self) -> Result<BarrierWaitResult, BrokenBarrier> {
         forever(Visit::new(self).blocking_wait(None))
     }
@@ -163,7 +165,7 @@ impl Barrier {
     /// Like [`wait`](Self::wait).
     ///
     /// # Panics
-    /// If it has to wait on a thread that drives async code.
+    /// On a thread that drives async code.
     pub fn blocking_wait_timeout(
         &self,
         timeout: Duration,
@@ -197,7 +199,7 @@ impl Barrier {
     /// Like [`abort`](Self::abort), for a thread that may block.
     ///
     /// # Panics
-    /// On a thread that drives async code, if it has to wait for another call on the barrier.
+    /// On a thread that drives async code.
     pub fn blocking_abort(&self) {
         let held = self.0.robust.blocking_lock(None);
         self.break_under(&mut held.expect("a wait without a timeout always has a result"));
@@ -338,7 +340,7 @@ impl<'a> Visit<'a> {
 
 impl Drop for Visit<'_> {
     fn drop(&mut self) {
-        if let Some(place) = self.place
+        if let Some(place) = self.place.filter(BarrierPlace::is_own)
             && self.barrier.meeting().leave(place)
         {
             self.barrier.0.robust.announce();
@@ -346,25 +348,13 @@ impl Drop for Visit<'_> {
     }
 }
 
-impl fmt::Debug for Barrier {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Barrier")
-            .field("parties", &self.parties())
-            .field("waiting", &self.waiting())
-            .field("is_broken", &self.is_broken())
-            .finish()
-    }
-}
-
-/// Serializes only when it is sent to a process; anywhere else this is an error.
-impl Serialize for Barrier {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.shared.serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for Barrier {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        SharedObject::receive(deserializer, bytes(MOST)).map(Self::of)
+shared_handle! {
+    Barrier as barrier;
+    sends barrier.0.shared;
+    receives deserializer => SharedObject::receive(deserializer, bytes(MOST)).map(Self::of);
+    shows {
+        parties: barrier.parties(),
+        waiting: barrier.waiting(),
+        is_broken: barrier.is_broken(),
     }
 }

@@ -1,12 +1,11 @@
 //! [`BoundedSemaphore`]: a semaphore that never has more permits than at its creation.
 
-use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-use super::semaphore::{Semaphore, SemaphorePermit};
+use super::permit::SemaphorePermit;
+use super::semaphore::Semaphore;
+use crate::multiprocessing::handle::shared_handle;
 
 /// Like [`Semaphore`], but never has more permits than at its creation: adding one too many is an error.
 ///
@@ -24,7 +23,7 @@ use super::semaphore::{Semaphore, SemaphorePermit};
 /// # }
 /// ```
 ///
-/// What happens when a process ends, and the cost, are the same as for [`Semaphore`].
+/// What happens when a process ends or forks, the cost and the fairness are the same as for [`Semaphore`].
 ///
 /// A process that misuses the memory can keep, release or spoil any permit, and no more: see
 /// [hostile processes](crate::multiprocessing#hostile-processes).
@@ -54,15 +53,44 @@ impl BoundedSemaphore {
         self.0.acquire().await
     }
 
+    /// Takes `permits` permits at once. Waits until it has all of them: see [`Semaphore::acquire_many`].
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> std::io::Result<()> {
+    /// # use concurrent_futures::multiprocessing::BoundedSemaphore;
+    /// let semaphore = BoundedSemaphore::new(2)?;
+    /// assert_eq!(semaphore.acquire_many(2).await.num_permits(), 2);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    /// Like [`acquire`](Self::acquire), and if there are fewer than `permits` permits in all.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: a dropped future has not taken a permit, and releases those that it had collected.
+    pub async fn acquire_many(&self, permits: usize) -> SemaphorePermit {
+        self.0.acquire_many(permits).await
+    }
+
     /// Takes a permit if one is free.
     pub fn try_acquire(&self) -> Option<SemaphorePermit> {
         self.0.try_acquire()
     }
 
+    /// Takes `permits` permits if all of them are free: see [`Semaphore::try_acquire_many`].
+    ///
+    /// # Panics
+    /// If there are fewer than `permits` permits in all.
+    pub fn try_acquire_many(&self, permits: usize) -> Option<SemaphorePermit> {
+        self.0.try_acquire_many(permits)
+    }
+
     /// Like [`acquire`](Self::acquire), for a thread that may block.
     ///
     /// # Panics
-    /// If it has to wait on a thread that drives async code.
+    /// On a thread that drives async code.
     pub fn blocking_acquire(&self) -> SemaphorePermit {
         self.0.blocking_acquire()
     }
@@ -71,9 +99,30 @@ impl BoundedSemaphore {
     /// `timeout`.
     ///
     /// # Panics
-    /// If it has to wait on a thread that drives async code.
+    /// On a thread that drives async code.
     pub fn blocking_acquire_timeout(&self, timeout: Duration) -> Option<SemaphorePermit> {
         self.0.blocking_acquire_timeout(timeout)
+    }
+
+    /// Like [`acquire_many`](Self::acquire_many), for a thread that may block.
+    ///
+    /// # Panics
+    /// On a thread that drives async code, or if there are fewer than `permits` permits in all.
+    pub fn blocking_acquire_many(&self, permits: usize) -> SemaphorePermit {
+        self.0.blocking_acquire_many(permits)
+    }
+
+    /// Like [`blocking_acquire_many`](Self::blocking_acquire_many), but returns `None` if it does not have all permits
+    /// within `timeout`. Then it has taken none.
+    ///
+    /// # Panics
+    /// Like [`blocking_acquire_many`](Self::blocking_acquire_many).
+    pub fn blocking_acquire_many_timeout(
+        &self,
+        permits: usize,
+        timeout: Duration,
+    ) -> Option<SemaphorePermit> {
+        self.0.blocking_acquire_many_timeout(permits, timeout)
     }
 
     /// Adds `permits` permits, in place of [forgotten](SemaphorePermit::forget) ones. Never waits.
@@ -90,23 +139,9 @@ impl BoundedSemaphore {
     }
 }
 
-impl fmt::Debug for BoundedSemaphore {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BoundedSemaphore")
-            .field("available_permits", &self.available_permits())
-            .finish()
-    }
-}
-
-/// Serializes only when it is sent to a process; anywhere else this is an error.
-impl Serialize for BoundedSemaphore {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for BoundedSemaphore {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Semaphore::deserialize(deserializer).map(Self)
-    }
+shared_handle! {
+    BoundedSemaphore as semaphore;
+    sends semaphore.0;
+    receives deserializer => Semaphore::deserialize(deserializer).map(Self);
+    shows { available_permits: semaphore.available_permits() }
 }

@@ -3,10 +3,11 @@
 use std::io;
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use tokio::time::{Instant, timeout_at};
 
 use super::lock::{Lock, LockGuard};
-use crate::multiprocessing::waiting::driver::{Driver as _, InTask, InThread};
+use crate::multiprocessing::handle::shared_handle;
+use crate::multiprocessing::waiting::driver::{Driver, InTask, InThread, may_block};
 
 /// A [`Lock`] with waiters for a change of what it guards, among all processes that have it.
 ///
@@ -47,15 +48,42 @@ use crate::multiprocessing::waiting::driver::{Driver as _, InTask, InThread};
 /// [hostile processes](crate::multiprocessing#hostile-processes).
 ///
 /// # Cost
-/// That of one [`Lock`]. Several conditions can [share one lock](Self::with_lock); a notification wakes the
-/// waiters of all of them. Notifying is at most one system call, and none if no one waits. A waiter uses one
-/// descriptor.
+/// That of one [`Lock`]. Several conditions can [share one lock](Self::with_lock); a notification wakes the waiters of
+/// all of them. Notifying is at most one system call, and none if no one waits. The waiters of one runtime use one
+/// descriptor, and so do those of all threads of a process.
+///
+/// # Fairness, forks
+/// Those that are woken take the lock in turn, like all that wait for a [`Lock`].
 ///
 /// # Platform
 /// Linux.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Condition {
     lock: Lock,
+}
+
+/// Whether a wait at a [`Condition`] ended because its time was over.
+///
+/// ```
+/// # use concurrent_futures::multiprocessing::Condition;
+/// # use std::time::Duration;
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> std::io::Result<()> {
+/// let condition = Condition::new()?;
+/// let guard = condition.lock().await;
+/// let (_guard, result) = condition.wait_for_timeout(guard, Duration::from_millis(1), || false).await;
+/// assert!(result.timed_out());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WaitTimeoutResult(bool);
+
+impl WaitTimeoutResult {
+    /// Whether the time was over, without a notification, or with a predicate that was still false.
+    pub fn timed_out(&self) -> bool {
+        self.0
+    }
 }
 
 impl Condition {
@@ -68,6 +96,19 @@ impl Condition {
     }
 
     /// Creates a condition for what `lock` guards.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::{Condition, Lock};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> std::io::Result<()> {
+    /// let lock = Lock::new()?;
+    /// let (not_empty, not_full) = (Condition::with_lock(&lock), Condition::with_lock(&lock));
+    /// let guard = lock.lock().await;
+    /// not_empty.notify_one(&guard);
+    /// not_full.notify_one(&guard);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn with_lock(lock: &Lock) -> Self {
         Self { lock: lock.clone() }
     }
@@ -94,19 +135,31 @@ impl Condition {
     /// Releases the lock, waits for a notification, and takes the lock again. It may also return without a
     /// notification.
     ///
-    /// `guard` must be of the lock of this condition.
-    ///
     /// # Panics
-    /// Outside of a tokio runtime, or in one without an I/O driver (`enable_io`).
+    /// If `guard` holds another lock than that of this condition. Outside of a tokio runtime, or in one without an
+    /// I/O driver (`enable_io`).
     ///
     /// # Cancel safety
     /// Dropping the future leaves the lock released, also if it was taken again already.
     pub async fn wait(&self, guard: LockGuard) -> LockGuard {
-        let changed = self.lock.robust().next_change(&InTask);
-        let lock = guard.lock().clone();
-        drop(guard);
-        changed.await;
-        lock.lock().await
+        self.wait_by(guard, None).await.0
+    }
+
+    /// Like [`wait`](Self::wait), for at most `timeout`, and says whether that was over. It then takes the lock again
+    /// in any case, however long that takes.
+    ///
+    /// # Panics
+    /// Like [`wait`](Self::wait), and in a runtime without a timer (`enable_time`).
+    ///
+    /// # Cancel safety
+    /// Like [`wait`](Self::wait).
+    pub async fn wait_timeout(
+        &self,
+        guard: LockGuard,
+        timeout: Duration,
+    ) -> (LockGuard, WaitTimeoutResult) {
+        self.wait_by(guard, Instant::now().checked_add(timeout))
+            .await
     }
 
     /// Waits until `predicate` returns true. It is called under the lock: now, and after each notification.
@@ -116,31 +169,93 @@ impl Condition {
     ///
     /// # Cancel safety
     /// Like [`wait`](Self::wait).
-    pub async fn wait_for(
+    pub async fn wait_for(&self, guard: LockGuard, predicate: impl FnMut() -> bool) -> LockGuard {
+        self.wait_for_by(guard, None, predicate).await.0
+    }
+
+    /// Like [`wait_for`](Self::wait_for), for at most `timeout`. The result says whether the predicate was still false
+    /// then. It takes the lock again in any case.
+    ///
+    /// # Panics
+    /// Like [`wait_timeout`](Self::wait_timeout), if it has to wait.
+    ///
+    /// # Cancel safety
+    /// Like [`wait`](Self::wait).
+    pub async fn wait_for_timeout(
+        &self,
+        guard: LockGuard,
+        timeout: Duration,
+        predicate: impl FnMut() -> bool,
+    ) -> (LockGuard, WaitTimeoutResult) {
+        self.wait_for_by(guard, Instant::now().checked_add(timeout), predicate)
+            .await
+    }
+
+    async fn wait_for_by(
         &self,
         mut guard: LockGuard,
+        end: Option<Instant>,
         mut predicate: impl FnMut() -> bool,
-    ) -> LockGuard {
-        while !predicate() {
-            guard = self.wait(guard).await;
+    ) -> (LockGuard, WaitTimeoutResult) {
+        self.check(&guard);
+        loop {
+            let holds = predicate();
+            if holds || end.is_some_and(|end| end <= Instant::now()) {
+                return (guard, WaitTimeoutResult(!holds));
+            }
+            guard = self.wait_by(guard, end).await.0;
         }
-        guard
+    }
+
+    async fn wait_by(
+        &self,
+        guard: LockGuard,
+        end: Option<Instant>,
+    ) -> (LockGuard, WaitTimeoutResult) {
+        let changed = self.release_and_wait(&InTask, guard);
+        let timed_out = match end {
+            Some(end) => timeout_at(end, changed).await.is_err(),
+            None => changed.await.is_none(),
+        };
+        (self.lock.lock().await, WaitTimeoutResult(timed_out))
+    }
+
+    /// Releases the lock and waits for a notification. `None` if time is up.
+    async fn release_and_wait<D: Driver>(&self, driver: &D, guard: LockGuard) -> Option<()> {
+        self.check(&guard);
+        let changed = self.lock.robust().next_change(driver);
+        drop(guard);
+        changed.await
     }
 
     /// Like [`wait`](Self::wait), for a thread that may block.
     ///
     /// # Panics
-    /// On a thread that drives async code.
+    /// If `guard` holds another lock than that of this condition. On a thread that drives async code.
     pub fn blocking_wait(&self, guard: LockGuard) -> LockGuard {
-        self.blocking_wait_by(guard, InThread::within(None))
+        self.blocking_wait_by(guard, InThread::within(None)).0
     }
 
-    /// Like [`blocking_wait`](Self::blocking_wait), for at most `timeout`. It then takes the lock again in any
-    /// case, however long that takes.
+    /// Like [`wait_timeout`](Self::wait_timeout), for a thread that may block.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Condition;
+    /// # use std::time::Duration;
+    /// let condition = Condition::new()?;
+    /// let guard = condition.blocking_lock();
+    /// let (guard, result) = condition.blocking_wait_timeout(guard, Duration::from_millis(1));
+    /// assert!(result.timed_out(), "no one has notified it");
+    /// # drop(guard);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Panics
-    /// On a thread that drives async code.
-    pub fn blocking_wait_timeout(&self, guard: LockGuard, timeout: Duration) -> LockGuard {
+    /// Like [`blocking_wait`](Self::blocking_wait).
+    pub fn blocking_wait_timeout(
+        &self,
+        guard: LockGuard,
+        timeout: Duration,
+    ) -> (LockGuard, WaitTimeoutResult) {
         self.blocking_wait_by(guard, InThread::within(Some(timeout)))
     }
 
@@ -165,72 +280,114 @@ impl Condition {
     /// ```
     ///
     /// # Panics
-    /// If it has to wait on a thread that drives async code.
+    /// Like [`blocking_wait`](Self::blocking_wait).
     pub fn blocking_wait_for(
         &self,
-        mut guard: LockGuard,
-        mut predicate: impl FnMut() -> bool,
+        guard: LockGuard,
+        predicate: impl FnMut() -> bool,
     ) -> LockGuard {
-        while !predicate() {
-            guard = self.blocking_wait(guard);
-        }
-        guard
+        self.blocking_wait_for_by(guard, InThread::within(None), predicate)
+            .0
     }
 
-    /// Like [`blocking_wait_for`](Self::blocking_wait_for), for at most `timeout`. Returns the guard, and
-    /// whether the predicate holds. It takes the lock again in any case.
+    /// Like [`wait_for_timeout`](Self::wait_for_timeout), for a thread that may block.
     ///
     /// # Panics
-    /// If it has to wait on a thread that drives async code.
+    /// Like [`blocking_wait`](Self::blocking_wait).
     pub fn blocking_wait_for_timeout(
         &self,
-        mut guard: LockGuard,
+        guard: LockGuard,
         timeout: Duration,
+        predicate: impl FnMut() -> bool,
+    ) -> (LockGuard, WaitTimeoutResult) {
+        self.blocking_wait_for_by(guard, InThread::within(Some(timeout)), predicate)
+    }
+
+    fn blocking_wait_for_by(
+        &self,
+        mut guard: LockGuard,
+        driver: InThread,
         mut predicate: impl FnMut() -> bool,
-    ) -> (LockGuard, bool) {
-        let driver = InThread::within(Some(timeout));
+    ) -> (LockGuard, WaitTimeoutResult) {
+        may_block();
+        self.check(&guard);
         loop {
             let holds = predicate();
             if holds || driver.is_over() {
-                return (guard, holds);
+                return (guard, WaitTimeoutResult(!holds));
             }
-            guard = self.blocking_wait_by(guard, driver);
+            guard = self.blocking_wait_by(guard, driver).0;
         }
     }
 
-    fn blocking_wait_by(&self, guard: LockGuard, driver: InThread) -> LockGuard {
-        let changed = self.lock.robust().next_change(&driver);
-        let lock = guard.lock().clone();
-        drop(guard);
-        InThread::run(changed);
-        lock.blocking_lock()
+    fn blocking_wait_by(
+        &self,
+        guard: LockGuard,
+        driver: InThread,
+    ) -> (LockGuard, WaitTimeoutResult) {
+        let changed = InThread::run(self.release_and_wait(&driver, guard));
+        let guard = self.lock.blocking_lock();
+        (guard, WaitTimeoutResult(changed.is_none()))
     }
 
-    /// Wakes at least one waiter, if there is any, and perhaps more.
+    /// Wakes at least one waiter, if there is any: see [`notify`](Self::notify).
     ///
-    /// The guard, of the lock of this condition, ensures that no task starts to wait while the change is made.
+    /// # Panics
+    /// Like [`notify`](Self::notify).
     pub fn notify_one(&self, guard: &LockGuard) {
-        self.notify_all(guard);
+        self.notify(guard, 1);
+    }
+
+    /// Wakes at least `waiters` waiters, or all if there are fewer.
+    ///
+    /// It may wake more, in each process that has waiters, so a waiter must look at the state. No count of
+    /// notifications exists that a killed waiter could take with it.
+    ///
+    /// The guard ensures that no task starts to wait while the change is made.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Condition;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> std::io::Result<()> {
+    /// let condition = Condition::new()?;
+    /// let guard = condition.lock().await;
+    /// condition.notify(&guard, 2); // Two items follow.
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    /// If `guard` holds another lock than that of this condition.
+    pub fn notify(&self, guard: &LockGuard, waiters: usize) {
+        self.check(guard);
+        if waiters > 0 {
+            self.lock.robust().announce();
+        }
     }
 
     /// Wakes all waiters.
     ///
-    /// The guard, of the lock of this condition, ensures that no task starts to wait while the change is made.
-    pub fn notify_all(&self, _guard: &LockGuard) {
-        self.lock.robust().announce();
+    /// The guard ensures that no task starts to wait while the change is made.
+    ///
+    /// # Panics
+    /// If `guard` holds another lock than that of this condition.
+    pub fn notify_all(&self, guard: &LockGuard) {
+        self.notify(guard, usize::MAX);
+    }
+
+    #[track_caller]
+    fn check(&self, guard: &LockGuard) {
+        assert!(
+            self.lock.is_same(guard.lock()),
+            "the guard holds another lock than that of this condition; take the guard by `lock` of the condition, or \
+             make the condition by `Condition::with_lock`"
+        );
     }
 }
 
-/// Serializes only when it is sent to a process; anywhere else this is an error.
-impl Serialize for Condition {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.lock.serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for Condition {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let lock = Lock::deserialize(deserializer)?;
-        Ok(Self { lock })
-    }
+shared_handle! {
+    Condition as condition;
+    sends condition.lock;
+    receives deserializer => Lock::deserialize(deserializer).map(|lock| Self { lock });
+    shows { lock: condition.lock }
 }

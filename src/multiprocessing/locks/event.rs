@@ -1,13 +1,11 @@
 //! [`Event`]: a flag that processes wait for.
 
-use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
+use crate::multiprocessing::handle::shared_handle;
 use crate::multiprocessing::known::{Part, recognised};
 use crate::multiprocessing::waiting::driver::{end_of, may_block};
 use crate::multiprocessing::waiting::pause::pause;
@@ -128,7 +126,7 @@ impl Event {
     /// ```
     ///
     /// # Panics
-    /// If it has to wait on a thread that drives async code.
+    /// On a thread that drives async code.
     pub fn blocking_wait(&self) {
         self.blocking_wait_by(None);
     }
@@ -136,7 +134,7 @@ impl Event {
     /// Like [`blocking_wait`](Self::blocking_wait), for at most `timeout`. Returns whether the event is set.
     ///
     /// # Panics
-    /// If it has to wait on a thread that drives async code.
+    /// On a thread that drives async code.
     pub fn blocking_wait_timeout(&self, timeout: Duration) -> bool {
         self.blocking_wait_by(end_of(Some(timeout)))
     }
@@ -147,23 +145,10 @@ impl Event {
     }
 }
 
-impl fmt::Debug for Event {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Event")
-            .field("is_set", &self.is_set())
-            .finish()
-    }
-}
-
-/// Serializes only when it is sent to a process; anywhere else this is an error.
-impl Serialize for Event {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.0.serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for Event {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+shared_handle! {
+    Event as event;
+    sends event.0.0;
+    receives deserializer => {
         let descriptor = Descriptor::deserialize(deserializer)?;
         sys::check_eventfd(&descriptor).map_err(serde::de::Error::custom)?;
         // One that was made here is not known, because to identify it takes longer than to make it. So it costs one
@@ -172,5 +157,6 @@ impl<'de> Deserialize<'de> for Event {
         Ok(Self(recognised(EventFd(descriptor), eventfd, |_| {
             Some(Vec::new())
         })))
-    }
+    };
+    shows { is_set: event.is_set() }
 }

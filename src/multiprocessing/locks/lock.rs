@@ -5,8 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
+use crate::multiprocessing::handle::shared_handle;
 use crate::multiprocessing::robust::lock::{RobustGuard, RobustLock};
 use crate::multiprocessing::robust::shared::SharedObject;
 
@@ -62,11 +61,19 @@ use crate::multiprocessing::robust::shared::SharedObject;
 /// # Cost
 /// Two descriptors and one page of memory in each process that has it. Taking a free lock, and releasing it
 /// while no one waits, is one atomic instruction each, without a system call. A waiter uses one descriptor, and
-/// another to watch the process that holds the lock. There is no queue: every release wakes all waiters, and
-/// any of them may get the lock.
+/// another to watch the process that holds the lock.
+///
+/// # Fairness
+/// Tasks of one process take turns, and so do its threads. Between processes there is no queue: a release wakes the
+/// next of each process, and any of them may get the lock.
+///
+/// # In a fork
+/// A process that is forked by other means than this crate has a copy of each guard, and not the lock: dropping the
+/// copy does nothing. It can wait for the lock by the `blocking_` methods.
 ///
 /// # Platform
 /// Linux.
+#[derive(Clone)]
 pub struct Lock(Arc<LockInner>);
 
 struct LockInner {
@@ -131,7 +138,7 @@ impl Lock {
     /// ```
     ///
     /// # Panics
-    /// If it has to wait on a thread that drives async code.
+    /// On a thread that drives async code.
     pub fn blocking_lock(&self) -> LockGuard {
         let held = self.0.robust.blocking_lock(None);
         LockGuard::new(
@@ -144,10 +151,15 @@ impl Lock {
     /// `timeout`.
     ///
     /// # Panics
-    /// If it has to wait on a thread that drives async code.
+    /// On a thread that drives async code.
     pub fn blocking_lock_timeout(&self, timeout: Duration) -> Option<LockGuard> {
         let held = self.0.robust.blocking_lock(Some(timeout))?;
         Some(LockGuard::new(self, held))
+    }
+
+    /// Whether both are the same lock.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.0.shared.is_same(&other.0.shared)
     }
 
     pub(crate) fn robust(&self) -> &RobustLock {
@@ -202,20 +214,6 @@ impl Drop for LockGuard {
     }
 }
 
-impl Clone for Lock {
-    fn clone(&self) -> Self {
-        Self(self.0.clone())
-    }
-}
-
-impl fmt::Debug for Lock {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lock")
-            .field("held_by", &self.0.robust.holder())
-            .finish()
-    }
-}
-
 impl fmt::Debug for LockGuard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LockGuard")
@@ -224,15 +222,9 @@ impl fmt::Debug for LockGuard {
     }
 }
 
-/// Serializes only when it is sent to a process; anywhere else this is an error.
-impl Serialize for Lock {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.shared.serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for Lock {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        SharedObject::receive(deserializer, RobustLock::BYTES).map(Self::of)
-    }
+shared_handle! {
+    Lock as lock;
+    sends lock.0.shared;
+    receives deserializer => SharedObject::receive(deserializer, RobustLock::BYTES).map(Self::of);
+    shows { held_by: lock.0.robust.holder() }
 }

@@ -61,6 +61,14 @@ pub(crate) struct Round {
 pub(crate) struct BarrierPlace {
     place: usize,
     round: u64,
+    owner: ProcessIdentity,
+}
+
+impl BarrierPlace {
+    /// Whether this process has taken it. A fork of that process has not.
+    pub(crate) fn is_own(&self) -> bool {
+        self.owner == ProcessIdentity::own()
+    }
 }
 
 /// The result of a wait.
@@ -193,12 +201,16 @@ impl<'a> Meeting<'a> {
     /// Takes a free place in this round.
     pub(crate) fn take_place(&self, place: usize) -> BarrierPlace {
         let round = self.round().number;
-        let owner = ProcessIdentity::own().to_word();
+        let owner = ProcessIdentity::own();
         self.count_on(round);
-        self.owner(place).store(owner, Ordering::Release);
+        self.owner(place).store(owner.to_word(), Ordering::Release);
         let ticket = ticket(round, false);
         self.ticket(place).store(ticket, Ordering::SeqCst);
-        BarrierPlace { place, round }
+        BarrierPlace {
+            place,
+            round,
+            owner,
+        }
     }
 
     /// The owners of places that are kept after their round has ended.

@@ -7,8 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
+use crate::multiprocessing::handle::shared_handle;
 use crate::multiprocessing::robust::lock::{RobustGuard, RobustLock};
 use crate::multiprocessing::robust::shared::SharedObject;
 use crate::multiprocessing::waiting::driver::may_block;
@@ -43,11 +42,12 @@ use crate::sys::ProcessIdentity;
 /// A process that misuses the memory can keep, release or spoil the lock, and no more: see
 /// [hostile processes](crate::multiprocessing#hostile-processes).
 ///
-/// # Cost
-/// Like [`Lock`](super::Lock). Taking it again is one more atomic instruction.
+/// # Cost, fairness, forks
+/// Like [`Lock`](super::Lock). Taking it again is one more atomic instruction, and passes no one who waits.
 ///
 /// # Platform
 /// Linux.
+#[derive(Clone)]
 pub struct RLock(Arc<RLockInner>);
 
 struct RLockInner {
@@ -62,8 +62,8 @@ const OWNER: usize = RobustLock::BYTES;
 const DEPTH: usize = OWNER + 8;
 const BYTES: usize = DEPTH + 8;
 
-/// How often an owner tries to take the lock again beside its other threads. More is no accident: a process writes to the
-/// word all the time.
+/// How often an owner tries to take the lock again beside its other threads. More is no accident: a process writes to
+/// the word all the time.
 const ATTEMPTS: usize = 1000;
 
 /// No owner.
@@ -131,7 +131,7 @@ impl RLock {
     /// ```
     ///
     /// # Panics
-    /// If it has to wait on a thread that drives async code.
+    /// On a thread that drives async code.
     pub fn blocking_lock(&self) -> RLockGuard {
         may_block();
         self.again().unwrap_or_else(|| {
@@ -144,7 +144,7 @@ impl RLock {
     /// `timeout`.
     ///
     /// # Panics
-    /// If it has to wait on a thread that drives async code.
+    /// On a thread that drives async code.
     pub fn blocking_lock_timeout(&self, timeout: Duration) -> Option<RLockGuard> {
         may_block();
         let first = || Some(self.first(self.0.robust.blocking_lock(Some(timeout))?));
@@ -232,21 +232,6 @@ impl Drop for RLockGuard {
     }
 }
 
-impl Clone for RLock {
-    fn clone(&self) -> Self {
-        Self(self.0.clone())
-    }
-}
-
-impl fmt::Debug for RLock {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let holder = self.0.robust.holder();
-        f.debug_struct("RLock")
-            .field("held_by", &holder.map(ProcessIdentity::pid))
-            .finish()
-    }
-}
-
 impl fmt::Debug for RLockGuard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RLockGuard")
@@ -255,15 +240,9 @@ impl fmt::Debug for RLockGuard {
     }
 }
 
-/// Serializes only when it is sent to a process; anywhere else this is an error.
-impl Serialize for RLock {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.shared.serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for RLock {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        SharedObject::receive(deserializer, BYTES).map(Self::of)
-    }
+shared_handle! {
+    RLock as lock;
+    sends lock.0.shared;
+    receives deserializer => SharedObject::receive(deserializer, BYTES).map(Self::of);
+    shows { held_by: lock.0.robust.holder().map(ProcessIdentity::pid) }
 }

@@ -1,14 +1,13 @@
 //! [`Semaphore`]: a limited number of permits, among all processes.
 
-use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-use crate::multiprocessing::robust::permits::{MOST, Permits, Taking};
-use crate::sys::ProcessIdentity;
+use super::permit::SemaphorePermit;
+use crate::multiprocessing::handle::shared_handle;
+use crate::multiprocessing::robust::permits::{MOST, Permits};
+use crate::multiprocessing::waiting::driver::{InTask, InThread, forever};
 
 /// A number of permits for the tasks and threads of all processes that have the semaphore.
 ///
@@ -53,8 +52,14 @@ use crate::sys::ProcessIdentity;
 /// Two descriptors and one page of memory in each process that has it, plus one page for each 500 permits.
 /// Acquiring and releasing is one atomic instruction each, without a system call, while no one has to wait.
 /// Finding a free permit takes longer the more permits are taken. A waiter uses one descriptor, and another for
-/// each process that holds permits. There is no queue: every release wakes all waiters, and any of them may get
-/// the permit.
+/// each process that holds permits.
+///
+/// # Fairness
+/// Tasks of one process take turns, and so do its threads. Between processes there is no queue: a release wakes the
+/// next of each process, and any of them may get the permit.
+///
+/// # In a fork
+/// Like [`Lock`](super::Lock#in-a-fork).
 ///
 /// # Platform
 /// Linux.
@@ -86,14 +91,54 @@ impl Semaphore {
     /// # Cancel safety
     /// Cancel safe: a dropped future has not taken a permit.
     pub async fn acquire(&self) -> SemaphorePermit {
-        self.permit(self.0.wait().await)
+        self.acquire_many(1).await
+    }
+
+    /// Takes `permits` permits at once. Waits until it has all of them.
+    ///
+    /// One caller at a time, of all processes, collects several permits, and keeps what it finds until it has all. So
+    /// two callers that each want many never wait for each other's part, and callers that want one permit each do not
+    /// keep it waiting forever. What it has collected counts as taken. If it gives up, or its process ends, the part is
+    /// free again.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> std::io::Result<()> {
+    /// # use concurrent_futures::multiprocessing::Semaphore;
+    /// let memory = Semaphore::new(8)?; // Gibibytes.
+    /// let large = memory.acquire_many(6).await;
+    /// assert_eq!(large.num_permits(), 6);
+    /// assert!(memory.try_acquire_many(3).is_none());
+    /// assert_eq!(memory.available_permits(), 2);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    /// Like [`acquire`](Self::acquire), and if `permits` exceeds [`MAX_PERMITS`](Self::MAX_PERMITS).
+    ///
+    /// # Cancel safety
+    /// Cancel safe: a dropped future has not taken a permit, and releases those that it had collected.
+    pub async fn acquire_many(&self, permits: usize) -> SemaphorePermit {
+        self.check(permits);
+        SemaphorePermit::new(&self.0, forever(self.0.wait_many(&InTask, permits).await))
     }
 
     /// Takes a permit if one is free.
     ///
     /// If none is free, a few system calls check whether the processes that hold permits are still alive.
     pub fn try_acquire(&self) -> Option<SemaphorePermit> {
-        self.0.try_take().map(|taking| self.permit(taking))
+        self.try_acquire_many(1)
+    }
+
+    /// Takes `permits` permits if all of them are free. While another caller collects several, none is free for this.
+    ///
+    /// # Panics
+    /// If `permits` exceeds [`MAX_PERMITS`](Self::MAX_PERMITS).
+    pub fn try_acquire_many(&self, permits: usize) -> Option<SemaphorePermit> {
+        self.check(permits);
+        let takings = self.0.try_take_many(permits)?;
+        Some(SemaphorePermit::new(&self.0, takings))
     }
 
     /// Like [`acquire`](Self::acquire), for a thread that may block.
@@ -110,27 +155,66 @@ impl Semaphore {
     /// ```
     ///
     /// # Panics
-    /// If it has to wait on a thread that drives async code.
+    /// On a thread that drives async code.
     pub fn blocking_acquire(&self) -> SemaphorePermit {
-        let taking = self.0.blocking_wait(None);
-        self.permit(taking.expect("a wait without a timeout always has a result"))
+        self.blocking_acquire_many(1)
     }
 
     /// Like [`blocking_acquire`](Self::blocking_acquire), but returns `None` if no permit is free within
     /// `timeout`.
     ///
     /// # Panics
-    /// If it has to wait on a thread that drives async code.
+    /// On a thread that drives async code.
     pub fn blocking_acquire_timeout(&self, timeout: Duration) -> Option<SemaphorePermit> {
-        let taking = self.0.blocking_wait(Some(timeout));
-        taking.map(|taking| self.permit(taking))
+        self.blocking_acquire_many_timeout(1, timeout)
     }
 
-    fn permit(&self, taking: Taking) -> SemaphorePermit {
-        SemaphorePermit {
-            permits: self.0.clone(),
-            taking: Some(taking),
-        }
+    /// Like [`acquire_many`](Self::acquire_many), for a thread that may block.
+    ///
+    /// # Panics
+    /// On a thread that drives async code, or if `permits` exceeds [`MAX_PERMITS`](Self::MAX_PERMITS).
+    pub fn blocking_acquire_many(&self, permits: usize) -> SemaphorePermit {
+        forever(self.blocking_acquire_by(permits, InThread::within(None)))
+    }
+
+    /// Like [`blocking_acquire_many`](Self::blocking_acquire_many), but returns `None` if it does not have all permits
+    /// within `timeout`. Then it has taken none.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Semaphore;
+    /// # use std::time::Duration;
+    /// let semaphore = Semaphore::new(2)?;
+    /// let one = semaphore.blocking_acquire();
+    /// assert!(semaphore.blocking_acquire_many_timeout(2, Duration::from_millis(1)).is_none());
+    /// assert_eq!(semaphore.available_permits(), 1);
+    /// # drop(one);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Panics
+    /// Like [`blocking_acquire_many`](Self::blocking_acquire_many).
+    pub fn blocking_acquire_many_timeout(
+        &self,
+        permits: usize,
+        timeout: Duration,
+    ) -> Option<SemaphorePermit> {
+        self.blocking_acquire_by(permits, InThread::within(Some(timeout)))
+    }
+
+    fn blocking_acquire_by(&self, permits: usize, driver: InThread) -> Option<SemaphorePermit> {
+        self.check(permits);
+        let takings = InThread::run(self.0.wait_many(&driver, permits))?;
+        Some(SemaphorePermit::new(&self.0, takings))
+    }
+
+    /// More permits than there can be would never be free.
+    #[track_caller]
+    fn check(&self, permits: usize) {
+        let bound = self.0.bound().max(1); // One may be waited for in any case.
+        assert!(
+            permits <= bound,
+            "{permits} permits can never be free at once: this semaphore has at most {bound}"
+        );
     }
 
     /// Adds `permits` permits. Never waits.
@@ -147,64 +231,9 @@ impl Semaphore {
     }
 }
 
-/// A permit of a [`Semaphore`] or [`BoundedSemaphore`](super::BoundedSemaphore). Dropping it releases the
-/// permit.
-///
-/// It may move to another task or thread of this process and be dropped there.
-#[must_use = "the permit is released as soon as this is dropped"]
-pub struct SemaphorePermit {
-    permits: Arc<Permits>,
-    /// `None` if it was forgotten.
-    taking: Option<Taking>,
-}
-
-impl SemaphorePermit {
-    /// The id of the process that ended while it held this permit, if the permit was taken over from it.
-    pub fn abandoned_by(&self) -> Option<u32> {
-        self.taking.as_ref()?.ended.map(ProcessIdentity::pid)
-    }
-
-    /// Drops the permit without releasing it: the semaphore has one permit less from now on.
-    pub fn forget(mut self) {
-        if let Some(taking) = self.taking.take() {
-            self.permits.forget(taking);
-        }
-    }
-}
-
-impl Drop for SemaphorePermit {
-    fn drop(&mut self) {
-        if let Some(taking) = self.taking.take() {
-            self.permits.give_back(taking);
-        }
-    }
-}
-
-impl fmt::Debug for Semaphore {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Semaphore")
-            .field("available_permits", &self.available_permits())
-            .finish()
-    }
-}
-
-impl fmt::Debug for SemaphorePermit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SemaphorePermit")
-            .field("abandoned_by", &self.abandoned_by())
-            .finish_non_exhaustive()
-    }
-}
-
-/// Serializes only when it is sent to a process; anywhere else this is an error.
-impl Serialize for Semaphore {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        Permits::serialize(&self.0, serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for Semaphore {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Permits::receive(deserializer).map(Self)
-    }
+shared_handle! {
+    Semaphore as semaphore;
+    sends *semaphore.0;
+    receives deserializer => Permits::receive(deserializer).map(Self);
+    shows { available_permits: semaphore.available_permits() }
 }

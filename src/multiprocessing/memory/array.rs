@@ -415,6 +415,9 @@ impl<'de, T: Pod> Deserialize<'de> for Array<T> {
 
 /// Holds the lock of an [`Array`], and gives access to its values in place.
 ///
+/// A process that is forked by other means than this crate has a copy of the guard, and not the lock. Dropping that
+/// copy does nothing. Its values must not be used there: that is an access of [another process](Array#other-processes).
+///
 /// ```
 /// # use concurrent_futures::multiprocessing::Array;
 /// let array = Array::new(&[1, 2, 3])?;

@@ -342,8 +342,12 @@ impl<T: Pod> Value<T> {
         value
     }
 
-    /// A process killed in here has either written to the unused place only, or is done.
+    /// A process killed in here has either written to the unused place only, or is done. A fork of the holder writes
+    /// nothing.
     fn commit(&self, _held: &RobustGuard<'_>, value: &T) {
+        if !self.locked.is_held() {
+            return;
+        }
         let other = 1 - self.place();
         let bytes = bytemuck::bytes_of(value);
         let memory = self.locked.memory();
@@ -378,7 +382,8 @@ impl<'de, T: Pod> Deserialize<'de> for Value<T> {
 
 /// Holds the lock of a [`Value`], with a copy of the value that replaces it when this is dropped.
 ///
-/// If a panic drops it, the value does not change.
+/// If a panic drops it, the value does not change. Nor does the copy of a guard change it that a `fork` makes: the
+/// child holds no lock.
 ///
 /// ```
 /// # use concurrent_futures::multiprocessing::Value;

@@ -2,6 +2,8 @@
 //!
 //! - [`word`]: the word of a lock; [`slot`]: the word of a permit;
 //! - [`lock`]: a lock in shared memory, and waiting for a change of what it guards; [`permits`]: a semaphore's permits;
+//!   [`collect`]: several of them at once;
+//! - [`readers`]: the words of a read-write lock; [`rw`]: that lock, with its gate and its waits;
 //! - [`shared`]: memory and bell of one object, as they travel to another process.
 //!
 //! Two rules hold for everything in shared memory:
@@ -13,8 +15,11 @@
 //!   release changes the word only if it holds the caller's own identity. So a forked child, which finds its parent's
 //!   guards in its memory, releases nothing.
 
+pub(crate) mod collect;
 pub(crate) mod lock;
 pub(crate) mod permits;
+pub(crate) mod readers;
+pub(crate) mod rw;
 pub(crate) mod shared;
 pub(crate) mod slot;
 pub(crate) mod word;

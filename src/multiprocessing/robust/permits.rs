@@ -3,13 +3,13 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
 
 use serde::{Deserializer, Serialize, Serializer};
 
+use super::lock::RobustLock;
 use super::shared::SharedObject;
 use super::slot::{PermitSlot, Taken};
-use crate::multiprocessing::waiting::driver::{Driver, InTask, InThread, forever};
+use crate::multiprocessing::waiting::driver::Driver;
 use crate::multiprocessing::waiting::mark::Mark;
 use crate::multiprocessing::waiting::turns::Turns;
 use crate::multiprocessing::waiting::wait::{Interest, wait_for};
@@ -18,11 +18,13 @@ use crate::sys::ProcessIdentity;
 /// The maximal number of permits at one time.
 pub(crate) const MOST: usize = 1 << 16;
 
-/// The layout: the mark of the waiters, the number of slots ever used, the bound, the slots.
+/// The layout: the mark of the waiters, the number of slots ever used, the bound, the collector, the slots.
 const WAITING: usize = 0;
 const USED: usize = 8;
 const BOUND: usize = 16;
+const COLLECTOR: usize = 24;
 const SLOTS: usize = 64;
+const _: () = assert!(COLLECTOR + RobustLock::BYTES <= SLOTS);
 
 const BYTES: usize = SLOTS + MOST * 8;
 
@@ -39,6 +41,10 @@ pub(crate) struct Permits {
     /// The slot that was free last, where the next search starts.
     hint: AtomicUsize,
     turns: Turns,
+    /// The word is read once: a process that misuses the memory may change it.
+    bound: usize,
+    /// Held by the one caller that collects several permits.
+    pub(super) collector: RobustLock,
 }
 
 /// A permit that was taken.
@@ -55,14 +61,20 @@ impl Permits {
         if bound > MOST || permits > bound {
             return Err(too_many(MOST));
         }
-        let new = Self::of(SharedObject::new(BYTES, SLOTS)?);
-        new.word(BOUND).store(bound as u64, Ordering::Release);
+        let shared = SharedObject::new(BYTES, SLOTS)?;
+        shared
+            .memory()
+            .word(BOUND)
+            .store(bound as u64, Ordering::Release);
+        let new = Self::of(shared);
         new.add(permits)?;
         Ok(new)
     }
 
     fn of(shared: SharedObject) -> Arc<Self> {
-        let make = |shared| Self {
+        let make = |shared: SharedObject| Self {
+            bound: (shared.memory().word(BOUND).load(Ordering::Acquire) as usize).min(MOST),
+            collector: shared.robust_at(COLLECTOR),
             shared,
             hint: AtomicUsize::new(0),
             turns: Turns::default(),
@@ -92,6 +104,16 @@ impl Permits {
 
     fn waiting(&self) -> Mark<'_> {
         Mark(self.word(WAITING))
+    }
+
+    /// Whether both are the permits of one semaphore.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.shared.is_same(&other.shared)
+    }
+
+    /// The number of permits that there can be.
+    pub(crate) fn bound(&self) -> usize {
+        self.bound
     }
 
     /// Wakes the waiters.
@@ -132,20 +154,11 @@ impl Permits {
         })
     }
 
-    /// Waits for a permit.
+    /// Waits for a permit. `None` if time is up.
     ///
     /// # Cancel safety
     /// Cancel safe. A dropped future loses its place in the line.
-    pub(crate) async fn wait(&self) -> Taking {
-        forever(self.wait_by(&InTask).await)
-    }
-
-    /// Like [`wait`](Self::wait), in a thread; returns `None` after `timeout`.
-    pub(crate) fn blocking_wait(&self, timeout: Option<Duration>) -> Option<Taking> {
-        InThread::run(self.wait_by(&InThread::within(timeout)))
-    }
-
-    async fn wait_by<D: Driver>(&self, driver: &D) -> Option<Taking> {
+    pub(super) async fn wait_by<D: Driver>(&self, driver: &D) -> Option<Taking> {
         driver.begin().await;
         if self.turns.are_free()
             && let Some(taking) = self.take()
@@ -224,7 +237,7 @@ impl Permits {
     }
 
     fn begin_to_add(&self, count: usize, added: &mut Vec<usize>) -> io::Result<()> {
-        let bound = (self.word(BOUND).load(Ordering::Acquire) as usize).min(MOST);
+        let bound = self.bound;
         let mut there = self.used();
         for slot in 0..bound {
             if added.len() == count {

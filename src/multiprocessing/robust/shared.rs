@@ -56,7 +56,18 @@ impl SharedObject {
 
     /// The robust lock at the start of the memory.
     pub(crate) fn robust(&self) -> RobustLock {
-        RobustLock::new(self.memory.clone(), 0, self.bell.clone())
+        self.robust_at(0)
+    }
+
+    /// The robust lock at this offset.
+    pub(crate) fn robust_at(&self, at: usize) -> RobustLock {
+        RobustLock::new(self.memory.clone(), at, self.bell.clone())
+    }
+
+    /// Whether both are the same object. A process that receives an object twice has two handles to it.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.memory, &other.memory)
+            || sys::is_same_file(self.descriptor.as_fd(), other.descriptor.as_fd())
     }
 
     /// The received object; `len` is the memory's length for this kind of object.

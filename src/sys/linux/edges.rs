@@ -12,6 +12,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::call::Call as _;
+use super::generation::generation;
 use super::print::above_standard_streams;
 use super::readiness::{Direction, LONGEST, timespec, wait_ready};
 
@@ -26,6 +27,7 @@ pub(crate) fn bell() -> io::Result<OwnedFd> {
 }
 
 fn eventfd_of(count: u32) -> io::Result<OwnedFd> {
+    generation(); // Whoever has an object notices a fork from now on.
     let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
     above_standard_streams(rustix::event::eventfd(count, flags).of_call("eventfd2")?)
 }
@@ -76,7 +78,11 @@ pub(crate) fn await_readable(fd: impl AsFd, end: Option<Instant>) -> bool {
 
 /// A descriptor that tokio watches for us.
 #[derive(Debug)]
-pub(crate) struct Edges(AsyncFd<OwnedFd>);
+pub(crate) struct Edges {
+    /// There until the drop.
+    watched: Option<AsyncFd<OwnedFd>>,
+    generation: u32,
+}
 
 impl Edges {
     /// Listens from now on. What can be read already counts as one edge.
@@ -88,20 +94,36 @@ impl Edges {
         // this one: the field is private, and nothing in this file changes it.
         let watched = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) };
         let watched = watched.map_err(|error| error.into_parts().1);
-        Ok(Self(watched.of_call("epoll_ctl")?))
+        Ok(Self {
+            watched: Some(watched.of_call("epoll_ctl")?),
+            generation: generation(),
+        })
+    }
+
+    fn watched(&self) -> &AsyncFd<OwnedFd> {
+        self.watched.as_ref().expect("it is there until the drop")
     }
 
     /// Waits for an edge that no call has returned yet. One task at a time.
     pub(crate) fn poll_next(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut ready = ready!(self.0.poll_read_ready(context))?;
+        let mut ready = ready!(self.watched().poll_read_ready(context))?;
         ready.clear_ready();
         Poll::Ready(Ok(()))
     }
 }
 
+impl Drop for Edges {
+    fn drop(&mut self) {
+        // A forked process shares the epoll instance of its parent's runtime: to end the watch would end it there.
+        if self.generation != generation() {
+            std::mem::forget(self.watched.take());
+        }
+    }
+}
+
 impl AsFd for Edges {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.get_ref().as_fd()
+        self.watched().get_ref().as_fd()
     }
 }
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::os::fd::{FromRawFd as _, OwnedFd, RawFd};
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{OnceLock, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,18 +13,11 @@ use rustix::process::Pid;
 
 use super::call::Call as _;
 use super::coverage::{begin_profile, write_profile};
+use super::generation::generation;
 use super::limits::OwnLimit;
 use super::signal::{block_signals, note_own};
 
 use crate::sys::PANICKED;
-
-/// How many forks lie between the process that was executed and this one.
-static GENERATION: AtomicU32 = AtomicU32::new(0);
-
-/// Changes in a process that was forked: what it finds in memory may belong to its parent.
-pub(crate) fn generation() -> u32 {
-    GENERATION.load(Ordering::Relaxed)
-}
 
 /// Threads that do not hinder a fork, by name: an allocator starts them, stops them for the time of a fork, and has
 /// a fork go on without them (by `pthread_atfork`).
@@ -142,12 +135,12 @@ fn fork_anywhere() -> io::Result<Forked> {
         return Err(io::Error::new(io::ErrorKind::ResourceBusy, text));
     }
     flush_all();
+    generation(); // So the child counts this one.
     // SAFETY: there is no other thread, so nothing (a lock, memory in the middle of a change) is
     // left behind in a state that only another thread could have ended. (See `READY_FOR_FORKS`.)
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()).of_call("fork"),
         0 => {
-            GENERATION.fetch_add(1, Ordering::Relaxed);
             note_own();
             begin_profile();
             let _ = rustix::process::setpgid(None, None);

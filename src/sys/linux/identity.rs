@@ -10,12 +10,8 @@ use rustix::process::Pid;
 
 use super::call::Call as _;
 use super::edges::is_readable;
-use super::own::{HOME, IDENTITY, own_word};
+use super::own::{HOME, IDENTITY, PID_BITS, own_word};
 use super::process::pidfd_of;
-
-/// Process ids are smaller than 2^22. The rest says when the process began, in ticks of the system's clock
-/// since it booted, or 0 if that is not known.
-const PID_BITS: u32 = 22;
 
 /// A process. As a number it is never 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -7,6 +7,7 @@ mod coverage;
 mod edges;
 mod folder;
 mod fork;
+mod generation;
 mod growing;
 mod handles;
 mod identity;
@@ -54,9 +55,10 @@ pub(crate) use edges::{
 };
 pub(crate) use folder::{FolderIdentity, current_folder, enter_folder, open_folder};
 pub(crate) use fork::{
-    Forked, OneWay, abandon, end_after, exit_forked, fork, fork_for, generation,
-    go_on_in_another_thread, lasting_threads, note_silent_thread, thread_count,
+    Forked, OneWay, abandon, end_after, exit_forked, fork, fork_for, go_on_in_another_thread,
+    lasting_threads, note_silent_thread, thread_count,
 };
+pub(crate) use generation::generation;
 pub(crate) use growing::{file_memory, give_back, growing_file, lengthen, seal, sealable_file};
 pub(crate) use handles::{
     AsFd, AsRawFd, AsyncFd, BorrowedFd, OwnedFd, RawFd, Socket, no_thread, os_string,
@@ -95,7 +97,9 @@ pub(crate) use process::{
 };
 pub(crate) use reach::{closed, is_closed, out_of_reach};
 pub(crate) use readiness::{Direction, Readiness, wait_ready};
-pub(crate) use received::{check_eventfd, check_packets, check_reserved, check_stream};
+pub(crate) use received::{
+    check_eventfd, check_packets, check_reserved, check_stream, is_same_file,
+};
 pub(crate) use register::{StableFd, is_ready, probe_events, register};
 pub(crate) use segment::SegmentName;
 pub(crate) use signal::{reset_signals, restore_signals};

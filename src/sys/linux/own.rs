@@ -10,8 +10,13 @@ use rustix::mm::{Advice, madvise};
 /// Which word is what.
 pub(super) const IDENTITY: usize = 0;
 pub(super) const HOME: usize = 1;
+pub(super) const FORKS: usize = 2;
 
-const WORDS: usize = 2;
+const WORDS: usize = 3;
+
+/// Process ids are smaller than 2^22. The rest of an identity says when the process began, in ticks of the clock
+/// since the system has booted, or 0 if that is not known.
+pub(super) const PID_BITS: u32 = 22;
 
 static OWN: OnceLock<Own> = OnceLock::new();
 

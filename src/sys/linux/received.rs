@@ -31,6 +31,16 @@ fn seals_of(file: BorrowedFd<'_>) -> io::Result<SealFlags> {
     Ok(seals)
 }
 
+/// Whether both are the same file in memory, however this process came by each.
+pub(crate) fn is_same_file(one: impl AsFd, other: impl AsFd) -> bool {
+    let file = |fd: BorrowedFd<'_>| {
+        let found = rustix::fs::fstat(fd).ok()?;
+        Some((found.st_dev, found.st_ino))
+    };
+    let one = file(one.as_fd());
+    one.is_some() && one == file(other.as_fd())
+}
+
 /// Checks that no process can shorten the file, so that no access to a mapping of it faults, and that it has `end`
 /// bytes.
 pub(super) fn check_mappable(file: impl AsFd, end: u64) -> io::Result<()> {

@@ -49,8 +49,8 @@ pub(crate) use stdio::{
 };
 pub(crate) use wait::{
     BlockingEdges, Direction, Edges, Readiness, StableFd, WakeFd, await_readable, bell,
-    check_eventfd, end_with, eventfd, eventfd_identity, is_readable, is_ready, parent,
-    probe_events, register, ring, signal, silence, standard_numbers, wait_for_parents_end,
+    check_eventfd, end_with, eventfd, eventfd_identity, is_readable, is_ready, is_same_file,
+    parent, probe_events, register, ring, signal, silence, standard_numbers, wait_for_parents_end,
     wait_readable, wait_ready, watched,
 };
 

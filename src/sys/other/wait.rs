@@ -26,6 +26,10 @@ pub(crate) fn check_eventfd(_: impl AsFd) -> io::Result<()> {
     Err(unsupported())
 }
 
+pub(crate) fn is_same_file(_: impl AsFd, _: impl AsFd) -> bool {
+    false
+}
+
 pub(crate) fn eventfd_identity(_: impl AsFd) -> Option<u64> {
     None
 }

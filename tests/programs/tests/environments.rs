@@ -40,6 +40,7 @@ const PROCESSES_AND_MEMORY: &[&str] = &[
     "standard streams",
     "Lock",
     "RLock",
+    "RwLock",
     "Semaphore",
     "Condition",
     "Barrier",

@@ -62,7 +62,7 @@ impl Shared {
 }
 
 const AT_ONCE: Duration = Duration::ZERO;
-const KINDS: usize = 10;
+const KINDS: usize = 11;
 
 fn shared(kind: usize) -> Shared {
     match kind {
@@ -80,8 +80,10 @@ fn shared(kind: usize) -> Shared {
         }),
         2 => Shared::new(
             Semaphore::new(3).expect("memory"),
-            |semaphore, which| match which % 4 {
+            |semaphore, which| match which % 6 {
                 0 => drop(semaphore.try_acquire()),
+                4 => drop(semaphore.try_acquire_many(2)),
+                5 => drop(semaphore.blocking_acquire_many_timeout(2, AT_ONCE)),
                 1 => drop(semaphore.blocking_acquire_timeout(AT_ONCE)),
                 2 => drop(semaphore.add_permits(2)),
                 _ => drop(semaphore.available_permits()),
@@ -133,6 +135,16 @@ fn shared(kind: usize) -> Shared {
                 _ => assert_eq!(array.len(), 999),
             },
         ),
+        9 => Shared::new(RwLock::new().expect("memory"), |lock, which| {
+            match which % 6 {
+                0 => drop(lock.try_read()),
+                1 => drop(lock.blocking_read_timeout(AT_ONCE)),
+                2 => drop(lock.try_write()),
+                3 => drop(lock.blocking_write_timeout(AT_ONCE)),
+                4 => drop(lock.try_write().map(RwLockWriteGuard::downgrade)),
+                _ => drop(format!("{lock:?}")),
+            }
+        }),
         _ => Shared::new(
             Queue::unbounded().expect("memory"),
             |queue: &Queue<Vec<u8>>, which| match which % 4 {

@@ -30,6 +30,14 @@ impl AtomicU64 {
         fenced(order, || self.0.fetch_add(value, order))
     }
 
+    pub(crate) fn fetch_sub(&self, value: u64, order: Ordering) -> u64 {
+        fenced(order, || self.0.fetch_sub(value, order))
+    }
+
+    pub(crate) fn store(&self, value: u64, order: Ordering) {
+        fenced(order, || self.0.store(value, order));
+    }
+
     pub(crate) fn fetch_or(&self, bits: u64, order: Ordering) -> u64 {
         fenced(order, || self.0.fetch_or(bits, order))
     }

@@ -1,4 +1,5 @@
-//! The lock word, `src/multiprocessing/robust/word.rs`, with the permit of `slot.rs` and the news of `../waiting/changes.rs` beside it.
+//! The lock word, `src/multiprocessing/robust/word.rs`, with the permit of `slot.rs`, the readers of `readers.rs` and the
+//! changes of `../waiting/changes.rs` beside it.
 
 mod atomic;
 #[path = "../../../../src/multiprocessing/waiting/changes.rs"]
@@ -8,6 +9,9 @@ mod deaths;
 mod mark;
 mod news;
 mod permits;
+#[path = "../../../../src/multiprocessing/robust/readers.rs"]
+mod readers;
+mod reading;
 #[path = "../../../../src/multiprocessing/robust/slot.rs"]
 mod slot;
 mod system;

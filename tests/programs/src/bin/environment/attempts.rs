@@ -9,8 +9,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use concurrent_futures::multiprocessing::{
-    Array, Barrier, Condition, Event, JoinableQueue, Lock, Process, Queue, RLock, Semaphore,
-    SharedMemory, Value, pipe,
+    Array, Barrier, Condition, Event, JoinableQueue, Lock, Process, Queue, RLock, RwLock,
+    Semaphore, SharedMemory, Value, pipe,
 };
 use concurrent_futures::{
     Executor as _, ExecutorExt as _, ProcessPoolExecutor, Shutdown, StartMethod, TaskOptions,
@@ -197,6 +197,12 @@ pub(crate) fn objects(report: &Report) {
     report.attempt("RLock", || {
         let lock = RLock::new().map_err(io)?;
         drop(lock.blocking_lock());
+        Ok(())
+    });
+    report.attempt("RwLock", || {
+        let lock = RwLock::new().map_err(io)?;
+        drop(lock.blocking_read());
+        drop(lock.blocking_write());
         Ok(())
     });
     report.attempt("Semaphore", || {

@@ -1,0 +1,102 @@
+//! [`SemaphorePermit`]: one or several permits of a semaphore.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::multiprocessing::robust::collect::Takings;
+use crate::multiprocessing::robust::permits::Permits;
+use crate::sys::ProcessIdentity;
+
+/// Holds one or several permits of a [`Semaphore`](super::Semaphore) or [`BoundedSemaphore`](super::BoundedSemaphore).
+/// Dropping it releases them.
+///
+/// It may move to another task or thread of this process and be dropped there. A process that is forked by other means
+/// than this crate has a copy of it, and no permit: dropping the copy does nothing.
+#[must_use = "the permit is released as soon as this is dropped"]
+pub struct SemaphorePermit {
+    permits: Arc<Permits>,
+    takings: Takings,
+}
+
+impl SemaphorePermit {
+    pub(super) fn new(permits: &Arc<Permits>, takings: Takings) -> Self {
+        Self {
+            permits: permits.clone(),
+            takings,
+        }
+    }
+
+    /// The number of permits that this holds.
+    pub fn num_permits(&self) -> usize {
+        self.takings.len()
+    }
+
+    /// The id of a process that ended while it held one of these permits, if one was taken over from it.
+    pub fn abandoned_by(&self) -> Option<u32> {
+        let ended = self.takings.iter().find_map(|taking| taking.ended);
+        ended.map(ProcessIdentity::pid)
+    }
+
+    /// Drops the permits without releasing them: the semaphore has this many fewer from now on.
+    pub fn forget(mut self) {
+        while let Some(taking) = self.takings.pop() {
+            self.permits.forget(taking);
+        }
+    }
+
+    /// Takes over the permits of `other`.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Semaphore;
+    /// let semaphore = Semaphore::new(2)?;
+    /// let mut permit = semaphore.try_acquire().expect("it is free");
+    /// permit.merge(semaphore.try_acquire().expect("it is free"));
+    /// assert_eq!(permit.num_permits(), 2);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Panics
+    /// If `other` is of another semaphore.
+    #[track_caller]
+    pub fn merge(&mut self, mut other: Self) {
+        assert!(
+            self.permits.is_same(&other.permits),
+            "permits of different semaphores cannot be merged"
+        );
+        while let Some(taking) = other.takings.pop() {
+            self.takings.push(taking);
+        }
+    }
+
+    /// Splits `permits` permits off. `None` if this holds fewer.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Semaphore;
+    /// let semaphore = Semaphore::new(3)?;
+    /// let mut permit = semaphore.try_acquire_many(3).expect("they are free");
+    /// drop(permit.split(1));
+    /// assert_eq!((permit.num_permits(), semaphore.available_permits()), (2, 1));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn split(&mut self, permits: usize) -> Option<Self> {
+        let enough = permits <= self.num_permits();
+        enough.then(|| Self::new(&self.permits, self.takings.split(permits)))
+    }
+}
+
+impl Drop for SemaphorePermit {
+    fn drop(&mut self) {
+        while let Some(taking) = self.takings.pop() {
+            self.permits.give_back(taking);
+        }
+    }
+}
+
+impl fmt::Debug for SemaphorePermit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SemaphorePermit")
+            .field("num_permits", &self.num_permits())
+            .field("abandoned_by", &self.abandoned_by())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,133 @@
+//! Several permits for one caller: all of them or none.
+//!
+//! One caller at a time collects, under the [robust lock](super::lock) `collector`, and keeps what it finds until it
+//! has all. So two callers never wait for what the other has collected, and a stream of callers that want one permit
+//! each does not pass a caller that wants many. A collector that is killed leaves permits of a dead holder and a lock
+//! of a dead holder, which the others take over.
+
+use super::lock::RobustGuard;
+use super::permits::{Permits, Taking};
+use crate::multiprocessing::waiting::driver::Driver;
+
+/// The number of times that a call which must not wait looks whether another one still collects.
+const TRIES: usize = 20;
+
+/// The permits of one caller. The first needs no allocation.
+#[derive(Debug, Default)]
+pub(crate) struct Takings {
+    first: Option<Taking>,
+    more: Vec<Taking>,
+}
+
+impl Takings {
+    pub(crate) fn len(&self) -> usize {
+        usize::from(self.first.is_some()) + self.more.len()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Taking> {
+        self.first.iter().chain(&self.more)
+    }
+
+    pub(crate) fn push(&mut self, taking: Taking) {
+        match self.first {
+            None => self.first = Some(taking),
+            Some(_) => self.more.push(taking),
+        }
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<Taking> {
+        self.more.pop().or_else(|| self.first.take())
+    }
+
+    /// Splits `count` of them off, of at least that many.
+    pub(crate) fn split(&mut self, count: usize) -> Self {
+        let mut split = Self::default();
+        (0..count)
+            .filter_map(|_| self.pop())
+            .for_each(|taking| split.push(taking));
+        split
+    }
+}
+
+/// The permits that are collected so far. Dropping them releases them.
+struct Collection<'a> {
+    permits: &'a Permits,
+    takings: Takings,
+    wanted: usize,
+}
+
+impl<'a> Collection<'a> {
+    fn new(permits: &'a Permits, wanted: usize) -> Self {
+        let takings = Takings::default();
+        Self {
+            permits,
+            takings,
+            wanted,
+        }
+    }
+
+    fn is_whole(&self) -> bool {
+        self.takings.len() >= self.wanted
+    }
+
+    fn into_takings(mut self) -> Takings {
+        std::mem::take(&mut self.takings)
+    }
+}
+
+impl Drop for Collection<'_> {
+    fn drop(&mut self) {
+        while let Some(taking) = self.takings.pop() {
+            self.permits.give_back(taking);
+        }
+    }
+}
+
+impl Permits {
+    /// Waits for `count` permits. `None` if time is up.
+    ///
+    /// # Panics
+    /// If it has to wait outside of a tokio runtime, or in one without an I/O driver. On a thread that drives async
+    /// code, if the driver is that of a thread.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: what is collected so far is released.
+    pub(crate) async fn wait_many<D: Driver>(&self, driver: &D, count: usize) -> Option<Takings> {
+        driver.begin().await;
+        let mut found = Collection::new(self, count);
+        // Who wants one has it at once, or has nothing that another could wait for.
+        let _alone = match count {
+            0 | 1 => None,
+            _ => Some(self.collector.lock_by(driver).await?),
+        };
+        while !found.is_whole() {
+            found.takings.push(self.wait_by(driver).await?);
+        }
+        Some(found.into_takings())
+    }
+
+    /// Takes `count` permits if all of them are free, or of holders that have ended. While another caller collects,
+    /// none is free.
+    pub(crate) fn try_take_many(&self, count: usize) -> Option<Takings> {
+        let mut found = Collection::new(self, count);
+        let _alone = match count {
+            0 | 1 => None,
+            _ => Some(self.collect_at_once()?),
+        };
+        while !found.is_whole() {
+            found.takings.push(self.try_take()?);
+        }
+        Some(found.into_takings())
+    }
+
+    /// The right to collect. Another caller may have it for a moment, because all that it wants is free.
+    fn collect_at_once(&self) -> Option<RobustGuard<'_>> {
+        (0..TRIES).find_map(|_| {
+            let alone = self.collector.try_lock();
+            if alone.is_none() {
+                std::thread::yield_now();
+            }
+            alone
+        })
+    }
+}
