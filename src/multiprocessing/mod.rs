@@ -6,6 +6,7 @@
 //!   [`current_process`] and [`parent_process`] say which process this is, and which has started it.
 //! - [`Queue`] and [`JoinableQueue`] carry items from many processes to many.
 //! - [`pipe()`] creates two connected ends, each a [`Connection`].
+//! - [`Fd`] sends an open file to another process.
 //! - [`Lock`], [`RLock`], [`Condition`], [`Event`], [`Semaphore`], [`BoundedSemaphore`] and [`Barrier`]
 //!   synchronize.
 //! - [`SharedMemory`] shares bytes; [`Value`] and [`Array`] share plain data with a lock; [`Atomic`] and [`AtomicBool`]
@@ -65,6 +66,8 @@
 // holder), `locks`, `item` (an encoded item in transit), `queue`, `pipe`, `memory`, `process`. Each room's `mod.rs` has
 // its rules. A room imports only rooms before it.
 
+#[cfg(unix)]
+mod fd;
 mod item;
 mod known;
 mod locks;
@@ -75,6 +78,8 @@ mod queue;
 mod robust;
 mod waiting;
 
+#[cfg(unix)]
+pub use self::fd::Fd;
 pub use self::locks::{
     Barrier, BarrierWaitResult, BoundedSemaphore, BrokenBarrier, Condition, Event, Lock, LockGuard,
     RLock, RLockGuard, Semaphore, SemaphorePermit,

@@ -2,7 +2,8 @@
 //! here: a woken task tries, and may find that another one was quicker.
 
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -10,6 +11,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::call::Call as _;
+use super::identity::ProcessIdentity;
 
 /// What a descriptor is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,10 +21,15 @@ pub(crate) enum Direction {
 }
 
 /// A descriptor that a runtime of tokio's watches.
+///
+/// A process that was forked, by whomever, shares the runtime's epoll instance with its parent. If it removed a
+/// descriptor there, the parent's tasks would never wake. So it only closes its copy of the descriptor.
 #[derive(Debug)]
 pub(crate) struct Readiness {
-    fd: AsyncFd<OwnedFd>,
+    fd: ManuallyDrop<AsyncFd<OwnedFd>>,
     interest: Interest,
+    /// The process whose runtime watches it.
+    watcher: ProcessIdentity,
 }
 
 impl Readiness {
@@ -40,7 +47,16 @@ impl Readiness {
         let watched = unsafe { AsyncFd::register_with_interest(fd, interest) };
         let fd = watched.map_err(|error| error.into_parts().1);
         let fd = fd.of_call("epoll_ctl")?;
-        Ok(Self { fd, interest })
+        Ok(Self {
+            fd: ManuallyDrop::new(fd),
+            interest,
+            watcher: ProcessIdentity::own(),
+        })
+    }
+
+    /// Whether a runtime of this process watches it.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.watcher == ProcessIdentity::own()
     }
 
     /// Calls `look` whenever the descriptor is ready, until it returns something. An error if the runtime
@@ -55,6 +71,19 @@ impl Readiness {
                 return Ok(found);
             }
             ready.clear_ready();
+        }
+    }
+}
+
+impl Drop for Readiness {
+    fn drop(&mut self) {
+        let fd = self.fd.get_ref().as_raw_fd();
+        if self.is_ours() {
+            // SAFETY: the field is not used any more.
+            unsafe { ManuallyDrop::drop(&mut self.fd) }
+        } else {
+            // SAFETY: the descriptor is open, and its owner, which is never dropped in this process, is not used any more.
+            drop(unsafe { OwnedFd::from_raw_fd(fd) });
         }
     }
 }
