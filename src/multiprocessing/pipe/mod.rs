@@ -17,8 +17,8 @@ mod pending;
 mod put_back;
 mod receive;
 mod send;
-mod step;
-mod watch;
+pub(super) mod step;
+pub(super) mod watch;
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -160,7 +160,7 @@ pub struct Connection<S, R> {
 }
 
 impl<S, R> Connection<S, R> {
-    fn new(socket: Descriptor) -> Self {
+    pub(super) fn new(socket: Descriptor) -> Self {
         Self::of(Arc::new(ConnectionEnd::new(socket)))
     }
 

@@ -23,6 +23,7 @@ mod isolation;
 mod left;
 mod lent;
 mod limits;
+mod local;
 mod memfile;
 mod memory;
 mod orphans;
@@ -76,6 +77,10 @@ pub(crate) use isolation::*;
 pub(crate) use left::{name_fork_server, name_process, reap_left_children};
 pub(crate) use lent::Lent;
 pub(crate) use limits::{check_length, longest_file};
+pub(crate) use local::{
+    BoundPath, accept_local, add_to_set, connect_local, fill_random, is_own_user, listen_at,
+    local_socket, ready_set, remove_from_set,
+};
 pub(crate) use memfile::{
     FileIdentity, file_identity, file_len, file_of, read_at, read_file, write_all_at, write_at,
 };
