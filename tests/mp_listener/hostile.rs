@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use concurrent_futures::multiprocessing::{Client, ConnectError, Connection, Listener};
 use futures::future::join;
+use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix,
     SocketFlags, SocketType, accept, bind, connect, listen, recv, send, sendmsg, socket_with,
@@ -33,8 +34,13 @@ fn silent(place: &Place) -> OwnedFd {
 /// The next message, and none at the end.
 fn next(socket: &OwnedFd) -> Vec<u8> {
     let mut buffer = [0; 200];
-    let (_, len) = recv(socket, &mut buffer, RecvFlags::empty()).unwrap_or(([].as_slice(), 0));
-    buffer[..len].to_vec()
+    loop {
+        match recv(socket, &mut buffer, RecvFlags::empty()) {
+            Ok((_, len)) => return buffer[..len].to_vec(),
+            Err(Errno::CONNRESET) => {} // The listener has not read everything. What it has sent is still there.
+            Err(error) => panic!("{error}"),
+        }
+    }
 }
 
 /// A client that behaves meets the listener, whatever the others do.

@@ -8,7 +8,6 @@ mod again;
 #[expect(dead_code, reason = "other tests use the rest")]
 #[path = "../common/alone.rs"]
 mod alone;
-#[expect(dead_code, reason = "other tests use the rest")]
 #[path = "../common/mod.rs"]
 mod common;
 mod hostile;

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use concurrent_futures::multiprocessing::Connection;
+use concurrent_futures::multiprocessing::{Client, Connection, Listener};
 use rustix::process::{Pid, WaitOptions, waitpid};
 use tokio::time::timeout;
 
 use super::alone::{alone, descriptors};
+use super::common::folder::Folder;
 use super::common::within;
 use super::one_way;
 
@@ -51,5 +52,26 @@ fn a_connection_that_a_fork_drops_still_wakes_its_parent() {
             .expect_err("nothing was sent");
         to.send(7).await.expect("there is room");
         assert_eq!(within(waits).await.expect("it was sent"), 7);
+    });
+}
+
+#[test]
+fn a_listener_that_a_fork_drops_still_listens() {
+    let test = "forks::a_listener_that_a_fork_drops_still_listens";
+    alone(test, async || {
+        let folder = Folder::new();
+        let path = folder.path().join("socket");
+        let mut listener = Some(Listener::bind(&path, "key").expect("the path is free"));
+        let waits = listener.as_ref().expect("it is here").accept::<u8, u8>();
+        timeout(SOON, waits)
+            .await
+            .map(drop)
+            .expect_err("no client comes");
+        in_fork(|| drop(listener.take()));
+        let listener = listener.expect("only the fork has dropped it");
+        let client = Client::new(&path, "key");
+        let (waits, connects) = (listener.accept::<u8, u8>(), client.connect::<u8, u8>());
+        let (accepted, connected) = within(futures::future::join(waits, connects)).await;
+        drop((accepted.expect("a client"), connected.expect("a listener")));
     });
 }

@@ -162,11 +162,15 @@ impl<'a> Connecting<'a> {
 
     fn receive(&self) -> Option<Result<Vec<u8>, ConnectError>> {
         let mut buffer = [0; LONGEST];
-        match sys::receive(self.socket.as_fd(), &mut buffer) {
-            Ok(0) => Some(Err(ConnectError::CLOSED)),
-            Ok(len) => Some(Ok(buffer[..len].to_vec())),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
-            Err(error) => Some(Err(error.into())),
+        loop {
+            return match sys::receive(self.socket.as_fd(), &mut buffer) {
+                Ok(0) => Some(Err(ConnectError::CLOSED)),
+                Ok(len) => Some(Ok(buffer[..len].to_vec())),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+                // The listener has not read everything. What it has sent is still there.
+                Err(error) if sys::is_hangup(&error) => continue,
+                Err(error) => Some(Err(error.into())),
+            };
         }
     }
 

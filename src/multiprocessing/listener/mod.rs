@@ -234,8 +234,8 @@ impl ListenerBuilder {
         let (path, key) = (path.as_ref(), Key::new(key.as_ref())?);
         let (socket, bound) =
             sys::listen_at(path).map_err(|error| ConnectError::at(path, error))?;
-        // From here on the path is removed, whatever fails.
-        let entrance = Entrance::new(Descriptor::from(socket), key, self.handshake_timeout);
+        let socket = Descriptor::from(socket);
+        let entrance = Entrance::new(socket.clone(), key, self.handshake_timeout);
         let entrance = entrance.inspect_err(|_| bound.remove())?;
         Ok(Listener {
             entrance,

@@ -114,7 +114,8 @@ fn is_abandoned(path: &Path, address: &SocketAddrUnix) -> bool {
 }
 
 impl BoundPath {
-    /// Removes the socket from its path, unless something else is there by now.
+    /// Removes the socket from its path, unless something else is there by now. While the socket is open, no other file
+    /// has its number.
     pub(crate) fn remove(&self) {
         let _lock = lock_folder_of(&self.path);
         let found = rustix::fs::lstat(&self.path);
@@ -218,12 +219,13 @@ mod tests {
         let (first, bound) = listen_at(&path).expect("it is free");
         let in_use = |path| listen_at(path).expect_err("it is taken").kind();
         assert_eq!(in_use(&path), io::ErrorKind::AddrInUse);
-        drop(first);
-        let (second, again) = listen_at(&path).expect("it is abandoned");
+        std::fs::remove_file(&path).expect("it is there");
+        let (second, _) = listen_at(&path).expect("it is free again");
         bound.remove();
         assert!(path.exists(), "it is another socket");
-        drop(second);
-        again.remove();
+        drop((first, second));
+        let (_third, bound) = listen_at(&path).expect("it is abandoned");
+        bound.remove();
         assert!(!path.exists());
         std::fs::write(&path, "text").expect("a file");
         assert_eq!(in_use(&path), io::ErrorKind::AddrInUse);
