@@ -201,7 +201,8 @@ async fn a_listener_that_misbehaves_is_an_error_of_the_client() {
     let place = Place::new();
     let greeting = || Some([&b"cf-pipe\0\x01\0"[..], &[7; 32]].concat());
     type Is = fn(&ConnectError) -> bool;
-    let cases: [(Option<Vec<u8>>, Option<Vec<u8>>, Is); 6] = [
+    type Case = (Option<Vec<u8>>, Option<Vec<u8>>, Is);
+    let cases: [Case; 6] = [
         (None, None, ConnectError::is_closed),
         (Some(vec![7; 42]), None, ConnectError::is_other_version),
         (

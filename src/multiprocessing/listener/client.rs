@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use tokio::task::coop;
 
-use super::entrance::say;
 use super::error::ConnectError;
 use super::handshake::{self, Challenge, Challenges, Key, LONGEST, PATIENCE};
+use super::reception::say;
 use crate::multiprocessing::pipe::Connection;
 use crate::multiprocessing::pipe::step::{Also, Reasons, Step, Transfer, in_task, in_thread};
 use crate::multiprocessing::pipe::watch::{Lasts, SocketWatch};

@@ -4,8 +4,8 @@
 //! 2. the client answers: the same, and its proof that it knows the key;
 //! 3. the listener decides: its own proof, or why it refuses.
 //!
-//! A proof is the HMAC of both challenges, under the key, with the name of the prover. So no proof can be used twice, nor
-//! by the other end. Nothing here reads or writes.
+//! A proof is the HMAC of both challenges, under the key, with the name of the prover. So no proof can be used twice,
+//! nor by the other end. Nothing here reads or writes.
 
 use std::fmt;
 use std::time::Duration;
@@ -47,7 +47,7 @@ pub(super) struct Key(Box<[u8]>);
 
 /// Why a listener refuses a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub(super) enum ClientRefusal {
     WrongKey,
     OtherUser,
     OtherVersion,
@@ -136,21 +136,21 @@ pub(super) fn check_answer(
     key: &Key,
     listener: Challenge,
     answer: &[u8],
-) -> Result<Vec<u8>, Refusal> {
+) -> Result<Vec<u8>, ClientRefusal> {
     let parts = answer.split_at_checked(GREETING);
-    let (client, proof) = parts.ok_or(Refusal::OtherVersion)?;
-    let client = read_greeting(client).ok_or(Refusal::OtherVersion)?;
-    let proof = proof.try_into().map_err(|_| Refusal::OtherVersion)?;
+    let (client, proof) = parts.ok_or(ClientRefusal::OtherVersion)?;
+    let client = read_greeting(client).ok_or(ClientRefusal::OtherVersion)?;
+    let proof = proof.try_into().map_err(|_| ClientRefusal::OtherVersion)?;
     let challenges = Challenges { listener, client };
     if !key.holds(Prover::Client, &challenges, proof) {
-        return Err(Refusal::WrongKey);
+        return Err(ClientRefusal::WrongKey);
     }
     let mut decision = vec![ACCEPTED];
     decision.extend(key.prove(Prover::Listener, &challenges));
     Ok(decision)
 }
 
-impl Refusal {
+impl ClientRefusal {
     /// The decision that refuses a client.
     pub(super) fn decision(self) -> [u8; 1] {
         [match self {
@@ -209,7 +209,7 @@ mod tests {
         let (one, other) = (key("key"), key("another"));
         let answer = answer(&other, &CHALLENGES);
         let refused = check_answer(&one, CHALLENGES.listener, &answer);
-        assert_eq!(refused, Err(Refusal::WrongKey));
+        assert_eq!(refused, Err(ClientRefusal::WrongKey));
         let decision =
             check_answer(&other, CHALLENGES.listener, &answer).expect("it knows the key");
         let error = check_decision(&one, &CHALLENGES, &decision).expect_err("another key");
@@ -224,7 +224,7 @@ mod tests {
         let again = check_answer(&one, [3; CHALLENGE], &answer);
         assert_eq!(
             again,
-            Err(Refusal::WrongKey),
+            Err(ClientRefusal::WrongKey),
             "it was for another challenge"
         );
         // A listener without the key sends the client's proof back.
@@ -243,7 +243,7 @@ mod tests {
         let long = [&answer[..], &[0]].concat();
         for wrong in [&[][..], &answer[..ANSWER - 1], &long, &other] {
             let refused = check_answer(&one, CHALLENGES.listener, wrong);
-            assert_eq!(refused, Err(Refusal::OtherVersion));
+            assert_eq!(refused, Err(ClientRefusal::OtherVersion));
             assert_eq!(read_greeting(wrong), None);
         }
         for wrong in [&[][..], &[9], &[ACCEPTED], &decision[..PROOF], &long] {
@@ -252,11 +252,11 @@ mod tests {
         }
         for (refusal, is) in [
             (
-                Refusal::WrongKey,
+                ClientRefusal::WrongKey,
                 ConnectError::is_wrong_key as fn(&_) -> bool,
             ),
-            (Refusal::OtherUser, ConnectError::is_other_user),
-            (Refusal::OtherVersion, ConnectError::is_other_version),
+            (ClientRefusal::OtherUser, ConnectError::is_other_user),
+            (ClientRefusal::OtherVersion, ConnectError::is_other_version),
         ] {
             let error = check_decision(&one, &CHALLENGES, &refusal.decision());
             assert!(is(&error.expect_err("it is refused")));

@@ -1,13 +1,13 @@
 //! Pipes between unrelated programs of one user, by a path. Reading order:
 //!
 //! - [`handshake`]: what both ends prove to each other before they are connected;
-//! - [`entrance`]: the listener's side of all handshakes; [`client`]: the client's side of one;
+//! - [`reception`]: the listener's side of all handshakes; [`client`]: the client's side of one;
 //! - [`error`]: why there is no connection.
 
 mod client;
-mod entrance;
 mod error;
 mod handshake;
+mod reception;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -16,9 +16,9 @@ use std::time::{Duration, Instant};
 use tokio::task::coop;
 
 pub use self::client::Client;
-use self::entrance::{Accept, Entrance};
 pub use self::error::ConnectError;
 use self::handshake::{Key, PATIENCE};
+use self::reception::{Accept, Reception};
 use crate::multiprocessing::pipe::Connection;
 use crate::multiprocessing::pipe::step::{in_task, in_thread};
 use crate::multiprocessing::waiting::wait::end_of;
@@ -28,8 +28,8 @@ use crate::wire::descriptors::Descriptor;
 
 /// Accepts connections from other programs of the same user, at a path. The other program uses a [`Client`].
 ///
-/// Each connection is a [`Connection`], like the end of a [`pipe`](super::pipe()): values of any type travel, and in them
-/// shared objects and open files (a [`Lock`](super::Lock), a [`Queue`](super::Queue), an [`Fd`](super::Fd)).
+/// Each connection is a [`Connection`], like the end of a [`pipe`](super::pipe()): values of any type travel, and in
+/// them shared objects and open files (a [`Lock`](super::Lock), a [`Queue`](super::Queue), an [`Fd`](super::Fd)).
 ///
 /// ```
 /// use concurrent_futures::multiprocessing::{Client, Connection, Listener};
@@ -64,9 +64,9 @@ use crate::wire::descriptors::Descriptor;
 /// - Only processes of the same user. The system says which user a process belongs to; both ends check it. `root` is
 ///   another user. The socket's file has the mode `0600` from its first moment.
 /// - Only programs that know the key. Each end proves that it knows the key and does not send it: they exchange random
-///   challenges and their HMAC-SHA256. The key keeps apart programs of one user, such as two instances of a service, or a
-///   sandboxed process. Use 16 random bytes or more: who intercepts a handshake can try short keys. Keep it in a file of
-///   mode `0600`, for example.
+///   challenges and their HMAC-SHA256. The key keeps apart programs of one user, such as two instances of a service,
+///   or a sandboxed process. Use 16 random bytes or more: who intercepts a handshake can try short keys. Keep it in a
+///   file of mode `0600`, for example.
 ///
 /// Nothing is encrypted: the bytes do not leave the kernel. A process of the same user that can trace the other one, or
 /// read its files, needs no connection to harm it.
@@ -90,14 +90,14 @@ use crate::wire::descriptors::Descriptor;
 ///
 /// # The path
 ///
-/// A socket that a killed program has left at the path is replaced. Anything else there is an error (`is_in_use()`). The
-/// path has at most 108 bytes. When the listener is dropped, its socket is removed from the path; connections stay open.
-/// Choose a directory that only its user can write to, such as `$XDG_RUNTIME_DIR`.
+/// A socket that a killed program has left at the path is replaced. Anything else there is an error (`is_in_use()`).
+/// The path has at most 108 bytes. When the listener is dropped, its socket is removed from the path; connections stay
+/// open. Choose a directory that only its user can write to, such as `$XDG_RUNTIME_DIR`.
 ///
 /// # Platform
 /// Linux.
 pub struct Listener {
-    entrance: Entrance,
+    reception: Reception,
     bound: BoundPath,
     path: PathBuf,
     /// The process that removes the socket: a fork of it does not.
@@ -134,7 +134,7 @@ impl Listener {
     /// Cancel safe: handshakes that have begun go on in the next call.
     pub async fn accept<S, R>(&self) -> Result<Connection<S, R>, ConnectError> {
         coop::consume_budget().await;
-        let accepted = in_task(Accept(&self.entrance)).await?;
+        let accepted = in_task(Accept(&self.reception)).await?;
         Ok(Connection::new(accepted))
     }
 
@@ -178,7 +178,7 @@ impl Listener {
 
     fn accept_by<S, R>(&self, end: Option<Instant>) -> Result<Connection<S, R>, ConnectError> {
         may_block();
-        let accepted = in_thread(Accept(&self.entrance), end);
+        let accepted = in_thread(Accept(&self.reception), end);
         Ok(Connection::new(
             accepted.unwrap_or(Err(ConnectError::TIMED_OUT))?,
         ))
@@ -192,7 +192,7 @@ impl Listener {
     /// The number of clients that were refused so far: with another key, another user or another version, and those
     /// that were silent, sent something else, or were too many at a time.
     pub fn refused(&self) -> u64 {
-        self.entrance.refused()
+        self.reception.refused()
     }
 }
 
@@ -235,10 +235,10 @@ impl ListenerBuilder {
         let (socket, bound) =
             sys::listen_at(path).map_err(|error| ConnectError::at(path, error))?;
         let socket = Descriptor::from(socket);
-        let entrance = Entrance::new(socket.clone(), key, self.handshake_timeout);
-        let entrance = entrance.inspect_err(|_| bound.remove())?;
+        let reception = Reception::new(socket.clone(), key, self.handshake_timeout);
+        let reception = reception.inspect_err(|_| bound.remove())?;
         Ok(Listener {
-            entrance,
+            reception,
             bound,
             path: path.to_owned(),
             owner: ProcessIdentity::own(),

@@ -13,8 +13,8 @@ use crate::wire::CodecError;
 use crate::wire::codec::{self, ValueHead};
 use crate::wire::descriptors::{self, Descriptor};
 
-/// The memory that is reserved for a large value before any of it arrives. From then on the memory grows by this factor:
-/// a value takes memory in proportion to the bytes that are there.
+/// The memory that is reserved for a large value before any of it arrives. From then on the memory grows by this
+/// factor: a value takes memory in proportion to the bytes that are there.
 const FIRST: usize = 16 << 20;
 const GROWTH: usize = 8;
 
@@ -38,7 +38,7 @@ struct ValuePart {
 
 /// How much of a value is here.
 #[derive(Debug)]
-pub(super) enum Arrived {
+pub(super) enum PartRead {
     All,
     Some,
     /// Its sender has ended, or has stopped sending it.
@@ -92,7 +92,7 @@ impl ArrivingValue {
     }
 
     /// Reads what is available. `None` if that is not all yet.
-    pub(super) fn read(&mut self) -> Option<Result<Arrived, ConnectionError>> {
+    pub(super) fn read(&mut self) -> Option<Result<PartRead, ConnectionError>> {
         let ValuePart { len, bytes, .. } = &mut self.part;
         let enough = (*len).min(bytes.len() + AT_ONCE);
         if bytes.capacity() < enough {
@@ -106,11 +106,15 @@ impl ArrivingValue {
             match sys::receive_more(self.from.as_fd(), bytes, most) {
                 Ok(1..) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
-                Ok(0) | Err(_) => return Some(Ok(Arrived::Torn)),
+                Ok(0) | Err(_) => return Some(Ok(PartRead::Torn)),
             }
         }
         let is_all = bytes.len() == *len;
-        Some(Ok(if is_all { Arrived::All } else { Arrived::Some }))
+        Some(Ok(if is_all {
+            PartRead::All
+        } else {
+            PartRead::Some
+        }))
     }
 
     /// Decodes a value of which all is here.

@@ -2,7 +2,7 @@
 
 use std::marker::PhantomData;
 
-use super::arriving::Arrived;
+use super::arriving::PartRead;
 use super::error::ConnectionError;
 use super::inbox::{Message, PipeInbox};
 use super::put_back::HeldValue;
@@ -33,9 +33,9 @@ impl<'a, T: Data> Receive<'a, T> {
         let arrived = self.held.as_mut()?.get_mut().read()?;
         Some(match arrived {
             Err(error) => Step::Done(Err(error)),
-            Ok(Arrived::Some) => Step::Part,
-            Ok(Arrived::All) => Step::Done(self.held.take()?.take().decode()),
-            Ok(Arrived::Torn) => {
+            Ok(PartRead::Some) => Step::Part,
+            Ok(PartRead::All) => Step::Done(self.held.take()?.take().decode()),
+            Ok(PartRead::Torn) => {
                 drop(self.held.take()?.take()); // The next value may be complete.
                 Step::Part
             }

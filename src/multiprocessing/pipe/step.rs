@@ -1,5 +1,5 @@
-//! Every wait of a pipe, once: a [`Transfer`] goes on in steps that never wait, and one of three drivers takes the steps:
-//! [`in_task`], [`in_thread`] or [`at_once`].
+//! Every wait of a pipe, once: a [`Transfer`] goes on in steps that never wait, and one of three drivers takes the
+//! steps: [`in_task`], [`in_thread`] or [`at_once`].
 
 use std::future::pending;
 use std::sync::Arc;

@@ -37,6 +37,7 @@ mod readiness;
 mod received;
 mod register;
 mod reserve;
+mod runtime_watch;
 mod scrub;
 mod segment;
 mod signal;
@@ -99,9 +100,10 @@ pub(crate) use process::{
     open_child, reap_if_ended, resident_memory, set_dumpable, signal_name,
 };
 pub(crate) use reach::{closed, is_closed, out_of_reach};
-pub(crate) use readiness::{Direction, Readiness, wait_ready};
+pub(crate) use readiness::{Direction, wait_ready};
 pub(crate) use received::{check_eventfd, check_packets, check_reserved, check_stream};
 pub(crate) use register::{StableFd, is_ready, probe_events, register};
+pub(crate) use runtime_watch::Readiness;
 pub(crate) use segment::SegmentName;
 pub(crate) use signal::{reset_signals, restore_signals};
 pub(crate) use socket::{

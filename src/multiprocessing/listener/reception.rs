@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::error::ConnectError;
-use super::handshake::{self, Challenge, Key, LONGEST, Refusal};
+use super::handshake::{self, Challenge, ClientRefusal, Key, LONGEST};
 use crate::multiprocessing::pipe::step::{Also, Reasons, Step, Transfer};
 use crate::multiprocessing::pipe::watch::{Lasts, SocketWatch};
 use crate::sys::{self, AsFd, Direction, OwnedFd};
@@ -22,7 +22,7 @@ const MOST_GUESTS: usize = 64;
 const MOST_IN_A_ROW: usize = 64;
 
 #[derive(Debug)]
-pub(super) struct Entrance {
+pub(super) struct Reception {
     listener: Descriptor,
     /// The sockets to wait for: the listener's, and those of the guests.
     set: Descriptor,
@@ -75,7 +75,7 @@ pub(super) fn say(socket: impl AsFd, message: &[u8]) -> bool {
     sent.is_ok_and(|sent| sent == message.len())
 }
 
-impl Entrance {
+impl Reception {
     pub(super) fn new(
         listener: Descriptor,
         key: Key,
@@ -136,7 +136,7 @@ impl Entrance {
             return Ok(false);
         };
         if !sys::is_own_user(&socket)? {
-            say(&socket, &Refusal::OtherUser.decision());
+            say(&socket, &ClientRefusal::OtherUser.decision());
             self.refused.fetch_add(1, Ordering::Relaxed);
             return Ok(true);
         }
@@ -163,7 +163,7 @@ impl Entrance {
 
 /// Waits for a client that proves that it knows the key. Returns its socket.
 #[derive(Debug)]
-pub(super) struct Accept<'a>(pub(super) &'a Entrance);
+pub(super) struct Accept<'a>(pub(super) &'a Reception);
 
 impl Transfer for Accept<'_> {
     type Done = Result<Descriptor, ConnectError>;
