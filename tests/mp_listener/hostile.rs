@@ -43,6 +43,15 @@ fn next(socket: &OwnedFd) -> Vec<u8> {
     }
 }
 
+/// From then on the runtime watches the listener, by a descriptor of its own.
+async fn wait_for_no_one(listener: &Listener) {
+    let accepting = listener.accept::<u32, u32>();
+    timeout(SOON, accepting)
+        .await
+        .map(drop)
+        .expect_err("no client comes");
+}
+
 /// A client that behaves meets the listener, whatever the others do.
 async fn meet(place: &Place, listener: &Listener) {
     let (client, accepting) = (place.client(), listener.accept::<u32, u32>());
@@ -132,6 +141,7 @@ fn descriptors_that_a_client_sends_too_early_are_closed() {
             let place = Place::new();
             let listener = place.listener();
             meet(&place, &listener).await;
+            wait_for_no_one(&listener).await;
             let before = descriptors().len();
             let client = silent(&place);
             let (file, mut space) = (client.as_fd(), [MaybeUninit::uninit(); 1024]);
@@ -157,6 +167,7 @@ fn a_flood_of_clients_takes_few_descriptors_and_holds_up_no_other() {
             let place = Place::new();
             let listener = place.listener();
             meet(&place, &listener).await;
+            wait_for_no_one(&listener).await;
             let before = descriptors().len();
             let clients: Vec<_> = (0..FLOOD).map(|_| silent(&place)).collect();
             meet(&place, &listener).await;
