@@ -14,8 +14,8 @@ use super::reception::say;
 use crate::multiprocessing::pipe::Connection;
 use crate::multiprocessing::pipe::step::{Also, Reasons, Step, Transfer, in_task, in_thread};
 use crate::multiprocessing::pipe::watch::{Lasts, SocketWatch};
-use crate::multiprocessing::waiting::wait::end_of;
-use crate::multiprocessing::waiting::waiter::{BLIND, may_block};
+use crate::multiprocessing::waiting::driver::{end_of, may_block};
+use crate::multiprocessing::waiting::pause::BLIND;
 use crate::sys::{self, AsFd as _, Direction};
 use crate::wire::descriptors::Descriptor;
 

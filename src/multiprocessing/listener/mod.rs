@@ -21,8 +21,7 @@ use self::handshake::{Key, PATIENCE};
 use self::reception::{Accept, Reception};
 use crate::multiprocessing::pipe::Connection;
 use crate::multiprocessing::pipe::step::{in_task, in_thread};
-use crate::multiprocessing::waiting::wait::end_of;
-use crate::multiprocessing::waiting::waiter::may_block;
+use crate::multiprocessing::waiting::driver::{end_of, may_block};
 use crate::sys::{self, BoundPath, ProcessIdentity};
 use crate::wire::descriptors::Descriptor;
 

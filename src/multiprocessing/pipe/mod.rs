@@ -33,8 +33,7 @@ use self::outbox::check;
 use self::pending::{Receiving, Sending};
 use crate::executor::data::Data;
 use crate::multiprocessing::item::OutgoingItem;
-use crate::multiprocessing::waiting::driver::end_of;
-use crate::multiprocessing::waiting::driver::may_block;
+use crate::multiprocessing::waiting::driver::{end_of, may_block};
 use crate::sys;
 use crate::wire::descriptors::Descriptor;
 

@@ -11,8 +11,8 @@ use tokio::task::yield_now;
 
 use super::put_back::PutBack;
 use super::watch::SocketWatch;
-use crate::multiprocessing::waiting::linger::{linger, linger_in_turn};
 use crate::multiprocessing::waiting::driver::is_over;
+use crate::multiprocessing::waiting::linger::{linger, linger_in_turn};
 use crate::multiprocessing::waiting::pause::BLIND;
 use crate::sys::AsFd as _;
 
