@@ -6,6 +6,8 @@
 //!   [`current_process`] and [`parent_process`] say which process this is, and which has started it.
 //! - [`Queue`] and [`JoinableQueue`] carry items from many processes to many.
 //! - [`pipe()`] creates two connected ends, each a [`Connection`].
+//! - [`Fd`] sends an open file to another process.
+//! - [`Listener`] and [`Client`] connect unrelated programs of the same user, by a path and a key.
 //! - [`Lock`], [`RLock`], [`RwLock`], [`Condition`], [`Event`], [`Semaphore`], [`BoundedSemaphore`] and [`Barrier`]
 //!   synchronize.
 //! - [`SharedMemory`] shares bytes; [`Value`] and [`Array`] share plain data with a lock; [`Atomic`] and [`AtomicBool`]
@@ -72,12 +74,15 @@
 
 // Reading order: `known` (an object that arrives again is the one that is there), `waiting` (wakes and waits across
 // processes), `robust` (locks and permits that survive the death of their holder), `handle` (what every handle has),
-// `locks`, `item` (an encoded item in transit), `queue`, `pipe`, `memory`, `process`. Each room's `mod.rs` has its rules. A
-// room imports only rooms before it.
+// `locks`, `item` (an encoded item in transit), `queue`, `pipe`, `listener` (pipes by a path), `fd` (open files),
+// `memory`, `process`. Each room's `mod.rs` has its rules. A room imports only rooms before it.
 
+#[cfg(unix)]
+mod fd;
 mod handle;
 mod item;
 mod known;
+mod listener;
 mod locks;
 mod memory;
 mod pipe;
@@ -86,6 +91,9 @@ mod queue;
 mod robust;
 mod waiting;
 
+#[cfg(unix)]
+pub use self::fd::Fd;
+pub use self::listener::{Client, ConnectError, Listener, ListenerBuilder};
 pub use self::locks::{
     Barrier, BarrierWaitResult, BoundedSemaphore, BrokenBarrier, Condition, Event, Lock, LockGuard,
     RLock, RLockGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, Semaphore, SemaphorePermit,

@@ -129,8 +129,8 @@ impl Serialize for Descriptor {
         });
         let number = number.ok_or_else(|| {
             serde::ser::Error::custom(
-                "a shared object can only be sent to a process: as an argument of a task, an initializer or \
-                 `Process::spawn`, or through a `Queue` or a `Connection`",
+                "a shared object or an open file can only be sent to a process: as an argument of a task, an \
+                 initializer or `Process::spawn`, or through a `Queue` or a `Connection`",
             )
         })?;
         number.serialize(serializer)
@@ -147,8 +147,8 @@ impl<'de> Deserialize<'de> for Descriptor {
             Some(Some(descriptor)) => return Ok(descriptor),
             Some(None) => "a descriptor of the received message is missing",
             None => {
-                "a shared object can only be received by a process: as an argument of a task, an initializer \
-                 or `Process::spawn`, or through a `Queue` or a `Connection`"
+                "a shared object or an open file can only be received by a process: as an argument of a task, an \
+                 initializer or `Process::spawn`, or through a `Queue` or a `Connection`"
             }
         };
         Err(serde::de::Error::custom(missing))

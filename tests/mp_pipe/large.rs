@@ -104,6 +104,31 @@ fn a_thread_whose_time_is_over_in_the_middle_has_received_nothing() {
     assert!(received.expect("it comes") == value(1));
 }
 
+/// Its receiver drops the part that it has, and goes on with the next value.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_send_whose_time_is_over_in_the_middle_has_sent_nothing() {
+    let (to, from) = one_way();
+    for _ in 0..3 {
+        let sender = to.clone();
+        let first = std::thread::spawn(move || {
+            sender.blocking_send_timeout(value(1), Duration::from_millis(20))
+        });
+        let mut receiving = Box::pin(from.recv());
+        for _ in 0..8 {
+            assert!((&mut receiving).now_or_never().is_none());
+            std::thread::yield_now();
+        }
+        let late = first.join().expect("it ends").expect_err("it takes longer");
+        assert!(late.error().is_timed_out());
+        assert!(late.into_value() == Some(value(1)));
+        let sender = to.clone();
+        let next = std::thread::spawn(move || sender.blocking_send_timeout(value(2), PATIENCE));
+        assert!(within(receiving).await.expect("it comes") == value(2));
+        next.join().expect("it ends").expect("it is received");
+        assert!(from.try_recv().expect_err("that was all").is_empty());
+    }
+}
+
 /// The process that started to receive it is dead. Another process has the end, too.
 #[tokio::test]
 async fn what_a_dead_receiver_had_not_read_is_sent_to_another() {

@@ -13,7 +13,9 @@ mod basics;
 #[path = "../common/mod.rs"]
 mod common;
 mod ends;
+mod files;
 mod flow;
+mod forks;
 mod kills;
 mod large;
 mod objects;

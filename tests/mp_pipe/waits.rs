@@ -79,6 +79,35 @@ fn a_wait_is_over_when_its_time_is() {
     assert!(from.blocking_poll(Duration::ZERO), "the end is news");
 }
 
+#[test]
+fn a_send_whose_time_is_over_has_sent_nothing_and_hands_its_value_back() {
+    let (to, from) = one_way();
+    let mut count = 0_u64;
+    while to.try_send(count).is_ok() {
+        count += 1;
+    }
+    let start = Instant::now();
+    let late = to.blocking_send_timeout(count, SOON);
+    let late = late.expect_err("there is no room");
+    assert!(late.error().is_timed_out() && start.elapsed() >= SOON);
+    assert_eq!(late.into_value(), Some(count));
+    let late = to.blocking_send_timeout(count, Duration::ZERO);
+    assert!(late.expect_err("there is no room").error().is_timed_out());
+    for number in 0..count {
+        assert_eq!(from.try_recv().expect("it was sent"), number);
+    }
+    assert!(from.try_recv().expect_err("that was all").is_empty());
+    let sent = to.blocking_send_timeout(count, Duration::ZERO);
+    sent.expect("there is room at once");
+    let sent = to.blocking_send_timeout(count + 1, Duration::MAX);
+    sent.expect("there is room");
+    drop(from);
+    let error = to
+        .blocking_send_timeout(5, PATIENCE)
+        .expect_err("it is closed");
+    assert!(error.error().is_closed());
+}
+
 #[tokio::test]
 async fn poll_tells_whether_something_comes_in_time_and_takes_nothing() {
     let (to, from) = one_way();
@@ -143,16 +172,9 @@ async fn everybody_who_waits_gets_one() {
     assert!(got.into_iter().eq(0..2 * WAITING));
 }
 
-/// There always is something to receive and room for what is sent.
-#[tokio::test]
-async fn a_task_that_never_has_to_wait_lets_others_run() {
-    let (one, other) = pipe::<u8, u8>().expect("a pipe");
-    let busy = tokio::spawn(async move {
-        loop {
-            one.send(1).await.expect("there is room");
-            assert_eq!(other.recv().await.expect("it was sent"), 1);
-        }
-    });
+/// Aborts a task that never ends, once other tasks have run.
+async fn lets_others_run(busy: impl Future<Output = ()> + Send + 'static) {
+    let busy = tokio::spawn(busy);
     within(async {
         for _ in 0..10 {
             tokio::task::yield_now().await;
@@ -161,6 +183,27 @@ async fn a_task_that_never_has_to_wait_lets_others_run() {
     .await;
     busy.abort();
     assert!(busy.await.expect_err("it was aborted").is_cancelled());
+}
+
+/// Whether there is a value, nothing, or an error.
+#[tokio::test]
+async fn a_task_that_never_has_to_wait_lets_others_run() {
+    let (one, other) = pipe::<u8, u8>().expect("a pipe");
+    lets_others_run(async move {
+        loop {
+            one.send(1).await.expect("there is room");
+            assert_eq!(other.recv().await.expect("it was sent"), 1);
+        }
+    })
+    .await;
+    let (one, other) = pipe::<u8, u8>().expect("a pipe");
+    let silent = other.clone();
+    lets_others_run(async move { while !silent.poll(Duration::ZERO).await {} }).await;
+    one.send(1).await.expect("there is room");
+    lets_others_run(async move { while other.poll(PATIENCE).await {} }).await;
+    let sender = one.clone();
+    lets_others_run(async move { while sender.send(1).await.is_err() {} }).await;
+    lets_others_run(async move { while one.recv().await.is_err() {} }).await;
 }
 
 /// In the second round the first runtime has ended; in the third, one still exists and does nothing.
@@ -199,9 +242,11 @@ fn a_connection_outlives_the_runtime_that_it_was_used_in() {
 async fn what_blocks_panics_in_a_task() {
     let (one, _other) = pipe::<u8, u8>().expect("a pipe");
     type Call = fn(&Connection<u8, u8>);
-    let calls: [Call; 3] = [
+    let calls: [Call; 5] = [
         |one| drop(one.blocking_recv()),
+        |one| drop(one.blocking_recv_timeout(Duration::ZERO)),
         |one| drop(one.blocking_send(1)),
+        |one| drop(one.blocking_send_timeout(1, PATIENCE)),
         |one| assert!(!one.blocking_poll(Duration::ZERO)),
     ];
     for call in calls {

@@ -12,7 +12,7 @@ use tokio::task::coop;
 use super::Connection;
 use super::error::ConnectionError;
 use super::outbox::check;
-use super::transfer::PendingTransfer;
+use super::pending::PendingTransfer;
 use crate::executor::data::Data;
 use crate::multiprocessing::item::OutgoingItem;
 
@@ -25,13 +25,13 @@ impl<S, R: Data> Stream for Connection<S, R> {
         receiving.take_if(|waiting| waiting.is_elsewhere());
         if receiving.is_none() {
             ready!(pin!(coop::consume_budget()).poll(context));
-            if let Some(received) = this.end.inbox.try_receive() {
+            if let Some(received) = this.end.try_receive() {
                 return Poll::Ready(unless_closed(received));
             }
         }
         let waiting = receiving.get_or_insert_with(|| {
             let end = this.end.clone();
-            PendingTransfer::new(async move { end.inbox.receive().await })
+            PendingTransfer::new(async move { end.receive().await })
         });
         let received = ready!(waiting.poll(context));
         *receiving = None;
@@ -68,7 +68,7 @@ impl<S: Data, R> Sink<S> for Connection<S, R> {
         );
         let item = OutgoingItem::of(value)?;
         check(&item)?;
-        match this.end.outbox.send_at_once(&item) {
+        match this.end.send_at_once(&item) {
             Some(sent) => sent,
             None => {
                 this.sending.begin(&this.end, Arc::new(item));

@@ -1,29 +1,36 @@
 //! [`pipe`]: two connected ends, each for one process. Reading order:
 //!
-//! - [`packet`]: what travels; [`watch`]: waiting for the socket that it travels by;
-//! - [`outbox`]: sending; [`inbox`]: receiving; [`end`]: both;
-//! - [`flow`]: a connection as a stream and a sink; [`transfer`]: the future that one of these waits for;
+//! - [`packet`]: what travels by the socket; [`watch`]: waiting for the socket;
+//! - [`outbox`]: the way out; [`inbox`]: the way in; [`arriving`] and [`put_back`]: large values on it;
+//! - [`send`] and [`receive`]: steps that never wait; [`step`]: what takes the steps, in a task or in a thread;
+//! - [`end`]: both ways; [`flow`]: as a stream and a sink; [`pending`]: the future that one of these waits for;
 //! - [`error`]: why something was not done.
 
+mod arriving;
 mod end;
 mod error;
 mod flow;
 mod inbox;
 mod outbox;
 mod packet;
-mod transfer;
-mod watch;
+mod pending;
+mod put_back;
+mod receive;
+mod send;
+pub(super) mod step;
+pub(super) mod watch;
 
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use tokio::task::coop;
 
 use self::end::ConnectionEnd;
 pub use self::error::{ConnectionError, SendError};
 use self::outbox::check;
-use self::transfer::{Receiving, Sending};
+use self::pending::{Receiving, Sending};
 use crate::executor::data::Data;
 use crate::multiprocessing::item::OutgoingItem;
 use crate::multiprocessing::waiting::driver::{end_of, may_block};
@@ -139,8 +146,8 @@ type ConnectedEnds<A, B> = (Connection<A, B>, Connection<B, A>);
 /// [`split`](futures::StreamExt::split)), or use a [`Queue`](super::Queue).
 ///
 /// Values can be anything that an argument of a task can be (see [`Data`]), including shared objects such as
-/// another connection. A value encodes to at most 1 GiB. The sender encodes and the receiver decodes them: a value of many MiB that is not plain
-/// bytes or numbers occupies a thread of the runtime for that time.
+/// another connection. A value encodes to at most 1 GiB. The sender encodes and the receiver decodes them: a value of
+/// many MiB that is not plain bytes or numbers occupies a thread of the runtime for that time.
 ///
 /// # Platform
 /// Linux.
@@ -152,7 +159,7 @@ pub struct Connection<S, R> {
 }
 
 impl<S, R> Connection<S, R> {
-    fn new(socket: Descriptor) -> Self {
+    pub(super) fn new(socket: Descriptor) -> Self {
         Self::of(Arc::new(ConnectionEnd::new(socket)))
     }
 
@@ -189,11 +196,11 @@ impl<S, R> Connection<S, R> {
     /// # Cancel safety
     /// Cancel safe: it receives nothing.
     pub async fn poll(&self, timeout: Duration) -> bool {
-        tokio::task::coop::consume_budget().await;
-        if self.end.inbox.has_news() || timeout.is_zero() {
-            return self.end.inbox.has_news();
+        coop::consume_budget().await;
+        if self.end.has_news() || timeout.is_zero() {
+            return self.end.has_news();
         }
-        let news = self.end.inbox.until_news();
+        let news = self.end.await_news();
         tokio::time::timeout(timeout, news).await.is_ok()
     }
 
@@ -203,7 +210,7 @@ impl<S, R> Connection<S, R> {
     /// On a thread that drives async code.
     pub fn blocking_poll(&self, timeout: Duration) -> bool {
         may_block();
-        self.end.inbox.blocking_until_news(end_of(Some(timeout)))
+        self.end.blocking_await_news(end_of(Some(timeout)))
     }
 }
 
@@ -221,9 +228,9 @@ impl<S: Data, R> Connection<S, R> {
     /// # Cancel safety
     /// Dropping the future drops the value, which is then not sent.
     pub async fn send(&self, value: S) -> Result<(), SendError<S>> {
-        tokio::task::coop::consume_budget().await;
+        coop::consume_budget().await;
         let item = encoded(value)?;
-        let sent = self.end.outbox.send(&item).await;
+        let sent = self.end.send(&item).await;
         sent.map_err(|error| not_sent(item, error))
     }
 
@@ -265,9 +272,42 @@ impl<S: Data, R> Connection<S, R> {
     /// # Panics
     /// On a thread that drives async code.
     pub fn blocking_send(&self, value: S) -> Result<(), SendError<S>> {
+        self.send_by(value, None)
+    }
+
+    /// Like [`blocking_send`](Self::blocking_send), for at most `timeout`.
+    ///
+    /// A value that was not sent in time is not received: the error hands it back. If a part of a large value was
+    /// already copied, the receiver drops that part and goes on with the next value. The announcement of such a value
+    /// takes a little room until a receiver has passed it.
+    ///
+    /// ```
+    /// use concurrent_futures::multiprocessing::pipe;
+    /// use std::time::Duration;
+    ///
+    /// let (one, other) = pipe::<String, ()>()?;
+    /// let large = "x".repeat(16 << 20);
+    /// let error = one.blocking_send_timeout(large, Duration::from_millis(5)).unwrap_err();
+    /// assert!(error.error().is_timed_out()); // No one receives.
+    /// assert_eq!(error.into_value().unwrap().len(), 16 << 20);
+    /// one.blocking_send_timeout("small".to_owned(), Duration::from_millis(5))?;
+    /// assert_eq!(other.blocking_recv()?, "small");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `is_timed_out()` if the value was not sent within `timeout`; otherwise like [`send`](Self::send).
+    ///
+    /// # Panics
+    /// On a thread that drives async code.
+    pub fn blocking_send_timeout(&self, value: S, timeout: Duration) -> Result<(), SendError<S>> {
+        self.send_by(value, end_of(Some(timeout)))
+    }
+
+    fn send_by(&self, value: S, end: Option<Instant>) -> Result<(), SendError<S>> {
         may_block();
         let item = encoded(value)?;
-        let sent = self.end.outbox.blocking_send(&item);
+        let sent = self.end.blocking_send(&item, end);
         sent.map_err(|error| not_sent(item, error))
     }
 }
@@ -290,7 +330,7 @@ impl<S, R: Data> Connection<S, R> {
     /// # Cancel safety
     /// Cancel safe: a dropped future has received nothing.
     pub async fn recv(&self) -> Result<R, ConnectionError> {
-        self.end.inbox.receive().await
+        self.end.receive().await
     }
 
     /// Receives the next value, if all of it is there.
@@ -298,7 +338,7 @@ impl<S, R: Data> Connection<S, R> {
     /// # Errors
     /// `is_empty()` if there is no value; otherwise like [`recv`](Self::recv).
     pub fn try_recv(&self) -> Result<R, ConnectionError> {
-        let received = self.end.inbox.try_receive();
+        let received = self.end.try_receive();
         received.unwrap_or(Err(ConnectionError::EMPTY))
     }
 
@@ -336,7 +376,7 @@ impl<S, R: Data> Connection<S, R> {
 
     fn receive_by(&self, end: Option<Instant>) -> Result<R, ConnectionError> {
         may_block();
-        let received = self.end.inbox.blocking_receive(end);
+        let received = self.end.blocking_receive(end);
         received.unwrap_or(Err(ConnectionError::TIMED_OUT))
     }
 }

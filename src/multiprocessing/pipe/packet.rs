@@ -7,6 +7,9 @@ use crate::wire::codec::{self, ValueHead};
 /// memory, and the two ends could not work at the same time.
 pub(super) const MOST: usize = 64 * 1024;
 
+/// The number of bytes of a larger value to copy before the other tasks of the runtime run.
+pub(super) const AT_ONCE: usize = 256 * 1024;
+
 /// Where a value is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ValuePlace {

@@ -1,41 +1,60 @@
-//! Waits until a socket is readable or writable, in tasks of any runtime and in threads.
+//! A socket that tasks of any runtime and threads wait for.
 
-use std::mem;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
 
 use tokio::runtime::{self, Handle};
 
-use crate::multiprocessing::waiting::pause::{BLIND, pause};
-use crate::sys::{self, AsFd as _, Direction, Readiness};
+use crate::multiprocessing::waiting::pause::pause;
+use crate::sys::{self, AsFd as _, BorrowedFd, Direction, Readiness};
 use crate::wire::descriptors::Descriptor;
 
-/// A descriptor to wait for, in one direction. It is registered with a runtime only once a task there has to
-/// wait.
+/// A descriptor to wait for, in one direction. It is registered with a runtime only once a task there has to wait.
 #[derive(Debug)]
-pub(super) struct SocketWatch {
+pub(in crate::multiprocessing) struct SocketWatch {
     fd: Descriptor,
     way: Direction,
-    /// Whether it stays registered when no task waits. Then the runtime is woken in vain.
-    is_kept: bool,
+    lasts: Lasts,
     registered: Mutex<Option<Registered>>,
 }
 
-/// The runtime and the process in which it is registered.
+/// How long a runtime watches a descriptor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::multiprocessing) enum Lasts {
+    /// Also while no task waits: then the runtime may wake in vain.
+    Always,
+    /// While a task waits. The next wait registers the descriptor again, by four system calls.
+    WhileWaiting,
+}
+
+/// The runtime in which it is registered.
 #[derive(Debug)]
 struct Registered {
     runtime: runtime::Id,
-    generation: u32,
-    watched: Weak<Readiness>,
-    kept: Option<Arc<Readiness>>,
+    readiness: Held,
+}
+
+#[derive(Debug)]
+enum Held {
+    Here(Arc<Readiness>),
+    ByWaiters(Weak<Readiness>),
+}
+
+impl Held {
+    fn get(&self) -> Option<Arc<Readiness>> {
+        match self {
+            Self::Here(readiness) => Some(readiness.clone()),
+            Self::ByWaiters(readiness) => readiness.upgrade(),
+        }
+    }
 }
 
 impl SocketWatch {
-    pub(super) fn new(fd: Descriptor, way: Direction, is_kept: bool) -> Self {
+    pub(in crate::multiprocessing) fn new(fd: Descriptor, way: Direction, lasts: Lasts) -> Self {
         Self {
             fd,
             way,
-            is_kept,
+            lasts,
             registered: Mutex::new(None),
         }
     }
@@ -63,49 +82,32 @@ impl SocketWatch {
         }
     }
 
-    /// Like [`until`](Self::until), in a thread, and gives up at `end`. Also looks when `other` is readable.
-    pub(super) fn blocking_until<T>(
-        &self,
-        end: Option<Instant>,
-        other: Other<'_>,
-        mut look: impl FnMut() -> Option<T>,
-    ) -> Option<T> {
-        loop {
-            let (other, end_of_wait) = match other {
-                Other::None => (None, end),
-                Other::Too(other) => (Some(other.as_fd()), end),
-                Other::Blind => (None, Some(earlier(end, Instant::now() + BLIND))),
-            };
-            let is_ready = sys::wait_ready(self.fd.as_fd(), self.way, other, end_of_wait);
-            let found = look();
-            if found.is_some() || !is_ready && end.is_some_and(|end| Instant::now() >= end) {
-                return found;
-            }
-        }
+    /// Blocks this thread until the descriptor is ready, `other` is readable, or `end`.
+    pub(super) fn sleep(&self, other: Option<BorrowedFd<'_>>, end: Option<Instant>) {
+        sys::wait_ready(self.fd.as_fd(), self.way, other, end);
     }
 
     /// The registration in this runtime. `None` if no descriptor is left for it.
     fn watched(&self) -> Option<Arc<Readiness>> {
-        let (runtime, generation) = (Handle::current().id(), sys::generation());
+        let runtime = Handle::current().id();
         let mut registered = self
             .registered
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let here = registered
-            .as_ref()
-            .filter(|here| (here.runtime, here.generation) == (runtime, generation));
-        if let Some(watched) = here.and_then(|here| here.watched.upgrade()) {
+        let here = registered.as_ref().filter(|here| here.runtime == runtime);
+        if let Some(watched) = here.and_then(|here| here.readiness.get())
+            && watched.is_ours()
+        {
             return Some(watched);
         }
         // Tokio registers a descriptor only once, so it is cloned.
         let copy = self.fd.as_fd().try_clone_to_owned().ok()?;
         let watched = Arc::new(Readiness::of(copy, self.way).ok()?);
-        *registered = Some(Registered {
-            runtime,
-            generation,
-            watched: Arc::downgrade(&watched),
-            kept: self.is_kept.then(|| watched.clone()),
-        });
+        let readiness = match self.lasts {
+            Lasts::Always => Held::Here(watched.clone()),
+            Lasts::WhileWaiting => Held::ByWaiters(Arc::downgrade(&watched)),
+        };
+        *registered = Some(Registered { runtime, readiness });
         Some(watched)
     }
 
@@ -116,26 +118,4 @@ impl SocketWatch {
             .unwrap_or_else(PoisonError::into_inner);
         *registered = None;
     }
-}
-
-impl Drop for Registered {
-    fn drop(&mut self) {
-        if self.generation != sys::generation() {
-            // A fork shares the epoll instance with its parent, and would remove the registration there.
-            mem::forget(self.kept.take());
-        }
-    }
-}
-
-/// Another reason for a waiting thread to look.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Other<'a> {
-    None,
-    Too(&'a Descriptor),
-    /// It exists and cannot be waited for: look at intervals.
-    Blind,
-}
-
-fn earlier(end: Option<Instant>, other: Instant) -> Instant {
-    end.map_or(other, |end| end.min(other))
 }

@@ -24,6 +24,7 @@ mod isolation;
 mod left;
 mod lent;
 mod limits;
+mod local;
 mod memfile;
 mod memory;
 mod orphans;
@@ -37,6 +38,7 @@ mod readiness;
 mod received;
 mod register;
 mod reserve;
+mod runtime_watch;
 mod scrub;
 mod segment;
 mod signal;
@@ -78,6 +80,10 @@ pub(crate) use isolation::*;
 pub(crate) use left::{name_fork_server, name_process, reap_left_children};
 pub(crate) use lent::Lent;
 pub(crate) use limits::{check_length, longest_file};
+pub(crate) use local::{
+    BoundPath, accept_local, add_to_set, connect_local, fill_random, is_own_user, listen_at,
+    local_socket, ready_set, remove_from_set,
+};
 pub(crate) use memfile::{
     FileIdentity, file_identity, file_len, file_of, read_at, read_file, write_all_at, write_at,
 };
@@ -96,11 +102,12 @@ pub(crate) use process::{
     open_child, reap_if_ended, resident_memory, set_dumpable, signal_name,
 };
 pub(crate) use reach::{closed, is_closed, out_of_reach};
-pub(crate) use readiness::{Direction, Readiness, wait_ready};
+pub(crate) use readiness::{Direction, wait_ready};
 pub(crate) use received::{
     check_eventfd, check_packets, check_reserved, check_stream, is_same_file,
 };
 pub(crate) use register::{StableFd, is_ready, probe_events, register};
+pub(crate) use runtime_watch::Readiness;
 pub(crate) use segment::SegmentName;
 pub(crate) use signal::{reset_signals, restore_signals};
 pub(crate) use socket::{

@@ -37,11 +37,15 @@ pub(crate) fn stream_pair() -> io::Result<(OwnedFd, OwnedFd)> {
 
 fn roomy(kind: SocketType) -> io::Result<(OwnedFd, OwnedFd)> {
     let pair = pair_of(kind)?;
-    for end in [&pair.0, &pair.1] {
-        // What the system gives by itself is enough, only slower.
-        let _ = rustix::net::sockopt::set_socket_send_buffer_size(end, ROOM);
-    }
+    make_roomy(&pair.0);
+    make_roomy(&pair.1);
     Ok(pair)
+}
+
+/// Gives a socket room for as much as may be under way.
+pub(super) fn make_roomy(socket: &OwnedFd) {
+    // What the system gives by itself is enough, only slower.
+    let _ = rustix::net::sockopt::set_socket_send_buffer_size(socket, ROOM);
 }
 
 fn pair_of(kind: SocketType) -> io::Result<(OwnedFd, OwnedFd)> {

@@ -1,62 +1,16 @@
-//! Waits until a descriptor can be read or written, for any number of tasks and threads. Nothing is read
-//! here: a woken task tries, and may find that another one was quicker.
+//! Waits in a thread until a descriptor can be read or written. Nothing is read here: a woken thread tries, and may find
+//! that another one was quicker.
 
-use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
-
-use super::call::Call as _;
 
 /// What a descriptor is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Direction {
     In,
     Out,
-}
-
-/// A descriptor that a runtime of tokio's watches.
-#[derive(Debug)]
-pub(crate) struct Readiness {
-    fd: AsyncFd<OwnedFd>,
-    interest: Interest,
-}
-
-impl Readiness {
-    /// Watched by this runtime from now on.
-    ///
-    /// # Panics
-    /// Outside of a tokio runtime, or in one without an I/O driver.
-    pub(crate) fn of(fd: OwnedFd, way: Direction) -> io::Result<Self> {
-        let interest = match way {
-            Direction::In => Interest::READABLE,
-            Direction::Out => Interest::WRITABLE,
-        };
-        // SAFETY: an `OwnedFd` is open as long as it lives, and nothing can replace
-        // this one: the field is private, and nothing in this file changes it.
-        let watched = unsafe { AsyncFd::register_with_interest(fd, interest) };
-        let fd = watched.map_err(|error| error.into_parts().1);
-        let fd = fd.of_call("epoll_ctl")?;
-        Ok(Self { fd, interest })
-    }
-
-    /// Calls `look` whenever the descriptor is ready, until it returns something. An error if the runtime
-    /// has ended.
-    ///
-    /// # Cancel safety
-    /// Cancel safe: a value of `look` is returned at once.
-    pub(crate) async fn until<T>(&self, mut look: impl FnMut() -> Option<T>) -> io::Result<T> {
-        loop {
-            let mut ready = self.fd.ready(self.interest).await?;
-            if let Some(found) = look() {
-                return Ok(found);
-            }
-            ready.clear_ready();
-        }
-    }
 }
 
 /// Waits in this thread until one of the two is ready, or until `end`. False if `end` has come.
@@ -100,7 +54,7 @@ pub(super) fn timespec(duration: Duration) -> Timespec {
 
 #[cfg(all(test, not(properties)))]
 mod tests {
-    use std::os::fd::AsFd as _;
+    use std::os::fd::{AsFd as _, OwnedFd};
 
     use super::*;
     use crate::sys::{eventfd, packet_pair, send_packet, signal, silence};
@@ -121,20 +75,5 @@ mod tests {
         assert!(is_ready(&from, Direction::In) && is_ready(&from, Direction::Out));
         while send_packet(&to, 1, &[]).expect("it is open") {}
         assert!(!is_ready(&to, Direction::Out));
-    }
-
-    #[tokio::test]
-    async fn every_task_that_waits_is_woken_and_looks() {
-        let (to, from) = packet_pair().expect("sockets");
-        let ready = std::sync::Arc::new(Readiness::of(from, Direction::In).expect("it is watched"));
-        let tasks = [(); 3].map(|()| {
-            let ready = ready.clone();
-            tokio::spawn(async move { ready.until(|| Some(())).await })
-        });
-        tokio::task::yield_now().await;
-        assert!(send_packet(&to, 1, &[]).expect("it is open"));
-        for task in tasks {
-            task.await.expect("it ends").expect("the runtime lives");
-        }
     }
 }

@@ -78,6 +78,13 @@ impl From<OwnedFd> for PipeWriter {
     }
 }
 
+#[cfg(unix)]
+impl From<OwnedFd> for std::os::fd::OwnedFd {
+    fn from(fd: OwnedFd) -> Self {
+        match fd.0 {}
+    }
+}
+
 impl From<OwnedFd> for File {
     fn from(fd: OwnedFd) -> Self {
         match fd.0 {}

@@ -6,6 +6,7 @@
 //! works: the clock, the names of limits, what the standard library does.
 
 mod handles;
+mod local;
 mod memory;
 mod packet;
 mod process;
@@ -18,6 +19,10 @@ use std::io;
 pub(crate) use handles::{
     AsFd, AsRawFd, AsyncFd, BorrowedFd, OwnedFd, RawFd, Socket, closed, is_closed, no_thread,
     os_string, out_of_reach, pipe_from_child, pipe_to_child, too_many_descriptors,
+};
+pub(crate) use local::{
+    BoundPath, accept_local, add_to_set, connect_local, fill_random, is_own_user, listen_at,
+    local_socket, ready_set, remove_from_set,
 };
 pub(crate) use memory::{
     FileIdentity, Lent, SegmentName, SharedMapping, check_length, check_reserved, enlarge,

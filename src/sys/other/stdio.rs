@@ -56,7 +56,8 @@ pub(crate) fn set_input(_: OwnedFd) -> io::Result<()> {
     Err(unsupported())
 }
 
-pub(crate) fn own_descriptor(_: &impl AsFd) -> io::Result<OwnedFd> {
+/// Takes any descriptor: a Unix program has std's.
+pub(crate) fn own_descriptor<Fd>(_: &Fd) -> io::Result<OwnedFd> {
     Err(unsupported())
 }
 

@@ -118,6 +118,10 @@ impl Readiness {
         Err(unsupported())
     }
 
+    pub(crate) fn is_ours(&self) -> bool {
+        match self.0 {}
+    }
+
     pub(crate) async fn until<T>(&self, _: impl FnMut() -> Option<T>) -> io::Result<T> {
         match self.0 {}
     }

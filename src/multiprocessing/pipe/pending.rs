@@ -59,7 +59,7 @@ impl<R> Default for Receiving<R> {
 impl Sending {
     pub(super) fn begin(&mut self, end: &Arc<ConnectionEnd>, item: Arc<OutgoingItem>) {
         let (end, sent) = (end.clone(), item.clone());
-        let waiting = PendingTransfer::new(async move { end.outbox.send(&sent).await });
+        let waiting = PendingTransfer::new(async move { end.send(&sent).await });
         self.0 = Some((item, waiting));
     }
 

@@ -1,0 +1,180 @@
+//! Every wait of a pipe, once: a [`Transfer`] goes on in steps that never wait, and one of three drivers takes the
+//! steps: [`in_task`], [`in_thread`] or [`at_once`].
+
+use std::future::pending;
+use std::sync::Arc;
+use std::thread;
+use std::time::Instant;
+
+use tokio::sync::futures::Notified;
+use tokio::task::yield_now;
+
+use super::put_back::PutBack;
+use super::watch::SocketWatch;
+use crate::multiprocessing::waiting::driver::is_over;
+use crate::multiprocessing::waiting::linger::{linger, linger_in_turn};
+use crate::multiprocessing::waiting::pause::BLIND;
+use crate::sys::AsFd as _;
+
+/// The number of parts that are done in a row by a driver that must not wait, or no longer.
+pub(in crate::multiprocessing) const MOST_PARTS: usize = 64;
+
+/// Something to do that may have to wait, in any number of parts.
+pub(in crate::multiprocessing) trait Transfer {
+    /// What it is done with.
+    type Done;
+
+    /// Does what is possible now. `None` if nothing is: then it waits.
+    ///
+    /// A step that changes what the transfer waits for returns [`Step::Part`].
+    fn step(&mut self) -> Option<Step<Self::Done>>;
+
+    /// The reasons for the next step, if the last one returned `None`.
+    fn waits_for(&self) -> Reasons;
+}
+
+/// What a step has done.
+#[derive(Debug)]
+pub(in crate::multiprocessing) enum Step<T> {
+    /// All.
+    Done(T),
+    /// A part, which took a while. The other tasks run before the next part.
+    Part,
+}
+
+/// The reasons for a transfer that waits to take its next step.
+#[derive(Debug)]
+pub(in crate::multiprocessing) struct Reasons {
+    /// This socket is ready, or its other end is closed.
+    pub(in crate::multiprocessing) socket: Option<Arc<SocketWatch>>,
+    pub(in crate::multiprocessing) also: Also,
+}
+
+/// Another reason, beside a socket.
+#[derive(Debug)]
+pub(in crate::multiprocessing) enum Also {
+    Nothing,
+    /// A receiver of this process gives up a value that it has started to read.
+    PutBack(Arc<PutBack>),
+    /// The time has come.
+    At(Instant),
+}
+
+impl Reasons {
+    pub(super) fn socket(socket: &Arc<SocketWatch>) -> Self {
+        Self {
+            socket: Some(socket.clone()),
+            also: Also::Nothing,
+        }
+    }
+}
+
+/// Does a transfer in a task.
+///
+/// # Panics
+/// If it has to wait outside of a tokio runtime, or in one without an I/O driver (or a timer, if it waits for a time).
+///
+/// # Cancel safety
+/// If the future is dropped, the transfer is.
+pub(in crate::multiprocessing) async fn in_task<T: Transfer>(mut transfer: T) -> T::Done {
+    loop {
+        let step = match linger_in_turn(|| transfer.step()).await {
+            Some(step) => step,
+            None => sleep_in_task(&mut transfer).await,
+        };
+        match step {
+            Step::Done(done) => return done,
+            Step::Part => yield_now().await,
+        }
+    }
+}
+
+async fn sleep_in_task<T: Transfer>(transfer: &mut T) -> Step<T::Done> {
+    loop {
+        let Reasons { socket, also } = transfer.waits_for();
+        let (put_back, time) = match &also {
+            Also::Nothing => (None, None),
+            Also::PutBack(values) => (Some(values.notified()), None),
+            Also::At(time) => (None, Some(*time)),
+        };
+        // Only what is put back from here on wakes this task.
+        if let Some(step) = transfer.step() {
+            return step;
+        }
+        let ready = async {
+            match socket {
+                Some(socket) => socket.until(|| transfer.step()).await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            step = ready => return step,
+            () = either(put_back, time) => {}
+        }
+    }
+}
+
+async fn either(put_back: Option<Notified<'_>>, time: Option<Instant>) {
+    match (put_back, time) {
+        (Some(put_back), _) => put_back.await,
+        (_, Some(time)) => tokio::time::sleep_until(time.into()).await,
+        _ => pending().await,
+    }
+}
+
+/// Does a transfer in a thread. `None` if it is not done by `end`.
+pub(in crate::multiprocessing) fn in_thread<T: Transfer>(
+    mut transfer: T,
+    end: Option<Instant>,
+) -> Option<T::Done> {
+    let mut late = 0;
+    loop {
+        let step = linger(|| transfer.step()).or_else(|| sleep_in_thread(&mut transfer, end));
+        match step? {
+            Step::Done(done) => return Some(done),
+            // Another process could send parts without an end.
+            Step::Part if is_over(end) && late >= MOST_PARTS => return None,
+            Step::Part => late += usize::from(is_over(end)),
+        }
+    }
+}
+
+fn sleep_in_thread<T: Transfer>(transfer: &mut T, end: Option<Instant>) -> Option<Step<T::Done>> {
+    loop {
+        let Reasons { socket, also } = transfer.waits_for();
+        let (bell, time) = match &also {
+            Also::Nothing => (None, None),
+            Also::PutBack(values) => match values.bell() {
+                Some(bell) => (Some(bell.as_fd()), None),
+                None => (None, Some(Instant::now() + BLIND)),
+            },
+            Also::At(time) => (None, Some(*time)),
+        };
+        // The bell reports only what is put back from here on.
+        let step = transfer.step();
+        if step.is_some() || is_over(end) {
+            return step;
+        }
+        let wake = [end, time].into_iter().flatten().min();
+        match socket {
+            Some(socket) => socket.sleep(bell, wake),
+            None => sleep(wake),
+        }
+    }
+}
+
+fn sleep(wake: Option<Instant>) {
+    let wake = wake.expect("what waits for no socket waits for a time");
+    thread::sleep(wake.saturating_duration_since(Instant::now()));
+}
+
+/// Does a transfer as far as it needs no wait. `None` if it is not done then.
+pub(in crate::multiprocessing) fn at_once<T: Transfer>(mut transfer: T) -> Option<T::Done> {
+    for _ in 0..MOST_PARTS {
+        match transfer.step()? {
+            Step::Done(done) => return Some(done),
+            Step::Part => {}
+        }
+    }
+    None
+}
