@@ -1,6 +1,6 @@
 //! The state of a barrier in shared memory: the round, and who waits in it. All changes are made under a
-//! [robust lock](crate::multiprocessing::robust::lock) and follow its rule: each change is one atomic store, announced before. So a
-//! process that is killed in between leaves either the old or the new state.
+//! [robust lock](crate::multiprocessing::robust::lock) and follow its rule: each change is one atomic store,
+//! announced before. So a process that is killed in between leaves either the old or the new state.
 //!
 //! A place holds a ticket (its round, and whether that broke) and its owner; the ticket is written last. One
 //! store to the word of the round ends a round:
@@ -32,7 +32,8 @@ const PLACE: usize = 16;
 /// places that are taken in this round: only if it says that all the others are there, they are counted.
 const COUNT_BITS: u32 = 20;
 
-/// How often a step is tried while others change the same word. More is no accident: a process writes to it all the time.
+/// How often a step is tried while others change the same word. More is no accident: a process writes to it all the
+/// time.
 const ATTEMPTS: usize = 1000;
 
 /// The maximal number of parties.
@@ -163,8 +164,8 @@ impl<'a> Meeting<'a> {
         word.store(round << COUNT_BITS | most, Ordering::SeqCst);
     }
 
-    /// Counts one less, if the round is still that one. If this process is killed before, or others write to the word all
-    /// the time, the number stays too large.
+    /// Counts one less, if the round is still that one. If this process is killed before, or others write to the word
+    /// all the time, the number stays too large.
     fn count_off(&self, round: u64) {
         let word = self.0.word(ARRIVALS);
         for _ in 0..ATTEMPTS {

@@ -160,8 +160,8 @@ impl RobustLock {
         }
     }
 
-    /// Like [`wait_until`](Self::wait_until), but those that wait in these turns look one at a time: a change is for one
-    /// of them. `is_worthwhile` says, without the lock, whether a look may find something.
+    /// Like [`wait_until`](Self::wait_until), but those that wait in these turns look one at a time: a change is for
+    /// one of them. `is_worthwhile` says, without the lock, whether a look may find something.
     pub(crate) async fn wait_in_turn<D: Driver, T>(
         &self,
         driver: &D,
@@ -201,8 +201,8 @@ impl RobustLock {
         }
     }
 
-    /// Waits for the next announced change. Call it under the lock, and await the result after the lock is released. It
-    /// may return without a change. The result is `None` if time is up.
+    /// Waits for the next announced change. Call it under the lock, and await the result after the lock is released.
+    /// The result is `None` if time is up before.
     ///
     /// # Panics
     /// The result, outside of a tokio runtime, or in one without an I/O driver.
@@ -319,8 +319,8 @@ impl RobustGuard<'_> {
         drop(std::mem::take(&mut kept.interest));
     }
 
-    /// Whether this waiter watches processes for all tasks of its runtime that wait for the same. Others may leave that to
-    /// it.
+    /// Whether this waiter watches processes for all tasks of its runtime that wait for the same. Others may leave
+    /// that to it.
     pub(crate) fn leads(&self) -> bool {
         self.leads
     }

@@ -6,9 +6,9 @@
 //!
 //! Two rules hold for everything in shared memory:
 //!
-//! - **Ring first.** A process that changes more than one word takes the lock, rings, changes, and commits by one atomic
-//!   store. The waiters take the lock before they look. So a process that is killed anywhere leaves the old state or the
-//!   new one, and every waiter looks at it.
+//! - **Ring first.** A process that changes more than one word takes the lock, rings, changes, and commits by one
+//!   atomic store. The waiters take the lock before they look. So a process that is killed anywhere leaves the old
+//!   state or the new one, and every waiter looks at it.
 //! - **A word names its owner.** A holder writes its process identity (process id and start time) into the word. A
 //!   release changes the word only if it holds the caller's own identity. So a forked child, which finds its parent's
 //!   guards in its memory, releases nothing.

@@ -26,7 +26,8 @@ const SLOTS: usize = 64;
 
 const BYTES: usize = SLOTS + MOST * 8;
 
-/// How often a step is tried while others change the same word. More is no accident: a process writes to it all the time.
+/// How often a step is tried while others change the same word. More is no accident: a process writes to it all the
+/// time.
 const ATTEMPTS: usize = 1000;
 
 /// The number of holders that a call which must not wait asks whether they have ended.

@@ -9,8 +9,8 @@
 //!                                                             └───────────────────────────────────┘
 //! ```
 //!
-//! The changer changes under the lock, and the waiter looks under it. So a waiter that finds another version looks after
-//! the change is made, or after the changer has died.
+//! The changer changes under the lock, and the waiter looks under it. So a waiter that finds another version looks
+//! after the change is made, or after the changer has died.
 //!
 //! The changer writes the version and reads the mark; the waiter writes the mark and reads the version. All
 //! four accesses are sequentially consistent, so at least one side sees the other. The mark is set again before each

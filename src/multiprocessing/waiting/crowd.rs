@@ -1,6 +1,6 @@
 //! A crowd: the tasks of one runtime that all look after each change. One of them leads: it listens to the bell and
-//! watches processes for all, and spreads the news of each change. When it leaves, another one leads. So a crowd has one
-//! descriptor, and a ring that is not for it wakes one task.
+//! watches processes for all, and spreads the news of each change. When it leaves, another one leads. So a crowd has
+//! one descriptor, and a ring that is not for it wakes one task.
 
 use std::sync::Arc;
 

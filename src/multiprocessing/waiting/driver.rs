@@ -1,5 +1,5 @@
-//! The two ways to wait: in a task ([`InTask`]) and in a thread ([`InThread`]). Each wait is written once, as async code
-//! over a [`Driver`].
+//! The two ways to wait: in a task ([`InTask`]) and in a thread ([`InThread`]). Each wait is written once, as async
+//! code over a [`Driver`].
 //!
 //! In a thread, the driver's methods block until they have a result. So a wait is over when its future is polled once:
 //! [`InThread::run`] does that. Only a thread has a deadline; a task has `tokio::time::timeout`.
@@ -13,7 +13,7 @@ use tokio::task::{coop, yield_now};
 
 use super::crowd::{Crowd, Crowds};
 use super::linger::{linger, linger_in_turn};
-use super::turns::{Turn, Turns};
+use super::turns::{LineHead, Turns};
 use super::waiter::{TaskWaiter, ThreadWaiter, Waiter};
 use crate::{block, sys};
 
@@ -27,12 +27,12 @@ pub(crate) trait Driver: Sync {
     /// Lets others run.
     async fn pass(&self);
 
-    /// Calls `look` for a short time, until it returns true. (If it returned what it found, the compiler could not prove
-    /// that the futures of users are `Send`.)
+    /// Calls `look` for a short time, until it returns true. (If it returned what it found, the compiler could not
+    /// prove that the futures of users are `Send`.)
     async fn linger(&self, look: impl FnMut() -> bool);
 
     /// Waits until the caller is the head of its line. `None` if time is up before.
-    async fn turn<'a>(&self, turns: &'a Turns) -> Option<Turn<'a, Self::Waiter>>;
+    async fn turn<'a>(&self, turns: &'a Turns) -> Option<LineHead<'a, Self::Waiter>>;
 
     /// The crowd to join for a wait in which all look.
     fn crowd(&self, crowds: &Crowds) -> Arc<Crowd<Self::Waiter>>;
@@ -70,12 +70,12 @@ impl Driver for InTask {
         linger_in_turn(|| look().then_some(())).await;
     }
 
-    async fn turn<'a>(&self, turns: &'a Turns) -> Option<Turn<'a, TaskWaiter>> {
+    async fn turn<'a>(&self, turns: &'a Turns) -> Option<LineHead<'a, TaskWaiter>> {
         let (waits, line) = (turns.enter(), turns.of_tasks());
         if let Ok(head) = line.clone().try_lock_owned() {
-            return Some(Turn::new(head, false, waits));
+            return Some(LineHead::new(head, false, waits));
         }
-        Some(Turn::new(line.lock_owned().await, true, waits))
+        Some(LineHead::new(line.lock_owned().await, true, waits))
     }
 
     fn crowd(&self, crowds: &Crowds) -> Arc<Crowd<TaskWaiter>> {
@@ -124,15 +124,15 @@ impl Driver for InThread {
         linger(|| look().then_some(()));
     }
 
-    async fn turn<'a>(&self, turns: &'a Turns) -> Option<Turn<'a, ThreadWaiter>> {
+    async fn turn<'a>(&self, turns: &'a Turns) -> Option<LineHead<'a, ThreadWaiter>> {
         let (waits, line) = (turns.enter(), turns.of_threads());
         if let Ok(head) = line.clone().try_lock_owned() {
-            return Some(Turn::new(head, false, waits));
+            return Some(LineHead::new(head, false, waits));
         }
         // In a fork, the budget of the task that it was forked in is never renewed.
         let head = coop::unconstrained(line.lock_owned());
         let head = block::park_until(head, self.end)?;
-        Some(Turn::new(head, true, waits))
+        Some(LineHead::new(head, true, waits))
     }
 
     /// A thread leads no other: it may be about to block elsewhere.

@@ -102,21 +102,21 @@ impl Drop for Waits<'_> {
 
 /// The head of a line, until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Turn<'a, W> {
-    head: OwnedMutexGuard<Option<W>>,
+pub(crate) struct LineHead<'a, W> {
+    line: OwnedMutexGuard<Option<W>>,
     /// Whether others were before it.
     pub(crate) has_waited: bool,
     _waits: Waits<'a>,
 }
 
-impl<'a, W: Waiter> Turn<'a, W> {
+impl<'a, W: Waiter> LineHead<'a, W> {
     pub(crate) fn new(
-        head: OwnedMutexGuard<Option<W>>,
+        line: OwnedMutexGuard<Option<W>>,
         has_waited: bool,
         waits: Waits<'a>,
     ) -> Self {
         Self {
-            head,
+            line,
             has_waited,
             _waits: waits,
         }
@@ -127,6 +127,6 @@ impl<'a, W: Waiter> Turn<'a, W> {
     /// # Panics
     /// In a task, outside of a tokio runtime, or in one without an I/O driver.
     pub(crate) fn waiter(&mut self, bell: &Bell) -> &mut W {
-        self.head.get_or_insert_with(|| W::new(bell))
+        self.line.get_or_insert_with(|| W::new(bell))
     }
 }
