@@ -4,7 +4,8 @@
 //! - [`Process`] runs one function in a process of its own, which ends when the function returns.
 //!   [`active_children`] lists the running processes of this program, [`join_all`] waits for them. Inside,
 //!   [`current_process`] and [`parent_process`] say which process this is, and which has started it.
-//! - [`Queue`] and [`JoinableQueue`] carry items from many processes to many.
+//! - [`Queue`] and [`JoinableQueue`] carry items from many processes to many. A queue split into [`Putter`] and
+//!   [`Getter`] ends with its last putter.
 //! - [`pipe()`] creates two connected ends, each a [`Connection`].
 //! - [`Lock`], [`RLock`], [`Condition`], [`Event`], [`Semaphore`], [`BoundedSemaphore`] and [`Barrier`]
 //!   synchronize.
@@ -61,10 +62,12 @@
 //! # Platform
 //! Linux.
 
-// Reading order: `known` (an object that arrives again is the one that is there), `waiting` (wakes and waits across processes), `robust` (locks and permits that survive the death of their
-// holder), `locks`, `item` (an encoded item in transit), `queue`, `pipe`, `memory`, `process`. Each room's `mod.rs` has
+// Reading order: `known` (an object that arrives again is the one that is there), `waiting` (wakes and waits across
+// processes), `robust` (locks and permits that survive the death of their holder), `locks`, `error` (why a value was
+// not carried), `item` (an encoded item in transit), `queue`, `pipe`, `memory`, `process`. Each room's `mod.rs` has
 // its rules. A room imports only rooms before it.
 
+mod error;
 mod item;
 mod known;
 mod locks;
@@ -75,6 +78,7 @@ mod queue;
 mod robust;
 mod waiting;
 
+pub use self::error::Unsent;
 pub use self::locks::{
     Barrier, BarrierWaitResult, BoundedSemaphore, BrokenBarrier, Condition, Event, Lock, LockGuard,
     RLock, RLockGuard, Semaphore, SemaphorePermit,
@@ -89,7 +93,7 @@ pub use self::process::{
     ActiveChild, CurrentProcess, ParentProcess, Process, ProcessBuilder, SpawnError, Stdio,
     active_children, blocking_join_all, current_process, join_all, parent_process,
 };
-pub use self::queue::{JoinableQueue, PutError, Queue, QueueError};
+pub use self::queue::{Getter, JoinableQueue, PutError, Putter, Queue, QueueError, Receipt};
 
 /// The atomics of the shared words; a loom test replaces them.
 mod atomic {

@@ -213,7 +213,7 @@ impl<S: Data, R> Connection<S, R> {
     /// # Errors
     /// `is_closed()` if the other end is closed, or the sink of this end was; `is_codec()` if the value cannot
     /// be encoded; `is_too_large()`; `is_no_space()` if no memory or no descriptor is left for it. The error
-    /// holds the value, unless encoding consumed it.
+    /// holds the value.
     ///
     /// # Panics
     /// If it has to wait outside of a tokio runtime, or in one without an I/O driver (`enable_io`).
@@ -222,9 +222,8 @@ impl<S: Data, R> Connection<S, R> {
     /// Dropping the future drops the value, which is then not sent.
     pub async fn send(&self, value: S) -> Result<(), SendError<S>> {
         tokio::task::coop::consume_budget().await;
-        let item = encoded(value)?;
-        let sent = self.end.outbox.send(&item).await;
-        sent.map_err(|error| not_sent(item, error))
+        let sent = self.end.outbox.send_encoded(encoded(&value)).await;
+        sent.map_err(|error| SendError::new(value, error))
     }
 
     /// Sends a value if there is room. A value of more than 64 KiB takes separate memory until it is received.
@@ -242,9 +241,8 @@ impl<S: Data, R> Connection<S, R> {
     /// # Errors
     /// `is_full()` if there is no room; otherwise like [`send`](Self::send).
     pub fn try_send(&self, value: S) -> Result<(), SendError<S>> {
-        let mut item = encoded(value)?;
-        let sent = self.end.outbox.try_send(&mut item);
-        sent.map_err(|error| not_sent(item, error))
+        let sent = encoded(&value).and_then(|mut item| self.end.outbox.try_send(&mut item));
+        sent.map_err(|error| SendError::new(value, error))
     }
 
     /// Like [`send`](Self::send), for a thread that may block.
@@ -266,9 +264,8 @@ impl<S: Data, R> Connection<S, R> {
     /// On a thread that drives async code.
     pub fn blocking_send(&self, value: S) -> Result<(), SendError<S>> {
         may_block();
-        let item = encoded(value)?;
-        let sent = self.end.outbox.blocking_send(&item);
-        sent.map_err(|error| not_sent(item, error))
+        let sent = encoded(&value).and_then(|item| self.end.outbox.blocking_send(&item));
+        sent.map_err(|error| SendError::new(value, error))
     }
 }
 
@@ -342,16 +339,10 @@ impl<S, R: Data> Connection<S, R> {
 }
 
 /// Encodes a value for sending.
-fn encoded<S: Data>(value: S) -> Result<OutgoingItem, SendError<S>> {
-    let item = OutgoingItem::of(value).map_err(|error| SendError::new(error.into(), None))?;
-    match check(&item) {
-        Ok(()) => Ok(item),
-        Err(error) => Err(not_sent(item, error)),
-    }
-}
-
-fn not_sent<S: Data>(item: OutgoingItem, error: ConnectionError) -> SendError<S> {
-    SendError::new(error, item.into_item())
+fn encoded<S: Data>(value: &S) -> Result<OutgoingItem<'_>, ConnectionError> {
+    let item = OutgoingItem::of(value)?;
+    check(&item)?;
+    Ok(item)
 }
 
 /// The same end. A value that this sink has accepted and not flushed stays with this one.

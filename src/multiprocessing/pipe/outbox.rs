@@ -32,7 +32,7 @@ impl PipeOutbox {
     }
 
     /// Sends a value that has passed [`check`], if there is room for it. A large one goes into a file.
-    pub(super) fn try_send(&self, item: &mut OutgoingItem) -> Result<(), ConnectionError> {
+    pub(super) fn try_send(&self, item: &mut OutgoingItem<'_>) -> Result<(), ConnectionError> {
         item.pack(MOST + 1)?;
         if !item.is_in_file && item.value().len() > MOST {
             return Err(io::Error::from(io::ErrorKind::OutOfMemory).into());
@@ -47,18 +47,29 @@ impl PipeOutbox {
     }
 
     /// Sends a small value, if there is room for it. `None` if there is none, or the value is large.
-    pub(super) fn send_at_once(&self, item: &OutgoingItem) -> Option<Result<(), ConnectionError>> {
+    pub(super) fn send_at_once(
+        &self,
+        item: &OutgoingItem<'_>,
+    ) -> Option<Result<(), ConnectionError>> {
         if item.value().len() > MOST {
             return None;
         }
         self.post(item, ValuePlace::Here, None)
     }
 
+    /// Like [`send`](Self::send), of a value that may not have been encoded.
+    pub(super) async fn send_encoded(
+        &self,
+        item: Result<OutgoingItem<'_>, ConnectionError>,
+    ) -> Result<(), ConnectionError> {
+        self.send(&item?).await
+    }
+
     /// Sends a value that has passed [`check`].
     ///
     /// # Cancel safety
     /// If the future is dropped, no one receives the value.
-    pub(super) async fn send(&self, item: &OutgoingItem) -> Result<(), ConnectionError> {
+    pub(super) async fn send(&self, item: &OutgoingItem<'_>) -> Result<(), ConnectionError> {
         if item.value().len() <= MOST {
             return self.post_in_time(item, ValuePlace::Here, None).await;
         }
@@ -81,7 +92,7 @@ impl PipeOutbox {
     }
 
     /// Like [`send`](Self::send), in a thread.
-    pub(super) fn blocking_send(&self, item: &OutgoingItem) -> Result<(), ConnectionError> {
+    pub(super) fn blocking_send(&self, item: &OutgoingItem<'_>) -> Result<(), ConnectionError> {
         if item.value().len() <= MOST {
             return self.blocking_post(item, ValuePlace::Here, None);
         }
@@ -102,7 +113,7 @@ impl PipeOutbox {
 
     async fn post_in_time(
         &self,
-        item: &OutgoingItem,
+        item: &OutgoingItem<'_>,
         place: ValuePlace,
         stream: Option<&OwnedFd>,
     ) -> Result<(), ConnectionError> {
@@ -115,7 +126,7 @@ impl PipeOutbox {
 
     fn blocking_post(
         &self,
-        item: &OutgoingItem,
+        item: &OutgoingItem<'_>,
         place: ValuePlace,
         stream: Option<&OwnedFd>,
     ) -> Result<(), ConnectionError> {
@@ -126,7 +137,7 @@ impl PipeOutbox {
     /// Sends the packet. `None` if there is no room for it.
     fn post(
         &self,
-        item: &OutgoingItem,
+        item: &OutgoingItem<'_>,
         place: ValuePlace,
         stream: Option<&OwnedFd>,
     ) -> Option<Result<(), ConnectionError>> {
@@ -162,7 +173,7 @@ impl PipeOutbox {
 }
 
 /// Checks that a value can be sent at all.
-pub(super) fn check(item: &OutgoingItem) -> Result<(), ConnectionError> {
+pub(super) fn check(item: &OutgoingItem<'_>) -> Result<(), ConnectionError> {
     let is_large = item.value().len() > MOST;
     Ok(item.fits_with(is_large.into())?)
 }

@@ -49,7 +49,7 @@ pub(crate) use stdio::{
 };
 pub(crate) use wait::{
     BlockingEdges, Direction, Edges, Readiness, StableFd, WakeFd, await_readable, bell,
-    check_eventfd, end_with, eventfd, eventfd_identity, is_readable, is_ready, parent,
+    check_eventfd, end_with, eventfd, eventfd_identity, is_hung_up, is_readable, is_ready, parent,
     probe_events, register, ring, signal, silence, standard_numbers, wait_for_parents_end,
     wait_readable, wait_ready, watched,
 };
