@@ -139,7 +139,7 @@ async fn a_large_value_whose_receivers_are_all_gone_is_handed_back() {
     drop(from);
     let error = within(sending).await.expect_err("it has no receiver");
     assert!(error.error().is_closed());
-    assert!(error.into_value() == Some(value(1)));
+    assert!(error.into_inner() == value(1));
 }
 
 /// Each from a task of its own, into the same end.

@@ -14,9 +14,11 @@ mod basics;
 mod common;
 mod ends;
 mod flow;
-mod kills;
 mod large;
 mod objects;
+mod unsent;
+#[path = "../common/values.rs"]
+mod values;
 mod waits;
 
 use std::time::Duration;

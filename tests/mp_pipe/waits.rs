@@ -25,7 +25,7 @@ async fn a_slow_receiver_makes_the_sender_wait() {
         }
     };
     assert!(refused.error().is_full(), "{refused}");
-    assert_eq!(refused.into_value(), Some(count), "it is handed back");
+    assert_eq!(refused.into_inner(), count, "it is handed back");
     assert!(count > 100, "there was room for {count}");
     let sent = Arc::new(AtomicU64::new(count));
     let sender = {
