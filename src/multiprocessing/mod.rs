@@ -42,8 +42,8 @@
 //!
 //! # Hostile processes
 //! An object trusts every process that has it. A process that was taken over can keep a lock for as long as it lives,
-//! release what others hold, wake waiters for nothing, change values, and lose or invent items. It cannot do more to the
-//! others:
+//! release what others hold, wake waiters for nothing, change values, lose or invent items, and end queues. It cannot
+//! do more to the others:
 //!
 //! - No method blocks a thread, except for those whose names begin with `blocking_`. A task that waits lets other tasks
 //!   run. A method with a timeout returns.
@@ -52,12 +52,12 @@
 //! - A received object is checked: the kind of each descriptor, and the seals, the size and the memory of each file.
 //!   Anything else in its place is an error of the receive.
 //!
-//! Some things are left to such a process. It can write to an [`Array`] while another holds the lock, which is undefined
-//! behaviour there: a [`Value`] and a [`SharedMemory`] are copied and have no such rule. It can fill an [`Event`] and
-//! make it block at the very moment between two steps of a `set` of another process. And it can free pages of shared
-//! memory: then another access allocates them again, which fails like any lack of memory. By asynchronous I/O of the
-//! kernel it can fill an eventfd so far that a wake-up blocks. And to close a descriptor that it sent may block, as with
-//! a socket that lingers.
+//! Some things are left to such a process. It can write to an [`Array`] while another holds the lock, which is
+//! undefined behaviour there: a [`Value`] and a [`SharedMemory`] are copied and have no such rule. It can fill an
+//! [`Event`] and make it block at the very moment between two steps of a `set` of another process. And it can free
+//! pages of shared memory: then another access allocates them again, which fails like any lack of memory. By
+//! asynchronous I/O of the kernel it can fill an eventfd so far that a wake-up blocks. And to close a descriptor that
+//! it sent may block, as with a socket that lingers.
 //!
 //! # Platform
 //! Linux.

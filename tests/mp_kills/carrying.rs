@@ -1,6 +1,6 @@
-//! Senders and receivers of a queue or a pipe are killed at any point. No other process hangs and nothing is torn. Only
-//! accepted items that a dead process had in hands are lost, and none arrives twice. When the senders are through, however
-//! they ended, the receivers see the end.
+//! Senders and receivers of a queue or a pipe are killed at any point. No other process hangs and nothing is torn.
+//! Only accepted items that a dead process had in hands are lost, and none arrives twice. When the senders are
+//! through, however they ended, the receivers see the end.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};

@@ -138,9 +138,9 @@ type ConnectedEnds<A, B> = (Connection<A, B>, Connection<B, A>);
 /// receive wait forever, as with any pipe. In a task, do both concurrently (`tokio::join!`,
 /// [`split`](futures::StreamExt::split)), or use a [`Queue`](super::Queue).
 ///
-/// Values can be anything that an argument of a task can be (see [`Data`]), including shared objects such as
-/// another connection. A value encodes to at most 1 GiB. The sender encodes and the receiver decodes them: a value of many MiB that is not plain
-/// bytes or numbers occupies a thread of the runtime for that time.
+/// Values can be anything that an argument of a task can be (see [`Data`]), including shared objects such as another
+/// connection. A value encodes to at most 1 GiB. The sender encodes and the receiver decodes them: a value of many
+/// MiB that is not plain bytes or numbers occupies a thread of the runtime for that time.
 ///
 /// # Platform
 /// Linux.

@@ -33,7 +33,8 @@ impl SharedQueue {
         })
     }
 
-    /// Enters an item that this process is about to take. Wakes the waiters if they have to watch this process from now on.
+    /// Enters an item that this process is about to take. Wakes the waiters if they have to watch this process from
+    /// now on.
     pub(super) fn enter(
         &self,
         held: &mut RobustGuard<'_>,

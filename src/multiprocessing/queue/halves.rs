@@ -1,5 +1,5 @@
-//! The halves of a queue. Only putters hold the sending end of the queue's sockets. The kernel counts the copies of that
-//! end, in processes and in transit, so a getter sees when the last one is closed, however its process ended.
+//! The halves of a queue. Only putters hold the sending end of the queue's sockets. The kernel counts the copies of
+//! that end, in processes and in transit, so a getter sees when the last one is closed, however its process ended.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -65,7 +65,8 @@ impl<T> Queue<T> {
     /// Splits the queue into two halves. Each can be cloned and sent to other processes. When all putters are dropped
     /// or their processes have ended, the getters take the rest, and then get an error with `is_closed()`.
     ///
-    /// A [`Queue`] counts as a putter. So drop all clones of this queue, and each putter that this process does not use.
+    /// A [`Queue`] counts as a putter. So drop all clones of this queue, and each putter that this process does not
+    /// use.
     ///
     /// ```
     /// use concurrent_futures::multiprocessing::Queue;

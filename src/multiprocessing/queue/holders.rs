@@ -1,11 +1,11 @@
 //! Which process has which unfinished items of a `JoinableQueue`. Only the holder of the queue's lock uses this.
 //!
-//! A place is two words: the identity of a process, and what it has. That is either the number of items that it has taken
-//! and not marked as done, or one item for which it has the receipt.
+//! A place is two words: the identity of a process, and what it has. That is either the number of items that it has
+//! taken and not marked as done, or one item for which it has the receipt.
 //!
-//! The state of the queue has the totals, and only the state changes by one store. So a process enters an item here before
-//! it takes it, and removes it before it marks it as done. If it is killed in between, its places no longer count, as those
-//! of any dead process. The difference between the total and what the living have was lost.
+//! The state of the queue has the totals, and only the state changes by one store. So a process enters an item here
+//! before it takes it, and removes it before it marks it as done. If it is killed in between, its places no longer
+//! count, as those of any dead process. The difference between the total and what the living have was lost.
 
 use std::sync::atomic::Ordering;
 
@@ -117,8 +117,8 @@ impl<'a> Holders<'a> {
         Some(ItemPlace { place, number })
     }
 
-    /// Removes what a process marks as done: an item of its own. If it has none, one of the only process that has any. If
-    /// several have some, it is unknown whose item it is: none is removed.
+    /// Removes what a process marks as done: an item of its own. If it has none, one of the only process that has
+    /// any. If several have some, it is unknown whose item it is: none is removed.
     pub(super) fn take_off(self, who: ProcessIdentity, hint: usize) {
         let has_some = |place: &usize| self.count(*place) > 0;
         let own = self.find(who, hint).filter(has_some);
@@ -179,8 +179,8 @@ impl<'a> Holders<'a> {
         self.hand(place).store(0, Ordering::Relaxed);
     }
 
-    /// The number of taken items that are lost: no process has them. Frees the places of a process that has `ended`, and
-    /// calls `watch` for each other process that has a place.
+    /// The number of taken items that are lost: no process has them. Frees the places of a process that has `ended`,
+    /// and calls `watch` for each other process that has a place.
     pub(super) fn lost(
         self,
         state: &RingState,

@@ -41,14 +41,14 @@ use crate::multiprocessing::waiting::driver::{InTask, InThread, forever};
 ///
 /// [`task_done`](Self::task_done) names no item, as in Python. The queue counts the unfinished items of each process:
 ///
-/// - A call counts for an item that the calling process took. That is right whenever the process that takes an item also
-///   marks it.
+/// - A call counts for an item that the calling process took. That is right whenever the process that takes an item
+///   also marks it.
 /// - If the process has no unfinished item, the call counts for the only other process that has some. If several have
 ///   some, the item is unknown; it counts for none of them until all taken items are done.
 ///
-/// While no process dies, [`join`](Self::join) returns exactly when all items are done, whichever process marks them. To
-/// hand items on to other processes and still be exact about deaths, take them
-/// [with a receipt](Self::get_with_receipt).
+/// While no process dies, [`join`](Self::join) returns exactly when all items are done, whichever process marks them.
+/// To hand items on to other processes and still be exact about deaths, take them [with a
+/// receipt](Self::get_with_receipt).
 ///
 /// # When a process is killed
 ///
@@ -56,13 +56,13 @@ use crate::multiprocessing::waiting::driver::{InTask, InThread, forever};
 /// returns their number. An item belongs to the process that took it, or to the last one that
 /// [accepted](Self::accept) its receipt.
 ///
-/// After calls for unknown items, a `join` may wait for a process that lives, until it ends or all taken items are done. It
-/// does not return early.
+/// After calls for unknown items, a `join` may wait for a process that lives, until it ends or all taken items are
+/// done. It does not return early.
 ///
 /// # The end
 ///
-/// [`close`](Queue::close) ends puts. A `join` still waits for the items. [`close_now`](Queue::close_now) counts the items
-/// in the queue as done; a `join` waits for those that are taken.
+/// [`close`](Queue::close) ends puts. A `join` still waits for the items. [`close_now`](Queue::close_now) counts the
+/// items in the queue as done; a `join` waits for those that are taken.
 ///
 /// # Platform
 /// Linux.
@@ -115,8 +115,8 @@ impl<T: Data> JoinableQueue<T> {
         shared.blocking_locked(|held| shared.task_done(held))
     }
 
-    /// Takes the first item, like [`get`](Queue::get), with a receipt. The receipt names the item: send both to the process
-    /// that does the work, which [accepts](Self::accept) the receipt and marks the item with it.
+    /// Takes the first item, like [`get`](Queue::get), with a receipt. The receipt names the item: send both to the
+    /// process that does the work, which [accepts](Self::accept) the receipt and marks the item with it.
     ///
     /// ```no_run
     /// use concurrent_futures::multiprocessing::{JoinableQueue, Receipt};
@@ -142,8 +142,8 @@ impl<T: Data> JoinableQueue<T> {
     /// ```
     ///
     /// # Errors
-    /// Like [`get`](Queue::get). An item that cannot be decoded counts as done. `is_no_space()` if some thousand receipts are
-    /// in use.
+    /// Like [`get`](Queue::get). An item that cannot be decoded counts as done. `is_no_space()` if some thousand
+    /// receipts are in use.
     ///
     /// # Panics
     /// Like [`get`](Queue::get).
@@ -170,8 +170,8 @@ impl<T: Data> JoinableQueue<T> {
         Ok((item, Receipt::of(shared, place)))
     }
 
-    /// Makes an item that another process took an item of this process: it is lost if this process ends, and no longer if
-    /// the other one does.
+    /// Makes an item that another process took an item of this process: it is lost if this process ends, and no
+    /// longer if the other one does.
     ///
     /// # Errors
     /// `is_nothing_taken()` if the item is done, or was lost with a process that had it.
@@ -276,7 +276,8 @@ impl<T> JoinableQueue<T> {
     }
 }
 
-/// Names an item that was taken from a [`JoinableQueue`]. It is plain data, which can be sent to another process in any way.
+/// Names an item that was taken from a [`JoinableQueue`]. It is plain data, which can be sent to another process in
+/// any way.
 ///
 /// Dropping it does nothing: the item stays unfinished until the process that has it ends.
 ///

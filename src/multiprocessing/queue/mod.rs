@@ -59,9 +59,9 @@ const LARGE: usize = ring::KEPT as usize / 2;
 ///
 /// # Guarantees
 ///
-/// An item is in the queue once the method that puts it has returned `Ok`. From then on it lies in memory that belongs to
-/// no single process: its producer may exit or be killed. If the producer is killed earlier, the whole item is in the
-/// queue or none of it.
+/// An item is in the queue once the method that puts it has returned `Ok`. From then on it lies in memory that
+/// belongs to no single process: its producer may exit or be killed. If the producer is killed earlier, the whole
+/// item is in the queue or none of it.
 ///
 /// An item is taken when the method that gets it returns it. A `get` that is dropped or times out takes none. The items
 /// that a process has taken are lost with that process. All others remain for the other processes. A process that is
@@ -72,17 +72,17 @@ const LARGE: usize = ring::KEPT as usize / 2;
 ///
 /// # The end
 ///
-/// [`close`](Self::close) ends the queue: puts fail, and gets fail once the queue is empty. [`close_now`](Self::close_now)
-/// also drops the items. [`split`](Self::split) gives halves, of which the getters see when the last putter is dropped or
-/// killed.
+/// [`close`](Self::close) ends the queue: puts fail, and gets fail once the queue is empty.
+/// [`close_now`](Self::close_now) also drops the items. [`split`](Self::split) gives halves, of which the getters see
+/// when the last putter is dropped or killed.
 ///
 /// # Items
 ///
 /// An item can be anything that an argument of a task can be (see [`Data`]), including shared objects such as another
-/// queue. It encodes to at most 1 GiB. A queue holds some hundreds of shared objects at a time. Then [`put`](Self::put)
-/// waits and [`try_put`](Self::try_put) returns `is_full()`, until some are taken. One item holds at most about 80 queues,
-/// which have four descriptors each. For a user without privileges, the descriptors in transit in all queues are limited
-/// to the number that one process may have open: a `put` beyond that is an error.
+/// queue. It encodes to at most 1 GiB. A queue holds some hundreds of shared objects at a time. Then
+/// [`put`](Self::put) waits and [`try_put`](Self::try_put) returns `is_full()`, until some are taken. One item holds
+/// at most about 80 queues, which have four descriptors each. For a user without privileges, the descriptors in
+/// transit in all queues are limited to the number that one process may have open: a `put` beyond that is an error.
 ///
 /// A `put` borrows the item until it is in the queue. If it fails, the error holds the item as it was.
 ///
@@ -158,8 +158,8 @@ impl<T: Data> Queue<T> {
     /// ```
     ///
     /// # Errors
-    /// `is_closed()` if the queue is closed; `is_codec()` if the item cannot be encoded; `is_too_large()`; `is_no_space()`
-    /// if no memory is left for it, or too many descriptors are in transit. The error holds the item.
+    /// `is_closed()` if the queue is closed; `is_codec()` if the item cannot be encoded; `is_too_large()`;
+    /// `is_no_space()` if no memory is left for it, or too many descriptors are in transit. The error holds the item.
     ///
     /// # Panics
     /// If it has to wait outside of a tokio runtime, or in one without an I/O driver (`enable_io`).
@@ -225,8 +225,8 @@ impl<T: Data> Queue<T> {
     /// ```
     ///
     /// # Errors
-    /// `is_closed()` if the queue is closed and empty. `is_codec()` if the item cannot be decoded: the item is lost. `is_no_space()` if no memory or no
-    /// descriptor is left for it: the item stays in the queue. `is_damaged()`.
+    /// `is_closed()` if the queue is closed and empty. `is_codec()` if the item cannot be decoded: the item is lost.
+    /// `is_no_space()` if no memory or no descriptor is left for it: the item stays in the queue. `is_damaged()`.
     ///
     /// # Panics
     /// If it has to wait outside of a tokio runtime, or in one without an I/O driver (`enable_io`).

@@ -2,9 +2,9 @@
 //! descriptors.
 //!
 //! Everything happens under one lock, by the rule of [`robust`](crate::multiprocessing::robust::lock): ring, change,
-//! commit by one store. A ring happens only where a wait may be over: a put into an empty queue, a take from a
-//! full one, and the last item that is done. It wakes all waiters, and those that find nothing wait for the
-//! next ring. Many puts wake a sleeping consumer once.
+//! commit by one store. A ring happens only where a wait may be over: a put into an empty queue, a take from a full
+//! one, the last item that is done, a close, and a process that takes its first item of a queue that tasks may join.
+//! Many puts wake a sleeping consumer once.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::io;
