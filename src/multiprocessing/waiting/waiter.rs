@@ -72,10 +72,13 @@ impl Listener {
         Ok(Self { bell, end })
     }
 
-    fn poll_next(&self, context: &mut Context<'_>) -> Poll<io::Result<Woken>> {
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Woken>> {
         if let Some(end) = &self.end
             && let Poll::Ready(outcome) = end.poll_next(context)
         {
+            // A hang-up stays ready, which would keep this task busy while it waits for something else. One report is
+            // enough: each look asks the socket.
+            self.end.take_if(|end| sys::is_hung_up(&*end));
             return Poll::Ready(outcome.map(|()| Woken::Ended(None)));
         }
         self.bell.poll_next(context).map_ok(|()| Woken::Rang)
@@ -96,7 +99,7 @@ impl Waiter for TaskWaiter {
     }
 
     async fn wait(&mut self, _end: Option<Instant>) -> Woken {
-        let Some(listener) = self.listener.as_ref().filter(|_| !self.watched.blind) else {
+        let Some(listener) = self.listener.as_mut().filter(|_| !self.watched.blind) else {
             pause().await;
             self.listener = Listener::of(&self.bell).ok();
             return Woken::Ended(None);
