@@ -42,7 +42,7 @@ impl Bell {
 
     /// The bell as a part of an object.
     pub(crate) fn part(&self) -> Option<Part> {
-        Part::eventfd(self.0.as_fd())
+        Part::eventfd(self.eventfd.as_fd())
     }
 
     /// Listens in a task. (Tokio registers a descriptor only once, so it is cloned.)
