@@ -19,9 +19,8 @@ use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, SamplingMode, Throughput};
 
 use crate::channels::ipc::{self, Ipc};
+use crate::channels::ours::{AsyncPipe, AsyncQueue, BlockingPipe, BlockingQueue};
 use crate::channels::peers::{self, Peers};
-use crate::channels::pipe::{AsyncPipe, BlockingPipe};
-use crate::channels::queue::{AsyncQueue, BlockingQueue};
 use crate::channels::{Channel, Item, Role};
 use crate::figure::Unit;
 use crate::table::{Goal, Table};

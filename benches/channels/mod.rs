@@ -7,9 +7,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub(crate) mod ipc;
+pub(crate) mod ours;
 pub(crate) mod peers;
-pub(crate) mod pipe;
-pub(crate) mod queue;
 
 /// A value that channels carry.
 pub(crate) trait Item: Clone + Serialize + DeserializeOwned + Send + Sync + 'static {

@@ -2,13 +2,15 @@
 //! since they run the user's code.
 
 use std::cell::Cell;
-use std::io;
 
+use bytes::Bytes;
+
+use super::error::TransferCause;
 use crate::executor::data::Data;
 use crate::sys;
+use crate::wire::CodecError;
 use crate::wire::codec::{self, ValueHead};
 use crate::wire::descriptors::{self, Descriptor};
-use crate::wire::{Chain, CodecError};
 
 /// The most bytes that an item may encode to. A process that sends more without end costs its receiver no more.
 pub(super) const LARGEST_ITEM: usize = 1 << 30;
@@ -32,55 +34,52 @@ fn keep_spare(mut buffer: Vec<u8>) {
     }
 }
 
-/// An item cannot be sent, or cannot be decoded.
-#[derive(Debug)]
-pub(super) enum ItemError {
-    Codec(CodecError),
-    /// It has too many bytes, or its descriptors cannot travel together.
-    TooLarge(String),
-    System(io::Error),
-}
-
-impl From<CodecError> for ItemError {
-    fn from(error: CodecError) -> Self {
-        Self::Codec(error)
-    }
-}
-
-/// An encoded item.
-pub(super) struct OutgoingItem {
-    bytes: Chain,
+/// An encoded item. It borrows the bytes of one that travels as it is in memory, so the item itself stays with its
+/// owner, who has it back at once if it is not sent.
+pub(super) struct OutgoingItem<'a> {
+    /// The head, and after it the value, unless that is bulk.
+    encoded: Vec<u8>,
+    bulk: Option<BulkBytes<'a>>,
     pub(super) head: ValueHead,
     /// The descriptors of the objects in it, and after them the file that holds its bytes, if any.
     pub(super) beside: Vec<Descriptor>,
     pub(super) is_in_file: bool,
 }
 
-impl OutgoingItem {
+/// The bytes of a bulk value.
+enum BulkBytes<'a> {
+    Borrowed(&'a [u8]),
+    Owned(Bytes),
+}
+
+impl<'a> OutgoingItem<'a> {
     /// Encodes the item.
-    pub(super) fn of<T: Data>(item: T) -> Result<Self, CodecError> {
-        let mut bytes = Chain::new();
-        *bytes.tail() = take_spare();
-        let mut beside = Vec::new();
-        let encoded = descriptors::gather(&mut beside, || codec::put(item, &mut bytes));
-        let head = bytes.pieces().next().and_then(codec::value_head);
-        let outgoing = Self {
-            bytes,
-            head: head.unwrap_or_default(),
-            beside,
+    pub(super) fn of<T: Data>(item: &'a T) -> Result<Self, CodecError> {
+        let bulk = codec::bulk_bytes(item).map(BulkBytes::Borrowed);
+        OutgoingItem::encode(item, bulk)
+    }
+
+    fn encode<T: Data>(item: &T, bulk: Option<BulkBytes<'a>>) -> Result<Self, CodecError> {
+        let mut outgoing = Self {
+            encoded: take_spare(),
+            bulk,
+            head: ValueHead::default(),
+            beside: Vec::new(),
             is_in_file: false,
         };
-        encoded?;
+        let encoded = &mut outgoing.encoded;
+        descriptors::gather(&mut outgoing.beside, || codec::put_borrowed(item, encoded))?;
+        outgoing.head = codec::value_head(&outgoing.encoded).unwrap_or_default();
         Ok(outgoing)
     }
 
     /// Prepares it for sending. An item of `large` bytes or more goes into a file of its own. An error leaves
     /// it unchanged.
-    pub(super) fn pack(&mut self, large: usize) -> Result<(), ItemError> {
+    pub(super) fn pack(&mut self, large: usize) -> Result<(), TransferCause> {
         let is_large = self.head.len >= large;
         self.fits_with(is_large.into())?;
         // Without a file, the bytes go the way of small ones.
-        if is_large && let Ok(file) = sys::file_of(self.head.len, self.pieces()) {
+        if is_large && let Ok(file) = sys::file_of(self.head.len, [self.value()].into_iter()) {
             self.beside.push(file.into());
             self.is_in_file = true;
         }
@@ -88,52 +87,57 @@ impl OutgoingItem {
     }
 
     /// Whether it is not too large, and its descriptors can travel together with `others` more.
-    pub(super) fn fits_with(&self, others: usize) -> Result<(), ItemError> {
+    pub(super) fn fits_with(&self, others: usize) -> Result<(), TransferCause> {
         if self.head.len > LARGEST_ITEM {
-            return Err(ItemError::TooLarge(format!(
+            let what = format!(
                 "the item encodes to {} bytes; at most {LARGEST_ITEM} can be sent in one item; use a `SharedMemory`",
                 self.head.len
-            )));
+            );
+            return Err(TransferCause::TooLarge(what.into()));
         }
         if self.beside.len() + others > sys::MOST_FDS {
-            return Err(ItemError::TooLarge(format!(
+            let what = format!(
                 "the item holds {} descriptors of shared objects; at most {} can be sent in one item",
                 self.beside.len(),
                 sys::MOST_FDS - 1,
-            )));
+            );
+            return Err(TransferCause::TooLarge(what.into()));
         }
         Ok(())
     }
 
-    /// The bytes of the value, in one piece: after its head, or in the piece after that.
-    pub(super) fn value(&self) -> &[u8] {
-        let value = self.pieces().find(|piece| !piece.is_empty());
-        value.unwrap_or_default()
-    }
-
-    /// The head, with the value if that is in the same piece.
-    pub(super) fn front(&self) -> &[u8] {
-        self.bytes.pieces().next().unwrap_or_default()
-    }
-
     /// The bytes of the value.
-    pub(super) fn pieces(&self) -> impl Iterator<Item = &[u8]> {
-        let (first, rest) = (self.head.own_len, 0);
-        let passed = std::iter::once(first).chain(std::iter::repeat(rest));
-        let pieces = self.bytes.pieces().zip(passed);
-        pieces.map(|(piece, passed)| &piece[passed..])
+    pub(super) fn value(&self) -> &[u8] {
+        match &self.bulk {
+            Some(BulkBytes::Borrowed(bytes)) => bytes,
+            Some(BulkBytes::Owned(bytes)) => bytes,
+            None => &self.encoded[self.head.own_len..],
+        }
     }
 
-    /// Decodes the item again, which was not sent.
-    pub(super) fn into_item<T: Data>(mut self) -> Option<T> {
-        let mut input = std::mem::take(&mut self.bytes).into_reader();
-        descriptors::supply(&mut self.beside, || codec::get(&mut input)).ok()
+    /// The head, with the value unless that is bulk.
+    pub(super) fn front(&self) -> &[u8] {
+        &self.encoded
     }
 }
 
-impl Drop for OutgoingItem {
+impl OutgoingItem<'static> {
+    /// Encodes an item that is not handed back.
+    pub(super) fn owned<T: Data>(item: T) -> Result<Self, CodecError> {
+        match codec::bulk_to_bytes(item) {
+            Ok(bytes) => {
+                let mut outgoing = Self::encode(&bytes, None)?;
+                outgoing.bulk = Some(BulkBytes::Owned(bytes));
+                Ok(outgoing)
+            }
+            Err(item) => Self::encode(&item, None),
+        }
+    }
+}
+
+impl Drop for OutgoingItem<'_> {
     fn drop(&mut self) {
-        keep_spare(std::mem::take(self.bytes.tail()));
+        keep_spare(std::mem::take(&mut self.encoded));
     }
 }
 
@@ -163,12 +167,12 @@ impl IncomingItem {
     }
 
     /// Decodes the item.
-    pub(super) fn into_item<T: Data>(mut self) -> Result<T, ItemError> {
+    pub(super) fn into_item<T: Data>(mut self) -> Result<T, TransferCause> {
         if let Some((file, len)) = self.file.take() {
             let len = usize::try_from(len).map_err(|_| {
                 CodecError::new("the length of the received item exceeds the address space")
             })?;
-            sys::read_file(&file, len, &mut self.bytes).map_err(ItemError::System)?;
+            sys::read_file(&file, len, &mut self.bytes)?;
         }
         let Self {
             is_plain,

@@ -4,7 +4,8 @@
 //! - [`Process`] runs one function in a process of its own, which ends when the function returns.
 //!   [`active_children`] lists the running processes of this program, [`join_all`] waits for them. Inside,
 //!   [`current_process`] and [`parent_process`] say which process this is, and which has started it.
-//! - [`Queue`] and [`JoinableQueue`] carry items from many processes to many.
+//! - [`Queue`] and [`JoinableQueue`] carry items from many processes to many. A queue split into [`Putter`] and
+//!   [`Getter`] ends with its last putter.
 //! - [`pipe()`] creates two connected ends, each a [`Connection`].
 //! - [`Fd`] sends an open file to another process.
 //! - [`Listener`] and [`Client`] connect unrelated programs of the same user, by a path and a key.
@@ -52,8 +53,8 @@
 //!
 //! # Hostile processes
 //! An object trusts every process that has it. A process that was taken over can keep a lock for as long as it lives,
-//! release what others hold, wake waiters for nothing, change values, and lose or invent items. It cannot do more to the
-//! others:
+//! release what others hold, wake waiters for nothing, change values, lose or invent items, and end queues. It cannot
+//! do more to the others:
 //!
 //! - No method blocks a thread, except for those whose names begin with `blocking_`. A task that waits lets other tasks
 //!   run. A method with a timeout returns.
@@ -62,21 +63,23 @@
 //! - A received object is checked: the kind of each descriptor, and the seals, the size and the memory of each file.
 //!   Anything else in its place is an error of the receive.
 //!
-//! Some things are left to such a process. It can write to an [`Array`] while another holds the lock, which is undefined
-//! behaviour there: a [`Value`] and a [`SharedMemory`] are copied and have no such rule. It can fill an [`Event`] and
-//! make it block at the very moment between two steps of a `set` of another process. And it can free pages of shared
-//! memory: then another access allocates them again, which fails like any lack of memory. By asynchronous I/O of the
-//! kernel it can fill an eventfd so far that a wake-up blocks. And to close a descriptor that it sent may block, as with
-//! a socket that lingers.
+//! Some things are left to such a process. It can write to an [`Array`] while another holds the lock, which is
+//! undefined behaviour there: a [`Value`] and a [`SharedMemory`] are copied and have no such rule. It can fill an
+//! [`Event`] and make it block at the very moment between two steps of a `set` of another process. And it can free
+//! pages of shared memory: then another access allocates them again, which fails like any lack of memory. By
+//! asynchronous I/O of the kernel it can fill an eventfd so far that a wake-up blocks. And to close a descriptor that
+//! it sent may block, as with a socket that lingers.
 //!
 //! # Platform
 //! Linux.
 
 // Reading order: `known` (an object that arrives again is the one that is there), `waiting` (wakes and waits across
 // processes), `robust` (locks and permits that survive the death of their holder), `handle` (what every handle has),
-// `locks`, `item` (an encoded item in transit), `queue`, `pipe`, `listener` (pipes by a path), `fd` (open files),
-// `memory`, `process`. Each room's `mod.rs` has its rules. A room imports only rooms before it.
+// `locks`, `error` (why a value was not carried), `item` (an encoded item in transit), `queue`, `pipe`, `listener` (pipes
+// by a path), `fd` (open files), `memory`, `process`. Each room's `mod.rs` has its rules. A room imports only rooms
+// before it.
 
+mod error;
 #[cfg(unix)]
 mod fd;
 mod handle;
@@ -91,6 +94,7 @@ mod queue;
 mod robust;
 mod waiting;
 
+pub use self::error::Unsent;
 #[cfg(unix)]
 pub use self::fd::Fd;
 pub use self::listener::{Client, ConnectError, Listener, ListenerBuilder};
@@ -109,7 +113,7 @@ pub use self::process::{
     ActiveChild, CurrentProcess, ParentProcess, Process, ProcessBuilder, SpawnError, Stdio,
     active_children, blocking_join_all, current_process, join_all, parent_process,
 };
-pub use self::queue::{JoinableQueue, PutError, Queue, QueueError};
+pub use self::queue::{Getter, JoinableQueue, PutError, Putter, Queue, QueueError, Receipt};
 
 /// The atomics of the shared words; a loom test replaces them.
 mod atomic {

@@ -38,7 +38,7 @@ const TORN: CodecError = CodecError(Cow::Borrowed("the bytes end in the middle o
 
 /// Appends `value`. On an error, `out` is unchanged.
 pub(crate) fn put<T: Serialize + 'static>(value: T, out: &mut Chain) -> Result<(), CodecError> {
-    if put_number(&value, out) {
+    if put_number(&value, out.tail()) {
         return Ok(());
     }
     let value = match bulk_to_bytes(value) {
@@ -54,22 +54,40 @@ pub(crate) fn put<T: Serialize + 'static>(value: T, out: &mut Chain) -> Result<(
 
 /// As `put`, for a value that is neither a number nor bulk. [`get`] reads it.
 pub(crate) fn put_encoded<T: Serialize>(value: &T, out: &mut Chain) -> Result<(), CodecError> {
+    append_encoded(value, out.tail())
+}
+
+fn append_encoded<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<(), CodecError> {
     // The length comes first but is known last. Leave one byte for it, which is enough for most values. For
     // the others, move the bytes up.
     let start = out.len();
-    out.tail().put_u8(0);
-    if let Err(error) = write(value, out.tail()) {
+    out.put_u8(0);
+    if let Err(error) = write(value, out) {
         out.truncate(start);
         return Err(error);
     }
     let len = out.len() - start - 1;
     let head = varint_len((len as u64) << 1);
-    let tail = out.tail();
-    let at = tail.len() - len - 1;
-    tail.put_bytes(0, head - 1);
-    tail.copy_within(at + 1..at + 1 + len, at + head);
-    write_varint(&mut tail[at..at + head], (len as u64) << 1);
+    out.put_bytes(0, head - 1);
+    out.copy_within(start + 1..start + 1 + len, start + head);
+    write_varint(&mut out[start..start + head], (len as u64) << 1);
     Ok(())
+}
+
+/// As [`put`], but leaves the value with the caller. Of a value that has [`bulk_bytes`], it appends only the head.
+#[cfg(feature = "multiprocessing")]
+pub(crate) fn put_borrowed<T: Serialize + 'static>(
+    value: &T,
+    out: &mut Vec<u8>,
+) -> Result<(), CodecError> {
+    if put_number(value, out) {
+        return Ok(());
+    }
+    if let Some(bytes) = bulk_bytes(value) {
+        put_varint(out, ((bytes.len() as u64) << 1) | 1);
+        return Ok(());
+    }
+    append_encoded(value, out)
 }
 
 /// Reads the next value. Skips it even if it cannot be decoded.
@@ -209,7 +227,7 @@ const fn number_head<N>() -> u8 {
 }
 
 /// Appends a number as plain bytes. Returns false if the value is not a number.
-fn put_number<T: 'static>(value: &T, out: &mut Chain) -> bool {
+fn put_number<T: 'static>(value: &T, out: &mut Vec<u8>) -> bool {
     let any: &dyn Any = value;
     macro_rules! number {
         ($($number:ty),*) => {$(
@@ -217,7 +235,7 @@ fn put_number<T: 'static>(value: &T, out: &mut Chain) -> bool {
                 const LEN: usize = 1 + size_of::<$number>();
                 let mut bytes = [number_head::<$number>(); LEN];
                 bytes[1..].copy_from_slice(&number.to_le_bytes());
-                out.tail().extend_from_slice(&bytes);
+                out.extend_from_slice(&bytes);
                 return true;
             }
         )*};
@@ -275,8 +293,34 @@ fn cast<V: 'static, T: 'static>(value: V) -> Option<T> {
     any.downcast_mut::<Option<T>>().and_then(Option::take)
 }
 
+/// The bytes of a bulk value, where they are. `None` for other values.
+#[cfg(feature = "multiprocessing")]
+pub(crate) fn bulk_bytes<T: 'static>(value: &T) -> Option<&[u8]> {
+    let any: &dyn Any = value;
+    if let Some(bytes) = any.downcast_ref::<Bytes>() {
+        return Some(bytes);
+    }
+    if let Some(bytes) = any.downcast_ref::<Vec<u8>>() {
+        return Some(bytes);
+    }
+    if let Some(text) = any.downcast_ref::<String>() {
+        return Some(text.as_bytes());
+    }
+    macro_rules! numbers {
+        ($($number:ty),*) => {$(
+            if cfg!(target_endian = "little")
+                && let Some(numbers) = any.downcast_ref::<Vec<$number>>()
+            {
+                return Some(bytemuck::cast_slice(numbers));
+            }
+        )*};
+    }
+    for_each_number!(numbers);
+    None
+}
+
 /// The bytes of a bulk value, or the value itself if it is not one.
-fn bulk_to_bytes<T: 'static>(value: T) -> Result<Bytes, T> {
+pub(crate) fn bulk_to_bytes<T: 'static>(value: T) -> Result<Bytes, T> {
     /// A vector of numbers that is read as bytes, and freed as a vector of numbers.
     struct Numbers<N>(Vec<N>);
 

@@ -1,4 +1,4 @@
-//! Locks, permits, events, conditions, barriers and memory under load, in several processes and several
+//! Locks, permits, events, conditions, barriers, memory, queues and pipes under load, in several processes and several
 //! tasks of the service, while one process after the other is killed at some point. No other process hangs,
 //! none holds what another one holds, a dead process's share comes back, and nothing is left.
 
@@ -11,6 +11,8 @@ mod again;
 mod alone;
 mod barrier;
 mod board;
+mod carriers;
+mod carrying;
 #[path = "../common/mod.rs"]
 mod common;
 mod crew;

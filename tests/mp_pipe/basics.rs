@@ -1,16 +1,14 @@
 //! Values of every kind, from one end to the other.
 
-use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::thread;
 
-use bytes::Bytes;
 use concurrent_futures::multiprocessing::{Connection, pipe};
 use concurrent_futures::{Data, ExecutorExt as _};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::alone::{alone, descriptors};
 use super::common::within;
+use super::values::{Carry, Picky, values_of_every_kind, values_of_every_size};
 use super::{PATIENCE, one_way, pool};
 
 #[tokio::test]
@@ -30,91 +28,55 @@ async fn values_come_out_in_the_order_in_which_they_were_sent() {
     assert!(from.try_recv().expect_err("that was all").is_closed());
 }
 
-/// In each of the ways in which a value is sent and received.
-fn through<T: Data + Clone + PartialEq + Debug>(values: &[T]) {
-    let (to, from) = one_way::<T>();
-    for value in values {
-        to.try_send(value.clone()).expect("there is room");
-        assert!(from.try_recv().expect("it is there") == *value);
-    }
-    let (sent, expected) = (values.to_vec(), values.to_vec());
-    let sender = to.clone();
-    let sender = thread::spawn(move || {
-        for value in sent {
-            sender.blocking_send(value).expect("it is received");
+struct ThroughPipe;
+
+impl Carry for ThroughPipe {
+    /// In each of the ways in which a value is sent and received.
+    fn carry<T: Data + Clone + PartialEq + Debug>(&self, values: &[T]) {
+        let (to, from) = one_way::<T>();
+        for value in values {
+            to.try_send(value.clone()).expect("there is room");
+            assert!(from.try_recv().expect("it is there") == *value);
         }
-    });
-    for value in values {
-        assert!(from.blocking_recv().expect("it comes") == *value);
-    }
-    sender.join().expect("it ends");
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    runtime.expect("a runtime").block_on(async move {
-        let receiver = tokio::spawn(async move {
-            for value in expected {
-                assert!(from.recv().await.expect("it comes") == value);
+        let (sent, expected) = (values.to_vec(), values.to_vec());
+        let sender = to.clone();
+        let sender = thread::spawn(move || {
+            for value in sent {
+                sender.blocking_send(value).expect("it is received");
             }
         });
         for value in values {
-            within(to.send(value.clone()))
-                .await
-                .expect("it is received");
+            assert!(from.blocking_recv().expect("it comes") == *value);
         }
-        within(receiver).await.expect("it ends");
-    });
+        sender.join().expect("it ends");
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        runtime.expect("a runtime").block_on(async move {
+            let receiver = tokio::spawn(async move {
+                for value in expected {
+                    assert!(from.recv().await.expect("it comes") == value);
+                }
+            });
+            for value in values {
+                within(to.send(value.clone()))
+                    .await
+                    .expect("it is received");
+            }
+            within(receiver).await.expect("it ends");
+        });
+    }
 }
 
 #[test]
 fn values_of_every_kind_come_out_as_they_were_sent() {
-    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-    enum Kind {
-        Unit,
-        Tuple(u8, Option<String>),
-        Struct { map: BTreeMap<i32, Vec<f64>> },
-    }
-    through(&[(); 3]);
-    through(&[0_u8, 1, 255]);
-    through(&[i64::MIN, 0, i64::MAX]);
-    through(&[f64::MIN, 0.5]);
-    through(&[String::new(), "text".to_owned()]);
-    through(&[vec![0.5_f32; 1000], vec![]]);
-    through(&[Bytes::new(), Bytes::from(vec![3; 70_000])]);
-    let map = BTreeMap::from([(-1, vec![0.25]), (7, vec![])]);
-    let tuple = Kind::Tuple(3, Some("a".to_owned()));
-    through(&[Kind::Unit, tuple, Kind::Struct { map }]);
+    values_of_every_kind(&ThroughPipe);
 }
 
-/// Also those around the sizes where something changes.
 #[test]
 fn values_of_every_size_come_out_as_they_were_sent() {
-    let sizes = [
-        0,
-        1,
-        8,
-        4095,
-        4096,
-        32_768,
-        65_535,
-        65_536,
-        65_537,
-        212_992,
-        262_143,
-        262_144,
-        262_145,
-        425_984,
-        5 << 20,
-    ];
-    let values = sizes.map(|size| (0..size).map(|at| at as u8).collect::<Vec<u8>>());
-    through(&values);
-    let numbers = values.clone().map(|value| {
-        let numbers = value.into_iter().map(u64::from);
-        numbers.collect::<Vec<_>>()
-    });
-    through(&numbers[..12]);
-    through(&values.map(|value| Some("ä".repeat(value.len() / 2)))[..12]);
-    through(&[vec![7_u8; 64 << 20]]);
+    values_of_every_size(&ThroughPipe);
+    ThroughPipe.carry(&[vec![7_u8; 64 << 20]]);
 }
 
 #[tokio::test]
@@ -145,28 +107,6 @@ fn outside_of_a_process_a_connection_is_a_clear_error() {
     assert!(error.to_string().contains("argument of a task"), "{error}");
 }
 
-/// Can be made of everything, and is not always to be written or read.
-#[derive(Clone, Debug, PartialEq)]
-struct Picky(u8);
-
-impl Serialize for Picky {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self.0 {
-            1 => Err(serde::ser::Error::custom("one is not written")),
-            number => number.serialize(serializer),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Picky {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match u8::deserialize(deserializer)? {
-            2 => Err(serde::de::Error::custom("two is not read")),
-            number => Ok(Self(number)),
-        }
-    }
-}
-
 #[test]
 fn what_cannot_be_encoded_or_decoded_costs_no_other_value() {
     let (to, from) = one_way();
@@ -174,7 +114,7 @@ fn what_cannot_be_encoded_or_decoded_costs_no_other_value() {
     let error = to.try_send(Picky(1)).expect_err("it cannot be encoded");
     assert!(error.error().is_codec());
     assert!(error.to_string().contains("one is not written"), "{error}");
-    assert_eq!(error.into_value(), None);
+    assert_eq!(error.into_inner(), Picky(1));
     to.try_send(Picky(2)).expect("there is room");
     to.try_send(Picky(3)).expect("there is room");
     assert_eq!(from.try_recv().expect("it is there"), Picky(0));

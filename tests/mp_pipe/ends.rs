@@ -19,10 +19,10 @@ async fn a_closed_end_is_told_to_who_waits_and_to_who_comes_later() {
     assert!(one.try_recv().expect_err("it is closed").is_closed());
     let error = one.send(5).await.expect_err("it is closed");
     assert!(error.error().is_closed());
-    assert_eq!(error.into_value(), Some(5));
+    assert_eq!(error.into_inner(), 5);
     let error = one.try_send(6).expect_err("it is closed");
     assert!(error.error().is_closed());
-    assert_eq!(error.into_value(), Some(6));
+    assert_eq!(error.into_inner(), 6);
 }
 
 #[test]
@@ -36,7 +36,7 @@ fn a_closed_end_is_told_to_threads() {
     let large = "x".repeat(1 << 20);
     let error = one.blocking_send(large.clone()).expect_err("it is closed");
     assert!(error.error().is_closed());
-    assert!(error.into_value() == Some(large));
+    assert!(error.into_inner() == large);
 }
 
 /// The system says that the connection was reset before it gives what was sent.
@@ -120,4 +120,53 @@ fn a_clone_is_the_same_end() {
     assert_eq!(other_from.try_recv().expect("it is there"), 2);
     drop(other_to);
     assert!(other_from.try_recv().expect_err("it is closed").is_closed());
+}
+
+/// A worker that answers is killed again and again; who talks to it learns of it, and begins with another.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_talks_to_a_process_that_is_killed_learns_of_it() {
+    fn echo(values: Connection<Vec<u8>, Vec<u8>>) {
+        while let Ok(value) = values.blocking_recv() {
+            if values.blocking_send(value).is_err() {
+                return;
+            }
+        }
+    }
+    let pool = pool(1);
+    for round in 0..15 {
+        let (ours, theirs) = pipe().expect("a pipe");
+        let task = pool.submit(echo, theirs);
+        let value = vec![7_u8; [10, 60_000, 3_000_000][round % 3]];
+        ours.send(value.clone()).await.expect("it is received");
+        assert!(within(ours.recv()).await.expect("it comes") == value);
+        let pid = pool.workers()[0].pid();
+        let after = round as u64 * 13;
+        let talk = tokio::spawn(async move {
+            let mut killed = false;
+            for count in 0.. {
+                if count >= after && !killed {
+                    signal(pid, Signal::KILL);
+                    killed = true;
+                }
+                if ours
+                    .send(value.clone())
+                    .await
+                    .is_err_and(|error| error.error().is_closed())
+                {
+                    break;
+                }
+                match ours.recv().await {
+                    Ok(back) => assert!(back == value),
+                    Err(error) => {
+                        assert!(error.is_closed(), "{error}");
+                        break;
+                    }
+                }
+            }
+        });
+        within(talk).await.expect("it ends");
+        let error = within(task).await.expect_err("it was killed");
+        assert!(error.is_worker_lost(), "{error}");
+    }
+    within(pool.shutdown()).await;
 }

@@ -120,7 +120,7 @@ async fn a_send_whose_time_is_over_in_the_middle_has_sent_nothing() {
         }
         let late = first.join().expect("it ends").expect_err("it takes longer");
         assert!(late.error().is_timed_out());
-        assert!(late.into_value() == Some(value(1)));
+        assert!(late.into_inner() == value(1));
         let sender = to.clone();
         let next = std::thread::spawn(move || sender.blocking_send_timeout(value(2), PATIENCE));
         assert!(within(receiving).await.expect("it comes") == value(2));
@@ -164,7 +164,7 @@ async fn a_large_value_whose_receivers_are_all_gone_is_handed_back() {
     drop(from);
     let error = within(sending).await.expect_err("it has no receiver");
     assert!(error.error().is_closed());
-    assert!(error.into_value() == Some(value(1)));
+    assert!(error.into_inner() == value(1));
 }
 
 /// Each from a task of its own, into the same end.

@@ -16,9 +16,11 @@ mod ends;
 mod files;
 mod flow;
 mod forks;
-mod kills;
 mod large;
 mod objects;
+mod unsent;
+#[path = "../common/values.rs"]
+mod values;
 mod waits;
 
 use std::time::Duration;

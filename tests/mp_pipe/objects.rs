@@ -128,7 +128,7 @@ fn more_objects_than_travel_together_are_refused_and_handed_back() {
         .expect("they travel together");
     let error = to.try_send(vec![inner; 260]).expect_err("they do not");
     assert!(error.error().is_too_large(), "{error}");
-    assert_eq!(error.into_value().expect("they are handed back").len(), 260);
+    assert_eq!(error.into_inner().len(), 260);
     assert_eq!(from.try_recv().expect("it is there").len(), 250);
 }
 

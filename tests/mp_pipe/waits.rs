@@ -25,7 +25,7 @@ async fn a_slow_receiver_makes_the_sender_wait() {
         }
     };
     assert!(refused.error().is_full(), "{refused}");
-    assert_eq!(refused.into_value(), Some(count), "it is handed back");
+    assert_eq!(refused.into_inner(), count, "it is handed back");
     assert!(count > 100, "there was room for {count}");
     let sent = Arc::new(AtomicU64::new(count));
     let sender = {
@@ -90,7 +90,7 @@ fn a_send_whose_time_is_over_has_sent_nothing_and_hands_its_value_back() {
     let late = to.blocking_send_timeout(count, SOON);
     let late = late.expect_err("there is no room");
     assert!(late.error().is_timed_out() && start.elapsed() >= SOON);
-    assert_eq!(late.into_value(), Some(count));
+    assert_eq!(late.into_inner(), count);
     let late = to.blocking_send_timeout(count, Duration::ZERO);
     assert!(late.expect_err("there is no room").error().is_timed_out());
     for number in 0..count {

@@ -1,16 +1,15 @@
 //! Items of every kind, in and out.
 
-use std::collections::BTreeMap;
 use std::fmt::Debug;
 
-use bytes::Bytes;
 use concurrent_futures::multiprocessing::{JoinableQueue, Queue};
 use concurrent_futures::{Data, ExecutorExt as _, Limits, ProcessPoolExecutor};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 use tokio::task::spawn_blocking;
 
 use super::alone::{alone, descriptors};
 use super::common::within;
+use super::values::{Carry, Picky, values_of_every_kind, values_of_every_size};
 use super::{PATIENCE, pool};
 
 #[tokio::test]
@@ -29,67 +28,33 @@ async fn items_come_out_in_the_order_in_which_they_went_in() {
     assert!(queue.try_get().expect_err("it is empty").is_empty());
 }
 
-fn through<T: Data + Clone + PartialEq + Debug>(items: &[T]) {
-    let queue = Queue::unbounded().expect("a queue");
-    for item in items {
-        queue.blocking_put(item.clone()).expect("there is room");
-        assert!(queue.try_get().expect("it is there") == *item);
-    }
-    for item in items {
-        queue.try_put(item.clone()).expect("there is room");
-    }
-    for item in items {
-        assert!(queue.blocking_get().expect("it is there") == *item);
+struct ThroughQueue;
+
+impl Carry for ThroughQueue {
+    fn carry<T: Data + Clone + PartialEq + Debug>(&self, items: &[T]) {
+        let queue = Queue::unbounded().expect("a queue");
+        for item in items {
+            queue.blocking_put(item.clone()).expect("there is room");
+            assert!(queue.try_get().expect("it is there") == *item);
+        }
+        for item in items {
+            queue.try_put(item.clone()).expect("there is room");
+        }
+        for item in items {
+            assert!(queue.blocking_get().expect("it is there") == *item);
+        }
     }
 }
 
 #[test]
 fn items_of_every_kind_come_out_as_they_went_in() {
-    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-    enum Kind {
-        Unit,
-        Tuple(u8, Option<String>),
-        Struct { map: BTreeMap<i32, Vec<f64>> },
-    }
-    through(&[(); 3]);
-    through(&[0_u8, 1, 255]);
-    through(&[i64::MIN, 0, i64::MAX]);
-    through(&[f64::MIN, 0.5]);
-    through(&[String::new(), "text".to_owned()]);
-    through(&[vec![0.5_f32; 1000], vec![]]);
-    through(&[Bytes::new(), Bytes::from(vec![3; 70_000])]);
-    let map = BTreeMap::from([(-1, vec![0.25]), (7, vec![])]);
-    let tuple = Kind::Tuple(3, Some("a".to_owned()));
-    through(&[Kind::Unit, tuple, Kind::Struct { map }]);
+    values_of_every_kind(&ThroughQueue);
 }
 
-/// Also those that travel in a file of their own, and those around the sizes where something changes.
+/// Also those that travel in a file of their own.
 #[test]
 fn items_of_every_size_come_out_as_they_went_in() {
-    let sizes = [
-        0,
-        1,
-        7,
-        8,
-        9,
-        4096,
-        65_519,
-        65_520,
-        65_528,
-        65_536,
-        262_144,
-        (2 << 20) - 1,
-        2 << 20,
-        5 << 20,
-    ];
-    let items = sizes.map(|size| (0..size).map(|at| at as u8).collect::<Vec<u8>>());
-    through(&items);
-    through(
-        &items
-            .clone()
-            .map(|item| item.into_iter().map(u64::from).collect::<Vec<_>>()),
-    );
-    through(&items.map(|item| Some("ä".repeat(item.len()))));
+    values_of_every_size(&ThroughQueue);
 }
 
 #[tokio::test]
@@ -184,31 +149,9 @@ fn outside_of_a_process_a_queue_is_a_clear_error() {
     let queue = Queue::<u8>::unbounded().expect("a queue");
     let error = rmp_serde::to_vec(&queue).expect_err("MessagePack carries no descriptors");
     assert!(error.to_string().contains("argument of a task"), "{error}");
-    let error = rmp_serde::from_slice::<Queue<u8>>(&[0x93, 0, 0x92, 1, 2, 0x92, 3, 4])
+    let error = rmp_serde::from_slice::<Queue<u8>>(&[0x92, 0x93, 0, 0x92, 1, 2, 3, 4])
         .expect_err("none came");
     assert!(error.to_string().contains("argument of a task"), "{error}");
-}
-
-/// Can be made of everything, and is not always to be written or read.
-#[derive(Clone, Debug, PartialEq)]
-struct Picky(u8);
-
-impl Serialize for Picky {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self.0 {
-            1 => Err(serde::ser::Error::custom("one is not written")),
-            number => number.serialize(serializer),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Picky {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match u8::deserialize(deserializer)? {
-            2 => Err(serde::de::Error::custom("two is not read")),
-            number => Ok(Self(number)),
-        }
-    }
 }
 
 #[test]
@@ -218,7 +161,7 @@ fn what_cannot_be_encoded_or_decoded_costs_no_other_item() {
     let error = queue.try_put(Picky(1)).expect_err("it cannot be encoded");
     assert!(error.error().is_codec());
     assert!(error.to_string().contains("one is not written"), "{error}");
-    assert_eq!(error.into_item(), None);
+    assert_eq!(error.into_inner(), Picky(1));
     queue.try_put(Picky(2)).expect("there is room");
     queue.try_put(Picky(3)).expect("there is room");
     assert_eq!(queue.try_get().expect("it is there"), Picky(0));
@@ -257,7 +200,7 @@ async fn without_memory_an_item_is_handed_back_and_the_queue_lives_on() {
                 Ok(()) => count += 1,
                 Err(error) => {
                     let is_no_space = error.error().is_no_space();
-                    assert!(error.into_item() == Some(item), "it is handed back");
+                    assert!(error.into_inner() == item, "it is handed back");
                     let first = queue.try_get().expect("it is there");
                     assert!(first.starts_with("0 "));
                     queue.try_put(first).expect("there is room for as much");

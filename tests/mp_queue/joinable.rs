@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use concurrent_futures::ExecutorExt as _;
-use concurrent_futures::multiprocessing::{JoinableQueue, Queue};
+use concurrent_futures::multiprocessing::{JoinableQueue, Queue, Receipt};
 use futures::FutureExt as _;
 use rustix::process::Signal;
 
@@ -102,7 +102,7 @@ async fn many_processes_do_the_items_and_many_wait_for_them() {
     within(pool.shutdown()).await;
 }
 
-/// An item may be done by another process than the one that has taken it.
+/// As in Python: an item may be done by another process than the one that has taken it.
 #[tokio::test]
 async fn an_item_that_was_handed_on_is_done_by_whoever_has_it() {
     fn take(queue: JoinableQueue<u64>, to: Queue<u64>) {
@@ -121,6 +121,123 @@ async fn an_item_that_was_handed_on_is_done_by_whoever_has_it() {
     assert_eq!(within(queue.join()).await, 0);
     within(pool.shutdown()).await;
     assert_eq!(queue.join().await, 0, "its taker ended without one");
+}
+
+/// Takes one item, and waits until it may mark it.
+fn take_one(queue: JoinableQueue<u64>, gate: Key) {
+    queue.blocking_get_timeout(PATIENCE).expect("it comes");
+    gate.wait();
+    queue.blocking_task_done().expect("one was taken");
+}
+
+/// One of two processes has handed its item to this one, which marks it. It ends. The other still works.
+#[tokio::test]
+async fn a_join_does_not_return_while_a_process_works_on_what_it_took() {
+    for dies in [0, 1] {
+        let (pool, gate) = (pool(2), Gate::new());
+        let queue = JoinableQueue::unbounded().expect("a queue");
+        let mut tasks = Vec::new();
+        let mut guests = Vec::new();
+        for number in 0..2 {
+            queue.put(number).await.expect("there is room");
+            tasks.push(pool.submit(take_one, (queue.clone(), gate.key())));
+            guests.push(gate.guest().await);
+        }
+        queue.task_done().await.expect("two were taken");
+        let mut join = Box::pin(queue.join());
+        assert!(join.as_mut().now_or_never().is_none());
+        signal(guests.remove(dies).pid(), Signal::KILL);
+        let killed = within(tasks.remove(dies)).await;
+        assert!(killed.expect_err("it was killed").is_worker_lost());
+        let early = queue.clone();
+        let early = in_thread(move || early.blocking_join_timeout(Duration::from_millis(3)));
+        let early = within(early).await;
+        assert!(early.expect_err("one works").is_timed_out());
+        guests.remove(0).let_in().await;
+        within(tasks.remove(0)).await.expect("it ends");
+        assert_eq!(within(join).await, 0);
+        within(pool.shutdown()).await;
+    }
+}
+
+/// Accepts an item, and waits until it may mark it.
+fn finish(queue: JoinableQueue<u64>, receipt: Receipt, gate: Key) -> bool {
+    if queue.blocking_accept(&receipt).is_err() {
+        return false;
+    }
+    gate.wait();
+    queue.blocking_task_done_with(receipt).is_ok()
+}
+
+/// A dispatcher takes all items, and workers do them. Whoever is killed, the join is exact.
+#[tokio::test]
+async fn an_item_with_a_receipt_is_lost_with_the_process_that_has_it() {
+    let (pool, gate) = (pool(3), Gate::new());
+    let queue = JoinableQueue::unbounded().expect("a queue");
+    let mut tasks = Vec::new();
+    let mut guests = Vec::new();
+    for number in 0..3 {
+        queue.put(number).await.expect("there is room");
+        let (item, receipt) = queue.get_with_receipt().await.expect("it is there");
+        assert_eq!(item, number);
+        tasks.push(pool.submit(finish, (queue.clone(), receipt, gate.key())));
+        guests.push(gate.guest().await);
+    }
+    let mut join = Box::pin(queue.join());
+    let [first, second, third] = <[_; 3]>::try_from(guests).ok().expect("three");
+    first.let_in().await;
+    let mut tasks = tasks.into_iter();
+    assert!(
+        within(tasks.next().expect("the first"))
+            .await
+            .expect("it ends")
+    );
+    signal(second.pid(), Signal::KILL);
+    assert!(within(tasks.next().expect("the second")).await.is_err());
+    assert!(join.as_mut().now_or_never().is_none(), "the third works");
+    third.let_in().await;
+    assert!(
+        within(tasks.next().expect("the third"))
+            .await
+            .expect("it ends")
+    );
+    assert_eq!(within(join).await, 1);
+    within(pool.shutdown()).await;
+}
+
+/// The process that has the item is killed. A process that comes later with its receipt is refused.
+#[tokio::test]
+async fn a_receipt_counts_once_and_only_for_its_queue() {
+    let (pool, gate) = (pool(1), Gate::new());
+    let queue = JoinableQueue::unbounded().expect("a queue");
+    let copy = |receipt: &Receipt| -> Receipt {
+        let bytes = rmp_serde::to_vec(receipt).expect("it is plain data");
+        rmp_serde::from_slice(&bytes).expect("it is plain data")
+    };
+    queue.put(1).await.expect("there is room");
+    queue.put(2).await.expect("there is room");
+    let (_, first) = queue.get_with_receipt().await.expect("it is there");
+    let (_, second) = queue.get_with_receipt().await.expect("it is there");
+    let other = JoinableQueue::unbounded().expect("a queue");
+    other.put(1).await.expect("there is room");
+    other.get_with_receipt().await.expect("it is there");
+    let error = other.accept(&first).await.expect_err("it is of another");
+    assert!(error.is_nothing_taken());
+
+    queue
+        .task_done_with(copy(&first))
+        .await
+        .expect("it is unfinished");
+    let error = queue.task_done_with(first).await.expect_err("it is done");
+    assert!(error.is_nothing_taken());
+
+    let task = pool.submit(finish, (queue.clone(), copy(&second), gate.key()));
+    signal(gate.guest().await.pid(), Signal::KILL);
+    within(task).await.expect_err("it was killed");
+    assert_eq!(within(queue.join()).await, 1);
+    let late = queue.accept(&second).await.expect_err("it is lost");
+    assert!(late.is_nothing_taken());
+    within(pool.shutdown()).await;
 }
 
 /// Takes `count` items, finishes the first and waits with the others.

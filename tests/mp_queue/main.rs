@@ -12,9 +12,12 @@ mod alone;
 mod basics;
 #[path = "../common/mod.rs"]
 mod common;
+mod ends;
 mod joinable;
-mod kills;
 mod objects;
+mod unsent;
+#[path = "../common/values.rs"]
+mod values;
 mod waits;
 
 use std::time::Duration;

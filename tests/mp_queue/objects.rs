@@ -115,10 +115,7 @@ async fn a_queue_full_of_objects_has_room_again_when_one_is_taken() {
         }
     };
     assert!(refused.error().is_full(), "{refused}");
-    assert_eq!(
-        refused.into_item().expect("it is handed back").number,
-        count
-    );
+    assert_eq!(refused.into_inner().number, count);
     assert!(count > 50, "there was room for {count}");
     let mut put = Box::pin(queue.put(question(count, &inner)));
     assert!(put.as_mut().now_or_never().is_none());
@@ -167,7 +164,7 @@ fn more_objects_than_travel_together_are_refused_and_handed_back() {
         .expect("they travel together");
     let error = queue.try_put(vec![inner; 100]).expect_err("they do not");
     assert!(error.error().is_too_large());
-    assert_eq!(error.into_item().expect("they are handed back").len(), 100);
+    assert_eq!(error.into_inner().len(), 100);
     assert_eq!(queue.try_get().expect("it is there").len(), 60);
 }
 

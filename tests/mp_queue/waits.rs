@@ -64,11 +64,11 @@ fn what_was_not_put_in_is_handed_back() {
     queue.try_put("one".to_owned()).expect("there is room");
     let error = queue.try_put("two".to_owned()).expect_err("it is full");
     assert!(error.error().is_full());
-    assert_eq!(error.into_item().as_deref(), Some("two"));
+    assert_eq!(error.into_inner(), "two");
     let late = queue.blocking_put_timeout("three".to_owned(), SOON);
     let error = late.expect_err("it is full");
     assert!(error.error().is_timed_out());
-    assert_eq!(error.into_item().as_deref(), Some("three"));
+    assert_eq!(error.into_inner(), "three");
     assert_eq!(queue.try_get().expect("it is there"), "one");
     assert!(queue.is_empty());
 }

@@ -71,12 +71,24 @@ impl ConnectionEnd {
     ///
     /// # Cancel safety
     /// If the future is dropped, no one receives the value.
-    pub(super) async fn send(&self, item: &OutgoingItem) -> Result<(), ConnectionError> {
+    pub(super) async fn send(&self, item: &OutgoingItem<'_>) -> Result<(), ConnectionError> {
         in_task(Send::new(&self.outbox, item)).await
     }
 
+    /// Like [`send`](Self::send), of a value that may not have been encoded. (Its future does not borrow the value's type, so it
+    /// is `Send` for a value that is not `Sync`.)
+    pub(super) async fn send_encoded(
+        &self,
+        item: Result<OutgoingItem<'_>, ConnectionError>,
+    ) -> Result<(), ConnectionError> {
+        self.send(&item?).await
+    }
+
     /// Sends a small value, if there is room for it. `None` if there is none, or the value is large.
-    pub(super) fn send_at_once(&self, item: &OutgoingItem) -> Option<Result<(), ConnectionError>> {
+    pub(super) fn send_at_once(
+        &self,
+        item: &OutgoingItem<'_>,
+    ) -> Option<Result<(), ConnectionError>> {
         if item.value().len() > MOST {
             return None;
         }
@@ -86,7 +98,7 @@ impl ConnectionEnd {
     /// Like [`send`](Self::send), in this thread. Gives up at `end`: then no one receives the value.
     pub(super) fn blocking_send(
         &self,
-        item: &OutgoingItem,
+        item: &OutgoingItem<'_>,
         end: Option<Instant>,
     ) -> Result<(), ConnectionError> {
         let sent = in_thread(Send::new(&self.outbox, item), end);

@@ -66,7 +66,7 @@ impl<S: Data, R> Sink<S> for Connection<S, R> {
             this.sending.0.is_none(),
             "`start_send` was called before `poll_ready` returned ready"
         );
-        let item = OutgoingItem::of(value)?;
+        let item = OutgoingItem::owned(value)?;
         check(&item)?;
         match this.end.send_at_once(&item) {
             Some(sent) => sent,

@@ -145,9 +145,9 @@ type ConnectedEnds<A, B> = (Connection<A, B>, Connection<B, A>);
 /// receive wait forever, as with any pipe. In a task, do both concurrently (`tokio::join!`,
 /// [`split`](futures::StreamExt::split)), or use a [`Queue`](super::Queue).
 ///
-/// Values can be anything that an argument of a task can be (see [`Data`]), including shared objects such as
-/// another connection. A value encodes to at most 1 GiB. The sender encodes and the receiver decodes them: a value of
-/// many MiB that is not plain bytes or numbers occupies a thread of the runtime for that time.
+/// Values can be anything that an argument of a task can be (see [`Data`]), including shared objects such as another
+/// connection. A value encodes to at most 1 GiB. The sender encodes and the receiver decodes them: a value of many
+/// MiB that is not plain bytes or numbers occupies a thread of the runtime for that time.
 ///
 /// # Platform
 /// Linux.
@@ -220,7 +220,7 @@ impl<S: Data, R> Connection<S, R> {
     /// # Errors
     /// `is_closed()` if the other end is closed, or the sink of this end was; `is_codec()` if the value cannot
     /// be encoded; `is_too_large()`; `is_no_space()` if no memory or no descriptor is left for it. The error
-    /// holds the value, unless encoding consumed it.
+    /// holds the value.
     ///
     /// # Panics
     /// If it has to wait outside of a tokio runtime, or in one without an I/O driver (`enable_io`).
@@ -229,9 +229,8 @@ impl<S: Data, R> Connection<S, R> {
     /// Dropping the future drops the value, which is then not sent.
     pub async fn send(&self, value: S) -> Result<(), SendError<S>> {
         coop::consume_budget().await;
-        let item = encoded(value)?;
-        let sent = self.end.send(&item).await;
-        sent.map_err(|error| not_sent(item, error))
+        let sent = self.end.send_encoded(encoded(&value)).await;
+        sent.map_err(|error| SendError::new(value, error))
     }
 
     /// Sends a value if there is room. A value of more than 64 KiB takes separate memory until it is received.
@@ -249,9 +248,8 @@ impl<S: Data, R> Connection<S, R> {
     /// # Errors
     /// `is_full()` if there is no room; otherwise like [`send`](Self::send).
     pub fn try_send(&self, value: S) -> Result<(), SendError<S>> {
-        let mut item = encoded(value)?;
-        let sent = self.end.outbox.try_send(&mut item);
-        sent.map_err(|error| not_sent(item, error))
+        let sent = encoded(&value).and_then(|mut item| self.end.outbox.try_send(&mut item));
+        sent.map_err(|error| SendError::new(value, error))
     }
 
     /// Like [`send`](Self::send), for a thread that may block.
@@ -289,7 +287,7 @@ impl<S: Data, R> Connection<S, R> {
     /// let large = "x".repeat(16 << 20);
     /// let error = one.blocking_send_timeout(large, Duration::from_millis(5)).unwrap_err();
     /// assert!(error.error().is_timed_out()); // No one receives.
-    /// assert_eq!(error.into_value().unwrap().len(), 16 << 20);
+    /// assert_eq!(error.into_inner().len(), 16 << 20);
     /// one.blocking_send_timeout("small".to_owned(), Duration::from_millis(5))?;
     /// assert_eq!(other.blocking_recv()?, "small");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -306,9 +304,8 @@ impl<S: Data, R> Connection<S, R> {
 
     fn send_by(&self, value: S, end: Option<Instant>) -> Result<(), SendError<S>> {
         may_block();
-        let item = encoded(value)?;
-        let sent = self.end.blocking_send(&item, end);
-        sent.map_err(|error| not_sent(item, error))
+        let sent = encoded(&value).and_then(|item| self.end.blocking_send(&item, end));
+        sent.map_err(|error| SendError::new(value, error))
     }
 }
 
@@ -382,16 +379,10 @@ impl<S, R: Data> Connection<S, R> {
 }
 
 /// Encodes a value for sending.
-fn encoded<S: Data>(value: S) -> Result<OutgoingItem, SendError<S>> {
-    let item = OutgoingItem::of(value).map_err(|error| SendError::new(error.into(), None))?;
-    match check(&item) {
-        Ok(()) => Ok(item),
-        Err(error) => Err(not_sent(item, error)),
-    }
-}
-
-fn not_sent<S: Data>(item: OutgoingItem, error: ConnectionError) -> SendError<S> {
-    SendError::new(error, item.into_item())
+fn encoded<S: Data>(value: &S) -> Result<OutgoingItem<'_>, ConnectionError> {
+    let item = OutgoingItem::of(value)?;
+    check(&item)?;
+    Ok(item)
 }
 
 /// The same end. A value that this sink has accepted and not flushed stays with this one.

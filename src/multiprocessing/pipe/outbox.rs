@@ -26,7 +26,7 @@ impl PipeOutbox {
     }
 
     /// Sends a value that has passed [`check`], if there is room for it. A large one goes into a file.
-    pub(super) fn try_send(&self, item: &mut OutgoingItem) -> Result<(), ConnectionError> {
+    pub(super) fn try_send(&self, item: &mut OutgoingItem<'_>) -> Result<(), ConnectionError> {
         item.pack(MOST + 1)?;
         if !item.is_in_file && item.value().len() > MOST {
             return Err(io::Error::from(io::ErrorKind::OutOfMemory).into());
@@ -43,7 +43,7 @@ impl PipeOutbox {
     /// Sends the packet of a value. `None` if there is no room for it.
     pub(super) fn post(
         &self,
-        item: &OutgoingItem,
+        item: &OutgoingItem<'_>,
         place: ValuePlace,
         stream: Option<&OwnedFd>,
     ) -> Option<Result<(), ConnectionError>> {
@@ -79,7 +79,7 @@ impl PipeOutbox {
 }
 
 /// Checks that a value can be sent at all.
-pub(super) fn check(item: &OutgoingItem) -> Result<(), ConnectionError> {
+pub(super) fn check(item: &OutgoingItem<'_>) -> Result<(), ConnectionError> {
     let is_large = item.value().len() > MOST;
     Ok(item.fits_with(is_large.into())?)
 }

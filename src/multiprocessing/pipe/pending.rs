@@ -46,7 +46,7 @@ pub(super) struct Receiving<R>(pub(super) Option<PendingTransfer<Result<R, Conne
 
 /// The pending send.
 #[derive(Default)]
-pub(super) struct Sending(pub(super) Option<(Arc<OutgoingItem>, PendingTransfer<Sent>)>);
+pub(super) struct Sending(pub(super) Option<(Arc<OutgoingItem<'static>>, PendingTransfer<Sent>)>);
 
 type Sent = Result<(), ConnectionError>;
 
@@ -57,7 +57,7 @@ impl<R> Default for Receiving<R> {
 }
 
 impl Sending {
-    pub(super) fn begin(&mut self, end: &Arc<ConnectionEnd>, item: Arc<OutgoingItem>) {
+    pub(super) fn begin(&mut self, end: &Arc<ConnectionEnd>, item: Arc<OutgoingItem<'static>>) {
         let (end, sent) = (end.clone(), item.clone());
         let waiting = PendingTransfer::new(async move { end.send(&sent).await });
         self.0 = Some((item, waiting));

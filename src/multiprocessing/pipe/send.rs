@@ -18,7 +18,7 @@ use crate::wire::descriptors::Descriptor;
 /// Sends a value that has passed `check`. If this is dropped before it is done, no one receives the value.
 pub(super) struct Send<'a> {
     outbox: &'a PipeOutbox,
-    item: &'a OutgoingItem,
+    item: &'a OutgoingItem<'a>,
     stage: SendStage<'a>,
 }
 
@@ -37,7 +37,7 @@ enum SendStage<'a> {
 type Sent = Result<(), ConnectionError>;
 
 impl<'a> Send<'a> {
-    pub(super) fn new(outbox: &'a PipeOutbox, item: &'a OutgoingItem) -> Self {
+    pub(super) fn new(outbox: &'a PipeOutbox, item: &'a OutgoingItem<'a>) -> Self {
         let is_small = item.value().len() <= MOST;
         Self {
             outbox,

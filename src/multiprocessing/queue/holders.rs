@@ -1,21 +1,43 @@
-//! The number of unfinished items that each process has taken: a place for each process, with its identity and
-//! that number. Only the holder of the queue's lock uses it.
+//! Which process has which unfinished items of a `JoinableQueue`. Only the holder of the queue's lock uses this.
 //!
-//! The state of the queue has the total, and only the state changes by one store. So a process increments its
-//! own number before it takes an item, and decrements it before it marks one as done. If it is killed in
-//! between, its number no longer counts, as that of any dead process. The difference between the total and the
-//! sum of the living was lost.
+//! A place is two words: the identity of a process, and what it has. That is either the number of items that it has
+//! taken and not marked as done, or one item for which it has the receipt.
+//!
+//! The state of the queue has the totals, and only the state changes by one store. So a process enters an item here
+//! before it takes it, and removes it before it marks it as done. If it is killed in between, its places no longer
+//! count, as those of any dead process. The difference between the total and what the living have was lost.
 
 use std::sync::atomic::Ordering;
 
 use super::ring::BASE;
+use super::state::RingState;
 use super::store::Store;
 use crate::sys::{ProcessIdentity, SharedMapping};
 
-/// The offset of the places; they end at the first ring.
+/// The offset of the places; they end at the first ring. The word before them is the number of places ever used.
 pub(super) const START: usize = 4096;
+const USED: usize = START - 8;
 const PLACE: usize = 16;
 const PLACES: usize = (BASE as usize - START) / PLACE;
+
+/// In the second word of a place: the rest is the number of one item.
+const RECEIPT: u64 = 1 << 63;
+
+/// Where an item with a receipt is, and its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ItemPlace {
+    pub(super) place: u64,
+    pub(super) number: u64,
+}
+
+/// How a taken item is entered.
+#[derive(Debug)]
+pub(super) enum Entry<'a> {
+    /// In the count of this process.
+    Counted,
+    /// By itself, in a place that is returned.
+    WithReceipt(&'a mut Option<ItemPlace>),
+}
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Holders<'a>(pub(super) &'a SharedMapping);
@@ -25,78 +47,171 @@ impl<'a> Holders<'a> {
         Store(self.0.word(START + PLACE * place))
     }
 
-    fn count(self, place: usize) -> Store<'a> {
+    fn hand(self, place: usize) -> Store<'a> {
         Store(self.0.word(START + PLACE * place + 8))
     }
 
-    fn holder(self, place: usize) -> Option<(ProcessIdentity, u64)> {
-        let identity = ProcessIdentity::from_word(self.identity(place).load(Ordering::Relaxed))?;
-        Some((identity, self.count(place).load(Ordering::Relaxed)))
+    /// The number of places to look at.
+    fn used(self) -> usize {
+        let used = self.0.word(USED).load(Ordering::Relaxed);
+        usize::try_from(used).map_or(PLACES, |used| used.min(PLACES))
     }
 
-    /// The place of a process, which was last found at `hint`.
-    pub(super) fn find(self, who: ProcessIdentity, hint: usize) -> Option<usize> {
-        let is_its = |place: &usize| self.identity(*place).load(Ordering::Relaxed) == who.to_word();
-        Some(hint)
-            .filter(|hint| *hint < PLACES)
-            .filter(is_its)
-            .or_else(|| (0..PLACES).find(is_its))
+    fn who(self, place: usize) -> Option<ProcessIdentity> {
+        ProcessIdentity::from_word(self.identity(place).load(Ordering::Relaxed))
     }
 
-    /// Assigns a place to a process that has none. `None` if all are in use.
-    pub(super) fn enter(self, who: ProcessIdentity) -> Option<usize> {
-        let is_empty = |place: &usize| self.holder(*place).is_none_or(|(_, count)| count == 0);
-        let is_left = |place: &usize| self.holder(*place).is_some_and(|(who, _)| who.has_ended());
-        let free = (0..PLACES).find(is_empty);
-        let place = free.or_else(|| (0..PLACES).find(is_left))?;
-        self.count(place).store(0, Ordering::Relaxed);
+    /// The number of items in a place.
+    fn count(self, place: usize) -> u64 {
+        match self.hand(place).load(Ordering::Relaxed) {
+            word if word & RECEIPT != 0 => 1,
+            count => count,
+        }
+    }
+
+    /// The place that counts the items of a process, which was last found at `hint`.
+    fn find(self, who: ProcessIdentity, hint: usize) -> Option<usize> {
+        let used = self.used();
+        let is_its = |place: &usize| {
+            let is_count = self.hand(*place).load(Ordering::Relaxed) & RECEIPT == 0;
+            is_count && self.who(*place) == Some(who)
+        };
+        let at_hint = Some(hint).filter(|hint| *hint < used).filter(is_its);
+        at_hint.or_else(|| (0..used).find(is_its))
+    }
+
+    /// Writes to a free place. `None` if none is free.
+    fn enter(self, who: ProcessIdentity, hand: u64) -> Option<usize> {
+        let used = self.used();
+        let is_free = |place: &usize| self.who(*place).is_none() || self.count(*place) == 0;
+        let free = (0..used).find(is_free);
+        let place = free.or((used < PLACES).then_some(used)).or_else(|| {
+            (0..PLACES).find(|place| self.who(*place).is_some_and(|who| who.has_ended()))
+        })?;
+        if place == used {
+            Store(self.0.word(USED)).store(used as u64 + 1, Ordering::Relaxed);
+        }
+        self.identity(place).store(0, Ordering::Relaxed);
+        self.hand(place).store(hand, Ordering::Relaxed);
         self.identity(place).store(who.to_word(), Ordering::Relaxed);
         Some(place)
     }
 
-    /// Counts an item that the process at this place is about to take.
-    pub(super) fn add(self, place: usize) {
-        let count = self.count(place).load(Ordering::Relaxed);
-        let count = count.saturating_add(1);
-        self.count(place).store(count, Ordering::Relaxed);
-    }
-
-    /// Removes one item from the count of `place`, or of another process if that has none: an item may have
-    /// been handed on to a process that marks it as done.
-    pub(super) fn take_off(self, place: Option<usize>) {
-        let has_some = |place: &usize| self.count(*place).load(Ordering::Relaxed) > 0;
-        if let Some(place) = place
-            .filter(has_some)
-            .or_else(|| (0..PLACES).find(has_some))
-        {
-            let count = self.count(place).load(Ordering::Relaxed);
-            let count = count.saturating_sub(1);
-            self.count(place).store(count, Ordering::Relaxed);
+    /// Whether `who` has a place to count items in. If not, it gets one. `None` if none is free.
+    pub(super) fn place_of(self, who: ProcessIdentity, hint: usize) -> Option<(usize, bool)> {
+        match self.find(who, hint) {
+            Some(place) => Some((place, false)),
+            None => self.enter(who, 0).map(|place| (place, true)),
         }
     }
 
-    /// The processes with a place and their numbers of items, except for one that has ended. This frees the
-    /// place of that one.
-    pub(super) fn without(
-        self,
-        ended: Option<ProcessIdentity>,
-    ) -> impl Iterator<Item = (ProcessIdentity, u64)> {
-        (0..PLACES).filter_map(move |place| {
-            let (who, count) = self.holder(place)?;
-            if Some(who) != ended {
-                return Some((who, count));
-            }
-            self.count(place).store(0, Ordering::Relaxed);
-            self.identity(place).store(0, Ordering::Relaxed);
-            None
-        })
+    /// Counts an item that the process at this place is about to take.
+    pub(super) fn add(self, place: usize) {
+        let count = self.count(place).saturating_add(1) & !RECEIPT;
+        self.hand(place).store(count, Ordering::Relaxed);
     }
 
-    /// Assigns the place of one process to another.
+    /// Enters an item that a process is about to take with a receipt. `None` if no place is free.
+    pub(super) fn add_with_receipt(self, who: ProcessIdentity, number: u64) -> Option<ItemPlace> {
+        let place = self.enter(who, RECEIPT | number)? as u64;
+        Some(ItemPlace { place, number })
+    }
+
+    /// Removes what a process marks as done: an item of its own. If it has none, one of the only process that has
+    /// any. If several have some, it is unknown whose item it is: none is removed.
+    pub(super) fn take_off(self, who: ProcessIdentity, hint: usize) {
+        let has_some = |place: &usize| self.count(*place) > 0;
+        let own = self.find(who, hint).filter(has_some);
+        if let Some(place) = own.or_else(|| self.only_count()) {
+            let count = self.count(place).saturating_sub(1);
+            self.hand(place).store(count, Ordering::Relaxed);
+        }
+    }
+
+    /// The only place that counts items of a process and has some.
+    fn only_count(self) -> Option<usize> {
+        let has_some = |place: &usize| {
+            let hand = self.hand(*place).load(Ordering::Relaxed);
+            self.who(*place).is_some() && hand > 0 && hand & RECEIPT == 0
+        };
+        let mut found = (0..self.used()).filter(has_some);
+        found.next().filter(|_| found.next().is_none())
+    }
+
+    /// The place of an item with a receipt, if the item is unfinished.
+    fn of_item(self, item: ItemPlace) -> Option<usize> {
+        let place = usize::try_from(item.place).ok()?;
+        let is_there = place < self.used()
+            && self.who(place).is_some()
+            && self.hand(place).load(Ordering::Relaxed) == RECEIPT | item.number;
+        is_there.then_some(place)
+    }
+
+    /// Removes an item with a receipt. False if it is not unfinished.
+    pub(super) fn take_off_item(self, item: ItemPlace) -> bool {
+        let Some(place) = self.of_item(item) else {
+            return false;
+        };
+        self.clear(place);
+        true
+    }
+
+    /// Assigns an item with a receipt to a process. False if it is not unfinished.
+    pub(super) fn pass_to(self, who: ProcessIdentity, item: ItemPlace) -> bool {
+        let Some(place) = self.of_item(item) else {
+            return false;
+        };
+        self.identity(place).store(who.to_word(), Ordering::Relaxed);
+        true
+    }
+
+    /// Forgets what is entered. For a moment in which all items that were taken are done: what is left was entered by
+    /// processes whose items others have marked.
+    pub(super) fn forget(self) {
+        let has_some = |place: &usize| self.count(*place) > 0;
+        (0..self.used())
+            .filter(has_some)
+            .for_each(|place| self.clear(place));
+    }
+
+    fn clear(self, place: usize) {
+        self.identity(place).store(0, Ordering::Relaxed);
+        self.hand(place).store(0, Ordering::Relaxed);
+    }
+
+    /// The number of taken items that are lost: no process has them. Frees the places of a process that has `ended`,
+    /// and calls `watch` for each other process that has a place.
+    pub(super) fn lost(
+        self,
+        state: &RingState,
+        ended: Option<ProcessIdentity>,
+        mut watch: impl FnMut(ProcessIdentity),
+    ) -> u64 {
+        let mut with_the_living = 0_u64;
+        for place in 0..self.used() {
+            match self.who(place) {
+                Some(who) if Some(who) == ended => self.clear(place),
+                // Also one that has none now: it may take another without waking the waiter.
+                Some(who) => {
+                    with_the_living = with_the_living.saturating_add(self.count(place));
+                    watch(who);
+                }
+                None => {}
+            }
+        }
+        let taken = state.taken.saturating_sub(state.done);
+        taken.saturating_sub(with_the_living)
+    }
+
+    /// Assigns the places of one process to another.
     #[cfg(all(test, not(properties)))]
     pub(super) fn rename(self, from: ProcessIdentity, to: ProcessIdentity) {
-        if let Some(place) = self.find(from, 0) {
+        for place in (0..self.used()).filter(|place| self.who(*place) == Some(from)) {
             self.identity(place).store(to.to_word(), Ordering::Relaxed);
         }
     }
 }
+
+#[cfg(all(test, target_os = "linux", properties))]
+#[path = "../../../tests/properties/multiprocessing/queue/holders.rs"]
+mod properties;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::error::QueueError;
+use super::holders::ItemPlace;
 use super::shared::SharedQueue;
 use super::{Queue, checked};
 use crate::executor::data::Data;
@@ -36,11 +37,32 @@ use crate::multiprocessing::waiting::driver::{InTask, InThread, forever};
 /// # Ok(()) }
 /// ```
 ///
+/// # Which item is done
+///
+/// [`task_done`](Self::task_done) names no item, as in Python. The queue counts the unfinished items of each process:
+///
+/// - A call counts for an item that the calling process took. That is right whenever the process that takes an item
+///   also marks it.
+/// - If the process has no unfinished item, the call counts for the only other process that has some. If several have
+///   some, the item is unknown; it counts for none of them until all taken items are done.
+///
+/// While no process dies, [`join`](Self::join) returns exactly when all items are done, whichever process marks them.
+/// To hand items on to other processes and still be exact about deaths, take them [with a
+/// receipt](Self::get_with_receipt).
+///
 /// # When a process is killed
 ///
-/// The queue counts the unfinished items of each process. When a process ends, its unfinished items are lost.
-/// They count as done, so that no one waits for them forever, and [`join`](Self::join) returns their number. An
-/// item that a process has handed on to another process still counts for the one that took it.
+/// When a process ends, its unfinished items are lost. They count as done, so that no `join` waits for them, and `join`
+/// returns their number. An item belongs to the process that took it, or to the last one that
+/// [accepted](Self::accept) its receipt.
+///
+/// After calls for unknown items, a `join` may wait for a process that lives, until it ends or all taken items are
+/// done. It does not return early.
+///
+/// # The end
+///
+/// [`close`](Queue::close) ends puts. A `join` still waits for the items. [`close_now`](Queue::close_now) counts the
+/// items in the queue as done; a `join` waits for those that are taken.
 ///
 /// # Platform
 /// Linux.
@@ -63,10 +85,8 @@ impl<T: Data> JoinableQueue<T> {
         Queue::create(checked(capacity)?, true).map(Self)
     }
 
-    /// Marks one taken item as done. Call it once for each item taken, also for one that could not be decoded.
-    ///
-    /// It counts for the calling process if that has unfinished items, otherwise for another process that has
-    /// some: an item may have been handed on.
+    /// Marks one taken item as done. Call it once for each item taken, also for one that could not be decoded. See
+    /// [which item is done](Self#which-item-is-done).
     ///
     /// # Errors
     /// `is_nothing_taken()` if it is called more often than items were taken.
@@ -76,10 +96,11 @@ impl<T: Data> JoinableQueue<T> {
     /// (`enable_io`).
     ///
     /// # Cancel safety
-    /// Cancel safe: a dropped future has not marked the item.
+    /// Cancel safe: a dropped future has marked the item or not.
     pub async fn task_done(&self) -> Result<(), QueueError> {
         let shared = &*self.0.shared;
-        shared.task_done(&mut shared.lock.lock().await)
+        let done = shared.locked(&InTask, |held| shared.task_done(held));
+        done.await
     }
 
     /// Like [`task_done`](Self::task_done), for a thread that may block.
@@ -88,10 +109,122 @@ impl<T: Data> JoinableQueue<T> {
     /// Like [`task_done`](Self::task_done).
     ///
     /// # Panics
-    /// If it has to wait for the lock of the queue on a thread that drives async code.
+    /// On a thread that drives async code.
     pub fn blocking_task_done(&self) -> Result<(), QueueError> {
         let shared = &*self.0.shared;
-        shared.task_done(&mut forever(shared.lock.blocking_lock(None)))
+        shared.blocking_locked(|held| shared.task_done(held))
+    }
+
+    /// Takes the first item, like [`get`](Queue::get), with a receipt. The receipt names the item: send both to the
+    /// process that does the work, which [accepts](Self::accept) the receipt and marks the item with it.
+    ///
+    /// ```no_run
+    /// use concurrent_futures::multiprocessing::{JoinableQueue, Receipt};
+    /// use concurrent_futures::{ExecutorExt as _, ProcessPoolExecutor};
+    ///
+    /// fn work(queue: JoinableQueue<u64>, number: u64, receipt: Receipt) {
+    ///     if queue.blocking_accept(&receipt).is_ok() {
+    ///         println!("{}", number * number);
+    ///         queue.blocking_task_done_with(receipt).expect("it is unfinished");
+    ///     }
+    /// }
+    ///
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (queue, pool) = (JoinableQueue::unbounded()?, ProcessPoolExecutor::new()?);
+    /// queue.put(7).await?;
+    /// queue.close().await;
+    /// while let Ok((number, receipt)) = queue.get_with_receipt().await {
+    ///     pool.submit(work, (queue.clone(), number, receipt));
+    /// }
+    /// let lost = queue.join().await; // With workers that were killed.
+    /// # drop(lost);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// Like [`get`](Queue::get). An item that cannot be decoded counts as done. `is_no_space()` if some thousand
+    /// receipts are in use.
+    ///
+    /// # Panics
+    /// Like [`get`](Queue::get).
+    ///
+    /// # Cancel safety
+    /// Cancel safe: a dropped future has taken no item.
+    pub async fn get_with_receipt(&self) -> Result<(T, Receipt), QueueError> {
+        let shared = &*self.0.shared;
+        let (item, place) = shared.get_item_with_receipt(&InTask).await?;
+        Ok((item, Receipt::of(shared, place)))
+    }
+
+    /// Like [`get_with_receipt`](Self::get_with_receipt), for a thread that may block.
+    ///
+    /// # Errors
+    /// Like [`get_with_receipt`](Self::get_with_receipt).
+    ///
+    /// # Panics
+    /// On a thread that drives async code.
+    pub fn blocking_get_with_receipt(&self) -> Result<(T, Receipt), QueueError> {
+        let shared = &*self.0.shared;
+        let driver = InThread::within(None);
+        let (item, place) = InThread::run(shared.get_item_with_receipt(&driver))?;
+        Ok((item, Receipt::of(shared, place)))
+    }
+
+    /// Makes an item that another process took an item of this process: it is lost if this process ends, and no
+    /// longer if the other one does.
+    ///
+    /// # Errors
+    /// `is_nothing_taken()` if the item is done, or was lost with a process that had it.
+    ///
+    /// # Panics
+    /// Like [`task_done`](Self::task_done).
+    ///
+    /// # Cancel safety
+    /// Cancel safe: a dropped future has accepted the item or not.
+    pub async fn accept(&self, receipt: &Receipt) -> Result<(), QueueError> {
+        let (shared, place) = (&*self.0.shared, receipt.in_queue(&self.0.shared)?);
+        let done = shared.locked(&InTask, |held| shared.accept(held, place));
+        done.await
+    }
+
+    /// Like [`accept`](Self::accept), for a thread that may block.
+    ///
+    /// # Errors
+    /// Like [`accept`](Self::accept).
+    ///
+    /// # Panics
+    /// On a thread that drives async code.
+    pub fn blocking_accept(&self, receipt: &Receipt) -> Result<(), QueueError> {
+        let (shared, place) = (&*self.0.shared, receipt.in_queue(&self.0.shared)?);
+        shared.blocking_locked(|held| shared.accept(held, place))
+    }
+
+    /// Marks the item of a receipt as done, in any process.
+    ///
+    /// # Errors
+    /// `is_nothing_taken()` if the item is done already, or was lost with a process that had it.
+    ///
+    /// # Panics
+    /// Like [`task_done`](Self::task_done).
+    ///
+    /// # Cancel safety
+    /// Cancel safe: a dropped future has marked the item or not.
+    pub async fn task_done_with(&self, receipt: Receipt) -> Result<(), QueueError> {
+        let (shared, place) = (&*self.0.shared, receipt.in_queue(&self.0.shared)?);
+        let done = shared.locked(&InTask, |held| shared.item_done(held, place));
+        done.await
+    }
+
+    /// Like [`task_done_with`](Self::task_done_with), for a thread that may block.
+    ///
+    /// # Errors
+    /// Like [`task_done_with`](Self::task_done_with).
+    ///
+    /// # Panics
+    /// On a thread that drives async code.
+    pub fn blocking_task_done_with(&self, receipt: Receipt) -> Result<(), QueueError> {
+        let (shared, place) = (&*self.0.shared, receipt.in_queue(&self.0.shared)?);
+        shared.blocking_locked(|held| shared.item_done(held, place))
     }
 
     /// Waits until all items that were put are done. Returns how many of them, since the queue was created,
@@ -111,7 +244,7 @@ impl<T: Data> JoinableQueue<T> {
     /// Like [`join`](Self::join), for a thread that may block.
     ///
     /// # Panics
-    /// If it has to wait on a thread that drives async code.
+    /// On a thread that drives async code.
     pub fn blocking_join(&self) -> u64 {
         forever(self.join_within(None))
     }
@@ -122,7 +255,7 @@ impl<T: Data> JoinableQueue<T> {
     /// `is_timed_out()` if not all items were done within `timeout`.
     ///
     /// # Panics
-    /// If it has to wait on a thread that drives async code.
+    /// On a thread that drives async code.
     pub fn blocking_join_timeout(&self, timeout: Duration) -> Result<u64, QueueError> {
         self.join_within(Some(timeout)).ok_or(QueueError::TIMED_OUT)
     }
@@ -140,6 +273,48 @@ impl<T> JoinableQueue<T> {
     pub fn unfinished(&self) -> usize {
         let state = self.0.shared.glance();
         state.put.saturating_sub(state.done) as usize
+    }
+}
+
+/// Names an item that was taken from a [`JoinableQueue`]. It is plain data, which can be sent to another process in
+/// any way.
+///
+/// Dropping it does nothing: the item stays unfinished until the process that has it ends.
+///
+/// # Platform
+/// Linux.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Receipt {
+    queue: u64,
+    place: ItemPlace,
+}
+
+impl Receipt {
+    fn of(queue: &SharedQueue, place: ItemPlace) -> Self {
+        let queue = queue.number();
+        Self { queue, place }
+    }
+
+    fn in_queue(&self, queue: &SharedQueue) -> Result<ItemPlace, QueueError> {
+        if self.queue == queue.number() {
+            Ok(self.place)
+        } else {
+            Err(QueueError::NOTHING_TAKEN)
+        }
+    }
+}
+
+impl Serialize for Receipt {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        (self.queue, self.place.place, self.place.number).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Receipt {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (queue, place, number) = Deserialize::deserialize(deserializer)?;
+        let place = ItemPlace { place, number };
+        Ok(Self { queue, place })
     }
 }
 
@@ -175,11 +350,11 @@ impl<T> Serialize for JoinableQueue<T> {
 
 impl<'de, T: Data> Deserialize<'de> for JoinableQueue<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let shared = SharedQueue::receive(deserializer)?;
-        if !shared.counts_done {
+        let queue = Queue::deserialize(deserializer)?;
+        if !queue.shared.counts_done {
             let error = "expected a `JoinableQueue`, received a `Queue`";
             return Err(serde::de::Error::custom(error));
         }
-        Ok(Self(Queue::of(shared)))
+        Ok(Self(queue))
     }
 }

@@ -2,16 +2,21 @@
 //!
 //! - [`state`]: the numbers that describe a queue and change as one; [`store`]: each step of a change;
 //! - [`ring`]: the bytes of the items;
-//! - [`holders`]: which process has taken how many items; [`joinable`]: the queue that tasks can join;
-//! - [`shared`]: the queue as one process sees it; [`error`]: its errors.
+//! - [`holders`]: which process has which unfinished items; [`done`]: what is done and what is lost;
+//! - [`joinable`]: the queue that tasks can join;
+//! - [`shared`]: the queue as one process sees it; [`transfer`]: items in and out of it;
+//! - [`halves`]: a queue whose end the getters see; [`error`]: the errors of a queue.
 
+mod done;
 mod error;
+mod halves;
 mod holders;
 mod joinable;
 mod ring;
 mod shared;
 mod state;
 mod store;
+mod transfer;
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -21,15 +26,17 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 pub use self::error::{PutError, QueueError};
-pub use self::joinable::JoinableQueue;
-use self::shared::SharedQueue;
+pub use self::halves::{Getter, Putter};
+pub use self::joinable::{JoinableQueue, Receipt};
+use self::shared::{SendingEnd, SharedQueue};
 use crate::executor::data::Data;
-use crate::multiprocessing::item::{IncomingItem, OutgoingItem};
-use crate::multiprocessing::waiting::driver::{InTask, InThread, forever};
+use crate::multiprocessing::waiting::driver::InTask;
+use crate::sys;
+use crate::wire::descriptors::Descriptor;
 
-/// An item of this size or more travels in a file of its own, which is written and read outside of the lock. A
-/// new file gets fresh memory from the system, which takes several times as long as a copy to and from an
-/// existing ring. The largest ring that is kept holds two items that are a little smaller than this.
+/// An item of this size or more travels in a file of its own, which is written and read outside the lock. The system
+/// gives a new file fresh memory, which takes several times as long as a copy to and from an existing ring. The largest
+/// ring that is kept holds two items that are a little smaller than this.
 const LARGE: usize = ring::KEPT as usize / 2;
 
 /// A queue between processes. Any number of processes, and of tasks and threads in each, put items in and take
@@ -53,39 +60,49 @@ const LARGE: usize = ring::KEPT as usize / 2;
 /// # Guarantees
 ///
 /// An item is in the queue once the method that puts it has returned `Ok`. From then on it lies in memory that
-/// belongs to no single process: its producer may exit or be killed. If the producer is killed earlier, the
-/// item is in the queue completely or not at all.
+/// belongs to no single process: its producer may exit or be killed. If the producer is killed earlier, the whole
+/// item is in the queue or none of it.
 ///
-/// An item is taken when the method that gets it returns it, and not before: a `get` that is dropped or times
-/// out takes none. The items that a process has taken are lost with that process; all others remain for the
-/// other processes. A process that is killed at any point, also in a `put` or a `get`, does not block the
-/// others.
+/// An item is taken when the method that gets it returns it. A `get` that is dropped or times out takes none. The items
+/// that a process has taken are lost with that process. All others remain for the other processes. A process that is
+/// killed at any point, also in a `put` or a `get`, does not block the others.
+///
+/// The tasks and threads of one process that wait for an item, or for room, take turns. Processes compete, and none is
+/// preferred.
+///
+/// # The end
+///
+/// [`close`](Self::close) ends the queue: puts fail, and gets fail once the queue is empty.
+/// [`close_now`](Self::close_now) also drops the items. [`split`](Self::split) gives halves, of which the getters see
+/// when the last putter is dropped or killed.
 ///
 /// # Items
 ///
-/// An item can be anything that an argument of a task can be (see [`Data`]), including shared objects such as
-/// another queue. It encodes to at most 1 GiB. A queue holds some hundreds of shared objects at a time. Then [`put`](Self::put) waits and
-/// [`try_put`](Self::try_put) returns `is_full()`, until some are taken. One item holds at most about 80
-/// queues, which have four descriptors each. For a user without privileges, the descriptors in transit in all
-/// queues are limited to the number that one process may have open: a `put` beyond that is an error.
+/// An item can be anything that an argument of a task can be (see [`Data`]), including shared objects such as another
+/// queue. It encodes to at most 1 GiB. A queue holds some hundreds of shared objects at a time. Then
+/// [`put`](Self::put) waits and [`try_put`](Self::try_put) returns `is_full()`, until some are taken. One item holds
+/// at most about 80 queues, which have four descriptors each. For a user without privileges, the descriptors in
+/// transit in all queues are limited to the number that one process may have open: a `put` beyond that is an error.
+///
+/// A `put` borrows the item until it is in the queue. If it fails, the error holds the item as it was.
 ///
 /// A process that misuses the memory can lose, invent and reorder items, or damage the queue, which is then
 /// `is_damaged()`. It can do no more: see [hostile processes](super#hostile-processes).
 ///
 /// # Cost
 ///
-/// While no one waits, a small item costs no system call, and no memory but its own. Large items (2 MiB or
-/// more) are written and read while others use the queue. The queue allocates the memory for its items before
-/// it writes to it, and frees it, except for at most 4 MiB, when it is empty. When its memory is full, the
-/// queue doubles it and copies the items.
+/// While no task waits, a small item costs no system call, and no memory but its own. Large items (2 MiB or more) are
+/// written and read while others use the queue. The queue allocates the memory for its items before it writes to it. It
+/// frees all but 4 MiB of it when it is empty. When its memory is full, the queue doubles it and copies the items.
 ///
-/// The calling task or thread encodes, decodes and copies the items: some milliseconds for 10 MiB. For larger
-/// data use [`SharedMemory`](super::SharedMemory), which can be an item itself.
+/// The calling task or thread encodes, decodes and copies the items: some milliseconds for 10 MiB. For larger data use
+/// [`SharedMemory`](super::SharedMemory), which can be an item itself.
 ///
 /// # Platform
 /// Linux.
 pub struct Queue<T> {
     shared: Arc<SharedQueue>,
+    to: Arc<SendingEnd>,
     items: PhantomData<fn(T) -> T>,
 }
 
@@ -118,13 +135,14 @@ impl<T: Data> Queue<T> {
     }
 
     fn create(capacity: u64, counts_done: bool) -> Result<Self, QueueError> {
-        let new = SharedQueue::create(capacity, counts_done)?;
-        Ok(Self::of(new.recognised()))
+        let (shared, to) = SharedQueue::create(capacity, counts_done)?;
+        Ok(Self::of(shared, to))
     }
 
-    fn of(shared: Arc<SharedQueue>) -> Self {
+    fn of(shared: SharedQueue, to: Descriptor) -> Self {
         Self {
-            shared,
+            shared: shared.recognised(),
+            to: SendingEnd::recognised(to),
             items: PhantomData,
         }
     }
@@ -140,8 +158,8 @@ impl<T: Data> Queue<T> {
     /// ```
     ///
     /// # Errors
-    /// `is_codec()` if the item cannot be encoded; `is_too_large()`; `is_no_space()` if no memory is left for
-    /// it, or too many descriptors are in transit. The error holds the item, unless encoding consumed it.
+    /// `is_closed()` if the queue is closed; `is_codec()` if the item cannot be encoded; `is_too_large()`;
+    /// `is_no_space()` if no memory is left for it, or too many descriptors are in transit. The error holds the item.
     ///
     /// # Panics
     /// If it has to wait outside of a tokio runtime, or in one without an I/O driver (`enable_io`).
@@ -149,10 +167,7 @@ impl<T: Data> Queue<T> {
     /// # Cancel safety
     /// Dropping the future drops the item, which is then not in the queue.
     pub async fn put(&self, item: T) -> Result<(), PutError<T>> {
-        let item = packed(item)?;
-        let shared = &*self.shared;
-        let put = shared.wait_to_put(&InTask, |held| shared.put(held, &item));
-        forever(put.await).map_err(|error| not_put(item, error))
+        self.shared.put_item(&self.to.0, item).await
     }
 
     /// Puts an item if there is room.
@@ -161,16 +176,7 @@ impl<T: Data> Queue<T> {
     /// `is_full()` if there is no room; `is_busy()` if the lock of the queue stays held by another process;
     /// otherwise like [`put`](Self::put).
     pub fn try_put(&self, item: T) -> Result<(), PutError<T>> {
-        if self.shared.is_full(&self.shared.glance()) {
-            return Err(PutError::new(QueueError::FULL, Some(item)));
-        }
-        let item = packed(item)?;
-        let put = self.shared.at_once(|held| {
-            self.shared
-                .put(held, &item)
-                .unwrap_or(Err(QueueError::FULL))
-        });
-        put.map_err(|error| not_put(item, error))
+        self.shared.try_put_item(&self.to.0, item)
     }
 
     /// Like [`put`](Self::put), for a thread that may block.
@@ -188,9 +194,9 @@ impl<T: Data> Queue<T> {
     /// Like [`put`](Self::put).
     ///
     /// # Panics
-    /// If it has to wait on a thread that drives async code.
+    /// On a thread that drives async code.
     pub fn blocking_put(&self, item: T) -> Result<(), PutError<T>> {
-        self.put_within(item, None)
+        self.shared.blocking_put_item(&self.to.0, item, None)
     }
 
     /// Like [`blocking_put`](Self::blocking_put), for at most `timeout`.
@@ -199,18 +205,10 @@ impl<T: Data> Queue<T> {
     /// `is_timed_out()` if there was no room within `timeout`; otherwise like [`put`](Self::put).
     ///
     /// # Panics
-    /// If it has to wait on a thread that drives async code.
+    /// On a thread that drives async code.
     pub fn blocking_put_timeout(&self, item: T, timeout: Duration) -> Result<(), PutError<T>> {
-        self.put_within(item, Some(timeout))
-    }
-
-    fn put_within(&self, item: T, timeout: Option<Duration>) -> Result<(), PutError<T>> {
-        let item = packed(item)?;
-        let shared = &*self.shared;
-        let driver = InThread::within(timeout);
-        let put = shared.wait_to_put(&driver, |held| shared.put(held, &item));
-        let put = InThread::run(put).unwrap_or(Err(QueueError::TIMED_OUT));
-        put.map_err(|error| not_put(item, error))
+        let timeout = Some(timeout);
+        self.shared.blocking_put_item(&self.to.0, item, timeout)
     }
 
     /// Takes the first item. Waits until there is one.
@@ -227,8 +225,8 @@ impl<T: Data> Queue<T> {
     /// ```
     ///
     /// # Errors
-    /// `is_codec()` if the item cannot be decoded: the item is lost. `is_no_space()` if no memory or no
-    /// descriptor is left for it: the item stays in the queue. `is_damaged()`.
+    /// `is_closed()` if the queue is closed and empty. `is_codec()` if the item cannot be decoded: the item is lost.
+    /// `is_no_space()` if no memory or no descriptor is left for it: the item stays in the queue. `is_damaged()`.
     ///
     /// # Panics
     /// If it has to wait outside of a tokio runtime, or in one without an I/O driver (`enable_io`).
@@ -236,11 +234,7 @@ impl<T: Data> Queue<T> {
     /// # Cancel safety
     /// Cancel safe: a dropped future has taken no item.
     pub async fn get(&self) -> Result<T, QueueError> {
-        let mut item = IncomingItem::for_type::<T>();
-        let shared = &*self.shared;
-        let taken = shared.wait_to_get(&InTask, |held| shared.take(held, &mut item));
-        forever(taken.await)?;
-        Ok(item.into_item()?)
+        self.shared.get_item(&InTask).await
     }
 
     /// Takes the first item, if there is one.
@@ -249,12 +243,7 @@ impl<T: Data> Queue<T> {
     /// `is_empty()` if there is no item; `is_busy()` if the lock of the queue stays held by another process;
     /// otherwise like [`get`](Self::get).
     pub fn try_get(&self) -> Result<T, QueueError> {
-        let mut item = IncomingItem::for_type::<T>();
-        self.shared.at_once(|held| {
-            let taken = self.shared.take(held, &mut item);
-            taken.unwrap_or(Err(QueueError::EMPTY))
-        })?;
-        Ok(item.into_item()?)
+        self.shared.try_get_item()
     }
 
     /// Like [`get`](Self::get), for a thread that may block.
@@ -263,9 +252,9 @@ impl<T: Data> Queue<T> {
     /// Like [`get`](Self::get).
     ///
     /// # Panics
-    /// If it has to wait on a thread that drives async code.
+    /// On a thread that drives async code.
     pub fn blocking_get(&self) -> Result<T, QueueError> {
-        self.get_within(None)
+        self.shared.blocking_get_item(None)
     }
 
     /// Like [`blocking_get`](Self::blocking_get), for at most `timeout`.
@@ -283,22 +272,91 @@ impl<T: Data> Queue<T> {
     /// `is_timed_out()` if there was no item within `timeout`; otherwise like [`get`](Self::get).
     ///
     /// # Panics
-    /// If it has to wait on a thread that drives async code.
+    /// On a thread that drives async code.
     pub fn blocking_get_timeout(&self, timeout: Duration) -> Result<T, QueueError> {
-        self.get_within(Some(timeout))
-    }
-
-    fn get_within(&self, timeout: Option<Duration>) -> Result<T, QueueError> {
-        let mut item = IncomingItem::for_type::<T>();
-        let shared = &*self.shared;
-        let driver = InThread::within(timeout);
-        let taken = shared.wait_to_get(&driver, |held| shared.take(held, &mut item));
-        InThread::run(taken).unwrap_or(Err(QueueError::TIMED_OUT))?;
-        Ok(item.into_item()?)
+        self.shared.blocking_get_item(Some(timeout))
     }
 }
 
 impl<T> Queue<T> {
+    /// Closes the queue: no process puts another item into it. The getters take the rest, and then get an error with
+    /// `is_closed()`. Closing a closed queue does nothing.
+    ///
+    /// ```
+    /// use concurrent_futures::multiprocessing::Queue;
+    ///
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let queue = Queue::unbounded()?;
+    /// queue.put(1).await?;
+    /// queue.close().await;
+    /// let error = queue.put(2).await.unwrap_err();
+    /// assert!(error.error().is_closed());
+    /// assert_eq!(queue.get().await?, 1);
+    /// assert!(queue.get().await.unwrap_err().is_closed());
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime, or in one without an I/O driver (`enable_io`), if it has to wait for the lock of the
+    /// queue.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: a dropped future has closed the queue or not.
+    pub async fn close(&self) {
+        self.shared
+            .locked(&InTask, |held| self.shared.close(held, false))
+            .await;
+    }
+
+    /// Like [`close`](Self::close), and drops the items that are in the queue. Returns their number. In a
+    /// [`JoinableQueue`], each counts as done.
+    ///
+    /// ```
+    /// use concurrent_futures::multiprocessing::Queue;
+    ///
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let queue = Queue::unbounded()?;
+    /// queue.put(1).await?;
+    /// assert_eq!(queue.close_now().await, 1);
+    /// assert!(queue.get().await.unwrap_err().is_closed());
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Panics
+    /// Like [`close`](Self::close).
+    ///
+    /// # Cancel safety
+    /// Cancel safe: a dropped future has closed the queue or not.
+    pub async fn close_now(&self) -> usize {
+        let closed = self
+            .shared
+            .locked(&InTask, |held| self.shared.close(held, true));
+        closed.await
+    }
+
+    /// Like [`close`](Self::close), for a thread that may block.
+    ///
+    /// # Panics
+    /// On a thread that drives async code.
+    pub fn blocking_close(&self) {
+        self.shared
+            .blocking_locked(|held| self.shared.close(held, false));
+    }
+
+    /// Like [`close_now`](Self::close_now), for a thread that may block.
+    ///
+    /// # Panics
+    /// On a thread that drives async code.
+    pub fn blocking_close_now(&self) -> usize {
+        self.shared
+            .blocking_locked(|held| self.shared.close(held, true))
+    }
+
+    /// Whether the queue is closed. Items may still be in it.
+    pub fn is_closed(&self) -> bool {
+        self.shared.glance().is_closed()
+    }
+
     /// The number of items at this moment.
     pub fn len(&self) -> usize {
         self.shared.glance().len() as usize
@@ -322,23 +380,11 @@ fn checked(capacity: usize) -> Result<u64, QueueError> {
     }
 }
 
-/// Encodes an item for the queue.
-fn packed<T: Data>(item: T) -> Result<OutgoingItem, PutError<T>> {
-    let mut item = OutgoingItem::of(item).map_err(|error| PutError::new(error.into(), None))?;
-    match item.pack(LARGE) {
-        Ok(()) => Ok(item),
-        Err(error) => Err(not_put(item, error.into())),
-    }
-}
-
-fn not_put<T: Data>(item: OutgoingItem, error: QueueError) -> PutError<T> {
-    PutError::new(error, item.into_item())
-}
-
 impl<T> Clone for Queue<T> {
     fn clone(&self) -> Self {
         Self {
             shared: self.shared.clone(),
+            to: self.to.clone(),
             items: PhantomData,
         }
     }
@@ -355,12 +401,14 @@ impl<T> fmt::Debug for Queue<T> {
 
 impl<T> Serialize for Queue<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.shared.serialize(serializer)
+        (&*self.shared, &self.to.0).serialize(serializer)
     }
 }
 
 impl<'de, T: Data> Deserialize<'de> for Queue<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        SharedQueue::receive(deserializer).map(Self::of)
+        let (shared, to) = <(SharedQueue, Descriptor)>::deserialize(deserializer)?;
+        sys::check_packets(&to).map_err(serde::de::Error::custom)?;
+        Ok(Self::of(shared, to))
     }
 }

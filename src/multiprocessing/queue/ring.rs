@@ -191,6 +191,19 @@ impl QueueRing {
     ) -> Result<(), Trouble> {
         state.head += head.item_len().ok_or(Trouble::Damaged)?;
         state.taken += 1;
+        self.shrink_and_commit(kept, state);
+        Ok(())
+    }
+
+    /// Removes all items.
+    pub(super) fn clear(&mut self, kept: Kept<'_>, mut state: RingState) {
+        state.head = state.tail;
+        state.taken = state.put;
+        self.shrink_and_commit(kept, state);
+    }
+
+    /// Commits a state with fewer items. A large ring that is empty gives its memory back.
+    fn shrink_and_commit(&mut self, kept: Kept<'_>, mut state: RingState) {
         let shrinks = state.held() == 0 && state.ring > KEPT;
         if shrinks {
             (state.ring, state.secured, state.head, state.tail) = (KEPT, 0, 0, 0);
@@ -200,7 +213,6 @@ impl QueueRing {
             self.mapped = None;
             self.give_back_others(&state);
         }
-        Ok(())
     }
 
     /// Copies what is held to a ring with room for `len` more bytes. Others do not see it yet.

@@ -2,10 +2,11 @@
 //! descriptors.
 //!
 //! Everything happens under one lock, by the rule of [`robust`](crate::multiprocessing::robust::lock): ring, change,
-//! commit by one store. A ring happens only where a wait may be over: a put into an empty queue, a take from a
-//! full one, and the last item that is done. It wakes all waiters, and those that find nothing wait for the
-//! next ring. Many puts wake a sleeping consumer once.
+//! commit by one store. A ring happens only where a wait may be over: a put into an empty queue, a take from a full
+//! one, the last item that is done, a close, and a process that takes its first item of a queue that tasks may join.
+//! Many puts wake a sleeping consumer once.
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::error::QueueError;
-use super::holders::{self, Holders};
+use super::holders::{self, Entry, Holders};
 use super::ring::{BASE, ItemHead, QueueRing, check};
 use super::state::{Kept, RingState};
 use super::store::step;
@@ -23,7 +24,7 @@ use crate::multiprocessing::robust::lock::{RobustGuard, RobustLock};
 use crate::multiprocessing::waiting::bell::Bell;
 use crate::multiprocessing::waiting::driver::Driver;
 use crate::multiprocessing::waiting::turns::Turns;
-use crate::sys::{self, AsFd as _, BorrowedFd, ProcessIdentity, SharedMapping};
+use crate::sys::{self, AsFd as _, BorrowedFd, SharedMapping};
 use crate::wire::CodecError;
 use crate::wire::descriptors::Descriptor;
 
@@ -31,6 +32,8 @@ use crate::wire::descriptors::Descriptor;
 const MAGIC: usize = 0;
 const CAPACITY: usize = 8;
 const COUNTS_DONE: usize = 16;
+/// A number that no other queue has.
+const NUMBER: usize = 24;
 const LOCK: usize = 128;
 const STATE: usize = 256;
 const _: () = assert!(LOCK + RobustLock::BYTES <= STATE && STATE + Kept::BYTES <= holders::START);
@@ -48,8 +51,10 @@ const TRIES: usize = 16;
 pub(super) struct SharedQueue {
     file: Descriptor,
     bell: Bell,
-    /// One end is for sending, the other for receiving.
-    sockets: [Descriptor; 2],
+    /// Where the descriptors of the items arrive.
+    from: Descriptor,
+    /// Whether this is the view of a getter, which does not hold the other end of `from`.
+    has_end: bool,
     words: Arc<SharedMapping>,
     pub(super) lock: RobustLock,
     putters: Turns,
@@ -61,11 +66,15 @@ pub(super) struct SharedQueue {
     /// Whether the items of each process are counted.
     pub(super) counts_done: bool,
     /// The last known place of this process among the holders.
-    hint: AtomicUsize,
+    pub(super) hint: AtomicUsize,
 }
 
 impl SharedQueue {
-    pub(super) fn create(capacity: u64, counts_done: bool) -> Result<Self, QueueError> {
+    /// A new queue, and the end that descriptors are sent by.
+    pub(super) fn create(
+        capacity: u64,
+        counts_done: bool,
+    ) -> Result<(Self, Descriptor), QueueError> {
         let file = sys::growing_file()?;
         sys::lengthen(&file, BASE).map_err(QueueError::no_space)?;
         let words = SharedMapping::window(&file, 0, BASE as usize)?;
@@ -74,51 +83,49 @@ impl SharedQueue {
             (MAGIC, QUEUE),
             (CAPACITY, capacity),
             (COUNTS_DONE, counts_done.into()),
+            (NUMBER, RandomState::new().hash_one(0)),
         ] {
             words.word(at).store(value, Ordering::Relaxed);
         }
         let (to, from) = sys::packet_pair()?;
-        Ok(Self::new(
-            file.into(),
-            Bell::new()?,
-            [to.into(), from.into()],
-            words,
-        ))
+        let view = Self::new(file.into(), Bell::new()?, from.into(), words.into());
+        Ok((view, to.into()))
     }
 
     /// The queue of this process that this one is.
     pub(super) fn recognised(self) -> Arc<Self> {
         let first = Part::file(&self.file);
         recognised(self, first, |known| {
-            let [to, from] = &known.sockets;
             Some(vec![
                 known.bell.part()?,
-                Part::socket(to)?,
-                Part::socket(from)?,
+                Part::socket(&known.from)?,
+                Part::Size(known.has_end.into()),
             ])
         })
     }
 
-    pub(super) fn receive<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Arc<Self>, D::Error> {
-        let (file, bell, sockets) = Deserialize::deserialize(deserializer)?;
-        let received = Self::open(file, bell, sockets).map_err(serde::de::Error::custom)?;
-        Ok(received.recognised())
+    /// The same queue for a getter. Its waits also end when all copies of the sending end are closed.
+    pub(super) fn of_getter(&self) -> Arc<Self> {
+        let bell = self.bell.with_end(self.from.clone());
+        let [file, from] = [&self.file, &self.from].map(Descriptor::clone);
+        let getter = Self {
+            has_end: true,
+            ..Self::new(file, bell, from, self.words.clone())
+        };
+        getter.recognised()
     }
 
-    fn open(file: Descriptor, bell: Bell, sockets: [Descriptor; 2]) -> io::Result<Self> {
+    fn open(file: Descriptor, bell: Bell, from: Descriptor) -> io::Result<Self> {
         let words = SharedMapping::window(&file, 0, BASE as usize)?;
-        sockets.iter().try_for_each(sys::check_packets)?;
+        sys::check_packets(&from)?;
         if words.word(MAGIC).load(Ordering::Relaxed) != QUEUE {
             let what = "the received memory is not that of a queue";
             return Err(io::Error::new(io::ErrorKind::InvalidData, what));
         }
-        Ok(Self::new(file, bell, sockets, words))
+        Ok(Self::new(file, bell, from, words.into()))
     }
 
-    fn new(file: Descriptor, bell: Bell, sockets: [Descriptor; 2], words: SharedMapping) -> Self {
-        let words = Arc::new(words);
+    fn new(file: Descriptor, bell: Bell, from: Descriptor, words: Arc<SharedMapping>) -> Self {
         Self {
             lock: RobustLock::new(words.clone(), LOCK, bell.clone()),
             putters: Turns::default(),
@@ -129,13 +136,19 @@ impl SharedQueue {
             hint: AtomicUsize::new(0),
             file,
             bell,
-            sockets,
+            from,
+            has_end: false,
             words,
         }
     }
 
     pub(super) fn capacity(&self) -> Option<u64> {
         (self.capacity > 0).then_some(self.capacity)
+    }
+
+    /// A number that no other queue has.
+    pub(super) fn number(&self) -> u64 {
+        self.words.word(NUMBER).load(Ordering::Relaxed)
     }
 
     /// The state a moment ago.
@@ -149,8 +162,11 @@ impl SharedQueue {
         driver: &D,
         put: impl FnMut(&mut RobustGuard<'_>) -> Option<R>,
     ) -> Option<R> {
-        let has_room = || !self.is_full(&self.glance());
-        let wait = self.lock.wait_in_turn(driver, &self.putters, has_room, put);
+        let is_over = || {
+            let state = self.glance();
+            state.is_closed() || !self.is_full(&state)
+        };
+        let wait = self.lock.wait_in_turn(driver, &self.putters, is_over, put);
         wait.await
     }
 
@@ -160,10 +176,11 @@ impl SharedQueue {
         driver: &D,
         take: impl FnMut(&mut RobustGuard<'_>) -> Option<R>,
     ) -> Option<R> {
-        let has_some = || self.glance().len() > 0;
-        let wait = self
-            .lock
-            .wait_in_turn(driver, &self.getters, has_some, take);
+        let is_over = || {
+            let state = self.glance();
+            state.is_closed() || state.len() > 0
+        };
+        let wait = self.lock.wait_in_turn(driver, &self.getters, is_over, take);
         wait.await
     }
 
@@ -171,11 +188,11 @@ impl SharedQueue {
         self.capacity > 0 && state.len() >= self.capacity
     }
 
-    fn kept(&self) -> Kept<'_> {
+    pub(super) fn kept(&self) -> Kept<'_> {
         Kept::new(&self.words, STATE)
     }
 
-    fn holders(&self) -> Holders<'_> {
+    pub(super) fn holders(&self) -> Holders<'_> {
         Holders(&self.words)
     }
 
@@ -198,13 +215,47 @@ impl SharedQueue {
         act(&mut held.ok_or(QueueError::BUSY)?)
     }
 
-    /// Puts an item. `None` if there is no room.
+    /// Whether no process can put items into the queue.
+    pub(super) fn is_closed(&self, state: &RingState) -> bool {
+        state.is_closed() || self.has_end && sys::is_hung_up(&self.from)
+    }
+
+    /// Closes the queue, and with `clears` removes its items. Returns their number.
+    pub(super) fn close(&self, held: &mut RobustGuard<'_>, clears: bool) -> usize {
+        let mut state = self.kept().load();
+        let cleared = if clears && check(&state).is_ok() {
+            state.len()
+        } else {
+            0
+        };
+        if state.is_closed() && cleared == 0 {
+            return 0;
+        }
+        held.announce();
+        state.closed = 1;
+        if cleared == 0 {
+            self.kept().commit(&state);
+            return 0;
+        }
+        if self.counts_done {
+            state.done += cleared;
+        }
+        self.ring().clear(self.kept(), state);
+        self.drop_packets();
+        cleared as usize
+    }
+
+    /// Puts an item, with `to` for its descriptors. `None` if there is no room.
     pub(super) fn put(
         &self,
         held: &mut RobustGuard<'_>,
-        item: &OutgoingItem,
+        to: &Descriptor,
+        item: &OutgoingItem<'_>,
     ) -> Option<Result<(), QueueError>> {
         let mut state = self.kept().load();
+        if state.is_closed() {
+            return Some(Err(QueueError::CLOSED));
+        }
         if self.is_full(&state) {
             return None;
         }
@@ -215,7 +266,7 @@ impl SharedQueue {
             parcel: None,
         };
         if !item.beside.is_empty() {
-            match self.send(&mut state, item) {
+            match self.send(&mut state, to, item) {
                 Ok(true) => {
                     head.is_in_file = item.is_in_file;
                     head.parcel = Some(state.parcels);
@@ -228,7 +279,7 @@ impl SharedQueue {
         if state.len() == 0 {
             held.announce();
         }
-        let pieces = item.pieces().filter(|_| !head.is_in_file);
+        let pieces = [item.value()].into_iter().filter(|_| !head.is_in_file);
         let done = self.ring().put(self.kept(), state, head, pieces);
         Some(done.map_err(QueueError::from))
     }
@@ -236,8 +287,12 @@ impl SharedQueue {
     /// Sends the descriptors of an item under a new number, before the item itself: no item may be without
     /// them. If this process is killed in between, no item has that number. False if the system accepts no more
     /// until another item is taken.
-    fn send(&self, state: &mut RingState, item: &OutgoingItem) -> io::Result<bool> {
-        let [to, from] = &self.sockets;
+    fn send(
+        &self,
+        state: &mut RingState,
+        to: &Descriptor,
+        item: &OutgoingItem<'_>,
+    ) -> io::Result<bool> {
         let beside: Vec<BorrowedFd<'_>> = item.beside.iter().map(|fd| fd.as_fd()).collect();
         state.parcels = state.parcels.wrapping_add(1);
         self.kept().commit(state);
@@ -245,35 +300,56 @@ impl SharedQueue {
         let sent = sys::send_packet(to, state.parcels, &beside)?;
         if !sent && state.len() == 0 {
             // Only packets of killed processes are left.
-            for _ in 0..MOST_PACKETS {
-                match sys::next_packet(from)? {
-                    Some(_) => sys::drop_packet(from),
-                    None => break,
-                }
-            }
+            self.drop_packets();
             return sys::send_packet(to, state.parcels, &beside);
         }
         Ok(sent)
     }
 
-    /// Takes the first item. `None` if there is none.
+    /// Drops all packets.
+    fn drop_packets(&self) {
+        for _ in 0..MOST_PACKETS {
+            match sys::next_packet(&self.from) {
+                Ok(Some(_)) => sys::drop_packet(&self.from),
+                _ => break,
+            }
+        }
+    }
+
+    /// Takes the first item. `None` if there is none yet.
     pub(super) fn take(
         &self,
         held: &mut RobustGuard<'_>,
         item: &mut IncomingItem,
     ) -> Option<Result<(), QueueError>> {
-        self.try_take(held, item).transpose()
+        self.take_as(held, item, Entry::Counted)
+    }
+
+    /// Like [`take`](Self::take), and enters the item like this, if items are counted.
+    pub(super) fn take_as(
+        &self,
+        held: &mut RobustGuard<'_>,
+        item: &mut IncomingItem,
+        entry: Entry<'_>,
+    ) -> Option<Result<(), QueueError>> {
+        self.try_take(held, item, entry).transpose()
     }
 
     fn try_take(
         &self,
         held: &mut RobustGuard<'_>,
         item: &mut IncomingItem,
+        entry: Entry<'_>,
     ) -> Result<Option<()>, QueueError> {
         let state = self.kept().load();
         let mut ring = self.ring();
         let Some(head) = ring.first(&state)? else {
-            return Ok(None);
+            // Under the lock: no process puts an item between the two checks.
+            return if self.is_closed(&state) {
+                Err(QueueError::ENDED)
+            } else {
+                Ok(None)
+            };
         };
         ring.read(&state, &head, &mut item.bytes)?;
         item.is_plain = head.is_plain;
@@ -295,17 +371,16 @@ impl SharedQueue {
                 item.file = file.map(|file| (file, head.len));
             }
         }
-        let is_new = self.counts_done && self.enter()?;
-        if is_new || head.parcel.is_some() || self.is_full(&state) {
+        if head.parcel.is_some() || self.is_full(&state) {
             held.announce();
         }
         if self.counts_done {
-            self.holders().add(self.hint.load(Ordering::Relaxed));
+            self.enter(held, &state, entry)?;
         }
         ring.pass(self.kept(), state, &head)?;
         if was_found {
             step(); // If the packet stays, the search for a later one drops it.
-            sys::drop_packet(&self.sockets[1]);
+            sys::drop_packet(&self.from);
         }
         if is_missing {
             return Err(CodecError::new("a descriptor of the item is missing or invalid").into());
@@ -315,7 +390,7 @@ impl SharedQueue {
 
     /// Copies of the descriptors that were sent under this number. Earlier packets are from killed processes.
     fn find(&self, number: u64) -> io::Result<Option<Vec<Descriptor>>> {
-        let from = &self.sockets[1];
+        let from = &self.from;
         for _ in 0..MOST_PACKETS {
             let Some(next) = sys::next_packet(from)?.filter(|next| *next <= number) else {
                 break;
@@ -328,66 +403,30 @@ impl SharedQueue {
         }
         Ok(None)
     }
-
-    /// Ensures that this process has a place among the holders. Returns whether it is new.
-    fn enter(&self) -> Result<bool, QueueError> {
-        let (own, hint) = (ProcessIdentity::own(), self.hint.load(Ordering::Relaxed));
-        let found = self.holders().find(own, hint);
-        let place = match found {
-            Some(place) => place,
-            None => self.holders().enter(own).ok_or_else(|| {
-                io::Error::other("too many processes hold unfinished items of the queue")
-            })?,
-        };
-        self.hint.store(place, Ordering::Relaxed);
-        Ok(found.is_none())
-    }
-
-    /// Marks a taken item as done.
-    pub(super) fn task_done(&self, held: &mut RobustGuard<'_>) -> Result<(), QueueError> {
-        let mut state = self.kept().load();
-        check(&state)?;
-        if state.done >= state.taken {
-            return Err(QueueError::NOTHING_TAKEN);
-        }
-        let hint = self.hint.load(Ordering::Relaxed);
-        let place = self.holders().find(ProcessIdentity::own(), hint);
-        self.holders().take_off(place);
-        state.done += 1;
-        if state.is_done() {
-            held.announce();
-        }
-        self.kept().commit(&state);
-        Ok(())
-    }
-
-    /// The number of items ever lost with the processes that had taken them, if no other item is unfinished. A
-    /// waiter watches all processes that hold items, and looks again without one that has ended.
-    pub(super) fn all_done(&self, held: &mut RobustGuard<'_>) -> Option<u64> {
-        let mut state = self.kept().load();
-        if !state.is_done() {
-            let mut had_by_living = 0;
-            for (who, count) in self.holders().without(held.ended()) {
-                had_by_living = u64::saturating_add(had_by_living, count);
-                held.watch(who);
-            }
-            let lost = (state.taken.saturating_sub(state.done)).saturating_sub(had_by_living);
-            if lost > 0 {
-                state.done = state.done.saturating_add(lost);
-                state.lost = state.lost.saturating_add(lost);
-                if state.is_done() {
-                    held.announce();
-                }
-                self.kept().commit(&state);
-            }
-        }
-        state.is_done().then_some(state.lost)
-    }
 }
 
 impl Serialize for SharedQueue {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        (&self.file, &self.bell, &self.sockets).serialize(serializer)
+        (&self.file, &self.bell, &self.from).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for SharedQueue {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (file, bell, from) = Deserialize::deserialize(deserializer)?;
+        Self::open(file, bell, from).map_err(serde::de::Error::custom)
+    }
+}
+
+/// Where the descriptors of items are sent. The getters of a split queue see when all copies are closed.
+#[derive(Debug)]
+pub(super) struct SendingEnd(pub(super) Descriptor);
+
+impl SendingEnd {
+    /// The end of this process that this one is.
+    pub(super) fn recognised(end: Descriptor) -> Arc<Self> {
+        let socket = Part::socket(&end);
+        recognised(Self(end), socket, |_| Some(Vec::new()))
     }
 }
 
@@ -400,17 +439,19 @@ mod tests {
     use super::*;
     use crate::multiprocessing::Event;
     use crate::multiprocessing::waiting::driver::InThread;
+    use crate::sys::ProcessIdentity;
 
     /// A queue of processes that are cut off after a number of steps. They leave what a killed process leaves:
     /// it does not release the lock, which is taken over from it.
-    struct TriedQueue(SharedQueue);
+    struct TriedQueue(SharedQueue, Descriptor);
 
     /// With a descriptor.
     type Item = (u64, Event);
 
     impl TriedQueue {
         fn new(counts_done: bool) -> Self {
-            Self(SharedQueue::create(0, counts_done).expect("a queue"))
+            let (queue, to) = SharedQueue::create(0, counts_done).expect("a queue");
+            Self(queue, to)
         }
 
         fn locked<R>(
@@ -425,10 +466,10 @@ mod tests {
         }
 
         fn put(&self, steps: u64, item: &Item) -> Result<(), Cut> {
-            let mut outgoing = OutgoingItem::of(item.clone()).expect("it can be encoded");
+            let mut outgoing = OutgoingItem::of(item).expect("it can be encoded");
             outgoing.pack(usize::MAX).expect("it is small");
             self.locked(steps, |held| {
-                let put = self.0.put(held, &outgoing).expect("there is room");
+                let put = self.0.put(held, &self.1, &outgoing).expect("there is room");
                 put.expect("there is memory");
             })
         }
@@ -573,5 +614,69 @@ mod tests {
             }
         }
         child.wait().expect("it has ended");
+    }
+
+    #[test]
+    fn an_item_with_a_receipt_is_done_or_lost_whoever_is_cut_off() {
+        let mut child = ended();
+        for steps in 0.. {
+            let (tried, [first, second, _]) = (TriedQueue::new(true), items());
+            for item in [first, second] {
+                tried.put(u64::MAX, &item).expect("it is not cut off");
+            }
+            let take = |steps| {
+                let mut incoming = IncomingItem::for_type::<Item>();
+                let taken =
+                    tried.locked(steps, |held| tried.0.take_with_receipt(held, &mut incoming));
+                taken.map(|taken| taken.expect("there is one").expect("it is whole"))
+            };
+            let done = |steps, place| {
+                tried.locked(steps, |held| {
+                    tried.0.item_done(held, place).expect("it is unfinished")
+                })
+            };
+            let taken = take(steps);
+            let left = tried.0.glance().len();
+            assert!(left == 1 || left == 2 && taken.is_err());
+            let finished = taken
+                .as_ref()
+                .is_ok_and(|place| done(steps, *place).is_ok());
+            let is_done = tried.0.glance().done;
+            assert!(is_done == u64::from(finished) || is_done == 1);
+            tried.end(&child);
+            for _ in 0..left {
+                let place = take(u64::MAX).expect("it is not cut off");
+                assert_eq!(tried.all_done(), None, "it is in our hands");
+                done(u64::MAX, place).expect("it is not cut off");
+            }
+            assert_eq!(tried.all_done(), Some(2 - left - is_done));
+            if finished {
+                assert!(steps >= 10);
+                break;
+            }
+        }
+        child.wait().expect("it has ended");
+    }
+
+    #[test]
+    fn a_close_that_is_cut_off_leaves_all_items_or_none() {
+        for steps in 0.. {
+            let (tried, items) = (TriedQueue::new(true), items());
+            for item in &items {
+                tried.put(u64::MAX, item).expect("it is not cut off");
+            }
+            let outcome = tried.locked(steps, |held| tried.0.close(held, true));
+            let state = tried.0.glance();
+            if state.is_closed() {
+                assert_eq!((state.len(), tried.all_done()), (0, Some(0)));
+            } else {
+                assert!(outcome.is_err());
+                tried.has(&items);
+            }
+            if let Ok(cleared) = outcome {
+                assert_eq!(cleared, 3);
+                return;
+            }
+        }
     }
 }

@@ -19,7 +19,7 @@ use crate::sys::SharedMapping;
 const GLANCES: usize = 10_000;
 
 /// How many numbers there are.
-const NUMBERS: usize = 9;
+const NUMBERS: usize = 10;
 
 /// The size of one copy, so that no two share a cache line.
 const STRIDE: usize = 128;
@@ -42,6 +42,8 @@ pub(super) struct RingState {
     /// The number of taken items ever done, and how many of these were lost with a process.
     pub(super) done: u64,
     pub(super) lost: u64,
+    /// 1 once the queue is closed.
+    pub(super) closed: u64,
 }
 
 impl RingState {
@@ -53,6 +55,10 @@ impl RingState {
     /// The number of bytes that the items take in the ring.
     pub(super) fn held(&self) -> u64 {
         self.tail.saturating_sub(self.head).min(self.ring)
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed != 0
     }
 
     /// Whether all items that were put are done.
@@ -71,10 +77,23 @@ impl RingState {
             self.parcels,
             self.done,
             self.lost,
+            self.closed,
         ]
     }
 
-    fn of([ring, secured, head, tail, put, taken, parcels, done, lost]: [u64; NUMBERS]) -> Self {
+    fn of(numbers: [u64; NUMBERS]) -> Self {
+        let [
+            ring,
+            secured,
+            head,
+            tail,
+            put,
+            taken,
+            parcels,
+            done,
+            lost,
+            closed,
+        ] = numbers;
         Self {
             ring,
             secured,
@@ -85,6 +104,7 @@ impl RingState {
             parcels,
             done,
             lost,
+            closed,
         }
     }
 }

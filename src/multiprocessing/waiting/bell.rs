@@ -11,21 +11,38 @@ use crate::wire::descriptors::Descriptor;
 
 /// Wakes tasks and threads of all processes that have it. A clone is the same bell.
 #[derive(Clone, Debug)]
-pub(crate) struct Bell(Descriptor);
+pub(crate) struct Bell {
+    eventfd: Descriptor,
+    /// A socket whose hang-up wakes those who listen to this bell, too.
+    end: Option<Descriptor>,
+}
 
 impl Bell {
     pub(crate) fn new() -> io::Result<Self> {
-        Ok(Self(sys::bell()?.into()))
+        Ok(Self::of(sys::bell()?.into()))
+    }
+
+    fn of(eventfd: Descriptor) -> Self {
+        let end = None;
+        Self { eventfd, end }
+    }
+
+    /// The same bell. Those who listen to this one also wake when `end` can be read or its other side is closed.
+    pub(crate) fn with_end(&self, end: Descriptor) -> Self {
+        Self {
+            eventfd: self.eventfd.clone(),
+            end: Some(end),
+        }
     }
 
     /// One system call.
     pub(crate) fn ring(&self) {
-        sys::ring(self.0.as_fd());
+        sys::ring(self.eventfd.as_fd());
     }
 
     /// The bell as a part of an object.
     pub(crate) fn part(&self) -> Option<Part> {
-        Part::eventfd(self.0.as_fd())
+        Part::eventfd(self.eventfd.as_fd())
     }
 
     /// Listens in a task. (Tokio registers a descriptor only once, so it is cloned.)
@@ -33,13 +50,26 @@ impl Bell {
     /// # Panics
     /// Outside of a tokio runtime, or in one without an I/O driver.
     pub(crate) fn listener(&self) -> io::Result<Edges> {
-        Edges::of(sys::own_descriptor(&self.0.as_fd())?)
+        Edges::of(sys::own_descriptor(&self.eventfd.as_fd())?)
     }
 
-    /// Listens in a thread, for edges of this kind.
-    pub(crate) fn edges(&self, kind: u64) -> io::Result<BlockingEdges> {
+    /// Listens to the end in a task, if the bell has one.
+    ///
+    /// # Panics
+    /// Like [`listener`](Self::listener).
+    pub(crate) fn end_listener(&self) -> io::Result<Option<Edges>> {
+        let end = self.end.as_ref();
+        let end = end.map(|end| Edges::of(sys::own_descriptor(&end.as_fd())?));
+        end.transpose()
+    }
+
+    /// Listens in a thread: for rings as edges of the first kind, and for the end as edges of the second.
+    pub(crate) fn edges(&self, ring: u64, end: u64) -> io::Result<BlockingEdges> {
         let edges = BlockingEdges::new()?;
-        edges.add(self.0.as_fd(), kind)?;
+        edges.add(self.eventfd.as_fd(), ring)?;
+        if let Some(socket) = &self.end {
+            edges.add(socket.as_fd(), end)?;
+        }
         Ok(edges)
     }
 }
@@ -48,7 +78,7 @@ impl Bell {
 /// where it comes from.
 impl Serialize for Bell {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        (&self.0, sys::home()).serialize(serializer)
+        (&self.eventfd, sys::home()).serialize(serializer)
     }
 }
 
@@ -62,6 +92,6 @@ impl<'de> Deserialize<'de> for Bell {
             ));
         }
         sys::check_eventfd(&descriptor).map_err(serde::de::Error::custom)?;
-        Ok(Self(descriptor))
+        Ok(Self::of(descriptor))
     }
 }

@@ -3,7 +3,7 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Instant;
 
 use super::bell::Bell;
@@ -18,7 +18,7 @@ pub(crate) const MOST_WATCHED: usize = 256;
 pub(crate) enum Woken {
     /// The bell has rung.
     Rang,
-    /// A watched process has ended, if it is known which, or the reason is unknown.
+    /// A watched process has ended, if it is known which, or the bell has reached its end, or the reason is unknown.
     Ended(Option<ProcessIdentity>),
 }
 
@@ -54,15 +54,42 @@ pub(crate) trait Waiter: Send {
 #[derive(Debug)]
 pub(crate) struct TaskWaiter {
     bell: Bell,
-    listener: Option<Edges>,
+    listener: Option<Listener>,
     watched: WatchedProcesses<Edges>,
+}
+
+/// The bell, and its end if it has one.
+#[derive(Debug)]
+struct Listener {
+    bell: Edges,
+    end: Option<Edges>,
+}
+
+impl Listener {
+    fn of(bell: &Bell) -> io::Result<Self> {
+        let end = bell.end_listener()?;
+        let bell = bell.listener()?;
+        Ok(Self { bell, end })
+    }
+
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Woken>> {
+        if let Some(end) = &self.end
+            && let Poll::Ready(outcome) = end.poll_next(context)
+        {
+            // A hang-up stays ready, which would keep this task busy while it waits for something else. One report is
+            // enough: each look asks the socket.
+            self.end.take_if(|end| sys::is_hung_up(&*end));
+            return Poll::Ready(outcome.map(|()| Woken::Ended(None)));
+        }
+        self.bell.poll_next(context).map_ok(|()| Woken::Rang)
+    }
 }
 
 impl Waiter for TaskWaiter {
     fn new(bell: &Bell) -> Self {
         Self {
             bell: bell.clone(),
-            listener: bell.listener().ok(),
+            listener: Listener::of(bell).ok(),
             watched: WatchedProcesses::default(),
         }
     }
@@ -72,9 +99,9 @@ impl Waiter for TaskWaiter {
     }
 
     async fn wait(&mut self, _end: Option<Instant>) -> Woken {
-        let Some(listener) = self.listener.as_ref().filter(|_| !self.watched.blind) else {
+        let Some(listener) = self.listener.as_mut().filter(|_| !self.watched.blind) else {
             pause().await;
-            self.listener = self.bell.listener().ok();
+            self.listener = Listener::of(&self.bell).ok();
             return Woken::Ended(None);
         };
         let woken = poll_fn(|context| {
@@ -83,7 +110,7 @@ impl Waiter for TaskWaiter {
                     return Poll::Ready(outcome.map(|()| Woken::Ended(None)));
                 }
             }
-            listener.poll_next(context).map_ok(|()| Woken::Rang)
+            listener.poll_next(context)
         });
         woken.await.unwrap_or_else(|_| {
             // The runtime that listened has ended; the next one may be another.
@@ -94,7 +121,7 @@ impl Waiter for TaskWaiter {
     }
 }
 
-/// The kinds of edges: the bell, or the end of a watched process.
+/// The kinds of edges: a ring, or the end of the bell or of a watched process.
 const RING: u64 = 1;
 const END: u64 = 2;
 
@@ -110,7 +137,7 @@ impl Waiter for ThreadWaiter {
     fn new(bell: &Bell) -> Self {
         Self {
             bell: bell.clone(),
-            edges: bell.edges(RING).ok(),
+            edges: bell.edges(RING, END).ok(),
             watched: WatchedProcesses::default(),
         }
     }

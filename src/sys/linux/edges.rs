@@ -71,6 +71,13 @@ pub(crate) fn is_readable(fd: impl AsFd) -> bool {
     rustix::event::poll(&mut polled, Some(&Timespec::default())) == Ok(1)
 }
 
+/// Whether the other side of a socket is closed everywhere.
+pub(crate) fn is_hung_up(socket: impl AsFd) -> bool {
+    let mut polled = [PollFd::new(&socket, PollFlags::empty())];
+    let polled_now = rustix::event::poll(&mut polled, Some(&Timespec::default()));
+    polled_now.is_ok() && polled[0].revents().contains(PollFlags::HUP)
+}
+
 /// Waits until it can be read, or until `end`. Says which.
 pub(crate) fn await_readable(fd: impl AsFd, end: Option<Instant>) -> bool {
     wait_ready(fd.as_fd(), Direction::In, None, end)

@@ -52,8 +52,8 @@ mod which;
 pub(crate) use check::check_processes;
 pub(crate) use coverage::write_profile;
 pub(crate) use edges::{
-    BlockingEdges, Edges, await_readable, bell, eventfd, is_readable, ring, signal, silence,
-    standard_numbers,
+    BlockingEdges, Edges, await_readable, bell, eventfd, is_hung_up, is_readable, ring, signal,
+    silence, standard_numbers,
 };
 pub(crate) use folder::{FolderIdentity, current_folder, enter_folder, open_folder};
 pub(crate) use fork::{

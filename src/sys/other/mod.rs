@@ -54,9 +54,9 @@ pub(crate) use stdio::{
 };
 pub(crate) use wait::{
     BlockingEdges, Direction, Edges, Readiness, StableFd, WakeFd, await_readable, bell,
-    check_eventfd, end_with, eventfd, eventfd_identity, is_readable, is_ready, is_same_file,
-    parent, probe_events, register, ring, signal, silence, standard_numbers, wait_for_parents_end,
-    wait_readable, wait_ready, watched,
+    check_eventfd, end_with, eventfd, eventfd_identity, is_hung_up, is_readable, is_ready,
+    is_same_file, parent, probe_events, register, ring, signal, silence, standard_numbers,
+    wait_for_parents_end, wait_readable, wait_ready, watched,
 };
 
 /// An error, because this crate cannot start processes on this target.

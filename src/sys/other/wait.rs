@@ -40,6 +40,10 @@ pub(crate) fn signal(_: impl AsFd) {}
 
 pub(crate) fn silence(_: impl AsFd) {}
 
+pub(crate) fn is_hung_up(_: impl AsFd) -> bool {
+    false
+}
+
 pub(crate) fn is_readable(_: impl AsFd) -> bool {
     false
 }

@@ -196,8 +196,7 @@ fn look_at(words: &[u64; 12]) {
         put,
         taken,
         parcels,
-        done: 0,
-        lost: 0,
+        ..RingState::default()
     };
     for (at, word) in rest.into_iter().enumerate() {
         let own = tried.state();
