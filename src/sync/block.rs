@@ -1,8 +1,9 @@
-//! Blocks a thread on a future, and marks the thread: the deadlock watcher then counts the wait as the thread's own.
+//! Waits for a future on a thread that may block, and marks the thread meanwhile: what it polls is its own.
 
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::pin;
+use std::time::{Duration, Instant};
 
 use crate::block;
 
@@ -15,17 +16,41 @@ pub(super) fn is_blocked() -> bool {
     IS_BLOCKED.get()
 }
 
-/// Blocks the thread until `future` is ready.
+/// Blocks this thread until `future` is ready.
 ///
 /// # Panics
-/// On a thread that drives async code.
+/// On a thread that drives async code, also if `future` is ready.
 #[track_caller]
 pub(super) fn block_on<F: Future>(future: F) -> F::Output {
+    block_on_until(future, None).expect("a wait without an end always has a result")
+}
+
+/// Like [`block_on`], but returns `None` if `future` is not ready within `timeout`. It is polled at least once.
+///
+/// # Panics
+/// Like [`block_on`].
+#[track_caller]
+pub(super) fn block_on_timeout<F: Future>(future: F, timeout: Duration) -> Option<F::Output> {
+    block_on_until(future, end_of(timeout))
+}
+
+/// Like [`block_on_timeout`], until `end`; without one, for any time.
+///
+/// # Panics
+/// Like [`block_on`].
+#[track_caller]
+pub(super) fn block_on_until<F: Future>(future: F, end: Option<Instant>) -> Option<F::Output> {
     let mut future = pin!(future);
-    block::block_on(poll_fn(|context| {
+    let future = poll_fn(|cx| {
         let _outer = Blocked(IS_BLOCKED.replace(true));
-        future.as_mut().poll(context)
-    }))
+        future.as_mut().poll(cx)
+    });
+    block::block_on_until(future, end)
+}
+
+/// The end of a wait that begins now. `None` if that is beyond the range of the clock.
+pub(super) fn end_of(timeout: Duration) -> Option<Instant> {
+    Instant::now().checked_add(timeout)
 }
 
 /// The previous value of the flag; restores it, also after a panic.
@@ -34,5 +59,19 @@ struct Blocked(bool);
 impl Drop for Blocked {
     fn drop(&mut self) {
         IS_BLOCKED.set(self.0);
+    }
+}
+
+#[cfg(all(test, not(properties)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_is_blocked_while_it_polls_and_no_longer() {
+        assert_eq!(
+            block_on_timeout(async { is_blocked() }, Duration::ZERO),
+            Some(true)
+        );
+        assert!(!is_blocked());
     }
 }

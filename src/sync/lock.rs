@@ -6,10 +6,11 @@ use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::panic::Location;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{Mutex, MutexGuard, OwnedMutexGuard};
 
-use super::block::block_on;
+use super::block::{block_on, block_on_timeout};
 use super::deadlock::{Attempt, CodePlace, Hold, Tag};
 
 /// A lock around a value, for one task at a time. Its guard may be held across an `await`.
@@ -118,7 +119,7 @@ impl<T> Lock<T> {
         Ok(self.guard(value, hold))
     }
 
-    /// Like [`lock`](Self::lock), for threads that may block, such as those of a
+    /// Like [`lock`](Self::lock), for a thread that may block, such as those of a
     /// [`ThreadPoolExecutor`](crate::ThreadPoolExecutor).
     ///
     /// ```
@@ -139,6 +140,26 @@ impl<T> Lock<T> {
     #[track_caller]
     pub fn blocking_lock(&self) -> LockGuard<'_, T> {
         block_on(self.lock())
+    }
+
+    /// Like [`blocking_lock`](Self::blocking_lock), but returns `None` if the lock is not free within `timeout`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let lock = concurrent_futures::sync::Lock::new(1);
+    /// let guard = lock.blocking_lock();
+    /// std::thread::scope(|scope| {
+    ///     scope.spawn(|| assert!(lock.blocking_lock_timeout(Duration::from_millis(1)).is_none()));
+    /// });
+    /// # drop(guard);
+    /// ```
+    ///
+    /// # Panics
+    /// On a thread that drives async code.
+    #[track_caller]
+    pub fn blocking_lock_timeout(&self, timeout: Duration) -> Option<LockGuard<'_, T>> {
+        block_on_timeout(self.lock(), timeout)
     }
 
     /// Like [`lock`](Self::lock), with a guard that may move to another task.
