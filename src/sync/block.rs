@@ -7,13 +7,23 @@ use std::time::{Duration, Instant};
 
 use crate::block;
 
-thread_local! {
-    static IS_BLOCKED: Cell<bool> = const { Cell::new(false) };
+/// Whether a thread is blocked on one future.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Blocking {
+    No,
+    /// Until the future is ready.
+    Forever,
+    /// Until some time.
+    Bounded,
 }
 
-/// Whether this thread is blocked on one future.
-pub(super) fn is_blocked() -> bool {
-    IS_BLOCKED.get()
+thread_local! {
+    static BLOCKING: Cell<Blocking> = const { Cell::new(Blocking::No) };
+}
+
+/// How this thread is blocked.
+pub(super) fn blocking() -> Blocking {
+    BLOCKING.get()
 }
 
 /// Blocks this thread until `future` is ready.
@@ -40,9 +50,13 @@ pub(super) fn block_on_timeout<F: Future>(future: F, timeout: Duration) -> Optio
 /// Like [`block_on`].
 #[track_caller]
 pub(super) fn block_on_until<F: Future>(future: F, end: Option<Instant>) -> Option<F::Output> {
+    let blocking = match end {
+        Some(_) => Blocking::Bounded,
+        None => Blocking::Forever,
+    };
     let mut future = pin!(future);
     let future = poll_fn(|cx| {
-        let _outer = Blocked(IS_BLOCKED.replace(true));
+        let _outer = Outer(BLOCKING.replace(blocking));
         future.as_mut().poll(cx)
     });
     block::block_on_until(future, end)
@@ -53,12 +67,12 @@ pub(super) fn end_of(timeout: Duration) -> Option<Instant> {
     Instant::now().checked_add(timeout)
 }
 
-/// The previous value of the flag; restores it, also after a panic.
-struct Blocked(bool);
+/// The previous value; restores it, also after a panic.
+struct Outer(Blocking);
 
-impl Drop for Blocked {
+impl Drop for Outer {
     fn drop(&mut self) {
-        IS_BLOCKED.set(self.0);
+        BLOCKING.set(self.0);
     }
 }
 
@@ -69,9 +83,10 @@ mod tests {
     #[test]
     fn a_thread_is_blocked_while_it_polls_and_no_longer() {
         assert_eq!(
-            block_on_timeout(async { is_blocked() }, Duration::ZERO),
-            Some(true)
+            block_on_timeout(async { blocking() }, Duration::ZERO),
+            Some(Blocking::Bounded)
         );
-        assert!(!is_blocked());
+        assert_eq!(block_on(async { blocking() }), Blocking::Forever);
+        assert_eq!(blocking(), Blocking::No);
     }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 use tokio::task::coop::consume_budget;
-use tokio::time::timeout_at;
+use tokio::time;
 
 use super::block::{block_on, block_on_until, end_of};
 use super::deadlock::CodePlace;
@@ -197,7 +197,7 @@ impl Condition {
         guard: LockGuard<'a, T>,
         timeout: Duration,
     ) -> impl Future<Output = (LockGuard<'a, T>, WaitTimeoutResult)> {
-        self.wait_until(guard, end_of(timeout), Location::caller())
+        self.wait_until(guard, async_end_of(timeout), Location::caller())
     }
 
     /// Like [`wait_for`](Self::wait_for), for at most `timeout`. The result says whether `condition` was still false
@@ -227,7 +227,7 @@ impl Condition {
         timeout: Duration,
         mut condition: impl FnMut(&mut T) -> bool,
     ) -> impl Future<Output = (LockGuard<'a, T>, WaitTimeoutResult)> {
-        let (end, place) = (end_of(timeout), Location::caller());
+        let (end, place) = (async_end_of(timeout), Location::caller());
         async move {
             let mut guard = guard;
             if condition(&mut guard) {
@@ -406,13 +406,13 @@ impl Condition {
     async fn wait_until<'a, T>(
         &self,
         guard: LockGuard<'a, T>,
-        end: Option<Instant>,
+        end: Option<time::Instant>,
         place: CodePlace,
     ) -> (LockGuard<'a, T>, WaitTimeoutResult) {
         let (lock, mut waiter) = self.begin_wait(guard);
         match end {
             // The result is that of the waiter: a notification may arrive at the end.
-            Some(end) => drop(timeout_at(end.into(), waiter.wait_for_call()).await),
+            Some(end) => drop(time::timeout_at(end, waiter.wait_for_call()).await),
             None => waiter.wait_for_call().await, // The end is beyond the range of the clock.
         }
         let result = waiter.end();
@@ -459,6 +459,11 @@ impl Condition {
     fn waiters(&self) -> MutexGuard<'_, Waiters> {
         self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Like `end_of`, by the clock of the runtime, which may be paused.
+fn async_end_of(timeout: Duration) -> Option<time::Instant> {
+    time::Instant::now().checked_add(timeout)
 }
 
 /// A waiting task. If it is dropped with a notification that it cannot use, the next waiter gets that.

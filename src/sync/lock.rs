@@ -49,7 +49,7 @@ pub struct Lock<T> {
 /// to another task.
 #[must_use = "the lock is released as soon as the guard is dropped"]
 pub struct LockGuard<'a, T> {
-    _hold: Hold,
+    hold: Hold,
     value: MutexGuard<'a, T>,
     lock: &'a Lock<T>,
 }
@@ -181,7 +181,7 @@ impl<T> Lock<T> {
     /// Like [`lock`](Self::lock).
     #[track_caller]
     pub fn lock_owned(&self) -> impl Future<Output = OwnedLockGuard<T>> + use<'_, T> {
-        let attempt = Attempt::new(&self.tag, Location::caller());
+        let mut attempt = Attempt::new(&self.tag, Location::caller());
         async move {
             let value = attempt.watch(self.value.clone().lock_owned()).await;
             OwnedLockGuard(value) // No `Hold`: an owned guard has no known owner.
@@ -220,14 +220,14 @@ impl<T> Lock<T> {
 
     /// Takes the lock on behalf of the caller at `place`.
     pub(super) async fn lock_at(&self, place: CodePlace) -> LockGuard<'_, T> {
-        let attempt = Attempt::new(&self.tag, place);
+        let mut attempt = Attempt::new(&self.tag, place);
         let value = attempt.watch(self.value.lock()).await;
         self.guard(value, attempt.hold())
     }
 
     fn guard<'a>(&'a self, value: MutexGuard<'a, T>, hold: Hold) -> LockGuard<'a, T> {
         LockGuard {
-            _hold: hold,
+            hold,
             value,
             lock: self,
         }
@@ -253,12 +253,14 @@ impl<T> Deref for LockGuard<'_, T> {
     type Target = T;
 
     fn deref(&self) -> &T {
+        self.hold.note_use();
         &self.value
     }
 }
 
 impl<T> DerefMut for LockGuard<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
+        self.hold.note_use();
         &mut self.value
     }
 }

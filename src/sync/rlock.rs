@@ -98,7 +98,7 @@ impl<T> RLock<T> {
     /// Dropping the future gives up its place in the queue.
     #[track_caller]
     pub fn lock(&self) -> impl Future<Output = RLockGuard<'_, T>> {
-        let attempt = Attempt::new(&self.tag, Location::caller());
+        let mut attempt = Attempt::new(&self.tag, Location::caller());
         async move {
             // The owner is known when the future is polled: one task may create it for another.
             if let Some(guard) = self.lock_again() {

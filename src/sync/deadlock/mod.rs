@@ -51,6 +51,7 @@
 //! the locks that are held, waited for, or taken together: at most 65536 lock orders are kept.
 
 mod attempt;
+mod flow;
 mod order;
 mod report;
 mod state;

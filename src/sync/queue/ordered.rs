@@ -6,7 +6,7 @@ use std::mem;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, Semaphore, TryAcquireError};
-use tokio::task::coop::cooperative;
+use tokio::task::coop::{consume_budget, cooperative};
 
 use super::error::{GetError, PutError};
 use super::order::{Order, Store};
@@ -138,8 +138,9 @@ impl<T, O: Order<T>> OrderedQueue<T, O> {
     /// # Cancel safety
     /// Dropping the future takes no item.
     pub async fn get(&self) -> Option<T> {
-        if let Ok(filled) = self.filled.acquire().await {
-            filled.forget();
+        match self.filled.acquire().await {
+            Ok(filled) => filled.forget(),
+            Err(_) => consume_budget().await, // A closed semaphore alone lets no other task run.
         }
         self.pop()
     }
@@ -302,8 +303,9 @@ impl<T, O: Order<T>> OrderedQueue<T, O> {
 
     /// Waits for a free place and takes it, or for the end of the queue.
     pub(super) async fn take_room(&self) {
-        if let Ok(room) = self.room.acquire().await {
-            room.forget();
+        match self.room.acquire().await {
+            Ok(room) => room.forget(),
+            Err(_) => consume_budget().await,
         }
     }
 
