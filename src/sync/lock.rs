@@ -45,8 +45,8 @@ pub struct Lock<T> {
 
 /// Holds the lock and gives access to its value, until it is dropped.
 ///
-/// Deadlock detection assumes that the guard stays with the task that took it. An [`OwnedLockGuard`] may move
-/// to another task.
+/// For [deadlock detection](super::deadlock) the task that took the guard has it, until another task uses or drops it.
+/// Take an [`OwnedLockGuard`] to hand it over.
 #[must_use = "the lock is released as soon as the guard is dropped"]
 pub struct LockGuard<'a, T> {
     hold: Hold,
@@ -174,8 +174,8 @@ impl<T> Lock<T> {
     /// ```
     ///
     /// # Panics
-    /// Like [`lock`](Self::lock). Later waits for the lock that this guard holds are never reported as
-    /// deadlocks, since the guard has no known owner.
+    /// Like [`lock`](Self::lock). Waits for the lock that this guard holds are never reported as deadlocks, since the
+    /// holder is not known.
     ///
     /// # Cancel safety
     /// Like [`lock`](Self::lock).

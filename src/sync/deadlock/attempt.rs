@@ -12,7 +12,7 @@ use crate::sync::owner::LockOwner;
 
 use super::flow::Flow;
 use super::report::CodePlace;
-use super::state::{begin_hold, begin_wait, end_hold, end_wait, note_order, state, tell};
+use super::state::{begin_hold, begin_wait, deliver, end_hold, end_wait, note_order, state};
 use super::suspects::Verdict;
 use super::takes::{LockNumber, Take, Taker};
 
@@ -57,8 +57,8 @@ impl Drop for Tag {
     }
 }
 
-/// Records that a lock is held, until dropped; a field of the guard. It drops before the lock is released: otherwise the
-/// next holder would seem to wait for itself.
+/// Records that a lock is held, until dropped; a field of the guard. It drops before the lock is released: otherwise
+/// the next holder would seem to wait for itself.
 #[derive(Debug)]
 pub(in crate::sync) struct Hold {
     take: Option<Take>,
@@ -87,7 +87,7 @@ impl Drop for Hold {
         if let Some(report) = end_hold(&take)
             && !thread::panicking()
         {
-            tell(&report);
+            deliver(&report);
         }
     }
 }
@@ -168,7 +168,7 @@ fn wait(
     });
     let verdict = waiting.verdict.as_ref();
     if let Some(report) = verdict.and_then(|verdict| verdict.take(cx.waker())) {
-        tell(&report);
+        deliver(&report);
     }
 }
 

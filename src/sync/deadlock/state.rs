@@ -26,7 +26,7 @@ pub(super) struct DetectorState {
     is_watched: bool,
     settings: Settings,
     /// The reports made so far, and whether each was a deadlock. Bounded by the places in the source.
-    told: HashSet<(bool, Pair)>,
+    reported: HashSet<(bool, Pair)>,
 }
 
 #[derive(Clone)]
@@ -44,7 +44,7 @@ pub(super) fn state() -> MutexGuard<'static, DetectorState> {
 pub(super) fn set(settings: Settings) {
     let mut state = state();
     state.settings = settings;
-    state.told.clear();
+    state.reported.clear();
 }
 
 /// Records a wait, and adds a suspect if it closes a cycle.
@@ -136,11 +136,11 @@ impl DetectorState {
 ///
 /// # Panics
 /// If this is a deadlock and deadlocks panic.
-pub(super) fn tell(report: &Report) {
+pub(super) fn deliver(report: &Report) {
     let (settings, is_new) = {
         let mut state = state();
         let what = (report.is_deadlock(), report.first_pair());
-        (state.settings.clone(), state.told.insert(what))
+        (state.settings.clone(), state.reported.insert(what))
     };
     if settings.panics && report.is_deadlock() {
         panic!("{report}");
