@@ -452,3 +452,29 @@ async fn a_guard_that_another_task_uses_is_no_reason_for_a_report() {
     holder.await.expect("no panic");
     assert!(told.reports().is_empty());
 }
+
+/// Each call awaits the next one, and has some state.
+#[tokio::test]
+async fn a_lock_that_is_taken_some_calls_down_is_reported() {
+    async fn first(lock: &Lock<u32>) -> u32 {
+        let guard = lock.lock().await;
+        let state = [*guard; 4];
+        second(lock, state[0]).await + state[1]
+    }
+
+    async fn second(lock: &Lock<u32>, number: u32) -> u32 {
+        pause().await;
+        third(lock, &number.to_string()).await + number
+    }
+
+    async fn third(lock: &Lock<u32>, text: &str) -> u32 {
+        let length = text.len();
+        let count = timeout(PATIENCE, lock.lock()).await;
+        length as u32 + *count.expect("it is reported first")
+    }
+
+    let _told = Told::at_once();
+    let task = tokio::spawn(async { first(&Lock::new(1)).await });
+    let message = panic_of(task).await;
+    assert!(message.starts_with("deadlock: task "), "{message}");
+}

@@ -7,7 +7,7 @@ use std::collections::{BinaryHeap, VecDeque};
 pub trait Order<T>: sealed::Sealed {
     /// Holds the items.
     #[doc(hidden)]
-    type Store: Store<T>;
+    type Store: ItemStore<T>;
 
     /// The name of the queue.
     #[doc(hidden)]
@@ -50,7 +50,7 @@ mod sealed {
 }
 
 /// Holds the items of a queue.
-pub trait Store<T> {
+pub trait ItemStore<T> {
     /// A store without items.
     const EMPTY: Self;
 
@@ -64,7 +64,7 @@ pub trait Store<T> {
     fn len(&self) -> usize;
 }
 
-impl<T> Store<T> for VecDeque<T> {
+impl<T> ItemStore<T> for VecDeque<T> {
     const EMPTY: Self = Self::new();
 
     fn push(&mut self, item: T) {
@@ -80,7 +80,7 @@ impl<T> Store<T> for VecDeque<T> {
     }
 }
 
-impl<T> Store<T> for Vec<T> {
+impl<T> ItemStore<T> for Vec<T> {
     const EMPTY: Self = Self::new();
 
     fn push(&mut self, item: T) {
@@ -110,7 +110,7 @@ struct Numbered<T> {
     number: u64,
 }
 
-impl<T: Ord> Store<T> for SmallestHeap<T> {
+impl<T: Ord> ItemStore<T> for SmallestHeap<T> {
     const EMPTY: Self = Self {
         items: BinaryHeap::new(),
         put: 0,

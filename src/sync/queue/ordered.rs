@@ -9,7 +9,7 @@ use tokio::sync::{Notify, Semaphore, TryAcquireError};
 use tokio::task::coop::{consume_budget, cooperative};
 
 use super::error::{GetError, PutError};
-use super::order::{Order, Store};
+use super::order::{ItemStore, Order};
 
 /// A queue that any number of tasks put items into and get items from: a [`Queue`](super::Queue), a
 /// [`LifoQueue`](super::LifoQueue) or a [`PriorityQueue`](super::PriorityQueue).
