@@ -35,12 +35,15 @@ pub(super) struct LockOrder {
     before: HashMap<LockNumber, HashSet<LockNumber>>,
     /// By the number of a hold that lasts: the locks of its steps that do not count yet.
     open: HashMap<u64, HashSet<LockNumber>>,
+    /// The pairs of locks whose order was part of a report. Their next steps are not reported again.
+    reported: HashSet<(LockNumber, LockNumber)>,
     number: usize,
 }
 
 /// A task that held one lock has taken another.
 #[derive(Debug)]
 struct OrderStep {
+    locks: (LockNumber, LockNumber),
     owner: LockOwner,
     /// All the locks that it held.
     held: Vec<LockNumber>,
@@ -67,6 +70,7 @@ impl LockOrder {
             return;
         }
         steps.push(OrderStep {
+            locks: (hold.lock, lock),
             owner: hold.by.owner,
             held: held.to_vec(),
             places: Pair {
@@ -81,19 +85,25 @@ impl LockOrder {
     }
 
     /// Call it when `hold` ends, with whether it is released by the task that took it. If so, its steps count from now
-    /// on. Returns the shortest cycle with one of them.
+    /// on. Returns the shortest cycle with one of them, once for each pair of locks.
     pub(super) fn close(&mut self, hold: &Take, is_released: bool) -> Option<Report> {
         let mut locks: Vec<LockNumber> = self.open.remove(&hold.number)?.into_iter().collect();
         locks.sort_unstable(); // The same report each time.
         for lock in &locks {
             self.close_step(hold, *lock, is_released);
         }
-        let steps = locks.iter().flat_map(|lock| self.cycles(hold, *lock));
-        let (step, before) = steps.min_by_key(|(_, before)| before.len())?;
+        let new = locks
+            .iter()
+            .filter(|lock| !self.reported.contains(&(hold.lock, **lock)));
+        let cycles = new.flat_map(|lock| self.cycles(hold, *lock));
+        let cycle = cycles.min_by_key(Vec::len)?;
         let now = WaitStep {
-            owner: step.owner,
-            places: step.places,
+            owner: cycle[0].owner,
+            places: cycle[0].places,
         };
+        let before = cycle[1..].iter().map(|step| step.places).collect();
+        let locks: Vec<_> = cycle.iter().map(|step| step.locks).collect();
+        self.reported.extend(locks);
         Some(Report(Finding::Orders { now, before }))
     }
 
@@ -124,8 +134,8 @@ impl LockOrder {
         }
     }
 
-    /// The steps of the owner of `hold` from its lock to `lock`, each with the shortest way back.
-    fn cycles(&self, hold: &Take, lock: LockNumber) -> Vec<(&OrderStep, Vec<Pair>)> {
+    /// The steps of the owner of `hold` from its lock to `lock`, each followed by the shortest way back.
+    fn cycles(&self, hold: &Take, lock: LockNumber) -> Vec<Vec<&OrderStep>> {
         let known = self
             .after
             .get(&hold.lock)
@@ -135,8 +145,7 @@ impl LockOrder {
         let Some(distance) = self.distance(lock, hold.lock) else {
             return Vec::new();
         };
-        let cycle = |step| Some((step, self.way_back(step, lock, hold.lock, distance)?));
-        own.filter_map(cycle).collect()
+        own.filter_map(|step| self.cycle(step, distance)).collect()
     }
 
     /// The steps of the shortest way, whoever took them.
@@ -156,19 +165,14 @@ impl LockOrder {
         None
     }
 
-    /// The shortest way that other tasks can be on while one is at `step`.
-    fn way_back(
-        &self,
-        step: &OrderStep,
-        from: LockNumber,
-        to: LockNumber,
-        distance: usize,
-    ) -> Option<Vec<Pair>> {
+    /// The shortest cycle at whose other steps other tasks can be while one is at `step`.
+    fn cycle<'a>(&'a self, step: &'a OrderStep, distance: usize) -> Option<Vec<&'a OrderStep>> {
         let mut looks = MOST_LOOKS;
+        let (to, from) = step.locks;
         (distance..MOST_STEPS).find_map(|steps| {
             let mut way = vec![step];
             let found = self.walk(&mut way, from, to, steps, &mut looks);
-            found.then(|| way[1..].iter().map(|step| step.places).collect())
+            found.then_some(way)
         })
     }
 
@@ -205,6 +209,8 @@ impl LockOrder {
 
     /// Removes a dropped lock.
     pub(super) fn forget(&mut self, lock: LockNumber) {
+        self.reported
+            .retain(|(from, to)| *from != lock && *to != lock);
         for (after, steps) in self.after.remove(&lock).into_iter().flatten() {
             self.forget_steps(&steps, after);
             remove(&mut self.before, after, lock);
