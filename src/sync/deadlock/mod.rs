@@ -7,7 +7,7 @@
 //! - **Tasks wait for each other**, each for a lock that the next one holds.
 //! - **Locks are taken in opposite orders** by different tasks, at any two times. That is a deadlock if it happens at
 //!   the same time. The hook of [`Detection::on_report`] receives this report as soon as both orders are complete, once
-//!   for each pair of places in the source. The default hook writes to stderr.
+//!   for each pair of locks and each pair of places in the source. The default hook writes to stderr.
 //!
 //! The first two are deadlocks if they last. So the wait that closes the cycle has five seconds
 //! ([`Detection::patience`]) to end. Then it panics with the report, unless
