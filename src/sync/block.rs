@@ -1,38 +1,92 @@
-//! Blocks a thread on a future, and marks the thread: the deadlock watcher then counts the wait as the thread's own.
+//! Waits for a future on a thread that may block, and marks the thread meanwhile: what it polls is its own.
 
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::pin;
+use std::time::{Duration, Instant};
 
 use crate::block;
 
+/// Whether a thread is blocked on one future.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Blocking {
+    No,
+    /// Until the future is ready.
+    Forever,
+    /// Until some time.
+    Bounded,
+}
+
 thread_local! {
-    static IS_BLOCKED: Cell<bool> = const { Cell::new(false) };
+    static BLOCKING: Cell<Blocking> = const { Cell::new(Blocking::No) };
 }
 
-/// Whether this thread is blocked on one future.
-pub(super) fn is_blocked() -> bool {
-    IS_BLOCKED.get()
+/// How this thread is blocked.
+pub(super) fn blocking() -> Blocking {
+    BLOCKING.get()
 }
 
-/// Blocks the thread until `future` is ready.
+/// Blocks this thread until `future` is ready.
 ///
 /// # Panics
-/// On a thread that drives async code.
+/// On a thread that drives async code, also if `future` is ready.
 #[track_caller]
 pub(super) fn block_on<F: Future>(future: F) -> F::Output {
-    let mut future = pin!(future);
-    block::block_on(poll_fn(|context| {
-        let _outer = Blocked(IS_BLOCKED.replace(true));
-        future.as_mut().poll(context)
-    }))
+    block_on_until(future, None).expect("a wait without an end always has a result")
 }
 
-/// The previous value of the flag; restores it, also after a panic.
-struct Blocked(bool);
+/// Like [`block_on`], but returns `None` if `future` is not ready within `timeout`. It is polled at least once.
+///
+/// # Panics
+/// Like [`block_on`].
+#[track_caller]
+pub(super) fn block_on_timeout<F: Future>(future: F, timeout: Duration) -> Option<F::Output> {
+    block_on_until(future, end_of(timeout))
+}
 
-impl Drop for Blocked {
+/// Like [`block_on_timeout`], until `end`; without one, for any time.
+///
+/// # Panics
+/// Like [`block_on`].
+#[track_caller]
+pub(super) fn block_on_until<F: Future>(future: F, end: Option<Instant>) -> Option<F::Output> {
+    let blocking = match end {
+        Some(_) => Blocking::Bounded,
+        None => Blocking::Forever,
+    };
+    let mut future = pin!(future);
+    let future = poll_fn(|cx| {
+        let _outer = Outer(BLOCKING.replace(blocking));
+        future.as_mut().poll(cx)
+    });
+    block::block_on_until(future, end)
+}
+
+/// The end of a wait that begins now. `None` if that is beyond the range of the clock.
+pub(super) fn end_of(timeout: Duration) -> Option<Instant> {
+    Instant::now().checked_add(timeout)
+}
+
+/// The previous value; restores it, also after a panic.
+struct Outer(Blocking);
+
+impl Drop for Outer {
     fn drop(&mut self) {
-        IS_BLOCKED.set(self.0);
+        BLOCKING.set(self.0);
+    }
+}
+
+#[cfg(all(test, not(properties)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_is_blocked_while_it_polls_and_no_longer() {
+        assert_eq!(
+            block_on_timeout(async { blocking() }, Duration::ZERO),
+            Some(Blocking::Bounded)
+        );
+        assert_eq!(block_on(async { blocking() }), Blocking::Forever);
+        assert_eq!(blocking(), Blocking::No);
     }
 }

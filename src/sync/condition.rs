@@ -5,12 +5,16 @@ use std::fmt;
 use std::mem;
 use std::panic::Location;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
+use tokio::task::coop::consume_budget;
+use tokio::time;
 
-use super::block::block_on;
+use super::block::{block_on, block_on_until, end_of};
 use super::deadlock::CodePlace;
-use super::lock::LockGuard;
+use super::lock::{Lock, LockGuard};
+use crate::block::may_block;
 
 /// Lets tasks wait for a change of the value that a [`Lock`](super::Lock) protects.
 ///
@@ -52,6 +56,28 @@ enum Notification {
     /// By `notify` or `notify_one`: a waiter that cannot use it passes it on to the next.
     One,
     All,
+}
+
+/// Whether a wait at a [`Condition`] ended because its time was over.
+///
+/// ```
+/// use std::time::Duration;
+/// use concurrent_futures::sync::{Condition, Lock};
+///
+/// # #[tokio::main] async fn main() {
+/// let (lock, changed) = (Lock::new(0), Condition::new());
+/// let (_guard, result) = changed.wait_timeout(lock.lock().await, Duration::from_millis(1)).await;
+/// assert!(result.timed_out());
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WaitTimeoutResult(bool);
+
+impl WaitTimeoutResult {
+    /// Whether the time was over, without a notification, or with a condition that was still false.
+    pub fn timed_out(&self) -> bool {
+        self.0
+    }
 }
 
 impl Condition {
@@ -132,14 +158,94 @@ impl Condition {
         let place = Location::caller();
         async move {
             let mut guard = guard;
-            while !condition(&mut guard) {
-                guard = self.wait_at(guard, place).await;
+            if condition(&mut guard) {
+                consume_budget().await; // A loop that never has to wait lets other tasks run.
+                return guard;
             }
-            guard
+            loop {
+                guard = self.wait_at(guard, place).await;
+                if condition(&mut guard) {
+                    return guard;
+                }
+            }
         }
     }
 
-    /// Like [`wait`](Self::wait), for threads that may block.
+    /// Like [`wait`](Self::wait), for at most `timeout`, and says whether that was over. It then takes the lock again
+    /// in any case, however long that takes.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use concurrent_futures::sync::{Condition, Lock};
+    ///
+    /// # #[tokio::main] async fn main() {
+    /// let (lock, changed) = (Lock::new(0), Condition::new());
+    /// let (guard, result) = changed.wait_timeout(lock.lock().await, Duration::from_millis(1)).await;
+    /// assert!(result.timed_out(), "nothing has changed");
+    /// assert_eq!(*guard, 0);
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    /// Like [`wait`](Self::wait), and in a runtime without a timer (`enable_time`).
+    ///
+    /// # Cancel safety
+    /// Like [`wait`](Self::wait).
+    #[track_caller]
+    pub fn wait_timeout<'a, T>(
+        &self,
+        guard: LockGuard<'a, T>,
+        timeout: Duration,
+    ) -> impl Future<Output = (LockGuard<'a, T>, WaitTimeoutResult)> {
+        self.wait_until(guard, async_end_of(timeout), Location::caller())
+    }
+
+    /// Like [`wait_for`](Self::wait_for), for at most `timeout`. The result says whether `condition` was still false
+    /// then. It takes the lock again in any case.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use concurrent_futures::sync::{Condition, Lock};
+    ///
+    /// # #[tokio::main] async fn main() {
+    /// let (lock, changed) = (Lock::new(1), Condition::new());
+    /// let timeout = Duration::from_millis(1);
+    /// let waited = changed.wait_for_timeout(lock.lock().await, timeout, |number| *number == 1).await;
+    /// assert!(!waited.1.timed_out(), "it is 1");
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    /// Like [`wait_timeout`](Self::wait_timeout), if it has to wait, and if `condition` panics.
+    ///
+    /// # Cancel safety
+    /// Like [`wait`](Self::wait).
+    #[track_caller]
+    pub fn wait_for_timeout<'a, T>(
+        &self,
+        guard: LockGuard<'a, T>,
+        timeout: Duration,
+        mut condition: impl FnMut(&mut T) -> bool,
+    ) -> impl Future<Output = (LockGuard<'a, T>, WaitTimeoutResult)> {
+        let (end, place) = (async_end_of(timeout), Location::caller());
+        async move {
+            let mut guard = guard;
+            if condition(&mut guard) {
+                consume_budget().await;
+                return (guard, WaitTimeoutResult(false));
+            }
+            loop {
+                let waited = self.wait_until(guard, end, place).await;
+                guard = waited.0;
+                let holds = condition(&mut guard);
+                if holds || waited.1.timed_out() {
+                    return (guard, WaitTimeoutResult(!holds));
+                }
+            }
+        }
+    }
+
+    /// Like [`wait`](Self::wait), for a thread that may block.
     ///
     /// ```
     /// use concurrent_futures::sync::{Condition, Lock};
@@ -162,7 +268,7 @@ impl Condition {
         block_on(self.wait(guard))
     }
 
-    /// Like [`wait_for`](Self::wait_for), for threads that may block.
+    /// Like [`wait_for`](Self::wait_for), for a thread that may block.
     ///
     /// ```
     /// use concurrent_futures::sync::{Condition, Lock};
@@ -187,6 +293,62 @@ impl Condition {
         condition: impl FnMut(&mut T) -> bool,
     ) -> LockGuard<'a, T> {
         block_on(self.wait_for(guard, condition))
+    }
+
+    /// Like [`wait_timeout`](Self::wait_timeout), for a thread that may block.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use concurrent_futures::sync::{Condition, Lock};
+    ///
+    /// let (lock, changed) = (Lock::new(0), Condition::new());
+    /// let waited = changed.blocking_wait_timeout(lock.blocking_lock(), Duration::from_millis(1));
+    /// assert!(waited.1.timed_out());
+    /// ```
+    ///
+    /// # Panics
+    /// Like [`blocking_wait`](Self::blocking_wait).
+    #[track_caller]
+    pub fn blocking_wait_timeout<'a, T>(
+        &self,
+        guard: LockGuard<'a, T>,
+        timeout: Duration,
+    ) -> (LockGuard<'a, T>, WaitTimeoutResult) {
+        self.blocking_wait_until(guard, end_of(timeout), Location::caller())
+    }
+
+    /// Like [`wait_for_timeout`](Self::wait_for_timeout), for a thread that may block.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use concurrent_futures::sync::{Condition, Lock};
+    ///
+    /// let (lock, changed) = (Lock::new(0), Condition::new());
+    /// let timeout = Duration::from_millis(1);
+    /// let waited = changed.blocking_wait_for_timeout(lock.blocking_lock(), timeout, |number| *number == 1);
+    /// assert!(waited.1.timed_out(), "it is still 0");
+    /// ```
+    ///
+    /// # Panics
+    /// Like [`blocking_wait`](Self::blocking_wait), and if `condition` panics.
+    #[track_caller]
+    pub fn blocking_wait_for_timeout<'a, T>(
+        &self,
+        mut guard: LockGuard<'a, T>,
+        timeout: Duration,
+        mut condition: impl FnMut(&mut T) -> bool,
+    ) -> (LockGuard<'a, T>, WaitTimeoutResult) {
+        may_block();
+        let (end, place) = (end_of(timeout), Location::caller());
+        let mut is_over = false;
+        loop {
+            let holds = condition(&mut guard);
+            if holds || is_over {
+                return (guard, WaitTimeoutResult(!holds));
+            }
+            let waited = self.blocking_wait_until(guard, end, place);
+            (guard, is_over) = (waited.0, waited.1.timed_out());
+        }
     }
 
     /// Wakes the task that has waited longest. Does nothing if no task waits.
@@ -233,13 +395,51 @@ impl Condition {
     }
 
     async fn wait_at<'a, T>(&self, guard: LockGuard<'a, T>, place: CodePlace) -> LockGuard<'a, T> {
-        let lock = LockGuard::lock(&guard);
-        let mut waiter = self.enlist();
-        drop(guard);
+        let (lock, mut waiter) = self.begin_wait(guard);
         waiter.wait_for_call().await;
         let guard = lock.lock_at(place).await;
         waiter.call = None; // The notification was used.
         guard
+    }
+
+    /// Like `wait_at`, until `end`.
+    async fn wait_until<'a, T>(
+        &self,
+        guard: LockGuard<'a, T>,
+        end: Option<time::Instant>,
+        place: CodePlace,
+    ) -> (LockGuard<'a, T>, WaitTimeoutResult) {
+        let (lock, mut waiter) = self.begin_wait(guard);
+        match end {
+            // The result is that of the waiter: a notification may arrive at the end.
+            Some(end) => drop(time::timeout_at(end, waiter.wait_for_call()).await),
+            None => waiter.wait_for_call().await, // The end is beyond the range of the clock.
+        }
+        let result = waiter.end();
+        let guard = lock.lock_at(place).await;
+        waiter.call = None;
+        (guard, result)
+    }
+
+    /// Like `wait_until`, on a thread that may block.
+    #[track_caller]
+    fn blocking_wait_until<'a, T>(
+        &self,
+        guard: LockGuard<'a, T>,
+        end: Option<Instant>,
+        place: CodePlace,
+    ) -> (LockGuard<'a, T>, WaitTimeoutResult) {
+        let (lock, mut waiter) = self.begin_wait(guard);
+        let _ = block_on_until(waiter.wait_for_call(), end);
+        let result = waiter.end();
+        let guard = block_on(lock.lock_at(place));
+        waiter.call = None;
+        (guard, result)
+    }
+
+    /// Enlists first, then releases the lock: no notification after that is missed.
+    fn begin_wait<'a, T>(&self, guard: LockGuard<'a, T>) -> (&'a Lock<T>, Waiter<'_>) {
+        (LockGuard::lock(&guard), self.enlist())
     }
 
     fn enlist(&self) -> Waiter<'_> {
@@ -261,6 +461,11 @@ impl Condition {
     }
 }
 
+/// Like `end_of`, by the clock of the runtime, which may be paused.
+fn async_end_of(timeout: Duration) -> Option<time::Instant> {
+    time::Instant::now().checked_add(timeout)
+}
+
 /// A waiting task. If it is dropped with a notification that it cannot use, the next waiter gets that.
 struct Waiter<'a> {
     condition: &'a Condition,
@@ -274,23 +479,22 @@ impl Waiter<'_> {
     async fn wait_for_call(&mut self) {
         self.call = (&mut self.receiver).await.ok();
     }
+
+    /// Ends the wait: later notifications are for others. Says whether there was none.
+    fn end(&mut self) -> WaitTimeoutResult {
+        let enlisted = self.condition.waiters().waiting.remove(&self.number);
+        drop(enlisted); // Not under the lock: this may wake a task.
+        // A concurrent `notify` either finds the channel closed, or its message is read here.
+        self.receiver.close();
+        self.call = self.call.or_else(|| self.receiver.try_recv().ok());
+        WaitTimeoutResult(self.call.is_none())
+    }
 }
 
 impl Drop for Waiter<'_> {
     fn drop(&mut self) {
-        let is_enlisted = self
-            .condition
-            .waiters()
-            .waiting
-            .remove(&self.number)
-            .is_some();
-        if is_enlisted {
-            return;
-        }
-        // A concurrent `notify` either finds the channel closed, or its message is read here.
-        self.receiver.close();
-        let call = self.call.or_else(|| self.receiver.try_recv().ok());
-        if call == Some(Notification::One) {
+        self.end();
+        if self.call == Some(Notification::One) {
             self.condition.notify_one();
         }
     }

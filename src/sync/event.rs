@@ -2,10 +2,12 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::task::coop::cooperative;
 
-use super::block::block_on;
+use super::block::{block_on, block_on_timeout};
 
 /// A flag that tasks can wait for.
 ///
@@ -101,12 +103,15 @@ impl Event {
     pub async fn wait(&self) {
         // From here on it receives each `set`. An earlier one has stored the flag first.
         let happened = self.happened.notified();
-        if !self.is_set() {
-            happened.await;
-        }
+        let wait = async {
+            if !self.is_set() {
+                happened.await;
+            }
+        };
+        cooperative(wait).await; // A `Notify` alone lets no other task run.
     }
 
-    /// Like [`wait`](Self::wait), for threads that may block.
+    /// Like [`wait`](Self::wait), for a thread that may block.
     ///
     /// ```
     /// use concurrent_futures::sync::Event;
@@ -120,8 +125,26 @@ impl Event {
     ///
     /// # Panics
     /// On a thread that drives async code.
+    #[track_caller]
     pub fn blocking_wait(&self) {
         block_on(self.wait());
+    }
+
+    /// Like [`blocking_wait`](Self::blocking_wait), for at most `timeout`. Returns whether the event was set in that
+    /// time.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let event = concurrent_futures::sync::Event::new();
+    /// assert!(!event.blocking_wait_timeout(Duration::from_millis(1)));
+    /// ```
+    ///
+    /// # Panics
+    /// On a thread that drives async code.
+    #[track_caller]
+    pub fn blocking_wait_timeout(&self, timeout: Duration) -> bool {
+        block_on_timeout(self.wait(), timeout).is_some()
     }
 }
 

@@ -6,10 +6,11 @@ use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::panic::Location;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{Mutex, MutexGuard, OwnedMutexGuard};
 
-use super::block::block_on;
+use super::block::{block_on, block_on_timeout};
 use super::deadlock::{Attempt, CodePlace, Hold, Tag};
 
 /// A lock around a value, for one task at a time. Its guard may be held across an `await`.
@@ -44,11 +45,11 @@ pub struct Lock<T> {
 
 /// Holds the lock and gives access to its value, until it is dropped.
 ///
-/// Deadlock detection assumes that the guard stays with the task that took it. An [`OwnedLockGuard`] may move
-/// to another task.
+/// For [deadlock detection](super::deadlock) the task that took the guard has it, until another task uses or drops it.
+/// Take an [`OwnedLockGuard`] to hand it over.
 #[must_use = "the lock is released as soon as the guard is dropped"]
 pub struct LockGuard<'a, T> {
-    _hold: Hold,
+    hold: Hold,
     value: MutexGuard<'a, T>,
     lock: &'a Lock<T>,
 }
@@ -118,7 +119,7 @@ impl<T> Lock<T> {
         Ok(self.guard(value, hold))
     }
 
-    /// Like [`lock`](Self::lock), for threads that may block, such as those of a
+    /// Like [`lock`](Self::lock), for a thread that may block, such as those of a
     /// [`ThreadPoolExecutor`](crate::ThreadPoolExecutor).
     ///
     /// ```
@@ -141,6 +142,26 @@ impl<T> Lock<T> {
         block_on(self.lock())
     }
 
+    /// Like [`blocking_lock`](Self::blocking_lock), but returns `None` if the lock is not free within `timeout`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let lock = concurrent_futures::sync::Lock::new(1);
+    /// let guard = lock.blocking_lock();
+    /// std::thread::scope(|scope| {
+    ///     scope.spawn(|| assert!(lock.blocking_lock_timeout(Duration::from_millis(1)).is_none()));
+    /// });
+    /// # drop(guard);
+    /// ```
+    ///
+    /// # Panics
+    /// On a thread that drives async code.
+    #[track_caller]
+    pub fn blocking_lock_timeout(&self, timeout: Duration) -> Option<LockGuard<'_, T>> {
+        block_on_timeout(self.lock(), timeout)
+    }
+
     /// Like [`lock`](Self::lock), with a guard that may move to another task.
     ///
     /// ```
@@ -153,14 +174,14 @@ impl<T> Lock<T> {
     /// ```
     ///
     /// # Panics
-    /// Like [`lock`](Self::lock). Later waits for the lock that this guard holds are never reported as
-    /// deadlocks, since the guard has no known owner.
+    /// Like [`lock`](Self::lock). Waits for the lock that this guard holds are never reported as deadlocks, since the
+    /// holder is not known.
     ///
     /// # Cancel safety
     /// Like [`lock`](Self::lock).
     #[track_caller]
     pub fn lock_owned(&self) -> impl Future<Output = OwnedLockGuard<T>> + use<'_, T> {
-        let attempt = Attempt::new(&self.tag, Location::caller());
+        let mut attempt = Attempt::new(&self.tag, Location::caller());
         async move {
             let value = attempt.watch(self.value.clone().lock_owned()).await;
             OwnedLockGuard(value) // No `Hold`: an owned guard has no known owner.
@@ -199,14 +220,14 @@ impl<T> Lock<T> {
 
     /// Takes the lock on behalf of the caller at `place`.
     pub(super) async fn lock_at(&self, place: CodePlace) -> LockGuard<'_, T> {
-        let attempt = Attempt::new(&self.tag, place);
+        let mut attempt = Attempt::new(&self.tag, place);
         let value = attempt.watch(self.value.lock()).await;
         self.guard(value, attempt.hold())
     }
 
     fn guard<'a>(&'a self, value: MutexGuard<'a, T>, hold: Hold) -> LockGuard<'a, T> {
         LockGuard {
-            _hold: hold,
+            hold,
             value,
             lock: self,
         }
@@ -232,12 +253,14 @@ impl<T> Deref for LockGuard<'_, T> {
     type Target = T;
 
     fn deref(&self) -> &T {
+        self.hold.note_use();
         &self.value
     }
 }
 
 impl<T> DerefMut for LockGuard<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
+        self.hold.note_use();
         &mut self.value
     }
 }

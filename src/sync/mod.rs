@@ -6,20 +6,30 @@
 //! | [`Lock`] | `Lock` | tokio's mutex, with deadlock detection |
 //! | [`RLock`] | `RLock` | a lock that its task can take again |
 //! | [`Condition`] | `Condition` | waits for a change of the value that a lock protects |
-//! | [`Semaphore`] | `Semaphore`, `BoundedSemaphore` | tokio's semaphore; a dropped permit is released |
+//! | [`Semaphore`] | `Semaphore` | tokio's semaphore; a dropped permit is released |
+//! | [`BoundedSemaphore`] | `BoundedSemaphore` | a semaphore that never has more permits than at first |
 //! | [`Event`] | `Event` | a flag that tasks wait for |
 //! | [`Timer`] | `Timer` | runs a future after a delay |
-//! | [`Barrier`] | `Barrier` | tokio's barrier: a number of tasks wait for each other |
+//! | [`Barrier`] | `Barrier` | lets tasks pass once a number of them have arrived |
 //! | [`Queue`] | `queue.Queue` | many producers, many consumers, bounded or not, with `task_done` and `join` |
+//! | [`LifoQueue`] | `queue.LifoQueue` | a queue whose newest item is next |
+//! | [`PriorityQueue`] | `queue.PriorityQueue` | a queue whose smallest item is next |
 //!
-//! All of them serve waiting tasks in the order of arrival. No method blocks its thread unless its name begins
-//! with `blocking_`. In debug builds, [`deadlock`] reports locks that wait for each other.
+//! All of them serve waiting tasks in the order of arrival. An async method that never has to wait still lets other
+//! tasks run, by tokio's [budget](tokio::task::coop). In debug builds, [`deadlock`] reports locks that wait for each
+//! other.
+//!
+//! No method blocks its thread unless its name begins with `blocking_`. Such a method always panics on a thread that
+//! drives async code, also where it would not have to wait. One with a timeout does its work at once where that is
+//! possible, also with a timeout of zero.
 //!
 //! # Platform
 //!
 //! Every platform that tokio supports.
 
+mod barrier;
 mod block;
+mod bounded_semaphore;
 mod condition;
 pub mod deadlock;
 mod event;
@@ -29,13 +39,17 @@ mod queue;
 mod rlock;
 mod timer;
 
-pub use condition::Condition;
+pub use barrier::{Barrier, BarrierWaitResult, BrokenBarrier};
+pub use bounded_semaphore::{BoundedPermit, BoundedSemaphore, TooManyPermits};
+pub use condition::{Condition, WaitTimeoutResult};
 pub use event::Event;
 pub use lock::{Lock, LockGuard, OwnedLockGuard, TryLockError};
-pub use queue::{GetError, PutError, Queue};
+pub use queue::{
+    Fifo, GetError, Lifo, LifoQueue, Order, OrderedQueue, PriorityQueue, PutError, Queue,
+    SmallestFirst,
+};
 pub use rlock::{RLock, RLockGuard};
 pub use timer::Timer;
 pub use tokio::sync::{
-    AcquireError, Barrier, BarrierWaitResult, OwnedSemaphorePermit, Semaphore, SemaphorePermit,
-    TryAcquireError,
+    AcquireError, OwnedSemaphorePermit, Semaphore, SemaphorePermit, TryAcquireError,
 };

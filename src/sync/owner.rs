@@ -6,7 +6,7 @@ use std::thread::{self, ThreadId};
 use tokio::runtime::Handle;
 use tokio::task;
 
-use super::block::is_blocked;
+use super::block::{Blocking, blocking};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum LockOwner {
@@ -21,13 +21,22 @@ impl LockOwner {
         task::try_id().map_or_else(|| Self::Thread(thread::current().id()), Self::Task)
     }
 
+    /// Whether this is the calling task or thread.
+    pub(super) fn is_current(self) -> bool {
+        match (self, task::try_id()) {
+            (Self::Task(own), Some(task)) => own == task,
+            (Self::Thread(own), None) => own == thread::current().id(),
+            _ => false,
+        }
+    }
+
     /// Like `current`, but `None` on a thread where an executor other than tokio's may poll: several of its
     /// tasks can share the thread and look like one owner.
     pub(super) fn known() -> Option<Self> {
         let owner = Self::current();
         let is_sure = match owner {
             Self::Task(_) => true,
-            Self::Thread(_) => is_blocked() || Handle::try_current().is_ok(),
+            Self::Thread(_) => blocking() != Blocking::No || Handle::try_current().is_ok(),
         };
         is_sure.then_some(owner)
     }
@@ -57,8 +66,10 @@ mod tests {
         let test = LockOwner::current();
         assert!(matches!(test, LockOwner::Thread(_)), "it is blocked on");
         assert_eq!(LockOwner::known(), Some(test));
+        assert!(test.is_current());
         let task = tokio::spawn(async { (task::id(), LockOwner::current()) });
         let (id, owner) = task.await.expect("no panic");
+        assert!(!owner.is_current());
         assert_eq!(owner, LockOwner::Task(id));
         assert_eq!(owner.to_string(), format!("task {id}"));
     }

@@ -4,10 +4,12 @@ use std::fmt;
 use std::ops::Deref;
 use std::panic::Location;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
+use tokio::task::coop::consume_budget;
 
-use super::block::block_on;
+use super::block::{block_on, block_on_timeout};
 use super::deadlock::{Attempt, Hold, Tag};
 use super::lock::TryLockError;
 use super::owner::LockOwner;
@@ -96,10 +98,11 @@ impl<T> RLock<T> {
     /// Dropping the future gives up its place in the queue.
     #[track_caller]
     pub fn lock(&self) -> impl Future<Output = RLockGuard<'_, T>> {
-        let attempt = Attempt::new(&self.tag, Location::caller());
+        let mut attempt = Attempt::new(&self.tag, Location::caller());
         async move {
             // The owner is known when the future is polled: one task may create it for another.
             if let Some(guard) = self.lock_again() {
+                consume_budget().await; // A loop that takes it again lets other tasks run.
                 return guard;
             }
             let turn = attempt.watch(self.turn.acquire()).await;
@@ -134,7 +137,7 @@ impl<T> RLock<T> {
         Ok(self.begin(&Attempt::new(&self.tag, Location::caller())))
     }
 
-    /// Like [`lock`](Self::lock), for threads that may block.
+    /// Like [`lock`](Self::lock), for a thread that may block.
     ///
     /// ```
     /// let lock = concurrent_futures::sync::RLock::new(1);
@@ -148,6 +151,26 @@ impl<T> RLock<T> {
     #[track_caller]
     pub fn blocking_lock(&self) -> RLockGuard<'_, T> {
         block_on(self.lock())
+    }
+
+    /// Like [`blocking_lock`](Self::blocking_lock), but returns `None` if the lock is not free within `timeout`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let lock = concurrent_futures::sync::RLock::new(1);
+    /// let guard = lock.blocking_lock();
+    /// std::thread::scope(|scope| {
+    ///     scope.spawn(|| assert!(lock.blocking_lock_timeout(Duration::from_millis(1)).is_none()));
+    /// });
+    /// # drop(guard);
+    /// ```
+    ///
+    /// # Panics
+    /// On a thread that drives async code.
+    #[track_caller]
+    pub fn blocking_lock_timeout(&self, timeout: Duration) -> Option<RLockGuard<'_, T>> {
+        block_on_timeout(self.lock(), timeout)
     }
 
     /// Returns the value.

@@ -5,13 +5,16 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Context;
+use std::thread;
 
+use crate::sync::block::{Blocking, blocking};
 use crate::sync::owner::LockOwner;
 
-use super::report::{CodePlace, Finding, Pair, Report, WaitStep};
-use super::state::{begin_wait, end_wait, state, tell};
+use super::flow::Flow;
+use super::report::CodePlace;
+use super::state::{begin_hold, begin_wait, deliver, end_hold, end_wait, note_order, state};
 use super::suspects::Verdict;
-use super::takes::{LockNumber, Take};
+use super::takes::{LockNumber, Take, Taker};
 
 /// Whether detection is on.
 pub(super) static IS_ENABLED: AtomicBool = AtomicBool::new(cfg!(debug_assertions));
@@ -54,15 +57,37 @@ impl Drop for Tag {
     }
 }
 
-/// Records that a lock is held, until dropped; a field of the guard. It drops before the lock is released:
-/// otherwise the next holder would seem to wait for itself.
+/// Records that a lock is held, until dropped; a field of the guard. It drops before the lock is released: otherwise
+/// the next holder would seem to wait for itself.
 #[derive(Debug)]
-pub(in crate::sync) struct Hold(Option<Take>);
+pub(in crate::sync) struct Hold {
+    take: Option<Take>,
+    /// Whether the guard has moved to another task, so that its holder is unknown.
+    has_moved: AtomicBool,
+}
+
+impl Hold {
+    /// Call it when the guard is used.
+    pub(in crate::sync) fn note_use(&self) {
+        if let Some(take) = &self.take
+            && !take.by.owner.is_current()
+            && !self.has_moved.swap(true, Ordering::Relaxed)
+        {
+            end_hold(take); // Without a report: its steps do not count.
+        }
+    }
+}
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        if let Some(hold) = &self.0 {
-            state().takes.release(hold);
+        let Some(take) = self.take.take_if(|_| !*self.has_moved.get_mut()) else {
+            return;
+        };
+        // A hook that panics in a panic would end the process.
+        if let Some(report) = end_hold(&take)
+            && !thread::panicking()
+        {
+            deliver(&report);
         }
     }
 }
@@ -72,28 +97,40 @@ impl Drop for Hold {
 pub(in crate::sync) struct Attempt<'a> {
     tag: &'a Tag,
     place: CodePlace,
+    flow: Flow,
 }
 
 impl<'a> Attempt<'a> {
     pub(in crate::sync) fn new(tag: &'a Tag, place: CodePlace) -> Self {
-        Self { tag, place }
+        let flow = Flow::Unknown;
+        Self { tag, place, flow }
     }
 
     /// Awaits `lock`, the future that takes the lock. Dropping this future drops that one.
     ///
     /// # Panics
     /// If this is a deadlock and deadlocks panic.
-    pub(in crate::sync) async fn watch<F: Future>(&self, lock: F) -> F::Output {
+    pub(in crate::sync) async fn watch<F: Future>(&mut self, lock: F) -> F::Output {
         let mut lock = pin!(lock);
         if !is_enabled() {
             return lock.await;
         }
-        self.note_order();
+        let owner = LockOwner::known();
+        self.flow = Flow::of(owner, self, &*lock);
+        // A wait with an end is no deadlock.
+        let Some(taker) = owner
+            .filter(|_| blocking() != Blocking::Bounded)
+            .map(|owner| self.taker(owner))
+        else {
+            return lock.await;
+        };
+        let number = self.tag.number();
+        note_order(taker, number);
         let mut waiting = None;
         let lock = poll_fn(|cx| {
             let output = lock.as_mut().poll(cx);
             if output.is_pending() {
-                self.wait(&mut waiting, cx);
+                wait(taker, number, &mut waiting, cx);
             }
             output
         });
@@ -103,47 +140,35 @@ impl<'a> Attempt<'a> {
     /// Records that the lock is held now.
     pub(in crate::sync) fn hold(&self) -> Hold {
         let owner = is_enabled().then(LockOwner::known).flatten();
-        Hold(owner.map(|owner| state().takes.hold(owner, self.tag.number(), self.place)))
-    }
-
-    fn note_order(&self) {
-        if let Some(report) = LockOwner::known().and_then(|owner| self.opposite(owner)) {
-            tell(&report);
+        Hold {
+            take: owner.map(|owner| begin_hold(self.taker(owner), self.tag.number())),
+            has_moved: AtomicBool::new(false),
         }
     }
 
-    /// The shortest of the opposite orders. Longer ones are most often detours of the same order.
-    fn opposite(&self, owner: LockOwner) -> Option<Report> {
-        let state = &mut *state();
-        let number = self.tag.number();
-        let held = state.takes.held_by(owner).iter();
-        let opposites = held.filter_map(|held| {
-            let before = state.order.note(held, number, self.place)?;
-            Some((held.place, before))
-        });
-        let (held, before) = opposites.min_by_key(|(_, before)| before.len())?;
-        let places = Pair {
-            held,
-            wanted: self.place,
-        };
-        let now = WaitStep { owner, places };
-        Some(Report(Finding::Orders { now, before }))
+    fn taker(&self, owner: LockOwner) -> Taker {
+        Taker {
+            owner,
+            flow: self.flow,
+            place: self.place,
+        }
     }
+}
 
-    /// Called on each poll that finds the lock held.
-    fn wait(&self, waiting: &mut Option<WaitingAttempt>, cx: &mut Context<'_>) {
-        if waiting.is_none() {
-            *waiting = LockOwner::known().map(|owner| {
-                let (wait, verdict) = begin_wait(owner, self.tag.number(), self.place);
-                WaitingAttempt { wait, verdict }
-            });
-        }
-        let verdict = waiting
-            .as_ref()
-            .and_then(|waiting| waiting.verdict.as_ref());
-        if let Some(report) = verdict.and_then(|verdict| verdict.take(cx.waker())) {
-            tell(&report);
-        }
+/// Called on each poll that finds the lock held.
+fn wait(
+    taker: Taker,
+    lock: LockNumber,
+    waiting: &mut Option<WaitingAttempt>,
+    cx: &mut Context<'_>,
+) {
+    let waiting = waiting.get_or_insert_with(|| {
+        let (wait, verdict) = begin_wait(taker, lock);
+        WaitingAttempt { wait, verdict }
+    });
+    let verdict = waiting.verdict.as_ref();
+    if let Some(report) = verdict.and_then(|verdict| verdict.take(cx.waker())) {
+        deliver(&report);
     }
 }
 

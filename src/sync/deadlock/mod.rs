@@ -5,9 +5,9 @@
 //!
 //! - **A task takes a lock that it holds.** It would wait for itself forever.
 //! - **Tasks wait for each other**, each for a lock that the next one holds.
-//! - **Two locks are taken in opposite orders**, at any two times. That is a deadlock if it happens at the same
-//!   time. The hook of [`Detection::on_report`] receives this report as soon as the second order is seen, once
-//!   for each pair of places in the source. The default hook writes to stderr.
+//! - **Locks are taken in opposite orders** by different tasks, at any two times. That is a deadlock if it happens at
+//!   the same time. The hook of [`Detection::on_report`] receives this report as soon as both orders are complete, once
+//!   for each pair of locks and each pair of places in the source. The default hook writes to stderr.
 //!
 //! The first two are deadlocks if they last. So the wait that closes the cycle has five seconds
 //! ([`Detection::patience`]) to end. Then it panics with the report, unless
@@ -31,26 +31,34 @@
 //! # }
 //! ```
 //!
-//! # Limits
+//! # What is not reported
 //!
-//! A task counts as one flow of control, and so does a thread outside of tasks. The branches of `join!` and
-//! `select!` belong to one task. So a branch that waits for another one looks like a task that waits for
-//! itself. The patience is for this case: the other branch may release the lock in that time. If branches hold
-//! a lock for longer, spawn them as tasks, raise the patience, or set [`panics(false)`](Detection::panics). If
-//! both places are the same, the report goes to the hook and does not panic: these are most often branches that
-//! run the same code.
+//! A report that is wrong costs more than one that is missing. So these are not reported:
 //!
-//! An [`OwnedLockGuard`](super::OwnedLockGuard) may move to any task, so its owner is unknown, and waits for
-//! its lock are never reported. A [`LockGuard`](super::LockGuard) counts as held by the task that took it.
-//!
-//! The owner of a future that is polled on a thread without a tokio runtime is unknown too.
+//! - **Opposite orders that cannot meet**: under a common lock, or by one task alone.
+//! - **Branches of one task** (`join!`, `select!`): what one branch holds is not held by another one that waits. The
+//!   branches are told apart by the memory of what they await. That finds no deadlock of a lock that is taken inside
+//!   a boxed future, or many calls below the task that holds the other lock.
+//! - **A guard that moved.** A lock taken by [`lock_owned`](super::Lock::lock_owned) has no known holder. A
+//!   [`LockGuard`](super::LockGuard) that another task uses or drops has none from then on. Until then, the task that
+//!   took it counts as its holder. Take a lock that you hand over with `lock_owned`.
+//! - **A wait with an end**: `try_lock`, `blocking_lock_timeout`. A `tokio::time::timeout` around a lock is not known.
+//! - The tasks of an executor other than tokio's, on a thread without a tokio runtime.
 //!
 //! # Cost
 //!
-//! Off: one atomic read. On: three short critical sections under one lock of the process. Its memory grows with
-//! the locks that are held, waited for, or taken together: at most 65536 lock orders are kept.
+//! Off: one atomic read. On: three short critical sections under one lock of the process, and a comparison each time a
+//! guard is used. Its memory grows with the locks that are held, waited for, or taken together: at most 65536 orders
+//! are kept.
+//!
+//! # In this module
+//!
+//! An `attempt` is one call that takes a lock. `takes` has the holds and waits, `flow` the branches, and `order` the
+//! orders. `suspects` are waits that have some time to end; `state` holds it all under one lock and delivers each
+//! `report`.
 
 mod attempt;
+mod flow;
 mod order;
 mod report;
 mod state;
@@ -95,7 +103,7 @@ impl Detection {
     }
 
     /// How long a cycle of waits must last to count as a deadlock. Default: five seconds. With zero it counts
-    /// at once; then branches of one task must not wait for each other.
+    /// at once.
     ///
     /// ```
     /// use std::time::Duration;
@@ -121,8 +129,8 @@ impl Detection {
         self
     }
 
-    /// Sets the hook for reports that do not panic. Default: write to stderr. The task that takes the lock
-    /// calls it, once for each pair of places.
+    /// Sets the hook for reports that do not panic. Default: write to stderr. It is called once for each pair of
+    /// places, by the task that takes or releases a lock. That task may hold locks, so the hook must not wait for any.
     ///
     /// ```
     /// use concurrent_futures::sync::deadlock::Detection;

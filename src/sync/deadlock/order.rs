@@ -1,72 +1,236 @@
-//! The orders in which locks were taken, by any task at any time. An order that leads back to its start is a
-//! possible deadlock.
+//! The orders in which locks were taken, by any task at any time. Orders that lead back to their start are a possible
+//! deadlock, if tasks can be at all of these steps at the same time: each step by another task, and no two of them
+//! under one lock.
+//!
+//! A step counts once the first of its locks is released by the task that took it. Until then, the guard may have moved
+//! to another task.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet, VecDeque};
 
-use super::report::{CodePlace, Pair};
+use crate::sync::owner::LockOwner;
+
+use super::report::{CodePlace, Finding, Pair, Report, WaitStep};
 use super::takes::{LockNumber, Take};
 
-/// The maximal number of recorded orders, a few MiB. A program that nests more locks than this gets only some
-/// of the reports of opposite orders.
+/// The maximal number of recorded steps, a few MiB. A program that nests more locks than this gets only some of the
+/// reports of opposite orders.
 const MOST: usize = 1 << 16;
+
+/// The maximal number of records of one step, under different locks.
+const MOST_OF_ONE: usize = 16;
+
+/// The number of tasks that are recorded for one step under the same locks. A cycle needs a task for each step.
+const MOST_OWNERS: usize = 4;
+
+/// The longest cycle that is looked for, and the number of records that one search looks at.
+const MOST_STEPS: usize = 8;
+const MOST_LOOKS: usize = 10_000;
 
 #[derive(Debug, Default)]
 pub(super) struct LockOrder {
-    /// For each lock, those that were taken while it was held, and where both were taken the first time.
-    after: HashMap<LockNumber, HashMap<LockNumber, Pair>>,
+    /// For each lock, those that were taken while it was held.
+    after: HashMap<LockNumber, HashMap<LockNumber, Vec<OrderStep>>>,
     /// The inverse of `after`: for each lock, those that were held while it was taken.
     before: HashMap<LockNumber, HashSet<LockNumber>>,
+    /// By the number of a hold that lasts: the locks of its steps that do not count yet.
+    open: HashMap<u64, HashSet<LockNumber>>,
+    /// The pairs of locks whose order was part of a report. Their next steps are not reported again.
+    reported: HashSet<(LockNumber, LockNumber)>,
     number: usize,
 }
 
+/// A task that held one lock has taken another.
+#[derive(Debug)]
+struct OrderStep {
+    locks: (LockNumber, LockNumber),
+    owner: LockOwner,
+    /// All the locks that it held.
+    held: Vec<LockNumber>,
+    places: Pair,
+    /// The number of the hold, until the step counts.
+    open: Option<u64>,
+}
+
 impl LockOrder {
-    /// Records that the holder of `held` takes `lock`. If that is new and the opposite order is known, returns
-    /// the places of that, step by step.
+    /// Records that the task with `hold` takes `lock` at `place`. `held` are all the locks that it holds.
     pub(super) fn note(
         &mut self,
-        held: &Take,
+        hold: &Take,
+        held: &[LockNumber],
         lock: LockNumber,
         place: CodePlace,
-    ) -> Option<Vec<Pair>> {
-        let known = self.after.get(&held.lock);
-        if held.lock == lock || known.is_some_and(|after| after.contains_key(&lock)) {
-            return None;
+    ) {
+        if hold.lock == lock || self.number >= MOST {
+            return;
         }
-        let opposite = self.path(lock, held.lock);
-        if self.number < MOST {
-            let places = Pair {
-                held: held.place,
+        let after = self.after.entry(hold.lock).or_default();
+        let steps = after.entry(lock).or_default();
+        if steps.len() >= MOST_OF_ONE || is_known(steps, hold.by.owner, held) {
+            return;
+        }
+        steps.push(OrderStep {
+            locks: (hold.lock, lock),
+            owner: hold.by.owner,
+            held: held.to_vec(),
+            places: Pair {
+                held: hold.by.place,
                 wanted: place,
-            };
-            self.after
-                .entry(held.lock)
-                .or_default()
-                .insert(lock, places);
-            self.before.entry(lock).or_default().insert(held.lock);
-            self.number += 1;
+            },
+            open: Some(hold.number),
+        });
+        self.number += 1;
+        self.before.entry(lock).or_default().insert(hold.lock);
+        self.open.entry(hold.number).or_default().insert(lock);
+    }
+
+    /// Call it when `hold` ends, with whether it is released by the task that took it. If so, its steps count from now
+    /// on. Returns the shortest cycle with one of them, once for each pair of locks.
+    pub(super) fn close(&mut self, hold: &Take, is_released: bool) -> Option<Report> {
+        let mut locks: Vec<LockNumber> = self.open.remove(&hold.number)?.into_iter().collect();
+        locks.sort_unstable(); // The same report each time.
+        for lock in &locks {
+            self.close_step(hold, *lock, is_released);
         }
-        opposite
+        let new = locks
+            .iter()
+            .filter(|lock| !self.reported.contains(&(hold.lock, **lock)));
+        let cycles = new.flat_map(|lock| self.cycles(hold, *lock));
+        let cycle = cycles.min_by_key(Vec::len)?;
+        let now = WaitStep {
+            owner: cycle[0].owner,
+            places: cycle[0].places,
+        };
+        let before = cycle[1..].iter().map(|step| step.places).collect();
+        let locks: Vec<_> = cycle.iter().map(|step| step.locks).collect();
+        self.reported.extend(locks);
+        Some(Report(Finding::Orders { now, before }))
+    }
+
+    fn close_step(&mut self, hold: &Take, lock: LockNumber, is_released: bool) {
+        let Some(after) = self.after.get_mut(&hold.lock) else {
+            return;
+        };
+        let Entry::Occupied(mut entry) = after.entry(lock) else {
+            return;
+        };
+        let steps = entry.get_mut();
+        if is_released {
+            let own = steps
+                .iter_mut()
+                .filter(|step| step.open == Some(hold.number));
+            own.for_each(|step| step.open = None);
+            return;
+        }
+        let all = steps.len();
+        steps.retain(|step| step.open != Some(hold.number));
+        self.number -= all - steps.len();
+        if steps.is_empty() {
+            entry.remove();
+            if after.is_empty() {
+                self.after.remove(&hold.lock);
+            }
+            remove(&mut self.before, lock, hold.lock);
+        }
+    }
+
+    /// The steps of the owner of `hold` from its lock to `lock`, each followed by the shortest way back.
+    fn cycles(&self, hold: &Take, lock: LockNumber) -> Vec<Vec<&OrderStep>> {
+        let known = self
+            .after
+            .get(&hold.lock)
+            .and_then(|after| after.get(&lock));
+        let own = known.into_iter().flatten();
+        let own = own.filter(|step| step.owner == hold.by.owner && step.open.is_none());
+        let Some(distance) = self.distance(lock, hold.lock) else {
+            return Vec::new();
+        };
+        own.filter_map(|step| self.cycle(step, distance)).collect()
+    }
+
+    /// The steps of the shortest way, whoever took them.
+    fn distance(&self, from: LockNumber, to: LockNumber) -> Option<usize> {
+        let mut reached = HashSet::from([from]);
+        let mut ahead = VecDeque::from([(from, 0)]);
+        while let Some((lock, steps)) = ahead.pop_front() {
+            for after in self.after.get(&lock).into_iter().flat_map(HashMap::keys) {
+                if *after == to {
+                    return Some(steps + 1);
+                }
+                if reached.insert(*after) {
+                    ahead.push_back((*after, steps + 1));
+                }
+            }
+        }
+        None
+    }
+
+    /// The shortest cycle at whose other steps other tasks can be while one is at `step`.
+    fn cycle<'a>(&'a self, step: &'a OrderStep, distance: usize) -> Option<Vec<&'a OrderStep>> {
+        let mut looks = MOST_LOOKS;
+        let (to, from) = step.locks;
+        (distance..MOST_STEPS).find_map(|steps| {
+            let mut way = vec![step];
+            let found = self.walk(&mut way, from, to, steps, &mut looks);
+            found.then_some(way)
+        })
+    }
+
+    /// Adds exactly `steps` steps that lead to `to`.
+    fn walk<'a>(
+        &'a self,
+        way: &mut Vec<&'a OrderStep>,
+        from: LockNumber,
+        to: LockNumber,
+        steps: usize,
+        looks: &mut usize,
+    ) -> bool {
+        for (after, known) in self.after.get(&from).into_iter().flatten() {
+            if (steps == 1) != (*after == to) {
+                continue;
+            }
+            for step in known {
+                let Some(left) = looks.checked_sub(1) else {
+                    return false;
+                };
+                *looks = left;
+                if step.open.is_some() || way.iter().any(|other| other.excludes(step)) {
+                    continue;
+                }
+                way.push(step);
+                if steps == 1 || self.walk(way, *after, to, steps - 1, looks) {
+                    return true;
+                }
+                way.pop();
+            }
+        }
+        false
     }
 
     /// Removes a dropped lock.
     pub(super) fn forget(&mut self, lock: LockNumber) {
-        for (after, _) in self.after.remove(&lock).into_iter().flatten() {
-            self.number -= 1;
-            if let Some(before) = self.before.get_mut(&after) {
-                before.remove(&lock);
-                if before.is_empty() {
-                    self.before.remove(&after);
-                }
-            }
+        self.reported
+            .retain(|(from, to)| *from != lock && *to != lock);
+        for (after, steps) in self.after.remove(&lock).into_iter().flatten() {
+            self.forget_steps(&steps, after);
+            remove(&mut self.before, after, lock);
         }
         for before in self.before.remove(&lock).into_iter().flatten() {
-            self.number -= 1;
-            if let Some(after) = self.after.get_mut(&before) {
-                after.remove(&lock);
-                if after.is_empty() {
-                    self.after.remove(&before);
-                }
+            let Some(after) = self.after.get_mut(&before) else {
+                continue;
+            };
+            let steps = after.remove(&lock).unwrap_or_default();
+            if after.is_empty() {
+                self.after.remove(&before);
             }
+            self.forget_steps(&steps, lock);
+        }
+    }
+
+    fn forget_steps(&mut self, steps: &[OrderStep], lock: LockNumber) {
+        self.number -= steps.len();
+        for hold in steps.iter().filter_map(|step| step.open) {
+            remove(&mut self.open, hold, lock);
         }
     }
 
@@ -74,44 +238,32 @@ impl LockOrder {
     pub(super) fn after(&self, lock: LockNumber) -> usize {
         self.after.get(&lock).map_or(0, HashMap::len)
     }
+}
 
-    /// The shortest path along known orders.
-    fn path(&self, from: LockNumber, to: LockNumber) -> Option<Vec<Pair>> {
-        // For each lock, the step that reached it first.
-        let mut reached: HashMap<LockNumber, (LockNumber, Pair)> = HashMap::new();
-        let mut ahead = vec![from];
-        let mut next = 0;
-        while let Some(lock) = ahead.get(next).copied() {
-            next += 1;
-            for (after, places) in self.after.get(&lock).into_iter().flatten() {
-                if *after == from || reached.contains_key(after) {
-                    continue;
-                }
-                reached.insert(*after, (lock, *places));
-                ahead.push(*after);
-                if *after == to {
-                    return Some(back(&reached, from, to));
-                }
-            }
-        }
-        None
+impl OrderStep {
+    /// Whether no two tasks can be at both steps at the same time.
+    fn excludes(&self, other: &Self) -> bool {
+        self.owner == other.owner || self.held.iter().any(|lock| other.held.contains(lock))
     }
 }
 
-fn back(
-    reached: &HashMap<LockNumber, (LockNumber, Pair)>,
-    from: LockNumber,
-    to: LockNumber,
-) -> Vec<Pair> {
-    let mut pairs = Vec::new();
-    let mut at = to;
-    while at != from {
-        let (before, places) = reached[&at];
-        pairs.push(places);
-        at = before;
+/// Whether a step of `owner` under the locks `held` says nothing new.
+fn is_known(steps: &[OrderStep], owner: LockOwner, held: &[LockNumber]) -> bool {
+    let alike = steps
+        .iter()
+        .filter(|step| step.held.iter().all(|lock| held.contains(lock)));
+    let owners: HashSet<LockOwner> = alike.map(|step| step.owner).collect();
+    owners.contains(&owner) || owners.len() >= MOST_OWNERS
+}
+
+/// Removes `value` from the values of `key`, and the entry if none is left.
+fn remove(sets: &mut HashMap<u64, HashSet<LockNumber>>, key: u64, value: LockNumber) {
+    if let Entry::Occupied(mut entry) = sets.entry(key) {
+        entry.get_mut().remove(&value);
+        if entry.get().is_empty() {
+            entry.remove();
+        }
     }
-    pairs.reverse();
-    pairs
 }
 
 #[cfg(all(test, properties))]

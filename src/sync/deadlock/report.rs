@@ -63,17 +63,6 @@ impl Report {
             Finding::Orders { now, .. } => now.places,
         }
     }
-
-    /// Whether one place in the source takes a lock that it already holds. That can be a recursive function,
-    /// but branches of one task that run the same code look the same.
-    pub(super) fn may_be_branches(&self) -> bool {
-        match &self.0 {
-            Finding::Deadlock(steps) => {
-                steps.len() == 1 && steps[0].places.held == steps[0].places.wanted
-            }
-            Finding::Orders { .. } => false,
-        }
-    }
 }
 
 impl fmt::Display for Report {
@@ -86,13 +75,7 @@ impl fmt::Display for Report {
                     f,
                     "deadlock: {owner} waits at {wanted} for a lock that it already holds, \
                      taken at {held}"
-                )?;
-                if self.may_be_branches() {
-                    f.write_str(
-                        " (unless another branch of the task holds it and will release it)",
-                    )?;
-                }
-                Ok(())
+                )
             }
             Finding::Deadlock(steps) => {
                 write!(f, "deadlock: {} tasks wait for each other", steps.len())?;
@@ -111,12 +94,12 @@ impl fmt::Display for Report {
                 write!(
                     f,
                     "possible deadlock: locks are taken in opposite orders\
-                     \n  {owner} holds a lock taken at {held} and takes another at {wanted}"
+                     \n  {owner} held a lock taken at {held} and took another at {wanted}"
                 )?;
                 before.iter().try_for_each(|Pair { held, wanted }| {
                     write!(
                         f,
-                        "\n  earlier, a task held a lock taken at {held} and took another at {wanted}"
+                        "\n  earlier, another task held a lock taken at {held} and took another at {wanted}"
                     )
                 })
             }

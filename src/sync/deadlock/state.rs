@@ -8,12 +8,10 @@ use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::sync::owner::LockOwner;
-
 use super::order::LockOrder;
-use super::report::{CodePlace, Pair, Report};
+use super::report::{Pair, Report};
 use super::suspects::{Suspects, Verdict};
-use super::takes::{LockNumber, Take, Takes};
+use super::takes::{LockNumber, Take, Taker, Takes};
 
 static STATE: LazyLock<Mutex<DetectorState>> = LazyLock::new(Mutex::default);
 
@@ -28,7 +26,7 @@ pub(super) struct DetectorState {
     is_watched: bool,
     settings: Settings,
     /// The reports made so far, and whether each was a deadlock. Bounded by the places in the source.
-    told: HashSet<(bool, Pair)>,
+    reported: HashSet<(bool, Pair)>,
 }
 
 #[derive(Clone)]
@@ -42,20 +40,41 @@ pub(super) fn state() -> MutexGuard<'static, DetectorState> {
     STATE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Applies settings. A new hook receives the reports that an earlier one has received, when they recur.
 pub(super) fn set(settings: Settings) {
-    state().settings = settings;
+    let mut state = state();
+    state.settings = settings;
+    state.reported.clear();
 }
 
 /// Records a wait, and adds a suspect if it closes a cycle.
-pub(super) fn begin_wait(
-    owner: LockOwner,
-    lock: LockNumber,
-    place: CodePlace,
-) -> (Take, Option<Arc<Verdict>>) {
+pub(super) fn begin_wait(by: Taker, lock: LockNumber) -> (Take, Option<Arc<Verdict>>) {
     let mut state = state();
-    let wait = state.takes.wait(owner, lock, place);
+    let wait = state.takes.wait(by, lock);
     let verdict = state.suspect(&wait);
     (wait, verdict)
+}
+
+/// Records that a lock is taken.
+pub(super) fn begin_hold(by: Taker, lock: LockNumber) -> Take {
+    state().takes.hold(by, lock)
+}
+
+/// Records the end of a hold. Returns a report if the orders in which locks were taken under it are opposite to others.
+pub(super) fn end_hold(hold: &Take) -> Option<Report> {
+    let mut state = state();
+    state.takes.release(hold);
+    state.order.close(hold, hold.by.owner.is_current())
+}
+
+/// Records the order of all locks that the taker holds and the one that it takes.
+pub(super) fn note_order(by: Taker, lock: LockNumber) {
+    let state = &mut *state();
+    let holds = state.takes.held_by(by.owner);
+    let held: Vec<LockNumber> = holds.iter().map(|hold| hold.lock).collect();
+    for hold in holds.iter().filter(|hold| by.flow.follows(hold.by.flow)) {
+        state.order.note(hold, &held, lock, by.place);
+    }
 }
 
 pub(super) fn end_wait(wait: &Take, is_suspect: bool) {
@@ -117,13 +136,13 @@ impl DetectorState {
 ///
 /// # Panics
 /// If this is a deadlock and deadlocks panic.
-pub(super) fn tell(report: &Report) {
+pub(super) fn deliver(report: &Report) {
     let (settings, is_new) = {
         let mut state = state();
         let what = (report.is_deadlock(), report.first_pair());
-        (state.settings.clone(), state.told.insert(what))
+        (state.settings.clone(), state.reported.insert(what))
     };
-    if settings.panics && report.is_deadlock() && !report.may_be_branches() {
+    if settings.panics && report.is_deadlock() {
         panic!("{report}");
     }
     if is_new {

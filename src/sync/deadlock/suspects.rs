@@ -94,23 +94,34 @@ mod tests {
 
     use futures::task::noop_waker;
 
+    use crate::sync::deadlock::flow::Flow;
+    use crate::sync::deadlock::takes::Taker;
     use crate::sync::owner::LockOwner;
 
     use super::*;
 
     const PATIENCE: Duration = Duration::from_secs(1);
 
+    #[track_caller]
+    fn taker() -> Taker {
+        Taker {
+            owner: LockOwner::current(),
+            flow: Flow::Thread,
+            place: Location::caller(),
+        }
+    }
+
     #[test]
     fn a_suspect_whose_circle_has_changed_has_as_much_time_again() {
         let (mut takes, mut suspects) = (Takes::default(), Suspects::default());
-        let (owner, place) = (LockOwner::current(), Location::caller());
-        let first = takes.hold(owner, 1, place);
-        let wait = takes.wait(owner, 1, place);
+        let by = taker();
+        let first = takes.hold(by, 1);
+        let wait = takes.wait(by, 1);
         let due = Instant::now();
         let circle = takes.circle(&wait).expect("it waits for itself");
         let verdict = suspects.add(due, wait, circle);
         takes.release(&first);
-        takes.hold(owner, 1, place); // By another branch of the task.
+        takes.hold(by, 1); // By another branch of the task.
         assert!(suspects.judge_next(&takes, PATIENCE).is_none());
         assert_eq!(suspects.next_due(), Some(due + PATIENCE));
         assert!(verdict.take(&noop_waker()).is_none());
@@ -123,11 +134,11 @@ mod tests {
     }
 
     #[test]
-    fn a_suspect_whose_lock_is_let_go_is_none() {
+    fn a_suspect_whose_lock_is_released_is_none() {
         let (mut takes, mut suspects) = (Takes::default(), Suspects::default());
-        let (owner, place) = (LockOwner::current(), Location::caller());
-        let hold = takes.hold(owner, 1, place);
-        let wait = takes.wait(owner, 1, place);
+        let by = taker();
+        let hold = takes.hold(by, 1);
+        let wait = takes.wait(by, 1);
         let circle = takes.circle(&wait).expect("it waits for itself");
         let verdict = suspects.add(Instant::now(), wait, circle);
         takes.release(&hold);

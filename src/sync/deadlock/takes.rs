@@ -4,18 +4,26 @@ use std::collections::{HashMap, HashSet};
 
 use crate::sync::owner::LockOwner;
 
+use super::flow::Flow;
 use super::report::{CodePlace, Finding, Pair, Report, WaitStep};
 
 /// The number of a lock; never used twice.
 pub(super) type LockNumber = u64;
 
-/// A lock that a task holds or waits for.
+/// A lock that is held or waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Take {
     /// Later takes have higher numbers.
     pub(super) number: u64,
-    pub(super) owner: LockOwner,
     pub(super) lock: LockNumber,
+    pub(super) by: Taker,
+}
+
+/// What takes a lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Taker {
+    pub(super) owner: LockOwner,
+    pub(super) flow: Flow,
     pub(super) place: CodePlace,
 }
 
@@ -31,8 +39,8 @@ pub(super) struct Takes {
     waits: HashMap<LockOwner, Vec<Take>>,
 }
 
-/// Each wait is paired with the hold of its lock, whose owner has the next wait. The owner of the last hold is
-/// that of the first wait.
+/// Each wait is paired with the hold of its lock, whose flow has the next wait. The flow of the last hold is that of
+/// the first wait.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Circle(Vec<(Take, Take)>);
 
@@ -42,10 +50,10 @@ impl Takes {
         self.held.get(&owner).map_or(&[], Vec::as_slice)
     }
 
-    pub(super) fn hold(&mut self, owner: LockOwner, lock: LockNumber, place: CodePlace) -> Take {
-        let hold = self.next(owner, lock, place);
+    pub(super) fn hold(&mut self, by: Taker, lock: LockNumber) -> Take {
+        let hold = self.next(by, lock);
         self.holds.insert(lock, hold);
-        self.held.entry(owner).or_default().push(hold);
+        self.held.entry(by.owner).or_default().push(hold);
         hold
     }
 
@@ -56,9 +64,9 @@ impl Takes {
         remove(&mut self.held, hold);
     }
 
-    pub(super) fn wait(&mut self, owner: LockOwner, lock: LockNumber, place: CodePlace) -> Take {
-        let wait = self.next(owner, lock, place);
-        self.waits.entry(owner).or_default().push(wait);
+    pub(super) fn wait(&mut self, by: Taker, lock: LockNumber) -> Take {
+        let wait = self.next(by, lock);
+        self.waits.entry(by.owner).or_default().push(wait);
         wait
     }
 
@@ -73,17 +81,16 @@ impl Takes {
         }
     }
 
-    fn next(&mut self, owner: LockOwner, lock: LockNumber, place: CodePlace) -> Take {
+    fn next(&mut self, by: Taker, lock: LockNumber) -> Take {
         self.last_number += 1;
         Take {
             number: self.last_number,
-            owner,
             lock,
-            place,
+            by,
         }
     }
 
-    /// The cycle that leads from `wait` back to its own owner. Later waits are not followed, so only the wait
+    /// The cycle that leads from `wait` back to its own flow. Later waits are not followed, so only the wait
     /// that closed a cycle finds it.
     pub(super) fn circle(&self, wait: &Take) -> Option<Circle> {
         // The pairs reached, each with the index of its predecessor.
@@ -98,12 +105,12 @@ impl Takes {
             };
             reached.push((wait_here, *hold, from));
             let here = reached.len() - 1;
-            if hold.owner == wait.owner {
+            if wait.follows(hold) {
                 return Some(Circle::back_from(here, &reached));
             }
-            if seen.insert(hold.owner) {
-                let waits = self.waits.get(&hold.owner).into_iter().flatten();
-                let older = waits.filter(|other| other.number < wait.number);
+            if seen.insert(hold.number) {
+                let waits = self.waits.get(&hold.by.owner).into_iter().flatten();
+                let older = waits.filter(|other| other.number < wait.number && other.follows(hold));
                 ahead.extend(older.map(|other| (*other, Some(here))));
             }
         }
@@ -123,11 +130,18 @@ impl Takes {
 
 /// Removes `take`, and the entry of an owner that has no more.
 fn remove(takes: &mut HashMap<LockOwner, Vec<Take>>, take: &Take) {
-    if let Some(own) = takes.get_mut(&take.owner) {
+    if let Some(own) = takes.get_mut(&take.by.owner) {
         own.retain(|other| other.number != take.number);
         if own.is_empty() {
-            takes.remove(&take.owner);
+            takes.remove(&take.by.owner);
         }
+    }
+}
+
+impl Take {
+    /// Whether this wait surely keeps the lock of `hold` held.
+    pub(super) fn follows(&self, hold: &Self) -> bool {
+        self.by.owner == hold.by.owner && self.by.flow.follows(hold.by.flow)
     }
 }
 
@@ -147,10 +161,10 @@ impl Circle {
         let before = self.0.iter().cycle().skip(self.0.len() - 1);
         let steps = self.0.iter().zip(before);
         let steps = steps.map(|((wait, _), (_, held))| WaitStep {
-            owner: wait.owner,
+            owner: wait.by.owner,
             places: Pair {
-                held: held.place,
-                wanted: wait.place,
+                held: held.by.place,
+                wanted: wait.by.place,
             },
         });
         Report(Finding::Deadlock(steps.collect()))

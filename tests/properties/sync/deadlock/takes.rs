@@ -17,6 +17,16 @@ fn owner(number: usize) -> LockOwner {
     OWNED[number]
 }
 
+/// A branch of a task. Each lies elsewhere in the memory.
+fn taker(task: usize, branch: usize) -> Taker {
+    let (start, end) = (100 * branch, 100 * branch + 50);
+    Taker {
+        owner: owner(task),
+        flow: Flow::Future { start, end },
+        place: Location::caller(),
+    }
+}
+
 /// Tasks that take and release locks: each waits for one lock at a time, and a lock goes to the task that
 /// has waited longest.
 #[derive(Debug, Default)]
@@ -46,20 +56,19 @@ impl World {
     }
 
     fn take(&mut self, task: usize, lock: LockNumber) {
-        let place = Location::caller();
         if self.holder(lock).is_none() {
-            let hold = self.takes.hold(owner(task), lock, place);
+            let hold = self.takes.hold(taker(task, 0), lock);
             return self.held[task].push(hold);
         }
         let chain = self.chain(lock);
-        let wait = self.takes.wait(owner(task), lock, place);
+        let wait = self.takes.wait(taker(task, 0), lock);
         self.waits[task] = Some(wait);
         self.queues[lock as usize].push_back(task);
         let steps = chain.iter().position(|other| *other == task);
         let circle = self.takes.circle(&wait);
         assert_eq!(circle.as_ref().map(|circle| circle.0.len() - 1), steps);
         if let Some(Circle(steps)) = circle {
-            let owners = steps.iter().map(|(_, hold)| hold.owner);
+            let owners = steps.iter().map(|(_, hold)| hold.by.owner);
             assert!(owners.eq(chain[..steps.len()].iter().map(|task| owner(*task))));
             self.end(task); // As its panic would.
         }
@@ -71,7 +80,7 @@ impl World {
         if let Some(next) = self.queues[hold.lock as usize].pop_front() {
             let wait = self.waits[next].take().expect("it waits");
             self.takes.end_wait(&wait);
-            let hold = self.takes.hold(wait.owner, wait.lock, wait.place);
+            let hold = self.takes.hold(wait.by, wait.lock);
             self.held[next].push(hold);
         }
     }
@@ -135,9 +144,31 @@ proptest! {
 #[test]
 fn a_lock_that_is_no_more_is_had_by_nobody_though_its_guard_was_leaked() {
     let mut takes = Takes::default();
-    let leaked = takes.hold(owner(0), 1, Location::caller());
+    let leaked = takes.hold(taker(0, 0), 1);
     takes.forget(1);
     assert!(takes.is_empty());
     takes.release(&leaked);
     assert!(takes.is_empty());
+}
+
+#[test]
+fn a_wait_closes_a_circle_only_with_what_its_own_branch_holds() {
+    let mut takes = Takes::default();
+    takes.hold(taker(0, 1), 1);
+    let wait = takes.wait(taker(0, 2), 1);
+    assert_eq!(
+        takes.circle(&wait),
+        None,
+        "the other branch will release it"
+    );
+    takes.hold(taker(1, 0), 2);
+    takes.hold(taker(0, 2), 3);
+    takes.wait(taker(0, 1), 2);
+    let wait = takes.wait(taker(1, 0), 3);
+    let circle = takes.circle(&wait);
+    assert_eq!(
+        circle.map(|circle| circle.0.len()),
+        Some(3),
+        "both branches are stuck"
+    );
 }

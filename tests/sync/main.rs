@@ -3,8 +3,13 @@
 
 #![cfg(feature = "sync")]
 
-#[path = "common/explore.rs"]
+mod barriers;
+mod blocking;
+mod budget;
+#[path = "../common/explore.rs"]
 mod explore;
+mod queues;
+mod timeouts;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -653,9 +658,9 @@ fn threads_and_tasks_share_all_of_it() {
         let all = Arc::new(Barrier::new(2));
         let there = tokio::spawn({
             let all = all.clone();
-            async move { all.wait().await.is_leader() }
+            async move { all.wait().await.expect("it is whole").is_leader() }
         });
-        let is_leader = all.wait().await.is_leader();
+        let is_leader = all.wait().await.expect("it is whole").is_leader();
         assert!(is_leader ^ there.await.expect("no panic"));
         begin.set();
         for item in 0..50 {

@@ -1,76 +1,38 @@
-//! A queue with many producers and many consumers: a deque, one semaphore that counts its items, and one that
-//! counts its free places.
+//! The queue: a store of items, one semaphore that counts the items, and one that counts the free places. Tasks wait
+//! at the semaphores, which serve them in the order of arrival.
 
-use std::collections::VecDeque;
-use std::error::Error;
 use std::fmt;
+use std::mem;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, Semaphore, TryAcquireError};
+use tokio::task::coop::{consume_budget, cooperative};
 
-use super::block::block_on;
+use super::error::{GetError, PutError};
+use super::order::{ItemStore, Order};
 
-/// A first-in, first-out queue that any number of tasks put items into and get items from.
+/// A queue that any number of tasks put items into and get items from: a [`Queue`](super::Queue), a
+/// [`LifoQueue`](super::LifoQueue) or a [`PriorityQueue`](super::PriorityQueue).
 ///
-/// Share it in an [`Arc`](std::sync::Arc). On a bounded queue, [`put`](Self::put) waits while it is full.
-/// [`join`](Self::join) waits until every item is marked done.
-///
-/// ```
-/// use std::sync::Arc;
-/// use concurrent_futures::sync::Queue;
-///
-/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let queue = Arc::new(Queue::bounded(2));
-/// let workers = [1, 2].map(|_| {
-///     let queue = queue.clone();
-///     tokio::spawn(async move {
-///         let mut sum = 0;
-///         while let Some(number) = queue.get().await {
-///             sum += number;
-///             queue.task_done();
-///         }
-///         sum
-///     })
-/// });
-/// for number in 0..10 {
-///     queue.put(number).await?;
-/// }
-/// queue.join().await;
-/// queue.close();
-/// let sums = futures::future::try_join_all(workers).await?;
-/// assert_eq!(sums.iter().sum::<i32>(), 45);
-/// # Ok(()) }
-/// ```
-pub struct Queue<T> {
-    state: Mutex<QueueState<T>>,
+/// `O` says which item is next. The methods are the same for each order.
+pub struct OrderedQueue<T, O: Order<T>> {
+    state: Mutex<QueueState<O::Store>>,
     /// One permit for each item. A task that acquires one finds an item, unless the queue is closed.
     filled: Semaphore,
     /// One permit for each free place.
     room: Semaphore,
+    capacity: usize,
     all_done: Notify,
 }
 
-struct QueueState<T> {
-    items: VecDeque<T>,
+struct QueueState<S> {
+    items: S,
     /// Items that were put and not yet marked done.
     unfinished: usize,
     is_closed: bool,
 }
 
-/// An item was not put. Holds the item.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct PutError<T> {
-    item: T,
-    is_closed: bool,
-}
-
-/// There was no item to get.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct GetError {
-    is_closed: bool,
-}
-
-impl<T> Queue<T> {
+impl<T, O: Order<T>> OrderedQueue<T, O> {
     /// Creates an unbounded queue: putting never waits.
     ///
     /// ```
@@ -105,15 +67,16 @@ impl<T> Queue<T> {
         Self::with_room(if capacity < most { capacity } else { most })
     }
 
-    const fn with_room(room: usize) -> Self {
+    const fn with_room(capacity: usize) -> Self {
         Self {
             state: Mutex::new(QueueState {
-                items: VecDeque::new(),
+                items: O::Store::EMPTY,
                 unfinished: 0,
                 is_closed: false,
             }),
             filled: Semaphore::const_new(0),
-            room: Semaphore::const_new(room),
+            room: Semaphore::const_new(capacity),
+            capacity,
             all_done: Notify::const_new(),
         }
     }
@@ -134,9 +97,7 @@ impl<T> Queue<T> {
     /// # Cancel safety
     /// Dropping the future drops the item, which is then not in the queue.
     pub async fn put(&self, item: T) -> Result<(), PutError<T>> {
-        if let Ok(room) = self.room.acquire().await {
-            room.forget();
-        }
+        self.take_room().await;
         self.push(item)
     }
 
@@ -156,34 +117,12 @@ impl<T> Queue<T> {
         match self.room.try_acquire() {
             Ok(room) => room.forget(),
             Err(TryAcquireError::Closed) => {}
-            Err(TryAcquireError::NoPermits) => {
-                let is_closed = false;
-                return Err(PutError { item, is_closed });
-            }
+            Err(TryAcquireError::NoPermits) => return Err(PutError::full(item)),
         }
         self.push(item)
     }
 
-    /// Like [`put`](Self::put), for threads that may block.
-    ///
-    /// ```
-    /// let queue = concurrent_futures::sync::Queue::bounded(1);
-    /// std::thread::scope(|scope| {
-    ///     scope.spawn(|| (0..3).try_for_each(|number| queue.blocking_put(number)));
-    ///     assert_eq!([(); 3].map(|()| queue.blocking_get()), [Some(0), Some(1), Some(2)]);
-    /// });
-    /// ```
-    ///
-    /// # Errors
-    /// Like [`put`](Self::put).
-    ///
-    /// # Panics
-    /// On a thread that drives async code.
-    pub fn blocking_put(&self, item: T) -> Result<(), PutError<T>> {
-        block_on(self.put(item))
-    }
-
-    /// Gets the first item. Waits until there is one and all earlier callers have got theirs. Returns `None`
+    /// Gets the item that is next. Waits until there is one and all earlier callers have got theirs. Returns `None`
     /// once the queue is closed and empty.
     ///
     /// ```
@@ -199,13 +138,14 @@ impl<T> Queue<T> {
     /// # Cancel safety
     /// Dropping the future takes no item.
     pub async fn get(&self) -> Option<T> {
-        if let Ok(filled) = self.filled.acquire().await {
-            filled.forget();
+        match self.filled.acquire().await {
+            Ok(filled) => filled.forget(),
+            Err(_) => consume_budget().await, // A closed semaphore alone lets no other task run.
         }
         self.pop()
     }
 
-    /// Gets the first item, if there is one.
+    /// Gets the item that is next, if there is one.
     ///
     /// ```
     /// let queue = concurrent_futures::sync::Queue::<u8>::new();
@@ -218,23 +158,9 @@ impl<T> Queue<T> {
         match self.filled.try_acquire() {
             Ok(filled) => filled.forget(),
             Err(TryAcquireError::Closed) => {}
-            Err(TryAcquireError::NoPermits) => return Err(GetError { is_closed: false }),
+            Err(TryAcquireError::NoPermits) => return Err(GetError::EMPTY),
         }
-        self.pop().ok_or(GetError { is_closed: true })
-    }
-
-    /// Like [`get`](Self::get), for threads that may block.
-    ///
-    /// ```
-    /// let queue = concurrent_futures::sync::Queue::new();
-    /// queue.try_put(1).unwrap();
-    /// assert_eq!(queue.blocking_get(), Some(1));
-    /// ```
-    ///
-    /// # Panics
-    /// On a thread that drives async code.
-    pub fn blocking_get(&self) -> Option<T> {
-        block_on(self.get())
+        self.pop().ok_or(GetError::CLOSED)
     }
 
     /// Marks one item that was taken from the queue as done.
@@ -281,13 +207,16 @@ impl<T> Queue<T> {
     pub async fn join(&self) {
         // From here on, it receives each notification that all is done.
         let all_done = self.all_done.notified();
-        if self.state().unfinished > 0 {
-            all_done.await;
-        }
+        let wait = async {
+            if self.state().unfinished > 0 {
+                all_done.await;
+            }
+        };
+        cooperative(wait).await; // A `Notify` alone lets no other task run.
     }
 
-    /// Closes the queue. Nothing more can be put, and waiting producers get an error. Items that are in the
-    /// queue can still be taken; then consumers get `None`.
+    /// Closes the queue. Nothing more can be put, and waiting producers get an error. Items that are in the queue can
+    /// still be taken; then consumers get `None`.
     ///
     /// ```
     /// let queue = concurrent_futures::sync::Queue::new();
@@ -300,6 +229,33 @@ impl<T> Queue<T> {
         self.state().is_closed = true; // First: those that wake read it.
         self.room.close();
         self.filled.close();
+    }
+
+    /// Closes the queue and drops the items in it, each of which counts as done. Consumers get `None` at once.
+    /// Returns the number of items that it has dropped.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() {
+    /// let queue = concurrent_futures::sync::Queue::new();
+    /// queue.try_put(1).unwrap();
+    /// assert_eq!(queue.close_now(), 1);
+    /// assert_eq!(queue.get().await, None);
+    /// queue.join().await;
+    /// # }
+    /// ```
+    pub fn close_now(&self) -> usize {
+        let mut state = self.state();
+        state.is_closed = true;
+        let rest = mem::replace(&mut state.items, O::Store::EMPTY);
+        state.unfinished = state.unfinished.saturating_sub(rest.len());
+        let is_all_done = state.unfinished == 0;
+        drop(state); // Before the items: their destructors are the user's.
+        self.room.close();
+        self.filled.close();
+        if is_all_done {
+            self.all_done.notify_waiters();
+        }
+        rest.len()
     }
 
     /// Whether the queue is closed.
@@ -324,6 +280,18 @@ impl<T> Queue<T> {
         self.state().items.len()
     }
 
+    /// The number of items that the queue holds at most. `None` for an unbounded queue.
+    ///
+    /// ```
+    /// use concurrent_futures::sync::Queue;
+    ///
+    /// assert_eq!(Queue::<u8>::bounded(2).capacity(), Some(2));
+    /// assert_eq!(Queue::<u8>::new().capacity(), None);
+    /// ```
+    pub fn capacity(&self) -> Option<usize> {
+        (self.capacity < Semaphore::MAX_PERMITS).then_some(self.capacity)
+    }
+
     /// Whether the queue has no items.
     ///
     /// ```
@@ -333,14 +301,21 @@ impl<T> Queue<T> {
         self.len() == 0
     }
 
+    /// Waits for a free place and takes it, or for the end of the queue.
+    pub(super) async fn take_room(&self) {
+        match self.room.acquire().await {
+            Ok(room) => room.forget(),
+            Err(_) => consume_budget().await,
+        }
+    }
+
     /// The caller has taken a permit of `room`, or has seen that the queue is closed.
-    fn push(&self, item: T) -> Result<(), PutError<T>> {
+    pub(super) fn push(&self, item: T) -> Result<(), PutError<T>> {
         let mut state = self.state();
         if state.is_closed {
-            let is_closed = true;
-            return Err(PutError { item, is_closed });
+            return Err(PutError::closed(item));
         }
-        state.items.push_back(item);
+        state.items.push(item);
         state.unfinished += 1;
         drop(state);
         self.filled.add_permits(1);
@@ -350,94 +325,29 @@ impl<T> Queue<T> {
     /// The caller has taken a permit of `filled`, or has seen that the queue is closed. A closed queue receives
     /// nothing more, so consumers may take what is left without a permit.
     fn pop(&self) -> Option<T> {
-        let item = self.state().items.pop_front()?;
+        let item = self.state().items.pop()?;
         self.room.add_permits(1);
         Some(item)
     }
 
-    fn state(&self) -> MutexGuard<'_, QueueState<T>> {
+    fn state(&self) -> MutexGuard<'_, QueueState<O::Store>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<T> Default for Queue<T> {
+impl<T, O: Order<T>> Default for OrderedQueue<T, O> {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl<T> fmt::Debug for Queue<T> {
+impl<T, O: Order<T>> fmt::Debug for OrderedQueue<T, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = self.state();
-        f.debug_struct("Queue")
+        f.debug_struct(O::NAME)
             .field("len", &state.items.len())
             .field("unfinished", &state.unfinished)
             .field("is_closed", &state.is_closed)
             .finish_non_exhaustive()
     }
 }
-
-impl<T> PutError<T> {
-    /// Returns the item that was not put.
-    ///
-    /// ```
-    /// let queue = concurrent_futures::sync::Queue::new();
-    /// queue.close();
-    /// assert_eq!(queue.try_put(1).unwrap_err().into_inner(), 1);
-    /// ```
-    pub fn into_inner(self) -> T {
-        self.item
-    }
-
-    /// Whether the queue was full.
-    pub fn is_full(&self) -> bool {
-        !self.is_closed
-    }
-
-    /// Whether the queue is closed.
-    pub fn is_closed(&self) -> bool {
-        self.is_closed
-    }
-}
-
-impl GetError {
-    /// Whether the queue was empty, but not closed.
-    pub fn is_empty(&self) -> bool {
-        !self.is_closed
-    }
-
-    /// Whether the queue is closed and empty, so that no item can follow.
-    pub fn is_closed(&self) -> bool {
-        self.is_closed
-    }
-}
-
-impl<T> fmt::Debug for PutError<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PutError")
-            .field("is_closed", &self.is_closed)
-            .finish_non_exhaustive()
-    }
-}
-
-impl<T> fmt::Display for PutError<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.is_closed {
-            true => "the queue is closed",
-            false => "the queue is full; use `put` to wait for room",
-        })
-    }
-}
-
-impl fmt::Display for GetError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.is_closed {
-            true => "the queue is closed and empty",
-            false => "the queue is empty; use `get` to wait for an item",
-        })
-    }
-}
-
-impl<T> Error for PutError<T> {}
-
-impl Error for GetError {}

@@ -2,8 +2,11 @@
 
 #![cfg(feature = "sync")]
 
-#[path = "common/explore.rs"]
+#[path = "../common/explore.rs"]
 mod explore;
+mod model;
+mod orders;
+mod programs;
 
 use std::panic::Location;
 use std::pin::pin;
@@ -120,10 +123,10 @@ async fn a_task_that_takes_a_lock_it_has_panics_with_both_places() {
         .map(|p| line_of(p))
         .collect();
     let (first, second) = (lines[0] + 1, lines[1] + 1);
-    let expected = format!("deadlock: task {id} waits at tests/deadlock.rs:{second}:");
+    let expected = format!("deadlock: task {id} waits at tests/deadlock/main.rs:{second}:");
     assert!(message.starts_with(&expected), "{message}");
     let expected =
-        format!(" for a lock that it already holds, taken at tests/deadlock.rs:{first}:");
+        format!(" for a lock that it already holds, taken at tests/deadlock/main.rs:{first}:");
     assert!(message.contains(&expected), "{message}");
     assert!(lock.try_lock().is_ok(), "its guard was dropped");
 }
@@ -159,7 +162,7 @@ fn a_thread_that_takes_a_lock_it_has_panics_with_both_places() {
     let message = panic.downcast_ref::<String>().expect("a message");
     assert!(message.starts_with("deadlock: thread "), "{message}");
     assert_eq!(
-        message.matches("tests/deadlock.rs:").count(),
+        message.matches("tests/deadlock/main.rs:").count(),
         2,
         "{message}"
     );
@@ -191,7 +194,7 @@ fn two_tasks_that_take_two_locks_in_opposite_orders_never_hang_and_are_told() {
             for message in &panics {
                 assert!(message.starts_with("deadlock: 2 tasks wait for each other\n"));
                 assert_eq!(
-                    message.matches("tests/deadlock.rs:").count(),
+                    message.matches("tests/deadlock/main.rs:").count(),
                     4,
                     "{message}"
                 );
@@ -209,44 +212,6 @@ fn two_tasks_that_take_two_locks_in_opposite_orders_never_hang_and_are_told() {
         !told.only_report().is_deadlock(),
         "the two have the same places"
     );
-}
-
-#[tokio::test]
-async fn opposite_orders_are_told_when_they_are_seen_though_nothing_hangs() {
-    let told = Told::at_once();
-    let (a, b, c) = <(Arc<Lock<()>>, Arc<Lock<()>>, Lock<()>)>::default();
-    let (first, second) = (a.clone(), b.clone());
-    let forth = tokio::spawn(async move {
-        let (a, _a) = (here(), first.lock().await);
-        let (b, _b) = (here(), second.lock().await);
-        (a, b)
-    });
-    let (a1, b1) = forth.await.expect("no panic");
-    assert!(told.reports().is_empty(), "there is one order so far");
-    let (b2, _b) = (here(), b.lock().await);
-    let _c = c.lock().await;
-    let (a2, guard) = (here(), a.lock().await);
-    has_places(&told.only_report(), &[[&b2, &a2], [&a1, &b1]]);
-    drop(guard);
-    drop(a.lock().await);
-    assert!(told.reports().is_empty(), "a report");
-}
-
-#[tokio::test]
-async fn an_order_that_leads_back_by_other_locks_is_told_step_by_step() {
-    let told = Told::at_once();
-    let [a, b, c] = [(); 3].map(RLock::new);
-    let mut places = Vec::new();
-    for (first, second) in [(&a, &b), (&b, &c)] {
-        let (held, _held) = (here(), first.lock().await);
-        let (wanted, _wanted) = (here(), second.lock().await);
-        places.push((held, wanted));
-    }
-    assert!(told.reports().is_empty());
-    let (held, _held) = (here(), c.lock().await);
-    let (wanted, _wanted) = (here(), a.lock().await);
-    let [(a1, b1), (b2, c2)] = [&places[0], &places[1]];
-    has_places(&told.only_report(), &[[&held, &wanted], [a1, b1], [b2, c2]]);
 }
 
 #[test]
@@ -316,87 +281,6 @@ fn tasks_that_take_locks_in_one_order_are_told_nothing_wherever_they_are_dropped
 }
 
 #[tokio::test]
-async fn a_guard_that_went_to_another_task_is_no_reason_for_an_alarm() {
-    let told = Told::at_once();
-    let (a, b) = (Lock::new(()), Lock::new(()));
-    drop((a.lock().await, b.lock().await));
-    let (go_on, goes_on) = oneshot::channel::<()>();
-    let guard = b.lock_owned().await;
-    let holder = tokio::spawn(async move {
-        goes_on.await.expect("the test says so");
-        drop(guard);
-    });
-    let mut again = pin!(b.lock());
-    assert!(again.as_mut().now_or_never().is_none(), "it waits");
-    go_on.send(()).expect("it waits");
-    let _b = again.await;
-    holder.await.expect("no panic");
-    assert!(told.reports().is_empty());
-}
-
-#[tokio::test]
-async fn branches_of_a_task_that_wait_for_each_other_are_no_deadlock() {
-    let told = Told::by(Detection::new().patience(PATIENCE));
-    let lock = Lock::new(0);
-    let (go_on, goes_on) = oneshot::channel::<()>();
-    let holder = async {
-        let mut guard = lock.lock().await;
-        goes_on.await.expect("the other says so");
-        *guard += 1;
-    };
-    let waiter = async {
-        let mut guard = pin!(lock.lock());
-        assert!(guard.as_mut().now_or_never().is_none(), "it waits");
-        go_on.send(()).expect("it waits");
-        *guard.await += 1;
-    };
-    tokio::join!(biased; holder, waiter);
-    assert_eq!(*lock.lock().await, 2);
-    assert!(told.reports().is_empty());
-}
-
-/// One branch after the other has it, for longer than the patience in all.
-#[tokio::test]
-async fn branches_that_run_the_same_code_never_panic() {
-    let told = Told::at_once();
-    let lock = Lock::new(0);
-    let branches = (0..10).map(|_| async {
-        let mut guard = lock.lock().await;
-        pause().await;
-        *guard += 1;
-    });
-    futures::future::join_all(branches).await;
-    assert_eq!(*lock.lock().await, 10);
-    let report = told.only_report();
-    assert!(report.is_deadlock(), "it looks like one");
-    assert!(
-        report
-            .to_string()
-            .contains("unless another branch of the task holds it")
-    );
-}
-
-#[tokio::test]
-async fn what_may_not_panic_is_reported_once_and_waits_on() {
-    let told = Told::by(Detection::new().patience(Duration::ZERO).panics(false));
-    let lock = Lock::new(());
-    let (first, guard) = (here(), lock.lock().await);
-    let mut places = Vec::new();
-    for _ in 0..2 {
-        let (second, again) = (here(), lock.lock());
-        let mut again = pin!(again);
-        assert!(again.as_mut().now_or_never().is_none(), "it waits");
-        assert!(again.as_mut().now_or_never().is_none(), "it waits on");
-        places.push(second);
-    }
-    let report = told.only_report();
-    assert!(report.is_deadlock());
-    has_places(&report, &[[&first, &places[0]]]);
-    drop(guard);
-    assert!(lock.try_lock().is_ok());
-}
-
-#[tokio::test]
 async fn when_it_is_off_nothing_is_told() {
     let told = Told::at_once();
     deadlock::disable();
@@ -440,4 +324,157 @@ async fn a_long_row_of_waits_is_looked_through() {
             .expect("no panic");
     }
     assert!(told.reports().is_empty());
+}
+
+#[tokio::test]
+async fn what_may_not_panic_is_reported_once_and_waits_on() {
+    let told = Told::by(Detection::new().patience(Duration::ZERO).panics(false));
+    let lock = Lock::new(());
+    let (first, guard) = (here(), lock.lock().await);
+    let mut second = String::new();
+    for _ in 0..2 {
+        let (place, again) = (here(), timeout(Duration::from_millis(1), lock.lock()).await);
+        assert!(again.is_err(), "it waits on");
+        second = place;
+    }
+    let report = told.only_report();
+    assert!(report.is_deadlock());
+    has_places(&report, &[[&first, &second]]);
+    drop(guard);
+    assert!(lock.try_lock().is_ok());
+}
+
+/// The branches take the lock one after the other. Each waits for longer than the patience.
+#[tokio::test]
+async fn branches_of_a_task_that_wait_for_each_other_are_no_deadlock() {
+    async fn add(lock: &Lock<u32>) {
+        let mut guard = lock.lock().await;
+        pause().await;
+        *guard += 1;
+    }
+
+    let told = Told::at_once();
+    let lock = Lock::new(0);
+    let (go_on, goes_on) = oneshot::channel::<()>();
+    let holder = async {
+        let mut guard = lock.lock().await;
+        goes_on.await.expect("the other says so");
+        *guard += 1;
+    };
+    let waiter = async {
+        let mut guard = pin!(lock.lock());
+        assert!(guard.as_mut().now_or_never().is_none(), "it waits");
+        go_on.send(()).expect("it waits");
+        *guard.await += 1;
+    };
+    tokio::join!(biased; holder, waiter);
+    tokio::join!(add(&lock), add(&lock), add(&lock));
+    futures::future::join_all((0..10).map(|_| add(&lock))).await;
+    futures::future::join_all((0..100).map(|_| add(&lock))).await;
+    let boxed = |_| -> futures::future::BoxFuture<'_, ()> { Box::pin(add(&lock)) };
+    futures::future::join_all((0..10).map(boxed)).await;
+    assert_eq!(*lock.lock().await, 125);
+    assert!(told.reports().is_empty());
+}
+
+/// Two branches hold a lock each, and each waits for a lock of another task, which waits for one of theirs.
+#[tokio::test]
+async fn a_circle_through_what_a_branch_holds_itself_is_a_deadlock() {
+    static LOCKS: [RLock<()>; 2] = [RLock::new(()), RLock::new(())];
+    let _told = Told::at_once();
+    let (ready, is_ready) = oneshot::channel();
+    let (go_on, goes_on) = oneshot::channel::<()>();
+    let branches = tokio::spawn(async {
+        let idle = async {
+            let _own = Lock::new(()).lock_owned().await;
+            pause().await;
+        };
+        let busy = async {
+            let _held = LOCKS[0].lock().await;
+            ready.send(()).expect("the test waits");
+            goes_on.await.expect("the test says so");
+            drop(LOCKS[1].lock().await);
+        };
+        tokio::join!(idle, busy);
+    });
+    is_ready.await.expect("no panic");
+    let other = tokio::spawn(async {
+        let _held = LOCKS[1].lock().await;
+        go_on.send(()).expect("it waits");
+        drop(LOCKS[0].lock().await);
+    });
+    let outcomes = timeout(PATIENCE, async { (branches.await, other.await) });
+    let outcomes = outcomes.await.expect("no hang");
+    assert!(outcomes.0.is_err() ^ outcomes.1.is_err(), "one is enough");
+}
+
+#[tokio::test]
+async fn an_owned_guard_that_went_to_another_task_is_no_reason_for_a_report() {
+    let told = Told::at_once();
+    let (a, b) = (Lock::new(()), Lock::new(()));
+    drop((a.lock().await, b.lock().await));
+    let (go_on, goes_on) = oneshot::channel::<()>();
+    let guard = b.lock_owned().await;
+    let holder = tokio::spawn(async move {
+        goes_on.await.expect("the test says so");
+        drop(guard);
+    });
+    let again = async {
+        go_on.send(()).expect("it waits");
+        drop(b.lock().await);
+    };
+    again.await;
+    holder.await.expect("no panic");
+    assert!(told.reports().is_empty());
+}
+
+/// The holder uses the guard, so it is known to have it.
+#[tokio::test]
+async fn a_guard_that_another_task_uses_is_no_reason_for_a_report() {
+    static MOVED: LazyLock<Lock<u32>> = LazyLock::new(Lock::default);
+    let told = Told::at_once();
+    let (used, is_used) = oneshot::channel();
+    let (go_on, goes_on) = oneshot::channel::<()>();
+    let mut guard = MOVED.lock().await;
+    let holder = tokio::spawn(async move {
+        *guard += 1;
+        used.send(()).expect("the test waits");
+        goes_on.await.expect("the test says so");
+    });
+    is_used.await.expect("no panic");
+    let waits = async {
+        let mut again = pin!(MOVED.lock());
+        assert!(again.as_mut().now_or_never().is_none(), "it waits");
+        go_on.send(()).expect("it waits");
+        *again.await
+    };
+    assert_eq!(waits.await, 1);
+    holder.await.expect("no panic");
+    assert!(told.reports().is_empty());
+}
+
+/// Each call awaits the next one, and has some state.
+#[tokio::test]
+async fn a_lock_that_is_taken_some_calls_down_is_reported() {
+    async fn first(lock: &Lock<u32>) -> u32 {
+        let guard = lock.lock().await;
+        let state = [*guard; 4];
+        second(lock, state[0]).await + state[1]
+    }
+
+    async fn second(lock: &Lock<u32>, number: u32) -> u32 {
+        pause().await;
+        third(lock, &number.to_string()).await + number
+    }
+
+    async fn third(lock: &Lock<u32>, text: &str) -> u32 {
+        let length = text.len();
+        let count = timeout(PATIENCE, lock.lock()).await;
+        length as u32 + *count.expect("it is reported first")
+    }
+
+    let _told = Told::at_once();
+    let task = tokio::spawn(async { first(&Lock::new(1)).await });
+    let message = panic_of(task).await;
+    assert!(message.starts_with("deadlock: task "), "{message}");
 }
