@@ -148,13 +148,16 @@ pub use crate::executor::Permit;
 pub use crate::executor::blocking::BlockingIter;
 #[cfg(feature = "process")]
 pub use crate::executor::data::{Arguments, Data};
+pub use crate::executor::as_completed::{AsCompleted, as_completed};
 pub use crate::executor::error::{BuildError, TaskError, TrySubmitError};
 pub use crate::executor::handle::{AbortHandle, JoinHandle};
+pub use crate::executor::keyed::Keyed;
 pub use crate::executor::map::Map;
 pub use crate::executor::options::{Shutdown, ShutdownReport, TaskOptions};
 pub use crate::executor::progress::{Progress, ProgressStream};
 pub use crate::executor::task::{Initialized, MapTask, Task};
-pub use crate::executor::wait::{AsCompleted, ReturnWhen, Wait, Waited, as_completed, wait};
+pub use crate::executor::wait::{ReturnWhen, Wait, Waited, wait};
+pub use crate::executor::waitable::{Outcome, Waitable};
 pub use crate::executor::{Executor, ExecutorExt, Restarts, Stats};
 #[cfg(feature = "tracing")]
 pub use crate::observe::set_trace_propagator;

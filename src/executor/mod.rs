@@ -12,10 +12,12 @@
 //!   thread runs a call;
 //! - [`map`]: many calls as one stream; [`feed`]: its input; [`mapper`]: its function; [`chunk`]: its
 //!   output; [`patience`]: how long it waits for a whole chunk;
-//! - [`wait`]: many handles at once; [`deadline`]: for how long; [`blocking`]: on a thread;
+//! - [`keyed`]: a handle whose outcome says which input it belongs to; [`wait`], [`as_completed`]: many handles
+//!   at once; [`waitable`]: what these accept; [`deadline`]: how long they wait; [`blocking`]: on a thread;
 //! - [`context`]: what a task knows about itself; [`progress`]: what it reports; [`settings`]: what all
 //!   executors check.
 
+pub(crate) mod as_completed;
 pub(crate) mod blocking;
 pub(crate) mod chunk;
 pub(crate) mod context;
@@ -33,6 +35,7 @@ pub(crate) mod escaped;
 mod extension;
 pub(crate) mod feed;
 pub(crate) mod handle;
+pub(crate) mod keyed;
 pub(crate) mod map;
 pub(crate) mod mapper;
 pub(crate) mod options;
@@ -47,6 +50,7 @@ pub(crate) mod settings;
 mod stats;
 pub(crate) mod task;
 pub(crate) mod wait;
+pub(crate) mod waitable;
 
 pub use contract::Executor;
 pub(crate) use contract::Intake;
