@@ -146,12 +146,13 @@ mod common;
 #[cfg(feature = "process")]
 pub use crate::executor::Permit;
 pub use crate::executor::blocking::BlockingIter;
+pub use crate::executor::as_completed::{AsCompleted, as_completed};
 #[cfg(feature = "process")]
 pub use crate::executor::data::{Arguments, Data};
-pub use crate::executor::as_completed::{AsCompleted, as_completed};
 pub use crate::executor::error::{BuildError, TaskError, TrySubmitError};
 pub use crate::executor::handle::{AbortHandle, JoinHandle};
 pub use crate::executor::keyed::Keyed;
+pub use crate::executor::keyed_map::KeyedMap;
 pub use crate::executor::map::Map;
 pub use crate::executor::options::{Shutdown, ShutdownReport, TaskOptions};
 pub use crate::executor::progress::{Progress, ProgressStream};

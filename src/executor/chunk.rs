@@ -12,12 +12,15 @@ use futures::Stream;
 
 use super::context::Wanted;
 use super::error::TaskError;
+use super::item_outcomes::ItemNumbers;
 use super::promise::{HeldOutcomes, Promise, PromiseOf, Ticket};
 use crate::panic;
 
 /// Where the outcomes of a chunk's items are put.
 pub(crate) struct Chunk<R> {
     ticket: Ticket,
+    /// The place of its first item in the map.
+    first: usize,
     items: u32,
     /// Whether an outcome waits for those of earlier items.
     ordered: bool,
@@ -33,6 +36,8 @@ struct Answers<R> {
     early: BTreeMap<u32, Option<Result<R, TaskError>>>,
     /// The outcomes that the stream may take.
     arrived: Vec<Result<R, TaskError>>,
+    /// Their items.
+    numbers: ItemNumbers,
     /// The stream was dropped, or ended, before all items were answered.
     forgotten: bool,
     /// The latest measurement: how many items ran, for how long in all.
@@ -45,6 +50,10 @@ struct Answers<R> {
 /// What the stream takes at once.
 pub(crate) struct Arrived<R> {
     pub(crate) outcomes: Vec<Result<R, TaskError>>,
+    /// The items that they belong to, counted from the first of the chunk.
+    pub(crate) numbers: ItemNumbers,
+    /// The place of the chunk's first item in the map.
+    pub(crate) first: usize,
     /// A new measurement: how many items ran, for how long in all.
     pub(crate) took: Option<(u32, Duration)>,
 }
@@ -68,11 +77,12 @@ impl<R> Drop for Forgotten<R> {
 }
 
 impl<R> Chunk<R> {
-    pub(crate) fn new(ticket: Ticket, items: u32, ordered: bool) -> Arc<Self> {
+    pub(crate) fn new(ticket: Ticket, first: usize, items: u32, ordered: bool) -> Arc<Self> {
         let answers = Answers {
             next: 0,
             early: BTreeMap::new(),
             arrived: Vec::new(),
+            numbers: ItemNumbers::default(),
             forgotten: false,
             took: None,
             waker: None,
@@ -80,6 +90,7 @@ impl<R> Chunk<R> {
         };
         Arc::new(Self {
             ticket,
+            first,
             items,
             ordered,
             urgent: AtomicBool::new(false),
@@ -142,6 +153,7 @@ impl<R> Answers<R> {
     ) -> Vec<Result<R, TaskError>> {
         if first == self.next && self.early.is_empty() && !self.forgotten {
             self.next += outcomes.len() as u32;
+            self.numbers.push(first..self.next);
             if self.arrived.is_empty() {
                 self.arrived = outcomes;
             } else {
@@ -164,16 +176,21 @@ impl<R> Answers<R> {
             return Some(outcome);
         }
         if item == self.next {
-            self.arrived.push(outcome);
+            self.arrive(item, outcome);
             self.next += 1;
             self.catch_up();
         } else if ordered {
             self.early.insert(item, Some(outcome));
         } else {
-            self.arrived.push(outcome);
+            self.arrive(item, outcome);
             self.early.insert(item, None);
         }
         None
+    }
+
+    fn arrive(&mut self, item: u32, outcome: Result<R, TaskError>) {
+        self.arrived.push(outcome);
+        self.numbers.push(item..item + 1);
     }
 
     fn has(&self, item: u32) -> bool {
@@ -183,7 +200,9 @@ impl<R> Answers<R> {
     /// Moves on past the items that were answered before their turn.
     fn catch_up(&mut self) {
         while let Some(outcome) = self.early.remove(&self.next) {
-            self.arrived.extend(outcome);
+            if let Some(outcome) = outcome {
+                self.arrive(self.next, outcome);
+            }
             self.next += 1;
         }
     }
@@ -312,6 +331,8 @@ impl<R> Stream for Outcomes<R> {
         if !answers.arrived.is_empty() {
             let arrived = Arrived {
                 outcomes: std::mem::take(&mut answers.arrived),
+                numbers: std::mem::take(&mut answers.numbers),
+                first: self.0.first,
                 took: answers.took.take(),
             };
             drop(answers);

@@ -16,6 +16,7 @@ struct TaskErrorRecord {
     task: String,
     kind: String,
     started: bool,
+    index: Option<usize>,
     limit: Option<Duration>,
     capacity: Option<usize>,
     refusal: Option<String>,
@@ -31,6 +32,7 @@ record!(TaskErrorRecord as "TaskError" {
     task,
     kind,
     started,
+    index = None,
     limit = None,
     capacity = None,
     refusal = None,
@@ -76,6 +78,7 @@ impl From<&TaskError> for TaskErrorRecord {
             task: error.task_name().to_owned(),
             kind: error.kind().to_owned(),
             started: error.was_started(),
+            index: error.index(),
             ..Self::default()
         };
         match error.cause().clone() {
@@ -168,7 +171,11 @@ impl TaskErrorRecord {
             unknown => return Err(E::unknown_variant(unknown, KINDS)),
         };
         let task = TaskName::Given(self.task.into());
-        Ok(TaskError::new(task, self.started, cause))
+        let error = TaskError::new(task, self.started, cause);
+        Ok(match self.index {
+            Some(index) => error.at(index),
+            None => error,
+        })
     }
 }
 
@@ -272,6 +279,7 @@ mod tests {
             causes()
                 .into_iter()
                 .map(move |cause| TaskError::new(name.clone(), started, cause))
+                .flat_map(|error| [error.clone(), error.at(7)])
         })
     }
 
@@ -293,7 +301,7 @@ mod tests {
             error.to_string(),
             format!("{error:?}"),
             format!("{predicates:?} {}", error.kind()),
-            format!("{:?}", error.task_name()),
+            format!("{:?} {:?}", error.task_name(), error.index()),
             format!("{:?}", error.source().map(ToString::to_string)),
             format!("{:?} {:?}", error.panic_message(), error.panic_location()),
             format!("{:?}", error.panic_backtrace()),

@@ -11,7 +11,8 @@
 //! - [`promise`]: the outcomes that an executor owes; [`room`]: a place in its queue; [`run`]: how a
 //!   thread runs a call;
 //! - [`map`]: many calls as one stream; [`feed`]: its input; [`mapper`]: its function; [`chunk`]: its
-//!   output; [`patience`]: how long it waits for a whole chunk;
+//!   output; [`item_outcomes`]: which items it belongs to; [`patience`]: how long it waits for a whole
+//!   chunk; [`keyed_map`]: results with the keys of their items;
 //! - [`keyed`]: a handle whose outcome says which input it belongs to; [`wait`], [`as_completed`]: many handles
 //!   at once; [`waitable`]: what these accept; [`deadline`]: how long they wait; [`blocking`]: on a thread;
 //! - [`context`]: what a task knows about itself; [`progress`]: what it reports; [`settings`]: what all
@@ -35,7 +36,9 @@ pub(crate) mod escaped;
 mod extension;
 pub(crate) mod feed;
 pub(crate) mod handle;
+mod item_outcomes;
 pub(crate) mod keyed;
+pub(crate) mod keyed_map;
 pub(crate) mod map;
 pub(crate) mod mapper;
 pub(crate) mod options;

@@ -18,6 +18,7 @@ use crate::executor::encoded::Job;
 use crate::executor::error::{TaskError, TrySubmitError};
 use crate::executor::feed::Calls;
 use crate::executor::handle::JoinHandle;
+use crate::executor::keyed_map::{KeyedMap, tap};
 use crate::executor::map::Map;
 use crate::executor::mapper::ByArc;
 use crate::executor::options::{Shutdown, ShutdownReport, TaskOptions};
@@ -246,6 +247,49 @@ impl ThreadPoolExecutor {
         body: impl for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> R,
     ) -> R {
         scope::run(&self.core, body)
+    }
+
+    /// Like [`map`](Self::map), for items with keys: each result comes with the key of its item. A pair of an index
+    /// and an item, as [`enumerate`](Iterator::enumerate) makes them, gives the index back.
+    ///
+    /// ```
+    /// use concurrent_futures::ThreadPoolExecutor;
+    /// use futures::TryStreamExt as _;
+    ///
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = ThreadPoolExecutor::new()?;
+    /// let words = ["apple", "fig", "pear"];
+    /// let mut lengths = pool.map_keyed(str::len, words.map(|word| (word, word))).unordered();
+    /// while let Some((word, length)) = lengths.try_next().await? {
+    ///     assert_eq!(length?, word.len());
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn map_keyed<K, F, I, A, M>(&self, function: F, pairs: I) -> KeyedMap<K, F::Output>
+    where
+        K: Send + 'static,
+        I: IntoIterator<Item = (K, A)> + Send + 'static,
+        I::IntoIter: Send + 'static,
+        A: Send + 'static,
+        F: MapTask<A, M> + Send + Sync + 'static,
+        F::Output: Send + 'static,
+        M: 'static,
+    {
+        self.map_stream_keyed(function, futures::stream::iter(pairs))
+    }
+
+    /// Like [`map_keyed`](Self::map_keyed), over the pairs of a stream.
+    pub fn map_stream_keyed<K, F, S, A, M>(&self, function: F, pairs: S) -> KeyedMap<K, F::Output>
+    where
+        K: Send + 'static,
+        S: Stream<Item = (K, A)> + Send + 'static,
+        A: Send + 'static,
+        F: MapTask<A, M> + Send + Sync + 'static,
+        F::Output: Send + 'static,
+        M: 'static,
+    {
+        let (keys, items) = tap(pairs);
+        KeyedMap::new(keys, self.map_stream(function, items))
     }
 
     /// As `submit`, into `room`.
