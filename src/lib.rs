@@ -44,7 +44,7 @@
 //! - Both implement [`Executor`]. [`ExecutorExt`] has the calls: `submit`, `map`, `reserve`, `shutdown`. An
 //!   `Arc<dyn Executor>` lets configuration choose.
 //! - [`JoinHandle`] awaits one task, follows its progress and aborts it. [`wait`] and [`as_completed`] await
-//!   many handles. [`Map`] is a stream of results with back-pressure.
+//!   many handles. A [`TaskGroup`] ends its tasks together. [`Map`] is a stream of results with back-pressure.
 //! - [`TaskError`] says why a task has no result: ask its predicates, or print it.
 //! - [`multiprocessing`] has processes of your own ([`Process`](multiprocessing::Process)), and the queues,
 //!   pipes, locks and memory that processes share.
@@ -61,6 +61,7 @@
 //! | `isolation` | no | [`Isolation`], a sandbox around worker processes; needs `process` |
 //! | `serde` | yes | reports that can be serialized; part of `process` |
 //! | `axum` | no | [`TaskError`] as a response |
+//! | `tokio-util` | yes | `cancel_token` of [`TaskOptions`] and [`TaskGroup`], for a `CancellationToken` of tokio-util |
 //! | `tower` | no | the module `tower`; with `process`, its `TaskService` too |
 //! | `tracing` | no | a span for each task; with `process`, the events that a worker process logs |
 //! | `metrics` | no | metrics of executors |
@@ -150,6 +151,7 @@ pub use crate::executor::as_completed::{AsCompleted, as_completed};
 #[cfg(feature = "process")]
 pub use crate::executor::data::{Arguments, Data};
 pub use crate::executor::error::{BuildError, TaskError, TrySubmitError};
+pub use crate::executor::group::{GroupMember, TaskGroup};
 pub use crate::executor::handle::{AbortHandle, JoinHandle};
 pub use crate::executor::keyed::Keyed;
 pub use crate::executor::keyed_map::KeyedMap;

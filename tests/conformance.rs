@@ -256,7 +256,7 @@ async fn higher_priorities_start_first_and_equals_in_order(kind: Kind) {
             let options = TaskOptions::new().priority(priority);
             let handle = busy.pool.submit_with(&options, nothing, ());
             let started = started.clone();
-            handle.on_done(move || started.send(letter).expect("the test listens"));
+            handle.on_done(move |_| started.send(letter).expect("the test listens"));
             handle
         })
         .collect();
@@ -417,7 +417,7 @@ async fn a_callback_runs_once_also_when_it_comes_late(kind: Kind) {
         move || told.send(what).expect("the test listens")
     };
     busy.handle
-        .on_done(|| panic!("a callback's panic goes nowhere"));
+        .on_done(|_| panic!("a callback's panic goes nowhere"));
     busy.handle.on_done(tell("early"));
     let waiting = busy.pool.submit(nothing, ());
     let _pool = busy.release().await;

@@ -11,9 +11,10 @@ use std::time::Duration;
 use futures::Stream;
 
 use super::context::Wanted;
-use super::error::TaskError;
+use super::error::{Cause, TaskError};
 use super::item_outcomes::ItemNumbers;
 use super::promise::{HeldOutcomes, Promise, PromiseOf, Ticket};
+use super::token::{CancelTarget, TokenWatch};
 use crate::panic;
 
 /// Where the outcomes of a chunk's items are put.
@@ -43,6 +44,8 @@ struct Answers<R> {
     /// The latest measurement: how many items ran, for how long in all.
     took: Option<(u32, Duration)>,
     waker: Option<Waker>,
+    /// Cancels it when the token of its map is cancelled.
+    token: Option<TokenWatch>,
     /// The threads that run it, until it is urgent.
     holders: Vec<Weak<dyn HeldOutcomes>>,
 }
@@ -86,6 +89,7 @@ impl<R> Chunk<R> {
             forgotten: false,
             took: None,
             waker: None,
+            token: None,
             holders: Vec::new(),
         };
         Arc::new(Self {
@@ -109,14 +113,17 @@ impl<R> Chunk<R> {
         let mut answers = self.lock();
         let unwanted = put(&mut answers);
         let is_over = answers.next == self.items;
+        let mut token = None;
         if is_over {
             self.ticket.close();
+            token = answers.token.take();
         }
         let waker = match answers.arrived.is_empty() {
             true => None,
             false => answers.waker.take(),
         };
         drop(answers);
+        drop(token);
         if is_over {
             self.ticket.trace().end("ok"); // Each item has an outcome of its own.
         }
@@ -270,6 +277,51 @@ impl<R> Chunk<R> {
     }
 }
 
+impl<R: Send + 'static> Chunk<R> {
+    /// Watches the token among the options that apply, if there is one. Call it once an executor has the chunk.
+    pub(super) fn watch_option(self: &Arc<Self>) {
+        let Some(token) = self.ticket.options().cancel_token else {
+            return;
+        };
+        let me: Weak<Self> = Arc::downgrade(self);
+        let Some(watch) = token.watch(me) else {
+            return CancelTarget::cancel(&**self);
+        };
+        let mut answers = self.lock();
+        if !answers.forgotten && answers.next < self.items {
+            answers.token = Some(watch);
+        }
+    }
+}
+
+impl<R: Send> CancelTarget for Chunk<R> {
+    /// Answers the items without an outcome, then frees the work. A part of a chunk may run at any time, so those items
+    /// count as begun if any of it runs.
+    fn cancel(&self) {
+        if self.ticket.is_closed() {
+            return;
+        }
+        let owner = self.ticket.owner();
+        let begun = owner
+            .as_ref()
+            .is_some_and(|owner| owner.is_running(&self.ticket));
+        let error = self.ticket.error(begun, Cause::Cancelled);
+        let unanswered = self.answer(|answers| {
+            let unanswered = (0..self.items).filter(|item| !answers.has(*item));
+            let unanswered: Vec<u32> = unanswered.collect();
+            for item in &unanswered {
+                let _none = answers.put_one(*item, Err(error.clone()), self.ordered);
+            }
+            unanswered.len()
+        });
+        if unanswered > 0
+            && let Some(owner) = owner
+        {
+            owner.abort(&self.ticket, &mut |_| {});
+        }
+    }
+}
+
 impl<R> Outcomes<R> {
     /// From now on each outcome arrives as soon as it is there. Those that are held back arrive now.
     ///
@@ -295,9 +347,11 @@ impl<R> Outcomes<R> {
         answers.forgotten = unanswered;
         let arrived = std::mem::take(&mut answers.arrived);
         let early = std::mem::take(&mut answers.early);
+        let token = answers.token.take();
         self.0.ticket.close();
         let cancelled = self.0.items - answers.next - early.len() as u32;
         drop(answers); // The destructors of the outcomes are user code.
+        drop(token);
         self.0.count(&arrived);
         self.0.ticket.count("cancelled", cancelled as usize);
         if unanswered {

@@ -104,7 +104,7 @@ where
     S: Stream + Send,
     S::Item: Send,
     F: Mapper<S::Item, M>,
-    F::Output: Send,
+    F::Output: Send + 'static,
 {
     fn function(&self) -> &'static str {
         F::name()
@@ -171,7 +171,8 @@ where
         let count = u32::try_from(items.len()).expect("a map keeps its chunks that small");
         let chunk = Chunk::new(Ticket::new(F::name(), options), first, count, ordered);
         keep(chunk.outcomes());
-        let calls = ChunkCalls::new(self.function.get().clone(), items, chunk);
+        let calls = ChunkCalls::new(self.function.get().clone(), items, chunk.clone());
         self.destination.send(calls, room);
+        chunk.watch_option();
     }
 }

@@ -23,6 +23,7 @@ use super::options::{TaskName, TaskOptions};
 use super::patience::Patience;
 use super::progress::Progress;
 use super::room::Room;
+use super::token::{CallerToken, TokenWatch};
 use crate::panic;
 
 /// The most items of a chunk, whatever size is set.
@@ -67,7 +68,8 @@ const PULLS_A_POLL: usize = 1024;
 ///
 /// # Errors
 /// An item's own error says why that item has no result, and [which item](TaskError::index) it is. These errors come once and end the stream:
-/// `is_timeout()` at the end of [`timeout`](Self::timeout); `is_rejected()` for a setting of 0;
+/// `is_timeout()` at the end of [`timeout`](Self::timeout); `is_cancelled()` once the token among the
+/// [`options`](Self::options) is cancelled; `is_rejected()` for a setting of 0;
 /// `is_shutdown()` if the executor was shut down or dropped before all items were submitted. In the
 /// last case the results of earlier items come first.
 ///
@@ -83,6 +85,8 @@ pub struct Map<R> {
     options: Option<Arc<TaskOptions>>,
     pace: Pace,
     deadline: Deadline,
+    /// The wait for the token among the options.
+    token: Option<TokenWatch>,
     /// The items that are not submitted; `None` once all are, or none will be.
     feed: Option<Box<dyn Feed<R>>>,
     /// The wait for room for the next chunk.
@@ -139,6 +143,7 @@ impl<R> Map<R> {
             pulling: true,
             resume_at: 0,
             deadline: Deadline::from_now(),
+            token: None,
             feed: Some(Box::new(feed)),
             room: None,
             submitted: Submitted::InOrder(VecDeque::new()),
@@ -238,6 +243,7 @@ impl<R> Map<R> {
     /// # Ok(()) }
     /// ```
     pub fn options(mut self, options: TaskOptions) -> Self {
+        self.token = options.cancel_token.as_ref().map(CallerToken::wait);
         self.options = Some(Arc::new(options));
         self
     }
@@ -384,7 +390,8 @@ impl<R> Map<R> {
 
     /// The next result that has arrived, if nothing else must happen before it is yielded.
     fn next_ready(&mut self) -> Option<ItemOutcome<R>> {
-        let busy = self.deadline.is_set() || self.pulling && self.feed.is_some();
+        let busy =
+            self.deadline.is_set() || self.token.is_some() || self.pulling && self.feed.is_some();
         if busy || !matches!(self.ready.peek(), Some(Ok(_))) {
             return None;
         }
@@ -429,6 +436,7 @@ impl<R> Map<R> {
     fn close(&mut self) {
         self.ended = true;
         self.room = None;
+        self.token = None;
         let forgotten = self.submitted.cancel();
         self.feed = None;
         panic::contain_drops(self.ready.drain());
@@ -568,6 +576,12 @@ impl<R> Map<R> {
         if let Poll::Ready(limit) = self.deadline.poll_passed(cx) {
             self.close();
             return Poll::Ready(Some(Err(self.error(Cause::TimedOut { limit }))));
+        }
+        if let Some(token) = &mut self.token
+            && token.poll_cancelled(cx).is_ready()
+        {
+            self.close();
+            return Poll::Ready(Some(Err(self.error(Cause::Cancelled))));
         }
         self.submit(cx);
         while let Some(ItemOutcome { index, outcome }) = ready!(self.poll_outcome(cx)) {

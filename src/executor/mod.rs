@@ -3,7 +3,7 @@
 //! - [`contract`]: what an executor is; [`extension`]: the methods that callers use, and how they reach it;
 //!   [`stats`]: what it reports;
 //! - [`task`]: what can be submitted; `data`: what can travel;
-//! - [`options`]: how a task runs;
+//! - [`options`]: how a task runs; [`token`]: a token of the user that cancels it;
 //! - [`handle`]: what a caller gets; [`error`]: why there is no result (as data: `error_record`;
 //!   [`escaped`]: its text);
 //! - [`erased`]: a call on its way to a thread; `encoded`: or to a process; `served`: how it runs there, and
@@ -15,6 +15,7 @@
 //!   chunk; [`keyed_map`]: results with the keys of their items;
 //! - [`keyed`]: a handle whose outcome says which input it belongs to; [`wait`], [`as_completed`]: many handles
 //!   at once; [`waitable`]: what these accept; [`deadline`]: how long they wait; [`blocking`]: on a thread;
+//! - [`group`]: tasks that end together;
 //! - [`context`]: what a task knows about itself; [`progress`]: what it reports; [`settings`]: what all
 //!   executors check.
 
@@ -35,6 +36,7 @@ mod error_record;
 pub(crate) mod escaped;
 mod extension;
 pub(crate) mod feed;
+pub(crate) mod group;
 pub(crate) mod handle;
 mod item_outcomes;
 pub(crate) mod keyed;
@@ -52,6 +54,7 @@ pub(crate) mod served;
 pub(crate) mod settings;
 mod stats;
 pub(crate) mod task;
+mod token;
 pub(crate) mod wait;
 pub(crate) mod waitable;
 
