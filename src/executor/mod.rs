@@ -1,6 +1,6 @@
 //! What a caller holds, whatever runs the work. Reading order:
 //!
-//! - [`contract`]: what an executor is; [`extension`]: the methods that callers use, and how they reach it;
+//! - [`contract`]: what an executor is; [`forward`]: references to one; [`extension`]: the methods that callers use, and how they reach it;
 //!   [`stats`]: what it reports;
 //! - [`task`]: what can be submitted; `data`: what can travel;
 //! - [`options`]: how a task runs; [`token`]: a token of the user that cancels it;
@@ -36,6 +36,7 @@ mod error_record;
 pub(crate) mod escaped;
 mod extension;
 pub(crate) mod feed;
+mod forward;
 pub(crate) mod group;
 pub(crate) mod handle;
 mod item_outcomes;
