@@ -174,6 +174,22 @@ pub use crate::process::{
 };
 pub use crate::thread::{Scope, ScopedHandle, ThreadPermit, ThreadPoolBuilder, ThreadPoolExecutor};
 
+/// The traits that callers use: `use concurrent_futures::prelude::*;` brings `submit`, `map`, `shutdown`,
+/// `shutdown_with` and `stats` of every executor into scope.
+///
+/// ```
+/// use concurrent_futures::{Shutdown, ThreadPoolExecutor, prelude::*};
+///
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let pool = ThreadPoolExecutor::new()?;
+/// assert_eq!(pool.submit(str::len, "four").await?, 4);
+/// pool.shutdown_with(Shutdown::new().cancel_pending(true)).await;
+/// # Ok(()) }
+/// ```
+pub mod prelude {
+    pub use crate::executor::{Executor, ExecutorExt};
+}
+
 /// Prepares this process for worker processes. Call it first in `main`.
 ///
 /// A worker is this same executable, started again. There `init` runs the tasks and never returns: the worker

@@ -544,6 +544,7 @@ pub(crate) enum BuildFailure {
     InvalidSetting(Cow<'static, str>),
     Unsupported(Cow<'static, str>),
     NotInitialized,
+    InitializedLate,
 }
 
 impl BuildError {
@@ -572,7 +573,10 @@ impl BuildError {
 
     /// Returns whether `init` was not called first in `main`, so no worker can start.
     pub fn is_not_initialized(&self) -> bool {
-        matches!(self.0, BuildFailure::NotInitialized)
+        matches!(
+            self.0,
+            BuildFailure::NotInitialized | BuildFailure::InitializedLate
+        )
     }
 }
 
@@ -585,6 +589,11 @@ impl fmt::Display for BuildError {
             BuildFailure::NotInitialized => f.write_str(
                 "concurrent_futures::init() was not called; make it the first line of main, \
                  or put concurrent_futures::init_before_main!() in a test file",
+            ),
+            BuildFailure::InitializedLate => f.write_str(
+                "concurrent_futures::init() was called when other threads ran already, as within #[tokio::main]; \
+                 make it the first line of a main without that attribute, which then calls the async function, \
+                 or put concurrent_futures::init_before_main!() beside main",
             ),
         }
     }

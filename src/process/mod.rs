@@ -29,6 +29,7 @@ mod verdict;
 mod watch;
 
 use std::fmt;
+use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
@@ -44,19 +45,31 @@ pub(crate) use self::start::ServeForked;
 #[cfg(feature = "multiprocessing")]
 pub(crate) use self::start::Surroundings;
 use crate::executor::encoded::Job;
-use crate::executor::error::{BuildError, TaskError};
+use crate::executor::error::{BuildError, BuildFailure, TaskError};
 use crate::executor::options::{Shutdown, ShutdownReport};
 use crate::executor::room::Room;
 use crate::executor::{Executor, Intake, Stats};
 use crate::function;
 #[cfg(feature = "serde")]
 use crate::record::{record, words};
+use crate::sys;
 
-/// Set once `init` has declared that this executable can be a worker.
-static INITIALIZED: OnceLock<ServeForked> = OnceLock::new();
+/// Set by the first call of `init`: this executable can be a worker.
+static INITIALIZED: OnceLock<FirstInit> = OnceLock::new();
+
+#[derive(Clone, Copy)]
+struct FirstInit {
+    serve: ServeForked,
+    /// A worker that is executed would be refused at this call.
+    is_late: bool,
+}
 
 pub(crate) fn allow_workers(serve: ServeForked) {
-    let _ = INITIALIZED.set(serve);
+    INITIALIZED.get_or_init(|| {
+        let in_runtime = tokio::runtime::Handle::try_current().is_ok();
+        let is_late = sys::init_is_late(in_runtime);
+        FirstInit { serve, is_late }
+    });
 }
 
 /// Refuses processes that would not find the functions that they are to run.
@@ -67,8 +80,14 @@ pub(crate) fn check_functions() -> Result<(), BuildError> {
     }
 }
 
-fn workers_allowed() -> Option<ServeForked> {
-    INITIALIZED.get().copied()
+/// Refuses processes that would fail to start, as `init` was not called in time. A fork of this process calls no `init`.
+fn workers_allowed(method: StartMethod) -> Result<ServeForked, BuildError> {
+    let failure = match INITIALIZED.get() {
+        Some(init) if init.is_late && method != StartMethod::Fork => BuildFailure::InitializedLate,
+        Some(init) => return Ok(init.serve),
+        None => BuildFailure::NotInitialized,
+    };
+    Err(BuildError(failure))
 }
 
 /// Runs tasks in worker processes. Each worker runs one task at a time.
@@ -77,7 +96,7 @@ fn workers_allowed() -> Option<ServeForked> {
 /// A task may crash, hang or leak there without harm to others: the death of a worker is the error of the one
 /// task that it ran, and a new worker replaces it.
 ///
-/// Workers start when there is work for them, and stay. Dropping the executor refuses new tasks, finishes the
+/// A clone is the same pool. Workers start when there is work for them, and stay. Dropping the last clone refuses new tasks, finishes the
 /// submitted ones in the background, and then ends the workers. That needs no runtime: the pool may be used from
 /// any number of them, or from none, see [the guide](crate::guide::calls#runtimes).
 ///
@@ -104,8 +123,33 @@ fn workers_allowed() -> Option<ServeForked> {
 /// # Platform
 /// Linux.
 #[doc(alias("Pool", "ProcessPool"))]
+#[derive(Clone)]
 pub struct ProcessPoolExecutor {
-    pool: Arc<Pool>,
+    pool: Arc<OpenPool>,
+}
+
+/// What the executors of one pool share. The last one that is dropped closes the pool.
+struct OpenPool(Arc<Pool>);
+
+impl Deref for OpenPool {
+    type Target = Arc<Pool>;
+
+    fn deref(&self) -> &Arc<Pool> {
+        &self.0
+    }
+}
+
+impl Drop for OpenPool {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+impl ProcessPoolExecutor {
+    fn from_pool(pool: Arc<Pool>) -> Self {
+        let pool = Arc::new(OpenPool(pool));
+        Self { pool }
+    }
 }
 
 /// A snapshot of one worker process.
@@ -243,7 +287,7 @@ impl Intake for ProcessPoolExecutor {
     }
 
     fn handle(&self) -> Arc<dyn Executor> {
-        self.pool.clone()
+        Arc::<Pool>::clone(&self.pool)
     }
 }
 
@@ -265,11 +309,5 @@ impl Executor for ProcessPoolExecutor {
 impl fmt::Debug for ProcessPoolExecutor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.pool.fmt(f)
-    }
-}
-
-impl Drop for ProcessPoolExecutor {
-    fn drop(&mut self) {
-        self.pool.close();
     }
 }

@@ -1,6 +1,7 @@
 //! The executor that callers hold.
 
 use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -48,7 +49,7 @@ use crate::executor::{Executor, Intake, Stats};
 /// function returns, and its place stays taken. The function can ask
 /// [`worker::current`](crate::worker::current) whether it should end.
 ///
-/// Dropping the executor refuses new work and finishes, in the background, what was submitted.
+/// A clone is the same pool. Dropping the last one refuses new work and finishes, in the background, what was submitted.
 ///
 /// ```
 /// use concurrent_futures::ThreadPoolExecutor;
@@ -61,14 +62,32 @@ use crate::executor::{Executor, Intake, Stats};
 /// # Ok(()) }
 /// ```
 #[doc(alias = "ThreadPool")]
+#[derive(Clone)]
 pub struct ThreadPoolExecutor {
-    core: Arc<Core>,
+    core: Arc<OpenCore>,
+}
+
+/// What the executors of one pool share. The last one that is dropped closes the pool.
+struct OpenCore(Arc<Core>);
+
+impl Deref for OpenCore {
+    type Target = Arc<Core>;
+
+    fn deref(&self) -> &Arc<Core> {
+        &self.0
+    }
+}
+
+impl Drop for OpenCore {
+    fn drop(&mut self) {
+        self.0.close();
+    }
 }
 
 impl ThreadPoolExecutor {
     pub(super) fn from_config(config: ThreadPoolConfig) -> Self {
         Self {
-            core: Core::new(config, TakenSeat::hire),
+            core: Arc::new(OpenCore(Core::new(config, TakenSeat::hire))),
         }
     }
 
@@ -208,7 +227,7 @@ impl ThreadPoolExecutor {
         F::Output: Send + 'static,
         M: 'static,
     {
-        let calls = Calls::new(self.core.clone(), ByArc::new(function), items);
+        let calls = Calls::new(Arc::<Core>::clone(&self.core), ByArc::new(function), items);
         Map::new(self.core.max_workers(), calls)
     }
 
@@ -327,7 +346,7 @@ impl Intake for ThreadPoolExecutor {
     }
 
     fn handle(&self) -> Arc<dyn Executor> {
-        self.core.clone()
+        Arc::<Core>::clone(&self.core)
     }
 }
 
@@ -349,11 +368,5 @@ impl Executor for ThreadPoolExecutor {
 impl fmt::Debug for ThreadPoolExecutor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.core.fmt(f)
-    }
-}
-
-impl Drop for ThreadPoolExecutor {
-    fn drop(&mut self) {
-        self.core.close();
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::outcome::LeftOutcome;
 use super::{RunningProcess, shared};
-use crate::executor::error::{BuildError, BuildFailure, InitFailure};
+use crate::executor::error::{BuildError, InitFailure};
 use crate::process::limits::Limits;
 use crate::process::output::{Outlets, Output, OutputWriter, Outputs};
 use crate::process::start::{
@@ -66,8 +66,7 @@ impl StartOrder {
     ///
     /// With `may_block`, the calling thread may block for about a millisecond.
     pub(crate) async fn start(self, may_block: bool) -> Result<Arc<RunningProcess>, Refusal> {
-        let not_initialized = BuildError(BuildFailure::NotInitialized);
-        let serve = workers_allowed().ok_or(Refusal::Build(not_initialized))?;
+        let serve = workers_allowed(self.start_method).map_err(Refusal::Build)?;
         let outcome_file =
             OutcomeFile::create().map_err(Refusal::system("make a file in memory"))?;
         let process_setup = self.process_setup()?;
