@@ -146,8 +146,8 @@ mod common;
 
 #[cfg(feature = "process")]
 pub use crate::executor::Permit;
-pub use crate::executor::blocking::BlockingIter;
 pub use crate::executor::as_completed::{AsCompleted, as_completed};
+pub use crate::executor::blocking::BlockingIter;
 #[cfg(feature = "process")]
 pub use crate::executor::data::{Arguments, Data};
 pub use crate::executor::error::{BuildError, TaskError, TrySubmitError};

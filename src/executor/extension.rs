@@ -46,6 +46,9 @@ pub trait ExecutorExt: Executor {
     /// `args` is the argument of a function of one, a tuple for a function of several, and `()`
     /// for a function of none.
     ///
+    /// The function is named, or is a closure that captures nothing. A closure that captures and a function pointer are
+    /// errors of the compiler, but only a build reports them: `cargo check` does not.
+    ///
     /// ```
     /// use concurrent_futures::{ExecutorExt, ThreadPoolExecutor};
     /// fn power(base: u32, exponent: u32) -> u64 {
