@@ -161,7 +161,7 @@ pub use crate::executor::progress::{Progress, ProgressStream};
 pub use crate::executor::task::{Initialized, MapTask, Task};
 pub use crate::executor::wait::{ReturnWhen, Wait, Waited, wait};
 pub use crate::executor::waitable::{Outcome, Waitable};
-pub use crate::executor::{Executor, ExecutorExt, Restarts, Stats};
+pub use crate::executor::{Executor, ExecutorExt, Restarts, Stats, prelude};
 #[cfg(feature = "tracing")]
 pub use crate::observe::set_trace_propagator;
 pub use crate::panic::Location;
@@ -173,22 +173,6 @@ pub use crate::process::{
     WorkerInfo, WorkerState,
 };
 pub use crate::thread::{Scope, ScopedHandle, ThreadPermit, ThreadPoolBuilder, ThreadPoolExecutor};
-
-/// The traits that callers use: `use concurrent_futures::prelude::*;` brings `submit`, `map`, `shutdown`,
-/// `shutdown_with` and `stats` of every executor into scope.
-///
-/// ```
-/// use concurrent_futures::{Shutdown, ThreadPoolExecutor, prelude::*};
-///
-/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let pool = ThreadPoolExecutor::new()?;
-/// assert_eq!(pool.submit(str::len, "four").await?, 4);
-/// pool.shutdown_with(Shutdown::new().cancel_pending(true)).await;
-/// # Ok(()) }
-/// ```
-pub mod prelude {
-    pub use crate::executor::{Executor, ExecutorExt};
-}
 
 /// Prepares this process for worker processes. Call it first in `main`.
 ///

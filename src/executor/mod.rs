@@ -55,6 +55,10 @@ pub(crate) mod served;
 pub(crate) mod settings;
 mod stats;
 pub(crate) mod task;
+#[cfg(feature = "tokio-util")]
+mod token;
+#[cfg(not(feature = "tokio-util"))]
+#[path = "no_token.rs"]
 mod token;
 pub(crate) mod wait;
 pub(crate) mod waitable;
@@ -67,3 +71,19 @@ pub use extension::Permit;
 #[cfg(all(feature = "process", feature = "tower"))]
 pub(crate) use extension::submit_to;
 pub use stats::{Restarts, Stats};
+
+/// The traits that callers use: `use concurrent_futures::prelude::*;` brings `submit`, `map`, `shutdown`,
+/// `shutdown_with` and `stats` of every executor into scope.
+///
+/// ```
+/// use concurrent_futures::{Shutdown, ThreadPoolExecutor, prelude::*};
+///
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let pool = ThreadPoolExecutor::new()?;
+/// assert_eq!(pool.submit(str::len, "four").await?, 4);
+/// pool.shutdown_with(Shutdown::new().cancel_pending(true)).await;
+/// # Ok(()) }
+/// ```
+pub mod prelude {
+    pub use super::{Executor, ExecutorExt};
+}

@@ -37,7 +37,7 @@ impl<K, T> Outcome for (K, Result<T, TaskError>) {
     note = "it takes futures of a `Result<T, TaskError>`, such as `JoinHandle<T>`",
     note = "to give one a key, call `handle.with(key)`, or `Keyed::new(key, future)` for another future"
 )]
-pub trait Waitable: Future<Output: Outcome> + Unpin + Sized + sealed::Late {}
+pub trait Waitable: Future<Output: Outcome> + Unpin + Sized + sealed::Expires {}
 
 impl<F, T> Waitable for F where F: Future<Output = Result<T, TaskError>> + Unpin {}
 
@@ -57,12 +57,12 @@ pub(super) mod sealed {
     impl<K, T> Sealed for (K, Result<T, TaskError>) {}
 
     /// What stands for the futures that are pending at the end of a timeout.
-    pub trait Late: Future + Sized {
+    pub trait Expires: Future + Sized {
         fn expire(pending: FuturesUnordered<Self>, error: &TaskError) -> Vec<Self::Output>;
     }
 
     /// One error stands for all.
-    impl<F, T> Late for F
+    impl<F, T> Expires for F
     where
         F: Future<Output = Result<T, TaskError>>,
     {
@@ -72,7 +72,7 @@ pub(super) mod sealed {
     }
 
     /// Each key has its error.
-    impl<K, F, T> Late for Keyed<K, F>
+    impl<K, F, T> Expires for Keyed<K, F>
     where
         F: Future<Output = Result<T, TaskError>> + Unpin,
     {
@@ -82,7 +82,7 @@ pub(super) mod sealed {
         }
     }
 
-    impl<K: Clone, F, T> Late for &mut Keyed<K, F>
+    impl<K: Clone, F, T> Expires for &mut Keyed<K, F>
     where
         F: Future<Output = Result<T, TaskError>> + Unpin,
     {

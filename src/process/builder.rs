@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::first_init::workers_allowed;
 #[cfg(feature = "isolation")]
 use super::isolation::Isolation;
 use super::limits::Limits;
@@ -14,7 +15,7 @@ use super::output::{Outlets, Output};
 use super::place;
 use super::pool::{Pool, ProcessPoolConfig};
 use super::start::{ForkServer, Opening, Recipe, Starter, Surroundings};
-use super::{ProcessPoolExecutor, check_functions, workers_allowed};
+use super::{ProcessPoolExecutor, check_functions};
 use crate::executor::data::Arguments;
 use crate::executor::encoded::encode_initializer;
 use crate::executor::error::BuildError;
@@ -425,7 +426,7 @@ impl ProcessPoolBuilder {
     pub fn build(self) -> Result<ProcessPoolExecutor, BuildError> {
         sys::check_processes().map_err(|error| BuildError::unsupported(error.to_string()))?;
         check_functions()?;
-        let serve_forked = workers_allowed(self.start_method)?;
+        let serve_forked = workers_allowed(self.start_method == StartMethod::Fork)?;
         let max_frame_length =
             check_frame_length(self.max_frame_length.unwrap_or(MAX_FRAME_LENGTH))?;
         let encode = |what, opening: Option<EncodeOpening>| {

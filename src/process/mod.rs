@@ -1,7 +1,7 @@
 //! [`ProcessPoolExecutor`]: runs tasks in worker processes, each of which is this executable, started again.
 //! Reading order:
 //!
-//! - this file: the executor; [`builder`]: its configuration;
+//! - this file: the executor; [`builder`]: its configuration; [`first_init`]: whether workers can start;
 //! - [`pool`]: which call goes to which worker;
 //! - [`place`]: the place of one worker, from its start to its end; [`start`]: how a process starts;
 //!   [`supervisor`]: the life of a worker that is ready; [`arrival`]: a large result in transit; [`watch`]: when there
@@ -13,6 +13,7 @@
 
 mod arrival;
 mod builder;
+mod first_init;
 #[cfg(feature = "isolation")]
 mod isolation;
 mod limits;
@@ -30,47 +31,28 @@ mod watch;
 
 use std::fmt;
 use std::ops::Deref;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use async_trait::async_trait;
 
 pub use self::builder::{ProcessPoolBuilder, StartMethod};
+pub(crate) use self::first_init::allow_workers;
 #[cfg(feature = "isolation")]
 pub use self::isolation::Isolation;
 pub use self::limits::Limits;
 pub use self::output::{Output, OutputLine, OutputStream};
 use self::pool::{EndWorkers, Pool};
-pub(crate) use self::start::ServeForked;
 #[cfg(feature = "multiprocessing")]
 pub(crate) use self::start::Surroundings;
 use crate::executor::encoded::Job;
-use crate::executor::error::{BuildError, BuildFailure, TaskError};
+use crate::executor::error::{BuildError, TaskError};
 use crate::executor::options::{Shutdown, ShutdownReport};
 use crate::executor::room::Room;
 use crate::executor::{Executor, Intake, Stats};
 use crate::function;
 #[cfg(feature = "serde")]
 use crate::record::{record, words};
-use crate::sys;
-
-/// Set by the first call of `init`: this executable can be a worker.
-static INITIALIZED: OnceLock<FirstInit> = OnceLock::new();
-
-#[derive(Clone, Copy)]
-struct FirstInit {
-    serve: ServeForked,
-    /// A worker that is executed would be refused at this call.
-    is_late: bool,
-}
-
-pub(crate) fn allow_workers(serve: ServeForked) {
-    INITIALIZED.get_or_init(|| {
-        let in_runtime = tokio::runtime::Handle::try_current().is_ok();
-        let is_late = sys::init_is_late(in_runtime);
-        FirstInit { serve, is_late }
-    });
-}
 
 /// Refuses processes that would not find the functions that they are to run.
 pub(crate) fn check_functions() -> Result<(), BuildError> {
@@ -78,16 +60,6 @@ pub(crate) fn check_functions() -> Result<(), BuildError> {
         None => Ok(()),
         Some(reason) => Err(BuildError::unsupported(reason)),
     }
-}
-
-/// Refuses processes that would fail to start, as `init` was not called in time. A fork of this process calls no `init`.
-fn workers_allowed(method: StartMethod) -> Result<ServeForked, BuildError> {
-    let failure = match INITIALIZED.get() {
-        Some(init) if init.is_late && method != StartMethod::Fork => BuildFailure::InitializedLate,
-        Some(init) => return Ok(init.serve),
-        None => BuildFailure::NotInitialized,
-    };
-    Err(BuildError(failure))
 }
 
 /// Runs tasks in worker processes. Each worker runs one task at a time.

@@ -52,6 +52,7 @@ impl GroupShared {
         state.is_cancelled
     }
 
+    #[cfg(feature = "process")]
     pub(super) fn is_cancelled(&self) -> bool {
         self.lock().is_cancelled
     }

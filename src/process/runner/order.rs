@@ -8,12 +8,13 @@ use std::time::Duration;
 use super::outcome::LeftOutcome;
 use super::{RunningProcess, shared};
 use crate::executor::error::{BuildError, InitFailure};
+use crate::process::StartMethod;
+use crate::process::first_init::workers_allowed;
 use crate::process::limits::Limits;
 use crate::process::output::{Outlets, Output, OutputWriter, Outputs};
 use crate::process::start::{
     ForkHere, NewProcess, Newborn, Opening, Recipe, StartError, StartFailure, Starter, Surroundings,
 };
-use crate::process::{StartMethod, workers_allowed};
 use crate::sys::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
 use crate::wire::Chain;
 use crate::wire::confinement::Confinement;
@@ -66,7 +67,8 @@ impl StartOrder {
     ///
     /// With `may_block`, the calling thread may block for about a millisecond.
     pub(crate) async fn start(self, may_block: bool) -> Result<Arc<RunningProcess>, Refusal> {
-        let serve = workers_allowed(self.start_method).map_err(Refusal::Build)?;
+        let is_fork = self.start_method == StartMethod::Fork;
+        let serve = workers_allowed(is_fork).map_err(Refusal::Build)?;
         let outcome_file =
             OutcomeFile::create().map_err(Refusal::system("make a file in memory"))?;
         let process_setup = self.process_setup()?;
