@@ -118,7 +118,12 @@ mod executor;
 #[cfg(feature = "process")]
 mod function;
 // A plain build does not contain the guide.
-#[cfg(all(any(doc, doctest), feature = "multiprocessing", feature = "sync"))]
+#[cfg(all(
+    any(doc, doctest),
+    feature = "multiprocessing",
+    feature = "sync",
+    feature = "tokio-util"
+))]
 pub mod guide;
 mod home;
 #[doc(alias = "Manager")]

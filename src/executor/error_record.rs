@@ -16,7 +16,6 @@ struct TaskErrorRecord {
     task: String,
     kind: String,
     started: bool,
-    index: Option<usize>,
     limit: Option<Duration>,
     capacity: Option<usize>,
     refusal: Option<String>,
@@ -26,13 +25,13 @@ struct TaskErrorRecord {
     broken: bool,
     ready: Option<usize>,
     wanted: Option<usize>,
+    index: Option<usize>,
 }
 
 record!(TaskErrorRecord as "TaskError" {
     task,
     kind,
     started,
-    index = None,
     limit = None,
     capacity = None,
     refusal = None,
@@ -42,6 +41,7 @@ record!(TaskErrorRecord as "TaskError" {
     broken = false,
     ready = None,
     wanted = None,
+    index = None,
 });
 
 record!(Death as "WorkerDeath" {
