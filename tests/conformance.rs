@@ -816,7 +816,9 @@ async fn a_blocking_call_in_async_code_panics(kind: Kind) {
     panics(&|| drop(pool.submit(double, 1).blocking_join()));
     panics(&|| drop(pool.submit(double, 1).blocking_join_timeout(Duration::ZERO)));
     panics(&|| drop(pool.map(double, 0..3).blocking_iter().next()));
-    panics(&|| drop(pool.blocking_shutdown()));
+    panics(&|| {
+        pool.blocking_shutdown();
+    });
     let doubled = within(pool.submit(double, 1)).await;
     assert_eq!(doubled.expect("no call above closed the pool"), 2);
 }
