@@ -45,7 +45,7 @@ fn pass(gate: Key) {
 }
 
 async fn an_outcome_says_which_input_it_belongs_to(kind: Kind) {
-    let pool = kind.pool(2);
+    let pool = kind.bounded(2, 8);
     let handles = [3, 0, 4, 6].map(|people| pool.submit(share, people).with(people));
     let mut outcomes = as_completed(handles);
     let mut seen = BTreeSet::new();
