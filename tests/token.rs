@@ -256,6 +256,7 @@ async fn a_token_of_a_whole_pool_cancels_each_task() {
     let pool = builder.task_options(with(&token)).build().expect("threads");
     let (release, gate) = std::sync::mpsc::channel::<()>();
     let running = pool.submit(move || gate.recv().is_ok(), ());
+    eventually(|| running.is_running()).await;
     let waiting = pool.submit(|| true, ());
     token.cancel();
     assert!(within(running).await.expect_err("cancelled").is_cancelled());
