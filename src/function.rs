@@ -120,7 +120,17 @@ struct Stateless<F>(PhantomData<F>);
 impl<F> Stateless<F> {
     const CHECK: () = {
         let stateless = if size_of::<F>() == 0 { Some(()) } else { None };
+        // `F` is `Copy`. So this is a function pointer, or a closure that has captured one or a reference.
+        let is_pointer =
+            size_of::<F>() == size_of::<usize>() && size_of::<Option<F>>() == size_of::<F>();
         // Not `assert!`: the compiler would point into the macro instead of at this line.
+        if is_pointer {
+            stateless.expect(
+                "a function pointer cannot be a task for an executor, and a closure cannot capture one or a reference: \
+                 name the function itself (`pool.submit(double, 2)`), or choose one in the task, by an argument (the \
+                 methods of `ThreadPoolExecutor` itself take pointers, and closures that capture)",
+            );
+        }
         stateless.expect(
             "a task for an executor must be a function or a closure that captures nothing: pass what it \
              captures as an argument (the methods of `ThreadPoolExecutor` itself take closures that capture)",

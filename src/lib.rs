@@ -44,7 +44,7 @@
 //! - Both implement [`Executor`]. [`ExecutorExt`] has the calls: `submit`, `map`, `reserve`, `shutdown`. An
 //!   `Arc<dyn Executor>` lets configuration choose.
 //! - [`JoinHandle`] awaits one task, follows its progress and aborts it. [`wait`] and [`as_completed`] await
-//!   many handles. [`Map`] is a stream of results with back-pressure.
+//!   many handles. A [`TaskGroup`] ends its tasks together. [`Map`] is a stream of results with back-pressure.
 //! - [`TaskError`] says why a task has no result: ask its predicates, or print it.
 //! - [`multiprocessing`] has processes of your own ([`Process`](multiprocessing::Process)), and the queues,
 //!   pipes, locks and memory that processes share.
@@ -61,6 +61,7 @@
 //! | `isolation` | no | [`Isolation`], a sandbox around worker processes; needs `process` |
 //! | `serde` | yes | reports that can be serialized; part of `process` |
 //! | `axum` | no | [`TaskError`] as a response |
+//! | `tokio-util` | yes | `cancel_token` of [`TaskOptions`] and [`TaskGroup`], for a `CancellationToken` of tokio-util |
 //! | `tower` | no | the module `tower`; with `process`, its `TaskService` too |
 //! | `tracing` | no | a span for each task; with `process`, the events that a worker process logs |
 //! | `metrics` | no | metrics of executors |
@@ -117,7 +118,12 @@ mod executor;
 #[cfg(feature = "process")]
 mod function;
 // A plain build does not contain the guide.
-#[cfg(all(any(doc, doctest), feature = "multiprocessing", feature = "sync"))]
+#[cfg(all(
+    any(doc, doctest),
+    feature = "multiprocessing",
+    feature = "sync",
+    feature = "tokio-util"
+))]
 pub mod guide;
 mod home;
 #[doc(alias = "Manager")]
@@ -145,17 +151,22 @@ mod common;
 
 #[cfg(feature = "process")]
 pub use crate::executor::Permit;
+pub use crate::executor::as_completed::{AsCompleted, as_completed};
 pub use crate::executor::blocking::BlockingIter;
 #[cfg(feature = "process")]
 pub use crate::executor::data::{Arguments, Data};
 pub use crate::executor::error::{BuildError, TaskError, TrySubmitError};
+pub use crate::executor::group::{GroupMember, TaskGroup};
 pub use crate::executor::handle::{AbortHandle, JoinHandle};
+pub use crate::executor::keyed::Keyed;
+pub use crate::executor::keyed_map::KeyedMap;
 pub use crate::executor::map::Map;
 pub use crate::executor::options::{Shutdown, ShutdownReport, TaskOptions};
 pub use crate::executor::progress::{Progress, ProgressStream};
 pub use crate::executor::task::{Initialized, MapTask, Task};
-pub use crate::executor::wait::{AsCompleted, ReturnWhen, Wait, Waited, as_completed, wait};
-pub use crate::executor::{Executor, ExecutorExt, Restarts, Stats};
+pub use crate::executor::wait::{ReturnWhen, Wait, Waited, wait};
+pub use crate::executor::waitable::{Outcome, Waitable};
+pub use crate::executor::{Executor, ExecutorExt, Restarts, Stats, prelude};
 #[cfg(feature = "tracing")]
 pub use crate::observe::set_trace_propagator;
 pub use crate::panic::Location;

@@ -28,7 +28,7 @@ use concurrent_futures::{
     StartMethod, TaskOptions, worker,
 };
 use futures::executor::block_on;
-use futures::{FutureExt as _, StreamExt as _};
+use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 use tokio::runtime::{Builder, Runtime};
 
 use self::common::folder::Folder;
@@ -445,7 +445,7 @@ fn blocking_callbacks(method: StartMethod) {
     let read: &ProcessPoolExecutor = Box::leak(Box::new(read.build().expect("a pool")));
     let other = shared_pool(method, 1);
     let handle = called.submit(double, 1);
-    handle.on_done(callback);
+    handle.on_done(move |_| callback());
     is_blocked.recv_timeout(LIMIT).expect("the task is done");
     let reading = read.submit(print_line, ());
     is_blocked.recv_timeout(LIMIT).expect("it has a line");
@@ -491,13 +491,26 @@ fn no_blocking_threads(method: StartMethod) {
 
 fn no_drivers(method: StartMethod) {
     let pool = shared_pool(method, 2);
-    in_time(move || {
-        let bare = Builder::new_current_thread().build().expect("a runtime");
-        bare.block_on(async {
-            let handle: JoinHandle<u64> = pool.submit(double, 8);
-            assert_eq!(handle.await.expect("it runs"), 16);
+    // The runtimes after it have what they need from the pool, with and without drivers.
+    for has_drivers in [false, true, false, true] {
+        in_time(move || {
+            let mut builder = Builder::new_current_thread();
+            if has_drivers {
+                builder.enable_all();
+            }
+            let runtime = builder.build().expect("a runtime");
+            runtime.block_on(async {
+                let handle: JoinHandle<u64> = pool.submit(double, 8);
+                assert_eq!(handle.await.expect("it runs"), 16);
+                let doubles: Vec<_> = pool
+                    .map(double, 0..100)
+                    .try_collect()
+                    .await
+                    .expect("all run");
+                assert_eq!(doubles.len(), 100);
+            });
         });
-    });
+    }
     assert_eq!(pool.stats().restarts.failed_to_start, 0);
     end(pool);
 }

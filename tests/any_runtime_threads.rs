@@ -176,7 +176,7 @@ fn a_callback_that_blocks_delays_no_other_pool() {
     let limit = TaskOptions::new().timeout(MOMENT);
     let first = pool(1);
     let held = submit_late(&first, &limit);
-    held.handle.on_done(move || {
+    held.handle.on_done(move |_| {
         let _ = blocks.send(());
         let _ = gate.recv();
     });

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use concurrent_futures::{
-    Executor, ExecutorExt as _, JoinHandle, Shutdown, ShutdownReport, TaskOptions,
+    Executor, ExecutorExt as _, JoinHandle, Shutdown, ShutdownReport, TaskError, TaskOptions,
     ThreadPoolExecutor, as_completed, worker,
 };
 use futures::StreamExt as _;
@@ -45,6 +45,7 @@ held_by_every_executor! { 2;
     a_finished_handle_that_nobody_polls_never_holds_up_a_worker,
     awaiting_a_handle_by_reference_is_cancel_safe,
     a_callback_runs_once_also_when_it_comes_late,
+    a_callback_sees_the_outcome_before_the_handle_yields_it,
     a_full_queue_refuses_and_hands_the_arguments_back,
     room_is_waited_for_in_line,
     map_gives_results_in_input_order,
@@ -57,6 +58,7 @@ held_by_every_executor! { 2;
     shutdown_wakes_who_waits_for_room,
     submitting_after_shutdown_is_refused,
     a_dropped_pool_leaves_no_handle_unresolved,
+    references_and_trait_objects_are_executors,
     stats_tell_what_is_going_on,
     a_thread_that_blocks_gets_what_async_code_gets,
     a_task_may_block_on_another_pool,
@@ -75,6 +77,51 @@ fn wait_at(gate: Key) {
 
 fn touch(file: PathBuf) {
     std::fs::write(file, "").expect("the test's directory is there");
+}
+
+/// An `Arc` of a thread pool still reaches the pool's own methods, which take closures that capture.
+#[tokio::test]
+async fn a_shared_thread_pool_takes_closures_that_capture() {
+    let pool = Arc::new(ThreadPoolExecutor::with_workers(1).expect("threads"));
+    let text = String::from("four");
+    assert_eq!(
+        within(pool.submit(move || text.len(), ()))
+            .await
+            .expect("it ran"),
+        4
+    );
+}
+
+#[tokio::test]
+async fn the_last_clone_of_a_thread_pool_closes_it() {
+    closed_by_the_last(ThreadPoolExecutor::with_workers(1).expect("threads")).await;
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn the_last_clone_of_a_process_pool_closes_it() {
+    let pool = concurrent_futures::ProcessPoolExecutor::with_workers(1);
+    closed_by_the_last(pool.expect("processes")).await;
+}
+
+async fn closed_by_the_last(pool: impl Executor + Clone + 'static) {
+    let second = pool.clone();
+    let mut doubles = second.map(double, [1, 2]).chunk_size(1).buffer_size(1); // It sees the drop of the pool.
+    assert_eq!(
+        within(doubles.next()).await.expect("one").expect("it ran"),
+        2
+    );
+    drop(pool);
+    assert_eq!(
+        within(second.submit(double, 2)).await.expect("it is open"),
+        4
+    );
+    drop(second);
+    let error = within(doubles.next())
+        .await
+        .expect("one")
+        .expect_err("it is closed");
+    assert!(error.is_shutdown(), "{error}");
 }
 
 /// A pool of one worker that has done quick tasks, so that more may be sent ahead, and now is busy
@@ -256,7 +303,7 @@ async fn higher_priorities_start_first_and_equals_in_order(kind: Kind) {
             let options = TaskOptions::new().priority(priority);
             let handle = busy.pool.submit_with(&options, nothing, ());
             let started = started.clone();
-            handle.on_done(move || started.send(letter).expect("the test listens"));
+            handle.on_done(move |_| started.send(letter).expect("the test listens"));
             handle
         })
         .collect();
@@ -414,10 +461,10 @@ async fn a_callback_runs_once_also_when_it_comes_late(kind: Kind) {
     let (told, mut calls) = tokio::sync::mpsc::unbounded_channel();
     let tell = |what: &'static str| {
         let told = told.clone();
-        move || told.send(what).expect("the test listens")
+        move |_: &Result<(), TaskError>| told.send(what).expect("the test listens")
     };
     busy.handle
-        .on_done(|| panic!("a callback's panic goes nowhere"));
+        .on_done(|_| panic!("a callback's panic goes nowhere"));
     busy.handle.on_done(tell("early"));
     let waiting = busy.pool.submit(nothing, ());
     let _pool = busy.release().await;
@@ -427,6 +474,49 @@ async fn a_callback_runs_once_also_when_it_comes_late(kind: Kind) {
     assert_eq!(calls.try_recv(), Ok("late"));
     drop((told, waiting));
     assert_eq!(within(calls.recv()).await, None);
+}
+
+async fn a_callback_sees_the_outcome_before_the_handle_yields_it(kind: Kind) {
+    let busy = Busy::new(kind).await;
+    let handle = busy.pool.submit(double, 3);
+    let abort = handle.abort_handle();
+    let (seen, mut calls) = tokio::sync::mpsc::unbounded_channel();
+    for name in ["first", "second"] {
+        let (seen, abort) = (seen.clone(), abort.clone());
+        handle.on_done(move |outcome| {
+            let value = outcome.as_ref().ok().copied();
+            seen.send((name, value, abort.is_finished()))
+                .expect("the test listens");
+        });
+    }
+    let dropped = busy.pool.submit(double, 4);
+    let seen_of_dropped = seen.clone();
+    dropped.on_done(move |outcome| {
+        let value = outcome.as_ref().ok().copied();
+        seen_of_dropped
+            .send(("dropped", value, false))
+            .expect("the test listens");
+    });
+    drop(dropped);
+    let pool = busy.release().await;
+    assert_eq!(within(handle).await.expect("6"), 6);
+    assert_eq!(calls.try_recv(), Ok(("first", Some(6), false)));
+    assert_eq!(calls.try_recv(), Ok(("second", Some(6), false)));
+    assert_eq!(
+        within(calls.recv()).await,
+        Some(("dropped", Some(8), false))
+    );
+    let mut failed = pool.submit(|x: u32| 1 / x, 0);
+    failed.on_done({
+        let seen = seen.clone();
+        move |outcome| {
+            let is_panic = outcome.as_ref().is_err_and(TaskError::is_panic);
+            seen.send(("failed", Some(is_panic.into()), false))
+                .expect("the test listens");
+        }
+    });
+    assert!(within(&mut failed).await.is_err());
+    assert_eq!(calls.try_recv(), Ok(("failed", Some(1), false)));
 }
 
 async fn a_full_queue_refuses_and_hands_the_arguments_back(kind: Kind) {
@@ -619,6 +709,24 @@ async fn a_dropped_pool_leaves_no_handle_unresolved(kind: Kind) {
             Err(error) => assert!(error.is_shutdown() || error.is_cancelled(), "{error}"),
         }
     }
+}
+
+async fn references_and_trait_objects_are_executors(kind: Kind) {
+    async fn twice(pool: impl Executor, n: u64) -> u64 {
+        let mut doubles = pool.map(double, [n]);
+        let first = within(doubles.next()).await.expect("one");
+        assert_eq!(first.expect("it ran"), n * 2);
+        within(pool.submit(double, n)).await.expect("it ran")
+    }
+    let pool = kind.pool(1);
+    assert_eq!(twice(pool.clone(), 1).await, 2);
+    assert_eq!(twice(&*pool, 2).await, 4);
+    assert_eq!(twice(&&pool, 3).await, 6);
+    let boxed: Box<dyn Executor> = Box::new(pool.clone());
+    assert_eq!(boxed.max_workers(), 1);
+    assert_eq!(boxed.stats().finished, pool.stats().finished);
+    assert_eq!(twice(boxed, 4).await, 8);
+    within(pool.shutdown_with(Shutdown::new())).await;
 }
 
 async fn stats_tell_what_is_going_on(kind: Kind) {

@@ -444,9 +444,9 @@ fn a_panic_whose_payload_panics_costs_no_other_task() {
         let pool = ThreadPoolExecutor::with_workers(1).expect("a pool");
         let release = hold(&pool);
         let handle = pool.submit(|| panic_any(PanicsAtItsEnd), ());
-        handle.on_done(|| panic_any(PanicsAtItsEnd));
+        handle.on_done(|_| panic_any(PanicsAtItsEnd));
         let (done, is_done) = channel();
-        handle.on_done(move || done.send(()).expect("the test waits"));
+        handle.on_done(move |_| done.send(()).expect("the test waits"));
         drop(release);
         assert!(handle.await.expect_err("it panics").is_panic());
         is_done.recv_timeout(PATIENCE).expect("the next callback");
@@ -454,7 +454,7 @@ fn a_panic_whose_payload_panics_costs_no_other_task() {
         while !handle.is_finished() {
             tokio::task::yield_now().await;
         }
-        handle.on_done(|| panic_any(PanicsAtItsEnd));
+        handle.on_done(|_| panic_any(PanicsAtItsEnd));
         assert_eq!(pool.submit(|| 7, ()).await.expect("another task"), 7);
     });
 }

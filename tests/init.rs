@@ -10,11 +10,9 @@ mod alone;
 mod common;
 
 use concurrent_futures::multiprocessing::Process;
-use concurrent_futures::{Executor as _, ExecutorExt as _, ProcessPoolExecutor, StartMethod};
+use concurrent_futures::{ProcessPoolExecutor, StartMethod};
 
 use self::alone::{alone, children, descriptors};
-use self::common::folder::Folder;
-use self::common::{eventually, within};
 
 fn double(x: u64) -> u64 {
     x * 2
@@ -49,26 +47,24 @@ async fn a_process_without_init_is_one_clear_error_and_no_process() {
 
 /// The harness of this test has other threads when it comes to `init`.
 #[test]
-fn an_init_that_comes_too_late_is_an_error_that_says_so_and_no_storm() {
-    let test = "an_init_that_comes_too_late_is_an_error_that_says_so_and_no_storm";
+fn an_init_that_comes_too_late_is_refused_at_once_and_no_process_starts() {
+    let test = "an_init_that_comes_too_late_is_refused_at_once_and_no_process_starts";
     alone(test, || async {
         concurrent_futures::init();
-        // What is executed is this harness, which begins other tests before it ends at `init`, and
-        // leaves the files that these have made.
-        let directory = Folder::new();
         let before = descriptors().len();
         for method in [StartMethod::Spawn, StartMethod::ForkServer] {
             let builder = ProcessPoolExecutor::builder().start_method(method);
-            let builder = builder.env("TMPDIR", directory.path());
-            let pool = builder.max_workers(2).build().expect("init was called");
-            let error = within(pool.submit(double, 1)).await.expect_err("no worker");
-            assert!(error.is_init_failed() && !error.was_started(), "{error}");
+            let error = builder.build().expect_err("it was late");
+            assert!(error.is_not_initialized(), "{error}");
             let text = error.to_string();
-            assert!(text.contains("init() first in main"), "{text}");
-            assert!(pool.stats().restarts.failed_to_start <= 6, "{method:?}");
-            within(pool.shutdown()).await;
-            assert_eq!(children(), []);
+            assert!(
+                text.contains("first line of a main without that attribute"),
+                "{text}"
+            );
         }
-        eventually(|| descriptors().len() <= before).await;
+        let error = Process::spawn(double, 1).await.expect_err("it was late");
+        assert!(error.is_not_initialized(), "{error}");
+        assert_eq!(children(), []);
+        assert_eq!(descriptors().len(), before);
     });
 }

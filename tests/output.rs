@@ -313,7 +313,7 @@ async fn all_that_a_task_has_written_is_told_before_its_outcome(method: StartMet
         let (send, seen) = tokio::sync::oneshot::channel();
         let told = told.clone();
         // It runs where the outcome is found.
-        handle.on_done(move || send.send(told.texts()).expect("the test listens"));
+        handle.on_done(move |_| send.send(told.texts()).expect("the test listens"));
         let seen = within(seen).await.expect("it ran");
         assert_eq!(seen, [n.to_string()]);
     }

@@ -13,11 +13,11 @@ use concurrent_futures::multiprocessing::{
     SemaphorePermit, SendError, SharedMemory, SpawnError, Value, ValueGuard, WaitTimeoutResult,
 };
 use concurrent_futures::{
-    AbortHandle, AsCompleted, BlockingIter, BuildError, Executor, JoinHandle, Limits, Location,
-    Map, Output, OutputLine, OutputStream, Permit, ProcessPoolBuilder, ProcessPoolExecutor,
-    Progress, ProgressStream, Restarts, ReturnWhen, Shutdown, ShutdownReport, StartMethod, Stats,
-    TaskError, TaskOptions, ThreadPermit, ThreadPoolBuilder, ThreadPoolExecutor, TrySubmitError,
-    Wait, Waited, WorkerInfo, WorkerState, worker,
+    AbortHandle, AsCompleted, BlockingIter, BuildError, Executor, JoinHandle, Keyed, KeyedMap,
+    Limits, Location, Map, Output, OutputLine, OutputStream, Permit, ProcessPoolBuilder,
+    ProcessPoolExecutor, Progress, ProgressStream, Restarts, ReturnWhen, Shutdown, ShutdownReport,
+    StartMethod, Stats, TaskError, TaskGroup, TaskOptions, ThreadPermit, ThreadPoolBuilder,
+    ThreadPoolExecutor, TrySubmitError, Wait, Waited, WorkerInfo, WorkerState, worker,
 };
 
 /// May be sent, must not be shared.
@@ -102,9 +102,14 @@ const _: () = {
     lives_on::<Map<SendOnly>>();
     send::<Wait<JoinHandle<SendOnly>>>();
     unpin::<Wait<JoinHandle<SendOnly>>>();
-    send::<Waited<JoinHandle<SendOnly>, SendOnly>>();
+    send::<Waited<JoinHandle<SendOnly>>>();
     send::<AsCompleted<JoinHandle<SendOnly>>>();
     unpin::<AsCompleted<JoinHandle<SendOnly>>>();
+    both::<Keyed<u8, JoinHandle<SendOnly>>>();
+    send::<KeyedMap<SendOnly, SendOnly>>();
+    unpin::<KeyedMap<SendOnly, SendOnly>>();
+    send::<TaskGroup<Keyed<SendOnly, JoinHandle<SendOnly>>>>();
+    unpin::<TaskGroup<JoinHandle<SendOnly>>>();
 };
 
 #[test]

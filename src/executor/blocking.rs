@@ -4,10 +4,13 @@ use std::time::{Duration, Instant};
 
 use futures::{Stream, StreamExt as _};
 
+use super::as_completed::AsCompleted;
 use super::error::TaskError;
 use super::handle::JoinHandle;
+use super::keyed::Keyed;
+use super::keyed_map::KeyedMap;
 use super::map::Map;
-use super::wait::AsCompleted;
+use super::waitable::Waitable;
 use crate::block::{block_on, block_on_until};
 
 impl<T> JoinHandle<T> {
@@ -67,8 +70,8 @@ impl<T> JoinHandle<T> {
     }
 }
 
-/// The results of a [`Map`] or an [`AsCompleted`] as an iterator that blocks its thread. Made by
-/// [`Map::blocking_iter`] and [`AsCompleted::blocking_iter`].
+/// The results of a [`Map`], a [`KeyedMap`] or an [`AsCompleted`] as an iterator that blocks its thread. Made by
+/// [`Map::blocking_iter`], [`KeyedMap::blocking_iter`] and [`AsCompleted::blocking_iter`].
 ///
 /// # Panics
 /// `next` panics on a thread that drives async code.
@@ -95,10 +98,26 @@ impl<R> Map<R> {
     }
 }
 
-impl<F, T> AsCompleted<F>
-where
-    F: Future<Output = Result<T, TaskError>> + Unpin,
-{
+impl<K, R> KeyedMap<K, R> {
+    /// Like [`Map::blocking_iter`]: the results with their keys.
+    pub fn blocking_iter(self) -> BlockingIter<Self> {
+        BlockingIter(self)
+    }
+}
+
+impl<K, T> Keyed<K, JoinHandle<T>> {
+    /// Like [`JoinHandle::blocking_join`]: the key and the outcome.
+    ///
+    /// # Panics
+    /// On a thread that drives async code.
+    #[track_caller]
+    pub fn blocking_join(self) -> (K, Result<T, TaskError>) {
+        let (key, handle) = self.into_parts();
+        (key, handle.blocking_join())
+    }
+}
+
+impl<F: Waitable> AsCompleted<F> {
     /// The outcomes as an iterator that blocks its thread, for code that is not async. Needs no runtime.
     ///
     /// ```

@@ -11,13 +11,17 @@ use std::time::Duration;
 use futures::Stream;
 
 use super::context::Wanted;
-use super::error::TaskError;
+use super::error::{Cause, TaskError};
+use super::item_outcomes::ItemNumbers;
 use super::promise::{HeldOutcomes, Promise, PromiseOf, Ticket};
+use super::token::{CancelTarget, TokenWatch};
 use crate::panic;
 
 /// Where the outcomes of a chunk's items are put.
 pub(crate) struct Chunk<R> {
     ticket: Ticket,
+    /// The place of its first item in the map.
+    first: usize,
     items: u32,
     /// Whether an outcome waits for those of earlier items.
     ordered: bool,
@@ -33,11 +37,15 @@ struct Answers<R> {
     early: BTreeMap<u32, Option<Result<R, TaskError>>>,
     /// The outcomes that the stream may take.
     arrived: Vec<Result<R, TaskError>>,
+    /// Their items.
+    numbers: ItemNumbers,
     /// The stream was dropped, or ended, before all items were answered.
     forgotten: bool,
     /// The latest measurement: how many items ran, for how long in all.
     took: Option<(u32, Duration)>,
     waker: Option<Waker>,
+    /// Cancels it when the token of its map is cancelled.
+    token: Option<TokenWatch>,
     /// The threads that run it, until it is urgent.
     holders: Vec<Weak<dyn HeldOutcomes>>,
 }
@@ -45,6 +53,10 @@ struct Answers<R> {
 /// What the stream takes at once.
 pub(crate) struct Arrived<R> {
     pub(crate) outcomes: Vec<Result<R, TaskError>>,
+    /// The items that they belong to, counted from the first of the chunk.
+    pub(crate) numbers: ItemNumbers,
+    /// The place of the chunk's first item in the map.
+    pub(crate) first: usize,
     /// A new measurement: how many items ran, for how long in all.
     pub(crate) took: Option<(u32, Duration)>,
 }
@@ -68,18 +80,21 @@ impl<R> Drop for Forgotten<R> {
 }
 
 impl<R> Chunk<R> {
-    pub(crate) fn new(ticket: Ticket, items: u32, ordered: bool) -> Arc<Self> {
+    pub(crate) fn new(ticket: Ticket, first: usize, items: u32, ordered: bool) -> Arc<Self> {
         let answers = Answers {
             next: 0,
             early: BTreeMap::new(),
             arrived: Vec::new(),
+            numbers: ItemNumbers::default(),
             forgotten: false,
             took: None,
             waker: None,
+            token: None,
             holders: Vec::new(),
         };
         Arc::new(Self {
             ticket,
+            first,
             items,
             ordered,
             urgent: AtomicBool::new(false),
@@ -98,14 +113,17 @@ impl<R> Chunk<R> {
         let mut answers = self.lock();
         let unwanted = put(&mut answers);
         let is_over = answers.next == self.items;
+        let mut token = None;
         if is_over {
             self.ticket.close();
+            token = answers.token.take();
         }
         let waker = match answers.arrived.is_empty() {
             true => None,
             false => answers.waker.take(),
         };
         drop(answers);
+        drop(token);
         if is_over {
             self.ticket.trace().end("ok"); // Each item has an outcome of its own.
         }
@@ -142,6 +160,7 @@ impl<R> Answers<R> {
     ) -> Vec<Result<R, TaskError>> {
         if first == self.next && self.early.is_empty() && !self.forgotten {
             self.next += outcomes.len() as u32;
+            self.numbers.push(first..self.next);
             if self.arrived.is_empty() {
                 self.arrived = outcomes;
             } else {
@@ -164,16 +183,21 @@ impl<R> Answers<R> {
             return Some(outcome);
         }
         if item == self.next {
-            self.arrived.push(outcome);
+            self.arrive(item, outcome);
             self.next += 1;
             self.catch_up();
         } else if ordered {
             self.early.insert(item, Some(outcome));
         } else {
-            self.arrived.push(outcome);
+            self.arrive(item, outcome);
             self.early.insert(item, None);
         }
         None
+    }
+
+    fn arrive(&mut self, item: u32, outcome: Result<R, TaskError>) {
+        self.arrived.push(outcome);
+        self.numbers.push(item..item + 1);
     }
 
     fn has(&self, item: u32) -> bool {
@@ -183,7 +207,9 @@ impl<R> Answers<R> {
     /// Moves on past the items that were answered before their turn.
     fn catch_up(&mut self) {
         while let Some(outcome) = self.early.remove(&self.next) {
-            self.arrived.extend(outcome);
+            if let Some(outcome) = outcome {
+                self.arrive(self.next, outcome);
+            }
             self.next += 1;
         }
     }
@@ -251,6 +277,51 @@ impl<R> Chunk<R> {
     }
 }
 
+impl<R: Send + 'static> Chunk<R> {
+    /// Watches the token among the options that apply, if there is one. Call it once an executor has the chunk.
+    pub(super) fn watch_option(self: &Arc<Self>) {
+        let Some(token) = self.ticket.options().cancel_token else {
+            return;
+        };
+        let me: Weak<Self> = Arc::downgrade(self);
+        let Some(watch) = token.watch(me) else {
+            return CancelTarget::cancel(&**self);
+        };
+        let mut answers = self.lock();
+        if !answers.forgotten && answers.next < self.items {
+            answers.token = Some(watch);
+        }
+    }
+}
+
+impl<R: Send> CancelTarget for Chunk<R> {
+    /// Answers the items without an outcome, then frees the work. A part of a chunk may run at any time, so those items
+    /// count as begun if any of it runs.
+    fn cancel(&self) {
+        if self.ticket.is_closed() {
+            return;
+        }
+        let owner = self.ticket.owner();
+        let begun = owner
+            .as_ref()
+            .is_some_and(|owner| owner.is_running(&self.ticket));
+        let error = self.ticket.error(begun, Cause::Cancelled);
+        let unanswered = self.answer(|answers| {
+            let unanswered = (0..self.items).filter(|item| !answers.has(*item));
+            let unanswered: Vec<u32> = unanswered.collect();
+            for item in &unanswered {
+                let _none = answers.put_one(*item, Err(error.clone()), self.ordered);
+            }
+            unanswered.len()
+        });
+        if unanswered > 0
+            && let Some(owner) = owner
+        {
+            owner.abort(&self.ticket, &mut |_| {});
+        }
+    }
+}
+
 impl<R> Outcomes<R> {
     /// From now on each outcome arrives as soon as it is there. Those that are held back arrive now.
     ///
@@ -276,9 +347,11 @@ impl<R> Outcomes<R> {
         answers.forgotten = unanswered;
         let arrived = std::mem::take(&mut answers.arrived);
         let early = std::mem::take(&mut answers.early);
+        let token = answers.token.take();
         self.0.ticket.close();
         let cancelled = self.0.items - answers.next - early.len() as u32;
         drop(answers); // The destructors of the outcomes are user code.
+        drop(token);
         self.0.count(&arrived);
         self.0.ticket.count("cancelled", cancelled as usize);
         if unanswered {
@@ -312,6 +385,8 @@ impl<R> Stream for Outcomes<R> {
         if !answers.arrived.is_empty() {
             let arrived = Arrived {
                 outcomes: std::mem::take(&mut answers.arrived),
+                numbers: std::mem::take(&mut answers.numbers),
+                first: self.0.first,
                 took: answers.took.take(),
             };
             drop(answers);

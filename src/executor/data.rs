@@ -36,10 +36,12 @@ use crate::wire::{Chain, CodecError, Reader, codec};
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot travel to another process",
     label = "needs serde's `Serialize` and `DeserializeOwned`, `Send` and `'static`",
-    note = "derive `serde::Serialize` and `serde::Deserialize` for it, or run the task on threads: the methods of `ThreadPoolExecutor` need neither"
+    note = "derive `serde::Serialize` and `serde::Deserialize` for it, or run the task on threads: the methods of `ThreadPoolExecutor` need neither",
+    note = "each part of it needs them, too; an error without serde can travel as its text, in a `Result<T, String>`"
 )]
 pub trait Data: Serialize + DeserializeOwned + Send + 'static {}
 
+#[diagnostic::do_not_recommend] // The message names the whole type, with the notes above.
 impl<T: Serialize + DeserializeOwned + Send + 'static> Data for T {}
 
 /// Arguments that can travel to another process. Each is encoded by itself, so bulk data among them
@@ -49,10 +51,12 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> Data for T {}
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot travel to another process",
     label = "needs serde's `Serialize` and `DeserializeOwned`, `Send` and `'static`",
-    note = "derive `serde::Serialize` and `serde::Deserialize` for it, or run the task on threads: the methods of `ThreadPoolExecutor` need neither"
+    note = "derive `serde::Serialize` and `serde::Deserialize` for it, or run the task on threads: the methods of `ThreadPoolExecutor` need neither",
+    note = "to map three lists, turn the items of `a.zip(b).zip(c)` into tuples of three: `.map(|((x, y), z)| (x, y, z))`"
 )]
 pub trait Arguments<Marker>: sealed::Encode<Marker> + Send + 'static {}
 
+#[diagnostic::do_not_recommend]
 impl<A, Marker> Arguments<Marker> for A where A: sealed::Encode<Marker> + Send + 'static {}
 
 pub(crate) use sealed::Encode;

@@ -144,13 +144,16 @@ pub(crate) fn submit_one<F, A, M>(
 ) -> JoinHandle<F::Output>
 where
     F: Task<A, M> + Send + 'static,
-    F::Output: Send,
+    F::Output: Send + 'static,
     A: Send + 'static,
 {
     let ticket = Ticket::new(name, options);
     let cell = Arc::new(OutcomeCell::new(ticket));
     match room {
-        Ok(room) => send(Box::new(OneCall::new(function, args, cell.clone())), room),
+        Ok(room) => {
+            send(Box::new(OneCall::new(function, args, cell.clone())), room);
+            cell.watch_option();
+        }
         Err(refusal) => {
             cell.refuse(&refusal);
             disposal::dispose(args);

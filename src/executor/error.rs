@@ -59,6 +59,7 @@ use crate::panic::{Location, PanicReport};
 /// |---|---|
 /// | `task`, `started` | [`task_name`](Self::task_name) and [`was_started`](Self::was_started) |
 /// | `kind` | `cancelled`, `panicked`, `worker_lost`, `timed_out`, `rejected`, `shutdown`, `codec` or `init_failed` |
+/// | `index` | [`index`](Self::index) |
 /// | `limit` | the time limit of `timed_out` and of the refusal `waited_too_long`: `secs` and `nanos` |
 /// | `refusal` | why it is `rejected`: `queue_full`, `waited_too_long`, `other_process` or `invalid_setting` |
 /// | `capacity` | the places of the queue that is full |
@@ -70,8 +71,11 @@ use crate::panic::{Location, PanicReport};
 #[derive(Clone)]
 pub struct TaskError(Arc<TaskErrorInner>);
 
+#[derive(Clone)]
 struct TaskErrorInner {
     task: TaskName,
+    /// Which item of a map it belongs to.
+    index: Option<usize>,
     started: bool,
     cause: Cause,
 }
@@ -145,9 +149,16 @@ impl TaskError {
     pub(crate) fn new(task: TaskName, started: bool, cause: Cause) -> Self {
         Self(Arc::new(TaskErrorInner {
             task,
+            index: None,
             started,
             cause,
         }))
+    }
+
+    /// The same error, for the item at `index` of a map.
+    pub(crate) fn at(mut self, index: usize) -> Self {
+        Arc::make_mut(&mut self.0).index = Some(index);
+        self
     }
 
     /// The same error, for another task.
@@ -246,6 +257,28 @@ impl TaskError {
         self.0.task.as_str()
     }
 
+    /// Returns which item of a `map` failed, counted from 0 in the order of the source. `None` for a task that is no
+    /// item, and for an error of the stream itself.
+    ///
+    /// ```
+    /// use concurrent_futures::ThreadPoolExecutor;
+    /// use futures::StreamExt as _;
+    ///
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = ThreadPoolExecutor::new()?;
+    /// let inputs = [3_u32, 0, 4];
+    /// let mut quotients = pool.map(|n| 12 / n, inputs).unordered();
+    /// while let Some(quotient) = quotients.next().await {
+    ///     if let Some(index) = quotient.err().and_then(|error| error.index()) {
+    ///         assert_eq!(inputs[index], 0);
+    ///     }
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn index(&self) -> Option<usize> {
+        self.0.index
+    }
+
     /// Returns the message of the panic, if it was a string.
     pub fn panic_message(&self) -> Option<&str> {
         self.panic_report().map(|panic| panic.message.as_str())
@@ -330,6 +363,9 @@ impl TaskError {
             );
         }
         write!(f, "task `{name}` ")?;
+        if let Some(index) = self.0.index {
+            write!(f, "(item {index}) ")?;
+        }
         match &self.0.cause {
             Cause::Cancelled => write!(f, "was cancelled {when}"),
             Cause::Panic(panic) => write!(f, "{panic}"),
@@ -441,6 +477,7 @@ impl fmt::Debug for TaskError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TaskError")
             .field("task", &self.task_name())
+            .field("index", &self.0.index)
             .field("started", &self.0.started)
             .field("cause", &self.0.cause)
             .finish()
@@ -513,6 +550,7 @@ pub(crate) enum BuildFailure {
     InvalidSetting(Cow<'static, str>),
     Unsupported(Cow<'static, str>),
     NotInitialized,
+    InitializedLate,
 }
 
 impl BuildError {
@@ -541,7 +579,10 @@ impl BuildError {
 
     /// Returns whether `init` was not called first in `main`, so no worker can start.
     pub fn is_not_initialized(&self) -> bool {
-        matches!(self.0, BuildFailure::NotInitialized)
+        matches!(
+            self.0,
+            BuildFailure::NotInitialized | BuildFailure::InitializedLate
+        )
     }
 }
 
@@ -554,6 +595,11 @@ impl fmt::Display for BuildError {
             BuildFailure::NotInitialized => f.write_str(
                 "concurrent_futures::init() was not called; make it the first line of main, \
                  or put concurrent_futures::init_before_main!() in a test file",
+            ),
+            BuildFailure::InitializedLate => f.write_str(
+                "concurrent_futures::init() was called when other threads ran already, as within #[tokio::main]; \
+                 make it the first line of a main without that attribute, which then calls the async function, \
+                 or put concurrent_futures::init_before_main!() beside main",
             ),
         }
     }

@@ -25,6 +25,7 @@ struct TaskErrorRecord {
     broken: bool,
     ready: Option<usize>,
     wanted: Option<usize>,
+    index: Option<usize>,
 }
 
 record!(TaskErrorRecord as "TaskError" {
@@ -40,6 +41,7 @@ record!(TaskErrorRecord as "TaskError" {
     broken = false,
     ready = None,
     wanted = None,
+    index = None,
 });
 
 record!(Death as "WorkerDeath" {
@@ -77,6 +79,7 @@ impl From<&TaskError> for TaskErrorRecord {
             task: error.task_name().to_owned(),
             kind: error.kind().to_owned(),
             started: error.was_started(),
+            index: error.index(),
             ..Self::default()
         };
         match error.cause().clone() {
@@ -169,7 +172,11 @@ impl TaskErrorRecord {
             unknown => return Err(E::unknown_variant(unknown, KINDS)),
         };
         let task = TaskName::Given(self.task.into());
-        Ok(TaskError::new(task, self.started, cause))
+        let error = TaskError::new(task, self.started, cause);
+        Ok(match self.index {
+            Some(index) => error.at(index),
+            None => error,
+        })
     }
 }
 
@@ -274,6 +281,7 @@ mod tests {
             causes()
                 .into_iter()
                 .map(move |cause| TaskError::new(name.clone(), started, cause))
+                .flat_map(|error| [error.clone(), error.at(7)])
         })
     }
 
@@ -295,7 +303,7 @@ mod tests {
             error.to_string(),
             format!("{error:?}"),
             format!("{predicates:?} {}", error.kind()),
-            format!("{:?}", error.task_name()),
+            format!("{:?} {:?}", error.task_name(), error.index()),
             format!("{:?}", error.source().map(ToString::to_string)),
             format!("{:?} {:?}", error.panic_message(), error.panic_location()),
             format!("{:?}", error.panic_backtrace()),

@@ -20,6 +20,8 @@ use super::feed::{Calls, Destination};
 #[cfg(feature = "process")]
 use super::handle::JoinHandle;
 #[cfg(feature = "process")]
+use super::keyed_map::{KeyedMap, tap};
+#[cfg(feature = "process")]
 use super::map::Map;
 #[cfg(feature = "process")]
 use super::options::TaskOptions;
@@ -43,6 +45,9 @@ pub trait ExecutorExt: Executor {
     ///
     /// `args` is the argument of a function of one, a tuple for a function of several, and `()`
     /// for a function of none.
+    ///
+    /// The function is named, or is a closure that captures nothing. A closure that captures and a function pointer are
+    /// errors of the compiler, but only a build reports them: `cargo check` does not.
     ///
     /// ```
     /// use concurrent_futures::{ExecutorExt, ThreadPoolExecutor};
@@ -178,6 +183,57 @@ pub trait ExecutorExt: Executor {
     {
         const { assert_stateless::<F>() };
         map_on(self.handle(), function, items)
+    }
+
+    /// Like [`map`](Self::map), for items with keys: each result comes with the key of its item. The keys stay in this
+    /// process, so they may have any type. A pair of an index and an item, as
+    /// [`enumerate`](Iterator::enumerate) makes them, gives the index back.
+    ///
+    /// ```
+    /// use concurrent_futures::{ExecutorExt, ThreadPoolExecutor};
+    /// use futures::TryStreamExt as _;
+    ///
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = ThreadPoolExecutor::new()?;
+    /// let words = ["apple", "fig", "pear"];
+    /// let owned = words.map(str::to_owned);
+    /// let mut lengths = ExecutorExt::map_keyed(&pool, |word: String| word.len(), owned.into_iter().enumerate())
+    ///     .unordered();
+    /// while let Some((index, length)) = lengths.try_next().await? {
+    ///     assert_eq!(length?, words[index].len());
+    /// }
+    /// # Ok(()) }
+    /// ```
+    #[cfg(feature = "process")]
+    fn map_keyed<K, F, I, A, M>(&self, function: F, pairs: I) -> KeyedMap<K, F::Output>
+    where
+        K: Send + 'static,
+        I: IntoIterator<Item = (K, A)> + Send + 'static,
+        I::IntoIter: Send + 'static,
+        A: Arguments<M>,
+        F: Task<A, M> + Copy + Send + Sync + 'static,
+        F::Output: Data,
+        M: 'static,
+    {
+        const { assert_stateless::<F>() };
+        let (keys, items) = tap(futures::stream::iter(pairs));
+        KeyedMap::new(keys, map_on(self.handle(), function, items))
+    }
+
+    /// Like [`map_keyed`](Self::map_keyed), over the pairs of a stream.
+    #[cfg(feature = "process")]
+    fn map_stream_keyed<K, F, S, A, M>(&self, function: F, pairs: S) -> KeyedMap<K, F::Output>
+    where
+        K: Send + 'static,
+        S: Stream<Item = (K, A)> + Send + 'static,
+        A: Arguments<M>,
+        F: Task<A, M> + Copy + Send + Sync + 'static,
+        F::Output: Data,
+        M: 'static,
+    {
+        const { assert_stateless::<F>() };
+        let (keys, items) = tap(pairs);
+        KeyedMap::new(keys, map_on(self.handle(), function, items))
     }
 
     /// Finishes all submitted tasks, however long they take, and ends the workers.

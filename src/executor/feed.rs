@@ -44,6 +44,7 @@ pub(crate) trait Feed<R>: Send {
     fn send(
         &mut self,
         room: Room,
+        first: usize,
         ordered: bool,
         options: Option<Arc<TaskOptions>>,
         keep: &mut dyn FnMut(Outcomes<R>),
@@ -103,7 +104,7 @@ where
     S: Stream + Send,
     S::Item: Send,
     F: Mapper<S::Item, M>,
-    F::Output: Send,
+    F::Output: Send + 'static,
 {
     fn function(&self) -> &'static str {
         F::name()
@@ -161,15 +162,17 @@ where
     fn send(
         &mut self,
         room: Room,
+        first: usize,
         ordered: bool,
         options: Option<Arc<TaskOptions>>,
         keep: &mut dyn FnMut(Outcomes<F::Output>),
     ) {
         let items = std::mem::take(&mut self.gathered);
         let count = u32::try_from(items.len()).expect("a map keeps its chunks that small");
-        let chunk = Chunk::new(Ticket::new(F::name(), options), count, ordered);
+        let chunk = Chunk::new(Ticket::new(F::name(), options), first, count, ordered);
         keep(chunk.outcomes());
-        let calls = ChunkCalls::new(self.function.get().clone(), items, chunk);
+        let calls = ChunkCalls::new(self.function.get().clone(), items, chunk.clone());
         self.destination.send(calls, room);
+        chunk.watch_option();
     }
 }

@@ -4,13 +4,14 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::mem::needs_drop;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{self, Poll, Waker};
 
 use super::context::Wanted;
 use super::error::{Cause, TaskError};
 use super::progress::{ProgressStream, Reports};
 use super::promise::{Promise, PromiseOf, Ticket};
+use super::token::{CallerToken, CancelTarget, TokenWatch};
 use crate::home::call_back;
 use crate::panic;
 
@@ -60,24 +61,45 @@ struct CellState<T> {
     outcome: CellOutcome<T>,
     waker: Option<Waker>,
     /// One pointer, since few tasks have any.
-    extras: Option<Box<CellExtras>>,
+    extras: Option<Box<CellExtras<T>>>,
 }
 
-/// The limits and counters that end with a task, beside its outcome.
-#[derive(Default)]
-struct CellExtras {
-    callbacks: Callbacks,
+/// What few tasks have beside an outcome. It ends with the task.
+struct CellExtras<T> {
+    callbacks: Option<Callbacks<T>>,
     /// Its progress reports.
     reports: Option<Reports>,
+    /// Cancel it when a token of the user is cancelled.
+    tokens: Vec<TokenWatch>,
 }
 
-type Callbacks = VecDeque<Box<dyn FnOnce() + Send>>;
+/// Callbacks that wait for the outcome.
+struct Callbacks<T> {
+    cell: Weak<OutcomeCell<T>>,
+    /// Calls them with the outcome, then publishes it.
+    call: fn(Arc<OutcomeCell<T>>, Result<T, TaskError>),
+    waiting: VecDeque<Callback<T>>,
+}
+
+type Callback<T> = Box<dyn FnOnce(&Result<T, TaskError>) + Send>;
+
+impl<T> Default for CellExtras<T> {
+    fn default() -> Self {
+        Self {
+            callbacks: None,
+            reports: None,
+            tokens: Vec::new(),
+        }
+    }
+}
 
 enum CellOutcome<T> {
     Pending,
     /// The handle was dropped: no caller can take the outcome.
     Unwanted,
     Ready(Result<T, TaskError>),
+    /// It is there. A late callback looks at it.
+    Lent,
     /// Taken, or dropped on arrival.
     Taken,
 }
@@ -105,43 +127,68 @@ impl<T> OutcomeCell<T> {
         }
     }
 
-    /// Puts the outcome in, or returns it if no handle can take it. Only the thread that closed the ticket may.
+    /// Puts the outcome in, or returns it if no handle can take it. Only the thread that closed the ticket may. If there
+    /// are callbacks, they see the outcome first.
     fn put(&self, outcome: Result<T, TaskError>) -> Option<Result<T, TaskError>> {
         let kind = outcome.as_ref().map_or_else(TaskError::kind, |_| "ok");
         self.ticket.count(kind, 1);
         self.ticket.trace().end(kind);
-        let mut state = self.lock();
+        let state = self.lock();
+        let Some((cell, call)) = state.callbacks() else {
+            return self.publish(state, outcome);
+        };
+        drop(state);
+        call(cell, outcome);
+        None
+    }
+
+    /// Calls the callbacks, and those that arrive meanwhile. Then no callback is left while the result is held.
+    fn call_waiting(&self, outcome: &Result<T, TaskError>) -> MutexGuard<'_, CellState<T>> {
+        loop {
+            let mut state = self.lock();
+            let Some(callback) = state.next_callback() else {
+                return state;
+            };
+            drop(state); // It may use the handle.
+            panic::contain_panic(|| callback(outcome));
+        }
+    }
+
+    /// Makes the outcome visible, and wakes who waits for it. Returns it if no handle can take it.
+    fn publish(
+        &self,
+        mut state: MutexGuard<'_, CellState<T>>,
+        outcome: Result<T, TaskError>,
+    ) -> Option<Result<T, TaskError>> {
         let unwanted = match state.outcome {
-            CellOutcome::Unwanted => Some(outcome),
+            CellOutcome::Unwanted => {
+                state.outcome = CellOutcome::Taken;
+                Some(outcome)
+            }
             _ => {
                 state.outcome = CellOutcome::Ready(outcome);
                 None
             }
         };
-        self.answer(state, unwanted.is_some());
+        self.answer(state);
         unwanted
     }
 
     /// Wakes who waits for the outcome.
-    fn answer(&self, mut state: MutexGuard<'_, CellState<T>>, is_unwanted: bool) {
-        if is_unwanted {
-            state.outcome = CellOutcome::Taken;
-        }
+    fn answer(&self, mut state: MutexGuard<'_, CellState<T>>) {
         let waker = state.waker.take();
         let extras = state.extras.as_mut().map(|extras| {
-            let callbacks = std::mem::take(&mut extras.callbacks);
-            (extras.reports.clone(), callbacks)
+            let tokens = std::mem::take(&mut extras.tokens);
+            (extras.reports.clone(), tokens)
         });
-        drop(state); // User code runs below: wakers and callbacks may use this handle.
-        let (reports, callbacks) = extras.unwrap_or_default();
+        drop(state); // User code runs below: a waker may use this handle.
+        let (reports, tokens) = extras.unwrap_or_default();
+        drop(tokens);
         if let Some(reports) = reports {
             reports.end();
         }
         if let Some(waker) = waker {
             waker.wake();
-        }
-        if !callbacks.is_empty() {
-            call_back(move || callbacks.into_iter().for_each(panic::contain_panic));
         }
     }
 
@@ -156,7 +203,7 @@ impl<T> OutcomeCell<T> {
         let mut state = self.lock();
         let next = match state.outcome {
             CellOutcome::Pending | CellOutcome::Unwanted => CellOutcome::Unwanted,
-            CellOutcome::Ready(_) | CellOutcome::Taken => CellOutcome::Taken,
+            CellOutcome::Ready(_) | CellOutcome::Lent | CellOutcome::Taken => CellOutcome::Taken,
         };
         let waker = state.waker.take();
         let outcome = std::mem::replace(&mut state.outcome, next);
@@ -199,13 +246,89 @@ impl<T> OutcomeCell<T> {
     /// If no handle can take the result, records that there was one, and returns true. Then it need not be
     /// decoded.
     pub(super) fn resolve_unwanted(&self) -> bool {
-        let is_unwanted = matches!(self.lock().outcome, CellOutcome::Unwanted);
+        let is_unwanted = {
+            let state = self.lock();
+            matches!(state.outcome, CellOutcome::Unwanted) && state.callbacks().is_none()
+        };
         if is_unwanted && self.ticket.close() {
             self.ticket.count("ok", 1);
             self.ticket.trace().end("ok");
-            self.answer(self.lock(), true);
+            let mut state = self.lock();
+            state.outcome = CellOutcome::Taken;
+            self.answer(state);
         }
         is_unwanted
+    }
+}
+
+impl<T> CellState<T> {
+    /// The cell and what calls its callbacks, if it has any.
+    #[expect(clippy::type_complexity, reason = "the parts of `Callbacks`")]
+    fn callbacks(
+        &self,
+    ) -> Option<(
+        Arc<OutcomeCell<T>>,
+        fn(Arc<OutcomeCell<T>>, Result<T, TaskError>),
+    )> {
+        let callbacks = self.extras.as_ref()?.callbacks.as_ref()?;
+        Some((callbacks.cell.upgrade()?, callbacks.call))
+    }
+
+    /// Takes the next callback out.
+    fn next_callback(&mut self) -> Option<Callback<T>> {
+        let callbacks = &mut self.extras.as_mut()?.callbacks;
+        let next = callbacks.as_mut()?.waiting.pop_front();
+        if next.is_none() {
+            *callbacks = None;
+        }
+        next
+    }
+}
+
+impl<T: Send + 'static> OutcomeCell<T> {
+    fn add_callback(self: &Arc<Self>, state: &mut CellState<T>, callback: Callback<T>) {
+        let extras = state.extras.get_or_insert_default();
+        let callbacks = extras.callbacks.get_or_insert_with(|| Callbacks {
+            cell: Arc::downgrade(self),
+            call: Self::call_then_publish,
+            waiting: VecDeque::new(),
+        });
+        callbacks.waiting.push_back(callback);
+    }
+
+    fn call_then_publish(self: Arc<Self>, outcome: Result<T, TaskError>) {
+        call_back(move || {
+            let state = self.call_waiting(&outcome);
+            if let Some(unwanted) = self.publish(state, outcome) {
+                panic::contain_drop(unwanted);
+            }
+        });
+    }
+
+    /// Cancels the task when the token is cancelled: now, if it is already.
+    pub(super) fn watch(self: &Arc<Self>, token: &CallerToken) {
+        let me: Weak<Self> = Arc::downgrade(self);
+        let Some(watch) = token.watch(me) else {
+            return self.cancel();
+        };
+        let mut state = self.lock();
+        if let CellOutcome::Pending | CellOutcome::Unwanted = state.outcome {
+            let extras = state.extras.get_or_insert_default();
+            extras.tokens.push(watch);
+        }
+    }
+
+    /// Watches the token among the options that apply, if there is one. Call it once an executor has the task.
+    pub(super) fn watch_option(self: &Arc<Self>) {
+        if let Some(token) = self.ticket.options().cancel_token {
+            self.watch(token);
+        }
+    }
+}
+
+impl<T: Send> CancelTarget for OutcomeCell<T> {
+    fn cancel(&self) {
+        self.cancel();
     }
 }
 
@@ -295,22 +418,48 @@ impl<T> JoinHandle<T> {
         self.cell.ticket.id()
     }
 
-    /// Calls `callback` when the outcome is there: at once if it is already. The callbacks of one handle run in
-    /// order. They run on the thread that found the outcome, so they should be short: one that blocks a thread of a
-    /// runtime delays the other tasks of that runtime. The crate's own thread, which drives pools that several
-    /// runtimes use, leaves callbacks to another thread.
+    /// Calls `callback` with the outcome, before the handle yields it: at once if the outcome is there already. The
+    /// callbacks of one handle run in order. They run on the thread that found the outcome, so they should be short: one
+    /// that blocks a thread of a runtime delays the other tasks of that runtime. The crate's own thread, which drives
+    /// pools that several runtimes use, leaves callbacks to another thread. They run also if the handle was dropped.
+    ///
+    /// ```
+    /// use concurrent_futures::ThreadPoolExecutor;
+    ///
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = ThreadPoolExecutor::new()?;
+    /// let handle = pool.submit(|n: u32| 12 / n, 0);
+    /// handle.on_done(|outcome| {
+    ///     if let Err(error) = outcome {
+    ///         eprintln!("{error}");
+    ///     }
+    /// });
+    /// assert!(handle.await.is_err());
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Panics
-    /// A panic of `callback` is caught and dropped.
+    /// If the handle has returned its outcome. A panic of `callback` is caught and dropped.
     #[doc(alias = "add_done_callback")]
-    pub fn on_done(&self, callback: impl FnOnce() + Send + 'static) {
+    pub fn on_done(&self, callback: impl FnOnce(&Result<T, TaskError>) + Send + 'static)
+    where
+        T: Send + 'static,
+    {
         let mut state = self.cell.lock();
-        if let CellOutcome::Pending = state.outcome {
-            let extras = state.extras.get_or_insert_default();
-            extras.callbacks.push_back(Box::new(callback));
-        } else {
-            drop(state);
-            panic::contain_panic(callback);
+        let outcome = match &mut state.outcome {
+            CellOutcome::Taken => {
+                drop(state);
+                panic!("a JoinHandle got a callback after it returned its outcome");
+            }
+            ready @ CellOutcome::Ready(_) => std::mem::replace(ready, CellOutcome::Lent),
+            _ => return self.cell.add_callback(&mut state, Box::new(callback)),
+        };
+        // It is late. Others that arrive while it runs are called here, too.
+        self.cell.add_callback(&mut state, Box::new(callback));
+        drop(state);
+        if let CellOutcome::Ready(outcome) = outcome {
+            let mut state = self.cell.call_waiting(&outcome);
+            state.outcome = CellOutcome::Ready(outcome);
         }
     }
 
@@ -340,6 +489,14 @@ impl<T> JoinHandle<T> {
             reports.end();
         }
         stream
+    }
+
+    /// Cancels the task when the token is cancelled.
+    pub(super) fn watch(&self, token: &CallerToken)
+    where
+        T: Send + 'static,
+    {
+        self.cell.watch(token);
     }
 
     /// Cancels the task. Awaiting the handle returns an error at once:
@@ -409,6 +566,13 @@ impl AbortHandle {
     }
 }
 
+impl AbortHandle {
+    /// Takes note that the current task waits for the outcome.
+    pub(super) fn note_caller(&self) {
+        self.0.ticket().note_caller();
+    }
+}
+
 fn is_running(ticket: &Ticket) -> bool {
     !ticket.is_closed() && ticket.owner().is_some_and(|owner| owner.is_running(ticket))
 }
@@ -435,7 +599,7 @@ impl<T> Future for JoinHandle<T> {
                 self.cell.ticket.note_caller();
                 Poll::Pending
             }
-            CellOutcome::Unwanted | CellOutcome::Taken => {
+            CellOutcome::Unwanted | CellOutcome::Lent | CellOutcome::Taken => {
                 panic!("a JoinHandle was polled after it returned its outcome")
             }
         }

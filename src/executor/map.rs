@@ -9,7 +9,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{self, Poll, ready};
 use std::time::Duration;
-use std::vec;
 
 use futures::future::BoxFuture;
 use futures::stream::{FusedStream, SelectAll, Stream, StreamExt as _};
@@ -19,10 +18,12 @@ use super::chunk::{Arrived, Forgotten, Outcomes};
 use super::deadline::Deadline;
 use super::error::{Cause, Rejection, TaskError};
 use super::feed::Feed;
+use super::item_outcomes::{ItemOutcome, ItemOutcomes};
 use super::options::{TaskName, TaskOptions};
 use super::patience::Patience;
 use super::progress::Progress;
 use super::room::Room;
+use super::token::{CallerToken, TokenWatch};
 use crate::panic;
 
 /// The most items of a chunk, whatever size is set.
@@ -66,8 +67,9 @@ const PULLS_A_POLL: usize = 1024;
 /// ```
 ///
 /// # Errors
-/// An item's own error says why that item has no result. These errors come once and end the stream:
-/// `is_timeout()` at the end of [`timeout`](Self::timeout); `is_rejected()` for a setting of 0;
+/// An item's own error says why that item has no result, and [which item](TaskError::index) it is. These errors come once and end the stream:
+/// `is_timeout()` at the end of [`timeout`](Self::timeout); `is_cancelled()` once the token among the
+/// [`options`](Self::options) is cancelled; `is_rejected()` for a setting of 0;
 /// `is_shutdown()` if the executor was shut down or dropped before all items were submitted. In the
 /// last case the results of earlier items come first.
 ///
@@ -83,6 +85,8 @@ pub struct Map<R> {
     options: Option<Arc<TaskOptions>>,
     pace: Pace,
     deadline: Deadline,
+    /// The wait for the token among the options.
+    token: Option<TokenWatch>,
     /// The items that are not submitted; `None` once all are, or none will be.
     feed: Option<Box<dyn Feed<R>>>,
     /// The wait for room for the next chunk.
@@ -95,7 +99,9 @@ pub struct Map<R> {
     /// The wait for the next outcomes.
     patience: Patience,
     /// Outcomes to yield next.
-    ready: vec::IntoIter<Result<R, TaskError>>,
+    ready: ItemOutcomes<R>,
+    /// How many items are submitted.
+    sent: usize,
     /// How many items are submitted and not yet yielded.
     ahead: usize,
     yielded: u64,
@@ -137,11 +143,13 @@ impl<R> Map<R> {
             pulling: true,
             resume_at: 0,
             deadline: Deadline::from_now(),
+            token: None,
             feed: Some(Box::new(feed)),
             room: None,
             submitted: Submitted::InOrder(VecDeque::new()),
             patience: Patience::default(),
-            ready: Vec::new().into_iter(),
+            ready: ItemOutcomes::none(),
+            sent: 0,
             ahead: 0,
             yielded: 0,
             last: None,
@@ -235,6 +243,7 @@ impl<R> Map<R> {
     /// # Ok(()) }
     /// ```
     pub fn options(mut self, options: TaskOptions) -> Self {
+        self.token = options.cancel_token.as_ref().map(CallerToken::wait);
         self.options = Some(Arc::new(options));
         self
     }
@@ -362,11 +371,14 @@ impl<R> Map<R> {
 
     fn send(&mut self, room: Room) {
         let Some(feed) = &mut self.feed else { return };
+        let first = self.sent;
         self.ahead += feed.gathered();
+        self.sent += feed.gathered();
         let ordered = matches!(self.submitted, Submitted::InOrder(_));
         let submitted = &mut self.submitted;
         feed.send(
             room,
+            first,
             ordered,
             self.options.clone(),
             &mut |outcomes| match submitted {
@@ -377,24 +389,25 @@ impl<R> Map<R> {
     }
 
     /// The next result that has arrived, if nothing else must happen before it is yielded.
-    fn next_ready(&mut self) -> Option<Result<R, TaskError>> {
-        let busy = self.deadline.is_set() || self.pulling && self.feed.is_some();
-        if busy || !matches!(self.ready.as_slice().first(), Some(Ok(_))) {
+    fn next_ready(&mut self) -> Option<ItemOutcome<R>> {
+        let busy =
+            self.deadline.is_set() || self.token.is_some() || self.pulling && self.feed.is_some();
+        if busy || !matches!(self.ready.peek(), Some(Ok(_))) {
             return None;
         }
         self.take_ready()
     }
 
-    fn take_ready(&mut self) -> Option<Result<R, TaskError>> {
-        let outcome = self.ready.next()?;
+    fn take_ready(&mut self) -> Option<ItemOutcome<R>> {
+        let item = self.ready.next()?;
         self.ahead -= 1;
         self.yielded += 1;
         self.pulling |= self.ahead <= self.resume_at;
-        Some(outcome)
+        Some(item)
     }
 
     /// The next outcome; `None` once all are yielded.
-    fn poll_outcome(&mut self, cx: &mut task::Context<'_>) -> Poll<Option<Result<R, TaskError>>> {
+    fn poll_outcome(&mut self, cx: &mut task::Context<'_>) -> Poll<Option<ItemOutcome<R>>> {
         loop {
             if let Some(outcome) = self.take_ready() {
                 return Poll::Ready(Some(outcome));
@@ -415,7 +428,7 @@ impl<R> Map<R> {
             if let Some((items, time)) = arrived.took {
                 self.pace.measured(items, time);
             }
-            self.ready = arrived.outcomes.into_iter();
+            self.ready = ItemOutcomes::new(arrived.outcomes, arrived.first, arrived.numbers);
         }
     }
 
@@ -423,9 +436,10 @@ impl<R> Map<R> {
     fn close(&mut self) {
         self.ended = true;
         self.room = None;
+        self.token = None;
         let forgotten = self.submitted.cancel();
         self.feed = None;
-        panic::contain_drops(self.ready.by_ref());
+        panic::contain_drops(self.ready.drain());
         drop(forgotten);
     }
 }
@@ -542,12 +556,14 @@ impl<R> Submitted<R> {
     }
 }
 
-impl<R> Stream for Map<R> {
-    type Item = Result<R, TaskError>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Option<Self::Item>> {
-        if let Some(outcome) = self.next_ready() {
-            return Poll::Ready(Some(outcome));
+impl<R> Map<R> {
+    /// The next outcome of an item, or the error of the stream itself.
+    pub(super) fn poll_item(
+        &mut self,
+        cx: &mut task::Context<'_>,
+    ) -> Poll<Option<Result<ItemOutcome<R>, TaskError>>> {
+        if let Some(item) = self.next_ready() {
+            return Poll::Ready(Some(Ok(item)));
         }
         if self.ended {
             return Poll::Ready(None);
@@ -561,14 +577,22 @@ impl<R> Stream for Map<R> {
             self.close();
             return Poll::Ready(Some(Err(self.error(Cause::TimedOut { limit }))));
         }
+        if let Some(token) = &mut self.token
+            && token.poll_cancelled(cx).is_ready()
+        {
+            self.close();
+            return Poll::Ready(Some(Err(self.error(Cause::Cancelled))));
+        }
         self.submit(cx);
-        while let Some(outcome) = ready!(self.poll_outcome(cx)) {
-            match outcome {
+        while let Some(ItemOutcome { index, outcome }) = ready!(self.poll_outcome(cx)) {
+            let outcome = match outcome {
                 Err(error) if error.is_shutdown() && !error.was_started() => {
-                    self.end_with_error(error)
+                    self.end_with_error(error);
+                    continue;
                 }
-                outcome => return Poll::Ready(Some(outcome)),
-            }
+                outcome => outcome.map_err(|error| error.at(index)),
+            };
+            return Poll::Ready(Some(Ok(ItemOutcome { index, outcome })));
         }
         if self.feed.is_some() {
             return Poll::Pending; // Nothing is ahead: it waits for the source or the queue.
@@ -582,6 +606,15 @@ impl<R> Stream for Map<R> {
     }
 }
 
+impl<R> Stream for Map<R> {
+    type Item = Result<R, TaskError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Option<Self::Item>> {
+        let item = ready!(self.poll_item(cx));
+        Poll::Ready(item.map(|item| item.and_then(|item| item.outcome)))
+    }
+}
+
 impl<R> Map<R> {
     /// The executor was shut down after it gave room for a chunk and before it ran any of it. One
     /// error stands for all items that did not run. In order, no later item ran either; without
@@ -591,7 +624,7 @@ impl<R> Map<R> {
         self.feed = None;
         if let Submitted::InOrder(_) = self.submitted {
             drop(self.submitted.cancel());
-            panic::contain_drops(self.ready.by_ref());
+            panic::contain_drops(self.ready.drain());
         }
         self.last = Some(Last::Error(error));
     }

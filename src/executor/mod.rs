@@ -1,9 +1,9 @@
 //! What a caller holds, whatever runs the work. Reading order:
 //!
-//! - [`contract`]: what an executor is; [`extension`]: the methods that callers use, and how they reach it;
+//! - [`contract`]: what an executor is; [`forward`]: references to one; [`extension`]: the methods that callers use, and how they reach it;
 //!   [`stats`]: what it reports;
 //! - [`task`]: what can be submitted; `data`: what can travel;
-//! - [`options`]: how a task runs;
+//! - [`options`]: how a task runs; [`token`]: a token of the user that cancels it;
 //! - [`handle`]: what a caller gets; [`error`]: why there is no result (as data: `error_record`;
 //!   [`escaped`]: its text);
 //! - [`erased`]: a call on its way to a thread; `encoded`: or to a process; `served`: how it runs there, and
@@ -11,11 +11,15 @@
 //! - [`promise`]: the outcomes that an executor owes; [`room`]: a place in its queue; [`run`]: how a
 //!   thread runs a call;
 //! - [`map`]: many calls as one stream; [`feed`]: its input; [`mapper`]: its function; [`chunk`]: its
-//!   output; [`patience`]: how long it waits for a whole chunk;
-//! - [`wait`]: many handles at once; [`deadline`]: for how long; [`blocking`]: on a thread;
+//!   output; [`item_outcomes`]: which items it belongs to; [`patience`]: how long it waits for a whole
+//!   chunk; [`keyed_map`]: results with the keys of their items;
+//! - [`keyed`]: a handle whose outcome says which input it belongs to; [`wait`], [`as_completed`]: many handles
+//!   at once; [`waitable`]: what these accept; [`deadline`]: how long they wait; [`blocking`]: on a thread;
+//! - [`group`]: tasks that end together;
 //! - [`context`]: what a task knows about itself; [`progress`]: what it reports; [`settings`]: what all
 //!   executors check.
 
+pub(crate) mod as_completed;
 pub(crate) mod blocking;
 pub(crate) mod chunk;
 pub(crate) mod context;
@@ -32,7 +36,12 @@ mod error_record;
 pub(crate) mod escaped;
 mod extension;
 pub(crate) mod feed;
+mod forward;
+pub(crate) mod group;
 pub(crate) mod handle;
+mod item_outcomes;
+pub(crate) mod keyed;
+pub(crate) mod keyed_map;
 pub(crate) mod map;
 pub(crate) mod mapper;
 pub(crate) mod options;
@@ -46,7 +55,13 @@ pub(crate) mod served;
 pub(crate) mod settings;
 mod stats;
 pub(crate) mod task;
+#[cfg(feature = "tokio-util")]
+mod token;
+#[cfg(not(feature = "tokio-util"))]
+#[path = "no_token.rs"]
+mod token;
 pub(crate) mod wait;
+pub(crate) mod waitable;
 
 pub use contract::Executor;
 pub(crate) use contract::Intake;
@@ -56,3 +71,19 @@ pub use extension::Permit;
 #[cfg(all(feature = "process", feature = "tower"))]
 pub(crate) use extension::submit_to;
 pub use stats::{Restarts, Stats};
+
+/// The traits that callers use: `use concurrent_futures::prelude::*;` brings `submit`, `map`, `shutdown`,
+/// `shutdown_with` and `stats` of every executor into scope.
+///
+/// ```
+/// use concurrent_futures::{Shutdown, ThreadPoolExecutor, prelude::*};
+///
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let pool = ThreadPoolExecutor::new()?;
+/// assert_eq!(pool.submit(str::len, "four").await?, 4);
+/// pool.shutdown_with(Shutdown::new().cancel_pending(true)).await;
+/// # Ok(()) }
+/// ```
+pub mod prelude {
+    pub use super::{Executor, ExecutorExt};
+}

@@ -4,6 +4,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+#[cfg(feature = "tokio-util")]
+use tokio_util::sync::CancellationToken;
+
+use super::token::CallerToken;
+
 /// How one task runs. An option that is not set has the value of the pool's own options.
 ///
 /// ```
@@ -26,6 +31,7 @@ pub struct TaskOptions {
     pub(crate) priority: Option<i32>,
     pub(crate) name: Option<Arc<str>>,
     pub(crate) traceparent: Option<Arc<str>>,
+    pub(crate) cancel_token: Option<CallerToken>,
 }
 
 impl Default for TaskOptions {
@@ -45,6 +51,7 @@ impl TaskOptions {
             priority: None,
             name: None,
             traceparent: None,
+            cancel_token: None,
         }
     }
 
@@ -142,6 +149,36 @@ impl TaskOptions {
         self
     }
 
+    /// Cancels the task when `token` is cancelled, as [`abort`](crate::JoinHandle::abort) does: in the task,
+    /// [`worker::Context::is_cancelled`](crate::worker::Context::is_cancelled) becomes true, on a thread and in a process.
+    /// It works while no code polls the handle, and after a drop of the handle. A task that is submitted later
+    /// never runs.
+    ///
+    /// A [`map`](crate::Map) with a token yields one error when the token is cancelled, `is_cancelled()`, and ends.
+    /// As an option of a whole pool, it cancels each task and item by itself.
+    ///
+    /// ```
+    /// use concurrent_futures::{TaskOptions, ThreadPoolExecutor};
+    /// use tokio_util::sync::CancellationToken;
+    ///
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = ThreadPoolExecutor::new()?;
+    /// let (release, gate) = std::sync::mpsc::channel::<()>();
+    /// let token = CancellationToken::new();
+    /// let options = TaskOptions::new().cancel_token(token.clone());
+    /// let handle = pool.submit_with(&options, move || drop(gate.recv()), ());
+    /// token.cancel();
+    /// assert!(handle.await.unwrap_err().is_cancelled());
+    /// # drop(release);
+    /// # Ok(()) }
+    /// ```
+    #[cfg(feature = "tokio-util")]
+    #[must_use]
+    pub fn cancel_token(mut self, token: CancellationToken) -> Self {
+        self.cancel_token = Some(CallerToken(token));
+        self
+    }
+
     /// Sets the priority. Tasks of a higher priority start first; among equals, the first submitted.
     /// Default: 0.
     #[must_use]
@@ -178,6 +215,7 @@ pub(crate) struct OptionsInForce<'a> {
     pub(crate) priority: i32,
     pub(crate) name: Option<&'a Arc<str>>,
     pub(crate) traceparent: Option<&'a Arc<str>>,
+    pub(crate) cancel_token: Option<&'a CallerToken>,
 }
 
 impl<'a> OptionsInForce<'a> {
@@ -195,6 +233,7 @@ impl<'a> OptionsInForce<'a> {
             priority,
             name,
             traceparent,
+            cancel_token,
         } = task.unwrap_or(&UNSET);
         Self {
             timeout: timeout.or(pool.timeout),
@@ -204,6 +243,7 @@ impl<'a> OptionsInForce<'a> {
             priority: priority.or(pool.priority).unwrap_or(0),
             name: name.as_ref().or(pool.name.as_ref()),
             traceparent: traceparent.as_ref().or(pool.traceparent.as_ref()),
+            cancel_token: cancel_token.as_ref().or(pool.cancel_token.as_ref()),
         }
     }
 }

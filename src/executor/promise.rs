@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::context::Wanted;
 use super::error::{Cause, TaskError};
 use super::options::{OptionsInForce, TaskName, TaskOptions};
+use super::token::CallerToken;
 use crate::home::Home;
 use crate::observe::{Meter, RunningCount, SubmitTime, Trace};
 
@@ -162,6 +163,12 @@ impl Ticket {
     /// Notes the executor that takes the job. Only the first call counts.
     pub(crate) fn accept(&self, terms: &Arc<Terms>) {
         let _ = self.terms.set(terms.clone());
+    }
+
+    /// Whether the token of the user was cancelled before an executor took the job.
+    pub(crate) fn is_revoked(&self) -> bool {
+        let token = self.options().cancel_token;
+        token.is_some_and(CallerToken::is_cancelled)
     }
 
     /// Takes note that the current task waits for the outcome: the executor must not depend on another runtime.

@@ -383,7 +383,7 @@ mod tests {
     fn an_outcome_that_is_published_at_once_takes_no_memory_for_those_of_later_items() {
         const ITEMS: u32 = 1000;
         let hold = |is_urgent| {
-            let promise = Chunk::<u64>::new(Ticket::new("test", None), ITEMS, true);
+            let promise = Chunk::<u64>::new(Ticket::new("test", None), 0, ITEMS, true);
             let args: VecDeque<u32> = (1..ITEMS).collect();
             let owed = Owed::new(promise, 1..ITEMS);
             let mut rest = ChunkRest::<fn(u32) -> u64, _, _, _>::new(None, args, owed);

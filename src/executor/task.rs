@@ -31,7 +31,8 @@ pub trait Task<Args, Marker>: sealed::Function<Args, Marker> {
     message = "`{Self}` is not a function that `map` can call with each `{Args}`",
     label = "not callable by reference with these arguments",
     note = "`map` calls its function once an item: it must be `Fn`, so it may capture but neither consume nor change what it captures",
-    note = "one argument is passed as it is, several as a tuple, none as `()`"
+    note = "one argument is passed as it is, several as a tuple, none as `()`",
+    note = "to map three lists, turn the items of `a.zip(b).zip(c)` into tuples of three: `.map(|((x, y), z)| (x, y, z))`"
 )]
 pub trait MapTask<Args, Marker>: Task<Args, Marker> {
     /// Calls the function.

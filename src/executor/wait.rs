@@ -8,12 +8,10 @@ use std::task::{self, Poll, ready};
 use std::time::Duration;
 use std::vec;
 
-use futures::stream::{FusedStream, FuturesUnordered, Stream, StreamExt as _};
-use tokio::task::coop;
+use futures::stream::{FuturesUnordered, StreamExt as _};
 
 use super::deadline::Deadline;
-use super::error::{Cause, TaskError};
-use super::options::TaskName;
+use super::waitable::{Outcome, Slice};
 
 /// When [`wait`] returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -29,8 +27,8 @@ pub enum ReturnWhen {
 
 /// Waits until `when` holds for the handles, and separates those that are done from the others.
 ///
-/// A handle is a [`JoinHandle`](crate::JoinHandle), a `&mut` to one, or any other future with that
-/// output. Without handles it returns at once.
+/// A handle is a [`JoinHandle`](crate::JoinHandle), one [with a key](crate::JoinHandle::with), a `&mut`
+/// to either, or any other future with such an [`Outcome`]. Without handles it returns at once.
 ///
 /// ```
 /// use concurrent_futures::{ReturnWhen, ThreadPoolExecutor, Waited, wait};
@@ -49,9 +47,9 @@ pub enum ReturnWhen {
 /// Dropping a `Wait` drops its handles and the outcomes it has taken from them. With `&mut` handles,
 /// the handles remain, but an outcome already taken is lost, and polling that `JoinHandle` panics. Use
 /// `timeout` to look in between.
-pub fn wait<F, T>(handles: impl IntoIterator<Item = F>, when: ReturnWhen) -> Wait<F>
+pub fn wait<F>(handles: impl IntoIterator<Item = F>, when: ReturnWhen) -> Wait<F>
 where
-    F: Future<Output = Result<T, TaskError>> + Unpin,
+    F: Future<Output: Outcome> + Unpin,
 {
     let handles: Vec<F> = handles.into_iter().collect();
     Wait {
@@ -83,9 +81,9 @@ pub struct Wait<F: Future> {
 /// What [`wait`] found.
 #[derive(Debug)]
 #[non_exhaustive]
-pub struct Waited<F, T> {
+pub struct Waited<F: Future> {
     /// The outcomes, in the order of the handles.
-    pub done: Vec<Result<T, TaskError>>,
+    pub done: Vec<F::Output>,
     /// The handles without an outcome, in their original order.
     pub pending: Vec<F>,
 }
@@ -118,22 +116,6 @@ impl<F: Future> Wait<F> {
     }
 }
 
-/// What one poll may do before it yields to other tasks of the runtime: a number of handles, or fewer
-/// if they use up tokio's budget of the task. (A handle without budget returns pending, even if it is
-/// done.)
-struct Slice(usize);
-
-impl Slice {
-    fn new() -> Self {
-        Self(1024)
-    }
-
-    fn has_budget(&mut self) -> bool {
-        self.0 = self.0.saturating_sub(1);
-        self.0 > 0 && coop::has_budget_remaining()
-    }
-}
-
 /// A handle and its position.
 struct Numbered<F> {
     number: usize,
@@ -149,9 +131,9 @@ impl<F: Future + Unpin> Future for Numbered<F> {
     }
 }
 
-impl<F, T> Wait<F>
+impl<F> Wait<F>
 where
-    F: Future<Output = Result<T, TaskError>> + Unpin,
+    F: Future<Output: Outcome> + Unpin,
 {
     /// Takes the outcomes that are there. Pending if there may be more.
     fn poll_done(&mut self, cx: &mut task::Context<'_>) -> Poll<()> {
@@ -177,7 +159,7 @@ where
     }
 
     fn take(&mut self, number: usize, outcome: F::Output) {
-        self.failed |= outcome.is_err();
+        self.failed |= outcome.error().is_some();
         self.done.push((number, outcome));
     }
 
@@ -190,7 +172,7 @@ where
             }
     }
 
-    fn finish(&mut self) -> Waited<F, T> {
+    fn finish(&mut self) -> Waited<F> {
         self.over = true;
         let mut done = std::mem::take(&mut self.done);
         done.sort_unstable_by_key(|(number, _)| *number);
@@ -204,11 +186,11 @@ where
     }
 }
 
-impl<F, T> Future for Wait<F>
+impl<F> Future for Wait<F>
 where
-    F: Future<Output = Result<T, TaskError>> + Unpin,
+    F: Future<Output: Outcome> + Unpin,
 {
-    type Output = Waited<F, T>;
+    type Output = Waited<F>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
         assert!(!self.over, "a Wait was polled after it returned its output");
@@ -229,152 +211,6 @@ impl<F: Future> fmt::Debug for Wait<F> {
             .field("when", &self.when)
             .field("done", &self.done.len())
             .field("pending", &(self.pending.len() + self.unseen.len()))
-            .finish_non_exhaustive()
-    }
-}
-
-/// Yields the outcomes of the handles as they arrive.
-///
-/// ```
-/// use concurrent_futures::{ThreadPoolExecutor, as_completed};
-/// use futures::TryStreamExt as _;
-///
-/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let pool = ThreadPoolExecutor::new()?;
-/// let handles = [1_u32, 2, 4].map(|n| pool.submit(|n| 12 / n, n));
-/// let sum = as_completed(handles).try_fold(0, |sum, n| async move { Ok(sum + n) }).await?;
-/// assert_eq!(sum, 21);
-/// # Ok(()) }
-/// ```
-///
-/// # Cancel safety
-/// Awaiting the next outcome is cancel safe. Dropping the stream drops its handles; pass `&mut`
-/// handles to keep them.
-pub fn as_completed<F, T>(handles: impl IntoIterator<Item = F>) -> AsCompleted<F>
-where
-    F: Future<Output = Result<T, TaskError>> + Unpin,
-{
-    let handles: Vec<F> = handles.into_iter().collect();
-    AsCompleted {
-        deadline: Deadline::from_now(),
-        unseen: handles.into_iter(),
-        pending: FuturesUnordered::new(),
-        over: false,
-    }
-}
-
-/// The stream made by [`as_completed`].
-#[must_use = "a stream does nothing until it is polled"]
-pub struct AsCompleted<F> {
-    deadline: Deadline,
-    unseen: vec::IntoIter<F>,
-    pending: FuturesUnordered<F>,
-    over: bool,
-}
-
-impl<F> AsCompleted<F> {
-    /// Limits the wait, counted from the call of [`as_completed`]. At the timeout the stream yields the
-    /// outcomes that are there, then one error, [`is_timeout`](TaskError::is_timeout). It drops the
-    /// other handles and ends.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use concurrent_futures::{ThreadPoolExecutor, as_completed};
-    /// use futures::StreamExt as _;
-    ///
-    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// let pool = ThreadPoolExecutor::new()?;
-    /// let (release, gate) = std::sync::mpsc::channel::<()>();
-    /// let handle = pool.submit(move || gate.recv().is_ok(), ());
-    /// let mut outcomes = as_completed([handle]).timeout(Duration::from_millis(10));
-    /// assert!(outcomes.next().await.unwrap().unwrap_err().is_timeout());
-    /// assert!(outcomes.next().await.is_none());
-    /// # drop(release);
-    /// # Ok(()) }
-    /// ```
-    pub fn timeout(mut self, limit: Duration) -> Self {
-        self.deadline.set(limit);
-        self
-    }
-}
-
-impl<F, T> AsCompleted<F>
-where
-    F: Future<Output = Result<T, TaskError>> + Unpin,
-{
-    /// The next outcome that is there; `None` if no handle is left.
-    fn poll_outcome(&mut self, cx: &mut task::Context<'_>) -> Poll<Option<F::Output>> {
-        let mut slice = Slice::new();
-        while slice.has_budget() {
-            let Some(mut handle) = self.unseen.next() else {
-                return self.pending.poll_next_unpin(cx);
-            };
-            match Pin::new(&mut handle).poll(cx) {
-                Poll::Ready(outcome) => return Poll::Ready(Some(outcome)),
-                Poll::Pending => self.pending.push(handle),
-            }
-        }
-        // As in `Wait::poll_done`.
-        if let Poll::Ready(Some(outcome)) = self.pending.poll_next_unpin(cx) {
-            return Poll::Ready(Some(outcome));
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    }
-}
-
-impl<F, T> Stream for AsCompleted<F>
-where
-    F: Future<Output = Result<T, TaskError>> + Unpin,
-{
-    type Item = F::Output;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Option<Self::Item>> {
-        if self.over {
-            return Poll::Ready(None);
-        }
-        let turn = ready!(coop::poll_proceed(cx));
-        if let Poll::Ready(outcome) = self.poll_outcome(cx) {
-            turn.made_progress();
-            self.over = outcome.is_none();
-            return Poll::Ready(outcome);
-        }
-        if self.unseen.len() > 0 {
-            return Poll::Pending; // Some may be done, and precede the timeout.
-        }
-        let limit = ready!(self.deadline.poll_passed(cx));
-        self.over = true;
-        self.pending.clear();
-        let name = TaskName::Function("as_completed");
-        Poll::Ready(Some(Err(TaskError::new(
-            name,
-            false,
-            Cause::TimedOut { limit },
-        ))))
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        let left = self.unseen.len() + self.pending.len();
-        (0, Some(left + usize::from(!self.over)))
-    }
-}
-
-impl<F, T> FusedStream for AsCompleted<F>
-where
-    F: Future<Output = Result<T, TaskError>> + Unpin,
-{
-    fn is_terminated(&self) -> bool {
-        self.over
-    }
-}
-
-impl<F> Unpin for AsCompleted<F> {}
-
-impl<F> fmt::Debug for AsCompleted<F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AsCompleted")
-            .field("pending", &(self.pending.len() + self.unseen.len()))
-            .field("over", &self.over)
             .finish_non_exhaustive()
     }
 }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use super::first_init::workers_allowed;
 #[cfg(feature = "isolation")]
 use super::isolation::Isolation;
 use super::limits::Limits;
@@ -14,10 +15,10 @@ use super::output::{Outlets, Output};
 use super::place;
 use super::pool::{Pool, ProcessPoolConfig};
 use super::start::{ForkServer, Opening, Recipe, Starter, Surroundings};
-use super::{ProcessPoolExecutor, check_functions, workers_allowed};
+use super::{ProcessPoolExecutor, check_functions};
 use crate::executor::data::Arguments;
 use crate::executor::encoded::encode_initializer;
-use crate::executor::error::{BuildError, BuildFailure};
+use crate::executor::error::BuildError;
 use crate::executor::options::TaskOptions;
 use crate::executor::settings;
 use crate::executor::task::{Initialized, Task};
@@ -458,7 +459,7 @@ impl ProcessPoolBuilder {
     /// and [`StartMethod::Fork`].
     ///
     /// # Errors
-    /// `is_not_initialized()` if [`init`](crate::init) was not called; `is_invalid_setting()` if a number is
+    /// `is_not_initialized()` if [`init`](crate::init) was not called, or too late; `is_invalid_setting()` if a number is
     /// out of range, if a variable or the working directory cannot be one, if the arguments of an initializer or a
     /// preload cannot be encoded, or for a preload with [`StartMethod::Spawn`]; `is_unsupported()` for
     /// [`StartMethod::Fork`] in a process that has more than one thread or cannot be forked, if this crate is
@@ -471,9 +472,7 @@ impl ProcessPoolBuilder {
     pub fn build(self) -> Result<ProcessPoolExecutor, BuildError> {
         sys::check_processes().map_err(|error| BuildError::unsupported(error.to_string()))?;
         check_functions()?;
-        let Some(serve_forked) = workers_allowed() else {
-            return Err(BuildError(BuildFailure::NotInitialized));
-        };
+        let serve_forked = workers_allowed(self.start_method == StartMethod::Fork)?;
         let max_frame_length =
             check_frame_length(self.max_frame_length.unwrap_or(MAX_FRAME_LENGTH))?;
         let encode = |what, opening: Option<EncodeOpening>| {
@@ -554,7 +553,7 @@ impl ProcessPoolBuilder {
         };
         let pool = Pool::new(config, place::start);
         pool.start_kept();
-        Ok(ProcessPoolExecutor { pool })
+        Ok(ProcessPoolExecutor::from_pool(pool))
     }
 }
 

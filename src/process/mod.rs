@@ -1,7 +1,7 @@
 //! [`ProcessPoolExecutor`]: runs tasks in worker processes, each of which is this executable, started again.
 //! Reading order:
 //!
-//! - this file: the executor; [`builder`]: its configuration;
+//! - this file: the executor; [`builder`]: its configuration; [`first_init`]: whether workers can start;
 //! - [`pool`]: which call goes to which worker;
 //! - [`place`]: the place of one worker, from its start to its end; [`start`]: how a process starts;
 //!   [`supervisor`]: the life of a worker that is ready; [`arrival`]: a large result in transit; [`watch`]: when there
@@ -14,6 +14,7 @@
 
 mod arrival;
 mod builder;
+mod first_init;
 #[cfg(feature = "isolation")]
 mod isolation;
 mod limits;
@@ -30,18 +31,19 @@ mod verdict;
 mod watch;
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::ops::Deref;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use async_trait::async_trait;
 
 pub use self::builder::{ProcessPoolBuilder, StartMethod};
+pub(crate) use self::first_init::allow_workers;
 #[cfg(feature = "isolation")]
 pub use self::isolation::Isolation;
 pub use self::limits::Limits;
 pub use self::output::{Output, OutputLine, OutputStream};
 use self::pool::{EndWorkers, Pool};
-pub(crate) use self::start::ServeForked;
 #[cfg(feature = "multiprocessing")]
 pub(crate) use self::start::Surroundings;
 use crate::executor::encoded::Job;
@@ -53,13 +55,6 @@ use crate::function;
 #[cfg(feature = "serde")]
 use crate::record::{record, words};
 
-/// Set once `init` was called, so that this executable can be a worker.
-static INITIALIZED: OnceLock<ServeForked> = OnceLock::new();
-
-pub(crate) fn allow_workers(serve: ServeForked) {
-    let _ = INITIALIZED.set(serve);
-}
-
 /// An error if a new process could not find the functions that it runs.
 pub(crate) fn check_functions() -> Result<(), BuildError> {
     match function::why_unreachable() {
@@ -68,17 +63,13 @@ pub(crate) fn check_functions() -> Result<(), BuildError> {
     }
 }
 
-fn workers_allowed() -> Option<ServeForked> {
-    INITIALIZED.get().copied()
-}
-
 /// Runs tasks in worker processes. Each worker runs one task at a time.
 ///
 /// A worker is this executable, started again: [`init`](crate::init), the first line of `main`, makes it serve.
 /// A task may crash, hang or leak there without harm to others: the death of a worker is the error of the one
 /// task that it ran, and a new worker replaces it.
 ///
-/// Workers start when there is work for them, and stay. Dropping the executor refuses new tasks, finishes the
+/// A clone is the same pool. Workers start when there is work for them, and stay. Dropping the last clone refuses new tasks, finishes the
 /// submitted ones in the background, and then ends the workers. That needs no runtime: the pool may be used from
 /// any number of them, or from none, see [the guide](crate::guide::calls#runtimes).
 ///
@@ -105,8 +96,33 @@ fn workers_allowed() -> Option<ServeForked> {
 /// # Platform
 /// Linux.
 #[doc(alias("Pool", "ProcessPool"))]
+#[derive(Clone)]
 pub struct ProcessPoolExecutor {
-    pool: Arc<Pool>,
+    pool: Arc<OpenPool>,
+}
+
+/// What the executors of one pool share. The last one that is dropped closes the pool.
+struct OpenPool(Arc<Pool>);
+
+impl Deref for OpenPool {
+    type Target = Arc<Pool>;
+
+    fn deref(&self) -> &Arc<Pool> {
+        &self.0
+    }
+}
+
+impl Drop for OpenPool {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+impl ProcessPoolExecutor {
+    fn from_pool(pool: Arc<Pool>) -> Self {
+        let pool = Arc::new(OpenPool(pool));
+        Self { pool }
+    }
 }
 
 /// A snapshot of one worker process.
@@ -244,7 +260,7 @@ impl Intake for ProcessPoolExecutor {
     }
 
     fn handle(&self) -> Arc<dyn Executor> {
-        self.pool.clone()
+        Arc::<Pool>::clone(&self.pool)
     }
 }
 
@@ -266,11 +282,5 @@ impl Executor for ProcessPoolExecutor {
 impl fmt::Debug for ProcessPoolExecutor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.pool.fmt(f)
-    }
-}
-
-impl Drop for ProcessPoolExecutor {
-    fn drop(&mut self) {
-        self.pool.close();
     }
 }

@@ -445,6 +445,10 @@ impl Core {
             job.work.fail(&Cause::Rejected(Rejection::OtherProcess));
             return;
         }
+        if ticket.is_revoked() {
+            job.work.fail(&Cause::Cancelled);
+            return;
+        }
         let runtime = self.note_caller();
         let expiry = ticket.options().queue_timeout.map(|limit| {
             let core = self.me.clone();

@@ -1,6 +1,7 @@
 //! The executor that callers hold.
 
 use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -18,6 +19,7 @@ use crate::executor::encoded::Job;
 use crate::executor::error::{TaskError, TrySubmitError};
 use crate::executor::feed::Calls;
 use crate::executor::handle::JoinHandle;
+use crate::executor::keyed_map::{KeyedMap, tap};
 use crate::executor::map::Map;
 use crate::executor::mapper::ByArc;
 use crate::executor::options::{Shutdown, ShutdownReport, TaskOptions};
@@ -47,7 +49,7 @@ use crate::executor::{Executor, Intake, Stats};
 /// function returns, and its place stays taken. The function can ask
 /// [`worker::current`](crate::worker::current) whether it should end.
 ///
-/// Dropping the executor refuses new work and finishes, in the background, what was submitted.
+/// A clone is the same pool. Dropping the last one refuses new work and finishes, in the background, what was submitted.
 ///
 /// ```
 /// use concurrent_futures::ThreadPoolExecutor;
@@ -60,14 +62,32 @@ use crate::executor::{Executor, Intake, Stats};
 /// # Ok(()) }
 /// ```
 #[doc(alias = "ThreadPool")]
+#[derive(Clone)]
 pub struct ThreadPoolExecutor {
-    core: Arc<Core>,
+    core: Arc<OpenCore>,
+}
+
+/// What the executors of one pool share. The last one that is dropped closes the pool.
+struct OpenCore(Arc<Core>);
+
+impl Deref for OpenCore {
+    type Target = Arc<Core>;
+
+    fn deref(&self) -> &Arc<Core> {
+        &self.0
+    }
+}
+
+impl Drop for OpenCore {
+    fn drop(&mut self) {
+        self.0.close();
+    }
 }
 
 impl ThreadPoolExecutor {
     pub(super) fn from_config(config: ThreadPoolConfig) -> Self {
         Self {
-            core: Core::new(config, TakenSeat::hire),
+            core: Arc::new(OpenCore(Core::new(config, TakenSeat::hire))),
         }
     }
 
@@ -207,7 +227,7 @@ impl ThreadPoolExecutor {
         F::Output: Send + 'static,
         M: 'static,
     {
-        let calls = Calls::new(self.core.clone(), ByArc::new(function), items);
+        let calls = Calls::new(Arc::<Core>::clone(&self.core), ByArc::new(function), items);
         Map::new(self.core.max_workers(), calls)
     }
 
@@ -248,6 +268,49 @@ impl ThreadPoolExecutor {
         scope::run(&self.core, body)
     }
 
+    /// Like [`map`](Self::map), for items with keys: each result comes with the key of its item. A pair of an index
+    /// and an item, as [`enumerate`](Iterator::enumerate) makes them, gives the index back.
+    ///
+    /// ```
+    /// use concurrent_futures::ThreadPoolExecutor;
+    /// use futures::TryStreamExt as _;
+    ///
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = ThreadPoolExecutor::new()?;
+    /// let words = ["apple", "fig", "pear"];
+    /// let mut lengths = pool.map_keyed(str::len, words.map(|word| (word, word))).unordered();
+    /// while let Some((word, length)) = lengths.try_next().await? {
+    ///     assert_eq!(length?, word.len());
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn map_keyed<K, F, I, A, M>(&self, function: F, pairs: I) -> KeyedMap<K, F::Output>
+    where
+        K: Send + 'static,
+        I: IntoIterator<Item = (K, A)> + Send + 'static,
+        I::IntoIter: Send + 'static,
+        A: Send + 'static,
+        F: MapTask<A, M> + Send + Sync + 'static,
+        F::Output: Send + 'static,
+        M: 'static,
+    {
+        self.map_stream_keyed(function, futures::stream::iter(pairs))
+    }
+
+    /// Like [`map_keyed`](Self::map_keyed), over the pairs of a stream.
+    pub fn map_stream_keyed<K, F, S, A, M>(&self, function: F, pairs: S) -> KeyedMap<K, F::Output>
+    where
+        K: Send + 'static,
+        S: Stream<Item = (K, A)> + Send + 'static,
+        A: Send + 'static,
+        F: MapTask<A, M> + Send + Sync + 'static,
+        F::Output: Send + 'static,
+        M: 'static,
+    {
+        let (keys, items) = tap(pairs);
+        KeyedMap::new(keys, self.map_stream(function, items))
+    }
+
     /// As `submit`, into `room`.
     #[cfg(feature = "tower")]
     pub(crate) fn submit_into<F, A, M>(
@@ -283,7 +346,7 @@ impl Intake for ThreadPoolExecutor {
     }
 
     fn handle(&self) -> Arc<dyn Executor> {
-        self.core.clone()
+        Arc::<Core>::clone(&self.core)
     }
 }
 
@@ -305,11 +368,5 @@ impl Executor for ThreadPoolExecutor {
 impl fmt::Debug for ThreadPoolExecutor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.core.fmt(f)
-    }
-}
-
-impl Drop for ThreadPoolExecutor {
-    fn drop(&mut self) {
-        self.core.close();
     }
 }

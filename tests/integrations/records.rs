@@ -204,7 +204,7 @@ fn documented() -> Vec<(Value, &'static str)> {
     let base = json!({
         "task": "shop::open", "kind": null, "started": false, "limit": null, "capacity": null,
         "refusal": null, "reason": null, "panic": null, "death": null, "broken": false,
-        "ready": null, "wanted": null,
+        "ready": null, "wanted": null, "index": null,
     });
     let panic = json!({
         "message": "out of cheese", "backtrace": "0: main",
@@ -235,6 +235,10 @@ fn documented() -> Vec<(Value, &'static str)> {
         (
             json!({"kind": "timed_out", "limit": limit}),
             "timeout of 3.5s",
+        ),
+        (
+            json!({"kind": "cancelled", "index": 7}),
+            "task `shop::open` (item 7) was cancelled",
         ),
         (
             json!({"kind": "rejected", "refusal": "queue_full", "capacity": 16}),

@@ -119,6 +119,10 @@ impl Intake for Pool {
             work.fail(&Cause::Rejected(Rejection::OtherProcess));
             return;
         }
+        if ticket.is_revoked() {
+            work.fail(&Cause::Cancelled);
+            return;
+        }
         let expiry = ticket
             .options()
             .queue_timeout

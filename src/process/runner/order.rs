@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use super::outcome::LeftOutcome;
 use super::{RunningProcess, shared};
-use crate::executor::error::{BuildError, BuildFailure, InitFailure};
+use crate::executor::error::{BuildError, InitFailure};
+use crate::process::StartMethod;
+use crate::process::first_init::workers_allowed;
 use crate::process::limits::Limits;
 use crate::process::output::{Outlets, Output, OutputWriter, Outputs};
 use crate::process::start::{
     ForkHere, NewProcess, Newborn, Opening, Recipe, StartError, StartFailure, Starter, Surroundings,
 };
-use crate::process::{StartMethod, workers_allowed};
 use crate::sys::{AsFd as _, AsRawFd as _, OwnedFd, ProcessIdentity, RawFd};
 use crate::wire::Chain;
 use crate::wire::confinement::Confinement;
@@ -93,8 +94,8 @@ impl StartOrder {
     ///
     /// With `may_block`, the calling thread may block for about a millisecond.
     pub(crate) async fn start(self, may_block: bool) -> Result<StartedProcess, Refusal> {
-        let not_initialized = BuildError(BuildFailure::NotInitialized);
-        let serve = workers_allowed().ok_or(Refusal::Build(not_initialized))?;
+        let is_fork = self.start_method == StartMethod::Fork;
+        let serve = workers_allowed(is_fork).map_err(Refusal::Build)?;
         let outcome_file =
             OutcomeFile::create().map_err(Refusal::system("make a file in memory"))?;
         let process_setup = self.process_setup()?;

@@ -115,7 +115,7 @@ pub(crate) use socket::{
     receive, receive_more, receive_patiently, receive_with_fd, receive_with_fds, send_patiently,
     send_with_fds, socket_pair,
 };
-pub(crate) use stdio::{become_child, change_variables, is_variable, settle_forked};
+pub(crate) use stdio::{become_child, change_variables, init_is_late, is_variable, settle_forked};
 pub(crate) use stream::{WHOLE, write_now, write_patiently};
 pub(crate) use watch::{WakeFd, end_with, parent, wait_for_parents_end, wait_readable, watched};
 pub(crate) use which::{eventfd_identity, socket_identity};

@@ -35,11 +35,20 @@ pub(crate) fn become_child(
     Some(prepare(marker, is_late).map(|socket| (role, socket)))
 }
 
+fn is_main_thread() -> bool {
+    rustix::thread::gettid() == rustix::process::getpid()
+}
+
+/// Whether a worker that comes here would be refused: this program calls `init` too late. A worker runs the same program
+/// up to the same call.
+pub(crate) fn init_is_late(in_runtime: bool) -> bool {
+    (in_runtime || !is_main_thread()) && other_threads().is_ok_and(|others| !others.is_empty())
+}
+
 fn prepare(marker: &str, is_late: bool) -> io::Result<UnixStream> {
     settle_signals(); // First: even an error could not be printed everywhere.
     let others = other_threads()?;
-    let is_main = rustix::thread::gettid() == rustix::process::getpid();
-    if !others.is_empty() && (is_late || !is_main) {
+    if !others.is_empty() && (is_late || !is_main_thread()) {
         return Err(io::Error::other(format!(
             "other threads run already ({}); call concurrent_futures::init() first in main",
             others.join(", ")

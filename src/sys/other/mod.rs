@@ -48,8 +48,8 @@ pub(crate) use socket::{
 };
 pub(crate) use stdio::{
     FolderIdentity, WHOLE, above_standard_streams, become_child, change_variables, current_folder,
-    enter_folder, flush_stdout, is_variable, nowhere, open_folder, own_descriptor, own_stream,
-    reopened_stream, set_input, set_output, settle_forked, write_in_one, write_now,
+    enter_folder, flush_stdout, init_is_late, is_variable, nowhere, open_folder, own_descriptor,
+    own_stream, reopened_stream, set_input, set_output, settle_forked, write_in_one, write_now,
     write_patiently,
 };
 pub(crate) use wait::{

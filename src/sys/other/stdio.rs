@@ -12,6 +12,10 @@ pub(crate) fn become_child(_: &str, _: bool) -> Option<io::Result<(OsString, Soc
     None
 }
 
+pub(crate) fn init_is_late(_: bool) -> bool {
+    false
+}
+
 pub(crate) fn settle_forked(
     _: bool,
     _: &[(OsString, OsString)],

@@ -3,9 +3,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::executor::error::Cause;
+use crate::executor::item_outcomes::ItemOutcomes;
 
 fn chunk(items: u32, ordered: bool) -> (Arc<Chunk<u32>>, Outcomes<u32>) {
-    let chunk = Chunk::new(Ticket::new("test", None), items, ordered);
+    let chunk = Chunk::new(Ticket::new("test", None), 0, items, ordered);
     let outcomes = chunk.outcomes();
     (chunk, outcomes)
 }
@@ -22,6 +23,26 @@ fn taken(outcomes: &mut Outcomes<u32>) -> Option<Vec<u32>> {
 }
 
 proptest! {
+    #[test]
+    fn without_order_each_answer_is_taken_with_the_number_of_its_item(
+        order in Just((0..24_u32).collect::<Vec<_>>()).prop_shuffle(),
+        take_after in prop::collection::vec(any::<bool>(), 24),
+    ) {
+        let (chunk, mut outcomes) = chunk(24, false);
+        let mut all = Vec::new();
+        for (item, take) in order.iter().zip(take_after).chain([(&24, true)]) {
+            chunk.fulfil(*item, 100 + *item);
+            let arrived = take.then(|| outcomes.next().now_or_never().flatten()).flatten();
+            if let Some(arrived) = arrived {
+                all.extend(ItemOutcomes::new(arrived.outcomes, 1000, arrived.numbers));
+            }
+        }
+        for item in &all {
+            prop_assert_eq!(item.outcome.as_ref().ok(), Some(&(item.index as u32 - 900)));
+        }
+        prop_assert!(all.iter().map(|item| item.index as u32 - 1000).eq(order));
+    }
+
     #[test]
     fn answers_given_in_any_order_are_taken_in_item_order(
         order in Just((0..24_u32).collect::<Vec<_>>()).prop_shuffle(),

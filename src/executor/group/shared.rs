@@ -1,0 +1,115 @@
+//! What the tasks of a group have in common. The end of a task is handled where its outcome is found, and not when the
+//! group is polled: so an error cancels the others at once.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use crate::executor::error::TaskError;
+use crate::executor::handle::AbortHandle;
+
+/// What the callbacks of the tasks reach, on whatever thread an outcome is found.
+pub(super) struct GroupShared {
+    state: Mutex<GroupState>,
+    /// Notified when a task has its outcome.
+    settled: Notify,
+}
+
+struct GroupState {
+    /// The tasks without an outcome, by their numbers.
+    in_flight: HashMap<u64, AbortHandle>,
+    cancel_on_error: bool,
+    /// The first error. Once the group is cancelled, no later one counts.
+    first_error: Option<TaskError>,
+    is_cancelled: bool,
+}
+
+impl Default for GroupShared {
+    fn default() -> Self {
+        let state = GroupState {
+            in_flight: HashMap::new(),
+            cancel_on_error: true,
+            first_error: None,
+            is_cancelled: false,
+        };
+        Self {
+            state: Mutex::new(state),
+            settled: Notify::new(),
+        }
+    }
+}
+
+impl GroupShared {
+    pub(super) fn cancel_on_error(&self, cancel: bool) {
+        self.lock().cancel_on_error = cancel;
+    }
+
+    /// A task enters the group. Returns whether the group is cancelled: then abort the task.
+    pub(super) fn enter(&self, task: AbortHandle) -> bool {
+        let mut state = self.lock();
+        state.in_flight.insert(task.id(), task);
+        state.is_cancelled
+    }
+
+    #[cfg(feature = "process")]
+    pub(super) fn is_cancelled(&self) -> bool {
+        self.lock().is_cancelled
+    }
+
+    pub(super) fn first_error(&self) -> Option<TaskError> {
+        self.lock().first_error.clone()
+    }
+
+    pub(super) fn in_flight(&self) -> usize {
+        self.lock().in_flight.len()
+    }
+
+    /// Waits until fewer than `limit` tasks are without an outcome.
+    pub(super) async fn fewer_than(&self, limit: usize) {
+        loop {
+            let in_flight: Vec<_> = match self.lock() {
+                state if state.in_flight.len() < limit => return,
+                state => state.in_flight.values().cloned().collect(),
+            };
+            in_flight.iter().for_each(AbortHandle::note_caller);
+            drop(in_flight);
+            self.settled.notified().await;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, GroupState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A task has its outcome.
+    pub(super) fn settle(&self, id: u64, error: Option<&TaskError>) {
+        let mut state = self.lock();
+        state.in_flight.remove(&id);
+        let mut rest = Vec::new();
+        if let Some(error) = error
+            && !state.is_cancelled
+        {
+            state.first_error.get_or_insert_with(|| error.clone());
+            if state.cancel_on_error {
+                rest = state.cancel();
+            }
+        }
+        drop(state);
+        rest.iter().for_each(AbortHandle::abort); // Each settles in turn.
+        self.settled.notify_one();
+    }
+
+    pub(super) fn abort_all(&self) {
+        let rest = self.lock().cancel();
+        rest.iter().for_each(AbortHandle::abort);
+    }
+}
+
+impl GroupState {
+    /// Returns the tasks to abort.
+    fn cancel(&mut self) -> Vec<AbortHandle> {
+        self.is_cancelled = true;
+        self.in_flight.values().cloned().collect()
+    }
+}
