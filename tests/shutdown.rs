@@ -372,7 +372,7 @@ fn a_callback_uses_the_pool(method: StartMethod) {
     let (seen, told) = std::sync::mpsc::channel();
     handle.on_done({
         let pool = pool.clone();
-        move || seen.send(pool.stats().running).expect("the test waits")
+        move |_| seen.send(pool.stats().running).expect("the test waits")
     });
     std::thread::spawn(move || drop(own)); // A thread of its own, as it could hang.
     test.block_on(guest.let_in());

@@ -232,7 +232,7 @@ mod tests {
         assert_ne!(Part::socket(&one), Part::socket(&other));
         assert_eq!(
             Part::socket(&one),
-            Part::socket(&one.try_clone().expect("a descriptor"))
+            Part::socket(one.try_clone().expect("a descriptor"))
         );
         assert!(Part::eventfd(&one).is_none() && Part::socket(&copy).is_none());
     }
