@@ -3,8 +3,8 @@
 use std::cmp::Ordering;
 use std::collections::{BinaryHeap, VecDeque};
 
-/// The order in which a queue returns its items: [`Fifo`], [`Lifo`] or [`SmallestFirst`]. Sealed.
-pub trait Order<T>: sealed::Sealed {
+/// The order in which a queue returns its items: [`Fifo`], [`Lifo`] or [`SmallestFirst`]. SealedOrder.
+pub trait Order<T>: sealed::SealedOrder {
     /// Holds the items.
     #[doc(hidden)]
     type Store: ItemStore<T>;
@@ -42,11 +42,11 @@ impl<T: Ord> Order<T> for SmallestFirst {
 }
 
 mod sealed {
-    pub trait Sealed {}
+    pub trait SealedOrder {}
 
-    impl Sealed for super::Fifo {}
-    impl Sealed for super::Lifo {}
-    impl Sealed for super::SmallestFirst {}
+    impl SealedOrder for super::Fifo {}
+    impl SealedOrder for super::Lifo {}
+    impl SealedOrder for super::SmallestFirst {}
 }
 
 /// Holds the items of a queue.
