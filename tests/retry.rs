@@ -218,11 +218,11 @@ async fn an_error_says_how_many_attempts_there_were(kind: Kind) {
         let text = error.to_string();
         assert!(text.contains("`hopeless` (attempt 4) panicked"), "{text}");
     }
-    let error = within(pool.submit(follow, (PathBuf::new(), vec![PANIC]))).await;
-    // One attempt is not worth a word.
-    if let Err(error) = error {
-        assert!(error.attempts() == 1 && !error.to_string().contains("attempt 1)"));
-    }
+    let error = within(pool.submit_with(&named, end_by, (0, PANIC))).await;
+    let error = error.expect_err("it panics");
+    assert_eq!(error.attempts(), 1);
+    let text = error.to_string();
+    assert!(text.contains("`hopeless` panicked"), "{text}");
 }
 
 async fn an_error_after_an_attempt_that_ran_says_that_it_was_started(kind: Kind) {
