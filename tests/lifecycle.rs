@@ -264,6 +264,7 @@ async fn a_task_is_run_again_as_often_as_it_may_and_no_more(method: StartMethod)
             Err(error) => {
                 assert!(error.is_worker_lost() && error.was_started(), "{error}");
                 assert_eq!(error.exit_code(), Some(9));
+                assert_eq!(error.attempts(), if number == 3 { 3 } else { 1 });
                 assert_eq!(error.to_string().contains("each of 3 runs"), number == 3);
                 assert!(failed, "{error}");
             }
@@ -349,6 +350,7 @@ async fn a_task_that_waits_to_be_run_again_counts_as_started(method: StartMethod
     lost.abort();
     let error = within(lost).await.expect_err("aborted");
     assert!(error.is_cancelled() && error.was_started(), "{error}");
+    assert_eq!(error.attempts(), 2);
     guest.let_in().await;
     within(busy).await.expect("it ran");
 }

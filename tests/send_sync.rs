@@ -15,9 +15,10 @@ use concurrent_futures::multiprocessing::{
 use concurrent_futures::{
     AbortHandle, AsCompleted, BlockingIter, BuildError, Executor, JoinHandle, Keyed, KeyedMap,
     Limits, Location, Map, Output, OutputLine, OutputStream, Permit, ProcessPoolBuilder,
-    ProcessPoolExecutor, Progress, ProgressStream, Restarts, ReturnWhen, Shutdown, ShutdownReport,
-    StartMethod, Stats, TaskError, TaskGroup, TaskOptions, ThreadPermit, ThreadPoolBuilder,
-    ThreadPoolExecutor, TrySubmitError, Wait, Waited, WorkerInfo, WorkerState, worker,
+    ProcessPoolExecutor, Progress, ProgressStream, Restarts, Retry, Retrying, ReturnWhen, Shutdown,
+    ShutdownReport, StartMethod, Stats, TaskError, TaskGroup, TaskOptions, ThreadPermit,
+    ThreadPoolBuilder, ThreadPoolExecutor, TrySubmitError, Wait, Waited, WorkerInfo, WorkerState,
+    worker,
 };
 
 /// May be sent, must not be shared.
@@ -32,6 +33,9 @@ const fn both<T: Send + Sync + Unpin + 'static>() {}
 const _: () = {
     both::<ThreadPoolExecutor>();
     both::<ThreadPoolBuilder>();
+    both::<Retry>();
+    send::<Retrying<'static, u8>>();
+    unpin::<Retrying<'static, SendOnly>>();
     both::<ProcessPoolExecutor>();
     send::<ProcessPoolBuilder>();
     both::<Process<SendOnly>>();

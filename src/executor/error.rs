@@ -58,6 +58,7 @@ use crate::panic::{Location, PanicReport};
 /// | field | holds |
 /// |---|---|
 /// | `task`, `started` | [`task_name`](Self::task_name) and [`was_started`](Self::was_started) |
+/// | `attempts` | [`attempts`](Self::attempts) |
 /// | `kind` | `cancelled`, `panicked`, `worker_lost`, `timed_out`, `rejected`, `shutdown`, `codec` or `init_failed` |
 /// | `index` | [`index`](Self::index) |
 /// | `limit` | the time limit of `timed_out` and of the refusal `waited_too_long`: `secs` and `nanos` |
@@ -77,6 +78,8 @@ struct TaskErrorInner {
     /// Which item of a map it belongs to.
     index: Option<usize>,
     started: bool,
+    /// How often the task was attempted.
+    attempts: u32,
     cause: Cause,
 }
 
@@ -151,6 +154,7 @@ impl TaskError {
             task,
             index: None,
             started,
+            attempts: 1,
             cause,
         }))
     }
@@ -158,6 +162,24 @@ impl TaskError {
     /// The same error, for the item at `index` of a map.
     pub(crate) fn at(mut self, index: usize) -> Self {
         Arc::make_mut(&mut self.0).index = Some(index);
+        self
+    }
+
+    /// The same error, of an item that `losses` workers were lost with before.
+    pub(crate) fn of_rerun(self, losses: u32) -> Self {
+        match self.0.attempts > losses {
+            true => self,
+            false => self.after(losses, true),
+        }
+    }
+
+    /// The same error, after `earlier` other attempts. `started`: in one of them the function began.
+    pub(crate) fn after(mut self, earlier: u32, started: bool) -> Self {
+        if earlier > 0 {
+            let inner = Arc::make_mut(&mut self.0);
+            inner.attempts = inner.attempts.saturating_add(earlier);
+            inner.started |= started;
+        }
         self
     }
 
@@ -201,7 +223,6 @@ impl TaskError {
     }
 
     /// Returns whether it was refused because the queue is too long.
-    #[cfg(feature = "axum")]
     pub(crate) fn is_busy(&self) -> bool {
         matches!(
             self.0.cause,
@@ -277,6 +298,24 @@ impl TaskError {
     /// ```
     pub fn index(&self) -> Option<usize> {
         self.0.index
+    }
+
+    /// Returns how often the task was attempted: by [`retry`](crate::retry()), and by its executor for
+    /// [`TaskOptions::retries`](crate::TaskOptions::retries). 1 without retries.
+    ///
+    /// ```
+    /// use concurrent_futures::{Retry, ThreadPoolExecutor, retry};
+    ///
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = ThreadPoolExecutor::new()?;
+    /// let policy = Retry::new(1).on_panic();
+    /// let error = retry(policy, || pool.submit(|| panic!("no"), ())).await.unwrap_err();
+    /// assert_eq!(error.attempts(), 2);
+    /// assert!(error.to_string().contains("(attempt 2)"));
+    /// # Ok(()) }
+    /// ```
+    pub fn attempts(&self) -> u32 {
+        self.0.attempts
     }
 
     /// Returns the message of the panic, if it was a string.
@@ -365,6 +404,9 @@ impl TaskError {
         write!(f, "task `{name}` ")?;
         if let Some(index) = self.0.index {
             write!(f, "(item {index}) ")?;
+        }
+        if self.0.attempts > 1 {
+            write!(f, "(attempt {}) ", self.0.attempts)?;
         }
         match &self.0.cause {
             Cause::Cancelled => write!(f, "was cancelled {when}"),
@@ -479,6 +521,7 @@ impl fmt::Debug for TaskError {
             .field("task", &self.task_name())
             .field("index", &self.0.index)
             .field("started", &self.0.started)
+            .field("attempts", &self.0.attempts)
             .field("cause", &self.0.cause)
             .finish()
     }

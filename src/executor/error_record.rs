@@ -26,6 +26,7 @@ struct TaskErrorRecord {
     ready: Option<usize>,
     wanted: Option<usize>,
     index: Option<usize>,
+    attempts: u32,
 }
 
 record!(TaskErrorRecord as "TaskError" {
@@ -42,6 +43,7 @@ record!(TaskErrorRecord as "TaskError" {
     ready = None,
     wanted = None,
     index = None,
+    attempts = 1,
 });
 
 record!(Death as "WorkerDeath" {
@@ -80,6 +82,7 @@ impl From<&TaskError> for TaskErrorRecord {
             kind: error.kind().to_owned(),
             started: error.was_started(),
             index: error.index(),
+            attempts: error.attempts(),
             ..Self::default()
         };
         match error.cause().clone() {
@@ -173,6 +176,7 @@ impl TaskErrorRecord {
         };
         let task = TaskName::Given(self.task.into());
         let error = TaskError::new(task, self.started, cause);
+        let error = error.after(self.attempts.saturating_sub(1), self.started);
         Ok(match self.index {
             Some(index) => error.at(index),
             None => error,
@@ -282,6 +286,7 @@ mod tests {
                 .into_iter()
                 .map(move |cause| TaskError::new(name.clone(), started, cause))
                 .flat_map(|error| [error.clone(), error.at(7)])
+                .flat_map(|error| [error.clone(), error.after(2, true)])
         })
     }
 
@@ -304,6 +309,7 @@ mod tests {
             format!("{error:?}"),
             format!("{predicates:?} {}", error.kind()),
             format!("{:?} {:?}", error.task_name(), error.index()),
+            error.attempts().to_string(),
             format!("{:?}", error.source().map(ToString::to_string)),
             format!("{:?} {:?}", error.panic_message(), error.panic_location()),
             format!("{:?}", error.panic_backtrace()),

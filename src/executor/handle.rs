@@ -130,6 +130,7 @@ impl<T> OutcomeCell<T> {
     /// Puts the outcome in, or returns it if no handle can take it. Only the thread that closed the ticket may. If there
     /// are callbacks, they see the outcome first.
     fn put(&self, outcome: Result<T, TaskError>) -> Option<Result<T, TaskError>> {
+        let outcome = outcome.map_err(|error| error.of_rerun(self.ticket.losses()));
         let kind = outcome.as_ref().map_or_else(TaskError::kind, |_| "ok");
         self.ticket.count(kind, 1);
         self.ticket.trace().end(kind);
@@ -351,6 +352,11 @@ impl<T: Send> Promise for OutcomeCell<T> {
 
     fn fail(&self, _: u32, error: TaskError) {
         self.resolve_error(error);
+    }
+
+    #[cfg(feature = "process")]
+    fn runs_again(&self, _: u32) {
+        self.ticket.note_loss();
     }
 }
 

@@ -16,6 +16,7 @@
 //! - [`keyed`]: a handle whose outcome says which input it belongs to; [`wait`], [`as_completed`]: many handles
 //!   at once; [`waitable`]: what these accept; [`deadline`]: how long they wait; [`blocking`]: on a thread;
 //! - [`group`]: tasks that end together;
+//! - [`retry`]: a task that is attempted again;
 //! - [`context`]: what a task knows about itself; [`progress`]: what it reports; [`settings`]: what all
 //!   executors check.
 
@@ -48,6 +49,7 @@ pub(crate) mod options;
 mod patience;
 pub(crate) mod progress;
 pub(crate) mod promise;
+pub(crate) mod retry;
 pub(crate) mod room;
 pub(crate) mod run;
 #[cfg(feature = "process")]

@@ -105,8 +105,9 @@ impl TaskOptions {
     /// more than once. Each item of a `map` counts by itself. If all runs are lost, the error is that
     /// of the last.
     ///
-    /// A panic, a timeout, a cancel and a shutdown cause no other run. No effect on threads. Default:
-    /// 0, a task runs at most once.
+    /// A panic, a timeout, a cancel and a shutdown cause no other run. No effect on threads. To attempt a task again
+    /// for other reasons, after a pause, or on threads: [`retry`](crate::retry()). Default: 0, a task runs at most
+    /// once.
     ///
     /// ```
     /// use concurrent_futures::TaskOptions;

@@ -2,7 +2,7 @@
 //! Dropping [`Owed`] fails the items that are left, so no handle stays unresolved.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
@@ -22,6 +22,8 @@ pub(crate) struct Ticket {
     terms: OnceLock<Arc<Terms>>,
     /// No outcome is wanted any more: all items are answered, or the caller cancelled.
     closed: AtomicBool,
+    /// How many workers were lost while they ran it, if it has one item.
+    losses: AtomicU32,
     trace: Trace,
     submitted: SubmitTime,
 }
@@ -79,6 +81,7 @@ impl Ticket {
             asked,
             terms: OnceLock::new(),
             closed: AtomicBool::new(false),
+            losses: AtomicU32::new(0),
             submitted: SubmitTime::now(),
         }
     }
@@ -160,6 +163,11 @@ impl Ticket {
         !self.closed.swap(true, Ordering::AcqRel)
     }
 
+    /// How many workers were lost while they ran it, if it has one item.
+    pub(crate) fn losses(&self) -> u32 {
+        self.losses.load(Ordering::Relaxed)
+    }
+
     /// Notes the executor that takes the job. Only the first call counts.
     pub(crate) fn accept(&self, terms: &Arc<Terms>) {
         let _ = self.terms.set(terms.clone());
@@ -196,6 +204,10 @@ pub(crate) trait Promise: Wanted {
     fn ticket(&self) -> &Ticket;
 
     fn fail(&self, item: u32, error: TaskError);
+
+    /// The item lost its worker and is to run again.
+    #[cfg(feature = "process")]
+    fn runs_again(&self, _item: u32) {}
 
     /// Whether it needs to know how long items run.
     fn counts_time(&self) -> bool {
@@ -296,6 +308,7 @@ impl<P: Promise + ?Sized> Owed<P> {
         let count = self.remaining() as usize;
         if count > 0 {
             let error = self.ticket().error(self.losses > 0, cause.clone());
+            let error = error.of_rerun(self.losses);
             while self.remaining() > 0 {
                 self.answer_next(|promise, item| promise.fail(item, error.clone()));
             }
@@ -317,6 +330,15 @@ impl<P: Promise + ?Sized> Owed<P> {
     }
 }
 
+#[cfg(feature = "process")]
+impl Ticket {
+    /// Its only item lost its worker and is to run again.
+    pub(super) fn note_loss(&self) {
+        let losses = self.losses.fetch_add(1, Ordering::Relaxed) + 1;
+        self.trace.attempted_again(losses);
+    }
+}
+
 /// What only the parent of worker processes does.
 #[cfg(feature = "process")]
 impl<P: Promise + ?Sized> Owed<P> {
@@ -333,6 +355,7 @@ impl<P: Promise + ?Sized> Owed<P> {
     /// Takes the next item out, to run once more.
     pub(crate) fn take_for_retry(&mut self) -> Self {
         let (promise, item) = self.take_next();
+        promise.runs_again(item);
         Self {
             promise,
             next: item,
@@ -362,7 +385,8 @@ impl<P: Promise + ?Sized> Owed<P> {
     }
 
     pub(crate) fn fail_next(&mut self, cause: Cause) {
-        self.answer_next(|promise, item| promise.fail(item, promise.ticket().error(true, cause)));
+        let error = self.ticket().error(true, cause).of_rerun(self.losses);
+        self.answer_next(|promise, item| promise.fail(item, error));
     }
 
     /// The same items, with another view of the promise.

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`calls`] | How do I call a function, on processes and on threads? Where does `init()` go? |
 //! | [`maps`] | How do I call a function on every item of a list or a stream? |
-//! | [`timeouts`] | How do I limit the time of a task, cancel it, or follow its progress? |
+//! | [`timeouts`] | How do I limit the time of a task, cancel it, attempt it again, or follow its progress? |
 //! | [`crashes`] | What happens when a worker dies? How do I set workers up, limit them, replace them? |
 //! | [`shutdown`] | How does a pool end? What does a drop do? |
 //! | [`web`] | How do I use a pool in a web service? |

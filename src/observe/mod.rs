@@ -17,9 +17,9 @@ mod trace;
 mod trace;
 
 pub(crate) use meter::{Meter, RunningCount, SubmitTime};
-pub(crate) use trace::Trace;
 #[cfg(feature = "tracing")]
 pub use trace::set_trace_propagator;
+pub(crate) use trace::{Trace, as_attempt};
 
 #[cfg(feature = "process")]
 use crate::wire::level::EventLevel;

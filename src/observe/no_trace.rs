@@ -25,5 +25,13 @@ impl Trace {
 
     pub(crate) fn ran(&self, _worker: u64, _time: Duration) {}
 
+    #[cfg(feature = "process")]
+    pub(crate) fn attempted_again(&self, _losses: u32) {}
+
     pub(crate) fn end(&self, _outcome: &str) {}
+}
+
+/// Submits a task as an attempt of `retry`.
+pub(crate) fn as_attempt<T>(_attempt: u32, submit: impl FnOnce() -> T) -> T {
+    submit()
 }

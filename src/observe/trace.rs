@@ -1,5 +1,6 @@
 //! The span of a task, from its submission to its outcome.
 
+use std::cell::Cell;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -15,6 +16,29 @@ struct OpenSpan {
     span: Span,
     submitted: Instant,
     traceparent: Option<Arc<str>>,
+    /// The number of its first run among the attempts of the task.
+    #[cfg(feature = "process")]
+    attempt: u32,
+}
+
+thread_local! {
+    /// The number of the attempt that this thread submits, if it is one of `retry`.
+    static ATTEMPT: Cell<Option<u32>> = const { Cell::new(None) };
+}
+
+/// Submits a task as an attempt of `retry`: its span has the number.
+pub(crate) fn as_attempt<T>(attempt: u32, submit: impl FnOnce() -> T) -> T {
+    /// Also after a panic of the user's code.
+    struct Restore(Option<u32>);
+
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            ATTEMPT.set(self.0);
+        }
+    }
+
+    let _restore = Restore(ATTEMPT.replace(Some(attempt)));
+    submit()
 }
 
 type Propagator = Box<dyn Fn(&Span) -> Option<String> + Send + Sync>;
@@ -51,6 +75,7 @@ impl Trace {
             "task",
             task.id = id,
             task.name = name,
+            task.attempt = ATTEMPT.get(),
             task.worker = Empty,
             task.queue_wait_us = Empty,
             task.run_time_us = Empty,
@@ -64,6 +89,8 @@ impl Trace {
             traceparent: propagated.map(Into::into),
             span,
             submitted: Instant::now(),
+            #[cfg(feature = "process")]
+            attempt: ATTEMPT.get().unwrap_or(1),
         };
         Self(Some(Box::new(Mutex::new(Some(Arc::new(open))))))
     }
@@ -107,6 +134,15 @@ impl Trace {
             open.span.record("task.worker", worker);
             open.span.record("task.queue_wait_us", micros(wait));
             open.span.record("task.run_time_us", micros(time));
+        }
+    }
+
+    /// Records that the task is to run again, since `losses` workers were lost with it.
+    #[cfg(feature = "process")]
+    pub(crate) fn attempted_again(&self, losses: u32) {
+        if let Some(open) = self.open() {
+            let attempt = open.attempt.saturating_add(losses);
+            open.span.record("task.attempt", attempt);
         }
     }
 

@@ -313,14 +313,13 @@ impl SupervisedWorker {
         if let Some(Late {
             promise,
             item,
+            losses,
             limit,
         }) = self.link.on_deadline(self.outputs.holds_outcomes())
         {
             pool.item_overran(1);
-            promise.fail(
-                item,
-                promise.ticket().error(true, Cause::TimedOut { limit }),
-            );
+            let error = promise.ticket().error(true, Cause::TimedOut { limit });
+            promise.fail(item, error.of_rerun(losses));
         }
     }
 
@@ -501,7 +500,7 @@ impl SupervisedWorker {
 
     fn fulfil(&self, mut values: Values, pool: &Arc<Pool>) {
         while values.count > 0 {
-            let Some((promise, items)) = self.settle(values.seq, values.items(), pool) else {
+            let Some((promise, items, _)) = self.settle(values.seq, values.items(), pool) else {
                 return;
             };
             values.skip(items.start - values.first);
@@ -520,15 +519,16 @@ impl SupervisedWorker {
     }
 
     fn fail(&self, seq: u32, item: u32, failure: ItemFailure, pool: &Arc<Pool>) {
-        let Some((Some(promise), _)) = self.settle(seq, item..item + 1, pool) else {
+        let Some((Some(promise), _, losses)) = self.settle(seq, item..item + 1, pool) else {
             return;
         };
         pool.items_ended(1, 1);
         let started = failure.has_started();
-        promise.fail(item, promise.ticket().error(started, cause(failure)));
+        let error = promise.ticket().error(started, cause(failure));
+        promise.fail(item, error.of_rerun(losses));
     }
 
-    /// Finds the receiver of the outcomes of some items, and of which of them first; without a receiver, if
+    /// Finds the receiver of the outcomes of some items, and of which of them first; without a receiver if
     /// they have an answer already. `None` if no one waits for any of them.
     fn settle(&self, seq: u32, items: Range<u32>, pool: &Arc<Pool>) -> Option<Settled> {
         // Of two threads that report, one may nudge for both, and later than the end of the task.
@@ -538,6 +538,7 @@ impl SupervisedWorker {
         let Answered {
             promise,
             items,
+            losses,
             late,
             finished,
         } = self.link.answered(seq, items)?;
@@ -551,12 +552,12 @@ impl SupervisedWorker {
         if self.link.prove() {
             pool.worker_proved();
         }
-        Some(((!late).then_some(promise), items))
+        Some(((!late).then_some(promise), items, losses))
     }
 }
 
-/// The receiver of outcomes, if there is one, and their items.
-type Settled = (Option<Arc<dyn PromiseEncoded>>, Range<u32>);
+/// The receiver of outcomes, if there is one, their items, and how many workers were lost with the first.
+type Settled = (Option<Arc<dyn PromiseEncoded>>, Range<u32>, u32);
 
 #[cfg(all(test, target_os = "linux", properties))]
 #[path = "../../tests/properties/process/supervisor.rs"]

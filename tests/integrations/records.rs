@@ -203,7 +203,7 @@ fn a_build_error_can_be_cloned() {
 fn documented() -> Vec<(Value, &'static str)> {
     let base = json!({
         "task": "shop::open", "kind": null, "started": false, "limit": null, "capacity": null,
-        "refusal": null, "reason": null, "panic": null, "death": null, "broken": false,
+        "attempts": 1, "refusal": null, "reason": null, "panic": null, "death": null, "broken": false,
         "ready": null, "wanted": null, "index": null,
     });
     let panic = json!({
@@ -231,6 +231,10 @@ fn documented() -> Vec<(Value, &'static str)> {
         (
             json!({"kind": "worker_lost", "death": death}),
             "process 4711 was killed by signal 9",
+        ),
+        (
+            json!({"kind": "panicked", "panic": panic, "attempts": 3}),
+            "(attempt 3) panicked at src/shop.rs:12:5: out of cheese",
         ),
         (
             json!({"kind": "timed_out", "limit": limit}),
@@ -320,6 +324,7 @@ fn unknown_fields_of_an_error_are_ignored_and_absent_ones_have_defaults() {
     assert!(error.is_worker_lost() && error.was_started());
     assert_eq!((error.worker_pid(), error.signal()), (Some(7), None));
     assert_eq!(error.stderr_tail(), Some(""));
+    assert_eq!(error.attempts(), 1);
 }
 
 #[test]

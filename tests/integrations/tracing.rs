@@ -11,8 +11,8 @@ use std::time::Duration;
 #[cfg(target_os = "linux")]
 use concurrent_futures::Isolation;
 use concurrent_futures::{
-    ExecutorExt as _, JoinHandle, ProcessPoolExecutor, TaskOptions, ThreadPoolExecutor,
-    set_trace_propagator, worker,
+    Executor, ExecutorExt as _, JoinHandle, ProcessPoolExecutor, Retry, TaskOptions,
+    ThreadPoolExecutor, retry, set_trace_propagator, worker,
 };
 use futures::TryStreamExt as _;
 use tracing::field::{Field, Visit};
@@ -197,6 +197,35 @@ async fn a_span_tells_how_its_task_ended() {
         assert!(span.is_closed, "{name}");
     }
     drop(cancelled); // Its span did not wait for that.
+}
+
+#[tokio::test]
+async fn the_span_of_an_attempt_has_its_number() {
+    let (notes, _guard) = Notes::begin(LevelFilter::INFO);
+    let threads = ThreadPoolExecutor::with_workers(1).expect("a pool");
+    let processes = ProcessPoolExecutor::with_workers(1).expect("a pool");
+    for pool in [&threads as &dyn Executor, &processes] {
+        let mut attempt = 0;
+        let retrying = retry(Retry::new(2).on_panic(), || {
+            attempt += 1;
+            pool.submit_with(&named(&format!("try {attempt}")), panicking, ())
+        });
+        within(retrying).await.expect_err("each attempt panics");
+        for attempt in 1..=3 {
+            let (id, span) = notes.task(&format!("try {attempt}"));
+            assert_eq!(span.fields["task.attempt"], attempt.to_string());
+            assert_eq!(span.fields["task.outcome"], "\"panicked\"");
+            notes.spans.lock().expect("no panic").remove(&id);
+        }
+    }
+    let again = named("again").retries(2);
+    let _ = within(processes.submit_with(&again, crashing, ())).await;
+    assert_eq!(notes.task("again").1.fields["task.attempt"], "3");
+    within(processes.submit_with(&named("once"), || 1, ()))
+        .await
+        .expect("a result");
+    assert_eq!(notes.task("once").1.fields.get("task.attempt"), None);
+    processes.shutdown().await;
 }
 
 fn crashing() {

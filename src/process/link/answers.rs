@@ -23,6 +23,8 @@ pub(in crate::process) struct Answered {
     pub(in crate::process) promise: Arc<dyn PromiseEncoded>,
     /// The items.
     pub(in crate::process) items: Range<u32>,
+    /// How many workers were lost with the first of them.
+    pub(in crate::process) losses: u32,
     /// They have an answer already.
     pub(in crate::process) late: bool,
     /// What is left of their call, if it is over.
@@ -38,6 +40,7 @@ impl Link {
             .in_flight
             .front_mut()
             .filter(|front| front.seq == seq)?;
+        let losses = front.call.owed.losses();
         let (promise, items, overrun) = front.take_answered(&items)?;
         let is_last = overrun.as_ref().is_some_and(Overrun::is_last);
         let mut finished = FinishedCall::default();
@@ -48,6 +51,7 @@ impl Link {
         Some(Answered {
             promise,
             items,
+            losses,
             late: overrun.is_some_and(|overrun| overrun.is_answered()),
             finished,
         })

@@ -19,6 +19,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(2);
 pub(in crate::process) struct Late {
     pub(in crate::process) promise: Arc<dyn PromiseEncoded>,
     pub(in crate::process) item: u32,
+    /// How many workers were lost with it before.
+    pub(in crate::process) losses: u32,
     pub(in crate::process) limit: Duration,
 }
 
@@ -196,13 +198,14 @@ impl Link {
             Self::follow(lane, step);
             return None;
         }
-        let promise = front.call.owed.promise().clone();
+        let (promise, losses) = (front.call.owed.promise().clone(), front.call.owed.losses());
         let ends = lane.end_of_grace(grace, now);
         let front = lane.in_flight.front_mut()?;
         front.overrun = Some(Overrun::timed_out(item, limit, ends));
         Some(Late {
             promise,
             item,
+            losses,
             limit,
         })
     }
