@@ -163,6 +163,8 @@ pub use crate::executor::keyed_map::KeyedMap;
 pub use crate::executor::map::Map;
 pub use crate::executor::options::{Shutdown, ShutdownReport, TaskOptions};
 pub use crate::executor::progress::{Progress, ProgressStream};
+#[cfg(feature = "process")]
+pub use crate::executor::shared_arg::SharedArg;
 pub use crate::executor::task::{Initialized, MapTask, Task};
 pub use crate::executor::wait::{ReturnWhen, Wait, Waited, wait};
 pub use crate::executor::waitable::{Outcome, Waitable};

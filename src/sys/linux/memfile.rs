@@ -9,9 +9,10 @@ use rustix::fs::MemfdFlags;
 use rustix::io::Errno;
 
 use super::call::Call as _;
-use super::growing::memory_file;
+use super::growing::{memory_file, seal};
 use super::limits::check_length;
 use super::memory::enlarge;
+use super::reserve::reserve;
 
 /// A file with these pieces in it, `len` bytes in all.
 pub(crate) fn file_of<'a>(
@@ -24,6 +25,16 @@ pub(crate) fn file_of<'a>(
         file.write_all(piece).of_call("write")?;
     }
     Ok(file.into())
+}
+
+/// A file with these bytes in it, which no process can change. An error of the kind `OutOfMemory` if there is no memory
+/// for them.
+pub(crate) fn sealed_file(bytes: &[u8]) -> io::Result<OwnedFd> {
+    let file = memory_file(MemfdFlags::ALLOW_SEALING)?;
+    reserve(&file, bytes.len() as u64)?;
+    write_all_at(&file, bytes, 0)?;
+    seal(&file)?;
+    Ok(file)
 }
 
 /// Writes at `offset`, however long the file is. Returns the number of bytes that were written.

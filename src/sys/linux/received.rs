@@ -76,6 +76,24 @@ pub(crate) fn check_reserved(file: impl AsFd, len: u64) -> io::Result<()> {
     Ok(())
 }
 
+/// Checks that it is a file in memory that no process can change.
+pub(crate) fn check_sealed(file: impl AsFd) -> io::Result<()> {
+    if !seals_of(file.as_fd())?.contains(SealFlags::SHRINK | SealFlags::WRITE) {
+        return Err(invalid(
+            "the received file is not sealed, so another process could change it",
+        ));
+    }
+    Ok(())
+}
+
+/// Checks that it is an end of a pipe.
+pub(crate) fn check_pipe(end: impl AsFd) -> io::Result<()> {
+    match rustix::pipe::fcntl_getpipe_size(end) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(invalid("the received descriptor is not an end of a pipe")),
+    }
+}
+
 /// Checks that it is a socket of the system's own, for whole messages.
 pub(crate) fn check_packets(socket: impl AsFd) -> io::Result<()> {
     check_socket(socket.as_fd(), SocketType::SEQPACKET)
