@@ -50,8 +50,9 @@ held_by_every_start_method! { 1;
     a_task_may_pass_a_shared_argument_on,
 }
 
-/// How many tables this process has decoded.
+/// How many tables this process has decoded, and dropped.
 static DECODED: AtomicUsize = AtomicUsize::new(0);
+static DROPPED: AtomicUsize = AtomicUsize::new(0);
 
 /// Counts its decodings.
 #[derive(Debug, Serialize)]
@@ -66,6 +67,12 @@ impl<'de> Deserialize<'de> for Table {
 
 fn table(len: u64) -> SharedArg<Table> {
     SharedArg::new(Table((0..len).map(|n| n * n).collect()))
+}
+
+impl Drop for Table {
+    fn drop(&mut self) {
+        DROPPED.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 /// The square of a number, the worker's id, and how many tables it has decoded.
@@ -145,47 +152,65 @@ async fn a_worker_decodes_a_shared_argument_once(method: StartMethod) {
     }
 }
 
-/// The descriptors of a process, and the kilobytes of its memory that it shares with none.
-fn holds(pid: u32) -> (usize, u64) {
-    let open = fs::read_dir(format!("/proc/{pid}/fd")).expect("it is there");
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it is there");
-    let line = status.lines().find(|line| line.starts_with("RssAnon:"));
-    let memory = line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok());
-    (open.count(), memory.expect("the system tells"))
+/// How many descriptors a process has.
+fn open_files(pid: u32) -> usize {
+    let open = fs::read_dir(format!("/proc/{pid}/fd"));
+    open.expect("it is there").count()
 }
 
-const LARGE: u64 = 4 << 20; // 32 MiB.
+/// How many descriptors a worker has for a value that it keeps.
+const KEPT: usize = 2;
 
 async fn a_worker_frees_a_shared_argument_after_the_last_handle(method: StartMethod) {
     let pool = processes(method, 1);
-    let first = table(1);
-    let (_, pid, _) = within(pool.submit(look_up, (first.clone(), 0)))
-        .await
-        .expect("the first");
-    drop(first);
-    let mut before = (0, 0);
-    eventually(|| {
-        let last = std::mem::replace(&mut before, holds(pid));
-        last.0 == before.0
-    })
-    .await;
-    let own = descriptors().len();
-    let squares = table(LARGE);
-    for n in [1, 2] {
-        let found = within(pool.submit(look_up, (squares.clone(), n))).await;
-        assert_eq!(found.expect("it is there").1, pid);
+    let pid = within(pool.submit(std::process::id, ())).await;
+    let pid = pid.expect("a worker");
+    let before = open_files(pid);
+    for round in 1..4 {
+        let (squares, cubes) = (table(100), table(200));
+        for n in [1, 2] {
+            for table in [&squares, &cubes] {
+                let found = within(pool.submit(look_up, (table.clone(), n))).await;
+                assert_eq!(found.expect("it is there").1, pid);
+            }
+        }
+        assert_eq!(open_files(pid), before + 2 * KEPT);
+        let other = squares.clone();
+        drop((squares, cubes));
+        eventually(|| open_files(pid) == before + KEPT).await; // The worker waits, and is asked for nothing.
+        let found = within(pool.submit(look_up, (other.clone(), 3))).await;
+        assert_eq!(found.expect("it is kept").2, 2 * round);
+        drop(other);
+        eventually(|| open_files(pid) == before).await;
+        let dropped = within(pool.submit(|| DROPPED.load(Ordering::Relaxed), ())).await;
+        assert_eq!(dropped.expect("a number"), 2 * round);
     }
-    let kept = holds(pid);
-    assert!(kept.1 > before.1 + 24 * 1024, "{before:?} {kept:?}");
-    assert_eq!(kept.0, before.0 + 2);
-    assert!(descriptors().len() > own);
-    drop(squares);
-    eventually(|| {
-        let now = holds(pid);
-        now.0 <= before.0 && now.1 < before.1 + 8 * 1024
-    })
-    .await;
-    eventually(|| descriptors().len() == own).await;
+}
+
+#[test]
+fn the_sender_frees_a_shared_argument_with_the_last_handle_and_call() {
+    const NAME: &str = "the_sender_frees_a_shared_argument_with_the_last_handle_and_call";
+    alone(NAME, async || {
+        let pool = ProcessPoolExecutor::with_workers(1).expect("processes");
+        within(pool.submit(u64::pow, (2, 8)))
+            .await
+            .expect("a worker");
+        let before = descriptors().len();
+        let squares = table(100);
+        assert_eq!(descriptors().len(), before, "it is not encoded yet");
+        let items = (0..100).map(move |n| (squares.clone(), n));
+        let mut found = pool.map(look_up, items).chunk_size(10);
+        within(found.next())
+            .await
+            .expect("a result")
+            .expect("it is there");
+        assert!(descriptors().len() > before);
+        while let Some(found) = within(found.next()).await {
+            found.expect("it is there");
+        }
+        drop(found);
+        eventually(|| descriptors().len() == before).await;
+    });
 }
 
 /// The caller drops its handle while the calls wait.
