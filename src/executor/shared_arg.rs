@@ -174,10 +174,11 @@ fn invalid(reason: &str) -> io::Error {
 }
 
 impl SealedValue {
-    /// Checks a received value in a sealed file, and decodes it.
+    /// Checks a received value, and decodes it. A short message costs no more memory than its sender has spent.
     fn open<C: DeserializeOwned + 'static>(&mut self) -> io::Result<C> {
         sys::check_pipe(&self.lifeline)?;
-        sys::check_reserved(&self.file, self.len)?; // So a small message costs no more memory than its sender has spent.
+        sys::check_sealed(&self.file)?;
+        sys::check_reserved(&self.file, self.len)?;
         let len = usize::try_from(self.len).map_err(|_| io::ErrorKind::OutOfMemory)?;
         let mut bytes = Vec::new();
         sys::read_file(&self.file, len, &mut bytes)?;
@@ -234,7 +235,12 @@ impl<'de, C: DeserializeOwned + Any + Send + Sync> Deserialize<'de> for SharedAr
                 "a shared argument cannot be received: {error}"
             ))
         };
-        let file = sealed.file.sealed_identity().map_err(failed)?;
+        if !sealed.file.is_of_parent() {
+            // Another process may send a file that it got from the parent beside a wrong length, or other objects.
+            let value = sealed.open().map_err(failed)?;
+            return Ok(Self::with(value, SealState::Sealed(sealed)));
+        }
+        let file = sealed.file.file_identity().map_err(failed)?;
         if let Some(known) = kept::find::<SharedValue<C>>(file) {
             return Ok(Self(known));
         }

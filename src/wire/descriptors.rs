@@ -21,6 +21,7 @@ pub(crate) struct Descriptor(Arc<OpenDescriptor>);
 #[derive(Debug)]
 struct OpenDescriptor {
     fd: OwnedFd,
+    is_of_parent: bool,
     /// Which file it is, once that was needed.
     identity: OnceLock<FileIdentity>,
     /// Dropped after the descriptor is closed.
@@ -106,26 +107,40 @@ fn with<T>(slot: &'static MessageSlot, look: impl FnOnce(Option<&mut Vec<Descrip
 
 impl From<OwnedFd> for Descriptor {
     fn from(fd: OwnedFd) -> Self {
-        Self(Arc::new(OpenDescriptor {
-            fd,
-            identity: OnceLock::new(),
-            afterwards: OnceLock::new(),
-        }))
+        Self::new(fd, false)
     }
 }
 
 impl Descriptor {
+    /// One that came with a call of this worker's parent.
+    pub(crate) fn of_parent(fd: OwnedFd) -> Self {
+        Self::new(fd, true)
+    }
+
+    fn new(fd: OwnedFd, is_of_parent: bool) -> Self {
+        Self(Arc::new(OpenDescriptor {
+            fd,
+            is_of_parent,
+            identity: OnceLock::new(),
+            afterwards: OnceLock::new(),
+        }))
+    }
+
     /// Keeps `what` until the descriptor is closed in this process. Only the first call has an effect.
     pub(crate) fn keep_until_closed(&self, what: impl Debug + Send + Sync + 'static) {
         let _ = self.0.afterwards.set(Box::new(what));
     }
 
-    /// Which file in memory it is, if no process can change that. Only the first call asks the system.
-    pub(crate) fn sealed_identity(&self) -> io::Result<FileIdentity> {
+    /// Whether it came with a call of this worker's parent, whose word counts here.
+    pub(crate) fn is_of_parent(&self) -> bool {
+        self.0.is_of_parent
+    }
+
+    /// Which file it is. Only the first call asks the system.
+    pub(crate) fn file_identity(&self) -> io::Result<FileIdentity> {
         if let Some(identity) = self.0.identity.get() {
             return Ok(*identity);
         }
-        sys::check_sealed(self)?;
         let identity = sys::file_identity(self)?;
         Ok(*self.0.identity.get_or_init(|| identity))
     }

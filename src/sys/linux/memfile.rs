@@ -126,6 +126,11 @@ mod tests {
             read_file(&file, 100_005, &mut target).expect("it is there");
             assert_eq!(target, [&[0], pieces[0], pieces[2]].concat());
         }
+        let sealed = sealed_file(pieces[0]).expect("a file");
+        let mut target = Vec::new();
+        read_file(&sealed, 100_000, &mut target).expect("it is there");
+        assert_eq!(target, pieces[0]);
+        write_all_at(&sealed, &[2], 0).expect_err("no process can change it");
         let mut target = Vec::new();
         read_file(&file, 100_006, &mut target).expect_err("it is shorter");
     }

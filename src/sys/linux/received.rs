@@ -186,6 +186,23 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_a_process_could_change_is_not_sealed() {
+        let file = memory_file(MemfdFlags::ALLOW_SEALING);
+        check_sealed(&file).expect_err("it is not sealed yet");
+        rustix::fs::fcntl_add_seals(&file, SealFlags::SHRINK).expect("it can be sealed");
+        check_sealed(&file).expect_err("it can be written");
+        rustix::fs::fcntl_add_seals(&file, SealFlags::WRITE).expect("it can be sealed");
+        check_sealed(&file).expect("it is sealed");
+        for other in [disk_file(), pipe_end()] {
+            check_sealed(&other).expect_err("it cannot be sealed");
+        }
+        check_pipe(pipe_end()).expect("it is one");
+        for other in [disk_file(), file] {
+            check_pipe(&other).expect_err("it is a file");
+        }
+    }
+
+    #[test]
     fn a_file_with_holes_is_not_reserved() {
         let file = memory_file(MemfdFlags::empty());
         check_reserved(&file, LEN as u64).expect_err("it has no memory");

@@ -205,3 +205,26 @@ impl WakeFd {
         rustix::io::read(&self.0, &mut [0; 8]).is_ok()
     }
 }
+
+#[cfg(all(test, not(properties)))]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    #[test]
+    fn a_lifeline_hangs_up_when_its_last_kept_end_is_closed_and_input_ends_the_wait_too() {
+        let (mut writer, input) = UnixStream::pair().expect("sockets");
+        let lines = [(); 2].map(|()| lifeline().expect("a pipe"));
+        let watched = lines.each_ref().map(|line| line.1.as_fd());
+        writer.write_all(b"input").expect("there is room");
+        assert_eq!(await_input(&input, watched.into_iter()), [false, false]);
+        let [(one, first), (other, second)] = lines;
+        let copy = other.try_clone().expect("a descriptor");
+        drop((one, other));
+        let watched = || [first.as_fd(), second.as_fd()].into_iter();
+        assert_eq!(await_input(&input, watched()), [true, false]);
+        drop(copy);
+        assert_eq!(await_input(&input, watched()), [true, true]);
+    }
+}
