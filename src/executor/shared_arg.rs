@@ -19,7 +19,7 @@ use crate::wire::kept;
 /// runs, and a thread uses the value itself.
 ///
 /// It is an argument like any other: of `submit`, of each item of a `map`, of an initializer. It derefs to the value,
-/// and cloning it costs as little as cloning an `Arc`. Python's counterparts are `functools.partial` over a large value,
+/// and a clone costs as little as that of an `Arc`. Python's counterparts are `functools.partial` over a large value,
 /// and globals that an initializer sets.
 ///
 /// ```no_run
@@ -45,11 +45,11 @@ use crate::wire::kept;
 ///
 /// # In worker processes
 /// The first call that names it encodes the value, on the thread that submits, into memory that no process can change.
-/// [`prepare`](Self::prepare) does that before, where it may take its time. Workers receive a descriptor of that memory
-/// with each call, or with each chunk of a `map`. A worker keeps the decoded value until the sender has dropped its last
-/// handle and all calls with one have ended; then it drops the value before it waits for its next call. So each worker
-/// has a copy of its own. A worker that replaces another decodes it again. A worker keeps the 64 values that it has used
-/// last.
+/// [`prepare`](Self::prepare) does that earlier. Workers receive a descriptor of that memory with each call, or with
+/// each chunk of a `map`. A worker keeps the decoded value until the sender has dropped its last handle and all calls
+/// with one have begun or, in a chunk, ended. It drops the value before it waits for its next call. So each worker has
+/// a copy of its own, and a worker that replaces another decodes it again. A worker keeps at most 64 values, those that
+/// it has used last.
 ///
 /// Only the workers of a pool keep it. A [`Process`](crate::multiprocessing::Process), and what receives it through a
 /// [`Queue`](crate::multiprocessing::Queue) or a [`Connection`](crate::multiprocessing::Connection), decodes it each
@@ -60,8 +60,8 @@ use crate::wire::kept;
 ///
 /// # Errors
 /// A value that cannot be encoded, or has no room in memory, fails each task that names it, before it is sent. A value
-/// that cannot be decoded fails each task that a worker runs with it. Both are `is_codec()`. Serializing it for anything
-/// else than a process is an error.
+/// that cannot be decoded fails each task that a worker would run with it. Both are `is_codec()`. Serializing it for
+/// anything else than a process is an error.
 ///
 /// # Platform
 /// In processes on Linux; on threads everywhere.
@@ -115,8 +115,8 @@ impl<C> SharedArg<C> {
 }
 
 impl<C: Serialize + 'static> SharedArg<C> {
-    /// Encodes the value now, if no call has done so. A value of many megabytes takes a while, and this blocks: an async
-    /// program calls it by `spawn_blocking` before it submits.
+    /// Encodes the value now, if no call has done so. A value of many megabytes takes a while, and this blocks: an
+    /// async program calls it by `spawn_blocking` before it submits.
     ///
     /// ```
     /// # use concurrent_futures::SharedArg;
@@ -129,8 +129,8 @@ impl<C: Serialize + 'static> SharedArg<C> {
     ///
     /// # Errors
     /// [`InvalidData`](io::ErrorKind::InvalidData) if the value cannot be encoded,
-    /// [`OutOfMemory`](io::ErrorKind::OutOfMemory) if there is no memory for it, other kinds if this process may open no
-    /// more descriptors.
+    /// [`OutOfMemory`](io::ErrorKind::OutOfMemory) if there is no memory for it, another kind if this process may open
+    /// no more descriptors.
     pub fn prepare(&self) -> io::Result<()> {
         self.sealed().map(drop)
     }

@@ -1,5 +1,5 @@
-//! What a worker keeps between its calls: values that many items name, decoded once. The sender's end of a lifeline says
-//! how long. A worker looks at it before it waits for input, so no thread, timer or message is needed for it.
+//! What a worker keeps between its calls: values that many items name, decoded once. The sender's end of a lifeline
+//! says how long. A worker looks at it before it waits for input, so no thread, timer or message is needed for it.
 
 use std::any::Any;
 use std::cell::RefCell;
