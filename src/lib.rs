@@ -164,6 +164,8 @@ pub use crate::executor::map::Map;
 pub use crate::executor::options::{Shutdown, ShutdownReport, TaskOptions};
 pub use crate::executor::progress::{Progress, ProgressStream};
 pub use crate::executor::retry::{Retry, Retrying, retry};
+#[cfg(feature = "process")]
+pub use crate::executor::shared_arg::SharedArg;
 pub use crate::executor::task::{Initialized, MapTask, Task};
 pub use crate::executor::wait::{ReturnWhen, Wait, Waited, wait};
 pub use crate::executor::waitable::{Outcome, Waitable};

@@ -139,6 +139,7 @@ fn encode_items<F, A, M, P>(
         payload: Chain::new(),
         descriptors: Vec::new(),
         begun: 0,
+        lasting: 0,
         count: 0,
         limit,
         emit,
@@ -147,7 +148,7 @@ fn encode_items<F, A, M, P>(
         match encoded(|| outbound.fill(&mut items)) {
             Ok(Filled::All) => break,
             Ok(Filled::Full) => outbound.flush(),
-            Ok(Filled::Over | Filled::Alone) => outbound.shed(),
+            Ok(Filled::Over { alone }) => outbound.shed(alone),
             Err(reason) => outbound.fail(reason),
         }
     }
@@ -215,16 +216,21 @@ impl std::fmt::Debug for EncodedCall {
 /// A call takes items until its payload has this many bytes.
 const FULL: usize = 256 * 1024;
 
+/// A call takes items until it has this many descriptors that all of its items may name.
+const MOST_LASTING: usize = 64;
+
 /// Encodes items, and emits a call whenever one is full.
 struct Outbound<'a, P: Promise> {
     /// The items in `payload`, and those not encoded yet.
     owed: Owed<P>,
     function: FunctionOffset,
     payload: Chain,
-    /// The descriptors of the latest item.
+    /// The lasting descriptors of the call, and then all of the latest item.
     descriptors: Vec<Descriptor>,
     /// Where in the payload the latest item begins.
     begun: usize,
+    /// The number of descriptors before the latest item. They are lasting ones.
+    lasting: usize,
     /// How many items are fully encoded.
     count: u32,
     limit: usize,
@@ -237,11 +243,9 @@ enum Filled {
     All,
     /// The call is full.
     Full,
-    /// The latest item exceeds what a call may hold.
-    Over,
-    /// The latest item has descriptors and needs a call of its own: they are closed as soon as it
-    /// begins.
-    Alone,
+    /// The latest item needs another call: the call exceeds its limit with it. Or a call of its own, if it has
+    /// descriptors that are closed as soon as it begins.
+    Over { alone: bool },
 }
 
 impl<P: PromiseEncoded + 'static> Outbound<'_, P> {
@@ -253,15 +257,15 @@ impl<P: PromiseEncoded + 'static> Outbound<'_, P> {
         descriptors::gather(&mut self.descriptors, || {
             for args in items {
                 self.begun = self.payload.len();
+                self.lasting = descriptors::gathered().lasting;
                 args.encode(&mut self.payload)?;
                 self.count += 1;
-                if self.payload.len() > self.limit {
-                    return Ok(Filled::Over);
+                let gathered = descriptors::gathered();
+                let alone = gathered.for_one_item > 0;
+                if alone || self.payload.len() > self.limit {
+                    return Ok(Filled::Over { alone });
                 }
-                if descriptors::gathered() > 0 {
-                    return Ok(Filled::Alone);
-                }
-                if self.payload.len() >= FULL {
+                if self.payload.len() >= FULL || gathered.lasting >= MOST_LASTING {
                     return Ok(Filled::Full);
                 }
             }
@@ -271,19 +275,21 @@ impl<P: PromiseEncoded + 'static> Outbound<'_, P> {
 
     /// Emits all but the latest item, which goes into the next call or fails if it is too large.
     #[cold]
-    fn shed(&mut self) {
+    fn shed(&mut self, alone: bool) {
         let size = self.payload.len() - self.begun;
         self.count -= 1;
         if size > self.limit {
             return self.fail(too_large(size, self.limit));
         }
         let latest = self.payload.split_off(self.begun);
-        let descriptors = std::mem::take(&mut self.descriptors);
+        // The item names its descriptors by their numbers, so it takes those before them along.
+        let descriptors = self.descriptors.clone();
+        self.descriptors.truncate(self.lasting);
         self.flush();
         self.payload = latest;
+        self.descriptors = descriptors;
         self.count = 1;
-        if !descriptors.is_empty() {
-            self.descriptors = descriptors;
+        if alone {
             self.flush();
         }
     }
@@ -292,7 +298,7 @@ impl<P: PromiseEncoded + 'static> Outbound<'_, P> {
     #[cold]
     fn fail(&mut self, reason: String) {
         self.payload.truncate(self.begun);
-        self.descriptors.clear();
+        self.descriptors.truncate(self.lasting);
         self.flush();
         let error = self.owed.ticket().error(false, Cause::Codec(reason.into()));
         self.owed
@@ -301,7 +307,9 @@ impl<P: PromiseEncoded + 'static> Outbound<'_, P> {
 
     fn flush(&mut self) {
         self.begun = 0;
+        self.lasting = 0;
         if self.count == 0 {
+            self.descriptors.clear();
             return self.payload.clear();
         }
         let base = self.owed.next();

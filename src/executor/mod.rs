@@ -2,7 +2,7 @@
 //!
 //! - [`contract`]: what an executor is; [`forward`]: references to one; [`extension`]: the methods that callers use, and how they reach it;
 //!   [`stats`]: what it reports;
-//! - [`task`]: what can be submitted; `data`: what can travel;
+//! - [`task`]: what can be submitted; `data`: what can travel; `shared_arg`: what a worker decodes once;
 //! - [`options`]: how a task runs; [`token`]: a token of the user that cancels it;
 //! - [`handle`]: what a caller gets; [`error`]: why there is no result (as data: `error_record`;
 //!   [`escaped`]: its text);
@@ -55,6 +55,8 @@ pub(crate) mod run;
 #[cfg(feature = "process")]
 pub(crate) mod served;
 pub(crate) mod settings;
+#[cfg(feature = "process")]
+pub(crate) mod shared_arg;
 mod stats;
 pub(crate) mod task;
 #[cfg(feature = "tokio-util")]

@@ -153,8 +153,18 @@ pub(crate) fn value_head(bytes: &[u8]) -> Option<ValueHead> {
     })
 }
 
+/// The encoded value without a head, and whether it is plain bytes. [`get_bare`] reads it. The plain bytes are those of
+/// the value itself.
+pub(crate) fn bare<T: Serialize + 'static>(value: &T) -> Result<(bool, Cow<'_, [u8]>), CodecError> {
+    if let Some(bytes) = bulk_as_bytes(value) {
+        return Ok((true, Cow::Borrowed(bytes)));
+    }
+    let mut bytes = Vec::new();
+    write(value, &mut bytes)?;
+    Ok((false, Cow::Owned(bytes)))
+}
+
 /// Reads a value from all of `bytes`, which followed its head. A bulk value takes the buffer.
-#[cfg(feature = "multiprocessing")]
 pub(crate) fn get_bare<T: DeserializeOwned + 'static>(
     is_plain: bool,
     bytes: &mut Vec<u8>,
@@ -166,7 +176,6 @@ pub(crate) fn get_bare<T: DeserializeOwned + 'static>(
 }
 
 /// As [`get_bare`], but leaves the buffer.
-#[cfg(feature = "multiprocessing")]
 pub(crate) fn get_from<T: DeserializeOwned + 'static>(
     is_plain: bool,
     bytes: &[u8],
@@ -273,7 +282,6 @@ pub(crate) fn front_number<T: 'static>(bytes: &[u8]) -> Option<(T, usize)> {
 }
 
 /// Reads a number that has no head.
-#[cfg(feature = "multiprocessing")]
 fn bare_number<T: 'static>(bytes: &[u8]) -> Option<T> {
     macro_rules! number {
         ($($number:ty),*) => {$(
@@ -352,6 +360,28 @@ pub(crate) fn bulk_to_bytes<T: 'static>(value: T) -> Result<Bytes, T> {
     }
     for_each_number!(numbers);
     Err(slot.expect("only a bulk type takes the value"))
+}
+
+/// The bytes of a bulk value, if it is one.
+fn bulk_as_bytes<T: 'static>(value: &T) -> Option<&[u8]> {
+    let any: &dyn Any = value;
+    if let Some(bytes) = any.downcast_ref::<Bytes>() {
+        return Some(bytes);
+    }
+    if let Some(text) = any.downcast_ref::<String>() {
+        return Some(text.as_bytes());
+    }
+    macro_rules! numbers {
+        ($($number:ty),*) => {$(
+            if cfg!(target_endian = "little")
+                && let Some(numbers) = any.downcast_ref::<Vec<$number>>()
+            {
+                return Some(bytemuck::cast_slice(numbers));
+            }
+        )*};
+    }
+    for_each_number!(numbers, u8);
+    None
 }
 
 /// Whether a bulk value of this type is its encoded bytes, at no cost.

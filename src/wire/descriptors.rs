@@ -1,14 +1,18 @@
 //! Descriptors beside a message, which serde cannot carry. While a message is encoded, a [`Descriptor`]
 //! serializes as a number and is stored here. While the message is decoded, that number finds the
 //! descriptor that came with it. Elsewhere, in a JSON body or a file, both fail with a clear error.
+//!
+//! Most are for one item: the sender closes its copy when the item begins, so that an object ends when the last process
+//! that uses it drops it. A [`Lasting`] one is for all items that name it, and a message carries it once.
 
 use std::cell::Cell;
 use std::fmt::Debug;
+use std::io;
 use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::sys::{AsFd, BorrowedFd, OwnedFd};
+use crate::sys::{self, AsFd, BorrowedFd, FileIdentity, OwnedFd};
 
 /// An open descriptor, shared by its clones. Dropping the last clone closes it.
 #[derive(Clone, Debug)]
@@ -17,11 +21,10 @@ pub(crate) struct Descriptor(Arc<OpenDescriptor>);
 #[derive(Debug)]
 struct OpenDescriptor {
     fd: OwnedFd,
+    is_of_parent: bool,
+    /// Which file it is, once that was needed.
+    identity: OnceLock<FileIdentity>,
     /// Dropped after the descriptor is closed.
-    #[cfg_attr(
-        not(feature = "multiprocessing"),
-        allow(dead_code, reason = "set by `keep_until_closed`")
-    )]
     afterwards: OnceLock<Box<dyn Debug + Send + Sync>>,
 }
 
@@ -29,9 +32,16 @@ thread_local! {
     /// The descriptors of the message that is being encoded.
     static OUTGOING: Cell<Option<Vec<Descriptor>>> = const { Cell::new(None) };
     /// Their number, which is read after each item of a job: most items have none.
-    static GATHERED: Cell<usize> = const { Cell::new(0) };
+    static GATHERED: Cell<Gathered> = const { Cell::new(Gathered { for_one_item: 0, lasting: 0 }) };
     /// The descriptors that came with the message that is being decoded.
     static INCOMING: Cell<Option<Vec<Descriptor>>> = const { Cell::new(None) };
+}
+
+/// How many descriptors a message has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Gathered {
+    pub(crate) for_one_item: usize,
+    pub(crate) lasting: usize,
 }
 
 type MessageSlot = std::thread::LocalKey<Cell<Option<Vec<Descriptor>>>>;
@@ -43,7 +53,7 @@ fn lend<T>(slot: &'static MessageSlot, held: &mut Vec<Descriptor>, work: impl Fn
         held: &'a mut Vec<Descriptor>,
         /// The descriptors of the message around this one.
         outer: Option<Vec<Descriptor>>,
-        gathered: usize,
+        gathered: Gathered,
     }
 
     impl Drop for RestoreSlot<'_> {
@@ -64,9 +74,12 @@ fn lend<T>(slot: &'static MessageSlot, held: &mut Vec<Descriptor>, work: impl Fn
     work()
 }
 
-/// Encodes (a part of) a message. Adds its descriptors to `to`.
+/// Encodes (a part of) a message. Adds its descriptors to `to`, where only lasting ones may be.
 pub(crate) fn gather<T>(to: &mut Vec<Descriptor>, encode: impl FnOnce() -> T) -> T {
-    let gathered = to.len();
+    let gathered = Gathered {
+        for_one_item: 0,
+        lasting: to.len(),
+    };
     lend(&OUTGOING, to, || {
         GATHERED.set(gathered);
         encode()
@@ -81,7 +94,7 @@ pub(crate) fn supply<T>(from: &mut Vec<Descriptor>, decode: impl FnOnce() -> T) 
 
 /// How many descriptors the message that is being encoded has so far.
 #[inline]
-pub(crate) fn gathered() -> usize {
+pub(crate) fn gathered() -> Gathered {
     GATHERED.get()
 }
 
@@ -94,22 +107,76 @@ fn with<T>(slot: &'static MessageSlot, look: impl FnOnce(Option<&mut Vec<Descrip
 
 impl From<OwnedFd> for Descriptor {
     fn from(fd: OwnedFd) -> Self {
-        Self(Arc::new(OpenDescriptor {
-            fd,
-            #[cfg_attr(
-                not(feature = "multiprocessing"),
-                allow(dead_code, reason = "set by `keep_until_closed`")
-            )]
-            afterwards: OnceLock::new(),
-        }))
+        Self::new(fd, false)
     }
 }
 
 impl Descriptor {
+    /// One that came with a call of this worker's parent.
+    pub(crate) fn of_parent(fd: OwnedFd) -> Self {
+        Self::new(fd, true)
+    }
+
+    fn new(fd: OwnedFd, is_of_parent: bool) -> Self {
+        Self(Arc::new(OpenDescriptor {
+            fd,
+            is_of_parent,
+            identity: OnceLock::new(),
+            afterwards: OnceLock::new(),
+        }))
+    }
+
     /// Keeps `what` until the descriptor is closed in this process. Only the first call has an effect.
-    #[cfg(feature = "multiprocessing")]
     pub(crate) fn keep_until_closed(&self, what: impl Debug + Send + Sync + 'static) {
         let _ = self.0.afterwards.set(Box::new(what));
+    }
+
+    /// Whether it came with a call of this worker's parent, whose word counts here.
+    pub(crate) fn is_of_parent(&self) -> bool {
+        self.0.is_of_parent
+    }
+
+    /// Which file it is. Only the first call asks the system.
+    pub(crate) fn file_identity(&self) -> io::Result<FileIdentity> {
+        if let Some(identity) = self.0.identity.get() {
+            return Ok(*identity);
+        }
+        let identity = sys::file_identity(self)?;
+        Ok(*self.0.identity.get_or_init(|| identity))
+    }
+
+    /// Stores it with the message that is being encoded, and returns its number there. `None` if there is no message.
+    fn enclose(&self, is_lasting: bool) -> Option<u32> {
+        with(&OUTGOING, |outgoing| {
+            let outgoing = outgoing?;
+            let same = |other: &Self| Arc::ptr_eq(&self.0, &other.0);
+            let known = outgoing.iter().position(same).filter(|_| is_lasting);
+            let number = known.unwrap_or_else(|| {
+                let mut gathered = GATHERED.get();
+                match is_lasting {
+                    true => gathered.lasting += 1,
+                    false => gathered.for_one_item += 1,
+                }
+                GATHERED.set(gathered);
+                outgoing.push(self.clone());
+                outgoing.len() - 1
+            });
+            u32::try_from(number).ok()
+        })
+    }
+
+    fn serialize_as<S: Serializer>(
+        &self,
+        is_lasting: bool,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let number = self.enclose(is_lasting).ok_or_else(|| {
+            serde::ser::Error::custom(
+                "a shared object or an open file can only be sent to a process: as an argument of a task, an \
+                 initializer or `Process::spawn`, or through a `Queue` or a `Connection`",
+            )
+        })?;
+        number.serialize(serializer)
     }
 }
 
@@ -121,19 +188,17 @@ impl AsFd for Descriptor {
 
 impl Serialize for Descriptor {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let number = with(&OUTGOING, |outgoing| {
-            let outgoing = outgoing?;
-            outgoing.push(self.clone());
-            GATHERED.set(outgoing.len());
-            u32::try_from(outgoing.len() - 1).ok()
-        });
-        let number = number.ok_or_else(|| {
-            serde::ser::Error::custom(
-                "a shared object or an open file can only be sent to a process: as an argument of a task, an \
-                 initializer or `Process::spawn`, or through a `Queue` or a `Connection`",
-            )
-        })?;
-        number.serialize(serializer)
+        self.serialize_as(false, serializer)
+    }
+}
+
+/// A descriptor that the sender keeps, and that all items of a message may name. It arrives as a [`Descriptor`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lasting<'a>(pub(crate) &'a Descriptor);
+
+impl Serialize for Lasting<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize_as(true, serializer)
     }
 }
 
@@ -167,13 +232,47 @@ mod tests {
         Descriptor::from(one)
     }
 
+    const NONE: Gathered = Gathered {
+        for_one_item: 0,
+        lasting: 0,
+    };
+
+    #[test]
+    fn a_message_carries_a_lasting_descriptor_once() {
+        let (lasting, other) = (descriptor(), descriptor());
+        let (mut out, mut beside) = (Chain::new(), Vec::new());
+        gather(&mut beside, || {
+            for item in [&lasting, &other, &lasting] {
+                codec::put_encoded(&Lasting(item), &mut out).expect("it is a message");
+            }
+            codec::put(lasting.clone(), &mut out).expect("it is a message");
+            let expected = Gathered {
+                for_one_item: 1,
+                lasting: 2,
+            };
+            assert_eq!(gathered(), expected);
+        });
+        assert_eq!(beside.len(), 3);
+        let mut input = out.into_reader();
+        let received = supply(&mut beside, || {
+            [(); 4].map(|()| codec::get::<Descriptor>(&mut input).expect("it came along"))
+        });
+        for (received, sent) in received.iter().zip([&lasting, &other, &lasting, &lasting]) {
+            assert!(Arc::ptr_eq(&received.0, &sent.0));
+        }
+    }
+
     #[test]
     fn what_is_gathered_is_found_again_by_its_number() {
         let sent = [descriptor(), descriptor()];
         let (mut out, mut beside) = (Chain::new(), vec![descriptor()]);
         gather(&mut beside, || {
             codec::put(sent.to_vec(), &mut out).expect("it is a message");
-            assert_eq!(gathered(), 3);
+            let expected = Gathered {
+                for_one_item: 2,
+                lasting: 1,
+            };
+            assert_eq!(gathered(), expected);
         });
         assert_eq!(beside.len(), 3);
         let mut input = out.into_reader();
@@ -200,7 +299,6 @@ mod tests {
         );
     }
 
-    #[cfg(feature = "multiprocessing")]
     #[test]
     fn what_is_kept_until_it_is_closed_is_dropped_after_the_last_copy() {
         #[derive(Debug)]
@@ -232,15 +330,15 @@ mod tests {
             codec::put(descriptor(), &mut out).expect("it is a message");
             let panicked = std::panic::catch_unwind(AssertUnwindSafe(|| {
                 gather(&mut inner, || {
-                    assert_eq!(gathered(), 0);
+                    assert_eq!(gathered(), NONE);
                     codec::put(vec![descriptor(); 3], &mut out).expect("it is a message");
                     panic!("in the middle of it");
                 });
             }));
             assert!(panicked.is_err());
-            assert_eq!(gathered(), 1);
+            assert_eq!(gathered().for_one_item, 1);
         });
         assert_eq!((outer.len(), inner.len()), (1, 3));
-        assert_eq!(gathered(), 0);
+        assert_eq!(gathered(), NONE);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! - `chain`: outgoing bytes in pieces, and incoming bytes;
 //! - [`codec`]: values to bytes and back; [`msgpack`]: those that are no plain bytes;
-//! - [`descriptors`]: file descriptors beside the bytes;
+//! - [`descriptors`]: file descriptors beside the bytes; [`kept`]: what a worker decodes once;
 //! - [`frame`]: bytes cut into frames; [`frame_buffer`]: frames of a process that is not trusted;
 //! - [`identity`]: the first message in each direction, which is the same in every build;
 //! - `declare`: how a type becomes a message;
@@ -30,6 +30,7 @@ pub(crate) mod forkserver;
 pub(crate) mod frame;
 pub(crate) mod frame_buffer;
 pub(crate) mod identity;
+pub(crate) mod kept;
 pub(crate) mod level;
 pub(crate) mod mark;
 pub(crate) mod message;

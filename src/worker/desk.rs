@@ -55,8 +55,10 @@ pub(super) struct Station {
 pub(super) struct CallDesk<'a> {
     head: CallHead,
     input: Reader,
-    /// The descriptors that came with the call. A call with descriptors has one item.
+    /// The descriptors of the next item, which owns them.
     beside: Vec<Descriptor>,
+    /// The descriptors of a call with several items: each gets all of them.
+    lasting: Vec<Descriptor>,
     /// The trace of the call.
     traceparent: Option<Arc<str>>,
     next: u32,
@@ -79,10 +81,15 @@ impl<'a> CallDesk<'a> {
         station: &'a Station,
         log: &'a mut Log,
     ) -> Self {
+        let (beside, lasting) = match head.end - head.first {
+            1 => (beside, Vec::new()),
+            _ => (Vec::new(), beside),
+        };
         Self {
             head,
             input,
             beside,
+            lasting,
             traceparent,
             next: head.first,
             is_claimed: false,
@@ -161,7 +168,7 @@ impl Desk for CallDesk<'_> {
         {
             count.begin_chunk();
         }
-        if !self.beside.is_empty() {
+        if is_first && !self.beside.is_empty() {
             // The descriptors are ours now. While the parent holds them too, it keeps the objects open. The
             // outcomes before this are sent first: a parent believes only the call whose turn it is. If a write
             // fails, so does the one before the worker waits.
@@ -181,6 +188,9 @@ impl Desk for CallDesk<'_> {
     }
 
     fn item(&mut self) -> (&mut Reader, &mut Vec<Descriptor>, &mut Chain) {
+        if !self.lasting.is_empty() {
+            self.beside.clone_from(&self.lasting);
+        }
         (&mut self.input, &mut self.beside, self.log.begin())
     }
 

@@ -119,7 +119,7 @@ impl Inlet {
                  files; raise `Limits::open_files`, or the limit of the parent",
             ));
         }
-        Ok(self.fds.drain(..count).map(Descriptor::from).collect())
+        Ok(self.fds.drain(..count).map(Descriptor::of_parent).collect())
     }
 }
 

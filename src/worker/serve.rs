@@ -21,6 +21,7 @@ use crate::executor::context::process::become_child;
 use crate::panic::PanicReport;
 use crate::sys::{self, OneWay, OwnedFd, Socket};
 use crate::wire::frame;
+use crate::wire::kept;
 use crate::wire::message::{
     self, FirstMessage as _, FromWorker, MARKER, ParentFrame, Role, Setup, ToWorker,
 };
@@ -200,6 +201,7 @@ impl WorkerLoop {
         let memory = MemoryWatch::open(&page);
         let output_count = OutputCount::open(&page)?;
         let beside = inlet.take_descriptors(setup.descriptors)?;
+        kept::begin();
         let initialize = || run_initializer("initializer", setup.initializer, args, beside);
         if let Err(failure) = settle(initialize, isolating, &outbox, watched)? {
             message::put(&mut words, &FromWorker::failed(failure));
@@ -230,6 +232,7 @@ impl WorkerLoop {
         loop {
             if !inlet.frames.has_next() {
                 log.flush()?; // The worker is about to wait.
+                kept::await_input(&inlet.socket);
             }
             let Some(frame) = inlet.next_frame()? else {
                 return log.flush();

@@ -27,6 +27,7 @@ impl Kind {
     }
 
     /// A pool with a bounded queue.
+    #[allow(dead_code, reason = "some test files leave it unused")]
     pub(crate) fn bounded(self, workers: usize, capacity: usize) -> Arc<dyn Executor> {
         match self {
             Self::Threads => {

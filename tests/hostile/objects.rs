@@ -8,7 +8,7 @@ use std::time::Duration;
 use concurrent_futures::multiprocessing::{
     Array, Connection, Event, Lock, Queue, Semaphore, SharedMemory, Value, pipe,
 };
-use concurrent_futures::{ExecutorExt as _, ProcessPoolExecutor, StartMethod};
+use concurrent_futures::{ExecutorExt as _, ProcessPoolExecutor, SharedArg, StartMethod};
 use rustix::fs::{MemfdFlags, OFlags, SealFlags};
 
 use super::common::{in_thread, within};
@@ -21,6 +21,8 @@ held_by_every_start_method! { 1;
     a_descriptor_of_another_kind_is_refused,
     named_memory_that_is_shortened_is_an_error_and_no_signal,
     words_of_a_lock_that_make_no_sense_are_no_panic_and_no_loop,
+    a_shared_argument_in_a_file_that_can_change_or_has_holes_is_refused,
+    a_worker_believes_its_parent_alone_about_the_shared_arguments_that_it_keeps,
 }
 
 fn pool(method: StartMethod) -> ProcessPoolExecutor {
@@ -423,5 +425,70 @@ async fn words_of_a_lock_that_make_no_sense_are_no_panic_and_no_loop(method: Sta
         let soon = tokio::time::timeout(Duration::from_millis(20), lock.lock());
         drop(within(soon).await);
     }
+    within(pool.shutdown()).await;
+}
+
+fn send_bad_arguments(arguments: Queue<SharedArg<Vec<u8>>>) {
+    let argument = |file| {
+        let make = || {
+            let argument = SharedArg::new(vec![7; LEN]);
+            argument.prepare().expect("there is room");
+            argument
+        };
+        replaced(MEMORY, make, file)
+    };
+    let disk = File::open(std::env::current_exe().expect("a path"));
+    for file in [
+        memory_file(false, true),
+        memory_file(true, true),
+        sealed(memory_file(true, false)),
+        disk.expect("a file").into(),
+        std::io::pipe().expect("a pipe").0.into(),
+    ] {
+        arguments.blocking_put(argument(file)).expect("room");
+    }
+}
+
+/// From now on, no process can write to it.
+fn sealed(file: OwnedFd) -> OwnedFd {
+    rustix::fs::fcntl_add_seals(&file, SealFlags::WRITE).expect("it can be sealed");
+    file
+}
+
+async fn a_shared_argument_in_a_file_that_can_change_or_has_holes_is_refused(method: StartMethod) {
+    let pool = pool(method);
+    let arguments = Queue::unbounded().expect("a queue");
+    let sent = within(pool.submit(send_bad_arguments, arguments.clone())).await;
+    sent.expect("it ran");
+    has_refused(&arguments, 5);
+    within(pool.shutdown()).await;
+}
+
+async fn a_worker_believes_its_parent_alone_about_the_shared_arguments_that_it_keeps(
+    method: StartMethod,
+) {
+    fn send(argument: SharedArg<Vec<u8>>, queue: Queue<SharedArg<Vec<u8>>>) {
+        queue.blocking_put(argument).expect("room");
+    }
+    fn receive(queue: Queue<SharedArg<Vec<u8>>>) -> usize {
+        let received = queue.blocking_get().expect("it was sent");
+        std::ptr::from_ref(&*received).addr()
+    }
+    fn address(argument: SharedArg<Vec<u8>>, queue: Queue<SharedArg<Vec<u8>>>) -> (usize, usize) {
+        let own = std::ptr::from_ref(&*argument).addr();
+        (own, receive(queue))
+    }
+    let pool = pool(method);
+    let queue = Queue::unbounded().expect("a queue");
+    let argument = SharedArg::new(vec![7; LEN]);
+    within(pool.submit(send, (argument.clone(), queue.clone())))
+        .await
+        .expect("it ran");
+    let found = within(pool.submit(address, (argument, queue))).await;
+    let (own, received) = found.expect("it ran");
+    assert_ne!(
+        own, received,
+        "what another process sends is decoded by itself"
+    );
     within(pool.shutdown()).await;
 }

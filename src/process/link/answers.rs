@@ -72,15 +72,17 @@ impl Link {
     }
 
     /// The single item of a call with descriptors has begun. Their objects have to end when the worker is done
-    /// with them, so the parent keeps the descriptors only if the item may be run again. An error if it has not begun:
-    /// a worker sends the outcomes of the calls before it first, so it is the front call by now.
+    /// with them, so the parent keeps the descriptors only if the item may be run again. Those of several items it
+    /// keeps as long as the call. An error if the item has not begun, or is not the only one: a worker sends the
+    /// outcomes of the calls before it first, so it is the front call by now.
     pub(in crate::process) fn taken(&self, seq: u32) -> Result<(), InvalidClaim> {
         let mut lane = self.lock();
         let Some(place) = lane.in_flight.iter().position(|entry| entry.seq == seq) else {
             return Ok(()); // It was cancelled.
         };
         let entry = &mut lane.in_flight[place];
-        if place > 0 || self.see(entry)? == ItemStage::Waits {
+        let has_one_item = entry.call.owed.remaining() <= 1;
+        if place > 0 || !has_one_item || self.see(entry)? == ItemStage::Waits {
             return Err(InvalidClaim);
         }
         let is_last_run = entry.call.owed.losses() >= entry.call.ticket().options().retries;

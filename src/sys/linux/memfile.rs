@@ -9,9 +9,10 @@ use rustix::fs::MemfdFlags;
 use rustix::io::Errno;
 
 use super::call::Call as _;
-use super::growing::memory_file;
+use super::growing::{memory_file, seal};
 use super::limits::check_length;
 use super::memory::enlarge;
+use super::reserve::reserve;
 
 /// A file with these pieces in it, `len` bytes in all.
 pub(crate) fn file_of<'a>(
@@ -24,6 +25,16 @@ pub(crate) fn file_of<'a>(
         file.write_all(piece).of_call("write")?;
     }
     Ok(file.into())
+}
+
+/// A file with these bytes in it, which no process can change. An error of the kind `OutOfMemory` if there is no memory
+/// for them.
+pub(crate) fn sealed_file(bytes: &[u8]) -> io::Result<OwnedFd> {
+    let file = memory_file(MemfdFlags::ALLOW_SEALING)?;
+    reserve(&file, bytes.len() as u64)?;
+    write_all_at(&file, bytes, 0)?;
+    seal(&file)?;
+    Ok(file)
 }
 
 /// Writes at `offset`, however long the file is. Returns the number of bytes that were written.
@@ -115,6 +126,11 @@ mod tests {
             read_file(&file, 100_005, &mut target).expect("it is there");
             assert_eq!(target, [&[0], pieces[0], pieces[2]].concat());
         }
+        let sealed = sealed_file(pieces[0]).expect("a file");
+        let mut target = Vec::new();
+        read_file(&sealed, 100_000, &mut target).expect("it is there");
+        assert_eq!(target, pieces[0]);
+        write_all_at(&sealed, &[2], 0).expect_err("no process can change it");
         let mut target = Vec::new();
         read_file(&file, 100_006, &mut target).expect_err("it is shorter");
     }

@@ -85,7 +85,8 @@ pub(crate) use local::{
     local_socket, ready_set, remove_from_set,
 };
 pub(crate) use memfile::{
-    FileIdentity, file_identity, file_len, file_of, read_at, read_file, write_all_at, write_at,
+    FileIdentity, file_identity, file_len, file_of, read_at, read_file, sealed_file, write_all_at,
+    write_at,
 };
 pub(crate) use memory::{SharedMapping, enlarge, open_gate, wait_at};
 pub(crate) use orphans::{inherits_orphans, reap_orphans_of};
@@ -104,7 +105,8 @@ pub(crate) use process::{
 pub(crate) use reach::{closed, is_closed, out_of_reach};
 pub(crate) use readiness::{Direction, wait_ready};
 pub(crate) use received::{
-    check_eventfd, check_packets, check_reserved, check_stream, is_same_file,
+    check_eventfd, check_packets, check_pipe, check_reserved, check_sealed, check_stream,
+    is_same_file,
 };
 pub(crate) use register::{StableFd, is_ready, probe_events, register};
 pub(crate) use runtime_watch::Readiness;
@@ -117,7 +119,9 @@ pub(crate) use socket::{
 };
 pub(crate) use stdio::{become_child, change_variables, init_is_late, is_variable, settle_forked};
 pub(crate) use stream::{WHOLE, write_now, write_patiently};
-pub(crate) use watch::{WakeFd, end_with, parent, wait_for_parents_end, wait_readable, watched};
+pub(crate) use watch::{
+    WakeFd, await_input, end_with, lifeline, parent, wait_for_parents_end, wait_readable, watched,
+};
 pub(crate) use which::{eventfd_identity, socket_identity};
 
 /// Asks for what the system is asked once in a process. So nothing of that is asked after an initializer has forbidden

@@ -76,6 +76,24 @@ pub(crate) fn check_reserved(file: impl AsFd, len: u64) -> io::Result<()> {
     Ok(())
 }
 
+/// Checks that it is a file in memory that no process can change.
+pub(crate) fn check_sealed(file: impl AsFd) -> io::Result<()> {
+    if !seals_of(file.as_fd())?.contains(SealFlags::SHRINK | SealFlags::WRITE) {
+        return Err(invalid(
+            "the received file is not sealed, so another process could change it",
+        ));
+    }
+    Ok(())
+}
+
+/// Checks that it is an end of a pipe.
+pub(crate) fn check_pipe(end: impl AsFd) -> io::Result<()> {
+    match rustix::pipe::fcntl_getpipe_size(end) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(invalid("the received descriptor is not an end of a pipe")),
+    }
+}
+
 /// Checks that it is a socket of the system's own, for whole messages.
 pub(crate) fn check_packets(socket: impl AsFd) -> io::Result<()> {
     check_socket(socket.as_fd(), SocketType::SEQPACKET)
@@ -165,6 +183,23 @@ mod tests {
         };
         rustix::fs::fcntl_add_seals(&file, SealFlags::SHRINK).expect("it can be sealed");
         SharedMapping::open(&file, 0).expect_err("it may lack pages");
+    }
+
+    #[test]
+    fn a_file_that_a_process_could_change_is_not_sealed() {
+        let file = memory_file(MemfdFlags::ALLOW_SEALING);
+        check_sealed(&file).expect_err("it is not sealed yet");
+        rustix::fs::fcntl_add_seals(&file, SealFlags::SHRINK).expect("it can be sealed");
+        check_sealed(&file).expect_err("it can be written");
+        rustix::fs::fcntl_add_seals(&file, SealFlags::WRITE).expect("it can be sealed");
+        check_sealed(&file).expect("it is sealed");
+        for other in [disk_file(), pipe_end()] {
+            check_sealed(&other).expect_err("it cannot be sealed");
+        }
+        check_pipe(pipe_end()).expect("it is one");
+        for other in [disk_file(), file] {
+            check_pipe(&other).expect_err("it is a file");
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 
 use super::call::Call as _;
 use super::edges::{await_readable, eventfd};
+use super::handles::pipe_from_child;
 use super::process::{kill_own_group, pidfd_of};
 use super::reach::out_of_reach;
 
@@ -40,6 +41,29 @@ pub(crate) fn wait_readable<'a>(
         .collect();
     rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, None)).of_call("poll")?;
     Ok(polled.iter().map(|fd| !fd.revents().is_empty()).collect())
+}
+
+/// Two ends: the second one [hangs up](await_input) when the first one is closed, in every process that has it.
+pub(crate) fn lifeline() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (watched, kept) = pipe_from_child()?;
+    Ok((kept, watched.into()))
+}
+
+/// Waits until `input` can be read or was closed, or one of the `watched` has hung up or was closed. Says which of the
+/// latter, or none if the system does not let this process wait.
+pub(crate) fn await_input<'a>(
+    input: impl AsFd,
+    watched: impl Iterator<Item = BorrowedFd<'a>>,
+) -> Vec<bool> {
+    let hang_up = PollFlags::empty(); // It is always reported.
+    let watched = watched.map(|fd| PollFd::from_borrowed_fd(fd, hang_up));
+    let input = PollFd::new(&input, PollFlags::IN | PollFlags::RDHUP);
+    let mut polled: Vec<_> = std::iter::once(input).chain(watched).collect();
+    let waited = rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, None));
+    let watched = polled.iter().skip(1);
+    watched
+        .map(|fd| waited.is_ok() && !fd.revents().is_empty())
+        .collect()
 }
 
 /// Runs `work`. If the parent ends meanwhile, ends this process and the processes that it started. `work`
@@ -179,5 +203,28 @@ impl WakeFd {
     /// Stops the ringing. Says whether it rang.
     fn clear(&self) -> bool {
         rustix::io::read(&self.0, &mut [0; 8]).is_ok()
+    }
+}
+
+#[cfg(all(test, not(properties)))]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    #[test]
+    fn a_lifeline_hangs_up_when_its_last_kept_end_is_closed_and_input_ends_the_wait_too() {
+        let (mut writer, input) = UnixStream::pair().expect("sockets");
+        let lines = [(); 2].map(|()| lifeline().expect("a pipe"));
+        let watched = lines.each_ref().map(|line| line.1.as_fd());
+        writer.write_all(b"input").expect("there is room");
+        assert_eq!(await_input(&input, watched.into_iter()), [false, false]);
+        let [(one, first), (other, second)] = lines;
+        let copy = other.try_clone().expect("a descriptor");
+        drop((one, other));
+        let watched = || [first.as_fd(), second.as_fd()].into_iter();
+        assert_eq!(await_input(&input, watched()), [true, false]);
+        drop(copy);
+        assert_eq!(await_input(&input, watched()), [true, true]);
     }
 }

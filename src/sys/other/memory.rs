@@ -172,6 +172,14 @@ pub(crate) fn file_of<'a>(_: usize, _: impl Iterator<Item = &'a [u8]>) -> io::Re
     Err(unsupported())
 }
 
+pub(crate) fn sealed_file(_: &[u8]) -> io::Result<OwnedFd> {
+    Err(unsupported())
+}
+
+pub(crate) fn check_sealed(_: impl AsFd) -> io::Result<()> {
+    Err(unsupported())
+}
+
 pub(crate) fn read_file(_: impl AsFd, _: usize, _: &mut Vec<u8>) -> io::Result<()> {
     Err(unsupported())
 }

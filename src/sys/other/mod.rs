@@ -25,9 +25,10 @@ pub(crate) use local::{
     local_socket, ready_set, remove_from_set,
 };
 pub(crate) use memory::{
-    FileIdentity, Lent, SegmentName, SharedMapping, check_length, check_reserved, enlarge,
-    file_identity, file_len, file_memory, file_of, give_back, growing_file, lengthen, longest_file,
-    open_gate, read_at, read_file, seal, sealable_file, wait_at, write_all_at, write_at,
+    FileIdentity, Lent, SegmentName, SharedMapping, check_length, check_reserved, check_sealed,
+    enlarge, file_identity, file_len, file_memory, file_of, give_back, growing_file, lengthen,
+    longest_file, open_gate, read_at, read_file, seal, sealable_file, sealed_file, wait_at,
+    write_all_at, write_at,
 };
 pub(crate) use packet::{
     descriptors_of_next_packet, drop_packet, next_packet, packet_pair, roomy_packet_pair,
@@ -53,10 +54,10 @@ pub(crate) use stdio::{
     write_patiently,
 };
 pub(crate) use wait::{
-    BlockingEdges, Direction, Edges, Readiness, StableFd, WakeFd, await_readable, bell,
-    check_eventfd, end_with, eventfd, eventfd_identity, is_hung_up, is_readable, is_ready,
-    is_same_file, parent, probe_events, register, ring, signal, silence, standard_numbers,
-    wait_for_parents_end, wait_readable, wait_ready, watched,
+    BlockingEdges, Direction, Edges, Readiness, StableFd, WakeFd, await_input, await_readable,
+    bell, check_eventfd, check_pipe, end_with, eventfd, eventfd_identity, is_hung_up, is_readable,
+    is_ready, is_same_file, lifeline, parent, probe_events, register, ring, signal, silence,
+    standard_numbers, wait_for_parents_end, wait_readable, wait_ready, watched,
 };
 
 /// An error, because this crate cannot start processes on this target.

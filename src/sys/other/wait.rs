@@ -26,6 +26,18 @@ pub(crate) fn check_eventfd(_: impl AsFd) -> io::Result<()> {
     Err(unsupported())
 }
 
+pub(crate) fn check_pipe(_: impl AsFd) -> io::Result<()> {
+    Err(unsupported())
+}
+
+pub(crate) fn lifeline() -> io::Result<(OwnedFd, OwnedFd)> {
+    Err(unsupported())
+}
+
+pub(crate) fn await_input<'a>(_: impl AsFd, _: impl Iterator<Item = BorrowedFd<'a>>) -> Vec<bool> {
+    Vec::new()
+}
+
 pub(crate) fn is_same_file(_: impl AsFd, _: impl AsFd) -> bool {
     false
 }
