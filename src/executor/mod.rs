@@ -55,10 +55,6 @@ pub(crate) mod served;
 pub(crate) mod settings;
 mod stats;
 pub(crate) mod task;
-#[cfg(feature = "tokio-util")]
-mod token;
-#[cfg(not(feature = "tokio-util"))]
-#[path = "no_token.rs"]
 mod token;
 pub(crate) mod wait;
 pub(crate) mod waitable;
