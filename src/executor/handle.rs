@@ -307,6 +307,7 @@ impl<T: Send + 'static> OutcomeCell<T> {
 
     /// Cancels the task when the token is cancelled: now, if it is already.
     pub(super) fn watch(self: &Arc<Self>, token: &CallerToken) {
+        self.ticket.note_token();
         let me: Weak<Self> = Arc::downgrade(self);
         let Some(watch) = token.watch(me) else {
             return self.cancel();
@@ -352,6 +353,10 @@ impl<T: Send> Promise for OutcomeCell<T> {
     fn fail(&self, _: u32, error: TaskError) {
         self.resolve_error(error);
     }
+
+    fn is_revoked(&self) -> bool {
+        self.ticket.has_token() && (self.ticket.is_revoked() || self.a_watch_is_over())
+    }
 }
 
 impl<T: Send> PromiseOf<T> for OutcomeCell<T> {
@@ -379,6 +384,14 @@ impl<T: Send> Abort for OutcomeCell<T> {
 }
 
 impl<T> OutcomeCell<T> {
+    /// Whether a token that it watches is cancelled.
+    #[cold]
+    fn a_watch_is_over(&self) -> bool {
+        let state = self.lock();
+        let extras = state.extras.as_ref();
+        extras.is_some_and(|extras| extras.tokens.iter().any(TokenWatch::is_cancelled))
+    }
+
     /// Closes the ticket first, then removes the job from its executor. A worker that takes the job in
     /// between sees the closed ticket and drops it. The executor knows whether the job had begun.
     fn cancel(&self) {

@@ -22,6 +22,8 @@ pub(crate) struct Ticket {
     terms: OnceLock<Arc<Terms>>,
     /// No outcome is wanted any more: all items are answered, or the caller cancelled.
     closed: AtomicBool,
+    /// A token of the user may cancel the job. Set before the token is watched.
+    has_token: AtomicBool,
     trace: Trace,
     submitted: SubmitTime,
 }
@@ -79,6 +81,7 @@ impl Ticket {
             asked,
             terms: OnceLock::new(),
             closed: AtomicBool::new(false),
+            has_token: AtomicBool::new(false),
             submitted: SubmitTime::now(),
         }
     }
@@ -163,12 +166,25 @@ impl Ticket {
     /// Notes the executor that takes the job. Only the first call counts.
     pub(crate) fn accept(&self, terms: &Arc<Terms>) {
         let _ = self.terms.set(terms.clone());
+        if self.options().cancel_token.is_some() {
+            self.note_token();
+        }
     }
 
-    /// Whether the token of the user was cancelled before an executor took the job.
+    /// Takes note that a token may cancel the job.
+    pub(super) fn note_token(&self) {
+        self.has_token.store(true, Ordering::Release);
+    }
+
+    #[inline]
+    pub(crate) fn has_token(&self) -> bool {
+        self.has_token.load(Ordering::Acquire)
+    }
+
+    /// Whether the token among the options that apply is cancelled.
     pub(crate) fn is_revoked(&self) -> bool {
-        let token = self.options().cancel_token;
-        token.is_some_and(CallerToken::is_cancelled)
+        let token = || self.options().cancel_token;
+        self.has_token() && token().is_some_and(CallerToken::is_cancelled)
     }
 
     /// Takes note that the current task waits for the outcome: the executor must not depend on another runtime.
@@ -196,6 +212,16 @@ pub(crate) trait Promise: Wanted {
     fn ticket(&self) -> &Ticket;
 
     fn fail(&self, item: u32, error: TaskError);
+
+    /// Whether a token of the job is cancelled. Its ticket may still be open: the token wakes one job after another.
+    fn is_revoked(&self) -> bool {
+        self.ticket().is_revoked()
+    }
+
+    /// Whether an item may start now.
+    fn may_start(&self) -> bool {
+        !self.ticket().is_closed() && !self.is_revoked()
+    }
 
     /// Whether it needs to know how long items run.
     fn counts_time(&self) -> bool {
@@ -301,6 +327,13 @@ impl<P: Promise + ?Sized> Owed<P> {
             }
         }
         count
+    }
+
+    /// Fails all items that are left, since none may start. Returns how many of them a token has cancelled.
+    pub(crate) fn refuse(&mut self) -> usize {
+        let is_revoked = self.remaining() > 0 && self.promise.is_revoked();
+        let items = self.fail_remaining(&Cause::Cancelled);
+        if is_revoked { items } else { 0 }
     }
 
     /// Splits off the items from `at` on.

@@ -36,6 +36,8 @@ pub(crate) trait JobThread {
 pub(crate) struct Tally {
     pub(crate) finished: usize,
     pub(crate) failed: usize,
+    /// Refused: a token was cancelled before they began.
+    pub(crate) cancelled: usize,
 }
 
 /// Runs items of one promise here, and answers each.
@@ -248,13 +250,13 @@ where
                 rest = self.lock();
             }
         }
-        if self.promise.ticket().is_closed() {
+        if !self.promise.may_start() {
             let args = std::mem::take(&mut rest.args);
             let next = rest.owed.next();
-            let owed = rest.owed.split_off(next);
+            let mut owed = rest.owed.split_off(next);
             drop(rest);
             runner.leave(); // Destructors are user code.
-            drop(owed);
+            runner.tally.cancelled += owed.refuse();
             panic::contain_drops(args);
             return None;
         }
