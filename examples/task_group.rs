@@ -5,7 +5,7 @@
 
 use std::error::Error;
 
-use concurrent_futures::{Executor as _, ProcessPoolExecutor, TaskError, TaskGroup};
+use concurrent_futures::{ExecutorExt as _, ProcessPoolExecutor, TaskError, TaskGroup};
 
 /// Stands for a download and the work on what it brings.
 fn checksum(page: &str, rounds: u64) -> u64 {
