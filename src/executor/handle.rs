@@ -12,7 +12,7 @@ use super::error::{Cause, TaskError};
 use super::progress::{ProgressStream, Reports};
 use super::promise::{Promise, PromiseOf, Ticket};
 use super::token::{CallerToken, CancelTarget, TokenWatch};
-use crate::home::call_back;
+use crate::home::{Home, call_back};
 use crate::panic;
 
 /// An owned right to await the outcome of a task.
@@ -127,8 +127,8 @@ impl<T> OutcomeCell<T> {
         }
     }
 
-    /// Puts the outcome in, or returns it if no handle can take it. Only the thread that closed the ticket may. If there
-    /// are callbacks, they see the outcome first.
+    /// Puts the outcome in, or returns it if no handle can take it. Only the thread that closed the ticket may. If
+    /// there are callbacks, they see the outcome first.
     fn put(&self, outcome: Result<T, TaskError>) -> Option<Result<T, TaskError>> {
         let kind = outcome.as_ref().map_or_else(TaskError::kind, |_| "ok");
         self.ticket.count(kind, 1);
@@ -393,7 +393,7 @@ impl<T> OutcomeCell<T> {
     }
 
     /// Closes the ticket first, then removes the job from its executor. A worker that takes the job in
-    /// between sees the closed ticket and drops it. The executor knows whether the job had begun.
+    /// between sees the closed ticket and drops it. The executor knows whether the job has begun.
     fn cancel(&self) {
         if self.ticket.close() {
             let mut answer =
@@ -432,9 +432,10 @@ impl<T> JoinHandle<T> {
     }
 
     /// Calls `callback` with the outcome, before the handle yields it: at once if the outcome is there already. The
-    /// callbacks of one handle run in order. They run on the thread that found the outcome, so they should be short: one
-    /// that blocks a thread of a runtime delays the other tasks of that runtime. The crate's own thread, which drives
-    /// pools that several runtimes use, leaves callbacks to another thread. They run also if the handle was dropped.
+    /// callbacks of one handle run in order. They run on the thread that found the outcome, so they should be short:
+    /// one that blocks a thread of a runtime delays the other tasks of that runtime. The crate's own thread, which
+    /// drives pools that several runtimes use, leaves callbacks to another thread. They run also if the handle was
+    /// dropped.
     ///
     /// ```
     /// use concurrent_futures::ThreadPoolExecutor;
@@ -580,9 +581,9 @@ impl AbortHandle {
 }
 
 impl AbortHandle {
-    /// Takes note that the current task waits for the outcome.
-    pub(super) fn note_caller(&self) {
-        self.0.ticket().note_caller();
+    /// Where the executor that has the task runs its background tasks.
+    pub(super) fn home(&self) -> Option<&Arc<Home>> {
+        self.0.ticket().home()
     }
 }
 
