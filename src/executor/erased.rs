@@ -47,8 +47,7 @@ pub(crate) trait Work: Send {
 }
 
 /// Work that has not begun. If it is dropped, its callers get an error first. Then its function and arguments
-/// are dropped on another thread: their destructors may block or panic, and the caller of this one may be
-/// anybody.
+/// are dropped on another thread: their destructors may block or panic, and any thread may drop this.
 pub(crate) struct Unstarted<W: Work + ?Sized + 'static>(Option<Box<W>>);
 
 impl<W: Work + ?Sized> Unstarted<W> {

@@ -1,7 +1,7 @@
 //! What a caller holds, whatever runs the work. Reading order:
 //!
-//! - [`contract`]: what an executor is; [`forward`]: references to one; [`extension`]: the methods that callers use, and how they reach it;
-//!   [`stats`]: what it reports;
+//! - [`contract`]: what an executor is; [`forward`]: references to one; [`extension`]: the methods that callers use,
+//!   and how they reach it; [`stats`]: what it reports;
 //! - [`task`]: what can be submitted; `data`: what can travel;
 //! - [`options`]: how a task runs; [`token`]: a token of the user that cancels it;
 //! - [`handle`]: what a caller gets; [`error`]: why there is no result (as data: `error_record`;

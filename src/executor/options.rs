@@ -149,10 +149,10 @@ impl TaskOptions {
     }
 
     /// Cancels the task when `token` is cancelled, as [`abort`](crate::JoinHandle::abort) does: in the task,
-    /// [`worker::Context::is_cancelled`](crate::worker::Context::is_cancelled) becomes true, on a thread and in a process.
-    /// It works while no code polls the handle, and after a drop of the handle. Once `cancel` is called, no task of the
-    /// token starts, and none that is submitted later. A worker process may still begin what was sent to it a moment
-    /// before; that ends like a running task.
+    /// [`worker::Context::is_cancelled`](crate::worker::Context::is_cancelled) becomes true, on a thread and in a
+    /// process. It works while no code polls the handle, and after a drop of the handle. Once `cancel` is called, no
+    /// task of the token starts, and none that is submitted later. A worker process may still begin what was sent to it
+    /// a moment before; that ends like a running task.
     ///
     /// A [`map`](crate::Map) with a token yields one error when the token is cancelled, `is_cancelled()`, and ends.
     /// As an option of a whole pool, it cancels each task and item by itself.

@@ -61,8 +61,8 @@ impl Terms {
 
 /// The executor that holds a job, as its handle sees it.
 pub(crate) trait TaskOwner: Send + Sync {
-    /// Frees what a cancelled job holds. Its ticket is closed. Calls `answer` once, with whether any of the
-    /// job had begun, before it drops the job.
+    /// Frees what a cancelled job holds. Its ticket is closed. Calls `answer` once, with whether any of the job has
+    /// begun, before it drops the job.
     fn abort(&self, ticket: &Ticket, answer: &mut dyn FnMut(bool));
 
     /// Whether a worker runs the job now.

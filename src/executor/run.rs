@@ -184,8 +184,8 @@ impl<F: Clone, A, R, P: Promise> ChunkRest<F, A, R, P> {
         Self::new(self.function.clone(), self.args.split_off(keep), owed)
     }
 
-    /// Holds the outcome of the item that was begun last. Makes room for those of all later items, unless it `is_urgent`:
-    /// then it is published at once, with the memory that it has here.
+    /// Holds the outcome of the item that was begun last. Makes room for those of all later items, unless it
+    /// `is_urgent`: then it is published at once, with the memory that it has here.
     fn hold(&mut self, outcome: Result<R, TaskError>, is_urgent: bool) {
         if self.held.capacity() == 0 && !is_urgent {
             self.held.reserve_exact(self.args.len() + 1);

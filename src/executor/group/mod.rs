@@ -25,8 +25,8 @@ use super::token::CallerToken;
 /// [`cancel_on_error`](Self::cancel_on_error) says otherwise. Dropping the group aborts all its tasks. So no task
 /// outlives the group.
 ///
-/// A group holds handles of one type: [`JoinHandle`](crate::JoinHandle)s, or handles [with a key](crate::JoinHandle::with), whose outcomes come
-/// with their keys.
+/// A group holds handles of one type: [`JoinHandle`](crate::JoinHandle)s, or handles [with a
+/// key](crate::JoinHandle::with), whose outcomes come with their keys.
 ///
 #[cfg_attr(feature = "process", doc = "```")]
 #[cfg_attr(not(feature = "process"), doc = "```text")]
