@@ -138,8 +138,8 @@ impl TaskOptions {
     /// # let pool = ThreadPoolExecutor::new()?;
     /// let header = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     /// let options = TaskOptions::new().traceparent(header);
-    /// let told = || worker::current().and_then(|task| task.traceparent().map(str::to_owned));
-    /// assert_eq!(pool.submit_with(&options, told, ()).await?.as_deref(), Some(header));
+    /// let seen = || worker::current().and_then(|task| task.traceparent().map(str::to_owned));
+    /// assert_eq!(pool.submit_with(&options, seen, ()).await?.as_deref(), Some(header));
     /// # Ok(()) }
     /// ```
     #[must_use]
