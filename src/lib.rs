@@ -61,14 +61,13 @@
 //! | `isolation` | no | [`Isolation`], a sandbox around worker processes; needs `process` |
 //! | `serde` | yes | reports that can be serialized; part of `process` |
 //! | `axum` | no | [`TaskError`] as a response |
-//! | `tokio-util` | yes | `cancel_token` of [`TaskOptions`] and [`TaskGroup`], for a `CancellationToken` of tokio-util |
 //! | `tower` | no | the module `tower`; with `process`, its `TaskService` too |
 //! | `tracing` | no | a span for each task; with `process`, the events that a worker process logs |
 //! | `metrics` | no | metrics of executors |
 //!
 //! Features only add: no feature changes what compiles without it. Without any, there is
 //! [`ThreadPoolExecutor`] with its handles, [`wait`] and [`as_completed`], and the crate depends on
-//! tokio, futures and async-trait alone:
+//! tokio, tokio-util, futures and async-trait alone:
 //!
 //! ```toml
 //! concurrent-futures = { version = "0.1", default-features = false }
@@ -118,12 +117,7 @@ mod executor;
 #[cfg(feature = "process")]
 mod function;
 // A plain build does not contain the guide.
-#[cfg(all(
-    any(doc, doctest),
-    feature = "multiprocessing",
-    feature = "sync",
-    feature = "tokio-util"
-))]
+#[cfg(all(any(doc, doctest), feature = "multiprocessing", feature = "sync"))]
 pub mod guide;
 mod home;
 #[doc(alias = "Manager")]
@@ -181,6 +175,8 @@ pub use crate::process::{
     WorkerInfo, WorkerState,
 };
 pub use crate::thread::{Scope, ScopedHandle, ThreadPermit, ThreadPoolBuilder, ThreadPoolExecutor};
+#[doc(no_inline)]
+pub use tokio_util::sync::CancellationToken;
 
 /// Prepares this process for worker processes. Call it first in `main`.
 ///

@@ -54,6 +54,19 @@ fn a_pool_of_three_maps_numbers_to_their_absolute_values() {
 }
 
 #[test]
+fn the_first_error_of_a_group_cancels_a_task_that_never_ends() {
+    let lines = run("task_group");
+    let [about, index, archive, news] = lines.as_slice() else {
+        panic!("{lines:#?}");
+    };
+    for (line, name) in [(about, "about: "), (index, "index: ")] {
+        let sum = line.strip_prefix(name).unwrap_or_else(|| panic!("{line}"));
+        assert!(u64::from_str_radix(sum, 16).is_ok(), "{line}");
+    }
+    assert_eq!([archive, news], ["archive: cancelled", "news: failed"]);
+}
+
+#[test]
 fn a_list_comes_through_a_queue() {
     assert_eq!(run("queue"), ["[6, 9]"]);
 }

@@ -229,6 +229,31 @@ async fn a_dropped_spawn_or_join_loses_no_outcome(kind: Kind) {
     assert!(within(group.join_next()).await.is_none());
 }
 
+/// Without a runtime, as a program that is not async does it.
+#[test]
+fn a_group_is_joined_on_a_thread_that_blocks() {
+    let pool = ThreadPoolExecutor::with_workers(2).expect("threads");
+    let mut group = TaskGroup::new().max_in_flight(2);
+    for n in 0..10_u32 {
+        group.blocking_ready();
+        assert!(group.in_flight() < 2);
+        group.add(pool.submit(|n| n * n, n).with(n));
+    }
+    let (n, square) = group.blocking_join_next().expect("one of ten");
+    assert_eq!(square.expect("a result"), n * n);
+    assert_eq!(group.blocking_join_all().len(), 9);
+    let mut group = TaskGroup::new();
+    group.add(pool.submit(share, 0));
+    assert!(group.blocking_join_next().expect("one").is_err());
+    assert!(group.blocking_join_next().is_none());
+}
+
+#[tokio::test]
+#[should_panic = "Cannot block the current thread from within a runtime"]
+async fn a_group_is_not_joined_by_blocking_in_async_code() {
+    TaskGroup::<JoinHandle<()>>::new().blocking_join_next();
+}
+
 #[tokio::test]
 #[should_panic = "max_in_flight is 0"]
 async fn a_group_needs_room_for_a_task() {

@@ -1,6 +1,6 @@
 //! What a cancellation token of the user does, on every kind of executor.
 
-#![cfg(all(feature = "process", feature = "tokio-util"))]
+#![cfg(feature = "process")]
 #[cfg(target_os = "linux")]
 #[path = "common/again.rs"]
 mod again;
@@ -15,13 +15,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use concurrent_futures::{
-    Executor, ExecutorExt as _, TaskGroup, TaskOptions, ThreadPoolExecutor, worker,
+    CancellationToken, Executor, ExecutorExt as _, JoinHandle, Shutdown, TaskGroup, TaskOptions,
+    ThreadPoolExecutor, worker,
 };
 use futures::{StreamExt as _, poll};
-use tokio_util::sync::CancellationToken;
 
 use self::common::folder::Folder;
-use self::common::{Gate, Key, eventually, within};
+use self::common::{Gate, Key, eventually, in_thread, within};
 use self::kinds::{Kind, held_by_every_executor};
 
 concurrent_futures::init_before_main!();
@@ -31,6 +31,8 @@ held_by_every_executor! { 2;
     a_running_task_sees_the_cancel_of_its_token_though_its_handle_is_dropped,
     a_task_with_a_cancelled_token_never_runs,
     a_token_that_races_completion_leaves_one_outcome,
+    no_task_of_a_cancelled_token_starts_while_its_wakers_run,
+    no_task_of_a_group_starts_while_the_wakers_of_its_token_run,
     a_token_ends_a_map_with_one_error,
     a_token_cancels_the_items_of_a_map_that_no_code_polls,
     a_token_cancels_a_group_and_what_is_added_later,
@@ -155,6 +157,65 @@ async fn a_token_that_races_completion_leaves_one_outcome(kind: Kind) {
         canceller.join().expect("no panic");
     }
     assert_eq!(within(pool.submit(double, 2)).await.expect("it goes on"), 4);
+}
+
+async fn no_task_of_a_cancelled_token_starts_while_its_wakers_run(kind: Kind) {
+    let token = CancellationToken::new();
+    let options = with(&token);
+    let keep = |handle| drop::<JoinHandle<()>>(handle);
+    nothing_starts_while_wakers_run(kind, token, &options, keep).await;
+}
+
+async fn no_task_of_a_group_starts_while_the_wakers_of_its_token_run(kind: Kind) {
+    let token = CancellationToken::new();
+    let mut group = TaskGroup::new().cancel_token(token.clone());
+    let options = TaskOptions::new().grace_period(Duration::from_secs(60));
+    nothing_starts_while_wakers_run(kind, token, &options, |handle| group.add(handle)).await;
+    assert_eq!(group.in_flight(), 0);
+}
+
+/// The first waker of the token frees the only worker. The callback holds up the other wakers until the worker has met
+/// all that was queued.
+async fn nothing_starts_while_wakers_run(
+    kind: Kind,
+    token: CancellationToken,
+    options: &TaskOptions,
+    mut keep: impl FnMut(JoinHandle<()>),
+) {
+    let directory = Folder::new();
+    let (ended, started) = (
+        directory.path().join("ended"),
+        directory.path().join("started"),
+    );
+    let pool = kind.pool(1);
+    let gate = Gate::new(); // After the pool: a fork of this process would keep the gate open.
+    for n in 0..100 {
+        within(pool.submit(double, n)).await.expect("quick"); // From now on, calls are sent ahead.
+    }
+    let busy = pool.submit(pass, gate.key());
+    let guest = gate.guest().await;
+    let args = (gate.key(), ended.clone());
+    let first = pool.submit_with(options, run_until_cancelled, args);
+    let worker = pool.clone();
+    let (held_up, outcome) = tokio::sync::oneshot::channel();
+    first.on_done(move |_| {
+        let last = worker.submit(double, 4);
+        drop(held_up.send(last.blocking_join()));
+    });
+    keep(first);
+    for _ in 0..100 {
+        keep(pool.submit_with(options, touch, started.clone()));
+    }
+    guest.let_in().await;
+    within(busy).await.expect("it has no token");
+    gate.guest().await.let_in().await;
+    within(in_thread(move || token.cancel())).await;
+    let last = within(outcome).await.expect("called").expect("a result");
+    assert_eq!(last, 8);
+    assert!(ended.exists() && !started.exists());
+    let report = within(pool.shutdown_with(Shutdown::new())).await;
+    assert_eq!(report.killed, 0);
+    assert!(!started.exists());
 }
 
 async fn a_token_ends_a_map_with_one_error(kind: Kind) {

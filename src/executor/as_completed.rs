@@ -125,9 +125,7 @@ impl<F: Waitable> AsCompleted<F> {
         cx.waker().wake_by_ref();
         Poll::Pending
     }
-}
 
-impl<F: Waitable> AsCompleted<F> {
     /// The next error after the timeout. After the last one the stream has ended.
     fn next_late(&mut self) -> Option<F::Output> {
         let AsCompletedPhase::Late(late) = &mut self.phase else {

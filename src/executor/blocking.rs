@@ -6,6 +6,7 @@ use futures::{Stream, StreamExt as _};
 
 use super::as_completed::AsCompleted;
 use super::error::TaskError;
+use super::group::{GroupMember, TaskGroup};
 use super::handle::JoinHandle;
 use super::keyed::Keyed;
 use super::keyed_map::KeyedMap;
@@ -133,6 +134,79 @@ impl<F: Waitable> AsCompleted<F> {
     /// ```
     pub fn blocking_iter(self) -> BlockingIter<Self> {
         BlockingIter(self)
+    }
+}
+
+impl<H: GroupMember> TaskGroup<H> {
+    /// Like [`join_next`](Self::join_next), but blocks this thread. Needs no runtime.
+    ///
+    /// ```
+    /// use concurrent_futures::{TaskGroup, ThreadPoolExecutor};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = ThreadPoolExecutor::new()?;
+    /// let mut group = TaskGroup::new();
+    /// for word in ["apple", "fig"] {
+    ///     group.add(pool.submit(str::len, word).with(word));
+    /// }
+    /// while let Some((word, length)) = group.blocking_join_next() {
+    ///     assert_eq!(length?, word.len()); // On an error, the drop of the group aborts the rest.
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Panics
+    /// On a thread that drives async code.
+    #[track_caller]
+    pub fn blocking_join_next(&mut self) -> Option<H::Output> {
+        block_on(self.join_next())
+    }
+
+    /// Like [`join_all`](Self::join_all), but blocks this thread. Needs no runtime.
+    ///
+    /// ```
+    /// use concurrent_futures::{TaskError, TaskGroup, ThreadPoolExecutor};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = ThreadPoolExecutor::new()?;
+    /// let mut group = TaskGroup::new();
+    /// for n in 1..=3_u64 {
+    ///     group.add(pool.submit(move || n * n, ()));
+    /// }
+    /// let squares: Result<Vec<u64>, TaskError> = group.blocking_join_all().into_iter().collect();
+    /// assert_eq!(squares?.iter().sum::<u64>(), 14);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Panics
+    /// On a thread that drives async code.
+    #[track_caller]
+    pub fn blocking_join_all(self) -> Vec<H::Output> {
+        block_on(self.join_all())
+    }
+
+    /// Like [`ready`](Self::ready), but blocks this thread: call it before you submit the next task. Needs no runtime.
+    ///
+    /// ```
+    /// use concurrent_futures::{TaskGroup, ThreadPoolExecutor};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = ThreadPoolExecutor::new()?;
+    /// let mut group = TaskGroup::new().max_in_flight(2);
+    /// for n in 0..10_u64 {
+    ///     group.blocking_ready();
+    ///     group.add(pool.submit(move || n * n, ()));
+    ///     assert!(group.in_flight() <= 2);
+    /// }
+    /// assert_eq!(group.blocking_join_all().len(), 10);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Panics
+    /// On a thread that drives async code.
+    #[track_caller]
+    pub fn blocking_ready(&mut self) {
+        block_on(self.ready());
     }
 }
 

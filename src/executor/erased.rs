@@ -47,8 +47,7 @@ pub(crate) trait Work: Send {
 }
 
 /// Work that has not begun. If it is dropped, its callers get an error first. Then its function and arguments
-/// are dropped on another thread: their destructors may block or panic, and the caller of this one may be
-/// anybody.
+/// are dropped on another thread: their destructors may block or panic, and any thread may drop this.
 pub(crate) struct Unstarted<W: Work + ?Sized + 'static>(Option<Box<W>>);
 
 impl<W: Work + ?Sized> Unstarted<W> {
@@ -189,10 +188,14 @@ where
             mut owed,
             ..
         } = *self;
-        if owed.ticket().is_closed() {
+        if !owed.promise().may_start() {
+            let cancelled = owed.refuse();
             panic::contain_drop(args);
             panic::contain_drop(function);
-            return Tally::default();
+            return Tally {
+                cancelled,
+                ..Tally::default()
+            };
         }
         let item = owed.take_number();
         let mut runner = ItemRunner::new(owed.promise(), seat);
@@ -270,7 +273,7 @@ where
         let mut runner = ItemRunner::new(&promise, seat);
         let mut items = items.into_iter();
         for args in items.by_ref() {
-            if promise.ticket().is_closed() {
+            if !promise.may_start() {
                 break;
             }
             let begun = promise.counts_time().then(Instant::now);
@@ -282,8 +285,8 @@ where
                 result
             });
         }
-        let tally = runner.tally;
-        drop(owed); // Answers what is left, before its destructors run.
+        let mut tally = runner.tally;
+        tally.cancelled += owed.refuse(); // Before the destructors of what is left run.
         panic::contain_drops(items);
         panic::contain_drop(function);
         tally

@@ -268,7 +268,7 @@ impl TaskError {
         }
     }
 
-    /// Returns whether the task's function had begun to run.
+    /// Returns whether the function of the task began to run.
     pub fn was_started(&self) -> bool {
         self.0.started
     }

@@ -1,7 +1,7 @@
 //! References and trait objects are executors too, so that a function may take `impl Executor`.
 //!
-//! Not every `Arc<E>`: the methods of [`ExecutorExt`](crate::ExecutorExt) on an `Arc<ThreadPoolExecutor>` would then hide
-//! the pool's own ones, which take closures that capture.
+//! An `Arc` of another type is none: the methods of [`ExecutorExt`](crate::ExecutorExt) on an `Arc<ThreadPoolExecutor>`
+//! would hide the methods of the pool, which take closures that capture.
 
 use std::sync::Arc;
 

@@ -12,7 +12,7 @@ use super::error::{Cause, TaskError};
 use super::progress::{ProgressStream, Reports};
 use super::promise::{Promise, PromiseOf, Ticket};
 use super::token::{CallerToken, CancelTarget, TokenWatch};
-use crate::home::call_back;
+use crate::home::{Home, call_back};
 use crate::panic;
 
 /// An owned right to await the outcome of a task.
@@ -127,8 +127,8 @@ impl<T> OutcomeCell<T> {
         }
     }
 
-    /// Puts the outcome in, or returns it if no handle can take it. Only the thread that closed the ticket may. If there
-    /// are callbacks, they see the outcome first.
+    /// Puts the outcome in, or returns it if no handle can take it. Only the thread that closed the ticket may. If
+    /// there are callbacks, they see the outcome first.
     fn put(&self, outcome: Result<T, TaskError>) -> Option<Result<T, TaskError>> {
         let outcome = outcome.map_err(|error| error.of_rerun(self.ticket.losses()));
         let kind = outcome.as_ref().map_or_else(TaskError::kind, |_| "ok");
@@ -308,6 +308,7 @@ impl<T: Send + 'static> OutcomeCell<T> {
 
     /// Cancels the task when the token is cancelled: now, if it is already.
     pub(super) fn watch(self: &Arc<Self>, token: &CallerToken) {
+        self.ticket.note_token();
         let me: Weak<Self> = Arc::downgrade(self);
         let Some(watch) = token.watch(me) else {
             return self.cancel();
@@ -358,6 +359,10 @@ impl<T: Send> Promise for OutcomeCell<T> {
     fn runs_again(&self, _: u32) {
         self.ticket.note_loss();
     }
+
+    fn is_revoked(&self) -> bool {
+        self.ticket.has_token() && (self.ticket.is_revoked() || self.a_watch_is_over())
+    }
 }
 
 impl<T: Send> PromiseOf<T> for OutcomeCell<T> {
@@ -385,8 +390,16 @@ impl<T: Send> Abort for OutcomeCell<T> {
 }
 
 impl<T> OutcomeCell<T> {
+    /// Whether a token that it watches is cancelled.
+    #[cold]
+    fn a_watch_is_over(&self) -> bool {
+        let state = self.lock();
+        let extras = state.extras.as_ref();
+        extras.is_some_and(|extras| extras.tokens.iter().any(TokenWatch::is_cancelled))
+    }
+
     /// Closes the ticket first, then removes the job from its executor. A worker that takes the job in
-    /// between sees the closed ticket and drops it. The executor knows whether the job had begun.
+    /// between sees the closed ticket and drops it. The executor knows whether the job has begun.
     fn cancel(&self) {
         if self.ticket.close() {
             let mut answer =
@@ -425,9 +438,10 @@ impl<T> JoinHandle<T> {
     }
 
     /// Calls `callback` with the outcome, before the handle yields it: at once if the outcome is there already. The
-    /// callbacks of one handle run in order. They run on the thread that found the outcome, so they should be short: one
-    /// that blocks a thread of a runtime delays the other tasks of that runtime. The crate's own thread, which drives
-    /// pools that several runtimes use, leaves callbacks to another thread. They run also if the handle was dropped.
+    /// callbacks of one handle run in order. They run on the thread that found the outcome, so they should be short:
+    /// one that blocks a thread of a runtime delays the other tasks of that runtime. The crate's own thread, which
+    /// drives pools that several runtimes use, leaves callbacks to another thread. They run also if the handle was
+    /// dropped.
     ///
     /// ```
     /// use concurrent_futures::ThreadPoolExecutor;
@@ -573,9 +587,9 @@ impl AbortHandle {
 }
 
 impl AbortHandle {
-    /// Takes note that the current task waits for the outcome.
-    pub(super) fn note_caller(&self) {
-        self.0.ticket().note_caller();
+    /// Where the executor that has the task runs its background tasks.
+    pub(super) fn home(&self) -> Option<&Arc<Home>> {
+        self.0.ticket().home()
     }
 }
 

@@ -67,7 +67,8 @@ const PULLS_A_POLL: usize = 1024;
 /// ```
 ///
 /// # Errors
-/// An item's own error says why that item has no result, and [which item](TaskError::index) it is. These errors come once and end the stream:
+/// An item's own error says why that item has no result, and [which item](TaskError::index) it is. These errors come
+/// once and end the stream:
 /// `is_timeout()` at the end of [`timeout`](Self::timeout); `is_cancelled()` once the token among the
 /// [`options`](Self::options) is cancelled; `is_rejected()` for a setting of 0;
 /// `is_shutdown()` if the executor was shut down or dropped before all items were submitted. In the

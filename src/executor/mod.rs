@@ -1,8 +1,9 @@
 //! What a caller holds, whatever runs the work. Reading order:
 //!
-//! - [`contract`]: what an executor is; [`forward`]: references to one; [`extension`]: the methods that callers use, and how they reach it;
-//!   [`stats`]: what it reports;
-//! - [`task`]: what can be submitted; `data`: what can travel; `shared_arg`: what a worker decodes once;
+//! - [`contract`]: what an executor is; [`forward`]: references to one; [`extension`]: the methods that callers use,
+//!   and how they reach it; [`stats`]: what it reports;
+//! - [`task`]: what can be submitted; `data`: what can travel; `shared_arg`: what a worker
+//!   decodes once;
 //! - [`options`]: how a task runs; [`token`]: a token of the user that cancels it;
 //! - [`handle`]: what a caller gets; [`error`]: why there is no result (as data: `error_record`;
 //!   [`escaped`]: its text);
@@ -59,10 +60,6 @@ pub(crate) mod settings;
 pub(crate) mod shared_arg;
 mod stats;
 pub(crate) mod task;
-#[cfg(feature = "tokio-util")]
-mod token;
-#[cfg(not(feature = "tokio-util"))]
-#[path = "no_token.rs"]
 mod token;
 pub(crate) mod wait;
 pub(crate) mod waitable;

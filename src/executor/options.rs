@@ -4,7 +4,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-#[cfg(feature = "tokio-util")]
 use tokio_util::sync::CancellationToken;
 
 use super::token::CallerToken;
@@ -140,8 +139,8 @@ impl TaskOptions {
     /// # let pool = ThreadPoolExecutor::new()?;
     /// let header = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     /// let options = TaskOptions::new().traceparent(header);
-    /// let told = || worker::current().and_then(|task| task.traceparent().map(str::to_owned));
-    /// assert_eq!(pool.submit_with(&options, told, ()).await?.as_deref(), Some(header));
+    /// let seen = || worker::current().and_then(|task| task.traceparent().map(str::to_owned));
+    /// assert_eq!(pool.submit_with(&options, seen, ()).await?.as_deref(), Some(header));
     /// # Ok(()) }
     /// ```
     #[must_use]
@@ -151,16 +150,16 @@ impl TaskOptions {
     }
 
     /// Cancels the task when `token` is cancelled, as [`abort`](crate::JoinHandle::abort) does: in the task,
-    /// [`worker::Context::is_cancelled`](crate::worker::Context::is_cancelled) becomes true, on a thread and in a process.
-    /// It works while no code polls the handle, and after a drop of the handle. A task that is submitted later
-    /// never runs.
+    /// [`worker::Context::is_cancelled`](crate::worker::Context::is_cancelled) becomes true, on a thread and in a
+    /// process. It works while no code polls the handle, and after a drop of the handle. Once `cancel` is called, no
+    /// task of the token starts, and none that is submitted later. A worker process may still begin what was sent to it
+    /// a moment before; that ends like a running task.
     ///
     /// A [`map`](crate::Map) with a token yields one error when the token is cancelled, `is_cancelled()`, and ends.
     /// As an option of a whole pool, it cancels each task and item by itself.
     ///
     /// ```
-    /// use concurrent_futures::{TaskOptions, ThreadPoolExecutor};
-    /// use tokio_util::sync::CancellationToken;
+    /// use concurrent_futures::{CancellationToken, TaskOptions, ThreadPoolExecutor};
     ///
     /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let pool = ThreadPoolExecutor::new()?;
@@ -173,7 +172,6 @@ impl TaskOptions {
     /// # drop(release);
     /// # Ok(()) }
     /// ```
-    #[cfg(feature = "tokio-util")]
     #[must_use]
     pub fn cancel_token(mut self, token: CancellationToken) -> Self {
         self.cancel_token = Some(CallerToken(token));

@@ -24,6 +24,8 @@ pub(crate) struct Ticket {
     closed: AtomicBool,
     /// How many workers were lost while they ran it, if it has one item.
     losses: AtomicU32,
+    /// A token of the user may cancel the job. Set before the token is watched.
+    has_token: AtomicBool,
     trace: Trace,
     submitted: SubmitTime,
 }
@@ -61,8 +63,8 @@ impl Terms {
 
 /// The executor that holds a job, as its handle sees it.
 pub(crate) trait TaskOwner: Send + Sync {
-    /// Frees what a cancelled job holds. Its ticket is closed. Calls `answer` once, with whether any of the
-    /// job had begun, before it drops the job.
+    /// Frees what a cancelled job holds. Its ticket is closed. Calls `answer` once, with whether any of the job has
+    /// begun, before it drops the job.
     fn abort(&self, ticket: &Ticket, answer: &mut dyn FnMut(bool));
 
     /// Whether a worker runs the job now.
@@ -82,6 +84,7 @@ impl Ticket {
             terms: OnceLock::new(),
             closed: AtomicBool::new(false),
             losses: AtomicU32::new(0),
+            has_token: AtomicBool::new(false),
             submitted: SubmitTime::now(),
         }
     }
@@ -171,12 +174,25 @@ impl Ticket {
     /// Notes the executor that takes the job. Only the first call counts.
     pub(crate) fn accept(&self, terms: &Arc<Terms>) {
         let _ = self.terms.set(terms.clone());
+        if self.options().cancel_token.is_some() {
+            self.note_token();
+        }
     }
 
-    /// Whether the token of the user was cancelled before an executor took the job.
+    /// Takes note that a token may cancel the job.
+    pub(super) fn note_token(&self) {
+        self.has_token.store(true, Ordering::Release);
+    }
+
+    #[inline]
+    pub(crate) fn has_token(&self) -> bool {
+        self.has_token.load(Ordering::Acquire)
+    }
+
+    /// Whether the token among the options that apply is cancelled.
     pub(crate) fn is_revoked(&self) -> bool {
-        let token = self.options().cancel_token;
-        token.is_some_and(CallerToken::is_cancelled)
+        let token = || self.options().cancel_token;
+        self.has_token() && token().is_some_and(CallerToken::is_cancelled)
     }
 
     /// Takes note that the current task waits for the outcome: the executor must not depend on another runtime.
@@ -208,6 +224,16 @@ pub(crate) trait Promise: Wanted {
     /// The item lost its worker and is to run again.
     #[cfg(feature = "process")]
     fn runs_again(&self, _item: u32) {}
+
+    /// Whether a token of the job is cancelled. Its ticket may still be open: the token wakes one job after another.
+    fn is_revoked(&self) -> bool {
+        self.ticket().is_revoked()
+    }
+
+    /// Whether an item may start now.
+    fn may_start(&self) -> bool {
+        !self.ticket().is_closed() && !self.is_revoked()
+    }
 
     /// Whether it needs to know how long items run.
     fn counts_time(&self) -> bool {
@@ -314,6 +340,13 @@ impl<P: Promise + ?Sized> Owed<P> {
             }
         }
         count
+    }
+
+    /// Fails all items that are left, since none may start. Returns how many of them a token has cancelled.
+    pub(crate) fn refuse(&mut self) -> usize {
+        let is_revoked = self.remaining() > 0 && self.promise.is_revoked();
+        let items = self.fail_remaining(&Cause::Cancelled);
+        if is_revoked { items } else { 0 }
     }
 
     /// Splits off the items from `at` on.

@@ -36,6 +36,8 @@ pub(crate) trait JobThread {
 pub(crate) struct Tally {
     pub(crate) finished: usize,
     pub(crate) failed: usize,
+    /// Refused: a token was cancelled before they began.
+    pub(crate) cancelled: usize,
 }
 
 /// Runs items of one promise here, and answers each.
@@ -182,8 +184,8 @@ impl<F: Clone, A, R, P: Promise> ChunkRest<F, A, R, P> {
         Self::new(self.function.clone(), self.args.split_off(keep), owed)
     }
 
-    /// Holds the outcome of the item that was begun last. Makes room for those of all later items, unless it `is_urgent`:
-    /// then it is published at once, with the memory that it has here.
+    /// Holds the outcome of the item that was begun last. Makes room for those of all later items, unless it
+    /// `is_urgent`: then it is published at once, with the memory that it has here.
     fn hold(&mut self, outcome: Result<R, TaskError>, is_urgent: bool) {
         if self.held.capacity() == 0 && !is_urgent {
             self.held.reserve_exact(self.args.len() + 1);
@@ -248,13 +250,13 @@ where
                 rest = self.lock();
             }
         }
-        if self.promise.ticket().is_closed() {
+        if !self.promise.may_start() {
             let args = std::mem::take(&mut rest.args);
             let next = rest.owed.next();
-            let owed = rest.owed.split_off(next);
+            let mut owed = rest.owed.split_off(next);
             drop(rest);
             runner.leave(); // Destructors are user code.
-            drop(owed);
+            runner.tally.cancelled += owed.refuse();
             panic::contain_drops(args);
             return None;
         }

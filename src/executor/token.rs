@@ -35,16 +35,26 @@ impl CallerToken {
 
     /// A wait that the caller polls.
     pub(crate) fn wait(&self) -> TokenWatch {
-        TokenWatch(Box::pin(self.0.clone().cancelled_owned()))
+        TokenWatch {
+            token: self.clone(),
+            wait: Box::pin(self.0.clone().cancelled_owned()),
+        }
     }
 }
 
 /// A wait for a token.
-pub(crate) struct TokenWatch(Pin<Box<WaitForCancellationFutureOwned>>);
+pub(crate) struct TokenWatch {
+    token: CallerToken,
+    wait: Pin<Box<WaitForCancellationFutureOwned>>,
+}
 
 impl TokenWatch {
     pub(crate) fn poll_cancelled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.0.as_mut().poll(cx)
+        self.wait.as_mut().poll(cx)
+    }
+
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.token.is_cancelled()
     }
 }
 

@@ -69,9 +69,9 @@ pub(crate) fn check_functions() -> Result<(), BuildError> {
 /// A task may crash, hang or leak there without harm to others: the death of a worker is the error of the one
 /// task that it ran, and a new worker replaces it.
 ///
-/// A clone is the same pool. Workers start when there is work for them, and stay. Dropping the last clone refuses new tasks, finishes the
-/// submitted ones in the background, and then ends the workers. That needs no runtime: the pool may be used from
-/// any number of them, or from none, see [the guide](crate::guide::calls#runtimes).
+/// A clone is the same pool. Workers start when there is work for them, and stay. Dropping the last clone refuses new
+/// tasks, finishes the submitted ones in the background, and then ends the workers. That needs no runtime: the pool may
+/// be used from any number of them, or from none, see [the guide](crate::guide::calls#runtimes).
 ///
 /// A task cannot reach the pool of its parent, so it must not wait for another task there. It may build a pool
 /// of its own, in a runtime of its own.

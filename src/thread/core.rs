@@ -260,6 +260,7 @@ impl Core {
         let mut state = self.lock();
         state.finished += done.finished as u64;
         state.failed += done.failed as u64;
+        state.cancelled += done.cancelled;
         let _ran = state.seats.look(seat.id);
         self.find(state, seat, idle)
     }

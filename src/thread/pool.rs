@@ -49,7 +49,8 @@ use crate::executor::{Executor, Intake, Stats};
 /// function returns, and its place stays taken. The function can ask
 /// [`worker::current`](crate::worker::current) whether it should end.
 ///
-/// A clone is the same pool. Dropping the last one refuses new work and finishes, in the background, what was submitted.
+/// A clone is the same pool. Dropping the last one refuses new work and finishes, in the background, what was
+/// submitted.
 ///
 /// ```
 /// use concurrent_futures::ThreadPoolExecutor;
@@ -251,16 +252,16 @@ impl ThreadPoolExecutor {
     /// ```
     ///
     /// It blocks its thread. In async code, call it in [`spawn_blocking`](tokio::task::spawn_blocking), or in
-    /// `tokio::task::block_in_place`. An async scope cannot be sound: a future can be leaked at an `.await`, and then no
-    /// code is left that waits for the tasks before the borrow ends.
+    /// `tokio::task::block_in_place`. An async scope cannot be sound: a future can be leaked at an `.await`, and then
+    /// no code is left that waits for the tasks before the borrow ends.
     ///
-    /// A task that is cancelled or exceeds its timeout runs on until its function returns, and the scope waits for it. So
-    /// does `scope` for a task that never returns. A task of the same pool that calls it occupies a worker meanwhile: if
-    /// all workers wait, none is left to run what they wait for.
+    /// A task that is cancelled or exceeds its timeout runs on until its function returns, and the scope waits for it.
+    /// So does `scope` for a task that never returns. A task of the same pool that calls it occupies a worker
+    /// meanwhile: if all workers wait, none is left to run what they wait for.
     ///
     /// # Panics
-    /// On a thread that drives async code. A panic of `body` goes on once all tasks have ended. A panic of a task is the
-    /// error of its handle.
+    /// On a thread that drives async code. A panic of `body` goes on once all tasks have ended. A panic of a task is
+    /// the error of its handle.
     pub fn scope<'env, R>(
         &'env self,
         body: impl for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> R,

@@ -1,7 +1,8 @@
 //! Tasks that borrow from the caller of a scope. The scope waits until no thread can use what they borrow.
 //!
-//! A task owns the caller's function and a [`Running`], which it drops last. The scope returns when no `Running` is left.
-//! So the function has been called or dropped by then, wherever the pool has moved it, and whatever its outcome says.
+//! A task owns the caller's function and a [`Running`], which it drops last. The scope returns when no `Running` is
+//! left. So the function has been called or dropped by then, wherever the pool has moved it, and whatever its outcome
+//! says.
 
 use std::fmt;
 use std::marker::PhantomData;

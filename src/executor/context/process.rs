@@ -1,11 +1,11 @@
-//! What a process that this crate has started knows about itself: what its parent has said in its setup.
+//! What a process that this crate has started knows about itself. Its parent sends that in its setup.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::wire::message::ChildIdentity;
 
-/// The process that this was said to, and what was said. A fork has its parent's copy.
-static SAID: Mutex<Option<(u32, Arc<ChildIdentity>)>> = Mutex::new(None);
+/// The identity from the setup, with the id of the process that received it. A fork inherits it, but has another id.
+static RECEIVED: Mutex<Option<(u32, Arc<ChildIdentity>)>> = Mutex::new(None);
 
 /// In a new process, before any code of the user runs.
 pub(crate) fn become_child(identity: ChildIdentity) {
@@ -15,11 +15,11 @@ pub(crate) fn become_child(identity: ChildIdentity) {
 /// `None` in a process that this crate has not started: the program itself, or what the program or a task has forked.
 #[cfg(feature = "multiprocessing")]
 pub(crate) fn child() -> Option<Arc<ChildIdentity>> {
-    let said = lock();
-    let (pid, identity) = said.as_ref()?;
+    let received = lock();
+    let (pid, identity) = received.as_ref()?;
     (*pid == std::process::id()).then(|| identity.clone())
 }
 
 fn lock() -> MutexGuard<'static, Option<(u32, Arc<ChildIdentity>)>> {
-    SAID.lock().unwrap_or_else(PoisonError::into_inner)
+    RECEIVED.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -12,7 +12,6 @@ use std::task::{self, Poll, ready};
 
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio::task::coop;
-#[cfg(feature = "tokio-util")]
 use tokio_util::sync::CancellationToken;
 
 pub use self::member::GroupMember;
@@ -26,8 +25,8 @@ use super::token::CallerToken;
 /// [`cancel_on_error`](Self::cancel_on_error) says otherwise. Dropping the group aborts all its tasks. So no task
 /// outlives the group.
 ///
-/// A group holds handles of one type: [`JoinHandle`](crate::JoinHandle)s, or handles [with a key](crate::JoinHandle::with), whose outcomes come
-/// with their keys.
+/// A group holds handles of one type: [`JoinHandle`](crate::JoinHandle)s, or handles [with a
+/// key](crate::JoinHandle::with), whose outcomes come with their keys.
 ///
 #[cfg_attr(feature = "process", doc = "```")]
 #[cfg_attr(not(feature = "process"), doc = "```text")]
@@ -113,11 +112,10 @@ impl<H: GroupMember> TaskGroup<H> {
     }
 
     /// Cancels all tasks of the group when `token` is cancelled, those that are added later too. It works while no
-    /// code polls the group.
+    /// code polls the group. See [`TaskOptions::cancel_token`](crate::TaskOptions::cancel_token).
     ///
     /// ```
-    /// use concurrent_futures::{TaskGroup, ThreadPoolExecutor, worker};
-    /// use tokio_util::sync::CancellationToken;
+    /// use concurrent_futures::{CancellationToken, TaskGroup, ThreadPoolExecutor, worker};
     ///
     /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let pool = ThreadPoolExecutor::new()?;
@@ -133,7 +131,6 @@ impl<H: GroupMember> TaskGroup<H> {
     /// assert!(group.join_next().await.unwrap().unwrap_err().is_cancelled());
     /// # Ok(()) }
     /// ```
-    #[cfg(feature = "tokio-util")]
     pub fn cancel_token(mut self, token: CancellationToken) -> Self {
         let token = CallerToken(token);
         for member in &self.members {

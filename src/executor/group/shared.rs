@@ -2,12 +2,15 @@
 //! group is polled: so an error cancels the others at once.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::Notify;
 
 use crate::executor::error::TaskError;
 use crate::executor::handle::AbortHandle;
+use crate::home::Home;
 
 /// What the callbacks of the tasks reach, on whatever thread an outcome is found.
 pub(super) struct GroupShared {
@@ -19,6 +22,8 @@ pub(super) struct GroupShared {
 struct GroupState {
     /// The tasks without an outcome, by their numbers.
     in_flight: HashMap<u64, AbortHandle>,
+    /// Those of the executors that the tasks are of, each once.
+    homes: Vec<Weak<Home>>,
     cancel_on_error: bool,
     /// The first error. Once the group is cancelled, no later one counts.
     first_error: Option<TaskError>,
@@ -29,6 +34,7 @@ impl Default for GroupShared {
     fn default() -> Self {
         let state = GroupState {
             in_flight: HashMap::new(),
+            homes: Vec::new(),
             cancel_on_error: true,
             first_error: None,
             is_cancelled: false,
@@ -48,6 +54,9 @@ impl GroupShared {
     /// A task enters the group. Returns whether the group is cancelled: then abort the task.
     pub(super) fn enter(&self, task: AbortHandle) -> bool {
         let mut state = self.lock();
+        if let Some(home) = task.home() {
+            state.note_home(home);
+        }
         state.in_flight.insert(task.id(), task);
         state.is_cancelled
     }
@@ -68,13 +77,17 @@ impl GroupShared {
     /// Waits until fewer than `limit` tasks are without an outcome.
     pub(super) async fn fewer_than(&self, limit: usize) {
         loop {
-            let in_flight: Vec<_> = match self.lock() {
+            let homes: Vec<_> = match self.lock() {
                 state if state.in_flight.len() < limit => return,
-                state => state.in_flight.values().cloned().collect(),
+                state => state.homes.iter().filter_map(Weak::upgrade).collect(),
             };
-            in_flight.iter().for_each(AbortHandle::note_caller);
-            drop(in_flight);
-            self.settled.notified().await;
+            let mut settled = pin!(self.settled.notified());
+            poll_fn(|cx| {
+                // Each time: another runtime may poll it by now.
+                homes.iter().for_each(|home| home.note_caller());
+                settled.as_mut().poll(cx)
+            })
+            .await;
         }
     }
 
@@ -107,6 +120,14 @@ impl GroupShared {
 }
 
 impl GroupState {
+    fn note_home(&mut self, home: &Arc<Home>) {
+        let is_known = |known: &Weak<Home>| known.as_ptr() == Arc::as_ptr(home);
+        if !self.homes.iter().any(is_known) {
+            self.homes.retain(|known| known.strong_count() > 0);
+            self.homes.push(Arc::downgrade(home));
+        }
+    }
+
     /// Returns the tasks to abort.
     fn cancel(&mut self) -> Vec<AbortHandle> {
         self.is_cancelled = true;

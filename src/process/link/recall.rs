@@ -40,6 +40,8 @@ pub(in crate::process) struct Cancelled {
     pub(in crate::process) overrun: usize,
     /// Whether any of them has begun.
     pub(in crate::process) begun: bool,
+    /// Calls of other tickets, which the same token cancels.
+    pub(in crate::process) revoked: Vec<TakenBack>,
 }
 
 impl Link {
@@ -106,7 +108,14 @@ impl Link {
     }
 
     fn revoke_if(&self, wanted: impl Fn(&EncodedCall) -> bool) -> Vec<TakenBack> {
-        let mut lane = self.lock();
+        self.revoke_from(&mut self.lock(), wanted)
+    }
+
+    fn revoke_from(
+        &self,
+        lane: &mut Lane,
+        wanted: impl Fn(&EncodedCall) -> bool,
+    ) -> Vec<TakenBack> {
         let mut revoked = Vec::new();
         for entry in std::mem::take(&mut lane.in_flight) {
             if wanted(&entry.call) && self.page.slot(entry.seq).withdraw() {
@@ -132,6 +141,8 @@ impl Link {
 
     /// The caller of `ticket` has cancelled. Items that have not begun never will, and a worker that runs one
     /// is killed if it does not end within its grace period.
+    ///
+    /// If a token cancels, other calls of the token are taken back first: the worker must not begin one when it is free.
     pub(in crate::process) fn cancel(&self, ticket: &Ticket) -> Cancelled {
         let mut over = Vec::new(); // Dropped after the lock.
         let mut guard = self.lock();
@@ -140,6 +151,11 @@ impl Link {
         let is_meant = |entry: &InFlight| entry.call.ticket().id() == ticket.id();
         if !lane.in_flight.iter().any(is_meant) {
             return met;
+        }
+        if ticket.has_token() {
+            met.revoked = self.revoke_from(lane, |call| {
+                call.ticket().id() != ticket.id() && call.owed.promise().is_revoked()
+            });
         }
         let entries = std::mem::take(&mut lane.in_flight);
         for (place, mut entry) in entries.into_iter().enumerate() {

@@ -31,20 +31,23 @@ impl Link {
         lane.rests = false;
     }
 
-    /// Sends the reserved call. A worker that ends returns it.
+    /// Sends the reserved call. A worker that ends returns it. Otherwise returns how many items a token has cancelled.
     pub(in crate::process) fn give_reserved(
         &self,
         call: EncodedCall,
-    ) -> Result<(), Vec<EncodedCall>> {
+    ) -> Result<usize, Vec<EncodedCall>> {
         self.give_to(1, vec![call])
     }
 
-    /// Sends calls, in order. A worker that ends returns them.
-    pub(in crate::process) fn give(&self, calls: Vec<EncodedCall>) -> Result<(), Vec<EncodedCall>> {
+    /// Sends calls, in order. A worker that ends returns them. Otherwise returns how many items a token has cancelled.
+    pub(in crate::process) fn give(
+        &self,
+        calls: Vec<EncodedCall>,
+    ) -> Result<usize, Vec<EncodedCall>> {
         self.give_to(0, calls)
     }
 
-    fn give_to(&self, reserved: usize, calls: Vec<EncodedCall>) -> Result<(), Vec<EncodedCall>> {
+    fn give_to(&self, reserved: usize, calls: Vec<EncodedCall>) -> Result<usize, Vec<EncodedCall>> {
         // Before the lock, and dropped after it: a recorder of metrics is code of another crate.
         let running: Vec<_> = calls.iter().map(|call| call.ticket().running()).collect();
         let ring = self.ring_to_worker();
@@ -61,7 +64,7 @@ impl Link {
             let split = splits.next().flatten();
             // A cancel, or the end of the queue timeout, that happened while the call was between backlog and
             // link found it in neither. But it left its mark before it looked.
-            if call.has_expired() || call.ticket().is_closed() {
+            if call.has_expired() || !call.owed.promise().may_start() {
                 unsent.push((call, running));
             } else {
                 self.send(&mut out, &mut lane, (call, running), split);
@@ -76,14 +79,17 @@ impl Link {
         if is_left {
             self.wake.notify();
         }
-        for (call, _) in unsent {
+        let mut cancelled = 0;
+        for (mut call, _) in unsent {
             if call.has_expired() {
                 let limit = call.ticket().options().queue_timeout.unwrap_or_default();
                 call.owed
                     .fail_rest(&Cause::Rejected(Rejection::WaitedTooLong { limit }));
+            } else {
+                cancelled += call.owed.refuse();
             }
         }
-        Ok(())
+        Ok(cancelled)
     }
 
     fn send(

@@ -25,6 +25,9 @@ impl TaskOwner for Pool {
             cancelled += met.unstarted;
             begun |= met.begun;
             self.counts.items_cut_short(met.overrun);
+            for mut taken in met.revoked {
+                self.counts.items_cancelled(taken.call.owed.refuse());
+            }
         }
         self.counts.items_cancelled(cancelled);
         self.call_settled();

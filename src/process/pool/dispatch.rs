@@ -28,7 +28,7 @@ impl Pool {
             };
             drop(state);
             match link.give_reserved(waiting.call) {
-                Ok(()) => return self.replace_if_leaving(&link),
+                Ok(cancelled) => return self.sent(&link, cancelled),
                 // It has just died. Its place becomes free when that is settled.
                 Err(mut back) => match back.pop() {
                     Some(call) => waiting.call = call,
@@ -48,8 +48,9 @@ impl Pool {
         }
     }
 
-    /// If the worker got its last call, its place is free for another one.
-    fn replace_if_leaving(&self, link: &Link) {
+    /// A worker got calls, except for `cancelled` items. If it got its last call, its place is free for another one.
+    fn sent(&self, link: &Link, cancelled: usize) {
+        self.counts.items_cancelled(cancelled);
         if self.config.max_tasks_per_child.is_some() && link.is_leaving() {
             self.start_workers(self.lock());
         }
@@ -80,7 +81,7 @@ impl Pool {
             return;
         }
         match link.give(calls) {
-            Ok(()) => self.replace_if_leaving(link),
+            Ok(cancelled) => self.sent(link, cancelled),
             Err(back) => self.give_back(back),
         }
     }
