@@ -24,7 +24,6 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tokio::task::coop;
 
 use self::end::ConnectionEnd;
@@ -32,6 +31,7 @@ pub use self::error::{ConnectionError, SendError};
 use self::outbox::check;
 use self::pending::{Receiving, Sending};
 use crate::executor::data::Data;
+use crate::multiprocessing::handle::shared_handle;
 use crate::multiprocessing::item::OutgoingItem;
 use crate::multiprocessing::waiting::driver::{end_of, may_block};
 use crate::sys;
@@ -392,18 +392,15 @@ impl<S, R> Clone for Connection<S, R> {
     }
 }
 
-impl<S, R> Serialize for Connection<S, R> {
-    fn serialize<Z: Serializer>(&self, serializer: Z) -> Result<Z::Ok, Z::Error> {
-        self.end.socket.serialize(serializer)
-    }
-}
-
-impl<'de, S, R> Deserialize<'de> for Connection<S, R> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+shared_handle! {
+    Connection<S, R> as connection;
+    sends connection.end.socket;
+    receives deserializer => {
         let socket = Descriptor::deserialize(deserializer)?;
         sys::check_packets(&socket).map_err(serde::de::Error::custom)?;
         Ok(Self::new(socket))
-    }
+    };
+    shows {}
 }
 
 #[cfg(all(test, target_os = "linux", properties))]
