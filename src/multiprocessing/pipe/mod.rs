@@ -3,8 +3,12 @@
 //! - [`packet`]: what travels by the socket; [`watch`]: waiting for the socket;
 //! - [`outbox`]: the way out; [`inbox`]: the way in; [`arriving`] and [`put_back`]: large values on it;
 //! - [`send`] and [`receive`]: steps that never wait; [`step`]: what takes the steps, in a task or in a thread;
-//! - [`end`]: both ways; [`flow`]: as a stream and a sink; [`pending`]: the future that one of these waits for;
+//! - [`end`]: both ways, for all handles of this process; this file: the handle;
+//! - [`flow`]: the handle as a stream and a sink; [`pending`]: the future that one of these waits for;
 //! - [`error`]: why something was not done.
+//!
+//! A step never waits and has effect completely or not at all. So a wait can be dropped between two steps, and the next
+//! one continues.
 
 mod arriving;
 mod end;
