@@ -33,6 +33,7 @@ concurrent_futures::init_before_main!();
 held_by_every_start_method! { 2;
     a_worker_that_receives_an_object_again_and_again_keeps_one,
     objects_that_come_back_are_those_that_were_sent,
+    a_getter_costs_nothing_where_its_putter_is,
 }
 
 const TIMES: usize = 500;
@@ -112,6 +113,27 @@ async fn a_worker_that_receives_an_object_again_and_again_keeps_one(method: Star
         );
     }
     assert_eq!(last, Some(first.expect("it ran")));
+    within(pool.shutdown()).await;
+}
+
+/// A task, as [`keep`].
+fn keep_putter(putter: Putter<u8>) -> (usize, usize) {
+    KEPT.lock().expect("no panic").push(Box::new(putter));
+    (descriptors().len(), mappings())
+}
+
+/// A task, as [`keep`].
+fn keep_getter(getter: Getter<u8>) -> (usize, usize) {
+    KEPT.lock().expect("no panic").push(Box::new(getter));
+    (descriptors().len(), mappings())
+}
+
+async fn a_getter_costs_nothing_where_its_putter_is(method: StartMethod) {
+    let pool = processes(method, 1);
+    let (putter, getter) = Queue::unbounded().expect("a queue").split();
+    let before = within(pool.submit(keep_putter, putter)).await;
+    let after = within(pool.submit(keep_getter, getter)).await;
+    assert_eq!(after.expect("it ran"), before.expect("it ran"));
     within(pool.shutdown()).await;
 }
 

@@ -10,7 +10,6 @@ use concurrent_futures::multiprocessing::{
 use serde::{Deserialize, Serialize};
 
 use super::board::{Board, Member};
-use super::common::within;
 use super::crew::{Crew, STEPS, any, leaves_nothing};
 
 /// What one at a time has.

@@ -7,7 +7,7 @@ use concurrent_futures::ExecutorExt as _;
 use concurrent_futures::multiprocessing::SharedMemory;
 
 use super::board::{Board, MOST, Member};
-use super::common::{eventually, within};
+use super::common::eventually;
 use super::crew::{Crew, STEPS, leaves_nothing};
 
 /// Opens the memory that all have, writes to its own part of it, and makes others that go again.

@@ -7,7 +7,6 @@ use concurrent_futures::ExecutorExt as _;
 use concurrent_futures::multiprocessing::{BoundedSemaphore, Semaphore};
 
 use super::board::{Board, Member};
-use super::common::within;
 use super::crew::{Crew, STEPS, any, leaves_nothing, tasks};
 
 const PERMITS: usize = 3;

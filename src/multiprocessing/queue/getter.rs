@@ -155,7 +155,7 @@ shared_handle! {
     sends *getter.shared;
     receives deserializer => {
         let shared = SharedQueue::deserialize(deserializer)?;
-        Ok(Self::of(shared.of_getter()))
+        Ok(Self::of(shared.recognised().of_getter())) // It shares what a putter here has.
     };
     clones { shared, items }
     shows { len: getter.len(), capacity: getter.capacity() }
