@@ -18,8 +18,8 @@ use std::sync::Mutex;
 use std::sync::atomic::Ordering::SeqCst;
 
 use concurrent_futures::multiprocessing::{
-    Array, AtomicBool, AtomicU64, Barrier, BoundedSemaphore, Condition, Event, JoinableQueue, Lock,
-    Queue, RLock, Semaphore, SharedMemory, Value,
+    Array, AtomicBool, AtomicU64, Barrier, BoundedSemaphore, Condition, Event, Getter,
+    JoinableQueue, Lock, Putter, Queue, RLock, RwLock, Semaphore, SharedMemory, Value,
 };
 use concurrent_futures::{ExecutorExt as _, StartMethod};
 use serde::{Deserialize, Serialize};
@@ -33,6 +33,7 @@ concurrent_futures::init_before_main!();
 held_by_every_start_method! { 2;
     a_worker_that_receives_an_object_again_and_again_keeps_one,
     objects_that_come_back_are_those_that_were_sent,
+    a_getter_costs_nothing_where_its_putter_is,
 }
 
 const TIMES: usize = 500;
@@ -40,10 +41,11 @@ const TIMES: usize = 500;
 /// One object of each kind.
 #[derive(Clone, Serialize, Deserialize)]
 struct Objects {
-    locks: (Lock, RLock, Condition),
+    locks: (Lock, RLock, Condition, RwLock),
     permits: (Semaphore, BoundedSemaphore),
     signals: (Barrier, Event),
     queues: (Queue<u8>, JoinableQueue<u8>),
+    halves: (Putter<u8>, Getter<u8>),
     memory: (SharedMemory, Value<[u8; 100]>, Array<u64>),
     atomics: (AtomicU64, AtomicBool),
 }
@@ -55,6 +57,7 @@ impl Objects {
                 Lock::new().expect("a lock"),
                 RLock::new().expect("a lock"),
                 Condition::new().expect("a condition"),
+                RwLock::new().expect("a lock"),
             ),
             permits: (
                 Semaphore::new(2).expect("a semaphore"),
@@ -68,6 +71,7 @@ impl Objects {
                 Queue::unbounded().expect("a queue"),
                 JoinableQueue::unbounded().expect("a queue"),
             ),
+            halves: Queue::unbounded().expect("a queue").split(),
             memory: (
                 SharedMemory::create(1000).expect("memory"),
                 Value::new([1; 100]).expect("a value"),
@@ -112,6 +116,27 @@ async fn a_worker_that_receives_an_object_again_and_again_keeps_one(method: Star
     within(pool.shutdown()).await;
 }
 
+/// A task, as [`keep`].
+fn keep_putter(putter: Putter<u8>) -> (usize, usize) {
+    KEPT.lock().expect("no panic").push(Box::new(putter));
+    (descriptors().len(), mappings())
+}
+
+/// A task, as [`keep`].
+fn keep_getter(getter: Getter<u8>) -> (usize, usize) {
+    KEPT.lock().expect("no panic").push(Box::new(getter));
+    (descriptors().len(), mappings())
+}
+
+async fn a_getter_costs_nothing_where_its_putter_is(method: StartMethod) {
+    let pool = processes(method, 1);
+    let (putter, getter) = Queue::unbounded().expect("a queue").split();
+    let before = within(pool.submit(keep_putter, putter)).await;
+    let after = within(pool.submit(keep_getter, getter)).await;
+    assert_eq!(after.expect("it ran"), before.expect("it ran"));
+    within(pool.shutdown()).await;
+}
+
 /// A task: puts what it gets.
 fn bounce(objects: Objects, to: Queue<Objects>) {
     to.blocking_put(objects).expect("there is memory");
@@ -145,6 +170,11 @@ async fn objects_that_come_back_are_those_that_were_sent(method: StartMethod) {
     );
     got.queues.0.try_put(7).expect("there is memory");
     assert_eq!(sent.queues.0.try_get().expect("it is there"), 7);
+    got.halves.0.try_put(8).expect("there is memory");
+    assert_eq!(sent.halves.1.try_get().expect("it is there"), 8);
+    let reading = got.locks.3.read().await;
+    assert!(sent.locks.3.try_write().is_none());
+    drop(reading);
     got.memory.1.set([7; 100]).await;
     assert_eq!(sent.memory.1.get().await, [7; 100]);
     got.memory.0.write(0, &[7]);
