@@ -344,8 +344,8 @@ impl<T: Pod> Value<T> {
 
     /// A process killed in here has either written to the unused place only, or is done. A fork of the holder writes
     /// nothing.
-    fn commit(&self, _held: &RobustGuard<'_>, value: &T) {
-        if !self.locked.is_held() {
+    fn commit(&self, held: &RobustGuard<'_>, value: &T) {
+        if !held.is_own() {
             return;
         }
         let other = 1 - self.place();
