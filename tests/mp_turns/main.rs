@@ -12,6 +12,7 @@ mod alone;
 #[path = "../common/mod.rs"]
 mod common;
 mod heads;
+mod mixed;
 mod ready;
 mod runtimes;
 mod turns;

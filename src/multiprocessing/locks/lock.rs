@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::multiprocessing::handle::shared_handle;
 use crate::multiprocessing::robust::lock::{RobustGuard, RobustLock};
 use crate::multiprocessing::robust::shared::SharedObject;
+use crate::sys::ProcessIdentity;
 
 /// A lock for one task or thread at a time, among all processes that have it.
 ///
@@ -173,15 +174,17 @@ impl Lock {
 #[must_use = "the lock is released as soon as the guard is dropped"]
 pub struct LockGuard {
     lock: Lock,
+    /// A fork of this process does not hold the lock.
+    owner: ProcessIdentity,
     abandoned_by: Option<u32>,
 }
 
 impl LockGuard {
     fn new(lock: &Lock, held: RobustGuard<'_>) -> Self {
         let abandoned_by = held.abandoned_by();
-        held.keep();
         Self {
             lock: lock.clone(),
+            owner: held.keep(),
             abandoned_by,
         }
     }
@@ -210,7 +213,7 @@ impl LockGuard {
 
 impl Drop for LockGuard {
     fn drop(&mut self) {
-        self.lock.0.robust.give_back();
+        self.lock.0.robust.give_back(self.owner);
     }
 }
 

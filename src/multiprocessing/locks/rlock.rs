@@ -181,7 +181,7 @@ impl RLock {
                 Ordering::Relaxed,
             );
             match taken {
-                Ok(_) => return Some(self.guard(None)),
+                Ok(_) => return Some(self.guard(ProcessIdentity::own(), None)),
                 Err(now) => depth = now,
             }
         }
@@ -192,13 +192,13 @@ impl RLock {
         self.depth().store(1, Ordering::Relaxed);
         self.owner().store(own_number(), Ordering::Relaxed);
         let abandoned_by = held.abandoned_by();
-        held.keep();
-        self.guard(abandoned_by)
+        self.guard(held.keep(), abandoned_by)
     }
 
-    fn guard(&self, abandoned_by: Option<u32>) -> RLockGuard {
+    fn guard(&self, owner: ProcessIdentity, abandoned_by: Option<u32>) -> RLockGuard {
         RLockGuard {
             lock: self.clone(),
+            owner,
             abandoned_by,
         }
     }
@@ -210,6 +210,8 @@ impl RLock {
 #[must_use = "the lock is released as soon as the guard is dropped"]
 pub struct RLockGuard {
     lock: RLock,
+    /// A fork of this process does not hold the lock.
+    owner: ProcessIdentity,
     abandoned_by: Option<u32>,
 }
 
@@ -225,9 +227,10 @@ impl RLockGuard {
 impl Drop for RLockGuard {
     fn drop(&mut self) {
         // A forked process finds its parent's guards in its memory. They are not its own.
-        if self.lock.is_own_process() && self.lock.depth().fetch_sub(1, Ordering::AcqRel) == 1 {
+        let is_own = self.owner == ProcessIdentity::own() && self.lock.is_own_process();
+        if is_own && self.lock.depth().fetch_sub(1, Ordering::AcqRel) == 1 {
             self.lock.owner().store(NOBODY, Ordering::Relaxed);
-            self.lock.0.robust.give_back();
+            self.lock.0.robust.give_back(self.owner);
         }
     }
 }

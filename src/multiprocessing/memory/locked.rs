@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::multiprocessing::known::{Part, recognised};
 use crate::multiprocessing::robust::lock::{RobustGuard, RobustLock};
 use crate::multiprocessing::waiting::bell::Bell;
-use crate::sys::{ProcessIdentity, SharedMapping};
+use crate::sys::SharedMapping;
 use crate::wire::descriptors::Descriptor;
 
 /// Memory with a lock. A clone is the same memory.
@@ -61,11 +61,6 @@ impl Locked {
 
     pub(crate) fn memory(&self) -> &SharedMapping {
         &self.0.memory
-    }
-
-    /// Whether this process holds the lock. A fork of the holder finds its guard in its memory, but does not.
-    pub(crate) fn is_held(&self) -> bool {
-        self.0.lock.holder() == Some(ProcessIdentity::own())
     }
 
     pub(crate) async fn lock(&self) -> RobustGuard<'_> {

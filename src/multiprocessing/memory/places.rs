@@ -75,8 +75,8 @@ impl<T: Pod> ValuePlaces<T> {
 
     /// A process killed in here has either written to the unused place only, or is done. A fork of the holder writes
     /// nothing.
-    pub(super) fn commit(&self, _held: &RobustGuard<'_>, value: &T) {
-        if !self.locked.is_held() {
+    pub(super) fn commit(&self, held: &RobustGuard<'_>, value: &T) {
+        if !held.is_own() {
             return;
         }
         let other = 1 - self.place();

@@ -21,6 +21,7 @@ use crate::multiprocessing::known::{Part, recognised};
 use crate::multiprocessing::robust::lock::{RobustGuard, RobustLock};
 use crate::multiprocessing::waiting::bell::Bell;
 use crate::multiprocessing::waiting::driver::Driver;
+use crate::multiprocessing::waiting::local::Local;
 use crate::multiprocessing::waiting::turns::Turns;
 use crate::sys::{self, SharedMapping};
 use crate::wire::descriptors::Descriptor;
@@ -56,8 +57,8 @@ pub(super) struct SharedQueue {
     pub(super) lock: RobustLock,
     putters: Turns,
     getters: Turns,
-    /// Used only under the lock.
-    ring: Mutex<QueueRing>,
+    /// Used only under the lock. A thread of this process may use it while another one forks.
+    ring: Local<Mutex<QueueRing>>,
     /// 0 for an unbounded queue.
     capacity: u64,
     /// Whether the items of each process are counted.
@@ -127,7 +128,7 @@ impl SharedQueue {
             lock: RobustLock::new(words.clone(), LOCK, bell.clone()),
             putters: Turns::default(),
             getters: Turns::default(),
-            ring: Mutex::new(QueueRing::new(file.clone())),
+            ring: Local::new(Mutex::new(QueueRing::new(file.clone()))),
             capacity: words.word(CAPACITY).load(Ordering::Relaxed),
             counts_done: words.word(COUNTS_DONE).load(Ordering::Relaxed) != 0,
             hint: AtomicUsize::new(0),
@@ -194,7 +195,9 @@ impl SharedQueue {
     }
 
     pub(super) fn ring(&self) -> MutexGuard<'_, QueueRing> {
-        self.ring.lock().unwrap_or_else(PoisonError::into_inner)
+        let new = || Mutex::new(QueueRing::new(self.file.clone()));
+        let ring = self.ring.get_or(new);
+        ring.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs `act` under the lock, if that is free without waiting.

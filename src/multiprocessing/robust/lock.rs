@@ -263,16 +263,19 @@ impl RobustLock {
     fn held(&self, ended: Option<ProcessIdentity>) -> RobustGuard<'_> {
         RobustGuard {
             robust: self,
+            owner: ProcessIdentity::own(),
             ended,
             interest: Interest::default(),
             leads: true,
         }
     }
 
-    /// Releases the lock after [`keep`](RobustGuard::keep), and wakes the waiters for it.
-    pub(crate) fn give_back(&self) {
-        let own = ProcessIdentity::own().to_word();
-        self.word().give_back(own, || self.bell.ring());
+    /// Releases the lock after [`keep`](RobustGuard::keep), and wakes the waiters for it. Does nothing in a fork of
+    /// `owner`, which may hold the lock by a guard of its own.
+    pub(crate) fn give_back(&self, owner: ProcessIdentity) {
+        if owner == ProcessIdentity::own() {
+            self.word().give_back(owner.to_word(), || self.bell.ring());
+        }
     }
 }
 
@@ -286,6 +289,7 @@ enum Look<T> {
 #[derive(Debug)]
 pub(crate) struct RobustGuard<'a> {
     robust: &'a RobustLock,
+    owner: ProcessIdentity,
     ended: Option<ProcessIdentity>,
     interest: Interest,
     leads: bool,
@@ -313,10 +317,17 @@ impl RobustGuard<'_> {
         self.interest.ended
     }
 
-    /// Keeps the lock until [`give_back`](RobustLock::give_back).
-    pub(crate) fn keep(self) {
+    /// Keeps the lock until [`give_back`](RobustLock::give_back). Returns its owner.
+    pub(crate) fn keep(self) -> ProcessIdentity {
         let mut kept = ManuallyDrop::new(self);
         drop(std::mem::take(&mut kept.interest));
+        kept.owner
+    }
+
+    /// Whether this process holds the lock by this guard, which is false in a fork.
+    pub(crate) fn is_own(&self) -> bool {
+        let own = ProcessIdentity::own();
+        self.owner == own && self.robust.holder() == Some(own)
     }
 
     /// Whether this waiter watches processes for all tasks of its runtime that wait for the same. Others may leave
@@ -343,7 +354,7 @@ impl RobustGuard<'_> {
 
 impl Drop for RobustGuard<'_> {
     fn drop(&mut self) {
-        self.robust.give_back();
+        self.robust.give_back(self.owner);
     }
 }
 
@@ -513,6 +524,31 @@ mod tests {
         let both = async { tokio::join!(waiting, changes) };
         let both = tokio::time::timeout(Duration::from_secs(30), both).await;
         both.expect("it was woken");
+    }
+
+    #[tokio::test]
+    async fn those_behind_a_leader_that_gives_up_beside_a_change_are_all_woken() {
+        let (one, other) = two();
+        let wait = || {
+            Box::pin(one.wait_until(&InTask, |held: &mut RobustGuard<'_>| {
+                (data(held.robust).load(Ordering::Relaxed) == 1).then_some(())
+            }))
+        };
+        let [mut leader, mut next, mut last] = [(); 3].map(|()| wait());
+        for waits in [&mut leader, &mut next, &mut last] {
+            assert!(futures::poll!(waits).is_pending());
+        }
+        drop(leader); // The next one is woken to lead.
+        let mut held = other.try_lock().expect("it is free");
+        held.announce();
+        data(&other).store(1, Ordering::Relaxed);
+        drop(held);
+        assert!(
+            futures::poll!(next).is_ready(),
+            "it finds the change at once"
+        );
+        let last = tokio::time::timeout(Duration::from_secs(30), last).await;
+        last.expect("it was woken");
     }
 
     #[test]

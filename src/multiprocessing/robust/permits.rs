@@ -51,8 +51,24 @@ pub(crate) struct Permits {
 #[derive(Debug)]
 pub(crate) struct Taking {
     slot: usize,
+    /// A fork of this process does not hold the permit.
+    owner: ProcessIdentity,
     /// The dead process that it was taken over from.
     pub(crate) ended: Option<ProcessIdentity>,
+}
+
+impl Taking {
+    fn of(slot: usize, ended: Option<ProcessIdentity>) -> Self {
+        Self {
+            slot,
+            owner: ProcessIdentity::own(),
+            ended,
+        }
+    }
+
+    fn is_own(&self) -> bool {
+        self.owner == ProcessIdentity::own()
+    }
 }
 
 impl Permits {
@@ -134,7 +150,7 @@ impl Permits {
         let mut slots = (hint..used).chain(0..hint);
         let slot = slots.find(|slot| self.slot(*slot).take(own))?;
         self.hint.store(slot, Ordering::Relaxed);
-        Some(Taking { slot, ended: None })
+        Some(Taking::of(slot, None))
     }
 
     /// Takes a permit that is free, or whose holder has ended.
@@ -183,7 +199,7 @@ impl Permits {
         for _ in 0..ATTEMPTS {
             // If another process is quicker, the waiter has to see that one.
             match word.look() {
-                None if word.take(own) => return Some(Taking { slot, ended: None }),
+                None if word.take(own) => return Some(Taking::of(slot, None)),
                 None => {}
                 Some(Taken::Absent) => return None,
                 Some(Taken::Adder(adder)) => match interest.watch_word(adder) {
@@ -193,7 +209,7 @@ impl Permits {
                 Some(Taken::Holder(holder)) => {
                     let ended = Some(interest.watch_word(holder)?);
                     if word.seize(holder, own) {
-                        return Some(Taking { slot, ended });
+                        return Some(Taking::of(slot, ended));
                     }
                 }
             }
@@ -203,10 +219,8 @@ impl Permits {
 
     /// Releases a permit that this process holds.
     pub(crate) fn give_back(&self, taking: Taking) {
-        if self
-            .slot(taking.slot)
-            .give_back(ProcessIdentity::own().to_word())
-        {
+        let slot = self.slot(taking.slot);
+        if taking.is_own() && slot.give_back(taking.owner.to_word()) {
             self.hint.store(taking.slot, Ordering::Relaxed);
             self.ring();
         }
@@ -214,8 +228,9 @@ impl Permits {
 
     /// Removes a permit that this process holds.
     pub(crate) fn forget(&self, taking: Taking) {
-        self.slot(taking.slot)
-            .forget(ProcessIdentity::own().to_word());
+        if taking.is_own() {
+            self.slot(taking.slot).forget(taking.owner.to_word());
+        }
     }
 
     /// Adds all `count` permits, or none.

@@ -297,7 +297,7 @@ impl RobustRw {
                 let place = self.place(place);
                 place.leave(self.waiting(), || self.shared.bell().ring());
             }
-            ReadHold::Gate => self.gate.give_back(),
+            ReadHold::Gate => self.gate.give_back(taken.owner),
         }
     }
 
@@ -305,7 +305,7 @@ impl RobustRw {
     pub(crate) fn end_writing(&self, taken: &RwHeld<()>) {
         if taken.owner == ProcessIdentity::own() {
             self.stop_writing(taken);
-            self.gate.give_back();
+            self.gate.give_back(taken.owner);
         }
     }
 
@@ -323,7 +323,7 @@ impl RobustRw {
             }
             self.stop_writing(taken);
             if matches!(reading.hold, ReadHold::Place(_)) {
-                self.gate.give_back();
+                self.gate.give_back(taken.owner);
             }
         }
         reading

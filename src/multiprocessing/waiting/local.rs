@@ -14,7 +14,7 @@ pub(crate) struct Local<T> {
     of_fork: OnceLock<Box<Self>>,
 }
 
-impl<T: Default> Local<T> {
+impl<T> Local<T> {
     /// With the value of a process that is no fork.
     pub(crate) const fn first(value: T) -> Self {
         Self {
@@ -24,21 +24,34 @@ impl<T: Default> Local<T> {
         }
     }
 
+    /// With the value of this process.
+    pub(crate) fn new(value: T) -> Self {
+        Self {
+            generation: sys::generation(),
+            ..Self::first(value)
+        }
+    }
+
+    /// The value of this process. A fork makes its own.
+    pub(crate) fn get_or(&self, make: impl Fn() -> T) -> &T {
+        let (mut here, generation) = (self, sys::generation());
+        while here.generation != generation {
+            let new = || Box::new(Self::new(make()));
+            here = here.of_fork.get_or_init(new);
+        }
+        &here.value
+    }
+}
+
+impl<T: Default> Local<T> {
     /// The value of this process.
     pub(crate) fn get(&self) -> &T {
-        if self.generation == sys::generation() {
-            return &self.value;
-        }
-        self.of_fork.get_or_init(Box::default).get()
+        self.get_or(T::default)
     }
 }
 
 impl<T: Default> Default for Local<T> {
     fn default() -> Self {
-        let generation = sys::generation();
-        Self {
-            generation,
-            ..Self::first(T::default())
-        }
+        Self::new(T::default())
     }
 }

@@ -96,11 +96,10 @@ impl<W: Waiter> Member<W> {
     async fn follow(&mut self, changes: Changes<'_>, version: u64) {
         loop {
             let news = self.crowd.news.notified();
-            if changes.version() != version {
-                return;
-            }
+            // First: the news may be that no one leads. A follower that keeps them to itself, because it also finds
+            // another version, leaves the others without a leader.
             self.lead = self.crowd.try_to_lead();
-            if self.leads() {
+            if self.leads() || changes.version() != version {
                 return;
             }
             news.await;

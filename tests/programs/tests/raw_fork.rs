@@ -30,3 +30,13 @@ fn what_a_fork_drops_still_wakes_its_parent() {
 fn a_fork_is_not_behind_the_waiting_tasks_of_its_parent() {
     try_it("turns");
 }
+
+#[test]
+fn a_fork_uses_a_queue_that_another_thread_of_its_parent_was_using() {
+    try_it("threads");
+}
+
+#[test]
+fn what_a_fork_takes_itself_is_not_released_by_a_guard_that_it_has_copied() {
+    try_it("later");
+}

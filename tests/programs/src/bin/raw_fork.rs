@@ -5,6 +5,7 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -25,6 +26,8 @@ fn main() {
         Some("timeouts") => runtime.block_on(timeouts()),
         Some("waits") => runtime.block_on(waits()),
         Some("turns") => runtime.block_on(turns()),
+        Some("later") => runtime.block_on(later()),
+        Some("threads") => threads(),
         other => panic!("no such try: {other:?}"),
     }
 }
@@ -34,7 +37,7 @@ struct Child(libc::pid_t);
 
 /// Forks this process. `None` in the child, which ends with [`end`].
 fn fork() -> Option<Child> {
-    // SAFETY: this process has one thread.
+    // SAFETY: a child of a process with several threads uses only what the C library and this crate allow in one.
     let pid = unsafe { libc::fork() };
     assert!(pid >= 0, "it can be forked");
     // SAFETY: it only sets a timer, which ends a process that hangs. (A fork has none of its parent's.)
@@ -279,4 +282,70 @@ async fn turns() {
     drop((in_time!(locks), in_time!(writes), in_time!(acquires)));
     drop((in_time!(again), in_time!(reads), in_time!(another)));
     drop(child);
+}
+
+/// A thread of the parent puts and takes items all the time. The children find its locks in any state.
+fn threads() {
+    let (items, others) = (
+        Queue::<Vec<u8>>::unbounded().expect("a queue"),
+        Queue::<Vec<u8>>::unbounded().expect("a queue"),
+    );
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                for queue in [&items, &others] {
+                    queue.blocking_put(vec![1; 1 << 20]).expect("there is room");
+                    queue.blocking_get().expect("an item");
+                }
+            }
+        });
+        for _ in 0..20 {
+            let Some(child) = fork() else {
+                items.blocking_put(vec![2; 10]).expect("there is room");
+                items.blocking_get().expect("an item");
+                end();
+            };
+            drop(child);
+        }
+        over.store(true, Ordering::Relaxed);
+    });
+}
+
+/// The child takes what its parent has released, and then drops the copies of the guards of its parent.
+async fn later() {
+    let (lock, rlock, rw) = (
+        Lock::new().expect("a lock"),
+        RLock::new().expect("a lock"),
+        RwLock::new().expect("a lock"),
+    );
+    let (semaphore, value) = (
+        Semaphore::new(1).expect("a permit"),
+        Value::new(7_u64).expect("memory"),
+    );
+    let locked = (lock.lock().await, rlock.lock().await);
+    let (writing, permit) = (rw.write().await, semaphore.acquire().await);
+    let mut changing = value.lock().await;
+    let Some(child) = fork() else {
+        *changing = 9;
+        let _own = (lock.blocking_lock(), rlock.blocking_lock());
+        let _writing = rw.blocking_write();
+        let _permit = semaphore.blocking_acquire();
+        let held = value.blocking_lock();
+        drop((locked, writing, permit, changing));
+        assert!(lock.try_lock().is_none() && rw.try_read().is_none());
+        assert!(semaphore.try_acquire().is_none() && value.try_lock().is_none());
+        let in_thread = std::thread::scope(|scope| {
+            let tries = scope.spawn(|| rlock.try_lock().is_some());
+            tries.join().expect("no panic")
+        });
+        assert!(!in_thread, "this thread holds it");
+        drop(held);
+        assert_eq!(value.blocking_get(), 7);
+        end();
+    };
+    drop((locked, writing, permit, changing));
+    drop(child);
+    assert!(lock.try_lock().is_some() && rlock.try_lock().is_some());
+    assert!(rw.try_write().is_some() && semaphore.try_acquire().is_some());
 }
