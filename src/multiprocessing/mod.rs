@@ -57,8 +57,8 @@
 //! Tasks of one process that wait for the same lock, permit or item take turns, and so do its threads. Between processes
 //! there is no queue: the first that finds the object free takes it.
 //!
-//! One task of a runtime may listen for all that wait for the same object. So poll a future that has started to wait, or
-//! drop it: as with tokio's `Mutex`, one that is kept and not polled may hold up the others of its runtime.
+//! One task of a runtime may listen for all that wait for the same object. So poll a future that has started to wait,
+//! or drop it: as with tokio's `Mutex`, one that is kept and not polled may hold up the others of its runtime.
 //!
 //! # Forks
 //! A process that is forked by other means than this crate has its parent's handles. It can use them by the methods that

@@ -100,7 +100,7 @@ impl Objects {
                 }
             }
         };
-        std::thread::sleep(Duration::from_micros(any() % 500)); // Any moment will do.
+        (0..any() % 500).for_each(|_| std::thread::yield_now()); // Any moment will do.
         give_up(4);
         drop(held);
         self.joined.blocking_task_done().expect("it was taken");
