@@ -92,6 +92,15 @@ impl Fd {
 
     /// Returns another descriptor for the same open file.
     ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Fd;
+    /// let (_reader, writer) = std::io::pipe()?;
+    /// let writer = Fd::from(writer);
+    /// let other = writer.try_clone()?; // The same end of the pipe.
+    /// # drop((writer, other));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// If the process or the system has no descriptor left.
     pub fn try_clone(&self) -> io::Result<Self> {

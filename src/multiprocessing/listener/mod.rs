@@ -139,6 +139,22 @@ impl Listener {
 
     /// Like [`accept`](Self::accept), for a thread that may block.
     ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::{Client, Connection, ConnectError, Listener};
+    /// # let path = std::env::temp_dir().join(format!("listener-accept-{}", std::process::id()));
+    /// let listener = Listener::bind(&path, "a secret of many bytes")?;
+    /// std::thread::scope(|scope| {
+    ///     let client = Client::new(&path, "a secret of many bytes");
+    ///     let connect = scope.spawn(move || client.blocking_connect::<(), u32>());
+    ///     let connection: Connection<u32, ()> = listener.blocking_accept()?;
+    ///     let client = connect.join().expect("no panic")?;
+    ///     connection.blocking_send(7).expect("the client is connected");
+    ///     assert_eq!(client.blocking_recv().expect("a number"), 7);
+    ///     Ok::<(), ConnectError>(())
+    /// })?;
+    /// # Ok::<(), concurrent_futures::multiprocessing::ConnectError>(())
+    /// ```
+    ///
     /// # Errors
     /// Like [`accept`](Self::accept).
     ///

@@ -122,6 +122,17 @@ impl Barrier {
 
     /// Waits until all parties have arrived.
     ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Barrier;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let barrier = Barrier::new(2)?;
+    /// let (one, other) = tokio::join!(barrier.wait(), barrier.wait());
+    /// assert_ne!(one?.is_leader(), other?.is_leader());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// The barrier is broken, or breaks meanwhile.
     ///
@@ -161,6 +172,15 @@ impl Barrier {
     /// Like [`blocking_wait`](Self::blocking_wait), but returns `None` after `timeout` and takes this party's
     /// arrival back. (Python breaks the barrier then; call [`blocking_abort`](Self::blocking_abort) for that.)
     ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Barrier;
+    /// # use std::time::Duration;
+    /// let barrier = Barrier::new(2)?;
+    /// assert!(barrier.blocking_wait_timeout(Duration::from_millis(1)).is_none());
+    /// assert_eq!(barrier.waiting(), 0);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// Like [`wait`](Self::wait).
     ///
@@ -198,6 +218,14 @@ impl Barrier {
 
     /// Like [`abort`](Self::abort), for a thread that may block.
     ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Barrier;
+    /// let barrier = Barrier::new(2)?;
+    /// barrier.blocking_abort();
+    /// assert!(barrier.blocking_wait().is_err());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
     /// # Panics
     /// On a thread that drives async code.
     pub fn blocking_abort(&self) {
@@ -206,6 +234,18 @@ impl Barrier {
     }
 
     /// Starts a new round: current waiters return [`BrokenBarrier`], and later arrivals can pass again.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Barrier;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let barrier = Barrier::new(1)?;
+    /// barrier.abort().await;
+    /// barrier.reset().await;
+    /// assert!(barrier.wait().await.is_ok());
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Panics
     /// Like [`abort`](Self::abort).
@@ -217,6 +257,15 @@ impl Barrier {
     }
 
     /// Like [`reset`](Self::reset), for a thread that may block.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Barrier;
+    /// let barrier = Barrier::new(1)?;
+    /// barrier.blocking_abort();
+    /// barrier.blocking_reset();
+    /// assert!(barrier.blocking_wait().is_ok());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Panics
     /// Like [`blocking_abort`](Self::blocking_abort).

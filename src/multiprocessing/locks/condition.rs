@@ -135,6 +135,19 @@ impl Condition {
     /// Releases the lock, waits for a notification, and takes the lock again. It may also return without a
     /// notification.
     ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Condition;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let condition = Condition::new()?;
+    /// let guard = condition.lock().await;
+    /// let notify = async { condition.notify_one(&condition.lock().await) };
+    /// let (guard, ()) = tokio::join!(condition.wait(guard), notify);
+    /// # drop(guard);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Panics
     /// If `guard` holds another lock than that of this condition. Outside of a tokio runtime, or in one without an
     /// I/O driver (`enable_io`).
@@ -147,6 +160,19 @@ impl Condition {
 
     /// Like [`wait`](Self::wait), for at most `timeout`, and says whether that was over. It then takes the lock again
     /// in any case, however long that takes.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Condition;
+    /// # use std::time::Duration;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let condition = Condition::new()?;
+    /// let guard = condition.lock().await;
+    /// let (_guard, result) = condition.wait_timeout(guard, Duration::from_millis(1)).await;
+    /// assert!(result.timed_out());
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Panics
     /// Like [`wait`](Self::wait), and in a runtime without a timer (`enable_time`).
@@ -164,6 +190,17 @@ impl Condition {
 
     /// Waits until `predicate` returns true. It is called under the lock: now, and after each notification.
     ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::{Condition, Value};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (condition, items) = (Condition::new()?, Value::new(1_u32)?);
+    /// let guard = condition.lock().await;
+    /// let _guard = condition.wait_for(guard, || items.blocking_get() > 0).await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Panics
     /// Like [`wait`](Self::wait), if it has to wait.
     ///
@@ -175,6 +212,19 @@ impl Condition {
 
     /// Like [`wait_for`](Self::wait_for), for at most `timeout`. The result says whether the predicate was still false
     /// then. It takes the lock again in any case.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Condition;
+    /// # use std::time::Duration;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let condition = Condition::new()?;
+    /// let guard = condition.lock().await;
+    /// let (_guard, result) = condition.wait_for_timeout(guard, Duration::ZERO, || true).await;
+    /// assert!(!result.timed_out());
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Panics
     /// Like [`wait_timeout`](Self::wait_timeout), if it has to wait.
@@ -229,6 +279,17 @@ impl Condition {
     }
 
     /// Like [`wait`](Self::wait), for a thread that may block.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Condition;
+    /// let condition = Condition::new()?;
+    /// let guard = condition.blocking_lock();
+    /// std::thread::scope(|scope| {
+    ///     scope.spawn(|| condition.notify_one(&condition.blocking_lock()));
+    ///     drop(condition.blocking_wait(guard));
+    /// });
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Panics
     /// If `guard` holds another lock than that of this condition. On a thread that drives async code.
@@ -291,6 +352,16 @@ impl Condition {
     }
 
     /// Like [`wait_for_timeout`](Self::wait_for_timeout), for a thread that may block.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Condition;
+    /// # use std::time::Duration;
+    /// let condition = Condition::new()?;
+    /// let guard = condition.blocking_lock();
+    /// let (_guard, result) = condition.blocking_wait_for_timeout(guard, Duration::from_millis(1), || false);
+    /// assert!(result.timed_out());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Panics
     /// Like [`blocking_wait`](Self::blocking_wait).

@@ -66,6 +66,14 @@ impl Event {
     }
 
     /// Sets the event: wakes all waiters. Later waits return at once until [`clear`](Self::clear).
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Event;
+    /// let event = Event::new()?;
+    /// event.set();
+    /// event.blocking_wait(); // Returns at once.
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn set(&self) {
         sys::signal(self.fd());
     }
@@ -73,6 +81,15 @@ impl Event {
     /// Clears the event.
     ///
     /// A waiter that an earlier [`set`](Self::set) has not yet woken goes on waiting.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Event;
+    /// let event = Event::new()?;
+    /// event.set();
+    /// event.clear();
+    /// assert!(!event.is_set());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn clear(&self) {
         sys::silence(self.fd());
     }
@@ -83,6 +100,16 @@ impl Event {
     }
 
     /// Waits until the event is set. Returns at once if it is.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Event;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let event = Event::new()?;
+    /// tokio::join!(event.wait(), async { event.set() });
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Panics
     /// If it has to wait outside of a tokio runtime, or in one without an I/O driver (`enable_io`).
@@ -132,6 +159,13 @@ impl Event {
     }
 
     /// Like [`blocking_wait`](Self::blocking_wait), for at most `timeout`. Returns whether the event is set.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Event;
+    /// # use std::time::Duration;
+    /// assert!(!Event::new()?.blocking_wait_timeout(Duration::from_millis(1)));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Panics
     /// On a thread that drives async code.

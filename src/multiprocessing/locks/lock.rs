@@ -105,6 +105,18 @@ impl Lock {
     ///
     /// A task that already holds it waits forever; use [`RLock`](super::RLock) for that.
     ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Lock;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let lock = Lock::new()?;
+    /// let guard = lock.lock().await;
+    /// assert!(lock.try_lock().is_none());
+    /// # drop(guard);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Panics
     /// If it has to wait outside of a tokio runtime, or in one without an I/O driver (`enable_io`).
     ///
@@ -117,6 +129,13 @@ impl Lock {
     /// Takes the lock if it is free.
     ///
     /// If another process holds it, a few system calls check whether that process is still alive.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Lock;
+    /// let lock = Lock::new()?;
+    /// assert!(lock.try_lock().is_some());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn try_lock(&self) -> Option<LockGuard> {
         let held = self.0.robust.try_lock()?;
         Some(LockGuard::new(self, held))
@@ -149,6 +168,16 @@ impl Lock {
 
     /// Like [`blocking_lock`](Self::blocking_lock), but returns `None` if the lock is not free within
     /// `timeout`.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Lock;
+    /// # use std::time::Duration;
+    /// let lock = Lock::new()?;
+    /// let guard = lock.blocking_lock();
+    /// assert!(lock.blocking_lock_timeout(Duration::from_millis(1)).is_none());
+    /// # drop(guard);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Panics
     /// On a thread that drives async code.
@@ -203,6 +232,14 @@ impl LockGuard {
     }
 
     /// Returns the lock that this guard holds.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Lock;
+    /// let lock = Lock::new()?;
+    /// let guard = lock.blocking_lock();
+    /// assert!(guard.lock().try_lock().is_none());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn lock(&self) -> &Lock {
         &self.lock
     }

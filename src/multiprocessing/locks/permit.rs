@@ -38,6 +38,14 @@ impl SemaphorePermit {
     }
 
     /// Drops the permits without releasing them: the semaphore has this many fewer from now on.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Semaphore;
+    /// let semaphore = Semaphore::new(2)?;
+    /// semaphore.blocking_acquire().forget();
+    /// assert_eq!(semaphore.available_permits(), 1);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn forget(mut self) {
         while let Some(taking) = self.takings.pop() {
             self.permits.forget(taking);

@@ -100,6 +100,18 @@ impl RLock {
 
     /// Takes the lock. Waits until no other owner holds it.
     ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::RLock;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let lock = RLock::new()?;
+    /// let outer = lock.lock().await;
+    /// let inner = lock.lock().await; // This task owns it.
+    /// # drop((outer, inner));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Panics
     /// If it has to wait outside of a tokio runtime, or in one without an I/O driver (`enable_io`).
     ///
@@ -114,6 +126,15 @@ impl RLock {
     }
 
     /// Takes the lock if it is free or the caller owns it.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::RLock;
+    /// let lock = RLock::new()?;
+    /// let outer = lock.blocking_lock();
+    /// assert!(lock.try_lock().is_some());
+    /// # drop(outer);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn try_lock(&self) -> Option<RLockGuard> {
         self.again()
             .or_else(|| Some(self.first(self.0.robust.try_lock()?)))
@@ -142,6 +163,18 @@ impl RLock {
 
     /// Like [`blocking_lock`](Self::blocking_lock), but returns `None` if the lock is not free within
     /// `timeout`.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::RLock;
+    /// # use std::time::Duration;
+    /// let lock = RLock::new()?;
+    /// let guard = lock.blocking_lock();
+    /// std::thread::scope(|scope| {
+    ///     scope.spawn(|| assert!(lock.blocking_lock_timeout(Duration::from_millis(1)).is_none()));
+    /// });
+    /// # drop(guard);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Panics
     /// On a thread that drives async code.

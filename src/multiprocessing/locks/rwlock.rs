@@ -91,6 +91,17 @@ impl RwLock {
 
     /// Takes the lock for reading. Waits until no writer holds it, and none that came earlier waits for readers.
     ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::RwLock;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let lock = RwLock::new()?;
+    /// let (one, other) = (lock.read().await, lock.read().await);
+    /// # drop((one, other));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Panics
     /// If it has to wait outside of a tokio runtime, or in one without an I/O driver (`enable_io`).
     ///
@@ -115,6 +126,14 @@ impl RwLock {
     }
 
     /// Like [`read`](Self::read), for a thread that may block.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::RwLock;
+    /// let lock = RwLock::new()?;
+    /// let (one, other) = (lock.blocking_read(), lock.blocking_read());
+    /// # drop((one, other));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Panics
     /// On a thread that drives async code.
@@ -147,6 +166,18 @@ impl RwLock {
 
     /// Takes the lock for writing. Waits until no one else holds it.
     ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::RwLock;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let lock = RwLock::new()?;
+    /// let guard = lock.write().await;
+    /// assert!(lock.try_read().is_none());
+    /// # drop(guard);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Panics
     /// If it has to wait outside of a tokio runtime, or in one without an I/O driver (`enable_io`).
     ///
@@ -159,11 +190,28 @@ impl RwLock {
     /// Takes the lock for writing if it is free.
     ///
     /// A few system calls check whether processes that read or write are still alive.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::RwLock;
+    /// let lock = RwLock::new()?;
+    /// let reading = lock.blocking_read();
+    /// assert!(lock.try_write().is_none());
+    /// # drop(reading);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn try_write(&self) -> Option<RwLockWriteGuard> {
         self.0.try_write().map(|taken| self.writing(taken))
     }
 
     /// Like [`write`](Self::write), for a thread that may block.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::RwLock;
+    /// let lock = RwLock::new()?;
+    /// drop(lock.blocking_write());
+    /// assert!(lock.try_read().is_some());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Panics
     /// On a thread that drives async code.

@@ -85,6 +85,18 @@ impl Semaphore {
 
     /// Takes a permit. Waits until one is free.
     ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Semaphore;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let semaphore = Semaphore::new(1)?;
+    /// let permit = semaphore.acquire().await;
+    /// assert_eq!(semaphore.available_permits(), 0);
+    /// # drop(permit);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Panics
     /// If it has to wait outside of a tokio runtime, or in one without an I/O driver (`enable_io`).
     ///
@@ -127,11 +139,26 @@ impl Semaphore {
     /// Takes a permit if one is free.
     ///
     /// If none is free, a few system calls check whether the processes that hold permits are still alive.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Semaphore;
+    /// assert!(Semaphore::new(1)?.try_acquire().is_some());
+    /// assert!(Semaphore::new(0)?.try_acquire().is_none());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn try_acquire(&self) -> Option<SemaphorePermit> {
         self.try_acquire_many(1)
     }
 
     /// Takes `permits` permits if all of them are free. While another caller collects several, none is free for this.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Semaphore;
+    /// let semaphore = Semaphore::new(2)?;
+    /// assert!(semaphore.try_acquire_many(3).is_none());
+    /// assert!(semaphore.try_acquire_many(2).is_some());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Panics
     /// If `permits` exceeds [`MAX_PERMITS`](Self::MAX_PERMITS).
@@ -163,6 +190,14 @@ impl Semaphore {
     /// Like [`blocking_acquire`](Self::blocking_acquire), but returns `None` if no permit is free within
     /// `timeout`.
     ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Semaphore;
+    /// # use std::time::Duration;
+    /// let semaphore = Semaphore::new(0)?;
+    /// assert!(semaphore.blocking_acquire_timeout(Duration::from_millis(1)).is_none());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
     /// # Panics
     /// On a thread that drives async code.
     pub fn blocking_acquire_timeout(&self, timeout: Duration) -> Option<SemaphorePermit> {
@@ -170,6 +205,13 @@ impl Semaphore {
     }
 
     /// Like [`acquire_many`](Self::acquire_many), for a thread that may block.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Semaphore;
+    /// let semaphore = Semaphore::new(3)?;
+    /// assert_eq!(semaphore.blocking_acquire_many(2).num_permits(), 2);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Panics
     /// On a thread that drives async code, or if `permits` exceeds [`MAX_PERMITS`](Self::MAX_PERMITS).
@@ -218,6 +260,14 @@ impl Semaphore {
     }
 
     /// Adds `permits` permits. Never waits.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Semaphore;
+    /// let semaphore = Semaphore::new(0)?;
+    /// semaphore.add_permits(2)?;
+    /// assert_eq!(semaphore.available_permits(), 2);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Errors
     /// There would be more than [`MAX_PERMITS`](Self::MAX_PERMITS), or no memory is left. Then none is added.

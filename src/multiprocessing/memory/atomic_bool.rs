@@ -110,6 +110,15 @@ impl AtomicBool {
     }
 
     /// Sets the flag if `flag` is set. Returns what it was.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::AtomicBool;
+    /// # use std::sync::atomic::Ordering::Relaxed;
+    /// let failed = AtomicBool::new(false)?;
+    /// assert!(!failed.fetch_or(true, Relaxed));
+    /// assert!(failed.load(Relaxed));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn fetch_or(&self, flag: bool, order: Ordering) -> bool {
         self.0.fetch_or(flag.into(), order) != 0
     }

@@ -206,6 +206,15 @@ impl<S, R> Connection<S, R> {
 
     /// Like [`poll`](Self::poll), for a thread that may block.
     ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::pipe;
+    /// # use std::time::Duration;
+    /// let (one, other) = pipe::<u32, u32>()?;
+    /// other.blocking_send(1)?;
+    /// assert!(one.blocking_poll(Duration::ZERO));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Panics
     /// On a thread that drives async code.
     pub fn blocking_poll(&self, timeout: Duration) -> bool {
@@ -216,6 +225,17 @@ impl<S, R> Connection<S, R> {
 
 impl<S: Data, R> Connection<S, R> {
     /// Sends a value. Waits until there is room.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::pipe;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (one, other) = pipe::<String, ()>()?;
+    /// one.send("text".to_owned()).await?;
+    /// assert_eq!(other.recv().await?, "text");
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// `is_closed()` if the other end is closed, or the sink of this end was; `is_codec()` if the value cannot
@@ -312,6 +332,19 @@ impl<S: Data, R> Connection<S, R> {
 impl<S, R: Data> Connection<S, R> {
     /// Receives the next value. Waits until there is one.
     ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::pipe;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (one, other) = pipe::<u32, u32>()?;
+    /// one.send(1).await?;
+    /// drop(one);
+    /// assert_eq!(other.recv().await?, 1);
+    /// assert!(other.recv().await.unwrap_err().is_closed());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// `is_closed()` if no one can send any more and all values were received. `is_codec()` if the value cannot
     /// be decoded: the value is lost.
@@ -332,6 +365,15 @@ impl<S, R: Data> Connection<S, R> {
 
     /// Receives the next value, if all of it is there.
     ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::pipe;
+    /// let (one, other) = pipe::<u32, u32>()?;
+    /// assert!(other.try_recv().unwrap_err().is_empty());
+    /// one.try_send(1)?;
+    /// assert_eq!(other.try_recv()?, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// `is_empty()` if there is no value; otherwise like [`recv`](Self::recv).
     pub fn try_recv(&self) -> Result<R, ConnectionError> {
@@ -340,6 +382,14 @@ impl<S, R: Data> Connection<S, R> {
     }
 
     /// Like [`recv`](Self::recv), for a thread that may block.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::pipe;
+    /// let (one, other) = pipe::<u32, u32>()?;
+    /// one.blocking_send(1)?;
+    /// assert_eq!(other.blocking_recv()?, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// Like [`recv`](Self::recv).

@@ -100,6 +100,15 @@ pub async fn join_all() {
 
 /// Like [`join_all`], for a thread that may block.
 ///
+/// ```
+/// # use concurrent_futures::multiprocessing::{Process, blocking_join_all};
+/// # concurrent_futures::init_before_main!();
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// Process::blocking_spawn(|| println!("done"), ())?; // The handle is dropped.
+/// blocking_join_all();
+/// # Ok(()) }
+/// ```
+///
 /// # Panics
 /// On a thread that drives async code.
 pub fn blocking_join_all() {

@@ -113,6 +113,16 @@ impl ProcessBuilder {
     }
 
     /// Whether dropping the handle kills the process and its process group. Default: false.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::{Process, active_children, join_all};
+    /// # concurrent_futures::init_before_main!();
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let builder = Process::builder().kill_on_drop(true);
+    /// drop(builder.spawn(std::thread::park, ()).await?);
+    /// join_all().await; // Returns, though the function never does.
+    /// # Ok(()) }
+    /// ```
     pub fn kill_on_drop(mut self, kill: bool) -> Self {
         self.kill_on_drop = kill;
         self
@@ -219,6 +229,16 @@ impl ProcessBuilder {
     }
 
     /// Clears the environment of the process, except for variables set by [`env`](Self::env).
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Process;
+    /// # concurrent_futures::init_before_main!();
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let builder = Process::builder().env_clear().env("ONLY", "this");
+    /// let process = builder.spawn(|| std::env::vars().count(), ()).await?;
+    /// assert_eq!(process.join().await?, 1);
+    /// # Ok(()) }
+    /// ```
     pub fn env_clear(mut self) -> Self {
         self.surroundings.env_clear = true;
         self

@@ -104,6 +104,15 @@ impl ParentProcess {
 
     /// Whether the process has not ended yet. If the system does not say that, for example in a sandbox, it counts as
     /// alive.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::{Process, parent_process};
+    /// # concurrent_futures::init_before_main!();
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let process = Process::spawn(|| parent_process().is_some_and(|parent| parent.is_alive()), ()).await?;
+    /// assert!(process.join().await?);
+    /// # Ok(()) }
+    /// ```
     pub fn is_alive(&self) -> bool {
         !self.identity.has_ended()
     }

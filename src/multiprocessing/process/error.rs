@@ -63,6 +63,17 @@ impl SpawnError {
     }
 
     /// A setting is invalid.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Process;
+    /// # concurrent_futures::init_before_main!();
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use std::time::Duration;
+    /// let builder = Process::builder().spawn_timeout(Duration::ZERO);
+    /// let error = builder.spawn(std::process::id, ()).await.unwrap_err();
+    /// assert!(error.is_invalid_setting());
+    /// # Ok(()) }
+    /// ```
     pub fn is_invalid_setting(&self) -> bool {
         self.build().is_some_and(BuildError::is_invalid_setting)
     }

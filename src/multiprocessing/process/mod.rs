@@ -102,6 +102,15 @@ pub struct Process<R> {
 impl<R: Data> Process<R> {
     /// Starts a process, and waits until it is about to call the function.
     ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Process;
+    /// # concurrent_futures::init_before_main!();
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let process = Process::spawn(u64::pow, (2, 8)).await?;
+    /// assert_eq!(process.join().await?, 256);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// `is_not_initialized()` if [`init`](crate::init) was not called; `is_codec()` if an argument cannot be
     /// encoded; otherwise the system refused the start, or the process ended before it was ready.
@@ -222,6 +231,18 @@ impl<R: Data> Process<R> {
 
     /// Like [`join_timeout`](Self::join_timeout), for a thread that may block.
     ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Process;
+    /// # concurrent_futures::init_before_main!();
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use std::time::Duration;
+    /// let process = Process::blocking_spawn(std::thread::park, ())?;
+    /// assert!(process.blocking_join_timeout(Duration::from_millis(1)).is_none());
+    /// process.kill();
+    /// # let _ = process.blocking_join();
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// Like `join`.
     ///
@@ -287,6 +308,16 @@ impl<R> Process<R> {
     /// Sends SIGTERM to the process and its process group, which they may handle or ignore. Does nothing if the
     /// process has ended. Whether this process blocks SIGTERM does not matter: a new process blocks no signal. One that
     /// this process ignores, it ignores too (see [signals](Self#signals)).
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Process;
+    /// # concurrent_futures::init_before_main!();
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let process = Process::spawn(std::thread::park, ()).await?;
+    /// process.terminate();
+    /// assert_eq!(process.join().await.unwrap_err().signal(), Some(15));
+    /// # Ok(()) }
+    /// ```
     pub fn terminate(&self) {
         self.runner.terminate();
     }
@@ -302,6 +333,19 @@ impl<R> Process<R> {
     ///
     /// It is the standard library's type, which blocks; for tokio's, pass it to
     /// [`pipe::Sender::from_owned_fd`](tokio::net::unix::pipe::Sender::from_owned_fd).
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::{Process, Stdio};
+    /// # concurrent_futures::init_before_main!();
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use std::io::Write as _;
+    /// let builder = Process::builder().stdin(Stdio::piped());
+    /// let read = || std::io::read_to_string(std::io::stdin()).expect("text");
+    /// let mut process = builder.spawn(read, ()).await?;
+    /// process.take_stdin().expect("it is piped").write_all(b"text")?;
+    /// assert_eq!(process.join().await?, "text");
+    /// # Ok(()) }
+    /// ```
     pub fn take_stdin(&mut self) -> Option<PipeWriter> {
         self.stdin.take()
     }

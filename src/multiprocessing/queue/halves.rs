@@ -96,6 +96,17 @@ impl<T> Queue<T> {
 impl<T: Data> Putter<T> {
     /// Like [`Queue::put`].
     ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Queue;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (putter, getter) = Queue::unbounded()?.split();
+    /// putter.put(1).await?;
+    /// assert_eq!(getter.get().await?, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// Like [`Queue::put`].
     ///
@@ -110,6 +121,14 @@ impl<T: Data> Putter<T> {
 
     /// Like [`Queue::try_put`].
     ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Queue;
+    /// let (putter, _getter) = Queue::bounded(1)?.split();
+    /// putter.try_put(1)?;
+    /// assert!(putter.try_put(2).unwrap_err().error().is_full());
+    /// # Ok::<(), concurrent_futures::multiprocessing::QueueError>(())
+    /// ```
+    ///
     /// # Errors
     /// Like [`Queue::try_put`].
     pub fn try_put(&self, item: T) -> Result<(), PutError<T>> {
@@ -117,6 +136,14 @@ impl<T: Data> Putter<T> {
     }
 
     /// Like [`Queue::blocking_put`].
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Queue;
+    /// let (putter, getter) = Queue::unbounded()?.split();
+    /// putter.blocking_put(1)?;
+    /// assert_eq!(getter.blocking_get()?, 1);
+    /// # Ok::<(), concurrent_futures::multiprocessing::QueueError>(())
+    /// ```
     ///
     /// # Errors
     /// Like [`Queue::put`].
@@ -192,6 +219,19 @@ impl<T> Getter<T> {
 impl<T: Data> Getter<T> {
     /// Takes the first item. Waits until there is one, or the queue has ended.
     ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Queue;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (putter, getter) = Queue::unbounded()?.split();
+    /// putter.put(1).await?;
+    /// drop(putter); // The last one.
+    /// assert_eq!(getter.get().await?, 1);
+    /// assert!(getter.get().await.unwrap_err().is_closed());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// `is_closed()` if the queue is closed or has no putter any more, and is empty. Otherwise like [`Queue::get`].
     ///
@@ -206,6 +246,15 @@ impl<T: Data> Getter<T> {
 
     /// Takes the first item, if there is one.
     ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Queue;
+    /// let (putter, getter) = Queue::<u32>::unbounded()?.split();
+    /// assert!(getter.try_get().unwrap_err().is_empty());
+    /// drop(putter);
+    /// assert!(getter.try_get().unwrap_err().is_closed());
+    /// # Ok::<(), concurrent_futures::multiprocessing::QueueError>(())
+    /// ```
+    ///
     /// # Errors
     /// `is_closed()` like [`get`](Self::get). Otherwise like [`Queue::try_get`].
     pub fn try_get(&self) -> Result<T, QueueError> {
@@ -213,6 +262,14 @@ impl<T: Data> Getter<T> {
     }
 
     /// Like [`get`](Self::get), for a thread that may block.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Queue;
+    /// let (putter, getter) = Queue::<u32>::unbounded()?.split();
+    /// drop(putter);
+    /// assert!(getter.blocking_get().unwrap_err().is_closed());
+    /// # Ok::<(), concurrent_futures::multiprocessing::QueueError>(())
+    /// ```
     ///
     /// # Errors
     /// Like [`get`](Self::get).
@@ -237,6 +294,18 @@ impl<T: Data> Getter<T> {
 
 impl<T> Getter<T> {
     /// Closes the queue and drops its items. Like [`Queue::close_now`]: the putters see that no more is wanted.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Queue;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (putter, getter) = Queue::unbounded()?.split();
+    /// putter.put(1).await?;
+    /// assert_eq!(getter.close_now().await, 1);
+    /// assert!(putter.put(2).await.unwrap_err().error().is_closed());
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Panics
     /// Like [`Queue::close`].

@@ -88,6 +88,19 @@ impl<T: Data> JoinableQueue<T> {
     /// Marks one taken item as done. Call it once for each item taken, also for one that could not be decoded. See
     /// [which item is done](Self#which-item-is-done).
     ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::JoinableQueue;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let queue = JoinableQueue::unbounded()?;
+    /// queue.put(1).await?;
+    /// queue.get().await?;
+    /// queue.task_done().await?;
+    /// assert_eq!(queue.unfinished(), 0);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// `is_nothing_taken()` if it is called more often than items were taken.
     ///
@@ -104,6 +117,13 @@ impl<T: Data> JoinableQueue<T> {
     }
 
     /// Like [`task_done`](Self::task_done), for a thread that may block.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::JoinableQueue;
+    /// let queue = JoinableQueue::<u32>::unbounded()?;
+    /// assert!(queue.blocking_task_done().unwrap_err().is_nothing_taken());
+    /// # Ok::<(), concurrent_futures::multiprocessing::QueueError>(())
+    /// ```
     ///
     /// # Errors
     /// Like [`task_done`](Self::task_done).
@@ -157,6 +177,17 @@ impl<T: Data> JoinableQueue<T> {
     }
 
     /// Like [`get_with_receipt`](Self::get_with_receipt), for a thread that may block.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::JoinableQueue;
+    /// let queue = JoinableQueue::unbounded()?;
+    /// queue.blocking_put("work".to_owned())?;
+    /// let (_item, receipt) = queue.blocking_get_with_receipt()?;
+    /// queue.blocking_accept(&receipt)?; // In the process that does the work.
+    /// queue.blocking_task_done_with(receipt)?;
+    /// assert_eq!(queue.blocking_join(), 0);
+    /// # Ok::<(), concurrent_futures::multiprocessing::QueueError>(())
+    /// ```
     ///
     /// # Errors
     /// Like [`get_with_receipt`](Self::get_with_receipt).
@@ -230,6 +261,16 @@ impl<T: Data> JoinableQueue<T> {
     /// Waits until all items that were put are done. Returns how many of them, since the queue was created,
     /// were lost with a process that had taken them.
     ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::JoinableQueue;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let queue = JoinableQueue::<u32>::unbounded()?;
+    /// assert_eq!(queue.join().await, 0); // No item was put, and none is lost.
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Panics
     /// If it has to wait outside of a tokio runtime, or in one without an I/O driver (`enable_io`).
     ///
@@ -250,6 +291,16 @@ impl<T: Data> JoinableQueue<T> {
     }
 
     /// Like [`blocking_join`](Self::blocking_join), for at most `timeout`.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::JoinableQueue;
+    /// # use std::time::Duration;
+    /// let queue = JoinableQueue::unbounded()?;
+    /// queue.blocking_put(1)?;
+    /// let error = queue.blocking_join_timeout(Duration::from_millis(1)).unwrap_err();
+    /// assert!(error.is_timed_out());
+    /// # Ok::<(), concurrent_futures::multiprocessing::QueueError>(())
+    /// ```
     ///
     /// # Errors
     /// `is_timed_out()` if not all items were done within `timeout`.

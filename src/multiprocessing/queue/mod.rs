@@ -172,6 +172,15 @@ impl<T: Data> Queue<T> {
 
     /// Puts an item if there is room.
     ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Queue;
+    /// let queue = Queue::bounded(1)?;
+    /// queue.try_put("one".to_owned())?;
+    /// let error = queue.try_put("two".to_owned()).unwrap_err();
+    /// assert!(error.error().is_full());
+    /// # Ok::<(), concurrent_futures::multiprocessing::QueueError>(())
+    /// ```
+    ///
     /// # Errors
     /// `is_full()` if there is no room; `is_busy()` if the lock of the queue stays held by another process;
     /// otherwise like [`put`](Self::put).
@@ -200,6 +209,17 @@ impl<T: Data> Queue<T> {
     }
 
     /// Like [`blocking_put`](Self::blocking_put), for at most `timeout`.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Queue;
+    /// # use std::time::Duration;
+    /// let queue = Queue::bounded(1)?;
+    /// queue.blocking_put(1)?;
+    /// let error = queue.blocking_put_timeout(2, Duration::from_millis(1)).unwrap_err();
+    /// assert!(error.error().is_timed_out());
+    /// assert_eq!(error.into_inner(), 2);
+    /// # Ok::<(), concurrent_futures::multiprocessing::QueueError>(())
+    /// ```
     ///
     /// # Errors
     /// `is_timed_out()` if there was no room within `timeout`; otherwise like [`put`](Self::put).
@@ -239,6 +259,15 @@ impl<T: Data> Queue<T> {
 
     /// Takes the first item, if there is one.
     ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Queue;
+    /// let queue = Queue::unbounded()?;
+    /// assert!(queue.try_get().unwrap_err().is_empty());
+    /// queue.try_put(1)?;
+    /// assert_eq!(queue.try_get()?, 1);
+    /// # Ok::<(), concurrent_futures::multiprocessing::QueueError>(())
+    /// ```
+    ///
     /// # Errors
     /// `is_empty()` if there is no item; `is_busy()` if the lock of the queue stays held by another process;
     /// otherwise like [`get`](Self::get).
@@ -247,6 +276,14 @@ impl<T: Data> Queue<T> {
     }
 
     /// Like [`get`](Self::get), for a thread that may block.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Queue;
+    /// let queue = Queue::unbounded()?;
+    /// queue.blocking_put(1)?;
+    /// assert_eq!(queue.blocking_get()?, 1);
+    /// # Ok::<(), concurrent_futures::multiprocessing::QueueError>(())
+    /// ```
     ///
     /// # Errors
     /// Like [`get`](Self::get).
@@ -336,6 +373,16 @@ impl<T> Queue<T> {
 
     /// Like [`close`](Self::close), for a thread that may block.
     ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Queue;
+    /// let queue = Queue::unbounded()?;
+    /// queue.blocking_put(1)?;
+    /// queue.blocking_close();
+    /// assert_eq!(queue.blocking_get()?, 1);
+    /// assert!(queue.blocking_get().unwrap_err().is_closed());
+    /// # Ok::<(), concurrent_futures::multiprocessing::QueueError>(())
+    /// ```
+    ///
     /// # Panics
     /// On a thread that drives async code.
     pub fn blocking_close(&self) {
@@ -344,6 +391,14 @@ impl<T> Queue<T> {
     }
 
     /// Like [`close_now`](Self::close_now), for a thread that may block.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Queue;
+    /// let queue = Queue::unbounded()?;
+    /// queue.blocking_put(1)?;
+    /// assert_eq!(queue.blocking_close_now(), 1);
+    /// # Ok::<(), concurrent_futures::multiprocessing::QueueError>(())
+    /// ```
     ///
     /// # Panics
     /// On a thread that drives async code.
