@@ -10,11 +10,9 @@ use crate::wire::descriptors::Descriptor;
 
 /// An open file that can be sent to another process: a file, a socket, the end of a pipe, a listening socket.
 ///
-/// It is made of anything that converts into an [`OwnedFd`], and taken back by [`into_inner`](Self::into_inner). It can
+/// Anything that converts into an [`OwnedFd`] converts into it, and [`into_inner`](Self::into_inner) returns that. It can
 /// be an argument of a task, of an initializer or of a [`Process`](super::Process), an item of a
-/// [`Queue`](super::Queue), and a value sent through a [`Connection`](super::Connection). It cannot be part of a
-/// result: results carry no open files. Send it through a [`Queue`](super::Queue) or a
-/// [`Connection`](super::Connection) instead.
+/// [`Queue`](super::Queue), and a value sent through a [`Connection`](super::Connection). It cannot be part of a result.
 ///
 /// Two workers accept connections from one listening socket:
 ///
@@ -102,7 +100,7 @@ impl Fd {
     /// ```
     ///
     /// # Errors
-    /// If the process or the system has no descriptor left.
+    /// The process or the system has no descriptor left.
     pub fn try_clone(&self) -> io::Result<Self> {
         self.0.try_clone().map(Self)
     }

@@ -1,5 +1,4 @@
-//! Tasks wait for each other. Each round is an object of its own, so that a waiter learns the outcome of the round that
-//! it waited in, however many have followed.
+//! Tasks wait for each other. Each round is an object of its own, so a waiter always learns the outcome of its own round.
 
 use std::error::Error;
 use std::fmt;
@@ -27,7 +26,7 @@ use super::block::{block_on, block_on_timeout};
 /// # Ok(()) }
 /// ```
 ///
-/// The leader of a round can do what Python's `action` does, before a second barrier lets the others go on.
+/// In place of Python's `action`, the leader of a round acts, and a second wait then lets all continue.
 pub struct Barrier {
     parties: usize,
     current: Mutex<CurrentRound>,
@@ -46,7 +45,7 @@ struct BarrierRound {
     ended: Notify,
 }
 
-/// Returned to each party that passes a [`Barrier`].
+/// Returned to each party that passes a [`Barrier`]. For an example see there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BarrierWaitResult {
     is_leader: bool,
@@ -131,7 +130,7 @@ impl Barrier {
     }
 
     /// Like [`blocking_wait`](Self::blocking_wait), but returns `None` after `timeout` and takes this party's arrival
-    /// back. (Python breaks the barrier then; call [`abort`](Self::abort) for that.)
+    /// back. (Python breaks the barrier then. Call [`abort`](Self::abort) for that.)
     ///
     /// ```
     /// use std::time::Duration;
@@ -285,7 +284,7 @@ impl Drop for Arrival<'_> {
 }
 
 impl BarrierWaitResult {
-    /// Whether this party was the last to arrive. Exactly one of each round was.
+    /// Whether this party was the last to arrive. Each round has exactly one leader.
     pub fn is_leader(&self) -> bool {
         self.is_leader
     }

@@ -118,7 +118,7 @@ struct Connecting<'a> {
 /// What a client waits for.
 #[derive(Clone, Copy, Debug)]
 enum ConnectStage {
-    /// Room among those who wait to be accepted.
+    /// Room among the clients that wait to be accepted.
     Room,
     Greeting,
     Decision(Challenges),
@@ -138,7 +138,7 @@ impl<'a> Connecting<'a> {
         })
     }
 
-    /// Goes on as far as is possible. True if the connection is made.
+    /// Does the steps that are possible now. True if the connection is made.
     fn go_on(&mut self) -> Option<Result<bool, ConnectError>> {
         Some(match self.stage {
             ConnectStage::Room => match sys::connect_local(self.socket.as_fd(), self.path) {
@@ -167,14 +167,14 @@ impl<'a> Connecting<'a> {
                 Ok(0) => Some(Err(ConnectError::CLOSED)),
                 Ok(len) => Some(Ok(buffer[..len].to_vec())),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
-                // The listener has not read everything. What it has sent is still there.
+                // The listener has not read everything. Its own messages are still there.
                 Err(error) if sys::is_hangup(&error) => continue,
                 Err(error) => Some(Err(error.into())),
             };
         }
     }
 
-    /// Checks who listens, before anything is sent.
+    /// Checks the user of the listening program, before anything is sent.
     fn meet(&mut self) -> Result<(), ConnectError> {
         if !sys::is_own_user(self.socket.as_fd())? {
             return Err(ConnectError::OTHER_USER);

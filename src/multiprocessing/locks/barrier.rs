@@ -42,9 +42,9 @@ use crate::sys::ProcessIdentity;
 /// takes nothing back.
 ///
 /// # Cost
-/// Two descriptors in each process that has it, and one page of memory for each 250 parties. A waiter uses one
-/// descriptor, and another for each other process that waits. The first waiter of a process wakes the others,
-/// so that they watch that process.
+/// Two descriptors in each process that has it, and one page of memory for each 250 parties. The waiting tasks of one
+/// runtime use one descriptor together, and one for each other process that waits. A waiting thread uses as many by
+/// itself. The first arrival of a process wakes the other processes, which then watch it.
 ///
 /// # Platform
 /// Linux.
@@ -58,14 +58,14 @@ struct BarrierInner {
     last_place: AtomicUsize,
 }
 
-/// Returned to each party that passes a [`Barrier`].
+/// Returned to each party that passes a [`Barrier`]. For an example see there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BarrierWaitResult {
     is_leader: bool,
 }
 
 impl BarrierWaitResult {
-    /// Whether this party was the last to arrive. Exactly one of each round was.
+    /// Whether this party was the last to arrive. Each round has exactly one leader.
     pub fn is_leader(&self) -> bool {
         self.is_leader
     }
@@ -170,7 +170,7 @@ impl Barrier {
     }
 
     /// Like [`blocking_wait`](Self::blocking_wait), but returns `None` after `timeout` and takes this party's
-    /// arrival back. (Python breaks the barrier then; call [`blocking_abort`](Self::blocking_abort) for that.)
+    /// arrival back. (Python breaks the barrier then. Call [`blocking_abort`](Self::blocking_abort) for that.)
     ///
     /// ```
     /// # use concurrent_futures::multiprocessing::Barrier;

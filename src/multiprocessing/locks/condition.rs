@@ -40,20 +40,20 @@ use crate::multiprocessing::waiting::driver::{Driver, InTask, InThread, may_bloc
 /// ```
 ///
 /// # When a process ends
-/// A waiter leaves nothing behind. A holder's lock becomes free, as for [`Lock`]. So notify before the change,
-/// not after: waiters do not look before the lock is released, so the order makes no difference to them. But if
-/// the process is killed in the middle of its change, they are already woken and see what it left.
+/// A killed waiter has no effect on the others. The lock of a killed holder becomes free, as for [`Lock`]. So notify
+/// before the change: waiters look once the lock is released, and the order makes no difference to them. But if the
+/// process is killed in the middle of its change, the waiters are already awake and see what it left.
 ///
 /// A process that misuses the memory can keep, release or spoil the lock, and no more: see
 /// [hostile processes](crate::multiprocessing#hostile-processes).
 ///
 /// # Cost
 /// That of one [`Lock`]. Several conditions can [share one lock](Self::with_lock); a notification wakes the waiters of
-/// all of them. Notifying is at most one system call, and none if no one waits. The waiters of one runtime use one
-/// descriptor, and so do those of all threads of a process.
+/// all of them. Notifying is at most one system call, and none if no one waits. The waiting tasks of one runtime use one
+/// descriptor together. Each waiting thread uses one.
 ///
 /// # Fairness, forks
-/// Those that are woken take the lock in turn, like all that wait for a [`Lock`].
+/// Like [`Lock`](super::Lock#fairness): woken waiters take the lock in turn.
 ///
 /// # Platform
 /// Linux.
@@ -62,7 +62,7 @@ pub struct Condition {
     lock: Lock,
 }
 
-/// Whether a wait at a [`Condition`] ended because its time was over.
+/// Whether a wait at a [`Condition`] timed out.
 ///
 /// ```
 /// # use concurrent_futures::multiprocessing::Condition;
@@ -80,7 +80,7 @@ pub struct Condition {
 pub struct WaitTimeoutResult(bool);
 
 impl WaitTimeoutResult {
-    /// Whether the time was over, without a notification, or with a predicate that was still false.
+    /// Whether the wait timed out: without a notification, or while the predicate was still false.
     pub fn timed_out(&self) -> bool {
         self.0
     }
@@ -153,13 +153,13 @@ impl Condition {
     /// I/O driver (`enable_io`).
     ///
     /// # Cancel safety
-    /// Dropping the future leaves the lock released, also if it was taken again already.
+    /// Dropping the future leaves the lock released, even if the future has taken it again.
     pub async fn wait(&self, guard: LockGuard) -> LockGuard {
         self.wait_by(guard, None).await.0
     }
 
-    /// Like [`wait`](Self::wait), for at most `timeout`, and says whether that was over. It then takes the lock again
-    /// in any case, however long that takes.
+    /// Like [`wait`](Self::wait), for at most `timeout`, and returns whether it timed out. It always takes the lock
+    /// again, however long that takes.
     ///
     /// ```
     /// # use concurrent_futures::multiprocessing::Condition;
@@ -210,8 +210,8 @@ impl Condition {
         self.wait_for_by(guard, None, predicate).await.0
     }
 
-    /// Like [`wait_for`](Self::wait_for), for at most `timeout`. The result says whether the predicate was still false
-    /// then. It takes the lock again in any case.
+    /// Like [`wait_for`](Self::wait_for), for at most `timeout`. It has timed out if the predicate was still false. It
+    /// always takes the lock again.
     ///
     /// ```
     /// # use concurrent_futures::multiprocessing::Condition;
@@ -411,8 +411,8 @@ impl Condition {
 
     /// Wakes at least `waiters` waiters, or all if there are fewer.
     ///
-    /// It may wake more, in each process that has waiters, so a waiter must look at the state. No count of
-    /// notifications exists that a killed waiter could take with it.
+    /// It may wake more, even all, so a waiter must look at the state. A count of notifications could be lost with a
+    /// killed waiter, so there is none.
     ///
     /// The guard ensures that no task starts to wait while the change is made.
     ///

@@ -41,8 +41,8 @@ use crate::wire::descriptors::Descriptor;
 /// another process can make that block: see [hostile processes](crate::multiprocessing#hostile-processes).
 ///
 /// # Cost
-/// One descriptor in each process that has it, and no memory. Each method is one system call. A task that waits
-/// uses one more descriptor.
+/// One descriptor in each process that has it, and no memory. Each method is one or two system calls. A task that waits
+/// uses one more descriptor, and a thread uses none.
 ///
 /// # Platform
 /// Linux.
@@ -80,7 +80,7 @@ impl Event {
 
     /// Clears the event.
     ///
-    /// A waiter that an earlier [`set`](Self::set) has not yet woken goes on waiting.
+    /// A waiter that has not seen an earlier [`set`](Self::set) keeps waiting.
     ///
     /// ```
     /// # use concurrent_futures::multiprocessing::Event;
@@ -185,8 +185,8 @@ shared_handle! {
     receives deserializer => {
         let descriptor = Descriptor::deserialize(deserializer)?;
         sys::check_eventfd(&descriptor).map_err(serde::de::Error::custom)?;
-        // One that was made here is not known, because to identify it takes longer than to make it. So it costs one
-        // descriptor more when it comes back, once.
+        // An event that was made here is not known, because identifying it takes longer than making it. So it costs
+        // one more descriptor when it comes back, once.
         let eventfd = Part::eventfd(&descriptor);
         Ok(Self(recognised(EventFd(descriptor), eventfd, |_| {
             Some(Vec::new())

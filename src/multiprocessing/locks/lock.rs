@@ -60,12 +60,12 @@ use crate::multiprocessing::robust::shared::SharedObject;
 ///
 /// # Cost
 /// Two descriptors and one page of memory in each process that has it. Taking a free lock, and releasing it
-/// while no one waits, is one atomic instruction each, without a system call. A waiter uses one descriptor, and
-/// another to watch the process that holds the lock.
+/// while no one waits, is one atomic instruction each, without a system call. The waiting tasks of one runtime use one
+/// descriptor together, and one to watch the process that holds the lock. So do the waiting threads of a process.
 ///
 /// # Fairness
-/// Tasks of one process take turns, and so do its threads. Between processes there is no queue: a release wakes the
-/// next of each process, and any of them may get the lock.
+/// Tasks of one runtime take turns, first come first served, and so do the threads of one process. A release wakes the
+/// first of each runtime, and the first thread of each process. The quickest of these takes the lock.
 ///
 /// # In a fork
 /// A process that is forked by other means than this crate has a copy of each guard, and not the lock: dropping the
@@ -103,7 +103,7 @@ impl Lock {
 
     /// Takes the lock. Waits until it is free.
     ///
-    /// A task that already holds it waits forever; use [`RLock`](super::RLock) for that.
+    /// A task that already holds the lock waits forever: use an [`RLock`](super::RLock) there.
     ///
     /// ```
     /// # use concurrent_futures::multiprocessing::Lock;
@@ -196,7 +196,7 @@ impl Lock {
     }
 }
 
-/// Holds a [`Lock`] until it is dropped.
+/// Holds a [`Lock`] until it is dropped. Returned by [`Lock::lock`] and its twins.
 ///
 /// It may move to another task or thread of this process and be dropped there.
 #[must_use = "the lock is released as soon as the guard is dropped"]

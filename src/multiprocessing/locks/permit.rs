@@ -8,7 +8,7 @@ use crate::multiprocessing::robust::permits::Permits;
 use crate::sys::ProcessIdentity;
 
 /// Holds one or several permits of a [`Semaphore`](super::Semaphore) or [`BoundedSemaphore`](super::BoundedSemaphore).
-/// Dropping it releases them.
+/// Dropping it releases them. Returned by [`Semaphore::acquire`](super::Semaphore::acquire) and its twins.
 ///
 /// It may move to another task or thread of this process and be dropped there. A process that is forked by other means
 /// than this crate has a copy of it, and no permit: dropping the copy does nothing.
@@ -37,7 +37,7 @@ impl SemaphorePermit {
         ended.map(ProcessIdentity::pid)
     }
 
-    /// Drops the permits without releasing them: the semaphore has this many fewer from now on.
+    /// Drops the permits without releasing them. The semaphore has that many permits fewer from now on.
     ///
     /// ```
     /// # use concurrent_futures::multiprocessing::Semaphore;

@@ -43,7 +43,7 @@ use crate::sys::ProcessIdentity;
 /// [hostile processes](crate::multiprocessing#hostile-processes).
 ///
 /// # Cost, fairness, forks
-/// Like [`Lock`](super::Lock). Taking it again is one more atomic instruction, and passes no one who waits.
+/// Like [`Lock`](super::Lock). Taking it again is one more atomic instruction.
 ///
 /// # Platform
 /// Linux.
@@ -62,8 +62,8 @@ const OWNER: usize = RobustLock::BYTES;
 const DEPTH: usize = OWNER + 8;
 const BYTES: usize = DEPTH + 8;
 
-/// How often an owner tries to take the lock again beside its other threads. More is no accident: a process writes to
-/// the word all the time.
+/// How often an owner tries to take the lock again beside its other threads. More attempts are needed only if a process
+/// keeps writing to the word.
 const ATTEMPTS: usize = 1000;
 
 /// No owner.
@@ -237,7 +237,8 @@ impl RLock {
     }
 }
 
-/// Holds an [`RLock`] for the task or thread that took it. Dropping the last guard releases the lock.
+/// Holds an [`RLock`] for the task or thread that took it. Dropping the last guard releases the lock. Returned by
+/// [`RLock::lock`] and its twins.
 ///
 /// It may be dropped by another task or thread of this process; the owner stays the same.
 #[must_use = "the lock is released as soon as the guard is dropped"]
@@ -248,8 +249,8 @@ pub struct RLockGuard {
 
 impl RLockGuard {
     /// The id of the process that ended while it held the lock, if this guard took the lock over from it. The
-    /// guarded data may then be half changed. Only the first guard has it; guards of the same owner taken later
-    /// return `None`.
+    /// guarded data may then be half changed. Only the owner's first guard returns the id. For an example see
+    /// [`LockGuard::abandoned_by`](super::LockGuard::abandoned_by).
     pub fn abandoned_by(&self) -> Option<u32> {
         self.abandoned_by
     }

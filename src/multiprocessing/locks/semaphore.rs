@@ -51,12 +51,11 @@ use crate::multiprocessing::waiting::driver::{InTask, InThread, forever};
 /// # Cost
 /// Two descriptors and one page of memory in each process that has it, plus one page for each 500 permits.
 /// Acquiring and releasing is one atomic instruction each, without a system call, while no one has to wait.
-/// Finding a free permit takes longer the more permits are taken. A waiter uses one descriptor, and another for
-/// each process that holds permits.
+/// Finding a free permit takes longer the more permits are taken. The waiting tasks of one runtime use one descriptor
+/// together, and one for each process that holds permits. So do the waiting threads of a process.
 ///
 /// # Fairness
-/// Tasks of one process take turns, and so do its threads. Between processes there is no queue: a release wakes the
-/// next of each process, and any of them may get the permit.
+/// Like [`Lock`](super::Lock#fairness).
 ///
 /// # In a fork
 /// Like [`Lock`](super::Lock#in-a-fork).
@@ -67,7 +66,7 @@ use crate::multiprocessing::waiting::driver::{InTask, InThread, forever};
 pub struct Semaphore(Arc<Permits>);
 
 impl Semaphore {
-    /// The maximal number of permits at one time: 65536.
+    /// The maximal number of permits: 65536.
     pub const MAX_PERMITS: usize = MOST;
 
     /// Creates a semaphore with `permits` permits, which may be 0.
@@ -110,8 +109,8 @@ impl Semaphore {
     ///
     /// One caller at a time, of all processes, collects several permits, and keeps what it finds until it has all. So
     /// two callers that each want many never wait for each other's part, and callers that want one permit each do not
-    /// keep it waiting forever. What it has collected counts as taken. If it gives up, or its process ends, the part is
-    /// free again.
+    /// keep it waiting forever. The permits that it has collected count as taken. If the caller gives up, or its process
+    /// ends, they are free again.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -252,7 +251,7 @@ impl Semaphore {
     /// More permits than there can be would never be free.
     #[track_caller]
     fn check(&self, permits: usize) {
-        let bound = self.0.bound().max(1); // One may be waited for in any case.
+        let bound = self.0.bound().max(1); // A caller may always wait for one.
         assert!(
             permits <= bound,
             "{permits} permits can never be free at once: this semaphore has at most {bound}"

@@ -90,8 +90,8 @@ use crate::sys::SharedMapping;
 /// the death by [`abandoned_by`](ValueGuard::abandoned_by).
 ///
 /// # Other processes
-/// Every process uses the value through this type. A process that writes to its memory by other means, such as
-/// a stray pointer, can set any value, but cannot cause undefined behaviour in the others.
+/// Every process uses the value through this type. A process that writes to its memory by other means, for example a
+/// stray pointer, can set any value, but cannot cause undefined behaviour in the others.
 ///
 /// # Platform
 /// Linux.
@@ -127,8 +127,8 @@ impl<T: Pod> Value<T> {
     /// ```
     ///
     /// # Errors
-    /// [`OutOfMemory`](io::ErrorKind::OutOfMemory) if there is no memory for it, or another error of the
-    /// system, such as when no two descriptors are left.
+    /// [`OutOfMemory`](io::ErrorKind::OutOfMemory) if there is no memory for it. Otherwise the error of the system, for
+    /// example if no descriptors are left.
     pub fn new(value: T) -> io::Result<Self> {
         let fill = |memory: &SharedMapping| memory.store(PLACES, bytemuck::bytes_of(&value));
         Ok(Self {
@@ -175,7 +175,7 @@ impl<T: Pod> Value<T> {
         Some(ValueGuard::new(self, held))
     }
 
-    /// Like [`lock`](Self::lock), for a thread that may block, such as in a task of a pool.
+    /// Like [`lock`](Self::lock), for a thread that may block, for example in a task of a pool.
     ///
     /// ```
     /// # use concurrent_futures::multiprocessing::Value;
@@ -382,8 +382,8 @@ impl<'de, T: Pod> Deserialize<'de> for Value<T> {
 
 /// Holds the lock of a [`Value`], with a copy of the value that replaces it when this is dropped.
 ///
-/// If a panic drops it, the value does not change. Nor does the copy of a guard change it that a `fork` makes: the
-/// child holds no lock.
+/// If a panic drops it, the value does not change. A process that is forked by other means than this crate has a copy of
+/// the guard, and not the lock: dropping that copy changes nothing.
 ///
 /// ```
 /// # use concurrent_futures::multiprocessing::Value;
@@ -417,9 +417,9 @@ impl<'a, T: Pod> ValueGuard<'a, T> {
         }
     }
 
-    /// The id of the process that ended while it held the lock, most likely killed, if there was one since the
-    /// last guard. The value is as it was before that process's change. Other things that it did under the lock
-    /// may be half done.
+    /// The id of the process that ended, most likely by a kill, while it held the lock, if that happened since the last
+    /// guard. The value is as it was before that process's change. Other work that it did under the lock may be half
+    /// done.
     ///
     /// ```
     /// # use concurrent_futures::multiprocessing::Value;

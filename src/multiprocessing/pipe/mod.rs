@@ -4,7 +4,7 @@
 //! - [`outbox`]: the way out; [`inbox`]: the way in; [`arriving`] and [`put_back`]: large values on it;
 //! - [`send`] and [`receive`]: steps that never wait; [`step`]: what takes the steps, in a task or in a thread;
 //! - [`end`]: both ways; [`flow`]: as a stream and a sink; [`pending`]: the future that one of these waits for;
-//! - [`error`]: why something was not done.
+//! - [`error`]: the errors of a connection.
 
 mod arriving;
 mod end;
@@ -90,10 +90,10 @@ type ConnectedEnds<A, B> = (Connection<A, B>, Connection<B, A>);
 /// # Ok(()) }
 /// ```
 ///
-/// It is also a [`Stream`](futures::Stream) of the received values, which ends when no one can send any more,
-/// and a [`Sink`](futures::Sink) for values to send. Closing the sink ends sending for this end and all its
-/// copies: the other end receives what was sent before, and then `is_closed()`. A value that the sink has
-/// accepted is sent once the sink is flushed.
+/// It is also a [`Stream`](futures::Stream) of the received values, which ends when all copies of the other end are
+/// closed,
+/// and a [`Sink`](futures::Sink) for values to send. Closing the sink ends sending for this end and all its copies: the
+/// other end receives the earlier values, and then `is_closed()`. The sink sends an accepted value when it is flushed.
 ///
 /// ```
 /// use concurrent_futures::multiprocessing::pipe;
@@ -125,17 +125,17 @@ type ConnectedEnds<A, B> = (Connection<A, B>, Connection<B, A>);
 /// # Guarantees
 ///
 /// A value is sent once the method that sends it has returned `Ok`. Then a copy of the other end receives it,
-/// unless all of them are dropped first, or the one that has started to receive it is. If a sender is dropped,
+/// unless all of them are dropped first, or the copy that has started to receive it is. If a sender is dropped,
 /// times out or is killed earlier, the value is sent completely or not at all. A process that is killed at any
-/// point, also while it sends or receives, leaves no torn value and blocks no one.
+/// point, even while it sends or receives, leaves no torn value and blocks no other process.
 ///
-/// A value is received when the method that receives it returns it: one that is dropped or times out has
-/// received nothing. If it had started to read a large value, the next receiver in this process continues, and
-/// no other process gets it. A value that the stream has started to read belongs to the stream until it is
-/// polled again or dropped. So do not mix `next` and `recv` on one connection.
+/// A value is received when the method that receives it returns it. A receive that is dropped or times out has received
+/// nothing. If it has started to read a large value, the next receiver in this process continues, and no other process
+/// gets the value. A value that the stream has started to read belongs to the stream until that is polled again or
+/// dropped. So do not mix `next` and `recv` on one connection.
 ///
-/// A process that misuses its end can send anything, or nothing. What is no value is an error of the receive, and takes
-/// little memory: see [hostile processes](super#hostile-processes).
+/// A process that misuses its end can send anything, or nothing. Bytes that are not a value are an error of the receive,
+/// and take little memory: see [hostile processes](super#hostile-processes).
 ///
 /// # Capacity
 ///
@@ -145,7 +145,7 @@ type ConnectedEnds<A, B> = (Connection<A, B>, Connection<B, A>);
 /// receive wait forever, as with any pipe. In a task, do both concurrently (`tokio::join!`,
 /// [`split`](futures::StreamExt::split)), or use a [`Queue`](super::Queue).
 ///
-/// Values can be anything that an argument of a task can be (see [`Data`]), including shared objects such as another
+/// Values can be anything that an argument of a task can be (see [`Data`]), including shared objects, for example another
 /// connection. A value encodes to at most 1 GiB. The sender encodes and the receiver decodes them: a value of many
 /// MiB that is not plain bytes or numbers occupies a thread of the runtime for that time.
 ///
@@ -296,7 +296,7 @@ impl<S: Data, R> Connection<S, R> {
     /// Like [`blocking_send`](Self::blocking_send), for at most `timeout`.
     ///
     /// A value that was not sent in time is not received: the error hands it back. If a part of a large value was
-    /// already copied, the receiver drops that part and goes on with the next value. The announcement of such a value
+    /// already copied, the receiver drops that part and continues with the next value. The announcement of the value
     /// takes a little room until a receiver has passed it.
     ///
     /// ```
@@ -346,13 +346,13 @@ impl<S, R: Data> Connection<S, R> {
     /// ```
     ///
     /// # Errors
-    /// `is_closed()` if no one can send any more and all values were received. `is_codec()` if the value cannot
-    /// be decoded: the value is lost.
+    /// `is_closed()` if the other end is closed and all values were received. `is_codec()` if the value cannot be
+    /// decoded: the value is lost.
     ///
-    /// `is_no_space()` if no memory is left for the value: it stays the next one. Also if this process may not
-    /// open the descriptors that come with it, of objects in it or of a large value. Then it is lost, except
-    /// for a large value from [`send`](Self::send), which sends it again. (A large value from
-    /// [`try_send`](Self::try_send) is lost in both cases.)
+    /// `is_no_space()` if no memory is left for the value: it stays the next one. Also if this process has no
+    /// descriptor left for an object in the value, or for a large value. Then the value is lost, except for a large
+    /// value from [`send`](Self::send), which sends it again. (A large value from [`try_send`](Self::try_send) is lost
+    /// in both cases.)
     ///
     /// # Panics
     /// If it has to wait outside of a tokio runtime, or in one without an I/O driver (`enable_io`).

@@ -26,7 +26,7 @@ struct ActiveEntry {
     runner: Weak<RunningProcess>,
 }
 
-/// A running [`Process`](super::Process) of this program. Returned by [`active_children`].
+/// A running [`Process`](super::Process) of this program. Returned by [`active_children`], which has an example.
 #[derive(Clone, Debug)]
 pub struct ActiveChild {
     pid: u32,

@@ -151,8 +151,8 @@ impl ProcessBuilder {
 
     /// Sets a function that the fork server calls once, before it forks the first of these processes. The rules for
     /// function and arguments are those for a task, but the arguments must not contain objects that processes share.
-    /// All processes with the same preload (the same function and equal arguments) have what it loads into memory, such
-    /// as a model or a large table, and share it until one writes to it. Keep it in a `static`, such as a
+    /// All processes with the same preload (the same function and equal arguments) share what it loads into memory, for
+    /// example a model or a large table, until one writes to it. Keep it in a `static`, for example a
     /// [`OnceLock`](std::sync::OnceLock).
     ///
     /// ```

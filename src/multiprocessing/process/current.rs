@@ -55,7 +55,7 @@ pub fn parent_process() -> Option<ParentProcess> {
     current_process().parent()
 }
 
-/// This process. Returned by [`current_process`].
+/// This process. Returned by [`current_process`], which has an example.
 ///
 /// A process that the program or a task forks by other means than this crate counts as a program of its own.
 #[derive(Clone, Debug)]
@@ -88,7 +88,7 @@ impl CurrentProcess {
     }
 }
 
-/// The process that started this one. Returned by [`parent_process`].
+/// The process that started this one. Returned by [`parent_process`], which has an example.
 ///
 /// With [`StartMethod::ForkServer`](crate::StartMethod::ForkServer) it is the program, not the fork server.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -102,8 +102,7 @@ impl ParentProcess {
         self.identity.pid()
     }
 
-    /// Whether the process has not ended yet. If the system does not say that, for example in a sandbox, it counts as
-    /// alive.
+    /// Whether the process is alive. If the system does not say that, for example in a sandbox, it counts as alive.
     ///
     /// ```
     /// # use concurrent_futures::multiprocessing::{Process, parent_process};
@@ -117,8 +116,7 @@ impl ParentProcess {
         !self.identity.has_ended()
     }
 
-    /// Waits until the process has ended. A process that is no daemon can do so to end in its own time after its
-    /// parent.
+    /// Waits until the process has ended. A process that is no daemon can so clean up after the end of its parent.
     ///
     /// # Cancel safety
     /// Cancel safe.

@@ -275,7 +275,7 @@ impl<R> Process<R> {
         self.name.as_str()
     }
 
-    /// Whether the process has not ended yet. A process whose exit status is still in transit counts as alive.
+    /// Whether the process is alive. A process whose exit status is still in transit counts as alive.
     pub fn is_alive(&self) -> bool {
         self.runner.try_end().is_none()
     }
@@ -305,9 +305,9 @@ impl<R> Process<R> {
         self.runner.try_end()?.signal
     }
 
-    /// Sends SIGTERM to the process and its process group, which they may handle or ignore. Does nothing if the
-    /// process has ended. Whether this process blocks SIGTERM does not matter: a new process blocks no signal. One that
-    /// this process ignores, it ignores too (see [signals](Self#signals)).
+    /// Sends SIGTERM to the process and its process group, which they may handle or ignore. Does nothing if the process
+    /// has ended. A new process does not block SIGTERM, but ignores it if this process does: see
+    /// [signals](Self#signals).
     ///
     /// ```
     /// # use concurrent_futures::multiprocessing::Process;
@@ -328,8 +328,8 @@ impl<R> Process<R> {
         self.runner.kill();
     }
 
-    /// Takes the write end of its stdin, if that is [piped](Stdio::piped) and not taken yet. Dropping it is the
-    /// end of the input.
+    /// Takes the write end of its stdin, if that is [piped](Stdio::piped). The second call returns `None`. Dropping the
+    /// end is the end of the input.
     ///
     /// It is the standard library's type, which blocks; for tokio's, pass it to
     /// [`pipe::Sender::from_owned_fd`](tokio::net::unix::pipe::Sender::from_owned_fd).
@@ -350,9 +350,9 @@ impl<R> Process<R> {
         self.stdin.take()
     }
 
-    /// Takes the read end of its stdout, if that is [piped](Stdio::piped) and not taken yet. It reports the end
-    /// of the output once the process, and every process that inherited its stdout, has ended. While no one
-    /// reads, a process that writes much blocks.
+    /// Takes the read end of its stdout, if that is [piped](Stdio::piped). The second call returns `None`. The output
+    /// ends once the process, and every process that inherited its stdout, has ended. If the end is not read, a process
+    /// that writes much blocks.
     ///
     /// It is the standard library's type, which blocks; for tokio's, pass it to
     /// [`pipe::Receiver::from_owned_fd`](tokio::net::unix::pipe::Receiver::from_owned_fd).

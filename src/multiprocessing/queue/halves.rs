@@ -16,8 +16,8 @@ use crate::multiprocessing::waiting::driver::InTask;
 
 /// The half of a [`Queue`] that puts items. [`Queue::split`] returns it.
 ///
-/// A clone puts into the same queue, and so does the putter that another process receives. When all are dropped, or
-/// their processes have ended, the queue ends: see [`Getter`].
+/// A clone puts into the same queue, and so does the putter that another process receives. When all putters are dropped,
+/// or their processes have ended, the queue ends. [`Getter`] has an example.
 ///
 /// # Platform
 /// Linux.
@@ -26,9 +26,9 @@ pub struct Putter<T>(pub(super) Queue<T>);
 /// The half of a [`Queue`] that takes items. [`Queue::split`] returns it.
 ///
 /// Once no process has a [`Putter`] or a [`Queue`] for it, and all items are taken, [`get`](Self::get) returns an error
-/// with `is_closed()`. A putter counts until it is dropped, or until its process ends, also by a kill. One that is in
-/// transit to a process counts, too. A pool keeps the putter that is an argument until the task starts, or, if the task
-/// may be retried, until it has an outcome.
+/// with `is_closed()`. A putter counts until it is dropped, or its process ends or is killed. A putter in transit to a
+/// process counts, too. A pool keeps a putter that is an argument until the task starts, or, if the task may be retried,
+/// until it has an outcome.
 ///
 /// ```no_run
 /// use concurrent_futures::multiprocessing::{Putter, Queue};
@@ -293,7 +293,7 @@ impl<T: Data> Getter<T> {
 }
 
 impl<T> Getter<T> {
-    /// Closes the queue and drops its items. Like [`Queue::close_now`]: the putters see that no more is wanted.
+    /// Closes the queue and drops its items, like [`Queue::close_now`]. Later puts fail.
     ///
     /// ```
     /// # use concurrent_futures::multiprocessing::Queue;

@@ -14,8 +14,8 @@ use crate::executor::data::Data;
 use crate::multiprocessing::robust::lock::RobustGuard;
 use crate::multiprocessing::waiting::driver::{InTask, InThread, forever};
 
-/// A [`Queue`] whose items are work: the consumer marks each item as done, and others wait until all are. It
-/// derefs to [`Queue`].
+/// A [`Queue`] whose items are work: the consumer marks each item as done, and others wait until all are done. It
+/// dereferences to [`Queue`].
 ///
 /// ```
 /// use concurrent_futures::multiprocessing::JoinableQueue;
@@ -56,8 +56,8 @@ use crate::multiprocessing::waiting::driver::{InTask, InThread, forever};
 /// returns their number. An item belongs to the process that took it, or to the last one that
 /// [accepted](Self::accept) its receipt.
 ///
-/// After calls for unknown items, a `join` may wait for a process that lives, until it ends or all taken items are
-/// done. It does not return early.
+/// After calls for unknown items, a `join` may wait for a living process until that ends or all taken items are done. It
+/// does not return early.
 ///
 /// # The end
 ///
@@ -201,11 +201,11 @@ impl<T: Data> JoinableQueue<T> {
         Ok((item, Receipt::of(shared, place)))
     }
 
-    /// Makes an item that another process took an item of this process: it is lost if this process ends, and no
-    /// longer if the other one does.
+    /// Makes this process the owner of an item that another process took. The item is then lost if this process ends,
+    /// and no longer if the other one does.
     ///
     /// # Errors
-    /// `is_nothing_taken()` if the item is done, or was lost with a process that had it.
+    /// `is_nothing_taken()` if the item is done, or was lost with its owner.
     ///
     /// # Panics
     /// Like [`task_done`](Self::task_done).
@@ -233,7 +233,7 @@ impl<T: Data> JoinableQueue<T> {
     /// Marks the item of a receipt as done, in any process.
     ///
     /// # Errors
-    /// `is_nothing_taken()` if the item is done already, or was lost with a process that had it.
+    /// `is_nothing_taken()` if the item is done already, or was lost with its owner.
     ///
     /// # Panics
     /// Like [`task_done`](Self::task_done).
@@ -327,10 +327,11 @@ impl<T> JoinableQueue<T> {
     }
 }
 
-/// Names an item that was taken from a [`JoinableQueue`]. It is plain data, which can be sent to another process in
-/// any way.
+/// Names an item that was taken from a [`JoinableQueue`]. Returned by
+/// [`get_with_receipt`](JoinableQueue::get_with_receipt), which has an example. It is plain data, which can be sent to
+/// another process in any way.
 ///
-/// Dropping it does nothing: the item stays unfinished until the process that has it ends.
+/// Dropping it does nothing: the item stays unfinished until its owner ends.
 ///
 /// # Platform
 /// Linux.

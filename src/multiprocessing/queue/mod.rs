@@ -67,26 +67,26 @@ const LARGE: usize = ring::KEPT as usize / 2;
 /// that a process has taken are lost with that process. All others remain for the other processes. A process that is
 /// killed at any point, also in a `put` or a `get`, does not block the others.
 ///
-/// The tasks and threads of one process that wait for an item, or for room, take turns. Processes compete, and none is
-/// preferred.
+/// Tasks of one runtime that wait for an item, or for room, take turns, and so do the threads of one process. Runtimes
+/// and processes compete, and none is preferred.
 ///
 /// # The end
 ///
 /// [`close`](Self::close) ends the queue: puts fail, and gets fail once the queue is empty.
-/// [`close_now`](Self::close_now) also drops the items. [`split`](Self::split) gives halves, of which the getters see
-/// when the last putter is dropped or killed.
+/// [`close_now`](Self::close_now) also drops the items. [`split`](Self::split) returns two halves: the queue ends when
+/// the last [`Putter`] is dropped, or its process is killed.
 ///
 /// # Items
 ///
-/// An item can be anything that an argument of a task can be (see [`Data`]), including shared objects such as another
-/// queue. It encodes to at most 1 GiB. A queue holds some hundreds of shared objects at a time. Then
+/// An item can be anything that an argument of a task can be (see [`Data`]), including shared objects, for example
+/// another queue. It encodes to at most 1 GiB. A queue holds some hundreds of shared objects at a time. Then
 /// [`put`](Self::put) waits and [`try_put`](Self::try_put) returns `is_full()`, until some are taken. One item holds
 /// at most about 80 queues, which have four descriptors each. For a user without privileges, the descriptors in
 /// transit in all queues are limited to the number that one process may have open: a `put` beyond that is an error.
 ///
 /// A `put` borrows the item until it is in the queue. If it fails, the error holds the item as it was.
 ///
-/// A process that misuses the memory can lose, invent and reorder items, or damage the queue, which is then
+/// A process that misuses the memory can lose, invent and reorder items, or damage the queue: then its methods return
 /// `is_damaged()`. It can do no more: see [hostile processes](super#hostile-processes).
 ///
 /// # Cost

@@ -92,7 +92,7 @@ impl SharedQueue {
         Ok((view, to.into()))
     }
 
-    /// The queue of this process that this one is.
+    /// Returns the known queue of this process if this is the same one, or else this one.
     pub(super) fn recognised(self) -> Arc<Self> {
         let first = Part::file(&self.file);
         recognised(self, first, |known| {
@@ -316,7 +316,7 @@ impl SharedQueue {
         }
     }
 
-    /// Takes the first item. `None` if there is none yet.
+    /// Takes the first item. `None` while there is none.
     pub(super) fn take(
         &self,
         held: &mut RobustGuard<'_>,
@@ -423,7 +423,7 @@ impl<'de> Deserialize<'de> for SharedQueue {
 pub(super) struct SendingEnd(pub(super) Descriptor);
 
 impl SendingEnd {
-    /// The end of this process that this one is.
+    /// Returns the known end of this process if this is the same one, or else this one.
     pub(super) fn recognised(end: Descriptor) -> Arc<Self> {
         let socket = Part::socket(&end);
         recognised(Self(end), socket, |_| Some(Vec::new()))

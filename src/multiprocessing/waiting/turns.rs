@@ -17,7 +17,7 @@ use super::bell::Bell;
 use super::local::Local;
 use super::waiter::{TaskWaiter, ThreadWaiter, Waiter};
 
-/// Something that exists once in each runtime, while it is used there.
+/// A value that exists once in each runtime, while it is used there.
 #[derive(Debug)]
 pub(crate) struct OfRuntimes<L>(Mutex<Vec<(Id, Weak<L>)>>);
 
@@ -45,7 +45,7 @@ impl<L: Default> OfRuntimes<L> {
     }
 }
 
-/// The tasks of one runtime that wait, or the threads. The first has the lock.
+/// The waiting tasks of one runtime, or the waiting threads. The first holds this lock.
 pub(crate) type Line<W> = tokio::sync::Mutex<Option<W>>;
 
 /// The lines in front of one object. A clone is the same.
@@ -54,19 +54,19 @@ pub(crate) struct Turns(Arc<Local<Lines>>);
 
 #[derive(Debug, Default)]
 struct Lines {
-    /// How many wait.
+    /// The number of waiting tasks and threads.
     count: AtomicUsize,
     tasks: OfRuntimes<Line<TaskWaiter>>,
     threads: Mutex<Weak<Line<ThreadWaiter>>>,
 }
 
 impl Turns {
-    /// Whether no task and no thread of this process waits. Then a newcomer passes no one by.
+    /// Whether no task and no thread of this process waits, so that a newcomer overtakes none.
     pub(crate) fn are_free(&self) -> bool {
         self.0.get().count.load(Ordering::Relaxed) == 0
     }
 
-    /// Counts one that waits, until the result is dropped.
+    /// Counts the caller as waiting until the result is dropped.
     pub(crate) fn enter(&self) -> Waits<'_> {
         let count = &self.0.get().count;
         count.fetch_add(1, Ordering::Relaxed);
@@ -90,7 +90,7 @@ impl Turns {
     }
 }
 
-/// One that waits.
+/// A waiting task or thread.
 #[derive(Debug)]
 pub(crate) struct Waits<'a>(&'a AtomicUsize);
 
@@ -104,7 +104,7 @@ impl Drop for Waits<'_> {
 #[derive(Debug)]
 pub(crate) struct LineHead<'a, W> {
     line: OwnedMutexGuard<Option<W>>,
-    /// Whether others were before it.
+    /// Whether it had to wait behind others.
     pub(crate) has_waited: bool,
     _waits: Waits<'a>,
 }

@@ -1,4 +1,4 @@
-//! Why an item was not put, or none was got.
+//! The errors of a queue.
 
 use std::error::Error;
 use std::fmt;
@@ -10,7 +10,7 @@ pub struct PutError<T> {
     reason: PutFailure,
 }
 
-/// There was no item to get.
+/// A queue returned no item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GetError {
     reason: GetFailure,
