@@ -191,12 +191,13 @@ impl Condition {
     /// Waits until `predicate` returns true. It is called under the lock: now, and after each notification.
     ///
     /// ```
-    /// # use concurrent_futures::multiprocessing::{Condition, Value};
+    /// # use concurrent_futures::multiprocessing::{AtomicU64, Condition};
+    /// # use std::sync::atomic::Ordering::Relaxed;
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// let (condition, items) = (Condition::new()?, Value::new(1_u32)?);
+    /// let (condition, items) = (Condition::new()?, AtomicU64::new(1)?);
     /// let guard = condition.lock().await;
-    /// let _guard = condition.wait_for(guard, || items.blocking_get() > 0).await;
+    /// let _guard = condition.wait_for(guard, || items.load(Relaxed) > 0).await;
     /// # Ok(())
     /// # }
     /// ```
