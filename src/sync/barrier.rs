@@ -52,6 +52,12 @@ pub struct BarrierWaitResult {
 }
 
 /// The [`Barrier`] is broken: a call of [`abort`](Barrier::abort) or [`reset`](Barrier::reset) ended the round.
+///
+/// ```
+/// let barrier = concurrent_futures::sync::Barrier::new(2);
+/// barrier.abort();
+/// assert!(barrier.blocking_wait().is_err());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BrokenBarrier;
@@ -193,16 +199,31 @@ impl Barrier {
     }
 
     /// The number of parties that pass together.
+    ///
+    /// ```
+    /// assert_eq!(concurrent_futures::sync::Barrier::new(2).parties(), 2);
+    /// ```
     pub fn parties(&self) -> usize {
         self.parties
     }
 
     /// The number of parties that wait at this moment.
+    ///
+    /// ```
+    /// let barrier = concurrent_futures::sync::Barrier::new(2);
+    /// assert_eq!(barrier.waiting(), 0);
+    /// ```
     pub fn waiting(&self) -> usize {
         self.current().waiting
     }
 
     /// Whether the barrier is broken.
+    ///
+    /// ```
+    /// let barrier = concurrent_futures::sync::Barrier::new(2);
+    /// barrier.abort();
+    /// assert!(barrier.is_broken());
+    /// ```
     pub fn is_broken(&self) -> bool {
         self.current().round.is_broken()
     }

@@ -61,6 +61,13 @@ pub struct OwnedLockGuard<T>(OwnedMutexGuard<T>);
 
 /// The lock is held. Returned by [`Lock::try_lock`], [`Lock::try_lock_owned`] and
 /// [`RLock::try_lock`](super::RLock::try_lock).
+///
+/// ```
+/// let lock = concurrent_futures::sync::Lock::new(1);
+/// let guard = lock.try_lock().unwrap();
+/// assert!(lock.try_lock().is_err());
+/// # drop(guard);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TryLockError(());
 

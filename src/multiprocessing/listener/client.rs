@@ -45,7 +45,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client of the program that listens at `path` and has the same key.
+    /// Creates a client of the program that listens at `path` and has the same key. It does not connect.
     pub fn new(path: impl AsRef<Path>, key: impl AsRef<[u8]>) -> Self {
         Self {
             path: path.as_ref().to_owned(),
@@ -54,13 +54,13 @@ impl Client {
         }
     }
 
-    /// How long to wait until the other program has accepted the connection. 10 seconds by default.
+    /// How long to wait until the other program has accepted the connection. Default: 10 seconds.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// Connects, and waits until the other program accepts.
+    /// Connects, and waits until the other program accepts. For an example see [`Listener`](super::Listener).
     ///
     /// # Errors
     /// `is_not_listening()` if no program listens at the path; `is_wrong_key()`, `is_other_user()` or
@@ -81,7 +81,8 @@ impl Client {
         Ok(Connection::new(socket))
     }
 
-    /// Like [`connect`](Self::connect), for a thread that may block.
+    /// Like [`connect`](Self::connect), for a thread that may block. For an example see
+    /// [`Listener::blocking_accept`](super::Listener::blocking_accept).
     ///
     /// # Errors
     /// Like [`connect`](Self::connect).

@@ -104,7 +104,7 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Listens at `path`, for clients that know `key`.
+    /// Listens at `path`, for clients that know `key`. For an example see [above](Self).
     ///
     /// # Errors
     /// `is_in_use()` if another program listens at the path, or something else is there; `is_invalid()` if the path or
@@ -120,7 +120,7 @@ impl Listener {
         }
     }
 
-    /// Waits for a client. Returns a connection with it.
+    /// Waits for a client. Returns a connection with it. For an example see [above](Self).
     ///
     /// # Errors
     /// `is_no_space()` if no descriptor or no memory is left: the client waits until the next call. A refused client is
@@ -231,7 +231,7 @@ pub struct ListenerBuilder {
 }
 
 impl ListenerBuilder {
-    /// How long a client may take to prove that it knows the key. 10 seconds by default.
+    /// How long a client may take to prove that it knows the key. Default: 10 seconds.
     pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
         self.handshake_timeout = timeout;
         self

@@ -93,6 +93,13 @@ impl Barrier {
 
     /// Creates a barrier for `parties` parties.
     ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Barrier;
+    /// assert_eq!(Barrier::new(2)?.parties(), 2);
+    /// assert!(Barrier::new(0).is_err());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// No descriptor or no memory is left, or `parties` is 0 or exceeds [`MAX_PARTIES`](Self::MAX_PARTIES).
     pub fn new(parties: usize) -> io::Result<Self> {
@@ -295,6 +302,15 @@ impl Barrier {
     }
 
     /// Whether the barrier is broken.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Barrier;
+    /// let barrier = Barrier::new(2)?;
+    /// assert!(!barrier.is_broken());
+    /// barrier.blocking_abort();
+    /// assert!(barrier.is_broken());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn is_broken(&self) -> bool {
         self.meeting().round().broken
     }

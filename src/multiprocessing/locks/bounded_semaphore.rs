@@ -87,6 +87,12 @@ impl BoundedSemaphore {
     }
 
     /// Takes a permit if one is free.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::BoundedSemaphore;
+    /// assert!(BoundedSemaphore::new(1)?.try_acquire().is_some());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn try_acquire(&self) -> Option<SemaphorePermit> {
         self.0.try_acquire()
     }
@@ -134,6 +140,13 @@ impl BoundedSemaphore {
     }
 
     /// Like [`acquire_many`](Self::acquire_many), for a thread that may block.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::BoundedSemaphore;
+    /// let semaphore = BoundedSemaphore::new(3)?;
+    /// assert_eq!(semaphore.blocking_acquire_many(2).num_permits(), 2);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Panics
     /// On a thread that drives async code, or if there are fewer than `permits` permits in all.

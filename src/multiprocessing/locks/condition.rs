@@ -115,6 +115,17 @@ impl Condition {
 
     /// Takes the lock: see [`Lock::lock`].
     ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Condition;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let condition = Condition::new()?;
+    /// let guard = condition.lock().await;
+    /// condition.notify_one(&guard);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Panics
     /// Like [`Lock::lock`].
     ///
@@ -440,6 +451,16 @@ impl Condition {
     /// Wakes all waiters.
     ///
     /// The guard ensures that no task starts to wait while the change is made.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Condition;
+    /// let condition = Condition::new()?;
+    /// let guard = condition.blocking_lock();
+    /// condition.notify_all(&guard);
+    /// // Now make the change, then release the lock.
+    /// drop(guard);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Panics
     /// If `guard` holds another lock than that of this condition.

@@ -27,6 +27,12 @@ impl SemaphorePermit {
     }
 
     /// The number of permits that this holds.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Semaphore;
+    /// assert_eq!(Semaphore::new(3)?.blocking_acquire_many(2).num_permits(), 2);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn num_permits(&self) -> usize {
         self.takings.len()
     }

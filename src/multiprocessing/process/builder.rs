@@ -223,6 +223,16 @@ impl ProcessBuilder {
 
     /// Sets a variable in the environment of the process. The other variables are those of this process at the
     /// start.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Process;
+    /// # concurrent_futures::init_before_main!();
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let builder = Process::builder().env("GREETING", "hello");
+    /// let process = builder.spawn(|| std::env::var("GREETING").ok(), ()).await?;
+    /// assert_eq!(process.join().await?.as_deref(), Some("hello"));
+    /// # Ok(()) }
+    /// ```
     pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.surroundings.env.push((name.into(), value.into()));
         self
@@ -245,6 +255,16 @@ impl ProcessBuilder {
     }
 
     /// The working directory of the process. Default: that of this process at the start.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Process;
+    /// # concurrent_futures::init_before_main!();
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let builder = Process::builder().current_dir("/");
+    /// let process = builder.spawn(|| std::env::current_dir().ok(), ()).await?;
+    /// assert_eq!(process.join().await?.as_deref(), Some("/".as_ref()));
+    /// # Ok(()) }
+    /// ```
     pub fn current_dir(mut self, folder: impl Into<PathBuf>) -> Self {
         self.surroundings.current_dir = Some(folder.into());
         self

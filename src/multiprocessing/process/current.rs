@@ -77,6 +77,16 @@ impl CurrentProcess {
     }
 
     /// Whether it ends with its parent, as a [daemon](super::ProcessBuilder::daemon) and a worker do.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::{Process, current_process};
+    /// # concurrent_futures::init_before_main!();
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let builder = Process::builder().daemon(true);
+    /// let process = builder.spawn(|| current_process().is_daemon(), ()).await?;
+    /// assert!(process.join().await?);
+    /// # Ok(()) }
+    /// ```
     pub fn is_daemon(&self) -> bool {
         self.child.as_ref().is_some_and(|child| child.is_daemon)
     }

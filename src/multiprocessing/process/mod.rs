@@ -266,6 +266,15 @@ fn decode<R: Data>(ticket: &Ticket, outcome: ProcessOutcome) -> Result<R, TaskEr
 
 impl<R> Process<R> {
     /// The process id. The system may reuse it once the process is no longer alive.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Process;
+    /// # concurrent_futures::init_before_main!();
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let process = Process::spawn(std::process::id, ()).await?;
+    /// assert_eq!(process.join().await?, process.pid());
+    /// # Ok(()) }
+    /// ```
     pub fn pid(&self) -> u32 {
         self.runner.id()
     }
@@ -276,6 +285,18 @@ impl<R> Process<R> {
     }
 
     /// Whether the process is alive. A process whose exit status is still in transit counts as alive.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Process;
+    /// # concurrent_futures::init_before_main!();
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let process = Process::spawn(std::thread::park, ()).await?;
+    /// assert!(process.is_alive());
+    /// process.kill();
+    /// let _ = process.join().await;
+    /// assert!(!process.is_alive());
+    /// # Ok(()) }
+    /// ```
     pub fn is_alive(&self) -> bool {
         self.runner.try_end().is_none()
     }
@@ -324,6 +345,17 @@ impl<R> Process<R> {
 
     /// Sends SIGKILL to the process and its process group. Does nothing if the process has ended. It does not
     /// wait for the end; [`join`](Self::join) does.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Process;
+    /// # concurrent_futures::init_before_main!();
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let process = Process::spawn(std::thread::park, ()).await?;
+    /// process.kill();
+    /// assert_eq!(process.join().await.unwrap_err().signal(), Some(9));
+    /// assert_eq!(process.signal(), Some(9));
+    /// # Ok(()) }
+    /// ```
     pub fn kill(&self) {
         self.runner.kill();
     }

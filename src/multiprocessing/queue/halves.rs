@@ -180,6 +180,14 @@ impl<T> Putter<T> {
 
     /// Closes the queue for all putters. Like [`Queue::blocking_close`].
     ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Queue;
+    /// let (putter, getter) = Queue::<u32>::unbounded()?.split();
+    /// putter.blocking_close();
+    /// assert!(getter.is_closed());
+    /// # Ok::<(), concurrent_futures::multiprocessing::QueueError>(())
+    /// ```
+    ///
     /// # Panics
     /// On a thread that drives async code.
     pub fn blocking_close(&self) {

@@ -202,7 +202,7 @@ impl<T: Data> JoinableQueue<T> {
     }
 
     /// Makes this process the owner of an item that another process took. The item is then lost if this process ends,
-    /// and no longer if the other one does.
+    /// and no longer if the other one does. For an example see [`get_with_receipt`](Self::get_with_receipt).
     ///
     /// # Errors
     /// `is_nothing_taken()` if the item is done, or was lost with its owner.
@@ -230,7 +230,8 @@ impl<T: Data> JoinableQueue<T> {
         shared.blocking_locked(|held| shared.accept(held, place))
     }
 
-    /// Marks the item of a receipt as done, in any process.
+    /// Marks the item of a receipt as done, in any process. For an example see
+    /// [`get_with_receipt`](Self::get_with_receipt).
     ///
     /// # Errors
     /// `is_nothing_taken()` if the item is done already, or was lost with its owner.
@@ -321,6 +322,15 @@ impl<T: Data> JoinableQueue<T> {
 
 impl<T> JoinableQueue<T> {
     /// The number of items that were put and are not done, at this moment.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::JoinableQueue;
+    /// let queue = JoinableQueue::unbounded()?;
+    /// queue.blocking_put(1)?;
+    /// queue.blocking_get()?; // Taken, and not done.
+    /// assert_eq!(queue.unfinished(), 1);
+    /// # Ok::<(), concurrent_futures::multiprocessing::QueueError>(())
+    /// ```
     pub fn unfinished(&self) -> usize {
         let state = self.0.shared.glance();
         state.put.saturating_sub(state.done) as usize

@@ -408,11 +408,27 @@ impl<T> Queue<T> {
     }
 
     /// Whether the queue is closed. Items may still be in it.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Queue;
+    /// let queue = Queue::<u32>::unbounded()?;
+    /// queue.blocking_close();
+    /// assert!(queue.is_closed());
+    /// # Ok::<(), concurrent_futures::multiprocessing::QueueError>(())
+    /// ```
     pub fn is_closed(&self) -> bool {
         self.shared.glance().is_closed()
     }
 
     /// The number of items at this moment.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Queue;
+    /// let queue = Queue::unbounded()?;
+    /// queue.blocking_put(1)?;
+    /// assert_eq!(queue.len(), 1);
+    /// # Ok::<(), concurrent_futures::multiprocessing::QueueError>(())
+    /// ```
     pub fn len(&self) -> usize {
         self.shared.glance().len() as usize
     }
@@ -423,6 +439,13 @@ impl<T> Queue<T> {
     }
 
     /// The capacity, or `None` for an unbounded queue.
+    ///
+    /// ```
+    /// # use concurrent_futures::multiprocessing::Queue;
+    /// assert_eq!(Queue::<u32>::bounded(2)?.capacity(), Some(2));
+    /// assert_eq!(Queue::<u32>::unbounded()?.capacity(), None);
+    /// # Ok::<(), concurrent_futures::multiprocessing::QueueError>(())
+    /// ```
     pub fn capacity(&self) -> Option<usize> {
         self.shared.capacity().map(|capacity| capacity as usize)
     }
