@@ -34,8 +34,8 @@ fn keep_spare(mut buffer: Vec<u8>) {
     }
 }
 
-/// An encoded item. It borrows the bytes of an item that travels as it lies in memory. So the item stays with its owner,
-/// and need not be handed back if it is not sent.
+/// An encoded item. It borrows the bytes of an item that travels as it lies in memory. So the item stays with its
+/// owner, and need not be handed back if it is not sent.
 pub(super) struct OutgoingItem<'a> {
     /// The head, and after it the value, unless that is bulk.
     encoded: Vec<u8>,

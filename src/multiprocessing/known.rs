@@ -6,8 +6,8 @@
 //! process may send one part of a known object beside a foreign one: a lock's memory with a bell that no other process
 //! hears. That becomes a different object here, and does not affect the real one, even if it arrives first.
 //!
-//! An identity is valid while the part is open, and a known object keeps its parts open. So the entry of a living object
-//! is right, and the entry of a dropped one is replaced or swept.
+//! An identity is valid while the part is open, and a known object keeps its parts open. So the entry of a living
+//! object is right, and the entry of a dropped one is replaced or swept.
 //!
 //! Identifying a file costs one system call, and identifying an eventfd a look into `/proc`. So the file comes first,
 //! and the other parts are identified when a file arrives again.

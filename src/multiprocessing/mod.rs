@@ -36,10 +36,10 @@
 //! # Ok(()) }
 //! ```
 //!
-//! There is no helper process, no server and, unless you choose one, no name. An object is memory and a few descriptors,
-//! which travel with it and which the kernel counts. A process that receives an object again has one more handle of the
-//! same object, and no more descriptors. The object is freed when the last process that has it drops it or ends. A
-//! killed process never keeps a lock, a permit or a place: the waiters watch the holders.
+//! There is no helper process, no server and, unless you choose one, no name. An object is memory and a few
+//! descriptors, which travel with it and which the kernel counts. A process that receives an object again has one more
+//! handle of the same object, and no more descriptors. The object is freed when the last process that has it drops it
+//! or ends. A killed process never keeps a lock, a permit or a place: the waiters watch the holders.
 //!
 //! # Turns
 //! Tasks of one runtime that wait for the same lock, permit or item take turns, first come first served. So do the

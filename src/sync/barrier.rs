@@ -1,4 +1,5 @@
-//! Tasks wait for each other. Each round is an object of its own, so a waiter always learns the outcome of its own round.
+//! Tasks wait for each other. Each round is an object of its own, so a waiter always learns the outcome of its own
+//! round.
 
 use std::error::Error;
 use std::fmt;

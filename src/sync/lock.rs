@@ -182,8 +182,8 @@ impl<T> Lock<T> {
     /// ```
     ///
     /// # Panics
-    /// Like [`lock`](Self::lock). While the returned guard holds the lock, waits for it are never reported as deadlocks,
-    /// since the holder is not known.
+    /// Like [`lock`](Self::lock). While the returned guard holds the lock, waits for it are never reported as
+    /// deadlocks, since the holder is not known.
     ///
     /// # Cancel safety
     /// Like [`lock`](Self::lock).

@@ -64,8 +64,8 @@ use crate::wire::descriptors::Descriptor;
 ///   another user. The socket's file has the mode `0600` from its first moment.
 /// - Only programs that know the key. Each end proves that it knows the key and does not send it: they exchange random
 ///   challenges and their HMAC-SHA256. The key separates programs of one user, for example two instances of a service,
-///   or a sandboxed process. Use 16 random bytes or more: a program that intercepts a handshake can try short keys. Keep
-///   it in a file of mode `0600`, for example.
+///   or a sandboxed process. Use 16 random bytes or more: a program that intercepts a handshake can try short keys.
+///   Keep it in a file of mode `0600`, for example.
 ///
 /// Nothing is encrypted, because the bytes do not leave the kernel. A process of the same user that can trace the other
 /// one, or read its files, needs no connection to harm it.

@@ -49,8 +49,8 @@ use crate::multiprocessing::waiting::driver::{Driver, InTask, InThread, may_bloc
 ///
 /// # Cost
 /// That of one [`Lock`]. Several conditions can [share one lock](Self::with_lock); a notification wakes the waiters of
-/// all of them. Notifying is at most one system call, and none if no one waits. The waiting tasks of one runtime use one
-/// descriptor together. Each waiting thread uses one.
+/// all of them. Notifying is at most one system call, and none if no one waits. The waiting tasks of one runtime use
+/// one descriptor together. Each waiting thread uses one.
 ///
 /// # Fairness, forks
 /// Like [`Lock`](super::Lock#fairness): woken waiters take the lock in turn.

@@ -32,8 +32,8 @@ const PLACE: usize = 16;
 /// places that are taken in this round: only if it says that all the others are there, they are counted.
 const COUNT_BITS: u32 = 20;
 
-/// How often a step is tried while others change the same word. More attempts are needed only if a process keeps writing
-/// to the word.
+/// How often a step is tried while others change the same word. More attempts are needed only if a process keeps
+/// writing to the word.
 const ATTEMPTS: usize = 1000;
 
 /// The maximal number of parties.

@@ -64,8 +64,8 @@ use crate::sys::ProcessIdentity;
 ///
 /// # When a process ends
 /// The guards of its tasks and threads are released, however it ended. If it was writing, the guarded data may be half
-/// changed: [`abandoned_by`](RwLockWriteGuard::abandoned_by) of every later guard returns its process id, until a writer
-/// that saw this id releases the lock. A killed reader has no effect.
+/// changed: [`abandoned_by`](RwLockWriteGuard::abandoned_by) of every later guard returns its process id, until a
+/// writer that saw this id releases the lock. A killed reader has no effect.
 ///
 /// A process that misuses the memory can keep, release or spoil the lock, and no more: see
 /// [hostile processes](crate::multiprocessing#hostile-processes).

@@ -109,8 +109,8 @@ impl Semaphore {
     ///
     /// One caller at a time, of all processes, collects several permits, and keeps what it finds until it has all. So
     /// two callers that each want many never wait for each other's part, and callers that want one permit each do not
-    /// keep it waiting forever. The permits that it has collected count as taken. If the caller gives up, or its process
-    /// ends, they are free again.
+    /// keep it waiting forever. The permits that it has collected count as taken. If the caller gives up, or its
+    /// process ends, they are free again.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]

@@ -46,8 +46,8 @@ use crate::wire::descriptors::Descriptor;
 /// ```
 ///
 /// # Concurrent access
-/// Bytes are copied in and out; there are no references to them, so no access is undefined behaviour, whatever
-/// the other processes do. But a copy is not atomic: a read during a write may see old bytes beside new ones. (In memory
+/// Bytes are copied in and out; there are no references to them, so no access is undefined behaviour, whatever the
+/// other processes do. But a copy is not atomic: a read during a write may see old bytes beside new ones. (In memory
 /// without a name, eight bytes at a multiple of eight are read or written as one.) A write wakes no reader. So let the
 /// processes take turns: by the end of a task, a queue, an event or a lock. [`Value`](super::Value) and
 /// [`Array`](super::Array) have a lock.

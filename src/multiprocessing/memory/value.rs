@@ -382,8 +382,8 @@ impl<'de, T: Pod> Deserialize<'de> for Value<T> {
 
 /// Holds the lock of a [`Value`], with a copy of the value that replaces it when this is dropped.
 ///
-/// If a panic drops it, the value does not change. A process that is forked by other means than this crate has a copy of
-/// the guard, and not the lock: dropping that copy changes nothing.
+/// If a panic drops it, the value does not change. A process that is forked by other means than this crate has a copy
+/// of the guard, and not the lock: dropping that copy changes nothing.
 ///
 /// ```
 /// # use concurrent_futures::multiprocessing::Value;

@@ -91,9 +91,9 @@ type ConnectedEnds<A, B> = (Connection<A, B>, Connection<B, A>);
 /// ```
 ///
 /// It is also a [`Stream`](futures::Stream) of the received values, which ends when all copies of the other end are
-/// closed,
-/// and a [`Sink`](futures::Sink) for values to send. Closing the sink ends sending for this end and all its copies: the
-/// other end receives the earlier values, and then `is_closed()`. The sink sends an accepted value when it is flushed.
+/// closed, and a [`Sink`](futures::Sink) for values to send. Closing the sink ends sending for this end and all its
+/// copies: the other end receives the earlier values, and then `is_closed()`. The sink sends an accepted value when it
+/// is flushed.
 ///
 /// ```
 /// use concurrent_futures::multiprocessing::pipe;
@@ -134,8 +134,8 @@ type ConnectedEnds<A, B> = (Connection<A, B>, Connection<B, A>);
 /// gets the value. A value that the stream has started to read belongs to the stream until that is polled again or
 /// dropped. So do not mix `next` and `recv` on one connection.
 ///
-/// A process that misuses its end can send anything, or nothing. Bytes that are not a value are an error of the receive,
-/// and take little memory: see [hostile processes](super#hostile-processes).
+/// A process that misuses its end can send anything, or nothing. Bytes that are not a value are an error of the
+/// receive, and take little memory: see [hostile processes](super#hostile-processes).
 ///
 /// # Capacity
 ///
@@ -145,9 +145,9 @@ type ConnectedEnds<A, B> = (Connection<A, B>, Connection<B, A>);
 /// receive wait forever, as with any pipe. In a task, do both concurrently (`tokio::join!`,
 /// [`split`](futures::StreamExt::split)), or use a [`Queue`](super::Queue).
 ///
-/// Values can be anything that an argument of a task can be (see [`Data`]), including shared objects, for example another
-/// connection. A value encodes to at most 1 GiB. The sender encodes and the receiver decodes them: a value of many
-/// MiB that is not plain bytes or numbers occupies a thread of the runtime for that time.
+/// Values can be anything that an argument of a task can be (see [`Data`]), including shared objects, for example
+/// another connection. A value encodes to at most 1 GiB. The sender encodes and the receiver decodes them: a value of
+/// many MiB that is not plain bytes or numbers occupies a thread of the runtime for that time.
 ///
 /// # Platform
 /// Linux.

@@ -16,8 +16,8 @@ use crate::multiprocessing::waiting::driver::InTask;
 
 /// The half of a [`Queue`] that puts items. [`Queue::split`] returns it.
 ///
-/// A clone puts into the same queue, and so does the putter that another process receives. When all putters are dropped,
-/// or their processes have ended, the queue ends. [`Getter`] has an example.
+/// A clone puts into the same queue, and so does the putter that another process receives. When all putters are
+/// dropped, or their processes have ended, the queue ends. [`Getter`] has an example.
 ///
 /// # Platform
 /// Linux.
@@ -27,8 +27,8 @@ pub struct Putter<T>(pub(super) Queue<T>);
 ///
 /// Once no process has a [`Putter`] or a [`Queue`] for it, and all items are taken, [`get`](Self::get) returns an error
 /// with `is_closed()`. A putter counts until it is dropped, or its process ends or is killed. A putter in transit to a
-/// process counts, too. A pool keeps a putter that is an argument until the task starts, or, if the task may be retried,
-/// until it has an outcome.
+/// process counts, too. A pool keeps a putter that is an argument until the task starts, or, if the task may be
+/// retried, until it has an outcome.
 ///
 /// ```no_run
 /// use concurrent_futures::multiprocessing::{Putter, Queue};

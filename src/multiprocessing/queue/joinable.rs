@@ -56,8 +56,8 @@ use crate::multiprocessing::waiting::driver::{InTask, InThread, forever};
 /// returns their number. An item belongs to the process that took it, or to the last one that
 /// [accepted](Self::accept) its receipt.
 ///
-/// After calls for unknown items, a `join` may wait for a living process until that ends or all taken items are done. It
-/// does not return early.
+/// After calls for unknown items, a `join` may wait for a living process until that ends or all taken items are done.
+/// It does not return early.
 ///
 /// # The end
 ///

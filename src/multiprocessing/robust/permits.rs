@@ -28,8 +28,8 @@ const _: () = assert!(COLLECTOR + RobustLock::BYTES <= SLOTS);
 
 const BYTES: usize = SLOTS + MOST * 8;
 
-/// How often a step is tried while others change the same word. More attempts are needed only if a process keeps writing
-/// to the word.
+/// How often a step is tried while others change the same word. More attempts are needed only if a process keeps
+/// writing to the word.
 const ATTEMPTS: usize = 1000;
 
 /// The number of holders that a call which must not wait asks whether they have ended.

@@ -1,6 +1,6 @@
-//! A crowd: the tasks of one runtime that all look after each change. One of them leads: it listens to the bell, watches
-//! processes for all, and wakes the others after each change. When it leaves, another one leads. So a crowd uses one
-//! descriptor, and a ring that is meant for others wakes one task.
+//! A crowd: the tasks of one runtime that all look after each change. One of them leads: it listens to the bell,
+//! watches processes for all, and wakes the others after each change. When it leaves, another one leads. So a crowd
+//! uses one descriptor, and a ring that is meant for others wakes one task.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! A value of one process. A process that is forked by other means than this crate has the memory of its parent, but not
-//! the threads that use it: a lock in it may stay held forever. So the fork gets a new value.
+//! A value of one process. A process that is forked by other means than this crate has the memory of its parent, but
+//! not the threads that use it: a lock in it may stay held forever. So the fork gets a new value.
 
 use std::sync::OnceLock;
 

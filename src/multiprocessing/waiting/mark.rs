@@ -10,8 +10,8 @@ pub(crate) struct Mark<'a>(pub(crate) &'a AtomicU64);
 impl Mark<'_> {
     /// Sets the mark. The caller listens to the bell already.
     ///
-    /// Two steps, because a process that keeps writing to the word could make a loop endless. Between the steps the mark
-    /// is unchanged: a ringer may find and clear it, but then the second step sets it again.
+    /// Two steps, because a process that keeps writing to the word could make a loop endless. Between the steps the
+    /// mark is unchanged: a ringer may find and clear it, but then the second step sets it again.
     pub(crate) fn raise(&self) {
         self.0.fetch_add(2, Ordering::SeqCst);
         self.0.fetch_or(1, Ordering::SeqCst);

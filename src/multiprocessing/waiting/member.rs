@@ -1,8 +1,8 @@
 //! One of a [crowd](super::crowd), a leader or a follower.
 //!
 //! A follower registers for `news` first, then compares the versions, and then waits. A leader listens, sets the mark,
-//! reads the version, and notifies `news` if that version is new. So a change after a follower has compared the versions
-//! reaches it: the changer rings for the leader, or the leader reads the new version.
+//! reads the version, and notifies `news` if that version is new. So a change after a follower has compared the
+//! versions reaches it: the changer rings for the leader, or the leader reads the new version.
 
 use std::sync::Arc;
 

@@ -2,9 +2,9 @@
 //! branch holds.
 //!
 //! The branches of one task (`join!`, `select!`) have the same task id. But each has memory of its own for what it
-//! awaits, while it lives. A flow of control uses its memory again: its next future lies where the one before lay. So if
-//! the future that waits for a lock overlaps the place of the future that took another one, both belong to one flow. If
-//! not, that is unknown, and nothing is reported.
+//! awaits, while it lives. A flow of control uses its memory again: its next future lies where the one before lay. So
+//! if the future that waits for a lock overlaps the place of the future that took another one, both belong to one flow.
+//! If not, that is unknown, and nothing is reported.
 
 use std::mem::size_of_val;
 use std::ptr;

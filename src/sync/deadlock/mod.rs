@@ -10,8 +10,8 @@
 //!   for each pair of locks and each pair of places in the source. The default hook writes to stderr.
 //!
 //! The first two are deadlocks if they last. So the wait that closes the cycle has five seconds
-//! ([`Detection::patience`]) to end. Then it panics with the report, unless [`panics(false)`](Detection::panics) is set.
-//! The panic drops the guards of its task, so the other tasks continue.
+//! ([`Detection::patience`]) to end. Then it panics with the report, unless [`panics(false)`](Detection::panics) is
+//! set. The panic drops the guards of its task, so the other tasks continue.
 //!
 //! ```
 //! use std::time::Duration;

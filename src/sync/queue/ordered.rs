@@ -122,8 +122,8 @@ impl<T, O: Order<T>> OrderedQueue<T, O> {
         self.push(item)
     }
 
-    /// Takes the item that is next. Waits until there is one and all earlier callers have theirs. Returns `None` once the
-    /// queue is closed and empty.
+    /// Takes the item that is next. Waits until there is one and all earlier callers have theirs. Returns `None` once
+    /// the queue is closed and empty.
     ///
     /// ```
     /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
