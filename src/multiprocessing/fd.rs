@@ -10,8 +10,8 @@ use crate::wire::descriptors::Descriptor;
 
 /// An open file that can be sent to another process: a file, a socket, the end of a pipe, a listening socket.
 ///
-/// Anything that converts into an [`OwnedFd`] converts into an `Fd`, and [`into_inner`](Self::into_inner) returns it. It
-/// can be an argument of a task, of an initializer or of a [`Process`](super::Process), an item of a
+/// Anything that converts into an [`OwnedFd`] converts into an `Fd`, and [`into_inner`](Self::into_inner) returns it.
+/// It can be an argument of a task, of an initializer or of a [`Process`](super::Process), an item of a
 /// [`Queue`](super::Queue), and a value sent through a [`Connection`](super::Connection). It cannot be part of a
 /// result.
 ///

@@ -23,7 +23,7 @@
 //! use concurrent_futures::{ExecutorExt as _, ProcessPoolExecutor};
 //!
 //! fn square(queue: Queue<u64>, lock: Lock, x: u64) {
-//!     let _printing = lock.blocking_lock(); // One process at a time, also if another is killed here.
+//!     let _printing = lock.blocking_lock(); // One process at a time, even if another is killed here.
 //!     println!("squaring {x}");
 //!     queue.blocking_put(x * x).expect("the queue accepts it");
 //! }
@@ -55,7 +55,7 @@
 //!
 //! # Hostile processes
 //! An object trusts every process that has it. A process that was taken over can keep a lock for as long as it lives,
-//! release what others hold, wake waiters for nothing, change values, lose or invent items, and end queues. It cannot
+//! release what others hold, wake waiters needlessly, change values, lose or invent items, and end queues. It cannot
 //! do more to the others:
 //!
 //! - Only methods whose names begin with `blocking_` block a thread. A task that waits lets other tasks run. A method

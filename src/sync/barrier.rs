@@ -98,7 +98,7 @@ impl Barrier {
     /// ```
     ///
     /// # Errors
-    /// The barrier is broken, or breaks meanwhile.
+    /// The barrier is broken, or breaks during the wait.
     ///
     /// # Cancel safety
     /// Dropping the future takes this party's arrival back, unless the others have passed by then.
@@ -282,7 +282,7 @@ struct Arrival<'a> {
 impl Arrival<'_> {
     async fn outcome(self) -> Result<(), BrokenBarrier> {
         loop {
-            // From here on, it receives the end. An earlier one has stored the outcome first.
+            // From here on, it receives the end of the round. An earlier end has stored the outcome first.
             let ended = self.round.ended.notified();
             if let Some(outcome) = self.round.outcome.get() {
                 return *outcome;

@@ -1,4 +1,4 @@
-//! Waits for a future on a thread that may block, and marks the thread meanwhile: what it polls is its own.
+//! Waits for a future on a thread that may block. Meanwhile the thread is marked: it polls this future only.
 
 use std::cell::Cell;
 use std::future::poll_fn;

@@ -64,7 +64,7 @@ impl Client {
     ///
     /// # Errors
     /// `is_not_listening()` if no program listens at the path; `is_wrong_key()`, `is_other_user()` or
-    /// `is_other_version()` if one of both refuses the other; `is_timed_out()` if the other program does not answer in
+    /// `is_other_version()` if one program refuses the other; `is_timed_out()` if the other program does not answer in
     /// time; `is_closed()` if it ends; `is_invalid()` if the path or the key cannot be used; `is_no_space()`;
     /// `is_unsupported()`. Otherwise the system's error is the source.
     ///

@@ -141,7 +141,7 @@ impl Barrier {
     /// ```
     ///
     /// # Errors
-    /// The barrier is broken, or breaks meanwhile.
+    /// The barrier is broken, or breaks during the wait.
     ///
     /// # Panics
     /// If it has to wait outside of a tokio runtime, or in one without an I/O driver (`enable_io`).

@@ -37,8 +37,8 @@ use crate::wire::descriptors::Descriptor;
 /// The event does not change: setting and clearing is one system call each. It keeps its state while any
 /// process has it.
 ///
-/// A process that misuses the descriptor can set and clear the event. One that fills it in the middle of a `set` of
-/// another process can make that block: see [hostile processes](crate::multiprocessing#hostile-processes).
+/// A process that misuses the descriptor can set and clear the event. It can also block a `set` of another process, by
+/// filling the descriptor at that moment: see [hostile processes](crate::multiprocessing#hostile-processes).
 ///
 /// # Cost
 /// One descriptor in each process that has it, and no memory. Each method is one or two system calls. A task that waits

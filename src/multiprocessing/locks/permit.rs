@@ -37,7 +37,8 @@ impl SemaphorePermit {
         self.takings.len()
     }
 
-    /// The id of a process that ended while it held one of these permits, if one was taken over from it.
+    /// The id of the process that ended while it held one of these permits. `None` if all were released normally. For
+    /// an example see [`LockGuard::abandoned_by`](super::LockGuard::abandoned_by).
     pub fn abandoned_by(&self) -> Option<u32> {
         let ended = self.takings.iter().find_map(|taking| taking.ended);
         ended.map(ProcessIdentity::pid)

@@ -165,7 +165,7 @@ impl RwLock {
         Some(self.reading(taken))
     }
 
-    /// Takes the lock for writing. Waits until no one else holds it.
+    /// Takes the lock for writing. Waits until no other task or thread holds it.
     ///
     /// ```
     /// # use concurrent_futures::multiprocessing::RwLock;

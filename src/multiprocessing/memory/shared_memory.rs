@@ -61,7 +61,7 @@ use crate::wire::descriptors::Descriptor;
 /// # Other processes
 /// A process that has the memory can write any bytes at any time. It can neither end another process that uses the
 /// memory, nor make it wait. It can free pages of the memory: then these bytes are zeros, and another access allocates
-/// them again. What is received has to be sealed, or a file in memory, and of the announced size without holes;
+/// them again. A received file must be in memory, sealed unless it has a name, and of the announced size without holes;
 /// otherwise it cannot be decoded.
 ///
 /// # Platform
@@ -118,7 +118,7 @@ impl SharedMemory {
     /// A process that is killed, or exits without dropping its handle, does not remove the name. If it was the last
     /// owner, the name can no longer be opened, and the memory is freed later: by the first `create_named` of another
     /// process, or by one of the next in this process. Each checks 8 of the existing names in turn, so its cost does
-    /// not depend on their number. One that finds no memory left checks all names and tries again.
+    /// not depend on their number. If no memory is left, it checks all names and tries again.
     ///
     /// A fork of a process that has the memory has it too. So has a process that is being started, until it executes
     /// its program. If the last handle is dropped at that moment, the name is removed like that of a killed process.

@@ -117,8 +117,8 @@ impl<'a> Holders<'a> {
         Some(ItemPlace { place, number })
     }
 
-    /// Removes what a process marks as done: an item of its own. If it has none, one of the only process that has
-    /// any. If several have some, it is unknown whose item it is: none is removed.
+    /// Removes an item that a process marks as done: one of its own, or else one of the only process that has any. If
+    /// several processes have some, the owner is unknown, and none is removed.
     pub(super) fn take_off(self, who: ProcessIdentity, hint: usize) {
         let has_some = |place: &usize| self.count(*place) > 0;
         let own = self.find(who, hint).filter(has_some);

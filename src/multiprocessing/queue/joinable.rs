@@ -53,7 +53,7 @@ use crate::multiprocessing::waiting::driver::{InTask, InThread, forever};
 /// # When a process is killed
 ///
 /// When a process ends, its unfinished items are lost. They count as done, so that no `join` waits for them, and `join`
-/// returns their number. An item belongs to the process that took it, or to the last one that
+/// returns their number. The owner of an item is the process that took it, or the last process that
 /// [accepted](Self::accept) its receipt.
 ///
 /// After calls for unknown items, a `join` may wait for a living process until that ends or all taken items are done.
@@ -85,7 +85,7 @@ impl<T: Data> JoinableQueue<T> {
         Queue::create(checked(capacity)?, true).map(Self)
     }
 
-    /// Marks one taken item as done. Call it once for each item taken, also for one that could not be decoded. See
+    /// Marks one taken item as done. Call it once for each taken item, even if the item could not be decoded. See
     /// [which item is done](Self#which-item-is-done).
     ///
     /// ```

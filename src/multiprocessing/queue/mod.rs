@@ -65,7 +65,7 @@ const LARGE: usize = ring::KEPT as usize / 2;
 ///
 /// An item is taken when the method that gets it returns it. A `get` that is dropped or times out takes none. The items
 /// that a process has taken are lost with that process. All others remain for the other processes. A process that is
-/// killed at any point, also in a `put` or a `get`, does not block the others.
+/// killed at any point, even in a `put` or a `get`, does not block the others.
 ///
 /// Tasks of one runtime that wait for an item, or for room, take turns, and so do the threads of one process. Runtimes
 /// and processes compete, and none is preferred.

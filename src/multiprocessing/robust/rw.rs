@@ -309,7 +309,7 @@ impl RobustRw {
         }
     }
 
-    /// Keeps the lock for reading instead of writing. No other writer can come in between.
+    /// Keeps the lock for reading instead of writing. No other writer takes it in between.
     pub(crate) fn downgrade(&self, taken: &RwHeld<()>) -> RwHeld<ReadHold> {
         let mut reading = RwHeld {
             hold: ReadHold::Gate,

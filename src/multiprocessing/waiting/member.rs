@@ -17,7 +17,7 @@ use super::waiter::{Waiter, Woken};
 pub(crate) struct Member<W> {
     crowd: Arc<Crowd<W>>,
     lead: Option<Lead<W>>,
-    /// What it listens with if it watches processes of its own and does not lead.
+    /// Its own waiter, if it watches processes and does not lead.
     own: Option<W>,
 }
 
@@ -31,7 +31,7 @@ impl<W: Waiter> Member<W> {
         }
     }
 
-    /// Whether it watches processes for all.
+    /// Whether it watches processes for the whole crowd.
     pub(crate) fn leads(&self) -> bool {
         self.lead.is_some()
     }

@@ -3,8 +3,8 @@
 //! - [`bell`] wakes the waiters of all processes; [`mark`] tells a changer whether there are any; [`changes`] lets
 //!   waiters tell a change from a ring that is meant for others;
 //! - [`waiter`] waits for a bell, or for the end of a process; without a descriptor, it [pauses](pause);
-//! - [`turns`] puts the tasks of a process in a line, if one change is for one of them; [`crowd`] has one of them
-//!   listen for all, if each has to look; [`local`] has what a process does not share with its forks;
+//! - [`turns`] puts the tasks of a runtime in a line, where a change is for one of them; in a [`crowd`], one of them
+//!   listens for all, where each has to look; [`local`] is a value that a process does not share with its forks;
 //! - [`linger`] waits for a moment before a long wait;
 //! - [`driver`]: the two ways to wait, in a task and in a thread;
 //! - [`wait`] repeats a step until it finds something; [`member`] is one of a crowd, and waits for a change.
@@ -14,7 +14,7 @@
 //! lost.
 //!
 //! A wait is written once, as async code over a [driver](driver::Driver). First it calls `begin`. Then it takes a turn,
-//! unless no one waits here and what it wants is there. Then it repeats a step.
+//! unless no task or thread of this process waits and its first look succeeds. Then it repeats a step.
 
 pub(crate) mod bell;
 pub(crate) mod changes;

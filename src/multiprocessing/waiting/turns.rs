@@ -1,8 +1,8 @@
-//! Turns within a process: its tasks wait in a line, first come first served. Only the head of a line listens and
-//! looks, so one release wakes one task.
+//! Turns: the tasks of one runtime wait in a line, first come first served. Only the head of a line listens and looks,
+//! so one release wakes one task of each runtime.
 //!
-//! Each runtime has a line of its own, and all threads have one together. A runtime that is blocked, idle or ended
-//! holds up no task of another one. Between lines, and between processes, the first to find the object free takes it.
+//! All threads of a process share one more line. A runtime that is blocked, idle or ended delays no task of another
+//! one. Between lines, and between processes, the first to find the object free takes it.
 //!
 //! The lines are tokio's mutexes. What a mutex guards is the waiter of its line: each head hands it to the next with
 //! its descriptors.
@@ -122,7 +122,7 @@ impl<'a, W: Waiter> LineHead<'a, W> {
         }
     }
 
-    /// What it listens with, from the first call in its line on.
+    /// The waiter of its line, created by the first call.
     ///
     /// # Panics
     /// In a task, outside of a tokio runtime, or in one without an I/O driver.

@@ -165,7 +165,7 @@ impl LockOrder {
         None
     }
 
-    /// The shortest cycle at whose other steps other tasks can be while one is at `step`.
+    /// The shortest cycle through `step` that tasks can complete: each of its steps by another task, at the same time.
     fn cycle<'a>(&'a self, step: &'a OrderStep, distance: usize) -> Option<Vec<&'a OrderStep>> {
         let mut looks = MOST_LOOKS;
         let (to, from) = step.locks;
