@@ -115,7 +115,7 @@ impl ProcessBuilder {
     /// Whether dropping the handle kills the process and its process group. Default: false.
     ///
     /// ```
-    /// # use concurrent_futures::multiprocessing::{Process, active_children, join_all};
+    /// # use concurrent_futures::multiprocessing::{Process, join_all};
     /// # concurrent_futures::init_before_main!();
     /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let builder = Process::builder().kill_on_drop(true);
